@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one error family. Each message names the thing, the place and the way out."""
+
+from __future__ import annotations
+
+
+class AocqError(Exception):
+    """Anything that is not a bug of ours; carries the exit code the command line ends with."""
+
+    exit_code = 3
+
+
+class InputError(AocqError):
+    """A profile, graph, checkpoint, image or option value that cannot be used (exit code 3)."""
+
+    exit_code = 3
+
+
+class EnvironmentProblem(AocqError):
+    """The machine lacks something: a package, a writable folder, the network (exit code 4)."""
+
+    exit_code = 4

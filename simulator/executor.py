@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run an IntGraph: batches, threads, taps of any tensor, counts of what did not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+import numpy as np
+
+from simulator.config import default_threads
+from simulator.errors import InputError
+from simulator.gemm import Gemm, backend, limit_threads_of_this_thread, one_blas_thread
+from simulator.graph.graph import IntGraph
+from simulator.graph.ops import Op
+from simulator.numerics.integer_type import IntArray
+from simulator.ops import BEHAVIOURS, Kernel
+
+# Images that one worker takes at a time: enough to feed the matrix product, few enough for caches.
+IMAGES_PER_TASK = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpCounts:
+    """How often an op's values did not fit, over all images of a run.
+
+    elements : results computed
+    saturated : results outside the result type before its overflow rule was applied
+    overflowed : results whose accumulator overflowed
+    """
+
+    elements: int = 0
+    saturated: int = 0
+    overflowed: int = 0
+
+    def __add__(self, other: OpCounts) -> OpCounts:
+        return OpCounts(
+            elements=self.elements + other.elements,
+            saturated=self.saturated + other.saturated,
+            overflowed=self.overflowed + other.overflowed,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOutput:
+    """What a run gives back.
+
+    outputs : codes [images, ...] of every graph output
+    taps : codes [images, ...] of every tensor asked for
+    counts : per op name
+    """
+
+    outputs: Mapping[str, IntArray]
+    taps: Mapping[str, IntArray] = field(default_factory=lambda: MappingProxyType({}))
+    counts: Mapping[str, OpCounts] = field(default_factory=lambda: MappingProxyType({}))
+
+
+class Executor:
+    """An IntGraph made ready to run: constants prepared, tensors freed after their last use.
+
+    Parameters
+    ----------
+    graph
+        a valid graph
+    gemm
+        ``auto`` or a backend of :mod:`simulator.gemm`; every backend gives the same integers
+    threads
+        worker threads; default :func:`simulator.config.default_threads`
+
+    Raises
+    ------
+    EnvironmentProblem
+        If the GEMM backend cannot be used here.
+    """
+
+    def __init__(self, graph: IntGraph, *, gemm: str = "auto", threads: int | None = None) -> None:
+        self.graph = graph
+        self.gemm: Gemm = backend(gemm)
+        self.threads = threads or default_threads()
+        self._steps: list[tuple[Op, Kernel]] = [
+            (op, BEHAVIOURS[type(op)].build(op, graph, self.gemm)) for op in graph.ops
+        ]
+        self._last_use = {name: step for step, op in enumerate(graph.ops) for name in op.operands}
+
+    def run(
+        self,
+        images: IntArray,
+        *,
+        taps: Collection[str] = (),
+        on_progress: Callable[[int], None] | None = None,
+    ) -> RunOutput:
+        """Run a batch.
+
+        Parameters
+        ----------
+        images
+            codes [images, ...] of the graph's one input
+        taps
+            names of tensors to return as well
+        on_progress
+            called from this thread with the number of images finished since the last call
+
+        Raises
+        ------
+        InputError
+            If the shape or type of ``images`` is not the input's, or a tap does not exist.
+        """
+        self._check(images, taps)
+        tasks = [images[i : i + IMAGES_PER_TASK] for i in range(0, len(images), IMAGES_PER_TASK)]
+        parts: list[RunOutput] = []
+        with (
+            one_blas_thread(),
+            ThreadPoolExecutor(
+                self.threads, initializer=limit_threads_of_this_thread, initargs=(self.gemm,)
+            ) as pool,
+        ):
+            for task, part in zip(
+                tasks, pool.map(lambda task: self._run_task(task, taps), tasks), strict=True
+            ):
+                parts.append(part)
+                if on_progress:
+                    on_progress(len(task))
+        return _join(parts)
+
+    def _run_task(self, images: IntArray, taps: Collection[str]) -> RunOutput:
+        """Run a few images on the calling thread."""
+        graph = self.graph
+        kept = {*taps, *graph.outputs}
+        values: dict[str, IntArray] = {**graph.constants, graph.inputs[0]: images}
+        counts = {}
+        for step, (op, kernel) in enumerate(self._steps):
+            result = kernel([values[name] for name in op.operands])
+            values[op.name] = result.codes
+            counts[op.name] = OpCounts(
+                elements=result.codes.size,
+                saturated=result.saturated,
+                overflowed=result.overflowed,
+            )
+            for name in op.operands:
+                if self._last_use[name] == step and name not in kept:
+                    values.pop(name, None)
+        return RunOutput(
+            outputs={name: values[name] for name in graph.outputs},
+            taps={name: np.ascontiguousarray(values[name]) for name in taps},
+            counts=counts,
+        )
+
+    def _check(self, images: IntArray, taps: Collection[str]) -> None:
+        tensor = self.graph.tensors[self.graph.inputs[0]]
+        if images.shape[1:] != tensor.shape or len(images) == 0:
+            raise InputError(
+                f"input {tensor.name}: codes of shape {images.shape} given, [images, "
+                f"{', '.join(map(str, tensor.shape))}] wanted"
+            )
+        if images.dtype != tensor.type.dtype:
+            raise InputError(
+                f"input {tensor.name}: codes of type {images.dtype} given, {tensor.type.dtype} "
+                f"({tensor.type}) wanted"
+            )
+        activations = {*self.graph.inputs, *(op.name for op in self.graph.ops)}
+        for name in taps:
+            if name not in activations:
+                raise InputError(f"tap {name}: graph {self.graph.name} has no such tensor")
+
+
+def _join(parts: Sequence[RunOutput]) -> RunOutput:
+    first = parts[0]
+    return RunOutput(
+        outputs={
+            name: np.concatenate([part.outputs[name] for part in parts]) for name in first.outputs
+        },
+        taps={name: np.concatenate([part.taps[name] for part in parts]) for name in first.taps},
+        counts={
+            name: sum((part.counts[name] for part in parts), OpCounts()) for name in first.counts
+        },
+    )
+
+
+def run_reference(graph: IntGraph, image: IntArray) -> Mapping[str, IntArray]:
+    """Run one image by the plain-Python references; return the codes of every tensor.
+
+    Slow (seconds for a nano network, hours for a real one): the meaning of a graph, for checks.
+    """
+    values: dict[str, IntArray] = {**graph.constants, graph.inputs[0]: image}
+    for op in graph.ops:
+        operands = [values[name] for name in op.operands]
+        values[op.name] = BEHAVIOURS[type(op)].reference(op, graph, operands).codes
+    return MappingProxyType(values)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IntGraph: tensors, ops in order of execution, constants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from simulator.graph.ops import MatMul, Op, TensorId
+from simulator.numerics.integer_type import IntArray, IntType
+
+FORMAT = 1
+
+
+class Role(StrEnum):
+    """Where a tensor's codes come from."""
+
+    INPUT = "input"
+    CONSTANT = "constant"
+    ACTIVATION = "activation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensor:
+    """A named array of integers and how to read them: ``real ≈ scale * (code - zero_point)``.
+
+    Attributes
+    ----------
+    shape
+        of one image, without a batch dimension
+    scale
+        one factor, or one per channel of the last dimension; empty where no real value is meant
+        (multipliers, shifts) or where it is implied (weights). Only reports read it: execution
+        needs no real number.
+    """
+
+    name: TensorId
+    shape: tuple[int, ...]
+    type: IntType
+    role: Role
+    zero_point: int = 0
+    scale: tuple[float, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        size = 1
+        for extent in self.shape:
+            size *= extent
+        return size
+
+    @property
+    def bytes(self) -> int:
+        """Bytes on the chip: sub-byte codes are packed, rows are not padded."""
+        return (self.size * self.type.bits + 7) // 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntGraph:
+    """What the chip computes; the only description that anything downstream reads.
+
+    Attributes
+    ----------
+    name
+        the model
+    profile
+        name of the hardware profile it was lowered for
+    inputs, outputs
+        tensor names, in order
+    tensors
+        every tensor by name
+    ops
+        in order of execution (each operand is an input, a constant or an earlier result)
+    constants
+        codes of every tensor of role ``constant``
+    meta
+        text for people and front ends (class count, preprocessing); never read by execution
+    """
+
+    name: str
+    profile: str
+    inputs: tuple[TensorId, ...]
+    outputs: tuple[TensorId, ...]
+    tensors: Mapping[TensorId, Tensor]
+    ops: tuple[Op, ...]
+    constants: Mapping[TensorId, IntArray]
+    meta: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def result(self, op: Op) -> Tensor:
+        """Return the tensor that ``op`` writes."""
+        return self.tensors[op.name]
+
+    def is_constant(self, name: TensorId) -> bool:
+        """Whether the tensor's codes are part of the graph."""
+        return self.tensors[name].role is Role.CONSTANT
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulate operations of all matrix products, for one image."""
+        return sum(matmul_macs(self, op) for op in self.ops if isinstance(op, MatMul))
+
+    @property
+    def float_ops(self) -> int:
+        """Number of ops that are not integer arithmetic."""
+        return sum(op.arithmetic != "integer" for op in self.ops)
+
+
+def matmul_macs(graph: IntGraph, op: MatMul) -> int:
+    """Return the multiply-accumulate operations of one matrix product, for one image."""
+    return graph.result(op).size * graph.tensors[op.a].shape[-1]

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Static bounds: what no input whatever can exceed.
+
+Two uses: an accumulator whose bounds fit its registers is *proven free* of overflow, and a graph
+whose intermediates could pass 63 bits is refused, because the emulator computes on int64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import isqrt
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from simulator.graph.graph import IntGraph
+from simulator.graph.ops import Add, LayerNorm, Lookup, MatMul, Mean, Op, Rescale, Softmax
+from simulator.numerics.accumulator import Accumulator
+from simulator.numerics.integer_type import IntArray
+
+Interval = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What is known about an op before it runs.
+
+    Attributes
+    ----------
+    accumulator
+        smallest and largest partial sum over all channels; None where the op has no accumulator
+    proven_free
+        no level of the accumulator can overflow, for any input
+    widest_bits
+        signed bits that the largest intermediate (product plus rounding) may need
+    """
+
+    accumulator: Interval | None = None
+    proven_free: bool = True
+    widest_bits: int = 0
+
+
+def signed_bits(low: int, high: int) -> int:
+    """Return the bits of the narrowest signed type that holds ``low`` to ``high``."""
+    return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length() if high > 0 else 0) + 1
+
+
+def code_range(graph: IntGraph, name: str) -> Interval:
+    """Return the smallest and largest code a tensor can hold (exact for constants)."""
+    tensor = graph.tensors[name]
+    if graph.is_constant(name):
+        codes = graph.constants[name]
+        return (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
+    return tensor.type.low, tensor.type.high
+
+
+def bounds(graph: IntGraph, op: Op) -> Bounds:
+    """Return the static bounds of ``op``; layout ops have none to speak of."""
+    rule = _RULES.get(type(op))
+    return rule(graph, op) if rule else Bounds()
+
+
+def _centred(graph: IntGraph, name: str) -> Interval:
+    low, high = code_range(graph, name)
+    zero_point = graph.tensors[name].zero_point
+    return low - zero_point, high - zero_point
+
+
+def _product_bits(graph: IntGraph, values: Interval, op: Any) -> int:
+    """Bits of ``value * multiplier`` plus the rounding constant (below 2^shift)."""
+    multiplier = code_range(graph, op.requantize.multiplier)[1]
+    rounding = 1 << code_range(graph, op.requantize.shift)[1]
+    return signed_bits(values[0] * multiplier - rounding, values[1] * multiplier + rounding)
+
+
+def _prefix_bounds(low: IntArray, high: IntArray, bias: IntArray) -> tuple[IntArray, IntArray]:
+    """Bounds of every partial sum, per channel: terms [K, N] that may each be left out."""
+    below = np.minimum(low, 0).sum(axis=0, dtype=np.int64) + np.minimum(bias, 0)
+    above = np.maximum(high, 0).sum(axis=0, dtype=np.int64) + np.maximum(bias, 0)
+    return below, above
+
+
+def _fits_inner_levels(low: IntArray, high: IntArray, accumulator: Accumulator) -> bool:
+    """Whether the sums of each inner level's groups fit its register."""
+    none = np.zeros(1, np.int64)
+    for level in accumulator.levels[:-1]:
+        for start in range(0, len(low), level.group):
+            part = slice(start, start + level.group)
+            below, above = _prefix_bounds(low[part], high[part], none)
+            if below.min() < level.kind.low or above.max() > level.kind.high:
+                return False
+    return True
+
+
+def _accumulator_bounds(
+    low: IntArray, high: IntArray, bias: IntArray, accumulator: Accumulator
+) -> tuple[Interval, bool, Interval]:
+    """Bounds of the partial sums, whether they are proven to fit, and what can leave."""
+    below, above = _prefix_bounds(low, high, bias)
+    sums = int(below.min()), int(above.max())
+    register = accumulator.levels[-1].kind
+    free = register.low <= sums[0] and sums[1] <= register.high
+    free = free and _fits_inner_levels(low, high, accumulator)
+    leaving = sums if free else (register.low, register.high)
+    return sums, free, leaving
+
+
+def _matmul(graph: IntGraph, op: MatMul) -> Bounds:
+    a_low, a_high = code_range(graph, op.a)
+    if graph.is_constant(op.b):
+        b = graph.constants[op.b].astype(np.int64)
+        b = b.T if op.transpose_b else b
+        low = np.minimum(b * a_low, b * a_high)
+        high = np.maximum(b * a_low, b * a_high)
+    else:
+        corners = [x * y for x in (a_low, a_high) for y in code_range(graph, op.b)]
+        terms = graph.tensors[op.a].shape[-1]
+        low = np.full((terms, 1), min(corners), np.int64)
+        high = np.full((terms, 1), max(corners), np.int64)
+    bias = (graph.constants[op.bias] if op.bias else np.zeros(1)).astype(np.int64)
+    sums, free, leaving = _accumulator_bounds(low, high, bias, op.accumulator)
+    return Bounds(accumulator=sums, proven_free=free, widest_bits=_product_bits(graph, leaving, op))
+
+
+def _mean(graph: IntGraph, op: Mean) -> Bounds:
+    low, high = _centred(graph, op.a)
+    terms = (graph.tensors[op.a].shape[op.axis], 1)
+    sums, free, leaving = _accumulator_bounds(
+        np.full(terms, low), np.full(terms, high), np.zeros(1, np.int64), op.accumulator
+    )
+    return Bounds(accumulator=sums, proven_free=free, widest_bits=_product_bits(graph, leaving, op))
+
+
+def _rescale(graph: IntGraph, op: Rescale) -> Bounds:
+    return Bounds(widest_bits=_product_bits(graph, _centred(graph, op.a), op))
+
+
+def _add(graph: IntGraph, op: Add) -> Bounds:
+    low = high = 0
+    for operand, multiplier in ((op.a, op.multiplier_a), (op.b, op.multiplier_b)):
+        centred, factor = _centred(graph, operand), code_range(graph, multiplier)[1]
+        low, high = low + centred[0] * factor, high + centred[1] * factor
+    return Bounds(widest_bits=signed_bits(low - (1 << op.shift), high + (1 << op.shift)))
+
+
+def _layer_norm(graph: IntGraph, op: LayerNorm) -> Bounds:
+    channels = graph.tensors[op.a].shape[-1]
+    largest = max(map(abs, _centred(graph, op.a)))
+    if op.channel_shift:
+        largest <<= code_range(graph, op.channel_shift)[1]
+    variance = (channels * largest) ** 2 + op.epsilon
+    # sum(d²) = C v, so |d| <= sqrt(C v); and r >= sqrt(v) 2^f / 2, so |d| i <= 2 sqrt(C) 2^(rb-f).
+    root = isqrt(channels) + 1
+    normalizing = 2 * root << (op.reciprocal_bits - op.sqrt_fraction_bits)
+    normalized = 2 * root << op.normalized_fraction_bits
+    gamma = max(map(abs, code_range(graph, op.gamma)))
+    beta = max(map(abs, code_range(graph, op.beta)))
+    affine = normalized * gamma + beta + (1 << op.shift)
+    widest = max(variance << 2 * op.sqrt_fraction_bits, normalizing, affine)
+    return Bounds(widest_bits=signed_bits(0, widest))
+
+
+def _softmax(graph: IntGraph, op: Softmax) -> Bounds:
+    table = graph.constants[op.table]
+    total = int(table.max()) * graph.tensors[op.a].shape[-1]
+    # The maximum itself contributes table[0], so no sum is smaller.
+    inverse = ((1 << op.reciprocal_bits) + total // 2) // max(int(table[0]), 1) + 1
+    widest = max((1 << op.reciprocal_bits) + total, int(table.max()) * inverse + (1 << op.shift))
+    return Bounds(widest_bits=signed_bits(0, widest))
+
+
+_RULES: Mapping[type[Op], Callable[[IntGraph, Any], Bounds]] = MappingProxyType(
+    {
+        MatMul: _matmul,
+        Mean: _mean,
+        Rescale: _rescale,
+        Add: _add,
+        LayerNorm: _layer_norm,
+        Softmax: _softmax,
+        Lookup: lambda graph, op: Bounds(),
+    }
+)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A graph as text that two people can discuss over the phone: one line per op."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from simulator.graph.graph import IntGraph, Tensor
+from simulator.graph.ops import (
+    Add,
+    Concat,
+    LayerNorm,
+    Lookup,
+    MatMul,
+    Mean,
+    Op,
+    Requantization,
+    Rescale,
+    Reshape,
+    Slice,
+    Softmax,
+    Transpose,
+)
+from simulator.graph.ranges import bounds, code_range, signed_bits
+from simulator.graph.storage import sha256
+
+
+def text(graph: IntGraph) -> str:
+    """Return the whole graph as text, header first."""
+    header = (
+        f"graph {graph.name}   profile {graph.profile}   sha256 {sha256(graph)[:16]}…   "
+        f"{len(graph.ops)} ops   {graph.float_ops} float   {graph.macs / 1e6:.2f} MMAC"
+    )
+    names = [*graph.inputs, *(op.name for op in graph.ops)]
+    width = max(len(name) for name in names)
+    types = max(len(_type(graph.tensors[name])) for name in names)
+    inputs = [(graph.tensors[name], "input") for name in graph.inputs]
+    rows = inputs + [(graph.result(op), _describe(graph, op)) for op in graph.ops]
+    lines = [
+        f"{index:4d}  {tensor.name:{width}}  {_type(tensor):{types}}  {_real(tensor)}{what}"
+        for index, (tensor, what) in enumerate(rows)
+    ]
+    return "\n".join([header, *lines]) + "\n"
+
+
+def _type(tensor: Tensor) -> str:
+    return f"{tensor.type}[{','.join(map(str, tensor.shape))}]"
+
+
+def _real(tensor: Tensor) -> str:
+    scale = f"s={tensor.scale[0]:<10.4g}" if len(tensor.scale) == 1 else " " * 12
+    return f"{scale} z={tensor.zero_point:<5d} "
+
+
+def _describe(graph: IntGraph, op: Op) -> str:
+    return _FORMS[type(op)](graph, op)
+
+
+def _requantization(graph: IntGraph, requantize: Requantization) -> str:
+    multiplier = graph.constants[requantize.multiplier]
+    low, high = code_range(graph, requantize.shift)
+    factor = f"×{int(multiplier[0])}" if multiplier.size == 1 else f"×m[{multiplier.size}]"
+    shift = f"{low}" if low == high else f"{low}..{high}"
+    return f"→ {factor} >> {shift} {requantize.rounding} {requantize.overflow}"
+
+
+def _accumulator(graph: IntGraph, op: MatMul | Mean) -> str:
+    known = bounds(graph, op)
+    assert known.accumulator is not None
+    proof = "proven" if known.proven_free else "may need"
+    return f"acc {op.accumulator}, {proof} {signed_bits(*known.accumulator)} bits"
+
+
+def _matmul(graph: IntGraph, op: MatMul) -> str:
+    b = graph.tensors[op.b]
+    other = f"{b.name}ᵀ" if op.transpose_b else b.name
+    if graph.is_constant(op.b):
+        other = _type(b) + (f" + {graph.tensors[op.bias].type} bias" if op.bias else "")
+    requantized = _requantization(graph, op.requantize)
+    return f"matmul {op.a} × {other}   {_accumulator(graph, op)}   {requantized}"
+
+
+def _add(graph: IntGraph, op: Add) -> str:
+    factors = [
+        f"{int(codes[0])}" if codes.size == 1 else f"m[{codes.size}]"
+        for codes in (graph.constants[op.multiplier_a], graph.constants[op.multiplier_b])
+    ]
+    return (
+        f"add {op.a} × {factors[0]} + {op.b} × {factors[1]} >> {op.shift} "
+        f"{op.rounding} {op.overflow}"
+    )
+
+
+_FORMS: Mapping[type[Op], Callable[[IntGraph, Any], str]] = MappingProxyType(
+    {
+        MatMul: _matmul,
+        Rescale: lambda g, op: f"rescale {op.a} {_requantization(g, op.requantize)}",
+        Add: _add,
+        LayerNorm: lambda g, op: (
+            f"layernorm {op.a}   isqrt exact, 2^-{op.sqrt_fraction_bits}; normalized "
+            f"2^-{op.normalized_fraction_bits} × γ + β >> {op.shift} {op.rounding} {op.overflow}"
+        ),
+        Softmax: lambda g, op: (
+            f"softmax {op.a}   exp_table[{g.tensors[op.table].size}] {g.tensors[op.table].type}, "
+            f"reciprocal 2^{op.reciprocal_bits} >> {op.shift} {op.rounding} {op.overflow}"
+        ),
+        Lookup: lambda g, op: f"lookup {op.a} in table[{g.tensors[op.table].size}]",
+        Mean: lambda g, op: (
+            f"mean {op.a} over {op.axis}   {_accumulator(g, op)}   "
+            f"{_requantization(g, op.requantize)}"
+        ),
+        Concat: lambda g, op: f"concat {' ⧺ '.join(op.inputs)} along {op.axis}",
+        Slice: lambda g, op: f"slice {op.a} {op.start}:{op.stop} of {op.axis}",
+        Reshape: lambda g, op: f"reshape {op.a}",
+        Transpose: lambda g, op: f"transpose {op.a} {op.permutation}",
+    }
+)

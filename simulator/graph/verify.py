@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rules of a valid IntGraph, as a table. Run after lowering and on every load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from simulator.graph.graph import IntGraph, Role
+from simulator.graph.ops import (
+    Add,
+    Concat,
+    LayerNorm,
+    Lookup,
+    MatMul,
+    Mean,
+    Op,
+    Rescale,
+    Reshape,
+    Slice,
+    Softmax,
+    Transpose,
+)
+from simulator.graph.ranges import bounds
+from simulator.numerics.fixed_point import LARGEST_SHIFT
+
+Shape = tuple[int, ...]
+
+
+def verify(graph: IntGraph) -> list[str]:
+    """Return every broken rule as a sentence that names the op; empty for a valid graph."""
+    problems = list(_structure(graph))
+    if problems:
+        return problems  # the other rules look tensors up by name
+    for tensor_rule in (_constants_fit, _inputs_and_outputs):
+        problems += tensor_rule(graph)
+    for op in graph.ops:
+        found = [message for rule in _OP_RULES for message in rule(graph, op)]
+        problems += [f"op {op.name} ({op.kind}): {message}" for message in found]
+    if problems:
+        return problems
+    for op in graph.ops:  # ranges are only meaningful on a graph that is otherwise sound
+        widest = bounds(graph, op).widest_bits
+        if widest > 64:
+            problems.append(
+                f"op {op.name} ({op.kind}): an intermediate may need {widest} bits, the emulator has "
+                "64; use a narrower multiplier or fewer fraction bits"
+            )
+    return problems
+
+
+def _structure(graph: IntGraph) -> Iterator[str]:
+    """Names: unique, defined before use, nothing left over."""
+    known = {name for name, tensor in graph.tensors.items() if tensor.role is not Role.ACTIVATION}
+    for op in graph.ops:
+        for name in (*op.operands, *op.constants):
+            if name not in known:
+                yield f"op {op.name} ({op.kind}): operand {name} is not defined before it"
+        if op.name not in graph.tensors:
+            yield f"op {op.name} ({op.kind}): its result has no tensor"
+        elif graph.tensors[op.name].role is not Role.ACTIVATION or op.name in known:
+            yield f"op {op.name} ({op.kind}): its name is taken by another tensor"
+        known.add(op.name)
+    for name in graph.tensors.keys() - known:
+        yield f"tensor {name}: no op computes it"
+    for name in (*graph.inputs, *graph.outputs):
+        if name not in known:
+            yield f"{name}: named as input or output, but there is no such tensor"
+    constants = {name for name, tensor in graph.tensors.items() if tensor.role is Role.CONSTANT}
+    for name in constants ^ graph.constants.keys():
+        yield f"constant {name}: must have both a tensor and codes"
+
+
+def _constants_fit(graph: IntGraph) -> Iterator[str]:
+    for name, codes in graph.constants.items():
+        tensor = graph.tensors[name]
+        if codes.shape != tensor.shape:
+            yield f"constant {name}: has shape {codes.shape}, declared {tensor.shape}"
+        elif codes.dtype != tensor.type.dtype:
+            yield f"constant {name}: is stored as {codes.dtype}, {tensor.type} wants {tensor.type.dtype}"
+        elif codes.size and not (
+            tensor.type.low <= int(codes.min()) and int(codes.max()) <= tensor.type.high
+        ):
+            yield f"constant {name}: has codes outside {tensor.type}"
+
+
+def _inputs_and_outputs(graph: IntGraph) -> Iterator[str]:
+    declared = {name for name, tensor in graph.tensors.items() if tensor.role is Role.INPUT}
+    if set(graph.inputs) != declared or not graph.outputs:
+        yield "inputs must be exactly the tensors of role input, and there must be an output"
+    for tensor in graph.tensors.values():
+        if len(tensor.scale) > 1 and len(tensor.scale) != (tensor.shape or (0,))[-1]:
+            yield f"tensor {tensor.name}: {len(tensor.scale)} scales for shape {tensor.shape}"
+
+
+# --- rules of ops: each yields messages -----------------------------------------------------------
+
+
+def _shape_of(graph: IntGraph, op: Op) -> Shape:
+    """Return the shape that ``op``'s operands imply; ValueError where they do not go together."""
+    shapes = [graph.tensors[name].shape for name in op.operands]
+    return _SHAPES[type(op)](op, shapes, graph.result(op).shape)
+
+
+def _matmul_shape(op: MatMul, shapes: list[Shape], _: Shape) -> Shape:
+    a, b = shapes
+    rows, columns = (b[-1], b[-2]) if op.transpose_b else (b[-2], b[-1])
+    if a[-1] != rows or (len(b) > 2 and a[:-2] != b[:-2]):
+        raise ValueError(f"cannot multiply {a} by {b}")
+    return (*a[:-1], columns)
+
+
+def _add_shape(_: Add, shapes: list[Shape], __: Shape) -> Shape:
+    a, b = shapes
+    if a[len(a) - len(b) :] != b:
+        raise ValueError(f"cannot add {b} to {a}")
+    return a
+
+
+def _mean_shape(op: Mean, shapes: list[Shape], _: Shape) -> Shape:
+    if not 0 <= op.axis < len(shapes[0]) - 1:
+        raise ValueError(f"axis {op.axis} of {shapes[0]}: the last dimension holds the channels")
+    return shapes[0][: op.axis] + shapes[0][op.axis + 1 :]
+
+
+def _concat_shape(op: Concat, shapes: list[Shape], _: Shape) -> Shape:
+    rests = {shape[: op.axis] + shape[op.axis + 1 :] for shape in shapes}
+    if len(rests) != 1:
+        raise ValueError(f"cannot concatenate {shapes} along {op.axis}")
+    total = sum(shape[op.axis] for shape in shapes)
+    return shapes[0][: op.axis] + (total,) + shapes[0][op.axis + 1 :]
+
+
+def _slice_shape(op: Slice, shapes: list[Shape], _: Shape) -> Shape:
+    shape = shapes[0]
+    if not 0 <= op.start < op.stop <= shape[op.axis]:
+        raise ValueError(f"{op.start}:{op.stop} of dimension {op.axis} of {shape}")
+    return shape[: op.axis] + (op.stop - op.start,) + shape[op.axis + 1 :]
+
+
+def _reshape_shape(_: Reshape, shapes: list[Shape], result: Shape) -> Shape:
+    sizes = []
+    for shape in (shapes[0], result):
+        size = 1
+        for extent in shape:
+            size *= extent
+        sizes.append(size)
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"{shapes[0]} has {sizes[0]} elements, {result} has {sizes[1]}")
+    return result
+
+
+def _transpose_shape(op: Transpose, shapes: list[Shape], _: Shape) -> Shape:
+    if sorted(op.permutation) != list(range(len(shapes[0]))):
+        raise ValueError(f"{op.permutation} does not permute {shapes[0]}")
+    return tuple(shapes[0][axis] for axis in op.permutation)
+
+
+def _same_shape(_: Op, shapes: list[Shape], __: Shape) -> Shape:
+    return shapes[0]
+
+
+_SHAPES: Mapping[type[Op], Callable[[Any, list[Shape], Shape], Shape]] = MappingProxyType(
+    {
+        MatMul: _matmul_shape,
+        Rescale: _same_shape,
+        Add: _add_shape,
+        LayerNorm: _same_shape,
+        Softmax: _same_shape,
+        Lookup: _same_shape,
+        Mean: _mean_shape,
+        Concat: _concat_shape,
+        Slice: _slice_shape,
+        Reshape: _reshape_shape,
+        Transpose: _transpose_shape,
+    }
+)
+
+
+def _shapes_agree(graph: IntGraph, op: Op) -> Iterator[str]:
+    try:
+        implied = _shape_of(graph, op)
+    except (ValueError, IndexError) as error:
+        yield str(error)
+    else:
+        if implied != graph.result(op).shape:
+            yield f"result has shape {graph.result(op).shape}, operands imply {implied}"
+
+
+def _layout_keeps_codes(graph: IntGraph, op: Op) -> Iterator[str]:
+    if isinstance(op, (Concat, Slice, Reshape, Transpose)):
+        result = graph.result(op)
+        for name in op.operands:
+            operand = graph.tensors[name]
+            if (operand.type, operand.zero_point) != (result.type, result.zero_point):
+                yield f"moves codes of {name} ({operand.type}) into {result.type}"
+
+
+def _vectors_match_channels(graph: IntGraph, op: Op) -> Iterator[str]:
+    channels = graph.result(op).shape[-1] if graph.result(op).shape else 1
+    for name in op.constants:
+        length = graph.tensors[name].shape
+        if name != getattr(op, "table", None) and length not in {(1,), (channels,)}:
+            yield f"constant {name} has shape {length}, wanted ({channels},)"
+    for field in ("bias", "gamma", "beta", "channel_shift"):
+        name = getattr(op, field, None)
+        if name is not None and graph.tensors[name].shape != (channels,):
+            yield f"{field} {name} has shape {graph.tensors[name].shape}, wanted ({channels},)"
+
+
+def _shifts_in_range(graph: IntGraph, op: Op) -> Iterator[str]:
+    shifts = [op.shift] if isinstance(op, (Add, LayerNorm, Softmax)) else []
+    if isinstance(op, (MatMul, Rescale, Mean)):
+        codes = graph.constants[op.requantize.shift]
+        shifts = [int(codes.min()), int(codes.max())]
+        if int(graph.constants[op.requantize.multiplier].min()) < 0:
+            yield "a multiplier is negative"
+    for shift in shifts:
+        if not 0 <= shift <= LARGEST_SHIFT:
+            yield f"shift {shift}: must be 0..{LARGEST_SHIFT}"
+
+
+def _accumulators_are_sound(graph: IntGraph, op: Op) -> Iterator[str]:
+    if isinstance(op, (MatMul, Mean)):
+        yield from op.accumulator.problems()
+    if isinstance(op, MatMul) and not graph.is_constant(op.b):
+        if any(graph.tensors[name].zero_point for name in op.operands):
+            yield "a product of two activations needs zero points 0"
+        if op.bias is not None:
+            yield "a product of two activations has no bias"
+
+
+def _tables_cover_all_codes(graph: IntGraph, op: Op) -> Iterator[str]:
+    if isinstance(op, (Lookup, Softmax)):
+        entries, bits = graph.tensors[op.table].shape, graph.tensors[op.a].type.bits
+        if entries != (1 << bits,):
+            yield f"table has shape {entries}, wanted ({1 << bits},) for {bits}-bit codes"
+    if isinstance(op, Lookup) and graph.tensors[op.table].type != graph.result(op).type:
+        yield f"table holds {graph.tensors[op.table].type}, result is {graph.result(op).type}"
+    if isinstance(op, Softmax):
+        table = graph.constants[op.table]
+        if int(table[0]) < 1 or int(table.min()) < 0:
+            yield "table of exponentials must start above 0 and not go below it"
+
+
+def _layer_norm_fields(_: IntGraph, op: Op) -> Iterator[str]:
+    if isinstance(op, LayerNorm):
+        spare = op.reciprocal_bits - op.sqrt_fraction_bits - op.normalized_fraction_bits
+        if min(op.epsilon, op.sqrt_fraction_bits, op.normalized_fraction_bits, spare) < 0:
+            yield "epsilon, fraction bits and the spare reciprocal bits must not be negative"
+
+
+_OP_RULES: tuple[Callable[[IntGraph, Op], Iterator[str]], ...] = (
+    _shapes_agree,
+    _layout_keeps_codes,
+    _vectors_match_channels,
+    _shifts_in_range,
+    _accumulators_are_sound,
+    _tables_cover_all_codes,
+    _layer_norm_fields,
+)

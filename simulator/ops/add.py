@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Add: see :class:`simulator.graph.ops.Add`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from simulator.gemm import Gemm
+from simulator.graph.graph import IntGraph
+from simulator.graph.ops import Add
+from simulator.numerics.integer_type import IntArray, Overflow, fit, limits
+from simulator.numerics.jit import kernel as compiled
+from simulator.numerics.requantization import fit_kernel
+from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
+from simulator.ops.behaviour import Behaviour, Kernel, OpResult
+
+
+def reference(op: Add, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
+    """One image in plain Python integers."""
+    result = graph.result(op)
+    low, high = limits(result.type, op.overflow)
+    a, b = operands[0].astype(object), np.broadcast_to(operands[1], result.shape).astype(object)
+    codes = np.empty(result.shape, result.type.dtype)
+    saturated = 0
+    for index in np.ndindex(*result.shape):
+        total = 0
+        for operand, codes_in, name in ((op.a, a, op.multiplier_a), (op.b, b, op.multiplier_b)):
+            multipliers = graph.constants[name].tolist()
+            multiplier = multipliers[index[-1] if len(multipliers) > 1 else 0]
+            total += (int(codes_in[index]) - graph.tensors[operand].zero_point) * multiplier
+        code = shift_right(total, op.shift, op.rounding) + result.zero_point
+        codes[index] = fit(code, result.type, op.overflow)
+        saturated += not low <= code <= high
+    return OpResult(codes, saturated)
+
+
+def build(op: Add, graph: IntGraph, _: Gemm) -> Kernel:
+    """Kernel for batches."""
+    result = graph.result(op)
+    low, high = limits(result.type, op.overflow)
+    channels = result.shape[-1]
+    always, negative, odd = (int(part[0]) for part in offsets(np.array([op.shift]), op.rounding))
+    factors = [
+        np.ascontiguousarray(np.broadcast_to(graph.constants[name], (channels,)), dtype=np.int64)
+        for name in (op.multiplier_a, op.multiplier_b)
+    ]
+    zero_points = [graph.tensors[operand].zero_point for operand in op.operands]
+
+    def kernel(operands: Sequence[IntArray]) -> OpResult:
+        a = np.ascontiguousarray(operands[0]).reshape(-1, channels)
+        # b may be a constant without the leading dimensions of a: its rows repeat.
+        b = operands[1] if graph.is_constant(op.b) else np.ascontiguousarray(operands[1])
+        out = np.empty(a.shape, result.type.dtype)
+        saturated = add_rows(
+            a,
+            b.reshape(-1, channels),
+            *factors,
+            *zero_points,
+            op.shift,
+            always,
+            negative,
+            odd,
+            result.zero_point,
+            low,
+            high,
+            op.overflow is Overflow.WRAP,
+            out,
+        )
+        return OpResult(out.reshape(operands[0].shape), int(saturated))
+
+    return kernel
+
+
+@compiled
+def add_rows(  # type: ignore[no-untyped-def]
+    a,
+    b,
+    factor_a,
+    factor_b,
+    zero_a,
+    zero_b,
+    shift,
+    always,
+    negative,
+    odd,
+    zero_y,
+    low,
+    high,
+    wrap,
+    out,
+):
+    """Add rows [rows, channels]; row i of ``a`` meets row i modulo ``len(b)`` of ``b``."""
+    saturated = 0
+    for i in range(a.shape[0]):
+        row = b[i % b.shape[0]]
+        for c in range(a.shape[1]):
+            total = (np.int64(a[i, c]) - zero_a) * factor_a[c]
+            total += (np.int64(row[c]) - zero_b) * factor_b[c]
+            code = shift_right_kernel(total, shift, always, negative, odd) + zero_y
+            fitted = fit_kernel(code, low, high, wrap)
+            saturated += fitted != code
+            out[i, c] = fitted
+    return saturated
+
+
+BEHAVIOUR = Behaviour(reference, build)

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LayerNorm: see :class:`simulator.graph.ops.LayerNorm`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isqrt
+
+import numpy as np
+
+from simulator.gemm import Gemm
+from simulator.graph.graph import IntGraph
+from simulator.graph.ops import LayerNorm
+from simulator.numerics.integer_type import IntArray, Overflow, fit, limits
+from simulator.numerics.jit import kernel as compiled
+from simulator.numerics.requantization import fit_kernel
+from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
+from simulator.numerics.square_root import isqrt_kernel
+from simulator.ops.behaviour import Behaviour, Kernel, OpResult
+
+
+def _channel_shifts(op: LayerNorm, graph: IntGraph) -> IntArray:
+    channels = graph.result(op).shape[-1]
+    if op.channel_shift is None:
+        return np.zeros(channels, np.int64)
+    return graph.constants[op.channel_shift].astype(np.int64)
+
+
+def _spare_bits(op: LayerNorm) -> int:
+    return op.reciprocal_bits - op.sqrt_fraction_bits - op.normalized_fraction_bits
+
+
+def reference(op: LayerNorm, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
+    """One image in plain Python integers."""
+    result = graph.result(op)
+    channels = result.shape[-1]
+    zero_point = graph.tensors[op.a].zero_point
+    shifts = _channel_shifts(op, graph).tolist()
+    gamma, beta = graph.constants[op.gamma].tolist(), graph.constants[op.beta].tolist()
+    low, high = limits(result.type, op.overflow)
+    rows = []
+    saturated = 0
+    for row in operands[0].reshape(-1, channels).tolist():
+        u = [(code - zero_point) << shift for code, shift in zip(row, shifts, strict=True)]
+        total = sum(u)
+        variance = channels * sum(value * value for value in u) - total * total + op.epsilon
+        root = isqrt(variance << 2 * op.sqrt_fraction_bits)
+        inverse = (1 << op.reciprocal_bits) // max(root, 1)
+        codes = []
+        for c in range(channels):
+            normalized = (channels * u[c] - total) * inverse >> _spare_bits(op)
+            affine = normalized * gamma[c] + beta[c]
+            code = shift_right(affine, op.shift, op.rounding) + result.zero_point
+            codes.append(fit(code, result.type, op.overflow))
+            saturated += not low <= code <= high
+        rows.append(codes)
+    return OpResult(np.array(rows, result.type.dtype).reshape(result.shape), saturated)
+
+
+def build(op: LayerNorm, graph: IntGraph, _: Gemm) -> Kernel:
+    """Kernel for batches."""
+    result = graph.result(op)
+    channels = result.shape[-1]
+    low, high = limits(result.type, op.overflow)
+    always, negative, odd = (int(part[0]) for part in offsets(np.array([op.shift]), op.rounding))
+    shifts = _channel_shifts(op, graph)
+    gamma, beta = (graph.constants[name].astype(np.int64) for name in (op.gamma, op.beta))
+    zero_point = graph.tensors[op.a].zero_point
+
+    def kernel(operands: Sequence[IntArray]) -> OpResult:
+        rows = np.ascontiguousarray(operands[0]).reshape(-1, channels)
+        out = np.empty(rows.shape, result.type.dtype)
+        saturated = layer_norm_rows(
+            rows,
+            zero_point,
+            shifts,
+            op.epsilon,
+            op.sqrt_fraction_bits,
+            op.reciprocal_bits,
+            _spare_bits(op),
+            gamma,
+            beta,
+            op.shift,
+            always,
+            negative,
+            odd,
+            result.zero_point,
+            low,
+            high,
+            op.overflow is Overflow.WRAP,
+            out,
+        )
+        return OpResult(out.reshape(operands[0].shape), int(saturated))
+
+    return kernel
+
+
+@compiled
+def layer_norm_rows(  # type: ignore[no-untyped-def]
+    rows,
+    zero_point,
+    channel_shift,
+    epsilon,
+    sqrt_fraction_bits,
+    reciprocal_bits,
+    spare_bits,
+    gamma,
+    beta,
+    shift,
+    always,
+    negative,
+    odd,
+    zero_y,
+    low,
+    high,
+    wrap,
+    out,
+):
+    """Normalize each row [channels] of codes into ``out``; return how many did not fit."""
+    channels = rows.shape[1]
+    saturated = 0
+    for i in range(rows.shape[0]):
+        total = np.int64(0)
+        squares = np.int64(0)
+        for c in range(channels):
+            u = (np.int64(rows[i, c]) - zero_point) << channel_shift[c]
+            total += u
+            squares += u * u
+        variance = channels * squares - total * total + epsilon
+        root = isqrt_kernel(variance << (2 * sqrt_fraction_bits))
+        inverse = (np.int64(1) << reciprocal_bits) // max(root, np.int64(1))
+        for c in range(channels):
+            u = (np.int64(rows[i, c]) - zero_point) << channel_shift[c]
+            normalized = ((channels * u - total) * inverse) >> spare_bits
+            affine = normalized * gamma[c] + beta[c]
+            code = shift_right_kernel(affine, shift, always, negative, odd) + zero_y
+            fitted = fit_kernel(code, low, high, wrap)
+            saturated += fitted != code
+            out[i, c] = fitted
+    return saturated
+
+
+BEHAVIOUR = Behaviour(reference, build)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Softmax: see :class:`simulator.graph.ops.Softmax`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from simulator.gemm import Gemm
+from simulator.graph.graph import IntGraph
+from simulator.graph.ops import Softmax
+from simulator.numerics.integer_type import IntArray, Overflow, fit, limits
+from simulator.numerics.jit import kernel as compiled
+from simulator.numerics.requantization import fit_kernel
+from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
+from simulator.ops.behaviour import Behaviour, Kernel, OpResult
+
+
+def reference(op: Softmax, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
+    """One image in plain Python integers."""
+    result = graph.result(op)
+    low, high = limits(result.type, op.overflow)
+    table = graph.constants[op.table].tolist()
+    rows = []
+    saturated = 0
+    for row in operands[0].reshape(-1, result.shape[-1]).tolist():
+        exponentials = [table[max(row) - code] for code in row]
+        total = sum(exponentials)
+        inverse = ((1 << op.reciprocal_bits) + total // 2) // total
+        codes = []
+        for exponential in exponentials:
+            code = shift_right(exponential * inverse, op.shift, op.rounding) + result.zero_point
+            codes.append(fit(code, result.type, op.overflow))
+            saturated += not low <= code <= high
+        rows.append(codes)
+    return OpResult(np.array(rows, result.type.dtype).reshape(result.shape), saturated)
+
+
+def build(op: Softmax, graph: IntGraph, _: Gemm) -> Kernel:
+    """Kernel for batches."""
+    result = graph.result(op)
+    columns = result.shape[-1]
+    low, high = limits(result.type, op.overflow)
+    always, negative, odd = (int(part[0]) for part in offsets(np.array([op.shift]), op.rounding))
+    table = graph.constants[op.table].astype(np.int64)
+
+    def kernel(operands: Sequence[IntArray]) -> OpResult:
+        rows = np.ascontiguousarray(operands[0]).reshape(-1, columns)
+        out = np.empty(rows.shape, result.type.dtype)
+        saturated = softmax_rows(
+            rows,
+            table,
+            op.reciprocal_bits,
+            op.shift,
+            always,
+            negative,
+            odd,
+            result.zero_point,
+            low,
+            high,
+            op.overflow is Overflow.WRAP,
+            out,
+        )
+        return OpResult(out.reshape(operands[0].shape), int(saturated))
+
+    return kernel
+
+
+@compiled
+def softmax_rows(  # type: ignore[no-untyped-def]
+    rows, table, reciprocal_bits, shift, always, negative, odd, zero_y, low, high, wrap, out
+):
+    """Softmax of each row of codes into ``out``; return how many did not fit."""
+    columns = rows.shape[1]
+    by_difference = np.empty(table.shape[0], np.int64)
+    saturated = 0
+    for i in range(rows.shape[0]):
+        largest = np.int64(rows[i, 0])
+        for j in range(1, columns):
+            largest = max(largest, np.int64(rows[i, j]))
+        total = np.int64(0)
+        for j in range(columns):
+            total += table[largest - np.int64(rows[i, j])]
+        inverse = ((np.int64(1) << reciprocal_bits) + (total >> 1)) // total
+        # A row has at most table-many different codes: requantize each difference once.
+        for d in range(table.shape[0]):
+            by_difference[d] = (
+                shift_right_kernel(table[d] * inverse, shift, always, negative, odd) + zero_y
+            )
+        for j in range(columns):
+            code = by_difference[largest - np.int64(rows[i, j])]
+            fitted = fit_kernel(code, low, high, wrap)
+            saturated += fitted != code
+            out[i, j] = fitted
+    return saturated
+
+
+BEHAVIOUR = Behaviour(reference, build)

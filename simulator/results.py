@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RunResult: the one record of a run (``run.json`` and ``layers.csv``) that everything else reads.
+
+Percentages are in percent (81.25), SQNR in dB, sizes in bytes, cycles in cycles of the compute
+clock, for one image unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from simulator.errors import InputError
+from simulator.files import write_text
+
+RUN_NAME = "run.json"
+LAYERS_NAME = "layers.csv"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Emulation(_Record):
+    """How fast the integer emulation ran (all images)."""
+
+    seconds: float
+    images_per_second: float
+    threads: int
+    gemm_backend: str
+
+
+class ModelRecord(_Record):
+    """The float network."""
+
+    name: str
+    checkpoint_sha256: str | None
+    parameters: int
+
+
+class MethodRecord(_Record):
+    """The quantization method and what it was asked for."""
+
+    name: str
+    weight_bits: int
+    activation_bits: int
+    recipe: dict[str, Any]
+    calibration_images: int
+    seconds: float
+
+
+class ProfileRecord(_Record):
+    """The hardware profile."""
+
+    name: str
+    sha256: str
+    title: str
+    clock_mhz: float
+    sources: dict[str, str]
+
+
+class GraphRecord(_Record):
+    """The integer graph."""
+
+    sha256: str
+    ops: int
+    macs: int
+    float_ops: int
+
+
+class TopK(_Record):
+    """Accuracy in percent."""
+
+    top1: float
+    top5: float
+
+
+class Agreement(_Record):
+    """Share of images, in percent, on which two engines predict the same class."""
+
+    integer_float: float
+    integer_simulated: float
+
+
+class LogitSqnr(_Record):
+    """Signal-to-quantization-noise ratio of the logits, in dB; None where the noise is zero."""
+
+    integer_float: float | None
+    simulated_float: float | None
+    integer_simulated: float | None
+
+
+class Accuracy(_Record):
+    """Float, simulated-quantized and integer networks on the same images."""
+
+    images: int
+    skipped_images: list[str]
+    float: TopK
+    simulated: TopK
+    integer: TopK
+    agreement: Agreement
+    logit_sqnr_db: LogitSqnr
+
+
+class OverflowOfOp(_Record):
+    """An op whose accumulator overflowed, or whose results left their type."""
+
+    op: str
+    overflowed: int
+    saturated: int
+    elements: int
+
+
+class OverflowRecord(_Record):
+    """Accumulators over the whole run.
+
+    proven_free : accumulators that no input can overflow
+    counted_free : accumulators not proven, but without an event in this run
+    overflowing : accumulators with events
+    events : outputs whose accumulator overflowed, summed over all ops and images
+    per_op : every op with an overflow or a saturated result, worst first
+    """
+
+    proven_free: int
+    counted_free: int
+    overflowing: int
+    events: int
+    per_op: list[OverflowOfOp]
+
+
+class MemoryRecord(_Record):
+    """Bytes on the chip and beside it."""
+
+    weight_bytes: int
+    model_size_bytes: int
+    peak_sram_bytes: int
+    peak_lower_bound_bytes: int
+    dram_bytes: int
+
+
+class CyclesRecord(_Record):
+    """ESTIMATED cycles of one image."""
+
+    total: int
+    compute: int
+    vector: int
+    dma: int
+    stall: int
+    by_kind: dict[str, int]
+    bound_by: dict[str, int]
+
+
+class Verdict(_Record):
+    """Yes or no, and why not."""
+
+    feasible: bool
+    failed: list[str]
+
+
+class LayerRow(_Record):
+    """One op of the graph, in order: a row of ``layers.csv``.
+
+    sqnr_db : result against the float network's same tensor; None where there is no such tensor
+    accumulator_bits : bits that the sums may need, by static bounds; None without an accumulator
+    """
+
+    index: int
+    op: str
+    kind: str
+    shape: str
+    type: str
+    macs: int
+    weight_bytes: int
+    cycles: int
+    compute_cycles: int
+    vector_cycles: int
+    dma_cycles: int
+    stall_cycles: int
+    bound_by: str
+    elements: int
+    saturated: int
+    overflowed: int
+    accumulator_bits: int | None
+    proven_free: bool
+    sqnr_db: float | None
+
+
+class RunResult(_Record):
+    """One run: what was asked, what came out, and the hashes that identify all of it."""
+
+    format: Literal[1] = 1
+    command: list[str]
+    seed: int
+    versions: dict[str, str]
+    emulation: Emulation
+    model: ModelRecord
+    method: MethodRecord
+    profile: ProfileRecord
+    graph: GraphRecord
+    accuracy: Accuracy
+    overflow: OverflowRecord
+    memory: MemoryRecord
+    cycles: CyclesRecord
+    latency_ms: float
+    fps: float
+    energy: dict[str, float]
+    verdict: Verdict
+
+    def to_json(self) -> str:
+        """Return the text of ``run.json``."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+
+
+def layers_csv(rows: list[LayerRow]) -> str:
+    """Return the text of ``layers.csv``; an empty cell means None."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(LayerRow.model_fields), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row.model_dump() for row in rows)
+    return text.getvalue()
+
+
+def save_run(result: RunResult, rows: list[LayerRow], folder: Path) -> None:
+    """Write ``layers.csv`` and then ``run.json`` into ``folder``."""
+    write_text(folder / LAYERS_NAME, layers_csv(rows))
+    write_text(folder / RUN_NAME, result.to_json())
+
+
+def load_run(folder: Path) -> tuple[RunResult, list[LayerRow]]:
+    """Read a run folder.
+
+    Raises
+    ------
+    InputError
+        If ``run.json`` or ``layers.csv`` is missing or is not what :func:`save_run` writes.
+    """
+    path = folder / RUN_NAME
+    try:
+        result = RunResult.model_validate_json(path.read_text(encoding="utf-8"))
+        path = folder / LAYERS_NAME
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [LayerRow.model_validate(_empty_as_none(row)) for row in csv.DictReader(file)]
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); a run folder is what `aocq verify --out` writes"
+        ) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InputError(f"{path}: not a run of format 1: {place}: {first['msg']}") from error
+    return result, rows
+
+
+def _empty_as_none(row: Mapping[str, str]) -> dict[str, str | None]:
+    return {key: value or None for key, value in row.items()}
