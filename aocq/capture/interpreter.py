@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run any part of a FloatGraph in torch, with a transformation (a quantizer) on any tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from aocq.capture.float_graph import FloatGraph, FloatNode, FloatOp
+
+UNARY_FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
+    {
+        "gelu": functional.gelu,
+        "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+        "relu": functional.relu,
+        "silu": functional.silu,
+    }
+)
+
+Transform = Callable[[FloatNode, Tensor], Tensor]
+
+
+def run(
+    graph: FloatGraph,
+    feeds: Mapping[str, Tensor],
+    fetches: Collection[str],
+    *,
+    transform: Transform | None = None,
+    parameters: Mapping[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """Compute ``fetches`` from ``feeds``, running only the nodes in between.
+
+    Parameters
+    ----------
+    feeds
+        tensors [batch, ...] by node name: the image, or any inner tensor to start from
+    fetches
+        names of nodes to return
+    transform
+        applied to the result of every node that runs (not to feeds); its result is what the
+        following nodes see and what is returned
+    parameters
+        replacements of parameters by name, e.g. quantized weights
+
+    Raises
+    ------
+    KeyError
+        If a fetch needs the image and it is not fed, or names no node.
+    """
+    needed = _needed(graph, feeds, fetches)
+    weights = {**graph.parameters, **(parameters or {})}
+    batch = next(iter(feeds.values())).shape[0]
+    values = dict(feeds)
+    last_use = {
+        name: node.name for node in graph.nodes if node.name in needed for name in node.inputs
+    }
+    for node in graph.nodes:
+        if node.name not in needed:
+            continue
+        result = _RULES[node.op](node, [values[name] for name in node.inputs], weights, batch)
+        values[node.name] = transform(node, result) if transform else result
+        for name in set(node.inputs):
+            if last_use[name] == node.name and name not in fetches:
+                values.pop(name, None)
+    return {name: values[name] for name in fetches}
+
+
+def _needed(graph: FloatGraph, feeds: Mapping[str, Tensor], fetches: Collection[str]) -> set[str]:
+    nodes = {node.name: node for node in graph.nodes}
+    needed: set[str] = set()
+    open_names = [name for name in fetches if name not in feeds]
+    while open_names:
+        name = open_names.pop()
+        if name in needed:
+            continue
+        if nodes[name].op is FloatOp.INPUT:
+            raise KeyError(f"{name}: is needed for {', '.join(fetches)} and was not fed")
+        needed.add(name)
+        open_names += [source for source in nodes[name].inputs if source not in feeds]
+    return needed
+
+
+def _constant(
+    node: FloatNode, _: list[Tensor], weights: Mapping[str, Tensor], batch: int
+) -> Tensor:
+    value = weights[node.attributes["parameter"]].reshape(node.shape)
+    return value.expand(batch, *node.shape)
+
+
+def _linear(node: FloatNode, inputs: list[Tensor], weights: Mapping[str, Tensor], _: int) -> Tensor:
+    bias = node.attributes["bias"]
+    return functional.linear(
+        inputs[0], weights[node.attributes["weight"]], weights[bias] if bias else None
+    )
+
+
+def _matmul(node: FloatNode, inputs: list[Tensor], _: Any, __: int) -> Tensor:
+    b = inputs[1].transpose(-1, -2) if node.attributes["transpose_b"] else inputs[1]
+    return inputs[0] @ b
+
+
+def _layernorm(
+    node: FloatNode, inputs: list[Tensor], weights: Mapping[str, Tensor], _: int
+) -> Tensor:
+    weight, bias = node.attributes["weight"], node.attributes["bias"]
+    return functional.layer_norm(
+        inputs[0],
+        node.shape[-1:],
+        weights[weight] if weight else None,
+        weights[bias] if bias else None,
+        node.attributes["epsilon"],
+    )
+
+
+def _slice(node: FloatNode, inputs: list[Tensor], _: Any, __: int) -> Tensor:
+    start, stop = node.attributes["start"], node.attributes["stop"]
+    return inputs[0].narrow(node.attributes["axis"] + 1, start, stop - start)
+
+
+def _transpose(node: FloatNode, inputs: list[Tensor], _: Any, __: int) -> Tensor:
+    return inputs[0].permute(0, *(axis + 1 for axis in node.attributes["permutation"]))
+
+
+_RULES: Mapping[FloatOp, Callable[[FloatNode, list[Tensor], Mapping[str, Tensor], int], Tensor]] = (
+    MappingProxyType(
+        {
+            FloatOp.CONSTANT: _constant,
+            FloatOp.LINEAR: _linear,
+            FloatOp.MATMUL: _matmul,
+            FloatOp.SOFTMAX: lambda node, inputs, w, b: inputs[0].softmax(-1),
+            FloatOp.UNARY: lambda node, inputs, w, b: UNARY_FUNCTIONS[node.attributes["function"]](
+                inputs[0]
+            ),
+            FloatOp.LAYERNORM: _layernorm,
+            FloatOp.ADD: lambda node, inputs, w, b: inputs[0] + inputs[1],
+            FloatOp.SCALE: lambda node, inputs, w, b: inputs[0] * node.attributes["factor"],
+            FloatOp.MEAN: lambda node, inputs, w, b: inputs[0].mean(node.attributes["axis"] + 1),
+            FloatOp.CONCAT: lambda node, inputs, w, b: torch.cat(
+                inputs, node.attributes["axis"] + 1
+            ),
+            FloatOp.SLICE: _slice,
+            FloatOp.RESHAPE: lambda node, inputs, w, b: inputs[0].reshape(-1, *node.shape),
+            FloatOp.TRANSPOSE: _transpose,
+        }
+    )
+)

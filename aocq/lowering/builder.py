@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The IntGraph under construction, and what every rule needs of model and profile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aocq.capture import FloatNode
+from aocq.methods.quantized_model import ActivationQuantizer, QuantizedModel
+from simulator.errors import InputError
+from simulator.graph.graph import Role, Tensor
+from simulator.graph.ops import Op, Requantization
+from simulator.numerics.fixed_point import multipliers_and_shifts
+from simulator.numerics.integer_type import IntArray, IntType, Overflow
+from simulator.numerics.rounding import Rounding
+from simulator.profile import NpuProfile
+
+SHIFT_TYPE = IntType(bits=6, signed=False)
+
+
+@dataclass(slots=True)
+class Builder:
+    """Ops, tensors and constants so far."""
+
+    model: QuantizedModel
+    profile: NpuProfile
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    constants: dict[str, IntArray] = field(default_factory=dict)
+    ops: list[Op] = field(default_factory=list)
+    # Nodes without an op of their own (a scale factor) are another tensor under another scale.
+    stands_for: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def rounding(self) -> Rounding:
+        """The profile's rounding of every requantization."""
+        return Rounding(self.profile.rescale.rounding)
+
+    @property
+    def overflow(self) -> Overflow:
+        """What the profile does with results outside their type."""
+        return Overflow(self.profile.rescale.overflow)
+
+    def tensor(self, node_name: str) -> Tensor:
+        """Return the tensor that holds a node's codes, with the scale that the node gives them."""
+        return self.stands_for.get(node_name) or self.tensors[node_name]
+
+    def quantizer(self, node: FloatNode) -> ActivationQuantizer:
+        """Return the quantizer of an arithmetic node."""
+        return self.model.activations[node.name]
+
+    def result(self, node: FloatNode) -> Tensor:
+        """Declare the tensor that an arithmetic node's op will write, by the model's decision."""
+        quantizer = self.quantizer(node)
+        return self.declare(
+            node.name, node.shape, quantizer.type, (quantizer.scale,), quantizer.zero_point
+        )
+
+    def like(self, node: FloatNode, source: Tensor) -> Tensor:
+        """Declare the tensor of a layout op: codes of ``source`` in another shape."""
+        return self.declare(node.name, node.shape, source.type, source.scale, source.zero_point)
+
+    def declare(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        kind: IntType,
+        scale: tuple[float, ...] = (),
+        zero_point: int = 0,
+        role: Role = Role.ACTIVATION,
+    ) -> Tensor:
+        """Add a tensor."""
+        tensor = Tensor(
+            name=name, shape=shape, type=kind, role=role, zero_point=zero_point, scale=scale
+        )
+        self.tensors[name] = tensor
+        return tensor
+
+    def constant(
+        self,
+        name: str,
+        codes: NDArray[Any],
+        kind: IntType,
+        scale: tuple[float, ...] = (),
+        zero_point: int = 0,
+    ) -> str:
+        """Add a constant and return its name.
+
+        Raises
+        ------
+        InputError
+            If a code does not fit ``kind``.
+        """
+        if codes.size and not (kind.low <= int(codes.min()) and int(codes.max()) <= kind.high):
+            worst = max(int(codes.max()), -int(codes.min()))
+            raise InputError(
+                f"{name}: needs {worst.bit_length() + kind.signed} bits, profile "
+                f"{self.profile.name} has {kind.bits}; choose a profile with wider constants"
+            )
+        self.declare(name, codes.shape, kind, scale, zero_point, Role.CONSTANT)
+        self.constants[name] = codes.astype(kind.dtype)
+        return name
+
+    def requantization(self, node_name: str, factors: Sequence[float]) -> Requantization:
+        """Add multipliers and shifts for real factors: one for all channels, or one each."""
+        bits = self.profile.rescale.multiplier_bits
+        multipliers, shifts = multipliers_and_shifts(factors, bits)
+        kind = IntType(bits=bits, signed=False)
+        return Requantization(
+            multiplier=self.constant(f"{node_name}.multiplier", multipliers, kind),
+            shift=self.constant(f"{node_name}.shift", shifts, SHIFT_TYPE),
+            rounding=self.rounding,
+            overflow=self.overflow,
+        )

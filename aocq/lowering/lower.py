@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The walk over the float graph that applies one rule per node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from aocq.lowering.builder import Builder
+from aocq.lowering.rules import RULES
+from aocq.methods.quantized_model import QuantizedModel
+from simulator.errors import InputError
+from simulator.graph import IntGraph, verify
+from simulator.profile import NpuProfile
+
+
+def lower(
+    model: QuantizedModel, profile: NpuProfile, meta: Mapping[str, str] | None = None
+) -> IntGraph:
+    """Turn a method's decisions into the integers that a chip computes.
+
+    Parameters
+    ----------
+    meta
+        text to carry along for people and front ends
+
+    Raises
+    ------
+    InputError
+        If the profile cannot hold the model's decisions (bit widths, granularity, zero points,
+        constants too wide), naming what and where.
+    """
+    _check_profile(model, profile)
+    builder = Builder(model=model, profile=profile)
+    for node in model.graph.nodes:
+        RULES[node.op](builder, node)
+    graph = IntGraph(
+        name=model.graph.name,
+        profile=profile.name,
+        inputs=(model.graph.input.name,),
+        outputs=(builder.tensor(model.graph.output.name).name,),
+        tensors=MappingProxyType(builder.tensors),
+        ops=tuple(builder.ops),
+        constants=MappingProxyType(builder.constants),
+        meta=MappingProxyType(dict(meta or {})),
+    )
+    problems = verify(graph)
+    if problems:
+        raise InputError(
+            f"{model.graph.name} on profile {profile.name}: cannot be lowered: "
+            + "; ".join(problems)
+        )
+    return graph
+
+
+def _check_profile(model: QuantizedModel, profile: NpuProfile) -> None:
+    recipe = model.recipe
+    problems = []
+    if recipe.weight_bits not in profile.weight.bits:
+        problems.append(f"weight.bits = {profile.weight.bits} has no {recipe.weight_bits}")
+    if recipe.activation_bits != profile.activation.bits:
+        problems.append(
+            f"activation.bits = {profile.activation.bits}, the model has {recipe.activation_bits}"
+        )
+    if profile.weight.granularity == "per_tensor" and recipe.weight_granularity == "per_channel":
+        problems.append('weight.granularity = "per_tensor", the model is per channel')
+    if profile.activation.zero_point == "symmetric" and recipe.zero_point == "asymmetric":
+        problems.append('activation.zero_point = "symmetric", the model has zero points')
+    if problems:
+        raise InputError(
+            f"profile {profile.name}: {'; '.join(problems)}; quantize for this profile "
+            f"(`--profile {profile.name}`) or choose another"
+        )

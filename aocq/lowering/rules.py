@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One rule per float operation: how it becomes integer ops. A table at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+import torch
+
+from aocq.capture import FloatNode, FloatOp
+from aocq.capture.interpreter import UNARY_FUNCTIONS
+from aocq.lowering.builder import Builder
+from simulator.graph.graph import Role, Tensor
+from simulator.graph.ops import (
+    Add,
+    Concat,
+    LayerNorm,
+    Lookup,
+    MatMul,
+    Mean,
+    Rescale,
+    Reshape,
+    Slice,
+    Softmax,
+    Transpose,
+)
+from simulator.numerics.fixed_point import multipliers_at_common_shift
+from simulator.numerics.integer_type import IntType
+
+
+def _scale(tensor: Tensor) -> float:
+    return tensor.scale[0]
+
+
+def _input(builder: Builder, node: FloatNode) -> None:
+    quantizer = builder.quantizer(node)
+    builder.declare(
+        node.name,
+        node.shape,
+        quantizer.type,
+        (quantizer.scale,),
+        quantizer.zero_point,
+        Role.INPUT,
+    )
+
+
+def _constant(builder: Builder, node: FloatNode) -> None:
+    quantizer = builder.quantizer(node)
+    value = builder.model.graph.parameters[node.attributes["parameter"]].reshape(node.shape)
+    codes = quantizer.codes(value).numpy().astype(np.int64)
+    scale = (quantizer.scale,)
+    builder.constant(node.name, codes, quantizer.type, scale, quantizer.zero_point)
+
+
+def _linear(builder: Builder, node: FloatNode) -> None:
+    """Integer bias at the accumulator's scale, the input's zero point folded into it."""
+    x = builder.tensor(node.inputs[0])
+    weight = builder.model.weights[node.attributes["weight"]]
+    outputs = weight.codes.shape[0]
+    accumulator_scale = _scale(x) * weight.scale
+    bias = np.zeros(outputs)
+    if node.attributes["bias"]:
+        real = builder.model.graph.parameters[node.attributes["bias"]].double().numpy()
+        bias = np.rint(real / accumulator_scale)
+    codes = bias.astype(np.int64) - x.zero_point * weight.codes.sum(axis=1, dtype=np.int64)
+    y = builder.result(node)
+    bias_type = IntType(bits=builder.profile.accumulator.bias_bits)
+    builder.ops.append(
+        MatMul(
+            name=node.name,
+            a=x.name,
+            b=builder.constant(f"{node.name}.weight", weight.codes, IntType(bits=weight.bits)),
+            transpose_b=True,
+            bias=builder.constant(f"{node.name}.bias", codes, bias_type),
+            accumulator=builder.profile.accumulator.accumulator(),
+            requantize=builder.requantization(node.name, accumulator_scale / _scale(y)),
+        )
+    )
+
+
+def _matmul(builder: Builder, node: FloatNode) -> None:
+    a, b = (builder.tensor(name) for name in node.inputs)
+    y = builder.result(node)
+    builder.ops.append(
+        MatMul(
+            name=node.name,
+            a=a.name,
+            b=b.name,
+            transpose_b=node.attributes["transpose_b"],
+            bias=None,
+            accumulator=builder.profile.accumulator.accumulator(),
+            requantize=builder.requantization(node.name, [_scale(a) * _scale(b) / _scale(y)]),
+        )
+    )
+
+
+def _softmax(builder: Builder, node: FloatNode) -> None:
+    """exp of every possible difference to the row's maximum, as a table."""
+    x = builder.tensor(node.inputs[0])
+    section = builder.profile.softmax
+    differences = np.arange(1 << x.type.bits)
+    largest = (1 << section.table_bits) - 1
+    table = np.floor(np.exp(-_scale(x) * differences) * largest + 0.5).astype(np.int64)
+    kind = IntType(bits=section.table_bits, signed=False)
+    builder.result(node)
+    builder.ops.append(
+        Softmax(
+            name=node.name,
+            a=x.name,
+            table=builder.constant(f"{node.name}.table", table, kind),
+            reciprocal_bits=section.reciprocal_bits,
+            shift=section.reciprocal_bits - section.output_bits,
+            rounding=builder.rounding,
+            overflow=builder.overflow,
+        )
+    )
+
+
+def _unary(builder: Builder, node: FloatNode) -> None:
+    """The function at every code, rounded half up in float64."""
+    x = builder.tensor(node.inputs[0])
+    y = builder.result(node)
+    codes = np.arange(x.type.low, x.type.high + 1)
+    function = UNARY_FUNCTIONS[node.attributes["function"]]
+    real = function(torch.from_numpy((codes - x.zero_point) * _scale(x))).numpy()
+    table = np.floor(real / _scale(y) + 0.5) + y.zero_point
+    table = np.clip(table, y.type.low, y.type.high).astype(np.int64)
+    name = builder.constant(f"{node.name}.table", table, y.type)
+    builder.ops.append(Lookup(name=node.name, a=x.name, table=name))
+
+
+def _layernorm(builder: Builder, node: FloatNode) -> None:
+    x = builder.tensor(node.inputs[0])
+    y = builder.result(node)
+    section = builder.profile.layernorm
+    channels = node.shape[-1]
+    parameters = builder.model.graph.parameters
+    weight, bias = node.attributes["weight"], node.attributes["bias"]
+    gamma = parameters[weight].double().numpy() if weight else np.ones(channels)
+    beta = parameters[bias].double().numpy() if bias else np.zeros(channels)
+    bits = builder.profile.rescale.multiplier_bits
+    magnitudes, fraction_bits = multipliers_at_common_shift(np.abs(gamma) / _scale(y), bits)
+    shift = fraction_bits + section.normalized_fraction_bits
+    offsets = np.rint(np.ldexp(beta / _scale(y), shift)).astype(np.int64)
+    codes = (np.sign(gamma) * magnitudes).astype(np.int64)
+    builder.ops.append(
+        LayerNorm(
+            name=node.name,
+            a=x.name,
+            channel_shift=None,
+            gamma=builder.constant(f"{node.name}.gamma", codes, IntType(bits=bits + 1)),
+            beta=builder.constant(f"{node.name}.beta", offsets, IntType(bits=64)),
+            epsilon=round(node.attributes["epsilon"] * (channels / _scale(x)) ** 2),
+            sqrt_fraction_bits=section.sqrt_fraction_bits,
+            reciprocal_bits=section.reciprocal_bits,
+            normalized_fraction_bits=section.normalized_fraction_bits,
+            shift=shift,
+            rounding=builder.rounding,
+            overflow=builder.overflow,
+        )
+    )
+
+
+def _add(builder: Builder, node: FloatNode) -> None:
+    a, b = (builder.tensor(name) for name in node.inputs)
+    y = builder.result(node)
+    bits = builder.profile.rescale.multiplier_bits
+    factors, shift = multipliers_at_common_shift(
+        [_scale(a) / _scale(y), _scale(b) / _scale(y)], bits
+    )
+    kind = IntType(bits=bits, signed=False)
+    names = [
+        builder.constant(f"{node.name}.multiplier_{side}", factors[i : i + 1], kind)
+        for i, side in enumerate("ab")
+    ]
+    builder.ops.append(
+        Add(
+            name=node.name,
+            a=a.name,
+            b=b.name,
+            multiplier_a=names[0],
+            multiplier_b=names[1],
+            shift=shift,
+            rounding=builder.rounding,
+            overflow=builder.overflow,
+        )
+    )
+
+
+def _scaled(builder: Builder, node: FloatNode) -> None:
+    """No op: the same codes stand for other real values."""
+    x = builder.tensor(node.inputs[0])
+    factor = node.attributes["factor"]
+    builder.stands_for[node.name] = Tensor(
+        name=x.name,
+        shape=x.shape,
+        type=x.type,
+        role=x.role,
+        zero_point=x.zero_point,
+        scale=tuple(scale * factor for scale in x.scale),
+    )
+
+
+def _mean(builder: Builder, node: FloatNode) -> None:
+    x = builder.tensor(node.inputs[0])
+    y = builder.result(node)
+    axis = node.attributes["axis"]
+    factor = _scale(x) / (_scale(y) * x.shape[axis])
+    builder.ops.append(
+        Mean(
+            name=node.name,
+            a=x.name,
+            axis=axis,
+            accumulator=builder.profile.accumulator.accumulator(),
+            requantize=builder.requantization(node.name, [factor]),
+        )
+    )
+
+
+def _concat(builder: Builder, node: FloatNode) -> None:
+    """Parts at another scale are rescaled first."""
+    y = builder.result(node)
+    names = []
+    for source in node.inputs:
+        part = builder.tensor(source)
+        if (part.type, part.scale, part.zero_point) != (y.type, y.scale, y.zero_point):
+            name = f"{node.name}.rescale_{len(names)}"
+            builder.declare(name, part.shape, y.type, y.scale, y.zero_point)
+            factor = _scale(part) / _scale(y)
+            builder.ops.append(
+                Rescale(
+                    name=name, a=part.name, requantize=builder.requantization(name, [factor])
+                )
+            )
+            names.append(name)
+        else:
+            names.append(part.name)
+    builder.ops.append(
+        Concat(name=node.name, inputs=tuple(names), axis=node.attributes["axis"])
+    )
+
+
+def _slice(builder: Builder, node: FloatNode) -> None:
+    x = builder.tensor(node.inputs[0])
+    builder.like(node, x)
+    builder.ops.append(Slice(name=node.name, a=x.name, **node.attributes))
+
+
+def _reshape(builder: Builder, node: FloatNode) -> None:
+    x = builder.tensor(node.inputs[0])
+    builder.like(node, x)
+    builder.ops.append(Reshape(name=node.name, a=x.name))
+
+
+def _transpose(builder: Builder, node: FloatNode) -> None:
+    x = builder.tensor(node.inputs[0])
+    builder.like(node, x)
+    builder.ops.append(Transpose(name=node.name, a=x.name, **node.attributes))
+
+
+RULES: Mapping[FloatOp, Callable[[Builder, FloatNode], None]] = MappingProxyType(
+    {
+        FloatOp.INPUT: _input,
+        FloatOp.CONSTANT: _constant,
+        FloatOp.LINEAR: _linear,
+        FloatOp.MATMUL: _matmul,
+        FloatOp.SOFTMAX: _softmax,
+        FloatOp.UNARY: _unary,
+        FloatOp.LAYERNORM: _layernorm,
+        FloatOp.ADD: _add,
+        FloatOp.SCALE: _scaled,
+        FloatOp.MEAN: _mean,
+        FloatOp.CONCAT: _concat,
+        FloatOp.SLICE: _slice,
+        FloatOp.RESHAPE: _reshape,
+        FloatOp.TRANSPOSE: _transpose,
+    }
+)

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``base_ptq``: the plain method. Observed ranges, nearest rounding, every operator in integers.
+
+Per-channel (or per-tensor) symmetric weights; one scale per activation tensor, the residual stream,
+Add, LayerNorm, Softmax and GELU included. It is what a quantizer does that knows nothing of
+transformers, and it fails where the residual stream has outlier channels: the finding that AOCQ
+answers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from aocq.capture import FloatGraph, FloatNode, FloatOp, run
+from aocq.capture.float_graph import ARITHMETIC
+from aocq.methods.quantized_model import ActivationQuantizer, QuantizedModel, Recipe
+from aocq.methods.ranges import (
+    ObservedRange,
+    activation_quantizer,
+    least_squares_quantizer,
+    quantize_weight,
+)
+from simulator.numerics.integer_type import IntType
+
+BATCH = 8
+
+
+def quantize(
+    graph: FloatGraph,
+    images: Tensor,
+    recipe: Recipe,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> QuantizedModel:
+    """Quantize ``graph`` from the ranges that its float tensors have on ``images``.
+
+    Parameters
+    ----------
+    images
+        preprocessed, float32 [count, channels, height, width]
+    on_progress
+        called with (batches done, batches in all)
+    """
+    seen = observe(graph, images, recipe, on_progress)
+    symmetric = multiplied_with_activations(graph)
+    activations = {}
+    for node in graph.nodes:
+        if node.op not in ARITHMETIC:
+            continue
+        if node.op is FloatOp.SOFTMAX:
+            activations[node.name] = probabilities_quantizer(recipe.activation_bits)
+            continue
+        zero_point = "symmetric" if node.name in symmetric else recipe.zero_point
+        observed = seen[node.name]
+        if recipe.activation_range == "mse" and node.op is not FloatOp.CONSTANT:
+            quantizer = least_squares_quantizer(observed, recipe.activation_bits, zero_point)
+        else:
+            quantizer = activation_quantizer(
+                observed.low, observed.high, recipe.activation_bits, zero_point
+            )
+        activations[node.name] = quantizer
+    _share_scales_of_concatenations(graph, activations)
+    weights = {
+        node.attributes["weight"]: quantize_weight(
+            graph.parameters[node.attributes["weight"]],
+            recipe.weight_bits,
+            recipe.weight_granularity,
+            recipe.weight_range,
+        )
+        for node in graph.nodes
+        if node.op is FloatOp.LINEAR
+    }
+    return QuantizedModel(
+        graph=graph,
+        method="base_ptq",
+        recipe=recipe,
+        activations=activations,
+        weights=weights,
+        calibration_images=len(images),
+        log=tuple(
+            {"tensor": name, "low": observed.low, "high": observed.high}
+            for name, observed in seen.items()
+        ),
+    )
+
+
+def _share_scales_of_concatenations(
+    graph: FloatGraph, activations: dict[str, ActivationQuantizer]
+) -> None:
+    """Give the parts of a concatenation its own scale, so that they need no rescaling."""
+    readers = Counter(name for node in graph.nodes for name in node.inputs)
+    for node in graph.nodes:
+        if node.op is FloatOp.CONCAT:
+            for name in node.inputs:
+                if name in activations and readers[name] == 1:
+                    activations[name] = activations[node.name]
+
+
+def probabilities_quantizer(bits: int) -> ActivationQuantizer:
+    """Softmax's result: unsigned, scale ``2^-bits``, so that the chip need not divide by 255."""
+    return ActivationQuantizer(
+        type=IntType(bits=bits, signed=False), scale=2.0**-bits, zero_point=0
+    )
+
+
+def observe(
+    graph: FloatGraph,
+    images: Tensor,
+    recipe: Recipe,
+    on_progress: Callable[[int, int], None] | None,
+) -> dict[str, ObservedRange]:
+    """Return what every arithmetic node of the float network yields on ``images``.
+
+    With ``mse`` ranges the images pass twice: the histogram needs the final range.
+    """
+    seen = {node.name: ObservedRange() for node in graph.nodes if node.op in ARITHMETIC}
+    batches = images.split(BATCH)
+    passes = [ObservedRange.see]
+    if recipe.activation_range == "mse":
+        passes.append(ObservedRange.count)
+    done = 0
+    for note in passes:
+
+        def watch(
+            node: FloatNode, x: Tensor, note: Callable[[ObservedRange, Tensor], None] = note
+        ) -> Tensor:
+            if node.name in seen:
+                note(seen[node.name], x)
+            return x
+
+        for batch in batches:
+            note(seen[graph.input.name], batch)
+            with torch.inference_mode():
+                run(graph, {graph.input.name: batch}, [graph.output.name], transform=watch)
+            done += 1
+            if on_progress:
+                on_progress(done, len(batches) * len(passes))
+    return seen
+
+
+def multiplied_with_activations(graph: FloatGraph) -> set[str]:
+    """Return the nodes whose codes enter a product of two activations: zero point 0.
+
+    A zero point there would add three cross terms to the product; hardware forbids it.
+    """
+    nodes = {node.name: node for node in graph.nodes}
+    found = set()
+    for node in graph.nodes:
+        if node.op is FloatOp.MATMUL:
+            for name in node.inputs:
+                while nodes[name].op not in ARITHMETIC:
+                    name = nodes[name].inputs[0]
+                found.add(name)
+    return found

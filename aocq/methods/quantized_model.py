@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""QuantizedModel: what a method decided, independent of any chip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from aocq.capture import FloatGraph, FloatNode
+from simulator.numerics.integer_type import IntType
+
+
+class Recipe(BaseModel):
+    """What a method is asked for.
+
+    Attributes
+    ----------
+    weight_bits, activation_bits
+        widths of weights and of every activation
+    zero_point
+        whether activations may have one (a profile's restriction)
+    activation_range
+        ``minmax``, or ``mse``: the clipping range of least squared error per tensor
+    weight_range
+        the same for each output channel of the weights
+    seed
+        of whatever a method draws at random
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weight_bits: int = 8
+    activation_bits: int = 8
+    weight_granularity: Literal["per_tensor", "per_channel"] = "per_channel"
+    zero_point: Literal["symmetric", "asymmetric"] = "asymmetric"
+    activation_range: Literal["minmax", "mse"] = "minmax"
+    weight_range: Literal["minmax", "mse"] = "mse"
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivationQuantizer:
+    """A tensor's codes: ``code = clamp(round(x / scale) + zero_point)``, ties to even.
+
+    One scale for the whole tensor.
+    """
+
+    type: IntType
+    scale: float
+    zero_point: int
+
+    def codes(self, x: Tensor) -> Tensor:
+        """Return the codes of ``x`` as a float tensor of whole numbers."""
+        return torch.clamp(
+            torch.round(x / self.scale) + self.zero_point, self.type.low, self.type.high
+        )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Quantize and dequantize ``x``: simulated quantization."""
+        return (self.codes(x) - self.zero_point) * self.scale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizedWeight:
+    """Integer weights [N, K] and their scales, [N] or [1]: ``weight ≈ codes * scale``."""
+
+    bits: int
+    codes: NDArray[np.int8]
+    scale: NDArray[np.float64]
+
+    def dequantized(self) -> Tensor:
+        """Return the real weights that the codes stand for, float32 [N, K]."""
+        real = self.codes.astype(np.float64) * self.scale[:, None]
+        return torch.from_numpy(real.astype(np.float32))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizedModel:
+    """Every decision of a method; the expensive part, computed once and lowered to many chips.
+
+    Attributes
+    ----------
+    graph
+        the float network (its parameters that stay real: biases, LayerNorm's γ and β, tokens)
+    method, recipe
+        who decided, and what was asked
+    activations
+        by node name, one for every arithmetic node
+    weights
+        by parameter name, one for every linear layer
+    calibration_images
+        how many images the decisions rest on
+    log
+        how the decisions were found, for people
+    """
+
+    graph: FloatGraph
+    method: str
+    recipe: Recipe
+    activations: Mapping[str, ActivationQuantizer]
+    weights: Mapping[str, QuantizedWeight]
+    calibration_images: int
+    log: tuple[Mapping[str, Any], ...] = ()
+
+    def simulate(self, node: FloatNode, x: Tensor) -> Tensor:
+        """Quantize a node's result: the interpreter's ``transform`` of simulated quantization."""
+        quantizer = self.activations.get(node.name)
+        return quantizer(x) if quantizer else x
+
+    def dequantized_weights(self) -> dict[str, Tensor]:
+        """Return the weights as the interpreter's ``parameters``."""
+        return {name: weight.dequantized() for name, weight in self.weights.items()}

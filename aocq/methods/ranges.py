@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From values to scales: observed ranges, and the clipping range of least squared error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aocq.methods.quantized_model import ActivationQuantizer, QuantizedWeight
+from simulator.numerics.integer_type import IntType
+
+# Candidates of the search, as shares of the observed range.
+SHRINK = np.linspace(1.0, 0.3, 71)
+BINS = 2048
+
+
+@dataclass(slots=True)
+class ObservedRange:
+    """Smallest and largest value of a tensor over all images, and a histogram in between."""
+
+    low: float = float("inf")
+    high: float = float("-inf")
+    histogram: NDArray[np.float64] | None = None
+
+    def see(self, x: Tensor) -> None:
+        """Widen the range to hold ``x``."""
+        self.low = min(self.low, float(x.min()))
+        self.high = max(self.high, float(x.max()))
+
+    def count(self, x: Tensor) -> None:
+        """Add ``x`` to the histogram over the final range; every value counts, none is sampled.
+
+        A sparse sample misses the rare large values, and a scale that clips those ruins the network.
+        """
+        if self.histogram is None:
+            self.histogram = np.zeros(BINS)
+        width = max(self.high - self.low, 1e-30)
+        counted = torch.histc(x.float(), BINS, self.low, self.low + width)
+        self.histogram += counted.double().numpy()
+
+
+def activation_quantizer(
+    low: float, high: float, bits: int, zero_point: str
+) -> ActivationQuantizer:
+    """Return the quantizer whose codes span ``low`` to ``high`` (and 0, which stays exact).
+
+    Parameters
+    ----------
+    zero_point
+        ``symmetric``: the zero point is 0; ``asymmetric``: it makes use of all codes
+    """
+    kind = IntType(bits=bits)
+    low, high = min(low, 0.0), max(high, 0.0)
+    if zero_point == "symmetric":
+        scale = max(-low, high) / kind.high
+        return ActivationQuantizer(type=kind, scale=scale or 1.0, zero_point=0)
+    scale = (high - low) / (kind.high - kind.low) or 1.0
+    offset = int(np.clip(round(kind.low - low / scale), kind.low, kind.high))
+    return ActivationQuantizer(type=kind, scale=scale, zero_point=offset)
+
+
+def least_squares_quantizer(seen: ObservedRange, bits: int, zero_point: str) -> ActivationQuantizer:
+    """Return the quantizer of least squared error over the histogram, among shrunken ranges."""
+    assert seen.histogram is not None
+    edges = np.linspace(seen.low, seen.high, BINS + 1)
+    centres = torch.from_numpy((edges[:-1] + edges[1:]) / 2)
+    weights = torch.from_numpy(seen.histogram)
+    best, least = None, float("inf")
+    for share in SHRINK:
+        candidate = activation_quantizer(seen.low * share, seen.high * share, bits, zero_point)
+        error = float((weights * (candidate(centres) - centres) ** 2).sum())
+        if error < least:
+            best, least = candidate, error
+    assert best is not None
+    return best
+
+
+def quantize_weight(weight: Tensor, bits: int, granularity: str, search: str) -> QuantizedWeight:
+    """Quantize a weight matrix [N, K] symmetrically, one scale per row or one for all.
+
+    ``search`` is ``minmax`` (nothing is clipped) or ``mse`` (the clipping of least squared error
+    per row among :data:`SHRINK`). Rounding is to nearest, ties to even.
+    """
+    kind = IntType(bits=bits)
+    real = weight.double().numpy()
+    rows = real if granularity == "per_channel" else real.reshape(1, -1)
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    full = np.where(largest > 0, largest, 1.0) / kind.high
+    scale, least = full, np.full(full.shape, np.inf)
+    for share in SHRINK if search == "mse" else SHRINK[:1]:
+        candidate = full * share
+        codes = np.clip(np.rint(rows / candidate), kind.low, kind.high)
+        error = ((codes * candidate - rows) ** 2).sum(axis=1, keepdims=True)
+        scale = np.where(error < least, candidate, scale)
+        least = np.minimum(error, least)
+    codes = np.clip(np.rint(rows / scale), kind.low, kind.high).reshape(real.shape)
+    return QuantizedWeight(bits=bits, codes=codes.astype(np.int8), scale=scale[:, 0])

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How every report writes a number."""
+
+from __future__ import annotations
+
+MISSING = "—"
+NO_NOISE = "no noise"  # the SQNR of two tensors that are equal
+
+
+def percent(value: float) -> str:
+    """Write a percentage: ``81.25 %``."""
+    return f"{value:.2f} %"
+
+
+def signed(value: float | None) -> str:
+    """Write a difference with its sign: ``+0.25``, ``-12.50``, ``0.00``; a dash for None."""
+    if value is None:
+        return MISSING
+    text = f"{value:+.2f}"
+    return text[1:] if float(text) == 0 else text
+
+
+def count(value: int) -> str:
+    """Write a whole number with thousands separators: ``1,234,567``."""
+    return f"{value:,}"
+
+
+def kib(size: int) -> str:
+    """Write bytes as KiB: ``460.50 KiB``."""
+    return f"{size / 1024:,.2f} KiB"
+
+
+def decibel(value: float | None, missing: str = MISSING) -> str:
+    """Write an SQNR: ``12.35 dB``; ``missing`` for None."""
+    return missing if value is None else f"{value:.2f} dB"
+
+
+def share(part: int, whole: int) -> str:
+    """Write a part of a whole in percent; a small part that is not zero never reads 0.00 %."""
+    if not whole:
+        return MISSING
+    if part and part / whole < 0.00005:
+        return "< 0.01 %"
+    return percent(100 * part / whole)
+
+
+def plural(number: int, noun: str) -> str:
+    """Write a counted noun: ``1 event``, ``2 events``."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the ops of a run say together: the worst ones, where SQNR falls, what each block costs."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from simulator.results import LayerRow
+
+THRESHOLDS_DB = (20.0, 10.0, 0.0)  # good, poor, noise as strong as the signal
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """An op whose SQNR is a number.
+
+    change : SQNR minus that of the measured op before it in graph order; None for the first
+    """
+
+    row: LayerRow
+    sqnr_db: float
+    change: float | None
+
+
+@dataclass(slots=True)
+class BlockTotal:
+    """Sums over the ops of one block."""
+
+    name: str
+    ops: int = 0
+    macs: int = 0
+    weight_bytes: int = 0
+    cycles: int = 0
+    cycles_by_kind: Counter[str] = field(default_factory=Counter)
+
+
+def measured(rows: Iterable[LayerRow]) -> list[Measured]:
+    """Return the ops with a finite SQNR, in graph order."""
+    found: list[Measured] = []
+    for row in rows:
+        if row.sqnr_db is not None and math.isfinite(row.sqnr_db):
+            change = row.sqnr_db - found[-1].sqnr_db if found else None
+            found.append(Measured(row, row.sqnr_db, change))
+    return found
+
+
+def worst_ops(rows: Iterable[LayerRow], count: int = 10) -> list[Measured]:
+    """Return the ops of lowest SQNR, worst first; of equals, the earlier one first."""
+    return sorted(measured(rows), key=lambda op: (op.sqnr_db, op.row.index))[:count]
+
+
+def first_below(rows: Iterable[LayerRow]) -> list[tuple[float, Measured]]:
+    """Return, for every threshold that is crossed, the first op in graph order below it."""
+    ops = measured(rows)
+    firsts = [
+        (level, next((op for op in ops if op.sqnr_db < level), None)) for level in THRESHOLDS_DB
+    ]
+    return [(level, op) for level, op in firsts if op is not None]
+
+
+def steepest_fall(rows: Iterable[LayerRow]) -> Measured | None:
+    """Return the op that loses most against the measured op before it; None if none loses."""
+    falls = [op for op in measured(rows) if op.change is not None and op.change < 0]
+    return min(falls, key=lambda op: op.change or 0.0, default=None)
+
+
+def block_of(name: str) -> str:
+    """Return the block of an op: ``blocks.3`` of ``blocks.3.attn.qkv``, ``head`` of ``head.fc``.
+
+    The second part belongs to it only where it counts blocks; elsewhere it is a layer's own name.
+    """
+    first, _, rest = name.partition(".")
+    second = rest.partition(".")[0]
+    return f"{first}.{second}" if second.isdecimal() else first
+
+
+def by_block(rows: Sequence[LayerRow]) -> list[BlockTotal]:
+    """Return the sums of every block, in order of first appearance."""
+    blocks: dict[str, BlockTotal] = {}
+    for row in rows:
+        name = block_of(row.op)
+        block = blocks.setdefault(name, BlockTotal(name))
+        block.ops += 1
+        block.macs += row.macs
+        block.weight_bytes += row.weight_bytes
+        block.cycles += row.cycles
+        block.cycles_by_kind[row.kind] += row.cycles
+    return list(blocks.values())

@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contents of a report as rows of text, the short table after a run, the Markdown report."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+
+from reports.format import MISSING, NO_NOISE, count, decibel, kib, percent, plural, share, signed
+from reports.ops import first_below, worst_ops
+from simulator.results import LayerRow, RunResult
+
+ESTIMATED = "ESTIMATED"
+DEFAULT = "every other value"
+OVERFLOWS_SHOWN = 10  # in Markdown; the page shows all
+
+NOT_MEASURED = (
+    "Cycles, latency and memory are ESTIMATED by an analytic model of the profile, "
+    "not measured on a chip."
+)
+
+
+def answer(result: RunResult) -> str:
+    """Return the verdict's one word."""
+    return "YES" if result.verdict.feasible else "NO"
+
+
+def reason(result: RunResult) -> str:
+    """Return the verdict's one sentence."""
+    failed = len(result.verdict.failed)
+    if failed:
+        return f"{plural(failed, 'gate')} failed"
+    return "every gate passed" if result.verdict.feasible else "not feasible"
+
+
+def scheme(result: RunResult) -> str:
+    """Return the method and its widths: ``aocq W4A8``."""
+    method = result.method
+    return f"{method.name} W{method.weight_bits}A{method.activation_bits}"
+
+
+def summary_rows(result: RunResult) -> list[tuple[str, str]]:
+    """Return the short table that is printed after a run, as (what, value) pairs."""
+    return [
+        ("model", result.model.name),
+        ("method", scheme(result)),
+        ("profile", result.profile.name),
+        *_accuracy_rows(result),
+        *_cost_rows(result),
+        ("verdict", "; ".join([f"{answer(result)}: {reason(result)}", *result.verdict.failed])),
+    ]
+
+
+def _accuracy_rows(result: RunResult) -> list[tuple[str, str]]:
+    accuracy = result.accuracy
+    drop = accuracy.integer.top1 - accuracy.float.top1
+    return [
+        ("images", images(result)),
+        ("float top-1", percent(accuracy.float.top1)),
+        ("simulated top-1", percent(accuracy.simulated.top1)),
+        ("integer top-1", f"{percent(accuracy.integer.top1)} ({signed(drop)} points)"),
+        ("agreement with float", percent(accuracy.agreement.integer_float)),
+        ("agreement with simulated", percent(accuracy.agreement.integer_simulated)),
+        ("logit SQNR", decibel(accuracy.logit_sqnr_db.integer_float, NO_NOISE)),
+    ]
+
+
+def _cost_rows(result: RunResult) -> list[tuple[str, str]]:
+    memory = result.memory
+    lowest = f"lower bound {kib(memory.peak_lower_bound_bytes)}"
+    return [
+        ("float ops", f"{count(result.graph.float_ops)} of {count(result.graph.ops)}"),
+        ("overflow", overflow_sentence(result)),
+        (f"peak SRAM {ESTIMATED}", f"{kib(memory.peak_sram_bytes)} ({lowest})"),
+        (f"cycles {ESTIMATED}", count(result.cycles.total)),
+        (f"latency {ESTIMATED}", f"{result.latency_ms:,.3f} ms"),
+        (f"fps {ESTIMATED}", f"{result.fps:,.2f}"),
+    ]
+
+
+def overflow_sentence(result: RunResult) -> str:
+    """Return events and the three sorts of accumulators in one line."""
+    overflow = result.overflow
+    return (
+        f"{plural(overflow.events, 'event')}; accumulators: "
+        f"{count(overflow.proven_free)} proven free, {count(overflow.counted_free)} counted free, "
+        f"{count(overflow.overflowing)} overflowing"
+    )
+
+
+def markdown(result: RunResult, rows: Sequence[LayerRow]) -> str:
+    """Return the report as compact Markdown (GitHub's dialect).
+
+    Parameters
+    ----------
+    result
+        the run
+    rows
+        its ops, in graph order
+    """
+    parts = [
+        f"# {_code(result.model.name)} on {_code(result.profile.name)}: {answer(result)}",
+        _verdict(result),
+        _table(["", "value"], [(key, _plain(value)) for key, value in summary_rows(result)[:-1]]),
+        "## Accuracy",
+        _accuracy(result),
+        "## Where accuracy is lost",
+        _worst(rows),
+        f"## Cycles and memory ({ESTIMATED})",
+        NOT_MEASURED,
+        _cycles(result),
+        _memory(result),
+        _sources(result),
+        "## Overflow and saturation",
+        _overflow(result),
+        "## How it was made",
+        _made(result),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _verdict(result: RunResult) -> str:
+    lines = [f"**{answer(result)}**: {reason(result)}."]
+    if result.verdict.failed:
+        lines += ["", *(f"- {_plain(gate)}" for gate in result.verdict.failed)]
+    return "\n".join(lines)
+
+
+def _accuracy(result: RunResult) -> str:
+    accuracy = result.accuracy
+    base = accuracy.float
+    networks = [("float", base), ("simulated", accuracy.simulated), ("integer", accuracy.integer)]
+    accuracies = _table(
+        ["network", "top-1", "against float", "top-5", "against float"],
+        [
+            (
+                name,
+                percent(k.top1),
+                signed(k.top1 - base.top1),
+                percent(k.top5),
+                signed(k.top5 - base.top5),
+            )
+            for name, k in networks
+        ],
+    )
+    return (
+        accuracies
+        + "\n\n"
+        + _table(["pair", "same class", "logit SQNR"], [row[:3] for row in pairs(result)])
+    )
+
+
+def images(result: RunResult) -> str:
+    """Return how many images were run: ``400 images (2 skipped)``."""
+    skipped = len(result.accuracy.skipped_images)
+    note = f" ({count(skipped)} skipped)" if skipped else ""
+    return plural(result.accuracy.images, "image") + note
+
+
+def pairs(result: RunResult) -> list[tuple[str, str, str, float | None]]:
+    """Return how each two networks compare: (pair, agreement, logit SQNR, the same as a number)."""
+    agreement, sqnr = result.accuracy.agreement, result.accuracy.logit_sqnr_db
+    found = [
+        ("integer : float", percent(agreement.integer_float), sqnr.integer_float),
+        ("simulated : float", MISSING, sqnr.simulated_float),
+        ("integer : simulated", percent(agreement.integer_simulated), sqnr.integer_simulated),
+    ]
+    return [(pair, same, decibel(value, NO_NOISE), value) for pair, same, value in found]
+
+
+def _worst(rows: Sequence[LayerRow]) -> str:
+    worst = worst_ops(rows)
+    if not worst:
+        return "No op has a float tensor to compare with."
+    firsts = [
+        f"- first below {level:g} dB: {_code(op.row.op)} ({decibel(op.sqnr_db)})"
+        for level, op in first_below(rows)
+    ]
+    table = _table(
+        ["worst ops", "#", "kind", "type", "SQNR", "change from the op before"],
+        [
+            (
+                _code(op.row.op),
+                str(op.row.index),
+                _code(op.row.kind),
+                _code(op.row.type),
+                decibel(op.sqnr_db),
+                signed(op.change),
+            )
+            for op in worst
+        ],
+    )
+    return "\n".join([*firsts, "", table]).lstrip()
+
+
+def _cycles(result: RunResult) -> str:
+    cycles = result.cycles
+    return _table(
+        ["cycles of one image", "count", "share"],
+        [
+            (_code(kind), count(number), share(number, cycles.total))
+            for kind, number in largest_first(cycles.by_kind)
+        ]
+        + [("total", count(cycles.total), share(cycles.total, cycles.total))],
+    )
+
+
+def largest_first(numbers: dict[str, int]) -> list[tuple[str, int]]:
+    """Return the items by falling number, equal ones by name."""
+    return sorted(numbers.items(), key=lambda item: (-item[1], item[0]))
+
+
+def memory_rows(result: RunResult) -> list[tuple[str, int]]:
+    """Return the memory figures as (what, bytes) pairs."""
+    memory = result.memory
+    return [
+        ("weights", memory.weight_bytes),
+        ("whole model", memory.model_size_bytes),
+        ("peak SRAM", memory.peak_sram_bytes),
+        ("lower bound of the peak", memory.peak_lower_bound_bytes),
+        ("DRAM traffic of one image", memory.dram_bytes),
+    ]
+
+
+def _memory(result: RunResult) -> str:
+    rows = [(name, kib(size), count(size)) for name, size in memory_rows(result)]
+    return _table(["memory", "size", "bytes"], rows)
+
+
+def sources(result: RunResult) -> list[tuple[str, list[str]]]:
+    """Return the profile's values grouped by where they come from: (source, values) pairs."""
+    grouped: dict[str, list[str]] = {}
+    for value, source in sorted(
+        result.profile.sources.items(), key=lambda item: item[0] == "default"
+    ):
+        name = DEFAULT if value == "default" else value
+        grouped.setdefault(source, []).append(name)
+    return list(grouped.items())
+
+
+def _sources(result: RunResult) -> str:
+    rows = [(_plain(source), ", ".join(map(_plain, names))) for source, names in sources(result)]
+    return _table(["source", "values of the profile"], rows)
+
+
+def _overflow(result: RunResult) -> str:
+    shown = result.overflow.per_op[:OVERFLOWS_SHOWN]
+    sentence = f"{overflow_sentence(result)}."
+    if not shown:
+        return f"{sentence} No result left its type."
+    table = _table(
+        ["op", "overflowed", "saturated", "elements", "saturated share"],
+        [
+            (
+                _code(op.op),
+                count(op.overflowed),
+                count(op.saturated),
+                count(op.elements),
+                share(op.saturated, op.elements),
+            )
+            for op in shown
+        ],
+    )
+    more = len(result.overflow.per_op) - len(shown)
+    return f"{sentence}\n\n{table}" + (f"\n\nand {plural(more, 'further op')}." if more else "")
+
+
+def identities(result: RunResult) -> list[tuple[str, str]]:
+    """Return the hashes that identify what was run."""
+    return [
+        ("graph sha256", result.graph.sha256),
+        ("profile sha256", result.profile.sha256),
+        ("checkpoint sha256", result.model.checkpoint_sha256 or MISSING),
+    ]
+
+
+def facts(result: RunResult) -> list[tuple[str, str]]:
+    """Return what it took to make the run, as (what, value) pairs."""
+    method, emulation = result.method, result.emulation
+    return [
+        ("seed", str(result.seed)),
+        ("calibration images", count(method.calibration_images)),
+        ("quantization", f"{method.seconds:,.2f} s"),
+        ("emulation", f"{emulation.seconds:,.2f} s, {emulation.images_per_second:,.2f} images/s"),
+        ("threads", count(emulation.threads)),
+        ("GEMM backend", emulation.gemm_backend),
+        *sorted(result.versions.items()),
+    ]
+
+
+def _made(result: RunResult) -> str:
+    recipe = json.dumps(result.method.recipe, ensure_ascii=False)
+    command = shlex.join(result.command)
+    rows = [*identities(result), *facts(result), ("recipe", recipe), ("command", command)]
+    return _table(["", "value"], [(_plain(key), _code(value)) for key, value in rows])
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _code(text: str) -> str:
+    """Return ``text`` as a code span that no content can end, for a cell of a table."""
+    text = " ".join(text.split()).replace("|", "\\|") or MISSING
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    space = " " if text[:1] == "`" or text[-1:] == "`" else ""
+    return f"{fence}{space}{text}{space}{fence}"
+
+
+def _plain(text: str) -> str:
+    """Return ``text`` with everything escaped that Markdown or HTML would read as markup."""
+    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # An underscore inside a word is no markup; names are full of them.
+    return re.sub(r"([\\`*\[\]|#~$]|(?<!\w)_|_(?!\w))", r"\\\1", text)

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a graph costs on a profile: ESTIMATED cycles, memory, latency. See ``docs/cost.md``."""
+
+from simulator.cost.engine import gemm_cycles
+from simulator.cost.estimate import CostEstimate, OpCost, UncostedOpError, estimate
+from simulator.cost.memory import Buffer, MemoryPlan, plan_memory, weight_bytes
+from simulator.cost.vector import vector_cycles
+
+__all__ = [
+    "Buffer",
+    "CostEstimate",
+    "MemoryPlan",
+    "OpCost",
+    "UncostedOpError",
+    "estimate",
+    "gemm_cycles",
+    "plan_memory",
+    "vector_cycles",
+    "weight_bytes",
+]

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where activations lie on the chip and for how long; how many bytes of constants ops read.
+
+Only tensors of the graph count. The int32 sums of a matrix product and the exponentials of a
+softmax are not in SRAM in this form: they live in the array's accumulators and in the vector unit.
+Nor are constants: weights stream from DRAM through buffers of the engine. A result never overwrites
+an operand, and a Concat never has its operands computed in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from simulator.cost.exact import ceil_div
+from simulator.cost.views import is_view
+from simulator.graph.graph import IntGraph
+from simulator.graph.ops import Op, TensorId
+
+ALIGNMENT = 16  # bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buffer:
+    """Memory of one activation and of every view of it.
+
+    Attributes
+    ----------
+    name
+        the tensor that is stored; its views bear other names
+    bytes
+        its size
+    first, last
+        indexes of the first and last op during which it must exist
+    """
+
+    name: TensorId
+    bytes: int
+    first: int
+    last: int
+
+    def meets(self, other: Buffer) -> bool:
+        """Whether some op needs both."""
+        return self.first <= other.last and other.first <= self.last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """Buffers and where they lie.
+
+    Attributes
+    ----------
+    offsets
+        first byte of each buffer in SRAM, a multiple of ``ALIGNMENT``
+    peak_sram_bytes
+        end of the highest buffer: the SRAM that this plan needs
+    peak_lower_bound_bytes
+        the most bytes alive during one op: what no plan can do without
+    """
+
+    buffers: tuple[Buffer, ...]
+    offsets: Mapping[TensorId, int]
+    peak_sram_bytes: int
+    peak_lower_bound_bytes: int
+
+
+def plan_memory(graph: IntGraph) -> MemoryPlan:
+    """Return the buffers of ``graph`` with an offset for each."""
+    buffers = activation_buffers(graph)
+    offsets = allocate(buffers)
+    return MemoryPlan(
+        buffers=buffers,
+        offsets=offsets,
+        peak_sram_bytes=max((offsets[b.name] + b.bytes for b in buffers), default=0),
+        peak_lower_bound_bytes=peak_live_bytes(buffers),
+    )
+
+
+def activation_buffers(graph: IntGraph) -> tuple[Buffer, ...]:
+    """Return the buffers of inputs and results, in order of first need.
+
+    An input lives from the start to its last use, a result from its op to its last use, an output
+    to the end. A view is not stored again: the buffer it looks into lives until the last use of
+    either.
+    """
+    roots = _roots(graph)
+    first = dict.fromkeys(graph.inputs, 0)
+    last = dict.fromkeys(graph.inputs, 0)
+    for step, op in enumerate(graph.ops):
+        first.setdefault(roots[op.name], step)
+        last.update({roots[name]: step for name in (op.name, *op.operands) if name in roots})
+    end = max(len(graph.ops) - 1, 0)
+    last.update({roots[name]: end for name in graph.outputs if name in roots})
+    return tuple(
+        Buffer(name=name, bytes=graph.tensors[name].bytes, first=step, last=last[name])
+        for name, step in first.items()
+    )
+
+
+def _roots(graph: IntGraph) -> dict[TensorId, TensorId]:
+    """Return, for every activation and input, the tensor in whose memory it lies.
+
+    A view of a constant is stored on its own: constants have no memory on the chip to look into.
+    """
+    roots = {name: name for name in graph.inputs}
+    for op in graph.ops:
+        source = op.operands[0]
+        shared = is_view(graph, op) and source in roots
+        roots[op.name] = roots[source] if shared else op.name
+    return roots
+
+
+def peak_live_bytes(buffers: Sequence[Buffer]) -> int:
+    """Return the most bytes that must exist during one op."""
+    # The live bytes only grow where a buffer begins, so these steps are enough.
+    steps = {buffer.first for buffer in buffers}
+    return max(
+        (sum(b.bytes for b in buffers if b.first <= step <= b.last) for step in steps), default=0
+    )
+
+
+def allocate(buffers: Sequence[Buffer]) -> dict[TensorId, int]:
+    """Return an offset for each buffer: the largest first, each as low as it fits.
+
+    "Greedy by size" of Pisarchyk and Lee (arXiv 2001.03288), with the lowest gap instead of the
+    tightest. Buffers that no op needs together may share bytes.
+    """
+    offsets: dict[TensorId, int] = {}
+    placed: list[Buffer] = []
+    for buffer in sorted(buffers, key=lambda b: (-b.bytes, b.first, b.name)):
+        neighbours = [other for other in placed if buffer.meets(other)]
+        offset = 0
+        for other in sorted(neighbours, key=lambda b: offsets[b.name]):
+            if offset + buffer.bytes <= offsets[other.name]:
+                break
+            offset = max(offset, _aligned(offsets[other.name] + other.bytes))
+        offsets[buffer.name] = offset
+        placed.append(buffer)
+    return offsets
+
+
+def _aligned(offset: int) -> int:
+    return ceil_div(offset, ALIGNMENT) * ALIGNMENT
+
+
+def constants_of(graph: IntGraph, op: Op) -> frozenset[TensorId]:
+    """Return every constant that ``op`` reads: weights, bias, multipliers, shifts, tables."""
+    return frozenset(name for name in (*op.operands, *op.constants) if graph.is_constant(name))
+
+
+def weight_bytes(graph: IntGraph, *ops: Op) -> int:
+    """Return the bytes of all constants that ``ops`` read, each constant once.
+
+    Codes are packed at their own width (:attr:`simulator.graph.graph.Tensor.bytes`).
+    """
+    names = frozenset[TensorId]().union(*(constants_of(graph, op) for op in ops))
+    return sum(graph.tensors[name].bytes for name in names)

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import matplotlib
+import pytest
+
+from reports.figures import cycles_by_block, kind_group, look, saturation, sqnr_along_depth
+
+FIGURES = [sqnr_along_depth, cycles_by_block, saturation]
+XLINK = "{http://www.w3.org/1999/xlink}"
+
+
+def _texts(svg: str) -> list[str]:
+    return [
+        element.text or "" for element in ElementTree.fromstring(svg).iter() if _is_text(element)
+    ]
+
+
+def _is_text(element: ElementTree.Element) -> bool:
+    return element.tag.endswith("}text")
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_figure_is_a_deterministic_svg_element(run, figure):
+    svg = figure(run[1])
+
+    assert svg == figure(run[1])
+    assert svg.startswith('<svg role="img" aria-label="')
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
+    assert "<style" not in svg
+    assert "<metadata" not in svg
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_style_of_the_user_does_not_reach_a_figure(run, figure):
+    expected = figure(run[1])
+    with matplotlib.rc_context({"svg.hashsalt": "mine", "font.size": 20, "axes.facecolor": "red"}):
+        assert figure(run[1]) == expected
+
+
+def test_figure_is_the_same_in_another_process(run, build_run):
+    code = (
+        "import sys, runpy; from reports.figures import *; from reports.figures import saturation;"
+    )
+    code += "run = runpy.run_path(sys.argv[1])['_build'](2);"
+    code += "sys.stdout.write(sqnr_along_depth(run[1]))"
+    conftest = __file__.replace("test_report_figures.py", "conftest.py")
+    done = subprocess.run(
+        [sys.executable, "-c", code, conftest], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == sqnr_along_depth(run[1])
+
+
+def test_depth_has_a_mark_per_measured_op_and_names_the_worst(run):
+    _, rows = run
+    svg = sqnr_along_depth(rows)
+    with_sqnr = [row for row in rows if row.sqnr_db is not None]
+
+    for row in with_sqnr:
+        assert f'<a href="#op-{row.index}" tabindex="-1"><title>{row.op}: ' in svg
+    assert svg.count('href="#op-') == len(with_sqnr)
+    assert "norm" in _texts(svg)
+    assert "blocks.1" in _texts(svg)
+    assert "Lowest: norm, 4.25 dB." in svg
+
+
+def test_text_takes_the_colour_of_the_page(run):
+    svg = sqnr_along_depth(run[1])
+
+    assert "currentColor" in svg
+    assert "#767779" not in svg
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_hostile_names_stay_text(run, figure):
+    hostile = "<b>$\\frac{x}{0}$</b>&\n\t\x00 日本"
+    rows = [row.model_copy(update={"op": f"{hostile}{row.index}"}) for row in run[1]]
+
+    assert "<b>" not in figure(rows)
+
+
+def test_no_figure_where_there_is_nothing_to_see(run):
+    nothing = {"sqnr_db": None, "cycles": 0, "saturated": 0}
+    rows = [row.model_copy(update=nothing) for row in run[1]]
+
+    assert [figure(rows) for figure in FIGURES] == [None, None, None]
+    assert [figure([]) for figure in FIGURES] == [None, None, None]
+
+
+@pytest.mark.parametrize("sqnr", [-70.5, 0.0, 35.0])
+def test_single_op(run, sqnr):
+    row = run[1][1].model_copy(update={"sqnr_db": sqnr, "saturated": 1})
+
+    assert [figure([row]) is not None for figure in FIGURES] == [True, True, True]
+
+
+def test_blocks_are_bars_in_order(run):
+    texts = _texts(cycles_by_block(run[1]))
+
+    assert [text for text in texts if text.startswith("blocks.")] == ["blocks.0", "blocks.1"]
+    assert texts.index("patch_embed") < texts.index("blocks.0") < texts.index("head")
+
+
+def test_kinds_that_only_move_data_look_alike():
+    assert kind_group("slice") == kind_group("concat") == "layout"
+    assert look("slice") == look("reshape") != look("matmul")
+    assert look("something_new") not in [look("matmul"), look("slice")]

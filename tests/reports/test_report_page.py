@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import re
+
+import pytest
+from parsed_page import ParsedPage
+
+from reports.page import html
+from reports.tables import summary_rows
+
+HOSTILE = "<script>alert('1')</script>\"&$x_1$|`"
+
+
+def _hostile(run):
+    """Return the run with markup in every text that comes from outside."""
+    result, rows = run
+    rows = [
+        row.model_copy(update={"op": f"{HOSTILE}.{row.index}", "kind": HOSTILE, "shape": HOSTILE})
+        for row in rows
+    ]
+    first = result.overflow.per_op[0].model_copy(update={"op": HOSTILE})
+    return (
+        result.model_copy(
+            update={
+                "command": [HOSTILE],
+                "versions": {HOSTILE: HOSTILE},
+                "model": result.model.model_copy(update={"name": HOSTILE}),
+                "method": result.method.model_copy(update={"recipe": {HOSTILE: HOSTILE}}),
+                "profile": result.profile.model_copy(
+                    update={"title": HOSTILE, "sources": {"default": HOSTILE}}
+                ),
+                "overflow": result.overflow.model_copy(update={"per_op": [first]}),
+                "verdict": result.verdict.model_copy(update={"failed": [HOSTILE]}),
+            }
+        ),
+        rows,
+    )
+
+
+def _without_sqnr(run):
+    result, rows = run
+    return result, [row.model_copy(update={"sqnr_db": None}) for row in rows]
+
+
+def test_same_run_gives_same_bytes(run, build_run):
+    assert html(*run) == html(*build_run(2))
+
+
+def test_page_is_balanced_and_needs_nothing_from_outside(run):
+    page = ParsedPage(html(*run))
+
+    assert page.references
+    assert all(reference.startswith("#") for reference in page.references)
+    assert not {"link", "img", "iframe", "object", "embed", "base"} & set(page.tags)
+    assert "@import" not in html(*run)
+    assert not re.search(r"url\((?!#)", html(*run))
+
+
+def test_ids_are_unique_and_links_lead_somewhere(run):
+    page = ParsedPage(html(*run))
+
+    assert len(page.ids) == len(set(page.ids))
+    assert {reference[1:] for reference in page.references} <= set(page.ids)
+
+
+def test_hostile_texts_stay_text(run):
+    page = ParsedPage(html(*_hostile(run)))
+
+    assert len(page.scripts) == 1
+    assert "alert" not in page.scripts[0]
+    assert HOSTILE in page.tables["ops"][1][0]
+    assert HOSTILE in page.text
+
+
+def test_every_op_is_in_the_full_table_with_the_exact_figures(run):
+    _, rows = run
+    page = ParsedPage(html(*run))
+    head, *body = page.tables["ops"]
+
+    assert len(body) == len(rows)
+    for row, cells in zip(rows, body, strict=True):
+        shown = dict(zip(head, cells, strict=True))
+        accumulator = row.accumulator_bits
+        assert shown["Op"] == row.op
+        assert (shown["Kind"], shown["Shape"], shown["Type"]) == (row.kind, row.shape, row.type)
+        assert shown["Bound by"] == row.bound_by
+        assert shown["Accumulator bits"] == ("—" if accumulator is None else str(accumulator))
+        assert _whole(shown) == [
+            *[row.index, row.cycles, row.compute_cycles, row.vector_cycles, row.dma_cycles],
+            *[row.stall_cycles, row.macs, row.weight_bytes, row.elements, row.saturated],
+            row.overflowed,
+        ]
+    exact = [row.sqnr_db for row in rows if row.sqnr_db is not None]
+    assert [float(value) for value in page.exact["ops"]] == exact
+
+
+def _whole(shown):
+    names = ["#", "Cycles", "Compute", "Vector", "DMA", "Stall", "MACs", "Weight bytes"]
+    names += ["Results", "Saturated", "Overflowed"]
+    return [int(shown[name].replace(",", "")) for name in names]
+
+
+def test_worst_ops_come_worst_first(run):
+    _, rows = run
+    _, *body = ParsedPage(html(*run)).tables["worst"]
+    expected = sorted(
+        (row for row in rows if row.sqnr_db is not None), key=lambda row: row.sqnr_db
+    )[:10]
+
+    assert [cells[0] for cells in body] == [row.op for row in expected]
+    assert body[0][5] == "4.25 dB"
+
+
+def test_verdict_names_the_failed_gates(run):
+    page = ParsedPage(html(*run))
+
+    assert "NO 2 gates failed" in page.text
+    for gate in run[0].verdict.failed:
+        assert gate in page.text
+
+
+def test_verdict_yes(run):
+    result, rows = run
+    verdict = result.verdict.model_copy(update={"feasible": True, "failed": []})
+    page = ParsedPage(html(result.model_copy(update={"verdict": verdict}), rows))
+
+    assert "YES every gate passed" in page.text
+
+
+def test_hashes_estimates_and_sources_are_stated(run):
+    result, _ = run
+    page = ParsedPage(html(*run))
+
+    assert result.graph.sha256 in page.text
+    assert result.profile.sha256 in page.text
+    assert result.model.checkpoint_sha256 in page.text
+    assert page.text.count("ESTIMATED") > 5
+    assert ["assumed", "every other value"] in page.tables["sources"]
+    assert "aocq verify vit_tiny_patch16_224 --data 'my images/val'" in page.text
+
+
+def test_page_says_what_the_summary_says(run):
+    page = ParsedPage(html(*run))
+    summary = dict(summary_rows(run[0]))
+
+    for key in ("float top-1", "simulated top-1", "logit SQNR", "latency ESTIMATED"):
+        assert summary[key] in page.text
+
+
+def test_run_without_any_sqnr(run):
+    page = ParsedPage(html(*_without_sqnr(run)))
+
+    assert "No op has a finite SQNR" in page.text
+    assert page.exact["ops"] == []
+    assert "worst" not in page.tables
+
+
+def test_run_without_overflow_ops_or_checkpoint(run):
+    result, rows = run
+    overflow = result.overflow.model_copy(update={"per_op": [], "events": 0, "overflowing": 0})
+    model = result.model.model_copy(update={"checkpoint_sha256": None})
+    rows = [row.model_copy(update={"saturated": 0, "overflowed": 0}) for row in rows]
+    page = ParsedPage(html(result.model_copy(update={"overflow": overflow, "model": model}), rows))
+
+    assert "No accumulator overflowed and no result left its type." in page.text
+
+
+def test_run_without_rows(run):
+    page = ParsedPage(html(run[0], []))
+
+    assert page.tables["ops"][1:] == []
+
+
+@pytest.mark.parametrize("blocks", [12, 31])
+def test_page_stays_small(build_run, blocks):
+    result, rows = build_run(blocks)
+
+    assert len(html(result, rows).encode()) < 1_000_000
+    assert len(rows) in {199, 503}

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from reports.format import count, decibel, kib, percent, plural, share, signed
+from reports.tables import markdown, sources, summary_rows
+
+
+def _table(text: str, heading: str) -> list[list[str]]:
+    """Return the cells of the table whose first heading is ``heading``, without its head."""
+    lines = iter(text.splitlines())
+    for line in lines:
+        if line.startswith(f"| {heading} |"):
+            break
+    next(lines)
+    rows = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+    return rows
+
+
+def test_summary_is_what_is_printed_after_a_run(run):
+    assert summary_rows(run[0]) == [
+        ("model", "vit_tiny_patch16_224.augreg_in21k_ft_in1k"),
+        ("method", "minmax W8A8"),
+        ("profile", "edge_npu_int8"),
+        ("images", "400 images (1 skipped)"),
+        ("float top-1", "82.75 %"),
+        ("simulated top-1", "0.50 %"),
+        ("integer top-1", "0.25 % (-82.50 points)"),
+        ("agreement with float", "0.25 %"),
+        ("agreement with simulated", "87.50 %"),
+        ("logit SQNR", "-0.62 dB"),
+        ("float ops", "0 of 39"),
+        (
+            "overflow",
+            "3 events; accumulators: 12 proven free, 1 counted free, 1 overflowing",
+        ),
+        ("peak SRAM ESTIMATED", "460.50 KiB (lower bound 443.25 KiB)"),
+        ("cycles ESTIMATED", f"{run[0].cycles.total:,}"),
+        ("latency ESTIMATED", f"{run[0].latency_ms:.3f} ms"),
+        ("fps ESTIMATED", f"{run[0].fps:.2f}"),
+        (
+            "verdict",
+            "NO: 2 gates failed; integer top-1 0.25 % < 70.00 %; overflow: 3 events, 0 allowed",
+        ),
+    ]
+
+
+def test_markdown_has_whole_tables(run):
+    text = markdown(*run)
+    widths = [
+        len(re.split(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")
+    ]
+
+    assert text == markdown(*run)
+    assert set(widths) >= {4, 5, 7}
+    for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        assert len({len(re.split(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+
+
+def test_markdown_names_the_worst_ops_in_order(run):
+    worst = _table(markdown(*run), "worst ops")
+
+    assert len(worst) == 10
+    assert worst[0][:5] == ["`norm`", "36", "`layernorm`", "`s8`", "4.25 dB"]
+    assert [float(cells[4].removesuffix(" dB")) for cells in worst] == sorted(
+        float(cells[4].removesuffix(" dB")) for cells in worst
+    )
+
+
+def test_markdown_verdict(run):
+    result, rows = run
+    assert markdown(result, rows).startswith(
+        "# `vit_tiny_patch16_224.augreg_in21k_ft_in1k` on `edge_npu_int8`: NO\n\n"
+        "**NO**: 2 gates failed.\n\n- integer top-1 0.25 % &lt; 70.00 %\n"
+    )
+    yes = result.verdict.model_copy(update={"feasible": True, "failed": []})
+    assert "**YES**: every gate passed." in markdown(
+        result.model_copy(update={"verdict": yes}), rows
+    )
+
+
+def test_markdown_escapes_markup(run):
+    result, rows = run
+    hostile = "a|b`c``<script>"
+    rows = [row.model_copy(update={"op": hostile}) for row in rows]
+    verdict = result.verdict.model_copy(update={"failed": ["<script> *x* _y_ a_b | c"]})
+    text = markdown(result.model_copy(update={"verdict": verdict}), rows)
+
+    assert _table(text, "worst ops")[0][0] == "```a\\|b`c``<script>```"
+    assert "- &lt;script&gt; \\*x\\* \\_y\\_ a_b \\| c" in text
+
+
+def test_markdown_without_sqnr_and_without_overflow(run):
+    result, rows = run
+    rows = [row.model_copy(update={"sqnr_db": None}) for row in rows]
+    overflow = result.overflow.model_copy(update={"per_op": []})
+    text = markdown(result.model_copy(update={"overflow": overflow}), rows)
+
+    assert "No op has a float tensor to compare with." in text
+    assert "No result left its type." in text
+
+
+def test_sources_are_grouped_with_the_default_last(run):
+    assert sources(run[0]) == [
+        ("datasheet 2.1", ["compute.clock_mhz", "memory.sram_bytes"]),
+        ("measured with a memory copy of 1 MiB", ["memory.dram_bytes_per_cycle"]),
+        ("assumed", ["every other value"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (percent(81.25), "81.25 %"),
+        (percent(100.0), "100.00 %"),
+        (signed(0.25), "+0.25"),
+        (signed(-82.5), "-82.50"),
+        (signed(-0.001), "0.00"),
+        (signed(None), "—"),
+        (count(1234567), "1,234,567"),
+        (kib(471552), "460.50 KiB"),
+        (decibel(-0.6171875), "-0.62 dB"),
+        (decibel(None), "—"),
+        (decibel(None, "no noise"), "no noise"),
+        (share(0, 10), "0.00 %"),
+        (share(1, 1_000_000), "< 0.01 %"),
+        (share(1, 3), "33.33 %"),
+        (share(0, 0), "—"),
+        (plural(1, "gate"), "1 gate"),
+        (plural(0, "event"), "0 events"),
+    ],
+)
+def test_numbers_are_written_one_way(written, expected):
+    assert written == expected
