@@ -73,7 +73,7 @@ def svg_text(figure: Figure, name: str, description: str, tips: Mapping[int, str
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(xlink:href="#|url\(#)(?!op-)', rf"\g<1>{name}-", text)
     text = re.sub(
-        r'<a xlink:href="#op-(\d+)">',
+        r'<a xlink:href="#op-(\d+)"[^>]*>',
         # The table below has every op: a tab stop at each mark would only be in the way.
         lambda match: (
             f'<a href="#op-{match[1]}" tabindex="-1"><title>{escape(tips[int(match[1])])}</title>'

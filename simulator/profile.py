@@ -39,6 +39,7 @@ class ActivationSection(_Section):
     """Activations: every tensor between two ops."""
 
     bits: Annotated[int, Field(ge=8, le=8)]
+    residual_bits: Annotated[int, Field(ge=8, le=16)]
     zero_point: Literal["symmetric", "asymmetric"]
 
 

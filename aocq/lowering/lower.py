@@ -62,6 +62,11 @@ def _check_profile(model: QuantizedModel, profile: NpuProfile) -> None:
         problems.append(
             f"activation.bits = {profile.activation.bits}, the model has {recipe.activation_bits}"
         )
+    if recipe.residual_bits > profile.activation.residual_bits:
+        problems.append(
+            f"activation.residual_bits = {profile.activation.residual_bits}, the model has "
+            f"{recipe.residual_bits}"
+        )
     if profile.weight.granularity == "per_tensor" and recipe.weight_granularity == "per_channel":
         problems.append('weight.granularity = "per_tensor", the model is per channel')
     if profile.activation.zero_point == "symmetric" and recipe.zero_point == "asymmetric":

@@ -230,16 +230,12 @@ def _concat(builder: Builder, node: FloatNode) -> None:
             builder.declare(name, part.shape, y.type, y.scale, y.zero_point)
             factor = _scale(part) / _scale(y)
             builder.ops.append(
-                Rescale(
-                    name=name, a=part.name, requantize=builder.requantization(name, [factor])
-                )
+                Rescale(name=name, a=part.name, requantize=builder.requantization(name, [factor]))
             )
             names.append(name)
         else:
             names.append(part.name)
-    builder.ops.append(
-        Concat(name=node.name, inputs=tuple(names), axis=node.attributes["axis"])
-    )
+    builder.ops.append(Concat(name=node.name, inputs=tuple(names), axis=node.attributes["axis"]))
 
 
 def _slice(builder: Builder, node: FloatNode) -> None:

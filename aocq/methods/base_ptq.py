@@ -17,6 +17,7 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
+from aocq.capture.roles import residual_stream
 from aocq.methods.quantized_model import ActivationQuantizer, QuantizedModel, Recipe
 from aocq.methods.ranges import (
     ObservedRange,
@@ -46,6 +47,7 @@ def quantize(
     """
     seen = observe(graph, images, recipe, on_progress)
     symmetric = multiplied_with_activations(graph)
+    stream = residual_stream(graph)
     activations = {}
     for node in graph.nodes:
         if node.op not in ARITHMETIC:
@@ -55,13 +57,13 @@ def quantize(
             continue
         zero_point = "symmetric" if node.name in symmetric else recipe.zero_point
         observed = seen[node.name]
+        bits = recipe.residual_bits if node.name in stream else recipe.activation_bits
         if recipe.activation_range == "mse" and node.op is not FloatOp.CONSTANT:
-            quantizer = least_squares_quantizer(observed, recipe.activation_bits, zero_point)
+            activations[node.name] = least_squares_quantizer(observed, bits, zero_point)
         else:
-            quantizer = activation_quantizer(
-                observed.low, observed.high, recipe.activation_bits, zero_point
+            activations[node.name] = activation_quantizer(
+                observed.low, observed.high, bits, zero_point
             )
-        activations[node.name] = quantizer
     _share_scales_of_concatenations(graph, activations)
     weights = {
         node.attributes["weight"]: quantize_weight(

@@ -24,6 +24,8 @@ class Recipe(BaseModel):
     ----------
     weight_bits, activation_bits
         widths of weights and of every activation
+    residual_bits
+        width of the residual stream (never below ``activation_bits``)
     zero_point
         whether activations may have one (a profile's restriction)
     activation_range
@@ -38,6 +40,7 @@ class Recipe(BaseModel):
 
     weight_bits: int = 8
     activation_bits: int = 8
+    residual_bits: int = 8
     weight_granularity: Literal["per_tensor", "per_channel"] = "per_channel"
     zero_point: Literal["symmetric", "asymmetric"] = "asymmetric"
     activation_range: Literal["minmax", "mse"] = "minmax"

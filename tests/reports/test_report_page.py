@@ -12,6 +12,16 @@ from reports.tables import summary_rows
 HOSTILE = "<script>alert('1')</script>\"&$x_1$|`"
 
 
+@pytest.fixture(scope="module")
+def text(run):
+    return html(*run)
+
+
+@pytest.fixture(scope="module")
+def page(text):
+    return ParsedPage(text)
+
+
 def _hostile(run):
     """Return the run with markup in every text that comes from outside."""
     result, rows = run
@@ -43,23 +53,19 @@ def _without_sqnr(run):
     return result, [row.model_copy(update={"sqnr_db": None}) for row in rows]
 
 
-def test_same_run_gives_same_bytes(run, build_run):
-    assert html(*run) == html(*build_run(2))
+def test_same_run_gives_same_bytes(text, build_run):
+    assert html(*build_run(2)) == text
 
 
-def test_page_is_balanced_and_needs_nothing_from_outside(run):
-    page = ParsedPage(html(*run))
-
+def test_page_is_balanced_and_needs_nothing_from_outside(page, text):
     assert page.references
     assert all(reference.startswith("#") for reference in page.references)
     assert not {"link", "img", "iframe", "object", "embed", "base"} & set(page.tags)
-    assert "@import" not in html(*run)
-    assert not re.search(r"url\((?!#)", html(*run))
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
 
 
-def test_ids_are_unique_and_links_lead_somewhere(run):
-    page = ParsedPage(html(*run))
-
+def test_ids_are_unique_and_links_lead_somewhere(page):
     assert len(page.ids) == len(set(page.ids))
     assert {reference[1:] for reference in page.references} <= set(page.ids)
 
@@ -73,9 +79,8 @@ def test_hostile_texts_stay_text(run):
     assert HOSTILE in page.text
 
 
-def test_every_op_is_in_the_full_table_with_the_exact_figures(run):
+def test_every_op_is_in_the_full_table_with_the_exact_figures(run, page):
     _, rows = run
-    page = ParsedPage(html(*run))
     head, *body = page.tables["ops"]
 
     assert len(body) == len(rows)
@@ -101,9 +106,9 @@ def _whole(shown):
     return [int(shown[name].replace(",", "")) for name in names]
 
 
-def test_worst_ops_come_worst_first(run):
+def test_worst_ops_come_worst_first(run, page):
     _, rows = run
-    _, *body = ParsedPage(html(*run)).tables["worst"]
+    _, *body = page.tables["worst"]
     expected = sorted(
         (row for row in rows if row.sqnr_db is not None), key=lambda row: row.sqnr_db
     )[:10]
@@ -112,9 +117,7 @@ def test_worst_ops_come_worst_first(run):
     assert body[0][5] == "4.25 dB"
 
 
-def test_verdict_names_the_failed_gates(run):
-    page = ParsedPage(html(*run))
-
+def test_verdict_names_the_failed_gates(run, page):
     assert "NO 2 gates failed" in page.text
     for gate in run[0].verdict.failed:
         assert gate in page.text
@@ -128,9 +131,8 @@ def test_verdict_yes(run):
     assert "YES every gate passed" in page.text
 
 
-def test_hashes_estimates_and_sources_are_stated(run):
+def test_hashes_estimates_and_sources_are_stated(run, page):
     result, _ = run
-    page = ParsedPage(html(*run))
 
     assert result.graph.sha256 in page.text
     assert result.profile.sha256 in page.text
@@ -140,8 +142,7 @@ def test_hashes_estimates_and_sources_are_stated(run):
     assert "aocq verify vit_tiny_patch16_224 --data 'my images/val'" in page.text
 
 
-def test_page_says_what_the_summary_says(run):
-    page = ParsedPage(html(*run))
+def test_page_says_what_the_summary_says(run, page):
     summary = dict(summary_rows(run[0]))
 
     for key in ("float top-1", "simulated top-1", "logit SQNR", "latency ESTIMATED"):

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""timm models by name, with weights from a file, from the package, or from timm's hub."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from aocq.torchvision_compat import declare_missing_operators
+from simulator.errors import EnvironmentProblem, InputError
+
+declare_missing_operators()
+
+import timm  # noqa: E402  (cannot be imported before the operators are declared)
+from timm.data import resolve_model_data_config  # noqa: E402
+
+import aocq.demo.model  # noqa: E402, F401  (registers vit_nano_digits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A float network in evaluation mode.
+
+    Attributes
+    ----------
+    preprocessing
+        timm's data configuration: input_size, interpolation, mean, std, crop_pct, crop_mode
+    checkpoint_sha256
+        of the weights file; of the loaded weights themselves where they came from timm's hub
+    """
+
+    name: str
+    network: nn.Module
+    classes: int
+    preprocessing: Mapping[str, Any]
+    checkpoint_sha256: str
+
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        channels, height, width = self.preprocessing["input_size"]
+        return channels, height, width
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights, biases and tokens."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+
+def load_model(name: str, weights: Path | None = None, classes: int | None = None) -> LoadedModel:
+    """Build a timm model and load its weights.
+
+    Parameters
+    ----------
+    name
+        a timm model name, with or without a weight tag (``vit_tiny_patch16_224.augreg_in21k``)
+    weights
+        a ``.safetensors``, ``.pth`` or ``.pt`` file with timm's keys; None takes timm's own
+        pretrained weights, which needs the network (the bundled demo model excepted)
+    classes
+        class count, where it is not the model's default
+
+    Raises
+    ------
+    InputError
+        If the model is unknown, or the file is missing, corrupt, of another model, of another class
+        count, or holds values that are not finite.
+    EnvironmentProblem
+        If pretrained weights are wanted and cannot be fetched.
+    """
+    if not timm.is_model(name):
+        raise InputError(f"model {name}: timm {timm.__version__} has no such model{_nearest(name)}")
+    options = {} if classes is None else {"num_classes": classes}
+    if weights is None:
+        network = _pretrained(name, options)
+    else:
+        network = timm.create_model(name, pretrained=False, **options)
+        _load_weights(network, read_checkpoint(weights), name, weights)
+    network.eval().requires_grad_(requires_grad=False)
+    _check_finite(network, weights or name)
+    return LoadedModel(
+        name=name,
+        network=network,
+        classes=network.num_classes,
+        preprocessing=resolve_model_data_config(network),
+        checkpoint_sha256=_sha256(network, weights),
+    )
+
+
+def _nearest(name: str) -> str:
+    known = timm.list_models()
+    base = name.partition(".")[0]
+    near = difflib.get_close_matches(base, known, n=4, cutoff=0.5)
+    return f"; nearest: {', '.join(near)}" if near else "; `aocq models` lists them"
+
+
+def _pretrained(name: str, options: Mapping[str, Any]) -> nn.Module:
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=True, **options)
+    except Exception as error:  # whatever the hub's client raises: no common base class
+        raise EnvironmentProblem(
+            f"model {name}: its pretrained weights cannot be fetched ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'no details'}); pass --weights FILE "
+            "(.safetensors or .pth) or connect to the network"
+        ) from error
+    return network
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """Read tensors by name from a ``.safetensors``, ``.pth`` or ``.pt`` file, as float32.
+
+    Pickled files are read with torch's restricted unpickler: code in them is never run. Weights
+    nested under ``model``, ``state_dict`` or ``model_ema`` are found.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, or holds something else than tensors.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; --weights wants a .safetensors or .pth file")
+    try:
+        if path.suffix == ".safetensors":
+            loaded: Any = load_file(path)
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
+        raise InputError(
+            f"{path}: damaged or not a checkpoint ({error}); fetch it again"
+        ) from error
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: holds more than tensors, and code in checkpoints is never run; save its "
+            "state_dict() as .safetensors"
+        ) from error
+    for key in ("model", "state_dict", "model_ema"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+    if not isinstance(loaded, Mapping) or not all(isinstance(t, Tensor) for t in loaded.values()):
+        raise InputError(f"{path}: does not hold tensors by name; save the model's state_dict()")
+    return {
+        name.removeprefix("module."): tensor.to(torch.float32) for name, tensor in loaded.items()
+    }
+
+
+def _load_weights(network: nn.Module, state: dict[str, Tensor], name: str, path: Path) -> None:
+    """Load ``state`` completely or say what does not fit."""
+    wanted = network.state_dict()
+    head = network.get_classifier() if hasattr(network, "get_classifier") else None
+    for key, module in network.named_modules():
+        stored = state.get(f"{key}.weight")
+        if module is head and stored is not None and stored.shape[0] != module.weight.shape[0]:
+            raise InputError(
+                f"{path}: {key}.weight has {stored.shape[0]} classes, {name} has "
+                f"{module.weight.shape[0]}; pass --num-classes {stored.shape[0]}"
+            )
+    problems = [
+        *(f"{key} is missing" for key in wanted if key not in state),
+        *(f"{key} is not part of the model" for key in state if key not in wanted),
+        *(
+            f"{key} has shape {tuple(state[key].shape)}, the model wants {tuple(tensor.shape)}"
+            for key, tensor in wanted.items()
+            if key in state and state[key].shape != tensor.shape
+        ),
+    ]
+    if problems:
+        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" * (len(problems) > 5))
+        raise InputError(f"{path}: is not a checkpoint of {name}: {shown}")
+    network.load_state_dict(state)
+
+
+def _check_finite(network: nn.Module, origin: Path | str) -> None:
+    for key, tensor in network.state_dict().items():
+        if not bool(torch.isfinite(tensor).all()):
+            bad = int((~torch.isfinite(tensor)).sum())
+            raise InputError(
+                f"{origin}: {key} has {bad} values that are not finite (NaN or infinity); "
+                "use a checkpoint of a sound training run"
+            )
+
+
+def _sha256(network: nn.Module, weights: Path | None) -> str:
+    if weights is not None:
+        with weights.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for key, tensor in sorted(network.state_dict().items()):
+        digest.update(key.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
