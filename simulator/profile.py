@@ -209,7 +209,7 @@ class NpuProfile(_Section):
     @model_validator(mode="after")
     def _sources_name_values(self) -> NpuProfile:
         """Every key of [source] must be "default" or the dotted path of a value."""
-        known = set(value_paths(self.model_dump(mode="json")))
+        known = flat_values(self)
         unknown = [
             key
             for key in self.source
@@ -236,13 +236,17 @@ class NpuProfile(_Section):
         return self.source["default"]
 
 
-def value_paths(values: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return the dotted paths of all values of nested mappings."""
-    paths = []
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         path = f"{prefix}{key}"
-        paths += value_paths(value, f"{path}.") if isinstance(value, Mapping) else [path]
-    return paths
+        flat |= _flatten(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+    return flat
+
+
+def flat_values(profile: NpuProfile) -> dict[str, Any]:
+    """Return every value of a profile by its dotted path, the sources left out."""
+    return _flatten(profile.model_dump(mode="json", exclude={"source"}))
 
 
 def profile_paths() -> dict[str, Path]:

@@ -21,6 +21,7 @@ from simulator.files import write_text
 
 RUN_NAME = "run.json"
 LAYERS_NAME = "layers.csv"
+REPORT_NAMES = ("report.html", "report.md")
 
 
 class _Record(BaseModel):
@@ -135,8 +136,9 @@ class OverflowRecord(_Record):
 
 
 class MemoryRecord(_Record):
-    """Bytes on the chip and beside it."""
+    """Bytes on the chip and beside it; ``sram_bytes`` is what the profile has."""
 
+    sram_bytes: int
     weight_bytes: int
     model_size_bytes: int
     peak_sram_bytes: int

@@ -109,6 +109,13 @@ def preprocessing_transform(preprocessing: Mapping[str, Any]) -> Callable[[Image
     return transform
 
 
+def evenly(images: Sequence[LabelledImage], count: int | None) -> Sequence[LabelledImage]:
+    """Return ``count`` of the images (None: all) spread over the list, as neighbours share a class."""
+    if count is None or count >= len(images):
+        return images
+    return [images[index * len(images) // count] for index in range(count)]
+
+
 def load_calibration_images(
     images: Sequence[LabelledImage],
     count: int,
@@ -118,15 +125,12 @@ def load_calibration_images(
 ) -> tuple[Tensor, list[Path]]:
     """Return ``count`` images (or all) spread evenly over ``images``, and the files left out.
 
-    Evenly, because neighbours in the list are of one class.
-
     Raises
     ------
     InputError
         If none can be decoded.
     """
-    step = max(1, len(images) // count)
-    chosen = list(images)[::step][:count]
+    chosen = evenly(images, count)
     batches = ImageBatches(chosen, preprocessing, skip_bad=skip_bad)
     tensors = [batch for batch, _ in batches]
     if not tensors:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
 
 from aocq.lowering.builder import Builder
@@ -14,15 +13,8 @@ from simulator.graph import IntGraph, verify
 from simulator.profile import NpuProfile
 
 
-def lower(
-    model: QuantizedModel, profile: NpuProfile, meta: Mapping[str, str] | None = None
-) -> IntGraph:
+def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
     """Turn a method's decisions into the integers that a chip computes.
-
-    Parameters
-    ----------
-    meta
-        text to carry along for people and front ends
 
     Raises
     ------
@@ -42,7 +34,7 @@ def lower(
         tensors=MappingProxyType(builder.tensors),
         ops=tuple(builder.ops),
         constants=MappingProxyType(builder.constants),
-        meta=MappingProxyType(dict(meta or {})),
+        meta=MappingProxyType(dict(model.meta)),
     )
     problems = verify(graph)
     if problems:

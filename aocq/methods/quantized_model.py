@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -102,6 +102,8 @@ class QuantizedModel:
         how many images the decisions rest on
     log
         how the decisions were found, for people
+    meta
+        class count and preprocessing of the network, carried along into every graph
     """
 
     graph: FloatGraph
@@ -111,6 +113,7 @@ class QuantizedModel:
     weights: Mapping[str, QuantizedWeight]
     calibration_images: int
     log: tuple[Mapping[str, Any], ...] = ()
+    meta: Mapping[str, str] = field(default_factory=dict)
 
     def simulate(self, node: FloatNode, x: Tensor) -> Tensor:
         """Quantize a node's result: the interpreter's ``transform`` of simulated quantization."""

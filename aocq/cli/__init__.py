@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line. Results go to stdout or files, talk goes to stderr, nothing ever prompts.
+
+Exit codes: 0 fine · 1 a gate failed · 2 usage · 3 bad input · 4 environment · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from simulator.errors import AocqError
+
+
+def main() -> None:
+    """Run the command line and exit with its documented code."""
+    from aocq.cli.app import app
+
+    try:
+        app()
+    except AocqError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        sys.exit(130)

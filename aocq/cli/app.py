@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands, one file each. Heavy imports stay inside them, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import typer
+
+from aocq.cli import (
+    cost,
+    demo,
+    doctor,
+    inspect,
+    lower,
+    models,
+    profiles,
+    quantize,
+    report,
+    simulate,
+    verify,
+)
+
+app = typer.Typer(
+    name="aocq",
+    help="Quantize a timm vision transformer, emulate it bit-accurately for an edge NPU, and report "
+    "accuracy, memory and estimated cycles. Start with: aocq demo",
+    epilog="Exit codes: 0 fine, 1 a gate failed, 2 usage, 3 bad input, 4 environment.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("verify")(verify.command)
+app.command("demo")(demo.command)
+app.command("quantize")(quantize.command)
+app.command("lower")(lower.command)
+app.command("simulate")(simulate.command)
+app.command("cost")(cost.command)
+app.command("inspect")(inspect.command)
+app.command("report")(report.command)
+app.command("models")(models.command)
+app.command("doctor")(doctor.command)
+app.add_typer(profiles.app, name="profiles")

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``aocq demo``: the main job on the bundled network and images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aocq.cli import options, verify
+
+
+def command(
+    profile: options.Profile = "edge_npu_int8",
+    weight_bits: options.WeightBits = 4,
+    out: options.Out = Path("runs/demo"),
+    as_json: options.Json = False,
+) -> None:
+    """Quantize, emulate and report the bundled nano ViT on 360 handwritten digits. No network needed.
+
+    The network has 4-bit weights and 8-bit activations by default. The images are written to
+    OUT/data, so that every other command can be tried on them.
+    """
+    from aocq.demo.digits import write_image_folder
+    from aocq.methods import Recipe
+    from aocq.pipeline import Gates, VerifyRequest
+
+    images = out / "data"
+    write_image_folder(images)
+    verify.run_and_report(
+        VerifyRequest(
+            model="vit_nano_digits",
+            weights=None,
+            classes=None,
+            profile=profile,
+            method="base_ptq",
+            recipe=Recipe(weight_bits=weight_bits),
+            calibration_folder=images / "calib",
+            calibration_images=128,
+            data_folder=images / "val",
+            limit=None,
+            batch=32,
+            skip_bad_images=False,
+            threads=None,
+            gemm="auto",
+            gates=Gates(),
+            out=out,
+            command=("aocq", "demo", "--profile", profile, "--w-bits", str(weight_bits)),
+        ),
+        as_json=as_json,
+    )

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``aocq doctor``: what this machine has, and whether it works."""
+
+from __future__ import annotations
+
+import typer
+
+
+def command() -> None:
+    """Check the installation: versions, torchvision, GEMM backends, kernel cache, threads.
+
+    Exit code 4 if something needed does not work.
+    """
+    from importlib.metadata import PackageNotFoundError, version
+    from platform import machine, python_version
+
+    from aocq.torchvision_compat import declare_missing_operators
+    from simulator.config import default_threads
+    from simulator.errors import EnvironmentProblem
+    from simulator.gemm import BACKENDS, backend
+    from simulator.numerics.jit import kernel_cache_folder
+
+    print(f"{'python':16} {python_version()} on {machine()}")
+    for package in ("aocq", "torch", "torchvision", "timm", "numba", "numpy"):
+        try:
+            print(f"{package:16} {version(package)}")
+        except PackageNotFoundError:
+            print(f"{package:16} not installed")
+    declared = declare_missing_operators()
+    import aocq.models
+    import simulator
+
+    print(
+        f"{'torchvision ops':16} {'declared here: ' + ', '.join(declared) if declared else 'own'}"
+    )
+    print(f"{'simulator':16} {simulator.__path__[0]}")
+    print(f"{'kernel cache':16} {kernel_cache_folder()}")
+    print(f"{'threads':16} {default_threads()}")
+    chosen = backend("auto").name
+    works = 0
+    for name in BACKENDS:
+        try:
+            backend(name)
+            works += 1
+            print(f"{'gemm ' + name:16} exact{' (used)' if name == chosen else ''}")
+        except EnvironmentProblem as problem:
+            print(f"{'gemm ' + name:16} {problem}")
+    model = aocq.models.load_model("vit_nano_digits")
+    print(f"{'bundled model':16} {model.name}, {model.parameters:,} parameters")
+    if not works:
+        raise typer.Exit(EnvironmentProblem.exit_code)

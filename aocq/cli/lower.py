@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``aocq lower``: a quantized model as integers for one profile."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aocq.cli import options
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(help="folder that aocq quantize or verify wrote")],
+    profile: options.Profile = "edge_npu_int8",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="folder for the graph (default: the same)")
+    ] = None,
+) -> None:
+    """Lower a quantized model for a profile and write graph.json and graph.safetensors.
+
+    Prints the graph's sha256 on stdout. Next: aocq inspect OUT, aocq simulate OUT --data DIR
+    """
+    from aocq.lowering import lower
+    from aocq.methods import storage
+    from simulator.graph import save
+    from simulator.profile import load_profile
+
+    model = storage.load(folder)
+    graph = lower(model, load_profile(profile))
+    print(save(graph, out or folder))
+    print(f"graph: {out or folder}", file=sys.stderr)

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``aocq models``: which timm models are of a family that can be lowered."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from typing import Annotated
+
+import typer
+
+
+def command(
+    pattern: Annotated[str, typer.Argument(help="shell pattern, e.g. 'deit*'")] = "*",
+) -> None:
+    """List timm's plain vision transformers and the bundled demo network.
+
+    The list is by family. Whether every operator of one model can be lowered shows when it is
+    captured; the error then names the operator and its place.
+    """
+    import aocq.models  # noqa: F401  (makes timm importable and registers the demo network)
+    import timm
+
+    names = timm.list_models(module="vision_transformer") + timm.list_models(module="deit")
+    for name in ["vit_nano_digits", *sorted(set(names))]:
+        if fnmatch(name, pattern):
+            print(name)

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``aocq simulate``: run an integer graph on images or on codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aocq.cli import options
+
+if TYPE_CHECKING:
+    from simulator.executor import Executor, RunOutput
+
+
+def command(
+    graph: Annotated[Path, typer.Argument(help="graph.json, or the folder that holds it")],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="folder of images, one subfolder per class")
+    ] = None,
+    inputs: Annotated[
+        Path | None,
+        typer.Option("--inputs", help=".npy of input codes [images, channels, height, width]"),
+    ] = None,
+    limit: options.Limit = None,
+    skip_bad_images: options.SkipBadImages = False,
+    threads: options.Threads = None,
+    gemm: options.Gemm = "auto",
+    taps: Annotated[
+        list[str] | None,
+        typer.Option("--tap", help="also write this tensor's codes; may be repeated"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="folder for the codes, one .npy per tensor")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Run a graph bit-accurately and print what came out: accuracy, overflow, saturation.
+
+    With --inputs only numpy and numba are needed, no torch.
+    """
+    from simulator.errors import InputError
+    from simulator.executor import Executor
+    from simulator.graph import load
+
+    if (data is None) == (inputs is None):
+        raise InputError("simulate: give either --data FOLDER or --inputs CODES.npy")
+    executor = Executor(load(graph), gemm=gemm, threads=threads)
+    if inputs is not None:
+        result = _simulate_codes(executor, inputs, limit, taps or [], out)
+    else:
+        assert data is not None
+        result = _simulate_images(executor, data, limit, skip_bad_images, taps or [], out)
+    if as_json:
+        print(json.dumps(result, indent=2))
+        return
+    for key, value in result.items():
+        print(f"{key:20} {value}")
+
+
+def _simulate_codes(
+    executor: Executor, path: Path, limit: int | None, taps: list[str], out: Path | None
+) -> dict[str, Any]:
+    import numpy as np
+
+    from aocq import progress
+    from simulator.errors import InputError
+
+    try:
+        codes = np.load(path, allow_pickle=False)[:limit]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a .npy file of codes ({error})") from error
+    with progress.show("simulate", len(codes)) as advance:
+        output = executor.run(codes, taps=taps, on_progress=advance)
+    _write(output, 0, out)
+    return _counts(executor, [output], len(codes))
+
+
+def _simulate_images(
+    executor: Executor,
+    data: Path,
+    limit: int | None,
+    skip_bad: bool,
+    taps: list[str],
+    out: Path | None,
+) -> dict[str, Any]:
+    import numpy as np
+
+    from aocq import progress
+    from aocq.data.image_folder import read_image_folder
+    from aocq.data.loader import ImageBatches, evenly
+    from aocq.evaluate import top_k
+    from simulator.boundary import dequantize, quantize
+    from simulator.errors import InputError
+
+    graph = executor.graph
+    if "preprocessing" not in graph.meta:
+        raise InputError(
+            f"graph {graph.name}: does not say how images are preprocessed; give --inputs instead"
+        )
+    images = read_image_folder(data, int(graph.meta["classes"]))
+    batches = ImageBatches(
+        evenly(images, limit), json.loads(graph.meta["preprocessing"]), skip_bad=skip_bad
+    )
+    source, target = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    outputs, logits, labels = [], [], []
+    with progress.show("simulate", len(batches.images)) as advance:
+        for index, (pixels, numbers) in enumerate(batches):
+            output = executor.run(quantize(pixels.numpy(), source), taps=taps, on_progress=advance)
+            _write(output, index, out)
+            outputs.append(output)
+            logits.append(dequantize(output.outputs[target.name], target))
+            labels.append(numbers.numpy())
+    if not outputs:
+        raise InputError(f"{data}: none of the images can be decoded")
+    for path in batches.skipped:
+        print(f"skipped: {path} cannot be decoded", file=sys.stderr)
+    scores, truth = np.concatenate(logits), np.concatenate(labels)
+    return {
+        "top1": round(top_k(scores, truth, 1), 4),
+        "top5": round(top_k(scores, truth, 5), 4),
+        **_counts(executor, outputs, len(truth)),
+        "skipped_images": len(batches.skipped),
+    }
+
+
+def _write(output: RunOutput, index: int, out: Path | None) -> None:
+    """Write outputs and taps of one batch as ``NAME.BATCH.npy``."""
+    import numpy as np
+
+    from simulator.files import replace_file
+
+    if out is None:
+        return
+    for name, codes in {**output.outputs, **output.taps}.items():
+        path = out / f"{name}.{index:05d}.npy"
+        with replace_file(path) as temporary, temporary.open("wb") as file:
+            np.save(file, codes)
+
+
+def _counts(executor: Executor, outputs: list[RunOutput], images: int) -> dict[str, Any]:
+    from simulator.graph import sha256
+
+    counts = [counts for output in outputs for counts in output.counts.values()]
+    return {
+        "images": images,
+        "graph_sha256": sha256(executor.graph),
+        "gemm_backend": executor.gemm.name,
+        "overflowed": sum(count.overflowed for count in counts),
+        "saturated": sum(count.saturated for count in counts),
+    }

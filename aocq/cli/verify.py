@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``aocq verify``: the main job."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aocq.cli import options
+
+if TYPE_CHECKING:
+    from aocq.pipeline import VerifyRequest
+    from simulator.results import RunResult
+
+
+def command(
+    model: options.Model,
+    data: options.Data,
+    profile: options.Profile = "edge_npu_int8",
+    method: options.Method = "base_ptq",
+    weight_bits: options.WeightBits = 8,
+    activation_bits: options.ActivationBits = 8,
+    weights: options.Weights = None,
+    classes: options.Classes = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calib-data", help="folder of calibration images (default: the images of --data)"
+        ),
+    ] = None,
+    calibration_images: options.CalibrationImages = 64,
+    activation_range: options.ActivationRange = options.RangeSearch.MINMAX,
+    weight_range: options.WeightRange = options.RangeSearch.MSE,
+    limit: options.Limit = None,
+    batch: options.Batch = 32,
+    skip_bad_images: options.SkipBadImages = False,
+    seed: options.Seed = 0,
+    threads: options.Threads = None,
+    gemm: options.Gemm = "auto",
+    max_drop: Annotated[
+        float | None,
+        typer.Option(help="gate: integer top-1 at most this many points below float"),
+    ] = None,
+    min_agreement: Annotated[
+        float | None,
+        typer.Option(help="gate: integer and float agree on at least this percentage of images"),
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None, typer.Option(help="gate: ESTIMATED latency of one image in milliseconds")
+    ] = None,
+    out: options.Out = Path("runs/verify"),
+    as_json: options.Json = False,
+) -> None:
+    """Quantize, lower, emulate, cost and report one network on one profile.
+
+    Writes run.json, layers.csv, report.html, report.md, the quantized model and the integer graph
+    into --out. An interrupted run goes on where it stopped when the same command is given again.
+
+    Example: aocq verify deit_tiny_patch16_224 --data imagenet/val --calib-data imagenet/train
+    --w-bits 8 --profile edge_npu_int8 --out runs/deit --max-drop 1
+    """
+    from aocq.methods import Recipe
+    from aocq.pipeline import Gates, VerifyRequest
+
+    request = VerifyRequest(
+        model=model,
+        weights=weights,
+        classes=classes,
+        profile=profile,
+        method=method,
+        recipe=Recipe(
+            weight_bits=weight_bits,
+            activation_bits=activation_bits,
+            activation_range=activation_range.value,
+            weight_range=weight_range.value,
+            seed=seed,
+        ),
+        calibration_folder=calibration or data,
+        calibration_images=calibration_images,
+        data_folder=data,
+        limit=limit,
+        batch=batch,
+        skip_bad_images=skip_bad_images,
+        threads=threads,
+        gemm=gemm,
+        gates=Gates(max_drop=max_drop, min_agreement=min_agreement, max_latency_ms=max_latency_ms),
+        out=out,
+        command=("aocq", *sys.argv[1:]),
+    )
+    if calibration is None:
+        print(
+            f"note: no --calib-data: calibrating on {calibration_images} of the evaluated images; "
+            "scales have then seen what they are judged on",
+            file=sys.stderr,
+        )
+    run_and_report(request, as_json=as_json)
+
+
+def run_and_report(request: VerifyRequest, *, as_json: bool) -> None:
+    """Do the job, write the report, print the summary, exit with 1 if a gate failed."""
+    from aocq import pipeline, progress
+    from reports.write import write_report
+
+    result, rows = pipeline.verify(request, progress.show)
+    page = write_report(result, rows, request.out)
+    if as_json:
+        print(result.to_json(), end="")
+    else:
+        print_summary(result)
+    for path in result.accuracy.skipped_images:
+        print(f"skipped: {path} cannot be decoded", file=sys.stderr)
+    print(f"report: {page}", file=sys.stderr)
+    for failure in result.verdict.failed:
+        print(f"gate failed: {failure}", file=sys.stderr)
+    if result.verdict.failed:
+        raise typer.Exit(1)
+
+
+def print_summary(result: RunResult) -> None:
+    """Print the short table of a run on stdout."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from reports.tables import summary_rows
+
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for label, value in summary_rows(result):
+        table.add_row(Text(label, style="dim"), Text(value))
+    Console().print(table)

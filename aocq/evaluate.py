@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Float, simulated-quantized and integer networks on the same images; resumable.
+
+Every finished batch is one file in the work folder. A run that was killed goes on with the first
+batch that has none.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from aocq.capture import run as run_float
+from aocq.capture.float_graph import ARITHMETIC
+from aocq.data.loader import ImageBatches
+from aocq.methods.quantized_model import QuantizedModel
+from simulator.boundary import dequantize, quantize
+from simulator.errors import InputError
+from simulator.executor import Executor, OpCounts
+from simulator.files import replace_file
+
+ENGINES = ("float", "simulated", "integer")
+Logits = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What three engines said about the same images.
+
+    Attributes
+    ----------
+    logits
+        by engine, float64 [images, classes]
+    labels
+        int64 [images]
+    seconds
+        by engine, time spent computing (not decoding)
+    counts
+        by op name: what did not fit, in the integer engine
+    skipped
+        files that could not be decoded
+    """
+
+    logits: Mapping[str, Logits]
+    labels: NDArray[np.int64]
+    seconds: Mapping[str, float]
+    counts: Mapping[str, OpCounts]
+    skipped: tuple[str, ...]
+
+
+def evaluate(
+    network: nn.Module,
+    model: QuantizedModel,
+    executor: Executor,
+    batches: ImageBatches,
+    work: Path,
+    on_progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Run all three engines over ``batches``.
+
+    Parameters
+    ----------
+    work
+        folder for finished batches; it must belong to exactly this network, model, graph and data
+    on_progress
+        called with the number of images (skipped ones included) done since the last call
+
+    Raises
+    ------
+    BadImageError
+        If an image cannot be decoded and ``batches`` does not skip such.
+    InputError
+        If no image at all could be decoded.
+    """
+    weights = model.dequantized_weights()
+    for index, part in _open_batches(batches, work, on_progress):
+        skipped_before = len(part.skipped)
+        found = list(part)
+        arrays: dict[str, NDArray[np.generic]] = {
+            "skipped": np.array([str(path) for path in part.skipped[skipped_before:]], dtype=str)
+        }
+        for images, labels in found:
+            arrays |= _run_engines(network, model, weights, executor, images)
+            arrays["labels"] = labels.numpy()
+        with replace_file(_batch_path(work, index)) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
+        if on_progress:
+            on_progress(len(part.images))
+    return _collect(work, executor, len(batches.images), batches.batch)
+
+
+def _batch_path(work: Path, index: int) -> Path:
+    return work / f"batch-{index:05d}.npz"
+
+
+def _open_batches(
+    batches: ImageBatches, work: Path, on_progress: Callable[[int], None] | None
+) -> Iterator[tuple[int, ImageBatches]]:
+    """Yield the batches that are still to do, each as a loader of its own."""
+    for index, start in enumerate(range(0, len(batches.images), batches.batch)):
+        chosen = batches.images[start : start + batches.batch]
+        if _batch_path(work, index).exists():
+            if on_progress:
+                on_progress(len(chosen))
+            continue
+        yield (
+            index,
+            ImageBatches(
+                chosen, batches.preprocessing, batch=batches.batch, skip_bad=batches.skip_bad
+            ),
+        )
+
+
+def _run_engines(
+    network: nn.Module,
+    model: QuantizedModel,
+    weights: Mapping[str, Tensor],
+    executor: Executor,
+    images: Tensor,
+) -> dict[str, NDArray[np.generic]]:
+    """Run one batch through every engine."""
+    graph = model.graph
+    source = executor.graph.tensors[executor.graph.inputs[0]]
+    target = executor.graph.tensors[executor.graph.outputs[0]]
+    clock = [time.perf_counter()]
+    with torch.inference_mode():
+        real = network(images)
+        clock.append(time.perf_counter())
+        feeds = {graph.input.name: model.simulate(graph.input, images)}
+        simulated = run_float(
+            graph, feeds, [graph.output.name], transform=model.simulate, parameters=weights
+        )[graph.output.name]
+    clock.append(time.perf_counter())
+    output = executor.run(quantize(images.numpy(), source))
+    integer = dequantize(output.outputs[target.name], target)
+    clock.append(time.perf_counter())
+    counts = [
+        (c.elements, c.saturated, c.overflowed)
+        for c in (output.counts[op.name] for op in executor.graph.ops)
+    ]
+    return {
+        "float": real.double().numpy(),
+        "simulated": simulated.double().numpy(),
+        "integer": integer,
+        "seconds": np.diff(clock),
+        "counts": np.array(counts, dtype=np.int64),
+    }
+
+
+def _collect(work: Path, executor: Executor, images: int, batch: int) -> Evaluation:
+    """Join the files of all batches."""
+    loaded = []
+    skipped: list[str] = []
+    for index in range(-(-images // batch)):
+        with np.load(_batch_path(work, index), allow_pickle=False) as arrays:
+            skipped += [str(name) for name in arrays["skipped"]]
+            if "labels" in arrays:
+                loaded.append({key: arrays[key] for key in arrays.files})
+    if not loaded:
+        raise InputError(f"{skipped[0]} and {len(skipped) - 1} others: no image could be decoded")
+    counts = sum(part["counts"] for part in loaded)
+    seconds = sum(part["seconds"] for part in loaded)
+    return Evaluation(
+        logits={name: np.concatenate([part[name] for part in loaded]) for name in ENGINES},
+        labels=np.concatenate([part["labels"] for part in loaded]),
+        seconds=dict(zip(ENGINES, seconds.tolist(), strict=True)),
+        counts={
+            op.name: OpCounts(elements=int(row[0]), saturated=int(row[1]), overflowed=int(row[2]))
+            for op, row in zip(executor.graph.ops, counts, strict=True)
+        },
+        skipped=tuple(skipped),
+    )
+
+
+def top_k(logits: Logits, labels: NDArray[np.int64], k: int) -> float:
+    """Return the share, in percent, of images whose class is among the ``k`` largest logits.
+
+    Equal logits rank by class number, the lowest first, as a chip's arg-max does.
+    """
+    ranks = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+    return float(np.mean((ranks == labels[:, None]).any(axis=1)) * 100)
+
+
+def agreement(a: Logits, b: Logits) -> float:
+    """Return the share of images, in percent, for which both predict the same class."""
+    return float(np.mean(a.argmax(axis=1) == b.argmax(axis=1)) * 100)
+
+
+def sqnr_db(reference: Logits, approximation: Logits) -> float | None:
+    """Return ``10 log10(sum reference² / sum (reference - approximation)²)``; None without noise."""
+    return decibel(float(np.sum(reference**2)), float(np.sum((reference - approximation) ** 2)))
+
+
+def decibel(signal: float, noise: float) -> float | None:
+    """Return a power ratio in dB; None where there is no noise or no signal to compare with."""
+    return 10 * float(np.log10(signal / noise)) if noise > 0 and signal > 0 else None
+
+
+def sqnr_per_op(
+    model: QuantizedModel,
+    executor: Executor,
+    batches: ImageBatches,
+    float_parameters: Mapping[str, Tensor],
+    on_progress: Callable[[int], None] | None = None,
+) -> dict[str, float | None]:
+    """Return every arithmetic op's result against the float network's same tensor, in dB.
+
+    The integer side carries all errors made before the op: the values fall along depth, and where
+    they fall steeply is where accuracy is lost.
+    """
+    graph = executor.graph
+    names = [
+        node.name
+        for node in model.graph.nodes
+        if node.op in ARITHMETIC and node.name in graph.tensors and not graph.is_constant(node.name)
+    ]
+    power = {name: np.zeros(2) for name in names}
+    source = model.graph.input.name
+    for images, _ in batches:
+        with torch.inference_mode():
+            real = run_float(model.graph, {source: images}, names, parameters=float_parameters)
+        output = executor.run(quantize(images.numpy(), graph.tensors[source]), taps=names)
+        for name in names:
+            reference = real[name].double().numpy()
+            error = reference - dequantize(output.taps[name], graph.tensors[name])
+            power[name] += np.sum(reference**2), np.sum(error**2)
+        if on_progress:
+            on_progress(len(images))
+    return {name: decibel(float(signal), float(noise)) for name, (signal, noise) in power.items()}

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Progress on stderr: a bar with ETA on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+SECONDS_BETWEEN_LINES = 30.0
+
+
+@contextmanager
+def show(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield ``advance(steps)``; bar or lines go to stderr."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda steps: bar.advance(task, steps)
+        return
+    yield _Lines(what, total).advance
+
+
+class _Lines:
+    """A line at the end, and in between whenever half a minute has passed."""
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total, self.done = what, total, 0
+        self.start = self.last = time.monotonic()
+
+    def advance(self, steps: int) -> None:
+        self.done += steps
+        now = time.monotonic()
+        finished = self.done >= self.total
+        if not finished and now - self.last < SECONDS_BETWEEN_LINES:
+            return
+        self.last = now
+        elapsed = now - self.start
+        line = f"{self.what}: {self.done}/{self.total}, {elapsed:.0f} s"
+        if not finished and self.done:
+            line += f", about {elapsed / self.done * (self.total - self.done):.0f} s left"
+        print(line, file=sys.stderr, flush=True)
