@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ def evaluate(
     for index, part in _open_batches(batches, work, on_progress):
         skipped_before = len(part.skipped)
         found = list(part)
-        arrays: dict[str, NDArray[np.generic]] = {
+        arrays: dict[str, Any] = {
             "skipped": np.array([str(path) for path in part.skipped[skipped_before:]], dtype=str)
         }
         for images, labels in found:
@@ -124,7 +125,7 @@ def _run_engines(
     weights: Mapping[str, Tensor],
     executor: Executor,
     images: Tensor,
-) -> dict[str, NDArray[np.generic]]:
+) -> dict[str, Any]:
     """Run one batch through every engine."""
     graph = model.graph
     source = executor.graph.tensors[executor.graph.inputs[0]]
@@ -194,7 +195,7 @@ def agreement(a: Logits, b: Logits) -> float:
 
 
 def sqnr_db(reference: Logits, approximation: Logits) -> float | None:
-    """Return ``10 log10(sum reference² / sum (reference - approximation)²)``; None without noise."""
+    """Return ``10 log10(sum reference² / sum error²)``; None where there is no error."""
     return decibel(float(np.sum(reference**2)), float(np.sum((reference - approximation) ** 2)))
 
 

@@ -91,7 +91,7 @@ def load_model(name: str, weights: Path | None = None, classes: int | None = Non
     return LoadedModel(
         name=name,
         network=network,
-        classes=network.num_classes,
+        classes=int(network.num_classes),  # type: ignore[arg-type]
         preprocessing=resolve_model_data_config(network),
         checkpoint_sha256=_sha256(network, weights),
     )
@@ -156,13 +156,11 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 def _load_weights(network: nn.Module, state: dict[str, Tensor], name: str, path: Path) -> None:
     """Load ``state`` completely or say what does not fit."""
     wanted = network.state_dict()
-    head = network.get_classifier() if hasattr(network, "get_classifier") else None
-    for key, module in network.named_modules():
-        stored = state.get(f"{key}.weight")
-        if module is head and stored is not None and stored.shape[0] != module.weight.shape[0]:
+    for key in ("head.weight", "head.fc.weight"):
+        if key in wanted and key in state and len(state[key]) != len(wanted[key]):
             raise InputError(
-                f"{path}: {key}.weight has {stored.shape[0]} classes, {name} has "
-                f"{module.weight.shape[0]}; pass --num-classes {stored.shape[0]}"
+                f"{path}: {key} has {len(state[key])} classes, {name} has {len(wanted[key])}; "
+                f"pass --num-classes {len(state[key])}"
             )
     problems = [
         *(f"{key} is missing" for key in wanted if key not in state),

@@ -164,7 +164,7 @@ def open_inputs(request: VerifyRequest) -> Inputs:
 
 
 def constrained(recipe: Recipe, profile: NpuProfile) -> Recipe:
-    """Return a recipe within what the profile can hold: zero points, granularity, residual width."""
+    """Return a recipe within the profile's limits: zero points, granularity, residual width."""
     return recipe.model_copy(
         update={
             "residual_bits": profile.activation.residual_bits,
@@ -481,7 +481,8 @@ def _verdict(gates: Gates, accuracy: Accuracy, costs: CostEstimate) -> Verdict:
     agreed = accuracy.agreement.integer_float
     if gates.min_agreement is not None and agreed < gates.min_agreement:
         failed.append(
-            f"integer agrees with float on {agreed:.2f} % of images, wanted {gates.min_agreement:g} %"
+            f"integer agrees with float on {agreed:.2f} % of images, "
+            f"wanted {gates.min_agreement:g} %"
         )
     if gates.max_latency_ms is not None and costs.latency_ms > gates.max_latency_ms:
         failed.append(

@@ -4,11 +4,13 @@
 timm imports torchvision, whose Python side declares abstract versions of its C++ operators
 ``nms`` and ``qnms``. The registry's torchvision is built for CUDA; beside a CPU torch its C++
 library does not load, the operators do not exist, and the import dies with
-``operator torchvision::nms does not exist`` (pytorch/vision issues 9077 and 9085). Declaring the two
-schemas first is enough: nothing here calls them.
+``operator torchvision::nms does not exist`` (pytorch/vision issues 9077 and 9085). Declaring the
+two schemas first is enough: nothing here calls them.
 """
 
 from __future__ import annotations
+
+import contextlib
 
 import torch
 
@@ -41,8 +43,6 @@ def declare_missing_operators() -> tuple[str, ...]:
 
 def _is_declared(name: str) -> bool:
     """Whether ``torchvision::name`` exists, after giving torchvision's C++ library its chance."""
-    try:
+    with contextlib.suppress(ImportError, RuntimeError, AttributeError):
         import torchvision.extension  # noqa: F401  (loads the C++ library where it can be loaded)
-    except (ImportError, RuntimeError, AttributeError):
-        pass
     return hasattr(torch.ops.torchvision, name)

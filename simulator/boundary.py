@@ -15,11 +15,15 @@ def quantize(values: NDArray[np.floating], tensor: Tensor) -> IntArray:
 
     This is the host's part: the graph begins with its codes.
     """
-    scaled = np.rint(values.astype(np.float32) / np.float32(tensor.scale))
+    scaled = np.rint(values.astype(np.float32) / np.asarray(tensor.scale, np.float32))
     codes = np.clip(scaled + tensor.zero_point, tensor.type.low, tensor.type.high)
-    return codes.astype(tensor.type.dtype)
+    stored: IntArray = codes.astype(tensor.type.dtype)
+    return stored
 
 
 def dequantize(codes: IntArray, tensor: Tensor) -> NDArray[np.float64]:
     """Return ``scale * (codes - zero_point)``, for reports and for the arg-max of logits."""
-    return (codes.astype(np.float64) - tensor.zero_point) * np.asarray(tensor.scale)
+    real: NDArray[np.float64] = codes.astype(np.float64)
+    real -= tensor.zero_point
+    real *= np.asarray(tensor.scale)
+    return real

@@ -280,11 +280,9 @@ def load_profile(name_or_path: str) -> NpuProfile:
         raise InputError(f"{path}: {error.error_count()} problem(s):\n{problems}") from error
 
 
-_KNOWN_KEYS = {
-    name: list(section.model_fields)
-    for section in [NpuProfile, *_Section.__subclasses__()]
-    for name in section.model_fields
-}
+_KNOWN_KEYS = frozenset(
+    key for section in _Section.__subclasses__() for key in section.model_fields
+)
 
 
 def _problem(item: Any) -> str:
@@ -294,8 +292,7 @@ def _problem(item: Any) -> str:
     for part in location:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
     if item["type"] == "extra_forbidden":
-        siblings = _KNOWN_KEYS.keys()
-        near = difflib.get_close_matches(str(location[-1]), siblings, n=1)
+        near = difflib.get_close_matches(str(location[-1]), _KNOWN_KEYS, n=1)
         return f"{path}: unknown key" + (f" (did you mean {near[0]}?)" if near else "")
     if item["type"] == "missing":
         return f"{path}: missing"

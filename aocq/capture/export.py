@@ -16,11 +16,14 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import nn
 
 from aocq.capture.float_graph import ARITHMETIC, FloatGraph, FloatNode, FloatOp
 from aocq.capture.simplify import simplify
 from simulator.errors import InputError
+
+# torch.fx.Node; its arguments are a union of everything, which the rules know better.
+FxNode = Any
 
 # An unusual batch size, so that it is not mistaken for a dimension of the network.
 _BATCH = 3
@@ -64,7 +67,7 @@ def capture(model: nn.Module, name: str, input_size: tuple[int, int, int]) -> Fl
 @contextmanager
 def _unfused_attention(model: nn.Module) -> Iterator[None]:
     """Make timm's attention modules spell out matmul, softmax, matmul."""
-    fused = [module for module in model.modules() if getattr(module, "fused_attn", False)]
+    fused: list[Any] = [m for m in model.modules() if getattr(m, "fused_attn", False)]
     for module in fused:
         module.fused_attn = False
     try:
@@ -119,7 +122,7 @@ class _Translator:
                 )
         raise AssertionError("torch.export gave a graph without an output")
 
-    def _rule(self, node: fx.Node) -> Callable[[_Translator, fx.Node], Any]:
+    def _rule(self, node: FxNode) -> Callable[[_Translator, FxNode], Any]:
         rule = _RULES.get(str(node.target).removeprefix("aten."))
         if rule is None and node.target is operator.getitem:
             rule = _getitem
@@ -127,7 +130,7 @@ class _Translator:
             raise self.unsupported(node, "has no lowering")
         return rule
 
-    def unsupported(self, node: fx.Node, why: str) -> UnsupportedOperatorError:
+    def unsupported(self, node: FxNode, why: str) -> UnsupportedOperatorError:
         place = _path(node) or "the model itself"
         return UnsupportedOperatorError(
             f"{self.name}: operator {node.target} in {place}: {why}; choose a plain vision "
@@ -184,7 +187,7 @@ class _Translator:
 
     def emit(
         self,
-        node: fx.Node,
+        node: FxNode,
         op: FloatOp,
         inputs: tuple[_Value, ...],
         *,
@@ -203,7 +206,7 @@ class _Translator:
         )
         return _Value(added, batch_axis)
 
-    def front(self, node: fx.Node, argument: Any) -> _Value:
+    def front(self, node: FxNode, argument: Any) -> _Value:
         """A data argument whose batch dimension must stand in front."""
         value = self.value(argument)
         if value.batch_axis != 0:
@@ -211,7 +214,7 @@ class _Translator:
         return value
 
 
-def _path(node: fx.Node) -> str:
+def _path(node: FxNode) -> str:
     stack = list(node.meta.get("nn_module_stack", {}).values())
     return str(stack[-1][0]) if stack else ""
 
@@ -222,7 +225,7 @@ def _up_to(nodes: dict[str, FloatNode], last: str) -> tuple[FloatNode, ...]:
     return (*ordered, nodes[last])
 
 
-def _dimension(node: fx.Node, value: _Value, dimension: int) -> int:
+def _dimension(node: FxNode, value: _Value, dimension: int) -> int:
     """The axis of one image that a torch dimension means (-1 for the batch dimension)."""
     rank = node.args[0].meta["val"].ndim
     dimension %= rank
@@ -231,7 +234,7 @@ def _dimension(node: fx.Node, value: _Value, dimension: int) -> int:
     return dimension - (dimension > value.batch_axis)
 
 
-def _with_defaults(node: fx.Node, defaults: tuple[Any, ...]) -> tuple[Any, ...]:
+def _with_defaults(node: FxNode, defaults: tuple[Any, ...]) -> tuple[Any, ...]:
     """The arguments after the first, the left-out ones by their defaults."""
     given = node.args[1:]
     return (*given, *defaults[len(given) :])
@@ -240,11 +243,11 @@ def _with_defaults(node: fx.Node, defaults: tuple[Any, ...]) -> tuple[Any, ...]:
 # --- rules: one per operator ----------------------------------------------------------------------
 
 
-def _same(t: _Translator, node: fx.Node) -> Any:
+def _same(t: _Translator, node: FxNode) -> Any:
     return t.value(node.args[0])
 
 
-def _conv2d(t: _Translator, node: fx.Node) -> _Value:
+def _conv2d(t: _Translator, node: FxNode) -> _Value:
     """A patch embedding: cut into patches, then one linear layer."""
     x = t.front(node, node.args[0])
     weight_arg, bias, stride, padding, dilation, groups = _with_defaults(
@@ -290,26 +293,26 @@ def _conv2d(t: _Translator, node: fx.Node) -> _Value:
     return t.emit(node, FloatOp.RESHAPE, (channel_first,), shape=(outputs, down, across))
 
 
-def _reshape(t: _Translator, node: fx.Node) -> _Value:
+def _reshape(t: _Translator, node: FxNode) -> _Value:
     x = t.front(node, node.args[0])
     if node.meta["val"].shape[0] != _BATCH:
         raise t.unsupported(node, "merges the batch dimension with another")
     return t.emit(node, FloatOp.RESHAPE, (x,))
 
 
-def _permuted(t: _Translator, node: fx.Node, permutation: list[int]) -> _Value:
+def _permuted(t: _Translator, node: FxNode, permutation: list[int]) -> _Value:
     x = t.value(node.args[0])
     batch_axis = permutation.index(x.batch_axis)
     image = tuple(_dimension(node, x, axis) for axis in permutation if axis != x.batch_axis)
     return t.emit(node, FloatOp.TRANSPOSE, (x,), batch_axis=batch_axis, permutation=image)
 
 
-def _permute(t: _Translator, node: fx.Node) -> _Value:
+def _permute(t: _Translator, node: FxNode) -> _Value:
     rank = node.args[0].meta["val"].ndim
     return _permuted(t, node, [axis % rank for axis in node.args[1]])
 
 
-def _transpose(t: _Translator, node: fx.Node) -> _Value:
+def _transpose(t: _Translator, node: FxNode) -> _Value:
     rank = node.args[0].meta["val"].ndim
     permutation = list(range(rank))
     first, second = node.args[1] % rank, node.args[2] % rank
@@ -317,7 +320,7 @@ def _transpose(t: _Translator, node: fx.Node) -> _Value:
     return _permuted(t, node, permutation)
 
 
-def _take(t: _Translator, node: fx.Node, source: fx.Node, dimension: int, index: int) -> _Value:
+def _take(t: _Translator, node: FxNode, source: FxNode, dimension: int, index: int) -> _Value:
     """Element ``index`` of a dimension, which disappears."""
     x = t.value(source)
     rank = source.meta["val"].ndim
@@ -341,15 +344,15 @@ def _take(t: _Translator, node: fx.Node, source: fx.Node, dimension: int, index:
     return _Value(dropped.name, batch_axis)
 
 
-def _select(t: _Translator, node: fx.Node) -> _Value:
+def _select(t: _Translator, node: FxNode) -> _Value:
     return _take(t, node, node.args[0], node.args[1], node.args[2])
 
 
-def _unbind(_: _Translator, node: fx.Node) -> fx.Node:
+def _unbind(_: _Translator, node: FxNode) -> FxNode:
     return node  # resolved by _getitem, which knows the index
 
 
-def _getitem(t: _Translator, node: fx.Node) -> _Value:
+def _getitem(t: _Translator, node: FxNode) -> _Value:
     source = node.args[0]
     if str(source.target) != "aten.unbind.int":
         raise t.unsupported(node, f"takes one result of {source.target}")
@@ -357,7 +360,7 @@ def _getitem(t: _Translator, node: fx.Node) -> _Value:
     return _take(t, node, source.args[0], dimension, node.args[1])
 
 
-def _slice(t: _Translator, node: fx.Node) -> _Value:
+def _slice(t: _Translator, node: FxNode) -> _Value:
     dimension, start, stop, step = _with_defaults(node, (0, None, None, 1))
     x = t.value(node.args[0])
     axis = _dimension(node, x, dimension)
@@ -372,7 +375,7 @@ def _slice(t: _Translator, node: fx.Node) -> _Value:
     )
 
 
-def _expand(t: _Translator, node: fx.Node) -> _Value:
+def _expand(t: _Translator, node: FxNode) -> _Value:
     x = t.value(node.args[0])
     if t.nodes[x.name].op is not FloatOp.CONSTANT or (
         tuple(node.meta["val"].shape[1:]) != t.nodes[x.name].shape
@@ -381,7 +384,7 @@ def _expand(t: _Translator, node: fx.Node) -> _Value:
     return x
 
 
-def _cat(t: _Translator, node: fx.Node) -> _Value:
+def _cat(t: _Translator, node: FxNode) -> _Value:
     inputs = tuple(t.front(node, argument) for argument in node.args[0])
     dimension = (node.args[1] if len(node.args) > 1 else 0) % node.meta["val"].ndim
     if dimension == 0:
@@ -389,8 +392,8 @@ def _cat(t: _Translator, node: fx.Node) -> _Value:
     return t.emit(node, FloatOp.CONCAT, inputs, axis=dimension - 1)
 
 
-def _add(t: _Translator, node: fx.Node) -> _Value:
-    if not all(isinstance(argument, fx.Node) for argument in node.args) or node.kwargs:
+def _add(t: _Translator, node: FxNode) -> _Value:
+    if not all(isinstance(argument, torch.fx.Node) for argument in node.args) or node.kwargs:
         raise t.unsupported(node, "adds a number")
     a, b = (t.front(node, argument) for argument in node.args)
     if t.nodes[a.name].op is FloatOp.CONSTANT:
@@ -400,14 +403,14 @@ def _add(t: _Translator, node: fx.Node) -> _Value:
     return t.emit(node, FloatOp.ADD, (a, b))
 
 
-def _scaled(t: _Translator, node: fx.Node, factor: float) -> _Value:
+def _scaled(t: _Translator, node: FxNode, factor: float) -> _Value:
     x = t.value(node.args[0])
     if not factor > 0:
         raise t.unsupported(node, f"scales by {factor}, which is not positive")
     return t.emit(node, FloatOp.SCALE, (x,), batch_axis=x.batch_axis, factor=float(factor))
 
 
-def _mul(t: _Translator, node: fx.Node) -> _Value:
+def _mul(t: _Translator, node: FxNode) -> _Value:
     x, factor = node.args
     if isinstance(factor, (int, float)):
         return _scaled(t, node, factor)
@@ -424,20 +427,20 @@ def _mul(t: _Translator, node: fx.Node) -> _Value:
     return t.value(x)
 
 
-def _is_read_once(node: fx.Node) -> bool:
+def _is_read_once(node: FxNode) -> bool:
     """Whether a linear layer's result, behind dropouts that do nothing, has this one reader."""
     while len(node.users) == 1 and str(node.target) == "aten.dropout.default":
         node = node.args[0]
     return len(node.users) == 1
 
 
-def _div(t: _Translator, node: fx.Node) -> _Value:
+def _div(t: _Translator, node: FxNode) -> _Value:
     if not isinstance(node.args[1], (int, float)):
         raise t.unsupported(node, "divides by a tensor")
     return _scaled(t, node, 1 / node.args[1])
 
 
-def _linear(t: _Translator, node: fx.Node) -> _Value:
+def _linear(t: _Translator, node: FxNode) -> _Value:
     x = t.front(node, node.args[0])
     bias = node.args[2] if len(node.args) > 2 else None
     return t.emit(
@@ -445,27 +448,27 @@ def _linear(t: _Translator, node: fx.Node) -> _Value:
     )
 
 
-def _matmul(t: _Translator, node: fx.Node) -> _Value:
+def _matmul(t: _Translator, node: FxNode) -> _Value:
     a, b = (t.front(node, argument) for argument in node.args)
     return t.emit(node, FloatOp.MATMUL, (a, b), transpose_b=False)
 
 
-def _softmax(t: _Translator, node: fx.Node) -> _Value:
+def _softmax(t: _Translator, node: FxNode) -> _Value:
     x = t.front(node, node.args[0])
     if node.args[1] % node.meta["val"].ndim != node.meta["val"].ndim - 1:
         raise t.unsupported(node, "is not over the last dimension")
     return t.emit(node, FloatOp.SOFTMAX, (x,))
 
 
-def _unary(function: str) -> Callable[[_Translator, fx.Node], _Value]:
-    def rule(t: _Translator, node: fx.Node) -> _Value:
+def _unary(function: str) -> Callable[[_Translator, FxNode], _Value]:
+    def rule(t: _Translator, node: FxNode) -> _Value:
         chosen = "gelu_tanh" if node.kwargs.get("approximate") == "tanh" else function
         return t.emit(node, FloatOp.UNARY, (t.front(node, node.args[0]),), function=chosen)
 
     return rule
 
 
-def _layer_norm(t: _Translator, node: fx.Node) -> _Value:
+def _layer_norm(t: _Translator, node: FxNode) -> _Value:
     x = t.front(node, node.args[0])
     normalized, weight, bias, epsilon, _ = _with_defaults(node, ((), None, None, 1e-5, True))
     if len(normalized) != 1:
@@ -480,7 +483,7 @@ def _layer_norm(t: _Translator, node: fx.Node) -> _Value:
     )
 
 
-def _mean(t: _Translator, node: fx.Node) -> _Value:
+def _mean(t: _Translator, node: FxNode) -> _Value:
     x = t.front(node, node.args[0])
     keep = len(node.args) > 2 and node.args[2]
     if len(node.args[1]) != 1 or keep:
@@ -488,7 +491,7 @@ def _mean(t: _Translator, node: fx.Node) -> _Value:
     return t.emit(node, FloatOp.MEAN, (x,), axis=_dimension(node, x, node.args[1][0]))
 
 
-_RULES: Mapping[str, Callable[[_Translator, fx.Node], Any]] = MappingProxyType(
+_RULES: Mapping[str, Callable[[_Translator, FxNode], Any]] = MappingProxyType(
     {
         "conv2d.default": _conv2d,
         "flatten.using_ints": _reshape,

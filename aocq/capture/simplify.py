@@ -18,10 +18,10 @@ def simplify(graph: FloatGraph) -> FloatGraph:
     replaced: dict[str, str] = {}  # dropped node -> the node that now stands for it
     for name, node in list(nodes.items()):
         inputs = tuple(replaced.get(source, source) for source in node.inputs)
-        node = _fold_transpose(_merge(replace(node, inputs=inputs), nodes), nodes)
-        nodes[name] = node
-        if name != output and _is_identity(node, nodes):
-            replaced[name] = node.inputs[0]
+        merged = _fold_transpose(_merge(replace(node, inputs=inputs), nodes), nodes)
+        nodes[name] = merged
+        if name != output and _is_identity(merged, nodes):
+            replaced[name] = merged.inputs[0]
     return _renamed(replace(graph, nodes=_alive(nodes, output)))
 
 
@@ -42,7 +42,7 @@ def _merge(node: FloatNode, nodes: dict[str, FloatNode]) -> FloatNode:
 
 
 def _fold_transpose(node: FloatNode, nodes: dict[str, FloatNode]) -> FloatNode:
-    """a @ transpose(b) becomes one product that reads b by rows."""
+    """Make a @ transpose(b) one product that reads b by rows."""
     if node.op is not FloatOp.MATMUL:
         return node
     b = nodes[node.inputs[1]]

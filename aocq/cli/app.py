@@ -21,8 +21,8 @@ from aocq.cli import (
 
 app = typer.Typer(
     name="aocq",
-    help="Quantize a timm vision transformer, emulate it bit-accurately for an edge NPU, and report "
-    "accuracy, memory and estimated cycles. Start with: aocq demo",
+    help="Quantize a timm vision transformer, emulate it bit-accurately for an edge NPU, and "
+    "report accuracy, memory and estimated cycles. Start with: aocq demo",
     epilog="Exit codes: 0 fine, 1 a gate failed, 2 usage, 3 bad input, 4 environment.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -14,10 +14,10 @@ def command(
     out: options.Out = Path("runs/demo"),
     as_json: options.Json = False,
 ) -> None:
-    """Quantize, emulate and report the bundled nano ViT on 360 handwritten digits. No network needed.
+    """Quantize, emulate and report the bundled nano ViT on handwritten digits; no network needed.
 
-    The network has 4-bit weights and 8-bit activations by default. The images are written to
-    OUT/data, so that every other command can be tried on them.
+    Judges 360 test images; weights have 4 bits and activations 8 by default. The images are
+    written to OUT/data, so that every other command can be tried on them.
     """
     from aocq.demo.digits import write_image_folder
     from aocq.methods import Recipe

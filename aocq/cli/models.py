@@ -17,8 +17,9 @@ def command(
     The list is by family. Whether every operator of one model can be lowered shows when it is
     captured; the error then names the operator and its place.
     """
-    import aocq.models  # noqa: F401  (makes timm importable and registers the demo network)
     import timm
+
+    import aocq.models  # noqa: F401  (makes timm importable and registers the demo network)
 
     names = timm.list_models(module="vision_transformer") + timm.list_models(module="deit")
     for name in ["vit_nano_digits", *sorted(set(names))]:

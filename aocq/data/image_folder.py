@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A folder of images, one subfolder per class, and what number each class has.
 
-Subfolders are never numbered by position, because a folder that lacks some classes would then be
-numbered wrongly. They are mapped by what their names say: WordNet ids (``n01440764``), ImageNet class
+Subfolders are never numbered by position, because a folder that lacks some classes would then get
+wrong numbers. They are mapped by what their names say: WordNet ids (``n01440764``), ImageNet class
 names (``tench``), class numbers (``0`` … ``9``), or, where there are exactly as many subfolders as
 the network has classes, their alphabetical order.
 """
@@ -38,7 +38,7 @@ def read_image_folder(folder: Path, classes: int) -> list[LabelledImage]:
     Raises
     ------
     InputError
-        If the folder does not exist, holds no images, or its subfolders cannot be mapped to classes.
+        If the folder does not exist, holds no images, or its subfolders map to no classes.
     """
     if not folder.is_dir():
         raise InputError(

@@ -110,7 +110,7 @@ def preprocessing_transform(preprocessing: Mapping[str, Any]) -> Callable[[Image
 
 
 def evenly(images: Sequence[LabelledImage], count: int | None) -> Sequence[LabelledImage]:
-    """Return ``count`` of the images (None: all) spread over the list, as neighbours share a class."""
+    """Return ``count`` images (None: all) spread over the list, as neighbours share a class."""
     if count is None or count >= len(images):
         return images
     return [images[index * len(images) // count] for index in range(count)]

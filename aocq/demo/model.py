@@ -40,7 +40,7 @@ default_cfgs = generate_default_cfgs(
 )
 
 
-@register_model
+@register_model  # type: ignore[untyped-decorator]
 def vit_nano_digits(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
     """Build the demo network: 2 blocks, 64 channels, 4 heads, 16 patches and a class token.
 

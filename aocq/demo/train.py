@@ -183,7 +183,7 @@ def train_network(network: nn.Module, split: DigitSplit) -> None:
             logits = network(network_input(augment(gray[chosen])))
             loss = functional.cross_entropy(logits, labels[chosen], label_smoothing=LABEL_SMOOTHING)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM_MAX)
             optimizer.step()
         if (epoch + 1) % 25 == 0:

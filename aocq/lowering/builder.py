@@ -105,7 +105,9 @@ class Builder:
         self.constants[name] = codes.astype(kind.dtype)
         return name
 
-    def requantization(self, node_name: str, factors: Sequence[float]) -> Requantization:
+    def requantization(
+        self, node_name: str, factors: Sequence[float] | NDArray[np.float64]
+    ) -> Requantization:
         """Add multipliers and shifts for real factors: one for all channels, or one each."""
         bits = self.profile.rescale.multiplier_bits
         multipliers, shifts = multipliers_and_shifts(factors, bits)

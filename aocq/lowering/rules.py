@@ -97,7 +97,7 @@ def _matmul(builder: Builder, node: FloatNode) -> None:
 
 
 def _softmax(builder: Builder, node: FloatNode) -> None:
-    """exp of every possible difference to the row's maximum, as a table."""
+    """Tabulate exp of every possible difference to the row's maximum."""
     x = builder.tensor(node.inputs[0])
     section = builder.profile.softmax
     differences = np.arange(1 << x.type.bits)
@@ -222,7 +222,7 @@ def _mean(builder: Builder, node: FloatNode) -> None:
 def _concat(builder: Builder, node: FloatNode) -> None:
     """Parts at another scale are rescaled first."""
     y = builder.result(node)
-    names = []
+    names: list[str] = []
     for source in node.inputs:
         part = builder.tensor(source)
         if (part.type, part.scale, part.zero_point) != (y.type, y.scale, y.zero_point):

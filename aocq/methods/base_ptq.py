@@ -153,7 +153,8 @@ def multiplied_with_activations(graph: FloatGraph) -> set[str]:
     for node in graph.nodes:
         if node.op is FloatOp.MATMUL:
             for name in node.inputs:
-                while nodes[name].op not in ARITHMETIC:
-                    name = nodes[name].inputs[0]
-                found.add(name)
+                source = nodes[name]
+                while source.op not in ARITHMETIC:
+                    source = nodes[source.inputs[0]]
+                found.add(source.name)
     return found

@@ -34,7 +34,7 @@ class ObservedRange:
     def count(self, x: Tensor) -> None:
         """Add ``x`` to the histogram over the final range; every value counts, none is sampled.
 
-        A sparse sample misses the rare large values, and a scale that clips those ruins the network.
+        A sparse sample misses the rare large values; a scale that clips those ruins the network.
         """
         if self.histogram is None:
             self.histogram = np.zeros(BINS)
