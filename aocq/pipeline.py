@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
@@ -72,9 +72,14 @@ SQNR_IMAGES = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gates:
-    """Conditions that turn a run into a yes or a no; None leaves one out."""
+    """Conditions that turn a run into a yes or a no; None leaves one out.
 
-    max_drop: float | None = None
+    max_drop : float top-1 minus integer top-1, in points
+    min_agreement : integer against float, in percent
+    max_latency_ms : ESTIMATED latency of one image
+    """
+
+    max_drop: float | None = 5.0
     min_agreement: float | None = None
     max_latency_ms: float | None = None
 
@@ -473,9 +478,14 @@ def overflow_record(rows: list[LayerRow]) -> OverflowRecord:
 
 
 def _verdict(gates: Gates, accuracy: Accuracy, costs: CostEstimate) -> Verdict:
-    """Feasible means that activations fit the SRAM; gates are what the caller asked for."""
-    drop = accuracy.float.top1 - accuracy.integer.top1
+    """Yes if activations fit the SRAM and every gate passes."""
     failed = []
+    if not costs.fits_sram:
+        failed.append(
+            f"activations need {costs.peak_sram_bytes} bytes of SRAM (ESTIMATED), the profile has "
+            f"{costs.sram_bytes}"
+        )
+    drop = accuracy.float.top1 - accuracy.integer.top1
     if gates.max_drop is not None and drop > gates.max_drop:
         failed.append(f"integer top-1 is {drop:.2f} points below float, allowed {gates.max_drop:g}")
     agreed = accuracy.agreement.integer_float
@@ -488,4 +498,5 @@ def _verdict(gates: Gates, accuracy: Accuracy, costs: CostEstimate) -> Verdict:
         failed.append(
             f"ESTIMATED latency is {costs.latency_ms:.3f} ms, allowed {gates.max_latency_ms:g} ms"
         )
-    return Verdict(feasible=costs.fits_sram, failed=failed)
+    applied = {name: value for name, value in asdict(gates).items() if value is not None}
+    return Verdict(feasible=not failed, failed=failed, gates=applied)

@@ -29,10 +29,13 @@ def answer(result: RunResult) -> str:
 
 def reason(result: RunResult) -> str:
     """Return the verdict's one sentence."""
-    failed = len(result.verdict.failed)
-    if failed:
-        return f"{plural(failed, 'gate')} failed"
-    return "every gate passed" if result.verdict.feasible else "not feasible"
+    verdict = result.verdict
+    if verdict.failed:
+        return f"{plural(len(verdict.failed), 'condition')} not met"
+    applied = ", ".join(
+        f"{name.replace('_', ' ')} {value:g}" for name, value in verdict.gates.items()
+    )
+    return f"activations fit the SRAM, gates passed: {applied or 'none set'}"
 
 
 def scheme(result: RunResult) -> str:
@@ -69,11 +72,11 @@ def _accuracy_rows(result: RunResult) -> list[tuple[str, str]]:
 
 def _cost_rows(result: RunResult) -> list[tuple[str, str]]:
     memory = result.memory
-    lowest = f"lower bound {kib(memory.peak_lower_bound_bytes)}"
+    available = f"of {kib(memory.sram_bytes)}, lower bound {kib(memory.peak_lower_bound_bytes)}"
     return [
         ("float ops", f"{count(result.graph.float_ops)} of {count(result.graph.ops)}"),
         ("overflow", overflow_sentence(result)),
-        (f"peak SRAM {ESTIMATED}", f"{kib(memory.peak_sram_bytes)} ({lowest})"),
+        (f"peak SRAM {ESTIMATED}", f"{kib(memory.peak_sram_bytes)} ({available})"),
         (f"cycles {ESTIMATED}", count(result.cycles.total)),
         (f"latency {ESTIMATED}", f"{result.latency_ms:,.3f} ms"),
         (f"fps {ESTIMATED}", f"{result.fps:,.2f}"),
@@ -218,6 +221,7 @@ def memory_rows(result: RunResult) -> list[tuple[str, int]]:
     return [
         ("weights", memory.weight_bytes),
         ("whole model", memory.model_size_bytes),
+        ("SRAM of the profile", memory.sram_bytes),
         ("peak SRAM", memory.peak_sram_bytes),
         ("lower bound of the peak", memory.peak_lower_bound_bytes),
         ("DRAM traffic of one image", memory.dram_bytes),

@@ -159,10 +159,16 @@ class CyclesRecord(_Record):
 
 
 class Verdict(_Record):
-    """Yes or no, and why not."""
+    """Yes or no, and why not.
+
+    feasible : activations fit the SRAM and every gate passed
+    failed : what did not hold, a sentence each
+    gates : the thresholds that were applied, by option name
+    """
 
     feasible: bool
     failed: list[str]
+    gates: dict[str, float] = {}
 
 
 class LayerRow(_Record):

@@ -41,9 +41,9 @@ def command(
     threads: options.Threads = None,
     gemm: options.Gemm = "auto",
     max_drop: Annotated[
-        float | None,
-        typer.Option(help="gate: integer top-1 at most this many points below float"),
-    ] = None,
+        float,
+        typer.Option(help="gate: integer top-1 at most this many points below float (100: off)"),
+    ] = 5.0,
     min_agreement: Annotated[
         float | None,
         typer.Option(help="gate: integer and float agree on at least this percentage of images"),
@@ -100,7 +100,7 @@ def command(
 
 
 def run_and_report(request: VerifyRequest, *, as_json: bool) -> None:
-    """Do the job, write the report, print the summary, exit with 1 if a gate failed."""
+    """Do the job, write the report, print the summary, exit with 1 if the verdict is no."""
     from aocq import pipeline, progress
     from reports.write import write_report
 

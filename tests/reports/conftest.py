@@ -192,6 +192,7 @@ def _build(blocks: int = 2) -> Run:
                 "model_size_bytes": 6_123_456,
                 "peak_sram_bytes": 471_552,
                 "peak_lower_bound_bytes": 453_888,
+                "sram_bytes": 524_288,
                 "dram_bytes": 5_898_240,
             },
             "cycles": cycles,

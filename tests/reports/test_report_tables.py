@@ -41,13 +41,13 @@ def test_summary_is_what_is_printed_after_a_run(run):
             "overflow",
             "3 events; accumulators: 12 proven free, 1 counted free, 1 overflowing",
         ),
-        ("peak SRAM ESTIMATED", "460.50 KiB (lower bound 443.25 KiB)"),
+        ("peak SRAM ESTIMATED", "460.50 KiB (of 512.00 KiB, lower bound 443.25 KiB)"),
         ("cycles ESTIMATED", f"{run[0].cycles.total:,}"),
         ("latency ESTIMATED", f"{run[0].latency_ms:.3f} ms"),
         ("fps ESTIMATED", f"{run[0].fps:.2f}"),
         (
             "verdict",
-            "NO: 2 gates failed; integer top-1 0.25 % < 70.00 %; overflow: 3 events, 0 allowed",
+            "NO: 2 conditions not met; integer top-1 0.25 % < 70.00 %; overflow: 3 events, 0 allowed",
         ),
     ]
 
@@ -78,10 +78,10 @@ def test_markdown_verdict(run):
     result, rows = run
     assert markdown(result, rows).startswith(
         "# `vit_tiny_patch16_224.augreg_in21k_ft_in1k` on `edge_npu_int8`: NO\n\n"
-        "**NO**: 2 gates failed.\n\n- integer top-1 0.25 % &lt; 70.00 %\n"
+        "**NO**: 2 conditions not met.\n\n- integer top-1 0.25 % &lt; 70.00 %\n"
     )
     yes = result.verdict.model_copy(update={"feasible": True, "failed": []})
-    assert "**YES**: every gate passed." in markdown(
+    assert "**YES**: activations fit the SRAM, gates passed: none set." in markdown(
         result.model_copy(update={"verdict": yes}), rows
     )
 
