@@ -3,9 +3,9 @@
 
     python -m benchmarks.emulation [--model NAME] [--weights FILE] [--images N] [--pairs P]
 
-Speed does not depend on the values of weights and pixels, so by default both are random. The float
-network runs with timm's fused attention, as a user would run it. Each side takes the batch size that
-suits it best among a few; batches are chosen on a short run before the pairs.
+Speed does not depend on the values of weights and pixels: by default both are random. The float
+network runs with timm's fused attention, as a user would run it, at the batch size that suits it
+best among a few (tried before the pairs).
 """
 
 from __future__ import annotations

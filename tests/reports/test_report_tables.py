@@ -47,7 +47,8 @@ def test_summary_is_what_is_printed_after_a_run(run):
         ("fps ESTIMATED", f"{run[0].fps:.2f}"),
         (
             "verdict",
-            "NO: 2 conditions not met; integer top-1 0.25 % < 70.00 %; overflow: 3 events, 0 allowed",
+            "NO: 2 conditions not met; "
+            "integer top-1 0.25 % < 70.00 %; overflow: 3 events, 0 allowed",
         ),
     ]
 
