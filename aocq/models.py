@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -23,6 +22,7 @@ declare_missing_operators()
 
 import timm  # noqa: E402  (cannot be imported before the operators are declared)
 from timm.data import resolve_model_data_config  # noqa: E402
+from timm.models import get_pretrained_cfg  # noqa: E402
 
 import aocq.demo.model  # noqa: E402, F401  (registers vit_nano_digits)
 
@@ -73,13 +73,23 @@ def load_model(name: str, weights: Path | None = None, classes: int | None = Non
     Raises
     ------
     InputError
-        If the model is unknown, or the file is missing, corrupt, of another model, of another class
-        count, or holds values that are not finite.
+        If the model or its weight tag is unknown, or the file is missing, corrupt, of another
+        model, of another class count, or holds values that are not finite.
     EnvironmentProblem
         If pretrained weights are wanted and cannot be fetched.
     """
     if not timm.is_model(name):
         raise InputError(f"model {name}: timm {timm.__version__} has no such model{_nearest(name)}")
+    try:
+        published = get_pretrained_cfg(name)
+    except RuntimeError as error:  # no such weight tag
+        tags = ", ".join(timm.list_pretrained(f"{name.partition('.')[0]}.*"))
+        raise InputError(f"model {name}: {error}; timm {timm.__version__} has {tags}") from error
+    if weights is None and classes is not None and published and classes != published.num_classes:
+        raise InputError(
+            f"model {name}: its pretrained weights have {published.num_classes} classes, not "
+            f"{classes}; pass --weights FILE of a network with {classes}"
+        )
     options = {} if classes is None else {"num_classes": classes}
     if weights is None:
         network = _pretrained(name, options)
@@ -134,19 +144,21 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             loaded: Any = load_file(path)
         else:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise InputError(
-            f"{path}: damaged or not a checkpoint ({error}); fetch it again"
-        ) from error
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path}: holds more than tensors, and code in checkpoints is never run; save its "
             "state_dict() as .safetensors"
         ) from error
+    except Exception as error:  # of a damaged file, the unpickler raises whatever comes
+        raise InputError(
+            f"{path}: damaged or not a checkpoint ({type(error).__name__}: {error}); fetch it again"
+        ) from error
     for key in ("model", "state_dict", "model_ema"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
-    if not isinstance(loaded, Mapping) or not all(isinstance(t, Tensor) for t in loaded.values()):
+    if not isinstance(loaded, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in loaded.items()
+    ):
         raise InputError(f"{path}: does not hold tensors by name; save the model's state_dict()")
     return {
         name.removeprefix("module."): tensor.to(torch.float32) for name, tensor in loaded.items()
@@ -157,7 +169,8 @@ def _load_weights(network: nn.Module, state: dict[str, Tensor], name: str, path:
     """Load ``state`` completely or say what does not fit."""
     wanted = network.state_dict()
     for key in ("head.weight", "head.fc.weight"):
-        if key in wanted and key in state and len(state[key]) != len(wanted[key]):
+        same_rank = key in wanted and key in state and state[key].ndim == wanted[key].ndim
+        if same_rank and len(state[key]) != len(wanted[key]):
             raise InputError(
                 f"{path}: {key} has {len(state[key])} classes, {name} has {len(wanted[key])}; "
                 f"pass --num-classes {len(state[key])}"

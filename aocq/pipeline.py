@@ -26,7 +26,7 @@ from aocq.evaluate import (
     sqnr_per_op,
     top_k,
 )
-from aocq.lowering import lower
+from aocq.lowering import check_recipe, lower
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods import storage as quantized_storage
 from aocq.models import LoadedModel, load_model
@@ -34,6 +34,7 @@ from simulator.cost import CostEstimate, estimate
 from simulator.errors import InputError
 from simulator.executor import Executor
 from simulator.files import replace_file
+from simulator.gemm import backend
 from simulator.graph import IntGraph, sha256
 from simulator.graph import save as save_graph
 from simulator.graph.ranges import bounds, signed_bits
@@ -159,6 +160,8 @@ def open_inputs(request: VerifyRequest) -> Inputs:
     profile = load_profile(request.profile)
     if request.method not in METHODS:
         raise InputError(f"method {request.method}: choose one of {', '.join(METHODS)}")
+    check_recipe(constrained(request.recipe, profile), profile)
+    backend(request.gemm)
     model = load_model(request.model, request.weights, request.classes)
     return Inputs(
         profile=profile,
@@ -193,6 +196,7 @@ def _quantized(
         request.method,
         recipe.model_dump_json(),
         str(request.calibration_images),
+        str(request.skip_bad_images),
         _listing(inputs.calibration),
     )
     folder = work / f"quantized-{key}"
@@ -285,11 +289,20 @@ def _evaluation_key(request: VerifyRequest, inputs: Inputs, graph: IntGraph) -> 
         _listing(inputs.images),
         str(request.limit),
         str(request.batch),
+        str(request.skip_bad_images),
     )
 
 
 def _listing(images: list[LabelledImage]) -> str:
-    return "\n".join(f"{item.path} {item.path.stat().st_size} {item.label}" for item in images)
+    return "\n".join(f"{item.path} {_size(item.path)} {item.label}" for item in images)
+
+
+def _size(path: Path) -> int | None:
+    """Size of a file; None of a link that leads nowhere, which decoding will report."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def _digest(*parts: str) -> str:

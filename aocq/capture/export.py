@@ -518,5 +518,6 @@ _RULES: Mapping[str, Callable[[_Translator, FxNode], Any]] = MappingProxyType(
         "dropout.default": _same,
         "contiguous.default": _same,
         "clone.default": _same,
+        "alias.default": _same,
     }
 )

@@ -10,6 +10,8 @@ import sys
 
 from simulator.errors import AocqError
 
+INTERRUPTED = 130
+
 
 def main() -> None:
     """Run the command line and exit with its documented code."""
@@ -20,6 +22,7 @@ def main() -> None:
     except AocqError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # typer's answer to Ctrl-C, which says nothing by itself
+            print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        raise

@@ -22,9 +22,15 @@ def command(
     from aocq.demo.digits import write_image_folder
     from aocq.methods import Recipe
     from aocq.pipeline import Gates, VerifyRequest
+    from simulator.errors import InputError
 
     images = out / "data"
-    write_image_folder(images)
+    try:
+        write_image_folder(images)
+    except OSError as error:
+        raise InputError(
+            f"{images}: cannot be written ({error.strerror or error}); name another folder"
+        ) from error
     verify.run_and_report(
         VerifyRequest(
             model="vit_nano_digits",

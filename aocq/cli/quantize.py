@@ -32,6 +32,7 @@ def command(
     """
     from aocq import progress
     from aocq.capture import capture
+    from aocq.lowering import check_recipe
     from aocq.methods import METHODS, Recipe, storage
     from aocq.models import load_model
     from aocq.pipeline import calibrate, constrained
@@ -41,7 +42,6 @@ def command(
     chosen = load_profile(profile)
     if method not in METHODS:
         raise InputError(f"method {method}: choose one of {', '.join(METHODS)}")
-    loaded = load_model(model, weights, classes)
     recipe = constrained(
         Recipe(
             weight_bits=weight_bits,
@@ -52,6 +52,8 @@ def command(
         ),
         chosen,
     )
+    check_recipe(recipe, chosen)
+    loaded = load_model(model, weights, classes)
     graph = capture(loaded.network, model, loaded.input_size)
     quantized = calibrate(
         method,

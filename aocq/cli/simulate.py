@@ -70,9 +70,12 @@ def _simulate_codes(
     from simulator.errors import InputError
 
     try:
-        codes = np.load(path, allow_pickle=False)[:limit]
-    except (OSError, ValueError) as error:
+        codes = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: not a .npy file of codes ({error})") from error
+    if not isinstance(codes, np.ndarray) or codes.ndim == 0:
+        raise InputError(f"{path}: not a .npy file of codes (an archive, or a single number)")
+    codes = codes[:limit]
     with progress.show("simulate", len(codes)) as advance:
         output = executor.run(codes, taps=taps, on_progress=advance)
     _write(output, 0, out)

@@ -113,7 +113,7 @@ def imagenet_class_numbers() -> dict[str, int]:
         numbers[synset] = number
         for name in info.label_name_to_description(synset, detailed=False).split(","):
             plain = _plain(name)
-            if plain in numbers:
+            if numbers.get(plain, number) != number:
                 shared.add(plain)
             numbers[plain] = number
     return {name: number for name, number in numbers.items() if name not in shared}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -82,7 +83,7 @@ class ImageBatches:
 
 
 def open_image(path: Path) -> Image.Image:
-    """Decode a file completely, as RGB.
+    """Decode a file completely, as RGB with 8 bits per channel.
 
     Raises
     ------
@@ -91,6 +92,9 @@ def open_image(path: Path) -> Image.Image:
     """
     try:
         with Image.open(path) as image:
+            if image.mode.startswith("I"):  # 16-bit gray, which Pillow's conversion would clip
+                levels = np.asarray(image).clip(0, 65535) >> 8
+                return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
             return image.convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BadImageError(

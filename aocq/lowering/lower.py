@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from aocq.capture import FloatNode
 from aocq.lowering.builder import Builder
 from aocq.lowering.rules import RULES
-from aocq.methods.quantized_model import QuantizedModel
+from aocq.methods.quantized_model import QuantizedModel, Recipe
 from simulator.errors import InputError
 from simulator.graph import IntGraph, verify
+from simulator.graph.ops import Reshape
 from simulator.profile import NpuProfile
 
 
@@ -22,15 +24,16 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
         If the profile cannot hold the model's decisions (bit widths, granularity, zero points,
         constants too wide), naming what and where.
     """
-    _check_profile(model, profile)
+    check_recipe(model.recipe, profile)
     builder = Builder(model=model, profile=profile)
     for node in model.graph.nodes:
         RULES[node.op](builder, node)
+    _own_output(builder, model.graph.output)
     graph = IntGraph(
         name=model.graph.name,
         profile=profile.name,
         inputs=(model.graph.input.name,),
-        outputs=(builder.tensor(model.graph.output.name).name,),
+        outputs=(model.graph.output.name,),
         tensors=MappingProxyType(builder.tensors),
         ops=tuple(builder.ops),
         constants=MappingProxyType(builder.constants),
@@ -45,8 +48,22 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
     return graph
 
 
-def _check_profile(model: QuantizedModel, profile: NpuProfile) -> None:
-    recipe = model.recipe
+def _own_output(builder: Builder, output: FloatNode) -> None:
+    """Give a network that ends in a scale factor an output that bears the factor."""
+    scaled = builder.stands_for.pop(output.name, None)
+    if scaled is not None:
+        builder.like(output, scaled)
+        builder.ops.append(Reshape(name=output.name, a=scaled.name))
+
+
+def check_recipe(recipe: Recipe, profile: NpuProfile) -> None:
+    """Check that a profile can hold what a recipe asks for; needs no model yet.
+
+    Raises
+    ------
+    InputError
+        If it cannot, naming every key of the profile that forbids it.
+    """
     problems = []
     if recipe.weight_bits not in profile.weight.bits:
         problems.append(f"weight.bits = {profile.weight.bits} has no {recipe.weight_bits}")

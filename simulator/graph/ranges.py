@@ -69,10 +69,15 @@ def _centred(graph: IntGraph, name: str) -> Interval:
 
 
 def _product_bits(graph: IntGraph, values: Interval, op: Any) -> int:
-    """Bits of ``value * multiplier`` plus the rounding constant (below 2^shift)."""
+    """Bits of ``value * multiplier``, plus what rounding and the zero point may add."""
     multiplier = code_range(graph, op.requantize.multiplier)[1]
-    rounding = 1 << code_range(graph, op.requantize.shift)[1]
-    return signed_bits(values[0] * multiplier - rounding, values[1] * multiplier + rounding)
+    added = _finishing(graph, op, code_range(graph, op.requantize.shift)[1])
+    return signed_bits(values[0] * multiplier - added, values[1] * multiplier + added)
+
+
+def _finishing(graph: IntGraph, op: Op, shift: int) -> int:
+    """Bound of the rounding constant (below 2^shift) and of the result's zero point."""
+    return (1 << shift) + abs(graph.result(op).zero_point)
 
 
 def _prefix_bounds(low: IntArray, high: IntArray, bias: IntArray) -> tuple[IntArray, IntArray]:
@@ -142,7 +147,8 @@ def _add(graph: IntGraph, op: Add) -> Bounds:
     for operand, multiplier in ((op.a, op.multiplier_a), (op.b, op.multiplier_b)):
         centred, factor = _centred(graph, operand), code_range(graph, multiplier)[1]
         low, high = low + centred[0] * factor, high + centred[1] * factor
-    return Bounds(widest_bits=signed_bits(low - (1 << op.shift), high + (1 << op.shift)))
+    added = _finishing(graph, op, op.shift)
+    return Bounds(widest_bits=signed_bits(low - added, high + added))
 
 
 def _layer_norm(graph: IntGraph, op: LayerNorm) -> Bounds:
@@ -157,7 +163,7 @@ def _layer_norm(graph: IntGraph, op: LayerNorm) -> Bounds:
     normalized = 2 * root << op.normalized_fraction_bits
     gamma = max(map(abs, code_range(graph, op.gamma)))
     beta = max(map(abs, code_range(graph, op.beta)))
-    affine = normalized * gamma + beta + (1 << op.shift)
+    affine = normalized * gamma + beta + _finishing(graph, op, op.shift)
     widest = max(variance << 2 * op.sqrt_fraction_bits, normalizing, affine)
     return Bounds(widest_bits=signed_bits(0, widest))
 
@@ -167,8 +173,8 @@ def _softmax(graph: IntGraph, op: Softmax) -> Bounds:
     total = int(table.max()) * graph.tensors[op.a].shape[-1]
     # The maximum itself contributes table[0], so no sum is smaller.
     inverse = ((1 << op.reciprocal_bits) + total // 2) // max(int(table[0]), 1) + 1
-    widest = max((1 << op.reciprocal_bits) + total, int(table.max()) * inverse + (1 << op.shift))
-    return Bounds(widest_bits=signed_bits(0, widest))
+    product = int(table.max()) * inverse + _finishing(graph, op, op.shift)
+    return Bounds(widest_bits=signed_bits(0, max((1 << op.reciprocal_bits) + total, product)))
 
 
 _RULES: Mapping[type[Op], Callable[[IntGraph, Any], Bounds]] = MappingProxyType(

@@ -33,7 +33,7 @@ def verify(graph: IntGraph) -> list[str]:
     problems = list(_structure(graph))
     if problems:
         return problems  # the other rules look tensors up by name
-    for tensor_rule in (_constants_fit, _inputs_and_outputs):
+    for tensor_rule in (_tensors_are_possible, _constants_fit, _inputs_and_outputs):
         problems += tensor_rule(graph)
     for op in graph.ops:
         found = [message for rule in _OP_RULES for message in rule(graph, op)]
@@ -57,6 +57,9 @@ def _structure(graph: IntGraph) -> Iterator[str]:
         for name in (*op.operands, *op.constants):
             if name not in known:
                 yield f"op {op.name} ({op.kind}): operand {name} is not defined before it"
+        for name in op.constants:
+            if name in known and not graph.is_constant(name):
+                yield f"op {op.name} ({op.kind}): {name} must be a constant"
         if op.name not in graph.tensors:
             yield f"op {op.name} ({op.kind}): its result has no tensor"
         elif graph.tensors[op.name].role is not Role.ACTIVATION or op.name in known:
@@ -70,6 +73,17 @@ def _structure(graph: IntGraph) -> Iterator[str]:
     constants = {name for name, tensor in graph.tensors.items() if tensor.role is Role.CONSTANT}
     for name in constants ^ graph.constants.keys():
         yield f"constant {name}: must have both a tensor and codes"
+
+
+def _tensors_are_possible(graph: IntGraph) -> Iterator[str]:
+    for tensor in graph.tensors.values():
+        if not tensor.shape or min(tensor.shape) < 1:
+            yield (
+                f"tensor {tensor.name}: has shape {tensor.shape}; wanted one or more dimensions "
+                "of at least 1"
+            )
+        if not tensor.type.low <= tensor.zero_point <= tensor.type.high:
+            yield f"tensor {tensor.name}: has zero point {tensor.zero_point} outside {tensor.type}"
 
 
 def _constants_fit(graph: IntGraph) -> Iterator[str]:
@@ -89,6 +103,9 @@ def _inputs_and_outputs(graph: IntGraph) -> Iterator[str]:
     declared = {name for name, tensor in graph.tensors.items() if tensor.role is Role.INPUT}
     if set(graph.inputs) != declared or not graph.outputs:
         yield "inputs must be exactly the tensors of role input, and there must be an output"
+    for name in graph.outputs:
+        if graph.is_constant(name):
+            yield f"output {name}: is a constant"
     for tensor in graph.tensors.values():
         if len(tensor.scale) > 1 and len(tensor.scale) != (tensor.shape or (0,))[-1]:
             yield f"tensor {tensor.name}: {len(tensor.scale)} scales for shape {tensor.shape}"
@@ -124,19 +141,27 @@ def _mean_shape(op: Mean, shapes: list[Shape], _: Shape) -> Shape:
     return shapes[0][: op.axis] + shapes[0][op.axis + 1 :]
 
 
+def _axis(op: Concat | Slice, shape: Shape) -> int:
+    if not 0 <= op.axis < len(shape):
+        raise ValueError(f"axis {op.axis} of {shape}")
+    return op.axis
+
+
 def _concat_shape(op: Concat, shapes: list[Shape], _: Shape) -> Shape:
-    rests = {shape[: op.axis] + shape[op.axis + 1 :] for shape in shapes}
+    axis = _axis(op, shapes[0])
+    rests = {shape[:axis] + shape[axis + 1 :] for shape in shapes}
     if len(rests) != 1:
-        raise ValueError(f"cannot concatenate {shapes} along {op.axis}")
-    total = sum(shape[op.axis] for shape in shapes)
-    return shapes[0][: op.axis] + (total,) + shapes[0][op.axis + 1 :]
+        raise ValueError(f"cannot concatenate {shapes} along {axis}")
+    total = sum(shape[axis] for shape in shapes)
+    return shapes[0][:axis] + (total,) + shapes[0][axis + 1 :]
 
 
 def _slice_shape(op: Slice, shapes: list[Shape], _: Shape) -> Shape:
     shape = shapes[0]
-    if not 0 <= op.start < op.stop <= shape[op.axis]:
-        raise ValueError(f"{op.start}:{op.stop} of dimension {op.axis} of {shape}")
-    return shape[: op.axis] + (op.stop - op.start,) + shape[op.axis + 1 :]
+    axis = _axis(op, shape)
+    if not 0 <= op.start < op.stop <= shape[axis]:
+        raise ValueError(f"{op.start}:{op.stop} of dimension {axis} of {shape}")
+    return shape[:axis] + (op.stop - op.start,) + shape[axis + 1 :]
 
 
 def _reshape_shape(_: Reshape, shapes: list[Shape], result: Shape) -> Shape:
@@ -188,6 +213,23 @@ def _shapes_agree(graph: IntGraph, op: Op) -> Iterator[str]:
             yield f"result has shape {graph.result(op).shape}, operands imply {implied}"
 
 
+def _operands_have_images(graph: IntGraph, op: Op) -> Iterator[str]:
+    """Kernels take activations with a batch dimension in front, and constants without."""
+    constant = [graph.is_constant(name) for name in op.operands]
+    if isinstance(op, Concat):
+        if all(constant):
+            yield "all operands are constants"
+        return
+    if constant[0]:
+        yield f"operand {op.operands[0]} is a constant"
+    if isinstance(op, (MatMul, Add)):
+        a, b = (graph.tensors[name].shape for name in op.operands)
+        if isinstance(op, MatMul) and len(b) != (2 if constant[1] else len(a)):
+            yield f"cannot multiply {a} by {b}: weights are matrices, activations have equal ranks"
+        if isinstance(op, Add) and not constant[1] and len(b) < len(a):
+            yield f"cannot add {b} to {a}: only a constant is broadcast"
+
+
 def _layout_keeps_codes(graph: IntGraph, op: Op) -> Iterator[str]:
     if isinstance(op, (Concat, Slice, Reshape, Transpose)):
         result = graph.result(op)
@@ -204,26 +246,43 @@ def _vectors_match_channels(graph: IntGraph, op: Op) -> Iterator[str]:
         if name != getattr(op, "table", None) and length not in {(1,), (channels,)}:
             yield f"constant {name} has shape {length}, wanted ({channels},)"
     for field in ("bias", "gamma", "beta", "channel_shift"):
-        name = getattr(op, field, None)
-        if name is not None and graph.tensors[name].shape != (channels,):
-            yield f"{field} {name} has shape {graph.tensors[name].shape}, wanted ({channels},)"
+        vector = getattr(op, field, None)
+        if vector is not None and graph.tensors[vector].shape != (channels,):
+            yield f"{field} {vector} has shape {graph.tensors[vector].shape}, wanted ({channels},)"
 
 
 def _shifts_in_range(graph: IntGraph, op: Op) -> Iterator[str]:
-    shifts = [op.shift] if isinstance(op, (Add, LayerNorm, Softmax)) else []
+    shifts = {op.shift} if isinstance(op, (Add, LayerNorm, Softmax)) else set()
+    multipliers: tuple[str, ...] = ()
     if isinstance(op, (MatMul, Rescale, Mean)):
-        codes = graph.constants[op.requantize.shift]
-        shifts = [int(codes.min()), int(codes.max())]
-        if int(graph.constants[op.requantize.multiplier].min()) < 0:
-            yield "a multiplier is negative"
-    for shift in shifts:
+        shifts |= _ends(graph, op.requantize.shift)
+        multipliers = (op.requantize.multiplier,)
+    elif isinstance(op, Add):
+        multipliers = (op.multiplier_a, op.multiplier_b)
+    elif isinstance(op, LayerNorm) and op.channel_shift is not None:
+        shifts |= _ends(graph, op.channel_shift)
+    if any(min(_ends(graph, name)) < 0 for name in multipliers):
+        yield "a multiplier is negative"
+    for shift in sorted(shifts):
         if not 0 <= shift <= LARGEST_SHIFT:
             yield f"shift {shift}: must be 0..{LARGEST_SHIFT}"
+
+
+def _ends(graph: IntGraph, name: str) -> set[int]:
+    codes = graph.constants[name]
+    return {int(codes.min()), int(codes.max())}
 
 
 def _accumulators_are_sound(graph: IntGraph, op: Op) -> Iterator[str]:
     if isinstance(op, (MatMul, Mean)):
         yield from op.accumulator.problems()
+        # Wider ones could pass 64 bits before any register sees them.
+        widest = 16 if isinstance(op, MatMul) else 32
+        for name in op.operands:
+            if graph.tensors[name].type.bits > widest:
+                yield f"operand {name} has more than {widest} bits"
+    if isinstance(op, MatMul) and op.bias is not None and graph.tensors[op.bias].type.bits > 48:
+        yield f"bias {op.bias} has more than 48 bits"
     if isinstance(op, MatMul) and not graph.is_constant(op.b):
         if any(graph.tensors[name].zero_point for name in op.operands):
             yield "a product of two activations needs zero points 0"
@@ -236,6 +295,7 @@ def _tables_cover_all_codes(graph: IntGraph, op: Op) -> Iterator[str]:
         entries, bits = graph.tensors[op.table].shape, graph.tensors[op.a].type.bits
         if entries != (1 << bits,):
             yield f"table has shape {entries}, wanted ({1 << bits},) for {bits}-bit codes"
+            return
     if isinstance(op, Lookup) and graph.tensors[op.table].type != graph.result(op).type:
         yield f"table holds {graph.tensors[op.table].type}, result is {graph.result(op).type}"
     if isinstance(op, Softmax):
@@ -244,7 +304,9 @@ def _tables_cover_all_codes(graph: IntGraph, op: Op) -> Iterator[str]:
             yield "table of exponentials must start above 0 and not go below it"
 
 
-def _layer_norm_fields(_: IntGraph, op: Op) -> Iterator[str]:
+def _fraction_bits_in_range(_: IntGraph, op: Op) -> Iterator[str]:
+    if isinstance(op, (LayerNorm, Softmax)) and not 0 <= op.reciprocal_bits <= LARGEST_SHIFT:
+        yield f"reciprocal_bits {op.reciprocal_bits}: must be 0..{LARGEST_SHIFT}"
     if isinstance(op, LayerNorm):
         spare = op.reciprocal_bits - op.sqrt_fraction_bits - op.normalized_fraction_bits
         if min(op.epsilon, op.sqrt_fraction_bits, op.normalized_fraction_bits, spare) < 0:
@@ -253,10 +315,11 @@ def _layer_norm_fields(_: IntGraph, op: Op) -> Iterator[str]:
 
 _OP_RULES: tuple[Callable[[IntGraph, Op], Iterator[str]], ...] = (
     _shapes_agree,
+    _operands_have_images,
     _layout_keeps_codes,
     _vectors_match_channels,
     _shifts_in_range,
     _accumulators_are_sound,
     _tables_cover_all_codes,
-    _layer_norm_fields,
+    _fraction_bits_in_range,
 )

@@ -64,13 +64,15 @@ class Accumulator:
         if not groups or groups[-1] != 0 or 0 in groups[:-1]:
             found.append('levels: exactly the last (outermost) level has group "all"')
         for index, level in enumerate(self.levels):
+            if level.group < 0:
+                found.append(f"levels[{index}].group = {level.group}: must be at least 1")
             if not 8 <= level.bits <= 64:
                 found.append(f"levels[{index}].bits = {level.bits}: must be 8..64")
             if level.overflow is Overflow.SATURATE_SYMMETRIC:
                 found.append(f"levels[{index}].overflow: an accumulator saturates or wraps")
         inner = groups[:-1]
         for index, (smaller, larger) in enumerate(zip(inner, inner[1:], strict=False)):
-            if larger % smaller or larger <= smaller:
+            if smaller and (larger % smaller or larger <= smaller):
                 found.append(
                     f"levels[{index + 1}].group = {larger}: must be a multiple of {smaller}"
                 )

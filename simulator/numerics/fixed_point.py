@@ -13,7 +13,10 @@ LARGEST_SHIFT = 62
 
 
 def _round_half_away(value: float) -> int:
-    return math.floor(value + 0.5) if value >= 0 else -math.floor(-value + 0.5)
+    below = math.floor(abs(value))
+    # Not floor(value + 0.5): for the float just below 0.5 that addition rounds up to 1.
+    nearest = below + (abs(value) - below >= 0.5)
+    return nearest if value >= 0 else -nearest
 
 
 def multiplier_and_shift(factor: float, multiplier_bits: int) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import config
 
 from simulator.config import cache_folder
 
@@ -36,12 +37,12 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     :mod:`simulator.graph.ranges` proves that nothing passes 63 bits) and write into arrays that
     the caller allocated.
     """
-    configured = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(kernel_cache_folder())
+    configured = config.CACHE_DIR
+    config.CACHE_DIR = str(kernel_cache_folder())
     try:
         compiled: Callable[..., Any] = numba.njit(
             cache=True, nogil=True, fastmath=False, error_model="python", boundscheck=False
         )(function)
     finally:
-        numba.config.CACHE_DIR = configured
+        config.CACHE_DIR = configured
     return compiled

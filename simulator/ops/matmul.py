@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
-from simulator.graph.ranges import bounds
+from simulator.graph.ranges import bounds, signed_bits
 from simulator.numerics.accumulator import (
     BiasStage,
     accumulate,
@@ -75,13 +75,16 @@ def _two_activations(op: MatMul, graph: IntGraph, gemm: Gemm) -> Kernel:
     """Products of two activations, one pair of matrices at a time."""
     requantize = requantizer(graph, op.requantize, graph.result(op))
     shape = graph.result(op).shape
-    proven = bounds(graph, op).proven_free
+    known = bounds(graph, op)
+    proven = known.proven_free
+    fits_32 = known.accumulator is not None and signed_bits(*known.accumulator) <= 32
+    dtype = np.int32 if proven and fits_32 else np.int64
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a, b = operands
         b = np.swapaxes(b, -1, -2) if op.transpose_b else b
         lefts, rights = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
-        sums = np.empty((len(lefts), *shape[-2:]), np.int32 if proven else np.int64)
+        sums = np.empty((len(lefts), *shape[-2:]), dtype)
         overflowed = 0
         for left, right, out in zip(lefts, rights, sums, strict=True):
             out[...], flags, _ = _accumulating(op, graph, gemm, right, proven)(left)

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What cannot be lowered is refused at once, with the operator's name and its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from tiny_models import NANO, input_size, network
+from torch import Tensor, nn
+
+from aocq.capture import UnsupportedOperatorError, capture
+from simulator.errors import InputError
+
+SIZE = input_size(NANO)
+
+
+class Patches(nn.Module):
+    """Patches of 8 x 8 as tokens [batch, 4, 24], and then whatever ``body`` does with them."""
+
+    def __init__(
+        self, body: Callable[[Tensor], Tensor] | nn.Module, stem: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.stem = stem or nn.Conv2d(3, 24, 8, 8)
+        self.body = body if isinstance(body, nn.Module) else Body(body)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(self.stem(x).flatten(2).transpose(1, 2))
+
+
+class Body(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class ScaleOfTwoReaders(nn.Module):
+    """A γ behind a linear layer whose result is also read without it: it cannot be folded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(24, 24)
+        self.gamma = nn.Parameter(torch.ones(24))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.fc(x)
+        return y * self.gamma + y
+
+
+def refusal(model: nn.Module) -> str:
+    with pytest.raises(UnsupportedOperatorError) as caught:
+        capture(model.eval(), "odd", SIZE)
+    assert isinstance(caught.value, InputError)
+    assert caught.value.exit_code == 3
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stem", "why"),
+    [
+        (nn.Conv2d(3, 24, 8, 8, padding=4), "kernel equals their stride"),
+        (nn.Conv2d(3, 24, 4, 2), "kernel equals their stride"),
+        (nn.Conv2d(3, 24, 8, 4), "kernel equals their stride"),
+        (nn.Conv2d(3, 24, 8, 8, dilation=2), "kernel equals their stride"),
+        (nn.Conv2d(3, 24, 8, 8, groups=3), "kernel equals their stride"),
+        (nn.Conv2d(3, 24, 5, 5), "16 x 16 pixels are not whole 5 x 5 patches"),
+    ],
+    ids=["padding", "overlap", "overlap_twice", "dilation", "groups", "part_of_a_patch"],
+)
+def test_convolutions_that_are_no_patch_embedding_are_refused(stem: nn.Module, why: str) -> None:
+    message = refusal(Patches(lambda x: x, stem))
+    assert "aten.conv2d.default in stem" in message
+    assert why in message
+
+
+@pytest.mark.parametrize(
+    ("body", "operator", "why"),
+    [
+        (lambda x: torch.stack([x, x]), "stack.default", "has no lowering"),
+        (lambda x: x.sigmoid(), "sigmoid.default", "has no lowering"),
+        (lambda x: x.sum(1), "sum.dim_IntList", "has no lowering"),
+        (lambda x: x - x, "sub.Tensor", "has no lowering"),
+        (lambda x: x + 1.0, "add.Tensor", "adds a number"),
+        (lambda x: torch.add(x, x, alpha=2), "add.Tensor", "adds a number"),
+        (lambda x: x * -2.0, "mul.Tensor", "not positive"),
+        (lambda x: x * x, "mul.Tensor", "only LayerScale behind a linear layer"),
+        (lambda x: x / x, "div.Tensor", "divides by a tensor"),
+        (lambda x: x.softmax(1), "softmax.int", "not over the last dimension"),
+        (lambda x: x.mean((1, 2)), "mean.dim", "averages several dimensions"),
+        (lambda x: x.mean(1, keepdim=True), "mean.dim", "or keeps one"),
+        (lambda x: torch.cat([x, x]), "cat.default", "concatenates along the batch"),
+        (lambda x: x[0], "select.int", "takes one image of the batch"),
+        (lambda x: x[:, ::2], "slice.Tensor", "takes every n-th element"),
+        (lambda x: x.reshape(-1, 24), "reshape.default", "merges the batch dimension"),
+        (lambda x: x[:, :1].expand(-1, 4, -1), "expand.default", "repeats something else"),
+        (
+            lambda x: nn.functional.layer_norm(x, (4, 24)),
+            "layer_norm.default",
+            "normalizes more than the last dimension",
+        ),
+        (lambda x: x.split([1, 3], 1)[1], "split_with_sizes.default", "has no lowering"),
+    ],
+)
+def test_operators_without_a_lowering_are_named_with_their_module(
+    body: Callable[[Tensor], Tensor], operator: str, why: str
+) -> None:
+    message = refusal(Patches(body))
+    assert f"operator aten.{operator} in body: " in message
+    assert why in message
+
+
+def test_a_scale_that_cannot_be_folded_is_refused() -> None:
+    message = refusal(Patches(ScaleOfTwoReaders()))
+    assert "operator aten.mul.Tensor in body: only LayerScale behind a linear layer" in message
+
+
+def test_relative_positions_are_refused() -> None:
+    from timm.models.vision_transformer_relpos import VisionTransformerRelPos
+
+    model = VisionTransformerRelPos(
+        img_size=16, patch_size=8, embed_dim=24, depth=1, num_heads=3, num_classes=10
+    )
+    assert "in blocks.0.attn.rel_pos: " in refusal(model)
+
+
+def test_an_activation_without_a_lowering_is_found_inside_its_block() -> None:
+    message = refusal(network(base=NANO, act_layer="quick_gelu"))
+    assert message.startswith("odd: operator aten.sigmoid.default in blocks.0.mlp.act: ")
+    assert "choose a plain vision transformer" in message
+
+
+def test_pooling_without_a_lowering_is_placed_in_the_model_itself() -> None:
+    message = refusal(network(base=NANO, global_pool="max"))
+    assert "operator aten.amax.default in the model itself: has no lowering" in message

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from math import isqrt
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from narrow_accumulators import accumulators
+from small_graphs import SATURATE, WRAP, accumulator
+
+from simulator.numerics.accumulator import (
+    Accumulator,
+    accumulate,
+    accumulate_kernel,
+    level_table,
+    safe_square,
+    walk_suspects,
+    wrap_sums,
+)
+from simulator.numerics.integer_type import IntType, Overflow, fit
+
+codes = st.integers(-128, 127) | st.sampled_from([-128, 127])
+biases = st.integers(-(1 << 24), 1 << 24)
+
+
+def by_kernel(a, b, bias, levels: Accumulator):
+    registers, counts = np.empty((2, len(levels.levels)), np.int64)
+    total, overflowed = accumulate_kernel(
+        np.array(a, np.int64),
+        np.array(b, np.int64),
+        bias,
+        levels.bias == "after_last_block",
+        level_table(levels, len(a)),
+        registers,
+        counts,
+    )
+    return int(total), bool(overflowed)
+
+
+# --- hand-computed cases, for the reference and for the kernel ------------------------------------
+
+EACH_8 = accumulator((0, 8, SATURATE))
+ALL_8 = accumulator((0, 8, WRAP))
+EACH_8_BIAS_LAST = accumulator((0, 8, SATURATE), bias_last=True)
+CASES = [
+    # Saturating at every product: order matters.
+    (EACH_8, [100, 100, -100], 0, (27, True)),  # 100, 127, 27
+    (EACH_8, [-100, 100, 100], 0, (100, False)),
+    (EACH_8, [-100, -100, 100], 0, (-28, True)),  # -100, -128, -28
+    (EACH_8, [127, -127, -128], 0, (-128, False)),
+    (EACH_8, [127, 1], 0, (127, True)),
+    (EACH_8, [-128, -1], 0, (-128, True)),
+    (EACH_8, [16256], 0, (127, True)),
+    # Saturating after each block of two or four only: less is lost.
+    (accumulator((2, 16, SATURATE), (0, 8, SATURATE)), [100, 100, -100], 0, (27, True)),
+    (accumulator((4, 16, SATURATE), (0, 8, SATURATE)), [100, 100, -100], 0, (100, False)),
+    (accumulator((2, 16, WRAP), (0, 8, SATURATE)), [100, -90, 100, 50], 0, (127, True)),
+    (accumulator((2, 8, SATURATE), (0, 16, WRAP)), [100, 100, -100, 1], 0, (28, True)),
+    (accumulator((2, 8, SATURATE), (0, 16, WRAP)), [100, -1, 100, 1, 100], 0, (300, False)),
+    # Wrapping: only the completed sum of the level counts.
+    (ALL_8, [100, 100, -100], 0, (100, False)),
+    (ALL_8, [100, 100], 0, (-56, True)),
+    (ALL_8, [-100, -100], 0, (56, True)),
+    (ALL_8, [127, 1], 0, (-128, True)),
+    (ALL_8, [128, 128], 0, (0, True)),
+    (accumulator((2, 8, WRAP), (0, 32, WRAP)), [100, 100, 1, 1], 0, (-54, True)),
+    (accumulator((2, 8, WRAP), (0, 32, WRAP)), [100, -100, 100, 1], 0, (101, False)),
+    (accumulator((2, 8, WRAP), (0, 32, SATURATE)), [1, 1, 100, 100, 100], 0, (46, True)),
+    # The bias: first or last.
+    (EACH_8, [-100], 120, (20, False)),
+    (EACH_8, [-100], 200, (27, True)),  # 127, 27
+    (EACH_8_BIAS_LAST, [-100], 200, (100, False)),
+    (EACH_8, [100, -100], 100, (27, True)),  # 100, 127, 27
+    (EACH_8_BIAS_LAST, [100, -100], 100, (100, False)),
+    (EACH_8_BIAS_LAST, [100], 100, (127, True)),
+    (ALL_8, [-100], 200, (100, False)),
+    (accumulator((0, 8, WRAP), bias_last=True), [-100], 200, (100, False)),
+    (accumulator((0, 8, WRAP), bias_last=True), [-100], 300, (-56, True)),
+    (accumulator((1, 8, SATURATE), (0, 16, WRAP)), [200, 200], 1000, (1254, True)),
+    (accumulator((1, 8, SATURATE), (0, 16, WRAP), bias_last=True), [9], 200, (209, False)),
+    # Three levels: two products in 9 bits, three such sums in 10 bits, all in 11 bits.
+    (
+        accumulator((2, 9, SATURATE), (6, 10, SATURATE), (0, 11, SATURATE)),
+        [200, 200, 200, 200, 200, -100, 200, 200],
+        0,
+        (511 + 255, True),  # 255 + 255 + 100 -> 511; then 255
+    ),
+    (
+        accumulator((2, 9, WRAP), (6, 10, WRAP), (0, 11, WRAP)),
+        [200, 200, 200, 200, 200, -100, 200, 200],
+        5,
+        (5 - 124 - 112, True),  # 400 is -112: -112 - 112 + 100 = -124; then -112
+    ),
+    # Nothing to add.
+    (EACH_8, [], 0, (0, False)),
+    (EACH_8, [], 300, (127, True)),
+    (EACH_8_BIAS_LAST, [], -300, (-128, True)),
+    (accumulator((2, 8, WRAP), (0, 16, WRAP)), [], 300, (300, False)),
+]
+
+
+@pytest.mark.parametrize(("levels", "products", "bias", "expected"), CASES)
+def test_hand_computed_sums(levels, products, bias, expected):
+    assert levels.problems() == []
+    assert accumulate(products, bias, levels) == expected
+    assert by_kernel(products, [1] * len(products), bias, levels) == expected
+
+
+@pytest.mark.parametrize("bits", range(8, 65))
+def test_every_width_saturates_and_wraps_at_its_own_ends(bits):
+    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+    for bias_last in (False, True):
+        saturating = accumulator((0, bits, SATURATE), bias_last=bias_last)
+        wrapping = accumulator((0, bits, WRAP), bias_last=bias_last)
+        for levels, beyond in ((saturating, (high, low)), (wrapping, (low, high))):
+            cases = [
+                ([high], 0, (high, False)),
+                ([low], 0, (low, False)),
+                ([high - 1], 1, (high, False)),
+                ([high], 1, (beyond[0], True)),
+                ([high, 1], 0, (beyond[0], True)),
+                ([low], -1, (beyond[1], True)),
+                ([-1, low], 0, (beyond[1], True)),
+            ]
+            for products, bias, expected in cases:
+                assert accumulate(products, bias, levels) == expected
+                if bits < 64:  # the kernel's own sums have 64 bits
+                    ones = [1] * len(products)
+                    assert by_kernel(products, ones, bias, levels) == expected
+
+
+def test_the_result_of_a_wrapping_level_does_not_depend_on_order():
+    products = [16256, -3, 200, -16129, 77, 5]
+    for bits in range(8, 20):
+        levels = accumulator((0, bits, WRAP))
+        total = fit(sum(products) + 9, IntType(bits=bits), Overflow.WRAP)
+        assert accumulate(products, 9, levels)[0] == total
+        assert accumulate(products[::-1], 9, levels)[0] == total
+
+
+@given(accumulators())
+def test_levels_that_nest_are_possible(levels):
+    assert levels.problems() == []
+
+
+@given(accumulators(), st.lists(st.tuples(codes, codes), max_size=14), biases)
+@settings(max_examples=400)
+def test_kernel_equals_reference(levels, pairs, bias):
+    a, b = [x for x, _ in pairs], [y for _, y in pairs]
+    expected = accumulate([x * y for x, y in pairs], bias, levels)
+    assert by_kernel(a, b, bias, levels) == expected
+
+
+@given(accumulators(8, 12), st.lists(codes, max_size=14), st.integers(-300, 300))
+@settings(max_examples=400)
+def test_kernel_equals_reference_on_sums_of_single_codes(levels, addends, bias):
+    expected = accumulate(addends, bias, levels)
+    assert by_kernel(addends, [1] * len(addends), bias, levels) == expected
+
+
+# --- which levels are possible --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("levels", "problem"),
+    [
+        ([], 'exactly the last (outermost) level has group "all"'),
+        ([(4, 16, WRAP)], 'exactly the last (outermost) level has group "all"'),
+        ([(0, 16, WRAP), (0, 32, WRAP)], 'exactly the last (outermost) level has group "all"'),
+        (
+            [(0, 16, WRAP), (4, 16, WRAP), (0, 32, WRAP)],
+            'exactly the last (outermost) level has group "all"',
+        ),
+        ([(-4, 16, WRAP), (0, 32, WRAP)], "levels[0].group = -4: must be at least 1"),
+        ([(0, 7, WRAP)], "levels[0].bits = 7: must be 8..64"),
+        ([(2, 16, WRAP), (0, 65, WRAP)], "levels[1].bits = 65: must be 8..64"),
+        (
+            [(0, 16, Overflow.SATURATE_SYMMETRIC)],
+            "levels[0].overflow: an accumulator saturates or wraps",
+        ),
+        (
+            [(4, 16, WRAP), (6, 16, WRAP), (0, 32, WRAP)],
+            "levels[1].group = 6: must be a multiple of 4",
+        ),
+        (
+            [(4, 16, WRAP), (4, 16, WRAP), (0, 32, WRAP)],
+            "levels[1].group = 4: must be a multiple of 4",
+        ),
+        (
+            [(4, 16, WRAP), (2, 16, WRAP), (0, 32, WRAP)],
+            "levels[1].group = 2: must be a multiple of 4",
+        ),
+    ],
+)
+def test_impossible_levels_are_named(levels, problem):
+    assert any(problem in found for found in accumulator(*levels).problems())
+
+
+def test_text_names_every_level():
+    levels = accumulator((2, 16, SATURATE), (0, 32, WRAP))
+    assert str(levels) == "2:16 saturate, all:32 wrap"
+
+
+# --- many outputs at once -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bits", [8, 11, 24, 62, 64])
+def test_exact_sums_are_wrapped_in_place(bits):
+    kind = IntType(bits=bits)
+    values = [0, -1, kind.high, kind.low, kind.high + 1, kind.low - 1, 3 * kind.high + 5]
+    inside = [value for value in values if -(1 << 63) <= value < 1 << 63]
+    sums = np.array([inside], np.int64)
+    assert wrap_sums(sums, kind.low, kind.high) == sum(
+        not kind.low <= value <= kind.high for value in inside
+    )
+    assert sums.tolist() == [[fit(value, kind, Overflow.WRAP) for value in inside]]
+
+
+@given(accumulators(8, 18), st.integers(0, 10**6))
+@settings(max_examples=150)
+def test_walking_the_suspects_gives_every_sum(levels, seed):
+    rng = np.random.default_rng(seed)
+    largest = int(rng.choice([3, 20, 128]))
+    a = rng.integers(-largest, largest, (4, 9)).astype(np.int8)
+    b = rng.integers(-largest, largest, (5, 9)).astype(np.int8)
+    bias = rng.integers(-largest, largest, 5)
+    exact = a.astype(np.int64) @ b.astype(np.int64).T + bias
+    square_a, square_b = ((codes.astype(np.int64) ** 2).sum(axis=1) for codes in (a, b))
+    safe = safe_square(bias, square_b, levels)
+    bias_last = levels.bias == "after_last_block"
+    count = walk_suspects(a, b, bias, bias_last, level_table(levels, 9), square_a, safe, exact)
+    expected = [
+        [
+            accumulate([int(x) * int(y) for x, y in zip(row, column, strict=True)], int(c), levels)
+            for column, c in zip(b, bias, strict=True)
+        ]
+        for row in a
+    ]
+    assert exact.tolist() == [[total for total, _ in row] for row in expected]
+    assert count == sum(flag for row in expected for _, flag in row)
+
+
+@pytest.mark.parametrize(
+    ("levels", "bias", "square_b", "expected"),
+    [
+        ([(0, 8, SATURATE)], 27, 100, 99),  # |a| |b| < 100
+        ([(0, 8, SATURATE)], -27, 100, 99),
+        ([(0, 8, SATURATE)], 0, 1, 127 * 127 - 1),
+        ([(0, 8, SATURATE)], 0, 0, 127 * 127 - 1),
+        ([(2, 8, WRAP), (0, 32, WRAP)], 0, 1, 127 * 127 - 1),
+        ([(2, 32, WRAP), (0, 8, WRAP)], 0, 1, 127 * 127 - 1),
+        ([(0, 8, SATURATE)], 126, 4, 0),
+        ([(0, 8, SATURATE)], 127, 4, -1),
+        ([(0, 8, SATURATE)], -128, 4, -1),
+        ([(0, 8, SATURATE)], 1 << 40, 4, -1),
+        ([(0, 64, SATURATE)], 0, 1 << 40, ((1 << 31) - 1) ** 2 >> 40),
+    ],
+)
+def test_largest_safe_square(levels, bias, square_b, expected):
+    found = safe_square(np.array([bias]), np.array([square_b]), accumulator(*levels))
+    assert found.tolist() == [expected]
+
+
+@given(
+    accumulators(8, 14),
+    st.lists(st.integers(-40, 40), min_size=1, max_size=8),
+    st.integers(-200, 200),
+    st.data(),
+)
+@settings(max_examples=300)
+def test_no_output_that_overflows_is_called_safe(levels, b, bias, data):
+    # Cauchy-Schwarz is an equality for parallel vectors: the largest multiple of b that is called
+    # safe, with either sign, in the order given and with all products of one sign first.
+    square_b = sum(y * y for y in b)
+    safe = int(safe_square(np.array([bias]), np.array([square_b]), levels)[0])
+    if safe < 0:
+        return
+    parallel = isqrt(safe // square_b) if square_b else 127
+    any_a = data.draw(st.lists(codes, min_size=len(b), max_size=len(b)))
+    rows = [[sign * parallel * y for y in b] for sign in (-1, 1)]
+    rows += [[parallel * abs(y) for y in b], any_a]
+    for a in rows:
+        if sum(x * x for x in a) <= safe:
+            products = [x * y for x, y in zip(a, b, strict=True)]
+            for order in (products, products[::-1], sorted(products), sorted(products)[::-1]):
+                assert not accumulate(order, bias, levels)[1], order

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from simulator.numerics.integer_type import IntType, Overflow
+from simulator.numerics.requantization import Requantizer, requantize
+from simulator.numerics.rounding import Rounding
+
+S4, S8 = IntType(bits=4), IntType(bits=8)
+U8 = IntType(bits=8, signed=False)
+roundings, overflows = st.sampled_from(Rounding), st.sampled_from(Overflow)
+
+
+def requantizer(multiplier, shift, rounding, zero_point, kind, overflow, channels=None):
+    return Requantizer.build(
+        multiplier=np.array(multiplier),
+        shift=np.array(shift),
+        rounding=rounding,
+        channels=channels or len(multiplier),
+        zero_point=zero_point,
+        kind=kind,
+        overflow=overflow,
+    )
+
+
+def assert_equal_to_reference(kernel, rows, rounding, addend=None):
+    added = [0] * rows.shape[-1] if addend is None else addend
+    expected, outside = np.empty(rows.shape, kernel.kind.dtype), 0
+    for index in np.ndindex(*rows.shape):
+        channel = index[-1]
+        expected[index], flag = requantize(
+            int(rows[index]) + int(added[channel]),
+            int(kernel.multiplier[channel]),
+            int(kernel.shift[channel]),
+            rounding,
+            kernel.zero_point,
+            kernel.kind,
+            kernel.overflow,
+        )
+        outside += flag
+    codes, count = kernel(rows, None if addend is None else np.array(addend, np.int64))
+    assert codes.dtype == kernel.kind.dtype
+    assert codes.tolist() == expected.tolist()
+    assert count == outside
+    return outside
+
+
+@pytest.mark.parametrize(
+    ("accumulator", "shift", "expected"),
+    [(8388607, 24, 0), (16777215, 25, 0), (-8388609, 24, -1)],
+)
+def test_half_up_at_the_values_where_a_float_model_of_a_chip_was_wrong(
+    accumulator, shift, expected
+):
+    # ITA's hardware gives these; its golden model in floats gives 1, 1, 0.
+    finish = (Rounding.HALF_UP, 0, S8, Overflow.SATURATE)
+    assert requantize(accumulator, 1, shift, *finish) == (expected, False)
+    codes, _ = requantizer([1], [shift], *finish)(np.array([[accumulator]]))
+    assert codes.tolist() == [[expected]]
+
+
+@pytest.mark.parametrize(
+    ("value", "overflow", "expected"),
+    [
+        (1000, Overflow.SATURATE, (127, True)),
+        (1000, Overflow.WRAP, (-125, True)),  # 375 + 12 = 387 = 512 - 125
+        (-1000, Overflow.SATURATE, (-128, True)),
+        (-1000, Overflow.SATURATE_SYMMETRIC, (-127, True)),
+        (-373, Overflow.SATURATE, (-128, False)),  # -139.875 + 12
+        (-373, Overflow.SATURATE_SYMMETRIC, (-127, True)),
+        (4, Overflow.SATURATE, (14, False)),  # 1.5 + 12, a tie: up
+        (-4, Overflow.SATURATE, (11, False)),  # -1.5 + 12
+    ],
+)
+def test_known_values(value, overflow, expected):
+    assert requantize(value, 3, 3, Rounding.HALF_UP, 12, S8, overflow) == expected
+
+
+def test_one_multiplier_serves_all_channels_and_each_channel_may_have_its_own():
+    rows = np.array([[10, 10, 10], [-7, 0, 7]])
+    finish = (Rounding.FLOOR, 1, S8, Overflow.SATURATE)
+    codes, _ = requantizer([3], [1], *finish, channels=3)(rows)
+    assert codes.tolist() == [[16, 16, 16], [-10, 1, 11]]
+    codes, _ = requantizer([3, 1, 2], [1, 0, 2], *finish)(rows)
+    assert codes.tolist() == [[16, 11, 6], [-10, 1, 4]]
+
+
+def test_the_addend_comes_before_the_multiplier():
+    kernel = requantizer([3, 5], [1, 1], Rounding.FLOOR, 0, S8, Overflow.SATURATE)
+    codes, _ = kernel(np.array([[1, 1]]), np.array([10, -10], np.int64))
+    assert codes.tolist() == [[16, -23]]
+
+
+def test_leading_dimensions_are_kept():
+    kernel = requantizer([1], [0], Rounding.FLOOR, 0, S8, Overflow.SATURATE, channels=2)
+    assert kernel(np.zeros((3, 4, 2), np.int32))[0].shape == (3, 4, 2)
+    assert kernel(np.zeros(2, np.int32))[0].shape == (2,)
+
+
+@given(
+    roundings,
+    overflows,
+    st.sampled_from([S4, S8, U8]),
+    st.integers(-8, 7),
+    st.lists(st.tuples(st.integers(0, (1 << 31) - 1), st.integers(0, 62)), min_size=1, max_size=3),
+    st.data(),
+)
+def test_kernel_equals_reference(rounding, overflow, kind, zero_point, factors, data):
+    multipliers, shifts = zip(*factors, strict=True)
+    kernel = requantizer(multipliers, shifts, rounding, zero_point, kind, overflow)
+    # Sums as wide as 63 bits allow, and sums that come out near the ends of the type.
+    columns = []
+    for multiplier, shift in factors:
+        room = ((1 << 63) - 1 - (1 << shift)) // max(multiplier, 1) - 300
+        room = min(max(room, 0), 1 << 62)
+        near = min(max(300 << shift, 1) // max(multiplier, 1), room)
+        one = st.integers(-room, room) | st.integers(-near, near) | st.sampled_from([-room, room])
+        columns.append(data.draw(st.lists(one, min_size=3, max_size=3)))
+    addend = data.draw(st.none() | st.lists(st.integers(-200, 200), min_size=3, max_size=3))
+    rows = np.array(columns, np.int64).T
+    assert_equal_to_reference(kernel, rows, rounding, addend and addend[: len(factors)])
+
+
+@pytest.mark.parametrize("overflow", Overflow)
+@pytest.mark.parametrize("rounding", Rounding)
+def test_kernel_equals_reference_at_every_tie(rounding, overflow):
+    # Multiples of half a step, and their neighbours, beyond both ends of four bits.
+    shifts = [1, 2, 7, 20, 40]
+    multiplier = [1, 1, 2, 1, 4]
+    steps = np.arange(-24, 25)
+    columns = []
+    for factor, shift in zip(multiplier, shifts, strict=True):
+        half = (1 << (shift - 1)) // factor
+        columns.append((steps[:, None] * max(half, 1) + np.array([-1, 0, 1])).ravel())
+    kernel = requantizer(multiplier, shifts, rounding, -1, S4, overflow)
+    assert assert_equal_to_reference(kernel, np.array(columns, np.int64).T, rounding) > 0

@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graphs of one op each, for every type of op, and the comparison of kernel and reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from small_graphs import (
+    S4,
+    S8,
+    S16,
+    S32,
+    SATURATE,
+    U4,
+    U8,
+    U16,
+    WRAP,
+    Draft,
+    accumulator,
+    exponentials,
+    random_codes,
+)
+
+from simulator.gemm import backend
+from simulator.graph import IntGraph
+from simulator.graph.ops import (
+    Add,
+    Concat,
+    LayerNorm,
+    Lookup,
+    MatMul,
+    Mean,
+    Op,
+    Rescale,
+    Reshape,
+    Slice,
+    Softmax,
+    Transpose,
+)
+from simulator.numerics.integer_type import IntArray, IntType
+from simulator.ops import BEHAVIOURS, OpResult
+
+IMAGES = 3
+SPREAD = np.random.default_rng(5)
+WEIGHTS = SPREAD.integers(-9, 10, (7, 4)).tolist()  # [K, N]
+WEIGHTS_4 = SPREAD.integers(-8, 8, (4, 7)).tolist()  # [N, K]
+BIAS = [-300, 7, 0, 256]
+ODD_WEIGHTS = SPREAD.integers(-128, 128, (7, 4)).tolist()
+CODES = SPREAD.integers(-128, 128, (5, 4)).tolist()
+PER_CHANNEL: dict[str, Any] = {"multiplier": (1, 3, 2, 7), "shift": (4, 6, 5, 0)}
+LINEAR_LEVELS = {
+    "wrap at 10 bits": accumulator((0, 10, WRAP)),
+    "saturate at 10 bits": accumulator((0, 10, SATURATE)),
+    "saturate, bias last": accumulator((0, 10, SATURATE), bias_last=True),
+    "pairs in 9 bits": accumulator((2, 9, SATURATE), (0, 32, WRAP)),
+    "pairs wrap in 9 bits, bias last": accumulator((2, 9, WRAP), (0, 10, SATURATE), bias_last=True),
+    "three levels": accumulator((1, 8, SATURATE), (3, 9, WRAP), (0, 10, SATURATE)),
+}
+
+
+def _linear(d: Draft, **changes: Any) -> None:
+    d.input("a", (3, 7), S8, -5)
+    weights = d.constant("weights", changes.pop("weights", WEIGHTS), S8)
+    bias = d.constant("bias", BIAS, S32)
+    d.matmul("y", "a", weights, **{"bias": bias, "shift": (5,), "zero_point": 3} | changes)
+
+
+def _four_bit_linear(d: Draft) -> None:
+    d.input("a", (2, 3, 7), U8, 131)
+    d.constant("weights", WEIGHTS_4, S4)
+    bias = d.constant("bias", BIAS, S32)
+    d.matmul(
+        "y", "a", "weights", bias=bias, transpose_b=True, kind=U8, zero_point=99, **PER_CHANNEL
+    )
+
+
+def _linear_of_a_vector(d: Draft) -> None:
+    d.input("a", (7,))
+    d.constant("weights", WEIGHTS, S8)
+    d.matmul("y", "a", "weights", shift=(4,))
+
+
+def _wide_linear(d: Draft) -> None:
+    d.input("a", (2, 7), S16)
+    d.constant("weights", [[code * 200 for code in row] for row in WEIGHTS], S16)
+    d.matmul("y", "a", "weights", multiplier=(3,), shift=(20,), kind=S16, zero_point=-77)
+
+
+def _attention(
+    d: Draft, a: tuple[int, ...], b: tuple[int, ...], kind: Any = S8, **changes: Any
+) -> None:
+    d.input("a", a, kind)
+    d.input("b", b, S16 if kind == S16 else S8)
+    d.matmul("y", "a", "b", **{"shift": (8,), "zero_point": -6} | changes)
+
+
+def _add(d: Draft, kind_b: Any = S8, **changes: Any) -> None:
+    d.input("a", (3, 4), S8, -17)
+    d.input("b", (3, 4), kind_b, kind_b.high // 3)
+    d.add("y", "a", "b", **{"zero_point": 5} | changes)
+
+
+def _add_constant(d: Draft, codes: Sequence[Any], shape: tuple[int, ...]) -> None:
+    d.input("a", shape, S8, 9)
+    d.constant("b", codes, S8, -40)
+    d.add("y", "a", "b", multiplier_a=(1, 2, 3, 4), multiplier_b=(7,), zero_point=-11)
+
+
+def _twice_the_same(d: Draft) -> None:
+    d.input("a", (3, 4), U8, 200)
+    d.add("y", "a", "a", multiplier_a=(3,), multiplier_b=(4, 3, 2, 1), shift=2)
+
+
+def _layer_norm(d: Draft, source: Any = S8, **changes: Any) -> None:
+    d.input("a", (4, 6), source, source.low + 97)
+    gamma = [1 << 15, -(1 << 14), 3 << 12, 0, 77777, -(1 << 15)]
+    beta = [0, 3 << 18, -(5 << 18), 1 << 19, 123456, -1]
+    d.layer_norm("y", "a", **{"gamma": gamma, "beta": beta, "shift": 19, "zero_point": 8} | changes)
+
+
+def _coarse_layer_norm(d: Draft) -> None:
+    d.input("a", (6, 4), S8, 3)
+    d.layer_norm(
+        "y",
+        "a",
+        gamma=[5, -6, 7, 40],
+        beta=[8, 4, -4, -8],
+        epsilon=0,
+        sqrt_fraction_bits=0,
+        reciprocal_bits=16,
+        normalized_fraction_bits=3,
+        shift=4,
+    )
+
+
+def _softmax(d: Draft, source: Any = S8, **changes: Any) -> None:
+    d.input("a", (4, 5), source)
+    table = changes.pop("table", exponentials(source.bits, half_life=20))
+    d.softmax("y", "a", table=table, **changes)
+
+
+def _lookup(d: Draft, source: Any, result: Any) -> None:
+    d.input("a", (2, 3), source, 1)
+    table = np.random.default_rng(3).integers(result.low, result.high, 1 << source.bits)
+    d.lookup("y", "a", table=table, kind=result, zero_point=2)
+
+
+def _rescale(d: Draft, source: Any, **changes: Any) -> None:
+    d.input("a", (3, 2, 4), source, (source.low + 2 * source.high) // 3)
+    d.rescale("y", "a", **{"zero_point": 2} | changes)
+
+
+def _mean(d: Draft, shape: tuple[int, ...] = (6, 4), **changes: Any) -> None:
+    d.input("a", shape, S8, 29)
+    d.mean("y", "a", **{"zero_point": -3} | changes)
+
+
+def _move(shape: tuple[int, ...], method: str, *arguments: Any, **keywords: Any) -> Build:
+    def build(d: Draft) -> None:
+        d.input("a", shape, S8, 4)
+        getattr(d, method)("y", "a", *arguments, **keywords)
+
+    return build
+
+
+def _concat(d: Draft, axis: int, *, constants: Mapping[int, Sequence[Any]] = {}) -> None:
+    names = []
+    for index in range(3):
+        if index in constants:
+            names.append(d.constant(f"part{index}", constants[index], S8, 7))
+        else:
+            names.append(d.input(f"part{index}", (2, 3), S8, 7))
+    d.concat("y", *names, axis=axis)
+
+
+Build = Callable[[Draft], None]
+CASES: Mapping[type[Op], Mapping[str, Build]] = {
+    MatMul: {
+        "weights": _linear,
+        "large weights": lambda d: _linear(d, weights=ODD_WEIGHTS, shift=(10,)),
+        "4-bit weights, transposed, per channel": _four_bit_linear,
+        "no bias": lambda d: _linear(d, bias=None),
+        "of a vector": _linear_of_a_vector,
+        "16 bits": _wide_linear,
+        "bias last, proven": lambda d: _linear(
+            d, levels=accumulator((0, 32, WRAP), bias_last=True)
+        ),
+        **{
+            levels: lambda d, levels=levels: _linear(d, levels=LINEAR_LEVELS[levels])
+            for levels in LINEAR_LEVELS
+        },
+        "activations": lambda d: _attention(d, (3, 5), (5, 4)),
+        "activations, transposed": lambda d: _attention(
+            d, (2, 3, 5), (2, 4, 5), transpose_b=True, **PER_CHANNEL
+        ),
+        "probabilities": lambda d: _attention(d, (2, 2, 3, 5), (2, 2, 5, 4), U8),
+        "activations, saturating": lambda d: _attention(
+            d, (2, 3, 5), (2, 5, 4), levels=accumulator((0, 15, SATURATE))
+        ),
+        "activations, wrapping": lambda d: _attention(
+            d, (2, 3, 5), (2, 4, 5), transpose_b=True, levels=accumulator((0, 15, WRAP))
+        ),
+        "activations, two levels": lambda d: _attention(
+            d, (2, 3, 5), (2, 5, 4), U8, levels=accumulator((2, 15, SATURATE), (0, 16, WRAP))
+        ),
+        "16-bit activations": lambda d: _attention(
+            d, (2, 3, 5), (2, 5, 4), S16, levels=accumulator((0, 40, WRAP)), shift=(26,)
+        ),
+    },
+    Rescale: {
+        "8 bits": lambda d: _rescale(d, S8),
+        "unsigned to signed": lambda d: _rescale(d, U8, shift=(2,), multiplier=(3,)),
+        "16 bits, per channel": lambda d: _rescale(
+            d, S16, multiplier=(1, 3, 5, 1), shift=(8, 9, 12, 1)
+        ),
+        "to 4 bits": lambda d: _rescale(d, S8, shift=(4,), kind=S4),
+        "to unsigned": lambda d: _rescale(d, S8, shift=(0, 1, 2, 3), kind=U8, zero_point=100),
+        "to 16 bits": lambda d: _rescale(d, U8, multiplier=(513,), kind=S16),
+        "31-bit multipliers": lambda d: _rescale(
+            d,
+            IntType(bits=31),
+            multiplier=((1 << 31) - 1, 1 << 30, 12345, 0),
+            shift=(55, 54, 38, 62),
+        ),
+    },
+    Add: {
+        "signed": _add,
+        "with unsigned": lambda d: _add(d, U8, shift=4),
+        "with 16 bits": lambda d: _add(d, S16, multiplier_a=(512,), multiplier_b=(3,), shift=9),
+        "per channel": lambda d: _add(d, multiplier_a=(1, 2, 3, 4), multiplier_b=(4, 3, 2, 8)),
+        "no shift": lambda d: _add(d, multiplier_a=(1,), multiplier_b=(1,), shift=0),
+        "constant vector": lambda d: _add_constant(d, CODES[0], (2, 5, 4)),
+        "constant matrix": lambda d: _add_constant(d, CODES, (2, 5, 4)),
+        "constant of the same shape": lambda d: _add_constant(d, CODES, (5, 4)),
+        "with itself": _twice_the_same,
+        "to 16 bits": lambda d: _add(d, kind=S16, shift=1),
+    },
+    LayerNorm: {
+        "8 bits": _layer_norm,
+        "shifted channels": lambda d: _layer_norm(d, channel_shift=[0, 3, 1, 0, 5, 2]),
+        "16 bits": lambda d: _layer_norm(d, S16, sqrt_fraction_bits=8, reciprocal_bits=40),
+        "unsigned, to unsigned": lambda d: _layer_norm(d, U8, kind=U8, zero_point=128),
+        "coarse": _coarse_layer_norm,
+        "large epsilon": lambda d: _layer_norm(d, epsilon=1 << 20),
+    },
+    Softmax: {
+        "8 bits": _softmax,
+        "unsigned": lambda d: _softmax(d, U8, zero_point=3, shift=17),
+        "4 bits": lambda d: _softmax(d, S4, table=exponentials(4, half_life=2)),
+        "steep": lambda d: _softmax(d, table=[9] + [0] * 255),
+        "flat": lambda d: _softmax(d, table=[1] * 256, reciprocal_bits=12, shift=3),
+        "too large": lambda d: _softmax(d, shift=15),
+        "to signed": lambda d: _softmax(d, kind=S8, zero_point=-128),
+        "many ties": lambda d: _softmax(
+            d, zero_point=1, table=[3, 2, 1, 5] * 64, reciprocal_bits=9, shift=1
+        ),
+        "shift 0": lambda d: _softmax(
+            d, U8, table=[3] * 100 + [1] * 156, reciprocal_bits=6, shift=0
+        ),
+    },
+    Lookup: {
+        "signed": lambda d: _lookup(d, S8, S8),
+        "signed to unsigned": lambda d: _lookup(d, S8, U8),
+        "unsigned to 16 bits": lambda d: _lookup(d, U8, S16),
+        "4 bits": lambda d: _lookup(d, S4, S8),
+        "unsigned 4 bits": lambda d: _lookup(d, U4, U16),
+    },
+    Mean: {
+        "over rows": _mean,
+        "over columns": lambda d: _mean(
+            d, (2, 5, 4), axis=1, multiplier=(1, 3, 5, 1), shift=(3, 4, 5, 0)
+        ),
+        "over heads": lambda d: _mean(d, (3, 2, 4)),
+        "saturating": lambda d: _mean(d, levels=accumulator((0, 8, SATURATE))),
+        "wrapping": lambda d: _mean(d, levels=accumulator((0, 9, WRAP)), axis=1, shape=(2, 9, 3)),
+        "two levels": lambda d: _mean(d, levels=accumulator((2, 8, WRAP), (0, 9, SATURATE))),
+    },
+    Concat: {
+        "rows": lambda d: _concat(d, 0),
+        "columns": lambda d: _concat(d, 1),
+        "constant first": lambda d: _concat(d, 0, constants={0: [[1, -128, 127]]}),
+        "constant columns last": lambda d: _concat(d, 1, constants={1: [[1], [2]], 2: [[3], [4]]}),
+    },
+    Slice: {
+        "rows": _move((4, 3), "slice", 1, 3),
+        "columns": _move((2, 5, 4), "slice", 0, 1, axis=2),
+        "middle": _move((2, 5, 4), "slice", 3, 5, axis=1),
+    },
+    Reshape: {
+        "split": _move((3, 8), "reshape", 3, 2, 4),
+        "join": _move((2, 3, 4), "reshape", 24),
+    },
+    Transpose: {
+        "matrix": _move((3, 5), "transpose", 1, 0),
+        "heads": _move((5, 3, 2, 4), "transpose", 1, 2, 0, 3),
+        "cycle": _move((2, 3, 4), "transpose", 2, 0, 1),
+    },
+}
+
+
+def operands_for(graph: IntGraph, images: int = IMAGES, seed: int = 0) -> dict[str, IntArray]:
+    """Return codes [images, ...] for every input: random ones, all lowest, all highest."""
+    found = {}
+    for index, name in enumerate(graph.inputs):
+        codes = random_codes(graph.tensors[name], images, seed + 1000 * index)
+        rows = codes.reshape(images, -1, codes.shape[-1])
+        rows[0, -1] = graph.tensors[name].type.high  # one constant row
+        found[name] = codes
+    return found
+
+
+def results(
+    graph: IntGraph, operands: Mapping[str, IntArray], gemm: str = "numba"
+) -> tuple[OpResult, OpResult]:
+    """Run the graph's last op on ``operands`` [images, ...] by kernel and by reference."""
+    op = graph.ops[-1]
+    behaviour = BEHAVIOURS[type(op)]
+    batches = [
+        graph.constants[name] if graph.is_constant(name) else operands[name] for name in op.operands
+    ]
+    images = len(next(iter(operands.values())))
+    singles = [
+        behaviour.reference(
+            op,
+            graph,
+            [
+                batch if graph.is_constant(name) else batch[image]
+                for name, batch in zip(op.operands, batches, strict=True)
+            ],
+        )
+        for image in range(images)
+    ]
+    reference = OpResult(
+        np.stack([single.codes for single in singles]),
+        sum(single.saturated for single in singles),
+        sum(single.overflowed for single in singles),
+    )
+    return behaviour.build(op, graph, backend(gemm))(batches), reference
+
+
+def assert_kernel_equals_reference(
+    graph: IntGraph, operands: Mapping[str, IntArray], gemm: str = "numba"
+) -> OpResult:
+    """Compare codes, their type and shape, and both counts; return the reference's."""
+    before = {name: codes.copy() for name, codes in operands.items()}
+    kernel, reference = results(graph, operands, gemm)
+    result = graph.result(graph.ops[-1])
+    assert kernel.codes.shape == reference.codes.shape
+    assert kernel.codes.shape[1:] == result.shape
+    assert kernel.codes.dtype == reference.codes.dtype == result.type.dtype
+    assert kernel.codes.tolist() == reference.codes.tolist()
+    assert (kernel.saturated, kernel.overflowed) == (reference.saturated, reference.overflowed)
+    for name, codes in operands.items():
+        assert np.array_equal(codes, before[name]), f"operand {name} was changed"
+    return reference

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from one_op_graphs import CASES, assert_kernel_equals_reference, operands_for
+from small_graphs import Draft
+
+from simulator.graph import ops, verify
+from simulator.graph.ops import OP_TYPES, Add, LayerNorm, MatMul, Mean, Rescale, Softmax
+from simulator.graph.text import _FORMS
+from simulator.graph.verify import _SHAPES
+from simulator.numerics.integer_type import Overflow
+from simulator.numerics.rounding import Rounding
+from simulator.ops import BEHAVIOURS
+
+ROUNDING_OPS = (MatMul, Rescale, Add, LayerNorm, Softmax, Mean)
+EVERY_CASE = [
+    pytest.param(build, id=f"{kind.__name__}: {name}")
+    for kind, cases in CASES.items()
+    for name, build in cases.items()
+]
+
+
+def graph_of(build, rounding=Rounding.HALF_UP, overflow=Overflow.SATURATE):
+    d = Draft(rounding, overflow)
+    build(d)
+    return d.graph()
+
+
+@pytest.mark.parametrize("table", [BEHAVIOURS, CASES, _SHAPES, _FORMS])
+def test_no_table_misses_an_op(table):
+    assert set(table) == set(OP_TYPES.values())
+
+
+def test_every_op_has_a_name_in_files():
+    defined = {name for name, kind in vars(ops).items() if is_op(kind)}
+    assert {name: vars(ops)[name] for name in defined} == OP_TYPES
+
+
+def is_op(kind):
+    return isinstance(kind, type) and issubclass(kind, ops.Op) and kind is not ops.Op
+
+
+@pytest.mark.parametrize("build", EVERY_CASE)
+def test_kernel_equals_reference_in_every_mode(build):
+    first = graph_of(build)
+    assert verify(first) == []
+    modes = [(rounding, overflow) for rounding in Rounding for overflow in Overflow]
+    if not isinstance(first.ops[-1], ROUNDING_OPS):
+        modes = modes[:1]
+    for seed, mode in enumerate(modes):
+        graph = graph_of(build, *mode)
+        assert_kernel_equals_reference(graph, operands_for(graph, seed=seed))
+
+
+@pytest.mark.parametrize("gemm", ["torch", "blas"])
+@pytest.mark.parametrize("name", CASES[MatMul])
+def test_products_are_the_same_with_every_backend(name, gemm):
+    graph = graph_of(CASES[MatMul][name])
+    assert_kernel_equals_reference(graph, operands_for(graph, seed=3), gemm)
+
+
+@pytest.mark.parametrize("build", EVERY_CASE)
+def test_one_image_and_views_give_the_same(build):
+    graph = graph_of(build)
+    operands = operands_for(graph, images=7, seed=1)
+    assert_kernel_equals_reference(graph, {name: codes[3:4] for name, codes in operands.items()})
+    views = {name: codes[::-3] for name, codes in operands.items()}
+    views = {name: np.asfortranarray(codes) for name, codes in views.items()} | {
+        name: views[name] for name in list(views)[1:]
+    }
+    assert_kernel_equals_reference(graph, views)
+
+
+# --- the cases themselves: they must be able to tell one behaviour from another -------------------
+
+
+def outcomes(kind, *mode):
+    found = []
+    for build in CASES[kind].values():
+        graph = graph_of(build, *mode)
+        found.append(assert_kernel_equals_reference(graph, operands_for(graph)))
+    return found
+
+
+@pytest.mark.parametrize("kind", ROUNDING_OPS)
+def test_the_cases_tell_any_two_roundings_apart(kind):
+    codes = {
+        rounding: [result.codes.tolist() for result in outcomes(kind, rounding, Overflow.SATURATE)]
+        for rounding in Rounding
+    }
+    if kind is Softmax:  # it rounds no negative value
+        assert codes.pop(Rounding.TOWARD_ZERO) == codes[Rounding.FLOOR]
+        assert codes.pop(Rounding.HALF_AWAY) == codes[Rounding.HALF_UP]
+    assert all(one != other for one, other in combinations(codes.values(), 2))
+
+
+@pytest.mark.parametrize("kind", ROUNDING_OPS)
+def test_the_cases_tell_any_two_overflows_apart(kind):
+    found = [outcomes(kind, Rounding.HALF_EVEN, overflow) for overflow in Overflow]
+    for one, other in combinations(found, 2):
+        assert [r.codes.tolist() for r in one] != [r.codes.tolist() for r in other]
+    for results in found:
+        assert any(0 < result.saturated < result.codes.size for result in results)
+
+
+@pytest.mark.parametrize("kind", [MatMul, Mean])
+def test_some_accumulators_overflow_in_part_and_others_never(kind):
+    results = outcomes(kind, Rounding.HALF_UP, Overflow.SATURATE)
+    assert any(0 < result.overflowed < result.codes.size for result in results)
+    assert any(result.overflowed == 0 for result in results)

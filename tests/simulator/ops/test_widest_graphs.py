@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels compute on 64 bits: they must be right for the widest graphs that ``verify`` allows.
+
+Each case grows with a number of bits until ``verify`` refuses it; the last valid one runs on the
+most extreme codes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from one_op_graphs import assert_kernel_equals_reference
+from small_graphs import S8, S16, S32, WRAP, Draft, accumulator
+
+from simulator.graph import verify
+from simulator.graph.ranges import bounds
+from simulator.numerics.integer_type import IntType, Overflow
+from simulator.numerics.rounding import Rounding
+
+WIDE = accumulator((0, 64, WRAP))
+roundings, overflows = st.sampled_from(Rounding), st.sampled_from(Overflow)
+shifts = st.integers(0, 62) | st.sampled_from([0, 1, 61, 62])
+kinds = st.sampled_from([S8, S16, S32, IntType(bits=40)])
+
+
+def zero_points(kind):
+    return st.integers(-100, 100) | st.sampled_from([kind.low, kind.high])
+
+
+def widest(build, bits):
+    """Return the graph of the largest number of bits that is valid, and its op's bits."""
+    valid = None
+    for amount in bits:
+        d = build(amount)
+        graph = d.graph()
+        problems = verify(graph)
+        if not problems:
+            valid = graph
+        else:
+            assert all("an intermediate may need" in problem for problem in problems)
+    if valid is None:
+        return None, 0
+    return valid, bounds(valid, valid.ops[-1]).widest_bits
+
+
+def extreme_codes(graph):
+    """All lowest, all highest, and rows in which one of them meets the other."""
+    operands = {}
+    for name in graph.inputs:
+        tensor = graph.tensors[name]
+        low, high = tensor.type.low, tensor.type.high
+        codes = np.full((6, *tensor.shape), low, tensor.type.dtype)
+        codes[1] = high
+        codes[2, ..., 0] = high
+        codes[3] = high
+        codes[3, ..., 0] = low
+        codes[4, ..., ::2] = high
+        codes[5] = tensor.zero_point
+        operands[name] = codes
+    return operands
+
+
+def check(build, bits):
+    graph, needed = widest(build, bits)
+    if graph is None:
+        return 0
+    assert_kernel_equals_reference(graph, extreme_codes(graph))
+    if len(graph.inputs) == 2:
+        operands = extreme_codes(graph)
+        operands["a"] = operands["a"][::-1].copy()
+        assert_kernel_equals_reference(graph, operands)
+    return needed
+
+
+def multipliers(bits):
+    return ((1 << bits) - 1,)
+
+
+@given(roundings, overflows, kinds, shifts, st.data())
+def test_widest_rescale(rounding, overflow, kind, shift, data):
+    zero_a, zero_y = data.draw(zero_points(kind)), data.draw(zero_points(S8))
+
+    def build(bits):
+        d = Draft(rounding, overflow)
+        d.input("a", (2, 3), kind, zero_a)
+        d.rescale("y", "a", multiplier=multipliers(bits), shift=(shift,), zero_point=zero_y)
+        return d
+
+    check(build, range(32))
+
+
+@given(roundings, overflows, kinds, shifts, st.data())
+def test_widest_add(rounding, overflow, kind, shift, data):
+    zero_a, zero_b = data.draw(zero_points(kind)), data.draw(zero_points(kind))
+
+    def build(bits):
+        d = Draft(rounding, overflow)
+        d.input("a", (2, 3), kind, zero_a)
+        d.input("b", (2, 3), kind, zero_b)
+        d.add(
+            "y",
+            "a",
+            "b",
+            multiplier_a=multipliers(bits),
+            multiplier_b=multipliers(bits),
+            shift=shift,
+            zero_point=-128,
+        )
+        return d
+
+    check(build, range(32))
+
+
+@given(roundings, overflows, st.integers(1, 9), shifts, st.booleans())
+def test_widest_matmul(rounding, overflow, terms, shift, constant):
+    def build(bits):
+        d = Draft(rounding, overflow)
+        d.input("a", (2, terms), S16)
+        if constant:
+            d.constant("b", np.resize([S16.low, S16.high, -1], (2, terms)), S16)
+            bias = d.constant("bias", [-(1 << 47), (1 << 47) - 1], IntType(bits=48))
+        else:
+            d.input("b", (2, terms), S16)
+            bias = None
+        d.matmul(
+            "y",
+            "a",
+            "b",
+            bias=bias,
+            transpose_b=True,
+            levels=WIDE,
+            multiplier=multipliers(bits),
+            shift=(shift,),
+            zero_point=127,
+        )
+        return d
+
+    check(build, range(32))
+
+
+@given(roundings, overflows, st.integers(1, 9), shifts, st.data())
+def test_widest_mean(rounding, overflow, terms, shift, data):
+    zero_point = data.draw(zero_points(S32))
+
+    def build(bits):
+        d = Draft(rounding, overflow)
+        d.input("a", (terms, 3), S32, zero_point)
+        d.mean("y", "a", levels=WIDE, multiplier=multipliers(bits), shift=(shift,), zero_point=-128)
+        return d
+
+    check(build, range(32))
+
+
+@given(
+    roundings,
+    overflows,
+    st.sampled_from([S8, S16, IntType(bits=24)]),
+    st.integers(1, 5),
+    st.integers(0, 12),
+    st.integers(0, 30),
+    shifts,
+    st.data(),
+)
+@settings(max_examples=150)
+def test_widest_layer_norm(
+    rounding, overflow, kind, channels, sqrt_bits, normalized_bits, shift, data
+):
+    zero_point = data.draw(zero_points(kind))
+    channel_shift = data.draw(st.none() | st.just([0, 5, 1, 9, 2][:channels]))
+    gamma = data.draw(st.sampled_from([1, 1 << 10, (1 << 31) - 1]))
+    spare = data.draw(st.integers(0, 20))
+
+    epsilon = data.draw(st.sampled_from([0, 1, 1 << 20]))
+
+    def build(reciprocal_bits):
+        d = Draft(rounding, overflow)
+        d.input("a", (3, channels), kind, zero_point)
+        d.layer_norm(
+            "y",
+            "a",
+            gamma=[gamma * (-1) ** c for c in range(channels)],
+            beta=[(1 << 31) - 1] * channels,
+            channel_shift=channel_shift,
+            epsilon=epsilon,
+            sqrt_fraction_bits=sqrt_bits,
+            normalized_fraction_bits=normalized_bits,
+            reciprocal_bits=reciprocal_bits,
+            shift=shift,
+            zero_point=127,
+        )
+        return d
+
+    fewest = min(sqrt_bits + normalized_bits, 62)
+    check(build, range(fewest, min(fewest + spare, 62) + 1))
+
+
+@given(
+    roundings,
+    overflows,
+    st.integers(1, 9),
+    st.sampled_from([[1], [1000], [65535], [1, 65535], [65535, 1], [3, 0, 65535, 0]]),
+    shifts,
+)
+def test_widest_softmax(rounding, overflow, columns, table, shift):
+    def build(bits):
+        d = Draft(rounding, overflow)
+        d.input("a", (3, columns), S8)
+        table_codes = np.resize(table, 256)
+        d.softmax("y", "a", table=table_codes, reciprocal_bits=bits, shift=shift, zero_point=255)
+        return d
+
+    assert check(build, range(63)) >= 62
+
+
+@pytest.mark.parametrize("kind", [S32, IntType(bits=40)])
+def test_the_search_goes_to_the_last_bit(kind):
+    def build(bits):
+        d = Draft()
+        d.input("a", (2, 3), kind)
+        d.input("b", (2, 3), kind)
+        d.add("y", "a", "b", multiplier_a=multipliers(bits), multiplier_b=multipliers(bits))
+        return d
+
+    assert check(build, range(32)) == 64
+
+
+def test_sixteen_bit_activations_may_need_more_than_32_bits():
+    d = Draft()
+    d.input("a", (2, 5), S16)
+    d.input("b", (5, 2), S16)
+    d.matmul("y", "a", "b", levels=WIDE, shift=(26,))
+    graph = d.graph()
+    assert bounds(graph, graph.ops[0]).proven_free
+    assert_kernel_equals_reference(graph, extreme_codes(graph))
