@@ -80,7 +80,7 @@ def evaluate(
     InputError
         If no image at all could be decoded.
     """
-    weights = model.dequantized_weights()
+    parameters = model.simulated_parameters()
     for index, part in _open_batches(batches, work, on_progress):
         skipped_before = len(part.skipped)
         found = list(part)
@@ -88,7 +88,7 @@ def evaluate(
             "skipped": np.array([str(path) for path in part.skipped[skipped_before:]], dtype=str)
         }
         for images, labels in found:
-            arrays |= _run_engines(network, model, weights, executor, images)
+            arrays |= _run_engines(network, model, parameters, executor, images)
             arrays["labels"] = labels.numpy()
         with replace_file(_batch_path(work, index)) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
@@ -122,7 +122,7 @@ def _open_batches(
 def _run_engines(
     network: nn.Module,
     model: QuantizedModel,
-    weights: Mapping[str, Tensor],
+    parameters: Mapping[str, Tensor],
     executor: Executor,
     images: Tensor,
 ) -> dict[str, Any]:
@@ -134,9 +134,12 @@ def _run_engines(
     with torch.inference_mode():
         real = network(images)
         clock.append(time.perf_counter())
-        feeds = {graph.input.name: model.simulate(graph.input, images)}
         simulated = run_float(
-            graph, feeds, [graph.output.name], transform=model.simulate, parameters=weights
+            graph,
+            {graph.input.name: model.simulated_image(images)},
+            [graph.output.name],
+            transform=model.simulate,
+            parameters=parameters,
         )[graph.output.name]
     clock.append(time.perf_counter())
     output = executor.run(quantize(images.numpy(), source))

@@ -104,8 +104,8 @@ class SoftmaxSection(_Section):
     """Softmax by a table of exponentials and one reciprocal per row."""
 
     algorithm: Literal["exp_table"]
-    table_bits: Annotated[int, Field(ge=8, le=24)]
-    reciprocal_bits: Annotated[int, Field(ge=16, le=48)]
+    table_bits: Annotated[int, Field(ge=8, le=31)]
+    reciprocal_bits: Annotated[int, Field(ge=16, le=60)]
     output_bits: Annotated[int, Field(ge=8, le=8)]
 
     @model_validator(mode="after")
@@ -125,12 +125,16 @@ class GeluSection(_Section):
 
 
 class LayerNormSection(_Section):
-    """LayerNorm by exact statistics, an exact integer square root and one reciprocal per row."""
+    """LayerNorm by exact statistics, an exact integer square root and one reciprocal per row.
+
+    The fraction bits are at most these: where the statistics of wide tensors leave less room in 64
+    bits, the lowering takes as many as fit.
+    """
 
     algorithm: Literal["isqrt_exact"]
-    sqrt_fraction_bits: Annotated[int, Field(ge=0, le=12)]
-    reciprocal_bits: Annotated[int, Field(ge=24, le=56)]
-    normalized_fraction_bits: Annotated[int, Field(ge=8, le=24)]
+    sqrt_fraction_bits: Annotated[int, Field(ge=0, le=24)]
+    reciprocal_bits: Annotated[int, Field(ge=24, le=60)]
+    normalized_fraction_bits: Annotated[int, Field(ge=8, le=32)]
 
 
 class SystolicEngine(_Section):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import isqrt
 from types import MappingProxyType
 
 import numpy as np
@@ -28,6 +29,7 @@ from simulator.graph.ops import (
 )
 from simulator.numerics.fixed_point import multipliers_at_common_shift
 from simulator.numerics.integer_type import IntType
+from simulator.profile import LayerNormSection
 
 
 def _scale(tensor: Tensor) -> float:
@@ -49,7 +51,7 @@ def _input(builder: Builder, node: FloatNode) -> None:
 def _constant(builder: Builder, node: FloatNode) -> None:
     quantizer = builder.quantizer(node)
     value = builder.model.graph.parameters[node.attributes["parameter"]].reshape(node.shape)
-    codes = quantizer.codes(value).numpy().astype(np.int64)
+    codes = quantizer.codes(value.double()).numpy().astype(np.int64)
     scale = (quantizer.scale,)
     builder.constant(node.name, codes, quantizer.type, scale, quantizer.zero_point)
 
@@ -58,13 +60,8 @@ def _linear(builder: Builder, node: FloatNode) -> None:
     """Integer bias at the accumulator's scale, the input's zero point folded into it."""
     x = builder.tensor(node.inputs[0])
     weight = builder.model.weights[node.attributes["weight"]]
-    outputs = weight.codes.shape[0]
-    accumulator_scale = _scale(x) * weight.scale
-    bias = np.zeros(outputs)
-    if node.attributes["bias"]:
-        real = builder.model.graph.parameters[node.attributes["bias"]].double().numpy()
-        bias = np.rint(real / accumulator_scale)
-    codes = bias.astype(np.int64) - x.zero_point * weight.codes.sum(axis=1, dtype=np.int64)
+    bias = builder.model.bias_codes(node)
+    codes = bias - x.zero_point * weight.codes.sum(axis=1, dtype=np.int64)
     y = builder.result(node)
     bias_type = IntType(bits=builder.profile.accumulator.bias_bits)
     builder.ops.append(
@@ -75,7 +72,9 @@ def _linear(builder: Builder, node: FloatNode) -> None:
             transpose_b=True,
             bias=builder.constant(f"{node.name}.bias", codes, bias_type),
             accumulator=builder.profile.accumulator.accumulator(),
-            requantize=builder.requantization(node.name, accumulator_scale / _scale(y)),
+            requantize=builder.requantization(
+                node.name, builder.model.bias_scale(node) / _scale(y)
+            ),
         )
     )
 
@@ -141,8 +140,10 @@ def _layernorm(builder: Builder, node: FloatNode) -> None:
     gamma = parameters[weight].double().numpy() if weight else np.ones(channels)
     beta = parameters[bias].double().numpy() if bias else np.zeros(channels)
     bits = builder.profile.rescale.multiplier_bits
-    magnitudes, fraction_bits = multipliers_at_common_shift(np.abs(gamma) / _scale(y), bits)
-    shift = fraction_bits + section.normalized_fraction_bits
+    magnitudes, gamma_shift = multipliers_at_common_shift(np.abs(gamma) / _scale(y), bits)
+    epsilon = round(node.attributes["epsilon"] * (channels / _scale(x)) ** 2)
+    sqrt_bits, normalized_bits = _fraction_bits(x, channels, epsilon, bits, section)
+    shift = gamma_shift + normalized_bits
     offsets = np.rint(np.ldexp(beta / _scale(y), shift)).astype(np.int64)
     codes = (np.sign(gamma) * magnitudes).astype(np.int64)
     builder.ops.append(
@@ -152,14 +153,34 @@ def _layernorm(builder: Builder, node: FloatNode) -> None:
             channel_shift=None,
             gamma=builder.constant(f"{node.name}.gamma", codes, IntType(bits=bits + 1)),
             beta=builder.constant(f"{node.name}.beta", offsets, IntType(bits=64)),
-            epsilon=round(node.attributes["epsilon"] * (channels / _scale(x)) ** 2),
-            sqrt_fraction_bits=section.sqrt_fraction_bits,
+            epsilon=epsilon,
+            sqrt_fraction_bits=sqrt_bits,
             reciprocal_bits=section.reciprocal_bits,
-            normalized_fraction_bits=section.normalized_fraction_bits,
+            normalized_fraction_bits=normalized_bits,
             shift=shift,
             rounding=builder.rounding,
             overflow=builder.overflow,
         )
+    )
+
+
+def _fraction_bits(
+    x: Tensor, channels: int, epsilon: int, gamma_bits: int, section: LayerNormSection
+) -> tuple[int, int]:
+    """Return LayerNorm's fraction bits: the profile's, or as many as 64-bit arithmetic can hold.
+
+    The variance of wide codes or of many channels leaves less room for fractions; the bounds are
+    those of :mod:`simulator.graph.ranges`.
+    """
+    largest = max(x.zero_point - x.type.low, x.type.high - x.zero_point)
+    variance = (channels * largest) ** 2 + epsilon
+    root = 2 * (isqrt(channels) + 1)
+    sqrt_room = (63 - variance.bit_length()) // 2
+    # One bit for beta and rounding, which are added to the product.
+    normalized_room = 62 - root.bit_length() - gamma_bits
+    return (
+        max(0, min(section.sqrt_fraction_bits, sqrt_room)),
+        max(0, min(section.normalized_fraction_bits, normalized_room)),
     )
 
 

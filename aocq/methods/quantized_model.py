@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from aocq.capture import FloatGraph, FloatNode
+from aocq.capture import FloatGraph, FloatNode, FloatOp
 from simulator.numerics.integer_type import IntType
 
 
@@ -60,7 +60,7 @@ class ActivationQuantizer:
     zero_point: int
 
     def codes(self, x: Tensor) -> Tensor:
-        """Return the codes of ``x`` as a float tensor of whole numbers."""
+        """Return the codes of ``x`` as whole numbers in its own float type."""
         return torch.clamp(
             torch.round(x / self.scale) + self.zero_point, self.type.low, self.type.high
         )
@@ -79,9 +79,8 @@ class QuantizedWeight:
     scale: NDArray[np.float64]
 
     def dequantized(self) -> Tensor:
-        """Return the real weights that the codes stand for, float32 [N, K]."""
-        real = self.codes.astype(np.float64) * self.scale[:, None]
-        return torch.from_numpy(real.astype(np.float32))
+        """Return the real weights that the codes stand for, float64 [N, K]."""
+        return torch.from_numpy(self.codes.astype(np.float64) * self.scale[:, None])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,11 +114,46 @@ class QuantizedModel:
     log: tuple[Mapping[str, Any], ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
 
+    def scale(self, name: str) -> float:
+        """Return the scale of the codes that a node's values are held in."""
+        node = self.graph.node(name)
+        if name in self.activations:
+            return self.activations[name].scale
+        factor = node.attributes["factor"] if node.op is FloatOp.SCALE else 1.0
+        return float(self.scale(node.inputs[0]) * factor)
+
+    def bias_scale(self, node: FloatNode) -> NDArray[np.float64]:
+        """Return the scale of a linear node's accumulator, [N] or [1]."""
+        return self.scale(node.inputs[0]) * self.weights[node.attributes["weight"]].scale
+
+    def bias_codes(self, node: FloatNode) -> NDArray[np.int64]:
+        """Return a linear node's bias in codes of its accumulator, [N]; zeros where it has none."""
+        if not node.attributes["bias"]:
+            return np.zeros(len(self.weights[node.attributes["weight"]].codes), np.int64)
+        real = self.graph.parameters[node.attributes["bias"]].double().numpy()
+        return np.rint(real / self.bias_scale(node)).astype(np.int64)
+
     def simulate(self, node: FloatNode, x: Tensor) -> Tensor:
         """Quantize a node's result: the interpreter's ``transform`` of simulated quantization."""
         quantizer = self.activations.get(node.name)
         return quantizer(x) if quantizer else x
 
-    def dequantized_weights(self) -> dict[str, Tensor]:
-        """Return the weights as the interpreter's ``parameters``."""
-        return {name: weight.dequantized() for name, weight in self.weights.items()}
+    def simulated_image(self, images: Tensor) -> Tensor:
+        """Return what simulated quantization starts from: quantized images in float64."""
+        quantizer = self.activations[self.graph.input.name]
+        return (quantizer.codes(images).double() - quantizer.zero_point) * quantizer.scale
+
+    def simulated_parameters(self) -> dict[str, Tensor]:
+        """Return the parameters of simulated quantization: rounded weights and biases, float64.
+
+        In float64 the sums of products of codes are exact, so that the simulation differs from a
+        chip only by what the chip approximates.
+        """
+        parameters = {name: value.double() for name, value in self.graph.parameters.items()}
+        for node in self.graph.nodes:
+            if node.op is FloatOp.LINEAR and node.attributes["bias"]:
+                real = self.bias_codes(node) * self.bias_scale(node)
+                parameters[node.attributes["bias"]] = torch.from_numpy(real)
+        for name, weight in self.weights.items():
+            parameters[name] = weight.dequantized()
+        return parameters

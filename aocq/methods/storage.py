@@ -157,5 +157,11 @@ def _from_plain(plain: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Quan
     # With the stored codes in place of the float weights, the graph runs as it is.
     return replace(
         model,
-        graph=replace(graph, parameters={**graph.parameters, **model.dequantized_weights()}),
+        graph=replace(
+            graph,
+            parameters={
+                **graph.parameters,
+                **{name: weight.dequantized().float() for name, weight in model.weights.items()},
+            },
+        ),
     )

@@ -87,7 +87,7 @@ def test_some_outputs_overflow_and_others_do_not(levels):
     graph = linear(levels, weights, [200, -100, 0, 100, -200])
     codes = some_codes(rng, 127, (3, 4, 24)) // np.array([[100], [8], [2], [1]])
     result = assert_kernel_equals_reference(graph, {"a": codes.astype(np.int8)})
-    assert 10 <= result.overflowed <= 50
+    assert 3 <= result.overflowed <= 57
 
 
 @pytest.mark.parametrize(
