@@ -15,7 +15,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+    model_validator,
+)
 
 import hw_profiles
 from simulator.errors import InputError
@@ -27,7 +35,7 @@ from simulator.numerics.rounding import Rounding
 class _Section(BaseModel):
     """A table of the TOML file: unknown keys and wrong types are errors, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_enum_values=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 def _lax(kind: type) -> Any:
@@ -66,6 +74,10 @@ class LevelSection(_Section):
     bits: Annotated[int, Field(ge=8, le=64)]
     overflow: Literal["wrap", "saturate"]
 
+    @field_serializer("group")
+    def _as_written(self, group: int) -> int | str:
+        return group or "all"
+
     def level(self) -> AccumulatorLevel:
         """Return the level as the graph holds it."""
         return AccumulatorLevel(group=self.group, bits=self.bits, overflow=Overflow(self.overflow))
@@ -95,7 +107,7 @@ class AccumulatorSection(_Section):
 class RescaleSection(_Section):
     """How an accumulator becomes a code: multiply, shift right with rounding, fit."""
 
-    multiplier_bits: Annotated[int, Field(ge=2, le=31)]
+    multiplier_bits: Annotated[int, Field(ge=8, le=31)]
     rounding: _lax(Rounding)  # type: ignore[valid-type]
     overflow: _lax(Overflow)  # type: ignore[valid-type]
 
@@ -189,7 +201,6 @@ class MemorySection(_Section):
     """Memory sizes in bytes, bandwidths in bytes per cycle of the compute clock."""
 
     sram_bytes: Annotated[int, Field(ge=1)]
-    sram_bytes_per_cycle: Annotated[float, Field(gt=0)]
     dram_bytes_per_cycle: Annotated[float, Field(gt=0)]
 
 
@@ -197,7 +208,7 @@ class NpuProfile(_Section):
     """A hardware profile: everything about a chip that changes its integers or its cost."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
-    title: str
+    title: Annotated[str, Field(min_length=1)]
     format: Literal[1]
     activation: ActivationSection
     weight: WeightSection

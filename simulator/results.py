@@ -256,7 +256,8 @@ def load_run(folder: Path) -> tuple[RunResult, list[LayerRow]]:
             rows = [LayerRow.model_validate(_empty_as_none(row)) for row in csv.DictReader(file)]
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be read ({error.strerror}); a run folder is what `aocq verify --out` writes"
+            f"{path}: cannot be read ({error.strerror}); a run folder is what `aocq verify --out` "
+            "writes"
         ) from error
     except ValidationError as error:
         first = error.errors()[0]

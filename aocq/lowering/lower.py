@@ -27,7 +27,13 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
     check_recipe(model.recipe, profile)
     builder = Builder(model=model, profile=profile)
     for node in model.graph.nodes:
-        RULES[node.op](builder, node)
+        try:
+            RULES[node.op](builder, node)
+        except ValueError as error:
+            raise InputError(
+                f"{model.graph.name} on profile {profile.name}: {node.name}: {error}; a wider "
+                f"rescale.multiplier_bits than {profile.rescale.multiplier_bits} may help"
+            ) from error
     _own_output(builder, model.graph.output)
     graph = IntGraph(
         name=model.graph.name,

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.methods.quantized_model import (
@@ -46,7 +47,7 @@ def save(model: QuantizedModel, folder: Path) -> None:
         tensors[f"codes/{name}"] = torch.from_numpy(weight.codes)
         tensors[f"scale/{name}"] = torch.from_numpy(weight.scale)
     with replace_file(folder / TENSORS_NAME) as temporary:
-        save_file(tensors, temporary)
+        temporary.write_bytes(serialize(tensors))
     plain = {
         "format": FORMAT,
         "name": model.graph.name,
@@ -84,7 +85,14 @@ def load(folder: Path) -> QuantizedModel:
         raise InputError(
             f"{error.filename}: not found; a quantized model is what `aocq quantize --out` writes"
         ) from error
-    except (SafetensorError, ValidationError, KeyError, TypeError, ValueError) as error:
+    except (
+        SafetensorError,
+        ValidationError,
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise InputError(
             f"{json_path}: not a quantized model of format {FORMAT} ({error}); quantize again"
         ) from error

@@ -32,8 +32,8 @@ class Tensor:
         of one image, without a batch dimension
     scale
         one factor, or one per channel of the last dimension; empty where no real value is meant
-        (multipliers, shifts) or where it is implied (weights). Only reports read it: execution
-        needs no real number.
+        (multipliers, shifts) or where it is implied (weights). Only the two ends of a graph and
+        reports read it: execution needs no real number.
     """
 
     name: TensorId

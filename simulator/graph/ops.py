@@ -139,7 +139,8 @@ class LayerNorm(Op):
     n[c]  = d[c] * i >> (reciprocal_bits - sqrt_fraction_bits - normalized_fraction_bits)   floor
     y[c]  = fit(round(n[c] * gamma[c] + beta[c] >> shift) + z_y)
 
-    n is the normalized value in fixed point; gamma and beta carry γ/s_y and β/s_y at ``shift``.
+    n is the normalized value in fixed point. beta carries β/s_y at ``shift`` fraction bits, gamma
+    γ/s_y at ``shift - normalized_fraction_bits``, which n's own complete.
     channel_shift : unsigned constant [C], the power-of-two α of LN_α; or none
     Source: FQ-ViT's integer form of the statistics (arXiv 2111.13824), with the division by the
     standard deviation kept in integers.
@@ -166,7 +167,7 @@ class Softmax(Op):
 
     e[j] = table[max_j(a) - a[j]]
     i    = floor((2^reciprocal_bits + sum(e) / 2) / sum(e))     one division per row
-    y[j] = fit(round(e[j] * i >> shift))                        shift = reciprocal_bits - log2(1/s_y)
+    y[j] = fit(round(e[j] * i >> shift) + z_y)     shift = reciprocal_bits - log2(1 / s_y)
 
     table : unsigned constant, one entry for every difference of two codes of a: 2^bits entries
     """

@@ -16,7 +16,17 @@ from typing import Any
 import numpy as np
 
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import Add, LayerNorm, Lookup, MatMul, Mean, Op, Rescale, Softmax
+from simulator.graph.ops import (
+    LAYOUT_OPS,
+    Add,
+    LayerNorm,
+    Lookup,
+    MatMul,
+    Mean,
+    Op,
+    Rescale,
+    Softmax,
+)
 from simulator.numerics.accumulator import Accumulator
 from simulator.numerics.integer_type import IntArray
 
@@ -57,9 +67,8 @@ def code_range(graph: IntGraph, name: str) -> Interval:
 
 
 def bounds(graph: IntGraph, op: Op) -> Bounds:
-    """Return the static bounds of ``op``; layout ops have none to speak of."""
-    rule = _RULES.get(type(op))
-    return rule(graph, op) if rule else Bounds()
+    """Return the static bounds of ``op``; ops that only move or look up codes have none."""
+    return _RULES[type(op)](graph, op)
 
 
 def _centred(graph: IntGraph, name: str) -> Interval:
@@ -177,6 +186,7 @@ def _softmax(graph: IntGraph, op: Softmax) -> Bounds:
     return Bounds(widest_bits=signed_bits(0, max((1 << op.reciprocal_bits) + total, product)))
 
 
+_WITHOUT_SUMS: tuple[type[Op], ...] = (Lookup, *LAYOUT_OPS)
 _RULES: Mapping[type[Op], Callable[[IntGraph, Any], Bounds]] = MappingProxyType(
     {
         MatMul: _matmul,
@@ -185,6 +195,6 @@ _RULES: Mapping[type[Op], Callable[[IntGraph, Any], Bounds]] = MappingProxyType(
         Add: _add,
         LayerNorm: _layer_norm,
         Softmax: _softmax,
-        Lookup: lambda graph, op: Bounds(),
+        **{kind: lambda graph, op: Bounds() for kind in _WITHOUT_SUMS},
     }
 )

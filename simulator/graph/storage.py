@@ -18,9 +18,10 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
+from safetensors.numpy import save as serialize
 
 from simulator.errors import InputError
 from simulator.files import replace_file, write_text
@@ -99,11 +100,9 @@ def save(graph: IntGraph, folder: Path) -> str:
     Each file is written under a temporary name and renamed, the tensors first: a killed save
     leaves no pair that loads and is wrong, because the JSON names the hash of every constant.
     """
+    tensors = {name: np.ascontiguousarray(graph.constants[name]) for name in graph.constants}
     with replace_file(folder / TENSORS_NAME) as temporary:
-        save_file(
-            {name: np.ascontiguousarray(graph.constants[name]) for name in sorted(graph.constants)},
-            temporary,
-        )
+        temporary.write_bytes(serialize(tensors))
     text = canonical_json(graph)
     write_text(folder / JSON_NAME, text)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -120,13 +119,19 @@ def load(path: Path) -> IntGraph:
     json_path = path / JSON_NAME if path.is_dir() else path
     tensors_path = json_path.with_name(TENSORS_NAME)
     try:
-        text = json_path.read_text(encoding="utf-8")
+        text = json_path.read_bytes().decode()  # as it is: read_text() would change line ends
         constants: dict[str, IntArray] = load_file(tensors_path)
         graph = _decode(json.loads(text), constants)
+        canonical = canonical_json(graph)
     except FileNotFoundError as error:
         raise InputError(
-            f"{error.filename or tensors_path}: not found; a graph is the two files {JSON_NAME} and "
-            f"{TENSORS_NAME}, as `aocq lower` and `aocq verify` write them"
+            f"{error.filename or tensors_path}: not found; a graph is the two files {JSON_NAME} "
+            f"and {TENSORS_NAME}, as `aocq lower` and `aocq verify` write them"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or tensors_path}: cannot be read ({error.strerror or error}); name "
+            "a graph's folder"
         ) from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{json_path}: not a graph ({error}); write it again") from error
@@ -135,7 +140,7 @@ def load(path: Path) -> IntGraph:
     except (KeyError, TypeError, ValueError) as error:
         reason = _first_problem(error)
         raise InputError(f"{json_path}: not a valid graph: {reason}; write it again") from error
-    if canonical_json(graph) != text:
+    if canonical != text:
         raise InputError(
             f"{json_path}: differs from the canonical form of its own content (edited by hand, or "
             f"{TENSORS_NAME} belongs to another graph); write the graph again"
@@ -153,30 +158,47 @@ def _first_problem(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+class _File(BaseModel):
+    """What ``graph.json`` holds, before its tensors and ops are looked at."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: int
+    inputs: list[str]
+    meta: dict[str, str]
+    name: str
+    ops: list[dict[str, Any]]
+    outputs: list[str]
+    profile: str
+    tensors: list[dict[str, Any]]
+
+
 def _decode(plain: Mapping[str, Any], constants: Mapping[str, IntArray]) -> IntGraph:
     if plain["format"] != FORMAT:
         raise ValueError(f"format {plain['format']}: this version reads format {FORMAT}")
-    tensors = {
-        entry["name"]: Tensor(
-            name=entry["name"],
-            shape=tuple(entry["shape"]),
-            type=IntType.parse(entry["type"]),
-            role=Role(entry["role"]),
-            zero_point=entry["zero_point"],
-            scale=tuple(entry["scale"]),
-        )
-        for entry in plain["tensors"]
-    }
+    file = _File.model_validate(plain)
+    tensors = {entry["name"]: _decode_tensor(entry) for entry in file.tensors}
+    declared = {name for name, tensor in tensors.items() if tensor.role is Role.CONSTANT}
+    if not declared <= constants.keys():
+        names = ", ".join(sorted(declared - constants.keys()))
+        raise ValueError(f"{TENSORS_NAME} has no codes of {names}")
     return IntGraph(
-        name=plain["name"],
-        profile=plain["profile"],
-        inputs=tuple(plain["inputs"]),
-        outputs=tuple(plain["outputs"]),
+        name=file.name,
+        profile=file.profile,
+        inputs=tuple(file.inputs),
+        outputs=tuple(file.outputs),
         tensors=MappingProxyType(tensors),
-        ops=tuple(_decode_op(entry) for entry in plain["ops"]),
+        ops=tuple(_decode_op(entry) for entry in file.ops),
         constants=MappingProxyType(dict(constants)),
-        meta=MappingProxyType(dict(plain["meta"])),
+        meta=MappingProxyType(file.meta),
     )
+
+
+_TENSOR = TypeAdapter(Tensor)
+
+
+def _decode_tensor(entry: Mapping[str, Any]) -> Tensor:
+    return _TENSOR.validate_python({**entry, "type": IntType.parse(entry["type"])})
 
 
 _ADAPTERS: Mapping[str, TypeAdapter[Op]] = MappingProxyType(

@@ -44,8 +44,8 @@ def verify(graph: IntGraph) -> list[str]:
         widest = bounds(graph, op).widest_bits
         if widest > 64:
             problems.append(
-                f"op {op.name} ({op.kind}): an intermediate may need {widest} bits, the emulator has "
-                "64; use a narrower multiplier or fewer fraction bits"
+                f"op {op.name} ({op.kind}): an intermediate may need {widest} bits, the emulator "
+                "has 64; use a narrower multiplier or fewer fraction bits"
             )
     return problems
 
@@ -92,7 +92,8 @@ def _constants_fit(graph: IntGraph) -> Iterator[str]:
         if codes.shape != tensor.shape:
             yield f"constant {name}: has shape {codes.shape}, declared {tensor.shape}"
         elif codes.dtype != tensor.type.dtype:
-            yield f"constant {name}: is stored as {codes.dtype}, {tensor.type} wants {tensor.type.dtype}"
+            wanted = tensor.type.dtype
+            yield f"constant {name}: is stored as {codes.dtype}, {tensor.type} wants {wanted}"
         elif codes.size and not (
             tensor.type.low <= int(codes.min()) and int(codes.max()) <= tensor.type.high
         ):

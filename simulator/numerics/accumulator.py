@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +72,7 @@ class Accumulator:
             if level.overflow is Overflow.SATURATE_SYMMETRIC:
                 found.append(f"levels[{index}].overflow: an accumulator saturates or wraps")
         inner = groups[:-1]
-        for index, (smaller, larger) in enumerate(zip(inner, inner[1:], strict=False)):
+        for index, (smaller, larger) in enumerate(pairwise(inner)):
             if smaller and (larger % smaller or larger <= smaller):
                 found.append(
                     f"levels[{index + 1}].group = {larger}: must be a multiple of {smaller}"
@@ -93,12 +94,12 @@ def accumulate(products: Sequence[int], bias: int, accumulator: Accumulator) -> 
         groups = [addends[i : i + size] for i in range(0, len(addends), size)] if addends else [[]]
         sums = []
         for group in groups:
-            start = 0
+            preload, last = 0, []
             if outermost and accumulator.bias is BiasStage.PRELOAD:
-                start = bias
+                preload = bias
             elif outermost:
-                group = [*group, bias]
-            total, clipped = _add_up(start, group, level)
+                last = [bias]
+            total, clipped = _add_up(preload, [*group, *last], level)
             overflowed |= clipped
             sums.append(total)
         addends, done = sums, level.group
@@ -183,11 +184,12 @@ def safe_square(
 ) -> NDArray[np.int64]:
     """Return, per column of ``b``, the largest squared length of a row of ``a`` that is safe.
 
-    No partial sum, of any level and order, exceeds ``|a_i| |b_j|`` in magnitude (Cauchy-Schwarz), so
+    No partial sum, of any level and order, exceeds ``|a_i| |b_j|`` in magnitude (Cauchy-Schwarz):
     output (i, j) cannot overflow while ``|a_i|^2 |b_j|^2 < (limit - |bias_j|)^2``, with the largest
     code of the narrowest level as the limit. -1 where the bias alone reaches it.
     """
-    limit = min(min(level.kind.high for level in accumulator.levels), (1 << 31) - 1)
+    narrowest = min(level.kind.high for level in accumulator.levels)
+    limit = min(narrowest, (1 << 31) - 1)  # the square must fit int64
     margin = limit - np.abs(bias)
     largest = (margin * margin - 1) // np.maximum(square_b, 1)
     return np.where(margin > 0, largest, -1)

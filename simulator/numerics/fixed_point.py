@@ -41,7 +41,7 @@ def multiplier_and_shift(factor: float, multiplier_bits: int) -> tuple[int, int]
     Raises
     ------
     ValueError
-        If the factor is negative, not finite, or needs a left shift (``factor >= 2^multiplier_bits``).
+        If the factor is negative, not finite, or ``>= 2^multiplier_bits``: a left shift.
     """
     if not (math.isfinite(factor) and factor >= 0):
         raise ValueError(f"factor {factor}: must be finite and not negative")

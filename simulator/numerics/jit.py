@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import config
+from numba.core import config as numba_config
 
 from simulator.config import cache_folder
 
@@ -37,6 +37,7 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     :mod:`simulator.graph.ranges` proves that nothing passes 63 bits) and write into arrays that
     the caller allocated.
     """
+    config: Any = numba_config  # its attributes are set at run time
     configured = config.CACHE_DIR
     config.CACHE_DIR = str(kernel_cache_folder())
     try:

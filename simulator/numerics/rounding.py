@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rounding modes of a right shift. A new mode is one row in ``OFFSETS`` and one in ``DEFINITIONS``.
+"""Rounding modes of a right shift. A new mode: its name, a row in ``OFFSETS``, its definition.
 
-Every mode is one formula, ``q = (p + R) >> s`` with an arithmetic (floor) shift: only ``R`` differs.
+Every mode is one formula, ``q = (p + R) >> s`` with an arithmetic (floor) shift; only ``R``
+differs.
 With ``H = 2^(s-1)``::
 
     FLOOR        R = 0

@@ -10,7 +10,7 @@ from simulator.numerics.jit import kernel
 
 @kernel
 def isqrt_kernel(value):  # type: ignore[no-untyped-def]
-    """Return ``floor(sqrt(value))`` of an int64 from 0 to 2^63 - 1, by Newton's iteration from above.
+    """Return ``floor(sqrt(value))`` of an int64 that is not negative, by Newton from above.
 
     The start ``2^ceil(bits/2)`` is never below the root; from there the iterates fall until they
     reach it (Hacker's Delight, 2nd edition, section 11-1).

@@ -33,8 +33,8 @@ class Behaviour(NamedTuple):
         ``reference(op, graph, operands) -> OpResult``: one image, operands without a batch
         dimension, plain Python integers. Obvious and slow; the meaning of the op.
     build
-        ``build(op, graph, gemm) -> kernel``: prepares constants once; the kernel takes activations with
-        a leading batch dimension, constants without one, and must equal the reference.
+        ``build(op, graph, gemm) -> kernel``: prepares constants once; the kernel takes activations
+        with a leading batch dimension, constants without one, and must equal the reference.
     """
 
     reference: Callable[[Any, IntGraph, Sequence[IntArray]], OpResult]

@@ -109,9 +109,10 @@ def test_residual_bits_widen_the_stream_and_nothing_else(variant: str, nano: Cap
     wide = {name for name, q in model.activations.items() if q.type.bits == 16}
     stream = residual_stream(graph)
     assert stream <= wide
-    # A token that is only concatenated into the stream is stored in its form.
-    tokens = {node.name for node in graph.nodes if node.op is FloatOp.CONSTANT}
-    assert wide <= stream | tokens
+    # What is only concatenated into the stream takes its form: tokens, the embedded patches.
+    parts = {n for node in graph.nodes if node.op is FloatOp.CONCAT for n in node.inputs}
+    assert wide <= stream | parts
+    assert not any(".attn" in name or ".mlp" in name or "norm" in name for name in wide)
 
 
 def test_the_parts_of_a_concatenation_share_its_scale(nano: Captured) -> None:
@@ -143,14 +144,13 @@ def test_simulated_quantization_is_close_and_closer_with_more_bits(nano: Capture
     ratios = []
     for bits in (3, 4, 8):
         model = quantized(graph, weight_bits=bits)
-        feeds = {"image": model.simulate(graph.input, inputs)}
         result = run(
             graph,
-            feeds,
+            {"image": model.simulated_image(inputs)},
             ["head"],
             transform=model.simulate,
-            parameters=model.dequantized_weights(),
-        )["head"].double()
+            parameters=model.simulated_parameters(),
+        )["head"]
         ratios.append(float(10 * torch.log10((real**2).sum() / ((real - result) ** 2).sum())))
     assert ratios == sorted(ratios)
     assert ratios[-1] > 20

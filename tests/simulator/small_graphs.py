@@ -367,13 +367,13 @@ def input_codes(graph: IntGraph, images: int, seed: int = 0) -> IntArray:
     return random_codes(graph.tensors[name], images, seed)
 
 
-def with_op(graph: IntGraph, name: str, **changes: Any) -> IntGraph:
+def with_op(graph: IntGraph, name: str, /, **changes: Any) -> IntGraph:
     """Return the graph with other fields in one op."""
     ops = tuple(replace(op, **changes) if op.name == name else op for op in graph.ops)
     return replace(graph, ops=ops)
 
 
-def with_tensor(graph: IntGraph, name: str, **changes: Any) -> IntGraph:
+def with_tensor(graph: IntGraph, name: str, /, **changes: Any) -> IntGraph:
     """Return the graph with another declaration of one tensor."""
     return replace(graph, tensors={**graph.tensors, name: replace(graph.tensors[name], **changes)})
 

@@ -54,6 +54,14 @@ def assert_refused(path, *fragments):
     return message
 
 
+def load_or_message(path):
+    """Return the graph, or the message of its InputError; let any other exception through."""
+    try:
+        return load(path)
+    except InputError as error:
+        return str(error)
+
+
 # --- there and back -------------------------------------------------------------------------------
 
 
@@ -215,7 +223,7 @@ def test_a_missing_file_is_named(folder, name):
 def test_a_missing_folder_is_named(tmp_path):
     assert_refused(tmp_path / "nowhere", "not found")
     (tmp_path / "file").write_text("")
-    assert_refused(tmp_path / "file" / "graph.json", "")
+    assert_refused(tmp_path / "file" / "graph.json", "cannot be read")
 
 
 @pytest.mark.parametrize("name", [JSON_NAME, TENSORS_NAME])
@@ -240,13 +248,12 @@ def test_any_changed_byte_is_refused(folder, name):
         changed = bytearray(whole)
         changed[position] ^= 1
         (folder / name).write_bytes(changed)
-        try:
-            graph = load(folder)
-        except InputError as error:
-            assert str(folder) in str(error)
+        found = load_or_message(folder)
+        if isinstance(found, str):
+            assert str(folder) in found
         else:  # another valid graph, for instance with a letter changed in a name
             assert name == JSON_NAME
-            assert sha256(graph) == hashlib.sha256(changed).hexdigest()
+            assert sha256(found) == hashlib.sha256(changed).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -358,14 +365,15 @@ def small_graph():
 
 
 def paths_of(value, path=()):
-    yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value)
+    """Yield where every value lies that is inside another."""
     if isinstance(value, (dict, list)):
-        for key, item in items:
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield (*path, key)
             yield from paths_of(item, (*path, key))
 
 
-JUNK = [None, True, -1, 0, 63, 10**9, 10**30, 1.5, "", "s64", "a", [], [-1], ["a", 3], {}, [[]]]
+JUNK = [None, True, -1, 0, 63, 10**30, 1.5, "s64", "a", [], ["a", 3], {}]
+TENSORS_TO_EDIT = {"a", "w", "matmul", "matmul.shift", "softmax.table", "transpose"}
 
 
 def test_no_edited_value_gives_a_traceback(tmp_path):
@@ -374,26 +382,26 @@ def test_no_edited_value_gives_a_traceback(tmp_path):
     path = tmp_path / JSON_NAME
     plain = json.loads(path.read_text(encoding="utf-8"))
     accepted = 0
+    names = [tensor["name"] for tensor in plain["tensors"]]
     for where in paths_of(plain):
+        if where[0] == "tensors" and len(where) > 1 and names[where[1]] not in TENSORS_TO_EDIT:
+            continue
         for junk in (*JUNK, "remove it"):
             edited = copy.deepcopy(plain)
             parent = edited
             for key in where[:-1]:
                 parent = parent[key]
-            if not where:
-                continue
             if junk == "remove it":
                 del parent[where[-1]]
             else:
                 parent[where[-1]] = junk
             path.write_text(lay_out(edited), encoding="utf-8")
-            try:
-                loaded = load(tmp_path)
-            except InputError as error:
-                assert str(path) in str(error)
+            found = load_or_message(tmp_path)
+            if isinstance(found, str):
+                assert str(path) in found
             else:
                 accepted += 1
-                assert verify(loaded) == []
-                assert text(loaded)
-                assert canonical_json(loaded) == path.read_text(encoding="utf-8")
+                assert verify(found) == []
+                assert text(found)
+                assert canonical_json(found) == path.read_text(encoding="utf-8")
     assert accepted > 100  # shifts, epsilons, names: other graphs, with another hash
