@@ -71,11 +71,15 @@ class Executor:
 
     Raises
     ------
+    InputError
+        If the graph has not exactly one input.
     EnvironmentProblem
         If the GEMM backend cannot be used here.
     """
 
     def __init__(self, graph: IntGraph, *, gemm: str = "auto", threads: int | None = None) -> None:
+        if len(graph.inputs) != 1:
+            raise InputError(f"graph {graph.name}: has {len(graph.inputs)} inputs; one can be run")
         self.graph = graph
         self.gemm: Gemm = backend(gemm)
         self.threads = threads or default_threads()
@@ -105,7 +109,7 @@ class Executor:
         Raises
         ------
         InputError
-            If the shape or type of ``images`` is not the input's, or a tap does not exist.
+            If the shape, type or range of ``images`` is not the input's, or a tap does not exist.
         """
         self._check(images, taps)
         tasks = [images[i : i + IMAGES_PER_TASK] for i in range(0, len(images), IMAGES_PER_TASK)]
@@ -159,6 +163,9 @@ class Executor:
                 f"input {tensor.name}: codes of type {images.dtype} given, {tensor.type.dtype} "
                 f"({tensor.type}) wanted"
             )
+        for code in (images.min(), images.max()):  # a narrow type does not fill its storage
+            if not tensor.type.low <= code <= tensor.type.high:
+                raise InputError(f"input {tensor.name}: code {code} is outside {tensor.type}")
         activations = {*self.graph.inputs, *(op.name for op in self.graph.ops)}
         for name in taps:
             if name not in activations:

@@ -110,7 +110,7 @@ class TorchGemm:
         if b.dtype != np.int8:
             return BlasGemm().prepare(b)
         # oneDNN is a little faster on a column-major right operand.
-        columns = self._torch.from_numpy(np.ascontiguousarray(b.T)).t()
+        columns = self._tensor(b.T).t()
         column_sums: list[IntArray] = []
 
         def product(a: IntArray) -> IntArray:
@@ -128,9 +128,12 @@ class TorchGemm:
         return product
 
     def _multiply(self, a: IntArray, columns: Any) -> IntArray:
-        left = self._torch.from_numpy(np.ascontiguousarray(a))
-        result: IntArray = self._torch._int_mm(left, columns).numpy()
+        result: IntArray = self._torch._int_mm(self._tensor(a), columns).numpy()
         return result
+
+    def _tensor(self, codes: IntArray) -> Any:
+        # Torch warns of read-only arrays, although nothing here writes to them.
+        return self._torch.from_numpy(np.require(codes, requirements=("C", "W")))
 
 
 def is_exact(gemm: Gemm) -> bool:

@@ -102,8 +102,8 @@ def _constants_fit(graph: IntGraph) -> Iterator[str]:
 
 def _inputs_and_outputs(graph: IntGraph) -> Iterator[str]:
     declared = {name for name, tensor in graph.tensors.items() if tensor.role is Role.INPUT}
-    if set(graph.inputs) != declared or not graph.outputs:
-        yield "inputs must be exactly the tensors of role input, and there must be an output"
+    if set(graph.inputs) != declared or len(graph.inputs) != 1 or not graph.outputs:
+        yield "there must be one input, the tensor of role input, and an output"
     for name in graph.outputs:
         if graph.is_constant(name):
             yield f"output {name}: is a constant"

@@ -205,9 +205,7 @@ def test_every_value_is_seen_and_counted(seed: int, spread: float, middle: float
 
 
 @given(st.integers(0, 1000), st.sampled_from(["symmetric", "asymmetric"]), st.integers(8, 10))
-def test_least_squares_is_the_best_of_its_candidates(
-    seed: int, zero_point: str, bits: int
-) -> None:
+def test_least_squares_is_the_best_of_its_candidates(seed: int, zero_point: str, bits: int) -> None:
     values = np.random.default_rng(seed).standard_t(2, 4000).astype(np.float32)
     seen = observed(values)
     assert seen.histogram is not None

@@ -102,6 +102,14 @@ def test_operands_are_left_as_they_were(name):
 
 
 @every_backend
+def test_operands_may_be_read_only(name):
+    a, b = matrices(np.int8, np.int8, 40)
+    columns = np.ascontiguousarray(b.T)
+    a.flags.writeable = columns.flags.writeable = False
+    assert_exact(backend(name), a, columns.T)
+
+
+@every_backend
 @pytest.mark.parametrize(
     ("left", "right"),
     [(np.int16, np.int8), (np.int16, np.int16), (np.uint8, np.int16), (np.uint16, np.uint16)],

@@ -404,4 +404,4 @@ def test_no_edited_value_gives_a_traceback(tmp_path):
                 assert verify(found) == []
                 assert text(found)
                 assert canonical_json(found) == path.read_text(encoding="utf-8")
-    assert accepted > 100  # shifts, epsilons, names: other graphs, with another hash
+    assert accepted > 50  # shifts, epsilons, names: other graphs, with another hash

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from small_graphs import S4, S16, S32, SATURATE, U8, WRAP, Draft, accumulator, with_tensor
+
+from simulator.graph import IntGraph, sha256, text
+from simulator.numerics.integer_type import Overflow
+from simulator.numerics.rounding import Rounding
+
+
+def small_graph() -> IntGraph:
+    """Every form of line once."""
+    d = Draft(Rounding.HALF_EVEN, Overflow.SATURATE_SYMMETRIC)
+    d.input("image", (4, 6), U8, 128)
+    d.constant("weight", [[3, -2, 1, 0]] * 6, S4)
+    d.constant("bias", [5, 6, -7, 8], S32)
+    levels = accumulator((2, 12, SATURATE), (0, 16, WRAP))
+    d.matmul(
+        "linear",
+        "image",
+        "weight",
+        bias="bias",
+        levels=levels,
+        multiplier=(7, 8, 9, 10),
+        shift=(3, 4, 5, 5),
+        zero_point=-3,
+    )
+    d.rescale("rescale", "linear", multiplier=(12345,), shift=(14,), kind=S16)
+    d.add("add", "rescale", "linear", multiplier_b=(1, 2, 3, 4))
+    d.layer_norm("norm", "add", gamma=[1, 2, 3, 4], beta=[0] * 4)
+    d.softmax("softmax", "norm", table=[9] + [1] * 255)
+    d.lookup("lookup", "norm", table=range(-128, 128))
+    d.matmul("scores", "norm", "lookup", transpose_b=True, levels=accumulator((0, 14, SATURATE)))
+    d.concat("concat", "norm", "lookup")
+    d.slice("slice", "concat", 1, 5)
+    d.reshape("reshape", "slice", 2, 8)
+    d.transpose("transpose", "reshape", 1, 0)
+    d.mean("mean", "transpose", multiplier=(3,), shift=(9,))
+    graph = d.graph("softmax", "scores", "mean")
+    return with_tensor(graph, "image", scale=(0.0078431,))
+
+
+SNAPSHOT = """\
+graph small   profile by_hand   sha256 {digest}…   12 ops   0 float   0.00 MMAC
+   0  image      u8[4,6]   s=0.007843   z=128   input
+   1  linear     s8[4,4]                z=-3    matmul image × s4[6,4] + s32 bias   acc 2:12 \
+saturate, all:16 wrap, proven 14 bits   → ×m[4] >> 3..5 half_even saturate_symmetric
+   2  rescale    s16[4,4]               z=0     rescale linear → ×12345 >> 14 half_even \
+saturate_symmetric
+   3  add        s8[4,4]                z=0     add rescale × 3 + linear × m[4] >> 3 half_even \
+saturate_symmetric
+   4  norm       s8[4,4]                z=0     layernorm add   isqrt exact, 2^-4; normalized \
+2^-10 × γ + β >> 14 half_even saturate_symmetric
+   5  softmax    u8[4,4]                z=0     softmax norm   exp_table[256] u16, reciprocal \
+2^24 >> 16 half_even saturate_symmetric
+   6  lookup     s8[4,4]                z=0     lookup norm in table[256]
+   7  scores     s8[4,4]                z=0     matmul norm × lookupᵀ   acc all:14 saturate, \
+may need 18 bits   → ×1 >> 6 half_even saturate_symmetric
+   8  concat     s8[8,4]                z=0     concat norm ⧺ lookup along 0
+   9  slice      s8[4,4]                z=0     slice concat 1:5 of 0
+  10  reshape    s8[2,8]                z=0     reshape slice
+  11  transpose  s8[8,2]                z=0     transpose reshape (1, 0)
+  12  mean       s8[2]                  z=0     mean transpose over 0   acc all:32 wrap, proven \
+11 bits   → ×3 >> 9 half_even saturate_symmetric
+"""
+
+
+def test_every_kind_of_line():
+    graph = small_graph()
+    assert text(graph) == SNAPSHOT.format(digest=sha256(graph)[:16])
+
+
+def test_the_header_counts(block):
+    header = text(block).splitlines()[0]
+    # embed, qkv, scores, mix, project, fc1, fc2, head
+    assert block.macs == 96 + 540 + 150 + 150 + 180 + 240 + 240 + 24
+    assert f"{len(block.ops)} ops   0 float" in header
+
+
+@pytest.mark.parametrize("scale", [(), (0.5, 0.25, 1.0, 2.0)])
+def test_only_a_single_scale_is_shown(scale):
+    graph = with_tensor(small_graph(), "linear", scale=scale)
+    line = text(graph).splitlines()[2]
+    assert "s=" not in line
+    assert line.split()[1] == "linear"
+
+
+def test_the_name_of_a_model_and_a_profile_are_shown():
+    graph = replace(small_graph(), name="vit", profile="chip")
+    assert text(graph).startswith(f"graph vit   profile chip   sha256 {sha256(graph)[:16]}…")

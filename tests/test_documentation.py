@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The documentation's code runs, and prints what the text says."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+IR = ROOT / "docs" / "ir.md"
+
+
+def run_python(code: str, folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_snippets_of_the_ir_page_run_and_print_what_it_says(tmp_path):
+    page = IR.read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len(blocks) == 2
+    made, ran = (run_python(block, tmp_path) for block in blocks)
+    assert re.fullmatch(r"[0-9a-f]{64}", made.strip())
+    # Counts depend on scales, and those on the float arithmetic of the machine that calibrated.
+    stated = re.search(r"It prints `(.*?elements=\d+)", page)
+    assert stated is not None
+    assert ran.startswith(stated[1])
+    text = (tmp_path / "demo_graph" / "graph.txt").read_text(encoding="utf-8")
+    for line in ("blocks.0.norm1", "blocks.0.attn.qkv", "blocks.0.attn.probabilities"):
+        assert line in text
+        assert line in page
+
+
+@pytest.mark.parametrize(
+    "page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md")), ids=lambda p: p.name
+)
+def test_links_between_pages_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
