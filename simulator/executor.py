@@ -71,15 +71,11 @@ class Executor:
 
     Raises
     ------
-    InputError
-        If the graph has not exactly one input.
     EnvironmentProblem
         If the GEMM backend cannot be used here.
     """
 
     def __init__(self, graph: IntGraph, *, gemm: str = "auto", threads: int | None = None) -> None:
-        if len(graph.inputs) != 1:
-            raise InputError(f"graph {graph.name}: has {len(graph.inputs)} inputs; one can be run")
         self.graph = graph
         self.gemm: Gemm = backend(gemm)
         self.threads = threads or default_threads()

@@ -18,7 +18,7 @@ def command(
     activation_bits: options.ActivationBits = 8,
     weights: options.Weights = None,
     classes: options.Classes = None,
-    calibration_images: options.CalibrationImages = 64,
+    calibration_images: options.CalibrationImages = 128,
     activation_range: options.ActivationRange = options.RangeSearch.MINMAX,
     weight_range: options.WeightRange = options.RangeSearch.MSE,
     skip_bad_images: options.SkipBadImages = False,

@@ -31,7 +31,7 @@ def command(
             "--calib-data", help="folder of calibration images (default: the images of --data)"
         ),
     ] = None,
-    calibration_images: options.CalibrationImages = 64,
+    calibration_images: options.CalibrationImages = 128,
     activation_range: options.ActivationRange = options.RangeSearch.MINMAX,
     weight_range: options.WeightRange = options.RangeSearch.MSE,
     limit: options.Limit = None,

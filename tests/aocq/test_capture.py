@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The float graph is the network: every value, every name, and nothing left behind in the network."""
+"""The float graph is the network: every value, every name, and nothing left behind in it."""
 
 from __future__ import annotations
 

@@ -57,9 +57,9 @@ def test_a_fetch_that_needs_the_image_says_so(small: Captured) -> None:
 
 def test_a_fetch_of_no_node_is_an_error(small: Captured) -> None:
     _, graph = small("class_token")
-    with pytest.raises(KeyError, match="blocks.7"):
+    with pytest.raises(KeyError, match=r"blocks\.7"):
         run(graph, {"image": images(1, input_size())}, ["blocks.7"])
-    with pytest.raises(KeyError, match="blocks.7"):
+    with pytest.raises(KeyError, match=r"blocks\.7"):
         graph.node("blocks.7")
 
 

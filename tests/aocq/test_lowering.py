@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A lowered model: valid, bit-exact in the emulator, close to the float network, all of the profile."""
+"""A lowered model: valid, bit-exact in the emulator, close to the float network."""
 
 from __future__ import annotations
 
@@ -121,8 +121,8 @@ def test_the_emulator_is_bit_exact_and_close_to_the_simulation(
         transform=model.simulate,
         parameters=model.simulated_parameters(),
     )[float_graph.output.name]
-    assert decibel(simulated.numpy(), emulated.logits) > 15
-    assert decibel(real(inputs).double().numpy(), emulated.logits) > (15 if bits == 8 else 8)
+    assert decibel(simulated.numpy(), emulated.logits) > 40
+    assert decibel(real(inputs).double().numpy(), emulated.logits) > (15 if bits == 8 else 10)
 
 
 @pytest.mark.parametrize("variant", ["class_token", "mean_without_class_token"])
@@ -244,7 +244,7 @@ IDENTITY = (
 )
 
 
-@pytest.mark.parametrize("change", IDENTITY, ids=lambda change: "_".join(change))
+@pytest.mark.parametrize("change", IDENTITY, ids="_".join)
 def test_every_numeric_choice_of_the_profile_is_part_of_the_identity(
     change: dict[str, Any], nano: Captured
 ) -> None:
@@ -422,7 +422,11 @@ def identity() -> str:
 
 
 def test_the_same_inputs_give_the_same_graph_in_every_process() -> None:
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_lowering as t; print(t.identity())"
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import torch; torch.set_num_threads(1)\n"
+        "import test_lowering; print(test_lowering.identity())"
+    )
     elsewhere = subprocess.run(
         [sys.executable, "-c", code, str(Path(__file__).parent)],
         cwd=Path(__file__).parents[2],

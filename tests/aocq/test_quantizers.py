@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From values to scales: nothing clipped that should not be, and the least error where asked for."""
+"""From values to scales: nothing clipped that should not be, the least error where asked for."""
 
 from __future__ import annotations
 

@@ -83,6 +83,16 @@ class Draft:
     def input(self, name: str, shape: Shape, kind: IntType = S8, zero_point: int = 0) -> str:
         return self.declare(name, shape, kind, zero_point, role=Role.INPUT)
 
+    def operand(self, name: str, shape: Shape, kind: IntType = S8, zero_point: int = 0) -> str:
+        """Add an activation of any shape and type, computed somehow from the one input."""
+        source = next(n for n, tensor in self.tensors.items() if tensor.role is Role.INPUT)
+        size = int(np.prod(shape))
+        row = self.reshape(f"{name}.row", source, self.tensors[source].size)
+        one = self.slice(f"{name}.one", row, 0, 1)
+        many = self.concat(f"{name}.many", *[one] * size)
+        shaped = self.reshape(f"{name}.shaped", many, *shape)
+        return self.rescale(name, shaped, kind=kind, zero_point=zero_point)
+
     def constant(
         self, name: str, codes: Sequence[Any] | IntArray, kind: IntType, zero_point: int = 0
     ) -> str:

@@ -173,16 +173,6 @@ def test_unknown_taps_are_refused(block, codes, tap):
         Executor(block, threads=1).run(codes, taps=["head", tap])
 
 
-def test_a_graph_with_two_inputs_is_refused():
-    d = Draft()
-    d.input("a", (1, 2))
-    d.input("b", (1, 2))
-    d.add("y", "a", "b")
-    assert verify(d.graph()) == []
-    with pytest.raises(InputError, match="graph small: has 2 inputs"):
-        Executor(d.graph())
-
-
 def test_unknown_backends_are_refused(block):
     with pytest.raises(EnvironmentProblem, match="GEMM backend 'nonsense'"):
         Executor(block, gemm="nonsense")

@@ -83,12 +83,12 @@ def test_bounds_of_a_product_computed_by_hand():
 def test_bounds_of_a_product_of_activations():
     d = Draft()
     d.input("a", (2, 7), U8)
-    d.input("b", (4, 7), S8)
+    d.operand("b", (4, 7), S8)
     d.matmul("y", "a", "b", transpose_b=True)
     assert last_bounds(d).accumulator == (-7 * 255 * 128, 7 * 255 * 127)
     d = Draft()
     d.input("a", (2, 3), S8)
-    d.input("b", (3, 4), S8)
+    d.operand("b", (3, 4), S8)
     d.matmul("y", "a", "b")
     assert last_bounds(d).accumulator == (-3 * 128 * 127, 3 * 128 * 128)
 
@@ -210,7 +210,7 @@ def test_bits_of_a_rescale_and_an_add():
     assert last_bounds(d).widest_bits == signed_bits(-33768 * 70000 - (1 << 20) - 100, 0)
     d = Draft()
     d.input("a", (1, 2), S16)
-    d.input("b", (1, 2), U8, 200)
+    d.operand("b", (1, 2), U8, 200)
     d.add("y", "a", "b", multiplier_a=(3, 5), multiplier_b=(7,), shift=4, zero_point=9)
     smallest, largest = -32768 * 5 - 200 * 7, 32767 * 5 + 55 * 7
     assert last_bounds(d).widest_bits == signed_bits(smallest - 25, largest + 25)

@@ -99,14 +99,19 @@ def test_inputs_and_outputs_must_exist(block):
     assert_refused(replace(block, inputs=("image", "nothing")), "nothing: named as input or output")
 
 
-def test_inputs_must_be_the_tensors_of_that_role(block):
-    problem = "inputs must be exactly the tensors of role input"
+def test_the_input_must_be_the_one_tensor_of_that_role(block):
+    problem = "there must be one input, the tensor of role input, and an output"
     assert_refused(replace(block, inputs=()), problem)
     assert_refused(replace(block, inputs=("image", "norm1")), problem)
+    d = Draft()
+    d.input("a", (1, 2))
+    d.input("b", (1, 2))
+    d.add("y", "a", "b")
+    assert_refused(d.graph(), problem)
 
 
 def test_outputs_must_be_computed(block):
-    problem = "there must be an output"
+    problem = "and an output"
     assert_refused(replace(block, outputs=()), problem)
     assert_refused(replace(block, outputs=("positions",)), "output positions: is a constant")
 
@@ -181,7 +186,9 @@ def test_a_scale_is_one_number_or_one_per_channel(block):
 def one_op(method, *inputs, values=(), result=None, **arguments):
     """Return a graph of one op on inputs of the given shapes, maybe with another result shape."""
     d = Draft()
-    names = [d.input(f"in{index}", shape) for index, shape in enumerate(inputs)]
+    names = [
+        (d.operand if index else d.input)(f"in{index}", shape) for index, shape in enumerate(inputs)
+    ]
     getattr(d, method)("y", *names, *values, **arguments)
     graph = d.graph()
     return graph if result is None else with_tensor(graph, "y", shape=result)
@@ -205,9 +212,9 @@ def one_op(method, *inputs, values=(), result=None, **arguments):
 def test_shapes_of_a_product_of_activations(a, b, transpose_b, valid):
     d = Draft()
     d.input("a", a)
-    d.input("b", (5, 4))
+    d.operand("b", b)
     d.matmul("y", "a", "b", transpose_b=transpose_b)
-    graph = with_tensor(with_tensor(d.graph(), "b", shape=b), "y", shape=(*a[:-1], 4))
+    graph = with_tensor(d.graph(), "y", shape=(*a[:-1], 4))
     assert (verify(graph) == []) == valid
 
 

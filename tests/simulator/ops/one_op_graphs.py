@@ -92,13 +92,13 @@ def _attention(
     d: Draft, a: tuple[int, ...], b: tuple[int, ...], kind: Any = S8, **changes: Any
 ) -> None:
     d.input("a", a, kind)
-    d.input("b", b, S16 if kind == S16 else S8)
+    d.operand("b", b, S16 if kind == S16 else S8)
     d.matmul("y", "a", "b", **{"shift": (8,), "zero_point": -6} | changes)
 
 
 def _add(d: Draft, kind_b: Any = S8, **changes: Any) -> None:
     d.input("a", (3, 4), S8, -17)
-    d.input("b", (3, 4), kind_b, kind_b.high // 3)
+    d.operand("b", (3, 4), kind_b, kind_b.high // 3)
     d.add("y", "a", "b", **{"zero_point": 5} | changes)
 
 
@@ -171,7 +171,8 @@ def _concat(d: Draft, axis: int, *, constants: Mapping[int, Sequence[Any]] = {})
         if index in constants:
             names.append(d.constant(f"part{index}", constants[index], S8, 7))
         else:
-            names.append(d.input(f"part{index}", (2, 3), S8, 7))
+            add = d.operand if any(name not in d.constants for name in names) else d.input
+            names.append(add(f"part{index}", (2, 3), S8, 7))
     d.concat("y", *names, axis=axis)
 
 
@@ -300,10 +301,15 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
 }
 
 
+def operands_with_images(graph: IntGraph) -> list[str]:
+    """Return the names of the last op's operands that are not constants, each once."""
+    return [n for n in dict.fromkeys(graph.ops[-1].operands) if not graph.is_constant(n)]
+
+
 def operands_for(graph: IntGraph, images: int = IMAGES, seed: int = 0) -> dict[str, IntArray]:
-    """Return codes [images, ...] for every input: random ones, all lowest, all highest."""
+    """Return random codes [images, ...] for every operand of the last op that has images."""
     found = {}
-    for index, name in enumerate(graph.inputs):
+    for index, name in enumerate(operands_with_images(graph)):
         codes = random_codes(graph.tensors[name], images, seed + 1000 * index)
         rows = codes.reshape(images, -1, codes.shape[-1])
         rows[0, -1] = graph.tensors[name].type.high  # one constant row

@@ -49,7 +49,7 @@ def test_products_of_activations(levels, largest, seed, transpose_b):
     rng = np.random.default_rng(seed)
     d = Draft()
     d.input("a", (2, 3, 9), U8)
-    d.input("b", (2, 4, 9) if transpose_b else (2, 9, 4), S8)
+    d.operand("b", (2, 4, 9) if transpose_b else (2, 9, 4), S8)
     d.matmul("y", "a", "b", transpose_b=transpose_b, levels=levels, shift=(0,), kind=S24)
     a, b = (
         np.abs(some_codes(rng, largest, (2, 2, 3, 9))).astype(np.uint8),

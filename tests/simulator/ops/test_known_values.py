@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from one_op_graphs import assert_kernel_equals_reference
+from one_op_graphs import assert_kernel_equals_reference, operands_with_images
 from small_graphs import S4, S8, S16, S32, SATURATE, U8, Draft, accumulator
 
 from simulator.graph import verify
@@ -19,7 +19,7 @@ def outcome(d, *codes):
     assert verify(graph) == []
     operands = {
         name: np.array([values]).astype(graph.tensors[name].type.dtype)
-        for name, values in zip(graph.inputs, codes, strict=True)
+        for name, values in zip(operands_with_images(graph), codes, strict=True)
     }
     result = assert_kernel_equals_reference(graph, operands)
     return result.codes[0].tolist(), result.saturated, result.overflowed
@@ -51,7 +51,7 @@ def test_matmul_with_weights(transpose_b):
 def test_matmul_of_activations(transpose_b):
     d = Draft()
     d.input("a", (2, 1, 2), U8)
-    d.input("b", (2, 2, 3), S8) if not transpose_b else d.input("b", (2, 3, 2), S8)
+    d.operand("b", (2, 3, 2) if transpose_b else (2, 2, 3), S8)
     d.matmul("y", "a", "b", transpose_b=transpose_b, levels=accumulator((0, 10, SATURATE)))
     b = np.array([[[1, 2, 3], [-1, 0, 1]], [[0, 4, -4], [5, 5, 5]]])
     # [200, 100]: 100, 400, 511 (600, then 700); [10, 255]: 511 (1275), 511, 511
@@ -71,7 +71,7 @@ def test_rescale():
 def test_add():
     d = Draft()
     d.input("a", (1, 3), S8, -2)
-    d.input("b", (1, 3), S8, 1)
+    d.operand("b", (1, 3), S8, 1)
     d.add("y", "a", "b", multiplier_a=(3,), multiplier_b=(5, 5, 1), shift=2, zero_point=4)
     # 12 * 3 - 6 * 5 = 6 -> 1.5 -> 2; 129 * 3 + 0 = 387 -> 96.75 -> 97
     # 2 * 3 + 6 * 1 = 12 -> 3, where rounding 1.5 and 1.5 one by one gives 4

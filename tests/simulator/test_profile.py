@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from simulator.errors import InputError
+from simulator.numerics.accumulator import BiasStage
+from simulator.numerics.integer_type import Overflow
+from simulator.numerics.rounding import Rounding
+from simulator.profile import flat_values, load_profile, profile_paths
+
+SHIPPED = sorted(profile_paths())
+
+
+def text_with(changes):
+    """Return a shipped profile's text with other values, or no value, of the first such keys."""
+    text = profile_paths()["edge_npu_int8"].read_text(encoding="utf-8")
+    for key, value in changes.items():
+        pattern = rf"^{key} = [^#\n]*"
+        assert re.search(pattern, text, re.MULTILINE), key
+        line = "" if value is None else f"{key} = {value}"
+        text = re.sub(pattern, line, text, count=1, flags=re.MULTILINE)
+    return text
+
+
+@pytest.fixture
+def load_changed(tmp_path):
+    """Load a shipped profile with other values of some keys, or with other text appended."""
+
+    def load(changes=None, appended=""):
+        path = tmp_path / "chip.toml"
+        path.write_text(text_with(changes or {}) + appended, encoding="utf-8")
+        return load_profile(str(path))
+
+    return load
+
+
+@pytest.fixture
+def problems_of(load_changed, tmp_path):
+    """Return the lines of the error that loading gives."""
+
+    def problems(changes=None, appended=""):
+        with pytest.raises(InputError) as caught:
+            load_changed(changes, appended)
+        first, *lines = str(caught.value).splitlines()
+        assert first == f"{tmp_path / 'chip.toml'}: {len(lines)} problem(s):"
+        return [line.removeprefix("  ") for line in lines]
+
+    return problems
+
+
+# --- shipped profiles -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_profiles_load(name):
+    profile = load_profile(name)
+    assert profile.name == name
+    assert profile.accumulator.accumulator().problems() == []
+    assert all(profile.source_of(path) for path in flat_values(profile))
+    assert load_profile(str(profile_paths()[name])) == profile
+
+
+def test_shipped_profiles_differ():
+    assert len(SHIPPED) >= 2
+    assert len({load_profile(name).sha256() for name in SHIPPED}) == len(SHIPPED)
+
+
+def test_the_values_of_a_shipped_profile():
+    profile = load_profile("edge_npu_int8")
+    (level,) = profile.accumulator.accumulator().levels
+    assert (level.group, level.bits, level.overflow) == (0, 32, Overflow.WRAP)
+    assert profile.accumulator.accumulator().bias is BiasStage.PRELOAD
+    assert profile.rescale.rounding is Rounding.HALF_UP
+    assert profile.rescale.overflow is Overflow.SATURATE
+    assert profile.compute.engine.kind == "systolic"
+    (narrow,) = load_profile("narrow_acc_20").accumulator.accumulator().levels
+    assert (narrow.bits, narrow.overflow) == (20, Overflow.SATURATE)
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rounding", Rounding)
+@pytest.mark.parametrize("overflow", Overflow)
+def test_every_rounding_and_overflow_can_be_written(load_changed, rounding, overflow):
+    text = text_with({"rounding": f'"{rounding}"'})
+    assert f'rounding = "{rounding}"' in text
+    profile = load_changed({"rounding": f'"{rounding}"', "overflow": f'"{overflow}"'})
+    assert (profile.rescale.rounding, profile.rescale.overflow) == (rounding, overflow)
+
+
+def test_levels_become_an_accumulator(load_changed):
+    levels = (
+        "[ { group = 2, bits = 16, overflow = 'saturate' }, "
+        "{ group = 'all', bits = 32, overflow = 'wrap' } ]"
+    )
+    found = load_changed({"levels": levels, "bias": '"after_last_block"'}).accumulator
+    assert str(found.accumulator()) == "2:16 saturate, all:32 wrap"
+    assert found.accumulator().bias is BiasStage.AFTER_LAST_BLOCK
+
+
+def test_a_dot_engine_can_be_written(load_changed):
+    engine = '{ kind = "dot", m = 4, n = 8, k = 16, cycles_per_step = 1, pipeline_depth = 0 }'
+    assert load_changed({"engine": engine}).compute.engine.k == 16
+
+
+# --- identity -------------------------------------------------------------------------------------
+
+
+def test_comments_and_layout_do_not_change_the_identity(load_changed):
+    plain = load_profile("edge_npu_int8")
+    text = text_with({})
+    bare = re.sub(r" *#.*", "", text)
+    assert bare != text
+    assert load_changed().sha256() == plain.sha256()
+    assert load_changed(appended="# a comment\n\n").sha256() == plain.sha256()
+    assert load_changed({"bits": "8   # another comment"}).sha256() == plain.sha256()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("title", '"other"'),
+        ("multiplier_bits", "15"),
+        ("rounding", '"floor"'),
+        ("bias", '"after_last_block"'),
+        ("clock_mhz", "501"),
+        ("lanes", "17"),
+        ("sram_bytes", "1"),
+        ("levels", '[ { group = "all", bits = 31, overflow = "wrap" } ]'),
+        ("levels", '[ { group = "all", bits = 32, overflow = "saturate" } ]'),
+        ("default", '"measured"'),
+    ],
+)
+def test_every_value_changes_the_identity(load_changed, key, value):
+    assert load_changed({key: value}).sha256() != load_profile("edge_npu_int8").sha256()
+
+
+# --- mistakes -------------------------------------------------------------------------------------
+
+
+def test_all_mistakes_are_reported_at_once_with_their_paths(problems_of):
+    found = problems_of(
+        {
+            "residual_bits": "17",
+            "granularity": '"per_row"',
+            "levels": '[ { group = "all", bits = 70, overflow = "wrap" } ]',
+            "multiplier_bits": '"31"',
+            "rounding": '"half"',
+            "clock_mhz": "-1",
+            "sram_bytes": "0",
+        }
+    )
+    paths = [
+        "activation.residual_bits = 17: ",
+        "weight.granularity = 'per_row': ",
+        "accumulator.levels[0].bits = 70: ",
+        "rescale.multiplier_bits = '31': ",
+        "rescale.rounding = 'half': ",
+        "compute.clock_mhz = -1: ",
+        "memory.sram_bytes = 0: ",
+    ]
+    assert len(found) == len(paths)
+    for line, path in zip(found, paths, strict=True):
+        assert line.startswith(path)
+        assert "nput should be" in line
+
+
+def test_unknown_keys_suggest_the_nearest(problems_of):
+    assert problems_of(appended="[memroy]\nsram_bytes = 3\n") == [
+        "memroy: unknown key (did you mean memory?)"
+    ]
+    engine = "{ kind = 'systolic', rows = 1, colums = 1, dataflow = 'weight_stationary', "
+    assert problems_of({"engine": engine + "overlap = 'none' }"}) == [
+        "compute.engine.columns: missing",
+        "compute.engine.colums: unknown key (did you mean columns?)",
+    ]
+    assert problems_of(appended="[zzz]\n") == ["zzz: unknown key"]
+
+
+def test_missing_keys_are_named(problems_of):
+    assert problems_of({"lanes": None, "bias": None, "cycles_per_element": "{ softmax = 3 }"}) == [
+        "accumulator.bias: missing",
+        "compute.vector.lanes: missing",
+        "compute.vector.cycles_per_element.layernorm: missing",
+        "compute.vector.cycles_per_element.lookup: missing",
+        "compute.vector.cycles_per_element.add: missing",
+        "compute.vector.cycles_per_element.rescale: missing",
+        "compute.vector.cycles_per_element.mean: missing",
+        "compute.vector.cycles_per_element.layout: missing",
+    ]
+
+
+def test_an_empty_file_lacks_everything(tmp_path):
+    (tmp_path / "empty.toml").write_text("")
+    with pytest.raises(InputError) as caught:
+        load_profile(str(tmp_path / "empty.toml"))
+    for key in ("name", "accumulator", "compute", "source"):
+        assert f"\n  {key}: missing" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("levels", "problem"),
+    [
+        ("[]", "accumulator.levels"),
+        ('[ { group = 4, bits = 16, overflow = "wrap" } ]', "exactly the last"),
+        (
+            '[ { group = "all", bits = 16, overflow = "wrap" }, '
+            '{ group = 4, bits = 16, overflow = "wrap" }, '
+            '{ group = "all", bits = 16, overflow = "wrap" } ]',
+            "exactly the last",
+        ),
+        ('[ { group = 0, bits = 16, overflow = "wrap" } ]', 'must be "all" or a whole number'),
+        ('[ { group = -1, bits = 16, overflow = "wrap" } ]', 'must be "all" or a whole number'),
+        ('[ { group = "most", bits = 16, overflow = "wrap" } ]', 'must be "all" or a whole'),
+        ('[ { group = 1.5, bits = 16, overflow = "wrap" } ]', 'must be "all" or a whole number'),
+        (
+            '[ { group = 4, bits = 16, overflow = "wrap" }, '
+            '{ group = 6, bits = 16, overflow = "wrap" }, '
+            '{ group = "all", bits = 16, overflow = "wrap" } ]',
+            "must be a multiple of 4",
+        ),
+        ('[ { group = "all", bits = 16, overflow = "saturate_symmetric" } ]', "overflow"),
+        ('[ { group = "all", bits = 16.0, overflow = "wrap" } ]', "bits = 16.0"),
+        ('[ { group = "all", bits = true, overflow = "wrap" } ]', "bits = True"),
+    ],
+)
+def test_impossible_levels_are_refused(problems_of, levels, problem):
+    (found,) = problems_of({"levels": levels})
+    assert found.startswith("accumulator")
+    assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"name": '"Edge NPU"'}, "name = 'Edge NPU'"),
+        ({"format": "2"}, "format = 2"),
+        ({"bits": "4"}, "activation.bits = 4"),
+        ({"algorithm": '"exact"'}, "softmax.algorithm = 'exact'"),
+        ({"table_bits": "24", "reciprocal_bits": "31"}, "reciprocal_bits = 31: must be at least"),
+        ({"clock_mhz": "nan"}, "compute.clock_mhz = nan"),
+        ({"clock_mhz": "inf"}, "compute.clock_mhz = inf"),
+        ({"engine": '{ kind = "analog" }'}, "compute.engine"),
+        ({"default": "3"}, "source.default = 3"),
+        ({"default": '"x"\nmemory.latency = "datasheet"'}, "source.memory"),
+    ],
+)
+def test_values_out_of_range_are_named(problems_of, changes, problem):
+    (found,) = problems_of(changes)
+    assert problem in found
+
+
+# --- where values come from -----------------------------------------------------------------------
+
+
+def test_sources_name_values_or_whole_tables(load_changed):
+    profile = load_changed(
+        {"default": '"assumed"\nmemory = "datasheet"\n"memory.sram_bytes" = "measured"'}
+    )
+    assert profile.source_of("memory.sram_bytes") == "measured"
+    assert profile.source_of("memory.dram_bytes_per_cycle") == "datasheet"
+    assert profile.source_of("rescale.rounding") == "assumed"
+
+
+def test_sources_of_nothing_are_refused(problems_of):
+    (found,) = problems_of({"default": '"assumed"\n"memory.latency" = "x"\nclok = "y"'})
+    assert "source: no such value: clok, memory.latency" in found
+    (found,) = problems_of({"default": '"assumed"\n"memory.sram" = "x"'})
+    assert "source: no such value: memory.sram" in found
+
+
+def test_a_default_source_is_needed(problems_of):
+    (found,) = problems_of({"default": None})
+    assert found == "source.default: missing; say where unlisted values come from"
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_unknown_names_list_the_nearest():
+    with pytest.raises(InputError, match="profile edge_npu: neither a shipped profile") as caught:
+        load_profile("edge_npu")
+    assert "nearest: edge_npu_int8" in str(caught.value)
+    with pytest.raises(InputError) as caught:
+        load_profile("zzzz")
+    assert all(name in str(caught.value) for name in SHIPPED)
+
+
+def test_a_folder_is_no_profile(tmp_path):
+    with pytest.raises(InputError, match="neither a shipped profile nor a file"):
+        load_profile(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"name = ", b"[[", b"\xff\xfe", b"a = 1\na = 2\n"])
+def test_files_that_are_not_toml_are_named(tmp_path, content):
+    path = tmp_path / "chip.toml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="not TOML") as caught:
+        load_profile(str(path))
+    assert str(path) in str(caught.value)
