@@ -17,9 +17,10 @@ def command(
     The list is by family. Whether every operator of one model can be lowered shows when it is
     captured; the error then names the operator and its place.
     """
-    import timm
+    from aocq.torchvision_compat import declare_missing_operators
 
-    import aocq.models  # noqa: F401  (makes timm importable and registers the demo network)
+    declare_missing_operators()  # must come before timm, whose import may fail without it
+    import timm
 
     names = timm.list_models(module="vision_transformer") + timm.list_models(module="deit")
     for name in ["vit_nano_digits", *sorted(set(names))]:

@@ -104,6 +104,9 @@ def _by_imagenet(names: Sequence[str], classes: int) -> dict[str, int] | None:
 
 def imagenet_class_numbers() -> dict[str, int]:
     """Return class numbers of ImageNet-1k by WordNet id and by each of their names."""
+    from aocq.torchvision_compat import declare_missing_operators
+
+    declare_missing_operators()  # must come before timm, whose import may fail without it
     from timm.data import ImageNetInfo
 
     info = ImageNetInfo()

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from aocq.data.image_folder import LabelledImage
+from aocq.torchvision_compat import declare_missing_operators
 from simulator.errors import InputError
 
 
@@ -105,6 +106,7 @@ def open_image(path: Path) -> Image.Image:
 
 def preprocessing_transform(preprocessing: Mapping[str, Any]) -> Callable[[Image.Image], Tensor]:
     """Return timm's evaluation transform: resize, centre crop, to [0, 1], normalize."""
+    declare_missing_operators()  # must come before timm, whose import may fail without it
     from timm.data import create_transform
 
     transform: Callable[[Image.Image], Tensor] = create_transform(

@@ -10,6 +10,7 @@ from small_graphs import Draft
 
 from simulator.graph import ops, verify
 from simulator.graph.ops import OP_TYPES, Add, LayerNorm, MatMul, Mean, Rescale, Softmax
+from simulator.graph.ranges import _RULES
 from simulator.graph.text import _FORMS
 from simulator.graph.verify import _SHAPES
 from simulator.numerics.integer_type import Overflow
@@ -30,7 +31,7 @@ def graph_of(build, rounding=Rounding.HALF_UP, overflow=Overflow.SATURATE):
     return d.graph()
 
 
-@pytest.mark.parametrize("table", [BEHAVIOURS, CASES, _SHAPES, _FORMS])
+@pytest.mark.parametrize("table", [BEHAVIOURS, CASES, _RULES, _SHAPES, _FORMS])
 def test_no_table_misses_an_op(table):
     assert set(table) == set(OP_TYPES.values())
 

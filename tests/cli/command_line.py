@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line as a user meets it: processes, exit codes, and the files they leave."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+# One thread: networks this small gain nothing from more. Offline: nothing here may be fetched.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+AOCQ = (sys.executable, "-m", "aocq")
+RUN_FILES = (
+    "graph.json",
+    "graph.safetensors",
+    "layers.csv",
+    "quantized.json",
+    "quantized.safetensors",
+    "report.html",
+    "report.md",
+    "run.json",
+)
+
+# The command line in a process that has neither torch nor timm.
+WITHOUT_TORCH = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "timm", "torchvision"}:
+            raise ImportError(f"{name} is not installed")
+
+sys.meta_path.insert(0, Blocked())
+from aocq.cli import main
+main()
+"""
+
+
+class Finished(NamedTuple):
+    """What a process ended with."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    def check(self, code: int) -> None:
+        """Hold the exit code to ``code``."""
+        assert self.code == code, f"exit code {self.code}\n{self.out}\n{self.err}"
+        assert "Traceback" not in self.err
+
+
+def aocq(*arguments: object, code: int = 0, without_torch: bool = False) -> Finished:
+    """Run ``aocq`` to its end and hold its exit code to ``code``."""
+    start = time.monotonic()
+    program = (sys.executable, "-c", WITHOUT_TORCH) if without_torch else AOCQ
+    done = subprocess.run(
+        [*program, *map(str, arguments)],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    finished = Finished(done.returncode, done.stdout, done.stderr, time.monotonic() - start)
+    finished.check(code)
+    return finished
+
+
+def stopped(*arguments: object, when: Callable[[], bool], signal: int) -> Finished:
+    """Run ``aocq`` and send it ``signal`` as soon as ``when()`` holds."""
+    start = time.monotonic()
+    process = subprocess.Popen(
+        [*AOCQ, *map(str, arguments)],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while not when():
+            assert process.poll() is None, f"ended too early: {process.communicate()}"
+            assert time.monotonic() - start < 240
+            time.sleep(0.002)
+        process.send_signal(signal)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return Finished(process.returncode, out, err, time.monotonic() - start)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The sha256 of every file below a folder but those of unfinished work."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".work" not in path.parts
+    }
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """The run in a folder, without what differs from run to run: times, threads, the command."""
+    run: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    for varying in ("command", "emulation", "verdict"):
+        run.pop(varying)
+    run["method"].pop("seconds")
+    return run

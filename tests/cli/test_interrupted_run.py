@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run that was interrupted, then killed, then given again: nothing lost, nothing done twice."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from command_line import AOCQ, ENVIRONMENT, RUN_FILES, Finished, digests, record, stopped
+from conftest import Demo
+
+
+class Story(NamedTuple):
+    """One folder and what happened in it, in order."""
+
+    folder: Path
+    earlier: dict[str, str]
+    interrupted: Finished
+    after_interrupt: dict[str, str]
+    killed: Finished
+    after_kill: dict[str, str]
+    batches: dict[Path, int]  # finished before the kill, with the time of their writing
+    rewritten: set[Path]
+    finished: subprocess.CompletedProcess[str]
+
+
+def batches(folder: Path) -> dict[Path, int]:
+    return {
+        path: path.stat().st_mtime_ns
+        for path in sorted(folder.glob(".work/evaluation-*/batch-*.npz"))
+    }
+
+
+@pytest.fixture(scope="module")
+def story(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Story:
+    folder = tmp_path_factory.mktemp("story")
+    for name in RUN_FILES:
+        shutil.copy(demo.folder / name, folder)
+    earlier = digests(folder)
+    command = (*demo.verify, "--batch", 4, "--threads", 1, "--out", folder)
+
+    def done(count: int) -> bool:
+        return len(batches(folder)) >= count
+
+    interrupted = stopped(*command, when=lambda: done(2), signal=signal.SIGINT)
+    after_interrupt, reached = digests(folder), len(batches(folder))
+    killed = stopped(*command, when=lambda: done(reached + 5), signal=signal.SIGKILL)
+    after_kill, kept = digests(folder), batches(folder)
+
+    rewritten: set[Path] = set()
+    process = subprocess.Popen(
+        [*AOCQ, *map(str, command)],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None:
+        now = batches(folder) if (folder / ".work").exists() else {}
+        rewritten |= {path for path, written in kept.items() if now.get(path, written) != written}
+        time.sleep(0.02)
+    finished = subprocess.CompletedProcess(process.args, process.returncode, *process.communicate())
+    return Story(
+        folder,
+        earlier,
+        interrupted,
+        after_interrupt,
+        killed,
+        after_kill,
+        kept,
+        rewritten,
+        finished,
+    )
+
+
+def test_ctrl_c_ends_with_130_and_says_how_to_go_on(story: Story) -> None:
+    assert story.interrupted.code == 130
+    assert story.interrupted.err.endswith(
+        "interrupted; the same command goes on where it stopped\n"
+    )
+    assert "Traceback" not in story.interrupted.err
+    assert story.interrupted.out == ""
+
+
+def test_the_files_of_an_earlier_run_survive_an_interrupt_and_a_kill(story: Story) -> None:
+    assert story.killed.code == -signal.SIGKILL
+    assert story.after_interrupt == story.earlier
+    assert story.after_kill == story.earlier
+
+
+def test_the_same_command_goes_on_where_it_was_killed(story: Story) -> None:
+    assert story.finished.returncode == 0, story.finished.stderr
+    assert len(story.batches) >= 7
+    assert story.rewritten == set()
+    assert "quantize" in story.interrupted.err
+    assert "quantize" not in story.killed.err, "the quantized model was kept as well"
+    assert "quantize" not in story.finished.stderr
+    assert "evaluate: 360/360" in story.finished.stderr
+    assert not (story.folder / ".work").exists()
+
+
+def test_a_resumed_run_ends_as_if_nothing_had_happened(
+    story: Story, demo: Demo, warm: Callable[..., Finished], tmp_path: Path
+) -> None:
+    warm(*demo.verify, "--batch", 4, "--threads", 1, "--out", tmp_path)
+    resumed, straight = digests(story.folder), digests(tmp_path)
+    for name in RUN_FILES:
+        if not name.startswith(("run", "report")):
+            assert resumed[name] == straight[name], name
+    assert record(story.folder) == record(tmp_path)
+    assert set(resumed) == set(straight) == set(RUN_FILES)

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks that people use, on photographs: one that survives 8 bits and one that does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_line import aocq
+
+from simulator.results import load_run
+
+# Beside the repository; its licences do not allow it inside.
+DATA = Path(__file__).parents[3] / "shared" / "data"
+
+pytestmark = [
+    pytest.mark.data,
+    pytest.mark.skipif(
+        not DATA.is_dir(), reason="../shared/data, beside the repository, is not there"
+    ),
+]
+
+
+def job(name: str, weights: str, images: int, calibration: int) -> tuple[object, ...]:
+    return (
+        *("verify", name, "--weights", DATA / "weights" / weights),
+        *("--data", DATA / "imagenet" / "val", "--limit", images),
+        *("--calib-data", DATA / "imagenet" / "calib", "--calib", calibration),
+    )
+
+
+def test_deit_tiny_loses_little(tmp_path: Path) -> None:
+    weights = "deit_tiny_patch16_224.lnq8.fp16.safetensors"
+    aocq(*job("deit_tiny_patch16_224", weights, 64, 32), "--out", tmp_path)
+    result, rows = load_run(tmp_path)
+    assert result.accuracy.images == 64
+    assert 70 <= result.accuracy.float.top1 <= 98
+    assert result.accuracy.float.top5 >= 85
+    assert abs(result.accuracy.float.top1 - result.accuracy.integer.top1) <= 4
+    assert result.accuracy.agreement.integer_simulated >= 95
+    assert result.graph.float_ops == 0
+    assert result.overflow.events == 0
+    assert result.graph.macs > 1e9
+    assert all(row.sqnr_db > 3 for row in rows if row.sqnr_db is not None)
+
+
+def test_vit_tiny_drowns_in_the_outliers_of_its_residual_stream(tmp_path: Path) -> None:
+    """One scale for the stream is set by few channels; what normalizes the others sees noise."""
+    weights = "vit_tiny_patch16_224.augreg_in21k_ft_in1k.fp16.safetensors"
+    done = aocq(*job("vit_tiny_patch16_224", weights, 16, 16), "--out", tmp_path, code=1)
+    assert "gate failed: integer top-1 is" in done.err
+    result, rows = load_run(tmp_path)
+    assert result.graph.float_ops == 0
+    assert result.accuracy.float.top1 >= 70
+    assert result.accuracy.integer.top1 <= 50
+    noise = {row.op: row.sqnr_db for row in rows if row.sqnr_db is not None}
+    assert noise["blocks.0.add"] > 20
+    assert noise["blocks.11.add_1"] < noise["blocks.0.add"] - 10
+    assert noise["blocks.0.norm1"] > 15
+    for block in (8, 9, 10, 11):
+        assert noise[f"blocks.{block}.norm1"] < 5

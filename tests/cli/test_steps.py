@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main job in single steps, most of them in processes without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from command_line import Finished, aocq, digests
+from conftest import Demo
+
+from aocq.data.image_folder import read_image_folder
+from aocq.data.loader import ImageBatches
+from simulator.boundary import quantize
+from simulator.graph import load
+from simulator.profile import flat_values, load_profile, profile_paths
+from simulator.results import load_run
+
+
+class Steps(NamedTuple):
+    """A folder with a quantized model and its graph, and what the two commands said."""
+
+    folder: Path
+    quantize: Finished
+    lower: Finished
+
+
+@pytest.fixture(scope="module")
+def steps(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Steps:
+    folder = tmp_path_factory.mktemp("steps")
+    job = ("--w-bits", 4, "--calib-data", demo.folder / "data" / "calib", "--calib", 128)
+    quantized = aocq("quantize", "vit_nano_digits", *job, "--out", folder)
+    return Steps(folder, quantized, aocq("lower", folder))
+
+
+@pytest.fixture(scope="module")
+def codes(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first forty test images as the graph's input codes."""
+    graph = load(demo.folder)
+    images = read_image_folder(demo.folder / "data" / "val", 10)[:40]
+    preprocessing = json.loads(graph.meta["preprocessing"])
+    [(pixels, _)] = ImageBatches(images, preprocessing, batch=40)
+    path = tmp_path_factory.mktemp("codes") / "codes.npy"
+    np.save(path, quantize(pixels.numpy(), graph.tensors["image"]))
+    return path
+
+
+def test_quantize_and_lower_give_the_graph_of_the_main_job(demo: Demo, steps: Steps) -> None:
+    for name in ("graph.json", "graph.safetensors", "quantized.json", "quantized.safetensors"):
+        assert digests(steps.folder)[name] == digests(demo.folder)[name], name
+    assert steps.quantize.out == ""
+    assert f"next: aocq lower {steps.folder} --profile edge_npu_int8" in steps.quantize.err
+    sha256 = load_run(demo.folder)[0].graph.sha256
+    assert steps.lower.out == f"{sha256}\n"
+
+
+def test_lower_for_a_profile_that_cannot_hold_the_model_is_refused(
+    warm: Callable[..., Finished], steps: Steps
+) -> None:
+    before = digests(steps.folder)
+    done = warm("lower", steps.folder, "--profile", "narrow_acc_20", code=3)
+    assert 'activation.zero_point = "symmetric", the model has zero points' in done.err
+    assert digests(steps.folder) == before
+
+
+def test_inspect_prints_a_line_per_op(demo: Demo) -> None:
+    done = aocq("inspect", demo.folder, without_torch=True)
+    header, *lines = done.out.splitlines()
+    assert header.startswith("graph vit_nano_digits   profile edge_npu_int8   sha256 ")
+    assert len(lines) == 1 + load_run(demo.folder)[0].graph.ops
+    assert any("blocks.0.attn.scores" in line and "matmul" in line for line in lines)
+    assert done.err == ""
+    assert aocq("inspect", demo.folder / "graph.json", without_torch=True).out == done.out
+
+
+def test_simulating_images_gives_the_accuracy_of_the_main_job(demo: Demo) -> None:
+    done = aocq("simulate", demo.folder, "--data", demo.folder / "data" / "val", "--json")
+    found = json.loads(done.out)
+    result, _ = load_run(demo.folder)
+    assert found["top1"] == pytest.approx(result.accuracy.integer.top1, abs=1e-4)
+    assert found["top5"] == pytest.approx(result.accuracy.integer.top5, abs=1e-4)
+    assert found["images"] == 360
+    assert found["graph_sha256"] == result.graph.sha256
+    assert found["overflowed"] == result.overflow.events
+    assert found["skipped_images"] == 0
+    assert "simulate: 360/360" in done.err
+
+
+def test_codes_are_the_same_with_and_without_torch(demo: Demo, codes: Path, tmp_path: Path) -> None:
+    folders = {}
+    for without in (False, True):
+        folder = tmp_path / f"without_{without}"
+        taps = ("--tap", "blocks.0.attn.scores", "--tap", "image", "--out", folder)
+        done = aocq(
+            *("simulate", demo.folder, "--inputs", codes, "--json", *taps), without_torch=without
+        )
+        found = json.loads(done.out)
+        assert found["gemm_backend"] != "torch" or not without
+        assert found["images"] == 40
+        folders[without] = digests(folder)
+    assert folders[True] == folders[False]
+    assert set(folders[True]) == {
+        "blocks.0.attn.scores.00000.npy",
+        "head.00000.npy",
+        "image.00000.npy",
+    }
+    head = np.load(tmp_path / "without_True" / "head.00000.npy")
+    assert (head.shape, head.dtype) == ((40, 10), np.int8)
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "without_True" / "image.00000.npy"), np.load(codes)
+    )
+    # The first forty of the sorted images are zeros and ones: nearly all are recognized.
+    labels = [item.label for item in read_image_folder(demo.folder / "data" / "val", 10)[:40]]
+    assert np.mean(head.argmax(axis=1) == labels) > 0.9
+
+
+def test_a_limit_takes_the_first_codes(demo: Demo, codes: Path) -> None:
+    done = aocq(
+        *("simulate", demo.folder, "--inputs", codes, "--limit", 7, "--json"), without_torch=True
+    )
+    assert json.loads(done.out)["images"] == 7
+
+
+def test_codes_of_another_shape_or_type_are_refused(demo: Demo, tmp_path: Path) -> None:
+    np.save(tmp_path / "shape.npy", np.zeros((2, 3, 9, 9), np.int8))
+    np.save(tmp_path / "type.npy", np.zeros((2, 3, 8, 8), np.float32))
+    for name, complaint in (("shape", "(2, 3, 9, 9)"), ("type", "float32")):
+        path = tmp_path / f"{name}.npy"
+        done = aocq("simulate", demo.folder, "--inputs", path, code=3, without_torch=True)
+        assert done.err.startswith("error: input image: codes of ")
+        assert complaint in done.err
+
+
+def test_cost_gives_the_estimate_of_the_main_job(demo: Demo) -> None:
+    done = aocq("cost", demo.folder, "--json", without_torch=True)
+    found, result = json.loads(done.out), load_run(demo.folder)[0]
+    assert found["latency_ms"] == result.latency_ms
+    assert found["cycles"]["total"] == result.cycles.total
+    assert found["cycles"]["by_kind"] == result.cycles.by_kind
+    assert found["memory"]["peak_sram_bytes"] == result.memory.peak_sram_bytes
+    assert done.err == ""
+    table = aocq("cost", demo.folder, without_torch=True).out
+    assert "ESTIMATED" in table.splitlines()[0]
+
+
+def test_report_writes_the_same_pages_again(demo: Demo, tmp_path: Path) -> None:
+    done = aocq("report", demo.folder, "--out", tmp_path, without_torch=True)
+    assert done.out == f"{tmp_path / 'report.html'}\n"
+    for name in ("report.html", "report.md"):
+        assert (tmp_path / name).read_bytes() == (demo.folder / name).read_bytes()
+    printed = aocq("report", demo.folder, "--markdown", without_torch=True).out
+    assert printed == (demo.folder / "report.md").read_text("utf-8")
+
+
+# --- the smaller commands -------------------------------------------------------------------------
+
+
+def test_help_lists_every_command() -> None:
+    done = aocq("--help", without_torch=True)
+    for name in (
+        *("verify", "demo", "quantize", "lower", "simulate", "cost", "inspect", "report"),
+        *("models", "doctor", "profiles"),
+    ):
+        assert f" {name} " in done.out
+    assert "Exit codes: 0 fine, 1 a gate failed, 2 usage, 3 bad input, 4 environment" in done.out
+    assert done.seconds < 10
+
+
+def test_every_command_has_help_that_needs_no_torch() -> None:
+    for name in ("verify", "demo", "quantize", "simulate", "profiles"):
+        assert "Usage:" in aocq(name, "-h", without_torch=True).out
+
+
+def test_profiles_are_listed_shown_and_validated() -> None:
+    listed = aocq("profiles", "list", without_torch=True).out
+    assert [line.split()[0] for line in listed.splitlines()] == list(profile_paths())
+    shown = aocq("profiles", "show", "narrow_acc_20", without_torch=True).out
+    values = flat_values(load_profile("narrow_acc_20"))
+    assert [line.split()[0] for line in shown.splitlines()] == list(values)
+    assert "assumed" in shown
+    validated = aocq("profiles", "validate", "edge_npu_int8", without_torch=True)
+    assert validated.err.startswith("edge_npu_int8: valid, sha256 ")
+    assert validated.out == ""
+
+
+def test_models_are_listed_by_family() -> None:
+    names = aocq("models").out.splitlines()
+    assert names[0] == "vit_nano_digits"
+    assert {"deit_tiny_patch16_224", "vit_tiny_patch16_224"} <= set(names)
+    assert not any(name.startswith(("swin", "resnet")) for name in names)
+    assert len(names) == len(set(names))
+
+
+def test_the_doctor_finds_everything_it_needs() -> None:
+    done = aocq("doctor")
+    for line in ("python", "torch", "timm", "kernel cache", "threads", "gemm blas", "gemm numba"):
+        assert f"\n{line}" in f"\n{done.out}"
+    assert "vit_nano_digits, 102,730 parameters" in done.out
