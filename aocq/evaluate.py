@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from aocq.capture import run as run_float
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.data.loader import ImageBatches
+from aocq.data.loader import BadImageError, ImageBatches
 from aocq.methods.quantized_model import QuantizedModel
 from simulator.boundary import dequantize, quantize
 from simulator.errors import InputError
@@ -94,7 +94,7 @@ def evaluate(
             np.savez(file, **arrays)
         if on_progress:
             on_progress(len(part.images))
-    return _collect(work, executor, len(batches.images), batches.batch)
+    return _collect(work, executor, batches)
 
 
 def _batch_path(work: Path, index: int) -> Path:
@@ -158,8 +158,9 @@ def _run_engines(
     }
 
 
-def _collect(work: Path, executor: Executor, images: int, batch: int) -> Evaluation:
+def _collect(work: Path, executor: Executor, batches: ImageBatches) -> Evaluation:
     """Join the files of all batches."""
+    images, batch, skip_bad = len(batches.images), batches.batch, batches.skip_bad
     loaded = []
     skipped: list[str] = []
     for index in range(-(-images // batch)):
@@ -167,6 +168,10 @@ def _collect(work: Path, executor: Executor, images: int, batch: int) -> Evaluat
             skipped += [str(name) for name in arrays["skipped"]]
             if "labels" in arrays:
                 loaded.append({key: arrays[key] for key in arrays.files})
+    if skipped and not skip_bad:
+        raise BadImageError(
+            f"{skipped[0]}: cannot be decoded; replace it, or pass --skip-bad-images"
+        )
     if not loaded:
         raise InputError(f"{skipped[0]} and {len(skipped) - 1} others: no image could be decoded")
     counts = sum(part["counts"] for part in loaded)
@@ -189,12 +194,13 @@ def top_k(logits: Logits, labels: NDArray[np.int64], k: int) -> float:
     Equal logits rank by class number, the lowest first, as a chip's arg-max does.
     """
     ranks = np.argsort(-logits, axis=1, kind="stable")[:, :k]
-    return float(np.mean((ranks == labels[:, None]).any(axis=1)) * 100)
+    hits = int((ranks == labels[:, None]).any(axis=1).sum())
+    return 100 * hits / len(labels)
 
 
 def agreement(a: Logits, b: Logits) -> float:
     """Return the share of images, in percent, for which both predict the same class."""
-    return float(np.mean(a.argmax(axis=1) == b.argmax(axis=1)) * 100)
+    return 100 * int((a.argmax(axis=1) == b.argmax(axis=1)).sum()) / len(a)
 
 
 def sqnr_db(reference: Logits, approximation: Logits) -> float | None:

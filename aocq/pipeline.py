@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -66,6 +66,8 @@ from simulator.results import (
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 WORK = ".work"
+# Percentages are quotients in float64: a gate met exactly must not fail by their last digit.
+ROUNDING = 1e-9
 PACKAGES = ("aocq", "torch", "timm", "numpy", "numba", "safetensors", "pillow")
 # Per-op SQNR settles within a few images: every op has 10^4 values and more in each.
 SQNR_IMAGES = 32
@@ -192,12 +194,11 @@ def _quantized(
     """Quantize, or take up what an interrupted run of the same request left."""
     recipe = constrained(request.recipe, inputs.profile)
     key = _digest(
-        inputs.model.checkpoint_sha256,
+        *_identity(inputs.model),
         request.method,
         recipe.model_dump_json(),
-        str(request.calibration_images),
         str(request.skip_bad_images),
-        _listing(inputs.calibration),
+        _listing(evenly(inputs.calibration, request.calibration_images)),
     )
     folder = work / f"quantized-{key}"
     timing = folder / "seconds.json"
@@ -209,8 +210,7 @@ def _quantized(
         float_graph,
         recipe,
         inputs.model,
-        request.calibration_folder,
-        request.calibration_images,
+        evenly(inputs.calibration, request.calibration_images),
         progress,
         skip_bad=request.skip_bad_images,
     )
@@ -227,16 +227,13 @@ def calibrate(
     float_graph: FloatGraph,
     recipe: Recipe,
     model: LoadedModel,
-    folder: Path,
-    count: int,
+    files: Sequence[LabelledImage],
     progress: Progress,
     *,
     skip_bad: bool,
 ) -> QuantizedModel:
-    """Decode ``count`` images of ``folder`` and let the method decide."""
-    images, skipped = load_calibration_images(
-        read_image_folder(folder, model.classes), count, model.preprocessing, skip_bad=skip_bad
-    )
+    """Decode the images and let the method decide."""
+    images, skipped = load_calibration_images(files, model.preprocessing, skip_bad=skip_bad)
     with progress(f"quantize with {method}", len(images)) as advance:
         reached = 0
 
@@ -283,26 +280,41 @@ def _meta(model: LoadedModel) -> dict[str, str]:
 
 
 def _evaluation_key(request: VerifyRequest, inputs: Inputs, graph: IntGraph) -> str:
+    """What finished batches depend on; threads and backend because of the times they report.
+
+    Not whether bad images are skipped: batches without one are good either way, and a batch with
+    one is refused when it is collected.
+    """
     return _digest(
-        inputs.model.checkpoint_sha256,
+        *_identity(inputs.model),
         sha256(graph),
-        _listing(inputs.images),
-        str(request.limit),
+        _listing(evenly(inputs.images, request.limit)),
         str(request.batch),
-        str(request.skip_bad_images),
+        str(request.threads),
+        request.gemm,
     )
 
 
-def _listing(images: list[LabelledImage]) -> str:
-    return "\n".join(f"{item.path} {_size(item.path)} {item.label}" for item in images)
+def _identity(model: LoadedModel) -> tuple[str, ...]:
+    """The float network, its preprocessing, and the packages that compute with it."""
+    return (model.name, model.checkpoint_sha256, *_meta(model).values(), *_versions().values())
 
 
-def _size(path: Path) -> int | None:
-    """Size of a file; None of a link that leads nowhere, which decoding will report."""
+def _versions() -> dict[str, str]:
+    return {"python": python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def _listing(images: Sequence[LabelledImage]) -> str:
+    return "\n".join(f"{item.path} {_state(item.path)} {item.label}" for item in images)
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Size and time of a file; None of a link that leads nowhere, which decoding will report."""
     try:
-        return path.stat().st_size
+        found = path.stat()
     except OSError:
         return None
+    return found.st_size, found.st_mtime_ns
 
 
 def _digest(*parts: str) -> str:
@@ -317,6 +329,7 @@ def _publish(
     ``run.json`` goes first and comes last, so that a folder with it is always of one run.
     """
     complete = out / WORK / "complete"
+    shutil.rmtree(complete, ignore_errors=True)  # what a killed run may have left
     quantized_storage.save(model, complete)
     save_graph(graph, complete)
     save_run(result, rows, complete)
@@ -384,7 +397,7 @@ def _result(
     return RunResult(
         command=list(request.command),
         seed=request.recipe.seed,
-        versions={"python": python_version(), **{name: version(name) for name in PACKAGES}},
+        versions=_versions(),
         emulation=Emulation(
             seconds=emulation_seconds,
             images_per_second=accuracy.images / emulation_seconds,
@@ -499,10 +512,10 @@ def _verdict(gates: Gates, accuracy: Accuracy, costs: CostEstimate) -> Verdict:
             f"{costs.sram_bytes}"
         )
     drop = accuracy.float.top1 - accuracy.integer.top1
-    if gates.max_drop is not None and drop > gates.max_drop:
+    if gates.max_drop is not None and drop > gates.max_drop + ROUNDING:
         failed.append(f"integer top-1 is {drop:.2f} points below float, allowed {gates.max_drop:g}")
     agreed = accuracy.agreement.integer_float
-    if gates.min_agreement is not None and agreed < gates.min_agreement:
+    if gates.min_agreement is not None and agreed < gates.min_agreement - ROUNDING:
         failed.append(
             f"integer agrees with float on {agreed:.2f} % of images, "
             f"wanted {gates.min_agreement:g} %"

@@ -19,18 +19,20 @@ from simulator.errors import EnvironmentProblem
 def cache_folder() -> Path:
     """Return a writable folder for compiled kernels, the temporary folder where none is."""
     configured = os.environ.get("AOCQ_CACHE_DIR")
-    folder = Path(configured) if configured else Path("~/.cache/aocq").expanduser()
     try:
+        folder = Path(configured) if configured else Path("~/.cache/aocq").expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
         if configured:
             raise EnvironmentProblem(
-                f"AOCQ_CACHE_DIR = {configured}: cannot be written ({error.strerror}); "
+                f"AOCQ_CACHE_DIR = {configured}: cannot be written ({error}); "
                 "name a writable folder or unset it"
             ) from error
-        return Path(tempfile.gettempdir()) / "aocq-cache"
+        own = Path(tempfile.gettempdir()) / f"aocq-cache-{os.getuid()}"
+        own.mkdir(mode=0o700, exist_ok=True)
+        return own
 
 
 def default_threads() -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 from simulator.config import default_threads
 from simulator.errors import InputError
-from simulator.gemm import Gemm, backend, limit_threads_of_this_thread, one_blas_thread
+from simulator.gemm import Gemm, backend, limit_threads_of_this_thread, one_thread_per_worker
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Op
 from simulator.numerics.integer_type import IntArray
@@ -111,7 +111,7 @@ class Executor:
         tasks = [images[i : i + IMAGES_PER_TASK] for i in range(0, len(images), IMAGES_PER_TASK)]
         parts: list[RunOutput] = []
         with (
-            one_blas_thread(),
+            one_thread_per_worker(self.gemm),
             ThreadPoolExecutor(
                 self.threads, initializer=limit_threads_of_this_thread, initargs=(self.gemm,)
             ) as pool,

@@ -27,6 +27,9 @@ from simulator.errors import EnvironmentProblem
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel
 
+# Terms of 255 * 128 (u8 x s8) whose sum stays below 2^31, whatever the codes.
+LONGEST_INT32_SUM = 65_000
+
 Product = Callable[[IntArray], IntArray]
 
 
@@ -75,7 +78,7 @@ class BlasGemm:
 
     def prepare(self, b: IntArray) -> Product:
         """See :class:`Gemm`."""
-        if b.dtype.itemsize > 1:
+        if b.dtype.itemsize > 1 or len(b) > LONGEST_INT32_SUM:
             return NumbaGemm().prepare(b)
         # 255 * 128 is the largest product of two 8-bit codes (u8 x s8).
         block = (1 << 24) // (255 * 128 if b.dtype == np.int8 else 255 * 255)
@@ -107,7 +110,7 @@ class TorchGemm:
 
     def prepare(self, b: IntArray) -> Product:
         """See :class:`Gemm`."""
-        if b.dtype != np.int8:
+        if b.dtype != np.int8 or len(b) > LONGEST_INT32_SUM:
             return BlasGemm().prepare(b)
         # oneDNN is a little faster on a column-major right operand.
         columns = self._tensor(b.T).t()
@@ -207,7 +210,17 @@ def limit_threads_of_this_thread(gemm: Gemm) -> None:
 
 
 @contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Keep numpy's BLAS to one thread while several workers call it."""
+def one_thread_per_worker(gemm: Gemm) -> Iterator[None]:
+    """Keep products to one core each while several workers call them; restore afterwards.
+
+    The setting of a torch worker thread is also the default of threads that start later.
+    """
     with threadpool_limits(1, user_api="blas"):
-        yield
+        if not isinstance(gemm, TorchGemm):
+            yield
+            return
+        configured = gemm._torch.get_num_threads()
+        try:
+            yield
+        finally:
+            gemm._torch.set_num_threads(configured)

@@ -266,5 +266,20 @@ def load_run(folder: Path) -> tuple[RunResult, list[LayerRow]]:
     return result, rows
 
 
+def refuse_run_folder(folder: Path) -> None:
+    """Refuse to put other files into a finished run, whose record vouches for what is there.
+
+    Raises
+    ------
+    InputError
+        If ``folder`` holds a ``run.json``.
+    """
+    if (folder / RUN_NAME).exists():
+        raise InputError(
+            f"{folder}: holds a finished run ({RUN_NAME}), whose files belong together; name "
+            "another folder with --out"
+        )
+
+
 def _empty_as_none(row: Mapping[str, str]) -> dict[str, str | None]:
     return {key: value or None for key, value in row.items()}

@@ -14,7 +14,10 @@ from aocq.cli import options
 
 def command(
     graph: Annotated[Path, typer.Argument(help="graph.json, or the folder that holds it")],
-    profile: options.Profile = "edge_npu_int8",
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", "-p", help="hardware profile (default: the graph's own)"),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Print ESTIMATED cycles by kind of op, latency, SRAM and weight bytes of a graph."""
@@ -22,7 +25,8 @@ def command(
     from simulator.graph import load
     from simulator.profile import load_profile
 
-    costs = estimate(load(graph), load_profile(profile))
+    loaded = load(graph)
+    costs = estimate(loaded, load_profile(profile or loaded.profile))
     result = {
         "memory": {
             "weight_bytes": costs.weight_bytes,
@@ -46,7 +50,9 @@ def command(
     if as_json:
         print(json.dumps(result, indent=2))
         return
-    print(f"ESTIMATED on {profile}, one image, activations fit the SRAM: {costs.fits_sram}")
+    print(
+        f"ESTIMATED on {profile or loaded.profile}, one image, activations fit the SRAM: {costs.fits_sram}"
+    )
     print(f"latency_ms {costs.latency_ms:.3f}   fps {costs.fps:.1f}")
     for section in ("memory", "cycles"):
         for key, value in result[section].items():  # type: ignore[attr-defined]

@@ -36,13 +36,11 @@ def command() -> None:
     print(f"{'simulator':16} {simulator.__path__[0]}")
     print(f"{'kernel cache':16} {kernel_cache_folder()}")
     print(f"{'threads':16} {default_threads()}")
-    chosen = backend("auto").name
-    works = 0
+    works: list[str] = []
     for name in BACKENDS:
         try:
-            backend(name)
-            works += 1
-            print(f"{'gemm ' + name:16} exact{' (used)' if name == chosen else ''}")
+            works.append(backend(name).name)
+            print(f"{'gemm ' + name:16} exact{' (used)' if len(works) == 1 else ''}")
         except EnvironmentProblem as problem:
             print(f"{'gemm ' + name:16} {problem}")
     model = aocq.models.load_model("vit_nano_digits")

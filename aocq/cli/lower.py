@@ -27,8 +27,11 @@ def command(
     from aocq.methods import storage
     from simulator.graph import save
     from simulator.profile import load_profile
+    from simulator.results import refuse_run_folder
 
+    target = out or folder
+    refuse_run_folder(target)
     model = storage.load(folder)
     graph = lower(model, load_profile(profile))
-    print(save(graph, out or folder))
-    print(f"graph: {out or folder}", file=sys.stderr)
+    print(save(graph, target))
+    print(f"graph: {target}", file=sys.stderr)

@@ -32,13 +32,17 @@ def command(
     """
     from aocq import progress
     from aocq.capture import capture
+    from aocq.data.image_folder import read_image_folder
+    from aocq.data.loader import evenly
     from aocq.lowering import check_recipe
     from aocq.methods import METHODS, Recipe, storage
     from aocq.models import load_model
     from aocq.pipeline import calibrate, constrained
     from simulator.errors import InputError
     from simulator.profile import load_profile
+    from simulator.results import refuse_run_folder
 
+    refuse_run_folder(out)
     chosen = load_profile(profile)
     if method not in METHODS:
         raise InputError(f"method {method}: choose one of {', '.join(METHODS)}")
@@ -60,8 +64,7 @@ def command(
         graph,
         recipe,
         loaded,
-        calibration,
-        calibration_images,
+        evenly(read_image_folder(calibration, loaded.classes), calibration_images),
         progress.show,
         skip_bad=skip_bad_images,
     )

@@ -42,12 +42,11 @@ def command(
 
     With --inputs only numpy and numba are needed, no torch.
     """
-    from simulator.errors import InputError
     from simulator.executor import Executor
     from simulator.graph import load
 
     if (data is None) == (inputs is None):
-        raise InputError("simulate: give either --data FOLDER or --inputs CODES.npy")
+        raise typer.BadParameter("give either --data FOLDER or --inputs CODES.npy")
     executor = Executor(load(graph), gemm=gemm, threads=threads)
     if inputs is not None:
         result = _simulate_codes(executor, inputs, limit, taps or [], out)

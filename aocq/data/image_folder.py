@@ -17,6 +17,8 @@ from pathlib import Path
 from simulator.errors import InputError
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+# A network of 1,000 classes is taken for ImageNet's: its folders are never ordered by alphabet.
+IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,9 +77,12 @@ def class_numbers(names: Sequence[str], classes: int, folder: Path) -> dict[str,
     for numbers in (_by_number(names, classes), _by_imagenet(names, classes)):
         if numbers is not None:
             return numbers
-    if len(names) == classes:
+    numeric = all(name.isdecimal() for name in names)  # but out of range: counted from 1?
+    if len(names) == classes and classes != IMAGENET_CLASSES and not numeric:
         return {name: number for number, name in enumerate(sorted(names))}
-    hint = "WordNet ids or class names of ImageNet" if classes == 1000 else "class numbers"
+    hint = (
+        "WordNet ids or class names of ImageNet" if classes == IMAGENET_CLASSES else "class numbers"
+    )
     raise InputError(
         f"{folder}: {len(names)} class folders for a network of {classes} classes, and their names "
         f"({', '.join(list(names)[:3])}{' …' if len(names) > 3 else ''}) are not {hint}"
@@ -93,7 +98,7 @@ def _by_number(names: Sequence[str], classes: int) -> dict[str, int] | None:
 
 
 def _by_imagenet(names: Sequence[str], classes: int) -> dict[str, int] | None:
-    if classes != 1000:
+    if classes != IMAGENET_CLASSES:
         return None
     numbers = imagenet_class_numbers()
     known = {name: numbers.get(_plain(name)) for name in names}
@@ -127,7 +132,7 @@ def _plain(name: str) -> str:
 
 
 def _nearest_class(names: Sequence[str], classes: int) -> str:
-    if classes != 1000:
+    if classes != IMAGENET_CLASSES:
         return ""
     numbers = imagenet_class_numbers()
     for name in names:

@@ -124,21 +124,19 @@ def evenly(images: Sequence[LabelledImage], count: int | None) -> Sequence[Label
 
 def load_calibration_images(
     images: Sequence[LabelledImage],
-    count: int,
     preprocessing: Mapping[str, Any],
     *,
     skip_bad: bool = False,
 ) -> tuple[Tensor, list[Path]]:
-    """Return ``count`` images (or all) spread evenly over ``images``, and the files left out.
+    """Return all ``images`` as one batch, and the files left out.
 
     Raises
     ------
     InputError
         If none can be decoded.
     """
-    chosen = evenly(images, count)
-    batches = ImageBatches(chosen, preprocessing, skip_bad=skip_bad)
+    batches = ImageBatches(images, preprocessing, skip_bad=skip_bad)
     tensors = [batch for batch, _ in batches]
     if not tensors:
-        raise InputError(f"{chosen[0].path.parent.parent}: none of the images can be decoded")
+        raise InputError(f"{images[0].path.parent.parent}: none of the images can be decoded")
     return torch.cat(tensors), batches.skipped

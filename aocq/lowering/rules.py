@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import isqrt
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -142,8 +143,8 @@ def _layernorm(builder: Builder, node: FloatNode) -> None:
     bits = builder.profile.rescale.multiplier_bits
     magnitudes, gamma_shift = multipliers_at_common_shift(np.abs(gamma) / _scale(y), bits)
     epsilon = round(node.attributes["epsilon"] * (channels / _scale(x)) ** 2)
-    sqrt_bits, normalized_bits = _fraction_bits(x, channels, epsilon, bits, section)
-    shift = gamma_shift + normalized_bits
+    fractions = _fraction_bits(x, channels, epsilon, bits, section)
+    shift = gamma_shift + fractions.normalized
     offsets = np.rint(np.ldexp(beta / _scale(y), shift)).astype(np.int64)
     codes = (np.sign(gamma) * magnitudes).astype(np.int64)
     builder.ops.append(
@@ -154,9 +155,9 @@ def _layernorm(builder: Builder, node: FloatNode) -> None:
             gamma=builder.constant(f"{node.name}.gamma", codes, IntType(bits=bits + 1)),
             beta=builder.constant(f"{node.name}.beta", offsets, IntType(bits=64)),
             epsilon=epsilon,
-            sqrt_fraction_bits=sqrt_bits,
-            reciprocal_bits=section.reciprocal_bits,
-            normalized_fraction_bits=normalized_bits,
+            sqrt_fraction_bits=fractions.sqrt,
+            reciprocal_bits=fractions.reciprocal,
+            normalized_fraction_bits=fractions.normalized,
             shift=shift,
             rounding=builder.rounding,
             overflow=builder.overflow,
@@ -164,9 +165,17 @@ def _layernorm(builder: Builder, node: FloatNode) -> None:
     )
 
 
+class FractionBits(NamedTuple):
+    """Fraction bits of LayerNorm's root, reciprocal and normalized value."""
+
+    sqrt: int
+    reciprocal: int
+    normalized: int
+
+
 def _fraction_bits(
     x: Tensor, channels: int, epsilon: int, gamma_bits: int, section: LayerNormSection
-) -> tuple[int, int]:
+) -> FractionBits:
     """Return LayerNorm's fraction bits: the profile's, or as many as 64-bit arithmetic can hold.
 
     The variance of wide codes or of many channels leaves less room for fractions; the bounds are
@@ -178,10 +187,11 @@ def _fraction_bits(
     sqrt_room = (63 - variance.bit_length()) // 2
     # One bit for beta and rounding, which are added to the product.
     normalized_room = 62 - root.bit_length() - gamma_bits
-    return (
-        max(0, min(section.sqrt_fraction_bits, sqrt_room)),
-        max(0, min(section.normalized_fraction_bits, normalized_room)),
-    )
+    sqrt = max(0, min(section.sqrt_fraction_bits, sqrt_room))
+    # |d| i <= root * 2^(reciprocal - sqrt)
+    reciprocal = min(section.reciprocal_bits, 62 - root.bit_length() + sqrt)
+    normalized = min(section.normalized_fraction_bits, normalized_room, reciprocal - sqrt)
+    return FractionBits(sqrt=sqrt, reciprocal=reciprocal, normalized=max(0, normalized))
 
 
 def _add(builder: Builder, node: FloatNode) -> None:

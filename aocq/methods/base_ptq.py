@@ -25,6 +25,7 @@ from aocq.methods.ranges import (
     least_squares_quantizer,
     quantize_weight,
 )
+from simulator.errors import InputError
 from simulator.numerics.integer_type import IntType
 
 BATCH = 8
@@ -130,6 +131,7 @@ def observe(
             node: FloatNode, x: Tensor, note: Callable[[ObservedRange, Tensor], None] = note
         ) -> Tensor:
             if node.name in seen:
+                _check_finite(node, x)
                 note(seen[node.name], x)
             return x
 
@@ -141,6 +143,14 @@ def observe(
             if on_progress:
                 on_progress(done, len(batches) * len(passes))
     return seen
+
+
+def _check_finite(node: FloatNode, x: Tensor) -> None:
+    if not bool(torch.isfinite(x).all()):
+        raise InputError(
+            f"{node.name}: the float network yields values that are not finite there (NaN or "
+            "infinity); use a sound checkpoint, and images like those it was trained on"
+        )
 
 
 def multiplied_with_activations(graph: FloatGraph) -> set[str]:

@@ -56,6 +56,22 @@ class Finished(NamedTuple):
         assert "Traceback" not in self.err
 
 
+class Demo(NamedTuple):
+    """The bundled demo, run once."""
+
+    folder: Path
+    process: Finished
+
+    @property
+    def verify(self) -> tuple[object, ...]:
+        """The same job as a command of its own, but for --out."""
+        return (
+            *("verify", "vit_nano_digits", "--w-bits", 4),
+            *("--data", self.folder / "data" / "val"),
+            *("--calib-data", self.folder / "data" / "calib", "--calib", 128),
+        )
+
+
 def aocq(*arguments: object, code: int = 0, without_torch: bool = False) -> Finished:
     """Run ``aocq`` to its end and hold its exit code to ``code``."""
     start = time.monotonic()

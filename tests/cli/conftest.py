@@ -10,26 +10,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
-from command_line import ENVIRONMENT, RUN_FILES, Finished, aocq, digests
-
-
-class Demo(NamedTuple):
-    """The bundled demo, run once."""
-
-    folder: Path
-    process: Finished
-
-    @property
-    def verify(self) -> tuple[object, ...]:
-        """The same job as a command of its own, but for --out."""
-        return (
-            *("verify", "vit_nano_digits", "--w-bits", 4),
-            *("--data", self.folder / "data" / "val"),
-            *("--calib-data", self.folder / "data" / "calib", "--calib", 128),
-        )
+from command_line import ENVIRONMENT, RUN_FILES, Demo, Finished, aocq, digests
 
 
 @pytest.fixture(scope="session")

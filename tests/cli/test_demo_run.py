@@ -9,8 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-from command_line import RUN_FILES, Finished, aocq, digests, record
-from conftest import Demo
+from command_line import RUN_FILES, Demo, Finished, aocq, digests, record
 
 from simulator.results import LayerRow, RunResult, load_run
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from command_line import AOCQ, ENVIRONMENT, RUN_FILES, Finished, digests, record, stopped
-from conftest import Demo
+from command_line import AOCQ, ENVIRONMENT, RUN_FILES, Demo, Finished, digests, record, stopped
+
+JOB = ("--limit", 120, "--batch", 2, "--threads", 1)
 
 
 class Story(NamedTuple):
@@ -25,6 +26,7 @@ class Story(NamedTuple):
     after_interrupt: dict[str, str]
     killed: Finished
     after_kill: dict[str, str]
+    left: Path  # a copy of the unfinished work that the kill left behind
     batches: dict[Path, int]  # finished before the kill, with the time of their writing
     rewritten: set[Path]
     finished: subprocess.CompletedProcess[str]
@@ -43,7 +45,7 @@ def story(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Story:
     for name in RUN_FILES:
         shutil.copy(demo.folder / name, folder)
     earlier = digests(folder)
-    command = (*demo.verify, "--batch", 4, "--threads", 1, "--out", folder)
+    command = (*demo.verify, *JOB, "--out", folder)
 
     def done(count: int) -> bool:
         return len(batches(folder)) >= count
@@ -52,6 +54,8 @@ def story(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Story:
     after_interrupt, reached = digests(folder), len(batches(folder))
     killed = stopped(*command, when=lambda: done(reached + 5), signal=signal.SIGKILL)
     after_kill, kept = digests(folder), batches(folder)
+    left = tmp_path_factory.mktemp("left")
+    shutil.copytree(folder / ".work", left / ".work")
 
     rewritten: set[Path] = set()
     process = subprocess.Popen(
@@ -73,6 +77,7 @@ def story(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Story:
         after_interrupt,
         killed,
         after_kill,
+        left,
         kept,
         rewritten,
         finished,
@@ -101,17 +106,33 @@ def test_the_same_command_goes_on_where_it_was_killed(story: Story) -> None:
     assert "quantize" in story.interrupted.err
     assert "quantize" not in story.killed.err, "the quantized model was kept as well"
     assert "quantize" not in story.finished.stderr
-    assert "evaluate: 360/360" in story.finished.stderr
+    assert "evaluate: 120/120" in story.finished.stderr
     assert not (story.folder / ".work").exists()
 
 
 def test_a_resumed_run_ends_as_if_nothing_had_happened(
     story: Story, demo: Demo, warm: Callable[..., Finished], tmp_path: Path
 ) -> None:
-    warm(*demo.verify, "--batch", 4, "--threads", 1, "--out", tmp_path)
+    warm(*demo.verify, *JOB, "--out", tmp_path)
     resumed, straight = digests(story.folder), digests(tmp_path)
     for name in RUN_FILES:
         if not name.startswith(("run", "report")):
             assert resumed[name] == straight[name], name
     assert record(story.folder) == record(tmp_path)
     assert set(resumed) == set(straight) == set(RUN_FILES)
+
+
+@pytest.mark.parametrize("other", [("--w-bits", 8), ("--limit", 100)])
+def test_another_command_takes_nothing_up_that_is_not_its_own(
+    other: tuple[object, ...],
+    story: Story,
+    demo: Demo,
+    warm: Callable[..., Finished],
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(story.left / ".work", tmp_path / "left" / ".work")
+    command = (*demo.verify, *JOB, *other, "--out")
+    warm(*command, tmp_path / "left")
+    warm(*command, tmp_path / "fresh")
+    assert record(tmp_path / "left") == record(tmp_path / "fresh")
+    assert digests(tmp_path / "left")["layers.csv"] == digests(tmp_path / "fresh")["layers.csv"]

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import Finished, aocq
-from conftest import Demo
+from command_line import Demo, Finished, aocq
 from safetensors.torch import load_file, save_file
 
 from aocq.demo.model import WEIGHTS_FILE

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from command_line import Finished, aocq, digests
-from conftest import Demo
+from command_line import Demo, Finished, aocq, digests
 
 from aocq.data.image_folder import read_image_folder
 from aocq.data.loader import ImageBatches

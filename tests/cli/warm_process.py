@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process that has torch and timm loaded and forks for every command it is sent.
+"""A process that has torch, timm and matplotlib loaded and forks for every command it is sent.
 
 Loading them takes longer than most refusals do. What is tested of the loading itself, and of
 processes without torch, runs in processes of its own.
@@ -17,6 +17,7 @@ import traceback
 from pathlib import Path
 
 import aocq.pipeline  # noqa: F401  (loads torch and timm)
+import reports.write  # noqa: F401  (loads matplotlib)
 from aocq.cli import main
 
 

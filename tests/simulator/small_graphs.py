@@ -84,8 +84,11 @@ class Draft:
         return self.declare(name, shape, kind, zero_point, role=Role.INPUT)
 
     def operand(self, name: str, shape: Shape, kind: IntType = S8, zero_point: int = 0) -> str:
-        """Add an activation of any shape and type, computed somehow from the one input."""
-        source = next(n for n, tensor in self.tensors.items() if tensor.role is Role.INPUT)
+        """Add the input or, as a graph has one only, an activation computed somehow from it."""
+        inputs = [n for n, tensor in self.tensors.items() if tensor.role is Role.INPUT]
+        if not inputs:
+            return self.input(name, shape, kind, zero_point)
+        (source,) = inputs
         size = int(np.prod(shape))
         row = self.reshape(f"{name}.row", source, self.tensors[source].size)
         one = self.slice(f"{name}.one", row, 0, 1)

@@ -17,7 +17,7 @@ from simulator.gemm import (
     backend,
     is_exact,
     limit_threads_of_this_thread,
-    one_blas_thread,
+    one_thread_per_worker,
 )
 
 LEFT, RIGHT = {"u8": np.uint8, "s8": np.int8}, {"u8": np.uint8, "s8": np.int8}
@@ -212,6 +212,6 @@ def test_products_stay_exact_with_one_thread():
         limit_threads_of_this_thread(backend(name))
         return backend(name).prepare(b)(a)
 
-    with one_blas_thread(), ThreadPoolExecutor(1) as worker:
+    with one_thread_per_worker(backend("blas")), ThreadPoolExecutor(1) as worker:
         for product in worker.map(multiply, BACKENDS):
             assert np.array_equal(product, exact(a, b))

@@ -186,9 +186,7 @@ def test_a_scale_is_one_number_or_one_per_channel(block):
 def one_op(method, *inputs, values=(), result=None, **arguments):
     """Return a graph of one op on inputs of the given shapes, maybe with another result shape."""
     d = Draft()
-    names = [
-        (d.operand if index else d.input)(f"in{index}", shape) for index, shape in enumerate(inputs)
-    ]
+    names = [d.operand(f"in{index}", shape) for index, shape in enumerate(inputs)]
     getattr(d, method)("y", *names, *values, **arguments)
     graph = d.graph()
     return graph if result is None else with_tensor(graph, "y", shape=result)

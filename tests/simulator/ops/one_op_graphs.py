@@ -171,8 +171,7 @@ def _concat(d: Draft, axis: int, *, constants: Mapping[int, Sequence[Any]] = {})
         if index in constants:
             names.append(d.constant(f"part{index}", constants[index], S8, 7))
         else:
-            add = d.operand if any(name not in d.constants for name in names) else d.input
-            names.append(add(f"part{index}", (2, 3), S8, 7))
+            names.append(d.operand(f"part{index}", (2, 3), S8, 7))
     d.concat("y", *names, axis=axis)
 
 
