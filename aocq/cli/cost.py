@@ -50,9 +50,8 @@ def command(
     if as_json:
         print(json.dumps(result, indent=2))
         return
-    print(
-        f"ESTIMATED on {profile or loaded.profile}, one image, activations fit the SRAM: {costs.fits_sram}"
-    )
+    print(f"ESTIMATED on {profile or loaded.profile}, one image")
+    print(f"activations fit the SRAM: {'yes' if costs.fits_sram else 'no'}")
     print(f"latency_ms {costs.latency_ms:.3f}   fps {costs.fps:.1f}")
     for section in ("memory", "cycles"):
         for key, value in result[section].items():  # type: ignore[attr-defined]

@@ -39,8 +39,8 @@ class ObservedRange:
         if self.histogram is None:
             self.histogram = np.zeros(BINS)
         width = max(self.high - self.low, 1e-30)
-        counted = torch.histc(x.float(), BINS, self.low, self.low + width)
-        self.histogram += counted.double().numpy()
+        counted = torch.histc(x.double(), BINS, self.low, self.low + width)
+        self.histogram += counted.numpy()
 
 
 def activation_quantizer(

@@ -94,17 +94,17 @@ def test_damaged_images_are_left_out_and_listed(mixed: list[LabelledImage], batc
 
 
 def test_calibration_leaves_damaged_images_out(mixed: list[LabelledImage]) -> None:
-    pixels, skipped = load_calibration_images(mixed, 100, PREPROCESSING, skip_bad=True)
+    pixels, skipped = load_calibration_images(mixed, PREPROCESSING, skip_bad=True)
     assert len(pixels) == 4
     assert len(skipped) == 3
     with pytest.raises(BadImageError, match=r"text\.jpg"):
-        load_calibration_images(mixed, 100, PREPROCESSING)
+        load_calibration_images(mixed, PREPROCESSING)
 
 
 def test_calibration_on_nothing_but_damaged_images_is_refused(mixed: list[LabelledImage]) -> None:
     broken = [item for item in mixed if item.path.name in BROKEN]
     with pytest.raises(InputError, match="none of the images can be decoded"):
-        load_calibration_images(broken, 2, PREPROCESSING, skip_bad=True)
+        load_calibration_images(broken, PREPROCESSING, skip_bad=True)
 
 
 def save_as(mode: str) -> Image.Image:

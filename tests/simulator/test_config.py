@@ -51,4 +51,4 @@ def test_without_a_writable_home_the_cache_is_temporary(monkeypatch, tmp_path):
     monkeypatch.delenv("AOCQ_CACHE_DIR", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    assert cache_folder() == tmp_path / "temporary" / "aocq-cache"
+    assert cache_folder() == tmp_path / "temporary" / f"aocq-cache-{os.getuid()}"
