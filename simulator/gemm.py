@@ -27,8 +27,8 @@ from simulator.errors import EnvironmentProblem
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel
 
-# Terms of 255 * 128 (u8 x s8) whose sum stays below 2^31, whatever the codes.
-LONGEST_INT32_SUM = 65_000
+# Terms of 255 * 255 (u8 x u8) whose sum stays below 2^31.
+LONGEST_INT32_SUM = 33_000
 
 Product = Callable[[IntArray], IntArray]
 

@@ -133,7 +133,7 @@ def load(path: Path) -> IntGraph:
             f"{error.filename or tensors_path}: cannot be read ({error.strerror or error}); name "
             "a graph's folder"
         ) from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise InputError(f"{json_path}: not a graph ({error}); write it again") from error
     except SafetensorError as error:
         raise InputError(f"{tensors_path}: damaged ({error}); write the graph again") from error

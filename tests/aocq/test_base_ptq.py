@@ -15,6 +15,7 @@ from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.roles import residual_stream
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.ranges import activation_quantizer
+from simulator.errors import InputError
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
 SIZE = input_size(NANO)
@@ -161,3 +162,13 @@ def test_a_recipe_refuses_what_it_does_not_know() -> None:
         Recipe.model_validate({"weight_bit": 4})
     with pytest.raises(ValueError, match="per_row"):
         Recipe.model_validate({"weight_granularity": "per_row"})
+
+
+def test_a_network_that_is_not_finite_on_the_images_is_refused_where_it_begins(
+    nano: Captured,
+) -> None:
+    _, graph = nano("class_token")
+    parameters = {**graph.parameters, "blocks.0.mlp.fc1.bias": torch.full((96,), torch.inf)}
+    broken = FloatGraph(name="broken", nodes=graph.nodes, parameters=parameters)
+    with pytest.raises(InputError, match=r"^blocks\.0\.mlp\.fc1: .* not finite"):
+        quantized(broken)

@@ -138,6 +138,15 @@ def test_a_bad_image_ends_the_evaluation_but_keeps_its_finished_batches(
     assert len(evaluate(*job, data, tmp_path / "work").labels) == 11
 
 
+def test_batches_of_a_run_that_left_images_out_do_not_pass_for_complete(
+    job: Job, data: ImageBatches, tmp_path: Path
+) -> None:
+    data.images[5].path.write_bytes(b"damaged")
+    evaluate(*job, replace(data, skip_bad=True), tmp_path / "work")
+    with pytest.raises(BadImageError, match=r"5\.png"):
+        evaluate(*job, data, tmp_path / "work")
+
+
 def test_nothing_but_bad_images_is_an_error(job: Job, data: ImageBatches, tmp_path: Path) -> None:
     for item in data.images:
         item.path.write_bytes(b"damaged")

@@ -157,3 +157,14 @@ def test_a_class_folder_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "3").symlink_to(tmp_path / "elsewhere" / "images")
     assert [item.label for item in read_image_folder(tmp_path / "data", 10)] == [3]
+
+
+def test_numbers_counted_from_one_are_not_taken_for_an_order(tmp_path: Path) -> None:
+    """In alphabetical order 10 would come before 2."""
+    root = folder_of(tmp_path, [str(number) for number in range(1, 11)])
+    assert "10 class folders for a network of 10 classes" in refusal(root, 10)
+
+
+def test_a_thousand_unknown_names_are_not_taken_for_an_order(tmp_path: Path) -> None:
+    root = folder_of(tmp_path, [f"thing_{number:03}" for number in range(1000)])
+    assert "are not WordNet ids or class names of ImageNet" in refusal(root, 1000)

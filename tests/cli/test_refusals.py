@@ -181,9 +181,21 @@ def test_codes_that_are_none_are_refused(content: bytes, demo: Demo, tmp_path: P
     assert f"error: {path}: not a .npy file of codes" in done.err
 
 
-def test_simulate_wants_exactly_one_source(demo: Demo) -> None:
-    done = aocq("simulate", demo.folder, code=3, without_torch=True)
-    assert "give either --data FOLDER or --inputs CODES.npy" in done.err
+def test_simulate_wants_exactly_one_source(warm: Run, demo: Demo) -> None:
+    both = ("--data", demo.folder, "--inputs", demo.folder / "codes.npy")
+    for sources in ((), both):
+        done = warm("simulate", demo.folder, *sources, code=2)
+        assert "give either --data FOLDER or --inputs CODES.npy" in done.err
+
+
+def test_single_steps_do_not_write_into_a_finished_run(
+    warm: Run, demo: Demo, earlier_run: Path
+) -> None:
+    """Its record would then speak of another graph."""
+    calibration = ("--calib-data", demo.folder / "data" / "calib")
+    for command in (("lower", earlier_run), ("quantize", "vit_nano_digits", *calibration)):
+        done = warm(*command, "--out", earlier_run, code=3)
+        assert f"error: {earlier_run}: " in done.err
 
 
 @pytest.mark.parametrize("command", ["inspect", "cost", "lower", "report"])

@@ -57,6 +57,14 @@ def test_the_largest_products_are_exact_for_any_length(name, left, right):
 
 
 @every_backend
+@pytest.mark.parametrize(("right", "code"), [(np.int8, -128), (np.uint8, 255)])
+def test_sums_beyond_32_bits_are_exact(name, right, code):
+    for terms in (33000, 33100, 66100):
+        a, b = np.full((1, terms), 255, np.uint8), np.full((terms, 1), code, right)
+        assert backend(name).prepare(b)(a).tolist() == [[terms * 255 * code]]
+
+
+@every_backend
 @pytest.mark.parametrize("left", [np.uint8, np.int8])
 @pytest.mark.parametrize("right", [np.uint8, np.int8])
 def test_extreme_codes_in_any_order_are_exact(name, left, right):

@@ -257,7 +257,8 @@ def test_any_changed_byte_is_refused(folder, name):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "{", "[]", "3", "null", '"graph"', "{}", '{"format": 1}', "\ufeff{}", "\x00"]
+    "content",
+    ["", "{", "[]", "3", "null", '"graph"', "{}", '{"format": 1}', "\ufeff{}", "\x00", "[" * 10**5],
 )
 def test_other_json_is_refused(folder, content):
     (folder / JSON_NAME).write_text(content, encoding="utf-8")
