@@ -90,12 +90,6 @@ def command(
         out=out,
         command=("aocq", *sys.argv[1:]),
     )
-    if calibration is None:
-        print(
-            f"note: no --calib-data: calibrating on {calibration_images} of the evaluated images; "
-            "scales have then seen what they are judged on",
-            file=sys.stderr,
-        )
     run_and_report(request, as_json=as_json)
 
 
@@ -105,6 +99,12 @@ def run_and_report(request: VerifyRequest, *, as_json: bool) -> None:
     from reports.write import write_report
 
     result, rows = pipeline.verify(request, progress.show)
+    if request.calibration_folder == request.data_folder:
+        print(
+            "note: calibrated on images of --data itself; scales have seen what they are judged "
+            "on (--calib-data FOLDER keeps the two apart)",
+            file=sys.stderr,
+        )
     page = write_report(result, rows, request.out)
     if as_json:
         print(result.to_json(), end="")

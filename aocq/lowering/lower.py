@@ -72,7 +72,9 @@ def check_recipe(recipe: Recipe, profile: NpuProfile) -> None:
     """
     problems = []
     if recipe.weight_bits not in profile.weight.bits:
-        problems.append(f"weight.bits = {profile.weight.bits} has no {recipe.weight_bits}")
+        problems.append(
+            f"weight.bits = {profile.weight.bits} has no {recipe.weight_bits} (choose --w-bits)"
+        )
     if recipe.activation_bits != profile.activation.bits:
         problems.append(
             f"activation.bits = {profile.activation.bits}, the model has {recipe.activation_bits}"
