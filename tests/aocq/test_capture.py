@@ -207,3 +207,28 @@ def test_a_network_without_a_classifier_ends_in_its_features() -> None:
     result = run(graph, {"image": inputs}, [graph.output.name])[graph.output.name]
     assert graph.output.shape == (SMALL["embed_dim"],)
     assert_equal_in_float32(result, model(inputs))
+
+
+class Shuffled(nn.Module):
+    """Dimensions permuted several times in a row, the batch among them, and a class chosen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, 24, 8, 8)
+        self.head = nn.Linear(24, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.proj(x).reshape(x.shape[0], 4, 6, 4, 4)
+        x = x.permute(0, 2, 3, 1, 4).transpose(1, 4)  # a cycle and a swap do not commute
+        x = x.transpose(0, 3).permute(1, 2, 3, 4, 0).permute(2, 0, 1, 4, 3)
+        return self.head(x.flatten(1).reshape(x.shape[0], 16, 24)[:, -3])
+
+
+def test_permutations_in_a_row_are_joined_in_their_order() -> None:
+    torch.manual_seed(0)
+    model = Shuffled().eval().requires_grad_(requires_grad=False)
+    graph = capture(model, "shuffled", input_size())
+    inputs = images(2, input_size())
+    result = run(graph, {"image": inputs}, [graph.output.name])[graph.output.name]
+    assert_equal_in_float32(result, model(inputs))
+    assert sum(node.op is FloatOp.TRANSPOSE for node in graph.nodes) <= 3

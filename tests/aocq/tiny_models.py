@@ -69,6 +69,7 @@ def network(
                 nn.init.normal_(parameter, std=0.3)
             if parameter.ndim == 1 and name.endswith("weight"):
                 parameter.data += 1.0
+                parameter.data[::5] *= -1.0
     return built.requires_grad_(requires_grad=False)
 
 

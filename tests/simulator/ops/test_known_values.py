@@ -122,6 +122,12 @@ def test_layer_norm_of_shifted_channels():
     assert layer_norm([3, 5], 1, **fields, epsilon=60) == [-14, 14]
 
 
+def test_layer_norm_of_the_smallest_variance():
+    fields = {"sqrt_fraction_bits": 0, "reciprocal_bits": 8, "normalized_fraction_bits": 4}
+    # u = 0, 1; d = -1, 1; v = 2 - 1 = 1; r = 1; i = 256; n = -256 / 16, 256 / 16
+    assert layer_norm([0, 1], **fields) == [-16, 16]
+
+
 @pytest.mark.parametrize("epsilon", [0, 1, 1000])
 @pytest.mark.parametrize("code", [-128, 0, 5, 127])
 def test_layer_norm_of_a_constant_row_is_beta(code, epsilon):
