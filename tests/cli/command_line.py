@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal as signals
 import subprocess
 import sys
 import time
@@ -89,6 +90,10 @@ def aocq(*arguments: object, code: int = 0, without_torch: bool = False) -> Fini
     return finished
 
 
+def _listen_to_ctrl_c() -> None:
+    signals.signal(signals.SIGINT, signals.SIG_DFL)
+
+
 def stopped(*arguments: object, when: Callable[[], bool], signal: int) -> Finished:
     """Run ``aocq`` and send it ``signal`` as soon as ``when()`` holds."""
     start = time.monotonic()
@@ -98,6 +103,8 @@ def stopped(*arguments: object, when: Callable[[], bool], signal: int) -> Finish
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background jobs ignore Ctrl-C, and a test run among them hands that down.
+        preexec_fn=_listen_to_ctrl_c,  # noqa: PLW1509
     )
     try:
         while not when():
