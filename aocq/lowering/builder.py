@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aocq.capture import FloatNode
-from aocq.methods.quantized_model import ActivationQuantizer, QuantizedModel
+from aocq.methods.quantized_model import QuantizedModel
+from aocq.methods.quantizers import Quantizer
 from simulator.errors import InputError
 from simulator.graph.graph import Role, Tensor
 from simulator.graph.ops import Op, Requantization
@@ -49,7 +50,7 @@ class Builder:
         """Return the tensor that holds a node's codes, with the scale that the node gives them."""
         return self.stands_for.get(node_name) or self.tensors[node_name]
 
-    def quantizer(self, node: FloatNode) -> ActivationQuantizer:
+    def quantizer(self, node: FloatNode) -> Quantizer:
         """Return the quantizer of an arithmetic node."""
         return self.model.activations[node.name]
 

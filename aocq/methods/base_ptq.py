@@ -18,7 +18,8 @@ from torch import Tensor
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.roles import residual_stream
-from aocq.methods.quantized_model import ActivationQuantizer, QuantizedModel, Recipe
+from aocq.methods.quantized_model import QuantizedModel, Recipe
+from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.ranges import (
     ObservedRange,
     activation_quantizer,

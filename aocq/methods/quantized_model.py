@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
-from simulator.numerics.integer_type import IntType
+from aocq.methods.quantizers import QuantizedWeight, Quantizer
 
 
 class Recipe(BaseModel):
@@ -49,41 +49,6 @@ class Recipe(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ActivationQuantizer:
-    """A tensor's codes: ``code = clamp(round(x / scale) + zero_point)``, ties to even.
-
-    One scale for the whole tensor.
-    """
-
-    type: IntType
-    scale: float
-    zero_point: int
-
-    def codes(self, x: Tensor) -> Tensor:
-        """Return the codes of ``x`` as whole numbers in its own float type."""
-        return torch.clamp(
-            torch.round(x / self.scale) + self.zero_point, self.type.low, self.type.high
-        )
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Quantize and dequantize ``x``: simulated quantization."""
-        return (self.codes(x) - self.zero_point) * self.scale
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuantizedWeight:
-    """Integer weights [N, K] and their scales, [N] or [1]: ``weight ≈ codes * scale``."""
-
-    bits: int
-    codes: NDArray[np.int8]
-    scale: NDArray[np.float64]
-
-    def dequantized(self) -> Tensor:
-        """Return the real weights that the codes stand for, float64 [N, K]."""
-        return torch.from_numpy(self.codes.astype(np.float64) * self.scale[:, None])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizedModel:
     """Every decision of a method; the expensive part, computed once and lowered to many chips.
 
@@ -94,7 +59,7 @@ class QuantizedModel:
     method, recipe
         who decided, and what was asked
     activations
-        by node name, one for every arithmetic node
+        by node name; an arithmetic node without one stays in float
     weights
         by parameter name, one for every linear layer
     calibration_images
@@ -108,14 +73,14 @@ class QuantizedModel:
     graph: FloatGraph
     method: str
     recipe: Recipe
-    activations: Mapping[str, ActivationQuantizer]
+    activations: Mapping[str, Quantizer]
     weights: Mapping[str, QuantizedWeight]
     calibration_images: int
     log: tuple[Mapping[str, Any], ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
 
     def scale(self, name: str) -> float:
-        """Return the scale of the codes that a node's values are held in."""
+        """Return the scale of the codes that a node's values are held in, channel factors aside."""
         node = self.graph.node(name)
         if name in self.activations:
             return self.activations[name].scale

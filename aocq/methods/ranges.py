@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aocq.methods.quantized_model import ActivationQuantizer, QuantizedWeight
+from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from simulator.numerics.integer_type import IntType
 
 # Candidates of the search, as shares of the observed range.

@@ -21,17 +21,18 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
-from aocq.methods.quantized_model import (
+from aocq.methods.quantized_model import QuantizedModel, Recipe
+from aocq.methods.quantizers import (
     ActivationQuantizer,
-    QuantizedModel,
+    LevelQuantizer,
     QuantizedWeight,
-    Recipe,
+    Quantizer,
 )
 from simulator.errors import InputError
 from simulator.files import replace_file, write_text
 from simulator.numerics.integer_type import IntType
 
-FORMAT = 1
+FORMAT = 2
 JSON_NAME = "quantized.json"
 TENSORS_NAME = "quantized.safetensors"
 
@@ -56,10 +57,12 @@ def save(model: QuantizedModel, folder: Path) -> None:
         "calibration_images": model.calibration_images,
         "nodes": [_node_to_plain(node) for node in model.graph.nodes],
         "activations": {
-            name: {"type": str(q.type), "scale": q.scale, "zero_point": q.zero_point}
-            for name, q in model.activations.items()
+            name: _quantizer_to_plain(quantizer) for name, quantizer in model.activations.items()
         },
-        "weights": {name: weight.bits for name, weight in model.weights.items()},
+        "weights": {
+            name: {"bits": weight.bits, "alpha": list(weight.alpha)}
+            for name, weight in model.weights.items()
+        },
         "log": [dict(entry) for entry in model.log],
         "meta": dict(model.meta),
         "tensors_sha256": _file_hash(folder / TENSORS_NAME),
@@ -103,6 +106,40 @@ def _file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _quantizer_to_plain(quantizer: Quantizer) -> dict[str, Any]:
+    if isinstance(quantizer, LevelQuantizer):
+        return {
+            "levels": list(quantizer.levels),
+            "thresholds": list(quantizer.thresholds),
+            "scale": quantizer.scale,
+            "bits": quantizer.bits,
+        }
+    return {
+        "type": str(quantizer.type),
+        "scale": quantizer.scale,
+        "zero_point": quantizer.zero_point,
+        "alpha": list(quantizer.alpha),
+        "axis": quantizer.axis,
+    }
+
+
+def _quantizer_from_plain(plain: dict[str, Any]) -> Quantizer:
+    if "levels" in plain:
+        return LevelQuantizer(
+            levels=tuple(plain["levels"]),
+            thresholds=tuple(plain["thresholds"]),
+            scale=plain["scale"],
+            bits=plain["bits"],
+        )
+    return ActivationQuantizer(
+        type=IntType.parse(plain["type"]),
+        scale=plain["scale"],
+        zero_point=plain["zero_point"],
+        alpha=tuple(plain["alpha"]),
+        axis=plain["axis"],
+    )
+
+
 def _node_to_plain(node: FloatNode) -> dict[str, Any]:
     return {
         "name": node.name,
@@ -143,20 +180,16 @@ def _from_plain(plain: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Quan
         method=plain["method"],
         recipe=Recipe.model_validate(plain["recipe"]),
         activations={
-            name: ActivationQuantizer(
-                type=IntType.parse(entry["type"]),
-                scale=entry["scale"],
-                zero_point=entry["zero_point"],
-            )
-            for name, entry in plain["activations"].items()
+            name: _quantizer_from_plain(entry) for name, entry in plain["activations"].items()
         },
         weights={
             name: QuantizedWeight(
-                bits=bits,
+                bits=entry["bits"],
                 codes=tensors[f"codes/{name}"].numpy().astype(np.int8),
                 scale=tensors[f"scale/{name}"].numpy().astype(np.float64),
+                alpha=tuple(entry["alpha"]),
             )
-            for name, bits in plain["weights"].items()
+            for name, entry in plain["weights"].items()
         },
         calibration_images=plain["calibration_images"],
         log=tuple(plain["log"]),

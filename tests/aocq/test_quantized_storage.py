@@ -98,7 +98,7 @@ def test_a_missing_file_is_named(saved: Path, name: str) -> None:
 def test_a_truncated_file_is_refused(saved: Path, name: str, share: float) -> None:
     content = (saved / name).read_bytes()
     (saved / name).write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(InputError, match="not a quantized model of format 1"):
+    with pytest.raises(InputError, match="not a quantized model of format 2"):
         load(saved)
 
 
@@ -124,7 +124,7 @@ def test_files_of_two_models_do_not_go_together(
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2},
+        {"format": 1},
         {"recipe": {"weight_bits": "many"}},
         {"recipe": {"unknown": 1}},
         {"nodes": 3},
@@ -140,12 +140,12 @@ def test_files_of_two_models_do_not_go_together(
 def test_a_json_file_of_other_content_is_refused(saved: Path, change: dict[str, Any]) -> None:
     path = saved / "quantized.json"
     path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **change}), "utf-8")
-    with pytest.raises(InputError, match=r"quantized\.json: not a quantized model of format 1"):
+    with pytest.raises(InputError, match=r"quantized\.json: not a quantized model of format 2"):
         load(saved)
 
 
-@pytest.mark.parametrize("content", [b"[]", b"null", b"3", b"{}", b"\xff\xfe", b"format = 1"])
+@pytest.mark.parametrize("content", [b"[]", b"null", b"3", b"{}", b"\xff\xfe", b"format = 2"])
 def test_a_file_that_holds_something_else_is_refused(saved: Path, content: bytes) -> None:
     (saved / "quantized.json").write_bytes(content)
-    with pytest.raises(InputError, match="not a quantized model of format 1"):
+    with pytest.raises(InputError, match="not a quantized model of format 2"):
         load(saved)

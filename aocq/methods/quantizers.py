@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How values become codes: uniform quantizers with channel factors, levels, integer weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from simulator.numerics.integer_type import IntType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivationQuantizer:
+    """A tensor's codes: ``code = clamp(round(x / (scale α)) + zero_point)``, ties to even.
+
+    Attributes
+    ----------
+    alpha
+        one positive factor for each index of ``axis``, or none: the tensor is held balanced, as
+        ``x / α``, under one scale (AOCQ, doi 10.1631/FITEE.2400994)
+    axis
+        the dimension that ``alpha`` runs along, counted from the end, so that it means the same
+        with a batch dimension in front: -1 are the channels, -3 the heads of attention
+    """
+
+    type: IntType
+    scale: float
+    zero_point: int
+    alpha: tuple[float, ...] = ()
+    axis: int = -1
+
+    def steps(self) -> Tensor:
+        """Return what one code is worth, float64, shaped to broadcast with the tensor."""
+        factors = torch.tensor(self.alpha or (1.0,), dtype=torch.float64)
+        return (factors * self.scale).reshape(-1, *(1,) * (-1 - self.axis))
+
+    def codes(self, x: Tensor) -> Tensor:
+        """Return the codes of ``x`` as whole numbers in its own float type."""
+        codes = torch.round(x / self.steps().to(x)) + self.zero_point
+        return torch.clamp(codes, self.type.low, self.type.high)
+
+    def real(self, codes: Tensor) -> Tensor:
+        """Return the values that codes stand for."""
+        return (codes - self.zero_point) * self.steps().to(codes)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Quantize and dequantize ``x``: simulated quantization."""
+        return self.real(self.codes(x))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelQuantizer:
+    """A tensor held at given levels: twin ranges, powers of two. ``x ≈ scale * level``.
+
+    Attributes
+    ----------
+    levels
+        whole numbers, ascending; what the codes stand for, and what enters matrix products
+    thresholds
+        one fewer than levels, ascending, in units of ``scale``: ``x`` takes level i if i
+        thresholds are at most ``x / scale``
+    bits
+        of the stored code: 2^bits is at least the number of levels
+    """
+
+    levels: tuple[int, ...]
+    thresholds: tuple[float, ...]
+    scale: float
+    bits: int
+
+    @property
+    def type(self) -> IntType:
+        """The narrowest type that holds all levels."""
+        low, high = self.levels[0], self.levels[-1]
+        if low >= 0:
+            return IntType(bits=max(high.bit_length(), 2), signed=False)
+        return IntType(bits=max((-low - 1).bit_length(), high.bit_length()) + 1)
+
+    @property
+    def zero_point(self) -> int:
+        """Levels are centred: 0 means 0."""
+        return 0
+
+    def codes(self, x: Tensor) -> Tensor:
+        """Return the levels of ``x`` as whole numbers in its own float type."""
+        borders = torch.tensor(self.thresholds, dtype=torch.float64)
+        index = torch.bucketize((x / self.scale).double(), borders, right=True)
+        return torch.tensor(self.levels, dtype=x.dtype)[index]
+
+    def real(self, codes: Tensor) -> Tensor:
+        """Return the values that levels stand for."""
+        return codes * self.scale
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Quantize and dequantize ``x``: simulated quantization."""
+        return self.real(self.codes(x))
+
+
+Quantizer = ActivationQuantizer | LevelQuantizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizedWeight:
+    """Integer weights [N, K] and their scales, [N] or [1].
+
+    ``weight ≈ codes * scale[n] / alpha[k]``: where the layer's input is held balanced, as
+    ``x / α``, its columns carry α, so that the product of codes needs one factor per row only.
+
+    Attributes
+    ----------
+    alpha
+        the factors of the layer's input, [K], or none
+    """
+
+    bits: int
+    codes: NDArray[np.int8]
+    scale: NDArray[np.float64]
+    alpha: tuple[float, ...] = ()
+
+    def dequantized(self) -> Tensor:
+        """Return the real weights that the codes stand for, float64 [N, K]."""
+        columns = np.array(self.alpha or (1.0,))
+        return torch.from_numpy(self.codes.astype(np.float64) * self.scale[:, None] / columns)
