@@ -15,7 +15,7 @@ from simulator.errors import InputError
 from simulator.gemm import Gemm, backend, limit_threads_of_this_thread, one_thread_per_worker
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Op
-from simulator.numerics.integer_type import IntArray
+from simulator.numerics.float_type import Array, FloatType
 from simulator.ops import BEHAVIOURS, Kernel
 
 # Images that one worker takes at a time: enough to feed the matrix product, few enough for caches.
@@ -47,13 +47,13 @@ class OpCounts:
 class RunOutput:
     """What a run gives back.
 
-    outputs : codes [images, ...] of every graph output
-    taps : codes [images, ...] of every tensor asked for
+    outputs : codes (or float32 values) [images, ...] of every graph output
+    taps : the same of every tensor asked for
     counts : per op name
     """
 
-    outputs: Mapping[str, IntArray]
-    taps: Mapping[str, IntArray] = field(default_factory=lambda: MappingProxyType({}))
+    outputs: Mapping[str, Array]
+    taps: Mapping[str, Array] = field(default_factory=lambda: MappingProxyType({}))
     counts: Mapping[str, OpCounts] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -86,7 +86,7 @@ class Executor:
 
     def run(
         self,
-        images: IntArray,
+        images: Array,
         *,
         taps: Collection[str] = (),
         on_progress: Callable[[int], None] | None = None,
@@ -96,7 +96,7 @@ class Executor:
         Parameters
         ----------
         images
-            codes [images, ...] of the graph's one input
+            codes [images, ...] of the graph's one input, or float32 values where it is real
         taps
             names of tensors to return as well
         on_progress
@@ -124,11 +124,11 @@ class Executor:
                     on_progress(len(task))
         return _join(parts)
 
-    def _run_task(self, images: IntArray, taps: Collection[str]) -> RunOutput:
+    def _run_task(self, images: Array, taps: Collection[str]) -> RunOutput:
         """Run a few images on the calling thread."""
         graph = self.graph
         kept = {*taps, *graph.outputs}
-        values: dict[str, IntArray] = {**graph.constants, graph.inputs[0]: images}
+        values: dict[str, Array] = {**graph.constants, graph.inputs[0]: images}
         counts = {}
         for step, (op, kernel) in enumerate(self._steps):
             result = kernel([values[name] for name in op.operands])
@@ -147,7 +147,11 @@ class Executor:
             counts=counts,
         )
 
-    def _check(self, images: IntArray, taps: Collection[str]) -> None:
+    def _check(self, images: Array, taps: Collection[str]) -> None:
+        activations = {*self.graph.inputs, *(op.name for op in self.graph.ops)}
+        for name in taps:
+            if name not in activations:
+                raise InputError(f"tap {name}: graph {self.graph.name} has no such tensor")
         tensor = self.graph.tensors[self.graph.inputs[0]]
         if images.shape[1:] != tensor.shape or len(images) == 0:
             raise InputError(
@@ -159,13 +163,13 @@ class Executor:
                 f"input {tensor.name}: codes of type {images.dtype} given, {tensor.type.dtype} "
                 f"({tensor.type}) wanted"
             )
+        if isinstance(tensor.type, FloatType):
+            if not np.isfinite(images).all():
+                raise InputError(f"input {tensor.name}: has values that are not finite numbers")
+            return
         for code in (images.min(), images.max()):  # a narrow type does not fill its storage
             if not tensor.type.low <= code <= tensor.type.high:
                 raise InputError(f"input {tensor.name}: code {code} is outside {tensor.type}")
-        activations = {*self.graph.inputs, *(op.name for op in self.graph.ops)}
-        for name in taps:
-            if name not in activations:
-                raise InputError(f"tap {name}: graph {self.graph.name} has no such tensor")
 
 
 def _join(parts: Sequence[RunOutput]) -> RunOutput:
@@ -181,12 +185,12 @@ def _join(parts: Sequence[RunOutput]) -> RunOutput:
     )
 
 
-def run_reference(graph: IntGraph, image: IntArray) -> Mapping[str, IntArray]:
+def run_reference(graph: IntGraph, image: Array) -> Mapping[str, Array]:
     """Run one image by the plain-Python references; return the codes of every tensor.
 
     Slow (seconds for a nano network, hours for a real one): the meaning of a graph, for checks.
     """
-    values: dict[str, IntArray] = {**graph.constants, graph.inputs[0]: image}
+    values: dict[str, Array] = {**graph.constants, graph.inputs[0]: image}
     for op in graph.ops:
         operands = [values[name] for name in op.operands]
         values[op.name] = BEHAVIOURS[type(op)].reference(op, graph, operands).codes

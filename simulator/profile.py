@@ -170,16 +170,24 @@ class DotEngine(_Section):
     pipeline_depth: Annotated[int, Field(ge=0)]
 
 
-class CyclesPerElement(_Section):
-    """Cycles that one lane of the vector unit takes for one element of each op."""
+_Rate = Annotated[float, Field(gt=0)]  # a field below bears the name of the builtin
+_RateOrZero = Annotated[float, Field(ge=0)]
 
-    softmax: Annotated[float, Field(gt=0)]
-    layernorm: Annotated[float, Field(gt=0)]
-    lookup: Annotated[float, Field(gt=0)]
-    add: Annotated[float, Field(gt=0)]
-    rescale: Annotated[float, Field(gt=0)]
-    mean: Annotated[float, Field(gt=0)]
-    layout: Annotated[float, Field(ge=0)]
+
+class CyclesPerElement(_Section):
+    """Cycles that one lane of the vector unit takes for one element of each op.
+
+    ``float`` is the rate of every op that is not integer arithmetic.
+    """
+
+    softmax: _Rate
+    layernorm: _Rate
+    lookup: _Rate
+    add: _Rate
+    rescale: _Rate
+    mean: _Rate
+    layout: _RateOrZero
+    float: _Rate
 
 
 class VectorSection(_Section):

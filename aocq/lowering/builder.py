@@ -17,7 +17,8 @@ from simulator.errors import InputError
 from simulator.graph.graph import Role, Tensor
 from simulator.graph.ops import Op, Requantization
 from simulator.numerics.fixed_point import multipliers_and_shifts
-from simulator.numerics.integer_type import IntArray, IntType, Overflow
+from simulator.numerics.float_type import Array, TensorType
+from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import Rounding
 from simulator.profile import NpuProfile
 
@@ -31,7 +32,7 @@ class Builder:
     model: QuantizedModel
     profile: NpuProfile
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    constants: dict[str, IntArray] = field(default_factory=dict)
+    constants: dict[str, Array] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
     # Nodes without an op of their own (a scale factor) are another tensor under another scale.
     stands_for: dict[str, Tensor] = field(default_factory=dict)
@@ -69,7 +70,7 @@ class Builder:
         self,
         name: str,
         shape: tuple[int, ...],
-        kind: IntType,
+        kind: TensorType,
         scale: tuple[float, ...] = (),
         zero_point: int = 0,
         role: Role = Role.ACTIVATION,

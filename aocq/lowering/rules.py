@@ -122,12 +122,12 @@ def _unary(builder: Builder, node: FloatNode) -> None:
     """The function at every code, rounded half up in float64."""
     x = builder.tensor(node.inputs[0])
     y = builder.result(node)
-    codes = np.arange(x.type.low, x.type.high + 1)
+    codes = np.arange(x.code_type.low, x.code_type.high + 1)
     function = UNARY_FUNCTIONS[node.attributes["function"]]
     real = function(torch.from_numpy((codes - x.zero_point) * _scale(x))).numpy()
     table = np.floor(real / _scale(y) + 0.5) + y.zero_point
-    table = np.clip(table, y.type.low, y.type.high).astype(np.int64)
-    name = builder.constant(f"{node.name}.table", table, y.type)
+    table = np.clip(table, y.code_type.low, y.code_type.high).astype(np.int64)
+    name = builder.constant(f"{node.name}.table", table, y.code_type)
     builder.ops.append(Lookup(name=node.name, a=x.name, table=name))
 
 
@@ -181,7 +181,7 @@ def _fraction_bits(
     The variance of wide codes or of many channels leaves less room for fractions; the bounds are
     those of :mod:`simulator.graph.ranges`.
     """
-    largest = max(x.zero_point - x.type.low, x.type.high - x.zero_point)
+    largest = max(x.zero_point - x.code_type.low, x.code_type.high - x.zero_point)
     variance = (channels * largest) ** 2 + epsilon
     root = 2 * (isqrt(channels) + 1)
     sqrt_room = (63 - variance.bit_length()) // 2

@@ -20,7 +20,7 @@ from simulator.cost.engine import gemm_cycles
 from simulator.cost.memory import plan_memory, weight_bytes
 from simulator.cost.vector import RATES, vector_cycles
 from simulator.errors import InputError
-from simulator.graph.graph import IntGraph, matmul_macs
+from simulator.graph.graph import IntGraph, product_macs
 from simulator.graph.ops import MatMul, Op, TensorId
 from simulator.profile import ComputeSection, NpuProfile
 
@@ -237,7 +237,7 @@ def _op_cost(graph: IntGraph, op: Op, profile: NpuProfile, moved_bytes: int) -> 
     return OpCost(
         name=op.name,
         kind=op.kind,
-        macs=matmul_macs(graph, op) if isinstance(op, MatMul) else 0,
+        macs=product_macs(graph, op),
         weight_bytes=constants,
         compute=busy.compute,
         vector=busy.vector,

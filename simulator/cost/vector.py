@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cycles of the vector unit: everything that is not a matrix product.
+"""Cycles of the vector unit: everything that is not an integer matrix product.
 
 One rate per kind of op, in cycles that one lane takes for one element. Rows, passes and latencies
 are not told apart: they are part of the rate.
@@ -12,10 +12,13 @@ from types import MappingProxyType
 
 from simulator.cost.exact import as_written, ceil_times
 from simulator.cost.views import is_view
-from simulator.graph.graph import IntGraph
+from simulator.graph.float_ops import PRODUCTS, Function
+from simulator.graph.graph import IntGraph, product_macs
 from simulator.graph.ops import (
+    FLOAT_OPS,
     LAYOUT_OPS,
     Add,
+    FloatFunction,
     LayerNorm,
     Lookup,
     Mean,
@@ -24,6 +27,10 @@ from simulator.graph.ops import (
     Softmax,
 )
 from simulator.profile import CyclesPerElement, VectorSection
+
+
+def _float_rate(rates: CyclesPerElement) -> float:
+    return rates.float
 
 
 def _layout_rate(rates: CyclesPerElement) -> float:
@@ -39,6 +46,7 @@ RATES: Mapping[type[Op], Callable[[CyclesPerElement], float]] = MappingProxyType
         Rescale: lambda rates: rates.rescale,
         Mean: lambda rates: rates.mean,
         **dict.fromkeys(LAYOUT_OPS, _layout_rate),
+        **dict.fromkeys(FLOAT_OPS, _float_rate),
     }
 )
 
@@ -49,10 +57,19 @@ def vector_cycles(graph: IntGraph, op: Op, unit: VectorSection) -> int:
     Elements are those of the result; for a Mean those of its operand, all of which it reads.
     A Reshape and a Slice along the first dimension cost 0: their results are views in row-major
     order, no code moves (:func:`simulator.cost.views.is_view`). Concat, Transpose and any other
-    Slice cost ``layout`` cycles for each element that they write.
+    Slice cost ``layout`` cycles for each element that they write. Float products have no array of
+    multipliers: each multiply-accumulate counts as an element.
     """
     if is_view(graph, op):
         return 0
-    counted = graph.tensors[op.a] if isinstance(op, Mean) else graph.result(op)
     rate = as_written(RATES[type(op)](unit.cycles_per_element))
-    return ceil_times(counted.size, rate / unit.lanes)
+    return ceil_times(_elements(graph, op), rate / unit.lanes)
+
+
+def _elements(graph: IntGraph, op: Op) -> int:
+    if isinstance(op, FloatFunction) and op.function in PRODUCTS:
+        return product_macs(graph, op)
+    reads_all = isinstance(op, Mean) or (
+        isinstance(op, FloatFunction) and op.function is Function.MEAN
+    )
+    return (graph.tensors[op.operands[0]] if reads_all else graph.result(op)).size

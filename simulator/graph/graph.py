@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-from simulator.graph.ops import MatMul, Op, TensorId
-from simulator.numerics.integer_type import IntArray, IntType
+from simulator.graph.float_ops import PRODUCTS
+from simulator.graph.ops import FloatFunction, MatMul, Op, TensorId
+from simulator.numerics.float_type import Array, FloatType, TensorType
+from simulator.numerics.integer_type import IntType
 
 FORMAT = 1
 
@@ -26,6 +28,8 @@ class Role(StrEnum):
 class Tensor:
     """A named array of integers and how to read them: ``real ≈ scale * (code - zero_point)``.
 
+    A tensor of type ``f32`` holds the real values themselves: no scale, zero point 0.
+
     Attributes
     ----------
     shape
@@ -38,10 +42,22 @@ class Tensor:
 
     name: TensorId
     shape: tuple[int, ...]
-    type: IntType
+    type: TensorType
     role: Role
     zero_point: int = 0
     scale: tuple[float, ...] = ()
+
+    @property
+    def is_float(self) -> bool:
+        """Whether it holds real values, not codes."""
+        return isinstance(self.type, FloatType)
+
+    @property
+    def code_type(self) -> IntType:
+        """The type of its codes; TypeError where it holds real values."""
+        if isinstance(self.type, FloatType):
+            raise TypeError(f"tensor {self.name}: is {self.type}, it has no codes")
+        return self.type
 
     @property
     def size(self) -> int:
@@ -74,7 +90,7 @@ class IntGraph:
     ops
         in order of execution (each operand is an input, a constant or an earlier result)
     constants
-        codes of every tensor of role ``constant``
+        codes (or float32 values) of every tensor of role ``constant``
     meta
         text for people and front ends (class count, preprocessing); never read by execution
     """
@@ -85,7 +101,7 @@ class IntGraph:
     outputs: tuple[TensorId, ...]
     tensors: Mapping[TensorId, Tensor]
     ops: tuple[Op, ...]
-    constants: Mapping[TensorId, IntArray]
+    constants: Mapping[TensorId, Array]
     meta: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def result(self, op: Op) -> Tensor:
@@ -99,7 +115,7 @@ class IntGraph:
     @property
     def macs(self) -> int:
         """Multiply-accumulate operations of all matrix products, for one image."""
-        return sum(matmul_macs(self, op) for op in self.ops if isinstance(op, MatMul))
+        return sum(product_macs(self, op) for op in self.ops)
 
     @property
     def float_ops(self) -> int:
@@ -107,6 +123,8 @@ class IntGraph:
         return sum(op.arithmetic != "integer" for op in self.ops)
 
 
-def matmul_macs(graph: IntGraph, op: MatMul) -> int:
-    """Return the multiply-accumulate operations of one matrix product, for one image."""
-    return graph.result(op).size * graph.tensors[op.a].shape[-1]
+def product_macs(graph: IntGraph, op: Op) -> int:
+    """Return the multiply-accumulate operations of ``op`` for one image: 0 but in products."""
+    if isinstance(op, MatMul) or (isinstance(op, FloatFunction) and op.function in PRODUCTS):
+        return graph.result(op).size * graph.tensors[op.operands[0]].shape[-1]
+    return 0

@@ -17,6 +17,7 @@ import numpy as np
 
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import (
+    FLOAT_OPS,
     LAYOUT_OPS,
     Add,
     LayerNorm,
@@ -58,16 +59,16 @@ def signed_bits(low: int, high: int) -> int:
 
 
 def code_range(graph: IntGraph, name: str) -> Interval:
-    """Return the smallest and largest code a tensor can hold (exact for constants)."""
+    """Return the smallest and largest code a tensor of integers can hold (exact for constants)."""
     tensor = graph.tensors[name]
     if graph.is_constant(name):
         codes = graph.constants[name]
         return (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
-    return tensor.type.low, tensor.type.high
+    return tensor.code_type.low, tensor.code_type.high
 
 
 def bounds(graph: IntGraph, op: Op) -> Bounds:
-    """Return the static bounds of ``op``; ops that only move or look up codes have none."""
+    """Return the static bounds of ``op``: none where it moves or looks up codes, or is float."""
     return _RULES[type(op)](graph, op)
 
 
@@ -186,7 +187,7 @@ def _softmax(graph: IntGraph, op: Softmax) -> Bounds:
     return Bounds(widest_bits=signed_bits(0, max((1 << op.reciprocal_bits) + total, product)))
 
 
-_WITHOUT_SUMS: tuple[type[Op], ...] = (Lookup, *LAYOUT_OPS)
+_WITHOUT_SUMS: tuple[type[Op], ...] = (Lookup, *LAYOUT_OPS, *FLOAT_OPS)
 _RULES: Mapping[type[Op], Callable[[IntGraph, Any], Bounds]] = MappingProxyType(
     {
         MatMul: _matmul,

@@ -28,7 +28,7 @@ from simulator.files import replace_file, write_text
 from simulator.graph.graph import FORMAT, IntGraph, Role, Tensor
 from simulator.graph.ops import OP_TYPES, Op
 from simulator.graph.verify import verify
-from simulator.numerics.integer_type import IntArray, IntType
+from simulator.numerics.float_type import Array, parse_type
 
 JSON_NAME = "graph.json"
 TENSORS_NAME = "graph.safetensors"
@@ -49,7 +49,7 @@ def _dump(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(", ", ": "))
 
 
-def _content_hash(codes: IntArray) -> str:
+def _content_hash(codes: Array) -> str:
     little_endian = np.ascontiguousarray(codes, dtype=codes.dtype.newbyteorder("<"))
     return hashlib.sha256(little_endian.tobytes()).hexdigest()
 
@@ -120,7 +120,7 @@ def load(path: Path) -> IntGraph:
     tensors_path = json_path.with_name(TENSORS_NAME)
     try:
         text = json_path.read_bytes().decode()  # as it is: read_text() would change line ends
-        constants: dict[str, IntArray] = load_file(tensors_path)
+        constants: dict[str, Array] = load_file(tensors_path)
         graph = _decode(json.loads(text), constants)
         canonical = canonical_json(graph)
     except FileNotFoundError as error:
@@ -173,7 +173,7 @@ class _File(BaseModel):
     tensors: list[dict[str, Any]]
 
 
-def _decode(plain: Mapping[str, Any], constants: Mapping[str, IntArray]) -> IntGraph:
+def _decode(plain: Mapping[str, Any], constants: Mapping[str, Array]) -> IntGraph:
     if plain["format"] != FORMAT:
         raise ValueError(f"format {plain['format']}: this version reads format {FORMAT}")
     file = _File.model_validate(plain)
@@ -198,7 +198,7 @@ _TENSOR = TypeAdapter(Tensor)
 
 
 def _decode_tensor(entry: Mapping[str, Any]) -> Tensor:
-    return _TENSOR.validate_python({**entry, "type": IntType.parse(entry["type"])})
+    return _TENSOR.validate_python({**entry, "type": parse_type(entry["type"])})
 
 
 _ADAPTERS: Mapping[str, TypeAdapter[Op]] = MappingProxyType(

@@ -7,15 +7,19 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from simulator.graph.float_ops import Function
 from simulator.graph.graph import IntGraph, Tensor
 from simulator.graph.ops import (
     Add,
     Concat,
+    Dequantize,
+    FloatFunction,
     LayerNorm,
     Lookup,
     MatMul,
     Mean,
     Op,
+    Quantize,
     Requantization,
     Rescale,
     Reshape,
@@ -50,6 +54,8 @@ def _type(tensor: Tensor) -> str:
 
 
 def _real(tensor: Tensor) -> str:
+    if tensor.is_float:
+        return " " * 21
     scale = f"s={tensor.scale[0]:<10.4g}" if len(tensor.scale) == 1 else " " * 12
     return f"{scale} z={tensor.zero_point:<5d} "
 
@@ -93,6 +99,38 @@ def _add(graph: IntGraph, op: Add) -> str:
     )
 
 
+def _constant(graph: IntGraph, name: str | None) -> str:
+    """A float parameter: its value where it is one number, else its shape."""
+    if name is None:
+        return "none"
+    values = graph.constants[name]
+    return f"{float(values.item()):.4g}" if values.size == 1 else _type(graph.tensors[name])
+
+
+def _quantize(graph: IntGraph, op: Quantize) -> str:
+    if op.step is None:
+        return f"quantize {op.a} by thresholds {_constant(graph, op.thresholds)}"
+    return f"quantize {op.a} / {_constant(graph, op.step)} half_even saturate"
+
+
+def _dequantize(graph: IntGraph, op: Dequantize) -> str:
+    bias = f" + {_constant(graph, op.bias)} bias" if op.bias else ""
+    return f"dequantize {op.a} × {_constant(graph, op.step)}{bias}"
+
+
+def _float_function(graph: IntGraph, op: FloatFunction) -> str:
+    described = [f"{op.kind} {', '.join(op.inputs)}{'ᵀ' * op.transpose_b}"]
+    if op.weight or op.bias:
+        described.append(f"weight {_constant(graph, op.weight)} bias {_constant(graph, op.bias)}")
+    extras = {
+        Function.LAYERNORM: f"epsilon {op.epsilon:g}",
+        Function.SCALE: f"factor {op.factor:.6g}",
+        Function.MEAN: f"over {op.axis}",
+    }
+    described.append(extras.get(op.function, ""))
+    return "   ".join(part for part in described if part)
+
+
 _FORMS: Mapping[type[Op], Callable[[IntGraph, Any], str]] = MappingProxyType(
     {
         MatMul: _matmul,
@@ -115,5 +153,8 @@ _FORMS: Mapping[type[Op], Callable[[IntGraph, Any], str]] = MappingProxyType(
         Slice: lambda g, op: f"slice {op.a} {op.start}:{op.stop} of {op.axis}",
         Reshape: lambda g, op: f"reshape {op.a}",
         Transpose: lambda g, op: f"transpose {op.a} {op.permutation}",
+        Quantize: _quantize,
+        Dequantize: _dequantize,
+        FloatFunction: _float_function,
     }
 )

@@ -7,15 +7,21 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
+from simulator.graph.float_ops import Function
 from simulator.graph.graph import IntGraph, Role
 from simulator.graph.ops import (
     Add,
     Concat,
+    Dequantize,
+    FloatFunction,
     LayerNorm,
     Lookup,
     MatMul,
     Mean,
     Op,
+    Quantize,
     Rescale,
     Reshape,
     Slice,
@@ -23,7 +29,13 @@ from simulator.graph.ops import (
     Transpose,
 )
 from simulator.graph.ranges import bounds
+from simulator.graph.verify_float import (
+    float_function_shape,
+    float_parameters_fit,
+    types_go_together,
+)
 from simulator.numerics.fixed_point import LARGEST_SHIFT
+from simulator.numerics.float_type import FloatType
 
 Shape = tuple[int, ...]
 
@@ -36,7 +48,9 @@ def verify(graph: IntGraph) -> list[str]:
     for tensor_rule in (_tensors_are_possible, _constants_fit, _inputs_and_outputs):
         problems += tensor_rule(graph)
     for op in graph.ops:
-        found = [message for rule in _OP_RULES for message in rule(graph, op)]
+        # The other rules look at codes where they expect integers.
+        found = list(types_go_together(graph, op))
+        found = found or [message for rule in _OP_RULES for message in rule(graph, op)]
         problems += [f"op {op.name} ({op.kind}): {message}" for message in found]
     if problems:
         return problems
@@ -82,7 +96,10 @@ def _tensors_are_possible(graph: IntGraph) -> Iterator[str]:
                 f"tensor {tensor.name}: has shape {tensor.shape}; wanted one or more dimensions "
                 "of at least 1"
             )
-        if not tensor.type.low <= tensor.zero_point <= tensor.type.high:
+        if isinstance(tensor.type, FloatType):
+            if tensor.zero_point or tensor.scale:
+                yield f"tensor {tensor.name}: {tensor.type} has neither scale nor zero point"
+        elif not tensor.type.low <= tensor.zero_point <= tensor.type.high:
             yield f"tensor {tensor.name}: has zero point {tensor.zero_point} outside {tensor.type}"
 
 
@@ -94,6 +111,9 @@ def _constants_fit(graph: IntGraph) -> Iterator[str]:
         elif codes.dtype != tensor.type.dtype:
             wanted = tensor.type.dtype
             yield f"constant {name}: is stored as {codes.dtype}, {tensor.type} wants {wanted}"
+        elif isinstance(tensor.type, FloatType):
+            if not np.isfinite(codes).all():
+                yield f"constant {name}: has values that are not finite numbers"
         elif codes.size and not (
             tensor.type.low <= int(codes.min()) and int(codes.max()) <= tensor.type.high
         ):
@@ -200,6 +220,9 @@ _SHAPES: Mapping[type[Op], Callable[[Any, list[Shape], Shape], Shape]] = Mapping
         Slice: _slice_shape,
         Reshape: _reshape_shape,
         Transpose: _transpose_shape,
+        Quantize: _same_shape,
+        Dequantize: _same_shape,
+        FloatFunction: float_function_shape,
     }
 )
 
@@ -221,14 +244,21 @@ def _operands_have_images(graph: IntGraph, op: Op) -> Iterator[str]:
         if all(constant):
             yield "all operands are constants"
         return
-    if constant[0]:
+    if constant and constant[0]:
         yield f"operand {op.operands[0]} is a constant"
-    if isinstance(op, (MatMul, Add)):
+    adds = isinstance(op, Add) or _is_float(op, Function.ADD)
+    if len(op.operands) > 1 and constant[1] and _is_float(op, Function.MATMUL):
+        yield f"operand {op.operands[1]} is a constant: use linear"
+    if len(op.operands) == 2 and (adds or isinstance(op, MatMul)):
         a, b = (graph.tensors[name].shape for name in op.operands)
         if isinstance(op, MatMul) and len(b) != (2 if constant[1] else len(a)):
             yield f"cannot multiply {a} by {b}: weights are matrices, activations have equal ranks"
-        if isinstance(op, Add) and not constant[1] and len(b) < len(a):
+        if adds and not constant[1] and len(b) < len(a):
             yield f"cannot add {b} to {a}: only a constant is broadcast"
+
+
+def _is_float(op: Op, function: Function) -> bool:
+    return isinstance(op, FloatFunction) and op.function is function
 
 
 def _layout_keeps_codes(graph: IntGraph, op: Op) -> Iterator[str]:
@@ -241,6 +271,8 @@ def _layout_keeps_codes(graph: IntGraph, op: Op) -> Iterator[str]:
 
 
 def _vectors_match_channels(graph: IntGraph, op: Op) -> Iterator[str]:
+    if isinstance(op, (Quantize, Dequantize, FloatFunction)):
+        return  # theirs may have more dimensions: float_parameters_fit
     channels = graph.result(op).shape[-1] if graph.result(op).shape else 1
     for name in op.constants:
         length = graph.tensors[name].shape
@@ -280,9 +312,13 @@ def _accumulators_are_sound(graph: IntGraph, op: Op) -> Iterator[str]:
         # Wider ones could pass 64 bits before any register sees them.
         widest = 16 if isinstance(op, MatMul) else 32
         for name in op.operands:
-            if graph.tensors[name].type.bits > widest:
+            if graph.tensors[name].code_type.bits > widest:
                 yield f"operand {name} has more than {widest} bits"
-    if isinstance(op, MatMul) and op.bias is not None and graph.tensors[op.bias].type.bits > 48:
+    if (
+        isinstance(op, MatMul)
+        and op.bias is not None
+        and graph.tensors[op.bias].code_type.bits > 48
+    ):
         yield f"bias {op.bias} has more than 48 bits"
     if isinstance(op, MatMul) and not graph.is_constant(op.b):
         if any(graph.tensors[name].zero_point for name in op.operands):
@@ -293,7 +329,7 @@ def _accumulators_are_sound(graph: IntGraph, op: Op) -> Iterator[str]:
 
 def _tables_cover_all_codes(graph: IntGraph, op: Op) -> Iterator[str]:
     if isinstance(op, (Lookup, Softmax)):
-        entries, bits = graph.tensors[op.table].shape, graph.tensors[op.a].type.bits
+        entries, bits = graph.tensors[op.table].shape, graph.tensors[op.a].code_type.bits
         if entries != (1 << bits,):
             yield f"table has shape {entries}, wanted ({1 << bits},) for {bits}-bit codes"
             return
@@ -323,4 +359,5 @@ _OP_RULES: tuple[Callable[[IntGraph, Op], Iterator[str]], ...] = (
     _accumulators_are_sound,
     _tables_cover_all_codes,
     _fraction_bits_in_range,
+    float_parameters_fit,
 )

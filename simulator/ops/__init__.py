@@ -9,18 +9,32 @@ from types import MappingProxyType
 from simulator.graph.ops import (
     Add,
     Concat,
+    Dequantize,
+    FloatFunction,
     LayerNorm,
     Lookup,
     MatMul,
     Mean,
     Op,
+    Quantize,
     Rescale,
     Reshape,
     Slice,
     Softmax,
     Transpose,
 )
-from simulator.ops import add, layernorm, layout, lookup, matmul, mean, rescale, softmax
+from simulator.ops import (
+    add,
+    float_function,
+    layernorm,
+    layout,
+    lookup,
+    matmul,
+    mean,
+    quantize,
+    rescale,
+    softmax,
+)
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
 
 __all__ = ["BEHAVIOURS", "Behaviour", "Kernel", "OpResult"]
@@ -38,5 +52,8 @@ BEHAVIOURS: Mapping[type[Op], Behaviour] = MappingProxyType(
         Slice: layout.SLICE,
         Reshape: layout.RESHAPE,
         Transpose: layout.TRANSPOSE,
+        Quantize: quantize.QUANTIZE,
+        Dequantize: quantize.DEQUANTIZE,
+        FloatFunction: float_function.BEHAVIOUR,
     }
 )

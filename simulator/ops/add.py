@@ -20,7 +20,7 @@ from simulator.ops.behaviour import Behaviour, Kernel, OpResult
 def reference(op: Add, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
     """One image in plain Python integers."""
     result = graph.result(op)
-    low, high = limits(result.type, op.overflow)
+    low, high = limits(result.code_type, op.overflow)
     a, b = operands[0].astype(object), np.broadcast_to(operands[1], result.shape).astype(object)
     codes = np.empty(result.shape, result.type.dtype)
     saturated = 0
@@ -31,7 +31,7 @@ def reference(op: Add, graph: IntGraph, operands: Sequence[IntArray]) -> OpResul
             multiplier = multipliers[index[-1] if len(multipliers) > 1 else 0]
             total += (int(codes_in[index]) - graph.tensors[operand].zero_point) * multiplier
         code = shift_right(total, op.shift, op.rounding) + result.zero_point
-        codes[index] = fit(code, result.type, op.overflow)
+        codes[index] = fit(code, result.code_type, op.overflow)
         saturated += not low <= code <= high
     return OpResult(codes, saturated)
 
@@ -39,7 +39,7 @@ def reference(op: Add, graph: IntGraph, operands: Sequence[IntArray]) -> OpResul
 def build(op: Add, graph: IntGraph, _: Gemm) -> Kernel:
     """Kernel for batches."""
     result = graph.result(op)
-    low, high = limits(result.type, op.overflow)
+    low, high = limits(result.code_type, op.overflow)
     channels = result.shape[-1]
     always, negative, odd = (int(part[0]) for part in offsets(np.array([op.shift]), op.rounding))
     factors = [

@@ -37,7 +37,7 @@ def reference(op: LayerNorm, graph: IntGraph, operands: Sequence[IntArray]) -> O
     zero_point = graph.tensors[op.a].zero_point
     shifts = _channel_shifts(op, graph).tolist()
     gamma, beta = graph.constants[op.gamma].tolist(), graph.constants[op.beta].tolist()
-    low, high = limits(result.type, op.overflow)
+    low, high = limits(result.code_type, op.overflow)
     rows = []
     saturated = 0
     for row in operands[0].reshape(-1, channels).tolist():
@@ -51,7 +51,7 @@ def reference(op: LayerNorm, graph: IntGraph, operands: Sequence[IntArray]) -> O
             normalized = (channels * u[c] - total) * inverse >> _spare_bits(op)
             affine = normalized * gamma[c] + beta[c]
             code = shift_right(affine, op.shift, op.rounding) + result.zero_point
-            codes.append(fit(code, result.type, op.overflow))
+            codes.append(fit(code, result.code_type, op.overflow))
             saturated += not low <= code <= high
         rows.append(codes)
     return OpResult(np.array(rows, result.type.dtype).reshape(result.shape), saturated)
@@ -61,7 +61,7 @@ def build(op: LayerNorm, graph: IntGraph, _: Gemm) -> Kernel:
     """Kernel for batches."""
     result = graph.result(op)
     channels = result.shape[-1]
-    low, high = limits(result.type, op.overflow)
+    low, high = limits(result.code_type, op.overflow)
     always, negative, odd = (int(part[0]) for part in offsets(np.array([op.shift]), op.rounding))
     shifts = _channel_shifts(op, graph)
     gamma, beta = (graph.constants[name].astype(np.int64) for name in (op.gamma, op.beta))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Concat, Slice, Reshape, Transpose: codes move, none changes.
+"""Concat, Slice, Reshape, Transpose: codes (or real values) move, none changes.
 
 The kernels return views where numpy can; the references move codes one by one.
 """
@@ -13,18 +13,18 @@ import numpy as np
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Concat, Reshape, Slice, Transpose
-from simulator.numerics.integer_type import IntArray
+from simulator.numerics.float_type import Array
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
 
 
-def _concat_reference(op: Concat, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
+def _concat_reference(op: Concat, graph: IntGraph, operands: Sequence[Array]) -> OpResult:
     out = np.empty(graph.result(op).shape, graph.result(op).type.dtype)
     start = 0
     for operand in operands:
         for index in np.ndindex(*operand.shape):
             target = list(index)
             target[op.axis] += start
-            out[tuple(target)] = int(operand[index])
+            out[tuple(target)] = operand[index].item()
         start += operand.shape[op.axis]
     return OpResult(out)
 
@@ -32,7 +32,7 @@ def _concat_reference(op: Concat, graph: IntGraph, operands: Sequence[IntArray])
 def _build_concat(op: Concat, graph: IntGraph, _: Gemm) -> Kernel:
     constant = [graph.is_constant(name) for name in op.inputs]
 
-    def kernel(operands: Sequence[IntArray]) -> OpResult:
+    def kernel(operands: Sequence[Array]) -> OpResult:
         batch = next(len(a) for a, fixed in zip(operands, constant, strict=True) if not fixed)
         parts = [
             np.broadcast_to(a, (batch, *a.shape)) if fixed else a
@@ -43,12 +43,12 @@ def _build_concat(op: Concat, graph: IntGraph, _: Gemm) -> Kernel:
     return kernel
 
 
-def _slice_reference(op: Slice, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
+def _slice_reference(op: Slice, graph: IntGraph, operands: Sequence[Array]) -> OpResult:
     out = np.empty(graph.result(op).shape, graph.result(op).type.dtype)
     for index in np.ndindex(*out.shape):
         source = list(index)
         source[op.axis] += op.start
-        out[index] = int(operands[0][tuple(source)])
+        out[index] = operands[0][tuple(source)].item()
     return OpResult(out)
 
 
@@ -57,8 +57,8 @@ def _build_slice(op: Slice, _: IntGraph, __: Gemm) -> Kernel:
     return lambda operands: OpResult(operands[0][part])
 
 
-def _reshape_reference(op: Reshape, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
-    codes = [int(operands[0][index]) for index in np.ndindex(*operands[0].shape)]
+def _reshape_reference(op: Reshape, graph: IntGraph, operands: Sequence[Array]) -> OpResult:
+    codes = [operands[0][index].item() for index in np.ndindex(*operands[0].shape)]
     out = np.empty(graph.result(op).shape, graph.result(op).type.dtype)
     for code, index in zip(codes, np.ndindex(*out.shape), strict=True):
         out[index] = code
@@ -70,13 +70,13 @@ def _build_reshape(op: Reshape, graph: IntGraph, _: Gemm) -> Kernel:
     return lambda operands: OpResult(operands[0].reshape(len(operands[0]), *shape))
 
 
-def _transpose_reference(op: Transpose, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
+def _transpose_reference(op: Transpose, graph: IntGraph, operands: Sequence[Array]) -> OpResult:
     out = np.empty(graph.result(op).shape, graph.result(op).type.dtype)
     for index in np.ndindex(*out.shape):
         source = [0] * len(index)
         for axis, position in zip(op.permutation, index, strict=True):
             source[axis] = position
-        out[index] = int(operands[0][tuple(source)])
+        out[index] = operands[0][tuple(source)].item()
     return OpResult(out)
 
 

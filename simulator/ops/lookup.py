@@ -19,7 +19,7 @@ def reference(op: Lookup, graph: IntGraph, operands: Sequence[IntArray]) -> OpRe
     """One image in plain Python integers."""
     result = graph.result(op)
     table = graph.constants[op.table].tolist()
-    low = graph.tensors[op.a].type.low
+    low = graph.tensors[op.a].code_type.low
     codes = [table[code - low] for code in operands[0].reshape(-1).tolist()]
     return OpResult(np.array(codes, result.type.dtype).reshape(result.shape))
 
@@ -27,7 +27,7 @@ def reference(op: Lookup, graph: IntGraph, operands: Sequence[IntArray]) -> OpRe
 def build(op: Lookup, graph: IntGraph, _: Gemm) -> Kernel:
     """Kernel for batches."""
     table = graph.constants[op.table]
-    low = graph.tensors[op.a].type.low
+    low = graph.tensors[op.a].code_type.low
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         codes = np.ascontiguousarray(operands[0])

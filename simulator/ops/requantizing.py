@@ -27,7 +27,7 @@ def requantize_reference(
             shifts[channel if len(shifts) > 1 else 0],
             parameters.rounding,
             result.zero_point,
-            result.type,
+            result.code_type,
             parameters.overflow,
         )
         outside += flag
@@ -42,6 +42,6 @@ def requantizer(graph: IntGraph, parameters: Requantization, result: Tensor) -> 
         rounding=parameters.rounding,
         channels=result.shape[-1],
         zero_point=result.zero_point,
-        kind=result.type,
+        kind=result.code_type,
         overflow=parameters.overflow,
     )

@@ -20,7 +20,7 @@ from simulator.ops.behaviour import Behaviour, Kernel, OpResult
 def reference(op: Softmax, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
     """One image in plain Python integers."""
     result = graph.result(op)
-    low, high = limits(result.type, op.overflow)
+    low, high = limits(result.code_type, op.overflow)
     table = graph.constants[op.table].tolist()
     rows = []
     saturated = 0
@@ -31,7 +31,7 @@ def reference(op: Softmax, graph: IntGraph, operands: Sequence[IntArray]) -> OpR
         codes = []
         for exponential in exponentials:
             code = shift_right(exponential * inverse, op.shift, op.rounding) + result.zero_point
-            codes.append(fit(code, result.type, op.overflow))
+            codes.append(fit(code, result.code_type, op.overflow))
             saturated += not low <= code <= high
         rows.append(codes)
     return OpResult(np.array(rows, result.type.dtype).reshape(result.shape), saturated)
@@ -41,7 +41,7 @@ def build(op: Softmax, graph: IntGraph, _: Gemm) -> Kernel:
     """Kernel for batches."""
     result = graph.result(op)
     columns = result.shape[-1]
-    low, high = limits(result.type, op.overflow)
+    low, high = limits(result.code_type, op.overflow)
     always, negative, odd = (int(part[0]) for part in offsets(np.array([op.shift]), op.rounding))
     table = graph.constants[op.table].astype(np.int64)
 

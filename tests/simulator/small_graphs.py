@@ -10,15 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from simulator.graph.float_ops import Function
 from simulator.graph.graph import IntGraph, Role, Tensor
 from simulator.graph.ops import (
     Add,
     Concat,
+    Dequantize,
+    FloatFunction,
     LayerNorm,
     Lookup,
     MatMul,
     Mean,
     Op,
+    Quantize,
     Requantization,
     Rescale,
     Reshape,
@@ -27,6 +31,7 @@ from simulator.graph.ops import (
     Transpose,
 )
 from simulator.numerics.accumulator import Accumulator, AccumulatorLevel, BiasStage
+from simulator.numerics.float_type import FLOAT32, TensorType
 from simulator.numerics.integer_type import IntArray, IntType, Overflow
 from simulator.numerics.rounding import Rounding
 
@@ -69,7 +74,7 @@ class Draft:
         self,
         name: str,
         shape: Shape,
-        kind: IntType = S8,
+        kind: TensorType = S8,
         zero_point: int = 0,
         *,
         scale: tuple[float, ...] = (),
@@ -80,10 +85,10 @@ class Draft:
         )
         return name
 
-    def input(self, name: str, shape: Shape, kind: IntType = S8, zero_point: int = 0) -> str:
+    def input(self, name: str, shape: Shape, kind: TensorType = S8, zero_point: int = 0) -> str:
         return self.declare(name, shape, kind, zero_point, role=Role.INPUT)
 
-    def operand(self, name: str, shape: Shape, kind: IntType = S8, zero_point: int = 0) -> str:
+    def operand(self, name: str, shape: Shape, kind: TensorType = S8, zero_point: int = 0) -> str:
         """Add the input or, as a graph has one only, an activation computed somehow from it."""
         inputs = [n for n, tensor in self.tensors.items() if tensor.role is Role.INPUT]
         if not inputs:
@@ -94,6 +99,8 @@ class Draft:
         one = self.slice(f"{name}.one", row, 0, 1)
         many = self.concat(f"{name}.many", *[one] * size)
         shaped = self.reshape(f"{name}.shaped", many, *shape)
+        if kind == FLOAT32:
+            return self.float_function(name, Function.SCALE, shaped, factor=0.75)
         return self.rescale(name, shaped, kind=kind, zero_point=zero_point)
 
     def constant(
@@ -104,10 +111,15 @@ class Draft:
         self.constants[name] = wide.astype(kind.dtype)
         return self.declare(name, wide.shape, kind, zero_point, role=Role.CONSTANT)
 
+    def real(self, name: str, values: Any) -> str:
+        """Add a constant of real values."""
+        self.constants[name] = np.asarray(values, np.float32)
+        return self.declare(name, self.constants[name].shape, FLOAT32, role=Role.CONSTANT)
+
     def shape(self, name: str) -> Shape:
         return self.tensors[name].shape
 
-    def _result(self, op: Op, shape: Shape, kind: IntType, zero_point: int) -> str:
+    def _result(self, op: Op, shape: Shape, kind: TensorType, zero_point: int) -> str:
         self.ops.append(op)
         return self.declare(op.name, shape, kind, zero_point)
 
@@ -264,6 +276,61 @@ class Draft:
         shape = self.shape(a)
         return self._result(op, shape[:axis] + shape[axis + 1 :], kind, zero_point)
 
+    def quantize(
+        self,
+        name: str,
+        a: str,
+        *,
+        step: Any = None,
+        thresholds: Sequence[float] | None = None,
+        kind: IntType = S8,
+        zero_point: int = 0,
+    ) -> str:
+        op = Quantize(
+            name=name,
+            a=a,
+            step=None if step is None else self.real(f"{name}.step", step),
+            thresholds=thresholds and self.real(f"{name}.thresholds", thresholds),
+        )
+        return self._result(op, self.shape(a), kind, zero_point)
+
+    def dequantize(
+        self, name: str, a: str, *, step: Any, bias: Sequence[float] | None = None
+    ) -> str:
+        op = Dequantize(
+            name=name,
+            a=a,
+            step=self.real(f"{name}.step", step),
+            bias=bias and self.real(f"{name}.bias", bias),
+        )
+        return self._result(op, self.shape(a), FLOAT32, 0)
+
+    def float_function(
+        self,
+        name: str,
+        function: Function,
+        *inputs: str,
+        weight: Any = None,
+        bias: Any = None,
+        **fields: Any,
+    ) -> str:
+        op = FloatFunction(
+            name=name,
+            function=function,
+            inputs=inputs,
+            weight=None if weight is None else self.real(f"{name}.weight", weight),
+            bias=None if bias is None else self.real(f"{name}.bias", bias),
+            **fields,
+        )
+        shape = self.shape(inputs[0])
+        if function is Function.MEAN:
+            shape = shape[: op.axis] + shape[op.axis + 1 :]
+        elif function is Function.LINEAR:
+            shape = (*shape[:-1], len(weight))
+        elif function is Function.MATMUL:
+            shape = (*shape[:-1], self.shape(inputs[1])[-2 if op.transpose_b else -1])
+        return self._result(op, shape, FLOAT32, 0)
+
     def _moved(self, op: Op, source: str, shape: Shape) -> str:
         tensor = self.tensors[source]
         return self._result(op, shape, tensor.type, tensor.zero_point)
@@ -365,10 +432,16 @@ def encoder_block(seed: int = 1) -> IntGraph:
 
 
 def random_codes(tensor: Tensor, images: int, seed: int) -> IntArray:
-    """Return codes [images, ...] of a tensor: uniform, but every third one at an extreme."""
+    """Return codes [images, ...] of a tensor: uniform, but every third one at an extreme.
+
+    Of a real tensor, values of a normal distribution, every third one a multiple of 1/4.
+    """
     rng = np.random.default_rng(seed)
-    low, high = tensor.type.low, tensor.type.high
     shape = (images, *tensor.shape)
+    if tensor.is_float:
+        values = rng.normal(scale=2, size=shape)
+        return np.where(rng.random(shape) < 1 / 3, np.rint(4 * values) / 4, values).astype("f4")
+    low, high = tensor.type.low, tensor.type.high
     uniform = rng.integers(low, high, shape, dtype=np.int64, endpoint=True)
     extremes = rng.choice(np.array([low, low + 1, high - 1, high], np.int64), shape)
     return np.where(rng.random(shape) < 1 / 3, extremes, uniform).astype(tensor.type.dtype)

@@ -7,6 +7,7 @@ from small_graphs import S8, S16, U8
 
 from simulator.boundary import dequantize, quantize
 from simulator.graph.graph import Role, Tensor
+from simulator.numerics.float_type import FLOAT32
 
 
 def tensor(kind=S8, zero_point=0, scale=(0.5,)):
@@ -60,3 +61,14 @@ def test_known_real_values():
         14.0,
         77.5,
     ]
+
+
+def test_real_tensors_are_neither_scaled_nor_rounded():
+    real = Tensor(name="x", shape=(2,), type=FLOAT32, role=Role.INPUT)
+    given_values = np.array([[0.3, -1e9]])
+    found = quantize(given_values, real)
+    assert found.dtype == np.float32
+    assert found.tolist() == given_values.astype(np.float32).tolist()
+    back = dequantize(found, real)
+    assert back.dtype == np.float64
+    assert back.tolist() == found.tolist()

@@ -191,6 +191,7 @@ def test_missing_keys_are_named(problems_of):
         "compute.vector.cycles_per_element.rescale: missing",
         "compute.vector.cycles_per_element.mean: missing",
         "compute.vector.cycles_per_element.layout: missing",
+        "compute.vector.cycles_per_element.float: missing",
     ]
 
 

@@ -20,6 +20,7 @@ RATES = {
     "rescale": 0.5,
     "mean": 2.0,
     "layout": 0.75,
+    "float": 8.0,
 }
 
 

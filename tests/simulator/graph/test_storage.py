@@ -28,6 +28,7 @@ from small_graphs import (
 import simulator
 from simulator.errors import InputError
 from simulator.graph import IntGraph, load, save, sha256, text, verify
+from simulator.graph.float_ops import Function
 from simulator.graph.ops import OP_TYPES
 from simulator.graph.storage import JSON_NAME, TENSORS_NAME, canonical_json
 from simulator.numerics.accumulator import BiasStage
@@ -359,6 +360,11 @@ def small_graph():
     d.reshape("reshape", "slice", 4, 2)
     d.transpose("transpose", "reshape", 1, 0)
     d.mean("mean", "transpose", levels=levels)
+    d.dequantize("dequantize", "mean", step=[0.5], bias=[1.0, 2.0, 3.0, 4.0])
+    norm = {"weight": [1.0, 2.0, 3.0, 4.0], "bias": [0.5] * 4, "epsilon": 1e-6}
+    d.float_function("float", Function.LAYERNORM, "dequantize", **norm)
+    d.quantize("quantize", "float", step=[0.25])
+    d.quantize("levels", "float", thresholds=[0.25, 1.5])
     graph = d.graph()
     assert {type(op) for op in graph.ops} == set(OP_TYPES.values())
     assert verify(graph) == []

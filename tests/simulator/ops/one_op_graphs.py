@@ -25,20 +25,25 @@ from small_graphs import (
 
 from simulator.gemm import backend
 from simulator.graph import IntGraph
+from simulator.graph.float_ops import Function
 from simulator.graph.ops import (
     Add,
     Concat,
+    Dequantize,
+    FloatFunction,
     LayerNorm,
     Lookup,
     MatMul,
     Mean,
     Op,
+    Quantize,
     Rescale,
     Reshape,
     Slice,
     Softmax,
     Transpose,
 )
+from simulator.numerics.float_type import FLOAT32
 from simulator.numerics.integer_type import IntArray, IntType
 from simulator.ops import BEHAVIOURS, OpResult
 
@@ -175,7 +180,32 @@ def _concat(d: Draft, axis: int, *, constants: Mapping[int, Sequence[Any]] = {})
     d.concat("y", *names, axis=axis)
 
 
+def _quantize(d: Draft, shape: tuple[int, ...] = (2, 3, 4), **changes: Any) -> None:
+    d.input("a", shape, FLOAT32)
+    d.quantize("y", "a", **changes)
+
+
+def _dequantize(d: Draft, source: Any, shape: tuple[int, ...] = (2, 3, 4), **changes: Any) -> None:
+    d.input("a", shape, source, source.low + 97)
+    d.dequantize("y", "a", **changes)
+
+
+def _float(
+    d: Draft, function: Function, *others: tuple[int, ...], shape: Any = (2, 3, 4), **fields: Any
+) -> None:
+    d.input("a", shape, FLOAT32)
+    names = [d.operand(f"b{index}", other, FLOAT32) for index, other in enumerate(others)]
+    d.float_function("y", function, "a", *names, **fields)
+
+
+def _float_add_constant(d: Draft, values: Any) -> None:
+    d.input("a", (2, 3, 4), FLOAT32)
+    d.float_function("y", Function.ADD, "a", d.real("b", values))
+
+
 Build = Callable[[Draft], None]
+PER_HEAD = [[[0.25]], [[0.03]]]
+ONE_SIGN = np.linspace(0.1, 3, 24).reshape(6, 4)
 CASES: Mapping[type[Op], Mapping[str, Build]] = {
     MatMul: {
         "weights": _linear,
@@ -297,6 +327,58 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "heads": _move((5, 3, 2, 4), "transpose", 1, 2, 0, 3),
         "cycle": _move((2, 3, 4), "transpose", 2, 0, 1),
     },
+    Quantize: {
+        "one step, many ties": lambda d: _quantize(d, step=[0.5], zero_point=-7),
+        "per channel": lambda d: _quantize(d, step=[0.5, 0.1, 0.25, 0.01], kind=S4),
+        "per head": lambda d: _quantize(d, step=PER_HEAD, kind=U8, zero_point=128),
+        "per head and channel": lambda d: _quantize(
+            d, step=np.linspace(0.01, 1, 8).reshape(2, 1, 4)
+        ),
+        "per row": lambda d: _quantize(d, step=[[0.5], [0.3], [0.1]]),
+        "of a vector": lambda d: _quantize(d, (4,), step=[0.5, 0.1, 0.25, 0.01]),
+        "to 16 bits": lambda d: _quantize(d, step=[1e-4], kind=S16, zero_point=300),
+        "thresholds": lambda d: _quantize(d, thresholds=[-1.5, -0.25, 0, 0.25, 2], kind=U4),
+        "one threshold": lambda d: _quantize(d, thresholds=[0.25], kind=S4),
+        "as many thresholds as possible": lambda d: _quantize(
+            d, thresholds=np.linspace(-2, 2, 15).tolist(), kind=S4
+        ),
+    },
+    Dequantize: {
+        "one step": lambda d: _dequantize(d, S8, step=[0.1]),
+        "sums with a bias": lambda d: _dequantize(
+            d, S32, step=[1e-6, 2e-6, 3e-7, 1.5e-5], bias=[0.1, -7, 0, 1e3]
+        ),
+        "one step and a bias": lambda d: _dequantize(d, S32, step=[3e-9], bias=[0.1, -7, 0, 1e3]),
+        "per head": lambda d: _dequantize(d, U8, step=PER_HEAD),
+        "wide": lambda d: _dequantize(d, IntType(bits=60), step=[1e-15]),
+    },
+    FloatFunction: {
+        "add": lambda d: _float(d, Function.ADD, (2, 3, 4)),
+        "add a constant vector": lambda d: _float_add_constant(d, [1, -2, 0.1, 1e-9]),
+        "add a constant": lambda d: _float_add_constant(d, np.linspace(-1, 1, 12).reshape(3, 4)),
+        "layernorm": lambda d: _float(
+            d,
+            Function.LAYERNORM,
+            shape=(4, 6),
+            weight=[1, -2, 0.5, 0, 3, 1e-3],
+            bias=[0, 1, -1, 0.25, 0, 9],
+            epsilon=1e-6,
+        ),
+        "layernorm, plain": lambda d: _float(d, Function.LAYERNORM, epsilon=1e-5),
+        "softmax": lambda d: _float(d, Function.SOFTMAX),
+        "gelu": lambda d: _float(d, Function.GELU),
+        "gelu_tanh": lambda d: _float(d, Function.GELU_TANH),
+        "relu": lambda d: _float(d, Function.RELU),
+        "silu": lambda d: _float(d, Function.SILU),
+        "mean of rows": lambda d: _float(d, Function.MEAN, axis=1),
+        "mean of heads": lambda d: _float(d, Function.MEAN, axis=0),
+        "scale": lambda d: _float(d, Function.SCALE, factor=0.1),
+        "linear": lambda d: _float(d, Function.LINEAR, weight=ONE_SIGN, bias=[1, 2, 3, 4, 5, 6]),
+        "linear of a vector": lambda d: _float(d, Function.LINEAR, shape=(4,), weight=ONE_SIGN),
+        "matmul": lambda d: _float(d, Function.MATMUL, (2, 4, 5)),
+        "matmul, transposed": lambda d: _float(d, Function.MATMUL, (2, 5, 4), transpose_b=True),
+        "matmul of matrices": lambda d: _float(d, Function.MATMUL, (4, 2), shape=(3, 4)),
+    },
 }
 
 
@@ -311,7 +393,8 @@ def operands_for(graph: IntGraph, images: int = IMAGES, seed: int = 0) -> dict[s
     for index, name in enumerate(operands_with_images(graph)):
         codes = random_codes(graph.tensors[name], images, seed + 1000 * index)
         rows = codes.reshape(images, -1, codes.shape[-1])
-        rows[0, -1] = graph.tensors[name].type.high  # one constant row
+        tensor = graph.tensors[name]
+        rows[0, -1] = 3 if tensor.is_float else tensor.type.high  # one constant row
         found[name] = codes
     return found
 
@@ -355,7 +438,11 @@ def assert_kernel_equals_reference(
     assert kernel.codes.shape == reference.codes.shape
     assert kernel.codes.shape[1:] == result.shape
     assert kernel.codes.dtype == reference.codes.dtype == result.type.dtype
-    assert kernel.codes.tolist() == reference.codes.tolist()
+    if result.is_float:
+        assert np.isfinite(reference.codes).all()
+        np.testing.assert_array_max_ulp(kernel.codes, reference.codes, maxulp=2)
+    else:
+        assert kernel.codes.tolist() == reference.codes.tolist()
     assert (kernel.saturated, kernel.overflowed) == (reference.saturated, reference.overflowed)
     for name, codes in operands.items():
         assert np.array_equal(codes, before[name]), f"operand {name} was changed"
