@@ -26,6 +26,7 @@ from simulator.boundary import dequantize, quantize
 from simulator.errors import InputError
 from simulator.executor import Executor, OpCounts
 from simulator.files import replace_file
+from simulator.graph import IntGraph
 
 ENGINES = ("float", "simulated", "integer")
 Logits = NDArray[np.float64]
@@ -223,13 +224,14 @@ def sqnr_per_op(
     """Return every arithmetic op's result against the float network's same tensor, in dB.
 
     The integer side carries all errors made before the op: the values fall along depth, and where
-    they fall steeply is where accuracy is lost.
+    they fall steeply is where accuracy is lost. Codes with a step per head are left out: their
+    tensor has no scale.
     """
     graph = executor.graph
     names = [
         node.name
         for node in model.graph.nodes
-        if node.op in ARITHMETIC and node.name in graph.tensors and not graph.is_constant(node.name)
+        if node.op in ARITHMETIC and node.name in graph.tensors and _is_readable(graph, node.name)
     ]
     power = {name: np.zeros(2) for name in names}
     source = model.graph.input.name
@@ -244,3 +246,9 @@ def sqnr_per_op(
         if on_progress:
             on_progress(len(images))
     return {name: decibel(float(signal), float(noise)) for name, (signal, noise) in power.items()}
+
+
+def _is_readable(graph: IntGraph, name: str) -> bool:
+    """Whether a tensor's real values can be told from what a run returns."""
+    tensor = graph.tensors[name]
+    return not graph.is_constant(name) and (tensor.is_float or bool(tensor.scale))

@@ -364,6 +364,7 @@ def layer_rows(
                 kind=op.kind,
                 shape="x".join(map(str, result.shape)),
                 type=str(result.type),
+                arithmetic=op.arithmetic,
                 macs=cost.macs,
                 weight_bytes=cost.weight_bytes,
                 cycles=cost.total,

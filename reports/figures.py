@@ -23,6 +23,8 @@ from simulator.results import LayerRow
 
 LAYOUT_KINDS = ("concat", "slice", "reshape", "transpose")
 LAYOUT = "layout"
+FLOAT = "float"  # all that is not integer arithmetic, in the look of other kinds
+SUMS = ("add", "float_add")
 # Colour and marker: kinds stay apart in print and for the colour-blind. Each colour has a contrast
 # of at least 3 : 1 against white and against near-black.
 LOOKS = {
@@ -63,7 +65,7 @@ def sqnr_along_depth(rows: Sequence[LayerRow]) -> str | None:
         axes.grid(visible=False, axis="x")
         axes.axhspan(low - 2 * margin, 0, color=LOOKS["add"][0], alpha=0.1, linewidth=0)
         axes.axhline(0, color=INK, linewidth=1)
-        stream = [op for op in ops if op.row.kind == "add"]
+        stream = [op for op in ops if op.row.kind in SUMS]
         axes.plot(
             [op.row.index for op in stream],
             [op.sqnr_db for op in stream],
@@ -135,7 +137,9 @@ def saturation(rows: Sequence[LayerRow]) -> str | None:
 
 
 def kind_group(kind: str) -> str:
-    """Return the kind as figures tell it: those that only move data are one."""
+    """Return the kind as figures tell it: those that only move data are one, and those in float."""
+    if kind.startswith("float_") or kind in {"quantize", "dequantize"}:
+        return FLOAT
     return LAYOUT if kind in LAYOUT_KINDS else kind
 
 
@@ -228,7 +232,7 @@ def _drawn(axes: Axes, ops: Sequence[Measured]) -> NDArray[np.float64]:
     marks = [(op.row.index, op.sqnr_db) for op in ops]
     depth = np.linspace(*axes.get_xlim(), 2000)
     lines = [np.column_stack([depth, np.zeros_like(depth)])]
-    stream = np.array([(op.row.index, op.sqnr_db) for op in ops if op.row.kind == "add"])
+    stream = np.array([(op.row.index, op.sqnr_db) for op in ops if op.row.kind in SUMS])
     if len(stream):
         lines.append(np.column_stack([depth, np.interp(depth, *stream.T)]))
     return np.asarray(axes.transData.transform(np.vstack([marks, *lines])))

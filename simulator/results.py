@@ -174,6 +174,7 @@ class Verdict(_Record):
 class LayerRow(_Record):
     """One op of the graph, in order: a row of ``layers.csv``.
 
+    arithmetic : ``integer`` or ``float32``
     sqnr_db : result against the float network's same tensor; None where there is no such tensor
     accumulator_bits : bits that the sums may need, by static bounds; None without an accumulator
     """
@@ -183,6 +184,7 @@ class LayerRow(_Record):
     kind: str
     shape: str
     type: str
+    arithmetic: str = "integer"
     macs: int
     weight_bytes: int
     cycles: int

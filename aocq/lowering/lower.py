@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from aocq.capture import FloatNode
 from aocq.lowering.builder import Builder
+from aocq.lowering.float_rules import MixedLowering
 from aocq.lowering.rules import RULES
 from aocq.methods.quantized_model import QuantizedModel, Recipe
 from simulator.errors import InputError
@@ -26,14 +27,20 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
     """
     check_recipe(model.recipe, profile)
     builder = Builder(model=model, profile=profile)
+    mixed = MixedLowering(builder) if model.leaves_floats else None
     for node in model.graph.nodes:
         try:
-            RULES[node.op](builder, node)
+            if mixed:
+                mixed.lower(node)
+            else:
+                RULES[node.op](builder, node)
         except ValueError as error:
             raise InputError(
                 f"{model.graph.name} on profile {profile.name}: {node.name}: {error}; a wider "
                 f"rescale.multiplier_bits than {profile.rescale.multiplier_bits} may help"
             ) from error
+    if mixed:
+        mixed.drop_unread_constants()
     _own_output(builder, model.graph.output)
     graph = IntGraph(
         name=model.graph.name,

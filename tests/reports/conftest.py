@@ -51,6 +51,7 @@ def _row(
         kind=kind,
         shape=shape,
         type="u8" if kind == "softmax" else "s8",
+        arithmetic="float32" if op.endswith("norm1") else "integer",
         macs=macs,
         weight_bytes=weights,
         cycles=cycles,

@@ -109,4 +109,5 @@ def test_blocks_are_bars_in_order(run):
 def test_kinds_that_only_move_data_look_alike():
     assert kind_group("slice") == kind_group("concat") == "layout"
     assert look("slice") == look("reshape") != look("matmul")
+    assert kind_group("float_gelu") == kind_group("dequantize") == kind_group("quantize") == "float"
     assert look("something_new") not in [look("matmul"), look("slice")]

@@ -89,6 +89,7 @@ def test_every_op_is_in_the_full_table_with_the_exact_figures(run, page):
         accumulator = row.accumulator_bits
         assert shown["Op"] == row.op
         assert (shown["Kind"], shown["Shape"], shown["Type"]) == (row.kind, row.shape, row.type)
+        assert shown["Arithmetic"] == row.arithmetic
         assert shown["Bound by"] == row.bound_by
         assert shown["Accumulator bits"] == ("—" if accumulator is None else str(accumulator))
         assert _whole(shown) == [

@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules for models whose method leaves operators in float. A table at the end.
+
+Real tensors have type f32. Where a float operator reads codes, they are dequantized once; where its
+result has a quantizer, it is quantized again. Products of codes stay integer products: their sums
+leave the accumulator as they are and are rescaled in float, where the bias is added unrounded.
+Nodes whose operands and result are plainly quantized keep their integer rule, products excepted: a
+method that leaves float operators around a product decided its scales with float rescaling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from aocq.capture import FloatNode, FloatOp
+from aocq.capture.float_graph import ARITHMETIC
+from aocq.lowering.builder import SHIFT_TYPE, Builder
+from aocq.lowering.rules import RULES
+from aocq.lowering.steps import (
+    Steps,
+    as_scale,
+    compressed,
+    linear_steps,
+    moved,
+    product_steps,
+    quantizer_steps,
+)
+from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
+from simulator.errors import InputError
+from simulator.graph.float_ops import Function
+from simulator.graph.graph import Role, Tensor
+from simulator.graph.ops import (
+    Concat,
+    Dequantize,
+    FloatFunction,
+    Lookup,
+    MatMul,
+    Op,
+    Quantize,
+    Requantization,
+)
+from simulator.numerics.float_type import FLOAT32
+from simulator.numerics.integer_type import IntType, Overflow
+
+
+@dataclass(slots=True)
+class MixedLowering:
+    """A graph of real and integer tensors under construction.
+
+    Attributes
+    ----------
+    builder
+        ops, tensors and constants so far
+    steps
+        what a code of each integer node is worth, by node name
+    """
+
+    builder: Builder
+    steps: dict[str, Steps] = field(default_factory=dict)
+
+    def lower(self, node: FloatNode) -> None:
+        """Add the ops of one node."""
+        if self._stays_integer(node):
+            RULES[node.op](self.builder, node)
+            quantizer = self.builder.quantizer(node)
+            self.steps[node.name] = quantizer_steps(quantizer, node.shape)
+        else:
+            FLOAT_RULES[node.op](self, node)
+
+    def drop_unread_constants(self) -> None:
+        """Remove constants that only float operators wanted, and which took their real values."""
+        builder = self.builder
+        read = {name for op in builder.ops for name in (*op.operands, *op.constants)}
+        for name in builder.constants.keys() - read:
+            del builder.constants[name], builder.tensors[name]
+
+    def _stays_integer(self, node: FloatNode) -> bool:
+        quantizer = self.builder.model.activations.get(node.name)
+        if node.op not in ARITHMETIC or node.op in {FloatOp.LINEAR, FloatOp.MATMUL}:
+            return False
+        if not isinstance(quantizer, ActivationQuantizer) or quantizer.alpha:
+            return False
+        if node.op is FloatOp.SOFTMAX:  # the integer rule knows one scale
+            bits = self.builder.profile.softmax.output_bits
+            kind = IntType(bits=bits, signed=False)
+            if quantizer != ActivationQuantizer(type=kind, scale=2.0**-bits, zero_point=0):
+                return False
+        if any(self.is_float(name) or self.steps[name].size > 1 for name in node.inputs):
+            return False
+        return node.op is not FloatOp.CONCAT or not any(map(self._is_constant, node.inputs))
+
+    def _is_constant(self, name: str) -> bool:
+        """Whether a part of a concatenation is one: no op can rescale it."""
+        return self.builder.tensor(name).role is Role.CONSTANT
+
+    def is_float(self, name: str) -> bool:
+        """Whether a node's values are real."""
+        return self.builder.tensor(name).is_float
+
+    def add(self, op: Op, shape: tuple[int, ...]) -> None:
+        """Add an op whose result is real."""
+        self.builder.declare(op.name, shape, FLOAT32)
+        self.builder.ops.append(op)
+
+    def constant(self, name: str, values: Any) -> str:
+        """Add a constant of real values and return its name."""
+        array = np.ascontiguousarray(values, np.float32)
+        self.builder.declare(name, array.shape, FLOAT32, role=Role.CONSTANT)
+        self.builder.constants[name] = array
+        return name
+
+    def parameter(self, node: FloatNode, attribute: str) -> str | None:
+        """Add a parameter of the network as a constant; None where the node has none."""
+        name = node.attributes[attribute]
+        if not name:
+            return None
+        value = self.builder.model.graph.parameters[name]
+        return self.constant(f"{node.name}.{attribute}", value.numpy())
+
+    def step(self, op_name: str, steps: Steps) -> str:
+        """Add a step as a constant, in the fewest dimensions that broadcast alike."""
+        small = compressed(steps)
+        while small.ndim > 1 and small.shape[0] == 1:
+            small = small[0]
+        return self.constant(f"{op_name}.step", small)
+
+    def real(self, name: str) -> str:
+        """Return the name of the tensor that holds a node's real values; dequantize codes once."""
+        tensor = self.builder.tensor(name)
+        if tensor.is_float:
+            return tensor.name
+        real = f"{name}.real"
+        if real not in self.builder.tensors:
+            if tensor.role is Role.CONSTANT:
+                centred = self.builder.constants[tensor.name].astype(np.float64) - tensor.zero_point
+                return self.constant(real, centred * self.steps[name])
+            step = self.step(real, self.steps[name])
+            self.add(Dequantize(name=real, a=tensor.name, step=step, bias=None), tensor.shape)
+        return real
+
+    def float_name(self, node: FloatNode) -> str:
+        """Return what a node's real result is called: the node's own name is that of its codes."""
+        quantized = node.name in self.builder.model.activations
+        return f"{node.name}.float" if quantized else node.name
+
+    def function(
+        self, node: FloatNode, function: Function, *inputs: str, **parameters: Any
+    ) -> None:
+        """Compute a node in float and quantize its result if it has a quantizer."""
+        name = self.float_name(node)
+        op = FloatFunction(name=name, function=function, inputs=inputs, **parameters)
+        self.add(op, node.shape)
+        self.quantize(node)
+
+    def quantize(self, node: FloatNode) -> None:
+        """Make codes of a node's real result, where it has a quantizer."""
+        quantizer = self.builder.model.activations.get(node.name)
+        if quantizer is None:
+            return
+        source = self.float_name(node)
+        steps = quantizer_steps(quantizer, node.shape)
+        self.steps[node.name] = steps
+        if isinstance(quantizer, LevelQuantizer):
+            self._quantize_to_levels(node, quantizer, source)
+            return
+        step = self.step(node.name, steps)
+        kind, zero_point = quantizer.type, quantizer.zero_point
+        self.builder.declare(node.name, node.shape, kind, as_scale(steps), zero_point)
+        self.builder.ops.append(Quantize(name=node.name, a=source, step=step, thresholds=None))
+
+    def _quantize_to_levels(self, node: FloatNode, quantizer: LevelQuantizer, source: str) -> None:
+        """Number the levels in few bits, then look up the wide level of each number."""
+        index = f"{node.name}.index"
+        borders = np.array(quantizer.thresholds) * quantizer.scale
+        thresholds = self.constant(f"{index}.thresholds", borders)
+        self.builder.declare(index, node.shape, IntType(bits=quantizer.bits, signed=False))
+        self.builder.ops.append(Quantize(name=index, a=source, step=None, thresholds=thresholds))
+        levels = np.array(quantizer.levels)
+        unused = np.full((1 << quantizer.bits) - len(levels), levels[-1])
+        table = np.concatenate([levels, unused])
+        self.builder.declare(node.name, node.shape, quantizer.type, (quantizer.scale,))
+        name = self.builder.constant(f"{node.name}.table", table, quantizer.type)
+        self.builder.ops.append(Lookup(name=node.name, a=index, table=name))
+
+    def sums(self, node: FloatNode, shape: tuple[int, ...], **operands: Any) -> str:
+        """Add an integer product whose sums leave the accumulator as they are."""
+        name = f"{node.name}.sums"
+        accumulator = self.builder.profile.accumulator.accumulator()
+        self.builder.declare(name, shape, accumulator.levels[-1].kind)
+        one = IntType(bits=1, signed=False)
+        identity = Requantization(
+            multiplier=self.builder.constant(f"{name}.multiplier", np.array([1]), one),
+            shift=self.builder.constant(f"{name}.shift", np.array([0]), SHIFT_TYPE),
+            rounding=self.builder.rounding,
+            overflow=Overflow.SATURATE,  # the sums fit: their type is that of the register
+        )
+        self.builder.ops.append(
+            MatMul(name=name, accumulator=accumulator, requantize=identity, **operands)
+        )
+        return name
+
+
+def _input(lowering: MixedLowering, node: FloatNode) -> None:
+    if node.name in lowering.builder.model.activations:
+        raise InputError(
+            f"{node.name}: the image has one step for all its values, or stays in float; its "
+            "quantizer has channel factors or levels"
+        )
+    lowering.builder.declare(node.name, node.shape, FLOAT32, role=Role.INPUT)
+
+
+def _constant(lowering: MixedLowering, node: FloatNode) -> None:
+    """The real values, after the quantizer where there is one: it is applied here, once."""
+    value = lowering.builder.model.graph.parameters[node.attributes["parameter"]]
+    real = lowering.builder.model.simulate(node, value.reshape(node.shape).double())
+    lowering.constant(node.name, real.numpy())
+
+
+def _linear(lowering: MixedLowering, node: FloatNode) -> None:
+    builder = lowering.builder
+    source = node.inputs[0]
+    bias = lowering.parameter(node, "bias")
+    weight = builder.model.weights.get(node.attributes["weight"])
+    if weight is None or lowering.is_float(source):
+        if weight is None:
+            matrix = lowering.parameter(node, "weight")
+        else:
+            matrix = lowering.constant(f"{node.name}.weight", weight.dequantized().numpy())
+        real = lowering.real(source)
+        lowering.function(node, Function.LINEAR, real, weight=matrix, bias=bias)
+        return
+    x = builder.tensor(source)
+    steps = linear_steps(node, lowering.steps[source], weight)
+    offset = None
+    if x.zero_point:
+        correction = -x.zero_point * weight.codes.sum(axis=1, dtype=np.int64)
+        kind = IntType(bits=builder.profile.accumulator.bias_bits)
+        offset = builder.constant(f"{node.name}.offset", correction, kind)
+    codes = builder.constant(f"{node.name}.weight", weight.codes, IntType(bits=weight.bits))
+    sums = lowering.sums(node, node.shape, a=x.name, b=codes, transpose_b=True, bias=offset)
+    _rescaled(lowering, node, sums, steps, bias)
+
+
+def _matmul(lowering: MixedLowering, node: FloatNode) -> None:
+    transposed = node.attributes["transpose_b"]
+    if any(lowering.is_float(name) for name in node.inputs):
+        names = (lowering.real(name) for name in node.inputs)
+        lowering.function(node, Function.MATMUL, *names, transpose_b=transposed)
+        return
+    a, b = (lowering.builder.tensor(name).name for name in node.inputs)
+    steps = product_steps(node, *(lowering.steps[name] for name in node.inputs))
+    sums = lowering.sums(node, node.shape, a=a, b=b, transpose_b=transposed, bias=None)
+    _rescaled(lowering, node, sums, steps, None)
+
+
+def _rescaled(
+    lowering: MixedLowering, node: FloatNode, sums: str, steps: Steps, bias: str | None
+) -> None:
+    """Make real values of sums, then codes if the node has a quantizer."""
+    name = lowering.float_name(node)
+    step = lowering.step(name, steps)
+    lowering.add(Dequantize(name=name, a=sums, step=step, bias=bias), node.shape)
+    lowering.quantize(node)
+
+
+def _softmax(lowering: MixedLowering, node: FloatNode) -> None:
+    lowering.function(node, Function.SOFTMAX, lowering.real(node.inputs[0]))
+
+
+def _unary(lowering: MixedLowering, node: FloatNode) -> None:
+    function = Function(node.attributes["function"])
+    lowering.function(node, function, lowering.real(node.inputs[0]))
+
+
+def _layernorm(lowering: MixedLowering, node: FloatNode) -> None:
+    lowering.function(
+        node,
+        Function.LAYERNORM,
+        lowering.real(node.inputs[0]),
+        weight=lowering.parameter(node, "weight"),
+        bias=lowering.parameter(node, "bias"),
+        epsilon=float(node.attributes["epsilon"]),
+    )
+
+
+def _add(lowering: MixedLowering, node: FloatNode) -> None:
+    a, b = (lowering.real(name) for name in node.inputs)
+    lowering.function(node, Function.ADD, a, b)
+
+
+def _scaled(lowering: MixedLowering, node: FloatNode) -> None:
+    source = node.inputs[0]
+    if lowering.is_float(source):
+        factor = float(node.attributes["factor"])
+        lowering.function(node, Function.SCALE, lowering.real(source), factor=factor)
+        return
+    RULES[FloatOp.SCALE](lowering.builder, node)  # the same codes
+    lowering.steps[node.name] = lowering.steps[source] * node.attributes["factor"]
+
+
+def _mean(lowering: MixedLowering, node: FloatNode) -> None:
+    axis = node.attributes["axis"]
+    lowering.function(node, Function.MEAN, lowering.real(node.inputs[0]), axis=axis)
+
+
+def _concat(lowering: MixedLowering, node: FloatNode) -> None:
+    parts = tuple(lowering.real(name) for name in node.inputs)
+    op = Concat(name=lowering.float_name(node), inputs=parts, axis=node.attributes["axis"])
+    lowering.add(op, node.shape)
+    lowering.quantize(node)
+
+
+def _layout(lowering: MixedLowering, node: FloatNode) -> None:
+    builder, source = lowering.builder, node.inputs[0]
+    RULES[node.op](builder, node)
+    if not lowering.is_float(source):
+        shape = builder.tensor(source).shape
+        steps = moved(lowering.steps[source], shape, node)
+        lowering.steps[node.name] = steps
+        result: Tensor = builder.tensors[node.name]
+        builder.tensors[node.name] = replace(result, scale=as_scale(steps))
+
+
+FLOAT_RULES: Mapping[FloatOp, Callable[[MixedLowering, FloatNode], None]] = MappingProxyType(
+    {
+        FloatOp.INPUT: _input,
+        FloatOp.CONSTANT: _constant,
+        FloatOp.LINEAR: _linear,
+        FloatOp.MATMUL: _matmul,
+        FloatOp.SOFTMAX: _softmax,
+        FloatOp.UNARY: _unary,
+        FloatOp.LAYERNORM: _layernorm,
+        FloatOp.ADD: _add,
+        FloatOp.SCALE: _scaled,
+        FloatOp.MEAN: _mean,
+        FloatOp.CONCAT: _concat,
+        FloatOp.SLICE: _layout,
+        FloatOp.RESHAPE: _layout,
+        FloatOp.TRANSPOSE: _layout,
+    }
+)

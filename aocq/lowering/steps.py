@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one code of a tensor is worth, where that differs by channel or by head.
+
+Steps are float64 arrays of the tensor's rank: extent 1 along every dimension in which nothing
+varies, so that they broadcast with the tensor.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aocq.capture import FloatNode, FloatOp
+from aocq.methods.quantizers import LevelQuantizer, QuantizedWeight, Quantizer
+from simulator.errors import InputError
+
+Steps = NDArray[np.float64]
+Shape = tuple[int, ...]
+
+
+def quantizer_steps(quantizer: Quantizer, shape: Shape) -> Steps:
+    """Return the steps of a tensor of ``shape`` that ``quantizer`` made codes of."""
+    if isinstance(quantizer, LevelQuantizer):
+        return np.full((1,) * len(shape), quantizer.scale)
+    steps: Steps = quantizer.steps().numpy()
+    return steps.reshape((1,) * (len(shape) - steps.ndim) + steps.shape)
+
+
+def compressed(steps: Steps) -> Steps:
+    """Return the same steps with extent 1 wherever they are all equal."""
+    for axis in range(steps.ndim):
+        first = steps.take([0], axis)
+        if (steps == first).all():
+            steps = first
+    return steps
+
+
+def moved(steps: Steps, shape: Shape, node: FloatNode) -> Steps:
+    """Return the steps after a layout operation on a tensor of ``shape``: they move with codes."""
+    if steps.size == 1:
+        return steps.reshape((1,) * len(node.shape))
+    everywhere = np.broadcast_to(steps, shape)
+    if node.op is FloatOp.SLICE:
+        part = range(node.attributes["start"], node.attributes["stop"])
+        return compressed(everywhere.take(part, node.attributes["axis"]))
+    if node.op is FloatOp.TRANSPOSE:
+        return compressed(everywhere.transpose(node.attributes["permutation"]))
+    return compressed(everywhere.reshape(node.shape))
+
+
+def linear_steps(node: FloatNode, steps: Steps, weight: QuantizedWeight) -> Steps:
+    """Return the steps of a linear layer's sums: of its input's steps and its weight's scales.
+
+    Raises
+    ------
+    InputError
+        If the input's step differs by channel and the weight does not make up for it.
+    """
+    columns = steps / np.array(weight.alpha or (1.0,))
+    return _contracted(node, node.inputs[0], columns, -1) * weight.scale
+
+
+def product_steps(node: FloatNode, a: Steps, b: Steps) -> Steps:
+    """Return the steps of the sums of a product of two activations.
+
+    Raises
+    ------
+    InputError
+        If a step differs along the dimension that is summed over.
+    """
+    right = np.swapaxes(b, -1, -2) if node.attributes["transpose_b"] else b
+    left = _contracted(node, node.inputs[0], a, -1)
+    return left * _contracted(node, node.inputs[1], right, -2)
+
+
+def _contracted(node: FloatNode, source: str, steps: Steps, axis: int) -> Steps:
+    """The steps without the dimension ``axis``, over which products are summed."""
+    first = steps.take([0], axis)
+    if not np.allclose(steps, first, rtol=1e-9, atol=0):
+        raise InputError(
+            f"{node.name}: the step of {source} varies along the dimension that is summed over, so "
+            "integer sums would add codes of different worth; give that tensor one step, or one "
+            "per head, or make the weight carry its factors"
+        )
+    return first
+
+
+def as_scale(steps: Steps) -> tuple[float, ...]:
+    """Return the ``scale`` of a graph's tensor: one, one per channel, or none that it can hold."""
+    if math.prod(steps.shape[:-1]) > 1:
+        return ()
+    return tuple(steps.reshape(-1).tolist())
