@@ -31,7 +31,7 @@ def kernel_cache_folder() -> Path:
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile ``function`` at its first call: integers only, no GIL, no relaxed arithmetic.
+    """Compile ``function`` at its first call: no GIL, no relaxed arithmetic.
 
     Kernels take arrays and integers, widen to int64 explicitly (Numba's int64 wraps silently, so
     :mod:`simulator.graph.ranges` proves that nothing passes 63 bits) and write into arrays that
