@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
+from aocq.capture.float_graph import ARITHMETIC
 from aocq.methods.quantizers import QuantizedWeight, Quantizer
 
 
@@ -32,6 +33,10 @@ class Recipe(BaseModel):
         ``minmax``, or ``mse``: the clipping range of least squared error per tensor
     weight_range
         the same for each output channel of the weights
+    float_ops
+        what becomes of an operation that the method leaves in float: ``declared``, it has no
+        quantizer and stays a float operation; ``integer``, it gets a plain quantizer, so that a
+        chip without float arithmetic can compute it. Methods that leave none ignore it
     seed
         of whatever a method draws at random
     """
@@ -45,6 +50,7 @@ class Recipe(BaseModel):
     zero_point: Literal["symmetric", "asymmetric"] = "asymmetric"
     activation_range: Literal["minmax", "mse"] = "minmax"
     weight_range: Literal["minmax", "mse"] = "mse"
+    float_ops: Literal["declared", "integer"] = "declared"
     seed: int = 0
 
 
@@ -79,6 +85,13 @@ class QuantizedModel:
     log: tuple[Mapping[str, Any], ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def leaves_floats(self) -> bool:
+        """Whether the method left any operator in float: then products are rescaled in float."""
+        return any(
+            node.op in ARITHMETIC and node.name not in self.activations for node in self.graph.nodes
+        )
+
     def scale(self, name: str) -> float:
         """Return the scale of the codes that a node's values are held in, channel factors aside."""
         node = self.graph.node(name)
@@ -104,18 +117,24 @@ class QuantizedModel:
         return quantizer(x) if quantizer else x
 
     def simulated_image(self, images: Tensor) -> Tensor:
-        """Return what simulated quantization starts from: quantized images in float64."""
-        quantizer = self.activations[self.graph.input.name]
+        """Return what simulated quantization starts from, in float64: quantized images.
+
+        Where the image stays in float, the images as they are.
+        """
+        quantizer = self.activations.get(self.graph.input.name)
+        if quantizer is None:
+            return images.double()
         return (quantizer.codes(images).double() - quantizer.zero_point) * quantizer.scale
 
     def simulated_parameters(self) -> dict[str, Tensor]:
         """Return the parameters of simulated quantization: rounded weights and biases, float64.
 
         In float64 the sums of products of codes are exact, so that the simulation differs from a
-        chip only by what the chip approximates.
+        chip only by what the chip approximates. Biases stay as they are where products are
+        rescaled in float.
         """
         parameters = {name: value.double() for name, value in self.graph.parameters.items()}
-        for node in self.graph.nodes:
+        for node in () if self.leaves_floats else self.graph.nodes:
             if node.op is FloatOp.LINEAR and node.attributes["bias"]:
                 real = self.bias_codes(node) * self.bias_scale(node)
                 parameters[node.attributes["bias"]] = torch.from_numpy(real)
