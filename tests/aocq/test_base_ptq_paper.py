@@ -227,6 +227,14 @@ def test_in_integers_nothing_stays_in_float_and_the_chip_computes_the_simulation
     np.testing.assert_allclose(on_chip(model, inputs), logits(model, inputs).numpy(), atol=1e-9)
 
 
+def test_heads_that_share_a_step_share_the_largest(nano: Captured) -> None:
+    _, graph = nano("class_token")
+    apart = quantized(graph).activations["blocks.0.attn.qkv"]
+    shared = quantized(graph, float_ops="integer").activations["blocks.0.attn.qkv"]
+    assert isinstance(apart, ActivationQuantizer)
+    assert shared.scale == pytest.approx(float(apart.steps().max()))
+
+
 def test_a_profile_without_row_scales_gets_one_step_per_matrix(nano: Captured) -> None:
     _, graph = nano("class_token")
     model = quantized(graph, float_ops="integer", weight_granularity="per_tensor")

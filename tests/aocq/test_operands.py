@@ -72,18 +72,35 @@ def test_rows_of_the_joint_layer_form_three_blocks_and_other_layers_one(nano: Ca
         assert row_blocks(graph, graph.node(name)) == (tuple(range(rows)),)
 
 
-def test_readers_that_share_rows_unevenly_leave_one_block(nano: Captured) -> None:
-    """A second reader of a part of the joint layer's rows."""
+@pytest.mark.parametrize(
+    ("parts", "blocks"),
+    [
+        (((0, 36), (36, 72)), 2),
+        (((0, 24), (24, 72)), 1),  # not alike
+        (((0, 48), (24, 72)), 1),  # shared rows
+        (((0, 24), (24, 48)), 1),  # rows without a reader
+    ],
+)
+def test_only_readers_that_share_rows_out_evenly_make_blocks(
+    parts: tuple[tuple[int, int], ...], blocks: int, nano: Captured
+) -> None:
     _, graph = nano("class_token")
-    act = graph.node("blocks.0.mlp.act")
-    part = graph.node("blocks.0.attn.slice")
-    odd = replace(act, name="odd", inputs=("half",), shape=(5, 36))
-    half = replace(
-        part,
-        name="half",
-        inputs=("blocks.0.attn.qkv",),
-        attributes={"axis": 1, "start": 0, "stop": 36},
-        shape=(5, 36),
-    )
-    changed = replace(graph, nodes=(*graph.nodes, half, odd))
-    assert row_blocks(changed, changed.node("blocks.0.attn.qkv")) == (tuple(range(72)),)
+    act, part = graph.node("blocks.0.mlp.act"), graph.node("blocks.0.attn.slice")
+    nodes = list(graph.nodes[: graph.nodes.index(graph.node("blocks.0.attn.qkv")) + 1])
+    for start, stop in parts:
+        cut = {"axis": 1, "start": start, "stop": stop}
+        shape = (5, stop - start)
+        nodes += [
+            replace(
+                part,
+                name=f"part_{start}",
+                inputs=("blocks.0.attn.qkv",),
+                attributes=cut,
+                shape=shape,
+            ),
+            replace(act, name=f"act_{start}", inputs=(f"part_{start}",), shape=shape),
+        ]
+    changed = replace(graph, nodes=tuple(nodes))
+    found = row_blocks(changed, changed.node("blocks.0.attn.qkv"))
+    assert len(found) == blocks
+    assert sorted(row for block in found for row in block) == list(range(72))
