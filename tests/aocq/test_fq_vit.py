@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from changed_profiles import changed
 from simulated import left_in_float, logits, on_chip, sqnr
 from tiny_models import NANO, images, input_size
 from torch import nn
@@ -158,12 +159,12 @@ def test_a_stream_that_is_pooled_keeps_one_scale_there(nano: Captured) -> None:
 
 def test_the_factors_come_from_the_last_hundred_images(nano: Captured) -> None:
     graph = unbalanced(nano("class_token")[1])
-    many = torch.cat([0.01 * images(8, SIZE), images(100, SIZE, seed=5)])
+    many = torch.cat([6 * images(60, SIZE), images(100, SIZE, seed=5)])
     model = METHODS["fq_vit"](graph, many, Recipe(residual_bits=8))
     found = model.activations["blocks.0.add"]
     values = run(graph, {"image": many}, ["blocks.0.add"])["blocks.0.add"]
     plain = asymmetric_quantizer(float(values.min()), float(values.max()), 8)
-    wanted = with_factors(plain, factor_errors(plain, values[8:]).argmin(dim=0))
+    wanted = with_factors(plain, factor_errors(plain, values[60:]).argmin(dim=0))
     assert isinstance(found, ActivationQuantizer)
     assert found.scale == pytest.approx(wanted.scale, rel=1e-5)
     assert found.alpha == wanted.alpha
@@ -217,6 +218,15 @@ def test_channel_factors_become_shifts_and_multipliers(nano: Captured) -> None:
     assert lowered.constants[norm.channel_shift].tolist() == shifts.tolist()
     assert lowered.constants[add.multiplier_a].shape == (24,)
     assert len(lowered.tensors["blocks.0.add"].scale) == 24
+
+
+def test_factors_leave_fewer_fraction_bits_to_a_wide_stream(nano: Captured) -> None:
+    """LayerNorm's variance of 16-bit codes shifted by 3 still fits 64 bits."""
+    graph = unbalanced(nano("class_token")[1])
+    model = quantized(graph, float_ops="integer", residual_bits=16)
+    profile = changed(activation__residual_bits=16)
+    norms = [op for op in lower(model, profile).ops if isinstance(op, LayerNorm)]
+    assert any(op.channel_shift for op in norms)
 
 
 def test_what_a_chip_cannot_read_by_channel_is_refused_by_name(nano: Captured) -> None:

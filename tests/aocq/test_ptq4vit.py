@@ -261,10 +261,11 @@ def test_without_a_gradient_all_candidates_tie_and_the_first_one_wins() -> None:
     assert found.input == pytest.approx(0.01 * float(x.abs().max()) / 127.5)
 
 
-def test_both_ranges_enter_the_products_of_the_search() -> None:
+@pytest.mark.parametrize("seed", range(6))
+def test_both_ranges_enter_the_products_of_the_search(seed: int) -> None:
     """A layer behind GELU: the step chosen is that of least error under the twin quantizer."""
-    x = functional.gelu(2 * noise(60, 12))
-    weight, weighing = noise(5, 12, seed=1), noise(60, 5, seed=2)
+    x = functional.gelu(0.6 * noise(60, 12, seed=seed) - 0.5)
+    weight, weighing = noise(5, 12, seed=seed + 10).abs(), noise(60, 5, seed=2)
     real = x @ weight.T
     setting = Search(
         grid=Grid(low=0.01, high=1.2, count=20),
@@ -274,10 +275,10 @@ def test_both_ranges_enter_the_products_of_the_search() -> None:
         activation_bits=4,
     )
     unit = negative_step(4)
-    multiples = [1, 2, 4, 8, 16, 32, 64]
+    multiples = list(range(1, 12))
     inputs = InputCandidates(
         steps=tuple(m * unit for m in multiples),
-        first=32 * unit,
+        first=8 * unit,
         low=0,
         high=7,
         fixed=Codes(codes=torch.round(x / unit).clamp(-8, 0).to(torch.int8), step=unit),
@@ -286,6 +287,14 @@ def test_both_ranges_enter_the_products_of_the_search() -> None:
         x=x, weight=weight, bias=torch.zeros(5), real=real, gradient=weighing, blocks=1
     )
     found = search_linear(layer, inputs, setting)
+    full = float(weight.abs().max()) / 127.5
+    candidates = [full * (0.01 + i * 1.19 / 20) for i in range(20)]
+    seen = gelu_twin(8, 1, 4)(x)
+    errors = []
+    for step in candidates:
+        rounded = torch.clamp(torch.round(weight / step), -128, 127) * step
+        errors.append(float(((real - seen @ rounded.T) * weighing).square().sum()))
+    assert float(found.weight[0]) == pytest.approx(candidates[int(np.argmin(errors))])
     step = float(found.weight[0])
     rounded = torch.clamp(torch.round(weight / step), -128, 127) * step
     errors = [
