@@ -117,7 +117,7 @@ def _softmax(builder: Builder, node: FloatNode) -> None:
     table = np.floor(np.exp(-_scale(x) * differences) * largest + 0.5).astype(np.int64)
     kind = IntType(bits=section.table_bits, signed=False)
     quantizer = builder.quantizer(node)
-    y = builder.result(node)
+    builder.result(node)
     name = node.name
     if isinstance(quantizer, LevelQuantizer):
         name = f"{node.name}.codes"
@@ -138,7 +138,7 @@ def _softmax(builder: Builder, node: FloatNode) -> None:
     if isinstance(quantizer, LevelQuantizer):
         real = torch.arange(codes.high + 1, dtype=torch.float64) * scale
         levels = quantizer.codes(real).numpy().astype(np.int64)
-        constant = builder.constant(f"{node.name}.levels", levels, y.type)
+        constant = builder.constant(f"{node.name}.levels", levels, quantizer.type)
         builder.ops.append(Lookup(name=node.name, a=name, table=constant))
 
 
