@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aocq.capture import FloatNode
 from aocq.methods.quantized_model import QuantizedModel
-from aocq.methods.quantizers import Quantizer
+from aocq.methods.quantizers import LevelQuantizer, Quantizer
 from simulator.errors import InputError
 from simulator.graph.graph import Role, Tensor
 from simulator.graph.ops import Op, Requantization
@@ -23,6 +23,24 @@ from simulator.numerics.rounding import Rounding
 from simulator.profile import NpuProfile
 
 SHIFT_TYPE = IntType(bits=6, signed=False)
+
+
+def scales(quantizer: Quantizer) -> tuple[float, ...]:
+    """Return the scale of a tensor's codes, or one per channel where channels have factors.
+
+    Raises
+    ------
+    InputError
+        If the factors run along another dimension, which has no scales in a graph.
+    """
+    if isinstance(quantizer, LevelQuantizer) or not quantizer.alpha:
+        return (quantizer.scale,)
+    if quantizer.axis != -1:
+        raise InputError(
+            "a tensor has one scale per head, and a chip's integer requantization has one per "
+            'tensor; quantize again with float_ops = "integer"'
+        )
+    return tuple((quantizer.scale * np.array(quantizer.alpha)).tolist())
 
 
 @dataclass(slots=True)
@@ -59,7 +77,7 @@ class Builder:
         """Declare the tensor that an arithmetic node's op will write, by the model's decision."""
         quantizer = self.quantizer(node)
         return self.declare(
-            node.name, node.shape, quantizer.type, (quantizer.scale,), quantizer.zero_point
+            node.name, node.shape, quantizer.type, scales(quantizer), quantizer.zero_point
         )
 
     def like(self, node: FloatNode, source: Tensor) -> Tensor:

@@ -10,10 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from aocq.capture import FloatNode, FloatOp
 from aocq.capture.interpreter import UNARY_FUNCTIONS
-from aocq.lowering.builder import Builder
+from aocq.lowering.builder import SHIFT_TYPE, Builder, scales
+from aocq.methods.quantizers import LevelQuantizer
+from simulator.errors import InputError
 from simulator.graph.graph import Role, Tensor
 from simulator.graph.ops import (
     Add,
@@ -34,6 +37,12 @@ from simulator.profile import LayerNormSection
 
 
 def _scale(tensor: Tensor) -> float:
+    """Return a tensor's one scale; InputError where channels have their own."""
+    if len(tensor.scale) != 1:
+        raise InputError(
+            f"{tensor.name}: has one scale per channel, which only Add and LayerNorm can read; "
+            "quantize it with one scale"
+        )
     return tensor.scale[0]
 
 
@@ -53,7 +62,7 @@ def _constant(builder: Builder, node: FloatNode) -> None:
     quantizer = builder.quantizer(node)
     value = builder.model.graph.parameters[node.attributes["parameter"]].reshape(node.shape)
     codes = quantizer.codes(value.double()).numpy().astype(np.int64)
-    scale = (quantizer.scale,)
+    scale = scales(quantizer)
     builder.constant(node.name, codes, quantizer.type, scale, quantizer.zero_point)
 
 
@@ -97,17 +106,27 @@ def _matmul(builder: Builder, node: FloatNode) -> None:
 
 
 def _softmax(builder: Builder, node: FloatNode) -> None:
-    """Tabulate exp of every possible difference to the row's maximum."""
+    """Tabulate exp of every possible difference to the row's maximum.
+
+    A method with levels of its own for probabilities reads them from the chip's codes by a table.
+    """
     x = builder.tensor(node.inputs[0])
     section = builder.profile.softmax
     differences = np.arange(1 << x.type.bits)
     largest = (1 << section.table_bits) - 1
     table = np.floor(np.exp(-_scale(x) * differences) * largest + 0.5).astype(np.int64)
     kind = IntType(bits=section.table_bits, signed=False)
+    quantizer = builder.quantizer(node)
     builder.result(node)
+    name = node.name
+    if isinstance(quantizer, LevelQuantizer):
+        name = f"{node.name}.codes"
+        codes = IntType(bits=section.output_bits, signed=False)
+        scale = 2.0**-section.output_bits
+        builder.declare(name, node.shape, codes, (scale,))
     builder.ops.append(
         Softmax(
-            name=node.name,
+            name=name,
             a=x.name,
             table=builder.constant(f"{node.name}.table", table, kind),
             reciprocal_bits=section.reciprocal_bits,
@@ -116,17 +135,26 @@ def _softmax(builder: Builder, node: FloatNode) -> None:
             overflow=builder.overflow,
         )
     )
+    if isinstance(quantizer, LevelQuantizer):
+        real = torch.arange(codes.high + 1, dtype=torch.float64) * scale
+        levels = quantizer.codes(real).numpy().astype(np.int64)
+        constant = builder.constant(f"{node.name}.levels", levels, quantizer.type)
+        builder.ops.append(Lookup(name=node.name, a=name, table=constant))
 
 
 def _unary(builder: Builder, node: FloatNode) -> None:
-    """The function at every code, rounded half up in float64."""
+    """The function at every code in float64, rounded half up or to a method's own levels."""
     x = builder.tensor(node.inputs[0])
     y = builder.result(node)
     codes = np.arange(x.code_type.low, x.code_type.high + 1)
     function = UNARY_FUNCTIONS[node.attributes["function"]]
-    real = function(torch.from_numpy((codes - x.zero_point) * _scale(x))).numpy()
-    table = np.floor(real / _scale(y) + 0.5) + y.zero_point
-    table = np.clip(table, y.code_type.low, y.code_type.high).astype(np.int64)
+    real = function(torch.from_numpy((codes - x.zero_point) * _scale(x)))
+    quantizer = builder.quantizer(node)
+    if isinstance(quantizer, LevelQuantizer):
+        table = quantizer.codes(real).numpy().astype(np.int64)
+    else:
+        rounded = np.floor(real.numpy() / _scale(y) + 0.5) + y.zero_point
+        table = np.clip(rounded, y.code_type.low, y.code_type.high).astype(np.int64)
     name = builder.constant(f"{node.name}.table", table, y.code_type)
     builder.ops.append(Lookup(name=node.name, a=x.name, table=name))
 
@@ -142,8 +170,10 @@ def _layernorm(builder: Builder, node: FloatNode) -> None:
     beta = parameters[bias].double().numpy() if bias else np.zeros(channels)
     bits = builder.profile.rescale.multiplier_bits
     magnitudes, gamma_shift = multipliers_at_common_shift(np.abs(gamma) / _scale(y), bits)
-    epsilon = round(node.attributes["epsilon"] * (channels / _scale(x)) ** 2)
-    fractions = _fraction_bits(x, channels, epsilon, bits, section)
+    smallest = min(x.scale)
+    shifts = _channel_shifts(x)
+    epsilon = round(node.attributes["epsilon"] * (channels / smallest) ** 2)
+    fractions = _fraction_bits(x, channels, epsilon, bits, section, int(shifts.max()))
     shift = gamma_shift + fractions.normalized
     offsets = np.rint(np.ldexp(beta / _scale(y), shift)).astype(np.int64)
     codes = (np.sign(gamma) * magnitudes).astype(np.int64)
@@ -151,7 +181,11 @@ def _layernorm(builder: Builder, node: FloatNode) -> None:
         LayerNorm(
             name=node.name,
             a=x.name,
-            channel_shift=None,
+            channel_shift=(
+                builder.constant(f"{node.name}.channel_shift", shifts, SHIFT_TYPE)
+                if shifts.any()
+                else None
+            ),
             gamma=builder.constant(f"{node.name}.gamma", codes, IntType(bits=bits + 1)),
             beta=builder.constant(f"{node.name}.beta", offsets, IntType(bits=64)),
             epsilon=epsilon,
@@ -165,6 +199,26 @@ def _layernorm(builder: Builder, node: FloatNode) -> None:
     )
 
 
+def _channel_shifts(x: Tensor) -> NDArray[np.int64]:
+    """Return log2 of the channels' scales over the smallest of them, [C] or [1].
+
+    LayerNorm divides by the deviation, so that only the ratios of scales matter.
+
+    Raises
+    ------
+    InputError
+        If a ratio is not a power of two: then it would take a multiplication per element.
+    """
+    exponents = np.log2(np.array(x.scale) / min(x.scale))
+    shifts = np.rint(exponents).astype(np.int64)
+    if not np.allclose(exponents, shifts, rtol=0, atol=1e-9):
+        raise InputError(
+            f"{x.name}: LayerNorm reads it and its channels' scales are not powers of two apart; "
+            "quantize it with power-of-two factors"
+        )
+    return shifts
+
+
 class FractionBits(NamedTuple):
     """Fraction bits of LayerNorm's root, reciprocal and normalized value."""
 
@@ -174,14 +228,19 @@ class FractionBits(NamedTuple):
 
 
 def _fraction_bits(
-    x: Tensor, channels: int, epsilon: int, gamma_bits: int, section: LayerNormSection
+    x: Tensor,
+    channels: int,
+    epsilon: int,
+    gamma_bits: int,
+    section: LayerNormSection,
+    channel_shift: int,
 ) -> FractionBits:
     """Return LayerNorm's fraction bits: the profile's, or as many as 64-bit arithmetic can hold.
 
     The variance of wide codes or of many channels leaves less room for fractions; the bounds are
     those of :mod:`simulator.graph.ranges`.
     """
-    largest = max(x.zero_point - x.code_type.low, x.code_type.high - x.zero_point)
+    largest = max(x.zero_point - x.code_type.low, x.code_type.high - x.zero_point) << channel_shift
     variance = (channels * largest) ** 2 + epsilon
     root = 2 * (isqrt(channels) + 1)
     sqrt_room = (63 - variance.bit_length()) // 2
@@ -198,13 +257,12 @@ def _add(builder: Builder, node: FloatNode) -> None:
     a, b = (builder.tensor(name) for name in node.inputs)
     y = builder.result(node)
     bits = builder.profile.rescale.multiplier_bits
-    factors, shift = multipliers_at_common_shift(
-        [_scale(a) / _scale(y), _scale(b) / _scale(y)], bits
-    )
+    ratios = [np.array(x.scale) / np.array(y.scale) for x in (a, b)]
+    factors, shift = multipliers_at_common_shift(np.concatenate(ratios), bits)
     kind = IntType(bits=bits, signed=False)
     names = [
-        builder.constant(f"{node.name}.multiplier_{side}", factors[i : i + 1], kind)
-        for i, side in enumerate("ab")
+        builder.constant(f"{node.name}.multiplier_{side}", part, kind)
+        for side, part in zip("ab", np.split(factors, [len(ratios[0])]), strict=True)
     ]
     builder.ops.append(
         Add(

@@ -13,7 +13,7 @@ from typing import Protocol
 from torch import Tensor
 
 from aocq.capture import FloatGraph
-from aocq.methods import base_ptq
+from aocq.methods import base_ptq, base_ptq_paper, fq_vit, ptq4vit
 from aocq.methods.quantized_model import QuantizedModel, Recipe
 
 __all__ = ["METHODS", "Method", "QuantizedModel", "Recipe"]
@@ -37,4 +37,12 @@ class Method(Protocol):
         ...
 
 
-METHODS: Mapping[str, Method] = MappingProxyType({"base_ptq": base_ptq.quantize})
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "base_ptq": base_ptq.quantize,
+        "base_ptq_paper": base_ptq_paper.quantize,
+        "ptq4vit_paper": ptq4vit.quantize_paper,
+        "ptq4vit_released": ptq4vit.quantize_released,
+        "fq_vit": fq_vit.quantize,
+    }
+)

@@ -10,7 +10,7 @@ answers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -48,6 +48,34 @@ def quantize(
         called with (batches done, batches in all)
     """
     seen = observe(graph, images, recipe, on_progress)
+    weights = {
+        node.attributes["weight"]: quantize_weight(
+            graph.parameters[node.attributes["weight"]],
+            recipe.weight_bits,
+            recipe.weight_granularity,
+            recipe.weight_range,
+        )
+        for node in graph.nodes
+        if node.op is FloatOp.LINEAR
+    }
+    return QuantizedModel(
+        graph=graph,
+        method="base_ptq",
+        recipe=recipe,
+        activations=quantizers(graph, seen, recipe),
+        weights=weights,
+        calibration_images=len(images),
+        log=tuple(
+            {"tensor": name, "low": observed.low, "high": observed.high}
+            for name, observed in seen.items()
+        ),
+    )
+
+
+def quantizers(
+    graph: FloatGraph, seen: Mapping[str, ObservedRange], recipe: Recipe
+) -> dict[str, ActivationQuantizer]:
+    """Return a quantizer for every arithmetic node from what :func:`observe` saw."""
     symmetric = multiplied_with_activations(graph)
     stream = residual_stream(graph)
     activations = {}
@@ -67,28 +95,7 @@ def quantize(
                 observed.low, observed.high, bits, zero_point
             )
     _share_scales_of_concatenations(graph, activations)
-    weights = {
-        node.attributes["weight"]: quantize_weight(
-            graph.parameters[node.attributes["weight"]],
-            recipe.weight_bits,
-            recipe.weight_granularity,
-            recipe.weight_range,
-        )
-        for node in graph.nodes
-        if node.op is FloatOp.LINEAR
-    }
-    return QuantizedModel(
-        graph=graph,
-        method="base_ptq",
-        recipe=recipe,
-        activations=activations,
-        weights=weights,
-        calibration_images=len(images),
-        log=tuple(
-            {"tensor": name, "low": observed.low, "high": observed.high}
-            for name, observed in seen.items()
-        ),
-    )
+    return activations
 
 
 def _share_scales_of_concatenations(

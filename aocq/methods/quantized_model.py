@@ -33,6 +33,10 @@ class Recipe(BaseModel):
         ``minmax``, or ``mse``: the clipping range of least squared error per tensor
     weight_range
         the same for each output channel of the weights
+    float_ops
+        what becomes of an operation that the method leaves in float: ``declared``, it has no
+        quantizer and stays a float operation; ``integer``, it gets a plain quantizer, so that a
+        chip without float arithmetic can compute it. Methods that leave none ignore it
     seed
         of whatever a method draws at random
     """
@@ -46,6 +50,7 @@ class Recipe(BaseModel):
     zero_point: Literal["symmetric", "asymmetric"] = "asymmetric"
     activation_range: Literal["minmax", "mse"] = "minmax"
     weight_range: Literal["minmax", "mse"] = "mse"
+    float_ops: Literal["declared", "integer"] = "declared"
     seed: int = 0
 
 

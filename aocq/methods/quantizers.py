@@ -91,6 +91,22 @@ class LevelQuantizer:
         index = torch.bucketize((x / self.scale).double(), borders, right=True)
         return torch.tensor(self.levels, dtype=x.dtype)[index]
 
+    def of_probability_codes(self, bits: int) -> LevelQuantizer:
+        """Return the quantizer that first rounds ``x`` to a multiple of ``2^-bits``, half up.
+
+        That is what a chip computes whose softmax yields unsigned codes of ``bits`` bits, and a
+        table then levels: those that no code reaches are gone.
+        """
+        grid = torch.arange(1 << bits, dtype=torch.float64) / (1 << bits)
+        found = [int(level) for level in self.codes(grid)]
+        steps = [code for code in range(1, len(found)) if found[code] != found[code - 1]]
+        return LevelQuantizer(
+            levels=(found[0], *(found[code] for code in steps)),
+            thresholds=tuple((code - 0.5) / (1 << bits) / self.scale for code in steps),
+            scale=self.scale,
+            bits=self.bits,
+        )
+
     def real(self, codes: Tensor) -> Tensor:
         """Return the values that levels stand for."""
         return codes * self.scale

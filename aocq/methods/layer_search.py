@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Search of the steps of one linear layer or one product, on cached float inputs and results.
+
+Every layer is searched by itself: it sees float inputs and is held against its float results, as
+if no other layer were quantized. Each candidate costs one matrix product; those of 8-bit codes run
+in integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from aocq.methods.objectives import Objective
+from aocq.methods.quantizers import LevelQuantizer
+from simulator.gemm import backend
+
+# Rows and images at a time: a part of a result stays in the cache while it is scored.
+ROWS = 256
+IMAGES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """Candidates ``low, low + (high - low) / count, ...`` as shares of the full range's step.
+
+    ``high`` itself is never tried, as in the released code of PTQ4ViT and BasePTQ.
+    """
+
+    low: float
+    high: float
+    count: int = 100
+
+    def shares(self) -> Tensor:
+        """Return the candidates, float64 [count]."""
+        index = torch.arange(self.count, dtype=torch.float64)
+        return self.low + index * (self.high - self.low) / self.count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Codes:
+    """Whole numbers of at most 8 bits and what one of them is worth: ``step * codes``."""
+
+    codes: Tensor
+    step: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputCandidates:
+    """The quantizers to choose from for a layer's input: codes of ``low..high``, several steps.
+
+    Attributes
+    ----------
+    fixed
+        codes that are added whatever step is chosen (the other range of a twin quantizer)
+    """
+
+    steps: tuple[float, ...]
+    first: float
+    low: int
+    high: int
+    fixed: Codes | None = None
+
+    def codes(self, x: Tensor, step: float) -> Codes:
+        """Quantize ``x`` [R, K]."""
+        whole = torch.round(x / step).clamp_(self.low, self.high)
+        return Codes(codes=whole.to(torch.int8), step=step)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearLayer:
+    """What the search of a linear layer works on.
+
+    Attributes
+    ----------
+    x
+        inputs, float32 [R, K]
+    weight
+        float32 [N, K], its rows ordered block by block
+    bias
+        float32 [N] in the same order
+    real
+        float results, float32 [R, N], likewise
+    gradient
+        the same shape, where the objective wants one
+    blocks
+        how many blocks of equally many rows have a step of their own
+    """
+
+    x: Tensor
+    weight: Tensor
+    bias: Tensor
+    real: Tensor
+    gradient: Tensor | None
+    blocks: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearSteps:
+    """What was found: a step for each block of rows, float64 [blocks], and one for the input.
+
+    ``rounds`` is how many were run: less than asked for where one had changed nothing.
+    """
+
+    weight: Tensor
+    input: float | None
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """How steps are searched: which candidates, what for, how often, at which width."""
+
+    grid: Grid
+    objective: Objective
+    rounds: int
+    weight_bits: int
+    activation_bits: int
+
+
+def full_step(largest: Tensor, bits: int) -> Tensor:
+    """Return the step at which codes of ``bits`` bits just span ``-largest..largest``, float64."""
+    largest = largest.double()
+    return torch.where(largest > 0, largest, 1.0) / ((1 << (bits - 1)) - 0.5)
+
+
+def uniform_candidates(x: Tensor, search: Search) -> InputCandidates:
+    """Return the candidates of a symmetric uniform quantizer of ``x``."""
+    bits = search.activation_bits
+    full = full_step(x.abs().max(), bits)
+    return InputCandidates(
+        steps=tuple((search.grid.shares() * full).tolist()),
+        first=float(full),
+        low=-(1 << (bits - 1)),
+        high=(1 << (bits - 1)) - 1,
+    )
+
+
+def choose(count: int, score: Callable[[int], Tensor]) -> Tensor:
+    """Return for each entry of a score the candidate with the largest, the first of equal ones."""
+    return torch.stack([score(index) for index in range(count)]).argmax(dim=0)
+
+
+def weight_codes(weight: Tensor, steps: Tensor, bits: int) -> Tensor:
+    """Return int8 codes of weights [N, K] under steps [blocks] of consecutive rows."""
+    rows = steps.repeat_interleave(len(weight) // len(steps))[:, None]
+    high = (1 << (bits - 1)) - 1
+    return torch.round(weight.double() / rows).clamp_(-high - 1, high).to(torch.int8)
+
+
+def search_linear(
+    layer: LinearLayer, inputs: InputCandidates | None, search: Search
+) -> LinearSteps:
+    """Search the weight's steps with the input's fixed and the input's with the weight's fixed.
+
+    ``inputs`` is None where the input stays in float.
+    """
+    per_block = layer.weight.reshape(layer.blocks, -1).abs().amax(dim=1)
+    full = full_step(per_block, search.weight_bits)
+    found = LinearSteps(weight=full, input=inputs.first if inputs else None, rounds=0)
+    for done in range(1, search.rounds + 1):
+        before = found
+        weight = _best_weight_steps(layer, inputs, found.input, full, search)
+        step = found.input
+        if inputs:
+            step = _best_input_step(layer, inputs, weight, search)
+        found = LinearSteps(weight=weight, input=step, rounds=done)
+        # The next round would search the same weight with the same input: nothing would change.
+        if step == before.input:
+            break
+    return found
+
+
+def _best_weight_steps(
+    layer: LinearLayer,
+    inputs: InputCandidates | None,
+    step: float | None,
+    full: Tensor,
+    search: Search,
+) -> Tensor:
+    shares = search.grid.shares()
+    parts: list[Codes | Tensor] = [layer.x]
+    if inputs and step is not None:
+        parts = [inputs.codes(layer.x, step), *([inputs.fixed] if inputs.fixed else [])]
+
+    def score(index: int) -> Tensor:
+        steps = full * shares[index]
+        codes = weight_codes(layer.weight, steps, search.weight_bits)
+        return _score(layer, parts, codes, steps, layer.bias, search.objective)
+
+    chosen = choose(len(shares), score)
+    return full * shares[chosen]
+
+
+def _best_input_step(
+    layer: LinearLayer, inputs: InputCandidates, steps: Tensor, search: Search
+) -> float:
+    codes = weight_codes(layer.weight, steps, search.weight_bits)
+    offset = layer.bias
+    if inputs.fixed:
+        offset = offset + _product(inputs.fixed, codes, steps)
+
+    def score(index: int) -> Tensor:
+        candidate = inputs.codes(layer.x, inputs.steps[index])
+        whole = replace(layer, blocks=1)
+        return _score(whole, [candidate], codes, steps, offset, search.objective)
+
+    return inputs.steps[int(choose(len(inputs.steps), score))]
+
+
+def _score(
+    layer: LinearLayer,
+    parts: Sequence[Codes | Tensor],
+    codes: Tensor,
+    steps: Tensor,
+    offset: Tensor,
+    objective: Objective,
+) -> Tensor:
+    """Return the objective summed over rows, [blocks]; ``offset`` is [N] or [R, N]."""
+    total = torch.zeros(layer.blocks, dtype=torch.float64)
+    for start in range(0, len(layer.x), ROWS):
+        rows = slice(start, start + ROWS)
+        approximate = offset if offset.ndim == 1 else offset[rows]
+        for part in parts:
+            piece = (
+                part[rows] if isinstance(part, Tensor) else replace(part, codes=part.codes[rows])
+            )
+            approximate = _product(piece, codes, steps).add_(approximate)
+        shape = (-1, layer.blocks, len(codes) // layer.blocks)
+        gradient = layer.gradient[rows].reshape(shape) if layer.gradient is not None else None
+        per_row = objective(layer.real[rows].reshape(shape), approximate.reshape(shape), gradient)
+        total += per_row.sum(dim=0, dtype=torch.float64)
+    return total
+
+
+def _rows(part: Codes | Tensor, rows: slice) -> Codes | Tensor:
+    return part[rows] if isinstance(part, Tensor) else replace(part, codes=part.codes[rows])
+
+
+def _product(a: Codes | Tensor, codes: Tensor, steps: Tensor) -> Tensor:
+    """Return ``a`` [R, K] times quantized weights, float32 [R, N]."""
+    scale = steps.repeat_interleave(len(codes) // len(steps))
+    if isinstance(a, Tensor):
+        return a @ (codes.double() * scale[:, None]).float().T
+    whole = torch.from_numpy(backend().prepare(codes.numpy().T)(a.codes.numpy()))
+    return whole.float().mul_((scale * a.step).float())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """A product of two activations: operands, float results, and their gradient.
+
+    Operands are float32 [images, heads, rows, columns], the right one as it is multiplied:
+    ``real = a @ b``.
+    """
+
+    a: Tensor
+    b: Tensor
+    real: Tensor
+    gradient: Tensor | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductSteps:
+    """What was found: steps per head, float64 [heads]; levels for the left operand instead."""
+
+    a: Tensor | LevelQuantizer
+    b: Tensor
+    rounds: int
+
+
+def search_product(product: Product, search: Search) -> ProductSteps:
+    """Search the left operand's steps, then the right one's, one per head."""
+    bits = search.activation_bits
+    full_a, full_b = (_full_steps(x, search) for x in (product.a, product.b))
+    found = ProductSteps(a=full_a, b=full_b, rounds=0)
+    for done in range(1, search.rounds + 1):
+        before = found.b
+        b = quantize_heads(product.b, found.b, bits)
+        steps_a = _best_head_steps(replace(product, b=b), "a", full_a, search)
+        a = quantize_heads(product.a, steps_a, bits)
+        steps_b = _best_head_steps(replace(product, a=a), "b", full_b, search)
+        found = ProductSteps(a=steps_a, b=steps_b, rounds=done)
+        if torch.equal(before, steps_b):
+            break
+    return found
+
+
+def search_product_with_levels(
+    product: Product, levels: Sequence[LevelQuantizer], search: Search
+) -> ProductSteps:
+    """Search the left operand's levels with the right one in float, then the right one's steps.
+
+    One round is all: the first search does not depend on the second.
+    """
+    chosen = choose(
+        len(levels), lambda i: _score_heads(product, "a", levels[i], search.objective).sum()
+    )
+    best = levels[int(chosen)]
+    full = _full_steps(product.b, search)
+    steps = _best_head_steps(replace(product, a=best(product.a)), "b", full, search)
+    return ProductSteps(a=best, b=steps, rounds=1)
+
+
+def quantize_heads(x: Tensor, steps: Tensor, bits: int) -> Tensor:
+    """Quantize and dequantize [images, heads, ...] under one step per head."""
+    step = steps.to(x)[:, None, None]
+    high = (1 << (bits - 1)) - 1
+    return torch.round(x / step).clamp_(-high - 1, high).mul_(step)
+
+
+def _full_steps(x: Tensor, search: Search) -> Tensor:
+    return full_step(x.abs().amax(dim=(0, 2, 3)), search.activation_bits)
+
+
+def _best_head_steps(
+    product: Product, side: Literal["a", "b"], full: Tensor, search: Search
+) -> Tensor:
+    shares = search.grid.shares()
+
+    def score(index: int) -> Tensor:
+        candidate = partial(quantize_heads, steps=full * shares[index], bits=search.activation_bits)
+        return _score_heads(product, side, candidate, search.objective)
+
+    return full * shares[choose(len(shares), score)]
+
+
+def _score_heads(
+    product: Product,
+    side: Literal["a", "b"],
+    quantize: Callable[[Tensor], Tensor],
+    objective: Objective,
+) -> Tensor:
+    """Return the objective summed over images and rows, [heads], with one operand quantized."""
+    total = torch.zeros(product.real.shape[1], dtype=torch.float64)
+    for start in range(0, len(product.real), IMAGES):
+        part = slice(start, start + IMAGES)
+        a, b = product.a[part], product.b[part]
+        approximate = quantize(a) @ b if side == "a" else a @ quantize(b)
+        gradient = product.gradient[part] if product.gradient is not None else None
+        per_row = objective(product.real[part], approximate, gradient)
+        total += per_row.sum(dim=(0, 2), dtype=torch.float64)
+    return total

@@ -1,0 +1,408 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BasePTQ and PTQ4ViT: every product's steps searched by itself, everything else left in float.
+
+Quantized are the weights and inputs of linear layers, and both operands of products of
+activations; of the patch embedding only the weights. Bias, Add, LayerNorm, Softmax, GELU and
+embeddings stay in float: their nodes have no quantizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aocq.capture import FloatGraph, FloatNode, FloatOp, run
+from aocq.methods import base_ptq, fisher
+from aocq.methods.layer_search import (
+    Codes,
+    Grid,
+    InputCandidates,
+    LinearLayer,
+    LinearSteps,
+    Product,
+    Search,
+    full_step,
+    search_linear,
+    search_product,
+    search_product_with_levels,
+    uniform_candidates,
+    weight_codes,
+)
+from aocq.methods.objectives import Objective
+from aocq.methods.operands import Operand, arithmetic_source, row_blocks, trace_operand
+from aocq.methods.quantized_model import QuantizedModel, Recipe
+from aocq.methods.quantizers import (
+    ActivationQuantizer,
+    LevelQuantizer,
+    QuantizedWeight,
+    Quantizer,
+)
+from aocq.methods.twin_ranges import gelu_twin, negative_step, softmax_exponents
+from simulator.numerics.integer_type import IntType
+
+# The papers calibrate on 32 images.
+IMAGES = 32
+BATCH = 4
+# Float32 values of inputs, results and gradients that are held at a time: 600 MB.
+HELD_VALUES = 150_000_000
+GELUS = ("gelu", "gelu_tanh")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What one method of this family does.
+
+    Attributes
+    ----------
+    direction
+        from logits [images, classes] and a seed to what is sent back through the network as the
+        gradient of the loss; None for objectives without gradients
+    softmax_levels
+        the twin quantizer of probabilities by exponent and bits; None for a uniform one
+    gelu_multiples
+        from candidate steps and bits to multiples of a fraction of the negative step, and the
+        fraction; None for a uniform quantizer of GELU's result
+    stem_per_channel
+        whether each output channel of the patch embedding has a step of its own
+    """
+
+    method: str
+    grid: Grid
+    rounds: int
+    objective: Objective
+    direction: Callable[[Tensor, int], Tensor] | None = None
+    softmax_levels: Callable[[int, int], LevelQuantizer] | None = None
+    gelu_multiples: Callable[[list[float], int], tuple[list[int], int]] | None = None
+    stem_per_channel: bool = False
+
+
+def calibrate(
+    graph: FloatGraph,
+    images: Tensor,
+    recipe: Recipe,
+    settings: Settings,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> QuantizedModel:
+    """Quantize ``graph`` by the first :data:`IMAGES` of ``images``.
+
+    Parameters
+    ----------
+    images
+        preprocessed, float32 [count, channels, height, width]
+    on_progress
+        called with (layers done, layers in all)
+    """
+    calibration = _Calibration(graph, images[:IMAGES], recipe, settings)
+    layers = [node for node in graph.nodes if node.op in {FloatOp.LINEAR, FloatOp.MATMUL}]
+    for done, (node, values) in enumerate(calibration.values(layers), start=1):
+        if node.op is FloatOp.LINEAR:
+            calibration.linear(node, values)
+        else:
+            calibration.product(node, values)
+        if on_progress:
+            on_progress(done, len(layers))
+    own = calibration.quantizers()
+    activations = own
+    if recipe.float_ops == "integer":
+        activations = completed(graph, images[:IMAGES], recipe, own)
+    return QuantizedModel(
+        graph=graph,
+        method=settings.method,
+        recipe=recipe,
+        activations=activations,
+        weights=calibration.weights,
+        calibration_images=min(len(images), IMAGES),
+        log=tuple(calibration.log),
+    )
+
+
+def completed(
+    graph: FloatGraph, images: Tensor, recipe: Recipe, own: Mapping[str, Quantizer]
+) -> dict[str, Quantizer]:
+    """Return a quantizer for every arithmetic node: the plain method's where there is no own one.
+
+    Heads share one scale, the largest of theirs, because a chip has one requantization per tensor.
+    Probabilities are the chip's unsigned ones; levels of the method are chosen by those.
+    """
+    plain_recipe = recipe.model_copy(update={"activation_range": "minmax"})
+    seen = base_ptq.observe(graph, images, plain_recipe, None)
+    found: dict[str, Quantizer] = dict(base_ptq.quantizers(graph, seen, plain_recipe))
+    for name, quantizer in own.items():
+        is_softmax = graph.node(name).op is FloatOp.SOFTMAX
+        if isinstance(quantizer, LevelQuantizer):
+            bits = recipe.activation_bits
+            found[name] = quantizer.of_probability_codes(bits) if is_softmax else quantizer
+        elif not is_softmax:
+            largest = quantizer.scale * max(quantizer.alpha or (1.0,))
+            found[name] = ActivationQuantizer(
+                type=quantizer.type, scale=largest, zero_point=quantizer.zero_point
+            )
+    return found
+
+
+@dataclass(slots=True)
+class _LayerValues:
+    """Float tensors of one layer on all images: what it reads, its result, its gradient."""
+
+    inputs: tuple[Tensor, ...]
+    real: Tensor
+    gradient: Tensor | None
+
+
+@dataclass(slots=True)
+class _Steps:
+    """Steps found so far for one tensor: along ``axis``, 0 where none was found."""
+
+    axis: int
+    steps: Tensor
+
+
+@dataclass(slots=True)
+class _Calibration:
+    """The state of one calibration: what was found layer by layer."""
+
+    graph: FloatGraph
+    images: Tensor
+    recipe: Recipe
+    settings: Settings
+    weights: dict[str, QuantizedWeight] = field(default_factory=dict)
+    levels: dict[str, LevelQuantizer] = field(default_factory=dict)
+    steps: dict[str, _Steps] = field(default_factory=dict)
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def search(self) -> Search:
+        return Search(
+            grid=self.settings.grid,
+            objective=self.settings.objective,
+            rounds=self.settings.rounds,
+            weight_bits=self.recipe.weight_bits,
+            activation_bits=self.recipe.activation_bits,
+        )
+
+    def values(self, layers: list[FloatNode]) -> Iterator[tuple[FloatNode, _LayerValues]]:
+        """Yield every layer with its tensors, as many layers at a time as memory is set aside."""
+        directions = self._directions()
+        for part in self._parts(layers):
+            names = list(dict.fromkeys(name for node in part for name in (node.name, *node.inputs)))
+            held = self._run(names)
+            gradients: dict[str, Tensor] = {}
+            if directions is not None:
+                results = [node.name for node in part]
+                gradients = fisher.gradients(self.graph, self.images, directions, results)
+            for node in part:
+                yield (
+                    node,
+                    _LayerValues(
+                        inputs=tuple(held[name] for name in node.inputs),
+                        real=held[node.name],
+                        gradient=gradients.get(node.name),
+                    ),
+                )
+
+    def _directions(self) -> Tensor | None:
+        if self.settings.direction is None:
+            return None
+        output = self.graph.output.name
+        return self.settings.direction(self._run([output])[output], self.recipe.seed)
+
+    def _parts(self, layers: list[FloatNode]) -> Iterator[list[FloatNode]]:
+        part: list[FloatNode] = []
+        held = 0
+        for node in layers:
+            shapes = [node.shape, *(self.graph.node(name).shape for name in node.inputs)]
+            if self.settings.direction:
+                shapes.append(node.shape)
+            size = len(self.images) * sum(int(np.prod(shape)) for shape in shapes)
+            if part and held + size > HELD_VALUES:
+                yield part
+                part, held = [], 0
+            part.append(node)
+            held += size
+        yield part
+
+    def _run(self, names: list[str]) -> dict[str, Tensor]:
+        source = self.graph.input.name
+        parts = []
+        for batch in self.images.split(BATCH):
+            with torch.inference_mode():
+                parts.append(run(self.graph, {source: batch}, names))
+        return {name: torch.cat([part[name] for part in parts]) for name in names}
+
+    def linear(self, node: FloatNode, values: _LayerValues) -> None:
+        """Search a linear layer and note its weight codes and its input's step or levels."""
+        weight = self.graph.parameters[node.attributes["weight"]]
+        bias = node.attributes["bias"]
+        source = arithmetic_source(self.graph, node.inputs[0])
+        blocks = self._blocks(node, source)
+        order = torch.tensor([row for block in blocks for row in block])
+        x = values.inputs[0].reshape(-1, weight.shape[1])
+        layer = LinearLayer(
+            x=x,
+            weight=weight[order],
+            bias=self.graph.parameters[bias][order] if bias else torch.zeros(len(weight)),
+            real=values.real.reshape(-1, len(weight))[:, order],
+            gradient=(
+                values.gradient.reshape(-1, len(weight))[:, order]
+                if values.gradient is not None
+                else None
+            ),
+            blocks=len(blocks),
+        )
+        candidates, fraction = self._input_candidates(source, x)
+        found = search_linear(layer, candidates, self.search)
+        self._note_weight(node, layer, order, found)
+        if found.input is not None and fraction:
+            unit = negative_step(self.recipe.activation_bits) / fraction
+            self._note_levels(
+                source.name,
+                gelu_twin(round(found.input / unit), fraction, self.recipe.activation_bits),
+            )
+        elif found.input is not None:
+            step = torch.full((source.shape[-1],), found.input, dtype=torch.float64)
+            self._note_steps(source.name, -1, step)
+
+    def _blocks(self, node: FloatNode, source: FloatNode) -> tuple[tuple[int, ...], ...]:
+        rows = tuple(range(node.shape[-1]))
+        if self.recipe.weight_granularity == "per_tensor":
+            return (rows,)
+        if source.op is FloatOp.INPUT and self.settings.stem_per_channel:
+            return tuple((row,) for row in rows)
+        return row_blocks(self.graph, node)
+
+    def _input_candidates(self, source: FloatNode, x: Tensor) -> tuple[InputCandidates | None, int]:
+        """Return the candidates for a layer's input and, of a twin quantizer, its fraction."""
+        if source.op is FloatOp.INPUT:
+            return None, 0
+        uniform = uniform_candidates(x, self.search)
+        multiples = self.settings.gelu_multiples
+        if multiples is None or source.attributes.get("function") not in GELUS:
+            return uniform, 0
+        bits = self.recipe.activation_bits
+        found, fraction = multiples(list(uniform.steps), bits)
+        steps = [multiple * negative_step(bits) / fraction for multiple in found]
+        negative = torch.round(x / negative_step(bits)).clamp_(uniform.low, 0).to(torch.int8)
+        return (
+            InputCandidates(
+                steps=tuple(steps),
+                first=min(steps, key=lambda step: abs(step - uniform.first)),
+                low=0,
+                high=uniform.high,
+                fixed=Codes(codes=negative, step=negative_step(bits)),
+            ),
+            fraction,
+        )
+
+    def _note_weight(
+        self, node: FloatNode, layer: LinearLayer, order: Tensor, found: LinearSteps
+    ) -> None:
+        bits = self.recipe.weight_bits
+        codes = torch.empty(layer.weight.shape, dtype=torch.int8)
+        codes[order] = weight_codes(layer.weight, found.weight, bits)
+        scale = found.weight
+        if layer.blocks > 1:
+            scale = torch.empty(len(order), dtype=torch.float64)
+            scale[order] = found.weight.repeat_interleave(len(order) // layer.blocks)
+        self.weights[node.attributes["weight"]] = QuantizedWeight(
+            bits=bits, codes=codes.numpy(), scale=scale.numpy()
+        )
+        self.log.append(
+            {
+                "layer": node.name,
+                "weight_steps": found.weight.tolist(),
+                "input_step": found.input,
+                "rounds": found.rounds,
+            }
+        )
+
+    def product(self, node: FloatNode, values: _LayerValues) -> None:
+        """Search a product of two activations and note both operands' steps or levels."""
+        a, b = values.inputs
+        if node.attributes["transpose_b"]:
+            b = b.transpose(-1, -2)
+        operands = [trace_operand(self.graph, node, side) for side in (0, 1)]
+        product = Product(
+            a=_by_head(a),
+            b=_by_head(b),
+            real=_by_head(values.real),
+            gradient=_by_head(values.gradient) if values.gradient is not None else None,
+        )
+        left = self.graph.node(operands[0].source)
+        if self.settings.softmax_levels and left.op is FloatOp.SOFTMAX:
+            bits = self.recipe.activation_bits
+            levels = [self.settings.softmax_levels(m, bits) for m in softmax_exponents(bits)]
+            found = search_product_with_levels(product, levels, self.search)
+        else:
+            found = search_product(product, self.search)
+        entry: dict[str, Any] = {"layer": node.name, "rounds": found.rounds}
+        for side, operand, steps in zip("ab", operands, (found.a, found.b), strict=True):
+            if isinstance(steps, LevelQuantizer):
+                self._note_levels(operand.source, steps)
+                entry[f"{side}_unit"] = steps.scale
+            else:
+                self._note_heads(operand, steps)
+                entry[f"{side}_steps"] = steps.tolist()
+        self.log.append(entry)
+
+    def _note_heads(self, operand: Operand, steps: Tensor) -> None:
+        source = self.graph.node(operand.source)
+        along = torch.zeros(source.shape[operand.axis], dtype=torch.float64)
+        if len(operand.heads) != len(steps):
+            steps = steps.max().expand(len(operand.heads))
+        for head, step in zip(operand.heads, steps / operand.factor, strict=True):
+            along[list(head)] = step
+        self._note_steps(operand.source, operand.axis, along)
+
+    def _note_steps(self, name: str, axis: int, steps: Tensor) -> None:
+        """Note steps of a tensor; where several layers read it, the largest serves them all."""
+        known = self.steps.get(name)
+        if known and known.axis != axis:
+            steps = torch.cat([steps, known.steps]).max().expand(len(steps))
+        elif known:
+            steps = torch.maximum(known.steps, steps)
+        self.steps[name] = _Steps(axis=axis, steps=steps)
+
+    def _note_levels(self, name: str, levels: LevelQuantizer) -> None:
+        """Note levels of a tensor; where several layers read it, those that reach furthest."""
+        known = self.levels.get(name)
+        if known is None or _reach(levels) > _reach(known):
+            self.levels[name] = levels
+
+    def quantizers(self) -> dict[str, Quantizer]:
+        """Return the quantizer of every tensor that a product reads, but the image."""
+        found: dict[str, Quantizer] = {}
+        for name, known in self.steps.items():
+            if name in self.levels:
+                continue
+            steps = known.steps
+            if not bool((steps > 0).all()):
+                steps = torch.where(steps > 0, steps, self._observed_steps(name, known.axis))
+            smallest = float(steps.min())
+            alike = bool((steps == steps[0]).all())
+            found[name] = ActivationQuantizer(
+                type=IntType(bits=self.recipe.activation_bits),
+                scale=smallest,
+                zero_point=0,
+                alpha=() if alike else tuple((steps / smallest).tolist()),
+                axis=-1 if alike else known.axis,
+            )
+        return {**found, **self.levels}
+
+    def _observed_steps(self, name: str, axis: int) -> Tensor:
+        """Return steps for indices that no product reads (Q and K before a normalization)."""
+        largest = self._run([name])[name].abs().movedim(axis, -1).flatten(0, -2).amax(dim=0)
+        return full_step(largest, self.recipe.activation_bits)
+
+
+def _by_head(x: Tensor) -> Tensor:
+    """View an operand or a result as [images, heads, rows, columns]; windows count as images."""
+    return x.unsqueeze(1) if x.ndim == 3 else x.reshape(-1, *x.shape[-3:])
+
+
+def _reach(levels: LevelQuantizer) -> float:
+    return levels.levels[-1] * levels.scale

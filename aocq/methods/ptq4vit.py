@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ptq4vit_paper`` and ``ptq4vit_released``: twin ranges, and errors weighted by gradients.
+
+As BasePTQ, with a step for each channel of the patch embedding, three rounds, twin quantizers after
+softmax and GELU, and an objective that weighs errors by the gradient of a loss. Source: PTQ4ViT
+(arXiv 2111.12293). Paper and released code differ in three places:
+
+- after softmax, the released quantizer adds about the threshold to every probability;
+- after GELU, the paper ties both steps by a power of two, the released code does not;
+- the gradient is 0 by definition (see :mod:`aocq.methods.fisher`). ``ptq4vit_paper`` draws labels
+  from the float predictions. The released code runs on the rounding noise of a GPU;
+  ``ptq4vit_released`` puts seeded normal noise in its place. Without any, all candidates of all
+  layers tie, the first one (0.01 of the full step) wins, and the network is destroyed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from aocq.capture import FloatGraph
+from aocq.methods.fisher import perturbed_direction, sampled_label_direction
+from aocq.methods.layer_search import Grid
+from aocq.methods.objectives import hessian_guided
+from aocq.methods.parallel_calibration import Settings, calibrate
+from aocq.methods.quantized_model import QuantizedModel, Recipe
+from aocq.methods.twin_ranges import (
+    softmax_twin,
+    softmax_twin_released,
+    tied_multiples,
+    untied_multiples,
+)
+
+GRID = Grid(low=0.01, high=1.2)
+ROUNDS = 3
+PAPER = Settings(
+    method="ptq4vit_paper",
+    grid=GRID,
+    rounds=ROUNDS,
+    objective=hessian_guided,
+    direction=sampled_label_direction,
+    softmax_levels=softmax_twin,
+    gelu_multiples=tied_multiples,
+    stem_per_channel=True,
+)
+RELEASED = Settings(
+    method="ptq4vit_released",
+    grid=GRID,
+    rounds=ROUNDS,
+    objective=hessian_guided,
+    direction=perturbed_direction,
+    softmax_levels=softmax_twin_released,
+    gelu_multiples=untied_multiples,
+    stem_per_channel=True,
+)
+
+
+def quantize_paper(
+    graph: FloatGraph,
+    images: Tensor,
+    recipe: Recipe,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> QuantizedModel:
+    """Quantize by the first 32 of ``images``, float32 [count, channels, height, width]."""
+    return calibrate(graph, images, recipe, PAPER, on_progress)
+
+
+def quantize_released(
+    graph: FloatGraph,
+    images: Tensor,
+    recipe: Recipe,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> QuantizedModel:
+    """The same with what the released code computes."""
+    return calibrate(graph, images, recipe, RELEASED, on_progress)
