@@ -15,6 +15,7 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
+from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.quantizers import QuantizedWeight, Quantizer
 
 
@@ -37,6 +38,11 @@ class Recipe(BaseModel):
         what becomes of an operation that the method leaves in float: ``declared``, it has no
         quantizer and stays a float operation; ``integer``, it gets a plain quantizer, so that a
         chip without float arithmetic can compute it. Methods that leave none ignore it
+    channel_factor, channel_factor_bits
+        what a chip's LayerNorm can apply to each channel of its input before the statistics: no
+        factor, a ``shift`` of 0 to 2^bits - 1 places, or an unsigned ``multiplier`` of so many bits
+    aocq
+        what AOCQ is asked for; other methods ignore it
     seed
         of whatever a method draws at random
     """
@@ -51,6 +57,9 @@ class Recipe(BaseModel):
     activation_range: Literal["minmax", "mse"] = "minmax"
     weight_range: Literal["minmax", "mse"] = "mse"
     float_ops: Literal["declared", "integer"] = "declared"
+    channel_factor: Literal["none", "shift", "multiplier"] = "multiplier"
+    channel_factor_bits: int = 8
+    aocq: AocqOptions = AocqOptions()
     seed: int = 0
 
 

@@ -25,6 +25,9 @@ class ActivationQuantizer:
     axis
         the dimension that ``alpha`` runs along, counted from the end, so that it means the same
         with a batch dimension in front: -1 are the channels, -3 the heads of attention
+    table_scale
+        where ``alpha`` balances the result of a function's table, the scale of the wide codes that
+        the table yields and that are then rescaled channel by channel; 0: there is no such step
     """
 
     type: IntType
@@ -32,6 +35,7 @@ class ActivationQuantizer:
     zero_point: int
     alpha: tuple[float, ...] = ()
     axis: int = -1
+    table_scale: float = 0.0
 
     def steps(self) -> Tensor:
         """Return what one code is worth, float64, shaped to broadcast with the tensor."""
@@ -40,6 +44,8 @@ class ActivationQuantizer:
 
     def codes(self, x: Tensor) -> Tensor:
         """Return the codes of ``x`` as whole numbers in its own float type."""
+        if self.table_scale:
+            x = torch.round(x / self.table_scale) * self.table_scale
         codes = torch.round(x / self.steps().to(x)) + self.zero_point
         return torch.clamp(codes, self.type.low, self.type.high)
 

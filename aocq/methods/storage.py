@@ -120,6 +120,7 @@ def _quantizer_to_plain(quantizer: Quantizer) -> dict[str, Any]:
         "zero_point": quantizer.zero_point,
         "alpha": list(quantizer.alpha),
         "axis": quantizer.axis,
+        "table_scale": quantizer.table_scale,
     }
 
 
@@ -137,6 +138,7 @@ def _quantizer_from_plain(plain: dict[str, Any]) -> Quantizer:
         zero_point=plain["zero_point"],
         alpha=tuple(plain["alpha"]),
         axis=plain["axis"],
+        table_scale=plain["table_scale"],
     )
 
 
