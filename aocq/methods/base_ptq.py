@@ -139,7 +139,7 @@ def observe(
             node: FloatNode, x: Tensor, note: Callable[[ObservedRange, Tensor], None] = note
         ) -> Tensor:
             if node.name in seen:
-                _check_finite(node, x)
+                check_finite(node, x)
                 note(seen[node.name], x)
             return x
 
@@ -153,7 +153,8 @@ def observe(
     return seen
 
 
-def _check_finite(node: FloatNode, x: Tensor) -> None:
+def check_finite(node: FloatNode, x: Tensor) -> None:
+    """Raise InputError where a float network's values are not finite."""
     if not bool(torch.isfinite(x).all()):
         raise InputError(
             f"{node.name}: the float network yields values that are not finite there (NaN or "

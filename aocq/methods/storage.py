@@ -57,7 +57,7 @@ def save(model: QuantizedModel, folder: Path) -> None:
         "calibration_images": model.calibration_images,
         "nodes": [_node_to_plain(node) for node in model.graph.nodes],
         "activations": {
-            name: _quantizer_to_plain(quantizer) for name, quantizer in model.activations.items()
+            name: quantizer_to_plain(quantizer) for name, quantizer in model.activations.items()
         },
         "weights": {
             name: {"bits": weight.bits, "alpha": list(weight.alpha)}
@@ -106,7 +106,8 @@ def _file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _quantizer_to_plain(quantizer: Quantizer) -> dict[str, Any]:
+def quantizer_to_plain(quantizer: Quantizer) -> dict[str, Any]:
+    """Return a quantizer as JSON holds it."""
     if isinstance(quantizer, LevelQuantizer):
         return {
             "levels": list(quantizer.levels),
@@ -124,7 +125,8 @@ def _quantizer_to_plain(quantizer: Quantizer) -> dict[str, Any]:
     }
 
 
-def _quantizer_from_plain(plain: dict[str, Any]) -> Quantizer:
+def quantizer_from_plain(plain: dict[str, Any]) -> Quantizer:
+    """Return the quantizer that :func:`quantizer_to_plain` wrote."""
     if "levels" in plain:
         return LevelQuantizer(
             levels=tuple(plain["levels"]),
@@ -182,7 +184,7 @@ def _from_plain(plain: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Quan
         method=plain["method"],
         recipe=Recipe.model_validate(plain["recipe"]),
         activations={
-            name: _quantizer_from_plain(entry) for name, entry in plain["activations"].items()
+            name: quantizer_from_plain(entry) for name, entry in plain["activations"].items()
         },
         weights={
             name: QuantizedWeight(

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operator level: α per channel, for Add_α, LN_α and the inputs of linear layers.
+
+A tensor is held as ``x / α`` under one scale. Where the stream is concerned, LayerNorm applies α
+before its statistics, and every sum's channels carry ratios of factors; a linear layer's input
+factors are folded into the columns of its weights. All of it is exact in real arithmetic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aocq.methods.quantized_model import Recipe
+from aocq.methods.quantizers import ActivationQuantizer
+from simulator.numerics.integer_type import IntType
+
+# Shares of a channel's range that the search of least squared error tries.
+SHRINK = np.linspace(1.0, 0.4, 25)
+# How many times longer than its negative side a codes' positive side may be.
+ASYMMETRIES = (1, 2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelRange:
+    """Least and greatest value of every channel, float64 [C]."""
+
+    low: Tensor
+    high: Tensor
+
+    @property
+    def magnitude(self) -> Tensor:
+        """Greatest absolute value of every channel, above 0, [C]."""
+        found = torch.maximum(self.low.abs(), self.high.abs())
+        return found.clamp_min(max(float(found.max()), 1e-30) * 1e-6)
+
+
+def form(recipe: Recipe) -> str:
+    """Return the form of α that a recipe and its chip allow: none, pot<K>, or free.
+
+    A chip that can only shift gets powers of two where free factors were asked for; K is at most
+    what the chip's shifts or multipliers reach.
+    """
+    asked = recipe.aocq.alpha
+    if asked == "none" or recipe.channel_factor == "none":
+        return "none"
+    bits = recipe.channel_factor_bits
+    reach = 2**bits - 1 if recipe.channel_factor == "shift" else bits - 1
+    if asked == "free" and recipe.channel_factor == "multiplier":
+        return "free"
+    return f"pot{min(reach, int(asked.removeprefix('pot') if asked != 'free' else 7))}"
+
+
+def snap(magnitude: Tensor, recipe: Recipe) -> Tensor:
+    """Return α that the chip can hold, in proportion to the channels' magnitudes or just above.
+
+    Multipliers are ``m / (2^bits - 1)`` with whole m; shifts are ``2^(k - K)``.
+    """
+    relative = (magnitude / magnitude.max()).double()
+    kind = form(recipe)
+    steps = 2**recipe.channel_factor_bits - 1
+    if kind == "free":
+        return torch.clamp(torch.ceil(relative * steps - 1e-9), 1, steps) / steps
+    most = int(kind.removeprefix("pot"))
+    exponents = torch.clamp(torch.ceil(torch.log2(relative) - 1e-9) + most, 0, most)
+    unit = steps if recipe.channel_factor == "multiplier" else 2.0**most
+    return torch.exp2(exponents) / unit
+
+
+def balanced_quantizer(magnitude: Tensor, bits: int, alpha: Tensor) -> ActivationQuantizer:
+    """Return the symmetric quantizer that covers ``magnitude`` [C] with factors ``alpha`` [C]."""
+    kind = IntType(bits=bits)
+    scale = float((magnitude.double() / alpha).max()) / kind.high
+    return ActivationQuantizer(type=kind, scale=scale, zero_point=0, alpha=tuple(alpha.tolist()))
+
+
+def stream_quantizer(magnitude: Tensor, recipe: Recipe) -> ActivationQuantizer:
+    """Return the quantizer of a stream tensor whose channels reach ``magnitude`` [C]."""
+    return balanced_quantizer(magnitude, recipe.residual_bits, snap(magnitude, recipe))
+
+
+def clipped_magnitude(x: Tensor, seen: ChannelRange, weights: Tensor, bits: int) -> Tensor:
+    """Return for every channel the clipping of least weighted squared error, [C].
+
+    Parameters
+    ----------
+    x
+        values [tokens, C]
+    weights
+        of the tokens, [tokens, 1]; see :func:`aocq.methods.aocq.token_norm.token_weights`
+    """
+    kind = IntType(bits=bits)
+    full = seen.magnitude.to(x)
+    best, least = full, torch.full_like(full, float("inf"))
+    for share in SHRINK:
+        step = full * (share / kind.high)
+        codes = torch.clamp(torch.round(x / step), kind.low, kind.high)
+        error = (weights * (codes * step - x) ** 2).sum(0)
+        best = torch.where(error < least, full * share, best)
+        least = torch.minimum(error, least)
+    return best.double()
+
+
+def linear_input_quantizer(
+    seen: ChannelRange, columns: Tensor, exponent: float, recipe: Recipe, *, through_table: bool
+) -> ActivationQuantizer:
+    """Return the quantizer of a linear layer's input, its channels balanced.
+
+    ``α_c = range_c^exponent`` up to a constant: 1 spends all codes on every channel, but trusts
+    the range that a channel showed on the calibration images; 0 is one scale for all.
+
+    Parameters
+    ----------
+    columns
+        squared norm of the reading weights' columns, [C]: what an error in a channel costs
+    through_table
+        whether a function's table yields the tensor, see ``ActivationQuantizer.table_scale``
+    """
+    kind = IntType(bits=recipe.activation_bits)
+    choices = (1,) if recipe.zero_point == "symmetric" else ASYMMETRIES
+    best, least = None, float("inf")
+    for ratio in choices:
+        reach = torch.maximum(seen.high.clamp_min(0), -seen.low.clamp_max(0) * ratio)
+        # A channel's own range decides its factor; no channel needs more than the widest one.
+        top = float(reach.max()) or 1.0
+        reach = top * (reach.double() / top).clamp_min(1e-6) ** exponent
+        zero_point = 0 if ratio == 1 else round(kind.low + (kind.high - kind.low) / (1 + ratio))
+        steps = reach / (kind.high - zero_point)
+        cost = float((steps**2 * columns).sum())
+        if cost < least:
+            best, least = (steps, zero_point), cost
+    assert best is not None
+    steps, zero_point = best
+    scale = float(steps.max())
+    furthest = max(zero_point - kind.low, kind.high - zero_point) + 0.5
+    return ActivationQuantizer(
+        type=kind,
+        scale=scale,
+        zero_point=zero_point,
+        alpha=tuple((steps / scale).tolist()) if exponent else (),
+        table_scale=furthest * scale / (2**15 - 1) if through_table and exponent else 0.0,
+    )

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network as a chain of blocks, each from one tensor of the residual stream to a later one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aocq.capture import FloatGraph, FloatNode, FloatOp
+from aocq.capture.roles import residual_stream
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Nodes that are optimized together.
+
+    Attributes
+    ----------
+    name
+        the module path they share (``blocks.3``); ``stem`` before the first and ``head`` after the
+        last residual block
+    nodes
+        names, in order of execution; no constants of other blocks
+    source
+        the one tensor of earlier blocks that they read (the image for the first block)
+    result
+        the one tensor that later blocks read
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    source: str
+    result: str
+
+
+def blocks(graph: FloatGraph) -> tuple[Block, ...]:
+    """Cut ``graph`` where a single tensor of the residual stream carries everything onward.
+
+    Cuts within one module (after attention, after the MLP) are joined: a block is what the network
+    calls one.
+    """
+    cuts = _cuts(graph)
+    # Of successive cuts in one module only the last one separates blocks.
+    ends = [
+        index
+        for place, index in enumerate(cuts)
+        if place + 1 == len(cuts)
+        or _module(graph.nodes[index].name) != _module(graph.nodes[cuts[place + 1]].name)
+    ]
+    found, start, source = [], 0, graph.input.name
+    for place, end in enumerate([*ends, len(graph.nodes) - 1]):
+        nodes = graph.nodes[start : end + 1]
+        last = place == len(ends)
+        name = "head" if last else _module(nodes[-1].name) or "stem"
+        found.append(
+            Block(
+                name=name,
+                nodes=tuple(node.name for node in nodes if node.op is not FloatOp.INPUT),
+                source=source,
+                result=nodes[-1].name,
+            )
+        )
+        start, source = end + 1, nodes[-1].name
+    return tuple(found)
+
+
+def _module(name: str) -> str:
+    """Return a node's path up to its last numbered part: ``blocks.3`` of ``blocks.3.mlp.fc1``."""
+    parts = name.split(".")
+    numbered = [index for index, part in enumerate(parts) if part.isdigit()]
+    return ".".join(parts[: numbered[-1] + 1]) if numbered else ""
+
+
+def _cuts(graph: FloatGraph) -> list[int]:
+    """Return the places of stream tensors that alone connect what is before and after them."""
+    stream = residual_stream(graph)
+    place = {node.name: index for index, node in enumerate(graph.nodes)}
+    free = {node.name for node in graph.nodes if node.op is FloatOp.CONSTANT}
+    # The last place at which each tensor is read.
+    last_read: dict[str, int] = {}
+    for node in graph.nodes:
+        for name in node.inputs:
+            last_read[name] = place[node.name]
+    cuts = []
+    for index, node in enumerate(graph.nodes):
+        if node.name in stream and all(
+            last_read.get(other.name, 0) <= index
+            for other in graph.nodes[:index]
+            if other.name not in free
+        ):
+            cuts.append(index)
+    return cuts
+
+
+def joins_stream(graph: FloatGraph) -> dict[str, FloatNode]:
+    """Return, for each arithmetic node that only a sum of the stream reads, that sum.
+
+    These are the ends of branches (proj, fc2) and the tokens and embeddings: Add_α folds the
+    stream's factors into them.
+    """
+    stream = residual_stream(graph)
+    readers: dict[str, list[FloatNode]] = {}
+    for node in graph.nodes:
+        for name in node.inputs:
+            readers.setdefault(name, []).append(node)
+    return {
+        name: found[0]
+        for name, found in readers.items()
+        if len(found) == 1 and found[0].name in stream and name not in stream
+    }

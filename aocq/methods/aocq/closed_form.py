@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rounding of weights in closed form: column after column, the rest corrected.
+
+The layer's output on *quantized* inputs is fitted to the float output: first by ridge regression,
+which lets the weights make up for errors of their inputs, then by GPTQ's rounding (Frantar et al.,
+arXiv 2210.17323), whose second-order statistics are weighted by token. Regression before rounding
+as in ERQ (Zhong et al., arXiv 2407.06794).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from aocq.methods.ranges import SHRINK
+from simulator.numerics.integer_type import IntType
+
+# Ridge, as a share of the mean diagonal of the second moments.
+RIDGE = 0.01
+COLUMNS_AT_ONCE = 64
+
+
+@dataclass(slots=True)
+class Moments:
+    """Weighted second moments of a layer's inputs and targets, float64.
+
+    Attributes
+    ----------
+    inputs
+        Σ w x xᵀ with a 1 appended to x for the bias, [K + 1, K + 1]
+    targets
+        Σ w y xᵀ, [N, K + 1]
+    """
+
+    inputs: Tensor
+    targets: Tensor
+
+    @classmethod
+    def empty(cls, outputs: int, inputs: int) -> Moments:
+        """Return zeros for a layer [outputs, inputs]."""
+        return cls(
+            torch.zeros(inputs + 1, inputs + 1, dtype=torch.float64),
+            torch.zeros(outputs, inputs + 1, dtype=torch.float64),
+        )
+
+    def add(self, x: Tensor, y: Tensor, weights: Tensor) -> None:
+        """Add tokens: ``x`` [tokens, K], ``y`` [tokens, N], ``weights`` [tokens, 1]."""
+        x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+        weighted = x * weights
+        self.inputs += (weighted.T @ x).double()
+        self.targets += (y.T @ weighted).double()
+
+
+def regress(moments: Moments, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Return weights [N, K] and bias [N] of least squared output error, held near the given ones.
+
+    ``(Σ w y xᵀ + λ W) (Σ w x xᵀ + λ I)⁻¹``; λ only holds the weights, not the bias.
+    """
+    ridge = torch.full((weight.shape[1] + 1,), RIDGE, dtype=torch.float64)
+    ridge *= moments.inputs.diagonal()[:-1].mean()
+    ridge[-1] = 0
+    before = torch.cat([weight, bias[:, None]], dim=1).double()
+    right = moments.targets + before * ridge
+    found = torch.linalg.solve(moments.inputs + torch.diag(ridge), right.T).T
+    return found[:, :-1].contiguous(), found[:, -1].contiguous()
+
+
+def centred(moments: Moments) -> Tensor:
+    """Return the inputs' second moments about their mean, [K, K]: the bias takes up the mean."""
+    total = moments.inputs[-1, -1]
+    mean = moments.inputs[-1, :-1]
+    return moments.inputs[:-1, :-1] - torch.outer(mean, mean) / total
+
+
+def row_scales(weight: Tensor, importance: Tensor, bits: int) -> Tensor:
+    """Return for each row the scale of least error, columns weighted by ``importance`` [K]; [N]."""
+    kind = IntType(bits=bits)
+    full = weight.abs().amax(dim=1, keepdim=True) / kind.high
+    full = torch.where(full > 0, full, torch.ones_like(full))
+    best, least = full, torch.full_like(full, float("inf"))
+    for share in SHRINK:
+        scale = full * share
+        codes = torch.clamp(torch.round(weight / scale), kind.low, kind.high)
+        error = ((codes * scale - weight) ** 2 * importance).sum(dim=1, keepdim=True)
+        best = torch.where(error < least, scale, best)
+        least = torch.minimum(error, least)
+    return best[:, 0]
+
+
+def round_columns(
+    weight: Tensor, moments: Tensor, scales: Tensor, bits: int
+) -> tuple[Tensor, Tensor]:
+    """Round ``weight`` [N, K] to codes, spreading each column's error over those still open.
+
+    Parameters
+    ----------
+    moments
+        second moments of the inputs, [K, K]
+    scales
+        of the rows, [N]
+
+    Returns
+    -------
+    codes, sought
+        whole numbers [N, K], and the values (in codes) that were rounded to them
+    """
+    kind = IntType(bits=bits)
+    damped = moments + torch.eye(len(moments), dtype=moments.dtype) * (
+        RIDGE * moments.diagonal().mean() + 1e-12
+    )
+    # Columns that matter most come first, while there are others left to correct them.
+    order = torch.argsort(damped.diagonal(), descending=True)
+    work = weight[:, order].double().clone()
+    inverse = torch.linalg.inv(damped[order][:, order])
+    factor = torch.linalg.cholesky((inverse + inverse.T) / 2, upper=True)
+    codes, sought = torch.zeros_like(work), torch.zeros_like(work)
+    for start in range(0, work.shape[1], COLUMNS_AT_ONCE):
+        stop = min(start + COLUMNS_AT_ONCE, work.shape[1])
+        errors = torch.zeros(work.shape[0], stop - start, dtype=torch.float64)
+        for column in range(start, stop):
+            value = work[:, column] / scales
+            code = torch.clamp(torch.round(value), kind.low, kind.high)
+            sought[:, column], codes[:, column] = value, code
+            error = (work[:, column] - code * scales) / factor[column, column]
+            errors[:, column - start] = error
+            work[:, column:stop] -= torch.outer(error, factor[column, column:stop])
+        work[:, stop:] -= errors @ factor[start:stop, stop:]
+    back = torch.argsort(order)
+    return codes[:, back], sought[:, back]
+
+
+def refit_scales(codes: Tensor, weight: Tensor, moments: Tensor, scales: Tensor) -> Tensor:
+    """Return the row scales of least output error for given codes, [N]."""
+    product = codes @ moments
+    power = (product * codes).sum(dim=1)
+    fitted = (product * weight).sum(dim=1) / power
+    return torch.where((power > 0) & (fitted > 0), fitted, scales)

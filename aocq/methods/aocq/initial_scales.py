@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""s0: a quantizer for every tensor of a block, before any refinement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from aocq.capture import FloatGraph, FloatNode, FloatOp
+from aocq.capture.roles import residual_stream
+from aocq.methods.aocq.balance import (
+    ChannelRange,
+    clipped_magnitude,
+    form,
+    linear_input_quantizer,
+    stream_quantizer,
+)
+from aocq.methods.aocq.blocks import joins_stream
+from aocq.methods.aocq.token_norm import token_weights
+from aocq.methods.base_ptq import multiplied_with_activations, probabilities_quantizer
+from aocq.methods.operands import row_blocks
+from aocq.methods.quantized_model import Recipe
+from aocq.methods.quantizers import ActivationQuantizer
+from aocq.methods.ranges import activation_quantizer
+from simulator.numerics.integer_type import IntType
+
+# How far the factors of a linear layer's input follow the channels' ranges before stage 1 decides.
+EXPONENT = 0.75
+
+
+class InitialScales:
+    """Chooses the first quantizer of any tensor from its channels' ranges and sampled values."""
+
+    def __init__(self, graph: FloatGraph, seen: Mapping[str, ChannelRange], recipe: Recipe) -> None:
+        """Take the ranges of every arithmetic node's channels over the calibration images."""
+        self.graph, self.seen, self.recipe = graph, seen, recipe
+        self.stream = residual_stream(graph)
+        self.joins = joins_stream(graph)
+        self.symmetric = multiplied_with_activations(graph)
+        self.parts = {
+            name: node.name
+            for node in graph.nodes
+            if node.op is FloatOp.CONCAT
+            for name in node.inputs
+            if name in self.joins
+        }
+        self.balanced = form(recipe) != "none"
+        self.columns = self._reading_columns() if recipe.aocq.balance_inputs else {}
+
+    def needs_values(self, node: FloatNode) -> bool:
+        """Whether :meth:`choose` looks at a node's values, not only at its ranges."""
+        return (
+            self.balanced
+            and self.recipe.aocq.alpha_choice == "mse"
+            and (node.name in self.stream or node.name in self.joins)
+            and node.name not in self.parts
+        )
+
+    def choose(self, node: FloatNode, values: Tensor | None) -> ActivationQuantizer:
+        """Return the quantizer of an arithmetic node.
+
+        ``values`` [images, tokens, C] are the float network's, where :meth:`needs_values`.
+        """
+        name, recipe = node.name, self.recipe
+        if node.op is FloatOp.SOFTMAX:
+            return probabilities_quantizer(recipe.activation_bits)
+        if name in self.stream or name in self.joins:
+            if self.balanced:
+                return self._on_the_stream(node, values)
+            return self._plain(name, recipe.residual_bits)
+        if name in self.columns:
+            return self.input_quantizer(node, EXPONENT)
+        if node.op is FloatOp.LINEAR and name in self.symmetric:
+            return self._operands(node)
+        return self._plain(name, recipe.activation_bits)
+
+    def input_quantizer(self, node: FloatNode, exponent: float) -> ActivationQuantizer:
+        """Return the balanced quantizer of a linear layer's input; see ``exponent`` there."""
+        return linear_input_quantizer(
+            self.seen[node.name],
+            self.columns[node.name],
+            exponent,
+            self.recipe,
+            through_table=node.op is FloatOp.UNARY,
+        )
+
+    def _on_the_stream(self, node: FloatNode, values: Tensor | None) -> ActivationQuantizer:
+        name, options = node.name, self.recipe.aocq
+        if options.alpha_sharing == "stage" and name in self.stream:
+            same = [
+                self.seen[other] for other in self.stream if self._width(other) == node.shape[-1]
+            ]
+            magnitude = torch.stack([found.magnitude for found in same]).amax(0).double()
+            shared = stream_quantizer(magnitude, self.recipe)
+            own = self.seen[name].magnitude.double() / torch.tensor(shared.alpha)
+            scale = float(own.max()) / shared.type.high
+            return ActivationQuantizer(
+                type=shared.type, scale=scale, zero_point=0, alpha=shared.alpha
+            )
+        magnitude = self.seen[name].magnitude.double()
+        if values is not None:
+            weights = token_weights(values, options)
+            magnitude = clipped_magnitude(
+                values.flatten(0, -2),
+                self.seen[name],
+                weights.flatten(0, -2),
+                self.recipe.residual_bits,
+            )
+        return stream_quantizer(magnitude, self.recipe)
+
+    def _width(self, name: str) -> int:
+        return self.graph.node(name).shape[-1]
+
+    def _plain(self, name: str, bits: int) -> ActivationQuantizer:
+        zero_point = "symmetric" if name in self.symmetric else self.recipe.zero_point
+        seen = self.seen[name]
+        return activation_quantizer(float(seen.low.min()), float(seen.high.max()), bits, zero_point)
+
+    def _operands(self, node: FloatNode) -> ActivationQuantizer:
+        """One scale each for queries, keys and values: rows of one layer, so it costs nothing."""
+        kind = IntType(bits=self.recipe.activation_bits)
+        magnitude = self.seen[node.name].magnitude.double()
+        factors = torch.empty_like(magnitude)
+        for rows in row_blocks(self.graph, node):
+            factors[list(rows)] = magnitude[list(rows)].max()
+        top = float(factors.max())
+        if bool((factors == top).all()):
+            return ActivationQuantizer(type=kind, scale=top / kind.high, zero_point=0)
+        return ActivationQuantizer(
+            type=kind,
+            scale=top / kind.high,
+            zero_point=0,
+            alpha=tuple((factors / top).tolist()),
+        )
+
+    def _reading_columns(self) -> dict[str, Tensor]:
+        """Return, for tensors that linear layers alone read, their weights' squared columns, [C].
+
+        Only results of LayerNorm and of functions by table: their channels can be given factors.
+        """
+        readers: dict[str, list[FloatNode]] = {}
+        for node in self.graph.nodes:
+            for name in node.inputs:
+                readers.setdefault(name, []).append(node)
+        found = {}
+        for node in self.graph.nodes:
+            if node.op not in {FloatOp.LAYERNORM, FloatOp.UNARY}:
+                continue
+            reading = self._behind_slices(node.name, readers)
+            if reading and all(reader.op is FloatOp.LINEAR for reader in reading):
+                weights = [self.graph.parameters[reader.attributes["weight"]] for reader in reading]
+                found[node.name] = torch.cat(weights).double().pow(2).sum(0)
+        return found
+
+    def _behind_slices(self, name: str, readers: Mapping[str, list[FloatNode]]) -> list[FloatNode]:
+        """Return what reads a tensor, looking through slices of tokens."""
+        found = []
+        for reader in readers.get(name, []):
+            through = (
+                reader.op is FloatOp.SLICE and reader.attributes["axis"] < len(reader.shape) - 1
+            )
+            same = reader.op is FloatOp.RESHAPE and reader.shape[-1] == self._width(name)
+            found += self._behind_slices(reader.name, readers) if through or same else [reader]
+        return found

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``aocq``: ranges, then stage 1 over all blocks, then stage 2 over all blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aocq.capture import FloatGraph, FloatNode, run
+from aocq.capture.float_graph import ARITHMETIC
+from aocq.methods.aocq import checkpoints
+from aocq.methods.aocq.balance import ChannelRange
+from aocq.methods.aocq.blocks import Block, blocks
+from aocq.methods.aocq.initial_scales import InitialScales
+from aocq.methods.aocq.rounding import (
+    BATCH,
+    LayerResult,
+    Simulation,
+    Streams,
+    linear_nodes,
+    round_layer,
+)
+from aocq.methods.aocq.scale_refinement import BlockState, Quantizers, refine, searched
+from aocq.methods.aocq.token_norm import block_loss, token_weights
+from aocq.methods.base_ptq import check_finite
+from aocq.methods.quantized_model import QuantizedModel, Recipe
+from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
+
+Progress = Callable[[int, int], None]
+
+
+def quantize(
+    graph: FloatGraph,
+    images: Tensor,
+    recipe: Recipe,
+    on_progress: Progress | None = None,
+    work: Path | None = None,
+) -> QuantizedModel:
+    """Quantize ``graph`` by AOCQ (FITEE 2025, doi 10.1631/FITEE.2400994; reconstruction).
+
+    Parameters
+    ----------
+    images
+        preprocessed, float32 [count, channels, height, width]
+    on_progress
+        called with (steps done, steps in all)
+    work
+        folder for finished blocks, which belongs to exactly these arguments; a killed calibration
+        goes on behind the last of them
+
+    Raises
+    ------
+    InputError
+        If the float network yields values that are not finite.
+    """
+    chain = blocks(graph)
+    # Scales are judged on images that the ranges have not seen, where there are enough of them.
+    step = max(len(images) // recipe.aocq.search_images, 1)
+    searching = images[::step][: recipe.aocq.search_images]
+    observed = images if step < 2 else images[torch.arange(len(images)) % step != 0]
+    steps = _Steps(on_progress, len(observed), chain, graph, recipe)
+    with torch.inference_mode():
+        seen = _observe(graph, observed, steps)
+        initial = InitialScales(graph, seen, recipe)
+        quantizers, log = _first_stage(graph, chain, initial, searching, work, steps)
+        weights, biases = _second_stage(graph, chain, quantizers, images, recipe, work, steps)
+    return QuantizedModel(
+        graph=replace(graph, parameters={**graph.parameters, **biases}),
+        method="aocq",
+        recipe=recipe,
+        activations=quantizers,
+        weights=weights,
+        calibration_images=len(images),
+        log=tuple(log),
+    )
+
+
+class _Steps:
+    """Counts what is done: images observed, tensors per pass, layers."""
+
+    def __init__(
+        self,
+        on_progress: Progress | None,
+        observed: int,
+        chain: tuple[Block, ...],
+        graph: FloatGraph,
+        recipe: Recipe,
+    ) -> None:
+        tensors = sum(1 for node in graph.nodes if node.op in ARITHMETIC)
+        layers = sum(len(linear_nodes(graph, block)) for block in chain)
+        self.total = observed + (tensors * recipe.aocq.scale_passes + layers) * self.WEIGHT
+        self.done, self.on_progress = 0, on_progress
+
+    # One tensor's candidates or one layer take about as long as so many images observed.
+    WEIGHT = 10
+
+    def advance(self, count: int) -> None:
+        """Note ``count`` steps."""
+        self.done = min(self.done + count, self.total)
+        if self.on_progress:
+            self.on_progress(self.done, self.total)
+
+
+def _observe(graph: FloatGraph, images: Tensor, steps: _Steps) -> dict[str, ChannelRange]:
+    """Return every arithmetic node's channel ranges over the float network's values."""
+    seen: dict[str, ChannelRange] = {}
+
+    def note(node: FloatNode, x: Tensor) -> Tensor:
+        if node.op in ARITHMETIC:
+            check_finite(node, x)
+            rows = x.reshape(-1, x.shape[-1]).double()
+            low, high = rows.amin(0), rows.amax(0)
+            before = seen.get(node.name)
+            if before is not None:
+                low, high = torch.minimum(low, before.low), torch.maximum(high, before.high)
+            seen[node.name] = ChannelRange(low, high)
+        return x
+
+    for batch in images.split(BATCH):
+        note(graph.input, batch)
+        run(graph, {graph.input.name: batch}, [graph.output.name], transform=note)
+        steps.advance(len(batch))
+    return seen
+
+
+def _first_stage(
+    graph: FloatGraph,
+    chain: tuple[Block, ...],
+    initial: InitialScales,
+    images: Tensor,
+    work: Path | None,
+    steps: _Steps,
+) -> tuple[dict[str, ActivationQuantizer], list[dict[str, Any]]]:
+    options = initial.recipe.aocq
+    source = graph.input.name
+    found: Quantizers = {source: initial.choose(graph.input, None)}
+    log: list[dict[str, Any]] = []
+    real, quantized = images, found[source](images)
+    for block in chain:
+        chosen, entries = checkpoints.load_scales(work, block)
+        target = run(graph, {block.source: real}, [block.result])[block.result]
+        if chosen is None:
+            chosen = _initial_of_block(graph, block, initial, real)
+            state = BlockState.of(graph, block, quantized, chosen)
+            weights = token_weights(target, options)
+
+            def loss(result: Tensor, target: Tensor = target, weights: Tensor = weights) -> float:
+                return float(block_loss(result, target, weights))
+
+            entries = refine(
+                state, initial, loss, options.scale_passes, lambda: steps.advance(steps.WEIGHT)
+            )
+            quantized = state.values[block.result]
+            checkpoints.save_scales(work, block, chosen, entries)
+        else:
+            state = BlockState.of(graph, block, quantized, chosen)
+            quantized = state.values[block.result]
+            steps.advance(len(searched(state, initial)) * options.scale_passes * steps.WEIGHT)
+        found |= chosen
+        log += entries
+        real = target
+    return found, log
+
+
+def _initial_of_block(
+    graph: FloatGraph, block: Block, initial: InitialScales, real: Tensor
+) -> Quantizers:
+    """Return s0 of a block's tensors; parts of a concatenation share its quantizer."""
+    nodes = [graph.node(name) for name in block.nodes if graph.node(name).op in ARITHMETIC]
+    sampled = [node.name for node in nodes if initial.needs_values(node)]
+    values = run(graph, {block.source: real}, sampled) if sampled else {}
+    chosen = {node.name: initial.choose(node, values.get(node.name)) for node in nodes}
+    for part, whole in initial.parts.items():
+        if part in chosen:
+            chosen[part] = chosen[whole]
+    return chosen
+
+
+def _second_stage(
+    graph: FloatGraph,
+    chain: tuple[Block, ...],
+    quantizers: dict[str, ActivationQuantizer],
+    images: Tensor,
+    recipe: Recipe,
+    work: Path | None,
+    steps: _Steps,
+) -> tuple[dict[str, QuantizedWeight], dict[str, Tensor]]:
+    simulation = Simulation(graph, quantizers)
+    weights: dict[str, QuantizedWeight] = {}
+    biases: dict[str, Tensor] = {}
+    streams = Streams(images, quantizers[graph.input.name](images))
+    for block in chain:
+        results = checkpoints.load_weights(work, block)
+        for node in linear_nodes(graph, block):
+            if node.name not in results:
+                results[node.name] = round_layer(simulation, block, node, streams, recipe)
+            _take(node, results[node.name], simulation, weights, biases)
+            steps.advance(steps.WEIGHT)
+        checkpoints.save_weights(work, block, results)
+        streams = _behind(graph, simulation, block, streams)
+    return weights, biases
+
+
+def _take(
+    node: FloatNode,
+    result: LayerResult,
+    simulation: Simulation,
+    weights: dict[str, QuantizedWeight],
+    biases: dict[str, Tensor],
+) -> None:
+    """Let a layer's integers replace its float weights in everything that follows."""
+    name, bias = node.attributes["weight"], node.attributes["bias"]
+    weights[name] = result.weight
+    simulation.parameters[name] = result.weight.dequantized().float()
+    if result.bias is not None:
+        biases[bias] = simulation.parameters[bias] = result.bias
+
+
+def _behind(graph: FloatGraph, simulation: Simulation, block: Block, streams: Streams) -> Streams:
+    """Return both streams at the end of a block."""
+    real, quantized = [], []
+    for start in range(0, len(streams.real), BATCH):
+        part = slice(start, start + BATCH)
+        fetch = [block.result]
+        real.append(run(graph, {block.source: streams.real[part]}, fetch)[block.result])
+        quantized.append(simulation({block.source: streams.quantized[part]}, fetch)[block.result])
+    return Streams(torch.cat(real), torch.cat(quantized))

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The framework level, second stage: integer weights, layer after layer, scales frozen.
+
+Every layer is fitted on what the quantized network before it yields, to what the float network
+yields there. Layers that end a branch are fitted to the float *stream* behind their sum, so that
+they also make up for the stream's own error; their tokens are weighted by the token norm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aocq.capture import FloatGraph, FloatNode, FloatOp, run
+from aocq.methods.aocq.blocks import Block, joins_stream
+from aocq.methods.aocq.closed_form import (
+    Moments,
+    centred,
+    refit_scales,
+    regress,
+    round_columns,
+    row_scales,
+)
+from aocq.methods.aocq.token_norm import token_weights
+from aocq.methods.quantized_model import Recipe
+from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
+from aocq.methods.ranges import quantize_weight
+
+# Fewer tokens than this times the inputs, and regression would learn the calibration images.
+TOKENS_PER_INPUT = 20
+BATCH = 16
+
+
+@dataclass(slots=True)
+class LayerResult:
+    """A linear layer's integer weights, its bias, and what was rounded to the codes (in codes)."""
+
+    weight: QuantizedWeight
+    bias: Tensor | None
+    sought: Tensor
+
+
+@dataclass(slots=True)
+class Streams:
+    """Float and quantized values of the tensor at which a block starts, [images, ...]."""
+
+    real: Tensor
+    quantized: Tensor
+
+
+class Simulation:
+    """The network under quantizers and under the weights that are integer so far."""
+
+    def __init__(self, graph: FloatGraph, quantizers: Mapping[str, ActivationQuantizer]) -> None:
+        """Start with float weights."""
+        self.graph, self.quantizers = graph, quantizers
+        self.parameters: dict[str, Tensor] = {}
+
+    def __call__(self, feeds: Mapping[str, Tensor], fetches: list[str]) -> dict[str, Tensor]:
+        """Run from ``feeds`` to ``fetches``."""
+
+        def simulate(node: FloatNode, x: Tensor) -> Tensor:
+            quantizer = self.quantizers.get(node.name)
+            return quantizer(x) if quantizer else x
+
+        return run(self.graph, feeds, fetches, transform=simulate, parameters=self.parameters)
+
+
+def round_layer(
+    simulation: Simulation, block: Block, node: FloatNode, streams: Streams, recipe: Recipe
+) -> LayerResult:
+    """Turn one linear layer's weights into integers by the recipe's ``rounding``."""
+    graph = simulation.graph
+    weight = graph.parameters[node.attributes["weight"]]
+    bias_name = node.attributes["bias"]
+    bias = graph.parameters[bias_name] if bias_name else torch.zeros(len(weight))
+    alpha = _input_factors(simulation, node)
+    columns = weight.double() * torch.tensor(alpha or (1.0,), dtype=torch.float64)
+    if recipe.aocq.rounding == "nearest":
+        nearest = quantize_weight(
+            columns, recipe.weight_bits, recipe.weight_granularity, recipe.weight_range
+        )
+        codes = torch.from_numpy(nearest.codes.astype(np.float64))
+        return LayerResult(_weight(codes, nearest.scale, recipe, alpha), None, codes)
+    moments = _moments(simulation, block, node, streams, recipe, alpha)
+    tokens = len(streams.real) * node.shape[0]
+    if tokens >= TOKENS_PER_INPUT * weight.shape[1]:
+        columns, _ = regress(moments, columns, bias)
+    second = centred(moments)
+    bits = recipe.weight_bits
+    scales = _shared(row_scales(columns, second.diagonal(), bits), recipe)
+    codes, sought = round_columns(columns, second, scales, bits)
+    if recipe.weight_granularity == "per_channel":
+        scales = refit_scales(codes, columns, second, scales)
+    fitted = _fitted_bias(moments, codes * scales[:, None]) if bias_name else None
+    if tokens < TOKENS_PER_INPUT * weight.shape[1]:
+        fitted = None
+    return LayerResult(_weight(codes, scales.numpy(), recipe, alpha), fitted, sought)
+
+
+def _shared(scales: Tensor, recipe: Recipe) -> Tensor:
+    """Return the same scale for all rows where the chip has only one."""
+    if recipe.weight_granularity == "per_channel":
+        return scales
+    return scales.max().expand_as(scales).contiguous()
+
+
+def _weight(
+    codes: Tensor, scales: np.ndarray, recipe: Recipe, alpha: tuple[float, ...]
+) -> QuantizedWeight:
+    shared = scales[:1] if recipe.weight_granularity == "per_tensor" else scales
+    return QuantizedWeight(
+        bits=recipe.weight_bits,
+        codes=codes.numpy().astype(np.int8),
+        scale=shared.astype(np.float64),
+        alpha=alpha,
+    )
+
+
+def _input_factors(simulation: Simulation, node: FloatNode) -> tuple[float, ...]:
+    """Return α of a linear layer's input, looking through slices of tokens."""
+    source = simulation.graph.node(node.inputs[0])
+    while source.name not in simulation.quantizers:
+        if source.op not in {FloatOp.SLICE, FloatOp.RESHAPE}:
+            return ()
+        source = simulation.graph.node(source.inputs[0])
+    alpha = simulation.quantizers[source.name].alpha
+    return alpha if len(alpha) == node_inputs(simulation.graph, node) else ()
+
+
+def node_inputs(graph: FloatGraph, node: FloatNode) -> int:
+    """Return how many inputs a linear layer has."""
+    return int(graph.parameters[node.attributes["weight"]].shape[1])
+
+
+def _moments(
+    simulation: Simulation,
+    block: Block,
+    node: FloatNode,
+    streams: Streams,
+    recipe: Recipe,
+    alpha: tuple[float, ...],
+) -> Moments:
+    """Gather inputs (in balanced form) and targets of a layer over all images."""
+    graph = simulation.graph
+    total = joins_stream(graph).get(node.name)
+    if total is not None and total.op is not FloatOp.ADD:
+        total = None
+    factors = torch.tensor(alpha or (1.0,), dtype=torch.float32)
+    moments = Moments.empty(node.shape[-1], node_inputs(graph, node))
+    for start in range(0, len(streams.real), BATCH):
+        real = {block.source: streams.real[start : start + BATCH]}
+        quantized = {block.source: streams.quantized[start : start + BATCH]}
+        if total is None:
+            x = simulation(quantized, [node.inputs[0]])[node.inputs[0]]
+            target = run(graph, real, [node.name])[node.name]
+            weights = torch.ones_like(target[..., :1])
+        else:
+            shortcut = next(name for name in total.inputs if name != node.name)
+            held = simulation(quantized, [node.inputs[0], shortcut])
+            x = held[node.inputs[0]]
+            stream = run(graph, real, [total.name])[total.name]
+            weights = token_weights(stream, recipe.aocq)
+            target = stream - held[shortcut]
+        moments.add((x / factors).flatten(0, -2), target.flatten(0, -2), weights.flatten(0, -2))
+    return moments
+
+
+def _fitted_bias(moments: Moments, weight: Tensor) -> Tensor:
+    """Return the bias that makes up for the mean output error of rounded weights, [N]."""
+    total = moments.inputs[-1, -1]
+    mean_input = moments.inputs[-1, :-1] / total
+    return (moments.targets[:, -1] / total - weight @ mean_input).float()
+
+
+def linear_nodes(graph: FloatGraph, block: Block) -> list[FloatNode]:
+    """Return the linear layers of a block in order of execution."""
+    nodes = (graph.node(name) for name in block.nodes)
+    return [node for node in nodes if node.op is FloatOp.LINEAR]

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The framework level, first stage: activation scales, refined from s0 to s4. Weights are float.
+
+Block after block, each on what the quantized blocks before it yield; target is the float network.
+Within a block the tensors are visited in order of execution, pass after pass with ever smaller
+steps, and every candidate is judged by the loss of the whole block. A judgement by the tensor alone
+clips rare values that matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from aocq.capture import FloatGraph, FloatNode, FloatOp, run
+from aocq.capture.float_graph import ARITHMETIC
+from aocq.methods.aocq.blocks import Block
+from aocq.methods.aocq.initial_scales import InitialScales
+from aocq.methods.quantizers import ActivationQuantizer
+
+# Factors on the current scale that each pass tries.
+PASSES: tuple[tuple[float, ...], ...] = (
+    (0.6, 0.7, 0.8, 0.9, 1.1),
+    (0.85, 0.93, 1.08),
+    (0.95, 1.05),
+    (0.975, 1.025),
+)
+# How far a linear input's factors follow its channels' ranges: what the first pass tries.
+EXPONENTS = (0.0, 0.25, 0.5, 1.0)
+
+Quantizers = dict[str, ActivationQuantizer]
+Loss = Callable[[Tensor], float]
+
+
+@dataclass(slots=True)
+class BlockState:
+    """One block on the search images, under the quantizers chosen so far.
+
+    ``values`` are quantized results and ``raw`` the same before their quantizer, by node name.
+    """
+
+    graph: FloatGraph
+    block: Block
+    source: Tensor
+    quantizers: Quantizers
+    values: dict[str, Tensor]
+    raw: dict[str, Tensor]
+
+    @classmethod
+    def of(
+        cls, graph: FloatGraph, block: Block, source: Tensor, quantizers: Quantizers
+    ) -> BlockState:
+        """Run the block on its quantized ``source``."""
+        state = cls(graph, block, source, quantizers, {block.source: source}, {})
+        state.update(block.nodes)
+        return state
+
+    def update(self, names: Iterable[str]) -> None:
+        """Compute ``names`` and everything of the block behind them anew."""
+        stale = behind(self.graph, self.block, names)
+        known = {name: value for name, value in self.values.items() if name not in stale}
+
+        def keep(node: FloatNode, x: Tensor) -> Tensor:
+            quantizer = self.quantizers.get(node.name)
+            if quantizer is None:
+                return x
+            self.raw[node.name] = x
+            return quantizer(x)
+
+        self.values = known | run(self.graph, known, sorted(stale), transform=keep)
+
+    def result_with(self, name: str, quantizer: ActivationQuantizer) -> Tensor:
+        """Return the block's result if ``name`` had another quantizer."""
+        changed = quantizer(self.raw[name])
+        if name == self.block.result:
+            return changed
+        stale = behind(self.graph, self.block, [name])
+        feeds = {key: value for key, value in self.values.items() if key not in stale}
+
+        def simulate(node: FloatNode, x: Tensor) -> Tensor:
+            found = self.quantizers.get(node.name)
+            return found(x) if found else x
+
+        result = self.block.result
+        return run(self.graph, {**feeds, name: changed}, [result], transform=simulate)[result]
+
+
+def behind(graph: FloatGraph, block: Block, names: Iterable[str]) -> frozenset[str]:
+    """Return ``names`` and the nodes of ``block`` that depend on them."""
+    found = set(names)
+    for name in block.nodes:
+        if any(source in found for source in graph.node(name).inputs):
+            found.add(name)
+    return frozenset(found)
+
+
+def refine(
+    state: BlockState,
+    initial: InitialScales,
+    loss: Loss,
+    passes: int,
+    on_step: Callable[[], None],
+) -> list[dict[str, Any]]:
+    """Refine the scales of ``state.quantizers`` in place; return the log, one entry per pass.
+
+    Parameters
+    ----------
+    loss
+        of a block's result; the best so far is kept, so it never rises
+    on_step
+        called after every tensor of every pass
+    """
+    best = loss(state.values[state.block.result])
+    log = [_entry(state.block, 0, best)]
+    names = searched(state, initial)
+    for number, factors in enumerate(PASSES[:passes], start=1):
+        for name in names:
+            best = _improve(
+                state, name, _candidates(state, initial, name, factors, number), best, loss
+            )
+            on_step()
+        log.append(_entry(state.block, number, best))
+    return log
+
+
+def searched(state: BlockState, initial: InitialScales) -> list[str]:
+    """Return the tensors whose scale is refined: not probabilities, constants, shared parts."""
+    graph = state.graph
+    return [
+        name
+        for name in state.block.nodes
+        if graph.node(name).op in ARITHMETIC
+        and graph.node(name).op not in {FloatOp.SOFTMAX, FloatOp.CONSTANT}
+        and name not in initial.parts
+    ]
+
+
+def _entry(block: Block, number: int, loss: float) -> dict[str, Any]:
+    return {"stage": "scales", "block": block.name, "pass": number, "loss": loss}
+
+
+def _candidates(
+    state: BlockState,
+    initial: InitialScales,
+    name: str,
+    factors: Iterable[float],
+    number: int,
+) -> list[ActivationQuantizer]:
+    now = state.quantizers[name]
+    found = [
+        replace(now, scale=now.scale * factor, table_scale=now.table_scale * factor)
+        for factor in factors
+    ]
+    if number == 1 and name in initial.columns:
+        node = state.graph.node(name)
+        found += [initial.input_quantizer(node, exponent) for exponent in EXPONENTS]
+    return found
+
+
+def _improve(
+    state: BlockState,
+    name: str,
+    candidates: Iterable[ActivationQuantizer],
+    best: float,
+    loss: Loss,
+) -> float:
+    """Take the candidate of least loss, if any is below ``best``; return the loss then."""
+    chosen = None
+    for candidate in candidates:
+        found = loss(state.result_with(name, candidate))
+        if found < best:
+            best, chosen = found, candidate
+    if chosen is not None:
+        state.quantizers[name] = chosen
+        for part, whole in _parts_of(state, name):
+            state.quantizers[part] = state.quantizers[whole]
+        state.update([name, *(part for part, _ in _parts_of(state, name))])
+    return best
+
+
+def _parts_of(state: BlockState, name: str) -> list[tuple[str, str]]:
+    """Return what is concatenated into ``name`` and therefore shares its quantizer."""
+    node = state.graph.node(name)
+    if node.op is not FloatOp.CONCAT:
+        return []
+    return [(part, name) for part in node.inputs if part in state.quantizers]
