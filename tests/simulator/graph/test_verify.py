@@ -439,6 +439,32 @@ def test_channel_shifts_are_not_negative(block):
     )
 
 
+def multiplied(block, codes, kind):
+    """The block with channel multipliers in its first LayerNorm."""
+    name = "norm1.channel_multiplier"
+    tensor = replace(
+        block.tensors["norm1.channel_shift"], name=name, type=kind, shape=(len(codes),)
+    )
+    graph = replace(
+        block,
+        tensors=MappingProxyType({**block.tensors, name: tensor}),
+        constants=MappingProxyType({**block.constants, name: np.array(codes, kind.dtype)}),
+    )
+    return with_op(graph, "norm1", channel_multiplier=name)
+
+
+def test_channel_multipliers_are_one_per_channel_and_not_negative(block):
+    channels = block.tensors["norm1"].shape[-1]
+    assert verify(multiplied(block, [3] * channels, S8)) == []
+    assert_refused(
+        multiplied(block, [1, -3, *[1] * (channels - 2)], S8),
+        "op norm1 (layernorm): a multiplier is negative",
+    )
+    assert_refused(
+        multiplied(block, [3], S8), "channel_multiplier norm1.channel_multiplier has shape (1,)"
+    )
+
+
 def test_accumulator_levels_must_be_possible(block):
     assert_refused(
         with_op(block, "qkv", accumulator=accumulator((2, 70, SATURATE), (0, 32, WRAP))),
