@@ -252,7 +252,7 @@ def test_what_a_chip_cannot_read_by_channel_is_refused_by_name(nano: Captured) -
     profile = load_profile("edge_npu_int8")
     factors = {
         "blocks.0.add": tuple(1.0 + channel % 2 / 2**20 for channel in range(24)),
-        "blocks.0.norm1": (1.0, 2.0) * 12,
+        "blocks.0.mlp.act": (1.0, 2.0) * 48,
     }
     for name, alpha in factors.items():
         plain = model.activations[name]
