@@ -176,12 +176,14 @@ def open_inputs(request: VerifyRequest) -> Inputs:
 
 
 def constrained(recipe: Recipe, profile: NpuProfile) -> Recipe:
-    """Return a recipe within the profile's limits: zero points, granularity, residual width."""
+    """Return a recipe within the profile's limits: zero points, widths, channel factors."""
     return recipe.model_copy(
         update={
             "residual_bits": profile.activation.residual_bits,
             "weight_granularity": profile.weight.granularity,
             "zero_point": profile.activation.zero_point,
+            "channel_factor": profile.layernorm.channel_factor,
+            "channel_factor_bits": profile.layernorm.channel_factor_bits,
         }
     )
 

@@ -139,6 +139,9 @@ class GeluSection(_Section):
 class LayerNormSection(_Section):
     """LayerNorm by exact statistics, an exact integer square root and one reciprocal per row.
 
+    ``channel_factor`` is what each channel's codes can be multiplied with before the statistics:
+    nothing, ``2^k`` with k of ``channel_factor_bits`` bits, or a whole number of so many bits.
+
     The fraction bits are at most these: where the statistics of wide tensors leave less room in 64
     bits, the lowering takes as many as fit.
     """
@@ -147,6 +150,8 @@ class LayerNormSection(_Section):
     sqrt_fraction_bits: Annotated[int, Field(ge=0, le=24)]
     reciprocal_bits: Annotated[int, Field(ge=24, le=60)]
     normalized_fraction_bits: Annotated[int, Field(ge=8, le=32)]
+    channel_factor: Literal["none", "shift", "multiplier"]
+    channel_factor_bits: Annotated[int, Field(ge=2, le=16)]
 
 
 class SystolicEngine(_Section):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from aocq.capture import FloatNode
 from aocq.methods.quantized_model import QuantizedModel
-from aocq.methods.quantizers import LevelQuantizer, Quantizer
+from aocq.methods.quantizers import Quantizer
+from aocq.methods.steps import Steps, as_scale, compressed
 from simulator.errors import InputError
 from simulator.graph.graph import Role, Tensor
 from simulator.graph.ops import Op, Requantization
@@ -25,22 +27,22 @@ from simulator.profile import NpuProfile
 SHIFT_TYPE = IntType(bits=6, signed=False)
 
 
-def scales(quantizer: Quantizer) -> tuple[float, ...]:
-    """Return the scale of a tensor's codes, or one per channel where channels have factors.
+def along_channels(name: str, steps: Steps) -> Steps:
+    """Return the steps of tensor ``name``, [C] or [1]: what a requantization can tell apart.
 
     Raises
     ------
     InputError
-        If the factors run along another dimension, which has no scales in a graph.
+        If steps differ along another dimension than the last.
     """
-    if isinstance(quantizer, LevelQuantizer) or not quantizer.alpha:
-        return (quantizer.scale,)
-    if quantizer.axis != -1:
+    if math.prod(steps.shape[:-1]) > 1:
         raise InputError(
-            "a tensor has one scale per head, and a chip's integer requantization has one per "
-            'tensor; quantize again with float_ops = "integer"'
+            f"{name}: its steps differ along dimension "
+            f"{next(axis for axis, extent in enumerate(steps.shape) if extent > 1)} (by head), and "
+            "a chip's integer requantization tells channels apart only; quantize it with one step, "
+            'or one per channel (methods with float operators: float_ops = "integer")'
         )
-    return tuple((quantizer.scale * np.array(quantizer.alpha)).tolist())
+    return steps.reshape(-1)
 
 
 @dataclass(slots=True)
@@ -76,13 +78,45 @@ class Builder:
     def result(self, node: FloatNode) -> Tensor:
         """Declare the tensor that an arithmetic node's op will write, by the model's decision."""
         quantizer = self.quantizer(node)
-        return self.declare(
-            node.name, node.shape, quantizer.type, scales(quantizer), quantizer.zero_point
-        )
+        scale = as_scale(self.model.steps(node.name))
+        return self.declare(node.name, node.shape, quantizer.type, scale, quantizer.zero_point)
 
     def like(self, node: FloatNode, source: Tensor) -> Tensor:
         """Declare the tensor of a layout op: codes of ``source`` in another shape."""
-        return self.declare(node.name, node.shape, source.type, source.scale, source.zero_point)
+        scale = () if source.is_float else as_scale(self.model.steps(node.name))
+        return self.declare(node.name, node.shape, source.type, scale, source.zero_point)
+
+    def channel_steps(self, name: str) -> Steps:
+        """Return what a node's codes are worth, [C] or [1].
+
+        Raises
+        ------
+        InputError
+            If that differs along another dimension than the last.
+        """
+        return along_channels(name, self.model.steps(name))
+
+    def step(self, name: str, reader: str) -> float:
+        """Return what each code of a node is worth.
+
+        Raises
+        ------
+        InputError
+            If that differs, so that ``reader`` (what reads or makes the codes) cannot work.
+        """
+        steps = compressed(self.model.steps(name))
+        if steps.size > 1:
+            raise InputError(
+                f"{name}: {reader} has one step, and the tensor's steps differ by channel or head; "
+                "quantize it with one scale"
+            )
+        return float(steps.reshape(-1)[0])
+
+    def drop_unread_constants(self) -> None:
+        """Remove constants that no op reads: it took their real values, or codes made of them."""
+        read = {name for op in self.ops for name in (*op.operands, *op.constants)}
+        for name in self.constants.keys() - read:
+            del self.constants[name], self.tensors[name]
 
     def declare(
         self,

@@ -11,7 +11,7 @@ method that leaves float operators around a product decided its scales with floa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -21,19 +21,11 @@ from aocq.capture import FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.lowering.builder import SHIFT_TYPE, Builder
 from aocq.lowering.rules import RULES
-from aocq.lowering.steps import (
-    Steps,
-    as_scale,
-    compressed,
-    linear_steps,
-    moved,
-    product_steps,
-    quantizer_steps,
-)
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
+from aocq.methods.steps import Steps, as_scale, compressed, linear_steps, product_steps
 from simulator.errors import InputError
 from simulator.graph.float_ops import Function
-from simulator.graph.graph import Role, Tensor
+from simulator.graph.graph import Role
 from simulator.graph.ops import (
     Concat,
     Dequantize,
@@ -56,28 +48,16 @@ class MixedLowering:
     ----------
     builder
         ops, tensors and constants so far
-    steps
-        what a code of each integer node is worth, by node name
     """
 
     builder: Builder
-    steps: dict[str, Steps] = field(default_factory=dict)
 
     def lower(self, node: FloatNode) -> None:
         """Add the ops of one node."""
         if self._stays_integer(node):
             RULES[node.op](self.builder, node)
-            quantizer = self.builder.quantizer(node)
-            self.steps[node.name] = quantizer_steps(quantizer, node.shape)
         else:
             FLOAT_RULES[node.op](self, node)
-
-    def drop_unread_constants(self) -> None:
-        """Remove constants that only float operators wanted, and which took their real values."""
-        builder = self.builder
-        read = {name for op in builder.ops for name in (*op.operands, *op.constants)}
-        for name in builder.constants.keys() - read:
-            del builder.constants[name], builder.tensors[name]
 
     def _stays_integer(self, node: FloatNode) -> bool:
         quantizer = self.builder.model.activations.get(node.name)
@@ -90,7 +70,9 @@ class MixedLowering:
             kind = IntType(bits=bits, signed=False)
             if quantizer != ActivationQuantizer(type=kind, scale=2.0**-bits, zero_point=0):
                 return False
-        if any(self.is_float(name) or self.steps[name].size > 1 for name in node.inputs):
+        if any(
+            self.is_float(name) or self.builder.model.steps(name).size > 1 for name in node.inputs
+        ):
             return False
         return node.op is not FloatOp.CONCAT or not any(map(self._is_constant, node.inputs))
 
@@ -138,8 +120,8 @@ class MixedLowering:
         if real not in self.builder.tensors:
             if tensor.role is Role.CONSTANT:
                 centred = self.builder.constants[tensor.name].astype(np.float64) - tensor.zero_point
-                return self.constant(real, centred * self.steps[name])
-            step = self.step(real, self.steps[name])
+                return self.constant(real, centred * self.builder.model.steps(name))
+            step = self.step(real, self.builder.model.steps(name))
             self.add(Dequantize(name=real, a=tensor.name, step=step, bias=None), tensor.shape)
         return real
 
@@ -163,11 +145,16 @@ class MixedLowering:
         if quantizer is None:
             return
         source = self.float_name(node)
-        steps = quantizer_steps(quantizer, node.shape)
-        self.steps[node.name] = steps
+        steps = self.builder.model.steps(node.name)
         if isinstance(quantizer, LevelQuantizer):
             self._quantize_to_levels(node, quantizer, source)
             return
+        if quantizer.table_scale:
+            raise InputError(
+                f"{node.name}: its quantizer has a table's step (table_scale), and its function is "
+                "computed in float here, where other operators are left in float; quantize every "
+                "operator, or this one without table_scale"
+            )
         step = self.step(node.name, steps)
         kind, zero_point = quantizer.type, quantizer.zero_point
         self.builder.declare(node.name, node.shape, kind, as_scale(steps), zero_point)
@@ -235,7 +222,7 @@ def _linear(lowering: MixedLowering, node: FloatNode) -> None:
         lowering.function(node, Function.LINEAR, real, weight=matrix, bias=bias)
         return
     x = builder.tensor(source)
-    steps = linear_steps(node, lowering.steps[source], weight)
+    steps = linear_steps(node, builder.model.steps(source), weight)
     offset = None
     if x.zero_point:
         correction = -x.zero_point * weight.codes.sum(axis=1, dtype=np.int64)
@@ -253,7 +240,7 @@ def _matmul(lowering: MixedLowering, node: FloatNode) -> None:
         lowering.function(node, Function.MATMUL, *names, transpose_b=transposed)
         return
     a, b = (lowering.builder.tensor(name).name for name in node.inputs)
-    steps = product_steps(node, *(lowering.steps[name] for name in node.inputs))
+    steps = product_steps(node, *map(lowering.builder.model.steps, node.inputs))
     sums = lowering.sums(node, node.shape, a=a, b=b, transpose_b=transposed, bias=None)
     _rescaled(lowering, node, sums, steps, None)
 
@@ -300,7 +287,6 @@ def _scaled(lowering: MixedLowering, node: FloatNode) -> None:
         lowering.function(node, Function.SCALE, lowering.real(source), factor=factor)
         return
     RULES[FloatOp.SCALE](lowering.builder, node)  # the same codes
-    lowering.steps[node.name] = lowering.steps[source] * node.attributes["factor"]
 
 
 def _mean(lowering: MixedLowering, node: FloatNode) -> None:
@@ -316,14 +302,7 @@ def _concat(lowering: MixedLowering, node: FloatNode) -> None:
 
 
 def _layout(lowering: MixedLowering, node: FloatNode) -> None:
-    builder, source = lowering.builder, node.inputs[0]
-    RULES[node.op](builder, node)
-    if not lowering.is_float(source):
-        shape = builder.tensor(source).shape
-        steps = moved(lowering.steps[source], shape, node)
-        lowering.steps[node.name] = steps
-        result: Tensor = builder.tensors[node.name]
-        builder.tensors[node.name] = replace(result, scale=as_scale(steps))
+    RULES[node.op](lowering.builder, node)
 
 
 FLOAT_RULES: Mapping[FloatOp, Callable[[MixedLowering, FloatNode], None]] = MappingProxyType(

@@ -13,7 +13,7 @@ from aocq.methods.quantized_model import QuantizedModel, Recipe
 from simulator.errors import InputError
 from simulator.graph import IntGraph, verify
 from simulator.graph.ops import Reshape
-from simulator.profile import NpuProfile
+from simulator.profile import LayerNormSection, NpuProfile
 
 
 def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
@@ -39,8 +39,7 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
                 f"{model.graph.name} on profile {profile.name}: {node.name}: {error}; a wider "
                 f"rescale.multiplier_bits than {profile.rescale.multiplier_bits} may help"
             ) from error
-    if mixed:
-        mixed.drop_unread_constants()
+    builder.drop_unread_constants()
     _own_output(builder, model.graph.output)
     graph = IntGraph(
         name=model.graph.name,
@@ -91,6 +90,7 @@ def check_recipe(recipe: Recipe, profile: NpuProfile) -> None:
             f"activation.residual_bits = {profile.activation.residual_bits}, the model has "
             f"{recipe.residual_bits}"
         )
+    problems += _missing_channel_factors(recipe, profile.layernorm)
     if profile.weight.granularity == "per_tensor" and recipe.weight_granularity == "per_channel":
         problems.append('weight.granularity = "per_tensor", the model is per channel')
     if profile.activation.zero_point == "symmetric" and recipe.zero_point == "asymmetric":
@@ -100,3 +100,24 @@ def check_recipe(recipe: Recipe, profile: NpuProfile) -> None:
             f"profile {profile.name}: {'; '.join(problems)}; quantize for this profile "
             f"(`--profile {profile.name}`) or choose another"
         )
+
+
+def _missing_channel_factors(recipe: Recipe, section: LayerNormSection) -> list[str]:
+    """Say where the recipe's channel factors may exceed the chip's; a multiplier can be 2^k."""
+    wanted, bits = recipe.channel_factor, recipe.channel_factor_bits
+    largest_exponent = {
+        "none": 0,
+        "shift": (1 << section.channel_factor_bits) - 1,
+        "multiplier": section.channel_factor_bits - 1,
+    }[section.channel_factor]
+    if wanted == "shift":
+        fits = (1 << bits) - 1 <= largest_exponent
+    else:
+        has = section.channel_factor_bits if section.channel_factor == "multiplier" else 0
+        fits = wanted == "none" or bits <= has
+    if fits:
+        return []
+    return [
+        f'layernorm.channel_factor = "{section.channel_factor}" of {section.channel_factor_bits} '
+        f'bits, the model has "{wanted}" of {bits}'
+    ]

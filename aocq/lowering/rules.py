@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from aocq.capture import FloatNode, FloatOp
 from aocq.capture.interpreter import UNARY_FUNCTIONS
-from aocq.lowering.builder import SHIFT_TYPE, Builder, scales
-from aocq.methods.quantizers import LevelQuantizer
+from aocq.lowering.builder import SHIFT_TYPE, Builder, along_channels
+from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
+from aocq.methods.steps import Steps, as_scale, compressed, product_steps
 from simulator.errors import InputError
 from simulator.graph.graph import Role, Tensor
 from simulator.graph.ops import (
@@ -33,17 +34,10 @@ from simulator.graph.ops import (
 )
 from simulator.numerics.fixed_point import multipliers_at_common_shift
 from simulator.numerics.integer_type import IntType
-from simulator.profile import LayerNormSection
+from simulator.profile import LayerNormSection, NpuProfile
 
-
-def _scale(tensor: Tensor) -> float:
-    """Return a tensor's one scale; InputError where channels have their own."""
-    if len(tensor.scale) != 1:
-        raise InputError(
-            f"{tensor.name}: has one scale per channel, which only Add and LayerNorm can read; "
-            "quantize it with one scale"
-        )
-    return tensor.scale[0]
+# Wide codes between a function's table and the rescaling by channel.
+WIDE = IntType(bits=16)
 
 
 def _input(builder: Builder, node: FloatNode) -> None:
@@ -52,7 +46,7 @@ def _input(builder: Builder, node: FloatNode) -> None:
         node.name,
         node.shape,
         quantizer.type,
-        (quantizer.scale,),
+        (builder.step(node.name, "the image"),),
         quantizer.zero_point,
         Role.INPUT,
     )
@@ -62,7 +56,7 @@ def _constant(builder: Builder, node: FloatNode) -> None:
     quantizer = builder.quantizer(node)
     value = builder.model.graph.parameters[node.attributes["parameter"]].reshape(node.shape)
     codes = quantizer.codes(value.double()).numpy().astype(np.int64)
-    scale = scales(quantizer)
+    scale = as_scale(builder.model.steps(node.name))
     builder.constant(node.name, codes, quantizer.type, scale, quantizer.zero_point)
 
 
@@ -72,7 +66,7 @@ def _linear(builder: Builder, node: FloatNode) -> None:
     weight = builder.model.weights[node.attributes["weight"]]
     bias = builder.model.bias_codes(node)
     codes = bias - x.zero_point * weight.codes.sum(axis=1, dtype=np.int64)
-    y = builder.result(node)
+    builder.result(node)
     bias_type = IntType(bits=builder.profile.accumulator.bias_bits)
     builder.ops.append(
         MatMul(
@@ -83,7 +77,7 @@ def _linear(builder: Builder, node: FloatNode) -> None:
             bias=builder.constant(f"{node.name}.bias", codes, bias_type),
             accumulator=builder.profile.accumulator.accumulator(),
             requantize=builder.requantization(
-                node.name, builder.model.bias_scale(node) / _scale(y)
+                node.name, builder.model.bias_scale(node) / builder.channel_steps(node.name)
             ),
         )
     )
@@ -91,7 +85,9 @@ def _linear(builder: Builder, node: FloatNode) -> None:
 
 def _matmul(builder: Builder, node: FloatNode) -> None:
     a, b = (builder.tensor(name) for name in node.inputs)
-    y = builder.result(node)
+    builder.result(node)
+    sums = product_steps(node, *map(builder.model.steps, node.inputs))
+    factors = along_channels(f"{node.name} (its sums)", compressed(sums))
     builder.ops.append(
         MatMul(
             name=node.name,
@@ -100,7 +96,9 @@ def _matmul(builder: Builder, node: FloatNode) -> None:
             transpose_b=node.attributes["transpose_b"],
             bias=None,
             accumulator=builder.profile.accumulator.accumulator(),
-            requantize=builder.requantization(node.name, [_scale(a) * _scale(b) / _scale(y)]),
+            requantize=builder.requantization(
+                node.name, factors / builder.channel_steps(node.name)
+            ),
         )
     )
 
@@ -114,16 +112,23 @@ def _softmax(builder: Builder, node: FloatNode) -> None:
     section = builder.profile.softmax
     differences = np.arange(1 << x.type.bits)
     largest = (1 << section.table_bits) - 1
-    table = np.floor(np.exp(-_scale(x) * differences) * largest + 0.5).astype(np.int64)
+    step = builder.step(node.inputs[0], f"softmax {node.name}")
+    table = np.floor(np.exp(-step * differences) * largest + 0.5).astype(np.int64)
     kind = IntType(bits=section.table_bits, signed=False)
     quantizer = builder.quantizer(node)
     builder.result(node)
     name = node.name
+    codes = IntType(bits=section.output_bits, signed=False)
+    scale = 2.0**-section.output_bits
     if isinstance(quantizer, LevelQuantizer):
         name = f"{node.name}.codes"
-        codes = IntType(bits=section.output_bits, signed=False)
-        scale = 2.0**-section.output_bits
         builder.declare(name, node.shape, codes, (scale,))
+    elif builder.step(node.name, "a softmax's result") != scale or quantizer.type != codes:
+        raise InputError(
+            f"{node.name}: softmax yields {codes} at scale {scale} on profile "
+            f"{builder.profile.name}, its quantizer has {quantizer.type} at {quantizer.scale}; "
+            "quantize probabilities to that scale, or to levels"
+        )
     builder.ops.append(
         Softmax(
             name=name,
@@ -143,49 +148,86 @@ def _softmax(builder: Builder, node: FloatNode) -> None:
 
 
 def _unary(builder: Builder, node: FloatNode) -> None:
-    """The function at every code in float64, rounded half up or to a method's own levels."""
+    """The function at every code in float64, rounded half up or to a method's own levels.
+
+    A table has one step for its results: balanced results come from wide codes, half to even, that
+    are rescaled channel by channel.
+    """
     x = builder.tensor(node.inputs[0])
-    y = builder.result(node)
     codes = np.arange(x.code_type.low, x.code_type.high + 1)
     function = UNARY_FUNCTIONS[node.attributes["function"]]
-    real = function(torch.from_numpy((codes - x.zero_point) * _scale(x)))
+    step = builder.step(node.inputs[0], f"the table of {node.name}")
+    real = function(torch.from_numpy((codes - x.zero_point) * step))
     quantizer = builder.quantizer(node)
+    if isinstance(quantizer, ActivationQuantizer) and quantizer.table_scale:
+        _wide_unary(builder, node, x, real, quantizer.table_scale)
+        return
+    y = builder.result(node)
     if isinstance(quantizer, LevelQuantizer):
         table = quantizer.codes(real).numpy().astype(np.int64)
     else:
-        rounded = np.floor(real.numpy() / _scale(y) + 0.5) + y.zero_point
+        wanted = "a table without wide codes (table_scale)"
+        rounded = np.floor(real.numpy() / builder.step(node.name, wanted) + 0.5) + y.zero_point
         table = np.clip(rounded, y.code_type.low, y.code_type.high).astype(np.int64)
     name = builder.constant(f"{node.name}.table", table, y.code_type)
     builder.ops.append(Lookup(name=node.name, a=x.name, table=name))
 
 
+def _wide_unary(
+    builder: Builder, node: FloatNode, x: Tensor, real: torch.Tensor, table_scale: float
+) -> None:
+    """A table of wide codes at one scale, then a factor for each channel."""
+    wide = torch.round(real / table_scale).numpy().astype(np.int64)
+    if wide.min() < WIDE.low or wide.max() > WIDE.high:
+        raise InputError(
+            f"{node.name}: its table needs codes up to {int(np.abs(wide).max())} at table_scale "
+            f"{table_scale:g}, {WIDE} holds {WIDE.high}; choose a larger table_scale"
+        )
+    name = f"{node.name}.wide"
+    builder.declare(name, node.shape, WIDE, (table_scale,))
+    table = builder.constant(f"{name}.table", wide, WIDE)
+    builder.ops.append(Lookup(name=name, a=x.name, table=table))
+    builder.result(node)
+    factors = table_scale / builder.channel_steps(node.name)
+    requantize = builder.requantization(node.name, factors)
+    builder.ops.append(Rescale(name=node.name, a=name, requantize=requantize))
+
+
 def _layernorm(builder: Builder, node: FloatNode) -> None:
     x = builder.tensor(node.inputs[0])
-    y = builder.result(node)
+    builder.result(node)
     section = builder.profile.layernorm
     channels = node.shape[-1]
     parameters = builder.model.graph.parameters
     weight, bias = node.attributes["weight"], node.attributes["bias"]
     gamma = parameters[weight].double().numpy() if weight else np.ones(channels)
     beta = parameters[bias].double().numpy() if bias else np.zeros(channels)
+    steps = builder.channel_steps(node.name)
     bits = builder.profile.rescale.multiplier_bits
-    magnitudes, gamma_shift = multipliers_at_common_shift(np.abs(gamma) / _scale(y), bits)
-    smallest = min(x.scale)
-    shifts = _channel_shifts(x)
-    epsilon = round(node.attributes["epsilon"] * (channels / smallest) ** 2)
-    fractions = _fraction_bits(x, channels, epsilon, bits, section, int(shifts.max()))
+    magnitudes, gamma_shift = multipliers_at_common_shift(np.abs(gamma) / steps, bits)
+    source = builder.channel_steps(node.inputs[0])
+    factors = channel_factors(node.inputs[0], source, builder.profile)
+    # What 1 is worth in u: the statistics and epsilon are in its square.
+    unit = float(source[0] / factors[0])
+    epsilon = round(node.attributes["epsilon"] * (channels / unit) ** 2)
+    fractions = _fraction_bits(x, channels, epsilon, bits, section, int(factors.max()))
     shift = gamma_shift + fractions.normalized
-    offsets = np.rint(np.ldexp(beta / _scale(y), shift)).astype(np.int64)
+    offsets = np.rint(np.ldexp(beta / steps, shift)).astype(np.int64)
     codes = (np.sign(gamma) * magnitudes).astype(np.int64)
+    constants: dict[str, str | None] = {"multiplier": None, "shift": None}
+    if factors.max() > 1 and section.channel_factor == "shift":
+        exponents = np.log2(factors).astype(np.int64)
+        constants["shift"] = builder.constant(f"{node.name}.channel_shift", exponents, SHIFT_TYPE)
+    elif factors.max() > 1:
+        kind = IntType(bits=section.channel_factor_bits, signed=False)
+        name = f"{node.name}.channel_multiplier"
+        constants["multiplier"] = builder.constant(name, factors, kind)
     builder.ops.append(
         LayerNorm(
             name=node.name,
             a=x.name,
-            channel_shift=(
-                builder.constant(f"{node.name}.channel_shift", shifts, SHIFT_TYPE)
-                if shifts.any()
-                else None
-            ),
+            channel_multiplier=constants["multiplier"],
+            channel_shift=constants["shift"],
             gamma=builder.constant(f"{node.name}.gamma", codes, IntType(bits=bits + 1)),
             beta=builder.constant(f"{node.name}.beta", offsets, IntType(bits=64)),
             epsilon=epsilon,
@@ -199,24 +241,58 @@ def _layernorm(builder: Builder, node: FloatNode) -> None:
     )
 
 
-def _channel_shifts(x: Tensor) -> NDArray[np.int64]:
-    """Return log2 of the channels' scales over the smallest of them, [C] or [1].
+def channel_factors(name: str, steps: Steps, profile: NpuProfile) -> NDArray[np.int64]:
+    """Return the least whole numbers that are to each other as the channels' steps.
 
-    LayerNorm divides by the deviation, so that only the ratios of scales matter.
+    LayerNorm divides by the deviation, so that only the ratios of steps matter.
+
+    Parameters
+    ----------
+    name
+        the tensor that LayerNorm reads, for the message
+    steps
+        what one of its codes is worth, [C] or [1]
+
+    Returns
+    -------
+    factors
+        int64 [C] or [1], what the profile's ``layernorm.channel_factor`` can apply
 
     Raises
     ------
     InputError
-        If a ratio is not a power of two: then it would take a multiplication per element.
+        If the chip has no such factors.
     """
-    exponents = np.log2(np.array(x.scale) / min(x.scale))
-    shifts = np.rint(exponents).astype(np.int64)
-    if not np.allclose(exponents, shifts, rtol=0, atol=1e-9):
-        raise InputError(
-            f"{x.name}: LayerNorm reads it and its channels' scales are not powers of two apart; "
-            "quantize it with power-of-two factors"
-        )
-    return shifts
+    section = profile.layernorm
+    bits = section.channel_factor_bits
+    factors: NDArray[np.int64]
+    ratios = steps / steps.min()
+    if np.allclose(ratios, 1, rtol=1e-9, atol=0):
+        return np.ones(len(steps), np.int64)
+    if section.channel_factor == "shift":
+        exponents = np.rint(np.log2(ratios)).astype(np.int64)
+        if np.allclose(np.ldexp(1.0, exponents), ratios, rtol=1e-9, atol=0) and (
+            exponents.max() < 1 << bits
+        ):
+            powers: NDArray[np.int64] = np.left_shift(np.int64(1), exponents)
+            return powers
+        able = f"powers of two up to 2^{(1 << bits) - 1} apart"
+    elif section.channel_factor == "multiplier":
+        # The smallest step need not be one times the unit: 2 and 3 are fine.
+        for smallest in range(1, int(((1 << bits) - 1) / ratios.max() * (1 + 1e-9)) + 1):
+            wanted = ratios * smallest
+            factors = np.rint(wanted).astype(np.int64)
+            if np.allclose(factors, wanted, rtol=1e-9, atol=0):
+                return factors
+        able = f"to each other as whole numbers up to {(1 << bits) - 1}"
+    else:
+        able = "equal"
+    raise InputError(
+        f"{name}: LayerNorm reads it, and its channels' steps (largest ratio {ratios.max():.6g}) "
+        f"are not {able}, which is what profile {profile.name} can apply (layernorm.channel_factor "
+        f'= "{section.channel_factor}", channel_factor_bits = {bits}); quantize for this profile '
+        f"(`--profile {profile.name}`) or choose another"
+    )
 
 
 class FractionBits(NamedTuple):
@@ -233,14 +309,15 @@ def _fraction_bits(
     epsilon: int,
     gamma_bits: int,
     section: LayerNormSection,
-    channel_shift: int,
+    channel_factor: int,
 ) -> FractionBits:
     """Return LayerNorm's fraction bits: the profile's, or as many as 64-bit arithmetic can hold.
 
     The variance of wide codes or of many channels leaves less room for fractions; the bounds are
     those of :mod:`simulator.graph.ranges`.
     """
-    largest = max(x.zero_point - x.code_type.low, x.code_type.high - x.zero_point) << channel_shift
+    largest = max(x.zero_point - x.code_type.low, x.code_type.high - x.zero_point)
+    largest *= channel_factor
     variance = (channels * largest) ** 2 + epsilon
     root = 2 * (isqrt(channels) + 1)
     sqrt_room = (63 - variance.bit_length()) // 2
@@ -255,9 +332,10 @@ def _fraction_bits(
 
 def _add(builder: Builder, node: FloatNode) -> None:
     a, b = (builder.tensor(name) for name in node.inputs)
-    y = builder.result(node)
+    builder.result(node)
     bits = builder.profile.rescale.multiplier_bits
-    ratios = [np.array(x.scale) / np.array(y.scale) for x in (a, b)]
+    steps = builder.channel_steps(node.name)
+    ratios = [builder.channel_steps(name) / steps for name in node.inputs]
     factors, shift = multipliers_at_common_shift(np.concatenate(ratios), bits)
     kind = IntType(bits=bits, signed=False)
     names = [
@@ -294,37 +372,50 @@ def _scaled(builder: Builder, node: FloatNode) -> None:
 
 def _mean(builder: Builder, node: FloatNode) -> None:
     x = builder.tensor(node.inputs[0])
-    y = builder.result(node)
+    builder.result(node)
     axis = node.attributes["axis"]
-    factor = _scale(x) / (_scale(y) * x.shape[axis])
+    steps = builder.channel_steps(node.inputs[0])
+    factors = steps / (builder.channel_steps(node.name) * x.shape[axis])
     builder.ops.append(
         Mean(
             name=node.name,
             a=x.name,
             axis=axis,
             accumulator=builder.profile.accumulator.accumulator(),
-            requantize=builder.requantization(node.name, [factor]),
+            requantize=builder.requantization(node.name, factors),
         )
     )
 
 
 def _concat(builder: Builder, node: FloatNode) -> None:
-    """Parts at another scale are rescaled first."""
+    """Parts at other steps are rescaled first, constants already here."""
     y = builder.result(node)
+    axis = node.attributes["axis"]
+    everywhere = np.broadcast_to(builder.model.steps(node.name), node.shape)
     names: list[str] = []
+    start = 0
     for source in node.inputs:
         part = builder.tensor(source)
-        if (part.type, part.scale, part.zero_point) != (y.type, y.scale, y.zero_point):
-            name = f"{node.name}.rescale_{len(names)}"
-            builder.declare(name, part.shape, y.type, y.scale, y.zero_point)
-            factor = _scale(part) / _scale(y)
-            builder.ops.append(
-                Rescale(name=name, a=part.name, requantize=builder.requantization(name, [factor]))
-            )
-            names.append(name)
-        else:
+        own = builder.model.steps(source)
+        index = range(start, start + part.shape[axis])
+        start = index.stop
+        steps = compressed(everywhere.take(index, axis))
+        same_steps = np.array_equal(compressed(own), steps)
+        if same_steps and (part.type, part.zero_point) == (y.type, y.zero_point):
             names.append(part.name)
-    builder.ops.append(Concat(name=node.name, inputs=tuple(names), axis=node.attributes["axis"]))
+            continue
+        name = f"{node.name}.rescale_{len(names)}"
+        names.append(name)
+        if part.role is Role.CONSTANT:
+            real = (builder.constants[part.name].astype(np.float64) - part.zero_point) * own
+            codes = np.clip(np.rint(real / steps) + y.zero_point, y.code_type.low, y.code_type.high)
+            builder.constant(name, codes, y.code_type, as_scale(steps), y.zero_point)
+            continue
+        builder.declare(name, part.shape, y.type, as_scale(steps), y.zero_point)
+        factors = along_channels(source, own) / along_channels(node.name, steps)
+        requantize = builder.requantization(name, factors)
+        builder.ops.append(Rescale(name=name, a=part.name, requantize=requantize))
+    builder.ops.append(Concat(name=node.name, inputs=tuple(names), axis=axis))
 
 
 def _slice(builder: Builder, node: FloatNode) -> None:

@@ -17,6 +17,7 @@ from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.quantizers import QuantizedWeight, Quantizer
+from aocq.methods.steps import Steps, linear_steps, moved, quantizer_steps
 
 
 class Recipe(BaseModel):
@@ -101,17 +102,30 @@ class QuantizedModel:
             node.op in ARITHMETIC and node.name not in self.activations for node in self.graph.nodes
         )
 
-    def scale(self, name: str) -> float:
-        """Return the scale of the codes that a node's values are held in, channel factors aside."""
+    def steps(self, name: str) -> Steps:
+        """Return what one code of a node is worth, wherever its quantizer is: see ``steps.py``.
+
+        Layout nodes have the steps of what they move, scale nodes a multiple of their input's.
+        """
         node = self.graph.node(name)
         if name in self.activations:
-            return self.activations[name].scale
-        factor = node.attributes["factor"] if node.op is FloatOp.SCALE else 1.0
-        return float(self.scale(node.inputs[0]) * factor)
+            return quantizer_steps(self.activations[name], node.shape)
+        source = self.graph.node(node.inputs[0])
+        steps = self.steps(source.name)
+        if node.op is FloatOp.SCALE:
+            return steps * float(node.attributes["factor"])
+        return moved(steps, source.shape, node)
 
     def bias_scale(self, node: FloatNode) -> NDArray[np.float64]:
-        """Return the scale of a linear node's accumulator, [N] or [1]."""
-        return self.scale(node.inputs[0]) * self.weights[node.attributes["weight"]].scale
+        """Return the scale of a linear node's accumulator, [N] or [1].
+
+        Raises
+        ------
+        InputError
+            If the input is held balanced and the weight's columns do not carry its factors.
+        """
+        weight = self.weights[node.attributes["weight"]]
+        return linear_steps(node, self.steps(node.inputs[0]), weight).reshape(-1)
 
     def bias_codes(self, node: FloatNode) -> NDArray[np.int64]:
         """Return a linear node's bias in codes of its accumulator, [N]; zeros where it has none."""

@@ -104,7 +104,7 @@ class Add(Op):
 class LayerNorm(Op):
     """Layer normalization over the last dimension with an exact integer square root.
 
-    u[c]  = (a[c] - z_a) << channel_shift[c]
+    u[c]  = (a[c] - z_a) * channel_multiplier[c] << channel_shift[c]
     d[c]  = C * u[c] - sum(u)                              C² times the squared deviation is exact
     v     = C * sum(u²) - sum(u)² + epsilon                = C² (var + ε), in codes
     r     = isqrt(v << 2*sqrt_fraction_bits)               floor of the square root
@@ -114,14 +114,21 @@ class LayerNorm(Op):
 
     n is the normalized value in fixed point. beta carries β/s_y at ``shift`` fraction bits, gamma
     γ/s_y at ``shift - normalized_fraction_bits``, which n's own complete.
-    channel_shift : unsigned constant [C], the power-of-two α of LN_α; or none
+    channel_multiplier : constant [C], not negative, the whole-number α of LN_α (AOCQ); or none: 1
+    channel_shift : unsigned constant [C], the power-of-two α of LN_α (FQ-ViT, AOCQ); or none: 0
     Source: FQ-ViT's integer form of the statistics (arXiv 2111.13824), with the division by the
     standard deviation kept in integers.
     """
 
-    constant_fields: ClassVar[tuple[str, ...]] = ("channel_shift", "gamma", "beta")
+    constant_fields: ClassVar[tuple[str, ...]] = (
+        "channel_multiplier",
+        "channel_shift",
+        "gamma",
+        "beta",
+    )
 
     a: TensorId
+    channel_multiplier: TensorId | None
     channel_shift: TensorId | None
     gamma: TensorId
     beta: TensorId

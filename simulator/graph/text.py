@@ -131,14 +131,25 @@ def _float_function(graph: IntGraph, op: FloatFunction) -> str:
     return "   ".join(part for part in described if part)
 
 
+def _channel_factors(graph: IntGraph, op: LayerNorm) -> str:
+    """Show the range of each kind of factor that channels have: `` × 3..255 << 0..2``."""
+    shown = ""
+    for sign, name in (("×", op.channel_multiplier), ("<<", op.channel_shift)):
+        if name is not None:
+            codes = graph.constants[name]
+            shown += f" {sign} {codes.min()}..{codes.max()}"
+    return shown
+
+
 _FORMS: Mapping[type[Op], Callable[[IntGraph, Any], str]] = MappingProxyType(
     {
         MatMul: _matmul,
         Rescale: lambda g, op: f"rescale {op.a} {_requantization(g, op.requantize)}",
         Add: _add,
         LayerNorm: lambda g, op: (
-            f"layernorm {op.a}   isqrt exact, 2^-{op.sqrt_fraction_bits}; normalized "
-            f"2^-{op.normalized_fraction_bits} × γ + β >> {op.shift} {op.rounding} {op.overflow}"
+            f"layernorm {op.a}{_channel_factors(g, op)}   isqrt exact, "
+            f"2^-{op.sqrt_fraction_bits}; normalized 2^-{op.normalized_fraction_bits} × γ + β "
+            f">> {op.shift} {op.rounding} {op.overflow}"
         ),
         Softmax: lambda g, op: (
             f"softmax {op.a}   exp_table[{g.tensors[op.table].size}] {g.tensors[op.table].type}, "

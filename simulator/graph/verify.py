@@ -278,7 +278,7 @@ def _vectors_match_channels(graph: IntGraph, op: Op) -> Iterator[str]:
         length = graph.tensors[name].shape
         if name != getattr(op, "table", None) and length not in {(1,), (channels,)}:
             yield f"constant {name} has shape {length}, wanted ({channels},)"
-    for field in ("bias", "gamma", "beta", "channel_shift"):
+    for field in ("bias", "gamma", "beta", "channel_multiplier", "channel_shift"):
         vector = getattr(op, field, None)
         if vector is not None and graph.tensors[vector].shape != (channels,):
             yield f"{field} {vector} has shape {graph.tensors[vector].shape}, wanted ({channels},)"
@@ -292,8 +292,11 @@ def _shifts_in_range(graph: IntGraph, op: Op) -> Iterator[str]:
         multipliers = (op.requantize.multiplier,)
     elif isinstance(op, Add):
         multipliers = (op.multiplier_a, op.multiplier_b)
-    elif isinstance(op, LayerNorm) and op.channel_shift is not None:
-        shifts |= _ends(graph, op.channel_shift)
+    elif isinstance(op, LayerNorm):
+        if op.channel_shift is not None:
+            shifts |= _ends(graph, op.channel_shift)
+        if op.channel_multiplier is not None:
+            multipliers = (op.channel_multiplier,)
     if any(min(_ends(graph, name)) < 0 for name in multipliers):
         yield "a multiplier is negative"
     for shift in sorted(shifts):

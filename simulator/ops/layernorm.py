@@ -19,11 +19,14 @@ from simulator.numerics.square_root import isqrt_kernel
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
 
 
-def _channel_shifts(op: LayerNorm, graph: IntGraph) -> IntArray:
-    channels = graph.result(op).shape[-1]
-    if op.channel_shift is None:
-        return np.zeros(channels, np.int64)
-    return graph.constants[op.channel_shift].astype(np.int64)
+def _channel_factors(op: LayerNorm, graph: IntGraph) -> IntArray:
+    """Multiplier and shift of each channel as one factor, int64 [C]: the shift is to the left."""
+    factors = np.ones(graph.result(op).shape[-1], np.int64)
+    if op.channel_multiplier is not None:
+        factors *= graph.constants[op.channel_multiplier].astype(np.int64)
+    if op.channel_shift is not None:
+        factors <<= graph.constants[op.channel_shift].astype(np.int64)
+    return factors
 
 
 def _spare_bits(op: LayerNorm) -> int:
@@ -35,13 +38,19 @@ def reference(op: LayerNorm, graph: IntGraph, operands: Sequence[IntArray]) -> O
     result = graph.result(op)
     channels = result.shape[-1]
     zero_point = graph.tensors[op.a].zero_point
-    shifts = _channel_shifts(op, graph).tolist()
+    multipliers, shifts = (
+        graph.constants[name].tolist() if name is not None else [default] * channels
+        for name, default in ((op.channel_multiplier, 1), (op.channel_shift, 0))
+    )
     gamma, beta = graph.constants[op.gamma].tolist(), graph.constants[op.beta].tolist()
     low, high = limits(result.code_type, op.overflow)
     rows = []
     saturated = 0
     for row in operands[0].reshape(-1, channels).tolist():
-        u = [(code - zero_point) << shift for code, shift in zip(row, shifts, strict=True)]
+        u = [
+            (code - zero_point) * multiplier << shift
+            for code, multiplier, shift in zip(row, multipliers, shifts, strict=True)
+        ]
         total = sum(u)
         variance = channels * sum(value * value for value in u) - total * total + op.epsilon
         root = isqrt(variance << 2 * op.sqrt_fraction_bits)
@@ -63,7 +72,7 @@ def build(op: LayerNorm, graph: IntGraph, _: Gemm) -> Kernel:
     channels = result.shape[-1]
     low, high = limits(result.code_type, op.overflow)
     always, negative, odd = (int(part[0]) for part in offsets(np.array([op.shift]), op.rounding))
-    shifts = _channel_shifts(op, graph)
+    factors = _channel_factors(op, graph)
     gamma, beta = (graph.constants[name].astype(np.int64) for name in (op.gamma, op.beta))
     zero_point = graph.tensors[op.a].zero_point
 
@@ -73,7 +82,7 @@ def build(op: LayerNorm, graph: IntGraph, _: Gemm) -> Kernel:
         saturated = layer_norm_rows(
             rows,
             zero_point,
-            shifts,
+            factors,
             op.epsilon,
             op.sqrt_fraction_bits,
             op.reciprocal_bits,
@@ -99,7 +108,7 @@ def build(op: LayerNorm, graph: IntGraph, _: Gemm) -> Kernel:
 def layer_norm_rows(  # type: ignore[no-untyped-def]
     rows,
     zero_point,
-    channel_shift,
+    channel_factor,
     epsilon,
     sqrt_fraction_bits,
     reciprocal_bits,
@@ -123,14 +132,14 @@ def layer_norm_rows(  # type: ignore[no-untyped-def]
         total = np.int64(0)
         squares = np.int64(0)
         for c in range(channels):
-            u = (np.int64(rows[i, c]) - zero_point) << channel_shift[c]
+            u = (np.int64(rows[i, c]) - zero_point) * channel_factor[c]
             total += u
             squares += u * u
         variance = channels * squares - total * total + epsilon
         root = isqrt_kernel(variance << (2 * sqrt_fraction_bits))
         inverse = (np.int64(1) << reciprocal_bits) // max(root, np.int64(1))
         for c in range(channels):
-            u = (np.int64(rows[i, c]) - zero_point) << channel_shift[c]
+            u = (np.int64(rows[i, c]) - zero_point) * channel_factor[c]
             normalized = ((channels * u - total) * inverse) >> spare_bits
             affine = normalized * gamma[c] + beta[c]
             code = shift_right_kernel(affine, shift, always, negative, odd) + zero_y

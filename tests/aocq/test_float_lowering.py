@@ -297,7 +297,7 @@ def test_factors_of_channels_may_be_carried_by_the_weight():
     ("name", "channels", "where"),
     [
         ("blocks.0.norm1", 24, "blocks.0.attn.qkv: the step of blocks.0.norm1 varies"),
-        ("blocks.0.attn.qkv", 72, "blocks.0.attn.scores: the step of blocks.0.attn.scale varies"),
+        ("blocks.0.attn.qkv", 72, "blocks.0.attn.scores: the product of the steps of blocks.0"),
     ],
 )
 def test_a_step_must_not_vary_where_products_are_summed(name, channels, where):

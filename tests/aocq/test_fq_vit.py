@@ -214,19 +214,36 @@ def test_channel_factors_become_shifts_and_multipliers(nano: Captured) -> None:
     quantizer = model.activations["blocks.0.add"]
     assert isinstance(quantizer, ActivationQuantizer)
     shifts = np.log2(np.array(quantizer.alpha) / min(quantizer.alpha))
-    assert norm.channel_shift is not None
-    assert lowered.constants[norm.channel_shift].tolist() == shifts.tolist()
+    assert norm.channel_multiplier is not None
+    assert lowered.constants[norm.channel_multiplier].tolist() == (2**shifts).tolist()
+    assert norm.channel_shift is None
     assert lowered.constants[add.multiplier_a].shape == (24,)
     assert len(lowered.tensors["blocks.0.add"].scale) == 24
 
 
+def test_channel_factors_become_shifts_on_a_chip_that_shifts(nano: Captured) -> None:
+    graph = unbalanced(nano("class_token")[1])
+    profile = load_profile("narrow_acc_20")
+    limits = {"zero_point": "symmetric", "channel_factor": "shift", "channel_factor_bits": 3}
+    model = quantized(graph, float_ops="integer", **limits)
+    lowered = lower(model, profile)
+    norm = next(op for op in lowered.ops if op.name == "blocks.0.norm2")
+    quantizer = model.activations["blocks.0.add"]
+    assert isinstance(norm, LayerNorm)
+    assert isinstance(quantizer, ActivationQuantizer)
+    shifts = np.log2(np.array(quantizer.alpha) / min(quantizer.alpha))
+    assert norm.channel_shift is not None
+    assert lowered.constants[norm.channel_shift].tolist() == shifts.tolist()
+    assert norm.channel_multiplier is None
+
+
 def test_factors_leave_fewer_fraction_bits_to_a_wide_stream(nano: Captured) -> None:
-    """LayerNorm's variance of 16-bit codes shifted by 3 still fits 64 bits."""
+    """LayerNorm's variance of 16-bit codes times 8 still fits 64 bits."""
     graph = unbalanced(nano("class_token")[1])
     model = quantized(graph, float_ops="integer", residual_bits=16)
     profile = changed(activation__residual_bits=16)
     norms = [op for op in lower(model, profile).ops if isinstance(op, LayerNorm)]
-    assert any(op.channel_shift for op in norms)
+    assert any(op.channel_multiplier for op in norms)
 
 
 def test_what_a_chip_cannot_read_by_channel_is_refused_by_name(nano: Captured) -> None:
@@ -234,8 +251,8 @@ def test_what_a_chip_cannot_read_by_channel_is_refused_by_name(nano: Captured) -
     model = quantized(graph, float_ops="integer")
     profile = load_profile("edge_npu_int8")
     factors = {
-        "blocks.0.add": tuple(1.0 + channel % 2 / 2 for channel in range(24)),
-        "blocks.0.norm1": (1.0, 2.0) * 12,
+        "blocks.0.add": tuple(1.0 + channel % 2 / 2**20 for channel in range(24)),
+        "blocks.0.mlp.act": (1.0, 2.0) * 48,
     }
     for name, alpha in factors.items():
         plain = model.activations[name]

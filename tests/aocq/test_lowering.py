@@ -57,6 +57,8 @@ def quantized(graph: FloatGraph, profile: NpuProfile, **recipe: Any) -> Quantize
         "zero_point": profile.activation.zero_point,
         "weight_granularity": profile.weight.granularity,
         "residual_bits": profile.activation.residual_bits,
+        "channel_factor": profile.layernorm.channel_factor,
+        "channel_factor_bits": profile.layernorm.channel_factor_bits,
     }
     key = (graph.name, Recipe(**{**limits, **recipe}))
     if key not in MODELS:
@@ -364,8 +366,32 @@ def test_meta_is_carried_into_the_graph(nano: Captured) -> None:
             {"activation__zero_point": "symmetric"},
             'activation.zero_point = "symmetric", the model has zero points',
         ),
+        (
+            {"channel_factor": "multiplier", "channel_factor_bits": 2},
+            {"layernorm__channel_factor": "shift", "layernorm__channel_factor_bits": 3},
+            'layernorm.channel_factor = "shift" of 3 bits, the model has "multiplier" of 2',
+        ),
+        (
+            {"channel_factor_bits": 8},
+            {"layernorm__channel_factor_bits": 7},
+            'layernorm.channel_factor = "multiplier" of 7 bits, the model has "multiplier" of 8',
+        ),
+        (
+            {"channel_factor": "shift", "channel_factor_bits": 4},
+            {},
+            'layernorm.channel_factor = "multiplier" of 8 bits, the model has "shift" of 4',
+        ),
     ],
-    ids=["weight_bits", "activation_bits", "residual_bits", "granularity", "zero_point"],
+    ids=[
+        "weight_bits",
+        "activation_bits",
+        "residual_bits",
+        "granularity",
+        "zero_point",
+        "factors",
+        "factor_bits",
+        "many_shifts",
+    ],
 )
 def test_a_model_that_the_profile_cannot_hold_is_refused_by_its_key(
     recipe: dict[str, Any], values: dict[str, Any], key: str, nano: Captured
@@ -384,7 +410,12 @@ def test_every_mismatch_is_named_at_once() -> None:
     recipe = Recipe(weight_bits=3, residual_bits=16)
     with pytest.raises(InputError) as caught:
         check_recipe(recipe, changed("narrow_acc_20"))
-    for key in ("weight.bits", "activation.residual_bits", "activation.zero_point"):
+    for key in (
+        "weight.bits",
+        "activation.residual_bits",
+        "activation.zero_point",
+        "layernorm.channel_factor",
+    ):
         assert key in str(caught.value)
 
 

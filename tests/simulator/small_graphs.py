@@ -203,6 +203,7 @@ class Draft:
         *,
         gamma: Sequence[int],
         beta: Sequence[int],
+        channel_multiplier: Sequence[int] | None = None,
         channel_shift: Sequence[int] | None = None,
         epsilon: int = 1,
         sqrt_fraction_bits: int = 4,
@@ -215,9 +216,13 @@ class Draft:
         shifts = None
         if channel_shift is not None:
             shifts = self.constant(f"{name}.channel_shift", channel_shift, U4)
+        multipliers = None
+        if channel_multiplier is not None:
+            multipliers = self.constant(f"{name}.channel_multiplier", channel_multiplier, U16)
         op = LayerNorm(
             name=name,
             a=a,
+            channel_multiplier=multipliers,
             channel_shift=shifts,
             gamma=self.constant(f"{name}.gamma", gamma, S32),
             beta=self.constant(f"{name}.beta", beta, S32),

@@ -112,6 +112,7 @@ class Sketch:
         op = LayerNorm(
             name=name,
             a=a,
+            channel_multiplier=None,
             channel_shift=None,
             gamma=self.constant(f"{name}.gamma", S16, channels),
             beta=self.constant(f"{name}.beta", S32, channels),

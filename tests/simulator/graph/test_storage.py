@@ -352,7 +352,7 @@ def small_graph():
     d.rescale("rescale", "matmul")
     d.add("add", "rescale", "a")
     ones = [1, 2, 3, 4]
-    d.layer_norm("norm", "add", gamma=ones, beta=ones, channel_shift=ones)
+    d.layer_norm("norm", "add", gamma=ones, beta=ones, channel_shift=ones, channel_multiplier=ones)
     d.softmax("softmax", "norm", table=exponentials())
     d.lookup("lookup", "softmax", table=range(256), kind=d.tensors["softmax"].type)
     d.concat("concat", "lookup", "softmax")

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from small_graphs import S4, S16, S32, SATURATE, U8, WRAP, Draft, accumulator, with_tensor
+from small_graphs import S4, S8, S16, S32, SATURATE, U8, WRAP, Draft, accumulator, with_tensor
 
 from simulator.graph import IntGraph, sha256, text
 from simulator.numerics.integer_type import Overflow
@@ -91,3 +91,18 @@ def test_only_a_single_scale_is_shown(scale):
 def test_the_name_of_a_model_and_a_profile_are_shown():
     graph = replace(small_graph(), name="vit", profile="chip")
     assert text(graph).startswith(f"graph vit   profile chip   sha256 {sha256(graph)[:16]}…")
+
+
+def test_channel_factors_of_layer_norm_are_shown():
+    d = Draft()
+    d.input("a", (2, 3), S8)
+    affine = {"gamma": [1, 2, 3], "beta": [0] * 3}
+    d.layer_norm("plain", "a", **affine)
+    d.layer_norm("times", "a", **affine, channel_multiplier=[3, 255, 7])
+    d.layer_norm("both", "a", **affine, channel_multiplier=[1, 2, 3], channel_shift=[2, 0, 1])
+    lines = text(d.graph()).splitlines()
+    assert [line.split("layernorm ")[1].split("   ")[0] for line in lines[2:]] == [
+        "a",
+        "a × 3..255",
+        "a × 1..3 << 0..2",
+    ]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -436,6 +437,32 @@ def test_channel_shifts_are_not_negative(block):
     graph = with_tensor(block, "norm1.channel_shift", type=S8)
     assert_refused(
         with_codes(graph, "norm1.channel_shift", codes), "op norm1 (layernorm): shift -1: must be"
+    )
+
+
+def multiplied(block, codes, kind):
+    """The block with channel multipliers in its first LayerNorm."""
+    name = "norm1.channel_multiplier"
+    tensor = replace(
+        block.tensors["norm1.channel_shift"], name=name, type=kind, shape=(len(codes),)
+    )
+    graph = replace(
+        block,
+        tensors=MappingProxyType({**block.tensors, name: tensor}),
+        constants=MappingProxyType({**block.constants, name: np.array(codes, kind.dtype)}),
+    )
+    return with_op(graph, "norm1", channel_multiplier=name)
+
+
+def test_channel_multipliers_are_one_per_channel_and_not_negative(block):
+    channels = block.tensors["norm1"].shape[-1]
+    assert verify(multiplied(block, [3] * channels, S8)) == []
+    assert_refused(
+        multiplied(block, [1, -3, *[1] * (channels - 2)], S8),
+        "op norm1 (layernorm): a multiplier is negative",
+    )
+    assert_refused(
+        multiplied(block, [3], S8), "channel_multiplier norm1.channel_multiplier has shape (1,)"
     )
 
 

@@ -125,7 +125,7 @@ def _layer_norm(d: Draft, source: Any = S8, **changes: Any) -> None:
     d.layer_norm("y", "a", **{"gamma": gamma, "beta": beta, "shift": 19, "zero_point": 8} | changes)
 
 
-def _coarse_layer_norm(d: Draft) -> None:
+def _coarse_layer_norm(d: Draft, **changes: Any) -> None:
     d.input("a", (6, 4), S8, 3)
     d.layer_norm(
         "y",
@@ -137,6 +137,7 @@ def _coarse_layer_norm(d: Draft) -> None:
         reciprocal_bits=16,
         normalized_fraction_bits=3,
         shift=4,
+        **changes,
     )
 
 
@@ -270,6 +271,18 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
     LayerNorm: {
         "8 bits": _layer_norm,
         "shifted channels": lambda d: _layer_norm(d, channel_shift=[0, 3, 1, 0, 5, 2]),
+        "multiplied channels": lambda d: _layer_norm(
+            d, channel_multiplier=[255, 1, 7, 100, 3, 2], epsilon=1 << 16
+        ),
+        "multiplied and shifted channels": lambda d: _layer_norm(
+            d, U8, channel_multiplier=[1, 31, 0, 5, 3, 2], channel_shift=[5, 0, 2, 1, 4, 3]
+        ),
+        "16 bits, multiplied channels": lambda d: _layer_norm(
+            d, S16, channel_multiplier=[1, 2, 3, 255, 254, 128], sqrt_fraction_bits=4
+        ),
+        "coarse, multiplied channels": lambda d: _coarse_layer_norm(
+            d, channel_multiplier=[2, 1, 1, 3]
+        ),
         "16 bits": lambda d: _layer_norm(d, S16, sqrt_fraction_bits=8, reciprocal_bits=40),
         "unsigned, to unsigned": lambda d: _layer_norm(d, U8, kind=U8, zero_point=128),
         "coarse": _coarse_layer_norm,

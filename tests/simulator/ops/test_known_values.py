@@ -140,6 +140,27 @@ def test_layer_norm_without_shifts_is_that_with_shifts_of_zero():
     assert layer_norm(codes, 9) == layer_norm(codes, 9, channel_shift=[0] * 6)
 
 
+def test_layer_norm_of_multiplied_channels():
+    fields = {"sqrt_fraction_bits": 0, "reciprocal_bits": 8, "normalized_fraction_bits": 4}
+    # u = 6, 16; d = -10, 10; v = 2 * 292 - 484 = 100; r = 10; i = 25; n = -250 / 16, 250 / 16
+    assert layer_norm([3, 5], 1, **fields, channel_multiplier=[3, 4]) == [-16, 15]
+    # u = 6, 16 << 1; d = -26, 26; v = 2 * 1060 - 1444 = 676; r = 26; i = 9; n = -234 / 16
+    both = {"channel_multiplier": [3, 4], "channel_shift": [0, 1]}
+    assert layer_norm([3, 5], 1, **fields, **both) == [-15, 14]
+
+
+def test_multipliers_that_are_powers_of_two_are_shifts():
+    codes = [3, -100, 7, 127, -128, 0]
+    assert layer_norm(codes, 9, channel_multiplier=[1, 8, 2, 4, 1, 16]) == layer_norm(
+        codes, 9, channel_shift=[0, 3, 1, 2, 0, 4]
+    )
+
+
+def test_layer_norm_without_multipliers_is_that_with_multipliers_of_one():
+    codes = [3, -100, 7, 127, -128, 0]
+    assert layer_norm(codes, 9) == layer_norm(codes, 9, channel_multiplier=[1] * 6)
+
+
 TABLE = [8, 4, 2, 1] + [0] * 12
 
 

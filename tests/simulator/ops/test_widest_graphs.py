@@ -169,6 +169,7 @@ def test_widest_layer_norm(
 ):
     zero_point = data.draw(zero_points(kind))
     channel_shift = data.draw(st.none() | st.just([0, 5, 1, 9, 2][:channels]))
+    channel_multiplier = data.draw(st.none() | st.just([255, 1, 3, 65535, 2][:channels]))
     gamma = data.draw(st.sampled_from([1, 1 << 10, (1 << 31) - 1]))
     spare = data.draw(st.integers(0, 20))
 
@@ -182,6 +183,7 @@ def test_widest_layer_norm(
             "a",
             gamma=[gamma * (-1) ** c for c in range(channels)],
             beta=[(1 << 31) - 1] * channels,
+            channel_multiplier=channel_multiplier,
             channel_shift=channel_shift,
             epsilon=epsilon,
             sqrt_fraction_bits=sqrt_bits,

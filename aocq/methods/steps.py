@@ -29,11 +29,13 @@ def quantizer_steps(quantizer: Quantizer, shape: Shape) -> Steps:
 
 
 def compressed(steps: Steps) -> Steps:
-    """Return the same steps with extent 1 wherever they are all equal."""
+    """Return the same steps with extent 1 wherever they are equal, to 1e-9.
+
+    Factors that cancel out leave products that differ by the rounding of float64.
+    """
     for axis in range(steps.ndim):
-        first = steps.take([0], axis)
-        if (steps == first).all():
-            steps = first
+        if _constant(steps, axis):
+            steps = steps.take([0], axis)
     return steps
 
 
@@ -59,7 +61,14 @@ def linear_steps(node: FloatNode, steps: Steps, weight: QuantizedWeight) -> Step
         If the input's step differs by channel and the weight does not make up for it.
     """
     columns = steps / np.array(weight.alpha or (1.0,))
-    return _contracted(node, node.inputs[0], columns, -1) * weight.scale
+    if not _constant(columns, -1):
+        raise InputError(
+            f"{node.name}: the step of {node.inputs[0]} varies along the dimension that is summed "
+            "over, so integer sums would add codes of different worth; give that tensor one step, "
+            "or make the weight carry its factors"
+        )
+    sums: Steps = columns.take([0], -1) * weight.scale
+    return sums
 
 
 def product_steps(node: FloatNode, a: Steps, b: Steps) -> Steps:
@@ -68,23 +77,24 @@ def product_steps(node: FloatNode, a: Steps, b: Steps) -> Steps:
     Raises
     ------
     InputError
-        If a step differs along the dimension that is summed over.
+        If the product of the steps differs along the dimension that is summed over. Each of them
+        may: factors on one operand and their inverse on the other cancel out.
     """
     right = np.swapaxes(b, -1, -2) if node.attributes["transpose_b"] else b
-    left = _contracted(node, node.inputs[0], a, -1)
-    return left * _contracted(node, node.inputs[1], right, -2)
-
-
-def _contracted(node: FloatNode, source: str, steps: Steps, axis: int) -> Steps:
-    """The steps without the dimension ``axis``, over which products are summed."""
-    first = steps.take([0], axis)
-    if not np.allclose(steps, first, rtol=1e-9, atol=0):
+    products = a[..., :, :, None] * right[..., None, :, :]  # [..., M, K, N]
+    if not _constant(products, -2):
         raise InputError(
-            f"{node.name}: the step of {source} varies along the dimension that is summed over, so "
-            "integer sums would add codes of different worth; give that tensor one step, or one "
-            "per head, or make the weight carry its factors"
+            f"{node.name}: the product of the steps of {' and '.join(node.inputs)} varies along "
+            "the dimension that is summed over, so integer sums would add codes of different "
+            "worth; give each tensor one step, or one per head, or factors that cancel out"
         )
-    return first
+    sums: Steps = products[..., 0, :]
+    return sums
+
+
+def _constant(steps: Steps, axis: int) -> bool:
+    """Whether steps are the same along ``axis``, but for the rounding of float64."""
+    return bool(np.allclose(steps, steps.take([0], axis), rtol=1e-9, atol=0))
 
 
 def as_scale(steps: Steps) -> tuple[float, ...]:
