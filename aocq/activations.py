@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
-from aocq.capture import FloatGraph, FloatNode, run
+from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.capture.roles import residual_stream
 from aocq.methods.quantized_model import QuantizedModel
 
@@ -53,9 +53,12 @@ def before_and_after(
 
 
 def stream_along_depth(graph: FloatGraph) -> list[str]:
-    """Return the tensors of the residual stream that have tokens and channels, in order."""
+    """Return the sums of the residual stream, in order.
+
+    Not its concatenations, whose parts are often held at their scale already.
+    """
     stream = residual_stream(graph)
-    return [n.name for n in graph.nodes if n.name in stream and len(n.shape) >= 2]
+    return [n.name for n in graph.nodes if n.name in stream and n.op is FloatOp.ADD]
 
 
 def most_uneven(pairs: Mapping[str, Pair]) -> str:

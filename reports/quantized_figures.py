@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from reports.figures import LOOKS, WIDTH
@@ -75,9 +77,9 @@ def densities(activations: Sequence[Activation]) -> str:
                 linewidth=1.2,
                 label="after quantization",
             )
-            panel.set_yscale("log")
+            _logarithmic(panel)
             panel.set_title(f"{printable(item.title)}: {printable(item.tensor)}", fontsize=9)
-            panel.set(xlabel="value", ylabel=f"count in {BINS} intervals (log scale)")
+            panel.set(xlabel="value", ylabel=f"count in {BINS} intervals")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
         titles = " and ".join(item.title for item in activations)
         words = f"Values of {activations[0].tensor} before and after quantization: {titles}."
@@ -107,16 +109,24 @@ def magnitudes(depth: Magnitudes) -> str:
             panel.plot(place, shares[:, 0], color=BEFORE, label="median")
             peaks = [float(values.max()) for values in arrays]
             panel.plot(place, peaks, color=AFTER, marker="D", markersize=4, label="largest")
-            panel.set_yscale("log")
-            panel.set_ylabel(f"largest |value| per {what} (log scale)")
+            _logarithmic(panel)
+            panel.set_ylabel(f"largest |value| per {what}")
         panels[0].set_title(printable(depth.title), fontsize=9)
         names = [printable(name, 22) for name in depth.tensors]
         panels[1].set_xticks(place, names, rotation=60, ha="right", fontsize=7)
-        panels[1].set_xlabel("tensors of the residual stream, along depth")
+        panels[1].set_xlabel("sums of the residual stream, along depth")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
         worst = max(range(len(depth.tensors)), key=lambda i: float(depth.channels[i].max()))
         words = f"Largest values along depth, {depth.title}. Most: {depth.tensors[worst]}."
         return svg_text(figure, "magnitudes", words, {})
+
+
+def _logarithmic(axes: Axes) -> None:
+    """Make the y axis logarithmic, with plain numbers at 1, 2 and 5 of every decade."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def scale_passes(losses: Mapping[str, Mapping[int, float]]) -> str | None:
