@@ -15,6 +15,8 @@ from pathlib import Path
 from platform import python_version
 from typing import Any
 
+import torch
+
 from aocq.capture import FloatGraph, capture
 from aocq.data.image_folder import LabelledImage, read_image_folder
 from aocq.data.loader import ImageBatches, evenly, load_calibration_images
@@ -27,11 +29,11 @@ from aocq.evaluate import (
     top_k,
 )
 from aocq.lowering import check_recipe, lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import LEAVE_FLOATS, METHODS, QuantizedModel, Recipe
 from aocq.methods import storage as quantized_storage
 from aocq.models import LoadedModel, load_model
 from simulator.cost import CostEstimate, estimate
-from simulator.errors import InputError
+from simulator.errors import EnvironmentProblem, InputError
 from simulator.executor import Executor
 from simulator.files import replace_file
 from simulator.gemm import backend
@@ -64,8 +66,11 @@ from simulator.results import (
 
 # (what is being done, how many steps) -> context manager yielding advance(steps)
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+# takes what a person should know, a sentence
+Note = Callable[[str], None]
 
 WORK = ".work"
+BLOCKS = "blocks"  # in it, with a digest: what a method keeps of an unfinished calibration
 # Percentages are quotients in float64: a gate met exactly must not fail by their last digit.
 ROUNDING = 1e-9
 # Below this many images, the verdict says how much a single one weighs.
@@ -110,6 +115,7 @@ class VerifyRequest:
     gates: Gates
     out: Path
     command: tuple[str, ...]
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,18 +128,31 @@ class Inputs:
     images: list[LabelledImage]
 
 
-def verify(request: VerifyRequest, progress: Progress) -> tuple[RunResult, list[LayerRow]]:
+def verify(
+    request: VerifyRequest,
+    progress: Progress,
+    note: Note = lambda text: None,
+    inputs: Inputs | None = None,
+) -> tuple[RunResult, list[LayerRow]]:
     """Do the main job and write its files into ``request.out``.
 
     Long steps leave their results in ``out/.work`` and are taken up there by the same command; the
     files of an earlier run in ``out`` stay until the new ones are complete.
+
+    Parameters
+    ----------
+    note
+        called with what differs from what was asked for, before any long work
+    inputs
+        what :func:`open_inputs` returned for this request, where a caller has it already
 
     Raises
     ------
     InputError, EnvironmentProblem
         See the parts: profile, model, data, method, lowering.
     """
-    inputs = open_inputs(request)
+    inputs = inputs or open_inputs(request)
+    note_missing_images(request.calibration_images, inputs.calibration, note)
     work = request.out / WORK
     with progress(f"capture {request.model}", 1) as advance:
         float_graph = capture(inputs.model.network, request.model, inputs.model.input_size)
@@ -162,9 +181,7 @@ def open_inputs(request: VerifyRequest) -> Inputs:
         temporary.touch()
     (request.out / ".writable").unlink()
     profile = load_profile(request.profile)
-    if request.method not in METHODS:
-        raise InputError(f"method {request.method}: choose one of {', '.join(METHODS)}")
-    check_recipe(constrained(request.recipe, profile), profile)
+    check_method(request.method, request.recipe, profile, request.device)
     backend(request.gemm)
     model = load_model(request.model, request.weights, request.classes)
     return Inputs(
@@ -173,6 +190,33 @@ def open_inputs(request: VerifyRequest) -> Inputs:
         calibration=read_image_folder(request.calibration_folder, model.classes),
         images=read_image_folder(request.data_folder, model.classes),
     )
+
+
+def check_method(method: str, recipe: Recipe, profile: NpuProfile, device: str) -> None:
+    """Check that a method can do what it is asked for; needs no model yet.
+
+    Raises
+    ------
+    InputError
+        If there is no such method, or the profile cannot hold what the recipe asks for.
+    EnvironmentProblem
+        If ``device`` is not on this machine.
+    """
+    if method not in METHODS:
+        raise InputError(f"method {method}: choose one of {', '.join(METHODS)}")
+    leaves_floats = method in LEAVE_FLOATS and recipe.float_ops == "declared"
+    check_recipe(constrained(recipe, profile), profile, leaves_floats=leaves_floats)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise EnvironmentProblem(
+            "device cuda: torch finds no usable GPU here (a CPU build of torch, or no driver); "
+            "leave --device out, or install a CUDA build of torch"
+        )
+
+
+def note_missing_images(wanted: int, found: Sequence[LabelledImage], note: Note) -> None:
+    """Say so where a calibration folder has fewer images than were asked for."""
+    if len(found) < wanted:
+        note(f"{len(found)} calibration images are there, {wanted} were asked for: all are used")
 
 
 def constrained(recipe: Recipe, profile: NpuProfile) -> Recipe:
@@ -197,12 +241,10 @@ def _quantized(
 ) -> tuple[QuantizedModel, float]:
     """Quantize, or take up what an interrupted run of the same request left."""
     recipe = constrained(request.recipe, inputs.profile)
-    key = _digest(
-        *_identity(inputs.model),
-        request.method,
-        recipe.model_dump_json(),
-        str(request.skip_bad_images),
-        _listing(evenly(inputs.calibration, request.calibration_images)),
+    files = evenly(inputs.calibration, request.calibration_images)
+    skip_bad = request.skip_bad_images
+    key = calibration_key(
+        request.method, recipe, inputs.model, files, skip_bad=skip_bad, device=request.device
     )
     folder = work / f"quantized-{key}"
     timing = folder / "seconds.json"
@@ -214,9 +256,11 @@ def _quantized(
         float_graph,
         recipe,
         inputs.model,
-        evenly(inputs.calibration, request.calibration_images),
+        files,
         progress,
-        skip_bad=request.skip_bad_images,
+        skip_bad=skip_bad,
+        device=request.device,
+        work=work / f"{BLOCKS}-{key}",
     )
     seconds = time.perf_counter() - start
     quantized_storage.save(model, folder)
@@ -224,6 +268,43 @@ def _quantized(
         temporary.write_text(json.dumps(seconds), "utf-8")
     # Read back, so that an interrupted and an uninterrupted run go on with the same bits.
     return quantized_storage.load(folder), seconds
+
+
+def calibration_key(
+    method: str,
+    recipe: Recipe,
+    model: LoadedModel,
+    files: Sequence[LabelledImage],
+    *,
+    skip_bad: bool,
+    device: str,
+) -> str:
+    """Return a digest of everything that a method's decisions depend on."""
+    return _digest(
+        *_identity(model),
+        method,
+        recipe.model_dump_json(),
+        str(skip_bad),
+        device,
+        _listing(files),
+    )
+
+
+def request_key(request: VerifyRequest, inputs: Inputs) -> str:
+    """Return a digest of everything that a run's figures depend on, times and gates aside.
+
+    Threads and the backend of matrix products change no bit.
+    """
+    calibration = calibration_key(
+        request.method,
+        constrained(request.recipe, inputs.profile),
+        inputs.model,
+        evenly(inputs.calibration, request.calibration_images),
+        skip_bad=request.skip_bad_images,
+        device=request.device,
+    )
+    images = _listing(evenly(inputs.images, request.limit))
+    return _digest(calibration, inputs.profile.sha256(), images, str(request.batch))
 
 
 def calibrate(
@@ -235,8 +316,13 @@ def calibrate(
     progress: Progress,
     *,
     skip_bad: bool,
+    device: str = "cpu",
+    work: Path | None = None,
 ) -> QuantizedModel:
-    """Decode the images and let the method decide."""
+    """Decode the images and let the method decide.
+
+    ``device`` and ``work`` are the method's own, see :class:`aocq.methods.Method`.
+    """
     images, skipped = load_calibration_images(files, model.preprocessing, skip_bad=skip_bad)
     with progress(f"quantize with {method}", len(images)) as advance:
         reached = 0
@@ -247,7 +333,7 @@ def calibrate(
             advance(now - reached)
             reached = now
 
-        quantized = METHODS[method](float_graph, images, recipe, report)
+        quantized = METHODS[method](float_graph, images, recipe, report, device=device, work=work)
     log = (*({"skipped": str(path)} for path in skipped), *quantized.log)
     return replace(quantized, meta=_meta(model), log=log)
 

@@ -59,3 +59,8 @@ class _Lines:
         if not finished and self.done:
             line += f", about {elapsed / self.done * (self.total - self.done):.0f} s left"
         print(line, file=sys.stderr, flush=True)
+
+
+def note(text: str) -> None:
+    """Print what a person should know, a line on stderr."""
+    print(f"note: {text}", file=sys.stderr, flush=True)

@@ -24,7 +24,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except SystemExit as end:
         if end.code == INTERRUPTED:  # typer's answer to Ctrl-C, which says nothing by itself
-            resumes = {"verify", "demo"} & set(sys.argv[1:2])
+            resumes = {"verify", "demo", "table2", "ablate"} & set(sys.argv[1:2])
             print(
                 "interrupted" + "; the same command goes on where it stopped" * bool(resumes),
                 file=sys.stderr,

@@ -6,9 +6,11 @@ from __future__ import annotations
 import typer
 
 from aocq.cli import (
+    ablate,
     cost,
     demo,
     doctor,
+    figures,
     inspect,
     lower,
     models,
@@ -16,6 +18,7 @@ from aocq.cli import (
     quantize,
     report,
     simulate,
+    table2,
     verify,
 )
 
@@ -36,6 +39,9 @@ app.command("simulate")(simulate.command)
 app.command("cost")(cost.command)
 app.command("inspect")(inspect.command)
 app.command("report")(report.command)
+app.command("table2")(table2.command)
+app.command("ablate")(ablate.command)
+app.command("figures")(figures.command)
 app.command("models")(models.command)
 app.command("doctor")(doctor.command)
 app.add_typer(profiles.app, name="profiles")

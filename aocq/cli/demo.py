@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
-from aocq.cli import options, verify
+from aocq.cli import options, recipes, verify
+
+CALIBRATION_IMAGES = 128  # all that are bundled
 
 
 def command(
     profile: options.Profile = "edge_npu_int8",
-    weight_bits: options.WeightBits = 4,
+    method: recipes.Method = recipes.DEFAULT_METHOD,
+    weight_bits: recipes.WeightBits = 4,
+    preset: recipes.PresetOption = recipes.Preset.DEFAULT,
+    device: recipes.DeviceOption = recipes.Device.CPU,
     out: options.Out = Path("runs/demo"),
     as_json: options.Json = False,
 ) -> None:
@@ -20,7 +26,6 @@ def command(
     written to OUT/data, so that every other command can be tried on them.
     """
     from aocq.demo.digits import write_image_folder
-    from aocq.methods import Recipe
     from aocq.pipeline import Gates, VerifyRequest
     from simulator.errors import InputError
 
@@ -37,10 +42,10 @@ def command(
             weights=None,
             classes=None,
             profile=profile,
-            method="base_ptq",
-            recipe=Recipe(weight_bits=weight_bits),
+            method=method,
+            recipe=recipes.make_recipe(weight_bits=weight_bits, activation_bits=8, preset=preset),
             calibration_folder=images / "calib",
-            calibration_images=128,
+            calibration_images=CALIBRATION_IMAGES,
             data_folder=images / "val",
             limit=None,
             batch=32,
@@ -49,7 +54,8 @@ def command(
             gemm="auto",
             gates=Gates(),
             out=out,
-            command=("aocq", "demo", "--profile", profile, "--w-bits", str(weight_bits)),
+            command=("aocq", *sys.argv[1:]),
+            device=device.value,
         ),
         as_json=as_json,
     )

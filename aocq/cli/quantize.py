@@ -6,23 +6,32 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from aocq.cli import options
+from aocq.cli import options, recipes
 
 
 def command(
     model: options.Model,
     calibration: options.CalibrationData,
     profile: options.Profile = "edge_npu_int8",
-    method: options.Method = "base_ptq",
-    weight_bits: options.WeightBits = 8,
-    activation_bits: options.ActivationBits = 8,
+    method: recipes.Method = recipes.DEFAULT_METHOD,
+    weight_bits: recipes.WeightBits = 8,
+    activation_bits: recipes.ActivationBits = 8,
     weights: options.Weights = None,
     classes: options.Classes = None,
-    calibration_images: options.CalibrationImages = 128,
-    activation_range: options.ActivationRange = options.RangeSearch.MINMAX,
-    weight_range: options.WeightRange = options.RangeSearch.MSE,
+    calibration_images: recipes.CalibrationImages = None,
+    activation_range: recipes.ActivationRange = recipes.RangeSearch.MINMAX,
+    weight_range: recipes.WeightRange = recipes.RangeSearch.MSE,
+    float_ops: recipes.FloatOpsOption = recipes.FloatOps.DECLARED,
     skip_bad_images: options.SkipBadImages = False,
-    seed: options.Seed = 0,
+    seed: recipes.Seed = 0,
+    preset: recipes.PresetOption = recipes.Preset.DEFAULT,
+    alpha: recipes.AlphaOption = None,
+    alpha_sharing: recipes.AlphaSharingOption = None,
+    balance_inputs: recipes.BalanceInputs = None,
+    scale_passes: recipes.ScalePasses = None,
+    rounding: recipes.RoundingOption = None,
+    loss: recipes.LossOption = None,
+    device: recipes.DeviceOption = recipes.Device.CPU,
     out: options.Out = Path("runs/quantized"),
 ) -> None:
     """Quantize a network and write quantized.json and quantized.safetensors.
@@ -30,43 +39,57 @@ def command(
     The profile only restricts the decisions (zero points, per-channel scales, residual width); the
     result can be lowered for every profile that allows them. Next: aocq lower OUT
     """
-    from aocq import progress
+    import shutil
+
+    from aocq import pipeline, progress
     from aocq.capture import capture
     from aocq.data.image_folder import read_image_folder
     from aocq.data.loader import evenly
-    from aocq.lowering import check_recipe
-    from aocq.methods import METHODS, Recipe, storage
+    from aocq.methods import storage
     from aocq.models import load_model
-    from aocq.pipeline import calibrate, constrained
-    from simulator.errors import InputError
     from simulator.profile import load_profile
     from simulator.results import refuse_run_folder
 
     refuse_run_folder(out)
     chosen = load_profile(profile)
-    if method not in METHODS:
-        raise InputError(f"method {method}: choose one of {', '.join(METHODS)}")
-    recipe = constrained(
-        Recipe(
+    recipe = pipeline.constrained(
+        recipes.make_recipe(
             weight_bits=weight_bits,
             activation_bits=activation_bits,
-            activation_range=activation_range.value,
-            weight_range=weight_range.value,
+            activation_range=activation_range,
+            weight_range=weight_range,
+            float_ops=float_ops,
             seed=seed,
+            preset=preset,
+            alpha=alpha,
+            alpha_sharing=alpha_sharing,
+            balance_inputs=balance_inputs,
+            scale_passes=scale_passes,
+            rounding=rounding,
+            loss=loss,
         ),
         chosen,
     )
-    check_recipe(recipe, chosen)
+    pipeline.check_method(method, recipe, chosen, device.value)
     loaded = load_model(model, weights, classes)
-    graph = capture(loaded.network, model, loaded.input_size)
-    quantized = calibrate(
+    images = read_image_folder(calibration, loaded.classes)
+    wanted = recipes.calibration_count(calibration_images, preset)
+    pipeline.note_missing_images(wanted, images, progress.note)
+    files = evenly(images, wanted)
+    key = pipeline.calibration_key(
+        method, recipe, loaded, files, skip_bad=skip_bad_images, device=device.value
+    )
+    quantized = pipeline.calibrate(
         method,
-        graph,
+        capture(loaded.network, model, loaded.input_size),
         recipe,
         loaded,
-        evenly(read_image_folder(calibration, loaded.classes), calibration_images),
+        files,
         progress.show,
         skip_bad=skip_bad_images,
+        device=device.value,
+        work=out / pipeline.WORK / f"{pipeline.BLOCKS}-{key}",
     )
     storage.save(quantized, out)
+    shutil.rmtree(out / pipeline.WORK, ignore_errors=True)
     print(f"quantized model: {out}; next: aocq lower {out} --profile {profile}", file=sys.stderr)

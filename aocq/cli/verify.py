@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aocq.cli import options
+from aocq.cli import options, recipes
 
 if TYPE_CHECKING:
     from aocq.pipeline import VerifyRequest
@@ -20,9 +20,9 @@ def command(
     model: options.Model,
     data: options.Data,
     profile: options.Profile = "edge_npu_int8",
-    method: options.Method = "base_ptq",
-    weight_bits: options.WeightBits = 8,
-    activation_bits: options.ActivationBits = 8,
+    method: recipes.Method = recipes.DEFAULT_METHOD,
+    weight_bits: recipes.WeightBits = 8,
+    activation_bits: recipes.ActivationBits = 8,
     weights: options.Weights = None,
     classes: options.Classes = None,
     calibration: Annotated[
@@ -31,13 +31,22 @@ def command(
             "--calib-data", help="folder of calibration images (default: the images of --data)"
         ),
     ] = None,
-    calibration_images: options.CalibrationImages = 128,
-    activation_range: options.ActivationRange = options.RangeSearch.MINMAX,
-    weight_range: options.WeightRange = options.RangeSearch.MSE,
+    calibration_images: recipes.CalibrationImages = None,
+    activation_range: recipes.ActivationRange = recipes.RangeSearch.MINMAX,
+    weight_range: recipes.WeightRange = recipes.RangeSearch.MSE,
+    float_ops: recipes.FloatOpsOption = recipes.FloatOps.DECLARED,
     limit: options.Limit = None,
     batch: options.Batch = 32,
     skip_bad_images: options.SkipBadImages = False,
-    seed: options.Seed = 0,
+    seed: recipes.Seed = 0,
+    preset: recipes.PresetOption = recipes.Preset.DEFAULT,
+    alpha: recipes.AlphaOption = None,
+    alpha_sharing: recipes.AlphaSharingOption = None,
+    balance_inputs: recipes.BalanceInputs = None,
+    scale_passes: recipes.ScalePasses = None,
+    rounding: recipes.RoundingOption = None,
+    loss: recipes.LossOption = None,
+    device: recipes.DeviceOption = recipes.Device.CPU,
     threads: options.Threads = None,
     gemm: options.Gemm = "auto",
     max_drop: Annotated[
@@ -62,7 +71,6 @@ def command(
     Example: aocq verify deit_tiny_patch16_224 --data imagenet/val --calib-data imagenet/train
     --w-bits 8 --profile edge_npu_int8 --out runs/deit --max-drop 1
     """
-    from aocq.methods import Recipe
     from aocq.pipeline import Gates, VerifyRequest
 
     request = VerifyRequest(
@@ -71,15 +79,23 @@ def command(
         classes=classes,
         profile=profile,
         method=method,
-        recipe=Recipe(
+        recipe=recipes.make_recipe(
             weight_bits=weight_bits,
             activation_bits=activation_bits,
-            activation_range=activation_range.value,
-            weight_range=weight_range.value,
+            activation_range=activation_range,
+            weight_range=weight_range,
+            float_ops=float_ops,
             seed=seed,
+            preset=preset,
+            alpha=alpha,
+            alpha_sharing=alpha_sharing,
+            balance_inputs=balance_inputs,
+            scale_passes=scale_passes,
+            rounding=rounding,
+            loss=loss,
         ),
         calibration_folder=calibration or data,
-        calibration_images=calibration_images,
+        calibration_images=recipes.calibration_count(calibration_images, preset),
         data_folder=data,
         limit=limit,
         batch=batch,
@@ -89,6 +105,7 @@ def command(
         gates=Gates(max_drop=max_drop, min_agreement=min_agreement, max_latency_ms=max_latency_ms),
         out=out,
         command=("aocq", *sys.argv[1:]),
+        device=device.value,
     )
     run_and_report(request, as_json=as_json)
 
@@ -98,7 +115,7 @@ def run_and_report(request: VerifyRequest, *, as_json: bool) -> None:
     from aocq import pipeline, progress
     from reports.write import write_report
 
-    result, rows = pipeline.verify(request, progress.show)
+    result, rows = pipeline.verify(request, progress.show, progress.note)
     if request.calibration_folder == request.data_folder:
         print(
             "note: calibrated on images of --data itself; scales have seen what they are judged "

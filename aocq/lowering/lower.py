@@ -25,7 +25,7 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
         If the profile cannot hold the model's decisions (bit widths, granularity, zero points,
         constants too wide), naming what and where.
     """
-    check_recipe(model.recipe, profile)
+    check_recipe(model.recipe, profile, leaves_floats=model.leaves_floats)
     builder = Builder(model=model, profile=profile)
     mixed = MixedLowering(builder) if model.leaves_floats else None
     for node in model.graph.nodes:
@@ -68,7 +68,7 @@ def _own_output(builder: Builder, output: FloatNode) -> None:
         builder.ops.append(Reshape(name=output.name, a=scaled.name))
 
 
-def check_recipe(recipe: Recipe, profile: NpuProfile) -> None:
+def check_recipe(recipe: Recipe, profile: NpuProfile, *, leaves_floats: bool = False) -> None:
     """Check that a profile can hold what a recipe asks for; needs no model yet.
 
     Raises
@@ -81,9 +81,16 @@ def check_recipe(recipe: Recipe, profile: NpuProfile) -> None:
         problems.append(
             f"weight.bits = {profile.weight.bits} has no {recipe.weight_bits} (choose --w-bits)"
         )
-    if recipe.activation_bits != profile.activation.bits:
+    bits = profile.activation.bits
+    if leaves_floats and recipe.activation_bits > bits:
         problems.append(
-            f"activation.bits = {profile.activation.bits}, the model has {recipe.activation_bits}"
+            f"activation.bits = {bits}, the model has {recipe.activation_bits} (choose --a-bits)"
+        )
+    # Between float operators a chip only stores codes, and narrow ones fit: nothing is rescaled.
+    if not leaves_floats and recipe.activation_bits != bits:
+        problems.append(
+            f"activation.bits = {bits}, the model has {recipe.activation_bits} (choose --a-bits; "
+            "other widths take a method that leaves operators in float, with --float-ops declared)"
         )
     if recipe.residual_bits > profile.activation.residual_bits:
         problems.append(

@@ -7,6 +7,8 @@ A new method is one file and one row in ``METHODS``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
@@ -14,16 +16,20 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph
 from aocq.methods import base_ptq, base_ptq_paper, fq_vit, ptq4vit
+from aocq.methods.aocq import method as aocq
 from aocq.methods.quantized_model import QuantizedModel, Recipe
 
-__all__ = ["METHODS", "Method", "QuantizedModel", "Recipe"]
+__all__ = ["LEAVE_FLOATS", "METHODS", "Method", "QuantizedModel", "Recipe", "default_method"]
 
 
 class Method(Protocol):
     """What every method is: a function of the network, images, and a recipe.
 
     ``images`` [count, channels, height, width] are preprocessed; ``on_progress(done, total)`` is
-    called now and then.
+    called now and then. ``device`` is where torch computes (``cpu`` or ``cuda``); a method that
+    searches nothing may ignore it. In the folder ``work``, where one is given, a method may keep
+    finished parts, so that a calibration that was killed goes on with them: the folder belongs to
+    one network, recipe and list of images, and is deleted by the caller.
     """
 
     def __call__(
@@ -32,17 +38,53 @@ class Method(Protocol):
         images: Tensor,
         recipe: Recipe,
         on_progress: Callable[[int, int], None] | None = None,
+        *,
+        device: str = "cpu",
+        work: Path | None = None,
     ) -> QuantizedModel:
         """Decide every scale and every integer weight."""
         ...
 
 
+Plain = Callable[
+    [FloatGraph, Tensor, Recipe, Callable[[int, int], None] | None],
+    QuantizedModel,
+]
+
+
+def _in_one_go(quantize: Plain) -> Method:
+    """Make a method of a function that computes on the CPU and keeps no finished parts."""
+
+    @wraps(quantize)
+    def method(
+        graph: FloatGraph,
+        images: Tensor,
+        recipe: Recipe,
+        on_progress: Callable[[int, int], None] | None = None,
+        *,
+        device: str = "cpu",
+        work: Path | None = None,
+    ) -> QuantizedModel:
+        del device, work
+        return quantize(graph, images, recipe, on_progress)
+
+    return method
+
+
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
-        "base_ptq": base_ptq.quantize,
-        "base_ptq_paper": base_ptq_paper.quantize,
-        "ptq4vit_paper": ptq4vit.quantize_paper,
-        "ptq4vit_released": ptq4vit.quantize_released,
-        "fq_vit": fq_vit.quantize,
+        "base_ptq": _in_one_go(base_ptq.quantize),
+        "base_ptq_paper": _in_one_go(base_ptq_paper.quantize),
+        "ptq4vit_paper": _in_one_go(ptq4vit.quantize_paper),
+        "ptq4vit_released": _in_one_go(ptq4vit.quantize_released),
+        "fq_vit": _in_one_go(fq_vit.quantize),
+        "aocq": aocq.quantize,
     }
 )
+# Methods that leave operators in float unless a recipe says ``float_ops = "integer"``.
+LEAVE_FLOATS = frozenset({"base_ptq_paper", "ptq4vit_paper", "ptq4vit_released", "fq_vit"})
+
+
+def default_method() -> str:
+    """Return the method that is used where none is named."""
+    return "aocq" if "aocq" in METHODS else "base_ptq"

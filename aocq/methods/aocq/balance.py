@@ -65,9 +65,10 @@ def snap(magnitude: Tensor, recipe: Recipe) -> Tensor:
     if kind == "free":
         return torch.clamp(torch.ceil(relative * steps - 1e-9), 1, steps) / steps
     most = int(kind.removeprefix("pot"))
-    exponents = torch.clamp(torch.ceil(torch.log2(relative) - 1e-9) + most, 0, most)
     unit = steps if recipe.channel_factor == "multiplier" else 2.0**most
-    return torch.exp2(exponents) / unit
+    exponents = torch.clamp(torch.ceil(torch.log2(relative) - 1e-9) + most, 0, most)
+    factors: Tensor = 2.0**exponents / unit
+    return factors
 
 
 def balanced_quantizer(magnitude: Tensor, bits: int, alpha: Tensor) -> ActivationQuantizer:

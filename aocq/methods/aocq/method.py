@@ -39,6 +39,8 @@ def quantize(
     images: Tensor,
     recipe: Recipe,
     on_progress: Progress | None = None,
+    *,
+    device: str = "cpu",
     work: Path | None = None,
 ) -> QuantizedModel:
     """Quantize ``graph`` by AOCQ (FITEE 2025, doi 10.1631/FITEE.2400994; reconstruction).
@@ -49,6 +51,8 @@ def quantize(
         preprocessed, float32 [count, channels, height, width]
     on_progress
         called with (steps done, steps in all)
+    device
+        where torch computes, ``cpu`` or ``cuda``; the decisions come back to the CPU
     work
         folder for finished blocks, which belongs to exactly these arguments; a killed calibration
         goes on behind the last of them
@@ -59,6 +63,10 @@ def quantize(
         If the float network yields values that are not finite.
     """
     chain = blocks(graph)
+    network, images = graph, images.to(device)
+    graph = replace(
+        graph, parameters={name: value.to(device) for name, value in graph.parameters.items()}
+    )
     # Scales are judged on images that the ranges have not seen, where there are enough of them.
     step = max(len(images) // recipe.aocq.search_images, 1)
     searching = images[::step][: recipe.aocq.search_images]
@@ -70,7 +78,7 @@ def quantize(
         quantizers, log = _first_stage(graph, chain, initial, searching, work, steps)
         weights, biases = _second_stage(graph, chain, quantizers, images, recipe, work, steps)
     return QuantizedModel(
-        graph=replace(graph, parameters={**graph.parameters, **biases}),
+        graph=replace(network, parameters={**network.parameters, **biases}),
         method="aocq",
         recipe=recipe,
         activations=quantizers,
@@ -218,7 +226,8 @@ def _take(
     weights[name] = result.weight
     simulation.parameters[name] = result.weight.dequantized().float()
     if result.bias is not None:
-        biases[bias] = simulation.parameters[bias] = result.bias
+        biases[bias] = result.bias.cpu()
+        simulation.parameters[bias] = result.bias
 
 
 def _behind(graph: FloatGraph, simulation: Simulation, block: Block, streams: Streams) -> Streams:

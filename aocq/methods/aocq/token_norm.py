@@ -25,7 +25,7 @@ def token_weights(y: Tensor, options: AocqOptions) -> Tensor:
     if options.loss == "mse":
         return torch.ones_like(y[..., :1])
     norms = (y - y.mean(-1, keepdim=True)).norm(dim=-1, keepdim=True)
-    weights = (norms + SMALLEST_NORM * norms.mean()).pow(-options.norm_exponent)
+    weights: Tensor = (norms + SMALLEST_NORM * norms.mean()) ** -options.norm_exponent
     return weights / weights.mean()
 
 

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many runs of the main job for one table; what is finished is taken from its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aocq import pipeline
+from aocq.pipeline import Inputs, Note, Progress, VerifyRequest
+from simulator.errors import AocqError
+from simulator.files import write_text
+from simulator.profile import load_profile
+from simulator.results import LayerRow, RunResult, load_run
+
+CELL_NAME = "cell.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One run of a campaign.
+
+    Attributes
+    ----------
+    name
+        for people, unique in the campaign
+    variant
+        what sets the cell apart in its table, by column
+    request
+        the ordinary request; its ``out`` is the cell's own folder
+    """
+
+    name: str
+    variant: Mapping[str, str]
+    request: VerifyRequest
+
+
+Outcome = RunResult | AocqError
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    progress: Progress,
+    note: Note,
+    publish: Callable[[RunResult, Sequence[LayerRow], Path], object],
+) -> Iterator[tuple[Cell, Outcome]]:
+    """Do the cells in order and yield each with its record, or with the error that stopped it.
+
+    A finished run in a cell's folder is taken as it is if it answers the same request: the same
+    network, images, method, recipe, profile and packages. One that was killed goes on where it
+    stopped. A cell that fails does not stop the others.
+
+    Parameters
+    ----------
+    publish
+        called with record, rows and folder of every new run, to write its report
+
+    Raises
+    ------
+    InputError, EnvironmentProblem
+        Before the first run: an option, a network or a folder that cannot be used.
+    """
+    for cell in cells:
+        request = cell.request
+        profile = load_profile(request.profile)
+        pipeline.check_method(request.method, request.recipe, profile, request.device)
+    opened: dict[tuple[str, Path | None], Inputs] = {}
+    for cell in cells:
+        network = (cell.request.model, cell.request.weights)
+        if network not in opened:
+            opened[network] = pipeline.open_inputs(cell.request)
+    for number, cell in enumerate(cells, 1):
+        inputs = opened[cell.request.model, cell.request.weights]
+        key = pipeline.request_key(cell.request, inputs)
+        before = finished(cell.request.out, key)
+        if before is not None:
+            note(f"{number}/{len(cells)} {cell.name}: finished before")
+            yield cell, before
+            continue
+        note(f"{number}/{len(cells)} {cell.name}")
+        outcome: Outcome
+        try:
+            result, rows = pipeline.verify(cell.request, progress, note, inputs)
+            publish(result, rows, cell.request.out)
+            _vouch(cell.request.out, key, result)
+            outcome = result
+        except AocqError as error:
+            note(f"{cell.name}: {error}")
+            outcome = error
+        yield cell, outcome
+
+
+def finished(folder: Path, key: str) -> RunResult | None:
+    """Return the run in ``folder`` if it is whole and answers the request that ``key`` names."""
+    try:
+        vouched = json.loads((folder / CELL_NAME).read_text("utf-8"))
+        result, _ = load_run(folder)
+    except (AocqError, OSError, ValueError):
+        return None
+    # Another command may have run in the same folder since.
+    expected = {"request": key, "graph": result.graph.sha256, "command": result.command}
+    return result if vouched == expected else None
+
+
+def _vouch(folder: Path, key: str, result: RunResult) -> None:
+    """Note which request the run in ``folder`` answers; last, so that a killed run has none."""
+    plain = {"request": key, "graph": result.graph.sha256, "command": result.command}
+    write_text(folder / CELL_NAME, json.dumps(plain, indent=1) + "\n")

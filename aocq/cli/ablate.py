@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``aocq ablate``: what each level of AOCQ contributes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from enum import StrEnum
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from aocq.cli import campaigns, options, recipes
+
+if TYPE_CHECKING:
+    from aocq.methods.aocq.options import AocqOptions
+    from aocq.pipeline import VerifyRequest
+
+CONDITION_IMAGES = 32  # 6304 tokens of a DeiT, several times its widest stream
+
+
+class Grid(StrEnum):
+    """Which combinations are run."""
+
+    ONE = "one"
+    FULL = "full"
+
+
+LEVELS: dict[str, tuple[Any, ...]] = {
+    "alpha": tuple(member.value for member in recipes.Alpha),
+    "scale_passes": (0, 4),
+    "rounding": tuple(member.value for member in recipes.Rounding),
+    "loss": tuple(member.value for member in recipes.Loss),
+}
+
+
+def command(
+    model: options.Model,
+    data: options.Data,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calib-data", help="folder of calibration images (default: the images of --data)"
+        ),
+    ] = None,
+    bits: Annotated[
+        str, typer.Option("--bits", help="bits of weights/activations, with commas")
+    ] = "4/8",
+    grid: Annotated[
+        Grid,
+        typer.Option(
+            "--grid",
+            help="one: the preset's method, and one level changed at a time; full: alpha x scale "
+            "passes x rounding x loss",
+        ),
+    ] = Grid.ONE,
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            callback=recipes.known_method,
+            help="the method; others than aocq ignore what is varied",
+        ),
+    ] = "aocq",
+    weights: options.Weights = None,
+    profile: options.Profile = "edge_npu_int8",
+    preset: recipes.PresetOption = recipes.Preset.DEFAULT,
+    calibration_images: recipes.CalibrationImages = None,
+    float_ops: recipes.FloatOpsOption = recipes.FloatOps.DECLARED,
+    classes: options.Classes = None,
+    limit: options.Limit = None,
+    batch: options.Batch = 32,
+    skip_bad_images: options.SkipBadImages = False,
+    seed: recipes.Seed = 0,
+    device: recipes.DeviceOption = recipes.Device.CPU,
+    threads: options.Threads = None,
+    gemm: options.Gemm = "auto",
+    out: options.Out = Path("runs/ablate"),
+) -> None:
+    """Run AOCQ whole and with each level changed, and make one table of the runs.
+
+    Runs, resumption and columns are those of `aocq table2`. Writes ablate.md, ablate.csv and
+    ablate.json, and conditioning.csv: the condition number of the stream that enters each block,
+    of x and of x / α.
+    """
+    widths = campaigns.parse_widths(bits)
+
+    from aocq.methods.aocq.options import PRESET_OPTIONS
+    from aocq.pipeline import Gates, VerifyRequest
+    from reports.campaign import write_table
+
+    base = PRESET_OPTIONS[preset.value]
+    cells = []
+    for weight_bits, activation_bits in widths:
+        recipe = recipes.make_recipe(
+            weight_bits=weight_bits,
+            activation_bits=activation_bits,
+            float_ops=float_ops,
+            seed=seed,
+            preset=preset,
+        )
+        request = VerifyRequest(
+            model=model,
+            weights=weights,
+            classes=classes,
+            profile=profile,
+            method=method,
+            recipe=recipe,
+            calibration_folder=calibration or data,
+            calibration_images=recipes.calibration_count(calibration_images, preset),
+            data_folder=data,
+            limit=limit,
+            batch=batch,
+            skip_bad_images=skip_bad_images,
+            threads=threads,
+            gemm=gemm,
+            gates=Gates(max_drop=None),
+            out=out,
+            command=("aocq", *sys.argv[1:]),
+            device=device.value,
+        )
+        for chosen in one_at_a_time(base) if grid is Grid.ONE else all_combinations(base):
+            varied = recipe.model_copy(update={"aocq": chosen})
+            cells.append(campaigns.cell(request, varied, named(chosen)))
+    title = f"Levels of {method} on {model}"
+    rows = campaigns.run_table(cells, "ablate", title, out)
+    whole = cells[0].request  # both lists begin with the whole method
+    write_table("ablate", title, rows, out, conditions(whole))
+
+
+def one_at_a_time(base: AocqOptions) -> Iterator[AocqOptions]:
+    """Yield the whole method, then every option of every level in place of its own."""
+    yield base
+    for level, choices in LEVELS.items():
+        for choice in choices:
+            if choice != getattr(base, level):
+                yield base.model_copy(update={level: choice})
+    yield base.model_copy(update={"balance_inputs": not base.balance_inputs})
+
+
+def all_combinations(base: AocqOptions) -> Iterator[AocqOptions]:
+    """Yield the whole method and the product of all levels."""
+    found = [
+        base.model_copy(update=dict(zip(LEVELS, choices, strict=True)))
+        for choices in product(*LEVELS.values())
+    ]
+    yield from [base, *(chosen for chosen in found if chosen != base)]
+
+
+def named(chosen: AocqOptions) -> dict[str, str]:
+    """Return what sets a row apart, by column; the values also name its folder."""
+    return {
+        "alpha": chosen.alpha,
+        "scales": f"s{chosen.scale_passes}",
+        "rounding": chosen.rounding,
+        "loss": chosen.loss,
+        "inputs": "balanced" if chosen.balance_inputs else "plain",
+    }
+
+
+def conditions(request: VerifyRequest) -> list[tuple[str, float, float]]:
+    """Return every block's condition numbers, on calibration images, with a finished run's α."""
+    from aocq import progress
+    from aocq.capture import capture
+    from aocq.data.image_folder import read_image_folder
+    from aocq.data.loader import evenly, load_calibration_images
+    from aocq.methods import storage
+    from aocq.methods.aocq.conditioning import block_conditions
+    from aocq.models import load_model
+
+    loaded = load_model(request.model, request.weights, request.classes)
+    files = evenly(read_image_folder(request.calibration_folder, loaded.classes), CONDITION_IMAGES)
+    images, _ = load_calibration_images(
+        files, loaded.preprocessing, skip_bad=request.skip_bad_images
+    )
+    graph = capture(loaded.network, request.model, loaded.input_size)
+    with progress.show("condition numbers", 1) as advance:
+        blocks = block_conditions(graph, storage.load(request.out).activations, images)
+        advance(1)
+    return blocks

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``aocq table2`` and ``aocq ablate`` share: their options' meaning, cells to table."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from aocq.campaign import Cell
+    from aocq.methods import Recipe
+    from aocq.pipeline import VerifyRequest
+    from reports.campaign import TableRow
+
+
+def parse_widths(text: str) -> list[tuple[int, int]]:
+    """Return ``8/8,4/8`` as (weight bits, activation bits) pairs; a usage error otherwise."""
+    pairs = []
+    for part in text.split(","):
+        found = re.fullmatch(r"([2-8])/([3-8])", part.strip())
+        if not found:
+            raise typer.BadParameter(
+                f"{part.strip()!r} is not WEIGHTS/ACTIVATIONS, 2 to 8 and 3 to 8 bits, e.g. 4/8"
+            )
+        pairs.append((int(found[1]), int(found[2])))
+    return list(dict.fromkeys(pairs))
+
+
+def parse_model(text: str) -> tuple[str, Path | None]:
+    """Return ``MODEL`` or ``MODEL=WEIGHTS`` as name and checkpoint."""
+    name, _, weights = text.partition("=")
+    return name, Path(weights) if weights else None
+
+
+def cell(
+    template: VerifyRequest,
+    recipe: Recipe,
+    variant: Mapping[str, str] | None = None,
+) -> Cell:
+    """Return the cell of a request with another recipe, in a folder below the request's own."""
+    from aocq.campaign import Cell
+
+    parts = [template.method, f"w{recipe.weight_bits}a{recipe.activation_bits}"]
+    parts += (variant or {}).values()
+    name = "-".join(parts)
+    request = replace(template, recipe=recipe, out=template.out / template.model / name)
+    return Cell(name=f"{template.model} {name}", variant=variant or {}, request=request)
+
+
+def run_table(cells: Sequence[Cell], name: str, title: str, out: Path) -> list[TableRow]:
+    """Run the cells, write the table after every one, print it at the end.
+
+    Raises
+    ------
+    typer.Exit
+        With 3, after all others are done, if a cell could not be run.
+    """
+    from aocq import progress
+    from aocq.campaign import run_cells
+    from reports.campaign import TableRow, run_row, write_table
+    from reports.write import write_report
+    from simulator.results import RunResult
+
+    if cells[0].request.calibration_folder == cells[0].request.data_folder:
+        progress.note("calibrating on images of --data itself (--calib-data keeps the two apart)")
+    rows: list[TableRow] = []
+    failed = 0
+    for done, outcome in run_cells(cells, progress.show, progress.note, write_report):
+        request = done.request
+        if isinstance(outcome, RunResult):
+            rows.append(run_row(outcome, done.variant, str(request.out.relative_to(out))))
+        else:
+            failed += 1
+            rows.append(
+                TableRow(
+                    model=request.model,
+                    method=request.method,
+                    w_bits=request.recipe.weight_bits,
+                    a_bits=request.recipe.activation_bits,
+                    variant=done.variant,
+                    note=f"no run: {outcome}",
+                )
+            )
+        write_table(name, title, rows, out)
+    print_table(rows)
+    print(f"table: {out / name}.md", file=sys.stderr)
+    if failed:
+        print(f"error: {failed} of {len(cells)} cells could not be run, see above", file=sys.stderr)
+        raise typer.Exit(3)
+    return rows
+
+
+def print_table(rows: Sequence[TableRow]) -> None:
+    """Print the table on stdout."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from reports.campaign import terminal
+
+    head, lines = terminal(rows)
+    table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
+    for line in lines:
+        table.add_row(*map(Text, line))
+    console = Console()
+    # Cut columns say nothing: a narrow terminal wraps lines by itself.
+    console.width = max(console.width, console.measure(table).maximum)
+    console.print(table)

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``aocq figures``: what quantization did to a network's tensors, drawn."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aocq.cli import options
+
+if TYPE_CHECKING:
+    from aocq.methods import QuantizedModel
+
+
+def command(
+    runs: Annotated[
+        list[Path], typer.Argument(help="one or two folders that aocq verify or quantize wrote")
+    ],
+    data: options.Data,
+    images: Annotated[int, typer.Option("--images", min=1, max=64, help="how many images")] = 8,
+    tensor: Annotated[
+        str | None,
+        typer.Option(
+            "--tensor",
+            help="tensor of the density figure (default: the one of the residual stream whose "
+            "channels differ most in the first run)",
+        ),
+    ] = None,
+    out: options.Out = Path("runs/figures"),
+) -> None:
+    """Draw densities before and after quantization, outliers along depth, and scale passes.
+
+    Prints the paths of the SVG files: density.svg, magnitudes-N.svg for run N, and scales-N.svg
+    where the method refined its scales. Two runs of one network stand side by side in density.svg.
+    """
+    if len(runs) > 2:
+        raise typer.BadParameter("give one run or two")
+
+    import json
+
+    from aocq import progress
+    from aocq.activations import before_and_after, most_uneven, stream_along_depth
+    from aocq.data.image_folder import read_image_folder
+    from aocq.data.loader import evenly, load_calibration_images
+    from aocq.methods import storage
+    from reports.quantized_figures import Activation, Magnitudes, densities, magnitudes
+    from reports.quantized_figures import scale_passes as scale_figure
+    from simulator.errors import InputError
+    from simulator.files import write_text
+
+    models = [storage.load(folder) for folder in runs]
+    drawn: dict[str, str] = {}
+    activations = []
+    for number, (folder, model) in enumerate(zip(runs, models, strict=True), 1):
+        if "preprocessing" not in model.meta:
+            raise InputError(f"{folder}: does not say how images are preprocessed; quantize again")
+        files = evenly(read_image_folder(data, int(model.meta["classes"])), images)
+        pixels, _ = load_calibration_images(files, json.loads(model.meta["preprocessing"]))
+        stream = stream_along_depth(model.graph)
+        if tensor and tensor not in {node.name for node in model.graph.nodes}:
+            raise InputError(f"{folder}: no tensor {tensor}; `aocq inspect` lists them")
+        with progress.show(f"tensors of {title(model)}", 1) as advance:
+            pairs = before_and_after(model, pixels, {*stream, *([tensor] if tensor else [])})
+            advance(1)
+        tensor = tensor or most_uneven({name: pairs[name] for name in stream})
+        if tensor not in pairs:
+            raise InputError(f"{folder}: no tensor {tensor}; give two runs of one network")
+        before, after = (x.float().flatten().numpy() for x in pairs[tensor])
+        activations.append(
+            Activation(title=title(model), tensor=tensor, before=before, after=after)
+        )
+        values = [pairs[name][0].float().abs() for name in stream]
+        depth = Magnitudes(
+            title=title(model),
+            tensors=tuple(stream),
+            channels=tuple(x.reshape(-1, x.shape[-1]).amax(0).numpy() for x in values),
+            tokens=tuple(x.amax(-1).flatten().numpy() for x in values),
+        )
+        drawn[f"magnitudes-{number}"] = magnitudes(depth)
+        scales = scale_figure(losses_of_passes(model))
+        if scales:
+            drawn[f"scales-{number}"] = scales
+        else:
+            progress.note(f"{folder}: {model.method} logged no passes of scale refinement")
+    drawn["density"] = densities(activations)
+    for name, text in sorted(drawn.items()):
+        write_text(out / f"{name}.svg", text)
+        print(out / f"{name}.svg")
+
+
+def title(model: QuantizedModel) -> str:
+    """Return the method and its widths: ``aocq W4A8``."""
+    return f"{model.method} W{model.recipe.weight_bits}A{model.recipe.activation_bits}"
+
+
+def losses_of_passes(model: QuantizedModel) -> dict[str, dict[int, float]]:
+    """Return the losses of scale refinement that a method logged, by block and pass."""
+    found: dict[str, dict[int, float]] = defaultdict(dict)
+    for entry in model.log:
+        if entry.get("stage") == "scales":
+            found[str(entry["block"])][int(entry["pass"])] = float(entry["loss"])
+    return dict(found)

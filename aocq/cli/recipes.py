@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of the quantization methods, and the recipe that they make."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from aocq.methods import Recipe
+
+
+class RangeSearch(StrEnum):
+    """How a range becomes a scale."""
+
+    MINMAX = "minmax"
+    MSE = "mse"
+
+
+class FloatOps(StrEnum):
+    """What becomes of operators that a method leaves in float."""
+
+    DECLARED = "declared"
+    INTEGER = "integer"
+
+
+class Device(StrEnum):
+    """Where a method computes."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Preset(StrEnum):
+    """How much work AOCQ puts in."""
+
+    FAST = "fast"
+    DEFAULT = "default"
+    PAPER = "paper"
+
+
+class Alpha(StrEnum):
+    """The form of the factors on the residual stream."""
+
+    NONE = "none"
+    POT3 = "pot3"
+    POT5 = "pot5"
+    POT7 = "pot7"
+    FREE = "free"
+
+
+class AlphaSharing(StrEnum):
+    """What shares one set of factors."""
+
+    NODE = "node"
+    STAGE = "stage"
+
+
+class Rounding(StrEnum):
+    """How weights are rounded."""
+
+    NEAREST = "nearest"
+    GPTQ = "gptq"
+    ADAROUND = "adaround"
+
+
+class Loss(StrEnum):
+    """What the error of a block is."""
+
+    MSE = "mse"
+    TOKEN_NORM = "token_norm"
+
+
+DEFAULT_METHOD = ""  # stands for the default, which takes the table of methods to know
+
+
+def known_method(name: str) -> str:
+    """Return ``name``, the default for :data:`DEFAULT_METHOD`; a usage error if there is none."""
+    from aocq.methods import METHODS, default_method
+
+    if name == DEFAULT_METHOD:
+        return default_method()
+    if name not in METHODS:
+        raise typer.BadParameter(f"no method {name!r}; choose one of {', '.join(METHODS)}")
+    return name
+
+
+# Not a choice of the parser: the names are rows of a table whose import takes seconds.
+Method = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        show_default=False,
+        callback=known_method,
+        help="quantization method, see docs/methods.md (default: aocq where it is available, "
+        "else base_ptq)",
+    ),
+]
+WeightBits = Annotated[int, typer.Option("--w-bits", min=2, max=8, help="bits of the weights")]
+ActivationBits = Annotated[
+    int,
+    typer.Option(
+        "--a-bits",
+        min=3,
+        max=8,
+        help="bits of the activations; other than the profile's own only with methods that leave "
+        "operators in float",
+    ),
+]
+ActivationRange = Annotated[
+    RangeSearch,
+    typer.Option("--activation-range", help="activation scales: observed range or least error"),
+]
+WeightRange = Annotated[
+    RangeSearch,
+    typer.Option("--weight-range", help="weight scales: largest weight or least error"),
+]
+FloatOpsOption = Annotated[
+    FloatOps,
+    typer.Option(
+        "--float-ops",
+        help="operators that a method leaves in float: stay so, declared and counted, or become "
+        "integer",
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", help="seed of whatever a method draws at random")]
+DeviceOption = Annotated[
+    Device, typer.Option("--device", help="where a method searches; others stay on the CPU")
+]
+CalibrationImages = Annotated[
+    int | None,
+    typer.Option(
+        "--calib",
+        "--calib-images",
+        min=1,
+        help="how many calibration images to use (default: the preset's 64, 250 or 1024)",
+    ),
+]
+PresetOption = Annotated[
+    Preset, typer.Option("--preset", help="AOCQ's options, and the number of calibration images")
+]
+_AOCQ = "method aocq"
+AlphaOption = Annotated[
+    Alpha | None,
+    typer.Option(
+        "--alpha",
+        rich_help_panel=_AOCQ,
+        help="factors on the residual stream: none, powers of two up to 2^3, 2^5 or 2^7, or free",
+    ),
+]
+AlphaSharingOption = Annotated[
+    AlphaSharing | None,
+    typer.Option(
+        "--alpha-sharing", rich_help_panel=_AOCQ, help="factors per node of the stream, or stage"
+    ),
+]
+RoundingOption = Annotated[
+    Rounding | None,
+    typer.Option("--rounding", rich_help_panel=_AOCQ, help="rounding of the weights"),
+]
+LossOption = Annotated[
+    Loss | None, typer.Option("--loss", rich_help_panel=_AOCQ, help="error of a block")
+]
+ScalePasses = Annotated[
+    int | None,
+    typer.Option(
+        "--scale-passes",
+        min=0,
+        max=4,
+        rich_help_panel=_AOCQ,
+        help="passes of scale refinement, s0 (0) to s4 (4)",
+    ),
+]
+BalanceInputs = Annotated[
+    bool | None,
+    typer.Option(
+        "--balance-inputs/--no-balance-inputs",
+        rich_help_panel=_AOCQ,
+        help="hold the inputs of linear layers balanced too",
+    ),
+]
+
+
+def make_recipe(
+    *,
+    weight_bits: int,
+    activation_bits: int,
+    activation_range: RangeSearch = RangeSearch.MINMAX,
+    weight_range: RangeSearch = RangeSearch.MSE,
+    float_ops: FloatOps = FloatOps.DECLARED,
+    seed: int = 0,
+    preset: Preset = Preset.DEFAULT,
+    **overrides: Any,
+) -> Recipe:
+    """Return the recipe of a command's options.
+
+    Parameters
+    ----------
+    overrides
+        fields of :class:`aocq.methods.aocq.options.AocqOptions` that replace the preset's; None
+        leaves it as it is
+    """
+    from aocq.methods import Recipe
+    from aocq.methods.aocq.options import PRESET_OPTIONS
+
+    given = {
+        name: value.value if isinstance(value, StrEnum) else value
+        for name, value in overrides.items()
+        if value is not None
+    }
+    return Recipe(
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        activation_range=activation_range.value,
+        weight_range=weight_range.value,
+        float_ops=float_ops.value,
+        aocq=PRESET_OPTIONS[preset.value].model_copy(update=given),
+        seed=seed,
+    )
+
+
+def calibration_count(given: int | None, preset: Preset) -> int:
+    """Return how many calibration images to use: as given, or the preset's number."""
+    from aocq.methods.aocq.options import PRESET_IMAGES
+
+    return given or PRESET_IMAGES[preset.value]

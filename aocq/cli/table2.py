@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``aocq table2``: networks x methods x widths, beside the paper's Table 2."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aocq.cli import campaigns, options, recipes
+
+
+def command(
+    models: Annotated[
+        list[str], typer.Argument(help="MODEL, or MODEL=WEIGHTS with a checkpoint of its own")
+    ],
+    data: options.Data,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calib-data", help="folder of calibration images (default: the images of --data)"
+        ),
+    ] = None,
+    methods: Annotated[
+        str, typer.Option("--methods", help="methods, with commas (default: the default method)")
+    ] = "",
+    bits: Annotated[
+        str, typer.Option("--bits", help="bits of weights/activations, with commas")
+    ] = "8/8,4/8",
+    profile: options.Profile = "edge_npu_int8",
+    preset: recipes.PresetOption = recipes.Preset.DEFAULT,
+    calibration_images: recipes.CalibrationImages = None,
+    float_ops: recipes.FloatOpsOption = recipes.FloatOps.DECLARED,
+    classes: options.Classes = None,
+    limit: options.Limit = None,
+    batch: options.Batch = 32,
+    skip_bad_images: options.SkipBadImages = False,
+    seed: recipes.Seed = 0,
+    device: recipes.DeviceOption = recipes.Device.CPU,
+    threads: options.Threads = None,
+    gemm: options.Gemm = "auto",
+    out: options.Out = Path("runs/table2"),
+) -> None:
+    """Run every network with every method at every width, and make one table of them.
+
+    Each run is an ordinary `aocq verify` without gates in OUT/MODEL/METHOD-wXaY. The same command
+    goes on where it stopped, and takes finished runs as they are. Writes table2.md, table2.csv and
+    table2.json after every run.
+
+    Example: aocq table2 deit_tiny_patch16_224 --data imagenet/val --calib-data imagenet/train
+    --methods base_ptq,fq_vit --bits 8/8,4/8 --out runs/table2
+    """
+    networks = [campaigns.parse_model(text) for text in models]
+    if len({name for name, _ in networks}) < len(networks):
+        raise typer.BadParameter("a network is named twice; use another --out for other weights")
+    names = list(dict.fromkeys(recipes.known_method(name.strip()) for name in methods.split(",")))
+    widths = campaigns.parse_widths(bits)
+
+    from aocq.pipeline import Gates, VerifyRequest
+
+    cells = []
+    for model, weights in networks:
+        for method in names:
+            for weight_bits, activation_bits in widths:
+                recipe = recipes.make_recipe(
+                    weight_bits=weight_bits,
+                    activation_bits=activation_bits,
+                    float_ops=float_ops,
+                    seed=seed,
+                    preset=preset,
+                )
+                request = VerifyRequest(
+                    model=model,
+                    weights=weights,
+                    classes=classes,
+                    profile=profile,
+                    method=method,
+                    recipe=recipe,
+                    calibration_folder=calibration or data,
+                    calibration_images=recipes.calibration_count(calibration_images, preset),
+                    data_folder=data,
+                    limit=limit,
+                    batch=batch,
+                    skip_bad_images=skip_bad_images,
+                    threads=threads,
+                    gemm=gemm,
+                    gates=Gates(max_drop=None),
+                    out=out,
+                    command=("aocq", *sys.argv[1:]),
+                    device=device.value,
+                )
+                cells.append(campaigns.cell(request, recipe))
+    campaigns.run_table(cells, "table2", "Networks, methods and widths", out)

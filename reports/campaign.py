@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many runs as one table, with the paper's figures beside them: Markdown, CSV, JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from reports.format import MISSING, NO_NOISE, count, decibel, percent, signed
+from simulator.files import write_text
+from simulator.results import RunResult
+
+PAPER_IMAGES = 50_000
+# What two correct evaluations of one checkpoint may differ by, in points: resampling of images.
+SAME_CHECKPOINT = 0.3
+# The paper's names. Its BasePTQ is the baseline of PTQ4ViT, not the plain method of this package.
+PAPER_METHODS = {
+    "base_ptq_paper": "BasePTQ",
+    "ptq4vit_paper": "PTQ4ViT",
+    "ptq4vit_released": "PTQ4ViT",
+    "fq_vit": "FQ-ViT",
+    "aocq": "AOCQ",
+}
+PAPER_MODELS = {
+    "deit_tiny_patch16_224": "DeiT-Tiny",
+    "deit_small_patch16_224": "DeiT-Small",
+    "deit_base_patch16_224": "DeiT-Base",
+    "swin_tiny_patch4_window7_224": "Swin-Tiny",
+    "swin_small_patch4_window7_224": "Swin-Small",
+    "swin_base_patch4_window7_224": "Swin-Base",
+}
+PARTIAL = ("BasePTQ", "PTQ4ViT")
+# Rows that cannot both be right: Swin-Small and Swin-Base have the same figures there.
+COPIED = {
+    (model, 4, method)
+    for model in ("Swin-Small", "Swin-Base")
+    for method in ("BasePTQ", "PTQ4ViT", "FQ-ViT")
+}
+
+# A block, the condition number of the stream that enters it, and the same with α.
+Block = tuple[str, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaperRow:
+    """One row of the paper's Table 2: MB as it counts them, percent, points."""
+
+    model: str
+    w_bits: int
+    a_bits: int
+    method: str
+    size_mb: float
+    top1: float
+    delta: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRow:
+    """One run, or a cell without one; the columns of the CSV, in order.
+
+    Percentages in percent, differences in points, SQNR in dB (None: no noise), MB of 1,024,000
+    bytes as the paper counts them. ``delta`` is integer minus float.
+
+    Attributes
+    ----------
+    variant
+        what sets the row apart, by column; columns of their own in every form of the table
+    paper_top1, paper_delta, paper_float_top1, paper_size_mb
+        the paper's figures for this network, method and these widths, where it has any
+    note
+        why they cannot be compared, or why there is no run
+    """
+
+    model: str
+    method: str
+    w_bits: int
+    a_bits: int
+    variant: Mapping[str, str] = field(default_factory=dict)
+    images: int | None = None
+    float_top1: float | None = None
+    simulated_top1: float | None = None
+    integer_top1: float | None = None
+    delta: float | None = None
+    agreement: float | None = None
+    logit_sqnr_db: float | None = None
+    float_ops: int | None = None
+    ops: int | None = None
+    size_mb: float | None = None
+    calibration_images: int | None = None
+    calibration_seconds: float | None = None
+    paper_top1: float | None = None
+    paper_delta: float | None = None
+    paper_float_top1: float | None = None
+    paper_size_mb: float | None = None
+    note: str = ""
+    run: str = ""
+
+
+def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> TableRow:
+    """Return the row of a finished run; ``folder`` is where its report is."""
+    accuracy, method = result.accuracy, result.method
+    row = TableRow(
+        model=result.model.name,
+        method=method.name,
+        w_bits=method.weight_bits,
+        a_bits=method.activation_bits,
+        variant=variant,
+        images=accuracy.images,
+        float_top1=accuracy.float.top1,
+        simulated_top1=accuracy.simulated.top1,
+        integer_top1=accuracy.integer.top1,
+        delta=accuracy.integer.top1 - accuracy.float.top1,
+        agreement=accuracy.agreement.integer_float,
+        logit_sqnr_db=accuracy.logit_sqnr_db.integer_float,
+        float_ops=result.graph.float_ops,
+        ops=result.graph.ops,
+        size_mb=paper_size(result.model.parameters, method.weight_bits),
+        calibration_images=method.calibration_images,
+        calibration_seconds=method.seconds,
+        run=folder,
+    )
+    paper = paper_row(result.model.name, method.name, method.weight_bits, method.activation_bits)
+    if paper is None:
+        return row
+    base = next(other for other in paper_table() if other.model == paper.model)
+    return replace(
+        row,
+        paper_top1=paper.top1,
+        paper_delta=paper.delta,
+        paper_float_top1=base.top1,
+        paper_size_mb=paper.size_mb,
+        note="; ".join(differences(result, paper, base)),
+    )
+
+
+def paper_size(parameters: int, bits: int) -> float:
+    """Return a network's size as the paper's MB: 1000 KiB, all parameters at the weights' width.
+
+    DeiT-Tiny's 5,717,416 parameters make 22.3, 5.58 and 2.79 at 32, 8 and 4 bits, printed there as
+    22, 5.6 and 2.8; neither 10^6 bytes (22.9) nor MiB (21.8, 5.45) give these.
+    """
+    return parameters * bits / 8 / 1024 / 1000
+
+
+@cache
+def paper_table() -> tuple[PaperRow, ...]:
+    """Return the paper's Table 2, float rows first of each network."""
+    text = (resources.files("reports") / "paper_table2.csv").read_text("utf-8")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return tuple(
+        PaperRow(
+            model=row["model"],
+            w_bits=int(row["w_bits"]),
+            a_bits=int(row["a_bits"]),
+            method=row["method"],
+            size_mb=float(row["size_mb"]),
+            top1=float(row["top1"]),
+            delta=float(row["delta"]) if row["delta"] else None,
+        )
+        for row in csv.DictReader(lines)
+    )
+
+
+def paper_row(model: str, method: str, w_bits: int, a_bits: int) -> PaperRow | None:
+    """Return the paper's row for a timm name, a method of this package and widths, if any."""
+    name, _, _ = model.partition(".")
+    wanted = (PAPER_MODELS.get(name), PAPER_METHODS.get(method), w_bits, a_bits)
+    return next(
+        (r for r in paper_table() if (r.model, r.method, r.w_bits, r.a_bits) == wanted), None
+    )
+
+
+def differences(result: RunResult, paper: PaperRow, base: PaperRow) -> list[str]:
+    """Return why a run and a row of the paper cannot be compared as they are, a phrase each."""
+    found = []
+    images, float_top1 = result.accuracy.images, result.accuracy.float.top1
+    if images != PAPER_IMAGES:
+        found.append(f"{count(images)} images, the paper's {count(PAPER_IMAGES)}")
+    apart = float_top1 - base.top1
+    if abs(apart) > SAME_CHECKPOINT:
+        found.append(f"float {signed(apart)} against the paper's: other images or checkpoint")
+    if (paper.model, paper.w_bits, paper.method) in COPIED:
+        found.append("the paper has the same figures for Swin-Small and Swin-Base: a copy error")
+    if paper.method in PARTIAL and not result.graph.float_ops:
+        found.append("the paper leaves operators in float here, this run does not")
+    return found
+
+
+def markdown(title: str, rows: Sequence[TableRow], blocks: Sequence[Block] = ()) -> str:
+    """Return the table as Markdown, with what its columns mean, and condition numbers if any."""
+    columns = _columns(rows)
+    lines = [list(columns), ["---", *["---:"] * (len(columns) - 1)]]
+    lines += [list(_written(row, columns).values()) for row in rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    notes = [f"- {_place(row)}: {row.note}" for row in rows if row.note]
+    parts = [f"# {title}", table, LEGEND, *(["\n".join(notes)] if notes else [])]
+    if blocks:
+        conditions = ["| block | x | x / α |", "| --- | ---: | ---: |"]
+        conditions += [f"| {name} | {x:.3g} | {balanced:.3g} |" for name, x, balanced in blocks]
+        parts += ["## Condition number of E[x xᵀ] of the stream entering each block"]
+        parts += ["\n".join(conditions)]
+    return "\n\n".join(parts) + "\n"
+
+
+LEGEND = (
+    "Top-1 in percent, Δ: integer minus float, in points; float ops: of all ops of the graph; MB: "
+    "of 1,024,000 bytes, all parameters at the weights' width, as the paper counts; s: calibration."
+)
+
+
+def terminal(rows: Sequence[TableRow]) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of the table as text."""
+    columns = _columns(rows)
+    return list(columns), [list(_written(row, columns).values()) for row in rows]
+
+
+def csv_text(rows: Sequence[TableRow]) -> str:
+    """Return the table as CSV with full precision; an empty cell means None."""
+    variants = _variants(rows)
+    plain = [asdict(row) for row in rows]
+    names = [name for name in TableRow.__dataclass_fields__ if name != "variant"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*names[:4], *variants, *names[4:]], lineterminator="\n")
+    writer.writeheader()
+    for row in plain:
+        variant = row.pop("variant")
+        writer.writerow({**row, **{name: variant.get(name, "") for name in variants}})
+    return text.getvalue()
+
+
+def write_table(
+    name: str,
+    title: str,
+    rows: Sequence[TableRow],
+    folder: Path,
+    blocks: Sequence[Block] = (),
+) -> None:
+    """Write ``name``.md, .csv and .json into ``folder``, each whole or not at all.
+
+    ``blocks`` go into the Markdown and into conditioning.csv.
+    """
+    if blocks:
+        write_text(folder / "conditioning.csv", conditioning_csv(blocks))
+    plain = {"title": title, "rows": [asdict(row) for row in rows]}
+    write_text(folder / f"{name}.md", markdown(title, rows, blocks))
+    write_text(folder / f"{name}.csv", csv_text(rows))
+    write_text(folder / f"{name}.json", json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
+
+
+def conditioning_csv(blocks: Sequence[Block]) -> str:
+    """Return condition numbers as CSV."""
+    lines = ["block,condition,condition_with_alpha"]
+    lines += [f"{name},{plain:.6g},{balanced:.6g}" for name, plain, balanced in blocks]
+    return "\n".join(lines) + "\n"
+
+
+def _variants(rows: Sequence[TableRow]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row.variant))
+
+
+def _columns(rows: Sequence[TableRow]) -> list[str]:
+    """Return the heads: those of the paper only where it has a figure."""
+    with_paper = any(row.paper_top1 is not None for row in rows)
+    return [
+        *("model", "method", "W/A", *_variants(rows)),
+        *("float", "simulated", "integer", "Δ", "agreement", "SQNR", "float ops", "MB", "s"),
+        *(("paper", "paper Δ", "paper MB") if with_paper else ()),
+    ]
+
+
+def _written(row: TableRow, columns: Sequence[str]) -> dict[str, str]:
+    def top1(value: float | None) -> str:
+        return MISSING if value is None else f"{value:.2f}"
+
+    ran = row.integer_top1 is not None
+    cells = {
+        **{name: row.variant.get(name, "") for name in columns},
+        "model": row.model,
+        "method": row.method,
+        "W/A": f"{row.w_bits}/{row.a_bits}",
+        "float": top1(row.float_top1),
+        "simulated": top1(row.simulated_top1),
+        "integer": top1(row.integer_top1),
+        "Δ": signed(row.delta),
+        "agreement": MISSING if row.agreement is None else percent(row.agreement),
+        "SQNR": decibel(row.logit_sqnr_db, NO_NOISE if ran else MISSING),
+        "float ops": f"{row.float_ops}/{row.ops}" if ran else MISSING,
+        "MB": MISSING if row.size_mb is None else f"{row.size_mb:.3g}",
+        "s": MISSING if row.calibration_seconds is None else f"{row.calibration_seconds:.0f}",
+        "paper": top1(row.paper_top1),
+        "paper Δ": signed(row.paper_delta),
+        "paper MB": MISSING if row.paper_size_mb is None else f"{row.paper_size_mb:g}",
+    }
+    return {name: cells[name] for name in columns}
+
+
+def _place(row: TableRow) -> str:
+    variant = "".join(f" {name} {value}" for name, value in row.variant.items() if value)
+    return f"{row.model} {row.method} W{row.w_bits}A{row.a_bits}{variant}"

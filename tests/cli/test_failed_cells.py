@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run of a table that fails does not take the others with it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from aocq import campaign
+from aocq.cli import campaigns
+from aocq.methods import Recipe
+from aocq.pipeline import Gates, VerifyRequest
+from simulator.errors import AocqError, InputError
+
+
+def test_a_failed_cell_is_a_row_with_its_reason_and_exit_code_3(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = VerifyRequest(
+        model="m",
+        weights=None,
+        classes=None,
+        profile="edge_npu_int8",
+        method="base_ptq",
+        recipe=Recipe(),
+        calibration_folder=tmp_path / "calib",
+        calibration_images=1,
+        data_folder=tmp_path,
+        limit=None,
+        batch=1,
+        skip_bad_images=False,
+        threads=None,
+        gemm="auto",
+        gates=Gates(),
+        out=tmp_path,
+        command=(),
+    )
+    cells = [campaigns.cell(request, Recipe(weight_bits=bits)) for bits in (8, 4)]
+
+    def fails(cells: Any, *_: Any) -> Iterator[tuple[campaign.Cell, AocqError]]:
+        for cell in cells:
+            yield cell, InputError("constants too wide")
+
+    monkeypatch.setattr(campaign, "run_cells", fails)
+    with pytest.raises(typer.Exit) as end:
+        campaigns.run_table(cells, "table2", "T", tmp_path)
+    assert end.value.exit_code == 3
+    assert "error: 2 of 2 cells could not be run" in capsys.readouterr().err
+    with (tmp_path / "table2.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["w_bits"] for row in rows] == ["8", "4"]
+    assert {row["note"] for row in rows} == {"no run: constants too wide"}

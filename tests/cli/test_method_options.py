@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a method is asked for on the command line, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import Demo, Finished, aocq, record
+
+from aocq.methods import METHODS
+
+Run = Callable[..., Finished]
+SHORT = ("--limit", 10, "--batch", 10)
+
+
+@pytest.mark.parametrize("command", ["verify", "quantize", "demo"])
+def test_an_unknown_method_is_a_usage_error_that_names_the_methods(
+    warm: Run, demo: Demo, command: str
+) -> None:
+    wanted = {
+        "verify": demo.verify,
+        "quantize": ("quantize", "vit_nano_digits", "--calib-data", demo.folder / "data" / "calib"),
+        "demo": ("demo",),
+    }
+    done = warm(*wanted[command], "--method", "base_ptqq", code=2)
+    assert "no method 'base_ptqq'" in done.err
+    for name in METHODS:
+        assert name in done.err
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--alpha", "pot4"),
+        ("--rounding", "up"),
+        ("--loss", "huber"),
+        ("--scale-passes", 5),
+        ("--preset", "slow"),
+        ("--float-ops", "none"),
+        ("--device", "tpu"),
+        ("--a-bits", 2),
+    ],
+    ids=lambda option: option[0],
+)
+def test_options_of_a_method_take_only_what_they_name(
+    warm: Run, demo: Demo, option: tuple[object, ...]
+) -> None:
+    assert "Usage:" in warm(*demo.verify, *option, code=2).err
+
+
+def test_the_recipe_on_record_is_the_preset_with_what_was_given(
+    warm: Run, demo: Demo, tmp_path: Path
+) -> None:
+    given = ("--alpha", "pot5", "--alpha-sharing", "stage", "--no-balance-inputs")
+    given = (*given, "--rounding", "nearest", "--loss", "mse", "--float-ops", "integer")
+    job = (*demo.verify, *SHORT, "--method", "base_ptq", "--preset", "paper")
+    warm(*job, *given, "--scale-passes", 2, "--out", tmp_path)
+    recipe = record(tmp_path)["method"]["recipe"]
+    assert recipe["float_ops"] == "integer"
+    assert recipe["aocq"] == {
+        "alpha": "pot5",
+        "alpha_choice": "mse",
+        "alpha_sharing": "stage",
+        "balance_inputs": False,
+        "scale_passes": 2,
+        "search_images": 64,
+        "rounding": "nearest",
+        "adaround_steps": 20_000,
+        "adaround_batch": 32,
+        "loss": "mse",
+        "norm_exponent": 2.0,
+        "channel_weight": "none",
+    }
+
+
+def test_a_preset_has_its_number_of_images_and_missing_ones_are_noted(
+    warm: Run, demo: Demo, tmp_path: Path
+) -> None:
+    job = ("verify", "vit_nano_digits", "--data", demo.folder / "data" / "val", *SHORT)
+    job = (*job, "--calib-data", demo.folder / "data" / "calib", "--method", "base_ptq")
+    fast = warm(*job, "--preset", "fast", "--out", tmp_path / "fast")
+    assert "note:" not in fast.err
+    assert record(tmp_path / "fast")["method"]["calibration_images"] == 64
+    default = warm(*job, "--out", tmp_path / "default")
+    assert "note: 128 calibration images are there, 250 were asked for" in default.err
+    assert record(tmp_path / "default")["method"]["calibration_images"] == 128
+    own = warm(*job, "--preset", "fast", "--calib-images", 7, "--out", tmp_path / "own")
+    assert "note:" not in own.err
+    assert record(tmp_path / "own")["method"]["calibration_images"] == 7
+
+
+def test_narrow_activations_take_a_method_that_leaves_operators_in_float(
+    warm: Run, demo: Demo, earlier_run: Path, tmp_path: Path
+) -> None:
+    job = (*demo.verify, *SHORT, "--calib", 8, "--a-bits", 5, "--max-drop", 100)
+    warm(*job, "--method", "base_ptq_paper", "--out", tmp_path / "run")
+    assert record(tmp_path / "run")["method"]["activation_bits"] == 5
+    for other in (
+        ("--method", "base_ptq"),
+        ("--method", "base_ptq_paper", "--float-ops", "integer"),
+    ):
+        done = warm(*job, *other, "--out", earlier_run, code=3)
+        assert "activation.bits = 8, the model has 5 (choose --a-bits; other widths" in done.err
+        assert "quantize with" not in done.err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_a_matter_of_the_environment(
+    warm: Run, demo: Demo, earlier_run: Path
+) -> None:
+    done = warm(*demo.verify, "--device", "cuda", "--out", earlier_run, code=4)
+    assert "error: device cuda: torch finds no usable GPU here" in done.err
+    assert "leave --device out" in done.err
+
+
+def test_help_needs_no_torch() -> None:
+    assert "--scale-passes" in aocq("verify", "--help", without_torch=True).out

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of many runs: what they write, what they take up again, what they refuse."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from command_line import Demo, Finished, stopped
+
+from simulator.results import load_run
+
+Run = Callable[..., Finished]
+SMALL = ("--limit", 20, "--batch", 10, "--calib", 16)
+NAMES = ("base_ptq-w8a8", "base_ptq-w4a8", "fq_vit-w8a8", "fq_vit-w4a8")
+FOLDER = "vit_nano_digits"
+
+
+def job(demo: Demo, command: str = "table2") -> tuple[object, ...]:
+    data = demo.folder / "data"
+    return (command, FOLDER, "--data", data / "val", "--calib-data", data / "calib", *SMALL)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def written(folder: Path) -> dict[str, int]:
+    """When every run below a folder was written."""
+    return {
+        path.parent.name: path.stat().st_mtime_ns for path in sorted(folder.glob("*/*/run.json"))
+    }
+
+
+class Table(NamedTuple):
+    """A table of four runs and what the command said."""
+
+    folder: Path
+    process: Finished
+
+
+@pytest.fixture(scope="module")
+def table(warm: Run, demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Table:
+    folder = tmp_path_factory.mktemp("table")
+    done = warm(*job(demo), "--methods", "base_ptq,fq_vit", "--out", folder)
+    return Table(folder, done)
+
+
+def test_every_cell_is_an_ordinary_run_and_a_row_with_its_figures(table: Table) -> None:
+    found = rows(table.folder / "table2.csv")
+    assert [row["run"] for row in found] == [f"{FOLDER}/{name}" for name in NAMES]
+    for row in found:
+        result, _ = load_run(table.folder / row["run"])
+        assert (table.folder / row["run"] / "report.html").exists()
+        assert result.verdict.gates == {}
+        assert float(row["integer_top1"]) == result.accuracy.integer.top1
+        assert float(row["delta"]) == result.accuracy.integer.top1 - result.accuracy.float.top1
+        assert int(row["float_ops"]) == result.graph.float_ops
+        assert (row["method"], int(row["w_bits"])) == (
+            result.method.name,
+            result.method.weight_bits,
+        )
+    plain = json.loads((table.folder / "table2.json").read_text("utf-8"))
+    assert len(plain["rows"]) == 4
+    assert "| vit_nano_digits | fq_vit | 4/8 |" in (table.folder / "table2.md").read_text("utf-8")
+
+
+def test_the_table_is_on_stdout_and_all_else_on_stderr(table: Table) -> None:
+    assert "float ops" in table.process.out
+    assert "note:" not in table.process.out
+    assert "note: 4/4 vit_nano_digits fq_vit-w4a8" in table.process.err
+    assert table.process.err.endswith(f"table: {table.folder / 'table2.md'}\n")
+
+
+def test_finished_cells_are_taken_and_only_others_run(
+    warm: Run, demo: Demo, table: Table, tmp_path: Path
+) -> None:
+    """As if killed after the second cell, and with one cell overwritten by another command."""
+    folder = tmp_path / "table"
+    shutil.copytree(table.folder, folder)
+    shutil.rmtree(folder / FOLDER / "fq_vit-w8a8")
+    other = folder / FOLDER / "fq_vit-w4a8"
+    warm("verify", *job(demo)[1:], "--method", "base_ptq", "--out", other)
+    before = written(folder)
+    done = warm(*job(demo), "--methods", "base_ptq,fq_vit", "--out", folder)
+    after = written(folder)
+    assert after["base_ptq-w8a8"] == before["base_ptq-w8a8"]
+    assert after["base_ptq-w4a8"] == before["base_ptq-w4a8"]
+    assert after["fq_vit-w4a8"] > before["fq_vit-w4a8"]
+    assert "fq_vit-w8a8" in after
+    assert done.err.count("finished before") == 2
+    seconds = "calibration_seconds"
+    ours, theirs = rows(folder / "table2.csv"), rows(table.folder / "table2.csv")
+    assert [{**r, seconds: ""} for r in ours] == [{**r, seconds: ""} for r in theirs]
+
+
+@pytest.mark.parametrize("other", [("--limit", 10), ("--calib", 8), ("--seed", 3)])
+def test_another_request_takes_no_finished_cell(
+    warm: Run, demo: Demo, table: Table, tmp_path: Path, other: tuple[object, ...]
+) -> None:
+    folder = tmp_path / "table"
+    shutil.copytree(table.folder, folder)
+    before = written(folder)
+    only = ("--methods", "base_ptq", "--bits", "4/8")
+    done = warm(*job(demo), *only, *other, "--out", folder)
+    assert "finished before" not in done.err
+    assert written(folder)["base_ptq-w4a8"] > before["base_ptq-w4a8"]
+
+
+def test_a_killed_table_goes_on_where_it_stopped(warm: Run, demo: Demo, tmp_path: Path) -> None:
+    command = (*job(demo), "--methods", "base_ptq", "--out", tmp_path)
+    first = tmp_path / FOLDER / "base_ptq-w8a8"
+    killed = stopped(*command, when=(first / "cell.json").exists, signal=9)
+    assert killed.code == -9
+    before = written(tmp_path)
+    assert "base_ptq-w8a8" in before
+    done = warm(*command)
+    assert "1/2 vit_nano_digits base_ptq-w8a8: finished before" in done.err
+    assert written(tmp_path)["base_ptq-w8a8"] == before["base_ptq-w8a8"]
+    assert len(rows(tmp_path / "table2.csv")) == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--methods", "base_ptq,nothing"), "no method 'nothing'"),
+        (("--bits", "8/8,4-8"), "'4-8' is not WEIGHTS/ACTIVATIONS"),
+        (("--bits", "9/8"), "'9/8' is not WEIGHTS/ACTIVATIONS"),
+        ((f"{FOLDER}=weights.safetensors",), "a network is named twice"),
+    ],
+)
+def test_what_a_table_cannot_be_made_of_is_a_usage_error(
+    warm: Run, demo: Demo, option: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    done = warm(*job(demo), *option, "--out", tmp_path / "table", code=2)
+    assert message in done.err
+    assert not (tmp_path / "table").exists()
+
+
+def test_a_cell_that_no_profile_holds_is_refused_before_the_first_run(
+    warm: Run, demo: Demo, tmp_path: Path
+) -> None:
+    done = warm(*job(demo), "--methods", "base_ptq", "--bits", "8/8,5/8", "--out", tmp_path, code=3)
+    assert "weight.bits = [8, 4] has no 5" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_ablation_varies_one_level_at_a_time_and_judges_the_streams(
+    warm: Run, demo: Demo, tmp_path: Path
+) -> None:
+    method = ("--method", "fq_vit", "--preset", "fast", "--limit", 4, "--out", tmp_path)
+    done = warm(*job(demo, "ablate"), *method)
+    found = rows(tmp_path / "ablate.csv")
+    levels = ("alpha", "scales", "rounding", "loss", "inputs")
+    whole = {"alpha": "free", "scales": "s0", "rounding": "gptq"}
+    whole |= {"loss": "token_norm", "inputs": "balanced"}
+    assert {name: found[0][name] for name in levels} == whole
+    changes = [
+        {name: row[name] for name in levels if row[name] != whole[name]} for row in found[1:]
+    ]
+    assert changes == [
+        {"alpha": "none"},
+        {"alpha": "pot3"},
+        {"alpha": "pot5"},
+        {"alpha": "pot7"},
+        {"scales": "s4"},
+        {"rounding": "nearest"},
+        {"rounding": "adaround"},
+        {"loss": "mse"},
+        {"inputs": "plain"},
+    ]
+    recipe = load_run(tmp_path / found[5]["run"])[0].method.recipe
+    assert recipe["aocq"]["scale_passes"] == 4
+    assert "condition numbers: 1/1" in done.err
+    conditions = rows(tmp_path / "conditioning.csv")
+    assert [row["block"] for row in conditions] == ["blocks.0", "blocks.1"]
+    assert conditions[1]["condition"] != conditions[1]["condition_with_alpha"]
+    assert "Condition number" in (tmp_path / "ablate.md").read_text("utf-8")
+
+
+def test_the_full_grid_is_the_product_of_the_levels() -> None:
+    from aocq.cli.ablate import all_combinations
+    from aocq.methods.aocq.options import AocqOptions
+
+    found = list(all_combinations(AocqOptions()))
+    assert len(found) == len(set(map(repr, found))) == 5 * 2 * 3 * 2
+    assert found[0] == AocqOptions()
+
+
+def test_figures_of_two_runs_are_files_named_on_stdout(
+    warm: Run, demo: Demo, table: Table, tmp_path: Path
+) -> None:
+    runs = [table.folder / FOLDER / f"{method}-w4a8" for method in ("base_ptq", "fq_vit")]
+    data = ("--data", demo.folder / "data" / "val", "--images", 3)
+    done = warm("figures", *runs, *data, "--out", tmp_path)
+    names = ["density.svg", "magnitudes-1.svg", "magnitudes-2.svg"]
+    assert done.out.split() == [str(tmp_path / name) for name in names]
+    assert "base_ptq logged no passes of scale refinement" in done.err
+    text = (tmp_path / "density.svg").read_text("utf-8")
+    assert "base_ptq W4A8" in text
+    assert "fq_vit W4A8" in text
+    wrong = warm("figures", runs[0], *data, "--tensor", "nope", "--out", tmp_path, code=3)
+    assert "no tensor nope" in wrong.err
+    assert "give one run or two" in warm("figures", *runs, runs[0], *data, code=2).err
