@@ -16,7 +16,7 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph
 from aocq.methods import base_ptq, base_ptq_paper, fq_vit, ptq4vit
-from aocq.methods.aocq import method as aocq
+from aocq.methods.aocq import method as aocq_method
 from aocq.methods.quantized_model import QuantizedModel, Recipe
 
 __all__ = ["LEAVE_FLOATS", "METHODS", "Method", "QuantizedModel", "Recipe", "default_method"]
@@ -78,7 +78,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "ptq4vit_paper": _in_one_go(ptq4vit.quantize_paper),
         "ptq4vit_released": _in_one_go(ptq4vit.quantize_released),
         "fq_vit": _in_one_go(fq_vit.quantize),
-        "aocq": aocq.quantize,
+        "aocq": aocq_method.quantize,
     }
 )
 # Methods that leave operators in float unless a recipe says ``float_ops = "integer"``.

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rounding of weights in closed form: column after column, the rest corrected.
 
-The layer's output on *quantized* inputs is fitted to the float output: first by ridge regression,
-which lets the weights make up for errors of their inputs, then by GPTQ's rounding (Frantar et al.,
-arXiv 2210.17323), whose second-order statistics are weighted by token. Regression before rounding
-as in ERQ (Zhong et al., arXiv 2407.06794).
+GPTQ's rounding (Frantar et al., arXiv 2210.17323) on the second moments of the layer's *quantized*
+inputs, weighted by token; then the row scales and the bias of least output error for the codes.
+A regression of the weights onto the float outputs before rounding, as in ERQ (arXiv 2407.06794),
+is left out: inputs that carry quantization noise make it shrink the weights, and it cost 2 dB and
+more of the logits (docs/accuracy.md).
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from torch import Tensor
 from aocq.methods.ranges import SHRINK
 from simulator.numerics.integer_type import IntType
 
-# Ridge, as a share of the mean diagonal of the second moments.
-RIDGE = 0.01
+# Damping, as a share of the mean diagonal of the second moments.
+DAMPING = 0.01
 COLUMNS_AT_ONCE = 64
 
 
@@ -51,20 +52,6 @@ class Moments:
         weighted = x * weights
         self.inputs += (weighted.T @ x).double()
         self.targets += (y.T @ weighted).double()
-
-
-def regress(moments: Moments, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Return weights [N, K] and bias [N] of least squared output error, held near the given ones.
-
-    ``(Σ w y xᵀ + λ W) (Σ w x xᵀ + λ I)⁻¹``; λ only holds the weights, not the bias.
-    """
-    ridge = torch.full((weight.shape[1] + 1,), RIDGE, dtype=torch.float64)
-    ridge *= moments.inputs.diagonal()[:-1].mean()
-    ridge[-1] = 0
-    before = torch.cat([weight, bias[:, None]], dim=1).double()
-    right = moments.targets + before * ridge
-    found = torch.linalg.solve(moments.inputs + torch.diag(ridge), right.T).T
-    return found[:, :-1].contiguous(), found[:, -1].contiguous()
 
 
 def centred(moments: Moments) -> Tensor:
@@ -108,7 +95,7 @@ def round_columns(
     """
     kind = IntType(bits=bits)
     damped = moments + torch.eye(len(moments), dtype=moments.dtype) * (
-        RIDGE * moments.diagonal().mean() + 1e-12
+        DAMPING * moments.diagonal().mean() + 1e-12
     )
     # Columns that matter most come first, while there are others left to correct them.
     order = torch.argsort(damped.diagonal(), descending=True)

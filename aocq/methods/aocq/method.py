@@ -13,7 +13,7 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, run
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.methods.aocq import checkpoints
+from aocq.methods.aocq import adaround, checkpoints
 from aocq.methods.aocq.balance import ChannelRange
 from aocq.methods.aocq.blocks import Block, blocks
 from aocq.methods.aocq.initial_scales import InitialScales
@@ -72,7 +72,7 @@ def quantize(
     searching = images[::step][: recipe.aocq.search_images]
     observed = images if step < 2 else images[torch.arange(len(images)) % step != 0]
     steps = _Steps(on_progress, len(observed), chain, graph, recipe)
-    with torch.inference_mode():
+    with torch.no_grad():
         seen = _observe(graph, observed, steps)
         initial = InitialScales(graph, seen, recipe)
         quantizers, log = _first_stage(graph, chain, initial, searching, work, steps)
@@ -102,6 +102,8 @@ class _Steps:
         tensors = sum(1 for node in graph.nodes if node.op in ARITHMETIC)
         layers = sum(len(linear_nodes(graph, block)) for block in chain)
         self.total = observed + (tensors * recipe.aocq.scale_passes + layers) * self.WEIGHT
+        if recipe.aocq.rounding == "adaround":
+            self.total += len(chain) * recipe.aocq.adaround_steps
         self.done, self.on_progress = 0, on_progress
 
     # One tensor's candidates or one layer take about as long as so many images observed.
@@ -204,11 +206,19 @@ def _second_stage(
     streams = Streams(images, quantizers[graph.input.name](images))
     for block in chain:
         results = checkpoints.load_weights(work, block)
-        for node in linear_nodes(graph, block):
-            if node.name not in results:
+        finished, layers = bool(results), linear_nodes(graph, block)
+        for node in layers:
+            if not finished:
                 results[node.name] = round_layer(simulation, block, node, streams, recipe)
             _take(node, results[node.name], simulation, weights, biases)
             steps.advance(steps.WEIGHT)
+        if recipe.aocq.rounding == "adaround" and not finished:
+            with torch.enable_grad():
+                results = adaround.optimize(
+                    graph, block, quantizers, streams, results, recipe, lambda: steps.advance(1)
+                )
+            for node in layers:
+                _take(node, results[node.name], simulation, weights, biases)
         checkpoints.save_weights(work, block, results)
         streams = _behind(graph, simulation, block, streams)
     return weights, biases

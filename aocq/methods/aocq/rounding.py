@@ -21,7 +21,6 @@ from aocq.methods.aocq.closed_form import (
     Moments,
     centred,
     refit_scales,
-    regress,
     round_columns,
     row_scales,
 )
@@ -77,7 +76,6 @@ def round_layer(
     graph = simulation.graph
     weight = graph.parameters[node.attributes["weight"]]
     bias_name = node.attributes["bias"]
-    bias = graph.parameters[bias_name] if bias_name else torch.zeros(len(weight))
     alpha = _input_factors(simulation, node)
     columns = weight.double() * torch.tensor(alpha or (1.0,), dtype=torch.float64)
     if recipe.aocq.rounding == "nearest":
@@ -88,8 +86,6 @@ def round_layer(
         return LayerResult(_weight(codes, nearest.scale, recipe, alpha), None, codes)
     moments = _moments(simulation, block, node, streams, recipe, alpha)
     tokens = len(streams.real) * node.shape[0]
-    if tokens >= TOKENS_PER_INPUT * weight.shape[1]:
-        columns, _ = regress(moments, columns, bias)
     second = centred(moments)
     bits = recipe.weight_bits
     scales = _shared(row_scales(columns, second.diagonal(), bits), recipe)

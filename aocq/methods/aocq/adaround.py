@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rounding directions by back-propagation: AdaRound on a whole block, from the closed form on.
+
+Each weight is rounded up or down, ``floor(w / s) + h(V)`` with ``h = clip(1.2 sigmoid(V) - 0.1, 0,
+1)``, and V learns from the block's token-norm loss with activations quantized (Nagel et al., arXiv
+2004.10568; blocks as in BRECQ, arXiv 2102.05426). What is rounded are the values that the closed
+form arrived at, so that its error correction is kept. Scales are frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aocq.capture import FloatGraph, FloatNode, run
+from aocq.methods.aocq.blocks import Block
+from aocq.methods.aocq.rounding import LayerResult, Streams, linear_nodes
+from aocq.methods.aocq.token_norm import block_loss, token_weights
+from aocq.methods.quantized_model import Recipe
+from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
+from simulator.numerics.integer_type import IntType
+
+STRETCH = 1.2
+# The share of the steps before the regularizer sets in, and its exponent at both ends.
+WARM_UP = 0.2
+EXPONENTS = (20.0, 2.0)
+# Published for 20,000 steps; fewer steps need longer ones.
+LEARNING_RATE, PUBLISHED_STEPS = 1e-3, 20_000
+LONGEST_RATE = 3e-2
+
+
+@dataclass(slots=True)
+class SoftWeight:
+    """A layer's rounding while it is being learned; shapes [N, K], scales [N, 1]."""
+
+    floor: Tensor
+    direction: Tensor
+    scale: Tensor
+    alpha: Tensor
+    kind: IntType
+
+    @classmethod
+    def of(cls, result: LayerResult) -> SoftWeight:
+        """Start where ``h`` equals the fraction that the closed form rounded."""
+        sought = result.sought.float()
+        floor = torch.floor(sought)
+        share = ((sought - floor + (STRETCH - 1) / 2) / STRETCH).clamp(1e-4, 1 - 1e-4)
+        return cls(
+            floor=floor,
+            direction=torch.logit(share).requires_grad_(),
+            scale=torch.from_numpy(result.weight.scale).float()[:, None].to(sought),
+            alpha=torch.tensor(result.weight.alpha or (1.0,), dtype=torch.float32).to(sought),
+            kind=IntType(bits=result.weight.bits),
+        )
+
+    def up(self) -> Tensor:
+        """Return h: how far each weight is rounded up, 0..1."""
+        stretched = torch.sigmoid(self.direction) * STRETCH - (STRETCH - 1) / 2
+        return stretched.clamp(0, 1)
+
+    def weight(self, up: Tensor) -> Tensor:
+        """Return the real weights for given directions."""
+        return self.codes(up) * self.scale / self.alpha
+
+    def codes(self, up: Tensor) -> Tensor:
+        """Return the codes for given directions; whole numbers where these are 0 or 1."""
+        return torch.clamp(self.floor + up, self.kind.low, self.kind.high)
+
+
+def optimize(
+    graph: FloatGraph,
+    block: Block,
+    quantizers: Mapping[str, ActivationQuantizer],
+    streams: Streams,
+    results: dict[str, LayerResult],
+    recipe: Recipe,
+    on_step: Callable[[], None],
+) -> dict[str, LayerResult]:
+    """Learn the rounding directions of all layers of a block together.
+
+    The result with the smaller loss on the whole calibration set, before or after, is returned:
+    few steps may be too few.
+    """
+    options = recipe.aocq
+    layers = {node.attributes["weight"]: node.name for node in linear_nodes(graph, block)}
+    soft = {weight: SoftWeight.of(results[name]) for weight, name in layers.items()}
+    biases = _biases(graph, block, results)
+    target = _target(graph, block, streams)
+    weights = token_weights(target, options)
+    simulate = _straight_through(quantizers)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    rate = min(LEARNING_RATE * PUBLISHED_STEPS / options.adaround_steps, LONGEST_RATE)
+    adam = torch.optim.Adam([layer.direction for layer in soft.values()], lr=rate)
+
+    def loss_of(part: Tensor | slice, up: Mapping[str, Tensor]) -> Tensor:
+        parameters = {name: soft[name].weight(up[name]) for name in soft} | biases
+        feeds = {block.source: streams.quantized[part]}
+        result = run(graph, feeds, [block.result], transform=simulate, parameters=parameters)
+        return block_loss(result[block.result], target[part], weights[part])
+
+    def total(up: Mapping[str, Tensor]) -> float:
+        parts = range(0, len(target), options.adaround_batch)
+        losses = [loss_of(slice(start, start + options.adaround_batch), up) for start in parts]
+        return float(torch.stack(losses).mean())
+
+    with torch.no_grad():
+        nearest = {
+            name: (results[layers[name]].sought - soft[name].floor >= 0.5).float() for name in soft
+        }
+        before = total(nearest)
+    for step in range(options.adaround_steps):
+        chosen = torch.randint(len(target), (options.adaround_batch,), generator=generator)
+        up = {name: layer.up() for name, layer in soft.items()}
+        loss = loss_of(chosen, up) + before * _regularizer(up, step / options.adaround_steps)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        on_step()
+    with torch.no_grad():
+        learned = {name: (layer.up() >= 0.5).float() for name, layer in soft.items()}
+        if total(learned) >= before:
+            return results
+    return {
+        name: _result(results[name], soft[weight], learned[weight])
+        for weight, name in layers.items()
+    }
+
+
+def _regularizer(up: Mapping[str, Tensor], progress: float) -> Tensor:
+    """Return the mean of ``1 - |2h - 1|^β``: 0 where all directions are decided."""
+    if progress < WARM_UP:
+        return torch.zeros(())
+    share = (progress - WARM_UP) / (1 - WARM_UP)
+    beta = EXPONENTS[0] + (EXPONENTS[1] - EXPONENTS[0]) * share
+    undecided = sum((1 - (2 * h - 1).abs() ** beta).sum() for h in up.values())
+    count = sum(h.numel() for h in up.values())
+    return torch.as_tensor(undecided / count)
+
+
+def _straight_through(
+    quantizers: Mapping[str, ActivationQuantizer],
+) -> Callable[[FloatNode, Tensor], Tensor]:
+    """Quantize in the forward pass; in the backward pass, round like the identity and clip."""
+
+    def simulate(node: FloatNode, x: Tensor) -> Tensor:
+        quantizer = quantizers.get(node.name)
+        if quantizer is None:
+            return x
+        kind, steps = quantizer.type, quantizer.steps().to(x)
+        low, high = (bound - quantizer.zero_point for bound in (kind.low, kind.high))
+        clipped = torch.clamp(x, low * steps, high * steps)
+        return clipped + (quantizer(x) - clipped).detach()
+
+    return simulate
+
+
+def _biases(
+    graph: FloatGraph, block: Block, results: Mapping[str, LayerResult]
+) -> dict[str, Tensor]:
+    found = {}
+    for node in linear_nodes(graph, block):
+        bias = results[node.name].bias
+        if bias is not None:
+            found[node.attributes["bias"]] = bias
+    return found
+
+
+def _target(graph: FloatGraph, block: Block, streams: Streams) -> Tensor:
+    with torch.no_grad():
+        parts = [
+            run(graph, {block.source: part}, [block.result])[block.result]
+            for part in streams.real.split(16)
+        ]
+    return torch.cat(parts)
+
+
+def _result(before: LayerResult, soft: SoftWeight, up: Tensor) -> LayerResult:
+    codes = soft.codes(up).cpu().numpy().astype(np.int8)
+    weight = QuantizedWeight(
+        bits=before.weight.bits, codes=codes, scale=before.weight.scale, alpha=before.weight.alpha
+    )
+    return LayerResult(weight, before.bias, before.sought)
