@@ -63,11 +63,13 @@ def snap(magnitude: Tensor, recipe: Recipe) -> Tensor:
     kind = form(recipe)
     steps = 2**recipe.channel_factor_bits - 1
     if kind == "free":
-        return torch.clamp(torch.ceil(relative * steps - 1e-9), 1, steps) / steps
+        factors: Tensor = torch.clamp(torch.ceil(relative * steps - 1e-9), 1, steps) / steps
+        return factors
     most = int(kind.removeprefix("pot"))
     unit = steps if recipe.channel_factor == "multiplier" else 2.0**most
     exponents = torch.clamp(torch.ceil(torch.log2(relative) - 1e-9) + most, 0, most)
-    return torch.ldexp(torch.ones_like(exponents), exponents) / unit
+    factors = torch.ldexp(torch.ones_like(exponents), exponents) / unit
+    return factors
 
 
 def balanced_quantizer(magnitude: Tensor, bits: int, alpha: Tensor) -> ActivationQuantizer:

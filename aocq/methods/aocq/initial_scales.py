@@ -23,11 +23,11 @@ from aocq.methods.base_ptq import multiplied_with_activations, probabilities_qua
 from aocq.methods.operands import row_blocks
 from aocq.methods.quantized_model import Recipe
 from aocq.methods.quantizers import ActivationQuantizer
-from aocq.methods.ranges import activation_quantizer
+from aocq.methods.ranges import activation_quantizer, quantize_weight
 from simulator.numerics.integer_type import IntType
 
-# How far the factors of a linear layer's input follow the channels' ranges before stage 1 decides.
-EXPONENT = 0.75
+# How far the factors of a linear layer's input follow the channels' ranges before that is decided.
+EXPONENT = 0.5
 
 
 class InitialScales:
@@ -47,7 +47,11 @@ class InitialScales:
             if name in self.joins
         }
         self.balanced = form(recipe) != "none"
-        self.columns = self._reading_columns() if recipe.aocq.balance_inputs else {}
+        self.readers = self._linear_readers() if recipe.aocq.balance_inputs else {}
+        self.columns = {
+            name: torch.cat([self._weight(reader) for reader in found]).double().pow(2).sum(0)
+            for name, found in self.readers.items()
+        }
 
     def needs_values(self, node: FloatNode) -> bool:
         """Whether :meth:`choose` looks at a node's values, not only at its ranges."""
@@ -135,8 +139,29 @@ class InitialScales:
             alpha=tuple((factors / top).tolist()),
         )
 
-    def _reading_columns(self) -> dict[str, Tensor]:
-        """Return, for tensors that linear layers alone read, their weights' squared columns, [C].
+    def rounded_readers(self, name: str, alpha: tuple[float, ...]) -> dict[str, Tensor]:
+        """Return the weights of the layers that read ``name``, as the factors would round them.
+
+        To nearest, by parameter name: what factors cost the weights whose columns they go into.
+        """
+        recipe, found = self.recipe, {}
+        factors = torch.tensor(alpha or (1.0,), dtype=torch.float64)
+        for reader in self.readers[name]:
+            real = self._weight(reader)
+            rounded = quantize_weight(
+                real.cpu().double() * factors,
+                recipe.weight_bits,
+                recipe.weight_granularity,
+                recipe.weight_range,
+            )
+            found[reader.attributes["weight"]] = (rounded.dequantized() / factors).to(real)
+        return found
+
+    def _weight(self, layer: FloatNode) -> Tensor:
+        return self.graph.parameters[layer.attributes["weight"]]
+
+    def _linear_readers(self) -> dict[str, list[FloatNode]]:
+        """Return what reads the tensors that linear layers alone read, by tensor.
 
         Only results of LayerNorm and of functions by table: their channels can be given factors.
         """
@@ -146,12 +171,10 @@ class InitialScales:
                 readers.setdefault(name, []).append(node)
         found = {}
         for node in self.graph.nodes:
-            if node.op not in {FloatOp.LAYERNORM, FloatOp.UNARY}:
-                continue
-            reading = self._behind_slices(node.name, readers)
-            if reading and all(reader.op is FloatOp.LINEAR for reader in reading):
-                weights = [self.graph.parameters[reader.attributes["weight"]] for reader in reading]
-                found[node.name] = torch.cat(weights).double().pow(2).sum(0)
+            if node.op in {FloatOp.LAYERNORM, FloatOp.UNARY}:
+                reading = self._behind_slices(node.name, readers)
+                if reading and all(reader.op is FloatOp.LINEAR for reader in reading):
+                    found[node.name] = reading
         return found
 
     def _behind_slices(self, name: str, readers: Mapping[str, list[FloatNode]]) -> list[FloatNode]:

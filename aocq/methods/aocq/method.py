@@ -25,7 +25,13 @@ from aocq.methods.aocq.rounding import (
     linear_nodes,
     round_layer,
 )
-from aocq.methods.aocq.scale_refinement import BlockState, Quantizers, refine, searched
+from aocq.methods.aocq.scale_refinement import (
+    BlockState,
+    Quantizers,
+    choose_exponents,
+    refine,
+    searched,
+)
 from aocq.methods.aocq.token_norm import block_loss, token_weights
 from aocq.methods.base_ptq import check_finite
 from aocq.methods.quantized_model import QuantizedModel, Recipe
@@ -162,6 +168,7 @@ def _first_stage(
             def loss(result: Tensor, target: Tensor = target, weights: Tensor = weights) -> float:
                 return float(block_loss(result, target, weights))
 
+            choose_exponents(state, initial, loss)
             entries = refine(
                 state, initial, loss, options.scale_passes, lambda: steps.advance(steps.WEIGHT)
             )

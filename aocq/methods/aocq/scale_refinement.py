@@ -9,7 +9,7 @@ clips rare values that matter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,8 +28,8 @@ PASSES: tuple[tuple[float, ...], ...] = (
     (0.95, 1.05),
     (0.975, 1.025),
 )
-# How far a linear input's factors follow its channels' ranges: what the first pass tries.
-EXPONENTS = (0.0, 0.25, 0.5, 1.0)
+# How far a linear input's factors may follow its channels' ranges.
+EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 Quantizers = dict[str, ActivationQuantizer]
 Loss = Callable[[Tensor], float]
@@ -72,8 +72,13 @@ class BlockState:
 
         self.values = known | run(self.graph, known, sorted(stale), transform=keep)
 
-    def result_with(self, name: str, quantizer: ActivationQuantizer) -> Tensor:
-        """Return the block's result if ``name`` had another quantizer."""
+    def result_with(
+        self,
+        name: str,
+        quantizer: ActivationQuantizer,
+        parameters: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Return the block's result if ``name`` had another quantizer (and weights others)."""
         changed = quantizer(self.raw[name])
         if name == self.block.result:
             return changed
@@ -85,7 +90,8 @@ class BlockState:
             return found(x) if found else x
 
         result = self.block.result
-        return run(self.graph, {**feeds, name: changed}, [result], transform=simulate)[result]
+        feeds[name] = changed
+        return run(self.graph, feeds, [result], transform=simulate, parameters=parameters)[result]
 
 
 def behind(graph: FloatGraph, block: Block, names: Iterable[str]) -> frozenset[str]:
@@ -118,12 +124,30 @@ def refine(
     names = searched(state, initial)
     for number, factors in enumerate(PASSES[:passes], start=1):
         for name in names:
-            best = _improve(
-                state, name, _candidates(state, initial, name, factors, number), best, loss
-            )
+            best = _improve(state, name, _candidates(state, name, factors), best, loss)
             on_step()
         log.append(_entry(state.block, number, best))
     return log
+
+
+def choose_exponents(state: BlockState, initial: InitialScales, loss: Loss) -> None:
+    """Choose how far the factors of every linear layer's input follow its channels' ranges.
+
+    Factors that ease the activations burden the weights' columns: candidates are judged with the
+    reading layers' weights rounded, so that fewer weight bits get smoother factors.
+    """
+    for name in state.block.nodes:
+        if name not in initial.readers or any(
+            reader.name not in state.block.nodes for reader in initial.readers[name]
+        ):
+            continue
+        node, losses = state.graph.node(name), {}
+        for exponent in EXPONENTS:
+            candidate = initial.input_quantizer(node, exponent)
+            weights = initial.rounded_readers(name, candidate.alpha)
+            losses[candidate] = loss(state.result_with(name, candidate, weights))
+        state.quantizers[name] = min(losses, key=losses.__getitem__)
+        state.update([name])
 
 
 def searched(state: BlockState, initial: InitialScales) -> list[str]:
@@ -143,21 +167,13 @@ def _entry(block: Block, number: int, loss: float) -> dict[str, Any]:
 
 
 def _candidates(
-    state: BlockState,
-    initial: InitialScales,
-    name: str,
-    factors: Iterable[float],
-    number: int,
+    state: BlockState, name: str, factors: Iterable[float]
 ) -> list[ActivationQuantizer]:
     now = state.quantizers[name]
-    found = [
+    return [
         replace(now, scale=now.scale * factor, table_scale=now.table_scale * factor)
         for factor in factors
     ]
-    if number == 1 and name in initial.columns:
-        node = state.graph.node(name)
-        found += [initial.input_quantizer(node, exponent) for exponent in EXPONENTS]
-    return found
 
 
 def _improve(
