@@ -78,20 +78,30 @@ class BlockState:
         quantizer: ActivationQuantizer,
         parameters: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Return the block's result if ``name`` had another quantizer (and weights others)."""
-        changed = quantizer(self.raw[name])
-        if name == self.block.result:
-            return changed
-        stale = behind(self.graph, self.block, [name])
+        """Return the block's result if ``name`` had another quantizer (and weights others).
+
+        What is concatenated into ``name`` under its quantizer has the other one too.
+        """
+        parts = self.parts_of(name)
+        first = {known: quantizer(self.raw[known]) for known in parts or (name,)}
+        stale = behind(self.graph, self.block, first)
         feeds = {key: value for key, value in self.values.items() if key not in stale}
 
         def simulate(node: FloatNode, x: Tensor) -> Tensor:
-            found = self.quantizers.get(node.name)
+            found = quantizer if node.name == name else self.quantizers.get(node.name)
             return found(x) if found else x
 
         result = self.block.result
-        feeds[name] = changed
+        feeds |= first
         return run(self.graph, feeds, [result], transform=simulate, parameters=parameters)[result]
+
+    def parts_of(self, name: str) -> tuple[str, ...]:
+        """Return what is concatenated into ``name`` and shares its quantizer."""
+        node = self.graph.node(name)
+        if node.op is not FloatOp.CONCAT:
+            return ()
+        whole = self.quantizers[name]
+        return tuple(part for part in node.inputs if self.quantizers.get(part) == whole)
 
 
 def behind(graph: FloatGraph, block: Block, names: Iterable[str]) -> frozenset[str]:
@@ -190,16 +200,7 @@ def _improve(
         if found < best:
             best, chosen = found, candidate
     if chosen is not None:
-        state.quantizers[name] = chosen
-        for part, whole in _parts_of(state, name):
-            state.quantizers[part] = state.quantizers[whole]
-        state.update([name, *(part for part, _ in _parts_of(state, name))])
+        changed = [name, *state.parts_of(name)]
+        state.quantizers |= dict.fromkeys(changed, chosen)
+        state.update(changed)
     return best
-
-
-def _parts_of(state: BlockState, name: str) -> list[tuple[str, str]]:
-    """Return what is concatenated into ``name`` and therefore shares its quantizer."""
-    node = state.graph.node(name)
-    if node.op is not FloatOp.CONCAT:
-        return []
-    return [(part, name) for part in node.inputs if part in state.quantizers]
