@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rounding in closed form: less output error than rounding to nearest, from the same moments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import NANO, images, input_size
+from torch import Tensor, nn
+
+from aocq.capture import FloatGraph, FloatOp, run
+from aocq.capture.float_graph import ARITHMETIC
+from aocq.methods import Recipe
+from aocq.methods.aocq import adaround
+from aocq.methods.aocq.blocks import Block, blocks
+from aocq.methods.aocq.closed_form import (
+    Moments,
+    centred,
+    refit_scales,
+    round_columns,
+    row_scales,
+)
+from aocq.methods.aocq.rounding import LayerResult, Simulation, Streams, linear_nodes, round_layer
+from aocq.methods.aocq.token_norm import block_loss, token_weights
+from aocq.methods.quantizers import ActivationQuantizer
+from aocq.methods.ranges import SHRINK, activation_quantizer, quantize_weight
+
+Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
+
+
+def drawn(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=drawn(seed), dtype=torch.float64)
+
+
+def correlated(tokens: int, channels: int, seed: int = 0) -> Tensor:
+    """Inputs of a few common causes and some noise, as activations have them."""
+    causes = normal(tokens, channels // 4, seed=seed)
+    mixed = causes @ normal(channels // 4, channels, seed=seed + 1)
+    return mixed + 0.3 * normal(tokens, channels, seed=seed + 2)
+
+
+def output_error(weight: Tensor, held: Tensor, second: Tensor) -> float:
+    return float(torch.trace((weight - held) @ second @ (weight - held).T))
+
+
+def rounded(weight: Tensor, scales: Tensor, bits: int) -> Tensor:
+    high = 2 ** (bits - 1) - 1
+    return torch.clamp(torch.round(weight / scales[:, None]), -high - 1, high)
+
+
+# --- moments --------------------------------------------------------------------------------------
+
+
+def test_moments_are_weighted_sums_over_all_tokens() -> None:
+    x, y = normal(60, 7), normal(60, 3, seed=1)
+    weights = torch.rand(60, 1, generator=drawn(2), dtype=torch.float64)
+    moments = Moments.empty(3, 7)
+    for part in (slice(0, 11), slice(11, 60)):
+        moments.add(x[part], y[part], weights[part])
+    inputs, targets = torch.zeros(8, 8).double(), torch.zeros(3, 8).double()
+    for token in range(60):
+        one = torch.cat([x[token], torch.ones(1).double()])
+        inputs += weights[token] * torch.outer(one, one)
+        targets += weights[token] * torch.outer(y[token], one)
+    torch.testing.assert_close(moments.inputs, inputs)
+    torch.testing.assert_close(moments.targets, targets)
+
+
+def test_centred_moments_are_about_the_weighted_mean() -> None:
+    x = normal(60, 7) + 5
+    weights = torch.rand(60, 1, generator=drawn(2), dtype=torch.float64)
+    moments = Moments.empty(3, 7)
+    moments.add(x, normal(60, 3), weights)
+    about = x - (weights * x).sum(0) / weights.sum()
+    torch.testing.assert_close(centred(moments), (weights * about).T @ about)
+
+
+def test_a_token_counts_as_often_as_its_weight() -> None:
+    x, y = normal(20, 5), normal(20, 2, seed=1)
+    once, twice = Moments.empty(2, 5), Moments.empty(2, 5)
+    once.add(x, y, torch.full((20, 1), 2.0).double())
+    twice.add(torch.cat([x, x]), torch.cat([y, y]), torch.ones(40, 1).double())
+    torch.testing.assert_close(once.inputs, twice.inputs)
+    torch.testing.assert_close(once.targets, twice.targets)
+
+
+# --- rounding column after column -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("channels", [16, 96])
+def test_columns_one_after_the_other_have_less_output_error(channels: int, bits: int) -> None:
+    weight = normal(20, channels, seed=3)
+    x = correlated(1000, channels)
+    second = x.T @ x
+    scales = weight.abs().amax(1) / (2 ** (bits - 1) - 1)
+    codes, sought = round_columns(weight, second, scales, bits)
+    assert torch.equal(codes, codes.round())
+    high = 2 ** (bits - 1) - 1
+    assert bool(((codes >= -high - 1) & (codes <= high)).all())
+    inside = (sought > -high - 1) & (sought < high)
+    assert float((codes - sought)[inside].abs().max()) <= 0.5
+    nearest = rounded(weight, scales, bits)
+    found = output_error(weight, codes * scales[:, None], second)
+    assert found < 0.5 * output_error(weight, nearest * scales[:, None], second)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_columns_that_have_nothing_in_common_are_rounded_to_nearest(bits: int) -> None:
+    weight = normal(20, 70, seed=3)
+    second = torch.diag(torch.rand(70, generator=drawn(4), dtype=torch.float64) + 0.1)
+    scales = weight.abs().amax(1) / (2 ** (bits - 1) - 1)
+    codes, sought = round_columns(weight, second, scales, bits)
+    assert torch.equal(codes, rounded(weight, scales, bits))
+    torch.testing.assert_close(sought, weight / scales[:, None])
+
+
+def test_codes_stay_in_range_where_scales_are_far_too_small() -> None:
+    weight = normal(20, 32, seed=3)
+    x = correlated(500, 32)
+    codes, _ = round_columns(weight, x.T @ x, torch.full((20,), 1e-2).double(), 4)
+    assert (float(codes.min()), float(codes.max())) == (-8, 7)
+
+
+def test_inputs_that_are_never_there_do_no_harm() -> None:
+    weight = normal(4, 12, seed=3)
+    scales = weight.abs().amax(1) / 7
+    x = correlated(300, 12)
+    x[:, [2, 9]] = 0
+    for second in (x.T @ x, torch.zeros(12, 12).double()):
+        codes, _ = round_columns(weight, second, scales, 4)
+        assert bool(codes.isfinite().all())
+    assert torch.equal(codes, rounded(weight, scales, 4))
+
+
+# --- scales of rows -------------------------------------------------------------------------------
+
+
+def test_row_scales_are_the_best_of_all_shares() -> None:
+    weight = normal(8, 40, seed=3)
+    weight[:, 0] *= 4
+    importance = torch.rand(40, generator=drawn(4), dtype=torch.float64)
+    found = row_scales(weight, importance, 4)
+
+    def cost(row: int, scale: float) -> float:
+        real = weight[row].numpy()
+        held = np.clip(np.rint(real / scale), -8, 7) * scale
+        return float(((held - real) ** 2 * importance.numpy()).sum())
+
+    for row in range(8):
+        full = float(weight[row].abs().max()) / 7
+        least = min(cost(row, full * share) for share in SHRINK)
+        assert cost(row, float(found[row])) == pytest.approx(least, rel=1e-9)
+
+
+def test_a_column_of_no_importance_is_clipped() -> None:
+    weight = normal(8, 40, seed=3)
+    weight[:, 0] = 3 * weight.abs().amax(1)
+    importance = torch.ones(40).double()
+    careful = row_scales(weight, importance, 8)
+    importance[0] = 0
+    assert bool((row_scales(weight, importance, 8) < 0.5 * careful).all())
+
+
+def test_rows_of_zeros_have_a_scale() -> None:
+    found = row_scales(torch.zeros(3, 5).double(), torch.ones(5).double(), 4)
+    assert bool((found > 0).all())
+
+
+def test_refitted_scales_do_not_raise_the_error() -> None:
+    weight = normal(20, 32, seed=3)
+    x = correlated(500, 32)
+    second = x.T @ x
+    scales = 0.8 * weight.abs().amax(1) / 7
+    codes, _ = round_columns(weight, second, scales, 4)
+    fitted = refit_scales(codes, weight, second, scales)
+    gained = 0
+    for row in range(20):
+        rows = slice(row, row + 1)
+        before = output_error(weight[rows], codes[rows] * scales[row], second)
+        after = output_error(weight[rows], codes[rows] * fitted[row], second)
+        assert after <= before * (1 + 1e-12)
+        gained += after < 0.999 * before
+        for factor in (0.99, 1.01):
+            near = output_error(weight[rows], codes[rows] * fitted[row] * factor, second)
+            assert after < near
+    assert gained > 10
+
+
+def test_rows_without_codes_keep_their_scale() -> None:
+    codes = torch.zeros(2, 4).double()
+    scales = torch.tensor([0.3, 0.4]).double()
+    found = refit_scales(codes, normal(2, 4), torch.eye(4).double(), scales)
+    assert torch.equal(found, scales)
+
+
+# --- layers ---------------------------------------------------------------------------------------
+
+
+class Network:
+    """A tiny network whose tensors are held at few bits, and its values block by block."""
+
+    def __init__(self, graph: FloatGraph, count: int, *, alpha: bool = False) -> None:
+        self.graph, self.images = graph, images(count, input_size(NANO))
+        self.quantizers: dict[str, ActivationQuantizer] = {}
+        nodes = [node for node in graph.nodes if node.op in ARITHMETIC]
+        values = run(graph, {"image": self.images}, [node.name for node in nodes])
+        for node in nodes:
+            low, high = float(values[node.name].min()), float(values[node.name].max())
+            self.quantizers[node.name] = activation_quantizer(low, high, 6, "symmetric")
+        if alpha:
+            found = values["blocks.0.norm2"].flatten(0, -2).abs().amax(0).double()
+            factors = tuple((found / found.max()).tolist())
+            self.quantizers["blocks.0.norm2"] = ActivationQuantizer(
+                type=self.quantizers["blocks.0.norm2"].type,
+                scale=self.quantizers["blocks.0.norm2"].scale,
+                zero_point=0,
+                alpha=factors,
+            )
+
+    def simulation(self) -> Simulation:
+        return Simulation(self.graph, self.quantizers)
+
+    def streams(self, block: Block) -> Streams:
+        image = self.quantizers["image"](self.images)
+        real = run(self.graph, {"image": self.images}, [block.source])[block.source]
+        return Streams(real, self.simulation()({"image": image}, [block.source])[block.source])
+
+    def layer(self, name: str, **options: Any) -> LayerResult:
+        aocq = {key: options.pop(key) for key in ("rounding", "loss") if key in options}
+        recipe = Recipe.model_validate({"weight_bits": 4, **options, "aocq": aocq})
+        block = next(block for block in blocks(self.graph) if name in block.nodes)
+        node = self.graph.node(name)
+        return round_layer(self.simulation(), block, node, self.streams(block), recipe)
+
+    def result_error(self, name: str, found: LayerResult) -> float:
+        """Mean squared error of the layer's result on quantized inputs, against the float one's."""
+        node = self.graph.node(name)
+        parameters = {node.attributes["weight"]: found.weight.dequantized().float()}
+        if found.bias is not None:
+            parameters[node.attributes["bias"]] = found.bias.float()
+        image = self.quantizers["image"](self.images)
+        x = self.simulation()({"image": image}, [node.inputs[0]])
+        held = run(self.graph, x, [name], parameters=parameters)[name]
+        real = run(self.graph, {"image": self.images}, [name])[name]
+        return float(((held - real) ** 2).mean())
+
+
+@pytest.mark.parametrize("variant", ["class_token", "mean_then_norm", "distilled"])
+def test_linear_nodes_are_all_layers_in_order(variant: str, nano: Captured) -> None:
+    graph = nano(variant)[1]
+    found = [node for block in blocks(graph) for node in linear_nodes(graph, block)]
+    assert found == [node for node in graph.nodes if node.op is FloatOp.LINEAR]
+
+
+def test_a_simulation_rounds_every_tensor_and_takes_integer_weights(nano: Captured) -> None:
+    network = Network(nano("class_token")[1], 4)
+    simulation = network.simulation()
+    image = network.quantizers["image"](network.images)
+    name = "blocks.0.mlp.fc1"
+    found = simulation({"image": image}, [name])[name]
+    steps = found / network.quantizers[name].scale
+    torch.testing.assert_close(steps, steps.round(), rtol=0, atol=1e-3)
+    weight = network.graph.parameters[f"{name}.weight"]
+    simulation.parameters[f"{name}.weight"] = torch.zeros_like(weight)
+    simulation.parameters[f"{name}.bias"] = torch.zeros(len(weight))
+    assert float(simulation({"image": image}, [name])[name].abs().max()) == 0
+
+
+@pytest.mark.parametrize("name", ["blocks.0.attn.qkv", "blocks.0.mlp.fc1"])
+def test_layers_in_closed_form_have_less_error_than_nearest(name: str, nano: Captured) -> None:
+    network = Network(nano("class_token")[1], 256)
+    error = {
+        rounding: network.result_error(name, network.layer(name, rounding=rounding))
+        for rounding in ("nearest", "gptq")
+    }
+    assert error["gptq"] < 0.9 * error["nearest"]
+
+
+def test_nearest_is_the_plain_rounding_of_balanced_columns(nano: Captured) -> None:
+    network = Network(nano("class_token")[1], 8, alpha=True)
+    found = network.layer("blocks.0.mlp.fc1", rounding="nearest")
+    alpha = network.quantizers["blocks.0.norm2"].alpha
+    weight = network.graph.parameters["blocks.0.mlp.fc1.weight"].double()
+    columns = weight * torch.tensor(alpha, dtype=torch.float64)
+    wanted = quantize_weight(columns, 4, "per_channel", "mse")
+    assert found.weight.alpha == alpha
+    np.testing.assert_array_equal(found.weight.codes, wanted.codes)
+    np.testing.assert_array_equal(found.weight.scale, wanted.scale)
+    step = torch.from_numpy(wanted.scale)[:, None] / torch.tensor(alpha, dtype=torch.float64)
+    assert float(((found.weight.dequantized() - weight) / step).abs().median()) < 0.5
+
+
+@pytest.mark.parametrize("count", [4, 256])
+def test_balanced_columns_carry_the_factors_of_the_input(count: int, nano: Captured) -> None:
+    """From few images or many: the weights stand for the float ones."""
+    network = Network(nano("class_token")[1], count, alpha=True)
+    found = network.layer("blocks.0.mlp.fc1", weight_bits=8)
+    weight = network.graph.parameters["blocks.0.mlp.fc1.weight"].double()
+    assert found.weight.alpha == network.quantizers["blocks.0.norm2"].alpha
+    relative = (found.weight.dequantized() - weight).norm() / weight.norm()
+    assert float(relative) < 0.1
+    assert network.layer("blocks.0.attn.qkv").weight.alpha == ()
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "gptq"])
+@pytest.mark.parametrize(("granularity", "scales"), [("per_tensor", 1), ("per_channel", 96)])
+def test_a_chip_with_one_scale_gets_one(
+    granularity: str, scales: int, rounding: str, nano: Captured
+) -> None:
+    network = Network(nano("class_token")[1], 64)
+    options = {"rounding": rounding, "weight_granularity": granularity}
+    found = network.layer("blocks.0.mlp.fc1", **options)
+    assert found.weight.scale.shape == (scales,)
+    assert found.weight.bits == 4
+    assert (found.weight.codes.min(), found.weight.codes.max()) >= (-8, 7)
+    assert found.weight.codes.max() <= 7
+    real = network.graph.parameters["blocks.0.mlp.fc1.weight"].double()
+    assert float((found.weight.dequantized() - real).norm() / real.norm()) < 0.5
+
+
+def test_a_layer_without_bias_gets_none(nano: Captured) -> None:
+    network = Network(nano("no_biases")[1], 64)
+    assert network.layer("blocks.0.attn.qkv").bias is None
+
+
+def test_ends_of_branches_make_up_for_the_error_of_the_stream(nano: Captured) -> None:
+    """The sum behind a branch is nearer to the float stream than with weights to nearest."""
+    network = Network(nano("class_token")[1], 256)
+    name, total = "blocks.0.mlp.fc2", "blocks.0.add_1"
+    image = network.quantizers["image"](network.images)
+    real = run(network.graph, {"image": network.images}, [total])[total]
+    error = {}
+    for rounding in ("nearest", "gptq"):
+        found = network.layer(name, rounding=rounding, loss="mse")
+        simulation = network.simulation()
+        simulation.parameters[f"{name}.weight"] = found.weight.dequantized().float()
+        if found.bias is not None:
+            simulation.parameters[f"{name}.bias"] = found.bias.float()
+        held = simulation({"image": image}, [total])[total]
+        error[rounding] = float(((held - real) ** 2).mean())
+    assert error["gptq"] < error["nearest"]
+
+
+def test_token_weights_reach_the_ends_of_branches_only(nano: Captured) -> None:
+    network = Network(nano("class_token")[1], 64)
+    for name, differs in (("blocks.0.mlp.fc2", True), ("blocks.0.mlp.fc1", False)):
+        codes = [network.layer(name, loss=loss).weight.codes for loss in ("mse", "token_norm")]
+        assert np.array_equal(*codes) != differs
+
+
+# --- by back-propagation --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_learned_directions_do_not_raise_the_loss_of_the_block(alpha: bool, nano: Captured) -> None:
+    graph = nano("class_token")[1]
+    network = Network(graph, 32, alpha=alpha)
+    block = blocks(graph)[1]
+    recipe = Recipe(weight_bits=4).model_copy(
+        update={"aocq": Recipe().aocq.model_copy(update={"adaround_steps": 60})}
+    )
+    streams, nodes = network.streams(block), linear_nodes(graph, block)
+    closed = {node.name: network.layer(node.name) for node in nodes}
+    taken: list[int] = []
+    learned = adaround.optimize(
+        graph,
+        block,
+        network.quantizers,
+        streams,
+        dict(closed),
+        recipe,
+        lambda: taken.append(1),
+    )
+    assert len(taken) == 60
+    target = run(graph, {block.source: streams.real}, [block.result])[block.result]
+    weights = token_weights(target, recipe.aocq)
+    losses = []
+    for results in (closed, learned):
+        simulation = network.simulation()
+        for node in nodes:
+            found = results[node.name]
+            weight = found.weight.dequantized().float()
+            simulation.parameters[node.attributes["weight"]] = weight
+            if found.bias is not None:
+                simulation.parameters[node.attributes["bias"]] = found.bias.float()
+        held = simulation({block.source: streams.quantized}, [block.result])[block.result]
+        losses.append(float(block_loss(held, target, weights)))
+    assert losses[1] < losses[0]
+    for node in nodes:
+        before, after = closed[node.name], learned[node.name]
+        sought = before.sought.clamp(-8, 7).numpy()
+        assert np.abs(after.weight.codes - sought).max() <= 1
+        np.testing.assert_array_equal(after.weight.scale, before.weight.scale)
+        assert after.weight.alpha == before.weight.alpha
