@@ -118,7 +118,7 @@ def test_a_candidate_is_judged_by_what_it_would_yield(factor: float, prepared: P
     """As if the whole block ran again; what is concatenated has the candidate too."""
     for block in prepared.chain:
         state = prepared.state(block)
-        for name in searched(state, prepared.initial):
+        for name in searched(state.graph, state.block):
             now = state.quantizers[name]
             candidate = replace(now, scale=now.scale * factor)
             parts = [part for part, whole in prepared.initial.parts.items() if whole == name]
@@ -135,7 +135,7 @@ def test_parts_of_a_stream_have_the_quantizer_of_the_whole(prepared: Prepared) -
     before = dict(state.quantizers)
     refine(state, prepared.initial, prepared.loss(block), 4, lambda: None)
     for part, whole in prepared.initial.parts.items():
-        assert part not in searched(state, prepared.initial)
+        assert part not in searched(state.graph, state.block)
         assert state.quantizers[part] == state.quantizers[whole]
     assert any(state.quantizers[name] != before[name] for name in before)
 
@@ -166,7 +166,7 @@ def test_refinement_never_raises_the_loss_and_logs_what_it_is(prepared: Prepared
         assert log[0]["loss"] == losses[0]
         assert losses == sorted(losses, reverse=True)
         assert losses[-1] < losses[0]
-        assert len(taken) == 4 * len(searched(state, prepared.initial))
+        assert len(taken) == 4 * len(searched(state.graph, state.block))
         again = BlockState.of(prepared.graph, block, state.values[block.source], state.quantizers)
         assert torch.equal(again.values[block.result], state.values[block.result])
         assert loss(again.values[block.result]) == losses[-1]
@@ -196,7 +196,7 @@ def test_refinement_changes_scales_and_exponents_and_nothing_else(nano: Captured
             continue
         after = state.quantizers[name]
         assert after.type == before.type
-        if name not in searched(state, prepared.initial):
+        if name not in searched(state.graph, state.block):
             assert after == before
         elif name not in prepared.initial.columns:
             assert after.alpha == before.alpha

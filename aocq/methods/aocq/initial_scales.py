@@ -30,6 +30,18 @@ from simulator.numerics.integer_type import IntType
 EXPONENT = 0.5
 
 
+def shared_parts(graph: FloatGraph) -> dict[str, str]:
+    """Return what has the quantizer of the concatenation that it is a part of, and that one."""
+    joins = joins_stream(graph)
+    return {
+        name: node.name
+        for node in graph.nodes
+        if node.op is FloatOp.CONCAT
+        for name in node.inputs
+        if name in joins
+    }
+
+
 class InitialScales:
     """Chooses the first quantizer of any tensor from its channels' ranges and sampled values."""
 
@@ -39,13 +51,7 @@ class InitialScales:
         self.stream = residual_stream(graph)
         self.joins = joins_stream(graph)
         self.symmetric = multiplied_with_activations(graph)
-        self.parts = {
-            name: node.name
-            for node in graph.nodes
-            if node.op is FloatOp.CONCAT
-            for name in node.inputs
-            if name in self.joins
-        }
+        self.parts = shared_parts(graph)
         self.balanced = form(recipe) != "none"
         self.readers = self._linear_readers() if recipe.aocq.balance_inputs else {}
         self.columns = {

@@ -105,7 +105,7 @@ class _Steps:
         graph: FloatGraph,
         recipe: Recipe,
     ) -> None:
-        tensors = sum(1 for node in graph.nodes if node.op in ARITHMETIC)
+        tensors = sum(len(searched(graph, block)) for block in chain)
         layers = sum(len(linear_nodes(graph, block)) for block in chain)
         self.total = observed + (tensors * recipe.aocq.scale_passes + layers) * self.WEIGHT
         if recipe.aocq.rounding == "adaround":
@@ -177,7 +177,7 @@ def _first_stage(
         else:
             state = BlockState.of(graph, block, quantized, chosen)
             quantized = state.values[block.result]
-            steps.advance(len(searched(state, initial)) * options.scale_passes * steps.WEIGHT)
+            steps.advance(len(searched(graph, block)) * options.scale_passes * steps.WEIGHT)
         found |= chosen
         log += entries
         real = target
@@ -226,6 +226,8 @@ def _second_stage(
                 )
             for node in layers:
                 _take(node, results[node.name], simulation, weights, biases)
+        elif recipe.aocq.rounding == "adaround":
+            steps.advance(recipe.aocq.adaround_steps)
         checkpoints.save_weights(work, block, results)
         streams = _behind(graph, simulation, block, streams)
     return weights, biases

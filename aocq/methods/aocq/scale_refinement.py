@@ -18,7 +18,7 @@ from torch import Tensor
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.methods.aocq.blocks import Block
-from aocq.methods.aocq.initial_scales import InitialScales
+from aocq.methods.aocq.initial_scales import InitialScales, shared_parts
 from aocq.methods.quantizers import ActivationQuantizer
 
 # Factors on the current scale that each pass tries.
@@ -131,7 +131,7 @@ def refine(
     """
     best = loss(state.values[state.block.result])
     log = [_entry(state.block, 0, best)]
-    names = searched(state, initial)
+    names = searched(state.graph, state.block)
     for number, factors in enumerate(PASSES[:passes], start=1):
         for name in names:
             best = _improve(state, name, _candidates(state, name, factors), best, loss)
@@ -160,15 +160,15 @@ def choose_exponents(state: BlockState, initial: InitialScales, loss: Loss) -> N
         state.update([name])
 
 
-def searched(state: BlockState, initial: InitialScales) -> list[str]:
+def searched(graph: FloatGraph, block: Block) -> list[str]:
     """Return the tensors whose scale is refined: not probabilities, constants, shared parts."""
-    graph = state.graph
+    parts = shared_parts(graph)
     return [
         name
-        for name in state.block.nodes
+        for name in block.nodes
         if graph.node(name).op in ARITHMETIC
         and graph.node(name).op not in {FloatOp.SOFTMAX, FloatOp.CONSTANT}
-        and name not in initial.parts
+        and name not in parts
     ]
 
 
