@@ -80,7 +80,20 @@ def test_centred_moments_are_about_the_weighted_mean() -> None:
     moments = Moments.empty(3, 7)
     moments.add(x, normal(60, 3), weights)
     about = x - (weights * x).sum(0) / weights.sum()
-    torch.testing.assert_close(centred(moments), (weights * about).T @ about)
+    wanted = (weights * about).T @ about
+    torch.testing.assert_close(centred(moments), wanted, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_a_single_token_is_enough_to_round(scale: float) -> None:
+    """About their mean its inputs are nothing, up to float32's last digits."""
+    x = scale * torch.randn(1, 24, generator=drawn(0))
+    moments = Moments.empty(10, 24)
+    moments.add(x, torch.randn(1, 10, generator=drawn(1)), torch.ones(1, 1))
+    weight = normal(10, 24, seed=2)
+    scales = weight.abs().amax(1) / 7
+    codes, _ = round_columns(weight, centred(moments), scales, 4)
+    assert float((codes - weight / scales[:, None]).abs().mean()) < 0.4
 
 
 def test_a_token_counts_as_often_as_its_weight() -> None:

@@ -21,6 +21,8 @@ from simulator.numerics.integer_type import IntType
 # Damping, as a share of the mean diagonal of the second moments.
 DAMPING = 0.01
 COLUMNS_AT_ONCE = 64
+# Of moments that were summed up in float32, relative.
+PRECISION = 1e-5
 
 
 @dataclass(slots=True)
@@ -55,10 +57,16 @@ class Moments:
 
 
 def centred(moments: Moments) -> Tensor:
-    """Return the inputs' second moments about their mean, [K, K]: the bias takes up the mean."""
+    """Return the inputs' second moments about their mean, [K, K]: the bias takes up the mean.
+
+    A little is added to the diagonal: sums in float32 are no more precise, and those of a single
+    token would have no positive ones left.
+    """
     total = moments.inputs[-1, -1]
     mean = moments.inputs[-1, :-1]
-    return moments.inputs[:-1, :-1] - torch.outer(mean, mean) / total
+    about = moments.inputs[:-1, :-1] - torch.outer(mean, mean) / total
+    floor = PRECISION * moments.inputs[:-1, :-1].diagonal().mean()
+    return about + floor * torch.eye(len(mean), dtype=about.dtype, device=about.device)
 
 
 def row_scales(weight: Tensor, importance: Tensor, bits: int) -> Tensor:
