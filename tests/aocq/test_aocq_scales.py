@@ -133,7 +133,7 @@ def test_parts_of_a_stream_have_the_quantizer_of_the_whole(prepared: Prepared) -
     block = prepared.chain[0]
     state = prepared.state(block)
     before = dict(state.quantizers)
-    refine(state, prepared.initial, prepared.loss(block), 4, lambda: None)
+    refine(state, prepared.loss(block), 4, lambda: None)
     for part, whole in prepared.initial.parts.items():
         assert part not in searched(state.graph, state.block)
         assert state.quantizers[part] == state.quantizers[whole]
@@ -148,7 +148,7 @@ def test_a_sum_within_a_concatenation_keeps_its_own_factors(nano: Captured) -> N
     factors = {name: state.quantizers[name].alpha for name in ("add", "concat")}
     scale = state.quantizers["concat"].scale
     # A loss that is pleased by clipping: the concatenation's scale surely changes.
-    refine(state, prepared.initial, lambda result: float(result.abs().sum()), 1, lambda: None)
+    refine(state, lambda result: float(result.abs().sum()), 1, lambda: None)
     assert state.quantizers["concat"].scale < scale
     assert factors["add"] != factors["concat"]
     assert {name: state.quantizers[name].alpha for name in factors} == factors
@@ -159,7 +159,7 @@ def test_refinement_never_raises_the_loss_and_logs_what_it_is(prepared: Prepared
         state, loss = prepared.state(block), prepared.loss(block)
         losses = [loss(state.values[block.result])]
         taken: list[int] = []
-        log = refine(state, prepared.initial, loss, 4, lambda taken=taken: taken.append(1))
+        log = refine(state, loss, 4, lambda taken=taken: taken.append(1))
         losses += [entry["loss"] for entry in log[1:]]
         assert [entry["pass"] for entry in log] == [0, 1, 2, 3, 4]
         assert {(entry["stage"], entry["block"]) for entry in log} == {("scales", block.name)}
@@ -178,7 +178,7 @@ def test_more_passes_go_on_where_fewer_end(nano: Captured) -> None:
     logs, results = [], []
     for passes in range(5):
         state = prepared.state(block)
-        logs.append(refine(state, prepared.initial, prepared.loss(block), passes, lambda: None))
+        logs.append(refine(state, prepared.loss(block), passes, lambda: None))
         results.append(dict(state.quantizers))
     for passes in range(5):
         assert logs[passes] == logs[4][: passes + 1]
@@ -190,7 +190,7 @@ def test_refinement_changes_scales_and_exponents_and_nothing_else(nano: Captured
     prepared = Prepared(nano("class_token")[1])
     block = prepared.chain[1]
     state = prepared.state(block)
-    refine(state, prepared.initial, prepared.loss(block), 4, lambda: None)
+    refine(state, prepared.loss(block), 4, lambda: None)
     for name, before in prepared.quantizers.items():
         if name not in block.nodes:
             continue

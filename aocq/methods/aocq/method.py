@@ -169,9 +169,7 @@ def _first_stage(
                 return float(block_loss(result, target, weights))
 
             choose_exponents(state, initial, loss)
-            entries = refine(
-                state, initial, loss, options.scale_passes, lambda: steps.advance(steps.WEIGHT)
-            )
+            entries = refine(state, loss, options.scale_passes, lambda: steps.advance(steps.WEIGHT))
             quantized = state.values[block.result]
             checkpoints.save_scales(work, block, chosen, entries)
         else:

@@ -115,7 +115,6 @@ def behind(graph: FloatGraph, block: Block, names: Iterable[str]) -> frozenset[s
 
 def refine(
     state: BlockState,
-    initial: InitialScales,
     loss: Loss,
     passes: int,
     on_step: Callable[[], None],
