@@ -68,8 +68,7 @@ def snap(magnitude: Tensor, recipe: Recipe) -> Tensor:
     most = int(kind.removeprefix("pot"))
     unit = steps if recipe.channel_factor == "multiplier" else 2.0**most
     exponents = torch.clamp(torch.ceil(torch.log2(relative) - 1e-9) + most, 0, most)
-    factors = torch.ldexp(torch.ones_like(exponents), exponents) / unit
-    return factors
+    return torch.ldexp(torch.ones_like(exponents), exponents) / unit
 
 
 def balanced_quantizer(magnitude: Tensor, bits: int, alpha: Tensor) -> ActivationQuantizer:
