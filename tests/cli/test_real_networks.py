@@ -31,7 +31,8 @@ def job(name: str, weights: str, images: int, calibration: int) -> tuple[object,
 
 def test_deit_tiny_loses_little(tmp_path: Path) -> None:
     weights = "deit_tiny_patch16_224.lnq8.fp16.safetensors"
-    aocq(*job("deit_tiny_patch16_224", weights, 64, 32), "--out", tmp_path)
+    job_of_deit = job("deit_tiny_patch16_224", weights, 64, 32)
+    aocq(*job_of_deit, "--method", "aocq", "--preset", "fast", "--out", tmp_path)
     result, rows = load_run(tmp_path)
     assert result.accuracy.images == 64
     assert 70 <= result.accuracy.float.top1 <= 98
@@ -47,7 +48,8 @@ def test_deit_tiny_loses_little(tmp_path: Path) -> None:
 def test_vit_tiny_drowns_in_the_outliers_of_its_residual_stream(tmp_path: Path) -> None:
     """One scale for the stream is set by few channels; what normalizes the others sees noise."""
     weights = "vit_tiny_patch16_224.augreg_in21k_ft_in1k.fp16.safetensors"
-    done = aocq(*job("vit_tiny_patch16_224", weights, 16, 16), "--out", tmp_path, code=1)
+    job_of_vit = job("vit_tiny_patch16_224", weights, 16, 16)
+    done = aocq(*job_of_vit, "--method", "base_ptq", "--out", tmp_path, code=1)
     assert "gate failed: integer top-1 is" in done.err
     result, rows = load_run(tmp_path)
     assert result.graph.float_ops == 0
@@ -59,3 +61,15 @@ def test_vit_tiny_drowns_in_the_outliers_of_its_residual_stream(tmp_path: Path) 
     assert noise["blocks.0.norm1"] > 15
     for block in (8, 9, 10, 11):
         assert noise[f"blocks.{block}.norm1"] < 5
+
+
+def test_factors_per_channel_save_vit_tiny(tmp_path: Path) -> None:
+    weights = "vit_tiny_patch16_224.augreg_in21k_ft_in1k.fp16.safetensors"
+    job_of_vit = job("vit_tiny_patch16_224", weights, 16, 16)
+    # 16 images: one is 6 points, and the gate of 5 may fail by a single one.
+    aocq(*job_of_vit, "--method", "aocq", "--preset", "fast", "--max-drop", 20, "--out", tmp_path)
+    result, rows = load_run(tmp_path)
+    assert result.graph.float_ops == 0
+    assert result.accuracy.integer.top1 >= 60
+    noise = {row.op: row.sqnr_db for row in rows if row.sqnr_db is not None}
+    assert noise["blocks.11.add_1"] > 8
