@@ -160,7 +160,7 @@ def _unary(builder: Builder, node: FloatNode) -> None:
     real = function(torch.from_numpy((codes - x.zero_point) * step))
     quantizer = builder.quantizer(node)
     if isinstance(quantizer, ActivationQuantizer) and quantizer.table_scale:
-        _wide_unary(builder, node, x, real, quantizer.table_scale)
+        _wide_unary(builder, node, x, real, quantizer)
         return
     y = builder.result(node)
     if isinstance(quantizer, LevelQuantizer):
@@ -174,18 +174,29 @@ def _unary(builder: Builder, node: FloatNode) -> None:
 
 
 def _wide_unary(
-    builder: Builder, node: FloatNode, x: Tensor, real: torch.Tensor, table_scale: float
+    builder: Builder,
+    node: FloatNode,
+    x: Tensor,
+    real: torch.Tensor,
+    quantizer: ActivationQuantizer,
 ) -> None:
-    """A table of wide codes at one scale, then a factor for each channel."""
-    wide = torch.round(real / table_scale).numpy().astype(np.int64)
-    if wide.min() < WIDE.low or wide.max() > WIDE.high:
+    """A table of wide codes at one scale, then a factor for each channel.
+
+    Wide codes saturate where the channels' codes do so anyway.
+    """
+    table_scale = quantizer.table_scale
+    exact = torch.round(real / table_scale)
+    held = torch.clamp(exact, WIDE.low, WIDE.high)
+    wide = exact.numpy().astype(np.int64)
+    codes = [quantizer.codes((found * table_scale)[:, None]) for found in (exact, held)]
+    if not torch.equal(*codes):
         raise InputError(
             f"{node.name}: its table needs codes up to {int(np.abs(wide).max())} at table_scale "
             f"{table_scale:g}, {WIDE} holds {WIDE.high}; choose a larger table_scale"
         )
     name = f"{node.name}.wide"
     builder.declare(name, node.shape, WIDE, (table_scale,))
-    table = builder.constant(f"{name}.table", wide, WIDE)
+    table = builder.constant(f"{name}.table", held.numpy().astype(np.int64), WIDE)
     builder.ops.append(Lookup(name=name, a=x.name, table=table))
     builder.result(node)
     factors = table_scale / builder.channel_steps(node.name)

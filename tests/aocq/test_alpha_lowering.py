@@ -276,6 +276,26 @@ def test_a_token_at_other_steps_than_its_sequence_is_rescaled_in_the_lowering(
     )
 
 
+def test_wide_codes_saturate_where_the_results_do(nano: Captured) -> None:
+    """A scale that clips the function's greatest values: its table need not hold them."""
+    model = balanced(plain_model(nano("class_token")[1]), "multiplier")
+    name = "blocks.0.mlp.act"
+    quantizer = model.activations[name]
+    assert isinstance(quantizer, ActivationQuantizer)
+    scale = quantizer.scale / 3
+    furthest = quantizer.type.high - quantizer.type.low + 0.5
+    for table_scale in (furthest * scale / (2**15 - 1), 0.5 * scale / (2**15 - 1)):
+        changed = replace(quantizer, scale=scale, table_scale=table_scale)
+        narrow = replace(model, activations={**model.activations, name: changed})
+        if table_scale * 2**15 < scale:
+            with pytest.raises(InputError, match="choose a larger table_scale"):
+                lower(narrow, CHIPS["multiplier"])
+            continue
+        graph = lower(narrow, CHIPS["multiplier"])
+        assert graph.constants[f"{name}.wide.table"].max() == 2**15 - 1
+        assert agreement(narrow, graph)[0] > 0.999
+
+
 # --- factors --------------------------------------------------------------------------------------
 
 
