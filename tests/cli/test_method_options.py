@@ -72,7 +72,6 @@ def test_the_recipe_on_record_is_the_preset_with_what_was_given(
         "adaround_batch": 32,
         "loss": "mse",
         "norm_exponent": 2.0,
-        "channel_weight": "none",
     }
 
 

@@ -41,9 +41,6 @@ class AocqOptions(BaseModel):
         loss level: ``token_norm`` weighs every token by ``1 / norm^exponent``; ``mse`` all alike
     norm_exponent
         the exponent
-    channel_weight
-        factor on the error of each channel: ``none``, ``alpha`` (the loss in the balanced domain),
-        or ``gamma`` of the LayerNorm that reads the stream next
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,7 +56,6 @@ class AocqOptions(BaseModel):
     adaround_batch: Annotated[int, Field(ge=1)] = 8
     loss: Literal["mse", "token_norm"] = "token_norm"
     norm_exponent: Annotated[float, Field(ge=0, le=4)] = 2.0
-    channel_weight: Literal["none", "alpha", "gamma"] = "none"
 
 
 # What differs from the defaults above, and how many calibration images belong to it.
