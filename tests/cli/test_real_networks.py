@@ -68,8 +68,6 @@ def test_factors_per_channel_save_vit_tiny(tmp_path: Path) -> None:
     job_of_vit = job("vit_tiny_patch16_224", weights, 16, 16)
     # 16 images: one is 6 points, and the gate of 5 may fail by a single one.
     aocq(*job_of_vit, "--method", "aocq", "--preset", "fast", "--max-drop", 20, "--out", tmp_path)
-    result, rows = load_run(tmp_path)
+    result, _ = load_run(tmp_path)
     assert result.graph.float_ops == 0
     assert result.accuracy.integer.top1 >= 60
-    noise = {row.op: row.sqnr_db for row in rows if row.sqnr_db is not None}
-    assert noise["blocks.11.add_1"] > 8
