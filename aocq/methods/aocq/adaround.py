@@ -44,9 +44,9 @@ class SoftWeight:
     kind: IntType
 
     @classmethod
-    def of(cls, result: LayerResult) -> SoftWeight:
-        """Start where ``h`` equals the fraction that the closed form rounded."""
-        sought = result.sought.float()
+    def of(cls, result: LayerResult, device: torch.device) -> SoftWeight:
+        """Start on ``device``, where ``h`` equals the fraction that the closed form rounded."""
+        sought = result.sought.float().to(device)
         floor = torch.floor(sought)
         share = ((sought - floor + (STRETCH - 1) / 2) / STRETCH).clamp(1e-4, 1 - 1e-4)
         return cls(
@@ -87,7 +87,9 @@ def optimize(
     """
     options = recipe.aocq
     layers = {node.attributes["weight"]: node.name for node in linear_nodes(graph, block)}
-    soft = {weight: SoftWeight.of(results[name]) for weight, name in layers.items()}
+    soft = {
+        weight: SoftWeight.of(results[name], streams.real.device) for weight, name in layers.items()
+    }
     biases = _biases(graph, block, results)
     target = _target(graph, block, streams)
     weights = token_weights(target, options)
@@ -109,7 +111,10 @@ def optimize(
 
     with torch.no_grad():
         nearest = {
-            name: (results[layers[name]].sought - soft[name].floor >= 0.5).float() for name in soft
+            name: (
+                results[layers[name]].sought.to(soft[name].floor) - soft[name].floor >= 0.5
+            ).float()
+            for name in soft
         }
         before = total(nearest)
     for step in range(options.adaround_steps):
@@ -133,7 +138,7 @@ def optimize(
 def _regularizer(up: Mapping[str, Tensor], progress: float) -> Tensor:
     """Return the mean of ``1 - |2h - 1|^β``: 0 where all directions are decided."""
     if progress < WARM_UP:
-        return torch.zeros(())
+        return torch.zeros(())  # a scalar on the CPU meets any device
     share = (progress - WARM_UP) / (1 - WARM_UP)
     beta = EXPONENTS[0] + (EXPONENTS[1] - EXPONENTS[0]) * share
     undecided = sum((1 - (2 * h - 1).abs() ** beta).sum() for h in up.values())
@@ -165,7 +170,7 @@ def _biases(
     for node in linear_nodes(graph, block):
         bias = results[node.name].bias
         if bias is not None:
-            found[node.attributes["bias"]] = bias
+            found[node.attributes["bias"]] = bias.to(graph.parameters[node.attributes["bias"]])
     return found
 
 

@@ -102,7 +102,7 @@ def clipped_magnitude(x: Tensor, seen: ChannelRange, weights: Tensor, bits: int)
         error = (weights * (codes * step - x) ** 2).sum(0)
         best = torch.where(error < least, full * share, best)
         least = torch.minimum(error, least)
-    return best.double()
+    return best.double().cpu()
 
 
 def linear_input_quantizer(

@@ -52,8 +52,9 @@ class Moments:
         """Add tokens: ``x`` [tokens, K], ``y`` [tokens, N], ``weights`` [tokens, 1]."""
         x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
         weighted = x * weights
-        self.inputs += (weighted.T @ x).double()
-        self.targets += (y.T @ weighted).double()
+        # Kept on the CPU, wherever the tokens are.
+        self.inputs += (weighted.T @ x).double().cpu()
+        self.targets += (y.T @ weighted).double().cpu()
 
 
 def centred(moments: Moments) -> Tensor:

@@ -55,7 +55,7 @@ class InitialScales:
         self.balanced = form(recipe) != "none"
         self.readers = self._linear_readers() if recipe.aocq.balance_inputs else {}
         self.columns = {
-            name: torch.cat([self._weight(reader) for reader in found]).double().pow(2).sum(0)
+            name: torch.cat([self._weight(reader) for reader in found]).cpu().double().pow(2).sum(0)
             for name, found in self.readers.items()
         }
 

@@ -130,7 +130,7 @@ def _observe(graph: FloatGraph, images: Tensor, steps: _Steps) -> dict[str, Chan
         if node.op in ARITHMETIC:
             check_finite(node, x)
             rows = x.reshape(-1, x.shape[-1]).double()
-            low, high = rows.amin(0), rows.amax(0)
+            low, high = rows.amin(0).cpu(), rows.amax(0).cpu()
             before = seen.get(node.name)
             if before is not None:
                 low, high = torch.minimum(low, before.low), torch.maximum(high, before.high)
@@ -241,10 +241,10 @@ def _take(
     """Let a layer's integers replace its float weights in everything that follows."""
     name, bias = node.attributes["weight"], node.attributes["bias"]
     weights[name] = result.weight
-    simulation.parameters[name] = result.weight.dequantized().float()
+    simulation.parameters[name] = result.weight.dequantized().to(simulation.graph.parameters[name])
     if result.bias is not None:
-        biases[bias] = result.bias.cpu()
-        simulation.parameters[bias] = result.bias
+        biases[bias] = result.bias
+        simulation.parameters[bias] = result.bias.to(simulation.graph.parameters[bias])
 
 
 def _behind(graph: FloatGraph, simulation: Simulation, block: Block, streams: Streams) -> Streams:

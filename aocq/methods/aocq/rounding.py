@@ -29,7 +29,7 @@ from aocq.methods.quantized_model import Recipe
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from aocq.methods.ranges import quantize_weight
 
-# Fewer tokens than this times the inputs, and regression would learn the calibration images.
+# Fewer tokens than this times the inputs, and a fitted bias would learn the calibration images.
 TOKENS_PER_INPUT = 20
 BATCH = 16
 
@@ -77,7 +77,7 @@ def round_layer(
     weight = graph.parameters[node.attributes["weight"]]
     bias_name = node.attributes["bias"]
     alpha = _input_factors(simulation, node)
-    columns = weight.double() * torch.tensor(alpha or (1.0,), dtype=torch.float64)
+    columns = weight.cpu().double() * torch.tensor(alpha or (1.0,), dtype=torch.float64)
     if recipe.aocq.rounding == "nearest":
         nearest = quantize_weight(
             columns, recipe.weight_bits, recipe.weight_granularity, recipe.weight_range
@@ -92,9 +92,8 @@ def round_layer(
     codes, sought = round_columns(columns, second, scales, bits)
     if recipe.weight_granularity == "per_channel":
         scales = refit_scales(codes, columns, second, scales)
-    fitted = _fitted_bias(moments, codes * scales[:, None]) if bias_name else None
-    if tokens < TOKENS_PER_INPUT * weight.shape[1]:
-        fitted = None
+    enough = tokens >= TOKENS_PER_INPUT * weight.shape[1]
+    fitted = _fitted_bias(moments, codes * scales[:, None]) if bias_name and enough else None
     return LayerResult(_weight(codes, scales.numpy(), recipe, alpha), fitted, sought)
 
 
@@ -146,7 +145,7 @@ def _moments(
     total = joins_stream(graph).get(node.name)
     if total is not None and total.op is not FloatOp.ADD:
         total = None
-    factors = torch.tensor(alpha or (1.0,), dtype=torch.float32)
+    factors = torch.tensor(alpha or (1.0,), dtype=torch.float32, device=streams.real.device)
     moments = Moments.empty(node.shape[-1], node_inputs(graph, node))
     for start in range(0, len(streams.real), BATCH):
         real = {block.source: streams.real[start : start + BATCH]}
