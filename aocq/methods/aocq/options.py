@@ -9,8 +9,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-PRESETS = ("fast", "default", "paper")
-
 
 class AocqOptions(BaseModel):
     """The three levels of AOCQ (doi 10.1631/FITEE.2400994), each of which can be left out.
