@@ -231,7 +231,7 @@ def sqnr_per_op(
     names = [
         node.name
         for node in model.graph.nodes
-        if node.op in ARITHMETIC and node.name in graph.tensors and _is_readable(graph, node.name)
+        if node.op in ARITHMETIC and node.name in graph.tensors and is_readable(graph, node.name)
     ]
     power = {name: np.zeros(2) for name in names}
     source = model.graph.input.name
@@ -248,7 +248,7 @@ def sqnr_per_op(
     return {name: decibel(float(signal), float(noise)) for name, (signal, noise) in power.items()}
 
 
-def _is_readable(graph: IntGraph, name: str) -> bool:
-    """Whether a tensor's real values can be told from what a run returns."""
+def is_readable(graph: IntGraph, name: str) -> bool:
+    """Return whether a tensor's real values can be told from what a run returns."""
     tensor = graph.tensors[name]
     return not graph.is_constant(name) and (tensor.is_float or bool(tensor.scale))

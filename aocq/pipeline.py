@@ -20,6 +20,7 @@ import torch
 from aocq.capture import FloatGraph, capture
 from aocq.data.image_folder import LabelledImage, read_image_folder
 from aocq.data.loader import ImageBatches, evenly, load_calibration_images
+from aocq.divergence import differing_codes
 from aocq.evaluate import (
     Evaluation,
     agreement,
@@ -78,6 +79,7 @@ FEW_IMAGES = 200
 PACKAGES = ("aocq", "torch", "timm", "numpy", "numba", "safetensors", "pillow")
 # Per-op SQNR settles within a few images: every op has 10^4 values and more in each.
 SQNR_IMAGES = 32
+DIVERGENCE_IMAGES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,8 +169,9 @@ def verify(
             inputs.model.network, model, executor, batches, evaluation_folder, advance
         )
     sqnr = _sqnr(request, inputs, model, executor, float_graph, progress)
+    differing = _differing(request, inputs, model, executor, progress)
     costs = estimate(graph, inputs.profile)
-    rows = layer_rows(graph, costs, evaluation, sqnr)
+    rows = layer_rows(graph, costs, evaluation, sqnr, differing)
     result = _result(request, inputs, model, seconds, graph, executor, evaluation, costs, rows)
     _publish(request.out, model, graph, result, rows)
     shutil.rmtree(work, ignore_errors=True)
@@ -362,6 +365,18 @@ def _sqnr(
         return sqnr_per_op(model, executor, chosen, float_graph.parameters, advance)
 
 
+def _differing(
+    request: VerifyRequest,
+    inputs: Inputs,
+    model: QuantizedModel,
+    executor: Executor,
+    progress: Progress,
+) -> dict[str, float]:
+    chosen = _batches(request, inputs, min(DIVERGENCE_IMAGES, request.limit or DIVERGENCE_IMAGES))
+    with progress("compare op by op with simulation", len(chosen.images)) as advance:
+        return differing_codes(model, executor, chosen, advance)
+
+
 def _meta(model: LoadedModel) -> dict[str, str]:
     return {
         "classes": str(model.classes),
@@ -438,6 +453,7 @@ def layer_rows(
     costs: CostEstimate,
     evaluation: Evaluation,
     sqnr: Mapping[str, float | None],
+    differing: Mapping[str, float],
 ) -> list[LayerRow]:
     """Return one row per op of the graph, in order."""
     rows = []
@@ -467,6 +483,7 @@ def layer_rows(
                 accumulator_bits=signed_bits(*known.accumulator) if known.accumulator else None,
                 proven_free=known.proven_free,
                 sqnr_db=sqnr.get(op.name),
+                differing_codes=differing.get(op.name),
             )
         )
     return rows

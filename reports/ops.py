@@ -67,6 +67,12 @@ def steepest_fall(rows: Iterable[LayerRow]) -> Measured | None:
     return min(falls, key=lambda op: op.change or 0.0, default=None)
 
 
+def parting_ops(rows: Iterable[LayerRow], count: int = 10) -> list[LayerRow]:
+    """Return the ops that compute codes unlike simulated quantization, most codes first."""
+    found = [row for row in rows if row.differing_codes]
+    return sorted(found, key=lambda row: (-(row.differing_codes or 0.0), row.index))[:count]
+
+
 def block_of(name: str) -> str:
     """Return the block of an op: ``blocks.3`` of ``blocks.3.attn.qkv``, ``head`` of ``head.fc``.
 

@@ -9,12 +9,15 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from reports.format import MISSING, NO_NOISE, count, decibel, kib, percent, plural, share, signed
-from reports.ops import first_below, worst_ops
+from reports.ops import first_below, parting_ops, worst_ops
 from simulator.results import LayerRow, RunResult
 
 ESTIMATED = "ESTIMATED"
 DEFAULT = "every other value"
 OVERFLOWS_SHOWN = 10  # in Markdown; the page shows all
+# Integer and simulated networks that agree on fewer images, in percent, part for a reason.
+FOLLOWS_SIMULATION = 98.0
+NAMED = 3  # ops in a sentence
 
 NOT_MEASURED = (
     "Cycles, latency and memory are ESTIMATED by an analytic model of the profile, "
@@ -111,6 +114,8 @@ def markdown(result: RunResult, rows: Sequence[LayerRow]) -> str:
         _accuracy(result),
         "## Where accuracy is lost",
         _worst(rows),
+        "## Where integers leave the simulation",
+        _parting(result, rows),
         f"## Cycles and memory ({ESTIMATED})",
         NOT_MEASURED,
         _cycles(result),
@@ -196,6 +201,35 @@ def _worst(rows: Sequence[LayerRow]) -> str:
         ],
     )
     return "\n".join([*firsts, "", table]).lstrip()
+
+
+def parting_sentence(result: RunResult, rows: Sequence[LayerRow]) -> str:
+    """Return how far the integers follow simulated quantization, and what keeps them from it."""
+    agreed = result.accuracy.agreement.integer_simulated
+    ops = parting_ops(rows, NAMED)
+    if not ops:
+        return (
+            f"Integer and simulated networks agree on {percent(agreed)} of the images; no op "
+            + ("computes other codes than simulated quantization does on equal inputs.")
+        )
+    names = ", ".join(f"{row.op} ({row.differing_codes:,.2f})" for row in ops)
+    verb = "Responsible are" if agreed < FOLLOWS_SIMULATION else "Most of them come from"
+    total = sum(row.differing_codes or 0.0 for row in rows)
+    return (
+        f"Integer and simulated networks agree on {percent(agreed)} of the images. On equal inputs "
+        f"{total:,.2f} codes per image differ. {verb} {names}."
+    )
+
+
+def _parting(result: RunResult, rows: Sequence[LayerRow]) -> str:
+    table = _table(
+        ["ops that differ", "#", "kind", "differing codes per image"],
+        [
+            (_code(row.op), str(row.index), _code(row.kind), f"{row.differing_codes:,.2f}")
+            for row in parting_ops(rows)
+        ],
+    )
+    return f"{_plain(parting_sentence(result, rows))}" + f"\n\n{table}" * bool(parting_ops(rows))
 
 
 def _cycles(result: RunResult) -> str:

@@ -46,7 +46,7 @@ def _lax(kind: type) -> Any:
 class ActivationSection(_Section):
     """Activations: every tensor between two ops."""
 
-    bits: Annotated[int, Field(ge=8, le=8)]
+    bits: Annotated[int, Field(ge=3, le=8)]
     residual_bits: Annotated[int, Field(ge=8, le=16)]
     zero_point: Literal["symmetric", "asymmetric"]
 
@@ -118,7 +118,7 @@ class SoftmaxSection(_Section):
     algorithm: Literal["exp_table"]
     table_bits: Annotated[int, Field(ge=8, le=31)]
     reciprocal_bits: Annotated[int, Field(ge=16, le=60)]
-    output_bits: Annotated[int, Field(ge=8, le=8)]
+    output_bits: Annotated[int, Field(ge=3, le=8)]
 
     @model_validator(mode="after")
     def _reciprocal_resolves_table(self) -> SoftmaxSection:

@@ -176,6 +176,8 @@ class LayerRow(_Record):
 
     arithmetic : ``integer`` or ``float32``
     sqnr_db : result against the float network's same tensor; None where there is no such tensor
+    differing_codes : results per image that differ from simulated quantization on equal inputs;
+        None where that has no such tensor
     accumulator_bits : bits that the sums may need, by static bounds; None without an accumulator
     """
 
@@ -199,6 +201,7 @@ class LayerRow(_Record):
     accumulator_bits: int | None
     proven_free: bool
     sqnr_db: float | None
+    differing_codes: float | None = None
 
 
 class RunResult(_Record):

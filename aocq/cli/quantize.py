@@ -73,7 +73,7 @@ def command(
     pipeline.check_method(method, recipe, chosen, device.value)
     loaded = load_model(model, weights, classes)
     images = read_image_folder(calibration, loaded.classes)
-    wanted = recipes.calibration_count(calibration_images, preset)
+    wanted = recipes.calibration_count(calibration_images, preset, method)
     pipeline.note_missing_images(wanted, images, progress.note)
     files = evenly(images, wanted)
     key = pipeline.calibration_key(

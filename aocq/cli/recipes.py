@@ -94,8 +94,7 @@ Method = Annotated[
         "--method",
         show_default=False,
         callback=known_method,
-        help="quantization method, see docs/methods.md (default: aocq where it is available, "
-        "else base_ptq)",
+        help="quantization method, see docs/methods.md (default: aocq)",
     ),
 ]
 WeightBits = Annotated[int, typer.Option("--w-bits", min=2, max=8, help="bits of the weights")]
@@ -135,7 +134,8 @@ CalibrationImages = Annotated[
         "--calib",
         "--calib-images",
         min=1,
-        help="how many calibration images to use (default: the preset's 64, 250 or 1024)",
+        help="how many calibration images to use (default: as many as a baseline was published "
+        "with, 32 or 1000; otherwise the preset's 64, 250 or 1024)",
     ),
 ]
 PresetOption = Annotated[
@@ -221,8 +221,9 @@ def make_recipe(
     )
 
 
-def calibration_count(given: int | None, preset: Preset) -> int:
-    """Return how many calibration images to use: as given, or the preset's number."""
+def calibration_count(given: int | None, preset: Preset, method: str) -> int:
+    """Return how many calibration images to use: as given, published, or the preset's number."""
+    from aocq.methods import PUBLISHED_IMAGES
     from aocq.methods.aocq.options import PRESET_IMAGES
 
-    return given or PRESET_IMAGES[preset.value]
+    return given or PUBLISHED_IMAGES.get(method, PRESET_IMAGES[preset.value])

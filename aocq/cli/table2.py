@@ -79,7 +79,9 @@ def command(
                     method=method,
                     recipe=recipe,
                     calibration_folder=calibration or data,
-                    calibration_images=recipes.calibration_count(calibration_images, preset),
+                    calibration_images=recipes.calibration_count(
+                        calibration_images, preset, method
+                    ),
                     data_folder=data,
                     limit=limit,
                     batch=batch,

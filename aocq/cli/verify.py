@@ -95,7 +95,7 @@ def command(
             loss=loss,
         ),
         calibration_folder=calibration or data,
-        calibration_images=recipes.calibration_count(calibration_images, preset),
+        calibration_images=recipes.calibration_count(calibration_images, preset, method),
         data_folder=data,
         limit=limit,
         batch=batch,
@@ -113,6 +113,7 @@ def command(
 def run_and_report(request: VerifyRequest, *, as_json: bool) -> None:
     """Do the job, write the report, print the summary, exit with 1 if the verdict is no."""
     from aocq import pipeline, progress
+    from reports.tables import FOLLOWS_SIMULATION, parting_sentence
     from reports.write import write_report
 
     result, rows = pipeline.verify(request, progress.show, progress.note)
@@ -129,6 +130,8 @@ def run_and_report(request: VerifyRequest, *, as_json: bool) -> None:
         print_summary(result)
     for path in result.accuracy.skipped_images:
         print(f"skipped: {path} cannot be decoded", file=sys.stderr)
+    if result.accuracy.agreement.integer_simulated < FOLLOWS_SIMULATION:
+        print(f"note: {parting_sentence(result, rows)}", file=sys.stderr)
     print(f"report: {page}", file=sys.stderr)
     for failure in result.verdict.failed:
         print(f"gate failed: {failure}", file=sys.stderr)

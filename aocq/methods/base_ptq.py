@@ -10,7 +10,7 @@ answers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -87,7 +87,7 @@ def quantizers(
             continue
         zero_point = "symmetric" if node.name in symmetric else recipe.zero_point
         observed = seen[node.name]
-        bits = recipe.residual_bits if node.name in stream else recipe.activation_bits
+        bits = bits_of(graph, node, stream, recipe)
         if recipe.activation_range == "mse" and node.op is not FloatOp.CONSTANT:
             activations[node.name] = least_squares_quantizer(observed, bits, zero_point)
         else:
@@ -96,6 +96,19 @@ def quantizers(
             )
     _share_scales_of_concatenations(graph, activations)
     return activations
+
+
+# Of pixels, and of logits, whose order few codes could not tell.
+END_BITS = 8
+
+
+def bits_of(graph: FloatGraph, node: FloatNode, stream: Collection[str], recipe: Recipe) -> int:
+    """Return the width of a node's codes: both ends of a network have at least 8 bits."""
+    if node.name in stream:
+        return recipe.residual_bits
+    if node.name in (graph.input.name, graph.output.name):
+        return max(recipe.activation_bits, END_BITS)
+    return recipe.activation_bits
 
 
 def _share_scales_of_concatenations(

@@ -123,7 +123,7 @@ def _quantizers(
     for node in graph.nodes:
         if node.op not in ARITHMETIC or node.name in in_float:
             continue
-        bits = recipe.residual_bits if node.name in stream else recipe.activation_bits
+        bits = base_ptq.bits_of(graph, node, stream, recipe)
         observed = seen[node.name]
         if node.op is FloatOp.SOFTMAX:
             powers = log_int_softmax(recipe.activation_bits)

@@ -20,6 +20,7 @@ from aocq.capture import FloatGraph, FloatNode, run
 from aocq.methods.aocq.blocks import Block
 from aocq.methods.aocq.rounding import LayerResult, Streams, linear_nodes
 from aocq.methods.aocq.token_norm import block_loss, token_weights
+from aocq.methods.aocq.tokens import token_importance
 from aocq.methods.quantized_model import Recipe
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from simulator.numerics.integer_type import IntType
@@ -92,7 +93,8 @@ def optimize(
     }
     biases = _biases(graph, block, results)
     target = _target(graph, block, streams)
-    weights = token_weights(target, options)
+    importance = token_importance(graph, options)[block.result].to(target)
+    weights = token_weights(target, options, importance)
     simulate = _straight_through(quantizers)
     generator = torch.Generator().manual_seed(recipe.seed)
     rate = min(LEARNING_RATE * PUBLISHED_STEPS / options.adaround_steps, LONGEST_RATE)

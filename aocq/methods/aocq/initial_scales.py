@@ -19,7 +19,12 @@ from aocq.methods.aocq.balance import (
 )
 from aocq.methods.aocq.blocks import joins_stream
 from aocq.methods.aocq.token_norm import token_weights
-from aocq.methods.base_ptq import multiplied_with_activations, probabilities_quantizer
+from aocq.methods.aocq.tokens import token_importance
+from aocq.methods.base_ptq import (
+    bits_of,
+    multiplied_with_activations,
+    probabilities_quantizer,
+)
 from aocq.methods.operands import row_blocks
 from aocq.methods.quantized_model import Recipe
 from aocq.methods.quantizers import ActivationQuantizer
@@ -49,6 +54,7 @@ class InitialScales:
         """Take the ranges of every arithmetic node's channels over the calibration images."""
         self.graph, self.seen, self.recipe = graph, seen, recipe
         self.stream = residual_stream(graph)
+        self.importance = token_importance(graph, recipe.aocq)
         self.joins = joins_stream(graph)
         self.symmetric = multiplied_with_activations(graph)
         self.parts = shared_parts(graph)
@@ -84,7 +90,7 @@ class InitialScales:
             return self.input_quantizer(node, EXPONENT)
         if node.op is FloatOp.LINEAR and name in self.symmetric:
             return self._operands(node)
-        return self._plain(name, recipe.activation_bits)
+        return self._plain(name, bits_of(self.graph, node, self.stream, recipe))
 
     def input_quantizer(self, node: FloatNode, exponent: float) -> ActivationQuantizer:
         """Return the balanced quantizer of a linear layer's input; see ``exponent`` there."""
@@ -111,7 +117,7 @@ class InitialScales:
             )
         magnitude = self.seen[name].magnitude.double()
         if values is not None:
-            weights = token_weights(values, options)
+            weights = token_weights(values, options, self.importance[name].to(values))
             magnitude = clipped_magnitude(
                 values.flatten(0, -2),
                 self.seen[name],

@@ -163,7 +163,7 @@ def _first_stage(
         if chosen is None:
             chosen = _initial_of_block(graph, block, initial, real)
             state = BlockState.of(graph, block, quantized, chosen)
-            weights = token_weights(target, options)
+            weights = token_weights(target, options, initial.importance[block.result].to(target))
 
             def loss(result: Tensor, target: Tensor = target, weights: Tensor = weights) -> float:
                 return float(block_loss(result, target, weights))
@@ -205,7 +205,7 @@ def _second_stage(
     work: Path | None,
     steps: _Steps,
 ) -> tuple[dict[str, QuantizedWeight], dict[str, Tensor]]:
-    simulation = Simulation(graph, quantizers)
+    simulation = Simulation(graph, quantizers, recipe)
     weights: dict[str, QuantizedWeight] = {}
     biases: dict[str, Tensor] = {}
     streams = Streams(images, quantizers[graph.input.name](images))

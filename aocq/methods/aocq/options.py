@@ -39,6 +39,8 @@ class AocqOptions(BaseModel):
         loss level: ``token_norm`` weighs every token by ``1 / norm^exponent``; ``mse`` all alike
     norm_exponent
         the exponent
+    class_token_weight
+        how many times an ordinary token the class token counts
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,6 +56,7 @@ class AocqOptions(BaseModel):
     adaround_batch: Annotated[int, Field(ge=1)] = 8
     loss: Literal["mse", "token_norm"] = "token_norm"
     norm_exponent: Annotated[float, Field(ge=0, le=4)] = 2.0
+    class_token_weight: Annotated[float, Field(gt=0)] = 1.0
 
 
 # What differs from the defaults above, and how many calibration images belong to it.

@@ -25,6 +25,7 @@ from aocq.methods.aocq.closed_form import (
     row_scales,
 )
 from aocq.methods.aocq.token_norm import token_weights
+from aocq.methods.aocq.tokens import token_importance
 from aocq.methods.quantized_model import Recipe
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from aocq.methods.ranges import quantize_weight
@@ -54,9 +55,12 @@ class Streams:
 class Simulation:
     """The network under quantizers and under the weights that are integer so far."""
 
-    def __init__(self, graph: FloatGraph, quantizers: Mapping[str, ActivationQuantizer]) -> None:
+    def __init__(
+        self, graph: FloatGraph, quantizers: Mapping[str, ActivationQuantizer], recipe: Recipe
+    ) -> None:
         """Start with float weights."""
         self.graph, self.quantizers = graph, quantizers
+        self.importance = token_importance(graph, recipe.aocq)
         self.parameters: dict[str, Tensor] = {}
 
     def __call__(self, feeds: Mapping[str, Tensor], fetches: list[str]) -> dict[str, Tensor]:
@@ -85,7 +89,7 @@ def round_layer(
         codes = torch.from_numpy(nearest.codes.astype(np.float64))
         return LayerResult(_weight(codes, nearest.scale, recipe, alpha), None, codes)
     moments = _moments(simulation, block, node, streams, recipe, alpha)
-    tokens = len(streams.real) * node.shape[0]
+    tokens = len(streams.real) * float(simulation.importance[node.name].sum())
     second = centred(moments)
     bits = recipe.weight_bits
     scales = _shared(row_scales(columns, second.diagonal(), bits), recipe)
@@ -153,13 +157,15 @@ def _moments(
         if total is None:
             x = simulation(quantized, [node.inputs[0]])[node.inputs[0]]
             target = run(graph, real, [node.name])[node.name]
-            weights = torch.ones_like(target[..., :1])
+            weights = simulation.importance[node.name].to(target)
+            weights = weights.expand_as(target[..., :1])
         else:
             shortcut = next(name for name in total.inputs if name != node.name)
             held = simulation(quantized, [node.inputs[0], shortcut])
             x = held[node.inputs[0]]
             stream = run(graph, real, [total.name])[total.name]
-            weights = token_weights(stream, recipe.aocq)
+            importance = simulation.importance[total.name].to(stream)
+            weights = token_weights(stream, recipe.aocq, importance)
             target = stream - held[shortcut]
         moments.add((x / factors).flatten(0, -2), target.flatten(0, -2), weights.flatten(0, -2))
     return moments

@@ -8,7 +8,6 @@ paper's "token-norm function" (FITEE 2025, doi 10.1631/FITEE.2400994), whose tex
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from aocq.methods.aocq.options import AocqOptions
@@ -17,15 +16,16 @@ from aocq.methods.aocq.options import AocqOptions
 SMALLEST_NORM = 1e-2
 
 
-def token_weights(y: Tensor, options: AocqOptions) -> Tensor:
+def token_weights(y: Tensor, options: AocqOptions, importance: Tensor | float = 1.0) -> Tensor:
     """Return the weight of every token of ``y`` [..., tokens, C], with mean 1, [..., tokens, 1].
 
-    ``w_t = 1 / (‖y_t - mean(y_t)‖ + ε)^q`` with ``q = norm_exponent``; all 1 for plain MSE.
+    ``w_t = importance_t / (‖y_t - mean(y_t)‖ + ε)^q`` with ``q = norm_exponent``, which is 0 for
+    plain MSE; ``importance`` [tokens, 1] is that of
+    :func:`aocq.methods.aocq.tokens.token_importance`.
     """
-    if options.loss == "mse":
-        return torch.ones_like(y[..., :1])
+    exponent = options.norm_exponent if options.loss == "token_norm" else 0.0
     norms = (y - y.mean(-1, keepdim=True)).norm(dim=-1, keepdim=True)
-    weights: Tensor = (norms + SMALLEST_NORM * norms.mean()) ** -options.norm_exponent
+    weights: Tensor = importance * (norms + SMALLEST_NORM * norms.mean()) ** -exponent
     return weights / weights.mean()
 
 
