@@ -95,7 +95,7 @@ def optimize(
     target = _target(graph, block, streams)
     importance = token_importance(graph, options)[block.result].to(target)
     weights = token_weights(target, options, importance)
-    simulate = _straight_through(quantizers)
+    simulate = straight_through(quantizers)
     generator = torch.Generator().manual_seed(recipe.seed)
     rate = min(LEARNING_RATE * PUBLISHED_STEPS / options.adaround_steps, LONGEST_RATE)
     adam = torch.optim.Adam([layer.direction for layer in soft.values()], lr=rate)
@@ -148,7 +148,7 @@ def _regularizer(up: Mapping[str, Tensor], progress: float) -> Tensor:
     return torch.as_tensor(undecided / count)
 
 
-def _straight_through(
+def straight_through(
     quantizers: Mapping[str, ActivationQuantizer],
 ) -> Callable[[FloatNode, Tensor], Tensor]:
     """Quantize in the forward pass; in the backward pass, round like the identity and clip."""

@@ -127,6 +127,35 @@ def round_columns(
     return codes[:, back], sought[:, back]
 
 
+def descend(
+    codes: Tensor, weight: Tensor, moments: Tensor, scales: Tensor, bits: int, passes: int
+) -> tuple[Tensor, Tensor]:
+    """Improve ``codes`` by coordinate descent on the output error (arXiv 2309.01885).
+
+    Column after column, each weight takes the code of least ``e H eᵀ`` for the errors e that its
+    row has in all other columns; in :func:`round_columns` it could only look at those behind it.
+    The error of no row rises.
+
+    Returns
+    -------
+    codes, sought
+        as of :func:`round_columns`
+    """
+    kind = IntType(bits=bits)
+    codes, sought = codes.clone(), codes.clone()
+    curvature = moments.diagonal().clamp_min(1e-30)
+    error = codes * scales[:, None] - weight
+    slope = error @ moments
+    for _ in range(passes):
+        for column in torch.argsort(curvature, descending=True).tolist():
+            best = codes[:, column] - slope[:, column] / (curvature[column] * scales)
+            code = torch.clamp(torch.round(best), kind.low, kind.high)
+            change = (code - codes[:, column]) * scales
+            sought[:, column], codes[:, column] = best, code
+            slope += torch.outer(change, moments[column])
+    return codes, sought
+
+
 def refit_scales(codes: Tensor, weight: Tensor, moments: Tensor, scales: Tensor) -> Tensor:
     """Return the row scales of least output error for given codes, [N]."""
     product = codes @ moments

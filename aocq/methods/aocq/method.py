@@ -33,6 +33,7 @@ from aocq.methods.aocq.scale_refinement import (
     searched,
 )
 from aocq.methods.aocq.token_norm import block_loss, token_weights
+from aocq.methods.aocq.tuning import tune, tuning_images
 from aocq.methods.base_ptq import check_finite
 from aocq.methods.quantized_model import QuantizedModel, Recipe
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
@@ -77,14 +78,31 @@ def quantize(
     step = max(len(images) // recipe.aocq.search_images, 1)
     searching = images[::step][: recipe.aocq.search_images]
     observed = images if step < 2 else images[torch.arange(len(images)) % step != 0]
-    steps = _Steps(on_progress, len(observed), chain, graph, recipe)
+    steps = _Steps(on_progress, observed=len(observed), tuned=len(images))
+    steps.plan(chain, graph, recipe)
     with torch.no_grad():
         seen = _observe(graph, observed, steps)
         initial = InitialScales(graph, seen, recipe)
         quantizers, log = _first_stage(graph, chain, initial, searching, work, steps)
         weights, biases = _second_stage(graph, chain, quantizers, images, recipe, work, steps)
+    if recipe.aocq.tuning_epochs:
+        weights, biases = tune(
+            graph,
+            quantizers,
+            weights,
+            biases,
+            images,
+            recipe,
+            lambda done: steps.advance(done * steps.TUNED),
+        )
     return QuantizedModel(
-        graph=replace(network, parameters={**network.parameters, **biases}),
+        graph=replace(
+            network,
+            parameters={
+                **network.parameters,
+                **{name: bias.cpu() for name, bias in biases.items()},
+            },
+        ),
         method="aocq",
         recipe=recipe,
         activations=quantizers,
@@ -95,25 +113,27 @@ def quantize(
 
 
 class _Steps:
-    """Counts what is done: images observed, tensors per pass, layers."""
+    """Counts what is done: images observed, tensors per pass, layers, steps, images learned from.
 
-    def __init__(
-        self,
-        on_progress: Progress | None,
-        observed: int,
-        chain: tuple[Block, ...],
-        graph: FloatGraph,
-        recipe: Recipe,
-    ) -> None:
-        tensors = sum(len(searched(graph, block)) for block in chain)
-        layers = sum(len(linear_nodes(graph, block)) for block in chain)
-        self.total = observed + (tensors * recipe.aocq.scale_passes + layers) * self.WEIGHT
-        if recipe.aocq.rounding == "adaround":
-            self.total += len(chain) * recipe.aocq.adaround_steps
+    The unit is an image in the float network.
+    """
+
+    # About how many units one tensor's candidates or one layer take, and an image to learn from.
+    WEIGHT, TUNED = 10, 4
+
+    def __init__(self, on_progress: Progress | None, *, observed: int, tuned: int) -> None:
+        self.total, self.tuned = observed, tuned
         self.done, self.on_progress = 0, on_progress
 
-    # One tensor's candidates or one layer take about as long as so many images observed.
-    WEIGHT = 10
+    def plan(self, chain: tuple[Block, ...], graph: FloatGraph, recipe: Recipe) -> None:
+        """Add up what lies ahead."""
+        options = recipe.aocq
+        tensors = sum(len(searched(graph, block)) for block in chain)
+        layers = sum(len(linear_nodes(graph, block)) for block in chain)
+        self.total += (tensors * options.scale_passes + layers) * self.WEIGHT
+        if options.rounding == "adaround":
+            self.total += len(chain) * options.adaround_steps
+        self.total += tuning_images(self.tuned, recipe) * self.TUNED
 
     def advance(self, count: int) -> None:
         """Note ``count`` steps."""

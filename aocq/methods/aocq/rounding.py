@@ -20,6 +20,7 @@ from aocq.methods.aocq.blocks import Block, joins_stream
 from aocq.methods.aocq.closed_form import (
     Moments,
     centred,
+    descend,
     refit_scales,
     round_columns,
     row_scales,
@@ -33,6 +34,8 @@ from aocq.methods.ranges import quantize_weight
 # Fewer tokens than this times the inputs, and a fitted bias would learn the calibration images.
 TOKENS_PER_INPUT = 20
 BATCH = 16
+# How often scales and codes are fitted to each other, and passes over the columns each time.
+ROUNDS, PASSES = 2, 2
 
 
 @dataclass(slots=True)
@@ -94,8 +97,10 @@ def round_layer(
     bits = recipe.weight_bits
     scales = _shared(row_scales(columns, second.diagonal(), bits), recipe)
     codes, sought = round_columns(columns, second, scales, bits)
-    if recipe.weight_granularity == "per_channel":
-        scales = refit_scales(codes, columns, second, scales)
+    for _ in range(ROUNDS):
+        if recipe.weight_granularity == "per_channel":
+            scales = refit_scales(codes, columns, second, scales)
+        codes, sought = descend(codes, columns, second, scales, bits, PASSES)
     enough = tokens >= TOKENS_PER_INPUT * weight.shape[1]
     fitted = _fitted_bias(moments, codes * scales[:, None]) if bias_name and enough else None
     return LayerResult(_weight(codes, scales.numpy(), recipe, alpha), fitted, sought)
