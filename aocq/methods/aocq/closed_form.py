@@ -58,16 +58,20 @@ class Moments:
 
 
 def centred(moments: Moments) -> Tensor:
-    """Return the inputs' second moments about their mean, [K, K]: the bias takes up the mean.
+    """Return the inputs' second moments about their mean, [K, K]: the bias takes up the mean."""
+    total, mean = moments.inputs[-1, -1], moments.inputs[-1, :-1]
+    plain = moments.inputs[:-1, :-1]
+    return regular(plain - torch.outer(mean, mean) / total, plain.diagonal())
 
-    A little is added to the diagonal: sums in float32 are no more precise, and those of a single
-    token would have no positive ones left.
+
+def regular(moments: Tensor, power: Tensor | None = None) -> Tensor:
+    """Return second moments [K, K] with a little added to the diagonal.
+
+    Sums in float32 are no more precise than that share of the inputs' ``power`` [K] (the moments'
+    own diagonal, if it is not given), and moments of a single token would have no positive ones.
     """
-    total = moments.inputs[-1, -1]
-    mean = moments.inputs[-1, :-1]
-    about = moments.inputs[:-1, :-1] - torch.outer(mean, mean) / total
-    floor = PRECISION * moments.inputs[:-1, :-1].diagonal().mean()
-    return about + floor * torch.eye(len(mean), dtype=about.dtype, device=about.device)
+    power = moments.diagonal() if power is None else power
+    return moments + PRECISION * power.mean() * torch.eye(len(moments), dtype=moments.dtype)
 
 
 def row_scales(weight: Tensor, importance: Tensor, bits: int) -> Tensor:
@@ -83,6 +87,15 @@ def row_scales(weight: Tensor, importance: Tensor, bits: int) -> Tensor:
         best = torch.where(error < least, scale, best)
         least = torch.minimum(error, least)
     return best[:, 0]
+
+
+def damp(moments: Tensor) -> Tensor:
+    """Return ``moments`` [K, K] with a little of a plain error of the weights in them.
+
+    It decides about inputs that hardly ever occur, and lets matrices without full rank be inverted.
+    """
+    share = DAMPING * moments.diagonal().mean() + 1e-12
+    return moments + torch.eye(len(moments), dtype=moments.dtype) * share
 
 
 def round_columns(
@@ -103,9 +116,7 @@ def round_columns(
         whole numbers [N, K], and the values (in codes) that were rounded to them
     """
     kind = IntType(bits=bits)
-    damped = moments + torch.eye(len(moments), dtype=moments.dtype) * (
-        DAMPING * moments.diagonal().mean() + 1e-12
-    )
+    damped = damp(moments)
     # Columns that matter most come first, while there are others left to correct them.
     order = torch.argsort(damped.diagonal(), descending=True)
     work = weight[:, order].double().clone()
@@ -134,7 +145,7 @@ def descend(
 
     Column after column, each weight takes the code of least ``e H eᵀ`` for the errors e that its
     row has in all other columns; in :func:`round_columns` it could only look at those behind it.
-    The error of no row rises.
+    No row's error rises. H are the moments, damped.
 
     Returns
     -------
@@ -143,16 +154,16 @@ def descend(
     """
     kind = IntType(bits=bits)
     codes, sought = codes.clone(), codes.clone()
-    curvature = moments.diagonal().clamp_min(1e-30)
-    error = codes * scales[:, None] - weight
-    slope = error @ moments
+    damped = damp(moments)
+    curvature = damped.diagonal()
+    slope = (codes * scales[:, None] - weight) @ damped
     for _ in range(passes):
         for column in torch.argsort(curvature, descending=True).tolist():
             best = codes[:, column] - slope[:, column] / (curvature[column] * scales)
             code = torch.clamp(torch.round(best), kind.low, kind.high)
             change = (code - codes[:, column]) * scales
             sought[:, column], codes[:, column] = best, code
-            slope += torch.outer(change, moments[column])
+            slope += torch.outer(change, damped[column])
     return codes, sought
 
 

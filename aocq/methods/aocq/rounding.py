@@ -22,6 +22,7 @@ from aocq.methods.aocq.closed_form import (
     centred,
     descend,
     refit_scales,
+    regular,
     round_columns,
     row_scales,
 )
@@ -31,8 +32,8 @@ from aocq.methods.quantized_model import Recipe
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from aocq.methods.ranges import quantize_weight
 
-# Fewer tokens than this times the inputs, and a fitted bias would learn the calibration images.
-TOKENS_PER_INPUT = 20
+# From fewer tokens, the mean of their errors says little about those of other images.
+TOKENS_FOR_BIAS = 50
 BATCH = 16
 # How often scales and codes are fitted to each other, and passes over the columns each time.
 ROUNDS, PASSES = 2, 2
@@ -93,7 +94,9 @@ def round_layer(
         return LayerResult(_weight(codes, nearest.scale, recipe, alpha), None, codes)
     moments = _moments(simulation, block, node, streams, recipe, alpha)
     tokens = len(streams.real) * float(simulation.importance[node.name].sum())
-    second = centred(moments)
+    fits_bias = bool(bias_name) and tokens >= TOKENS_FOR_BIAS
+    # What a bias does not take up, the weights have to.
+    second = centred(moments) if fits_bias else regular(moments.inputs[:-1, :-1])
     bits = recipe.weight_bits
     scales = _shared(row_scales(columns, second.diagonal(), bits), recipe)
     codes, sought = round_columns(columns, second, scales, bits)
@@ -101,8 +104,7 @@ def round_layer(
         if recipe.weight_granularity == "per_channel":
             scales = refit_scales(codes, columns, second, scales)
         codes, sought = descend(codes, columns, second, scales, bits, PASSES)
-    enough = tokens >= TOKENS_PER_INPUT * weight.shape[1]
-    fitted = _fitted_bias(moments, codes * scales[:, None]) if bias_name and enough else None
+    fitted = _fitted_bias(moments, codes * scales[:, None]) if fits_bias else None
     return LayerResult(_weight(codes, scales.numpy(), recipe, alpha), fitted, sought)
 
 
