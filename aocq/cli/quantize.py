@@ -31,6 +31,9 @@ def command(
     scale_passes: recipes.ScalePasses = None,
     rounding: recipes.RoundingOption = None,
     loss: recipes.LossOption = None,
+    norm_exponent: recipes.NormExponent = None,
+    loss_channels: recipes.LossChannelsOption = None,
+    class_token_weight: recipes.ClassTokenWeight = None,
     device: recipes.DeviceOption = recipes.Device.CPU,
     out: options.Out = Path("runs/quantized"),
 ) -> None:
@@ -67,6 +70,9 @@ def command(
             scale_passes=scale_passes,
             rounding=rounding,
             loss=loss,
+            norm_exponent=norm_exponent,
+            loss_channels=loss_channels,
+            class_token_weight=class_token_weight,
         ),
         chosen,
     )

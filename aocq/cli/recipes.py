@@ -73,6 +73,14 @@ class Loss(StrEnum):
     TOKEN_NORM = "token_norm"
 
 
+class LossChannels(StrEnum):
+    """What weighs the channels of a block's error."""
+
+    NONE = "none"
+    ALPHA = "alpha"
+    GAMMA = "gamma"
+
+
 DEFAULT_METHOD = ""  # stands for the default, which takes the table of methods to know
 
 
@@ -171,6 +179,34 @@ ScalePasses = Annotated[
         max=4,
         rich_help_panel=_AOCQ,
         help="passes of scale refinement, s0 (0) to s4 (4)",
+    ),
+]
+NormExponent = Annotated[
+    float | None,
+    typer.Option(
+        "--norm-exponent",
+        min=0,
+        max=4,
+        rich_help_panel=_AOCQ,
+        help="of the token norm that divides a token's error; 2 unless given",
+    ),
+]
+LossChannelsOption = Annotated[
+    LossChannels | None,
+    typer.Option(
+        "--loss-channels",
+        rich_help_panel=_AOCQ,
+        help="factor on each channel of a block's error: none, 1/alpha, or the next LayerNorm's "
+        "gamma",
+    ),
+]
+ClassTokenWeight = Annotated[
+    float | None,
+    typer.Option(
+        "--class-token-weight",
+        min=0.01,
+        rich_help_panel=_AOCQ,
+        help="how many times another token the class token counts; 8 unless given",
     ),
 ]
 BalanceInputs = Annotated[

@@ -106,9 +106,14 @@ def bits_of(graph: FloatGraph, node: FloatNode, stream: Collection[str], recipe:
     """Return the width of a node's codes: both ends of a network have at least 8 bits."""
     if node.name in stream:
         return recipe.residual_bits
-    if node.name in (graph.input.name, graph.output.name):
+    if node.name in (graph.input.name, logits(graph).name):
         return max(recipe.activation_bits, END_BITS)
     return recipe.activation_bits
+
+
+def logits(graph: FloatGraph) -> FloatNode:
+    """Return the last arithmetic node."""
+    return [node for node in graph.nodes if node.op in ARITHMETIC][-1]
 
 
 def _share_scales_of_concatenations(

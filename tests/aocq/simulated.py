@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aocq.capture import FloatOp, run
+from aocq.capture import FloatGraph, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.lowering import lower
 from aocq.methods import QuantizedModel
@@ -29,10 +29,13 @@ def logits(model: QuantizedModel, inputs: Tensor) -> Tensor:
     )[output]
 
 
-def sqnr(model: QuantizedModel, inputs: Tensor) -> float:
-    """Signal to quantization noise of the logits, in dB."""
+def sqnr(model: QuantizedModel, inputs: Tensor, graph: FloatGraph | None = None) -> float:
+    """Signal to quantization noise of the logits, in dB.
+
+    ``graph`` is the float network, where the method changed parameters of its own copy (biases).
+    """
     output = model.graph.output.name
-    real = run(model.graph, {model.graph.input.name: inputs}, [output])[output].double()
+    real = run(graph or model.graph, {model.graph.input.name: inputs}, [output])[output].double()
     error = real - logits(model, inputs)
     return float(10 * torch.log10((real**2).sum() / (error**2).sum()))
 

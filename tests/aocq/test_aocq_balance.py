@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from aocq.methods.aocq.balance import (
     stream_quantizer,
 )
 from aocq.methods.aocq.options import AocqOptions
-from aocq.methods.aocq.token_norm import block_loss, token_weights
+from aocq.methods.aocq.token_norm import BlockLoss, channel_factors, token_weights
 from aocq.methods.operands import arithmetic_source
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from simulator.numerics.integer_type import IntType
@@ -277,13 +278,13 @@ def test_all_tokens_count_alike_without_the_norm(options: AocqOptions) -> None:
 @pytest.mark.parametrize("options", [AocqOptions(), AocqOptions(loss="mse")])
 def test_loss_is_0_exactly_where_nothing_differs(options: AocqOptions) -> None:
     y = stream_values()
-    weights = token_weights(y, options)
-    assert float(block_loss(y, y.clone(), weights)) == 0
+    loss = BlockLoss(y, token_weights(y, options), torch.ones(1))
+    assert float(loss(y.clone())) == 0
     for token in range(9):
         other = y.clone()
         other[1, token, 5] += 1e-6
-        assert float(block_loss(other, y, weights)) > 0
-    assert float(block_loss(torch.zeros_like(y), y, weights)) == pytest.approx(1)
+        assert float(loss(other)) > 0
+    assert float(loss(torch.zeros_like(y))) == pytest.approx(1)
 
 
 def test_channels_can_be_weighted() -> None:
@@ -293,8 +294,41 @@ def test_channels_can_be_weighted() -> None:
     channels = torch.ones(16, dtype=torch.float64)
     channels[2] = 0
     weights = token_weights(y, AocqOptions())
-    assert float(block_loss(other, y, weights)) > 0
-    assert float(block_loss(other, y, weights, channels)) == 0
+    assert float(BlockLoss(y, weights, torch.ones(1))(other)) > 0
+    assert float(BlockLoss(y, weights, channels)(other)) == 0
+
+
+def test_a_loss_of_some_images_sees_those_only() -> None:
+    y = stream_values()
+    other = y.clone()
+    other[0] += 1
+    loss = BlockLoss(y, token_weights(y, AocqOptions()), torch.ones(1))
+    for second in (slice(1, 2), torch.tensor([1])):
+        assert float(loss(other[second], second)) == 0
+    error, power = loss.sums(other[:1], slice(0, 1))
+    rest, more = loss.sums(other[1:], slice(1, None))
+    assert float(loss(other)) == pytest.approx(float((error + rest) / (power + more)))
+
+
+def test_factors_of_channels_are_those_that_are_asked_for(small: Captured) -> None:
+    graph = small("class_token")[1]
+    name = "blocks.0.add_1"
+    quantizer = ActivationQuantizer(
+        type=IntType(bits=8), scale=1.0, zero_point=0, alpha=(0.5,) * 47 + (1.0,)
+    )
+    bare = replace(quantizer, alpha=())
+
+    def factors(asked: str, name: str, quantizer: ActivationQuantizer) -> list[float]:
+        options = AocqOptions.model_validate({"loss_channels": asked})
+        found: list[float] = channel_factors(graph, name, quantizer, options).tolist()
+        return found
+
+    assert factors("none", name, quantizer) == [1]
+    assert factors("alpha", name, quantizer) == [2] * 47 + [1]
+    assert factors("alpha", name, bare) == [1]
+    gamma = graph.parameters["blocks.1.norm1.weight"].abs().tolist()
+    assert factors("gamma", name, quantizer) == gamma
+    assert factors("gamma", "head", bare) == [1]
 
 
 def test_an_extreme_token_matters_less_under_the_norm() -> None:
@@ -303,9 +337,10 @@ def test_an_extreme_token_matters_less_under_the_norm() -> None:
     share = {}
     for loss in ("mse", "token_norm"):
         weights = token_weights(y, AocqOptions.model_validate({"loss": loss}))
+        block_loss = BlockLoss(y, weights, torch.ones(1))
         alone = y.clone()
         alone[:, 3] *= 1.01
-        share[loss] = float(block_loss(alone, y, weights) / block_loss(y * 1.01, y, weights))
+        share[loss] = float(block_loss(alone) / block_loss(y * 1.01))
     assert share["mse"] > 0.98
     assert share["token_norm"] < 2 / 9
 

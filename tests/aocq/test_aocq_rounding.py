@@ -26,8 +26,9 @@ from aocq.methods.aocq.closed_form import (
     round_columns,
     row_scales,
 )
+from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.aocq.rounding import LayerResult, Simulation, Streams, linear_nodes, round_layer
-from aocq.methods.aocq.token_norm import block_loss, token_weights
+from aocq.methods.aocq.token_norm import block_loss
 from aocq.methods.aocq.tokens import tokens_read
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.ranges import SHRINK, activation_quantizer, quantize_weight
@@ -291,7 +292,9 @@ class Network:
             )
 
     def simulation(self) -> Simulation:
-        return Simulation(self.graph, self.quantizers, Recipe())
+        return Simulation(
+            self.graph, self.quantizers, Recipe(aocq=AocqOptions(class_token_weight=1.0))
+        )
 
     def streams(self, block: Block) -> Streams:
         image = self.quantizers["image"](self.images)
@@ -452,7 +455,10 @@ def test_learned_directions_do_not_raise_the_loss_of_the_block(alpha: bool, nano
     )
     assert len(taken) == 60
     target = run(graph, {block.source: streams.real}, [block.result])[block.result]
-    weights = token_weights(target, recipe.aocq)
+    importance = network.simulation().importance[block.result]
+    loss = block_loss(
+        graph, block.result, target, network.quantizers[block.result], importance, recipe.aocq
+    )
     losses = []
     for results in (closed, learned):
         simulation = network.simulation()
@@ -463,7 +469,7 @@ def test_learned_directions_do_not_raise_the_loss_of_the_block(alpha: bool, nano
             if found.bias is not None:
                 simulation.parameters[node.attributes["bias"]] = found.bias.float()
         held = simulation({block.source: streams.quantized}, [block.result])[block.result]
-        losses.append(float(block_loss(held, target, weights)))
+        losses.append(float(loss(held)))
     assert losses[1] < losses[0]
     for node in nodes:
         before, after = closed[node.name], learned[node.name]

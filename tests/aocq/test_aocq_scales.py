@@ -18,7 +18,7 @@ from aocq.methods.aocq.balance import ChannelRange
 from aocq.methods.aocq.blocks import Block, blocks
 from aocq.methods.aocq.initial_scales import InitialScales
 from aocq.methods.aocq.scale_refinement import BlockState, Quantizers, behind, refine, searched
-from aocq.methods.aocq.token_norm import block_loss, token_weights
+from aocq.methods.aocq.token_norm import BlockLoss, block_loss
 from aocq.methods.quantizers import ActivationQuantizer
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
@@ -74,10 +74,16 @@ class Prepared:
         chosen = {name: q for name, q in self.quantizers.items() if name in block.nodes}
         return BlockState.of(self.graph, block, self.source(block), chosen)
 
-    def loss(self, block: Block) -> Callable[[Tensor], float]:
+    def loss(self, block: Block) -> BlockLoss:
         real = run(self.graph, {"image": self.images}, [block.result])[block.result]
-        weights = token_weights(real, self.initial.recipe.aocq)
-        return lambda result: float(block_loss(result, real, weights))
+        return block_loss(
+            self.graph,
+            block.result,
+            real,
+            self.quantizers.get(block.result),
+            self.initial.importance[block.result],
+            self.initial.recipe.aocq,
+        )
 
 
 @pytest.fixture(params=VARIANTS)

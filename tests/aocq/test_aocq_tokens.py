@@ -60,7 +60,7 @@ def test_only_the_class_token_is_read_behind_the_last_attention(small: Captured)
 
 def test_tokens_that_nothing_reads_count_as_one_token_together(small: Captured) -> None:
     graph = small("class_token")[1]
-    found = token_importance(graph, AocqOptions())
+    found = token_importance(graph, AocqOptions(class_token_weight=1.0))
     weights = found["blocks.1.mlp.fc2"]
     assert weights.shape == (len(weights), 1)
     assert float(weights[0]) == 1

@@ -353,7 +353,7 @@ def test_meta_is_carried_into_the_graph(nano: Captured) -> None:
 @pytest.mark.parametrize(
     ("recipe", "values", "key"),
     [
-        ({"weight_bits": 6}, {}, "weight.bits = [8, 4] has no 6"),
+        ({"weight_bits": 6}, {}, "weight.bits = [8, 4, 3] has no 6"),
         ({"activation_bits": 16}, {}, "activation.bits = 8, the model has 16"),
         ({"residual_bits": 12}, {}, "activation.residual_bits = 8, the model has 12"),
         (

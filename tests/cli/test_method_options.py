@@ -57,6 +57,8 @@ def test_the_recipe_on_record_is_the_preset_with_what_was_given(
     given = ("--alpha", "pot5", "--alpha-sharing", "stage", "--no-balance-inputs")
     given = (*given, "--rounding", "nearest", "--loss", "mse", "--float-ops", "integer")
     job = (*demo.verify, *SHORT, "--method", "base_ptq", "--preset", "paper")
+    given = (*given, "--norm-exponent", 1, "--loss-channels", "gamma")
+    given = (*given, "--class-token-weight", 2.5)
     warm(*job, *given, "--scale-passes", 2, "--out", tmp_path)
     recipe = record(tmp_path)["method"]["recipe"]
     assert recipe["float_ops"] == "integer"
@@ -71,7 +73,9 @@ def test_the_recipe_on_record_is_the_preset_with_what_was_given(
         "adaround_steps": 20_000,
         "adaround_batch": 32,
         "loss": "mse",
-        "norm_exponent": 2.0,
+        "norm_exponent": 1.0,
+        "loss_channels": "gamma",
+        "class_token_weight": 2.5,
     }
 
 

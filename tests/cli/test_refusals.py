@@ -78,7 +78,7 @@ def test_weight_bits_that_the_chip_lacks_are_refused_before_any_work(
     warm: Run, demo: Demo, earlier_run: Path
 ) -> None:
     done = warm(*demo.verify[:2], *demo.verify[4:], "--w-bits", 5, "--out", earlier_run, code=3)
-    assert "weight.bits = [8, 4] has no 5" in done.err
+    assert "weight.bits = [8, 4, 3] has no 5" in done.err
     assert "quantize with" not in done.err
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from aocq.capture import FloatGraph, FloatNode, run
 from aocq.methods.aocq.blocks import Block
 from aocq.methods.aocq.rounding import LayerResult, Streams, linear_nodes
-from aocq.methods.aocq.token_norm import block_loss, token_weights
+from aocq.methods.aocq.token_norm import block_loss
 from aocq.methods.aocq.tokens import token_importance
 from aocq.methods.quantized_model import Recipe
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
@@ -92,24 +92,34 @@ def optimize(
         weight: SoftWeight.of(results[name], streams.real.device) for weight, name in layers.items()
     }
     biases = _biases(graph, block, results)
-    target = _target(graph, block, streams)
-    importance = token_importance(graph, options)[block.result].to(target)
-    weights = token_weights(target, options, importance)
+    loss = block_loss(
+        graph,
+        block.result,
+        _target(graph, block, streams),
+        quantizers.get(block.result),
+        token_importance(graph, options)[block.result],
+        options,
+    )
+    count = len(streams.real)
     simulate = straight_through(quantizers)
     generator = torch.Generator().manual_seed(recipe.seed)
     rate = min(LEARNING_RATE * PUBLISHED_STEPS / options.adaround_steps, LONGEST_RATE)
     adam = torch.optim.Adam([layer.direction for layer in soft.values()], lr=rate)
 
-    def loss_of(part: Tensor | slice, up: Mapping[str, Tensor]) -> Tensor:
+    def result_of(images: Tensor | slice, up: Mapping[str, Tensor]) -> Tensor:
         parameters = {name: soft[name].weight(up[name]) for name in soft} | biases
-        feeds = {block.source: streams.quantized[part]}
-        result = run(graph, feeds, [block.result], transform=simulate, parameters=parameters)
-        return block_loss(result[block.result], target[part], weights[part])
+        feeds = {block.source: streams.quantized[images]}
+        return run(graph, feeds, [block.result], transform=simulate, parameters=parameters)[
+            block.result
+        ]
 
     def total(up: Mapping[str, Tensor]) -> float:
-        parts = range(0, len(target), options.adaround_batch)
-        losses = [loss_of(slice(start, start + options.adaround_batch), up) for start in parts]
-        return float(torch.stack(losses).mean())
+        error = power = 0.0
+        for start in range(0, count, options.adaround_batch):
+            images = slice(start, start + options.adaround_batch)
+            sums = loss.sums(result_of(images, up), images)
+            error, power = error + float(sums[0]), power + float(sums[1])
+        return error / power
 
     with torch.no_grad():
         nearest = {
@@ -120,11 +130,12 @@ def optimize(
         }
         before = total(nearest)
     for step in range(options.adaround_steps):
-        chosen = torch.randint(len(target), (options.adaround_batch,), generator=generator)
+        chosen = torch.randint(count, (options.adaround_batch,), generator=generator)
         up = {name: layer.up() for name, layer in soft.items()}
-        loss = loss_of(chosen, up) + before * _regularizer(up, step / options.adaround_steps)
+        found = loss(result_of(chosen, up), chosen)
+        found = found + before * _regularizer(up, step / options.adaround_steps)
         adam.zero_grad()
-        loss.backward()
+        found.backward()
         adam.step()
         on_step()
     with torch.no_grad():

@@ -32,8 +32,7 @@ from aocq.methods.aocq.scale_refinement import (
     refine,
     searched,
 )
-from aocq.methods.aocq.token_norm import block_loss, token_weights
-from aocq.methods.aocq.tuning import tune, tuning_images
+from aocq.methods.aocq.token_norm import block_loss
 from aocq.methods.base_ptq import check_finite
 from aocq.methods.quantized_model import QuantizedModel, Recipe
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
@@ -78,23 +77,13 @@ def quantize(
     step = max(len(images) // recipe.aocq.search_images, 1)
     searching = images[::step][: recipe.aocq.search_images]
     observed = images if step < 2 else images[torch.arange(len(images)) % step != 0]
-    steps = _Steps(on_progress, observed=len(observed), tuned=len(images))
+    steps = _Steps(on_progress, len(observed))
     steps.plan(chain, graph, recipe)
     with torch.no_grad():
         seen = _observe(graph, observed, steps)
         initial = InitialScales(graph, seen, recipe)
         quantizers, log = _first_stage(graph, chain, initial, searching, work, steps)
         weights, biases = _second_stage(graph, chain, quantizers, images, recipe, work, steps)
-    if recipe.aocq.tuning_epochs:
-        weights, biases = tune(
-            graph,
-            quantizers,
-            weights,
-            biases,
-            images,
-            recipe,
-            lambda done: steps.advance(done * steps.TUNED),
-        )
     return QuantizedModel(
         graph=replace(
             network,
@@ -113,16 +102,16 @@ def quantize(
 
 
 class _Steps:
-    """Counts what is done: images observed, tensors per pass, layers, steps, images learned from.
+    """Counts what is done: images observed, tensors per pass, layers, steps of back-propagation.
 
     The unit is an image in the float network.
     """
 
-    # About how many units one tensor's candidates or one layer take, and an image to learn from.
-    WEIGHT, TUNED = 10, 4
+    # About how many units one tensor's candidates or one layer take.
+    WEIGHT = 10
 
-    def __init__(self, on_progress: Progress | None, *, observed: int, tuned: int) -> None:
-        self.total, self.tuned = observed, tuned
+    def __init__(self, on_progress: Progress | None, observed: int) -> None:
+        self.total = observed
         self.done, self.on_progress = 0, on_progress
 
     def plan(self, chain: tuple[Block, ...], graph: FloatGraph, recipe: Recipe) -> None:
@@ -133,7 +122,6 @@ class _Steps:
         self.total += (tensors * options.scale_passes + layers) * self.WEIGHT
         if options.rounding == "adaround":
             self.total += len(chain) * options.adaround_steps
-        self.total += tuning_images(self.tuned, recipe) * self.TUNED
 
     def advance(self, count: int) -> None:
         """Note ``count`` steps."""
@@ -183,11 +171,14 @@ def _first_stage(
         if chosen is None:
             chosen = _initial_of_block(graph, block, initial, real)
             state = BlockState.of(graph, block, quantized, chosen)
-            weights = token_weights(target, options, initial.importance[block.result].to(target))
-
-            def loss(result: Tensor, target: Tensor = target, weights: Tensor = weights) -> float:
-                return float(block_loss(result, target, weights))
-
+            loss = block_loss(
+                graph,
+                block.result,
+                target,
+                chosen.get(block.result),
+                initial.importance[block.result],
+                options,
+            )
             choose_exponents(state, initial, loss)
             entries = refine(state, loss, options.scale_passes, lambda: steps.advance(steps.WEIGHT))
             quantized = state.values[block.result]

@@ -35,12 +35,13 @@ class AocqOptions(BaseModel):
         other, the rest corrected), or ``adaround`` (back-propagation, from the closed form on)
     adaround_steps, adaround_batch
         steps of back-propagation per block, and images per step
-    tuning_epochs
-        passes over the calibration images in which biases and weight scales learn from the logits
     loss
         loss level: ``token_norm`` weighs every token by ``1 / norm^exponent``; ``mse`` all alike
     norm_exponent
         the exponent
+    loss_channels
+        factor on every channel of a block's error: ``none``, the inverse of ``alpha`` (the error in
+        codes), or ``gamma`` of the LayerNorm that reads the block's result
     class_token_weight
         how many times an ordinary token the class token counts
     """
@@ -56,16 +57,16 @@ class AocqOptions(BaseModel):
     rounding: Literal["nearest", "gptq", "adaround"] = "gptq"
     adaround_steps: Annotated[int, Field(ge=1)] = 300
     adaround_batch: Annotated[int, Field(ge=1)] = 8
-    tuning_epochs: Annotated[int, Field(ge=0)] = 3
     loss: Literal["mse", "token_norm"] = "token_norm"
     norm_exponent: Annotated[float, Field(ge=0, le=4)] = 2.0
-    class_token_weight: Annotated[float, Field(gt=0)] = 1.0
+    loss_channels: Literal["none", "alpha", "gamma"] = "none"
+    class_token_weight: Annotated[float, Field(gt=0)] = 8.0
 
 
 # What differs from the defaults above, and how many calibration images belong to it.
 PRESET_OPTIONS: Mapping[str, AocqOptions] = MappingProxyType(
     {
-        "fast": AocqOptions(scale_passes=0, tuning_epochs=0),
+        "fast": AocqOptions(scale_passes=0),
         "default": AocqOptions(),
         "paper": AocqOptions(
             search_images=64, rounding="adaround", adaround_steps=20_000, adaround_batch=32

@@ -32,7 +32,7 @@ PASSES: tuple[tuple[float, ...], ...] = (
 EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 Quantizers = dict[str, ActivationQuantizer]
-Loss = Callable[[Tensor], float]
+Loss = Callable[[Tensor], Tensor]
 
 
 @dataclass(slots=True)
@@ -128,7 +128,7 @@ def refine(
     on_step
         called after every tensor of every pass
     """
-    best = loss(state.values[state.block.result])
+    best = float(loss(state.values[state.block.result]))
     log = [_entry(state.block, 0, best)]
     names = searched(state.graph, state.block)
     for number, factors in enumerate(PASSES[:passes], start=1):
@@ -154,7 +154,7 @@ def choose_exponents(state: BlockState, initial: InitialScales, loss: Loss) -> N
         for exponent in EXPONENTS:
             candidate = initial.input_quantizer(node, exponent)
             weights = initial.rounded_readers(name, candidate.alpha)
-            losses[candidate] = loss(state.result_with(name, candidate, weights))
+            losses[candidate] = float(loss(state.result_with(name, candidate, weights)))
         state.quantizers[name] = min(losses, key=losses.__getitem__)
         state.update([name])
 
@@ -195,7 +195,7 @@ def _improve(
     """Take the candidate of least loss, if any is below ``best``; return the loss then."""
     chosen = None
     for candidate in candidates:
-        found = loss(state.result_with(name, candidate))
+        found = float(loss(state.result_with(name, candidate)))
         if found < best:
             best, chosen = found, candidate
     if chosen is not None:

@@ -8,9 +8,14 @@ paper's "token-norm function" (FITEE 2025, doi 10.1631/FITEE.2400994), whose tex
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor
 
+from aocq.capture import FloatGraph, FloatOp
 from aocq.methods.aocq.options import AocqOptions
+from aocq.methods.quantizers import ActivationQuantizer
 
 # Relative to the mean norm: keeps tokens of almost no deviation from taking all the weight.
 SMALLEST_NORM = 1e-2
@@ -29,13 +34,71 @@ def token_weights(y: Tensor, options: AocqOptions, importance: Tensor | float = 
     return weights / weights.mean()
 
 
-def block_loss(
-    result: Tensor, target: Tensor, weights: Tensor, channels: Tensor | float = 1.0
+def channel_factors(
+    graph: FloatGraph, name: str, quantizer: ActivationQuantizer | None, options: AocqOptions
 ) -> Tensor:
-    """Return ``mean_t w_t ‖c ⊙ (ŷ_t - y_t)‖²``, relative to ``mean_t w_t ‖c ⊙ y_t‖²``.
+    """Return what ``loss_channels`` asks for, for the channels of ``name``, [C] or [1].
 
-    Shapes: ``result``, ``target`` [..., tokens, C]; ``weights`` as of :func:`token_weights`;
-    ``channels`` c, [C] or 1.
+    1 for a tensor without α, or that no LayerNorm reads.
     """
-    error = (weights * (channels * (result - target)) ** 2).sum()
-    return error / (weights * (channels * target) ** 2).sum()
+    plain = torch.ones(1)
+    if options.loss_channels == "alpha" and quantizer and quantizer.alpha:
+        return 1 / torch.tensor(quantizer.alpha)
+    if options.loss_channels == "gamma":
+        for node in graph.nodes:
+            if node.op is FloatOp.LAYERNORM and name in node.inputs and node.attributes["weight"]:
+                return graph.parameters[node.attributes["weight"]].abs()
+    return plain
+
+
+@dataclass(frozen=True, slots=True)
+class BlockLoss:
+    """``Σ w_t ‖c ⊙ (ŷ_t - y_t)‖²``, relative to ``Σ w_t ‖c ⊙ y_t‖²``, for a block's result ŷ.
+
+    Attributes
+    ----------
+    target
+        y, the float network's, [images, ..., tokens, C]
+    weights
+        w, as of :func:`token_weights`
+    channels
+        c, [C] or [1]
+    """
+
+    target: Tensor
+    weights: Tensor
+    channels: Tensor
+
+    def __call__(self, result: Tensor, images: Tensor | slice = slice(None)) -> Tensor:
+        """Return the loss of ``result``, which belongs to some of the images, or to all."""
+        error, power = self.sums(result, images)
+        return error / power
+
+    def sums(self, result: Tensor, images: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Return both sums."""
+        target, weights = self.target[images], self.weights[images]
+        error = (weights * (self.channels * (result - target)) ** 2).sum()
+        return error, (weights * (self.channels * target) ** 2).sum()
+
+
+def block_loss(
+    graph: FloatGraph,
+    name: str,
+    target: Tensor,
+    quantizer: ActivationQuantizer | None,
+    importance: Tensor,
+    options: AocqOptions,
+) -> BlockLoss:
+    """Return the loss of a block that ends in ``name``.
+
+    Parameters
+    ----------
+    target
+        the float network's values of ``name``
+    quantizer
+        that of ``name``, if it has one of its own
+    importance
+        of its tokens, see :func:`aocq.methods.aocq.tokens.token_importance`
+    """
+    weights = token_weights(target, options, importance.to(target))
+    return BlockLoss(target, weights, channel_factors(graph, name, quantizer, options).to(target))
