@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from parsed_page import ParsedPage
+
 from reports.ops import parting_ops
 from reports.page import html
 from reports.tables import FOLLOWS_SIMULATION, markdown, parting_sentence

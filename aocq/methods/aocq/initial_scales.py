@@ -59,7 +59,7 @@ class InitialScales:
         self.symmetric = multiplied_with_activations(graph)
         self.parts = shared_parts(graph)
         self.balanced = form(recipe) != "none"
-        self.readers = self._linear_readers() if recipe.aocq.balance_inputs else {}
+        self.readers = linear_readers(graph) if recipe.aocq.balance_inputs else {}
         self.columns = {
             name: torch.cat([self._weight(reader) for reader in found]).cpu().double().pow(2).sum(0)
             for name, found in self.readers.items()
@@ -172,30 +172,30 @@ class InitialScales:
     def _weight(self, layer: FloatNode) -> Tensor:
         return self.graph.parameters[layer.attributes["weight"]]
 
-    def _linear_readers(self) -> dict[str, list[FloatNode]]:
-        """Return what reads the tensors that linear layers alone read, by tensor.
 
-        Only results of LayerNorm and of functions by table: their channels can be given factors.
-        """
-        readers: dict[str, list[FloatNode]] = {}
-        for node in self.graph.nodes:
-            for name in node.inputs:
-                readers.setdefault(name, []).append(node)
-        found = {}
-        for node in self.graph.nodes:
-            if node.op in {FloatOp.LAYERNORM, FloatOp.UNARY}:
-                reading = self._behind_slices(node.name, readers)
-                if reading and all(reader.op is FloatOp.LINEAR for reader in reading):
-                    found[node.name] = reading
-        return found
+def linear_readers(graph: FloatGraph) -> dict[str, list[FloatNode]]:
+    """Return what reads the tensors that linear layers alone read, by tensor.
 
-    def _behind_slices(self, name: str, readers: Mapping[str, list[FloatNode]]) -> list[FloatNode]:
-        """Return what reads a tensor, looking through slices of tokens."""
-        found = []
-        for reader in readers.get(name, []):
-            through = (
-                reader.op is FloatOp.SLICE and reader.attributes["axis"] < len(reader.shape) - 1
-            )
-            same = reader.op is FloatOp.RESHAPE and reader.shape[-1] == self._width(name)
-            found += self._behind_slices(reader.name, readers) if through or same else [reader]
-        return found
+    Only results of LayerNorm and of functions by table: their channels can be given factors.
+    """
+    readers: dict[str, list[FloatNode]] = {}
+    for node in graph.nodes:
+        for name in node.inputs:
+            readers.setdefault(name, []).append(node)
+    found = {}
+    for node in graph.nodes:
+        if node.op in {FloatOp.LAYERNORM, FloatOp.UNARY}:
+            reading = _behind_slices(node, readers)
+            if reading and all(reader.op is FloatOp.LINEAR for reader in reading):
+                found[node.name] = reading
+    return found
+
+
+def _behind_slices(node: FloatNode, readers: Mapping[str, list[FloatNode]]) -> list[FloatNode]:
+    """Return what reads a tensor, looking through slices of tokens."""
+    found = []
+    for reader in readers.get(node.name, []):
+        through = reader.op is FloatOp.SLICE and reader.attributes["axis"] < len(reader.shape) - 1
+        same = reader.op is FloatOp.RESHAPE and reader.shape[-1] == node.shape[-1]
+        found += _behind_slices(reader, readers) if through or same else [reader]
+    return found

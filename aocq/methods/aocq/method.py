@@ -16,7 +16,8 @@ from aocq.capture.float_graph import ARITHMETIC
 from aocq.methods.aocq import adaround, checkpoints
 from aocq.methods.aocq.balance import ChannelRange
 from aocq.methods.aocq.blocks import Block, blocks
-from aocq.methods.aocq.initial_scales import InitialScales
+from aocq.methods.aocq.initial_scales import InitialScales, linear_readers
+from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.aocq.rounding import (
     BATCH,
     LayerResult,
@@ -28,6 +29,7 @@ from aocq.methods.aocq.rounding import (
 from aocq.methods.aocq.scale_refinement import (
     BlockState,
     Quantizers,
+    balanced,
     choose_exponents,
     refine,
     searched,
@@ -117,11 +119,21 @@ class _Steps:
     def plan(self, chain: tuple[Block, ...], graph: FloatGraph, recipe: Recipe) -> None:
         """Add up what lies ahead."""
         options = recipe.aocq
-        tensors = sum(len(searched(graph, block)) for block in chain)
-        layers = sum(len(linear_nodes(graph, block)) for block in chain)
-        self.total += (tensors * options.scale_passes + layers) * self.WEIGHT
-        if options.rounding == "adaround":
-            self.total += len(chain) * options.adaround_steps
+        for block in chain:
+            layers = len(linear_nodes(graph, block))
+            self.total += (self.searches(graph, block, options) + layers) * self.WEIGHT
+            if options.rounding == "adaround":
+                self.total += options.adaround_steps
+
+    @staticmethod
+    def searches(graph: FloatGraph, block: Block, options: AocqOptions) -> int:
+        """Return how many tensors' candidates a block has, over all passes."""
+        exponents = balanced(block, linear_readers(graph)) if options.balance_inputs else []
+        return len(exponents) + len(searched(graph, block)) * options.scale_passes
+
+    def search(self, count: int = 1) -> None:
+        """Note the candidates of ``count`` tensors."""
+        self.advance(count * self.WEIGHT)
 
     def advance(self, count: int) -> None:
         """Note ``count`` steps."""
@@ -179,14 +191,14 @@ def _first_stage(
                 initial.importance[block.result],
                 options,
             )
-            choose_exponents(state, initial, loss)
-            entries = refine(state, loss, options.scale_passes, lambda: steps.advance(steps.WEIGHT))
+            choose_exponents(state, initial, loss, steps.search)
+            entries = refine(state, loss, options.scale_passes, steps.search)
             quantized = state.values[block.result]
             checkpoints.save_scales(work, block, chosen, entries)
         else:
             state = BlockState.of(graph, block, quantized, chosen)
             quantized = state.values[block.result]
-            steps.advance(len(searched(graph, block)) * options.scale_passes * steps.WEIGHT)
+            steps.search(steps.searches(graph, block, options))
         found |= chosen
         log += entries
         real = target

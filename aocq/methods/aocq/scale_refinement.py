@@ -139,17 +139,15 @@ def refine(
     return log
 
 
-def choose_exponents(state: BlockState, initial: InitialScales, loss: Loss) -> None:
+def choose_exponents(
+    state: BlockState, initial: InitialScales, loss: Loss, on_step: Callable[[], None]
+) -> None:
     """Choose how far the factors of every linear layer's input follow its channels' ranges.
 
     Factors that ease the activations burden the weights' columns: candidates are judged with the
     reading layers' weights rounded, so that fewer weight bits get smoother factors.
     """
-    for name in state.block.nodes:
-        if name not in initial.readers or any(
-            reader.name not in state.block.nodes for reader in initial.readers[name]
-        ):
-            continue
+    for name in balanced(state.block, initial.readers):
         node, losses = state.graph.node(name), {}
         for exponent in EXPONENTS:
             candidate = initial.input_quantizer(node, exponent)
@@ -157,6 +155,16 @@ def choose_exponents(state: BlockState, initial: InitialScales, loss: Loss) -> N
             losses[candidate] = float(loss(state.result_with(name, candidate, weights)))
         state.quantizers[name] = min(losses, key=losses.__getitem__)
         state.update([name])
+        on_step()
+
+
+def balanced(block: Block, readers: Mapping[str, list[FloatNode]]) -> list[str]:
+    """Return the linear inputs of a block that are read in it only: their exponent is chosen."""
+    return [
+        name
+        for name in block.nodes
+        if name in readers and all(reader.name in block.nodes for reader in readers[name])
+    ]
 
 
 def searched(graph: FloatGraph, block: Block) -> list[str]:
