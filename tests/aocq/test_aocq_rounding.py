@@ -477,3 +477,27 @@ def test_learned_directions_do_not_raise_the_loss_of_the_block(alpha: bool, nano
         assert np.abs(after.weight.codes - sought).max() <= 1
         np.testing.assert_array_equal(after.weight.scale, before.weight.scale)
         assert after.weight.alpha == before.weight.alpha
+
+
+def test_directions_that_do_harm_are_not_taken(
+    nano: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps far too long: what the closed form found is kept, layer by layer."""
+    monkeypatch.setattr(adaround, "LEARNING_RATE", 1e6)
+    monkeypatch.setattr(adaround, "LONGEST_RATE", 1e6)
+    graph = nano("class_token")[1]
+    network = Network(graph, 32)
+    block = blocks(graph)[1]
+    options = AocqOptions(rounding="adaround", adaround_steps=3)
+    closed = {node.name: network.layer(node.name) for node in linear_nodes(graph, block)}
+    learned = adaround.optimize(
+        graph,
+        block,
+        network.quantizers,
+        network.streams(block),
+        dict(closed),
+        Recipe(weight_bits=4, aocq=options),
+        lambda: None,
+    )
+    for name, before in closed.items():
+        assert learned[name] is before, name
