@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aocq import pipeline
-from aocq.pipeline import Inputs, Note, Progress, VerifyRequest
+from aocq.pipeline import Note, Progress
+from aocq.request import Inputs, VerifyRequest, request_key
 from simulator.errors import AocqError
 from simulator.files import write_text
 from simulator.profile import load_profile
@@ -73,7 +74,7 @@ def run_cells(
             opened[network] = pipeline.open_inputs(cell.request)
     for number, cell in enumerate(cells, 1):
         inputs = opened[cell.request.model, cell.request.weights]
-        key = pipeline.request_key(cell.request, inputs)
+        key = request_key(cell.request, inputs)
         before = finished(cell.request.out, key)
         if before is not None:
             note(f"{number}/{len(cells)} {cell.name}: finished before")

@@ -16,7 +16,7 @@ from aocq.cli import campaigns, options, recipes
 
 if TYPE_CHECKING:
     from aocq.methods.aocq.options import AocqOptions
-    from aocq.pipeline import VerifyRequest
+    from aocq.request import VerifyRequest
 
 CONDITION_IMAGES = 32  # 6304 tokens of a DeiT, several times its widest stream
 
@@ -88,7 +88,7 @@ def command(
     widths = campaigns.parse_widths(bits)
 
     from aocq.methods.aocq.options import PRESET_OPTIONS
-    from aocq.pipeline import Gates, VerifyRequest
+    from aocq.request import Gates, VerifyRequest
     from reports.campaign import write_table
 
     base = PRESET_OPTIONS[preset.value]

@@ -15,7 +15,7 @@ import typer
 if TYPE_CHECKING:
     from aocq.campaign import Cell
     from aocq.methods import Recipe
-    from aocq.pipeline import VerifyRequest
+    from aocq.request import VerifyRequest
     from reports.campaign import TableRow
 
 

@@ -26,7 +26,7 @@ def command(
     written to OUT/data, so that every other command can be tried on them.
     """
     from aocq.demo.digits import write_image_folder
-    from aocq.pipeline import Gates, VerifyRequest
+    from aocq.request import Gates, VerifyRequest
     from simulator.errors import InputError
 
     images = out / "data"

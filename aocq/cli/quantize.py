@@ -50,12 +50,13 @@ def command(
     from aocq.data.loader import evenly
     from aocq.methods import storage
     from aocq.models import load_model
+    from aocq.request import calibration_key, constrained
     from simulator.profile import load_profile
     from simulator.results import refuse_run_folder
 
     refuse_run_folder(out)
     chosen = load_profile(profile)
-    recipe = pipeline.constrained(
+    recipe = constrained(
         recipes.make_recipe(
             weight_bits=weight_bits,
             activation_bits=activation_bits,
@@ -82,7 +83,7 @@ def command(
     wanted = recipes.calibration_count(calibration_images, preset, method)
     pipeline.note_missing_images(wanted, images, progress.note)
     files = evenly(images, wanted)
-    key = pipeline.calibration_key(
+    key = calibration_key(
         method, recipe, loaded, files, skip_bad=skip_bad_images, device=device.value
     )
     quantized = pipeline.calibrate(

@@ -58,7 +58,7 @@ def command(
     names = list(dict.fromkeys(recipes.known_method(name.strip()) for name in methods.split(",")))
     widths = campaigns.parse_widths(bits)
 
-    from aocq.pipeline import Gates, VerifyRequest
+    from aocq.request import Gates, VerifyRequest
 
     cells = []
     for model, weights in networks:

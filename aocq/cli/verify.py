@@ -12,7 +12,7 @@ import typer
 from aocq.cli import options, recipes
 
 if TYPE_CHECKING:
-    from aocq.pipeline import VerifyRequest
+    from aocq.request import VerifyRequest
     from simulator.results import RunResult
 
 
@@ -74,7 +74,7 @@ def command(
     Example: aocq verify deit_tiny_patch16_224 --data imagenet/val --calib-data imagenet/train
     --w-bits 8 --profile edge_npu_int8 --out runs/deit --max-drop 1
     """
-    from aocq.pipeline import Gates, VerifyRequest
+    from aocq.request import Gates, VerifyRequest
 
     request = VerifyRequest(
         model=model,

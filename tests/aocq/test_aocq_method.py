@@ -20,7 +20,7 @@ from aocq.lowering import check_recipe, lower
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.aocq import method
 from aocq.methods.aocq.blocks import blocks
-from aocq.pipeline import constrained
+from aocq.request import constrained
 from simulator.errors import InputError
 from simulator.profile import load_profile
 

@@ -15,6 +15,7 @@ from aocq.capture import capture
 from aocq.data.image_folder import LabelledImage
 from aocq.methods import LEAVE_FLOATS, METHODS, Recipe
 from aocq.models import load_model
+from aocq.request import calibration_key
 from simulator.errors import EnvironmentProblem, InputError
 from simulator.profile import load_profile
 
@@ -65,7 +66,7 @@ def test_a_calibration_is_known_by_all_it_depends_on(files: list[LabelledImage])
             "device": "cpu",
         }
         arguments |= changed
-        return pipeline.calibration_key(model=model, **arguments)
+        return calibration_key(model=model, **arguments)
 
     others = [
         key(),

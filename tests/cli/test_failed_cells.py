@@ -14,7 +14,7 @@ import typer
 from aocq import campaign
 from aocq.cli import campaigns
 from aocq.methods import Recipe
-from aocq.pipeline import Gates, VerifyRequest
+from aocq.request import Gates, VerifyRequest
 from simulator.errors import AocqError, InputError
 
 

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what the main job computed to its record: rows, accuracy, overflow, verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from aocq.evaluate import Evaluation, agreement, sqnr_db, top_k
+from aocq.methods import QuantizedModel
+from aocq.request import Gates, Inputs, VerifyRequest, package_versions
+from simulator.cost import CostEstimate
+from simulator.executor import Executor
+from simulator.graph import IntGraph, sha256
+from simulator.graph.ranges import bounds, signed_bits
+from simulator.profile import NpuProfile
+from simulator.results import (
+    Accuracy,
+    Agreement,
+    CyclesRecord,
+    Emulation,
+    GraphRecord,
+    LayerRow,
+    LogitSqnr,
+    MemoryRecord,
+    MethodRecord,
+    ModelRecord,
+    OverflowOfOp,
+    OverflowRecord,
+    ProfileRecord,
+    RunResult,
+    TopK,
+    Verdict,
+)
+
+# Percentages are quotients in float64: a gate met exactly must not fail by their last digit.
+ROUNDING = 1e-9
+# Below this many images, the verdict says how much a single one weighs.
+FEW_IMAGES = 200
+
+
+def layer_rows(
+    graph: IntGraph,
+    costs: CostEstimate,
+    evaluation: Evaluation,
+    sqnr: Mapping[str, float | None],
+    differing: Mapping[str, float],
+) -> list[LayerRow]:
+    """Return one row per op of the graph, in order."""
+    rows = []
+    for index, (op, cost) in enumerate(zip(graph.ops, costs.ops, strict=True)):
+        result = graph.result(op)
+        known = bounds(graph, op)
+        counts = evaluation.counts[op.name]
+        rows.append(
+            LayerRow(
+                index=index,
+                op=op.name,
+                kind=op.kind,
+                shape="x".join(map(str, result.shape)),
+                type=str(result.type),
+                arithmetic=op.arithmetic,
+                macs=cost.macs,
+                weight_bytes=cost.weight_bytes,
+                cycles=cost.total,
+                compute_cycles=cost.compute,
+                vector_cycles=cost.vector,
+                dma_cycles=cost.dma,
+                stall_cycles=cost.stall,
+                bound_by=cost.bound_by,
+                elements=counts.elements,
+                saturated=counts.saturated,
+                overflowed=counts.overflowed,
+                accumulator_bits=signed_bits(*known.accumulator) if known.accumulator else None,
+                proven_free=known.proven_free,
+                sqnr_db=sqnr.get(op.name),
+                differing_codes=differing.get(op.name),
+            )
+        )
+    return rows
+
+
+def run_record(
+    request: VerifyRequest,
+    inputs: Inputs,
+    model: QuantizedModel,
+    quantize_seconds: float,
+    graph: IntGraph,
+    executor: Executor,
+    evaluation: Evaluation,
+    costs: CostEstimate,
+    rows: list[LayerRow],
+) -> RunResult:
+    """Return the whole record of a run."""
+    accuracy = _accuracy(evaluation)
+    emulation_seconds = evaluation.seconds["integer"]
+    return RunResult(
+        command=list(request.command),
+        seed=request.recipe.seed,
+        versions=package_versions(),
+        emulation=Emulation(
+            seconds=emulation_seconds,
+            images_per_second=accuracy.images / emulation_seconds,
+            threads=executor.threads,
+            gemm_backend=executor.gemm.name,
+        ),
+        model=ModelRecord(
+            name=inputs.model.name,
+            checkpoint_sha256=inputs.model.checkpoint_sha256,
+            parameters=inputs.model.parameters,
+        ),
+        method=MethodRecord(
+            name=model.method,
+            weight_bits=model.recipe.weight_bits,
+            activation_bits=model.recipe.activation_bits,
+            recipe=model.recipe.model_dump(mode="json"),
+            calibration_images=model.calibration_images,
+            seconds=quantize_seconds,
+        ),
+        profile=_profile_record(inputs.profile),
+        graph=GraphRecord(
+            sha256=sha256(graph), ops=len(graph.ops), macs=graph.macs, float_ops=graph.float_ops
+        ),
+        accuracy=accuracy,
+        overflow=overflow_record(rows),
+        memory=MemoryRecord(
+            weight_bytes=costs.weight_bytes,
+            model_size_bytes=(inputs.model.parameters * model.recipe.weight_bits + 7) // 8,
+            peak_sram_bytes=costs.peak_sram_bytes,
+            peak_lower_bound_bytes=costs.peak_lower_bound_bytes,
+            sram_bytes=costs.sram_bytes,
+            dram_bytes=costs.dram_bytes,
+        ),
+        cycles=CyclesRecord(
+            total=costs.total_cycles,
+            compute=costs.compute_cycles,
+            vector=costs.vector_cycles,
+            dma=costs.dma_cycles,
+            stall=costs.stall_cycles,
+            by_kind=dict(costs.by_kind),
+            bound_by=dict(costs.bound_by),
+        ),
+        latency_ms=costs.latency_ms,
+        fps=costs.fps,
+        energy={},
+        verdict=_verdict(request.gates, accuracy, costs),
+    )
+
+
+def _profile_record(profile: NpuProfile) -> ProfileRecord:
+    return ProfileRecord(
+        name=profile.name,
+        sha256=profile.sha256(),
+        title=profile.title,
+        clock_mhz=profile.compute.clock_mhz,
+        sources=dict(profile.source),
+    )
+
+
+def _accuracy(evaluation: Evaluation) -> Accuracy:
+    logits, labels = evaluation.logits, evaluation.labels
+    engines: dict[str, Any] = {
+        name: TopK(top1=top_k(values, labels, 1), top5=top_k(values, labels, 5))
+        for name, values in logits.items()
+    }
+    return Accuracy(
+        images=len(labels),
+        skipped_images=list(evaluation.skipped),
+        agreement=Agreement(
+            integer_float=agreement(logits["integer"], logits["float"]),
+            integer_simulated=agreement(logits["integer"], logits["simulated"]),
+        ),
+        logit_sqnr_db=LogitSqnr(
+            integer_float=sqnr_db(logits["float"], logits["integer"]),
+            simulated_float=sqnr_db(logits["float"], logits["simulated"]),
+            integer_simulated=sqnr_db(logits["simulated"], logits["integer"]),
+        ),
+        **engines,
+    )
+
+
+def overflow_record(rows: list[LayerRow]) -> OverflowRecord:
+    """Sum up what did not fit, over all ops."""
+    accumulating = [row for row in rows if row.accumulator_bits is not None]
+    overflowing = [row for row in accumulating if row.overflowed]
+    proven = [row for row in accumulating if row.proven_free]
+    affected = [row for row in rows if row.overflowed or row.saturated]
+    affected.sort(key=lambda row: (-row.overflowed, -row.saturated, row.index))
+    return OverflowRecord(
+        proven_free=len(proven),
+        counted_free=len(accumulating) - len(proven) - len(overflowing),
+        overflowing=len(overflowing),
+        events=sum(row.overflowed for row in overflowing),
+        per_op=[
+            OverflowOfOp(
+                op=row.op,
+                overflowed=row.overflowed,
+                saturated=row.saturated,
+                elements=row.elements,
+            )
+            for row in affected
+        ],
+    )
+
+
+def _verdict(gates: Gates, accuracy: Accuracy, costs: CostEstimate) -> Verdict:
+    """Yes if activations fit the SRAM and every gate passes."""
+    failed = []
+    if not costs.fits_sram:
+        failed.append(
+            f"activations need {costs.peak_sram_bytes} bytes of SRAM (ESTIMATED), the profile has "
+            f"{costs.sram_bytes}"
+        )
+    drop = accuracy.float.top1 - accuracy.integer.top1
+    if gates.max_drop is not None and drop > gates.max_drop + ROUNDING:
+        few = f" (one of {accuracy.images} images is {100 / accuracy.images:.2f} points)"
+        failed.append(
+            f"integer top-1 is {drop:.2f} points below float, allowed {gates.max_drop:g}"
+            + few * (accuracy.images < FEW_IMAGES)
+        )
+    agreed = accuracy.agreement.integer_float
+    if gates.min_agreement is not None and agreed < gates.min_agreement - ROUNDING:
+        failed.append(
+            f"integer agrees with float on {agreed:.2f} % of images, "
+            f"wanted {gates.min_agreement:g} %"
+        )
+    if gates.max_latency_ms is not None and costs.latency_ms > gates.max_latency_ms:
+        failed.append(
+            f"ESTIMATED latency is {costs.latency_ms:.3f} ms, allowed {gates.max_latency_ms:g} ms"
+        )
+    applied = {name: value for name, value in asdict(gates).items() if value is not None}
+    return Verdict(feasible=not failed, failed=failed, gates=applied)

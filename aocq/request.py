@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run of the main job is asked for, what that turns into, and what its figures depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+
+from aocq.data.image_folder import LabelledImage
+from aocq.data.loader import evenly
+from aocq.methods import Recipe
+from aocq.models import LoadedModel
+from simulator.graph import IntGraph, sha256
+from simulator.profile import NpuProfile
+
+PACKAGES = ("aocq", "torch", "timm", "numpy", "numba", "safetensors", "pillow")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gates:
+    """Conditions that turn a run into a yes or a no; None leaves one out.
+
+    max_drop : float top-1 minus integer top-1, in points
+    min_agreement : integer against float, in percent
+    max_latency_ms : ESTIMATED latency of one image
+    """
+
+    max_drop: float | None = 5.0
+    min_agreement: float | None = None
+    max_latency_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyRequest:
+    """Everything that the main job is asked for."""
+
+    model: str
+    weights: Path | None
+    classes: int | None
+    profile: str
+    method: str
+    recipe: Recipe
+    calibration_folder: Path
+    calibration_images: int
+    data_folder: Path
+    limit: int | None
+    batch: int
+    skip_bad_images: bool
+    threads: int | None
+    gemm: str
+    gates: Gates
+    out: Path
+    command: tuple[str, ...]
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What a request's names turned into; made before any long work, so mistakes show at once."""
+
+    profile: NpuProfile
+    model: LoadedModel
+    calibration: list[LabelledImage]
+    images: list[LabelledImage]
+
+
+def constrained(recipe: Recipe, profile: NpuProfile) -> Recipe:
+    """Return a recipe within the profile's limits: zero points, widths, channel factors."""
+    return recipe.model_copy(
+        update={
+            "residual_bits": profile.activation.residual_bits,
+            "weight_granularity": profile.weight.granularity,
+            "zero_point": profile.activation.zero_point,
+            "channel_factor": profile.layernorm.channel_factor,
+            "channel_factor_bits": profile.layernorm.channel_factor_bits,
+        }
+    )
+
+
+def calibration_key(
+    method: str,
+    recipe: Recipe,
+    model: LoadedModel,
+    files: Sequence[LabelledImage],
+    *,
+    skip_bad: bool,
+    device: str,
+) -> str:
+    """Return a digest of everything that a method's decisions depend on."""
+    return _digest(
+        *_identity(model),
+        method,
+        recipe.model_dump_json(),
+        str(skip_bad),
+        device,
+        _listing(files),
+    )
+
+
+def request_key(request: VerifyRequest, inputs: Inputs) -> str:
+    """Return a digest of everything that a run's figures depend on, times and gates aside.
+
+    Threads and the backend of matrix products change no bit.
+    """
+    calibration = calibration_key(
+        request.method,
+        constrained(request.recipe, inputs.profile),
+        inputs.model,
+        evenly(inputs.calibration, request.calibration_images),
+        skip_bad=request.skip_bad_images,
+        device=request.device,
+    )
+    images = _listing(evenly(inputs.images, request.limit))
+    return _digest(calibration, inputs.profile.sha256(), images, str(request.batch))
+
+
+def model_meta(model: LoadedModel) -> dict[str, str]:
+    """Return class count and preprocessing, which every graph carries along."""
+    return {
+        "classes": str(model.classes),
+        "preprocessing": json.dumps(dict(model.preprocessing), sort_keys=True),
+    }
+
+
+def evaluation_key(request: VerifyRequest, inputs: Inputs, graph: IntGraph) -> str:
+    """Return a digest of what finished batches depend on.
+
+    Threads and backend are in it because of the times they report.
+
+    Not whether bad images are skipped: batches without one are good either way, and a batch with
+    one is refused when it is collected.
+    """
+    return _digest(
+        *_identity(inputs.model),
+        sha256(graph),
+        _listing(evenly(inputs.images, request.limit)),
+        str(request.batch),
+        str(request.threads),
+        request.gemm,
+    )
+
+
+def _identity(model: LoadedModel) -> tuple[str, ...]:
+    """The float network, its preprocessing, and the packages that compute with it."""
+    return (
+        model.name,
+        model.checkpoint_sha256,
+        *model_meta(model).values(),
+        *package_versions().values(),
+    )
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a figure may depend on."""
+    return {"python": python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def _listing(images: Sequence[LabelledImage]) -> str:
+    return "\n".join(f"{item.path} {_state(item.path)} {item.label}" for item in images)
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Size and time of a file; None of a link that leads nowhere, which decoding will report."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
