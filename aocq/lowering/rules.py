@@ -221,7 +221,7 @@ def _layernorm(builder: Builder, node: FloatNode) -> None:
     # What 1 is worth in u: the statistics and epsilon are in its square.
     unit = float(source[0] / factors[0])
     epsilon = round(node.attributes["epsilon"] * (channels / unit) ** 2)
-    fractions = _fraction_bits(x, channels, epsilon, bits, section, int(factors.max()))
+    fractions = _fraction_bits(x, channels, epsilon, bits, section, factors)
     shift = gamma_shift + fractions.normalized
     offsets = np.rint(np.ldexp(beta / steps, shift)).astype(np.int64)
     codes = (np.sign(gamma) * magnitudes).astype(np.int64)
@@ -320,16 +320,16 @@ def _fraction_bits(
     epsilon: int,
     gamma_bits: int,
     section: LayerNormSection,
-    channel_factor: int,
+    channel_factors: NDArray[np.int64],
 ) -> FractionBits:
     """Return LayerNorm's fraction bits: the profile's, or as many as 64-bit arithmetic can hold.
 
-    The variance of wide codes or of many channels leaves less room for fractions; the bounds are
+    The variance of wide codes or of many channels leaves less room for fractions; bounds are
     those of :mod:`simulator.graph.ranges`.
     """
     largest = max(x.zero_point - x.code_type.low, x.code_type.high - x.zero_point)
-    largest *= channel_factor
-    variance = (channels * largest) ** 2 + epsilon
+    squares = sum(int(factor) ** 2 for factor in np.broadcast_to(channel_factors, channels))
+    variance = channels * largest**2 * squares + epsilon
     root = 2 * (isqrt(channels) + 1)
     sqrt_room = (63 - variance.bit_length()) // 2
     # One bit for beta and rounding, which are added to the product.

@@ -161,22 +161,22 @@ def _add(graph: IntGraph, op: Add) -> Bounds:
     return Bounds(widest_bits=signed_bits(low - added, high + added))
 
 
-def _largest_channel_factor(graph: IntGraph, op: LayerNorm) -> int:
-    """Largest ``multiplier << shift`` of any one channel."""
+def _squared_channel_factors(graph: IntGraph, op: LayerNorm) -> int:
+    """Sum of ``(multiplier << shift)²`` over all channels."""
     factors = [1] * graph.tensors[op.a].shape[-1]
     if op.channel_multiplier is not None:
         factors = [int(m) for m in graph.constants[op.channel_multiplier]]
     if op.channel_shift is not None:
         shifts = graph.constants[op.channel_shift].tolist()
         factors = [m << shift for m, shift in zip(factors, shifts, strict=True)]
-    return max(factors)
+    return sum(factor * factor for factor in factors)
 
 
 def _layer_norm(graph: IntGraph, op: LayerNorm) -> Bounds:
     channels = graph.tensors[op.a].shape[-1]
     largest = max(map(abs, _centred(graph, op.a)))
-    largest *= _largest_channel_factor(graph, op)
-    variance = (channels * largest) ** 2 + op.epsilon
+    # C sum(u²), of which the square of the sum is still taken away.
+    variance = channels * largest**2 * _squared_channel_factors(graph, op) + op.epsilon
     # sum(d²) = C v, so |d| <= sqrt(C v); and r >= sqrt(v) 2^f / 2, so |d| i <= 2 sqrt(C) 2^(rb-f).
     root = isqrt(channels) + 1
     normalizing = 2 * root << (op.reciprocal_bits - op.sqrt_fraction_bits)

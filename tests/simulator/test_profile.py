@@ -240,7 +240,7 @@ def test_impossible_levels_are_refused(problems_of, levels, problem):
     [
         ({"name": '"Edge NPU"'}, "name = 'Edge NPU'"),
         ({"format": "2"}, "format = 2"),
-        ({"bits": "4"}, "activation.bits = 4"),
+        ({"bits": "2"}, "activation.bits = 2"),
         ({"algorithm": '"exact"'}, "softmax.algorithm = 'exact'"),
         ({"table_bits": "24", "reciprocal_bits": "31"}, "reciprocal_bits = 31: must be at least"),
         ({"clock_mhz": "nan"}, "compute.clock_mhz = nan"),
