@@ -88,8 +88,11 @@ def run_cells(
             _vouch(cell.request.out, key, result)
             outcome = result
         except AocqError as error:
-            note(f"{cell.name}: {error}")
             outcome = error
+        except (ArithmeticError, MemoryError, RuntimeError) as error:  # a network that torch minds
+            outcome = AocqError(f"{type(error).__name__}: {error}")
+        if isinstance(outcome, AocqError):
+            note(f"{cell.name}: {outcome}")
         yield cell, outcome
 
 

@@ -40,6 +40,11 @@ def differing_codes(
         a few images: every op has 10^4 codes and more in each
     on_progress
         called with the number of images done since the last call
+
+    Returns
+    -------
+    dict
+        by op name; empty if no image could be decoded
     """
     graph = executor.graph
     names = compared(model, graph)
@@ -58,7 +63,7 @@ def differing_codes(
         images_run += len(images)
         if on_progress:
             on_progress(len(images))
-    return {name: count / images_run for name, count in found.items()}
+    return {name: count / images_run for name, count in found.items()} if images_run else {}
 
 
 def compared(model: QuantizedModel, graph: IntGraph) -> list[str]:

@@ -127,7 +127,9 @@ def command(
     title = f"Levels of {method} on {model}"
     rows = campaigns.run_table(cells, "ablate", title, out)
     whole = cells[0].request  # both lists begin with the whole method
-    write_table("ablate", title, rows, out, conditions(whole))
+    if rows[0].integer_top1 is not None:
+        write_table("ablate", title, rows, out, conditions(whole))
+    campaigns.exit_if_cells_failed(rows)
 
 
 def one_at_a_time(base: AocqOptions) -> Iterator[AocqOptions]:

@@ -54,13 +54,7 @@ def cell(
 
 
 def run_table(cells: Sequence[Cell], name: str, title: str, out: Path) -> list[TableRow]:
-    """Run the cells, write the table after every one, print it at the end.
-
-    Raises
-    ------
-    typer.Exit
-        With 3, after all others are done, if a cell could not be run.
-    """
+    """Run the cells, write the table after every one, print it at the end."""
     from aocq import progress
     from aocq.campaign import run_cells
     from reports.campaign import TableRow, run_row, write_table
@@ -70,13 +64,11 @@ def run_table(cells: Sequence[Cell], name: str, title: str, out: Path) -> list[T
     if cells[0].request.calibration_folder == cells[0].request.data_folder:
         progress.note("calibrating on images of --data itself (--calib-data keeps the two apart)")
     rows: list[TableRow] = []
-    failed = 0
     for done, outcome in run_cells(cells, progress.show, progress.note, write_report):
         request = done.request
         if isinstance(outcome, RunResult):
             rows.append(run_row(outcome, done.variant, str(request.out.relative_to(out))))
         else:
-            failed += 1
             rows.append(
                 TableRow(
                     model=request.model,
@@ -90,10 +82,15 @@ def run_table(cells: Sequence[Cell], name: str, title: str, out: Path) -> list[T
         write_table(name, title, rows, out)
     print_table(rows)
     print(f"table: {out / name}.md", file=sys.stderr)
-    if failed:
-        print(f"error: {failed} of {len(cells)} cells could not be run, see above", file=sys.stderr)
-        raise typer.Exit(3)
     return rows
+
+
+def exit_if_cells_failed(rows: Sequence[TableRow]) -> None:
+    """Say how many cells could not be run, and exit with 3, if any."""
+    failed = sum(row.integer_top1 is None for row in rows)
+    if failed:
+        print(f"error: {failed} of {len(rows)} cells could not be run, see above", file=sys.stderr)
+        raise typer.Exit(3)
 
 
 def print_table(rows: Sequence[TableRow]) -> None:

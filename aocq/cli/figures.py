@@ -61,13 +61,12 @@ def command(
         pixels, _ = load_calibration_images(files, json.loads(model.meta["preprocessing"]))
         stream = stream_along_depth(model.graph)
         if tensor and tensor not in {node.name for node in model.graph.nodes}:
-            raise InputError(f"{folder}: no tensor {tensor}; `aocq inspect` lists them")
+            way = "`aocq inspect` lists them" if number == 1 else "give two runs of one network"
+            raise InputError(f"{folder}: no tensor {tensor}; {way}")
         with progress.show(f"tensors of {title(model)}", 1) as advance:
             pairs = before_and_after(model, pixels, {*stream, *([tensor] if tensor else [])})
             advance(1)
         tensor = tensor or most_uneven({name: pairs[name] for name in stream})
-        if tensor not in pairs:
-            raise InputError(f"{folder}: no tensor {tensor}; give two runs of one network")
         before, after = (x.float().flatten().numpy() for x in pairs[tensor])
         activations.append(
             Activation(title=title(model), tensor=tensor, before=before, after=after)

@@ -118,11 +118,17 @@ ActivationBits = Annotated[
 ]
 ActivationRange = Annotated[
     RangeSearch,
-    typer.Option("--activation-range", help="activation scales: observed range or least error"),
+    typer.Option(
+        "--activation-range",
+        help="method base_ptq: activation scales from the observed range or of least error",
+    ),
 ]
 WeightRange = Annotated[
     RangeSearch,
-    typer.Option("--weight-range", help="weight scales: largest weight or least error"),
+    typer.Option(
+        "--weight-range",
+        help="weight scales where weights are rounded to nearest: largest weight or least error",
+    ),
 ]
 FloatOpsOption = Annotated[
     FloatOps,
@@ -134,7 +140,7 @@ FloatOpsOption = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", help="seed of whatever a method draws at random")]
 DeviceOption = Annotated[
-    Device, typer.Option("--device", help="where a method searches; others stay on the CPU")
+    Device, typer.Option("--device", help="where aocq computes; other methods stay on the CPU")
 ]
 CalibrationImages = Annotated[
     int | None,

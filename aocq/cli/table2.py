@@ -55,7 +55,10 @@ def command(
     networks = [campaigns.parse_model(text) for text in models]
     if len({name for name, _ in networks}) < len(networks):
         raise typer.BadParameter("a network is named twice; use another --out for other weights")
-    names = list(dict.fromkeys(recipes.known_method(name.strip()) for name in methods.split(",")))
+    parts = [name.strip() for name in methods.split(",")] if methods else [recipes.DEFAULT_METHOD]
+    if methods and not all(parts):
+        raise typer.BadParameter(f"--methods {methods!r}: a name is missing beside a comma")
+    names = list(dict.fromkeys(recipes.known_method(name) for name in parts))
     widths = campaigns.parse_widths(bits)
 
     from aocq.request import Gates, VerifyRequest
@@ -94,4 +97,5 @@ def command(
                     device=device.value,
                 )
                 cells.append(campaigns.cell(request, recipe))
-    campaigns.run_table(cells, "table2", "Networks, methods and widths", out)
+    rows = campaigns.run_table(cells, "table2", "Networks, methods and widths", out)
+    campaigns.exit_if_cells_failed(rows)

@@ -92,6 +92,12 @@ def check_recipe(recipe: Recipe, profile: NpuProfile, *, leaves_floats: bool = F
             f"activation.bits = {bits}, the model has {recipe.activation_bits} (choose --a-bits; "
             "other widths take a method that leaves operators in float, with --float-ops declared)"
         )
+    # Fully quantized networks take the chip's probabilities as they are.
+    if not leaves_floats and profile.softmax.output_bits != recipe.activation_bits:
+        problems.append(
+            f"softmax.output_bits = {profile.softmax.output_bits}, the model's probabilities have "
+            f"{recipe.activation_bits}"
+        )
     if recipe.residual_bits > profile.activation.residual_bits:
         problems.append(
             f"activation.residual_bits = {profile.activation.residual_bits}, the model has "

@@ -34,8 +34,8 @@ class Method(Protocol):
     """What every method is: a function of the network, images, and a recipe.
 
     ``images`` [count, channels, height, width] are preprocessed; ``on_progress(done, total)`` is
-    called now and then. ``device`` is where torch computes (``cpu`` or ``cuda``); a method that
-    searches nothing may ignore it. In the folder ``work``, where one is given, a method may keep
+    called now and then. ``device`` is where torch computes (``cpu`` or ``cuda``); only ``aocq``
+    heeds it. In the folder ``work``, where one is given, a method may keep
     finished parts, so that a calibration that was killed goes on with them: the folder belongs to
     one network, recipe and list of images, and is deleted by the caller.
     """

@@ -106,14 +106,21 @@ def bits_of(graph: FloatGraph, node: FloatNode, stream: Collection[str], recipe:
     """Return the width of a node's codes: both ends of a network have at least 8 bits."""
     if node.name in stream:
         return recipe.residual_bits
-    if node.name in (graph.input.name, logits(graph).name):
+    if node.name == graph.input.name or node.name in logits(graph):
         return max(recipe.activation_bits, END_BITS)
     return recipe.activation_bits
 
 
-def logits(graph: FloatGraph) -> FloatNode:
-    """Return the last arithmetic node."""
-    return [node for node in graph.nodes if node.op in ARITHMETIC][-1]
+def logits(graph: FloatGraph) -> frozenset[str]:
+    """Return the result and the scores that it is moved, scaled or added up from."""
+    found, opened = set(), [graph.output.name]
+    while opened:
+        node = graph.node(opened.pop())
+        if node.op in ARITHMETIC:
+            found.add(node.name)
+        if node.op is FloatOp.ADD or node.op not in ARITHMETIC:
+            opened += node.inputs
+    return frozenset(found)
 
 
 def _share_scales_of_concatenations(

@@ -32,9 +32,9 @@ class Recipe(BaseModel):
     zero_point
         whether activations may have one (a profile's restriction)
     activation_range
-        ``minmax``, or ``mse``: the clipping range of least squared error per tensor
+        of ``base_ptq``: ``minmax``, or ``mse``, the clipping of least squared error per tensor
     weight_range
-        the same for each output channel of the weights
+        the same for each output channel of weights that are rounded to nearest
     float_ops
         what becomes of an operation that the method leaves in float: ``declared``, it has no
         quantizer and stays a float operation; ``integer``, it gets a plain quantizer, so that a

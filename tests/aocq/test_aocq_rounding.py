@@ -69,11 +69,11 @@ def test_moments_are_weighted_sums_over_all_tokens() -> None:
     moments = Moments.empty(3, 7)
     for part in (slice(0, 11), slice(11, 60)):
         moments.add(x[part], y[part], weights[part])
-    inputs, targets = torch.zeros(8, 8).double(), torch.zeros(3, 8).double()
+    inputs, targets = torch.zeros(8, 8).double(), torch.zeros(3).double()
     for token in range(60):
         one = torch.cat([x[token], torch.ones(1).double()])
         inputs += weights[token] * torch.outer(one, one)
-        targets += weights[token] * torch.outer(y[token], one)
+        targets += weights[token] * y[token]
     torch.testing.assert_close(moments.inputs, inputs)
     torch.testing.assert_close(moments.targets, targets)
 
@@ -391,7 +391,7 @@ def test_a_chip_with_one_scale_gets_one(
     found = network.layer("blocks.0.mlp.fc1", **options)
     assert found.weight.scale.shape == (scales,)
     assert found.weight.bits == 4
-    assert (found.weight.codes.min(), found.weight.codes.max()) >= (-8, 7)
+    assert found.weight.codes.min() >= -8
     assert found.weight.codes.max() <= 7
     assert len(set(found.weight.scale)) == scales
     real = network.graph.parameters["blocks.0.mlp.fc1.weight"].double()

@@ -47,8 +47,9 @@ def test_a_failed_cell_is_a_row_with_its_reason_and_exit_code_3(
             yield cell, InputError("constants too wide")
 
     monkeypatch.setattr(campaign, "run_cells", fails)
+    table = campaigns.run_table(cells, "table2", "T", tmp_path)
     with pytest.raises(typer.Exit) as end:
-        campaigns.run_table(cells, "table2", "T", tmp_path)
+        campaigns.exit_if_cells_failed(table)
     assert end.value.exit_code == 3
     assert "error: 2 of 2 cells could not be run" in capsys.readouterr().err
     with (tmp_path / "table2.csv").open(encoding="utf-8", newline="") as file:

@@ -285,7 +285,7 @@ def test_a_default_source_is_needed(problems_of):
 def test_unknown_names_list_the_nearest():
     with pytest.raises(InputError, match="profile edge_npu: neither a shipped profile") as caught:
         load_profile("edge_npu")
-    assert "nearest: edge_npu_int8" in str(caught.value)
+    assert "nearest: edge_npu_a4" in str(caught.value)
     with pytest.raises(InputError) as caught:
         load_profile("zzzz")
     assert all(name in str(caught.value) for name in SHIPPED)

@@ -33,9 +33,10 @@ class ChannelRange:
 
     @property
     def magnitude(self) -> Tensor:
-        """Greatest absolute value of every channel, above 0, [C]."""
+        """Greatest absolute value of every channel, above 0, [C]; 1 where all are 0."""
         found = torch.maximum(self.low.abs(), self.high.abs())
-        return found.clamp_min(max(float(found.max()), 1e-30) * 1e-6)
+        top = float(found.max())
+        return found.clamp_min(top * 1e-6) if top else torch.ones_like(found)
 
 
 def form(recipe: Recipe) -> str:

@@ -92,7 +92,7 @@ def _cuts(graph: FloatGraph) -> list[int]:
 
 
 def joins_stream(graph: FloatGraph) -> dict[str, FloatNode]:
-    """Return, for each arithmetic node that only a sum of the stream reads, that sum.
+    """Return, for each node that only a sum of the stream reads, that sum.
 
     These are the ends of branches (proj, fc2) and the tokens and embeddings: Add_α folds the
     stream's factors into them.

@@ -27,14 +27,14 @@ PRECISION = 1e-5
 
 @dataclass(slots=True)
 class Moments:
-    """Weighted second moments of a layer's inputs and targets, float64.
+    """Weighted second moments of a layer's inputs, and the sum of its targets, float64.
 
     Attributes
     ----------
     inputs
         Σ w x xᵀ with a 1 appended to x for the bias, [K + 1, K + 1]
     targets
-        Σ w y xᵀ, [N, K + 1]
+        Σ w y, [N]
     """
 
     inputs: Tensor
@@ -45,7 +45,7 @@ class Moments:
         """Return zeros for a layer [outputs, inputs]."""
         return cls(
             torch.zeros(inputs + 1, inputs + 1, dtype=torch.float64),
-            torch.zeros(outputs, inputs + 1, dtype=torch.float64),
+            torch.zeros(outputs, dtype=torch.float64),
         )
 
     def add(self, x: Tensor, y: Tensor, weights: Tensor) -> None:
@@ -54,7 +54,7 @@ class Moments:
         weighted = x * weights
         # Kept on the CPU, wherever the tokens are.
         self.inputs += (weighted.T @ x).double().cpu()
-        self.targets += (y.T @ weighted).double().cpu()
+        self.targets += (y * weights).sum(0).double().cpu()
 
 
 def centred(moments: Moments) -> Tensor:

@@ -74,10 +74,10 @@ class InitialScales:
             and node.name not in self.parts
         )
 
-    def choose(self, node: FloatNode, values: Tensor | None) -> ActivationQuantizer:
+    def choose(self, node: FloatNode, values: Mapping[str, Tensor]) -> ActivationQuantizer:
         """Return the quantizer of an arithmetic node.
 
-        ``values`` [images, tokens, C] are the float network's, where :meth:`needs_values`.
+        ``values`` [images, tokens, C] are the float network's, by node, where :meth:`needs_values`.
         """
         name, recipe = node.name, self.recipe
         if node.op is FloatOp.SOFTMAX:
@@ -102,7 +102,7 @@ class InitialScales:
             through_table=node.op is FloatOp.UNARY,
         )
 
-    def _on_the_stream(self, node: FloatNode, values: Tensor | None) -> ActivationQuantizer:
+    def _on_the_stream(self, node: FloatNode, values: Mapping[str, Tensor]) -> ActivationQuantizer:
         name, options = node.name, self.recipe.aocq
         if options.alpha_sharing == "stage" and name in self.stream:
             same = [
@@ -116,15 +116,22 @@ class InitialScales:
                 type=shared.type, scale=scale, zero_point=0, alpha=shared.alpha
             )
         magnitude = self.seen[name].magnitude.double()
-        if values is not None:
-            weights = token_weights(values, options, self.importance[name].to(values))
+        if name in values:
             magnitude = clipped_magnitude(
-                values.flatten(0, -2),
+                values[name].flatten(0, -2),
                 self.seen[name],
-                weights.flatten(0, -2),
+                self._token_weights(name, values).flatten(0, -2),
                 self.recipe.residual_bits,
             )
         return stream_quantizer(magnitude, self.recipe)
+
+    def _token_weights(self, name: str, values: Mapping[str, Tensor]) -> Tensor:
+        """Return the weight of every token: what is added counts by the norm of the sum."""
+        total = self.joins.get(name)
+        read = total.name if total is not None and total.op is FloatOp.ADD else name
+        if values[read].shape != values[name].shape:
+            read = name
+        return token_weights(values[read], self.recipe.aocq, self.importance[read].to(values[read]))
 
     def _width(self, name: str) -> int:
         return self.graph.node(name).shape[-1]

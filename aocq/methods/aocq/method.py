@@ -75,10 +75,7 @@ def quantize(
     graph = replace(
         graph, parameters={name: value.to(device) for name, value in graph.parameters.items()}
     )
-    # Scales are judged on images that the ranges have not seen, where there are enough of them.
-    step = max(len(images) // recipe.aocq.search_images, 1)
-    searching = images[::step][: recipe.aocq.search_images]
-    observed = images if step < 2 else images[torch.arange(len(images)) % step != 0]
+    searching, observed = _split(images, recipe.aocq.search_images)
     steps = _Steps(on_progress, len(observed))
     steps.plan(chain, graph, recipe)
     with torch.no_grad():
@@ -101,6 +98,18 @@ def quantize(
         calibration_images=len(images),
         log=tuple(log),
     )
+
+
+def _split(images: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return ``count`` images to judge scales on, evenly taken, and those to observe ranges on.
+
+    These are the others, or all if there are fewer than twice as many.
+    """
+    count = min(count, len(images))
+    chosen = torch.arange(count) * len(images) // count
+    others = torch.ones(len(images), dtype=torch.bool)
+    others[chosen] = len(images) < 2 * count
+    return images[chosen], images[others]
 
 
 class _Steps:
@@ -174,7 +183,7 @@ def _first_stage(
 ) -> tuple[dict[str, ActivationQuantizer], list[dict[str, Any]]]:
     options = initial.recipe.aocq
     source = graph.input.name
-    found: Quantizers = {source: initial.choose(graph.input, None)}
+    found: Quantizers = {source: initial.choose(graph.input, {})}
     log: list[dict[str, Any]] = []
     real, quantized = images, found[source](images)
     for block in chain:
@@ -212,7 +221,7 @@ def _initial_of_block(
     nodes = [graph.node(name) for name in block.nodes if graph.node(name).op in ARITHMETIC]
     sampled = [node.name for node in nodes if initial.needs_values(node)]
     values = run(graph, {block.source: real}, sampled) if sampled else {}
-    chosen = {node.name: initial.choose(node, values.get(node.name)) for node in nodes}
+    chosen = {node.name: initial.choose(node, values) for node in nodes}
     for part, whole in initial.parts.items():
         if part in chosen:
             chosen[part] = chosen[whole]

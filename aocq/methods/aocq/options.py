@@ -22,7 +22,7 @@ class AocqOptions(BaseModel):
         α from the channels' ``range``, or the ``mse`` choice: the clipping of least squared error,
         every token weighted by the inverse of its norm
     alpha_sharing
-        one α per ``node`` of the stream, or one per ``stage`` (nodes of one width)
+        one α per ``node`` of the stream, or from the ranges of a ``stage`` (nodes of one width)
     balance_inputs
         whether the inputs of linear layers (LayerNorm and GELU results) are held balanced too,
         their factors folded into the weights' columns

@@ -93,7 +93,7 @@ def round_layer(
         codes = torch.from_numpy(nearest.codes.astype(np.float64))
         return LayerResult(_weight(codes, nearest.scale, recipe, alpha), None, codes)
     moments = _moments(simulation, block, node, streams, recipe, alpha)
-    tokens = len(streams.real) * float(simulation.importance[node.name].sum())
+    tokens = len(streams.real) * float(simulation.importance[node.name].clamp(max=1).sum())
     fits_bias = bool(bias_name) and tokens >= TOKENS_FOR_BIAS
     # What a bias does not take up, the weights have to.
     second = centred(moments) if fits_bias else regular(moments.inputs[:-1, :-1])
@@ -158,31 +158,39 @@ def _moments(
         total = None
     factors = torch.tensor(alpha or (1.0,), dtype=torch.float32, device=streams.real.device)
     moments = Moments.empty(node.shape[-1], node_inputs(graph, node))
+    targets = _targets(graph, block, (total or node).name, streams)
+    importance = simulation.importance[(total or node).name].to(targets)
+    weights = (
+        importance.expand_as(targets[..., :1])
+        if total is None
+        else token_weights(targets, recipe.aocq, importance)
+    )
     for start in range(0, len(streams.real), BATCH):
-        real = {block.source: streams.real[start : start + BATCH]}
-        quantized = {block.source: streams.quantized[start : start + BATCH]}
-        if total is None:
-            x = simulation(quantized, [node.inputs[0]])[node.inputs[0]]
-            target = run(graph, real, [node.name])[node.name]
-            weights = simulation.importance[node.name].to(target)
-            weights = weights.expand_as(target[..., :1])
-        else:
-            shortcut = next(name for name in total.inputs if name != node.name)
-            held = simulation(quantized, [node.inputs[0], shortcut])
-            x = held[node.inputs[0]]
-            stream = run(graph, real, [total.name])[total.name]
-            importance = simulation.importance[total.name].to(stream)
-            weights = token_weights(stream, recipe.aocq, importance)
-            target = stream - held[shortcut]
-        moments.add((x / factors).flatten(0, -2), target.flatten(0, -2), weights.flatten(0, -2))
+        part = slice(start, start + BATCH)
+        fetches = [node.inputs[0]]
+        if total is not None:
+            fetches += [name for name in total.inputs if name != node.name]
+        held = simulation({block.source: streams.quantized[part]}, fetches)
+        target = targets[part] if total is None else targets[part] - held[fetches[1]]
+        moments.add(
+            (held[fetches[0]] / factors).flatten(0, -2),
+            target.flatten(0, -2),
+            weights[part].flatten(0, -2),
+        )
     return moments
+
+
+def _targets(graph: FloatGraph, block: Block, name: str, streams: Streams) -> Tensor:
+    """Return the float network's values of a node of the block, for all images."""
+    parts = [run(graph, {block.source: part}, [name])[name] for part in streams.real.split(BATCH)]
+    return torch.cat(parts)
 
 
 def _fitted_bias(moments: Moments, weight: Tensor) -> Tensor:
     """Return the bias that makes up for the mean output error of rounded weights, [N]."""
     total = moments.inputs[-1, -1]
     mean_input = moments.inputs[-1, :-1] / total
-    return (moments.targets[:, -1] / total - weight @ mean_input).float()
+    return (moments.targets / total - weight @ mean_input).float()
 
 
 def linear_nodes(graph: FloatGraph, block: Block) -> list[FloatNode]:
