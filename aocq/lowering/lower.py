@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from aocq.capture import FloatNode
+from aocq.capture import FloatNode, FloatOp
 from aocq.lowering.builder import Builder
 from aocq.lowering.float_rules import MixedLowering
 from aocq.lowering.rules import RULES
 from aocq.methods.quantized_model import QuantizedModel, Recipe
+from aocq.methods.quantizers import ActivationQuantizer
 from simulator.errors import InputError
 from simulator.graph import IntGraph, verify
 from simulator.graph.ops import Reshape
@@ -25,7 +26,7 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
         If the profile cannot hold the model's decisions (bit widths, granularity, zero points,
         constants too wide), naming what and where.
     """
-    check_recipe(model.recipe, profile, leaves_floats=model.leaves_floats)
+    check_recipe(_what_counts(model), profile, leaves_floats=model.leaves_floats)
     builder = Builder(model=model, profile=profile)
     mixed = MixedLowering(builder) if model.leaves_floats else None
     for node in model.graph.nodes:
@@ -66,6 +67,21 @@ def _own_output(builder: Builder, output: FloatNode) -> None:
     if scaled is not None:
         builder.like(output, scaled)
         builder.ops.append(Reshape(name=output.name, a=scaled.name))
+
+
+def _what_counts(model: QuantizedModel) -> Recipe:
+    """Return a model's recipe, without channel factors if no LayerNorm reads any."""
+    read = {
+        name
+        for node in model.graph.nodes
+        if node.op is FloatOp.LAYERNORM
+        for name in node.inputs
+        if name in model.activations
+    }
+    quantizers = (model.activations[name] for name in read)
+    if any(isinstance(found, ActivationQuantizer) and found.alpha for found in quantizers):
+        return model.recipe
+    return model.recipe.model_copy(update={"channel_factor": "none"})
 
 
 def check_recipe(recipe: Recipe, profile: NpuProfile, *, leaves_floats: bool = False) -> None:

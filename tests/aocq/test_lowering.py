@@ -366,6 +366,31 @@ def test_meta_is_carried_into_the_graph(nano: Captured) -> None:
             {"activation__zero_point": "symmetric"},
             'activation.zero_point = "symmetric", the model has zero points',
         ),
+    ],
+    ids=[
+        "weight_bits",
+        "activation_bits",
+        "residual_bits",
+        "granularity",
+        "zero_point",
+    ],
+)
+def test_a_model_that_the_profile_cannot_hold_is_refused_by_its_key(
+    recipe: dict[str, Any], values: dict[str, Any], key: str, nano: Captured
+) -> None:
+    profile = changed(**values)
+    model = quantized(nano("class_token")[1], profile, **recipe)
+    with pytest.raises(InputError) as caught:
+        lower(model, profile)
+    assert key in str(caught.value)
+    assert "profile edge_npu_int8: " in str(caught.value)
+    with pytest.raises(InputError):
+        check_recipe(model.recipe, profile)  # known before any image is decoded
+
+
+@pytest.mark.parametrize(
+    ("recipe", "values", "key"),
+    [
         (
             {"channel_factor": "multiplier", "channel_factor_bits": 2},
             {"layernorm__channel_factor": "shift", "layernorm__channel_factor_bits": 3},
@@ -382,28 +407,22 @@ def test_meta_is_carried_into_the_graph(nano: Captured) -> None:
             'layernorm.channel_factor = "multiplier" of 8 bits, the model has "shift" of 4',
         ),
     ],
-    ids=[
-        "weight_bits",
-        "activation_bits",
-        "residual_bits",
-        "granularity",
-        "zero_point",
-        "factors",
-        "factor_bits",
-        "many_shifts",
-    ],
+    ids=["factors", "factor_bits", "many_shifts"],
 )
-def test_a_model_that_the_profile_cannot_hold_is_refused_by_its_key(
+def test_channel_factors_count_where_a_layer_norm_reads_them(
     recipe: dict[str, Any], values: dict[str, Any], key: str, nano: Captured
 ) -> None:
     profile = changed(**values)
-    model = quantized(nano("class_token")[1], profile, **recipe)
-    with pytest.raises(InputError) as caught:
-        lower(model, profile)
+    asked = Recipe.model_validate({**recipe, "aocq": {"scale_passes": 0}})
+    with pytest.raises(InputError, match=r"layernorm\.channel_factor") as caught:
+        check_recipe(asked, profile)
     assert key in str(caught.value)
-    assert "profile edge_npu_int8: " in str(caught.value)
-    with pytest.raises(InputError):
-        check_recipe(model.recipe, profile)  # known before any image is decoded
+    graph = nano("class_token")[1]
+    model = METHODS["aocq"](graph, images(8, input_size(NANO)), asked)
+    with pytest.raises(InputError, match=r"layernorm\.channel_factor"):
+        lower(model, profile)
+    plain = METHODS["base_ptq"](graph, images(8, input_size(NANO)), asked)
+    assert lower(plain, profile).float_ops == 0
 
 
 def test_every_mismatch_is_named_at_once() -> None:
