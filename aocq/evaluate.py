@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aocq.capture import run as run_float
+from aocq.capture import run_in_parts
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.data.loader import BadImageError, ImageBatches
 from aocq.methods.quantized_model import QuantizedModel
@@ -135,7 +136,7 @@ def _run_engines(
     with torch.inference_mode():
         real = network(images)
         clock.append(time.perf_counter())
-        simulated = run_float(
+        simulated = run_in_parts(
             graph,
             {graph.input.name: model.simulated_image(images)},
             [graph.output.name],

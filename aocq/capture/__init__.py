@@ -3,7 +3,7 @@
 
 from aocq.capture.export import UnsupportedOperatorError, capture
 from aocq.capture.float_graph import FloatGraph, FloatNode, FloatOp
-from aocq.capture.interpreter import run
+from aocq.capture.interpreter import run, run_in_parts
 
 __all__ = [
     "FloatGraph",
@@ -12,4 +12,5 @@ __all__ = [
     "UnsupportedOperatorError",
     "capture",
     "run",
+    "run_in_parts",
 ]

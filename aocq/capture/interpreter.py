@@ -24,6 +24,11 @@ UNARY_FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
 
 Transform = Callable[[FloatNode, Tensor], Tensor]
 
+# Of a small ViT, so many images' tensors stay in a CPU's caches; 32 at once took twice as long.
+# A GPU is busy with more only.
+IMAGES_AT_ONCE = {"cpu": 4}
+IMAGES_ELSEWHERE = 64
+
 
 def run(
     graph: FloatGraph,
@@ -68,6 +73,33 @@ def run(
             if last_use[name] == node.name and name not in fetches:
                 values.pop(name, None)
     return {name: values[name] for name in fetches}
+
+
+def run_in_parts(
+    graph: FloatGraph,
+    feeds: Mapping[str, Tensor],
+    fetches: Collection[str],
+    *,
+    transform: Transform | None = None,
+    parameters: Mapping[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """Compute the same as :func:`run`, few images at a time so that their tensors stay in caches.
+
+    ``transform`` sees each node once for each part.
+    """
+    first = next(iter(feeds.values()))
+    images = IMAGES_AT_ONCE.get(first.device.type, IMAGES_ELSEWHERE)
+    parts = [
+        run(
+            graph,
+            {name: value[start : start + images] for name, value in feeds.items()},
+            fetches,
+            transform=transform,
+            parameters=parameters,
+        )
+        for start in range(0, len(first), images)
+    ]
+    return {name: torch.cat([part[name] for part in parts]) for name in fetches}
 
 
 def _needed(graph: FloatGraph, feeds: Mapping[str, Tensor], fetches: Collection[str]) -> set[str]:

@@ -17,7 +17,7 @@ def command() -> None:
     from aocq.torchvision_compat import declare_missing_operators
     from simulator.config import default_threads
     from simulator.errors import EnvironmentProblem
-    from simulator.gemm import BACKENDS, backend
+    from simulator.gemm import BACKENDS, PROBE_OPERATIONS, backend, seconds_of_a_product
     from simulator.numerics.jit import kernel_cache_folder
 
     print(f"{'python':16} {python_version()} on {machine()}")
@@ -36,13 +36,16 @@ def command() -> None:
     print(f"{'simulator':16} {simulator.__path__[0]}")
     print(f"{'kernel cache':16} {kernel_cache_folder()}")
     print(f"{'threads':16} {default_threads()}")
-    works: list[str] = []
+    works: dict[str, str] = {}
     for name in BACKENDS:
         try:
-            works.append(backend(name).name)
-            print(f"{'gemm ' + name:16} exact{' (used)' if len(works) == 1 else ''}")
+            speed = PROBE_OPERATIONS / seconds_of_a_product(backend(name)) / 1e9
+            works[name] = f"exact, {speed:.0f} Gop/s on one core"
         except EnvironmentProblem as problem:
             print(f"{'gemm ' + name:16} {problem}")
+    used = backend().name if works else ""
+    for name, text in works.items():
+        print(f"{'gemm ' + name:16} {text}{' (used)' if name == used else ''}")
     model = aocq.models.load_model("vit_nano_digits")
     print(f"{'bundled model':16} {model.name}, {model.parameters:,} parameters")
     if not works:

@@ -46,8 +46,9 @@ class ActivationQuantizer:
         """Return the codes of ``x`` as whole numbers in its own float type."""
         if self.table_scale:
             x = torch.round(x / self.table_scale) * self.table_scale
-        codes = torch.round(x / self.steps().to(x)) + self.zero_point
-        return torch.clamp(codes, self.type.low, self.type.high)
+        # In place: a new tensor for every step would take as long as the arithmetic.
+        codes = x / self.steps().to(x)
+        return codes.round_().add_(self.zero_point).clamp_(self.type.low, self.type.high)
 
     def real(self, codes: Tensor) -> Tensor:
         """Return the values that codes stand for."""
@@ -55,7 +56,7 @@ class ActivationQuantizer:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Quantize and dequantize ``x``: simulated quantization."""
-        return self.real(self.codes(x))
+        return self.codes(x).sub_(self.zero_point).mul_(self.steps().to(x))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -184,6 +185,30 @@ def test_a_backend_that_is_not_exact_here_is_refused_and_passed_over(monkeypatch
         backend.cache_clear()
         with pytest.raises(EnvironmentProblem, match="no matrix product on this CPU is exact"):
             backend("auto")
+    finally:
+        backend.cache_clear()
+
+
+def test_the_fastest_of_the_exact_backends_is_taken(monkeypatch):
+    class Slow(NumbaGemm):
+        name = "slow"
+
+        def prepare(self, b):
+            product = super().prepare(b)
+
+            def late(a):
+                time.sleep(0.05)
+                return product(a)
+
+            return late
+
+    backend.cache_clear()
+    try:
+        for order in (("slow", "numba"), ("numba", "slow")):
+            rows = {"slow": Slow, "numba": NumbaGemm}
+            monkeypatch.setattr(simulator.gemm, "BACKENDS", {name: rows[name] for name in order})
+            backend.cache_clear()
+            assert backend("auto").name == "numba"
     finally:
         backend.cache_clear()
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aocq.capture import FloatGraph, FloatNode, run
+from aocq.capture import FloatGraph, FloatNode, run, run_in_parts
 from aocq.methods.aocq.blocks import Block
 from aocq.methods.aocq.rounding import LayerResult, Streams, linear_nodes
 from aocq.methods.aocq.token_norm import block_loss
@@ -189,11 +189,7 @@ def _biases(
 
 def _target(graph: FloatGraph, block: Block, streams: Streams) -> Tensor:
     with torch.no_grad():
-        parts = [
-            run(graph, {block.source: part}, [block.result])[block.result]
-            for part in streams.real.split(16)
-        ]
-    return torch.cat(parts)
+        return run_in_parts(graph, {block.source: streams.real}, [block.result])[block.result]
 
 
 def _result(before: LayerResult, soft: SoftWeight, up: Tensor) -> LayerResult:

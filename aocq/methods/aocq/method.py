@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aocq.capture import FloatGraph, FloatNode, run
+from aocq.capture import FloatGraph, FloatNode, run, run_in_parts
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.methods.aocq import adaround, checkpoints
 from aocq.methods.aocq.balance import ChannelRange
@@ -188,7 +188,7 @@ def _first_stage(
     real, quantized = images, found[source](images)
     for block in chain:
         chosen, entries = checkpoints.load_scales(work, block)
-        target = run(graph, {block.source: real}, [block.result])[block.result]
+        target = run_in_parts(graph, {block.source: real}, [block.result])[block.result]
         if chosen is None:
             chosen = _initial_of_block(graph, block, initial, real)
             state = BlockState.of(graph, block, quantized, chosen)
@@ -220,7 +220,7 @@ def _initial_of_block(
     """Return s0 of a block's tensors; parts of a concatenation share its quantizer."""
     nodes = [graph.node(name) for name in block.nodes if graph.node(name).op in ARITHMETIC]
     sampled = [node.name for node in nodes if initial.needs_values(node)]
-    values = run(graph, {block.source: real}, sampled) if sampled else {}
+    values = run_in_parts(graph, {block.source: real}, sampled) if sampled else {}
     chosen = {node.name: initial.choose(node, values) for node in nodes}
     for part, whole in initial.parts.items():
         if part in chosen:
@@ -281,10 +281,6 @@ def _take(
 
 def _behind(graph: FloatGraph, simulation: Simulation, block: Block, streams: Streams) -> Streams:
     """Return both streams at the end of a block."""
-    real, quantized = [], []
-    for start in range(0, len(streams.real), BATCH):
-        part = slice(start, start + BATCH)
-        fetch = [block.result]
-        real.append(run(graph, {block.source: streams.real[part]}, fetch)[block.result])
-        quantized.append(simulation({block.source: streams.quantized[part]}, fetch)[block.result])
-    return Streams(torch.cat(real), torch.cat(quantized))
+    fetch = [block.result]
+    real = run_in_parts(graph, {block.source: streams.real}, fetch)[block.result]
+    return Streams(real, simulation({block.source: streams.quantized}, fetch)[block.result])

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aocq.capture import FloatGraph, FloatNode, FloatOp, run
+from aocq.capture import FloatGraph, FloatNode, FloatOp, run_in_parts
 from aocq.methods.aocq.blocks import Block, joins_stream
 from aocq.methods.aocq.closed_form import (
     Moments,
@@ -74,7 +74,9 @@ class Simulation:
             quantizer = self.quantizers.get(node.name)
             return quantizer(x) if quantizer else x
 
-        return run(self.graph, feeds, fetches, transform=simulate, parameters=self.parameters)
+        return run_in_parts(
+            self.graph, feeds, fetches, transform=simulate, parameters=self.parameters
+        )
 
 
 def round_layer(
@@ -182,8 +184,7 @@ def _moments(
 
 def _targets(graph: FloatGraph, block: Block, name: str, streams: Streams) -> Tensor:
     """Return the float network's values of a node of the block, for all images."""
-    parts = [run(graph, {block.source: part}, [name])[name] for part in streams.real.split(BATCH)]
-    return torch.cat(parts)
+    return run_in_parts(graph, {block.source: streams.real}, [name])[name]
 
 
 def _fitted_bias(moments: Moments, weight: Tensor) -> Tensor:

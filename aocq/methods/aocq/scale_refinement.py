@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from aocq.capture import FloatGraph, FloatNode, FloatOp, run
+from aocq.capture import FloatGraph, FloatNode, FloatOp, run_in_parts
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.methods.aocq.blocks import Block
 from aocq.methods.aocq.initial_scales import InitialScales, shared_parts
@@ -62,15 +63,17 @@ class BlockState:
         """Compute ``names`` and everything of the block behind them anew."""
         stale = behind(self.graph, self.block, names)
         known = {name: value for name, value in self.values.items() if name not in stale}
+        raw: dict[str, list[Tensor]] = {}
 
         def keep(node: FloatNode, x: Tensor) -> Tensor:
             quantizer = self.quantizers.get(node.name)
             if quantizer is None:
                 return x
-            self.raw[node.name] = x
+            raw.setdefault(node.name, []).append(x)
             return quantizer(x)
 
-        self.values = known | run(self.graph, known, sorted(stale), transform=keep)
+        self.values = known | run_in_parts(self.graph, known, sorted(stale), transform=keep)
+        self.raw |= {name: torch.cat(parts) for name, parts in raw.items()}
 
     def result_with(
         self,
@@ -93,7 +96,9 @@ class BlockState:
 
         result = self.block.result
         feeds |= first
-        return run(self.graph, feeds, [result], transform=simulate, parameters=parameters)[result]
+        return run_in_parts(self.graph, feeds, [result], transform=simulate, parameters=parameters)[
+            result
+        ]
 
     def parts_of(self, name: str) -> tuple[str, ...]:
         """Return what is concatenated into ``name`` and shares its quantizer."""
