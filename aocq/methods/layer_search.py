@@ -18,7 +18,6 @@ from torch import Tensor
 
 from aocq.methods.objectives import Objective
 from aocq.methods.quantizers import LevelQuantizer
-from simulator.gemm import backend
 
 # Rows and images at a time: a part of a result stays in the cache while it is scored.
 ROWS = 256
@@ -43,33 +42,26 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Codes:
-    """Whole numbers of at most 8 bits and what one of them is worth: ``step * codes``."""
-
-    codes: Tensor
-    step: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class InputCandidates:
     """The quantizers to choose from for a layer's input: codes of ``low..high``, several steps.
 
     Attributes
     ----------
     fixed
-        codes that are added whatever step is chosen (the other range of a twin quantizer)
+        real values [R, K] that are added whatever step is chosen (the other range of a twin
+        quantizer)
     """
 
     steps: tuple[float, ...]
     first: float
     low: int
     high: int
-    fixed: Codes | None = None
+    fixed: Tensor | None = None
 
-    def codes(self, x: Tensor, step: float) -> Codes:
-        """Quantize ``x`` [R, K]."""
-        whole = torch.round(x / step).clamp_(self.low, self.high)
-        return Codes(codes=whole.to(torch.int8), step=step)
+    def quantized(self, x: Tensor, step: float, rows: slice = slice(None)) -> Tensor:
+        """Quantize and dequantize some rows of ``x`` [R, K]."""
+        held = (x[rows] / step).round_().clamp_(self.low, self.high).mul_(step)
+        return held if self.fixed is None else held.add_(self.fixed[rows])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +145,12 @@ def weight_codes(weight: Tensor, steps: Tensor, bits: int) -> Tensor:
     return torch.round(weight.double() / rows).clamp_(-high - 1, high).to(torch.int8)
 
 
+def quantized_weight(weight: Tensor, steps: Tensor, bits: int) -> Tensor:
+    """Return weights [N, K] quantized and dequantized under steps [blocks], float32."""
+    rows = steps.repeat_interleave(len(weight) // len(steps))[:, None]
+    return (weight_codes(weight, steps, bits).double() * rows).float()
+
+
 def search_linear(
     layer: LinearLayer, inputs: InputCandidates | None, search: Search
 ) -> LinearSteps:
@@ -184,14 +182,11 @@ def _best_weight_steps(
     search: Search,
 ) -> Tensor:
     shares = search.grid.shares()
-    parts: list[Codes | Tensor] = [layer.x]
-    if inputs and step is not None:
-        parts = [inputs.codes(layer.x, step), *([inputs.fixed] if inputs.fixed else [])]
+    x = layer.x if inputs is None or step is None else inputs.quantized(layer.x, step)
 
     def score(index: int) -> Tensor:
-        steps = full * shares[index]
-        codes = weight_codes(layer.weight, steps, search.weight_bits)
-        return _score(layer, parts, codes, steps, layer.bias, search.objective)
+        weight = quantized_weight(layer.weight, full * shares[index], search.weight_bits)
+        return _score(layer, lambda rows: x[rows], weight, search.objective)
 
     chosen = choose(len(shares), score)
     return full * shares[chosen]
@@ -200,55 +195,35 @@ def _best_weight_steps(
 def _best_input_step(
     layer: LinearLayer, inputs: InputCandidates, steps: Tensor, search: Search
 ) -> float:
-    codes = weight_codes(layer.weight, steps, search.weight_bits)
-    offset = layer.bias
-    if inputs.fixed:
-        offset = offset + _product(inputs.fixed, codes, steps)
+    weight = quantized_weight(layer.weight, steps, search.weight_bits)
+    whole = replace(layer, blocks=1)
 
     def score(index: int) -> Tensor:
-        candidate = inputs.codes(layer.x, inputs.steps[index])
-        whole = replace(layer, blocks=1)
-        return _score(whole, [candidate], codes, steps, offset, search.objective)
+        step = inputs.steps[index]
+        return _score(
+            whole, lambda rows: inputs.quantized(layer.x, step, rows), weight, search.objective
+        )
 
     return inputs.steps[int(choose(len(inputs.steps), score))]
 
 
 def _score(
     layer: LinearLayer,
-    parts: Sequence[Codes | Tensor],
-    codes: Tensor,
-    steps: Tensor,
-    offset: Tensor,
+    inputs: Callable[[slice], Tensor],
+    weight: Tensor,
     objective: Objective,
 ) -> Tensor:
-    """Return the objective summed over rows, [blocks]; ``offset`` is [N] or [R, N]."""
+    """Return the objective summed over rows, [blocks], under quantized inputs and weights."""
     total = torch.zeros(layer.blocks, dtype=torch.float64)
+    columns = weight.T
+    shape = (-1, layer.blocks, len(weight) // layer.blocks)
     for start in range(0, len(layer.x), ROWS):
         rows = slice(start, start + ROWS)
-        approximate = offset if offset.ndim == 1 else offset[rows]
-        for part in parts:
-            piece = (
-                part[rows] if isinstance(part, Tensor) else replace(part, codes=part.codes[rows])
-            )
-            approximate = _product(piece, codes, steps).add_(approximate)
-        shape = (-1, layer.blocks, len(codes) // layer.blocks)
+        approximate = torch.addmm(layer.bias, inputs(rows), columns)
         gradient = layer.gradient[rows].reshape(shape) if layer.gradient is not None else None
         per_row = objective(layer.real[rows].reshape(shape), approximate.reshape(shape), gradient)
         total += per_row.sum(dim=0, dtype=torch.float64)
     return total
-
-
-def _rows(part: Codes | Tensor, rows: slice) -> Codes | Tensor:
-    return part[rows] if isinstance(part, Tensor) else replace(part, codes=part.codes[rows])
-
-
-def _product(a: Codes | Tensor, codes: Tensor, steps: Tensor) -> Tensor:
-    """Return ``a`` [R, K] times quantized weights, float32 [R, N]."""
-    scale = steps.repeat_interleave(len(codes) // len(steps))
-    if isinstance(a, Tensor):
-        return a @ (codes.double() * scale[:, None]).float().T
-    whole = torch.from_numpy(backend().prepare(codes.numpy().T)(a.codes.numpy()))
-    return whole.float().mul_((scale * a.step).float())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

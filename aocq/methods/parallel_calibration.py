@@ -19,7 +19,6 @@ from torch import Tensor
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.methods import base_ptq, fisher
 from aocq.methods.layer_search import (
-    Codes,
     Grid,
     InputCandidates,
     LinearLayer,
@@ -286,14 +285,14 @@ class _Calibration:
         bits = self.recipe.activation_bits
         found, fraction = multiples(list(uniform.steps), bits)
         steps = [multiple * negative_step(bits) / fraction for multiple in found]
-        negative = torch.round(x / negative_step(bits)).clamp_(uniform.low, 0).to(torch.int8)
+        negative = torch.round(x / negative_step(bits)).clamp_(uniform.low, 0)
         return (
             InputCandidates(
                 steps=tuple(steps),
                 first=min(steps, key=lambda step: abs(step - uniform.first)),
                 low=0,
                 high=uniform.high,
-                fixed=Codes(codes=negative, step=negative_step(bits)),
+                fixed=negative.mul_(negative_step(bits)),
             ),
             fraction,
         )

@@ -17,7 +17,6 @@ from aocq.capture import FloatGraph, FloatOp, run
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.fisher import gradients, perturbed_direction, sampled_label_direction
 from aocq.methods.layer_search import (
-    Codes,
     Grid,
     InputCandidates,
     LinearLayer,
@@ -281,7 +280,7 @@ def test_both_ranges_enter_the_products_of_the_search(seed: int) -> None:
         first=8 * unit,
         low=0,
         high=7,
-        fixed=Codes(codes=torch.round(x / unit).clamp(-8, 0).to(torch.int8), step=unit),
+        fixed=torch.round(x / unit).clamp(-8, 0) * unit,
     )
     layer = LinearLayer(
         x=x, weight=weight, bias=torch.zeros(5), real=real, gradient=weighing, blocks=1
