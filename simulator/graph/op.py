@@ -48,7 +48,8 @@ class Op:
         found: list[TensorId] = []
         for field in self.operand_fields:
             value = getattr(self, field)
-            found.extend([value] if isinstance(value, str) else value)
+            if value is not None:
+                found.extend([value] if isinstance(value, str) else value)
         return tuple(found)
 
     @property

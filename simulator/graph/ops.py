@@ -49,15 +49,25 @@ class MatMul(Op):
     acc[m, n] = bias[n] + sum_k a[m, k] * b[k, n]        in ``accumulator``, ascending k
     y[m, n]   = requantize(acc[m, n])
 
+    With a residual r, the layer ends a branch and its sums go straight into the stream:
+
+    y[m, n]   = fit(round(acc[m, n] * multiplier[n] + (r[m, n] - z_r) * f[n] >> shift[n]) + z_y)
+    f[n]      = residual_multiplier[n] << shift[n] - residual_fraction_bits
+
     a : [..., M, K]  codes. Where its zero point is not 0, the lowering has folded
                      ``-z_a * sum_k b[k, n]`` into the bias: hardware multiplies plain codes.
     b : [..., K, N] or [..., N, K] with ``transpose_b``; weights are [K, N] or [N, K]
     bias : signed constant [N], at the scale of the accumulator; or none
+    residual : activation of the result's shape, beside weights only; or none
+    residual_multiplier : constant [1] or [N], with ``residual_fraction_bits`` the fixed-point form
+        of s_r/s_y (a vector where Add_α balances channels)
     Two activations must both have zero point 0.
+    Source of the residual: AOCQ (doi 10.1631/FITEE.2400994), Add_α fused into the layer: one
+    rounding, where a MatMul and an Add have two.
     """
 
-    operand_fields: ClassVar[tuple[str, ...]] = ("a", "b")
-    constant_fields: ClassVar[tuple[str, ...]] = ("bias",)
+    operand_fields: ClassVar[tuple[str, ...]] = ("a", "b", "residual")
+    constant_fields: ClassVar[tuple[str, ...]] = ("bias", "residual_multiplier")
 
     a: TensorId
     b: TensorId
@@ -65,6 +75,9 @@ class MatMul(Op):
     bias: TensorId | None
     accumulator: Accumulator
     requantize: Requantization
+    residual: TensorId | None = None
+    residual_multiplier: TensorId | None = None
+    residual_fraction_bits: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

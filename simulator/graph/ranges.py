@@ -78,11 +78,12 @@ def _centred(graph: IntGraph, name: str) -> Interval:
     return low - zero_point, high - zero_point
 
 
-def _product_bits(graph: IntGraph, values: Interval, op: Any) -> int:
-    """Bits of ``value * multiplier``, plus what rounding and the zero point may add."""
+def _product_bits(graph: IntGraph, values: Interval, op: Any, beside: Interval = (0, 0)) -> int:
+    """Bits of ``value * multiplier + beside``, plus what rounding and the zero point may add."""
     multiplier = code_range(graph, op.requantize.multiplier)[1]
     added = _finishing(graph, op, code_range(graph, op.requantize.shift)[1])
-    return signed_bits(values[0] * multiplier - added, values[1] * multiplier + added)
+    low, high = (value * multiplier + other for value, other in zip(values, beside, strict=True))
+    return signed_bits(low - added, high + added)
 
 
 def _finishing(graph: IntGraph, op: Op, shift: int) -> int:
@@ -136,7 +137,35 @@ def _matmul(graph: IntGraph, op: MatMul) -> Bounds:
         high = np.full((terms, 1), max(corners), np.int64)
     bias = (graph.constants[op.bias] if op.bias else np.zeros(1)).astype(np.int64)
     sums, free, leaving = _accumulator_bounds(low, high, bias, op.accumulator)
-    return Bounds(accumulator=sums, proven_free=free, widest_bits=_product_bits(graph, leaving, op))
+    beside = _residual_bounds(graph, op)
+    return Bounds(
+        accumulator=sums,
+        proven_free=free,
+        widest_bits=_product_bits(graph, leaving, op, beside),
+    )
+
+
+def residual_factors(graph: IntGraph, op: MatMul) -> IntArray:
+    """Return what each code of a MatMul's residual is multiplied with before the shift, int64 [N].
+
+    Zeros without a residual. Wider than 62 bits they would be wrong, which :func:`bounds` tells.
+    """
+    channels = graph.result(op).shape[-1]
+    if op.residual_multiplier is None:
+        return np.zeros(channels, np.int64)
+    multiplier = graph.constants[op.residual_multiplier].astype(np.int64)
+    left = graph.constants[op.requantize.shift].astype(np.int64) - op.residual_fraction_bits
+    return np.array(np.broadcast_to(multiplier << left, (channels,)))
+
+
+def _residual_bounds(graph: IntGraph, op: MatMul) -> Interval:
+    """Bounds of the residual's term in a MatMul, in unbounded integers; (0, 0) without one."""
+    if op.residual is None or op.residual_multiplier is None:
+        return 0, 0
+    multiplier = code_range(graph, op.residual_multiplier)[1]
+    left = code_range(graph, op.requantize.shift)[1] - op.residual_fraction_bits
+    low, high = _centred(graph, op.residual)
+    return low * multiplier << left, high * multiplier << left
 
 
 def _mean(graph: IntGraph, op: Mean) -> Bounds:

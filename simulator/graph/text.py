@@ -85,6 +85,10 @@ def _matmul(graph: IntGraph, op: MatMul) -> str:
     if graph.is_constant(op.b):
         other = _type(b) + (f" + {graph.tensors[op.bias].type} bias" if op.bias else "")
     requantized = _requantization(graph, op.requantize)
+    if op.residual_multiplier is not None:
+        multiplier = graph.constants[op.residual_multiplier]
+        factor = f"{int(multiplier[0])}" if multiplier.size == 1 else f"m[{multiplier.size}]"
+        requantized += f" onto {op.residual} × {factor} >> {op.residual_fraction_bits}"
     return f"matmul {op.a} × {other}   {_accumulator(graph, op)}   {requantized}"
 
 

@@ -142,11 +142,14 @@ def _shape_of(graph: IntGraph, op: Op) -> Shape:
 
 
 def _matmul_shape(op: MatMul, shapes: list[Shape], _: Shape) -> Shape:
-    a, b = shapes
+    a, b, *residual = shapes
     rows, columns = (b[-1], b[-2]) if op.transpose_b else (b[-2], b[-1])
     if a[-1] != rows or (len(b) > 2 and a[:-2] != b[:-2]):
         raise ValueError(f"cannot multiply {a} by {b}")
-    return (*a[:-1], columns)
+    product = (*a[:-1], columns)
+    if residual and residual[0] != product:
+        raise ValueError(f"cannot add a product {product} to a residual {residual[0]}")
+    return product
 
 
 def _add_shape(_: Add, shapes: list[Shape], __: Shape) -> Shape:
@@ -249,8 +252,8 @@ def _operands_have_images(graph: IntGraph, op: Op) -> Iterator[str]:
     adds = isinstance(op, Add) or _is_float(op, Function.ADD)
     if len(op.operands) > 1 and constant[1] and _is_float(op, Function.MATMUL):
         yield f"operand {op.operands[1]} is a constant: use linear"
-    if len(op.operands) == 2 and (adds or isinstance(op, MatMul)):
-        a, b = (graph.tensors[name].shape for name in op.operands)
+    if isinstance(op, MatMul) or (adds and len(op.operands) == 2):
+        a, b = (graph.tensors[name].shape for name in op.operands[:2])
         if isinstance(op, MatMul) and len(b) != (2 if constant[1] else len(a)):
             yield f"cannot multiply {a} by {b}: weights are matrices, activations have equal ranks"
         if adds and not constant[1] and len(b) < len(a):
@@ -290,6 +293,8 @@ def _shifts_in_range(graph: IntGraph, op: Op) -> Iterator[str]:
     if isinstance(op, (MatMul, Rescale, Mean)):
         shifts |= _ends(graph, op.requantize.shift)
         multipliers = (op.requantize.multiplier,)
+        if isinstance(op, MatMul) and op.residual_multiplier is not None:
+            multipliers = (*multipliers, op.residual_multiplier)
     elif isinstance(op, Add):
         multipliers = (op.multiplier_a, op.multiplier_b)
     elif isinstance(op, LayerNorm):
@@ -330,6 +335,27 @@ def _accumulators_are_sound(graph: IntGraph, op: Op) -> Iterator[str]:
             yield "a product of two activations has no bias"
 
 
+def _residuals_join_a_layer(graph: IntGraph, op: Op) -> Iterator[str]:
+    if not isinstance(op, MatMul):
+        return
+    if (op.residual is None) != (op.residual_multiplier is None):
+        yield "residual and residual_multiplier go together"
+    if op.residual is None:
+        if op.residual_fraction_bits:
+            yield "residual_fraction_bits without a residual"
+        return
+    if not graph.is_constant(op.b):
+        yield "a product of two activations takes no residual"
+    if graph.is_constant(op.residual):
+        yield f"residual {op.residual} is a constant"
+    smallest = min(_ends(graph, op.requantize.shift))
+    if not 0 <= op.residual_fraction_bits <= smallest:
+        yield (
+            f"residual_fraction_bits {op.residual_fraction_bits}: must be 0..{smallest}, the "
+            "smallest shift"
+        )
+
+
 def _tables_cover_all_codes(graph: IntGraph, op: Op) -> Iterator[str]:
     if isinstance(op, (Lookup, Softmax)):
         entries, bits = graph.tensors[op.table].shape, graph.tensors[op.a].code_type.bits
@@ -360,6 +386,7 @@ _OP_RULES: tuple[Callable[[IntGraph, Op], Iterator[str]], ...] = (
     _vectors_match_channels,
     _shifts_in_range,
     _accumulators_are_sound,
+    _residuals_join_a_layer,
     _tables_cover_all_codes,
     _fraction_bits_in_range,
     float_parameters_fit,

@@ -25,9 +25,13 @@ def requantize(
     zero_point: int,
     kind: IntType,
     overflow: Overflow,
+    beside: int = 0,
 ) -> tuple[int, bool]:
-    """Requantize one value in plain Python integers; also say whether it did not fit."""
-    code = shift_right(value * multiplier, shift, rounding) + zero_point
+    """Requantize one value in plain Python integers; also say whether it did not fit.
+
+    ``beside`` is added to the product before it is shifted: a residual's term.
+    """
+    code = shift_right(value * multiplier + beside, shift, rounding) + zero_point
     low, high = limits(kind, overflow)
     return fit(code, kind, overflow), not low <= code <= high
 
@@ -102,6 +106,38 @@ class Requantizer:
         )
         return out.reshape(accumulators.shape), int(outside)
 
+    def onto(
+        self,
+        accumulators: IntArray,
+        addend: NDArray[np.int64] | None,
+        residual: IntArray,
+        residual_zero: int,
+        factor: NDArray[np.int64],
+    ) -> tuple[IntArray, int]:
+        """Requantize onto a residual: its codes [..., channels] times ``factor`` [channels].
+
+        ``acc * multiplier + (residual - residual_zero) * factor`` is shifted and rounded once.
+        """
+        rows = accumulators.reshape(-1, self.multiplier.size)
+        out = np.empty(rows.shape, dtype=self.kind.dtype)
+        low, high = limits(self.kind, self.overflow)
+        outside = requantize_rows_onto(
+            rows,
+            np.zeros_like(self.multiplier) if addend is None else addend,
+            np.ascontiguousarray(residual).reshape(rows.shape),
+            residual_zero,
+            factor,
+            self.multiplier,
+            self.shift,
+            self.offset,
+            self.zero_point,
+            low,
+            high,
+            self.overflow is Overflow.WRAP,
+            out,
+        )
+        return out.reshape(accumulators.shape), int(outside)
+
 
 @kernel
 def fit_kernel(code, low, high, wrap):  # type: ignore[no-untyped-def]
@@ -125,6 +161,36 @@ def requantize_rows(  # type: ignore[no-untyped-def]
             code = (
                 shift_right_kernel(product, shift[c], always[c], negative[c], odd[c]) + zero_point
             )
+            fitted = fit_kernel(code, low, high, wrap)
+            outside += fitted != code
+            out[i, c] = fitted
+    return outside
+
+
+@kernel
+def requantize_rows_onto(  # type: ignore[no-untyped-def]
+    rows,
+    addend,
+    residual,
+    residual_zero,
+    factor,
+    multiplier,
+    shift,
+    offset,
+    zero_point,
+    low,
+    high,
+    wrap,
+    out,
+):
+    """Requantize [rows, channels] onto ``residual`` of the same shape; count what did not fit."""
+    outside = 0
+    always, negative, odd = offset[0], offset[1], offset[2]
+    for i in range(rows.shape[0]):
+        for c in range(rows.shape[1]):
+            total = (np.int64(rows[i, c]) + addend[c]) * multiplier[c]
+            total += (np.int64(residual[i, c]) - residual_zero) * factor[c]
+            code = shift_right_kernel(total, shift[c], always[c], negative[c], odd[c]) + zero_point
             fitted = fit_kernel(code, low, high, wrap)
             outside += fitted != code
             out[i, c] = fitted

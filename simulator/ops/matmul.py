@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
-from simulator.graph.ranges import bounds, signed_bits
+from simulator.graph.ranges import bounds, residual_factors, signed_bits
 from simulator.numerics.accumulator import (
     BiasStage,
     accumulate,
@@ -31,7 +31,7 @@ LeftProduct = Callable[[IntArray], Sums]
 
 def reference(op: MatMul, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
     """One image in plain Python integers."""
-    a, b = (operand.astype(object) for operand in operands)
+    a, b = (operand.astype(object) for operand in operands[:2])
     b = np.swapaxes(b, -1, -2) if op.transpose_b else b
     rows, columns = a.shape[-2] if a.ndim > 1 else 1, b.shape[-1]
     leading = graph.result(op).shape[:-2]
@@ -46,10 +46,27 @@ def reference(op: MatMul, graph: IntGraph, operands: Sequence[IntArray]) -> OpRe
                 products = [x * y for x, y in zip(left[m], right[n], strict=True)]
                 sums[(*index, m, n)], flag = accumulate(products, bias[n], op.accumulator)
                 overflowed += flag
+    beside = _residual_reference(op, graph, operands[2]) if op.residual else None
     codes, saturated = requantize_reference(
-        sums.reshape(graph.result(op).shape), graph, op.requantize, graph.result(op)
+        sums.reshape(graph.result(op).shape), graph, op.requantize, graph.result(op), beside
     )
     return OpResult(codes, saturated, overflowed)
+
+
+def _residual_reference(op: MatMul, graph: IntGraph, residual: IntArray) -> NDArray[np.object_]:
+    """What a residual adds to every product with the multiplier, in plain Python integers."""
+    assert op.residual is not None
+    assert op.residual_multiplier is not None
+    zero_point = graph.tensors[op.residual].zero_point
+    multipliers = graph.constants[op.residual_multiplier].tolist()
+    shifts = graph.constants[op.requantize.shift].tolist()
+    terms = np.empty(residual.shape, object)
+    for index in np.ndindex(*residual.shape):
+        multiplier = multipliers[index[-1] if len(multipliers) > 1 else 0]
+        shift = shifts[index[-1] if len(shifts) > 1 else 0]
+        code = int(residual[index]) - zero_point
+        terms[index] = code * multiplier << (shift - op.residual_fraction_bits)
+    return terms
 
 
 def build(op: MatMul, graph: IntGraph, gemm: Gemm) -> Kernel:
@@ -61,11 +78,16 @@ def build(op: MatMul, graph: IntGraph, gemm: Gemm) -> Kernel:
     weights = graph.constants[op.b]
     weights = weights.T if op.transpose_b else weights
     multiply = _accumulating(op, graph, gemm, weights, bounds(graph, op).proven_free)
+    factors = residual_factors(graph, op)
+    residual_zero = graph.tensors[op.residual].zero_point if op.residual else 0
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = operands[0]
         sums, overflowed, bias = multiply(a.reshape(-1, a.shape[-1]))
-        codes, saturated = requantize(sums, bias)
+        if op.residual:
+            codes, saturated = requantize.onto(sums, bias, operands[2], residual_zero, factors)
+        else:
+            codes, saturated = requantize(sums, bias)
         return OpResult(codes.reshape(len(a), *shape), saturated, overflowed)
 
     return kernel

@@ -12,9 +12,16 @@ from simulator.numerics.requantization import Requantizer, requantize
 
 
 def requantize_reference(
-    sums: np.ndarray, graph: IntGraph, parameters: Requantization, result: Tensor
+    sums: np.ndarray,
+    graph: IntGraph,
+    parameters: Requantization,
+    result: Tensor,
+    beside: np.ndarray | None = None,
 ) -> tuple[IntArray, int]:
-    """Requantize Python integers [..., channels]; also count codes that did not fit."""
+    """Requantize Python integers [..., channels]; also count codes that did not fit.
+
+    ``beside``, of the same shape, is added to the products before they are shifted.
+    """
     multipliers = graph.constants[parameters.multiplier].tolist()
     shifts = graph.constants[parameters.shift].tolist()
     codes = np.empty(sums.shape, result.type.dtype)
@@ -29,6 +36,7 @@ def requantize_reference(
             result.zero_point,
             result.code_type,
             parameters.overflow,
+            0 if beside is None else int(beside[index]),
         )
         outside += flag
     return codes, outside

@@ -146,6 +146,9 @@ class Draft:
         shift: Sequence[int] = (6,),
         kind: IntType = S8,
         zero_point: int = 0,
+        residual: str | None = None,
+        residual_multiplier: Sequence[int] | None = None,
+        residual_fraction_bits: int = 0,
     ) -> str:
         op = MatMul(
             name=name,
@@ -155,6 +158,13 @@ class Draft:
             bias=bias,
             accumulator=levels,
             requantize=self._requantization(name, multiplier, shift),
+            residual=residual,
+            residual_multiplier=(
+                self.constant(f"{name}.residual_multiplier", residual_multiplier, U31)
+                if residual_multiplier
+                else None
+            ),
+            residual_fraction_bits=residual_fraction_bits,
         )
         columns = self.shape(b)[-2 if transpose_b else -1]
         return self._result(op, (*self.shape(a)[:-1], columns), kind, zero_point)

@@ -93,6 +93,17 @@ def _wide_linear(d: Draft) -> None:
     d.matmul("y", "a", "weights", multiplier=(3,), shift=(20,), kind=S16, zero_point=-77)
 
 
+def _onto_a_residual(d: Draft, wide: IntType = S8, **changes: Any) -> None:
+    d.input("a", (3, 7), S8, -5)
+    weights = d.constant("weights", WEIGHTS, S8)
+    bias = d.constant("bias", BIAS, S32)
+    residual = d.operand("r", (3, 4), wide, 9)
+    fields = {"residual_multiplier": (5,), "residual_fraction_bits": 3, "shift": (5,)}
+    d.matmul(
+        "y", "a", weights, bias=bias, residual=residual, **{"zero_point": 3} | fields | changes
+    )
+
+
 def _attention(
     d: Draft, a: tuple[int, ...], b: tuple[int, ...], kind: Any = S8, **changes: Any
 ) -> None:
@@ -214,6 +225,21 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "4-bit weights, transposed, per channel": _four_bit_linear,
         "no bias": lambda d: _linear(d, bias=None),
         "of a vector": _linear_of_a_vector,
+        "onto a residual": _onto_a_residual,
+        "onto a residual, per channel": lambda d: _onto_a_residual(
+            d,
+            multiplier=(1, 3, 2, 7),
+            shift=(4, 6, 5, 3),
+            residual_multiplier=(8, 3, 0, 11),
+        ),
+        "onto 16 bits, saturating": lambda d: _onto_a_residual(
+            d,
+            S16,
+            kind=S16,
+            levels=accumulator((0, 10, SATURATE)),
+            residual_multiplier=(3, 1, 4, 2),
+            residual_fraction_bits=5,
+        ),
         "16 bits": _wide_linear,
         "bias last, proven": lambda d: _linear(
             d, levels=accumulator((0, 32, WRAP), bias_last=True)
