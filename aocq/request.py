@@ -70,7 +70,7 @@ class Inputs:
 
 
 def constrained(recipe: Recipe, profile: NpuProfile) -> Recipe:
-    """Return a recipe within the profile's limits: zero points, widths, channel factors."""
+    """Return a recipe within the profile's limits: zero points, widths, channel factors, sums."""
     return recipe.model_copy(
         update={
             "residual_bits": profile.activation.residual_bits,
@@ -78,6 +78,7 @@ def constrained(recipe: Recipe, profile: NpuProfile) -> Recipe:
             "zero_point": profile.activation.zero_point,
             "channel_factor": profile.layernorm.channel_factor,
             "channel_factor_bits": profile.layernorm.channel_factor_bits,
+            "fused_add": profile.residual.fused_add,
         }
     )
 

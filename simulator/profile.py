@@ -112,6 +112,16 @@ class RescaleSection(_Section):
     overflow: _lax(Overflow)  # type: ignore[valid-type]
 
 
+class ResidualSection(_Section):
+    """How a branch joins the residual stream.
+
+    With ``fused_add``, the sums of the layer that ends it are requantized onto the stream, with one
+    rounding; without, its codes are stored, and an Add follows.
+    """
+
+    fused_add: bool
+
+
 class SoftmaxSection(_Section):
     """Softmax by a table of exponentials and one reciprocal per row."""
 
@@ -227,6 +237,7 @@ class NpuProfile(_Section):
     weight: WeightSection
     accumulator: AccumulatorSection
     rescale: RescaleSection
+    residual: ResidualSection
     softmax: SoftmaxSection
     gelu: GeluSection
     layernorm: LayerNormSection

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from aocq.methods.steps import Steps, as_scale, compressed
 from simulator.errors import InputError
 from simulator.graph.graph import Role, Tensor
 from simulator.graph.ops import Op, Requantization
-from simulator.numerics.fixed_point import multipliers_and_shifts
+from simulator.numerics.fixed_point import LARGEST_SHIFT, multipliers_and_shifts
 from simulator.numerics.float_type import Array, TensorType
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import Rounding
@@ -45,7 +46,7 @@ def along_channels(name: str, steps: Steps) -> Steps:
     return steps.reshape(-1)
 
 
-@dataclass(slots=True)
+@dataclass
 class Builder:
     """Ops, tensors and constants so far."""
 
@@ -66,6 +67,11 @@ class Builder:
     def overflow(self) -> Overflow:
         """What the profile does with results outside their type."""
         return Overflow(self.profile.rescale.overflow)
+
+    @cached_property
+    def accumulated(self) -> Mapping[str, FloatNode]:
+        """Layers without a tensor of their own, see :attr:`QuantizedModel.accumulated`."""
+        return self.model.accumulated
 
     def tensor(self, node_name: str) -> Tensor:
         """Return the tensor that holds a node's codes, with the scale that the node gives them."""
@@ -160,11 +166,14 @@ class Builder:
         return name
 
     def requantization(
-        self, node_name: str, factors: Sequence[float] | NDArray[np.float64]
+        self,
+        node_name: str,
+        factors: Sequence[float] | NDArray[np.float64],
+        largest_shift: int = LARGEST_SHIFT,
     ) -> Requantization:
         """Add multipliers and shifts for real factors: one for all channels, or one each."""
         bits = self.profile.rescale.multiplier_bits
-        multipliers, shifts = multipliers_and_shifts(factors, bits)
+        multipliers, shifts = multipliers_and_shifts(factors, bits, largest_shift)
         kind = IntType(bits=bits, signed=False)
         return Requantization(
             multiplier=self.constant(f"{node_name}.multiplier", multipliers, kind),

@@ -70,7 +70,11 @@ def _own_output(builder: Builder, output: FloatNode) -> None:
 
 
 def _what_counts(model: QuantizedModel) -> Recipe:
-    """Return a model's recipe, without channel factors if no LayerNorm reads any."""
+    """Return a model's recipe, without what it has no use for.
+
+    That is channel factors if no LayerNorm reads any, and sums that go straight onto the stream.
+    """
+    recipe = model.recipe.model_copy(update={"fused_add": bool(model.accumulated)})
     read = {
         name
         for node in model.graph.nodes
@@ -80,8 +84,8 @@ def _what_counts(model: QuantizedModel) -> Recipe:
     }
     quantizers = (model.activations[name] for name in read)
     if any(isinstance(found, ActivationQuantizer) and found.alpha for found in quantizers):
-        return model.recipe
-    return model.recipe.model_copy(update={"channel_factor": "none"})
+        return recipe
+    return recipe.model_copy(update={"channel_factor": "none"})
 
 
 def check_recipe(recipe: Recipe, profile: NpuProfile, *, leaves_floats: bool = False) -> None:
@@ -120,6 +124,10 @@ def check_recipe(recipe: Recipe, profile: NpuProfile, *, leaves_floats: bool = F
             f"{recipe.residual_bits}"
         )
     problems += _missing_channel_factors(recipe, profile.layernorm)
+    if recipe.fused_add and not profile.residual.fused_add:
+        problems.append(
+            "residual.fused_add = false, the model's branches have no codes of their own"
+        )
     if profile.weight.granularity == "per_tensor" and recipe.weight_granularity == "per_channel":
         problems.append('weight.granularity = "per_tensor", the model is per channel')
     if profile.activation.zero_point == "symmetric" and recipe.zero_point == "asymmetric":

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from math import isqrt
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,13 +26,18 @@ from simulator.graph.ops import (
     Lookup,
     MatMul,
     Mean,
+    Requantization,
     Rescale,
     Reshape,
     Slice,
     Softmax,
     Transpose,
 )
-from simulator.numerics.fixed_point import multipliers_at_common_shift
+from simulator.numerics.fixed_point import (
+    LARGEST_SHIFT,
+    multipliers_and_shifts,
+    multipliers_at_common_shift,
+)
 from simulator.numerics.integer_type import IntType
 from simulator.profile import LayerNormSection, NpuProfile
 
@@ -61,25 +66,32 @@ def _constant(builder: Builder, node: FloatNode) -> None:
 
 
 def _linear(builder: Builder, node: FloatNode) -> None:
+    """A layer's op; none where its sums go straight onto the stream: then the sum brings it."""
+    if node.name in builder.accumulated:
+        return
+    builder.result(node)
+    factors = builder.model.bias_scale(node) / builder.channel_steps(node.name)
+    builder.ops.append(_layer(builder, node, node.name, builder.requantization(node.name, factors)))
+
+
+def _layer(
+    builder: Builder, node: FloatNode, name: str, requantize: Requantization, **residual: Any
+) -> MatMul:
     """Integer bias at the accumulator's scale, the input's zero point folded into it."""
     x = builder.tensor(node.inputs[0])
     weight = builder.model.weights[node.attributes["weight"]]
     bias = builder.model.bias_codes(node)
     codes = bias - x.zero_point * weight.codes.sum(axis=1, dtype=np.int64)
-    builder.result(node)
     bias_type = IntType(bits=builder.profile.accumulator.bias_bits)
-    builder.ops.append(
-        MatMul(
-            name=node.name,
-            a=x.name,
-            b=builder.constant(f"{node.name}.weight", weight.codes, IntType(bits=weight.bits)),
-            transpose_b=True,
-            bias=builder.constant(f"{node.name}.bias", codes, bias_type),
-            accumulator=builder.profile.accumulator.accumulator(),
-            requantize=builder.requantization(
-                node.name, builder.model.bias_scale(node) / builder.channel_steps(node.name)
-            ),
-        )
+    return MatMul(
+        name=name,
+        a=x.name,
+        b=builder.constant(f"{node.name}.weight", weight.codes, IntType(bits=weight.bits)),
+        transpose_b=True,
+        bias=builder.constant(f"{node.name}.bias", codes, bias_type),
+        accumulator=builder.profile.accumulator.accumulator(),
+        requantize=requantize,
+        **residual,
     )
 
 
@@ -341,7 +353,45 @@ def _fraction_bits(
     return FractionBits(sqrt=sqrt, reciprocal=reciprocal, normalized=max(0, normalized))
 
 
+def _fused_add(builder: Builder, node: FloatNode, layer: str) -> None:
+    """The layer that ends a branch, its sums requantized onto the stream.
+
+    Factors of sums are far smaller than those of the stream. The sums' shifts stay as small as the
+    stream's term needs them to fit 64 bits, in which the sum of both is shifted.
+    """
+    (stream,) = (name for name in node.inputs if name != layer)
+    residual = builder.tensor(stream)
+    builder.result(node)
+    steps = builder.channel_steps(node.name)
+    bits = builder.profile.rescale.multiplier_bits
+    ratios = builder.channel_steps(stream) / steps
+    factors = builder.model.bias_scale(builder.model.graph.node(layer)) / steps
+    _, fraction_bits = multipliers_at_common_shift(ratios, bits)
+    _, shifts = multipliers_and_shifts(factors, bits)
+    fraction_bits = min(fraction_bits, int(shifts.min()))
+    codes = np.floor(np.ldexp(ratios, fraction_bits) + 0.5).astype(np.int64)
+    # A code and its distance from the zero point, a multiplier, one bit for the other term.
+    largest_shift = fraction_bits + 62 - (residual.code_type.bits + 1) - bits
+    builder.ops.append(
+        _layer(
+            builder,
+            builder.model.graph.node(layer),
+            node.name,
+            builder.requantization(node.name, factors, min(largest_shift, LARGEST_SHIFT)),
+            residual=residual.name,
+            residual_multiplier=builder.constant(
+                f"{node.name}.residual_multiplier", codes, IntType(bits=bits, signed=False)
+            ),
+            residual_fraction_bits=fraction_bits,
+        )
+    )
+
+
 def _add(builder: Builder, node: FloatNode) -> None:
+    for name in node.inputs:
+        if name in builder.accumulated:
+            _fused_add(builder, node, name)
+            return
     a, b = (builder.tensor(name) for name in node.inputs)
     builder.result(node)
     bits = builder.profile.rescale.multiplier_bits

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
+from aocq.capture.roles import branch_ends
 from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.quantizers import QuantizedWeight, Quantizer
 from aocq.methods.steps import Steps, linear_steps, moved, quantizer_steps
@@ -42,6 +43,9 @@ class Recipe(BaseModel):
     channel_factor, channel_factor_bits
         what a chip's LayerNorm can apply to each channel of its input before the statistics: no
         factor, a ``shift`` of 0 to 2^bits - 1 places, or an unsigned ``multiplier`` of so many bits
+    fused_add
+        whether a chip's layers at the ends of branches add to the residual stream themselves: their
+        results need no codes of their own
     aocq
         what AOCQ is asked for; other methods ignore it
     seed
@@ -60,6 +64,7 @@ class Recipe(BaseModel):
     float_ops: Literal["declared", "integer"] = "declared"
     channel_factor: Literal["none", "shift", "multiplier"] = "multiplier"
     channel_factor_bits: int = 8
+    fused_add: bool = False
     aocq: AocqOptions = AocqOptions()
     seed: int = 0
 
@@ -98,18 +103,36 @@ class QuantizedModel:
     @property
     def leaves_floats(self) -> bool:
         """Whether the method left any operator in float: then products are rescaled in float."""
+        added = self.accumulated
         return any(
-            node.op in ARITHMETIC and node.name not in self.activations for node in self.graph.nodes
+            node.op in ARITHMETIC and node.name not in self.activations and node.name not in added
+            for node in self.graph.nodes
         )
+
+    @property
+    def accumulated(self) -> dict[str, FloatNode]:
+        """Layers whose sums go straight onto the residual stream, and the sum of each.
+
+        They have no quantizer, and the sum has one.
+        """
+        return {
+            name: total
+            for name, total in branch_ends(self.graph).items()
+            if name not in self.activations and total.name in self.activations
+        }
 
     def steps(self, name: str) -> Steps:
         """Return what one code of a node is worth, wherever its quantizer is: see ``steps.py``.
 
-        Layout nodes have the steps of what they move, scale nodes a multiple of their input's.
+        Layout nodes have the steps of what they move, scale nodes a multiple of their input's, and
+        a linear layer without codes of its own those of its sums.
         """
         node = self.graph.node(name)
         if name in self.activations:
             return quantizer_steps(self.activations[name], node.shape)
+        if node.op is FloatOp.LINEAR:
+            weight = self.weights[node.attributes["weight"]]
+            return linear_steps(node, self.steps(node.inputs[0]), weight)
         source = self.graph.node(node.inputs[0])
         steps = self.steps(source.name)
         if node.op is FloatOp.SCALE:

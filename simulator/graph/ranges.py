@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import (
@@ -145,7 +146,7 @@ def _matmul(graph: IntGraph, op: MatMul) -> Bounds:
     )
 
 
-def residual_factors(graph: IntGraph, op: MatMul) -> IntArray:
+def residual_factors(graph: IntGraph, op: MatMul) -> NDArray[np.int64]:
     """Return what each code of a MatMul's residual is multiplied with before the shift, int64 [N].
 
     Zeros without a residual. Wider than 62 bits they would be wrong, which :func:`bounds` tells.

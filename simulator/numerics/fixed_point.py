@@ -19,12 +19,15 @@ def _round_half_away(value: float) -> int:
     return nearest if value >= 0 else -nearest
 
 
-def multiplier_and_shift(factor: float, multiplier_bits: int) -> tuple[int, int]:
+def multiplier_and_shift(
+    factor: float, multiplier_bits: int, largest_shift: int = LARGEST_SHIFT
+) -> tuple[int, int]:
     """Approximate a non-negative real factor by ``multiplier / 2^shift``.
 
     The multiplier uses all its bits: ``2^(multiplier_bits-1) <= multiplier < 2^multiplier_bits``,
     rounded half away from zero, as TFLite's ``QuantizeMultiplier`` derives Q31 multipliers.
-    A factor so small that the shift would pass 62 becomes a smaller multiplier at shift 62.
+    A factor so small that the shift would pass ``largest_shift`` becomes a smaller multiplier at
+    that shift.
 
     Parameters
     ----------
@@ -32,11 +35,13 @@ def multiplier_and_shift(factor: float, multiplier_bits: int) -> tuple[int, int]
         The real factor, finite and at least 0.
     multiplier_bits
         Width of the multiplier without sign, 1 to 31.
+    largest_shift
+        0 to 62.
 
     Returns
     -------
     multiplier, shift
-        Integers with ``0 <= multiplier < 2^multiplier_bits`` and ``0 <= shift <= 62``.
+        ``0 <= multiplier < 2^multiplier_bits`` and ``0 <= shift <= largest_shift``.
 
     Raises
     ------
@@ -48,7 +53,7 @@ def multiplier_and_shift(factor: float, multiplier_bits: int) -> tuple[int, int]
     if factor == 0:
         return 0, 0
     _, exponent = math.frexp(factor)  # factor = fraction * 2^exponent, fraction in [0.5, 1)
-    shift = min(multiplier_bits - exponent, LARGEST_SHIFT)
+    shift = min(multiplier_bits - exponent, largest_shift)
     multiplier = _round_half_away(math.ldexp(factor, shift))
     if multiplier == 1 << multiplier_bits:
         multiplier, shift = multiplier // 2, shift - 1
@@ -58,10 +63,14 @@ def multiplier_and_shift(factor: float, multiplier_bits: int) -> tuple[int, int]
 
 
 def multipliers_and_shifts(
-    factors: Sequence[float] | NDArray[np.float64], multiplier_bits: int
+    factors: Sequence[float] | NDArray[np.float64],
+    multiplier_bits: int,
+    largest_shift: int = LARGEST_SHIFT,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Apply :func:`multiplier_and_shift` to every factor of a vector."""
-    pairs = [multiplier_and_shift(float(factor), multiplier_bits) for factor in factors]
+    pairs = [
+        multiplier_and_shift(float(factor), multiplier_bits, largest_shift) for factor in factors
+    ]
     both = np.array(pairs, dtype=np.int64)
     return both[:, 0].copy(), both[:, 1].copy()
 

@@ -11,8 +11,8 @@ from tiny_models import SMALL, images, input_size
 from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp, run
-from aocq.capture.roles import residual_stream
-from aocq.methods.aocq.blocks import blocks, joins_stream
+from aocq.capture.roles import joins_stream, residual_stream
+from aocq.methods.aocq.blocks import blocks
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
 VARIANTS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aocq.capture import FloatGraph, FloatNode, FloatOp
+from aocq.capture import FloatGraph, FloatOp
 from aocq.capture.roles import residual_stream
 
 
@@ -89,21 +89,3 @@ def _cuts(graph: FloatGraph) -> list[int]:
         ):
             cuts.append(index)
     return cuts
-
-
-def joins_stream(graph: FloatGraph) -> dict[str, FloatNode]:
-    """Return, for each node that only a sum of the stream reads, that sum.
-
-    These are the ends of branches (proj, fc2) and the tokens and embeddings: Add_α folds the
-    stream's factors into them.
-    """
-    stream = residual_stream(graph)
-    readers: dict[str, list[FloatNode]] = {}
-    for node in graph.nodes:
-        for name in node.inputs:
-            readers.setdefault(name, []).append(node)
-    return {
-        name: found[0]
-        for name, found in readers.items()
-        if len(found) == 1 and found[0].name in stream and name not in stream
-    }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
-from aocq.capture.roles import residual_stream
+from aocq.capture.roles import branch_ends, joins_stream, residual_stream
 from aocq.methods.aocq.balance import (
     ChannelRange,
     clipped_magnitude,
@@ -17,7 +17,6 @@ from aocq.methods.aocq.balance import (
     linear_input_quantizer,
     stream_quantizer,
 )
-from aocq.methods.aocq.blocks import joins_stream
 from aocq.methods.aocq.token_norm import token_weights
 from aocq.methods.aocq.tokens import token_importance
 from aocq.methods.base_ptq import (
@@ -58,6 +57,8 @@ class InitialScales:
         self.joins = joins_stream(graph)
         self.symmetric = multiplied_with_activations(graph)
         self.parts = shared_parts(graph)
+        # Sums that the chip adds to the stream need no codes of their own.
+        self.without_codes = frozenset(branch_ends(graph) if recipe.fused_add else ())
         self.balanced = form(recipe) != "none"
         self.readers = linear_readers(graph) if recipe.aocq.balance_inputs else {}
         self.columns = {

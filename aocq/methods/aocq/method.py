@@ -13,11 +13,11 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, run, run_in_parts
 from aocq.capture.float_graph import ARITHMETIC
+from aocq.capture.roles import branch_ends
 from aocq.methods.aocq import adaround, checkpoints
 from aocq.methods.aocq.balance import ChannelRange
 from aocq.methods.aocq.blocks import Block, blocks
 from aocq.methods.aocq.initial_scales import InitialScales, linear_readers
-from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.aocq.rounding import (
     BATCH,
     LayerResult,
@@ -130,15 +130,18 @@ class _Steps:
         options = recipe.aocq
         for block in chain:
             layers = len(linear_nodes(graph, block))
-            self.total += (self.searches(graph, block, options) + layers) * self.WEIGHT
+            self.total += (self.searches(graph, block, recipe) + layers) * self.WEIGHT
             if options.rounding == "adaround":
                 self.total += options.adaround_steps
 
     @staticmethod
-    def searches(graph: FloatGraph, block: Block, options: AocqOptions) -> int:
+    def searches(graph: FloatGraph, block: Block, recipe: Recipe) -> int:
         """Return how many tensors' candidates a block has, over all passes."""
+        options = recipe.aocq
+        without = frozenset(branch_ends(graph) if recipe.fused_add else ())
         exponents = balanced(block, linear_readers(graph)) if options.balance_inputs else []
-        return len(exponents) + len(searched(graph, block)) * options.scale_passes
+        tensors = [name for name in searched(graph, block) if name not in without]
+        return len(exponents) + len(tensors) * options.scale_passes
 
     def search(self, count: int = 1) -> None:
         """Note the candidates of ``count`` tensors."""
@@ -207,7 +210,7 @@ def _first_stage(
         else:
             state = BlockState.of(graph, block, quantized, chosen)
             quantized = state.values[block.result]
-            steps.search(steps.searches(graph, block, options))
+            steps.search(steps.searches(graph, block, initial.recipe))
         found |= chosen
         log += entries
         real = target
@@ -218,7 +221,11 @@ def _initial_of_block(
     graph: FloatGraph, block: Block, initial: InitialScales, real: Tensor
 ) -> Quantizers:
     """Return s0 of a block's tensors; parts of a concatenation share its quantizer."""
-    nodes = [graph.node(name) for name in block.nodes if graph.node(name).op in ARITHMETIC]
+    nodes = [
+        graph.node(name)
+        for name in block.nodes
+        if graph.node(name).op in ARITHMETIC and name not in initial.without_codes
+    ]
     sampled = [node.name for node in nodes if initial.needs_values(node)]
     values = run_in_parts(graph, {block.source: real}, sampled) if sampled else {}
     chosen = {node.name: initial.choose(node, values) for node in nodes}

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run_in_parts
-from aocq.methods.aocq.blocks import Block, joins_stream
+from aocq.capture.roles import joins_stream
+from aocq.methods.aocq.blocks import Block
 from aocq.methods.aocq.closed_form import (
     Moments,
     centred,

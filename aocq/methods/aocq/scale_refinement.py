@@ -135,7 +135,7 @@ def refine(
     """
     best = float(loss(state.values[state.block.result]))
     log = [_entry(state.block, 0, best)]
-    names = searched(state.graph, state.block)
+    names = [name for name in searched(state.graph, state.block) if name in state.quantizers]
     for number, factors in enumerate(PASSES[:passes], start=1):
         for name in names:
             best = _improve(state, name, _candidates(state, name, factors), best, loss)
