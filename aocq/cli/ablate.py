@@ -34,6 +34,14 @@ LEVELS: dict[str, tuple[Any, ...]] = {
     "rounding": tuple(member.value for member in recipes.Rounding),
     "loss": tuple(member.value for member in recipes.Loss),
 }
+# What is left of a level when it is taken away; these come first in a table.
+TAKEN_AWAY: dict[str, Any] = {
+    "alpha": "none",
+    "balance_inputs": False,
+    "scale_passes": 0,
+    "rounding": "nearest",
+    "loss": "mse",
+}
 
 
 def command(
@@ -133,13 +141,12 @@ def command(
 
 
 def one_at_a_time(base: AocqOptions) -> Iterator[AocqOptions]:
-    """Yield the whole method, then every option of every level in place of its own."""
-    yield base
+    """Yield the whole method, then each level taken away, then what else could be in its place."""
+    found = [base, *(base.model_copy(update={level: away}) for level, away in TAKEN_AWAY.items())]
     for level, choices in LEVELS.items():
-        for choice in choices:
-            if choice != getattr(base, level):
-                yield base.model_copy(update={level: choice})
-    yield base.model_copy(update={"balance_inputs": not base.balance_inputs})
+        found += [base.model_copy(update={level: choice}) for choice in choices]
+    # What the whole method does without already, and every choice that is one of these.
+    yield from dict.fromkeys(found)
 
 
 def all_combinations(base: AocqOptions) -> Iterator[AocqOptions]:

@@ -166,16 +166,16 @@ def test_an_ablation_varies_one_level_at_a_time_and_judges_the_streams(
     ]
     assert changes == [
         {"alpha": "none"},
+        {"inputs": "plain"},
+        {"rounding": "nearest"},
+        {"loss": "mse"},
         {"alpha": "pot3"},
         {"alpha": "pot5"},
         {"alpha": "pot7"},
         {"scales": "s4"},
-        {"rounding": "nearest"},
         {"rounding": "adaround"},
-        {"loss": "mse"},
-        {"inputs": "plain"},
     ]
-    recipe = load_run(tmp_path / found[5]["run"])[0].method.recipe
+    recipe = load_run(tmp_path / found[8]["run"])[0].method.recipe
     assert recipe["aocq"]["scale_passes"] == 4
     assert "condition numbers: 1/1" in done.err
     conditions = rows(tmp_path / "conditioning.csv")

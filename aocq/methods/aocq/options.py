@@ -66,7 +66,7 @@ class AocqOptions(BaseModel):
 # What differs from the defaults above, and how many calibration images belong to it.
 PRESET_OPTIONS: Mapping[str, AocqOptions] = MappingProxyType(
     {
-        "fast": AocqOptions(scale_passes=0),
+        "fast": AocqOptions(scale_passes=0, search_images=16),
         "default": AocqOptions(),
         "paper": AocqOptions(
             search_images=64, rounding="adaround", adaround_steps=20_000, adaround_batch=32
