@@ -13,6 +13,7 @@ from aocq.request import Gates, Inputs, VerifyRequest, package_versions
 from simulator.cost import CostEstimate
 from simulator.executor import Executor
 from simulator.graph import IntGraph, sha256
+from simulator.graph.ops import MatMul
 from simulator.graph.ranges import bounds, signed_bits
 from simulator.profile import NpuProfile
 from simulator.results import (
@@ -76,6 +77,7 @@ def layer_rows(
                 proven_free=known.proven_free,
                 sqnr_db=sqnr.get(op.name),
                 differing_codes=differing.get(op.name),
+                onto_residual=isinstance(op, MatMul) and op.residual is not None,
             )
         )
     return rows

@@ -7,10 +7,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
 
+import aocq
+import simulator
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import evenly
 from aocq.methods import Recipe
@@ -147,13 +150,27 @@ def evaluation_key(request: VerifyRequest, inputs: Inputs, graph: IntGraph) -> s
 
 
 def _identity(model: LoadedModel) -> tuple[str, ...]:
-    """The float network, its preprocessing, and the packages that compute with it."""
+    """The float network, its preprocessing, and all code that computes with it."""
     return (
+        code_digest(),
         model.name,
         model.checkpoint_sha256,
         *model_meta(model).values(),
         *package_versions().values(),
     )
+
+
+@cache
+def code_digest() -> str:
+    """Return a digest of this project's own sources: a version does not change with every edit.
+
+    Without it, a run that was interrupted would go on with the decisions of other code.
+    """
+    digest = hashlib.sha256()
+    for package in (aocq, simulator):
+        for source in sorted(Path(package.__path__[0]).rglob("*.py")):
+            digest.update(source.read_bytes())
+    return digest.hexdigest()
 
 
 def package_versions() -> dict[str, str]:

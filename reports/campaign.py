@@ -198,7 +198,7 @@ def markdown(title: str, rows: Sequence[TableRow], blocks: Sequence[Block] = ())
     lines = [list(columns), ["---", *["---:"] * (len(columns) - 1)]]
     lines += [list(_written(row, columns).values()) for row in rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    notes = [f"- {_place(row)}: {row.note}" for row in rows if row.note]
+    notes = [f"- {_place(row)}: {' '.join(row.note.split())}" for row in rows if row.note]
     parts = [f"# {title}", table, LEGEND, *(["\n".join(notes)] if notes else [])]
     if blocks:
         conditions = ["| block | x | x / α |", "| --- | ---: | ---: |"]

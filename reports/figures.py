@@ -49,7 +49,7 @@ _PLACES = [(x, y) for y in (-14, 14, -28, 28, -42, 42, -56, 56) for x in (8, -8,
 def sqnr_along_depth(rows: Sequence[LayerRow]) -> str | None:
     """Draw SQNR in graph order, a mark per op; None if no op has an SQNR.
 
-    A line joins the additions: in a transformer they are the residual stream.
+    A line joins all sums with the stream (:func:`is_sum`): in a transformer that is the stream.
     """
     ops = measured(rows)
     if not ops:
@@ -65,7 +65,7 @@ def sqnr_along_depth(rows: Sequence[LayerRow]) -> str | None:
         axes.grid(visible=False, axis="x")
         axes.axhspan(low - 2 * margin, 0, color=LOOKS["add"][0], alpha=0.1, linewidth=0)
         axes.axhline(0, color=INK, linewidth=1)
-        stream = [op for op in ops if op.row.kind in SUMS]
+        stream = [op for op in ops if is_sum(op.row)]
         axes.plot(
             [op.row.index for op in stream],
             [op.sqnr_db for op in stream],
@@ -80,6 +80,11 @@ def sqnr_along_depth(rows: Sequence[LayerRow]) -> str | None:
         _name_ops(figure, axes, rows, ops)
         tips = {op.row.index: f"{op.row.op}: {decibel(op.sqnr_db)}" for op in ops}
         return svg_text(figure, "depth", _depth_in_words(rows, ops), tips)
+
+
+def is_sum(row: LayerRow) -> bool:
+    """Whether an op is an addition, or a layer that ends on the residual stream."""
+    return row.kind in SUMS or row.onto_residual
 
 
 def cycles_by_block(rows: Sequence[LayerRow]) -> str | None:
@@ -232,7 +237,7 @@ def _drawn(axes: Axes, ops: Sequence[Measured]) -> NDArray[np.float64]:
     marks = [(op.row.index, op.sqnr_db) for op in ops]
     depth = np.linspace(*axes.get_xlim(), 2000)
     lines = [np.column_stack([depth, np.zeros_like(depth)])]
-    stream = np.array([(op.row.index, op.sqnr_db) for op in ops if op.row.kind in SUMS])
+    stream = np.array([(op.row.index, op.sqnr_db) for op in ops if is_sum(op.row)])
     if len(stream):
         lines.append(np.column_stack([depth, np.interp(depth, *stream.T)]))
     return np.asarray(axes.transData.transform(np.vstack([marks, *lines])))

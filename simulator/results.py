@@ -178,6 +178,7 @@ class LayerRow(_Record):
     sqnr_db : result against the float network's same tensor; None where there is no such tensor
     differing_codes : results per image that differ from simulated quantization on equal inputs;
         None where that has no such tensor
+    onto_residual : the op adds to the residual stream, whatever its kind
     accumulator_bits : bits that the sums may need, by static bounds; None without an accumulator
     """
 
@@ -202,6 +203,7 @@ class LayerRow(_Record):
     proven_free: bool
     sqnr_db: float | None
     differing_codes: float | None = None
+    onto_residual: bool = False
 
 
 class RunResult(_Record):

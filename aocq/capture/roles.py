@@ -51,13 +51,13 @@ def joins_stream(graph: FloatGraph) -> dict[str, FloatNode]:
 def branch_ends(graph: FloatGraph) -> dict[str, FloatNode]:
     """Return, for each linear layer that only a sum with the stream reads, that sum.
 
-    proj and fc2 of every block: a chip may let their sums go straight onto the stream.
+    proj and fc2 of every block: a chip may let their sums go straight onto the stream. What they
+    are added to is an activation that has codes: neither an embedding nor another such layer.
     """
-    stream = residual_stream(graph)
-    return {
-        name: total
-        for name, total in joins_stream(graph).items()
-        if graph.node(name).op is FloatOp.LINEAR
-        and total.op is FloatOp.ADD
-        and any(other in stream for other in total.inputs)
-    }
+    found = {}
+    for name, total in joins_stream(graph).items():
+        if graph.node(name).op is FloatOp.LINEAR and total.op is FloatOp.ADD:
+            others = [graph.node(other).op for other in total.inputs if other != name]
+            if others and not {FloatOp.CONSTANT, FloatOp.LINEAR}.intersection(others):
+                found[name] = total
+    return found

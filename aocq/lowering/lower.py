@@ -74,7 +74,8 @@ def _what_counts(model: QuantizedModel) -> Recipe:
 
     That is channel factors if no LayerNorm reads any, and sums that go straight onto the stream.
     """
-    recipe = model.recipe.model_copy(update={"fused_add": bool(model.accumulated)})
+    fused = bool(model.accumulated) and not model.leaves_floats
+    recipe = model.recipe.model_copy(update={"fused_add": fused})
     read = {
         name
         for node in model.graph.nodes

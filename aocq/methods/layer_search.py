@@ -2,8 +2,7 @@
 """Search of the steps of one linear layer or one product, on cached float inputs and results.
 
 Every layer is searched by itself: it sees float inputs and is held against its float results, as
-if no other layer were quantized. Each candidate costs one matrix product; those of 8-bit codes run
-in integers.
+if no other layer were quantized. Each candidate costs one matrix product.
 """
 
 from __future__ import annotations

@@ -124,15 +124,11 @@ class QuantizedModel:
     def steps(self, name: str) -> Steps:
         """Return what one code of a node is worth, wherever its quantizer is: see ``steps.py``.
 
-        Layout nodes have the steps of what they move, scale nodes a multiple of their input's, and
-        a linear layer without codes of its own those of its sums.
+        Layout nodes have the steps of what they move, scale nodes a multiple of their input's.
         """
         node = self.graph.node(name)
         if name in self.activations:
             return quantizer_steps(self.activations[name], node.shape)
-        if node.op is FloatOp.LINEAR:
-            weight = self.weights[node.attributes["weight"]]
-            return linear_steps(node, self.steps(node.inputs[0]), weight)
         source = self.graph.node(node.inputs[0])
         steps = self.steps(source.name)
         if node.op is FloatOp.SCALE:

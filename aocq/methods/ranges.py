@@ -16,6 +16,9 @@ from simulator.numerics.integer_type import IntType
 # Candidates of the search, as shares of the observed range.
 SHRINK = np.linspace(1.0, 0.3, 71)
 BINS = 2048
+# Rows of weights fainter than this share of the largest have its scale times the share: a row of
+# zeros has a scale at which a bias fits, and which serves other rows where all share one.
+FAINTEST_ROW = 2.0**-12
 
 
 @dataclass(slots=True)
@@ -79,6 +82,13 @@ def least_squares_quantizer(seen: ObservedRange, bits: int, zero_point: str) -> 
     return best
 
 
+def row_magnitudes(weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what each row of a weight matrix [N, K] must reach, above 0, [N, 1]."""
+    largest = np.abs(weight).max(axis=1, keepdims=True)
+    reached: NDArray[np.float64] = np.maximum(largest, FAINTEST_ROW * (largest.max() or 1.0))
+    return reached
+
+
 def quantize_weight(weight: Tensor, bits: int, granularity: str, search: str) -> QuantizedWeight:
     """Quantize a weight matrix [N, K] symmetrically, one scale per row or one for all.
 
@@ -88,8 +98,7 @@ def quantize_weight(weight: Tensor, bits: int, granularity: str, search: str) ->
     kind = IntType(bits=bits)
     real = weight.double().numpy()
     rows = real if granularity == "per_channel" else real.reshape(1, -1)
-    largest = np.abs(rows).max(axis=1, keepdims=True)
-    full = np.where(largest > 0, largest, 1.0) / kind.high
+    full = row_magnitudes(rows) / kind.high
     scale, least = full, np.full(full.shape, np.inf)
     for share in SHRINK if search == "mse" else SHRINK[:1]:
         candidate = full * share

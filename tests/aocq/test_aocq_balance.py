@@ -269,6 +269,11 @@ def test_token_weights_do_not_see_what_layernorm_does_not_see() -> None:
     )
 
 
+def test_a_single_channel_has_no_norm_to_divide_by() -> None:
+    weights = token_weights(torch.randn(3, 5, 1), AocqOptions(), 2.0)
+    assert torch.equal(weights, torch.ones(3, 5, 1))
+
+
 @pytest.mark.parametrize("options", [AocqOptions(norm_exponent=0), AocqOptions(loss="mse")])
 def test_all_tokens_count_alike_without_the_norm(options: AocqOptions) -> None:
     y = stream_values()

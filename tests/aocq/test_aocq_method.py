@@ -70,7 +70,11 @@ def test_everything_has_a_quantizer_and_every_layer_integer_weights(
 ) -> None:
     graph = nano(variant)[1]
     model = quantized(graph, weight_bits=4)
-    assert set(model.activations) == {node.name for node in graph.nodes if node.op in ARITHMETIC}
+    onto_the_stream = set(model.accumulated)
+    assert onto_the_stream
+    assert not onto_the_stream & set(model.activations)
+    arithmetic = {node.name for node in graph.nodes if node.op in ARITHMETIC}
+    assert set(model.activations) | onto_the_stream == arithmetic
     assert not model.leaves_floats
     layers = [node for node in graph.nodes if node.op is FloatOp.LINEAR]
     assert set(model.weights) == {node.attributes["weight"] for node in layers}

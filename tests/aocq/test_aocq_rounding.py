@@ -28,7 +28,7 @@ from aocq.methods.aocq.closed_form import (
 )
 from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.aocq.rounding import LayerResult, Simulation, Streams, linear_nodes, round_layer
-from aocq.methods.aocq.token_norm import block_loss
+from aocq.methods.aocq.token_norm import BlockLoss, block_loss
 from aocq.methods.aocq.tokens import tokens_read
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.ranges import SHRINK, activation_quantizer, quantize_weight
@@ -238,6 +238,20 @@ def test_a_column_of_no_importance_is_clipped() -> None:
 def test_rows_of_zeros_have_a_scale() -> None:
     found = row_scales(torch.zeros(3, 5).double(), torch.ones(5).double(), 4)
     assert bool((found > 0).all())
+
+
+@pytest.mark.parametrize("faint", [0.0, 1e-10, 1e-5])
+def test_faint_rows_have_scales_for_their_bias_and_leave_others_alone(faint: float) -> None:
+    """Not 1, at which a bias is lost and which would serve all rows where they share a scale."""
+    weight = torch.randn(4, 50, dtype=torch.float64, generator=torch.manual_seed(0))
+    plain = row_scales(weight, torch.ones(50).double(), 8)
+    weight[2] *= faint
+    found = row_scales(weight, torch.ones(50).double(), 8)
+    assert torch.equal(found[[0, 1, 3]], plain[[0, 1, 3]])
+    largest = weight.abs().amax() / 127
+    assert 0.29 * 2.0**-12 * largest <= found[2] <= 2.0**-12 * largest
+    nearest = quantize_weight(weight, 8, "per_channel", "mse").scale
+    assert 0.29 * 2.0**-12 * largest <= nearest[2] <= 2.0**-12 * largest
 
 
 def test_refitted_scales_do_not_raise_the_error() -> None:
@@ -501,3 +515,21 @@ def test_directions_that_do_harm_are_not_taken(
     )
     for name, before in closed.items():
         assert learned[name] is before, name
+
+
+def test_directions_of_a_loss_that_is_no_number_are_not_taken(
+    nano: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BlockLoss, "sums", lambda _, result, __: (result.sum() * torch.nan,) * 2)
+    graph = nano("class_token")[1]
+    network = Network(graph, 32)
+    block = blocks(graph)[1]
+    recipe = Recipe(
+        weight_bits=4, aocq=AocqOptions(rounding="adaround", adaround_steps=1, adaround_batch=2)
+    )
+    closed = {node.name: network.layer(node.name) for node in linear_nodes(graph, block)}
+    streams = network.streams(block)
+    learned = adaround.optimize(
+        graph, block, network.quantizers, streams, dict(closed), recipe, lambda: None
+    )
+    assert all(learned[name] is before for name, before in closed.items())

@@ -120,6 +120,10 @@ def test_behind_is_what_depends_on_a_tensor(nano: Captured) -> None:
     assert behind(graph, block, [block.nodes[0]]) == set(block.nodes)
 
 
+def names(state: BlockState) -> list[str]:
+    return searched(state.graph, state.block, frozenset())
+
+
 def test_a_state_holds_what_the_network_yields(prepared: Prepared) -> None:
     for block in prepared.chain:
         state = prepared.state(block)
@@ -132,7 +136,7 @@ def test_a_candidate_is_judged_by_what_it_would_yield(factor: float, prepared: P
     """As if the whole block ran again."""
     for block in prepared.chain:
         state = prepared.state(block)
-        for name in searched(state.graph, state.block):
+        for name in names(state):
             now = state.quantizers[name]
             candidate = replace(now, scale=now.scale * factor)
             changed = state.quantizers | {name: candidate}
@@ -151,8 +155,8 @@ def test_sums_of_the_stream_keep_their_scales_and_their_parts_too(nano: Captured
     for block in prepared.chain:
         state = prepared.state(block)
         before = dict(state.quantizers)
-        refine(state, lambda result: float(result.abs().sum()), 1, lambda: None)
-        assert not kept & set(searched(state.graph, state.block))
+        refine(state, names(state), lambda result: float(result.abs().sum()), 1, lambda: None)
+        assert not kept & set(names(state))
         assert all(state.quantizers[name] == before[name] for name in before if name in kept)
         changed |= state.quantizers != before
     assert changed
@@ -163,14 +167,14 @@ def test_refinement_never_raises_the_loss_and_logs_what_it_is(prepared: Prepared
         state, loss = prepared.state(block), prepared.loss(block)
         losses = [loss(state.values[block.result])]
         taken: list[int] = []
-        log = refine(state, loss, 4, lambda taken=taken: taken.append(1))
+        log = refine(state, names(state), loss, 4, lambda taken=taken: taken.append(1))
         losses += [entry["loss"] for entry in log[1:]]
         assert [entry["pass"] for entry in log] == [0, 1, 2, 3, 4]
         assert {(entry["stage"], entry["block"]) for entry in log} == {("scales", block.name)}
         assert log[0]["loss"] == losses[0]
         assert losses == sorted(losses, reverse=True)
-        assert (losses[-1] < losses[0]) == bool(searched(state.graph, state.block))
-        assert len(taken) == 4 * len(searched(state.graph, state.block))
+        assert (losses[-1] < losses[0]) == bool(names(state))
+        assert len(taken) == 4 * len(names(state))
         again = BlockState.of(prepared.graph, block, state.values[block.source], state.quantizers)
         assert torch.equal(again.values[block.result], state.values[block.result])
         assert loss(again.values[block.result]) == losses[-1]
@@ -182,7 +186,7 @@ def test_more_passes_go_on_where_fewer_end(nano: Captured) -> None:
     logs, results = [], []
     for passes in range(5):
         state = prepared.state(block)
-        logs.append(refine(state, prepared.loss(block), passes, lambda: None))
+        logs.append(refine(state, names(state), prepared.loss(block), passes, lambda: None))
         results.append(dict(state.quantizers))
     for passes in range(5):
         assert logs[passes] == logs[4][: passes + 1]
@@ -194,13 +198,13 @@ def test_refinement_changes_scales_and_nothing_else(nano: Captured) -> None:
     prepared = Prepared(nano("class_token")[1])
     block = prepared.chain[1]
     state = prepared.state(block)
-    refine(state, prepared.loss(block), 4, lambda: None)
+    refine(state, names(state), prepared.loss(block), 4, lambda: None)
     changed = 0
     for name, before in prepared.quantizers.items():
         if name not in block.nodes:
             continue
         after = state.quantizers[name]
-        if name not in searched(state.graph, state.block):
+        if name not in names(state):
             assert after == before
         ratio = after.scale / before.scale
         assert 0.3 < ratio < 1.4

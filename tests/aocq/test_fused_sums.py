@@ -46,6 +46,23 @@ def test_branches_end_in_layers_and_embeddings_do_not(graph: FloatGraph) -> None
     assert all(total.op is FloatOp.ADD and name in total.inputs for name, total in ends.items())
 
 
+@pytest.mark.parametrize(
+    ("variant", "first"),
+    [
+        ("pre_norm", "norm_pre"),  # the stream begins with a normalization
+        ("registers", "concat"),
+        ("distilled", "add"),
+        ("mean_then_norm", "add"),
+        ("layer_scale", "add"),
+    ],
+)
+def test_every_block_of_every_variant_ends_twice_on_the_stream(variant: str, first: str) -> None:
+    graph = capture(network(variant, NANO), "nano", SIZE)
+    ends = branch_ends(graph)
+    assert set(ends) == {"blocks.0.attn.proj", "blocks.0.mlp.fc2"}
+    assert first in ends["blocks.0.attn.proj"].inputs
+
+
 def test_their_layers_have_no_codes_and_no_add_of_their_own(graph: FloatGraph) -> None:
     model = quantized(graph)
     assert set(model.accumulated) == set(branch_ends(graph))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -8,7 +9,14 @@ from xml.etree import ElementTree
 import matplotlib
 import pytest
 
-from reports.figures import cycles_by_block, kind_group, look, saturation, sqnr_along_depth
+from reports.figures import (
+    cycles_by_block,
+    is_sum,
+    kind_group,
+    look,
+    saturation,
+    sqnr_along_depth,
+)
 
 FIGURES = [sqnr_along_depth, cycles_by_block, saturation]
 XLINK = "{http://www.w3.org/1999/xlink}"
@@ -54,6 +62,28 @@ def test_figure_is_the_same_in_another_process(run, build_run):
     )
 
     assert done.stdout == sqnr_along_depth(run[1])
+
+
+def _stream_line(rows):
+    """Points of the line that joins sums: the one path in their colour that is not filled."""
+    paths = re.findall(r"<path[^>]+>", sqnr_along_depth(rows))
+    colour = look("add")[0]
+    return [
+        re.findall(r"[ML] [-.\d]+ [-.\d]+", path) for path in paths if f"stroke: {colour}" in path
+    ]
+
+
+def test_layers_that_end_on_the_stream_are_on_its_line(run):
+    """Where a layer and its addition are one op, no addition is left, and the line stays."""
+    _, rows = run
+    changes = {"kind": "matmul", "onto_residual": True}
+    fused = [row.model_copy(update=changes) if row.kind == "add" else row for row in rows]
+    sums = sum(is_sum(row) and row.sqnr_db is not None for row in fused)
+    assert sums > 2
+    assert _stream_line(fused) == _stream_line(rows)
+    assert [len(points) for points in _stream_line(fused)] == [sums]
+    plain = [row.model_copy(update={"onto_residual": False}) for row in fused]
+    assert _stream_line(plain) == []
 
 
 def test_depth_has_a_mark_per_measured_op_and_names_the_worst(run):

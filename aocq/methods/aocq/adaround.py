@@ -140,7 +140,7 @@ def optimize(
         on_step()
     with torch.no_grad():
         learned = {name: (layer.up() >= 0.5).float() for name, layer in soft.items()}
-        if total(learned) >= before:
+        if not total(learned) < before:  # nor where it is not a number
             return results
     return {
         name: _result(results[name], soft[weight], learned[weight])

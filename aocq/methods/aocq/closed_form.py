@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aocq.methods.ranges import SHRINK
+from aocq.methods.ranges import SHRINK, row_magnitudes
 from simulator.numerics.integer_type import IntType
 
 # Damping, as a share of the mean diagonal of the second moments.
@@ -77,8 +77,7 @@ def regular(moments: Tensor, power: Tensor | None = None) -> Tensor:
 def row_scales(weight: Tensor, importance: Tensor, bits: int) -> Tensor:
     """Return for each row the scale of least error, columns weighted by ``importance`` [K]; [N]."""
     kind = IntType(bits=bits)
-    full = weight.abs().amax(dim=1, keepdim=True) / kind.high
-    full = torch.where(full > 0, full, torch.ones_like(full))
+    full = torch.from_numpy(row_magnitudes(weight.numpy())).to(weight) / kind.high
     best, least = full, torch.full_like(full, float("inf"))
     for share in SHRINK:
         scale = full * share

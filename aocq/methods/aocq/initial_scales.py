@@ -46,6 +46,11 @@ def shared_parts(graph: FloatGraph) -> dict[str, str]:
     }
 
 
+def without_codes(graph: FloatGraph, recipe: Recipe) -> frozenset[str]:
+    """Return the layers whose sums the chip adds to the stream: they need no quantizer."""
+    return frozenset(branch_ends(graph) if recipe.fused_add else ())
+
+
 class InitialScales:
     """Chooses the first quantizer of any tensor from its channels' ranges and sampled values."""
 
@@ -57,8 +62,7 @@ class InitialScales:
         self.joins = joins_stream(graph)
         self.symmetric = multiplied_with_activations(graph)
         self.parts = shared_parts(graph)
-        # Sums that the chip adds to the stream need no codes of their own.
-        self.without_codes = frozenset(branch_ends(graph) if recipe.fused_add else ())
+        self.without_codes = without_codes(graph, recipe)
         self.balanced = form(recipe) != "none"
         self.readers = linear_readers(graph) if recipe.aocq.balance_inputs else {}
         self.columns = {

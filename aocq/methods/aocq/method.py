@@ -13,11 +13,10 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, run, run_in_parts
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.capture.roles import branch_ends
 from aocq.methods.aocq import adaround, checkpoints
 from aocq.methods.aocq.balance import ChannelRange
 from aocq.methods.aocq.blocks import Block, blocks
-from aocq.methods.aocq.initial_scales import InitialScales, linear_readers
+from aocq.methods.aocq.initial_scales import InitialScales, linear_readers, without_codes
 from aocq.methods.aocq.rounding import (
     BATCH,
     LayerResult,
@@ -138,9 +137,8 @@ class _Steps:
     def searches(graph: FloatGraph, block: Block, recipe: Recipe) -> int:
         """Return how many tensors' candidates a block has, over all passes."""
         options = recipe.aocq
-        without = frozenset(branch_ends(graph) if recipe.fused_add else ())
         exponents = balanced(block, linear_readers(graph)) if options.balance_inputs else []
-        tensors = [name for name in searched(graph, block) if name not in without]
+        tensors = searched(graph, block, without_codes(graph, recipe))
         return len(exponents) + len(tensors) * options.scale_passes
 
     def search(self, count: int = 1) -> None:
@@ -204,7 +202,8 @@ def _first_stage(
                 options,
             )
             choose_exponents(state, initial, loss, steps.search)
-            entries = refine(state, loss, options.scale_passes, steps.search)
+            names = searched(graph, block, initial.without_codes)
+            entries = refine(state, names, loss, options.scale_passes, steps.search)
             quantized = state.values[block.result]
             checkpoints.save_scales(work, block, chosen, entries)
         else:

@@ -14,7 +14,7 @@ times the median, it left twice the loss (docs/accuracy.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,6 +113,7 @@ def behind(graph: FloatGraph, block: Block, names: Iterable[str]) -> frozenset[s
 
 def refine(
     state: BlockState,
+    names: Sequence[str],
     loss: Loss,
     passes: int,
     on_step: Callable[[], None],
@@ -121,6 +122,8 @@ def refine(
 
     Parameters
     ----------
+    names
+        of the tensors, see :func:`searched`
     loss
         of a block's result; the best so far is kept, so it never rises
     on_step
@@ -128,7 +131,6 @@ def refine(
     """
     best = float(loss(state.values[state.block.result]))
     log = [_entry(state.block, 0, best)]
-    names = [name for name in searched(state.graph, state.block) if name in state.quantizers]
     for number, factors in enumerate(PASSES[:passes], start=1):
         for name in names:
             best = _improve(state, name, _candidates(state, name, factors), best, loss)
@@ -165,12 +167,12 @@ def balanced(block: Block, readers: Mapping[str, list[FloatNode]]) -> list[str]:
     ]
 
 
-def searched(graph: FloatGraph, block: Block) -> list[str]:
+def searched(graph: FloatGraph, block: Block, without: frozenset[str]) -> list[str]:
     """Return the tensors whose scale is refined.
 
-    Not probabilities, constants, shared parts, nor sums of the stream.
+    Not probabilities, constants, shared parts, sums of the stream, nor those ``without`` codes.
     """
-    kept = shared_parts(graph).keys() | residual_stream(graph)
+    kept = shared_parts(graph).keys() | residual_stream(graph) | without
     return [
         name
         for name in block.nodes

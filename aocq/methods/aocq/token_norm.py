@@ -30,6 +30,8 @@ def token_weights(y: Tensor, options: AocqOptions, importance: Tensor | float = 
     """
     exponent = options.norm_exponent if options.loss == "token_norm" else 0.0
     norms = (y - y.mean(-1, keepdim=True)).norm(dim=-1, keepdim=True)
+    if not bool(norms.any()):  # a single channel, or nothing but constant tokens
+        norms = torch.ones_like(norms)
     weights: Tensor = importance * (norms + SMALLEST_NORM * norms.mean()) ** -exponent
     return weights / weights.mean()
 

@@ -79,6 +79,14 @@ def test_tiny_factors_end_at_shift_62(factor, multiplier, bits):
     assert multiplier_and_shift(factor, bits) == (multiplier, 62)
 
 
+def test_a_smaller_largest_shift_ends_there_with_fewer_bits():
+    assert multiplier_and_shift(0.3, 8) == (154, 9)
+    assert multiplier_and_shift(0.3, 8, 9) == (154, 9)
+    assert multiplier_and_shift(0.3, 8, 5) == (10, 5)
+    multipliers, shifts = multipliers_and_shifts([0.3, 0.0007], 8, 12)
+    assert (multipliers.tolist(), shifts.tolist()) == ([154, 3], [9, 12])
+
+
 @pytest.mark.parametrize("factor", [-1.0, -5e-324, nan, inf, -inf])
 def test_a_factor_must_be_finite_and_not_negative(factor):
     with pytest.raises(ValueError, match="must be finite and not negative"):
