@@ -10,7 +10,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -255,12 +256,29 @@ def load_run(folder: Path) -> tuple[RunResult, list[LayerRow]]:
     InputError
         If ``run.json`` or ``layers.csv`` is missing or is not what :func:`save_run` writes.
     """
-    path = folder / RUN_NAME
+    result = load_record(folder)
+    with _reading(folder / LAYERS_NAME) as path, path.open(encoding="utf-8", newline="") as file:
+        rows = [LayerRow.model_validate(_empty_as_none(row)) for row in csv.DictReader(file)]
+    return result, rows
+
+
+def load_record(folder: Path) -> RunResult:
+    """Read the record of a run folder, without the rows of its ops.
+
+    Raises
+    ------
+    InputError
+        If ``run.json`` is missing or is not what :func:`save_run` writes.
+    """
+    with _reading(folder / RUN_NAME) as path:
+        return RunResult.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Path]:
+    """Turn what can go wrong with a file of a run into an InputError that names it."""
     try:
-        result = RunResult.model_validate_json(path.read_text(encoding="utf-8"))
-        path = folder / LAYERS_NAME
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = [LayerRow.model_validate(_empty_as_none(row)) for row in csv.DictReader(file)]
+        yield path
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); a run folder is what `aocq verify --out` "
@@ -270,7 +288,6 @@ def load_run(folder: Path) -> tuple[RunResult, list[LayerRow]]:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise InputError(f"{path}: not a run of format 1: {place}: {first['msg']}") from error
-    return result, rows
 
 
 def refuse_run_folder(folder: Path) -> None:

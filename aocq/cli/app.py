@@ -7,6 +7,7 @@ import typer
 
 from aocq.cli import (
     ablate,
+    compare,
     cost,
     demo,
     doctor,
@@ -41,6 +42,7 @@ app.command("inspect")(inspect.command)
 app.command("report")(report.command)
 app.command("table2")(table2.command)
 app.command("ablate")(ablate.command)
+app.command("compare")(compare.command)
 app.command("figures")(figures.command)
 app.command("models")(models.command)
 app.command("doctor")(doctor.command)

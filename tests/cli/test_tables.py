@@ -151,6 +151,22 @@ def test_a_cell_that_no_profile_holds_is_refused_before_the_first_run(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_finished_runs_are_compared_whatever_made_them(
+    warm: Run, demo: Demo, table: Table, tmp_path: Path
+) -> None:
+    done = warm("compare", table.folder, demo.folder, "--out", tmp_path)
+    found = rows(tmp_path / "compare.csv")
+    below = [f"{table.folder.name}/{FOLDER}/{name}" for name in sorted(NAMES)]
+    assert [row["run"] for row in found] == [*below, demo.folder.name]
+    by_name = {row["run"]: row for row in found}
+    for row in rows(table.folder / "table2.csv"):
+        again = by_name[f"{table.folder.name}/{row['run']}"]
+        assert again.pop("profile") == "edge_npu_int8"
+        assert {**again, "run": ""} == {**row, "run": ""}
+    assert "fq_vit" in done.out
+    assert "no run.json in it or below" in warm("compare", tmp_path, code=3).err
+
+
 def test_an_ablation_varies_one_level_at_a_time_and_judges_the_streams(
     warm: Run, demo: Demo, tmp_path: Path
 ) -> None:

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``aocq compare``: finished runs in one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aocq.cli import campaigns, options
+
+
+def command(
+    folders: Annotated[
+        list[Path], typer.Argument(help="run folders, or folders that hold such, at any depth")
+    ],
+    out: options.Out = Path("runs/compare"),
+) -> None:
+    """Put finished runs into one table, whatever command made them. Needs no torch.
+
+    Columns are those of `aocq table2`, with the profile. Writes compare.md, compare.csv and
+    compare.json into --out and prints the table.
+
+    Example: aocq compare runs/deit runs/table2 --out runs/compare
+    """
+    from reports.campaign import run_row, write_table
+    from simulator.errors import InputError
+    from simulator.results import RUN_NAME, load_record
+
+    found: dict[Path, str] = {}
+    for folder in folders:
+        records = sorted(folder.rglob(RUN_NAME))
+        if not records:
+            raise InputError(f"{folder}: no {RUN_NAME} in it or below; name what --out named")
+        for record in records:
+            found[record.parent] = str(record.parent.relative_to(folder.parent))
+    rows = []
+    for folder, name in found.items():
+        result = load_record(folder)
+        rows.append(run_row(result, {"profile": result.profile.name}, name))
+    write_table("compare", "Runs", rows, out)
+    campaigns.print_table(rows)
