@@ -72,9 +72,10 @@ def test_minmax_clips_no_weight(weight: NDArray[np.float32], bits: int, granular
 def test_minmax_gives_the_largest_weight_the_largest_code(
     weight: NDArray[np.float32], bits: int
 ) -> None:
+    """In every row that is not fainter than 2^-12 of the largest."""
     quantized = quantize_weight(torch.from_numpy(weight), bits, "per_channel", "minmax")
     for row, codes in zip(weight, quantized.codes, strict=True):
-        if row.any():
+        if row.any() and np.abs(row).max() >= 2.0**-12 * np.abs(weight).max():
             assert abs(codes).max() == IntType(bits=bits).high
 
 
@@ -98,9 +99,7 @@ def test_the_search_clips_an_outlier_where_that_pays() -> None:
 def test_scaling_the_weights_scales_the_scales(
     weight: NDArray[np.float32], bits: int, search: str, power: int
 ) -> None:
-    # A row of zeros has scale 1 / largest code whatever the others are.
-    weight = weight[weight.any(axis=1)]
-    if not len(weight):
+    if not weight.any():  # the scale of nothing but zeros is 1 / largest code
         return
     one = quantize_weight(torch.from_numpy(weight), bits, "per_channel", search)
     other = quantize_weight(torch.from_numpy(weight * 2.0**power), bits, "per_channel", search)
@@ -112,8 +111,13 @@ def test_scaling_the_weights_scales_the_scales(
 def test_a_channel_does_not_see_its_neighbours(
     weight: NDArray[np.float32], bits: int, search: str
 ) -> None:
+    """Unless it is fainter than 2^-12 of them: then its scale is no smaller than for that."""
     together = quantize_weight(torch.from_numpy(weight), bits, "per_channel", search)
+    faintest = 2.0**-12 * float(np.abs(weight).max())
     for index, row in enumerate(weight):
+        if np.abs(row).max() < faintest:
+            assert 0.29 * faintest <= together.scale[index] * (2 ** (bits - 1) - 1) <= faintest
+            continue
         alone = quantize_weight(torch.from_numpy(row[None]), bits, "per_channel", search)
         np.testing.assert_array_equal(alone.codes[0], together.codes[index])
         assert alone.scale[0] == together.scale[index]
