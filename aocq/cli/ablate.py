@@ -132,7 +132,8 @@ def command(
         for chosen in one_at_a_time(base) if grid is Grid.ONE else all_combinations(base):
             varied = recipe.model_copy(update={"aocq": chosen})
             cells.append(campaigns.cell(request, varied, named(chosen)))
-    title = f"Levels of {method} on {model}"
+    how = "one level changed at a time" if grid is Grid.ONE else "every combination of levels"
+    title = f"Levels of {method} on {model}: first the whole method, then {how}"
     rows = campaigns.run_table(cells, "ablate", title, out)
     whole = cells[0].request  # both lists begin with the whole method
     if rows[0].integer_top1 is not None:

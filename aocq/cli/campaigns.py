@@ -108,5 +108,6 @@ def print_table(rows: Sequence[TableRow]) -> None:
         table.add_row(*map(Text, line))
     console = Console()
     # Cut columns say nothing: a narrow terminal wraps lines by itself.
-    console.width = max(console.width, console.measure(table).maximum)
+    unlimited = console.options.update(max_width=10_000)
+    console.width = max(console.width, console.measure(table, options=unlimited).maximum)
     console.print(table)

@@ -22,10 +22,16 @@ def command(
 ) -> None:
     """Print ESTIMATED cycles by kind of op, latency, SRAM and weight bytes of a graph."""
     from simulator.cost import estimate
+    from simulator.errors import InputError
     from simulator.graph import load
-    from simulator.profile import load_profile
+    from simulator.profile import load_profile, profile_paths
 
     loaded = load(graph)
+    if profile is None and loaded.profile not in profile_paths():
+        raise InputError(
+            f"{graph}: lowered for profile {loaded.profile}, which is not a shipped one; pass its "
+            "file with --profile"
+        )
     costs = estimate(loaded, load_profile(profile or loaded.profile))
     result = {
         "memory": {

@@ -47,6 +47,8 @@ def command(
 
     if (data is None) == (inputs is None):
         raise typer.BadParameter("give either --data FOLDER or --inputs CODES.npy")
+    if taps and out is None:
+        raise typer.BadParameter("--tap writes codes: name a folder for them with --out")
     executor = Executor(load(graph), gemm=gemm, threads=threads)
     if inputs is not None:
         result = _simulate_codes(executor, inputs, limit, taps or [], out)

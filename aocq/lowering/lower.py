@@ -127,7 +127,8 @@ def check_recipe(recipe: Recipe, profile: NpuProfile, *, leaves_floats: bool = F
     problems += _missing_channel_factors(recipe, profile.layernorm)
     if recipe.fused_add and not profile.residual.fused_add:
         problems.append(
-            "residual.fused_add = false, the model's branches have no codes of their own"
+            "residual.fused_add = false, the model's proj and fc2 have no codes of their own (it "
+            "was quantized for a chip that adds their sums to the stream)"
         )
     if profile.weight.granularity == "per_tensor" and recipe.weight_granularity == "per_channel":
         problems.append('weight.granularity = "per_tensor", the model is per channel')
@@ -136,7 +137,7 @@ def check_recipe(recipe: Recipe, profile: NpuProfile, *, leaves_floats: bool = F
     if problems:
         raise InputError(
             f"profile {profile.name}: {'; '.join(problems)}; quantize for this profile "
-            f"(`--profile {profile.name}`) or choose another"
+            "(--profile with its name or file) or choose another"
         )
 
 

@@ -3,8 +3,9 @@
 
 Only tensors of the graph count. The int32 sums of a matrix product and the exponentials of a
 softmax are not in SRAM in this form: they live in the array's accumulators and in the vector unit.
-Nor are constants: weights stream from DRAM through buffers of the engine. A result never overwrites
-an operand, and a Concat never has its operands computed in place.
+Nor are constants: weights stream from DRAM through buffers of the engine. A layer that ends on the
+residual stream overwrites it, code by code, where nothing reads it later; no other result does so,
+and a Concat never has its operands computed in place.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from simulator.cost.exact import ceil_div
 from simulator.cost.views import is_view
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import Op, TensorId
+from simulator.graph.ops import MatMul, Op, TensorId
 
 ALIGNMENT = 16  # bytes
 
@@ -102,12 +103,36 @@ def _roots(graph: IntGraph) -> dict[TensorId, TensorId]:
 
     A view of a constant is stored on its own: constants have no memory on the chip to look into.
     """
+    last_read = {name: step for step, op in enumerate(graph.ops) for name in op.operands}
+    last_read |= dict.fromkeys((*graph.inputs, *graph.outputs), len(graph.ops))  # kept as they are
     roots = {name: name for name in graph.inputs}
-    for op in graph.ops:
+    for step, op in enumerate(graph.ops):
         source = op.operands[0]
-        shared = is_view(graph, op) and source in roots
-        roots[op.name] = roots[source] if shared else op.name
+        if is_view(graph, op) and source in roots:
+            roots[op.name] = roots[source]
+        else:
+            roots[op.name] = _overwritten(graph, op, step, roots, last_read) or op.name
     return roots
+
+
+def _overwritten(
+    graph: IntGraph,
+    op: Op,
+    step: int,
+    roots: Mapping[TensorId, TensorId],
+    last_read: Mapping[TensorId, int],
+) -> TensorId | None:
+    """Return whose memory a result takes over: its residual's, where nothing reads that later.
+
+    Each code of the result depends on that one code of the residual, and on another tensor.
+    """
+    if not isinstance(op, MatMul) or op.residual is None:
+        return None
+    root = roots[op.residual]
+    same_memory = [name for name, other in roots.items() if other == root]
+    if any(last_read.get(name, 0) > step for name in same_memory) or roots.get(op.a) == root:
+        return None
+    return root if graph.tensors[root].bytes == graph.result(op).bytes else None
 
 
 def peak_live_bytes(buffers: Sequence[Buffer]) -> int:

@@ -46,6 +46,25 @@ def test_usage_errors_end_with_2_and_a_hint(arguments: list[object]) -> None:
     assert done.out == ""
 
 
+def test_taps_without_a_folder_are_a_usage_error(warm: Run, demo: Demo) -> None:
+    arguments = ("--data", demo.folder / "data" / "val", "--limit", 1, "--tap", "head")
+    done = warm("simulate", demo.folder, *arguments, code=2)
+    assert "name a folder for them with --out" in done.err
+
+
+def test_a_profile_of_ones_own_is_asked_for_by_its_file(
+    warm: Run, demo: Demo, tmp_path: Path
+) -> None:
+    """A graph knows the name of its profile, not where the file is."""
+    text = profile_paths()["edge_npu_int8"].read_text(encoding="utf-8")
+    profile = tmp_path / "mine.toml"
+    profile.write_text(text.replace('name = "edge_npu_int8"', 'name = "mine"'), encoding="utf-8")
+    warm("lower", demo.folder, "--profile", profile, "--out", tmp_path / "graph")
+    done = warm("cost", tmp_path / "graph", code=3)
+    assert "lowered for profile mine, which is not a shipped one; pass its file" in done.err
+    assert "fit the SRAM: yes" in warm("cost", tmp_path / "graph", "--profile", profile).out
+
+
 def test_every_mistake_in_a_profile_is_listed(
     warm: Run, demo: Demo, earlier_run: Path, tmp_path: Path
 ) -> None:

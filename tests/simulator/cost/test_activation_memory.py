@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import numpy as np
+import pytest
 from cost_graphs import S4, S8, Sketch, transformer
 from hypothesis import given
 from hypothesis import strategies as st
+from small_graphs import S16, Draft
 
 from simulator.cost import Buffer, plan_memory, weight_bytes
 from simulator.cost.memory import ALIGNMENT, activation_buffers, allocate, peak_live_bytes
 from simulator.graph import verify
+from simulator.numerics.integer_type import IntType
 
 
 def lifetimes(graph):
@@ -33,6 +37,55 @@ def test_liveness_of_a_residual_block():
     # alive: 64 | x + normal + hidden = 192 | x + hidden + narrow = 192 | 96
     assert plan_memory(graph).peak_lower_bound_bytes == 192
     assert plan_memory(graph).peak_sram_bytes == 192
+
+
+def _fused(draft: Draft, kind: IntType = S8) -> None:
+    draft.operand("stream", (4, 8), S8)
+    weights = draft.constant("weights", np.ones((8, 8), int), S8)
+    draft.layer_norm("normal", "stream", gamma=[1] * 8, beta=[0] * 8)
+    draft.matmul("sum", "normal", weights, residual="stream", residual_multiplier=(1,), kind=kind)
+
+
+def test_a_layer_overwrites_the_stream_that_it_ends_on():
+    draft = Draft()
+    draft.input("x", (1, 1))
+    _fused(draft)
+    draft.rescale("end", "sum")
+    found = lifetimes(draft.graph("end"))
+    assert "sum" not in found
+    first = [op.name for op in draft.ops].index("stream")
+    assert found["stream"] == (32, first, first + 3)
+    assert found["normal"] == (32, first + 1, first + 2)
+
+
+@pytest.mark.parametrize("reader", ["later op", "view", "output", "wider", "input", "itself"])
+def test_it_does_not_where_something_else_needs_the_stream(reader):
+    draft = Draft()
+    if reader == "input":
+        draft.input("stream", (4, 8))
+        draft.layer_norm("normal", "stream", gamma=[1] * 8, beta=[0] * 8)
+        weights = draft.constant("weights", np.ones((8, 8), int), S8)
+        draft.matmul("sum", "normal", weights, residual="stream", residual_multiplier=(1,))
+    elif reader == "itself":
+        draft.input("x", (1, 1))
+        draft.operand("stream", (4, 8), S8)
+        weights = draft.constant("weights", np.ones((8, 8), int), S8)
+        draft.matmul("sum", "stream", weights, residual="stream", residual_multiplier=(1,))
+    else:
+        draft.input("x", (1, 1))
+        if reader == "view":
+            draft.operand("whole", (8, 4), S8)
+            draft.reshape("stream", "whole", 4, 8)
+            draft.layer_norm("normal", "stream", gamma=[1] * 8, beta=[0] * 8)
+            weights = draft.constant("weights", np.ones((8, 8), int), S8)
+            draft.matmul("sum", "normal", weights, residual="stream", residual_multiplier=(1,))
+            draft.rescale("later", "whole")
+        else:
+            _fused(draft, S16 if reader == "wider" else S8)
+        if reader == "later op":
+            draft.rescale("later", "stream")
+    graph = draft.graph("stream" if reader == "output" else "sum")
+    assert "sum" in lifetimes(graph)
 
 
 def test_views_share_the_memory_they_look_into():
