@@ -18,7 +18,7 @@ from simulator.results import LayerRow, RunResult, load_run
 def again(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
     """The demo's job with other threads, another backend, and gates that cannot hold."""
     folder = tmp_path_factory.mktemp("again")
-    gates = ("--max-latency-ms", 1e-9, "--min-agreement", 100)
+    gates = ("--max-latency-ms", 1e-9, "--max-drop", -100, "--min-agreement", 101)
     engine = ("--threads", 3, "--gemm", "numba")
     return folder, aocq(*demo.verify, "--out", folder, *engine, *gates, "--json", code=1)
 
@@ -78,11 +78,12 @@ def test_gates_that_fail_give_exit_code_1_and_a_complete_run(
     folder, process = again
     result, _ = load_run(folder)
     assert not result.verdict.feasible
-    assert len(result.verdict.failed) == 2
+    assert len(result.verdict.failed) == 3
     for failure in result.verdict.failed:
         assert f"gate failed: {failure}" in process.err
     assert "ESTIMATED latency is" in process.err
-    assert "wanted 100 %" in process.err
+    assert "points below float, allowed -100" in process.err
+    assert "wanted 101 %" in process.err
     assert {path.name for path in folder.iterdir()} == set(RUN_FILES)
 
 
