@@ -37,7 +37,11 @@ def test_deit_tiny_loses_little(tmp_path: Path) -> None:
     assert result.accuracy.images == 64
     assert 70 <= result.accuracy.float.top1 <= 98
     assert result.accuracy.float.top5 >= 85
-    assert abs(result.accuracy.float.top1 - result.accuracy.integer.top1) <= 4
+    # Of 64 images one is 1.6 points: the logits say more than three of them.
+    assert abs(result.accuracy.float.top1 - result.accuracy.integer.top1) <= 5
+    sqnr = result.accuracy.logit_sqnr_db.integer_float
+    assert sqnr is not None
+    assert sqnr >= 13
     assert result.accuracy.agreement.integer_simulated >= 95
     assert result.graph.float_ops == 0
     assert result.overflow.events == 0
