@@ -4,25 +4,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import isqrt
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from aocq.capture import FloatNode, FloatOp
 from aocq.capture.interpreter import UNARY_FUNCTIONS
-from aocq.lowering.builder import SHIFT_TYPE, Builder, along_channels
+from aocq.lowering.builder import Builder, along_channels
+from aocq.lowering.normalization import layernorm
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
-from aocq.methods.steps import Steps, as_scale, compressed, product_steps
+from aocq.methods.steps import as_scale, compressed, product_steps
 from simulator.errors import InputError
 from simulator.graph.graph import Role, Tensor
 from simulator.graph.ops import (
     Add,
     Concat,
-    LayerNorm,
     Lookup,
     MatMul,
     Mean,
@@ -39,7 +37,6 @@ from simulator.numerics.fixed_point import (
     multipliers_at_common_shift,
 )
 from simulator.numerics.integer_type import IntType
-from simulator.profile import LayerNormSection, NpuProfile
 
 # Wide codes between a function's table and the rescaling by channel.
 WIDE = IntType(bits=16)
@@ -216,143 +213,6 @@ def _wide_unary(
     builder.ops.append(Rescale(name=node.name, a=name, requantize=requantize))
 
 
-def _layernorm(builder: Builder, node: FloatNode) -> None:
-    x = builder.tensor(node.inputs[0])
-    builder.result(node)
-    section = builder.profile.layernorm
-    channels = node.shape[-1]
-    parameters = builder.model.graph.parameters
-    weight, bias = node.attributes["weight"], node.attributes["bias"]
-    gamma = parameters[weight].double().numpy() if weight else np.ones(channels)
-    beta = parameters[bias].double().numpy() if bias else np.zeros(channels)
-    steps = builder.channel_steps(node.name)
-    bits = builder.profile.rescale.multiplier_bits
-    magnitudes, gamma_shift = multipliers_at_common_shift(np.abs(gamma) / steps, bits)
-    source = builder.channel_steps(node.inputs[0])
-    factors = channel_factors(node.inputs[0], source, builder.profile)
-    # What 1 is worth in u: the statistics and epsilon are in its square.
-    unit = float(source[0] / factors[0])
-    epsilon = round(node.attributes["epsilon"] * (channels / unit) ** 2)
-    fractions = _fraction_bits(x, channels, epsilon, bits, section, factors)
-    shift = gamma_shift + fractions.normalized
-    offsets = np.rint(np.ldexp(beta / steps, shift)).astype(np.int64)
-    codes = (np.sign(gamma) * magnitudes).astype(np.int64)
-    constants: dict[str, str | None] = {"multiplier": None, "shift": None}
-    if factors.max() > 1 and section.channel_factor == "shift":
-        exponents = np.log2(factors).astype(np.int64)
-        constants["shift"] = builder.constant(f"{node.name}.channel_shift", exponents, SHIFT_TYPE)
-    elif factors.max() > 1:
-        kind = IntType(bits=section.channel_factor_bits, signed=False)
-        name = f"{node.name}.channel_multiplier"
-        constants["multiplier"] = builder.constant(name, factors, kind)
-    builder.ops.append(
-        LayerNorm(
-            name=node.name,
-            a=x.name,
-            channel_multiplier=constants["multiplier"],
-            channel_shift=constants["shift"],
-            gamma=builder.constant(f"{node.name}.gamma", codes, IntType(bits=bits + 1)),
-            beta=builder.constant(f"{node.name}.beta", offsets, IntType(bits=64)),
-            epsilon=epsilon,
-            sqrt_fraction_bits=fractions.sqrt,
-            reciprocal_bits=fractions.reciprocal,
-            normalized_fraction_bits=fractions.normalized,
-            shift=shift,
-            rounding=builder.rounding,
-            overflow=builder.overflow,
-        )
-    )
-
-
-def channel_factors(name: str, steps: Steps, profile: NpuProfile) -> NDArray[np.int64]:
-    """Return the least whole numbers that are to each other as the channels' steps.
-
-    LayerNorm divides by the deviation, so that only the ratios of steps matter.
-
-    Parameters
-    ----------
-    name
-        the tensor that LayerNorm reads, for the message
-    steps
-        what one of its codes is worth, [C] or [1]
-
-    Returns
-    -------
-    factors
-        int64 [C] or [1], what the profile's ``layernorm.channel_factor`` can apply
-
-    Raises
-    ------
-    InputError
-        If the chip has no such factors.
-    """
-    section = profile.layernorm
-    bits = section.channel_factor_bits
-    factors: NDArray[np.int64]
-    ratios = steps / steps.min()
-    if np.allclose(ratios, 1, rtol=1e-9, atol=0):
-        return np.ones(len(steps), np.int64)
-    if section.channel_factor == "shift":
-        exponents = np.rint(np.log2(ratios)).astype(np.int64)
-        if np.allclose(np.ldexp(1.0, exponents), ratios, rtol=1e-9, atol=0) and (
-            exponents.max() < 1 << bits
-        ):
-            powers: NDArray[np.int64] = np.left_shift(np.int64(1), exponents)
-            return powers
-        able = f"powers of two up to 2^{(1 << bits) - 1} apart"
-    elif section.channel_factor == "multiplier":
-        # The smallest step need not be one times the unit: 2 and 3 are fine.
-        for smallest in range(1, int(((1 << bits) - 1) / ratios.max() * (1 + 1e-9)) + 1):
-            wanted = ratios * smallest
-            factors = np.rint(wanted).astype(np.int64)
-            if np.allclose(factors, wanted, rtol=1e-9, atol=0):
-                return factors
-        able = f"to each other as whole numbers up to {(1 << bits) - 1}"
-    else:
-        able = "equal"
-    raise InputError(
-        f"{name}: LayerNorm reads it, and its channels' steps (largest ratio {ratios.max():.6g}) "
-        f"are not {able}, which is what profile {profile.name} can apply (layernorm.channel_factor "
-        f'= "{section.channel_factor}", channel_factor_bits = {bits}); quantize for this profile '
-        f"(`--profile {profile.name}`) or choose another"
-    )
-
-
-class FractionBits(NamedTuple):
-    """Fraction bits of LayerNorm's root, reciprocal and normalized value."""
-
-    sqrt: int
-    reciprocal: int
-    normalized: int
-
-
-def _fraction_bits(
-    x: Tensor,
-    channels: int,
-    epsilon: int,
-    gamma_bits: int,
-    section: LayerNormSection,
-    channel_factors: NDArray[np.int64],
-) -> FractionBits:
-    """Return LayerNorm's fraction bits: the profile's, or as many as 64-bit arithmetic can hold.
-
-    The variance of wide codes or of many channels leaves less room for fractions; bounds are
-    those of :mod:`simulator.graph.ranges`.
-    """
-    largest = max(x.zero_point - x.code_type.low, x.code_type.high - x.zero_point)
-    squares = sum(int(factor) ** 2 for factor in np.broadcast_to(channel_factors, channels))
-    variance = channels * largest**2 * squares + epsilon
-    root = 2 * (isqrt(channels) + 1)
-    sqrt_room = (63 - variance.bit_length()) // 2
-    # One bit for beta and rounding, which are added to the product.
-    normalized_room = 62 - root.bit_length() - gamma_bits
-    sqrt = max(0, min(section.sqrt_fraction_bits, sqrt_room))
-    # |d| i <= root * 2^(reciprocal - sqrt)
-    reciprocal = min(section.reciprocal_bits, 62 - root.bit_length() + sqrt)
-    normalized = min(section.normalized_fraction_bits, normalized_room, reciprocal - sqrt)
-    return FractionBits(sqrt=sqrt, reciprocal=reciprocal, normalized=max(0, normalized))
-
-
 def _fused_add(builder: Builder, node: FloatNode, layer: str) -> None:
     """The layer that ends a branch, its sums requantized onto the stream.
 
@@ -505,7 +365,7 @@ RULES: Mapping[FloatOp, Callable[[Builder, FloatNode], None]] = MappingProxyType
         FloatOp.MATMUL: _matmul,
         FloatOp.SOFTMAX: _softmax,
         FloatOp.UNARY: _unary,
-        FloatOp.LAYERNORM: _layernorm,
+        FloatOp.LAYERNORM: layernorm,
         FloatOp.ADD: _add,
         FloatOp.SCALE: _scaled,
         FloatOp.MEAN: _mean,

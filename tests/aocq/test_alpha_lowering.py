@@ -18,7 +18,7 @@ from aocq.capture import FloatGraph, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.roles import residual_stream
 from aocq.lowering import lower
-from aocq.lowering.rules import channel_factors
+from aocq.lowering.normalization import channel_factors
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.fq_vit import quantize_weight
 from aocq.methods.operands import arithmetic_source
