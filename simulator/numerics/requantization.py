@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,22 +91,7 @@ class Requantizer:
 
         ``addend`` [channels] is added first, in 64 bits: a bias, or minus a zero point.
         """
-        rows = accumulators.reshape(-1, self.multiplier.size)
-        out = np.empty(rows.shape, dtype=self.kind.dtype)
-        low, high = limits(self.kind, self.overflow)
-        outside = requantize_rows(
-            rows,
-            np.zeros_like(self.multiplier) if addend is None else addend,
-            self.multiplier,
-            self.shift,
-            self.offset,
-            self.zero_point,
-            low,
-            high,
-            self.overflow is Overflow.WRAP,
-            out,
-        )
-        return out.reshape(accumulators.shape), int(outside)
+        return self._apply(requantize_rows, accumulators, addend)
 
     def onto(
         self,
@@ -118,15 +105,24 @@ class Requantizer:
 
         ``acc * multiplier + (residual - residual_zero) * factor`` is shifted and rounded once.
         """
+        codes = np.ascontiguousarray(residual).reshape(-1, self.multiplier.size)
+        return self._apply(requantize_rows_onto, accumulators, addend, codes, residual_zero, factor)
+
+    def _apply(
+        self,
+        rule: Callable[..., int],
+        accumulators: IntArray,
+        addend: NDArray[np.int64] | None,
+        *residual: Any,
+    ) -> tuple[IntArray, int]:
+        """Run one of the kernels below; ``residual`` are its arguments behind the addend."""
         rows = accumulators.reshape(-1, self.multiplier.size)
         out = np.empty(rows.shape, dtype=self.kind.dtype)
         low, high = limits(self.kind, self.overflow)
-        outside = requantize_rows_onto(
+        outside = rule(
             rows,
             np.zeros_like(self.multiplier) if addend is None else addend,
-            np.ascontiguousarray(residual).reshape(rows.shape),
-            residual_zero,
-            factor,
+            *residual,
             self.multiplier,
             self.shift,
             self.offset,
