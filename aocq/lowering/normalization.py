@@ -119,7 +119,7 @@ def channel_factors(name: str, steps: Steps, profile: NpuProfile) -> NDArray[np.
         f"{name}: LayerNorm reads it, and its channels' steps (largest ratio {ratios.max():.6g}) "
         f"are not {able}, which is what profile {profile.name} can apply (layernorm.channel_factor "
         f'= "{section.channel_factor}", channel_factor_bits = {bits}); quantize for this profile '
-        f"(`--profile {profile.name}`) or choose another"
+        "(--profile with its name or file) or choose another"
     )
 
 

@@ -348,7 +348,7 @@ def test_factors_that_a_chip_cannot_apply_are_refused(
     with pytest.raises(InputError, match=r"^blocks\.0\.add: LayerNorm reads it") as caught:
         channel_factors("blocks.0.add", np.array(steps), chip)
     assert able in str(caught.value)
-    assert "quantize for this profile (`--profile edge_npu_int8`)" in str(caught.value)
+    assert "quantize for this profile (--profile with its name or file)" in str(caught.value)
 
 
 # --- refusals -------------------------------------------------------------------------------------
