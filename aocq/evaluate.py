@@ -28,6 +28,7 @@ from simulator.errors import InputError
 from simulator.executor import Executor, OpCounts
 from simulator.files import replace_file
 from simulator.graph import IntGraph
+from simulator.ops.behaviour import SumCounts
 
 ENGINES = ("float", "simulated", "integer")
 Logits = NDArray[np.float64]
@@ -147,10 +148,7 @@ def _run_engines(
     output = executor.run(quantize(images.numpy(), source))
     integer = dequantize(output.outputs[target.name], target)
     clock.append(time.perf_counter())
-    counts = [
-        (c.elements, c.saturated, c.overflowed)
-        for c in (output.counts[op.name] for op in executor.graph.ops)
-    ]
+    counts = [_as_row(output.counts[op.name]) for op in executor.graph.ops]
     return {
         "float": real.double().numpy(),
         "simulated": simulated.double().numpy(),
@@ -158,6 +156,19 @@ def _run_engines(
         "seconds": np.diff(clock),
         "counts": np.array(counts, dtype=np.int64),
     }
+
+
+def _as_row(counts: OpCounts) -> list[int]:
+    """Return counts as a row of a file: whether there are sums, then theirs."""
+    none = SumCounts(0, 0, 0, 0, 0)
+    return [counts.elements, counts.saturated, counts.sums is not None, *(counts.sums or none)]
+
+
+def _from_row(row: NDArray[np.int64]) -> OpCounts:
+    elements, saturated, has_sums, *sums = row.tolist()
+    return OpCounts(
+        elements=elements, saturated=saturated, sums=SumCounts(*sums) if has_sums else None
+    )
 
 
 def _collect(work: Path, executor: Executor, batches: ImageBatches) -> Evaluation:
@@ -176,16 +187,16 @@ def _collect(work: Path, executor: Executor, batches: ImageBatches) -> Evaluatio
         )
     if not loaded:
         raise InputError(f"{skipped[0]} and {len(skipped) - 1} others: no image could be decoded")
-    counts = sum(part["counts"] for part in loaded)
+    counts = [
+        sum((_from_row(part["counts"][index]) for part in loaded), OpCounts())
+        for index in range(len(executor.graph.ops))
+    ]
     seconds = sum(part["seconds"] for part in loaded)
     return Evaluation(
         logits={name: np.concatenate([part[name] for part in loaded]) for name in ENGINES},
         labels=np.concatenate([part["labels"] for part in loaded]),
         seconds=dict(zip(ENGINES, seconds.tolist(), strict=True)),
-        counts={
-            op.name: OpCounts(elements=int(row[0]), saturated=int(row[1]), overflowed=int(row[2]))
-            for op, row in zip(executor.graph.ops, counts, strict=True)
-        },
+        counts={op.name: found for op, found in zip(executor.graph.ops, counts, strict=True)},
         skipped=tuple(skipped),
     )
 

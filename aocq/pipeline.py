@@ -24,6 +24,8 @@ from aocq.evaluate import (
 from aocq.lowering import check_recipe, lower
 from aocq.methods import LEAVE_FLOATS, METHODS, QuantizedModel, Recipe
 from aocq.methods import storage as quantized_storage
+from aocq.methods.layernorm_parts import observe_parts
+from aocq.methods.quantizers import ActivationQuantizer
 from aocq.models import LoadedModel, load_model
 from aocq.record import layer_rows, run_record
 from aocq.request import (
@@ -220,8 +222,12 @@ def calibrate(
             reached = now
 
         quantized = METHODS[method](float_graph, images, recipe, report, device=device, work=work)
+    parts: dict[str, ActivationQuantizer] = {}
+    if recipe.layernorm_part_bits is not None and not quantized.leaves_floats:
+        with progress("ranges inside LayerNorm", len(images)) as advance:
+            parts = observe_parts(quantized, images, recipe.layernorm_part_bits, advance)
     log = (*({"skipped": str(path)} for path in skipped), *quantized.log)
-    return replace(quantized, meta=model_meta(model), log=log)
+    return replace(quantized, meta=model_meta(model), log=log, parts=parts)
 
 
 def _batches(request: VerifyRequest, inputs: Inputs, limit: int | None) -> ImageBatches:

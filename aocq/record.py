@@ -11,9 +11,9 @@ from aocq.evaluate import Evaluation, agreement, sqnr_db, top_k
 from aocq.methods import QuantizedModel
 from aocq.request import Gates, Inputs, VerifyRequest, package_versions
 from simulator.cost import CostEstimate
-from simulator.executor import Executor
+from simulator.executor import Executor, OpCounts
 from simulator.graph import IntGraph, sha256
-from simulator.graph.ops import MatMul
+from simulator.graph.ops import MatMul, Mean, Op
 from simulator.graph.ranges import bounds, signed_bits
 from simulator.profile import NpuProfile
 from simulator.results import (
@@ -61,7 +61,7 @@ def layer_rows(
                 kind=op.kind,
                 shape="x".join(map(str, result.shape)),
                 type=str(result.type),
-                arithmetic=op.arithmetic,
+                arithmetic=op.computes_in,
                 macs=cost.macs,
                 weight_bytes=cost.weight_bytes,
                 cycles=cost.total,
@@ -78,9 +78,24 @@ def layer_rows(
                 sqnr_db=sqnr.get(op.name),
                 differing_codes=differing.get(op.name),
                 onto_residual=isinstance(op, MatMul) and op.residual is not None,
+                **_sums(op, counts),
             )
         )
     return rows
+
+
+def _sums(op: Op, counts: OpCounts) -> dict[str, int]:
+    """What happened in an op's accumulators, by column; nothing without."""
+    if counts.sums is None or not isinstance(op, (MatMul, Mean)):
+        return {}
+    needed = signed_bits(counts.sums.least, counts.sums.most)
+    return {
+        "persistent": counts.sums.persistent,
+        "transient": counts.sums.transient,
+        "changed": counts.sums.changed,
+        "sum_bits": needed,
+        "headroom_bits": op.accumulator.levels[-1].bits - needed,
+    }
 
 
 def run_record(
@@ -194,12 +209,20 @@ def overflow_record(rows: list[LayerRow]) -> OverflowRecord:
         counted_free=len(accumulating) - len(proven) - len(overflowing),
         overflowing=len(overflowing),
         events=sum(row.overflowed for row in overflowing),
+        persistent=sum(row.persistent or 0 for row in accumulating),
+        transient=sum(row.transient or 0 for row in accumulating),
+        changed=sum(row.changed or 0 for row in accumulating),
+        least_headroom_bits=min(
+            (row.headroom_bits for row in accumulating if row.headroom_bits is not None),
+            default=None,
+        ),
         per_op=[
             OverflowOfOp(
                 op=row.op,
                 overflowed=row.overflowed,
                 saturated=row.saturated,
                 elements=row.elements,
+                persistent=row.persistent,
             )
             for row in affected
         ],

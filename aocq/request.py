@@ -73,11 +73,21 @@ class Inputs:
 
 
 def constrained(recipe: Recipe, profile: NpuProfile) -> Recipe:
-    """Return a recipe within the profile's limits: zero points, widths, channel factors, sums."""
+    """Return a recipe within the profile's limits: scales, zero points, widths, factors, sums.
+
+    Probabilities have the chip's own width, where the other activations have theirs.
+    """
+    widths = profile.activation.bits, profile.softmax.output_bits
+    as_wide = recipe.activation_bits in {widths[1], *range(widths[0])}
     return recipe.model_copy(
         update={
             "residual_bits": profile.activation.residual_bits,
+            "softmax_bits": None if as_wide else profile.softmax.output_bits,
             "weight_granularity": profile.weight.granularity,
+            "weight_scale": profile.weight.scale,
+            "activation_granularity": profile.activation.granularity,
+            "activation_scale": profile.activation.scale,
+            "float32_scales": profile.float32_scales,
             "zero_point": profile.activation.zero_point,
             "channel_factor": profile.layernorm.channel_factor,
             "channel_factor_bits": profile.layernorm.channel_factor_bits,

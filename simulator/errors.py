@@ -20,3 +20,9 @@ class EnvironmentProblem(AocqError):
     """The machine lacks something: a package, a writable folder, the network (exit code 4)."""
 
     exit_code = 4
+
+
+class AccumulatorOverflow(AocqError):
+    """A sum overflowed where a profile's policy does not tolerate it (exit code 1, as a gate)."""
+
+    exit_code = 1

@@ -11,12 +11,14 @@ from types import MappingProxyType
 import numpy as np
 
 from simulator.config import default_threads
-from simulator.errors import InputError
+from simulator.errors import AccumulatorOverflow, InputError
 from simulator.gemm import Gemm, backend, limit_threads_of_this_thread, one_thread_per_worker
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import Op
+from simulator.graph.ops import MatMul, Mean, Op
+from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.float_type import Array, FloatType
 from simulator.ops import BEHAVIOURS, Kernel
+from simulator.ops.behaviour import SumCounts
 
 # Images that one worker takes at a time: enough to feed the matrix product, few enough for caches.
 IMAGES_PER_TASK = 4
@@ -24,22 +26,30 @@ IMAGES_PER_TASK = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpCounts:
-    """How often an op's values did not fit, over all images of a run.
+    """What an op's values did that did not fit, over all images of a run.
 
     elements : results computed
     saturated : results outside the result type before its overflow rule was applied
-    overflowed : results whose accumulator overflowed
+    sums : what happened in the op's accumulators; none in ops without
     """
 
     elements: int = 0
     saturated: int = 0
-    overflowed: int = 0
+    sums: SumCounts | None = None
+
+    @property
+    def overflowed(self) -> int:
+        """Results whose accumulator overflowed, transiently or persistently."""
+        return self.sums.overflowed if self.sums else 0
 
     def __add__(self, other: OpCounts) -> OpCounts:
+        both = self.sums or other.sums
+        if self.sums and other.sums:
+            both = self.sums.merged(other.sums)
         return OpCounts(
             elements=self.elements + other.elements,
             saturated=self.saturated + other.saturated,
-            overflowed=self.overflowed + other.overflowed,
+            sums=both,
         )
 
 
@@ -134,10 +144,9 @@ class Executor:
             result = kernel([values[name] for name in op.operands])
             values[op.name] = result.codes
             counts[op.name] = OpCounts(
-                elements=result.codes.size,
-                saturated=result.saturated,
-                overflowed=result.overflowed,
+                elements=result.codes.size, saturated=result.saturated, sums=result.sums
             )
+            _stop_at_errors(op, result.sums)
             for name in op.operands:
                 if self._last_use[name] == step and name not in kept:
                     values.pop(name, None)
@@ -170,6 +179,18 @@ class Executor:
         for code in (images.min(), images.max()):  # a narrow type does not fill its storage
             if not tensor.type.low <= code <= tensor.type.high:
                 raise InputError(f"input {tensor.name}: code {code} is outside {tensor.type}")
+
+
+def _stop_at_errors(op: Op, sums: SumCounts | None) -> None:
+    """Raise AccumulatorOverflow where the op's policy does not tolerate a changed sum."""
+    if sums is None or not sums.changed or not isinstance(op, (MatMul, Mean)):
+        return
+    if op.accumulator.policy is OverflowPolicy.ERROR:
+        raise AccumulatorOverflow(
+            f"op {op.name}: {sums.changed} sums overflowed the accumulator ({op.accumulator}), "
+            f"the exact ones span {sums.least} to {sums.most}; widen it, or set accumulator.policy "
+            'to "apply" or "report" in the profile'
+        )
 
 
 def _join(parts: Sequence[RunOutput]) -> RunOutput:

@@ -117,6 +117,7 @@ class OverflowOfOp(_Record):
     overflowed: int
     saturated: int
     elements: int
+    persistent: int | None = None
 
 
 class OverflowRecord(_Record):
@@ -126,6 +127,10 @@ class OverflowRecord(_Record):
     counted_free : accumulators not proven, but without an event in this run
     overflowing : accumulators with events
     events : outputs whose accumulator overflowed, summed over all ops and images
+    persistent, transient : of these, those of which a completed sum did not fit, and the others
+    changed : outputs whose sum is not the exact one: all events where registers saturate, the
+        persistent ones where they wrap
+    least_headroom_bits : register bits that no sum of the run used, in the op with the fewest
     per_op : every op with an overflow or a saturated result, worst first
     """
 
@@ -134,6 +139,10 @@ class OverflowRecord(_Record):
     overflowing: int
     events: int
     per_op: list[OverflowOfOp]
+    persistent: int | None = None
+    transient: int | None = None
+    changed: int | None = None
+    least_headroom_bits: int | None = None
 
 
 class MemoryRecord(_Record):
@@ -181,6 +190,9 @@ class LayerRow(_Record):
         None where that has no such tensor
     onto_residual : the op adds to the residual stream, whatever its kind
     accumulator_bits : bits that the sums may need, by static bounds; None without an accumulator
+    persistent, transient, changed : see :class:`OverflowRecord`
+    sum_bits : bits that the completed sums of the run needed
+    headroom_bits : bits of the outermost register less ``sum_bits``; below 0 where it overflowed
     """
 
     index: int
@@ -205,6 +217,11 @@ class LayerRow(_Record):
     sqnr_db: float | None
     differing_codes: float | None = None
     onto_residual: bool = False
+    persistent: int | None = None
+    transient: int | None = None
+    changed: int | None = None
+    sum_bits: int | None = None
+    headroom_bits: int | None = None
 
 
 class RunResult(_Record):

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from enum import StrEnum
 from itertools import product
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aocq.cli import campaigns, options, recipes
+from aocq.cli import campaigns, options, recipes, requests
 
 if TYPE_CHECKING:
     from aocq.methods.aocq.options import AocqOptions
@@ -96,7 +95,6 @@ def command(
     widths = campaigns.parse_widths(bits)
 
     from aocq.methods.aocq.options import PRESET_OPTIONS
-    from aocq.request import Gates, VerifyRequest
     from reports.campaign import write_table
 
     base = PRESET_OPTIONS[preset.value]
@@ -109,25 +107,24 @@ def command(
             seed=seed,
             preset=preset,
         )
-        request = VerifyRequest(
+        request = requests.make_request(
             model=model,
+            data=data,
             weights=weights,
             classes=classes,
             profile=profile,
             method=method,
             recipe=recipe,
-            calibration_folder=calibration or data,
-            calibration_images=recipes.calibration_count(calibration_images, preset, method),
-            data_folder=data,
+            calibration=calibration,
+            calibration_images=calibration_images,
+            preset=preset,
             limit=limit,
             batch=batch,
             skip_bad_images=skip_bad_images,
             threads=threads,
             gemm=gemm,
-            gates=Gates(max_drop=None),
+            device=device,
             out=out,
-            command=("aocq", *sys.argv[1:]),
-            device=device.value,
         )
         for chosen in one_at_a_time(base) if grid is Grid.ONE else all_combinations(base):
             varied = recipe.model_copy(update={"aocq": chosen})

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 
 def parse_widths(text: str) -> list[tuple[int, int]]:
-    """Return ``8/8,4/8`` as (weight bits, activation bits) pairs; a usage error otherwise."""
+    """Return ``8/8,8/16`` as (weight bits, activation bits) pairs; a usage error otherwise."""
     pairs = []
     for part in text.split(","):
-        found = re.fullmatch(r"([2-8])/([3-8])", part.strip())
+        found = re.fullmatch(r"([2-8])/([3-8]|16)", part.strip())
         if not found:
             raise typer.BadParameter(
-                f"{part.strip()!r} is not WEIGHTS/ACTIVATIONS, 2 to 8 and 3 to 8 bits, e.g. 4/8"
+                f"{part.strip()!r} is not WEIGHTS/ACTIVATIONS, 2 to 8 bits and 3 to 8 (or 16), "
+                "e.g. 4/8"
             )
         pairs.append((int(found[1]), int(found[2])))
     return list(dict.fromkeys(pairs))

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from aocq.cli import options, recipes, verify
+from aocq.cli import options, recipes, requests, verify
 
 CALIBRATION_IMAGES = 128  # all that are bundled
 
@@ -26,7 +25,7 @@ def command(
     written to OUT/data, so that every other command can be tried on them.
     """
     from aocq.demo.digits import write_image_folder
-    from aocq.request import Gates, VerifyRequest
+    from aocq.request import Gates
     from simulator.errors import InputError
 
     images = out / "data"
@@ -37,25 +36,17 @@ def command(
             f"{images}: cannot be written ({error.strerror or error}); name another folder"
         ) from error
     verify.run_and_report(
-        VerifyRequest(
+        requests.make_request(
             model="vit_nano_digits",
-            weights=None,
-            classes=None,
+            data=images / "val",
+            calibration=images / "calib",
+            calibration_images=CALIBRATION_IMAGES,
             profile=profile,
             method=method,
             recipe=recipes.make_recipe(weight_bits=weight_bits, activation_bits=8, preset=preset),
-            calibration_folder=images / "calib",
-            calibration_images=CALIBRATION_IMAGES,
-            data_folder=images / "val",
-            limit=None,
-            batch=32,
-            skip_bad_images=False,
-            threads=None,
-            gemm="auto",
+            device=device,
             gates=Gates(),
             out=out,
-            command=("aocq", *sys.argv[1:]),
-            device=device.value,
         ),
         as_json=as_json,
     )

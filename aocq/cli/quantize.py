@@ -58,6 +58,7 @@ def command(
     chosen = load_profile(profile)
     recipe = constrained(
         recipes.make_recipe(
+            method=method,
             weight_bits=weight_bits,
             activation_bits=activation_bits,
             activation_range=activation_range,

@@ -81,6 +81,7 @@ class LossChannels(StrEnum):
     GAMMA = "gamma"
 
 
+ACTIVATION_WIDTHS = (3, 4, 5, 6, 7, 8, 16)
 DEFAULT_METHOD = ""  # stands for the default, which takes the table of methods to know
 
 
@@ -93,6 +94,13 @@ def known_method(name: str) -> str:
     if name not in METHODS:
         raise typer.BadParameter(f"no method {name!r}; choose one of {', '.join(METHODS)}")
     return name
+
+
+def known_activation_width(bits: int) -> int:
+    """Return ``bits``; a usage error if activations cannot have so many."""
+    if bits not in ACTIVATION_WIDTHS:
+        raise typer.BadParameter(f"{bits} is not in 3 to 8, and not 16")
+    return bits
 
 
 # Not a choice of the parser: the names are rows of a table whose import takes seconds.
@@ -110,10 +118,9 @@ ActivationBits = Annotated[
     int,
     typer.Option(
         "--a-bits",
-        min=3,
-        max=8,
-        help="bits of the activations; other than the profile's own only with methods that leave "
-        "operators in float",
+        callback=known_activation_width,
+        help="bits of the activations, 3 to 8 or 16; other than the profile's own only with "
+        "methods that leave operators in float",
     ),
 ]
 ActivationRange = Annotated[
@@ -234,9 +241,10 @@ def make_recipe(
     float_ops: FloatOps = FloatOps.DECLARED,
     seed: int = 0,
     preset: Preset = Preset.DEFAULT,
+    method: str = "aocq",
     **overrides: Any,
 ) -> Recipe:
-    """Return the recipe of a command's options.
+    """Return the recipe of a command's options; note on stderr those that the method ignores.
 
     Parameters
     ----------
@@ -244,6 +252,7 @@ def make_recipe(
         fields of :class:`aocq.methods.aocq.options.AocqOptions` that replace the preset's; None
         leaves it as it is
     """
+    from aocq import progress
     from aocq.methods import Recipe
     from aocq.methods.aocq.options import PRESET_OPTIONS
 
@@ -252,6 +261,9 @@ def make_recipe(
         for name, value in overrides.items()
         if value is not None
     }
+    if given and method != "aocq":
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        progress.note(f"method {method} ignores {named}: options of method aocq")
     return Recipe(
         weight_bits=weight_bits,
         activation_bits=activation_bits,

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from aocq.cli import campaigns, options, recipes
+from aocq.cli import campaigns, options, recipes, requests
 
 
 def command(
@@ -61,8 +60,6 @@ def command(
     names = list(dict.fromkeys(recipes.known_method(name) for name in parts))
     widths = campaigns.parse_widths(bits)
 
-    from aocq.request import Gates, VerifyRequest
-
     cells = []
     for model, weights in networks:
         for method in names:
@@ -74,27 +71,24 @@ def command(
                     seed=seed,
                     preset=preset,
                 )
-                request = VerifyRequest(
+                request = requests.make_request(
                     model=model,
+                    data=data,
                     weights=weights,
                     classes=classes,
                     profile=profile,
                     method=method,
                     recipe=recipe,
-                    calibration_folder=calibration or data,
-                    calibration_images=recipes.calibration_count(
-                        calibration_images, preset, method
-                    ),
-                    data_folder=data,
+                    calibration=calibration,
+                    calibration_images=calibration_images,
+                    preset=preset,
                     limit=limit,
                     batch=batch,
                     skip_bad_images=skip_bad_images,
                     threads=threads,
                     gemm=gemm,
-                    gates=Gates(max_drop=None),
+                    device=device,
                     out=out,
-                    command=("aocq", *sys.argv[1:]),
-                    device=device.value,
                 )
                 cells.append(campaigns.cell(request, recipe))
     rows = campaigns.run_table(cells, "table2", "Networks, methods and widths", out)

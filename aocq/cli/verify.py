@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aocq.cli import options, recipes
+from aocq.cli import options, recipes, requests
 
 if TYPE_CHECKING:
     from aocq.request import VerifyRequest
@@ -74,15 +74,17 @@ def command(
     Example: aocq verify deit_tiny_patch16_224 --data imagenet/val --calib-data imagenet/train
     --w-bits 8 --profile edge_npu_int8 --out runs/deit --max-drop 1
     """
-    from aocq.request import Gates, VerifyRequest
+    from aocq.request import Gates
 
-    request = VerifyRequest(
+    request = requests.make_request(
         model=model,
+        data=data,
         weights=weights,
         classes=classes,
         profile=profile,
         method=method,
         recipe=recipes.make_recipe(
+            method=method,
             weight_bits=weight_bits,
             activation_bits=activation_bits,
             activation_range=activation_range,
@@ -100,18 +102,17 @@ def command(
             loss_channels=loss_channels,
             class_token_weight=class_token_weight,
         ),
-        calibration_folder=calibration or data,
-        calibration_images=recipes.calibration_count(calibration_images, preset, method),
-        data_folder=data,
+        calibration=calibration,
+        calibration_images=calibration_images,
+        preset=preset,
         limit=limit,
         batch=batch,
         skip_bad_images=skip_bad_images,
         threads=threads,
         gemm=gemm,
         gates=Gates(max_drop=max_drop, min_agreement=min_agreement, max_latency_ms=max_latency_ms),
+        device=device,
         out=out,
-        command=("aocq", *sys.argv[1:]),
-        device=device.value,
     )
     run_and_report(request, as_json=as_json)
 

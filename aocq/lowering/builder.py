@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,17 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aocq.capture import FloatNode
+from aocq.lowering.factors import fixed_point, ratio
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import Quantizer
 from aocq.methods.steps import Steps, as_scale, compressed
 from simulator.errors import InputError
 from simulator.graph.graph import Role, Tensor
 from simulator.graph.ops import Op, Requantization
-from simulator.numerics.fixed_point import LARGEST_SHIFT, multipliers_and_shifts
-from simulator.numerics.float_type import Array, TensorType
+from simulator.numerics.accumulator import Accumulator
+from simulator.numerics.fixed_point import LARGEST_SHIFT
+from simulator.numerics.float_type import FLOAT32, FLOAT64, Array, FloatType, TensorType
 from simulator.numerics.integer_type import IntType, Overflow
-from simulator.numerics.rounding import Rounding
-from simulator.profile import NpuProfile
+from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
+from simulator.numerics.rounding import DoubleRounding, Rounding
+from simulator.profile import NpuProfile, OpKind
 
 SHIFT_TYPE = IntType(bits=6, signed=False)
 
@@ -58,15 +61,17 @@ class Builder:
     # Nodes without an op of their own (a scale factor) are another tensor under another scale.
     stands_for: dict[str, Tensor] = field(default_factory=dict)
 
-    @property
-    def rounding(self) -> Rounding:
-        """The profile's rounding of every requantization."""
-        return Rounding(self.profile.rescale.rounding)
+    def accumulator(self, kind: OpKind) -> Accumulator:
+        """Return the profile's accumulator of one kind of op."""
+        return self.profile.accumulator_of(kind).accumulator()
 
-    @property
-    def overflow(self) -> Overflow:
-        """What the profile does with results outside their type."""
-        return Overflow(self.profile.rescale.overflow)
+    def rounding(self, kind: OpKind) -> Rounding:
+        """Return the profile's rounding in one kind of op."""
+        return Rounding(self.profile.rescale_of(kind).rounding)
+
+    def overflow(self, kind: OpKind) -> Overflow:
+        """Return what the profile does with results of one kind of op outside their type."""
+        return Overflow(self.profile.rescale_of(kind).overflow)
 
     @cached_property
     def accumulated(self) -> Mapping[str, FloatNode]:
@@ -165,19 +170,50 @@ class Builder:
         self.constants[name] = codes.astype(kind.dtype)
         return name
 
+    def real_constant(self, name: str, values: Any, kind: FloatType = FLOAT32) -> str:
+        """Add a constant of real values and return its name."""
+        array = np.ascontiguousarray(values, kind.dtype)
+        self.declare(name, array.shape, kind, role=Role.CONSTANT)
+        self.constants[name] = array
+        return name
+
     def requantization(
         self,
         node_name: str,
-        factors: Sequence[float] | NDArray[np.float64],
+        kind: OpKind,
+        sums: Steps,
+        steps: Steps,
         largest_shift: int = LARGEST_SHIFT,
     ) -> Requantization:
-        """Add multipliers and shifts for real factors: one for all channels, or one each."""
-        bits = self.profile.rescale.multiplier_bits
-        multipliers, shifts = multipliers_and_shifts(factors, bits, largest_shift)
-        kind = IntType(bits=bits, signed=False)
+        """Add the factors of a requantization: one for all channels, or one each.
+
+        Parameters
+        ----------
+        kind
+            of the op: its own table of the profile counts
+        sums, steps
+            what 1 is worth in the sums and in the result, [C] or [1]
+        """
+        section = self.profile.rescale_of(kind)
+        factors = ratio(sums, steps, section)
+        multiplier, shift = f"{node_name}.multiplier", None
+        if section.arithmetic is Arithmetic.FIXED_POINT:
+            found = fixed_point(factors, section, largest_shift)
+            bits = max(section.multiplier_bits, int(found.multipliers.max()).bit_length())
+            if bits > section.multiplier_bits and section.kind != "power_of_two":
+                bits = section.multiplier_bits  # too large: refused below, with its name
+            self.constant(multiplier, found.multipliers, IntType(bits=bits, signed=False))
+            shift = self.constant(f"{node_name}.shift", found.shifts, SHIFT_TYPE)
+        else:
+            types = {Arithmetic.FLOAT32: FLOAT32, Arithmetic.FLOAT64: FLOAT64}
+            self.real_constant(multiplier, factors, types[section.arithmetic])
         return Requantization(
-            multiplier=self.constant(f"{node_name}.multiplier", multipliers, kind),
-            shift=self.constant(f"{node_name}.shift", shifts, SHIFT_TYPE),
-            rounding=self.rounding,
-            overflow=self.overflow,
+            multiplier=multiplier,
+            shift=shift,
+            rounding=Rounding(section.rounding),
+            overflow=Overflow(section.overflow),
+            double_rounding=DoubleRounding(section.double_rounding),
+            zero_point_stage=ZeroPointStage(section.zero_point_stage),
+            left_shift=LeftShift(section.left_shift),
+            arithmetic=section.arithmetic,
         )

@@ -20,6 +20,7 @@ import numpy as np
 from aocq.capture import FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.lowering.builder import SHIFT_TYPE, Builder
+from aocq.lowering.functions import GELUS
 from aocq.lowering.rules import RULES
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
 from aocq.methods.steps import Steps, as_scale, compressed, linear_steps, product_steps
@@ -38,6 +39,21 @@ from simulator.graph.ops import (
 )
 from simulator.numerics.float_type import FLOAT32
 from simulator.numerics.integer_type import IntType, Overflow
+from simulator.numerics.rounding import Rounding
+from simulator.profile import NpuProfile, OpKind
+
+
+def in_float(node: FloatNode, profile: NpuProfile) -> bool:
+    """Whether a profile leaves a node's operator in float, although its result has codes."""
+    algorithms = {
+        FloatOp.SOFTMAX: profile.softmax.algorithm,
+        FloatOp.LAYERNORM: profile.layernorm.algorithm,
+        FloatOp.ADD: profile.add.algorithm,
+        FloatOp.MEAN: profile.mean.algorithm,
+    }
+    if node.op is FloatOp.UNARY and node.attributes["function"] in GELUS:
+        return profile.gelu.algorithm == "float32"
+    return algorithms.get(node.op) == "float32"
 
 
 @dataclass(slots=True)
@@ -89,27 +105,20 @@ class MixedLowering:
         self.builder.declare(op.name, shape, FLOAT32)
         self.builder.ops.append(op)
 
-    def constant(self, name: str, values: Any) -> str:
-        """Add a constant of real values and return its name."""
-        array = np.ascontiguousarray(values, np.float32)
-        self.builder.declare(name, array.shape, FLOAT32, role=Role.CONSTANT)
-        self.builder.constants[name] = array
-        return name
-
     def parameter(self, node: FloatNode, attribute: str) -> str | None:
         """Add a parameter of the network as a constant; None where the node has none."""
         name = node.attributes[attribute]
         if not name:
             return None
         value = self.builder.model.graph.parameters[name]
-        return self.constant(f"{node.name}.{attribute}", value.numpy())
+        return self.builder.real_constant(f"{node.name}.{attribute}", value.numpy())
 
     def step(self, op_name: str, steps: Steps) -> str:
         """Add a step as a constant, in the fewest dimensions that broadcast alike."""
         small = compressed(steps)
         while small.ndim > 1 and small.shape[0] == 1:
             small = small[0]
-        return self.constant(f"{op_name}.step", small)
+        return self.builder.real_constant(f"{op_name}.step", small)
 
     def real(self, name: str) -> str:
         """Return the name of the tensor that holds a node's real values; dequantize codes once."""
@@ -120,7 +129,7 @@ class MixedLowering:
         if real not in self.builder.tensors:
             if tensor.role is Role.CONSTANT:
                 centred = self.builder.constants[tensor.name].astype(np.float64) - tensor.zero_point
-                return self.constant(real, centred * self.builder.model.steps(name))
+                return self.builder.real_constant(real, centred * self.builder.model.steps(name))
             step = self.step(real, self.builder.model.steps(name))
             self.add(Dequantize(name=real, a=tensor.name, step=step, bias=None), tensor.shape)
         return real
@@ -164,7 +173,7 @@ class MixedLowering:
         """Number the levels in few bits, then look up the wide level of each number."""
         index = f"{node.name}.index"
         borders = np.array(quantizer.thresholds) * quantizer.scale
-        thresholds = self.constant(f"{index}.thresholds", borders)
+        thresholds = self.builder.real_constant(f"{index}.thresholds", borders)
         self.builder.declare(index, node.shape, IntType(bits=quantizer.bits, signed=False))
         self.builder.ops.append(Quantize(name=index, a=source, step=None, thresholds=thresholds))
         levels = np.array(quantizer.levels)
@@ -174,16 +183,16 @@ class MixedLowering:
         name = self.builder.constant(f"{node.name}.table", table, quantizer.type)
         self.builder.ops.append(Lookup(name=node.name, a=index, table=name))
 
-    def sums(self, node: FloatNode, shape: tuple[int, ...], **operands: Any) -> str:
+    def sums(self, node: FloatNode, kind: OpKind, shape: tuple[int, ...], **operands: Any) -> str:
         """Add an integer product whose sums leave the accumulator as they are."""
         name = f"{node.name}.sums"
-        accumulator = self.builder.profile.accumulator.accumulator()
+        accumulator = self.builder.accumulator(kind)
         self.builder.declare(name, shape, accumulator.levels[-1].kind)
         one = IntType(bits=1, signed=False)
         identity = Requantization(
             multiplier=self.builder.constant(f"{name}.multiplier", np.array([1]), one),
             shift=self.builder.constant(f"{name}.shift", np.array([0]), SHIFT_TYPE),
-            rounding=self.builder.rounding,
+            rounding=Rounding.HALF_UP,  # of nothing: the shift is 0
             overflow=Overflow.SATURATE,  # the sums fit: their type is that of the register
         )
         self.builder.ops.append(
@@ -205,7 +214,7 @@ def _constant(lowering: MixedLowering, node: FloatNode) -> None:
     """The real values, after the quantizer where there is one: it is applied here, once."""
     value = lowering.builder.model.graph.parameters[node.attributes["parameter"]]
     real = lowering.builder.model.simulate(node, value.reshape(node.shape).double())
-    lowering.constant(node.name, real.numpy())
+    lowering.builder.real_constant(node.name, real.numpy())
 
 
 def _linear(lowering: MixedLowering, node: FloatNode) -> None:
@@ -217,7 +226,7 @@ def _linear(lowering: MixedLowering, node: FloatNode) -> None:
         if weight is None:
             matrix = lowering.parameter(node, "weight")
         else:
-            matrix = lowering.constant(f"{node.name}.weight", weight.dequantized().numpy())
+            matrix = builder.real_constant(f"{node.name}.weight", weight.dequantized().numpy())
         real = lowering.real(source)
         lowering.function(node, Function.LINEAR, real, weight=matrix, bias=bias)
         return
@@ -226,10 +235,12 @@ def _linear(lowering: MixedLowering, node: FloatNode) -> None:
     offset = None
     if x.zero_point:
         correction = -x.zero_point * weight.codes.sum(axis=1, dtype=np.int64)
-        kind = IntType(bits=builder.profile.accumulator.bias_bits)
+        kind = IntType(bits=builder.profile.accumulator_of("linear").bias_bits)
         offset = builder.constant(f"{node.name}.offset", correction, kind)
     codes = builder.constant(f"{node.name}.weight", weight.codes, IntType(bits=weight.bits))
-    sums = lowering.sums(node, node.shape, a=x.name, b=codes, transpose_b=True, bias=offset)
+    sums = lowering.sums(
+        node, "linear", node.shape, a=x.name, b=codes, transpose_b=True, bias=offset
+    )
     _rescaled(lowering, node, sums, steps, bias)
 
 
@@ -241,7 +252,7 @@ def _matmul(lowering: MixedLowering, node: FloatNode) -> None:
         return
     a, b = (lowering.builder.tensor(name).name for name in node.inputs)
     steps = product_steps(node, *map(lowering.builder.model.steps, node.inputs))
-    sums = lowering.sums(node, node.shape, a=a, b=b, transpose_b=transposed, bias=None)
+    sums = lowering.sums(node, "matmul", node.shape, a=a, b=b, transpose_b=transposed, bias=None)
     _rescaled(lowering, node, sums, steps, None)
 
 

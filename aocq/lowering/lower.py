@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from aocq.capture import FloatNode, FloatOp
 from aocq.lowering.builder import Builder
-from aocq.lowering.float_rules import MixedLowering
+from aocq.lowering.float_rules import FLOAT_RULES, MixedLowering, in_float
 from aocq.lowering.rules import RULES
 from aocq.methods.quantized_model import QuantizedModel, Recipe
 from aocq.methods.quantizers import ActivationQuantizer
@@ -28,11 +28,13 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
     """
     check_recipe(_what_counts(model), profile, leaves_floats=model.leaves_floats)
     builder = Builder(model=model, profile=profile)
-    mixed = MixedLowering(builder) if model.leaves_floats else None
+    mixed = MixedLowering(builder)
     for node in model.graph.nodes:
         try:
-            if mixed:
+            if model.leaves_floats:
                 mixed.lower(node)
+            elif in_float(node, profile):
+                FLOAT_RULES[node.op](mixed, node)
             else:
                 RULES[node.op](builder, node)
         except ValueError as error:

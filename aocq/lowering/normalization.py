@@ -11,27 +11,71 @@ from numpy.typing import NDArray
 
 from aocq.capture import FloatNode
 from aocq.lowering.builder import SHIFT_TYPE, Builder
+from aocq.lowering.layernorm_graph import layernorm_graph
 from aocq.methods.steps import Steps
 from simulator.errors import InputError
 from simulator.graph.graph import Tensor
-from simulator.graph.ops import LayerNorm
+from simulator.graph.ops import LayerNorm, LayerNormBisection
 from simulator.numerics.fixed_point import multipliers_at_common_shift
 from simulator.numerics.integer_type import IntType
-from simulator.profile import LayerNormSection, NpuProfile
+from simulator.profile import IntegerLayerNorm, NpuProfile
 
 
 def layernorm(builder: Builder, node: FloatNode) -> None:
+    """By the chip's algorithm. One that computes it in float never comes here."""
+    section = builder.profile.layernorm
+    if isinstance(section, IntegerLayerNorm):
+        _integer_statistics(builder, node, section)
+    elif section.algorithm == "graph":
+        layernorm_graph(builder, node, section.part_bits)
+    else:
+        _bisection(builder, node)
+
+
+def _parameters(
+    builder: Builder, node: FloatNode
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return γ and β, float64 [C]."""
+    parameters = builder.model.graph.parameters
+    weight, bias = node.attributes["weight"], node.attributes["bias"]
+    channels = node.shape[-1]
+    gamma = parameters[weight].double().numpy() if weight else np.ones(channels)
+    beta = parameters[bias].double().numpy() if bias else np.zeros(channels)
+    return gamma, beta
+
+
+def _bisection(builder: Builder, node: FloatNode) -> None:
+    """Whole-number statistics and division; γ and β with as many fraction bits as γ leaves."""
+    x = builder.tensor(node.inputs[0])
+    builder.step(node.inputs[0], f"the mean in {node.name}")
+    builder.result(node)
+    gamma, beta = _parameters(builder, node)
+    steps = builder.channel_steps(node.name)
+    bits = builder.profile.rescale_of("layernorm").multiplier_bits
+    magnitudes, shift = multipliers_at_common_shift(np.abs(gamma) / steps, bits)
+    offsets = np.rint(np.ldexp(beta / steps, shift)).astype(np.int64)
+    weights = (np.sign(gamma) * magnitudes).astype(np.int64)
+    builder.ops.append(
+        LayerNormBisection(
+            name=node.name,
+            a=x.name,
+            weight=builder.constant(f"{node.name}.weight", weights, IntType(bits=bits + 1)),
+            bias=builder.constant(f"{node.name}.bias", offsets, IntType(bits=48)),
+            shift=shift,
+            rounding=builder.rounding("layernorm"),
+            overflow=builder.overflow("layernorm"),
+        )
+    )
+
+
+def _integer_statistics(builder: Builder, node: FloatNode, section: IntegerLayerNorm) -> None:
     """Statistics of codes times whole factors; γ and β in the multipliers of the last step."""
     x = builder.tensor(node.inputs[0])
     builder.result(node)
-    section = builder.profile.layernorm
     channels = node.shape[-1]
-    parameters = builder.model.graph.parameters
-    weight, bias = node.attributes["weight"], node.attributes["bias"]
-    gamma = parameters[weight].double().numpy() if weight else np.ones(channels)
-    beta = parameters[bias].double().numpy() if bias else np.zeros(channels)
+    gamma, beta = _parameters(builder, node)
     steps = builder.channel_steps(node.name)
-    bits = builder.profile.rescale.multiplier_bits
+    bits = builder.profile.rescale_of("layernorm").multiplier_bits
     magnitudes, gamma_shift = multipliers_at_common_shift(np.abs(gamma) / steps, bits)
     source = builder.channel_steps(node.inputs[0])
     factors = channel_factors(node.inputs[0], source, builder.profile)
@@ -63,8 +107,9 @@ def layernorm(builder: Builder, node: FloatNode) -> None:
             reciprocal_bits=fractions.reciprocal,
             normalized_fraction_bits=fractions.normalized,
             shift=shift,
-            rounding=builder.rounding,
-            overflow=builder.overflow,
+            rounding=builder.rounding("layernorm"),
+            overflow=builder.overflow("layernorm"),
+            root_steps=section.root_steps,
         )
     )
 
@@ -136,7 +181,7 @@ def _fraction_bits(
     channels: int,
     epsilon: int,
     gamma_bits: int,
-    section: LayerNormSection,
+    section: IntegerLayerNorm,
     channel_factors: NDArray[np.int64],
 ) -> FractionBits:
     """Return LayerNorm's fraction bits: the profile's, or as many as 64-bit arithmetic can hold.

@@ -54,6 +54,7 @@ def quantize(
             recipe.weight_bits,
             recipe.weight_granularity,
             recipe.weight_range,
+            recipe.weight_form,
         )
         for node in graph.nodes
         if node.op is FloatOp.LINEAR
@@ -83,16 +84,18 @@ def quantizers(
         if node.op not in ARITHMETIC:
             continue
         if node.op is FloatOp.SOFTMAX:
-            activations[node.name] = probabilities_quantizer(recipe.activation_bits)
+            activations[node.name] = probabilities_quantizer(recipe.probability_bits)
             continue
         zero_point = "symmetric" if node.name in symmetric else recipe.zero_point
         observed = seen[node.name]
         bits = bits_of(graph, node, stream, recipe)
         if recipe.activation_range == "mse" and node.op is not FloatOp.CONSTANT:
-            activations[node.name] = least_squares_quantizer(observed, bits, zero_point)
+            activations[node.name] = least_squares_quantizer(
+                observed, bits, zero_point, recipe.activation_form
+            )
         else:
             activations[node.name] = activation_quantizer(
-                observed.low, observed.high, bits, zero_point
+                observed.low, observed.high, bits, zero_point, recipe.activation_form
             )
     _share_scales_of_concatenations(graph, activations)
     return activations

@@ -26,6 +26,7 @@ from aocq.methods.quantizers import (
     Quantizer,
 )
 from aocq.methods.ranges import ObservedRange, activation_quantizer
+from aocq.methods.scale_form import ANY_SCALE, ScaleForm
 from simulator.numerics.integer_type import IntType
 
 # Channel factors are 2^0 .. 2^3.
@@ -53,7 +54,8 @@ def quantize(
         called with (batches done, batches in all)
     """
     plain = recipe.model_copy(update={"activation_range": "minmax"})
-    balanced = balanced_tensors(graph)
+    per_tensor = recipe.activation_granularity == "per_tensor"
+    balanced: frozenset[str] = frozenset() if per_tensor else balanced_tensors(graph)
     passes = [images, images[-FACTOR_IMAGES:]] if balanced else [images]
     batches = [-(-len(part) // base_ptq.BATCH) for part in passes]
 
@@ -79,6 +81,7 @@ def quantize(
                 graph.parameters[node.attributes["weight"]],
                 recipe.weight_bits,
                 recipe.weight_granularity,
+                recipe.weight_form,
             )
             for node in graph.nodes
             if node.op is FloatOp.LINEAR
@@ -126,14 +129,18 @@ def _quantizers(
         bits = base_ptq.bits_of(graph, node, stream, recipe)
         observed = seen[node.name]
         if node.op is FloatOp.SOFTMAX:
-            powers = log_int_softmax(recipe.activation_bits)
+            powers = log_int_softmax(recipe.probability_bits)
             if recipe.float_ops == "integer":
-                powers = powers.of_probability_codes(recipe.activation_bits)
+                powers = powers.of_probability_codes(recipe.probability_bits)
             found[node.name] = powers
         elif node.name in symmetric or recipe.zero_point == "symmetric":
-            found[node.name] = activation_quantizer(observed.low, observed.high, bits, "symmetric")
+            found[node.name] = activation_quantizer(
+                observed.low, observed.high, bits, "symmetric", recipe.activation_form
+            )
         else:
-            found[node.name] = asymmetric_quantizer(observed.low, observed.high, bits)
+            found[node.name] = asymmetric_quantizer(
+                observed.low, observed.high, bits, recipe.activation_form
+            )
     for node in graph.nodes:
         if node.op is FloatOp.CONCAT:
             # A token is quantized with the tensor that it becomes part of: the same codes.
@@ -161,13 +168,16 @@ def _readers(graph: FloatGraph) -> dict[str, set[FloatOp]]:
     return readers
 
 
-def asymmetric_quantizer(low: float, high: float, bits: int) -> ActivationQuantizer:
+def asymmetric_quantizer(
+    low: float, high: float, bits: int, form: ScaleForm = ANY_SCALE
+) -> ActivationQuantizer:
     """Return ``s = (max - min) / (2^bits - 1)``, ``z = clip(-round(min / s), 0, 2^bits - 1)``.
 
-    Codes are stored signed, the zero point shifted with them.
+    Codes are stored signed, the zero point shifted with them. A chip with scales of another
+    ``form`` gets the s that it can hold, and the z of that.
     """
     codes = (1 << bits) - 1
-    scale = (high - low) / codes or 1.0
+    scale = form.hold((high - low) / codes or 1.0)
     offset = min(max(-round(low / scale), 0), codes)
     kind = IntType(bits=bits)
     return ActivationQuantizer(type=kind, scale=scale, zero_point=offset + kind.low)
@@ -242,12 +252,14 @@ def log_int_softmax(bits: int) -> LevelQuantizer:
     )
 
 
-def quantize_weight(weight: Tensor, bits: int, granularity: str) -> QuantizedWeight:
+def quantize_weight(
+    weight: Tensor, bits: int, granularity: str, form: ScaleForm = ANY_SCALE
+) -> QuantizedWeight:
     """Quantize [N, K] to nearest with ``s = max|w| / (2^(bits-1) - 0.5)``: 127.5 at 8 bits."""
     kind = IntType(bits=bits)
     real = weight.double().numpy()
     rows = real if granularity == "per_channel" else real.reshape(1, -1)
     largest = np.abs(rows).max(axis=1)
-    scale = np.where(largest > 0, largest, 1.0) / (kind.high + 0.5)
+    scale = form.hold(np.where(largest > 0, largest, 1.0) / (kind.high + 0.5))
     codes = np.clip(np.rint(rows / scale[:, None]), kind.low, kind.high)
     return QuantizedWeight(bits=bits, codes=codes.reshape(real.shape).astype(np.int8), scale=scale)

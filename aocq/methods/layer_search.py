@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from aocq.methods.objectives import Objective
 from aocq.methods.quantizers import LevelQuantizer
+from aocq.methods.scale_form import ANY_SCALE, ScaleForm
 
 # Rows and images at a time: a part of a result stays in the cache while it is scored.
 ROWS = 256
@@ -105,13 +105,20 @@ class LinearSteps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """How steps are searched: which candidates, what for, how often, at which width."""
+    """How steps are searched: which candidates, what for, how often, at which width.
+
+    ``weight_form`` and ``activation_form`` say which scales there are. ``one_step`` asks for the
+    same step in all heads of an operand, the best for all of them together.
+    """
 
     grid: Grid
     objective: Objective
     rounds: int
     weight_bits: int
     activation_bits: int
+    weight_form: ScaleForm = ANY_SCALE
+    activation_form: ScaleForm = ANY_SCALE
+    one_step: bool = False
 
 
 def full_step(largest: Tensor, bits: int) -> Tensor:
@@ -122,11 +129,11 @@ def full_step(largest: Tensor, bits: int) -> Tensor:
 
 def uniform_candidates(x: Tensor, search: Search) -> InputCandidates:
     """Return the candidates of a symmetric uniform quantizer of ``x``."""
-    bits = search.activation_bits
+    bits, form = search.activation_bits, search.activation_form
     full = full_step(x.abs().max(), bits)
     return InputCandidates(
-        steps=tuple((search.grid.shares() * full).tolist()),
-        first=float(full),
+        steps=tuple(map(float, form.candidates(full, search.grid.shares()))),
+        first=form.hold(float(full)),
         low=-(1 << (bits - 1)),
         high=(1 << (bits - 1)) - 1,
     )
@@ -159,10 +166,11 @@ def search_linear(
     """
     per_block = layer.weight.reshape(layer.blocks, -1).abs().amax(dim=1)
     full = full_step(per_block, search.weight_bits)
+    candidates = torch.stack(search.weight_form.candidates(full, search.grid.shares()))
     found = LinearSteps(weight=full, input=inputs.first if inputs else None, rounds=0)
     for done in range(1, search.rounds + 1):
         before = found
-        weight = _best_weight_steps(layer, inputs, found.input, full, search)
+        weight = _best_weight_steps(layer, inputs, found.input, candidates, search)
         step = found.input
         if inputs:
             step = _best_input_step(layer, inputs, weight, search)
@@ -177,18 +185,22 @@ def _best_weight_steps(
     layer: LinearLayer,
     inputs: InputCandidates | None,
     step: float | None,
-    full: Tensor,
+    candidates: Tensor,
     search: Search,
 ) -> Tensor:
-    shares = search.grid.shares()
     x = layer.x if inputs is None or step is None else inputs.quantized(layer.x, step)
 
     def score(index: int) -> Tensor:
-        weight = quantized_weight(layer.weight, full * shares[index], search.weight_bits)
+        weight = quantized_weight(layer.weight, candidates[index], search.weight_bits)
         return _score(layer, lambda rows: x[rows], weight, search.objective)
 
-    chosen = choose(len(shares), score)
-    return full * shares[chosen]
+    return _taken(candidates, choose(len(candidates), score))
+
+
+def _taken(candidates: Tensor, chosen: Tensor) -> Tensor:
+    """Return the chosen one of [candidates, entries] for every entry, or one for all, [entries]."""
+    entries = candidates.shape[1]
+    return candidates[chosen.expand(entries), torch.arange(entries)]
 
 
 def _best_input_step(
@@ -231,12 +243,27 @@ class Product:
 
     Operands are float32 [images, heads, rows, columns], the right one as it is multiplied:
     ``real = a @ b``.
+
+    Attributes
+    ----------
+    factors
+        both operands as multiples of the tensors whose codes they are: those tensors' steps are
+        what has a chip's form
+    left_bits
+        width of the left operand, where it is not that of the search (probabilities)
     """
 
     a: Tensor
     b: Tensor
     real: Tensor
     gradient: Tensor | None
+    factors: tuple[float, float] = (1.0, 1.0)
+    left_bits: int | None = None
+
+    def bits(self, side: Literal["a", "b"], search: Search) -> int:
+        """Return the width of an operand's codes."""
+        own = self.left_bits if side == "a" else None
+        return search.activation_bits if own is None else own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,15 +277,16 @@ class ProductSteps:
 
 def search_product(product: Product, search: Search) -> ProductSteps:
     """Search the left operand's steps, then the right one's, one per head."""
-    bits = search.activation_bits
-    full_a, full_b = (_full_steps(x, search) for x in (product.a, product.b))
-    found = ProductSteps(a=full_a, b=full_b, rounds=0)
+    bits_a, bits_b = product.bits("a", search), product.bits("b", search)
+    first_b, candidates_b = _head_steps(product, "b", search)
+    first_a, candidates_a = _head_steps(product, "a", search)
+    found = ProductSteps(a=first_a, b=first_b, rounds=0)
     for done in range(1, search.rounds + 1):
         before = found.b
-        b = quantize_heads(product.b, found.b, bits)
-        steps_a = _best_head_steps(replace(product, b=b), "a", full_a, search)
-        a = quantize_heads(product.a, steps_a, bits)
-        steps_b = _best_head_steps(replace(product, a=a), "b", full_b, search)
+        b = quantize_heads(product.b, found.b, bits_b)
+        steps_a = _best_head_steps(replace(product, b=b), "a", candidates_a, search)
+        a = quantize_heads(product.a, steps_a, bits_a)
+        steps_b = _best_head_steps(replace(product, a=a), "b", candidates_b, search)
         found = ProductSteps(a=steps_a, b=steps_b, rounds=done)
         if torch.equal(before, steps_b):
             break
@@ -276,8 +304,8 @@ def search_product_with_levels(
         len(levels), lambda i: _score_heads(product, "a", levels[i], search.objective).sum()
     )
     best = levels[int(chosen)]
-    full = _full_steps(product.b, search)
-    steps = _best_head_steps(replace(product, a=best(product.a)), "b", full, search)
+    _, candidates = _head_steps(product, "b", search)
+    steps = _best_head_steps(replace(product, a=best(product.a)), "b", candidates, search)
     return ProductSteps(a=best, b=steps, rounds=1)
 
 
@@ -288,20 +316,34 @@ def quantize_heads(x: Tensor, steps: Tensor, bits: int) -> Tensor:
     return torch.round(x / step).clamp_(-high - 1, high).mul_(step)
 
 
-def _full_steps(x: Tensor, search: Search) -> Tensor:
-    return full_step(x.abs().amax(dim=(0, 2, 3)), search.activation_bits)
+def _head_steps(product: Product, side: Literal["a", "b"], search: Search) -> tuple[Tensor, Tensor]:
+    """Return an operand's first steps [heads] and the candidates [candidates, heads]."""
+    x, factor = (product.a, product.factors[0]) if side == "a" else (product.b, product.factors[1])
+    largest = x.abs().amax(dim=(0, 2, 3))
+    if search.one_step:
+        largest = largest.max().expand_as(largest)
+    full, form = full_step(largest, product.bits(side, search)), search.activation_form
+    if not form.restricts:
+        return full, torch.stack(form.candidates(full, search.grid.shares()))
+    own = full / factor
+    return form.hold(own) * factor, torch.stack(form.candidates(own, search.grid.shares())) * factor
 
 
 def _best_head_steps(
-    product: Product, side: Literal["a", "b"], full: Tensor, search: Search
+    product: Product, side: Literal["a", "b"], candidates: Tensor, search: Search
 ) -> Tensor:
-    shares = search.grid.shares()
+    bits = product.bits(side, search)
 
     def score(index: int) -> Tensor:
-        candidate = partial(quantize_heads, steps=full * shares[index], bits=search.activation_bits)
-        return _score_heads(product, side, candidate, search.objective)
+        found = _score_heads(
+            product,
+            side,
+            lambda x: quantize_heads(x, candidates[index], bits),
+            search.objective,
+        )
+        return found.sum() if search.one_step else found
 
-    return full * shares[choose(len(shares), score)]
+    return _taken(candidates, choose(len(candidates), score))
 
 
 def _score_heads(

@@ -9,7 +9,7 @@ embeddings stay in float: their nodes have no quantizer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,8 @@ from aocq.methods.quantizers import (
     QuantizedWeight,
     Quantizer,
 )
-from aocq.methods.twin_ranges import gelu_twin, negative_step, softmax_exponents
+from aocq.methods.scale_form import ScaleForm
+from aocq.methods.twin_ranges import WIDEST_TWIN, gelu_twin, negative_step, softmax_exponents
 from simulator.numerics.integer_type import IntType
 
 # The papers calibrate on 32 images.
@@ -64,8 +65,8 @@ class Settings:
     softmax_levels
         the twin quantizer of probabilities by exponent and bits; None for a uniform one
     gelu_multiples
-        from candidate steps and bits to multiples of a fraction of the negative step, and the
-        fraction; None for a uniform quantizer of GELU's result
+        from candidate steps, bits and the form of scales to multiples of a fraction of the negative
+        step, and the fraction; None for a uniform quantizer of GELU's result
     stem_per_channel
         whether each output channel of the patch embedding has a step of its own
     """
@@ -76,7 +77,7 @@ class Settings:
     objective: Objective
     direction: Callable[[Tensor, int], Tensor] | None = None
     softmax_levels: Callable[[int, int], LevelQuantizer] | None = None
-    gelu_multiples: Callable[[list[float], int], tuple[list[int], int]] | None = None
+    gelu_multiples: Callable[[list[float], int, ScaleForm], tuple[list[int], int]] | None = None
     stem_per_channel: bool = False
 
 
@@ -134,10 +135,12 @@ def completed(
     for name, quantizer in own.items():
         is_softmax = graph.node(name).op is FloatOp.SOFTMAX
         if isinstance(quantizer, LevelQuantizer):
-            bits = recipe.activation_bits
+            bits = recipe.probability_bits
             found[name] = quantizer.of_probability_codes(bits) if is_softmax else quantizer
         elif not is_softmax:
+            # Held again: a ratio times the smallest step may miss the largest by a bit.
             largest = quantizer.scale * max(quantizer.alpha or (1.0,))
+            largest = recipe.activation_form.hold(largest)
             found[name] = ActivationQuantizer(
                 type=quantizer.type, scale=largest, zero_point=quantizer.zero_point
             )
@@ -182,6 +185,9 @@ class _Calibration:
             rounds=self.settings.rounds,
             weight_bits=self.recipe.weight_bits,
             activation_bits=self.recipe.activation_bits,
+            weight_form=self.recipe.weight_form,
+            activation_form=self.recipe.activation_form,
+            one_step=self.recipe.activation_granularity == "per_tensor",
         )
 
     def values(self, layers: list[FloatNode]) -> Iterator[tuple[FloatNode, _LayerValues]]:
@@ -257,11 +263,9 @@ class _Calibration:
         found = search_linear(layer, candidates, self.search)
         self._note_weight(node, layer, order, found)
         if found.input is not None and fraction:
-            unit = negative_step(self.recipe.activation_bits) / fraction
-            self._note_levels(
-                source.name,
-                gelu_twin(round(found.input / unit), fraction, self.recipe.activation_bits),
-            )
+            bits, form = self.recipe.activation_bits, self.recipe.activation_form
+            multiple = round(found.input / (negative_step(bits, form) / fraction))
+            self._note_levels(source.name, gelu_twin(multiple, fraction, bits, form))
         elif found.input is not None:
             step = torch.full((source.shape[-1],), found.input, dtype=torch.float64)
             self._note_steps(source.name, -1, step)
@@ -280,19 +284,21 @@ class _Calibration:
             return None, 0
         uniform = uniform_candidates(x, self.search)
         multiples = self.settings.gelu_multiples
-        if multiples is None or source.attributes.get("function") not in GELUS:
+        bits, form = self.recipe.activation_bits, self.recipe.activation_form
+        is_gelu = source.attributes.get("function") in GELUS
+        if multiples is None or not is_gelu or bits > WIDEST_TWIN:
             return uniform, 0
-        bits = self.recipe.activation_bits
-        found, fraction = multiples(list(uniform.steps), bits)
-        steps = [multiple * negative_step(bits) / fraction for multiple in found]
-        negative = torch.round(x / negative_step(bits)).clamp_(uniform.low, 0)
+        found, fraction = multiples(list(uniform.steps), bits, form)
+        negative_unit = negative_step(bits, form)
+        steps = [multiple * negative_unit / fraction for multiple in found]
+        negative = torch.round(x / negative_unit).clamp_(uniform.low, 0)
         return (
             InputCandidates(
                 steps=tuple(steps),
                 first=min(steps, key=lambda step: abs(step - uniform.first)),
                 low=0,
                 high=uniform.high,
-                fixed=negative.mul_(negative_step(bits)),
+                fixed=negative.mul_(negative_unit),
             ),
             fraction,
         )
@@ -330,11 +336,13 @@ class _Calibration:
             b=_by_head(b),
             real=_by_head(values.real),
             gradient=_by_head(values.gradient) if values.gradient is not None else None,
+            factors=(operands[0].factor, operands[1].factor),
+            left_bits=self._bits(operands[0].source),
         )
         left = self.graph.node(operands[0].source)
-        if self.settings.softmax_levels and left.op is FloatOp.SOFTMAX:
-            bits = self.recipe.activation_bits
-            levels = [self.settings.softmax_levels(m, bits) for m in softmax_exponents(bits)]
+        is_twin = left.op is FloatOp.SOFTMAX and self.recipe.probability_bits <= WIDEST_TWIN
+        if self.settings.softmax_levels and is_twin:
+            levels = self._probability_levels(self.settings.softmax_levels)
             found = search_product_with_levels(product, levels, self.search)
         else:
             found = search_product(product, self.search)
@@ -347,6 +355,23 @@ class _Calibration:
                 self._note_heads(operand, steps)
                 entry[f"{side}_steps"] = steps.tolist()
         self.log.append(entry)
+
+    def _bits(self, name: str) -> int:
+        """Return the width of a tensor's codes."""
+        recipe = self.recipe
+        is_softmax = self.graph.node(name).op is FloatOp.SOFTMAX
+        return recipe.probability_bits if is_softmax else recipe.activation_bits
+
+    def _probability_levels(
+        self, levels: Callable[[int, int], LevelQuantizer]
+    ) -> list[LevelQuantizer]:
+        """Return the twin quantizers to choose from, their unit one that the chip can hold.
+
+        Where that is a power of two, the last level is a little below 1, not the first far above.
+        """
+        bits, form = self.recipe.probability_bits, self.recipe.activation_form
+        found = [levels(exponent, bits) for exponent in softmax_exponents(bits)]
+        return [replace(twin, scale=form.below(twin.scale)) for twin in found]
 
     def _note_heads(self, operand: Operand, steps: Tensor) -> None:
         source = self.graph.node(operand.source)
@@ -381,10 +406,13 @@ class _Calibration:
             steps = known.steps
             if not bool((steps > 0).all()):
                 steps = torch.where(steps > 0, steps, self._observed_steps(name, known.axis))
+            steps = self.recipe.activation_form.hold(steps)
+            if self.recipe.activation_granularity == "per_tensor":
+                steps = steps.max().expand_as(steps)
             smallest = float(steps.min())
             alike = bool((steps == steps[0]).all())
             found[name] = ActivationQuantizer(
-                type=IntType(bits=self.recipe.activation_bits),
+                type=IntType(bits=self._bits(name)),
                 scale=smallest,
                 zero_point=0,
                 alpha=() if alike else tuple((steps / smallest).tolist()),
@@ -395,7 +423,7 @@ class _Calibration:
     def _observed_steps(self, name: str, axis: int) -> Tensor:
         """Return steps for indices that no product reads (Q and K before a normalization)."""
         largest = self._run([name])[name].abs().movedim(axis, -1).flatten(0, -2).amax(dim=0)
-        return full_step(largest, self.recipe.activation_bits)
+        return full_step(largest, self._bits(name))
 
 
 def _by_head(x: Tensor) -> Tensor:

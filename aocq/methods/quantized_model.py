@@ -17,7 +17,8 @@ from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.roles import branch_ends
 from aocq.methods.aocq.options import AocqOptions
-from aocq.methods.quantizers import QuantizedWeight, Quantizer
+from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
+from aocq.methods.scale_form import ScaleForm
 from aocq.methods.steps import Steps, linear_steps, moved, quantizer_steps
 
 
@@ -27,9 +28,20 @@ class Recipe(BaseModel):
     Attributes
     ----------
     weight_bits, activation_bits
-        widths of weights and of every activation
+        widths of weights (up to 8) and of every activation (up to 16)
+    softmax_bits
+        width of probabilities; None: that of the other activations
     residual_bits
         width of the residual stream (never below ``activation_bits``)
+    weight_granularity, activation_granularity
+        whether the rows of a weight, and the channels and heads of an activation, may have scales
+        of their own (a profile's restriction)
+    weight_scale, activation_scale
+        whether scales of weights, and of activations, are any or powers of two (a profile's
+        restriction)
+    float32_scales
+        whether every scale is rounded to float32 when it is chosen: files that hold scales in
+        float32 hand exactly these to the chip. Ratios of scales (channel factors) are no scales
     zero_point
         whether activations may have one (a profile's restriction)
     activation_range
@@ -46,6 +58,9 @@ class Recipe(BaseModel):
     fused_add
         whether a chip's layers at the ends of branches add to the residual stream themselves: their
         results need no codes of their own
+    layernorm_part_bits
+        width of the tensors inside LayerNorm on a chip that computes it as a graph of operators:
+        their ranges are observed too; None: it has an operator of its own
     aocq
         what AOCQ is asked for; other methods ignore it
     seed
@@ -57,7 +72,12 @@ class Recipe(BaseModel):
     weight_bits: int = 8
     activation_bits: int = 8
     residual_bits: int = 8
+    softmax_bits: int | None = None
     weight_granularity: Literal["per_tensor", "per_channel"] = "per_channel"
+    activation_granularity: Literal["per_tensor", "per_channel"] = "per_channel"
+    weight_scale: Literal["any", "power_of_two"] = "any"
+    activation_scale: Literal["any", "power_of_two"] = "any"
+    float32_scales: bool = False
     zero_point: Literal["symmetric", "asymmetric"] = "asymmetric"
     activation_range: Literal["minmax", "mse"] = "minmax"
     weight_range: Literal["minmax", "mse"] = "mse"
@@ -65,8 +85,26 @@ class Recipe(BaseModel):
     channel_factor: Literal["none", "shift", "multiplier"] = "multiplier"
     channel_factor_bits: int = 8
     fused_add: bool = False
+    layernorm_part_bits: Literal[8, 16] | None = None
     aocq: AocqOptions = AocqOptions()
     seed: int = 0
+
+    @property
+    def probability_bits(self) -> int:
+        """Width of softmax's results."""
+        return self.activation_bits if self.softmax_bits is None else self.softmax_bits
+
+    @property
+    def weight_form(self) -> ScaleForm:
+        """Which scales weights can have."""
+        powers = self.weight_scale == "power_of_two"
+        return ScaleForm(power_of_two=powers, float32=self.float32_scales)
+
+    @property
+    def activation_form(self) -> ScaleForm:
+        """Which scales activations can have."""
+        powers = self.activation_scale == "power_of_two"
+        return ScaleForm(power_of_two=powers, float32=self.float32_scales)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +127,8 @@ class QuantizedModel:
         how the decisions were found, for people
     meta
         class count and preprocessing of the network, carried along into every graph
+    parts
+        quantizers of tensors inside LayerNorms, see :mod:`aocq.methods.layernorm_parts`
     """
 
     graph: FloatGraph
@@ -99,6 +139,7 @@ class QuantizedModel:
     calibration_images: int
     log: tuple[Mapping[str, Any], ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, ActivationQuantizer] = field(default_factory=dict)
 
     @property
     def leaves_floats(self) -> bool:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
+from aocq.methods.scale_form import ANY_SCALE, HALVINGS, ScaleForm
 from simulator.numerics.integer_type import IntType
 
 # Candidates of the search, as shares of the observed range.
@@ -47,7 +49,7 @@ class ObservedRange:
 
 
 def activation_quantizer(
-    low: float, high: float, bits: int, zero_point: str
+    low: float, high: float, bits: int, zero_point: str, form: ScaleForm = ANY_SCALE
 ) -> ActivationQuantizer:
     """Return the quantizer whose codes span ``low`` to ``high`` (and 0, which stays exact).
 
@@ -55,31 +57,53 @@ def activation_quantizer(
     ----------
     zero_point
         ``symmetric``: the zero point is 0; ``asymmetric``: it makes use of all codes
+    form
+        of the scale; the codes of a power of two may span more
     """
     kind = IntType(bits=bits)
     low, high = min(low, 0.0), max(high, 0.0)
     if zero_point == "symmetric":
-        scale = max(-low, high) / kind.high
-        return ActivationQuantizer(type=kind, scale=scale or 1.0, zero_point=0)
-    scale = (high - low) / (kind.high - kind.low) or 1.0
+        scale = form.hold(max(-low, high) / kind.high or 1.0)
+        return ActivationQuantizer(type=kind, scale=scale, zero_point=0)
+    scale = form.hold((high - low) / (kind.high - kind.low) or 1.0)
     offset = int(np.clip(round(kind.low - low / scale), kind.low, kind.high))
     return ActivationQuantizer(type=kind, scale=scale, zero_point=offset)
 
 
-def least_squares_quantizer(seen: ObservedRange, bits: int, zero_point: str) -> ActivationQuantizer:
+def least_squares_quantizer(
+    seen: ObservedRange, bits: int, zero_point: str, form: ScaleForm = ANY_SCALE
+) -> ActivationQuantizer:
     """Return the quantizer of least squared error over the histogram, among shrunken ranges."""
     assert seen.histogram is not None
     edges = np.linspace(seen.low, seen.high, BINS + 1)
     centres = torch.from_numpy((edges[:-1] + edges[1:]) / 2)
     weights = torch.from_numpy(seen.histogram)
     best, least = None, float("inf")
-    for share in SHRINK:
-        candidate = activation_quantizer(seen.low * share, seen.high * share, bits, zero_point)
+    for candidate in _shrunken(seen, bits, zero_point, form):
         error = float((weights * (candidate(centres) - centres) ** 2).sum())
         if error < least:
             best, least = candidate, error
     assert best is not None
     return best
+
+
+def _shrunken(
+    seen: ObservedRange, bits: int, zero_point: str, form: ScaleForm
+) -> Iterator[ActivationQuantizer]:
+    """Yield quantizers of ever smaller parts of the observed range.
+
+    Powers of two: the one that clips nothing and those below, which clip both ends alike.
+    """
+    if not form.power_of_two:
+        for share in SHRINK:
+            yield activation_quantizer(seen.low * share, seen.high * share, bits, zero_point, form)
+        return
+    whole = activation_quantizer(seen.low, seen.high, bits, zero_point, form)
+    # A shrunken range that fills all codes has the zero point of the range that it shrank from.
+    filled = activation_quantizer(seen.low, seen.high, bits, zero_point)
+    yield whole
+    for halvings in range(1, HALVINGS + 1):
+        yield replace(filled, scale=whole.scale * 0.5**halvings)
 
 
 def row_magnitudes(weight: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -89,19 +113,21 @@ def row_magnitudes(weight: NDArray[np.float64]) -> NDArray[np.float64]:
     return reached
 
 
-def quantize_weight(weight: Tensor, bits: int, granularity: str, search: str) -> QuantizedWeight:
+def quantize_weight(
+    weight: Tensor, bits: int, granularity: str, search: str, form: ScaleForm = ANY_SCALE
+) -> QuantizedWeight:
     """Quantize a weight matrix [N, K] symmetrically, one scale per row or one for all.
 
     ``search`` is ``minmax`` (nothing is clipped) or ``mse`` (the clipping of least squared error
-    per row among :data:`SHRINK`). Rounding is to nearest, ties to even.
+    per row among :data:`SHRINK`), or powers of two (``form``) chosen by the same errors. Rounding,
+    after the scale is chosen, is to nearest, ties to even.
     """
     kind = IntType(bits=bits)
     real = weight.double().numpy()
     rows = real if granularity == "per_channel" else real.reshape(1, -1)
     full = row_magnitudes(rows) / kind.high
-    scale, least = full, np.full(full.shape, np.inf)
-    for share in SHRINK if search == "mse" else SHRINK[:1]:
-        candidate = full * share
+    scale, least = form.hold(full), np.full(full.shape, np.inf)
+    for candidate in form.candidates(full, SHRINK) if search == "mse" else [scale]:
         codes = np.clip(np.rint(rows / candidate), kind.low, kind.high)
         error = ((codes * candidate - rows) ** 2).sum(axis=1, keepdims=True)
         scale = np.where(error < least, candidate, scale)

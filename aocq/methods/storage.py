@@ -63,6 +63,7 @@ def save(model: QuantizedModel, folder: Path) -> None:
             name: {"bits": weight.bits, "alpha": list(weight.alpha)}
             for name, weight in model.weights.items()
         },
+        "parts": {name: quantizer_to_plain(part) for name, part in model.parts.items()},
         "log": [dict(entry) for entry in model.log],
         "meta": dict(model.meta),
         "tensors_sha256": _file_hash(folder / TENSORS_NAME),
@@ -134,6 +135,10 @@ def quantizer_from_plain(plain: dict[str, Any]) -> Quantizer:
             scale=plain["scale"],
             bits=plain["bits"],
         )
+    return _activation_quantizer(plain)
+
+
+def _activation_quantizer(plain: dict[str, Any]) -> ActivationQuantizer:
     return ActivationQuantizer(
         type=IntType.parse(plain["type"]),
         scale=plain["scale"],
@@ -198,6 +203,9 @@ def _from_plain(plain: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Quan
         calibration_images=plain["calibration_images"],
         log=tuple(plain["log"]),
         meta=plain["meta"],
+        parts={
+            name: _activation_quantizer(entry) for name, entry in plain.get("parts", {}).items()
+        },
     )
     # With the stored codes in place of the float weights, the graph runs as it is.
     return replace(

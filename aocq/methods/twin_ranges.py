@@ -12,11 +12,14 @@ from __future__ import annotations
 import math
 
 from aocq.methods.quantizers import LevelQuantizer
+from aocq.methods.scale_form import ANY_SCALE, ScaleForm
 
 # The depth of GELU's minimum: all that the negative range has to hold.
 GELU_DEPTH = 0.16997124
 # Widest operand of a product that an IntGraph allows.
 OPERAND_BITS = 16
+# Wider codes leave operands no room for two ranges whose steps differ by much: they have one range.
+WIDEST_TWIN = 8
 # The released code does not tie the steps; ours are whole multiples of 1/8 of the negative one.
 FINEST_FRACTION = 8
 
@@ -71,12 +74,14 @@ def softmax_twin_released(exponent: int, bits: int) -> LevelQuantizer:
     )
 
 
-def negative_step(bits: int) -> float:
+def negative_step(bits: int, form: ScaleForm = ANY_SCALE) -> float:
     """Return the step Δneg of GELU's negative range, which is not searched."""
-    return GELU_DEPTH / (1 << (bits - 1))
+    return form.hold(GELU_DEPTH / (1 << (bits - 1)))
 
 
-def gelu_twin(multiple: int, fraction: int, bits: int) -> LevelQuantizer:
+def gelu_twin(
+    multiple: int, fraction: int, bits: int, form: ScaleForm = ANY_SCALE
+) -> LevelQuantizer:
     """Return the quantizer of GELU's result with ``Δpos = multiple Δneg / fraction``.
 
     The unit of its levels is ``Δneg / fraction``. Source: PTQ4ViT, section 3.2; there ``fraction``
@@ -93,29 +98,33 @@ def gelu_twin(multiple: int, fraction: int, bits: int) -> LevelQuantizer:
             *(-(i - 0.5) * fraction for i in range(codes, 0, -1)),
             *((j - 0.5) * multiple for j in range(1, codes)),
         ),
-        scale=negative_step(bits) / fraction,
+        scale=negative_step(bits, form) / fraction,
         bits=bits,
     )
 
 
-def tied_multiples(steps: list[float], bits: int) -> tuple[list[int], int]:
+def tied_multiples(
+    steps: list[float], bits: int, form: ScaleForm = ANY_SCALE
+) -> tuple[list[int], int]:
     """Return the powers of two nearest (in the logarithm) to ``steps / Δneg``, and fraction 1.
 
     In ascending order, each once, from 2^0 to the largest whose levels fit 16 bits.
     """
     largest = OPERAND_BITS - bits
-    exponents = {round(math.log2(step / negative_step(bits))) for step in steps}
+    exponents = {round(math.log2(step / negative_step(bits, form))) for step in steps}
     return sorted({1 << min(max(exponent, 0), largest) for exponent in exponents}), 1
 
 
-def untied_multiples(steps: list[float], bits: int) -> tuple[list[int], int]:
+def untied_multiples(
+    steps: list[float], bits: int, form: ScaleForm = ANY_SCALE
+) -> tuple[list[int], int]:
     """Return the multiples of ``Δneg / fraction`` nearest to ``steps``, and the fraction.
 
     The fraction is 8, or less where levels in such small units would need more than 16 bits.
     """
     most = ((1 << (OPERAND_BITS - 1)) - 1) // ((1 << (bits - 1)) - 1)
     fraction = FINEST_FRACTION
-    while fraction > 1 and max(steps) / negative_step(bits) * fraction > most:
+    while fraction > 1 and max(steps) / negative_step(bits, form) * fraction > most:
         fraction //= 2
-    unit = negative_step(bits) / fraction
+    unit = negative_step(bits, form) / fraction
     return sorted({min(max(round(step / unit), 1), most) for step in steps}), fraction

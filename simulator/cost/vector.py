@@ -17,14 +17,21 @@ from simulator.graph.graph import IntGraph, product_macs
 from simulator.graph.ops import (
     FLOAT_OPS,
     LAYOUT_OPS,
+    SOFTMAX_OPS,
     Add,
+    AddShifted,
     FloatFunction,
+    GeluPolynomial,
+    InterpolatedLookup,
     LayerNorm,
+    LayerNormBisection,
     Lookup,
     Mean,
+    Mul,
     Op,
     Rescale,
-    Softmax,
+    ShiftGelu,
+    SquaredDifference,
 )
 from simulator.profile import CyclesPerElement, VectorSection
 
@@ -33,18 +40,30 @@ def _float_rate(rates: CyclesPerElement) -> float:
     return rates.float
 
 
+def _softmax_rate(rates: CyclesPerElement) -> float:
+    return rates.softmax
+
+
 def _layout_rate(rates: CyclesPerElement) -> float:
     return rates.layout
 
 
 RATES: Mapping[type[Op], Callable[[CyclesPerElement], float]] = MappingProxyType(
     {
-        Softmax: lambda rates: rates.softmax,
+        **dict.fromkeys(SOFTMAX_OPS, _softmax_rate),
         LayerNorm: lambda rates: rates.layernorm,
         Lookup: lambda rates: rates.lookup,
         Add: lambda rates: rates.add,
         Rescale: lambda rates: rates.rescale,
         Mean: lambda rates: rates.mean,
+        # The nearest of the rates that a profile states: what is computed element by element.
+        AddShifted: lambda rates: rates.add,
+        SquaredDifference: lambda rates: rates.add,
+        Mul: lambda rates: rates.add,
+        InterpolatedLookup: lambda rates: rates.lookup,
+        GeluPolynomial: lambda rates: rates.lookup,
+        ShiftGelu: lambda rates: rates.softmax,  # a maximum, exponentials, a division per element
+        LayerNormBisection: lambda rates: rates.layernorm,
         **dict.fromkeys(LAYOUT_OPS, _layout_rate),
         **dict.fromkeys(FLOAT_OPS, _float_rate),
     }

@@ -119,8 +119,8 @@ class IntGraph:
 
     @property
     def float_ops(self) -> int:
-        """Number of ops that are not integer arithmetic."""
-        return sum(op.arithmetic != "integer" for op in self.ops)
+        """Number of ops that are not integer arithmetic, sums rescaled in float included."""
+        return sum(op.computes_in != "integer" for op in self.ops)
 
 
 def product_macs(graph: IntGraph, op: Op) -> int:

@@ -6,8 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
+from simulator.numerics.added_field import added
 from simulator.numerics.integer_type import Overflow
-from simulator.numerics.rounding import Rounding
+from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
+from simulator.numerics.rounding import DoubleRounding, Rounding
+
+__all__ = ["Op", "Requantization", "TensorId", "added"]
 
 TensorId = str
 
@@ -16,15 +20,28 @@ TensorId = str
 class Requantization:
     """Accumulator to code: ``fit(round(acc * multiplier[c] >> shift[c]) + z_y)``.
 
-    multiplier : unsigned constant, [1] or [channels]
-    shift      : unsigned constant, [1] or [channels], 0..62
+    multiplier : unsigned constant, [1] or [channels]; where ``arithmetic`` is float, a constant of
+        that float type
+    shift      : unsigned constant, [1] or [channels], 0..62; none where ``arithmetic`` is float
     The exact fixed-point form of the ratio between the operands' scales and the result's.
+
+    double_rounding  : ``symmetric``, ``asymmetric``: first at bit 31, then at the shift
+    zero_point_stage : ``before_round``: z_y is part of what is rounded
+    left_shift       : ``wrap``: a shift below 31 is a left shift of the sum in 32 bits, which
+        wraps, before a shift by 31
+    arithmetic       : ``float32``, ``float64``: ``fit(round(float(acc) * multiplier[c]) + z_y)``,
+        the product rounded to that type; saturating only
+    See :mod:`simulator.numerics.rescaling` for who computes in which way.
     """
 
     multiplier: TensorId
-    shift: TensorId
+    shift: TensorId | None
     rounding: Rounding
     overflow: Overflow
+    double_rounding: DoubleRounding = added(DoubleRounding.NONE)
+    zero_point_stage: ZeroPointStage = added(ZeroPointStage.AFTER_ROUND)
+    left_shift: LeftShift = added(LeftShift.WIDEN)
+    arithmetic: Arithmetic = added(Arithmetic.FIXED_POINT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +70,23 @@ class Op:
         return tuple(found)
 
     @property
+    def requantizations(self) -> tuple[Requantization, ...]:
+        """The requantizations that the op ends with: at most one in most ops."""
+        values = (getattr(self, declared.name) for declared in fields(self))
+        return tuple(value for value in values if isinstance(value, Requantization))
+
+    @property
+    def computes_in(self) -> str:
+        """``integer``, or the float type that any part of the op is computed in."""
+        for found in self.requantizations:
+            if found.arithmetic is not Arithmetic.FIXED_POINT:
+                return str(found.arithmetic)
+        return self.arithmetic
+
+    @property
     def constants(self) -> tuple[TensorId, ...]:
         """The constants an op reads beside its operands: bias, multipliers, tables."""
         found = [getattr(self, field) for field in self.constant_fields]
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Requantization):
-                found += [value.multiplier, value.shift]
+        for requantization in self.requantizations:
+            found += [requantization.multiplier, requantization.shift]
         return tuple(name for name in found if name is not None)

@@ -12,31 +12,70 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from simulator.graph.elementwise_ops import (
+    ELEMENTWISE_OPS,
+    TWO_OPERAND_OPS,
+    AddShifted,
+    GeluPolynomial,
+    InterpolatedLookup,
+    Mul,
+    ShiftGelu,
+    SquaredDifference,
+)
 from simulator.graph.float_ops import Dequantize, FloatFunction, Quantize
-from simulator.graph.op import Op, Requantization, TensorId
+from simulator.graph.normalization_ops import LayerNormBisection
+from simulator.graph.op import Op, Requantization, TensorId, added
+from simulator.graph.softmax_ops import (
+    Normalisation,
+    Shiftmax,
+    SoftmaxFloatTable,
+    SoftmaxGemmlowp,
+    SoftmaxIBert,
+    SoftmaxIta,
+    SoftmaxLog2,
+    SoftmaxLut513,
+)
 from simulator.numerics.accumulator import Accumulator
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rounding import Rounding
 
 __all__ = [
+    "ELEMENTWISE_OPS",
     "FLOAT_OPS",
     "LAYOUT_OPS",
     "OP_TYPES",
+    "SOFTMAX_OPS",
+    "TWO_OPERAND_OPS",
     "Add",
+    "AddShifted",
     "Concat",
     "Dequantize",
     "FloatFunction",
+    "GeluPolynomial",
+    "InterpolatedLookup",
     "LayerNorm",
+    "LayerNormBisection",
     "Lookup",
     "MatMul",
     "Mean",
+    "Mul",
+    "Normalisation",
     "Op",
     "Quantize",
     "Requantization",
     "Rescale",
     "Reshape",
+    "ShiftGelu",
+    "Shiftmax",
     "Slice",
     "Softmax",
+    "SoftmaxFloatTable",
+    "SoftmaxGemmlowp",
+    "SoftmaxIBert",
+    "SoftmaxIta",
+    "SoftmaxLog2",
+    "SoftmaxLut513",
+    "SquaredDifference",
     "TensorId",
     "Transpose",
 ]
@@ -120,7 +159,7 @@ class LayerNorm(Op):
     u[c]  = (a[c] - z_a) * channel_multiplier[c] << channel_shift[c]
     d[c]  = C * u[c] - sum(u)                              C² times the squared deviation is exact
     v     = C * sum(u²) - sum(u)² + epsilon                = C² (var + ε), in codes
-    r     = isqrt(v << 2*sqrt_fraction_bits)               floor of the square root
+    r     = isqrt(v << 2*sqrt_fraction_bits)               floor of the square root; or Newton's
     i     = floor(2^reciprocal_bits / max(r, 1))
     n[c]  = d[c] * i >> (reciprocal_bits - sqrt_fraction_bits - normalized_fraction_bits)   floor
     y[c]  = fit(round(n[c] * gamma[c] + beta[c] >> shift) + z_y)
@@ -129,6 +168,11 @@ class LayerNorm(Op):
     γ/s_y at ``shift - normalized_fraction_bits``, which n's own complete.
     channel_multiplier : constant [C], not negative, the whole-number α of LN_α (AOCQ); or none: 1
     channel_shift : unsigned constant [C], the power-of-two α of LN_α (FQ-ViT, AOCQ); or none: 0
+    root_steps : 0, an exact root, or the number of steps ``r <- floor((r + floor(V / r)) / 2)``
+        that approach the root of V = v << 2*sqrt_fraction_bits. All are done, and r is what the last
+        one leaves, as in I-BERT and I-ViT: too large where they are too few.
+    root_start_bits : the steps start from 2^root_start_bits (I-ViT: 16, and 10 steps), or where it
+        is 0 from 2^ceil(bits / 2), bits being the width of V
     Source: FQ-ViT's integer form of the statistics (arXiv 2111.13824), with the division by the
     standard deviation kept in integers.
     """
@@ -152,6 +196,8 @@ class LayerNorm(Op):
     shift: int
     rounding: Rounding
     overflow: Overflow
+    root_steps: int = added(0)
+    root_start_bits: int = added(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +207,10 @@ class Softmax(Op):
     e[j] = table[max_j(a) - a[j]]
     i    = floor((2^reciprocal_bits + sum(e) / 2) / sum(e))     one division per row
     y[j] = fit(round(e[j] * i >> shift) + z_y)     shift = reciprocal_bits - log2(1 / s_y)
+
+    With ``normalisation`` division there is no reciprocal, and one division per element:
+
+    y[j] = fit(round(e[j] * 2^(reciprocal_bits - shift) / sum(e)) + z_y)
 
     table : unsigned constant, one entry for every difference of two codes of a: 2^bits entries
     """
@@ -173,6 +223,7 @@ class Softmax(Op):
     shift: int
     rounding: Rounding
     overflow: Overflow
+    normalisation: Normalisation = added(Normalisation.RECIPROCAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,12 +245,16 @@ class Mean(Op):
 
     acc = sum over axis of (a - z_a)       in ``accumulator``, ascending index
     y   = requantize(acc)
+
+    keep_dimension : the dimension stays, with one element
+    TensorFlow Lite's multiplier: :func:`simulator.numerics.fixed_point.mean_multiplier_and_shift`.
     """
 
     a: TensorId
     axis: int
     accumulator: Accumulator
     requantize: Requantization
+    keep_dimension: bool = added(False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,9 +292,31 @@ class Transpose(Op):
     permutation: tuple[int, ...]
 
 
+SOFTMAX_OPS: tuple[type[Op], ...] = (
+    Softmax,
+    SoftmaxGemmlowp,
+    SoftmaxLut513,
+    SoftmaxFloatTable,
+    SoftmaxIBert,
+    Shiftmax,
+    SoftmaxIta,
+    SoftmaxLog2,
+)
 LAYOUT_OPS: tuple[type[Op], ...] = (Concat, Slice, Reshape, Transpose)
 FLOAT_OPS: tuple[type[Op], ...] = (Quantize, Dequantize, FloatFunction)
 OP_TYPES: dict[str, type[Op]] = {
     op.__name__: op
-    for op in (MatMul, Rescale, Add, LayerNorm, Softmax, Lookup, Mean, *LAYOUT_OPS, *FLOAT_OPS)
+    for op in (
+        MatMul,
+        Rescale,
+        Add,
+        LayerNorm,
+        LayerNormBisection,
+        *SOFTMAX_OPS,
+        Lookup,
+        Mean,
+        *ELEMENTWISE_OPS,
+        *LAYOUT_OPS,
+        *FLOAT_OPS,
+    )
 }

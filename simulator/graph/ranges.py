@@ -20,17 +20,27 @@ from simulator.graph.graph import IntGraph
 from simulator.graph.ops import (
     FLOAT_OPS,
     LAYOUT_OPS,
+    SOFTMAX_OPS,
     Add,
+    AddShifted,
+    GeluPolynomial,
+    InterpolatedLookup,
     LayerNorm,
+    LayerNormBisection,
     Lookup,
     MatMul,
     Mean,
+    Mul,
     Op,
     Rescale,
-    Softmax,
+    ShiftGelu,
+    SquaredDifference,
 )
-from simulator.numerics.accumulator import Accumulator
+from simulator.graph.softmax_ranges import WIDEST
+from simulator.numerics.accumulator import Accumulator, OverflowPolicy
 from simulator.numerics.integer_type import IntArray
+from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
+from simulator.numerics.rounding import FIRST_STEP
 
 Interval = tuple[int, int]
 
@@ -81,8 +91,16 @@ def _centred(graph: IntGraph, name: str) -> Interval:
 
 def _product_bits(graph: IntGraph, values: Interval, op: Any, beside: Interval = (0, 0)) -> int:
     """Bits of ``value * multiplier + beside``, plus what rounding and the zero point may add."""
-    multiplier = code_range(graph, op.requantize.multiplier)[1]
-    added = _finishing(graph, op, code_range(graph, op.requantize.shift)[1])
+    parameters = op.requantize
+    if parameters.arithmetic is not Arithmetic.FIXED_POINT:
+        return signed_bits(*values)
+    multiplier = code_range(graph, parameters.multiplier)[1]
+    least, shift = code_range(graph, parameters.shift)
+    if parameters.left_shift is LeftShift.WRAP and least < FIRST_STEP:
+        values, shift = (-(1 << 31), (1 << 31) - 1), max(shift, FIRST_STEP)
+    added = _finishing(graph, op, shift)
+    if parameters.zero_point_stage is ZeroPointStage.BEFORE_ROUND:
+        added += abs(graph.result(op).zero_point) << shift
     low, high = (value * multiplier + other for value, other in zip(values, beside, strict=True))
     return signed_bits(low - added, high + added)
 
@@ -120,7 +138,8 @@ def _accumulator_bounds(
     register = accumulator.levels[-1].kind
     free = register.low <= sums[0] and sums[1] <= register.high
     free = free and _fits_inner_levels(low, high, accumulator)
-    leaving = sums if free else (register.low, register.high)
+    exact = free or accumulator.policy is OverflowPolicy.REPORT
+    leaving = sums if exact else (register.low, register.high)
     return sums, free, leaving
 
 
@@ -154,6 +173,7 @@ def residual_factors(graph: IntGraph, op: MatMul) -> NDArray[np.int64]:
     channels = graph.result(op).shape[-1]
     if op.residual_multiplier is None:
         return np.zeros(channels, np.int64)
+    assert op.requantize.shift is not None
     multiplier = graph.constants[op.residual_multiplier].astype(np.int64)
     left = graph.constants[op.requantize.shift].astype(np.int64) - op.residual_fraction_bits
     return np.array(np.broadcast_to(multiplier << left, (channels,)))
@@ -163,6 +183,7 @@ def _residual_bounds(graph: IntGraph, op: MatMul) -> Interval:
     """Bounds of the residual's term in a MatMul, in unbounded integers; (0, 0) without one."""
     if op.residual is None or op.residual_multiplier is None:
         return 0, 0
+    assert op.requantize.shift is not None
     multiplier = code_range(graph, op.residual_multiplier)[1]
     left = code_range(graph, op.requantize.shift)[1] - op.residual_fraction_bits
     low, high = _centred(graph, op.residual)
@@ -218,13 +239,87 @@ def _layer_norm(graph: IntGraph, op: LayerNorm) -> Bounds:
     return Bounds(widest_bits=signed_bits(0, widest))
 
 
-def _softmax(graph: IntGraph, op: Softmax) -> Bounds:
-    table = graph.constants[op.table]
-    total = int(table.max()) * graph.tensors[op.a].shape[-1]
-    # The maximum itself contributes table[0], so no sum is smaller.
-    inverse = ((1 << op.reciprocal_bits) + total // 2) // max(int(table[0]), 1) + 1
-    product = int(table.max()) * inverse + _finishing(graph, op, op.shift)
-    return Bounds(widest_bits=signed_bits(0, max((1 << op.reciprocal_bits) + total, product)))
+def _softmax(graph: IntGraph, op: Op) -> Bounds:
+    widest = WIDEST[type(op)](graph, op)
+    return Bounds(widest_bits=signed_bits(-widest, widest))
+
+
+def _largest(graph: IntGraph, name: str) -> int:
+    return max(map(abs, _centred(graph, name)))
+
+
+def _common_scale(graph: IntGraph, op: AddShifted | SquaredDifference) -> Bounds:
+    widest = joined = 0
+    for operand, multiplier, shift in (
+        (op.a, op.multiplier_a, op.shift_a),
+        (op.b, op.multiplier_b, op.shift_b),
+    ):
+        product = (_largest(graph, operand) << op.input_left_shift) * multiplier
+        widest = max(widest, product + (1 << shift))
+        joined += (product >> shift) + 1
+    if isinstance(op, SquaredDifference):
+        joined *= joined
+    widest = max(widest, joined * op.multiplier + _finishing(graph, op, op.shift))
+    return Bounds(widest_bits=signed_bits(-widest, widest))
+
+
+def _mul(graph: IntGraph, op: Mul) -> Bounds:
+    ends = [a * b for a in _centred(graph, op.a) for b in _centred(graph, op.b)]
+    products = min(ends), max(ends)
+    return Bounds(
+        widest_bits=max(signed_bits(*products), _product_bits(graph, products, op)),
+    )
+
+
+def _interpolated_lookup(graph: IntGraph, op: InterpolatedLookup) -> Bounds:
+    low, high = code_range(graph, op.table)
+    # A point between two samples lies between them; on the way there, a rise is added to a sample.
+    widest = max(abs(low), abs(high)) + (high - low) << op.fraction_bits
+    widest += 1 << op.shift
+    return Bounds(widest_bits=signed_bits(-widest, widest))
+
+
+def _gelu_polynomial(graph: IntGraph, op: GeluPolynomial) -> Bounds:
+    ends = _centred(graph, op.a)
+    if op.clip_low is not None:
+        ends = max(ends[0], op.clip_low), max(ends[1], op.clip_low)
+    register = 1 << (op.intermediate_bits - 1)
+    polynomial = op.clip**2 + abs(op.constant)
+    both = min(polynomial, register) + abs(op.one)
+    product = max(map(abs, ends)) * min(both, register)
+    stored = min(product, register)
+    widest = max(polynomial, both, product)
+    return Bounds(
+        widest_bits=max(
+            signed_bits(-widest, widest), _product_bits(graph, (-stored, stored), op)
+        )
+    )
+
+
+def _shift_gelu(graph: IntGraph, op: ShiftGelu) -> Bounds:
+    # Twice a power, before it is halved; and a power times its reciprocal, which is 1 where the
+    # sum is cut.
+    power = 2 * op.octave << max(op.fraction_bits, 32)
+    scaled = max((1 << 31) - 1, op.octave << op.fraction_bits)
+    product = _largest(graph, op.a) * (scaled >> (32 - op.output_bits))
+    return Bounds(
+        widest_bits=max(
+            signed_bits(0, max(power, 2 * scaled, 4 * _largest(graph, op.a))),
+            signed_bits(-product, product),
+            _product_bits(graph, (-product, product), op),
+        )
+    )
+
+
+def _layer_norm_bisection(graph: IntGraph, op: LayerNormBisection) -> Bounds:
+    low, high = _centred(graph, op.a)
+    channels = graph.tensors[op.a].shape[-1]
+    # A mean lies between the lowest and the highest code, so no deviation is longer than their
+    # distance. Twice the squares, because the bisection squares up to twice what it looks for.
+    squares = 2 * (channels * (high - low) ** 2 + 1)
+    weight, bias = (max(map(abs, code_range(graph, name))) for name in (op.weight, op.bias))
+    affine = (high - low) * weight + bias + _finishing(graph, op, op.shift)
+    return Bounds(widest_bits=signed_bits(-max(squares, affine), max(squares, affine)))
 
 
 _WITHOUT_SUMS: tuple[type[Op], ...] = (Lookup, *LAYOUT_OPS, *FLOAT_OPS)
@@ -235,7 +330,14 @@ _RULES: Mapping[type[Op], Callable[[IntGraph, Any], Bounds]] = MappingProxyType(
         Rescale: _rescale,
         Add: _add,
         LayerNorm: _layer_norm,
-        Softmax: _softmax,
+        **dict.fromkeys(SOFTMAX_OPS, _softmax),
+        AddShifted: _common_scale,
+        SquaredDifference: _common_scale,
+        Mul: _mul,
+        InterpolatedLookup: _interpolated_lookup,
+        GeluPolynomial: _gelu_polynomial,
+        ShiftGelu: _shift_gelu,
+        LayerNormBisection: _layer_norm_bisection,
         **{kind: lambda graph, op: Bounds() for kind in _WITHOUT_SUMS},
     }
 )

@@ -28,6 +28,7 @@ from simulator.files import replace_file, write_text
 from simulator.graph.graph import FORMAT, IntGraph, Role, Tensor
 from simulator.graph.ops import OP_TYPES, Op
 from simulator.graph.verify import verify
+from simulator.numerics.added_field import is_left_out
 from simulator.numerics.float_type import Array, parse_type
 
 JSON_NAME = "graph.json"
@@ -37,7 +38,11 @@ TENSORS_NAME = "graph.safetensors"
 def _plain(value: Any) -> Any:
     """Turn frozen dataclasses, enums and tuples into what JSON knows."""
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {
+            field.name: _plain(getattr(value, field.name))
+            for field in fields(value)
+            if not is_left_out(field, getattr(value, field.name))
+        }
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, tuple):

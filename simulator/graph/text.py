@@ -11,24 +11,33 @@ from simulator.graph.float_ops import Function
 from simulator.graph.graph import IntGraph, Tensor
 from simulator.graph.ops import (
     Add,
+    AddShifted,
     Concat,
     Dequantize,
     FloatFunction,
+    GeluPolynomial,
+    InterpolatedLookup,
     LayerNorm,
+    LayerNormBisection,
     Lookup,
     MatMul,
     Mean,
+    Mul,
     Op,
     Quantize,
     Requantization,
     Rescale,
     Reshape,
+    ShiftGelu,
     Slice,
-    Softmax,
+    SquaredDifference,
     Transpose,
 )
 from simulator.graph.ranges import bounds, code_range, signed_bits
+from simulator.graph.softmax_text import SOFTMAX_FORMS
 from simulator.graph.storage import sha256
+from simulator.numerics.rescaling import LeftShift, ZeroPointStage
+from simulator.numerics.rounding import DoubleRounding
 
 
 def text(graph: IntGraph) -> str:
@@ -66,10 +75,21 @@ def _describe(graph: IntGraph, op: Op) -> str:
 
 def _requantization(graph: IntGraph, requantize: Requantization) -> str:
     multiplier = graph.constants[requantize.multiplier]
+    words = [str(requantize.rounding)]
+    if requantize.double_rounding is not DoubleRounding.NONE:
+        words.append(f"twice {requantize.double_rounding}")
+    if requantize.left_shift is LeftShift.WRAP:
+        words.append("left shift wraps")
+    if requantize.zero_point_stage is ZeroPointStage.BEFORE_ROUND:
+        words.append("zero point before")
+    words.append(str(requantize.overflow))
+    if requantize.shift is None:
+        factor = f"×{multiplier[0]:.6g}" if multiplier.size == 1 else f"×m[{multiplier.size}]"
+        return f"→ {factor} {requantize.arithmetic} {' '.join(words)}"
     low, high = code_range(graph, requantize.shift)
     factor = f"×{int(multiplier[0])}" if multiplier.size == 1 else f"×m[{multiplier.size}]"
     shift = f"{low}" if low == high else f"{low}..{high}"
-    return f"→ {factor} >> {shift} {requantize.rounding} {requantize.overflow}"
+    return f"→ {factor} >> {shift} {' '.join(words)}"
 
 
 def _accumulator(graph: IntGraph, op: MatMul | Mean) -> str:
@@ -145,24 +165,71 @@ def _channel_factors(graph: IntGraph, op: LayerNorm) -> str:
     return shown
 
 
+def _root(op: LayerNorm) -> str:
+    if not op.root_steps:
+        return "isqrt exact"
+    start = f" from 2^{op.root_start_bits}" if op.root_start_bits else ""
+    return f"isqrt {op.root_steps} Newton steps{start}"
+
+
+def _common_scale(_: IntGraph, op: AddShifted | SquaredDifference) -> str:
+    a = f"({op.a} × {op.multiplier_a} >> {op.shift_a - op.input_left_shift})"
+    b = f"({op.b} × {op.multiplier_b} >> {op.shift_b - op.input_left_shift})"
+    sign = "+" if isinstance(op, AddShifted) and not op.subtract else "-"
+    rounding = str(op.rounding)
+    if op.double_rounding is not DoubleRounding.NONE:
+        rounding += f" twice {op.double_rounding}"
+    return (
+        f"{op.kind} {a} {sign} {b}   → ×{op.multiplier} >> {op.shift} {rounding} {op.overflow}"
+    )
+
+
+def _interpolated_lookup(graph: IntGraph, op: InterpolatedLookup) -> str:
+    kept = f"{op.fraction_bits} bits between"
+    return (
+        f"interpolated_lookup {op.a} in table[{graph.tensors[op.table].size}], {kept} "
+        f">> {op.shift} {op.rounding} {op.overflow}"
+    )
+
+
+def _gelu_polynomial(graph: IntGraph, op: GeluPolynomial) -> str:
+    sign = "-" if op.negated else "+"
+    low = "" if op.clip_low is None else f", codes from {op.clip_low}"
+    return (
+        f"gelu_polynomial {op.a}   clip {op.clip}{low}; {op.constant} {sign} d² >> "
+        f"{op.erf_shift}, + {op.one} >> {op.sum_shift} in s{op.intermediate_bits}   "
+        f"{_requantization(graph, op.requantize)}"
+    )
+
+
 _FORMS: Mapping[type[Op], Callable[[IntGraph, Any], str]] = MappingProxyType(
     {
         MatMul: _matmul,
         Rescale: lambda g, op: f"rescale {op.a} {_requantization(g, op.requantize)}",
         Add: _add,
         LayerNorm: lambda g, op: (
-            f"layernorm {op.a}{_channel_factors(g, op)}   isqrt exact, "
+            f"layernorm {op.a}{_channel_factors(g, op)}   {_root(op)}, "
             f"2^-{op.sqrt_fraction_bits}; normalized 2^-{op.normalized_fraction_bits} × γ + β "
             f">> {op.shift} {op.rounding} {op.overflow}"
         ),
-        Softmax: lambda g, op: (
-            f"softmax {op.a}   exp_table[{g.tensors[op.table].size}] {g.tensors[op.table].type}, "
-            f"reciprocal 2^{op.reciprocal_bits} >> {op.shift} {op.rounding} {op.overflow}"
-        ),
+        **SOFTMAX_FORMS,
         Lookup: lambda g, op: f"lookup {op.a} in table[{g.tensors[op.table].size}]",
         Mean: lambda g, op: (
-            f"mean {op.a} over {op.axis}   {_accumulator(g, op)}   "
+            f"mean {op.a} over {op.axis}{', kept' * op.keep_dimension}   {_accumulator(g, op)}   "
             f"{_requantization(g, op.requantize)}"
+        ),
+        AddShifted: _common_scale,
+        SquaredDifference: _common_scale,
+        Mul: lambda g, op: f"mul {op.a} × {op.b}   {_requantization(g, op.requantize)}",
+        InterpolatedLookup: _interpolated_lookup,
+        GeluPolynomial: _gelu_polynomial,
+        ShiftGelu: lambda g, op: (
+            f"shift_gelu {op.a}   octave {op.octave}, 2^-{op.fraction_bits}, σ {op.output_bits} "
+            f"bits   {_requantization(g, op.requantize)}"
+        ),
+        LayerNormBisection: lambda g, op: (
+            f"layernorm_bisection {op.a}   whole mean and root × weight + bias >> {op.shift} "
+            f"{op.rounding} {op.overflow}"
         ),
         Concat: lambda g, op: f"concat {' ⧺ '.join(op.inputs)} along {op.axis}",
         Slice: lambda g, op: f"slice {op.a} {op.start}:{op.stop} of {op.axis}",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -12,30 +13,49 @@ import numpy as np
 from simulator.graph.float_ops import Function
 from simulator.graph.graph import IntGraph, Role
 from simulator.graph.ops import (
+    SOFTMAX_OPS,
+    TWO_OPERAND_OPS,
     Add,
+    AddShifted,
     Concat,
     Dequantize,
     FloatFunction,
+    GeluPolynomial,
+    InterpolatedLookup,
     LayerNorm,
+    LayerNormBisection,
     Lookup,
     MatMul,
     Mean,
+    Mul,
     Op,
     Quantize,
     Rescale,
     Reshape,
+    ShiftGelu,
     Slice,
     Softmax,
+    SoftmaxLut513,
+    SquaredDifference,
     Transpose,
 )
 from simulator.graph.ranges import bounds
+from simulator.graph.verify_elementwise import (
+    elementwise_parameters_fit,
+    mean_shape,
+    two_operand_shape,
+)
 from simulator.graph.verify_float import (
     float_function_shape,
     float_parameters_fit,
     types_go_together,
 )
+from simulator.graph.verify_softmax import softmax_parameters_fit
 from simulator.numerics.fixed_point import LARGEST_SHIFT
 from simulator.numerics.float_type import FloatType
+from simulator.numerics.integer_type import Overflow
+from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
+from simulator.numerics.rounding import DoubleRounding, Rounding
 
 Shape = tuple[int, ...]
 
@@ -159,12 +179,6 @@ def _add_shape(_: Add, shapes: list[Shape], __: Shape) -> Shape:
     return a
 
 
-def _mean_shape(op: Mean, shapes: list[Shape], _: Shape) -> Shape:
-    if not 0 <= op.axis < len(shapes[0]) - 1:
-        raise ValueError(f"axis {op.axis} of {shapes[0]}: the last dimension holds the channels")
-    return shapes[0][: op.axis] + shapes[0][op.axis + 1 :]
-
-
 def _axis(op: Concat | Slice, shape: Shape) -> int:
     if not 0 <= op.axis < len(shape):
         raise ValueError(f"axis {op.axis} of {shape}")
@@ -216,9 +230,16 @@ _SHAPES: Mapping[type[Op], Callable[[Any, list[Shape], Shape], Shape]] = Mapping
         Rescale: _same_shape,
         Add: _add_shape,
         LayerNorm: _same_shape,
-        Softmax: _same_shape,
+        **dict.fromkeys(SOFTMAX_OPS, _same_shape),
         Lookup: _same_shape,
-        Mean: _mean_shape,
+        Mean: mean_shape,
+        AddShifted: two_operand_shape,
+        SquaredDifference: two_operand_shape,
+        Mul: two_operand_shape,
+        InterpolatedLookup: _same_shape,
+        GeluPolynomial: _same_shape,
+        ShiftGelu: _same_shape,
+        LayerNormBisection: _same_shape,
         Concat: _concat_shape,
         Slice: _slice_shape,
         Reshape: _reshape_shape,
@@ -249,7 +270,7 @@ def _operands_have_images(graph: IntGraph, op: Op) -> Iterator[str]:
         return
     if constant and constant[0]:
         yield f"operand {op.operands[0]} is a constant"
-    adds = isinstance(op, Add) or _is_float(op, Function.ADD)
+    adds = isinstance(op, (Add, *TWO_OPERAND_OPS)) or _is_float(op, Function.ADD)
     if len(op.operands) > 1 and constant[1] and _is_float(op, Function.MATMUL):
         yield f"operand {op.operands[1]} is a constant: use linear"
     if isinstance(op, MatMul) or (adds and len(op.operands) == 2):
@@ -257,7 +278,8 @@ def _operands_have_images(graph: IntGraph, op: Op) -> Iterator[str]:
         if isinstance(op, MatMul) and len(b) != (2 if constant[1] else len(a)):
             yield f"cannot multiply {a} by {b}: weights are matrices, activations have equal ranks"
         if adds and not constant[1] and len(b) < len(a):
-            yield f"cannot add {b} to {a}: only a constant is broadcast"
+            verb = op.kind.removeprefix("float_")
+            yield f"cannot {verb} {b} to {a}: only a constant is broadcast"
 
 
 def _is_float(op: Op, function: Function) -> bool:
@@ -276,12 +298,14 @@ def _layout_keeps_codes(graph: IntGraph, op: Op) -> Iterator[str]:
 def _vectors_match_channels(graph: IntGraph, op: Op) -> Iterator[str]:
     if isinstance(op, (Quantize, Dequantize, FloatFunction)):
         return  # theirs may have more dimensions: float_parameters_fit
+    if isinstance(op, SoftmaxLut513):
+        return  # its two constants are tables: softmax_parameters_fit
     channels = graph.result(op).shape[-1] if graph.result(op).shape else 1
     for name in op.constants:
         length = graph.tensors[name].shape
         if name != getattr(op, "table", None) and length not in {(1,), (channels,)}:
             yield f"constant {name} has shape {length}, wanted ({channels},)"
-    for field in ("bias", "gamma", "beta", "channel_multiplier", "channel_shift"):
+    for field in ("bias", "weight", "gamma", "beta", "channel_multiplier", "channel_shift"):
         vector = getattr(op, field, None)
         if vector is not None and graph.tensors[vector].shape != (channels,):
             yield f"{field} {vector} has shape {graph.tensors[vector].shape}, wanted ({channels},)"
@@ -290,11 +314,11 @@ def _vectors_match_channels(graph: IntGraph, op: Op) -> Iterator[str]:
 def _shifts_in_range(graph: IntGraph, op: Op) -> Iterator[str]:
     shifts = {op.shift} if isinstance(op, (Add, LayerNorm, Softmax)) else set()
     multipliers: tuple[str, ...] = ()
-    if isinstance(op, (MatMul, Rescale, Mean)):
-        shifts |= _ends(graph, op.requantize.shift)
-        multipliers = (op.requantize.multiplier,)
-        if isinstance(op, MatMul) and op.residual_multiplier is not None:
-            multipliers = (*multipliers, op.residual_multiplier)
+    for found in op.requantizations:
+        shifts |= _ends(graph, found.shift) if found.shift else set()
+        multipliers = (*multipliers, found.multiplier)
+    if isinstance(op, MatMul) and op.residual_multiplier is not None:
+        multipliers = (*multipliers, op.residual_multiplier)
     elif isinstance(op, Add):
         multipliers = (op.multiplier_a, op.multiplier_b)
     elif isinstance(op, LayerNorm):
@@ -302,7 +326,7 @@ def _shifts_in_range(graph: IntGraph, op: Op) -> Iterator[str]:
             shifts |= _ends(graph, op.channel_shift)
         if op.channel_multiplier is not None:
             multipliers = (op.channel_multiplier,)
-    if any(min(_ends(graph, name)) < 0 for name in multipliers):
+    if any(graph.constants[name].min() < 0 for name in multipliers):
         yield "a multiplier is negative"
     for shift in sorted(shifts):
         if not 0 <= shift <= LARGEST_SHIFT:
@@ -348,12 +372,38 @@ def _residuals_join_a_layer(graph: IntGraph, op: Op) -> Iterator[str]:
         yield "a product of two activations takes no residual"
     if graph.is_constant(op.residual):
         yield f"residual {op.residual} is a constant"
+    if op.requantize != replace(
+        op.requantize,
+        arithmetic=Arithmetic.FIXED_POINT,
+        left_shift=LeftShift.WIDEN,
+        zero_point_stage=ZeroPointStage.AFTER_ROUND,
+    ):
+        yield (
+            "a sum onto a residual is rescaled in fixed point, with wide left shifts and the zero "
+            "point after rounding"
+        )
+        return
+    assert op.requantize.shift is not None
     smallest = min(_ends(graph, op.requantize.shift))
     if not 0 <= op.residual_fraction_bits <= smallest:
         yield (
             f"residual_fraction_bits {op.residual_fraction_bits}: must be 0..{smallest}, the "
             "smallest shift"
         )
+
+
+def _requantizations_are_possible(_: IntGraph, op: Op) -> Iterator[str]:
+    for found in op.requantizations:
+        if found.arithmetic is not Arithmetic.FIXED_POINT:
+            if found.overflow is Overflow.WRAP:
+                yield f"a requantization in {found.arithmetic} saturates: it has no low bits"
+            if (found.double_rounding, found.left_shift) != (DoubleRounding.NONE, LeftShift.WIDEN):
+                yield f"a requantization in {found.arithmetic} has no shift to round or to wrap at"
+        elif (
+            found.double_rounding is not DoubleRounding.NONE
+            and found.rounding is not Rounding.HALF_UP
+        ):
+            yield f"double rounding is half_up twice, not {found.rounding}"
 
 
 def _tables_cover_all_codes(graph: IntGraph, op: Op) -> Iterator[str]:
@@ -386,8 +436,11 @@ _OP_RULES: tuple[Callable[[IntGraph, Op], Iterator[str]], ...] = (
     _vectors_match_channels,
     _shifts_in_range,
     _accumulators_are_sound,
+    _requantizations_are_possible,
     _residuals_join_a_layer,
     _tables_cover_all_codes,
     _fraction_bits_in_range,
+    elementwise_parameters_fit,
     float_parameters_fit,
+    softmax_parameters_fit,
 )

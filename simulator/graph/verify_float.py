@@ -10,21 +10,34 @@ import numpy as np
 
 from simulator.graph.float_ops import ELEMENTWISE, TWO_INPUTS, Function
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import LAYOUT_OPS, Dequantize, FloatFunction, Op, Quantize
+from simulator.graph.ops import (
+    LAYOUT_OPS,
+    Dequantize,
+    FloatFunction,
+    Op,
+    Quantize,
+    SoftmaxFloatTable,
+)
+from simulator.numerics.float_type import FLOAT32, FLOAT64, FloatType
+from simulator.numerics.rescaling import Arithmetic
 
 Shape = tuple[int, ...]
 
 
 def types_go_together(graph: IntGraph, op: Op) -> Iterator[str]:
     """Integers where an op computes with integers, real values where it computes in float."""
+    yield from _factors_have_their_type(graph, op)
     if isinstance(op, LAYOUT_OPS):
         return  # they move anything, and keep its type
     operands_float = isinstance(op, (Quantize, FloatFunction))
-    constants_float = operands_float or isinstance(op, Dequantize)
+    constants_float = operands_float or isinstance(op, (Dequantize, SoftmaxFloatTable))
     result_float = isinstance(op, (Dequantize, FloatFunction))
+    # Factors of sums are checked with the requantization that they belong to.
+    factors = {found.multiplier for found in op.requantizations}
+    constants = [name for name in op.constants if name not in factors]
     wanted = [
         *(("operand", name, operands_float) for name in op.operands),
-        *(("constant", name, constants_float) for name in op.constants),
+        *(("constant", name, constants_float) for name in constants),
         ("result", op.name, result_float),
     ]
     for what, name, real in wanted:
@@ -32,6 +45,23 @@ def types_go_together(graph: IntGraph, op: Op) -> Iterator[str]:
         if tensor.is_float != real:
             words = "real values (f32)" if real else "integers"
             yield f"{what} {name} is {tensor.type}, wanted {words}"
+
+
+def _factors_have_their_type(graph: IntGraph, op: Op) -> Iterator[str]:
+    """A requantization in float has factors of that type and no shift, others are integers."""
+    for found in op.requantizations:
+        kind = graph.tensors[found.multiplier].type
+        if found.arithmetic is Arithmetic.FIXED_POINT:
+            if isinstance(kind, FloatType):
+                yield f"multiplier {found.multiplier} is {kind}, wanted integers"
+            if found.shift is None:
+                yield "a requantization in fixed point needs a shift"
+            continue
+        wanted = {Arithmetic.FLOAT32: FLOAT32, Arithmetic.FLOAT64: FLOAT64}[found.arithmetic]
+        if kind != wanted:
+            yield f"multiplier {found.multiplier} is {kind}, wanted {wanted}"
+        if found.shift is not None:
+            yield f"a requantization in {found.arithmetic} has no shift"
 
 
 def float_function_shape(op: FloatFunction, shapes: list[Shape], result: Shape) -> Shape:

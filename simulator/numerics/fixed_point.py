@@ -62,6 +62,48 @@ def multiplier_and_shift(
     return multiplier, shift
 
 
+def q31_multiplier_and_shift(factor: float) -> tuple[int, int]:
+    """Return a factor as TFLite's ``QuantizeMultiplier`` does: a Q31 multiplier, a total shift.
+
+    ``factor ≈ multiplier / 2^shift`` with ``2^30 <= multiplier < 2^31`` and
+    ``shift = 31 - exponent``; a factor below 2^-32 becomes 0.
+
+    Raises
+    ------
+    ValueError
+        If the factor is negative, not finite, or at least 2^31.
+    """
+    if not (math.isfinite(factor) and factor >= 0):
+        raise ValueError(f"factor {factor}: must be finite and not negative")
+    fraction, exponent = math.frexp(factor)
+    multiplier = _round_half_away(math.ldexp(fraction, 31))
+    if multiplier == 1 << 31:
+        multiplier, exponent = multiplier // 2, exponent + 1
+    if exponent < -31:
+        return 0, 31
+    if exponent > 31:
+        raise ValueError(f"factor {factor}: needs more than 31 multiplier bits")
+    return multiplier, 31 - exponent
+
+
+def q15_multiplier_and_shift(factor: float) -> tuple[int, int]:
+    """Return a factor as TFLite's 16-bit kernels do: the Q31 multiplier rounded to 15 bits.
+
+    The rounding is half up; a multiplier that would become 2^15 stays 2^15 - 1. ``shift`` is that
+    of Q31 less 16.
+
+    Raises
+    ------
+    ValueError
+        If the factor is negative, not finite, or at least 2^15: a left shift.
+    """
+    multiplier, shift = q31_multiplier_and_shift(factor)
+    reduced = (multiplier + (1 << 15)) >> 16 if multiplier < 0x7FFF0000 else 0x7FFF
+    if shift < 16:
+        raise ValueError(f"factor {factor}: needs more than 15 multiplier bits")
+    return reduced, shift - 16
+
+
 def multipliers_and_shifts(
     factors: Sequence[float] | NDArray[np.float64],
     multiplier_bits: int,
@@ -86,3 +128,15 @@ def multipliers_at_common_shift(
     _, shift = multiplier_and_shift(float(np.max(factors)), multiplier_bits)
     scaled = [_round_half_away(math.ldexp(float(factor), shift)) for factor in factors]
     return np.array(scaled, dtype=np.int64), shift
+
+
+def mean_multiplier_and_shift(factor: float, count: int) -> tuple[int, int]:
+    """Return the 31-bit multiplier and shift of ``factor / count``, as TFLite's MEAN derives them.
+
+    The divisor is folded into the multiplier of the factor alone: with ``m / 2^s ≈ factor`` and
+    ``h = min(floor(log2 count), 32, 62 - s)`` it is ``floor(m 2^h / count) / 2^(s + h)``. The
+    multiplier loses at most one bit, and is rounded down.
+    """
+    multiplier, shift = q31_multiplier_and_shift(factor)
+    more = min(count.bit_length() - 1, 32, LARGEST_SHIFT - shift)
+    return (multiplier << more) // count, shift + more

@@ -17,32 +17,34 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class FloatType:
-    """IEEE 754 binary32. There is one instance, :data:`FLOAT32`."""
+    """IEEE 754 binary32 or binary64: :data:`FLOAT32`, :data:`FLOAT64`.
+
+    Activations are binary32; binary64 is for the factors of requantizations in that arithmetic.
+    """
+
+    bits: int
 
     @property
-    def bits(self) -> int:
-        """Width of an element."""
-        return 32
-
-    @property
-    def dtype(self) -> np.dtype[np.float32]:
+    def dtype(self) -> np.dtype[Any]:
         """The numpy type that holds an element."""
-        return np.dtype(np.float32)
+        return np.dtype(f"float{self.bits}")
 
     def __str__(self) -> str:
-        return "f32"
+        return f"f{self.bits}"
 
 
-FLOAT32 = FloatType()
+FLOAT32 = FloatType(32)
+FLOAT64 = FloatType(64)
 TensorType = IntType | FloatType
 
 
 def parse_type(text: str) -> TensorType:
-    """Read the form that ``str`` writes: ``f32``, or that of an integer type (``s8``, ``u4``).
+    """Read the form that ``str`` writes: ``f32``, ``f64`` or an integer type's (``s8``, ``u4``).
 
     Raises
     ------
     ValueError
         If it is neither.
     """
-    return FLOAT32 if text == "f32" else IntType.parse(text)
+    real = {str(kind): kind for kind in (FLOAT32, FLOAT64)}
+    return real.get(text) or IntType.parse(text)

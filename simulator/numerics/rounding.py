@@ -13,6 +13,15 @@ With ``H = 2^(s-1)``::
     HALF_EVEN    R = H - 1 + ((p >> s) & 1)  ties to the even code (IEEE roundTiesToEven)
 
 For ``s = 0`` nothing is rounded and every ``R`` is 0.
+
+Some targets round HALF_UP twice, first at bit 31 and then at ``s`` (:class:`DoubleRounding`). That,
+too, is one shift: with ``D = 2^30`` where ``s > 31``, else 0::
+
+    SYMMETRIC    R = H + (-D if p < 0 else D)
+    ASYMMETRIC   R = H + D
+
+The second step of SYMMETRIC is HALF_AWAY. Sign and first remainder then cancel: the first step
+yields a negative number just where ``p < -D``, and for ``-D <= p < 0`` both forms give 0.
 """
 
 from __future__ import annotations
@@ -39,6 +48,18 @@ class Rounding(StrEnum):
     HALF_DOWN = "half_down"
     HALF_AWAY = "half_away"
     HALF_EVEN = "half_even"
+
+
+class DoubleRounding(StrEnum):
+    """Whether HALF_UP is done twice: at bit 31, then at the shift, where that is larger."""
+
+    NONE = "none"
+    # TFLite's and gemmlowp's high product and rounding shift; CMSIS-NN; TOSA DOUBLE_ROUND.
+    SYMMETRIC = "symmetric"  # the second step rounds ties away from zero
+    ASYMMETRIC = "asymmetric"  # the second step rounds ties up; ruy
+
+
+FIRST_STEP = 31  # the bit at which the first of two roundings happens
 
 
 class Offset(NamedTuple):
@@ -82,17 +103,45 @@ DEFINITIONS: Mapping[Rounding, Callable[[Fraction], int]] = MappingProxyType(
 )
 
 
-def shift_right(value: int, shift: int, rounding: Rounding) -> int:
-    """Divide ``value`` by ``2^shift`` and round: plain Python integers, the reference."""
-    return DEFINITIONS[rounding](Fraction(value, 1 << shift))
+def shift_right(
+    value: int, shift: int, rounding: Rounding, double: DoubleRounding = DoubleRounding.NONE
+) -> int:
+    """Divide ``value`` by ``2^shift`` and round: plain Python integers, the reference.
+
+    Two roundings are done one after the other here.
+    """
+    if double is DoubleRounding.NONE or shift <= FIRST_STEP:
+        return DEFINITIONS[rounding](Fraction(value, 1 << shift))
+    high = DEFINITIONS[Rounding.HALF_UP](Fraction(value, 1 << FIRST_STEP))
+    second = Rounding.HALF_AWAY if double is DoubleRounding.SYMMETRIC else Rounding.HALF_UP
+    return DEFINITIONS[second](Fraction(high, 1 << (shift - FIRST_STEP)))
 
 
-def offsets(shifts: NDArray[np.integer], rounding: Rounding) -> NDArray[np.int64]:
-    """Return ``R``'s three parts for every shift, as an array of shape (3, number of shifts)."""
-    rows = [
-        OFFSETS[rounding](1 << (int(shift) - 1)) if shift else Offset(0, 0, 0)
-        for shift in shifts.ravel()
-    ]
+def _offset(shift: int, rounding: Rounding, double: DoubleRounding) -> Offset:
+    if shift == 0:
+        return Offset(0, 0, 0)
+    half = 1 << (shift - 1)
+    if double is DoubleRounding.NONE or shift <= FIRST_STEP:
+        return OFFSETS[rounding](half)
+    first = 1 << (FIRST_STEP - 1)
+    return Offset(half + first, -2 * first if double is DoubleRounding.SYMMETRIC else 0, 0)
+
+
+def offsets(
+    shifts: NDArray[np.integer],
+    rounding: Rounding,
+    double: DoubleRounding = DoubleRounding.NONE,
+) -> NDArray[np.int64]:
+    """Return ``R``'s three parts for every shift, as an array of shape (3, number of shifts).
+
+    Raises
+    ------
+    ValueError
+        If two roundings are asked for and ``rounding`` is not ``half_up``, which both of them are.
+    """
+    if double is not DoubleRounding.NONE and rounding is not Rounding.HALF_UP:
+        raise ValueError(f"double rounding is {Rounding.HALF_UP} twice, not {rounding}")
+    rows = [_offset(int(shift), rounding, double) for shift in shifts.ravel()]
     return np.ascontiguousarray(np.array(rows, dtype=np.int64).reshape(-1, 3).T)
 
 

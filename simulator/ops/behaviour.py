@@ -6,21 +6,73 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
+from simulator.numerics.accumulator import Event
 from simulator.numerics.float_type import Array
+
+
+class SumCounts(NamedTuple):
+    """What happened in an op's accumulators (see :mod:`simulator.numerics.accumulator`).
+
+    changed : results whose sum is another than the exact one
+    transient : results of which only sums on the way did not fit
+    persistent : results of which a completed sum did not fit
+    least, most : the smallest and the largest exact sum, bias included
+    """
+
+    changed: int
+    transient: int
+    persistent: int
+    least: int
+    most: int
+
+    @classmethod
+    def of(cls, events: NDArray[np.int64], least: int, most: int) -> SumCounts:
+        """Return the counts of a kernel: ``events`` int64 [3] changed, transient, persistent."""
+        changed, transient, persistent = events.tolist()
+        return cls(changed, transient, persistent, least, most)
+
+    def merged(self, other: SumCounts) -> SumCounts:
+        """Return the counts of both."""
+        return SumCounts(
+            changed=self.changed + other.changed,
+            transient=self.transient + other.transient,
+            persistent=self.persistent + other.persistent,
+            least=min(self.least, other.least),
+            most=max(self.most, other.most),
+        )
+
+    @property
+    def overflowed(self) -> int:
+        """Results whose accumulator overflowed, in either way."""
+        return self.transient + self.persistent
+
+
+def one_sum(exact: int, event: Event) -> SumCounts:
+    """Return the counts of a single sum."""
+    return SumCounts(
+        changed=int(bool(event & Event.CHANGED)),
+        transient=int(bool(event & Event.TRANSIENT)),
+        persistent=int(bool(event & Event.PERSISTENT)),
+        least=exact,
+        most=exact,
+    )
 
 
 class OpResult(NamedTuple):
     """Codes (or float32 values), and how many elements did not fit on the way.
 
     saturated : results outside the result type before its overflow rule was applied
-    overflowed : results whose accumulator overflowed (see :mod:`simulator.numerics.accumulator`)
+    sums : what happened in the accumulators; none in ops without
     """
 
     codes: Array
     saturated: int = 0
-    overflowed: int = 0
+    sums: SumCounts | None = None
 
 
 Kernel = Callable[[Sequence[Array]], OpResult]

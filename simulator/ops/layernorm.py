@@ -15,7 +15,7 @@ from simulator.numerics.integer_type import IntArray, Overflow, fit, limits
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.requantization import fit_kernel
 from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
-from simulator.numerics.square_root import isqrt_kernel
+from simulator.numerics.square_root import isqrt_kernel, newton_root, newton_root_kernel
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
 
 
@@ -53,7 +53,10 @@ def reference(op: LayerNorm, graph: IntGraph, operands: Sequence[IntArray]) -> O
         ]
         total = sum(u)
         variance = channels * sum(value * value for value in u) - total * total + op.epsilon
-        root = isqrt(variance << 2 * op.sqrt_fraction_bits)
+        widened = variance << 2 * op.sqrt_fraction_bits
+        root = isqrt(widened)
+        if op.root_steps:
+            root = newton_root(widened, op.root_steps, op.root_start_bits)
         inverse = (1 << op.reciprocal_bits) // max(root, 1)
         codes = []
         for c in range(channels):
@@ -85,6 +88,8 @@ def build(op: LayerNorm, graph: IntGraph, _: Gemm) -> Kernel:
             factors,
             op.epsilon,
             op.sqrt_fraction_bits,
+            op.root_steps,
+            op.root_start_bits,
             op.reciprocal_bits,
             _spare_bits(op),
             gamma,
@@ -111,6 +116,8 @@ def layer_norm_rows(  # type: ignore[no-untyped-def]
     channel_factor,
     epsilon,
     sqrt_fraction_bits,
+    root_steps,
+    root_start_bits,
     reciprocal_bits,
     spare_bits,
     gamma,
@@ -136,7 +143,11 @@ def layer_norm_rows(  # type: ignore[no-untyped-def]
             total += u
             squares += u * u
         variance = channels * squares - total * total + epsilon
-        root = isqrt_kernel(variance << (2 * sqrt_fraction_bits))
+        widened = variance << (2 * sqrt_fraction_bits)
+        if root_steps:
+            root = newton_root_kernel(widened, root_steps, root_start_bits)
+        else:
+            root = isqrt_kernel(widened)
         inverse = (np.int64(1) << reciprocal_bits) // max(root, np.int64(1))
         for c in range(channels):
             u = (np.int64(rows[i, c]) - zero_point) * channel_factor[c]

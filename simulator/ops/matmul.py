@@ -4,28 +4,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.gemm import Gemm
+from simulator.gemm import Gemm, Product
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
-from simulator.graph.ranges import bounds, residual_factors, signed_bits
+from simulator.graph.ranges import Bounds, bounds, residual_factors, signed_bits
 from simulator.numerics.accumulator import (
     BiasStage,
+    OverflowPolicy,
     accumulate,
     level_table,
     safe_square,
+    walk_rows,
     walk_suspects,
-    wrap_sums,
 )
-from simulator.numerics.integer_type import IntArray, Overflow
-from simulator.ops.behaviour import Behaviour, Kernel, OpResult
+from simulator.numerics.integer_type import IntArray
+from simulator.numerics.requantization import Requantizer
+from simulator.ops.behaviour import Behaviour, Kernel, OpResult, SumCounts, one_sum
 from simulator.ops.requantizing import requantize_reference, requantizer
 
-# (a [M, K], b [K, N]) -> (sums that leave the accumulator, overflowed outputs, bias still to add)
-Sums = tuple[IntArray, int, NDArray[np.int64] | None]
+# From this share of outputs on that may overflow, whole rows are walked instead of single outputs.
+MANY_SUSPECTS = 0.1
+
+# (a [M, K], b [K, N]) -> (sums that leave the accumulator, what happened, bias still to add)
+Sums = tuple[IntArray, SumCounts, NDArray[np.int64] | None]
 LeftProduct = Callable[[IntArray], Sums]
 
 
@@ -37,20 +43,20 @@ def reference(op: MatMul, graph: IntGraph, operands: Sequence[IntArray]) -> OpRe
     leading = graph.result(op).shape[:-2]
     bias = graph.constants[op.bias].tolist() if op.bias else [0] * columns
     sums = np.empty((*leading, rows, columns), object)
-    overflowed = 0
+    found = []
     for index in np.ndindex(*leading):
         left = (a[index] if a.ndim > 2 else a).reshape(rows, -1).tolist()
         right = (b[index] if b.ndim > 2 else b).T.tolist()
         for m in range(rows):
             for n in range(columns):
                 products = [x * y for x, y in zip(left[m], right[n], strict=True)]
-                sums[(*index, m, n)], flag = accumulate(products, bias[n], op.accumulator)
-                overflowed += flag
+                sums[(*index, m, n)], event = accumulate(products, bias[n], op.accumulator)
+                found.append(one_sum(bias[n] + sum(products), event))
     beside = _residual_reference(op, graph, operands[2]) if op.residual else None
     codes, saturated = requantize_reference(
         sums.reshape(graph.result(op).shape), graph, op.requantize, graph.result(op), beside
     )
-    return OpResult(codes, saturated, overflowed)
+    return OpResult(codes, saturated, reduce(SumCounts.merged, found))
 
 
 def _residual_reference(op: MatMul, graph: IntGraph, residual: IntArray) -> NDArray[np.object_]:
@@ -59,6 +65,7 @@ def _residual_reference(op: MatMul, graph: IntGraph, residual: IntArray) -> NDAr
     assert op.residual_multiplier is not None
     zero_point = graph.tensors[op.residual].zero_point
     multipliers = graph.constants[op.residual_multiplier].tolist()
+    assert op.requantize.shift is not None
     shifts = graph.constants[op.requantize.shift].tolist()
     terms = np.empty(residual.shape, object)
     for index in np.ndindex(*residual.shape):
@@ -77,18 +84,19 @@ def build(op: MatMul, graph: IntGraph, gemm: Gemm) -> Kernel:
     shape = graph.result(op).shape
     weights = graph.constants[op.b]
     weights = weights.T if op.transpose_b else weights
-    multiply = _accumulating(op, graph, gemm, weights, bounds(graph, op).proven_free)
+    multiply = _accumulating(op, graph, gemm, weights, bounds(graph, op))
     factors = residual_factors(graph, op)
     residual_zero = graph.tensors[op.residual].zero_point if op.residual else 0
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = operands[0]
-        sums, overflowed, bias = multiply(a.reshape(-1, a.shape[-1]))
+        sums, counts, bias = multiply(a.reshape(-1, a.shape[-1]))
         if op.residual:
+            assert isinstance(requantize, Requantizer)
             codes, saturated = requantize.onto(sums, bias, operands[2], residual_zero, factors)
         else:
             codes, saturated = requantize(sums, bias)
-        return OpResult(codes.reshape(len(a), *shape), saturated, overflowed)
+        return OpResult(codes.reshape(len(a), *shape), saturated, counts)
 
     return kernel
 
@@ -98,58 +106,80 @@ def _two_activations(op: MatMul, graph: IntGraph, gemm: Gemm) -> Kernel:
     requantize = requantizer(graph, op.requantize, graph.result(op))
     shape = graph.result(op).shape
     known = bounds(graph, op)
-    proven = known.proven_free
     fits_32 = known.accumulator is not None and signed_bits(*known.accumulator) <= 32
-    dtype = np.int32 if proven and fits_32 else np.int64
+    dtype = np.int32 if known.proven_free and fits_32 else np.int64
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a, b = operands
         b = np.swapaxes(b, -1, -2) if op.transpose_b else b
         lefts, rights = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
         sums = np.empty((len(lefts), *shape[-2:]), dtype)
-        overflowed = 0
+        found = []
         for left, right, out in zip(lefts, rights, sums, strict=True):
-            out[...], flags, _ = _accumulating(op, graph, gemm, right, proven)(left)
-            overflowed += flags
+            out[...], counts, _ = _accumulating(op, graph, gemm, right, known)(left)
+            found.append(counts)
         codes, saturated = requantize(sums)
-        return OpResult(codes.reshape(len(a), *shape), saturated, overflowed)
+        return OpResult(codes.reshape(len(a), *shape), saturated, reduce(SumCounts.merged, found))
 
     return kernel
 
 
 def _accumulating(
-    op: MatMul, graph: IntGraph, gemm: Gemm, b: IntArray, proven: bool
+    op: MatMul, graph: IntGraph, gemm: Gemm, b: IntArray, known: Bounds
 ) -> LeftProduct:
-    """Choose how ``a @ b`` passes the accumulator: proven, wrapping, or walked where in doubt."""
+    """Choose how ``a @ b`` passes the accumulator: proven, or walked where it may overflow."""
     columns = b.shape[1]
     bias = np.zeros(columns, np.int64)
     if op.bias is not None:
         bias = graph.constants[op.bias].astype(np.int64)
     multiply = gemm.prepare(b)
-    levels = op.accumulator.levels
-    if proven:
-        return lambda a: (multiply(a), 0, bias)
-    if len(levels) == 1 and levels[0].overflow is Overflow.WRAP:
-        kind = levels[0].kind
+    if not known.proven_free:
+        return _walked(op, multiply, b, bias, known)
 
-        def wrapped(a: IntArray) -> Sums:
-            sums = multiply(a).astype(np.int64) + bias
-            return sums, int(wrap_sums(sums, kind.low, kind.high)), None
+    def proven(a: IntArray) -> Sums:
+        sums = multiply(a)
+        least = int((sums.min(axis=0) + bias).min())
+        most = int((sums.max(axis=0) + bias).max())
+        return sums, SumCounts(0, 0, 0, least, most), bias
 
-        return wrapped
+    return proven
 
+
+def _walked(
+    op: MatMul, multiply: Product, b: IntArray, bias: NDArray[np.int64], known: Bounds
+) -> LeftProduct:
+    """Exact sums first; then those that may overflow are made step by step.
+
+    One register that nearly every output may overflow is walked row by row, all columns at once.
+    """
     rows_of_b = np.ascontiguousarray(b.T)
-    square_b = (rows_of_b.astype(np.int64) ** 2).sum(axis=1)
-    safe = safe_square(bias, square_b, op.accumulator)
-    table = level_table(op.accumulator, b.shape[0])
-    bias_last = op.accumulator.bias is BiasStage.AFTER_LAST_BLOCK
+    safe = safe_square(bias, (rows_of_b.astype(np.int64) ** 2).sum(axis=1), op.accumulator)
+    levels = level_table(op.accumulator, b.shape[0])
+    last = op.accumulator.bias is BiasStage.AFTER_LAST_BLOCK
+    apply = op.accumulator.policy is not OverflowPolicy.REPORT
+    assert known.accumulator is not None
+    side_by_side = (
+        len(levels) == 1
+        and levels[0, 2] < 1 << 30  # a register and a product still fit 32 bits
+        and signed_bits(*known.accumulator) <= 32
+        and b.dtype.itemsize == 1
+    )
+    wide_b = np.ascontiguousarray(b, np.int32) if side_by_side else None
+    one_level = (int(levels[0, 1]), int(levels[0, 2]), bool(levels[0, 3]))
 
     def walked(a: IntArray) -> Sums:
         sums = multiply(a).astype(np.int64) + bias
+        least, most = int(sums.min()), int(sums.max())
         square_a = (a.astype(np.int64) ** 2).sum(axis=1)
+        events = np.zeros(3, np.int64)
         rows = np.ascontiguousarray(a)
-        count = walk_suspects(rows, rows_of_b, bias, bias_last, table, square_a, safe, sums)
-        return sums, int(count), None
+        suspects = (square_a[:, None] > safe).mean()
+        if wide_b is not None and rows.dtype.itemsize == 1 and suspects > MANY_SUSPECTS:
+            narrow = bias.astype(np.int32)
+            walk_rows(rows, wide_b, narrow, last, *one_level, apply, sums, events)
+        else:
+            walk_suspects(rows, rows_of_b, bias, last, levels, square_a, safe, apply, sums, events)
+        return sums, SumCounts.of(events, least, most), None
 
     return walked
 

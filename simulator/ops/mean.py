@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import numpy as np
 
@@ -11,10 +12,17 @@ from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Mean
 from simulator.graph.ranges import bounds
-from simulator.numerics.accumulator import BiasStage, accumulate, accumulate_kernel, level_table
+from simulator.numerics.accumulator import (
+    BiasStage,
+    OverflowPolicy,
+    accumulate,
+    accumulate_kernel,
+    count_event,
+    level_table,
+)
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
-from simulator.ops.behaviour import Behaviour, Kernel, OpResult
+from simulator.ops.behaviour import Behaviour, Kernel, OpResult, SumCounts, one_sum
 from simulator.ops.requantizing import requantize_reference, requantizer
 
 
@@ -23,12 +31,15 @@ def reference(op: Mean, graph: IntGraph, operands: Sequence[IntArray]) -> OpResu
     zero_point = graph.tensors[op.a].zero_point
     columns = np.moveaxis(operands[0].astype(object) - zero_point, op.axis, -1)
     sums = np.empty(columns.shape[:-1], object)
-    overflowed = 0
+    found = []
     for index in np.ndindex(*sums.shape):
-        sums[index], flag = accumulate(columns[index].tolist(), 0, op.accumulator)
-        overflowed += flag
+        addends = columns[index].tolist()
+        sums[index], event = accumulate(addends, 0, op.accumulator)
+        found.append(one_sum(sum(addends), event))
+    if op.keep_dimension:
+        sums = np.expand_dims(sums, op.axis)
     codes, saturated = requantize_reference(sums, graph, op.requantize, graph.result(op))
-    return OpResult(codes, saturated, overflowed)
+    return OpResult(codes, saturated, reduce(SumCounts.merged, found))
 
 
 def build(op: Mean, graph: IntGraph, _: Gemm) -> Kernel:
@@ -39,35 +50,40 @@ def build(op: Mean, graph: IntGraph, _: Gemm) -> Kernel:
     proven = bounds(graph, op).proven_free
     table = level_table(op.accumulator, terms)
     bias_last = op.accumulator.bias is BiasStage.AFTER_LAST_BLOCK
+    apply = op.accumulator.policy is not OverflowPolicy.REPORT
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = operands[0]
-        overflowed = 0
-        if proven:
-            sums = a.sum(axis=op.axis + 1, dtype=np.int64) - terms * zero_point
-        else:
+        sums = np.ascontiguousarray(a.sum(axis=op.axis + 1, dtype=np.int64))
+        sums -= terms * zero_point
+        events = np.zeros(3, np.int64)
+        least, most = int(sums.min()), int(sums.max())
+        if not proven:
             columns = np.moveaxis(a.astype(np.int64) - zero_point, op.axis + 1, -1)
-            sums = np.empty(columns.shape[:-1], np.int64)
-            overflowed = sum_rows(
-                np.ascontiguousarray(columns).reshape(-1, terms), bias_last, table, sums.reshape(-1)
-            )
+            rows = np.ascontiguousarray(columns).reshape(-1, terms)
+            sum_rows(rows, bias_last, table, apply, sums.reshape(-1), events)
+        if op.keep_dimension:
+            sums = np.expand_dims(sums, op.axis + 1)
         codes, saturated = requantize(sums)
-        return OpResult(codes, saturated, int(overflowed))
+        return OpResult(codes, saturated, SumCounts.of(events, least, most))
 
     return kernel
 
 
 @compiled
-def sum_rows(rows, bias_last, levels, sums):  # type: ignore[no-untyped-def]
-    """Accumulate each row of int64 ``rows`` into ``sums``; return how many overflowed."""
+def sum_rows(rows, bias_last, levels, apply, sums, events):  # type: ignore[no-untyped-def]
+    """Accumulate each row of int64 ``rows``; correct the exact ``sums``, add to ``events``."""
     ones = np.ones(rows.shape[1], np.int64)
     registers = np.empty(levels.shape[0], np.int64)
+    exact = np.empty(levels.shape[0], np.int64)
     counts = np.empty(levels.shape[0], np.int64)
-    overflowed = 0
     for i in range(rows.shape[0]):
-        sums[i], flag = accumulate_kernel(rows[i], ones, 0, bias_last, levels, registers, counts)
-        overflowed += flag
-    return overflowed
+        total, _, event = accumulate_kernel(
+            rows[i], ones, 0, bias_last, levels, registers, exact, counts
+        )
+        count_event(event, events)
+        if apply:
+            sums[i] = total
 
 
 BEHAVIOUR = Behaviour(reference, build)

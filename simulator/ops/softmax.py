@@ -9,10 +9,11 @@ import numpy as np
 
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import Softmax
+from simulator.graph.ops import Normalisation, Softmax
 from simulator.numerics.integer_type import IntArray, Overflow, fit, limits
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.requantization import fit_kernel
+from simulator.numerics.rounded_division import TIES, divide, divide_kernel
 from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
 
@@ -27,14 +28,21 @@ def reference(op: Softmax, graph: IntGraph, operands: Sequence[IntArray]) -> OpR
     for row in operands[0].reshape(-1, result.shape[-1]).tolist():
         exponentials = [table[max(row) - code] for code in row]
         total = sum(exponentials)
-        inverse = ((1 << op.reciprocal_bits) + total // 2) // total
         codes = []
         for exponential in exponentials:
-            code = shift_right(exponential * inverse, op.shift, op.rounding) + result.zero_point
+            code = normalized(op, exponential, total) + result.zero_point
             codes.append(fit(code, result.code_type, op.overflow))
             saturated += not low <= code <= high
         rows.append(codes)
     return OpResult(np.array(rows, result.type.dtype).reshape(result.shape), saturated)
+
+
+def normalized(op: Softmax, exponential: int, total: int) -> int:
+    """Return the probability of one element, rounded to the fraction bits of the result."""
+    if op.normalisation is Normalisation.DIVISION:
+        return divide(exponential << op.reciprocal_bits - op.shift, total, op.rounding)
+    inverse = ((1 << op.reciprocal_bits) + total // 2) // total
+    return shift_right(exponential * inverse, op.shift, op.rounding)
 
 
 def build(op: Softmax, graph: IntGraph, _: Gemm) -> Kernel:
@@ -53,6 +61,8 @@ def build(op: Softmax, graph: IntGraph, _: Gemm) -> Kernel:
             table,
             op.reciprocal_bits,
             op.shift,
+            op.normalisation is Normalisation.DIVISION,
+            TIES[op.rounding],
             always,
             negative,
             odd,
@@ -69,7 +79,20 @@ def build(op: Softmax, graph: IntGraph, _: Gemm) -> Kernel:
 
 @compiled
 def softmax_rows(  # type: ignore[no-untyped-def]
-    rows, table, reciprocal_bits, shift, always, negative, odd, zero_y, low, high, wrap, out
+    rows,
+    table,
+    reciprocal_bits,
+    shift,
+    divides,
+    ties,
+    always,
+    negative,
+    odd,
+    zero_y,
+    low,
+    high,
+    wrap,
+    out,
 ):
     """Softmax of each row of codes into ``out``; return how many did not fit."""
     columns = rows.shape[1]
@@ -85,9 +108,11 @@ def softmax_rows(  # type: ignore[no-untyped-def]
         inverse = ((np.int64(1) << reciprocal_bits) + (total >> 1)) // total
         # A row has at most table-many different codes: requantize each difference once.
         for d in range(table.shape[0]):
-            by_difference[d] = (
-                shift_right_kernel(table[d] * inverse, shift, always, negative, odd) + zero_y
-            )
+            if divides:
+                code = divide_kernel(table[d] << (reciprocal_bits - shift), total, ties)
+            else:
+                code = shift_right_kernel(table[d] * inverse, shift, always, negative, odd)
+            by_difference[d] = code + zero_y
         for j in range(columns):
             code = by_difference[largest - np.int64(rows[i, j])]
             fitted = fit_kernel(code, low, high, wrap)

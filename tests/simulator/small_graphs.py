@@ -14,26 +14,41 @@ from simulator.graph.float_ops import Function
 from simulator.graph.graph import IntGraph, Role, Tensor
 from simulator.graph.ops import (
     Add,
+    AddShifted,
     Concat,
     Dequantize,
     FloatFunction,
+    GeluPolynomial,
+    InterpolatedLookup,
     LayerNorm,
+    LayerNormBisection,
     Lookup,
     MatMul,
     Mean,
+    Mul,
+    Normalisation,
     Op,
     Quantize,
     Requantization,
     Rescale,
     Reshape,
+    ShiftGelu,
+    Shiftmax,
     Slice,
     Softmax,
+    SoftmaxFloatTable,
+    SoftmaxGemmlowp,
+    SoftmaxIBert,
+    SoftmaxIta,
+    SoftmaxLog2,
+    SoftmaxLut513,
+    SquaredDifference,
     Transpose,
 )
 from simulator.numerics.accumulator import Accumulator, AccumulatorLevel, BiasStage
 from simulator.numerics.float_type import FLOAT32, TensorType
 from simulator.numerics.integer_type import IntArray, IntType, Overflow
-from simulator.numerics.rounding import Rounding
+from simulator.numerics.rounding import DoubleRounding, Rounding
 
 Shape = tuple[int, ...]
 
@@ -220,6 +235,8 @@ class Draft:
         reciprocal_bits: int = 32,
         normalized_fraction_bits: int = 10,
         shift: int = 14,
+        root_steps: int = 0,
+        root_start_bits: int = 0,
         kind: IntType = S8,
         zero_point: int = 0,
     ) -> str:
@@ -243,6 +260,8 @@ class Draft:
             shift=shift,
             rounding=self.rounding,
             overflow=self.overflow,
+            root_steps=root_steps,
+            root_start_bits=root_start_bits,
         )
         return self._result(op, self.shape(a), kind, zero_point)
 
@@ -256,6 +275,7 @@ class Draft:
         shift: int = 16,
         kind: IntType = U8,
         zero_point: int = 0,
+        normalisation: Normalisation = Normalisation.RECIPROCAL,
     ) -> str:
         op = Softmax(
             name=name,
@@ -265,7 +285,123 @@ class Draft:
             shift=shift,
             rounding=self.rounding,
             overflow=self.overflow,
+            normalisation=normalisation,
         )
+        return self._result(op, self.shape(a), kind, zero_point)
+
+    def softmax_gemmlowp(
+        self,
+        name: str,
+        a: str,
+        *,
+        input_multiplier: int = 1717986918,
+        input_left_shift: int = 22,
+        smallest_difference: int = -496,
+        kind: IntType = U8,
+        zero_point: int = 0,
+    ) -> str:
+        op = SoftmaxGemmlowp(
+            name=name,
+            a=a,
+            input_multiplier=input_multiplier,
+            input_left_shift=input_left_shift,
+            smallest_difference=smallest_difference,
+        )
+        return self._result(op, self.shape(a), kind, zero_point)
+
+    def softmax_lut513(
+        self,
+        name: str,
+        a: str,
+        *,
+        exp_table: Sequence[int] | IntArray,
+        reciprocal_table: Sequence[int] | IntArray,
+        input_multiplier: int = 1 << 30,
+        input_left_shift: int = 3,
+        kind: IntType = S16,
+        zero_point: int = 0,
+    ) -> str:
+        op = SoftmaxLut513(
+            name=name,
+            a=a,
+            input_multiplier=input_multiplier,
+            input_left_shift=input_left_shift,
+            exp_table=self.constant(f"{name}.exp_table", exp_table, S16),
+            reciprocal_table=self.constant(f"{name}.reciprocal_table", reciprocal_table, S16),
+        )
+        return self._result(op, self.shape(a), kind, zero_point)
+
+    def softmax_float_table(
+        self, name: str, a: str, *, table: Any, kind: IntType = U8, zero_point: int = 0
+    ) -> str:
+        op = SoftmaxFloatTable(
+            name=name, a=a, table=self.real(f"{name}.table", table), rounding=self.rounding
+        )
+        return self._result(op, self.shape(a), kind, zero_point)
+
+    def softmax_ibert(
+        self,
+        name: str,
+        a: str,
+        *,
+        coefficient_a: int = 1,
+        coefficient_b: int = 27,
+        coefficient_c: int = 383,
+        log2: int = 13,
+        kind: IntType = S8,
+        zero_point: int = -128,
+    ) -> str:
+        op = SoftmaxIBert(
+            name=name,
+            a=a,
+            coefficient_a=coefficient_a,
+            coefficient_b=coefficient_b,
+            coefficient_c=coefficient_c,
+            log2=log2,
+        )
+        return self._result(op, self.shape(a), kind, zero_point)
+
+    def shiftmax(
+        self,
+        name: str,
+        a: str,
+        *,
+        x0: int = -20,
+        n: int = 15,
+        output_bits: int = 16,
+        kind: IntType = S16,
+        zero_point: int = 0,
+    ) -> str:
+        op = Shiftmax(name=name, a=a, x0=x0, n=n, output_bits=output_bits)
+        return self._result(op, self.shape(a), kind, zero_point)
+
+    def softmax_ita(
+        self,
+        name: str,
+        a: str,
+        *,
+        octave_bits: int = 5,
+        group: int = 16,
+        largest: int = 255,
+        kind: IntType = U8,
+        zero_point: int = 0,
+    ) -> str:
+        op = SoftmaxIta(name=name, a=a, octave_bits=octave_bits, group=group, largest=largest)
+        return self._result(op, self.shape(a), kind, zero_point)
+
+    def softmax_log2(
+        self,
+        name: str,
+        a: str,
+        *,
+        x0: int = -14,
+        b: int = 54,
+        c: int = 1116,
+        n: int = 30,
+        kind: IntType = U4,
+        zero_point: int = 0,
+    ) -> str:
+        op = SoftmaxLog2(name=name, a=a, x0=x0, b=b, c=c, n=n)
         return self._result(op, self.shape(a), kind, zero_point)
 
     def lookup(
@@ -283,13 +419,182 @@ class Draft:
         levels: Accumulator = INT32,
         multiplier: Sequence[int] = (1,),
         shift: Sequence[int] = (2,),
+        keep_dimension: bool = False,
         kind: IntType = S8,
         zero_point: int = 0,
     ) -> str:
-        requantize = self._requantization(name, multiplier, shift)
-        op = Mean(name=name, a=a, axis=axis, accumulator=levels, requantize=requantize)
+        op = Mean(
+            name=name,
+            a=a,
+            axis=axis,
+            accumulator=levels,
+            requantize=self._requantization(name, multiplier, shift),
+            keep_dimension=keep_dimension,
+        )
         shape = self.shape(a)
-        return self._result(op, shape[:axis] + shape[axis + 1 :], kind, zero_point)
+        kept = (1,) if keep_dimension else ()
+        return self._result(op, (*shape[:axis], *kept, *shape[axis + 1 :]), kind, zero_point)
+
+    def _joined(self, a: str, b: str) -> Shape:
+        """Shape of an op of two tensors whose last dimensions may be broadcast."""
+        return (*self.shape(a)[:-1], max(self.shape(a)[-1], self.shape(b)[-1]))
+
+    def _common_scale(
+        self,
+        op_type: type[Op],
+        name: str,
+        a: str,
+        b: str,
+        *,
+        factors: Sequence[tuple[int, int]] = ((3, 5), (5, 6), (7, 4)),
+        input_left_shift: int = 3,
+        double_rounding: DoubleRounding = DoubleRounding.NONE,
+        kind: IntType = S8,
+        zero_point: int = 0,
+        **fields: Any,
+    ) -> str:
+        """Add an op with factors (multiplier, shift) of a, of b and of the result."""
+        (multiplier_a, shift_a), (multiplier_b, shift_b), (multiplier, shift) = factors
+        op = op_type(
+            name=name,
+            a=a,
+            b=b,
+            input_left_shift=input_left_shift,
+            multiplier_a=multiplier_a,
+            shift_a=shift_a,
+            multiplier_b=multiplier_b,
+            shift_b=shift_b,
+            multiplier=multiplier,
+            shift=shift,
+            rounding=self.rounding,
+            double_rounding=double_rounding,
+            overflow=self.overflow,
+            **fields,
+        )
+        return self._result(op, self._joined(a, b), kind, zero_point)
+
+    def add_shifted(
+        self, name: str, a: str, b: str, *, subtract: bool = False, **fields: Any
+    ) -> str:
+        return self._common_scale(AddShifted, name, a, b, subtract=subtract, **fields)
+
+    def squared_difference(self, name: str, a: str, b: str, **fields: Any) -> str:
+        return self._common_scale(SquaredDifference, name, a, b, **fields)
+
+    def mul(
+        self,
+        name: str,
+        a: str,
+        b: str,
+        *,
+        multiplier: Sequence[int] = (3,),
+        shift: Sequence[int] = (8,),
+        kind: IntType = S8,
+        zero_point: int = 0,
+    ) -> str:
+        op = Mul(name=name, a=a, b=b, requantize=self._requantization(name, multiplier, shift))
+        return self._result(op, self._joined(a, b), kind, zero_point)
+
+    def interpolated_lookup(
+        self,
+        name: str,
+        a: str,
+        *,
+        table: Sequence[int],
+        table_type: IntType = S16,
+        fraction_bits: int = 7,
+        shift: int = 7,
+        kind: IntType = S16,
+        zero_point: int = 0,
+    ) -> str:
+        op = InterpolatedLookup(
+            name=name,
+            a=a,
+            table=self.constant(f"{name}.table", table, table_type),
+            fraction_bits=fraction_bits,
+            shift=shift,
+            rounding=self.rounding,
+            overflow=self.overflow,
+        )
+        return self._result(op, self.shape(a), kind, zero_point)
+
+    def gelu_polynomial(
+        self,
+        name: str,
+        a: str,
+        *,
+        clip: int = 50,
+        constant: int = -2500,
+        one: int = -2500,
+        negated: bool = False,
+        erf_shift: int = 0,
+        sum_shift: int = 0,
+        clip_low: int | None = None,
+        intermediate_bits: int = 26,
+        multiplier: Sequence[int] = (7,),
+        shift: Sequence[int] = (15,),
+        kind: IntType = S8,
+        zero_point: int = 0,
+    ) -> str:
+        op = GeluPolynomial(
+            name=name,
+            a=a,
+            clip=clip,
+            constant=constant,
+            one=one,
+            negated=negated,
+            erf_shift=erf_shift,
+            sum_shift=sum_shift,
+            clip_low=clip_low,
+            intermediate_bits=intermediate_bits,
+            requantize=self._requantization(name, multiplier, shift),
+        )
+        return self._result(op, self.shape(a), kind, zero_point)
+
+    def shift_gelu(
+        self,
+        name: str,
+        a: str,
+        *,
+        octave: int = 12,
+        fraction_bits: int = 23,
+        output_bits: int = 8,
+        multiplier: Sequence[int] = (3,),
+        shift: Sequence[int] = (8,),
+        kind: IntType = S8,
+        zero_point: int = 0,
+    ) -> str:
+        op = ShiftGelu(
+            name=name,
+            a=a,
+            octave=octave,
+            fraction_bits=fraction_bits,
+            output_bits=output_bits,
+            requantize=self._requantization(name, multiplier, shift),
+        )
+        return self._result(op, self.shape(a), kind, zero_point)
+
+    def layer_norm_bisection(
+        self,
+        name: str,
+        a: str,
+        *,
+        weight: Sequence[int],
+        bias: Sequence[int],
+        shift: int = 8,
+        kind: IntType = S8,
+        zero_point: int = 0,
+    ) -> str:
+        op = LayerNormBisection(
+            name=name,
+            a=a,
+            weight=self.constant(f"{name}.weight", weight, S32),
+            bias=self.constant(f"{name}.bias", bias, S32),
+            shift=shift,
+            rounding=self.rounding,
+            overflow=self.overflow,
+        )
+        return self._result(op, self.shape(a), kind, zero_point)
 
     def quantize(
         self,

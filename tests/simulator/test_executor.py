@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from simulator.executor import IMAGES_PER_TASK, Executor, OpCounts, run_referenc
 from simulator.gemm import BACKENDS
 from simulator.graph import save, verify
 from simulator.ops import BEHAVIOURS
+from simulator.ops.behaviour import SumCounts
 
 IMAGES = 2 * IMAGES_PER_TASK + 3
 
@@ -68,7 +70,7 @@ def test_counts_are_the_sums_of_the_references(block, expected, run):
         assert run.counts[op.name] == OpCounts(
             elements=IMAGES * block.result(op).size,
             saturated=sum(result.saturated for result in results),
-            overflowed=sum(result.overflowed for result in results),
+            sums=reduce(SumCounts.merged, [r.sums for r in results]) if results[0].sums else None,
         )
     counts = run.counts.values()
     assert sum(count.saturated for count in counts) > 0
@@ -185,9 +187,12 @@ def test_threads_default_to_the_environment(block, monkeypatch):
 
 
 def test_counts_add_up():
-    one = OpCounts(elements=10, saturated=2, overflowed=1)
-    other = OpCounts(elements=5, saturated=3, overflowed=4)
-    assert one + other == OpCounts(elements=15, saturated=5, overflowed=5)
+    one = OpCounts(elements=10, saturated=2, sums=SumCounts(1, 0, 1, -7, 30))
+    other = OpCounts(elements=5, saturated=3, sums=SumCounts(4, 2, 3, -5, 40))
+    both = OpCounts(elements=15, saturated=5, sums=SumCounts(5, 2, 4, -7, 40))
+    assert one + other == both
+    assert both.overflowed == 6
+    assert OpCounts() + one == one
     assert one + OpCounts() == one
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from aocq.methods.quantized_model import Recipe
 from aocq.methods.quantizers import ActivationQuantizer
+from aocq.methods.scale_form import ANY_SCALE, ScaleForm
 from simulator.numerics.integer_type import IntType
 
 # Shares of a channel's range that the search of least squared error tries.
@@ -42,23 +43,35 @@ class ChannelRange:
 def form(recipe: Recipe) -> str:
     """Return the form of α that a recipe and its chip allow: none, pot<K>, or free.
 
-    A chip that can only shift gets powers of two where free factors were asked for; K is at most
-    what the chip's shifts or multipliers reach.
+    A chip that can only shift, or whose scales are powers of two, gets powers of two where free
+    factors were asked for; K is at most what the chip's shifts or multipliers reach.
     """
     asked = recipe.aocq.alpha
     if asked == "none" or recipe.channel_factor == "none":
         return "none"
+    if recipe.activation_granularity == "per_tensor":
+        return "none"
     bits = recipe.channel_factor_bits
     reach = 2**bits - 1 if recipe.channel_factor == "shift" else bits - 1
-    if asked == "free" and recipe.channel_factor == "multiplier":
+    if asked == "free" and _has_free_multipliers(recipe):
         return "free"
     return f"pot{min(reach, int(asked.removeprefix('pot') if asked != 'free' else 7))}"
+
+
+def _has_free_multipliers(recipe: Recipe) -> bool:
+    return recipe.channel_factor == "multiplier" and not recipe.activation_form.power_of_two
+
+
+def balances_inputs(recipe: Recipe) -> bool:
+    """Return whether inputs of linear layers get factors: a chip may want one step per tensor."""
+    return recipe.aocq.balance_inputs and recipe.activation_granularity == "per_channel"
 
 
 def snap(magnitude: Tensor, recipe: Recipe) -> Tensor:
     """Return α that the chip can hold, in proportion to the channels' magnitudes or just above.
 
-    Multipliers are ``m / (2^bits - 1)`` with whole m; shifts are ``2^(k - K)``.
+    Multipliers are ``m / (2^bits - 1)`` with whole m; shifts, and factors of scales that are powers
+    of two, are ``2^(k - K)``.
     """
     relative = (magnitude / magnitude.max()).double()
     kind = form(recipe)
@@ -67,21 +80,24 @@ def snap(magnitude: Tensor, recipe: Recipe) -> Tensor:
         factors: Tensor = torch.clamp(torch.ceil(relative * steps - 1e-9), 1, steps) / steps
         return factors
     most = int(kind.removeprefix("pot"))
-    unit = steps if recipe.channel_factor == "multiplier" else 2.0**most
+    unit = steps if _has_free_multipliers(recipe) else 2.0**most
     exponents = torch.clamp(torch.ceil(torch.log2(relative) - 1e-9) + most, 0, most)
     return torch.ldexp(torch.ones_like(exponents), exponents) / unit
 
 
-def balanced_quantizer(magnitude: Tensor, bits: int, alpha: Tensor) -> ActivationQuantizer:
+def balanced_quantizer(
+    magnitude: Tensor, bits: int, alpha: Tensor, form: ScaleForm = ANY_SCALE
+) -> ActivationQuantizer:
     """Return the symmetric quantizer that covers ``magnitude`` [C] with factors ``alpha`` [C]."""
     kind = IntType(bits=bits)
-    scale = float((magnitude.double() / alpha).max()) / kind.high
+    scale = form.hold(float((magnitude.double() / alpha).max()) / kind.high)
     return ActivationQuantizer(type=kind, scale=scale, zero_point=0, alpha=tuple(alpha.tolist()))
 
 
 def stream_quantizer(magnitude: Tensor, recipe: Recipe) -> ActivationQuantizer:
     """Return the quantizer of a stream tensor whose channels reach ``magnitude`` [C]."""
-    return balanced_quantizer(magnitude, recipe.residual_bits, snap(magnitude, recipe))
+    alpha = snap(magnitude, recipe)
+    return balanced_quantizer(magnitude, recipe.residual_bits, alpha, recipe.activation_form)
 
 
 def clipped_magnitude(x: Tensor, seen: ChannelRange, weights: Tensor, bits: int) -> Tensor:
@@ -121,7 +137,7 @@ def linear_input_quantizer(
     through_table
         whether a function's table yields the tensor, see ``ActivationQuantizer.table_scale``
     """
-    kind = IntType(bits=recipe.activation_bits)
+    kind, form = IntType(bits=recipe.activation_bits), recipe.activation_form
     choices = (1,) if recipe.zero_point == "symmetric" else ASYMMETRIES
     best, least = None, float("inf")
     for ratio in choices:
@@ -131,17 +147,22 @@ def linear_input_quantizer(
         reach = top * (reach.double() / top).clamp_min(1e-6) ** exponent
         zero_point = 0 if ratio == 1 else round(kind.low + (kind.high - kind.low) / (1 + ratio))
         steps = reach / (kind.high - zero_point)
+        if form.power_of_two:
+            steps = form.hold(steps)
         cost = float((steps**2 * columns).sum())
         if cost < least:
             best, least = (steps, zero_point), cost
     assert best is not None
     steps, zero_point = best
-    scale = float(steps.max())
+    top = float(steps.max())
+    scale = form.hold(top)
     furthest = max(zero_point - kind.low, kind.high - zero_point) + 0.5
     return ActivationQuantizer(
         type=kind,
         scale=scale,
         zero_point=zero_point,
-        alpha=tuple((steps / scale).tolist()) if exponent else (),
-        table_scale=furthest * scale / (2**15 - 1) if through_table and exponent else 0.0,
+        alpha=tuple((steps / top).tolist()) if exponent else (),
+        table_scale=(
+            form.hold(furthest * scale / (2**15 - 1)) if through_table and exponent else 0.0
+        ),
     )

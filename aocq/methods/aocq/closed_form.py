@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from aocq.methods.ranges import SHRINK, row_magnitudes
+from aocq.methods.scale_form import ANY_SCALE, ScaleForm
 from simulator.numerics.integer_type import IntType
 
 # Damping, as a share of the mean diagonal of the second moments.
@@ -74,13 +75,14 @@ def regular(moments: Tensor, power: Tensor | None = None) -> Tensor:
     return moments + PRECISION * power.mean() * torch.eye(len(moments), dtype=moments.dtype)
 
 
-def row_scales(weight: Tensor, importance: Tensor, bits: int) -> Tensor:
+def row_scales(
+    weight: Tensor, importance: Tensor, bits: int, form: ScaleForm = ANY_SCALE
+) -> Tensor:
     """Return for each row the scale of least error, columns weighted by ``importance`` [K]; [N]."""
     kind = IntType(bits=bits)
     full = torch.from_numpy(row_magnitudes(weight.numpy())).to(weight) / kind.high
-    best, least = full, torch.full_like(full, float("inf"))
-    for share in SHRINK:
-        scale = full * share
+    best, least = form.hold(full), torch.full_like(full, float("inf"))
+    for scale in form.candidates(full, SHRINK):
         codes = torch.clamp(torch.round(weight / scale), kind.low, kind.high)
         error = ((codes * scale - weight) ** 2 * importance).sum(dim=1, keepdim=True)
         best = torch.where(error < least, scale, best)

@@ -12,6 +12,7 @@ from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.roles import branch_ends, joins_stream, residual_stream
 from aocq.methods.aocq.balance import (
     ChannelRange,
+    balances_inputs,
     clipped_magnitude,
     form,
     linear_input_quantizer,
@@ -64,7 +65,7 @@ class InitialScales:
         self.parts = shared_parts(graph)
         self.without_codes = without_codes(graph, recipe)
         self.balanced = form(recipe) != "none"
-        self.readers = linear_readers(graph) if recipe.aocq.balance_inputs else {}
+        self.readers = linear_readers(graph) if balances_inputs(recipe) else {}
         self.columns = {
             name: torch.cat([self._weight(reader) for reader in found]).cpu().double().pow(2).sum(0)
             for name, found in self.readers.items()
@@ -86,7 +87,7 @@ class InitialScales:
         """
         name, recipe = node.name, self.recipe
         if node.op is FloatOp.SOFTMAX:
-            return probabilities_quantizer(recipe.activation_bits)
+            return probabilities_quantizer(recipe.probability_bits)
         if name in self.stream or name in self.joins:
             if self.balanced:
                 return self._on_the_stream(node, values)
@@ -116,7 +117,7 @@ class InitialScales:
             magnitude = torch.stack([found.magnitude for found in same]).amax(0).double()
             shared = stream_quantizer(magnitude, self.recipe)
             own = self.seen[name].magnitude.double() / torch.tensor(shared.alpha)
-            scale = float(own.max()) / shared.type.high
+            scale = self.recipe.activation_form.hold(float(own.max()) / shared.type.high)
             return ActivationQuantizer(
                 type=shared.type, scale=scale, zero_point=0, alpha=shared.alpha
             )
@@ -144,21 +145,29 @@ class InitialScales:
     def _plain(self, name: str, bits: int) -> ActivationQuantizer:
         zero_point = "symmetric" if name in self.symmetric else self.recipe.zero_point
         seen = self.seen[name]
-        return activation_quantizer(float(seen.low.min()), float(seen.high.max()), bits, zero_point)
+        low, high = float(seen.low.min()), float(seen.high.max())
+        return activation_quantizer(low, high, bits, zero_point, self.recipe.activation_form)
 
     def _operands(self, node: FloatNode) -> ActivationQuantizer:
-        """One scale each for queries, keys and values: rows of one layer, so it costs nothing."""
-        kind = IntType(bits=self.recipe.activation_bits)
+        """One scale each for queries, keys and values: rows of one layer, so it costs nothing.
+
+        One for all three on a chip with one step per tensor.
+        """
+        kind, form = IntType(bits=self.recipe.activation_bits), self.recipe.activation_form
         magnitude = self.seen[node.name].magnitude.double()
-        factors = torch.empty_like(magnitude)
-        for rows in row_blocks(self.graph, node):
-            factors[list(rows)] = magnitude[list(rows)].max()
+        factors = magnitude.max().expand_as(magnitude).clone()
+        if self.recipe.activation_granularity == "per_channel":
+            for rows in row_blocks(self.graph, node):
+                factors[list(rows)] = magnitude[list(rows)].max()
+        if form.power_of_two:  # what codes of such scales reach
+            factors = form.hold(factors / kind.high) * kind.high
         top = float(factors.max())
+        scale = form.hold(top / kind.high)
         if bool((factors == top).all()):
-            return ActivationQuantizer(type=kind, scale=top / kind.high, zero_point=0)
+            return ActivationQuantizer(type=kind, scale=scale, zero_point=0)
         return ActivationQuantizer(
             type=kind,
-            scale=top / kind.high,
+            scale=scale,
             zero_point=0,
             alpha=tuple((factors / top).tolist()),
         )
@@ -177,6 +186,7 @@ class InitialScales:
                 recipe.weight_bits,
                 recipe.weight_granularity,
                 recipe.weight_range,
+                recipe.weight_form,
             )
             found[reader.attributes["weight"]] = (rounded.dequantized() / factors).to(real)
         return found

@@ -14,7 +14,7 @@ from torch import Tensor
 from aocq.capture import FloatGraph, FloatNode, run, run_in_parts
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.methods.aocq import adaround, checkpoints
-from aocq.methods.aocq.balance import ChannelRange
+from aocq.methods.aocq.balance import ChannelRange, balances_inputs
 from aocq.methods.aocq.blocks import Block, blocks
 from aocq.methods.aocq.initial_scales import InitialScales, linear_readers, without_codes
 from aocq.methods.aocq.rounding import (
@@ -136,10 +136,9 @@ class _Steps:
     @staticmethod
     def searches(graph: FloatGraph, block: Block, recipe: Recipe) -> int:
         """Return how many tensors' candidates a block has, over all passes."""
-        options = recipe.aocq
-        exponents = balanced(block, linear_readers(graph)) if options.balance_inputs else []
+        exponents = balanced(block, linear_readers(graph)) if balances_inputs(recipe) else []
         tensors = searched(graph, block, without_codes(graph, recipe))
-        return len(exponents) + len(tensors) * options.scale_passes
+        return len(exponents) + len(tensors) * recipe.aocq.scale_passes
 
     def search(self, count: int = 1) -> None:
         """Note the candidates of ``count`` tensors."""
@@ -203,7 +202,8 @@ def _first_stage(
             )
             choose_exponents(state, initial, loss, steps.search)
             names = searched(graph, block, initial.without_codes)
-            entries = refine(state, names, loss, options.scale_passes, steps.search)
+            form = initial.recipe.activation_form
+            entries = refine(state, names, loss, options.scale_passes, steps.search, form)
             quantized = state.values[block.result]
             checkpoints.save_scales(work, block, chosen, entries)
         else:

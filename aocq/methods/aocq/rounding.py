@@ -91,7 +91,11 @@ def round_layer(
     columns = weight.cpu().double() * torch.tensor(alpha or (1.0,), dtype=torch.float64)
     if recipe.aocq.rounding == "nearest":
         nearest = quantize_weight(
-            columns, recipe.weight_bits, recipe.weight_granularity, recipe.weight_range
+            columns,
+            recipe.weight_bits,
+            recipe.weight_granularity,
+            recipe.weight_range,
+            recipe.weight_form,
         )
         codes = torch.from_numpy(nearest.codes.astype(np.float64))
         return LayerResult(_weight(codes, nearest.scale, recipe, alpha), None, codes)
@@ -101,11 +105,14 @@ def round_layer(
     # What a bias does not take up, the weights have to.
     second = centred(moments) if fits_bias else regular(moments.inputs[:-1, :-1])
     bits = recipe.weight_bits
-    scales = _shared(row_scales(columns, second.diagonal(), bits), recipe)
+    form = recipe.weight_form
+    # A power of two cannot follow the codes: the next one is twice as far as any fit goes.
+    refits = recipe.weight_granularity == "per_channel" and not form.power_of_two
+    scales = _shared(row_scales(columns, second.diagonal(), bits, form), recipe)
     codes, sought = round_columns(columns, second, scales, bits)
     for _ in range(ROUNDS):
-        if recipe.weight_granularity == "per_channel":
-            scales = refit_scales(codes, columns, second, scales)
+        if refits:
+            scales = form.hold(refit_scales(codes, columns, second, scales))
         codes, sought = descend(codes, columns, second, scales, bits, PASSES)
     fitted = _fitted_bias(moments, codes * scales[:, None]) if fits_bias else None
     return LayerResult(_weight(codes, scales.numpy(), recipe, alpha), fitted, sought)

@@ -27,6 +27,7 @@ from aocq.capture.roles import residual_stream
 from aocq.methods.aocq.blocks import Block
 from aocq.methods.aocq.initial_scales import InitialScales, shared_parts
 from aocq.methods.quantizers import ActivationQuantizer
+from aocq.methods.scale_form import ANY_SCALE, ScaleForm
 
 # Factors on the current scale that each pass tries.
 PASSES: tuple[tuple[float, ...], ...] = (
@@ -35,6 +36,8 @@ PASSES: tuple[tuple[float, ...], ...] = (
     (0.95, 1.05),
     (0.975, 1.025),
 )
+# The same among powers of two: there are no smaller steps, but every pass sees the others' choices.
+PASSES_OF_POWERS_OF_TWO: tuple[tuple[float, ...], ...] = ((0.25, 0.5, 2.0), *(((0.5, 2.0),) * 3))
 # How far a linear input's factors may follow its channels' ranges.
 EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -117,6 +120,7 @@ def refine(
     loss: Loss,
     passes: int,
     on_step: Callable[[], None],
+    form: ScaleForm = ANY_SCALE,
 ) -> list[dict[str, Any]]:
     """Refine the scales of ``state.quantizers`` in place; return the log, one entry per pass.
 
@@ -128,12 +132,15 @@ def refine(
         of a block's result; the best so far is kept, so it never rises
     on_step
         called after every tensor of every pass
+    form
+        which scales there are to choose from
     """
+    tried = PASSES_OF_POWERS_OF_TWO if form.power_of_two else PASSES
     best = float(loss(state.values[state.block.result]))
     log = [_entry(state.block, 0, best)]
-    for number, factors in enumerate(PASSES[:passes], start=1):
+    for number, factors in enumerate(tried[:passes], start=1):
         for name in names:
-            best = _improve(state, name, _candidates(state, name, factors), best, loss)
+            best = _improve(state, name, _candidates(state, name, factors, form), best, loss)
             on_step()
         log.append(_entry(state.block, number, best))
     return log
@@ -187,11 +194,15 @@ def _entry(block: Block, number: int, loss: float) -> dict[str, Any]:
 
 
 def _candidates(
-    state: BlockState, name: str, factors: Iterable[float]
+    state: BlockState, name: str, factors: Iterable[float], form: ScaleForm
 ) -> list[ActivationQuantizer]:
     now = state.quantizers[name]
     return [
-        replace(now, scale=now.scale * factor, table_scale=now.table_scale * factor)
+        replace(
+            now,
+            scale=form.hold(now.scale * factor),
+            table_scale=form.hold(now.table_scale * factor) if now.table_scale else 0.0,
+        )
         for factor in factors
     ]
 

@@ -33,7 +33,8 @@ from simulator.graph.ops import OP_TYPES
 from simulator.graph.storage import JSON_NAME, TENSORS_NAME, canonical_json
 from simulator.numerics.accumulator import BiasStage
 from simulator.numerics.integer_type import Overflow
-from simulator.numerics.rounding import Rounding
+from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
+from simulator.numerics.rounding import DoubleRounding, Rounding
 
 
 @pytest.fixture
@@ -164,6 +165,10 @@ def changed_graphs(graph):
         tuple: lambda value: value[::-1] if value != value[::-1] else (*value, *value),
         Rounding: lambda _: Rounding.FLOOR,
         Overflow: lambda _: Overflow.WRAP,
+        DoubleRounding: lambda _: DoubleRounding.ASYMMETRIC,
+        ZeroPointStage: lambda _: ZeroPointStage.BEFORE_ROUND,
+        LeftShift: lambda _: LeftShift.WRAP,
+        Arithmetic: lambda _: Arithmetic.FLOAT32,
     }
     for op in graph.ops:
         for field in fields(op):

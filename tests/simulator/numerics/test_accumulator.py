@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isqrt
 
 import numpy as np
@@ -12,12 +13,14 @@ from small_graphs import SATURATE, WRAP, accumulator
 
 from simulator.numerics.accumulator import (
     Accumulator,
+    Event,
+    OverflowPolicy,
     accumulate,
     accumulate_kernel,
     level_table,
     safe_square,
+    walk_rows,
     walk_suspects,
-    wrap_sums,
 )
 from simulator.numerics.integer_type import IntType, Overflow, fit
 
@@ -26,17 +29,19 @@ biases = st.integers(-(1 << 24), 1 << 24)
 
 
 def by_kernel(a, b, bias, levels: Accumulator):
-    registers, counts = np.empty((2, len(levels.levels)), np.int64)
-    total, overflowed = accumulate_kernel(
+    registers, sums, counts = np.empty((3, len(levels.levels)), np.int64)
+    total, exact, event = accumulate_kernel(
         np.array(a, np.int64),
         np.array(b, np.int64),
         bias,
         levels.bias == "after_last_block",
         level_table(levels, len(a)),
         registers,
+        sums,
         counts,
     )
-    return int(total), bool(overflowed)
+    assert exact == bias + sum(int(x) * int(y) for x, y in zip(a, b, strict=True))
+    return int(total), Event(event)
 
 
 # --- hand-computed cases, for the reference and for the kernel ------------------------------------
@@ -104,8 +109,48 @@ CASES = [
 @pytest.mark.parametrize(("levels", "products", "bias", "expected"), CASES)
 def test_hand_computed_sums(levels, products, bias, expected):
     assert levels.problems() == []
-    assert accumulate(products, bias, levels) == expected
-    assert by_kernel(products, [1] * len(products), bias, levels) == expected
+    found = accumulate(products, bias, levels)
+    assert (found[0], Event.CHANGED in found[1]) == expected
+    assert by_kernel(products, [1] * len(products), bias, levels) == found
+
+
+CHANGED, TRANSIENT, PERSISTENT = Event.CHANGED, Event.TRANSIENT, Event.PERSISTENT
+EVENTS = [
+    (EACH_8, [100, 100, -100], 0, CHANGED | TRANSIENT),
+    (ALL_8, [100, 100, -100], 0, TRANSIENT),  # forgiven
+    (ALL_8, [100, 100, 100], 0, CHANGED | PERSISTENT),
+    (EACH_8, [100, 100], 0, CHANGED | PERSISTENT),
+    (EACH_8, [100, 27], 0, Event.NONE),
+    # 100, 127, 27, -100, -128, -28: what was clipped above comes back below.
+    (EACH_8, [100, 127, -100, -127, -128, 100], 0, TRANSIENT),
+    (EACH_8, [100, 100, -128, -128, -128, 100], 0, CHANGED | TRANSIENT),
+    # Completed is what a level hands over: 200 there, not the 100 that the output ends with.
+    (accumulator((2, 8, SATURATE), (0, 16, WRAP)), [100, 100, -100], 0, CHANGED | PERSISTENT),
+    (accumulator((2, 8, WRAP), (0, 16, WRAP)), [100, 27, 5], 0, Event.NONE),
+    (accumulator((2, 8, WRAP), (0, 16, WRAP)), [200, -100, 5], 0, TRANSIENT),
+    (accumulator((3, 8, WRAP), (0, 16, WRAP)), [100, 100, -100, 5], 0, TRANSIENT),
+    (accumulator((3, 8, SATURATE), (0, 16, WRAP)), [100, 100, -100, 5], 0, CHANGED | TRANSIENT),
+    # The bias, first and last; what a register starts with counts too.
+    (ALL_8, [-100], 200, TRANSIENT),
+    (accumulator((0, 8, WRAP), bias_last=True), [-100], 200, Event.NONE),
+    (accumulator((0, 8, WRAP), bias_last=True), [100, 100], -100, TRANSIENT),
+    (accumulator((0, 8, WRAP), bias_last=True), [100], 100, CHANGED | PERSISTENT),
+    # Twice 128 wraps to 0, as the exact sum of 256 does not: two levels that cancel each other.
+    (accumulator((1, 8, WRAP), (0, 16, WRAP)), [128, -128], 0, CHANGED | PERSISTENT),
+]
+
+
+@pytest.mark.parametrize(("levels", "products", "bias", "event"), EVENTS)
+def test_what_is_transient_and_what_persists(levels, products, bias, event):
+    assert accumulate(products, bias, levels)[1] == event
+    assert by_kernel(products, [1] * len(products), bias, levels)[1] == event
+
+
+def test_a_report_leaves_the_exact_sum():
+    for overflow in (SATURATE, WRAP):
+        levels = replace(accumulator((0, 8, overflow)), policy=OverflowPolicy.REPORT)
+        assert accumulate([100, 100, 100], 5, levels) == (305, CHANGED | PERSISTENT)
+        assert str(levels) == f"all:8 {overflow} (report only)"
 
 
 @pytest.mark.parametrize("bits", range(8, 65))
@@ -125,10 +170,11 @@ def test_every_width_saturates_and_wraps_at_its_own_ends(bits):
                 ([-1, low], 0, (beyond[1], True)),
             ]
             for products, bias, expected in cases:
-                assert accumulate(products, bias, levels) == expected
+                total, event = accumulate(products, bias, levels)
+                assert (total, Event.CHANGED in event) == expected
                 if bits < 64:  # the kernel's own sums have 64 bits
                     ones = [1] * len(products)
-                    assert by_kernel(products, ones, bias, levels) == expected
+                    assert by_kernel(products, ones, bias, levels) == (total, event)
 
 
 def test_the_result_of_a_wrapping_level_does_not_depend_on_order():
@@ -206,18 +252,6 @@ def test_text_names_every_level():
 # --- many outputs at once -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bits", [8, 11, 24, 62, 64])
-def test_exact_sums_are_wrapped_in_place(bits):
-    kind = IntType(bits=bits)
-    values = [0, -1, kind.high, kind.low, kind.high + 1, kind.low - 1, 3 * kind.high + 5]
-    inside = [value for value in values if -(1 << 63) <= value < 1 << 63]
-    sums = np.array([inside], np.int64)
-    assert wrap_sums(sums, kind.low, kind.high) == sum(
-        not kind.low <= value <= kind.high for value in inside
-    )
-    assert sums.tolist() == [[fit(value, kind, Overflow.WRAP) for value in inside]]
-
-
 @given(accumulators(8, 18), st.integers(0, 10**6))
 @settings(max_examples=150)
 def test_walking_the_suspects_gives_every_sum(levels, seed):
@@ -230,7 +264,12 @@ def test_walking_the_suspects_gives_every_sum(levels, seed):
     square_a, square_b = ((codes.astype(np.int64) ** 2).sum(axis=1) for codes in (a, b))
     safe = safe_square(bias, square_b, levels)
     bias_last = levels.bias == "after_last_block"
-    count = walk_suspects(a, b, bias, bias_last, level_table(levels, 9), square_a, safe, exact)
+    table = level_table(levels, 9)
+    events = np.zeros(3, np.int64)
+    before = exact.copy()
+    walk_suspects(a, b, bias, bias_last, table, square_a, safe, False, before, np.zeros(3, int))
+    assert before.tolist() == exact.tolist()
+    walk_suspects(a, b, bias, bias_last, table, square_a, safe, True, exact, events)
     expected = [
         [
             accumulate([int(x) * int(y) for x, y in zip(row, column, strict=True)], int(c), levels)
@@ -239,7 +278,48 @@ def test_walking_the_suspects_gives_every_sum(levels, seed):
         for row in a
     ]
     assert exact.tolist() == [[total for total, _ in row] for row in expected]
-    assert count == sum(flag for row in expected for _, flag in row)
+    assert events.tolist() == counted(event for row in expected for _, event in row)
+
+
+def counted(events):
+    found = list(events)
+    return [
+        sum(kind in event for event in found)
+        for kind in (Event.CHANGED, Event.TRANSIENT, Event.PERSISTENT)
+    ]
+
+
+@given(
+    st.integers(8, 30),
+    st.sampled_from([SATURATE, WRAP]),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 10**6),
+)
+@settings(max_examples=200)
+def test_walking_whole_rows_gives_every_sum(bits, overflow, bias_last, apply, seed):
+    rng = np.random.default_rng(seed)
+    largest = min(128, 1 << max(1, bits - 6))
+    a = rng.integers(-largest, largest, (3, 11)).astype(np.int8)
+    b = rng.integers(-largest, largest, (11, 19)).astype(np.int32)
+    bias = rng.integers(-(1 << bits), 1 << bits, 19).astype(np.int32) // rng.choice([1, 4, 64])
+    levels = accumulator((0, bits, overflow), bias_last=bias_last)
+    if not apply:
+        levels = replace(levels, policy=OverflowPolicy.REPORT)
+    kind = levels.levels[0].kind
+    exact = a.astype(np.int64) @ b + bias
+    events = np.zeros(3, np.int64)
+    wraps = overflow is WRAP
+    walk_rows(a, b, bias, bias_last, kind.low, kind.high, wraps, apply, exact, events)
+    expected = [
+        [
+            accumulate([int(x) * int(y) for x, y in zip(row, column, strict=True)], int(c), levels)
+            for column, c in zip(b.T, bias, strict=True)
+        ]
+        for row in a
+    ]
+    assert exact.tolist() == [[total for total, _ in row] for row in expected]
+    assert events.tolist() == counted(event for row in expected for _, event in row)
 
 
 @pytest.mark.parametrize(
@@ -285,4 +365,4 @@ def test_no_output_that_overflows_is_called_safe(levels, b, bias, data):
         if sum(x * x for x in a) <= safe:
             products = [x * y for x, y in zip(a, b, strict=True)]
             for order in (products, products[::-1], sorted(products), sorted(products)[::-1]):
-                assert not accumulate(order, bias, levels)[1], order
+                assert accumulate(order, bias, levels)[1] == Event.NONE, order

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
+from elementwise_graphs import ELEMENTWISE_CASES
 from small_graphs import (
     S4,
     S8,
@@ -35,17 +37,27 @@ from simulator.graph.ops import (
     Lookup,
     MatMul,
     Mean,
+    Normalisation,
     Op,
     Quantize,
     Rescale,
     Reshape,
+    Shiftmax,
     Slice,
     Softmax,
+    SoftmaxFloatTable,
+    SoftmaxGemmlowp,
+    SoftmaxIBert,
+    SoftmaxIta,
+    SoftmaxLog2,
+    SoftmaxLut513,
     Transpose,
 )
 from simulator.numerics.float_type import FLOAT32
 from simulator.numerics.integer_type import IntArray, IntType
+from simulator.numerics.softmax_constants import float_table, lut513_tables
 from simulator.ops import BEHAVIOURS, OpResult
+from simulator.ops.behaviour import SumCounts
 
 IMAGES = 3
 SPREAD = np.random.default_rng(5)
@@ -215,10 +227,22 @@ def _float_add_constant(d: Draft, values: Any) -> None:
     d.float_function("y", Function.ADD, "a", d.real("b", values))
 
 
+def _scores(method: str, source: Any = S8, shape: Any = (3, 40), **changes: Any) -> Build:
+    def build(d: Draft) -> None:
+        d.input("a", shape, source, source.high // 3)
+        getattr(d, method)("y", "a", **changes)
+
+    return build
+
+
 Build = Callable[[Draft], None]
+DIVISION = {"normalisation": Normalisation.DIVISION}
+LUT513 = dict(zip(("exp_table", "reciprocal_table"), lut513_tables(), strict=True))
+STEEP_LUT513 = LUT513 | {"exp_table": [0] * 511 + [1, 2]}
 PER_HEAD = [[[0.25]], [[0.03]]]
 ONE_SIGN = np.linspace(0.1, 3, 24).reshape(6, 4)
 CASES: Mapping[type[Op], Mapping[str, Build]] = {
+    **ELEMENTWISE_CASES,
     MatMul: {
         "weights": _linear,
         "large weights": lambda d: _linear(d, weights=ODD_WEIGHTS, shift=(10,)),
@@ -313,6 +337,11 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "unsigned, to unsigned": lambda d: _layer_norm(d, U8, kind=U8, zero_point=128),
         "coarse": _coarse_layer_norm,
         "large epsilon": lambda d: _layer_norm(d, epsilon=1 << 20),
+        "ten Newton steps from 2^16": lambda d: _layer_norm(d, root_steps=10, root_start_bits=16),
+        "one Newton step": lambda d: _layer_norm(d, root_steps=1),
+        "Newton of a wide root": lambda d: _layer_norm(
+            d, S16, sqrt_fraction_bits=8, reciprocal_bits=40, root_steps=3
+        ),
     },
     Softmax: {
         "8 bits": _softmax,
@@ -328,6 +357,91 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "shift 0": lambda d: _softmax(
             d, U8, table=[3] * 100 + [1] * 156, reciprocal_bits=6, shift=0
         ),
+        "division": lambda d: _softmax(d, **DIVISION),
+        "division, to signed": lambda d: _softmax(d, kind=S8, zero_point=-128, **DIVISION),
+        "division, many ties": lambda d: _softmax(
+            d, U8, table=[3, 2, 1, 5] * 64, reciprocal_bits=9, shift=2, **DIVISION
+        ),
+        "division without fraction bits": lambda d: _softmax(
+            d, table=[5, 3, 2, 0] * 64, reciprocal_bits=7, shift=7, **DIVISION
+        ),
+    },
+    SoftmaxGemmlowp: {
+        "8 bits": _scores("softmax_gemmlowp"),
+        "as TFLite": _scores("softmax_gemmlowp", kind=S8, zero_point=-128),
+        "unsigned, flat": _scores("softmax_gemmlowp", U8, input_left_shift=17),
+        "steep": _scores("softmax_gemmlowp", input_left_shift=26, smallest_difference=-31),
+        "nothing below the largest": _scores("softmax_gemmlowp", smallest_difference=0),
+        "to 16 bits": _scores("softmax_gemmlowp", kind=S16, zero_point=-(1 << 15)),
+        "4 bits": _scores("softmax_gemmlowp", S4, (2, 3, 7), kind=U4, zero_point=2),
+        "16-bit scores": _scores(
+            "softmax_gemmlowp", S16, input_left_shift=14, smallest_difference=-126976
+        ),
+        "one score": _scores("softmax_gemmlowp", shape=(3, 1)),
+    },
+    SoftmaxLut513: {
+        "16 bits": _scores("softmax_lut513", S16, **LUT513),
+        "flat": _scores("softmax_lut513", S16, input_left_shift=-4, **LUT513),
+        "steep": _scores("softmax_lut513", S16, input_left_shift=15, **LUT513),
+        "8 bits": _scores("softmax_lut513", input_left_shift=9, kind=U16, zero_point=5, **LUT513),
+        "hardly any exponentials": _scores(
+            "softmax_lut513", S8, (3, 2), input_left_shift=8, **STEEP_LUT513
+        ),
+        "one score": _scores("softmax_lut513", S16, (2, 1), **LUT513),
+    },
+    SoftmaxFloatTable: {
+        "8 bits": _scores("softmax_float_table", table=float_table(0.05)),
+        "as LiteRT": _scores(
+            "softmax_float_table", table=float_table(0.1), kind=S8, zero_point=-128
+        ),
+        "powers of two": _scores(
+            "softmax_float_table", U8, (5, 16), table=[0.5 ** (i // 32) for i in range(256)]
+        ),
+        "steep": _scores("softmax_float_table", table=[1] + [0] * 255),
+        "16-bit scores": _scores("softmax_float_table", S16, table=float_table(1e-4, bits=16)),
+        "to 16 bits": _scores("softmax_float_table", table=float_table(0.03), kind=U16),
+    },
+    SoftmaxIBert: {
+        "8 bits": _scores("softmax_ibert"),
+        "unsigned": _scores("softmax_ibert", U8, kind=U8, zero_point=3),
+        "more than 31 octaves": _scores(
+            "softmax_ibert", log2=2, coefficient_a=3, coefficient_b=4, coefficient_c=8
+        ),
+        "16 bits": _scores(
+            "softmax_ibert",
+            S16,
+            coefficient_b=2706,
+            coefficient_c=3838214,
+            log2=1386,
+            kind=U16,
+            zero_point=0,
+        ),
+        "flat": _scores("softmax_ibert", log2=1000, coefficient_b=900, kind=U8, zero_point=0),
+    },
+    Shiftmax: {
+        "8 bits": _scores("shiftmax"),
+        "unsigned, to 8 bits": _scores("shiftmax", U8, output_bits=8, kind=U8, zero_point=9),
+        "small octaves": _scores("shiftmax", x0=-1, n=30),
+        "a large sum": _scores("shiftmax", x0=-(1 << 15), n=15),
+        "16 bits": _scores("shiftmax", S16, x0=-3000),
+        "no octave": _scores("shiftmax", n=0),
+    },
+    SoftmaxIta: {
+        "8 bits": _scores("softmax_ita"),
+        "unsigned, short groups": _scores("softmax_ita", U8, group=3),
+        "one by one": _scores("softmax_ita", group=1, octave_bits=3),
+        "all at once, to signed": _scores("softmax_ita", group=999, kind=S8, zero_point=-128),
+        "octaves of one code": _scores("softmax_ita", octave_bits=0),
+        "signed": _scores("softmax_ita", largest=127, kind=S8),
+        "16 bits": _scores("softmax_ita", S16, octave_bits=12, largest=60000, kind=U16),
+    },
+    SoftmaxLog2: {
+        "4 bits": _scores("softmax_log2"),
+        "5 bits": _scores("softmax_log2", U8, kind=IntType(bits=5, signed=False)),
+        "few octaves": _scores("softmax_log2", n=4, kind=U8),
+        "coarse": _scores("softmax_log2", x0=-1, b=1, c=1, n=3),
+        "exponentials of 0": _scores("softmax_log2", x0=-5, b=9, c=3, n=2, kind=U8),
+        "16 bits": _scores("softmax_log2", S16, x0=-1000, b=3900, c=5800000, n=24, kind=U8),
     },
     Lookup: {
         "signed": lambda d: _lookup(d, S8, S8),
@@ -342,6 +456,14 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
             d, (2, 5, 4), axis=1, multiplier=(1, 3, 5, 1), shift=(3, 4, 5, 0)
         ),
         "over heads": lambda d: _mean(d, (3, 2, 4)),
+        "over channels": lambda d: _mean(d, (3, 2, 5), axis=2),
+        "over channels, kept": lambda d: _mean(d, (3, 2, 5), axis=2, keep_dimension=True),
+        "over rows, kept": lambda d: _mean(
+            d, (5, 4), keep_dimension=True, multiplier=(1, 3, 5, 1), shift=(3, 4, 5, 0)
+        ),
+        "of a vector, kept": lambda d: _mean(
+            d, (9,), keep_dimension=True, levels=accumulator((0, 9, SATURATE))
+        ),
         "saturating": lambda d: _mean(d, levels=accumulator((0, 8, SATURATE))),
         "wrapping": lambda d: _mean(d, levels=accumulator((0, 9, WRAP)), axis=1, shape=(2, 9, 3)),
         "two levels": lambda d: _mean(d, levels=accumulator((2, 8, WRAP), (0, 9, SATURATE))),
@@ -459,10 +581,11 @@ def results(
         )
         for image in range(images)
     ]
+    sums = [single.sums for single in singles if single.sums is not None]
     reference = OpResult(
         np.stack([single.codes for single in singles]),
         sum(single.saturated for single in singles),
-        sum(single.overflowed for single in singles),
+        reduce(SumCounts.merged, sums) if sums else None,
     )
     return behaviour.build(op, graph, backend(gemm))(batches), reference
 
@@ -482,7 +605,7 @@ def assert_kernel_equals_reference(
         np.testing.assert_array_max_ulp(kernel.codes, reference.codes, maxulp=2)
     else:
         assert kernel.codes.tolist() == reference.codes.tolist()
-    assert (kernel.saturated, kernel.overflowed) == (reference.saturated, reference.overflowed)
+    assert (kernel.saturated, kernel.sums) == (reference.saturated, reference.sums)
     for name, codes in operands.items():
         assert np.array_equal(codes, before[name]), f"operand {name} was changed"
     return reference

@@ -9,7 +9,22 @@ from one_op_graphs import CASES, assert_kernel_equals_reference, operands_for
 from small_graphs import Draft
 
 from simulator.graph import ops, verify
-from simulator.graph.ops import OP_TYPES, Add, LayerNorm, MatMul, Mean, Rescale, Softmax
+from simulator.graph.ops import (
+    OP_TYPES,
+    Add,
+    AddShifted,
+    GeluPolynomial,
+    InterpolatedLookup,
+    LayerNorm,
+    LayerNormBisection,
+    MatMul,
+    Mean,
+    Mul,
+    Rescale,
+    ShiftGelu,
+    Softmax,
+    SquaredDifference,
+)
 from simulator.graph.ranges import _RULES
 from simulator.graph.text import _FORMS
 from simulator.graph.verify import _SHAPES
@@ -17,7 +32,21 @@ from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rounding import Rounding
 from simulator.ops import BEHAVIOURS
 
-ROUNDING_OPS = (MatMul, Rescale, Add, LayerNorm, Softmax, Mean)
+ROUNDING_OPS = (
+    MatMul,
+    Rescale,
+    Add,
+    LayerNorm,
+    Softmax,
+    Mean,
+    AddShifted,
+    SquaredDifference,
+    Mul,
+    InterpolatedLookup,
+    GeluPolynomial,
+    ShiftGelu,
+    LayerNormBisection,
+)
 EVERY_CASE = [
     pytest.param(build, id=f"{kind.__name__}: {name}")
     for kind, cases in CASES.items()
@@ -107,5 +136,7 @@ def test_the_cases_tell_any_two_overflows_apart(kind):
 @pytest.mark.parametrize("kind", [MatMul, Mean])
 def test_some_accumulators_overflow_in_part_and_others_never(kind):
     results = outcomes(kind, Rounding.HALF_UP, Overflow.SATURATE)
-    assert any(0 < result.overflowed < result.codes.size for result in results)
-    assert any(result.overflowed == 0 for result in results)
+    assert any(0 < result.sums.overflowed < result.codes.size for result in results)
+    assert any(result.sums.overflowed == 0 for result in results)
+    assert any(result.sums.transient for result in results)
+    assert any(result.sums.persistent for result in results)

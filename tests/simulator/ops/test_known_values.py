@@ -22,7 +22,8 @@ def outcome(d, *codes):
         for name, values in zip(operands_with_images(graph), codes, strict=True)
     }
     result = assert_kernel_equals_reference(graph, operands)
-    return result.codes[0].tolist(), result.saturated, result.overflowed
+    overflowed = result.sums.overflowed if result.sums else 0
+    return result.codes[0].tolist(), result.saturated, overflowed
 
 
 @pytest.mark.parametrize("transpose_b", [False, True])

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a function of one value becomes an op: GELU and others. A table of algorithms at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+
+from aocq.capture import FloatNode
+from aocq.capture.interpreter import UNARY_FUNCTIONS
+from aocq.lowering.builder import Builder
+from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
+from simulator.errors import InputError
+from simulator.graph.graph import Tensor
+from simulator.graph.ops import (
+    GeluPolynomial,
+    InterpolatedLookup,
+    Lookup,
+    Rescale,
+    ShiftGelu,
+)
+from simulator.numerics import function_tables
+from simulator.numerics.integer_type import IntType, Overflow
+from simulator.numerics.polynomial_gelu import polynomial_gelu_constants, shift_gelu_octave
+from simulator.numerics.rounding import Rounding
+
+# Wide codes between a function's table and the rescaling by channel.
+WIDE = IntType(bits=16)
+# Functions in float32, step by step, as TFLite evaluates them for its tables.
+FLOAT32_FUNCTIONS = {"gelu": function_tables.gelu, "gelu_tanh": function_tables.gelu_tanh}
+GELUS = frozenset({"gelu", "gelu_tanh"})
+TABLE_513_FRACTION_BITS = 7
+
+
+def unary(builder: Builder, node: FloatNode) -> None:
+    """GELU by the chip's algorithm, other functions by a table."""
+    algorithm = builder.profile.gelu.algorithm
+    rule = _RULES[algorithm] if node.attributes["function"] in GELUS else _table
+    rule(builder, node)
+
+
+def _table(builder: Builder, node: FloatNode) -> None:
+    """The function at every code, rounded, or to a method's own levels.
+
+    A table has one step for its results: balanced results come from wide codes, half to even, that
+    are rescaled channel by channel.
+    """
+    x = builder.tensor(node.inputs[0])
+    codes = np.arange(x.code_type.low, x.code_type.high + 1)
+    function = UNARY_FUNCTIONS[node.attributes["function"]]
+    step = builder.step(node.inputs[0], f"the table of {node.name}")
+    real = function(torch.from_numpy((codes - x.zero_point) * step))
+    quantizer = builder.quantizer(node)
+    if isinstance(quantizer, ActivationQuantizer) and quantizer.table_scale:
+        _wide_table(builder, node, x, real, quantizer)
+        return
+    y = builder.result(node)
+    wanted = "a table without wide codes (table_scale)"
+    if isinstance(quantizer, LevelQuantizer):
+        table = quantizer.codes(real).numpy().astype(np.int64)
+    elif _evaluated_in_float32(builder, node):
+        table = function_tables.function_table(
+            FLOAT32_FUNCTIONS[node.attributes["function"]],
+            step,
+            x.zero_point,
+            builder.step(node.name, wanted),
+            y.zero_point,
+            input_type=x.code_type,
+            output_type=y.code_type,
+        )
+    else:
+        rounded = np.floor(real.numpy() / builder.step(node.name, wanted) + 0.5) + y.zero_point
+        table = np.clip(rounded, y.code_type.low, y.code_type.high).astype(np.int64)
+    name = builder.constant(f"{node.name}.table", table, y.code_type)
+    builder.ops.append(Lookup(name=node.name, a=x.name, table=name))
+
+
+def _evaluated_in_float32(builder: Builder, node: FloatNode) -> bool:
+    section = builder.profile.gelu
+    in_float32 = section.algorithm == "table_256" and section.evaluated_in == "float32"
+    return in_float32 and node.attributes["function"] in FLOAT32_FUNCTIONS
+
+
+def _wide_table(
+    builder: Builder,
+    node: FloatNode,
+    x: Tensor,
+    real: torch.Tensor,
+    quantizer: ActivationQuantizer,
+) -> None:
+    """A table of wide codes at one scale, then a factor for each channel.
+
+    Wide codes saturate where the channels' codes do so anyway.
+    """
+    table_scale = quantizer.table_scale
+    exact = torch.round(real / table_scale)
+    held = torch.clamp(exact, WIDE.low, WIDE.high)
+    wide = exact.numpy().astype(np.int64)
+    codes = [quantizer.codes((found * table_scale)[:, None]) for found in (exact, held)]
+    if not torch.equal(*codes):
+        raise InputError(
+            f"{node.name}: its table needs codes up to {int(np.abs(wide).max())} at table_scale "
+            f"{table_scale:g}, {WIDE} holds {WIDE.high}; choose a larger table_scale"
+        )
+    name = f"{node.name}.wide"
+    builder.declare(name, node.shape, WIDE, (table_scale,))
+    table = builder.constant(f"{name}.table", held.numpy().astype(np.int64), WIDE)
+    builder.ops.append(Lookup(name=name, a=x.name, table=table))
+    builder.result(node)
+    sums, steps = np.array([table_scale]), builder.channel_steps(node.name)
+    requantize = builder.requantization(node.name, "rescale", sums, steps)
+    builder.ops.append(Rescale(name=node.name, a=name, requantize=requantize))
+
+
+def _table_513(builder: Builder, node: FloatNode) -> None:
+    """Samples with straight lines between them, as TFLite tabulates functions of 16-bit codes."""
+    x = builder.tensor(node.inputs[0])
+    y = builder.result(node)
+    table = function_tables.interpolation_table(
+        FLOAT32_FUNCTIONS[node.attributes["function"]],
+        builder.step(node.inputs[0], f"the table of {node.name}"),
+        builder.step(node.name, "an interpolated table"),
+        input_zero_point=x.zero_point,
+        output_zero_point=y.zero_point,
+    )
+    builder.ops.append(
+        InterpolatedLookup(
+            name=node.name,
+            a=x.name,
+            table=builder.constant(f"{node.name}.table", table, y.code_type),
+            fraction_bits=TABLE_513_FRACTION_BITS,
+            shift=TABLE_513_FRACTION_BITS,
+            rounding=Rounding.HALF_UP,
+            overflow=Overflow.SATURATE,
+        )
+    )
+
+
+def _polynomial(builder: Builder, node: FloatNode) -> None:
+    """I-BERT's polynomial, with signs such that the products have a positive worth."""
+    x = builder.tensor(node.inputs[0])
+    builder.result(node)
+    section: Any = builder.profile.gelu
+    step = builder.step(node.inputs[0], f"the polynomial of {node.name}")
+    constants = polynomial_gelu_constants(step, section.erf_shift)
+    builder.ops.append(
+        GeluPolynomial(
+            name=node.name,
+            a=x.name,
+            clip=constants.clip,
+            constant=-constants.constant,
+            one=-constants.one,
+            negated=True,
+            erf_shift=section.erf_shift,
+            sum_shift=0,
+            clip_low=None,
+            intermediate_bits=section.intermediate_bits,
+            requantize=builder.requantization(
+                node.name,
+                "gelu",
+                np.array([-constants.scale]),
+                builder.channel_steps(node.name),
+            ),
+        )
+    )
+
+
+def _shifts(builder: Builder, node: FloatNode) -> None:
+    """I-ViT's ShiftGELU: a logistic function of 8 bits, times the codes."""
+    x = builder.tensor(node.inputs[0])
+    builder.result(node)
+    section: Any = builder.profile.gelu
+    step = builder.step(node.inputs[0], f"the exponentials of {node.name}")
+    output_bits = 8
+    builder.ops.append(
+        ShiftGelu(
+            name=node.name,
+            a=x.name,
+            octave=shift_gelu_octave(step),
+            fraction_bits=section.fraction_bits,
+            output_bits=output_bits,
+            requantize=builder.requantization(
+                node.name,
+                "gelu",
+                np.array([step / (1 << (output_bits - 1))]),
+                builder.channel_steps(node.name),
+            ),
+        )
+    )
+
+
+_RULES: Mapping[str, Callable[[Builder, FloatNode], None]] = MappingProxyType(
+    {
+        "table_256": _table,
+        "table_513": _table_513,
+        "ibert_poly": _polynomial,
+        "shift_gelu": _shifts,
+        "float32": _table,  # GELU itself stays in float then, and never comes here
+    }
+)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How matrix products become ops: layers with weights, products of two activations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from aocq.capture import FloatNode
+from aocq.lowering.builder import Builder, along_channels
+from aocq.methods.steps import compressed, product_steps
+from simulator.graph.ops import MatMul, Requantization
+from simulator.numerics.integer_type import IntType
+
+
+def linear(builder: Builder, node: FloatNode) -> None:
+    """A layer's op; none where its sums go straight onto the stream: then the sum brings it."""
+    if node.name in builder.accumulated:
+        return
+    builder.result(node)
+    sums, steps = builder.model.bias_scale(node), builder.channel_steps(node.name)
+    requantize = builder.requantization(node.name, "linear", sums, steps)
+    builder.ops.append(layer(builder, node, node.name, requantize))
+
+
+def layer(
+    builder: Builder, node: FloatNode, name: str, requantize: Requantization, **residual: Any
+) -> MatMul:
+    """Integer bias at the accumulator's scale, the input's zero point folded into it."""
+    x = builder.tensor(node.inputs[0])
+    weight = builder.model.weights[node.attributes["weight"]]
+    bias = builder.model.bias_codes(node)
+    codes = bias - x.zero_point * weight.codes.sum(axis=1, dtype=np.int64)
+    bias_type = IntType(bits=builder.profile.accumulator_of("linear").bias_bits)
+    return MatMul(
+        name=name,
+        a=x.name,
+        b=builder.constant(f"{node.name}.weight", weight.codes, IntType(bits=weight.bits)),
+        transpose_b=True,
+        bias=builder.constant(f"{node.name}.bias", codes, bias_type),
+        accumulator=builder.accumulator("linear"),
+        requantize=requantize,
+        **residual,
+    )
+
+
+def matmul(builder: Builder, node: FloatNode) -> None:
+    """Product of two activations; what its sums are worth must not differ by head."""
+    a, b = (builder.tensor(name) for name in node.inputs)
+    builder.result(node)
+    sums = product_steps(node, *map(builder.model.steps, node.inputs))
+    factors = along_channels(f"{node.name} (its sums)", compressed(sums))
+    builder.ops.append(
+        MatMul(
+            name=node.name,
+            a=a.name,
+            b=b.name,
+            transpose_b=node.attributes["transpose_b"],
+            bias=None,
+            accumulator=builder.accumulator("matmul"),
+            requantize=builder.requantization(
+                node.name, "matmul", factors, builder.channel_steps(node.name)
+            ),
+        )
+    )

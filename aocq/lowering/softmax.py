@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a softmax becomes an op of the chip's: one rule per algorithm. A table at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from aocq.capture import FloatNode
+from aocq.lowering.builder import Builder
+from aocq.methods.quantizers import LevelQuantizer
+from simulator.errors import InputError
+from simulator.graph.graph import Tensor
+from simulator.graph.ops import (
+    Lookup,
+    Op,
+    Rescale,
+    Shiftmax,
+    Softmax,
+    SoftmaxFloatTable,
+    SoftmaxGemmlowp,
+    SoftmaxIBert,
+    SoftmaxIta,
+    SoftmaxLog2,
+    SoftmaxLut513,
+)
+from simulator.numerics import softmax_constants
+from simulator.numerics.float_type import FLOAT32
+from simulator.numerics.integer_type import IntType
+from simulator.profile import SoftmaxSection
+
+INT16 = IntType(bits=16)
+
+
+class Scores(NamedTuple):
+    """What a softmax reads, and what one of its codes is worth."""
+
+    tensor: Tensor
+    step: float
+
+
+def softmax(builder: Builder, node: FloatNode) -> None:
+    """Probabilities as the chip makes them.
+
+    A method with levels of its own for probabilities reads them from the chip's codes by a table.
+    """
+    section = builder.profile.softmax
+    step = builder.step(node.inputs[0], f"softmax {node.name}")
+    scores = Scores(builder.tensor(node.inputs[0]), step)
+    quantizer = builder.quantizer(node)
+    codes = IntType(bits=section.output_bits, signed=False)
+    scale = 2.0**-section.output_bits
+    rule = _RULES[section.algorithm]
+    if not isinstance(quantizer, LevelQuantizer):
+        if builder.step(node.name, "a softmax's result") != scale or quantizer.type != codes:
+            raise InputError(
+                f"{node.name}: softmax yields {codes} at scale {scale} on profile "
+                f"{builder.profile.name}, its quantizer has {quantizer.type} at {quantizer.scale}; "
+                "quantize probabilities to that scale, or to levels"
+            )
+        builder.ops.append(rule(builder, node.name, scores, section))
+        builder.result(node)
+        return
+    name = f"{node.name}.codes"
+    builder.ops.append(rule(builder, name, scores, section))
+    builder.declare(name, node.shape, codes, (scale,))
+    builder.result(node)
+    real = torch.arange(codes.high + 1, dtype=torch.float64) * scale
+    levels = quantizer.codes(real).numpy().astype(np.int64)
+    constant = builder.constant(f"{node.name}.levels", levels, quantizer.type)
+    builder.ops.append(Lookup(name=node.name, a=name, table=constant))
+
+
+def _exp_table(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
+    """Tabulate exp of every possible difference to the row's maximum."""
+    differences = np.arange(1 << scores.tensor.type.bits)
+    largest = (1 << section.table_bits) - 1
+    table = np.floor(np.exp(-scores.step * differences) * largest + 0.5).astype(np.int64)
+    kind = IntType(bits=section.table_bits, signed=False)
+    return Softmax(
+        name=name,
+        a=scores.tensor.name,
+        table=builder.constant(f"{name}.table", table, kind),
+        reciprocal_bits=section.reciprocal_bits,
+        shift=section.reciprocal_bits - section.output_bits,
+        rounding=builder.rounding("softmax"),
+        overflow=builder.overflow("softmax"),
+        normalisation=section.normalisation,
+    )
+
+
+def _gemmlowp(_: Builder, name: str, scores: Scores, __: Any) -> Op:
+    constants = softmax_constants.gemmlowp_constants(scores.step)
+    return SoftmaxGemmlowp(name=name, a=scores.tensor.name, **constants._asdict())
+
+
+def _lut513(builder: Builder, name: str, scores: Scores, _: Any) -> Op:
+    multiplier, left_shift = softmax_constants.lut513_multiplier(scores.step)
+    tables = softmax_constants.lut513_tables()._asdict()
+    names = {
+        key: builder.constant(f"{name}.{key}", table.astype(np.int64), INT16)
+        for key, table in tables.items()
+    }
+    return SoftmaxLut513(
+        name=name,
+        a=scores.tensor.name,
+        input_multiplier=multiplier,
+        input_left_shift=left_shift,
+        **names,
+    )
+
+
+def _float_table(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
+    table = softmax_constants.float_table(scores.step, bits=scores.tensor.type.bits)
+    return SoftmaxFloatTable(
+        name=name,
+        a=scores.tensor.name,
+        table=builder.real_constant(f"{name}.table", table, FLOAT32),
+        rounding=section.rounding,
+    )
+
+
+def _ibert(_: Builder, name: str, scores: Scores, __: Any) -> Op:
+    constants = softmax_constants.ibert_constants(scores.step)
+    return SoftmaxIBert(name=name, a=scores.tensor.name, **constants._asdict())
+
+
+def _shiftmax(_: Builder, name: str, scores: Scores, section: Any) -> Op:
+    """Shiftmax of k bits yields k - 1 bits of probability."""
+    return Shiftmax(
+        name=name,
+        a=scores.tensor.name,
+        x0=softmax_constants.shiftmax_constants(scores.step),
+        n=section.largest_exponent,
+        output_bits=section.output_bits + 1,
+    )
+
+
+def _ita(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
+    """An octave is a fixed number of codes: scores at another scale are rescaled first."""
+    wanted = math.log(2) / (1 << section.octave_bits)
+    source = scores.tensor
+    if not math.isclose(scores.step, wanted, rel_tol=1e-9):
+        rescaled = f"{name}.scores"
+        requantize = builder.requantization(
+            rescaled, "rescale", np.array([scores.step]), np.array([wanted])
+        )
+        builder.declare(rescaled, source.shape, source.code_type, (wanted,))
+        builder.ops.append(Rescale(name=rescaled, a=source.name, requantize=requantize))
+        source = builder.tensors[rescaled]
+    return SoftmaxIta(
+        name=name,
+        a=source.name,
+        octave_bits=section.octave_bits,
+        group=section.group,
+        largest=(1 << section.output_bits) - 1,
+    )
+
+
+def _log2(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
+    """Logarithms, and the powers of two that they stand for by a table."""
+    constants = softmax_constants.log2_constants(scores.step)
+    logarithms = f"{name}.log2"
+    kind = IntType(bits=section.code_bits, signed=False)
+    builder.declare(logarithms, scores.tensor.shape, kind)
+    builder.ops.append(
+        SoftmaxLog2(
+            name=logarithms,
+            a=scores.tensor.name,
+            n=section.largest_exponent,
+            **constants._asdict(),
+        )
+    )
+    codes = IntType(bits=section.output_bits, signed=False)
+    powers = [min((1 << section.output_bits) >> code, codes.high) for code in range(kind.high)]
+    table = builder.constant(f"{name}.powers", np.array([*powers, 0]), codes)
+    return Lookup(name=name, a=logarithms, table=table)
+
+
+Rule = Callable[[Builder, str, Scores, SoftmaxSection], Op]
+_RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        "exp_table": _exp_table,
+        "gemmlowp_q5_26": _gemmlowp,
+        "lut513_q15": _lut513,
+        "float32_table": _float_table,
+        "ibert_poly": _ibert,
+        "shiftmax": _shiftmax,
+        "ita_shift": _ita,
+        "log2": _log2,
+    }
+)

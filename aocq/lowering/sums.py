@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How sums become ops: of two tensors, of a layer onto the stream, over tokens."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from aocq.capture import FloatNode
+from aocq.lowering.builder import SHIFT_TYPE, Builder
+from aocq.lowering.factors import ratio
+from aocq.lowering.layers import layer
+from simulator.graph.ops import Add, AddShifted, Mean, Requantization
+from simulator.numerics.common_scale import sum_constants
+from simulator.numerics.fixed_point import (
+    LARGEST_SHIFT,
+    mean_multiplier_and_shift,
+    multipliers_and_shifts,
+    multipliers_at_common_shift,
+)
+from simulator.numerics.integer_type import IntType
+from simulator.numerics.rounding import DoubleRounding
+
+XNNPACK_MULTIPLIER_BITS = 21  # of the larger factor: 2^20 to 2^21
+
+
+def add(builder: Builder, node: FloatNode) -> None:
+    """The layer that brings its sums straight to the stream, or an op of two tensors."""
+    for name in node.inputs:
+        if name in builder.accumulated:
+            _fused_add(builder, node, name)
+            return
+    if builder.profile.add.algorithm == "shifted_q31":
+        _shifted_add(builder, node)
+    else:
+        _add(builder, node)
+
+
+def _fused_add(builder: Builder, node: FloatNode, branch: str) -> None:
+    """The layer that ends a branch, its sums requantized onto the stream.
+
+    Factors of sums are far smaller than those of the stream. The sums' shifts stay as small as the
+    stream's term needs them to fit 64 bits, in which the sum of both is shifted.
+    """
+    (stream,) = (name for name in node.inputs if name != branch)
+    residual = builder.tensor(stream)
+    builder.result(node)
+    steps = builder.channel_steps(node.name)
+    bits = builder.profile.rescale_of("linear").multiplier_bits
+    ratios = builder.channel_steps(stream) / steps
+    sums = builder.model.bias_scale(builder.model.graph.node(branch))
+    _, fraction_bits = multipliers_at_common_shift(ratios, bits)
+    _, shifts = multipliers_and_shifts(sums / steps, bits)
+    fraction_bits = min(fraction_bits, int(shifts.min()))
+    codes = np.floor(np.ldexp(ratios, fraction_bits) + 0.5).astype(np.int64)
+    # A code and its distance from the zero point, a multiplier, one bit for the other term.
+    largest_shift = fraction_bits + 62 - (residual.code_type.bits + 1) - bits
+    builder.ops.append(
+        layer(
+            builder,
+            builder.model.graph.node(branch),
+            node.name,
+            builder.requantization(
+                node.name, "linear", sums, steps, min(largest_shift, LARGEST_SHIFT)
+            ),
+            residual=residual.name,
+            residual_multiplier=builder.constant(
+                f"{node.name}.residual_multiplier", codes, IntType(bits=bits, signed=False)
+            ),
+            residual_fraction_bits=fraction_bits,
+        )
+    )
+
+
+def _add(builder: Builder, node: FloatNode) -> None:
+    """One rounding, after the sum of both terms at one shift."""
+    a, b = (builder.tensor(name) for name in node.inputs)
+    builder.result(node)
+    section = builder.profile.rescale_of("add")
+    steps = builder.channel_steps(node.name)
+    ratios = [ratio(builder.channel_steps(name), steps, section) for name in node.inputs]
+    if builder.profile.add.algorithm == "fixed_20":
+        bits = XNNPACK_MULTIPLIER_BITS
+        factors, shift = _xnnpack_multipliers(np.concatenate(ratios))
+    else:
+        bits = section.multiplier_bits
+        factors, shift = multipliers_at_common_shift(np.concatenate(ratios), bits)
+    kind = IntType(bits=bits, signed=False)
+    names = [
+        builder.constant(f"{node.name}.multiplier_{side}", part, kind)
+        for side, part in zip("ab", np.split(factors, [len(ratios[0])]), strict=True)
+    ]
+    builder.ops.append(
+        Add(
+            name=node.name,
+            a=a.name,
+            b=b.name,
+            multiplier_a=names[0],
+            multiplier_b=names[1],
+            shift=shift,
+            rounding=builder.rounding("add"),
+            overflow=builder.overflow("add"),
+        )
+    )
+
+
+def _xnnpack_multipliers(ratios: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return XNNPACK's factors of a sum: 20 bits below the larger one's leading bit, ties to even.
+
+    Source: XNNPACK, parameters of ``qs8_add_minmax``.
+    """
+    _, exponent = math.frexp(float(ratios.max()))
+    shift = XNNPACK_MULTIPLIER_BITS - exponent
+    return np.rint(np.ldexp(ratios, shift)).astype(np.int64), shift
+
+
+def _shifted_add(builder: Builder, node: FloatNode) -> None:
+    """Three roundings: both operands to a common scale, their sum to the result's."""
+    a, b = (builder.tensor(name) for name in node.inputs)
+    builder.result(node)
+    section = builder.profile.rescale_of("add")
+    wanted = f"the sum {node.name}"
+    scale_a, scale_b, scale_y = (builder.step(name, wanted) for name in (*node.inputs, node.name))
+    constants = sum_constants(scale_a, scale_b, scale_y, builder.profile.add.input_shift)
+    builder.ops.append(
+        AddShifted(
+            name=node.name,
+            a=a.name,
+            b=b.name,
+            subtract=False,
+            rounding=builder.rounding("add"),
+            double_rounding=DoubleRounding(section.double_rounding),
+            overflow=builder.overflow("add"),
+            **constants._asdict(),
+        )
+    )
+
+
+def mean(builder: Builder, node: FloatNode) -> None:
+    """The divisor is part of the factor."""
+    x = builder.tensor(node.inputs[0])
+    builder.result(node)
+    axis = node.attributes["axis"]
+    builder.ops.append(
+        Mean(
+            name=node.name,
+            a=x.name,
+            axis=axis,
+            accumulator=builder.accumulator("mean"),
+            requantize=mean_requantization(
+                builder,
+                node.name,
+                builder.channel_steps(node.inputs[0]),
+                builder.channel_steps(node.name),
+                x.shape[axis],
+            ),
+        )
+    )
+
+
+def mean_requantization(
+    builder: Builder, name: str, sums: np.ndarray, steps: np.ndarray, count: int
+) -> Requantization:
+    """Return how the sums of ``count`` codes become their mean."""
+    if builder.profile.mean.algorithm != "folded_q31":
+        return builder.requantization(name, "mean", sums / count, steps)
+    section = builder.profile.rescale_of("mean")
+    factors = ratio(sums, steps, section)
+    pairs = np.array([mean_multiplier_and_shift(float(factor), count) for factor in factors])
+    kind = IntType(bits=31, signed=False)
+    return Requantization(
+        multiplier=builder.constant(f"{name}.multiplier", pairs[:, 0], kind),
+        shift=builder.constant(f"{name}.shift", pairs[:, 1], SHIFT_TYPE),
+        rounding=builder.rounding("mean"),
+        overflow=builder.overflow("mean"),
+        double_rounding=DoubleRounding(section.double_rounding),
+    )

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ranges inside LayerNorm, for chips that compute it as a graph of operators.
+
+They are taken from the quantized network, on the calibration images: what each LayerNorm really
+reads decides what happens inside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from aocq.capture import FloatNode, FloatOp
+from aocq.capture.interpreter import IMAGES_AT_ONCE, run
+from aocq.methods.quantized_model import QuantizedModel
+from aocq.methods.quantizers import ActivationQuantizer
+from aocq.methods.ranges import ObservedRange, activation_quantizer
+
+PARTS = (
+    "input",
+    "mean",
+    "squares",
+    "variance",
+    "inverse_root",
+    "centred",
+    "normalized",
+    "scaled",
+    "shifted",
+)
+PART_BITS = (8, 16)
+
+
+def part_name(layernorm: str, part: str) -> str:
+    """Return the name of a tensor inside a LayerNorm."""
+    return f"{layernorm}.{part}"
+
+
+def parts_of(node: FloatNode, x: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return every part of a LayerNorm of ``x`` [..., C], in float."""
+    weight, bias = node.attributes["weight"], node.attributes["bias"]
+    mean = x.mean(-1, keepdim=True)
+    squares = (x - mean) ** 2
+    variance = squares.mean(-1, keepdim=True)
+    root = torch.rsqrt(variance + node.attributes["epsilon"])
+    normalized = (x - mean) * root
+    scaled = normalized * parameters[weight] if weight else normalized
+    shifted = scaled + parameters[bias] if bias else scaled
+    values = (x, mean, squares, variance, root, x - mean, normalized, scaled, shifted)
+    return dict(zip(PARTS, values, strict=True))
+
+
+def observe_parts(
+    model: QuantizedModel,
+    images: Tensor,
+    bits: int,
+    advance: Callable[[int], None] = lambda images: None,
+) -> dict[str, ActivationQuantizer]:
+    """Return a quantizer for every part of every LayerNorm, by the part's name.
+
+    Zero points are used where the recipe allows them and codes have 8 bits; TFLite's operators on
+    16-bit codes have none.
+
+    Parameters
+    ----------
+    images
+        preprocessed, float32 [count, channels, height, width]
+    advance
+        called with the number of images done since the last call
+    """
+    graph = model.graph
+    norms = [node for node in graph.nodes if node.op is FloatOp.LAYERNORM]
+    parameters = model.simulated_parameters()
+    seen: dict[str, ObservedRange] = {}
+    for batch in images.split(IMAGES_AT_ONCE["cpu"]):
+        feeds = {graph.input.name: model.simulated_image(batch)}
+        with torch.inference_mode():
+            sources = run(
+                graph,
+                feeds,
+                [node.inputs[0] for node in norms],
+                transform=model.simulate,
+                parameters=parameters,
+            )
+            for node in norms:
+                for part, x in parts_of(node, sources[node.inputs[0]], parameters).items():
+                    seen.setdefault(part_name(node.name, part), ObservedRange()).see(x)
+        advance(len(batch))
+    zero_point = model.recipe.zero_point if bits == 8 else "symmetric"
+    form = model.recipe.activation_form
+    return {
+        name: activation_quantizer(found.low, found.high, bits, zero_point, form)
+        for name, found in seen.items()
+    }

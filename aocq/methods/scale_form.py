@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which scales a chip can hold: any, powers of two, or those of float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Array = NDArray[np.float64]
+
+# How many powers of two below the one that clips nothing a search tries: 2^-7 of the range is the
+# last that leaves 8-bit codes with one bit.
+HALVINGS = 7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScaleForm:
+    """The form of a chip's scales.
+
+    Attributes
+    ----------
+    power_of_two
+        every scale is 2^k, so that the chip rescales by shifts alone (ESP-DL, DPU, VTA)
+    float32
+        every scale is a float32: files of TFLite and ONNX hold such scales, and the chip derives
+        its multipliers from them
+    """
+
+    power_of_two: bool = False
+    float32: bool = False
+
+    @property
+    def restricts(self) -> bool:
+        """Whether there are scales that the chip cannot hold."""
+        return self.power_of_two or self.float32
+
+    @overload
+    def hold(self, wanted: float) -> float: ...
+    @overload
+    def hold(self, wanted: Array) -> Array: ...
+    @overload
+    def hold(self, wanted: Tensor) -> Tensor: ...
+    def hold(self, wanted: float | Array | Tensor) -> float | Array | Tensor:
+        """Return the scale that stands in for ``wanted`` (above 0; float64, element by element).
+
+        The smallest power of two that is not below it, so that nothing is clipped that was not
+        before; the nearest float32; or ``wanted`` itself. What has the form already stays.
+        """
+        if not self.restricts:
+            return wanted
+        if isinstance(wanted, Tensor):
+            return torch.from_numpy(self._held(wanted.numpy()))
+        if isinstance(wanted, np.ndarray):
+            return self._held(wanted)
+        return float(self._held(np.float64(wanted)))
+
+    def _held(self, wanted: Array | np.float64) -> Array:
+        if self.power_of_two:
+            share, exponent = np.frexp(wanted)  # share is at least 1/2, and 1/2 for powers of two
+            return np.asarray(np.ldexp(1.0, np.where(share > 0.5, exponent, exponent - 1)))
+        return np.asarray(wanted).astype(np.float32).astype(np.float64)
+
+    def below(self, wanted: float) -> float:
+        """Return the same as :meth:`hold`, but the largest power of two that is not above it."""
+        held = self.hold(wanted)
+        return held / 2 if self.power_of_two and held > wanted else held
+
+    @overload
+    def candidates(self, full: Array, shares: Iterable[float]) -> list[Array]: ...
+    @overload
+    def candidates(self, full: Tensor, shares: Iterable[float]) -> list[Tensor]: ...
+    def candidates(
+        self, full: Array | Tensor, shares: Iterable[float]
+    ) -> list[Array] | list[Tensor]:
+        """Return the scales to try for tensors, rows or heads that ``full`` just covers.
+
+        Each candidate has the shape of ``full``: ``full`` times one of ``shares``, or for each
+        element the power of two that clips nothing and the :data:`HALVINGS` ones below it.
+        """
+        if self.power_of_two:
+            shares = [0.5**k for k in range(HALVINGS + 1)]
+            full = self.hold(full)
+        if isinstance(full, Tensor):
+            return [self.hold(full * share) for share in shares]
+        return [self.hold(full * share) for share in shares]
+
+
+ANY_SCALE = ScaleForm()

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requantization with a real factor: the product is rounded to a float type, then to a code.
+
+``y[c] = fit(round(float(acc[c]) * multiplier[c]) + zero_point)`` in float32 or float64. The sum is
+converted to that type first, which rounds float32 above 2^24; conversion and product round to
+nearest, ties to even (IEEE 754). With the zero point before rounding it is added in the same type.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.numerics.integer_type import IntArray, IntType, Overflow, fit, limits
+from simulator.numerics.jit import kernel
+from simulator.numerics.rescaling import Arithmetic, ZeroPointStage
+from simulator.numerics.rounding import DEFINITIONS, Rounding
+
+FloatArray = NDArray[Any]
+
+FLOAT_DTYPES = {
+    Arithmetic.FLOAT32: np.dtype(np.float32),
+    Arithmetic.FLOAT64: np.dtype(np.float64),
+}
+# The modes as numbers, for kernels.
+MODES = {mode: index for index, mode in enumerate(Rounding)}
+_FLOOR, _TOWARD_ZERO, _UP, _AWAY, _EVEN = (
+    MODES[mode]
+    for mode in (
+        Rounding.FLOOR,
+        Rounding.TOWARD_ZERO,
+        Rounding.HALF_UP,
+        Rounding.HALF_AWAY,
+        Rounding.HALF_EVEN,
+    )
+)
+
+
+def requantize_real(
+    value: int,
+    multiplier: np.floating[Any],
+    rounding: Rounding,
+    zero_point: int,
+    kind: IntType,
+    overflow: Overflow,
+    stage: ZeroPointStage = ZeroPointStage.AFTER_ROUND,
+) -> tuple[int, bool]:
+    """Requantize one value, the real part in numpy scalars; also say whether it did not fit."""
+    real_type = type(multiplier)
+    with np.errstate(over="ignore"):  # a product past the type's range is infinite, and saturates
+        product = real_type(value) * multiplier
+    if stage is ZeroPointStage.BEFORE_ROUND:
+        product, zero_point = product + real_type(zero_point), 0
+    if np.isinf(product):
+        code = kind.high + 1 if product > 0 else kind.low - 1
+    else:
+        code = DEFINITIONS[rounding](Fraction(float(product))) + zero_point
+    low, high = limits(kind, overflow)
+    return fit(code, kind, overflow), not low <= code <= high
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RealRequantizer:
+    """The constants of a requantization in float, one column per channel.
+
+    Attributes
+    ----------
+    multiplier
+        float32 or float64 [channels]
+    rounding, stage
+        how a real code becomes a whole one, and whether the zero point is in it
+    zero_point, kind, overflow
+        as in :class:`simulator.numerics.requantization.Requantizer`; saturating only
+    """
+
+    multiplier: FloatArray
+    rounding: Rounding
+    stage: ZeroPointStage
+    zero_point: int
+    kind: IntType
+    overflow: Overflow
+
+    def __post_init__(self) -> None:
+        if self.overflow is Overflow.WRAP:
+            raise ValueError("a requantization in float saturates: it has no low bits to keep")
+
+    def __call__(
+        self, accumulators: IntArray, addend: NDArray[np.int64] | None = None
+    ) -> tuple[IntArray, int]:
+        """Requantize ``accumulators`` [..., channels]; also count the codes that did not fit.
+
+        ``addend`` [channels] is added first, in 64 bits.
+        """
+        rows = accumulators.reshape(-1, self.multiplier.size)
+        out = np.empty(rows.shape, self.kind.dtype)
+        low, high = limits(self.kind, self.overflow)
+        outside = requantize_real_rows(
+            rows,
+            np.zeros(self.multiplier.size, np.int64) if addend is None else addend,
+            self.multiplier,
+            np.array(self.zero_point, self.multiplier.dtype),
+            self.stage is ZeroPointStage.BEFORE_ROUND,
+            MODES[self.rounding],
+            float(low),
+            float(high),
+            out,
+        )
+        return out.reshape(accumulators.shape), int(outside)
+
+
+@kernel
+def round_real(value, mode):  # type: ignore[no-untyped-def]
+    """Round a float64 to a whole one by the mode of an index of :data:`MODES`."""
+    below = np.floor(value)
+    rest = value - below  # exact: both are multiples of the value's last bit
+    up = rest > 0.5
+    if mode == _FLOOR:
+        up = False
+    elif mode == _TOWARD_ZERO:
+        up = value < 0.0 and rest > 0.0
+    elif rest == 0.5:
+        if mode == _AWAY:
+            up = value > 0.0
+        elif mode == _EVEN:
+            up = np.floor(below / 2.0) * 2.0 != below
+        else:
+            up = mode == _UP
+    return below + 1.0 if up else below
+
+
+@kernel
+def requantize_real_rows(  # type: ignore[no-untyped-def]
+    rows, addend, multiplier, zero_point, before, mode, low, high, out
+):
+    """Requantize [rows, channels] in the type of ``multiplier``; return how many did not fit.
+
+    ``zero_point`` is an array without dimensions, of that type, so that the addition is too.
+    """
+    outside = 0
+    zero = zero_point[()]
+    after = 0.0 if before else float(zero)
+    for i in range(rows.shape[0]):
+        for c in range(rows.shape[1]):
+            total = np.int64(rows[i, c]) + addend[c]
+            product = multiplier.dtype.type(total) * multiplier[c]
+            if before:
+                product = product + zero
+            code = round_real(np.float64(product), mode) + after
+            fitted = min(max(code, low), high)
+            outside += fitted != code
+            out[i, c] = np.int64(fitted)
+    return outside

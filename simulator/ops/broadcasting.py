@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operands of ops of two tensors: b repeats along leading dimensions, either along the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from simulator.graph.graph import Tensor
+from simulator.numerics.integer_type import IntArray
+
+
+def broadcast_integers(
+    operands: Sequence[IntArray], result: Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return both operands of one image as Python integers of the result's shape."""
+    a, b = (np.broadcast_to(codes, result.shape).astype(object) for codes in operands)
+    return a, b
+
+
+def broadcast_rows(operands: Sequence[IntArray], result: Tensor) -> tuple[IntArray, IntArray]:
+    """Return both operands of a batch as rows [images * rows, channels].
+
+    What repeats is written out: kernels then need no strides.
+    """
+    shape = (len(operands[0]), *result.shape)
+    a, b = (
+        np.ascontiguousarray(np.broadcast_to(codes, shape)).reshape(-1, result.shape[-1])
+        for codes in operands
+    )
+    return a, b

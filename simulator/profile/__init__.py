@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NpuProfile: a hardware profile, read from TOML and checked strictly.
+
+Every key is known, every value in range, and all mistakes are reported at once, each with its path
+in the file. The keys are documented in ``docs/profiles.md``.
+"""
+
+from simulator.profile.algorithms import (
+    ExpTableSoftmax,
+    IntegerLayerNorm,
+    LayerNormSection,
+    PlainLayerNorm,
+    SoftmaxSection,
+)
+from simulator.profile.arithmetic import AccumulatorSection, RescaleSection
+from simulator.profile.cost import (
+    ComputeSection,
+    CyclesPerElement,
+    DotEngine,
+    SystolicEngine,
+    VectorSection,
+)
+from simulator.profile.loading import load_profile, profile_paths
+from simulator.profile.profile import CONFIDENCE, NpuProfile, OpKind, flat_values
+
+__all__ = [
+    "CONFIDENCE",
+    "AccumulatorSection",
+    "ComputeSection",
+    "CyclesPerElement",
+    "DotEngine",
+    "ExpTableSoftmax",
+    "IntegerLayerNorm",
+    "LayerNormSection",
+    "NpuProfile",
+    "OpKind",
+    "PlainLayerNorm",
+    "RescaleSection",
+    "SoftmaxSection",
+    "SystolicEngine",
+    "VectorSection",
+    "flat_values",
+    "load_profile",
+    "profile_paths",
+]

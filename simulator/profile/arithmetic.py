@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of a profile that decide how matrix products are stored, summed up and rescaled."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_serializer, model_validator
+
+from simulator.numerics.accumulator import (
+    Accumulator,
+    AccumulatorLevel,
+    BiasStage,
+    OverflowPolicy,
+)
+from simulator.numerics.fixed_point import LARGEST_SHIFT
+from simulator.numerics.integer_type import Overflow
+from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
+from simulator.numerics.rounding import DoubleRounding, Rounding
+from simulator.profile.aliases import normalised
+from simulator.profile.section import Section, lax
+
+Scales = Literal["any", "power_of_two"]
+Granularity = Literal["per_tensor", "per_channel"]
+
+
+class ActivationSection(Section):
+    """Activations: every tensor between two ops."""
+
+    bits: Annotated[int, Field(ge=3, le=16)]
+    residual_bits: Annotated[int, Field(ge=8, le=16)]
+    zero_point: Literal["symmetric", "asymmetric"]
+    granularity: Granularity = "per_channel"
+    scale: Scales = "any"
+
+
+class WeightSection(Section):
+    """Weights of matrix products."""
+
+    bits: Annotated[list[Annotated[int, Field(ge=2, le=8)]], Field(min_length=1)]
+    granularity: Granularity
+    scale: Scales = "any"
+
+
+def _products_in_group(value: object) -> object:
+    """Read a group size; the graph writes "all" as 0."""
+    if value == "all":
+        return 0
+    if not isinstance(value, int) or value < 1:
+        raise ValueError('must be "all" or a whole number of at least 1')
+    return value
+
+
+class LevelSection(Section):
+    """One level of partial sums, innermost first: ``group`` products, a register of ``bits``."""
+
+    group: Annotated[int, BeforeValidator(_products_in_group)]
+    bits: Annotated[int, Field(ge=8, le=64)]
+    overflow: Literal["wrap", "saturate"]
+
+    @field_serializer("group")
+    def _as_written(self, group: int) -> int | str:
+        return group or "all"
+
+    def level(self) -> AccumulatorLevel:
+        """Return the level as the graph holds it."""
+        return AccumulatorLevel(group=self.group, bits=self.bits, overflow=Overflow(self.overflow))
+
+
+class AccumulatorSection(Section):
+    """How products are summed up."""
+
+    levels: Annotated[list[LevelSection], Field(min_length=1)]
+    order: Literal["k_ascending"] = "k_ascending"
+    bias: lax(BiasStage)  # type: ignore[valid-type]
+    bias_bits: Annotated[int, Field(ge=8, le=48)]
+    policy: lax(OverflowPolicy) = OverflowPolicy.APPLY  # type: ignore[valid-type]
+
+    @model_validator(mode="after")
+    def _levels_nest(self) -> AccumulatorSection:
+        problems = self.accumulator().problems()
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def accumulator(self) -> Accumulator:
+        """Return the accumulator as the graph holds it."""
+        return Accumulator(
+            levels=tuple(level.level() for level in self.levels),
+            bias=BiasStage(self.bias),
+            policy=OverflowPolicy(self.policy),
+        )
+
+
+Derivation = Literal["normalized", "q31", "q15", "fraction_8"]
+# Bits of the multipliers that a derivation makes, where it decides that.
+MULTIPLIER_BITS = {"q31": 31, "q15": 15}
+
+
+class RescaleSection(Section):
+    """How a sum becomes a code: times a factor, rounded, fitted.
+
+    ``kind``: in fixed point (a multiplier and a right shift), by a power of two (a shift), or in
+    float. ``derivation``: how a real factor becomes a multiplier and a shift. ``scale_type``: the
+    type in which scales are held and, with ``float32_ratio``, in which their ratio is taken.
+    """
+
+    kind: Literal["fixed_point", "power_of_two", "float32", "float64"] = "fixed_point"
+    multiplier_bits: Annotated[int, Field(ge=1, le=31)]
+    shift: Annotated[
+        list[Annotated[int, Field(ge=0, le=LARGEST_SHIFT)]], Field(min_length=2, max_length=2)
+    ] = [0, LARGEST_SHIFT]
+    derivation: Derivation = "normalized"
+    scale_type: Literal["float64", "float32", "float32_ratio"] = "float64"
+    rounding: lax(Rounding)  # type: ignore[valid-type]
+    double_rounding: lax(DoubleRounding) = DoubleRounding.NONE  # type: ignore[valid-type]
+    zero_point_stage: lax(ZeroPointStage) = ZeroPointStage.AFTER_ROUND  # type: ignore[valid-type]
+    left_shift: lax(LeftShift) = LeftShift.WIDEN  # type: ignore[valid-type]
+    overflow: lax(Overflow)  # type: ignore[valid-type]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _vendors_words(cls, values: Any) -> Any:
+        return normalised(values)
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        problems = []
+        if self.shift[0] > self.shift[1]:
+            problems.append(f"shift = {self.shift}: the smallest comes first")
+        if self.double_rounding != DoubleRounding.NONE and self.rounding != Rounding.HALF_UP:
+            problems.append('double_rounding: is half_up twice; set rounding = "half_up"')
+        if self.kind in {"float32", "float64"}:
+            if self.overflow == Overflow.WRAP:
+                problems.append(f'overflow = "wrap": a rescaling in {self.kind} saturates')
+            if (self.double_rounding, self.left_shift) != (DoubleRounding.NONE, LeftShift.WIDEN):
+                problems.append(f"double_rounding, left_shift: a {self.kind} factor has no shift")
+        wanted = MULTIPLIER_BITS.get(self.derivation, self.multiplier_bits)
+        if self.multiplier_bits != wanted:
+            problems.append(f'multiplier_bits: derivation = "{self.derivation}" makes {wanted}')
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """In what products of sums and factors are computed."""
+        floats = {"float32": Arithmetic.FLOAT32, "float64": Arithmetic.FLOAT64}
+        return floats.get(self.kind, Arithmetic.FIXED_POINT)

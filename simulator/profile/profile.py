@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NpuProfile: everything about a chip that changes its integers or its cost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import Field, ValidationError, model_validator
+
+from simulator.profile.algorithms import (
+    AddSection,
+    GeluSection,
+    LayerNormSection,
+    MeanSection,
+    SoftmaxSection,
+)
+from simulator.profile.arithmetic import (
+    AccumulatorSection,
+    ActivationSection,
+    RescaleSection,
+    WeightSection,
+)
+from simulator.profile.cost import ComputeSection, MemorySection
+from simulator.profile.section import Section
+
+Table = TypeVar("Table", bound=Section)
+
+# How far a value can be trusted: the first word of its source.
+CONFIDENCE = ("measured", "source", "doc", "assumed")
+# Kinds of ops that may differ from the chip's general arithmetic; matmul: of two activations.
+OpKind = Literal[
+    "linear", "matmul", "add", "mul", "mean", "rescale", "layernorm", "softmax", "gelu"
+]
+
+
+class ResidualSection(Section):
+    """How a branch joins the residual stream.
+
+    With ``fused_add``, the sums of the layer that ends it are requantized onto the stream, with one
+    rounding; without, its codes are stored, and an Add follows.
+    """
+
+    fused_add: bool
+
+
+class OverrideSection(Section):
+    """Keys of ``[rescale]`` and ``[accumulator]`` that are other for one kind of op."""
+
+    rescale: dict[str, Any] = {}
+    accumulator: dict[str, Any] = {}
+
+
+class NpuProfile(Section):
+    """A hardware profile: everything about a chip that changes its integers or its cost."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    title: Annotated[str, Field(min_length=1)]
+    format: Literal[1]
+    activation: ActivationSection
+    weight: WeightSection
+    accumulator: AccumulatorSection
+    rescale: RescaleSection
+    residual: ResidualSection
+    add: AddSection = AddSection()
+    mean: MeanSection = MeanSection()
+    softmax: SoftmaxSection
+    gelu: GeluSection
+    layernorm: LayerNormSection
+    ops: dict[OpKind, OverrideSection] = {}
+    compute: ComputeSection
+    memory: MemorySection
+    source: dict[str, str]
+
+    @model_validator(mode="after")
+    def _overrides_are_possible(self) -> Self:
+        """Every override together with the general table must be a possible table."""
+        for kind in self.ops:
+            for table, of in (("rescale", self.rescale_of), ("accumulator", self.accumulator_of)):
+                try:
+                    of(kind)
+                except ValidationError as error:
+                    raise ValueError(_first_problem(f"ops.{kind}.{table}", error)) from error
+        return self
+
+    @model_validator(mode="after")
+    def _sums_onto_the_stream_are_in_fixed_point(self) -> Self:
+        found = self.rescale_of("linear")
+        plain = (found.kind, found.zero_point_stage, found.left_shift)
+        if self.residual.fused_add and plain != ("fixed_point", "after_round", "widen"):
+            raise ValueError(
+                "residual.fused_add = true: needs layers that are rescaled in fixed point, with "
+                "the zero point after rounding and wide left shifts"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sources_name_values(self) -> Self:
+        """Every key of [source] must be "default" or the dotted path of a value."""
+        known = flat_values(self)
+        unknown = [
+            key
+            for key in self.source
+            if key != "default" and not any(p == key or p.startswith(f"{key}.") for p in known)
+        ]
+        if "default" not in self.source:
+            raise ValueError("source.default: missing; say where unlisted values come from")
+        if unknown:
+            raise ValueError(f"source: no such value: {', '.join(sorted(unknown))}")
+        for key, text in self.source.items():
+            if text.split(":")[0].strip() not in CONFIDENCE:
+                raise ValueError(
+                    f"source.{key} = {text!r}: must begin with one of {', '.join(CONFIDENCE)}"
+                )
+        return self
+
+    def rescale_of(self, kind: OpKind) -> RescaleSection:
+        """Return how one kind of op rescales."""
+        return _overridden(self.rescale, self._override(kind).rescale)
+
+    def accumulator_of(self, kind: OpKind) -> AccumulatorSection:
+        """Return how one kind of op sums up."""
+        return _overridden(self.accumulator, self._override(kind).accumulator)
+
+    @property
+    def float32_scales(self) -> bool:
+        """Whether an op's factors come from scales in float32: then every tensor has such a one."""
+        tables = (self.rescale, *(self.rescale_of(kind) for kind in self.ops))
+        return any(table.scale_type != "float64" for table in tables)
+
+    def _override(self, kind: OpKind) -> OverrideSection:
+        return self.ops.get(kind, OverrideSection())
+
+    def sha256(self) -> str:
+        """Return the identity of the values (comments and layout of the file do not count)."""
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def source_of(self, path: str) -> str:
+        """Return where the value at a dotted path comes from."""
+        parts = path.split(".")
+        for length in range(len(parts), 0, -1):
+            prefix = ".".join(parts[:length])
+            if prefix in self.source:
+                return self.source[prefix]
+        return self.source["default"]
+
+    def confidence_of(self, path: str) -> str:
+        """Return how far the value at a dotted path can be trusted: one of :data:`CONFIDENCE`."""
+        return self.source_of(path).split(":")[0].strip()
+
+
+def _overridden(table: Table, changes: Mapping[str, Any]) -> Table:
+    if not changes:
+        return table
+    return type(table).model_validate({**table.model_dump(mode="json"), **changes})
+
+
+def _first_problem(place: str, error: ValidationError) -> str:
+    first = error.errors()[0]
+    path = ".".join([place, *map(str, first["loc"])])
+    return f"{path}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        path = f"{prefix}{key}"
+        flat |= _flatten(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+    return flat
+
+
+def flat_values(profile: NpuProfile) -> dict[str, Any]:
+    """Return every value of a profile by its dotted path, the sources left out."""
+    return _flatten(profile.model_dump(mode="json", exclude={"source"}))

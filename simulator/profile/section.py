@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every table of a profile has in common."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """A table of the TOML file: unknown keys and wrong types are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def lax(kind: type) -> Any:
+    """Accept an enum's text in strict mode, where TOML can only hold text."""
+    return Annotated[kind, Field(strict=False)]

@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a chip's scales may be, in every method: powers of two, one per tensor, float32, widths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from simulated import on_chip, sqnr
+from tiny_models import NANO, images, input_size
+from torch import nn
+
+from aocq.capture import FloatGraph, FloatOp
+from aocq.lowering import lower
+from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods.aocq.options import AocqOptions
+from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
+from simulator.graph.ops import Add, LayerNorm, MatMul, Mean, Rescale
+from simulator.numerics.integer_type import IntType
+from simulator.profile import load_profile
+
+Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
+SIZE = input_size(NANO)
+NAMES = tuple(METHODS)
+FAST = AocqOptions(search_images=4, scale_passes=2)
+ADAROUND = FAST.model_copy(update={"rounding": "adaround", "adaround_steps": 3})
+NEAREST = FAST.model_copy(update={"rounding": "nearest"})
+
+# Ranges of all images, so that none of their values is clipped.
+FITTED = NEAREST.model_copy(update={"search_images": 8})
+
+# By the name of the float graph, the method and the recipe.
+MODELS: dict[tuple[str, str, Recipe], QuantizedModel] = {}
+
+
+def quantized(graph: FloatGraph, method: str, **recipe: Any) -> QuantizedModel:
+    key = (graph.name, method, Recipe(**{"aocq": FAST, "float_ops": "integer", **recipe}))
+    if key not in MODELS:
+        MODELS[key] = METHODS[method](graph, images(8, SIZE), key[2])
+    return MODELS[key]
+
+
+def activation_scales(model: QuantizedModel) -> Iterator[tuple[str, float]]:
+    """Every scale that an activation has, the step of each channel and of a table included."""
+    for name, quantizer in model.activations.items():
+        yield name, quantizer.scale
+        if isinstance(quantizer, ActivationQuantizer):
+            yield from ((name, step) for step in quantizer.steps().flatten().tolist())
+            if quantizer.table_scale:
+                yield name, quantizer.table_scale
+
+
+def weight_scales(model: QuantizedModel) -> Iterator[tuple[str, float]]:
+    for name, weight in model.weights.items():
+        yield from ((name, scale) for scale in weight.scale.tolist())
+
+
+def is_power(scale: float) -> bool:
+    return math.frexp(scale)[0] == 0.5
+
+
+def is_float32(scale: float) -> bool:
+    return scale == float(np.float32(scale))
+
+
+# --- powers of two --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize(
+    "recipe",
+    [{}, {"float_ops": "declared"}, {"zero_point": "symmetric", "activation_range": "mse"}],
+    ids=["integer", "declared", "mse"],
+)
+def test_every_step_of_every_activation_is_a_power_of_two(
+    method: str, recipe: dict[str, Any], nano: Captured
+) -> None:
+    graph = nano("class_token")[1]
+    model = quantized(graph, method, activation_scale="power_of_two", **recipe)
+    assert [name for name, scale in activation_scales(model) if not is_power(scale)] == []
+    # Weights are not asked for any form.
+    assert not all(is_power(scale) for _, scale in weight_scales(model))
+    free = quantized(graph, method, **recipe)
+    assert not all(is_power(scale) for _, scale in activation_scales(free))
+
+
+@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize("granularity", ["per_channel", "per_tensor"])
+def test_every_scale_of_every_weight_is_a_power_of_two(
+    method: str, granularity: str, nano: Captured
+) -> None:
+    graph = nano("qk_norm")[1]
+    recipe = {"weight_granularity": granularity, "weight_bits": 4}
+    model = quantized(graph, method, weight_scale="power_of_two", **recipe)
+    assert [name for name, scale in weight_scales(model) if not is_power(scale)] == []
+    assert not all(is_power(scale) for _, scale in activation_scales(model))
+    if granularity == "per_channel" and method in {"base_ptq", "fq_vit", "aocq"}:
+        assert any(len(set(weight.scale.tolist())) > 1 for weight in model.weights.values())
+
+
+@pytest.mark.parametrize("options", [FAST, NEAREST, ADAROUND], ids=["gptq", "nearest", "adaround"])
+def test_no_rounding_of_aocq_leaves_the_form_of_the_weights(
+    options: AocqOptions, nano: Captured
+) -> None:
+    graph = nano("class_token")[1]
+    powers = {"weight_scale": "power_of_two", "activation_scale": "power_of_two"}
+    model = quantized(graph, "aocq", aocq=options, **powers)
+    assert all(is_power(scale) for _, scale in weight_scales(model))
+    for node in graph.nodes:
+        if node.op is not FloatOp.LINEAR or options is not NEAREST:
+            continue
+        weight = model.weights[node.attributes["weight"]]
+        real = graph.parameters[node.attributes["weight"]].double().numpy()
+        columns = np.array(weight.alpha or (1.0,))
+        codes = np.clip(np.rint(real * columns / weight.scale[:, None]), -128, 127)
+        assert np.array_equal(weight.codes, codes)  # rounded with the scale that is kept
+
+
+@pytest.mark.parametrize("chip", ["multiplier", "shift"])
+@pytest.mark.parametrize("sharing", ["node", "stage"])
+def test_factors_of_aocq_stay_powers_of_two_and_are_there(
+    chip: str, sharing: str, nano: Captured
+) -> None:
+    bits = 8 if chip == "multiplier" else 3
+    model = quantized(
+        nano("class_token")[1],
+        "aocq",
+        activation_scale="power_of_two",
+        channel_factor=chip,
+        channel_factor_bits=bits,
+        aocq=FAST.model_copy(update={"alpha_sharing": sharing}),
+    )
+    for name in ("blocks.0.add", "blocks.0.norm2", "blocks.0.attn.qkv", "blocks.0.attn.proj"):
+        quantizer = model.activations[name]
+        assert isinstance(quantizer, ActivationQuantizer)
+        assert all(map(is_power, quantizer.alpha)), name
+        assert is_power(quantizer.scale)
+    stream = model.activations["blocks.0.add"]
+    assert isinstance(stream, ActivationQuantizer)
+    assert len(set(stream.alpha)) > 1
+    for _, weight in model.weights.items():
+        assert all(map(is_power, weight.alpha))
+
+
+def test_the_first_stage_moves_among_powers_of_two(nano: Captured) -> None:
+    graph = nano("class_token")[1]
+    recipe = {"activation_scale": "power_of_two", "activation_bits": 4, "residual_bits": 8}
+    before, after = (
+        quantized(
+            graph, "aocq", aocq=FAST.model_copy(update={"scale_passes": passes}), **recipe
+        ).activations
+        for passes in (0, 4)
+    )
+    ratios = {after[name].scale / before[name].scale for name in before}
+    assert len(ratios) > 1
+    assert all(map(is_power, ratios))
+
+
+@pytest.mark.parametrize("method", NAMES)
+def test_a_chip_computes_what_powers_of_two_simulate(method: str, nano: Captured) -> None:
+    graph = nano("class_token")[1]
+    powers = {"weight_scale": "power_of_two", "activation_scale": "power_of_two"}
+    model = quantized(graph, method, **powers)
+    on_chip(model, images(2, SIZE, seed=2))  # holds kernels and plain Python equal
+    # Half a bit less than any scale: a few decibel, not a broken network.
+    free = sqnr(quantized(graph, method), images(16, SIZE, seed=2), graph)
+    assert sqnr(model, images(16, SIZE, seed=2), graph) > free - 8
+
+
+# --- one step per tensor --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", ["class_token", "qk_norm", "registers"])
+@pytest.mark.parametrize("method", NAMES)
+def test_one_step_per_tensor_is_one_multiplier_per_tensor(
+    method: str, variant: str, nano: Captured
+) -> None:
+    graph = nano(variant)[1]
+    one = {"weight_granularity": "per_tensor", "activation_granularity": "per_tensor"}
+    model = quantized(graph, method, **one)
+    for name, quantizer in model.activations.items():
+        if isinstance(quantizer, ActivationQuantizer):
+            assert (quantizer.alpha, quantizer.table_scale) == ((), 0.0), name
+    assert {weight.alpha for weight in model.weights.values()} == {()}
+    lowered = lower(model, load_profile("edge_npu_int8"))
+    seen = set()
+    for op in lowered.ops:
+        if isinstance(op, (MatMul, Mean, Rescale)):
+            seen.add(type(op))
+            for name in (op.requantize.multiplier, op.requantize.shift):
+                assert lowered.constants[name].shape == (1,), name
+        if isinstance(op, Add):
+            seen.add(type(op))
+            for name in (op.multiplier_a, op.multiplier_b):
+                assert lowered.constants[name].shape == (1,), name
+        if isinstance(op, LayerNorm):
+            seen.add(type(op))
+            assert (op.channel_multiplier, op.channel_shift) == (None, None)
+    assert {MatMul, Add, LayerNorm} <= seen
+
+
+@pytest.mark.parametrize("method", NAMES)
+def test_heads_share_their_step_in_float_too(method: str, nano: Captured) -> None:
+    graph = nano("class_token")[1]
+    recipe = {"float_ops": "declared", "activation_granularity": "per_tensor"}
+    model = quantized(graph, method, **recipe)
+    steps = {name: model.steps(name).size for name in model.activations}
+    assert set(steps.values()) == {1}
+
+
+def test_one_step_for_all_heads_is_the_best_for_all_of_them_together() -> None:
+    from aocq.methods.layer_search import Grid, Product, Search, quantize_heads, search_product
+    from aocq.methods.objectives import cosine
+    from aocq.methods.scale_form import ScaleForm
+
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(2, 3, 5, 8, generator=generator) * torch.tensor([1.0, 2.0, 9.0])[:, None, None]
+    b = torch.randn(2, 3, 8, 6, generator=generator)
+    factor = 8**-0.5
+    for form in (ScaleForm(), ScaleForm(power_of_two=True)):
+        setting = Search(
+            grid=Grid(low=0.5, high=1.2, count=7),
+            objective=cosine,
+            rounds=1,
+            weight_bits=4,
+            activation_bits=4,
+            activation_form=form,
+            one_step=True,
+        )
+        found = search_product(
+            Product(a=a * factor, b=b, real=a * factor @ b, gradient=None, factors=(factor, 1.0)),
+            setting,
+        )
+        assert isinstance(found.a, torch.Tensor)
+        assert len(set(found.a.tolist())) == len(set(found.b.tolist())) == 1
+        full = float((a * factor).abs().max()) / 7.5
+        shares = [full * (0.5 + 0.1 * i) for i in range(7)]
+        if form.power_of_two:
+            shares = [form.hold(full / factor) * 0.5**k * factor for k in range(8)]
+        first = form.hold(float(b.abs().max()) / 7.5)
+        right = quantize_heads(b, torch.full((3,), first, dtype=torch.float64), 4)
+        scores = [
+            cosine(
+                a * factor @ b,
+                quantize_heads(a * factor, torch.full((3,), step, dtype=torch.float64), 4) @ right,
+                None,
+            ).sum()
+            for step in shares
+        ]
+        best = shares[int(torch.stack(scores).argmax())]
+        assert float(found.a[0]) == pytest.approx(best)
+
+
+# --- float32 --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize("float_ops", ["integer", "declared"])
+def test_every_scale_is_a_float32(method: str, float_ops: str, nano: Captured) -> None:
+    graph = nano("class_token")[1]
+    recipe: dict[str, Any] = {"float_ops": float_ops, "activation_granularity": "per_tensor"}
+    model = quantized(graph, method, float32_scales=True, **recipe)
+    found = [*activation_scales(model), *weight_scales(model)]
+    assert [name for name, scale in found if not is_float32(scale)] == []
+    free = quantized(graph, method, **recipe)
+    assert not all(is_float32(scale) for _, scale in weight_scales(free))
+
+
+@pytest.mark.parametrize("options", [FAST, ADAROUND], ids=["gptq", "adaround"])
+def test_scales_of_balanced_tensors_are_float32_and_their_factors_are_ratios(
+    options: AocqOptions, nano: Captured
+) -> None:
+    model = quantized(nano("class_token")[1], "aocq", float32_scales=True, aocq=options)
+    assert all(is_float32(scale) for _, scale in weight_scales(model))
+    for name, quantizer in model.activations.items():
+        assert isinstance(quantizer, ActivationQuantizer)
+        assert is_float32(quantizer.scale), name
+        assert is_float32(quantizer.table_scale), name
+    on_chip(model, images(1, SIZE, seed=2))  # LayerNorm takes whole multiples of one step
+
+
+def test_weights_are_rounded_with_the_float32_scale(nano: Captured) -> None:
+    """A scale between two codes' scales: large magnitudes show the difference of a rounding."""
+    graph = nano("class_token")[1]
+    for method in ("base_ptq", "fq_vit"):
+        model = quantized(graph, method, float32_scales=True)
+        for name, weight in model.weights.items():
+            real = graph.parameters[name].double().numpy()
+            codes = np.clip(np.rint(real / weight.scale[:, None]), -128, 127)
+            assert np.array_equal(weight.codes, codes), name
+
+
+# --- widths ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", NAMES)
+@pytest.mark.parametrize("float_ops", ["integer", "declared"])
+def test_sixteen_bit_activations_with_fifteen_bit_probabilities(
+    method: str, float_ops: str, nano: Captured
+) -> None:
+    graph = nano("class_token")[1]
+    wide = {"activation_bits": 16, "residual_bits": 16, "softmax_bits": 15, "aocq": FITTED}
+    model = quantized(graph, method, float_ops=float_ops, **wide)
+    widths = {
+        quantizer.bits if isinstance(quantizer, LevelQuantizer) else quantizer.type.bits
+        for name, quantizer in model.activations.items()
+        if graph.node(name).op is not FloatOp.SOFTMAX
+    }
+    assert widths == {16}
+    probabilities = model.activations["blocks.0.attn.probabilities"]
+    if isinstance(probabilities, LevelQuantizer):
+        assert method == "fq_vit"  # codes so wide have no room for twin ranges
+        assert probabilities.bits == 15
+    elif method in {"base_ptq", "aocq"} or float_ops == "integer":
+        assert probabilities.type == IntType(bits=15, signed=False)
+        assert probabilities.scale == 2.0**-15
+    else:
+        assert probabilities.type == IntType(bits=15)
+    narrow = quantized(graph, method, float_ops=float_ops, aocq=FITTED)
+    gained = sqnr(model, images(8, SIZE), graph) - sqnr(narrow, images(8, SIZE), graph)
+    assert gained > (0 if method == "fq_vit" else 3)  # its powers of two after softmax stay
+
+
+@pytest.mark.parametrize("method", NAMES)
+def test_probabilities_have_the_width_of_activations_unless_told(
+    method: str, nano: Captured
+) -> None:
+    graph = nano("class_token")[1]
+    name = "blocks.0.attn.probabilities"
+    told, untold = (
+        quantized(graph, method, activation_bits=6, softmax_bits=bits) for bits in (6, None)
+    )
+    assert told.activations == untold.activations
+    assert Recipe(activation_bits=6).probability_bits == 6
+    other = quantized(graph, method, activation_bits=6, softmax_bits=5)
+    assert other.activations[name] != told.activations[name]
+    assert {
+        n for n in told.activations if told.activations[n].type != other.activations[n].type
+    } <= {name}
