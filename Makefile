@@ -1,10 +1,12 @@
 # Two commands: `make demo` and `make test`. Both set up .venv first, and both are quick when it is.
+# `make oracles` sets up the other implementations that tests compare with; without them those tests
+# are skipped.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test oracles lint bench clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
@@ -18,6 +20,9 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(WORKERS)
 
+oracles:
+	$(PYTHON) tests/oracles/install.py
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -28,4 +33,4 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.emulation
 
 clean:
-	rm -rf $(VENV) runs dist build
+	rm -rf $(VENV) .oracles runs dist build

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aocq import pipeline
 from aocq.pipeline import Note, Progress
 from aocq.request import Inputs, VerifyRequest, request_key
-from simulator.errors import AocqError
+from simulator.errors import AocqError, InputError
 from simulator.files import write_text
-from simulator.profile import load_profile
+from simulator.profile import NpuProfile, load_profile
 from simulator.results import LayerRow, RunResult, load_run
 
 CELL_NAME = "cell.json"
@@ -46,6 +46,8 @@ def run_cells(
     progress: Progress,
     note: Note,
     publish: Callable[[RunResult, Sequence[LayerRow], Path], object],
+    *,
+    skip_impossible: bool = False,
 ) -> Iterator[tuple[Cell, Outcome]]:
     """Do the cells in order and yield each with its record, or with the error that stopped it.
 
@@ -57,23 +59,37 @@ def run_cells(
     ----------
     publish
         called with record, rows and folder of every new run, to write its report
+    skip_impossible
+        whether a cell whose profile cannot hold what its recipe asks for is yielded with that error
+        in its turn, instead of ending the campaign before the first run
 
     Raises
     ------
     InputError, EnvironmentProblem
         Before the first run: an option, a network or a folder that cannot be used.
     """
+    profiles = {cell.request.profile: load_profile(cell.request.profile) for cell in cells}
+    impossible: dict[str, InputError] = {}
     for cell in cells:
-        request = cell.request
-        profile = load_profile(request.profile)
-        pipeline.check_method(request.method, request.recipe, profile, request.device)
+        found = impossible_for(cell.request, profiles[cell.request.profile])
+        if found is not None and not skip_impossible:
+            raise found
+        if found is not None:
+            impossible[cell.name] = found
     opened: dict[tuple[str, Path | None], Inputs] = {}
     for cell in cells:
         network = (cell.request.model, cell.request.weights)
-        if network not in opened:
+        if network not in opened and cell.name not in impossible:
             opened[network] = pipeline.open_inputs(cell.request)
     for number, cell in enumerate(cells, 1):
-        inputs = opened[cell.request.model, cell.request.weights]
+        if cell.name in impossible:
+            note(f"{number}/{len(cells)} {cell.name}: {impossible[cell.name]}")
+            yield cell, impossible[cell.name]
+            continue
+        inputs = replace(
+            opened[cell.request.model, cell.request.weights],
+            profile=profiles[cell.request.profile],
+        )
         key = request_key(cell.request, inputs)
         before = finished(cell.request.out, key)
         if before is not None:
@@ -89,11 +105,21 @@ def run_cells(
             outcome = result
         except AocqError as error:
             outcome = error
-        except (ArithmeticError, MemoryError, RuntimeError) as error:  # a network that torch minds
+        # A network that torch minds, or numbers that no factor can hold.
+        except (ArithmeticError, MemoryError, RuntimeError, ValueError) as error:
             outcome = AocqError(f"{type(error).__name__}: {error}")
         if isinstance(outcome, AocqError):
             note(f"{cell.name}: {outcome}")
         yield cell, outcome
+
+
+def impossible_for(request: VerifyRequest, profile: NpuProfile) -> InputError | None:
+    """Return why a profile cannot hold what a request asks for, if it cannot."""
+    try:
+        pipeline.check_method(request.method, request.recipe, profile, request.device)
+    except InputError as error:
+        return error
+    return None
 
 
 def finished(folder: Path, key: str) -> RunResult | None:

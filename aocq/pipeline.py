@@ -164,14 +164,15 @@ def _quantized(
     work: Path,
     progress: Progress,
 ) -> tuple[QuantizedModel, float]:
-    """Quantize, or take up what an interrupted run of the same request left."""
+    """Quantize, or take up what an interrupted run of the same request left, or another's."""
     recipe = constrained(request.recipe, inputs.profile)
     files = evenly(inputs.calibration, request.calibration_images)
     skip_bad = request.skip_bad_images
     key = calibration_key(
         request.method, recipe, inputs.model, files, skip_bad=skip_bad, device=request.device
     )
-    folder = work / f"quantized-{key}"
+    kept = request.quantized or work
+    folder = kept / f"quantized-{key}"
     timing = folder / "seconds.json"
     if timing.exists():
         return quantized_storage.load(folder), float(json.loads(timing.read_text("utf-8")))
@@ -185,12 +186,13 @@ def _quantized(
         progress,
         skip_bad=skip_bad,
         device=request.device,
-        work=work / f"{BLOCKS}-{key}",
+        work=kept / f"{BLOCKS}-{key}",
     )
     seconds = time.perf_counter() - start
     quantized_storage.save(model, folder)
     with replace_file(timing) as temporary:
         temporary.write_text(json.dumps(seconds), "utf-8")
+    shutil.rmtree(kept / f"{BLOCKS}-{key}", ignore_errors=True)
     # Read back, so that an interrupted and an uninterrupted run go on with the same bits.
     return quantized_storage.load(folder), seconds
 

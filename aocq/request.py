@@ -19,7 +19,7 @@ from aocq.data.loader import evenly
 from aocq.methods import Recipe
 from aocq.models import LoadedModel
 from simulator.graph import IntGraph, sha256
-from simulator.profile import NpuProfile
+from simulator.profile import LayerNormSection, NpuProfile
 
 PACKAGES = ("aocq", "torch", "timm", "numpy", "numba", "safetensors", "pillow")
 
@@ -40,7 +40,11 @@ class Gates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyRequest:
-    """Everything that the main job is asked for."""
+    """Everything that the main job is asked for.
+
+    ``quantized`` is a folder where requests that want the same calibration find each other's
+    quantized model, which is kept there; None: each makes its own.
+    """
 
     model: str
     weights: Path | None
@@ -60,6 +64,7 @@ class VerifyRequest:
     out: Path
     command: tuple[str, ...]
     device: str = "cpu"
+    quantized: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,14 +80,16 @@ class Inputs:
 def constrained(recipe: Recipe, profile: NpuProfile) -> Recipe:
     """Return a recipe within the profile's limits: scales, zero points, widths, factors, sums.
 
-    Probabilities have the chip's own width, where the other activations have theirs.
+    Probabilities have the chip's width where the other activations have theirs; in a narrower
+    recipe they are as narrow.
     """
-    widths = profile.activation.bits, profile.softmax.output_bits
-    as_wide = recipe.activation_bits in {widths[1], *range(widths[0])}
+    softmax_bits: int | None = profile.softmax.output_bits
+    if recipe.activation_bits in {softmax_bits, *range(profile.activation.bits)}:
+        softmax_bits = None
     return recipe.model_copy(
         update={
             "residual_bits": profile.activation.residual_bits,
-            "softmax_bits": None if as_wide else profile.softmax.output_bits,
+            "softmax_bits": softmax_bits,
             "weight_granularity": profile.weight.granularity,
             "weight_scale": profile.weight.scale,
             "activation_granularity": profile.activation.granularity,
@@ -92,8 +99,14 @@ def constrained(recipe: Recipe, profile: NpuProfile) -> Recipe:
             "channel_factor": profile.layernorm.channel_factor,
             "channel_factor_bits": profile.layernorm.channel_factor_bits,
             "fused_add": profile.residual.fused_add,
+            "layernorm_part_bits": _part_bits(profile.layernorm),
         }
     )
+
+
+def _part_bits(section: LayerNormSection) -> int | None:
+    """Return the width inside a LayerNorm that is a graph of operators; None of any other."""
+    return section.part_bits if section.algorithm == "graph" else None
 
 
 def calibration_key(
@@ -131,6 +144,11 @@ def request_key(request: VerifyRequest, inputs: Inputs) -> str:
     )
     images = _listing(evenly(inputs.images, request.limit))
     return _digest(calibration, inputs.profile.sha256(), images, str(request.batch))
+
+
+def sweep_key(graph: IntGraph, images: Sequence[LabelledImage]) -> str:
+    """Return a digest of everything that a graph's figures on some images depend on."""
+    return _digest(code_digest(), *package_versions().values(), sha256(graph), _listing(images))
 
 
 def model_meta(model: LoadedModel) -> dict[str, str]:

@@ -12,6 +12,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from reports.chips import CHIP_COLUMNS, CHIP_LEGEND, chip_cells, chip_figures
 from reports.format import MISSING, NO_NOISE, count, decibel, percent, signed
 from simulator.files import write_text
 from simulator.results import RunResult
@@ -71,6 +72,14 @@ class TableRow:
     ----------
     variant
         what sets the row apart, by column; columns of their own in every form of the table
+    overflowed, persistent, transient, changed
+        results whose accumulator overflowed; persistently, transiently, with another sum
+    least_headroom_bits
+        register bits that no sum used, in the op with the fewest; below 0 where one did not fit
+    cycles, latency_ms, peak_sram_bytes, sram_bytes
+        ESTIMATED, of one image; the last is what the profile has
+    feasible, reason
+        the verdict, and the first thing that speaks against it
     paper_top1, paper_delta, paper_float_top1, paper_size_mb
         the paper's figures for this network, method and these widths, where it has any
     note
@@ -94,6 +103,17 @@ class TableRow:
     size_mb: float | None = None
     calibration_images: int | None = None
     calibration_seconds: float | None = None
+    overflowed: int | None = None
+    persistent: int | None = None
+    transient: int | None = None
+    changed: int | None = None
+    least_headroom_bits: int | None = None
+    cycles: int | None = None
+    latency_ms: float | None = None
+    peak_sram_bytes: int | None = None
+    sram_bytes: int | None = None
+    feasible: bool | None = None
+    reason: str = ""
     paper_top1: float | None = None
     paper_delta: float | None = None
     paper_float_top1: float | None = None
@@ -124,6 +144,7 @@ def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> Table
         calibration_images=method.calibration_images,
         calibration_seconds=method.seconds,
         run=folder,
+        **chip_figures(result),
     )
     paper = paper_row(result.model.name, method.name, method.weight_bits, method.activation_bits)
     if paper is None:
@@ -198,8 +219,9 @@ def markdown(title: str, rows: Sequence[TableRow], blocks: Sequence[Block] = ())
     lines = [list(columns), ["---", *["---:"] * (len(columns) - 1)]]
     lines += [list(_written(row, columns).values()) for row in rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    notes = [f"- {_place(row)}: {' '.join(row.note.split())}" for row in rows if row.note]
-    parts = [f"# {title}", table, LEGEND, *(["\n".join(notes)] if notes else [])]
+    legend = CHIP_LEGEND if differ_in_profile(rows) else LEGEND
+    notes = [f"- {note}" for note in notes_on(rows)]
+    parts = [f"# {title}", table, legend, *(["\n".join(notes)] if notes else [])]
     if blocks:
         conditions = ["| block | x | x / α |", "| --- | ---: | ---: |"]
         conditions += [f"| {name} | {x:.3g} | {balanced:.3g} |" for name, x, balanced in blocks]
@@ -215,9 +237,46 @@ LEGEND = (
 
 
 def terminal(rows: Sequence[TableRow]) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows of the table as text."""
-    columns = _columns(rows)
-    return list(columns), [list(_written(row, columns).values()) for row in rows]
+    """Return head and rows of the table as text.
+
+    Where rows differ in profile, model, method and widths are left out if all rows have the same:
+    :func:`in_common` has them.
+    """
+    common = in_common(rows)
+    columns = [name for name in _columns(rows) if name not in common]
+    return columns, [list(_written(row, columns).values()) for row in rows]
+
+
+def in_common(rows: Sequence[TableRow]) -> dict[str, str]:
+    """Return what rows of several profiles have in common, by column: network, method, widths."""
+    if not differ_in_profile(rows):
+        return {}
+    names = ("model", "method", "W/A")
+    found = [_written(row, names) for row in rows]
+    return {name: found[0][name] for name in names if len({cells[name] for cells in found}) == 1}
+
+
+def differ_in_profile(rows: Sequence[TableRow]) -> bool:
+    """Whether the rows compare chips: then columns say what each makes of the network."""
+    return len({row.variant.get("profile") for row in rows}) > 1
+
+
+def notes_on(rows: Sequence[TableRow]) -> list[str]:
+    """Return what must be said of single rows, a line each.
+
+    Where rows compare chips, that is what speaks against each, and nothing of the paper.
+    """
+    chips = differ_in_profile(rows)
+    alone = len(in_common(rows)) == 3  # then the profile says which row is meant
+    found = []
+    for row in rows:
+        text = row.note
+        if chips and row.feasible is not None:
+            text = row.reason
+        place = row.variant.get("profile", "") if alone else _place(row)
+        if text:
+            found.append(f"{place}: {' '.join(text.split())}")
+    return found
 
 
 def csv_text(rows: Sequence[TableRow]) -> str:
@@ -265,7 +324,9 @@ def _variants(rows: Sequence[TableRow]) -> list[str]:
 
 
 def _columns(rows: Sequence[TableRow]) -> list[str]:
-    """Return the heads: those of the paper only where it has a figure."""
+    """Return the heads: those of the paper only where it has a figure, of chips if they differ."""
+    if differ_in_profile(rows):
+        return ["model", "method", "W/A", *_variants(rows), *CHIP_COLUMNS]
     with_paper = any(row.paper_top1 is not None for row in rows)
     return [
         *("model", "method", "W/A", *_variants(rows)),
@@ -293,6 +354,7 @@ def _written(row: TableRow, columns: Sequence[str]) -> dict[str, str]:
         "float ops": f"{row.float_ops}/{row.ops}" if ran else MISSING,
         "MB": MISSING if row.size_mb is None else f"{row.size_mb:.3g}",
         "s": MISSING if row.calibration_seconds is None else f"{row.calibration_seconds:.0f}",
+        **chip_cells(row),
         "paper": top1(row.paper_top1),
         "paper Δ": signed(row.paper_delta),
         "paper MB": MISSING if row.paper_size_mb is None else f"{row.paper_size_mb:g}",

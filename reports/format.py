@@ -47,3 +47,17 @@ def share(part: int, whole: int) -> str:
 def plural(number: int, noun: str) -> str:
     """Write a counted noun: ``1 event``, ``2 events``."""
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def brief(value: int | None) -> str:
+    """Write a whole number in at most five digits: ``12,345``, ``1.23 M``; a dash for None."""
+    if value is None:
+        return MISSING
+    if value < 100_000:
+        return count(value)
+    size, unit = next(
+        (size, unit)
+        for size, unit in ((1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T"))
+        if value < 999.5 * size or unit == "T"
+    )
+    return f"{value / size:.3g} {unit}"

@@ -73,6 +73,15 @@ def parting_ops(rows: Iterable[LayerRow], count: int = 10) -> list[LayerRow]:
     return sorted(found, key=lambda row: (-(row.differing_codes or 0.0), row.index))[:count]
 
 
+def tightest(rows: Iterable[LayerRow], count: int = 10) -> list[LayerRow]:
+    """Return the ops whose accumulators have the least headroom, the least first.
+
+    Older records have no headroom: none.
+    """
+    found = [row for row in rows if row.headroom_bits is not None]
+    return sorted(found, key=lambda row: (row.headroom_bits or 0, row.index))[:count]
+
+
 def block_of(name: str) -> str:
     """Return the block of an op: ``blocks.3`` of ``blocks.3.attn.qkv``, ``head`` of ``head.fc``.
 

@@ -15,7 +15,15 @@ from markupsafe import Markup
 from reports import format as written
 from reports import tables
 from reports.figures import cycles_by_block, look, saturation, sqnr_along_depth
-from reports.ops import by_block, first_below, measured, parting_ops, steepest_fall, worst_ops
+from reports.ops import (
+    by_block,
+    first_below,
+    measured,
+    parting_ops,
+    steepest_fall,
+    tightest,
+    worst_ops,
+)
 from simulator.results import LayerRow, RunResult
 
 
@@ -40,6 +48,7 @@ def html(result: RunResult, rows: Sequence[LayerRow]) -> str:
         measured=measured(rows),
         worst=worst_ops(rows),
         parting=parting_ops(rows),
+        tightest=tightest(rows),
         first_below=first_below(rows),
         steepest_fall=steepest_fall(rows),
         figures={

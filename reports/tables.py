@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from reports.format import MISSING, NO_NOISE, count, decibel, kib, percent, plural, share, signed
-from reports.ops import first_below, parting_ops, worst_ops
+from reports.ops import first_below, parting_ops, tightest, worst_ops
 from simulator.results import LayerRow, RunResult
 
 ESTIMATED = "ESTIMATED"
@@ -89,8 +89,13 @@ def _cost_rows(result: RunResult) -> list[tuple[str, str]]:
 def overflow_sentence(result: RunResult) -> str:
     """Return events and the three sorts of accumulators in one line."""
     overflow = result.overflow
+    events = plural(overflow.events, "event")
+    if overflow.events and overflow.persistent is not None and overflow.transient is not None:
+        events += (
+            f" ({count(overflow.persistent)} persistent, {count(overflow.transient)} transient)"
+        )
     return (
-        f"{plural(overflow.events, 'event')}; accumulators: "
+        f"{events}; accumulators: "
         f"{count(overflow.proven_free)} proven free, {count(overflow.counted_free)} counted free, "
         f"{count(overflow.overflowing)} overflowing"
     )
@@ -122,11 +127,12 @@ def markdown(result: RunResult, rows: Sequence[LayerRow]) -> str:
         _memory(result),
         _sources(result),
         "## Overflow and saturation",
-        _overflow(result),
+        _overflow(result, rows),
+        _headroom(rows),
         "## How it was made",
         _made(result),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _verdict(result: RunResult) -> str:
@@ -283,17 +289,41 @@ def _sources(result: RunResult) -> str:
     return _table(["source", "values of the profile"], rows)
 
 
-def _overflow(result: RunResult) -> str:
+def told_apart(rows: Iterable[LayerRow]) -> bool:
+    """Whether the record tells persistent from transient overflow; older ones do not."""
+    return any(row.persistent is not None for row in rows)
+
+
+def in_accumulator(op: str, rows: Iterable[LayerRow]) -> list[str]:
+    """Return an op's persistent, transient and changed sums and its headroom, as text."""
+    row = next((row for row in rows if row.op == op), None)
+    if row is None:
+        return [MISSING] * 4
+    return [
+        *(optional(value) for value in (row.persistent, row.transient, row.changed)),
+        optional(row.headroom_bits),
+    ]
+
+
+def optional(value: int | None) -> str:
+    """Write a whole number, or a dash for None."""
+    return MISSING if value is None else count(value)
+
+
+def _overflow(result: RunResult, rows: Sequence[LayerRow]) -> str:
     shown = result.overflow.per_op[:OVERFLOWS_SHOWN]
     sentence = f"{overflow_sentence(result)}."
     if not shown:
         return f"{sentence} No result left its type."
+    apart = told_apart(rows)
+    kinds = ["persistent", "transient", "changed", "headroom"] if apart else []
     table = _table(
-        ["op", "overflowed", "saturated", "elements", "saturated share"],
+        ["op", "overflowed", *kinds, "saturated", "elements", "saturated share"],
         [
             (
                 _code(op.op),
                 count(op.overflowed),
+                *(in_accumulator(op.op, rows) if apart else ()),
                 count(op.saturated),
                 count(op.elements),
                 share(op.saturated, op.elements),
@@ -303,6 +333,27 @@ def _overflow(result: RunResult) -> str:
     )
     more = len(result.overflow.per_op) - len(shown)
     return f"{sentence}\n\n{table}" + (f"\n\nand {plural(more, 'further op')}." if more else "")
+
+
+def _headroom(rows: Sequence[LayerRow]) -> str:
+    """Return the accumulators with the least room as a table; nothing where none is recorded."""
+    found = tightest(rows)
+    if not found:
+        return ""
+    return _table(
+        ["least headroom", "#", "bits left", "bits needed", "bits needed at most", "proven free"],
+        [
+            (
+                _code(row.op),
+                str(row.index),
+                optional(row.headroom_bits),
+                optional(row.sum_bits),
+                optional(row.accumulator_bits),
+                "yes" if row.proven_free else "no",
+            )
+            for row in found
+        ],
+    )
 
 
 def identities(result: RunResult) -> list[tuple[str, str]]:

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+import aocq
 from aocq.cli import (
     ablate,
+    accumulators,
     compare,
     cost,
     demo,
@@ -20,6 +24,7 @@ from aocq.cli import (
     report,
     simulate,
     table2,
+    targets,
     verify,
 )
 
@@ -32,6 +37,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version on stdout and end, if asked for."""
+    if wanted:
+        print(f"aocq {aocq.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=print_version, is_eager=True, help="print the version and end"
+        ),
+    ] = False,
+) -> None:
+    """Options of the command line itself."""
+
+
 app.command("verify")(verify.command)
 app.command("demo")(demo.command)
 app.command("quantize")(quantize.command)
@@ -42,6 +68,8 @@ app.command("inspect")(inspect.command)
 app.command("report")(report.command)
 app.command("table2")(table2.command)
 app.command("ablate")(ablate.command)
+app.command("targets")(targets.command)
+app.command("accumulators")(accumulators.command)
 app.command("compare")(compare.command)
 app.command("figures")(figures.command)
 app.command("models")(models.command)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``aocq table2`` and ``aocq ablate`` share: their options' meaning, cells to table."""
+"""What ``aocq table2``, ``ablate``, ``targets`` share: their options' meaning, cells to table."""
 
 from __future__ import annotations
 
@@ -54,8 +54,13 @@ def cell(
     return Cell(name=f"{template.model} {name}", variant=variant or {}, request=request)
 
 
-def run_table(cells: Sequence[Cell], name: str, title: str, out: Path) -> list[TableRow]:
-    """Run the cells, write the table after every one, print it at the end."""
+def run_table(
+    cells: Sequence[Cell], name: str, title: str, out: Path, *, skip_impossible: bool = False
+) -> list[TableRow]:
+    """Run the cells, write the table after every one, print it at the end.
+
+    ``skip_impossible``: see :func:`aocq.campaign.run_cells`.
+    """
     from aocq import progress
     from aocq.campaign import run_cells
     from reports.campaign import TableRow, run_row, write_table
@@ -65,7 +70,9 @@ def run_table(cells: Sequence[Cell], name: str, title: str, out: Path) -> list[T
     if cells[0].request.calibration_folder == cells[0].request.data_folder:
         progress.note("calibrating on images of --data itself (--calib-data keeps the two apart)")
     rows: list[TableRow] = []
-    for done, outcome in run_cells(cells, progress.show, progress.note, write_report):
+    for done, outcome in run_cells(
+        cells, progress.show, progress.note, write_report, skip_impossible=skip_impossible
+    ):
         request = done.request
         if isinstance(outcome, RunResult):
             rows.append(run_row(outcome, done.variant, str(request.out.relative_to(out))))
@@ -95,15 +102,26 @@ def exit_if_cells_failed(rows: Sequence[TableRow]) -> None:
 
 
 def print_table(rows: Sequence[TableRow]) -> None:
-    """Print the table on stdout."""
+    """Print the table on stdout, and below it what must be said of single chips."""
+    from reports.campaign import differ_in_profile, in_common, notes_on, terminal
+    from reports.chips import CHIP_LEGEND
+
+    if common := ", ".join(f"{name} {value}" for name, value in in_common(rows).items()):
+        print(common)
+    print_columns(*terminal(rows))
+    if differ_in_profile(rows):
+        print(CHIP_LEGEND)
+        for note in notes_on(rows):
+            print(note)
+
+
+def print_columns(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Print a table of texts on stdout, no cell cut."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from reports.campaign import terminal
-
-    head, lines = terminal(rows)
     table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
     for line in lines:
         table.add_row(*map(Text, line))

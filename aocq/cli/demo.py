@@ -4,16 +4,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from aocq.cli import options, recipes, requests, verify
 
 CALIBRATION_IMAGES = 128  # all that are bundled
+DemoWeightBits = Annotated[
+    int | None,
+    typer.Option(
+        "--w-bits",
+        min=2,
+        max=8,
+        help="bits of the weights (default: the fewest that the profile reads)",
+        show_default=False,
+    ),
+]
 
 
 def command(
     profile: options.Profile = "edge_npu_int8",
     method: recipes.Method = recipes.DEFAULT_METHOD,
-    weight_bits: recipes.WeightBits = 4,
+    weight_bits: DemoWeightBits = None,
     preset: recipes.PresetOption = recipes.Preset.DEFAULT,
     device: recipes.DeviceOption = recipes.Device.CPU,
     out: options.Out = Path("runs/demo"),
@@ -21,13 +34,16 @@ def command(
 ) -> None:
     """Quantize, emulate and report the bundled nano ViT on handwritten digits; no network needed.
 
-    Judges 360 test images; weights have 4 bits and activations 8 by default. The images are
-    written to OUT/data, so that every other command can be tried on them.
+    Judges 360 test images. By default weights have the fewest bits that the profile reads (4 on
+    the generic one), and activations the profile's. The images are written to OUT/data, so that
+    every other command can be tried on them.
     """
     from aocq.demo.digits import write_image_folder
     from aocq.request import Gates
     from simulator.errors import InputError
+    from simulator.profile import load_profile
 
+    chip = load_profile(profile)
     images = out / "data"
     try:
         write_image_folder(images)
@@ -43,7 +59,11 @@ def command(
             calibration_images=CALIBRATION_IMAGES,
             profile=profile,
             method=method,
-            recipe=recipes.make_recipe(weight_bits=weight_bits, activation_bits=8, preset=preset),
+            recipe=recipes.make_recipe(
+                weight_bits=weight_bits or min(chip.weight.bits),
+                activation_bits=chip.activation.bits,
+                preset=preset,
+            ),
             device=device,
             gates=Gates(),
             out=out,

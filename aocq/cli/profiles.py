@@ -1,37 +1,88 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``aocq profiles``: list, show and validate hardware profiles."""
+"""``aocq profiles``: list, show, begin and validate hardware profiles."""
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Hardware profiles: list, show, validate.", no_args_is_help=True)
+from aocq.cli import options
+
+app = typer.Typer(help="Hardware profiles: list, show, new, validate.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="a shipped profile's name, or a TOML file")]
 
 
 @app.command("list")
 def list_profiles() -> None:
-    """List the shipped profiles with their titles."""
+    """List the shipped profiles, and how much of each is known how well.
+
+    The numbers count values that change integers: measured against an implementation, read in a
+    source or a document, assumed.
+    """
+    from aocq.cli.profile_text import list_head, list_row
     from simulator.profile import load_profile, profile_paths
 
-    for name in profile_paths():
-        print(f"{name:20} {load_profile(name).title}")
+    names = list(profile_paths())
+    width = max(map(len, names))
+    print(list_head(width))
+    for name in names:
+        print(list_row(load_profile(name), width))
 
 
 @app.command("show")
-def show(name: Name) -> None:
-    """Print every value of a profile and where it comes from."""
-    from simulator.profile import flat_values, load_profile
+def show(name: Name, as_json: options.Json = False) -> None:
+    """Print every value of a profile, how well it is known, and where it is from."""
+    from aocq.cli.profile_text import as_data, page
+    from simulator.profile import load_profile
 
     profile = load_profile(name)
-    values = flat_values(profile)
-    width = max(map(len, values))
-    for path, value in values.items():
-        print(f"{path:{width}}  {value!s:24}  {profile.source_of(path)}")
+    if as_json:
+        print(json.dumps(as_data(profile), indent=2))
+    else:
+        print(page(profile, shutil.get_terminal_size().columns))
+
+
+@app.command("new")
+def new(
+    name: Annotated[str, typer.Argument(help="the new profile's name: a-z, 0-9 and _")],
+    neighbour: Annotated[
+        str, typer.Option("--from", help="the profile to begin with: the chip most like yours")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="the TOML file to write")],
+) -> None:
+    """Begin a profile as a copy of another: same comments, every value assumed.
+
+    A file that is there already is left as it is (exit code 3).
+    """
+    from simulator.errors import InputError
+    from simulator.files import write_text
+    from simulator.profile import load_profile, profile_paths
+    from simulator.profile.copying import copied
+
+    shipped = profile_paths()
+    if not re.fullmatch("[a-z0-9_]+", name):
+        raise typer.BadParameter(f"{name!r}: a name has letters a-z, digits and _ only")
+    if name in shipped:
+        raise typer.BadParameter(f"{name!r} is a shipped profile; choose another name")
+    known = load_profile(neighbour)
+    if out.exists():
+        raise InputError(f"{out}: is there already; name another file")
+    text = shipped.get(neighbour, Path(neighbour)).read_text(encoding="utf-8")
+    write_text(out, copied(text, name, known.name))
+    print(
+        f"{out}: every value is that of {known.name}, and assumed\n"
+        f"next: change what you know, and say in [source] where it is from\n"
+        f"      aocq profiles validate {out}\n"
+        f"      aocq demo --profile {out} --w-bits {known.weight.bits[0]}",
+        file=sys.stderr,
+    )
 
 
 @app.command("validate")

@@ -262,7 +262,7 @@ def make_recipe(
         if value is not None
     }
     if given and method != "aocq":
-        named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        named = ", ".join(_option(name, value) for name, value in given.items())
         progress.note(f"method {method} ignores {named}: options of method aocq")
     return Recipe(
         weight_bits=weight_bits,
@@ -273,6 +273,11 @@ def make_recipe(
         aocq=PRESET_OPTIONS[preset.value].model_copy(update=given),
         seed=seed,
     )
+
+
+def _option(field: str, value: object) -> str:
+    """Return the option that sets a field."""
+    return f"--{'no-' if value is False else ''}{field.replace('_', '-')}"
 
 
 def calibration_count(given: int | None, preset: Preset, method: str) -> int:

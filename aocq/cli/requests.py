@@ -34,6 +34,7 @@ def make_request(
     threads: int | None = None,
     gemm: str = "auto",
     gates: Gates | None = None,
+    quantized: Path | None = None,
 ) -> VerifyRequest:
     """Return the request of a run that this process's command line asks for.
 
@@ -45,6 +46,8 @@ def make_request(
         None: as many as the method was published with, or the preset's number
     gates
         None: the run is not judged
+    quantized
+        folder of quantized models that several requests share; None: the run has its own
     """
     from aocq.request import Gates, VerifyRequest
 
@@ -67,4 +70,5 @@ def make_request(
         out=out,
         command=("aocq", *sys.argv[1:]),
         device=device.value,
+        quantized=quantized,
     )

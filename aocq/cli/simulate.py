@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aocq.cli import options
+from aocq.cli import campaigns, options
 
 if TYPE_CHECKING:
-    from simulator.executor import Executor, RunOutput
+    from simulator.executor import Executor, OpCounts, RunOutput
+    from simulator.graph.ops import Op
+
+OPS_SHOWN = 10  # as text; the JSON has all
 
 
 def command(
@@ -40,6 +43,11 @@ def command(
 ) -> None:
     """Run a graph bit-accurately and print what came out: accuracy, overflow, saturation.
 
+    Of the sums that overflowed, persistent ones did not fit when complete, transient ones only on
+    the way; changed ones left the register as another number. Headroom: register bits that no
+    completed sum used. Ops whose accumulators overflowed are listed, or those with least headroom.
+    Exit code 1 if the profile's accumulator.policy was "error" and a sum overflowed.
+
     With --inputs only numpy and numba are needed, no torch.
     """
     from simulator.executor import Executor
@@ -58,8 +66,10 @@ def command(
     if as_json:
         print(json.dumps(result, indent=2))
         return
+    per_op = result.pop("per_op")
     for key, value in result.items():
         print(f"{key:20} {value}")
+    _print_accumulators(per_op)
 
 
 def _simulate_codes(
@@ -146,13 +156,62 @@ def _write(output: RunOutput, index: int, out: Path | None) -> None:
 
 
 def _counts(executor: Executor, outputs: list[RunOutput], images: int) -> dict[str, Any]:
+    """Sum up what did not fit, over all ops, and for each op with an accumulator."""
+    from simulator.executor import OpCounts
     from simulator.graph import sha256
 
-    counts = [counts for output in outputs for counts in output.counts.values()]
+    graph = executor.graph
+    totals = {
+        op.name: sum((run.counts[op.name] for run in outputs), OpCounts()) for op in graph.ops
+    }
+    per_op = [_of_op(op, totals[op.name]) for op in graph.ops if totals[op.name].sums is not None]
     return {
         "images": images,
-        "graph_sha256": sha256(executor.graph),
+        "graph_sha256": sha256(graph),
         "gemm_backend": executor.gemm.name,
-        "overflowed": sum(count.overflowed for count in counts),
-        "saturated": sum(count.saturated for count in counts),
+        "overflowed": sum(count.overflowed for count in totals.values()),
+        **{
+            key: sum(entry[key] for entry in per_op)
+            for key in ("persistent", "transient", "changed")
+        },
+        "least_headroom_bits": min((entry["headroom_bits"] for entry in per_op), default=None),
+        "saturated": sum(count.saturated for count in totals.values()),
+        "per_op": per_op,
     }
+
+
+def _of_op(op: Op, counts: OpCounts) -> dict[str, Any]:
+    """Return what happened in one op's accumulators."""
+    from simulator.graph.ops import MatMul, Mean
+    from simulator.graph.ranges import signed_bits
+
+    assert isinstance(op, (MatMul, Mean))
+    assert counts.sums is not None
+    needed = signed_bits(counts.sums.least, counts.sums.most)
+    return {
+        "op": op.name,
+        "outputs": counts.elements,
+        "persistent": counts.sums.persistent,
+        "transient": counts.sums.transient,
+        "changed": counts.sums.changed,
+        "sum_bits": needed,
+        "headroom_bits": op.accumulator.levels[-1].bits - needed,
+    }
+
+
+def _print_accumulators(per_op: list[dict[str, Any]]) -> None:
+    """Print the ops that overflowed most; without any, those with the least headroom."""
+    events = [entry for entry in per_op if entry["persistent"] or entry["transient"]]
+    shown = sorted(
+        events or per_op,
+        key=lambda entry: (-entry["persistent"] - entry["transient"], entry["headroom_bits"]),
+    )[:OPS_SHOWN]
+    if not shown:
+        return
+    print(f"\n{'accumulators that overflowed' if events else 'accumulators with least headroom'}:")
+    campaigns.print_columns(
+        ["op", "outputs", "persistent", "transient", "changed", "bits needed", "headroom"],
+        [[str(value) for value in entry.values()] for entry in shown],
+    )
+    if len(events) > len(shown):
+        print(f"and {len(events) - len(shown)} more (--json has all)")

@@ -31,9 +31,12 @@ class FixedPoint(NamedTuple):
 def ratio(numerators: Real, denominators: Real, section: RescaleSection) -> Real:
     """Return the quotient of scales as the chip's tools compute it, in float64.
 
-    ``float32_ratio``: numerator (itself a product of scales), denominator and quotient are rounded
-    to float32. Otherwise in float64; scales that are float32 are so already.
+    ``float32_product``: the numerator, itself a product of scales, is rounded to float32.
+    ``float32_ratio``: numerator, denominator and quotient are. Otherwise in float64; scales that
+    are float32 are so already.
     """
+    if section.scale_type == "float32_product":
+        return np.asarray(np.float64(np.float32(numerators)) / denominators)
     if section.scale_type != "float32_ratio":
         return np.asarray(numerators / denominators)
     quotient = np.float32(numerators) / np.float32(denominators)
@@ -66,7 +69,10 @@ def fixed_point(
     low, high = section.shift
     for multiplier, shift in pairs:
         if multiplier and not low <= shift <= high:
-            raise ValueError(f"a factor needs the shift {shift}, rescale.shift has {low}..{high}")
+            raise ValueError(
+                f"a factor needs the shift {shift}, rescale.shift has {low}..{high}; quantize for "
+                "this profile, or choose another"
+            )
     both = np.array(pairs, np.int64).reshape(-1, 2)
     return FixedPoint(both[:, 0].copy(), both[:, 1].copy())
 
@@ -76,7 +82,8 @@ def _power_of_two(factor: float) -> tuple[int, int]:
     if mantissa != 0.5:
         raise ValueError(
             f'the factor {factor:.6g} is no power of two, and rescale.kind = "power_of_two" only '
-            "shifts"
+            'shifts; give this kind of op a multiplier: [ops.KIND.rescale] kind = "fixed_point", '
+            "KIND being matmul for two activations, mean, rescale"
         )
     places = int(exponent) - 1
     return (1 << places, 0) if places > 0 else (1, -places)

@@ -10,7 +10,7 @@ from aocq.lowering.builder import Builder
 from aocq.lowering.float_rules import FLOAT_RULES, MixedLowering, in_float
 from aocq.lowering.rules import RULES
 from aocq.methods.quantized_model import QuantizedModel, Recipe
-from aocq.methods.quantizers import ActivationQuantizer
+from aocq.methods.quantizers import ActivationQuantizer, Quantizer
 from simulator.errors import InputError
 from simulator.graph import IntGraph, verify
 from simulator.graph.ops import Reshape
@@ -39,8 +39,7 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
                 RULES[node.op](builder, node)
         except ValueError as error:
             raise InputError(
-                f"{model.graph.name} on profile {profile.name}: {node.name}: {error}; a wider "
-                f"rescale.multiplier_bits than {profile.rescale.multiplier_bits} may help"
+                f"{model.graph.name} on profile {profile.name}: {node.name}: {error}"
             ) from error
     builder.drop_unread_constants()
     _own_output(builder, model.graph.output)
@@ -74,10 +73,17 @@ def _own_output(builder: Builder, output: FloatNode) -> None:
 def _what_counts(model: QuantizedModel) -> Recipe:
     """Return a model's recipe, without what it has no use for.
 
-    That is channel factors if no LayerNorm reads any, and sums that go straight onto the stream.
+    That is channel factors if no LayerNorm reads any, sums that go straight onto the stream, and
+    steps by channel or head if no tensor has them.
     """
     fused = bool(model.accumulated) and not model.leaves_floats
-    recipe = model.recipe.model_copy(update={"fused_add": fused})
+    factors = {name for name, quantizer in model.activations.items() if _varies(quantizer)}
+    recipe = model.recipe.model_copy(
+        update={
+            "fused_add": fused,
+            "activation_granularity": "per_channel" if factors else "per_tensor",
+        }
+    )
     read = {
         name
         for node in model.graph.nodes
@@ -85,10 +91,13 @@ def _what_counts(model: QuantizedModel) -> Recipe:
         for name in node.inputs
         if name in model.activations
     }
-    quantizers = (model.activations[name] for name in read)
-    if any(isinstance(found, ActivationQuantizer) and found.alpha for found in quantizers):
+    if read & factors:
         return recipe
     return recipe.model_copy(update={"channel_factor": "none"})
+
+
+def _varies(quantizer: Quantizer) -> bool:
+    return isinstance(quantizer, ActivationQuantizer) and bool(quantizer.alpha)
 
 
 def check_recipe(recipe: Recipe, profile: NpuProfile, *, leaves_floats: bool = False) -> None:
@@ -116,10 +125,10 @@ def check_recipe(recipe: Recipe, profile: NpuProfile, *, leaves_floats: bool = F
             "other widths take a method that leaves operators in float, with --float-ops declared)"
         )
     # Fully quantized networks take the chip's probabilities as they are.
-    if not leaves_floats and profile.softmax.output_bits != recipe.activation_bits:
+    if not leaves_floats and profile.softmax.output_bits != recipe.probability_bits:
         problems.append(
             f"softmax.output_bits = {profile.softmax.output_bits}, the model's probabilities have "
-            f"{recipe.activation_bits}"
+            f"{recipe.probability_bits}"
         )
     if recipe.residual_bits > profile.activation.residual_bits:
         problems.append(
@@ -134,6 +143,7 @@ def check_recipe(recipe: Recipe, profile: NpuProfile, *, leaves_floats: bool = F
         )
     if profile.weight.granularity == "per_tensor" and recipe.weight_granularity == "per_channel":
         problems.append('weight.granularity = "per_tensor", the model is per channel')
+    problems += _missing_scales(recipe, profile)
     if profile.activation.zero_point == "symmetric" and recipe.zero_point == "asymmetric":
         problems.append('activation.zero_point = "symmetric", the model has zero points')
     if problems:
@@ -141,6 +151,26 @@ def check_recipe(recipe: Recipe, profile: NpuProfile, *, leaves_floats: bool = F
             f"profile {profile.name}: {'; '.join(problems)}; quantize for this profile "
             "(--profile with its name or file) or choose another"
         )
+
+
+def _missing_scales(recipe: Recipe, profile: NpuProfile) -> list[str]:
+    """Say where the recipe's scales may have forms that the chip's do not; a 2^k is a float32."""
+    problems = []
+    weights, activations = recipe.weight_form, recipe.activation_form
+    if profile.activation.granularity == "per_tensor" and (
+        recipe.activation_granularity == "per_channel"
+    ):
+        problems.append(
+            'activation.granularity = "per_tensor", the model has steps by channel or head'
+        )
+    if profile.weight.scale == "power_of_two" and not weights.power_of_two:
+        problems.append('weight.scale = "power_of_two", the model has weights of any scale')
+    if profile.activation.scale == "power_of_two" and not activations.power_of_two:
+        problems.append('activation.scale = "power_of_two", the model has activations of any scale')
+    exact = all(form.float32 or form.power_of_two for form in (weights, activations))
+    if profile.float32_scales and not exact:
+        problems.append("rescale.scale_type wants scales in float32, the model has others")
+    return problems
 
 
 def _missing_channel_factors(recipe: Recipe, section: LayerNormSection) -> list[str]:

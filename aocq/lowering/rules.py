@@ -43,14 +43,13 @@ def _constant(builder: Builder, node: FloatNode) -> None:
 def _scaled(builder: Builder, node: FloatNode) -> None:
     """No op: the same codes stand for other real values."""
     x = builder.tensor(node.inputs[0])
-    factor = node.attributes["factor"]
     builder.stands_for[node.name] = Tensor(
         name=x.name,
         shape=x.shape,
         type=x.type,
         role=x.role,
         zero_point=x.zero_point,
-        scale=tuple(scale * factor for scale in x.scale),
+        scale=() if x.is_float else as_scale(builder.model.steps(node.name)),
     )
 
 

@@ -173,7 +173,9 @@ class QuantizedModel:
         source = self.graph.node(node.inputs[0])
         steps = self.steps(source.name)
         if node.op is FloatOp.SCALE:
-            return steps * float(node.attributes["factor"])
+            # Where files hold scales in float32, they hold this one so, too.
+            form = ScaleForm(float32=self.recipe.float32_scales)
+            return form.hold(steps * float(node.attributes["factor"]))
         return moved(steps, source.shape, node)
 
     def bias_scale(self, node: FloatNode) -> NDArray[np.float64]:

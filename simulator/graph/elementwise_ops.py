@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Element-wise operations of particular targets: sums and products of two tensors, functions of one.
+"""Element-wise operations of particular targets: sums, products and functions.
 
 In ops of two tensors, b may be a constant that lacks leading dimensions of a, and the last
 dimension of either may be 1: it is then broadcast along the other's.
@@ -109,7 +109,8 @@ class InterpolatedLookup(Op):
 
     table : constant of 2^(bits of a - fraction_bits) + 1 samples
     16-bit codes and 7 fraction bits make 513 samples. TOSA's TABLE keeps the fraction (shift 0, a
-    32-bit result), TensorFlow Lite's 16-bit tables round it off (shift 7, ``half_up``).
+    32-bit result), TensorFlow Lite's 16-bit tables round it off (shift 7, ``half_up``). Both define
+    it only where no two samples side by side differ by more than 16 bits hold; here they may.
     """
 
     constant_fields: ClassVar[tuple[str, ...]] = ("table",)
@@ -141,8 +142,8 @@ class GeluPolynomial(Op):
     clip     : from this |q| on erf is 1: -b of the source, whose a, b, c are real coefficients
     constant : c, the polynomial's value at the clip
     one      : what 1.0 is worth in L >> erf_shift
-    negated  : turns the sign of the polynomial. The source's leading coefficient is negative, and so
-        is what its products are worth; with this and positive constants they are positive.
+    negated  : turns the sign of the polynomial. The source's leading coefficient is negative, and
+        so is what its products are worth; with this and positive constants they are positive.
     Sources: I-BERT (arXiv 2101.01321), erf_shift 14; ITA, 26 bits, its Python model with clip_low
     -127; Gemmini, 32 bits; Deeploy, 32 bits, negated, sum_shift 1. Shifts are 0 where not named.
     Constants: :func:`simulator.numerics.polynomial_gelu.polynomial_gelu_constants`.
@@ -177,8 +178,8 @@ class ShiftGelu(Op):
     σ[j]   = exp(x[j] - m) * floor((2^31 - 1) / t[j]) >> (32 - output_bits)      floor
     y[j]   = requantize(x[j] * σ[j])
 
-    v + v/2 - v/16 is v log2(e), nearly; ``octave`` is the number of codes that halve the exponential:
-    1 / (1.702 s_a), rounded up. x σ is worth s_a / 2^(output_bits - 1).
+    v + v/2 - v/16 is v log2(e), nearly; ``octave`` is the number of codes that halve the
+    exponential, 1 / (1.702 s_a) rounded up. x σ is worth s_a / 2^(output_bits - 1).
     Source: I-ViT (arXiv 2207.01405): fraction_bits 23, output_bits 8. Its x0 is -octave.
     """
 

@@ -169,8 +169,8 @@ class LayerNorm(Op):
     channel_multiplier : constant [C], not negative, the whole-number α of LN_α (AOCQ); or none: 1
     channel_shift : unsigned constant [C], the power-of-two α of LN_α (FQ-ViT, AOCQ); or none: 0
     root_steps : 0, an exact root, or the number of steps ``r <- floor((r + floor(V / r)) / 2)``
-        that approach the root of V = v << 2*sqrt_fraction_bits. All are done, and r is what the last
-        one leaves, as in I-BERT and I-ViT: too large where they are too few.
+        that approach the root of V = v << 2*sqrt_fraction_bits. All are done, and r is what the
+        last one leaves, as in I-BERT and I-ViT: too large where they are too few.
     root_start_bits : the steps start from 2^root_start_bits (I-ViT: 16, and 10 steps), or where it
         is 0 from 2^ceil(bits / 2), bits being the width of V
     Source: FQ-ViT's integer form of the statistics (arXiv 2111.13824), with the division by the

@@ -290,9 +290,7 @@ def _gelu_polynomial(graph: IntGraph, op: GeluPolynomial) -> Bounds:
     stored = min(product, register)
     widest = max(polynomial, both, product)
     return Bounds(
-        widest_bits=max(
-            signed_bits(-widest, widest), _product_bits(graph, (-stored, stored), op)
-        )
+        widest_bits=max(signed_bits(-widest, widest), _product_bits(graph, (-stored, stored), op))
     )
 
 

@@ -260,7 +260,7 @@ class SoftmaxLog2(Op):
         u[j] = v[j] - q[j] * x0                              in (x0, 0]
         e[j] = max(u[j] * (u[j] + b) + c, 0) << n - q[j]
         r[j] = sum(e) / e[j], rounded to nearest even
-        Q[j] = floor(log2(r[j])), plus 1 where r[j] - 2^Q >= 2^(Q-1) and r[j] > 1
+        Q[j] = floor(log2(r[j])), plus 1 where r[j] - 2^Q >= 2^(Q-1)
         y[j] = min(Q[j], highest code of the result), which is also that of e[j] = 0
 
     a : codes of scale s

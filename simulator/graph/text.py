@@ -173,15 +173,13 @@ def _root(op: LayerNorm) -> str:
 
 
 def _common_scale(_: IntGraph, op: AddShifted | SquaredDifference) -> str:
-    a = f"({op.a} × {op.multiplier_a} >> {op.shift_a - op.input_left_shift})"
-    b = f"({op.b} × {op.multiplier_b} >> {op.shift_b - op.input_left_shift})"
+    a = f"({op.a} << {op.input_left_shift} × {op.multiplier_a} >> {op.shift_a})"
+    b = f"({op.b} << {op.input_left_shift} × {op.multiplier_b} >> {op.shift_b})"
     sign = "+" if isinstance(op, AddShifted) and not op.subtract else "-"
     rounding = str(op.rounding)
     if op.double_rounding is not DoubleRounding.NONE:
         rounding += f" twice {op.double_rounding}"
-    return (
-        f"{op.kind} {a} {sign} {b}   → ×{op.multiplier} >> {op.shift} {rounding} {op.overflow}"
-    )
+    return f"{op.kind} {a} {sign} {b}   → ×{op.multiplier} >> {op.shift} {rounding} {op.overflow}"
 
 
 def _interpolated_lookup(graph: IntGraph, op: InterpolatedLookup) -> str:

@@ -58,7 +58,10 @@ def multiplier_and_shift(
     if multiplier == 1 << multiplier_bits:
         multiplier, shift = multiplier // 2, shift - 1
     if shift < 0:
-        raise ValueError(f"factor {factor}: needs more than {multiplier_bits} multiplier bits")
+        raise ValueError(
+            f"factor {factor}: needs more than {multiplier_bits} multiplier bits; a wider "
+            "rescale.multiplier_bits may help"
+        )
     return multiplier, shift
 
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from simulator.numerics.fixed_point import q31_multiplier_and_shift
 from simulator.numerics.integer_type import IntType, Overflow, fit
-from simulator.numerics.inverse_square_root import inverse_square_root
-from simulator.numerics.rounding import DoubleRounding, Rounding, shift_right
+from simulator.numerics.inverse_square_root import inverse_square_roots_kernel
+from simulator.numerics.rounding import DoubleRounding, Rounding, offsets
 
 Table = NDArray[np.int64]
 Function = Callable[[np.float32], np.float32]
@@ -36,7 +36,8 @@ def gelu(value: np.float32) -> np.float32:
 def gelu_tanh(value: np.float32) -> np.float32:
     """GELU by its tanh approximation in float32, every step rounded."""
     cubic = value + np.float32(0.044715) * value * value * value
-    return _HALF * value * (_ONE + np.tanh(np.float32(math.sqrt(2 / math.pi)) * cubic))
+    tanh = np.float32(np.tanh(np.float32(math.sqrt(2 / math.pi)) * cubic))
+    return _HALF * value * (_ONE + tanh)
 
 
 def logistic(value: np.float32) -> np.float32:
@@ -125,7 +126,7 @@ def rsqrt_table(
 ) -> Table:
     """Return the codes of ``1 / √x`` of every code, [2^bits], computed in integers as TFLite does.
 
-    ``r = 2^20 / √(q - z_x)`` by :func:`inverse_square_root`, then ``r`` times
+    ``r = 2^20 / √(q - z_x)`` by :func:`.inverse_square_root.inverse_square_root`, then ``r`` times
     ``2^-20 / (√s_x s_y)`` as a 31-bit multiplier, both rounded twice. At ``q = z_x`` the result is
     the largest code. TFLite refuses codes below; their entries repeat that of ``z_x``.
     Source: RSQRT of TensorFlow Lite and of TensorFlow Lite Micro, which agree.
@@ -133,19 +134,17 @@ def rsqrt_table(
     real_x, real_y = float(np.float32(input_scale)), float(np.float32(output_scale))
     multiplier, shift = q31_multiplier_and_shift(1 / (math.sqrt(real_x) * real_y))
     fraction_bits = 20
+    places = shift + fraction_bits
     kind = IntType(bits=bits)
-    table = []
-    for code in range(kind.low, kind.high + 1):
-        value = code - input_zero_point
-        if value <= 0:
-            table.append(kind.high)
-            continue
-        root = inverse_square_root(value, fraction_bits)
-        result = shift_right(
-            root * multiplier, shift + fraction_bits, Rounding.HALF_UP, DoubleRounding.SYMMETRIC
-        )
-        table.append(fit(result + output_zero_point, kind, Overflow.SATURATE))
-    return np.array(table, np.int64)
+    values = np.arange(1, kind.high - input_zero_point + 1)
+    roots = np.empty_like(values)
+    inverse_square_roots_kernel(values, fraction_bits, roots)
+    # Products of 52 bits, none of them negative: one offset is all of both roundings.
+    offset, _, _ = offsets(np.array([places]), Rounding.HALF_UP, DoubleRounding.SYMMETRIC)
+    results = (roots * multiplier + offset >> places) + output_zero_point
+    not_positive = input_zero_point - kind.low + 1
+    table = np.concatenate([np.full(not_positive, kind.high), np.minimum(results, kind.high)])
+    return table.astype(np.int64)
 
 
 def interpolation_table(

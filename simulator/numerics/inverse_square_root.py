@@ -2,16 +2,21 @@
 """The inverse square root in integers, by Newton's iteration in fixed point.
 
 Source: ``GetInvSqrtQuantizedMultiplierExp`` of TensorFlow Lite, on gemmlowp's fixed-point types.
-Plain Python: it fills tables, it runs at no time over codes.
+It fills tables, it runs at no time over codes; but a table of 16-bit codes has 32,767 roots.
 """
 
 from __future__ import annotations
 
 from simulator.numerics.gemmlowp import (
+    INT32_HIGH,
+    INT32_LOW,
     rounding_divide_by_pot,
+    rounding_divide_by_pot_kernel,
     saturating_rounding_doubling_high_mul,
+    saturating_rounding_doubling_high_mul_kernel,
 )
 from simulator.numerics.integer_type import IntType, Overflow, fit
+from simulator.numerics.jit import kernel
 from simulator.numerics.rounding import Rounding, shift_right
 
 NEWTON_STEPS = 5
@@ -56,3 +61,31 @@ def inverse_square_root(value: int, fraction_bits: int) -> int:
         if right < 0:
             mantissa, right = mantissa << -right, 0
     return shift_right(mantissa, 31 + right - fraction_bits, Rounding.HALF_UP)
+
+
+@kernel
+def inverse_square_roots_kernel(values, fraction_bits, out):  # type: ignore[no-untyped-def]
+    """:func:`inverse_square_root` of int64 [count] in its range, at up to 20 fraction bits."""
+    for index in range(len(values)):
+        value = values[index]
+        bits = 0
+        while value >> bits > 0:
+            bits += 1
+        mantissa, right = INT32_HIGH, 0
+        if value > 1:
+            pairs = (31 - bits) // 2 - 1
+            right = 11 - pairs
+            operand = value << 2 * pairs >> 1
+            half = rounding_divide_by_pot_kernel(operand, 1)
+            estimate = _ONE
+            for _ in range(NEWTON_STEPS):
+                square = saturating_rounding_doubling_high_mul_kernel(estimate, estimate)
+                cube = saturating_rounding_doubling_high_mul_kernel(square, estimate) << 6
+                cube = min(max(cube, INT32_LOW), INT32_HIGH)
+                difference = saturating_rounding_doubling_high_mul_kernel(
+                    _THREE_HALVES, estimate
+                ) - saturating_rounding_doubling_high_mul_kernel(half, cube)
+                estimate = min(max(difference << 3, INT32_LOW), INT32_HIGH)
+            mantissa = saturating_rounding_doubling_high_mul_kernel(estimate, HALF_ROOT_OF_TWO)
+        places = 31 + right - fraction_bits
+        out[index] = (mantissa + (1 << places - 1)) >> places

@@ -34,9 +34,9 @@ def polynomial_gelu_constants(
 ) -> PolynomialGelu:
     """Return I-BERT's constants for codes of ``scale``.
 
-    b = ⌊-1.769 / s'⌋, c = ⌊1 / (a s'²)⌋ with s' = s / √2; after ``erf_shift`` the 1 that is added to
-    erf is ⌊1 / (a s'² 2^erf_shift)⌋. Since a is negative, so are c and ``one``, and so is the scale
-    of the product: ``negated`` in the op turns both around.
+    b = ⌊-1.769 / s'⌋, c = ⌊1 / (a s'²)⌋ with s' = s / √2; after ``erf_shift`` the 1 that is added
+    to erf is ⌊1 / (a s'² 2^erf_shift)⌋. Since a is negative, so are c and ``one``, and so is the
+    scale of the product: ``negated`` in the op turns both around.
 
     Parameters
     ----------

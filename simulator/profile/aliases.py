@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Vendors' words for rounding and overflow, and what they mean in ours.
 
-Sources: TOSA specification (RESCALE), CMSIS-NN (``arm_nnsupportfunctions.h``), Arm Vela 5.2 (Ethos-U
-``RoundMode``), AMD UG1079 (AI Engine ``rnd_mode``), RISC-V "V" (``vxrm``), Apache TVM VTA.
+Sources: TOSA specification (RESCALE), CMSIS-NN (``arm_nnsupportfunctions.h``), Arm Vela 5.2
+(Ethos-U ``RoundMode``), AMD UG1079 (AI Engine ``rnd_mode``), RISC-V "V" (``vxrm``), Apache TVM VTA.
 """
 
 from __future__ import annotations

@@ -102,16 +102,18 @@ class RescaleSection(Section):
 
     ``kind``: in fixed point (a multiplier and a right shift), by a power of two (a shift), or in
     float. ``derivation``: how a real factor becomes a multiplier and a shift. ``scale_type``: the
-    type in which scales are held and, with ``float32_ratio``, in which their ratio is taken.
+    type in which scales are held and, with ``float32_product``, in which those of two operands are
+    multiplied, or with ``float32_ratio``, in which the whole factor is computed.
     """
 
     kind: Literal["fixed_point", "power_of_two", "float32", "float64"] = "fixed_point"
     multiplier_bits: Annotated[int, Field(ge=1, le=31)]
     shift: Annotated[
-        list[Annotated[int, Field(ge=0, le=LARGEST_SHIFT)]], Field(min_length=2, max_length=2)
-    ] = [0, LARGEST_SHIFT]
+        list[Annotated[int, Field(ge=0, le=LARGEST_SHIFT)]],
+        Field(min_length=2, max_length=2, default_factory=lambda: [0, LARGEST_SHIFT]),
+    ]
     derivation: Derivation = "normalized"
-    scale_type: Literal["float64", "float32", "float32_ratio"] = "float64"
+    scale_type: Literal["float64", "float32", "float32_product", "float32_ratio"] = "float64"
     rounding: lax(Rounding)  # type: ignore[valid-type]
     double_rounding: lax(DoubleRounding) = DoubleRounding.NONE  # type: ignore[valid-type]
     zero_point_stage: lax(ZeroPointStage) = ZeroPointStage.AFTER_ROUND  # type: ignore[valid-type]

@@ -6,14 +6,13 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, get_args
 
 from pydantic import ValidationError
 
 import hw_profiles
 from simulator.errors import InputError
+from simulator.profile.problems import problems
 from simulator.profile.profile import NpuProfile
-from simulator.profile.section import Section
 
 
 def profile_paths() -> dict[str, Path]:
@@ -43,36 +42,6 @@ def load_profile(name_or_path: str) -> NpuProfile:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not TOML: {error}") from error
     except ValidationError as error:
-        problems = "\n".join(f"  {_problem(item)}" for item in error.errors())
-        raise InputError(f"{path}: {error.error_count()} problem(s):\n{problems}") from error
-
-
-_KNOWN_KEYS = frozenset(
-    key for section in Section.__subclasses__() for key in section.model_fields
-)
-# Which member of a union was tried is no part of a path in the file.
-_UNION_TAGS = frozenset(
-    value
-    for section in Section.__subclasses__()
-    for field in ("kind", "algorithm")
-    if field in section.model_fields
-    for value in get_args(section.model_fields[field].annotation)
-)
-
-
-def _problem(item: Any) -> str:
-    """Turn one validation error into ``path = value: what must hold``."""
-    location = [part for part in item["loc"] if part not in _UNION_TAGS]
-    path = ""
-    for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
-    if item["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(location[-1]), _KNOWN_KEYS, n=1)
-        return f"{path}: unknown key" + (f" (did you mean {near[0]}?)" if near else "")
-    if item["type"] == "missing":
-        return f"{path}: missing"
-    message = item["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:] if message.startswith("Input") else message
-    value = item["input"]
-    shown = f" = {value!r}" if path and not isinstance(value, (dict, list)) else ""
-    return f"{path}{shown}: {message}" if path else message
+        found = problems(error)
+        lines = "\n".join(f"  {line}" for line in found)
+        raise InputError(f"{path}: {len(found)} problem(s):\n{lines}") from error

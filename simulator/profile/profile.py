@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from simulator.profile.algorithms import (
     AddSection,
@@ -17,6 +17,7 @@ from simulator.profile.algorithms import (
     MeanSection,
     SoftmaxSection,
 )
+from simulator.profile.aliases import normalised
 from simulator.profile.arithmetic import (
     AccumulatorSection,
     ActivationSection,
@@ -24,6 +25,7 @@ from simulator.profile.arithmetic import (
     WeightSection,
 )
 from simulator.profile.cost import ComputeSection, MemorySection
+from simulator.profile.problems import problems
 from simulator.profile.section import Section
 
 Table = TypeVar("Table", bound=Section)
@@ -34,6 +36,8 @@ CONFIDENCE = ("measured", "source", "doc", "assumed")
 OpKind = Literal[
     "linear", "matmul", "add", "mul", "mean", "rescale", "layernorm", "softmax", "gelu"
 ]
+_PRODUCTS: tuple[OpKind, ...] = ("linear", "matmul")
+_POWERS = ("power_of_two", "power_of_two")
 
 
 class ResidualSection(Section):
@@ -49,8 +53,8 @@ class ResidualSection(Section):
 class OverrideSection(Section):
     """Keys of ``[rescale]`` and ``[accumulator]`` that are other for one kind of op."""
 
-    rescale: dict[str, Any] = {}
-    accumulator: dict[str, Any] = {}
+    rescale: Annotated[dict[str, Any], BeforeValidator(normalised), Field(default_factory=dict)]
+    accumulator: Annotated[dict[str, Any], Field(default_factory=dict)]
 
 
 class NpuProfile(Section):
@@ -69,7 +73,7 @@ class NpuProfile(Section):
     softmax: SoftmaxSection
     gelu: GeluSection
     layernorm: LayerNormSection
-    ops: dict[OpKind, OverrideSection] = {}
+    ops: Annotated[dict[OpKind, OverrideSection], Field(default_factory=dict)]
     compute: ComputeSection
     memory: MemorySection
     source: dict[str, str]
@@ -77,12 +81,15 @@ class NpuProfile(Section):
     @model_validator(mode="after")
     def _overrides_are_possible(self) -> Self:
         """Every override together with the general table must be a possible table."""
+        found: list[str] = []
         for kind in self.ops:
             for table, of in (("rescale", self.rescale_of), ("accumulator", self.accumulator_of)):
                 try:
                     of(kind)
                 except ValidationError as error:
-                    raise ValueError(_first_problem(f"ops.{kind}.{table}", error)) from error
+                    found += problems(error, place=f"ops.{kind}.{table}")
+        if found:
+            raise ValueError("\n".join(found))
         return self
 
     @model_validator(mode="after")
@@ -93,6 +100,17 @@ class NpuProfile(Section):
             raise ValueError(
                 "residual.fused_add = true: needs layers that are rescaled in fixed point, with "
                 "the zero point after rounding and wide left shifts"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shifts_alone_need_scales_that_are_powers_of_two(self) -> Self:
+        """Factors of products are quotients of scales; other kinds of op can do without."""
+        shifting = [k for k in _PRODUCTS if self.rescale_of(k).kind == "power_of_two"]
+        if shifting and (self.activation.scale, self.weight.scale) != _POWERS:
+            raise ValueError(
+                f'rescale.kind = "power_of_two" (of {" and ".join(shifting)}): needs '
+                'activation.scale = "power_of_two" and weight.scale = "power_of_two"'
             )
         return self
 
@@ -131,7 +149,7 @@ class NpuProfile(Section):
         return any(table.scale_type != "float64" for table in tables)
 
     def _override(self, kind: OpKind) -> OverrideSection:
-        return self.ops.get(kind, OverrideSection())
+        return self.ops.get(kind, OverrideSection.model_validate({}))
 
     def sha256(self) -> str:
         """Return the identity of the values (comments and layout of the file do not count)."""
@@ -156,12 +174,6 @@ def _overridden(table: Table, changes: Mapping[str, Any]) -> Table:
     if not changes:
         return table
     return type(table).model_validate({**table.model_dump(mode="json"), **changes})
-
-
-def _first_problem(place: str, error: ValidationError) -> str:
-    first = error.errors()[0]
-    path = ".".join([place, *map(str, first["loc"])])
-    return f"{path}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

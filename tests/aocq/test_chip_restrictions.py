@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,16 @@ from tiny_models import NANO, images, input_size
 from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp
-from aocq.lowering import lower
+from aocq.lowering import check_recipe, lower
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.aocq.options import AocqOptions
+from aocq.methods.parallel_calibration import completed
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
+from aocq.request import constrained
+from simulator.errors import InputError
 from simulator.graph.ops import Add, LayerNorm, MatMul, Mean, Rescale
 from simulator.numerics.integer_type import IntType
-from simulator.profile import load_profile
+from simulator.profile import NpuProfile, load_profile
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
 SIZE = input_size(NANO)
@@ -210,6 +214,9 @@ def test_heads_share_their_step_in_float_too(method: str, nano: Captured) -> Non
     model = quantized(graph, method, **recipe)
     steps = {name: model.steps(name).size for name in model.activations}
     assert set(steps.values()) == {1}
+    for entry in model.log:  # searched for all heads together, not the largest of theirs
+        for side in ("a_steps", "b_steps"):
+            assert len(set(entry.get(side, [0]))) == 1, entry
 
 
 def test_one_step_for_all_heads_is_the_best_for_all_of_them_together() -> None:
@@ -218,16 +225,18 @@ def test_one_step_for_all_heads_is_the_best_for_all_of_them_together() -> None:
     from aocq.methods.scale_form import ScaleForm
 
     generator = torch.Generator().manual_seed(0)
-    a = torch.randn(2, 3, 5, 8, generator=generator) * torch.tensor([1.0, 2.0, 9.0])[:, None, None]
+    # Evenly spread in all but one head: there is nothing to gain by clipping.
+    a = torch.rand(2, 3, 5, 8, generator=generator) - 0.5
+    a *= torch.tensor([9.0, 8.0, 2.0])[:, None, None]
     b = torch.randn(2, 3, 8, 6, generator=generator)
     factor = 8**-0.5
-    for form in (ScaleForm(), ScaleForm(power_of_two=True)):
+    for form, bits in product((ScaleForm(), ScaleForm(power_of_two=True)), (4, 8)):
         setting = Search(
             grid=Grid(low=0.5, high=1.2, count=7),
             objective=cosine,
             rounds=1,
             weight_bits=4,
-            activation_bits=4,
+            activation_bits=bits,
             activation_form=form,
             one_step=True,
         )
@@ -237,16 +246,18 @@ def test_one_step_for_all_heads_is_the_best_for_all_of_them_together() -> None:
         )
         assert isinstance(found.a, torch.Tensor)
         assert len(set(found.a.tolist())) == len(set(found.b.tolist())) == 1
-        full = float((a * factor).abs().max()) / 7.5
+        half = 2 ** (bits - 1) - 0.5
+        full = float((a * factor).abs().max()) / half
         shares = [full * (0.5 + 0.1 * i) for i in range(7)]
         if form.power_of_two:
             shares = [form.hold(full / factor) * 0.5**k * factor for k in range(8)]
-        first = form.hold(float(b.abs().max()) / 7.5)
-        right = quantize_heads(b, torch.full((3,), first, dtype=torch.float64), 4)
+        first = form.hold(float(b.abs().max()) / half)
+        right = quantize_heads(b, torch.full((3,), first, dtype=torch.float64), bits)
         scores = [
             cosine(
                 a * factor @ b,
-                quantize_heads(a * factor, torch.full((3,), step, dtype=torch.float64), 4) @ right,
+                quantize_heads(a * factor, torch.full((3,), step, dtype=torch.float64), bits)
+                @ right,
                 None,
             ).sum()
             for step in shares
@@ -268,6 +279,32 @@ def test_every_scale_is_a_float32(method: str, float_ops: str, nano: Captured) -
     assert [name for name, scale in found if not is_float32(scale)] == []
     free = quantized(graph, method, **recipe)
     assert not all(is_float32(scale) for _, scale in weight_scales(free))
+
+
+def test_the_one_step_of_all_heads_is_a_float32_again(nano: Captured) -> None:
+    """A ratio of float32 steps times the smaller one can miss the larger one by a bit."""
+    graph = nano("class_token")[1]
+    steps = np.linspace(0.1, 0.9, 50, dtype=np.float32).tolist()
+    small, large = next(
+        pair for pair in combinations(steps, 2) if pair[1] / pair[0] * pair[0] != pair[1]
+    )
+    name = "blocks.0.attn.qkv"
+    factors = (1.0, large / small) * 36
+    own = ActivationQuantizer(type=IntType(bits=8), scale=small, zero_point=0, alpha=factors)
+    recipe = Recipe(float32_scales=True, float_ops="integer")
+    found = completed(graph, images(2, SIZE), recipe, {name: own})[name]
+    assert (found.scale, found.type.bits) == (large, 8)
+
+
+def test_rows_that_no_product_reads_have_the_chips_form_too(nano: Captured) -> None:
+    """Q and K before their normalization: their steps are observed, not searched."""
+    graph = nano("qk_norm")[1]
+    recipe = {"activation_scale": "power_of_two", "float_ops": "declared"}
+    model = quantized(graph, "base_ptq_paper", **recipe)
+    found = model.activations["blocks.0.attn.qkv"]
+    assert isinstance(found, ActivationQuantizer)
+    assert len(found.alpha) == 72
+    assert all(map(is_power, found.steps().flatten().tolist()))
 
 
 @pytest.mark.parametrize("options", [FAST, ADAROUND], ids=["gptq", "adaround"])
@@ -341,3 +378,115 @@ def test_probabilities_have_the_width_of_activations_unless_told(
     assert {
         n for n in told.activations if told.activations[n].type != other.activations[n].type
     } <= {name}
+
+
+# --- profiles -------------------------------------------------------------------------------------
+
+
+def chip(**tables: dict[str, Any]) -> NpuProfile:
+    """Return the 8-bit example chip with other values in some tables."""
+    plain = load_profile("edge_npu_int8").model_dump(mode="json")
+    return NpuProfile.model_validate(
+        {**plain, **{name: {**plain[name], **table} for name, table in tables.items()}}
+    )
+
+
+RESTRICTED: dict[str, tuple[dict[str, dict[str, Any]], dict[str, Any], str]] = {
+    "activation.granularity": (
+        {"activation": {"granularity": "per_tensor"}},
+        {"activation_granularity": "per_tensor"},
+        'activation.granularity = "per_tensor", the model has steps by channel or head',
+    ),
+    "weight.scale": (
+        {"weight": {"scale": "power_of_two"}},
+        {"weight_scale": "power_of_two"},
+        'weight.scale = "power_of_two", the model has weights of any scale',
+    ),
+    "activation.scale": (
+        {"activation": {"scale": "power_of_two"}},
+        {"activation_scale": "power_of_two"},
+        'activation.scale = "power_of_two", the model has activations of any scale',
+    ),
+    "rescale.scale_type": (
+        {"rescale": {"scale_type": "float32"}},
+        {"float32_scales": True},
+        "rescale.scale_type wants scales in float32, the model has others",
+    ),
+    "softmax.output_bits": (
+        {"softmax": {"output_bits": 7}},
+        {"softmax_bits": 7},
+        "softmax.output_bits = 7, the model's probabilities have 8",
+    ),
+}
+
+
+@pytest.mark.parametrize("key", RESTRICTED)
+def test_a_model_without_a_chips_restriction_is_refused_by_its_key(
+    key: str, nano: Captured
+) -> None:
+    tables, recipe, message = RESTRICTED[key]
+    profile = chip(**tables)
+    graph = nano("class_token")[1]
+    free = quantized(graph, "aocq")
+    with pytest.raises(InputError) as caught:
+        lower(free, profile)
+    assert str(caught.value).startswith(f"profile edge_npu_int8: {message}; quantize for this")
+    with pytest.raises(InputError) as early:  # known before any image is decoded
+        check_recipe(free.recipe, profile)
+    assert str(early.value) == str(caught.value)
+    held = constrained(free.recipe, profile)
+    unrestricted = constrained(free.recipe, load_profile("edge_npu_int8"))
+    assert held == unrestricted.model_copy(update=recipe)
+    check_recipe(held, profile)
+    lower(quantized(graph, "aocq", **recipe), profile)
+
+
+def test_all_restrictions_that_a_model_lacks_are_named_at_once(nano: Captured) -> None:
+    tables: dict[str, dict[str, Any]] = {}
+    for found, _, _ in RESTRICTED.values():
+        for name, table in found.items():
+            tables[name] = {**tables.get(name, {}), **table}
+    with pytest.raises(InputError) as caught:
+        lower(quantized(nano("class_token")[1], "aocq"), chip(**tables))
+    assert all(message in str(caught.value) for _, _, message in RESTRICTED.values())
+
+
+def test_a_model_that_has_one_step_per_tensor_anyway_is_taken(nano: Captured) -> None:
+    model = quantized(nano("class_token")[1], "base_ptq")
+    assert model.recipe.activation_granularity == "per_channel"
+    lower(model, chip(activation={"granularity": "per_tensor"}))
+
+
+def test_powers_of_two_are_float32_too() -> None:
+    profile = chip(rescale={"scale_type": "float32_ratio"})
+    unrestricted = constrained(Recipe(), load_profile("edge_npu_int8"))
+    both = {"weight_scale": "power_of_two", "activation_scale": "power_of_two"}
+    check_recipe(unrestricted.model_copy(update=both), profile)
+    for one in both:
+        with pytest.raises(InputError, match="scales in float32"):
+            check_recipe(unrestricted.model_copy(update={one: "power_of_two"}), profile)
+
+
+def test_one_kind_of_op_with_scales_in_float32_is_enough() -> None:
+    plain = load_profile("edge_npu_int8").model_dump(mode="json")
+    other = {"linear": {"rescale": {"scale_type": "float32"}}}
+    profile = NpuProfile.model_validate({**plain, "ops": other})
+    assert constrained(Recipe(), profile).float32_scales
+    assert not constrained(Recipe(), load_profile("edge_npu_int8")).float32_scales
+
+
+@pytest.mark.parametrize(
+    ("chip_bits", "output_bits", "asked", "wanted"),
+    [(8, 8, 8, None), (8, 7, 8, 7), (16, 15, 16, 15), (16, 16, 16, None), (8, 8, 4, None)],
+)
+def test_probabilities_are_as_wide_as_the_chips_unless_all_else_is_narrower(
+    chip_bits: int, output_bits: int, asked: int, wanted: int | None
+) -> None:
+    profile = chip(
+        activation={"bits": chip_bits, "residual_bits": max(chip_bits, 8)},
+        softmax={"output_bits": output_bits},
+    )
+    found = constrained(Recipe(activation_bits=asked), profile)
+    assert found.softmax_bits == wanted
+    if asked == chip_bits:
+        check_recipe(found, profile)

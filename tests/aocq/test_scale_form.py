@@ -121,6 +121,8 @@ def test_least_error_chooses_among_all_powers_of_two(zero_point: str, tail: floa
         codes = torch.clamp(torch.round(x / step) + offset, kind.low, kind.high)
         errors[step] = float((((codes - offset) * step - x) ** 2).sum())
     assert found.scale == min(errors, key=errors.__getitem__)
+    error = float(((found(x) - x) ** 2).sum())
+    assert error == errors[found.scale]
     clipped = found.scale < POWERS.hold(
         activation_quantizer(seen.low, seen.high, 4, zero_point).scale
     )

@@ -12,37 +12,25 @@ import pytest
 import typer
 
 from aocq import campaign
-from aocq.cli import campaigns
+from aocq.cli import campaigns, requests
 from aocq.methods import Recipe
-from aocq.request import Gates, VerifyRequest
 from simulator.errors import AocqError, InputError
 
 
 def test_a_failed_cell_is_a_row_with_its_reason_and_exit_code_3(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    request = VerifyRequest(
+    request = requests.make_request(
         model="m",
-        weights=None,
-        classes=None,
+        data=tmp_path,
         profile="edge_npu_int8",
         method="base_ptq",
         recipe=Recipe(),
-        calibration_folder=tmp_path / "calib",
-        calibration_images=1,
-        data_folder=tmp_path,
-        limit=None,
-        batch=1,
-        skip_bad_images=False,
-        threads=None,
-        gemm="auto",
-        gates=Gates(),
         out=tmp_path,
-        command=(),
     )
     cells = [campaigns.cell(request, Recipe(weight_bits=bits)) for bits in (8, 4)]
 
-    def fails(cells: Any, *_: Any) -> Iterator[tuple[campaign.Cell, AocqError]]:
+    def fails(cells: Any, *_: Any, **__: Any) -> Iterator[tuple[campaign.Cell, AocqError]]:
         for cell in cells:
             yield cell, InputError("constants too wide")
 

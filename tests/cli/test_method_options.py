@@ -42,8 +42,11 @@ def test_an_unknown_method_is_a_usage_error_that_names_the_methods(
         ("--float-ops", "none"),
         ("--device", "tpu"),
         ("--a-bits", 2),
+        ("--a-bits", 9),
+        ("--a-bits", 15),
+        ("--a-bits", 17),
     ],
-    ids=lambda option: option[0],
+    ids=lambda option: "".join(map(str, option)),
 )
 def test_options_of_a_method_take_only_what_they_name(
     warm: Run, demo: Demo, option: tuple[object, ...]
@@ -59,7 +62,10 @@ def test_the_recipe_on_record_is_the_preset_with_what_was_given(
     job = (*demo.verify, *SHORT, "--method", "base_ptq", "--preset", "paper")
     given = (*given, "--norm-exponent", 1, "--loss-channels", "gamma")
     given = (*given, "--class-token-weight", 2.5)
-    warm(*job, *given, "--scale-passes", 2, "--out", tmp_path)
+    done = warm(*job, *given, "--scale-passes", 2, "--out", tmp_path)
+    ignored = "--alpha, --alpha-sharing, --no-balance-inputs, --scale-passes, --rounding, --loss, "
+    ignored += "--norm-exponent, --loss-channels, --class-token-weight"
+    assert f"note: method base_ptq ignores {ignored}: options of method aocq\n" in done.err
     recipe = record(tmp_path)["method"]["recipe"]
     assert recipe["float_ops"] == "integer"
     assert recipe["aocq"] == {
@@ -85,7 +91,7 @@ def test_a_preset_has_its_number_of_images_and_missing_ones_are_noted(
     job = ("verify", "vit_nano_digits", "--data", demo.folder / "data" / "val", *SHORT)
     job = (*job, "--calib-data", demo.folder / "data" / "calib", "--method", "base_ptq")
     fast = warm(*job, "--preset", "fast", "--out", tmp_path / "fast")
-    assert "note:" not in fast.err
+    assert "note:" not in fast.err  # a preset also has a number of images: not AOCQ's alone
     assert record(tmp_path / "fast")["method"]["calibration_images"] == 64
     default = warm(*job, "--out", tmp_path / "default")
     assert "note: 128 calibration images are there, 250 were asked for" in default.err
@@ -108,6 +114,13 @@ def test_narrow_activations_take_a_method_that_leaves_operators_in_float(
         done = warm(*job, *other, "--out", earlier_run, code=3)
         assert "activation.bits = 8, the model has 5 (choose --a-bits; other widths" in done.err
         assert "quantize with" not in done.err
+
+
+def test_sixteen_bit_activations_are_asked_of_the_profile(
+    warm: Run, demo: Demo, earlier_run: Path
+) -> None:
+    done = warm(*demo.verify, "--a-bits", 16, "--out", earlier_run, code=3)
+    assert "activation.bits = 8, the model has 16 (choose --a-bits" in done.err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

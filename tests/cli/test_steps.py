@@ -16,7 +16,6 @@ from aocq.data.image_folder import read_image_folder
 from aocq.data.loader import ImageBatches
 from simulator.boundary import quantize
 from simulator.graph import load
-from simulator.profile import flat_values, load_profile, profile_paths
 from simulator.results import load_run
 
 
@@ -172,18 +171,6 @@ def test_help_lists_every_command() -> None:
 def test_every_command_has_help_that_needs_no_torch() -> None:
     for name in ("verify", "demo", "quantize", "simulate", "profiles"):
         assert "Usage:" in aocq(name, "-h", without_torch=True).out
-
-
-def test_profiles_are_listed_shown_and_validated() -> None:
-    listed = aocq("profiles", "list", without_torch=True).out
-    assert [line.split()[0] for line in listed.splitlines()] == list(profile_paths())
-    shown = aocq("profiles", "show", "narrow_acc_20", without_torch=True).out
-    values = flat_values(load_profile("narrow_acc_20"))
-    assert [line.split()[0] for line in shown.splitlines()] == list(values)
-    assert "assumed" in shown
-    validated = aocq("profiles", "validate", "edge_npu_int8", without_torch=True)
-    assert validated.err.startswith("edge_npu_int8: valid, sha256 ")
-    assert validated.out == ""
 
 
 def test_models_are_listed_by_family() -> None:

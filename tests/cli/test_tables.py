@@ -132,6 +132,8 @@ def test_a_killed_table_goes_on_where_it_stopped(warm: Run, demo: Demo, tmp_path
         (("--methods", "base_ptq,nothing"), "no method 'nothing'"),
         (("--bits", "8/8,4-8"), "'4-8' is not WEIGHTS/ACTIVATIONS"),
         (("--bits", "9/8"), "'9/8' is not WEIGHTS/ACTIVATIONS"),
+        (("--bits", "8/9"), "'8/9' is not WEIGHTS/ACTIVATIONS"),
+        (("--bits", "16/16"), "'16/16' is not WEIGHTS/ACTIVATIONS"),
         ((f"{FOLDER}=weights.safetensors",), "a network is named twice"),
     ],
 )
@@ -141,6 +143,12 @@ def test_what_a_table_cannot_be_made_of_is_a_usage_error(
     done = warm(*job(demo), *option, "--out", tmp_path / "table", code=2)
     assert message in done.err
     assert not (tmp_path / "table").exists()
+
+
+def test_widths_are_pairs_in_the_order_given_each_once() -> None:
+    from aocq.cli.campaigns import parse_widths
+
+    assert parse_widths("8/16, 4/8,8/16,2/3") == [(8, 16), (4, 8), (2, 3)]
 
 
 def test_a_cell_that_no_profile_holds_is_refused_before_the_first_run(

@@ -29,7 +29,7 @@ import simulator
 from simulator.errors import InputError
 from simulator.graph import IntGraph, load, save, sha256, text, verify
 from simulator.graph.float_ops import Function
-from simulator.graph.ops import OP_TYPES
+from simulator.graph.ops import OP_TYPES, Normalisation
 from simulator.graph.storage import JSON_NAME, TENSORS_NAME, canonical_json
 from simulator.numerics.accumulator import BiasStage
 from simulator.numerics.integer_type import Overflow
@@ -165,6 +165,7 @@ def changed_graphs(graph):
         tuple: lambda value: value[::-1] if value != value[::-1] else (*value, *value),
         Rounding: lambda _: Rounding.FLOOR,
         Overflow: lambda _: Overflow.WRAP,
+        Normalisation: lambda _: Normalisation.DIVISION,
         DoubleRounding: lambda _: DoubleRounding.ASYMMETRIC,
         ZeroPointStage: lambda _: ZeroPointStage.BEFORE_ROUND,
         LeftShift: lambda _: LeftShift.WRAP,
@@ -359,6 +360,20 @@ def small_graph():
     ones = [1, 2, 3, 4]
     d.layer_norm("norm", "add", gamma=ones, beta=ones, channel_shift=ones, channel_multiplier=ones)
     d.softmax("softmax", "norm", table=exponentials())
+    d.softmax_gemmlowp("gemmlowp", "norm")
+    d.softmax_lut513("lut513", "norm", exp_table=[9] * 513, reciprocal_table=[8] * 513)
+    d.softmax_float_table("float_table", "norm", table=[1.0] * 256)
+    d.softmax_ibert("ibert", "norm")
+    d.shiftmax("shiftmax", "norm")
+    d.softmax_ita("ita", "norm")
+    d.softmax_log2("log2", "norm")
+    d.add_shifted("sum", "norm", "add")
+    d.squared_difference("square", "norm", "add")
+    d.mul("product", "norm", "add")
+    d.interpolated_lookup("between", "norm", table=[1, 2, 3], kind=S8)
+    d.gelu_polynomial("polynomial", "norm", clip_low=-127)
+    d.shift_gelu("shift_gelu", "norm")
+    d.layer_norm_bisection("bisection", "norm", weight=ones, bias=ones)
     d.lookup("lookup", "softmax", table=range(256), kind=d.tensors["softmax"].type)
     d.concat("concat", "lookup", "softmax")
     d.slice("slice", "concat", 1, 3)

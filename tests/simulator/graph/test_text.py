@@ -8,7 +8,7 @@ from small_graphs import S4, S8, S16, S32, SATURATE, U8, WRAP, Draft, accumulato
 
 from simulator.graph import IntGraph, sha256, text
 from simulator.numerics.integer_type import Overflow
-from simulator.numerics.rounding import Rounding
+from simulator.numerics.rounding import DoubleRounding, Rounding
 
 
 def small_graph() -> IntGraph:
@@ -105,4 +105,42 @@ def test_channel_factors_of_layer_norm_are_shown():
         "a",
         "a × 3..255",
         "a × 1..3 << 0..2",
+    ]
+
+
+def test_element_wise_ops_are_shown():
+    d = Draft(Rounding.HALF_UP)
+    d.input("a", (2, 4), S8)
+    twice = {"double_rounding": DoubleRounding.SYMMETRIC}
+    d.add_shifted("sum", "a", "a", **twice)
+    d.add_shifted("difference", "a", "a", subtract=True)
+    d.squared_difference("square", "a", "a")
+    d.mul("product", "a", "sum")
+    d.interpolated_lookup("between", "a", table=[1, 2, 3])
+    d.gelu_polynomial("gelu", "a")
+    d.gelu_polynomial("negated", "a", negated=True, clip_low=-127, erf_shift=14, sum_shift=1)
+    d.shift_gelu("shifts", "a")
+    d.layer_norm_bisection("bisection", "a", weight=[1] * 4, bias=[2] * 4)
+    affine = {"gamma": [1] * 4, "beta": [0] * 4}
+    d.layer_norm("newton", "a", **affine, root_steps=10)
+    d.layer_norm("from", "a", **affine, root_steps=10, root_start_bits=16)
+    d.mean("mean", "a", axis=1, keep_dimension=True)
+    shown = [line.split("z=0     ")[1] for line in text(d.graph()).splitlines()[2:]]
+    normalized = "2^-4; normalized 2^-10 × γ + β >> 14 half_up saturate"
+    assert shown == [
+        "add_shifted (a << 3 × 3 >> 5) + (a << 3 × 5 >> 6)   → ×7 >> 4 half_up twice symmetric "
+        "saturate",
+        "sub_shifted (a << 3 × 3 >> 5) - (a << 3 × 5 >> 6)   → ×7 >> 4 half_up saturate",
+        "squared_difference (a << 3 × 3 >> 5) - (a << 3 × 5 >> 6)   → ×7 >> 4 half_up saturate",
+        "mul a × sum   → ×3 >> 8 half_up saturate",
+        "interpolated_lookup a in table[3], 7 bits between >> 7 half_up saturate",
+        "gelu_polynomial a   clip 50; -2500 + d² >> 0, + -2500 >> 0 in s26   → ×7 >> 15 half_up "
+        "saturate",
+        "gelu_polynomial a   clip 50, codes from -127; -2500 - d² >> 14, + -2500 >> 1 in s26   → "
+        "×7 >> 15 half_up saturate",
+        "shift_gelu a   octave 12, 2^-23, σ 8 bits   → ×3 >> 8 half_up saturate",
+        "layernorm_bisection a   whole mean and root × weight + bias >> 8 half_up saturate",
+        f"layernorm a   isqrt 10 Newton steps, {normalized}",
+        f"layernorm a   isqrt 10 Newton steps from 2^16, {normalized}",
+        "mean a over 1, kept   acc all:32 wrap, proven 10 bits   → ×1 >> 2 half_up saturate",
     ]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.numerics.fixed_point import (
+    mean_multiplier_and_shift,
     multiplier_and_shift,
     multipliers_and_shifts,
     multipliers_at_common_shift,
@@ -125,3 +126,26 @@ def test_the_largest_factor_decides_the_common_shift(factors_and_bits):
     for factor, multiplier in zip(factors, multipliers.tolist(), strict=True):
         assert 0 <= multiplier < 1 << bits
         assert distance(factor, multiplier, shift) <= Fraction(1, 2 << shift)
+
+
+@pytest.mark.parametrize(
+    ("factor", "count", "expected"),
+    [
+        (1.0, 1, (1 << 30, 30)),
+        (1.0, 2, (1 << 30, 31)),
+        (1.0, 3, ((1 << 31) // 3, 31)),
+        (0.75, 192, (3 * (1 << 29) * 128 // 192, 31 + 7)),
+        (0.1, 197, (1717986918 * 128 // 197, 34 + 7)),
+        (2.0**-31, 1 << 20, (1 << 11, 62)),  # no shift beyond 62: 19 of 20 bits are lost
+    ],
+)
+def test_the_divisor_of_a_mean_goes_into_its_multiplier(factor, count, expected):
+    assert mean_multiplier_and_shift(factor, count) == expected
+
+
+@given(st.floats(2.0**-10, 1000), st.integers(1, 5000))
+def test_the_multiplier_of_a_mean_is_rounded_down_and_loses_one_bit(factor, count):
+    multiplier, shift = mean_multiplier_and_shift(factor, count)
+    assert 1 << 29 <= multiplier < 1 << 31
+    exact = Fraction(factor) / count * 2**shift
+    assert abs(multiplier - exact) <= 2

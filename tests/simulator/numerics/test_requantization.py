@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.requantization import Requantizer, requantize
-from simulator.numerics.rounding import Rounding
+from simulator.numerics.rescaling import LeftShift, ZeroPointStage
+from simulator.numerics.rounding import DoubleRounding, Rounding
 
 S4, S8 = IntType(bits=4), IntType(bits=8)
 U8 = IntType(bits=8, signed=False)
 roundings, overflows = st.sampled_from(Rounding), st.sampled_from(Overflow)
 
 
-def requantizer(multiplier, shift, rounding, zero_point, kind, overflow, channels=None):
+def requantizer(multiplier, shift, rounding, zero_point, kind, overflow, channels=None, **rules):
     return Requantizer.build(
         multiplier=np.array(multiplier),
         shift=np.array(shift),
@@ -24,7 +25,24 @@ def requantizer(multiplier, shift, rounding, zero_point, kind, overflow, channel
         zero_point=zero_point,
         kind=kind,
         overflow=overflow,
+        **rules,
     )
+
+
+def assert_same(rows, multiplier, shift, rounding, zero_point, kind, overflow, **rules):
+    """Hold kernel and reference equal under rules that the kernel keeps folded."""
+    kernel = requantizer(multiplier, shift, rounding, zero_point, kind, overflow, **rules)
+    codes, count = kernel(rows)
+    expected = [
+        [
+            requantize(int(x), m, s, rounding, zero_point, kind, overflow, **rules)
+            for x, m, s in zip(row, multiplier, shift, strict=True)
+        ]
+        for row in rows
+    ]
+    assert codes.tolist() == [[code for code, _ in row] for row in expected]
+    assert count == sum(flag for row in expected for _, flag in row)
+    return codes
 
 
 def assert_equal_to_reference(kernel, rows, rounding, addend=None):
@@ -138,3 +156,73 @@ def test_kernel_equals_reference_at_every_tie(rounding, overflow):
         columns.append((steps[:, None] * max(half, 1) + np.array([-1, 0, 1])).ravel())
     kernel = requantizer(multiplier, shifts, rounding, -1, S4, overflow)
     assert assert_equal_to_reference(kernel, np.array(columns, np.int64).T, rounding) > 0
+
+
+# --- two roundings, the zero point inside, left shifts that wrap ----------------------------------
+
+TWICE = {"symmetric": DoubleRounding.SYMMETRIC, "asymmetric": DoubleRounding.ASYMMETRIC}
+
+
+@pytest.mark.parametrize(
+    ("value", "shift", "once", "symmetric", "asymmetric"),
+    [
+        # 2^32 - 1 over 2^33 is just below a half; the first rounding makes it one.
+        ((1 << 32) - 1, 33, 0, 1, 1),
+        (-(1 << 32) - 1, 33, -1, -1, 0),  # just beyond minus a half: -2 over 4, away or up
+        (-(1 << 32), 33, 0, -1, 0),
+        (1 << 32, 33, 1, 1, 1),
+        (3 << 30, 31, 2, 2, 2),  # a shift of 31 or less is rounded once
+        (-(3 << 30), 31, -1, -1, -1),
+        (5, 1, 3, 3, 3),
+    ],
+)
+def test_known_values_of_two_roundings(value, shift, once, symmetric, asymmetric):
+    finish = (Rounding.HALF_UP, 0, S8, Overflow.SATURATE)
+    for rule, expected in (
+        (DoubleRounding.NONE, once),
+        (DoubleRounding.SYMMETRIC, symmetric),
+        (DoubleRounding.ASYMMETRIC, asymmetric),
+    ):
+        assert requantize(value, 1, shift, *finish, double_rounding=rule) == (expected, False)
+        codes, _ = requantizer([1], [shift], *finish, double_rounding=rule)(np.array([[value]]))
+        assert codes.tolist() == [[expected]]
+
+
+@pytest.mark.parametrize("stage", ZeroPointStage)
+@pytest.mark.parametrize("left", LeftShift)
+@pytest.mark.parametrize("double", DoubleRounding)
+def test_kernel_equals_reference_under_every_rule(double, left, stage):
+    rng = np.random.default_rng(4)
+    shifts = [30, 31, 32, 33, 38, 20, 1]
+    multipliers = [1 << 30, 3 << 28, (1 << 31) - 1, 1 << 30, 1 << 30, 1 << 15, 1]
+    near = np.array([(200 << s) // m for m, s in zip(multipliers, shifts, strict=True)])
+    rows = rng.integers(-near, near, (400, 7))
+    halves = np.array([max((1 << s - 1) // m, 1) for m, s in zip(multipliers, shifts, strict=True)])
+    rows[200:] = rng.integers(-300, 300, (200, 7)) * halves + rng.integers(-1, 2, (200, 7))
+    rows = rows.clip(-(1 << 31), (1 << 31) - 1)
+    rules = {"double_rounding": double, "left_shift": left, "zero_point_stage": stage}
+    finish = (Rounding.HALF_UP, -5, S8, Overflow.SATURATE)
+    assert_same(rows, multipliers, shifts, *finish, **rules)
+
+
+@pytest.mark.parametrize("rounding", Rounding)
+@pytest.mark.parametrize("overflow", Overflow)
+def test_kernel_equals_reference_with_the_zero_point_inside(rounding, overflow):
+    rows = np.arange(-60, 61)[:, None] * np.array([1, 8])
+    rule = {"zero_point_stage": ZeroPointStage.BEFORE_ROUND}
+    assert_same(rows, [1, 1], [1, 4], rounding, -3, S4, overflow, **rule)
+
+
+def test_a_left_shift_loses_bits_of_the_word_or_none():
+    rows = np.array([[1 << 28], [(1 << 28) + 3], [-(1 << 28) - 1], [5]])
+    finish = (Rounding.HALF_UP, 0, IntType(bits=32), Overflow.SATURATE)
+    wide = assert_same(rows, [1 << 30], [27], *finish)
+    lossy = assert_same(rows, [1 << 30], [27], *finish, left_shift=LeftShift.WRAP)
+    assert wide.ravel().tolist() == [(1 << 31) - 1, (1 << 31) - 1, -(1 << 31), 40]
+    assert lossy.ravel().tolist() == [0, 24, -8, 40]
+
+
+def test_two_roundings_round_half_up():
+    for rule in TWICE.values():
+        with pytest.raises(ValueError, match="half_up twice"):
+            requantizer([1], [40], Rounding.FLOOR, 0, S8, Overflow.SATURATE, double_rounding=rule)

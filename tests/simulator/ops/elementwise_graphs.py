@@ -168,7 +168,7 @@ ELEMENTWISE_CASES: Mapping[type[Op], Mapping[str, Callable[[Draft], None]]] = {
         "16 bits": lambda d: _pair(d, "mul", source=(S16, S8), shift=(15,), kind=S16),
     },
     InterpolatedLookup: {
-        "rounded": lambda d: _interpolated(d),
+        "rounded": _interpolated,
         "fraction kept": lambda d: _interpolated(d, shift=0, kind=S32),
         "steep": lambda d: _interpolated(d, STEEP, shift=6),
         "to 8 bits": lambda d: _interpolated(d, shift=14, kind=S8),
@@ -181,9 +181,7 @@ ELEMENTWISE_CASES: Mapping[type[Op], Mapping[str, Callable[[Draft], None]]] = {
         "no fraction": lambda d: _interpolated(
             d, CURVE[:257], S8, fraction_bits=0, shift=3, kind=S16
         ),
-        "one interval": lambda d: _interpolated(
-            d, [-7, 9], S4, fraction_bits=4, shift=3, kind=S4
-        ),
+        "one interval": lambda d: _interpolated(d, [-7, 9], S4, fraction_bits=4, shift=3, kind=S4),
     },
     GeluPolynomial: {
         "26 bits": lambda d: _one_operand(d, "gelu_polynomial"),

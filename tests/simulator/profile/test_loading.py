@@ -6,10 +6,7 @@ import re
 import pytest
 
 from simulator.errors import InputError
-from simulator.numerics.accumulator import BiasStage
-from simulator.numerics.integer_type import Overflow
-from simulator.numerics.rounding import Rounding
-from simulator.profile import flat_values, load_profile, profile_paths
+from simulator.profile import load_profile, profile_paths
 
 SHIPPED = sorted(profile_paths())
 
@@ -49,62 +46,6 @@ def problems_of(load_changed, tmp_path):
         return [line.removeprefix("  ") for line in lines]
 
     return problems
-
-
-# --- shipped profiles -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_profiles_load(name):
-    profile = load_profile(name)
-    assert profile.name == name
-    assert profile.accumulator.accumulator().problems() == []
-    assert all(profile.source_of(path) for path in flat_values(profile))
-    assert load_profile(str(profile_paths()[name])) == profile
-
-
-def test_shipped_profiles_differ():
-    assert len(SHIPPED) >= 2
-    assert len({load_profile(name).sha256() for name in SHIPPED}) == len(SHIPPED)
-
-
-def test_the_values_of_a_shipped_profile():
-    profile = load_profile("edge_npu_int8")
-    (level,) = profile.accumulator.accumulator().levels
-    assert (level.group, level.bits, level.overflow) == (0, 32, Overflow.WRAP)
-    assert profile.accumulator.accumulator().bias is BiasStage.PRELOAD
-    assert profile.rescale.rounding is Rounding.HALF_UP
-    assert profile.rescale.overflow is Overflow.SATURATE
-    assert profile.compute.engine.kind == "systolic"
-    (narrow,) = load_profile("narrow_acc_20").accumulator.accumulator().levels
-    assert (narrow.bits, narrow.overflow) == (20, Overflow.SATURATE)
-
-
-# --- values ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("rounding", Rounding)
-@pytest.mark.parametrize("overflow", Overflow)
-def test_every_rounding_and_overflow_can_be_written(load_changed, rounding, overflow):
-    text = text_with({"rounding": f'"{rounding}"'})
-    assert f'rounding = "{rounding}"' in text
-    profile = load_changed({"rounding": f'"{rounding}"', "overflow": f'"{overflow}"'})
-    assert (profile.rescale.rounding, profile.rescale.overflow) == (rounding, overflow)
-
-
-def test_levels_become_an_accumulator(load_changed):
-    levels = (
-        "[ { group = 2, bits = 16, overflow = 'saturate' }, "
-        "{ group = 'all', bits = 32, overflow = 'wrap' } ]"
-    )
-    found = load_changed({"levels": levels, "bias": '"after_last_block"'}).accumulator
-    assert str(found.accumulator()) == "2:16 saturate, all:32 wrap"
-    assert found.accumulator().bias is BiasStage.AFTER_LAST_BLOCK
-
-
-def test_a_dot_engine_can_be_written(load_changed):
-    engine = '{ kind = "dot", m = 4, n = 8, k = 16, cycles_per_step = 1, pipeline_depth = 0 }'
-    assert load_changed({"engine": engine}).compute.engine.k == 16
 
 
 # --- identity -------------------------------------------------------------------------------------
@@ -204,38 +145,6 @@ def test_an_empty_file_lacks_everything(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("levels", "problem"),
-    [
-        ("[]", "accumulator.levels"),
-        ('[ { group = 4, bits = 16, overflow = "wrap" } ]', "exactly the last"),
-        (
-            '[ { group = "all", bits = 16, overflow = "wrap" }, '
-            '{ group = 4, bits = 16, overflow = "wrap" }, '
-            '{ group = "all", bits = 16, overflow = "wrap" } ]',
-            "exactly the last",
-        ),
-        ('[ { group = 0, bits = 16, overflow = "wrap" } ]', 'must be "all" or a whole number'),
-        ('[ { group = -1, bits = 16, overflow = "wrap" } ]', 'must be "all" or a whole number'),
-        ('[ { group = "most", bits = 16, overflow = "wrap" } ]', 'must be "all" or a whole'),
-        ('[ { group = 1.5, bits = 16, overflow = "wrap" } ]', 'must be "all" or a whole number'),
-        (
-            '[ { group = 4, bits = 16, overflow = "wrap" }, '
-            '{ group = 6, bits = 16, overflow = "wrap" }, '
-            '{ group = "all", bits = 16, overflow = "wrap" } ]',
-            "must be a multiple of 4",
-        ),
-        ('[ { group = "all", bits = 16, overflow = "saturate_symmetric" } ]', "overflow"),
-        ('[ { group = "all", bits = 16.0, overflow = "wrap" } ]', "bits = 16.0"),
-        ('[ { group = "all", bits = true, overflow = "wrap" } ]', "bits = True"),
-    ],
-)
-def test_impossible_levels_are_refused(problems_of, levels, problem):
-    (found,) = problems_of({"levels": levels})
-    assert found.startswith("accumulator")
-    assert problem in found
-
-
-@pytest.mark.parametrize(
     ("changes", "problem"),
     [
         ({"name": '"Edge NPU"'}, "name = 'Edge NPU'"),
@@ -253,30 +162,6 @@ def test_impossible_levels_are_refused(problems_of, levels, problem):
 def test_values_out_of_range_are_named(problems_of, changes, problem):
     (found,) = problems_of(changes)
     assert problem in found
-
-
-# --- where values come from -----------------------------------------------------------------------
-
-
-def test_sources_name_values_or_whole_tables(load_changed):
-    profile = load_changed(
-        {"default": '"assumed"\nmemory = "datasheet"\n"memory.sram_bytes" = "measured"'}
-    )
-    assert profile.source_of("memory.sram_bytes") == "measured"
-    assert profile.source_of("memory.dram_bytes_per_cycle") == "datasheet"
-    assert profile.source_of("rescale.rounding") == "assumed"
-
-
-def test_sources_of_nothing_are_refused(problems_of):
-    (found,) = problems_of({"default": '"assumed"\n"memory.latency" = "x"\nclok = "y"'})
-    assert "source: no such value: clok, memory.latency" in found
-    (found,) = problems_of({"default": '"assumed"\n"memory.sram" = "x"'})
-    assert "source: no such value: memory.sram" in found
-
-
-def test_a_default_source_is_needed(problems_of):
-    (found,) = problems_of({"default": None})
-    assert found == "source.default: missing; say where unlisted values come from"
 
 
 # --- files ----------------------------------------------------------------------------------------

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``aocq accumulators``: how narrow an accumulator may be."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aocq.cli import campaigns, options
+
+if TYPE_CHECKING:
+    from simulator.sweep import Rule, SweepRecord
+
+WIDEST = 64
+NARROWEST = 8
+
+
+def parse_register_widths(text: str) -> list[int]:
+    """Return ``12-20,24,32`` as widths, rising; a usage error otherwise."""
+    found: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        low = int(match[1]) if match else 0
+        high = int(match[2] or match[1]) if match else 0
+        if not NARROWEST <= low <= high <= WIDEST:
+            raise typer.BadParameter(
+                f"{part.strip()!r} is no width or range of widths in {NARROWEST} to {WIDEST} bits, "
+                "e.g. 12-32 or 16,20,24"
+            )
+        found |= {*range(low, high + 1)}
+    return sorted(found)
+
+
+def parse_rules(text: str) -> list[Rule]:
+    """Return ``wrap,saturate`` as rules; a usage error otherwise."""
+    from aocq.accumulator_sweep import RULES
+
+    named = [part.strip() for part in text.split(",")]
+    for name in named:
+        if name not in RULES:
+            raise typer.BadParameter(f"{name!r} is no overflow rule; choose from wrap, saturate")
+    return [rule for rule in RULES if rule in named]
+
+
+def command(
+    folder: Annotated[
+        Path, typer.Argument(help="quantized model: a folder that aocq quantize or verify wrote")
+    ],
+    data: options.Data,
+    bits: Annotated[
+        str,
+        typer.Option("--bits", help="register widths, 8 to 64: ranges and numbers with commas"),
+    ] = "12-32",
+    rules: Annotated[
+        str, typer.Option("--rules", help="overflow rules, with commas: wrap, saturate")
+    ] = "wrap,saturate",
+    profile: options.Profile = "edge_npu_int8",
+    limit: options.Limit = None,
+    batch: options.Batch = 32,
+    skip_bad_images: options.SkipBadImages = False,
+    threads: options.Threads = None,
+    gemm: options.Gemm = "auto",
+    out: options.Out = Path("runs/accumulators"),
+) -> None:
+    """Run a quantized model at many accumulator widths, to see how narrow they may be.
+
+    The profile's outermost accumulator register is replaced by one of every width, wrapping and
+    saturating; inner levels and all other arithmetic stay. Only the integer emulation runs. Counted
+    are outputs whose sum overflowed persistently (the completed sum does not fit: wrapping and
+    saturating registers are both wrong) and transiently (only sums on the way do not: a wrapping
+    register comes out right). A width at which nothing overflows proves the integers of all wider
+    ones on these images: they are marked exact and not run.
+
+    Narrow widths take longest, because nearly every sum is walked step by step: try --limit first.
+    The same command goes on with the width where it stopped. Writes accumulators.md, .csv, .json,
+    .png and .svg after every run.
+
+    Example: aocq accumulators runs/deit --data imagenet/val --limit 100 --out runs/accumulators
+    """
+    widths = parse_register_widths(bits)
+    chosen = parse_rules(rules)
+
+    import json
+
+    from aocq import progress
+    from aocq.accumulator_sweep import SweepRequest, sweep
+    from aocq.data.image_folder import read_image_folder
+    from aocq.data.loader import evenly
+    from aocq.methods import storage
+    from reports.accumulators import write_sweep
+    from simulator.errors import InputError
+    from simulator.profile import load_profile
+    from simulator.results import refuse_run_folder
+    from simulator.sweep import load_sweep
+
+    refuse_run_folder(out)
+    model = storage.load(folder)
+    if "preprocessing" not in model.meta:
+        raise InputError(f"{folder}: does not say how images are preprocessed; quantize again")
+    request = SweepRequest(
+        model=model,
+        profile=load_profile(profile),
+        bits=widths,
+        rules=chosen,
+        images=evenly(read_image_folder(data, int(model.meta["classes"])), limit),
+        preprocessing=json.loads(model.meta["preprocessing"]),
+        batch=batch,
+        skip_bad_images=skip_bad_images,
+        threads=threads,
+        gemm=gemm,
+        command=("aocq", *sys.argv[1:]),
+    )
+    record = None
+    for record in sweep(request, load_sweep(out), progress.show, progress.note):
+        write_sweep(record, out)
+    assert record is not None  # a sweep yields at least once
+    print_sweep(record)
+    print(f"table: {out / 'accumulators.md'}", file=sys.stderr)
+
+
+def print_sweep(record: SweepRecord) -> None:
+    """Print the rows that were run on stdout; the sentence above them has the others."""
+    from reports.accumulators import HEAD, LEGEND, lines, summary
+
+    print(summary(record))
+    campaigns.print_columns(HEAD, lines(record, proven=False))
+    print(LEGEND)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``aocq targets``: one network on many chips."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aocq.cli import campaigns, options, recipes, requests
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aocq.campaign import Cell
+    from reports.campaign import TableRow
+
+ALL = "all"
+QUANTIZED = "quantized"
+
+
+def command(
+    model: Annotated[
+        str, typer.Argument(help="MODEL, or MODEL=WEIGHTS with a checkpoint of its own")
+    ],
+    data: options.Data,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calib-data", help="folder of calibration images (default: the images of --data)"
+        ),
+    ] = None,
+    profiles: Annotated[
+        str,
+        typer.Option(
+            "--profiles",
+            "-p",
+            help="hardware profiles, names or TOML files with commas; all: every shipped one, and "
+            "those that cannot hold --bits are rows that say so",
+        ),
+    ] = ALL,
+    method: recipes.Method = recipes.DEFAULT_METHOD,
+    bits: Annotated[
+        str, typer.Option("--bits", help="bits of weights/activations, one pair")
+    ] = "8/8",
+    preset: recipes.PresetOption = recipes.Preset.DEFAULT,
+    calibration_images: recipes.CalibrationImages = None,
+    float_ops: recipes.FloatOpsOption = recipes.FloatOps.DECLARED,
+    classes: options.Classes = None,
+    limit: options.Limit = None,
+    batch: options.Batch = 32,
+    skip_bad_images: options.SkipBadImages = False,
+    seed: recipes.Seed = 0,
+    device: recipes.DeviceOption = recipes.Device.CPU,
+    threads: options.Threads = None,
+    gemm: options.Gemm = "auto",
+    out: options.Out = Path("runs/targets"),
+) -> None:
+    """Run one network on many hardware profiles, and make one table and one figure of them.
+
+    For every chip: accuracy, overflow, ESTIMATED cycles and memory, feasible or not. Each run is an
+    ordinary `aocq verify` without gates in OUT/MODEL/METHOD-wXaY-PROFILE. Chips that want the same
+    calibration share it: it is kept in OUT/quantized, which may be deleted. The same command goes
+    on where it stopped; a chip that fails is a row with its reason, and the others go on.
+
+    Writes targets.md, targets.csv and targets.json after every run, targets.svg and targets.png at
+    the end.
+
+    Example: aocq targets deit_tiny_patch16_224 --data imagenet/val --calib-data imagenet/train
+    --profiles edge_npu_int8,narrow_acc_20,my_npu.toml --limit 200 --out runs/targets
+    """
+    widths = campaigns.parse_widths(bits)
+    if len(widths) != 1:
+        raise typer.BadParameter(f"--bits {bits!r}: one pair, e.g. 8/8")
+    name, weights = campaigns.parse_model(model)
+    chosen = known_profiles(profiles)
+    recipe = recipes.make_recipe(
+        weight_bits=widths[0][0],
+        activation_bits=widths[0][1],
+        float_ops=float_ops,
+        seed=seed,
+        preset=preset,
+    )
+    cells = []
+    for profile_name, profile in chosen.items():
+        request = requests.make_request(
+            model=name,
+            data=data,
+            weights=weights,
+            classes=classes,
+            profile=profile,
+            method=method,
+            recipe=recipe,
+            calibration=calibration,
+            calibration_images=calibration_images,
+            preset=preset,
+            limit=limit,
+            batch=batch,
+            skip_bad_images=skip_bad_images,
+            threads=threads,
+            gemm=gemm,
+            device=device,
+            out=out,
+            quantized=out / QUANTIZED,
+        )
+        cells.append(campaigns.cell(request, recipe, {"profile": profile_name}))
+    title = f"{name} on {len(cells)} hardware profiles"
+    rows = campaigns.run_table(cells, "targets", title, out, skip_impossible=True)
+    draw(rows, out)
+    campaigns.exit_if_cells_failed(asked_for(cells, rows) if profiles == ALL else rows)
+
+
+def asked_for(cells: Sequence[Cell], rows: Sequence[TableRow]) -> list[TableRow]:
+    """Return the rows of chips that can hold the widths; all rows where none can.
+
+    Of all the shipped chips some are bound not to: that is an answer, not a failure.
+    """
+    from aocq.campaign import impossible_for
+    from simulator.profile import load_profile
+
+    possible = [
+        row
+        for cell, row in zip(cells, rows, strict=True)
+        if impossible_for(cell.request, load_profile(cell.request.profile)) is None
+    ]
+    return possible or list(rows)
+
+
+def known_profiles(text: str) -> dict[str, str]:
+    """Return what ``--profiles`` names, by the name in each profile; a usage error if none.
+
+    Raises
+    ------
+    InputError
+        If a profile cannot be read.
+    """
+    from simulator.profile import load_profile, profile_paths
+
+    wanted = [*profile_paths()] if text == ALL else [part.strip() for part in text.split(",")]
+    if not all(wanted):
+        raise typer.BadParameter(f"--profiles {text!r}: a name is missing beside a comma")
+    found: dict[str, str] = {}
+    for profile in dict.fromkeys(wanted):
+        name = load_profile(profile).name
+        if name in found:
+            raise typer.BadParameter(f"--profiles: {found[name]} and {profile} are both {name}")
+        found[name] = profile
+    return found
+
+
+def draw(rows: Sequence[TableRow], out: Path) -> None:
+    """Write the figure of a table, if any chip could be run."""
+    from reports.chip_figures import chips
+
+    if figure := chips(rows):
+        print(f"figure: {figure.write(out, 'targets')}", file=sys.stderr)

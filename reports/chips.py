@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Columns of a table of runs on several chips: overflow, time, memory, feasible or not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from reports.format import MISSING, brief
+from simulator.results import RunResult
+
+if TYPE_CHECKING:
+    from reports.campaign import TableRow
+
+CHIP_COLUMNS = (
+    *("float", "integer", "Δ", "agreement", "float ops"),
+    *("persistent", "transient", "headroom", "cycles", "ms", "SRAM KiB", "feasible"),
+)
+CHIP_LEGEND = (
+    "Top-1 in percent, Δ: integer minus float, in points; float ops: of all ops of the graph; "
+    "persistent, transient: results of which a completed sum, or only one on the way, did not fit "
+    "its register; headroom: register bits that no sum used, in the op with the fewest. Cycles, ms "
+    "and peak SRAM (of what the chip has) are ESTIMATED, for one image. Feasible: activations fit "
+    "the SRAM, and gates passed if any were set."
+)
+
+
+def chip_figures(result: RunResult) -> dict[str, Any]:
+    """Return the fields of a row that say what a chip makes of the network.
+
+    Older records do not tell persistent from transient overflow: None.
+    """
+    overflow, memory, failed = result.overflow, result.memory, result.verdict.failed
+    return {
+        "overflowed": overflow.events,
+        "persistent": overflow.persistent,
+        "transient": overflow.transient,
+        "changed": overflow.changed,
+        "least_headroom_bits": overflow.least_headroom_bits,
+        "cycles": result.cycles.total,
+        "latency_ms": result.latency_ms,
+        "peak_sram_bytes": memory.peak_sram_bytes,
+        "sram_bytes": memory.sram_bytes,
+        "feasible": result.verdict.feasible,
+        "reason": failed[0] if failed else "",
+    }
+
+
+def chip_cells(row: TableRow) -> dict[str, str]:
+    """Return the cells of the columns that other tables do not have."""
+    cells = {
+        "persistent": brief(row.persistent),
+        "transient": brief(row.transient),
+        "headroom": MISSING if row.least_headroom_bits is None else str(row.least_headroom_bits),
+        "cycles": brief(row.cycles),
+        "ms": MISSING if row.latency_ms is None else f"{row.latency_ms:,.3f}",
+        "feasible": MISSING if row.feasible is None else "yes" if row.feasible else "no",
+        "SRAM KiB": MISSING,
+    }
+    if row.peak_sram_bytes is not None and row.sram_bytes is not None:
+        cells["SRAM KiB"] = f"{row.peak_sram_bytes / 1024:,.1f} of {row.sram_bytes / 1024:,.0f}"
+    return cells

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SweepRecord: one network's integers at many accumulator widths (``accumulators.json``)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from simulator.files import write_text
+
+SWEEP_NAME = "accumulators.json"
+Rule = Literal["wrap", "saturate"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SweepRow(_Record):
+    """What one width of the outermost register, under one overflow rule, does to the network.
+
+    Counts are over all images and all ops with an accumulator.
+
+    Attributes
+    ----------
+    graph_sha256
+        of the graph that was run; None where nothing was run
+    same_as
+        bits and rule of the run that proves this row's figures; None where the row is a run
+    top1, agreement
+        percent of the images: right, and predicted as exact integers predict them
+    outputs
+        sums that were completed
+    persistent, transient, changed
+        of them: a completed sum did not fit, only sums on the way did not, another sum came out
+    overflowing
+        accumulators with an overflow of any kind
+    least_headroom_bits
+        register bits that no sum used, in the op with the fewest; below 0 where one did not fit
+    first_persistent, first_transient
+        in the first op with an accumulator, whose inputs no rule can have changed
+    seconds
+        time of the emulation, decoding of images included
+    """
+
+    bits: int
+    overflow: Rule
+    graph_sha256: str | None
+    same_as: tuple[int, Rule] | None = None
+    top1: float
+    agreement: float
+    outputs: int
+    persistent: int
+    transient: int
+    changed: int
+    overflowing: int
+    least_headroom_bits: int
+    first_persistent: int
+    first_transient: int
+    seconds: float
+
+    @property
+    def exact(self) -> bool:
+        """Whether no event of any kind happened: all integers are those of unlimited registers.
+
+        On the same images, every wider register and the other rule then give the same integers.
+        """
+        return not (self.persistent or self.transient or self.changed)
+
+
+class SweepRecord(_Record):
+    """All widths of one network on the same images.
+
+    Attributes
+    ----------
+    key
+        digest of the exact graph, the images and the code: rows are taken up again under it alone
+    graph_sha256
+        of the graph with exact sums
+    accumulators
+        ops with an accumulator
+    exact_top1, exact_classes
+        of exact sums: percent, and the class predicted for each image, in order
+    rows
+        by rising width, ``wrap`` before ``saturate``
+    """
+
+    format: Literal[1] = 1
+    command: list[str]
+    key: str
+    model: str
+    method: str
+    weight_bits: int
+    activation_bits: int
+    profile: str
+    graph_sha256: str
+    accumulators: int
+    images: int
+    skipped_images: int
+    exact_top1: float
+    exact_classes: list[int]
+    rows: list[SweepRow]
+
+    @property
+    def exact_from(self) -> int | None:
+        """The narrowest width at which nothing overflows; None if there is none among the rows."""
+        return min((row.bits for row in self.rows if row.exact), default=None)
+
+
+def save_sweep(record: SweepRecord, folder: Path) -> None:
+    """Write ``accumulators.json`` into ``folder``."""
+    plain = record.model_dump(mode="json")
+    # One line for all images: thousands of lines of class numbers are of no use to anybody.
+    classes = json.dumps(plain.pop("exact_classes"))
+    text = json.dumps({**plain, "exact_classes": []}, indent=1, ensure_ascii=False)
+    text = text.removesuffix("[]\n}") + classes + "\n}\n"
+    write_text(folder / SWEEP_NAME, text)
+
+
+def load_sweep(folder: Path) -> SweepRecord | None:
+    """Read what :func:`save_sweep` wrote; None where that is missing or something else."""
+    try:
+        return SweepRecord.model_validate_json((folder / SWEEP_NAME).read_text("utf-8"))
+    except (OSError, ValueError, ValidationError):
+        return None

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accumulator widths: the sweep against single runs, what it proves, and what it takes up again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import typer
+from command_line import Demo, Finished
+
+from aocq.cli.accumulators import parse_register_widths, parse_rules
+from simulator.profile import profile_paths
+from simulator.sweep import SweepRecord, load_sweep
+
+Run = Callable[..., Finished]
+LIMIT = ("--limit", 20, "--batch", 10)
+FILES = {f"accumulators.{ending}" for ending in ("csv", "json", "md", "png", "svg")}
+COUNTS = ("persistent", "transient", "changed", "least_headroom_bits")
+
+
+class Sweep(NamedTuple):
+    """A sweep of the demo's network from 12 to 24 bits, and what the command said."""
+
+    folder: Path
+    record: SweepRecord
+    process: Finished
+
+
+def command(demo: Demo, out: Path) -> tuple[object, ...]:
+    data = ("--data", demo.folder / "data" / "val")
+    return ("accumulators", demo.folder, *data, *LIMIT, "--out", out)
+
+
+@pytest.fixture(scope="module")
+def sweep(warm: Run, demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    folder = tmp_path_factory.mktemp("sweep")
+    done = warm(*command(demo, folder), "--bits", "12-24")
+    record = load_sweep(folder)
+    assert record is not None
+    return Sweep(folder, record, done)
+
+
+def alone(
+    warm: Run, demo: Demo, folder: Path, bits: int, rule: str
+) -> tuple[str, dict[str, object]]:
+    """Return hash and figures of one width as `aocq lower` and `aocq simulate` give them."""
+    text = profile_paths()["edge_npu_int8"].read_text("utf-8")
+    level = 'bits = 32, overflow = "wrap"'
+    assert text.count(level) == 1
+    profile = folder / "profile.toml"
+    profile.write_text(text.replace(level, f'bits = {bits}, overflow = "{rule}"'), "utf-8")
+    graph = warm("lower", demo.folder, "--profile", profile, "--out", folder / "graph").out.strip()
+    data = ("--data", demo.folder / "data" / "val", "--limit", 20)
+    return graph, json.loads(warm("simulate", folder / "graph", *data, "--json").out)
+
+
+@pytest.mark.parametrize(("bits", "rule"), [(12, "wrap"), (13, "saturate"), (15, "wrap")])
+def test_a_row_has_the_figures_of_a_run_at_that_width(
+    warm: Run, demo: Demo, sweep: Sweep, tmp_path: Path, bits: int, rule: str
+) -> None:
+    graph, found = alone(warm, demo, tmp_path, bits, rule)
+    [row] = [r for r in sweep.record.rows if (r.bits, r.overflow) == (bits, rule)]
+    assert row.graph_sha256 == graph
+    assert {name: getattr(row, name) for name in COUNTS} == {name: found[name] for name in COUNTS}
+    assert row.top1 == pytest.approx(found["top1"], abs=1e-4)
+    per_op = found["per_op"]
+    assert isinstance(per_op, list)
+    assert row.outputs == sum(op["outputs"] for op in per_op)
+    assert row.overflowing == sum(op["persistent"] + op["transient"] > 0 for op in per_op) > 0
+    assert (row.first_persistent, row.first_transient) == (
+        per_op[0]["persistent"],
+        per_op[0]["transient"],
+    )
+    assert len(per_op) == sweep.record.accumulators
+
+
+def test_the_narrowest_exact_width_proves_the_wider_ones(
+    warm: Run, demo: Demo, sweep: Sweep, tmp_path: Path
+) -> None:
+    record, narrowest = sweep.record, sweep.record.exact_from
+    assert narrowest is not None
+    assert 12 < narrowest < 24
+    run = [row for row in record.rows if row.same_as is None]
+    proven = [row for row in record.rows if row.same_as is not None]
+    assert {row.bits for row in run} == {*range(12, narrowest + 1)}
+    assert all(row.same_as == (narrowest, "wrap") for row in proven)
+    assert len(run) + len(proven) == 2 * 13
+    assert all(row.exact and row.agreement == 100 for row in proven)
+    assert all(row.top1 == record.exact_top1 for row in proven)
+    assert not any(row.exact for row in run if row.bits < narrowest)
+    # What is said without a run is what a run gives.
+    _, found = alone(warm, demo, tmp_path, narrowest + 1, "saturate")
+    [row] = [r for r in proven if (r.bits, r.overflow) == (narrowest + 1, "saturate")]
+    assert {name: getattr(row, name) for name in COUNTS} == {name: found[name] for name in COUNTS}
+    assert row.top1 == pytest.approx(found["top1"], abs=1e-4)
+
+
+def test_rules_part_where_overflow_changes_what_follows(sweep: Sweep) -> None:
+    rows = {(row.bits, row.overflow): row for row in sweep.record.rows}
+    for bits in (12, 13):
+        wrap, saturate = rows[bits, "wrap"], rows[bits, "saturate"]
+        assert wrap.first_persistent == saturate.first_persistent
+        assert wrap.first_transient == saturate.first_transient
+        # A wrapping register forgives what is transient, a saturating one nothing.
+        assert wrap.changed == wrap.persistent
+        assert saturate.changed > saturate.persistent
+        assert wrap.graph_sha256 != saturate.graph_sha256
+
+
+def test_table_and_files_are_whole(sweep: Sweep) -> None:
+    assert {path.name for path in sweep.folder.iterdir()} == FILES
+    with (sweep.folder / "accumulators.csv").open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [(row["bits"], row["overflow"]) for row in found] == [
+        (str(bits), rule) for bits in range(12, 25) for rule in ("wrap", "saturate")
+    ]
+    for line, row in zip(found, sweep.record.rows, strict=True):
+        assert int(line["persistent"]) == row.persistent
+        assert float(line["top1"]) == row.top1
+        assert line["exact"] == ("yes" if row.exact else "no")
+    text = (sweep.folder / "accumulators.md").read_text("utf-8")
+    assert f"At {sweep.record.exact_from} bits nothing overflows" in text
+    assert f"| 24 | saturate | {sweep.record.exact_top1:.2f} |" in text
+    assert "persistent" in sweep.process.out
+    assert f"At {sweep.record.exact_from} bits nothing overflows" in sweep.process.out
+    assert sweep.process.err.count("20/20") == 1 + sum(r.same_as is None for r in sweep.record.rows)
+
+
+def test_finished_widths_are_taken_and_others_run(
+    warm: Run, demo: Demo, sweep: Sweep, tmp_path: Path
+) -> None:
+    """As if killed before the last widths were run."""
+    folder = tmp_path / "sweep"
+    shutil.copytree(sweep.folder, folder)
+    plain = json.loads((folder / "accumulators.json").read_text("utf-8"))
+    plain["rows"] = [row for row in plain["rows"] if row["bits"] < 14]
+    (folder / "accumulators.json").write_text(json.dumps(plain), "utf-8")
+    done = warm(*command(demo, folder), "--bits", "12-24")
+    assert done.err.count("finished before") == 4
+    assert "exact integers" not in done.err
+    assert "13 bits, wrap: 20/20" not in done.err
+    assert "14 bits, wrap: 20/20" in done.err
+    again = load_sweep(folder)
+    assert again is not None
+    timeless = {"command": [], "rows": [r.model_copy(update={"seconds": 0}) for r in again.rows]}
+    rows = [r.model_copy(update={"seconds": 0}) for r in sweep.record.rows]
+    assert again.model_copy(update=timeless) == sweep.record.model_copy(
+        update={"command": [], "rows": rows}
+    )
+
+
+def test_rows_of_other_images_or_another_network_are_not_taken(
+    warm: Run, demo: Demo, sweep: Sweep, tmp_path: Path
+) -> None:
+    folder = tmp_path / "sweep"
+    shutil.copytree(sweep.folder, folder)
+    done = warm(*command(demo, folder), "--bits", "14", "--rules", "wrap", "--limit", 10)
+    assert "note: accumulators.json is of another network, other images" in done.err
+    assert "finished before" not in done.err
+    found = load_sweep(folder)
+    assert found is not None
+    assert found.images == 10
+    assert [(row.bits, row.overflow) for row in found.rows] == [(14, "wrap")]
+
+
+def test_a_damaged_record_is_made_anew(warm: Run, demo: Demo, tmp_path: Path) -> None:
+    (tmp_path / "accumulators.json").write_text("{", "utf-8")
+    warm(*command(demo, tmp_path), "--bits", "24", "--rules", "saturate", "--limit", 4)
+    found = load_sweep(tmp_path)
+    assert found is not None
+    assert [row.exact for row in found.rows] == [True]
+
+
+def test_a_model_that_the_profile_cannot_hold_is_refused(
+    warm: Run, demo: Demo, tmp_path: Path
+) -> None:
+    done = warm(*command(demo, tmp_path), "--profile", "narrow_acc_20", code=3)
+    assert "profile narrow_acc_20" in done.err
+    done = warm(*command(demo, demo.folder), "--bits", "24", code=3)
+    assert "holds a finished run" in done.err
+
+
+def test_widths_and_rules_are_read_as_written() -> None:
+    assert parse_register_widths("12-14,20, 16") == [12, 13, 14, 16, 20]
+    assert parse_rules("saturate,wrap") == ["wrap", "saturate"]
+    assert parse_rules("saturate") == ["saturate"]
+    for text in ("7", "12-65", "20-16", "12-", "a", ""):
+        with pytest.raises(typer.BadParameter, match="is no width or range"):
+            parse_register_widths(text)
+    with pytest.raises(typer.BadParameter, match="no overflow rule"):
+        parse_rules("wrap,clip")

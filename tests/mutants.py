@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Change the arithmetic in one place at a time and see whether a test notices.
+
+Every kernel's constants, shifts, comparisons, sums, bounds and flags are changed in turn, and every
+rounding mode takes the place of every other. Each mutant is a copy of the sources with that one
+change; the tests that belong to its file run on it, without compilation, until the first fails.
+A mutant that no test kills is a survivor. Survivors that compute the same as the original are
+listed, with the reason, in ``equivalent_mutants.txt``; any other makes the script end with 1.
+
+Run:  python tests/mutants.py [--only numerics/rounding.py] [--jobs 2] [--list]
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ |= {"NUMBA_DISABLE_JIT": "1", "OMP_NUM_THREADS": "1", "AOCQ_THREADS": "1"}
+sys.dont_write_bytecode = True
+
+import hypothesis  # noqa: E402  (this and the next take long to import: forks then have them)
+import numba  # noqa: E402, F401
+import numpy as np  # noqa: E402, F401
+import pydantic  # noqa: E402, F401
+import pytest  # noqa: E402
+import safetensors.numpy  # noqa: E402, F401
+
+FORK = multiprocessing.get_context("fork")
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ROOT / "simulator"
+EQUIVALENT = Path(__file__).with_name("equivalent_mutants.txt")
+SECONDS = 300  # of one mutant: an endless loop is noticed too
+DECORATORS = {"kernel", "compiled"}
+
+# Which tests look at a file: those of its own name, and the comparison of kernels and references.
+OP_TESTS = ("tests/simulator/ops",)
+TESTS: dict[str, tuple[str, ...]] = {
+    "numerics/rounding.py": (
+        "tests/simulator/numerics/test_rounding.py",
+        "tests/simulator/numerics/test_requantization.py",
+    ),
+    "numerics/requantization.py": (
+        "tests/simulator/numerics/test_requantization.py",
+        "tests/simulator/ops/test_kernels.py",
+    ),
+    "numerics/float_requantization.py": (
+        "tests/simulator/numerics/test_float_requantization.py",
+    ),
+    "numerics/accumulator.py": (
+        "tests/simulator/numerics/test_accumulator.py",
+        "tests/simulator/ops/test_accumulating_ops.py",
+    ),
+    "numerics/inverse_square_root.py": ("tests/simulator/numerics/test_function_tables.py",),
+    "gemm.py": ("tests/simulator/test_gemm.py",),
+}
+# Compiled kernels only: what the tests say of compilation itself does not hold without it.
+LEFT_OUT = ("--deselect", "tests/simulator/numerics/test_jit.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One change: the file, what it was, what it is, and the whole mutated source."""
+
+    path: str
+    line: int
+    before: str
+    after: str
+    source: str
+
+    @property
+    def key(self) -> str:
+        """How the list of equivalent mutants names it."""
+        return f"{self.path}: {self.before} -> {self.after}"
+
+
+SWAPPED: dict[type[ast.AST], type[ast.AST]] = {
+    ast.LShift: ast.RShift,
+    ast.RShift: ast.LShift,
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+}
+CALLS = {"min": "max", "max": "min"}
+
+
+def changes(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what may stand in a node's place."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, bool):
+        yield ast.Constant(not node.value)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):
+        yield ast.Constant(node.value + 1)
+    elif isinstance(node, (ast.BinOp, ast.AugAssign)) and type(node.op) in SWAPPED:
+        changed = copy.deepcopy(node)
+        changed.op = SWAPPED[type(node.op)]()  # type: ignore[assignment]
+        yield changed
+        if isinstance(node.op, (ast.LShift, ast.RShift)):
+            changed = copy.deepcopy(node)
+            field = "right" if isinstance(changed, ast.BinOp) else "value"
+            setattr(changed, field, ast.BinOp(getattr(changed, field), ast.Add(), ast.Constant(1)))
+            yield changed
+    elif isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPPED:
+        changed = copy.deepcopy(node)
+        changed.ops[0] = SWAPPED[type(node.ops[0])]()  # type: ignore[call-overload]
+        yield changed
+    elif isinstance(node, ast.Name) and node.id in CALLS:
+        yield ast.Name(CALLS[node.id], node.ctx)
+
+
+class Replacer(ast.NodeTransformer):
+    """Puts one node in another's place."""
+
+    def __init__(self, target: ast.AST, replacement: ast.AST) -> None:
+        self.target, self.replacement = target, replacement
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        """Replace the target, look into everything else."""
+        if node is self.target:
+            return ast.copy_location(self.replacement, node)
+        return self.generic_visit(node)
+
+
+def mutated(tree: ast.Module, node: ast.AST, replacement: ast.AST) -> str:
+    """Return the source with one node replaced; the tree stays as it is."""
+    memo: dict[int, object] = {}
+    duplicate = copy.deepcopy(tree, memo)
+    changed = Replacer(memo[id(node)], replacement).visit(duplicate)  # type: ignore[arg-type]
+    return ast.unparse(ast.fix_missing_locations(changed))
+
+
+def kernels(tree: ast.Module) -> Iterator[ast.FunctionDef]:
+    """Yield the compiled functions of a module."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            names = {item.id for item in node.decorator_list if isinstance(item, ast.Name)}
+            if names & DECORATORS:
+                yield node
+
+
+def index_constants(function: ast.FunctionDef) -> set[int]:
+    """Return the constants that are indices of arrays and shapes: no arithmetic."""
+    found = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Subscript):
+            found |= {id(item) for item in ast.walk(node.slice) if isinstance(item, ast.Constant)}
+    return found
+
+
+def mutants_of(path: Path) -> Iterator[Mutant]:
+    """Yield every mutant of one file's kernels."""
+    tree = ast.parse(path.read_text("utf-8"))
+    name = path.relative_to(SOURCES).as_posix()
+    for function in kernels(tree):
+        indices = index_constants(function)
+        body = function.body[1:] if ast.get_docstring(function) else function.body
+        for statement in body:
+            for node in ast.walk(statement):
+                if id(node) in indices:
+                    continue
+                for replacement in changes(node):
+                    place = _statement_of(statement, node)
+                    yield Mutant(
+                        path=name,
+                        line=getattr(node, "lineno", 0),
+                        before=f"{function.name}: {place}",
+                        after=ast.unparse(replacement),
+                        source=mutated(tree, node, replacement),
+                    )
+    if name == "numerics/rounding.py":
+        yield from swapped_modes(name, tree)
+
+
+def _statement_of(statement: ast.stmt, node: ast.AST) -> str:
+    """Return the innermost simple statement that a node is in, as text, and the node's own."""
+    place: ast.AST = statement
+    for candidate in ast.walk(statement):
+        simple = isinstance(candidate, ast.stmt) and not hasattr(candidate, "body")
+        if simple and any(inner is node for inner in ast.walk(candidate)):
+            place = candidate
+    text = ast.unparse(place).splitlines()[0]
+    return f"{text} [{ast.unparse(node).splitlines()[0]}]"
+
+
+def swapped_modes(name: str, tree: ast.Module) -> Iterator[Mutant]:
+    """Yield the tables of rounding modes with one mode's formula in another's place."""
+    for statement in tree.body:
+        if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
+            continue
+        if statement.target.id not in {"OFFSETS", "DEFINITIONS"}:
+            continue
+        table = next(node for node in ast.walk(statement) if isinstance(node, ast.Dict))
+        for key, value in zip(table.keys, table.values, strict=True):
+            for other in table.values:
+                if other is not value and key is not None:
+                    yield Mutant(
+                        path=name,
+                        line=value.lineno,
+                        before=f"{statement.target.id}[{ast.unparse(key)}]",
+                        after=ast.unparse(other),
+                        source=mutated(tree, value, other),
+                    )
+
+
+def tests_of(path: str) -> tuple[str, ...]:
+    """Return the tests that look at a file."""
+    if path in TESTS:
+        return TESTS[path]
+    folder, _, file = path.rpartition("/")
+    own = f"tests/simulator/{folder}/test_{file}"
+    if folder == "ops":
+        return (*((own,) if (ROOT / own).exists() else ()), *OP_TESTS)
+    return (own,) if (ROOT / own).exists() else OP_TESTS
+
+
+def run_tests(tests: tuple[str, ...], folder: Path) -> bool:
+    """Return whether all tests pass on the sources in ``folder``, in a process of their own."""
+    process = FORK.Process(target=_in_a_fork, args=(tests, folder))
+    process.start()
+    process.join(SECONDS)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+    return process.exitcode == 0
+
+
+def _in_a_fork(tests: tuple[str, ...], folder: Path) -> None:
+    """Run pytest on a copy; the parent has imported what takes long, and nothing of ours."""
+    os.chdir(folder)
+    sys.path[0] = str(folder)
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 1)
+    os.dup2(silent, 2)
+    # The first failure is enough: no search for the smallest example.
+    found = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
+    hypothesis.settings.register_profile("mutants", phases=found, database=None)
+    hypothesis.settings.load_profile("mutants")
+    arguments = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(folder)]
+    for warning in ("RuntimeWarning", "pytest.PytestAssertRewriteWarning"):
+        arguments += ["-W", f"ignore::{warning}"]
+    arguments += [*LEFT_OUT, *tests]
+    os._exit(int(pytest.main(arguments)))
+
+
+def survives(mutant: Mutant, copies: list[Path]) -> bool:
+    """Run a mutant's tests in a copy of the tree that no other worker uses."""
+    folder = copies.pop()
+    target = folder / "simulator" / mutant.path
+    original = target.read_text("utf-8")
+    try:
+        target.write_text(mutant.source, "utf-8")
+        return run_tests(tests_of(mutant.path), folder)
+    finally:
+        target.write_text(original, "utf-8")
+        copies.append(folder)
+
+
+def copy_of_the_tree(folder: Path) -> Path:
+    """Copy what the tests of the chip need."""
+    for name in ("simulator", "tests", "hw_profiles", "aocq", "reports"):
+        ignored = shutil.ignore_patterns("__pycache__", "samples")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
+
+
+def known_equivalents() -> dict[str, str]:
+    """Return the reasons of mutants that compute the same as the original, by key."""
+    if not EQUIVALENT.exists():
+        return {}
+    lines = [line for line in EQUIVALENT.read_text("utf-8").splitlines() if "\t" in line]
+    return dict(line.split("\t", 1) for line in lines)
+
+
+def main() -> int:
+    """Make the mutants, run them, say which live."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="only files whose path contains this")
+    parser.add_argument("--jobs", type=int, default=2, help="mutants at a time")
+    parser.add_argument("--list", action="store_true", help="print the mutants, run none")
+    options = parser.parse_args()
+    found = [
+        mutant
+        for path in sorted(SOURCES.rglob("*.py"))
+        if options.only in path.as_posix()
+        for mutant in mutants_of(path)
+    ]
+    if options.list:
+        print(*(f"{mutant.line:5} {mutant.key}" for mutant in found), sep="\n")
+        print(f"{len(found)} mutants")
+        return 0
+    known = known_equivalents()
+    with tempfile.TemporaryDirectory() as temporary:
+        copies = [copy_of_the_tree(Path(temporary) / str(job)) for job in range(options.jobs)]
+        for tests in sorted({tests_of(mutant.path) for mutant in found}):
+            if not run_tests(tests, copies[0]):
+                print(f"the unchanged sources fail {' '.join(tests)}: mend that first")
+                return 1
+        with ThreadPoolExecutor(options.jobs) as pool:
+            alive = list(_watched(pool.map(lambda one: survives(one, copies), found), found))
+    survivors = [mutant for mutant, lives in zip(found, alive, strict=True) if lives]
+    unexplained = [mutant for mutant in survivors if mutant.key not in known]
+    print(f"\n{len(found)} mutants, {len(found) - len(survivors)} killed, {len(survivors)} alive")
+    for mutant in survivors:
+        print(f"alive: {mutant.key}\n       {known.get(mutant.key, 'NOT EXPLAINED')}")
+    return 1 if unexplained else 0
+
+
+def _watched(results: Iterator[bool], found: list[Mutant]) -> Iterator[bool]:
+    for index, (lives, mutant) in enumerate(zip(results, found, strict=True), start=1):
+        if lives or index % 25 == 0:
+            word = f"alive: {mutant.key}" if lives else ""
+            print(f"{index}/{len(found)} {word}", file=sys.stderr, flush=True)
+        yield lives
+
+
+if __name__ == "__main__":
+    sys.exit(main())
