@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ class Network:
 
     loaded: LoadedModel
     graph: FloatGraph
-    calibration: list[LabelledImage]
+    calibration: Sequence[LabelledImage]
     images: Tensor
 
     def quantized(self, profile: NpuProfile) -> QuantizedModel:
