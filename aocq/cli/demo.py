@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,10 +18,15 @@ DemoWeightBits = Annotated[
         "--w-bits",
         min=2,
         max=8,
-        help="bits of the weights (default: the fewest that the profile reads)",
+        help="bits of the weights (default: 4, or the fewest that the profile reads)",
         show_default=False,
     ),
 ]
+
+
+def default_weight_bits(widths: Sequence[int]) -> int:
+    """Return 4 where the chip reads such weights, else its narrowest."""
+    return 4 if 4 in widths else min(widths)
 
 
 def command(
@@ -34,9 +40,9 @@ def command(
 ) -> None:
     """Quantize, emulate and report the bundled nano ViT on handwritten digits; no network needed.
 
-    Judges 360 test images. By default weights have the fewest bits that the profile reads (4 on
-    the generic one), and activations the profile's. The images are written to OUT/data, so that
-    every other command can be tried on them.
+    Judges 360 test images. By default weights have 4 bits, or the fewest that the profile reads,
+    and activations the profile's. The images are written to OUT/data, so that every other command
+    can be tried on them.
     """
     from aocq.demo.digits import write_image_folder
     from aocq.request import Gates
@@ -60,7 +66,7 @@ def command(
             profile=profile,
             method=method,
             recipe=recipes.make_recipe(
-                weight_bits=weight_bits or min(chip.weight.bits),
+                weight_bits=weight_bits or default_weight_bits(chip.weight.bits),
                 activation_bits=chip.activation.bits,
                 preset=preset,
             ),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every algorithm and every form of arithmetic that a profile can name: lowered, bit-exact, close."""
+"""Every algorithm and form of arithmetic that a profile can name: lowered, bit-exact, close."""
 
 from __future__ import annotations
 
