@@ -277,9 +277,7 @@ def test_an_axis_is_counted_from_the_front():
 
 
 def test_the_mean_is_not_over_channels():
-    assert_refused(
-        with_op(one_op("mean", (4, 3)), "y", axis=2), "axis 2 of (4, 3)"
-    )
+    assert_refused(with_op(one_op("mean", (4, 3)), "y", axis=2), "axis 2 of (4, 3)")
 
 
 @pytest.mark.parametrize("method", ["rescale", "add"])
