@@ -19,7 +19,7 @@ from aocq.data.loader import evenly
 from aocq.methods import Recipe
 from aocq.models import LoadedModel
 from simulator.graph import IntGraph, sha256
-from simulator.profile import LayerNormSection, NpuProfile
+from simulator.profile import GraphLayerNorm, LayerNormSection, NpuProfile
 
 PACKAGES = ("aocq", "torch", "timm", "numpy", "numba", "safetensors", "pillow")
 
@@ -106,7 +106,7 @@ def constrained(recipe: Recipe, profile: NpuProfile) -> Recipe:
 
 def _part_bits(section: LayerNormSection) -> int | None:
     """Return the width inside a LayerNorm that is a graph of operators; None of any other."""
-    return section.part_bits if section.algorithm == "graph" else None
+    return section.part_bits if isinstance(section, GraphLayerNorm) else None
 
 
 def calibration_key(

@@ -1,8 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hypothesis tries the same examples on every run, and a busy machine is not a failing test."""
+"""What holds for all tests: hypothesis, and the list of what oracles were asked.
+
+Hypothesis tries the same examples on every run, and a busy machine is not a failing test.
+"""
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -13,3 +20,27 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("same_every_time")
+
+# By its path: the process that hands tests to xdist's workers imports nothing of ``oracles``.
+_spec = importlib.util.spec_from_file_location(
+    "oracle_counts", Path(__file__).parent / "oracles" / "tally.py"
+)
+assert _spec is not None
+assert _spec.loader is not None
+tally = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(tally)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List what was compared with whom.
+
+    It stands here and not with the oracles because, with xdist, that process reads only the
+    ``conftest.py`` at and above the paths it was given.
+    """
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    calls = [report for report in reports if getattr(report, "when", None) == "call"]
+    lines = tally.summary(report.user_properties for report in calls)
+    if lines:
+        terminalreporter.section("outputs compared with other implementations")
+        for line in lines:
+            terminalreporter.line(line)

@@ -61,7 +61,7 @@ def fixed_point(
         multipliers, shifts = multipliers_and_shifts(factors, section.multiplier_bits, limit)
         pairs = list(zip(multipliers.tolist(), shifts.tolist(), strict=True))
     elif section.derivation == "fraction_8":
-        whole = [round(factor * (1 << FRACTION_BITS_8)) for factor in factors]
+        whole = [_fraction_8(float(factor)) for factor in factors]
         pairs = [(multiplier, FRACTION_BITS_8) for multiplier in whole]
     else:
         derive = {"q31": q31_multiplier_and_shift, "q15": q15_multiplier_and_shift}
@@ -75,6 +75,16 @@ def fixed_point(
             )
     both = np.array(pairs, np.int64).reshape(-1, 2)
     return FixedPoint(both[:, 0].copy(), both[:, 1].copy())
+
+
+def _fraction_8(factor: float) -> int:
+    """Return XNNPACK's multiplier of a conversion, for which it asks for 2^-8 to 2^7."""
+    if not 2.0**-FRACTION_BITS_8 <= factor <= 2.0**7:
+        raise ValueError(
+            f'the factor {factor:.6g} is not between 2^-8 and 2^7, as derivation = "fraction_8" '
+            "needs; quantize both tensors to nearer scales, or choose another derivation"
+        )
+    return round(factor * (1 << FRACTION_BITS_8))
 
 
 def _power_of_two(factor: float) -> tuple[int, int]:

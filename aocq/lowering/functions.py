@@ -120,6 +120,11 @@ def _table_513(builder: Builder, node: FloatNode) -> None:
     """Samples with straight lines between them, as TFLite tabulates functions of 16-bit codes."""
     x = builder.tensor(node.inputs[0])
     y = builder.result(node)
+    if y.zero_point:
+        raise InputError(
+            f"{node.name}: an interpolated table yields codes around 0, its quantizer has the zero "
+            f"point {y.zero_point}; set activation.zero_point to symmetric in the profile"
+        )
     table = function_tables.interpolation_table(
         FLOAT32_FUNCTIONS[node.attributes["function"]],
         builder.step(node.inputs[0], f"the table of {node.name}"),
@@ -141,12 +146,17 @@ def _table_513(builder: Builder, node: FloatNode) -> None:
 
 
 def _polynomial(builder: Builder, node: FloatNode) -> None:
-    """I-BERT's polynomial, with signs such that the products have a positive worth."""
+    """I-BERT's polynomial, with signs such that the products have a positive worth.
+
+    The sources' products have a negative one; a chip with unsigned multipliers turns either around.
+    """
     x = builder.tensor(node.inputs[0])
     builder.result(node)
     section: Any = builder.profile.gelu
     step = builder.step(node.inputs[0], f"the polynomial of {node.name}")
-    constants = polynomial_gelu_constants(step, section.erf_shift)
+    constants = polynomial_gelu_constants(
+        step, section.erf_shift, nearest=section.constants == "nearest"
+    )
     builder.ops.append(
         GeluPolynomial(
             name=node.name,

@@ -28,7 +28,6 @@ from simulator.numerics.common_scale import (
 from simulator.numerics.function_tables import rsqrt_table
 from simulator.numerics.integer_type import IntType
 from simulator.numerics.rounding import DoubleRounding, Rounding
-from simulator.profile import OpKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ class LayerNormGraph:
     def sum(self, a: Part, b: Part, y: Part, *, subtract: bool = False) -> Part:
         """Append a sum or difference into the declared ``y``."""
         constants = sum_constants(a.scale, b.scale, y.scale, ADD_LEFT_SHIFT[self.bits])
-        rounding, double = self.rounding("add")
+        rounding, double = self.rounding()
         self.add(
             AddShifted(
                 name=y.name,
@@ -137,7 +136,7 @@ class LayerNormGraph:
         constants = squared_difference_constants(
             a.scale, b.scale, y.scale, SQUARE_LEFT_SHIFT[self.bits]
         )
-        rounding, double = self.rounding("add")
+        rounding, double = self.rounding()
         self.add(
             SquaredDifference(
                 name=y.name,
@@ -168,9 +167,15 @@ class LayerNormGraph:
         self.add(Mul(name=y.name, a=a.name, b=b.name, requantize=requantize))
         return y
 
-    def rounding(self, kind: OpKind) -> tuple[Rounding, DoubleRounding]:
-        """Return how one kind of op rounds."""
-        section = self.builder.profile.rescale_of(kind)
+    def rounding(self) -> tuple[Rounding, DoubleRounding]:
+        """Return how sums and squares round: as the profile's sums, where they are TFLite's too.
+
+        A delegate with sums of another form (XNNPACK) leaves tensors of extent 1 to TFLite's own
+        operators, which round twice.
+        """
+        if self.builder.profile.add.algorithm != "shifted_q31":
+            return Rounding.HALF_UP, DoubleRounding.SYMMETRIC
+        section = self.builder.profile.rescale_of("add")
         return Rounding(section.rounding), DoubleRounding(section.double_rounding)
 
 

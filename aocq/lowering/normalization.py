@@ -18,7 +18,7 @@ from simulator.graph.graph import Tensor
 from simulator.graph.ops import LayerNorm, LayerNormBisection
 from simulator.numerics.fixed_point import multipliers_at_common_shift
 from simulator.numerics.integer_type import IntType
-from simulator.profile import IntegerLayerNorm, NpuProfile
+from simulator.profile import GraphLayerNorm, IntegerLayerNorm, NpuProfile
 
 
 def layernorm(builder: Builder, node: FloatNode) -> None:
@@ -26,7 +26,7 @@ def layernorm(builder: Builder, node: FloatNode) -> None:
     section = builder.profile.layernorm
     if isinstance(section, IntegerLayerNorm):
         _integer_statistics(builder, node, section)
-    elif section.algorithm == "graph":
+    elif isinstance(section, GraphLayerNorm):
         layernorm_graph(builder, node, section.part_bits)
     else:
         _bisection(builder, node)

@@ -21,8 +21,9 @@ from simulator.numerics.fixed_point import (
 )
 from simulator.numerics.integer_type import IntType
 from simulator.numerics.rounding import DoubleRounding
+from simulator.profile import ShiftedAdd
 
-XNNPACK_MULTIPLIER_BITS = 21  # of the larger factor: 2^20 to 2^21
+XNNPACK_MULTIPLIER_BITS = 21  # of the larger factor: 2^20 to 2^21, that included
 
 
 def add(builder: Builder, node: FloatNode) -> None:
@@ -31,8 +32,9 @@ def add(builder: Builder, node: FloatNode) -> None:
         if name in builder.accumulated:
             _fused_add(builder, node, name)
             return
-    if builder.profile.add.algorithm == "shifted_q31":
-        _shifted_add(builder, node)
+    section = builder.profile.add
+    if isinstance(section, ShiftedAdd):
+        _shifted_add(builder, node, section.input_shift)
     else:
         _add(builder, node)
 
@@ -81,7 +83,7 @@ def _add(builder: Builder, node: FloatNode) -> None:
     steps = builder.channel_steps(node.name)
     ratios = [ratio(builder.channel_steps(name), steps, section) for name in node.inputs]
     if builder.profile.add.algorithm == "fixed_20":
-        bits = XNNPACK_MULTIPLIER_BITS
+        bits = XNNPACK_MULTIPLIER_BITS + 1
         factors, shift = _xnnpack_multipliers(np.concatenate(ratios))
     else:
         bits = section.multiplier_bits
@@ -115,14 +117,14 @@ def _xnnpack_multipliers(ratios: np.ndarray) -> tuple[np.ndarray, int]:
     return np.rint(np.ldexp(ratios, shift)).astype(np.int64), shift
 
 
-def _shifted_add(builder: Builder, node: FloatNode) -> None:
+def _shifted_add(builder: Builder, node: FloatNode, input_shift: int) -> None:
     """Three roundings: both operands to a common scale, their sum to the result's."""
     a, b = (builder.tensor(name) for name in node.inputs)
     builder.result(node)
     section = builder.profile.rescale_of("add")
     wanted = f"the sum {node.name}"
     scale_a, scale_b, scale_y = (builder.step(name, wanted) for name in (*node.inputs, node.name))
-    constants = sum_constants(scale_a, scale_b, scale_y, builder.profile.add.input_shift)
+    constants = sum_constants(scale_a, scale_b, scale_y, input_shift)
     builder.ops.append(
         AddShifted(
             name=node.name,

@@ -97,7 +97,9 @@ def _product_bits(graph: IntGraph, values: Interval, op: Any, beside: Interval =
     multiplier = code_range(graph, parameters.multiplier)[1]
     least, shift = code_range(graph, parameters.shift)
     if parameters.left_shift is LeftShift.WRAP and least < FIRST_STEP:
-        values, shift = (-(1 << 31), (1 << 31) - 1), max(shift, FIRST_STEP)
+        # Channels with larger shifts keep their sums.
+        values = min(values[0], -(1 << 31)), max(values[1], (1 << 31) - 1)
+        shift = max(shift, FIRST_STEP)
     added = _finishing(graph, op, shift)
     if parameters.zero_point_stage is ZeroPointStage.BEFORE_ROUND:
         added += abs(graph.result(op).zero_point) << shift

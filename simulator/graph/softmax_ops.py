@@ -230,7 +230,7 @@ class SoftmaxIta(Op):
     order of the elements and on the group. S has 19 bits.
 
     a : codes of scale ln 2 / 2^octave_bits: there is no other parameter
-    octave_bits : K, one octave is 2^K codes; 5 in ITA for 8-bit codes
+    octave_bits : K, one octave is 2^K codes; 0 in ITA's published RTL, 5 in Deeploy's kernels
     group : 16 in ITA; the whole row for a softmax that looks for the maximum first
     largest : the code of 1: 255 in ITA, 127 in the signed streaming kernel of Deeploy
     Source: ITA (arXiv 2307.03493), ``ita_softmax.sv``; Deeploy ``ITAMax_s8``,

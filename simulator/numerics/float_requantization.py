@@ -52,7 +52,8 @@ def requantize_real(
     """Requantize one value, the real part in numpy scalars; also say whether it did not fit."""
     real_type = type(multiplier)
     with np.errstate(over="ignore"):  # a product past the type's range is infinite, and saturates
-        product = real_type(value) * multiplier
+        # numpy converts a Python integer through float64, which rounds twice.
+        product = np.int64(value).astype(real_type) * multiplier
     if stage is ZeroPointStage.BEFORE_ROUND:
         product, zero_point = product + real_type(zero_point), 0
     if np.isinf(product):

@@ -171,7 +171,8 @@ class Requantizer:
         addend = np.zeros_like(self.multiplier) if addend is None else addend
         if self.left is not None:
             # Bits above the word are lost: int64, which loses only bits above those, holds it.
-            rows = ((rows.astype(np.int64) + addend) << self.left).astype(np.int32)
+            sums = rows.astype(np.int64) + addend
+            rows = np.where(self.left > 0, (sums << self.left).astype(np.int32), sums)
             addend = np.zeros_like(self.multiplier)
         out = np.empty(rows.shape, dtype=self.kind.dtype)
         low, high = limits(self.kind, self.overflow)

@@ -22,7 +22,7 @@ class ZeroPointStage(StrEnum):
 
 
 class LeftShift(StrEnum):
-    """What becomes of a factor above 1/2, whose shift is below 31."""
+    """What becomes of a factor of 1 or more, whose shift is below 31."""
 
     WIDEN = "widen"  # the shift is smaller, the product as wide as it needs; TOSA
     WRAP = "wrap"  # the sum is shifted left in 32 bits, which wrap, then 31 to the right; TFLite

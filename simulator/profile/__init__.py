@@ -7,9 +7,11 @@ in the file. The keys are documented in ``docs/profiles.md``.
 
 from simulator.profile.algorithms import (
     ExpTableSoftmax,
+    GraphLayerNorm,
     IntegerLayerNorm,
     LayerNormSection,
     PlainLayerNorm,
+    ShiftedAdd,
     SoftmaxSection,
 )
 from simulator.profile.arithmetic import AccumulatorSection, RescaleSection
@@ -30,12 +32,14 @@ __all__ = [
     "CyclesPerElement",
     "DotEngine",
     "ExpTableSoftmax",
+    "GraphLayerNorm",
     "IntegerLayerNorm",
     "LayerNormSection",
     "NpuProfile",
     "OpKind",
     "PlainLayerNorm",
     "RescaleSection",
+    "ShiftedAdd",
     "SoftmaxSection",
     "SystolicEngine",
     "VectorSection",

@@ -127,11 +127,16 @@ class InterpolatedGelu(Section):
 
 
 class PolynomialGelu(Section):
-    """I-BERT's polynomial for erf: ITA (26 bits), Gemmini (32), Deeploy (32)."""
+    """I-BERT's polynomial for erf: ITA (26 bits), Gemmini (32), Deeploy (32).
+
+    ``constants``: how its real coefficients become codes: ``nearest`` in ITA. Signs are such that
+    products have a positive worth, so that ties and floors are mirrored against I-BERT's and ITA's.
+    """
 
     algorithm: Literal["ibert_poly"]
     intermediate_bits: Annotated[int, Field(ge=16, le=32)]
     erf_shift: Annotated[int, Field(ge=0, le=20)]
+    constants: Literal["floor", "nearest"] = "floor"
 
 
 class ShiftPolynomialGelu(Section):
@@ -179,22 +184,8 @@ class IntegerLayerNorm(Section):
         return self
 
 
-class PlainLayerNorm(Section):
-    """A LayerNorm that cannot tell channels apart before the statistics.
-
-    ``isqrt_bisect``: whole-number mean and division, as Deeploy; ``graph``: a graph of the target's
-    element-wise operators, each with codes of its own, of ``part_bits``; ``float32``: an operator
-    in float.
-    """
-
-    algorithm: Literal["isqrt_bisect", "graph", "float32"]
-    part_bits: Literal[8, 16] = 8
-
-    @model_validator(mode="after")
-    def _parts_belong_to_a_graph(self) -> Self:
-        if self.algorithm != "graph" and "part_bits" in self.model_fields_set:
-            raise ValueError('part_bits: only algorithm = "graph" has parts')
-        return self
+class _WithoutFactors:
+    """A LayerNorm that cannot tell channels apart before the statistics."""
 
     @property
     def channel_factor(self) -> Literal["none"]:
@@ -207,19 +198,38 @@ class PlainLayerNorm(Section):
         return 2
 
 
-LayerNormSection = Annotated[IntegerLayerNorm | PlainLayerNorm, Field(discriminator="algorithm")]
+class GraphLayerNorm(_WithoutFactors, Section):
+    """A graph of the target's element-wise operators, each with codes of its own."""
+
+    algorithm: Literal["graph"]
+    part_bits: Literal[8, 16] = 8
 
 
-class AddSection(Section):
-    """Sum of two tensors with different scales.
+class PlainLayerNorm(_WithoutFactors, Section):
+    """``isqrt_bisect``: whole-number mean and division, as Deeploy; ``float32``: in float."""
 
-    ``common_shift``: one rounding, after the sum; ``fixed_20``: the same with XNNPACK's multipliers
-    of 20 to 21 bits; ``shifted_q31``: TFLite's three roundings, operands shifted left by
-    ``input_shift`` first; ``float32``: an operator in float.
-    """
+    algorithm: Literal["isqrt_bisect", "float32"]
 
-    algorithm: Literal["common_shift", "fixed_20", "shifted_q31", "float32"] = "common_shift"
+
+LayerNormSection = Annotated[
+    IntegerLayerNorm | GraphLayerNorm | PlainLayerNorm, Field(discriminator="algorithm")
+]
+
+
+class ShiftedAdd(Section):
+    """TFLite's sum of three roundings, operands shifted left by ``input_shift`` first."""
+
+    algorithm: Literal["shifted_q31"]
     input_shift: Annotated[int, Field(ge=0, le=24)] = 20
+
+
+class PlainAdd(Section):
+    """``common_shift``: one rounding, after the sum; ``fixed_20``: XNNPACK's; ``float32``."""
+
+    algorithm: Literal["common_shift", "fixed_20", "float32"]
+
+
+AddSection = Annotated[ShiftedAdd | PlainAdd, Field(discriminator="algorithm")]
 
 
 class MeanSection(Section):

@@ -131,12 +131,23 @@ class RescaleSection(Section):
         if self.shift[0] > self.shift[1]:
             problems.append(f"shift = {self.shift}: the smallest comes first")
         if self.double_rounding != DoubleRounding.NONE and self.rounding != Rounding.HALF_UP:
-            problems.append('double_rounding: is half_up twice; set rounding = "half_up"')
+            problems.append(
+                'double_rounding: is half_up twice; set rounding = "half_up" or '
+                'double_rounding = "none"'
+            )
         if self.kind in {"float32", "float64"}:
             if self.overflow == Overflow.WRAP:
                 problems.append(f'overflow = "wrap": a rescaling in {self.kind} saturates')
             if (self.double_rounding, self.left_shift) != (DoubleRounding.NONE, LeftShift.WIDEN):
                 problems.append(f"double_rounding, left_shift: a {self.kind} factor has no shift")
+        elif self.left_shift != LeftShift.WIDEN and (self.kind, self.derivation) != (
+            "fixed_point",
+            "q31",
+        ):
+            problems.append(
+                'left_shift = "wrap": belongs to kind = "fixed_point" and derivation = "q31", from '
+                "whose shift of 31 it starts"
+            )
         wanted = MULTIPLIER_BITS.get(self.derivation, self.multiplier_bits)
         if self.multiplier_bits != wanted:
             problems.append(f'multiplier_bits: derivation = "{self.derivation}" makes {wanted}')

@@ -15,6 +15,7 @@ from simulator.profile.algorithms import (
     GeluSection,
     LayerNormSection,
     MeanSection,
+    PlainAdd,
     SoftmaxSection,
 )
 from simulator.profile.aliases import normalised
@@ -25,6 +26,7 @@ from simulator.profile.arithmetic import (
     WeightSection,
 )
 from simulator.profile.cost import ComputeSection, MemorySection
+from simulator.profile.effects import SUMMING, keys_read
 from simulator.profile.problems import problems
 from simulator.profile.section import Section
 
@@ -68,7 +70,7 @@ class NpuProfile(Section):
     accumulator: AccumulatorSection
     rescale: RescaleSection
     residual: ResidualSection
-    add: AddSection = AddSection()
+    add: AddSection = PlainAdd(algorithm="common_shift")
     mean: MeanSection = MeanSection()
     softmax: SoftmaxSection
     gelu: GeluSection
@@ -88,9 +90,34 @@ class NpuProfile(Section):
                     of(kind)
                 except ValidationError as error:
                     found += problems(error, place=f"ops.{kind}.{table}")
+            found += self._without_effect(kind)
         if found:
             raise ValueError("\n".join(found))
         return self
+
+    def _without_effect(self, kind: OpKind) -> list[str]:
+        """Name the keys of an override that nothing reads."""
+        override = self.ops[kind]
+        algorithms = {
+            "add": self.add.algorithm,
+            "mean": self.mean.algorithm,
+            "softmax": self.softmax.algorithm,
+            "gelu": self.gelu.algorithm,
+            "layernorm": self.layernorm.algorithm,
+            "mul": self.layernorm.algorithm,
+        }
+        algorithm = algorithms.get(kind, "")
+        read = keys_read(kind, algorithm)
+        named = f' with algorithm = "{algorithm}"' if algorithm else ""
+        found = [
+            f"ops.{kind}.rescale.{key}: has no effect, "
+            + f"nothing reads it in ops of this kind{named}; remove it"
+            for key in override.rescale
+            if key not in read and key in RescaleSection.model_fields
+        ]
+        if override.accumulator and kind not in SUMMING:
+            found.append(f"ops.{kind}.accumulator: has no effect, such ops have no accumulator")
+        return found
 
     @model_validator(mode="after")
     def _sums_onto_the_stream_are_in_fixed_point(self) -> Self:

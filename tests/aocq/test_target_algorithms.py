@@ -311,3 +311,12 @@ def test_a_policy_decides_what_overflow_does(nano: Captured) -> None:
     exact = lower(quantized(nano("class_token")[1], chip(PLAIN)), chip(PLAIN))
     wide = Executor(exact, threads=1).run(codes).outputs[exact.outputs[0]]
     assert outputs["report"].tolist() == wide.tolist() != outputs["apply"].tolist()
+
+
+def test_an_interpolated_table_has_no_zero_point(nano: Captured) -> None:
+    changes = [softmax("lut513_q15", bits=15), gelu("table_513"), WIDE]
+    asymmetric = {"activation": {**WIDE["activation"], "zero_point": "asymmetric"}}
+    profile = chip(*changes, asymmetric)
+    model = quantized(nano("class_token")[1], profile)
+    with pytest.raises(InputError, match=r"mlp.act: an interpolated table .* zero point"):
+        lower(model, profile)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hands out the oracles, and counts what they were asked.
+"""Hands out the oracles, and counts what they were asked; ``tests/conftest.py`` lists the counts.
 
 A missing oracle skips its tests with the reason; with ``AOCQ_REQUIRE_ORACLES=1`` it fails them.
 """
@@ -15,7 +15,7 @@ from gemmlowp_oracle import Gemmlowp
 from lite_oracle import Engine, Lite
 from oracle_process import OracleProcess
 from presence import need
-from tally import COUNTS, summary
+from tally import COUNTS
 from tosa_oracle import Tosa
 from verilog_oracle import Verilog
 
@@ -82,14 +82,3 @@ def record_count(request: pytest.FixtureRequest) -> Callable[..., None]:
         print(f"{oracle}: {row}: {int(compared):,} compared, {int(mismatches):,} mismatches")
 
     return record
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List what was compared with whom."""
-    reports = [report for reports in terminalreporter.stats.values() for report in reports]
-    calls = [report for report in reports if getattr(report, "when", None) == "call"]
-    lines = summary(report.user_properties for report in calls)
-    if lines:
-        terminalreporter.section("outputs compared with other implementations")
-        for line in lines:
-            terminalreporter.line(line)

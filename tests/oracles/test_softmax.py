@@ -104,8 +104,13 @@ def test_int16_by_tables(lite_of_engine, record_count, engine):
     tally.check(at_least=600_000)
 
 
-@pytest.mark.skipif(
-    platform.machine() not in ("x86_64", "AMD64"), reason="LiteRT has other kernels on this machine"
+# The recorded vectors below are the check. This one asks the host's own kernels about many more
+# rows: it runs on every host, and its counts are listed also where those kernels are others.
+@pytest.mark.xfail(
+    platform.machine() not in ("x86_64", "AMD64"),
+    reason="LiteRT has other kernels on this machine",
+    raises=AssertionError,
+    strict=False,
 )
 def test_int8_by_a_float_table(lite, record_count):
     random = np.random.default_rng(63)
@@ -128,7 +133,10 @@ def test_recorded_int8_by_a_float_table(record_count, engine):
     tally = Tally(f"LiteRT {name} (rec.)", "SOFTMAX int8, float32 table", record_count)
     for case in json.loads(FILES[engine].read_text())["cases"]:
         x, y = np.array(case["x"], np.int8), np.array(case["y"], np.int8)
-        wrong = {"half even": by_float_table(x, case["scale"], Rounding.HALF_EVEN)}
+        wrong = {
+            "half even": by_float_table(x, case["scale"], Rounding.HALF_EVEN),
+            "fixed point": ours(fixed_point_op(case["scale"]), x, S8, S8.low),
+        }
         tally.add(y, by_float_table(x, case["scale"]), wrong)
     tally.check(at_least=4096)
 

@@ -226,3 +226,10 @@ def test_two_roundings_round_half_up():
     for rule in TWICE.values():
         with pytest.raises(ValueError, match="half_up twice"):
             requantizer([1], [40], Rounding.FLOOR, 0, S8, Overflow.SATURATE, double_rounding=rule)
+
+
+def test_only_channels_with_a_left_shift_lose_bits():
+    rows = np.array([[1 << 33, 1 << 33]])
+    finish = (Rounding.HALF_UP, 0, IntType(bits=32), Overflow.SATURATE)
+    codes = assert_same(rows, [1 << 30, 1 << 20], [30, 40], *finish, left_shift=LeftShift.WRAP)
+    assert codes.tolist() == [[0, 1 << 13]]

@@ -143,7 +143,7 @@ def test_unknown_algorithms_are_answered_with_all():
         (
             "layernorm",
             {"algorithm": "float32", "part_bits": 8},
-            'layernorm: part_bits: only algorithm = "graph" has parts',
+            "layernorm.part_bits: not a key of this table",
         ),
     ],
 )
@@ -159,3 +159,16 @@ def test_roundings_of_tables_reach_the_profile():
 @pytest.mark.parametrize("algorithm", ["isqrt_bisect", "graph", "float32"])
 def test_a_plain_layernorm_has_no_factors(algorithm):
     assert changed({"layernorm": {"algorithm": algorithm}}).layernorm.channel_factor == "none"
+
+
+def test_a_shifted_sum_has_a_shift_and_others_have_none():
+    for shift in (0, 15, 24):
+        values = {"algorithm": "shifted_q31", "input_shift": shift}
+        assert changed({"add": values}).add.input_shift == shift
+    assert changed({"add": {"algorithm": "shifted_q31"}}).add.input_shift == 20
+    for shift in (-1, 25):
+        (found,) = mistakes({"add": {"algorithm": "shifted_q31", "input_shift": shift}})
+        assert found.startswith(f"add.input_shift = {shift}: ")
+    assert mistakes({"add": {"algorithm": "common_shift", "input_shift": 20}}) == [
+        "add.input_shift: not a key of this table"
+    ]

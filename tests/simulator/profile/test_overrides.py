@@ -13,13 +13,15 @@ from simulator.numerics.rounding import DoubleRounding, Rounding
 from simulator.profile import OpKind, load_profile
 
 KINDS = get_args(OpKind)
+# Of the generic profile; its GELU is a table, and it has no products of elements.
+ROUNDING = [kind for kind in KINDS if kind not in {"gelu", "mul"}]
 LEVELS = [
     {"group": 4, "bits": 12, "overflow": "saturate"},
     {"group": "all", "bits": 24, "overflow": "wrap"},
 ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ROUNDING)
 def test_only_the_named_keys_of_the_named_kind_change(kind):
     profile = changed({f"ops.{kind}.rescale": {"rounding": "floor"}})
     assert profile.rescale_of(kind).rounding is Rounding.FLOOR
@@ -47,9 +49,9 @@ def test_an_override_counts_for_the_profile_s_identity():
 
 def test_a_vendor_s_word_replaces_both_keys_of_the_chip_s():
     """SINGLE_ROUND says that nothing is rounded twice, whatever the rest of the chip does."""
-    profile = changed({"rescale.rounding": "TFL", "ops.mul.rescale": {"rounding": "SINGLE_ROUND"}})
+    profile = changed({"rescale.rounding": "TFL", "ops.mean.rescale": {"rounding": "SINGLE_ROUND"}})
     assert profile.rescale.double_rounding is DoubleRounding.SYMMETRIC
-    assert profile.rescale_of("mul").double_rounding is DoubleRounding.NONE
+    assert profile.rescale_of("mean").double_rounding is DoubleRounding.NONE
 
 
 def test_litert_has_another_rule_for_layers_than_for_products():
@@ -80,7 +82,8 @@ def test_all_mistakes_are_named_with_their_paths():
 def test_what_the_chip_s_table_makes_impossible_is_refused():
     double = {"rescale.rounding": "TFL", "ops.linear.rescale": {"rounding": "half_away"}}
     assert mistakes(double) == [
-        'ops.linear.rescale: double_rounding: is half_up twice; set rounding = "half_up"'
+        'ops.linear.rescale: double_rounding: is half_up twice; set rounding = "half_up" or '
+        'double_rounding = "none"'
     ]
     nested = {"ops.linear.accumulator": {"levels": LEVELS[:1]}}
     assert mistakes(nested) == [

@@ -16,7 +16,7 @@ SHIFTS = {"rescale.kind": "power_of_two", "residual.fused_add": False}
         {"kind": "float32"},
         {"kind": "power_of_two"},
         {"zero_point_stage": "before_round"},
-        {"left_shift": "wrap"},
+        {"left_shift": "wrap", "derivation": "q31"},
     ],
 )
 def test_sums_onto_the_stream_need_plain_layers(rescale):
@@ -49,4 +49,4 @@ def test_ops_other_than_products_may_shift_on_any_chip():
 def test_float32_factors_come_from_float32_scales():
     assert not changed({}).float32_scales
     assert changed({"rescale.scale_type": "float32"}).float32_scales
-    assert changed({"ops.mul.rescale": {"scale_type": "float32_ratio"}}).float32_scales
+    assert changed({"ops.mean.rescale": {"scale_type": "float32_ratio"}}).float32_scales
