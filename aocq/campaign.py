@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aocq import pipeline
+from aocq.lowering.lower import CannotHoldError
 from aocq.pipeline import Note, Progress
 from aocq.request import Inputs, VerifyRequest, request_key
 from simulator.errors import AocqError, InputError
@@ -75,7 +76,7 @@ def run_cells(
         if found is not None and not skip_impossible:
             raise found
         if found is not None:
-            impossible[cell.name] = found
+            impossible[cell.name] = InputError(_with_campaign_advice(found))
     opened: dict[tuple[str, Path | None], Inputs] = {}
     for cell in cells:
         network = (cell.request.model, cell.request.weights)
@@ -120,6 +121,13 @@ def impossible_for(request: VerifyRequest, profile: NpuProfile) -> InputError | 
     except InputError as error:
         return error
     return None
+
+
+def _with_campaign_advice(error: InputError) -> str:
+    """Return an error's text, with advice that a command over many profiles has options for."""
+    if not isinstance(error, CannotHoldError):
+        return str(error)
+    return f"{error.plainly}; choose another --bits, or verify it on its own"
 
 
 def finished(folder: Path, key: str) -> RunResult | None:

@@ -15,6 +15,7 @@ from simulator.executor import Executor, OpCounts
 from simulator.graph import IntGraph, sha256
 from simulator.graph.ops import MatMul, Mean, Op
 from simulator.graph.ranges import bounds, signed_bits
+from simulator.numerics.accumulator import OverflowPolicy
 from simulator.profile import NpuProfile
 from simulator.results import (
     Accuracy,
@@ -140,7 +141,7 @@ def run_record(
             sha256=sha256(graph), ops=len(graph.ops), macs=graph.macs, float_ops=graph.float_ops
         ),
         accuracy=accuracy,
-        overflow=overflow_record(rows),
+        overflow=overflow_record(graph, rows),
         memory=MemoryRecord(
             weight_bytes=costs.weight_bytes,
             model_size_bytes=(inputs.model.parameters * model.recipe.weight_bits + 7) // 8,
@@ -161,7 +162,7 @@ def run_record(
         latency_ms=costs.latency_ms,
         fps=costs.fps,
         energy={},
-        verdict=_verdict(request.gates, accuracy, costs),
+        verdict=_verdict(request.gates, accuracy, costs, merely_reported(graph, rows)),
     )
 
 
@@ -197,7 +198,7 @@ def _accuracy(evaluation: Evaluation) -> Accuracy:
     )
 
 
-def overflow_record(rows: list[LayerRow]) -> OverflowRecord:
+def overflow_record(graph: IntGraph, rows: list[LayerRow]) -> OverflowRecord:
     """Sum up what did not fit, over all ops."""
     accumulating = [row for row in rows if row.accumulator_bits is not None]
     overflowing = [row for row in accumulating if row.overflowed]
@@ -226,16 +227,39 @@ def overflow_record(rows: list[LayerRow]) -> OverflowRecord:
             )
             for row in affected
         ],
+        policy=", ".join(sorted(set(_policies(graph).values()))) or None,
     )
 
 
-def _verdict(gates: Gates, accuracy: Accuracy, costs: CostEstimate) -> Verdict:
-    """Yes if activations fit the SRAM and every gate passes."""
+def merely_reported(graph: IntGraph, rows: list[LayerRow]) -> int:
+    """Return how many sums would overflow but stay exact, or 0 if none of them would be changed."""
+    policies = _policies(graph)
+    reported = [row for row in rows if policies.get(row.op) is OverflowPolicy.REPORT]
+    if not any(row.changed for row in reported):
+        return 0
+    return sum(row.overflowed for row in reported)
+
+
+def _policies(graph: IntGraph) -> dict[str, OverflowPolicy]:
+    """Return what an overflow means in each op that has an accumulator."""
+    return {op.name: op.accumulator.policy for op in graph.ops if isinstance(op, (MatMul, Mean))}
+
+
+def _verdict(gates: Gates, accuracy: Accuracy, costs: CostEstimate, reported: int) -> Verdict:
+    """Yes if activations fit the SRAM and every gate passes.
+
+    The accuracy is not the chip's where sums stay exact that ``reported`` registers could not hold.
+    """
     failed = []
     if not costs.fits_sram:
         failed.append(
             f"activations need {costs.peak_sram_bytes} bytes of SRAM (ESTIMATED), the profile has "
             f"{costs.sram_bytes}"
+        )
+    if reported:
+        failed.append(
+            f"{reported} {'sum' if reported == 1 else 'sums'} would overflow; "
+            'accumulator.policy = "report" only counts them'
         )
     drop = accuracy.float.top1 - accuracy.integer.top1
     if gates.max_drop is not None and drop > gates.max_drop + ROUNDING:

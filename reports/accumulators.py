@@ -32,6 +32,7 @@ LEGEND = (
     "outputs of all ops with an accumulator. Overflowing: ops with any of these. Headroom: "
     "register bits that no completed sum used, in the op with the fewest."
 )
+BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}  # covers no data
 # Colour and marker by rule; what is persistent is drawn through, what is transient dashed.
 LOOK_OF_RULE = {"wrap": LOOKS["matmul"], "saturate": LOOKS["add"]}
 
@@ -138,7 +139,7 @@ def figure(record: SweepRecord) -> Picture:
         accuracy.set_title(
             printable(f"{record.model}, {record.method} on {record.profile}", 100), fontsize=9
         )
-        accuracy.legend(loc="lower right")
+        accuracy.legend(**BESIDE)
         _shares(overflow, shares)
         overflow.set_xlabel("bits of the outermost accumulator register")
         overflow.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=24))
@@ -161,4 +162,4 @@ def _shares(axes: Axes, shares: Sequence[float]) -> None:
     axes.set_ylim(min(shares) / 3, 200)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.legend(loc="upper right")
+    axes.legend(**BESIDE)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -13,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from reports.chips import CHIP_COLUMNS, CHIP_LEGEND, chip_cells, chip_figures
-from reports.format import MISSING, NO_NOISE, count, decibel, percent, signed
+from reports.format import MISSING, NO_NOISE, count, decibel, percent, policy_note, signed
 from simulator.files import write_text
 from simulator.results import RunResult
 
@@ -36,6 +37,7 @@ PAPER_MODELS = {
     "swin_small_patch4_window7_224": "Swin-Small",
     "swin_base_patch4_window7_224": "Swin-Base",
 }
+POLICY_KEY = "accumulator.policy"  # a reason that names it says what the policy does
 PARTIAL = ("BasePTQ", "PTQ4ViT")
 # Rows that cannot both be right: Swin-Small and Swin-Base have the same figures there.
 COPIED = {
@@ -74,6 +76,8 @@ class TableRow:
         what sets the row apart, by column; columns of their own in every form of the table
     overflowed, persistent, transient, changed
         results whose accumulator overflowed; persistently, transiently, with another sum
+    policy
+        what that means for the run: see :class:`simulator.results.OverflowRecord`
     least_headroom_bits
         register bits that no sum used, in the op with the fewest; below 0 where one did not fit
     cycles, latency_ms, peak_sram_bytes, sram_bytes
@@ -107,6 +111,7 @@ class TableRow:
     persistent: int | None = None
     transient: int | None = None
     changed: int | None = None
+    policy: str = ""
     least_headroom_bits: int | None = None
     cycles: int | None = None
     latency_ms: float | None = None
@@ -268,14 +273,18 @@ def notes_on(rows: Sequence[TableRow]) -> list[str]:
     """
     chips = differ_in_profile(rows)
     alone = len(in_common(rows)) == 3  # then the profile says which row is meant
+    places = [row.variant.get("profile", "") if alone else _place(row) for row in rows]
+    times = Counter(places)
     found = []
-    for row in rows:
+    for row, place in zip(rows, places, strict=True):
         text = row.note
         if chips and row.feasible is not None:
             text = row.reason
-        place = row.variant.get("profile", "") if alone else _place(row)
+        if row.overflowed and POLICY_KEY not in text:
+            text = "; ".join(part for part in (text, policy_note(row.policy)) if part)
+        which = f"{place} ({row.run})" if times[place] > 1 and row.run else place
         if text:
-            found.append(f"{place}: {' '.join(text.split())}")
+            found.append(f"{which}: {' '.join(text.split())}")
     return found
 
 
@@ -324,12 +333,18 @@ def _variants(rows: Sequence[TableRow]) -> list[str]:
 
 
 def _columns(rows: Sequence[TableRow]) -> list[str]:
-    """Return the heads: those of the paper only where it has a figure, of chips if they differ."""
+    """Return the heads: those of the paper only where it has a figure, of chips if they differ.
+
+    The number of images has a column where runs differ in it.
+    """
+    names = ["model", "method", "W/A", *_variants(rows)]
+    if len({row.images for row in rows if row.images is not None}) > 1:
+        names.append("images")
     if differ_in_profile(rows):
-        return ["model", "method", "W/A", *_variants(rows), *CHIP_COLUMNS]
+        return [*names, *CHIP_COLUMNS]
     with_paper = any(row.paper_top1 is not None for row in rows)
     return [
-        *("model", "method", "W/A", *_variants(rows)),
+        *names,
         *("float", "simulated", "integer", "Δ", "agreement", "SQNR", "float ops", "MB", "s"),
         *(("paper", "paper Δ", "paper MB") if with_paper else ()),
     ]
@@ -345,6 +360,7 @@ def _written(row: TableRow, columns: Sequence[str]) -> dict[str, str]:
         "model": row.model,
         "method": row.method,
         "W/A": f"{row.w_bits}/{row.a_bits}",
+        "images": MISSING if row.images is None else count(row.images),
         "float": top1(row.float_top1),
         "simulated": top1(row.simulated_top1),
         "integer": top1(row.integer_top1),

@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from reports.campaign import TableRow
 from reports.figures import LOOKS, WIDTH
+from reports.format import plural
 from reports.picture import Picture, picture
 from reports.svg import INK, house_style, printable
 
@@ -38,7 +39,8 @@ def chips(rows: Sequence[TableRow]) -> Picture | None:
             axes.tick_params(axis="y", length=0)
         handles, labels = accuracy.get_legend_handles_labels()
         more, others = latency.get_legend_handles_labels()
-        figure.legend(handles + more, labels + others, loc="outside upper left", ncols=6)
+        figure.legend(handles + more, labels + others, loc="outside lower left", ncols=6)
+        figure.suptitle(printable(_title([row for _, row in ran]), 100), fontsize=10)
         feasible = sum(bool(row.feasible) for _, row in ran)
         best = max(ran, key=lambda item: item[1].integer_top1 or 0.0)[1]
         words = (
@@ -106,6 +108,16 @@ def _latency(axes: Axes, ran: Sequence[tuple[int, TableRow]]) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("latency of one image, ms (log scale), ESTIMATED")
+
+
+def _title(ran: Sequence[TableRow]) -> str:
+    """Return network, method, widths and images, each as often as the runs differ in it."""
+    named = [
+        [row.model for row in ran],
+        [f"{row.method} W{row.w_bits}A{row.a_bits}" for row in ran],
+        [plural(row.images, "image") for row in ran if row.images is not None],
+    ]
+    return ", ".join(" / ".join(dict.fromkeys(values)) for values in named if values)
 
 
 def _name(row: TableRow) -> str:

@@ -20,7 +20,7 @@ CHIP_LEGEND = (
     "persistent, transient: results of which a completed sum, or only one on the way, did not fit "
     "its register; headroom: register bits that no sum used, in the op with the fewest. Cycles, ms "
     "and peak SRAM (of what the chip has) are ESTIMATED, for one image. Feasible: activations fit "
-    "the SRAM, and gates passed if any were set."
+    "the SRAM, gates passed if any were set, and overflow is not merely reported."
 )
 
 
@@ -35,6 +35,7 @@ def chip_figures(result: RunResult) -> dict[str, Any]:
         "persistent": overflow.persistent,
         "transient": overflow.transient,
         "changed": overflow.changed,
+        "policy": overflow.policy or "",
         "least_headroom_bits": overflow.least_headroom_bits,
         "cycles": result.cycles.total,
         "latency_ms": result.latency_ms,

@@ -61,3 +61,12 @@ def brief(value: int | None) -> str:
         if value < 999.5 * size or unit == "T"
     )
     return f"{value / size:.3g} {unit}"
+
+
+def policy_note(policy: str | None) -> str:
+    """Say where overflow is only counted, from the policies of a run; nothing if nowhere."""
+    named = (policy or "").split(", ")
+    if "report" not in named:
+        return ""
+    where = "" if len(named) == 1 else " in some ops"
+    return f"policy report{where}: counted only, sums stay exact"

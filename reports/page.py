@@ -78,5 +78,6 @@ def _environment() -> Environment:
         environment.filters[function.__name__] = function
     environment.filters["color"] = lambda kind: look(kind)[0]
     names: dict[str, Any] = {"tables": tables, "share": written.share, "plural": written.plural}
+    names["policy_note"] = written.policy_note
     environment.globals.update(names, MISSING=written.MISSING, NO_NOISE=written.NO_NOISE)
     return environment

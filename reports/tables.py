@@ -8,7 +8,18 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
-from reports.format import MISSING, NO_NOISE, count, decibel, kib, percent, plural, share, signed
+from reports.format import (
+    MISSING,
+    NO_NOISE,
+    count,
+    decibel,
+    kib,
+    percent,
+    plural,
+    policy_note,
+    share,
+    signed,
+)
 from reports.ops import first_below, parting_ops, tightest, worst_ops
 from simulator.results import LayerRow, RunResult
 
@@ -87,13 +98,15 @@ def _cost_rows(result: RunResult) -> list[tuple[str, str]]:
 
 
 def overflow_sentence(result: RunResult) -> str:
-    """Return events and the three sorts of accumulators in one line."""
+    """Return events, whether they took effect, and the three sorts of accumulators in one line."""
     overflow = result.overflow
     events = plural(overflow.events, "event")
     if overflow.events and overflow.persistent is not None and overflow.transient is not None:
         events += (
             f" ({count(overflow.persistent)} persistent, {count(overflow.transient)} transient)"
         )
+    if overflow.events and (note := policy_note(overflow.policy)):
+        events += f"; {note}"
     return (
         f"{events}; accumulators: "
         f"{count(overflow.proven_free)} proven free, {count(overflow.counted_free)} counted free, "

@@ -129,9 +129,11 @@ class OverflowRecord(_Record):
     events : outputs whose accumulator overflowed, summed over all ops and images
     persistent, transient : of these, those of which a completed sum did not fit, and the others
     changed : outputs whose sum is not the exact one: all events where registers saturate, the
-        persistent ones where they wrap
+        persistent ones where they wrap; under the policy ``report`` those that would not be
     least_headroom_bits : register bits that no sum of the run used, in the op with the fewest
     per_op : every op with an overflow or a saturated result, worst first
+    policy : what an overflow means, ``apply``, ``report`` or ``error``; several of them, with
+        commas, where ops differ; None in older records and without an accumulator
     """
 
     proven_free: int
@@ -143,6 +145,7 @@ class OverflowRecord(_Record):
     transient: int | None = None
     changed: int | None = None
     least_headroom_bits: int | None = None
+    policy: str | None = None
 
 
 class MemoryRecord(_Record):
@@ -171,7 +174,8 @@ class CyclesRecord(_Record):
 class Verdict(_Record):
     """Yes or no, and why not.
 
-    feasible : activations fit the SRAM and every gate passed
+    feasible : activations fit the SRAM, every gate passed, and no sum is exact only because its
+        overflow is merely reported
     failed : what did not hold, a sentence each
     gates : the thresholds that were applied, by option name
     """

@@ -15,6 +15,7 @@ from aocq.cli import campaigns, options
 if TYPE_CHECKING:
     from simulator.sweep import Rule, SweepRecord
 
+DEFAULT_PROFILE = "edge_npu_int8"
 WIDEST = 64
 NARROWEST = 8
 
@@ -46,6 +47,30 @@ def parse_rules(text: str) -> list[Rule]:
     return [rule for rule in RULES if rule in named]
 
 
+def profile_of(folder: Path) -> str:
+    """Return the shipped profile that the run in ``folder`` was made for; else the default.
+
+    Which one and why is said on stderr: the other arithmetic decides the sums too.
+    """
+    from simulator.errors import InputError
+    from simulator.profile import load_profile, profile_paths
+    from simulator.results import RUN_NAME, load_record
+
+    chosen, why = DEFAULT_PROFILE, f"{folder} has no {RUN_NAME} that names another"
+    try:
+        named = load_record(folder).profile if (folder / RUN_NAME).exists() else None
+    except InputError as error:
+        named, why = None, str(error)
+    if named is not None and named.name in profile_paths():
+        chosen, why = named.name, f"as {RUN_NAME} of {folder} says"
+        if load_profile(chosen).sha256() != named.sha256:
+            why += ", though with other values"
+    elif named is not None:
+        why = f"{named.name}, which {RUN_NAME} names, is no shipped one: give its file"
+    print(f"note: lowering for {chosen} ({why}; --profile chooses another)", file=sys.stderr)
+    return chosen
+
+
 def command(
     folder: Annotated[
         Path, typer.Argument(help="quantized model: a folder that aocq quantize or verify wrote")
@@ -58,7 +83,16 @@ def command(
     rules: Annotated[
         str, typer.Option("--rules", help="overflow rules, with commas: wrap, saturate")
     ] = "wrap,saturate",
-    profile: options.Profile = "edge_npu_int8",
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            "--profile",
+            "-p",
+            help="hardware profile: a name or a TOML file (default: the one that FOLDER's run.json "
+            f"names, if it is a shipped one, else {DEFAULT_PROFILE})",
+            show_default=False,
+        ),
+    ] = None,
     limit: options.Limit = None,
     batch: options.Batch = 32,
     skip_bad_images: options.SkipBadImages = False,
@@ -103,7 +137,7 @@ def command(
         raise InputError(f"{folder}: does not say how images are preprocessed; quantize again")
     request = SweepRequest(
         model=model,
-        profile=load_profile(profile),
+        profile=load_profile(profile if profile is not None else profile_of(folder)),
         bits=widths,
         rules=chosen,
         images=evenly(read_image_folder(data, int(model.meta["classes"])), limit),

@@ -19,8 +19,9 @@ def command(
 ) -> None:
     """Put finished runs into one table, whatever command made them. Needs no torch.
 
-    Columns are those of `aocq table2`, with the profile. Writes compare.md, compare.csv and
-    compare.json into --out and prints the table.
+    Columns are those of `aocq targets` where runs differ in profile, else those of `aocq table2`;
+    the number of images is one where runs differ in it. Writes compare.md, compare.csv (every
+    column) and compare.json into --out and prints the table.
 
     Example: aocq compare runs/deit runs/table2 --out runs/compare
     """

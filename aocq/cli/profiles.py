@@ -80,7 +80,7 @@ def new(
         f"{out}: every value is that of {known.name}, and assumed\n"
         f"next: change what you know, and say in [source] where it is from\n"
         f"      aocq profiles validate {out}\n"
-        f"      aocq demo --profile {out} --w-bits {known.weight.bits[0]}",
+        f"      aocq demo --profile {out}",
         file=sys.stderr,
     )
 

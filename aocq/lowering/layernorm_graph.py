@@ -170,8 +170,8 @@ class LayerNormGraph:
     def rounding(self) -> tuple[Rounding, DoubleRounding]:
         """Return how sums and squares round: as the profile's sums, where they are TFLite's too.
 
-        A delegate with sums of another form (XNNPACK) leaves tensors of extent 1 to TFLite's own
-        operators, which round twice.
+        Other sums (XNNPACK's) have no form for differences and squares here: TFLite's own stand for
+        them, which round twice.
         """
         if self.builder.profile.add.algorithm != "shifted_q31":
             return Rounding.HALF_UP, DoubleRounding.SYMMETRIC

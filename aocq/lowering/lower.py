@@ -100,6 +100,17 @@ def _varies(quantizer: Quantizer) -> bool:
     return isinstance(quantizer, ActivationQuantizer) and bool(quantizer.alpha)
 
 
+class CannotHoldError(InputError):
+    """A profile cannot hold what a recipe asks for; ``plainly`` says so and advises nothing.
+
+    The advice is for commands that quantize one network; others have other options.
+    """
+
+    def __init__(self, message: str, *, plainly: str) -> None:
+        super().__init__(message)
+        self.plainly = plainly
+
+
 def check_recipe(recipe: Recipe, profile: NpuProfile, *, leaves_floats: bool = False) -> None:
     """Check that a profile can hold what a recipe asks for; needs no model yet.
 
@@ -109,20 +120,20 @@ def check_recipe(recipe: Recipe, profile: NpuProfile, *, leaves_floats: bool = F
         If it cannot, naming every key of the profile that forbids it.
     """
     problems = []
+    advice = {}
     if recipe.weight_bits not in profile.weight.bits:
-        problems.append(
-            f"weight.bits = {profile.weight.bits} has no {recipe.weight_bits} (choose --w-bits)"
-        )
+        problems.append(f"weight.bits = {profile.weight.bits} has no {recipe.weight_bits}")
+        advice[problems[-1]] = " (choose --w-bits)"
     bits = profile.activation.bits
     if leaves_floats and recipe.activation_bits > bits:
-        problems.append(
-            f"activation.bits = {bits}, the model has {recipe.activation_bits} (choose --a-bits)"
-        )
+        problems.append(f"activation.bits = {bits}, the model has {recipe.activation_bits}")
+        advice[problems[-1]] = " (choose --a-bits)"
     # Between float operators a chip only stores codes, and narrow ones fit: nothing is rescaled.
     if not leaves_floats and recipe.activation_bits != bits:
-        problems.append(
-            f"activation.bits = {bits}, the model has {recipe.activation_bits} (choose --a-bits; "
-            "other widths take a method that leaves operators in float, with --float-ops declared)"
+        problems.append(f"activation.bits = {bits}, the model has {recipe.activation_bits}")
+        advice[problems[-1]] = (
+            " (choose --a-bits; other widths take a method that leaves operators in float, with "
+            "--float-ops declared)"
         )
     # Fully quantized networks take the chip's probabilities as they are.
     if not leaves_floats and profile.softmax.output_bits != recipe.probability_bits:
@@ -147,9 +158,11 @@ def check_recipe(recipe: Recipe, profile: NpuProfile, *, leaves_floats: bool = F
     if profile.activation.zero_point == "symmetric" and recipe.zero_point == "asymmetric":
         problems.append('activation.zero_point = "symmetric", the model has zero points')
     if problems:
-        raise InputError(
-            f"profile {profile.name}: {'; '.join(problems)}; quantize for this profile "
-            "(--profile with its name or file) or choose another"
+        advised = [problem + advice.get(problem, "") for problem in problems]
+        raise CannotHoldError(
+            f"profile {profile.name}: {'; '.join(advised)}; quantize for this profile "
+            "(--profile with its name or file) or choose another",
+            plainly=f"profile {profile.name}: {'; '.join(problems)}",
         )
 
 

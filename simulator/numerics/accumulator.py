@@ -102,7 +102,7 @@ class Accumulator:
         return found
 
     def __str__(self) -> str:
-        policy = "" if self.policy is OverflowPolicy.APPLY else f" ({self.policy} only)"
+        policy = "" if self.policy is OverflowPolicy.APPLY else f" (policy {self.policy})"
         return ", ".join(map(str, self.levels)) + policy
 
 

@@ -14,8 +14,8 @@ import pytest
 import typer
 from command_line import Demo, Finished
 
-from aocq.cli.accumulators import parse_register_widths, parse_rules
-from simulator.profile import profile_paths
+from aocq.cli.accumulators import parse_register_widths, parse_rules, profile_of
+from simulator.profile import load_profile, profile_paths
 from simulator.sweep import SweepRecord, load_sweep
 
 Run = Callable[..., Finished]
@@ -41,6 +41,7 @@ def command(demo: Demo, out: Path) -> tuple[object, ...]:
 def sweep(warm: Run, demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     folder = tmp_path_factory.mktemp("sweep")
     done = warm(*command(demo, folder), "--bits", "12-24")
+    assert "note: lowering for edge_npu_int8 (as run.json of" in done.err
     record = load_sweep(folder)
     assert record is not None
     return Sweep(folder, record, done)
@@ -175,6 +176,31 @@ def test_a_damaged_record_is_made_anew(warm: Run, demo: Demo, tmp_path: Path) ->
     found = load_sweep(tmp_path)
     assert found is not None
     assert [row.exact for row in found.rows] == [True]
+
+
+def test_the_profile_is_the_run_s_own_if_it_is_shipped(
+    demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(**profile: str) -> tuple[str, str]:
+        plain = json.loads((demo.folder / "run.json").read_text("utf-8"))
+        plain["profile"] |= profile
+        (tmp_path / "run.json").write_text(json.dumps(plain), "utf-8")
+        return profile_of(tmp_path), capsys.readouterr().err
+
+    assert profile_of(tmp_path) == "edge_npu_int8"
+    assert "has no run.json that names another" in capsys.readouterr().err
+    shipped = load_profile("narrow_acc_20").sha256()
+    chosen, text = said(name="narrow_acc_20", sha256=shipped)
+    assert chosen == "narrow_acc_20"
+    assert "note: lowering for narrow_acc_20 (as run.json of" in text
+    assert "other values" not in text
+    assert "other values" in said(name="narrow_acc_20", sha256="ab" * 32)[1]
+    chosen, text = said(name="my_npu")
+    assert chosen == "edge_npu_int8"
+    assert "my_npu, which run.json names, is no shipped one" in text
+    (tmp_path / "run.json").write_text("{", "utf-8")
+    assert profile_of(tmp_path) == "edge_npu_int8"
+    assert "run.json: not a run" in capsys.readouterr().err
 
 
 def test_a_model_that_the_profile_cannot_hold_is_refused(

@@ -106,6 +106,39 @@ def test_a_policy_that_reports_keeps_sums_exact_and_counts(
     assert found["least_headroom_bits"] == exact["least_headroom_bits"] + 13 - 32
 
 
+def test_a_run_that_only_counts_what_would_change_sums_is_no_plain_yes(
+    warm: Run, demo: Demo, profiles: dict[str, Path], tmp_path: Path
+) -> None:
+    small = ("--limit", 4, "--method", "base_ptq", "--calib", 16, "--max-drop", 100)
+    done = warm(*(*demo.verify, *small, "--profile", profiles["report"], "--out", tmp_path), code=1)
+    result, _ = load_run(tmp_path)
+    overflow = result.overflow
+    assert overflow.policy == "report"
+    assert overflow.changed
+    told = f'{overflow.events} sums would overflow; accumulator.policy = "report" only counts them'
+    assert result.verdict.failed == [told]
+    assert f"gate failed: {told}" in done.err
+    assert "policy report: counted only, sums stay exact" in " ".join(done.out.split())
+    # The same network with registers that are wide enough.
+    assert load_run(demo.folder)[0].overflow.policy == "apply"
+
+
+def test_what_would_change_no_sum_is_only_counted(
+    warm: Run, demo: Demo, profiles: dict[str, Path], tmp_path: Path
+) -> None:
+    from aocq.record import merely_reported, overflow_record
+    from simulator.graph import load
+
+    small = ("--limit", 4, "--method", "base_ptq", "--calib", 16, "--max-drop", 100)
+    warm(*demo.verify, *small, "--profile", profiles["report"], "--out", tmp_path, code=1)
+    rows = load_run(tmp_path)[1]
+    graph = load(tmp_path)
+    assert merely_reported(graph, rows) == overflow_record(graph, rows).events > 0
+    unchanged = [row.model_copy(update={"changed": row.changed and 0}) for row in rows]
+    assert merely_reported(graph, unchanged) == 0
+    assert merely_reported(load(demo.folder), rows) == 0, "there, overflow takes effect"
+
+
 def test_without_overflow_the_ops_with_least_headroom_are_shown(warm: Run, demo: Demo) -> None:
     text = warm("simulate", demo.folder, "--data", demo.folder / "data" / "val", "--limit", 4).out
     totals, _, table = text.partition("accumulators with least headroom:")

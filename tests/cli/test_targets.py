@@ -97,6 +97,10 @@ def test_every_chip_is_a_row_with_the_figures_of_its_run(targets: Targets) -> No
 def test_chips_that_cannot_are_rows_with_their_reason_and_stop_no_other(targets: Targets) -> None:
     found = {row["profile"]: row for row in rows(targets.folder / "targets.csv")}
     assert found["edge_npu_a4"]["note"].startswith("no run: profile edge_npu_a4: activation.bits")
+    assert found["edge_npu_a4"]["note"].endswith("; choose another --bits, or verify it on its own")
+    for option in ("--a-bits", "--profile"):
+        assert option not in found["edge_npu_a4"]["note"]
+        assert option not in targets.process.err
     assert "no run: op " in found["no_overflow"]["note"]
     assert "sums overflowed the accumulator (all:13 wrap" in found["no_overflow"]["note"]
     assert found["no_overflow"]["integer_top1"] == ""

@@ -131,10 +131,11 @@ def conversions() -> list[Case]:
     halves = (random.integers(1, 512, 32) + 0.5) / 256
     powers = 2.0 ** np.repeat(np.arange(-8, 8), 2)
     factors = np.concatenate([2.0 ** np.concatenate(exponents), halves, powers])
-    steps = np.float32(np.concatenate([random.uniform(0.003, 0.3, 208), np.full(48, 0.125)]))
+    drawn = np.concatenate([random.uniform(0.003, 0.3, 208), np.full(48, 0.125)])
+    steps = drawn.astype(np.float32).tolist()
     zeros = random.integers(S8.low, S8.high + 1, (256, 2))
     return [
-        case("QUANTIZE", (factor * float(step), zero_x), (step, zero_y))
+        case("QUANTIZE", (factor * step, zero_x), (step, zero_y))
         for factor, step, (zero_x, zero_y) in zip(factors, steps, zeros, strict=True)
     ]
 

@@ -10,8 +10,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from matplotlib.figure import Figure
 
 from reports.accumulators import HEAD, csv_text, figure, lines, markdown, summary, write_sweep
+from reports.picture import Picture, picture
 from simulator.sweep import SweepRecord, SweepRow, load_sweep, save_sweep
 
 OUTPUTS = 1_000_000
@@ -120,6 +122,23 @@ def test_the_figure_draws_both_rules_and_both_kinds_of_overflow(found: SweepReco
     assert figure(found) == drawn
     one = figure(record([row for row in found.rows if row.overflow == "wrap"]))
     assert "saturate" not in texts(one.svg)
+
+
+def test_legends_cover_no_data(found: SweepRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Figure] = []
+
+    def keep(drawing: Figure, name: str, words: str) -> Picture:
+        kept.append(drawing)
+        return picture(drawing, name, words)
+
+    monkeypatch.setattr("reports.accumulators.picture", keep)
+    figure(found)
+    kept[0].draw_without_rendering()
+    for axes in kept[0].axes:
+        legend = axes.get_legend()
+        assert legend is not None
+        assert legend.get_window_extent().x0 >= axes.get_window_extent().x1
+        assert legend.get_window_extent().x1 <= kept[0].bbox.x1
 
 
 def test_a_figure_without_overflow_says_so(found: SweepRecord) -> None:

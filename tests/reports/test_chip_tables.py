@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -99,6 +100,40 @@ def test_the_first_reason_against_a_chip_is_a_note(rows: list[TableRow]) -> None
     assert len(widths) == 1
 
 
+def test_a_row_whose_overflow_was_only_counted_says_so(run: Run) -> None:
+    note = "policy report: counted only, sums stay exact"
+    told = '3 sums would overflow; accumulator.policy = "report" only counts them'
+    found = [
+        on(run, "counts", policy="report"),
+        on(run, "large", ("too large",), policy="report"),
+        on(run, "told", (told,), policy="report"),
+        on(run, "free", policy="report", events=0),
+        on(run, "applies", policy="apply"),
+    ]
+    assert notes_on(found) == [f"counts: {note}", f"large: too large; {note}", f"told: {told}"]
+    policies = [line["policy"] for line in csv.DictReader(io.StringIO(csv_text(found)))]
+    assert policies == [*["report"] * 4, "apply"]
+
+
+def test_images_are_a_column_where_runs_differ_in_them(rows: list[TableRow]) -> None:
+    fewer = replace(rows[1], images=1200)
+    head, lines = terminal([rows[0], fewer, rows[3]])
+    assert [line[head.index("images")] for line in lines] == ["400", "1,200", "—"]
+    alike = [replace(row, variant={"profile": "wide"}) for row in (rows[0], fewer)]
+    head, lines = terminal(alike)
+    assert "SQNR" in head
+    assert [line[head.index("images")] for line in lines] == ["400", "1,200"]
+    assert "images" not in terminal(rows)[0]
+
+
+def test_notes_on_rows_of_one_name_say_which_run(rows: list[TableRow]) -> None:
+    again = replace(rows[1], run="other/narrow", reason="too hot")
+    assert notes_on([rows[0], rows[1], again]) == [
+        "narrow (narrow): too slow",
+        "narrow (other/narrow): too hot",
+    ]
+
+
 def test_the_csv_has_every_figure_of_a_chip(rows: list[TableRow]) -> None:
     wide, narrow, old, absent = csv.DictReader(io.StringIO(csv_text(rows)))
     assert narrow["persistent"] == "1234567"
@@ -135,6 +170,7 @@ def test_the_figure_has_a_mark_for_every_chip_that_was_run(rows: list[TableRow])
     texts = ["".join(e.itertext()).strip() for e in root.iter() if e.tag.endswith("text")]
     assert {"wide", "narrow", "old", "absent (no run)"} <= {*texts}
     assert {"feasible", "not feasible", "float top-1", "integer top-1"} <= {*texts}
+    assert f"{rows[0].model}, minmax W8A8, 400 images" in texts
     assert sum("ms, not feasible" in text for text in texts) == 1
     assert "4 chips, 3 of them run, feasible on 2." in drawn.svg
     assert chips(rows) == drawn, "the same bytes each time"

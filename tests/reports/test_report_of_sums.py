@@ -39,6 +39,26 @@ def test_the_summary_tells_overflow_apart(counted: Run, run: Run) -> None:
     assert overflow_sentence(run[0]).startswith("3 events; acc"), "an older record"
 
 
+def test_a_run_that_only_counts_says_so_wherever_overflow_is_told(counted: Run) -> None:
+    result, rows = counted
+    note = "policy report: counted only, sums stay exact"
+
+    def texts(policy: str | None, events: int = 3) -> tuple[str, str]:
+        overflow = result.overflow.model_copy(update={"policy": policy, "events": events})
+        found = result.model_copy(update={"overflow": overflow})
+        return overflow_sentence(found) + markdown(found, rows), ParsedPage(html(found, rows)).text
+
+    for text in texts("report"):
+        assert note in text
+    assert texts("report")[0].startswith(f"3 events (1 persistent, 2 transient); {note}; acc")
+    assert "Policy report: overflow is counted only" in texts("report")[1]
+    for text in texts("apply, report"):
+        assert note.replace(":", " in some ops:") in text
+    for silent in (texts(None), texts("apply"), texts("error"), texts("report", 0)):
+        for text in silent:
+            assert "counted only" not in text
+
+
 def test_markdown_has_the_sums_of_every_op_that_overflowed(counted: Run, run: Run) -> None:
     text = markdown(*counted)
     head = "| op | overflowed | persistent | transient | changed | headroom | saturated |"

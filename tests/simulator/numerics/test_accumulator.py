@@ -150,7 +150,9 @@ def test_a_report_leaves_the_exact_sum():
     for overflow in (SATURATE, WRAP):
         levels = replace(accumulator((0, 8, overflow)), policy=OverflowPolicy.REPORT)
         assert accumulate([100, 100, 100], 5, levels) == (305, CHANGED | PERSISTENT)
-        assert str(levels) == f"all:8 {overflow} (report only)"
+        assert str(levels) == f"all:8 {overflow} (policy report)"
+        stops = replace(levels, policy=OverflowPolicy.ERROR)
+        assert str(stops) == f"all:8 {overflow} (policy error)"
 
 
 @pytest.mark.parametrize("bits", range(8, 65))
