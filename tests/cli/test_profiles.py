@@ -134,7 +134,7 @@ def test_a_profile_is_begun_from_its_neighbour(tmp_path: Path) -> None:
     done = aocq(*command, without_torch=True)
     assert done.out == ""
     assert f"{path}: every value is that of ethos_u55_256, and assumed\n" in done.err
-    for step in (f"aocq profiles validate {path}", f"aocq demo --profile {path}\n"):
+    for step in (f"aocq profiles validate {path}", f"aocq demo --profile {path}"):
         assert f"      {step}\n" in done.err
     profile = load_profile(str(path))
     assert (profile.name, profile.title) == ("my_npu", "my_npu, begun as ethos_u55_256")
