@@ -219,14 +219,13 @@ def constants_of(name: str, tree: ast.Module) -> Iterator[Mutant]:
 
 
 def _statement_of(statement: ast.stmt, node: ast.AST) -> str:
-    """Return the innermost simple statement that a node is in, as text, and the node's own."""
-    place: ast.AST = statement
-    for candidate in ast.walk(statement):
-        simple = isinstance(candidate, ast.stmt) and not hasattr(candidate, "body")
-        if simple and any(inner is node for inner in ast.walk(candidate)):
+    """Return the innermost statement that a node is in, its first line as text, and the node."""
+    place = statement
+    for candidate in ast.walk(statement):  # outer ones come first
+        inside = any(inner is node for inner in ast.walk(candidate))
+        if isinstance(candidate, ast.stmt) and inside and candidate is not node:
             place = candidate
-    text = ast.unparse(place).splitlines()[0]
-    return f"{text} [{ast.unparse(node).splitlines()[0]}]"
+    return f"{ast.unparse(place).splitlines()[0]} [{ast.unparse(node).splitlines()[0]}]"
 
 
 def swapped_modes(name: str, tree: ast.Module) -> Iterator[Mutant]:
@@ -290,7 +289,7 @@ def _in_a_fork(tests: tuple[str, ...], folder: Path) -> None:
     os._exit(int(pytest.main(arguments)))
 
 
-def survives(mutant: Mutant, copies: list[Path], known: Mapping[str, str]) -> bool:
+def survives(mutant: Mutant, copies: list[Path], known: Mapping[str, str], *, quick: bool) -> bool:
     """Run a mutant's tests in a copy of the tree that no other worker uses.
 
     One that is known to compute the same meets the cheap tests only, to see that it still does.
@@ -302,7 +301,7 @@ def survives(mutant: Mutant, copies: list[Path], known: Mapping[str, str]) -> bo
         target.write_text(mutant.source, "utf-8")
         if not run_tests(first_tests(mutant.path), folder):
             return False
-        return mutant.key in known or run_tests(LATER, folder)
+        return quick or mutant.key in known or run_tests(LATER, folder)
     finally:
         target.write_text(original, "utf-8")
         copies.append(folder)
@@ -330,6 +329,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="only files whose path contains this")
     parser.add_argument("--jobs", type=int, default=2, help="mutants at a time")
+    parser.add_argument(
+        "--quick", action="store_true", help="cheap tests of each file only: more stay alive"
+    )
     parser.add_argument("--list", action="store_true", help="print the mutants, run none")
     options = parser.parse_args()
     found = [
@@ -350,7 +352,12 @@ def main() -> int:
                 print(f"the unchanged sources fail {' '.join(tests)}: mend that first")
                 return 1
         with ThreadPoolExecutor(options.jobs) as pool:
-            alive = list(_watched(pool.map(lambda one: survives(one, copies, known), found), found))
+            alive = list(
+                _watched(
+                    pool.map(lambda one: survives(one, copies, known, quick=options.quick), found),
+                    found,
+                )
+            )
     survivors = [mutant for mutant, lives in zip(found, alive, strict=True) if lives]
     unexplained = [mutant for mutant in survivors if mutant.key not in known]
     print(f"\n{len(found)} mutants, {len(found) - len(survivors)} killed, {len(survivors)} alive")

@@ -64,6 +64,8 @@ CASES = [
     (accumulator((2, 16, WRAP), (0, 8, SATURATE)), [100, -90, 100, 50], 0, (127, True)),
     (accumulator((2, 8, SATURATE), (0, 16, WRAP)), [100, 100, -100, 1], 0, (28, True)),
     (accumulator((2, 8, SATURATE), (0, 16, WRAP)), [100, -1, 100, 1, 100], 0, (300, False)),
+    # The last group is whole: its two products meet in one register.
+    (accumulator((2, 8, SATURATE), (0, 16, WRAP)), [1, 1, 100, 100], 0, (129, True)),
     # Wrapping: only the completed sum of the level counts.
     (ALL_8, [100, 100, -100], 0, (100, False)),
     (ALL_8, [100, 100], 0, (-56, True)),
