@@ -370,3 +370,12 @@ def test_no_output_that_overflows_is_called_safe(levels, b, bias, data):
             products = [x * y for x, y in zip(a, b, strict=True)]
             for order in (products, products[::-1], sorted(products), sorted(products)[::-1]):
                 assert accumulate(order, bias, levels)[1] == Event.NONE, order
+
+
+@pytest.mark.parametrize("codes", [[-128, 1, 0], [127, -1, 0], [0, -128, 1], [0, 127, -1]])
+def test_whole_rows_may_touch_the_ends_of_a_register(codes):
+    a, b = np.array([codes], np.int8), np.ones((3, 1), np.int32)
+    exact, events = np.array([[sum(codes)]], np.int64), np.zeros(3, np.int64)
+    walk_rows(a, b, np.zeros(1, np.int32), False, -128, 127, False, True, exact, events)
+    assert accumulate(codes, 0, accumulator((0, 8, SATURATE))) == (sum(codes), Event.NONE)
+    assert (exact.tolist(), events.tolist()) == ([[sum(codes)]], [0, 0, 0])
