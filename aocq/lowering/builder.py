@@ -123,6 +123,15 @@ class Builder:
             )
         return float(steps.reshape(-1)[0])
 
+    def affine_parameters(self, node: FloatNode) -> tuple[Steps, Steps]:
+        """Return a LayerNorm's γ and β, float64 [C]; 1 and 0 where it has none."""
+        parameters = self.model.graph.parameters
+        weight, bias = node.attributes["weight"], node.attributes["bias"]
+        channels = node.shape[-1]
+        gamma = parameters[weight].double().numpy() if weight else np.ones(channels)
+        beta = parameters[bias].double().numpy() if bias else np.zeros(channels)
+        return gamma, beta
+
     def drop_unread_constants(self) -> None:
         """Remove constants that no op reads: it took their real values, or codes made of them."""
         read = {name for op in self.ops for name in (*op.operands, *op.constants)}

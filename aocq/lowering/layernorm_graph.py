@@ -213,10 +213,7 @@ def layernorm_graph(builder: Builder, node: FloatNode, bits: int) -> None:
 def _affine(graph: LayerNormGraph, normalized: Part) -> None:
     """Times γ, plus β; converted to the result's width where that is another."""
     builder, node, shape = graph.builder, graph.node, graph.node.shape
-    parameters = builder.model.graph.parameters
-    weight, bias = node.attributes["weight"], node.attributes["bias"]
-    gamma = parameters[weight].double().numpy() if weight else np.ones(shape[-1])
-    beta = parameters[bias].double().numpy() if bias else np.zeros(shape[-1])
+    gamma, beta = builder.affine_parameters(node)
     scaled = graph.product(
         normalized, graph.constant("gamma", gamma), graph.declare("scaled", shape)
     )

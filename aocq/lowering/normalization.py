@@ -32,24 +32,12 @@ def layernorm(builder: Builder, node: FloatNode) -> None:
         _bisection(builder, node)
 
 
-def _parameters(
-    builder: Builder, node: FloatNode
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return γ and β, float64 [C]."""
-    parameters = builder.model.graph.parameters
-    weight, bias = node.attributes["weight"], node.attributes["bias"]
-    channels = node.shape[-1]
-    gamma = parameters[weight].double().numpy() if weight else np.ones(channels)
-    beta = parameters[bias].double().numpy() if bias else np.zeros(channels)
-    return gamma, beta
-
-
 def _bisection(builder: Builder, node: FloatNode) -> None:
     """Whole-number statistics and division; γ and β with as many fraction bits as γ leaves."""
     x = builder.tensor(node.inputs[0])
     builder.step(node.inputs[0], f"the mean in {node.name}")
     builder.result(node)
-    gamma, beta = _parameters(builder, node)
+    gamma, beta = builder.affine_parameters(node)
     steps = builder.channel_steps(node.name)
     bits = builder.profile.rescale_of("layernorm").multiplier_bits
     magnitudes, shift = multipliers_at_common_shift(np.abs(gamma) / steps, bits)
@@ -73,7 +61,7 @@ def _integer_statistics(builder: Builder, node: FloatNode, section: IntegerLayer
     x = builder.tensor(node.inputs[0])
     builder.result(node)
     channels = node.shape[-1]
-    gamma, beta = _parameters(builder, node)
+    gamma, beta = builder.affine_parameters(node)
     steps = builder.channel_steps(node.name)
     bits = builder.profile.rescale_of("layernorm").multiplier_bits
     magnitudes, gamma_shift = multipliers_at_common_shift(np.abs(gamma) / steps, bits)

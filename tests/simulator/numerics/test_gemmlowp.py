@@ -109,3 +109,11 @@ def test_other_constants_are_rounded_too():
             (gemmlowp._NEWTON_SLOPE, Decimal(-32 * 2**29) / 17),
         ):
             assert constant == int(exact.to_integral(ROUND_HALF_EVEN))
+
+
+@pytest.mark.parametrize(
+    ("a", "expected"), [((1 << 30) - 1, 0), (1 << 30, 1), (-(1 << 30) - 1, -1)]
+)
+def test_a_high_product_beside_a_tie(a, expected):
+    assert saturating_rounding_doubling_high_mul(a, 1) == expected
+    assert saturating_rounding_doubling_high_mul_kernel(np.int64(a), np.int64(1)) == expected
