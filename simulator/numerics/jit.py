@@ -25,7 +25,8 @@ def kernel_cache_folder() -> Path:
     """Return the cache folder that belongs to the kernel sources and Numba version of now."""
     digest = hashlib.sha256(numba.__version__.encode())
     package = Path(__file__).parent.parent
-    for source in sorted([*package.glob("numerics/*.py"), *package.glob("ops/*.py")]):
+    folders = ("numerics", "gemm", "ops")
+    for source in sorted(path for name in folders for path in package.glob(f"{name}/*.py")):
         digest.update(source.read_bytes())
     return cache_folder() / f"kernels-{digest.hexdigest()[:16]}"
 
@@ -47,3 +48,9 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     finally:
         config.CACHE_DIR = configured
     return compiled
+
+
+def is_compiling() -> bool:
+    """Tell whether kernels are compiled; without (NUMBA_DISABLE_JIT) they run as plain Python."""
+    config: Any = numba_config
+    return not config.DISABLE_JIT

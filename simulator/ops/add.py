@@ -14,6 +14,7 @@ from simulator.numerics.integer_type import IntArray, Overflow, fit, limits
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.requantization import fit_kernel
 from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
+from simulator.ops.add_words import words_kernel
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
 
 
@@ -47,6 +48,9 @@ def build(op: Add, graph: IntGraph, _: Gemm) -> Kernel:
         for name in (op.multiplier_a, op.multiplier_b)
     ]
     zero_points = [graph.tensors[operand].zero_point for operand in op.operands]
+    by_words = words_kernel(op, graph, factors, zero_points)
+    if by_words is not None:
+        return by_words
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = np.ascontiguousarray(operands[0]).reshape(-1, channels)

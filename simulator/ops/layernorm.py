@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from math import isqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
@@ -17,9 +18,10 @@ from simulator.numerics.requantization import fit_kernel
 from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
 from simulator.numerics.square_root import isqrt_kernel, newton_root, newton_root_kernel
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
+from simulator.ops.layernorm_words import words_kernel
 
 
-def _channel_factors(op: LayerNorm, graph: IntGraph) -> IntArray:
+def _channel_factors(op: LayerNorm, graph: IntGraph) -> NDArray[np.int64]:
     """Multiplier and shift of each channel as one factor, int64 [C]: the shift is to the left."""
     factors = np.ones(graph.result(op).shape[-1], np.int64)
     if op.channel_multiplier is not None:
@@ -78,6 +80,9 @@ def build(op: LayerNorm, graph: IntGraph, _: Gemm) -> Kernel:
     factors = _channel_factors(op, graph)
     gamma, beta = (graph.constants[name].astype(np.int64) for name in (op.gamma, op.beta))
     zero_point = graph.tensors[op.a].zero_point
+    by_words = words_kernel(op, graph, factors, _spare_bits(op))
+    if by_words is not None:
+        return by_words
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         rows = np.ascontiguousarray(operands[0]).reshape(-1, channels)

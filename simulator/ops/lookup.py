@@ -27,22 +27,29 @@ def reference(op: Lookup, graph: IntGraph, operands: Sequence[IntArray]) -> OpRe
 def build(op: Lookup, graph: IntGraph, _: Gemm) -> Kernel:
     """Kernel for batches."""
     table = graph.constants[op.table]
+    kind = graph.tensors[op.a].type
     low = graph.tensors[op.a].code_type.low
+    # An entry for every bit pattern of a stored code, in the order of unsigned numbers: an index
+    # that cannot be negative needs no check. Patterns that are no codes repeat the nearest.
+    size = 1 << 8 * kind.dtype.itemsize
+    codes = np.arange(size).astype(kind.dtype.str.replace("i", "u")).view(kind.dtype)
+    by_pattern = table[np.clip(codes.astype(np.int64) - low, 0, len(table) - 1)]
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
-        codes = np.ascontiguousarray(operands[0])
-        out = np.empty(codes.shape, table.dtype)
-        look_up(codes.reshape(-1), low, table, out.reshape(-1))
+        stored = np.ascontiguousarray(operands[0])
+        out = np.empty(stored.shape, table.dtype)
+        patterns = stored.view(stored.dtype.str.replace("i", "u"))
+        look_up(patterns.reshape(-1), by_pattern, out.reshape(-1))
         return OpResult(out)
 
     return kernel
 
 
 @compiled
-def look_up(codes, low, table, out):  # type: ignore[no-untyped-def]
-    """``out[i] = table[codes[i] - low]``."""
-    for i in range(codes.shape[0]):
-        out[i] = table[np.int64(codes[i]) - low]
+def look_up(patterns, table, out):  # type: ignore[no-untyped-def]
+    """``out[i] = table[patterns[i]]`` for unsigned patterns."""
+    for i in range(patterns.shape[0]):
+        out[i] = table[patterns[i]]
 
 
 BEHAVIOUR = Behaviour(reference, build)

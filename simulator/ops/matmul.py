@@ -25,6 +25,8 @@ from simulator.numerics.accumulator import (
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.requantization import Requantizer
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult, SumCounts, one_sum
+from simulator.ops.matmul_fused import fused_kernel
+from simulator.ops.matmul_narrow import narrow_kernel
 from simulator.ops.requantizing import requantize_reference, requantizer
 
 # From this share of outputs on that may overflow, whole rows are walked instead of single outputs.
@@ -78,13 +80,18 @@ def _residual_reference(op: MatMul, graph: IntGraph, residual: IntArray) -> NDAr
 
 def build(op: MatMul, graph: IntGraph, gemm: Gemm) -> Kernel:
     """Kernel for batches; weights are prepared here, once."""
+    known = bounds(graph, op)
+    in_one_pass = fused_kernel if known.proven_free else narrow_kernel
+    fused = in_one_pass(op, graph, gemm, known)
+    if fused is not None:
+        return fused
     if not graph.is_constant(op.b):
-        return _two_activations(op, graph, gemm)
+        return _two_activations(op, graph, gemm, known)
     requantize = requantizer(graph, op.requantize, graph.result(op))
     shape = graph.result(op).shape
     weights = graph.constants[op.b]
     weights = weights.T if op.transpose_b else weights
-    multiply = _accumulating(op, graph, gemm, weights, bounds(graph, op))
+    multiply = _accumulating(op, graph, gemm, weights, known)
     factors = residual_factors(graph, op)
     residual_zero = graph.tensors[op.residual].zero_point if op.residual else 0
 
@@ -101,11 +108,10 @@ def build(op: MatMul, graph: IntGraph, gemm: Gemm) -> Kernel:
     return kernel
 
 
-def _two_activations(op: MatMul, graph: IntGraph, gemm: Gemm) -> Kernel:
+def _two_activations(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> Kernel:
     """Products of two activations, one pair of matrices at a time."""
     requantize = requantizer(graph, op.requantize, graph.result(op))
     shape = graph.result(op).shape
-    known = bounds(graph, op)
     fits_32 = known.accumulator is not None and signed_bits(*known.accumulator) <= 32
     dtype = np.int32 if known.proven_free and fits_32 else np.int64
 

@@ -54,6 +54,7 @@ Shape = tuple[int, ...]
 
 S4, S8, S16, S32 = (IntType(bits=bits) for bits in (4, 8, 16, 32))
 U4, U8, U16, U31 = (IntType(bits=bits, signed=False) for bits in (4, 8, 16, 31))
+S64 = IntType(bits=64)
 SHIFT = IntType(bits=6, signed=False)
 WRAP, SATURATE = Overflow.WRAP, Overflow.SATURATE
 
@@ -67,6 +68,12 @@ def accumulator(*levels: tuple[int, int, Overflow], bias_last: bool = False) -> 
         ),
         bias=BiasStage.AFTER_LAST_BLOCK if bias_last else BiasStage.PRELOAD,
     )
+
+
+def narrowest(values: Sequence[int], *kinds: IntType) -> IntType:
+    """Return the first type that holds all values, or the last."""
+    fitting = (kind for kind in kinds if kind.low <= min(values) and max(values) <= kind.high)
+    return next(fitting, kinds[-1])
 
 
 INT32 = accumulator((0, 32, WRAP))
@@ -252,7 +259,7 @@ class Draft:
             channel_multiplier=multipliers,
             channel_shift=shifts,
             gamma=self.constant(f"{name}.gamma", gamma, S32),
-            beta=self.constant(f"{name}.beta", beta, S32),
+            beta=self.constant(f"{name}.beta", beta, narrowest(beta, S32, S64)),
             epsilon=epsilon,
             sqrt_fraction_bits=sqrt_fraction_bits,
             reciprocal_bits=reciprocal_bits,
@@ -280,7 +287,7 @@ class Draft:
         op = Softmax(
             name=name,
             a=a,
-            table=self.constant(f"{name}.table", table, U16),
+            table=self.constant(f"{name}.table", table, narrowest(table, U16, U31)),
             reciprocal_bits=reciprocal_bits,
             shift=shift,
             rounding=self.rounding,

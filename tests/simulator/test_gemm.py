@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import simulator.gemm
+import simulator.gemm.selection
 from simulator.errors import EnvironmentProblem
 from simulator.gemm import (
     BACKENDS,
@@ -175,13 +175,15 @@ def test_a_broken_backend_fails_the_trial(broken):
 
 
 def test_a_backend_that_is_not_exact_here_is_refused_and_passed_over(monkeypatch):
-    monkeypatch.setattr(simulator.gemm, "BACKENDS", {"broken": Saturating, "numba": NumbaGemm})
+    monkeypatch.setattr(
+        simulator.gemm.selection, "BACKENDS", {"broken": Saturating, "numba": NumbaGemm}
+    )
     with pytest.raises(EnvironmentProblem, match="'broken': not exact on this CPU"):
         backend.__wrapped__("broken")
     backend.cache_clear()
     try:
         assert backend("auto").name == "numba"
-        monkeypatch.setattr(simulator.gemm, "BACKENDS", {"broken": Saturating})
+        monkeypatch.setattr(simulator.gemm.selection, "BACKENDS", {"broken": Saturating})
         backend.cache_clear()
         with pytest.raises(EnvironmentProblem, match="no matrix product on this CPU is exact"):
             backend("auto")
@@ -206,7 +208,9 @@ def test_the_fastest_of_the_exact_backends_is_taken(monkeypatch):
     try:
         for order in (("slow", "numba"), ("numba", "slow")):
             rows = {"slow": Slow, "numba": NumbaGemm}
-            monkeypatch.setattr(simulator.gemm, "BACKENDS", {name: rows[name] for name in order})
+            monkeypatch.setattr(
+                simulator.gemm.selection, "BACKENDS", {name: rows[name] for name in order}
+            )
             backend.cache_clear()
             assert backend("auto").name == "numba"
     finally:
@@ -217,7 +221,9 @@ def test_a_backend_that_cannot_be_imported_is_refused_and_passed_over(monkeypatc
     def missing():
         raise ImportError("no such library")
 
-    monkeypatch.setattr(simulator.gemm, "BACKENDS", {"missing": missing, "numba": NumbaGemm})
+    monkeypatch.setattr(
+        simulator.gemm.selection, "BACKENDS", {"missing": missing, "numba": NumbaGemm}
+    )
     backend.cache_clear()
     try:
         with pytest.raises(EnvironmentProblem, match="'missing': cannot be imported"):
@@ -228,7 +234,9 @@ def test_a_backend_that_cannot_be_imported_is_refused_and_passed_over(monkeypatc
 
 
 def test_an_unknown_backend_is_an_error_that_names_the_known_ones():
-    with pytest.raises(EnvironmentProblem, match="'nonsense': choose auto, torch, blas, numba"):
+    with pytest.raises(
+        EnvironmentProblem, match="'nonsense': choose auto, avx2, torch, blas, numba"
+    ):
         backend("nonsense")
 
 

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Products by the tile kernel: exact on every CPU with AVX2, with or without VNNI."""
+
+from __future__ import annotations
+
+import numpy as np
+from llvmlite import binding
+
+from simulator.gemm.packing import (
+    QUAD,
+    STRIP_ROWS,
+    Packed,
+    multiply_terms,
+    pack,
+    start_sums,
+    take_rows,
+)
+from simulator.gemm.portable import BlasGemm, NumbaGemm
+from simulator.gemm.protocol import LONGEST_INT32_SUM, Product
+from simulator.numerics.integer_type import IntArray
+from simulator.numerics.jit import is_compiling, kernel
+
+# Terms of 16-bit times 8-bit codes whose sum stays below 2^31, as a multiple of a block.
+TERMS_OF_16_BITS = 256
+SIGN = 128  # makes signed bytes unsigned
+
+
+def is_available() -> bool:
+    """Tell whether this process can run the kernels: an x86 CPU with AVX2, and a compiler."""
+    features = binding.get_host_cpu_features()
+    return bool(features.get("avx2")) and is_compiling()
+
+
+class Avx2Gemm:
+    """Tiles of 6 rows and 16 columns in registers; packs the right operand once."""
+
+    name = "avx2"
+
+    def __init__(self) -> None:
+        if not is_available():
+            raise ImportError("needs a CPU with AVX2, and Numba's compiler")
+
+    def prepare(self, b: IntArray) -> Product:
+        """See :class:`simulator.gemm.Gemm`."""
+        if b.dtype.itemsize > 1 or len(b) > LONGEST_INT32_SUM:
+            return BlasGemm().prepare(b)
+        return PackedProduct(b)
+
+
+class PackedProduct:
+    """``a @ b`` for codes of 8 or 16 bits, ``b`` packed."""
+
+    def __init__(self, b: IntArray) -> None:
+        self.packed = pack(b)
+        self._b = b
+
+    def __call__(self, a: IntArray) -> IntArray:
+        """Return int32 [M, N], or int64 where the left codes have 16 bits."""
+        if a.dtype.itemsize > 2:
+            return NumbaGemm().prepare(self._b)(a)
+        a = np.ascontiguousarray(a)
+        if a.dtype.itemsize == 1:
+            return self._part(a, 0, self.packed.padded_terms)
+        if self.packed.per_step == QUAD:
+            return NumbaGemm().prepare(self._b)(a)
+        total = np.zeros((len(a), self.packed.columns), np.int64)
+        for first in range(0, self.packed.terms, TERMS_OF_16_BITS):
+            last = min(first + TERMS_OF_16_BITS, self.packed.padded_terms)
+            total += self._part(a, first, last)
+        return total
+
+    def _part(self, a: IntArray, first: int, last: int) -> IntArray:
+        packed = self.packed
+        shifted, initial = left_form(packed, a.dtype)
+        out = np.empty((len(a), packed.columns), np.int32)
+        multiply_rows(
+            a,
+            first,
+            last,
+            shifted,
+            packed.panels,
+            packed.per_step,
+            packed.chunk,
+            initial,
+            np.empty((STRIP_ROWS, packed.padded_terms), packed.left_dtype),
+            np.empty((STRIP_ROWS, len(initial)), np.int32),
+            out,
+        )
+        return out
+
+
+def left_form(packed: Packed, dtype: np.dtype) -> tuple[int, IntArray]:
+    """Return what left codes of a type are shifted by, and what sums start with to undo it."""
+    shifted = SIGN if packed.per_step == QUAD and dtype == np.int8 else 0
+    return shifted, np.int32(-shifted) * packed.column_sums
+
+
+@kernel
+def multiply_rows(  # type: ignore[no-untyped-def]
+    a, first, last, shifted, panels, per_step, chunk, initial, codes, sums, out
+):
+    """Multiply rows [M, K] strip by strip into ``out`` [M, N]."""
+    for start in range(0, a.shape[0], STRIP_ROWS):
+        count = min(STRIP_ROWS, a.shape[0] - start)
+        take_rows(a, start, count, shifted, codes)
+        start_sums(initial, count, sums)
+        multiply_terms(codes, count, first, last, panels, per_step, chunk, sums)
+        for i in range(count):
+            for j in range(out.shape[1]):
+                out[start + i, j] = sums[i, j]

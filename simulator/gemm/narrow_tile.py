@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Narrow accumulators in vector registers: which sums may overflow, and those sums step by step.
+
+A register that saturates equals the exact partial sum until that leaves the register's range, and
+differs from then on. Its first clipping therefore tells that a partial sum was out of range, and
+one comparison finds all clipping of a few steps: as long as those steps cannot carry a sum round
+all of the lane's values, what was clipped differs from the unclipped sum in the lane's low bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from simulator.numerics.vector_ir import (
+    HALVES,
+    INT8,
+    INT16,
+    INT32,
+    INT64,
+    WORDS,
+    Values,
+    address_of,
+    broadcast,
+    call,
+    constant,
+    element,
+    fill,
+    larger,
+    load,
+    loop,
+    smaller,
+    splat,
+    store,
+)
+
+WALK_ROWS = 3
+WALK_COLUMNS = 32  # of 16-bit registers; as 32-bit registers, half as many at a time
+LANES = WORDS.count
+BITS = ir.IntType(LANES)
+
+
+@intrinsic
+def flag_row(typing, sums, at, norms, norms_at, norm, low, high, flags, flags_at):  # type: ignore[no-untyped-def]
+    """Flag each 16 columns of a row in which some sum may leave ``low`` to ``high``.
+
+    Parameters
+    ----------
+    sums
+        int32, flat: partial sums from ``at`` on, as many as there are norms in a row
+    norms, norm
+        int32 [blocks, columns]: lengths of the columns' next terms, rounded up, a row of them from
+        ``norms_at`` on; ``norm`` is that of the row. No partial sum of the next terms is farther
+        away than the product of both (Cauchy-Schwarz).
+    flags
+        uint8, flat, from ``flags_at`` on: 1 is put in
+    """
+    index = types.intp
+    return types.void(sums, index, norms, index, index, index, index, flags, index), _flag_row
+
+
+def _flag_row(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    _, at, norms, norms_at, norm, low, high, _, flags_at = arguments
+    kinds = signature.args
+
+    def place(position: int, lane: Any, start: Any) -> Any:
+        address = address_of(context, builder, kinds[position], arguments[position], lane)
+        return element(builder, address, (start, 1))
+
+    sums, lengths = place(0, INT32, at), place(2, INT32, norms_at)
+    flags = place(7, INT8, flags_at)
+    columns = builder.extract_value(context.make_array(kinds[2])(context, builder, norms).shape, 1)
+    row, bottom, top = (fill(builder, builder.trunc(n, INT32), WORDS) for n in (norm, low, high))
+
+    def sixteen(first: Any, _: Values) -> list[Any]:
+        outside = splat(ir.VectorType(ir.IntType(1), LANES), 0)
+        for part in range(2):
+            offset = (first, 1), (constant(LANES), part)
+            total = load(builder, element(builder, sums, *offset), WORDS)
+            reach = builder.mul(load(builder, element(builder, lengths, *offset), WORDS), row)
+            above = builder.icmp_signed(">", builder.add(total, reach), top)
+            below = builder.icmp_signed("<", builder.sub(total, reach), bottom)
+            outside = builder.or_(outside, builder.or_(above, below))
+        some = builder.icmp_unsigned("!=", builder.bitcast(outside, BITS), ir.Constant(BITS, 0))
+        flag = builder.gep(flags, [builder.lshr(first, constant(4))])
+        builder.store(builder.or_(builder.load(flag), builder.zext(some, INT8)), flag)
+        return []
+
+    loop(builder, constant(0), columns, 2 * LANES, [], sixteen)
+    return context.get_dummy_value()
+
+
+class Lanes(NamedTuple):
+    """How registers are held: in lanes of 16 bits or of 32, and whether they fill them."""
+
+    halves: bool
+    full: bool
+
+
+def _walk(lanes: Lanes) -> Any:
+    """Return the kernel of a tile."""
+    held = lanes
+
+    @intrinsic
+    def walk_tile(  # type: ignore[no-untyped-def]
+        typing, codes, codes_at, codes_stride, lanes, lanes_at, terms, per_check, start, flagged,
+        bias, column, columns, count, low, high, wraps, apply, sums, sums_at, sums_stride, counts,
+    ):  # fmt: skip
+        """Walk 3 rows and 32 (or 16) columns of a product through their registers.
+
+        Parameters
+        ----------
+        codes
+            int16, flat: left rows from ``codes_at`` on, ``codes_stride`` apart
+        lanes
+            int16, flat: from ``lanes_at`` on, the 32 columns' codes of each term
+        terms, per_check
+            how many, and after how many of them the unclipped sum is compared; a divisor
+        start, flagged
+            int32, flat: what the registers hold first, and -1 where that is not the exact bias
+        bias
+            int32, flat: what is added last
+        column, columns, count
+            the first column, how many there are, and how many of the rows: others are not counted
+        sums
+            int32, flat: the exact sums, bias included; replaced by the registers' where ``apply``
+        counts
+            int64 [3]: sums that changed, that overflowed transiently, persistently; added to
+        """
+        index = types.intp
+        signature = types.void(
+            codes, index, index, lanes, index, index, index, start, flagged, bias, index, index,
+            index, index, index, types.boolean, types.boolean, sums, index, index, counts,
+        )  # fmt: skip
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return _generate(context, builder, signature, arguments, held)
+
+        return signature, generate
+
+    return walk_tile
+
+
+walk_full_halves = _walk(Lanes(halves=True, full=True))
+walk_halves = _walk(Lanes(halves=True, full=False))
+walk_words = _walk(Lanes(halves=False, full=False))
+
+
+def _generate(context: Any, builder: Any, signature: Any, arguments: Any, lanes: Lanes) -> Any:
+    (
+        _, codes_at, codes_stride, _, lanes_at, terms, per_check, _, _, _, column, columns,
+        count, low, high, wraps, apply, _, sums_at, sums_stride, _,
+    ) = arguments  # fmt: skip
+    kinds = signature.args
+    halves = lanes.halves
+
+    def place(position: int, lane: Any, *steps: tuple[Any, int]) -> Any:
+        address = address_of(context, builder, kinds[position], arguments[position], lane)
+        return element(builder, address, *steps)
+
+    rows = [place(0, INT16, (codes_at, 1), (codes_stride, row)) for row in range(WALK_ROWS)]
+    packed = place(3, INT16, (lanes_at, 1))
+    start, flagged, bias = (place(position, INT32, (column, 1)) for position in (7, 8, 9))
+    bottom, top = builder.trunc(low, INT32), builder.trunc(high, INT32)
+    view = HALVES if halves else WORDS
+    parts = WALK_COLUMNS // HALVES.count if halves else 2
+    ends = [fill(builder, builder.trunc(end, view.element), view) for end in (bottom, top)]
+
+    def initial(vector: Any, part: int) -> Any:
+        words = [
+            load(builder, element(builder, vector, (constant(1), offset)), WORDS)
+            for offset in range(part * view.count, (part + 1) * view.count, LANES)
+        ]
+        if not halves:
+            return words[0]
+        wide = _joined(builder, words)
+        return builder.trunc(wide, HALVES)
+
+    registers = [initial(start, part) for _ in rows for part in range(parts)]
+    clipped = [initial(flagged, part) for _ in rows for part in range(parts)]
+
+    def some_terms(first: Any, carried: Values) -> list[Any]:
+        spots = len(registers)
+        before, flags = list(carried[:spots]), list(carried[spots:])
+        end = builder.add(first, per_check)
+
+        def one_term(term: Any, inside: Values) -> list[Any]:
+            held, exact = list(inside[:spots]), list(inside[spots:])
+            products = _products(builder, rows, packed, term, halves)
+            for spot, product in enumerate(products):
+                exact[spot] = builder.add(exact[spot], product)
+                held[spot] = _clipped_sum(builder, held[spot], product, ends, lanes)
+            return [*held, *exact]
+
+        after = loop(builder, first, end, 1, [*before, *before], one_term)
+        held, exact = after[:spots], after[spots:]
+        flags = [
+            builder.or_(flag, builder.xor(one, other))
+            for flag, one, other in zip(flags, held, exact, strict=True)
+        ]
+        return [*held, *flags]
+
+    final = loop(builder, constant(0), terms, per_check, [*registers, *clipped], some_terms)
+    held, flags = final[: len(registers)], final[len(registers) :]
+    counters = [place(20, INT64, (constant(1), kind)) for kind in range(3)]
+    limits = [fill(builder, end, WORDS) for end in (bottom, top)]
+    spot = 0
+    for row in range(WALK_ROWS):
+        for part in range(parts):
+            values = _words(builder, held[spot], halves)
+            marks = _words(builder, flags[spot], halves)
+            for index, (value, mark) in enumerate(zip(values, marks, strict=True)):
+                offset = part * view.count + index * LANES
+                where = place(17, INT32, (sums_at, 1), (sums_stride, row), (constant(1), offset))
+                last = load(builder, element(builder, bias, (constant(1), offset)), WORDS)
+                present = _present(builder, column, offset, columns, (row, count))
+                _finish(
+                    builder, (value, mark, last, present), limits, (wraps, apply), where, counters
+                )
+            spot += 1
+    return context.get_dummy_value()
+
+
+def _joined(builder: Any, words: Values) -> Any:
+    order = ir.Constant(ir.VectorType(INT32, 2 * LANES), list(range(2 * LANES)))
+    return builder.shuffle_vector(*words, order)
+
+
+def _words(builder: Any, register: Any, halves: bool) -> list[Any]:
+    """Return a register's lanes as words, in order."""
+    if not halves:
+        return [register]
+    wide = builder.sext(register, ir.VectorType(INT32, HALVES.count))
+    undefined = ir.Constant(wide.type, ir.Undefined)
+    found = []
+    for first in (0, LANES):
+        order = ir.Constant(ir.VectorType(INT32, LANES), list(range(first, first + LANES)))
+        found.append(builder.shuffle_vector(wide, undefined, order))
+    return found
+
+
+def _products(builder: Any, rows: Values, packed: Any, term: Any, halves: bool) -> list[Any]:
+    """Return one term's products, of every row and column: 8-bit codes, so 16 bits hold them."""
+    count = WALK_COLUMNS // HALVES.count if halves else 1
+    columns = [
+        load(
+            builder,
+            element(builder, packed, (term, WALK_COLUMNS), (constant(HALVES.count), part)),
+            HALVES,
+        )
+        for part in range(count)
+    ]
+    found = []
+    for row in rows:
+        code = broadcast(builder, element(builder, row, (term, 1)), INT16, HALVES)
+        for part in columns:
+            product = builder.mul(code, part)
+            found += [product] if halves else _words(builder, product, True)
+    return found
+
+
+def _clipped_sum(builder: Any, held: Any, product: Any, ends: Values, lanes: Lanes) -> Any:
+    """Add a product to a register, which saturates."""
+    if lanes.halves:
+        total = call(builder, "llvm.sadd.sat.v16i16", HALVES, held, product)
+    else:
+        total = builder.add(held, product)
+    if lanes.full:
+        return total
+    return smaller(builder, larger(builder, total, ends[0]), ends[1])
+
+
+def _present(builder: Any, column: Any, offset: int, columns: Any, row: tuple[int, Any]) -> Any:
+    """Return which of 8 columns of a row there are; none where the row is beyond the last."""
+    exists = builder.icmp_signed("<", constant(row[0]), row[1])
+    columns = builder.select(exists, columns, constant(0))
+    rest = builder.sub(builder.sub(columns, column), constant(offset))
+    lanes = ir.Constant(WORDS, list(range(LANES)))
+    return builder.icmp_signed("<", lanes, fill(builder, builder.trunc(rest, INT32), WORDS))
+
+
+def _finish(
+    builder: Any, found: Values, limits: Values, flags: Values, where: Any, counters: Values
+) -> None:
+    """Compare 8 registers with the exact sums: count what happened, and replace the sums."""
+    value, mark, last, present = found
+    wraps, apply = flags
+    low, high = limits
+    exact = load(builder, where, WORDS)
+    total = smaller(builder, larger(builder, builder.add(value, last), low), high)
+    # high - low is 2^bits - 1: a mask.
+    mask = builder.sub(high, low)
+    kept = builder.add(builder.and_(builder.sub(exact, low), mask), low)
+    total = builder.select(wraps, kept, total)
+    persistent = builder.or_(
+        builder.icmp_signed("<", exact, low), builder.icmp_signed(">", exact, high)
+    )
+    clipped = builder.icmp_signed("!=", mark, splat(WORDS, 0))
+    transient = builder.and_(clipped, builder.not_(persistent))
+    changed = builder.icmp_signed("!=", total, exact)
+    for counter, event in zip(counters, (changed, transient, persistent), strict=True):
+        bits = builder.zext(builder.bitcast(builder.and_(event, present), BITS), INT64)
+        count = call(builder, "llvm.ctpop.i64", INT64, bits)
+        builder.store(builder.add(builder.load(counter), count), counter)
+    store(builder, builder.select(apply, total, exact), where)

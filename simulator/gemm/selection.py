@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Exact integer matrix products, by the fastest backend that is proven exact on this CPU.
+
+===========  ====================================================================================
+``torch``    oneDNN's int8 product through ``torch._int_mm``, where torch is importable. On CPUs
+             without VNNI some int8 products saturate inside, so extreme values are tried first.
+``blas``     float32 BLAS through numpy, exact while every partial sum stays below 2^24: longer
+             sums are split over K. Operands of at most 8 bits.
+``numba``    a plain loop on 64-bit integers: any operands, always exact.
+===========  ====================================================================================
+
+All backends give the same integers; the tests hold them equal.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from math import prod
+from types import MappingProxyType
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from simulator.errors import EnvironmentProblem
+from simulator.gemm.exactness import is_exact
+from simulator.gemm.portable import BlasGemm, NumbaGemm, TorchGemm
+from simulator.gemm.protocol import Gemm
+
+# [M, K, N] of the product that backends are timed on: a layer of a small ViT.
+PROBE = (197, 192, 576)
+PROBE_OPERATIONS = 2 * prod(PROBE)
+
+
+def seconds_of_a_product(gemm: Gemm) -> float:
+    """Return how long a product of shape :data:`PROBE` takes on one core, the least of three."""
+    random = np.random.default_rng(0)
+    rows, terms, columns = PROBE
+    a = random.integers(-128, 128, (rows, terms)).astype(np.int8)
+    b = random.integers(-128, 128, (terms, columns)).astype(np.int8)
+    product = gemm.prepare(b)
+    found = []
+    with one_thread_per_worker(gemm):
+        limit_threads_of_this_thread(gemm)
+        for _ in range(4):  # the first one warms up
+            start = time.perf_counter()
+            product(a)
+            found.append(time.perf_counter() - start)
+    return min(found[1:])
+
+
+def _avx2_gemm() -> Gemm:
+    from simulator.gemm.avx2 import Avx2Gemm
+
+    return Avx2Gemm()
+
+
+def _torch_gemm() -> Gemm:
+    import torch
+
+    return TorchGemm(torch)
+
+
+BACKENDS: Mapping[str, Callable[[], Gemm]] = MappingProxyType(
+    {"avx2": _avx2_gemm, "torch": _torch_gemm, "blas": BlasGemm, "numba": NumbaGemm}
+)
+
+
+@cache
+def backend(name: str = "auto") -> Gemm:
+    """Return a backend by name; ``auto`` takes the fastest that is importable and exact here.
+
+    Which one that is depends on the CPU: without VNNI, torch's int8 product may be thirty times
+    slower than float32 BLAS. All give the same integers.
+
+    Raises
+    ------
+    EnvironmentProblem
+        If the named backend is unknown, not importable, or not exact on this CPU.
+    """
+    if name == "auto":
+        exact = []
+        for candidate in BACKENDS:
+            try:
+                exact.append(backend(candidate))
+            except EnvironmentProblem:
+                continue
+        if not exact:
+            raise EnvironmentProblem("no matrix product on this CPU is exact, not even Numba's")
+        return min(exact, key=seconds_of_a_product)
+    if name not in BACKENDS:
+        raise EnvironmentProblem(f"GEMM backend {name!r}: choose auto, {', '.join(BACKENDS)}")
+    try:
+        gemm = BACKENDS[name]()
+    except ImportError as error:
+        raise EnvironmentProblem(
+            f"GEMM backend {name!r}: cannot be imported ({error}); use --gemm auto"
+        ) from error
+    if not is_exact(gemm):
+        raise EnvironmentProblem(f"GEMM backend {name!r}: not exact on this CPU; use --gemm auto")
+    return gemm
+
+
+def limit_threads_of_this_thread(gemm: Gemm) -> None:
+    """Make products called from this worker thread use one core (torch counts per thread)."""
+    if isinstance(gemm, TorchGemm):
+        gemm._torch.set_num_threads(1)
+
+
+@contextmanager
+def one_thread_per_worker(gemm: Gemm) -> Iterator[None]:
+    """Keep products to one core each while several workers call them; restore afterwards.
+
+    The setting of a torch worker thread is also the default of threads that start later.
+    """
+    with threadpool_limits(1, user_api="blas"):
+        if not isinstance(gemm, TorchGemm):
+            yield
+            return
+        configured = gemm._torch.get_num_threads()
+        try:
+            yield
+        finally:
+            gemm._torch.set_num_threads(configured)

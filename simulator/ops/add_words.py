@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Add of 8-bit codes in vector registers: the same codes as :mod:`simulator.ops.add`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from simulator.graph.graph import IntGraph
+from simulator.graph.ops import Add
+from simulator.graph.ranges import bounds
+from simulator.numerics.integer_type import IntArray, Overflow, limits
+from simulator.numerics.jit import is_compiling
+from simulator.numerics.jit import kernel as compiled
+from simulator.numerics.requantization_words import (
+    LANES,
+    WORD_BITS,
+    even_and_odd,
+    rounded,
+    store_fitted,
+    sum_of_lanes,
+    widened,
+    words_filled,
+)
+from simulator.numerics.rounding import offsets
+from simulator.numerics.vector_ir import (
+    DOUBLES,
+    INT8,
+    INT32,
+    INT64,
+    WORDS,
+    Values,
+    address_of,
+    constant,
+    element,
+    fill,
+    load,
+    loop,
+    splat,
+)
+from simulator.ops.behaviour import Kernel, OpResult
+
+EVEN_LOWER = [0, 8, 2, 10, 4, 12, 6, 14]  # the lower words of even and odd sums, in turns
+LONGEST_SHIFT = 32  # up to here the lower word holds the shifted sum, sign and all
+
+
+def words_kernel(
+    op: Add,
+    graph: IntGraph,
+    factors: Sequence[NDArray[np.int64]],
+    zero_points: Sequence[int],
+) -> Kernel | None:
+    """Return a kernel for batches in vector registers, or none where numbers are too wide.
+
+    ``factors`` are int64 [channels], of both operands, as are the zero points.
+    """
+    if not _fits_words(op, graph, factors):
+        return None
+    result = graph.result(op)
+    low, high = limits(result.code_type, op.overflow)
+    channels = result.shape[-1]
+    inside = -sum(zero * factor for zero, factor in zip(zero_points, factors, strict=True))
+    parts = offsets(np.full(channels, op.shift), op.rounding)
+    constants = np.concatenate([even_and_odd(part).reshape(-1) for part in (inside, *parts)])
+    multipliers = [factor.astype(np.int32) for factor in factors]
+
+    def kernel(operands: Sequence[IntArray]) -> OpResult:
+        a, b = (np.ascontiguousarray(operand) for operand in operands)
+        out = np.empty(a.shape, result.type.dtype)
+        misfits = add_words(
+            a.reshape(-1),
+            b.reshape(-1),
+            *multipliers,
+            constants,
+            op.shift,
+            result.zero_point,
+            low,
+            high,
+            channels,
+            out.reshape(-1),
+        )
+        return OpResult(out, int(misfits))
+
+    return kernel
+
+
+def _fits_words(op: Add, graph: IntGraph, factors: Sequence[NDArray[np.int64]]) -> bool:
+    """Tell whether 32-bit lanes can hold what the vector kernel keeps in them."""
+    result = graph.result(op)
+    bytes_only = all(
+        graph.tensors[name].type.dtype.itemsize == 1 for name in (*op.operands, op.name)
+    )
+    return (
+        is_compiling()
+        and bytes_only
+        and result.shape[-1] % LANES == 0
+        and op.shift <= LONGEST_SHIFT
+        and bounds(graph, op).widest_bits - op.shift < WORD_BITS
+        and op.overflow is not Overflow.WRAP
+        and all(int(np.abs(factor).max()) < 1 << 31 for factor in factors)
+    )
+
+
+@compiled
+def add_words(  # type: ignore[no-untyped-def]
+    a, b, factor_a, factor_b, constants, shift, zero_y, low, high, columns, out
+):
+    """Add ``a`` and ``b``, flat rows of ``columns`` codes, into ``out``; count the misfits.
+
+    Rows of ``b`` repeat. ``columns`` is a multiple of 8.
+
+    Parameters
+    ----------
+    factor_a, factor_b
+        int32 [columns], read as unsigned
+    constants
+        int64 [4, columns], even and odd channels of each 8 apart: what belongs to the sum, and the
+        parts of its rounding
+    """
+    rows_of_b = b.shape[0] // columns
+    misfits = 0
+    for i in range(a.shape[0] // columns):
+        start = i % rows_of_b * columns
+        misfits += _add_row(  # type: ignore[call-arg]
+            a, i * columns, b, start, factor_a, factor_b, constants, shift, zero_y, low, high, out
+        )
+    return misfits
+
+
+@intrinsic
+def _add_row(  # type: ignore[no-untyped-def]
+    typing, a, a_at, b, b_at, factor_a, factor_b, constants, shift, zero_y, low, high, out
+):
+    """Add one row; the place in ``out`` is that in ``a``."""
+    index = types.intp
+    signature = types.int64(
+        a, index, b, index, factor_a, factor_b, constants, index, index, index, index, out
+    )
+    return signature, _generate
+
+
+def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    kinds = signature.args
+
+    def place(position: int, lane: Any) -> Any:
+        return address_of(context, builder, kinds[position], arguments[position], lane)
+
+    codes = [(kinds[0], place(0, INT8), arguments[1]), (kinds[2], place(2, INT8), arguments[3])]
+    factors = [place(4, INT32), place(5, INT32)]
+    constants = place(6, INT64)
+    out = place(11, INT8)
+    count = context.make_array(kinds[4])(context, builder, arguments[4]).nitems
+    distance = fill(builder, arguments[7], DOUBLES)
+    ends = words_filled(builder, arguments[8:11])
+
+    def eight(first: Any, carried: Values) -> list[Any]:
+        operands = []
+        for kind, start, at in codes:
+            where = element(builder, start, (at, 1), (first, 1))
+            narrow = load(builder, where, ir.VectorType(INT8, LANES))
+            extend = builder.sext if kind.dtype.signed else builder.zext
+            operands.append(extend(narrow, WORDS))
+        multipliers = [load(builder, element(builder, f, (first, 1)), WORDS) for f in factors]
+        words = []
+        for odd in (False, True):
+            total = splat(DOUBLES, 0)
+            for operand, multiplier in zip(operands, multipliers, strict=True):
+                product = builder.mul(
+                    widened(builder, operand, odd), widened(builder, multiplier, odd)
+                )
+                total = builder.add(total, product)
+            parts = [
+                load(
+                    builder,
+                    element(
+                        builder,
+                        constants,
+                        (count, part),
+                        (first, 1),
+                        (constant(LANES // 2), int(odd)),
+                    ),
+                    DOUBLES,
+                )
+                for part in range(4)
+            ]
+            total = rounded(builder, total, [*parts, distance])
+            words.append(builder.bitcast(builder.lshr(total, distance), WORDS))
+        order = ir.Constant(ir.VectorType(INT32, LANES), EVEN_LOWER)
+        lower = builder.shuffle_vector(*words, order)
+        where = element(builder, out, (arguments[1], 1), (first, 1))
+        return [store_fitted(builder, lower, ends, where, carried[0])]
+
+    (misfits,) = loop(builder, constant(0), count, LANES, [splat(WORDS, 0)], eight)
+    return sum_of_lanes(builder, misfits)

@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MatMul through one narrow register per sum: overflow is possible, and looked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.gemm import Gemm
+from simulator.gemm.avx2 import Avx2Gemm, left_form
+from simulator.gemm.narrow import (
+    CHECKED_TERMS,
+    FULL_HALVES,
+    HALVES,
+    PANELS,
+    WIDEST,
+    WORDS,
+    Register,
+    checked_after,
+    measure_columns,
+    narrow_activations,
+    narrow_and_requantize,
+    pack_lanes,
+    padded_to_checks,
+)
+from simulator.gemm.packing import STRIP_ROWS, pack, padded_columns, pairs_shape
+from simulator.gemm.tile import TILE_COLUMNS
+from simulator.graph.graph import IntGraph
+from simulator.graph.ops import MatMul
+from simulator.graph.ranges import Bounds, code_range, signed_bits
+from simulator.numerics.accumulator import Accumulator, BiasStage, OverflowPolicy
+from simulator.numerics.integer_type import IntArray, Overflow
+from simulator.numerics.requantization import Requantizer
+from simulator.numerics.requantization_words import LANES, WordRequantizer, words_of
+from simulator.ops.behaviour import Kernel, OpResult, SumCounts
+from simulator.ops.codes import Codes
+from simulator.ops.matmul_fused import FIRST_SUM
+from simulator.ops.requantizing import requantizer
+
+GROUP = PANELS * TILE_COLUMNS
+HALF_LIMIT = 1 << 15
+
+
+def narrow_kernel(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> Kernel | None:
+    """Return a kernel for batches, or none where backend, levels or widths have no such form."""
+    if not isinstance(gemm, Avx2Gemm) or op.residual or known.accumulator is None:
+        return None
+    register = _register(op, graph)
+    # A partial sum and the reach of the next block still fit 32 bits.
+    if register is None or signed_bits(*known.accumulator) >= 32:
+        return None
+    requantize = requantizer(graph, op.requantize, graph.result(op))
+    columns = graph.result(op).shape[-1]
+    padded = -(-columns // GROUP) * GROUP
+    words = words_of(requantize, padded) if isinstance(requantize, Requantizer) else None
+    if words is None:
+        return None
+    if graph.is_constant(op.b):
+        return _by_weights(op, graph, register, words)
+    return _of_activations(op, graph, register, words)
+
+
+def _register(op: MatMul, graph: IntGraph) -> Register | None:
+    """Return the one register, or none: several levels, too wide, or products of 17 bits."""
+    if len(op.accumulator.levels) > 1:
+        return None
+    level = op.accumulator.levels[0]
+    corners = [abs(a * b) for a in code_range(graph, op.a) for b in code_range(graph, op.b)]
+    narrow = all(graph.tensors[name].type.dtype.itemsize == 1 for name in (op.a, op.b))
+    if not narrow or level.bits > WIDEST or max(corners) >= HALF_LIMIT:
+        return None
+    held = WORDS if level.bits > 16 else FULL_HALVES if level.bits == 16 else HALVES
+    return Register(
+        low=level.kind.low,
+        high=level.kind.high,
+        wraps=level.overflow is Overflow.WRAP,
+        apply=op.accumulator.policy is not OverflowPolicy.REPORT,
+        held=held,
+        per_check=checked_after(max(corners)),
+    )
+
+
+def _biases(bias: IntArray, accumulator: Accumulator, register: Register) -> NDArray[np.int32]:
+    """Return what sums start with, what registers hold then, whether that differs, what is last."""
+    none = np.zeros_like(bias)
+    first, last = (bias, none)
+    if accumulator.bias is BiasStage.AFTER_LAST_BLOCK:
+        first, last = (none, bias)
+    held = np.clip(first, register.low, register.high)
+    return np.stack([first, held, -(held != first).astype(np.int32), last]).astype(np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """Memory of one call."""
+
+    codes: IntArray
+    exact: IntArray
+    sums: IntArray
+    flags: IntArray
+    extremes: NDArray[np.int32]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def empty(
+        cls, codes: tuple[int, type[np.integer]], terms: int, padded: int, per_check: int
+    ) -> Scratch:
+        """Allocate for left codes of a padded length and type."""
+        return cls(
+            codes=np.empty((STRIP_ROWS, codes[0]), codes[1]),
+            exact=np.zeros((STRIP_ROWS, padded_to_checks(terms, per_check)), np.int16),
+            sums=np.empty((STRIP_ROWS, padded), np.int32),
+            flags=np.empty((STRIP_ROWS, padded // TILE_COLUMNS), np.uint8),
+            extremes=np.stack([FIRST_SUM, FIRST_SUM]),
+            counts=np.zeros(4, np.int64),
+        )
+
+    @property
+    def arguments(self) -> tuple[IntArray, ...]:
+        """Return what the kernels take."""
+        return self.codes, self.exact, self.sums, self.flags
+
+    def result(self, codes: IntArray, misfits: int) -> OpResult:
+        """Return a result with what was counted."""
+        least, most = int(self.extremes[0, :LANES].min()), int(self.extremes[0, LANES:].max())
+        sums = SumCounts.of(self.counts[:3], least, most)
+        return OpResult(codes, misfits, sums, int(self.counts[3]))
+
+
+def _by_weights(
+    op: MatMul, graph: IntGraph, register: Register, words: WordRequantizer
+) -> Kernel | None:
+    """Kernel of a product with weights, packed and measured here, once."""
+    result = graph.result(op)
+    weights = graph.constants[op.b]
+    weights = np.ascontiguousarray(weights.T if op.transpose_b else weights)
+    packed = pack(weights, PANELS)
+    padded = len(packed.column_sums)
+    lanes, norms, corrections = _empty_columns(packed.terms, padded, register.per_check)
+    pack_lanes(weights, lanes)
+    measure_columns(weights, norms)
+    shifted, _ = left_form(packed, graph.tensors[op.a].type.dtype)
+    for block, correction in enumerate(corrections):
+        part = weights[block * CHECKED_TERMS : (block + 1) * CHECKED_TERMS]
+        correction[:] = padded_columns(-shifted * part.sum(axis=0, dtype=np.int64), padded)
+    bias = np.zeros(packed.columns, np.int64)
+    if op.bias:
+        bias = graph.constants[op.bias].astype(np.int64)
+    biases = padded_columns(_biases(bias, op.accumulator, register), padded)
+
+    def kernel(operands: Sequence[IntArray]) -> OpResult:
+        a = np.ascontiguousarray(operands[0])
+        out = Codes.empty((len(a), *result.shape), result.type.dtype)
+        scratch = Scratch.empty(
+            (packed.padded_terms, packed.left_dtype), packed.terms, padded, register.per_check
+        )
+        misfits = narrow_and_requantize(
+            a.reshape(-1, packed.terms),
+            shifted,
+            packed.panels,
+            packed.per_step,
+            packed.chunk,
+            lanes,
+            norms,
+            corrections,
+            biases,
+            register.arguments,
+            *scratch.arguments,
+            words.plain,
+            words.arguments,
+            scratch.extremes,
+            scratch.counts,
+            out.flat,
+            0,
+            packed.columns,
+        )
+        return scratch.result(out.codes, int(misfits))
+
+    return kernel
+
+
+def _of_activations(
+    op: MatMul, graph: IntGraph, register: Register, words: WordRequantizer
+) -> Kernel:
+    """Kernel of a product of two activations, one pair of matrices after the other."""
+    result = graph.result(op)
+    rows, columns = result.shape[-2:]
+    terms = graph.tensors[op.a].shape[-1]
+    padded = -(-columns // GROUP) * GROUP
+    padded_terms = pairs_shape(terms, columns)[1] // TILE_COLUMNS
+    biases = np.zeros((4, padded), np.int32)
+
+    def kernel(operands: Sequence[IntArray]) -> OpResult:
+        a, b = (np.ascontiguousarray(operand) for operand in operands)
+        out = Codes.empty((len(a), *result.shape), result.type.dtype)
+        scratch = Scratch.empty((padded_terms, np.int16), terms, padded, register.per_check)
+        misfits = narrow_activations(
+            a.reshape(-1, rows, terms),
+            b.reshape(-1, *b.shape[-2:]),
+            op.transpose_b,
+            np.empty((padded // TILE_COLUMNS, padded_terms * TILE_COLUMNS), np.int16),
+            *_empty_columns(terms, padded, register.per_check),
+            biases,
+            register.arguments,
+            *scratch.arguments,
+            words.plain,
+            words.arguments,
+            scratch.extremes,
+            scratch.counts,
+            out.flat,
+        )
+        return scratch.result(out.codes, int(misfits))
+
+    return kernel
+
+
+def _empty_columns(
+    terms: int, padded: int, per_check: int
+) -> tuple[NDArray[np.int16], NDArray[np.int32], NDArray[np.int32]]:
+    """Return memory for lanes, norms and corrections of the right operand's columns."""
+    blocks = -(-terms // CHECKED_TERMS)
+    walked = padded_to_checks(terms, per_check)
+    return (
+        np.empty((padded // GROUP, walked * GROUP), np.int16),
+        np.empty((blocks, padded), np.int32),
+        np.zeros((blocks, padded), np.int32),
+    )

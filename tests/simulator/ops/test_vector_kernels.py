@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels in vector registers: taken where their numbers fit, and equal to the references."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from one_op_graphs import assert_kernel_equals_reference, operands_for
+from small_graphs import (
+    S4,
+    S8,
+    S16,
+    S32,
+    SATURATE,
+    U8,
+    WRAP,
+    Draft,
+    accumulator,
+    exponentials,
+    with_op,
+)
+
+from simulator.errors import EnvironmentProblem
+from simulator.gemm import backend
+from simulator.gemm.narrow import CHECKED_TERMS, checked_after, whole_root
+from simulator.graph import verify
+from simulator.numerics.accumulator import OverflowPolicy
+from simulator.numerics.integer_type import Overflow
+from simulator.numerics.requantization import Requantizer
+from simulator.numerics.requantization_words import words_of
+from simulator.numerics.rounding import DoubleRounding, Rounding
+from simulator.ops import BEHAVIOURS
+
+SATURATING = (Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC)
+RANDOM = np.random.default_rng(11)
+every_rounding = pytest.mark.parametrize("rounding", Rounding)
+every_fit = pytest.mark.parametrize("overflow", SATURATING)
+
+
+def has_tiles():
+    try:
+        backend("avx2")
+    except EnvironmentProblem:
+        return False
+    return True
+
+
+needs_tiles = pytest.mark.skipif(not has_tiles(), reason="this CPU has no AVX2")
+
+
+def numbers(low, high, *shape):
+    return RANDOM.integers(low, high, shape, endpoint=True).tolist()
+
+
+def assert_taken_and_equal(graph, module, gemm="numba", seed=0, images=3):
+    """Compare with the reference, by the kernel of a module; return the reference's result."""
+    assert verify(graph) == []
+    op = graph.ops[-1]
+    kernel = BEHAVIOURS[type(op)].build(op, graph, backend(gemm))
+    assert kernel.__module__ == f"simulator.{module}"
+    return assert_kernel_equals_reference(
+        graph, operands_for(graph, images=images, seed=seed), gemm
+    )
+
+
+# --- Add, LayerNorm, Softmax ----------------------------------------------------------------------
+
+
+@every_rounding
+@every_fit
+@pytest.mark.parametrize(("kind_a", "kind_b", "kind"), [(S8, S8, S8), (U8, S8, U8), (S8, U8, S4)])
+def test_add(rounding, overflow, kind_a, kind_b, kind):
+    d = Draft(rounding, overflow)
+    d.input("a", (5, 24), kind_a, -17 if kind_a == S8 else 130)
+    d.operand("b", (5, 24), kind_b, 9)
+    factors = {"multiplier_a": (1,), "multiplier_b": tuple(numbers(1, 9, 24))}
+    d.add("y", "a", "b", **factors, shift=2, zero_point=2, kind=kind)
+    result = assert_taken_and_equal(d.graph(), "ops.add_words")
+    assert 0 < result.saturated < result.codes.size
+
+
+@every_rounding
+def test_add_of_a_constant_with_wide_factors(rounding):
+    d = Draft(rounding, SATURATE)
+    d.input("a", (2, 3, 16), S8, 3)
+    d.constant("b", numbers(-128, 127, 3, 16), S8, -5)
+    d.add("y", "a", "b", multiplier_a=((1 << 31) - 1,), multiplier_b=((1 << 30) + 12345,), shift=31)
+    assert_taken_and_equal(d.graph(), "ops.add_words")
+
+
+@every_rounding
+@every_fit
+@pytest.mark.parametrize("channels", [1, 7, 16, 33])
+def test_layer_norm(rounding, overflow, channels):
+    d = Draft(rounding, overflow)
+    d.input("a", (6, channels), S8, -31)
+    gamma = numbers(-(1 << 30), 1 << 30, channels)
+    beta = numbers(-(1 << 49), 1 << 49, channels)
+    fractions = {
+        "sqrt_fraction_bits": 16,
+        "reciprocal_bits": 60,
+        "normalized_fraction_bits": 20,
+    }
+    d.layer_norm("y", "a", gamma=gamma, beta=beta, shift=44, zero_point=-3, **fractions)
+    assert_taken_and_equal(d.graph(), "ops.layernorm_words")
+
+
+@pytest.mark.parametrize("steps", [{"root_steps": 2}, {"root_steps": 9, "root_start_bits": 20}])
+def test_layer_norm_of_newton_roots_and_shifted_channels(steps):
+    d = Draft(Rounding.HALF_AWAY, SATURATE)
+    d.input("a", (6, 8), U8, 31)
+    shifts = [0, 1, 2, 3, 0, 0, 1, 4]
+    gamma, beta = numbers(-(1 << 24), 1 << 24, 8), numbers(-(1 << 40), 1 << 40, 8)
+    d.layer_norm(
+        "y", "a", gamma=gamma, beta=beta, shift=36, channel_shift=shifts, reciprocal_bits=40,
+        sqrt_fraction_bits=8, normalized_fraction_bits=18, **steps,
+    )  # fmt: skip
+    assert_taken_and_equal(d.graph(), "ops.layernorm_words")
+
+
+def test_layer_norm_of_equal_codes():
+    d = Draft(Rounding.HALF_UP, SATURATE)
+    d.input("a", (2, 8), S8, 0)
+    d.layer_norm(
+        "y", "a", gamma=[1 << 20] * 8, beta=[5 << 40] * 8, shift=41, epsilon=0, reciprocal_bits=60,
+        sqrt_fraction_bits=16, normalized_fraction_bits=20,
+    )  # fmt: skip
+    graph = d.graph()
+    same = {"a": np.full((3, 2, 8), 77, np.int8)}
+    assert_kernel_equals_reference(graph, same)
+
+
+@every_rounding
+@every_fit
+@pytest.mark.parametrize("columns", [1, 5, 8, 29])
+def test_softmax(rounding, overflow, columns):
+    d = Draft(rounding, overflow)
+    d.input("a", (7, columns), S8, 0)
+    table = exponentials(8, largest=(1 << 30) - 1, half_life=9)
+    d.softmax("y", "a", table=table, reciprocal_bits=60, shift=52, kind=U8, zero_point=0)
+    assert_taken_and_equal(d.graph(), "ops.softmax_words")
+
+
+# --- MatMul that cannot overflow ------------------------------------------------------------------
+
+
+def linear(rounding, *, terms, columns, bits=8, kind=S8, levels=None, **changes):
+    d = Draft(rounding, changes.pop("overflow", SATURATE))
+    rows = changes.pop("rows", 7)
+    d.input("a", (rows, terms), kind, 5)
+    largest = (1 << (bits - 1)) - 1
+    weights = numbers(-largest - 1, largest, columns, terms)
+    d.constant("weights", weights, S4 if bits == 4 else S8)
+    bias = d.constant("bias", numbers(*changes.pop("bias", (-5000, 5000)), columns), S32)
+    shift = tuple(numbers(41, 43, columns))
+    multiplier = tuple(numbers(1 << 30, (1 << 31) - 1, columns))
+    fields = {"levels": levels} if levels else {}
+    d.matmul(
+        "y", "a", "weights", bias=bias, transpose_b=True, shift=shift, multiplier=multiplier,
+        zero_point=-7, **fields, **changes,
+    )  # fmt: skip
+    return d.graph()
+
+
+@needs_tiles
+@every_rounding
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("kind", [S8, U8])
+@pytest.mark.parametrize(("terms", "columns"), [(1, 1), (7, 15), (40, 16), (530, 35)])
+def test_product_and_requantization(rounding, bits, kind, terms, columns):
+    graph = linear(rounding, terms=terms, columns=columns, bits=bits, kind=kind)
+    assert_taken_and_equal(graph, "ops.matmul_fused", "avx2", images=2)
+
+
+@needs_tiles
+@pytest.mark.parametrize("double", DoubleRounding)
+def test_product_with_double_rounding(double):
+    graph = linear(Rounding.HALF_UP, terms=20, columns=9)
+    twice = replace(graph.ops[-1].requantize, double_rounding=double)
+    graph = with_op(graph, "y", requantize=twice)
+    assert_taken_and_equal(graph, "ops.matmul_fused", "avx2")
+
+
+@needs_tiles
+def test_more_rows_than_a_strip():
+    graph = linear(Rounding.HALF_EVEN, terms=12, columns=17, rows=50)
+    assert_taken_and_equal(graph, "ops.matmul_fused", "avx2", images=2)
+
+
+def attention(kind, a, b, *, levels=None, **changes):
+    d = Draft(Rounding.HALF_AWAY, SATURATE)
+    d.input("a", a, kind)
+    d.operand("b", b, S8)
+    fields = {"levels": levels} if levels else {}
+    d.matmul("y", "a", "b", shift=(43,), multiplier=((1 << 30) + 77,), **fields, **changes)
+    return d.graph()
+
+
+ATTENTION = {
+    "scores": lambda **f: attention(S8, (2, 19, 21), (2, 18, 21), transpose_b=True, **f),
+    "context": lambda **f: attention(U8, (3, 5, 67), (3, 67, 33), **f),
+}
+
+
+@needs_tiles
+@pytest.mark.parametrize("name", ATTENTION)
+def test_products_of_activations(name):
+    assert_taken_and_equal(ATTENTION[name](), "ops.matmul_fused", "avx2")
+
+
+# --- MatMul through narrow registers --------------------------------------------------------------
+
+
+@needs_tiles
+@pytest.mark.parametrize("overflow", [SATURATE, WRAP])
+@pytest.mark.parametrize("register", [8, 12, 16, 17, 19])
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bias_last", [False, True])
+def test_narrow_registers(overflow, register, bits, bias_last):
+    levels = accumulator((0, register, overflow), bias_last=bias_last)
+    size = 1 << (register - 1)
+    for kind, terms, columns in ((S8, 150, 35), (U8, 65, 7)):
+        graph = linear(
+            Rounding.HALF_UP,
+            terms=terms,
+            columns=columns,
+            bits=bits,
+            kind=kind,
+            levels=levels,
+            bias=(-size - size // 2, size + size // 2),
+        )
+        result = assert_taken_and_equal(graph, "ops.matmul_narrow", "avx2")
+        assert result.sums.overflowed
+
+
+@needs_tiles
+@pytest.mark.parametrize("policy", OverflowPolicy)
+def test_policies_of_narrow_registers(policy):
+    levels = accumulator((0, 14, SATURATE))
+    levels = type(levels)(levels=levels.levels, policy=policy)
+    graph = linear(Rounding.HALF_UP, terms=70, columns=20, levels=levels)
+    result = assert_taken_and_equal(graph, "ops.matmul_narrow", "avx2")
+    assert result.sums.changed
+
+
+@needs_tiles
+@pytest.mark.parametrize("name", ATTENTION)
+@pytest.mark.parametrize("register", [13, 16, 18])
+def test_narrow_registers_of_activations(name, register):
+    graph = ATTENTION[name](levels=accumulator((0, register, SATURATE)))
+    assert_taken_and_equal(graph, "ops.matmul_narrow", "avx2")
+
+
+@needs_tiles
+def test_clipping_up_and_down_that_cancels_is_seen():
+    """A register that was clipped above and below by the same amount ends at the exact sum."""
+    d = Draft(Rounding.FLOOR, SATURATE)
+    d.input("a", (1, 7), S8)
+    weights = [100, 100, 100, 100, -128, -128, -128]
+    d.constant("weights", [[weight] for weight in weights], S8)
+    d.matmul(
+        "y", "a", "weights", multiplier=(1 << 30,), shift=(36,),
+        levels=accumulator((0, 15, SATURATE)),
+    )  # fmt: skip
+    graph = d.graph()
+    # Exact: 10000, 20000 (3617 too high), 10000, 0, -8192, -16384 (the lowest), 0.
+    up_and_down = [100, 100, -100, -100, 64, 64, -128]
+    operands = {"a": np.array([[up_and_down]], np.int8)}
+    result = assert_kernel_equals_reference(graph, operands, "avx2")
+    assert (result.sums.changed, result.sums.transient) == (0, 1)
+
+
+@needs_tiles
+def test_sums_that_no_bound_lets_overflow_are_not_walked():
+    graph = linear(Rounding.HALF_UP, terms=256, columns=32, levels=accumulator((0, 20, SATURATE)))
+    op = graph.ops[-1]
+    small = np.ones((1, 7, 256), np.int8)
+    kernel = BEHAVIOURS[type(op)].build(op, graph, backend("avx2"))
+    assert kernel.__module__ == "simulator.ops.matmul_narrow"
+    assert kernel([small, None]).walked == 0
+    large = np.full((1, 7, 256), -128, np.int8)
+    assert kernel([large, None]).walked > 0
+
+
+@pytest.mark.parametrize(("largest", "terms"), [(32640, 2), (16384, 2), (16383, 4), (1024, 32)])
+def test_clipping_leaves_a_trace_in_16_bits(largest, terms):
+    assert checked_after(largest) == terms
+    assert terms * largest < 1 << 16
+
+
+def test_lengths_are_rounded_up():
+    largest = CHECKED_TERMS * 255 * 255
+    roots = np.arange(int(largest**0.5) + 1)
+    for squares in {0, 1, 2, 3, largest, *(roots**2), *(roots[1:] ** 2 - 1), *(roots**2 + 1)}:
+        root = int(whole_root(np.int32(squares)))
+        assert (root - 1) ** 2 < squares <= root**2 or squares == root == 0
+
+
+# --- when they are not taken ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shift": np.array([32])},
+        {"multiplier": np.array([1 << 31])},
+        {"overflow": Overflow.WRAP},
+        {"kind": S16.__class__(bits=17)},
+    ],
+)
+def test_no_words_for_what_does_not_fit_them(changes):
+    fields = {
+        "multiplier": np.array([1 << 30]),
+        "shift": np.array([40]),
+        "rounding": Rounding.HALF_UP,
+        "channels": 8,
+        "zero_point": 0,
+        "kind": S8,
+        "overflow": Overflow.SATURATE,
+    }
+    assert words_of(Requantizer.build(**fields), 8) is not None
+    assert words_of(Requantizer.build(**(fields | changes)), 8) is None
