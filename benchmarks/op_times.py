@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the emulator's time goes: a clock around the kernel of every op.
+
+Read once, not in turns: a clock costs a little in ops that only change a shape.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from simulator.executor import Executor
+from simulator.graph import IntGraph
+from simulator.graph.ops import LAYOUT_OPS, MatMul, Op
+from simulator.numerics.float_type import Array
+from simulator.ops import Kernel, OpResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpTimes:
+    """Seconds of one run.
+
+    Attributes
+    ----------
+    by_kind
+        seconds inside kernels, summed over worker threads, the largest first
+    by_op
+        the same by op name
+    wall
+        seconds of the run
+    share
+        of the workers' time (``wall`` times threads) that passed inside kernels; the rest is the
+        executor, the interpreter between kernels, and workers without a task
+    """
+
+    by_kind: Mapping[str, float]
+    by_op: Mapping[str, float]
+    wall: float
+    share: float
+
+
+def kind_of(op: Op, graph: IntGraph) -> str:
+    """Return what a table calls an op: products by their operands, all that only moves in one."""
+    if isinstance(op, MatMul):
+        return "matmul, weights" if graph.is_constant(op.b) else "matmul, activations"
+    return "layout" if isinstance(op, LAYOUT_OPS) else op.kind
+
+
+def op_times(executor: Executor, codes: Array) -> OpTimes:
+    """Run ``codes`` [images, ...] with clocks, after one image without; the executor stays clean.
+
+    The executor's list of ops and kernels is not public: a test holds this to the plain run.
+    """
+    executor.run(codes[:1])
+    plain = executor._steps
+    # One list per op: appending is safe from several threads, adding up is not.
+    spent: list[list[float]] = [[] for _ in plain]
+    executor._steps = [
+        (op, _clocked(kernel, times)) for (op, kernel), times in zip(plain, spent, strict=True)
+    ]
+    start = time.perf_counter()
+    try:
+        executor.run(codes)
+    finally:
+        executor._steps = plain
+    wall = time.perf_counter() - start
+    by_op = {op.name: sum(times) for (op, _), times in zip(plain, spent, strict=True)}
+    by_kind: dict[str, float] = {}
+    for op, _ in plain:
+        kind = kind_of(op, executor.graph)
+        by_kind[kind] = by_kind.get(kind, 0.0) + by_op[op.name]
+    ordered = dict(sorted(by_kind.items(), key=lambda item: -item[1]))
+    share = sum(by_op.values()) / (wall * executor.threads)
+    return OpTimes(by_kind=ordered, by_op=by_op, wall=wall, share=share)
+
+
+def _clocked(kernel: Kernel, times: list[float]) -> Callable[[Sequence[Array]], OpResult]:
+    def timed(operands: Sequence[Array]) -> OpResult:
+        start = time.perf_counter()
+        result = kernel(operands)
+        times.append(time.perf_counter() - start)
+        return result
+
+    return timed

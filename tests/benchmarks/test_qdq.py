@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""onnxruntime computes the network that we ask it for, whatever form the file has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_subjects import small_subject
+from torch import nn
+
+from benchmarks import engines, peers, qdq
+from benchmarks.engines import OtherProcess
+from simulator.errors import InputError
+
+VARIANTS = {
+    "class token": {},
+    "mean of tokens": {"global_pool": "avg", "fc_norm": False},
+    "relu": {"act_layer": nn.ReLU},
+    "silu": {"act_layer": nn.SiLU},
+    "gelu by tanh": {"act_layer": "gelu_tanh"},
+    "no biases": {"qkv_bias": False, "proj_bias": False},
+    "norms of queries": {"qk_norm": True},
+    "layer scale": {"init_values": 0.1},
+}
+
+
+@pytest.fixture(scope="module")
+def process():
+    from presence import need
+
+    need("onnx")
+    made = OtherProcess()
+    yield made
+    made.close()
+
+
+def simulated_codes(subject):
+    """Return the logits' codes of simulated quantization, which has no rounding of its own."""
+    quantizer = subject.model.activations[subject.model.graph.output.name]
+    logits = engines.simulated(subject, threads=1).run(len(subject.images))[1]
+    return np.rint(logits / quantizer.scale) + quantizer.zero_point
+
+
+def shares(found, wanted):
+    """Shares of codes that are equal, and that differ by one at most."""
+    apart = np.abs(found.astype(np.int64) - wanted.astype(np.int64))
+    return (apart == 0).mean(), (apart <= 1).mean()
+
+
+@pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS.keys())
+@pytest.mark.parametrize("form", ["int8", "uint8, no saturation"])
+def test_codes_are_those_of_simulated_quantization(process, options, form):
+    subject = small_subject(**options)
+    codes = engines.codes_of(subject.graph, subject.images)
+    engine = peers.engine_of_onnxruntime(subject.model, codes, form, 4, 1, process)
+    equal, near = shares(engine.run(len(codes))[1], simulated_codes(subject))
+    # Float32 sums and divisions move values across the middle between two codes here and there.
+    assert equal > 0.8
+    assert near == 1
+
+
+def test_a_wrong_scale_shows(process, subject):
+    graph = subject.model.graph
+    name = next(node.name for node in graph.nodes if node.op == "softmax")
+    right = subject.model.activations
+    wrong = {**right, name: replace(right[name], scale=right[name].scale * 1.1)}
+    codes = engines.codes_of(subject.graph, subject.images)
+    engine = peers.engine_of_onnxruntime(
+        replace(subject.model, activations=wrong), codes, "int8", 4, 1, process
+    )
+    assert shares(engine.run(len(codes))[1], simulated_codes(subject))[0] < 0.8
+
+
+def test_all_layers_become_integer_products(process, subject):
+    codes = engines.codes_of(subject.graph, subject.images)
+    engine = peers.engine_of_onnxruntime(subject.model, codes, "uint8", 4, 1, process)
+    operators = engine.facts["operators"]
+    layers = sum(node.op == "linear" for node in subject.model.graph.nodes)
+    assert operators["QGemm"] == layers
+    assert operators["QLinearMatMul"] == 4
+    assert "MatMul" not in operators
+
+
+def test_every_batch_gives_the_same(process, subject):
+    codes = engines.codes_of(subject.graph, subject.images)
+    one, four = (
+        peers.engine_of_onnxruntime(subject.model, codes, "int8", batch, 1, process).run(8)[1]
+        for batch in (1, 4)
+    )
+    assert np.array_equal(one, four)
+
+
+def test_steps_by_channel_are_refused(subject):
+    graph = subject.model.graph
+    balanced = replace(subject.model.activations["add"], alpha=(1.0, 2.0) * 24)
+    model = replace(subject.model, activations={**subject.model.activations, "add": balanced})
+    assert any(node.name == "add" for node in graph.nodes)
+    with pytest.raises(InputError, match="add: has not one step"):
+        qdq.describe(model, 1)
+
+
+def test_operators_left_in_float_are_refused(subject):
+    activations = dict(subject.model.activations)
+    activations.pop("blocks.0.norm1")
+    with pytest.raises(InputError, match=r"blocks\.0\.norm1: stays in float"):
+        qdq.describe(replace(subject.model, activations=activations), 1)
