@@ -12,6 +12,7 @@ from aocq.methods import QuantizedModel
 from aocq.request import Gates, Inputs, VerifyRequest, package_versions
 from simulator.cost import CostEstimate
 from simulator.executor import Executor, OpCounts
+from simulator.gemm import probe_results
 from simulator.graph import IntGraph, sha256
 from simulator.graph.ops import MatMul, Mean, Op
 from simulator.graph.ranges import bounds, signed_bits
@@ -122,6 +123,9 @@ def run_record(
             images_per_second=accuracy.images / emulation_seconds,
             threads=executor.threads,
             gemm_backend=executor.gemm.name,
+            gemm_probe=probe_results(),
+            walked=sum(counts.walked for counts in evaluation.counts.values()),
+            sums=sum(counts.elements for counts in evaluation.counts.values() if counts.sums),
         ),
         model=ModelRecord(
             name=inputs.model.name,

@@ -21,7 +21,7 @@ from reports.format import (
     signed,
 )
 from reports.ops import first_below, parting_ops, tightest, worst_ops
-from simulator.results import LayerRow, RunResult
+from simulator.results import Emulation, LayerRow, RunResult
 
 ESTIMATED = "ESTIMATED"
 DEFAULT = "every other value"
@@ -388,8 +388,18 @@ def facts(result: RunResult) -> list[tuple[str, str]]:
         ("emulation", f"{emulation.seconds:,.2f} s, {emulation.images_per_second:,.2f} images/s"),
         ("threads", count(emulation.threads)),
         ("GEMM backend", emulation.gemm_backend),
+        *[(f"GEMM {name}", found) for name, found in emulation.gemm_probe.items()],
+        *_walked(emulation),
         *sorted(result.versions.items()),
     ]
+
+
+def _walked(emulation: Emulation) -> list[tuple[str, str]]:
+    """Return how many sums were made term by term; nothing in older records."""
+    if emulation.walked is None or not emulation.sums:
+        return []
+    share = emulation.walked / emulation.sums
+    return [("sums walked", f"{count(emulation.walked)} of {count(emulation.sums)} ({share:.2%})")]
 
 
 def _made(result: RunResult) -> str:

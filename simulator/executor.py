@@ -31,11 +31,14 @@ class OpCounts:
     elements : results computed
     saturated : results outside the result type before its overflow rule was applied
     sums : what happened in the op's accumulators; none in ops without
+    walked : sums made term by term, since no bound kept them in their registers; that depends on
+        the kernel, so counts that differ in nothing else are equal
     """
 
     elements: int = 0
     saturated: int = 0
     sums: SumCounts | None = None
+    walked: int = field(default=0, compare=False)
 
     @property
     def overflowed(self) -> int:
@@ -50,6 +53,7 @@ class OpCounts:
             elements=self.elements + other.elements,
             saturated=self.saturated + other.saturated,
             sums=both,
+            walked=self.walked + other.walked,
         )
 
 
@@ -144,7 +148,10 @@ class Executor:
             result = kernel([values[name] for name in op.operands])
             values[op.name] = result.codes
             counts[op.name] = OpCounts(
-                elements=result.codes.size, saturated=result.saturated, sums=result.sums
+                elements=result.codes.size,
+                saturated=result.saturated,
+                sums=result.sums,
+                walked=result.walked,
             )
             _stop_at_errors(op, result.sums)
             for name in op.operands:

@@ -30,12 +30,21 @@ class _Record(BaseModel):
 
 
 class Emulation(_Record):
-    """How fast the integer emulation ran (all images)."""
+    """How fast the integer emulation ran (all images).
+
+    gemm_backend : the matrix product that was used
+    gemm_probe : what the probe of every backend said: ``exact``, or why it cannot be used
+    walked : sums made term by term, because no bound kept them in their registers
+    sums : sums of all accumulators
+    """
 
     seconds: float
     images_per_second: float
     threads: int
     gemm_backend: str
+    gemm_probe: dict[str, str] = {}
+    walked: int | None = None
+    sums: int | None = None
 
 
 class ModelRecord(_Record):

@@ -4,6 +4,7 @@
 Every kernel's constants, shifts, comparisons, sums, bounds and flags are changed in turn, and every
 rounding mode takes the place of every other. Each mutant is a copy of the sources with that one
 change; the tests that belong to its file run on it, without compilation, until the first fails.
+Kernels in vector registers are LLVM: they and what calls them run compiled, which takes longer.
 A mutant that no test kills is a survivor. Survivors that compute the same as the original are
 listed, with the reason, in ``equivalent_mutants.txt``; any other makes the script end with 1.
 
@@ -18,6 +19,7 @@ import copy
 import multiprocessing
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -40,17 +42,21 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "simulator"
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.txt")
 SECONDS = 120  # of one run of tests, five times what the longest takes: loops may be endless
+COMPILED_SECONDS = 600
 DECORATORS = {"kernel", "compiled"}
 
 # The tests that look at a file first: cheap ones of its own. What they let live meets LATER.
 NUMERICS = "tests/simulator/numerics"
 FIRST: dict[str, tuple[str, ...]] = {
     "gemm/portable.py": ("tests/simulator/test_gemm.py", "-k", "largest_products and numba"),
+    "ops/float_function.py": ("tests/simulator/ops/test_float_ops.py",),
     "numerics/inverse_square_root.py": (f"{NUMERICS}/test_inverse_square_root.py",),
     "numerics/rounding.py": (f"{NUMERICS}/test_rounding.py",),
 }
+EVERY_OP = "tests/simulator/ops/test_kernels.py::test_kernel_equals_reference_in_every_mode"
 LATER = (
     f"{NUMERICS}/test_requantization.py",
+    EVERY_OP,
     "tests/simulator/ops/test_known_values.py",
     "tests/simulator/ops/test_softmax_algorithms.py",
     "tests/simulator/ops/test_elementwise_ops.py",
@@ -67,6 +73,12 @@ OPS = {
     "softmax_ibert": "IBert",
     "softmax_lut513": "Lut513",
 }
+# Kernels that only run compiled, and their tests.
+COMPILED = ("gemm/avx2.py", "gemm/fused.py", "gemm/narrow.py", "gemm/packing.py", "_words.py")
+COMPILED_TESTS = (
+    "tests/simulator/ops/test_vector_kernels.py",
+    "tests/simulator/test_gemm.py",
+)
 # What holds of compiled kernels only: compilation itself, and sums of plain integers that wrap.
 LEFT_OUT = (
     "--deselect=tests/simulator/numerics/test_jit.py",
@@ -253,18 +265,21 @@ def swapped_modes(name: str, tree: ast.Module) -> Iterator[Mutant]:
 
 def first_tests(path: str) -> tuple[str, ...]:
     """Return the arguments of pytest that name the cheap tests of a file."""
+    if path.endswith(COMPILED):
+        return COMPILED_TESTS
     if path in FIRST:
         return FIRST[path]
     folder, _, file = path.removesuffix(".py").rpartition("/")
     if folder != "ops":
         return (f"tests/simulator/{folder}/test_{file}.py",)
     named = OPS.get(file, "".join(part.title() for part in file.split("_")))
-    kernels = "tests/simulator/ops/test_kernels.py::test_kernel_equals_reference_in_every_mode"
-    return (kernels, "-k", named)
+    return (EVERY_OP, "-k", named)
 
 
 def run_tests(tests: tuple[str, ...], folder: Path) -> bool:
     """Return whether all tests pass on the sources in ``folder``, in a process of their own."""
+    if tests == COMPILED_TESTS:
+        return _pass_compiled(folder)
     process = FORK.Process(target=_in_a_fork, args=(tests, folder))
     process.start()
     process.join(SECONDS)
@@ -272,6 +287,27 @@ def run_tests(tests: tuple[str, ...], folder: Path) -> bool:
         process.kill()
         process.join()
     return process.exitcode == 0
+
+
+def _pass_compiled(folder: Path) -> bool:
+    """Return whether the tests of the vector kernels pass on a copy."""
+    environment = {name: value for name, value in os.environ.items() if name != "NUMBA_DISABLE_JIT"}
+    arguments = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(folder)]
+    command = [sys.executable, "-m", "pytest", *arguments, *COMPILED_TESTS]
+    with tempfile.TemporaryDirectory() as cache:
+        environment["AOCQ_CACHE_DIR"] = cache
+        try:
+            done = subprocess.run(
+                command,
+                cwd=folder,
+                env=environment,
+                check=False,
+                capture_output=True,
+                timeout=COMPILED_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            return False
+    return done.returncode == 0
 
 
 def _in_a_fork(tests: tuple[str, ...], folder: Path) -> None:
@@ -308,7 +344,9 @@ def survives(mutant: Mutant, copies: list[Path], known: Mapping[str, str], *, qu
         target.write_text(mutant.source, "utf-8")
         if not run_tests(first_tests(mutant.path), folder):
             return False
-        return quick or mutant.key in known or run_tests(LATER, folder)
+        if quick or mutant.key in known or mutant.path.endswith(COMPILED):
+            return True
+        return run_tests(LATER, folder)
     finally:
         target.write_text(original, "utf-8")
         copies.append(folder)

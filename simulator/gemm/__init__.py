@@ -10,6 +10,7 @@ from simulator.gemm.selection import (
     backend,
     limit_threads_of_this_thread,
     one_thread_per_worker,
+    probe_results,
     seconds_of_a_product,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "is_exact",
     "limit_threads_of_this_thread",
     "one_thread_per_worker",
+    "probe_results",
     "seconds_of_a_product",
 ]

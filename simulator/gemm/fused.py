@@ -10,6 +10,7 @@ from simulator.gemm.packing import (
     STRIP_ROWS,
     multiply_terms,
     pack_pairs,
+    pack_pairs_of_columns,
     start_sums,
     take_rows,
     transpose_codes,
@@ -72,17 +73,20 @@ def requantize_strip(sums, count, plain, words, extremes, out, out_at, columns):
 
 @kernel
 def multiply_activations(  # type: ignore[no-untyped-def]
-    lefts, rights, transposed, panels, initial, codes, sums, plain, words, extremes, out
+    lefts, rights, transposed, signed, panels, initial, codes, sums, plain, words, extremes, out
 ):
     """Requantize ``lefts[i] @ rights[i]`` for every i into ``out``, flat; count the misfits.
 
-    ``rights`` is [B, K, N], or [B, N, K] where ``transposed``. The rest as above.
+    ``rights`` is [B, K, N], or [B, N, K] where ``transposed``, of ``signed`` bytes or others. The
+    rest as above.
     """
     columns = rights.shape[1] if transposed else rights.shape[2]
     turned = np.empty((rights.shape[2], rights.shape[1]), rights.dtype)
     misfits = 0
     for i in range(lefts.shape[0]):
-        if transposed:
+        if transposed and rights.shape[2] % PAIR == 0:
+            pack_pairs_of_columns(rights[i], signed, panels)
+        elif transposed:
             transpose_codes(rights[i], turned)
             pack_pairs(turned, panels)
         else:

@@ -39,7 +39,7 @@ from simulator.numerics.vector_ir import (
 
 WALK_ROWS = 3
 WALK_COLUMNS = 32  # of 16-bit registers; as 32-bit registers, half as many at a time
-LANES = WORDS.count
+LANES: int = WORDS.count
 BITS = ir.IntType(LANES)
 
 

@@ -68,6 +68,18 @@ BACKENDS: Mapping[str, Callable[[], Gemm]] = MappingProxyType(
 )
 
 
+def probe_results() -> dict[str, str]:
+    """Return, per backend, ``exact`` or why it cannot be used here."""
+    found = {}
+    for name in BACKENDS:
+        try:
+            backend(name)
+            found[name] = "exact"
+        except EnvironmentProblem as problem:
+            found[name] = str(problem).removeprefix(f"GEMM backend {name!r}: ").split("; use")[0]
+    return found
+
+
 @cache
 def backend(name: str = "auto") -> Gemm:
     """Return a backend by name; ``auto`` takes the fastest that is importable and exact here.

@@ -40,7 +40,7 @@ from simulator.numerics.vector_ir import (
 )
 
 TILE_ROWS, REGISTERS = 6, 2
-TILE_COLUMNS = REGISTERS * WORDS.count
+TILE_COLUMNS: int = REGISTERS * WORDS.count
 UNROLLED = 2  # steps in one round of the loop
 STEP_BYTES = 4  # of a left row in one step: two int16, or four bytes
 SPOTS = [(row, register) for row in range(TILE_ROWS) for register in range(REGISTERS)]

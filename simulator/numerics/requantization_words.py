@@ -38,7 +38,7 @@ from simulator.numerics.vector_ir import (
 )
 
 WORD_BITS = 32
-LANES = WORDS.count
+LANES: int = WORDS.count
 EVEN_UPPER = [1, 9, 3, 11, 5, 13, 7, 15]  # the upper words of even and odd products, in turns
 
 

@@ -102,6 +102,7 @@ def _of_activations(op: MatMul, graph: IntGraph, words: WordRequantizer) -> Kern
             a.reshape(-1, rows, terms),
             b.reshape(-1, *b.shape[-2:]),
             op.transpose_b,
+            b.dtype == np.int8,
             np.empty(panels_shape, np.int16),
             np.zeros(padded, np.int32),
             np.empty((STRIP_ROWS, padded_terms), np.int16),

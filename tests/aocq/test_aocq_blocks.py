@@ -12,7 +12,7 @@ from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp, run
 from aocq.capture.roles import joins_stream, residual_stream
-from aocq.methods.aocq.blocks import blocks
+from aocq.methods.aocq.blocks import blocks, segments, within
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
 VARIANTS = (
@@ -59,6 +59,42 @@ def test_block_by_block_is_the_whole_network(variant: str, small: Captured) -> N
     for block in blocks(graph):
         x = run(graph, {block.source: x}, [block.result])[block.result]
     assert torch.equal(x, whole)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_segments_are_a_chain_through_their_block(variant: str, small: Captured) -> None:
+    graph = small(variant)[1]
+    x = images(3, input_size(SMALL))
+    for block in blocks(graph):
+        parts = segments(graph, block)
+        assert [name for part in parts for name in part.nodes] == list(block.nodes)
+        assert (parts[0].source, parts[-1].result) == (block.source, block.result)
+        assert [part.source for part in parts[1:]] == [part.result for part in parts[:-1]]
+        whole = run(graph, {block.source: x}, [block.result])[block.result]
+        for part in parts:
+            x = run(graph, {part.source: x}, [part.result])[part.result]
+        assert torch.equal(x, whole)
+
+
+def test_attention_and_the_mlp_are_segments(small: Captured) -> None:
+    graph = small("class_token")[1]
+    attention, mlp = segments(graph, blocks(graph)[1])
+    assert (attention.result, mlp.result) == ("blocks.0.add", "blocks.0.add_1")
+    assert "blocks.0.attn.proj" in attention.nodes
+    assert "blocks.0.mlp.fc1" in mlp.nodes
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_block_runs_without_the_other_blocks(variant: str, small: Captured) -> None:
+    graph = small(variant)[1]
+    x = images(3, input_size(SMALL))
+    for block in blocks(graph):
+        own = within(graph, block)
+        others = {node.name for node in own.nodes} - set(block.nodes)
+        assert {graph.node(name).op for name in others} <= {FloatOp.CONSTANT}
+        alone = run(own, {block.source: x}, [block.result])[block.result]
+        x = run(graph, {block.source: x}, [block.result])[block.result]
+        assert torch.equal(alone, x)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from aocq.capture.float_graph import ARITHMETIC
 from aocq.lowering import check_recipe, lower
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.aocq import method
+from aocq.methods.aocq import rounding as rounding_stage
 from aocq.methods.aocq.blocks import blocks
 from aocq.request import constrained
 from simulator.errors import InputError
@@ -266,7 +267,7 @@ def test_a_killed_calibration_goes_on_where_it_was(
     stop = int(len(steps) * share)
 
     calls: list[str] = []
-    real_refine, real_round = method.refine, method.round_layer
+    real_refine, real_round = method.refine, rounding_stage.round_layer
 
     def refine(state: Any, *rest: Any) -> Any:
         calls.append(f"scales of {state.block.name}")
@@ -277,7 +278,7 @@ def test_a_killed_calibration_goes_on_where_it_was(
         return real_round(simulation, block, node, *rest)
 
     monkeypatch.setattr(method, "refine", refine)
-    monkeypatch.setattr(method, "round_layer", round_layer)
+    monkeypatch.setattr(rounding_stage, "round_layer", round_layer)
     count = 0
 
     def kill(done: int, total: int) -> None:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from aocq.capture import FloatGraph, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.methods import Recipe
-from aocq.methods.aocq import adaround
-from aocq.methods.aocq.blocks import Block, blocks
+from aocq.methods.aocq import adaround, closed_form
+from aocq.methods.aocq.blocks import Block, blocks, segments
 from aocq.methods.aocq.closed_form import (
     Moments,
     centred,
@@ -27,11 +27,20 @@ from aocq.methods.aocq.closed_form import (
     row_scales,
 )
 from aocq.methods.aocq.options import AocqOptions
-from aocq.methods.aocq.rounding import LayerResult, Simulation, Streams, linear_nodes, round_layer
+from aocq.methods.aocq.rounding import (
+    LayerResult,
+    Simulation,
+    Streams,
+    float_targets,
+    linear_nodes,
+    round_block,
+    round_layer,
+)
 from aocq.methods.aocq.token_norm import BlockLoss, block_loss
 from aocq.methods.aocq.tokens import tokens_read
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.ranges import SHRINK, activation_quantizer, quantize_weight
+from simulator.numerics.integer_type import IntType
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
 
@@ -158,6 +167,25 @@ def test_inputs_that_are_never_there_do_no_harm() -> None:
     assert torch.equal(codes, rounded(weight, scales, 4))
 
 
+@pytest.mark.parametrize("at_once", [1, 7, 100])
+def test_columns_at_once_are_a_matter_of_speed(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = normal(20, 70, seed=3)
+    x = correlated(1000, 70)
+    second = x.T @ x
+    scales = weight.abs().amax(1) / 7
+
+    def found() -> tuple[Tensor, ...]:
+        codes, sought = round_columns(weight, second, scales, 4)
+        return codes, sought, *descend(codes, weight, second, scales, 4, 2)
+
+    wanted = found()
+    monkeypatch.setattr(closed_form, "COLUMNS_AT_ONCE", at_once)
+    for now, before in zip(found(), wanted, strict=True):
+        torch.testing.assert_close(now, before, rtol=0, atol=1e-9)
+
+
 # --- coordinate descent ---------------------------------------------------------------------------
 
 
@@ -182,6 +210,23 @@ def test_descent_lowers_the_error_of_every_row_that_it_changes(bits: int) -> Non
     low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
     assert (float(found.min()) >= low, float(found.max()) <= high) == (True, True)
     assert torch.equal(found, torch.clamp(sought.round(), low, high))
+
+
+def test_descent_is_one_column_after_the_other() -> None:
+    """As written down in the paper: no blocks, nothing transposed."""
+    weight = normal(6, 90, seed=3)
+    x = correlated(300, 90)
+    second, scales = x.T @ x, weight.abs().amax(1) / 7
+    codes = rounded(weight, scales, 4)
+    found, sought = descend(codes, weight, second, scales, 4, 2)
+    damped, values = damp(second), torch.zeros_like(codes)
+    for _ in range(2):
+        for column in torch.argsort(damped.diagonal(), descending=True).tolist():
+            slope = (codes * scales[:, None] - weight) @ damped[:, column]
+            values[:, column] = codes[:, column] - slope / (damped[column, column] * scales)
+            codes[:, column] = values[:, column].round().clamp(-8, 7)
+    assert torch.equal(found, codes)
+    torch.testing.assert_close(sought, values, rtol=0, atol=1e-9)
 
 
 def test_descent_ends_where_no_single_code_is_better() -> None:
@@ -320,7 +365,9 @@ class Network:
         recipe = Recipe.model_validate({"weight_bits": 4, **options, "aocq": aocq})
         block = next(block for block in blocks(self.graph) if name in block.nodes)
         node = self.graph.node(name)
-        return round_layer(self.simulation(), block, node, self.streams(block), recipe)
+        streams = self.streams(block)
+        targets = float_targets(self.graph, block, streams)
+        return round_layer(self.simulation(), block, node, streams, targets, recipe)
 
     def result_error(self, name: str, found: LayerResult) -> float:
         """Mean squared error of the tokens that lead to the logits, against the float layer's."""
@@ -444,7 +491,71 @@ def test_token_weights_reach_the_ends_of_branches_only(nano: Captured) -> None:
         assert np.array_equal(*codes) != differs
 
 
+@pytest.mark.parametrize("rounding", ["nearest", "gptq"])
+def test_a_block_is_its_layers_one_after_the_other(rounding: str, nano: Captured) -> None:
+    """Each under the integer weights before it, from the block's start on."""
+    network = Network(nano("class_token")[1], 64)
+    block, recipe = blocks(network.graph)[1], Recipe(weight_bits=4)
+    recipe = recipe.model_copy(update={"aocq": AocqOptions(rounding=rounding)})
+    streams, done = network.streams(block), list[int]()
+    simulation = network.simulation()
+    results, behind = round_block(simulation, block, streams, recipe, {}, lambda: done.append(1))
+    assert len(segments(network.graph, block)) == 2
+    assert list(results) == [node.name for node in linear_nodes(network.graph, block)]
+    assert len(done) == len(results)
+    plain = network.simulation()
+    targets = float_targets(network.graph, block, streams)
+    for node in linear_nodes(network.graph, block):
+        alone = round_layer(plain, block, node, streams, targets, recipe)
+        np.testing.assert_array_equal(alone.weight.codes, results[node.name].weight.codes)
+        np.testing.assert_array_equal(alone.weight.scale, results[node.name].weight.scale)
+        plain.take(node, alone)
+    real = run(network.graph, {block.source: streams.real}, [block.result])[block.result]
+    held = plain({block.source: streams.quantized}, [block.result])[block.result]
+    torch.testing.assert_close(behind.real, real)
+    assert torch.equal(behind.quantized, held)
+    assert not torch.equal(behind.quantized, behind.real)
+
+
+def test_finished_layers_are_taken_as_they_are(nano: Captured) -> None:
+    network = Network(nano("class_token")[1], 16)
+    block, recipe = blocks(network.graph)[1], Recipe(weight_bits=4)
+    streams = network.streams(block)
+    first, behind = round_block(network.simulation(), block, streams, recipe, {}, lambda: None)
+    again, same = round_block(network.simulation(), block, streams, recipe, first, lambda: None)
+    assert all(again[name] is first[name] for name in first)
+    assert torch.equal(behind.quantized, same.quantized)
+    assert torch.equal(behind.real, same.real)
+
+
 # --- by back-propagation --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("zero_point", [-128, -3, 0])
+@pytest.mark.parametrize("alpha", [(), (1.0, 0.5, 0.25)])
+def test_the_derivative_of_a_quantizer_is_1_where_it_does_not_clip(
+    alpha: tuple[float, ...], zero_point: int, nano: Captured
+) -> None:
+    quantizer = ActivationQuantizer(
+        type=IntType(bits=8), scale=0.01, zero_point=zero_point, alpha=alpha
+    )
+    node = nano("class_token")[1].nodes[1]
+    x = (2 * normal(50, 3)).float().requires_grad_()
+    slopes = normal(50, 3, seed=1).float()
+    result = adaround.straight_through({node.name: quantizer})(node, x)
+    assert torch.equal(result, quantizer(x.detach()))
+    result.backward(slopes)
+    lowest, highest = (quantizer.real(torch.tensor(float(end))) for end in (-128, 127))
+    inside = (x >= lowest) & (x <= highest)
+    assert 0 < int(inside.sum()) < inside.numel()
+    assert x.grad is not None
+    assert torch.equal(x.grad, slopes * inside)
+
+
+def test_what_has_no_quantizer_stays_as_it_is(nano: Captured) -> None:
+    node = nano("class_token")[1].nodes[1]
+    x = torch.ones(2)
+    assert adaround.straight_through({})(node, x) is x
 
 
 @pytest.mark.parametrize("alpha", [False, True])

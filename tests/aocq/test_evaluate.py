@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from tiny_models import NANO, images, input_size
 from torch import nn
 
 from aocq.capture import FloatGraph
+from aocq.data import loader
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import BadImageError, ImageBatches
 from aocq.evaluate import (
@@ -103,6 +106,35 @@ def test_finished_batches_are_taken_up_and_others_made_again(
     assert done == [4, 4, 3], "finished batches count as progress too"
     assert before == {path: path.stat().st_mtime_ns for path in before}
     assert files[1].exists()
+
+
+def test_the_next_batch_is_decoded_while_one_is_computed(
+    job: Job, data: ImageBatches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engines of a batch wait here until the next one is there: nobody else decodes it."""
+    network, model, executor = job
+    decoded: list[str] = []
+    real_open, real_run = loader.open_image, executor.run
+    progress = threading.Condition()
+
+    def open_image(path: Path) -> Image.Image:
+        with progress:
+            decoded.append(path.name)
+            progress.notify()
+        return real_open(path)
+
+    wanted = iter([8, 11, 11])
+
+    def run(*arguments: Any) -> Any:
+        count = next(wanted)
+        with progress:
+            assert progress.wait_for(lambda: len(decoded) == count, 10)
+        return real_run(*arguments)
+
+    monkeypatch.setattr(loader, "open_image", open_image)
+    monkeypatch.setattr(executor, "run", run)
+    evaluate(network, model, executor, data, tmp_path / "work")
+    assert decoded == [item.path.name for item in data.images]
 
 
 def test_the_batch_size_changes_no_integer(job: Job, data: ImageBatches, tmp_path: Path) -> None:

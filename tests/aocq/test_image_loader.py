@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from aocq.data import loader
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import (
     BadImageError,
@@ -161,6 +164,64 @@ def test_batches_keep_the_order_and_their_size(mixed: list[LabelledImage]) -> No
     assert [labels.tolist() for _, labels in batches] == [[1, 2, 4], [6]]
     assert [labels.tolist() for _, labels in batches] == [[1, 2, 4], [6]], "and again"
     assert list(ImageBatches([], PREPROCESSING)) == []
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 32])
+def test_groups_tell_what_was_left_out_of_each(mixed: list[LabelledImage], batch: int) -> None:
+    found = list(ImageBatches(mixed, PREPROCESSING, batch=batch, skip_bad=True).groups())
+    starts = range(0, len(mixed), batch)
+    for start, group in zip(starts, found, strict=True):
+        files = mixed[start : start + batch]
+        good = [item.label for item in files if item.path.name not in BROKEN]
+        assert group.labels.tolist() == good
+        assert list(group.skipped) == [item.path for item in files if item.path.name in BROKEN]
+        assert (0 if group.images is None else len(group.images)) == len(good)
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of files, as they are opened."""
+    names: list[str] = []
+
+    def noted(path: Path) -> Image.Image:
+        names.append(path.name)
+        return open_image(path)
+
+    monkeypatch.setattr(loader, "open_image", noted)
+    return names
+
+
+def long_enough(condition: Callable[[], bool]) -> bool:
+    """Wait until ``condition`` holds; False where it does not within ten seconds."""
+    end = time.monotonic() + 10
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
+
+
+def test_the_next_batch_is_decoded_meanwhile_and_no_other(
+    mixed: list[LabelledImage], decoded: list[str]
+) -> None:
+    """However long a batch is computed: memory does not grow with the number of images."""
+    good = [item for item in mixed if item.path.name not in BROKEN] * 3
+    held = iter(ImageBatches(good, PREPROCESSING, batch=2))
+    for taken in range(1, 6):
+        next(held)
+        assert long_enough(lambda taken=taken: len(decoded) == 2 * taken + 2)
+        time.sleep(0.05)
+        assert len(decoded) == 2 * taken + 2
+    next(held)
+    assert len(decoded) == len(good)
+    assert list(held) == []
+
+
+def test_whoever_stops_early_leaves_no_thread(mixed: list[LabelledImage]) -> None:
+    good = [item for item in mixed if item.path.name not in BROKEN]
+    before = threading.active_count()
+    held = iter(ImageBatches(good, PREPROCESSING, batch=1).groups())
+    next(held)
+    held.close()
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize(

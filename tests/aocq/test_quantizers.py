@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as numpy_strategies
 from numpy.typing import NDArray
 
 from aocq.methods.base_ptq import probabilities_quantizer
+from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.ranges import (
     BINS,
     SHRINK,
@@ -233,3 +234,40 @@ def test_least_squares_of_a_constant_tensor_holds_the_constant() -> None:
             quantizer = least_squares_quantizer(seen, 8, zero_point)
             error = abs(float(quantizer(torch.tensor([value], dtype=torch.float64))) - value)
             assert error <= quantizer.scale / 2
+
+
+# --- simulated quantization -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("table_scale", [0.0, 0.001])
+@pytest.mark.parametrize("alpha", [(), (1.0, 0.3, 0.01)])
+@pytest.mark.parametrize("zero_point", [-128, -3, 0, 127])
+def test_simulated_quantization_is_codes_and_what_they_stand_for(
+    zero_point: int, alpha: tuple[float, ...], table_scale: float, dtype: torch.dtype
+) -> None:
+    quantizer = ActivationQuantizer(
+        type=IntType(bits=8),
+        scale=0.02,
+        zero_point=zero_point,
+        alpha=alpha,
+        table_scale=table_scale,
+    )
+    x = 3 * torch.randn(500, 3, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    before = x.clone()
+    wide = torch.round(x / table_scale) * table_scale if table_scale else x
+    steps = torch.tensor(alpha or (1.0,), dtype=torch.float64).mul(0.02).to(dtype)
+    codes = torch.clamp(torch.round(wide / steps) + zero_point, -128, 127)
+    assert torch.equal(quantizer.codes(x), codes)
+    assert torch.equal(quantizer(x), (codes - zero_point) * steps)
+    assert torch.equal(quantizer(x), quantizer.real(codes))
+    assert torch.equal(x, before)
+    assert {-128.0, 127.0} <= set(codes.flatten().tolist())
+
+
+def test_steps_are_a_new_tensor_each_time() -> None:
+    quantizer = ActivationQuantizer(
+        type=IntType(bits=8), scale=0.5, zero_point=0, alpha=(1.0, 0.5), axis=-2
+    )
+    quantizer.steps().zero_()
+    assert quantizer.steps().tolist() == [[0.5], [0.25]]

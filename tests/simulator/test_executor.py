@@ -248,7 +248,9 @@ def test_a_saved_graph_runs_without_torch_and_gives_the_same_bits(block, codes, 
     with np.load(tmp_path / "results.npz") as there:
         assert_same({**here.outputs, **here.taps}, dict(there))
     overflowed = sum(count.overflowed for count in here.counts.values())
-    assert done.stdout.split() == ["blas", str(overflowed)]
+    name, counted = done.stdout.split()
+    assert name in set(BACKENDS) - {"torch"}
+    assert int(counted) == overflowed
 
 
 def test_narrow_accumulators_give_the_same_bits_with_every_backend(codes):

@@ -86,6 +86,14 @@ def test_reciprocals(total):
     assert abs(found - real) <= 8
 
 
+@pytest.mark.parametrize(
+    ("total", "expected"), [(907215347, (1270835544, 10)), (512266369, (1125314456, 9))]
+)
+def test_reciprocals_that_another_newton_step_would_change(total, expected):
+    """What ``one_over_one_plus_x_for_x_in_0_1`` of gemmlowp's fixedpoint.h gives."""
+    assert reciprocal(total) == expected
+
+
 def test_the_reciprocal_of_one_is_clipped():
     assert reciprocal(1 << 19) == (INT32_HIGH, 0)
     assert reciprocal(3 << 19)[1] == 1

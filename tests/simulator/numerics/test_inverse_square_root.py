@@ -15,6 +15,17 @@ from simulator.numerics.rounding import DoubleRounding, Rounding, shift_right
 POWERS = 1 << np.arange(29)
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (2, 741454),  # 741455.2: a sixth step would come nearer
+        (9539379, 339),  # 339.49998: a larger factor √2 / 2 would round up
+    ],
+)
+def test_values_that_another_constant_would_change(value, expected):
+    assert inverse_square_root(value, 20) == expected
+
+
 @pytest.mark.parametrize("fraction_bits", [0, 12, 20])
 def test_kernel_and_plain_python_agree(fraction_bits):
     random = np.random.default_rng(5)

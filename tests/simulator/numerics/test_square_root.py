@@ -4,7 +4,7 @@ from __future__ import annotations
 from math import isqrt
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from simulator.numerics.square_root import (
@@ -67,6 +67,7 @@ def test_newton_steps_by_hand():
 
 @pytest.mark.parametrize("start_bits", [0, 1, 16, 31])
 @given(st.integers(-3, (1 << 62) - 1) | st.integers(-3, 300), st.integers(0, 20))
+@example(1, 3)
 def test_newton_steps_of_any_value(start_bits, value, steps):
     found = newton_root(value, steps, start_bits)
     assert newton_root_kernel(value, steps, start_bits) == found

@@ -90,6 +90,16 @@ def test_every_sort_of_row(method, rows):
         assert len(set(zip(row, found, strict=True))) == len(set(row))
 
 
+@pytest.mark.parametrize(
+    "method", ["softmax", "softmax_gemmlowp", "softmax_float_table", "softmax_ibert"]
+)
+def test_what_saturates_is_counted(method):
+    fields = ALGORITHMS[method] | {"zero_point": 100, "kind": S8}
+    rows = [[100, -100, 0], [7, 7, 7], [-128, 127, 127]]
+    codes, saturated = outcome(method, rows, **fields)
+    assert saturated == sum(code == 127 for row in codes for code in row) > 0
+
+
 UNITS = {  # what a probability of 1 is worth, the result's zero point, and how far it may be off
     "softmax": (256, 0, 0.6),
     "softmax_gemmlowp": (256, 0, 0.6),

@@ -200,6 +200,7 @@ def attention(kind, a, b, *, levels=None, **changes):
 
 ATTENTION = {
     "scores": lambda **f: attention(S8, (2, 19, 21), (2, 18, 21), transpose_b=True, **f),
+    "even scores": lambda **f: attention(U8, (2, 19, 22), (2, 18, 22), transpose_b=True, **f),
     "context": lambda **f: attention(U8, (3, 5, 67), (3, 67, 33), **f),
 }
 
