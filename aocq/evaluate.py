@@ -2,14 +2,14 @@
 """Float, simulated-quantized and integer networks on the same images; resumable.
 
 Every finished batch is one file in the work folder. A run that was killed goes on with the first
-batch that has none.
+batch that has none. While a batch is computed the next one is decoded; no more are held.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from aocq.capture import run as run_float
 from aocq.capture import run_in_parts
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.data.loader import BadImageError, ImageBatches
+from aocq.data.loader import BadImageError, Group, ImageBatches
 from aocq.methods.quantized_model import QuantizedModel
 from simulator.boundary import dequantize, quantize
 from simulator.errors import InputError
@@ -84,19 +84,15 @@ def evaluate(
         If no image at all could be decoded.
     """
     parameters = model.simulated_parameters()
-    for index, part in _open_batches(batches, work, on_progress):
-        skipped_before = len(part.skipped)
-        found = list(part)
-        arrays: dict[str, Any] = {
-            "skipped": np.array([str(path) for path in part.skipped[skipped_before:]], dtype=str)
-        }
-        for images, labels in found:
-            arrays |= _run_engines(network, model, parameters, executor, images)
-            arrays["labels"] = labels.numpy()
+    for index, group in _open_groups(batches, work, on_progress):
+        arrays: dict[str, Any] = {"skipped": np.array([*map(str, group.skipped)], dtype=str)}
+        if group.images is not None:
+            arrays |= _run_engines(network, model, parameters, executor, group.images)
+            arrays["labels"] = group.labels.numpy()
         with replace_file(_batch_path(work, index)) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
         if on_progress:
-            on_progress(len(part.images))
+            on_progress(len(group.labels) + len(group.skipped))
     return _collect(work, executor, batches)
 
 
@@ -104,22 +100,21 @@ def _batch_path(work: Path, index: int) -> Path:
     return work / f"batch-{index:05d}.npz"
 
 
-def _open_batches(
+def _open_groups(
     batches: ImageBatches, work: Path, on_progress: Callable[[int], None] | None
-) -> Iterator[tuple[int, ImageBatches]]:
-    """Yield the batches that are still to do, each as a loader of its own."""
-    for index, start in enumerate(range(0, len(batches.images), batches.batch)):
-        chosen = batches.images[start : start + batches.batch]
-        if _batch_path(work, index).exists():
-            if on_progress:
-                on_progress(len(chosen))
-            continue
-        yield (
-            index,
-            ImageBatches(
-                chosen, batches.preprocessing, batch=batches.batch, skip_bad=batches.skip_bad
-            ),
-        )
+) -> Iterator[tuple[int, Group]]:
+    """Decode the batches that are still to do, and yield each with its number."""
+    starts = range(0, len(batches.images), batches.batch)
+    parts = [batches.images[start : start + batches.batch] for start in starts]
+    finished = [_batch_path(work, index).exists() for index in range(len(parts))]
+    # Only the last batch may be short, so that those left over are cut as they were.
+    images = [item for part, done in zip(parts, finished, strict=True) if not done for item in part]
+    groups = replace(batches, images=images, skipped=[]).groups()
+    for index, done in enumerate(finished):
+        if not done:
+            yield index, next(groups)
+        elif on_progress:
+            on_progress(len(parts[index]))
 
 
 def _run_engines(
@@ -160,45 +155,65 @@ def _run_engines(
 
 def _as_row(counts: OpCounts) -> list[int]:
     """Return counts as a row of a file: whether there are sums, then theirs."""
-    none = SumCounts(0, 0, 0, 0, 0)
-    return [counts.elements, counts.saturated, counts.sums is not None, *(counts.sums or none)]
+    sums = counts.sums or SumCounts(0, 0, 0, 0, 0)
+    return [counts.elements, counts.saturated, counts.sums is not None, *sums, counts.walked]
 
 
 def _from_row(row: NDArray[np.int64]) -> OpCounts:
-    elements, saturated, has_sums, *sums = row.tolist()
+    elements, saturated, has_sums, *rest = row.tolist()
+    size = len(SumCounts._fields)
     return OpCounts(
-        elements=elements, saturated=saturated, sums=SumCounts(*sums) if has_sums else None
+        elements=elements,
+        saturated=saturated,
+        sums=SumCounts(*rest[:size]) if has_sums else None,
+        walked=sum(rest[size:]),  # nothing in files of older runs
     )
 
 
 def _collect(work: Path, executor: Executor, batches: ImageBatches) -> Evaluation:
     """Join the files of all batches."""
-    images, batch, skip_bad = len(batches.images), batches.batch, batches.skip_bad
-    loaded = []
-    skipped: list[str] = []
-    for index in range(-(-images // batch)):
-        with np.load(_batch_path(work, index), allow_pickle=False) as arrays:
+    paths = [_batch_path(work, i) for i in range(-(-len(batches.images) // batches.batch))]
+    small, skipped = [], []
+    for path in paths:
+        with np.load(path, allow_pickle=False) as arrays:
             skipped += [str(name) for name in arrays["skipped"]]
             if "labels" in arrays:
-                loaded.append({key: arrays[key] for key in arrays.files})
-    if skipped and not skip_bad:
+                small.append({key: arrays[key] for key in ("labels", "seconds", "counts")})
+    if skipped and not batches.skip_bad:
         raise BadImageError(
             f"{skipped[0]}: cannot be decoded; replace it, or pass --skip-bad-images"
         )
-    if not loaded:
+    if not small:
         raise InputError(f"{skipped[0]} and {len(skipped) - 1} others: no image could be decoded")
     counts = [
-        sum((_from_row(part["counts"][index]) for part in loaded), OpCounts())
+        sum((_from_row(part["counts"][index]) for part in small), OpCounts())
         for index in range(len(executor.graph.ops))
     ]
-    seconds = sum(part["seconds"] for part in loaded)
+    labels = np.concatenate([part["labels"] for part in small])
+    seconds = sum(part["seconds"] for part in small)
     return Evaluation(
-        logits={name: np.concatenate([part[name] for part in loaded]) for name in ENGINES},
-        labels=np.concatenate([part["labels"] for part in loaded]),
+        logits={name: _logits(paths, name, len(labels)) for name in ENGINES},
+        labels=labels,
         seconds=dict(zip(ENGINES, seconds.tolist(), strict=True)),
         counts={op.name: found for op, found in zip(executor.graph.ops, counts, strict=True)},
         skipped=tuple(skipped),
     )
+
+
+def _logits(paths: Sequence[Path], engine: str, images: int) -> Logits:
+    """Read one engine's logits into one array: they are the bulk, and are never held twice."""
+    found: Logits | None = None
+    filled = 0
+    for path in paths:
+        with np.load(path, allow_pickle=False) as arrays:
+            if engine in arrays:
+                part = arrays[engine]
+                if found is None:
+                    found = np.empty((images, *part.shape[1:]))
+                found[filled : filled + len(part)] = part
+                filled += len(part)
+    assert found is not None
+    return found
 
 
 def top_k(logits: Logits, labels: NDArray[np.int64], k: int) -> float:

@@ -41,7 +41,7 @@ FORK = multiprocessing.get_context("fork")
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "simulator"
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.txt")
-SECONDS = 120  # of one run of tests, five times what the longest takes: loops may be endless
+SECONDS = 90  # of one run of tests, five times what the longest takes: loops may be endless
 COMPILED_SECONDS = 600
 DECORATORS = {"kernel", "compiled"}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,7 +91,7 @@ def _simulate_codes(
     with progress.show("simulate", len(codes)) as advance:
         output = executor.run(codes, taps=taps, on_progress=advance)
     _write(output, 0, out)
-    return _counts(executor, [output], len(codes))
+    return _counts(executor, [output.counts], len(codes))
 
 
 def _simulate_images(
@@ -120,15 +121,15 @@ def _simulate_images(
         evenly(images, limit), json.loads(graph.meta["preprocessing"]), skip_bad=skip_bad
     )
     source, target = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
-    outputs, logits, labels = [], [], []
+    counts, logits, labels = [], [], []  # not the outputs: with taps they would fill the memory
     with progress.show("simulate", len(batches.images)) as advance:
         for index, (pixels, numbers) in enumerate(batches):
             output = executor.run(quantize(pixels.numpy(), source), taps=taps, on_progress=advance)
             _write(output, index, out)
-            outputs.append(output)
+            counts.append(output.counts)
             logits.append(dequantize(output.outputs[target.name], target))
             labels.append(numbers.numpy())
-    if not outputs:
+    if not counts:
         raise InputError(f"{data}: none of the images can be decoded")
     for path in batches.skipped:
         print(f"skipped: {path} cannot be decoded", file=sys.stderr)
@@ -136,7 +137,7 @@ def _simulate_images(
     return {
         "top1": round(top_k(scores, truth, 1), 4),
         "top5": round(top_k(scores, truth, 5), 4),
-        **_counts(executor, outputs, len(truth)),
+        **_counts(executor, counts, len(truth)),
         "skipped_images": len(batches.skipped),
     }
 
@@ -155,20 +156,21 @@ def _write(output: RunOutput, index: int, out: Path | None) -> None:
             np.save(file, codes)
 
 
-def _counts(executor: Executor, outputs: list[RunOutput], images: int) -> dict[str, Any]:
+def _counts(
+    executor: Executor, counts: Sequence[Mapping[str, OpCounts]], images: int
+) -> dict[str, Any]:
     """Sum up what did not fit, over all ops, and for each op with an accumulator."""
     from simulator.executor import OpCounts
     from simulator.graph import sha256
 
     graph = executor.graph
-    totals = {
-        op.name: sum((run.counts[op.name] for run in outputs), OpCounts()) for op in graph.ops
-    }
+    totals = {op.name: sum((batch[op.name] for batch in counts), OpCounts()) for op in graph.ops}
     per_op = [_of_op(op, totals[op.name]) for op in graph.ops if totals[op.name].sums is not None]
     return {
         "images": images,
         "graph_sha256": sha256(graph),
         "gemm_backend": executor.gemm.name,
+        "walked": sum(count.walked for count in totals.values()),
         "overflowed": sum(count.overflowed for count in totals.values()),
         **{
             key: sum(entry[key] for entry in per_op)

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,28 @@ class BadImageError(InputError):
     """An image file that cannot be decoded."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Successive files, decoded.
+
+    Attributes
+    ----------
+    images
+        of those that could be decoded, [n, channels, height, width] float32; None without any
+    labels
+        [n]
+    skipped
+        the other files
+    """
+
+    images: Tensor | None
+    labels: Tensor
+    skipped: tuple[Path, ...]
+
+
 @dataclass(slots=True)
 class ImageBatches:
-    """Batches of preprocessed images.
+    """Batches of preprocessed images, streamed: never more than two are held.
 
     Attributes
     ----------
@@ -51,36 +71,52 @@ class ImageBatches:
         BadImageError
             At the first undecodable image, unless ``skip_bad``.
         """
+        for group in self.groups():
+            if group.images is not None:
+                yield group.images, group.labels
+
+    def groups(self) -> Iterator[Group]:
+        """Yield every ``batch`` files as a group, empty ones too.
+
+        While the caller computes, a thread decodes the next group, and no more than that one.
+
+        Raises
+        ------
+        BadImageError
+            At the first undecodable image, unless ``skip_bad``.
+        """
         transform = preprocessing_transform(self.preprocessing)
-        groups = [self.images[i : i + self.batch] for i in range(0, len(self.images), self.batch)]
-        with ThreadPoolExecutor(1) as pool:  # one group ahead
-            following = pool.submit(self._read, groups[0], transform) if groups else None
-            for index in range(len(groups)):
-                assert following is not None
-                read = following.result()
-                if index + 1 < len(groups):
-                    following = pool.submit(self._read, groups[index + 1], transform)
-                self.skipped += [path for path, tensor, _ in read if tensor is None]
-                good = [(tensor, label) for _, tensor, label in read if tensor is not None]
-                if good:
-                    yield (
-                        torch.stack([tensor for tensor, _ in good]),
-                        torch.tensor([label for _, label in good]),
-                    )
+        reading: deque[Future[Group]] = deque()
+        with ThreadPoolExecutor(1) as pool:
+            for start in range(0, len(self.images), self.batch):
+                files = self.images[start : start + self.batch]
+                reading.append(pool.submit(self._read, files, transform))
+                if len(reading) > 1:
+                    yield self._noted(reading.popleft().result())
+            while reading:
+                yield self._noted(reading.popleft().result())
+
+    def _noted(self, group: Group) -> Group:
+        self.skipped += group.skipped
+        return group
 
     def _read(
-        self, group: Sequence[LabelledImage], transform: Callable[[Image.Image], Tensor]
-    ) -> list[tuple[Path, Tensor | None, int]]:
-        read = []
-        for item in group:
+        self, files: Sequence[LabelledImage], transform: Callable[[Image.Image], Tensor]
+    ) -> Group:
+        tensors, labels, skipped = [], [], []
+        for item in files:
             try:
-                tensor: Tensor | None = transform(open_image(item.path))
+                tensors.append(transform(open_image(item.path)))
+                labels.append(item.label)
             except BadImageError:
                 if not self.skip_bad:
                     raise
-                tensor = None
-            read.append((item.path, tensor, item.label))
-        return read
+                skipped.append(item.path)
+        return Group(
+            images=torch.stack(tensors) if tensors else None,
+            labels=torch.tensor(labels),
+            skipped=tuple(skipped),
+        )
 
 
 def open_image(path: Path) -> Image.Image:

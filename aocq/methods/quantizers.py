@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -39,16 +40,25 @@ class ActivationQuantizer:
 
     def steps(self) -> Tensor:
         """Return what one code is worth, float64, shaped to broadcast with the tensor."""
-        factors = torch.tensor(self.alpha or (1.0,), dtype=torch.float64)
-        return (factors * self.scale).reshape(-1, *(1,) * (-1 - self.axis))
+        return (_as_tensor(self.alpha or (1.0,)) * self.scale).reshape(-1, *(1,) * (-1 - self.axis))
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Lowest and highest code, less the zero point."""
+        return self.type.low - self.zero_point, self.type.high - self.zero_point
 
     def codes(self, x: Tensor) -> Tensor:
         """Return the codes of ``x`` as whole numbers in its own float type."""
+        return self.ratio(x, self.steps().to(x)).round_().clamp_(*self.span).add_(self.zero_point)
+
+    def ratio(self, x: Tensor, steps: Tensor) -> Tensor:
+        """Return ``x`` in ``steps``, which are :meth:`steps`, in a tensor of its own.
+
+        What follows can be done in place: new tensors would take as long as the arithmetic.
+        """
         if self.table_scale:
-            x = torch.round(x / self.table_scale) * self.table_scale
-        # In place: a new tensor for every step would take as long as the arithmetic.
-        codes = x / self.steps().to(x)
-        return codes.round_().add_(self.zero_point).clamp_(self.type.low, self.type.high)
+            x = (x / self.table_scale).round_().mul_(self.table_scale)
+        return x / steps
 
     def real(self, codes: Tensor) -> Tensor:
         """Return the values that codes stand for."""
@@ -56,7 +66,14 @@ class ActivationQuantizer:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Quantize and dequantize ``x``: simulated quantization."""
-        return self.codes(x).sub_(self.zero_point).mul_(self.steps().to(x))
+        steps = self.steps().to(x)
+        return self.ratio(x, steps).round_().clamp_(*self.span).mul_(steps)
+
+
+# A search quantizes by the same factors for hundreds of candidates and thousands of parts.
+@lru_cache(maxsize=256)
+def _as_tensor(factors: tuple[float, ...]) -> Tensor:
+    return torch.tensor(factors, dtype=torch.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

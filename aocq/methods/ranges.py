@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
-from aocq.methods.scale_form import ANY_SCALE, HALVINGS, ScaleForm
+from aocq.methods.scale_form import ANY_SCALE, HALVINGS, Array, ScaleForm
 from simulator.numerics.integer_type import IntType
 
 # Candidates of the search, as shares of the observed range.
@@ -127,10 +127,30 @@ def quantize_weight(
     rows = real if granularity == "per_channel" else real.reshape(1, -1)
     full = row_magnitudes(rows) / kind.high
     scale, least = form.hold(full), np.full(full.shape, np.inf)
-    for candidate in form.candidates(full, SHRINK) if search == "mse" else [scale]:
-        codes = np.clip(np.rint(rows / candidate), kind.low, kind.high)
-        error = ((codes * candidate - rows) ** 2).sum(axis=1, keepdims=True)
+    held = np.empty_like(rows)
+    for candidate in form.candidates(full, SHRINK) if search == "mse" else []:
+        error = _squared_errors(rows, candidate, kind, held)
         scale = np.where(error < least, candidate, scale)
         least = np.minimum(error, least)
-    codes = np.clip(np.rint(rows / scale), kind.low, kind.high).reshape(real.shape)
+    codes = _nearest_codes(rows, scale, kind, held).reshape(real.shape)
     return QuantizedWeight(bits=bits, codes=codes.astype(np.int8), scale=scale[:, 0])
+
+
+def _nearest_codes(rows: Array, scale: Array, kind: IntType, held: Array) -> Array:
+    """Return the codes of ``rows`` [N, K] under ``scale`` [N, 1], written into ``held`` [N, K]."""
+    np.divide(rows, scale, out=held)
+    np.rint(held, out=held)
+    np.maximum(held, kind.low, out=held)
+    return np.minimum(held, kind.high, out=held)
+
+
+def _squared_errors(rows: Array, scale: Array, kind: IntType, held: Array) -> Array:
+    """Return what rounding costs each row, [N, 1].
+
+    In one array: a search over 71 scales would spend two thirds of its time on new ones.
+    """
+    _nearest_codes(rows, scale, kind, held)
+    np.multiply(held, scale, out=held)
+    np.subtract(held, rows, out=held)
+    errors: Array = np.multiply(held, held, out=held).sum(axis=1, keepdims=True)
+    return errors

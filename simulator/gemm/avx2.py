@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import numpy as np
-from llvmlite import binding
 
 from simulator.gemm.packing import (
     QUAD,
@@ -18,17 +17,11 @@ from simulator.gemm.packing import (
 from simulator.gemm.portable import BlasGemm, NumbaGemm
 from simulator.gemm.protocol import LONGEST_INT32_SUM, Product
 from simulator.numerics.integer_type import IntArray
-from simulator.numerics.jit import is_compiling, kernel
+from simulator.numerics.jit import has_avx2, kernel
 
 # Terms of 16-bit times 8-bit codes whose sum stays below 2^31, as a multiple of a block.
 TERMS_OF_16_BITS = 256
 SIGN = 128  # makes signed bytes unsigned
-
-
-def is_available() -> bool:
-    """Tell whether this process can run the kernels: an x86 CPU with AVX2, and a compiler."""
-    features = binding.get_host_cpu_features()
-    return bool(features.get("avx2")) and is_compiling()
 
 
 class Avx2Gemm:
@@ -37,7 +30,7 @@ class Avx2Gemm:
     name = "avx2"
 
     def __init__(self) -> None:
-        if not is_available():
+        if not has_avx2():
             raise ImportError("needs a CPU with AVX2, and Numba's compiler")
 
     def prepare(self, b: IntArray) -> Product:

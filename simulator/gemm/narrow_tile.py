@@ -37,14 +37,16 @@ from simulator.numerics.vector_ir import (
     store,
 )
 
-WALK_ROWS = 3
+WALK_ROWS = 2
 WALK_COLUMNS = 32  # of 16-bit registers; as 32-bit registers, half as many at a time
 LANES: int = WORDS.count
 BITS = ir.IntType(LANES)
 
 
 @intrinsic
-def flag_row(typing, sums, at, norms, norms_at, norm, low, high, flags, flags_at):  # type: ignore[no-untyped-def]
+def flag_row(  # type: ignore[no-untyped-def]
+    typing, sums, at, norms, below, above, block_at, norm, low, high, flags, flags_at
+):
     """Flag each 16 columns of a row in which some sum may leave ``low`` to ``high``.
 
     Parameters
@@ -53,25 +55,30 @@ def flag_row(typing, sums, at, norms, norms_at, norm, low, high, flags, flags_at
         int32, flat: partial sums from ``at`` on, as many as there are norms in a row
     norms, norm
         int32 [blocks, columns]: lengths of the columns' next terms, rounded up, a row of them from
-        ``norms_at`` on; ``norm`` is that of the row. No partial sum of the next terms is farther
+        ``block_at`` on; ``norm`` is that of the row. No partial sum of the next terms is farther
         away than the product of both (Cauchy-Schwarz).
+    below, above
+        the same shape: the least and the largest of what else partial sums of the next terms hold
     flags
         uint8, flat, from ``flags_at`` on: 1 is put in
     """
     index = types.intp
-    return types.void(sums, index, norms, index, index, index, index, flags, index), _flag_row
+    signature = types.void(
+        sums, index, norms, below, above, index, index, index, index, flags, index
+    )
+    return signature, _flag_row
 
 
 def _flag_row(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    _, at, norms, norms_at, norm, low, high, _, flags_at = arguments
+    _, at, norms, _, _, block_at, norm, low, high, _, flags_at = arguments
     kinds = signature.args
 
     def place(position: int, lane: Any, start: Any) -> Any:
         address = address_of(context, builder, kinds[position], arguments[position], lane)
         return element(builder, address, (start, 1))
 
-    sums, lengths = place(0, INT32, at), place(2, INT32, norms_at)
-    flags = place(7, INT8, flags_at)
+    sums, flags = place(0, INT32, at), place(9, INT8, flags_at)
+    lengths, down, up = (place(position, INT32, block_at) for position in (2, 3, 4))
     columns = builder.extract_value(context.make_array(kinds[2])(context, builder, norms).shape, 1)
     row, bottom, top = (fill(builder, builder.trunc(n, INT32), WORDS) for n in (norm, low, high))
 
@@ -80,10 +87,15 @@ def _flag_row(context: Any, builder: Any, signature: Any, arguments: Any) -> Any
         for part in range(2):
             offset = (first, 1), (constant(LANES), part)
             total = load(builder, element(builder, sums, *offset), WORDS)
-            reach = builder.mul(load(builder, element(builder, lengths, *offset), WORDS), row)
-            above = builder.icmp_signed(">", builder.add(total, reach), top)
-            below = builder.icmp_signed("<", builder.sub(total, reach), bottom)
-            outside = builder.or_(outside, builder.or_(above, below))
+            length, low_drift, high_drift = (
+                load(builder, element(builder, vector, *offset), WORDS)
+                for vector in (lengths, down, up)
+            )
+            reach = builder.mul(length, row)
+            highest = builder.add(builder.add(total, high_drift), reach)
+            lowest = builder.sub(builder.add(total, low_drift), reach)
+            outside = builder.or_(outside, builder.icmp_signed(">", highest, top))
+            outside = builder.or_(outside, builder.icmp_signed("<", lowest, bottom))
         some = builder.icmp_unsigned("!=", builder.bitcast(outside, BITS), ir.Constant(BITS, 0))
         flag = builder.gep(flags, [builder.lshr(first, constant(4))])
         builder.store(builder.or_(builder.load(flag), builder.zext(some, INT8)), flag)
@@ -94,10 +106,16 @@ def _flag_row(context: Any, builder: Any, signature: Any, arguments: Any) -> Any
 
 
 class Lanes(NamedTuple):
-    """How registers are held: in lanes of 16 bits or of 32, and whether they fill them."""
+    """How registers are held.
+
+    halves : in lanes of 16 bits, not of 32
+    full : they fill their lanes
+    per_check : terms after which the unclipped sum is compared
+    """
 
     halves: bool
     full: bool
+    per_check: int
 
 
 def _walk(lanes: Lanes) -> Any:
@@ -106,19 +124,20 @@ def _walk(lanes: Lanes) -> Any:
 
     @intrinsic
     def walk_tile(  # type: ignore[no-untyped-def]
-        typing, codes, codes_at, codes_stride, lanes, lanes_at, terms, per_check, start, flagged,
-        bias, column, columns, count, low, high, wraps, apply, sums, sums_at, sums_stride, counts,
+        typing, codes, codes_at, codes_stride, lanes, lanes_at, terms, start, flagged, bias,
+         column, columns, count, low, high, wraps, apply, sums, sums_at, sums_stride, counts,
     ):  # fmt: skip
-        """Walk 3 rows and 32 (or 16) columns of a product through their registers.
+        """Walk 2 rows and 32 (or 16) columns of a product through their registers.
 
         Parameters
         ----------
         codes
-            int16, flat: left rows from ``codes_at`` on, ``codes_stride`` apart
+            int32, flat: left rows from ``codes_at`` on, ``codes_stride`` apart; each code twice, in
+            the lower and in the upper half
         lanes
             int16, flat: from ``lanes_at`` on, the 32 columns' codes of each term
-        terms, per_check
-            how many, and after how many of them the unclipped sum is compared; a divisor
+        terms
+            how many there are, a multiple of those after which the unclipped sum is compared
         start, flagged
             int32, flat: what the registers hold first, and -1 where that is not the exact bias
         bias
@@ -132,7 +151,7 @@ def _walk(lanes: Lanes) -> Any:
         """
         index = types.intp
         signature = types.void(
-            codes, index, index, lanes, index, index, index, start, flagged, bias, index, index,
+            codes, index, index, lanes, index, index, start, flagged, bias, index, index,
             index, index, index, types.boolean, types.boolean, sums, index, index, counts,
         )  # fmt: skip
 
@@ -144,14 +163,20 @@ def _walk(lanes: Lanes) -> Any:
     return walk_tile
 
 
-walk_full_halves = _walk(Lanes(halves=True, full=True))
-walk_halves = _walk(Lanes(halves=True, full=False))
-walk_words = _walk(Lanes(halves=False, full=False))
+# By the terms after which clipping is looked for.
+CHECKS = (2, 8)
+walk_full_halves_2, walk_full_halves_8 = (
+    _walk(Lanes(halves=True, full=True, per_check=terms)) for terms in CHECKS
+)
+walk_halves_2, walk_halves_8 = (
+    _walk(Lanes(halves=True, full=False, per_check=terms)) for terms in CHECKS
+)
+walk_words = _walk(Lanes(halves=False, full=False, per_check=CHECKS[0]))
 
 
 def _generate(context: Any, builder: Any, signature: Any, arguments: Any, lanes: Lanes) -> Any:
     (
-        _, codes_at, codes_stride, _, lanes_at, terms, per_check, _, _, _, column, columns,
+        _, codes_at, codes_stride, _, lanes_at, terms, _, _, _, column, columns,
         count, low, high, wraps, apply, _, sums_at, sums_stride, _,
     ) = arguments  # fmt: skip
     kinds = signature.args
@@ -161,9 +186,9 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any, lanes:
         address = address_of(context, builder, kinds[position], arguments[position], lane)
         return element(builder, address, *steps)
 
-    rows = [place(0, INT16, (codes_at, 1), (codes_stride, row)) for row in range(WALK_ROWS)]
+    rows = [place(0, INT32, (codes_at, 1), (codes_stride, row)) for row in range(WALK_ROWS)]
     packed = place(3, INT16, (lanes_at, 1))
-    start, flagged, bias = (place(position, INT32, (column, 1)) for position in (7, 8, 9))
+    start, flagged, bias = (place(position, INT32, (column, 1)) for position in (6, 7, 8))
     bottom, top = builder.trunc(low, INT32), builder.trunc(high, INT32)
     view = HALVES if halves else WORDS
     parts = WALK_COLUMNS // HALVES.count if halves else 2
@@ -183,38 +208,43 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any, lanes:
     clipped = [initial(flagged, part) for _ in rows for part in range(parts)]
 
     def some_terms(first: Any, carried: Values) -> list[Any]:
-        spots = len(registers)
-        before, flags = list(carried[:spots]), list(carried[spots:])
-        end = builder.add(first, per_check)
-
-        def one_term(term: Any, inside: Values) -> list[Any]:
-            held, exact = list(inside[:spots]), list(inside[spots:])
-            products = _products(builder, rows, packed, term, halves)
-            for spot, product in enumerate(products):
-                exact[spot] = builder.add(exact[spot], product)
-                held[spot] = _clipped_sum(builder, held[spot], product, ends, lanes)
-            return [*held, *exact]
-
-        after = loop(builder, first, end, 1, [*before, *before], one_term)
-        held, exact = after[:spots], after[spots:]
-        flags = [
-            builder.or_(flag, builder.xor(one, other))
-            for flag, one, other in zip(flags, held, exact, strict=True)
-        ]
+        held, flags = list(carried[: len(registers)]), list(carried[len(registers) :])
+        ahead = [builder.add(first, constant(step)) for step in range(lanes.per_check)]
+        columns = [_columns(builder, packed, term, halves) for term in ahead]
+        spot = 0
+        # One register after the other: only its unclipped sum is needed beside it.
+        for row in rows:
+            codes = [
+                broadcast(builder, element(builder, row, (term, 1)), INT32, HALVES)
+                for term in ahead
+            ]
+            for part in range(0, parts, 1 if halves else 2):
+                width = 1 if halves else 2
+                exact = held[spot : spot + width]
+                for code, vectors in zip(codes, columns, strict=True):
+                    product = builder.mul(code, vectors[part // width])
+                    for i, addend in enumerate([product] if halves else _words(builder, product)):
+                        exact[i] = builder.add(exact[i], addend)
+                        held[spot + i] = _clipped_sum(builder, held[spot + i], addend, ends, lanes)
+                for i in range(width):
+                    trace = builder.xor(held[spot + i], exact[i])
+                    flags[spot + i] = builder.or_(flags[spot + i], trace)
+                spot += width
         return [*held, *flags]
 
-    final = loop(builder, constant(0), terms, per_check, [*registers, *clipped], some_terms)
+    begin = [*registers, *clipped]
+    final = loop(builder, constant(0), terms, lanes.per_check, begin, some_terms)
     held, flags = final[: len(registers)], final[len(registers) :]
-    counters = [place(20, INT64, (constant(1), kind)) for kind in range(3)]
+    counters = [place(19, INT64, (constant(1), kind)) for kind in range(3)]
     limits = [fill(builder, end, WORDS) for end in (bottom, top)]
     spot = 0
     for row in range(WALK_ROWS):
         for part in range(parts):
-            values = _words(builder, held[spot], halves)
-            marks = _words(builder, flags[spot], halves)
+            values = _words(builder, held[spot]) if halves else [held[spot]]
+            marks = _words(builder, flags[spot]) if halves else [flags[spot]]
             for index, (value, mark) in enumerate(zip(values, marks, strict=True)):
                 offset = part * view.count + index * LANES
-                where = place(17, INT32, (sums_at, 1), (sums_stride, row), (constant(1), offset))
+                where = place(16, INT32, (sums_at, 1), (sums_stride, row), (constant(1), offset))
                 last = load(builder, element(builder, bias, (constant(1), offset)), WORDS)
                 present = _present(builder, column, offset, columns, (row, count))
                 _finish(
@@ -229,10 +259,8 @@ def _joined(builder: Any, words: Values) -> Any:
     return builder.shuffle_vector(*words, order)
 
 
-def _words(builder: Any, register: Any, halves: bool) -> list[Any]:
-    """Return a register's lanes as words, in order."""
-    if not halves:
-        return [register]
+def _words(builder: Any, register: Any) -> list[Any]:
+    """Return the 16 lanes of a register as two registers of words, in order."""
     wide = builder.sext(register, ir.VectorType(INT32, HALVES.count))
     undefined = ir.Constant(wide.type, ir.Undefined)
     found = []
@@ -242,24 +270,14 @@ def _words(builder: Any, register: Any, halves: bool) -> list[Any]:
     return found
 
 
-def _products(builder: Any, rows: Values, packed: Any, term: Any, halves: bool) -> list[Any]:
-    """Return one term's products, of every row and column: 8-bit codes, so 16 bits hold them."""
-    count = WALK_COLUMNS // HALVES.count if halves else 1
-    columns = [
-        load(
-            builder,
-            element(builder, packed, (term, WALK_COLUMNS), (constant(HALVES.count), part)),
-            HALVES,
-        )
-        for part in range(count)
+def _columns(builder: Any, packed: Any, term: Any, halves: bool) -> list[Any]:
+    """Return the codes of one term's columns. Products of 8-bit codes fit 16 bits, too."""
+    parts = range(WALK_COLUMNS // HALVES.count if halves else 1)
+    places = [
+        element(builder, packed, (term, WALK_COLUMNS), (constant(HALVES.count), part))
+        for part in parts
     ]
-    found = []
-    for row in rows:
-        code = broadcast(builder, element(builder, row, (term, 1)), INT16, HALVES)
-        for part in columns:
-            product = builder.mul(code, part)
-            found += [product] if halves else _words(builder, product, True)
-    return found
+    return [load(builder, place, HALVES) for place in places]
 
 
 def _clipped_sum(builder: Any, held: Any, product: Any, ends: Values, lanes: Lanes) -> Any:

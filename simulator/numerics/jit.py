@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from llvmlite import binding
 from numba.core import config as numba_config
 
 from simulator.config import cache_folder
@@ -48,6 +49,11 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     finally:
         config.CACHE_DIR = configured
     return compiled
+
+
+def has_avx2() -> bool:
+    """Tell whether kernels are compiled for an x86 CPU with AVX2."""
+    return is_compiling() and bool(binding.get_host_cpu_features().get("avx2"))
 
 
 def is_compiling() -> bool:

@@ -10,24 +10,18 @@ from simulator.numerics.jit import kernel
 
 @kernel
 def isqrt_kernel(value):  # type: ignore[no-untyped-def]
-    """Return ``floor(sqrt(value))`` of an int64 that is not negative, by Newton from above.
+    """Return ``floor(sqrt(value))`` of an int64 that is not negative, below ``2^62``.
 
-    The start ``2^ceil(bits/2)`` is never below the root; from there the iterates fall until they
-    reach it (Hacker's Delight, 2nd edition, section 11-1).
+    A float64 root is off by less than one: two steps of integers put it right.
     """
     if value <= 0:
         return np.int64(0)
-    bits = np.int64(0)
-    rest = value
-    while rest > 0:
-        bits += 1
-        rest >>= 1
-    root = np.int64(1) << ((bits + 1) >> 1)
-    while True:
-        following = (root + value // root) >> 1
-        if following >= root:
-            return root
-        root = following
+    root = np.int64(np.sqrt(np.float64(value)))
+    if root * root > value:
+        root -= 1
+    if (root + 1) * (root + 1) <= value:
+        root += 1
+    return root
 
 
 def newton_root(value: int, steps: int, start_bits: int = 0) -> int:

@@ -67,7 +67,9 @@ def words_kernel(
     channels = result.shape[-1]
     inside = -sum(zero * factor for zero, factor in zip(zero_points, factors, strict=True))
     parts = offsets(np.full(channels, op.shift), op.rounding)
-    constants = np.concatenate([even_and_odd(part).reshape(-1) for part in (inside, *parts)])
+    plain = not parts[1:].any()
+    added = [inside + parts[0]] if plain else [inside, *parts]
+    constants = np.concatenate([even_and_odd(part).reshape(-1) for part in added])
     multipliers = [factor.astype(np.int32) for factor in factors]
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
@@ -77,6 +79,7 @@ def words_kernel(
             a.reshape(-1),
             b.reshape(-1),
             *multipliers,
+            plain,
             constants,
             op.shift,
             result.zero_point,
@@ -109,7 +112,7 @@ def _fits_words(op: Add, graph: IntGraph, factors: Sequence[NDArray[np.int64]]) 
 
 @compiled
 def add_words(  # type: ignore[no-untyped-def]
-    a, b, factor_a, factor_b, constants, shift, zero_y, low, high, columns, out
+    a, b, factor_a, factor_b, plain, constants, shift, zero_y, low, high, columns, out
 ):
     """Add ``a`` and ``b``, flat rows of ``columns`` codes, into ``out``; count the misfits.
 
@@ -118,34 +121,53 @@ def add_words(  # type: ignore[no-untyped-def]
     Parameters
     ----------
     factor_a, factor_b
-        int32 [columns], read as unsigned
-    constants
+        int32 [columns]
+    plain, constants
         int64 [4, columns], even and odd channels of each 8 apart: what belongs to the sum, and the
-        parts of its rounding
+        parts of its rounding; one row with what is always added where nothing else is (``plain``)
     """
     rows_of_b = b.shape[0] // columns
     misfits = 0
     for i in range(a.shape[0] // columns):
         start = i % rows_of_b * columns
-        misfits += _add_row(  # type: ignore[call-arg]
-            a, i * columns, b, start, factor_a, factor_b, constants, shift, zero_y, low, high, out
-        )
+        at = i * columns
+        if plain:
+            misfits += _add_plain_row(
+                a, at, b, start, factor_a, factor_b, constants, shift, zero_y, low, high, out
+            )
+        else:
+            misfits += _add_any_row(
+                a, at, b, start, factor_a, factor_b, constants, shift, zero_y, low, high, out
+            )
     return misfits
 
 
-@intrinsic
-def _add_row(  # type: ignore[no-untyped-def]
-    typing, a, a_at, b, b_at, factor_a, factor_b, constants, shift, zero_y, low, high, out
-):
-    """Add one row; the place in ``out`` is that in ``a``."""
-    index = types.intp
-    signature = types.int64(
-        a, index, b, index, factor_a, factor_b, constants, index, index, index, index, out
-    )
-    return signature, _generate
+def _row_kernel(parts: int) -> Any:
+    """Return the kernel of one row, with so many rows of constants."""
+
+    @intrinsic
+    def add_row(  # type: ignore[no-untyped-def]
+        typing, a, a_at, b, b_at, factor_a, factor_b, constants, shift, zero_y, low, high, out
+    ):
+        """Add one row; the place in ``out`` is that in ``a``."""
+        index = types.intp
+        signature = types.int64(
+            a, index, b, index, factor_a, factor_b, constants, index, index, index, index, out
+        )
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return _generate(context, builder, signature, arguments, parts)
+
+        return signature, generate
+
+    return add_row
 
 
-def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+_add_plain_row = _row_kernel(1)
+_add_any_row = _row_kernel(4)
+
+
+def _generate(context: Any, builder: Any, signature: Any, arguments: Any, parts: int) -> Any:
     kinds = signature.args
 
     def place(position: int, lane: Any) -> Any:
@@ -175,21 +197,12 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any
                     widened(builder, operand, odd), widened(builder, multiplier, odd)
                 )
                 total = builder.add(total, product)
-            parts = [
-                load(
-                    builder,
-                    element(
-                        builder,
-                        constants,
-                        (count, part),
-                        (first, 1),
-                        (constant(LANES // 2), int(odd)),
-                    ),
-                    DOUBLES,
-                )
-                for part in range(4)
-            ]
-            total = rounded(builder, total, [*parts, distance])
+            added = []
+            for part in range(parts):
+                half = constant(LANES // 2), int(odd)
+                where = element(builder, constants, (count, part), (first, 1), half)
+                added.append(load(builder, where, DOUBLES))
+            total = rounded(builder, total, added if parts == 1 else [*added, distance])
             words.append(builder.bitcast(builder.lshr(total, distance), WORDS))
         order = ir.Constant(ir.VectorType(INT32, LANES), EVEN_LOWER)
         lower = builder.shuffle_vector(*words, order)

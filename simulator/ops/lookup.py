@@ -11,8 +11,10 @@ from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Lookup
 from simulator.numerics.integer_type import IntArray
+from simulator.numerics.jit import has_avx2
 from simulator.numerics.jit import kernel as compiled
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
+from simulator.ops.lookup_tile import PART, look_up_bytes
 
 
 def reference(op: Lookup, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
@@ -35,21 +37,36 @@ def build(op: Lookup, graph: IntGraph, _: Gemm) -> Kernel:
     codes = np.arange(size).astype(kind.dtype.str.replace("i", "u")).view(kind.dtype)
     by_pattern = table[np.clip(codes.astype(np.int64) - low, 0, len(table) - 1)]
 
+    # With bytes on both sides, registers hold the table.
+    parts = None
+    if by_pattern.nbytes == size and size == 256 and has_avx2():
+        parts = np.repeat(by_pattern.reshape(-1, 1, PART), 2, axis=1).reshape(-1)
+
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         stored = np.ascontiguousarray(operands[0])
         out = np.empty(stored.shape, table.dtype)
-        patterns = stored.view(stored.dtype.str.replace("i", "u"))
-        look_up(patterns.reshape(-1), by_pattern, out.reshape(-1))
+        patterns = stored.view(stored.dtype.str.replace("i", "u")).reshape(-1)
+        if parts is None:
+            look_up(patterns, by_pattern, 0, out.reshape(-1))
+        else:
+            look_up_in_parts(patterns, parts, by_pattern, out.reshape(-1))
         return OpResult(out)
 
     return kernel
 
 
 @compiled
-def look_up(patterns, table, out):  # type: ignore[no-untyped-def]
-    """``out[i] = table[patterns[i]]`` for unsigned patterns."""
-    for i in range(patterns.shape[0]):
+def look_up(patterns, table, start, out):  # type: ignore[no-untyped-def]
+    """``out[i] = table[patterns[i]]`` for unsigned patterns, from ``start`` on."""
+    for i in range(start, patterns.shape[0]):
         out[i] = table[patterns[i]]
+
+
+@compiled
+def look_up_in_parts(patterns, parts, table, out):  # type: ignore[no-untyped-def]
+    """The same for bytes: whole registers first, then what is left."""
+    done = look_up_bytes(patterns, parts, out)
+    look_up(patterns, table, done, out)
 
 
 BEHAVIOUR = Behaviour(reference, build)

@@ -15,16 +15,18 @@ from simulator.gemm.narrow import (
     CHECKED_TERMS,
     FULL_HALVES,
     HALVES,
+    LONGEST,
     PANELS,
     WIDEST,
     WORDS,
+    Reach,
     Register,
-    checked_after,
-    measure_columns,
+    is_checked_often,
     narrow_activations,
     narrow_and_requantize,
     pack_lanes,
     padded_to_checks,
+    reach_of,
 )
 from simulator.gemm.packing import STRIP_ROWS, pack, padded_columns, pairs_shape
 from simulator.gemm.tile import TILE_COLUMNS
@@ -49,8 +51,10 @@ def narrow_kernel(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> Ker
     if not isinstance(gemm, Avx2Gemm) or op.residual or known.accumulator is None:
         return None
     register = _register(op, graph)
-    # A partial sum and the reach of the next block still fit 32 bits.
+    # A partial sum and how far the next may be still fit 32 bits.
     if register is None or signed_bits(*known.accumulator) >= 32:
+        return None
+    if graph.tensors[op.a].shape[-1] > LONGEST:
         return None
     requantize = requantizer(graph, op.requantize, graph.result(op))
     columns = graph.result(op).shape[-1]
@@ -79,7 +83,8 @@ def _register(op: MatMul, graph: IntGraph) -> Register | None:
         wraps=level.overflow is Overflow.WRAP,
         apply=op.accumulator.policy is not OverflowPolicy.REPORT,
         held=held,
-        per_check=checked_after(max(corners)),
+        often=is_checked_often(max(corners)),
+        bias_last=op.bias is not None and op.accumulator.bias is BiasStage.AFTER_LAST_BLOCK,
     )
 
 
@@ -98,22 +103,22 @@ class Scratch:
     """Memory of one call."""
 
     codes: IntArray
-    exact: IntArray
+    twice: IntArray
     sums: IntArray
     flags: IntArray
+    lengths: IntArray
     extremes: NDArray[np.int32]
     counts: NDArray[np.int64]
 
     @classmethod
-    def empty(
-        cls, codes: tuple[int, type[np.integer]], terms: int, padded: int, per_check: int
-    ) -> Scratch:
+    def empty(cls, codes: tuple[int, type[np.integer]], terms: int, padded: int) -> Scratch:
         """Allocate for left codes of a padded length and type."""
         return cls(
             codes=np.empty((STRIP_ROWS, codes[0]), codes[1]),
-            exact=np.zeros((STRIP_ROWS, padded_to_checks(terms, per_check)), np.int16),
+            twice=np.zeros((STRIP_ROWS, padded_to_checks(terms)), np.int32),
             sums=np.empty((STRIP_ROWS, padded), np.int32),
             flags=np.empty((STRIP_ROWS, padded // TILE_COLUMNS), np.uint8),
+            lengths=np.empty((STRIP_ROWS, 1 + -(-terms // CHECKED_TERMS)), np.int32),
             extremes=np.stack([FIRST_SUM, FIRST_SUM]),
             counts=np.zeros(4, np.int64),
         )
@@ -121,7 +126,7 @@ class Scratch:
     @property
     def arguments(self) -> tuple[IntArray, ...]:
         """Return what the kernels take."""
-        return self.codes, self.exact, self.sums, self.flags
+        return self.codes, self.twice, self.sums, self.flags, self.lengths
 
     def result(self, codes: IntArray, misfits: int) -> OpResult:
         """Return a result with what was counted."""
@@ -139,13 +144,14 @@ def _by_weights(
     weights = np.ascontiguousarray(weights.T if op.transpose_b else weights)
     packed = pack(weights, PANELS)
     padded = len(packed.column_sums)
-    lanes, norms, corrections = _empty_columns(packed.terms, padded, register.per_check)
+    lanes = _empty_lanes(packed.terms, padded)
     pack_lanes(weights, lanes)
-    measure_columns(weights, norms)
-    shifted, _ = left_form(packed, graph.tensors[op.a].type.dtype)
-    for block, correction in enumerate(corrections):
-        part = weights[block * CHECKED_TERMS : (block + 1) * CHECKED_TERMS]
-        correction[:] = padded_columns(-shifted * part.sum(axis=0, dtype=np.int64), padded)
+    centre = graph.tensors[op.a].zero_point
+    reach = reach_of(weights, padded, centre)
+    shifted, whole = left_form(packed, graph.tensors[op.a].type.dtype)
+    blocks = range(0, packed.terms, CHECKED_TERMS)
+    parts = [weights[first : first + CHECKED_TERMS].sum(axis=0, dtype=np.int32) for first in blocks]
+    corrections = np.stack([whole, *(-shifted * padded_columns(p, padded) for p in parts)])
     bias = np.zeros(packed.columns, np.int64)
     if op.bias:
         bias = graph.constants[op.bias].astype(np.int64)
@@ -154,18 +160,19 @@ def _by_weights(
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = np.ascontiguousarray(operands[0])
         out = Codes.empty((len(a), *result.shape), result.type.dtype)
-        scratch = Scratch.empty(
-            (packed.padded_terms, packed.left_dtype), packed.terms, padded, register.per_check
-        )
+        scratch = Scratch.empty((packed.padded_terms, packed.left_dtype), packed.terms, padded)
         misfits = narrow_and_requantize(
             a.reshape(-1, packed.terms),
+            centre,
             shifted,
             packed.panels,
             packed.per_step,
             packed.chunk,
+            weights,
             lanes,
-            norms,
-            corrections,
+            np.ones(1, np.bool_),
+            reach.arguments,
+            corrections.astype(np.int32),
             biases,
             register.arguments,
             *scratch.arguments,
@@ -196,13 +203,16 @@ def _of_activations(
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a, b = (np.ascontiguousarray(operand) for operand in operands)
         out = Codes.empty((len(a), *result.shape), result.type.dtype)
-        scratch = Scratch.empty((padded_terms, np.int16), terms, padded, register.per_check)
+        scratch = Scratch.empty((padded_terms, np.int16), terms, padded)
         misfits = narrow_activations(
             a.reshape(-1, rows, terms),
             b.reshape(-1, *b.shape[-2:]),
             op.transpose_b,
             np.empty((padded // TILE_COLUMNS, padded_terms * TILE_COLUMNS), np.int16),
-            *_empty_columns(terms, padded, register.per_check),
+            _empty_lanes(terms, padded),
+            np.zeros(1, np.bool_),
+            Reach.empty(terms, padded).arguments,
+            np.zeros((1, padded), np.int32),
             biases,
             register.arguments,
             *scratch.arguments,
@@ -217,14 +227,6 @@ def _of_activations(
     return kernel
 
 
-def _empty_columns(
-    terms: int, padded: int, per_check: int
-) -> tuple[NDArray[np.int16], NDArray[np.int32], NDArray[np.int32]]:
-    """Return memory for lanes, norms and corrections of the right operand's columns."""
-    blocks = -(-terms // CHECKED_TERMS)
-    walked = padded_to_checks(terms, per_check)
-    return (
-        np.empty((padded // GROUP, walked * GROUP), np.int16),
-        np.empty((blocks, padded), np.int32),
-        np.zeros((blocks, padded), np.int32),
-    )
+def _empty_lanes(terms: int, padded: int) -> NDArray[np.int16]:
+    """Return memory for the right operand's codes as the walk reads them."""
+    return np.empty((padded // GROUP, padded_to_checks(terms) * GROUP), np.int16)

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 from aocq.capture import FloatGraph, FloatNode, run, run_in_parts
 from aocq.methods.aocq.blocks import Block
@@ -159,6 +161,27 @@ def _regularizer(up: Mapping[str, Tensor], progress: float) -> Tensor:
     return torch.as_tensor(undecided / count)
 
 
+class _StraightThrough(Function):
+    """A quantizer whose derivative is 1 inside its range and 0 outside.
+
+    Of its own, since autograd would keep and differentiate every step of the rounding.
+    """
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, quantizer: ActivationQuantizer) -> Tensor:
+        steps = quantizer.steps().to(x)
+        codes = quantizer.ratio(x, steps)
+        clipped = torch.clamp(codes, *quantizer.span)
+        # As floats: comparisons that yield truth values take five times as long.
+        context.save_for_backward(codes.eq_(clipped))
+        return clipped.round_().mul_(steps)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (inside,) = context.saved_tensors
+        return gradients[0] * inside, None
+
+
 def straight_through(
     quantizers: Mapping[str, ActivationQuantizer],
 ) -> Callable[[FloatNode, Tensor], Tensor]:
@@ -168,10 +191,8 @@ def straight_through(
         quantizer = quantizers.get(node.name)
         if quantizer is None:
             return x
-        kind, steps = quantizer.type, quantizer.steps().to(x)
-        low, high = (bound - quantizer.zero_point for bound in (kind.low, kind.high))
-        clipped = torch.clamp(x, low * steps, high * steps)
-        return clipped + (quantizer(x) - clipped).detach()
+        result: Tensor = _StraightThrough.apply(x, quantizer)  # type: ignore[no-untyped-call]
+        return result
 
     return simulate
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aocq.capture import FloatGraph, FloatOp
 from aocq.capture.roles import residual_stream
@@ -61,6 +61,32 @@ def blocks(graph: FloatGraph) -> tuple[Block, ...]:
         )
         start, source = end + 1, nodes[-1].name
     return tuple(found)
+
+
+def segments(graph: FloatGraph, block: Block) -> tuple[Block, ...]:
+    """Cut ``block`` at every tensor that alone carries everything onward: attention, then the MLP.
+
+    What is behind such a tensor can be computed from it, without what is before it.
+    """
+    inner = [graph.nodes[index].name for index in _cuts(graph)]
+    ends = [name for name in inner if name in block.nodes and name != block.result]
+    found, start, source = [], 0, block.source
+    for end in [*ends, block.result]:
+        stop = block.nodes.index(end) + 1
+        nodes = block.nodes[start:stop]
+        found.append(Block(name=block.name, nodes=nodes, source=source, result=end))
+        start, source = stop, end
+    return tuple(found)
+
+
+def within(graph: FloatGraph, block: Block) -> FloatGraph:
+    """Return ``graph`` without the nodes of other blocks, their constants excepted.
+
+    To run part of a graph, one has to look through all its nodes.
+    """
+    own = frozenset(block.nodes)
+    nodes = (node for node in graph.nodes if node.name in own or node.op is FloatOp.CONSTANT)
+    return replace(graph, nodes=tuple(nodes))
 
 
 def _module(name: str) -> str:

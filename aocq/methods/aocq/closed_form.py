@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from aocq.methods.ranges import SHRINK, row_magnitudes
-from aocq.methods.scale_form import ANY_SCALE, ScaleForm
+from aocq.methods.scale_form import ANY_SCALE, Array, ScaleForm
 from simulator.numerics.integer_type import IntType
 
 # Damping, as a share of the mean diagonal of the second moments.
@@ -82,9 +83,11 @@ def row_scales(
     kind = IntType(bits=bits)
     full = torch.from_numpy(row_magnitudes(weight.numpy())).to(weight) / kind.high
     best, least = form.hold(full), torch.full_like(full, float("inf"))
+    held = torch.empty_like(weight)  # one for all scales: new ones would take most of the time
     for scale in form.candidates(full, SHRINK):
-        codes = torch.clamp(torch.round(weight / scale), kind.low, kind.high)
-        error = ((codes * scale - weight) ** 2 * importance).sum(dim=1, keepdim=True)
+        torch.div(weight, scale, out=held).round_().clamp_(kind.low, kind.high)
+        held.mul_(scale).sub_(weight).pow_(2).mul_(importance)
+        error = held.sum(dim=1, keepdim=True)
         best = torch.where(error < least, scale, best)
         least = torch.minimum(error, least)
     return best[:, 0]
@@ -116,27 +119,51 @@ def round_columns(
     codes, sought
         whole numbers [N, K], and the values (in codes) that were rounded to them
     """
-    kind = IntType(bits=bits)
     damped = damp(moments)
     # Columns that matter most come first, while there are others left to correct them.
     order = torch.argsort(damped.diagonal(), descending=True)
-    work = weight[:, order].double().clone()
     inverse = torch.linalg.inv(damped[order][:, order])
     factor = torch.linalg.cholesky((inverse + inverse.T) / 2, upper=True)
+    # A column of weights is a row here, so that it lies in one piece.
+    work = weight[:, order].double().T.contiguous()
     codes, sought = torch.zeros_like(work), torch.zeros_like(work)
-    for start in range(0, work.shape[1], COLUMNS_AT_ONCE):
-        stop = min(start + COLUMNS_AT_ONCE, work.shape[1])
-        errors = torch.zeros(work.shape[0], stop - start, dtype=torch.float64)
-        for column in range(start, stop):
-            value = work[:, column] / scales
-            code = torch.clamp(torch.round(value), kind.low, kind.high)
-            sought[:, column], codes[:, column] = value, code
-            error = (work[:, column] - code * scales) / factor[column, column]
-            errors[:, column - start] = error
-            work[:, column:stop] -= torch.outer(error, factor[column, column:stop])
-        work[:, stop:] -= errors @ factor[start:stop, stop:]
+    for block in _blocks(len(work)):
+        errors = torch.zeros_like(work[block])
+        _round_block(
+            *(tensor.numpy() for tensor in (work[block], codes[block], sought[block], errors)),
+            factor=factor[block, block].numpy(),
+            scales=scales.double().numpy(),
+            kind=IntType(bits=bits),
+        )
+        work[block.stop :] -= factor[block, block.stop :].T @ errors
     back = torch.argsort(order)
-    return codes[:, back], sought[:, back]
+    return codes[back].T.contiguous(), sought[back].T.contiguous()
+
+
+def _blocks(columns: int) -> list[slice]:
+    starts = range(0, columns, COLUMNS_AT_ONCE)
+    return [slice(start, min(start + COLUMNS_AT_ONCE, columns)) for start in starts]
+
+
+def _round_block(
+    work: Array,
+    codes: Array,
+    sought: Array,
+    errors: Array,
+    *,
+    factor: Array,
+    scales: Array,
+    kind: IntType,
+) -> None:
+    """Round some columns, each one's error spread over those behind it; [columns, N] in place.
+
+    In NumPy, whose calls on arrays this small cost half of torch's.
+    """
+    for column in range(len(work)):
+        np.divide(work[column], scales, out=sought[column])
+        np.clip(np.rint(sought[column]), kind.low, kind.high, out=codes[column])
+        errors[column] = (work[column] - codes[column] * scales) / factor[column, column]
+        work[column + 1 :] -= factor[column, column + 1 :, None] * errors[column]
 
 
 def descend(
@@ -153,19 +180,37 @@ def descend(
     codes, sought
         as of :func:`round_columns`
     """
-    kind = IntType(bits=bits)
-    codes, sought = codes.clone(), codes.clone()
     damped = damp(moments)
-    curvature = damped.diagonal()
-    slope = (codes * scales[:, None] - weight) @ damped
+    order = torch.argsort(damped.diagonal(), descending=True)
+    damped = damped[order][:, order]
+    # Transposed as in round_columns; errors and slopes are in codes, so that scales drop out.
+    found = codes[:, order].T.contiguous()
+    sought = found.clone()
+    slope = damped @ (found - (weight / scales[:, None])[:, order].T)
     for _ in range(passes):
-        for column in torch.argsort(curvature, descending=True).tolist():
-            best = codes[:, column] - slope[:, column] / (curvature[column] * scales)
-            code = torch.clamp(torch.round(best), kind.low, kind.high)
-            change = (code - codes[:, column]) * scales
-            sought[:, column], codes[:, column] = best, code
-            slope += torch.outer(change, damped[column])
-    return codes, sought
+        for block in _blocks(len(found)):
+            changes = torch.zeros_like(found[block])
+            _descend_block(
+                *(tensor.numpy() for tensor in (found[block], sought[block], changes)),
+                slope=slope[block].clone().numpy(),
+                moments=damped[block, block].numpy(),
+                kind=IntType(bits=bits),
+            )
+            slope += damped[block].T @ changes
+    back = torch.argsort(order)
+    return found[back].T.contiguous(), sought[back].T.contiguous()
+
+
+def _descend_block(
+    codes: Array, sought: Array, changes: Array, *, slope: Array, moments: Array, kind: IntType
+) -> None:
+    """Improve the codes of some columns one after the other; [columns, N] in place."""
+    for column in range(len(codes)):
+        np.subtract(codes[column], slope[column] / moments[column, column], out=sought[column])
+        code = np.clip(np.rint(sought[column]), kind.low, kind.high)
+        np.subtract(code, codes[column], out=changes[column])
+        codes[column] = code
+        slope[column + 1 :] += moments[column, column + 1 :, None] * changes[column]
 
 
 def refit_scales(codes: Tensor, weight: Tensor, moments: Tensor, scales: Tensor) -> Tensor:

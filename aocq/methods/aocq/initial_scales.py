@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-from aocq.capture import FloatGraph, FloatNode, FloatOp
+from aocq.capture import FloatGraph, FloatNode, FloatOp, run, run_in_parts
+from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.roles import branch_ends, joins_stream, residual_stream
 from aocq.methods.aocq.balance import (
     ChannelRange,
@@ -18,10 +19,12 @@ from aocq.methods.aocq.balance import (
     linear_input_quantizer,
     stream_quantizer,
 )
+from aocq.methods.aocq.blocks import Block
 from aocq.methods.aocq.token_norm import token_weights
 from aocq.methods.aocq.tokens import token_importance
 from aocq.methods.base_ptq import (
     bits_of,
+    check_finite,
     multiplied_with_activations,
     probabilities_quantizer,
 )
@@ -33,6 +36,7 @@ from simulator.numerics.integer_type import IntType
 
 # How far the factors of a linear layer's input follow the channels' ranges before that is decided.
 EXPONENT = 0.5
+BATCH = 16
 
 
 def shared_parts(graph: FloatGraph) -> dict[str, str]:
@@ -50,6 +54,38 @@ def shared_parts(graph: FloatGraph) -> dict[str, str]:
 def without_codes(graph: FloatGraph, recipe: Recipe) -> frozenset[str]:
     """Return the layers whose sums the chip adds to the stream: they need no quantizer."""
     return frozenset(branch_ends(graph) if recipe.fused_add else ())
+
+
+def channel_ranges(
+    graph: FloatGraph, images: Tensor, on_images: Callable[[int], None]
+) -> dict[str, ChannelRange]:
+    """Return every arithmetic node's channel ranges over the float network's values.
+
+    ``on_images`` is called with the number of images run since the last call.
+
+    Raises
+    ------
+    InputError
+        If a value is not finite.
+    """
+    seen: dict[str, ChannelRange] = {}
+
+    def note(node: FloatNode, x: Tensor) -> Tensor:
+        if node.op in ARITHMETIC:
+            check_finite(node, x)
+            rows = x.reshape(-1, x.shape[-1]).double()
+            low, high = rows.amin(0).cpu(), rows.amax(0).cpu()
+            before = seen.get(node.name)
+            if before is not None:
+                low, high = torch.minimum(low, before.low), torch.maximum(high, before.high)
+            seen[node.name] = ChannelRange(low, high)
+        return x
+
+    for batch in images.split(BATCH):
+        note(graph.input, batch)
+        run(graph, {graph.input.name: batch}, [graph.output.name], transform=note)
+        on_images(len(batch))
+    return seen
 
 
 class InitialScales:
@@ -79,6 +115,24 @@ class InitialScales:
             and (node.name in self.stream or node.name in self.joins)
             and node.name not in self.parts
         )
+
+    def of_block(self, block: Block, source: Tensor) -> dict[str, ActivationQuantizer]:
+        """Return s0 of a block's tensors; parts of a concatenation share its quantizer.
+
+        ``source`` are the float network's values where the block starts, [images, ...].
+        """
+        nodes = [
+            self.graph.node(name)
+            for name in block.nodes
+            if self.graph.node(name).op in ARITHMETIC and name not in self.without_codes
+        ]
+        sampled = [node.name for node in nodes if self.needs_values(node)]
+        values = run_in_parts(self.graph, {block.source: source}, sampled) if sampled else {}
+        chosen = {node.name: self.choose(node, values) for node in nodes}
+        for part, whole in self.parts.items():
+            if part in chosen:
+                chosen[part] = chosen[whole]
+        return chosen
 
     def choose(self, node: FloatNode, values: Mapping[str, Tensor]) -> ActivationQuantizer:
         """Return the quantizer of an arithmetic node.

@@ -11,20 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aocq.capture import FloatGraph, FloatNode, run, run_in_parts
-from aocq.capture.float_graph import ARITHMETIC
+from aocq.capture import FloatGraph, run_in_parts
 from aocq.methods.aocq import adaround, checkpoints
-from aocq.methods.aocq.balance import ChannelRange, balances_inputs
+from aocq.methods.aocq.balance import balances_inputs
 from aocq.methods.aocq.blocks import Block, blocks
-from aocq.methods.aocq.initial_scales import InitialScales, linear_readers, without_codes
-from aocq.methods.aocq.rounding import (
-    BATCH,
-    LayerResult,
-    Simulation,
-    Streams,
-    linear_nodes,
-    round_layer,
+from aocq.methods.aocq.initial_scales import (
+    InitialScales,
+    channel_ranges,
+    linear_readers,
+    without_codes,
 )
+from aocq.methods.aocq.rounding import Simulation, Streams, linear_nodes, round_block
 from aocq.methods.aocq.scale_refinement import (
     BlockState,
     Quantizers,
@@ -34,7 +31,6 @@ from aocq.methods.aocq.scale_refinement import (
     searched,
 )
 from aocq.methods.aocq.token_norm import block_loss
-from aocq.methods.base_ptq import check_finite
 from aocq.methods.quantized_model import QuantizedModel, Recipe
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 
@@ -78,7 +74,7 @@ def quantize(
     steps = _Steps(on_progress, len(observed))
     steps.plan(chain, graph, recipe)
     with torch.no_grad():
-        seen = _observe(graph, observed, steps)
+        seen = channel_ranges(graph, observed, steps.advance)
         initial = InitialScales(graph, seen, recipe)
         quantizers, log = _first_stage(graph, chain, initial, searching, work, steps)
         weights, biases = _second_stage(graph, chain, quantizers, images, recipe, work, steps)
@@ -151,28 +147,6 @@ class _Steps:
             self.on_progress(self.done, self.total)
 
 
-def _observe(graph: FloatGraph, images: Tensor, steps: _Steps) -> dict[str, ChannelRange]:
-    """Return every arithmetic node's channel ranges over the float network's values."""
-    seen: dict[str, ChannelRange] = {}
-
-    def note(node: FloatNode, x: Tensor) -> Tensor:
-        if node.op in ARITHMETIC:
-            check_finite(node, x)
-            rows = x.reshape(-1, x.shape[-1]).double()
-            low, high = rows.amin(0).cpu(), rows.amax(0).cpu()
-            before = seen.get(node.name)
-            if before is not None:
-                low, high = torch.minimum(low, before.low), torch.maximum(high, before.high)
-            seen[node.name] = ChannelRange(low, high)
-        return x
-
-    for batch in images.split(BATCH):
-        note(graph.input, batch)
-        run(graph, {graph.input.name: batch}, [graph.output.name], transform=note)
-        steps.advance(len(batch))
-    return seen
-
-
 def _first_stage(
     graph: FloatGraph,
     chain: tuple[Block, ...],
@@ -190,7 +164,7 @@ def _first_stage(
         chosen, entries = checkpoints.load_scales(work, block)
         target = run_in_parts(graph, {block.source: real}, [block.result])[block.result]
         if chosen is None:
-            chosen = _initial_of_block(graph, block, initial, real)
+            chosen = initial.of_block(block, real)
             state = BlockState.of(graph, block, quantized, chosen)
             loss = block_loss(
                 graph,
@@ -216,24 +190,6 @@ def _first_stage(
     return found, log
 
 
-def _initial_of_block(
-    graph: FloatGraph, block: Block, initial: InitialScales, real: Tensor
-) -> Quantizers:
-    """Return s0 of a block's tensors; parts of a concatenation share its quantizer."""
-    nodes = [
-        graph.node(name)
-        for name in block.nodes
-        if graph.node(name).op in ARITHMETIC and name not in initial.without_codes
-    ]
-    sampled = [node.name for node in nodes if initial.needs_values(node)]
-    values = run_in_parts(graph, {block.source: real}, sampled) if sampled else {}
-    chosen = {node.name: initial.choose(node, values) for node in nodes}
-    for part, whole in initial.parts.items():
-        if part in chosen:
-            chosen[part] = chosen[whole]
-    return chosen
-
-
 def _second_stage(
     graph: FloatGraph,
     chain: tuple[Block, ...],
@@ -248,45 +204,25 @@ def _second_stage(
     biases: dict[str, Tensor] = {}
     streams = Streams(images, quantizers[graph.input.name](images))
     for block in chain:
-        results = checkpoints.load_weights(work, block)
-        finished, layers = bool(results), linear_nodes(graph, block)
-        for node in layers:
-            if not finished:
-                results[node.name] = round_layer(simulation, block, node, streams, recipe)
-            _take(node, results[node.name], simulation, weights, biases)
-            steps.advance(steps.WEIGHT)
-        if recipe.aocq.rounding == "adaround" and not finished:
+        known, entered = checkpoints.load_weights(work, block), streams
+        results, streams = round_block(
+            simulation, block, entered, recipe, known, lambda: steps.advance(steps.WEIGHT)
+        )
+        if recipe.aocq.rounding == "adaround" and not known:
             with torch.enable_grad():
                 results = adaround.optimize(
-                    graph, block, quantizers, streams, results, recipe, lambda: steps.advance(1)
+                    graph, block, quantizers, entered, results, recipe, lambda: steps.advance(1)
                 )
-            for node in layers:
-                _take(node, results[node.name], simulation, weights, biases)
+            for node in linear_nodes(graph, block):
+                simulation.take(node, results[node.name])
+            learned = simulation({block.source: entered.quantized}, [block.result])
+            streams = Streams(streams.real, learned[block.result])
         elif recipe.aocq.rounding == "adaround":
             steps.advance(recipe.aocq.adaround_steps)
         checkpoints.save_weights(work, block, results)
-        streams = _behind(graph, simulation, block, streams)
+        for node in linear_nodes(graph, block):
+            found = results[node.name]
+            weights[node.attributes["weight"]] = found.weight
+            if found.bias is not None:
+                biases[node.attributes["bias"]] = found.bias
     return weights, biases
-
-
-def _take(
-    node: FloatNode,
-    result: LayerResult,
-    simulation: Simulation,
-    weights: dict[str, QuantizedWeight],
-    biases: dict[str, Tensor],
-) -> None:
-    """Let a layer's integers replace its float weights in everything that follows."""
-    name, bias = node.attributes["weight"], node.attributes["bias"]
-    weights[name] = result.weight
-    simulation.parameters[name] = result.weight.dequantized().to(simulation.graph.parameters[name])
-    if result.bias is not None:
-        biases[bias] = result.bias
-        simulation.parameters[bias] = result.bias.to(simulation.graph.parameters[bias])
-
-
-def _behind(graph: FloatGraph, simulation: Simulation, block: Block, streams: Streams) -> Streams:
-    """Return both streams at the end of a block."""
-    fetch = [block.result]
-    real = run_in_parts(graph, {block.source: streams.real}, fetch)[block.result]
-    return Streams(real, simulation({block.source: streams.quantized}, fetch)[block.result])

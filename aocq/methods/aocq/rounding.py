@@ -8,7 +8,7 @@ they also make up for the stream's own error; their tokens are weighted by the t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run_in_parts
 from aocq.capture.roles import joins_stream
-from aocq.methods.aocq.blocks import Block
+from aocq.methods.aocq.blocks import Block, segments
 from aocq.methods.aocq.closed_form import (
     Moments,
     centred,
@@ -79,11 +79,76 @@ class Simulation:
             self.graph, feeds, fetches, transform=simulate, parameters=self.parameters
         )
 
+    def take(self, node: FloatNode, result: LayerResult) -> None:
+        """Let a layer's integers replace its float weights in everything that follows."""
+        name, bias = node.attributes["weight"], node.attributes["bias"]
+        self.parameters[name] = result.weight.dequantized().to(self.graph.parameters[name])
+        if result.bias is not None:
+            self.parameters[bias] = result.bias.to(self.graph.parameters[bias])
+
+
+def round_block(
+    simulation: Simulation,
+    block: Block,
+    streams: Streams,
+    recipe: Recipe,
+    known: Mapping[str, LayerResult],
+    on_layer: Callable[[], None],
+) -> tuple[dict[str, LayerResult], Streams]:
+    """Turn a block's weights into integers, and let the simulation take them.
+
+    Parameters
+    ----------
+    known
+        layers that an earlier run finished, by node name
+    on_layer
+        called after every layer
+
+    Returns
+    -------
+    results, streams
+        its layers by node name, and both streams behind it
+    """
+    results = dict(known)
+    # Attention's result is computed once, not for every layer of the MLP.
+    for part in segments(simulation.graph, block):
+        targets = float_targets(simulation.graph, part, streams)
+        for node in linear_nodes(simulation.graph, part):
+            if node.name not in known:
+                results[node.name] = round_layer(simulation, part, node, streams, targets, recipe)
+            simulation.take(node, results[node.name])
+            on_layer()
+        held = simulation({part.source: streams.quantized}, [part.result])
+        streams = Streams(targets[part.result], held[part.result])
+    return results, streams
+
+
+def float_targets(graph: FloatGraph, block: Block, streams: Streams) -> dict[str, Tensor]:
+    """Return the float network's values of what a block's layers are fitted to, and its result."""
+    layers = linear_nodes(graph, block)
+    wanted = {_target_of(graph, node).name for node in layers} | {block.result}
+    inside = [name for name in block.nodes if name in wanted]
+    return run_in_parts(graph, {block.source: streams.real}, inside)
+
+
+def _target_of(graph: FloatGraph, node: FloatNode) -> FloatNode:
+    """Return what a layer is fitted to: the sum with the stream that it joins, or its result."""
+    total = joins_stream(graph).get(node.name)
+    return total if total is not None and total.op is FloatOp.ADD else node
+
 
 def round_layer(
-    simulation: Simulation, block: Block, node: FloatNode, streams: Streams, recipe: Recipe
+    simulation: Simulation,
+    block: Block,
+    node: FloatNode,
+    streams: Streams,
+    targets: Mapping[str, Tensor],
+    recipe: Recipe,
 ) -> LayerResult:
-    """Turn one linear layer's weights into integers by the recipe's ``rounding``."""
+    """Turn one linear layer's weights into integers by the recipe's ``rounding``.
+
+    ``targets`` are those of the block, see :func:`float_targets`.
+    """
     graph = simulation.graph
     weight = graph.parameters[node.attributes["weight"]]
     bias_name = node.attributes["bias"]
@@ -99,7 +164,7 @@ def round_layer(
         )
         codes = torch.from_numpy(nearest.codes.astype(np.float64))
         return LayerResult(_weight(codes, nearest.scale, recipe, alpha), None, codes)
-    moments = _moments(simulation, block, node, streams, recipe, alpha)
+    moments = _moments(simulation, block, node, streams, targets, recipe, alpha)
     tokens = len(streams.real) * float(simulation.importance[node.name].clamp(max=1).sum())
     fits_bias = bool(bias_name) and tokens >= TOKENS_FOR_BIAS
     # What a bias does not take up, the weights have to.
@@ -158,41 +223,30 @@ def _moments(
     block: Block,
     node: FloatNode,
     streams: Streams,
+    targets: Mapping[str, Tensor],
     recipe: Recipe,
     alpha: tuple[float, ...],
 ) -> Moments:
     """Gather inputs (in balanced form) and targets of a layer over all images."""
-    graph = simulation.graph
-    total = joins_stream(graph).get(node.name)
-    if total is not None and total.op is not FloatOp.ADD:
-        total = None
+    graph, total = simulation.graph, _target_of(simulation.graph, node)
     factors = torch.tensor(alpha or (1.0,), dtype=torch.float32, device=streams.real.device)
     moments = Moments.empty(node.shape[-1], node_inputs(graph, node))
-    targets = _targets(graph, block, (total or node).name, streams)
-    importance = simulation.importance[(total or node).name].to(targets)
-    weights = (
-        importance.expand_as(targets[..., :1])
-        if total is None
-        else token_weights(targets, recipe.aocq, importance)
-    )
+    real = targets[total.name]
+    importance = simulation.importance[total.name].to(real)
+    fetches, weights = [node.inputs[0]], importance.expand_as(real[..., :1])
+    if total is not node:
+        fetches += [name for name in total.inputs if name != node.name]
+        weights = token_weights(real, recipe.aocq, importance)
     for start in range(0, len(streams.real), BATCH):
         part = slice(start, start + BATCH)
-        fetches = [node.inputs[0]]
-        if total is not None:
-            fetches += [name for name in total.inputs if name != node.name]
         held = simulation({block.source: streams.quantized[part]}, fetches)
-        target = targets[part] if total is None else targets[part] - held[fetches[1]]
+        target = real[part] if total is node else real[part] - held[fetches[1]]
         moments.add(
             (held[fetches[0]] / factors).flatten(0, -2),
             target.flatten(0, -2),
             weights[part].flatten(0, -2),
         )
     return moments
-
-
-def _targets(graph: FloatGraph, block: Block, name: str, streams: Streams) -> Tensor:
-    """Return the float network's values of a node of the block, for all images."""
-    return run_in_parts(graph, {block.source: streams.real}, [name])[name]
 
 
 def _fitted_bias(moments: Moments, weight: Tensor) -> Tensor:

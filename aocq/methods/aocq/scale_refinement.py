@@ -24,7 +24,7 @@ from torch import Tensor
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run_in_parts
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.roles import residual_stream
-from aocq.methods.aocq.blocks import Block
+from aocq.methods.aocq.blocks import Block, within
 from aocq.methods.aocq.initial_scales import InitialScales, shared_parts
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.scale_form import ANY_SCALE, ScaleForm
@@ -49,7 +49,8 @@ Loss = Callable[[Tensor], Tensor]
 class BlockState:
     """One block on the search images, under the quantizers chosen so far.
 
-    ``values`` are quantized results and ``raw`` the same before their quantizer, by node name.
+    ``values`` are quantized results and ``raw`` the same before their quantizer, by node name;
+    ``own`` is the graph without other blocks.
     """
 
     graph: FloatGraph
@@ -58,19 +59,21 @@ class BlockState:
     quantizers: Quantizers
     values: dict[str, Tensor]
     raw: dict[str, Tensor]
+    own: FloatGraph
 
     @classmethod
     def of(
         cls, graph: FloatGraph, block: Block, source: Tensor, quantizers: Quantizers
     ) -> BlockState:
         """Run the block on its quantized ``source``."""
-        state = cls(graph, block, source, quantizers, {block.source: source}, {})
+        values, raw = {block.source: source}, dict[str, Tensor]()
+        state = cls(graph, block, source, quantizers, values, raw, within(graph, block))
         state.update(block.nodes)
         return state
 
     def update(self, names: Iterable[str]) -> None:
         """Compute ``names`` and everything of the block behind them anew."""
-        stale = behind(self.graph, self.block, names)
+        stale = behind(self.own, self.block, names)
         known = {name: value for name, value in self.values.items() if name not in stale}
         raw: dict[str, list[Tensor]] = {}
 
@@ -81,7 +84,7 @@ class BlockState:
             raw.setdefault(node.name, []).append(x)
             return quantizer(x)
 
-        self.values = known | run_in_parts(self.graph, known, sorted(stale), transform=keep)
+        self.values = known | run_in_parts(self.own, known, sorted(stale), transform=keep)
         self.raw |= {name: torch.cat(parts) for name, parts in raw.items()}
 
     def result_with(
@@ -91,7 +94,7 @@ class BlockState:
         parameters: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """Return the block's result if ``name`` had another quantizer (and weights others)."""
-        stale = behind(self.graph, self.block, [name])
+        stale = behind(self.own, self.block, [name])
         feeds = {key: value for key, value in self.values.items() if key not in stale}
 
         def simulate(node: FloatNode, x: Tensor) -> Tensor:
@@ -100,7 +103,7 @@ class BlockState:
 
         result = self.block.result
         feeds[name] = quantizer(self.raw[name])
-        return run_in_parts(self.graph, feeds, [result], transform=simulate, parameters=parameters)[
+        return run_in_parts(self.own, feeds, [result], transform=simulate, parameters=parameters)[
             result
         ]
 

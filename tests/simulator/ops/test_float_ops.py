@@ -99,10 +99,14 @@ def test_known_functions():
     assert of(Function.SILU, [-1e30, 1e30]).tolist() == [0, np.float32(1e30)]
     assert of(Function.SOFTMAX, [math.log(1), math.log(3)]) == pytest.approx([0.25, 0.75])
     assert of(Function.SOFTMAX, [1e30, -1e30]).tolist() == [1, 0]
+    assert of(Function.SOFTMAX, [0.0, 2000.0, 2000.0]).tolist() == [0, 0.5, 0.5]
     assert of(Function.SCALE, [3.0], factor=0.5).tolist() == [1.5]
     assert of(Function.MEAN, [[1.0, 2], [3, 5]], axis=0).tolist() == [2, 3.5]
     normal = of(Function.LAYERNORM, [1.0, 3.0], weight=[2, 1], bias=[0, 5], epsilon=3.0)
     assert normal.tolist() == [-1.0, 5.5]  # sqrt(1 + 3) = 2
+    # Far from 0 a difference of squares would lose every digit of the variance.
+    far = of(Function.LAYERNORM, [2.0**23 - 1, 2.0**23 + 1], weight=[1, 1], bias=[0, 0], epsilon=0)
+    assert far.tolist() == [-1.0, 1.0]
     linear = of(Function.LINEAR, [[1.0, 2]], weight=[[1, 10], [0, 1], [-1, 0]], bias=[0, 1, 0])
     assert linear.tolist() == [[21, 3, -1]]
 

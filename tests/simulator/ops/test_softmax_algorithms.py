@@ -23,6 +23,7 @@ from simulator.graph.ops import Normalisation
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import Rounding
 from simulator.numerics.softmax_constants import float_table, lut513_multiplier, lut513_tables
+from simulator.ops.softmax_lut513 import interpolate, interpolate_kernel
 
 SCALE = 0.05
 LUT513 = {
@@ -368,3 +369,20 @@ def test_log2_of_all_short_rows(parameters):
     for kind, rows in ((S4, PAIRS), (S3, TRIPLES)):
         found = codes_of("softmax_log2", rows, kind, **fields)
         assert found == [log2(row, *parameters, 15) for row in rows]
+
+
+def test_gemmlowp_of_a_row_that_one_more_unit_in_the_sum_changes():
+    row = [45, -44, 10, 27, 42, 3, -15]
+    fields = {"input_multiplier": 1 << 30, "input_left_shift": 23, "smallest_difference": -255}
+    codes = codes_of("softmax_gemmlowp", [row], kind=IntType(bits=16), zero_point=-32768, **fields)
+    assert [code + 32768 for code in codes[0]] == [27703, 106, 3108, 8994, 22967, 2007, 652]
+
+
+def test_interpolation_at_every_point_and_beyond():
+    for sampled in lut513_tables():
+        table = [int(entry) for entry in sampled]
+        entries = np.array(table)
+        found = [interpolate_kernel(entries, np.int64(x)) for x in range(-32768, 32768)]
+        assert found == [interpolate(table, x) for x in range(-32768, 32768)]
+        assert interpolate_kernel(entries, np.int64(32768)) == found[-1]
+        assert interpolate_kernel(entries, np.int64(-40000)) == found[0]

@@ -24,7 +24,8 @@ from small_graphs import (
 
 from simulator.errors import EnvironmentProblem
 from simulator.gemm import backend
-from simulator.gemm.narrow import CHECKED_TERMS, checked_after, whole_root
+from simulator.gemm.narrow import CHECKED_TERMS, is_checked_often, whole_root
+from simulator.gemm.narrow_tile import CHECKS
 from simulator.graph import verify
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.integer_type import Overflow
@@ -285,10 +286,10 @@ def test_sums_that_no_bound_lets_overflow_are_not_walked():
     assert kernel([large, None]).walked > 0
 
 
-@pytest.mark.parametrize(("largest", "terms"), [(32640, 2), (16384, 2), (16383, 4), (1024, 32)])
-def test_clipping_leaves_a_trace_in_16_bits(largest, terms):
-    assert checked_after(largest) == terms
-    assert terms * largest < 1 << 16
+@pytest.mark.parametrize(("largest", "often"), [(32767, True), (8192, True), (8191, False)])
+def test_clipping_leaves_a_trace_in_16_bits(largest, often):
+    assert is_checked_often(largest) == often
+    assert CHECKS[0 if often else 1] * largest < 1 << 16
 
 
 def test_lengths_are_rounded_up():
@@ -323,3 +324,15 @@ def test_no_words_for_what_does_not_fit_them(changes):
     }
     assert words_of(Requantizer.build(**fields), 8) is not None
     assert words_of(Requantizer.build(**(fields | changes)), 8) is None
+
+
+@pytest.mark.parametrize("kind", [S8, U8])
+@pytest.mark.parametrize("size", [1, 31, 32, 33, 256])
+def test_lookup_in_parts(kind, size):
+    d = Draft(Rounding.HALF_UP, SATURATE)
+    d.input("a", (size,), kind, 3)
+    d.lookup("y", "a", table=RANDOM.permutation(256) - 128, kind=S8)
+    graph = d.graph()
+    codes = np.arange(kind.low, kind.high + 1).astype(kind.dtype)
+    every = np.resize(codes, (256 // size + 1, size))
+    assert_kernel_equals_reference(graph, {"a": every})
