@@ -55,7 +55,9 @@ Threads = Annotated[
 ]
 Gemm = Annotated[
     str,
-    typer.Option("--gemm", help="matrix product: auto, avx2, torch, blas, numba; all give equal bits"),
+    typer.Option(
+        "--gemm", help="matrix product: auto, avx2, torch, blas or numba; all give equal bits"
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="folder for the results")]
 Json = Annotated[

@@ -42,7 +42,7 @@ from simulator.gemm.tile import TILE_COLUMNS
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel
 
-CHECKED_TERMS = 64  # of a block
+CHECKED_TERMS = 96  # of a block
 PANELS = WALK_COLUMNS // TILE_COLUMNS
 FULL_HALVES, HALVES, WORDS = 0, 1, 2  # how registers are held
 LANE_CODES = 1 << 16
@@ -182,7 +182,7 @@ def whole_root(squares):  # type: ignore[no-untyped-def]
 
 @kernel
 def measure_rows(a, start, count, centre, lengths):  # type: ignore[no-untyped-def]
-    """Write the lengths of rows of ``a - centre``, int32 [48, 1 + blocks]: all terms, each block."""
+    """Write lengths of rows of ``a - centre``, int32 [48, 1 + blocks]: all terms, each block."""
     terms = a.shape[1]
     middle = np.int32(centre)
     for i in range(count):
@@ -346,48 +346,50 @@ def walk_flagged(count, lanes, biases, register, twice, sums, flags, columns, co
     start, flagged, last = biases[1], biases[2], biases[3]
     terms = twice.shape[1]
     width = sums.shape[1]
-    for i in range(0, count, WALK_ROWS):
-        rows = min(WALK_ROWS, count - i)
-        for group in range(lanes.shape[0]):
-            some = False
-            for r in range(rows):
-                for panel in range(PANELS):
-                    some |= flags[i + r, group * PANELS + panel] != 0
-            if not some:
-                continue
-            column = group * WALK_COLUMNS
-            counts[3] += rows * min(WALK_COLUMNS, columns - column)
-            place = group * lanes.shape[1]
-            if held == FULL_HALVES and often:
-                walk_full_halves_2(
-                    flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged, last,
-                    column, columns, rows, low, high, wraps, apply, flat_sums, i * width + column,
-                    width, counts,
-                )  # fmt: skip
-            elif held == FULL_HALVES:
-                walk_full_halves_8(
-                    flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged, last,
-                    column, columns, rows, low, high, wraps, apply, flat_sums, i * width + column,
-                    width, counts,
-                )  # fmt: skip
-            elif held == HALVES and often:
-                walk_halves_2(
-                    flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged, last,
-                    column, columns, rows, low, high, wraps, apply, flat_sums, i * width + column,
-                    width, counts,
-                )  # fmt: skip
-            elif held == HALVES:
-                walk_halves_8(
-                    flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged, last,
-                    column, columns, rows, low, high, wraps, apply, flat_sums, i * width + column,
-                    width, counts,
-                )  # fmt: skip
-            else:
-                for half in range(0, WALK_COLUMNS, TILE_COLUMNS):
-                    walk_words(
-                        flat_codes, i * terms, terms, flat_lanes, place + half, terms, start, flagged, last,
-                        column + half, columns, rows, low, high, wraps, apply, flat_sums, i * width + column + half,
-                        width, counts,
+    # One group's columns after the other: they stay in the first cache for all rows.
+    for group in range(lanes.shape[0]):
+        column = group * WALK_COLUMNS
+        place = group * lanes.shape[1]
+        for i in range(0, count, WALK_ROWS):
+            rows = min(WALK_ROWS, count - i)
+            first, second = False, False
+            for r in range(i, i + rows):
+                first |= flags[r, group * PANELS] != 0
+                second |= flags[r, group * PANELS + 1] != 0
+            if held == WORDS:
+                for half, flag in ((0, first), (TILE_COLUMNS, second)):
+                    if flag:
+                        counts[3] += rows * max(min(TILE_COLUMNS, columns - column - half), 0)
+                        walk_words(
+                            flat_codes, i * terms, terms, flat_lanes, place + half, terms, start,
+                            flagged, last, column + half, columns, rows, low, high, wraps, apply,
+                            flat_sums, i * width + column + half, width, counts,
+                        )  # fmt: skip
+            elif first or second:
+                counts[3] += rows * min(WALK_COLUMNS, columns - column)
+                if held == FULL_HALVES and often:
+                    walk_full_halves_2(
+                        flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged,
+                        last, column, columns, rows, low, high, wraps, apply, flat_sums,
+                        i * width + column, width, counts,
+                    )  # fmt: skip
+                elif held == FULL_HALVES:
+                    walk_full_halves_8(
+                        flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged,
+                        last, column, columns, rows, low, high, wraps, apply, flat_sums,
+                        i * width + column, width, counts,
+                    )  # fmt: skip
+                elif often:
+                    walk_halves_2(
+                        flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged,
+                        last, column, columns, rows, low, high, wraps, apply, flat_sums,
+                        i * width + column, width, counts,
+                    )  # fmt: skip
+                else:
+                    walk_halves_8(
+                        flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged,
+                        last, column, columns, rows, low, high, wraps, apply, flat_sums,
+                        i * width + column, width, counts,
                     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from simulator.numerics.jit import kernel
 from simulator.numerics.vector_ir import (
     HALVES,
     INT8,
@@ -163,15 +164,44 @@ def _walk(lanes: Lanes) -> Any:
     return walk_tile
 
 
-# By the terms after which clipping is looked for.
+# The terms after which clipping is looked for.
 CHECKS = (2, 8)
-walk_full_halves_2, walk_full_halves_8 = (
-    _walk(Lanes(halves=True, full=True, per_check=terms)) for terms in CHECKS
-)
-walk_halves_2, walk_halves_8 = (
-    _walk(Lanes(halves=True, full=False, per_check=terms)) for terms in CHECKS
-)
-walk_words = _walk(Lanes(halves=False, full=False, per_check=CHECKS[0]))
+_full_halves_2, _full_halves_8 = (_walk(Lanes(True, True, terms)) for terms in CHECKS)
+_halves_2, _halves_8 = (_walk(Lanes(True, False, terms)) for terms in CHECKS)
+_words = _walk(Lanes(False, False, CHECKS[1]))
+
+
+# Each in a function of its own, which is never inlined: all registers are needed.
+
+
+@kernel
+def walk_full_halves_2(*arguments):  # type: ignore[no-untyped-def]
+    """Registers of 16 bits, looked at after 2 terms."""
+    _full_halves_2(*arguments)
+
+
+@kernel
+def walk_full_halves_8(*arguments):  # type: ignore[no-untyped-def]
+    """Registers of 16 bits, looked at after 8 terms."""
+    _full_halves_8(*arguments)
+
+
+@kernel
+def walk_halves_2(*arguments):  # type: ignore[no-untyped-def]
+    """Registers of less than 16 bits, looked at after 2 terms."""
+    _halves_2(*arguments)
+
+
+@kernel
+def walk_halves_8(*arguments):  # type: ignore[no-untyped-def]
+    """Registers of less than 16 bits, looked at after 8 terms."""
+    _halves_8(*arguments)
+
+
+@kernel
+def walk_words(*arguments):  # type: ignore[no-untyped-def]
+    """Registers of more than 16 bits."""
+    _words(*arguments)
 
 
 def _generate(context: Any, builder: Any, signature: Any, arguments: Any, lanes: Lanes) -> Any:
@@ -181,6 +211,7 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any, lanes:
     ) = arguments  # fmt: skip
     kinds = signature.args
     halves = lanes.halves
+    builder.function.attributes.add("noinline")
 
     def place(position: int, lane: Any, *steps: tuple[Any, int]) -> Any:
         address = address_of(context, builder, kinds[position], arguments[position], lane)
@@ -223,7 +254,9 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any, lanes:
                 exact = held[spot : spot + width]
                 for code, vectors in zip(codes, columns, strict=True):
                     product = builder.mul(code, vectors[part // width])
-                    for i, addend in enumerate([product] if halves else _words(builder, product)):
+                    for i, addend in enumerate(
+                        [product] if halves else _in_words(builder, product)
+                    ):
                         exact[i] = builder.add(exact[i], addend)
                         held[spot + i] = _clipped_sum(builder, held[spot + i], addend, ends, lanes)
                 for i in range(width):
@@ -240,8 +273,8 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any, lanes:
     spot = 0
     for row in range(WALK_ROWS):
         for part in range(parts):
-            values = _words(builder, held[spot]) if halves else [held[spot]]
-            marks = _words(builder, flags[spot]) if halves else [flags[spot]]
+            values = _in_words(builder, held[spot]) if halves else [held[spot]]
+            marks = _in_words(builder, flags[spot]) if halves else [flags[spot]]
             for index, (value, mark) in enumerate(zip(values, marks, strict=True)):
                 offset = part * view.count + index * LANES
                 where = place(16, INT32, (sums_at, 1), (sums_stride, row), (constant(1), offset))
@@ -259,7 +292,7 @@ def _joined(builder: Any, words: Values) -> Any:
     return builder.shuffle_vector(*words, order)
 
 
-def _words(builder: Any, register: Any) -> list[Any]:
+def _in_words(builder: Any, register: Any) -> list[Any]:
     """Return the 16 lanes of a register as two registers of words, in order."""
     wide = builder.sext(register, ir.VectorType(INT32, HALVES.count))
     undefined = ir.Constant(wide.type, ir.Undefined)

@@ -92,7 +92,10 @@ def pack(b: IntArray, panels_multiple: int = 1) -> Packed:
     panels = -(-columns // multiple) * panels_multiple
     dtype = np.int8 if per_step == QUAD else np.int16
     out = np.empty((panels, padded * TILE_COLUMNS), dtype)
-    pack_columns(np.ascontiguousarray(b.T), per_step, out)
+    if per_step == PAIR:
+        pack_pairs(np.ascontiguousarray(b), out)
+    else:
+        pack_columns(np.ascontiguousarray(b.T), per_step, out)
     sums = padded_columns(b.sum(axis=0, dtype=np.int32), panels * TILE_COLUMNS)
     return Packed(out, terms, columns, per_step, chunk, sums)
 

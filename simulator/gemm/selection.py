@@ -2,6 +2,8 @@
 """Exact integer matrix products, by the fastest backend that is proven exact on this CPU.
 
 ===========  ====================================================================================
+``avx2``     our own tiles in vector registers (:mod:`simulator.gemm.tile`), on x86 CPUs with AVX2:
+             codes of 8 or 16 bits. Only here product and requantization are one pass.
 ``torch``    oneDNN's int8 product through ``torch._int_mm``, where torch is importable. On CPUs
              without VNNI some int8 products saturate inside, so extreme values are tried first.
 ``blas``     float32 BLAS through numpy, exact while every partial sum stays below 2^24: longer
@@ -22,6 +24,7 @@ from math import prod
 from types import MappingProxyType
 
 import numpy as np
+from llvmlite import binding
 from threadpoolctl import threadpool_limits
 
 from simulator.errors import EnvironmentProblem
@@ -68,24 +71,25 @@ BACKENDS: Mapping[str, Callable[[], Gemm]] = MappingProxyType(
 )
 
 
+UNTRIED = "not tried"
+EXACT = "exact"
+# What a CPU multiplies bytes with quickly; without any, nothing is as fast as our own tiles.
+FAST_BYTES = ("avxvnni", "avx512vnni", "amx-int8")
+_probed: dict[str, str] = {}
+
+
 def probe_results() -> dict[str, str]:
-    """Return, per backend, ``exact`` or why it cannot be used here."""
-    found = {}
-    for name in BACKENDS:
-        try:
-            backend(name)
-            found[name] = "exact"
-        except EnvironmentProblem as problem:
-            found[name] = str(problem).removeprefix(f"GEMM backend {name!r}: ").split("; use")[0]
-    return found
+    """Return, per backend, ``exact``, why it cannot be used here, or that nobody asked for it."""
+    return {name: _probed.get(name, UNTRIED) for name in BACKENDS}
 
 
 @cache
 def backend(name: str = "auto") -> Gemm:
     """Return a backend by name; ``auto`` takes the fastest that is importable and exact here.
 
-    Which one that is depends on the CPU: without VNNI, torch's int8 product may be thirty times
-    slower than float32 BLAS. All give the same integers.
+    Which one that is depends on the CPU, so they are timed; but without VNNI torch's int8 product
+    may be thirty times slower than float32 BLAS, and the tiles of AVX2 are taken untimed: torch
+    need not be imported then. All give the same integers.
 
     Raises
     ------
@@ -93,26 +97,36 @@ def backend(name: str = "auto") -> Gemm:
         If the named backend is unknown, not importable, or not exact on this CPU.
     """
     if name == "auto":
-        exact = []
-        for candidate in BACKENDS:
-            try:
-                exact.append(backend(candidate))
-            except EnvironmentProblem:
-                continue
-        if not exact:
-            raise EnvironmentProblem("no matrix product on this CPU is exact, not even Numba's")
-        return min(exact, key=seconds_of_a_product)
+        return _fastest()
     if name not in BACKENDS:
         raise EnvironmentProblem(f"GEMM backend {name!r}: choose auto, {', '.join(BACKENDS)}")
     try:
         gemm = BACKENDS[name]()
     except ImportError as error:
+        _probed[name] = f"cannot be imported ({error})"
         raise EnvironmentProblem(
-            f"GEMM backend {name!r}: cannot be imported ({error}); use --gemm auto"
+            f"GEMM backend {name!r}: {_probed[name]}; use --gemm auto"
         ) from error
-    if not is_exact(gemm):
-        raise EnvironmentProblem(f"GEMM backend {name!r}: not exact on this CPU; use --gemm auto")
+    _probed[name] = EXACT if is_exact(gemm) else "not exact on this CPU"
+    if _probed[name] != EXACT:
+        raise EnvironmentProblem(f"GEMM backend {name!r}: {_probed[name]}; use --gemm auto")
     return gemm
+
+
+def _fastest() -> Gemm:
+    """Return the fastest backend that is exact here."""
+    features = binding.get_host_cpu_features()
+    exact = []
+    for candidate in BACKENDS:
+        try:
+            exact.append(backend(candidate))
+        except EnvironmentProblem:
+            continue
+        if candidate == "avx2" and not any(features.get(name) for name in FAST_BYTES):
+            return exact[-1]
+    if not exact:
+        raise EnvironmentProblem("no matrix product on this CPU is exact, not even Numba's")
+    return min(exact, key=seconds_of_a_product)
 
 
 def limit_threads_of_this_thread(gemm: Gemm) -> None:

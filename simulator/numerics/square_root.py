@@ -12,15 +12,14 @@ from simulator.numerics.jit import kernel
 def isqrt_kernel(value):  # type: ignore[no-untyped-def]
     """Return ``floor(sqrt(value))`` of an int64 that is not negative, below ``2^62``.
 
-    A float64 root is off by less than one: two steps of integers put it right.
+    A float64 root is never too small: the number of at most 31 bits whose square the value reaches
+    is a float, and rounding to the nearest passes none. It may be one too large.
     """
     if value <= 0:
         return np.int64(0)
     root = np.int64(np.sqrt(np.float64(value)))
     if root * root > value:
         root -= 1
-    if (root + 1) * (root + 1) <= value:
-        root += 1
     return root
 
 

@@ -65,7 +65,7 @@ def look_up(patterns, table, start, out):  # type: ignore[no-untyped-def]
 @compiled
 def look_up_in_parts(patterns, parts, table, out):  # type: ignore[no-untyped-def]
     """The same for bytes: whole registers first, then what is left."""
-    done = look_up_bytes(patterns, parts, out)
+    done = look_up_bytes(patterns, parts, out)  # type: ignore[call-arg,var-annotated]
     look_up(patterns, table, done, out)
 
 
