@@ -61,7 +61,7 @@ class Shape:
     """A product [M, K] x [K, N].
 
     ``fresh`` says that the right operand is another one every time, ``unsigned`` that the left
-    one holds probabilities.
+    one holds probabilities; ``bits`` are those of the right one.
     """
 
     model: str
@@ -71,6 +71,7 @@ class Shape:
     n: int
     fresh: bool = False
     unsigned: bool = False
+    bits: int = 8
 
     @property
     def name(self) -> str:
@@ -103,6 +104,10 @@ def shapes(models: Sequence[str]) -> list[Shape]:
             for layer, (k, n) in layers.items()
             for rows in ROWS
         ]
+        found += [
+            Shape(model=model, layer=f"{layer}, 4 bits", m=ROWS[-1], k=k, n=n, bits=4)
+            for layer, (k, n) in layers.items()
+        ]
     return found
 
 
@@ -112,7 +117,8 @@ def operands(shape: Shape) -> tuple[NDArray[Any], NDArray[Any]]:
     kind: type = np.uint8 if shape.unsigned else np.int8
     limits = np.iinfo(kind)
     a = random.integers(limits.min, limits.max, (shape.m, shape.k), kind, endpoint=True)
-    b = random.integers(-128, 127, (shape.k, shape.n), np.int8, endpoint=True)
+    largest = 1 << (shape.bits - 1)
+    b = random.integers(-largest, largest, (shape.k, shape.n)).astype(np.int8)
     return a, b
 
 
