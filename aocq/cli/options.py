@@ -53,10 +53,23 @@ Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="worker threads of the emulator (default: all cores)"),
 ]
+
+
+def _known_backend(name: str) -> str:
+    if name != "auto":
+        from simulator.gemm import BACKENDS
+
+        if name not in BACKENDS:
+            raise typer.BadParameter(f"{name!r}: choose auto, {', '.join(BACKENDS)}")
+    return name
+
+
 Gemm = Annotated[
     str,
     typer.Option(
-        "--gemm", help="matrix product: auto, avx2, torch, blas or numba; all give equal bits"
+        "--gemm",
+        callback=_known_backend,
+        help="matrix product: auto, avx2, torch, blas or numba; all give equal bits",
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="folder for the results")]

@@ -31,6 +31,7 @@ from simulator.errors import EnvironmentProblem
 from simulator.gemm.exactness import is_exact
 from simulator.gemm.portable import BlasGemm, NumbaGemm, TorchGemm
 from simulator.gemm.protocol import Gemm
+from simulator.numerics.jit import is_compiling
 
 # [M, K, N] of the product that backends are timed on: a layer of a small ViT.
 PROBE = (197, 192, 576)
@@ -116,8 +117,10 @@ def backend(name: str = "auto") -> Gemm:
 def _fastest() -> Gemm:
     """Return the fastest backend that is exact here."""
     features = binding.get_host_cpu_features()
-    exact = []
+    exact: list[Gemm] = []
     for candidate in BACKENDS:
+        if candidate == NumbaGemm.name and exact and not is_compiling():
+            continue  # as plain Python its probe alone takes a minute
         try:
             exact.append(backend(candidate))
         except EnvironmentProblem:
