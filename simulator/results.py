@@ -30,7 +30,7 @@ class _Record(BaseModel):
 
 
 class Emulation(_Record):
-    """How fast the integer emulation ran (all images).
+    """How fast the integer emulation ran (all images), by the clock, beside decoding.
 
     gemm_backend : the matrix product that was used
     gemm_probe : what the probe of every backend said: ``exact``, or why it cannot be used

@@ -41,7 +41,7 @@ class Avx2Gemm:
 
 
 class PackedProduct:
-    """``a @ b`` for codes of 8 or 16 bits, ``b`` packed."""
+    """``a @ b`` for codes of 8 bits, or signed ones of 16, ``b`` packed."""
 
     def __init__(self, b: IntArray) -> None:
         self.packed = pack(b)
@@ -49,12 +49,10 @@ class PackedProduct:
 
     def __call__(self, a: IntArray) -> IntArray:
         """Return int32 [M, N], or int64 where the left codes have 16 bits."""
-        if a.dtype.itemsize > 2:
-            return NumbaGemm().prepare(self._b)(a)
         a = np.ascontiguousarray(a)
         if a.dtype.itemsize == 1:
             return self._part(a, 0, self.packed.padded_terms)
-        if self.packed.per_step == QUAD:
+        if a.dtype != np.int16 or self.packed.per_step == QUAD:
             return NumbaGemm().prepare(self._b)(a)
         total = np.zeros((len(a), self.packed.columns), np.int64)
         for first in range(0, self.packed.terms, TERMS_OF_16_BITS):

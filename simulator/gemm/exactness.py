@@ -24,7 +24,7 @@ def _trials() -> Iterator[tuple[IntArray, IntArray]]:
     """Extremes, which overflow 16 bits in pairs, and large odd sums, which float32 rounds."""
     shapes = ((3, 7, 5), (40, 192, 33), (17, 1600, 64))
     for left in ((-128, 127), (0, 255), (-128, -128), (255, 255)):
-        for right in ((-128, 127), (-128, -128), (127, 127)):
+        for right in ((-128, 127), (-128, -128), (127, 127), (-8, 7), (-8, -8), (7, 7)):
             dtype = np.dtype(np.uint8 if max(left) > 127 else np.int8)
             for rows, terms, columns in shapes:
                 a = np.resize(np.array([left, left[::-1]]), (rows, terms)).astype(dtype)

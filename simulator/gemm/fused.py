@@ -43,7 +43,8 @@ def multiply_and_requantize(  # type: ignore[no-untyped-def]
     extremes
         int32 [16]: least and largest sums, lane by lane
     out
-        flat codes, with room for 15 more behind the last row: padding is written, and overwritten
+        flat codes, with room behind the last row (:mod:`simulator.ops.codes`): padding is written,
+        and overwritten
     """
     misfits = 0
     for start in range(0, a.shape[0], STRIP_ROWS):

@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 
 from simulator.gemm.fused import requantize_strip
 from simulator.gemm.narrow_tile import (
-    CHECKS,
     WALK_COLUMNS,
     WALK_ROWS,
     flag_row,
     walk_full_halves_2,
     walk_full_halves_8,
-    walk_halves_2,
+    walk_halves_1,
     walk_halves_8,
-    walk_words,
+    walk_words_2,
+    walk_words_8,
 )
 from simulator.gemm.packing import (
     PAIR,
@@ -45,8 +45,11 @@ from simulator.numerics.jit import kernel
 CHECKED_TERMS = 96  # of a block
 PANELS = WALK_COLUMNS // TILE_COLUMNS
 FULL_HALVES, HALVES, WORDS = 0, 1, 2  # how registers are held
+SELDOM = 8  # terms after which clipping is looked for, where that is not too seldom
 LANE_CODES = 1 << 16
-LONGEST = 8192  # terms: three numbers of 14 + 14 bits and so many terms still fit 32 bits
+# Terms of which a partial sum (below 2^30: it has at most 31 bits), how far the next may be (below
+# 2^29) and what a constant adds (below 2^28) still fit 32 bits together.
+LONGEST = 8192
 WIDEST = 30  # bits of a register that still has room for a product in 32 bits
 
 
@@ -58,7 +61,7 @@ class Register:
     wraps : whether it wraps, or saturates
     apply : whether its overflow changes sums, or is only counted
     held : one of the three above
-    often : whether clipping has to be looked for after two terms already, not after eight
+    often : whether eight terms are too many to look for clipping after
     bias_last : whether there is a bias to add last
     """
 
@@ -78,17 +81,19 @@ class Register:
         )  # fmt: skip
 
 
-def is_checked_often(largest_product: int) -> bool:
-    """Tell whether a comparison in 16 bits after eight terms could miss clipping.
+def is_checked_often(largest_product: int, held: int, low: int, high: int) -> bool:
+    """Tell whether comparing after eight terms could miss clipping.
 
-    What was clipped off is at most the sum of the terms' magnitudes; below 2^16 it leaves a trace.
+    What was clipped off is at most the sum of the terms' magnitudes; below 2^16 it leaves a trace
+    in 16 bits. And seven terms must not reach from one end of the register to the other.
     """
-    return CHECKS[-1] * largest_product >= LANE_CODES
+    reaches_across = (SELDOM - 1) * largest_product > high - low
+    return reaches_across or (held != WORDS and SELDOM * largest_product >= LANE_CODES)
 
 
 def padded_to_checks(terms: int) -> int:
     """Return the terms of a walk: products of zeros change nothing."""
-    return -(-terms // CHECKS[-1]) * CHECKS[-1]
+    return -(-terms // SELDOM) * SELDOM
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,57 +345,90 @@ def find_extremes(sums, count, extremes):  # type: ignore[no-untyped-def]
 
 @kernel
 def walk_flagged(count, lanes, biases, register, twice, sums, flags, columns, counts):  # type: ignore[no-untyped-def]
-    """Walk every group of 2 rows and 32 columns with a flag in it; put its sums in place."""
-    low, high, wraps, apply, held, often, _ = register
+    """Walk every group with a flag in it, 2 rows and 32 or 16 columns; put its sums in place."""
+    if register[4] == WORDS:
+        walk_in_words(count, lanes, biases, register, twice, sums, flags, columns, counts)
+    else:
+        walk_in_halves(count, lanes, biases, register, twice, sums, flags, columns, counts)
+
+
+@kernel
+def walk_in_words(count, lanes, biases, register, twice, sums, flags, columns, counts):  # type: ignore[no-untyped-def]
+    """Walk groups of 16 columns in lanes of 32 bits."""
+    low, high, wraps, apply, _, often, _ = register
     flat_codes, flat_sums, flat_lanes = twice.reshape(-1), sums.reshape(-1), lanes.reshape(-1)
     start, flagged, last = biases[1], biases[2], biases[3]
     terms = twice.shape[1]
     width = sums.shape[1]
     # One group's columns after the other: they stay in the first cache for all rows.
+    for panel in range(flags.shape[1]):
+        column = panel * TILE_COLUMNS
+        place = panel // PANELS * lanes.shape[1] + panel % PANELS * TILE_COLUMNS
+        for i in range(0, count, WALK_ROWS):
+            rows = min(WALK_ROWS, count - i)
+            some = False
+            for r in range(i, i + rows):
+                some |= flags[r, panel] != 0
+            if not some:
+                continue
+            counts[3] += rows * max(min(TILE_COLUMNS, columns - column), 0)
+            if often:
+                walk_words_2(
+                    flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged, last,
+                    column, columns, rows, low, high, wraps, apply, flat_sums, i * width + column,
+                    width, counts,
+                )  # fmt: skip
+            else:
+                walk_words_8(
+                    flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged, last,
+                    column, columns, rows, low, high, wraps, apply, flat_sums, i * width + column,
+                    width, counts,
+                )  # fmt: skip
+
+
+@kernel
+def walk_in_halves(count, lanes, biases, register, twice, sums, flags, columns, counts):  # type: ignore[no-untyped-def]
+    """Walk groups of 32 columns in lanes of 16 bits."""
+    low, high, wraps, apply, held, often, _ = register
+    flat_codes, flat_sums, flat_lanes = twice.reshape(-1), sums.reshape(-1), lanes.reshape(-1)
+    start, flagged, last = biases[1], biases[2], biases[3]
+    terms = twice.shape[1]
+    width = sums.shape[1]
     for group in range(lanes.shape[0]):
         column = group * WALK_COLUMNS
         place = group * lanes.shape[1]
         for i in range(0, count, WALK_ROWS):
             rows = min(WALK_ROWS, count - i)
-            first, second = False, False
+            some = False
             for r in range(i, i + rows):
-                first |= flags[r, group * PANELS] != 0
-                second |= flags[r, group * PANELS + 1] != 0
-            if held == WORDS:
-                for half, flag in ((0, first), (TILE_COLUMNS, second)):
-                    if flag:
-                        counts[3] += rows * max(min(TILE_COLUMNS, columns - column - half), 0)
-                        walk_words(
-                            flat_codes, i * terms, terms, flat_lanes, place + half, terms, start,
-                            flagged, last, column + half, columns, rows, low, high, wraps, apply,
-                            flat_sums, i * width + column + half, width, counts,
-                        )  # fmt: skip
-            elif first or second:
-                counts[3] += rows * min(WALK_COLUMNS, columns - column)
-                if held == FULL_HALVES and often:
-                    walk_full_halves_2(
-                        flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged,
-                        last, column, columns, rows, low, high, wraps, apply, flat_sums,
-                        i * width + column, width, counts,
-                    )  # fmt: skip
-                elif held == FULL_HALVES:
-                    walk_full_halves_8(
-                        flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged,
-                        last, column, columns, rows, low, high, wraps, apply, flat_sums,
-                        i * width + column, width, counts,
-                    )  # fmt: skip
-                elif often:
-                    walk_halves_2(
-                        flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged,
-                        last, column, columns, rows, low, high, wraps, apply, flat_sums,
-                        i * width + column, width, counts,
-                    )  # fmt: skip
-                else:
-                    walk_halves_8(
-                        flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged,
-                        last, column, columns, rows, low, high, wraps, apply, flat_sums,
-                        i * width + column, width, counts,
-                    )  # fmt: skip
+                some |= flags[r, group * PANELS] != 0 or flags[r, group * PANELS + 1] != 0
+            if not some:
+                continue
+            counts[3] += rows * min(WALK_COLUMNS, columns - column)
+            if held == FULL_HALVES and often:
+                walk_full_halves_2(
+                    flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged, last,
+                    column, columns, rows, low, high, wraps, apply, flat_sums, i * width + column,
+                    width, counts,
+                )  # fmt: skip
+            elif held == FULL_HALVES:
+                walk_full_halves_8(
+                    flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged, last,
+                    column, columns, rows, low, high, wraps, apply, flat_sums, i * width + column,
+                    width, counts,
+                )  # fmt: skip
+            elif often:
+                walk_halves_1(
+                    flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged, last,
+                    column, columns, rows, low, high, wraps, apply, flat_sums, i * width + column,
+                    width, counts,
+                )  # fmt: skip
+            else:
+                walk_halves_8(
+                    flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged, last,
+                    column, columns, rows, low, high, wraps, apply, flat_sums, i * width + column,
+                    width, counts,
+                )  # fmt: skip
 
 
 @kernel

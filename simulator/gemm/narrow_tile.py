@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Narrow accumulators in vector registers: which sums may overflow, and those sums step by step.
 
-A register that saturates equals the exact partial sum until that leaves the register's range, and
-differs from then on. Its first clipping therefore tells that a partial sum was out of range, and
-one comparison finds all clipping of a few steps: as long as those steps cannot carry a sum round
-all of the lane's values, what was clipped differs from the unclipped sum in the lane's low bits.
+A register that saturates equals the exact partial sum until that leaves the register's range: its
+first clipping tells that a partial sum was out of range. One comparison with the unclipped sum
+finds all clipping of a few terms, on two conditions: the terms cannot carry a sum round all of the
+lane's values, so that what was clipped leaves a trace in its low bits, and they cannot carry a
+clipped register to its other end, where the same amount could be clipped off again.
 """
 
 from __future__ import annotations
@@ -164,11 +165,9 @@ def _walk(lanes: Lanes) -> Any:
     return walk_tile
 
 
-# The terms after which clipping is looked for.
-CHECKS = (2, 8)
-_full_halves_2, _full_halves_8 = (_walk(Lanes(True, True, terms)) for terms in CHECKS)
-_halves_2, _halves_8 = (_walk(Lanes(True, False, terms)) for terms in CHECKS)
-_words = _walk(Lanes(False, False, CHECKS[1]))
+_full_halves_2, _full_halves_8 = (_walk(Lanes(True, True, terms)) for terms in (2, 8))
+_halves_1, _halves_8 = (_walk(Lanes(True, False, terms)) for terms in (1, 8))
+_words_2, _words_8 = (_walk(Lanes(False, False, terms)) for terms in (2, 8))
 
 
 # Each in a function of its own, which is never inlined: all registers are needed.
@@ -187,9 +186,9 @@ def walk_full_halves_8(*arguments):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def walk_halves_2(*arguments):  # type: ignore[no-untyped-def]
-    """Registers of less than 16 bits, looked at after 2 terms."""
-    _halves_2(*arguments)
+def walk_halves_1(*arguments):  # type: ignore[no-untyped-def]
+    """Registers of less than 16 bits, looked at after every term."""
+    _halves_1(*arguments)
 
 
 @kernel
@@ -199,9 +198,15 @@ def walk_halves_8(*arguments):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def walk_words(*arguments):  # type: ignore[no-untyped-def]
-    """Registers of more than 16 bits."""
-    _words(*arguments)
+def walk_words_2(*arguments):  # type: ignore[no-untyped-def]
+    """Registers of more than 16 bits, looked at after 2 terms."""
+    _words_2(*arguments)
+
+
+@kernel
+def walk_words_8(*arguments):  # type: ignore[no-untyped-def]
+    """Registers of more than 16 bits, looked at after 8 terms."""
+    _words_8(*arguments)
 
 
 def _generate(context: Any, builder: Any, signature: Any, arguments: Any, lanes: Lanes) -> Any:

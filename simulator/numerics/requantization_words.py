@@ -84,11 +84,14 @@ class WordRequantizer:
 def words_of(requantizer: Requantizer, padded: int) -> WordRequantizer | None:
     """Return the 32-bit form of a requantizer, or none where it has no such form.
 
-    ``padded`` is the number of channels with padding, a multiple of 8; padding yields the zero
-    point, which fits.
+    ``padded`` is the number of channels with padding, a multiple of 8. Padding yields the zero
+    point, and must not be counted: it has to be a code that may be.
     """
     shift, multiplier = requantizer.shift, requantizer.multiplier
     word = np.iinfo(np.int32)
+    low, high = limits(requantizer.kind, requantizer.overflow)
+    if padded > len(multiplier) and not low <= requantizer.zero_point <= high:
+        return None
     if (
         requantizer.left is not None
         or requantizer.overflow is Overflow.WRAP
@@ -99,7 +102,6 @@ def words_of(requantizer: Requantizer, padded: int) -> WordRequantizer | None:
     ):
         return None
     always, negative, odd = requantizer.offset
-    low, high = limits(requantizer.kind, requantizer.overflow)
     plain = not (negative.any() or odd.any())
 
     def halves(vector: NDArray[np.int64], filling: int = 0) -> NDArray[np.int64]:

@@ -91,14 +91,16 @@ def _affine(op: LayerNorm, graph: IntGraph, channels: int) -> WordRequantizer | 
 def _fits_words(op: LayerNorm, graph: IntGraph, factors: NDArray[np.int64]) -> bool:
     """Tell whether sums fit 32 bits, and products of floats are exact.
 
-    A normalized value is below the root of the number of channels, and the reciprocal of a root
-    that is not 0 at most ``2^(reciprocal bits - fraction bits of the root)``.
+    A normalized value is at most the root of the number of channels, or twice that where the
+    rounded-down root in its divisor has few bits; the reciprocal of a root that is not 0 is at most
+    ``2^(reciprocal bits - fraction bits of the root)``.
     """
     zero_point = graph.tensors[op.a].zero_point
     channels = len(factors)
     largest = max(abs(end - zero_point) for end in code_range(graph, op.a)) * int(factors.max())
-    normalized = (isqrt(channels) + 1) << op.normalized_fraction_bits
-    product = (isqrt(channels) + 1) << (op.reciprocal_bits - op.sqrt_fraction_bits)
+    bound = 2 * (isqrt(channels) + 1)
+    normalized = bound << op.normalized_fraction_bits
+    product = bound << (op.reciprocal_bits - op.sqrt_fraction_bits)
     return (
         is_compiling()
         and channels * largest * largest < 1 << 31

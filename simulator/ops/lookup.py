@@ -16,6 +16,8 @@ from simulator.numerics.jit import kernel as compiled
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
 from simulator.ops.lookup_tile import PART, look_up_bytes
 
+WIDEST_PATTERN = 2  # bytes of a code whose patterns are counted out
+
 
 def reference(op: Lookup, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
     """One image in plain Python integers."""
@@ -31,6 +33,8 @@ def build(op: Lookup, graph: IntGraph, _: Gemm) -> Kernel:
     table = graph.constants[op.table]
     kind = graph.tensors[op.a].type
     low = graph.tensors[op.a].code_type.low
+    if kind.dtype.itemsize > WIDEST_PATTERN:
+        return lambda operands: OpResult(table[operands[0].astype(np.int64) - low])
     # An entry for every bit pattern of a stored code, in the order of unsigned numbers: an index
     # that cannot be negative needs no check. Patterns that are no codes repeat the nearest.
     size = 1 << 8 * kind.dtype.itemsize

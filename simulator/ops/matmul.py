@@ -30,10 +30,11 @@ from simulator.ops.matmul_narrow import narrow_kernel
 from simulator.ops.requantizing import requantize_reference, requantizer
 
 # From this share of outputs on that may overflow, whole rows are walked instead of single outputs.
-MANY_SUSPECTS = 0.1
+MANY = 0.1
 
 # (a [M, K], b [K, N]) -> (sums that leave the accumulator, what happened, bias still to add)
-Sums = tuple[IntArray, SumCounts, NDArray[np.int64] | None]
+# and how many sums were made term by term
+Sums = tuple[IntArray, SumCounts, NDArray[np.int64] | None, int]
 LeftProduct = Callable[[IntArray], Sums]
 
 
@@ -97,13 +98,13 @@ def build(op: MatMul, graph: IntGraph, gemm: Gemm) -> Kernel:
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = operands[0]
-        sums, counts, bias = multiply(a.reshape(-1, a.shape[-1]))
+        sums, counts, bias, walked = multiply(a.reshape(-1, a.shape[-1]))
         if op.residual:
             assert isinstance(requantize, Requantizer)
             codes, saturated = requantize.onto(sums, bias, operands[2], residual_zero, factors)
         else:
             codes, saturated = requantize(sums, bias)
-        return OpResult(codes.reshape(len(a), *shape), saturated, counts)
+        return OpResult(codes.reshape(len(a), *shape), saturated, counts, walked)
 
     return kernel
 
@@ -120,12 +121,14 @@ def _two_activations(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> 
         b = np.swapaxes(b, -1, -2) if op.transpose_b else b
         lefts, rights = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
         sums = np.empty((len(lefts), *shape[-2:]), dtype)
-        found = []
+        found, walked = [], 0
         for left, right, out in zip(lefts, rights, sums, strict=True):
-            out[...], counts, _ = _accumulating(op, graph, gemm, right, known)(left)
+            out[...], counts, _, some = _accumulating(op, graph, gemm, right, known)(left)
             found.append(counts)
+            walked += some
         codes, saturated = requantize(sums)
-        return OpResult(codes.reshape(len(a), *shape), saturated, reduce(SumCounts.merged, found))
+        counts = reduce(SumCounts.merged, found)
+        return OpResult(codes.reshape(len(a), *shape), saturated, counts, walked)
 
     return kernel
 
@@ -146,7 +149,7 @@ def _accumulating(
         sums = multiply(a)
         least = int((sums.min(axis=0) + bias).min())
         most = int((sums.max(axis=0) + bias).max())
-        return sums, SumCounts(0, 0, 0, least, most), bias
+        return sums, SumCounts(0, 0, 0, least, most), bias, 0
 
     return proven
 
@@ -179,13 +182,14 @@ def _walked(
         square_a = (a.astype(np.int64) ** 2).sum(axis=1)
         events = np.zeros(3, np.int64)
         rows = np.ascontiguousarray(a)
-        suspects = (square_a[:, None] > safe).mean()
-        if wide_b is not None and rows.dtype.itemsize == 1 and suspects > MANY_SUSPECTS:
+        suspects = int((square_a[:, None] > safe).sum())
+        if wide_b is not None and rows.dtype.itemsize == 1 and suspects > MANY * sums.size:
+            suspects = sums.size
             narrow = bias.astype(np.int32)
             walk_rows(rows, wide_b, narrow, last, *one_level, apply, sums, events)
         else:
             walk_suspects(rows, rows_of_b, bias, last, levels, square_a, safe, apply, sums, events)
-        return sums, SumCounts.of(events, least, most), None
+        return sums, SumCounts.of(events, least, most), None, suspects
 
     return walked
 

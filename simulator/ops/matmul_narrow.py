@@ -83,7 +83,7 @@ def _register(op: MatMul, graph: IntGraph) -> Register | None:
         wraps=level.overflow is Overflow.WRAP,
         apply=op.accumulator.policy is not OverflowPolicy.REPORT,
         held=held,
-        often=is_checked_often(max(corners)),
+        often=is_checked_often(max(corners), held, level.kind.low, level.kind.high),
         bias_last=op.bias is not None and op.accumulator.bias is BiasStage.AFTER_LAST_BLOCK,
     )
 

@@ -30,7 +30,7 @@ def words_kernel(op: Softmax, graph: IntGraph) -> Kernel | None:
     result = graph.result(op)
     columns = result.shape[-1]
     padded = -(-columns // LANES) * LANES
-    words = words_of(_to_codes(op, graph, padded), padded)
+    words = words_of(_to_codes(op, graph, columns), padded)
     if words is None:
         return None
     table = graph.constants[op.table].astype(np.int32)

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import simulator.gemm.selection
 from simulator.errors import EnvironmentProblem
 from simulator.gemm import (
     BACKENDS,
@@ -19,11 +18,14 @@ from simulator.gemm import (
     is_exact,
     limit_threads_of_this_thread,
     one_thread_per_worker,
+    selection,
 )
+from simulator.numerics.jit import has_avx2
 
 LEFT, RIGHT = {"u8": np.uint8, "s8": np.int8}, {"u8": np.uint8, "s8": np.int8}
 EXTREMES = {np.uint8: (0, 255, 254, 1), np.int8: (-128, 127, -127, 0)}
-every_backend = pytest.mark.parametrize("name", BACKENDS)
+USABLE = [name for name in BACKENDS if name != "avx2" or has_avx2()]
+every_backend = pytest.mark.parametrize("name", USABLE)
 
 
 def exact(a, b):
@@ -175,15 +177,13 @@ def test_a_broken_backend_fails_the_trial(broken):
 
 
 def test_a_backend_that_is_not_exact_here_is_refused_and_passed_over(monkeypatch):
-    monkeypatch.setattr(
-        simulator.gemm.selection, "BACKENDS", {"broken": Saturating, "numba": NumbaGemm}
-    )
+    monkeypatch.setattr(selection, "BACKENDS", {"broken": Saturating, "numba": NumbaGemm})
     with pytest.raises(EnvironmentProblem, match="'broken': not exact on this CPU"):
         backend.__wrapped__("broken")
     backend.cache_clear()
     try:
         assert backend("auto").name == "numba"
-        monkeypatch.setattr(simulator.gemm.selection, "BACKENDS", {"broken": Saturating})
+        monkeypatch.setattr(selection, "BACKENDS", {"broken": Saturating})
         backend.cache_clear()
         with pytest.raises(EnvironmentProblem, match="no matrix product on this CPU is exact"):
             backend("auto")
@@ -208,9 +208,7 @@ def test_the_fastest_of_the_exact_backends_is_taken(monkeypatch):
     try:
         for order in (("slow", "numba"), ("numba", "slow")):
             rows = {"slow": Slow, "numba": NumbaGemm}
-            monkeypatch.setattr(
-                simulator.gemm.selection, "BACKENDS", {name: rows[name] for name in order}
-            )
+            monkeypatch.setattr(selection, "BACKENDS", {name: rows[name] for name in order})
             backend.cache_clear()
             assert backend("auto").name == "numba"
     finally:
@@ -221,9 +219,7 @@ def test_a_backend_that_cannot_be_imported_is_refused_and_passed_over(monkeypatc
     def missing():
         raise ImportError("no such library")
 
-    monkeypatch.setattr(
-        simulator.gemm.selection, "BACKENDS", {"missing": missing, "numba": NumbaGemm}
-    )
+    monkeypatch.setattr(selection, "BACKENDS", {"missing": missing, "numba": NumbaGemm})
     backend.cache_clear()
     try:
         with pytest.raises(EnvironmentProblem, match="'missing': cannot be imported"):
@@ -256,3 +252,26 @@ def test_products_stay_exact_with_one_thread():
     with one_thread_per_worker(backend("blas")), ThreadPoolExecutor(1) as worker:
         for product in worker.map(multiply, BACKENDS):
             assert np.array_equal(product, exact(a, b))
+
+
+@every_backend
+def test_16_bit_codes_signed_or_not(name):
+    rng = np.random.default_rng(4)
+    for kind in (np.int16, np.uint16):
+        limits = np.iinfo(kind)
+        for right in (np.int8, np.uint8):
+            a = rng.integers(limits.min, limits.max, (5, 700), kind, endpoint=True)
+            a[0] = limits.max
+            b = rng.choice(np.array(EXTREMES[right]), (700, 3)).astype(right)
+            assert_exact(backend(name), a, b)
+
+
+def test_without_fast_bytes_the_tiles_are_taken_untimed(monkeypatch):
+    if not has_avx2():
+        pytest.skip("this CPU has no AVX2")
+    monkeypatch.setattr(selection.binding, "get_host_cpu_features", lambda: {"avx2": True})
+    monkeypatch.setattr(selection, "seconds_of_a_product", None)
+    assert selection._fastest().name == "avx2"
+    monkeypatch.setattr(selection.binding, "get_host_cpu_features", lambda: {"avxvnni": True})
+    monkeypatch.setattr(selection, "seconds_of_a_product", lambda gemm: gemm.name != "blas")
+    assert selection._fastest().name == "blas"

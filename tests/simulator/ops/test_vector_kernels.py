@@ -22,13 +22,12 @@ from small_graphs import (
     with_op,
 )
 
-from simulator.errors import EnvironmentProblem
 from simulator.gemm import backend
-from simulator.gemm.narrow import CHECKED_TERMS, is_checked_often, whole_root
-from simulator.gemm.narrow_tile import CHECKS
+from simulator.gemm.narrow import FULL_HALVES, HALVES, WORDS, is_checked_often, whole_root
 from simulator.graph import verify
 from simulator.numerics.accumulator import OverflowPolicy
-from simulator.numerics.integer_type import Overflow
+from simulator.numerics.integer_type import IntType, Overflow
+from simulator.numerics.jit import has_avx2
 from simulator.numerics.requantization import Requantizer
 from simulator.numerics.requantization_words import words_of
 from simulator.numerics.rounding import DoubleRounding, Rounding
@@ -40,15 +39,7 @@ every_rounding = pytest.mark.parametrize("rounding", Rounding)
 every_fit = pytest.mark.parametrize("overflow", SATURATING)
 
 
-def has_tiles():
-    try:
-        backend("avx2")
-    except EnvironmentProblem:
-        return False
-    return True
-
-
-needs_tiles = pytest.mark.skipif(not has_tiles(), reason="this CPU has no AVX2")
+needs_tiles = pytest.mark.skipif(not has_avx2(), reason="this CPU has no AVX2")
 
 
 def numbers(low, high, *shape):
@@ -256,7 +247,7 @@ def test_narrow_registers_of_activations(name, register):
 
 
 @needs_tiles
-def test_clipping_up_and_down_that_cancels_is_seen():
+def test_clipping_up_and_down_that_cancels_later_is_seen():
     """A register that was clipped above and below by the same amount ends at the exact sum."""
     d = Draft(Rounding.FLOOR, SATURATE)
     d.input("a", (1, 7), S8)
@@ -286,16 +277,51 @@ def test_sums_that_no_bound_lets_overflow_are_not_walked():
     assert kernel([large, None]).walked > 0
 
 
-@pytest.mark.parametrize(("largest", "often"), [(32767, True), (8192, True), (8191, False)])
-def test_clipping_leaves_a_trace_in_16_bits(largest, often):
-    assert is_checked_often(largest) == often
-    assert CHECKS[0 if often else 1] * largest < 1 << 16
+@pytest.mark.parametrize(
+    ("held", "bits", "largest", "often"),
+    [
+        (FULL_HALVES, 16, 8192, True),  # eight terms may carry a sum round all 16 bits
+        (FULL_HALVES, 16, 8191, False),
+        (HALVES, 12, 586, True),  # seven terms may reach from one end to the other
+        (HALVES, 12, 585, False),
+        (WORDS, 17, 32640, True),
+        (WORDS, 18, 32640, False),
+    ],
+)
+def test_how_often_clipping_is_looked_for(held, bits, largest, often):
+    kind = IntType(bits=bits)
+    assert is_checked_often(largest, held, kind.low, kind.high) == often
+
+
+@needs_tiles
+@pytest.mark.parametrize(
+    ("kind", "register", "left", "right"),
+    [
+        (S8, 8, [64, -128], [2, 2]),
+        (U8, 17, [255, 255, 130, 255, 255, 255, 255, 127], [127] * 3 + [-128] * 5),
+    ],
+)
+def test_clipping_at_both_ends_within_a_few_terms_is_seen(kind, register, left, right):
+    d = Draft(Rounding.FLOOR, SATURATE)
+    d.input("a", (1, len(left)), kind)
+    d.constant("weights", [[weight] for weight in right], S8)
+    levels = accumulator((0, register, SATURATE))
+    d.matmul("y", "a", "weights", multiplier=(1 << 30,), shift=(36,), levels=levels)
+    operands = {"a": np.array([[left]], kind.dtype)}
+    result = assert_kernel_equals_reference(d.graph(), operands, "avx2")
+    assert result.sums.transient == 1
 
 
 def test_lengths_are_rounded_up():
-    largest = CHECKED_TERMS * 255 * 255
-    roots = np.arange(int(largest**0.5) + 1)
-    for squares in {0, 1, 2, 3, largest, *(roots**2), *(roots[1:] ** 2 - 1), *(roots**2 + 1)}:
+    largest = (1 << 31) - 1
+    roots = np.arange(1, 46341)
+    for squares in {
+        0,
+        largest,
+        *(roots**2).tolist(),
+        *(roots**2 - 1).tolist(),
+        *(roots**2 + 1).tolist(),
+    }:
         root = int(whole_root(np.int32(squares)))
         assert (root - 1) ** 2 < squares <= root**2 or squares == root == 0
 
@@ -336,3 +362,100 @@ def test_lookup_in_parts(kind, size):
     codes = np.arange(kind.low, kind.high + 1).astype(kind.dtype)
     every = np.resize(codes, (256 // size + 1, size))
     assert_kernel_equals_reference(graph, {"a": every})
+
+
+@needs_tiles
+@pytest.mark.parametrize("code", [0, 127, 128, 255])
+@pytest.mark.parametrize("weight", [-8, 7])
+@pytest.mark.parametrize("kind", [S8, U8])
+def test_the_largest_sums_of_narrow_weights(code, weight, kind):
+    d = Draft(Rounding.HALF_UP, SATURATE)
+    d.input("a", (2, 64), kind)
+    d.constant("weights", [[weight] * 3] * 64, S4)
+    d.matmul("y", "a", "weights", multiplier=(1 << 30,), shift=(40,))
+    operands = {"a": np.full((1, 2, 64), code, np.uint8).view(kind.dtype)}
+    assert_kernel_equals_reference(d.graph(), operands, "avx2")
+
+
+@pytest.mark.parametrize("name", ["matmul", "softmax", "layer_norm"])
+def test_padding_is_not_counted(name):
+    d = Draft(Rounding.HALF_UP, Overflow.SATURATE_SYMMETRIC)
+    d.input("a", (6, 5), S8, 3)
+    if name == "matmul":
+        d.constant("weights", numbers(-9, 9, 5, 3), S8)
+        d.matmul("y", "a", "weights", multiplier=(1 << 30,), shift=(36,), zero_point=-128)
+    elif name == "softmax":
+        table = exponentials(8, largest=(1 << 30) - 1, half_life=9)
+        d.softmax("y", "a", table=table, reciprocal_bits=60, shift=53, kind=S8, zero_point=-128)
+    else:
+        d.layer_norm(
+            "y", "a", gamma=[1 << 28] * 5, beta=[0] * 5, shift=44, zero_point=-128,
+            sqrt_fraction_bits=16, reciprocal_bits=60, normalized_fraction_bits=20,
+        )  # fmt: skip
+    graph = d.graph()
+    gemm = "avx2" if has_avx2() else "numba"
+    assert_kernel_equals_reference(graph, operands_for(graph, seed=2), gemm)
+
+
+# --- one step beyond every limit: the ordinary kernels --------------------------------------------
+
+
+def built(graph, gemm="avx2"):
+    op = graph.ops[-1]
+    return (
+        BEHAVIOURS[type(op)].build(op, graph, backend(gemm)).__module__.removeprefix("simulator.")
+    )
+
+
+def product(kind_a, kind_b, terms, bits):
+    d = Draft(Rounding.HALF_UP, SATURATE)
+    d.input("a", (1, terms), kind_a)
+    d.operand("b", (terms, 1), kind_b)
+    levels = accumulator((0, bits, SATURATE))
+    d.matmul("y", "a", "b", multiplier=(1 << 30,), shift=(40,), levels=levels)
+    return d.graph()
+
+
+@needs_tiles
+def test_limits_of_narrow_registers():
+    assert built(product(U8, S8, 8, 16)) == "ops.matmul_narrow"
+    assert built(product(U8, U8, 8, 16)) == "ops.matmul"  # products of 16 bits and a sign
+    assert built(product(S8, S8, 8192, 26)) == "ops.matmul_narrow"
+    assert built(product(S8, S8, 8193, 26)) == "ops.matmul"  # too long
+    assert built(product(S8, S8, 1 << 16, 30)) == "ops.matmul"
+    assert built(product(S16, S8, 8, 16)) == "ops.matmul"
+
+
+def test_limits_of_add():
+    def add(shift, factor=1):
+        d = Draft(Rounding.HALF_UP, SATURATE)
+        d.input("a", (2, 8), S8)
+        d.operand("b", (2, 8), S8)
+        d.add("y", "a", "b", multiplier_a=(factor,), multiplier_b=(3,), shift=shift)
+        return d.graph()
+
+    assert built(add(32, 1 << 30), "numba") == "ops.add_words"
+    assert built(add(33, 1 << 30), "numba") == "ops.add"  # the lower word has not all of it
+    assert built(add(5, 1 << 27), "numba") == "ops.add_words"
+    assert built(add(4, 1 << 27), "numba") == "ops.add"  # more than 31 bits are left
+
+
+def test_limits_of_layer_norm():
+    def norm(**fields):
+        d = Draft(Rounding.HALF_UP, SATURATE)
+        d.input("a", (2, 8), S8)
+        usual = {"shift": 40, "reciprocal_bits": 60, "sqrt_fraction_bits": 16}
+        d.layer_norm("y", "a", gamma=[9] * 8, beta=[5] * 8, **(usual | fields))
+        return d.graph()
+
+    assert built(norm(), "numba") == "ops.layernorm_words"
+    assert built(norm(sqrt_fraction_bits=9), "numba") == "ops.layernorm"  # not exact in float64
+    assert built(norm(normalized_fraction_bits=29), "numba") == "ops.layernorm"
+
+
+def test_a_lookup_of_wide_codes():
+    d = Draft(Rounding.HALF_UP, SATURATE)
+    d.input("a", (5,), IntType(bits=17))
+    d.lookup("y", "a", table=np.arange(1 << 17) % 251 - 125, kind=S8)
+    graph = d.graph()
+    assert_kernel_equals_reference(graph, operands_for(graph))
