@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pytest
 from one_op_graphs import CASES, assert_kernel_equals_reference, operands_for
-from small_graphs import Draft, with_op
+from small_graphs import Draft
 
 from simulator.graph import ops, verify
 from simulator.graph.ops import (
@@ -31,7 +30,6 @@ from simulator.graph.text import _FORMS
 from simulator.graph.verify import _SHAPES
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.jit import has_avx2
-from simulator.numerics.rescaling import ZeroPointStage
 from simulator.numerics.rounding import Rounding
 from simulator.ops import BEHAVIOURS
 
@@ -100,15 +98,6 @@ def test_kernel_equals_reference_in_every_mode(build):
 def test_products_are_the_same_with_every_backend(name, gemm):
     graph = graph_of(CASES[MatMul][name])
     assert_kernel_equals_reference(graph, operands_for(graph, seed=3), gemm)
-
-
-@pytest.mark.parametrize("rounding", [Rounding.HALF_UP, Rounding.HALF_EVEN])
-def test_a_residual_and_a_zero_point_that_is_rounded_too(rounding):
-    graph = graph_of(CASES[MatMul]["onto a residual, per channel"], rounding)
-    before = replace(graph.ops[-1].requantize, zero_point_stage=ZeroPointStage.BEFORE_ROUND)
-    graph = with_op(graph, graph.ops[-1].name, requantize=before)
-    assert verify(graph) == []
-    assert_kernel_equals_reference(graph, operands_for(graph, seed=4))
 
 
 @pytest.mark.parametrize("build", EVERY_CASE)
