@@ -122,7 +122,9 @@ class Executor:
             If the shape, type or range of ``images`` is not the input's, or a tap does not exist.
         """
         self._check(images, taps)
-        tasks = [images[i : i + IMAGES_PER_TASK] for i in range(0, len(images), IMAGES_PER_TASK)]
+        # Few images are spread over all workers.
+        size = min(IMAGES_PER_TASK, -(-len(images) // self.threads))
+        tasks = [images[i : i + size] for i in range(0, len(images), size)]
         parts: list[RunOutput] = []
         with (
             one_thread_per_worker(self.gemm),

@@ -19,6 +19,7 @@ STRIP_ROWS = 8 * TILE_ROWS
 BLOCK_TERMS = 512
 PAIR, QUAD = 2, 4
 TERMS_MULTIPLE = {PAIR: 4, QUAD: 8}  # two steps of the tile
+CODE_RANGE = (1 << 15) - 1  # what 16 bits hold
 CODE_LIMIT = 255  # the largest magnitude of an 8-bit code, as unsigned
 
 
@@ -72,12 +73,14 @@ def exact_chunk(b: IntArray) -> int:
     """
     if b.dtype != np.int8 or not b.size:
         return 0
+    if max(int(b.max()), -int(b.min())) > CODE_RANGE // (QUAD * CODE_LIMIT):
+        return 0  # one code alone leaves room for less than 4 quads
     pairs = np.zeros(((len(b) + 1) // 2 * 2, b.shape[1]), np.int64)
     pairs[: len(b)] = b
     in_twos = pairs.reshape(-1, 2, b.shape[1])
     above, below = np.maximum(in_twos, 0).sum(axis=1), np.minimum(in_twos, 0).sum(axis=1)
     largest = max(int(above.max()), -int(below.min()))
-    quads = ((1 << 15) - 1) // (CODE_LIMIT * max(largest, 1))
+    quads = CODE_RANGE // (CODE_LIMIT * max(largest, 1))
     return min(quads, 64) // 2 * 2
 
 
