@@ -22,6 +22,8 @@ from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import BadImageError, ImageBatches
 from aocq.evaluate import (
     Evaluation,
+    _as_row,
+    _from_row,
     agreement,
     decibel,
     evaluate,
@@ -32,7 +34,8 @@ from aocq.evaluate import (
 from aocq.lowering import lower
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from simulator.errors import InputError
-from simulator.executor import Executor
+from simulator.executor import Executor, OpCounts
+from simulator.ops.behaviour import SumCounts
 from simulator.profile import load_profile
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
@@ -219,3 +222,11 @@ def test_noise_is_in_decibel_and_none_where_there_is_nothing_to_compare() -> Non
     assert sqnr_db(np.array([[10.0]]), np.array([[10.0]])) is None
     assert decibel(0.0, 1.0) is None
     assert decibel(1.0, 1.0) == 0.0
+
+
+def test_counts_survive_their_file_and_older_files_have_no_walked_sums():
+    counts = OpCounts(elements=7, saturated=2, sums=SumCounts(1, 2, 3, -9, 12), walked=5)
+    row = np.array(_as_row(counts))
+    assert (_from_row(row), _from_row(row).walked) == (counts, 5)
+    assert (_from_row(row[:-1]), _from_row(row[:-1]).walked) == (counts, 0)
+    assert _from_row(np.array(_as_row(OpCounts(elements=3)))).sums is None

@@ -8,7 +8,7 @@ from parsed_page import ParsedPage
 
 from reports.ops import tightest
 from reports.page import html
-from reports.tables import in_accumulator, markdown, overflow_sentence
+from reports.tables import facts, in_accumulator, markdown, overflow_sentence
 from simulator.results import LayerRow, RunResult
 
 Run = tuple[RunResult, list[LayerRow]]
@@ -112,3 +112,13 @@ def test_the_tightest_accumulators_come_first(counted: Run, run: Run) -> None:
     assert len(tightest(counted[1])) == 10
     assert tightest(run[1]) == []
     assert in_accumulator("nothing of that name", counted[1]) == ["—"] * 4
+
+
+def test_the_product_its_probe_and_walked_sums_are_told(run: Run) -> None:
+    result, _ = run
+    assert {"sums walked", "GEMM avx2"}.isdisjoint(dict(facts(result))), "an older record"
+    told = {"gemm_probe": {"avx2": "exact", "torch": "not tried"}, "walked": 50, "sums": 4000}
+    newer = result.model_copy(update={"emulation": result.emulation.model_copy(update=told)})
+    found = dict(facts(newer))
+    assert found["sums walked"] == "50 of 4,000 (1.25%)"
+    assert (found["GEMM avx2"], found["GEMM torch"]) == ("exact", "not tried")
