@@ -122,8 +122,11 @@ class Executor:
             If the shape, type or range of ``images`` is not the input's, or a tap does not exist.
         """
         self._check(images, taps)
-        # Few images are spread over all workers.
-        size = min(IMAGES_PER_TASK, -(-len(images) // self.threads))
+        size = IMAGES_PER_TASK
+        if not any(_may_stop(op) for op in self.graph.ops):
+            # Few images are spread over all workers; but where an overflow ends the run, what it
+            # tells of the first ones must not depend on how many workers there are.
+            size = min(size, -(-len(images) // self.threads))
         tasks = [images[i : i + size] for i in range(0, len(images), size)]
         parts: list[RunOutput] = []
         with (
@@ -190,11 +193,15 @@ class Executor:
                 raise InputError(f"input {tensor.name}: code {code} is outside {tensor.type}")
 
 
+def _may_stop(op: Op) -> bool:
+    """Tell whether the op's policy does not tolerate a changed sum."""
+    return isinstance(op, (MatMul, Mean)) and op.accumulator.policy is OverflowPolicy.ERROR
+
+
 def _stop_at_errors(op: Op, sums: SumCounts | None) -> None:
     """Raise AccumulatorOverflow where the op's policy does not tolerate a changed sum."""
-    if sums is None or not sums.changed or not isinstance(op, (MatMul, Mean)):
-        return
-    if op.accumulator.policy is OverflowPolicy.ERROR:
+    if sums is not None and sums.changed and _may_stop(op):
+        assert isinstance(op, (MatMul, Mean))
         raise AccumulatorOverflow(
             f"op {op.name}: {sums.changed} sums overflowed the accumulator ({op.accumulator}), "
             f"the exact ones span {sums.least} to {sums.most}; widen it, or set accumulator.policy "
