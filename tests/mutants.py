@@ -74,7 +74,15 @@ OPS = {
     "softmax_lut513": "Lut513",
 }
 # Kernels that only run compiled, and their tests.
-COMPILED = ("gemm/avx2.py", "gemm/fused.py", "gemm/narrow.py", "gemm/packing.py", "_words.py")
+COMPILED = (
+    "gemm/avx2.py",
+    "gemm/fused.py",
+    "gemm/narrow.py",
+    "gemm/narrow_bounds.py",
+    "gemm/narrow_walk.py",
+    "gemm/packing.py",
+    "_words.py",
+)
 COMPILED_TESTS = (
     "tests/simulator/ops/test_vector_kernels.py",
     "tests/simulator/test_gemm.py",

@@ -18,16 +18,14 @@ from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
 from simulator.graph.ranges import Bounds, signed_bits
 from simulator.numerics.integer_type import IntArray
-from simulator.numerics.requantization import Requantizer
 from simulator.numerics.requantization_words import (
     LANES,
     WORD_BITS,
     WordRequantizer,
-    words_of,
 )
 from simulator.ops.behaviour import Kernel, OpResult, SumCounts
 from simulator.ops.codes import Codes
-from simulator.ops.requantizing import requantizer
+from simulator.ops.requantizing import word_requantizer
 
 FIRST_SUM = np.repeat(np.array([(1 << 31) - 1, -(1 << 31)], np.int32), LANES)
 
@@ -39,10 +37,7 @@ def fused_kernel(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> Kern
     bytes_only = all(graph.tensors[name].type.dtype.itemsize == 1 for name in (op.a, op.b))
     if not (known.proven_free and bytes_only and signed_bits(*known.accumulator) <= WORD_BITS):
         return None
-    requantize = requantizer(graph, op.requantize, graph.result(op))
-    columns = graph.result(op).shape[-1]
-    padded = -(-columns // TILE_COLUMNS) * TILE_COLUMNS
-    words = words_of(requantize, padded) if isinstance(requantize, Requantizer) else None
+    words = word_requantizer(graph, op.requantize, graph.result(op), TILE_COLUMNS)
     if words is None:
         return None
     if graph.is_constant(op.b):

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from simulator.gemm import Gemm
 from simulator.gemm.avx2 import Avx2Gemm, left_form
-from simulator.gemm.narrow import (
+from simulator.gemm.narrow import narrow_activations, narrow_and_requantize
+from simulator.gemm.narrow_bounds import (
     CHECKED_TERMS,
     FULL_HALVES,
     HALVES,
@@ -22,12 +23,10 @@ from simulator.gemm.narrow import (
     Reach,
     Register,
     is_checked_often,
-    narrow_activations,
-    narrow_and_requantize,
-    pack_lanes,
     padded_to_checks,
     reach_of,
 )
+from simulator.gemm.narrow_walk import pack_lanes
 from simulator.gemm.packing import STRIP_ROWS, pack, padded_columns, pairs_shape
 from simulator.gemm.tile import TILE_COLUMNS
 from simulator.graph.graph import IntGraph
@@ -35,12 +34,11 @@ from simulator.graph.ops import MatMul
 from simulator.graph.ranges import Bounds, code_range, signed_bits
 from simulator.numerics.accumulator import Accumulator, BiasStage, OverflowPolicy
 from simulator.numerics.integer_type import IntArray, Overflow
-from simulator.numerics.requantization import Requantizer
-from simulator.numerics.requantization_words import LANES, WordRequantizer, words_of
+from simulator.numerics.requantization_words import LANES, WordRequantizer
 from simulator.ops.behaviour import Kernel, OpResult, SumCounts
 from simulator.ops.codes import Codes
 from simulator.ops.matmul_fused import FIRST_SUM
-from simulator.ops.requantizing import requantizer
+from simulator.ops.requantizing import word_requantizer
 
 GROUP = PANELS * TILE_COLUMNS
 HALF_LIMIT = 1 << 15
@@ -56,10 +54,7 @@ def narrow_kernel(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> Ker
         return None
     if graph.tensors[op.a].shape[-1] > LONGEST:
         return None
-    requantize = requantizer(graph, op.requantize, graph.result(op))
-    columns = graph.result(op).shape[-1]
-    padded = -(-columns // GROUP) * GROUP
-    words = words_of(requantize, padded) if isinstance(requantize, Requantizer) else None
+    words = word_requantizer(graph, op.requantize, graph.result(op), GROUP)
     if words is None:
         return None
     if graph.is_constant(op.b):

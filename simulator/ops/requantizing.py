@@ -11,7 +11,13 @@ from simulator.graph.graph import IntGraph, Tensor
 from simulator.graph.ops import Requantization
 from simulator.numerics.float_requantization import requantize_real
 from simulator.numerics.integer_type import IntArray
-from simulator.numerics.requantization import AnyRequantizer, build_requantizer, requantize
+from simulator.numerics.requantization import (
+    AnyRequantizer,
+    Requantizer,
+    build_requantizer,
+    requantize,
+)
+from simulator.numerics.requantization_words import WordRequantizer, words_of
 from simulator.numerics.rescaling import Arithmetic
 
 
@@ -50,6 +56,15 @@ def requantize_reference(
             )
         outside += flag
     return codes, outside
+
+
+def word_requantizer(
+    graph: IntGraph, parameters: Requantization, result: Tensor, multiple: int
+) -> WordRequantizer | None:
+    """Build the form in 32-bit lanes, padded to a multiple of channels; none where it has none."""
+    requantize = requantizer(graph, parameters, result)
+    padded = -(-result.shape[-1] // multiple) * multiple
+    return words_of(requantize, padded) if isinstance(requantize, Requantizer) else None
 
 
 def requantizer(graph: IntGraph, parameters: Requantization, result: Tensor) -> AnyRequantizer:

@@ -23,7 +23,7 @@ from small_graphs import (
 )
 
 from simulator.gemm import backend
-from simulator.gemm.narrow import FULL_HALVES, HALVES, WORDS, is_checked_often, whole_root
+from simulator.gemm.narrow_bounds import FULL_HALVES, HALVES, WORDS, is_checked_often, whole_root
 from simulator.graph import verify
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.integer_type import IntType, Overflow
