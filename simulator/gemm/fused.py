@@ -16,12 +16,12 @@ from simulator.gemm.packing import (
     transpose_codes,
 )
 from simulator.numerics.jit import kernel
-from simulator.numerics.requantization_words import requantize_any_words, requantize_plain_words
+from simulator.numerics.row_words import requantize_row
 
 
 @kernel
 def multiply_and_requantize(  # type: ignore[no-untyped-def]
-    a, shifted, panels, per_step, chunk, initial, codes, sums, plain, words, extremes, out, out_at,
+    a, shifted, panels, per_step, chunk, initial, codes, sums, words, extremes, out, out_at,
     columns,
 ):  # fmt: skip
     """Requantize ``initial + a @ b`` [M, N] into ``out`` from ``out_at`` on; count the misfits.
@@ -38,8 +38,8 @@ def multiply_and_requantize(  # type: ignore[no-untyped-def]
         int32 [panels * 16]: what the sums start with
     codes, sums
         scratch: int16 or uint8 [48, padded K], int32 [48, panels * 16]
-    plain, words
-        of :class:`simulator.numerics.requantization_words.WordRequantizer`, padded as the panels
+    words
+        of :func:`simulator.numerics.row_words.requantize_row`, padded as the panels
     extremes
         int32 [16]: least and largest sums, lane by lane
     out
@@ -53,28 +53,25 @@ def multiply_and_requantize(  # type: ignore[no-untyped-def]
         start_sums(initial, count, sums)
         multiply_terms(codes, count, 0, codes.shape[1], panels, per_step, chunk, sums)
         place = out_at + start * columns
-        misfits += requantize_strip(sums, count, plain, words, extremes, out, place, columns)
+        misfits += requantize_strip(sums, count, words, extremes, out, place, columns)
     return misfits
 
 
 @kernel
-def requantize_strip(sums, count, plain, words, extremes, out, out_at, columns):  # type: ignore[no-untyped-def]
+def requantize_strip(sums, count, words, extremes, out, out_at, columns):  # type: ignore[no-untyped-def]
     """Requantize ``count`` rows of sums into ``out`` from ``out_at`` on; count the misfits."""
     misfits = 0
     width = sums.shape[1]
     flat = sums.reshape(-1)
     for i in range(count):
         place = out_at + i * columns
-        if plain:
-            misfits += requantize_plain_words(flat, i * width, out, place, *words, extremes)
-        else:
-            misfits += requantize_any_words(flat, i * width, out, place, *words, extremes)
+        misfits += requantize_row(flat, i * width, out, place, words, extremes)
     return misfits
 
 
 @kernel
 def multiply_activations(  # type: ignore[no-untyped-def]
-    lefts, rights, transposed, signed, panels, initial, codes, sums, plain, words, extremes, out
+    lefts, rights, transposed, signed, panels, initial, codes, sums, words, extremes, out
 ):
     """Requantize ``lefts[i] @ rights[i]`` for every i into ``out``, flat; count the misfits.
 
@@ -93,7 +90,7 @@ def multiply_activations(  # type: ignore[no-untyped-def]
         else:
             pack_pairs(rights[i], panels)
         misfits += multiply_and_requantize(
-            lefts[i], 0, panels, PAIR, 0, initial, codes, sums, plain, words, extremes, out,
+            lefts[i], 0, panels, PAIR, 0, initial, codes, sums, words, extremes, out,
             i * lefts.shape[1] * columns, columns,
         )  # fmt: skip
     return misfits

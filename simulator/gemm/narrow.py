@@ -32,14 +32,14 @@ from simulator.numerics.jit import kernel
 @kernel
 def narrow_and_requantize(  # type: ignore[no-untyped-def]
     a, centre, shifted, panels, per_step, chunk, b, lanes, state, reach, corrections, biases,
-    register, codes, twice, sums, flags, lengths, plain, words, extremes, counts, out, out_at,
+    register, codes, twice, sums, flags, lengths, words, extremes, counts, out, out_at,
     columns,
 ):  # fmt: skip
     """Requantize ``a @ b`` [M, N] out of narrow registers into ``out``; count the misfits.
 
     Parameters
     ----------
-    a, shifted, panels, per_step, chunk, codes, sums, plain, words, out, out_at, columns
+    a, shifted, panels, per_step, chunk, codes, sums, words, out, out_at, columns
         see :func:`simulator.gemm.fused.multiply_and_requantize`; panels in twos
     centre
         what left codes lie around
@@ -81,7 +81,7 @@ def narrow_and_requantize(  # type: ignore[no-untyped-def]
             take_twice(a, start, count, twice)
             walk_flagged(count, lanes, biases, register, twice, sums, flags, columns, counts)
         place = out_at + start * columns
-        misfits += requantize_strip(sums, count, plain, words, extremes[1], out, place, columns)
+        misfits += requantize_strip(sums, count, words, extremes[1], out, place, columns)
     return misfits
 
 
@@ -161,7 +161,7 @@ def find_extremes(sums, count, extremes):  # type: ignore[no-untyped-def]
 @kernel
 def narrow_activations(  # type: ignore[no-untyped-def]
     lefts, rights, transposed, panels, lanes, state, reach, corrections, biases, register, codes,
-    twice, sums, flags, lengths, plain, words, extremes, counts, out,
+    twice, sums, flags, lengths, words, extremes, counts, out,
 ):  # fmt: skip
     """Requantize ``lefts[i] @ rights[i]`` for every i; see above, and ``multiply_activations``."""
     columns = rights.shape[1] if transposed else rights.shape[2]
@@ -177,7 +177,7 @@ def narrow_activations(  # type: ignore[no-untyped-def]
         state[0] = False
         misfits += narrow_and_requantize(
             lefts[i], 0, 0, panels, PAIR, 0, b, lanes, state, reach, corrections, biases, register,
-            codes, twice, sums, flags, lengths, plain, words, extremes, counts, out,
+            codes, twice, sums, flags, lengths, words, extremes, counts, out,
             i * lefts.shape[1] * columns, columns,
         )  # fmt: skip
     return misfits

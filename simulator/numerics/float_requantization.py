@@ -28,13 +28,13 @@ FLOAT_DTYPES = {
 }
 # The modes as numbers, for kernels.
 MODES = {mode: index for index, mode in enumerate(Rounding)}
-_FLOOR, _TOWARD_ZERO, _UP, _AWAY, _EVEN = (
+_FLOOR, _TOWARD_ZERO, _UP, _DOWN, _EVEN = (
     MODES[mode]
     for mode in (
         Rounding.FLOOR,
         Rounding.TOWARD_ZERO,
         Rounding.HALF_UP,
-        Rounding.HALF_AWAY,
+        Rounding.HALF_DOWN,
         Rounding.HALF_EVEN,
     )
 )
@@ -116,21 +116,22 @@ class RealRequantizer:
 @kernel
 def round_real(value, mode):  # type: ignore[no-untyped-def]
     """Round a float64 to a whole one by the mode of an index of :data:`MODES`."""
-    below = np.floor(value)
-    rest = value - below  # exact: both are multiples of the value's last bit
-    up = rest > 0.5
+    cut = np.trunc(value)
+    rest = value - cut  # exact, with the sign of the value; from below it would be rounded
     if mode == _FLOOR:
-        up = False
+        up, down = False, rest < 0.0
     elif mode == _TOWARD_ZERO:
-        up = value < 0.0 and rest > 0.0
-    elif rest == 0.5:
-        if mode == _AWAY:
-            up = value > 0.0
-        elif mode == _EVEN:
-            up = np.floor(below / 2.0) * 2.0 != below
-        else:
-            up = mode == _UP
-    return below + 1.0 if up else below
+        up, down = False, False
+    elif mode == _EVEN:
+        odd = np.floor(cut / 2.0) * 2.0 != cut
+        up = rest > 0.5 or (rest == 0.5 and odd)
+        down = rest < -0.5 or (rest == -0.5 and odd)
+    else:
+        up = rest > 0.5 or (rest == 0.5 and mode != _DOWN)
+        down = rest < -0.5 or (rest == -0.5 and mode != _UP)
+    if up:
+        return cut + 1.0
+    return cut - 1.0 if down else cut
 
 
 @kernel

@@ -3,18 +3,19 @@
 
 A product of two 32-bit numbers has 64 bits, but where it is shifted right by more than 32 only its
 upper word matters once ``R`` is added: ``(p + R) >> s == ((p + R) >> 32) >> (s - 32)``, all floor.
-What follows fits 32 bits, of which a vector register holds twice as many.
+What follows fits 32 bits, of which a vector register holds twice as many. The kernel is in
+:mod:`simulator.numerics.row_words`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from simulator.numerics.integer_type import Overflow, limits
@@ -25,21 +26,31 @@ from simulator.numerics.vector_ir import (
     INT64,
     WORDS,
     Values,
-    address_of,
     constant,
     element,
     fill,
     larger,
     load,
-    loop,
     smaller,
     splat,
     store,
 )
 
 WORD_BITS = 32
+LARGEST_ZERO_POINT = 1 << 30  # a shifted upper word has 31 bits: their sum has 32
 LANES: int = WORDS.count
 EVEN_UPPER = [1, 9, 3, 11, 5, 13, 7, 15]  # the upper words of even and odd products, in turns
+
+Parts = Sequence[Callable[[Any], Any]]  # of ``words``: each gives its address as that of a type
+Rule = Callable[[Any, Any], Any]  # 8 sums and the first one's channel become rounded numbers
+
+
+class DependsOn(Enum):
+    """What of a product decides what is added to it before the shift."""
+
+    NOTHING = 0  # what is inside the product is in ``always``
+    SIGN = 1  # and nothing is inside the product
+    BITS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +66,8 @@ class WordRequantizer:
         zero point where it is rounded too), and the parts of ``R``
     distance
         int64, the same shape: the whole shift
-    plain
-        whether only what is always added is ever added; it has ``inside`` in it then
+    depends_on
+        what is added
     """
 
     multiplier: NDArray[np.int32]
@@ -66,19 +77,21 @@ class WordRequantizer:
     negative: NDArray[np.int64]
     odd: NDArray[np.int64]
     distance: NDArray[np.int64]
-    plain: bool
+    depends_on: DependsOn
     zero_point: int
     low: int
     high: int
 
     @property
     def arguments(self) -> tuple[object, ...]:
-        """Return what the kernels take behind sums and result."""
-        return (
-            self.multiplier, self.shift, self.inside.reshape(-1), self.always.reshape(-1),
-            self.negative.reshape(-1), self.odd.reshape(-1), self.distance.reshape(-1),
-            self.zero_point, self.low, self.high,
-        )  # fmt: skip
+        """Return what kernels take as ``words``; how many they are tells what is added."""
+        halves = {
+            DependsOn.NOTHING: [self.always],
+            DependsOn.SIGN: [self.always, self.negative],
+            DependsOn.BITS: [self.inside, self.always, self.negative, self.odd, self.distance],
+        }[self.depends_on]
+        ends = (self.zero_point, self.low, self.high)
+        return (self.multiplier, self.shift, *(half.reshape(-1) for half in halves), *ends)
 
 
 def words_of(requantizer: Requantizer, padded: int) -> WordRequantizer | None:
@@ -95,14 +108,20 @@ def words_of(requantizer: Requantizer, padded: int) -> WordRequantizer | None:
     if (
         requantizer.left is not None
         or requantizer.overflow is Overflow.WRAP
-        or requantizer.kind.bits > 16
+        or low < word.min
+        or high > word.max
+        or abs(requantizer.zero_point) >= LARGEST_ZERO_POINT
         or (shift <= WORD_BITS).any()
         or (multiplier < word.min).any()
         or (multiplier > word.max).any()
     ):
         return None
     always, negative, odd = requantizer.offset
-    plain = not (negative.any() or odd.any())
+    depends_on = DependsOn.BITS
+    if not (negative.any() or odd.any()):
+        depends_on, always = DependsOn.NOTHING, always + requantizer.inside
+    elif not (odd.any() or requantizer.inside.any()):
+        depends_on = DependsOn.SIGN
 
     def halves(vector: NDArray[np.int64], filling: int = 0) -> NDArray[np.int64]:
         return even_and_odd(_padded(vector, padded, filling))
@@ -111,11 +130,11 @@ def words_of(requantizer: Requantizer, padded: int) -> WordRequantizer | None:
         multiplier=_padded(multiplier, padded, 0).astype(np.int32),
         shift=_padded(shift - WORD_BITS, padded, 1).astype(np.int32),
         inside=halves(requantizer.inside),
-        always=halves(always + requantizer.inside if plain else always),
+        always=halves(always),
         negative=halves(negative),
         odd=halves(odd),
         distance=halves(shift, WORD_BITS + 1),
-        plain=plain,
+        depends_on=depends_on,
         zero_point=requantizer.zero_point,
         low=low,
         high=high,
@@ -131,82 +150,28 @@ def _padded(vector: NDArray[np.int64], length: int, filling: int) -> NDArray[np.
     return np.concatenate([vector, np.full(length - len(vector), filling, np.int64)])
 
 
-def _row_kernel(*, plain: bool) -> Any:
-    """Return the kernel of one row, with or without what depends on the product."""
+def fixed_point_rule(builder: Any, parts: Parts) -> Rule:
+    """Return how 8 sums become rounded numbers by what stands before the ends in ``arguments``."""
+    multipliers, shifts = (part(INT32) for part in parts[:2])
+    halves = [part(INT64) for part in parts[2:]]
 
-    @intrinsic
-    def requantize_words(  # type: ignore[no-untyped-def]
-        typing, sums, sums_at, out, out_at, multiplier, shift, inside, always, negative, odd,
-        distance, zero_point, low, high, extremes,
-    ):  # fmt: skip
-        """Requantize int32 ``sums`` from ``sums_at`` on into ``out`` from ``out_at`` on.
-
-        As many as there are multipliers, a multiple of 8; returns how many codes did not fit.
-        ``extremes``, int32 [16], holds lane by lane the least and the largest sum so far.
-        """
-        index = types.intp
-        signature = types.int64(
-            sums, index, out, index, multiplier, shift, inside, always, negative, odd, distance,
-            index, index, index, extremes,
-        )  # fmt: skip
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return _generate(context, builder, signature, arguments, plain)
-
-        return signature, generate
-
-    return requantize_words
-
-
-requantize_plain_words = _row_kernel(plain=True)
-requantize_any_words = _row_kernel(plain=False)
-
-
-def _generate(context: Any, builder: Any, signature: Any, arguments: Any, plain: bool) -> Any:
-    kinds = signature.args
-
-    def place(position: int, lane: Any, start: Any = None) -> Any:
-        address = address_of(context, builder, kinds[position], arguments[position], lane)
-        return address if start is None else element(builder, address, (start, 1))
-
-    code = ir.IntType(kinds[2].dtype.bitwidth)
-    sums, out = place(0, INT32, arguments[1]), place(2, code, arguments[3])
-    multipliers, shifts = place(4, INT32), place(5, INT32)
-    halves = [place(position, INT64) for position in range(6, 11)]
-    extremes = place(14, INT32)
-    count = context.make_array(kinds[4])(context, builder, arguments[4]).nitems
-    ends = words_filled(builder, arguments[11:14])
-
-    def eight(first: Any, carried: Values) -> list[Any]:
-        misfits, least, most = carried
-        values = load(builder, element(builder, sums, (first, 1)), WORDS)
+    def rule(values: Any, first: Any) -> Any:
         factors = load(builder, element(builder, multipliers, (first, 1)), WORDS)
         words = []
         for odd in (False, True):
             offset = constant(LANES // 2 if odd else 0)
             constants = [
                 load(builder, element(builder, half, (first, 1), (offset, 1)), DOUBLES)
-                for half in (halves[1:2] if plain else halves)
+                for half in halves
             ]
             product = builder.mul(widened(builder, values, odd), widened(builder, factors, odd))
-            total = rounded(builder, product, constants)
-            words.append(builder.bitcast(total, WORDS))
+            words.append(builder.bitcast(rounded(builder, product, constants), WORDS))
         order = ir.Constant(ir.VectorType(INT32, LANES), EVEN_UPPER)
         upper = builder.shuffle_vector(*words, order)
         distance = load(builder, element(builder, shifts, (first, 1)), WORDS)
-        codes = builder.ashr(upper, distance)
-        place = element(builder, out, (first, 1))
-        return [
-            store_fitted(builder, codes, ends, place, misfits),
-            smaller(builder, least, values),
-            larger(builder, most, values),
-        ]
+        return builder.ashr(upper, distance)
 
-    start = [load(builder, element(builder, extremes, (constant(LANES), i)), WORDS) for i in (0, 1)]
-    misfits, *found = loop(builder, constant(0), count, LANES, [splat(WORDS, 0), *start], eight)
-    for i, value in enumerate(found):
-        store(builder, value, element(builder, extremes, (constant(LANES), i)))
-    return sum_of_lanes(builder, misfits)
+    return rule
 
 
 def words_filled(builder: Any, numbers: Values) -> list[Any]:
@@ -244,12 +209,17 @@ def widened(builder: Any, words: Any, odd: bool) -> Any:
 
 
 def rounded(builder: Any, product: Any, constants: Values) -> Any:
-    """Add ``R``: only what is always added, or everything."""
+    """Add ``R``: one, two or five constants, for what of the product it depends on."""
     if len(constants) == 1:
         return builder.add(product, constants[0])
-    inside, always, negative, odd, distance = constants
-    product = builder.add(product, inside)
+    distance = None
+    if len(constants) == 2:
+        always, negative = constants
+    else:
+        inside, always, negative, odd, distance = constants
+        product = builder.add(product, inside)
     below = builder.sext(builder.icmp_signed("<", product, splat(DOUBLES, 0)), DOUBLES)
     total = builder.add(builder.add(product, always), builder.and_(below, negative))
-    lowest = builder.and_(builder.lshr(product, distance), odd)
-    return builder.add(total, lowest)
+    if distance is None:
+        return total
+    return builder.add(total, builder.and_(builder.lshr(product, distance), odd))

@@ -30,3 +30,14 @@ def broadcast_rows(operands: Sequence[IntArray], result: Tensor) -> tuple[IntArr
         for codes in operands
     )
     return a, b
+
+
+def rows_repeat(shape: Sequence[int], result: Sequence[int], *, constant: bool) -> bool:
+    """Tell whether an operand's rows are those of the result, in order, over and over.
+
+    A row may be one code, which then meets every channel. A constant may have fewer dimensions.
+    """
+    leading = tuple(shape[:-1])
+    begins = len(result) - 1 - len(leading)
+    whole = begins == 0 or constant
+    return whole and leading == tuple(result[begins:-1]) and shape[-1] in (1, result[-1])

@@ -4,28 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from enum import IntEnum
 
 import numpy as np
 
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import AddShifted, SquaredDifference
 from simulator.numerics.integer_type import IntArray, Overflow, fit, limits
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.requantization import fit_kernel
 from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
 from simulator.ops.behaviour import Kernel, OpResult
 from simulator.ops.broadcasting import broadcast_integers, broadcast_rows
-
-CommonScaleOp = AddShifted | SquaredDifference
-
-
-class Join(IntEnum):
-    """What becomes of the two operands at their common scale."""
-
-    SUM = 0
-    DIFFERENCE = 1
-    SQUARED_DIFFERENCE = 2
+from simulator.ops.common_scale_words import CommonScaleOp, Join, words_kernel
 
 
 def reference(
@@ -57,6 +46,9 @@ def reference(
 
 def build(op: CommonScaleOp, graph: IntGraph, join: Join) -> Kernel:
     """Kernel for batches."""
+    by_words = words_kernel(op, graph, join)
+    if by_words is not None:
+        return by_words
     result = graph.result(op)
     low, high = limits(result.code_type, op.overflow)
     zero_points = [graph.tensors[name].zero_point for name in op.operands]

@@ -24,10 +24,9 @@ from simulator.numerics.requantization import Requantizer
 from simulator.numerics.requantization_words import (
     LANES,
     WordRequantizer,
-    requantize_any_words,
-    requantize_plain_words,
     words_of,
 )
+from simulator.numerics.row_words import requantize_row
 from simulator.numerics.square_root import isqrt_kernel, newton_root_kernel
 from simulator.ops.behaviour import Kernel, OpResult
 from simulator.ops.codes import Codes
@@ -63,7 +62,6 @@ def words_kernel(
             op.root_start_bits,
             op.reciprocal_bits,
             spare_bits,
-            words.plain,
             words.arguments,
             out.flat,
         )
@@ -120,7 +118,6 @@ def layer_norm_word_rows(  # type: ignore[no-untyped-def]
     root_start_bits,
     reciprocal_bits,
     spare_bits,
-    plain,
     words,
     out,
 ):
@@ -150,8 +147,5 @@ def layer_norm_word_rows(  # type: ignore[no-untyped-def]
         for c in range(channels):
             x = np.int32(np.int32(np.int32(channels) * centred[c]) - total)
             normalized[c] = np.int32(np.floor(np.float64(x) * inverse))
-        if plain:
-            misfits += requantize_plain_words(normalized, 0, out, i * channels, *words, extremes)
-        else:
-            misfits += requantize_any_words(normalized, 0, out, i * channels, *words, extremes)
+        misfits += requantize_row(normalized, 0, out, i * channels, words, extremes)
     return misfits

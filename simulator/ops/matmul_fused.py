@@ -21,11 +21,10 @@ from simulator.numerics.integer_type import IntArray
 from simulator.numerics.requantization_words import (
     LANES,
     WORD_BITS,
-    WordRequantizer,
 )
 from simulator.ops.behaviour import Kernel, OpResult, SumCounts
 from simulator.ops.codes import Codes
-from simulator.ops.requantizing import word_requantizer
+from simulator.ops.requantizing import AnyWordRequantizer, word_requantizer
 
 FIRST_SUM = np.repeat(np.array([(1 << 31) - 1, -(1 << 31)], np.int32), LANES)
 
@@ -45,7 +44,7 @@ def fused_kernel(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> Kern
     return _of_activations(op, graph, words)
 
 
-def _by_weights(op: MatMul, graph: IntGraph, words: WordRequantizer) -> Kernel | None:
+def _by_weights(op: MatMul, graph: IntGraph, words: AnyWordRequantizer) -> Kernel | None:
     """Kernel of a product with weights, packed here, once."""
     result = graph.result(op)
     weights = graph.constants[op.b]
@@ -69,7 +68,6 @@ def _by_weights(op: MatMul, graph: IntGraph, words: WordRequantizer) -> Kernel |
             initial,
             np.empty((STRIP_ROWS, packed.padded_terms), packed.left_dtype),
             np.empty((STRIP_ROWS, len(initial)), np.int32),
-            words.plain,
             words.arguments,
             extremes,
             out.flat,
@@ -81,7 +79,7 @@ def _by_weights(op: MatMul, graph: IntGraph, words: WordRequantizer) -> Kernel |
     return kernel
 
 
-def _of_activations(op: MatMul, graph: IntGraph, words: WordRequantizer) -> Kernel:
+def _of_activations(op: MatMul, graph: IntGraph, words: AnyWordRequantizer) -> Kernel:
     """Kernel of a product of two activations, one pair of matrices after the other."""
     result = graph.result(op)
     rows, columns = result.shape[-2:]
@@ -102,7 +100,6 @@ def _of_activations(op: MatMul, graph: IntGraph, words: WordRequantizer) -> Kern
             np.zeros(padded, np.int32),
             np.empty((STRIP_ROWS, padded_terms), np.int16),
             np.empty((STRIP_ROWS, padded), np.int32),
-            words.plain,
             words.arguments,
             extremes,
             out.flat,

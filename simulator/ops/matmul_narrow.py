@@ -34,11 +34,11 @@ from simulator.graph.ops import MatMul
 from simulator.graph.ranges import Bounds, code_range, signed_bits
 from simulator.numerics.accumulator import Accumulator, BiasStage, OverflowPolicy
 from simulator.numerics.integer_type import IntArray, Overflow
-from simulator.numerics.requantization_words import LANES, WordRequantizer
+from simulator.numerics.requantization_words import LANES
 from simulator.ops.behaviour import Kernel, OpResult, SumCounts
 from simulator.ops.codes import Codes
 from simulator.ops.matmul_fused import FIRST_SUM
-from simulator.ops.requantizing import word_requantizer
+from simulator.ops.requantizing import AnyWordRequantizer, word_requantizer
 
 GROUP = PANELS * TILE_COLUMNS
 HALF_LIMIT = 1 << 15
@@ -131,7 +131,7 @@ class Scratch:
 
 
 def _by_weights(
-    op: MatMul, graph: IntGraph, register: Register, words: WordRequantizer
+    op: MatMul, graph: IntGraph, register: Register, words: AnyWordRequantizer
 ) -> Kernel | None:
     """Kernel of a product with weights, packed and measured here, once."""
     result = graph.result(op)
@@ -171,7 +171,6 @@ def _by_weights(
             biases,
             register.arguments,
             *scratch.arguments,
-            words.plain,
             words.arguments,
             scratch.extremes,
             scratch.counts,
@@ -185,7 +184,7 @@ def _by_weights(
 
 
 def _of_activations(
-    op: MatMul, graph: IntGraph, register: Register, words: WordRequantizer
+    op: MatMul, graph: IntGraph, register: Register, words: AnyWordRequantizer
 ) -> Kernel:
     """Kernel of a product of two activations, one pair of matrices after the other."""
     result = graph.result(op)
@@ -211,7 +210,6 @@ def _of_activations(
             biases,
             register.arguments,
             *scratch.arguments,
-            words.plain,
             words.arguments,
             scratch.extremes,
             scratch.counts,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import reduce
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
@@ -24,6 +25,8 @@ from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult, SumCounts, one_sum
 from simulator.ops.requantizing import requantize_reference, requantizer
+
+LONGEST_BYTE_SUM = 1 << 23
 
 
 def reference(op: Mean, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
@@ -54,7 +57,7 @@ def build(op: Mean, graph: IntGraph, _: Gemm) -> Kernel:
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = operands[0]
-        sums = np.ascontiguousarray(a.sum(axis=op.axis + 1, dtype=np.int64))
+        sums = exact_sums(a, op.axis + 1)
         sums -= terms * zero_point
         events = np.zeros(3, np.int64)
         least, most = int(sums.min()), int(sums.max())
@@ -68,6 +71,26 @@ def build(op: Mean, graph: IntGraph, _: Gemm) -> Kernel:
         return OpResult(codes, saturated, SumCounts.of(events, least, most))
 
     return kernel
+
+
+def exact_sums(codes: IntArray, axis: int) -> NDArray[np.int64]:
+    """Sum codes along an axis; bytes along the last one in 32 bits, which hold such sums."""
+    last = axis == codes.ndim - 1
+    if codes.dtype.itemsize > 1 or not last or codes.shape[-1] > LONGEST_BYTE_SUM:
+        return np.ascontiguousarray(codes.sum(axis=axis, dtype=np.int64))
+    sums = np.empty(codes.shape[:-1], np.int64)
+    sum_bytes(np.ascontiguousarray(codes).reshape(-1, codes.shape[-1]), sums.reshape(-1))
+    return sums
+
+
+@compiled
+def sum_bytes(rows, sums):  # type: ignore[no-untyped-def]
+    """Sum each of ``rows`` in 32 bits."""
+    for i in range(rows.shape[0]):
+        total = np.int32(0)
+        for c in range(rows.shape[1]):
+            total = np.int32(total + np.int32(rows[i, c]))
+        sums[i] = total
 
 
 @compiled

@@ -14,6 +14,7 @@ from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
 from simulator.ops.broadcasting import broadcast_integers, broadcast_rows
+from simulator.ops.mul_words import words_kernel
 from simulator.ops.requantizing import requantize_reference, requantizer
 
 
@@ -28,6 +29,9 @@ def reference(op: Mul, graph: IntGraph, operands: Sequence[IntArray]) -> OpResul
 
 def build(op: Mul, graph: IntGraph, _: Gemm) -> Kernel:
     """Kernel for batches."""
+    by_words = words_kernel(op, graph)
+    if by_words is not None:
+        return by_words
     result = graph.result(op)
     requantize = requantizer(graph, op.requantize, result)
     zero_points = [graph.tensors[name].zero_point for name in op.operands]

@@ -10,6 +10,7 @@ import numpy as np
 from simulator.graph.graph import IntGraph, Tensor
 from simulator.graph.ops import Requantization
 from simulator.numerics.float_requantization import requantize_real
+from simulator.numerics.float_requantization_words import RealWordRequantizer, real_words_of
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.requantization import (
     AnyRequantizer,
@@ -17,8 +18,10 @@ from simulator.numerics.requantization import (
     build_requantizer,
     requantize,
 )
-from simulator.numerics.requantization_words import WordRequantizer, words_of
+from simulator.numerics.requantization_words import LANES, WordRequantizer, words_of
 from simulator.numerics.rescaling import Arithmetic
+
+AnyWordRequantizer = WordRequantizer | RealWordRequantizer
 
 
 def requantize_reference(
@@ -59,12 +62,14 @@ def requantize_reference(
 
 
 def word_requantizer(
-    graph: IntGraph, parameters: Requantization, result: Tensor, multiple: int
-) -> WordRequantizer | None:
+    graph: IntGraph, parameters: Requantization, result: Tensor, multiple: int = LANES
+) -> AnyWordRequantizer | None:
     """Build the form in 32-bit lanes, padded to a multiple of channels; none where it has none."""
     requantize = requantizer(graph, parameters, result)
     padded = -(-result.shape[-1] // multiple) * multiple
-    return words_of(requantize, padded) if isinstance(requantize, Requantizer) else None
+    if isinstance(requantize, Requantizer):
+        return words_of(requantize, padded)
+    return real_words_of(requantize, padded)
 
 
 def requantizer(graph: IntGraph, parameters: Requantization, result: Tensor) -> AnyRequantizer:

@@ -18,7 +18,6 @@ from simulator.numerics.gemmlowp import (
     reciprocal,
     reciprocal_kernel,
     rounding_divide_by_pot,
-    rounding_divide_by_pot_kernel,
     saturating_rounding_doubling_high_mul,
     saturating_rounding_doubling_high_mul_kernel,
 )
@@ -29,6 +28,7 @@ from simulator.ops.rows import kernel_by_row, largest_kernel, reference_by_row
 
 # Exponentials have 31 fraction bits, their sums 19.
 _TO_SUM = 31 - SUM_FRACTION_BITS
+_HALF_OF_SUM = 1 << (_TO_SUM - 1)
 
 
 def exponential(op: SoftmaxGemmlowp, difference: int) -> int:
@@ -91,20 +91,24 @@ def softmax_rows(  # type: ignore[no-untyped-def]
 ):
     """Softmax of each row of codes into ``out``; return how many were clipped."""
     saturated = 0
+    row = np.empty(rows.shape[1], np.uint64)
     for i in range(rows.shape[0]):
-        largest = largest_kernel(rows, i)
+        largest = np.int64(largest_kernel(rows, i))
         total = np.int64(0)
         for j in range(rows.shape[1]):
-            total += rounding_divide_by_pot_kernel(
-                exponentials[largest - np.int64(rows[i, j])], _TO_SUM
-            )
+            # Unsigned: an index that cannot be negative needs no check.
+            exponential = exponentials[np.uint64(largest - np.int64(rows[i, j]))]
+            row[j] = exponential
+            total += (exponential + _HALF_OF_SUM) >> _TO_SUM
         scale, leading_zeros = reciprocal_kernel(total)
-        shift = SUM_INTEGER_BITS - leading_zeros + 31 - bits
+        # The product's two roundings, at bit 31 and at what is left, are one where it is positive.
+        # It has 62 bits: from 32 more places on nothing is left of it.
+        left = min(SUM_INTEGER_BITS - leading_zeros + 31 - bits, 32)
+        factor, shift = np.uint64(scale), np.uint64(31 + left)
+        half = np.uint64((1 << 30) + ((1 << 30 + left) if left else 0))
         for j in range(rows.shape[1]):
-            exponential = exponentials[largest - np.int64(rows[i, j])]
-            product = saturating_rounding_doubling_high_mul_kernel(scale, exponential)
-            code = rounding_divide_by_pot_kernel(product, shift) + zero_point
-            fitted = min(max(code, low), high)
+            code = np.int32((row[j] * factor + half) >> shift) + np.int32(zero_point)
+            fitted = min(max(code, np.int32(low)), np.int32(high))
             saturated += fitted != code
             out[i, j] = fitted
     return saturated

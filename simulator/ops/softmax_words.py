@@ -15,10 +15,9 @@ from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.requantization import Requantizer
 from simulator.numerics.requantization_words import (
     LANES,
-    requantize_any_words,
-    requantize_plain_words,
     words_of,
 )
+from simulator.numerics.row_words import requantize_row
 from simulator.ops.behaviour import Kernel, OpResult
 from simulator.ops.codes import Codes
 
@@ -38,9 +37,7 @@ def words_kernel(op: Softmax, graph: IntGraph) -> Kernel | None:
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         rows = np.ascontiguousarray(operands[0]).reshape(-1, columns)
         out = Codes.empty(operands[0].shape, result.type.dtype)
-        misfits = softmax_word_rows(
-            rows, table, op.reciprocal_bits, words.plain, words.arguments, out.flat
-        )
+        misfits = softmax_word_rows(rows, table, op.reciprocal_bits, words.arguments, out.flat)
         return OpResult(out.codes, int(misfits))
 
     return kernel
@@ -75,7 +72,7 @@ def _to_codes(op: Softmax, graph: IntGraph, channels: int) -> Requantizer:
 
 
 @compiled
-def softmax_word_rows(rows, table, reciprocal_bits, plain, words, out):  # type: ignore[no-untyped-def]
+def softmax_word_rows(rows, table, reciprocal_bits, words, out):  # type: ignore[no-untyped-def]
     """Softmax of each row of codes into ``out``, flat; ``words`` ends it. Count the misfits."""
     columns = rows.shape[1]
     padded = words[0].shape[0]
@@ -95,13 +92,6 @@ def softmax_word_rows(rows, table, reciprocal_bits, plain, words, out):  # type:
             exponentials[j] = exponential
             total += exponential
         inverses[:] = np.int32(((np.int64(1) << reciprocal_bits) + (total >> 1)) // total)
-        constants = words[1:]
-        if plain:
-            misfits += requantize_plain_words(
-                exponentials, 0, out, i * columns, inverses, *constants, extremes
-            )
-        else:
-            misfits += requantize_any_words(
-                exponentials, 0, out, i * columns, inverses, *constants, extremes
-            )
+        by_row = (inverses, *words[1:])
+        misfits += requantize_row(exponentials, 0, out, i * columns, by_row, extremes)
     return misfits

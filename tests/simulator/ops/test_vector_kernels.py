@@ -19,17 +19,21 @@ from small_graphs import (
     Draft,
     accumulator,
     exponentials,
+    with_codes,
     with_op,
+    with_tensor,
 )
 
 from simulator.gemm import backend
 from simulator.gemm.narrow_bounds import FULL_HALVES, HALVES, WORDS, is_checked_often, whole_root
 from simulator.graph import verify
 from simulator.numerics.accumulator import OverflowPolicy
+from simulator.numerics.float_type import FloatType
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.jit import has_avx2
 from simulator.numerics.requantization import Requantizer
 from simulator.numerics.requantization_words import words_of
+from simulator.numerics.rescaling import Arithmetic
 from simulator.numerics.rounding import DoubleRounding, Rounding
 from simulator.ops import BEHAVIOURS
 
@@ -173,6 +177,36 @@ def test_product_with_double_rounding(double):
     twice = replace(graph.ops[-1].requantize, double_rounding=double)
     graph = with_op(graph, "y", requantize=twice)
     assert_taken_and_equal(graph, "ops.matmul_fused", "avx2")
+
+
+def in_float(graph, dtype):
+    """Return a graph whose last op rescales by real factors: the same, by their shift less."""
+    op = graph.ops[-1]
+    found = op.requantize
+    shift, multiplier = graph.constants[found.shift], graph.constants[found.multiplier]
+    factors = (multiplier * 2.0 ** -shift.astype(float)).astype(dtype)
+    graph = with_op(
+        graph,
+        op.name,
+        requantize=replace(found, shift=None, arithmetic=Arithmetic(np.dtype(dtype).name)),
+    )
+    kept = {name: codes for name, codes in graph.constants.items() if name != found.shift}
+    tensors = {name: tensor for name, tensor in graph.tensors.items() if name != found.shift}
+    graph = replace(graph, constants=kept, tensors=tensors)
+    graph = with_codes(graph, found.multiplier, factors)
+    return with_tensor(graph, found.multiplier, type=FloatType(bits=8 * factors.itemsize))
+
+
+@needs_tiles
+@every_rounding
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_product_and_rescaling_in_float(rounding, dtype):
+    for levels, module in (
+        (None, "matmul_fused"),
+        (accumulator((0, 16, SATURATE)), "matmul_narrow"),
+    ):
+        graph = linear(rounding, terms=70, columns=21, levels=levels)
+        assert_taken_and_equal(in_float(graph, dtype), f"ops.{module}", "avx2")
 
 
 @needs_tiles
@@ -335,7 +369,9 @@ def test_lengths_are_rounded_up():
         {"shift": np.array([32])},
         {"multiplier": np.array([1 << 31])},
         {"overflow": Overflow.WRAP},
-        {"kind": S16.__class__(bits=17)},
+        {"kind": IntType(bits=33)},
+        {"kind": IntType(bits=32, signed=False)},
+        {"kind": S32, "zero_point": 1 << 30},
     ],
 )
 def test_no_words_for_what_does_not_fit_them(changes):

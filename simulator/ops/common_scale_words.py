@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two operands at a common scale in vector registers: as :mod:`simulator.ops.common_scale`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+
+from simulator.graph.graph import IntGraph
+from simulator.graph.ops import AddShifted, SquaredDifference
+from simulator.graph.ranges import code_range
+from simulator.numerics.integer_type import IntArray, IntType, Overflow
+from simulator.numerics.jit import has_avx2
+from simulator.numerics.jit import kernel as compiled
+from simulator.numerics.requantization import Requantizer
+from simulator.numerics.requantization_words import LANES, WORD_BITS, words_of
+from simulator.numerics.rounding import offsets
+from simulator.numerics.row_words import requantize_row
+from simulator.ops.behaviour import Kernel, OpResult
+from simulator.ops.broadcasting import rows_repeat
+from simulator.ops.codes import Codes
+
+WORD = IntType(bits=WORD_BITS)
+CommonScaleOp = AddShifted | SquaredDifference
+
+
+class Join(IntEnum):
+    """What becomes of the two operands at their common scale."""
+
+    SUM = 0
+    DIFFERENCE = 1
+    SQUARED_DIFFERENCE = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A multiplication and a rounded shift of numbers that are first shifted left, exactly.
+
+    Attributes
+    ----------
+    left
+        places of that shift; ``words`` may shift more to the right in return
+    words
+        arguments of :func:`simulator.numerics.row_words.requantize_row`; none where the shift
+        to the left is all there is
+    largest
+        no result is larger, whatever its sign
+    """
+
+    left: int
+    words: tuple[object, ...] | None
+    largest: int
+
+
+def words_kernel(op: CommonScaleOp, graph: IntGraph, join: Join) -> Kernel | None:
+    """Return a kernel for batches in vector registers, or none where numbers are too wide."""
+    result = graph.result(op)
+    steps = _steps(op, graph)
+    repeated = all(
+        rows_repeat(graph.tensors[name].shape, result.shape, constant=graph.is_constant(name))
+        for name in op.operands
+    )
+    if steps is None or not repeated or graph.tensors[op.a].shape != result.shape:
+        return None
+    first, second, last = steps
+    channels = result.shape[-1]
+    zero_points = [graph.tensors[name].zero_point for name in op.operands]
+
+    def kernel(operands: Sequence[IntArray]) -> OpResult:
+        a, b = (np.ascontiguousarray(operand) for operand in operands)
+        out = Codes.empty(a.shape, result.type.dtype)
+        misfits = join_word_rows(
+            a.reshape(-1, channels),
+            b.reshape(-1, b.shape[-1]),
+            *zero_points,
+            first.left,
+            second.left,
+            first.words,
+            second.words,
+            int(join),
+            last.left,
+            last.words,
+            out.flat,
+        )
+        return OpResult(out.codes, int(misfits))
+
+    return kernel
+
+
+def _steps(op: CommonScaleOp, graph: IntGraph) -> tuple[Step, Step, Step] | None:
+    """Return what is done to a, to b and to what they are joined to, or none."""
+    if not has_avx2() or op.overflow is Overflow.WRAP:
+        return None
+    result = graph.result(op)
+    operands = []
+    for name, multiplier, shift in (
+        (op.a, op.multiplier_a, op.shift_a),
+        (op.b, op.multiplier_b, op.shift_b),
+    ):
+        scaling = (_largest(graph, name), op.input_left_shift, multiplier, shift)
+        channels = graph.tensors[name].shape[-1]
+        operands.append(_exact(*scaling) or _rounded(op, *scaling, WORD, 0, channels))
+    if None in operands:
+        return None
+    first, second = (step for step in operands if step is not None)
+    joined = first.largest + second.largest
+    if isinstance(op, SquaredDifference):
+        joined *= joined
+    finish = (result.code_type, result.zero_point, result.shape[-1])
+    last = _rounded(op, joined, 0, op.multiplier, op.shift, *finish)
+    return None if last is None else (first, second, last)
+
+
+def _largest(graph: IntGraph, name: str) -> int:
+    zero_point = graph.tensors[name].zero_point
+    return max(abs(end - zero_point) for end in code_range(graph, name))
+
+
+def _exact(largest: int, left: int, multiplier: int, shift: int) -> Step | None:
+    """Return a step without a fraction: a shift to the left, by a power of two as multiplier."""
+    exponent = multiplier.bit_length() - 1
+    places = left + exponent - shift
+    if multiplier != 1 << exponent or places < 0 or largest << places >= 1 << (WORD_BITS - 1):
+        return None
+    return Step(places, None, largest << places)
+
+
+def _rounded(
+    op: CommonScaleOp,
+    largest: int,
+    left: int,
+    multiplier: int,
+    shift: int,
+    kind: IntType,
+    zero_point: int,
+    channels: int,
+) -> Step | None:
+    """Return a step whose product is shifted right by more than 32, or none where that is too far.
+
+    Shifting numbers and ``R`` further to the left changes nothing where the shift to the right
+    takes it back.
+    """
+    farther = max(0, WORD_BITS + 1 - shift)
+    offset = offsets(np.array([shift]), op.rounding, op.double_rounding) << farther
+    # HALF_EVEN's last part is a bit of the number, which the lanes take from where it was.
+    if largest << (left + farther) >= 1 << (WORD_BITS - 1) or (farther and offset[2].any()):
+        return None
+    requantizer = Requantizer(
+        multiplier=np.full(channels, multiplier),
+        shift=np.full(channels, shift + farther),
+        left=None,
+        inside=np.zeros(channels, np.int64),
+        offset=np.repeat(offset, channels, axis=1),
+        zero_point=zero_point,
+        kind=kind,
+        overflow=op.overflow,
+    )
+    words = words_of(requantizer, -(-channels // LANES) * LANES)
+    if words is None:
+        return None
+    return Step(left + farther, words.arguments, ((largest << left) * multiplier >> shift) + 1)
+
+
+@compiled
+def join_word_rows(  # type: ignore[no-untyped-def]
+    a, b, zero_a, zero_b, left_a, left_b, words_a, words_b, join, left, words, out
+):
+    """Join each row [channels] of ``a`` with one of ``b`` into ``out``, flat; count the misfits.
+
+    Rows of ``b`` repeat, and may be one code each. ``words_a`` and ``words_b`` are those of the
+    operands' steps, ``words`` of what they are joined to, ``join`` as in
+    :func:`simulator.ops.common_scale.join_at_common_scale`.
+    """
+    channels = a.shape[1]
+    padded = words[0].shape[0]
+    shifted = np.zeros(padded, np.int32)
+    first = np.zeros(padded, np.int32)
+    second = np.zeros(padded, np.int32)
+    extremes = np.zeros(2 * LANES, np.int32)
+    misfits = 0
+    for i in range(a.shape[0]):
+        rescale_row(a, i, zero_a, left_a, words_a, shifted, first, extremes)
+        if i == 0 or b.shape[0] > 1:
+            row = i % b.shape[0]
+            rescale_row(b, row, zero_b, left_b, words_b, shifted, second, extremes)
+        for c in range(channels):
+            joined = np.int32(first[c] + second[c] if join == Join.SUM else first[c] - second[c])
+            if join == Join.SQUARED_DIFFERENCE:
+                joined = np.int32(joined * joined)
+            shifted[c] = np.int32(joined << np.int32(left))
+        misfits += requantize_row(shifted, 0, out, i * channels, words, extremes)
+    return misfits
+
+
+@compiled
+def rescale_row(codes, i, zero_point, left, words, shifted, out, extremes):  # type: ignore[no-untyped-def]
+    """Bring row i of ``codes`` to the common scale, in int32 ``out`` [padded channels]."""
+    target = out if words is None else shifted
+    zero, places = np.int32(zero_point), np.int32(left)
+    for c in range(codes.shape[1]):
+        target[c] = np.int32(np.int32(np.int32(codes[i, c]) - zero) << places)
+    if words is not None:
+        requantize_row(shifted, 0, out, 0, words, extremes)
+    if codes.shape[1] == 1:
+        out[:] = out[0]

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requantization in float in vector registers: equal to the reference for one value."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from simulator.numerics.float_requantization import RealRequantizer, requantize_real
+from simulator.numerics.float_requantization_words import real_words_of
+from simulator.numerics.integer_type import IntType, Overflow
+from simulator.numerics.jit import has_avx2, kernel
+from simulator.numerics.requantization_words import LANES
+from simulator.numerics.rescaling import ZeroPointStage
+from simulator.numerics.rounding import Rounding
+from simulator.numerics.row_words import requantize_row
+
+S8, U8, S16, S24 = (IntType(bits=b, signed=s) for b, s in ((8, 1), (8, 0), (16, 1), (24, 1)))
+LEAST, MOST = -(1 << 31), (1 << 31) - 1
+SUMS = [
+    LEAST,
+    LEAST + 1,
+    -(1 << 24) - 1,
+    -1000,
+    -3,
+    -2,
+    -1,
+    0,
+    1,
+    2,
+    3,
+    77,
+    1 << 24,
+    MOST - 1,
+    MOST,
+]
+pytestmark = pytest.mark.skipif(not has_avx2(), reason="this CPU has no AVX2")
+
+
+@kernel
+def one_row(sums, words, extremes, out):
+    return requantize_row(sums, 0, out, 0, words, extremes)
+
+
+def multipliers(dtype):
+    below_half = np.nextafter(dtype(0.5), dtype(0))
+    largest = np.finfo(dtype).max
+    return [0.5, 0.25, 1.5, below_half, 0.3, 1e-9, 1e-3, 3e-8, 2.0**40, largest, -0.5, -0.7, 0.0]
+
+
+@pytest.mark.parametrize("rounding", Rounding)
+@pytest.mark.parametrize("stage", ZeroPointStage)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_sum_by_every_multiplier(rounding, stage, dtype):
+    for kind, zero_point, overflow in (
+        (S8, -128, Overflow.SATURATE),
+        (S8, 5, Overflow.SATURATE_SYMMETRIC),
+        (U8, 130, Overflow.SATURATE),
+        (S16, -300, Overflow.SATURATE),
+        (S24, 1 << 20, Overflow.SATURATE),
+    ):
+        pairs = [(value, factor) for value in SUMS for factor in multipliers(dtype)]
+        sums = np.array([value for value, _ in pairs], np.int32)
+        requantizer = RealRequantizer(
+            multiplier=np.array([factor for _, factor in pairs], dtype),
+            rounding=rounding,
+            stage=stage,
+            zero_point=zero_point,
+            kind=kind,
+            overflow=overflow,
+        )
+        padded = -(-len(pairs) // LANES) * LANES
+        words = real_words_of(requantizer, padded)
+        out = np.empty(padded, kind.dtype)
+        extremes = np.zeros(2 * LANES, np.int32)
+        room = np.zeros(padded - len(pairs), np.int32)
+        misfits = one_row(np.concatenate([sums, room]), words.arguments, extremes, out)
+        expected = [
+            requantize_real(int(value), factor, rounding, zero_point, kind, overflow, stage)
+            for value, factor in zip(sums, requantizer.multiplier, strict=True)
+        ]
+        assert out[: len(pairs)].tolist() == [code for code, _ in expected]
+        assert misfits == sum(flag for _, flag in expected)
+        assert (extremes[:LANES].min(), extremes[LANES:].max()) == (LEAST, MOST)
+        codes, outside = requantizer(sums[None])
+        assert (codes.tolist(), outside) == ([[code for code, _ in expected]], misfits)
+
+
+def test_no_words_where_padding_would_be_counted_or_codes_are_too_wide():
+    fields = {"rounding": Rounding.FLOOR, "stage": ZeroPointStage.AFTER_ROUND}
+    three = np.ones(3, np.float32)
+    symmetric = RealRequantizer(
+        multiplier=three, zero_point=-128, kind=S8, overflow=Overflow.SATURATE_SYMMETRIC, **fields
+    )
+    assert real_words_of(symmetric, 8) is None
+    wide = RealRequantizer(
+        multiplier=three, zero_point=0, kind=IntType(bits=25), overflow=Overflow.SATURATE, **fields
+    )
+    assert real_words_of(wide, 8) is None

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two operands in one op, in vector registers: taken where they fit, equal to the references."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from one_op_graphs import assert_kernel_equals_reference, operands_for
+from small_graphs import S8, S16, SATURATE, U8, Draft
+
+from simulator.gemm import backend
+from simulator.graph import verify
+from simulator.numerics.integer_type import Overflow
+from simulator.numerics.jit import has_avx2
+from simulator.numerics.rounding import DoubleRounding, Rounding
+from simulator.ops import BEHAVIOURS
+
+RANDOM = np.random.default_rng(5)
+pytestmark = pytest.mark.skipif(not has_avx2(), reason="this CPU has no AVX2")
+every_rounding = pytest.mark.parametrize("rounding", Rounding)
+SHAPES = {
+    "alike": ((5, 19), (5, 19), False),
+    "one code a row": ((2, 5, 16), (2, 5, 1), False),
+    "a constant row": ((2, 3, 21), (21,), True),
+    "constant rows": ((2, 3, 8), (3, 8), True),
+    "a constant code a row": ((2, 3, 9), (3, 1), True),
+}
+every_shape = pytest.mark.parametrize("shape", SHAPES)
+# As TFLite derives them: twice the larger scale as the common one.
+SUM = {
+    "factors": ((1 << 30, 31), (1981860625, 33), (1434567890, 49)),
+    "input_left_shift": 20,
+}
+SQUARES = {
+    "factors": ((1 << 30, 31), (1981860625, 33), (1918553963, 46)),
+    "input_left_shift": 7,
+}
+
+
+def draft(rounding, shape, overflow=SATURATE, kinds=(S8, S8)):
+    a, b, constant = SHAPES[shape]
+    d = Draft(rounding, overflow)
+    d.input("a", a, kinds[0], 17)
+    if constant:
+        codes = RANDOM.integers(-128, 128, b)
+        d.constant("b", codes.tolist(), S8, -5)
+    else:
+        d.operand("b", b, kinds[1], 9)
+    return d
+
+
+def module_of(graph):
+    op = graph.ops[-1]
+    return BEHAVIOURS[type(op)].build(op, graph, backend("numba")).__module__
+
+
+def assert_taken_and_equal(graph, module):
+    assert verify(graph) == []
+    assert module_of(graph) == f"simulator.ops.{module}"
+    result = assert_kernel_equals_reference(graph, operands_for(graph, images=3))
+    assert 0 < result.saturated < result.codes.size
+
+
+def double_of(rounding):
+    return DoubleRounding.SYMMETRIC if rounding is Rounding.HALF_UP else DoubleRounding.NONE
+
+
+@every_shape
+@pytest.mark.parametrize("rounding", [r for r in Rounding if r is not Rounding.HALF_EVEN])
+@pytest.mark.parametrize("overflow", [Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC])
+def test_sums_differences_and_squares(rounding, overflow, shape):
+    twice = double_of(rounding)
+    for method, constants, changes in (
+        ("add_shifted", SUM, {"subtract": True, "zero_point": 3}),
+        ("add_shifted", SUM, {"zero_point": -20}),
+        ("squared_difference", SQUARES, {"zero_point": -100}),
+    ):
+        d = draft(rounding, shape, overflow)
+        getattr(d, method)("y", "a", "b", double_rounding=twice, **constants, **changes)
+        assert_taken_and_equal(d.graph(), "common_scale_words")
+
+
+def test_the_second_operand_at_the_common_scale():
+    factors = ((1981860625, 33), (1 << 30, 31), (1434567890, 49))
+    d = draft(Rounding.HALF_UP, "alike", kinds=(U8, U8))
+    d.add_shifted("y", "a", "b", zero_point=-20, **(SUM | {"factors": factors}))
+    assert_taken_and_equal(d.graph(), "common_scale_words")
+
+
+FINE, LAST = (1981860625, 33), (1434567890, 49)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"input_left_shift": 24},
+        {"factors": ((1 << 30, 31), (3 << 30, 35), LAST)},
+        {"factors": ((1 << 30, 31), FINE, (3, 20))},
+        {"overflow": Overflow.WRAP},
+        {"rounding": Rounding.HALF_EVEN, "factors": ((1 << 30, 31), (1 << 28 | 1, 31), LAST)},
+    ],
+)
+def test_no_words_for_what_does_not_fit_them(changes):
+    changes = dict(changes)
+    d = draft(changes.pop("rounding", Rounding.HALF_UP), "alike")
+    fields = SUM | {"overflow": SATURATE} | changes
+    d.overflow = fields.pop("overflow")
+    d.add_shifted("y", "a", "b", **fields)
+    assert module_of(d.graph()) == "simulator.ops.common_scale"
+    assert_kernel_equals_reference(d.graph(), operands_for(d.graph(), images=2))
+
+
+@every_shape
+@every_rounding
+@pytest.mark.parametrize("kinds", [(S8, S8), (U8, S8), (S8, U8)])
+def test_products(rounding, shape, kinds):
+    d = draft(rounding, shape, kinds=kinds)
+    channels = SHAPES[shape][0][-1]
+    multiplier = tuple(RANDOM.integers(1 << 30, 1 << 31, channels).tolist())
+    d.mul("y", "a", "b", multiplier=multiplier, shift=(36,), zero_point=-3)
+    assert_taken_and_equal(d.graph(), "mul_words")
+
+
+def test_products_of_wide_codes_are_not_taken():
+    d = draft(Rounding.HALF_UP, "alike", kinds=(S16, S8))
+    d.mul("y", "a", "b", multiplier=((1 << 30) + 9,), shift=(44,))
+    assert module_of(d.graph()) == "simulator.ops.mul"
+    assert_kernel_equals_reference(d.graph(), operands_for(d.graph(), images=2))
