@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requantization in float, in vector registers: as :mod:`simulator.numerics.float_requantization`.
 
-A product is rounded to a whole number in its own type, then clipped so that it fits 32 bits with
-the zero point: every code type is narrower, so that what is clipped does not fit it either.
+A product is clipped where it could leave 32 bits, rounded in its own type, and cut to an integer.
+Every code type is narrower than what is left: what is clipped does not fit it either.
 The kernel is in :mod:`simulator.numerics.row_words`.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,11 @@ from simulator.numerics.integer_type import limits
 from simulator.numerics.requantization_words import LANES, Parts, Rule
 from simulator.numerics.rescaling import ZeroPointStage
 from simulator.numerics.rounding import Rounding
-from simulator.numerics.vector_ir import WORDS, call, constant, element, load, splat
+from simulator.numerics.vector_ir import INT32, WORDS, call, constant, element, load, splat
 
 CLIPPED = 1 << 29  # exact in either type
+SMALL = CLIPPED / (1 << 32)  # multipliers that carry no sum of 32 bits so far
 WIDEST_CODE = 24  # bits: its ends and zero points are smaller
-LOWER, UPPER = list(range(LANES // 2)), list(range(LANES // 2, LANES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,10 @@ class RealWordRequantizer:
 
     @property
     def arguments(self) -> tuple[object, ...]:
-        """Return what kernels take as ``words``."""
-        ends = (self.zero_point, self.low, self.high)
-        return (self.multiplier, self.inside, self.mode, *ends)
+        """Return what kernels take as ``words``: no ``inside`` where products are small."""
+        small = not self.inside.any() and np.abs(self.multiplier).max() < SMALL
+        arrays = (self.multiplier,) if small else (self.multiplier, self.inside)
+        return (*arrays, self.mode, self.zero_point, self.low, self.high)
 
 
 def real_words_of(requantizer: RealRequantizer, padded: int) -> RealWordRequantizer | None:
@@ -88,28 +90,35 @@ def float_rules(builder: Any, bits: int, parts: Parts) -> Mapping[int, Rule]:
     """
     real = ir.FloatType() if bits == 32 else ir.DoubleType()
     vector = ir.VectorType(real, 256 // bits)
-    multipliers, inside = (part(real) for part in parts)
-    zero = load(builder, inside, vector)
+    multipliers, *inside = (part(real) for part in parts)
 
-    def rule_of(round_whole: Callable[[Any, Any], Any]) -> Rule:
+    def scaled(values: Any, first: Any, start: int) -> Any:
+        sums = builder.sitofp(_part(builder, values, start, vector.count), vector)
+        where = element(builder, multipliers, (first, 1), (constant(start), 1))
+        product = builder.fmul(sums, load(builder, where, vector))
+        for zero_point in inside:
+            added = builder.fadd(product, load(builder, zero_point, vector))
+            product = _clipped(builder, added)
+        return product
+
+    def rule_of(nearly_whole: Callable[[Any, Any], Any]) -> Rule:
         def rule(values: Any, first: Any) -> Any:
-            codes = []
-            for start in range(0, LANES, vector.count):
-                where = element(builder, multipliers, (first, 1), (constant(start), 1))
-                sums = builder.sitofp(_part(builder, values, start, vector.count), vector)
-                # fadd of 0 would change nothing but the sign of a zero.
-                scaled = builder.fadd(builder.fmul(sums, load(builder, where, vector)), zero)
-                whole = _clipped(builder, round_whole(builder, scaled))
-                codes.append(builder.fptosi(whole, ir.VectorType(ir.IntType(32), vector.count)))
+            codes = [
+                builder.fptosi(
+                    nearly_whole(builder, scaled(values, first, start)),
+                    ir.VectorType(INT32, vector.count),
+                )
+                for start in range(0, LANES, vector.count)
+            ]
             return codes[0] if len(codes) == 1 else builder.shuffle_vector(*codes, _lanes(LANES))
 
         return rule
 
-    return {MODES[mode]: rule_of(round_whole) for mode, round_whole in ROUND.items()}
+    return {MODES[mode]: rule_of(nearly_whole) for mode, nearly_whole in NEARLY_WHOLE.items()}
 
 
 def _lanes(count: int, start: int = 0) -> Any:
-    return ir.Constant(ir.VectorType(ir.IntType(32), count), list(range(start, start + count)))
+    return ir.Constant(ir.VectorType(INT32, count), list(range(start, start + count)))
 
 
 def _part(builder: Any, values: Any, start: int, count: int) -> Any:
@@ -118,46 +127,52 @@ def _part(builder: Any, values: Any, start: int, count: int) -> Any:
     return builder.shuffle_vector(values, splat(WORDS, 0), _lanes(count, start))
 
 
-def _clipped(builder: Any, whole: Any) -> Any:
+def _filled(values: Any, number: float) -> Any:
+    return ir.Constant(values.type, [number] * values.type.count)
+
+
+def _clipped(builder: Any, values: Any) -> Any:
     """Return lanes between the ends of what 32 bits hold with room; they may be infinite."""
-    for sign, comparison in ((-CLIPPED, ">"), (CLIPPED, "<")):
-        end = ir.Constant(whole.type, [float(sign)] * whole.type.count)
-        whole = builder.select(builder.fcmp_ordered(comparison, whole, end), whole, end)
-    return whole
+    for number, comparison in ((-CLIPPED, ">"), (CLIPPED, "<")):
+        end = _filled(values, float(number))
+        values = builder.select(builder.fcmp_ordered(comparison, values, end), values, end)
+    return values
 
 
-def _intrinsic(name: str) -> Callable[[Any, Any], Any]:
-    """Return one of LLVM's roundings to a whole float."""
+def _call(name: str, builder: Any, *values: Any) -> Any:
+    vector = values[0].type
+    return call(builder, f"llvm.{name}.v{vector.count}f{256 // vector.count}", vector, *values)
 
-    def round_whole(builder: Any, values: Any) -> Any:
-        suffix = f"v{values.type.count}f{256 // values.type.count}"
-        return call(builder, f"llvm.{name}.{suffix}", values.type, values)
 
-    return round_whole
+def _half_away(builder: Any, values: Any) -> Any:
+    """Add almost a half with the sign: below a half less than 1 results, from it on at least 1."""
+    kind = np.float32 if values.type.count == LANES else np.float64
+    almost = float(np.nextafter(kind(0.5), kind(0)))
+    return builder.fadd(values, _call("copysign", builder, _filled(values, almost), values))
 
 
 def _half(comparison: str) -> Callable[[Any, Any], Any]:
-    """Return rounding to the nearest, ties by how the distance from below compares with a half."""
+    """Return rounding to the nearest, ties by how what is cut off compares with a half."""
+    opposite = {">=": "<", ">": "<="}[comparison]
 
-    def round_whole(builder: Any, values: Any) -> Any:
-        cut = _intrinsic("trunc")(builder, values)
+    def nearly_whole(builder: Any, values: Any) -> Any:
+        cut = _call("trunc", builder, values)
         rest = builder.fsub(values, cut)  # exact, with the sign of the value
-        half, one = (ir.Constant(values.type, [n] * values.type.count) for n in (0.5, 1.0))
-        none = ir.Constant(values.type, [0.0] * values.type.count)
-        opposite = {">=": "<", ">": "<="}[comparison]
-        up = builder.fcmp_ordered(comparison, rest, half)
-        down = builder.fcmp_ordered(opposite, rest, builder.fneg(half))
+        one, none = _filled(values, 1.0), _filled(values, 0.0)
+        up = builder.fcmp_ordered(comparison, rest, _filled(values, 0.5))
+        down = builder.fcmp_ordered(opposite, rest, _filled(values, -0.5))
         risen = builder.fadd(cut, builder.select(up, one, none))
         return builder.fsub(risen, builder.select(down, one, none))
 
-    return round_whole
+    return nearly_whole
 
 
-ROUND: Mapping[Rounding, Callable[[Any, Any], Any]] = {
-    Rounding.FLOOR: _intrinsic("floor"),
-    Rounding.TOWARD_ZERO: _intrinsic("trunc"),
+# What, cut to an integer, is rounded.
+NEARLY_WHOLE: Mapping[Rounding, Callable[[Any, Any], Any]] = {
+    Rounding.FLOOR: partial(_call, "floor"),
+    Rounding.TOWARD_ZERO: lambda _, values: values,
     Rounding.HALF_UP: _half(">="),
     Rounding.HALF_DOWN: _half(">"),
-    Rounding.HALF_AWAY: _intrinsic("round"),
-    Rounding.HALF_EVEN: _intrinsic("roundeven"),
+    Rounding.HALF_AWAY: _half_away,
+    Rounding.HALF_EVEN: partial(_call, "roundeven"),
 }

@@ -180,17 +180,28 @@ def join_word_rows(  # type: ignore[no-untyped-def]
     first = np.zeros(padded, np.int32)
     second = np.zeros(padded, np.int32)
     extremes = np.zeros(2 * LANES, np.int32)
+    first_zero, first_unit = np.int32(zero_a), np.int32(1 << left_a)
+    unit = np.int32(1 << left)
     misfits = 0
     for i in range(a.shape[0]):
-        rescale_row(a, i, zero_a, left_a, words_a, shifted, first, extremes)
-        if i == 0 or b.shape[0] > 1:
-            row = i % b.shape[0]
-            rescale_row(b, row, zero_b, left_b, words_b, shifted, second, extremes)
+        # Products with a power of two stay in 32-bit lanes.
+        target = first if words_a is None else shifted
         for c in range(channels):
-            joined = np.int32(first[c] + second[c] if join == Join.SUM else first[c] - second[c])
-            if join == Join.SQUARED_DIFFERENCE:
-                joined = np.int32(joined * joined)
-            shifted[c] = np.int32(joined << np.int32(left))
+            target[c] = np.int32(np.int32(np.int32(a[i, c]) - first_zero) * first_unit)
+        if words_a is not None:
+            requantize_row(shifted, 0, first, 0, words_a, extremes)
+        if i == 0 or b.shape[0] > 1:
+            rescale_row(b, i % b.shape[0], zero_b, left_b, words_b, shifted, second, extremes)
+        if join == Join.SUM:
+            for c in range(channels):
+                shifted[c] = np.int32(np.int32(first[c] + second[c]) * unit)
+        elif join == Join.DIFFERENCE:
+            for c in range(channels):
+                shifted[c] = np.int32(np.int32(first[c] - second[c]) * unit)
+        else:
+            for c in range(channels):
+                distance = np.int32(first[c] - second[c])
+                shifted[c] = np.int32(np.int32(distance * distance) * unit)
         misfits += requantize_row(shifted, 0, out, i * channels, words, extremes)
     return misfits
 
@@ -199,9 +210,9 @@ def join_word_rows(  # type: ignore[no-untyped-def]
 def rescale_row(codes, i, zero_point, left, words, shifted, out, extremes):  # type: ignore[no-untyped-def]
     """Bring row i of ``codes`` to the common scale, in int32 ``out`` [padded channels]."""
     target = out if words is None else shifted
-    zero, places = np.int32(zero_point), np.int32(left)
+    zero, unit = np.int32(zero_point), np.int32(1 << left)
     for c in range(codes.shape[1]):
-        target[c] = np.int32(np.int32(np.int32(codes[i, c]) - zero) << places)
+        target[c] = np.int32(np.int32(np.int32(codes[i, c]) - zero) * unit)
     if words is not None:
         requantize_row(shifted, 0, out, 0, words, extremes)
     if codes.shape[1] == 1:

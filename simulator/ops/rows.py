@@ -64,7 +64,7 @@ def kernel_by_row(
 @compiled
 def largest_kernel(rows, i):  # type: ignore[no-untyped-def]
     """Return the largest code of row ``i`` as int64."""
-    largest = np.int64(rows[i, 0])
+    largest = rows[i, 0]  # in the codes' own type, of which a register holds most
     for j in range(1, rows.shape[1]):
-        largest = max(largest, np.int64(rows[i, j]))
-    return largest
+        largest = max(largest, rows[i, j])
+    return np.int64(largest)

@@ -66,7 +66,7 @@ def reference(op: SoftmaxGemmlowp, graph: IntGraph, operands: Sequence[IntArray]
 def build(op: SoftmaxGemmlowp, graph: IntGraph, _: Gemm) -> Kernel:
     """Kernel for batches."""
     result = graph.result(op)
-    exponentials = np.empty(1 << graph.tensors[op.a].code_type.bits, np.int64)
+    exponentials = np.empty(1 << graph.tensors[op.a].code_type.bits, np.uint32)
     fill_exponentials(
         op.input_multiplier, op.input_left_shift, op.smallest_difference, exponentials
     )
@@ -91,26 +91,28 @@ def softmax_rows(  # type: ignore[no-untyped-def]
 ):
     """Softmax of each row of codes into ``out``; return how many were clipped."""
     saturated = 0
-    row = np.empty(rows.shape[1], np.uint64)
+    row = np.empty(rows.shape[1], np.uint32)
     for i in range(rows.shape[0]):
         largest = np.int64(largest_kernel(rows, i))
-        total = np.int64(0)
         for j in range(rows.shape[1]):
             # Unsigned: an index that cannot be negative needs no check.
-            exponential = exponentials[np.uint64(largest - np.int64(rows[i, j]))]
-            row[j] = exponential
-            total += (exponential + _HALF_OF_SUM) >> _TO_SUM
+            row[j] = exponentials[np.uint64(largest - np.int64(rows[i, j]))]
+        total = np.int64(0)
+        for j in range(rows.shape[1]):
+            total += np.int64((row[j] + np.uint32(_HALF_OF_SUM)) >> np.uint32(_TO_SUM))
         scale, leading_zeros = reciprocal_kernel(total)
         # The product's two roundings, at bit 31 and at what is left, are one where it is positive.
         # It has 62 bits: from 32 more places on nothing is left of it.
         left = min(SUM_INTEGER_BITS - leading_zeros + 31 - bits, 32)
-        factor, shift = np.uint64(scale), np.uint64(31 + left)
+        factor, shift = np.uint64(np.uint32(scale)), np.uint64(31 + left)
         half = np.uint64((1 << 30) + ((1 << 30 + left) if left else 0))
+        clipped = np.int32(0)
         for j in range(rows.shape[1]):
-            code = np.int32((row[j] * factor + half) >> shift) + np.int32(zero_point)
+            code = np.int32((np.uint64(row[j]) * factor + half) >> shift) + np.int32(zero_point)
             fitted = min(max(code, np.int32(low)), np.int32(high))
-            saturated += fitted != code
+            clipped = np.int32(clipped + np.int32(fitted != code))
             out[i, j] = fitted
+        saturated += clipped
     return saturated
 
 

@@ -42,7 +42,9 @@ def one_row(sums, words, extremes, out):
     return requantize_row(sums, 0, out, 0, words, extremes)
 
 
-def multipliers(dtype):
+def multipliers(dtype, *, small):
+    if small:  # products of 32 bits: nothing is clipped
+        return [2.0**-3, 2.0**-25, 0.12499999, 1e-9, 3e-8, -(2.0**-31), -1e-4, 0.0]
     below_half = np.nextafter(dtype(0.5), dtype(0))
     largest = np.finfo(dtype).max
     return [0.5, 0.25, 1.5, below_half, 0.3, 1e-9, 1e-3, 3e-8, 2.0**40, largest, -0.5, -0.7, 0.0]
@@ -50,8 +52,9 @@ def multipliers(dtype):
 
 @pytest.mark.parametrize("rounding", Rounding)
 @pytest.mark.parametrize("stage", ZeroPointStage)
+@pytest.mark.parametrize("small", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_every_sum_by_every_multiplier(rounding, stage, dtype):
+def test_every_sum_by_every_multiplier(rounding, stage, small, dtype):
     for kind, zero_point, overflow in (
         (S8, -128, Overflow.SATURATE),
         (S8, 5, Overflow.SATURATE_SYMMETRIC),
@@ -59,7 +62,7 @@ def test_every_sum_by_every_multiplier(rounding, stage, dtype):
         (S16, -300, Overflow.SATURATE),
         (S24, 1 << 20, Overflow.SATURATE),
     ):
-        pairs = [(value, factor) for value in SUMS for factor in multipliers(dtype)]
+        pairs = [(value, factor) for value in SUMS for factor in multipliers(dtype, small=small)]
         sums = np.array([value for value, _ in pairs], np.int32)
         requantizer = RealRequantizer(
             multiplier=np.array([factor for _, factor in pairs], dtype),
