@@ -21,7 +21,7 @@ from simulator.ops import BEHAVIOURS, Kernel
 from simulator.ops.behaviour import SumCounts
 
 # Images that one worker takes at a time: enough to feed the matrix product, few enough for caches.
-IMAGES_PER_TASK = 4
+IMAGES_PER_TASK = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
