@@ -139,7 +139,7 @@ def test_progress_adds_up_and_comes_from_this_thread(block, codes):
         assert threading.current_thread() is threading.main_thread()
         seen.append(images)
 
-    Executor(block, threads=3).run(codes, on_progress=note)
+    Executor(block, threads=2).run(codes, on_progress=note)
     assert seen == [IMAGES_PER_TASK, IMAGES_PER_TASK, 3]
 
 
