@@ -21,7 +21,7 @@ from aocq.lowering import lower
 from aocq.lowering.normalization import channel_factors
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.fq_vit import quantize_weight
-from aocq.methods.operands import arithmetic_source
+from aocq.capture.roles import arithmetic_source
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from simulator.boundary import quantize
 from simulator.errors import InputError

@@ -27,7 +27,7 @@ from aocq.methods.aocq.balance import (
 )
 from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.aocq.token_norm import BlockLoss, channel_factors, token_weights
-from aocq.methods.operands import arithmetic_source
+from aocq.capture.roles import arithmetic_source
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from simulator.numerics.integer_type import IntType
 
