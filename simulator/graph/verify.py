@@ -278,7 +278,8 @@ def _operands_have_images(graph: IntGraph, op: Op) -> Iterator[str]:
         a, b = (graph.tensors[name].shape for name in op.operands[:2])
         if isinstance(op, MatMul) and len(b) != (2 if constant[1] else len(a)):
             yield f"cannot multiply {a} by {b}: weights are matrices, activations have equal ranks"
-        if adds and not constant[1] and (len(b) < len(a) or b[:-1] != a[:-1]):
+        repeats = len(b) < len(a) or (b[:-1] != a[:-1] and broadcasts(b, a))
+        if adds and not constant[1] and repeats:
             verb = op.kind.removeprefix("float_")
             yield f"cannot {verb} {b} to {a}: only a constant is broadcast"
 
