@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a network differs from what its timm name says: constructor arguments, preprocessing.
 
-Written as ``KEY=VALUE``, as timm's own scripts take ``--model-kwargs``. Needs neither torch nor timm.
+Written as ``KEY=VALUE``, as timm's own scripts take ``--model-kwargs``.
 """
 
 from __future__ import annotations

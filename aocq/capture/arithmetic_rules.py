@@ -204,7 +204,9 @@ def mean(t: Translator, node: FxNode) -> Value:
     neighbours = axes == list(range(axes[0], axes[0] + len(axes)))
     shape = t.nodes[x.name].shape
     if keep or not neighbours or axes[0] < 0 or (len(axes) > 1 and axes[-1] == len(shape) - 1):
-        raise t.unsupported(node, "averages several dimensions that are no neighbours, or keeps one")
+        raise t.unsupported(
+            node, "averages several dimensions that are no neighbours, or keeps one"
+        )
     first, behind = axes[0], axes[-1] + 1
     if len(axes) > 1:
         merged = (*shape[:first], torch.Size(shape[first:behind]).numel(), *shape[behind:])

@@ -128,9 +128,7 @@ def _finished(t: Translator, output: FxNode) -> FloatGraph:
         raise t.unsupported(output, "yields a result that is not one row for each image")
     ordered = [node for name, node in t.nodes.items() if name != result.name]
     nodes: tuple[FloatNode, ...] = (*ordered, t.nodes[result.name])
-    named = {
-        node.attributes.get(key) for node in nodes for key in ("parameter", "weight", "bias")
-    }
+    named = {node.attributes.get(key) for node in nodes for key in ("parameter", "weight", "bias")}
     parameters = {name: value for name, value in t.parameters.items() if name in named}
     return FloatGraph(name=t.name, nodes=nodes, parameters=parameters)
 

@@ -52,9 +52,7 @@ ARITHMETIC = frozenset(
     }
 )
 # Operations that move values from one place to another; zeros may come in.
-LAYOUT = frozenset(
-    {FloatOp.SLICE, FloatOp.RESHAPE, FloatOp.TRANSPOSE, FloatOp.ROLL, FloatOp.PAD}
-)
+LAYOUT = frozenset({FloatOp.SLICE, FloatOp.RESHAPE, FloatOp.TRANSPOSE, FloatOp.ROLL, FloatOp.PAD})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -147,9 +147,9 @@ def roll(t: Translator, node: FxNode) -> Value:
         axis = x.axis(dimension % rank(node.args[0]))
         if axis < 0:
             raise t.unsupported(node, "shifts images of the batch")
-        shift %= t.nodes[x.name].shape[axis]
-        if shift:
-            x = t.emit(node, FloatOp.ROLL, (x,), batch_axis=x.batch_axis, axis=axis, shift=shift)
+        places = shift % t.nodes[x.name].shape[axis]
+        if places:
+            x = t.emit(node, FloatOp.ROLL, (x,), batch_axis=x.batch_axis, axis=axis, shift=places)
     return x
 
 

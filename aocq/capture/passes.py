@@ -30,32 +30,45 @@ def masks(graph: FloatGraph) -> FloatGraph:
     The constant is 0 or below :data:`MASKED` everywhere, so that the sum makes no new scores.
     """
     readers = readers_of(graph)
-    nodes, names, parameters = [], dict[str, str](), dict(graph.parameters)
+    found = {
+        node.name: constant
+        for node in graph.nodes
+        if (constant := _mask_of(graph, node)) and _only_softmax_reads(node, readers)
+    }
+    names = _mask_names(graph, list(found))
+    parameters = dict(graph.parameters)
+    nodes = []
     for node in graph.nodes:
-        node = replace(node, inputs=tuple(names.get(name, name) for name in node.inputs))
-        found = _mask_of(graph, node)
-        if found is not None and _only_softmax_reads(node, readers):
-            name = found.attributes["parameter"]
-            # The constant's node, whose shape it had, goes.
-            parameters[name] = parameters[name].reshape(found.shape)
-            names[node.name] = _free_name(graph, node)
-            node = FloatNode(
+        inputs = tuple(names.get(name, name) for name in node.inputs)
+        constant = found.get(node.name)
+        if constant is None:
+            nodes.append(replace(node, inputs=inputs))
+            continue
+        parameter = constant.attributes["parameter"]
+        # The constant's node, whose shape it had, goes.
+        parameters[parameter] = parameters[parameter].reshape(constant.shape)
+        nodes.append(
+            FloatNode(
                 name=names[node.name],
                 op=FloatOp.MASK,
-                inputs=node.inputs[:1],
-                attributes=MappingProxyType({"parameter": name}),
+                inputs=inputs[:1],
+                attributes=MappingProxyType({"parameter": parameter}),
                 shape=node.shape,
             )
-        nodes.append(node)
+        )
     read = {name for node in nodes for name in node.inputs} | {graph.output.name}
     kept = (node for node in nodes if node.op is not FloatOp.CONSTANT or node.name in read)
     return replace(graph, nodes=tuple(kept), parameters=parameters)
 
 
-def _free_name(graph: FloatGraph, node: FloatNode) -> str:
-    """Return what a mask is called: ``mask`` in its module, or as the sum was if that is taken."""
-    name = f"{node.name.rpartition('.')[0]}.mask".strip(".")
-    return node.name if any(other.name == name for other in graph.nodes) else name
+def _mask_names(graph: FloatGraph, sums: list[str]) -> dict[str, str]:
+    """Return what sums are called as masks: ``mask`` in their module, where that is not taken."""
+    taken, names = {node.name for node in graph.nodes}, {}
+    for total in sums:
+        name = f"{total.rpartition('.')[0]}.mask".strip(".")
+        names[total] = total if name in taken else name
+        taken.add(name)
+    return names
 
 
 def _mask_of(graph: FloatGraph, node: FloatNode) -> FloatNode | None:
@@ -94,14 +107,13 @@ def layers_next_to_sums(graph: FloatGraph) -> FloatGraph:
     return graph
 
 
-def _chain_to_a_sum(
-    layer: FloatNode, readers: Mapping[str, list[FloatNode]]
-) -> list[FloatNode]:
+def _chain_to_a_sum(layer: FloatNode, readers: Mapping[str, list[FloatNode]]) -> list[FloatNode]:
     """Return the layout nodes between a layer and a sum, in order, where they leave tokens whole.
 
     None where there is another reader. Zeros that come in would have to pass the layer.
     """
-    chain, node = [], layer
+    chain: list[FloatNode] = []
+    node = layer
     while True:
         found = readers.get(node.name, [])
         if len(found) != 1:
@@ -125,9 +137,7 @@ def keeps_channels(node: FloatNode, source: FloatNode) -> bool:
     return bool(node.attributes["axis"] != last)
 
 
-def _behind_its_chain(
-    graph: FloatGraph, layer: FloatNode, chain: list[FloatNode]
-) -> FloatGraph:
+def _behind_its_chain(graph: FloatGraph, layer: FloatNode, chain: list[FloatNode]) -> FloatGraph:
     """Put ``chain`` between a layer and what it reads."""
     width = graph.node(layer.inputs[0]).shape[-1]
     moved, source = [], layer.inputs[0]

@@ -131,7 +131,10 @@ def _pad(builder: Builder, node: FloatNode) -> None:
     x = builder.tensor(node.inputs[0])
     axis = node.attributes["axis"]
     names = [x.name]
-    for part, extent in (("before", node.attributes["before"]), ("after", node.attributes["after"])):
+    for part, extent in (
+        ("before", node.attributes["before"]),
+        ("after", node.attributes["after"]),
+    ):
         if extent:
             shape = (*x.shape[:axis], extent, *x.shape[axis + 1 :])
             zeros = builder.zeros(f"{node.name}.{part}", shape, x)

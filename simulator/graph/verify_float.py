@@ -113,7 +113,7 @@ def _steps_fit(graph: IntGraph, op: Quantize | Dequantize) -> Iterator[str]:
 
 
 def broadcasts(constant: Shape, shape: Shape) -> bool:
-    """Whether a constant can be repeated to ``shape``: extents are equal, 1, or missing in front."""
+    """Whether a constant can be repeated to ``shape``: extents are equal, 1 or missing."""
     try:
         return np.broadcast_shapes(constant, shape) == shape
     except ValueError:

@@ -86,7 +86,9 @@ def _written_out(op: Add, graph: IntGraph) -> IntArray | None:
     b, shape = graph.tensors[op.b].shape, graph.result(op).shape
     if not graph.is_constant(op.b) or b == shape[len(shape) - len(b) :]:
         return None
-    return np.ascontiguousarray(np.broadcast_to(graph.constants[op.b], shape[len(shape) - len(b) :]))
+    return np.ascontiguousarray(
+        np.broadcast_to(graph.constants[op.b], shape[len(shape) - len(b) :])
+    )
 
 
 def _with_b(kernel: Kernel, b: IntArray | None) -> Kernel:

@@ -42,9 +42,9 @@ class Family:
     timm_modules
         modules of ``timm.models`` whose networks belong to it: ``aocq models`` lists them
     stream
-        shell patterns of the names of the residual stream's tensors
+        names of the residual stream's tensors, in which ``*`` is any one part of a path
     branch_ends
-        shell patterns of the layers whose sums a chip may add to the stream itself
+        the same of the layers whose sums a chip may add to the stream itself
     example
         a small network with all operators of the family
     """

@@ -26,7 +26,7 @@ FAMILY = Family(
             "img_size": (12, 14),
             "patch_size": 2,
             "window_size": 4,
-            "embed_dim": 24,
+            "embed_dim": 12,
             "depths": (2, 2),
             "num_heads": (3, 3),
             "num_classes": 10,
