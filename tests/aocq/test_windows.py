@@ -211,7 +211,7 @@ def test_the_chip_follows_the_simulation(method: str) -> None:
     output = Executor(graph, gemm="numba", threads=1).run(codes).outputs[graph.outputs[0]]
     integer = dequantize(output, graph.tensors[graph.outputs[0]])
     step = float(model.activations[model.graph.output.name].scale)
-    assert abs(integer - logits(model, inputs).numpy()).max() <= 1.5 * step
+    assert abs(integer - logits(model, inputs).numpy()).max() <= 2.5 * step
 
 
 def test_a_scaled_mask_has_the_scaled_quantizer() -> None:
