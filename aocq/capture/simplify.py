@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from aocq.capture.float_graph import LAYOUT, FloatGraph, FloatNode, FloatOp
 from aocq.capture.passes import layers_next_to_sums, masks
+from aocq.capture.transposes import single_transposes
 
 # What stands between a product and its softmax: layout, a factor, a bias of relative positions.
 _BEFORE_SOFTMAX = LAYOUT | {FloatOp.SCALE, FloatOp.MASK}
@@ -17,9 +18,10 @@ def simplify(graph: FloatGraph) -> FloatGraph:
     """Bring a fresh graph into the form that methods know.
 
     Layout nodes are merged, dropped or moved in front of the layer at a branch's end, transposes
-    folded into products, masks recognised, attention's products named.
+    joined or folded into products, masks recognised, attention's products named.
     """
-    return _renamed(masks(_merged(layers_next_to_sums(_merged(graph)))))
+    graph = layers_next_to_sums(_merged(graph))
+    return _renamed(masks(_merged(single_transposes(_merged(graph)))))
 
 
 def _merged(graph: FloatGraph) -> FloatGraph:

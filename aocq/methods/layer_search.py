@@ -18,8 +18,8 @@ from aocq.methods.objectives import Objective
 from aocq.methods.quantizers import LevelQuantizer
 from aocq.methods.scale_form import ANY_SCALE, ScaleForm
 
-# Rows of a layer, and values of a product, at a time: a part of a result stays in the cache while it
-# is scored. At least two images; windows count as images, and are many and small.
+# Rows of a layer, and values of a product, at a time: a part of a result stays in the cache while
+# it is scored. At least two images; windows count as images, and are many and small.
 ROWS = 256
 VALUES = 1 << 18
 IMAGES = 2

@@ -322,7 +322,9 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "no shift": lambda d: _add(d, multiplier_a=(1,), multiplier_b=(1,), shift=0),
         "constant vector": lambda d: _add_constant(d, CODES[0], (2, 5, 4)),
         "constant matrix": lambda d: _add_constant(d, CODES, (2, 5, 4)),
-        "constant for every middle": lambda d: _add_constant(d, [[row] for row in CODES], (5, 3, 4)),
+        "constant for every middle": lambda d: _add_constant(
+            d, [[row] for row in CODES], (5, 3, 4)
+        ),
         "constant for every middle and front": lambda d: _add_constant(
             d, [[row] for row in CODES], (2, 5, 3, 4)
         ),
