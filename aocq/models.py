@@ -7,14 +7,17 @@ import difflib
 import hashlib
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from aocq import model_options
+from aocq.model_options import check_arguments
 from aocq.torchvision_compat import declare_missing_operators
 from simulator.errors import EnvironmentProblem, InputError
 
@@ -37,6 +40,8 @@ class LoadedModel:
         timm's data configuration: input_size, interpolation, mean, std, crop_pct, crop_mode
     checkpoint_sha256
         of the weights file; of the loaded weights themselves where they came from timm's hub
+    arguments
+        of the constructor, where they are not those of timm's name
     """
 
     name: str
@@ -44,6 +49,7 @@ class LoadedModel:
     classes: int
     preprocessing: Mapping[str, Any]
     checkpoint_sha256: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def input_size(self) -> tuple[int, int, int]:
@@ -57,7 +63,14 @@ class LoadedModel:
         return sum(parameter.numel() for parameter in self.network.parameters())
 
 
-def load_model(name: str, weights: Path | None = None, classes: int | None = None) -> LoadedModel:
+def load_model(
+    name: str,
+    weights: Path | None = None,
+    classes: int | None = None,
+    *,
+    arguments: Mapping[str, Any] = MappingProxyType({}),
+    preprocessing: Mapping[str, Any] = MappingProxyType({}),
+) -> LoadedModel:
     """Build a timm model and load its weights.
 
     Parameters
@@ -69,11 +82,16 @@ def load_model(name: str, weights: Path | None = None, classes: int | None = Non
         pretrained weights, which needs the network (the bundled demo model excepted)
     classes
         class count, where it is not the model's default
+    arguments
+        of the constructor that differ from those of the name (``img_size``, ``depths``)
+    preprocessing
+        what differs from timm's data configuration of the name (``mean``, ``crop_pct``)
 
     Raises
     ------
     InputError
-        If the model or its weight tag is unknown, or the file is missing, corrupt, of another
+        If the model or its weight tag is unknown, the constructor or timm's data configuration
+        does not take what differs, or the file is missing, corrupt, of another
         model, of another class count, or holds values that are not finite.
     EnvironmentProblem
         If pretrained weights are wanted and cannot be fetched.
@@ -90,11 +108,12 @@ def load_model(name: str, weights: Path | None = None, classes: int | None = Non
             f"model {name}: its pretrained weights have {published.num_classes} classes, not "
             f"{classes}; pass --weights FILE of a network with {classes}"
         )
-    options = {} if classes is None else {"num_classes": classes}
+    check_arguments(name, arguments)
+    options = {**arguments, **({} if classes is None else {"num_classes": classes})}
     if weights is None:
         network = _pretrained(name, options)
     else:
-        network = timm.create_model(name, pretrained=False, **options)
+        network = _built(name, options)
         _load_weights(network, read_checkpoint(weights), name, weights)
     network.eval().requires_grad_(requires_grad=False)
     _check_finite(network, weights or name)
@@ -102,8 +121,11 @@ def load_model(name: str, weights: Path | None = None, classes: int | None = Non
         name=name,
         network=network,
         classes=int(network.num_classes),  # type: ignore[arg-type]
-        preprocessing=resolve_model_data_config(network),
+        preprocessing=model_options.preprocessing(
+            name, resolve_model_data_config(network), arguments, preprocessing
+        ),
         checkpoint_sha256=_sha256(network, weights),
+        arguments=MappingProxyType(dict(arguments)),
     )
 
 
@@ -112,6 +134,18 @@ def _nearest(name: str) -> str:
     base = name.partition(".")[0]
     near = difflib.get_close_matches(base, known, n=4, cutoff=0.5)
     return f"; nearest: {', '.join(near)}" if near else "; `aocq models` lists them"
+
+
+def _built(name: str, options: Mapping[str, Any]) -> nn.Module:
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=False, **options)
+    except (TypeError, ValueError, AssertionError, RuntimeError, KeyError, IndexError) as error:
+        given = " ".join(f"{key}={value}" for key, value in options.items())
+        raise InputError(
+            f"model {name}: timm {timm.__version__} cannot build it with {given or 'its defaults'} "
+            f"({type(error).__name__}: {error}); see --model-kwargs"
+        ) from error
+    return network
 
 
 def _pretrained(name: str, options: Mapping[str, Any]) -> nn.Module:

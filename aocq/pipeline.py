@@ -121,7 +121,13 @@ def open_inputs(request: VerifyRequest) -> Inputs:
     profile = load_profile(request.profile)
     check_method(request.method, request.recipe, profile, request.device)
     backend(request.gemm)
-    model = load_model(request.model, request.weights, request.classes)
+    model = load_model(
+        request.model,
+        request.weights,
+        request.classes,
+        arguments=request.model_arguments,
+        preprocessing=request.preprocessing,
+    )
     return Inputs(
         profile=profile,
         model=model,

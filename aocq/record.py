@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -131,6 +132,7 @@ def run_record(
             name=inputs.model.name,
             checkpoint_sha256=inputs.model.checkpoint_sha256,
             parameters=inputs.model.parameters,
+            arguments=json.loads(json.dumps(dict(inputs.model.arguments), default=str)),
         ),
         method=MethodRecord(
             name=model.method,

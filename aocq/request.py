@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
+from typing import Any
 
 import aocq
 import simulator
@@ -43,7 +44,8 @@ class VerifyRequest:
     """Everything that the main job is asked for.
 
     ``quantized`` is a folder where requests that want the same calibration find each other's
-    quantized model, which is kept there; None: each makes its own.
+    quantized model, which is kept there; None: each makes its own. ``model_arguments`` and
+    ``preprocessing`` are what differs from the model's name, see :func:`aocq.models.load_model`.
     """
 
     model: str
@@ -65,6 +67,8 @@ class VerifyRequest:
     command: tuple[str, ...]
     device: str = "cpu"
     quantized: Path | None = None
+    model_arguments: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,10 +156,15 @@ def sweep_key(graph: IntGraph, images: Sequence[LabelledImage]) -> str:
 
 
 def model_meta(model: LoadedModel) -> dict[str, str]:
-    """Return class count and preprocessing, which every graph carries along."""
+    """Return class count and preprocessing, which every graph carries along.
+
+    The constructor's arguments too, where they are not those of the model's name.
+    """
+    own = {"model_arguments": json.dumps(dict(model.arguments), sort_keys=True, default=str)}
     return {
         "classes": str(model.classes),
         "preprocessing": json.dumps(dict(model.preprocessing), sort_keys=True),
+        **(own if model.arguments else {}),
     }
 
 

@@ -152,7 +152,7 @@ def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> Table
         **chip_figures(result),
     )
     paper = paper_row(result.model.name, method.name, method.weight_bits, method.activation_bits)
-    if paper is None:
+    if paper is None or result.model.arguments:  # built otherwise than its name says
         return row
     base = next(other for other in paper_table() if other.model == paper.model)
     return replace(

@@ -62,12 +62,22 @@ def summary_rows(result: RunResult) -> list[tuple[str, str]]:
     """Return the short table that is printed after a run, as (what, value) pairs."""
     return [
         ("model", result.model.name),
+        *_argument_rows(result),
         ("method", scheme(result)),
         ("profile", result.profile.name),
         *_accuracy_rows(result),
         *_cost_rows(result),
         ("verdict", "; ".join([f"{answer(result)}: {reason(result)}", *result.verdict.failed])),
     ]
+
+
+def _argument_rows(result: RunResult) -> list[tuple[str, str]]:
+    """How a network was built that is not quite what its name says; no row for any other."""
+    arguments = result.model.arguments
+    if not arguments:
+        return []
+    given = ((key, str(value).replace(" ", "")) for key, value in arguments.items())
+    return [("built with", " ".join(f"{key}={value}" for key, value in given))]
 
 
 def _accuracy_rows(result: RunResult) -> list[tuple[str, str]]:

@@ -48,11 +48,12 @@ class Emulation(_Record):
 
 
 class ModelRecord(_Record):
-    """The float network."""
+    """The float network; ``arguments`` of its constructor that are not those of its name."""
 
     name: str
     checkpoint_sha256: str | None
     parameters: int
+    arguments: dict[str, Any] = {}
 
 
 class MethodRecord(_Record):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FloatGraph: what the network computes, in some fourteen operations, for one image."""
+"""FloatGraph: what the network computes, in some seventeen operations, for one image."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ class FloatOp(StrEnum):
     SOFTMAX = "softmax"  # over the last dimension
     UNARY = "unary"  # [function] see UNARY_FUNCTIONS
     LAYERNORM = "layernorm"  # [weight, bias, epsilon] over the last dimension
-    ADD = "add"  # of two nodes; the second may lack leading dimensions
+    ADD = "add"  # of two nodes; the second may repeat, as ``broadcast_to`` does
     SCALE = "scale"  # [factor] times a positive constant
     MEAN = "mean"  # [axis]
     CONCAT = "concat"  # [axis]
     SLICE = "slice"  # [axis, start, stop]
     RESHAPE = "reshape"  # to the node's shape
     TRANSPOSE = "transpose"  # [permutation]
+    ROLL = "roll"  # [axis, shift] cyclic: element i comes from i - shift
+    PAD = "pad"  # [axis, before, after] with zeros
+    MASK = "mask"  # [parameter] scores that a softmax never sees: where it is not 0
 
 
 # Operations whose result is new values, and which therefore end in a quantizer.
@@ -48,6 +51,8 @@ ARITHMETIC = frozenset(
         FloatOp.CONCAT,
     }
 )
+# Operations that move values from one place to another; zeros may come in.
+LAYOUT = frozenset({FloatOp.SLICE, FloatOp.RESHAPE, FloatOp.TRANSPOSE, FloatOp.ROLL, FloatOp.PAD})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

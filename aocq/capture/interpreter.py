@@ -124,6 +124,11 @@ def _constant(
     return value.expand(batch, *node.shape)
 
 
+def _add(_: FloatNode, inputs: list[Tensor], __: Any, ___: int) -> Tensor:
+    a, b = inputs  # behind the batch dimension, b may lack leading ones
+    return a + b.reshape(len(b), *(1,) * (a.ndim - b.ndim), *b.shape[1:])
+
+
 def _linear(node: FloatNode, inputs: list[Tensor], weights: Mapping[str, Tensor], _: int) -> Tensor:
     bias = node.attributes["bias"]
     return functional.linear(
@@ -158,6 +163,22 @@ def _transpose(node: FloatNode, inputs: list[Tensor], _: Any, __: int) -> Tensor
     return inputs[0].permute(0, *(axis + 1 for axis in node.attributes["permutation"]))
 
 
+def _roll(node: FloatNode, inputs: list[Tensor], _: Any, __: int) -> Tensor:
+    return inputs[0].roll(node.attributes["shift"], node.attributes["axis"] + 1)
+
+
+def _pad(node: FloatNode, inputs: list[Tensor], _: Any, __: int) -> Tensor:
+    x, axis = inputs[0], node.attributes["axis"] + 1
+    parts = []
+    for extent in (node.attributes["before"], node.attributes["after"]):
+        parts.append(x.new_zeros(*x.shape[:axis], extent, *x.shape[axis + 1 :]))
+    return torch.cat([parts[0], x, parts[1]], axis)
+
+
+def _mask(node: FloatNode, inputs: list[Tensor], weights: Mapping[str, Tensor], _: int) -> Tensor:
+    return inputs[0] + weights[node.attributes["parameter"]].to(inputs[0])
+
+
 _RULES: Mapping[FloatOp, Callable[[FloatNode, list[Tensor], Mapping[str, Tensor], int], Tensor]] = (
     MappingProxyType(
         {
@@ -169,7 +190,7 @@ _RULES: Mapping[FloatOp, Callable[[FloatNode, list[Tensor], Mapping[str, Tensor]
                 inputs[0]
             ),
             FloatOp.LAYERNORM: _layernorm,
-            FloatOp.ADD: lambda node, inputs, w, b: inputs[0] + inputs[1],
+            FloatOp.ADD: _add,
             FloatOp.SCALE: lambda node, inputs, w, b: inputs[0] * node.attributes["factor"],
             FloatOp.MEAN: lambda node, inputs, w, b: inputs[0].mean(node.attributes["axis"] + 1),
             FloatOp.CONCAT: lambda node, inputs, w, b: torch.cat(
@@ -178,6 +199,9 @@ _RULES: Mapping[FloatOp, Callable[[FloatNode, list[Tensor], Mapping[str, Tensor]
             FloatOp.SLICE: _slice,
             FloatOp.RESHAPE: lambda node, inputs, w, b: inputs[0].reshape(-1, *node.shape),
             FloatOp.TRANSPOSE: _transpose,
+            FloatOp.ROLL: _roll,
+            FloatOp.PAD: _pad,
+            FloatOp.MASK: _mask,
         }
     )
 )

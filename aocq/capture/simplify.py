@@ -6,13 +6,26 @@ from __future__ import annotations
 from dataclasses import replace
 from types import MappingProxyType
 
-from aocq.capture.float_graph import FloatGraph, FloatNode, FloatOp
+from aocq.capture.float_graph import LAYOUT, FloatGraph, FloatNode, FloatOp
+from aocq.capture.passes import layers_next_to_sums, masks
+from aocq.capture.transposes import single_transposes
 
-_MOVES = frozenset({FloatOp.SCALE, FloatOp.SLICE, FloatOp.RESHAPE, FloatOp.TRANSPOSE})
+# What stands between a product and its softmax: layout, a factor, a bias of relative positions.
+_BEFORE_SOFTMAX = LAYOUT | {FloatOp.SCALE, FloatOp.MASK}
 
 
 def simplify(graph: FloatGraph) -> FloatGraph:
-    """Merge and drop layout nodes, fold transposes into products, name attention's products."""
+    """Bring a fresh graph into the form that methods know.
+
+    Layout nodes are merged, dropped or moved in front of the layer at a branch's end, transposes
+    joined or folded into products, masks recognised, attention's products named.
+    """
+    graph = layers_next_to_sums(_merged(graph))
+    return _renamed(masks(_merged(single_transposes(_merged(graph)))))
+
+
+def _merged(graph: FloatGraph) -> FloatGraph:
+    """Merge and drop layout nodes, and fold transposes into products."""
     nodes = {node.name: node for node in graph.nodes}
     output = graph.output.name
     replaced: dict[str, str] = {}  # dropped node -> the node that now stands for it
@@ -22,7 +35,7 @@ def simplify(graph: FloatGraph) -> FloatGraph:
         nodes[name] = merged
         if name != output and _is_identity(merged, nodes):
             replaced[name] = merged.inputs[0]
-    return _renamed(replace(graph, nodes=_alive(nodes, output)))
+    return replace(graph, nodes=_alive(nodes, output))
 
 
 def _merge(node: FloatNode, nodes: dict[str, FloatNode]) -> FloatNode:
@@ -83,7 +96,7 @@ def _renamed(graph: FloatGraph) -> FloatGraph:
         if node.op is not FloatOp.SOFTMAX:
             continue
         place = node.name.rpartition(".")[0]
-        scores = _arithmetic_source(nodes[node.inputs[0]], nodes)
+        scores = _product_behind(nodes[node.inputs[0]], nodes)
         if scores.op is FloatOp.MATMUL:
             names[scores.name] = f"{place}.scores".strip(".")
             names[node.name] = f"{place}.probabilities".strip(".")
@@ -105,8 +118,10 @@ def _renamed(graph: FloatGraph) -> FloatGraph:
     )
 
 
-def _arithmetic_source(node: FloatNode, nodes: dict[str, FloatNode]) -> FloatNode:
-    """The node whose values a layout node only moves or scales."""
-    while node.op in _MOVES:
+def _product_behind(node: FloatNode, nodes: dict[str, FloatNode]) -> FloatNode:
+    """Return the node whose values are moved, scaled, masked, or added a constant to."""
+    while node.op in _BEFORE_SOFTMAX or (
+        node.op is FloatOp.ADD and nodes[node.inputs[1]].op is FloatOp.CONSTANT
+    ):
         node = nodes[node.inputs[0]]
     return node

@@ -77,6 +77,8 @@ def command(
     calibration_images: recipes.CalibrationImages = None,
     float_ops: recipes.FloatOpsOption = recipes.FloatOps.DECLARED,
     classes: options.Classes = None,
+    model_kwargs: options.ModelKwargs = None,
+    preprocessing: options.Preprocessing = None,
     limit: options.Limit = None,
     batch: options.Batch = 32,
     skip_bad_images: options.SkipBadImages = False,
@@ -112,6 +114,8 @@ def command(
             data=data,
             weights=weights,
             classes=classes,
+            model_kwargs=model_kwargs,
+            preprocessing=preprocessing,
             profile=profile,
             method=method,
             recipe=recipe,
@@ -177,7 +181,13 @@ def conditions(request: VerifyRequest) -> list[tuple[str, float, float]]:
     from aocq.methods.aocq.conditioning import block_conditions
     from aocq.models import load_model
 
-    loaded = load_model(request.model, request.weights, request.classes)
+    loaded = load_model(
+        request.model,
+        request.weights,
+        request.classes,
+        arguments=request.model_arguments,
+        preprocessing=request.preprocessing,
+    )
     files = evenly(read_image_folder(request.calibration_folder, loaded.classes), CONDITION_IMAGES)
     images, _ = load_calibration_images(
         files, loaded.preprocessing, skip_bad=request.skip_bad_images

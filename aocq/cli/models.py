@@ -12,7 +12,7 @@ import typer
 def command(
     pattern: Annotated[str, typer.Argument(help="shell pattern, e.g. 'deit*'")] = "*",
 ) -> None:
-    """List timm's plain vision transformers and the bundled demo network.
+    """List timm's vision transformers of known families and the bundled demo network.
 
     The list is by family. Whether every operator of one model can be lowered shows when it is
     captured; the error then names the operator and its place.
@@ -22,7 +22,10 @@ def command(
     declare_missing_operators()  # must come before timm, whose import may fail without it
     import timm
 
-    names = timm.list_models(module="vision_transformer") + timm.list_models(module="deit")
-    for name in ["vit_nano_digits", *sorted(set(names))]:
+    from aocq.capture.roles import FAMILIES
+
+    modules = [module for family in FAMILIES.values() for module in family.timm_modules]
+    names = {name for module in modules for name in timm.list_models(module=module)}
+    for name in ["vit_nano_digits", *sorted(names)]:
         if fnmatch(name, pattern):
             print(name)

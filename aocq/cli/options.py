@@ -29,6 +29,24 @@ Classes = Annotated[
     int | None,
     typer.Option("--num-classes", min=1, help="class count, where it is not the model's default"),
 ]
+ModelKwargs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model-kwargs",
+        metavar="KEY=VALUE",
+        help="an argument of timm's constructor that differs from the model's name, e.g. "
+        "img_size=32 or depths=2,2,2; may be repeated, or hold several: 'img_size=32 patch_size=2'",
+    ),
+]
+Preprocessing = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--preprocessing",
+        metavar="KEY=VALUE",
+        help="what differs from timm's preprocessing of the model: mean, std, crop_pct, crop_mode, "
+        "interpolation, input_size; may be repeated, e.g. mean=0.49,0.48,0.45",
+    ),
+]
 CalibrationData = Annotated[
     Path,
     typer.Option("--calib-data", help="folder of calibration images, one subfolder per class"),

@@ -18,6 +18,8 @@ def command(
     activation_bits: recipes.ActivationBits = 8,
     weights: options.Weights = None,
     classes: options.Classes = None,
+    model_kwargs: options.ModelKwargs = None,
+    preprocessing: options.Preprocessing = None,
     calibration_images: recipes.CalibrationImages = None,
     activation_range: recipes.ActivationRange = recipes.RangeSearch.MINMAX,
     weight_range: recipes.WeightRange = recipes.RangeSearch.MSE,
@@ -49,6 +51,7 @@ def command(
     from aocq.data.image_folder import read_image_folder
     from aocq.data.loader import evenly
     from aocq.methods import storage
+    from aocq.model_options import parse_settings
     from aocq.models import load_model
     from aocq.request import calibration_key, constrained
     from simulator.profile import load_profile
@@ -79,7 +82,13 @@ def command(
         chosen,
     )
     pipeline.check_method(method, recipe, chosen, device.value)
-    loaded = load_model(model, weights, classes)
+    loaded = load_model(
+        model,
+        weights,
+        classes,
+        arguments=parse_settings(model_kwargs or (), "--model-kwargs"),
+        preprocessing=parse_settings(preprocessing or (), "--preprocessing"),
+    )
     images = read_image_folder(calibration, loaded.classes)
     wanted = recipes.calibration_count(calibration_images, preset, method)
     pipeline.note_missing_images(wanted, images, progress.note)

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aocq.cli import recipes
+from aocq.model_options import parse_settings
 
 if TYPE_CHECKING:
     from aocq.methods import Recipe
@@ -35,6 +37,8 @@ def make_request(
     gemm: str = "auto",
     gates: Gates | None = None,
     quantized: Path | None = None,
+    model_kwargs: Sequence[str] | None = None,
+    preprocessing: Sequence[str] | None = None,
 ) -> VerifyRequest:
     """Return the request of a run that this process's command line asks for.
 
@@ -48,6 +52,8 @@ def make_request(
         None: the run is not judged
     quantized
         folder of quantized models that several requests share; None: the run has its own
+    model_kwargs, preprocessing
+        ``KEY=VALUE``, see :mod:`aocq.model_options`
     """
     from aocq.request import Gates, VerifyRequest
 
@@ -71,4 +77,6 @@ def make_request(
         command=("aocq", *sys.argv[1:]),
         device=device.value,
         quantized=quantized,
+        model_arguments=parse_settings(model_kwargs or (), "--model-kwargs"),
+        preprocessing=parse_settings(preprocessing or (), "--preprocessing"),
     )

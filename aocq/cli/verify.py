@@ -25,6 +25,8 @@ def command(
     activation_bits: recipes.ActivationBits = 8,
     weights: options.Weights = None,
     classes: options.Classes = None,
+    model_kwargs: options.ModelKwargs = None,
+    preprocessing: options.Preprocessing = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
@@ -81,6 +83,8 @@ def command(
         data=data,
         weights=weights,
         classes=classes,
+        model_kwargs=model_kwargs,
+        preprocessing=preprocessing,
         profile=profile,
         method=method,
         recipe=recipes.make_recipe(

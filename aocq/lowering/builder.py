@@ -97,6 +97,14 @@ class Builder:
         scale = () if source.is_float else as_scale(self.model.steps(node.name))
         return self.declare(node.name, node.shape, source.type, scale, source.zero_point)
 
+    def zeros(self, name: str, shape: tuple[int, ...], source: Tensor) -> str:
+        """Add a constant of zeros that can stand beside ``source``, and return its name."""
+        if source.is_float:
+            return self.real_constant(name, np.zeros(shape))
+        codes = np.full(shape, source.zero_point)
+        scale = source.scale if len(source.scale) == 1 else ()
+        return self.constant(name, codes, source.code_type, scale, source.zero_point)
+
     def channel_steps(self, name: str) -> Steps:
         """Return what a node's codes are worth, [C] or [1].
 

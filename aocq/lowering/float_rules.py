@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import torch
 
 from aocq.capture import FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
@@ -312,6 +313,19 @@ def _concat(lowering: MixedLowering, node: FloatNode) -> None:
     lowering.quantize(node)
 
 
+def _mask(lowering: MixedLowering, node: FloatNode) -> None:
+    """A sum with what the network adds, or where scores have codes, the lowest of them."""
+    source = node.inputs[0]
+    if not lowering.is_float(source):
+        RULES[FloatOp.MASK](lowering.builder, node)
+        return
+    value = lowering.builder.model.graph.parameters[node.attributes["parameter"]]
+    # Minus infinity is none of the numbers that a constant can be.
+    finite = value.clamp_min(torch.finfo(torch.float32).min / 4)
+    constant = lowering.builder.real_constant(f"{node.name}.added", finite.numpy())
+    lowering.function(node, Function.ADD, lowering.real(source), constant)
+
+
 def _layout(lowering: MixedLowering, node: FloatNode) -> None:
     RULES[node.op](lowering.builder, node)
 
@@ -332,5 +346,8 @@ FLOAT_RULES: Mapping[FloatOp, Callable[[MixedLowering, FloatNode], None]] = Mapp
         FloatOp.SLICE: _layout,
         FloatOp.RESHAPE: _layout,
         FloatOp.TRANSPOSE: _layout,
+        FloatOp.ROLL: _layout,
+        FloatOp.PAD: _layout,
+        FloatOp.MASK: _mask,
     }
 )

@@ -6,6 +6,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from aocq.capture import FloatNode, FloatOp
+from aocq.capture.roles import arithmetic_source
 from aocq.lowering.builder import Builder
 from aocq.lowering.float_rules import FLOAT_RULES, MixedLowering, in_float
 from aocq.lowering.rules import RULES
@@ -88,7 +89,7 @@ def _what_counts(model: QuantizedModel) -> Recipe:
         name
         for node in model.graph.nodes
         if node.op is FloatOp.LAYERNORM
-        for name in node.inputs
+        for name in (arithmetic_source(model.graph, source).name for source in node.inputs)
         if name in model.activations
     }
     if read & factors:

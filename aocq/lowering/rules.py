@@ -13,9 +13,9 @@ from aocq.lowering.builder import Builder, along_channels
 from aocq.lowering.functions import unary
 from aocq.lowering.layers import linear, matmul
 from aocq.lowering.normalization import layernorm
-from aocq.lowering.softmax import softmax
+from aocq.lowering.softmax import mask, softmax
 from aocq.lowering.sums import add, mean
-from aocq.methods.steps import as_scale, compressed
+from aocq.methods.steps import Steps, as_scale, compressed
 from simulator.graph.graph import Role, Tensor
 from simulator.graph.ops import Concat, Rescale, Reshape, Slice, Transpose
 
@@ -103,6 +103,46 @@ def _transpose(builder: Builder, node: FloatNode) -> None:
     builder.ops.append(Transpose(name=node.name, a=x.name, **node.attributes))
 
 
+def _everywhere(builder: Builder, name: str, shape: tuple[int, ...]) -> Steps:
+    return np.broadcast_to(builder.model.steps(name), shape)
+
+
+def _roll(builder: Builder, node: FloatNode) -> None:
+    """The end of a dimension, then its beginning: two slices put together."""
+    x = builder.tensor(node.inputs[0])
+    axis, shift = node.attributes["axis"], node.attributes["shift"]
+    cut = x.shape[axis] - shift
+    everywhere = None if x.is_float else _everywhere(builder, node.inputs[0], x.shape)
+    names = []
+    for part, start, stop in (("end", cut, x.shape[axis]), ("beginning", 0, cut)):
+        names.append(f"{node.name}.{part}")
+        shape = (*x.shape[:axis], stop - start, *x.shape[axis + 1 :])
+        scale: tuple[float, ...] = ()
+        if everywhere is not None:
+            scale = as_scale(compressed(everywhere.take(range(start, stop), axis)))
+        builder.declare(names[-1], shape, x.type, scale, x.zero_point)
+        builder.ops.append(Slice(name=names[-1], a=x.name, axis=axis, start=start, stop=stop))
+    builder.like(node, x)
+    builder.ops.append(Concat(name=node.name, inputs=tuple(names), axis=axis))
+
+
+def _pad(builder: Builder, node: FloatNode) -> None:
+    """Constant codes of 0 before and behind."""
+    x = builder.tensor(node.inputs[0])
+    axis = node.attributes["axis"]
+    names = [x.name]
+    for part, extent in (
+        ("before", node.attributes["before"]),
+        ("after", node.attributes["after"]),
+    ):
+        if extent:
+            shape = (*x.shape[:axis], extent, *x.shape[axis + 1 :])
+            zeros = builder.zeros(f"{node.name}.{part}", shape, x)
+            names.insert(0 if part == "before" else len(names), zeros)
+    builder.like(node, x)
+    builder.ops.append(Concat(name=node.name, inputs=tuple(names), axis=axis))
+
+
 RULES: Mapping[FloatOp, Callable[[Builder, FloatNode], None]] = MappingProxyType(
     {
         FloatOp.INPUT: _input,
@@ -119,5 +159,8 @@ RULES: Mapping[FloatOp, Callable[[Builder, FloatNode], None]] = MappingProxyType
         FloatOp.SLICE: _slice,
         FloatOp.RESHAPE: _reshape,
         FloatOp.TRANSPOSE: _transpose,
+        FloatOp.ROLL: _roll,
+        FloatOp.PAD: _pad,
+        FloatOp.MASK: mask,
     }
 )

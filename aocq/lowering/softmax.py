@@ -17,6 +17,7 @@ from aocq.methods.quantizers import LevelQuantizer
 from simulator.errors import InputError
 from simulator.graph.graph import Tensor
 from simulator.graph.ops import (
+    Add,
     Lookup,
     Op,
     Rescale,
@@ -31,10 +32,44 @@ from simulator.graph.ops import (
 )
 from simulator.numerics import softmax_constants
 from simulator.numerics.float_type import FLOAT32
-from simulator.numerics.integer_type import IntType
+from simulator.numerics.integer_type import IntType, Overflow
 from simulator.profile import SoftmaxSection
 
 INT16 = IntType(bits=16)
+
+
+def mask(builder: Builder, node: FloatNode) -> None:
+    """The lowest code where a score is switched off: one bit each, times more than all codes.
+
+    ``a + (2^bits - 1) * b`` with b of -1 or 0 saturates at the lowest code, or is a. Nothing is
+    rounded.
+    """
+    x = builder.tensor(node.inputs[0])
+    low = builder.model.graph.parameters[node.attributes["parameter"]] != 0
+    overflow = builder.overflow("add")
+    if overflow is Overflow.WRAP:
+        raise InputError(
+            f"{node.name}: a mask takes scores to their lowest code by a sum that saturates, and "
+            f'profile {builder.profile.name} has rescale.overflow = "wrap"; add the table '
+            '[ops.add] with rescale.overflow = "saturate" if its sums can saturate'
+        )
+    bits = x.code_type.bits
+    wide = IntType(bits=bits, signed=False)
+    one = IntType(bits=1, signed=False)
+    codes = -low.numpy().astype(np.int64)
+    builder.like(node, x)
+    builder.ops.append(
+        Add(
+            name=node.name,
+            a=x.name,
+            b=builder.constant(f"{node.name}.off", codes, IntType(bits=1)),
+            multiplier_a=builder.constant(f"{node.name}.multiplier_a", np.array([1]), one),
+            multiplier_b=builder.constant(f"{node.name}.multiplier_b", np.array([wide.high]), wide),
+            shift=0,
+            rounding=builder.rounding("add"),
+            overflow=overflow,
+        )
+    )
 
 
 class Scores(NamedTuple):

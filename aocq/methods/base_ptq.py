@@ -17,7 +17,8 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.capture.roles import residual_stream
+from aocq.capture.roles import arithmetic_source, residual_stream
+from aocq.methods.masks import lowest_code_wanted, scores_of
 from aocq.methods.quantized_model import QuantizedModel, Recipe
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.ranges import (
@@ -166,7 +167,10 @@ def observe(
         def watch(
             node: FloatNode, x: Tensor, note: Callable[[ObservedRange, Tensor], None] = note
         ) -> Tensor:
-            if node.name in seen:
+            if node.op is FloatOp.MASK:
+                name, factor = scores_of(graph, node)
+                note(seen[name], lowest_code_wanted(x, factor, recipe.probability_bits))
+            elif node.name in seen:
                 check_finite(node, x)
                 note(seen[node.name], x)
             return x
@@ -195,13 +199,9 @@ def multiplied_with_activations(graph: FloatGraph) -> set[str]:
 
     A zero point there would add three cross terms to the product; hardware forbids it.
     """
-    nodes = {node.name: node for node in graph.nodes}
     found = set()
     for node in graph.nodes:
         if node.op is FloatOp.MATMUL:
             for name in node.inputs:
-                source = nodes[name]
-                while source.op not in ARITHMETIC:
-                    source = nodes[source.inputs[0]]
-                found.add(source.name)
+                found.add(arithmetic_source(graph, name).name)
     return found

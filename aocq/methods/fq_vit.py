@@ -16,7 +16,8 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.capture.roles import residual_stream
+from aocq.capture.passes import readers_of
+from aocq.capture.roles import readers_through_layout, residual_stream
 from aocq.methods import base_ptq
 from aocq.methods.quantized_model import QuantizedModel, Recipe
 from aocq.methods.quantizers import (
@@ -102,16 +103,18 @@ def _log_entry(
 
 
 def balanced_tensors(graph: FloatGraph) -> frozenset[str]:
-    """Return the sums of the residual stream that get channel factors.
+    """Return the tensors of the residual stream that get channel factors.
 
-    They are those that only sums and layer normalizations read: other operations need one scale.
+    They are those that only sums and layer normalizations read, as they are or moved (merged
+    patches): other operations need one scale.
     """
     able = {FloatOp.ADD, FloatOp.LAYERNORM}
-    readers = _readers(graph)
+    readers = readers_of(graph)
     return frozenset(
         name
         for name in residual_stream(graph)
-        if graph.node(name).op is FloatOp.ADD and readers.get(name, set()) <= able
+        if graph.node(name).op is not FloatOp.CONCAT
+        and {reader.op for reader in readers_through_layout(graph, readers, name)} <= able
     )
 
 

@@ -18,8 +18,10 @@ from aocq.methods.objectives import Objective
 from aocq.methods.quantizers import LevelQuantizer
 from aocq.methods.scale_form import ANY_SCALE, ScaleForm
 
-# Rows and images at a time: a part of a result stays in the cache while it is scored.
+# Rows of a layer, and values of a product, at a time: a part of a result stays in the cache while
+# it is scored. At least two images; windows count as images, and are many and small.
 ROWS = 256
+VALUES = 1 << 18
 IMAGES = 2
 
 
@@ -354,8 +356,10 @@ def _score_heads(
 ) -> Tensor:
     """Return the objective summed over images and rows, [heads], with one operand quantized."""
     total = torch.zeros(product.real.shape[1], dtype=torch.float64)
-    for start in range(0, len(product.real), IMAGES):
-        part = slice(start, start + IMAGES)
+    each = max(x[0].numel() for x in (product.a, product.b, product.real))
+    count = max(IMAGES, VALUES // each)
+    for start in range(0, len(product.real), count):
+        part = slice(start, start + count)
         a, b = product.a[part], product.b[part]
         approximate = quantize(a) @ b if side == "a" else a @ quantize(b)
         gradient = product.gradient[part] if product.gradient is not None else None

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
+from aocq.capture.roles import arithmetic_source
 
 # From the end: channels, and the heads of attention in [heads, tokens, channels].
 CHANNELS, HEADS = -1, -3
@@ -43,14 +44,6 @@ class Operand:
     axis: int
     heads: tuple[tuple[int, ...], ...]
     factor: float
-
-
-def arithmetic_source(graph: FloatGraph, name: str) -> FloatNode:
-    """Return the arithmetic node whose values ``name`` holds, perhaps moved or scaled."""
-    node = graph.node(name)
-    while node.op not in ARITHMETIC:
-        node = graph.node(node.inputs[0])
-    return node
 
 
 def trace_operand(graph: FloatGraph, product: FloatNode, side: int) -> Operand:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
+from aocq.capture.roles import arithmetic_source
 from aocq.methods import base_ptq, fisher
 from aocq.methods.layer_search import (
     Grid,
@@ -33,7 +34,7 @@ from aocq.methods.layer_search import (
     weight_codes,
 )
 from aocq.methods.objectives import Objective
-from aocq.methods.operands import Operand, arithmetic_source, row_blocks, trace_operand
+from aocq.methods.operands import Operand, row_blocks, trace_operand
 from aocq.methods.quantized_model import QuantizedModel, Recipe
 from aocq.methods.quantizers import (
     ActivationQuantizer,

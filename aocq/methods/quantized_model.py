@@ -17,6 +17,7 @@ from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.roles import branch_ends
 from aocq.methods.aocq.options import AocqOptions
+from aocq.methods.masks import quantizer_of
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
 from aocq.methods.scale_form import ScaleForm
 from aocq.methods.steps import Steps, linear_steps, moved, quantizer_steps
@@ -198,7 +199,7 @@ class QuantizedModel:
 
     def simulate(self, node: FloatNode, x: Tensor) -> Tensor:
         """Quantize a node's result: the interpreter's ``transform`` of simulated quantization."""
-        quantizer = self.activations.get(node.name)
+        quantizer = quantizer_of(self.graph, self.activations, node)
         return quantizer(x) if quantizer else x
 
     def simulated_image(self, images: Tensor) -> Tensor:

@@ -47,9 +47,20 @@ def moved(steps: Steps, shape: Shape, node: FloatNode) -> Steps:
     if node.op is FloatOp.SLICE:
         part = range(node.attributes["start"], node.attributes["stop"])
         return compressed(everywhere.take(part, node.attributes["axis"]))
+    if node.op is FloatOp.ROLL:
+        return compressed(np.roll(everywhere, node.attributes["shift"], node.attributes["axis"]))
+    if node.op is FloatOp.PAD:
+        return compressed(_padded(everywhere, node))
     if node.op is FloatOp.TRANSPOSE:
         return compressed(everywhere.transpose(node.attributes["permutation"]))
     return compressed(everywhere.reshape(node.shape))
+
+
+def _padded(steps: Steps, node: FloatNode) -> Steps:
+    """Return the steps with those at both ends repeated: any step will do for zeros."""
+    widths = [(0, 0)] * steps.ndim
+    widths[node.attributes["axis"]] = (node.attributes["before"], node.attributes["after"])
+    return np.pad(steps, widths, mode="edge")
 
 
 def linear_steps(node: FloatNode, steps: Steps, weight: QuantizedWeight) -> Steps:

@@ -133,7 +133,8 @@ class Add(Op):
 
     y = fit(round((a - z_a) * multiplier_a[c] + (b - z_b) * multiplier_b[c] >> shift) + z_y)
 
-    a, b : same shape, or b a constant whose leading dimensions are broadcast
+    a, b : same shape, or b a constant that is repeated along dimensions of a which it lacks, or in
+        which it has extent 1; the last dimensions are equal
     multiplier_a, multiplier_b : constants [1] or [C], the fixed-point forms of s_a/s_y and s_b/s_y
         (a vector where Add_α balances channels)
     One rounding, after the sum: two would lose half a code (docs/decisions/0002).

@@ -46,6 +46,7 @@ from simulator.graph.verify_elementwise import (
     two_operand_shape,
 )
 from simulator.graph.verify_float import (
+    broadcasts,
     float_function_shape,
     float_parameters_fit,
     types_go_together,
@@ -174,7 +175,7 @@ def _matmul_shape(op: MatMul, shapes: list[Shape], _: Shape) -> Shape:
 
 def _add_shape(_: Add, shapes: list[Shape], __: Shape) -> Shape:
     a, b = shapes
-    if a[len(a) - len(b) :] != b:
+    if a[-1:] != b[-1:] or not broadcasts(b, a):
         raise ValueError(f"cannot add {b} to {a}")
     return a
 
@@ -277,7 +278,8 @@ def _operands_have_images(graph: IntGraph, op: Op) -> Iterator[str]:
         a, b = (graph.tensors[name].shape for name in op.operands[:2])
         if isinstance(op, MatMul) and len(b) != (2 if constant[1] else len(a)):
             yield f"cannot multiply {a} by {b}: weights are matrices, activations have equal ranks"
-        if adds and not constant[1] and len(b) < len(a):
+        repeats = len(b) < len(a) or (b[:-1] != a[:-1] and broadcasts(b, a))
+        if adds and not constant[1] and repeats:
             verb = op.kind.removeprefix("float_")
             yield f"cannot {verb} {b} to {a}: only a constant is broadcast"
 

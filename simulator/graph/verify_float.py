@@ -72,7 +72,7 @@ def float_function_shape(op: FloatFunction, shapes: list[Shape], result: Shape) 
     if not shapes[0] or not shapes[-1]:
         raise ValueError("an input without dimensions")
     a, b = shapes[0], shapes[-1]
-    if op.function is Function.ADD and a[len(a) - len(b) :] != b:
+    if op.function is Function.ADD and (a[-1:] != b[-1:] or not broadcasts(b, a)):
         raise ValueError(f"cannot add {b} to {a}")
     if op.function is Function.MEAN:
         if not 0 <= op.axis < len(a) - 1:
@@ -102,7 +102,7 @@ def _steps_fit(graph: IntGraph, op: Quantize | Dequantize) -> Iterator[str]:
     shape = graph.result(op).shape
     if op.step is not None:
         steps = graph.tensors[op.step].shape
-        if not _broadcasts(steps, shape):
+        if not broadcasts(steps, shape):
             yield f"step {op.step} has shape {steps}, which does not broadcast to {shape}"
         elif graph.constants[op.step].min() <= 0:
             yield f"step {op.step}: must be positive"
@@ -112,7 +112,8 @@ def _steps_fit(graph: IntGraph, op: Quantize | Dequantize) -> Iterator[str]:
             yield f"bias {op.bias} has shape {bias}, wanted ({shape[-1]},)"
 
 
-def _broadcasts(constant: Shape, shape: Shape) -> bool:
+def broadcasts(constant: Shape, shape: Shape) -> bool:
+    """Whether a constant can be repeated to ``shape``: extents are equal, 1 or missing."""
     try:
         return np.broadcast_shapes(constant, shape) == shape
     except ValueError:

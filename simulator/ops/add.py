@@ -48,9 +48,10 @@ def build(op: Add, graph: IntGraph, _: Gemm) -> Kernel:
         for name in (op.multiplier_a, op.multiplier_b)
     ]
     zero_points = [graph.tensors[operand].zero_point for operand in op.operands]
+    repeated = _written_out(op, graph)
     by_words = words_kernel(op, graph, factors, zero_points)
     if by_words is not None:
-        return by_words
+        return _with_b(by_words, repeated)
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = np.ascontiguousarray(operands[0]).reshape(-1, channels)
@@ -74,7 +75,27 @@ def build(op: Add, graph: IntGraph, _: Gemm) -> Kernel:
         )
         return OpResult(out.reshape(operands[0].shape), int(saturated))
 
-    return kernel
+    return _with_b(kernel, repeated)
+
+
+def _written_out(op: Add, graph: IntGraph) -> IntArray | None:
+    """Return a constant b without dimensions of extent 1 that would have to repeat.
+
+    None where its rows already repeat as a whole: kernels do that themselves.
+    """
+    b, shape = graph.tensors[op.b].shape, graph.result(op).shape
+    if not graph.is_constant(op.b) or b == shape[len(shape) - len(b) :]:
+        return None
+    return np.ascontiguousarray(
+        np.broadcast_to(graph.constants[op.b], shape[len(shape) - len(b) :])
+    )
+
+
+def _with_b(kernel: Kernel, b: IntArray | None) -> Kernel:
+    """Return a kernel that reads ``b``, if there is one, in place of its second operand."""
+    if b is None:
+        return kernel
+    return lambda operands: kernel((operands[0], b))
 
 
 @compiled

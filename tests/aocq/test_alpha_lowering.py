@@ -16,12 +16,11 @@ from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.capture.roles import residual_stream
+from aocq.capture.roles import arithmetic_source, residual_stream
 from aocq.lowering import lower
 from aocq.lowering.normalization import channel_factors
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.fq_vit import quantize_weight
-from aocq.methods.operands import arithmetic_source
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from simulator.boundary import quantize
 from simulator.errors import InputError

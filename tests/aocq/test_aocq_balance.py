@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
+from aocq.capture.roles import arithmetic_source
 from aocq.methods import Recipe
 from aocq.methods.aocq.balance import (
     SHRINK,
@@ -27,7 +28,6 @@ from aocq.methods.aocq.balance import (
 )
 from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.aocq.token_norm import BlockLoss, channel_factors, token_weights
-from aocq.methods.operands import arithmetic_source
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from simulator.numerics.integer_type import IntType
 

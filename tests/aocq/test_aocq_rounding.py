@@ -539,10 +539,11 @@ def test_the_derivative_of_a_quantizer_is_1_where_it_does_not_clip(
     quantizer = ActivationQuantizer(
         type=IntType(bits=8), scale=0.01, zero_point=zero_point, alpha=alpha
     )
-    node = nano("class_token")[1].nodes[1]
+    graph = nano("class_token")[1]
+    node = graph.nodes[1]
     x = (2 * normal(50, 3)).float().requires_grad_()
     slopes = normal(50, 3, seed=1).float()
-    result = adaround.straight_through({node.name: quantizer})(node, x)
+    result = adaround.straight_through(graph, {node.name: quantizer})(node, x)
     assert torch.equal(result, quantizer(x.detach()))
     result.backward(slopes)
     lowest, highest = (quantizer.real(torch.tensor(float(end))) for end in (-128, 127))
@@ -553,9 +554,10 @@ def test_the_derivative_of_a_quantizer_is_1_where_it_does_not_clip(
 
 
 def test_what_has_no_quantizer_stays_as_it_is(nano: Captured) -> None:
-    node = nano("class_token")[1].nodes[1]
+    graph = nano("class_token")[1]
+    node = graph.nodes[1]
     x = torch.ones(2)
-    assert adaround.straight_through({})(node, x) is x
+    assert adaround.straight_through(graph, {})(node, x) is x
 
 
 @pytest.mark.parametrize("alpha", [False, True])

@@ -61,16 +61,26 @@ def network(
     kind = arguments.pop("kind")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        built: nn.Module = kind(**arguments).eval()
-        for name, parameter in built.named_parameters():
-            if parameter.ndim >= 2 and "token" not in name and "embed" not in name:
-                nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
-            else:
-                nn.init.normal_(parameter, std=0.3)
-            if parameter.ndim == 1 and name.endswith("weight"):
-                parameter.data += 1.0
-                parameter.data[::5] *= -1.0
-    return built.requires_grad_(requires_grad=False)
+        return _with_a_say(kind(**arguments))
+
+
+def with_random_parameters(built: nn.Module) -> nn.Module:
+    """Give every parameter of a network a say, the same on every call."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return _with_a_say(built)
+
+
+def _with_a_say(built: nn.Module) -> nn.Module:
+    for name, parameter in built.named_parameters():
+        if parameter.ndim >= 2 and "token" not in name and "embed" not in name:
+            nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
+        else:
+            nn.init.normal_(parameter, std=0.3)
+        if parameter.ndim == 1 and name.endswith("weight"):
+            parameter.data += 1.0
+            parameter.data[::5] *= -1.0
+    return built.eval().requires_grad_(requires_grad=False)
 
 
 def input_size(base: Mapping[str, Any] = SMALL, **options: Any) -> tuple[int, int, int]:

@@ -75,3 +75,33 @@ def test_factors_per_channel_save_vit_tiny(tmp_path: Path) -> None:
     result, _ = load_run(tmp_path)
     assert result.graph.float_ops == 0
     assert result.accuracy.integer.top1 >= 60
+
+
+SWIN_MICRO = (
+    *("verify", "swin_tiny_patch4_window7_224", "--num-classes", 10),
+    *("--model-kwargs", "img_size=32 patch_size=2 embed_dim=48 window_size=4"),
+    *("--model-kwargs", "depths=2,2,2", "--model-kwargs", "num_heads=3,6,12"),
+    *("--preprocessing", "mean=0.4914,0.4822,0.4465 std=0.2470,0.2435,0.2616 crop_pct=1.0"),
+    *("--weights", DATA / "weights" / "swin_micro_cifar10.fp16.safetensors"),
+    *("--data", DATA / "cifar10" / "val", "--limit", 200),
+    *("--calib-data", DATA / "cifar10" / "calib", "--calib", 32),
+)
+
+
+def test_swin_loses_little_with_weights_of_4_bits(tmp_path: Path) -> None:
+    """Windows, masks, relative positions and merged patches, on a trained network."""
+    options = ("--w-bits", 4, "--method", "aocq", "--preset", "fast", "--out", tmp_path)
+    aocq(*SWIN_MICRO, *options)
+    result, rows = load_run(tmp_path)
+    assert result.model.arguments["depths"] == [2, 2, 2]
+    assert 60 <= result.accuracy.float.top1 <= 85
+    # One image is half a point; the logits say more.
+    assert result.accuracy.float.top1 - result.accuracy.integer.top1 <= 2
+    assert result.accuracy.agreement.integer_float >= 95
+    assert result.accuracy.agreement.integer_simulated >= 99
+    sqnr = result.accuracy.logit_sqnr_db.integer_float
+    assert sqnr is not None
+    assert sqnr >= 20
+    assert result.graph.float_ops == 0
+    assert result.overflow.events == 0
+    assert sum(row.op.endswith("mask") for row in rows) == 2

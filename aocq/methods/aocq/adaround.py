@@ -23,6 +23,7 @@ from aocq.methods.aocq.blocks import Block
 from aocq.methods.aocq.rounding import LayerResult, Streams, linear_nodes
 from aocq.methods.aocq.token_norm import block_loss
 from aocq.methods.aocq.tokens import token_importance
+from aocq.methods.masks import quantizer_of
 from aocq.methods.quantized_model import Recipe
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from simulator.numerics.integer_type import IntType
@@ -103,7 +104,7 @@ def optimize(
         options,
     )
     count = len(streams.real)
-    simulate = straight_through(quantizers)
+    simulate = straight_through(graph, quantizers)
     generator = torch.Generator().manual_seed(recipe.seed)
     rate = min(LEARNING_RATE * PUBLISHED_STEPS / options.adaround_steps, LONGEST_RATE)
     adam = torch.optim.Adam([layer.direction for layer in soft.values()], lr=rate)
@@ -183,12 +184,12 @@ class _StraightThrough(Function):
 
 
 def straight_through(
-    quantizers: Mapping[str, ActivationQuantizer],
+    graph: FloatGraph, quantizers: Mapping[str, ActivationQuantizer]
 ) -> Callable[[FloatNode, Tensor], Tensor]:
     """Quantize in the forward pass; in the backward pass, round like the identity and clip."""
 
     def simulate(node: FloatNode, x: Tensor) -> Tensor:
-        quantizer = quantizers.get(node.name)
+        quantizer = quantizer_of(graph, quantizers, node)
         if quantizer is None:
             return x
         result: Tensor = _StraightThrough.apply(x, quantizer)  # type: ignore[no-untyped-call]

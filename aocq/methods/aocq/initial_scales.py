@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run, run_in_parts
-from aocq.capture.float_graph import ARITHMETIC
+from aocq.capture.float_graph import ARITHMETIC, LAYOUT
+from aocq.capture.passes import keeps_channels, readers_of
 from aocq.capture.roles import branch_ends, joins_stream, residual_stream
 from aocq.methods.aocq.balance import (
     ChannelRange,
@@ -28,6 +29,7 @@ from aocq.methods.base_ptq import (
     multiplied_with_activations,
     probabilities_quantizer,
 )
+from aocq.methods.masks import lowest_code_wanted, scores_of
 from aocq.methods.operands import row_blocks
 from aocq.methods.quantized_model import Recipe
 from aocq.methods.quantizers import ActivationQuantizer
@@ -57,10 +59,11 @@ def without_codes(graph: FloatGraph, recipe: Recipe) -> frozenset[str]:
 
 
 def channel_ranges(
-    graph: FloatGraph, images: Tensor, on_images: Callable[[int], None]
+    graph: FloatGraph, images: Tensor, recipe: Recipe, on_images: Callable[[int], None]
 ) -> dict[str, ChannelRange]:
     """Return every arithmetic node's channel ranges over the float network's values.
 
+    Those of masked scores reach as far down as the lowest code has to.
     ``on_images`` is called with the number of images run since the last call.
 
     Raises
@@ -70,15 +73,21 @@ def channel_ranges(
     """
     seen: dict[str, ChannelRange] = {}
 
+    def widen(name: str, x: Tensor) -> None:
+        rows = x.reshape(-1, x.shape[-1]).double()
+        low, high = rows.amin(0).cpu(), rows.amax(0).cpu()
+        before = seen.get(name)
+        if before is not None:
+            low, high = torch.minimum(low, before.low), torch.maximum(high, before.high)
+        seen[name] = ChannelRange(low, high)
+
     def note(node: FloatNode, x: Tensor) -> Tensor:
-        if node.op in ARITHMETIC:
+        if node.op is FloatOp.MASK:
+            name, factor = scores_of(graph, node)
+            widen(name, lowest_code_wanted(x, factor, recipe.probability_bits))
+        elif node.op in ARITHMETIC:
             check_finite(node, x)
-            rows = x.reshape(-1, x.shape[-1]).double()
-            low, high = rows.amin(0).cpu(), rows.amax(0).cpu()
-            before = seen.get(node.name)
-            if before is not None:
-                low, high = torch.minimum(low, before.low), torch.maximum(high, before.high)
-            seen[node.name] = ChannelRange(low, high)
+            widen(node.name, x)
         return x
 
     for batch in images.split(BATCH):
@@ -254,24 +263,20 @@ def linear_readers(graph: FloatGraph) -> dict[str, list[FloatNode]]:
 
     Only results of LayerNorm and of functions by table: their channels can be given factors.
     """
-    readers: dict[str, list[FloatNode]] = {}
-    for node in graph.nodes:
-        for name in node.inputs:
-            readers.setdefault(name, []).append(node)
+    readers = readers_of(graph)
     found = {}
     for node in graph.nodes:
         if node.op in {FloatOp.LAYERNORM, FloatOp.UNARY}:
-            reading = _behind_slices(node, readers)
+            reading = _behind_layout(node, readers)
             if reading and all(reader.op is FloatOp.LINEAR for reader in reading):
                 found[node.name] = reading
     return found
 
 
-def _behind_slices(node: FloatNode, readers: Mapping[str, list[FloatNode]]) -> list[FloatNode]:
-    """Return what reads a tensor, looking through slices of tokens."""
+def _behind_layout(node: FloatNode, readers: Mapping[str, list[FloatNode]]) -> list[FloatNode]:
+    """Return what reads a tensor, looking through what moves whole tokens."""
     found = []
     for reader in readers.get(node.name, []):
-        through = reader.op is FloatOp.SLICE and reader.attributes["axis"] < len(reader.shape) - 1
-        same = reader.op is FloatOp.RESHAPE and reader.shape[-1] == node.shape[-1]
-        found += _behind_slices(reader, readers) if through or same else [reader]
+        through = reader.op in LAYOUT and keeps_channels(reader, node)
+        found += _behind_layout(reader, readers) if through else [reader]
     return found

@@ -74,7 +74,7 @@ def quantize(
     steps = _Steps(on_progress, len(observed))
     steps.plan(chain, graph, recipe)
     with torch.no_grad():
-        seen = channel_ranges(graph, observed, steps.advance)
+        seen = channel_ranges(graph, observed, recipe, steps.advance)
         initial = InitialScales(graph, seen, recipe)
         quantizers, log = _first_stage(graph, chain, initial, searching, work, steps)
         weights, biases = _second_stage(graph, chain, quantizers, images, recipe, work, steps)

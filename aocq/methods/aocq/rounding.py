@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run_in_parts
+from aocq.capture.float_graph import LAYOUT
+from aocq.capture.passes import keeps_channels
 from aocq.capture.roles import joins_stream
 from aocq.methods.aocq.blocks import Block, segments
 from aocq.methods.aocq.closed_form import (
@@ -29,6 +31,7 @@ from aocq.methods.aocq.closed_form import (
 )
 from aocq.methods.aocq.token_norm import token_weights
 from aocq.methods.aocq.tokens import token_importance
+from aocq.methods.masks import quantizing
 from aocq.methods.quantized_model import Recipe
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from aocq.methods.ranges import quantize_weight
@@ -70,11 +73,7 @@ class Simulation:
 
     def __call__(self, feeds: Mapping[str, Tensor], fetches: list[str]) -> dict[str, Tensor]:
         """Run from ``feeds`` to ``fetches``."""
-
-        def simulate(node: FloatNode, x: Tensor) -> Tensor:
-            quantizer = self.quantizers.get(node.name)
-            return quantizer(x) if quantizer else x
-
+        simulate = quantizing(self.graph, self.quantizers)
         return run_in_parts(
             self.graph, feeds, fetches, transform=simulate, parameters=self.parameters
         )
@@ -203,12 +202,13 @@ def _weight(
 
 
 def _input_factors(simulation: Simulation, node: FloatNode) -> tuple[float, ...]:
-    """Return α of a linear layer's input, looking through slices of tokens."""
+    """Return α of a linear layer's input, looking through what moves whole tokens."""
     source = simulation.graph.node(node.inputs[0])
     while source.name not in simulation.quantizers:
-        if source.op not in {FloatOp.SLICE, FloatOp.RESHAPE}:
+        before = simulation.graph.node(source.inputs[0])
+        if source.op not in LAYOUT or not keeps_channels(source, before):
             return ()
-        source = simulation.graph.node(source.inputs[0])
+        source = before
     alpha = simulation.quantizers[source.name].alpha
     return alpha if len(alpha) == node_inputs(simulation.graph, node) else ()
 

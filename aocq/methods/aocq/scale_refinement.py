@@ -26,6 +26,7 @@ from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.roles import residual_stream
 from aocq.methods.aocq.blocks import Block, within
 from aocq.methods.aocq.initial_scales import InitialScales, shared_parts
+from aocq.methods.masks import quantizing
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.scale_form import ANY_SCALE, ScaleForm
 
@@ -76,13 +77,12 @@ class BlockState:
         stale = behind(self.own, self.block, names)
         known = {name: value for name, value in self.values.items() if name not in stale}
         raw: dict[str, list[Tensor]] = {}
+        simulate = quantizing(self.own, self.quantizers)
 
         def keep(node: FloatNode, x: Tensor) -> Tensor:
-            quantizer = self.quantizers.get(node.name)
-            if quantizer is None:
-                return x
-            raw.setdefault(node.name, []).append(x)
-            return quantizer(x)
+            if node.name in self.quantizers:
+                raw.setdefault(node.name, []).append(x)
+            return simulate(node, x)
 
         self.values = known | run_in_parts(self.own, known, sorted(stale), transform=keep)
         self.raw |= {name: torch.cat(parts) for name, parts in raw.items()}
@@ -96,11 +96,7 @@ class BlockState:
         """Return the block's result if ``name`` had another quantizer (and weights others)."""
         stale = behind(self.own, self.block, [name])
         feeds = {key: value for key, value in self.values.items() if key not in stale}
-
-        def simulate(node: FloatNode, x: Tensor) -> Tensor:
-            found = self.quantizers.get(node.name)
-            return found(x) if found else x
-
+        simulate = quantizing(self.own, {**self.quantizers, name: quantizer})
         result = self.block.result
         feeds[name] = quantizer(self.raw[name])
         return run_in_parts(self.own, feeds, [result], transform=simulate, parameters=parameters)[

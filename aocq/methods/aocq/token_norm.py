@@ -25,7 +25,7 @@ def token_weights(y: Tensor, options: AocqOptions, importance: Tensor | float = 
     """Return the weight of every token of ``y`` [..., tokens, C], with mean 1, [..., tokens, 1].
 
     ``w_t = importance_t / (‖y_t - mean(y_t)‖ + ε)^q`` with ``q = norm_exponent``, which is 0 for
-    plain MSE; ``importance`` [tokens, 1] is that of
+    plain MSE; ``importance`` [..., tokens, 1] is that of
     :func:`aocq.methods.aocq.tokens.token_importance`.
     """
     exponent = options.norm_exponent if options.loss == "token_norm" else 0.0

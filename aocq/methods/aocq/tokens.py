@@ -37,7 +37,9 @@ def tokens_read(graph: FloatGraph) -> dict[str, Tensor]:
 
 
 def token_importance(graph: FloatGraph, options: AocqOptions) -> dict[str, Tensor]:
-    """Return for every node how much each of its tokens counts, float32 [tokens, 1].
+    """Return for every node how much each of its tokens counts, float32 [..., tokens, 1].
+
+    The shape is that of the node, with one channel.
 
     Tokens that nothing reads count less than one token, all together: enough to keep second moments
     of the rest regular. Class tokens count ``class_token_weight``.
@@ -49,7 +51,7 @@ def token_importance(graph: FloatGraph, options: AocqOptions) -> dict[str, Tenso
         weights = torch.where(mask, 1.0, 1.0 / len(mask))
         if len(classifying) == len(mask):
             weights[classifying] *= options.class_token_weight
-        found[name] = weights[:, None]
+        found[name] = weights.reshape(*graph.node(name).shape[:-1], 1)
     return found
 
 

@@ -239,10 +239,14 @@ def test_shapes_of_a_sum():
     assert_refused(one_op("add", (3, 4), (4, 3)), "cannot add (4, 3) to (3, 4)")
     assert_refused(one_op("add", (4,), (3, 4)), "cannot add (3, 4) to (4,)")
     assert_refused(one_op("add", (3, 4), (4,)), "only a constant is broadcast")
-    d = Draft()
-    d.input("a", (3, 4))
-    d.add("y", "a", d.constant("b", [1, 2, 3, 4], S8))
-    assert verify(d.graph()) == []
+    assert_refused(one_op("add", (3, 2, 4), (3, 1, 4)), "only a constant is broadcast")
+    assert_refused(one_op("add", (3, 4), (3, 1)), "cannot add (3, 1) to (3, 4)")
+    assert_refused(one_op("add", (3, 1, 4), (3, 2, 4)), "cannot add (3, 2, 4) to (3, 1, 4)")
+    for shape, codes in (((3, 4), [1, 2, 3, 4]), ((2, 3, 4), [[[1, 2, 3, 4]], [[5, 6, 7, 8]]])):
+        d = Draft()
+        d.input("a", shape)
+        d.add("y", "a", d.constant("b", codes, S8))
+        assert verify(d.graph()) == []
 
 
 def test_shapes_of_layout_ops():

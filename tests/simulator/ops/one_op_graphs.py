@@ -136,6 +136,14 @@ def _add_constant(d: Draft, codes: Sequence[Any], shape: tuple[int, ...]) -> Non
     d.add("y", "a", "b", multiplier_a=(1, 2, 3, 4), multiplier_b=(7,), zero_point=-11)
 
 
+def _masked(d: Draft) -> None:
+    """The lowest code where b is -1, a where it is 0."""
+    d.input("a", (3, 2, 2, 4), S8, 9)
+    off = [[[-1, 0, 0, -1], [0, -1, 0, 0]], [[0, 0, 0, 0], [-1, -1, -1, 0]], [[0, 0, 0, -1]] * 2]
+    d.constant("b", [[windows] for windows in off], IntType(bits=1))
+    d.add("y", "a", "b", multiplier_a=(1,), multiplier_b=(255,), shift=0, zero_point=9)
+
+
 def _twice_the_same(d: Draft) -> None:
     d.input("a", (3, 4), U8, 200)
     d.add("y", "a", "a", multiplier_a=(3,), multiplier_b=(4, 3, 2, 1), shift=2)
@@ -314,6 +322,13 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "no shift": lambda d: _add(d, multiplier_a=(1,), multiplier_b=(1,), shift=0),
         "constant vector": lambda d: _add_constant(d, CODES[0], (2, 5, 4)),
         "constant matrix": lambda d: _add_constant(d, CODES, (2, 5, 4)),
+        "constant for every middle": lambda d: _add_constant(
+            d, [[row] for row in CODES], (5, 3, 4)
+        ),
+        "constant for every middle and front": lambda d: _add_constant(
+            d, [[row] for row in CODES], (2, 5, 3, 4)
+        ),
+        "mask of a bit": _masked,
         "constant of the same shape": lambda d: _add_constant(d, CODES, (5, 4)),
         "with itself": _twice_the_same,
         "to 16 bits": lambda d: _add(d, kind=S16, shift=1),

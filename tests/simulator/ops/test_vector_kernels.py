@@ -495,3 +495,19 @@ def test_a_lookup_of_wide_codes():
     d.lookup("y", "a", table=np.arange(1 << 17) % 251 - 125, kind=S8)
     graph = d.graph()
     assert_kernel_equals_reference(graph, operands_for(graph))
+
+
+def test_add_of_a_constant_for_every_head():
+    """Masks of windows: one bit each, times more than all codes, no head left out."""
+    d = Draft(Rounding.HALF_UP, SATURATE)
+    d.input("a", (3, 2, 4, 16), S8, 5)
+    d.constant("b", numbers(-1, 0, 3, 1, 4, 16), IntType(bits=1))
+    d.add("y", "a", "b", multiplier_a=(1,), multiplier_b=(255,), shift=0, zero_point=5, kind=S8)
+    graph = d.graph()
+    assert verify(graph) == []
+    operands = operands_for(graph, images=3, seed=1)
+    result = assert_kernel_equals_reference(graph, operands, "numba")
+    off = np.broadcast_to(graph.constants["b"] != 0, result.codes.shape)
+    assert 0 < off.sum() < off.size
+    assert (result.codes[off] == -128).all()
+    assert np.array_equal(result.codes[~off], operands["a"].reshape(result.codes.shape)[~off])

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules of capture for operators that make new values: one function per operator.
+
+A rule takes the translation and a torch node, appends nodes, and returns what the torch node
+became. ``aocq.capture.export`` has the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from aocq.capture.float_graph import FloatOp
+from aocq.capture.translator import (
+    Constant,
+    FxNode,
+    Translator,
+    Value,
+    path,
+    rank,
+    with_defaults,
+)
+
+
+def conv2d(t: Translator, node: FxNode) -> Value:
+    """A patch embedding: cut into patches, then one linear layer."""
+    x = t.front(node, node.args[0])
+    weight_arg, bias, stride, padding, dilation, groups = with_defaults(
+        node, (None, None, [1, 1], [0, 0], [1, 1], 1)
+    )
+    weight_name = t.parameter(weight_arg)
+    assert weight_name is not None
+    weight = t.parameters[weight_name]
+    outputs, channels, height, width = weight.shape
+    _, rows, columns = t.nodes[x.name].shape
+    if [height, width] != list(stride) or any(padding) or set(dilation) != {1} or groups != 1:
+        raise t.unsupported(node, "only convolutions whose kernel equals their stride are patches")
+    if rows % height or columns % width:
+        raise t.unsupported(
+            node, f"{rows} x {columns} pixels are not whole {height} x {width} patches"
+        )
+    down, across = rows // height, columns // width
+    grid = t.emit(node, FloatOp.RESHAPE, (x,), shape=(channels, down, height, across, width))
+    moved = t.emit(
+        node,
+        FloatOp.TRANSPOSE,
+        (grid,),
+        shape=(down, across, channels, height, width),
+        permutation=(1, 3, 0, 2, 4),
+    )
+    size = channels * height * width
+    patches = t.emit(node, FloatOp.RESHAPE, (moved,), shape=(down * across, size))
+    t.parameters[weight_name] = weight.reshape(outputs, size)
+    layer = t.add_node(
+        path(node),
+        FloatOp.LINEAR,
+        (patches.name,),
+        {"weight": weight_name, "bias": t.parameter(bias)},
+        (down * across, outputs),
+    )
+    channel_first = t.emit(
+        node,
+        FloatOp.TRANSPOSE,
+        (Value(layer, 0),),
+        shape=(outputs, down * across),
+        permutation=(1, 0),
+    )
+    return t.emit(node, FloatOp.RESHAPE, (channel_first,), shape=(outputs, down, across))
+
+
+def add(t: Translator, node: FxNode) -> Value:
+    """The sum of two tensors of one shape, or of a tensor and a constant that repeats along it."""
+    if not all(isinstance(argument, torch.fx.Node) for argument in node.args) or node.kwargs:
+        raise t.unsupported(node, "adds a number")
+    first, second = node.args
+    if isinstance(t.values[first.name], Constant):
+        first, second = second, first
+    a = t.front(node, first)
+    constant = t.values[second.name]
+    if isinstance(constant, Constant):
+        b = t.constant(constant, _repeated_shape(t, node, a, tuple(constant.tensor.shape)))
+    else:
+        b = t.front(node, second)
+    shape = a.image_shape(tuple(node.meta["val"].shape))
+    if t.nodes[a.name].shape != shape or (b.parts != a.parts and b.parts > 1):
+        raise t.unsupported(node, "broadcasts both operands")
+    return t.emit(node, FloatOp.ADD, (a, b))
+
+
+def _repeated_shape(
+    t: Translator, node: FxNode, a: Value, shape: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Return a constant's shape without the batch dimension and without idle leading ones."""
+    missing = rank(node) - len(shape)
+    if missing <= a.batch_axis and shape:
+        place = a.batch_axis - missing
+        if shape[place] != 1:
+            raise t.unsupported(node, "adds a constant that differs from image to image")
+        shape = (*shape[:place], *((1,) if a.parts > 1 else ()), *shape[place + 1 :])
+    while len(shape) > 1 and shape[0] == 1:
+        shape = shape[1:]
+    return shape
+
+
+def _scaled(t: Translator, node: FxNode, factor: float) -> Value:
+    x = t.value(node.args[0])
+    if not factor > 0:
+        raise t.unsupported(node, f"scales by {factor}, which is not positive")
+    return t.emit(node, FloatOp.SCALE, (x,), batch_axis=x.batch_axis, factor=float(factor))
+
+
+def mul(t: Translator, node: FxNode) -> Value:
+    """A number times a tensor, or LayerScale.
+
+    LayerScale: y * γ = x (γ W)ᵀ + γ b. Exact in real arithmetic, and free on the chip.
+    """
+    x, factor = node.args
+    if isinstance(factor, (int, float)):
+        return _scaled(t, node, factor)
+    gamma = t.values[factor.name]
+    source = t.nodes[t.value(x).name]
+    scalable = source.op is FloatOp.LINEAR and _is_read_once(x)
+    if not isinstance(gamma, Constant) or gamma.tensor.ndim != 1 or not scalable:
+        raise t.unsupported(node, "only LayerScale behind a linear layer can be multiplied in")
+    weight, bias = source.attributes["weight"], source.attributes["bias"]
+    t.parameters[weight] = t.parameters[weight] * gamma.tensor[:, None]
+    if bias:
+        t.parameters[bias] = t.parameters[bias] * gamma.tensor
+    return t.value(x)
+
+
+def _is_read_once(node: FxNode) -> bool:
+    """Whether a linear layer's result, behind dropouts that do nothing, has this one reader."""
+    while len(node.users) == 1 and str(node.target) == "aten.dropout.default":
+        node = node.args[0]
+    return len(node.users) == 1
+
+
+def div(t: Translator, node: FxNode) -> Value:
+    """A tensor divided by a number."""
+    if not isinstance(node.args[1], (int, float)):
+        raise t.unsupported(node, "divides by a tensor")
+    return _scaled(t, node, 1 / node.args[1])
+
+
+def linear(t: Translator, node: FxNode) -> Value:
+    """A layer along the last dimension."""
+    x = t.front(node, node.args[0])
+    bias = node.args[2] if len(node.args) > 2 else None
+    return t.emit(
+        node, FloatOp.LINEAR, (x,), weight=t.parameter(node.args[1]), bias=t.parameter(bias)
+    )
+
+
+def matmul(t: Translator, node: FxNode) -> Value:
+    """The product of two activations."""
+    a, b = (t.front(node, argument) for argument in node.args)
+    if a.parts != b.parts:
+        raise t.unsupported(node, "multiplies parts of images by whole ones")
+    return t.emit(node, FloatOp.MATMUL, (a, b), transpose_b=False)
+
+
+def softmax(t: Translator, node: FxNode) -> Value:
+    """Probabilities along the last dimension."""
+    x = t.front(node, node.args[0])
+    if node.args[1] % rank(node) != rank(node) - 1:
+        raise t.unsupported(node, "is not over the last dimension")
+    return t.emit(node, FloatOp.SOFTMAX, (x,))
+
+
+def unary(function: str) -> Callable[[Translator, FxNode], Value]:
+    """Return the rule of a function of one value."""
+
+    def rule(t: Translator, node: FxNode) -> Value:
+        chosen = "gelu_tanh" if node.kwargs.get("approximate") == "tanh" else function
+        return t.emit(node, FloatOp.UNARY, (t.front(node, node.args[0]),), function=chosen)
+
+    return rule
+
+
+def layer_norm(t: Translator, node: FxNode) -> Value:
+    """Normalization along the last dimension."""
+    x = t.front(node, node.args[0])
+    normalized, weight, bias, epsilon, _ = with_defaults(node, ((), None, None, 1e-5, True))
+    if len(normalized) != 1:
+        raise t.unsupported(node, "normalizes more than the last dimension")
+    return t.emit(
+        node,
+        FloatOp.LAYERNORM,
+        (x,),
+        weight=t.parameter(weight),
+        bias=t.parameter(bias),
+        epsilon=float(epsilon),
+    )
+
+
+def mean(t: Translator, node: FxNode) -> Value:
+    """The mean over a dimension, or over neighbours in front of the last (an image's pixels)."""
+    x = t.front(node, node.args[0])
+    keep = len(node.args) > 2 and node.args[2]
+    dimensions = sorted(dimension % rank(node.args[0]) for dimension in node.args[1])
+    axes = [x.axis(dimension) for dimension in dimensions]
+    neighbours = axes == list(range(axes[0], axes[0] + len(axes)))
+    shape = t.nodes[x.name].shape
+    if keep or not neighbours or axes[0] < 0 or (len(axes) > 1 and axes[-1] == len(shape) - 1):
+        raise t.unsupported(
+            node, "averages several dimensions that are no neighbours, or keeps one"
+        )
+    first, behind = axes[0], axes[-1] + 1
+    if len(axes) > 1:
+        merged = (*shape[:first], torch.Size(shape[first:behind]).numel(), *shape[behind:])
+        x = t.emit(node, FloatOp.RESHAPE, (x,), shape=merged)
+    return t.emit(node, FloatOp.MEAN, (x,), axis=first)

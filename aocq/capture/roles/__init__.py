@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tensors are for: found in the structure of a graph, and stated for each known family."""
+
+from aocq.capture.roles.families import FAMILIES
+from aocq.capture.roles.family import Example, Family
+from aocq.capture.roles.stream import (
+    arithmetic_source,
+    branch_ends,
+    joins_stream,
+    readers_through_layout,
+    residual_stream,
+)
+
+__all__ = [
+    "FAMILIES",
+    "Example",
+    "Family",
+    "arithmetic_source",
+    "branch_ends",
+    "joins_stream",
+    "readers_through_layout",
+    "residual_stream",
+]

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is stated of a family of networks: where timm has it, its roles, a small example."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A network of a family, small enough to be quantized and emulated in a test.
+
+    Attributes
+    ----------
+    model
+        timm's name
+    arguments
+        of its constructor, ``num_classes`` included
+    input_size
+        channels, height, width of its images
+    """
+
+    model: str
+    arguments: Mapping[str, Any]
+    input_size: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """Networks that are built alike.
+
+    Nothing of the tool asks to which family a network belongs: roles are found in its graph
+    (``stream.py``). What is stated here is what should be found, and what tests hold the finding
+    against.
+
+    Attributes
+    ----------
+    name
+        for people
+    timm_modules
+        modules of ``timm.models`` whose networks belong to it: ``aocq models`` lists them
+    stream
+        names of the residual stream's tensors, in which ``*`` is any one part of a path
+    branch_ends
+        the same of the layers whose sums a chip may add to the stream itself
+    example
+        a small network with all operators of the family
+    """
+
+    name: str
+    timm_modules: tuple[str, ...]
+    stream: tuple[str, ...]
+    branch_ends: tuple[str, ...]
+    example: Example

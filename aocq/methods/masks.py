@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Masked scores: which quantizer they have, and how far down its codes must reach.
+
+A mask makes no new values. Where it switches a score off, the chip has the lowest code of the
+scores' own type, so that the quantizer of the scores must leave a distance: exp of the lowest code
+must be nothing beside exp of a row's largest score, in every row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from aocq.capture import FloatGraph, FloatNode, FloatOp
+from aocq.capture.float_graph import ARITHMETIC
+from aocq.capture.interpreter import Transform
+from aocq.methods.quantizers import ActivationQuantizer, Quantizer
+
+
+def scores_of(graph: FloatGraph, mask: FloatNode) -> tuple[str, float]:
+    """Return the arithmetic node whose scores a mask reads, and the factor of what it reads."""
+    node, factor = mask, 1.0
+    while node.op not in ARITHMETIC:
+        if node.op is FloatOp.SCALE:
+            factor *= float(node.attributes["factor"])
+        node = graph.node(node.inputs[0])
+    return node.name, factor
+
+
+def quantizer_of(
+    graph: FloatGraph, quantizers: Mapping[str, Quantizer], node: FloatNode
+) -> Quantizer | None:
+    """Return what turns a node's result into codes; None where it stays as it is.
+
+    A mask has the quantizer of its scores: what is switched off becomes the lowest code.
+    """
+    if node.op is not FloatOp.MASK:
+        return quantizers.get(node.name)
+    name, factor = scores_of(graph, node)
+    found = quantizers.get(name)
+    if isinstance(found, ActivationQuantizer) and factor != 1:
+        return replace(found, scale=found.scale * factor)
+    return found
+
+
+def quantizing(graph: FloatGraph, quantizers: Mapping[str, Quantizer]) -> Transform:
+    """Return the interpreter's transformation that quantizes every result by its quantizer."""
+
+    def simulate(node: FloatNode, x: Tensor) -> Tensor:
+        quantizer = quantizer_of(graph, quantizers, node)
+        return quantizer(x) if quantizer else x
+
+    return simulate
+
+
+def lowest_code_wanted(masked: Tensor, factor: float, bits: int) -> Tensor:
+    """Return for every row how low the lowest code of its scores has to be, [..., 1].
+
+    Even if all others in the row are switched off, their probabilities together then are less than
+    half of a code of ``bits`` bits: ``max - ln(columns) - (bits + 1) ln 2``.
+
+    Parameters
+    ----------
+    masked
+        a mask's result in the float network, [..., rows, columns]; each row has a score that counts
+    factor
+        of the scores, see :func:`scores_of`
+    """
+    distance = math.log(masked.shape[-1]) + (bits + 1) * math.log(2)
+    return (masked.amax(-1, keepdim=True) - distance) / factor

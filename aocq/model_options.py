@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a network differs from what its timm name says: constructor arguments, preprocessing.
+
+Written as ``KEY=VALUE``, as timm's own scripts take ``--model-kwargs``.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from simulator.errors import InputError
+
+# Of timm's data configuration.
+PREPROCESSING = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
+# Arguments of ``timm.create_model`` that have an option of their own, or would fetch other weights.
+RESERVED = MappingProxyType(
+    {
+        "num_classes": "pass --num-classes",
+        "pretrained": "pass --weights FILE, or no --weights",
+        "checkpoint_path": "pass --weights FILE",
+        "pretrained_cfg": "pass --preprocessing",
+        "pretrained_cfg_overlay": "pass --preprocessing",
+    }
+)
+
+
+def parse_settings(texts: Iterable[str], option: str) -> dict[str, Any]:
+    """Return the settings of a repeated option; each text holds one ``KEY=VALUE`` or several.
+
+    Values are Python literals, ``a,b,c`` being a tuple; anything else is a word.
+
+    Raises
+    ------
+    InputError
+        If a text is no setting, or a key is given twice.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        for part in re.split(r"\s+(?=\w+=)", text.strip()):
+            key, equals, value = part.partition("=")
+            if not equals or not key.isidentifier():
+                raise InputError(f"{option} {part!r}: wanted KEY=VALUE, e.g. img_size=32")
+            if key in found:
+                raise InputError(f"{option} {part!r}: {key} is given twice")
+            found[key] = _literal(value.strip())
+    return found
+
+
+def _literal(text: str) -> Any:
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return tuple(value) if isinstance(value, list) else value
+
+
+def check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
+    """Raise InputError where an argument of a model has an option of its own."""
+    for key in arguments:
+        if key in RESERVED:
+            raise InputError(f"model {name}: --model-kwargs {key}: {RESERVED[key]} instead")
+
+
+def preprocessing(
+    name: str,
+    usual: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return timm's data configuration of a model with what was asked for instead.
+
+    Images have the size that the constructor was given (``img_size``), unless ``wanted`` says.
+
+    Raises
+    ------
+    InputError
+        If a key is unknown or its value of another kind.
+    """
+    found = dict(usual)
+    size = arguments.get("img_size")
+    if size is not None:
+        height, width = (size, size) if isinstance(size, int) else size
+        found["input_size"] = (usual["input_size"][0], height, width)
+    channels = found["input_size"][0]
+    for key, value in wanted.items():
+        if key not in PREPROCESSING:
+            known = ", ".join(PREPROCESSING)
+            raise InputError(f"model {name}: --preprocessing {key}: unknown; choose one of {known}")
+        if not _is_possible(key, value, channels):
+            example = {
+                "input_size": "3,32,32",
+                "interpolation": "bicubic",
+                "crop_pct": "0.9",
+                "crop_mode": "center",
+            }.get(key, "0.5,0.5,0.5")
+            raise InputError(
+                f"model {name}: --preprocessing {key}={value}: wanted e.g. {key}={example}"
+            )
+        found[key] = value
+    return found
+
+
+def _is_possible(key: str, value: Any, channels: int) -> bool:
+    if key in {"interpolation", "crop_mode"}:
+        return isinstance(value, str)
+    if key == "crop_pct":
+        return isinstance(value, (int, float)) and 0 < value <= 1
+    many = isinstance(value, tuple) and all(isinstance(x, (int, float)) for x in value)
+    if key == "input_size":
+        return many and len(value) == 3 and all(isinstance(x, int) and x > 0 for x in value)
+    return many and len(value) == channels and (key != "std" or min(value) > 0)

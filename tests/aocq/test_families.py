@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every known family: its example is captured, its roles are those stated, its integers are exact.
+
+A new family is a file in ``aocq/capture/roles`` and a row in ``FAMILIES``; these tests take it up.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatch
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import images, with_random_parameters
+from torch import nn
+
+from aocq.capture import FloatGraph, FloatOp, capture, run
+from aocq.capture.roles import FAMILIES, branch_ends, residual_stream
+from aocq.lowering import lower
+from aocq.methods import METHODS, Recipe
+from aocq.methods.aocq.options import AocqOptions
+from aocq.models import timm
+from aocq.request import constrained
+from simulator.boundary import quantize
+from simulator.cost import estimate
+from simulator.executor import Executor
+from simulator.graph import IntGraph
+from simulator.ops import BEHAVIOURS
+from simulator.profile import load_profile
+
+CHIP = load_profile("edge_npu_int8")
+every_family = pytest.mark.parametrize("name", FAMILIES)
+
+
+class Captured(NamedTuple):
+    network: nn.Module
+    graph: FloatGraph
+
+
+@cache
+def captured(name: str) -> Captured:
+    example = FAMILIES[name].example
+    built = timm.create_model(example.model, pretrained=False, **example.arguments)
+    network = with_random_parameters(built)
+    return Captured(network, capture(network, name, example.input_size))
+
+
+@cache
+def lowered(name: str, method: str) -> IntGraph:
+    plain = AocqOptions(scale_passes=0, search_images=4, rounding="nearest")
+    recipe = constrained(Recipe(weight_bits=4, aocq=plain), CHIP)
+    graph = captured(name).graph
+    calibration = images(8, FAMILIES[name].example.input_size)
+    return lower(METHODS[method](graph, calibration, recipe), CHIP)
+
+
+@every_family
+def test_timm_has_networks_of_the_family(name: str) -> None:
+    for module in FAMILIES[name].timm_modules:
+        assert timm.list_models(module=module)
+
+
+@every_family
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_graph_computes_what_the_network_does(name: str, batch: int) -> None:
+    network, graph = captured(name)
+    inputs = images(batch, FAMILIES[name].example.input_size)
+    found = run(graph, {"image": inputs}, [graph.output.name])[graph.output.name]
+    expected = network(inputs)
+    assert found.shape == expected.shape
+    largest = float(expected.abs().max())
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=3e-6 * largest)
+
+
+@every_family
+def test_the_roles_that_are_stated_are_those_that_are_found(name: str) -> None:
+    """Every tensor of the stream has its pattern, and every pattern its tensor."""
+    family, graph = FAMILIES[name], captured(name).graph
+    for found, patterns in (
+        (set(residual_stream(graph)), family.stream),
+        (set(branch_ends(graph)), family.branch_ends),
+    ):
+        matched = {
+            pattern: {node.name for node in graph.nodes if _matches(node.name, pattern)}
+            for pattern in patterns
+        }
+        assert all(matched.values()), matched
+        assert found == set().union(*matched.values())
+
+
+def _matches(name: str, pattern: str) -> bool:
+    parts, wanted = name.split("."), pattern.split(".")
+    return len(parts) == len(wanted) and all(map(fnmatch, parts, wanted))
+
+
+@every_family
+def test_layers_at_branch_ends_are_added_to_the_stream_without_anything_between(name: str) -> None:
+    graph = captured(name).graph
+    for end, total in branch_ends(graph).items():
+        assert end in total.inputs
+        assert total.op is FloatOp.ADD
+
+
+@every_family
+def test_every_op_gives_the_integers_of_its_reference(name: str) -> None:
+    """In the graph that comes of the network, op by op, on what the chip really holds."""
+    graph = lowered(name, "aocq")
+    source = graph.inputs[0]
+    codes = quantize(
+        images(2, FAMILIES[name].example.input_size, seed=5).numpy(), graph.tensors[source]
+    )
+    taps = (
+        Executor(graph, gemm="numba", threads=1).run(codes, taps=[op.name for op in graph.ops]).taps
+    )
+    held = {source: codes, **taps}
+    for op in graph.ops:
+        operands = [
+            graph.constants[operand] if graph.is_constant(operand) else held[operand][1]
+            for operand in op.operands
+        ]
+        expected = BEHAVIOURS[type(op)].reference(op, graph, operands).codes
+        assert np.array_equal(taps[op.name][1], expected), op.name
+
+
+@every_family
+def test_images_do_not_depend_on_their_batch(name: str) -> None:
+    graph = lowered(name, "base_ptq")
+    codes = quantize(images(5, FAMILIES[name].example.input_size).numpy(), graph.tensors["image"])
+    executor = Executor(graph, gemm="numba", threads=1)
+    taps = [op.name for op in graph.ops]
+    whole = executor.run(codes, taps=taps).taps
+    alone = [executor.run(codes[start : start + 2], taps=taps).taps for start in (0, 2, 4)]
+    for op in taps:
+        assert np.array_equal(whole[op], np.concatenate([part[op] for part in alone])), op
+
+
+@every_family
+def test_nothing_is_computed_in_float_or_left_without_a_cost(name: str) -> None:
+    graph = lowered(name, "base_ptq")
+    assert graph.float_ops == 0
+    costs = estimate(graph, CHIP)
+    assert costs.total_cycles > 0
+    assert costs.peak_sram_bytes >= costs.peak_lower_bound_bytes > 0
+    moved = {op.name: cost for op, cost in zip(graph.ops, costs.ops, strict=True)}
+    for op in graph.ops:
+        if op.kind in {"concat", "transpose"}:
+            assert moved[op.name].vector > 0, op.name

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks that differ from their timm name: what is asked for is built, recorded, or refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import save_file
+from tiny_models import with_random_parameters
+
+from aocq.model_options import parse_settings, preprocessing
+from aocq.models import load_model, timm
+from aocq.request import model_meta
+from simulator.errors import InputError
+
+NAME = "vit_tiny_patch16_224"
+SMALL: dict[str, Any] = {"img_size": 16, "patch_size": 8, "embed_dim": 24, "depth": 1}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    network = with_random_parameters(timm.create_model(NAME, num_classes=7, **SMALL))
+    save_file(network.state_dict(), path)
+    return path
+
+
+def test_settings_are_literals_tuples_or_words() -> None:
+    texts = ["img_size=32 depths=2,2,2", "act_layer=relu", "heads=(3, 6, 12)", "qkv_bias=False"]
+    assert parse_settings([*texts, "mean=[0.5,0.25]"], "--model-kwargs") == {
+        "img_size": 32,
+        "depths": (2, 2, 2),
+        "act_layer": "relu",
+        "heads": (3, 6, 12),
+        "qkv_bias": False,
+        "mean": (0.5, 0.25),
+    }
+    assert parse_settings([], "--model-kwargs") == {}
+
+
+@pytest.mark.parametrize(
+    ("texts", "why"),
+    [
+        (["img_size"], "--model-kwargs 'img_size': wanted KEY=VALUE"),
+        (["=3"], "wanted KEY=VALUE"),
+        (["a b=3"], "'a': wanted KEY=VALUE"),
+        (["depth=1", "depth=2"], "depth is given twice"),
+    ],
+)
+def test_what_is_no_setting_is_refused(texts: list[str], why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        parse_settings(texts, "--model-kwargs")
+
+
+def test_the_network_is_built_as_asked_for(checkpoint: Path) -> None:
+    own = {"mean": (0.1, 0.2, 0.3), "crop_pct": 1.0}
+    loaded = load_model(NAME, checkpoint, 7, arguments=SMALL, preprocessing=own)
+    assert len(loaded.network.blocks) == 1  # type: ignore[arg-type]
+    assert loaded.classes == 7
+    assert loaded.input_size == (3, 16, 16)
+    assert loaded.preprocessing["mean"] == (0.1, 0.2, 0.3)
+    assert loaded.preprocessing["std"] == (0.5, 0.5, 0.5)
+    assert dict(loaded.arguments) == SMALL
+    assert json.loads(model_meta(loaded)["model_arguments"]) == SMALL
+
+
+def test_a_network_that_is_what_its_name_says_has_no_arguments() -> None:
+    assert "model_arguments" not in model_meta(load_model("vit_nano_digits"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({**SMALL, "colour": 3}, r"cannot build it with .*colour=3.*--model-kwargs"),
+        ({**SMALL, "embed_dim": 25}, r"cannot build it with .*embed_dim=25"),
+        ({**SMALL, "num_classes": 7}, "--model-kwargs num_classes: pass --num-classes instead"),
+        ({**SMALL, "pretrained_cfg": {}}, "pass --preprocessing instead"),
+        ({**SMALL, "depth": 2}, "is not a checkpoint of"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_refused(
+    arguments: dict[str, Any], why: str, checkpoint: Path
+) -> None:
+    with pytest.raises(InputError, match=why):
+        load_model(NAME, checkpoint, 7, arguments=arguments)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("colour", 3),
+        ("mean", 0.5),
+        ("mean", (0.5, 0.5)),
+        ("std", (0.5, 0.0, 0.5)),
+        ("crop_pct", 1.5),
+        ("crop_mode", 3),
+        ("input_size", (3, 32)),
+        ("input_size", (3, 32.0, 32)),
+    ],
+)
+def test_preprocessing_that_cannot_be_is_refused(key: str, value: Any) -> None:
+    usual = {"input_size": (3, 224, 224), "mean": (0.5, 0.5, 0.5)}
+    with pytest.raises(InputError, match=f"model m: --preprocessing {key}"):
+        preprocessing("m", usual, {}, {key: value})
+
+
+def test_images_have_the_size_of_the_constructor_unless_said_otherwise() -> None:
+    usual = {"input_size": (3, 224, 224)}
+    assert preprocessing("m", usual, {"img_size": (8, 12)}, {})["input_size"] == (3, 8, 12)
+    wanted = {"input_size": (1, 9, 9)}
+    assert preprocessing("m", usual, {"img_size": 8}, wanted)["input_size"] == (1, 9, 9)
+    assert usual["input_size"] == (3, 224, 224)
