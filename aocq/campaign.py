@@ -10,6 +10,7 @@ from pathlib import Path
 
 from aocq import pipeline
 from aocq.lowering.lower import CannotHoldError
+from aocq.models import WeightsUnavailable
 from aocq.pipeline import Note, Progress
 from aocq.request import Inputs, VerifyRequest, request_key
 from simulator.errors import AocqError, InputError
@@ -49,6 +50,7 @@ def run_cells(
     publish: Callable[[RunResult, Sequence[LayerRow], Path], object],
     *,
     skip_impossible: bool = False,
+    skip_without_weights: bool = False,
 ) -> Iterator[tuple[Cell, Outcome]]:
     """Do the cells in order and yield each with its record, or with the error that stopped it.
 
@@ -63,6 +65,8 @@ def run_cells(
     skip_impossible
         whether a cell whose profile cannot hold what its recipe asks for is yielded with that error
         in its turn, instead of ending the campaign before the first run
+    skip_without_weights
+        the same for one whose pretrained weights cannot be fetched
 
     Raises
     ------
@@ -70,18 +74,17 @@ def run_cells(
         Before the first run: an option, a network or a folder that cannot be used.
     """
     profiles = {cell.request.profile: load_profile(cell.request.profile) for cell in cells}
-    impossible: dict[str, InputError] = {}
+    impossible: dict[str, AocqError] = {}
     for cell in cells:
         found = impossible_for(cell.request, profiles[cell.request.profile])
         if found is not None and not skip_impossible:
             raise found
         if found is not None:
             impossible[cell.name] = InputError(_with_campaign_advice(found))
-    opened: dict[tuple[str, Path | None], Inputs] = {}
-    for cell in cells:
-        network = (cell.request.model, cell.request.weights)
-        if network not in opened and cell.name not in impossible:
-            opened[network] = pipeline.open_inputs(cell.request)
+    opened, unavailable = _opened(
+        [cell for cell in cells if cell.name not in impossible], skip=skip_without_weights
+    )
+    impossible |= unavailable
     for number, cell in enumerate(cells, 1):
         if cell.name in impossible:
             note(f"{number}/{len(cells)} {cell.name}: {impossible[cell.name]}")
@@ -112,6 +115,27 @@ def run_cells(
         if isinstance(outcome, AocqError):
             note(f"{cell.name}: {outcome}")
         yield cell, outcome
+
+
+def _opened(
+    cells: Sequence[Cell], *, skip: bool
+) -> tuple[dict[tuple[str, Path | None], Inputs], dict[str, AocqError]]:
+    """Return the inputs of every network, and which cells' weights cannot be fetched, and why."""
+    opened: dict[tuple[str, Path | None], Inputs] = {}
+    unavailable: dict[str, AocqError] = {}
+    without: dict[tuple[str, Path | None], AocqError] = {}
+    for cell in cells:
+        network = (cell.request.model, cell.request.weights)
+        if network not in opened and network not in without:
+            try:
+                opened[network] = pipeline.open_inputs(cell.request)
+            except WeightsUnavailable as error:
+                if not skip:
+                    raise
+                without[network] = error
+        if network in without:
+            unavailable[cell.name] = without[network]
+    return opened, unavailable
 
 
 def impossible_for(request: VerifyRequest, profile: NpuProfile) -> InputError | None:

@@ -25,9 +25,13 @@ declare_missing_operators()
 
 import timm  # noqa: E402  (cannot be imported before the operators are declared)
 from timm.data import resolve_model_data_config  # noqa: E402
-from timm.models import get_pretrained_cfg  # noqa: E402
+from timm.models import PretrainedCfg, get_pretrained_cfg  # noqa: E402
 
 import aocq.demo.model  # noqa: E402, F401  (registers vit_nano_digits)
+
+
+class WeightsUnavailable(EnvironmentProblem):
+    """Pretrained weights cannot be fetched."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,11 @@ class LoadedModel:
     def parameters(self) -> int:
         """Number of weights, biases and tokens."""
         return sum(parameter.numel() for parameter in self.network.parameters())
+
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of what is computed, not trained: indices of relative positions, masks."""
+        return sum(buffer.numel() * buffer.itemsize for buffer in self.network.buffers())
 
 
 def load_model(
@@ -96,27 +105,58 @@ def load_model(
     EnvironmentProblem
         If pretrained weights are wanted and cannot be fetched.
     """
-    if not timm.is_model(name):
-        raise InputError(f"model {name}: timm {timm.__version__} has no such model{_nearest(name)}")
-    try:
-        published = get_pretrained_cfg(name)
-    except RuntimeError as error:  # no such weight tag
-        tags = ", ".join(timm.list_pretrained(f"{name.partition('.')[0]}.*"))
-        raise InputError(f"model {name}: {error}; timm {timm.__version__} has {tags}") from error
+    published = _published(name)
     if weights is None and classes is not None and published and classes != published.num_classes:
         raise InputError(
             f"model {name}: its pretrained weights have {published.num_classes} classes, not "
             f"{classes}; pass --weights FILE of a network with {classes}"
         )
     check_arguments(name, arguments)
-    options = {**arguments, **({} if classes is None else {"num_classes": classes})}
+    options = _options(classes, arguments)
     if weights is None:
         network = _pretrained(name, options)
     else:
         network = _built(name, options)
         _load_weights(network, read_checkpoint(weights), name, weights)
-    network.eval().requires_grad_(requires_grad=False)
     _check_finite(network, weights or name)
+    return _loaded(name, network, weights, arguments, preprocessing)
+
+
+def random_model(
+    name: str, classes: int | None = None, *, arguments: Mapping[str, Any] = MappingProxyType({})
+) -> LoadedModel:
+    """Build a timm model with random weights, always the same; see :func:`load_model`."""
+    _published(name)
+    check_arguments(name, arguments)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = _built(name, _options(classes, arguments))
+    return _loaded(name, network, None, arguments, {})
+
+
+def _options(classes: int | None, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {**arguments, **({} if classes is None else {"num_classes": classes})}
+
+
+def _published(name: str) -> PretrainedCfg | None:
+    """Return what timm knows of published weights; InputError where it has no such model."""
+    if not timm.is_model(name):
+        raise InputError(f"model {name}: timm {timm.__version__} has no such model{_nearest(name)}")
+    try:
+        return get_pretrained_cfg(name)
+    except RuntimeError as error:  # no such weight tag
+        tags = ", ".join(timm.list_pretrained(f"{name.partition('.')[0]}.*"))
+        raise InputError(f"model {name}: {error}; timm {timm.__version__} has {tags}") from error
+
+
+def _loaded(
+    name: str,
+    network: nn.Module,
+    weights: Path | None,
+    arguments: Mapping[str, Any],
+    preprocessing: Mapping[str, Any],
+) -> LoadedModel:
+    network.eval().requires_grad_(requires_grad=False)
     return LoadedModel(
         name=name,
         network=network,
@@ -152,7 +192,7 @@ def _pretrained(name: str, options: Mapping[str, Any]) -> nn.Module:
     try:
         network: nn.Module = timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # whatever the hub's client raises: no common base class
-        raise EnvironmentProblem(
+        raise WeightsUnavailable(
             f"model {name}: its pretrained weights cannot be fetched ({type(error).__name__}: "
             f"{str(error).splitlines()[0] if str(error) else 'no details'}); pass --weights FILE "
             "(.safetensors or .pth) or connect to the network"

@@ -8,31 +8,28 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from aocq.cost_record import cycles_record, graph_record, memory_record, profile_record
 from aocq.evaluate import Evaluation, agreement, sqnr_db, top_k
 from aocq.methods import QuantizedModel
+from aocq.models import LoadedModel
 from aocq.request import Gates, Inputs, VerifyRequest, package_versions
 from simulator.cost import CostEstimate
 from simulator.executor import Executor, OpCounts
 from simulator.gemm import probe_results
-from simulator.graph import IntGraph, sha256
+from simulator.graph import IntGraph
 from simulator.graph.ops import MatMul, Mean, Op
 from simulator.graph.ranges import bounds, signed_bits
 from simulator.numerics.accumulator import OverflowPolicy
-from simulator.profile import NpuProfile
 from simulator.results import (
     Accuracy,
     Agreement,
-    CyclesRecord,
     Emulation,
-    GraphRecord,
     LayerRow,
     LogitSqnr,
-    MemoryRecord,
     MethodRecord,
     ModelRecord,
     OverflowOfOp,
     OverflowRecord,
-    ProfileRecord,
     RunResult,
     TopK,
     Verdict,
@@ -128,12 +125,7 @@ def run_record(
             walked=sum(counts.walked for counts in evaluation.counts.values()),
             sums=sum(counts.elements for counts in evaluation.counts.values() if counts.sums),
         ),
-        model=ModelRecord(
-            name=inputs.model.name,
-            checkpoint_sha256=inputs.model.checkpoint_sha256,
-            parameters=inputs.model.parameters,
-            arguments=json.loads(json.dumps(dict(inputs.model.arguments), default=str)),
-        ),
+        model=model_record(inputs.model),
         method=MethodRecord(
             name=model.method,
             weight_bits=model.recipe.weight_bits,
@@ -142,29 +134,12 @@ def run_record(
             calibration_images=model.calibration_images,
             seconds=quantize_seconds,
         ),
-        profile=_profile_record(inputs.profile),
-        graph=GraphRecord(
-            sha256=sha256(graph), ops=len(graph.ops), macs=graph.macs, float_ops=graph.float_ops
-        ),
+        profile=profile_record(inputs.profile),
+        graph=graph_record(graph),
         accuracy=accuracy,
         overflow=overflow_record(graph, rows),
-        memory=MemoryRecord(
-            weight_bytes=costs.weight_bytes,
-            model_size_bytes=(inputs.model.parameters * model.recipe.weight_bits + 7) // 8,
-            peak_sram_bytes=costs.peak_sram_bytes,
-            peak_lower_bound_bytes=costs.peak_lower_bound_bytes,
-            sram_bytes=costs.sram_bytes,
-            dram_bytes=costs.dram_bytes,
-        ),
-        cycles=CyclesRecord(
-            total=costs.total_cycles,
-            compute=costs.compute_cycles,
-            vector=costs.vector_cycles,
-            dma=costs.dma_cycles,
-            stall=costs.stall_cycles,
-            by_kind=dict(costs.by_kind),
-            bound_by=dict(costs.bound_by),
-        ),
+        memory=memory_record(costs, inputs.model.parameters, model.recipe.weight_bits),
+        cycles=cycles_record(costs),
         latency_ms=costs.latency_ms,
         fps=costs.fps,
         energy={},
@@ -172,13 +147,14 @@ def run_record(
     )
 
 
-def _profile_record(profile: NpuProfile) -> ProfileRecord:
-    return ProfileRecord(
-        name=profile.name,
-        sha256=profile.sha256(),
-        title=profile.title,
-        clock_mhz=profile.compute.clock_mhz,
-        sources=dict(profile.source),
+def model_record(model: LoadedModel) -> ModelRecord:
+    """Return what a record says of a network."""
+    return ModelRecord(
+        name=model.name,
+        checkpoint_sha256=model.checkpoint_sha256,
+        parameters=model.parameters,
+        table_bytes=model.table_bytes,
+        arguments=json.loads(json.dumps(dict(model.arguments), default=str)),
     )
 
 

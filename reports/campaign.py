@@ -13,10 +13,16 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from reports.chips import CHIP_COLUMNS, CHIP_LEGEND, chip_cells, chip_figures
+from reports.chips import CHIP_COLUMNS, CHIP_LEGEND, SIZE_COLUMNS, chip_cells, chip_figures
 from reports.format import MISSING, NO_NOISE, count, decibel, percent, policy_note, signed
 from simulator.files import write_text
-from simulator.results import RunResult
+from simulator.results import (
+    CyclesRecord,
+    GraphRecord,
+    MemoryRecord,
+    ModelRecord,
+    RunResult,
+)
 
 PAPER_IMAGES = 50_000
 # What two correct evaluations of one checkpoint may differ by, in points: resampling of images.
@@ -37,6 +43,7 @@ PAPER_MODELS = {
     "swin_small_patch4_window7_224": "Swin-Small",
     "swin_base_patch4_window7_224": "Swin-Base",
 }
+SIZES_ONLY = "sizes only"  # in place of a method
 POLICY_KEY = "accumulator.policy"  # a reason that names it says what the policy does
 PARTIAL = ("BasePTQ", "PTQ4ViT")
 # Rows that cannot both be right: Swin-Small and Swin-Base have the same figures there.
@@ -145,7 +152,7 @@ def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> Table
         logit_sqnr_db=accuracy.logit_sqnr_db.integer_float,
         float_ops=result.graph.float_ops,
         ops=result.graph.ops,
-        size_mb=paper_size(result.model.parameters, method.weight_bits),
+        size_mb=paper_size(result.model, method.weight_bits),
         calibration_images=method.calibration_images,
         calibration_seconds=method.seconds,
         run=folder,
@@ -165,13 +172,58 @@ def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> Table
     )
 
 
-def paper_size(parameters: int, bits: int) -> float:
-    """Return a network's size as the paper's MB: 1000 KiB, all parameters at the weights' width.
+def float_row(model: ModelRecord) -> TableRow:
+    """Return the row of a float network's size."""
+    printed = _paper_row(model.name, "float", 32, 32)
+    return TableRow(
+        model=model.name,
+        method="float",
+        w_bits=32,
+        a_bits=32,
+        size_mb=paper_size(model, 32),
+        paper_size_mb=printed.size_mb if printed else None,
+    )
 
-    DeiT-Tiny's 5,717,416 parameters make 22.3, 5.58 and 2.79 at 32, 8 and 4 bits, printed there as
-    22, 5.6 and 2.8; neither 10^6 bytes (22.9) nor MiB (21.8, 5.45) give these.
+
+def sized_row(
+    model: ModelRecord,
+    graph: GraphRecord,
+    memory: MemoryRecord,
+    cycles: CyclesRecord,
+    latency_ms: float,
+    widths: tuple[int, int],
+    note: str,
+) -> TableRow:
+    """Return the row of a network without a run: sizes and costs, which need no weights."""
+    weight_bits, activation_bits = widths
+    printed = _paper_row(model.name, "AOCQ", weight_bits, activation_bits)
+    return TableRow(
+        model=model.name,
+        method=SIZES_ONLY,
+        w_bits=weight_bits,
+        a_bits=activation_bits,
+        float_ops=graph.float_ops,
+        ops=graph.ops,
+        size_mb=paper_size(model, weight_bits),
+        cycles=cycles.total,
+        latency_ms=latency_ms,
+        peak_sram_bytes=memory.peak_sram_bytes,
+        sram_bytes=memory.sram_bytes,
+        paper_size_mb=printed.size_mb if printed else None,
+        note=note,
+    )
+
+
+def paper_size(model: ModelRecord, bits: int) -> float:
+    """Return a network's size as the paper's MB, at a width of the weights.
+
+    1000 KiB each, of a float checkpoint with its tables (indices of relative positions, masks);
+    narrower ones are parts of that. DeiT-Tiny's 5,717,416 parameters make 22.3, 5.58 and 2.79 at
+    32, 8 and 4 bits, printed there as 22, 5.6 and 2.8; neither 10^6 bytes (22.9) nor MiB (21.8,
+    5.45) give these. Swin-Small's 49,606,258 make 195.3, 48.8 and 24.4 with its tables (printed
+    195, 49, 24), and 193.8 and 48.4 without.
     """
-    return parameters * bits / 8 / 1024 / 1000
+    return (4 * model.parameters + model.table_bytes) * bits / 32 / 1024 / 1000
 
 
 @cache
@@ -195,8 +247,13 @@ def paper_table() -> tuple[PaperRow, ...]:
 
 def paper_row(model: str, method: str, w_bits: int, a_bits: int) -> PaperRow | None:
     """Return the paper's row for a timm name, a method of this package and widths, if any."""
+    return _paper_row(model, PAPER_METHODS.get(method), w_bits, a_bits)
+
+
+def _paper_row(model: str, method: str | None, w_bits: int, a_bits: int) -> PaperRow | None:
+    """Return the same for a method by the paper's name."""
     name, _, _ = model.partition(".")
-    wanted = (PAPER_MODELS.get(name), PAPER_METHODS.get(method), w_bits, a_bits)
+    wanted = (PAPER_MODELS.get(name), method, w_bits, a_bits)
     return next(
         (r for r in paper_table() if (r.model, r.method, r.w_bits, r.a_bits) == wanted), None
     )
@@ -237,7 +294,8 @@ def markdown(title: str, rows: Sequence[TableRow], blocks: Sequence[Block] = ())
 
 LEGEND = (
     "Top-1 in percent, Δ: integer minus float, in points; float ops: of all ops of the graph; MB: "
-    "of 1,024,000 bytes, all parameters at the weights' width, as the paper counts; s: calibration."
+    "of 1,024,000 bytes, a checkpoint at the weights' width, as the paper counts; s: calibration. "
+    "Cycles, ms and peak SRAM (of what the chip has), where shown, are ESTIMATED, for one image."
 )
 
 
@@ -342,10 +400,12 @@ def _columns(rows: Sequence[TableRow]) -> list[str]:
         names.append("images")
     if differ_in_profile(rows):
         return [*names, *CHIP_COLUMNS]
-    with_paper = any(row.paper_top1 is not None for row in rows)
+    with_paper = any(row.paper_size_mb is not None for row in rows)
+    sized = any(row.method == SIZES_ONLY for row in rows)
     return [
         *names,
         *("float", "simulated", "integer", "Δ", "agreement", "SQNR", "float ops", "MB", "s"),
+        *(SIZE_COLUMNS if sized else ()),
         *(("paper", "paper Δ", "paper MB") if with_paper else ()),
     ]
 
@@ -354,7 +414,7 @@ def _written(row: TableRow, columns: Sequence[str]) -> dict[str, str]:
     def top1(value: float | None) -> str:
         return MISSING if value is None else f"{value:.2f}"
 
-    ran = row.integer_top1 is not None
+    lowered = row.ops is not None
     cells = {
         **{name: row.variant.get(name, "") for name in columns},
         "model": row.model,
@@ -366,8 +426,8 @@ def _written(row: TableRow, columns: Sequence[str]) -> dict[str, str]:
         "integer": top1(row.integer_top1),
         "Δ": signed(row.delta),
         "agreement": MISSING if row.agreement is None else percent(row.agreement),
-        "SQNR": decibel(row.logit_sqnr_db, NO_NOISE if ran else MISSING),
-        "float ops": f"{row.float_ops}/{row.ops}" if ran else MISSING,
+        "SQNR": decibel(row.logit_sqnr_db, NO_NOISE if row.integer_top1 is not None else MISSING),
+        "float ops": f"{row.float_ops}/{row.ops}" if lowered else MISSING,
         "MB": MISSING if row.size_mb is None else f"{row.size_mb:.3g}",
         "s": MISSING if row.calibration_seconds is None else f"{row.calibration_seconds:.0f}",
         **chip_cells(row),

@@ -15,6 +15,7 @@ CHIP_COLUMNS = (
     *("float", "integer", "Δ", "agreement", "float ops"),
     *("persistent", "transient", "headroom", "cycles", "ms", "SRAM KiB", "feasible"),
 )
+SIZE_COLUMNS = ("cycles", "ms", "SRAM KiB")
 CHIP_LEGEND = (
     "Top-1 in percent, Δ: integer minus float, in points; float ops: of all ops of the graph; "
     "persistent, transient: results of which a completed sum, or only one on the way, did not fit "

@@ -48,11 +48,17 @@ class Emulation(_Record):
 
 
 class ModelRecord(_Record):
-    """The float network; ``arguments`` of its constructor that are not those of its name."""
+    """The float network.
+
+    table_bytes : what is computed, not trained, and old checkpoints hold nevertheless: indices of
+        relative positions, masks
+    arguments : of its constructor that are not those of its name
+    """
 
     name: str
     checkpoint_sha256: str | None
     parameters: int
+    table_bytes: int = 0
     arguments: dict[str, Any] = {}
 
 

@@ -54,15 +54,91 @@ def cell(
     return Cell(name=f"{template.model} {name}", variant=variant or {}, request=request)
 
 
+def sizes_of(
+    model: str,
+    widths: Sequence[tuple[int, int]],
+    profile: str,
+    *,
+    with_float: bool = False,
+    note: str = "",
+) -> list[TableRow]:
+    """Return rows of sizes and costs of a network with random weights, one for each width.
+
+    ``with_float`` puts one of the float network's size before them.
+    """
+    from aocq import progress
+    from aocq.capture import capture
+    from aocq.cost_record import cycles_record, graph_record, memory_record
+    from aocq.methods import Recipe
+    from aocq.models import random_model
+    from aocq.record import model_record
+    from aocq.sizing import size_up
+    from reports.campaign import float_row, sized_row
+    from simulator.profile import load_profile
+
+    chip = load_profile(profile)
+    network = random_model(model)
+    found = [float_row(model_record(network))] if with_float else []
+    with progress.show(f"{model}: capture, quantize, lower", len(widths)) as advance:
+        float_graph = capture(network.network, model, network.input_size)
+        for weight_bits, activation_bits in widths:
+            recipe = Recipe(weight_bits=weight_bits, activation_bits=activation_bits)
+            sized = size_up(network, float_graph, recipe, chip)
+            row = sized_row(
+                model_record(network),
+                graph_record(sized.graph),
+                memory_record(sized.costs, network.parameters, weight_bits),
+                cycles_record(sized.costs),
+                sized.costs.latency_ms,
+                (weight_bits, activation_bits),
+                note,
+            )
+            found.append(row)
+            advance(1)
+    return found
+
+
+def table_of_sizes(
+    models: Sequence[str],
+    widths: Sequence[tuple[int, int]],
+    profile: str,
+    name: str,
+    title: str,
+    out: Path,
+) -> list[TableRow]:
+    """Size every network up, write the table after each, print it at the end."""
+    from reports.campaign import write_table
+
+    rows: list[TableRow] = []
+    for model in models:
+        rows += sizes_of(model, widths, profile, with_float=True)
+        write_table(name, title, rows, out)
+    print_table(rows)
+    print(f"table: {out / name}.md", file=sys.stderr)
+    return rows
+
+
 def run_table(
-    cells: Sequence[Cell], name: str, title: str, out: Path, *, skip_impossible: bool = False
+    cells: Sequence[Cell],
+    name: str,
+    title: str,
+    out: Path,
+    *,
+    skip_impossible: bool = False,
+    size_without_weights: bool = False,
 ) -> list[TableRow]:
     """Run the cells, write the table after every one, print it at the end.
 
-    ``skip_impossible``: see :func:`aocq.campaign.run_cells`.
+    Parameters
+    ----------
+    skip_impossible
+        see :func:`aocq.campaign.run_cells`
+    size_without_weights
+        whether a network whose pretrained weights cannot be fetched has a row of sizes and costs
     """
     from aocq import progress
     from aocq.campaign import run_cells
+    from aocq.models import WeightsUnavailable
     from reports.campaign import TableRow, run_row, write_table
     from reports.write import write_report
     from simulator.results import RunResult
@@ -71,11 +147,22 @@ def run_table(
         progress.note("calibrating on images of --data itself (--calib-data keeps the two apart)")
     rows: list[TableRow] = []
     for done, outcome in run_cells(
-        cells, progress.show, progress.note, write_report, skip_impossible=skip_impossible
+        cells,
+        progress.show,
+        progress.note,
+        write_report,
+        skip_impossible=skip_impossible,
+        skip_without_weights=size_without_weights,
     ):
         request = done.request
         if isinstance(outcome, RunResult):
             rows.append(run_row(outcome, done.variant, str(request.out.relative_to(out))))
+        elif isinstance(outcome, WeightsUnavailable):
+            widths = (request.recipe.weight_bits, request.recipe.activation_bits)
+            if not any((r.model, r.w_bits, r.a_bits) == (request.model, *widths) for r in rows):
+                rows += sizes_of(
+                    request.model, [widths], request.profile, note=f"no run: {outcome}"
+                )
         else:
             rows.append(
                 TableRow(
@@ -95,7 +182,7 @@ def run_table(
 
 def exit_if_cells_failed(rows: Sequence[TableRow]) -> None:
     """Say how many cells could not be run, and exit with 3, if any."""
-    failed = sum(row.integer_top1 is None for row in rows)
+    failed = sum(row.ops is None for row in rows)
     if failed:
         print(f"error: {failed} of {len(rows)} cells could not be run, see above", file=sys.stderr)
         raise typer.Exit(3)

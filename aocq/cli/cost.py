@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``aocq cost``: estimated cycles and memory of an integer graph."""
+"""``aocq cost``: estimated cycles and memory of an integer graph, or of a network by its name."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,52 +13,131 @@ from aocq.cli import options
 
 
 def command(
-    graph: Annotated[Path, typer.Argument(help="graph.json, or the folder that holds it")],
+    network: Annotated[
+        str,
+        typer.Argument(
+            metavar="GRAPH|MODEL",
+            help="graph.json, the folder that holds it, or timm's name of a network",
+        ),
+    ],
     profile: Annotated[
         str | None,
-        typer.Option("--profile", "-p", help="hardware profile (default: the graph's own)"),
+        typer.Option(
+            "--profile",
+            "-p",
+            help="hardware profile (default: the graph's own; edge_npu_int8 for a MODEL)",
+        ),
     ] = None,
+    weight_bits: Annotated[
+        int | None, typer.Option("--w-bits", min=2, max=8, help="of a MODEL's weights (default: 8)")
+    ] = None,
+    activation_bits: Annotated[
+        int | None,
+        typer.Option("--a-bits", min=3, max=16, help="of a MODEL's activations (default: 8)"),
+    ] = None,
+    classes: options.Classes = None,
+    model_kwargs: options.ModelKwargs = None,
     as_json: options.Json = False,
+    stream: Annotated[
+        str | None,
+        typer.Argument(metavar="[-]", help="after --json: standard output, where it goes anyway"),
+    ] = None,
 ) -> None:
-    """Print ESTIMATED cycles by kind of op, latency, SRAM and weight bytes of a graph."""
+    """Print ESTIMATED cycles by kind of op, latency, SRAM and weight bytes of one image.
+
+    A MODEL needs neither weights nor images: sizes and cycles do not depend on them, and random
+    ones take their place. It is quantized by base_ptq to --w-bits and --a-bits.
+
+    Example: aocq cost swin_tiny_patch4_window7_224 --profile edge_npu_int8 --w-bits 4
+    """
+    if stream not in {None, "-"}:
+        raise typer.BadParameter(f"{stream}: one GRAPH or MODEL at a time")
+    if Path(network).exists():
+        if weight_bits or activation_bits or classes or model_kwargs:
+            raise typer.BadParameter(
+                f"{network} is a graph: --w-bits, --a-bits, --num-classes and --model-kwargs are "
+                "for a MODEL"
+            )
+        name, found = _of_graph(Path(network), profile)
+    else:
+        name = profile or "edge_npu_int8"
+        found = _of_model(
+            network, name, weight_bits or 8, activation_bits or 8, classes, model_kwargs or []
+        )
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        _print_table(name, found)
+
+
+def _of_graph(path: Path, profile: str | None) -> tuple[str, dict[str, Any]]:
+    """Return the profile's name and the keys of ``run.json`` that a graph by itself answers."""
+    from aocq.cost_record import cycles_record, graph_record, memory_record
     from simulator.cost import estimate
     from simulator.errors import InputError
     from simulator.graph import load
     from simulator.profile import load_profile, profile_paths
 
-    loaded = load(graph)
+    loaded = load(path)
     if profile is None and loaded.profile not in profile_paths():
         raise InputError(
-            f"{graph}: lowered for profile {loaded.profile}, which is not a shipped one; pass its "
+            f"{path}: lowered for profile {loaded.profile}, which is not a shipped one; pass its "
             "file with --profile"
         )
-    costs = estimate(loaded, load_profile(profile or loaded.profile))
-    result = {
-        "memory": {
-            "weight_bytes": costs.weight_bytes,
-            "peak_sram_bytes": costs.peak_sram_bytes,
-            "peak_lower_bound_bytes": costs.peak_lower_bound_bytes,
-            "sram_bytes": costs.sram_bytes,
-            "dram_bytes": costs.dram_bytes,
-        },
-        "cycles": {
-            "total": costs.total_cycles,
-            "compute": costs.compute_cycles,
-            "vector": costs.vector_cycles,
-            "dma": costs.dma_cycles,
-            "stall": costs.stall_cycles,
-            "by_kind": dict(costs.by_kind),
-            "bound_by": dict(costs.bound_by),
-        },
+    name = profile or loaded.profile
+    costs = estimate(loaded, load_profile(name))
+    memory = memory_record(costs, 0, 0).model_dump()
+    del memory["model_size_bytes"]  # a graph does not say what the network's parameters were
+    found = {
+        "graph": graph_record(loaded).model_dump(),
+        "memory": memory,
+        "cycles": cycles_record(costs).model_dump(),
         "latency_ms": costs.latency_ms,
         "fps": costs.fps,
     }
-    if as_json:
-        print(json.dumps(result, indent=2))
-        return
-    print(f"ESTIMATED on {profile or loaded.profile}, one image")
-    print(f"activations fit the SRAM: {'yes' if costs.fits_sram else 'no'}")
-    print(f"latency_ms {costs.latency_ms:.3f}   fps {costs.fps:.1f}")
-    for section in ("memory", "cycles"):
-        for key, value in result[section].items():  # type: ignore[attr-defined]
+    return name, found
+
+
+def _of_model(
+    name: str,
+    profile: str,
+    weight_bits: int,
+    activation_bits: int,
+    classes: int | None,
+    settings: list[str],
+) -> dict[str, Any]:
+    """Return what a run's record says that needs neither weights nor images."""
+    from aocq import progress
+    from aocq.capture import capture
+    from aocq.methods import Recipe
+    from aocq.model_options import parse_settings
+    from aocq.models import random_model
+    from aocq.sizing import size_up, sized_record
+    from simulator.errors import InputError
+    from simulator.profile import load_profile
+
+    chip = load_profile(profile)
+    arguments = parse_settings(settings, "--model-kwargs")
+    try:
+        model = random_model(name, classes, arguments=arguments)
+    except InputError as error:
+        if "/" in name or name.endswith(".json"):
+            raise InputError(f"{name}: no such graph, and no model's name") from error
+        raise
+    recipe = Recipe(weight_bits=weight_bits, activation_bits=activation_bits)
+    with progress.show(f"capture, quantize and lower {name} with random weights", 1) as advance:
+        float_graph = capture(model.network, name, model.input_size)
+        sized = size_up(model, float_graph, recipe, chip)
+        advance(1)
+    return sized_record(sized)
+
+
+def _print_table(profile: str, found: dict[str, Any]) -> None:
+    memory = found["memory"]
+    fits = memory["peak_sram_bytes"] <= memory["sram_bytes"]
+    print(f"ESTIMATED on {profile}, one image")
+    print(f"activations fit the SRAM: {'yes' if fits else 'no'}")
+    print(f"latency_ms {found['latency_ms']:.3f}   fps {found['fps']:.1f}")
+    for section in ("graph", "memory", "cycles"):
+        for key, value in found[section].items():
             print(f"{section}.{key:24} {value}")

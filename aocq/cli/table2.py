@@ -10,12 +10,21 @@ import typer
 
 from aocq.cli import campaigns, options, recipes, requests
 
+TITLE = "Networks, methods and widths"
+
 
 def command(
     models: Annotated[
         list[str], typer.Argument(help="MODEL, or MODEL=WEIGHTS with a checkpoint of its own")
     ],
-    data: options.Data,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="folder of images to evaluate, one subfolder per class, named by WordNet id, "
+            "class name or class number; without it the table has sizes, cycles and memory only",
+        ),
+    ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
@@ -44,12 +53,17 @@ def command(
 ) -> None:
     """Run every network with every method at every width, and make one table of them.
 
+    A network whose pretrained weights cannot be fetched has a row of sizes, cycles and memory: they
+    need neither weights nor images. Without --data all rows are of this kind, one for each width.
+
     Each run is an ordinary `aocq verify` without gates in OUT/MODEL/METHOD-wXaY. The same command
     goes on where it stopped, and takes finished runs as they are. Writes table2.md, table2.csv and
     table2.json after every run.
 
     Example: aocq table2 deit_tiny_patch16_224 --data imagenet/val --calib-data imagenet/train
     --methods base_ptq,fq_vit --bits 8/8,4/8 --out runs/table2
+
+    Example: aocq table2 swin_tiny_patch4_window7_224 vit_base_patch16_224 --out runs/sizes
     """
     networks = [campaigns.parse_model(text) for text in models]
     if len({name for name, _ in networks}) < len(networks):
@@ -59,6 +73,17 @@ def command(
         raise typer.BadParameter(f"--methods {methods!r}: a name is missing beside a comma")
     names = list(dict.fromkeys(recipes.known_method(name) for name in parts))
     widths = campaigns.parse_widths(bits)
+    if data is None:
+        given = [name for name, weights in networks if weights is not None]
+        if given or methods:
+            raise typer.BadParameter(
+                f"{'--methods' if methods else given[0] + '=WEIGHTS'}: --data is missing; without "
+                "images there are only sizes and costs, which need neither"
+            )
+        campaigns.table_of_sizes(
+            [name for name, _ in networks], widths, profile, "table2", TITLE, out
+        )
+        return
 
     cells = []
     for model, weights in networks:
@@ -91,5 +116,5 @@ def command(
                     out=out,
                 )
                 cells.append(campaigns.cell(request, recipe))
-    rows = campaigns.run_table(cells, "table2", "Networks, methods and widths", out)
+    rows = campaigns.run_table(cells, "table2", TITLE, out, size_without_weights=True)
     campaigns.exit_if_cells_failed(rows)

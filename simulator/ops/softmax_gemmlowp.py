@@ -106,11 +106,11 @@ def softmax_rows(  # type: ignore[no-untyped-def]
         left = min(SUM_INTEGER_BITS - leading_zeros + 31 - bits, 32)
         factor, shift = np.uint64(np.uint32(scale)), np.uint64(31 + left)
         half = np.uint64((1 << 30) + ((1 << 30 + left) if left else 0))
-        clipped = np.int32(0)
+        clipped = 0
         for j in range(rows.shape[1]):
             code = np.int32((np.uint64(row[j]) * factor + half) >> shift) + np.int32(zero_point)
             fitted = min(max(code, np.int32(low)), np.int32(high))
-            clipped = np.int32(clipped + np.int32(fitted != code))
+            clipped += fitted != code
             out[i, j] = fitted
         saturated += clipped
     return saturated

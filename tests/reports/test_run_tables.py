@@ -14,6 +14,7 @@ import pytest
 from reports.campaign import (
     TableRow,
     csv_text,
+    float_row,
     markdown,
     paper_row,
     paper_size,
@@ -22,7 +23,7 @@ from reports.campaign import (
     terminal,
     write_table,
 )
-from simulator.results import LayerRow, RunResult
+from simulator.results import LayerRow, ModelRecord, RunResult
 
 Run = tuple[RunResult, list[LayerRow]]
 
@@ -56,15 +57,34 @@ def test_the_papers_table_is_whole() -> None:
             assert row.top1 - floats[row.model] == pytest.approx(row.delta, abs=0.021)
 
 
-@pytest.mark.parametrize(
-    ("parameters", "sizes"),
-    [(5_717_416, ("22", "5.6", "2.8")), (22_050_664, ("86", "22", "11")), (86_567_656, ("338",))],
-    ids=["tiny", "small", "base"],
-)
-def test_sizes_are_counted_as_in_the_paper(parameters: int, sizes: tuple[str, ...]) -> None:
-    for bits, printed in zip((32, 8, 4), sizes, strict=False):
-        digits = len(printed.partition(".")[2])
-        assert f"{paper_size(parameters, bits):.{digits}f}" == printed
+SIZES = {
+    "deit_tiny_patch16_224": (5_717_416, 0),
+    "deit_small_patch16_224": (22_050_664, 0),
+    "deit_base_patch16_224": (86_567_656, 0),
+    "swin_tiny_patch4_window7_224": (28_288_354, 1_114_064),
+    "swin_small_patch4_window7_224": (49_606_258, 1_575_056),
+    "swin_base_patch4_window7_224": (87_768_224, 1_575_056),
+}
+# 344.4 and 84.54 here; the paper's other figures of these two follow from what it prints for float.
+PRINTED_OTHERWISE = {("swin_base_patch4_window7_224", 32), ("deit_base_patch16_224", 8)}
+
+
+@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("bits", [32, 8, 4])
+def test_sizes_are_those_of_the_paper(name: str, bits: int) -> None:
+    parameters, tables = SIZES[name]
+    model = ModelRecord(
+        name=name, checkpoint_sha256=None, parameters=parameters, table_bytes=tables
+    )
+    row = float_row(model) if bits == 32 else paper_row(name, "aocq", bits, 8)
+    assert row is not None
+    printed = row.paper_size_mb if isinstance(row, TableRow) else row.size_mb
+    assert printed is not None
+    found = paper_size(model, bits)
+    if (name, bits) in PRINTED_OTHERWISE:
+        assert 0.5 < abs(found - printed) < 0.7
+    else:
+        assert f"{found:.{1 if printed < 10 else 0}f}" == f"{printed:g}"
 
 
 def test_methods_and_networks_find_the_papers_row() -> None:
