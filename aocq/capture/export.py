@@ -34,6 +34,9 @@ __all__ = ["UnsupportedOperatorError", "capture"]
 
 Rule = Callable[[Translator, FxNode], Any]
 
+# What torch.export makes sure of, and yields nothing.
+CHECKS = frozenset({"aten._assert_tensor_metadata.default"})
+
 
 def capture(model: nn.Module, name: str, input_size: tuple[int, int, int]) -> FloatGraph:
     """Capture a model in evaluation mode.
@@ -88,6 +91,8 @@ def _translate(
             t.values[node.name] = Constant(target, everything[target].detach())
         elif node.op == "placeholder":
             t.values[node.name] = t.image(input_size)
+        elif str(node.target) in CHECKS:
+            continue
         elif node.op == "call_function":
             t.values[node.name] = _of_constants(t, node) or _rule(t, node)(t, node)
         elif node.op == "output":

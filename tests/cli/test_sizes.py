@@ -6,16 +6,25 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from command_line import ENVIRONMENT, Demo, Finished, aocq
+from command_line import Demo, Finished
+from typer.testing import CliRunner
 
+import aocq.models
+from aocq.cli.app import app
 from aocq.models import random_model
 from simulator.results import CyclesRecord, MemoryRecord
 
 Run = Callable[..., Finished]
 MODEL = "vit_nano_digits"
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "table2.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_costs_do_not_depend_on_weights_and_images(warm: Run, demo: Demo, tmp_path: Path) -> None:
@@ -67,15 +76,14 @@ def test_options_of_a_model_beside_a_graph(warm: Run, demo: Demo) -> None:
 
 def test_a_table_without_images(warm: Run, tmp_path: Path) -> None:
     done = warm("table2", MODEL, "--bits", "8/8,4/8", "--out", tmp_path)
-    with (tmp_path / "table2.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["method"], row["w_bits"]) for row in rows] == [
+    found = rows(tmp_path)
+    assert [(row["method"], row["w_bits"]) for row in found] == [
         ("float", "32"),
         ("sizes only", "8"),
         ("sizes only", "4"),
     ]
-    assert [row["integer_top1"] for row in rows] == ["", "", ""]
-    for row in rows[1:]:
+    assert [row["integer_top1"] for row in found] == ["", "", ""]
+    for row in found[1:]:
         single = json.loads(warm("cost", MODEL, "--w-bits", row["w_bits"], "--json").out)
         assert int(row["cycles"]) == single["cycles"]["total"]
         assert int(row["peak_sram_bytes"]) == single["memory"]["peak_sram_bytes"]
@@ -86,21 +94,30 @@ def test_a_table_without_images(warm: Run, tmp_path: Path) -> None:
 def test_a_network_without_weights_has_sizes_beside_runs(
     demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(ENVIRONMENT, "HF_HUB_OFFLINE", "1")
-    monkeypatch.setitem(ENVIRONMENT, "HF_HOME", str(tmp_path / "nothing_cached"))
-    data = ("--data", demo.folder / "data" / "val", "--limit", 4, "--calib", 4)
-    methods = ("--methods", "base_ptq,fq_vit", "--bits", "8/8")
-    aocq("table2", "test_vit", MODEL, *data, *methods, "--out", tmp_path / "table")
-    with (tmp_path / "table" / "table2.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["model"], row["method"]) for row in rows] == [
-        ("test_vit", "sizes only"),
-        (MODEL, "base_ptq"),
-        (MODEL, "fq_vit"),
-    ]
-    assert int(rows[0]["cycles"]) > 0
-    assert "its pretrained weights cannot be fetched" in rows[0]["note"]
-    assert all(row["integer_top1"] for row in rows[1:])
+    """As if timm's hub could not be reached."""
+
+    data = demo.folder / "data"
+    weights = files("aocq.demo") / "vit_nano_digits.fp16.safetensors"
+    images = ("--data", data / "val", "--calib-data", data / "calib", "--limit", 4, "--calib", 4)
+    wanted = ("--methods", "base_ptq,fq_vit", "--bits", "8/8", "--out", tmp_path)
+    created = aocq.models.timm.create_model
+
+    def offline(name: str, pretrained: bool = False, **options: object) -> object:
+        if pretrained:
+            raise OSError("no route to host")
+        return created(name, pretrained=False, **options)
+
+    monkeypatch.setattr(aocq.models.timm, "create_model", offline)
+    arguments = ["table2", MODEL, *map(str, (*images, *wanted))]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    (row,) = rows(tmp_path)
+    assert (row["model"], row["method"]) == (MODEL, "sizes only")
+    assert int(row["cycles"]) > 0
+    assert "no route to host" in row["note"]
+    arguments[1] = f"{MODEL}={weights}"
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert all(row["integer_top1"] for row in rows(tmp_path))
 
 
 @pytest.mark.parametrize("extra", [("--methods", "aocq"), ()])
