@@ -83,8 +83,8 @@ SWIN_MICRO = (
     *("--model-kwargs", "depths=2,2,2", "--model-kwargs", "num_heads=3,6,12"),
     *("--preprocessing", "mean=0.4914,0.4822,0.4465 std=0.2470,0.2435,0.2616 crop_pct=1.0"),
     *("--weights", DATA / "weights" / "swin_micro_cifar10.fp16.safetensors"),
-    *("--data", DATA / "cifar10" / "val", "--limit", 200),
-    *("--calib-data", DATA / "cifar10" / "calib", "--calib", 32),
+    *("--data", DATA / "cifar10" / "val", "--limit", 100),
+    *("--calib-data", DATA / "cifar10" / "calib", "--calib", 16),
 )
 
 
@@ -95,9 +95,9 @@ def test_swin_loses_little_with_weights_of_4_bits(tmp_path: Path) -> None:
     result, rows = load_run(tmp_path)
     assert result.model.arguments["depths"] == [2, 2, 2]
     assert 60 <= result.accuracy.float.top1 <= 85
-    # One image is half a point; the logits say more.
-    assert result.accuracy.float.top1 - result.accuracy.integer.top1 <= 2
-    assert result.accuracy.agreement.integer_float >= 95
+    # One image is a point; the logits say more.
+    assert result.accuracy.float.top1 - result.accuracy.integer.top1 <= 3
+    assert result.accuracy.agreement.integer_float >= 94
     assert result.accuracy.agreement.integer_simulated >= 99
     sqnr = result.accuracy.logit_sqnr_db.integer_float
     assert sqnr is not None

@@ -24,6 +24,13 @@ def _table(text: str, heading: str) -> list[list[str]]:
     return rows
 
 
+def test_a_network_that_is_not_what_its_name_says_is_shown_with_its_arguments(run):
+    arguments = {"img_size": 32, "depths": [2, 2, 2]}
+    model = run[0].model.model_copy(update={"arguments": arguments})
+    rows = summary_rows(run[0].model_copy(update={"model": model}))
+    assert rows[1] == ("built with", "img_size=32 depths=[2,2,2]")
+
+
 def test_summary_is_what_is_printed_after_a_run(run):
     assert summary_rows(run[0]) == [
         ("model", "vit_tiny_patch16_224.augreg_in21k_ft_in1k"),
