@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
@@ -49,7 +50,9 @@ def build(op: Add, graph: IntGraph, _: Gemm) -> Kernel:
     ]
     zero_points = [graph.tensors[operand].zero_point for operand in op.operands]
     repeated = _written_out(op, graph)
-    by_words = words_kernel(op, graph, factors, zero_points)
+    codes_of_b = repeated if repeated is not None else graph.constants.get(op.b)
+    length = prod(graph.tensors[op.b].shape) if codes_of_b is None else codes_of_b.size
+    by_words = words_kernel(op, graph, factors, zero_points, length)
     if by_words is not None:
         return _with_b(by_words, repeated)
 

@@ -28,7 +28,7 @@ from simulator.numerics.requantization_words import (
     widened,
     words_filled,
 )
-from simulator.numerics.rounding import offsets
+from simulator.numerics.rounding import offsets, shift_right_kernel
 from simulator.numerics.vector_ir import (
     DOUBLES,
     INT8,
@@ -55,22 +55,34 @@ def words_kernel(
     graph: IntGraph,
     factors: Sequence[NDArray[np.int64]],
     zero_points: Sequence[int],
+    repeats_after: int,
 ) -> Kernel | None:
     """Return a kernel for batches in vector registers, or none where numbers are too wide.
 
-    ``factors`` are int64 [channels], of both operands, as are the zero points.
+    ``factors`` are int64 [channels], of both operands, as are the zero points. Codes of b repeat
+    after so many.
     """
     if not _fits_words(op, graph, factors):
         return None
     result = graph.result(op)
     low, high = limits(result.code_type, op.overflow)
-    channels = result.shape[-1]
-    inside = -sum(zero * factor for zero, factor in zip(zero_points, factors, strict=True))
-    parts = offsets(np.full(channels, op.shift), op.rounding)
+    uniform = all((factor == factor[0]).all() for factor in factors)
+    # Where all channels are alike, a row may be as long as b.
+    columns = repeats_after if uniform else result.shape[-1]
+    if columns < LANES:
+        return None
+    held = LANES if uniform else columns // LANES * LANES  # channels whose constants are held
+    inside = -sum(
+        zero * factor[:1].repeat(held) if uniform else zero * factor[:held]
+        for zero, factor in zip(zero_points, factors, strict=True)
+    )
+    parts = offsets(np.full(held, op.shift), op.rounding)
     plain = not parts[1:].any()
     added = [inside + parts[0]] if plain else [inside, *parts]
     constants = np.concatenate([even_and_odd(part).reshape(-1) for part in added])
-    multipliers = [factor.astype(np.int32) for factor in factors]
+    multipliers = [
+        (factor[:1].repeat(LANES) if uniform else factor).astype(np.int32) for factor in factors
+    ]
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a, b = (np.ascontiguousarray(operand) for operand in operands)
@@ -79,13 +91,15 @@ def words_kernel(
             a.reshape(-1),
             b.reshape(-1),
             *multipliers,
+            *zero_points,
             plain,
             constants,
+            parts[:, 0],
             op.shift,
             result.zero_point,
             low,
             high,
-            channels,
+            columns,
             out.reshape(-1),
         )
         return OpResult(out, int(misfits))
@@ -95,14 +109,12 @@ def words_kernel(
 
 def _fits_words(op: Add, graph: IntGraph, factors: Sequence[NDArray[np.int64]]) -> bool:
     """Tell whether 32-bit lanes can hold what the vector kernel keeps in them."""
-    result = graph.result(op)
     bytes_only = all(
         graph.tensors[name].type.dtype.itemsize == 1 for name in (*op.operands, op.name)
     )
     return (
         is_compiling()
         and bytes_only
-        and result.shape[-1] % LANES == 0
         and op.shift <= LONGEST_SHIFT
         and bounds(graph, op).widest_bits - op.shift < WORD_BITS
         and op.overflow is not Overflow.WRAP
@@ -112,33 +124,48 @@ def _fits_words(op: Add, graph: IntGraph, factors: Sequence[NDArray[np.int64]]) 
 
 @compiled
 def add_words(  # type: ignore[no-untyped-def]
-    a, b, factor_a, factor_b, plain, constants, shift, zero_y, low, high, columns, out
-):
+    a, b, factor_a, factor_b, zero_a, zero_b, plain, constants, parts, shift, zero_y, low, high,
+    columns, out,
+):  # fmt: skip
     """Add ``a`` and ``b``, flat rows of ``columns`` codes, into ``out``; count the misfits.
 
-    Rows of ``b`` repeat. ``columns`` is a multiple of 8.
+    Rows of ``b`` repeat. ``columns`` is 8 or more.
 
     Parameters
     ----------
     factor_a, factor_b
-        int32 [columns]
+        int32 [columns], or [8] where all columns have the same
     plain, constants
-        int64 [4, columns], even and odd channels of each 8 apart: what belongs to the sum, and the
-        parts of its rounding; one row with what is always added where nothing else is (``plain``)
+        int64 [4, columns or 8], even and odd channels of each 8 apart: what belongs to the sum, and
+        the parts of its rounding; one row with what is always added where nothing else is
+        (``plain``). Columns behind the last whole 8 are not in it
+    parts
+        int64 [3]: the parts of the rounding
     """
     rows_of_b = b.shape[0] // columns
+    whole = columns // LANES * LANES
+    step = 0 if factor_a.shape[0] < columns else 1
     misfits = 0
     for i in range(a.shape[0] // columns):
         start = i % rows_of_b * columns
         at = i * columns
         if plain:
             misfits += _add_plain_row(
-                a, at, b, start, factor_a, factor_b, constants, shift, zero_y, low, high, out
-            )
+                a, at, b, start, whole, step, factor_a, factor_b, constants, shift, zero_y, low,
+                high, out,
+            )  # fmt: skip
         else:
             misfits += _add_any_row(
-                a, at, b, start, factor_a, factor_b, constants, shift, zero_y, low, high, out
-            )
+                a, at, b, start, whole, step, factor_a, factor_b, constants, shift, zero_y, low,
+                high, out,
+            )  # fmt: skip
+        for c in range(whole, columns):
+            total = (np.int64(a[at + c]) - zero_a) * factor_a[c * step]
+            total += (np.int64(b[start + c]) - zero_b) * factor_b[c * step]
+            code = shift_right_kernel(total, shift, parts[0], parts[1], parts[2]) + zero_y
+            fitted = min(max(code, low), high)
+            misfits += fitted != code
+            out[at + c] = fitted
     return misfits
 
 
@@ -147,13 +174,18 @@ def _row_kernel(parts: int) -> Any:
 
     @intrinsic
     def add_row(  # type: ignore[no-untyped-def]
-        typing, a, a_at, b, b_at, factor_a, factor_b, constants, shift, zero_y, low, high, out
-    ):
-        """Add one row; the place in ``out`` is that in ``a``."""
+        typing, a, a_at, b, b_at, count, step, factor_a, factor_b, constants, shift, zero_y, low,
+        high, out,
+    ):  # fmt: skip
+        """Add ``count`` codes of a row, a multiple of 8; the place in ``out`` is that in ``a``.
+
+        Factors and constants go ``step`` channels further with each.
+        """
         index = types.intp
         signature = types.int64(
-            a, index, b, index, factor_a, factor_b, constants, index, index, index, index, out
-        )
+            a, index, b, index, index, index, factor_a, factor_b, constants, index, index, index,
+            index, out,
+        )  # fmt: skip
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return _generate(context, builder, signature, arguments, parts)
@@ -174,21 +206,25 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any, parts:
         return address_of(context, builder, kinds[position], arguments[position], lane)
 
     codes = [(kinds[0], place(0, INT8), arguments[1]), (kinds[2], place(2, INT8), arguments[3])]
-    factors = [place(4, INT32), place(5, INT32)]
-    constants = place(6, INT64)
-    out = place(11, INT8)
-    count = context.make_array(kinds[4])(context, builder, arguments[4]).nitems
-    distance = fill(builder, arguments[7], DOUBLES)
-    ends = words_filled(builder, arguments[8:11])
+    count, step = arguments[4:6]
+    factors = [place(6, INT32), place(7, INT32)]
+    constants = place(8, INT64)
+    out = place(13, INT8)
+    channels = builder.udiv(
+        context.make_array(kinds[8])(context, builder, arguments[8]).nitems, constant(parts)
+    )
+    distance = fill(builder, arguments[9], DOUBLES)
+    ends = words_filled(builder, arguments[10:13])
 
     def eight(first: Any, carried: Values) -> list[Any]:
+        channel = builder.mul(first, step)
         operands = []
         for kind, start, at in codes:
             where = element(builder, start, (at, 1), (first, 1))
             narrow = load(builder, where, ir.VectorType(INT8, LANES))
             extend = builder.sext if kind.dtype.signed else builder.zext
             operands.append(extend(narrow, WORDS))
-        multipliers = [load(builder, element(builder, f, (first, 1)), WORDS) for f in factors]
+        multipliers = [load(builder, element(builder, f, (channel, 1)), WORDS) for f in factors]
         words = []
         for odd in (False, True):
             total = splat(DOUBLES, 0)
@@ -200,7 +236,7 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any, parts:
             added = []
             for part in range(parts):
                 half = constant(LANES // 2), int(odd)
-                where = element(builder, constants, (count, part), (first, 1), half)
+                where = element(builder, constants, (channels, part), (channel, 1), half)
                 added.append(load(builder, where, DOUBLES))
             total = rounded(builder, total, added if parts == 1 else [*added, distance])
             words.append(builder.bitcast(builder.lshr(total, distance), WORDS))

@@ -36,7 +36,7 @@ def fused_kernel(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> Kern
     bytes_only = all(graph.tensors[name].type.dtype.itemsize == 1 for name in (op.a, op.b))
     if not (known.proven_free and bytes_only and signed_bits(*known.accumulator) <= WORD_BITS):
         return None
-    words = word_requantizer(graph, op.requantize, graph.result(op), TILE_COLUMNS)
+    words = word_requantizer(graph, op.requantize, graph.result(op))
     if words is None:
         return None
     if graph.is_constant(op.b):

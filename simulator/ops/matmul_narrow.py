@@ -54,7 +54,7 @@ def narrow_kernel(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> Ker
         return None
     if graph.tensors[op.a].shape[-1] > LONGEST:
         return None
-    words = word_requantizer(graph, op.requantize, graph.result(op), GROUP)
+    words = word_requantizer(graph, op.requantize, graph.result(op))
     if words is None:
         return None
     if graph.is_constant(op.b):

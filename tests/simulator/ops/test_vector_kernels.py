@@ -32,15 +32,22 @@ from simulator.numerics.float_type import FloatType
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.jit import has_avx2
 from simulator.numerics.requantization import Requantizer
-from simulator.numerics.requantization_words import words_of
+from simulator.numerics.requantization_words import LANES, words_of
 from simulator.numerics.rescaling import Arithmetic
 from simulator.numerics.rounding import DoubleRounding, Rounding
 from simulator.ops import BEHAVIOURS
+from simulator.ops.add_words import words_kernel
 
 SATURATING = (Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC)
 RANDOM = np.random.default_rng(11)
 every_rounding = pytest.mark.parametrize("rounding", Rounding)
 every_fit = pytest.mark.parametrize("overflow", SATURATING)
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers():
+    """Every test begins with the same numbers, whichever run before it."""
+    RANDOM.bit_generator.state = np.random.default_rng(11).bit_generator.state
 
 
 needs_tiles = pytest.mark.skipif(not has_avx2(), reason="this CPU has no AVX2")
@@ -75,6 +82,27 @@ def test_add(rounding, overflow, kind_a, kind_b, kind):
     d.add("y", "a", "b", **factors, shift=2, zero_point=2, kind=kind)
     result = assert_taken_and_equal(d.graph(), "ops.add_words")
     assert 0 < result.saturated < result.codes.size
+
+
+@every_rounding
+@pytest.mark.parametrize("alike", [True, False])
+@pytest.mark.parametrize(
+    ("shape", "repeated"),
+    [((4, 3, 7, 7), (3, 7, 7)), ((4, 3, 5, 9), (4, 1, 5, 9)), ((3, 11), (3, 11)), ((2, 9), (9,))],
+)
+def test_add_of_rows_that_are_no_whole_registers(rounding, alike, shape, repeated):
+    d = Draft(rounding, SATURATE)
+    d.input("a", shape, S8, 3)
+    size = int(np.prod(repeated))
+    d.constant("b", np.reshape(numbers(-128, 127, size), repeated).tolist(), S8, -5)
+    factors = tuple(numbers(1, 9, 1 if alike else shape[-1]))
+    d.add("y", "a", "b", multiplier_a=factors, multiplier_b=(4,), shift=3)
+    graph = d.graph()
+    op = graph.ops[-1]
+    constants = [np.ones(shape[-1], np.int64)] * 2
+    if alike or shape[-1] >= LANES:
+        assert words_kernel(op, graph, constants, [3, -5], size) is not None
+    assert_kernel_equals_reference(graph, operands_for(graph, images=3))
 
 
 @every_rounding
