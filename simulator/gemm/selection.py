@@ -25,7 +25,7 @@ from types import MappingProxyType
 
 import numpy as np
 from llvmlite import binding
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from simulator.errors import EnvironmentProblem
 from simulator.gemm.exactness import is_exact
@@ -138,13 +138,19 @@ def limit_threads_of_this_thread(gemm: Gemm) -> None:
         gemm._torch.set_num_threads(1)
 
 
+@cache
+def _libraries() -> ThreadpoolController:
+    """Return what limits numpy's BLAS: found once, for it reads the maps of the whole process."""
+    return ThreadpoolController()
+
+
 @contextmanager
 def one_thread_per_worker(gemm: Gemm) -> Iterator[None]:
     """Keep products to one core each while several workers call them; restore afterwards.
 
     The setting of a torch worker thread is also the default of threads that start later.
     """
-    with threadpool_limits(1, user_api="blas"):
+    with _libraries().limit(limits=1, user_api="blas"):
         if not isinstance(gemm, TorchGemm):
             yield
             return

@@ -176,31 +176,37 @@ def join_word_rows(  # type: ignore[no-untyped-def]
     """
     channels = a.shape[1]
     padded = words[0].shape[0]
-    shifted = np.zeros(padded, np.int32)
+    shifted = np.zeros(padded, np.int32)  # 8 or more
     first = np.zeros(padded, np.int32)
     second = np.zeros(padded, np.int32)
+    eight = np.zeros(LANES, np.int32)
     extremes = np.zeros(2 * LANES, np.int32)
     first_zero, first_unit = np.int32(zero_a), np.int32(1 << left_a)
     unit = np.int32(1 << left)
     misfits = 0
     for i in range(a.shape[0]):
-        # Products with a power of two stay in 32-bit lanes.
-        target = first if words_a is None else shifted
-        for c in range(channels):
-            target[c] = np.int32(np.int32(np.int32(a[i, c]) - first_zero) * first_unit)
         if words_a is not None:
-            requantize_row(shifted, 0, first, 0, words_a, extremes)
-        if i == 0 or b.shape[0] > 1:
-            rescale_row(b, i % b.shape[0], zero_b, left_b, words_b, shifted, second, extremes)
-        if join == Join.SUM:
+            rescale_row(a, i, zero_a, left_a, words_a, shifted, first, extremes)
+        row = i % b.shape[0]
+        if b.shape[1] == 1:
+            if row % LANES == 0:
+                rescale_column(b, row, zero_b, left_b, words_b, shifted, eight, extremes)
             for c in range(channels):
-                shifted[c] = np.int32(np.int32(first[c] + second[c]) * unit)
-        elif join == Join.DIFFERENCE:
-            for c in range(channels):
-                shifted[c] = np.int32(np.int32(first[c] - second[c]) * unit)
-        else:
-            for c in range(channels):
-                distance = np.int32(first[c] - second[c])
+                second[c] = eight[row % LANES]
+        elif i == 0 or b.shape[0] > 1:
+            rescale_row(b, row, zero_b, left_b, words_b, shifted, second, extremes)
+        for c in range(channels):
+            # A product with a power of two, unlike a shift, stays in 32-bit lanes.
+            if words_a is None:
+                x = np.int32(np.int32(np.int32(a[i, c]) - first_zero) * first_unit)
+            else:
+                x = first[c]
+            if join == Join.SUM:
+                shifted[c] = np.int32(np.int32(x + second[c]) * unit)
+            elif join == Join.DIFFERENCE:
+                shifted[c] = np.int32(np.int32(x - second[c]) * unit)
+            else:
+                distance = np.int32(x - second[c])
                 shifted[c] = np.int32(np.int32(distance * distance) * unit)
         misfits += requantize_row(shifted, 0, out, i * channels, words, extremes)
     return misfits
@@ -215,5 +221,14 @@ def rescale_row(codes, i, zero_point, left, words, shifted, out, extremes):  # t
         target[c] = np.int32(np.int32(np.int32(codes[i, c]) - zero) * unit)
     if words is not None:
         requantize_row(shifted, 0, out, 0, words, extremes)
-    if codes.shape[1] == 1:
-        out[:] = out[0]
+
+
+@compiled
+def rescale_column(codes, i, zero_point, left, words, shifted, out, extremes):  # type: ignore[no-untyped-def]
+    """Bring 8 rows of one code each, from i on, to the common scale, in int32 ``out`` [8]."""
+    target = out if words is None else shifted
+    zero, unit = np.int32(zero_point), np.int32(1 << left)
+    for j in range(min(LANES, codes.shape[0] - i)):
+        target[j] = np.int32(np.int32(np.int32(codes[i + j, 0]) - zero) * unit)
+    if words is not None:
+        requantize_row(shifted, 0, out, 0, words, extremes)
