@@ -101,7 +101,8 @@ def _steps(op: CommonScaleOp, graph: IntGraph) -> tuple[Step, Step, Step] | None
         (op.b, op.multiplier_b, op.shift_b),
     ):
         scaling = (_largest(graph, name), op.input_left_shift, multiplier, shift)
-        channels = graph.tensors[name].shape[-1]
+        # Of operands with one code a row, eight rows are rescaled together.
+        channels = max(graph.tensors[name].shape[-1], LANES)
         operands.append(_exact(*scaling) or _rounded(op, *scaling, WORD, 0, channels))
     if None in operands:
         return None
