@@ -82,6 +82,8 @@ def add(t: Translator, node: FxNode) -> Value:
         b = t.constant(constant, _repeated_shape(t, node, a, tuple(constant.tensor.shape)))
     else:
         b = t.front(node, second)
+        if t.nodes[a.name].op is FloatOp.CONSTANT:  # a token, repeated for every image
+            a, b = b, a
     shape = a.image_shape(tuple(node.meta["val"].shape))
     if t.nodes[a.name].shape != shape or (b.parts != a.parts and b.parts > 1):
         raise t.unsupported(node, "broadcasts both operands")
@@ -118,6 +120,8 @@ def mul(t: Translator, node: FxNode) -> Value:
     x, factor = node.args
     if isinstance(factor, (int, float)):
         return _scaled(t, node, factor)
+    if isinstance(t.values[x.name], Constant):  # γ may come first
+        x, factor = factor, x
     gamma = t.values[factor.name]
     source = t.nodes[t.value(x).name]
     scalable = source.op is FloatOp.LINEAR and _is_read_once(x)

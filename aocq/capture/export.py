@@ -158,6 +158,7 @@ _RULES: Mapping[str, Rule] = MappingProxyType(
         "permute.default": layout.permute,
         "transpose.int": layout.transpose,
         "select.int": layout.select,
+        "unsqueeze.default": layout.unsqueeze,
         "unbind.int": layout.unbind,
         "slice.Tensor": layout.slice_,
         "expand.default": layout.expand,

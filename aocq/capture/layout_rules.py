@@ -115,6 +115,13 @@ def slice_(t: Translator, node: FxNode) -> Value:
     )
 
 
+def unsqueeze(t: Translator, node: FxNode) -> Value:
+    """A new dimension of extent 1, which may come in front of the batch dimension."""
+    x = t.value(node.args[0])
+    batch_axis = x.batch_axis + (node.args[1] % rank(node) <= x.batch_axis)
+    return t.emit(node, FloatOp.RESHAPE, (x,), batch_axis=batch_axis)
+
+
 def expand(t: Translator, node: FxNode) -> Value:
     """A token for every image."""
     x = t.value(node.args[0])
