@@ -493,6 +493,8 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "rows": _move((4, 3), "slice", 1, 3),
         "columns": _move((2, 5, 4), "slice", 0, 1, axis=2),
         "middle": _move((2, 5, 4), "slice", 3, 5, axis=1),
+        "every second row": _move((5, 3), "slice", 1, 5, 2),
+        "every third, the last one apart": _move((2, 8, 3), "slice", 1, 8, 3, axis=1),
     },
     Reshape: {
         "split": _move((3, 8), "reshape", 3, 2, 4),
