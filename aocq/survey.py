@@ -20,12 +20,14 @@ from torch import nn
 
 from aocq.capture import FloatGraph, UnsupportedOperatorError, capture, run
 from aocq.methods import Recipe
-from aocq.models import LoadedModel, random_model, timm
+from aocq.models import LoadedModel, random_model
 from aocq.sizing import size_up
 from simulator.boundary import quantize
 from simulator.executor import Executor
 from simulator.graph import IntGraph
 from simulator.profile import NpuProfile
+
+import timm  # isort: skip  (after aocq.models, which declares what its import may lack)
 
 # Of the largest logit: more than float32 loses on its way through a network, less than any
 # operator that is missing or misread.
@@ -58,9 +60,7 @@ _AT_224: Mapping[str, Any] = MappingProxyType({"img_size": 224})
 
 RELATIVES: tuple[Relative, ...] = (
     Relative(name="ViT", module="vision_transformer", pattern="vit_*_patch*_224"),
-    Relative(
-        name="DINOv2", module="vision_transformer", pattern="vit_*_dinov2", arguments=_AT_224
-    ),
+    Relative(name="DINOv2", module="vision_transformer", pattern="vit_*_dinov2", arguments=_AT_224),
     Relative(
         name="DINOv2 with registers",
         module="vision_transformer",

@@ -103,6 +103,8 @@ class Translator:
         self.nodes: dict[str, FloatNode] = {}
         self.values: dict[str, Any] = {}  # torch value name -> Value or Constant
         self.parameters: dict[str, torch.Tensor] = {}
+        # Factors and offsets that the next layer takes in, by node, with their operator.
+        self.affine: dict[str, tuple[torch.Tensor, torch.Tensor, FxNode]] = {}
         self.sources: dict[str, torch.Tensor] = {}  # of the parameters: what the network holds
 
     def image(self, input_size: tuple[int, int, int]) -> Value:

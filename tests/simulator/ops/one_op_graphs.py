@@ -548,6 +548,7 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "gelu_tanh": lambda d: _float(d, Function.GELU_TANH),
         "relu": lambda d: _float(d, Function.RELU),
         "silu": lambda d: _float(d, Function.SILU),
+        "hardswish": lambda d: _float(d, Function.HARDSWISH),
         "mean of rows": lambda d: _float(d, Function.MEAN, axis=1),
         "mean of heads": lambda d: _float(d, Function.MEAN, axis=0),
         "scale": lambda d: _float(d, Function.SCALE, factor=0.1),
