@@ -120,9 +120,19 @@ def _rule(t: Translator, node: FxNode) -> Rule:
     rule = _RULES.get(str(node.target).removeprefix("aten."))
     if rule is None and node.target is operator.getitem:
         rule = layout.getitem
+    if rule is None and (rule := _RULES.get(_out_of_place(node))):
+        source = node.args[0]
+        if len(source.users) > 1 or getattr(source.target, "is_view", True):
+            raise t.unsupported(node, "changes a tensor that may be read elsewhere")
     if rule is None:
         raise t.unsupported(node, "has no lowering")
     return rule
+
+
+def _out_of_place(node: FxNode) -> str:
+    """Return the operator that gives the same result without writing it over its operand."""
+    operator_name, _, overload = str(node.target).removeprefix("aten.").partition(".")
+    return f"{operator_name.removesuffix('_')}.{overload}"
 
 
 def _of_constants(t: Translator, node: FxNode) -> Constant | None:

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+UNCUT = 300  # columns
 
 
 def command(
@@ -31,7 +34,7 @@ def command(
     captured; the error then names the operator and its place.
 
     With --check, networks of other families are tried too, and a table says how far each came and
-    which operator it stopped at. About a quarter of an hour for all.
+    which operator it stopped at. About ten minutes for all.
 
     Example: aocq models 'deit*' --check --out deit.md
     """
@@ -62,6 +65,7 @@ def _check(pattern: str, profile: str, out: Path | None) -> None:
     from simulator.profile import load_profile
 
     chip = load_profile(profile)
+    progress.note("counting parameters, to find the smallest network of each kind")
     found = matching(pattern)
     if not found:
         names = ", ".join(relative.module for relative in RELATIVES)
@@ -93,4 +97,5 @@ def _print(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
     for line in rows:
         table.add_row(*map(escape, line))
-    Console(width=None).print(table)
+    # Lines for another program are not cut to the width of a terminal.
+    Console(width=None if sys.stdout.isatty() else UNCUT).print(table)

@@ -115,6 +115,8 @@ def test_a_batch_norm_that_cannot_be_folded_is_refused(
         (lambda x: x.mean((1, 2)), "mean.dim", "averages several dimensions"),
         (lambda x: x.mean(1, keepdim=True), "mean.dim", "or keeps one"),
         (lambda x: torch.cat([x, x]), "cat.default", "concatenates along the batch"),
+        (lambda x: x.relu_() + x, "relu_.default", "may be read elsewhere"),
+        (lambda x: x[:, 1:].relu_(), "relu_.default", "may be read elsewhere"),
         (lambda x: x[0], "select.int", "takes one image of the batch"),
         (lambda x: x[::2], "slice.Tensor", "slices the batch"),
         (lambda x: x.split(1)[0], "split.Tensor", "splits the batch"),

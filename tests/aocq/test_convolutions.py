@@ -131,8 +131,18 @@ def test_batch_norm_goes_into_the_layer_beside_it(place: str) -> None:
         lambda x: nn.functional.hardswish(4 * x),
         lambda x: x.unsqueeze(2)[:, :, 0],
         lambda x: x.unsqueeze(-1).flatten(2),
+        lambda x: (x + x).relu_(),
     ],
-    ids=["every_nth", "split_by_sizes", "split", "chunk", "hardswish", "unsqueeze", "at_the_end"],
+    ids=[
+        "every_nth",
+        "split_by_sizes",
+        "split",
+        "chunk",
+        "hardswish",
+        "unsqueeze",
+        "at_the_end",
+        "in_place",
+    ],
 )
 def test_small_operators(function: Callable[[Tensor], Tensor]) -> None:
     captured(Then(lambda x, stem: function(stem(x)), stem=nn.Conv2d(3, 5, 1)))
