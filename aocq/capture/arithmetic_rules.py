@@ -12,61 +12,15 @@ from collections.abc import Callable
 import torch
 
 from aocq.capture.float_graph import FloatOp
+from aocq.capture.folding import fold_behind, layer_behind_affine
 from aocq.capture.translator import (
     Constant,
     FxNode,
     Translator,
     Value,
-    path,
     rank,
     with_defaults,
 )
-
-
-def conv2d(t: Translator, node: FxNode) -> Value:
-    """A patch embedding: cut into patches, then one linear layer."""
-    x = t.front(node, node.args[0])
-    weight_arg, bias, stride, padding, dilation, groups = with_defaults(
-        node, (None, None, [1, 1], [0, 0], [1, 1], 1)
-    )
-    weight_name = t.parameter(weight_arg)
-    assert weight_name is not None
-    weight = t.parameters[weight_name]
-    outputs, channels, height, width = weight.shape
-    _, rows, columns = t.nodes[x.name].shape
-    if [height, width] != list(stride) or any(padding) or set(dilation) != {1} or groups != 1:
-        raise t.unsupported(node, "only convolutions whose kernel equals their stride are patches")
-    if rows % height or columns % width:
-        raise t.unsupported(
-            node, f"{rows} x {columns} pixels are not whole {height} x {width} patches"
-        )
-    down, across = rows // height, columns // width
-    grid = t.emit(node, FloatOp.RESHAPE, (x,), shape=(channels, down, height, across, width))
-    moved = t.emit(
-        node,
-        FloatOp.TRANSPOSE,
-        (grid,),
-        shape=(down, across, channels, height, width),
-        permutation=(1, 3, 0, 2, 4),
-    )
-    size = channels * height * width
-    patches = t.emit(node, FloatOp.RESHAPE, (moved,), shape=(down * across, size))
-    t.parameters[weight_name] = weight.reshape(outputs, size)
-    layer = t.add_node(
-        path(node),
-        FloatOp.LINEAR,
-        (patches.name,),
-        {"weight": weight_name, "bias": t.parameter(bias)},
-        (down * across, outputs),
-    )
-    channel_first = t.emit(
-        node,
-        FloatOp.TRANSPOSE,
-        (Value(layer, 0),),
-        shape=(outputs, down * across),
-        permutation=(1, 0),
-    )
-    return t.emit(node, FloatOp.RESHAPE, (channel_first,), shape=(outputs, down, across))
 
 
 def add(t: Translator, node: FxNode) -> Value:
@@ -82,6 +36,8 @@ def add(t: Translator, node: FxNode) -> Value:
         b = t.constant(constant, _repeated_shape(t, node, a, tuple(constant.tensor.shape)))
     else:
         b = t.front(node, second)
+        if t.nodes[a.name].op is FloatOp.CONSTANT:  # a token, repeated for every image
+            a, b = b, a
     shape = a.image_shape(tuple(node.meta["val"].shape))
     if t.nodes[a.name].shape != shape or (b.parts != a.parts and b.parts > 1):
         raise t.unsupported(node, "broadcasts both operands")
@@ -111,30 +67,19 @@ def _scaled(t: Translator, node: FxNode, factor: float) -> Value:
 
 
 def mul(t: Translator, node: FxNode) -> Value:
-    """A number times a tensor, or LayerScale.
-
-    LayerScale: y * γ = x (γ W)ᵀ + γ b. Exact in real arithmetic, and free on the chip.
-    """
+    """A number times a tensor, or LayerScale, which the layer before it takes in."""
     x, factor = node.args
     if isinstance(factor, (int, float)):
         return _scaled(t, node, factor)
+    if isinstance(t.values[x.name], Constant):  # γ may come first
+        x, factor = factor, x
     gamma = t.values[factor.name]
-    source = t.nodes[t.value(x).name]
-    scalable = source.op is FloatOp.LINEAR and _is_read_once(x)
-    if not isinstance(gamma, Constant) or gamma.tensor.ndim != 1 or not scalable:
+    found = None
+    if isinstance(gamma, Constant):
+        found = fold_behind(t, node, x, gamma.tensor)
+    if found is None:
         raise t.unsupported(node, "only LayerScale behind a linear layer can be multiplied in")
-    weight, bias = source.attributes["weight"], source.attributes["bias"]
-    t.parameters[weight] = t.parameters[weight] * gamma.tensor[:, None]
-    if bias:
-        t.parameters[bias] = t.parameters[bias] * gamma.tensor
-    return t.value(x)
-
-
-def _is_read_once(node: FxNode) -> bool:
-    """Whether a linear layer's result, behind dropouts that do nothing, has this one reader."""
-    while len(node.users) == 1 and str(node.target) == "aten.dropout.default":
-        node = node.args[0]
-    return len(node.users) == 1
+    return found
 
 
 def div(t: Translator, node: FxNode) -> Value:
@@ -147,10 +92,10 @@ def div(t: Translator, node: FxNode) -> Value:
 def linear(t: Translator, node: FxNode) -> Value:
     """A layer along the last dimension."""
     x = t.front(node, node.args[0])
-    bias = node.args[2] if len(node.args) > 2 else None
-    return t.emit(
-        node, FloatOp.LINEAR, (x,), weight=t.parameter(node.args[1]), bias=t.parameter(bias)
-    )
+    weight = t.parameter(node.args[1])
+    bias = t.parameter(node.args[2] if len(node.args) > 2 else None)
+    assert weight is not None
+    return layer_behind_affine(t, node, x, weight, bias)
 
 
 def matmul(t: Translator, node: FxNode) -> Value:

@@ -9,6 +9,7 @@ looked up) is computed here, once.
 from __future__ import annotations
 
 import operator
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -18,6 +19,7 @@ import torch
 from torch import nn
 
 from aocq.capture import arithmetic_rules as arithmetic
+from aocq.capture import convolution_rules as convolution
 from aocq.capture import layout_rules as layout
 from aocq.capture.float_graph import FloatGraph, FloatNode
 from aocq.capture.simplify import simplify
@@ -56,7 +58,7 @@ def capture(model: nn.Module, name: str, input_size: tuple[int, int, int]) -> Fl
         If an operator has no lowering; the message names it and its module.
     """
     model.eval()
-    with _unfused_attention(model), torch.no_grad():
+    with _unfused_attention(model), _without_caches(model), torch.no_grad():
         program = torch.export.export(model, (torch.zeros(BATCH, *input_size),))
         leaves = frozenset(path for path, part in model.named_modules() if not any(part.children()))
         return simplify(_translate(Translator(name, leaves), program, input_size))
@@ -73,6 +75,20 @@ def _unfused_attention(model: nn.Module) -> Iterator[None]:
     finally:
         for module in fused:
             module.fused_attn = True
+
+
+@contextmanager
+def _without_caches(model: nn.Module) -> Iterator[None]:
+    """Let timm's modules forget what they computed during the export: it has no values.
+
+    LeViT keeps its biases of relative positions until its mode is set again.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"The tensor attributes? .* assigned during export")
+        try:
+            yield
+        finally:
+            model.eval()
 
 
 def _translate(
@@ -104,9 +120,19 @@ def _rule(t: Translator, node: FxNode) -> Rule:
     rule = _RULES.get(str(node.target).removeprefix("aten."))
     if rule is None and node.target is operator.getitem:
         rule = layout.getitem
+    if rule is None and (rule := _RULES.get(_out_of_place(node))):
+        source = node.args[0]
+        if len(source.users) > 1 or getattr(source.target, "is_view", True):
+            raise t.unsupported(node, "changes a tensor that may be read elsewhere")
     if rule is None:
         raise t.unsupported(node, "has no lowering")
     return rule
+
+
+def _out_of_place(node: FxNode) -> str:
+    """Return the operator that gives the same result without writing it over its operand."""
+    operator_name, _, overload = str(node.target).removeprefix("aten.").partition(".")
+    return f"{operator_name.removesuffix('_')}.{overload}"
 
 
 def _of_constants(t: Translator, node: FxNode) -> Constant | None:
@@ -129,6 +155,8 @@ def _of_constants(t: Translator, node: FxNode) -> Constant | None:
 def _finished(t: Translator, output: FxNode) -> FloatGraph:
     """Return the graph up to its result, with the parameters that its nodes name."""
     result = t.value(output)
+    for _, _, node in t.affine.values():
+        raise t.unsupported(node, "only BatchNorm beside a layer that alone reads it can be folded")
     if not isinstance(result, Value) or result.batch_axis or result.parts > 1:
         raise t.unsupported(output, "yields a result that is not one row for each image")
     ordered = [node for name, node in t.nodes.items() if name != result.name]
@@ -140,7 +168,8 @@ def _finished(t: Translator, output: FxNode) -> FloatGraph:
 
 _RULES: Mapping[str, Rule] = MappingProxyType(
     {
-        "conv2d.default": arithmetic.conv2d,
+        "conv2d.default": convolution.conv2d,
+        "batch_norm.default": convolution.batch_norm,
         "add.Tensor": arithmetic.add,
         "mul.Tensor": arithmetic.mul,
         "div.Tensor": arithmetic.div,
@@ -150,15 +179,21 @@ _RULES: Mapping[str, Rule] = MappingProxyType(
         "gelu.default": arithmetic.unary("gelu"),
         "relu.default": arithmetic.unary("relu"),
         "silu.default": arithmetic.unary("silu"),
+        "hardswish.default": arithmetic.unary("hardswish"),
         "layer_norm.default": arithmetic.layer_norm,
         "mean.dim": arithmetic.mean,
         "flatten.using_ints": layout.reshape,
         "reshape.default": layout.reshape,
         "view.default": layout.reshape,
+        "reshape_as.default": layout.reshape,
         "permute.default": layout.permute,
         "transpose.int": layout.transpose,
         "select.int": layout.select,
-        "unbind.int": layout.unbind,
+        "unsqueeze.default": layout.unsqueeze,
+        "unbind.int": layout.several,
+        "split.Tensor": layout.several,
+        "split_with_sizes.default": layout.several,
+        "chunk.default": layout.several,
         "slice.Tensor": layout.slice_,
         "expand.default": layout.expand,
         "cat.default": layout.cat,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FloatGraph: what the network computes, in some seventeen operations, for one image."""
+"""FloatGraph: what the network computes, in some eighteen operations, for one image."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ class FloatOp(StrEnum):
     SCALE = "scale"  # [factor] times a positive constant
     MEAN = "mean"  # [axis]
     CONCAT = "concat"  # [axis]
-    SLICE = "slice"  # [axis, start, stop]
+    SLICE = "slice"  # [axis, start, stop]; with [step], every n-th element
     RESHAPE = "reshape"  # to the node's shape
     TRANSPOSE = "transpose"  # [permutation]
     ROLL = "roll"  # [axis, shift] cyclic: element i comes from i - shift
     PAD = "pad"  # [axis, before, after] with zeros
+    # [kernel, stride] of an image (rows, columns, C): (down, across, kernel positions x C)
+    PATCHES = "patches"
     MASK = "mask"  # [parameter] scores that a softmax never sees: where it is not 0
 
 
@@ -52,7 +54,16 @@ ARITHMETIC = frozenset(
     }
 )
 # Operations that move values from one place to another; zeros may come in.
-LAYOUT = frozenset({FloatOp.SLICE, FloatOp.RESHAPE, FloatOp.TRANSPOSE, FloatOp.ROLL, FloatOp.PAD})
+LAYOUT = frozenset(
+    {
+        FloatOp.SLICE,
+        FloatOp.RESHAPE,
+        FloatOp.TRANSPOSE,
+        FloatOp.ROLL,
+        FloatOp.PAD,
+        FloatOp.PATCHES,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,3 +107,23 @@ class FloatGraph:
             if node.name == name:
                 return node
         raise KeyError(name)
+
+
+def sliced(node: FloatNode) -> range:
+    """Return which elements of its dimension a SLICE takes."""
+    bounds = node.attributes
+    return range(bounds["start"], bounds["stop"], bounds.get("step", 1))
+
+
+def patch_positions(node: FloatNode) -> list[tuple[range, range]]:
+    """Return, for each position in the kernel of PATCHES, the rows and the columns that it sees."""
+    (down, across), (height, width) = node.shape[:2], node.attributes["kernel"]
+    stride_down, stride_across = node.attributes["stride"]
+    return [
+        (
+            range(row, row + (down - 1) * stride_down + 1, stride_down),
+            range(column, column + (across - 1) * stride_across + 1, stride_across),
+        )
+        for row in range(height)
+        for column in range(width)
+    ]

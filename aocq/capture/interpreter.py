@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from aocq.capture.float_graph import FloatGraph, FloatNode, FloatOp
+from aocq.capture.float_graph import (
+    FloatGraph,
+    FloatNode,
+    FloatOp,
+    patch_positions,
+    sliced,
+)
 
 UNARY_FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
     {
@@ -19,6 +25,7 @@ UNARY_FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
         "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
         "relu": functional.relu,
         "silu": functional.silu,
+        "hardswish": functional.hardswish,
     }
 )
 
@@ -155,8 +162,9 @@ def _layernorm(
 
 
 def _slice(node: FloatNode, inputs: list[Tensor], _: Any, __: int) -> Tensor:
-    start, stop = node.attributes["start"], node.attributes["stop"]
-    return inputs[0].narrow(node.attributes["axis"] + 1, start, stop - start)
+    taken = sliced(node)
+    part = (slice(None),) * (node.attributes["axis"] + 1)
+    return inputs[0][(*part, slice(taken.start, taken.stop, taken.step))]
 
 
 def _transpose(node: FloatNode, inputs: list[Tensor], _: Any, __: int) -> Tensor:
@@ -173,6 +181,18 @@ def _pad(node: FloatNode, inputs: list[Tensor], _: Any, __: int) -> Tensor:
     for extent in (node.attributes["before"], node.attributes["after"]):
         parts.append(x.new_zeros(*x.shape[:axis], extent, *x.shape[axis + 1 :]))
     return torch.cat([parts[0], x, parts[1]], axis)
+
+
+def _patches(node: FloatNode, inputs: list[Tensor], _: Any, __: int) -> Tensor:
+    return torch.cat(
+        [
+            inputs[0][
+                :, rows.start : rows.stop : rows.step, columns.start : columns.stop : columns.step
+            ]
+            for rows, columns in patch_positions(node)
+        ],
+        -1,
+    )
 
 
 def _mask(node: FloatNode, inputs: list[Tensor], weights: Mapping[str, Tensor], _: int) -> Tensor:
@@ -201,6 +221,7 @@ _RULES: Mapping[FloatOp, Callable[[FloatNode, list[Tensor], Mapping[str, Tensor]
             FloatOp.TRANSPOSE: _transpose,
             FloatOp.ROLL: _roll,
             FloatOp.PAD: _pad,
+            FloatOp.PATCHES: _patches,
             FloatOp.MASK: _mask,
         }
     )

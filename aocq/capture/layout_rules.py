@@ -7,6 +7,8 @@ became. ``aocq.capture.export`` has the table.
 
 from __future__ import annotations
 
+from typing import Any
+
 from aocq.capture.float_graph import FloatOp
 from aocq.capture.translator import (
     BATCH,
@@ -85,22 +87,40 @@ def select(t: Translator, node: FxNode) -> Value:
     return _take(t, node, node.args[0], node.args[1], node.args[2])
 
 
-def unbind(_: Translator, node: FxNode) -> FxNode:
-    """All elements of a dimension: resolved by :func:`getitem`, which knows the index."""
+def several(_: Translator, node: FxNode) -> FxNode:
+    """Parts along a dimension: resolved by :func:`getitem`, which knows the index."""
     return node
 
 
 def getitem(t: Translator, node: FxNode) -> Value:
-    """One of the elements that ``unbind`` gives."""
-    source = node.args[0]
-    if str(source.target) != "aten.unbind.int":
+    """One of the elements that ``unbind`` gives, or of the runs that ``split`` and ``chunk`` do."""
+    source, index = node.args
+    kind = str(source.target)
+    if kind == "aten.unbind.int":
+        dimension = source.args[1] if len(source.args) > 1 else 0
+        return _take(t, node, source.args[0], dimension, index)
+    if kind not in {"aten.split.Tensor", "aten.split_with_sizes.default", "aten.chunk.default"}:
         raise t.unsupported(node, f"takes one result of {source.target}")
-    dimension = source.args[1] if len(source.args) > 1 else 0
-    return _take(t, node, source.args[0], dimension, node.args[1])
+    dimension = (source.args[2] if len(source.args) > 2 else 0) % rank(source.args[0])
+    extents = [part.shape[dimension] for part in source.meta["val"]]
+    x = t.value(source.args[0])
+    axis = x.axis(dimension)
+    if axis < 0:
+        raise t.unsupported(source, "splits the batch")
+    start = sum(extents[:index])
+    return t.emit(
+        node,
+        FloatOp.SLICE,
+        (x,),
+        batch_axis=x.batch_axis,
+        axis=axis,
+        start=start,
+        stop=start + extents[index],
+    )
 
 
 def slice_(t: Translator, node: FxNode) -> Value:
-    """A run of elements along a dimension."""
+    """A run of elements along a dimension, or every n-th of it."""
     dimension, start, stop, step = with_defaults(node, (0, None, None, 1))
     x = t.value(node.args[0])
     axis = x.axis(dimension % rank(node.args[0]))
@@ -108,11 +128,26 @@ def slice_(t: Translator, node: FxNode) -> Value:
     start, stop, step = slice(start, stop, step).indices(extent)
     if (start, stop, step) == (0, extent, 1):
         return x
-    if axis < 0 or step != 1:
-        raise t.unsupported(node, "slices the batch or takes every n-th element")
+    if axis < 0:
+        raise t.unsupported(node, "slices the batch")
+    every: dict[str, Any] = {"step": step} if step > 1 else {}
     return t.emit(
-        node, FloatOp.SLICE, (x,), batch_axis=x.batch_axis, axis=axis, start=start, stop=stop
+        node,
+        FloatOp.SLICE,
+        (x,),
+        batch_axis=x.batch_axis,
+        axis=axis,
+        start=start,
+        stop=stop,
+        **every,
     )
+
+
+def unsqueeze(t: Translator, node: FxNode) -> Value:
+    """A new dimension of extent 1, which may come in front of the batch dimension."""
+    x = t.value(node.args[0])
+    batch_axis = x.batch_axis + (node.args[1] % rank(node) <= x.batch_axis)
+    return t.emit(node, FloatOp.RESHAPE, (x,), batch_axis=batch_axis)
 
 
 def expand(t: Translator, node: FxNode) -> Value:

@@ -134,6 +134,8 @@ def keeps_channels(node: FloatNode, source: FloatNode) -> bool:
         return node.shape[-1] == source.shape[-1]
     if node.op is FloatOp.TRANSPOSE:
         return bool(node.attributes["permutation"][-1] == last)
+    if node.op is FloatOp.PATCHES:
+        return False
     return bool(node.attributes["axis"] != last)
 
 

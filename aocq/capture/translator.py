@@ -25,7 +25,14 @@ BATCH = 13
 
 
 class UnsupportedOperatorError(InputError):
-    """An operator of the network cannot be lowered; the message names it and its place."""
+    """An operator of the network cannot be lowered; the message names it and its place.
+
+    ``plainly`` does so without the network's name and without advice.
+    """
+
+    def __init__(self, message: str, *, plainly: str) -> None:
+        super().__init__(message)
+        self.plainly = plainly
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +103,8 @@ class Translator:
         self.nodes: dict[str, FloatNode] = {}
         self.values: dict[str, Any] = {}  # torch value name -> Value or Constant
         self.parameters: dict[str, torch.Tensor] = {}
+        # Factors and offsets that the next layer takes in, by node, with their operator.
+        self.affine: dict[str, tuple[torch.Tensor, torch.Tensor, FxNode]] = {}
         self.sources: dict[str, torch.Tensor] = {}  # of the parameters: what the network holds
 
     def image(self, input_size: tuple[int, int, int]) -> Value:
@@ -105,9 +114,11 @@ class Translator:
     def unsupported(self, node: FxNode, why: str) -> UnsupportedOperatorError:
         """Return the error that names an operator and its module."""
         place = path(node) or "the model itself"
+        plainly = f"operator {node.target} in {place}: {why}"
         return UnsupportedOperatorError(
-            f"{self.name}: operator {node.target} in {place}: {why}; choose a vision transformer "
-            "of a known family (`aocq models` lists them)"
+            f"{self.name}: {plainly}; choose a vision transformer of a known family (`aocq models` "
+            "lists them)",
+            plainly=plainly,
         )
 
     def value(self, argument: Any) -> Value:

@@ -348,6 +348,7 @@ FLOAT_RULES: Mapping[FloatOp, Callable[[MixedLowering, FloatNode], None]] = Mapp
         FloatOp.TRANSPOSE: _layout,
         FloatOp.ROLL: _layout,
         FloatOp.PAD: _layout,
+        FloatOp.PATCHES: _layout,
         FloatOp.MASK: _mask,
     }
 )

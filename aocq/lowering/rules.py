@@ -9,6 +9,7 @@ from types import MappingProxyType
 import numpy as np
 
 from aocq.capture import FloatNode, FloatOp
+from aocq.capture.float_graph import patch_positions
 from aocq.lowering.builder import Builder, along_channels
 from aocq.lowering.functions import unary
 from aocq.lowering.layers import linear, matmul
@@ -107,6 +108,37 @@ def _everywhere(builder: Builder, name: str, shape: tuple[int, ...]) -> Steps:
     return np.broadcast_to(builder.model.steps(name), shape)
 
 
+def _patches(builder: Builder, node: FloatNode) -> None:
+    """What each position in the kernel sees, rows first, then put together."""
+    x = builder.tensor(node.inputs[0])
+    steps = None if x.is_float else _everywhere(builder, node.inputs[0], x.shape)
+    width = node.attributes["kernel"][1]
+    rows, names, kept = x, [], steps
+    for index, (down, across) in enumerate(patch_positions(node)):
+        if index % width == 0:
+            rows, kept = _part(builder, f"{node.name}.rows_{index // width}", x, steps, 0, down)
+        name = f"{node.name}.part_{index}"
+        names.append(_part(builder, name, rows, kept, 1, across)[0].name)
+    builder.like(node, x)
+    builder.ops.append(Concat(name=node.name, inputs=tuple(names), axis=2))
+
+
+def _part(
+    builder: Builder, name: str, x: Tensor, steps: Steps | None, axis: int, taken: range
+) -> tuple[Tensor, Steps | None]:
+    """Return the elements ``taken`` along ``axis``, and their steps; no op where it is all."""
+    if taken == range(x.shape[axis]):
+        return x, steps
+    shape = (*x.shape[:axis], len(taken), *x.shape[axis + 1 :])
+    kept = None if steps is None else steps.take(taken, axis)
+    scale = () if kept is None else as_scale(compressed(kept))
+    builder.declare(name, shape, x.type, scale, x.zero_point)
+    builder.ops.append(
+        Slice(name=name, a=x.name, axis=axis, start=taken.start, stop=taken.stop, step=taken.step)
+    )
+    return builder.tensors[name], kept
+
+
 def _roll(builder: Builder, node: FloatNode) -> None:
     """The end of a dimension, then its beginning: two slices put together."""
     x = builder.tensor(node.inputs[0])
@@ -161,6 +193,7 @@ RULES: Mapping[FloatOp, Callable[[Builder, FloatNode], None]] = MappingProxyType
         FloatOp.TRANSPOSE: _transpose,
         FloatOp.ROLL: _roll,
         FloatOp.PAD: _pad,
+        FloatOp.PATCHES: _patches,
         FloatOp.MASK: mask,
     }
 )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aocq.capture import FloatNode, FloatOp
+from aocq.capture.float_graph import patch_positions, sliced
 from aocq.methods.quantizers import LevelQuantizer, QuantizedWeight, Quantizer
 from simulator.errors import InputError
 
@@ -43,17 +44,26 @@ def moved(steps: Steps, shape: Shape, node: FloatNode) -> Steps:
     """Return the steps after a layout operation on a tensor of ``shape``: they move with codes."""
     if steps.size == 1:
         return steps.reshape((1,) * len(node.shape))
-    everywhere = np.broadcast_to(steps, shape)
-    if node.op is FloatOp.SLICE:
-        part = range(node.attributes["start"], node.attributes["stop"])
-        return compressed(everywhere.take(part, node.attributes["axis"]))
-    if node.op is FloatOp.ROLL:
-        return compressed(np.roll(everywhere, node.attributes["shift"], node.attributes["axis"]))
-    if node.op is FloatOp.PAD:
-        return compressed(_padded(everywhere, node))
-    if node.op is FloatOp.TRANSPOSE:
-        return compressed(everywhere.transpose(node.attributes["permutation"]))
-    return compressed(everywhere.reshape(node.shape))
+    return compressed(_moved(np.broadcast_to(steps, shape), node))
+
+
+def _moved(steps: Steps, node: FloatNode) -> Steps:
+    """Return the steps of every code after a layout operation, from those before it."""
+    match node.op:
+        case FloatOp.SLICE:
+            found = steps.take(sliced(node), node.attributes["axis"])
+        case FloatOp.ROLL:
+            found = np.roll(steps, node.attributes["shift"], node.attributes["axis"])
+        case FloatOp.PAD:
+            found = _padded(steps, node)
+        case FloatOp.PATCHES:
+            parts = [steps[np.ix_(*position)] for position in patch_positions(node)]
+            found = np.concatenate(parts, -1)
+        case FloatOp.TRANSPOSE:
+            found = steps.transpose(node.attributes["permutation"])
+        case _:
+            found = steps.reshape(node.shape)
+    return found
 
 
 def _padded(steps: Steps, node: FloatNode) -> Steps:

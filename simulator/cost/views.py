@@ -14,8 +14,8 @@ def is_view(graph: IntGraph, op: Op) -> bool:
 
     Codes are stored in row-major order. A Reshape keeps that order. A Slice keeps a contiguous run
     of it where nothing lies outside the cut dimension: along the first one, or behind dimensions of
-    extent 1.
+    extent 1. A Slice with a step gathers.
     """
     if isinstance(op, Slice):
-        return math.prod(graph.tensors[op.a].shape[: op.axis]) == 1
+        return op.step == 1 and math.prod(graph.tensors[op.a].shape[: op.axis]) == 1
     return isinstance(op, Reshape)

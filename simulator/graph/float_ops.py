@@ -65,6 +65,7 @@ class Function(StrEnum):
     GELU_TANH = "gelu_tanh"  # a / 2 * (1 + tanh(sqrt(2 / pi) * (a + 0.044715 * a³)))
     RELU = "relu"  # max(a, 0)
     SILU = "silu"  # a / (1 + exp(-a))
+    HARDSWISH = "hardswish"  # a * min(max(a + 3, 0), 6) / 6
     MEAN = "mean"  # mean over dimension ``axis``
     SCALE = "scale"  # a * factor
     LINEAR = "linear"  # a weightᵀ + bias; weight [N, K]
@@ -72,7 +73,14 @@ class Function(StrEnum):
 
 
 ELEMENTWISE = frozenset(
-    {Function.GELU, Function.GELU_TANH, Function.RELU, Function.SILU, Function.SCALE}
+    {
+        Function.GELU,
+        Function.GELU_TANH,
+        Function.RELU,
+        Function.SILU,
+        Function.HARDSWISH,
+        Function.SCALE,
+    }
 )
 PRODUCTS = frozenset({Function.LINEAR, Function.MATMUL})
 TWO_INPUTS = frozenset({Function.ADD, Function.MATMUL})

@@ -270,12 +270,13 @@ class Concat(Op):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice(Op):
-    """The part ``start <= index < stop`` of dimension ``axis``."""
+    """The part ``start <= index < stop`` of dimension ``axis``, every ``step``-th element of it."""
 
     a: TensorId
     axis: int
     start: int
     stop: int
+    step: int = added(1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -230,7 +230,9 @@ _FORMS: Mapping[type[Op], Callable[[IntGraph, Any], str]] = MappingProxyType(
             f"{op.rounding} {op.overflow}"
         ),
         Concat: lambda g, op: f"concat {' ⧺ '.join(op.inputs)} along {op.axis}",
-        Slice: lambda g, op: f"slice {op.a} {op.start}:{op.stop} of {op.axis}",
+        Slice: lambda g, op: (
+            f"slice {op.a} {op.start}:{op.stop}{f':{op.step}' * (op.step > 1)} of {op.axis}"
+        ),
         Reshape: lambda g, op: f"reshape {op.a}",
         Transpose: lambda g, op: f"transpose {op.a} {op.permutation}",
         Quantize: _quantize,

@@ -200,7 +200,9 @@ def _slice_shape(op: Slice, shapes: list[Shape], _: Shape) -> Shape:
     axis = _axis(op, shape)
     if not 0 <= op.start < op.stop <= shape[axis]:
         raise ValueError(f"{op.start}:{op.stop} of dimension {axis} of {shape}")
-    return shape[:axis] + (op.stop - op.start,) + shape[axis + 1 :]
+    if op.step < 1:
+        raise ValueError(f"step {op.step}: must be 1 or more")
+    return shape[:axis] + (len(range(op.start, op.stop, op.step)),) + shape[axis + 1 :]
 
 
 def _reshape_shape(_: Reshape, shapes: list[Shape], result: Shape) -> Shape:

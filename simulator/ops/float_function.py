@@ -48,12 +48,17 @@ def _silu(x: float) -> float:
     return x * (1.0 if x >= 0 else small) / (1 + small)
 
 
+def _hardswish(x: float) -> float:
+    return x * min(max(x + 3, 0.0), 6.0) / 6
+
+
 _OF_ONE_VALUE: Mapping[Function, Callable[[float], float]] = MappingProxyType(
     {
         Function.GELU: _gelu,
         Function.GELU_TANH: _gelu_tanh,
         Function.RELU: _relu,
         Function.SILU: _silu,
+        Function.HARDSWISH: _hardswish,
     }
 )
 
@@ -259,6 +264,15 @@ def silu_rows(x, out):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def hardswish_rows(x, out):  # type: ignore[no-untyped-def]
+    """``x * min(max(x + 3, 0), 6) / 6``."""
+    for i in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            value = np.float64(x[i, c])
+            out[i, c] = np.float32(value * min(max(value + 3, 0.0), 6.0) / 6)
+
+
+@compiled
 def scale_rows(x, factor, out):  # type: ignore[no-untyped-def]
     """``x * factor``."""
     for i in range(x.shape[0]):
@@ -317,6 +331,7 @@ _COMPILED: Mapping[Function, Callable[[Array, Array], object]] = MappingProxyTyp
         Function.GELU_TANH: gelu_tanh_rows,
         Function.RELU: relu_rows,
         Function.SILU: silu_rows,
+        Function.HARDSWISH: hardswish_rows,
     }
 )
 _BUILDERS: Mapping[Function, Callable[[FloatFunction, IntGraph], Kernel]] = MappingProxyType(

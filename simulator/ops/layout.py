@@ -47,13 +47,13 @@ def _slice_reference(op: Slice, graph: IntGraph, operands: Sequence[Array]) -> O
     out = np.empty(graph.result(op).shape, graph.result(op).type.dtype)
     for index in np.ndindex(*out.shape):
         source = list(index)
-        source[op.axis] += op.start
+        source[op.axis] = op.start + op.step * source[op.axis]
         out[index] = operands[0][tuple(source)].item()
     return OpResult(out)
 
 
 def _build_slice(op: Slice, _: IntGraph, __: Gemm) -> Kernel:
-    part = (slice(None),) * (op.axis + 1) + (slice(op.start, op.stop),)
+    part = (slice(None),) * (op.axis + 1) + (slice(op.start, op.stop, op.step),)
     return lambda operands: OpResult(operands[0][part])
 
 

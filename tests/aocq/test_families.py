@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every known family: its example is captured, its roles are those stated, its integers are exact.
+"""Every known family: captured as it computes, with the roles that are stated, exact in integers.
 
 A new family is a file in ``aocq/capture/roles`` and a row in ``FAMILIES``; these tests take it up.
 """
@@ -31,7 +31,11 @@ from simulator.ops import BEHAVIOURS
 from simulator.profile import load_profile
 
 CHIP = load_profile("edge_npu_int8")
+EXAMPLES = {
+    example.model: (family, example) for family in FAMILIES.values() for example in family.examples
+}
 every_family = pytest.mark.parametrize("name", FAMILIES)
+every_example = pytest.mark.parametrize("name", EXAMPLES)
 
 
 class Captured(NamedTuple):
@@ -41,7 +45,7 @@ class Captured(NamedTuple):
 
 @cache
 def captured(name: str) -> Captured:
-    example = FAMILIES[name].example
+    _, example = EXAMPLES[name]
     built = timm.create_model(example.model, pretrained=False, **example.arguments)
     network = with_random_parameters(built)
     return Captured(network, capture(network, name, example.input_size))
@@ -52,7 +56,7 @@ def lowered(name: str, method: str) -> IntGraph:
     plain = AocqOptions(scale_passes=0, search_images=4, rounding="nearest")
     recipe = constrained(Recipe(weight_bits=4, aocq=plain), CHIP)
     graph = captured(name).graph
-    calibration = images(8, FAMILIES[name].example.input_size)
+    calibration = images(8, EXAMPLES[name][1].input_size)
     return lower(METHODS[method](graph, calibration, recipe), CHIP)
 
 
@@ -62,11 +66,11 @@ def test_timm_has_networks_of_the_family(name: str) -> None:
         assert timm.list_models(module=module)
 
 
-@every_family
+@every_example
 @pytest.mark.parametrize("batch", [1, 3])
 def test_the_graph_computes_what_the_network_does(name: str, batch: int) -> None:
     network, graph = captured(name)
-    inputs = images(batch, FAMILIES[name].example.input_size)
+    inputs = images(batch, EXAMPLES[name][1].input_size)
     found = run(graph, {"image": inputs}, [graph.output.name])[graph.output.name]
     expected = network(inputs)
     assert found.shape == expected.shape
@@ -74,10 +78,10 @@ def test_the_graph_computes_what_the_network_does(name: str, batch: int) -> None
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=3e-6 * largest)
 
 
-@every_family
+@every_example
 def test_the_roles_that_are_stated_are_those_that_are_found(name: str) -> None:
     """Every tensor of the stream has its pattern, and every pattern its tensor."""
-    family, graph = FAMILIES[name], captured(name).graph
+    (family, _), graph = EXAMPLES[name], captured(name).graph
     for found, patterns in (
         (set(residual_stream(graph)), family.stream),
         (set(branch_ends(graph)), family.branch_ends),
@@ -95,7 +99,7 @@ def _matches(name: str, pattern: str) -> bool:
     return len(parts) == len(wanted) and all(map(fnmatch, parts, wanted))
 
 
-@every_family
+@every_example
 def test_layers_at_branch_ends_are_added_to_the_stream_without_anything_between(name: str) -> None:
     graph = captured(name).graph
     for end, total in branch_ends(graph).items():
@@ -103,14 +107,12 @@ def test_layers_at_branch_ends_are_added_to_the_stream_without_anything_between(
         assert total.op is FloatOp.ADD
 
 
-@every_family
+@every_example
 def test_every_op_gives_the_integers_of_its_reference(name: str) -> None:
     """In the graph that comes of the network, op by op, on what the chip really holds."""
     graph = lowered(name, "aocq")
     source = graph.inputs[0]
-    codes = quantize(
-        images(2, FAMILIES[name].example.input_size, seed=5).numpy(), graph.tensors[source]
-    )
+    codes = quantize(images(2, EXAMPLES[name][1].input_size, seed=5).numpy(), graph.tensors[source])
     taps = (
         Executor(graph, gemm="numba", threads=1).run(codes, taps=[op.name for op in graph.ops]).taps
     )
@@ -124,10 +126,10 @@ def test_every_op_gives_the_integers_of_its_reference(name: str) -> None:
         assert np.array_equal(taps[op.name][1], expected), op.name
 
 
-@every_family
+@every_example
 def test_images_do_not_depend_on_their_batch(name: str) -> None:
     graph = lowered(name, "base_ptq")
-    codes = quantize(images(5, FAMILIES[name].example.input_size).numpy(), graph.tensors["image"])
+    codes = quantize(images(5, EXAMPLES[name][1].input_size).numpy(), graph.tensors["image"])
     executor = Executor(graph, gemm="numba", threads=1)
     taps = [op.name for op in graph.ops]
     whole = executor.run(codes, taps=taps).taps
@@ -136,7 +138,7 @@ def test_images_do_not_depend_on_their_batch(name: str) -> None:
         assert np.array_equal(whole[op], np.concatenate([part[op] for part in alone])), op
 
 
-@every_family
+@every_example
 def test_nothing_is_computed_in_float_or_left_without_a_cost(name: str) -> None:
     graph = lowered(name, "base_ptq")
     assert graph.float_ops == 0

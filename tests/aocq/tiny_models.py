@@ -80,6 +80,11 @@ def _with_a_say(built: nn.Module) -> nn.Module:
         if parameter.ndim == 1 and name.endswith("weight"):
             parameter.data += 1.0
             parameter.data[::5] *= -1.0
+    for name, buffer in built.named_buffers():  # of BatchNorm
+        if name.endswith("running_mean"):
+            nn.init.normal_(buffer, std=0.3)
+        elif name.endswith("running_var"):
+            nn.init.uniform_(buffer, 0.5, 2.0)
     return built.eval().requires_grad_(requires_grad=False)
 
 

@@ -271,6 +271,7 @@ def _concat(piece: Piece, op: Any, kind: str) -> None:
 
 
 def _slice(piece: Piece, op: Any, kind: str) -> None:
+    assert op.step == 1, f"{op.name}: a SLICE takes a run of elements, STRIDED_SLICE is not written"
     shape = piece.graph.tensors[op.a].shape
     begin, size = [0] * (len(shape) + 1), [piece.images, *shape]
     begin[op.axis + 1], size[op.axis + 1] = op.start, op.stop - op.start

@@ -667,10 +667,12 @@ class Draft:
         shape[axis] = sum(self.shape(part)[axis] for part in inputs)
         return self._moved(Concat(name=name, inputs=inputs, axis=axis), inputs[0], tuple(shape))
 
-    def slice(self, name: str, a: str, start: int, stop: int, *, axis: int = 0) -> str:
+    def slice(
+        self, name: str, a: str, start: int, stop: int, step: int = 1, *, axis: int = 0
+    ) -> str:
         shape = list(self.shape(a))
-        shape[axis] = stop - start
-        op = Slice(name=name, a=a, axis=axis, start=start, stop=stop)
+        shape[axis] = len(range(start, stop, step)) if step > 0 else stop - start
+        op = Slice(name=name, a=a, axis=axis, start=start, stop=stop, step=step)
         return self._moved(op, a, tuple(shape))
 
     def reshape(self, name: str, a: str, *shape: int) -> str:

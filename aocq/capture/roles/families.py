@@ -6,9 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from aocq.capture.roles import swin, vit
+from aocq.capture.roles import beit, cait, levit, swin, vit
 from aocq.capture.roles.family import Family
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
-    {family.name: family for family in (vit.FAMILY, swin.FAMILY)}
+    {
+        family.name: family
+        for family in (vit.FAMILY, swin.FAMILY, cait.FAMILY, beit.FAMILY, levit.FAMILY)
+    }
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is stated of a family of networks: where timm has it, its roles, a small example."""
+"""What is stated of a family of networks: where timm has it, its roles, small examples."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Family:
         names of the residual stream's tensors, in which ``*`` is any one part of a path
     branch_ends
         the same of the layers whose sums a chip may add to the stream itself
-    example
-        a small network with all operators of the family
+    examples
+        small networks with all operators of the family, one for each kind of network in it
     """
 
     name: str
     timm_modules: tuple[str, ...]
     stream: tuple[str, ...]
     branch_ends: tuple[str, ...]
-    example: Example
+    examples: tuple[Example, ...]

@@ -26,8 +26,11 @@ def residual_stream(graph: FloatGraph) -> frozenset[str]:
     Seen from the layer normalizations that read it, the stream is sums and concatenations, back to
     the tokens. A pooled stream is still the stream: slices and means between the last sum and its
     normalization are passed. It starts at what a sum of the stream and a normalization both read,
-    whatever made that: a reduction between two stages, or a normalization of the patches.
+    whatever made that: a reduction between two stages, or a normalization of the patches. Where
+    nothing is normalized, sums whose one term is made of the other tell the stream.
     """
+    if not any(node.op is FloatOp.LAYERNORM for node in graph.nodes):
+        return _sums_with_own_branches(graph)
     nodes = {node.name: node for node in graph.nodes}
 
     def behind_pooling(name: str) -> FloatNode:
@@ -55,6 +58,20 @@ def residual_stream(graph: FloatGraph) -> frozenset[str]:
                 added |= {source.name for source in inputs}
     starts = {node.name for node in normalized if node.name in added}
     return frozenset(found | {name for name in starts if nodes[name].op is not FloatOp.INPUT})
+
+
+def _sums_with_own_branches(graph: FloatGraph) -> frozenset[str]:
+    """Return sums of a tensor and a branch that reads it, and the tensors that these start at."""
+    needs: dict[str, frozenset[str]] = {}  # what each node is made of
+    found: set[str] = set()
+    for node in graph.nodes:
+        needs[node.name] = frozenset().union(*({name} | needs[name] for name in node.inputs))
+        if node.op is FloatOp.ADD:
+            a, b = node.inputs
+            for own, branch in ((a, b), (b, a)):
+                if own in needs[branch]:
+                    found |= {node.name, arithmetic_source(graph, own).name}
+    return frozenset(found - {graph.input.name})
 
 
 def joins_stream(graph: FloatGraph) -> dict[str, FloatNode]:

@@ -20,17 +20,19 @@ FAMILY = Family(
     ),
     branch_ends=("layers.*.blocks.*.attn.proj", "layers.*.blocks.*.mlp.fc2"),
     # 6 x 7 patches in windows of 4 x 4, then 3 x 4: some are padded, some shifted and masked.
-    example=Example(
-        model="swin_tiny_patch4_window7_224",
-        arguments={
-            "img_size": (12, 14),
-            "patch_size": 2,
-            "window_size": 4,
-            "embed_dim": 12,
-            "depths": (2, 2),
-            "num_heads": (3, 3),
-            "num_classes": 10,
-        },
-        input_size=(3, 12, 14),
+    examples=(
+        Example(
+            model="swin_tiny_patch4_window7_224",
+            arguments={
+                "img_size": (12, 14),
+                "patch_size": 2,
+                "window_size": 4,
+                "embed_dim": 12,
+                "depths": (2, 2),
+                "num_heads": (3, 3),
+                "num_classes": 10,
+            },
+            input_size=(3, 12, 14),
+        ),
     ),
 )

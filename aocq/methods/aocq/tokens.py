@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
+from aocq.capture.float_graph import sliced
 from aocq.capture.roles import residual_stream
 from aocq.methods.aocq.options import AocqOptions
 
@@ -77,10 +78,10 @@ def _of_input(node: FloatNode, source: FloatNode, read: Tensor) -> Tensor:
         )
         return read if same else everything
     if node.op is FloatOp.SLICE:
-        axis, start, stop = (node.attributes[key] for key in ("axis", "start", "stop"))
+        axis, taken = node.attributes["axis"], sliced(node)
         if axis == len(source.shape) - 1:
             return read
         found = torch.zeros(source.shape[:-1], dtype=torch.bool)
-        found.narrow(axis, start, stop - start)[:] = read.reshape(node.shape[:-1])
+        found.index_copy_(axis, torch.tensor(list(taken)), read.reshape(node.shape[:-1]))
         return found.flatten()
     return everything

@@ -143,10 +143,11 @@ class Sketch:
         op = Concat(name=name, inputs=inputs, axis=0)
         return self.add_op(op, (rows, *self.shape(inputs[0])[1:]))
 
-    def slice(self, name: str, a: str, start: int, stop: int, axis: int = 0) -> str:
+    def slice(self, name: str, a: str, start: int, stop: int, axis: int = 0, step: int = 1) -> str:
         shape = list(self.shape(a))
-        shape[axis] = stop - start
-        return self.add_op(Slice(name=name, a=a, axis=axis, start=start, stop=stop), tuple(shape))
+        shape[axis] = len(range(start, stop, step))
+        op = Slice(name=name, a=a, axis=axis, start=start, stop=stop, step=step)
+        return self.add_op(op, tuple(shape))
 
     def reshape(self, name: str, a: str, *shape: int) -> str:
         return self.add_op(Reshape(name=name, a=a), shape)

@@ -46,6 +46,7 @@ def last_cost(sketch, vector=None):
         (lambda s, x: s.transpose("y", x, 1, 0), 24 * 0.75),
         (lambda s, x: s.slice("y", x, 0, 2, axis=1), 8 * 0.75),
         (lambda s, x: s.slice("y", x, 1, 3), 0),
+        (lambda s, x: s.slice("y", x, 0, 4, step=2), 12 * 0.75),
         (lambda s, x: s.reshape("y", x, 3, 8), 0),
     ],
 )

@@ -78,6 +78,21 @@ def test_a_loaded_graph_is_the_saved_one(folder, block):
         assert loaded.constants[name].tolist() == codes.tolist()
 
 
+def test_a_slice_of_neighbours_is_written_as_before_it_had_a_step(tmp_path):
+    """So files from then load, and hashes stay."""
+    lines = {}
+    for step in (1, 2):
+        d = Draft()
+        d.input("a", (4, 3))
+        graph = d.slice("y", "a", 0, 4, step) and d.graph()
+        save(graph, tmp_path / str(step))
+        assert load(tmp_path / str(step)).ops == graph.ops
+        text = (tmp_path / str(step) / JSON_NAME).read_text(encoding="utf-8")
+        (lines[step],) = (line for line in text.splitlines() if '"start"' in line)
+    assert '"step"' not in lines[1]
+    assert '"step": 2' in lines[2]
+
+
 def test_saving_again_gives_the_same_bytes_and_hash(folder, block, tmp_path):
     loaded = load(folder / JSON_NAME)
     digest = save(loaded, tmp_path / "again")

@@ -256,6 +256,11 @@ def test_shapes_of_layout_ops():
     )
     assert_refused(one_op("slice", (4, 3), values=(2, 2), result=(1, 3)), "2:2 of dimension 0")
     assert_refused(one_op("slice", (4, 3), values=(-1, 2), result=(3, 3)), "-1:2 of dimension 0")
+    assert_refused(one_op("slice", (4, 3), values=(0, 4, 0), result=(4, 3)), "step 0: must be 1")
+    assert_refused(
+        one_op("slice", (5, 3), values=(0, 5, 2), result=(2, 3)),
+        "result has shape (2, 3), operands imply (3, 3)",
+    )
     assert_refused(
         one_op("reshape", (4, 3), values=(5, 2)), "(4, 3) has 12 elements, (5, 2) has 10"
     )

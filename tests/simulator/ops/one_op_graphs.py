@@ -493,6 +493,8 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "rows": _move((4, 3), "slice", 1, 3),
         "columns": _move((2, 5, 4), "slice", 0, 1, axis=2),
         "middle": _move((2, 5, 4), "slice", 3, 5, axis=1),
+        "every second row": _move((5, 3), "slice", 1, 5, 2),
+        "every third, the last one apart": _move((2, 8, 3), "slice", 1, 8, 3, axis=1),
     },
     Reshape: {
         "split": _move((3, 8), "reshape", 3, 2, 4),
@@ -546,6 +548,7 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "gelu_tanh": lambda d: _float(d, Function.GELU_TANH),
         "relu": lambda d: _float(d, Function.RELU),
         "silu": lambda d: _float(d, Function.SILU),
+        "hardswish": lambda d: _float(d, Function.HARDSWISH),
         "mean of rows": lambda d: _float(d, Function.MEAN, axis=1),
         "mean of heads": lambda d: _float(d, Function.MEAN, axis=0),
         "scale": lambda d: _float(d, Function.SCALE, factor=0.1),

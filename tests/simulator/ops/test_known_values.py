@@ -236,6 +236,8 @@ def test_layout_ops():
     assert outcome(d, codes) == ([[1, 2, 3, 7, 1, 2, 3], [4, 5, 6, 8, 4, 5, 6]], 0, 0)
     for method, arguments, keywords, expected in (
         ("slice", (1, 3), {"axis": 1}, [[2, 3], [5, 6]]),
+        ("slice", (0, 3, 2), {"axis": 1}, [[1, 3], [4, 6]]),
+        ("slice", (0, 2, 5), {}, [[1, 2, 3]]),
         ("reshape", (3, 2), {}, [[1, 2], [3, 4], [5, 6]]),
         ("transpose", (1, 0), {}, [[1, 4], [2, 5], [3, 6]]),
     ):

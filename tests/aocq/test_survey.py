@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far networks come: through, or to the first operator that is missing; never an exception."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from aocq import survey as module
+from aocq.cli.app import app
+from aocq.models import timm
+from aocq.survey import HEAD, RELATIVES, Finding, Relative, matching, row, survey
+from simulator.executor import Executor
+from simulator.profile import load_profile
+
+CHIP = load_profile("edge_npu_int8")
+SMALL = {"img_size": 32, "embed_dim": 24, "depth": 1, "num_heads": 3}
+WINDOWS = {"img_size": 32, "window_size": 4, "embed_dim": 12, "depths": (1,), "num_heads": (3,)}
+PLAIN = Relative(name="plain", module="deit", pattern="deit_tiny_patch16_224", arguments=SMALL)
+
+
+def found(name: str, **options: Any) -> Finding:
+    return survey(name, Relative(name="any", module="any", **options), CHIP, 8)
+
+
+@pytest.mark.parametrize("relative", RELATIVES, ids=lambda relative: relative.name)
+def test_timm_has_networks_of_every_kind(relative: Relative) -> None:
+    names = timm.list_models(relative.pattern, module=relative.module)
+    assert [name for name in names if not name.startswith("test_")]
+
+
+def test_the_smallest_of_those_that_match_is_taken() -> None:
+    assert {
+        name: relative.name for name, relative in matching("deit*_[st]*_patch16_224").items()
+    } == {"deit_tiny_patch16_224": "DeiT", "deit3_small_patch16_224": "DeiT-III"}
+    assert matching("test_vit*") == matching("resnet*") == {}
+
+
+def test_a_network_that_comes_through() -> None:
+    finding = found("deit_tiny_patch16_224", arguments=SMALL)
+    assert finding.missing == ""
+    assert finding.float_ops == 0
+    assert finding.nodes is not None
+    assert finding.nodes > 20
+    assert finding.ops is not None
+    assert finding.compared is not None
+    assert finding.compared > 2 * finding.ops
+    assert row(finding)[-3:] == (f"{finding.ops} ops", "yes", "")
+
+
+def test_an_operator_that_is_missing_is_named_with_its_place() -> None:
+    finding = found("swinv2_tiny_window8_256", arguments=WINDOWS)
+    operator = "operator aten.linalg_vector_norm.default in layers.0.blocks.0.attn: has no lowering"
+    assert finding.missing == operator
+    assert row(finding)[-4:] == ("no", "no", "no", operator)
+    assert finding.parameters is not None
+
+
+def test_a_network_that_cannot_be_built_is_a_finding() -> None:
+    finding = found("deit_tiny_patch16_224", arguments={**SMALL, "num_heads": 5})
+    assert finding.parameters is None
+    assert finding.missing.startswith("InputError: model deit_tiny_patch16_224: timm")
+
+
+def test_a_graph_that_computes_something_else_is_not_captured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    capture = module.capture
+
+    def wrong(*arguments: Any) -> Any:
+        graph = capture(*arguments)
+        bias = {"head.bias": graph.parameters["head.bias"] + 1.0}
+        return replace(graph, parameters={**graph.parameters, **bias})
+
+    monkeypatch.setattr(module, "capture", wrong)
+    finding = found("deit_tiny_patch16_224", arguments=SMALL)
+    assert finding.nodes is None
+    assert "computes something else" in finding.missing
+
+
+def test_one_integer_that_differs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong(Executor):
+        def run(self, images: Any, **options: Any) -> Any:
+            done = super().run(images, **options)
+            if len(images) > 1:
+                done.taps["head"][1, 3] ^= 1
+            return done
+
+    monkeypatch.setattr(module, "Executor", Wrong)
+    finding = found("deit_tiny_patch16_224", arguments=SMALL)
+    assert finding.compared is None
+    assert finding.missing == "integers differ in head"
+
+
+def test_the_command_prints_the_table_and_writes_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(module, "RELATIVES", (PLAIN,))
+    file = tmp_path / "table.md"
+    done = CliRunner().invoke(app, ["models", "deit*", "--check", "--out", str(file)])
+    assert done.exit_code == 0, done.output
+    head, rule, line = file.read_text(encoding="utf-8").splitlines()
+    assert head == f"| {' | '.join(HEAD)} |"
+    assert set(rule) == set("| -")
+    assert line.startswith("| plain | deit_tiny_patch16_224 (img_size=32")
+    assert line.endswith("| yes |  |")
+    assert "deit_tiny_patch16_224" in done.output
+
+
+def test_options_of_the_check_are_refused_without_it() -> None:
+    done = CliRunner().invoke(app, ["models", "--out", "table.md"])
+    assert done.exit_code == 2
+    assert "are for --check" in done.output
