@@ -56,14 +56,11 @@ def conv2d(t: Translator, node: FxNode) -> Value:
     else:
         patches = _overlapping(t, node, x, channels, window, (down, across))
         flat = weight.permute(0, 2, 3, 1).reshape(outputs, -1)
-    if t.parameters[weight_name].ndim != 4:
-        raise t.unsupported(node, "shares its weight with another convolution")
-    t.parameters[weight_name] = flat
     layer = t.add_node(
         path(node),
         FloatOp.LINEAR,
         (patches.name,),
-        {"weight": weight_name, "bias": t.parameter(bias)},
+        {"weight": t.changed(weight_name, flat), "bias": t.parameter(bias)},
         (down * across, outputs),
     )
     channel_first = t.emit(

@@ -12,6 +12,7 @@ import operator
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -36,6 +37,8 @@ __all__ = ["UnsupportedOperatorError", "capture"]
 
 Rule = Callable[[Translator, FxNode], Any]
 
+# Attributes of nodes that name parameters.
+_PARAMETERS = ("parameter", "weight", "bias")
 # What torch.export makes sure of, and yields nothing.
 CHECKS = frozenset({"aten._assert_tensor_metadata.default"})
 
@@ -171,9 +174,30 @@ def _finished(t: Translator, output: FxNode) -> FloatGraph:
         raise t.unsupported(output, "yields a result that is not one row for each image")
     ordered = [node for name, node in t.nodes.items() if name != result.name]
     nodes: tuple[FloatNode, ...] = (*ordered, t.nodes[result.name])
-    named = {node.attributes.get(key) for node in nodes for key in ("parameter", "weight", "bias")}
-    parameters = {name: value for name, value in t.parameters.items() if name in named}
+    named = {node.attributes.get(key) for node in nodes for key in _PARAMETERS}
+    # The first of what layers made of a parameter bears its name, where nothing reads the parameter
+    # as it was.
+    first: dict[str, str] = {}
+    for name, origin in t.origins.items():
+        if name in named and origin not in named:
+            first.setdefault(origin, name)
+    renamed = {name: origin for origin, name in first.items()}
+    parameters = {
+        name: t.parameters[first.get(name, name)]
+        for name in t.parameters
+        if name in first or (name in named and name not in renamed)
+    }
+    nodes = tuple(_with_parameters(node, renamed) for node in nodes)
     return FloatGraph(name=t.name, nodes=nodes, parameters=parameters)
+
+
+def _with_parameters(node: FloatNode, renamed: Mapping[str, str]) -> FloatNode:
+    """Return a node that reads its parameters under other names."""
+    changed = {
+        key: renamed.get(value, value) if key in _PARAMETERS else value
+        for key, value in node.attributes.items()
+    }
+    return replace(node, attributes=MappingProxyType(changed))
 
 
 _RULES: Mapping[str, Rule] = MappingProxyType(

@@ -3,7 +3,8 @@
 
 LayerScale and BatchNorm behind a layer: (x Wᵀ + b) f + o = x (f W)ᵀ + (f b + o). BatchNorm before
 one: (x f + o) Wᵀ + b = x (W f)ᵀ + (W o + b). Exact in real arithmetic, and free on the chip. All of
-it is computed in float64 and rounded once.
+it is computed in float64 and rounded once. The products have names of their own: another layer may
+read the same parameters.
 """
 
 from __future__ import annotations
@@ -41,16 +42,15 @@ def fold_behind(
     channels = _channels(layer, moves, value.name)
     factors = _by_channel(_of_one_image(factor, value, shape), channels)
     offsets = None if offset is None else _by_channel(_of_one_image(offset, value, shape), channels)
-    if factors is None or (offset is not None and offsets is None) or not _owns(t, layer):
+    if factors is None or (offset is not None and offsets is None):
         return None
-    weight = layer.attributes["weight"]
-    _store(t, weight, t.parameters[weight].double() * factors[:, None])
     bias = layer.attributes["bias"]
+    total = offsets
     if bias:
-        folded = t.parameters[bias].double() * factors
-        _store(t, bias, folded if offsets is None else folded + offsets)
-    elif offsets is not None:
-        _give_bias(t, layer, offsets)
+        total = t.parameters[bias].double() * factors
+        total = total if offsets is None else total + offsets
+    matrix = t.parameters[layer.attributes["weight"]].double()
+    _store(t, layer, matrix * factors[:, None], total)
     return value
 
 
@@ -61,7 +61,8 @@ def _back_to_a_layer(t: Translator, name: str) -> tuple[FloatNode, list[FloatNod
     while node.op in _MOVES:
         moves.insert(0, node)
         node = t.nodes[node.inputs[0]]
-    return (node, moves) if node.op is FloatOp.LINEAR else None
+    is_layer = node.op is FloatOp.LINEAR and node.name not in t.affine
+    return (node, moves) if is_layer else None
 
 
 def _is_read_once(t: Translator, node: FxNode) -> bool:
@@ -81,16 +82,6 @@ def _is_read_once(t: Translator, node: FxNode) -> bool:
 def _readers(node: FxNode) -> int:
     """Return how many operators read a result's values; some read nothing but its shape."""
     return sum(str(user.target) != SHAPE_ONLY or user.args[0] is node for user in node.users)
-
-
-def _owns(t: Translator, layer: FloatNode) -> bool:
-    """Whether no other node reads a layer's parameters."""
-    mine = {layer.attributes["weight"], layer.attributes["bias"]} - {None}
-    return not any(
-        mine & {node.attributes.get(key) for key in ("weight", "bias", "parameter")}
-        for node in t.nodes.values()
-        if node.name != layer.name
-    )
 
 
 def _channels(layer: FloatNode, moves: list[FloatNode], result: str) -> Tensor:
@@ -119,16 +110,16 @@ def _by_channel(tensor: Tensor, channels: Tensor) -> Tensor | None:
     return found if torch.equal(found[channels], tensor) else None
 
 
-def _store(t: Translator, name: str, value: Tensor) -> None:
-    t.parameters[name] = value.to(torch.float32)
-
-
-def _give_bias(t: Translator, layer: FloatNode, bias: Tensor) -> str:
-    """Give a layer without a bias one, and return its name."""
-    name = t.registered(Constant(f"{layer.name}.bias", bias, computed=True))
-    attributes = MappingProxyType({**layer.attributes, "bias": name})
-    t.nodes[layer.name] = replace(layer, attributes=attributes)
-    return name
+def _store(t: Translator, layer: FloatNode, weight: Tensor, bias: Tensor | None) -> None:
+    """Give a layer other parameters; also a bias, if it has none."""
+    attributes = dict(layer.attributes)
+    attributes["weight"] = t.changed(attributes["weight"], weight)
+    if bias is not None and attributes["bias"]:
+        attributes["bias"] = t.changed(attributes["bias"], bias)
+    elif bias is not None:
+        found = Constant(f"{layer.name}.bias", bias, computed=True)
+        attributes["bias"] = t.registered(found)
+    t.nodes[layer.name] = replace(layer, attributes=MappingProxyType(attributes))
 
 
 def affine(t: Translator, node: FxNode, x: Value, factor: Tensor, offset: Tensor) -> Value:
@@ -148,7 +139,7 @@ def layer_behind_affine(
     t: Translator, node: FxNode, x: Value, weight: str, bias: str | None
 ) -> Value:
     """Append a layer, which takes in the factors and offsets that ``x`` may be the result of."""
-    if x.name not in t.affine or not _alone_reads(node):
+    if x.name not in t.affine or not _alone_reads(t, node):
         return t.emit(node, FloatOp.LINEAR, (x,), weight=weight, bias=bias)
     factor, offset, _ = t.affine.pop(x.name)
     before = Value(t.nodes.pop(x.name).inputs[0], x.batch_axis, x.parts)
@@ -156,19 +147,16 @@ def layer_behind_affine(
     layer = t.nodes[found.name]
     matrix = t.parameters[weight].double()
     offsets = matrix @ offset
-    if not _owns(t, layer):
-        raise t.unsupported(node, "shares parameters, and a BatchNorm before it cannot be folded")
-    _store(t, weight, matrix * factor)
-    if bias:
-        _store(t, bias, t.parameters[bias].double() + offsets)
-    else:
-        _give_bias(t, layer, offsets)
+    _store(t, layer, matrix * factor, offsets + t.parameters[bias].double() if bias else offsets)
     return found
 
 
-def _alone_reads(node: FxNode) -> bool:
-    """Whether nothing but this layer reads what it reads, behind dropouts that do nothing."""
+def _alone_reads(t: Translator, node: FxNode) -> bool:
+    """Whether nothing but this layer reads what it reads, behind operators that do nothing."""
     source = node.args[0]
-    while len(source.users) == 1 and str(source.target) == "aten.dropout.default":
+    value = t.values[source.name]
+    while _readers(source) == 1:
+        if t.values[source.args[0].name] != value:
+            return True
         source = source.args[0]
-    return len(source.users) == 1
+    return False

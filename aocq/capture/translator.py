@@ -106,6 +106,7 @@ class Translator:
         # Factors and offsets that the next layer takes in, by node, with their operator.
         self.affine: dict[str, tuple[torch.Tensor, torch.Tensor, FxNode]] = {}
         self.sources: dict[str, torch.Tensor] = {}  # of the parameters: what the network holds
+        self.origins: dict[str, str] = {}  # parameters that layers changed -> those they were
 
     def image(self, input_size: tuple[int, int, int]) -> Value:
         """Append the node of the network's input, of channels, height and width."""
@@ -132,19 +133,34 @@ class Translator:
 
     def constant(self, found: Constant, shape: tuple[int, ...]) -> Value:
         """Return the node of a constant, under the shape of one image."""
-        name = self.registered(found)
+        name = self.registered(found, as_shaped=False)
         self.add_node(name, FloatOp.CONSTANT, (), {"parameter": name}, shape)
         return Value(name, 0)
 
-    def registered(self, found: Constant) -> str:
-        """Return the name under which ``parameters`` holds a constant's values, in their order."""
+    def registered(self, found: Constant, *, as_shaped: bool = True) -> str:
+        """Return the name under which ``parameters`` holds a constant's values, in their order.
+
+        In its shape too, where that counts (``as_shaped``).
+        """
+
+        def is_other(source: torch.Tensor) -> bool:
+            reshaped = as_shaped and source.shape != found.tensor.shape
+            return reshaped or not _same_values(source, found.tensor)
+
         unique, count = found.name, 0
-        while unique in self.sources and not _same_values(self.sources[unique], found.tensor):
+        while unique in self.sources and is_other(self.sources[unique]):
             count += 1
             unique = f"{found.name}_{count}"
         if unique not in self.sources:
             self.sources[unique] = found.tensor
             self.parameters[unique] = found.tensor.to(torch.float32)
+        return unique
+
+    def changed(self, name: str, value: torch.Tensor) -> str:
+        """Return the name of what one layer makes of a parameter that others may read as it is."""
+        origin = self.origins.get(name, name)
+        unique = self.registered(Constant(origin, value.to(torch.float32), computed=True))
+        self.origins[unique] = origin
         return unique
 
     def parameter(self, argument: Any) -> str | None:

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from tiny_models import images
+from tiny_models import images, with_random_parameters
 from torch import Tensor, nn
 
-from aocq.capture import FloatGraph, UnsupportedOperatorError, capture, run
+from aocq.capture import FloatGraph, FloatOp, UnsupportedOperatorError, capture, run
 
 SIZE = (3, 16, 16)
 
@@ -28,7 +29,8 @@ class Tokens(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x).flatten(2).transpose(1, 2)
-        return self.head(self.body(x, self.p).mean(1))
+        result: Tensor = self.head(self.body(x, self.p).mean(1))
+        return result
 
 
 def captured(model: nn.Module) -> FloatGraph:
@@ -63,3 +65,151 @@ def test_a_number_made_of_a_parameter_is_refused() -> None:
     model = Tokens(lambda x, p: x * p.sum().item(), 4)
     with pytest.raises(UnsupportedOperatorError, match=r"aten\.item.* else than tensors of param"):
         capture(model.eval(), "odd", SIZE)
+
+
+# --- parameters of several layers -----------------------------------------------------------------
+
+
+class Body(nn.Module):
+    """A stem, whatever ``function`` does with the other modules, which are random, and a layer."""
+
+    def __init__(self, function: Callable[[Body, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 8, 8)
+        self.layer = nn.Linear(16, 16)
+        self.gamma = nn.Parameter(torch.ones(16))
+        self.norm = nn.BatchNorm1d(16)
+        self.again = nn.BatchNorm1d(16)
+        self.pixels = nn.Conv2d(16, 16, 1)
+        self.norm_2d = nn.BatchNorm2d(16)
+        self.head = nn.Linear(16, 10)
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self, x)
+
+
+def tokens(m: Body, x: Tensor) -> Any:
+    return m.stem(x).flatten(2).transpose(1, 2)
+
+
+def scaled_first(m: Body, x: Tensor) -> Any:
+    y = tokens(m, x)
+    y = y + m.layer(y) * m.gamma
+    return (y + m.layer(y)).mean(1)
+
+
+def scaled_last(m: Body, x: Tensor) -> Any:
+    y = tokens(m, x)
+    y = y + m.layer(y)
+    return (y + m.layer(y) * m.gamma).mean(1)
+
+
+def scaled_twice(m: Body, x: Tensor) -> Any:
+    y = tokens(m, x)
+    y = y + m.layer(y) * m.gamma
+    return (y + m.layer(y) * m.gamma * m.gamma).mean(1)
+
+
+def normalized_before(m: Body, x: Tensor) -> Any:
+    y = tokens(m, x).mean(1)
+    return m.layer(m.norm(y)) + m.layer(y)
+
+
+def convolved_twice(m: Body, x: Tensor) -> Any:
+    y = m.stem(x)
+    y = y + m.norm_2d(m.pixels(y))
+    return (y + m.pixels(y)).flatten(2).mean(2)
+
+
+def strided_twice(m: Body, x: Tensor) -> Any:
+    """The kernel's values in two orders."""
+    y = m.stem(x).flatten(2).mean(2)
+    gathered = nn.functional.conv2d(x[:, :, :15], m.stem.weight, stride=4)
+    return y + gathered.flatten(2).mean(2)
+
+
+def reshaped_weight(m: Body, x: Tensor) -> Any:
+    y = tokens(m, x)
+    weight = m.layer.weight
+    four = nn.functional.linear(y.reshape(-1, 4, 4, 4), weight.view(64, 4))
+    return nn.functional.linear(y + m.layer(y), weight).mean(1) + four.mean((1, 2))[:, :16]
+
+
+SHARED = [
+    scaled_first,
+    scaled_last,
+    scaled_twice,
+    normalized_before,
+    convolved_twice,
+    strided_twice,
+    reshaped_weight,
+]
+
+
+@pytest.mark.parametrize("function", SHARED, ids=lambda function: function.__name__)
+def test_what_one_layer_makes_of_its_parameters_is_not_another_s(
+    function: Callable[[Body, Tensor], Tensor],
+) -> None:
+    model = with_random_parameters(Body(lambda m, x: m.head(function(m, x))))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    graph = captured(model)
+    shapes = {name: value.shape for name, value in graph.parameters.items()}
+    for node in graph.nodes:
+        if node.op is FloatOp.LINEAR:
+            assert len(shapes[node.attributes["weight"]]) == 2
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (lambda m, y: y.clone() * m.gamma + y, "only LayerScale"),
+        (lambda m, y: y[:, :] * m.gamma + y.contiguous(), "only LayerScale"),
+        (lambda m, y: y * m.gamma + y.clone(), "only LayerScale"),
+    ],
+    ids=["clone", "whole_slice", "beside_a_clone"],
+)
+def test_a_factor_of_a_result_that_is_read_twice_is_refused(
+    function: Callable[[Body, Tensor], Tensor], why: str
+) -> None:
+    model = Body(lambda m, x: m.head(function(m, m.layer(tokens(m, x))).mean(1)))
+    with pytest.raises(UnsupportedOperatorError, match=why):
+        capture(model.eval(), "odd", SIZE)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda m, y: m.layer(y.clone()) + y,
+        lambda m, y: m.layer(y.clone()) + m.head(y.clone()).mean(),
+        lambda m, y: m.layer(y[:, :]) + y,
+        lambda m, y: m.layer(y.contiguous().clone()) + m.layer(y),
+        lambda m, y: m.layer(m.again(y)),
+        lambda m, y: m.layer(y * m.gamma),
+    ],
+    ids=["clone", "clones", "whole_slice", "two_layers", "two_norms", "a_factor_behind"],
+)
+def test_a_norm_before_more_than_a_layer_is_refused(
+    function: Callable[[Body, Tensor], Tensor],
+) -> None:
+    model = Body(lambda m, x: m.head(function(m, m.norm(tokens(m, x).mean(1)))))
+    with pytest.raises(UnsupportedOperatorError):
+        capture(model.eval(), "odd", SIZE)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda y: y.clone().contiguous(),
+        lambda y: y[:, :],
+        lambda y: nn.functional.dropout(y, 0.5, training=False),
+    ],
+    ids=["clone", "whole_slice", "dropout"],
+)
+def test_a_norm_before_a_layer_is_folded_through_what_does_nothing(
+    function: Callable[[Tensor], Tensor],
+) -> None:
+    model = Body(lambda m, x: m.head(function(m.norm(tokens(m, x).mean(1)))))
+    graph = captured(with_random_parameters(model))
+    assert sum(node.op is FloatOp.LINEAR for node in graph.nodes) == 2
