@@ -132,10 +132,17 @@ class Translator:
         return found
 
     def constant(self, found: Constant, shape: tuple[int, ...]) -> Value:
-        """Return the node of a constant, under the shape of one image."""
+        """Return the node of a constant, under the shape of one image.
+
+        A second use is the same node where it has the same shape.
+        """
         name = self.registered(found, as_shaped=False)
-        self.add_node(name, FloatOp.CONSTANT, (), {"parameter": name}, shape)
-        return Value(name, 0)
+        for node in self.nodes.values():
+            is_same = node.op is FloatOp.CONSTANT and node.attributes["parameter"] == name
+            if is_same and node.shape == shape:
+                return Value(node.name, 0)
+        unique = self.add_node(name, FloatOp.CONSTANT, (), {"parameter": name}, shape)
+        return Value(unique, 0)
 
     def registered(self, found: Constant, *, as_shaped: bool = True) -> str:
         """Return the name under which ``parameters`` holds a constant's values, in their order.
@@ -175,9 +182,7 @@ class Translator:
         attributes: dict[str, Any],
         shape: tuple[int, ...],
     ) -> str:
-        """Append a node; a second constant of one name is the same node."""
-        if op is FloatOp.CONSTANT and name in self.nodes:
-            return name
+        """Append a node and return its name, which has a number behind it where it was taken."""
         unique, count = name, 0
         while unique in self.nodes:
             count += 1

@@ -61,6 +61,61 @@ def test_several_tensors_made_of_one_parameter(
     captured(Tokens(body, *shape))
 
 
+def test_a_parameter_in_a_sum_and_in_front_of_the_tokens() -> None:
+    def body(x: Tensor, p: Tensor) -> Tensor:
+        return torch.cat([p.expand(x.shape[0], -1, -1), x + p], 1)
+
+    graph = captured(Tokens(body, 1, 1, 16))
+    constants = {node.name: node.shape for node in graph.nodes if node.op is FloatOp.CONSTANT}
+    assert constants == {"p": (1, 16), "p_1": (16,)}
+    assert graph.node("p_1").attributes["parameter"] == "p"
+
+
+def test_a_parameter_under_two_shapes_and_twice_under_one() -> None:
+    def body(x: Tensor, p: Tensor) -> Tensor:
+        four = x.reshape(-1, 4, 4, 4) + p.view(4, 4)
+        other = (four + p.view(4, 1, 4) + p.view(4, 4)).reshape(-1, 4, 16)
+        return other + p
+
+    graph = captured(Tokens(body, 16))
+    shapes = [node.shape for node in graph.nodes if node.op is FloatOp.CONSTANT]
+    assert shapes == [(4, 4), (4, 1, 4), (16,)]
+    assert graph.parameters.keys() >= {"p"}
+    assert len(graph.parameters) == 5
+
+
+class Attends(nn.Module):
+    """Attention with one mask for every row, under a shape; scores of ``columns`` at a time."""
+
+    def __init__(self, *columns: int) -> None:
+        super().__init__()
+        self.columns = columns
+        self.softmax = nn.Softmax(-1)
+
+    def forward(self, x: Tensor, off: Tensor) -> Tensor:
+        scores = (x @ x.transpose(1, 2)).reshape(-1, 4, *self.columns) + off.view(*self.columns)
+        return self.softmax(scores).reshape(-1, 4, 4) @ x  # type: ignore[no-any-return]
+
+
+class MaskedTwice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 8, 8)
+        self.whole, self.halves = Attends(4), Attends(2, 2)
+        self.register_buffer("off", torch.tensor([0.0, -100.0, 0.0, 0.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).flatten(2).transpose(1, 2)
+        return (self.whole(x, self.off) + self.halves(x, self.off)).mean(1)
+
+
+def test_one_mask_under_two_shapes() -> None:
+    graph = captured(MaskedTwice())
+    masks = [node for node in graph.nodes if node.op is FloatOp.MASK]
+    shapes = [graph.parameters[node.attributes["parameter"]].shape for node in masks]
+    assert shapes == [(4,), (2, 2)]
+
+
 def test_a_number_made_of_a_parameter_is_refused() -> None:
     model = Tokens(lambda x, p: x * p.sum().item(), 4)
     with pytest.raises(UnsupportedOperatorError, match=r"aten\.item.* else than tensors of param"):
