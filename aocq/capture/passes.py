@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+import torch
+
 from aocq.capture.float_graph import LAYOUT, FloatGraph, FloatNode, FloatOp
 
 # What is added to a score that shall not count: exp of it is below the last of 32 bits. Networks
@@ -27,7 +29,8 @@ def readers_of(graph: FloatGraph) -> dict[str, list[FloatNode]]:
 def masks(graph: FloatGraph) -> FloatGraph:
     """Make a MASK of each sum with a constant that only switches scores of a softmax off.
 
-    The constant is 0 or below :data:`MASKED` everywhere, so that the sum makes no new scores.
+    The constant is 0 or below :data:`MASKED` everywhere, so that the sum makes no new scores, and
+    0 somewhere in every row.
     """
     readers = readers_of(graph)
     found = {
@@ -37,6 +40,7 @@ def masks(graph: FloatGraph) -> FloatGraph:
     }
     names = _mask_names(graph, list(found))
     parameters = dict(graph.parameters)
+    shapes: dict[str, tuple[str, torch.Size]] = {}  # of the masks' parameters, with their sources
     nodes = []
     for node in graph.nodes:
         inputs = tuple(names.get(name, name) for name in node.inputs)
@@ -44,9 +48,14 @@ def masks(graph: FloatGraph) -> FloatGraph:
         if constant is None:
             nodes.append(replace(node, inputs=inputs))
             continue
-        parameter = constant.attributes["parameter"]
-        # The constant's node, whose shape it had, goes.
-        parameters[parameter] = parameters[parameter].reshape(constant.shape)
+        # The constant's node, whose shape it had, goes. Other nodes may read it in another shape.
+        source = constant.attributes["parameter"]
+        value = graph.parameters[source].reshape(constant.shape)
+        parameter, count = source, 0
+        while shapes.setdefault(parameter, (source, value.shape)) != (source, value.shape):
+            count += 1
+            parameter = f"{source}.mask_{count}"
+        parameters[parameter] = value
         nodes.append(
             FloatNode(
                 name=names[node.name],
@@ -72,22 +81,30 @@ def _mask_names(graph: FloatGraph, sums: list[str]) -> dict[str, str]:
 
 
 def _mask_of(graph: FloatGraph, node: FloatNode) -> FloatNode | None:
-    """Return a sum's constant that is 0 or very low everywhere; None where there is none."""
+    """Return a sum's constant that is 0 or very low everywhere; None where there is none.
+
+    Every row keeps a score: without any, its softmax is that of what was switched off.
+    """
     if node.op is not FloatOp.ADD:
         return None
     constant = graph.node(node.inputs[1])
     if constant.op is not FloatOp.CONSTANT:
         return None
-    value = graph.parameters[constant.attributes["parameter"]]
-    low = value <= MASKED
-    return constant if bool((low | (value == 0)).all()) and bool(low.any()) else None
+    value = graph.parameters[constant.attributes["parameter"]].reshape(constant.shape)
+    low, kept = value <= MASKED, value == 0
+    keeps_one = bool(kept.any(-1).all())
+    return constant if bool((low | kept).all()) and bool(low.any()) and keeps_one else None
 
 
 def _only_softmax_reads(node: FloatNode, readers: Mapping[str, list[FloatNode]]) -> bool:
     found = readers.get(node.name, [])
     return bool(found) and all(
         reader.op is FloatOp.SOFTMAX
-        or (reader.op in LAYOUT and _only_softmax_reads(reader, readers))
+        or (
+            reader.op in LAYOUT
+            and keeps_channels(reader, node)
+            and _only_softmax_reads(reader, readers)
+        )
         for reader in found
     )
 

@@ -107,9 +107,24 @@ CORNER = torch.tensor([[0.0, -100.0, 0, 0]] * 4)
         (CORNER + 0.5, False, False),  # makes new scores
         (CORNER * 0, False, False),  # switches nothing off
         (-CORNER, False, False),
+        (torch.diag(torch.tensor([0.0, 0, 0, -100])), False, True),
+        (CORNER.new_tensor([[0.0] * 4, [-100.0] * 4] * 2), False, False),  # a row keeps no score
+        (CORNER.new_tensor([[0.0], [-100.0]] * 2), False, False),  # nor here
         (CORNER, True, False),  # something reads the sum for what it is
     ],
-    ids=["-100", "-1e9", "-inf", "-22", "shifted", "zeros", "positive", "read_twice"],
+    ids=[
+        "-100",
+        "-1e9",
+        "-inf",
+        "-22",
+        "shifted",
+        "zeros",
+        "positive",
+        "one_score",
+        "rows",
+        "repeated_rows",
+        "read_twice",
+    ],
 )
 def test_a_mask_is_known_by_its_values_and_its_readers(
     added: Tensor, read_twice: bool, is_mask: bool
