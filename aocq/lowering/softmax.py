@@ -36,6 +36,10 @@ from simulator.numerics.integer_type import IntType, Overflow
 from simulator.profile import SoftmaxSection
 
 INT16 = IntType(bits=16)
+# Algorithms whose lowest code is no small probability, and why.
+SHORT_RANGES: Mapping[str, str] = MappingProxyType(
+    {"ita_shift": "rescales scores to a few octaves, the lowest of which still counts"}
+)
 
 
 def mask(builder: Builder, node: FloatNode) -> None:
@@ -44,6 +48,14 @@ def mask(builder: Builder, node: FloatNode) -> None:
     ``a + (2^bits - 1) * b`` with b of -1 or 0 saturates at the lowest code, or is a. Nothing is
     rounded.
     """
+    algorithm = builder.profile.softmax.algorithm
+    if algorithm in SHORT_RANGES:
+        raise InputError(
+            f"{node.name}: a mask takes scores to their lowest code, and profile "
+            f'{builder.profile.name} has softmax.algorithm = "{algorithm}", which '
+            f"{SHORT_RANGES[algorithm]}; choose a profile with another softmax.algorithm, or a "
+            "network without masks"
+        )
     x = builder.tensor(node.inputs[0])
     low = builder.model.graph.parameters[node.attributes["parameter"]] != 0
     overflow = builder.overflow("add")

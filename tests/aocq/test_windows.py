@@ -18,6 +18,7 @@ from aocq.capture.float_graph import LAYOUT
 from aocq.capture.interpreter import run as run_nodes
 from aocq.capture.passes import MASKED
 from aocq.lowering import lower
+from aocq.lowering.softmax import SHORT_RANGES
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.masks import lowest_code_wanted, quantizer_of, scores_of
 from aocq.methods.quantizers import ActivationQuantizer
@@ -28,7 +29,7 @@ from simulator.errors import InputError
 from simulator.executor import Executor
 from simulator.graph.ops import Add
 from simulator.numerics.integer_type import IntType
-from simulator.profile import load_profile
+from simulator.profile import load_profile, profile_paths
 
 SWIN: dict[str, Any] = {
     "patch_size": 2,
@@ -176,6 +177,49 @@ def test_what_is_switched_off_has_no_probability_on_the_chip(
         # "mse" may clip the distance that the range leaves: one code, in rows of low scores.
         assert taps[name][:, off].max() <= (activation_range == "mse")
         assert taps[name][:, ~off].max() > 100
+
+
+def softmax_sections() -> dict[str, Any]:
+    """Integer softmax algorithms of the shipped profiles, one section of each."""
+    sections = [load_profile(name).softmax for name in profile_paths()]
+    return {found.algorithm: found for found in sections if found.algorithm != "float32"}
+
+
+def with_softmax(algorithm: str) -> Any:
+    profile = load_profile("edge_npu_int8")
+    return profile.model_copy(update={"softmax": softmax_sections()[algorithm]})
+
+
+@cache
+def for_eight_bits() -> tuple[QuantizedModel, Tensor]:
+    return quantized()
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    [
+        name
+        for name, section in softmax_sections().items()
+        if name not in SHORT_RANGES and section.output_bits == 8
+    ],
+)
+def test_no_algorithm_gives_what_is_switched_off_a_probability(algorithm: str) -> None:
+    model, inputs = for_eight_bits()
+    graph = lower(model, with_softmax(algorithm))
+    (node,) = [node for node in model.graph.nodes if node.op is FloatOp.MASK]
+    name = node.name.replace("mask", "probabilities")
+    codes = quantize(inputs.numpy(), graph.tensors["image"])
+    found = Executor(graph, gemm="numba", threads=1).run(codes, taps=[name]).taps[name]
+    off = (model.graph.parameters[node.attributes["parameter"]] != 0).expand(node.shape).numpy()
+    values = found.astype(int) - graph.tensors[name].zero_point
+    assert values[:, off].max() == 0
+    assert values[:, ~off].max() > 100
+
+
+def test_a_softmax_whose_lowest_code_counts_has_no_masks() -> None:
+    model, _ = for_eight_bits()
+    with pytest.raises(InputError, match=r"attn\.mask: .* softmax\.algorithm = \"ita_shift\""):
+        lower(model, with_softmax("ita_shift"))
 
 
 def test_the_range_of_scores_leaves_a_distance_below_the_lowest_row() -> None:
