@@ -106,7 +106,8 @@ class MaskedTwice(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x).flatten(2).transpose(1, 2)
-        return (self.whole(x, self.off) + self.halves(x, self.off)).mean(1)
+        result: Tensor = (self.whole(x, self.off) + self.halves(x, self.off)).mean(1)
+        return result
 
 
 def test_one_mask_under_two_shapes() -> None:
