@@ -107,14 +107,6 @@ def test_preprocessing_that_cannot_be_is_refused(key: str, value: Any) -> None:
         preprocessing("m", usual, {}, {key: value})
 
 
-def test_images_have_the_size_of_the_constructor_unless_said_otherwise() -> None:
-    usual = {"input_size": (3, 224, 224)}
-    assert preprocessing("m", usual, {"img_size": (8, 12)}, {})["input_size"] == (3, 8, 12)
-    wanted = {"input_size": (1, 9, 9)}
-    assert preprocessing("m", usual, {"img_size": 8}, wanted)["input_size"] == (1, 9, 9)
-    assert usual["input_size"] == (3, 224, 224)
-
-
 USUAL = {
     "input_size": (3, 224, 224),
     "interpolation": "bicubic",
@@ -123,6 +115,13 @@ USUAL = {
     "crop_pct": 0.9,
     "crop_mode": "center",
 }
+
+
+def test_images_have_the_size_of_the_constructor_unless_said_otherwise() -> None:
+    assert preprocessing("m", USUAL, {"img_size": (8, 12)}, {})["input_size"] == (3, 8, 12)
+    wanted = {"input_size": (3, 9, 9)}
+    assert preprocessing("m", USUAL, {"img_size": 8}, wanted)["input_size"] == (3, 9, 9)
+    assert USUAL["input_size"] == (3, 224, 224)
 
 
 def test_images_of_another_number_of_channels() -> None:
@@ -137,7 +136,7 @@ def test_images_of_another_number_of_channels() -> None:
 
 @pytest.mark.parametrize("wanted", [{"crop_pct": True}, {"mean": (0.5, float("inf"), 0.5)}])
 def test_what_is_no_number_is_refused(wanted: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="wanted e.g."):
+    with pytest.raises(InputError, match=r"wanted e\.g\."):
         preprocessing(NAME, USUAL, {}, wanted)
 
 
