@@ -110,7 +110,8 @@ def _translate(
         elif str(node.target) in CHECKS:
             continue
         elif node.op == "call_function":
-            t.values[node.name] = _of_constants(t, node) or _rule(t, node)(t, node)
+            computed = _of_constants(t, node)
+            t.values[node.name] = _rule(t, node)(t, node) if computed is None else computed
         elif node.op == "output":
             return _finished(t, node.args[0][0])
     raise AssertionError("torch.export gave a graph without an output")
@@ -135,12 +136,16 @@ def _out_of_place(node: FxNode) -> str:
     return f"{operator_name.removesuffix('_')}.{overload}"
 
 
-def _of_constants(t: Translator, node: FxNode) -> Constant | None:
+def _of_constants(t: Translator, node: FxNode) -> Constant | tuple[Constant, ...] | None:
     """Compute an operator that reads constants only; None of any other.
 
-    Not a token that is repeated for every image: it becomes a node, which has no batch dimension.
+    Several where its result is several tensors. Not a token that is repeated for every image: it
+    becomes a node, which has no batch dimension.
     """
     read = [t.values.get(source.name) for source in node.all_input_nodes]
+    if node.target is operator.getitem and isinstance(read[0], tuple):
+        chosen: Constant = read[0][node.args[1]]
+        return chosen
     if not read or not all(isinstance(found, Constant) for found in read):
         return None
     kind = str(node.target).removeprefix("aten.").partition(".")[0]
@@ -149,7 +154,12 @@ def _of_constants(t: Translator, node: FxNode) -> Constant | None:
     source = read[0]
     assert isinstance(source, Constant)
     arguments = torch.fx.map_arg((node.args, node.kwargs), lambda n: t.values[n.name].tensor)
-    return source.become(node.target(*arguments[0], **arguments[1]), kind)
+    result = node.target(*arguments[0], **arguments[1])
+    if isinstance(result, torch.Tensor):
+        return source.become(result, kind)
+    if isinstance(result, (list, tuple)) and all(isinstance(x, torch.Tensor) for x in result):
+        return tuple(source.become(part, kind) for part in result)
+    raise t.unsupported(node, "makes something else than tensors of parameters")
 
 
 def _finished(t: Translator, output: FxNode) -> FloatGraph:

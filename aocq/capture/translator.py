@@ -101,7 +101,7 @@ class Translator:
         self.name = name
         self.leaves = leaves
         self.nodes: dict[str, FloatNode] = {}
-        self.values: dict[str, Any] = {}  # torch value name -> Value or Constant
+        self.values: dict[str, Any] = {}  # torch value name -> Value, Constant or Constants
         self.parameters: dict[str, torch.Tensor] = {}
         # Factors and offsets that the next layer takes in, by node, with their operator.
         self.affine: dict[str, tuple[torch.Tensor, torch.Tensor, FxNode]] = {}
