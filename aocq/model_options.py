@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from types import MappingProxyType
 from typing import Any
 
@@ -53,7 +54,7 @@ def parse_settings(texts: Iterable[str], option: str) -> dict[str, Any]:
 def _literal(text: str) -> Any:
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
     return tuple(value) if isinstance(value, list) else value
 
@@ -73,20 +74,24 @@ def preprocessing(
 ) -> dict[str, Any]:
     """Return timm's data configuration of a model with what was asked for instead.
 
-    Images have the size that the constructor was given (``img_size``), unless ``wanted`` says.
+    Images have the size and channels that the constructor was given (``img_size``, ``in_chans``),
+    unless ``wanted`` says.
 
     Raises
     ------
     InputError
-        If a key is unknown or its value of another kind.
+        If a key is unknown or its value of another kind, or mean and std are not one number for
+        each channel.
     """
     found = dict(usual)
+    channels, height, width = usual["input_size"]
     size = arguments.get("img_size")
     if size is not None:
         height, width = (size, size) if isinstance(size, int) else size
-        found["input_size"] = (usual["input_size"][0], height, width)
-    channels = found["input_size"][0]
-    for key, value in wanted.items():
+    found["input_size"] = (arguments.get("in_chans", channels), height, width)
+    # The number of channels comes first: mean and std are held against it.
+    for key, value in sorted(wanted.items(), key=lambda item: item[0] != "input_size"):
+        channels = found["input_size"][0]
         if key not in PREPROCESSING:
             known = ", ".join(PREPROCESSING)
             raise InputError(f"model {name}: --preprocessing {key}: unknown; choose one of {known}")
@@ -101,6 +106,12 @@ def preprocessing(
                 f"model {name}: --preprocessing {key}={value}: wanted e.g. {key}={example}"
             )
         found[key] = value
+    for key in ("mean", "std"):
+        if len(found[key]) != found["input_size"][0]:
+            raise InputError(
+                f"model {name}: {key} has {len(found[key])} values, images have "
+                f"{found['input_size'][0]} channels; pass --preprocessing {key}=…, one for each"
+            )
     return found
 
 
@@ -108,8 +119,12 @@ def _is_possible(key: str, value: Any, channels: int) -> bool:
     if key in {"interpolation", "crop_mode"}:
         return isinstance(value, str)
     if key == "crop_pct":
-        return isinstance(value, (int, float)) and 0 < value <= 1
-    many = isinstance(value, tuple) and all(isinstance(x, (int, float)) for x in value)
+        return _is_number(value) and 0 < value <= 1
+    many = isinstance(value, tuple) and all(map(_is_number, value))
     if key == "input_size":
         return many and len(value) == 3 and all(isinstance(x, int) and x > 0 for x in value)
     return many and len(value) == channels and (key != "std" or min(value) > 0)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)

@@ -179,7 +179,10 @@ def _nearest(name: str) -> str:
 def _built(name: str, options: Mapping[str, Any]) -> nn.Module:
     try:
         network: nn.Module = timm.create_model(name, pretrained=False, **options)
-    except (TypeError, ValueError, AssertionError, RuntimeError, KeyError, IndexError) as error:
+    except (
+        *(ArithmeticError, AssertionError, AttributeError, LookupError),
+        *(RuntimeError, TypeError, ValueError),
+    ) as error:
         given = " ".join(f"{key}={value}" for key, value in options.items())
         raise InputError(
             f"model {name}: timm {timm.__version__} cannot build it with {given or 'its defaults'} "
@@ -189,6 +192,8 @@ def _built(name: str, options: Mapping[str, Any]) -> nn.Module:
 
 
 def _pretrained(name: str, options: Mapping[str, Any]) -> nn.Module:
+    if options:
+        _built(name, options)  # what cannot be built has no weights to fetch
     try:
         network: nn.Module = timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # whatever the hub's client raises: no common base class

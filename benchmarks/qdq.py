@@ -203,6 +203,8 @@ def _slice(file: Description, node: FloatNode, inputs: Sequence[Value]) -> Value
             ("axis", node.attributes["axis"] + 1),
         )
     ]
+    if "step" in node.attributes:
+        bounds.append(file.shape(f"{node.name}.step", [node.attributes["step"]]))
     moved = _moved(node, inputs[0])
     file.add("Slice", [inputs[0].name, *bounds], moved.name)
     return moved

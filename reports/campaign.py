@@ -43,7 +43,8 @@ PAPER_MODELS = {
     "swin_small_patch4_window7_224": "Swin-Small",
     "swin_base_patch4_window7_224": "Swin-Base",
 }
-SIZES_ONLY = "sizes only"  # in place of a method
+SIZES_ONLY = "sizes only"  # in place of a method, as is
+FLOAT = "float"
 POLICY_KEY = "accumulator.policy"  # a reason that names it says what the policy does
 PARTIAL = ("BasePTQ", "PTQ4ViT")
 # Rows that cannot both be right: Swin-Small and Swin-Base have the same figures there.
@@ -174,10 +175,10 @@ def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> Table
 
 def float_row(model: ModelRecord) -> TableRow:
     """Return the row of a float network's size."""
-    printed = _paper_row(model.name, "float", 32, 32)
+    printed = _paper_row(model.name, FLOAT, 32, 32)
     return TableRow(
         model=model.name,
-        method="float",
+        method=FLOAT,
         w_bits=32,
         a_bits=32,
         size_mb=paper_size(model, 32),

@@ -59,6 +59,7 @@ def sizes_of(
     widths: Sequence[tuple[int, int]],
     profile: str,
     *,
+    classes: int | None = None,
     with_float: bool = False,
     note: str = "",
 ) -> list[TableRow]:
@@ -77,7 +78,7 @@ def sizes_of(
     from simulator.profile import load_profile
 
     chip = load_profile(profile)
-    network = random_model(model)
+    network = random_model(model, classes)
     found = [float_row(model_record(network))] if with_float else []
     with progress.show(f"{model}: capture, quantize, lower", len(widths)) as advance:
         float_graph = capture(network.network, model, network.input_size)
@@ -98,10 +99,42 @@ def sizes_of(
     return found
 
 
+def sizes_or_reason(
+    model: str,
+    widths: Sequence[tuple[int, int]],
+    profile: str,
+    *,
+    classes: int | None = None,
+    with_float: bool = False,
+    note: str = "",
+) -> list[TableRow]:
+    """Return :func:`sizes_of`, or a row without figures for each width, with what stood against it.
+
+    A network that cannot be sized does not stop the others.
+    """
+    from aocq import progress
+    from reports.campaign import SIZES_ONLY, TableRow
+    from simulator.errors import AocqError
+
+    try:
+        return sizes_of(model, widths, profile, classes=classes, with_float=with_float, note=note)
+    except AocqError as error:
+        reason = str(error)
+    except (ArithmeticError, MemoryError, RuntimeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+    progress.note(f"{model}: {reason}")
+    note = "; ".join(part for part in (note, f"no sizes: {reason}") if part)
+    return [
+        TableRow(model=model, method=SIZES_ONLY, w_bits=w_bits, a_bits=a_bits, note=note)
+        for w_bits, a_bits in widths
+    ]
+
+
 def table_of_sizes(
     models: Sequence[str],
     widths: Sequence[tuple[int, int]],
     profile: str,
+    classes: int | None,
     name: str,
     title: str,
     out: Path,
@@ -111,7 +144,7 @@ def table_of_sizes(
 
     rows: list[TableRow] = []
     for model in models:
-        rows += sizes_of(model, widths, profile, with_float=True)
+        rows += sizes_or_reason(model, widths, profile, classes=classes, with_float=True)
         write_table(name, title, rows, out)
     print_table(rows)
     print(f"table: {out / name}.md", file=sys.stderr)
@@ -160,8 +193,12 @@ def run_table(
         elif isinstance(outcome, WeightsUnavailable):
             widths = (request.recipe.weight_bits, request.recipe.activation_bits)
             if not any((r.model, r.w_bits, r.a_bits) == (request.model, *widths) for r in rows):
-                rows += sizes_of(
-                    request.model, [widths], request.profile, note=f"no run: {outcome}"
+                rows += sizes_or_reason(
+                    request.model,
+                    [widths],
+                    request.profile,
+                    classes=request.classes,
+                    note=f"no run: {outcome}",
                 )
         else:
             rows.append(
@@ -182,7 +219,9 @@ def run_table(
 
 def exit_if_cells_failed(rows: Sequence[TableRow]) -> None:
     """Say how many cells could not be run, and exit with 3, if any."""
-    failed = sum(row.ops is None for row in rows)
+    from reports.campaign import FLOAT
+
+    failed = sum(row.cycles is None and row.method != FLOAT for row in rows)
     if failed:
         print(f"error: {failed} of {len(rows)} cells could not be run, see above", file=sys.stderr)
         raise typer.Exit(3)

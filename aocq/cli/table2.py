@@ -74,15 +74,23 @@ def command(
     names = list(dict.fromkeys(recipes.known_method(name) for name in parts))
     widths = campaigns.parse_widths(bits)
     if data is None:
-        given = [name for name, weights in networks if weights is not None]
-        if given or methods:
-            raise typer.BadParameter(
-                f"{'--methods' if methods else given[0] + '=WEIGHTS'}: --data is missing; without "
-                "images there are only sizes and costs, which need neither"
-            )
-        campaigns.table_of_sizes(
-            [name for name, _ in networks], widths, profile, "table2", TITLE, out
+        wants_images = {
+            "--methods": methods,
+            "--calib-data": calibration,
+            "--calib": calibration_images,
+            "--limit": limit,
+            **{f"{name}=WEIGHTS": weights for name, weights in networks},
+        }
+        for option, value in wants_images.items():
+            if value:
+                raise typer.BadParameter(
+                    f"{option}: --data is missing; without images there are only sizes and costs, "
+                    "which need none of it"
+                )
+        rows = campaigns.table_of_sizes(
+            [name for name, _ in networks], widths, profile, classes, "table2", TITLE, out
         )
+        campaigns.exit_if_cells_failed(rows)
         return
 
     cells = []

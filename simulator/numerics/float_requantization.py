@@ -99,12 +99,13 @@ class RealRequantizer:
         rows = accumulators.reshape(-1, self.multiplier.size)
         out = np.empty(rows.shape, self.kind.dtype)
         low, high = limits(self.kind, self.overflow)
+        before = self.stage is ZeroPointStage.BEFORE_ROUND
         outside = requantize_real_rows(
             rows,
             np.zeros(self.multiplier.size, np.int64) if addend is None else addend,
             self.multiplier,
-            np.array(self.zero_point, self.multiplier.dtype),
-            self.stage is ZeroPointStage.BEFORE_ROUND,
+            np.array(self.zero_point if before else 0, self.multiplier.dtype),
+            np.float64(0 if before else self.zero_point),
             MODES[self.rounding],
             float(low),
             float(high),
@@ -136,21 +137,19 @@ def round_real(value, mode):  # type: ignore[no-untyped-def]
 
 @kernel
 def requantize_real_rows(  # type: ignore[no-untyped-def]
-    rows, addend, multiplier, zero_point, before, mode, low, high, out
+    rows, addend, multiplier, before, after, mode, low, high, out
 ):
     """Requantize [rows, channels] in the type of ``multiplier``; return how many did not fit.
 
-    ``zero_point`` is an array without dimensions, of that type, so that the addition is too.
+    ``before`` is added before rounding: an array without dimensions, of that type, so that the
+    addition is too. ``after`` is added to the whole number, in float64.
     """
     outside = 0
-    zero = zero_point[()]
-    after = 0.0 if before else float(zero)
+    inside = before[()]
     for i in range(rows.shape[0]):
         for c in range(rows.shape[1]):
             total = np.int64(rows[i, c]) + addend[c]
-            product = multiplier.dtype.type(total) * multiplier[c]
-            if before:
-                product = product + zero
+            product = multiplier.dtype.type(total) * multiplier[c] + inside
             code = round_real(np.float64(product), mode) + after
             fitted = min(max(code, low), high)
             outside += fitted != code

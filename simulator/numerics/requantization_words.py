@@ -55,7 +55,7 @@ class DependsOn(Enum):
 
 @dataclass(frozen=True, slots=True)
 class WordRequantizer:
-    """The constants of a :class:`Requantizer` as the kernel below takes them, padded to 8 channels.
+    """The constants of a :class:`Requantizer` as kernels take them, padded to 8 channels.
 
     Attributes
     ----------

@@ -107,8 +107,8 @@ def join_at_common_scale(  # type: ignore[no-untyped-def]
         first = shift_right_kernel(first, shifts[0], offset[0, 0], offset[1, 0], offset[2, 0])
         second = ((np.int64(b[i]) - zero_b) << left_shift) * multipliers[1]
         second = shift_right_kernel(second, shifts[1], offset[0, 1], offset[1, 1], offset[2, 1])
-        joined = first + second if join == 0 else first - second
-        if join == 2:
+        joined = first + second if join == Join.SUM else first - second
+        if join == Join.SQUARED_DIFFERENCE:
             joined *= joined
         code = shift_right_kernel(
             joined * multipliers[2], shifts[2], offset[0, 2], offset[1, 2], offset[2, 2]

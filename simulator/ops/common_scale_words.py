@@ -122,6 +122,8 @@ def _largest(graph: IntGraph, name: str) -> int:
 
 def _exact(largest: int, left: int, multiplier: int, shift: int) -> Step | None:
     """Return a step without a fraction: a shift to the left, by a power of two as multiplier."""
+    if multiplier < 1:  # a factor so small that its fixed point is 0
+        return None
     exponent = multiplier.bit_length() - 1
     places = left + exponent - shift
     if multiplier != 1 << exponent or places < 0 or largest << places >= 1 << (WORD_BITS - 1):
@@ -172,8 +174,7 @@ def join_word_rows(  # type: ignore[no-untyped-def]
     """Join each row [channels] of ``a`` with one of ``b`` into ``out``, flat; count the misfits.
 
     Rows of ``b`` repeat, and may be one code each. ``words_a`` and ``words_b`` are those of the
-    operands' steps, ``words`` of what they are joined to, ``join`` as in
-    :func:`simulator.ops.common_scale.join_at_common_scale`.
+    operands' steps, ``words`` of what they are joined to, ``join`` a :class:`Join`.
     """
     channels = a.shape[1]
     padded = words[0].shape[0]

@@ -107,9 +107,42 @@ def test_preprocessing_that_cannot_be_is_refused(key: str, value: Any) -> None:
         preprocessing("m", usual, {}, {key: value})
 
 
+USUAL = {
+    "input_size": (3, 224, 224),
+    "interpolation": "bicubic",
+    "mean": (0.5, 0.5, 0.5),
+    "std": (0.5, 0.5, 0.5),
+    "crop_pct": 0.9,
+    "crop_mode": "center",
+}
+
+
 def test_images_have_the_size_of_the_constructor_unless_said_otherwise() -> None:
-    usual = {"input_size": (3, 224, 224)}
-    assert preprocessing("m", usual, {"img_size": (8, 12)}, {})["input_size"] == (3, 8, 12)
-    wanted = {"input_size": (1, 9, 9)}
-    assert preprocessing("m", usual, {"img_size": 8}, wanted)["input_size"] == (1, 9, 9)
-    assert usual["input_size"] == (3, 224, 224)
+    assert preprocessing("m", USUAL, {"img_size": (8, 12)}, {})["input_size"] == (3, 8, 12)
+    wanted = {"input_size": (3, 9, 9)}
+    assert preprocessing("m", USUAL, {"img_size": 8}, wanted)["input_size"] == (3, 9, 9)
+    assert USUAL["input_size"] == (3, 224, 224)
+
+
+def test_images_of_another_number_of_channels() -> None:
+    one = {"mean": (0.5,), "std": (0.5,)}
+    found = preprocessing(NAME, USUAL, {}, {**one, "input_size": (1, 28, 28)})
+    assert (found["input_size"], found["mean"]) == ((1, 28, 28), (0.5,))
+    found = preprocessing(NAME, USUAL, {"in_chans": 1, "img_size": 28}, one)
+    assert found["input_size"] == (1, 28, 28)
+    with pytest.raises(InputError, match="mean has 3 values, images have 1 channels"):
+        preprocessing(NAME, USUAL, {"in_chans": 1}, {})
+
+
+@pytest.mark.parametrize("wanted", [{"crop_pct": True}, {"mean": (0.5, float("inf"), 0.5)}])
+def test_what_is_no_number_is_refused(wanted: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"wanted e\.g\."):
+        preprocessing(NAME, USUAL, {}, wanted)
+
+
+@pytest.mark.parametrize("arguments", [{"num_heads": 0}, {"patch_size": 0}, {"foo": 1}])
+def test_what_cannot_be_built_is_told_from_weights_that_cannot_be_fetched(
+    arguments: dict[str, Any],
+) -> None:
+    with pytest.raises(InputError, match="cannot build it with"):
+        load_model(NAME, arguments=arguments)

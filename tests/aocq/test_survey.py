@@ -52,6 +52,14 @@ def test_a_network_that_comes_through() -> None:
     assert row(finding)[-3:] == (f"{finding.ops} ops", "yes", "")
 
 
+def test_a_network_that_starts_with_scales_of_zero_comes_through() -> None:
+    """LeViT's branches do, and its biases of relative positions."""
+    small = {"img_size": 64, "embed_dim": (16, 24), "key_dim": 4, "num_heads": (2, 3)}
+    finding = found("levit_128s", arguments={**small, "depth": (1, 1)})
+    assert finding.missing == ""
+    assert finding.compared is not None
+
+
 def test_an_operator_that_is_missing_is_named_with_its_place() -> None:
     finding = found("swinv2_tiny_window8_256", arguments=WINDOWS)
     operator = "operator aten.linalg_vector_norm.default in layers.0.blocks.0.attn: has no lowering"

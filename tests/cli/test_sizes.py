@@ -117,7 +117,22 @@ def test_a_network_without_weights_has_sizes_beside_runs(
     assert all(row["integer_top1"] for row in rows(tmp_path))
 
 
-@pytest.mark.parametrize("extra", [("--methods", "aocq"), ()])
+def test_a_network_that_cannot_be_sized_does_not_stop_the_others(warm: Run, tmp_path: Path) -> None:
+    done = warm("table2", "resnet10t", MODEL, "--bits", "8/8", "--out", tmp_path, code=3)
+    first, _, last = rows(tmp_path)
+    assert (first["model"], first["cycles"]) == ("resnet10t", "")
+    assert "no sizes: " in first["note"]
+    assert int(last["cycles"]) > 0
+    assert "1 of 3 cells could not be run" in done.err
+
+
+def test_sizes_of_another_number_of_classes(warm: Run, tmp_path: Path) -> None:
+    warm("table2", MODEL, "--num-classes", 500, "--bits", "8/8", "--out", tmp_path)
+    parameters = random_model(MODEL, 500).parameters
+    assert float(rows(tmp_path)[1]["size_mb"]) == parameters / 1_024_000
+
+
+@pytest.mark.parametrize("extra", [("--methods", "aocq"), ("--calib-data", "x"), ()])
 def test_images_are_missed_where_something_is_to_be_run(
     warm: Run, tmp_path: Path, extra: tuple[str, ...]
 ) -> None:

@@ -76,6 +76,19 @@ def test_sums_above_24_bits_are_rounded_to_float32_first():
         assert assert_equal_to_reference(kernel, rows).tolist() == [expected]
 
 
+def test_a_zero_point_behind_the_rounding_is_added_exactly():
+    wide = IntType(bits=31)
+    kernel = requantizer(np.ones(2, np.float32), Rounding.HALF_EVEN, -(1 << 28) - 1, kind=wide)
+    assert_equal_to_reference(kernel, np.array([[1, 4]]))
+
+
+@pytest.mark.parametrize("rounding", [Rounding.HALF_AWAY, Rounding.HALF_DOWN, Rounding.HALF_EVEN])
+def test_what_is_next_below_a_half_is_0(rounding):
+    below_half = np.nextafter(0.5, 0)
+    kernel = requantizer(np.array([below_half, -below_half]), rounding)
+    assert assert_equal_to_reference(kernel, np.array([[1, 1]])).tolist() == [[0, 0]]
+
+
 def test_products_are_rounded_to_the_type():
     # 3 * float32(1/6) is a little above 1/2, by less than float32 can tell: a tie there.
     sixth = np.float32(1 / 6)

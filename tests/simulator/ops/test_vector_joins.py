@@ -90,11 +90,19 @@ def test_the_second_operand_at_the_common_scale():
 FINE, LAST = (1981860625, 33), (1434567890, 49)
 
 
+def test_factors_so_small_that_they_are_zero():
+    for factors in (((0, 31), FINE, LAST), (FINE, (0, 31), LAST), (FINE, FINE, (0, 49))):
+        d = draft(Rounding.HALF_UP, "alike")
+        d.add_shifted("y", "a", "b", **(SUM | {"factors": factors}))
+        assert verify(d.graph()) == []
+        assert_kernel_equals_reference(d.graph(), operands_for(d.graph(), images=2))
+
+
 @pytest.mark.parametrize(
     "changes",
     [
         {"input_left_shift": 24},
-        {"factors": ((1 << 30, 31), (3 << 30, 35), LAST)},
+        {"factors": ((3, 1), FINE, LAST)},
         {"factors": ((1 << 30, 31), FINE, (3, 20))},
         {"overflow": Overflow.WRAP},
         {"rounding": Rounding.HALF_EVEN, "factors": ((1 << 30, 31), (1 << 28 | 1, 31), LAST)},
@@ -106,6 +114,7 @@ def test_no_words_for_what_does_not_fit_them(changes):
     fields = SUM | {"overflow": SATURATE} | changes
     d.overflow = fields.pop("overflow")
     d.add_shifted("y", "a", "b", **fields)
+    assert verify(d.graph()) == []
     assert module_of(d.graph()) == "simulator.ops.common_scale"
     assert_kernel_equals_reference(d.graph(), operands_for(d.graph(), images=2))
 
