@@ -189,7 +189,7 @@ def test_a_model_without_a_lowering_is_refused(
     save_file(timm.create_model("test_resnet", num_classes=10).state_dict(), weights)
     command = ("--num-classes", 10, "--weights", weights, "--out", earlier_run)
     done = warm("verify", "test_resnet", *demo.verify[4:], *command, code=3)
-    assert "error: test_resnet: operator aten.conv2d.default in conv1.0: " in done.err
+    assert "error: test_resnet: operator aten.max_pool2d.default in maxpool: " in done.err
 
 
 @pytest.mark.parametrize("content", [b"", b"no codes", b"PK\x05\x06" + b"\x00" * 18])

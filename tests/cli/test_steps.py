@@ -176,8 +176,9 @@ def test_every_command_has_help_that_needs_no_torch() -> None:
 def test_models_are_listed_by_family() -> None:
     names = aocq("models").out.splitlines()
     assert names[0] == "vit_nano_digits"
-    assert {"deit_tiny_patch16_224", "vit_tiny_patch16_224"} <= set(names)
-    assert not any(name.startswith(("swin", "resnet")) for name in names)
+    known = {"deit_tiny_patch16_224", "vit_tiny_patch16_224", "cait_xxs24_224"}
+    assert {*known, "swin_tiny_patch4_window7_224"} <= set(names)
+    assert not any(name.startswith(("pvt", "resnet")) for name in names)
     assert len(names) == len(set(names))
 
 
