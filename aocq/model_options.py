@@ -17,6 +17,12 @@ from simulator.errors import InputError
 
 # Of timm's data configuration.
 PREPROCESSING = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
+WORDS = MappingProxyType(
+    {
+        "interpolation": ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"),
+        "crop_mode": ("center", "squash", "border"),
+    }
+)
 # Arguments of ``timm.create_model`` that have an option of their own, or would fetch other weights.
 RESERVED = MappingProxyType(
     {
@@ -98,9 +104,8 @@ def preprocessing(
         if not _is_possible(key, value, channels):
             example = {
                 "input_size": "3,32,32",
-                "interpolation": "bicubic",
                 "crop_pct": "0.9",
-                "crop_mode": "center",
+                **{option: " or ".join(words) for option, words in WORDS.items()},
             }.get(key, "0.5,0.5,0.5")
             raise InputError(
                 f"model {name}: --preprocessing {key}={value}: wanted e.g. {key}={example}"
@@ -116,8 +121,8 @@ def preprocessing(
 
 
 def _is_possible(key: str, value: Any, channels: int) -> bool:
-    if key in {"interpolation", "crop_mode"}:
-        return isinstance(value, str)
+    if key in WORDS:
+        return value in WORDS[key]
     if key == "crop_pct":
         return _is_number(value) and 0 < value <= 1
     many = isinstance(value, tuple) and all(map(_is_number, value))

@@ -105,7 +105,7 @@ def load_model(
     EnvironmentProblem
         If pretrained weights are wanted and cannot be fetched.
     """
-    published = _published(name)
+    published = published_config(name)
     if weights is None and classes is not None and published and classes != published.num_classes:
         raise InputError(
             f"model {name}: its pretrained weights have {published.num_classes} classes, not "
@@ -125,12 +125,21 @@ def load_model(
 def random_model(
     name: str, classes: int | None = None, *, arguments: Mapping[str, Any] = MappingProxyType({})
 ) -> LoadedModel:
-    """Build a timm model with random weights, always the same; see :func:`load_model`."""
-    _published(name)
+    """Build a timm model with random weights, always the same; see :func:`load_model`.
+
+    Parameters that timm starts at one value vary, too: a scale of 0 hides the branch behind it, and
+    tensors of nothing but zeros have no range that could be quantized. Trained networks have
+    neither.
+    """
+    published_config(name)
     check_arguments(name, arguments)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = _built(name, _options(classes, arguments))
+        network = _built(name, _options(classes, arguments)).requires_grad_(requires_grad=False)
+    generator = torch.Generator().manual_seed(2)
+    for parameter in network.parameters():
+        if bool((parameter == parameter.flatten()[0]).all()):
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
     return _loaded(name, network, None, arguments, {})
 
 
@@ -138,7 +147,7 @@ def _options(classes: int | None, arguments: Mapping[str, Any]) -> dict[str, Any
     return {**arguments, **({} if classes is None else {"num_classes": classes})}
 
 
-def _published(name: str) -> PretrainedCfg | None:
+def published_config(name: str) -> PretrainedCfg | None:
     """Return what timm knows of published weights; InputError where it has no such model."""
     if not timm.is_model(name):
         raise InputError(f"model {name}: timm {timm.__version__} has no such model{_nearest(name)}")

@@ -147,6 +147,12 @@ def run_record(
     )
 
 
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as JSON gives them back."""
+    found: dict[str, Any] = json.loads(json.dumps(dict(settings), default=str))
+    return found
+
+
 def model_record(model: LoadedModel) -> ModelRecord:
     """Return what a record says of a network."""
     return ModelRecord(
@@ -154,7 +160,8 @@ def model_record(model: LoadedModel) -> ModelRecord:
         checkpoint_sha256=model.checkpoint_sha256,
         parameters=model.parameters,
         table_bytes=model.table_bytes,
-        arguments=json.loads(json.dumps(dict(model.arguments), default=str)),
+        arguments=_plain(model.arguments),
+        preprocessing=_plain(model.preprocessing),
     )
 
 

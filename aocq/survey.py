@@ -180,7 +180,6 @@ def survey(name: str, relative: Relative, profile: NpuProfile, weight_bits: int)
     finding = Finding(relative=relative, model=name)
     try:
         model = random_model(name, arguments=relative.arguments)
-        _let_every_parameter_count(model.network)
         finding = replace(finding, parameters=model.parameters, input_size=model.input_size)
         graph = capture(model.network, name, model.input_size)
         difference = _difference(model, graph)
@@ -198,18 +197,6 @@ def survey(name: str, relative: Relative, profile: NpuProfile, weight_bits: int)
     if unequal:
         return replace(finding, missing=f"integers differ in {', '.join(unequal)}")
     return replace(finding, compared=compared)
-
-
-def _let_every_parameter_count(network: nn.Module) -> None:
-    """Vary parameters that timm starts at one value.
-
-    A scale of 0 hides the branch behind it, and tensors of nothing but zeros have no range that
-    could be quantized. Trained networks have neither.
-    """
-    generator = torch.Generator().manual_seed(2)
-    for parameter in network.parameters():
-        if bool((parameter == parameter.flatten()[0]).all()):
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
 
 
 def _images(input_size: tuple[int, int, int]) -> torch.Tensor:

@@ -193,7 +193,6 @@ def sized_row(
     cycles: CyclesRecord,
     latency_ms: float,
     widths: tuple[int, int],
-    note: str,
 ) -> TableRow:
     """Return the row of a network without a run: sizes and costs, which need no weights."""
     weight_bits, activation_bits = widths
@@ -211,7 +210,6 @@ def sized_row(
         peak_sram_bytes=memory.peak_sram_bytes,
         sram_bytes=memory.sram_bytes,
         paper_size_mb=printed.size_mb if printed else None,
-        note=note,
     )
 
 

@@ -53,6 +53,7 @@ class ModelRecord(_Record):
     table_bytes : what is computed, not trained, and old checkpoints hold nevertheless: indices of
         relative positions, masks
     arguments : of its constructor that are not those of its name
+    preprocessing : of images, in timm's words
     """
 
     name: str
@@ -60,6 +61,7 @@ class ModelRecord(_Record):
     parameters: int
     table_bytes: int = 0
     arguments: dict[str, Any] = {}
+    preprocessing: dict[str, Any] = {}
 
 
 class MethodRecord(_Record):

@@ -7,8 +7,6 @@ became. ``aocq.capture.export`` has the table.
 
 from __future__ import annotations
 
-from typing import Any
-
 from aocq.capture.float_graph import FloatOp
 from aocq.capture.translator import (
     BATCH,
@@ -59,6 +57,25 @@ def transpose(t: Translator, node: FxNode) -> Value:
     return _permuted(t, node, permutation)
 
 
+def _run_of(
+    t: Translator, node: FxNode, x: Value, axis: int, start: int, stop: int, step: int = 1
+) -> Value:
+    """Elements ``start`` to ``stop`` along an axis of one image, every one or every n-th."""
+    shape = t.nodes[x.name].shape
+    extent = len(range(start, stop, step))
+    return t.emit(
+        node,
+        FloatOp.SLICE,
+        (x,),
+        batch_axis=x.batch_axis,
+        shape=(*shape[:axis], extent, *shape[axis + 1 :]),
+        axis=axis,
+        start=start,
+        stop=stop,
+        **({"step": step} if step > 1 else {}),
+    )
+
+
 def _take(t: Translator, node: FxNode, source: FxNode, dimension: int, index: int) -> Value:
     """Element ``index`` of a dimension, which disappears."""
     x = t.value(source)
@@ -68,15 +85,7 @@ def _take(t: Translator, node: FxNode, source: FxNode, dimension: int, index: in
         raise t.unsupported(node, "takes one image of the batch")
     shape = t.nodes[x.name].shape
     index %= shape[axis]
-    part = t.emit(
-        node,
-        FloatOp.SLICE,
-        (x,),
-        shape=(*shape[:axis], 1, *shape[axis + 1 :]),
-        axis=axis,
-        start=index,
-        stop=index + 1,
-    )
+    part = _run_of(t, node, x, axis, index, index + 1)
     batch_axis = x.batch_axis - (dimension < x.batch_axis)
     dropped = t.emit(node, FloatOp.RESHAPE, (part,), shape=shape[:axis] + shape[axis + 1 :])
     return Value(dropped.name, batch_axis, x.parts)
@@ -108,15 +117,7 @@ def getitem(t: Translator, node: FxNode) -> Value:
     if axis < 0:
         raise t.unsupported(source, "splits the batch")
     start = sum(extents[:index])
-    return t.emit(
-        node,
-        FloatOp.SLICE,
-        (x,),
-        batch_axis=x.batch_axis,
-        axis=axis,
-        start=start,
-        stop=start + extents[index],
-    )
+    return _run_of(t, node, x, axis, start, start + extents[index])
 
 
 def slice_(t: Translator, node: FxNode) -> Value:
@@ -130,17 +131,7 @@ def slice_(t: Translator, node: FxNode) -> Value:
         return x
     if axis < 0:
         raise t.unsupported(node, "slices the batch")
-    every: dict[str, Any] = {"step": step} if step > 1 else {}
-    return t.emit(
-        node,
-        FloatOp.SLICE,
-        (x,),
-        batch_axis=x.batch_axis,
-        axis=axis,
-        start=start,
-        stop=stop,
-        **every,
-    )
+    return _run_of(t, node, x, axis, start, stop, step)
 
 
 def unsqueeze(t: Translator, node: FxNode) -> Value:

@@ -55,18 +55,9 @@ def cell(
 
 
 def sizes_of(
-    model: str,
-    widths: Sequence[tuple[int, int]],
-    profile: str,
-    *,
-    classes: int | None = None,
-    with_float: bool = False,
-    note: str = "",
+    model: str, widths: Sequence[tuple[int, int]], profile: str, classes: int | None
 ) -> list[TableRow]:
-    """Return rows of sizes and costs of a network with random weights, one for each width.
-
-    ``with_float`` puts one of the float network's size before them.
-    """
+    """Return rows of sizes and costs of a network with random weights: float, then each width."""
     from aocq import progress
     from aocq.capture import capture
     from aocq.cost_record import cycles_record, graph_record, memory_record
@@ -79,20 +70,20 @@ def sizes_of(
 
     chip = load_profile(profile)
     network = random_model(model, classes)
-    found = [float_row(model_record(network))] if with_float else []
+    record = model_record(network)
+    found = [float_row(record)]
     with progress.show(f"{model}: capture, quantize, lower", len(widths)) as advance:
         float_graph = capture(network.network, model, network.input_size)
         for weight_bits, activation_bits in widths:
             recipe = Recipe(weight_bits=weight_bits, activation_bits=activation_bits)
             sized = size_up(network, float_graph, recipe, chip)
             row = sized_row(
-                model_record(network),
+                record,
                 graph_record(sized.graph),
                 memory_record(sized.costs, network.parameters, weight_bits),
                 cycles_record(sized.costs),
                 sized.costs.latency_ms,
                 (weight_bits, activation_bits),
-                note,
             )
             found.append(row)
             advance(1)
@@ -100,13 +91,7 @@ def sizes_of(
 
 
 def sizes_or_reason(
-    model: str,
-    widths: Sequence[tuple[int, int]],
-    profile: str,
-    *,
-    classes: int | None = None,
-    with_float: bool = False,
-    note: str = "",
+    model: str, widths: Sequence[tuple[int, int]], profile: str, classes: int | None
 ) -> list[TableRow]:
     """Return :func:`sizes_of`, or a row without figures for each width, with what stood against it.
 
@@ -117,15 +102,16 @@ def sizes_or_reason(
     from simulator.errors import AocqError
 
     try:
-        return sizes_of(model, widths, profile, classes=classes, with_float=with_float, note=note)
+        return sizes_of(model, widths, profile, classes)
     except AocqError as error:
         reason = str(error)
     except (ArithmeticError, MemoryError, RuntimeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}"
     progress.note(f"{model}: {reason}")
-    note = "; ".join(part for part in (note, f"no sizes: {reason}") if part)
     return [
-        TableRow(model=model, method=SIZES_ONLY, w_bits=w_bits, a_bits=a_bits, note=note)
+        TableRow(
+            model=model, method=SIZES_ONLY, w_bits=w_bits, a_bits=a_bits, note=f"no sizes: {reason}"
+        )
         for w_bits, a_bits in widths
     ]
 
@@ -139,12 +125,18 @@ def table_of_sizes(
     title: str,
     out: Path,
 ) -> list[TableRow]:
-    """Size every network up, write the table after each, print it at the end."""
+    """Size every network up, write the table after each, print it at the end.
+
+    A name that timm does not have is refused before the first.
+    """
+    from aocq.models import published_config
     from reports.campaign import write_table
 
+    for model in models:
+        published_config(model)
     rows: list[TableRow] = []
     for model in models:
-        rows += sizes_or_reason(model, widths, profile, classes=classes, with_float=True)
+        rows += sizes_or_reason(model, widths, profile, classes)
         write_table(name, title, rows, out)
     print_table(rows)
     print(f"table: {out / name}.md", file=sys.stderr)
@@ -172,7 +164,7 @@ def run_table(
     from aocq import progress
     from aocq.campaign import run_cells
     from aocq.models import WeightsUnavailable
-    from reports.campaign import TableRow, run_row, write_table
+    from reports.campaign import FLOAT, TableRow, run_row, write_table
     from reports.write import write_report
     from simulator.results import RunResult
 
@@ -193,13 +185,13 @@ def run_table(
         elif isinstance(outcome, WeightsUnavailable):
             widths = (request.recipe.weight_bits, request.recipe.activation_bits)
             if not any((r.model, r.w_bits, r.a_bits) == (request.model, *widths) for r in rows):
-                rows += sizes_or_reason(
-                    request.model,
-                    [widths],
-                    request.profile,
-                    classes=request.classes,
-                    note=f"no run: {outcome}",
-                )
+                sizes = sizes_or_reason(request.model, [widths], request.profile, request.classes)
+                note = f"no run: {outcome}"
+                rows += [
+                    replace(row, note="; ".join(filter(None, (note, row.note))))
+                    for row in sizes
+                    if row.method != FLOAT
+                ]
         else:
             rows.append(
                 TableRow(
@@ -221,9 +213,10 @@ def exit_if_cells_failed(rows: Sequence[TableRow]) -> None:
     """Say how many cells could not be run, and exit with 3, if any."""
     from reports.campaign import FLOAT
 
-    failed = sum(row.cycles is None and row.method != FLOAT for row in rows)
+    cells = [row for row in rows if row.method != FLOAT]
+    failed = sum(row.cycles is None for row in cells)
     if failed:
-        print(f"error: {failed} of {len(rows)} cells could not be run, see above", file=sys.stderr)
+        print(f"error: {failed} of {len(cells)} cells could not be run, see above", file=sys.stderr)
         raise typer.Exit(3)
 
 

@@ -68,7 +68,7 @@ def _check(pattern: str, profile: str, out: Path | None) -> None:
     progress.note("counting parameters, to find the smallest network of each kind")
     found = matching(pattern)
     if not found:
-        names = ", ".join(relative.module for relative in RELATIVES)
+        names = ", ".join(dict.fromkeys(relative.module for relative in RELATIVES))
         raise InputError(
             f"{pattern}: no such model in timm's modules of vision transformers; they are {names}"
         )

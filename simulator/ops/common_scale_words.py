@@ -185,18 +185,22 @@ def join_word_rows(  # type: ignore[no-untyped-def]
     extremes = np.zeros(2 * LANES, np.int32)
     first_zero, first_unit = np.int32(zero_a), np.int32(1 << left_a)
     unit = np.int32(1 << left)
+    flat_a, flat_b = a.reshape(-1), b.reshape(-1)
     misfits = 0
     for i in range(a.shape[0]):
         if words_a is not None:
-            rescale_row(a, i, zero_a, left_a, words_a, shifted, first, extremes)
+            at = i * channels
+            rescale(flat_a, at, channels, zero_a, left_a, words_a, shifted, first, extremes)
         row = i % b.shape[0]
         if b.shape[1] == 1:
             if row % LANES == 0:
-                rescale_column(b, row, zero_b, left_b, words_b, shifted, eight, extremes)
+                rows = min(LANES, b.shape[0] - row)
+                rescale(flat_b, row, rows, zero_b, left_b, words_b, shifted, eight, extremes)
             for c in range(channels):
                 second[c] = eight[row % LANES]
         elif i == 0 or b.shape[0] > 1:
-            rescale_row(b, row, zero_b, left_b, words_b, shifted, second, extremes)
+            at = row * channels
+            rescale(flat_b, at, channels, zero_b, left_b, words_b, shifted, second, extremes)
         for c in range(channels):
             # A product with a power of two, unlike a shift, stays in 32-bit lanes.
             if words_a is None:
@@ -215,22 +219,14 @@ def join_word_rows(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def rescale_row(codes, i, zero_point, left, words, shifted, out, extremes):  # type: ignore[no-untyped-def]
-    """Bring row i of ``codes`` to the common scale, in int32 ``out`` [padded channels]."""
+def rescale(codes, start, count, zero_point, left, words, shifted, out, extremes):  # type: ignore[no-untyped-def]
+    """Bring ``count`` of the flat ``codes`` from ``start`` on to the common scale.
+
+    ``out`` is int32, with as many entries as ``words`` has factors.
+    """
     target = out if words is None else shifted
     zero, unit = np.int32(zero_point), np.int32(1 << left)
-    for c in range(codes.shape[1]):
-        target[c] = np.int32(np.int32(np.int32(codes[i, c]) - zero) * unit)
-    if words is not None:
-        requantize_row(shifted, 0, out, 0, words, extremes)
-
-
-@compiled
-def rescale_column(codes, i, zero_point, left, words, shifted, out, extremes):  # type: ignore[no-untyped-def]
-    """Bring 8 rows of one code each, from i on, to the common scale, in int32 ``out`` [8]."""
-    target = out if words is None else shifted
-    zero, unit = np.int32(zero_point), np.int32(1 << left)
-    for j in range(min(LANES, codes.shape[0] - i)):
-        target[j] = np.int32(np.int32(np.int32(codes[i + j, 0]) - zero) * unit)
+    for c in range(count):
+        target[c] = np.int32(np.int32(np.int32(codes[start + c]) - zero) * unit)
     if words is not None:
         requantize_row(shifted, 0, out, 0, words, extremes)

@@ -134,8 +134,16 @@ def test_images_of_another_number_of_channels() -> None:
         preprocessing(NAME, USUAL, {"in_chans": 1}, {})
 
 
-@pytest.mark.parametrize("wanted", [{"crop_pct": True}, {"mean": (0.5, float("inf"), 0.5)}])
-def test_what_is_no_number_is_refused(wanted: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"crop_pct": True},
+        {"mean": (0.5, float("inf"), 0.5)},
+        {"interpolation": "foo"},
+        {"crop_mode": "foo"},
+    ],
+)
+def test_values_that_timm_does_not_know_are_refused(wanted: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"wanted e\.g\."):
         preprocessing(NAME, USUAL, {}, wanted)
 

@@ -123,7 +123,16 @@ def test_a_network_that_cannot_be_sized_does_not_stop_the_others(warm: Run, tmp_
     assert (first["model"], first["cycles"]) == ("resnet10t", "")
     assert "no sizes: " in first["note"]
     assert int(last["cycles"]) > 0
-    assert "1 of 3 cells could not be run" in done.err
+    assert "1 of 2 cells could not be run" in done.err
+
+
+def test_a_name_that_timm_does_not_have_is_refused_before_the_first(
+    warm: Run, tmp_path: Path
+) -> None:
+    done = warm("table2", MODEL, "swin_tinny", "--out", tmp_path, code=3)
+    assert "timm" in done.err
+    assert "has no such model" in done.err
+    assert not (tmp_path / "table2.csv").exists()
 
 
 def test_sizes_of_another_number_of_classes(warm: Run, tmp_path: Path) -> None:
