@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from aocq.capture.float_graph import ARITHMETIC
 from aocq.data.loader import BadImageError, Group, ImageBatches
 from aocq.methods.quantized_model import QuantizedModel
 from simulator.boundary import dequantize, quantize
-from simulator.errors import InputError
+from simulator.errors import AccumulatorOverflow, InputError
 from simulator.executor import Executor, OpCounts
 from simulator.files import replace_file
 from simulator.graph import IntGraph
@@ -45,7 +46,7 @@ class Evaluation:
     labels
         int64 [images]
     seconds
-        by engine, time spent computing (not decoding)
+        by engine, time spent computing (not decoding, nor compiling the emulator's kernels)
     counts
         by op name: what did not fit, in the integer engine
     skipped
@@ -84,9 +85,13 @@ def evaluate(
         If no image at all could be decoded.
     """
     parameters = model.simulated_parameters()
+    compiled = False
     for index, group in _open_groups(batches, work, on_progress):
         arrays: dict[str, Any] = {"skipped": np.array([*map(str, group.skipped)], dtype=str)}
         if group.images is not None:
+            if not compiled:
+                _compile(executor, group.images[:1])
+                compiled = True
             arrays |= _run_engines(network, model, parameters, executor, group.images)
             arrays["labels"] = group.labels.numpy()
         with replace_file(_batch_path(work, index)) as temporary, temporary.open("wb") as file:
@@ -94,6 +99,12 @@ def evaluate(
         if on_progress:
             on_progress(len(group.labels) + len(group.skipped))
     return _collect(work, executor, batches)
+
+
+def _compile(executor: Executor, image: Tensor) -> None:
+    """Run an image whose time does not count: kernels are compiled at their first call."""
+    with suppress(AccumulatorOverflow):  # the run itself will tell
+        executor.run(quantize(image.numpy(), executor.graph.tensors[executor.graph.inputs[0]]))
 
 
 def _batch_path(work: Path, index: int) -> Path:

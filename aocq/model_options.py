@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Mapping
-from math import isfinite
+from math import floor, isfinite
 from types import MappingProxyType
 from typing import Any
 
@@ -35,6 +35,11 @@ RESERVED = MappingProxyType(
 )
 
 
+EXAMPLES = MappingProxyType(
+    {"--model-kwargs": "img_size=32", "--preprocessing": "mean=0.485,0.456,0.406"}
+)
+
+
 def parse_settings(texts: Iterable[str], option: str) -> dict[str, Any]:
     """Return the settings of a repeated option; each text holds one ``KEY=VALUE`` or several.
 
@@ -42,7 +47,7 @@ def parse_settings(texts: Iterable[str], option: str) -> dict[str, Any]:
 
     Raises
     ------
-    InputError
+    ValueError
         If a text is no setting, or a key is given twice.
     """
     found: dict[str, Any] = {}
@@ -50,9 +55,9 @@ def parse_settings(texts: Iterable[str], option: str) -> dict[str, Any]:
         for part in re.split(r"\s+(?=\w+=)", text.strip()):
             key, equals, value = part.partition("=")
             if not equals or not key.isidentifier():
-                raise InputError(f"{option} {part!r}: wanted KEY=VALUE, e.g. img_size=32")
+                raise ValueError(f"{option} {part!r}: wanted KEY=VALUE, e.g. {EXAMPLES[option]}")
             if key in found:
-                raise InputError(f"{option} {part!r}: {key} is given twice")
+                raise ValueError(f"{option} {part!r}: {key} is given twice")
             found[key] = _literal(value.strip())
     return found
 
@@ -63,6 +68,15 @@ def _literal(text: str) -> Any:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
     return tuple(value) if isinstance(value, list) else value
+
+
+def typed(settings: Mapping[str, Any]) -> str:
+    """Return settings as they are typed: ``img_size=32 depths=2,2,2``."""
+    return " ".join(f"{key}={_text(value)}" for key, value in settings.items())
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(_text, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
@@ -102,14 +116,8 @@ def preprocessing(
             known = ", ".join(PREPROCESSING)
             raise InputError(f"model {name}: --preprocessing {key}: unknown; choose one of {known}")
         if not _is_possible(key, value, channels):
-            example = {
-                "input_size": "3,32,32",
-                "crop_pct": "0.9",
-                **{option: " or ".join(words) for option, words in WORDS.items()},
-            }.get(key, "0.5,0.5,0.5")
-            raise InputError(
-                f"model {name}: --preprocessing {key}={value}: wanted e.g. {key}={example}"
-            )
+            given = typed({key: value})
+            raise InputError(f"model {name}: --preprocessing {given}: {_WANTED[key]}")
         found[key] = value
     for key in ("mean", "std"):
         if len(found[key]) != found["input_size"][0]:
@@ -120,6 +128,39 @@ def preprocessing(
     return found
 
 
+def crop_kept(
+    name: str,
+    arguments: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    found: Mapping[str, Any],
+) -> str:
+    """Return what to say where images of another size are cut as those of timm's own; or nothing.
+
+    timm's ``crop_pct`` belongs to large photographs: images are scaled up by it and lose their rim.
+    """
+    resized = "img_size" in arguments or "input_size" in wanted
+    if not resized or "crop_pct" in wanted or found["crop_pct"] == 1:
+        return ""
+    _, height, width = found["input_size"]
+    scaled = floor(min(height, width) / found["crop_pct"])
+    return (
+        f"{name}: images are scaled to {scaled} pixels and cut to {height} x {width} (timm's "
+        f"crop_pct is {found['crop_pct']:g}); for small images, pass --preprocessing crop_pct=1"
+    )
+
+
+_OF_PIXELS = "wanted one number for each channel, of pixels on 0..1 (not 0..255), e.g. "
+_WANTED = MappingProxyType(
+    {
+        "input_size": "wanted channels, height and width, e.g. input_size=3,32,32",
+        "crop_pct": "wanted a number above 0 and at most 1, e.g. crop_pct=0.9",
+        "mean": _OF_PIXELS + "mean=0.485,0.456,0.406",
+        "std": _OF_PIXELS + "std=0.229,0.224,0.225; above 0 and at most 1",
+        **{key: f"wanted {' or '.join(words)}" for key, words in WORDS.items()},
+    }
+)
+
+
 def _is_possible(key: str, value: Any, channels: int) -> bool:
     if key in WORDS:
         return value in WORDS[key]
@@ -128,7 +169,9 @@ def _is_possible(key: str, value: Any, channels: int) -> bool:
     many = isinstance(value, tuple) and all(map(_is_number, value))
     if key == "input_size":
         return many and len(value) == 3 and all(isinstance(x, int) and x > 0 for x in value)
-    return many and len(value) == channels and (key != "std" or min(value) > 0)
+    if not many or len(value) != channels:
+        return False
+    return all(0 < x <= 1 for x in value) if key == "std" else all(abs(x) <= 1 for x in value)
 
 
 def _is_number(value: Any) -> bool:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import inspect
 import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from aocq import model_options
-from aocq.model_options import check_arguments
+from aocq.model_options import RESERVED, check_arguments, typed
 from aocq.torchvision_compat import declare_missing_operators
 from simulator.errors import EnvironmentProblem, InputError
 
@@ -117,7 +119,7 @@ def load_model(
         network = _pretrained(name, options)
     else:
         network = _built(name, options)
-        _load_weights(network, read_checkpoint(weights), name, weights)
+        _load_weights(network, read_checkpoint(weights), name, weights, arguments)
     _check_finite(network, weights or name)
     return _loaded(name, network, weights, arguments, preprocessing)
 
@@ -192,12 +194,27 @@ def _built(name: str, options: Mapping[str, Any]) -> nn.Module:
         *(ArithmeticError, AssertionError, AttributeError, LookupError),
         *(RuntimeError, TypeError, ValueError),
     ) as error:
-        given = " ".join(f"{key}={value}" for key, value in options.items())
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        if unknown and unknown[1] in options:
+            raise InputError(_unknown_argument(name, unknown[1])) from error
         raise InputError(
-            f"model {name}: timm {timm.__version__} cannot build it with {given or 'its defaults'} "
+            f"model {name}: timm {timm.__version__} cannot build it with "
+            f"{typed(options) or 'its defaults'} "
             f"({type(error).__name__}: {error}); see --model-kwargs"
         ) from error
     return network
+
+
+def _unknown_argument(name: str, key: str) -> str:
+    """Return what to say of an argument that a model's constructor does not have."""
+    with torch.device("meta"):  # shapes without values
+        constructor = type(timm.create_model(name, pretrained=False))
+    known = [key for key in inspect.signature(constructor).parameters if key not in RESERVED]
+    near = difflib.get_close_matches(key, known, n=3)
+    return (
+        f"model {name}: --model-kwargs {key}: timm's {constructor.__name__} has no such argument; "
+        + (f"nearest: {', '.join(near)}" if near else f"it has {', '.join(known)}")
+    )
 
 
 def _pretrained(name: str, options: Mapping[str, Any]) -> nn.Module:
@@ -253,7 +270,13 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     }
 
 
-def _load_weights(network: nn.Module, state: dict[str, Tensor], name: str, path: Path) -> None:
+def _load_weights(
+    network: nn.Module,
+    state: dict[str, Tensor],
+    name: str,
+    path: Path,
+    arguments: Mapping[str, Any],
+) -> None:
     """Load ``state`` completely or say what does not fit."""
     wanted = network.state_dict()
     for key in ("head.weight", "head.fc.weight"):
@@ -273,8 +296,12 @@ def _load_weights(network: nn.Module, state: dict[str, Tensor], name: str, path:
         ),
     ]
     if problems:
+        built = f" with {typed(arguments)}" if arguments else ""
         shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" * (len(problems) > 5))
-        raise InputError(f"{path}: is not a checkpoint of {name}: {shown}")
+        raise InputError(
+            f"{path}: is not a checkpoint of {name}{built}: {shown}; where the network differs "
+            "from its name, say how: --model-kwargs img_size=… depths=…"
+        )
     network.load_state_dict(state)
 
 

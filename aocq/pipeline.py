@@ -6,10 +6,11 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -26,8 +27,9 @@ from aocq.methods import LEAVE_FLOATS, METHODS, QuantizedModel, Recipe
 from aocq.methods import storage as quantized_storage
 from aocq.methods.layernorm_parts import observe_parts
 from aocq.methods.quantizers import ActivationQuantizer
+from aocq.model_options import crop_kept
 from aocq.models import LoadedModel, load_model
-from aocq.record import layer_rows, run_record
+from aocq.record import Sampled, layer_rows, run_record
 from aocq.request import (
     Inputs,
     VerifyRequest,
@@ -90,6 +92,7 @@ def verify(
     """
     inputs = inputs or open_inputs(request)
     note_missing_images(request.calibration_images, inputs.calibration, note)
+    note_crop(inputs.model, request.preprocessing, note)
     work = request.out / WORK
     with progress(f"capture {request.model}", 1) as advance:
         float_graph = capture(inputs.model.network, request.model, inputs.model.input_size)
@@ -103,11 +106,14 @@ def verify(
         evaluation = evaluate(
             inputs.model.network, model, executor, batches, evaluation_folder, advance
         )
-    sqnr = _sqnr(request, inputs, model, executor, float_graph, progress)
-    differing = _differing(request, inputs, model, executor, progress)
+    sqnr, sqnr_images = _sqnr(request, inputs, model, executor, float_graph, progress)
+    differing, differing_images = _differing(request, inputs, model, executor, progress)
     costs = estimate(graph, inputs.profile)
     rows = layer_rows(graph, costs, evaluation, sqnr, differing)
-    result = run_record(request, inputs, model, seconds, graph, executor, evaluation, costs, rows)
+    sampled = Sampled(sqnr=sqnr_images, differing=differing_images)
+    result = run_record(
+        request, inputs, model, seconds, graph, executor, evaluation, costs, rows, sampled
+    )
     _publish(request.out, model, graph, result, rows)
     shutil.rmtree(work, ignore_errors=True)
     return result, rows
@@ -161,6 +167,12 @@ def note_missing_images(wanted: int, found: Sequence[LabelledImage], note: Note)
     """Say so where a calibration folder has fewer images than were asked for."""
     if len(found) < wanted:
         note(f"{len(found)} calibration images are there, {wanted} were asked for: all are used")
+
+
+def note_crop(model: LoadedModel, preprocessing: Mapping[str, Any], note: Note) -> None:
+    """Say so where images of another size are still cut as those of timm's own size."""
+    if kept := crop_kept(model.name, model.arguments, preprocessing, model.preprocessing):
+        note(kept)
 
 
 def _quantized(
@@ -229,7 +241,16 @@ def calibrate(
             advance(now - reached)
             reached = now
 
-        quantized = METHODS[method](float_graph, images, recipe, report, device=device, work=work)
+        try:
+            quantized = METHODS[method](
+                float_graph, images, recipe, report, device=device, work=work
+            )
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            raise InputError(
+                f"{model.name}: {method} cannot solve for a layer's weights: what it sees of the "
+                f"calibration images is not finite or has no spread ({error}); check the "
+                "checkpoint, and mean and std of --preprocessing"
+            ) from error
     parts: dict[str, ActivationQuantizer] = {}
     if recipe.layernorm_part_bits is not None and not quantized.leaves_floats:
         with progress("ranges inside LayerNorm", len(images)) as advance:
@@ -255,11 +276,13 @@ def _sqnr(
     executor: Executor,
     float_graph: FloatGraph,
     progress: Progress,
-) -> dict[str, float | None]:
+) -> tuple[dict[str, float | None], int]:
+    """Return the SQNR of each op's result, and on how many images it was found."""
     chosen = _batches(request, inputs, min(SQNR_IMAGES, request.limit or SQNR_IMAGES))
     chosen.batch = 4  # every tensor of a batch is held twice
     with progress("SQNR per op", len(chosen.images)) as advance:
-        return sqnr_per_op(model, executor, chosen, float_graph.parameters, advance)
+        found = sqnr_per_op(model, executor, chosen, float_graph.parameters, advance)
+    return found, len(chosen.images) - len(chosen.skipped)
 
 
 def _differing(
@@ -268,10 +291,12 @@ def _differing(
     model: QuantizedModel,
     executor: Executor,
     progress: Progress,
-) -> dict[str, float]:
+) -> tuple[dict[str, float], int]:
+    """Return how many codes of each op differ per image, and on how many images that was found."""
     chosen = _batches(request, inputs, min(DIVERGENCE_IMAGES, request.limit or DIVERGENCE_IMAGES))
     with progress("compare op by op with simulation", len(chosen.images)) as advance:
-        return differing_codes(model, executor, chosen, advance)
+        found = differing_codes(model, executor, chosen, advance)
+    return found, len(chosen.images) - len(chosen.skipped)
 
 
 def _publish(

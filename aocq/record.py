@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from aocq.cost_record import cycles_record, graph_record, memory_record, profile_record
@@ -39,6 +39,14 @@ from simulator.results import (
 ROUNDING = 1e-9
 # Below this many images, the verdict says how much a single one weighs.
 FEW_IMAGES = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampled:
+    """On how many images the figures of single ops were found."""
+
+    sqnr: int
+    differing: int
 
 
 def layer_rows(
@@ -108,9 +116,10 @@ def run_record(
     evaluation: Evaluation,
     costs: CostEstimate,
     rows: list[LayerRow],
+    sampled: Sampled,
 ) -> RunResult:
     """Return the whole record of a run."""
-    accuracy = _accuracy(evaluation)
+    accuracy = _accuracy(evaluation, sampled)
     emulation_seconds = evaluation.seconds["integer"]
     return RunResult(
         command=list(request.command),
@@ -165,7 +174,7 @@ def model_record(model: LoadedModel) -> ModelRecord:
     )
 
 
-def _accuracy(evaluation: Evaluation) -> Accuracy:
+def _accuracy(evaluation: Evaluation, sampled: Sampled) -> Accuracy:
     logits, labels = evaluation.logits, evaluation.labels
     engines: dict[str, Any] = {
         name: TopK(top1=top_k(values, labels, 1), top5=top_k(values, labels, 5))
@@ -174,6 +183,8 @@ def _accuracy(evaluation: Evaluation) -> Accuracy:
     return Accuracy(
         images=len(labels),
         skipped_images=list(evaluation.skipped),
+        sqnr_images=sampled.sqnr,
+        differing_images=sampled.differing,
         agreement=Agreement(
             integer_float=agreement(logits["integer"], logits["float"]),
             integer_simulated=agreement(logits["integer"], logits["simulated"]),

@@ -6,7 +6,7 @@ Each is tried with random weights on random images. So nothing is said of accura
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import cache
@@ -28,6 +28,7 @@ from simulator.graph import IntGraph
 from simulator.profile import NpuProfile
 
 import timm  # isort: skip  (after aocq.models, which declares what its import may lack)
+from timm.models import list_modules  # isort: skip
 
 # Of the largest logit: more than float32 loses on its way through a network, less than any
 # operator that is missing or misread.
@@ -142,13 +143,22 @@ class Finding:
     missing: str = ""
 
 
-def matching(pattern: str) -> dict[str, Relative]:
+def matching(pattern: str, advance: Callable[[int], None]) -> dict[str, Relative]:
     """Return, by model, the smallest network of each kind whose name matches a shell pattern.
 
-    What timm has for its own tests (``test_vit``) is left out.
+    Where none of :data:`RELATIVES` has such a name, a kind is a module of ``timm.models``. What
+    timm has for its own tests (``test_vit``) is left out. ``advance`` is called with 1 after each
+    of :data:`RELATIVES`.
     """
+    others = (Relative(name=name, module=name) for name in list_modules())
+    return _smallest(RELATIVES, pattern, advance) or _smallest(others, pattern, lambda steps: None)
+
+
+def _smallest(
+    relatives: Iterable[Relative], pattern: str, advance: Callable[[int], None]
+) -> dict[str, Relative]:
     found = {}
-    for relative in RELATIVES:
+    for relative in relatives:
         names = [
             name
             for name in timm.list_models(module=relative.module)
@@ -158,6 +168,7 @@ def matching(pattern: str) -> dict[str, Relative]:
         ]
         if names:
             found[min(names, key=_parameters)] = relative
+        advance(1)
     return found
 
 

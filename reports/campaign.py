@@ -401,11 +401,16 @@ def _columns(rows: Sequence[TableRow]) -> list[str]:
         return [*names, *CHIP_COLUMNS]
     with_paper = any(row.paper_size_mb is not None for row in rows)
     sized = any(row.method == SIZES_ONLY for row in rows)
+    # Without any run there is no accuracy either.
+    runs = any(row.method not in (SIZES_ONLY, FLOAT) for row in rows)
     return [
         *names,
-        *("float", "simulated", "integer", "Δ", "agreement", "SQNR", "float ops", "MB", "s"),
+        *(("float", "simulated", "integer", "Δ", "agreement", "SQNR") if runs else ()),
+        *("float ops", "MB"),
+        *(("s",) if runs else ()),
         *(SIZE_COLUMNS if sized else ()),
-        *(("paper", "paper Δ", "paper MB") if with_paper else ()),
+        *(("paper", "paper Δ") if with_paper and runs else ()),
+        *(("paper MB",) if with_paper else ()),
     ]
 
 

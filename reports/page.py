@@ -12,8 +12,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from reports import costs, tables
 from reports import format as written
-from reports import tables
 from reports.figures import cycles_by_block, look, saturation, sqnr_along_depth
 from reports.ops import (
     by_block,
@@ -77,7 +77,10 @@ def _environment() -> Environment:
     for function in (written.percent, written.signed, written.count, written.kib, written.decibel):
         environment.filters[function.__name__] = function
     environment.filters["color"] = lambda kind: look(kind)[0]
-    names: dict[str, Any] = {"tables": tables, "share": written.share, "plural": written.plural}
+    names: dict[str, Any] = {
+        **{"tables": tables, "costs": costs},
+        **{"share": written.share, "plural": written.plural},
+    }
     names["policy_note"] = written.policy_note
     environment.globals.update(names, MISSING=written.MISSING, NO_NOISE=written.NO_NOISE)
     return environment

@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from reports.costs import cycle_rows, memory_rows
 from reports.format import (
     MISSING,
     NO_NOISE,
@@ -72,12 +74,21 @@ def summary_rows(result: RunResult) -> list[tuple[str, str]]:
 
 
 def _argument_rows(result: RunResult) -> list[tuple[str, str]]:
-    """How a network was built that is not quite what its name says; no row for any other."""
-    arguments = result.model.arguments
-    if not arguments:
-        return []
-    given = ((key, str(value).replace(" ", "")) for key, value in arguments.items())
-    return [("built with", " ".join(f"{key}={value}" for key, value in given))]
+    """How a network was built that is not quite what its name says, and what images it sees.
+
+    No row for any other network, nor in older records.
+    """
+    rows = [("built with", result.model.arguments), ("preprocessing", result.model.preprocessing)]
+    return [(what, settings(found)) for what, found in rows if found]
+
+
+def settings(found: Mapping[str, Any]) -> str:
+    """Return settings as they are typed: ``img_size=32 depths=2,2,2``."""
+    return " ".join(f"{key}={_text(value)}" for key, value in found.items())
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(_text, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _accuracy_rows(result: RunResult) -> list[tuple[str, str]]:
@@ -141,7 +152,7 @@ def markdown(result: RunResult, rows: Sequence[LayerRow]) -> str:
         "## Accuracy",
         _accuracy(result),
         "## Where accuracy is lost",
-        _worst(rows),
+        _worst(result, rows),
         "## Where integers leave the simulation",
         _parting(result, rows),
         f"## Cycles and memory ({ESTIMATED})",
@@ -207,7 +218,12 @@ def pairs(result: RunResult) -> list[tuple[str, str, str, float | None]]:
     return [(pair, same, decibel(value, NO_NOISE), value) for pair, same, value in found]
 
 
-def _worst(rows: Sequence[LayerRow]) -> str:
+def sampled(number: int | None) -> str:
+    """Return on how many images a figure was found, to end a clause; empty in older records."""
+    return "" if number is None else f", on {plural(number, 'image')}"
+
+
+def _worst(result: RunResult, rows: Sequence[LayerRow]) -> str:
     worst = worst_ops(rows)
     if not worst:
         return "No op has a float tensor to compare with."
@@ -229,24 +245,26 @@ def _worst(rows: Sequence[LayerRow]) -> str:
             for op in worst
         ],
     )
-    return "\n".join([*firsts, "", table]).lstrip()
+    of = sampled(result.accuracy.sqnr_images)
+    return "\n".join([*firsts, "", f"SQNR of each op's result{of}.", "", table]).lstrip()
 
 
 def parting_sentence(result: RunResult, rows: Sequence[LayerRow]) -> str:
     """Return how far the integers follow simulated quantization, and what keeps them from it."""
     agreed = result.accuracy.agreement.integer_simulated
     ops = parting_ops(rows, NAMED)
+    where = sampled(result.accuracy.differing_images)
     if not ops:
         return (
             f"Integer and simulated networks agree on {percent(agreed)} of the images; no op "
-            + ("computes other codes than simulated quantization does on equal inputs.")
+            f"computes other codes than simulated quantization does on equal inputs{where}."
         )
     names = ", ".join(f"{row.op} ({row.differing_codes:,.2f})" for row in ops)
     verb = "Responsible are" if agreed < FOLLOWS_SIMULATION else "Most of them come from"
     total = sum(row.differing_codes or 0.0 for row in rows)
     return (
         f"Integer and simulated networks agree on {percent(agreed)} of the images. On equal inputs "
-        f"{total:,.2f} codes per image differ. {verb} {names}."
+        f"{total:,.2f} codes per image differ{where}. {verb} {names}."
     )
 
 
@@ -262,37 +280,16 @@ def _parting(result: RunResult, rows: Sequence[LayerRow]) -> str:
 
 
 def _cycles(result: RunResult) -> str:
-    cycles = result.cycles
+    *kinds, total = cycle_rows(result.cycles)
     return _table(
         ["cycles of one image", "count", "share"],
-        [
-            (_code(kind), count(number), share(number, cycles.total))
-            for kind, number in largest_first(cycles.by_kind)
-        ]
-        + [("total", count(cycles.total), share(cycles.total, cycles.total))],
+        [*((_code(kind), number, part) for kind, number, part in kinds), total],
     )
 
 
-def largest_first(numbers: dict[str, int]) -> list[tuple[str, int]]:
-    """Return the items by falling number, equal ones by name."""
-    return sorted(numbers.items(), key=lambda item: (-item[1], item[0]))
-
-
-def memory_rows(result: RunResult) -> list[tuple[str, int]]:
-    """Return the memory figures as (what, bytes) pairs."""
-    memory = result.memory
-    return [
-        ("weights", memory.weight_bytes),
-        ("whole model", memory.model_size_bytes),
-        ("SRAM of the profile", memory.sram_bytes),
-        ("peak SRAM", memory.peak_sram_bytes),
-        ("lower bound of the peak", memory.peak_lower_bound_bytes),
-        ("DRAM traffic of one image", memory.dram_bytes),
-    ]
-
-
 def _memory(result: RunResult) -> str:
-    rows = [(name, kib(size), count(size)) for name, size in memory_rows(result)]
+    found = memory_rows(result.memory, result.method.weight_bits)
+    rows = [(name, kib(size), count(size)) for name, size in found]
     return _table(["memory", "size", "bytes"], rows)
 
 

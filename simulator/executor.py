@@ -14,6 +14,7 @@ from simulator.config import default_threads
 from simulator.errors import AccumulatorOverflow, InputError
 from simulator.gemm import Gemm, backend, limit_threads_of_this_thread, one_thread_per_worker
 from simulator.graph.graph import IntGraph
+from simulator.graph.masks import is_mask
 from simulator.graph.ops import MatMul, Mean, Op
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.float_type import Array, FloatType
@@ -29,7 +30,8 @@ class OpCounts:
     """What an op's values did that did not fit, over all images of a run.
 
     elements : results computed
-    saturated : results outside the result type before its overflow rule was applied
+    saturated : results outside the result type before its overflow rule was applied; none of a
+        mask, whose scores are meant to be
     sums : what happened in the op's accumulators; none in ops without
     walked : sums made term by term, since no bound kept them in their registers; that depends on
         the kernel, so counts that differ in nothing else are equal
@@ -96,6 +98,7 @@ class Executor:
         self._steps: list[tuple[Op, Kernel]] = [
             (op, BEHAVIOURS[type(op)].build(op, graph, self.gemm)) for op in graph.ops
         ]
+        self._masks = {op.name for op in graph.ops if is_mask(graph, op)}
         self._last_use = {name: step for step, op in enumerate(graph.ops) for name in op.operands}
 
     def run(
@@ -154,7 +157,7 @@ class Executor:
             values[op.name] = result.codes
             counts[op.name] = OpCounts(
                 elements=result.codes.size,
-                saturated=result.saturated,
+                saturated=0 if op.name in self._masks else result.saturated,
                 sums=result.sums,
                 walked=result.walked,
             )

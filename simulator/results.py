@@ -117,10 +117,16 @@ class LogitSqnr(_Record):
 
 
 class Accuracy(_Record):
-    """Float, simulated-quantized and integer networks on the same images."""
+    """Float, simulated-quantized and integer networks on the same images.
+
+    sqnr_images, differing_images : on how many of them the two figures of single ops were found;
+        None in older records
+    """
 
     images: int
     skipped_images: list[str]
+    sqnr_images: int | None = None
+    differing_images: int | None = None
     float: TopK
     simulated: TopK
     integer: TopK

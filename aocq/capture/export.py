@@ -26,12 +26,14 @@ from aocq.capture.float_graph import FloatGraph, FloatNode
 from aocq.capture.simplify import simplify
 from aocq.capture.translator import (
     BATCH,
+    OTHERS,
     Constant,
     FxNode,
     Translator,
     UnsupportedOperatorError,
     Value,
 )
+from simulator.errors import InputError
 
 __all__ = ["UnsupportedOperatorError", "capture"]
 
@@ -59,12 +61,41 @@ def capture(model: nn.Module, name: str, input_size: tuple[int, int, int]) -> Fl
     ------
     UnsupportedOperatorError
         If an operator has no lowering; the message names it and its module.
+    InputError
+        If the model cannot be run on images of this size, or torch.export cannot follow it.
     """
     model.eval()
     with _unfused_attention(model), _without_caches(model), torch.no_grad():
-        program = torch.export.export(model, (torch.zeros(BATCH, *input_size),))
+        program = _exported(model, name, input_size)
         leaves = frozenset(path for path, part in model.named_modules() if not any(part.children()))
         return simplify(_translate(Translator(name, leaves), program, input_size))
+
+
+def _exported(
+    model: nn.Module, name: str, input_size: tuple[int, int, int]
+) -> torch.export.ExportedProgram:
+    images = torch.zeros(BATCH, *input_size)
+    try:
+        return torch.export.export(model, (images,))
+    except Exception as error:  # whatever a network's own checks raise, and torch.export itself
+        size = " x ".join(map(str, input_size))
+        try:
+            model(images[:1])
+        except Exception as failure:
+            raise InputError(
+                f"{name}: cannot be run on images of {size} ({_first_line(failure)}); input_size "
+                "of --preprocessing changes the images only, --model-kwargs the network "
+                f"(img_size={input_size[-1]})"
+            ) from failure
+        raise InputError(
+            f"{name}: torch.export cannot follow it on images of {size} ({_first_line(error)}); "
+            f"{OTHERS}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no details'}"
 
 
 @contextmanager

@@ -24,6 +24,13 @@ FxNode = Any
 BATCH = 13
 
 
+# What a person can do whose network does not come through.
+OTHERS = (
+    "docs/families.md has the networks that come through, "
+    "`aocq models 'PATTERN' --check` tries others"
+)
+
+
 class UnsupportedOperatorError(InputError):
     """An operator of the network cannot be lowered; the message names it and its place.
 
@@ -117,8 +124,7 @@ class Translator:
         place = path(node) or "the model itself"
         plainly = f"operator {node.target} in {place}: {why}"
         return UnsupportedOperatorError(
-            f"{self.name}: {plainly}; choose a vision transformer of a known family (`aocq models` "
-            "lists them)",
+            f"{self.name}: {plainly}; {OTHERS}",
             plainly=plainly,
         )
 

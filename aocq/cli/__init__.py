@@ -2,16 +2,18 @@
 """The command line. Results go to stdout or files, talk goes to stderr, nothing ever prompts.
 
 Exit codes: 0 fine · 1 a gate failed, or a sum overflowed that must not · 2 usage · 3 bad input ·
-4 environment · 130 interrupted.
+4 environment · 70 a mistake of aocq's own, with a traceback · 130 interrupted.
 """
 
 from __future__ import annotations
 
 import sys
+import traceback
 
 from simulator.errors import AocqError
 
 INTERRUPTED = 130
+INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h; Python's own code of a traceback is 1, as a gate's
 
 
 def main() -> None:
@@ -32,3 +34,7 @@ def main() -> None:
                 file=sys.stderr,
             )
         raise
+    except Exception:  # anything that nobody foresaw must not look like a verdict
+        traceback.print_exc()
+        print("error: this is a mistake of aocq's own; please report it", file=sys.stderr)
+        sys.exit(INTERNAL_ERROR)

@@ -32,7 +32,8 @@ app = typer.Typer(
     name="aocq",
     help="Quantize a timm vision transformer, emulate it bit-accurately for an edge NPU, and "
     "report accuracy, memory and estimated cycles. Start with: aocq demo",
-    epilog="Exit codes: 0 fine, 1 a gate failed, 2 usage, 3 bad input, 4 environment.",
+    epilog="Exit codes: 0 fine, 1 a gate failed, 2 usage, 3 bad input, 4 environment, "
+    "70 a mistake of aocq's own.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -6,9 +6,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -54,9 +54,17 @@ def cell(
     return Cell(name=f"{template.model} {name}", variant=variant or {}, request=request)
 
 
-def sizes_of(
-    model: str, widths: Sequence[tuple[int, int]], profile: str, classes: int | None
-) -> list[TableRow]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SizesWanted:
+    """Of what networks are sized up: (weight bits, activation bits) pairs, profile, constructor."""
+
+    widths: Sequence[tuple[int, int]]
+    profile: str
+    classes: int | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+def sizes_of(model: str, wanted: SizesWanted) -> list[TableRow]:
     """Return rows of sizes and costs of a network with random weights: float, then each width."""
     from aocq import progress
     from aocq.capture import capture
@@ -68,13 +76,13 @@ def sizes_of(
     from reports.campaign import float_row, sized_row
     from simulator.profile import load_profile
 
-    chip = load_profile(profile)
-    network = random_model(model, classes)
+    chip = load_profile(wanted.profile)
+    network = random_model(model, wanted.classes, arguments=wanted.arguments)
     record = model_record(network)
     found = [float_row(record)]
-    with progress.show(f"{model}: capture, quantize, lower", len(widths)) as advance:
+    with progress.show(f"{model}: capture, quantize, lower", len(wanted.widths)) as advance:
         float_graph = capture(network.network, model, network.input_size)
-        for weight_bits, activation_bits in widths:
+        for weight_bits, activation_bits in wanted.widths:
             recipe = Recipe(weight_bits=weight_bits, activation_bits=activation_bits)
             sized = size_up(network, float_graph, recipe, chip)
             row = sized_row(
@@ -90,9 +98,7 @@ def sizes_of(
     return found
 
 
-def sizes_or_reason(
-    model: str, widths: Sequence[tuple[int, int]], profile: str, classes: int | None
-) -> list[TableRow]:
+def sizes_or_reason(model: str, wanted: SizesWanted) -> list[TableRow]:
     """Return :func:`sizes_of`, or a row without figures for each width, with what stood against it.
 
     A network that cannot be sized does not stop the others.
@@ -102,7 +108,7 @@ def sizes_or_reason(
     from simulator.errors import AocqError
 
     try:
-        return sizes_of(model, widths, profile, classes)
+        return sizes_of(model, wanted)
     except AocqError as error:
         reason = str(error)
     except (ArithmeticError, MemoryError, RuntimeError, ValueError) as error:
@@ -112,15 +118,13 @@ def sizes_or_reason(
         TableRow(
             model=model, method=SIZES_ONLY, w_bits=w_bits, a_bits=a_bits, note=f"no sizes: {reason}"
         )
-        for w_bits, a_bits in widths
+        for w_bits, a_bits in wanted.widths
     ]
 
 
 def table_of_sizes(
     models: Sequence[str],
-    widths: Sequence[tuple[int, int]],
-    profile: str,
-    classes: int | None,
+    wanted: SizesWanted,
     name: str,
     title: str,
     out: Path,
@@ -136,7 +140,7 @@ def table_of_sizes(
         published_config(model)
     rows: list[TableRow] = []
     for model in models:
-        rows += sizes_or_reason(model, widths, profile, classes)
+        rows += sizes_or_reason(model, wanted)
         write_table(name, title, rows, out)
     print_table(rows)
     print(f"table: {out / name}.md", file=sys.stderr)
@@ -185,7 +189,13 @@ def run_table(
         elif isinstance(outcome, WeightsUnavailable):
             widths = (request.recipe.weight_bits, request.recipe.activation_bits)
             if not any((r.model, r.w_bits, r.a_bits) == (request.model, *widths) for r in rows):
-                sizes = sizes_or_reason(request.model, [widths], request.profile, request.classes)
+                wanted = SizesWanted(
+                    widths=[widths],
+                    profile=request.profile,
+                    classes=request.classes,
+                    arguments=request.model_arguments,
+                )
+                sizes = sizes_or_reason(request.model, wanted)
                 note = f"no run: {outcome}"
                 rows += [
                     replace(row, note="; ".join(filter(None, (note, row.note))))

@@ -67,7 +67,7 @@ def command(
     if as_json:
         print(json.dumps(found, indent=2))
     else:
-        _print_table(name, found)
+        _print_table(name, network, found)
 
 
 def _of_graph(path: Path, profile: str | None) -> tuple[str, dict[str, Any]]:
@@ -107,17 +107,19 @@ def _of_model(
     settings: list[str],
 ) -> dict[str, Any]:
     """Return what a run's record says that needs neither weights nor images."""
+    from simulator.profile import load_profile
+
+    # Before torch and timm are imported: a mistyped name is told at once.
+    chip = load_profile(profile)
+    arguments = options.settings(settings, "--model-kwargs")
+
     from aocq import progress
     from aocq.capture import capture
     from aocq.methods import Recipe
-    from aocq.model_options import parse_settings
     from aocq.models import random_model
     from aocq.sizing import size_up, sized_record
     from simulator.errors import InputError
-    from simulator.profile import load_profile
 
-    chip = load_profile(profile)
-    arguments = parse_settings(settings, "--model-kwargs")
     try:
         model = random_model(name, classes, arguments=arguments)
     except InputError as error:
@@ -132,12 +134,20 @@ def _of_model(
     return sized_record(sized)
 
 
-def _print_table(profile: str, found: dict[str, Any]) -> None:
-    memory = found["memory"]
-    fits = memory["peak_sram_bytes"] <= memory["sram_bytes"]
-    print(f"ESTIMATED on {profile}, one image")
-    print(f"activations fit the SRAM: {'yes' if fits else 'no'}")
-    print(f"latency_ms {found['latency_ms']:.3f}   fps {found['fps']:.1f}")
-    for section in ("graph", "memory", "cycles"):
-        for key, value in found[section].items():
-            print(f"{section}.{key:24} {value}")
+def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
+    from aocq.cli.campaigns import print_columns
+    from reports.costs import estimate_rows
+    from simulator.results import CyclesRecord, GraphRecord, MemoryRecord
+
+    method = found.get("method")
+    widths = f" W{method['weight_bits']}A{method['activation_bits']}" if method else ""
+    rows = estimate_rows(
+        GraphRecord(**found["graph"]),
+        # A graph by itself does not say what the network's parameters were.
+        MemoryRecord(**{"model_size_bytes": 0, **found["memory"]}),
+        method["weight_bits"] if method else None,
+        CyclesRecord(**found["cycles"]),
+        found["latency_ms"],
+        found["fps"],
+    )
+    print_columns([f"{network}{widths} on {profile}, one image", "ESTIMATED", ""], rows)

@@ -28,13 +28,14 @@ def command(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="with --check: Markdown file to write")] = None,
 ) -> None:
-    """List timm's vision transformers of known families and the bundled demo network.
+    """List timm's vision transformers that can be lowered, and the bundled demo network.
 
-    The list is by family. Whether every operator of one model can be lowered shows when it is
-    captured; the error then names the operator and its place.
+    The list is by name. --model-kwargs may make a network of it that has other operators; the error
+    then names the operator and its place.
 
-    With --check, networks of other families are tried too, and a table says how far each came and
-    which operator it stopped at. About ten minutes for all.
+    With --check, networks of other families are tried too, of each kind the smallest whose name
+    matches, and a table says how far each came and which operator it stopped at. About ten minutes
+    for all.
 
     Example: aocq models 'deit*' --check --out deit.md
     """
@@ -43,35 +44,53 @@ def command(
         return
     if profile or out:
         raise typer.BadParameter("--profile and --out are for --check")
+    names = _known(pattern)
+    if not names:
+        raise _nothing(pattern)
+    print(*names, sep="\n")
+
+
+def _known(pattern: str) -> list[str]:
     from aocq.torchvision_compat import declare_missing_operators
 
     declare_missing_operators()  # must come before timm, whose import may fail without it
     import timm
 
-    from aocq.capture.roles import FAMILIES
+    from aocq.capture.roles import known_networks
 
-    modules = [module for family in FAMILIES.values() for module in family.timm_modules]
-    names = {name for module in modules for name in timm.list_models(module=module)}
-    for name in ["vit_nano_digits", *sorted(names)]:
-        if fnmatch(name, pattern):
-            print(name)
+    names = known_networks(lambda module: timm.list_models(module=module))
+    return [name for name in ["vit_nano_digits", *names] if fnmatch(name, pattern)]
+
+
+def _nothing(pattern: str) -> Exception:
+    """Return the error where no known network has such a name."""
+    import timm
+
+    from simulator.errors import InputError
+
+    others = [name for name in timm.list_models(pattern) if not name.startswith("test_")]
+    if others:
+        return InputError(
+            f"{pattern}: timm has {', '.join(others[:3])}{' …' * (len(others) > 3)}, of no known "
+            f"family or with an operator that has no lowering; `aocq models {pattern!r} --check` "
+            "tells how far they come"
+        )
+    return InputError(
+        f"{pattern}: timm {timm.__version__} has no such model; `aocq models` lists all"
+    )
 
 
 def _check(pattern: str, profile: str, out: Path | None) -> None:
     from aocq import progress
     from aocq.survey import HEAD, RELATIVES, matching, row, survey
-    from simulator.errors import InputError
     from simulator.files import write_text
     from simulator.profile import load_profile
 
     chip = load_profile(profile)
-    progress.note("counting parameters, to find the smallest network of each kind")
-    found = matching(pattern)
+    with progress.show("count parameters, to find the smallest of each kind", len(RELATIVES)) as on:
+        found = matching(pattern, on)
     if not found:
-        names = ", ".join(dict.fromkeys(relative.module for relative in RELATIVES))
-        raise InputError(
-            f"{pattern}: no such model in timm's modules of vision transformers; they are {names}"
-        )
+        raise _nothing(pattern)
     rows = []
     for count, (model, relative) in enumerate(found.items(), 1):
         progress.note(f"{count}/{len(found)} {model}")

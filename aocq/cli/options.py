@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from aocq.model_options import parse_settings
 
 Model = Annotated[
     str, typer.Argument(help="timm model name, e.g. deit_tiny_patch16_224 (see: aocq models)")
@@ -71,6 +74,14 @@ Threads = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="worker threads of the emulator (default: all cores)"),
 ]
+
+
+def settings(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
+    """Return what ``KEY=VALUE`` texts of an option say, or end as any wrong usage does."""
+    try:
+        return parse_settings(texts or (), option)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _known_backend(name: str) -> str:

@@ -51,7 +51,6 @@ def command(
     from aocq.data.image_folder import read_image_folder
     from aocq.data.loader import evenly
     from aocq.methods import storage
-    from aocq.model_options import parse_settings
     from aocq.models import load_model
     from aocq.request import calibration_key, constrained
     from simulator.profile import load_profile
@@ -86,12 +85,13 @@ def command(
         model,
         weights,
         classes,
-        arguments=parse_settings(model_kwargs or (), "--model-kwargs"),
-        preprocessing=parse_settings(preprocessing or (), "--preprocessing"),
+        arguments=options.settings(model_kwargs, "--model-kwargs"),
+        preprocessing=options.settings(preprocessing, "--preprocessing"),
     )
     images = read_image_folder(calibration, loaded.classes)
     wanted = recipes.calibration_count(calibration_images, preset, method)
     pipeline.note_missing_images(wanted, images, progress.note)
+    pipeline.note_crop(loaded, options.settings(preprocessing, "--preprocessing"), progress.note)
     files = evenly(images, wanted)
     key = calibration_key(
         method, recipe, loaded, files, skip_bad=skip_bad_images, device=device.value

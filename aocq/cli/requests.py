@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aocq.cli import recipes
-from aocq.model_options import parse_settings
+from aocq.cli import options, recipes
 
 if TYPE_CHECKING:
     from aocq.methods import Recipe
@@ -77,6 +76,6 @@ def make_request(
         command=("aocq", *sys.argv[1:]),
         device=device.value,
         quantized=quantized,
-        model_arguments=parse_settings(model_kwargs or (), "--model-kwargs"),
-        preprocessing=parse_settings(preprocessing or (), "--preprocessing"),
+        model_arguments=options.settings(model_kwargs, "--model-kwargs"),
+        preprocessing=options.settings(preprocessing, "--preprocessing"),
     )

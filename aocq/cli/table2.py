@@ -42,6 +42,8 @@ def command(
     calibration_images: recipes.CalibrationImages = None,
     float_ops: recipes.FloatOpsOption = recipes.FloatOps.DECLARED,
     classes: options.Classes = None,
+    model_kwargs: options.ModelKwargs = None,
+    preprocessing: options.Preprocessing = None,
     limit: options.Limit = None,
     batch: options.Batch = 32,
     skip_bad_images: options.SkipBadImages = False,
@@ -55,6 +57,7 @@ def command(
 
     A network whose pretrained weights cannot be fetched has a row of sizes, cycles and memory: they
     need neither weights nor images. Without --data all rows are of this kind, one for each width.
+    --num-classes, --model-kwargs and --preprocessing are for every network of the table.
 
     Each run is an ordinary `aocq verify` without gates in OUT/MODEL/METHOD-wXaY. The same command
     goes on where it stopped, and takes finished runs as they are. Writes table2.md, table2.csv and
@@ -79,6 +82,7 @@ def command(
             "--calib-data": calibration,
             "--calib": calibration_images,
             "--limit": limit,
+            "--preprocessing": preprocessing,
             **{f"{name}=WEIGHTS": weights for name, weights in networks},
         }
         for option, value in wants_images.items():
@@ -87,8 +91,14 @@ def command(
                     f"{option}: --data is missing; without images there are only sizes and costs, "
                     "which need none of it"
                 )
+        wanted = campaigns.SizesWanted(
+            widths=widths,
+            profile=profile,
+            classes=classes,
+            arguments=options.settings(model_kwargs, "--model-kwargs"),
+        )
         rows = campaigns.table_of_sizes(
-            [name for name, _ in networks], widths, profile, classes, "table2", TITLE, out
+            [name for name, _ in networks], wanted, "table2", TITLE, out
         )
         campaigns.exit_if_cells_failed(rows)
         return
@@ -109,6 +119,8 @@ def command(
                     data=data,
                     weights=weights,
                     classes=classes,
+                    model_kwargs=model_kwargs,
+                    preprocessing=preprocessing,
                     profile=profile,
                     method=method,
                     recipe=recipe,

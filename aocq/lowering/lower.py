@@ -58,7 +58,7 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
     if problems:
         raise InputError(
             f"{model.graph.name} on profile {profile.name}: cannot be lowered: "
-            + "; ".join(problems)
+            f"{'; '.join(problems)}; docs/families.md has the networks that come through"
         )
     return graph
 

@@ -144,6 +144,25 @@ def test_operators_without_a_lowering_are_named_with_their_module(
     assert why in message
 
 
+def test_images_that_the_network_does_not_take_are_told_with_its_own_reason() -> None:
+    with pytest.raises(InputError) as caught:
+        capture(network(base=NANO), "odd", (3, 24, 24))
+    message = str(caught.value)
+    assert message.startswith("odd: cannot be run on images of 3 x 24 x 24 (AssertionError: Input ")
+    assert "--model-kwargs the network (img_size=24)" in message
+
+
+def test_a_network_that_torch_cannot_follow_is_told_so() -> None:
+    def body(x: Tensor) -> Tensor:
+        return x * 2 if bool(x.sum() > 0) else x
+
+    with pytest.raises(InputError) as caught:
+        capture(Patches(body), "odd", SIZE)
+    message = str(caught.value)
+    assert message.startswith("odd: torch.export cannot follow it on images of ")
+    assert "docs/families.md" in message
+
+
 def test_a_scale_that_cannot_be_folded_is_refused() -> None:
     message = refusal(Patches(ScaleOfTwoReaders()))
     assert "operator aten.mul.Tensor in body: only LayerScale behind a linear layer" in message
@@ -152,7 +171,7 @@ def test_a_scale_that_cannot_be_folded_is_refused() -> None:
 def test_an_activation_without_a_lowering_is_found_inside_its_block() -> None:
     message = refusal(network(base=NANO, act_layer="quick_gelu"))
     assert message.startswith("odd: operator aten.sigmoid.default in blocks.0.mlp.act: ")
-    assert "choose a vision transformer of a known family" in message
+    assert "docs/families.md" in message
 
 
 def test_pooling_without_a_lowering_is_placed_in_the_model_itself() -> None:

@@ -128,11 +128,13 @@ def test_the_next_batch_is_decoded_while_one_is_computed(
 
     wanted = iter([8, 11, 11])
 
-    def run(*arguments: Any) -> Any:
+    def run(codes: Any) -> Any:
+        if len(codes) == 1:  # only to compile kernels
+            return real_run(codes)
         count = next(wanted)
         with progress:
             assert progress.wait_for(lambda: len(decoded) == count, 10)
-        return real_run(*arguments)
+        return real_run(codes)
 
     monkeypatch.setattr(loader, "open_image", open_image)
     monkeypatch.setattr(executor, "run", run)

@@ -17,14 +17,22 @@ from tiny_models import images, with_random_parameters
 from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp, capture, run
-from aocq.capture.roles import FAMILIES, branch_ends, residual_stream
+from aocq.capture.roles import (
+    FAMILIES,
+    Family,
+    branch_ends,
+    known_networks,
+    residual_stream,
+)
 from aocq.lowering import lower
 from aocq.methods import METHODS, Recipe
 from aocq.methods.aocq.options import AocqOptions
-from aocq.models import timm
+from aocq.models import random_model, timm
 from aocq.request import constrained
+from aocq.sizing import size_up
 from simulator.boundary import quantize
 from simulator.cost import estimate
+from simulator.errors import InputError
 from simulator.executor import Executor
 from simulator.graph import IntGraph
 from simulator.ops import BEHAVIOURS
@@ -34,6 +42,7 @@ CHIP = load_profile("edge_npu_int8")
 EXAMPLES = {
     example.model: (family, example) for family in FAMILIES.values() for example in family.examples
 }
+WITHOUT = [(family, pattern) for family in FAMILIES.values() for pattern in family.without]
 every_family = pytest.mark.parametrize("name", FAMILIES)
 every_example = pytest.mark.parametrize("name", EXAMPLES)
 
@@ -149,3 +158,17 @@ def test_nothing_is_computed_in_float_or_left_without_a_cost(name: str) -> None:
     for op in graph.ops:
         if op.kind in {"concat", "transpose"}:
             assert moved[op.name].vector > 0, op.name
+
+
+@pytest.mark.parametrize(("family", "pattern"), WITHOUT, ids=lambda given: str(given)[:20])
+def test_what_is_not_listed_cannot_be_lowered(family: Family, pattern: str) -> None:
+    """A pattern goes when its operator has a lowering."""
+    names = [name for module in family.timm_modules for name in timm.list_models(module=module)]
+    chosen = [name for name in names if fnmatch(name, pattern)]
+    assert chosen, "timm has no such network any more"
+    assert not set(chosen) & set(known_networks(lambda module: timm.list_models(module=module)))
+    # In one block there is all that is in many.
+    short = {"depth": 1} if family.name in {"vit", "naflex"} else {}
+    model = random_model(chosen[0], arguments=short)
+    with pytest.raises(InputError, match=r"has no lowering|cannot be lowered|only LayerScale"):
+        size_up(model, capture(model.network, chosen[0], model.input_size), Recipe(), CHIP)

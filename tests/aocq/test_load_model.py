@@ -217,7 +217,7 @@ def test_many_differences_are_counted_not_listed(tmp_path: Path) -> None:
     save_file({f"layer.{i}": torch.zeros(1) for i in range(50)}, path)
     message = refusal(path)
     assert "; and " in message
-    assert message.endswith(" more")
+    assert " more; where the network differs" in message
     assert len(message) < 600
 
 

@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import save_file
 from tiny_models import with_random_parameters
 
-from aocq.model_options import parse_settings, preprocessing
+from aocq.model_options import crop_kept, parse_settings, preprocessing
 from aocq.models import load_model, timm
 from aocq.request import model_meta
 from simulator.errors import InputError
@@ -51,7 +51,7 @@ def test_settings_are_literals_tuples_or_words() -> None:
     ],
 )
 def test_what_is_no_setting_is_refused(texts: list[str], why: str) -> None:
-    with pytest.raises(InputError, match=why):
+    with pytest.raises(ValueError, match=why):
         parse_settings(texts, "--model-kwargs")
 
 
@@ -74,11 +74,20 @@ def test_a_network_that_is_what_its_name_says_has_no_arguments() -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ({**SMALL, "colour": 3}, r"cannot build it with .*colour=3.*--model-kwargs"),
+        (
+            {**SMALL, "colour": 3},
+            "colour: timm's VisionTransformer has no such argument; it has img_size, patch_size,",
+        ),
+        ({**SMALL, "dept": 3}, r"dept: .* has no such argument; nearest: depth"),
         ({**SMALL, "embed_dim": 25}, r"cannot build it with .*embed_dim=25"),
         ({**SMALL, "num_classes": 7}, "--model-kwargs num_classes: pass --num-classes instead"),
         ({**SMALL, "pretrained_cfg": {}}, "pass --preprocessing instead"),
-        ({**SMALL, "depth": 2}, "is not a checkpoint of"),
+        (
+            {**SMALL, "depth": 2},
+            "is not a checkpoint of vit_tiny_patch16_224 with img_size=16 patch_size=8 "
+            r"embed_dim=24 depth=2: .*differs from its name, say how: --model-kwargs",
+        ),
+        ({}, r"is not a checkpoint of vit_tiny_patch16_224: .*say how: --model-kwargs"),
     ],
 )
 def test_a_network_that_cannot_be_built_is_refused(
@@ -89,22 +98,27 @@ def test_a_network_that_cannot_be_built_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("key", "value", "why"),
     [
-        ("colour", 3),
-        ("mean", 0.5),
-        ("mean", (0.5, 0.5)),
-        ("std", (0.5, 0.0, 0.5)),
-        ("crop_pct", 1.5),
-        ("crop_mode", 3),
-        ("input_size", (3, 32)),
-        ("input_size", (3, 32.0, 32)),
+        ("colour", 3, "colour: unknown; choose one of input_size"),
+        ("mean", 0.5, "mean=0.5: wanted one number for each channel"),
+        ("mean", (0.5, 0.5), "mean=0.5,0.5: wanted one number for each channel"),
+        ("mean", (123.7, 116.3, 103.5), r"wanted .* of pixels on 0\.\.1 \(not 0\.\.255\)"),
+        ("mean", (0.5, float("inf"), 0.5), "mean=0.5,inf,0.5: wanted"),
+        ("std", (0.5, 0.0, 0.5), "wanted .*; above 0 and at most 1"),
+        ("std", (58.4, 57.1, 57.4), r"std=58\.4,57\.1,57\.4: wanted .* \(not 0\.\.255\)"),
+        ("crop_pct", 1.5, "crop_pct=1.5: wanted a number above 0 and at most 1"),
+        ("crop_pct", True, "crop_pct=True: wanted a number"),
+        ("crop_mode", 3, "crop_mode=3: wanted center or squash or border"),
+        ("crop_mode", "foo", "crop_mode=foo: wanted center"),
+        ("interpolation", "foo", "interpolation=foo: wanted nearest or "),
+        ("input_size", (3, 32), "input_size=3,32: wanted channels, height and width"),
+        ("input_size", (3, 32.0, 32), r"input_size=3,32\.0,32: wanted channels"),
     ],
 )
-def test_preprocessing_that_cannot_be_is_refused(key: str, value: Any) -> None:
-    usual = {"input_size": (3, 224, 224), "mean": (0.5, 0.5, 0.5)}
-    with pytest.raises(InputError, match=f"model m: --preprocessing {key}"):
-        preprocessing("m", usual, {}, {key: value})
+def test_preprocessing_that_cannot_be_is_refused(key: str, value: Any, why: str) -> None:
+    with pytest.raises(InputError, match=f"^model m: --preprocessing .*{why}"):
+        preprocessing("m", USUAL, {}, {key: value})
 
 
 USUAL = {
@@ -135,20 +149,30 @@ def test_images_of_another_number_of_channels() -> None:
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    ("arguments", "wanted", "scaled"),
     [
-        {"crop_pct": True},
-        {"mean": (0.5, float("inf"), 0.5)},
-        {"interpolation": "foo"},
-        {"crop_mode": "foo"},
+        ({"img_size": 32}, {}, 35),
+        ({"img_size": (32, 64)}, {}, 35),
+        ({}, {"input_size": (3, 45, 45)}, 50),
+        ({}, {}, None),  # timm's own size: its own crop
+        ({"img_size": 32}, {"crop_pct": 0.9}, None),  # asked for
+        ({"img_size": 32}, {"crop_pct": 1}, None),
     ],
 )
-def test_values_that_timm_does_not_know_are_refused(wanted: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"wanted e\.g\."):
-        preprocessing(NAME, USUAL, {}, wanted)
+def test_a_crop_that_cuts_small_images_is_told(
+    arguments: dict[str, Any], wanted: dict[str, Any], scaled: int | None
+) -> None:
+    found = preprocessing("m", USUAL, arguments, wanted)
+    told = crop_kept("m", arguments, wanted, found)
+    if scaled is None:
+        assert told == ""
+    else:
+        height, width = found["input_size"][1:]
+        assert f"m: images are scaled to {scaled} pixels and cut to {height} x {width} " in told
+        assert "pass --preprocessing crop_pct=1" in told
 
 
-@pytest.mark.parametrize("arguments", [{"num_heads": 0}, {"patch_size": 0}, {"foo": 1}])
+@pytest.mark.parametrize("arguments", [{"num_heads": 0}, {"patch_size": 0}])
 def test_what_cannot_be_built_is_told_from_weights_that_cannot_be_fetched(
     arguments: dict[str, Any],
 ) -> None:

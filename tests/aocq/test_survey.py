@@ -14,6 +14,7 @@ from aocq import survey as module
 from aocq.cli.app import app
 from aocq.models import timm
 from aocq.survey import HEAD, RELATIVES, Finding, Relative, matching, row, survey
+from simulator.errors import InputError
 from simulator.executor import Executor
 from simulator.profile import load_profile
 
@@ -34,10 +35,25 @@ def test_timm_has_networks_of_every_kind(relative: Relative) -> None:
 
 
 def test_the_smallest_of_those_that_match_is_taken() -> None:
-    assert {
-        name: relative.name for name, relative in matching("deit*_[st]*_patch16_224").items()
-    } == {"deit_tiny_patch16_224": "DeiT", "deit3_small_patch16_224": "DeiT-III"}
-    assert matching("test_vit*") == matching("resnet*") == {}
+    steps: list[int] = []
+    found = matching("deit*_[st]*_patch16_224", steps.append)
+    assert {name: relative.name for name, relative in found.items()} == {
+        "deit_tiny_patch16_224": "DeiT",
+        "deit3_small_patch16_224": "DeiT-III",
+    }
+    assert sum(steps) == len(RELATIVES)
+    assert matching("test_vit*", steps.append) == {}
+
+
+def test_other_names_are_of_their_module() -> None:
+    found = matching("vit_base_patch16_siglip_[25]*", lambda steps: None)
+    assert {name: relative.name for name, relative in found.items()} == {
+        "vit_base_patch16_siglip_224": "SigLIP"
+    }
+    found = matching("vit_base_patch16_siglip_512", lambda steps: None)
+    assert [*found] == ["vit_base_patch16_siglip_512"]
+    (kind,) = matching("resnet1[04]t", lambda steps: None).values()
+    assert (kind.name, kind.module) == ("resnet", "resnet")
 
 
 def test_a_network_that_comes_through() -> None:
@@ -117,6 +133,22 @@ def test_the_command_prints_the_table_and_writes_it(
     assert line.startswith("| plain | deit_tiny_patch16_224 (img_size=32")
     assert line.endswith("| yes |  |")
     assert "deit_tiny_patch16_224" in done.output
+
+
+@pytest.mark.parametrize("check", [(), ("--check",)])
+def test_a_name_that_timm_does_not_have_is_told(check: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(app, ["models", "pvtx*", *check])
+    assert isinstance(done.exception, InputError)
+    assert "pvtx*: timm " in str(done.exception)
+    assert "has no such model; `aocq models` lists all" in str(done.exception)
+
+
+def test_networks_that_are_not_listed_are_told_from_those_that_are_not_there() -> None:
+    done = CliRunner().invoke(app, ["models", "pvt_v2_b[0-3]"])
+    assert isinstance(done.exception, InputError)
+    told = str(done.exception)
+    assert "pvt_v2_b[0-3]: timm has pvt_v2_b0, pvt_v2_b1, pvt_v2_b2 …, of no known family" in told
+    assert "`aocq models 'pvt_v2_b[0-3]' --check` tells how far they come" in told
 
 
 def test_options_of_the_check_are_refused_without_it() -> None:

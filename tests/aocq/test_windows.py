@@ -165,11 +165,12 @@ def test_what_is_switched_off_has_no_probability_on_the_chip(
     assert len(masks) == 1
     probabilities = [node.name.replace("mask", "probabilities") for node in masks]
     codes = quantize(inputs.numpy(), graph.tensors["image"])
-    taps = (
-        Executor(graph, gemm="numba", threads=1)
-        .run(codes, taps=[*probabilities, *(node.name for node in masks)])
-        .taps
+    output = Executor(graph, gemm="numba", threads=1).run(
+        codes, taps=[*probabilities, *(node.name for node in masks)]
     )
+    taps = output.taps
+    # What is meant to be the lowest code has not left its type.
+    assert [output.counts[node.name].saturated for node in masks] == [0]
     for node, name in zip(masks, probabilities, strict=True):
         off = (model.graph.parameters[node.attributes["parameter"]] != 0).expand(node.shape).numpy()
         assert 0 < off.sum() < off.size

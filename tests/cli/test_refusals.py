@@ -62,7 +62,7 @@ def test_a_profile_of_ones_own_is_asked_for_by_its_file(
     warm("lower", demo.folder, "--profile", profile, "--out", tmp_path / "graph")
     done = warm("cost", tmp_path / "graph", code=3)
     assert "lowered for profile mine, which is not a shipped one; pass its file" in done.err
-    assert "fit the SRAM: yes" in warm("cost", tmp_path / "graph", "--profile", profile).out
+    assert "activations fit the SRAM" in warm("cost", tmp_path / "graph", "--profile", profile).out
 
 
 def test_every_mistake_in_a_profile_is_listed(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -53,6 +54,20 @@ def test_costs_of_another_construction(warm: Run) -> None:
     assert wide["model"]["arguments"] == {"mlp_ratio": 8.0}
 
 
+def test_costs_as_a_table_have_units(warm: Run) -> None:
+    lines = warm("cost", MODEL, "--w-bits", 4).out.splitlines()
+    found = {key: cells for key, *cells in (re.split(" {2,}", line.strip()) for line in lines)}
+    known = json.loads(warm("cost", MODEL, "--w-bits", 4, "--json").out)
+    assert found[f"{MODEL} W4A8 on edge_npu_int8, one image"] == ["ESTIMATED"]
+    assert found["latency"] == [f"{known['latency_ms']:.3f} ms"]
+    assert found["activations fit the SRAM"] == ["yes"]
+    size = known["memory"]["model_size_bytes"]
+    assert found["all parameters at 4 bits"] == [f"{size / 1024:.2f} KiB", f"{size:,} bytes"]
+    assert found["cycles"] == [f"{known['cycles']['total']:,}", "100.00 %"]
+    of_kinds = [int(cells[0].replace(",", "")) for key, cells in found.items() if key[:3] == "of "]
+    assert sum(of_kinds) == known["cycles"]["total"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "complaint"),
     [
@@ -60,7 +75,8 @@ def test_costs_of_another_construction(warm: Run) -> None:
         (["vit_nano_digit"], 3, "model vit_nano_digit: timm"),
         ([MODEL, "--profile", "nope"], 3, "profile nope"),
         ([MODEL, "other"], 2, "one GRAPH or MODEL at a time"),
-        ([MODEL, "--model-kwargs", "depths=3"], 3, "cannot build it with depths=3"),
+        ([MODEL, "--model-kwargs", "depths=3"], 3, "no such argument; nearest: depth"),
+        ([MODEL, "--model-kwargs", "depth"], 2, "'depth': wanted KEY=VALUE, e.g. img_size=32"),
     ],
 )
 def test_what_cannot_be_sized(warm: Run, arguments: list[str], code: int, complaint: str) -> None:
@@ -85,6 +101,7 @@ def test_a_table_without_images(warm: Run, tmp_path: Path) -> None:
     assert int(found[2]["peak_sram_bytes"]) == single["memory"]["peak_sram_bytes"]
     assert int(found[2]["ops"]) == single["graph"]["ops"]
     assert "cycles" in done.out
+    assert "agreement" not in done.out  # nothing was run
 
 
 def test_a_network_without_weights_has_sizes_beside_runs(
@@ -141,7 +158,17 @@ def test_sizes_of_another_number_of_classes(warm: Run, tmp_path: Path) -> None:
     assert float(rows(tmp_path)[1]["size_mb"]) == parameters / 1_024_000
 
 
-@pytest.mark.parametrize("extra", [("--methods", "aocq"), ("--calib-data", "x"), ()])
+def test_sizes_of_another_construction(warm: Run, tmp_path: Path) -> None:
+    warm("table2", MODEL, "--model-kwargs", "depth=1", "--bits", "8/8", "--out", tmp_path)
+    parameters = random_model(MODEL, arguments={"depth": 1}).parameters
+    assert parameters < random_model(MODEL).parameters
+    assert float(rows(tmp_path)[1]["size_mb"]) == parameters / 1_024_000
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [("--methods", "aocq"), ("--calib-data", "x"), ("--preprocessing", "crop_pct=1"), ()],
+)
 def test_images_are_missed_where_something_is_to_be_run(
     warm: Run, tmp_path: Path, extra: tuple[str, ...]
 ) -> None:

@@ -180,6 +180,9 @@ def test_models_are_listed_by_family() -> None:
     assert {*known, "swin_tiny_patch4_window7_224"} <= set(names)
     assert not any(name.startswith(("pvt", "resnet")) for name in names)
     assert len(names) == len(set(names))
+    assert not {"aimv2_large_patch14_224", "vit_base_patch16_siglip_224", "levit_conv_128"} & {
+        *names
+    }
 
 
 def test_the_doctor_finds_everything_it_needs() -> None:

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from reports.format import count, decibel, kib, percent, plural, share, signed
+from reports.page import html
 from reports.tables import markdown, sources, summary_rows
 
 
@@ -28,7 +29,27 @@ def test_a_network_that_is_not_what_its_name_says_is_shown_with_its_arguments(ru
     arguments = {"img_size": 32, "depths": [2, 2, 2]}
     model = run[0].model.model_copy(update={"arguments": arguments})
     rows = summary_rows(run[0].model_copy(update={"model": model}))
-    assert rows[1] == ("built with", "img_size=32 depths=[2,2,2]")
+    assert rows[1] == ("built with", "img_size=32 depths=2,2,2")
+
+
+def test_what_images_went_through_is_shown(run):
+    preprocessing = {"input_size": [3, 32, 32], "mean": [0.5, 0.25, 0.5], "crop_mode": "center"}
+    model = run[0].model.model_copy(update={"preprocessing": preprocessing})
+    result = run[0].model_copy(update={"model": model})
+    given = "input_size=3,32,32 mean=0.5,0.25,0.5 crop_mode=center"
+    assert summary_rows(result)[1] == ("preprocessing", given)
+    assert given in markdown(result, run[1])
+
+
+def test_figures_of_single_ops_say_on_how_many_images(run):
+    accuracy = run[0].accuracy.model_copy(update={"sqnr_images": 32, "differing_images": 4})
+    result = run[0].model_copy(update={"accuracy": accuracy})
+    for written in (markdown(result, run[1]), html(result, run[1])):
+        assert ", on 32 images." in written
+        assert "does on equal inputs, on 4 images." in written
+    older = markdown(*run)
+    assert "on 32 images" not in older
+    assert "SQNR of each op's result." in older
 
 
 def test_summary_is_what_is_printed_after_a_run(run):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What tensors are for: found in the structure of a graph, and stated for each known family."""
 
-from aocq.capture.roles.families import FAMILIES
+from aocq.capture.roles.families import FAMILIES, known_networks
 from aocq.capture.roles.family import Example, Family
 from aocq.capture.roles.stream import (
     arithmetic_source,
@@ -18,6 +18,7 @@ __all__ = [
     "arithmetic_source",
     "branch_ends",
     "joins_stream",
+    "known_networks",
     "readers_through_layout",
     "residual_stream",
 ]

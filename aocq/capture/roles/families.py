@@ -3,15 +3,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatch
 from types import MappingProxyType
 
-from aocq.capture.roles import beit, cait, levit, swin, vit
+from aocq.capture.roles import beit, cait, levit, naflex, relpos, swin, vit
 from aocq.capture.roles.family import Family
+
+
+def known_networks(modules: Callable[[str], Iterable[str]]) -> list[str]:
+    """Return the names of all networks of known families that can be lowered.
+
+    ``modules`` returns the names of a module of ``timm.models`` (``timm.list_models(module=…)``).
+    What timm has for its own tests is left out.
+    """
+    names = {
+        name
+        for family in FAMILIES.values()
+        for module in family.timm_modules
+        for name in modules(module)
+        if not any(fnmatch(name, pattern) for pattern in (*family.without, "test_*"))
+    }
+    return sorted(names)
+
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         family.name: family
-        for family in (vit.FAMILY, swin.FAMILY, cait.FAMILY, beit.FAMILY, levit.FAMILY)
+        for family in (
+            *(vit.FAMILY, relpos.FAMILY, naflex.FAMILY),
+            *(swin.FAMILY, cait.FAMILY, beit.FAMILY, levit.FAMILY),
+        )
     }
 )

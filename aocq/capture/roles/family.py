@@ -41,6 +41,9 @@ class Family:
         for people
     timm_modules
         modules of ``timm.models`` whose networks belong to it: ``aocq models`` lists them
+    without
+        shell patterns of their networks that have an operator without a lowering, and are not
+        listed
     stream
         names of the residual stream's tensors, in which ``*`` is any one part of a path
     branch_ends
@@ -54,3 +57,4 @@ class Family:
     stream: tuple[str, ...]
     branch_ends: tuple[str, ...]
     examples: tuple[Example, ...]
+    without: tuple[str, ...] = ()

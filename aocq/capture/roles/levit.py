@@ -13,6 +13,7 @@ from aocq.capture.roles.family import Example, Family
 FAMILY = Family(
     name="levit",
     timm_modules=("levit",),
+    without=("levit_conv_*",),
     stream=(
         "stem.conv4.linear",
         "stages.*.downsample.attn_downsample.proj.ln.linear",
