@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,10 +34,11 @@ class Story(NamedTuple):
 
 
 def batches(folder: Path) -> dict[Path, int]:
-    return {
-        path: path.stat().st_mtime_ns
-        for path in sorted(folder.glob(".work/evaluation-*/batch-*.npz"))
-    }
+    found = {}
+    for path in sorted(folder.glob(".work/evaluation-*/batch-*.npz")):
+        with suppress(FileNotFoundError):  # a run that ends removes them meanwhile
+            found[path] = path.stat().st_mtime_ns
+    return found
 
 
 @pytest.fixture(scope="module")
