@@ -7,10 +7,15 @@ Hypothesis tries the same examples on every run, and a busy machine is not a fai
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Before anything imports torch: every worker of a test run has a core, and threads that wait for
+# each other's cores take longer than none.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile(
     "same_every_time",

@@ -28,20 +28,6 @@ RUN_FILES = (
     "run.json",
 )
 
-# The command line in a process that has neither torch nor timm.
-WITHOUT_TORCH = """
-import sys
-
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "timm", "torchvision"}:
-            raise ImportError(f"{name} is not installed")
-
-sys.meta_path.insert(0, Blocked())
-from aocq.cli import main
-main()
-"""
-
 
 class Finished(NamedTuple):
     """What a process ended with."""
@@ -73,12 +59,47 @@ class Demo(NamedTuple):
         )
 
 
-def aocq(*arguments: object, code: int = 0, without_torch: bool = False) -> Finished:
-    """Run ``aocq`` to its end and hold its exit code to ``code``."""
+class Forking:
+    """A process that has all modules loaded and forks for every command: ``forking_process.py``.
+
+    Loading them takes longer than most commands do.
+    """
+
+    def __init__(self, *, torch: bool) -> None:
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, Path(__file__).with_name("forking_process.py")),
+                "with-torch" if torch else "without-torch",
+            ],
+            env=ENVIRONMENT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: object, code: int = 0) -> Finished:
+        """Run ``aocq`` to its end and hold its exit code to ``code``."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        start = time.monotonic()
+        request = {"arguments": [str(part) for part in arguments], "environment": ENVIRONMENT}
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+        answer = json.loads(self.process.stdout.readline())
+        finished = Finished(**answer, seconds=time.monotonic() - start)
+        finished.check(code)
+        return finished
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.communicate(timeout=60)
+        assert self.process.returncode == 0
+
+
+def aocq(*arguments: object, code: int = 0) -> Finished:
+    """Run ``aocq`` in a process of its own to its end, and hold its exit code to ``code``."""
     start = time.monotonic()
-    program = (sys.executable, "-c", WITHOUT_TORCH) if without_torch else AOCQ
     done = subprocess.run(
-        [*program, *map(str, arguments)],
+        [*AOCQ, *map(str, arguments)],
         env=ENVIRONMENT,
         capture_output=True,
         text=True,

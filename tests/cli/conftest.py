@@ -4,49 +4,43 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from command_line import ENVIRONMENT, RUN_FILES, Demo, Finished, aocq, digests
+from command_line import RUN_FILES, Demo, Finished, Forking, aocq, digests
+from filelock import FileLock
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    folder = tmp_path_factory.mktemp("demo") / "run"
-    return Demo(folder, aocq("demo", "--out", folder))
+    """The demo, run by the first worker that asks for it; nobody writes into its folder."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder, finished = shared / "demo" / "run", shared / "demo.json"
+    with FileLock(shared / "demo.lock"):
+        if not finished.exists():
+            finished.write_text(json.dumps(aocq("demo", "--out", folder)._asdict()), "utf-8")
+    return Demo(folder, Finished(**json.loads(finished.read_text("utf-8"))))
 
 
 @pytest.fixture(scope="session")
 def warm() -> Iterator[Callable[..., Finished]]:
     """Runs ``aocq`` as :func:`command_line.aocq` does, with torch and timm already loaded."""
-    process = subprocess.Popen(
-        [sys.executable, Path(__file__).with_name("warm_process.py")],
-        env=ENVIRONMENT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    requests, answers = process.stdin, process.stdout
+    forking = Forking(torch=True)
+    yield forking.run
+    forking.close()
 
-    def run(*arguments: object, code: int = 0) -> Finished:
-        start = time.monotonic()
-        print(json.dumps([str(part) for part in arguments]), file=requests, flush=True)
-        answer = json.loads(answers.readline())
-        finished = Finished(**answer, seconds=time.monotonic() - start)
-        finished.check(code)
-        return finished
 
-    yield run
-    requests.close()
-    answers.close()
-    assert process.wait(timeout=60) == 0
+@pytest.fixture(scope="session")
+def without_torch() -> Iterator[Callable[..., Finished]]:
+    """Runs ``aocq`` in processes that find neither torch nor timm."""
+    forking = Forking(torch=False)
+    yield forking.run
+    forking.close()
 
 
 @pytest.fixture

@@ -6,21 +6,24 @@ from __future__ import annotations
 import csv
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import RUN_FILES, Demo, Finished, aocq, digests, record
+from command_line import RUN_FILES, Demo, Finished, digests, record
 
 from simulator.results import LayerRow, RunResult, load_run
 
+Run = Callable[..., Finished]
+
 
 @pytest.fixture(scope="module")
-def again(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
+def again(warm: Run, demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
     """The demo's job with other threads, another backend, and gates that cannot hold."""
     folder = tmp_path_factory.mktemp("again")
     gates = ("--max-latency-ms", 1e-9, "--max-drop", -100, "--min-agreement", 101)
     engine = ("--threads", 3, "--gemm", "numba")
-    return folder, aocq(*demo.verify, "--out", folder, *engine, *gates, "--json", code=1)
+    return folder, warm(*demo.verify, "--out", folder, *engine, *gates, "--json", code=1)
 
 
 def test_the_demo_takes_less_than_a_minute_and_says_where_its_report_is(demo: Demo) -> None:

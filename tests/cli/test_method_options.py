@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import Demo, Finished, aocq, record
+from command_line import Demo, Finished, record
 
 from aocq.methods import METHODS
 
@@ -132,5 +132,5 @@ def test_a_gpu_that_is_not_there_is_a_matter_of_the_environment(
     assert "leave --device out" in done.err
 
 
-def test_help_needs_no_torch() -> None:
-    assert "--scale-passes" in aocq("verify", "--help", without_torch=True).out
+def test_help_needs_no_torch(without_torch: Run) -> None:
+    assert "--scale-passes" in without_torch("verify", "--help").out

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import ENVIRONMENT, Finished, aocq
+from command_line import ENVIRONMENT, Finished
 
 from aocq.cli.profile_text import page
 from simulator.profile import CONFIDENCE, flat_values, load_profile, profile_paths
@@ -17,8 +17,8 @@ from simulator.profile import CONFIDENCE, flat_values, load_profile, profile_pat
 Run = Callable[..., Finished]
 
 
-def test_profiles_are_listed_with_what_is_known_of_them() -> None:
-    head, *rows = aocq("profiles", "list", without_torch=True).out.splitlines()
+def test_profiles_are_listed_with_what_is_known_of_them(without_torch: Run) -> None:
+    head, *rows = without_torch("profiles", "list").out.splitlines()
     assert head.split() == ["name", *CONFIDENCE, "title"]
     assert [row.split()[0] for row in rows] == list(profile_paths())
     for row in rows:
@@ -75,8 +75,8 @@ def test_a_source_is_not_repeated_for_every_value() -> None:
     assert [line.split()[-2:] for line in table[1:]] == [["measured", '"']] * (len(table) - 1)
 
 
-def test_a_person_reads_our_words_and_what_is_exceptional() -> None:
-    text = aocq("profiles", "show", "litert_ref", without_torch=True).out
+def test_a_person_reads_our_words_and_what_is_exceptional(without_torch: Run) -> None:
+    text = without_torch("profiles", "show", "litert_ref").out
     for line in (
         "linear: rescale.kind = float64 (instead of fixed_point)",
         "linear: rescale.rounding = half_away (instead of half_up)",
@@ -101,8 +101,8 @@ def test_an_accumulator_of_its_own_is_exceptional_too(tmp_path: Path) -> None:
     assert lines[at + 1] == "  assumed   a generic chip, nobody's in particular"
 
 
-def test_a_program_reads_values_with_their_sources() -> None:
-    shown = json.loads(aocq("profiles", "show", "vta", "--json", without_torch=True).out)
+def test_a_program_reads_values_with_their_sources(without_torch: Run) -> None:
+    shown = json.loads(without_torch("profiles", "show", "vta", "--json").out)
     profile = load_profile("vta")
     assert (shown["name"], shown["title"]) == ("vta", profile.title)
     assert shown["sha256"] == profile.sha256()
@@ -114,24 +114,26 @@ def test_a_program_reads_values_with_their_sources() -> None:
     }
 
 
-def test_a_narrow_terminal_changes_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_narrow_terminal_changes_the_page(
+    without_torch: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(ENVIRONMENT, "COLUMNS", "90")
-    text = aocq("profiles", "show", "vta", without_torch=True).out
+    text = without_torch("profiles", "show", "vta").out
     assert text == page(load_profile("vta"), 90) + "\n"
 
 
-def test_a_profile_is_validated() -> None:
-    validated = aocq("profiles", "validate", "edge_npu_int8", without_torch=True)
+def test_a_profile_is_validated(without_torch: Run) -> None:
+    validated = without_torch("profiles", "validate", "edge_npu_int8")
     assert validated.err == (
         f"edge_npu_int8: valid, sha256 {load_profile('edge_npu_int8').sha256()}\n"
     )
     assert validated.out == ""
 
 
-def test_a_profile_is_begun_from_its_neighbour(tmp_path: Path) -> None:
+def test_a_profile_is_begun_from_its_neighbour(without_torch: Run, tmp_path: Path) -> None:
     path = tmp_path / "new" / "my_npu.toml"
     command = ("profiles", "new", "my_npu", "--from", "ethos_u55_256", "--out", path)
-    done = aocq(*command, without_torch=True)
+    done = without_torch(*command)
     assert done.out == ""
     assert f"{path}: every value is that of ethos_u55_256, and assumed\n" in done.err
     for step in (f"aocq profiles validate {path}", f"aocq demo --profile {path}"):
@@ -141,9 +143,11 @@ def test_a_profile_is_begun_from_its_neighbour(tmp_path: Path) -> None:
     assert set(profile.source.values()) == {"assumed: taken from ethos_u55_256"}
     text = path.read_text(encoding="utf-8")
     assert 'rounding = "TFL"                     # half_up, twice\n' in text
-    assert aocq("profiles", "validate", path, without_torch=True).err.startswith("my_npu: valid")
+    assert without_torch("profiles", "validate", path).err.startswith("my_npu: valid")
 
-    again = aocq("profiles", "new", "next", "--from", path, "--out", tmp_path / "next.toml")
+    again = without_torch(
+        "profiles", "new", "next", "--from", path, "--out", tmp_path / "next.toml"
+    )
     assert f"aocq profiles validate {tmp_path / 'next.toml'}\n" in again.err
     copy = tomllib.loads((tmp_path / "next.toml").read_text(encoding="utf-8"))
     assert copy["source"]["rescale"] == "assumed: taken from my_npu"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import Demo, Finished, aocq
+from command_line import Demo, Finished
 from safetensors.torch import load_file, save_file
 
 from aocq.demo.model import WEIGHTS_FILE
@@ -40,8 +40,8 @@ def weights_with(path: Path, **replaced: torch.Tensor) -> Path:
     ],
     ids=lambda arguments: "_".join(map(str, arguments)),
 )
-def test_usage_errors_end_with_2_and_a_hint(arguments: list[object]) -> None:
-    done = aocq(*arguments, code=2)
+def test_usage_errors_end_with_2_and_a_hint(warm: Run, arguments: list[object]) -> None:
+    done = warm(*arguments, code=2)
     assert "Usage:" in done.err
     assert done.out == ""
 
@@ -193,10 +193,12 @@ def test_a_model_without_a_lowering_is_refused(
 
 
 @pytest.mark.parametrize("content", [b"", b"no codes", b"PK\x05\x06" + b"\x00" * 18])
-def test_codes_that_are_none_are_refused(content: bytes, demo: Demo, tmp_path: Path) -> None:
+def test_codes_that_are_none_are_refused(
+    without_torch: Run, content: bytes, demo: Demo, tmp_path: Path
+) -> None:
     path = tmp_path / "codes.npy"
     path.write_bytes(content)
-    done = aocq("simulate", demo.folder, "--inputs", path, code=3, without_torch=True)
+    done = without_torch("simulate", demo.folder, "--inputs", path, code=3)
     assert f"error: {path}: not a .npy file of codes" in done.err
 
 

@@ -10,13 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from command_line import Demo, Finished, aocq, digests
+from command_line import Demo, Finished, digests
 
 from aocq.data.image_folder import read_image_folder
 from aocq.data.loader import ImageBatches
 from simulator.boundary import quantize
 from simulator.graph import load
 from simulator.results import load_run
+
+Run = Callable[..., Finished]
 
 
 class Steps(NamedTuple):
@@ -28,11 +30,11 @@ class Steps(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def steps(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Steps:
+def steps(warm: Run, demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Steps:
     folder = tmp_path_factory.mktemp("steps")
     job = ("--w-bits", 4, "--calib-data", demo.folder / "data" / "calib", "--calib", 128)
-    quantized = aocq("quantize", "vit_nano_digits", *job, "--out", folder)
-    return Steps(folder, quantized, aocq("lower", folder))
+    quantized = warm("quantize", "vit_nano_digits", *job, "--out", folder)
+    return Steps(folder, quantized, warm("lower", folder))
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +67,18 @@ def test_lower_for_a_profile_that_cannot_hold_the_model_is_refused(
     assert digests(steps.folder) == before
 
 
-def test_inspect_prints_a_line_per_op(demo: Demo) -> None:
-    done = aocq("inspect", demo.folder, without_torch=True)
+def test_inspect_prints_a_line_per_op(without_torch: Run, demo: Demo) -> None:
+    done = without_torch("inspect", demo.folder)
     header, *lines = done.out.splitlines()
     assert header.startswith("graph vit_nano_digits   profile edge_npu_int8   sha256 ")
     assert len(lines) == 1 + load_run(demo.folder)[0].graph.ops
     assert any("blocks.0.attn.scores" in line and "matmul" in line for line in lines)
     assert done.err == ""
-    assert aocq("inspect", demo.folder / "graph.json", without_torch=True).out == done.out
+    assert without_torch("inspect", demo.folder / "graph.json").out == done.out
 
 
-def test_simulating_images_gives_the_accuracy_of_the_main_job(demo: Demo) -> None:
-    done = aocq("simulate", demo.folder, "--data", demo.folder / "data" / "val", "--json")
+def test_simulating_images_gives_the_accuracy_of_the_main_job(warm: Run, demo: Demo) -> None:
+    done = warm("simulate", demo.folder, "--data", demo.folder / "data" / "val", "--json")
     found = json.loads(done.out)
     result, _ = load_run(demo.folder)
     assert found["top1"] == pytest.approx(result.accuracy.integer.top1, abs=1e-4)
@@ -88,14 +90,15 @@ def test_simulating_images_gives_the_accuracy_of_the_main_job(demo: Demo) -> Non
     assert "simulate: 360/360" in done.err
 
 
-def test_codes_are_the_same_with_and_without_torch(demo: Demo, codes: Path, tmp_path: Path) -> None:
+def test_codes_are_the_same_with_and_without_torch(
+    warm: Run, without_torch: Run, demo: Demo, codes: Path, tmp_path: Path
+) -> None:
     folders = {}
     for without in (False, True):
         folder = tmp_path / f"without_{without}"
         taps = ("--tap", "blocks.0.attn.scores", "--tap", "image", "--out", folder)
-        done = aocq(
-            *("simulate", demo.folder, "--inputs", codes, "--json", *taps), without_torch=without
-        )
+        run = without_torch if without else warm
+        done = run("simulate", demo.folder, "--inputs", codes, "--json", *taps)
         found = json.loads(done.out)
         assert found["gemm_backend"] != "torch" or not without
         assert found["images"] == 40
@@ -116,49 +119,49 @@ def test_codes_are_the_same_with_and_without_torch(demo: Demo, codes: Path, tmp_
     assert np.mean(head.argmax(axis=1) == labels) > 0.9
 
 
-def test_a_limit_takes_the_first_codes(demo: Demo, codes: Path) -> None:
-    done = aocq(
-        *("simulate", demo.folder, "--inputs", codes, "--limit", 7, "--json"), without_torch=True
-    )
+def test_a_limit_takes_the_first_codes(without_torch: Run, demo: Demo, codes: Path) -> None:
+    done = without_torch(*("simulate", demo.folder, "--inputs", codes, "--limit", 7, "--json"))
     assert json.loads(done.out)["images"] == 7
 
 
-def test_codes_of_another_shape_or_type_are_refused(demo: Demo, tmp_path: Path) -> None:
+def test_codes_of_another_shape_or_type_are_refused(
+    without_torch: Run, demo: Demo, tmp_path: Path
+) -> None:
     np.save(tmp_path / "shape.npy", np.zeros((2, 3, 9, 9), np.int8))
     np.save(tmp_path / "type.npy", np.zeros((2, 3, 8, 8), np.float32))
     for name, complaint in (("shape", "(2, 3, 9, 9)"), ("type", "float32")):
         path = tmp_path / f"{name}.npy"
-        done = aocq("simulate", demo.folder, "--inputs", path, code=3, without_torch=True)
+        done = without_torch("simulate", demo.folder, "--inputs", path, code=3)
         assert done.err.startswith("error: input image: codes of ")
         assert complaint in done.err
 
 
-def test_cost_gives_the_estimate_of_the_main_job(demo: Demo) -> None:
-    done = aocq("cost", demo.folder, "--json", without_torch=True)
+def test_cost_gives_the_estimate_of_the_main_job(without_torch: Run, demo: Demo) -> None:
+    done = without_torch("cost", demo.folder, "--json")
     found, result = json.loads(done.out), load_run(demo.folder)[0]
     assert found["latency_ms"] == result.latency_ms
     assert found["cycles"]["total"] == result.cycles.total
     assert found["cycles"]["by_kind"] == result.cycles.by_kind
     assert found["memory"]["peak_sram_bytes"] == result.memory.peak_sram_bytes
     assert done.err == ""
-    table = aocq("cost", demo.folder, without_torch=True).out
+    table = without_torch("cost", demo.folder).out
     assert "ESTIMATED" in table
 
 
-def test_report_writes_the_same_pages_again(demo: Demo, tmp_path: Path) -> None:
-    done = aocq("report", demo.folder, "--out", tmp_path, without_torch=True)
+def test_report_writes_the_same_pages_again(without_torch: Run, demo: Demo, tmp_path: Path) -> None:
+    done = without_torch("report", demo.folder, "--out", tmp_path)
     assert done.out == f"{tmp_path / 'report.html'}\n"
     for name in ("report.html", "report.md"):
         assert (tmp_path / name).read_bytes() == (demo.folder / name).read_bytes()
-    printed = aocq("report", demo.folder, "--markdown", without_torch=True).out
+    printed = without_torch("report", demo.folder, "--markdown").out
     assert printed == (demo.folder / "report.md").read_text("utf-8")
 
 
 # --- the smaller commands -------------------------------------------------------------------------
 
 
-def test_help_lists_every_command() -> None:
-    done = aocq("--help", without_torch=True)
+def test_help_lists_every_command(without_torch: Run) -> None:
+    done = without_torch("--help")
     for name in (
         *("verify", "demo", "quantize", "lower", "simulate", "cost", "inspect", "report"),
         *("models", "doctor", "profiles"),
@@ -168,13 +171,13 @@ def test_help_lists_every_command() -> None:
     assert done.seconds < 10
 
 
-def test_every_command_has_help_that_needs_no_torch() -> None:
+def test_every_command_has_help_that_needs_no_torch(without_torch: Run) -> None:
     for name in ("verify", "demo", "quantize", "simulate", "profiles"):
-        assert "Usage:" in aocq(name, "-h", without_torch=True).out
+        assert "Usage:" in without_torch(name, "-h").out
 
 
-def test_models_are_listed_by_family() -> None:
-    names = aocq("models").out.splitlines()
+def test_models_are_listed_by_family(warm: Run) -> None:
+    names = warm("models").out.splitlines()
     assert names[0] == "vit_nano_digits"
     known = {"deit_tiny_patch16_224", "vit_tiny_patch16_224", "cait_xxs24_224"}
     assert {*known, "swin_tiny_patch4_window7_224"} <= set(names)
@@ -185,8 +188,8 @@ def test_models_are_listed_by_family() -> None:
     }
 
 
-def test_the_doctor_finds_everything_it_needs() -> None:
-    done = aocq("doctor")
+def test_the_doctor_finds_everything_it_needs(warm: Run) -> None:
+    done = warm("doctor")
     for line in ("python", "torch", "timm", "kernel cache", "threads", "gemm blas", "gemm numba"):
         assert f"\n{line}" in f"\n{done.out}"
     assert "vit_nano_digits, 102,730 parameters" in done.out

@@ -425,10 +425,11 @@ def test_no_edited_value_gives_a_traceback(tmp_path):
     plain = json.loads(path.read_text(encoding="utf-8"))
     accepted = 0
     names = [tensor["name"] for tensor in plain["tensors"]]
-    for where in paths_of(plain):
+    for index, where in enumerate(paths_of(plain)):
         if where[0] == "tensors" and len(where) > 1 and names[where[1]] not in TENSORS_TO_EDIT:
             continue
-        for junk in (*JUNK, "remove it"):
+        # Half of them at each place: fields have several places.
+        for junk in [*JUNK, "remove it"][index % 2 :: 2]:
             edited = copy.deepcopy(plain)
             parent = edited
             for key in where[:-1]:
@@ -446,4 +447,4 @@ def test_no_edited_value_gives_a_traceback(tmp_path):
                 assert verify(found) == []
                 assert text(found)
                 assert canonical_json(found) == path.read_text(encoding="utf-8")
-    assert accepted > 50  # shifts, epsilons, names: other graphs, with another hash
+    assert accepted > 25  # shifts, epsilons, names: other graphs, with another hash

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A process that has what is slow to load, and forks for every command it is sent.
+
+Loading torch, timm, Numba and matplotlib takes longer than most commands do. What is tested of the
+loading itself runs in processes of its own.
+
+The one argument is ``with-torch`` or ``without-torch``: then torch, timm and torchvision are not to
+be found. Reads a JSON object per line, arguments and environment; answers with another: code, out,
+err.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
+
+from aocq.cli import main
+
+BLOCKED = frozenset({"torch", "timm", "torchvision"})
+
+
+class Blocker:
+    """A finder of modules that says of some that they are not installed."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Raise ImportError for what is blocked; leave all else to others."""
+        if name.partition(".")[0] in BLOCKED:
+            raise ImportError(f"{name} is not installed")
+
+
+def warm_up() -> None:
+    """Do a small job: kernels, torch.export and fonts are loaded at their first use.
+
+    Without a thread that outlives it: ``OMP_NUM_THREADS`` is 1, and the executor ends its own.
+    """
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Path(os.devnull).open("w", encoding="utf-8") as nothing,
+        redirect_stdout(nothing),
+        redirect_stderr(nothing),
+    ):
+        sys.argv = ["aocq", "demo", "--preset", "fast", "--out", folder]
+        with suppress(SystemExit):
+            main()
+
+
+def load(*, torch: bool) -> None:
+    """Import what commands need."""
+    if torch:
+        import aocq.pipeline  # noqa: F401  (loads torch and timm)
+    else:
+        sys.meta_path.insert(0, Blocker())  # type: ignore[arg-type]
+    import reports.write  # noqa: F401  (loads matplotlib)
+    import simulator.executor  # noqa: F401  (loads Numba)
+
+    if torch:
+        warm_up()
+    gc.freeze()  # a child's collections would copy all of it
+
+
+def child(arguments: list[str], environment: Mapping[str, str], out: Path, err: Path) -> None:
+    """Run one command as ``python -m aocq`` would, and end the process."""
+    os.environ.clear()
+    os.environ.update(environment)
+    for descriptor, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY), descriptor)
+    sys.argv = ["aocq", *arguments]
+    code: object = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 1)
+
+
+def serve() -> None:
+    """Answer until stdin ends."""
+    for line in sys.stdin:
+        with tempfile.TemporaryDirectory() as folder:
+            out, err = Path(folder, "out"), Path(folder, "err")
+            out.touch()
+            err.touch()
+            process = os.fork()
+            if process == 0:
+                child(**json.loads(line), out=out, err=err)
+            _, status = os.waitpid(process, 0)
+            answer = {
+                "code": os.waitstatus_to_exitcode(status),
+                "out": out.read_text(encoding="utf-8"),
+                "err": err.read_text(encoding="utf-8"),
+            }
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    load(torch=sys.argv[1] == "with-torch")
+    serve()
