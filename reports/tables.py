@@ -74,12 +74,9 @@ def summary_rows(result: RunResult) -> list[tuple[str, str]]:
 
 
 def _argument_rows(result: RunResult) -> list[tuple[str, str]]:
-    """How a network was built that is not quite what its name says, and what images it sees.
-
-    No row for any other network, nor in older records.
-    """
-    rows = [("built with", result.model.arguments), ("preprocessing", result.model.preprocessing)]
-    return [(what, settings(found)) for what, found in rows if found]
+    """How a network was built that is not quite what its name says; no row for any other."""
+    arguments = result.model.arguments
+    return [("built with", settings(arguments))] if arguments else []
 
 
 def settings(found: Mapping[str, Any]) -> str:
@@ -387,8 +384,10 @@ def identities(result: RunResult) -> list[tuple[str, str]]:
 
 def facts(result: RunResult) -> list[tuple[str, str]]:
     """Return what it took to make the run, as (what, value) pairs."""
-    method, emulation = result.method, result.emulation
+    method, emulation, preprocessing = result.method, result.emulation, result.model.preprocessing
     return [
+        *_argument_rows(result),
+        *([("preprocessing", settings(preprocessing))] if preprocessing else []),
         ("seed", str(result.seed)),
         ("calibration images", count(method.calibration_images)),
         ("quantization", f"{method.seconds:,.2f} s"),

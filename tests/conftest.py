@@ -36,6 +36,17 @@ tally = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(tally)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one of xdist's workers (``--dist loadgroup``) take a whole file: its tests share much.
+
+    And all of the command line's: they share processes that take long to start.
+    """
+    for item in items:
+        folder = item.path.parent
+        group = folder if folder.name == "cli" else item.path
+        item.add_marker(pytest.mark.xdist_group(str(group.relative_to(item.config.rootpath))))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """List what was compared with whom.
 

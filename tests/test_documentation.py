@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+import io
 import re
-import subprocess
-import sys
+from contextlib import chdir, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -15,11 +15,11 @@ IR = ROOT / "docs" / "ir.md"
 
 
 def run_python(code: str, folder: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    """Run code in a folder, and return what it prints."""
+    printed = io.StringIO()
+    with chdir(folder), redirect_stdout(printed):
+        exec(compile(code, "snippet", "exec"), {"__name__": "__main__"})
+    return printed.getvalue()
 
 
 def test_snippets_of_the_ir_page_run_and_print_what_it_says(tmp_path):

@@ -428,8 +428,8 @@ def test_no_edited_value_gives_a_traceback(tmp_path):
     for index, where in enumerate(paths_of(plain)):
         if where[0] == "tensors" and len(where) > 1 and names[where[1]] not in TENSORS_TO_EDIT:
             continue
-        # Half of them at each place: fields have several places.
-        for junk in [*JUNK, "remove it"][index % 2 :: 2]:
+        # A quarter of them at each place: fields have many places.
+        for junk in [*JUNK, "remove it"][index % 4 :: 4]:
             edited = copy.deepcopy(plain)
             parent = edited
             for key in where[:-1]:
@@ -447,4 +447,4 @@ def test_no_edited_value_gives_a_traceback(tmp_path):
                 assert verify(found) == []
                 assert text(found)
                 assert canonical_json(found) == path.read_text(encoding="utf-8")
-    assert accepted > 25  # shifts, epsilons, names: other graphs, with another hash
+    assert accepted > 12  # shifts, epsilons, names: other graphs, with another hash
