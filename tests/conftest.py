@@ -36,6 +36,7 @@ tally = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(tally)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's own reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let one of xdist's workers (``--dist loadgroup``) take a whole file: its tests share much.
 
