@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -36,16 +37,23 @@ tally = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(tally)
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist's own reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one of xdist's workers (``--dist loadgroup``) take a whole file: its tests share much.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadfile``, give one worker all of the command line's tests, too.
 
-    And all of the command line's: they share processes that take long to start.
+    They share processes and a run that take long to start.
     """
-    for item in items:
-        folder = item.path.parent
-        group = folder if folder.name == "cli" else item.path
-        item.add_marker(pytest.mark.xdist_group(str(group.relative_to(item.config.rootpath))))
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path: str = super()._split_scope(nodeid)
+            folder = path.rpartition("/")[0]
+            return folder if folder.endswith("cli") else path
+
+    return Scheduling(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
