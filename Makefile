@@ -18,7 +18,7 @@ demo: $(VENV)/.installed
 	$(BIN)/aocq demo --out runs/demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
 oracles:
 	$(PYTHON) tests/oracles/install.py

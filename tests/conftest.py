@@ -37,21 +37,21 @@ tally = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(tally)
 
 
+# About as long as each other and as all the rest. Kernels are compiled in the first, and found by
+# the others that come after it; tests of the command line share processes that take long to start.
+PARTS = ("tests/simulator/ops/", "tests/aocq/", "tests/cli/")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With ``--dist loadfile``, give one worker all of the command line's tests, too.
-
-    They share processes and a run that take long to start.
-    """
-    if config.getvalue("dist") != "loadfile":
+    """With ``--dist loadscope``, hand a worker one of :data:`PARTS` or the rest, most tests first."""
+    if config.getvalue("dist") != "loadscope":
         return None
-    from xdist.scheduler import LoadFileScheduling
+    from xdist.scheduler import LoadScopeScheduling
 
-    class Scheduling(LoadFileScheduling):
+    class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            path: str = super()._split_scope(nodeid)
-            folder = path.rpartition("/")[0]
-            return folder if folder.endswith("cli") else path
+            return next((part for part in PARTS if nodeid.startswith(part)), "the rest")
 
     return Scheduling(config, log)
 
