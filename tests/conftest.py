@@ -37,22 +37,34 @@ tally = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(tally)
 
 
-# About as long as each other and as all the rest. Kernels are compiled in the first, and found by
-# the others that come after it; tests of the command line share processes that take long to start.
-PARTS = ("tests/simulator/ops/", "tests/aocq/", "tests/cli/")
+# What takes about as long as each other, in the order in which workers take it. Kernels are compiled
+# in the first and found by those that come after the second; tests of the command line share
+# processes that take long to start.
+PARTS = ("tests/simulator/ops/", "the rest", "tests/aocq/", "tests/cli/")
+
+
+def part(nodeid: str) -> str:
+    """Return which of :data:`PARTS` a test belongs to."""
+    return next((part for part in PARTS if nodeid.startswith(part)), "the rest")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put tests into the order of :data:`PARTS`."""
+    items.sort(key=lambda item: PARTS.index(part(item.nodeid)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With ``--dist loadscope``, hand a worker one of :data:`PARTS` or the rest, most tests first."""
+    """With ``--dist loadscope``, hand each worker one of :data:`PARTS` at a time."""
     if config.getvalue("dist") != "loadscope":
         return None
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return next((part for part in PARTS if nodeid.startswith(part)), "the rest")
+            return part(nodeid)
 
+    config.option.loadscopereorder = False  # not those with most tests first
     return Scheduling(config, log)
 
 
