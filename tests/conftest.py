@@ -37,9 +37,9 @@ tally = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(tally)
 
 
-# What takes about as long as each other, in the order in which workers take it. Kernels are compiled
-# in the first and found by those that come after the second; tests of the command line share
-# processes that take long to start.
+# What takes about as long as each other, in the order in which workers take it. Kernels are
+# compiled in the first and found by those that come after the second; tests of the command line
+# share processes that take long to start.
 PARTS = ("tests/simulator/ops/", "the rest", "tests/aocq/", "tests/cli/")
 
 
