@@ -1,31 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each case runs in a fresh interpreter, since an operator once declared stays so.
+"""Each case runs in an interpreter of its own, since an operator once declared stays so.
 
 The three kinds of torch and torchvision are acted out by what is in the interpreter: no
 torchvision library (the operators are missing), one that provides the operators, and a CUDA torch.
 """
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
-# Stands for a torchvision whose C++ library cannot be loaded, whatever is installed.
-WITHOUT_TORCHVISION = "import sys; sys.modules['torchvision'] = None\n"
+# An interpreter that forks for every case, for importing torch is what takes long. Stands for a
+# torchvision whose C++ library cannot be loaded, whatever is installed.
+FORKING = """
+import json, os, sys
+sys.modules["torchvision"] = None
+import torch
+for name, code in json.loads(sys.argv[1]).items():
+    print("#", name, flush=True)
+    if os.fork() == 0:
+        exec(code)
+        sys.stdout.flush()
+        os._exit(0)
+    assert os.wait()[1] == 0, name
+"""
 # Stands for a torchvision whose C++ library was loaded: it has defined its operators.
-WITH_OPERATORS = WITHOUT_TORCHVISION + (
-    "import torch; own = torch.library.Library('torchvision', 'DEF')\n"
-    "own.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')\n"
-)
+OWN = "own = torch.library.Library('torchvision', 'DEF')\n"
+NMS = "own.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')\n"
 QNMS = "own.define('qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')\n"
 DECLARE = "from aocq.torchvision_compat import declare_missing_operators as declare\n"
+CPU, CUDA = "torch.version.cuda = None\n", "torch.version.cuda = '12.6'\n"
+CASES = {
+    "missing": CPU
+    + DECLARE
+    + "print(declare(), declare())\n"
+    + "print(*(hasattr(torch.ops.torchvision, name) for name in ('nms', 'qnms')))\n"
+    + "print(torch.ops.torchvision.nms.default._schema)",
+    "one": OWN + NMS + CPU + DECLARE + "print(declare())",
+    "loaded": OWN + NMS + QNMS + CPU + DECLARE + "print(declare())",
+    "cuda": CUDA + DECLARE + "print(declare(), hasattr(torch.ops.torchvision, 'nms'))",
+}
 
 
-def run(code: str) -> str:
+def run(*arguments: str) -> str:
     """Run in a fresh interpreter, warnings being errors, and give what it prints."""
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
+        [sys.executable, "-W", "error", "-c", *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -35,31 +59,30 @@ def run(code: str) -> str:
     return result.stdout.strip()
 
 
-def test_missing_operators_are_declared_once() -> None:
-    code = WITHOUT_TORCHVISION + "import torch; torch.version.cuda = None\n" + DECLARE
-    code += "print(declare(), declare())\n"
-    code += "print(*(hasattr(torch.ops.torchvision, name) for name in ('nms', 'qnms')))\n"
-    code += "print(torch.ops.torchvision.nms.default._schema)"
-    declared, there, schema = run(code).splitlines()
+@pytest.fixture(scope="module")
+def printed() -> dict[str, list[str]]:
+    """What each of the cases prints."""
+    parts = run(FORKING, json.dumps(CASES)).split("# ")[1:]
+    return {name: lines for name, *lines in (part.splitlines() for part in parts)}
+
+
+def test_missing_operators_are_declared_once(printed: dict[str, list[str]]) -> None:
+    declared, there, schema = printed["missing"]
     assert declared == "('nms', 'qnms') ()"
     assert there == "True True"
     assert schema == "torchvision::nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
-def test_only_the_missing_one_is_declared() -> None:
-    code = WITH_OPERATORS + "torch.version.cuda = None\n" + DECLARE + "print(declare())"
-    assert run(code) == "('qnms',)"
+def test_only_the_missing_one_is_declared(printed: dict[str, list[str]]) -> None:
+    assert printed["one"] == ["('qnms',)"]
 
 
-def test_operators_of_a_loaded_library_are_left_alone() -> None:
-    code = WITH_OPERATORS + QNMS + "torch.version.cuda = None\n" + DECLARE + "print(declare())"
-    assert run(code) == "()"
+def test_operators_of_a_loaded_library_are_left_alone(printed: dict[str, list[str]]) -> None:
+    assert printed["loaded"] == ["()"]
 
 
-def test_nothing_is_declared_on_a_cuda_build() -> None:
-    code = WITHOUT_TORCHVISION + "import torch; torch.version.cuda = '12.6'\n" + DECLARE
-    code += "print(declare(), hasattr(torch.ops.torchvision, 'nms'))"
-    assert run(code) == "() False"
+def test_nothing_is_declared_on_a_cuda_build(printed: dict[str, list[str]]) -> None:
+    assert printed["cuda"] == ["() False"]
 
 
 def test_timm_can_be_imported_afterwards() -> None:
