@@ -26,7 +26,6 @@ from aocq.capture.float_graph import FloatGraph, FloatNode
 from aocq.capture.simplify import simplify
 from aocq.capture.translator import (
     BATCH,
-    OTHERS,
     Constant,
     FxNode,
     Translator,
@@ -60,9 +59,10 @@ def capture(model: nn.Module, name: str, input_size: tuple[int, int, int]) -> Fl
     Raises
     ------
     UnsupportedOperatorError
-        If an operator has no lowering; the message names it and its module.
+        If an operator has no lowering (the message names it and its module), or torch.export
+        cannot follow the model.
     InputError
-        If the model cannot be run on images of this size, or torch.export cannot follow it.
+        If the model cannot be run on images of this size.
     """
     model.eval()
     with _unfused_attention(model), _without_caches(model), torch.no_grad():
@@ -87,9 +87,8 @@ def _exported(
                 "of --preprocessing changes the images only, --model-kwargs the network "
                 f"(img_size={input_size[-1]})"
             ) from failure
-        raise InputError(
-            f"{name}: torch.export cannot follow it on images of {size} ({_first_line(error)}); "
-            f"{OTHERS}"
+        raise UnsupportedOperatorError(
+            name, f"torch.export cannot follow it on images of {size} ({_first_line(error)})"
         ) from error
 
 

@@ -24,21 +24,17 @@ FxNode = Any
 BATCH = 13
 
 
-# What a person can do whose network does not come through.
-OTHERS = (
-    "docs/families.md has the networks that come through, "
-    "`aocq models 'PATTERN' --check` tries others"
-)
-
-
 class UnsupportedOperatorError(InputError):
-    """An operator of the network cannot be lowered; the message names it and its place.
+    """A network has something that cannot be lowered; the message names it and its place.
 
     ``plainly`` does so without the network's name and without advice.
     """
 
-    def __init__(self, message: str, *, plainly: str) -> None:
-        super().__init__(message)
+    def __init__(self, network: str, plainly: str) -> None:
+        super().__init__(
+            f"{network}: {plainly}; docs/families.md has the networks that come through, "
+            "`aocq models 'PATTERN' --check` tries others"
+        )
         self.plainly = plainly
 
 
@@ -122,11 +118,7 @@ class Translator:
     def unsupported(self, node: FxNode, why: str) -> UnsupportedOperatorError:
         """Return the error that names an operator and its module."""
         place = path(node) or "the model itself"
-        plainly = f"operator {node.target} in {place}: {why}"
-        return UnsupportedOperatorError(
-            f"{self.name}: {plainly}; {OTHERS}",
-            plainly=plainly,
-        )
+        return UnsupportedOperatorError(self.name, f"operator {node.target} in {place}: {why}")
 
     def value(self, argument: Any) -> Value:
         """Return the value of a data argument; a parameter used as data becomes a constant node."""

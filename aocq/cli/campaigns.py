@@ -56,7 +56,7 @@ def cell(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SizesWanted:
-    """What networks are sized up for: (weight bits, activation bits) pairs, profile, constructor."""
+    """What networks are sized up for; widths are (weight bits, activation bits) pairs."""
 
     widths: Sequence[tuple[int, int]]
     profile: str

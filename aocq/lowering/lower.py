@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from aocq.capture import FloatNode, FloatOp
+from aocq.capture import FloatNode, FloatOp, UnsupportedOperatorError
 from aocq.capture.roles import arithmetic_source
 from aocq.lowering.builder import Builder
 from aocq.lowering.float_rules import FLOAT_RULES, MixedLowering, in_float
@@ -56,9 +56,9 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
     )
     problems = verify(graph)
     if problems:
-        raise InputError(
-            f"{model.graph.name} on profile {profile.name}: cannot be lowered: "
-            f"{'; '.join(problems)}; docs/families.md has the networks that come through"
+        raise UnsupportedOperatorError(
+            f"{model.graph.name} on profile {profile.name}",
+            f"cannot be lowered: {'; '.join(problems)}",
         )
     return graph
 
