@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from simulator.errors import InputError
+from simulator.results import typed
 
 # Of timm's data configuration.
 PREPROCESSING = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
@@ -68,15 +69,6 @@ def _literal(text: str) -> Any:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
     return tuple(value) if isinstance(value, list) else value
-
-
-def typed(settings: Mapping[str, Any]) -> str:
-    """Return settings as they are typed: ``img_size=32 depths=2,2,2``."""
-    return " ".join(f"{key}={_text(value)}" for key, value in settings.items())
-
-
-def _text(value: Any) -> str:
-    return ",".join(map(_text, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
@@ -142,10 +134,11 @@ def crop_kept(
     if not resized or "crop_pct" in wanted or found["crop_pct"] == 1:
         return ""
     _, height, width = found["input_size"]
-    scaled = floor(min(height, width) / found["crop_pct"])
+    larger = " x ".join(str(floor(side / found["crop_pct"])) for side in (height, width))
     return (
-        f"{name}: images are scaled to {scaled} pixels and cut to {height} x {width} (timm's "
-        f"crop_pct is {found['crop_pct']:g}); for small images, pass --preprocessing crop_pct=1"
+        f"{name}: timm's crop_pct is {found['crop_pct']:g}: images are fitted to {larger} pixels, "
+        f"of which the network sees {height} x {width}; for images of its own size, pass "
+        "--preprocessing crop_pct=1"
     )
 
 
@@ -154,7 +147,7 @@ _WANTED = MappingProxyType(
     {
         "input_size": "wanted channels, height and width, e.g. input_size=3,32,32",
         "crop_pct": "wanted a number above 0 and at most 1, e.g. crop_pct=0.9",
-        "mean": _OF_PIXELS + "mean=0.485,0.456,0.406",
+        "mean": _OF_PIXELS + "mean=0.485,0.456,0.406; from -1 to 1",
         "std": _OF_PIXELS + "std=0.229,0.224,0.225; above 0 and at most 1",
         **{key: f"wanted {' or '.join(words)}" for key, words in WORDS.items()},
     }

@@ -19,9 +19,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from aocq import model_options
-from aocq.model_options import RESERVED, check_arguments, typed
+from aocq.model_options import RESERVED, check_arguments
 from aocq.torchvision_compat import declare_missing_operators
 from simulator.errors import EnvironmentProblem, InputError
+from simulator.results import typed
 
 declare_missing_operators()
 
@@ -108,6 +109,11 @@ def load_model(
         If pretrained weights are wanted and cannot be fetched.
     """
     published = published_config(name)
+    if weights is None and (published is None or not published.has_weights):
+        raise InputError(
+            f"model {name}: timm {timm.__version__} has no pretrained weights of it; pass "
+            "--weights FILE (.safetensors or .pth)"
+        )
     if weights is None and classes is not None and published and classes != published.num_classes:
         raise InputError(
             f"model {name}: its pretrained weights have {published.num_classes} classes, not "
@@ -125,7 +131,11 @@ def load_model(
 
 
 def random_model(
-    name: str, classes: int | None = None, *, arguments: Mapping[str, Any] = MappingProxyType({})
+    name: str,
+    classes: int | None = None,
+    *,
+    arguments: Mapping[str, Any] = MappingProxyType({}),
+    preprocessing: Mapping[str, Any] = MappingProxyType({}),
 ) -> LoadedModel:
     """Build a timm model with random weights, always the same; see :func:`load_model`.
 
@@ -142,7 +152,7 @@ def random_model(
     for parameter in network.parameters():
         if bool((parameter == parameter.flatten()[0]).all()):
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
-    return _loaded(name, network, None, arguments, {})
+    return _loaded(name, network, None, arguments, preprocessing)
 
 
 def _options(classes: int | None, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,7 +204,7 @@ def _built(name: str, options: Mapping[str, Any]) -> nn.Module:
         *(ArithmeticError, AssertionError, AttributeError, LookupError),
         *(RuntimeError, TypeError, ValueError),
     ) as error:
-        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        unknown = re.search(r"unexpected keyword argument(?:\(s\): \[)? ?'(\w+)'", str(error))
         if unknown and unknown[1] in options:
             raise InputError(_unknown_argument(name, unknown[1])) from error
         raise InputError(
@@ -205,11 +215,24 @@ def _built(name: str, options: Mapping[str, Any]) -> nn.Module:
     return network
 
 
+def _arguments(constructor: type[nn.Module]) -> list[str]:
+    """Return what a model's constructor takes, and those that it hands ``**kwargs`` on to."""
+    found: dict[str, None] = {}
+    for kind in constructor.__mro__:
+        parameters = inspect.signature(vars(kind).get("__init__", lambda **rest: None)).parameters
+        given = parameters.values()
+        named = [p.name for p in given if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        found |= dict.fromkeys(named)
+        if not any(p.kind is p.VAR_KEYWORD for p in given):
+            break
+    return [key for key in found if key not in {*RESERVED, "self", "cfg", "device", "dtype"}]
+
+
 def _unknown_argument(name: str, key: str) -> str:
     """Return what to say of an argument that a model's constructor does not have."""
     with torch.device("meta"):  # shapes without values
         constructor = type(timm.create_model(name, pretrained=False))
-    known = [key for key in inspect.signature(constructor).parameters if key not in RESERVED]
+    known = _arguments(constructor)
     near = difflib.get_close_matches(key, known, n=3)
     return (
         f"model {name}: --model-kwargs {key}: timm's {constructor.__name__} has no such argument; "

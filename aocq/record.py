@@ -21,6 +21,7 @@ from simulator.graph.ops import MatMul, Mean, Op
 from simulator.graph.ranges import bounds, signed_bits
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.results import (
+    FEW_IMAGES,
     Accuracy,
     Agreement,
     Emulation,
@@ -37,8 +38,6 @@ from simulator.results import (
 
 # Percentages are quotients in float64: a gate met exactly must not fail by their last digit.
 ROUNDING = 1e-9
-# Below this many images, the verdict says how much a single one weighs.
-FEW_IMAGES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

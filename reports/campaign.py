@@ -22,6 +22,7 @@ from simulator.results import (
     MemoryRecord,
     ModelRecord,
     RunResult,
+    typed,
 )
 
 PAPER_IMAGES = 50_000
@@ -157,6 +158,7 @@ def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> Table
         calibration_images=method.calibration_images,
         calibration_seconds=method.seconds,
         run=folder,
+        note=built_with(result.model),
         **chip_figures(result),
     )
     paper = paper_row(result.model.name, method.name, method.weight_bits, method.activation_bits)
@@ -175,7 +177,7 @@ def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> Table
 
 def float_row(model: ModelRecord) -> TableRow:
     """Return the row of a float network's size."""
-    printed = _paper_row(model.name, FLOAT, 32, 32)
+    printed = None if model.arguments else _paper_row(model.name, FLOAT, 32, 32)
     return TableRow(
         model=model.name,
         method=FLOAT,
@@ -183,7 +185,13 @@ def float_row(model: ModelRecord) -> TableRow:
         a_bits=32,
         size_mb=paper_size(model, 32),
         paper_size_mb=printed.size_mb if printed else None,
+        note=built_with(model),
     )
+
+
+def built_with(model: ModelRecord) -> str:
+    """Return how a network was built that is not what its name says; nothing of any other."""
+    return f"built with {typed(model.arguments)}" if model.arguments else ""
 
 
 def sized_row(
@@ -196,7 +204,9 @@ def sized_row(
 ) -> TableRow:
     """Return the row of a network without a run: sizes and costs, which need no weights."""
     weight_bits, activation_bits = widths
-    printed = _paper_row(model.name, "AOCQ", weight_bits, activation_bits)
+    printed = None
+    if not model.arguments:
+        printed = _paper_row(model.name, "AOCQ", weight_bits, activation_bits)
     return TableRow(
         model=model.name,
         method=SIZES_ONLY,
@@ -210,6 +220,7 @@ def sized_row(
         peak_sram_bytes=memory.peak_sram_bytes,
         sram_bytes=memory.sram_bytes,
         paper_size_mb=printed.size_mb if printed else None,
+        note=built_with(model),
     )
 
 

@@ -6,8 +6,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from reports.costs import cycle_rows, memory_rows
 from reports.format import (
@@ -23,7 +22,7 @@ from reports.format import (
     signed,
 )
 from reports.ops import first_below, parting_ops, tightest, worst_ops
-from simulator.results import Emulation, LayerRow, RunResult
+from simulator.results import FEW_IMAGES, Emulation, LayerRow, RunResult, typed
 
 ESTIMATED = "ESTIMATED"
 DEFAULT = "every other value"
@@ -51,7 +50,10 @@ def reason(result: RunResult) -> str:
     applied = ", ".join(
         f"{name.replace('_', ' ')} {value:g}" for name, value in verdict.gates.items()
     )
-    return f"activations fit the SRAM, gates passed: {applied or 'none set'}"
+    number = result.accuracy.images
+    few = f" (on {plural(number, 'image')}: one is {100 / number:.2f} points)"
+    passed = f"activations fit the SRAM, gates passed: {applied or 'none set'}"
+    return passed + few * (number < FEW_IMAGES)
 
 
 def scheme(result: RunResult) -> str:
@@ -76,16 +78,7 @@ def summary_rows(result: RunResult) -> list[tuple[str, str]]:
 def _argument_rows(result: RunResult) -> list[tuple[str, str]]:
     """How a network was built that is not quite what its name says; no row for any other."""
     arguments = result.model.arguments
-    return [("built with", settings(arguments))] if arguments else []
-
-
-def settings(found: Mapping[str, Any]) -> str:
-    """Return settings as they are typed: ``img_size=32 depths=2,2,2``."""
-    return " ".join(f"{key}={_text(value)}" for key, value in found.items())
-
-
-def _text(value: Any) -> str:
-    return ",".join(map(_text, value)) if isinstance(value, (list, tuple)) else str(value)
+    return [("built with", typed(arguments))] if arguments else []
 
 
 def _accuracy_rows(result: RunResult) -> list[tuple[str, str]]:
@@ -386,8 +379,7 @@ def facts(result: RunResult) -> list[tuple[str, str]]:
     """Return what it took to make the run, as (what, value) pairs."""
     method, emulation, preprocessing = result.method, result.emulation, result.model.preprocessing
     return [
-        *_argument_rows(result),
-        *([("preprocessing", settings(preprocessing))] if preprocessing else []),
+        *([("preprocessing", typed(preprocessing))] if preprocessing else []),
         ("seed", str(result.seed)),
         ("calibration images", count(method.calibration_images)),
         ("quantization", f"{method.seconds:,.2f} s"),

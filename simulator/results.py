@@ -22,6 +22,7 @@ from simulator.files import write_text
 
 RUN_NAME = "run.json"
 LAYERS_NAME = "layers.csv"
+FEW_IMAGES = 200  # below this many, a verdict says how much a single one weighs
 REPORT_NAMES = ("report.html", "report.md")
 
 
@@ -352,3 +353,12 @@ def refuse_run_folder(folder: Path) -> None:
 
 def _empty_as_none(row: Mapping[str, str]) -> dict[str, str | None]:
     return {key: value or None for key, value in row.items()}
+
+
+def typed(settings: Mapping[str, Any]) -> str:
+    """Return settings of a model as they are typed: ``img_size=32 depths=2,2,2``."""
+    return " ".join(f"{key}={_text(value)}" for key, value in settings.items())
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(_text, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -32,7 +32,6 @@ from aocq.capture.translator import (
     UnsupportedOperatorError,
     Value,
 )
-from simulator.errors import InputError
 
 __all__ = ["UnsupportedOperatorError", "capture"]
 
@@ -59,10 +58,8 @@ def capture(model: nn.Module, name: str, input_size: tuple[int, int, int]) -> Fl
     Raises
     ------
     UnsupportedOperatorError
-        If an operator has no lowering (the message names it and its module), or torch.export
-        cannot follow the model.
-    InputError
-        If the model cannot be run on images of this size.
+        If an operator has no lowering (the message names it and its module), torch.export cannot
+        follow the model, or it cannot be run on images of this size.
     """
     model.eval()
     with _unfused_attention(model), _without_caches(model), torch.no_grad():
@@ -77,15 +74,20 @@ def _exported(
     images = torch.zeros(BATCH, *input_size)
     try:
         return torch.export.export(model, (images,))
+    except MemoryError:
+        raise
     except Exception as error:  # whatever a network's own checks raise, and torch.export itself
         size = " x ".join(map(str, input_size))
         try:
             model(images[:1])
         except Exception as failure:
-            raise InputError(
-                f"{name}: cannot be run on images of {size} ({_first_line(failure)}); input_size "
-                "of --preprocessing changes the images only, --model-kwargs the network "
-                f"(img_size={input_size[-1]})"
+            channels, height, width = input_size
+            sides = str(height) if height == width else f"{height},{width}"
+            raise UnsupportedOperatorError(
+                name,
+                f"cannot be run on images of {size} ({_first_line(failure)})",
+                "input_size of --preprocessing changes the images only, --model-kwargs the network "
+                f"(img_size={sides}, in_chans={channels})",
             ) from failure
         raise UnsupportedOperatorError(
             name, f"torch.export cannot follow it on images of {size} ({_first_line(error)})"

@@ -24,17 +24,20 @@ FxNode = Any
 BATCH = 13
 
 
+OTHERS = (
+    "docs/families.md has the networks that come through, "
+    "`aocq models 'PATTERN' --check` tries others"
+)
+
+
 class UnsupportedOperatorError(InputError):
     """A network has something that cannot be lowered; the message names it and its place.
 
     ``plainly`` does so without the network's name and without advice.
     """
 
-    def __init__(self, network: str, plainly: str) -> None:
-        super().__init__(
-            f"{network}: {plainly}; docs/families.md has the networks that come through, "
-            "`aocq models 'PATTERN' --check` tries others"
-        )
+    def __init__(self, network: str, plainly: str, way_out: str = OTHERS) -> None:
+        super().__init__(f"{network}: {plainly}; {way_out}")
         self.plainly = plainly
 
 

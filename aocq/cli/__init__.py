@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import traceback
 
-from simulator.errors import AocqError
+from simulator.errors import AocqError, EnvironmentProblem
 
 INTERRUPTED = 130
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h; Python's own code of a traceback is 1, as a gate's
@@ -34,6 +34,12 @@ def main() -> None:
                 file=sys.stderr,
             )
         raise
+    except ModuleNotFoundError as error:
+        print(f"error: {error}; install aocq again, with its dependencies", file=sys.stderr)
+        sys.exit(EnvironmentProblem.exit_code)
+    except MemoryError:
+        print("error: not enough memory; a smaller --batch needs less", file=sys.stderr)
+        sys.exit(EnvironmentProblem.exit_code)
     except Exception:  # anything that nobody foresaw must not look like a verdict
         traceback.print_exc()
         print("error: this is a mistake of aocq's own; please report it", file=sys.stderr)

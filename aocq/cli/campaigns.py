@@ -62,6 +62,7 @@ class SizesWanted:
     profile: str
     classes: int | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
 
 def sizes_of(model: str, wanted: SizesWanted) -> list[TableRow]:
@@ -77,7 +78,9 @@ def sizes_of(model: str, wanted: SizesWanted) -> list[TableRow]:
     from simulator.profile import load_profile
 
     chip = load_profile(wanted.profile)
-    network = random_model(model, wanted.classes, arguments=wanted.arguments)
+    network = random_model(
+        model, wanted.classes, arguments=wanted.arguments, preprocessing=wanted.preprocessing
+    )
     record = model_record(network)
     found = [float_row(record)]
     with progress.show(f"{model}: capture, quantize, lower", len(wanted.widths)) as advance:
@@ -194,6 +197,7 @@ def run_table(
                     profile=request.profile,
                     classes=request.classes,
                     arguments=request.model_arguments,
+                    preprocessing=request.preprocessing,
                 )
                 sizes = sizes_or_reason(request.model, wanted)
                 note = f"no run: {outcome}"

@@ -82,7 +82,6 @@ def command(
             "--calib-data": calibration,
             "--calib": calibration_images,
             "--limit": limit,
-            "--preprocessing": preprocessing,
             **{f"{name}=WEIGHTS": weights for name, weights in networks},
         }
         for option, value in wants_images.items():
@@ -96,6 +95,7 @@ def command(
             profile=profile,
             classes=classes,
             arguments=options.settings(model_kwargs, "--model-kwargs"),
+            preprocessing=options.settings(preprocessing, "--preprocessing"),
         )
         rows = campaigns.table_of_sizes(
             [name for name, _ in networks], wanted, "table2", TITLE, out

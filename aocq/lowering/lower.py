@@ -124,7 +124,8 @@ def check_recipe(recipe: Recipe, profile: NpuProfile, *, leaves_floats: bool = F
     advice = {}
     if recipe.weight_bits not in profile.weight.bits:
         problems.append(f"weight.bits = {profile.weight.bits} has no {recipe.weight_bits}")
-        advice[problems[-1]] = " (choose --w-bits)"
+        able = " or ".join(map(str, profile.weight.bits))
+        advice[problems[-1]] = f" (choose --w-bits {able})"
     bits = profile.activation.bits
     if leaves_floats and recipe.activation_bits > bits:
         problems.append(f"activation.bits = {bits}, the model has {recipe.activation_bits}")
@@ -160,9 +161,10 @@ def check_recipe(recipe: Recipe, profile: NpuProfile, *, leaves_floats: bool = F
         problems.append('activation.zero_point = "symmetric", the model has zero points')
     if problems:
         advised = [problem + advice.get(problem, "") for problem in problems]
+        anew = "quantize for this profile (--profile with its name or file) or choose another"
         raise CannotHoldError(
-            f"profile {profile.name}: {'; '.join(advised)}; quantize for this profile "
-            "(--profile with its name or file) or choose another",
+            f"profile {profile.name}: {'; '.join(advised)}; "
+            + (anew if len(advice) < len(problems) else "or choose another profile"),
             plainly=f"profile {profile.name}: {'; '.join(problems)}",
         )
 

@@ -149,7 +149,9 @@ def test_images_that_the_network_does_not_take_are_told_with_its_own_reason() ->
         capture(network(base=NANO), "odd", (3, 24, 24))
     message = str(caught.value)
     assert message.startswith("odd: cannot be run on images of 3 x 24 x 24 (AssertionError: Input ")
-    assert "--model-kwargs the network (img_size=24)" in message
+    assert "--model-kwargs the network (img_size=24, in_chans=3)" in message
+    with pytest.raises(InputError, match=r"\(img_size=24,16, in_chans=3\)"):
+        capture(network(base=NANO), "odd", (3, 24, 16))
 
 
 def test_a_network_that_torch_cannot_follow_is_told_so() -> None:

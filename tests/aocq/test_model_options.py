@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from tiny_models import with_random_parameters
 
 from aocq.model_options import crop_kept, parse_settings, preprocessing
-from aocq.models import load_model, timm
+from aocq.models import load_model, random_model, timm
 from aocq.request import model_meta
 from simulator.errors import InputError
 
@@ -151,16 +151,16 @@ def test_images_of_another_number_of_channels() -> None:
 @pytest.mark.parametrize(
     ("arguments", "wanted", "scaled"),
     [
-        ({"img_size": 32}, {}, 35),
-        ({"img_size": (32, 64)}, {}, 35),
-        ({}, {"input_size": (3, 45, 45)}, 50),
+        ({"img_size": 32}, {}, "35 x 35"),
+        ({"img_size": (32, 64)}, {}, "35 x 71"),
+        ({}, {"input_size": (3, 45, 45)}, "50 x 50"),
         ({}, {}, None),  # timm's own size: its own crop
         ({"img_size": 32}, {"crop_pct": 0.9}, None),  # asked for
         ({"img_size": 32}, {"crop_pct": 1}, None),
     ],
 )
 def test_a_crop_that_cuts_small_images_is_told(
-    arguments: dict[str, Any], wanted: dict[str, Any], scaled: int | None
+    arguments: dict[str, Any], wanted: dict[str, Any], scaled: str | None
 ) -> None:
     found = preprocessing("m", USUAL, arguments, wanted)
     told = crop_kept("m", arguments, wanted, found)
@@ -168,8 +168,16 @@ def test_a_crop_that_cuts_small_images_is_told(
         assert told == ""
     else:
         height, width = found["input_size"][1:]
-        assert f"m: images are scaled to {scaled} pixels and cut to {height} x {width} " in told
+        assert f"images are fitted to {scaled} pixels, of which the network sees " in told
+        assert f"sees {height} x {width}; " in told
         assert "pass --preprocessing crop_pct=1" in told
+
+
+def test_arguments_are_found_behind_those_that_are_handed_on() -> None:
+    with pytest.raises(InputError, match=r"LevitDistilled has no such argument; it has img_size,"):
+        random_model("levit_128s", arguments={"colour": 3})
+    with pytest.raises(InputError, match=r"--model-kwargs img_sise: .*; nearest: img_size"):
+        random_model("naflexvit_base_patch16_gap", arguments={"img_sise": 3})
 
 
 @pytest.mark.parametrize("arguments", [{"num_heads": 0}, {"patch_size": 0}])

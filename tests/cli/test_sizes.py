@@ -167,7 +167,7 @@ def test_sizes_of_another_construction(warm: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "extra",
-    [("--methods", "aocq"), ("--calib-data", "x"), ("--preprocessing", "crop_pct=1"), ()],
+    [("--methods", "aocq"), ("--calib-data", "x"), ()],
 )
 def test_images_are_missed_where_something_is_to_be_run(
     warm: Run, tmp_path: Path, extra: tuple[str, ...]
