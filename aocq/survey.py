@@ -110,7 +110,9 @@ RELATIVES: tuple[Relative, ...] = (
     Relative(name="Next-ViT", module="nextvit"),
     Relative(name="FastViT", module="fastvit"),
     Relative(name="MaxViT, CoAtNet", module="maxxvit"),
-    Relative(name="MLP-Mixer", module="mlp_mixer"),
+    Relative(name="MLP-Mixer", module="mlp_mixer", pattern="mixer_*"),
+    Relative(name="ResMLP", module="mlp_mixer", pattern="resmlp_*"),
+    Relative(name="gMLP", module="mlp_mixer", pattern="gmlp_*"),
 )
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,8 +46,9 @@ def command(
 ) -> None:
     """Print ESTIMATED cycles by kind of op, latency, SRAM and weight bytes of one image.
 
-    A MODEL needs neither weights nor images: sizes and cycles do not depend on them, and random
-    ones take their place. It is quantized by base_ptq to --w-bits and --a-bits.
+    A MODEL needs neither weights nor images: random ones take their place. It is quantized by
+    base_ptq, whose graph does not depend on them. That of aocq, which verify takes, does, and may
+    need a third more SRAM: to know, quantize and lower the network, and give the graph.
 
     Example: aocq cost swin_tiny_patch4_window7_224 --profile edge_npu_int8 --w-bits 4
     """
@@ -140,7 +142,9 @@ def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
     from simulator.results import CyclesRecord, GraphRecord, MemoryRecord
 
     method = found.get("method")
-    widths = f" W{method['weight_bits']}A{method['activation_bits']}" if method else ""
+    widths = ""
+    if method:
+        widths = f" {method['name']} W{method['weight_bits']}A{method['activation_bits']}"
     rows = estimate_rows(
         GraphRecord(**found["graph"]),
         # A graph by itself does not say what the network's parameters were.
@@ -151,3 +155,5 @@ def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
         found["fps"],
     )
     print_columns([f"{network}{widths} on {profile}, one image", "ESTIMATED", ""], rows)
+    if method:
+        print("note: other methods make other graphs; aocq's may need more SRAM", file=sys.stderr)

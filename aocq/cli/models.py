@@ -76,7 +76,8 @@ def _nothing(pattern: str) -> Exception:
             "tells how far they come"
         )
     return InputError(
-        f"{pattern}: timm {timm.__version__} has no such model; `aocq models` lists all"
+        f"{pattern}: timm {timm.__version__} has no such model, without the tag of its weights and "
+        "beside those for its own tests; `aocq models` lists all"
     )
 
 

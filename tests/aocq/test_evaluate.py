@@ -127,8 +127,10 @@ def test_the_next_batch_is_decoded_while_one_is_computed(
         return real_open(path)
 
     wanted = iter([8, 11, 11])
+    runs: list[int] = []
 
     def run(codes: Any) -> Any:
+        runs.append(len(codes))
         if len(codes) == 1:  # only to compile kernels
             return real_run(codes)
         count = next(wanted)
@@ -140,6 +142,7 @@ def test_the_next_batch_is_decoded_while_one_is_computed(
     monkeypatch.setattr(executor, "run", run)
     evaluate(network, model, executor, data, tmp_path / "work")
     assert decoded == [item.path.name for item in data.images]
+    assert runs == [1, 4, 4, 3]  # once compiled, no image is run twice
 
 
 def test_the_batch_size_changes_no_integer(job: Job, data: ImageBatches, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -27,8 +28,9 @@ from aocq.models import timm
 from simulator.boundary import dequantize, quantize
 from simulator.errors import InputError
 from simulator.executor import Executor
+from simulator.graph.masks import is_mask
 from simulator.graph.ops import Add
-from simulator.numerics.integer_type import IntType
+from simulator.numerics.integer_type import IntType, Overflow
 from simulator.profile import load_profile, profile_paths
 
 SWIN: dict[str, Any] = {
@@ -248,6 +250,19 @@ def test_a_mask_is_a_bit_for_each_score_and_changes_no_other_code() -> None:
     assert np.array_equal(taps[op.name][~off], taps[op.a][~off])
     low = graph.tensors[op.name].code_type.low
     assert np.array_equal(taps[op.name], np.where(off, low, taps[op.a]))
+
+
+def test_no_other_sum_is_taken_for_a_mask() -> None:
+    graph = lower(for_eight_bits()[0], load_profile("edge_npu_int8"))
+    sums = [op for op in graph.ops if isinstance(op, Add)]
+    (op,) = [op for op in sums if is_mask(graph, op)]
+    assert op.name.endswith("mask")
+    assert len(sums) > 3
+    for other in (replace(op, shift=1), replace(op, overflow=Overflow.WRAP)):
+        assert not is_mask(graph, other)
+    for factor in (op.multiplier_a, op.multiplier_b):
+        constants = {**graph.constants, factor: graph.constants[factor] + 1}
+        assert not is_mask(replace(graph, constants=constants), op)
 
 
 def test_a_chip_whose_sums_wrap_has_no_masks() -> None:

@@ -9,6 +9,29 @@ import aocq.cli.app
 from aocq.cli import INTERNAL_ERROR, main
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ModuleNotFoundError("No module named 'timm'"), "error: No module named 'timm'; install"),
+        (MemoryError(), "error: not enough memory"),
+    ],
+)
+def test_what_the_machine_lacks_is_no_mistake_of_the_program(
+    error: Exception,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def lacking() -> None:
+        raise error
+
+    monkeypatch.setattr(aocq.cli.app, "app", lacking)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 4
+    assert capsys.readouterr().err.startswith(told)
+
+
 def test_a_mistake_of_the_program_is_no_verdict(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

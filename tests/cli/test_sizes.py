@@ -58,7 +58,12 @@ def test_costs_as_a_table_have_units(warm: Run) -> None:
     lines = warm("cost", MODEL, "--w-bits", 4).out.splitlines()
     found = {key: cells for key, *cells in (re.split(" {2,}", line.strip()) for line in lines)}
     known = json.loads(warm("cost", MODEL, "--w-bits", 4, "--json").out)
-    assert found[f"{MODEL} W4A8 on edge_npu_int8, one image"] == ["ESTIMATED"]
+    assert found[f"{MODEL} base_ptq W4A8 on edge_npu_int8, one image"] == ["ESTIMATED"]
+    of_peak = known["memory"]["peak_sram_bytes"]
+    assert found["peak SRAM"] == [f"{of_peak / 1024:.2f} KiB", f"{of_peak:,} bytes"]
+    of_constants = known["memory"]["weight_bytes"]
+    label = "constants of the graph: weights, biases, multipliers, tables"
+    assert found[label] == [f"{of_constants / 1024:.2f} KiB", f"{of_constants:,} bytes"]
     assert found["latency"] == [f"{known['latency_ms']:.3f} ms"]
     assert found["activations fit the SRAM"] == ["yes"]
     size = known["memory"]["model_size_bytes"]
@@ -156,6 +161,19 @@ def test_sizes_of_another_number_of_classes(warm: Run, tmp_path: Path) -> None:
     warm("table2", MODEL, "--num-classes", 500, "--bits", "8/8", "--out", tmp_path)
     parameters = random_model(MODEL, 500).parameters
     assert float(rows(tmp_path)[1]["size_mb"]) == parameters / 1_024_000
+
+
+def test_a_network_that_is_built_otherwise_has_no_size_of_the_paper(
+    warm: Run, tmp_path: Path
+) -> None:
+    name = "deit_tiny_patch16_224"
+    own = ("--model-kwargs", "depth=1 dynamic_img_size=True", "--bits", "8/8")
+    warm("table2", name, *own, "--out", tmp_path / "own")
+    warm("table2", name, *own, "--preprocessing", "input_size=3,96,96", "--out", tmp_path / "small")
+    found, small = (rows(tmp_path / folder) for folder in ("own", "small"))
+    assert [row["paper_size_mb"] for row in found] == ["", ""]
+    assert all("built with depth=1 dynamic_img_size=True" in row["note"] for row in found)
+    assert int(small[1]["cycles"]) < int(found[1]["cycles"]) / 2
 
 
 def test_sizes_of_another_construction(warm: Run, tmp_path: Path) -> None:

@@ -71,6 +71,19 @@ def test_every_cell_is_an_ordinary_run_and_a_row_with_its_figures(table: Table) 
     assert "| vit_nano_digits | fq_vit | 4/8 |" in (table.folder / "table2.md").read_text("utf-8")
 
 
+def test_a_network_that_is_built_otherwise_is_so_in_every_cell(
+    warm: Run, demo: Demo, tmp_path: Path
+) -> None:
+    own = ("--model-kwargs", "drop_rate=0.0", "--preprocessing", "interpolation=bilinear")
+    only = ("--methods", "base_ptq", "--bits", "8/8")
+    warm(*job(demo), *only, *own, "--limit", 4, "--out", tmp_path)
+    (row,) = rows(tmp_path / "table2.csv")
+    assert "built with drop_rate=0.0" in row["note"]
+    model = load_run(tmp_path / row["run"])[0].model
+    assert model.arguments == {"drop_rate": 0.0}
+    assert model.preprocessing["interpolation"] == "bilinear"
+
+
 def test_the_table_is_on_stdout_and_all_else_on_stderr(table: Table) -> None:
     assert "float ops" in table.process.out
     assert "note:" not in table.process.out

@@ -55,7 +55,7 @@ def test_a_run_that_only_counts_says_so_wherever_overflow_is_told(counted: Run) 
     assert "Policy report: overflow is counted only" in reported[1]
     for text in texts("apply, report"):
         assert note.replace(":", " in some ops:") in text
-    for silent in (texts(None), texts("apply"), texts("report", 0)):
+    for silent in (texts(None), texts("apply"), texts("error"), texts("report", 0)):
         for text in silent:
             assert "counted only" not in text
 
