@@ -40,17 +40,23 @@ _spec.loader.exec_module(tally)
 # What takes about as long as each other, in the order in which workers take it. Kernels are
 # compiled in the first and found by those that come after the second; tests of the command line
 # share processes that take long to start.
-PARTS = ("tests/simulator/ops/", "the rest", "tests/aocq/", "tests/cli/")
+PARTS = {
+    "kernels": ("tests/simulator/ops/",),
+    "the rest": (),
+    "networks": ("tests/aocq/", "tests/benchmarks/"),
+    "command line": ("tests/cli/",),
+}
 
 
 def part(nodeid: str) -> str:
     """Return which of :data:`PARTS` a test belongs to."""
-    return next((part for part in PARTS if nodeid.startswith(part)), "the rest")
+    return next((name for name, paths in PARTS.items() if nodeid.startswith(paths)), "the rest")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put tests into the order of :data:`PARTS`."""
-    items.sort(key=lambda item: PARTS.index(part(item.nodeid)))
+    order = list(PARTS)
+    items.sort(key=lambda item: order.index(part(item.nodeid)))
 
 
 @pytest.hookimpl(optionalhook=True)
