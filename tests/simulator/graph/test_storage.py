@@ -414,11 +414,6 @@ def paths_of(value, path=()):
             yield from paths_of(item, (*path, key))
 
 
-def kind_at(plain, path):
-    """Return the kind of the op that a place is in, None outside of ops."""
-    return plain["ops"][path[1]].get("op") if path[0] == "ops" and len(path) > 1 else None
-
-
 JUNK = [None, True, -1, 0, 63, 10**30, 1.5, "s64", "a", [], ["a", 3], {}]
 TENSORS_TO_EDIT = {"a", "w", "matmul", "matmul.shift", "softmax.table", "transpose"}
 
@@ -429,15 +424,11 @@ def test_no_edited_value_gives_a_traceback(tmp_path):
     path = tmp_path / JSON_NAME
     plain = json.loads(path.read_text(encoding="utf-8"))
     accepted = 0
-    seen = set()
     names = [tensor["name"] for tensor in plain["tensors"]]
-    for index, where in enumerate(paths_of(plain)):
+    for where in paths_of(plain):
         if where[0] == "tensors" and len(where) > 1 and names[where[1]] not in TENSORS_TO_EDIT:
             continue
-        # Half of them and none at all at a field's first place, a quarter at others.
-        field = (kind_at(plain, where), *(key for key in where if isinstance(key, str)))
-        few = [*JUNK, "remove it"][index % 4 :: 4]
-        for junk in few if field in seen else [*JUNK[index % 2 :: 2], "remove it"]:
+        for junk in (*JUNK, "remove it"):
             edited = copy.deepcopy(plain)
             parent = edited
             for key in where[:-1]:
@@ -455,5 +446,4 @@ def test_no_edited_value_gives_a_traceback(tmp_path):
                 assert verify(found) == []
                 assert text(found)
                 assert canonical_json(found) == path.read_text(encoding="utf-8")
-        seen.add(field)
-    assert accepted > 12  # shifts, epsilons, names: other graphs, with another hash
+    assert accepted > 50  # shifts, epsilons, names: other graphs, with another hash
