@@ -9,21 +9,14 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Mapping
-from math import floor, isfinite
+from math import floor
 from types import MappingProxyType
 from typing import Any
 
 from simulator.errors import InputError
+from simulator.preprocessing import KEYS, WANTED, is_possible
 from simulator.results import typed
 
-# Of timm's data configuration.
-PREPROCESSING = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
-WORDS = MappingProxyType(
-    {
-        "interpolation": ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"),
-        "crop_mode": ("center", "squash", "border"),
-    }
-)
 # Arguments of ``timm.create_model`` that have an option of their own, or would fetch other weights.
 RESERVED = MappingProxyType(
     {
@@ -104,12 +97,12 @@ def preprocessing(
     # The number of channels comes first: mean and std are held against it.
     for key, value in sorted(wanted.items(), key=lambda item: item[0] != "input_size"):
         channels = found["input_size"][0]
-        if key not in PREPROCESSING:
-            known = ", ".join(PREPROCESSING)
+        if key not in KEYS:
+            known = ", ".join(KEYS)
             raise InputError(f"model {name}: --preprocessing {key}: unknown; choose one of {known}")
-        if not _is_possible(key, value, channels):
+        if not is_possible(key, value, channels):
             given = typed({key: value})
-            raise InputError(f"model {name}: --preprocessing {given}: {_WANTED[key]}")
+            raise InputError(f"model {name}: --preprocessing {given}: {WANTED[key]}")
         found[key] = value
     for key in ("mean", "std"):
         if len(found[key]) != found["input_size"][0]:
@@ -140,32 +133,3 @@ def crop_kept(
         f"of which the network sees {height} x {width}; for images of its own size, pass "
         "--preprocessing crop_pct=1"
     )
-
-
-_OF_PIXELS = "wanted one number for each channel, of pixels on 0..1 (not 0..255), e.g. "
-_WANTED = MappingProxyType(
-    {
-        "input_size": "wanted channels, height and width, e.g. input_size=3,32,32",
-        "crop_pct": "wanted a number above 0 and at most 1, e.g. crop_pct=0.9",
-        "mean": _OF_PIXELS + "mean=0.485,0.456,0.406; from -1 to 1",
-        "std": _OF_PIXELS + "std=0.229,0.224,0.225; above 0 and at most 1",
-        **{key: f"wanted {' or '.join(words)}" for key, words in WORDS.items()},
-    }
-)
-
-
-def _is_possible(key: str, value: Any, channels: int) -> bool:
-    if key in WORDS:
-        return value in WORDS[key]
-    if key == "crop_pct":
-        return _is_number(value) and 0 < value <= 1
-    many = isinstance(value, tuple) and all(map(_is_number, value))
-    if key == "input_size":
-        return many and len(value) == 3 and all(isinstance(x, int) and x > 0 for x in value)
-    if not many or len(value) != channels:
-        return False
-    return all(0 < x <= 1 for x in value) if key == "std" else all(abs(x) <= 1 for x in value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
