@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test oracles lint mutants bench clean
+.PHONY: demo test oracles lint mutants attack bench clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
@@ -31,6 +31,9 @@ lint: $(VENV)/.installed
 
 mutants: $(VENV)/.installed
 	$(BIN)/python tests/mutants.py --jobs $(WORKERS)
+
+attack: $(VENV)/.installed
+	$(BIN)/python tests/attack
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.emulation
