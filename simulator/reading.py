@@ -46,9 +46,10 @@ def read_bytes(path: Path, largest: int = LARGEST_TEXT) -> bytes:
     InputError
         If it is no regular file, or has more than ``largest`` bytes.
     """
-    # Opening a pipe without a writer would wait; what was opened is what is looked at.
+    regular_size(path)
+    # Opening a pipe that has come since would wait; what was opened is what is looked at.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
-    with open(descriptor, "rb") as file:  # noqa: PTH123  (a descriptor, not a path)
+    with os.fdopen(descriptor, "rb") as file:
         size = _checked(path, os.fstat(descriptor))
         if size > largest:
             raise InputError(
