@@ -19,9 +19,9 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from simulator.control_characters import escaped
 from simulator.errors import EnvironmentProblem
 from simulator.ownership import check_private_folder, foreign
-from simulator.printable import printable
 
 
 def cache_folder() -> Path | None:
@@ -98,7 +98,7 @@ def _passing_folder() -> Path:
     atexit.register(remove)
     taken = folder.with_name(f"aocq-cache-{os.getuid()}")
     print(
-        printable(
+        escaped(
             f"note: ~/.cache/aocq cannot be used, and {taken} is not this user's alone: "
             "compiled kernels are kept for this run only (AOCQ_CACHE_DIR names a folder)"
         ),

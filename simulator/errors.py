@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from simulator.printable import printable
+from simulator.control_characters import escaped
 
 
 class AocqError(Exception):
@@ -15,7 +15,7 @@ class AocqError(Exception):
     exit_code = 3
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        return escaped(super().__str__())
 
 
 class InputError(AocqError):

@@ -33,8 +33,8 @@ from numba.core import serialize, sigutils
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 
+from simulator.control_characters import escaped
 from simulator.ownership import check_private_folder, foreign
-from simulator.printable import printable
 
 # Of Numba's insides, untyped: what its own cache calls, and no more.
 _compile_result: Any = CompileResult
@@ -206,4 +206,4 @@ def _note_once(folder: Path, error: Exception) -> None:
             f"note: compiled kernels cannot be kept in {folder} ({error}): "
             "they are compiled again in every run (AOCQ_CACHE_DIR names another folder)"
         )
-        print(printable(text), file=sys.stderr)
+        print(escaped(text), file=sys.stderr)

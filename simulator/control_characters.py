@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text that a terminal can be shown, whoever chose the names in it."""
+"""Control characters, which a terminal obeys, in text that anybody may have written."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
-def printable(text: str) -> str:
+def escaped(text: str) -> str:
     r"""Return ``text`` with control characters but newline and tab as ``\uXXXX``.
 
     File names, names in graphs and messages of libraries may hold escape sequences. The form is
