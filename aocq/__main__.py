@@ -1,6 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """``python -m aocq``."""
 
-from aocq.cli import main
+import sys
+
+try:
+    from aocq.cli import main
+except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)
 
 main()

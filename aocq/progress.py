@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from simulator.control_characters import escaped
+
 SECONDS_BETWEEN_LINES = 30.0
 
 
@@ -33,7 +35,9 @@ def show(what: str, total: int) -> Iterator[Callable[[int], None]]:
             TextColumn("left"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=Console(stderr=True)) as bar:
+        # The stream itself: a bar is drawn with control characters (aocq.cli.streams).
+        stream = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+        with Progress(*columns, console=Console(file=stream)) as bar:
             task = bar.add_task(what, total=total)
             yield lambda steps: bar.advance(task, steps)
         return
@@ -63,4 +67,4 @@ class _Lines:
 
 def note(text: str) -> None:
     """Print what a person should know, a line on stderr."""
-    print(f"note: {text}", file=sys.stderr, flush=True)
+    print(f"note: {escaped(text)}", file=sys.stderr, flush=True)

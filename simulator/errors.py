@@ -3,11 +3,19 @@
 
 from __future__ import annotations
 
+from simulator.control_characters import escaped
+
 
 class AocqError(Exception):
-    """Anything that is not a bug of ours; carries the exit code the command line ends with."""
+    """Anything that is not a bug of ours; carries the exit code the command line ends with.
+
+    Its text is safe to print: names in it may come from anybody's file.
+    """
 
     exit_code = 3
+
+    def __str__(self) -> str:
+        return escaped(super().__str__())
 
 
 class InputError(AocqError):

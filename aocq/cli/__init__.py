@@ -2,45 +2,43 @@
 """The command line. Results go to stdout or files, talk goes to stderr, nothing ever prompts.
 
 Exit codes: 0 fine · 1 a gate failed, or a sum overflowed that must not · 2 usage · 3 bad input ·
-4 environment · 70 a mistake of aocq's own, with a traceback · 130 interrupted.
+4 environment · 70 a mistake of aocq's own, with a traceback · 130 interrupted · 141 the pipe that
+takes the output was closed.
+
+Whatever takes time to import is imported inside :func:`main`, where Ctrl-C is answered.
 """
 
 from __future__ import annotations
 
 import sys
-import traceback
-
-from simulator.errors import AocqError, EnvironmentProblem
-
-INTERRUPTED = 130
-INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h; Python's own code of a traceback is 1, as a gate's
 
 
 def main() -> None:
     """Run the command line and exit with its documented code."""
-    from aocq.cli.app import app
-
     try:
-        app()
-    except AocqError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except SystemExit as end:
-        if end.code == INTERRUPTED:  # typer's answer to Ctrl-C, which says nothing by itself
-            again = {"verify", "demo", "table2", "ablate", "targets", "accumulators"}
-            resumes = again & set(sys.argv[1:2])
-            print(
-                "interrupted" + "; the same command goes on where it stopped" * bool(resumes),
-                file=sys.stderr,
-            )
-        raise
-    except ModuleNotFoundError as error:
-        print(f"error: {error}; install aocq again, with its dependencies", file=sys.stderr)
-        sys.exit(EnvironmentProblem.exit_code)
-    except MemoryError:
-        print("error: not enough memory; a smaller --batch needs less", file=sys.stderr)
-        sys.exit(EnvironmentProblem.exit_code)
-    except Exception:  # anything that nobody foresaw must not look like a verdict
-        traceback.print_exc()
-        print("error: this is a mistake of aocq's own; please report it", file=sys.stderr)
-        sys.exit(INTERNAL_ERROR)
+        from aocq.cli.streams import any_text
+
+        with any_text():
+            code = _run()
+    except KeyboardInterrupt:  # before :func:`_run` could answer it, or twice
+        print("interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Return the exit code of the command that ``sys.argv`` asks for."""
+    from aocq.cli import ending, interruption, streams
+
+    with interruption.noted() as interrupted:
+        try:
+            from aocq.cli.app import app
+
+            app()
+            code = 0
+        except BaseException as error:
+            if interrupted() and not isinstance(error, SystemExit):
+                error = KeyboardInterrupt()
+            code = ending.ended_by(error)
+        failure = streams.flush()
+    return ending.ended_by(failure) if failure and code == 0 else code

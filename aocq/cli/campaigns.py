@@ -255,9 +255,11 @@ def print_columns(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from simulator.control_characters import escaped
+
     table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
     for line in lines:
-        table.add_row(*map(Text, line))
+        table.add_row(*(Text(escaped(cell)) for cell in line))
     console = Console()
     # Cut columns say nothing: a narrow terminal wraps lines by itself.
     unlimited = console.options.update(max_width=10_000)

@@ -34,7 +34,7 @@ def command() -> None:
         f"{'torchvision ops':16} {'declared here: ' + ', '.join(declared) if declared else 'own'}"
     )
     print(f"{'simulator':16} {simulator.__path__[0]}")
-    print(f"{'kernel cache':16} {kernel_cache_folder()}")
+    print(f"{'kernel cache':16} {kernel_cache_folder() or 'none: no folder can be made'}")
     print(f"{'threads':16} {default_threads()}")
     works: dict[str, str] = {}
     for name in BACKENDS:

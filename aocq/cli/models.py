@@ -114,8 +114,10 @@ def _print(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from simulator.control_characters import escaped
+
     table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
     for line in rows:
-        table.add_row(*map(escape, line))
+        table.add_row(*(escape(escaped(cell)) for cell in line))
     # Lines for another program are not cut to the width of a terminal.
     Console(width=None if sys.stdout.isatty() else UNCUT).print(table)

@@ -157,8 +157,9 @@ def print_summary(result: RunResult) -> None:
     from rich.text import Text
 
     from reports.tables import summary_rows
+    from simulator.control_characters import escaped
 
     table = Table(show_header=False, box=None, pad_edge=False)
     for label, value in summary_rows(result):
-        table.add_row(Text(label, style="dim"), Text(value))
+        table.add_row(Text(label, style="dim"), Text(escaped(value)))
     Console().print(table)

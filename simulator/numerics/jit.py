@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one place that calls Numba.
 
-Compiled kernels are cached on disk in a folder named by a hash of all kernel sources: Numba's own
-cache looks only at the file of a kernel and does not see edits in the functions it calls
-(numba issue 9483), and it fails where the package's folder cannot be written (issue 4908).
+Compiled kernels are cached on disk (:mod:`simulator.kernel_cache`) in a folder named by a hash of
+all kernel sources: Numba's own cache looks only at the file of a kernel and does not see edits in
+the functions it calls (numba issue 9483), it fails where the package's folder cannot be written
+(issue 4908), and processes that fill it at once can mix up signatures.
 """
 
 from __future__ import annotations
@@ -19,17 +20,20 @@ from llvmlite import binding
 from numba.core import config as numba_config
 
 from simulator.config import cache_folder
+from simulator.kernel_cache import KernelCache
 
 
 @cache
-def kernel_cache_folder() -> Path:
-    """Return the cache folder that belongs to the kernel sources and Numba version of now."""
+def kernel_cache_folder() -> Path | None:
+    """Return the cache folder of the kernel sources and Numba version of now, None without any."""
     digest = hashlib.sha256(numba.__version__.encode())
     package = Path(__file__).parent.parent
     folders = ("numerics", "gemm", "ops")
     for source in sorted(path for name in folders for path in package.glob(f"{name}/*.py")):
+        digest.update(f"{source.relative_to(package)} {source.stat().st_size}\n".encode())
         digest.update(source.read_bytes())
-    return cache_folder() / f"kernels-{digest.hexdigest()[:16]}"
+    folder = cache_folder()
+    return None if folder is None else folder / f"kernels-{digest.hexdigest()[:16]}"
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,16 +43,12 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     :mod:`simulator.graph.ranges` proves that nothing passes 63 bits) and write into arrays that
     the caller allocated.
     """
-    config: Any = numba_config  # its attributes are set at run time
-    configured = config.CACHE_DIR
-    config.CACHE_DIR = str(kernel_cache_folder())
-    try:
-        compiled: Callable[..., Any] = numba.njit(
-            cache=True, nogil=True, fastmath=False, error_model="python", boundscheck=False
-        )(function)
-    finally:
-        config.CACHE_DIR = configured
-    return compiled
+    compiled: Any = numba.njit(
+        cache=False, nogil=True, fastmath=False, error_model="python", boundscheck=False
+    )(function)
+    if is_compiling():
+        compiled._cache = KernelCache(function, kernel_cache_folder())
+    return compiled  # type: ignore[no-any-return]
 
 
 def has_avx2() -> bool:
@@ -58,5 +58,5 @@ def has_avx2() -> bool:
 
 def is_compiling() -> bool:
     """Tell whether kernels are compiled; without (NUMBA_DISABLE_JIT) they run as plain Python."""
-    config: Any = numba_config
+    config: Any = numba_config  # its attributes are set at run time
     return not config.DISABLE_JIT

@@ -39,7 +39,7 @@ def load_profile(name_or_path: str) -> NpuProfile:
         )
     try:
         return NpuProfile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not TOML: {error}") from error
     except ValidationError as error:
         found = problems(error)

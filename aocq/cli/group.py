@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The group of all commands, without what typer makes of some errors.
+
+typer ends with 1 where a file is cut short (EOFError, which it takes for the end of a dialogue) or
+a pipe is closed. 1 is a verdict here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from typer.core import TyperGroup
+
+from aocq.cli.ending import Passing
+from simulator.control_characters import escaped
+
+
+@contextmanager
+def _as_they_are() -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, KeyboardInterrupt, OSError) as error:
+        raise Passing(error) from error
+    except Exception as error:
+        message = getattr(error, "message", None)
+        if isinstance(message, str):  # of wrong usage: it names arguments, which may be files
+            error.message = escaped(message)  # type: ignore[attr-defined]
+        raise
+
+
+class Commands(TyperGroup):
+    """typer's group, but for the errors above."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse the options before the command."""
+        with _as_they_are():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parse and run the command."""
+        with _as_they_are():
+            return super().invoke(ctx)
