@@ -35,6 +35,7 @@ from simulator.graph.verify_tensors import (
     ends_are_named,
     names_are_defined,
     names_are_plain,
+    nothing_is_left_over,
     tensors_are_possible,
 )
 from simulator.numerics.fixed_point import LARGEST_SHIFT
@@ -52,20 +53,23 @@ def verify(graph: IntGraph) -> list[str]:
     Rules are layers, and the first layer with a broken one is the last that is looked at: what
     names mean is not asked while there are wrong names, nor what shapes imply of impossible ones.
     """
-    for graph_rules in _GRAPH_LAYERS:
-        problems = [message for rule in graph_rules for message in rule(graph)]
-        if problems:
-            return problems
-    for op_rules in _OP_LAYERS:
-        problems = [
-            f"op {op.name} ({op.kind}): {message}"
-            for op in graph.ops
-            for rule in op_rules
-            for message in rule(graph, op)
-        ]
+    for rules in _LAYERS:
+        problems = [message for rule in rules for message in rule(graph)]
         if problems:
             return problems
     return []
+
+
+def _of_ops(*rules: OpRule) -> GraphRule:
+    """Return a rule of graphs that asks some rules of every op, and says which op broke one."""
+
+    def rule(graph: IntGraph) -> Iterator[str]:
+        for op in graph.ops:
+            for of_op in rules:
+                for message in of_op(graph, op):
+                    yield f"op {op.name} ({op.kind}): {message}"
+
+    return rule
 
 
 # --- rules of ops: each yields messages -----------------------------------------------------------
@@ -223,26 +227,26 @@ def _intermediates_fit(graph: IntGraph, op: Op) -> Iterator[str]:
         )
 
 
-_GRAPH_LAYERS: tuple[tuple[GraphRule, ...], ...] = (
+_LAYERS: tuple[tuple[GraphRule, ...], ...] = (
     (names_are_plain,),
     (names_are_defined,),
     (ends_are_named, tensors_are_possible),
     (constants_fit, meta_fits),
-)
-_OP_LAYERS: tuple[tuple[OpRule, ...], ...] = (
-    (types_go_together,),
-    (shapes_agree, operands_have_images),
-    (_layout_keeps_codes, _vectors_match_channels),
+    (_of_ops(types_go_together, _layout_keeps_codes),),
+    (_of_ops(shapes_agree, operands_have_images),),
+    (_of_ops(_vectors_match_channels),),
     (
-        _shifts_in_range,
-        _accumulators_are_sound,
-        _requantizations_are_possible,
-        _residuals_join_a_layer,
-        _tables_cover_all_codes,
-        _fraction_bits_in_range,
-        elementwise_parameters_fit,
-        float_parameters_fit,
-        softmax_parameters_fit,
+        _of_ops(
+            _shifts_in_range,
+            _accumulators_are_sound,
+            _requantizations_are_possible,
+            _residuals_join_a_layer,
+            _tables_cover_all_codes,
+            _fraction_bits_in_range,
+            elementwise_parameters_fit,
+            float_parameters_fit,
+            softmax_parameters_fit,
+        ),
     ),
-    (_intermediates_fit,),
+    (_of_ops(_intermediates_fit), nothing_is_left_over),
 )

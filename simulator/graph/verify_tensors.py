@@ -76,7 +76,7 @@ def names_are_defined(graph: IntGraph) -> Iterator[str]:
 
 
 def ends_are_named(graph: IntGraph) -> Iterator[str]:
-    """One input, outputs that ops compute, and nothing that serves no output."""
+    """One input, and outputs that ops compute."""
     declared = {name for name, tensor in graph.tensors.items() if tensor.role is Role.INPUT}
     if set(graph.inputs) != declared or len(graph.inputs) != 1 or not graph.outputs:
         yield "there must be one input, the tensor of role input, and an output"
@@ -85,8 +85,12 @@ def ends_are_named(graph: IntGraph) -> Iterator[str]:
             yield f"output {name}: is a constant or the input, wanted the result of an op"
         if count > 1:
             yield f"output {name}: is named {count} times"
+
+
+def nothing_is_left_over(graph: IntGraph) -> Iterator[str]:
+    """Every result is read or is an output, every constant is read."""
     read = {name for op in graph.ops for name in (*op.operands, *op.constants)}
-    for name in graph.tensors.keys() - read - set(graph.outputs):
+    for name in sorted(graph.tensors.keys() - read - set(graph.outputs)):
         yield f"tensor {name}: no op reads it, and it is no output"
 
 
@@ -133,7 +137,7 @@ def _shape_is_possible(tensor: Tensor) -> Iterator[str]:
 def _scales_are_possible(tensor: Tensor) -> Iterator[str]:
     count = len(tensor.scale)
     if count > 1 and count != (tensor.shape or (0,))[-1]:
-        yield f"tensor {tensor.name}: has {count} scales, wanted one, or one per channel"
+        yield f"tensor {tensor.name}: has {count} scales for shape {tensor.shape}"
     for scale in tensor.scale:
         if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:  # not a number fails, too
             yield (
