@@ -74,20 +74,23 @@ def read_meta(meta: Mapping[str, str]) -> GraphMeta:
     )
 
 
-def graph_meta(graph: IntGraph) -> GraphMeta | None:
-    """Return what a graph's ``meta`` means; None of a graph without.
+def meta_of(meta: Mapping[str, str], place: str) -> GraphMeta | None:
+    """Return what the ``meta`` of a graph or of a quantized model means; None where it is empty.
 
     Raises
     ------
     InputError
-        If it does not mean anything, which :func:`simulator.graph.verify.verify` tells before.
+        If it does not mean anything: ``place`` is then named.
     """
-    if not graph.meta:
-        return None
     try:
-        return read_meta(graph.meta)
+        return read_meta(meta) if meta else None
     except ValueError as error:
-        raise InputError(f"graph {quoted(graph.name)}: meta: {error}") from error
+        raise InputError(f"{place}: meta: {error}") from error
+
+
+def graph_meta(graph: IntGraph) -> GraphMeta | None:
+    """Return what a graph's ``meta`` means; see :func:`meta_of`."""
+    return meta_of(graph.meta, f"graph {quoted(graph.name)}")
 
 
 def meta_fits(graph: IntGraph) -> Iterator[str]:
