@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
@@ -13,23 +14,42 @@ from typing import Any
 import numpy as np
 
 from simulator.graph.graph import FORMAT, IntGraph, Role, Tensor
+from simulator.graph.names import quoted
 from simulator.numerics.added_field import is_left_out
 from simulator.numerics.float_type import Array
 
+# Of every number in a file: the emulator computes in 64 bits, and Python's own have no end.
+_LOWEST, _HIGHEST = -(1 << 63), (1 << 63) - 1
 
-def _plain(value: Any) -> Any:
+
+def plain(value: Any) -> Any:
     """Turn frozen dataclasses, enums and tuples into what JSON knows."""
     if is_dataclass(value):
         return {
-            field.name: _plain(getattr(value, field.name))
+            field.name: plain(getattr(value, field.name))
             for field in fields(value)
             if not is_left_out(field, getattr(value, field.name))
         }
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
+
+
+def impossible_numbers(value: Any, place: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield numbers that files do not hold: infinite, none at all, or wider than 64 bits."""
+    items: Any = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{'.'.join(place)}: {value} is not a finite number"
+    elif isinstance(value, int) and not _LOWEST <= value <= _HIGHEST:
+        yield f"{'.'.join(place)}: has a number of {value.bit_length()} bits, wanted at most 64"
+    for key, item in items:
+        yield from impossible_numbers(item, (*place, quoted(key)))
 
 
 def _dump(value: Any) -> str:
@@ -44,7 +64,7 @@ def _content_hash(codes: Array) -> str:
 
 
 def _tensor_line(tensor: Tensor, graph: IntGraph) -> str:
-    plain = {
+    entry = {
         "name": tensor.name,
         "role": tensor.role.value,
         "scale": list(tensor.scale),
@@ -53,8 +73,8 @@ def _tensor_line(tensor: Tensor, graph: IntGraph) -> str:
         "zero_point": tensor.zero_point,
     }
     if tensor.role is Role.CONSTANT:
-        plain["sha256"] = _content_hash(graph.constants[tensor.name])
-    return _dump(plain)
+        entry["sha256"] = _content_hash(graph.constants[tensor.name])
+    return _dump(entry)
 
 
 def canonical_json(graph: IntGraph) -> str:
@@ -64,7 +84,7 @@ def canonical_json(graph: IntGraph) -> str:
         "inputs": _dump(list(graph.inputs)),
         "meta": _dump(dict(graph.meta)),
         "name": _dump(graph.name),
-        "ops": _lines(_dump({"op": type(op).__name__, **_plain(op)}) for op in graph.ops),
+        "ops": _lines(_dump({"op": type(op).__name__, **plain(op)}) for op in graph.ops),
         "outputs": _dump(list(graph.outputs)),
         "profile": _dump(graph.profile),
         "tensors": _lines(

@@ -4,20 +4,17 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from simulator.graph.canonical import impossible_numbers
 from simulator.graph.graph import FORMAT, IntGraph, Tensor
 from simulator.graph.names import printable, quoted
 from simulator.graph.ops import OP_TYPES, Op
 from simulator.numerics.float_type import Array, parse_type
-
-# Of every number in a file: the emulator computes in 64 bits, and Python's own have no end.
-_LOWEST, _HIGHEST = -(1 << 63), (1 << 63) - 1
 
 
 class _File(BaseModel):
@@ -102,7 +99,7 @@ def _op(entry: Mapping[str, Any]) -> Op:
 
 def _validated(adapter: TypeAdapter[Any], entry: Mapping[str, Any], place: str) -> Any:
     try:
-        problem = next(_impossible_numbers(entry, ()), None) if adapter is not _FILE else None
+        problem = next(impossible_numbers(entry), None) if adapter is not _FILE else None
         if problem is None:
             return adapter.validate_python(entry)
     except RecursionError:
@@ -112,18 +109,3 @@ def _validated(adapter: TypeAdapter[Any], entry: Mapping[str, Any], place: str) 
         where = ".".join(quoted(part) for part in first["loc"])
         problem = f"{where}: {printable(first['msg'])}"
     raise ValueError(f"{place}: {problem}")
-
-
-def _impossible_numbers(value: Any, place: tuple[str, ...]) -> Iterator[str]:
-    """Yield numbers that are infinite, no numbers, or wider than 64 bits."""
-    items: Any = ()
-    if isinstance(value, dict):
-        items = value.items()
-    elif isinstance(value, list):
-        items = enumerate(value)
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield f"{'.'.join(place)}: {value} is not a finite number"
-    elif isinstance(value, int) and not _LOWEST <= value <= _HIGHEST:
-        yield f"{'.'.join(place)}: has a number of {value.bit_length()} bits, wanted at most 64"
-    for key, item in items:
-        yield from _impossible_numbers(item, (*place, quoted(key)))

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from simulator.graph.canonical import impossible_numbers, plain
 from simulator.graph.graph import IntGraph
 from simulator.graph.meta import meta_fits
 from simulator.graph.ops import (
@@ -73,6 +74,10 @@ def _of_ops(*rules: OpRule) -> GraphRule:
 
 
 # --- rules of ops: each yields messages -----------------------------------------------------------
+
+
+def _numbers_are_possible(_: IntGraph, op: Op) -> Iterator[str]:
+    yield from impossible_numbers(plain(op))
 
 
 def _layout_keeps_codes(graph: IntGraph, op: Op) -> Iterator[str]:
@@ -232,7 +237,7 @@ _LAYERS: tuple[tuple[GraphRule, ...], ...] = (
     (names_are_defined,),
     (ends_are_named, tensors_are_possible),
     (constants_fit, meta_fits),
-    (_of_ops(types_go_together, _layout_keeps_codes),),
+    (_of_ops(_numbers_are_possible, types_go_together, _layout_keeps_codes),),
     (_of_ops(shapes_agree, operands_have_images),),
     (_of_ops(_vectors_match_channels),),
     (

@@ -532,7 +532,7 @@ def test_fields_of_a_layer_norm(block, changes):
     )
 
 
-@pytest.mark.parametrize("bits", [-1, 63, 10**30])
+@pytest.mark.parametrize("bits", [-1, 63, 10**18])
 def test_a_reciprocal_has_at_most_62_bits(block, bits):
     assert_refused(
         with_op(block, "probabilities", reciprocal_bits=bits),
@@ -616,4 +616,17 @@ def test_a_softmax_may_not_need_65_bits(block):
     assert_refused(
         with_codes(wide, "probabilities.table", table),
         "op probabilities (softmax): an intermediate may need 73 bits",
+    )
+
+
+@pytest.mark.parametrize("number", [1 << 63, -(1 << 63) - 1])
+def test_numbers_fit_64_bits(block, number):
+    assert_refused(
+        with_op(block, "norm1", epsilon=number),
+        f"op norm1 (layernorm): epsilon: has a number of {number.bit_length()} bits",
+    )
+    levels = accumulator((number, 16, SATURATE), (0, 32, WRAP))
+    assert_refused(
+        with_op(block, "qkv", accumulator=levels),
+        "op qkv (matmul): accumulator.levels.0.group: has a number of",
     )
