@@ -47,7 +47,7 @@ def impossible_numbers(value: Any, place: tuple[str, ...] = ()) -> Iterator[str]
     elif isinstance(value, float) and not math.isfinite(value):
         yield f"{'.'.join(place)}: {value} is not a finite number"
     elif isinstance(value, int) and not _LOWEST <= value <= _HIGHEST:
-        yield f"{'.'.join(place)}: has a number of {value.bit_length()} bits, wanted at most 64"
+        yield f"{'.'.join(place)}: has a number that signed 64 bits do not hold"
     for key, item in items:
         yield from impossible_numbers(item, (*place, quoted(key)))
 
