@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from simulator.boundary import problem_of_codes
 from simulator.config import default_threads
 from simulator.errors import AccumulatorOverflow, InputError
 from simulator.gemm import Gemm, backend, limit_threads_of_this_thread, one_thread_per_worker
@@ -17,7 +18,7 @@ from simulator.graph.graph import IntGraph
 from simulator.graph.masks import is_mask
 from simulator.graph.ops import MatMul, Mean, Op
 from simulator.numerics.accumulator import OverflowPolicy
-from simulator.numerics.float_type import Array, FloatType
+from simulator.numerics.float_type import Array
 from simulator.ops import BEHAVIOURS, Kernel
 from simulator.ops.behaviour import SumCounts
 
@@ -125,6 +126,7 @@ class Executor:
             If the shape, type or range of ``images`` is not the input's, or a tap does not exist.
         """
         self._check(images, taps)
+        images = np.ascontiguousarray(images)  # as kernels take them
         size = IMAGES_PER_TASK
         if not any(_may_stop(op) for op in self.graph.ops):
             # Few images are spread over all workers; but where an overflow ends the run, what it
@@ -177,23 +179,9 @@ class Executor:
             if name not in activations:
                 raise InputError(f"tap {name}: graph {self.graph.name} has no such tensor")
         tensor = self.graph.tensors[self.graph.inputs[0]]
-        if images.shape[1:] != tensor.shape or len(images) == 0:
-            raise InputError(
-                f"input {tensor.name}: codes of shape {images.shape} given, [images, "
-                f"{', '.join(map(str, tensor.shape))}] wanted"
-            )
-        if images.dtype != tensor.type.dtype:
-            raise InputError(
-                f"input {tensor.name}: codes of type {images.dtype} given, {tensor.type.dtype} "
-                f"({tensor.type}) wanted"
-            )
-        if isinstance(tensor.type, FloatType):
-            if not np.isfinite(images).all():
-                raise InputError(f"input {tensor.name}: has values that are not finite numbers")
-            return
-        for code in (images.min(), images.max()):  # a narrow type does not fill its storage
-            if not tensor.type.low <= code <= tensor.type.high:
-                raise InputError(f"input {tensor.name}: code {code} is outside {tensor.type}")
+        problem = problem_of_codes(images, tensor)
+        if problem is not None:
+            raise InputError(f"input {tensor.name}: {problem}")
 
 
 def _may_stop(op: Op) -> bool:

@@ -118,8 +118,6 @@ def command(
     widths = parse_register_widths(bits)
     chosen = parse_rules(rules)
 
-    import json
-
     from aocq import progress
     from aocq.accumulator_sweep import SweepRequest, sweep
     from aocq.data.image_folder import read_image_folder
@@ -127,21 +125,23 @@ def command(
     from aocq.methods import storage
     from reports.accumulators import write_sweep
     from simulator.errors import InputError
+    from simulator.graph.meta import meta_of
     from simulator.profile import load_profile
     from simulator.results import refuse_run_folder
     from simulator.sweep import load_sweep
 
     refuse_run_folder(out)
     model = storage.load(folder)
-    if "preprocessing" not in model.meta:
+    meta = meta_of(model.meta, str(folder))
+    if meta is None:
         raise InputError(f"{folder}: does not say how images are preprocessed; quantize again")
     request = SweepRequest(
         model=model,
         profile=load_profile(profile if profile is not None else profile_of(folder)),
         bits=widths,
         rules=chosen,
-        images=evenly(read_image_folder(data, int(model.meta["classes"])), limit),
-        preprocessing=json.loads(model.meta["preprocessing"]),
+        images=evenly(read_image_folder(data, meta.classes), limit),
+        preprocessing=meta.preprocessing,
         batch=batch,
         skip_bad_images=skip_bad_images,
         threads=threads,

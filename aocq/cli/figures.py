@@ -39,8 +39,6 @@ def command(
     if len(runs) > 2:
         raise typer.BadParameter("give one run or two")
 
-    import json
-
     from aocq import progress
     from aocq.activations import before_and_after, most_uneven, stream_along_depth
     from aocq.data.image_folder import read_image_folder
@@ -50,15 +48,17 @@ def command(
     from reports.quantized_figures import scale_passes as scale_figure
     from simulator.errors import InputError
     from simulator.files import write_text
+    from simulator.graph.meta import meta_of
 
     models = [storage.load(folder) for folder in runs]
     drawn: dict[str, str] = {}
     activations = []
     for number, (folder, model) in enumerate(zip(runs, models, strict=True), 1):
-        if "preprocessing" not in model.meta:
+        meta = meta_of(model.meta, str(folder))
+        if meta is None:
             raise InputError(f"{folder}: does not say how images are preprocessed; quantize again")
-        files = evenly(read_image_folder(data, int(model.meta["classes"])), images)
-        pixels, _ = load_calibration_images(files, json.loads(model.meta["preprocessing"]))
+        files = evenly(read_image_folder(data, meta.classes), images)
+        pixels, _ = load_calibration_images(files, meta.preprocessing)
         stream = stream_along_depth(model.graph)
         if tensor and tensor not in {node.name for node in model.graph.nodes}:
             way = "`aocq inspect` lists them" if number == 1 else "give two runs of one network"

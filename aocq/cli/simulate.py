@@ -76,18 +76,11 @@ def command(
 def _simulate_codes(
     executor: Executor, path: Path, limit: int | None, taps: list[str], out: Path | None
 ) -> dict[str, Any]:
-    import numpy as np
-
     from aocq import progress
-    from simulator.errors import InputError
+    from simulator.codes_file import read_codes
 
-    try:
-        codes = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: not a .npy file of codes ({error})") from error
-    if not isinstance(codes, np.ndarray) or codes.ndim == 0:
-        raise InputError(f"{path}: not a .npy file of codes (an archive, or a single number)")
-    codes = codes[:limit]
+    graph = executor.graph
+    codes = read_codes(path, graph.tensors[graph.inputs[0]], limit)
     with progress.show("simulate", len(codes)) as advance:
         output = executor.run(codes, taps=taps, on_progress=advance)
     _write(output, 0, out)
@@ -110,17 +103,22 @@ def _simulate_images(
     from aocq.evaluate import top_k
     from simulator.boundary import dequantize, quantize
     from simulator.errors import InputError
+    from simulator.graph.meta import graph_meta
 
     graph = executor.graph
-    if "preprocessing" not in graph.meta:
+    meta = graph_meta(graph)
+    if meta is None:
         raise InputError(
             f"graph {graph.name}: does not say how images are preprocessed; give --inputs instead"
         )
-    images = read_image_folder(data, int(graph.meta["classes"]))
-    batches = ImageBatches(
-        evenly(images, limit), json.loads(graph.meta["preprocessing"]), skip_bad=skip_bad
-    )
     source, target = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    if target.shape != (meta.classes,):
+        raise InputError(
+            f"graph {graph.name}: output {target.name} has shape {target.shape}, not one score for "
+            "each class, so there is no accuracy; give --inputs instead"
+        )
+    images = read_image_folder(data, meta.classes)
+    batches = ImageBatches(evenly(images, limit), meta.preprocessing, skip_bad=skip_bad)
     counts, logits, labels = [], [], []  # not the outputs: with taps they would fill the memory
     with progress.show("simulate", len(batches.images)) as advance:
         for index, (pixels, numbers) in enumerate(batches):
@@ -146,13 +144,13 @@ def _write(output: RunOutput, index: int, out: Path | None) -> None:
     """Write outputs and taps of one batch as ``NAME.BATCH.npy``."""
     import numpy as np
 
+    from simulator.codes_file import codes_path
     from simulator.files import replace_file
 
     if out is None:
         return
     for name, codes in {**output.outputs, **output.taps}.items():
-        path = out / f"{name}.{index:05d}.npy"
-        with replace_file(path) as temporary, temporary.open("wb") as file:
+        with replace_file(codes_path(out, name, index)) as temporary, temporary.open("wb") as file:
             np.save(file, codes)
 
 

@@ -38,11 +38,12 @@ from simulator.graph.ops import (
 )
 from simulator.graph.softmax_ranges import WIDEST
 from simulator.numerics.accumulator import Accumulator, OverflowPolicy
-from simulator.numerics.integer_type import IntArray
+from simulator.numerics.integer_type import IntArray, IntType
 from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
 from simulator.numerics.rounding import FIRST_STEP
 
 Interval = tuple[int, int]
+_WEIGHTS_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,58 +113,73 @@ def _finishing(graph: IntGraph, op: Op, shift: int) -> int:
     return (1 << shift) + abs(graph.result(op).zero_point)
 
 
-def _prefix_bounds(low: IntArray, high: IntArray, bias: IntArray) -> tuple[IntArray, IntArray]:
-    """Bounds of every partial sum, per channel: terms [K, N] that may each be left out."""
-    below = np.minimum(low, 0).sum(axis=0, dtype=np.int64) + np.minimum(bias, 0)
-    above = np.maximum(high, 0).sum(axis=0, dtype=np.int64) + np.maximum(bias, 0)
-    return below, above
+def _of_equal_terms(term: Interval, count: int) -> Interval:
+    """Bounds of every sum of up to ``count`` terms, each of which may be left out."""
+    return count * min(term[0], 0), count * max(term[1], 0)
 
 
-def _fits_inner_levels(low: IntArray, high: IntArray, accumulator: Accumulator) -> bool:
-    """Whether the sums of each inner level's groups fit its register."""
-    none = np.zeros(1, np.int64)
-    for level in accumulator.levels[:-1]:
-        for start in range(0, len(low), level.group):
-            part = slice(start, start + level.group)
-            below, above = _prefix_bounds(low[part], high[part], none)
-            if below.min() < level.kind.low or above.max() > level.kind.high:
-                return False
-    return True
+def _of_weights(b: IntArray, a: Interval, group: int, bias: IntArray | None) -> Interval:
+    """Bounds of every partial sum of ``a[k] * b[k, n]``, over all columns of ``b`` [K, N].
+
+    Terms are added in groups of ``group`` (0: all), to a bias [N]. Some columns at a time, so that
+    little memory is needed beside the weights.
+    """
+    assert a[0] <= 0 <= a[1]  # types hold 0, so that a term may be left out
+    rows, columns = b.shape
+    starts = np.arange(0, rows, group or rows)
+    step = max(1, _WEIGHTS_AT_ONCE // rows)
+    low = high = 0
+    for start in range(0, columns, step):
+        part = b[:, start : start + step]
+        positive, negative = (
+            np.add.reduceat(signed, starts, axis=0, dtype=np.int64)
+            for signed in (np.maximum(part, 0), np.minimum(part, 0))
+        )
+        preset = 0 if bias is None else bias[start : start + step].astype(np.int64)
+        low = min(low, int((positive * a[0] + negative * a[1] + np.minimum(preset, 0)).min()))
+        high = max(high, int((positive * a[1] + negative * a[0] + np.maximum(preset, 0)).max()))
+    return low, high
 
 
 def _accumulator_bounds(
-    low: IntArray, high: IntArray, bias: IntArray, accumulator: Accumulator
-) -> tuple[Interval, bool, Interval]:
-    """Bounds of the partial sums, whether they are proven to fit, and what can leave."""
-    below, above = _prefix_bounds(low, high, bias)
-    sums = int(below.min()), int(above.max())
+    sums: Interval, of_group: Callable[[int], Interval], accumulator: Accumulator
+) -> tuple[bool, Interval]:
+    """Whether partial sums are proven to fit all registers, and what can leave the outermost.
+
+    ``of_group`` returns the bounds of the sums that an inner level makes of so many terms.
+    """
     register = accumulator.levels[-1].kind
-    free = register.low <= sums[0] and sums[1] <= register.high
-    free = free and _fits_inner_levels(low, high, accumulator)
+    free = _fits(sums, register) and all(
+        _fits(of_group(level.group), level.kind) for level in accumulator.levels[:-1]
+    )
     exact = free or accumulator.policy is OverflowPolicy.REPORT
-    leaving = sums if exact else (register.low, register.high)
-    return sums, free, leaving
+    return free, sums if exact else (register.low, register.high)
+
+
+def _fits(sums: Interval, register: IntType) -> bool:
+    return register.low <= sums[0] and sums[1] <= register.high
 
 
 def _matmul(graph: IntGraph, op: MatMul) -> Bounds:
-    a_low, a_high = code_range(graph, op.a)
+    a, bias = code_range(graph, op.a), graph.constants[op.bias] if op.bias else None
     if graph.is_constant(op.b):
-        b = graph.constants[op.b].astype(np.int64)
+        b = graph.constants[op.b]
         b = b.T if op.transpose_b else b
-        low = np.minimum(b * a_low, b * a_high)
-        high = np.maximum(b * a_low, b * a_high)
+        sums = _of_weights(b, a, 0, bias)
+        found = _accumulator_bounds(
+            sums, lambda group: _of_weights(b, a, group, None), op.accumulator
+        )
     else:
-        corners = [x * y for x in (a_low, a_high) for y in code_range(graph, op.b)]
-        terms = graph.tensors[op.a].shape[-1]
-        low = np.full((terms, 1), min(corners), np.int64)
-        high = np.full((terms, 1), max(corners), np.int64)
-    bias = (graph.constants[op.bias] if op.bias else np.zeros(1)).astype(np.int64)
-    sums, free, leaving = _accumulator_bounds(low, high, bias, op.accumulator)
-    beside = _residual_bounds(graph, op)
+        corners = [x * y for x in a for y in code_range(graph, op.b)]
+        terms, term = graph.tensors[op.a].shape[-1], (min(corners), max(corners))
+        sums = _of_equal_terms(term, terms)
+        found = _accumulator_bounds(
+            sums, lambda group: _of_equal_terms(term, min(group, terms)), op.accumulator
+        )
     return Bounds(
         accumulator=sums,
-        proven_free=free,
-        widest_bits=_product_bits(graph, leaving, op, beside),
+        proven_free=found[0],
+        widest_bits=_product_bits(graph, found[1], op, _residual_bounds(graph, op)),
     )
 
 
@@ -193,10 +209,10 @@ def _residual_bounds(graph: IntGraph, op: MatMul) -> Interval:
 
 
 def _mean(graph: IntGraph, op: Mean) -> Bounds:
-    low, high = _centred(graph, op.a)
-    terms = (graph.tensors[op.a].shape[op.axis], 1)
-    sums, free, leaving = _accumulator_bounds(
-        np.full(terms, low), np.full(terms, high), np.zeros(1, np.int64), op.accumulator
+    term, terms = _centred(graph, op.a), graph.tensors[op.a].shape[op.axis]
+    sums = _of_equal_terms(term, terms)
+    free, leaving = _accumulator_bounds(
+        sums, lambda group: _of_equal_terms(term, min(group, terms)), op.accumulator
     )
     return Bounds(accumulator=sums, proven_free=free, widest_bits=_product_bits(graph, leaving, op))
 
@@ -216,7 +232,10 @@ def _add(graph: IntGraph, op: Add) -> Bounds:
 
 def _squared_channel_factors(graph: IntGraph, op: LayerNorm) -> int:
     """Sum of ``(multiplier << shift)²`` over all channels."""
-    factors = [1] * graph.tensors[op.a].shape[-1]
+    channels = graph.tensors[op.a].shape[-1]
+    if op.channel_multiplier is None and op.channel_shift is None:
+        return channels
+    factors = [1] * channels
     if op.channel_multiplier is not None:
         factors = [int(m) for m in graph.constants[op.channel_multiplier]]
     if op.channel_shift is not None:

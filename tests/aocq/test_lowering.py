@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from simulator.boundary import dequantize, quantize
 from simulator.errors import InputError
 from simulator.executor import Executor, RunOutput, run_reference
 from simulator.graph import IntGraph, load, save, sha256, verify
+from simulator.graph.meta import graph_meta
 from simulator.graph.ops import Add, LayerNorm, Lookup, MatMul, Mean, Op, Rescale, Softmax
 from simulator.numerics.accumulator import BiasStage
 from simulator.numerics.integer_type import IntArray, Overflow
@@ -341,9 +343,21 @@ def test_meta_is_carried_into_the_graph(nano: Captured) -> None:
     from dataclasses import replace
 
     profile = load_profile("edge_npu_int8")
-    model = replace(quantized(nano("class_token")[1], profile), meta={"classes": "10"})
+    float_graph = nano("class_token")[1]
+    preprocessing = {
+        "input_size": list(float_graph.input.shape),
+        **{"mean": [0.5] * 3, "std": [0.25] * 3},
+        **{"crop_mode": "center", "crop_pct": 1.0, "interpolation": "bicubic"},
+    }
+    meta = {"classes": "10", "preprocessing": json.dumps(preprocessing)}
+    model = replace(quantized(float_graph, profile), meta=meta)
     graph = lower(model, profile)
-    assert dict(graph.meta) == {"classes": "10"}
+    assert dict(graph.meta) == meta
+    found = graph_meta(graph)
+    assert found is not None
+    assert (found.classes, found.preprocessing) == (10, preprocessing)
+    with pytest.raises(InputError, match="classes 11"):
+        lower(replace(model, meta={**meta, "classes": "11"}), profile)
     assert (graph.name, graph.profile) == ("class_token", "edge_npu_int8")
 
 

@@ -683,12 +683,14 @@ class Draft:
         return self._moved(Transpose(name=name, a=a, permutation=permutation), a, shape)
 
     def graph(self, *outputs: str, meta: Mapping[str, str] = MappingProxyType({})) -> IntGraph:
-        """Return the graph; its outputs default to the last op's result."""
+        """Return the graph; its outputs default to all results that no op reads."""
+        read = {name for op in self.ops for name in op.operands}
+        last = tuple(op.name for op in self.ops if op.name not in read)
         return IntGraph(
             name="small",
             profile="by_hand",
             inputs=tuple(n for n, tensor in self.tensors.items() if tensor.role is Role.INPUT),
-            outputs=outputs or (self.ops[-1].name,),
+            outputs=outputs or last,
             tensors=self.tensors,
             ops=tuple(self.ops),
             constants=self.constants,
@@ -757,7 +759,7 @@ def encoder_block(seed: int = 1) -> IntGraph:
     x = d.add("add2", x, linear("fc2", inner, channels), kind=S16, zero_point=-20)
     pooled = d.mean("mean", d.rescale("final", x, multiplier=(3,), shift=(4,), zero_point=3))
     linear("head", pooled, 4)
-    return d.graph(meta={"classes": "4"})
+    return d.graph()
 
 
 def random_codes(tensor: Tensor, images: int, seed: int) -> IntArray:

@@ -6,8 +6,10 @@ import pytest
 from small_graphs import S8, S16, U8
 
 from simulator.boundary import dequantize, quantize
+from simulator.errors import InputError
 from simulator.graph.graph import Role, Tensor
 from simulator.numerics.float_type import FLOAT32
+from simulator.numerics.integer_type import IntType
 
 
 def tensor(kind=S8, zero_point=0, scale=(0.5,)):
@@ -72,3 +74,27 @@ def test_real_tensors_are_neither_scaled_nor_rounded():
     back = dequantize(found, real)
     assert back.dtype == np.float64
     assert back.tolist() == found.tolist()
+
+
+@pytest.mark.parametrize("bits", [24, 25, 31, 32, 48, 53, 54, 63, 64])
+@pytest.mark.parametrize("signed", [True, False])
+def test_the_ends_of_wide_types_are_clamped_to(bits, signed):
+    """No float32 is 2^31 - 1: clipped there, values would come out at the other end of the type."""
+    kind = IntType(bits=min(bits, 63), signed=False) if not signed else IntType(bits=bits)
+    codes = quantize(np.array([-1e30, 0.0, 1e30]), tensor(kind, 0, (1.0,))).tolist()
+    assert codes[:2] == [kind.low, 0]
+    assert kind.high - (1 << max(kind.bits - 53, 0)) < codes[2] <= kind.high
+
+
+def test_what_is_not_a_number_has_no_code():
+    with pytest.raises(InputError, match="input image: has values that are not numbers"):
+        quantize(np.array([0, np.nan, 1]), tensor())
+    assert quantize(np.array([-np.inf, np.inf, 1]), tensor()).tolist() == [-128, 127, 2]
+
+
+def test_codes_without_a_scale_stand_for_nothing():
+    unscaled = tensor(scale=())
+    uses = (lambda: quantize(np.ones(3), unscaled), lambda: dequantize(np.ones(3), unscaled))
+    for use in uses:
+        with pytest.raises(InputError, match="tensor image: has no scale"):
+            use()

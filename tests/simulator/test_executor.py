@@ -125,8 +125,14 @@ def test_only_what_is_asked_for_is_tapped(block, codes, run):
     assert Executor(block, threads=1).run(codes).taps == {}
 
 
-def test_several_outputs_and_results_nobody_reads(block, codes, run):
-    graph = replace(block, outputs=("head", "scores", "image"))
+def test_other_orders_in_memory_are_the_same_codes(block, codes, run):
+    for same in (np.asfortranarray(codes), codes[::-1][::-1], np.repeat(codes, 2, axis=0)[::2]):
+        outputs = Executor(block, threads=1).run(same).outputs
+        assert_same(outputs, {"head": run.outputs["head"]})
+
+
+def test_several_outputs(block, codes, run):
+    graph = replace(block, outputs=("head", "scores", "split"))
     assert verify(graph) == []
     outputs = Executor(graph, threads=1).run(codes).outputs
     assert_same(outputs, {name: run.taps[name] for name in graph.outputs})

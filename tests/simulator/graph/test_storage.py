@@ -4,6 +4,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -11,15 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fuzzed_graphs import META, classifier, lay_out, one_op_of_every_type, write
 from safetensors.numpy import load_file, save_file
 from small_graphs import (
-    S8,
     SATURATE,
-    WRAP,
     Draft,
-    accumulator,
     encoder_block,
-    exponentials,
     with_codes,
     with_op,
     with_tensor,
@@ -28,8 +26,7 @@ from small_graphs import (
 import simulator
 from simulator.errors import InputError
 from simulator.graph import IntGraph, load, save, sha256, text, verify
-from simulator.graph.float_ops import Function
-from simulator.graph.ops import OP_TYPES, Normalisation
+from simulator.graph.ops import Normalisation
 from simulator.graph.storage import JSON_NAME, TENSORS_NAME, canonical_json
 from simulator.numerics.accumulator import BiasStage
 from simulator.numerics.integer_type import Overflow
@@ -151,14 +148,20 @@ def test_text_is_one_line_per_op_and_tensor(block):
     assert lay_out(json.loads(canonical_json(block))) == canonical_json(block)
 
 
-def test_names_may_hold_any_character(tmp_path):
-    d = Draft()
-    d.input('größe "1"\n', (1, 2))
-    d.rescale("y", 'größe "1"\n')
-    graph = d.graph(meta={"Klasse": "Füße"})
+def test_folders_may_have_any_name_and_meta_any_text(tmp_path):
+    arguments = json.dumps({"Größe": 'die "1"'}, ensure_ascii=False)
+    graph = classifier({**META, "model_arguments": arguments})
     save(graph, tmp_path / "ö ß")
     assert load(tmp_path / "ö ß").meta == graph.meta
     assert sha256(load(tmp_path / "ö ß")) == sha256(graph)
+
+
+def test_a_graph_that_breaks_a_rule_is_not_saved(folder, block):
+    before = bytes_of(folder)
+    for wrong in (with_op(block, "add1", shift=63), with_tensor(block, "image", scale=(np.nan,))):
+        with pytest.raises(InputError, match="graph small: not a valid graph: "):
+            save(wrong, folder)
+    assert bytes_of(folder) == before
 
 
 # --- everything counts ----------------------------------------------------------------------------
@@ -341,69 +344,57 @@ def test_another_format_is_refused(folder):
 
 
 def test_a_graph_that_breaks_a_rule_is_refused_with_the_rule(folder, block):
-    save(with_op(block, "add1", shift=63), folder)
+    (folder / JSON_NAME).write_text(canonical_json(with_op(block, "add1", shift=63)))
     assert_refused(folder, "op add1 (add): shift 63: must be 0..62")
 
 
+def test_only_the_first_broken_rules_are_told(folder, block):
+    plain = json.loads(canonical_json(block))
+    for entry in plain["tensors"]:
+        entry["zero_point"] = 1 << 62
+    write(plain, folder)
+    message = assert_refused(folder, "has zero point 4611686018427387904", "; and ")
+    assert len(message) < 2000
+
+
+def test_pipes_are_not_waited_for(folder):
+    for name in (JSON_NAME, TENSORS_NAME):
+        content = (folder / name).read_bytes()
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        assert_refused(folder, f"{name}: not a file")
+        (folder / name).unlink()
+        (folder / name).write_bytes(content)
+
+
+def test_every_key_is_there_once(folder):
+    path = folder / JSON_NAME
+    text = path.read_text(encoding="utf-8")
+    twice = text.replace('"axis": 0,', '"axis": 0, "axis": 0,', 1)
+    assert twice != text
+    path.write_text(twice, encoding="utf-8")
+    assert_refused(folder, "canonical form")
+
+
+@pytest.mark.parametrize("number", ["1e400", "NaN", "-Infinity", "9" * 5000, str(1 << 63)])
+def test_numbers_have_an_end(folder, number):
+    path = folder / JSON_NAME
+    text = path.read_text()
+    path.write_text(text.replace('"epsilon": 1,', f'"epsilon": {number},', 1))
+    message = assert_refused(folder)
+    assert len(message) < 500
+    assert "not JSON" in message if len(number) > 4300 else "op norm1: epsilon: " in message
+
+
+@pytest.mark.parametrize("kind", ["BF16", "F8_E4M3", "F4", "X9"])
+def test_types_that_numpy_does_not_have_are_refused(folder, kind):
+    header = json.dumps({"head.bias": {"dtype": kind, "shape": [1], "data_offsets": [0, 8]}})
+    content = len(header).to_bytes(8, "little") + header.encode() + bytes(8)
+    (folder / TENSORS_NAME).write_bytes(content)
+    assert_refused(folder, TENSORS_NAME, "damaged")
+
+
 # --- edited values --------------------------------------------------------------------------------
-
-
-def lay_out(plain):
-    """Write a graph's JSON in the canonical layout, whatever its values are."""
-
-    def dump(value):
-        return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(", ", ": "))
-
-    def value_of(key, value):
-        if key in {"ops", "tensors"} and isinstance(value, list):
-            return "[\n" + ",\n".join(map(dump, value)) + "\n]"
-        return dump(value)
-
-    entries = [f"{dump(key)}: {value_of(key, value)}" for key, value in sorted(plain.items())]
-    return "{\n" + ",\n".join(entries) + "\n}\n"
-
-
-def small_graph():
-    """A graph with one op of every type, so that every kind of value is there once or twice."""
-    d = Draft()
-    d.input("a", (2, 4), S8, 1)
-    d.constant("w", np.arange(16).reshape(4, 4), S8)
-    levels = accumulator((2, 9, SATURATE), (0, 20, WRAP))
-    d.matmul("matmul", "a", "w", bias=None, levels=levels)
-    d.rescale("rescale", "matmul")
-    d.add("add", "rescale", "a")
-    ones = [1, 2, 3, 4]
-    d.layer_norm("norm", "add", gamma=ones, beta=ones, channel_shift=ones, channel_multiplier=ones)
-    d.softmax("softmax", "norm", table=exponentials())
-    d.softmax_gemmlowp("gemmlowp", "norm")
-    d.softmax_lut513("lut513", "norm", exp_table=[9] * 513, reciprocal_table=[8] * 513)
-    d.softmax_float_table("float_table", "norm", table=[1.0] * 256)
-    d.softmax_ibert("ibert", "norm")
-    d.shiftmax("shiftmax", "norm")
-    d.softmax_ita("ita", "norm")
-    d.softmax_log2("log2", "norm")
-    d.add_shifted("sum", "norm", "add")
-    d.squared_difference("square", "norm", "add")
-    d.mul("product", "norm", "add")
-    d.interpolated_lookup("between", "norm", table=[1, 2, 3], kind=S8)
-    d.gelu_polynomial("polynomial", "norm", clip_low=-127)
-    d.shift_gelu("shift_gelu", "norm")
-    d.layer_norm_bisection("bisection", "norm", weight=ones, bias=ones)
-    d.lookup("lookup", "softmax", table=range(256), kind=d.tensors["softmax"].type)
-    d.concat("concat", "lookup", "softmax")
-    d.slice("slice", "concat", 1, 3)
-    d.reshape("reshape", "slice", 4, 2)
-    d.transpose("transpose", "reshape", 1, 0)
-    d.mean("mean", "transpose", levels=levels)
-    d.dequantize("dequantize", "mean", step=[0.5], bias=[1.0, 2.0, 3.0, 4.0])
-    norm = {"weight": [1.0, 2.0, 3.0, 4.0], "bias": [0.5] * 4, "epsilon": 1e-6}
-    d.float_function("float", Function.LAYERNORM, "dequantize", **norm)
-    d.quantize("quantize", "float", step=[0.25])
-    d.quantize("levels", "float", thresholds=[0.25, 1.5])
-    graph = d.graph()
-    assert {type(op) for op in graph.ops} == set(OP_TYPES.values())
-    assert verify(graph) == []
-    return graph
 
 
 def paths_of(value, path=()):
@@ -419,7 +410,7 @@ TENSORS_TO_EDIT = {"a", "w", "matmul", "matmul.shift", "softmax.table", "transpo
 
 
 def test_no_edited_value_gives_a_traceback(tmp_path):
-    graph = small_graph()
+    graph = one_op_of_every_type()
     save(graph, tmp_path)
     path = tmp_path / JSON_NAME
     plain = json.loads(path.read_text(encoding="utf-8"))

@@ -154,7 +154,7 @@ def resized(name, values):
         (with_op(MIXED, "levels", thresholds=None), "must have either a step or thresholds"),
         (with_op(MIXED, "codes", thresholds="levels.thresholds"), "either a step or thresholds"),
         (with_op(MIXED, "norm", epsilon=0.0), "epsilon 0.0: must be positive"),
-        (with_op(MIXED, "norm", factor=float("inf")), "epsilon and factor must be finite floats"),
+        (with_op(MIXED, "norm", factor=float("inf")), "is not a finite number"),
         (with_op(MIXED, "gelu", weight="norm.weight"), "gelu has no weight and no bias"),
         (with_op(MIXED, "linear", weight=None), "linear needs a weight"),
         (resized("linear.weight", np.ones((5, 3))), "has shape (5, 3), wanted (5, 4)"),

@@ -80,8 +80,9 @@ LINEAR_LEVELS = {
 def _linear(d: Draft, **changes: Any) -> None:
     d.input("a", (3, 7), S8, -5)
     weights = d.constant("weights", changes.pop("weights", WEIGHTS), S8)
-    bias = d.constant("bias", BIAS, S32)
-    d.matmul("y", "a", weights, **{"bias": bias, "shift": (5,), "zero_point": 3} | changes)
+    if "bias" not in changes:
+        changes["bias"] = d.constant("bias", BIAS, S32)
+    d.matmul("y", "a", weights, **{"shift": (5,), "zero_point": 3} | changes)
 
 
 def _four_bit_linear(d: Draft) -> None:

@@ -27,7 +27,7 @@ from simulator.graph.ops import (
 )
 from simulator.graph.ranges import _RULES
 from simulator.graph.text import _FORMS
-from simulator.graph.verify import _SHAPES
+from simulator.graph.verify_shapes import _SHAPES
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.jit import has_avx2
 from simulator.numerics.rounding import Rounding

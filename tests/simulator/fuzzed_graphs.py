@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Graphs to be damaged, and damaged ones in canonical form, so that every rule gets to see them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+from small_graphs import S4, S8, S32, SATURATE, WRAP, Draft, accumulator, exponentials, with_tensor
+
+from simulator.graph import IntGraph, verify
+from simulator.graph.float_ops import Function
+from simulator.graph.ops import OP_TYPES
+from simulator.graph.storage import JSON_NAME, TENSORS_NAME
+
+META = {
+    "classes": "5",
+    "model_arguments": json.dumps({"depth": 1}),
+    "preprocessing": json.dumps(
+        {
+            "crop_mode": "center",
+            "crop_pct": 0.9,
+            "input_size": [3, 4, 4],
+            "interpolation": "bicubic",
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.5, 0.25, 1.0],
+        },
+        sort_keys=True,
+    ),
+}
+
+
+def classifier(meta: Mapping[str, str] = META) -> IntGraph:
+    """Return a graph that takes images and gives five classes, and says so."""
+    rng = np.random.default_rng(3)
+    d = Draft()
+    d.input("image", (3, 4, 4), S8, -3)
+    d.transpose("moved", d.reshape("patches", "image", 3, 4, 4), 1, 2, 0)
+    d.reshape("tokens", "moved", 4, 12)
+    d.constant("embed.weight", rng.integers(-8, 8, (6, 12)), S4)
+    bias = d.constant("embed.bias", rng.integers(-300, 300, 6), S32)
+    d.matmul("embed", "tokens", "embed.weight", bias=bias, transpose_b=True, kind=S8)
+    d.constant("fc.weight", rng.integers(-8, 8, (6, 6)), S4)
+    fused = {"residual": "embed", "residual_multiplier": (3,), "residual_fraction_bits": 2}
+    levels = accumulator((2, 11, SATURATE), (0, 32, WRAP))
+    d.matmul("fc", "embed", "fc.weight", levels=levels, **fused)
+    d.mean("pool", "fc")
+    d.constant("head.weight", rng.integers(-128, 128, (6, 5)), S8)
+    d.matmul("head", "pool", "head.weight")
+    graph = d.graph(meta=meta)
+    graph = with_tensor(graph, "image", scale=(0.01,))
+    return with_tensor(graph, "head", scale=(0.1, 0.2, 0.3, 0.4, 0.5))
+
+
+def one_op_of_every_type() -> IntGraph:
+    """A graph with one op of every type, so that every kind of value is there once or twice."""
+    d = Draft()
+    d.input("a", (2, 4), S8, 1)
+    d.constant("w", np.arange(16).reshape(4, 4), S8)
+    levels = accumulator((2, 9, SATURATE), (0, 20, WRAP))
+    d.matmul("matmul", "a", "w", bias=None, levels=levels)
+    d.rescale("rescale", "matmul")
+    d.add("add", "rescale", "a")
+    ones = [1, 2, 3, 4]
+    d.layer_norm("norm", "add", gamma=ones, beta=ones, channel_shift=ones, channel_multiplier=ones)
+    d.softmax("softmax", "norm", table=exponentials())
+    d.softmax_gemmlowp("gemmlowp", "norm")
+    d.softmax_lut513("lut513", "norm", exp_table=[9] * 513, reciprocal_table=[8] * 513)
+    d.softmax_float_table("float_table", "norm", table=[1.0] * 256)
+    d.softmax_ibert("ibert", "norm")
+    d.shiftmax("shiftmax", "norm")
+    d.softmax_ita("ita", "norm")
+    d.softmax_log2("log2", "norm")
+    d.add_shifted("sum", "norm", "add")
+    d.squared_difference("square", "norm", "add")
+    d.mul("product", "norm", "add")
+    d.interpolated_lookup("between", "norm", table=[1, 2, 3], kind=S8)
+    d.gelu_polynomial("polynomial", "norm", clip_low=-127)
+    d.shift_gelu("shift_gelu", "norm")
+    d.layer_norm_bisection("bisection", "norm", weight=ones, bias=ones)
+    d.lookup("lookup", "softmax", table=range(256), kind=d.tensors["softmax"].type)
+    d.concat("concat", "lookup", "softmax")
+    d.slice("slice", "concat", 1, 3)
+    d.reshape("reshape", "slice", 4, 2)
+    d.transpose("transpose", "reshape", 1, 0)
+    d.mean("mean", "transpose", levels=levels)
+    d.dequantize("dequantize", "mean", step=[0.5], bias=[1.0, 2.0, 3.0, 4.0])
+    norm = {"weight": [1.0, 2.0, 3.0, 4.0], "bias": [0.5] * 4, "epsilon": 1e-6}
+    d.float_function("float", Function.LAYERNORM, "dequantize", **norm)
+    d.quantize("quantize", "float", step=[0.25])
+    d.quantize("levels", "float", thresholds=[0.25, 1.5])
+    graph = d.graph()
+    assert {type(op) for op in graph.ops} == set(OP_TYPES.values())
+    assert verify(graph) == []
+    return graph
+
+
+def lay_out(plain: Any) -> str:
+    """Write a graph's JSON in the canonical layout, whatever its values are."""
+
+    def dump(value: Any) -> str:
+        return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(", ", ": "))
+
+    def value_of(key: str, value: Any) -> str:
+        if key in {"ops", "tensors"} and isinstance(value, list):
+            return "[\n" + ",\n".join(map(dump, value)) + "\n]"
+        return dump(value)
+
+    entries = [f"{dump(key)}: {value_of(key, value)}" for key, value in sorted(plain.items())]
+    return "{\n" + ",\n".join(entries) + "\n}\n"
+
+
+def write(plain: Any, folder: Path, constants: Mapping[str, np.ndarray] | None = None) -> None:
+    """Write a graph's JSON as the canonical text beside its constants, whatever it says.
+
+    Without that, nothing but the comparison with the canonical text would see a damaged value.
+    """
+    if constants is None:
+        constants = load_file(folder / TENSORS_NAME)
+    else:
+        save_file(dict(constants), folder / TENSORS_NAME)
+    tensors = plain.get("tensors")
+    for entry in tensors if isinstance(tensors, list) else ():
+        if isinstance(entry, dict) and "sha256" in entry and isinstance(entry.get("name"), str):
+            codes = constants.get(entry["name"])
+            if codes is not None:
+                entry["sha256"] = hashlib.sha256(codes.tobytes()).hexdigest()
+    (folder / JSON_NAME).write_bytes(lay_out(plain).encode(errors="surrogatepass"))
+
+
+_SHAPES = ((), (0,), (1,), (1, 1), (2, 0), (1,) * 9, (1,) * 40)
+
+
+def constant_mutants(
+    plain: Any, constants: Mapping[str, np.ndarray], seed: int, count: int
+) -> Iterator[tuple[str, Any, dict[str, np.ndarray]]]:
+    """Yield a graph's JSON and constants with one constant changed, in agreement where possible."""
+    chance = random.Random(seed)
+    for _ in range(count):
+        name = chance.choice(sorted(constants))
+        codes, changed = constants[name], json.loads(json.dumps(plain))
+        (entry,) = (entry for entry in changed["tensors"] if entry["name"] == name)
+        kind = chance.choice(("shape", "code", "code", "code", "type", "flip"))
+        if kind == "shape":
+            shape = chance.choice((*_SHAPES, codes.shape[::-1], (*codes.shape, 1)))
+            codes = np.resize(codes, shape)
+        elif kind == "code":
+            codes = codes.copy()
+            real = codes.dtype.kind == "f"
+            info = np.finfo(codes.dtype) if real else np.iinfo(codes.dtype)
+            more = (np.nan, np.inf, 1e-45) if real else (63, 62, 31)
+            value = chance.choice((0, 1, info.min, info.max, *more))
+            codes.flat[chance.randrange(codes.size)] = value
+        elif kind == "type":
+            entry["type"] = chance.choice(("s1", "u1", "s8", "u8", "u31", "s64", "f32", "f64"))
+            codes = codes.astype(chance.choice(("i1", "u1", "i4", "u4", "i8", "f4", "f8")))
+        else:
+            codes = codes[..., ::-1].copy()
+        entry["shape"] = list(codes.shape)
+        yield f"{name}: {kind}: {codes.dtype}{codes.shape}", changed, {**constants, name: codes}
+
+
+def renamed(plain: Any, old: str, new: str) -> None:
+    """Give a tensor, and all that is named after it, another name everywhere."""
+    text = json.dumps({key: plain[key] for key in ("ops", "outputs", "tensors")})
+    for end in ('"', "."):
+        text = text.replace(f'"{old}{end}', json.dumps(new)[:-1] + end)
+    plain.update(json.loads(text))
