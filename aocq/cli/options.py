@@ -3,13 +3,42 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
 
 from aocq.model_options import parse_settings
+
+# Bounds that no sensible job reaches; what is beyond them is a slip of the hand.
+MOST_IMAGES = 10**9
+LARGEST_BATCH = 100_000
+MOST_CLASSES = 10**6
+MOST_THREADS = 1024
+GEMMS = ("auto", "avx2", "torch", "blas", "numba")
+
+
+class FiniteRange(click.FloatRange):
+    """A number of both bounds: NaN, which is neither below nor above any bound, is refused too."""
+
+    name = "number"
+
+    def __init__(self, least: float, most: float) -> None:
+        super().__init__(least, most)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number; a usage error where it is none or outside the range."""
+        if math.isnan(number := click.FLOAT.convert(value, param, ctx)):
+            self.fail(f"{value} is not a number", param, ctx)
+        checked: float = super().convert(number, param, ctx)
+        return checked
+
 
 Model = Annotated[
     str, typer.Argument(help="timm model name, e.g. deit_tiny_patch16_224 (see: aocq models)")
@@ -30,7 +59,12 @@ Weights = Annotated[
 ]
 Classes = Annotated[
     int | None,
-    typer.Option("--num-classes", min=1, help="class count, where it is not the model's default"),
+    typer.Option(
+        "--num-classes",
+        min=1,
+        max=MOST_CLASSES,
+        help="class count, where it is not the model's default",
+    ),
 ]
 ModelKwargs = Annotated[
     list[str] | None,
@@ -63,16 +97,26 @@ Data = Annotated[
     ),
 ]
 Limit = Annotated[
-    int | None, typer.Option("--limit", min=1, help="evaluate this many images, evenly chosen")
+    int | None,
+    typer.Option(
+        "--limit", min=1, max=MOST_IMAGES, help="evaluate this many images, evenly chosen"
+    ),
 ]
-Batch = Annotated[int, typer.Option("--batch", min=1, help="images per batch")]
+Batch = Annotated[
+    int, typer.Option("--batch", min=1, max=LARGEST_BATCH, help="images per batch")
+]
 SkipBadImages = Annotated[
     bool,
     typer.Option("--skip-bad-images", help="leave undecodable images out, counted and named"),
 ]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="worker threads of the emulator (default: all cores)"),
+    typer.Option(
+        "--threads",
+        min=1,
+        max=MOST_THREADS,
+        help="worker threads of the emulator (default: all cores)",
+    ),
 ]
 
 
@@ -85,11 +129,10 @@ def settings(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
 
 
 def _known_backend(name: str) -> str:
-    if name != "auto":
-        from simulator.gemm import BACKENDS
-
-        if name not in BACKENDS:
-            raise typer.BadParameter(f"{name!r}: choose auto, {', '.join(BACKENDS)}")
+    if name not in GEMMS:
+        near = get_close_matches(name, GEMMS, n=1)
+        nearest = f"; nearest: {near[0]}" if near else ""
+        raise typer.BadParameter(f"{name!r}: choose {', '.join(GEMMS)}{nearest}")
     return name
 
 
