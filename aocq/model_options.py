@@ -71,6 +71,14 @@ def check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
             raise InputError(f"model {name}: --model-kwargs {key}: {RESERVED[key]} instead")
 
 
+def check_keys(name: str, wanted: Mapping[str, Any]) -> None:
+    """Raise InputError where timm's data configuration has no such key."""
+    for key in wanted:
+        if key not in KEYS:
+            known = ", ".join(KEYS)
+            raise InputError(f"model {name}: --preprocessing {key}: unknown; choose one of {known}")
+
+
 def preprocessing(
     name: str,
     usual: Mapping[str, Any],
@@ -94,12 +102,10 @@ def preprocessing(
     if size is not None:
         height, width = (size, size) if isinstance(size, int) else size
     found["input_size"] = (arguments.get("in_chans", channels), height, width)
+    check_keys(name, wanted)
     # The number of channels comes first: mean and std are held against it.
     for key, value in sorted(wanted.items(), key=lambda item: item[0] != "input_size"):
         channels = found["input_size"][0]
-        if key not in KEYS:
-            known = ", ".join(KEYS)
-            raise InputError(f"model {name}: --preprocessing {key}: unknown; choose one of {known}")
         if not is_possible(key, value, channels):
             given = typed({key: value})
             raise InputError(f"model {name}: --preprocessing {given}: {WANTED[key]}")

@@ -41,7 +41,7 @@ from aocq.request import (
 from simulator.cost import estimate
 from simulator.errors import EnvironmentProblem, InputError
 from simulator.executor import Executor
-from simulator.files import replace_file
+from simulator.files import check_writable, replace_file
 from simulator.gemm import backend
 from simulator.graph import IntGraph
 from simulator.graph import save as save_graph
@@ -121,9 +121,7 @@ def verify(
 
 def open_inputs(request: VerifyRequest) -> Inputs:
     """Check the output folder and read profile, model and image lists."""
-    with replace_file(request.out / ".writable") as temporary:
-        temporary.touch()
-    (request.out / ".writable").unlink()
+    check_writable(request.out)
     profile = load_profile(request.profile)
     check_method(request.method, request.recipe, profile, request.device)
     backend(request.gemm)

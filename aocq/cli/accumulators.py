@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -24,7 +24,7 @@ def parse_register_widths(text: str) -> list[int]:
     """Return ``12-20,24,32`` as widths, rising; a usage error otherwise."""
     found: set[int] = set()
     for part in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        match = re.fullmatch(r"([0-9]{1,3})(?:-([0-9]{1,3}))?", part.strip())
         low = int(match[1]) if match else 0
         high = int(match[2] or match[1]) if match else 0
         if not NARROWEST <= low <= high <= WIDEST:
@@ -38,13 +38,14 @@ def parse_register_widths(text: str) -> list[int]:
 
 def parse_rules(text: str) -> list[Rule]:
     """Return ``wrap,saturate`` as rules; a usage error otherwise."""
-    from aocq.accumulator_sweep import RULES
+    from simulator.sweep import Rule
 
+    known = get_args(Rule)
     named = [part.strip() for part in text.split(",")]
     for name in named:
-        if name not in RULES:
+        if name not in known:
             raise typer.BadParameter(f"{name!r} is no overflow rule; choose from wrap, saturate")
-    return [rule for rule in RULES if rule in named]
+    return [rule for rule in known if rule in named]
 
 
 def profile_of(folder: Path) -> str:

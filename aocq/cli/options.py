@@ -9,7 +9,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from aocq.model_options import parse_settings
@@ -22,22 +21,11 @@ MOST_THREADS = 1024
 GEMMS = ("auto", "avx2", "torch", "blas", "numba")
 
 
-class FiniteRange(click.FloatRange):
-    """A number of both bounds: NaN, which is neither below nor above any bound, is refused too."""
-
-    name = "number"
-
-    def __init__(self, least: float, most: float) -> None:
-        super().__init__(least, most)
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Return the number; a usage error where it is none or outside the range."""
-        if math.isnan(number := click.FLOAT.convert(value, param, ctx)):
-            self.fail(f"{value} is not a number", param, ctx)
-        checked: float = super().convert(number, param, ctx)
-        return checked
+def finite(number: float | None) -> float | None:
+    """Return a number with ``min`` and ``max``; NaN, which is beyond neither, is a usage error."""
+    if number is not None and math.isnan(number):
+        raise typer.BadParameter("nan is not a number")
+    return number
 
 
 Model = Annotated[
@@ -102,9 +90,7 @@ Limit = Annotated[
         "--limit", min=1, max=MOST_IMAGES, help="evaluate this many images, evenly chosen"
     ),
 ]
-Batch = Annotated[
-    int, typer.Option("--batch", min=1, max=LARGEST_BATCH, help="images per batch")
-]
+Batch = Annotated[int, typer.Option("--batch", min=1, max=LARGEST_BATCH, help="images per batch")]
 SkipBadImages = Annotated[
     bool,
     typer.Option("--skip-bad-images", help="leave undecodable images out, counted and named"),

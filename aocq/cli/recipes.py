@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aocq.cli.options import FiniteRange
+from aocq.cli.options import finite
 from aocq.method_names import METHOD_NAMES, PUBLISHED_IMAGES, default_method
 
 if TYPE_CHECKING:
@@ -214,7 +214,9 @@ NormExponent = Annotated[
     float | None,
     typer.Option(
         "--norm-exponent",
-        click_type=FiniteRange(0, 4),
+        min=0,
+        max=4,
+        callback=finite,
         rich_help_panel=_AOCQ,
         help="of the token norm that divides a token's error; 2 unless given",
     ),
@@ -232,7 +234,9 @@ ClassTokenWeight = Annotated[
     float | None,
     typer.Option(
         "--class-token-weight",
-        click_type=FiniteRange(0.01, 1000),
+        min=0.01,
+        max=1000,
+        callback=finite,
         rich_help_panel=_AOCQ,
         help="how many times another token the class token counts; 8 unless given",
     ),

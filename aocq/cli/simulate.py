@@ -14,7 +14,9 @@ import typer
 from aocq.cli import campaigns, options
 
 if TYPE_CHECKING:
+    from aocq.data.image_folder import LabelledImage
     from simulator.executor import Executor, OpCounts, RunOutput
+    from simulator.graph import IntGraph
     from simulator.graph.ops import Op
 
 OPS_SHOWN = 10  # as text; the JSON has all
@@ -35,7 +37,11 @@ def command(
     gemm: options.Gemm = "auto",
     taps: Annotated[
         list[str] | None,
-        typer.Option("--tap", help="also write this tensor's codes; may be repeated"),
+        typer.Option(
+            "--tap",
+            help="also write this tensor's codes; may be repeated, or be a pattern in quotes: "
+            "'blocks.0.*'",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="folder for the codes, one .npy per tensor")
@@ -49,21 +55,28 @@ def command(
     completed sum used. Ops whose accumulators overflowed are listed, or those with least headroom.
     Exit code 1 if the profile's accumulator.policy was "error" and a sum overflowed.
 
-    With --inputs only numpy and numba are needed, no torch.
+    Names of tensors are those that `aocq inspect` prints. With --inputs only numpy and numba are
+    needed: torch is neither imported nor, with --gemm auto, used for matrix products.
     """
-    from simulator.executor import Executor
-    from simulator.graph import load
-
     if (data is None) == (inputs is None):
         raise typer.BadParameter("give either --data FOLDER or --inputs CODES.npy")
     if taps and out is None:
         raise typer.BadParameter("--tap writes codes: name a folder for them with --out")
-    executor = Executor(load(graph), gemm=gemm, threads=threads)
+
+    from simulator.executor import Executor
+    from simulator.graph import load
+    from simulator.taps import tensors_named
+
+    loaded = load(graph)
+    tapped = tensors_named(loaded, taps or ())
     if inputs is not None:
-        result = _simulate_codes(executor, inputs, limit, taps or [], out)
+        executor = Executor(loaded, gemm=_without_torch(gemm), threads=threads)
+        result = _simulate_codes(executor, inputs, limit, tapped, out)
     else:
         assert data is not None
-        result = _simulate_images(executor, data, limit, skip_bad_images, taps or [], out)
+        images = _labelled(loaded, data)  # a wrong folder is told before torch is imported
+        executor = Executor(loaded, gemm=gemm, threads=threads)
+        result = _simulate_images(executor, images, limit, skip_bad_images, tapped, out)
     if as_json:
         print(json.dumps(result, indent=2))
         return
@@ -71,6 +84,31 @@ def command(
     for key, value in result.items():
         print(f"{key:20} {value}")
     _print_accumulators(per_op)
+
+
+def _without_torch(gemm: str) -> str:
+    """Return the matrix product to use, in place of ``auto`` the first that works without torch."""
+    from simulator.errors import EnvironmentProblem
+    from simulator.gemm import backend
+
+    for name in ("avx2", "blas") if gemm == "auto" else ():
+        try:
+            return backend(name).name
+        except EnvironmentProblem:
+            continue
+    return "numba" if gemm == "auto" else gemm
+
+
+def _labelled(graph: IntGraph, data: Path) -> list[LabelledImage]:
+    """Return a folder's images for a graph that says how they are preprocessed."""
+    from aocq.data.image_folder import read_image_folder
+    from simulator.errors import InputError
+
+    if "preprocessing" not in graph.meta:
+        raise InputError(
+            f"graph {graph.name}: does not say how images are preprocessed; give --inputs instead"
+        )
+    return read_image_folder(data, int(graph.meta["classes"]))
 
 
 def _simulate_codes(
@@ -96,7 +134,7 @@ def _simulate_codes(
 
 def _simulate_images(
     executor: Executor,
-    data: Path,
+    images: Sequence[LabelledImage],
     limit: int | None,
     skip_bad: bool,
     taps: list[str],
@@ -105,18 +143,12 @@ def _simulate_images(
     import numpy as np
 
     from aocq import progress
-    from aocq.data.image_folder import read_image_folder
     from aocq.data.loader import ImageBatches, evenly
     from aocq.evaluate import top_k
     from simulator.boundary import dequantize, quantize
     from simulator.errors import InputError
 
     graph = executor.graph
-    if "preprocessing" not in graph.meta:
-        raise InputError(
-            f"graph {graph.name}: does not say how images are preprocessed; give --inputs instead"
-        )
-    images = read_image_folder(data, int(graph.meta["classes"]))
     batches = ImageBatches(
         evenly(images, limit), json.loads(graph.meta["preprocessing"]), skip_bad=skip_bad
     )
@@ -130,7 +162,7 @@ def _simulate_images(
             logits.append(dequantize(output.outputs[target.name], target))
             labels.append(numbers.numpy())
     if not counts:
-        raise InputError(f"{data}: none of the images can be decoded")
+        raise InputError(f"{images[0].path.parent.parent}: none of the images can be decoded")
     for path in batches.skipped:
         print(f"skipped: {path} cannot be decoded", file=sys.stderr)
     scores, truth = np.concatenate(logits), np.concatenate(labels)
