@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A first look at a folder of images, without torch: is it one, and are its files whole?
+"""A first look at a folder of images, without torch: that it is one, and its files are whole.
 
 A damaged image among the evaluated ones would otherwise come to light after the quantization.
 """

@@ -17,6 +17,17 @@ from typing import Any, NamedTuple
 # One thread: networks this small gain nothing from more. Offline: nothing here may be fetched.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
 AOCQ = (sys.executable, "-m", "aocq")
+# Runs the command line and prints what it has imported.
+WATCHED = """
+import sys
+from aocq.cli import main
+try:
+    main()
+except SystemExit as end:
+    code = end.code
+print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+sys.exit(code)
+"""
 RUN_FILES = (
     "graph.json",
     "graph.safetensors",
