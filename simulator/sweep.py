@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from simulator.files import write_text
+from simulator.results import DataRecord
 
 SWEEP_NAME = "accumulators.json"
 Rule = Literal["wrap", "saturate"]
@@ -80,6 +81,10 @@ class SweepRecord(_Record):
         digest of the exact graph, the images and the code: rows are taken up again under it alone
     graph_sha256
         of the graph with exact sums
+    arguments
+        of the network's constructor, where they are not those of its name
+    data
+        the images; None in older records
     accumulators
         ops with an accumulator
     exact_top1, exact_classes
@@ -92,6 +97,8 @@ class SweepRecord(_Record):
     command: list[str]
     key: str
     model: str
+    arguments: dict[str, Any] = {}
+    data: DataRecord | None = None
     method: str
     weight_bits: int
     activation_bits: int

@@ -134,7 +134,8 @@ def command(
             varied = recipe.model_copy(update={"aocq": chosen})
             cells.append(campaigns.cell(request, varied, named(chosen)))
     how = "one level changed at a time" if grid is Grid.ONE else "every combination of levels"
-    title = f"Levels of {method} on {model}: first the whole method, then {how}"
+    network = campaigns.built(cells[0].request)
+    title = f"Levels of {method} on {network}: first the whole method, then {how}"
     rows = campaigns.run_table(cells, "ablate", title, out)
     whole = cells[0].request  # both lists begin with the whole method
     if rows[0].integer_top1 is not None:

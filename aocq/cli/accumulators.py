@@ -141,6 +141,7 @@ def command(
         profile=load_profile(profile if profile is not None else profile_of(folder)),
         bits=widths,
         rules=chosen,
+        data=data,
         images=evenly(read_image_folder(data, int(model.meta["classes"])), limit),
         preprocessing=json.loads(model.meta["preprocessing"]),
         batch=batch,

@@ -85,15 +85,15 @@ def _named_weights(text: str, parameters: Parameters) -> None:
 
 
 def _of_networks(texts: list[str], parameters: Parameters) -> None:
-    for text in texts:
+    for text in texts if parameters.get("data") is not None else ():
         _named_weights(text, parameters)
 
 
 def _calibration(folder: Path, parameters: Parameters) -> None:
     from aocq.data.first_look import check_image_folder
 
-    del parameters
-    check_image_folder(folder, "--calib-data")
+    if parameters.get("data", folder) is not None:  # else it is a wrong usage, as the command says
+        check_image_folder(folder, "--calib-data")
 
 
 def _data(folder: Path, parameters: Parameters) -> None:

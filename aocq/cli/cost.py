@@ -69,7 +69,8 @@ def command(
     if as_json:
         print(json.dumps(found, indent=2))
     else:
-        _print_table(name, network, found)
+        settings = " ".join(model_kwargs or ())
+        _print_table(name, f"{network} ({settings})" if settings else network, found)
 
 
 def _of_graph(path: Path, profile: str | None) -> tuple[str, dict[str, Any]]:

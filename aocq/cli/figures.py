@@ -73,7 +73,7 @@ def command(
         )
         values = [pairs[name][0].float().abs() for name in stream]
         depth = Magnitudes(
-            title=title(model),
+            title=f"{network(model)}, {title(model)}",
             tensors=tuple(stream),
             channels=tuple(x.reshape(-1, x.shape[-1]).amax(0).numpy() for x in values),
             tokens=tuple(x.amax(-1).flatten().numpy() for x in values),
@@ -84,7 +84,7 @@ def command(
             drawn[f"scales-{number}"] = scales
         else:
             progress.note(f"{folder}: {model.method} logged no passes of scale refinement")
-    drawn["density"] = densities(activations)
+    drawn["density"] = densities(activations, " / ".join(dict.fromkeys(map(network, models))))
     for name, text in sorted(drawn.items()):
         write_text(out / f"{name}.svg", text)
         print(out / f"{name}.svg")
@@ -93,6 +93,15 @@ def command(
 def title(model: QuantizedModel) -> str:
     """Return the method and its widths: ``aocq W4A8``."""
     return f"{model.method} W{model.recipe.weight_bits}A{model.recipe.activation_bits}"
+
+
+def network(model: QuantizedModel) -> str:
+    """Return the network's name and what it is built with that the name does not say."""
+    import json
+
+    from reports.format import named
+
+    return named(model.graph.name, json.loads(model.meta.get("model_arguments", "{}")))
 
 
 def losses_of_passes(model: QuantizedModel) -> dict[str, dict[int, float]]:

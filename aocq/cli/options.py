@@ -106,6 +106,13 @@ Threads = Annotated[
 ]
 
 
+def is_given(context: typer.Context, option: str) -> bool:
+    """Return whether an option stands on the command line, be it with its default's value."""
+    name = next(p.name for p in context.command.params if option in p.opts)
+    source = context.get_parameter_source(name or "")
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def settings(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
     """Return what ``KEY=VALUE`` texts of an option say, or end as any wrong usage does."""
     try:

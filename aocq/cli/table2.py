@@ -11,6 +11,11 @@ import typer
 from aocq.cli import campaigns, options, recipes, requests
 
 TITLE = "Networks, methods and widths"
+# Options with a default, of which sizes and costs need none.
+FOR_IMAGES = (
+    *("--preset", "--float-ops", "--batch", "--skip-bad-images", "--seed", "--device"),
+    *("--threads", "--gemm"),
+)
 
 
 def command(
@@ -52,6 +57,8 @@ def command(
     threads: options.Threads = None,
     gemm: options.Gemm = "auto",
     out: options.Out = Path("runs/table2"),
+    *,
+    context: typer.Context,
 ) -> None:
     """Run every network with every method at every width, and make one table of them.
 
@@ -83,6 +90,7 @@ def command(
             "--calib": calibration_images,
             "--limit": limit,
             **{f"{name}=WEIGHTS": weights for name, weights in networks},
+            **{name: options.is_given(context, name) for name in FOR_IMAGES},
         }
         for option, value in wants_images.items():
             if value:

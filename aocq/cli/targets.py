@@ -110,7 +110,7 @@ def command(
             quantized=out / QUANTIZED,
         )
         cells.append(campaigns.cell(request, recipe, {"profile": profile_name}))
-    title = f"{name} on {len(cells)} hardware profiles"
+    title = f"{campaigns.built(cells[0].request)} on {len(cells)} hardware profiles"
     rows = campaigns.run_table(cells, "targets", title, out, skip_impossible=True)
     draw(rows, out)
     campaigns.exit_if_cells_failed(asked_for(cells, rows) if profiles == ALL else rows)

@@ -29,7 +29,7 @@ def test_a_constant_is_told_from_a_name_that_is_none(block: IntGraph) -> None:
             tensors_named(block, (pattern,))
         assert "its codes are in graph.safetensors" in str(told.value)
     for wrong in ("haed", "heads*"):
-        with pytest.raises(InputError, match="has no such tensor; nearest: .*head"):
+        with pytest.raises(InputError, match=r"has no such tensor; nearest: .*head"):
             tensors_named(block, ("head", wrong))
     with pytest.raises(InputError, match="has no such tensor; `aocq inspect` lists them"):
         tensors_named(block, ("",))
