@@ -18,9 +18,19 @@ FOR_IMAGES = (
 )
 
 
+def each_once(models: list[str]) -> list[str]:
+    """Return ``MODEL`` or ``MODEL=WEIGHTS`` texts; a usage error where a model is named twice."""
+    if len({name for name, _ in map(campaigns.parse_model, models)}) < len(models):
+        raise typer.BadParameter("a network is named twice; use another --out for other weights")
+    return models
+
+
 def command(
     models: Annotated[
-        list[str], typer.Argument(help="MODEL, or MODEL=WEIGHTS with a checkpoint of its own")
+        list[str],
+        typer.Argument(
+            callback=each_once, help="MODEL, or MODEL=WEIGHTS with a checkpoint of its own"
+        ),
     ],
     data: Annotated[
         Path | None,
@@ -76,8 +86,6 @@ def command(
     Example: aocq table2 swin_tiny_patch4_window7_224 vit_base_patch16_224 --out runs/sizes
     """
     networks = [campaigns.parse_model(text) for text in models]
-    if len({name for name, _ in networks}) < len(networks):
-        raise typer.BadParameter("a network is named twice; use another --out for other weights")
     parts = [name.strip() for name in methods.split(",")] if methods else [recipes.DEFAULT_METHOD]
     if methods and not all(parts):
         raise typer.BadParameter(f"--methods {methods!r}: a name is missing beside a comma")
