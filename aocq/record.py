@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from aocq.cost_record import cycles_record, graph_record, memory_record, profile_record
+from aocq.data.image_folder import LabelledImage
+from aocq.data.loader import evenly
 from aocq.evaluate import Evaluation, agreement, sqnr_db, top_k
 from aocq.methods import QuantizedModel
 from aocq.models import LoadedModel
@@ -24,6 +29,7 @@ from simulator.results import (
     FEW_IMAGES,
     Accuracy,
     Agreement,
+    DataRecord,
     Emulation,
     LayerRow,
     LogitSqnr,
@@ -134,6 +140,9 @@ def run_record(
             sums=sum(counts.elements for counts in evaluation.counts.values() if counts.sums),
         ),
         model=model_record(inputs.model),
+        data=data_record(
+            request.data_folder, evenly(inputs.images, request.limit), inputs.model.classes
+        ),
         method=MethodRecord(
             name=model.method,
             weight_bits=model.recipe.weight_bits,
@@ -170,6 +179,24 @@ def model_record(model: LoadedModel) -> ModelRecord:
         table_bytes=model.table_bytes,
         arguments=_plain(model.arguments),
         preprocessing=_plain(model.preprocessing),
+    )
+
+
+def data_record(folder: Path, images: Sequence[LabelledImage], classes: int) -> DataRecord:
+    """Return what a record says of the evaluated images; the same ones elsewhere have its digest.
+
+    A file that cannot be looked at counts as empty: decoding reports it.
+    """
+    digest = hashlib.sha256()
+    for image in images:
+        place = Path(os.path.relpath(image.path, folder)).as_posix()
+        size = image.path.stat().st_size if image.path.exists() else 0
+        digest.update(f"{place}\0{image.label}\0{size}\n".encode("utf-8", "surrogateescape"))
+    return DataRecord(
+        name=folder.resolve().name,
+        classes=classes,
+        images=len(images),
+        digest=digest.hexdigest(),
     )
 
 

@@ -95,6 +95,21 @@ class GraphRecord(_Record):
     float_ops: int
 
 
+class DataRecord(_Record):
+    """The images that a run evaluated.
+
+    name : last part of the data folder's path
+    classes : how many the network tells apart
+    images : how many files were chosen from the folder, those that could not be decoded included
+    digest : sha256 over these files' places in the folder, class numbers and sizes
+    """
+
+    name: str
+    classes: int
+    images: int
+    digest: str
+
+
 class TopK(_Record):
     """Accuracy in percent."""
 
@@ -254,7 +269,12 @@ class LayerRow(_Record):
 
 
 class RunResult(_Record):
-    """One run: what was asked, what came out, and the hashes that identify all of it."""
+    """One run: what was asked, what came out, and the hashes that identify all of it.
+
+    data : None in older records
+    notes : what a reader should know beside the figures, a sentence each, e.g. which of a
+        checkpoint's weights were taken
+    """
 
     format: Literal[1] = 1
     command: list[str]
@@ -262,6 +282,7 @@ class RunResult(_Record):
     versions: dict[str, str]
     emulation: Emulation
     model: ModelRecord
+    data: DataRecord | None = None
     method: MethodRecord
     profile: ProfileRecord
     graph: GraphRecord
@@ -273,6 +294,7 @@ class RunResult(_Record):
     fps: float
     energy: dict[str, float]
     verdict: Verdict
+    notes: list[str] = []
 
     def to_json(self) -> str:
         """Return the text of ``run.json``."""
