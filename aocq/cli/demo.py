@@ -45,8 +45,8 @@ def command(
     can be tried on them.
     """
     from aocq.demo.digits import write_image_folder
-    from aocq.request import Gates
     from simulator.errors import InputError
+    from simulator.gates import Gates
     from simulator.profile import load_profile
 
     chip = load_profile(profile)

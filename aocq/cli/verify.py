@@ -76,7 +76,7 @@ def command(
     Example: aocq verify deit_tiny_patch16_224 --data imagenet/val --calib-data imagenet/train
     --w-bits 8 --profile edge_npu_int8 --out runs/deit --max-drop 1
     """
-    from aocq.request import Gates
+    from simulator.gates import Gates
 
     request = requests.make_request(
         model=model,
