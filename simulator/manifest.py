@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from simulator import strict_json
+from simulator.errors import InputError
 from simulator.files import write_text
 
 MANIFEST_NAME = "manifest.json"
@@ -106,3 +107,24 @@ def is_whole(folder: Path, entry: Entry, but: Iterable[str] = ()) -> bool:
         )
     except OSError:
         return False
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Refuse to mix results of any name with files that no manifest names.
+
+    Raises
+    ------
+    InputError
+        If there is such a file or folder, hidden ones aside.
+    """
+    known = {*load_manifest(folder).names, MANIFEST_NAME}
+    foreign = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.name not in known and not path.name.startswith(".")
+    )
+    if foreign:
+        raise InputError(
+            f"{folder}: holds {foreign[0]}, which no command is known to have written, and results "
+            "would mix with it; name another folder with --out"
+        )

@@ -26,6 +26,8 @@ from simulator.manifest import (
 )
 from simulator.results import RUN_NAME
 
+__all__ = ["WORK", "claimed", "publish", "refuse_blocked", "staging"]
+
 COMPLETE = "complete"
 EARLIER = "earlier"
 
@@ -132,7 +134,7 @@ def _move(folder: Path) -> None:
     except BaseException:  # Ctrl-C
         _take_back(done)
         raise
-    clear(folder)
+    _clear(folder)
 
 
 def _moves(folder: Path) -> list[tuple[Path, Path]]:
@@ -161,7 +163,7 @@ def _take_back(done: Sequence[tuple[Path, Path]]) -> None:
             target.replace(source)
 
 
-def clear(folder: Path) -> None:
+def _clear(folder: Path) -> None:
     """Delete what is left of finished work."""
     with suppress(OSError):
         for path in (folder / WORK).iterdir():

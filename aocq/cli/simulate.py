@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,18 +60,51 @@ def command(
     if taps and out is None:
         raise typer.BadParameter("--tap writes codes: name a folder for them with --out")
     executor = Executor(load(graph), gemm=gemm, threads=threads)
-    if inputs is not None:
-        result = _simulate_codes(executor, inputs, limit, taps or [], out)
-    else:
-        assert data is not None
-        result = _simulate_images(executor, data, limit, skip_bad_images, taps or [], out)
+    with _published(out, executor, inputs or data, limit, taps or []) as place:
+        if inputs is not None:
+            result = _simulate_codes(executor, inputs, limit, taps or [], place)
+        else:
+            assert data is not None
+            result = _simulate_images(executor, data, limit, skip_bad_images, taps or [], place)
     if as_json:
-        print(json.dumps(result, indent=2))
+        print(json.dumps(result, indent=2, allow_nan=False))
         return
     per_op = result.pop("per_op")
     for key, value in result.items():
         print(f"{key:20} {value}")
     _print_accumulators(per_op)
+
+
+@contextmanager
+def _published(
+    out: Path | None, executor: Executor, source: Path | None, limit: int | None, taps: list[str]
+) -> Iterator[Path | None]:
+    """Yield a folder for codes; they take the place of those of an earlier run, when all are there.
+
+    Nothing is written, and nothing yielded, where ``out`` is None.
+
+    Raises
+    ------
+    InputError
+        If another command writes into ``out``, or it holds a run or files that no command named.
+    """
+    if out is None:
+        yield None
+        return
+
+    from aocq import progress
+    from simulator.graph import sha256
+    from simulator.manifest import refuse_foreign
+    from simulator.publishing import claimed, publish, staging
+    from simulator.results import refuse_run_folder
+
+    with claimed(out, progress.note):
+        refuse_run_folder(out)
+        refuse_foreign(out)
+        yield staging(out)
+        name = source.name if source is not None else ""
+        what = f"graph {sha256(executor.graph)}, {name}, limit {limit}, taps {', '.join(taps)}"
+        publish(out, "simulate", what)
 
 
 def _simulate_codes(
