@@ -28,7 +28,7 @@ from aocq.methods.layernorm_parts import observe_parts
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.model_options import crop_kept
 from aocq.models import LoadedModel, load_model
-from aocq.record import Sampled, layer_rows, run_record
+from aocq.record import Sampled, layer_rows, readable, run_record
 from aocq.request import (
     Inputs,
     VerifyRequest,
@@ -150,7 +150,7 @@ def _by_same_engine(request: VerifyRequest, result: RunResult) -> bool:
 def _judged_again(request: VerifyRequest, before: Run, note: Note, draw: Draw) -> Run:
     """Return a finished run under a request's gates; its record and pages say by which."""
     result, rows = before
-    command = list(request.command)
+    command = [readable(part) for part in request.command]
     again = judged(result, request.gates).model_copy(update={"command": command})
     note(f"finished before: took the run in {request.out}; nothing is computed again")
     if again != result or not has_pages(request.out):

@@ -125,7 +125,7 @@ def run_record(
     memory = memory_record(costs, inputs.model.parameters, model.recipe.weight_bits)
     emulation_seconds = evaluation.seconds["integer"]
     return RunResult(
-        command=list(request.command),
+        command=[readable(part) for part in request.command],
         seed=request.recipe.seed,
         versions=package_versions(),
         emulation=Emulation(
@@ -180,6 +180,11 @@ def model_record(model: LoadedModel) -> ModelRecord:
     )
 
 
+def readable(text: str) -> str:
+    """Return a file's name as text that can be written: bytes that are not UTF-8 as ``\\xe9``."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def data_record(folder: Path, images: Sequence[LabelledImage], classes: int) -> DataRecord:
     """Return what a record says of the evaluated images; the same ones elsewhere have its digest.
 
@@ -191,7 +196,7 @@ def data_record(folder: Path, images: Sequence[LabelledImage], classes: int) -> 
         size = image.path.stat().st_size if image.path.exists() else 0
         digest.update(f"{place}\0{image.label}\0{size}\n".encode("utf-8", "surrogateescape"))
     return DataRecord(
-        name=folder.resolve().name,
+        name=readable(folder.resolve().name),
         classes=classes,
         images=len(images),
         digest=digest.hexdigest(),
@@ -206,7 +211,7 @@ def _accuracy(evaluation: Evaluation, sampled: Sampled) -> Accuracy:
     }
     return Accuracy(
         images=len(labels),
-        skipped_images=list(evaluation.skipped),
+        skipped_images=[readable(name) for name in evaluation.skipped],
         sqnr_images=sampled.sqnr,
         differing_images=sampled.differing,
         agreement=Agreement(

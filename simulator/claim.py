@@ -29,8 +29,9 @@ def held(folder: Path) -> Iterator[None]:
     InputError
         If another process holds it, or the folder cannot be written.
     """
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    made: list[Path] = []
     try:
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
         descriptor = _locked(folder)
     except OSError as error:
         _remove_empty(folder / WORK, *made)

@@ -187,6 +187,7 @@ def _recover(folder: Path, note: Callable[[str], None]) -> None:
         for path in sorted(earlier.glob("*"), key=lambda path: (path.name == RUN_NAME, path)):
             path.replace(folder / path.name)
         shutil.rmtree(complete)
+        shutil.rmtree(earlier, ignore_errors=True)
     except OSError as error:
         raise InputError(
             f"{error.filename or folder}: what an earlier command left unfinished cannot be ended "

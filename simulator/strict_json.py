@@ -27,12 +27,13 @@ def loads(text: str | bytes) -> Any:
     Raises
     ------
     ValueError
-        If it is not JSON, holds a number that is not finite or endless, or a key twice, or is
-        nested deeper than Python's stack.
+        If it is not JSON or not UTF-8, holds a number that is not finite or endless, half a
+        character or a key twice, or is nested deeper than Python's stack.
     """
+    plain = text.decode() if isinstance(text, bytes) else text
     try:
-        return json.loads(
-            text,
+        found = json.loads(
+            plain,
             parse_constant=_not_a_number,
             parse_float=_finite,
             parse_int=_integer,
@@ -40,6 +41,22 @@ def loads(text: str | bytes) -> Any:
         )
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    if "\\u" in plain:
+        _refuse_half_characters(found)
+    return found
+
+
+def _refuse_half_characters(value: Any) -> None:
+    """Refuse halves of a UTF-16 pair, which an escape can name and no file can hold."""
+    if isinstance(value, str):
+        value.encode()  # UnicodeEncodeError is a ValueError
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_half_characters(key)
+            _refuse_half_characters(item)
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_half_characters(item)
 
 
 def _not_a_number(text: str) -> NoReturn:
