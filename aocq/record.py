@@ -181,7 +181,7 @@ def model_record(model: LoadedModel) -> ModelRecord:
 
 
 def readable(text: str) -> str:
-    """Return a file's name as text that can be written: bytes that are not UTF-8 as ``\\xe9``."""
+    """Return a file's name as text that can be written, with escapes for bytes that are not."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

@@ -20,7 +20,9 @@ from simulator.files import write_text
 
 MANIFEST_NAME = "manifest.json"
 # A plain name in the folder itself, no hidden one: what a manifest names may be removed.
-FileName = Annotated[str, StringConstraints(pattern=r"^[^./\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,254}$")]
+FileName = Annotated[
+    str, StringConstraints(pattern=r"^[^./\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,254}$")
+]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 # Results that are made from another one in the same folder: they go when it is made anew.
 DERIVED: Mapping[str, frozenset[str]] = MappingProxyType({"quantize": frozenset({"lower"})})

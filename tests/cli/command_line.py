@@ -21,6 +21,7 @@ RUN_FILES = (
     "graph.json",
     "graph.safetensors",
     "layers.csv",
+    "manifest.json",
     "quantized.json",
     "quantized.safetensors",
     "report.html",
