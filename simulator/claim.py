@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shlex
@@ -15,6 +16,8 @@ from simulator.errors import InputError
 
 WORK = ".work"  # in an output folder: the lock, unfinished work, and what is about to be published
 LOCK_NAME = "lock"
+# What file systems say that know no locks. There nothing keeps two commands apart.
+WITHOUT_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK})
 
 
 @contextmanager
@@ -68,12 +71,14 @@ def _locked(folder: Path) -> int:
                 f"{folder}: another command writes into it{holder}; wait for its end, or name "
                 "another folder with --out"
             ) from error
-        except OSError:
-            os.close(descriptor)
-            raise
+        except OSError as error:
+            if error.errno not in WITHOUT_LOCKS:
+                os.close(descriptor)
+                raise
         if _is_still(path, descriptor):
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"process {os.getpid()}, {shlex.join(_command())}".encode())
+            with suppress(OSError):  # a full disk: then nobody is told who holds it
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, f"process {os.getpid()}, {shlex.join(_command())}".encode())
             return descriptor
         os.close(descriptor)
 

@@ -42,12 +42,16 @@ class Entry(BaseModel):
 
 
 class Manifest(BaseModel):
-    """All results of a folder, by the command that made them."""
+    """All results of a folder, by the command that made them.
+
+    stale : files that go when the latest of the results takes its place
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     format: Literal[1] = 1
     results: dict[str, Entry] = {}
+    stale: list[FileName] = []
 
     @property
     def names(self) -> set[str]:
@@ -57,17 +61,18 @@ class Manifest(BaseModel):
     def with_result(self, command: str, entry: Entry) -> Manifest:
         """Return the manifest once ``command`` has made a new result.
 
-        An older one that lost a file to it, or was made from its predecessor, is no result any
-        more.
+        Its predecessor and what was made from that go with all their files. Another result that
+        loses a file to it is none any more; its other files are nobody's, and stay.
         """
+        replaced = {command, *DERIVED.get(command, ())} & self.results.keys()
+        stale = {name for which in replaced for name in self.results[which].files}
         kept = {
             name: other
             for name, other in self.results.items()
-            if name != command
-            and name not in DERIVED.get(command, ())
-            and not other.files.keys() & entry.files.keys()
+            if name not in replaced and not other.files.keys() & entry.files.keys()
         }
-        return Manifest(results={**kept, command: entry})
+        results = {**kept, command: entry}
+        return Manifest(results=results, stale=sorted(stale - entry.files.keys()))
 
 
 def load_manifest(folder: Path) -> Manifest:

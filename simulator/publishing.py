@@ -140,11 +140,10 @@ def _move(folder: Path) -> None:
 def _moves(folder: Path) -> list[tuple[Path, Path]]:
     """Return what is still to be renamed, in order; told from what lies where."""
     complete, earlier = folder / WORK / COMPLETE, folder / WORK / EARLIER
-    new = load_manifest(complete).names
-    waiting = {name for name in new if os.path.lexists(complete / name)}
-    before = load_manifest(folder).names | load_manifest(earlier).names
-    in_place = new - waiting  # kept, or moved already
-    away = sorted((before - in_place) | waiting, key=lambda name: (name != RUN_NAME, name))
+    new = load_manifest(complete)
+    # Others are in their places: kept, or moved already.
+    waiting = {name for name in new.names if os.path.lexists(complete / name)}
+    away = sorted(waiting.union(new.stale), key=lambda name: (name != RUN_NAME, name))
     come = sorted(waiting, key=lambda name: (name == RUN_NAME, name))
     return [
         *(
