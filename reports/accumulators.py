@@ -25,6 +25,7 @@ HEAD = (
     *("bits", "rule", "top-1", "agreement", "persistent", "transient", "changed", "overflowing"),
     *("headroom", "run"),
 )
+FILES = tuple(f"accumulators.{ending}" for ending in ("md", "csv", "png", "svg", "json"))
 LEGEND = (
     "Top-1 in percent; agreement: images on which the same class is predicted as with exact sums. "
     "Persistent: outputs of which a completed sum did not fit its register; transient: of which "

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,6 +15,7 @@ from pathlib import Path
 from reports.alike import DATA_COLUMNS, NETWORK_COLUMNS, alike, apart, cells, different_data
 from reports.chips import CHIP_COLUMNS, CHIP_LEGEND, SIZE_COLUMNS, chip_cells, chip_figures
 from reports.format import MISSING, NO_NOISE, count, decibel, percent, policy_note, signed
+from simulator import strict_json
 from simulator.files import write_text
 from simulator.results import (
     CyclesRecord,
@@ -409,7 +409,9 @@ def write_table(
     plain = {"title": title, "rows": [asdict(row) for row in rows]}
     write_text(folder / f"{name}.md", markdown(title, rows, blocks))
     write_text(folder / f"{name}.csv", csv_text(rows))
-    write_text(folder / f"{name}.json", json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
+    write_text(
+        folder / f"{name}.json", strict_json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
+    )
 
 
 def conditioning_csv(blocks: Sequence[Block]) -> str:

@@ -126,33 +126,37 @@ def command(
     from aocq.data.image_folder import read_image_folder
     from aocq.data.loader import evenly
     from aocq.methods import storage
-    from reports.accumulators import write_sweep
+    from reports.accumulators import FILES, write_sweep
     from simulator.errors import InputError
     from simulator.profile import load_profile
+    from simulator.publishing import claimed, publish, refuse_blocked, staging
     from simulator.results import refuse_run_folder
-    from simulator.sweep import load_sweep
+    from simulator.sweep import COMMAND, finished_sweep
 
-    refuse_run_folder(out)
-    model = storage.load(folder)
-    if "preprocessing" not in model.meta:
-        raise InputError(f"{folder}: does not say how images are preprocessed; quantize again")
-    request = SweepRequest(
-        model=model,
-        profile=load_profile(profile if profile is not None else profile_of(folder)),
-        bits=widths,
-        rules=chosen,
-        data=data,
-        images=evenly(read_image_folder(data, int(model.meta["classes"])), limit),
-        preprocessing=json.loads(model.meta["preprocessing"]),
-        batch=batch,
-        skip_bad_images=skip_bad_images,
-        threads=threads,
-        gemm=gemm,
-        command=("aocq", *sys.argv[1:]),
-    )
-    record = None
-    for record in sweep(request, load_sweep(out), progress.show, progress.note):
-        write_sweep(record, out)
+    with claimed(out, progress.note):
+        refuse_run_folder(out)
+        refuse_blocked(out, FILES)
+        model = storage.load(folder)
+        if "preprocessing" not in model.meta:
+            raise InputError(f"{folder}: does not say how images are preprocessed; quantize again")
+        request = SweepRequest(
+            model=model,
+            profile=load_profile(profile if profile is not None else profile_of(folder)),
+            bits=widths,
+            rules=chosen,
+            data=data,
+            images=evenly(read_image_folder(data, int(model.meta["classes"])), limit),
+            preprocessing=json.loads(model.meta["preprocessing"]),
+            batch=batch,
+            skip_bad_images=skip_bad_images,
+            threads=threads,
+            gemm=gemm,
+            command=("aocq", *sys.argv[1:]),
+        )
+        record = None
+        for record in sweep(request, finished_sweep(out), progress.show, progress.note):
+            write_sweep(record, staging(out))
+            publish(out, COMMAND, record.key)
     assert record is not None  # a sweep yields at least once
     print_sweep(record)
     print(f"table: {out / 'accumulators.md'}", file=sys.stderr)

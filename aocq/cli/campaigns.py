@@ -6,7 +6,8 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from aocq.campaign import Cell
     from aocq.methods import Recipe
     from aocq.request import VerifyRequest
-    from reports.campaign import TableRow
+    from reports.campaign import Block, TableRow
+    from reports.picture import Picture
 
 
 LONGEST_NAME = 120  # of a folder; file systems take 255 bytes, and other tools less
@@ -172,14 +174,13 @@ def table_of_sizes(
     A name that timm does not have is refused before the first.
     """
     from aocq.models import published_config
-    from reports.campaign import write_table
 
     for model in models:
         published_config(model)
     rows: list[TableRow] = []
     for model in models:
         rows += sizes_or_reason(model, wanted)
-        write_table(name, title, rows, out)
+        publish_table(name, title, rows, out)
     print_table(rows)
     print(f"table: {out / name}.md", file=sys.stderr)
     return rows
@@ -206,7 +207,7 @@ def run_table(
     from aocq import progress
     from aocq.campaign import run_cells
     from aocq.models import WeightsUnavailable
-    from reports.campaign import FLOAT, TableRow, run_row, write_table
+    from reports.campaign import FLOAT, TableRow, run_row
     from reports.write import write_report
     from simulator.results import RunResult, typed
 
@@ -253,10 +254,51 @@ def run_table(
                     note=f"no run: {outcome}",
                 )
             )
-        write_table(name, title, rows, out)
+        publish_table(name, title, rows, out)
     print_table(rows)
     print(f"table: {out / name}.md", file=sys.stderr)
     return rows
+
+
+@contextmanager
+def claimed_table(out: Path, name: str) -> Iterator[None]:
+    """Hold the sole right to publish the table ``name`` into ``out``.
+
+    Raises
+    ------
+    InputError
+        If another command holds it, or ``out`` cannot be written or holds a run.
+    """
+    from aocq import progress
+    from simulator.publishing import claimed, refuse_blocked
+    from simulator.results import refuse_run_folder
+
+    with claimed(out, progress.note):
+        refuse_run_folder(out)
+        refuse_blocked(out, [f"{name}.{ending}" for ending in ("md", "csv", "json")])
+        yield
+
+
+def publish_table(
+    name: str,
+    title: str,
+    rows: Sequence[TableRow],
+    out: Path,
+    blocks: Sequence[Block] = (),
+    figure: Picture | None = None,
+) -> None:
+    """Let a table take the place of the command's earlier one in ``out``, which is claimed.
+
+    ``blocks`` are those of :func:`reports.campaign.write_table`; ``figure`` is the table's own.
+    """
+    from reports.campaign import write_table
+    from simulator.publishing import publish, staging
+
+    complete = staging(out)
+    write_table(name, title, rows, complete, blocks)
+    if figure is not None:
+        figure.write(complete, name)
+    publish(out, name, title)
 
 
 def exit_if_cells_failed(rows: Sequence[TableRow]) -> None:

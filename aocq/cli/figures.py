@@ -50,44 +50,53 @@ def command(
     from reports.quantized_figures import scale_passes as scale_figure
     from simulator.errors import InputError
     from simulator.files import write_text
+    from simulator.publishing import claimed, publish, staging
+    from simulator.results import refuse_run_folder
 
-    models = [storage.load(folder) for folder in runs]
-    drawn: dict[str, str] = {}
-    activations = []
-    for number, (folder, model) in enumerate(zip(runs, models, strict=True), 1):
-        if "preprocessing" not in model.meta:
-            raise InputError(f"{folder}: does not say how images are preprocessed; quantize again")
-        files = evenly(read_image_folder(data, int(model.meta["classes"])), images)
-        pixels, _ = load_calibration_images(files, json.loads(model.meta["preprocessing"]))
-        stream = stream_along_depth(model.graph)
-        if tensor and tensor not in {node.name for node in model.graph.nodes}:
-            way = "`aocq inspect` lists them" if number == 1 else "give two runs of one network"
-            raise InputError(f"{folder}: no tensor {tensor}; {way}")
-        with progress.show(f"tensors of {title(model)}", 1) as advance:
-            pairs = before_and_after(model, pixels, {*stream, *([tensor] if tensor else [])})
-            advance(1)
-        tensor = tensor or most_uneven({name: pairs[name] for name in stream})
-        before, after = (x.float().flatten().numpy() for x in pairs[tensor])
-        activations.append(
-            Activation(title=title(model), tensor=tensor, before=before, after=after)
-        )
-        values = [pairs[name][0].float().abs() for name in stream]
-        depth = Magnitudes(
-            title=f"{network(model)}, {title(model)}",
-            tensors=tuple(stream),
-            channels=tuple(x.reshape(-1, x.shape[-1]).amax(0).numpy() for x in values),
-            tokens=tuple(x.amax(-1).flatten().numpy() for x in values),
-        )
-        drawn[f"magnitudes-{number}"] = magnitudes(depth)
-        scales = scale_figure(losses_of_passes(model))
-        if scales:
-            drawn[f"scales-{number}"] = scales
-        else:
-            progress.note(f"{folder}: {model.method} logged no passes of scale refinement")
-    drawn["density"] = densities(activations, " / ".join(dict.fromkeys(map(network, models))))
-    for name, text in sorted(drawn.items()):
-        write_text(out / f"{name}.svg", text)
-        print(out / f"{name}.svg")
+    with claimed(out, progress.note):
+        refuse_run_folder(out)
+        models = [storage.load(folder) for folder in runs]
+        drawn: dict[str, str] = {}
+        activations = []
+        for number, (folder, model) in enumerate(zip(runs, models, strict=True), 1):
+            if "preprocessing" not in model.meta:
+                raise InputError(
+                    f"{folder}: does not say how images are preprocessed; quantize again"
+                )
+            files = evenly(read_image_folder(data, int(model.meta["classes"])), images)
+            pixels, _ = load_calibration_images(files, json.loads(model.meta["preprocessing"]))
+            stream = stream_along_depth(model.graph)
+            if tensor and tensor not in {node.name for node in model.graph.nodes}:
+                way = "`aocq inspect` lists them" if number == 1 else "give two runs of one network"
+                raise InputError(f"{folder}: no tensor {tensor}; {way}")
+            with progress.show(f"tensors of {title(model)}", 1) as advance:
+                pairs = before_and_after(model, pixels, {*stream, *([tensor] if tensor else [])})
+                advance(1)
+            tensor = tensor or most_uneven({name: pairs[name] for name in stream})
+            before, after = (x.float().flatten().numpy() for x in pairs[tensor])
+            activations.append(
+                Activation(title=title(model), tensor=tensor, before=before, after=after)
+            )
+            values = [pairs[name][0].float().abs() for name in stream]
+            depth = Magnitudes(
+                title=f"{network(model)}, {title(model)}",
+                tensors=tuple(stream),
+                channels=tuple(x.reshape(-1, x.shape[-1]).amax(0).numpy() for x in values),
+                tokens=tuple(x.amax(-1).flatten().numpy() for x in values),
+            )
+            drawn[f"magnitudes-{number}"] = magnitudes(depth)
+            scales = scale_figure(losses_of_passes(model))
+            if scales:
+                drawn[f"scales-{number}"] = scales
+            else:
+                progress.note(f"{folder}: {model.method} logged no passes of scale refinement")
+        drawn["density"] = densities(activations, " / ".join(dict.fromkeys(map(network, models))))
+        complete = staging(out)
+        for name, text in sorted(drawn.items()):
+            write_text(complete / f"{name}.svg", text)
+        publish(out, "figures", " ".join(map(str, runs)))
+        for name in sorted(drawn):
+            print(out / f"{name}.svg")
 
 
 def title(model: QuantizedModel) -> str:

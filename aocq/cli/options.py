@@ -22,7 +22,10 @@ GEMMS = ("auto", "avx2", "torch", "blas", "numba")
 
 
 def finite(number: float | None) -> float | None:
-    """Return a number with ``min`` and ``max``; NaN, which is beyond neither, is a usage error."""
+    """Return a number with ``min`` and ``max``; NaN, which is beyond neither, is a usage error.
+
+    Every comparison with it fails, so that every gate would pass.
+    """
     if number is not None and math.isnan(number):
         raise typer.BadParameter("nan is not a number")
     return number

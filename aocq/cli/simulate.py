@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,16 +70,17 @@ def command(
 
     loaded = load(graph)
     tapped = tensors_named(loaded, taps or ())
-    if inputs is not None:
-        executor = Executor(loaded, gemm=_without_torch(gemm), threads=threads)
-        result = _simulate_codes(executor, inputs, limit, tapped, out)
-    else:
-        assert data is not None
-        images = _labelled(loaded, data)  # a wrong folder is told before torch is imported
-        executor = Executor(loaded, gemm=gemm, threads=threads)
-        result = _simulate_images(executor, images, limit, skip_bad_images, tapped, out)
+    # A wrong folder is told before torch is imported.
+    images = [] if data is None else _labelled(loaded, data)
+    product = gemm if inputs is None else _without_torch(gemm)
+    executor = Executor(loaded, gemm=product, threads=threads)
+    with _published(out, executor, inputs or data, limit, tapped) as place:
+        if inputs is not None:
+            result = _simulate_codes(executor, inputs, limit, tapped, place)
+        else:
+            result = _simulate_images(executor, images, limit, skip_bad_images, tapped, place)
     if as_json:
-        print(json.dumps(result, indent=2))
+        print(json.dumps(result, indent=2, allow_nan=False))
         return
     per_op = result.pop("per_op")
     for key, value in result.items():
@@ -109,6 +111,38 @@ def _labelled(graph: IntGraph, data: Path) -> list[LabelledImage]:
             f"graph {graph.name}: does not say how images are preprocessed; give --inputs instead"
         )
     return read_image_folder(data, int(graph.meta["classes"]))
+
+
+@contextmanager
+def _published(
+    out: Path | None, executor: Executor, source: Path | None, limit: int | None, taps: list[str]
+) -> Iterator[Path | None]:
+    """Yield a folder for codes; they take the place of those of an earlier run, when all are there.
+
+    Nothing is written, and nothing yielded, where ``out`` is None.
+
+    Raises
+    ------
+    InputError
+        If another command writes into ``out``, or it holds a run or files that no command named.
+    """
+    if out is None:
+        yield None
+        return
+
+    from aocq import progress
+    from simulator.graph import sha256
+    from simulator.manifest import refuse_foreign
+    from simulator.publishing import claimed, publish, staging
+    from simulator.results import refuse_run_folder
+
+    with claimed(out, progress.note):
+        refuse_run_folder(out)
+        refuse_foreign(out)
+        yield staging(out)
+        name = source.name if source is not None else ""
+        what = f"graph {sha256(executor.graph)}, {name}, limit {limit}, taps {', '.join(taps)}"
+        publish(out, "simulate", what)
 
 
 def _simulate_codes(

@@ -113,44 +113,46 @@ def command(
             arguments=options.settings(model_kwargs, "--model-kwargs"),
             preprocessing=options.settings(preprocessing, "--preprocessing"),
         )
-        rows = campaigns.table_of_sizes(
-            [name for name, _ in networks], wanted, "table2", TITLE, out
-        )
+        with campaigns.claimed_table(out, "table2"):
+            rows = campaigns.table_of_sizes(
+                [name for name, _ in networks], wanted, "table2", TITLE, out
+            )
         campaigns.exit_if_cells_failed(rows)
         return
 
-    cells = []
-    for model, weights in networks:
-        for method in names:
-            for weight_bits, activation_bits in widths:
-                recipe = recipes.make_recipe(
-                    weight_bits=weight_bits,
-                    activation_bits=activation_bits,
-                    float_ops=float_ops,
-                    seed=seed,
-                    preset=preset,
-                )
-                request = requests.make_request(
-                    model=model,
-                    data=data,
-                    weights=weights,
-                    classes=classes,
-                    model_kwargs=model_kwargs,
-                    preprocessing=preprocessing,
-                    profile=profile,
-                    method=method,
-                    recipe=recipe,
-                    calibration=calibration,
-                    calibration_images=calibration_images,
-                    preset=preset,
-                    limit=limit,
-                    batch=batch,
-                    skip_bad_images=skip_bad_images,
-                    threads=threads,
-                    gemm=gemm,
-                    device=device,
-                    out=out,
-                )
-                cells.append(campaigns.cell(request, recipe))
-    rows = campaigns.run_table(cells, "table2", TITLE, out, size_without_weights=True)
+    with campaigns.claimed_table(out, "table2"):
+        cells = []
+        for model, weights in networks:
+            for method in names:
+                for weight_bits, activation_bits in widths:
+                    recipe = recipes.make_recipe(
+                        weight_bits=weight_bits,
+                        activation_bits=activation_bits,
+                        float_ops=float_ops,
+                        seed=seed,
+                        preset=preset,
+                    )
+                    request = requests.make_request(
+                        model=model,
+                        data=data,
+                        weights=weights,
+                        classes=classes,
+                        model_kwargs=model_kwargs,
+                        preprocessing=preprocessing,
+                        profile=profile,
+                        method=method,
+                        recipe=recipe,
+                        calibration=calibration,
+                        calibration_images=calibration_images,
+                        preset=preset,
+                        limit=limit,
+                        batch=batch,
+                        skip_bad_images=skip_bad_images,
+                        threads=threads,
+                        gemm=gemm,
+                        device=device,
+                        out=out,
+                    )
+                    cells.append(campaigns.cell(request, recipe))
+        rows = campaigns.run_table(cells, "table2", TITLE, out, size_without_weights=True)
     campaigns.exit_if_cells_failed(rows)

@@ -32,6 +32,7 @@ RUN_FILES = (
     "graph.json",
     "graph.safetensors",
     "layers.csv",
+    "manifest.json",
     "quantized.json",
     "quantized.safetensors",
     "report.html",

@@ -113,6 +113,7 @@ def test_codes_are_the_same_with_and_without_torch(
         "blocks.0.attn.scores.00000.npy",
         "head.00000.npy",
         "image.00000.npy",
+        "manifest.json",
     }
     head = np.load(tmp_path / "without_True" / "head.00000.npy")
     assert (head.shape, head.dtype) == ((40, 10), np.int8)

@@ -134,7 +134,7 @@ def test_another_request_takes_no_finished_cell(
 def test_a_killed_table_goes_on_where_it_stopped(warm: Run, demo: Demo, tmp_path: Path) -> None:
     command = (*job(demo), "--methods", "base_ptq", "--out", tmp_path)
     first = tmp_path / FOLDER / "base_ptq-w8a8"
-    killed = stopped(*command, when=(first / "cell.json").exists, signal=9)
+    killed = stopped(*command, when=(first / "manifest.json").exists, signal=9)
     assert killed.code == -9
     before = written(tmp_path)
     assert "base_ptq-w8a8" in before
