@@ -183,9 +183,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of files, as they are opened."""
     names: list[str] = []
 
-    def noted(path: Path) -> Image.Image:
+    def noted(path: Path, channels: int) -> Image.Image:
         names.append(path.name)
-        return open_image(path)
+        return open_image(path, channels)
 
     monkeypatch.setattr(loader, "open_image", noted)
     return names
