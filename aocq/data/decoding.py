@@ -24,6 +24,7 @@ from simulator.errors import InputError
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 # Pillow holds a pixel in four bytes; this is where it refuses by default, too.
 LARGEST = 178_956_970
+LONGEST = 65_535  # of JPEG and GIF; decoders take very long for rows of millions of pixels
 # 12 bits of 16. What stays below is a sensor's 10 or 12 bits, and nearly black on 0..65535.
 FAINTEST_PEAK = 4096
 MODES = MappingProxyType({1: "L", 3: "RGB"})  # what images are converted to, by channels
@@ -63,8 +64,8 @@ def open_image(path: Path, channels: int = 3) -> Image.Image:
     Raises
     ------
     BadImageError
-        If it cannot be read, is no image of :data:`FORMATS`, is truncated or larger than
-        :data:`LARGEST` pixels, or its pixels have no stated range.
+        If it cannot be read, is no image of :data:`FORMATS`, is truncated, has more than
+        :data:`LARGEST` pixels or a side longer than :data:`LONGEST`, or pixels of unknown range.
     """
     _silence_pillow()
     try:
@@ -114,8 +115,11 @@ def _decoded(path: Path, target: str) -> Image.Image:
         raise ValueError(_kind_of_file(path)) from error
     with opened as image:
         width, height = image.size
-        if not 0 < width * height <= LARGEST:
-            raise ValueError(f"{width} x {height} pixels; wanted 1 to {LARGEST:,} of them")
+        if not 0 < width * height <= LARGEST or max(image.size) > LONGEST:
+            raise ValueError(
+                f"{width} x {height} pixels; wanted 1 to {LARGEST:,} of them, no side longer than "
+                f"{LONGEST:,}"
+            )
         written = _as_written(image)
         image.load()
         if image.mode not in CONVERSIONS:
@@ -170,8 +174,8 @@ def _check_tiff(image: Image.Image) -> None:
     """Refuse what Pillow would take for samples of 8 bits, without sign, or with 0 as black."""
     tags: Mapping[int, Any] = image.tag_v2  # type: ignore[attr-defined]
     deep = max(tags.get(BITS_PER_SAMPLE, (1,))) > 8
-    if SIGNED in tags.get(SAMPLE_FORMAT, ()):
-        raise ValueError("its samples are signed numbers; save them without sign, 8 bits each")
+    if image.mode == "L" and SIGNED in tags.get(SAMPLE_FORMAT, ()):
+        raise ValueError("its samples are signed numbers; save them without a sign")
     if deep and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
         raise ValueError("more than 8 bits per channel, and 0 is white; save it with 0 as black")
     if deep and tags.get(PLANES) == SEPARATE:
@@ -194,8 +198,8 @@ def _as_pillow(image: Image.Image, target: str, written: str) -> Image.Image:
     return image.convert(target)
 
 
-def _by_way_of_rgb(image: Image.Image, target: str, _written: str) -> Image.Image:
-    return image.convert("RGB").convert(target)
+def _by_way_of(mode: str) -> Conversion:
+    return lambda image, target, written: image.convert(mode).convert(target)
 
 
 def _sixteen_bits(image: Image.Image, target: str, written: str) -> Image.Image:
@@ -219,13 +223,14 @@ def _too_faint(values: str) -> str:
 CONVERSIONS: Mapping[str, Conversion] = MappingProxyType(
     {
         **dict.fromkeys(("1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"), _as_pillow),
-        **dict.fromkeys(("La", "RGBa", "PA", "LAB", "HSV"), _by_way_of_rgb),
+        **dict.fromkeys(("PA", "LAB", "HSV"), _by_way_of("RGB")),
+        **{mode: _by_way_of(mode.upper()) for mode in ("La", "RGBa")},  # multiplied by alpha
         **dict.fromkeys(("I;16", "I;16L", "I;16B", "I;16N"), _sixteen_bits),
     }
 )
 REFUSED = MappingProxyType(
     {
-        "I": "integers of 32 bits have no stated range",
+        "I": "integers of 32 bits or with a sign have no stated range",
         "F": "real numbers have no stated range",
     }
 )
