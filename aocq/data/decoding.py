@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From image files to 8-bit pixels: which formats are decoded, and what each pixel mode means.
 
-What is kept is what timm reads: the first frame, without alpha, colour profile and EXIF orientation.
+What is kept is what timm reads: the first frame, without alpha, color profile or EXIF orientation.
 What has no stated range, or would be black on the range that it has, is refused.
 """
 
@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from aocq.data.entries import what_it_is
 from simulator.errors import InputError
@@ -111,7 +111,7 @@ def _decoded(path: Path, target: str) -> Image.Image:
         raise ValueError(other)
     try:
         opened = Image.open(path, formats=FORMATS)
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise ValueError(_kind_of_file(path)) from error
     with opened as image:
         width, height = image.size
@@ -192,7 +192,7 @@ def _as_pillow(image: Image.Image, target: str, written: str) -> Image.Image:
         ranges = image.getextrema()
         every = ranges if isinstance(ranges[0], tuple) else (ranges,)
         bands = zip(image.getbands(), every, strict=True)
-        peak = max(high for band, (_, high) in bands if band not in "AaX")  # type: ignore[misc]
+        peak = max(high for band, (_, high) in bands if band not in "AaX")
         if peak < FAINTEST_PEAK >> 8:
             raise ValueError(_too_faint(f"below {(int(peak) + 1) << 8}"))
     return image.convert(target)

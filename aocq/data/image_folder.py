@@ -73,9 +73,7 @@ def read_image_folder(
         )
     labels = class_numbers(names, classes, folder, empty)
     _tell(folder, beside, empty, left_out, note)
-    return [
-        LabelledImage(path=path, label=labels[name]) for name in names for path in found[name]
-    ]
+    return [LabelledImage(path=path, label=labels[name]) for name in names for path in found[name]]
 
 
 def _is_there(folder: Path) -> bool:

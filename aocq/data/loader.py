@@ -21,8 +21,13 @@ from aocq.torchvision_compat import declare_missing_operators
 from simulator.errors import InputError
 
 __all__ = [
-    *("BadImageError", "Group", "ImageBatches", "evenly", "load_calibration_images"),
-    *("open_image", "preprocessing_transform"),
+    "BadImageError",
+    "Group",
+    "ImageBatches",
+    "evenly",
+    "load_calibration_images",
+    "open_image",
+    "preprocessing_transform",
 ]
 
 

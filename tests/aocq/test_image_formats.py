@@ -89,8 +89,7 @@ def test_damaged_files_are_bad_or_images(
         channels = chance.choice((1, 3))
         try:
             image = open_image(path, channels)
-        except BadImageError as error:
-            assert str(error).startswith(f"{path}: cannot be decoded ("), what
+        except BadImageError:
             refused += 1
             continue
         accepted += 1

@@ -57,20 +57,20 @@ ORDINARY: dict[str, Callable[[Path], object]] = {
     "palette.png": lambda path: COLOR.quantize(16).save(path),
     "palette_key.png": lambda path: COLOR.quantize(16).save(path, transparency=3),
     "palette_alpha.png": lambda path: COLOR.quantize(16).save(path, transparency=bytes(range(16))),
-    "color.png": lambda path: COLOR.save(path),
+    "color.png": COLOR.save,
     "color_key.png": lambda path: COLOR.save(path, transparency=(1, 2, 3)),
     "color_alpha.png": lambda path: COLOR.convert("RGBA").save(path),
-    "color.bmp": lambda path: COLOR.save(path),
-    "color.gif": lambda path: COLOR.save(path),
+    "color.bmp": COLOR.save,
+    "color.gif": COLOR.save,
     "key.gif": lambda path: COLOR.quantize(16).save(path, transparency=3),
-    "color.jpg": lambda path: COLOR.save(path),
+    "color.jpg": COLOR.save,
     "print.jpg": lambda path: COLOR.convert("CMYK").save(path),
     "gray.jpg": lambda path: COLOR.convert("L").save(path),
     "color.tif": lambda path: COLOR.save(path, compression="tiff_lzw"),
     "alpha.tif": lambda path: COLOR.convert("RGBA").save(path),
     "print.tif": lambda path: COLOR.convert("CMYK").save(path),
     "video.tif": lambda path: COLOR.convert("YCbCr").save(path),
-    "color.webp": lambda path: COLOR.save(path),
+    "color.webp": COLOR.save,
     "alpha.webp": lambda path: COLOR.convert("RGBA").save(path),
     "misnamed.jpg": lambda path: COLOR.save(path, format="PNG"),
 }
@@ -97,7 +97,10 @@ def test_every_mode_has_a_conversion_or_a_reason() -> None:
     assert not set(CONVERSIONS) & set(REFUSED)
     for mode in modes:
         image = Image.new(mode, (3, 2))
-        assert {CONVERSIONS[mode](image, wanted, "").mode for wanted in ("L", "RGB")} == {"L", "RGB"}
+        assert {CONVERSIONS[mode](image, wanted, "").mode for wanted in ("L", "RGB")} == {
+            "L",
+            "RGB",
+        }
 
 
 def test_a_color_of_lab_is_that_color(tmp_path: Path) -> None:
