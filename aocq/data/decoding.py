@@ -67,9 +67,10 @@ def open_image(path: Path, channels: int = 3) -> Image.Image:
         If it cannot be read, is no image of :data:`FORMATS`, is truncated, has more than
         :data:`LARGEST` pixels or a side longer than :data:`LONGEST`, or pixels of unknown range.
     """
+    target = MODES[channels]
     _silence_pillow()
     try:
-        return _decoded(path, MODES[channels])
+        return _decoded(path, target)
     except Exception as error:  # of a damaged file, Pillow's plugins raise whatever comes
         raise bad_image(path, _reason(error)) from error
 
@@ -143,7 +144,7 @@ def _kind_of_file(path: Path) -> str:
             return f"{wanted}, but {name}"
     for name in FORMATS:
         if Image.OPEN[name][1] and Image.OPEN[name][1](content[:16]):  # type: ignore[misc]
-            return f"a damaged {name}"
+            return f"a damaged {name}, or one of a kind that Pillow does not read"
     return wanted
 
 
@@ -156,7 +157,7 @@ def _as_written(image: Image.Image) -> str:
         If Pillow would read a TIFF's samples as what they are not.
     """
     tile = image.tile[0] if getattr(image, "tile", None) else None  # type: ignore[attr-defined]
-    arguments = tile.args if tile else ""
+    arguments = tile[3] if tile else ""
     written = arguments if isinstance(arguments, str) else next(iter(arguments or ()), "")
     if image.format == "TIFF":
         _check_tiff(image)
