@@ -26,7 +26,7 @@ from aocq.methods import LEAVE_FLOATS, METHODS, QuantizedModel, Recipe
 from aocq.methods import storage as quantized_storage
 from aocq.methods.layernorm_parts import observe_parts
 from aocq.methods.quantizers import ActivationQuantizer
-from aocq.model_options import crop_kept
+from aocq.model_options import channels_averaged, crop_kept
 from aocq.models import LoadedModel, load_model
 from aocq.record import Sampled, layer_rows, readable, run_record
 from aocq.request import (
@@ -207,9 +207,11 @@ def note_missing_images(wanted: int, found: Sequence[LabelledImage], note: Note)
 
 
 def note_crop(model: LoadedModel, preprocessing: Mapping[str, Any], note: Note) -> None:
-    """Say so where images of another size are still cut as those of timm's own size."""
+    """Say so where timm's own crop, mean or std is taken for images of another size or gray."""
     if kept := crop_kept(model.name, model.arguments, preprocessing, model.preprocessing):
         note(kept)
+    if averaged := channels_averaged(model.name, preprocessing, model.preprocessing):
+        note(averaged)
 
 
 def _quantized(

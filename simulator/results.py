@@ -120,21 +120,6 @@ class DataRecord(_Record):
     digest: Name
 
 
-class DataRecord(_Record):
-    """The images that a run evaluated.
-
-    name : last part of the data folder's path
-    classes : how many the network tells apart
-    images : how many files were chosen from the folder, those that could not be decoded included
-    digest : sha256 over these files' places in the folder, class numbers and sizes
-    """
-
-    name: str
-    classes: int
-    images: int
-    digest: str
-
-
 class TopK(_Record):
     """Accuracy in percent."""
 

@@ -99,9 +99,9 @@ def _calibration(folder: Path, parameters: Parameters) -> None:
 def _data(folder: Path, parameters: Parameters) -> None:
     from aocq.data.first_look import check_image_folder, check_whole
 
-    check_image_folder(folder, "--data")
+    images = check_image_folder(folder, "--data")
     if not parameters.get("skip_bad_images"):
-        check_whole(folder, parameters.get("limit"))
+        check_whole(images, parameters.get("limit"))
 
 
 def _quantized(folder: Path, parameters: Parameters) -> None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from aocq.data import first_look
-from aocq.data.first_look import check_image_folder, check_whole
+from aocq.data.first_look import check_image_folder
 from aocq.data.image_folder import LabelledImage, read_image_folder
 from aocq.data.loader import evenly
 from simulator.errors import InputError
@@ -25,6 +25,10 @@ def encoded(form: str) -> bytes:
     file = io.BytesIO()
     Image.fromarray(NOISE).save(file, form)
     return file.getvalue()
+
+
+def check_whole(folder: Path, count: int | None) -> None:
+    first_look.check_whole(check_image_folder(folder, "--data"), count)
 
 
 def folder_with(folder: Path, content: bytes, name: str) -> Path:
@@ -87,7 +91,7 @@ def test_large_folders_are_not_walked_to_their_end(
     for name in "bc":
         (tmp_path / "0" / f"{name}.txt").write_bytes(b"")
     check_whole(tmp_path, None)
-    (tmp_path / "0" / "a.png").unlink()
+    (tmp_path / "0" / "a.png").rename(tmp_path / "0" / "a.txt")
     check_image_folder(tmp_path, "--data")  # there may be one further on
     monkeypatch.setattr(first_look, "LISTED", 9)
     with pytest.raises(InputError, match="1 class folders but no image"):

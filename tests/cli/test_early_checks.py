@@ -94,7 +94,7 @@ def cases() -> Iterator[tuple[str, int, str]]:
         yield f"{command} --calib-data @flat", 3, "flat: has no subfolders"
     for command in (f"verify {MODEL}", f"table2 {MODEL}", f"ablate {MODEL}", f"targets {MODEL}"):
         yield f"{command} --data @none", 3, "none: no such folder; --data wants a folder"
-        yield f"{command} --data @weights.pth", 3, "weights.pth: is no folder; --data wants"
+        yield f"{command} --data @weights.pth", 3, "weights.pth: no such folder; --data wants"
         yield f"{command} --data @empty", 3, "empty: has no subfolders; wanted one per class"
         yield f"{command} --data @flat", 3, "flat: has no subfolders; wanted one per class"
         yield f"{command} --data @bare", 3, "bare: 1 class folders but no image in them"
