@@ -33,7 +33,7 @@ def checked_first(name: str, command: Callable[..., None]) -> Callable[..., None
     def checked(**parameters: Any) -> None:
         for parameter, value in parameters.items():
             check = check_of(name, parameter)
-            if check is not None and value is not None:
+            if check is not None and (value is not None or parameter in EVEN_LEFT_OUT):
                 check(value, parameters)
         command(**parameters)
 
@@ -153,6 +153,14 @@ def _settings(option: str) -> Check:
     return check
 
 
+def _threads(given: int | None, parameters: Parameters) -> None:
+    from simulator.config import default_threads
+
+    del parameters
+    if given is None:
+        default_threads()
+
+
 def _out_folder(folder: Path, parameters: Parameters) -> None:
     from simulator.files import check_writable
 
@@ -175,12 +183,19 @@ def _out_file(path: Path, parameters: Parameters) -> None:
     _out_folder(path.parent, parameters)
 
 
+def _demo(folder: Path, parameters: Parameters) -> None:
+    _threads(None, parameters)
+    _out_folder(folder, parameters)
+
+
 def _lowered(folder: Path, parameters: Parameters) -> None:
     _quantized(folder, parameters)
     if parameters.get("out") is None:
         _out_beside_no_run(folder, parameters)
 
 
+# Parameters whose default depends on the machine.
+EVEN_LEFT_OUT = frozenset({"threads"})
 # By name of a parameter, or of a command and its parameter.
 CHECKS: Mapping[str, Check] = MappingProxyType(
     {
@@ -192,9 +207,11 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "out": _out_folder,
         "preprocessing": _settings("--preprocessing"),
         "profile": _profile,
+        "threads": _threads,
         "weights": _weights,
         "accumulators.folder": _quantized,
         "accumulators.out": _out_beside_no_run,
+        "demo.out": _demo,
         "figures.runs": _of_runs,
         "lower.folder": _lowered,
         "lower.out": _out_beside_no_run,

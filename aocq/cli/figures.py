@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,8 +67,11 @@ def command(
             files = evenly(read_image_folder(data, int(model.meta["classes"])), images)
             pixels, _ = load_calibration_images(files, json.loads(model.meta["preprocessing"]))
             stream = stream_along_depth(model.graph)
-            if tensor and tensor not in {node.name for node in model.graph.nodes}:
-                way = "`aocq inspect` lists them" if number == 1 else "give two runs of one network"
+            names = [node.name for node in model.graph.nodes]
+            if tensor and tensor not in names:
+                near = ", ".join(get_close_matches(tensor, names))
+                way = f"nearest: {near}" if near else "`aocq inspect` lists them"
+                way = way if number == 1 else "give two runs of one network"
                 raise InputError(f"{folder}: no tensor {tensor}; {way}")
             with progress.show(f"tensors of {title(model)}", 1) as advance:
                 pairs = before_and_after(model, pixels, {*stream, *([tensor] if tensor else [])})

@@ -89,12 +89,15 @@ class Forking:
             text=True,
         )
 
-    def run(self, *arguments: object, code: int = 0) -> Finished:
+    def run(self, *arguments: object, code: int = 0, **environment: str) -> Finished:
         """Run ``aocq`` to its end and hold its exit code to ``code``."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         start = time.monotonic()
-        request = {"arguments": [str(part) for part in arguments], "environment": ENVIRONMENT}
+        request = {
+            "arguments": [str(part) for part in arguments],
+            "environment": {**ENVIRONMENT, **environment},
+        }
         print(json.dumps(request), file=self.process.stdin, flush=True)
         answer = json.loads(self.process.stdout.readline())
         finished = Finished(**answer, seconds=time.monotonic() - start)

@@ -159,6 +159,16 @@ def test_what_is_right_goes_on_to_torch(without_torch: Run, places: Places, comm
     assert not out.exists()
 
 
+@pytest.mark.parametrize("command", ["demo --out @new", *IMAGE_COMMANDS])
+def test_a_wrong_environment_is_told_at_once(
+    without_torch: Run, places: Places, command: str
+) -> None:
+    """Not when the emulation starts, after the quantization."""
+    done = without_torch(*places.words(command), code=4, AOCQ_THREADS="many")
+    assert "AOCQ_THREADS = many: must be a whole number" in done.err
+    assert not (places.root / "new").exists()
+
+
 def test_what_a_run_holds_is_told_before_torch(
     without_torch: Run, places: Places, earlier_run: Path
 ) -> None:

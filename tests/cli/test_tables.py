@@ -287,6 +287,7 @@ def test_figures_of_two_runs_are_files_named_on_stdout(
     text = (tmp_path / "density.svg").read_text("utf-8")
     assert "base_ptq W4A8" in text
     assert "fq_vit W4A8" in text
-    wrong = warm("figures", runs[0], *data, "--tensor", "nope", "--out", tmp_path, code=3)
-    assert "no tensor nope" in wrong.err
+    for name, way in (("nope", "`aocq inspect` lists them"), ("haed", "nearest: head")):
+        wrong = warm("figures", runs[0], *data, "--tensor", name, "--out", tmp_path, code=3)
+        assert f"no tensor {name}; {way}" in wrong.err
     assert "give one run or two" in warm("figures", *runs, runs[0], *data, code=2).err
