@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from aocq.data.loader import ImageBatches
 from aocq.lowering import lower
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.pipeline import Note, Progress
+from aocq.record import data_record
 from aocq.request import sweep_key
 from simulator.boundary import dequantize, quantize
 from simulator.errors import InputError
@@ -36,13 +38,15 @@ EXACT_BITS = 64  # as wide as registers get; sums that need more are refused whe
 class SweepRequest:
     """What a sweep is asked for.
 
-    ``images`` are files and labels; ``batch`` is how many are decoded at a time.
+    ``images`` are files and labels, of the folder ``data``; ``batch`` is how many are decoded at a
+    time.
     """
 
     model: QuantizedModel
     profile: NpuProfile
     bits: Sequence[int]
     rules: Sequence[Rule]
+    data: Path
     images: Sequence[LabelledImage]
     preprocessing: Mapping[str, Any]
     batch: int
@@ -118,11 +122,13 @@ def _start(request: SweepRequest, exact: IntGraph, key: str, progress: Progress)
     """Run exact integers: what all widths are compared with."""
     with progress("exact integers", len(request.images)) as advance:
         ran = _run(request, exact, advance)
-    recipe = request.model.recipe
+    recipe, meta = request.model.recipe, request.model.meta
     return SweepRecord(
         command=list(request.command),
         key=key,
         model=request.model.graph.name,
+        arguments=json.loads(meta.get("model_arguments", "{}")),
+        data=data_record(request.data, request.images, int(meta["classes"])),
         method=request.model.method,
         weight_bits=recipe.weight_bits,
         activation_bits=recipe.activation_bits,

@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,11 +13,10 @@ from aocq.models import WeightsUnavailable
 from aocq.pipeline import Note, Progress
 from aocq.request import Inputs, VerifyRequest, request_key
 from simulator.errors import AocqError, InputError
-from simulator.files import write_text
+from simulator.finished import Draw, finished_run
 from simulator.profile import NpuProfile, load_profile
-from simulator.results import LayerRow, RunResult, load_run
-
-CELL_NAME = "cell.json"
+from simulator.publishing import claimed, refuse_blocked
+from simulator.results import RunResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +45,7 @@ def run_cells(
     cells: Sequence[Cell],
     progress: Progress,
     note: Note,
-    publish: Callable[[RunResult, Sequence[LayerRow], Path], object],
+    draw: Draw,
     *,
     skip_impossible: bool = False,
     skip_without_weights: bool = False,
@@ -60,8 +58,8 @@ def run_cells(
 
     Parameters
     ----------
-    publish
-        called with record, rows and folder of every new run, to write its report
+    draw
+        writes the pages of every new run, which are published with it
     skip_impossible
         whether a cell whose profile cannot hold what its recipe asks for is yielded with that error
         in its turn, instead of ending the campaign before the first run
@@ -85,6 +83,8 @@ def run_cells(
         [cell for cell in cells if cell.name not in impossible], skip=skip_without_weights
     )
     impossible |= unavailable
+    for cell in cells:
+        refuse_blocked(cell.request.out, pipeline.RUN_FILES)
     for number, cell in enumerate(cells, 1):
         if cell.name in impossible:
             note(f"{number}/{len(cells)} {cell.name}: {impossible[cell.name]}")
@@ -94,19 +94,11 @@ def run_cells(
             opened[cell.request.model, cell.request.weights],
             profile=profiles[cell.request.profile],
         )
-        key = request_key(cell.request, inputs)
-        before = finished(cell.request.out, key)
-        if before is not None:
-            note(f"{number}/{len(cells)} {cell.name}: finished before")
-            yield cell, before
-            continue
-        note(f"{number}/{len(cells)} {cell.name}")
         outcome: Outcome
         try:
-            result, rows = pipeline.verify(cell.request, progress, note, inputs)
-            publish(result, rows, cell.request.out)
-            _vouch(cell.request.out, key, result)
-            outcome = result
+            outcome = _outcome(
+                cell, inputs, f"{number}/{len(cells)} {cell.name}", progress, note, draw
+            )
         except AocqError as error:
             outcome = error
         # A network that torch minds, or numbers that no factor can hold.
@@ -115,6 +107,20 @@ def run_cells(
         if isinstance(outcome, AocqError):
             note(f"{cell.name}: {outcome}")
         yield cell, outcome
+
+
+def _outcome(
+    cell: Cell, inputs: Inputs, name: str, progress: Progress, note: Note, draw: Draw
+) -> RunResult:
+    """Return the finished run in a cell's folder, or make it."""
+    with claimed(cell.request.out, note):
+        before = finished_run(cell.request.out, request_key(cell.request, inputs))
+        if before is not None:
+            note(f"{name}: finished before")
+            return before[0]
+        note(name)
+        result, _ = pipeline.verify(cell.request, progress, note, inputs, draw)
+        return result
 
 
 def _opened(
@@ -152,21 +158,3 @@ def _with_campaign_advice(error: InputError) -> str:
     if not isinstance(error, CannotHoldError):
         return str(error)
     return f"{error.plainly}; choose another --bits, or verify it on its own"
-
-
-def finished(folder: Path, key: str) -> RunResult | None:
-    """Return the run in ``folder`` if it is whole and answers the request that ``key`` names."""
-    try:
-        vouched = json.loads((folder / CELL_NAME).read_text("utf-8"))
-        result, _ = load_run(folder)
-    except (AocqError, OSError, ValueError):
-        return None
-    # Another command may have run in the same folder since.
-    expected = {"request": key, "graph": result.graph.sha256, "command": result.command}
-    return result if vouched == expected else None
-
-
-def _vouch(folder: Path, key: str, result: RunResult) -> None:
-    """Note which request the run in ``folder`` answers; last, so that a killed run has none."""
-    plain = {"request": key, "graph": result.graph.sha256, "command": result.command}
-    write_text(folder / CELL_NAME, json.dumps(plain, indent=1) + "\n")

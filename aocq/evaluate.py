@@ -2,14 +2,16 @@
 """Float, simulated-quantized and integer networks on the same images; resumable.
 
 Every finished batch is one file in the work folder. A run that was killed goes on with the first
-batch that has none. While a batch is computed the next one is decoded; no more are held.
+batch that has none; a file that is not as it was written counts as none. While a batch is computed
+the next one is decoded; no more are held.
 """
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,8 @@ from aocq.methods.quantized_model import QuantizedModel
 from simulator.boundary import dequantize, quantize
 from simulator.errors import AccumulatorOverflow, InputError
 from simulator.executor import Executor, OpCounts
-from simulator.files import replace_file
 from simulator.graph import IntGraph
+from simulator.kept import keep, kept
 from simulator.ops.behaviour import SumCounts
 
 ENGINES = ("float", "simulated", "integer")
@@ -94,8 +96,9 @@ def evaluate(
                 compiled = True
             arrays |= _run_engines(network, model, parameters, executor, group.images)
             arrays["labels"] = group.labels.numpy()
-        with replace_file(_batch_path(work, index)) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        keep(_batch_path(work, index), buffer.getvalue())
         if on_progress:
             on_progress(len(group.labels) + len(group.skipped))
     return _collect(work, executor, batches)
@@ -111,13 +114,29 @@ def _batch_path(work: Path, index: int) -> Path:
     return work / f"batch-{index:05d}.npz"
 
 
+@contextmanager
+def _batch(path: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """Open a finished batch.
+
+    Raises
+    ------
+    InputError
+        If its file was changed since it was written.
+    """
+    content = kept(path)
+    if content is None:
+        raise InputError(f"{path}: changed while the run used it; give the same command again")
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        yield arrays
+
+
 def _open_groups(
     batches: ImageBatches, work: Path, on_progress: Callable[[int], None] | None
 ) -> Iterator[tuple[int, Group]]:
     """Decode the batches that are still to do, and yield each with its number."""
     starts = range(0, len(batches.images), batches.batch)
     parts = [batches.images[start : start + batches.batch] for start in starts]
-    finished = [_batch_path(work, index).exists() for index in range(len(parts))]
+    finished = [kept(_batch_path(work, index)) is not None for index in range(len(parts))]
     # Only the last batch may be short, so that those left over are cut as they were.
     images = [item for part, done in zip(parts, finished, strict=True) if not done for item in part]
     groups = replace(batches, images=images, skipped=[]).groups()
@@ -141,7 +160,7 @@ def _run_engines(
     target = executor.graph.tensors[executor.graph.outputs[0]]
     clock = [time.perf_counter()]
     with torch.inference_mode():
-        real = network(images)
+        real = _finite("float", network(images))
         clock.append(time.perf_counter())
         simulated = run_in_parts(
             graph,
@@ -150,6 +169,7 @@ def _run_engines(
             transform=model.simulate,
             parameters=parameters,
         )[graph.output.name]
+    _finite("simulated", simulated)
     clock.append(time.perf_counter())
     output = executor.run(quantize(images.numpy(), source))
     integer = dequantize(output.outputs[target.name], target)
@@ -162,6 +182,17 @@ def _run_engines(
         "seconds": np.diff(clock),
         "counts": np.array(counts, dtype=np.int64),
     }
+
+
+def _finite(engine: str, logits: Tensor) -> Tensor:
+    """Refuse outputs of which no figure could be made."""
+    if not bool(torch.isfinite(logits).all()):
+        bad = int((~torch.isfinite(logits)).flatten(1).any(1).sum())
+        raise InputError(
+            f"the {engine} network's outputs are not finite on {bad} of {len(logits)} images; "
+            "check the checkpoint, and mean and std of --preprocessing"
+        )
+    return logits
 
 
 def _as_row(counts: OpCounts) -> list[int]:
@@ -186,7 +217,7 @@ def _collect(work: Path, executor: Executor, batches: ImageBatches) -> Evaluatio
     paths = [_batch_path(work, i) for i in range(-(-len(batches.images) // batches.batch))]
     small, skipped = [], []
     for path in paths:
-        with np.load(path, allow_pickle=False) as arrays:
+        with _batch(path) as arrays:
             skipped += [str(name) for name in arrays["skipped"]]
             if "labels" in arrays:
                 small.append({key: arrays[key] for key in ("labels", "seconds", "counts")})
@@ -201,7 +232,7 @@ def _collect(work: Path, executor: Executor, batches: ImageBatches) -> Evaluatio
         for index in range(len(executor.graph.ops))
     ]
     labels = np.concatenate([part["labels"] for part in small])
-    seconds = sum(part["seconds"] for part in small)
+    seconds = np.sum([part["seconds"] for part in small], axis=0)
     return Evaluation(
         logits={name: _logits(paths, name, len(labels)) for name in ENGINES},
         labels=labels,
@@ -216,7 +247,7 @@ def _logits(paths: Sequence[Path], engine: str, images: int) -> Logits:
     found: Logits | None = None
     filled = 0
     for path in paths:
-        with np.load(path, allow_pickle=False) as arrays:
+        with _batch(path) as arrays:
             if engine in arrays:
                 part = arrays[engine]
                 if found is None:
@@ -249,7 +280,8 @@ def sqnr_db(reference: Logits, approximation: Logits) -> float | None:
 
 def decibel(signal: float, noise: float) -> float | None:
     """Return a power ratio in dB; None where there is no noise or no signal to compare with."""
-    return 10 * float(np.log10(signal / noise)) if noise > 0 and signal > 0 else None
+    ratio = signal / noise if noise > 0 and signal > 0 else 0.0
+    return 10 * float(np.log10(ratio)) if 0 < ratio < np.inf else None
 
 
 def sqnr_per_op(

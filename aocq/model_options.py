@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from simulator.errors import InputError
-from simulator.preprocessing import KEYS, WANTED, is_possible
+from simulator.preprocessing import CHANNELS, KEYS, WANTED, is_possible
 from simulator.results import typed
 
 # Arguments of ``timm.create_model`` that have an option of their own, or would fetch other weights.
@@ -65,10 +65,24 @@ def _literal(text: str) -> Any:
 
 
 def check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
-    """Raise InputError where an argument of a model has an option of its own."""
+    """Raise InputError where an argument has an option of its own, or images are no such."""
     for key in arguments:
         if key in RESERVED:
             raise InputError(f"model {name}: --model-kwargs {key}: {RESERVED[key]} instead")
+    channels = arguments.get("in_chans", CHANNELS[0])
+    if type(channels) is not int or channels not in CHANNELS:
+        raise InputError(
+            f"model {name}: --model-kwargs in_chans={channels}: images have 1 channel (gray) or 3 "
+            "(RGB)"
+        )
+
+
+def check_keys(name: str, wanted: Mapping[str, Any]) -> None:
+    """Raise InputError where timm's data configuration has no such key."""
+    for key in wanted:
+        if key not in KEYS:
+            known = ", ".join(KEYS)
+            raise InputError(f"model {name}: --preprocessing {key}: unknown; choose one of {known}")
 
 
 def preprocessing(
@@ -80,13 +94,13 @@ def preprocessing(
     """Return timm's data configuration of a model with what was asked for instead.
 
     Images have the size and channels that the constructor was given (``img_size``, ``in_chans``),
-    unless ``wanted`` says.
+    unless ``wanted`` says. Where they have another number of channels than timm's, each has the
+    average of timm's mean and of its std, as in timm's own evaluation.
 
     Raises
     ------
     InputError
-        If a key is unknown or its value of another kind, or mean and std are not one number for
-        each channel.
+        If a key is unknown or its value of another kind.
     """
     found = dict(usual)
     channels, height, width = usual["input_size"]
@@ -94,23 +108,36 @@ def preprocessing(
     if size is not None:
         height, width = (size, size) if isinstance(size, int) else size
     found["input_size"] = (arguments.get("in_chans", channels), height, width)
+    check_keys(name, wanted)
     # The number of channels comes first: mean and std are held against it.
     for key, value in sorted(wanted.items(), key=lambda item: item[0] != "input_size"):
-        channels = found["input_size"][0]
-        if key not in KEYS:
-            known = ", ".join(KEYS)
-            raise InputError(f"model {name}: --preprocessing {key}: unknown; choose one of {known}")
-        if not is_possible(key, value, channels):
-            given = typed({key: value})
-            raise InputError(f"model {name}: --preprocessing {given}: {WANTED[key]}")
-        found[key] = value
+        found[key] = _checked(name, key, value, found["input_size"][0])
+    channels = found["input_size"][0]
     for key in ("mean", "std"):
-        if len(found[key]) != found["input_size"][0]:
-            raise InputError(
-                f"model {name}: {key} has {len(found[key])} values, images have "
-                f"{found['input_size'][0]} channels; pass --preprocessing {key}=…, one for each"
-            )
+        if len(found[key]) != channels:
+            found[key] = (sum(found[key]) / len(found[key]),) * channels
     return found
+
+
+def _checked(name: str, key: str, value: Any, channels: int) -> Any:
+    if channels == 1 and key in {"mean", "std"} and isinstance(value, (int, float)):
+        value = (value,)  # what is written without a comma
+    if not is_possible(key, value, channels):
+        given = typed({key: value})
+        raise InputError(f"model {name}: --preprocessing {given}: {WANTED[key]}")
+    return value
+
+
+def channels_averaged(name: str, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """Return what to say where mean or std of gray images is made of timm's three; or nothing."""
+    keys = [key for key in ("mean", "std") if key not in wanted]
+    if found["input_size"][0] != 1 or not keys:
+        return ""
+    figures = " and ".join(f"{key} {found[key][0]:.4g}" for key in keys)
+    return (
+        f"{name}: images are read as gray, with {figures}, the average of timm's channels; if the "
+        f"network was trained with others, pass --preprocessing {' '.join(f'{k}=…' for k in keys)}"
+    )
 
 
 def crop_kept(

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,9 +26,9 @@ from aocq.methods import LEAVE_FLOATS, METHODS, QuantizedModel, Recipe
 from aocq.methods import storage as quantized_storage
 from aocq.methods.layernorm_parts import observe_parts
 from aocq.methods.quantizers import ActivationQuantizer
-from aocq.model_options import crop_kept
+from aocq.model_options import channels_averaged, crop_kept
 from aocq.models import LoadedModel, load_model
-from aocq.record import Sampled, layer_rows, run_record
+from aocq.record import Sampled, layer_rows, readable, run_record
 from aocq.request import (
     Inputs,
     VerifyRequest,
@@ -37,30 +36,38 @@ from aocq.request import (
     constrained,
     evaluation_key,
     model_meta,
+    request_key,
 )
+from simulator import strict_json
+from simulator.claim import WORK
 from simulator.cost import estimate
 from simulator.errors import EnvironmentProblem, InputError
 from simulator.executor import Executor
-from simulator.files import replace_file
+from simulator.finished import COMMAND, Draw, Run, finished_run, has_pages, redraw
+from simulator.gates import judged
 from simulator.gemm import backend
-from simulator.graph import IntGraph
 from simulator.graph import save as save_graph
+from simulator.graph.storage import JSON_NAME as GRAPH_JSON_NAME
+from simulator.graph.storage import TENSORS_NAME as GRAPH_TENSORS_NAME
+from simulator.kept import keep, kept
+from simulator.manifest import Entry, file_digest, is_whole
 from simulator.profile import NpuProfile, load_profile
-from simulator.results import (
-    LAYERS_NAME,
-    REPORT_NAMES,
-    RUN_NAME,
-    LayerRow,
-    RunResult,
-    save_run,
-)
+from simulator.publishing import publish, refuse_blocked, staging
+from simulator.results import LAYERS_NAME, REPORT_NAMES, RUN_NAME, RunResult, save_run
 
 # (what is being done, how many steps) -> context manager yielding advance(steps)
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 # takes what a person should know, a sentence
 Note = Callable[[str], None]
 
-WORK = ".work"
+RUN_FILES = (
+    RUN_NAME,
+    LAYERS_NAME,
+    *REPORT_NAMES,
+    *(quantized_storage.JSON_NAME, quantized_storage.TENSORS_NAME),
+    *(GRAPH_JSON_NAME, GRAPH_TENSORS_NAME),
+)
+SECONDS_NAME = "seconds.json"
 BLOCKS = "blocks"  # in it, with a digest: what a method keeps of an unfinished calibration
 # Per-op SQNR settles within a few images: every op has 10^4 values and more in each.
 SQNR_IMAGES = 32
@@ -72,11 +79,13 @@ def verify(
     progress: Progress,
     note: Note = lambda text: None,
     inputs: Inputs | None = None,
-) -> tuple[RunResult, list[LayerRow]]:
-    """Do the main job and write its files into ``request.out``.
+    draw: Draw = lambda result, rows, folder: None,
+) -> Run:
+    """Do the main job and write its files into ``request.out``, which the caller has claimed.
 
-    Long steps leave their results in ``out/.work`` and are taken up there by the same command; the
-    files of an earlier run in ``out`` stay until the new ones are complete.
+    A finished run in ``out`` that answers the request is taken as it is, and judged by the
+    request's gates. Long steps leave their results in ``out/.work`` and are taken up there by the
+    same command; the files of an earlier run in ``out`` stay until the new ones are complete.
 
     Parameters
     ----------
@@ -84,6 +93,8 @@ def verify(
         called with what differs from what was asked for, before any long work
     inputs
         what :func:`open_inputs` returned for this request, where a caller has it already
+    draw
+        writes the run's pages, which are published with it
 
     Raises
     ------
@@ -91,13 +102,17 @@ def verify(
         See the parts: profile, model, data, method, lowering.
     """
     inputs = inputs or open_inputs(request)
+    key = request_key(request, inputs)
+    before = finished_run(request.out, key)
+    if before is not None and _by_same_engine(request, before[0]):
+        return _judged_again(request, before, note, draw)
     note_missing_images(request.calibration_images, inputs.calibration, note)
     note_crop(inputs.model, request.preprocessing, note)
     work = request.out / WORK
     with progress(f"capture {request.model}", 1) as advance:
         float_graph = capture(inputs.model.network, request.model, inputs.model.input_size)
         advance(1)
-    model, seconds = _quantized(request, inputs, float_graph, work, progress)
+    model, seconds = _quantized(request, inputs, float_graph, work, progress, note)
     graph = lower(model, inputs.profile)
     executor = Executor(graph, gemm=request.gemm, threads=request.threads)
     batches = _batches(request, inputs, request.limit)
@@ -114,16 +129,38 @@ def verify(
     result = run_record(
         request, inputs, model, seconds, graph, executor, evaluation, costs, rows, sampled
     )
-    _publish(request.out, model, graph, result, rows)
-    shutil.rmtree(work, ignore_errors=True)
+    complete = staging(request.out)
+    quantized_storage.save(model, complete)
+    save_graph(graph, complete)
+    save_run(result, rows, complete)
+    draw(result, rows, complete)
+    publish(request.out, COMMAND, key)
     return result, rows
+
+
+def _by_same_engine(request: VerifyRequest, result: RunResult) -> bool:
+    """Return whether a run's times are of the threads and the backend that are asked for."""
+    emulation = result.emulation
+    return request.gemm in {"auto", emulation.gemm_backend} and request.threads in {
+        None,
+        emulation.threads,
+    }
+
+
+def _judged_again(request: VerifyRequest, before: Run, note: Note, draw: Draw) -> Run:
+    """Return a finished run under a request's gates; its record and pages say by which."""
+    result, rows = before
+    command = [readable(part) for part in request.command]
+    again = judged(result, request.gates).model_copy(update={"command": command})
+    note(f"finished before: took the run in {request.out}; nothing is computed again")
+    if again != result or not has_pages(request.out):
+        redraw(request.out, again, rows, draw, record=True)
+    return again, rows
 
 
 def open_inputs(request: VerifyRequest) -> Inputs:
     """Check the output folder and read profile, model and image lists."""
-    with replace_file(request.out / ".writable") as temporary:
-        temporary.touch()
-    (request.out / ".writable").unlink()
+    refuse_blocked(request.out, RUN_FILES)
     profile = load_profile(request.profile)
     check_method(request.method, request.recipe, profile, request.device)
     backend(request.gemm)
@@ -170,9 +207,11 @@ def note_missing_images(wanted: int, found: Sequence[LabelledImage], note: Note)
 
 
 def note_crop(model: LoadedModel, preprocessing: Mapping[str, Any], note: Note) -> None:
-    """Say so where images of another size are still cut as those of timm's own size."""
+    """Say so where timm's own crop, mean or std is taken for images of another size or gray."""
     if kept := crop_kept(model.name, model.arguments, preprocessing, model.preprocessing):
         note(kept)
+    if averaged := channels_averaged(model.name, preprocessing, model.preprocessing):
+        note(averaged)
 
 
 def _quantized(
@@ -181,6 +220,7 @@ def _quantized(
     float_graph: FloatGraph,
     work: Path,
     progress: Progress,
+    note: Note,
 ) -> tuple[QuantizedModel, float]:
     """Quantize, or take up what an interrupted run of the same request left, or another's."""
     recipe = constrained(request.recipe, inputs.profile)
@@ -189,11 +229,11 @@ def _quantized(
     key = calibration_key(
         request.method, recipe, inputs.model, files, skip_bad=skip_bad, device=request.device
     )
-    kept = request.quantized or work
-    folder = kept / f"quantized-{key}"
-    timing = folder / "seconds.json"
-    if timing.exists():
-        return quantized_storage.load(folder), float(json.loads(timing.read_text("utf-8")))
+    place = request.quantized or work
+    folder = place / f"quantized-{key}"
+    before = _kept_quantized(folder, note)
+    if before is not None:
+        return before
     start = time.perf_counter()
     model = calibrate(
         request.method,
@@ -204,15 +244,31 @@ def _quantized(
         progress,
         skip_bad=skip_bad,
         device=request.device,
-        work=kept / f"{BLOCKS}-{key}",
+        work=place / f"{BLOCKS}-{key}",
     )
     seconds = time.perf_counter() - start
     quantized_storage.save(model, folder)
-    with replace_file(timing) as temporary:
-        temporary.write_text(json.dumps(seconds), "utf-8")
-    shutil.rmtree(kept / f"{BLOCKS}-{key}", ignore_errors=True)
+    names = (quantized_storage.JSON_NAME, quantized_storage.TENSORS_NAME)
+    digests = {name: file_digest(folder / name) for name in names}
+    keep(
+        folder / SECONDS_NAME,
+        strict_json.dumps({"seconds": seconds, "files": digests}).encode(),
+    )
+    shutil.rmtree(place / f"{BLOCKS}-{key}", ignore_errors=True)
     # Read back, so that an interrupted and an uninterrupted run go on with the same bits.
     return quantized_storage.load(folder), seconds
+
+
+def _kept_quantized(folder: Path, note: Note) -> tuple[QuantizedModel, float] | None:
+    """Return a kept model and how long it took; None where it is missing or not as it was."""
+    if not (folder / SECONDS_NAME).exists():
+        return None
+    content = kept(folder / SECONDS_NAME)
+    plain = strict_json.loads(content) if content is not None else {"files": {}}
+    if plain["files"] and is_whole(folder, Entry(identity="", files=plain["files"])):
+        return quantized_storage.load(folder), float(plain["seconds"])
+    note(f"{folder}: the model that an earlier run kept is damaged; quantizing again")
+    return None
 
 
 def calibrate(
@@ -297,22 +353,3 @@ def _differing(
     with progress("compare op by op with simulation", len(chosen.images)) as advance:
         found = differing_codes(model, executor, chosen, advance)
     return found, len(chosen.images) - len(chosen.skipped)
-
-
-def _publish(
-    out: Path, model: QuantizedModel, graph: IntGraph, result: RunResult, rows: list[LayerRow]
-) -> None:
-    """Replace an earlier run at once: everything is complete before the first file is moved.
-
-    ``run.json`` goes first and comes last, so that a folder with it is always of one run.
-    """
-    complete = out / WORK / "complete"
-    shutil.rmtree(complete, ignore_errors=True)  # what a killed run may have left
-    quantized_storage.save(model, complete)
-    save_graph(graph, complete)
-    save_run(result, rows, complete)
-    for name in (RUN_NAME, LAYERS_NAME, *REPORT_NAMES):
-        (out / name).unlink(missing_ok=True)
-    names = sorted(path.name for path in complete.iterdir())
-    for name in sorted(names, key=lambda name: name == RUN_NAME):
-        (complete / name).replace(out / name)

@@ -3,27 +3,33 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from aocq.cost_record import cycles_record, graph_record, memory_record, profile_record
+from aocq.data.image_folder import LabelledImage
+from aocq.data.loader import evenly
 from aocq.evaluate import Evaluation, agreement, sqnr_db, top_k
 from aocq.methods import QuantizedModel
 from aocq.models import LoadedModel
-from aocq.request import Gates, Inputs, VerifyRequest, package_versions
+from aocq.request import Inputs, VerifyRequest, package_versions
 from simulator.cost import CostEstimate
 from simulator.executor import Executor, OpCounts
+from simulator.gates import judge
 from simulator.gemm import probe_results
 from simulator.graph import IntGraph
 from simulator.graph.ops import MatMul, Mean, Op
 from simulator.graph.ranges import bounds, signed_bits
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.results import (
-    FEW_IMAGES,
     Accuracy,
     Agreement,
+    DataRecord,
     Emulation,
     LayerRow,
     LogitSqnr,
@@ -33,11 +39,7 @@ from simulator.results import (
     OverflowRecord,
     RunResult,
     TopK,
-    Verdict,
 )
-
-# Percentages are quotients in float64: a gate met exactly must not fail by their last digit.
-ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +121,11 @@ def run_record(
 ) -> RunResult:
     """Return the whole record of a run."""
     accuracy = _accuracy(evaluation, sampled)
+    overflow = overflow_record(graph, rows)
+    memory = memory_record(costs, inputs.model.parameters, model.recipe.weight_bits)
     emulation_seconds = evaluation.seconds["integer"]
     return RunResult(
-        command=list(request.command),
+        command=[readable(part) for part in request.command],
         seed=request.recipe.seed,
         versions=package_versions(),
         emulation=Emulation(
@@ -134,6 +138,9 @@ def run_record(
             sums=sum(counts.elements for counts in evaluation.counts.values() if counts.sums),
         ),
         model=model_record(inputs.model),
+        data=data_record(
+            request.data_folder, evenly(inputs.images, request.limit), inputs.model.classes
+        ),
         method=MethodRecord(
             name=model.method,
             weight_bits=model.recipe.weight_bits,
@@ -145,13 +152,13 @@ def run_record(
         profile=profile_record(inputs.profile),
         graph=graph_record(graph),
         accuracy=accuracy,
-        overflow=overflow_record(graph, rows),
-        memory=memory_record(costs, inputs.model.parameters, model.recipe.weight_bits),
+        overflow=overflow,
+        memory=memory,
         cycles=cycles_record(costs),
         latency_ms=costs.latency_ms,
         fps=costs.fps,
         energy={},
-        verdict=_verdict(request.gates, accuracy, costs, merely_reported(graph, rows)),
+        verdict=judge(request.gates, accuracy, overflow, memory, costs.latency_ms),
     )
 
 
@@ -173,6 +180,29 @@ def model_record(model: LoadedModel) -> ModelRecord:
     )
 
 
+def readable(text: str) -> str:
+    """Return a file's name as text that can be written, with escapes for bytes that are not."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def data_record(folder: Path, images: Sequence[LabelledImage], classes: int) -> DataRecord:
+    """Return what a record says of the evaluated images; the same ones elsewhere have its digest.
+
+    A file that cannot be looked at counts as empty: decoding reports it.
+    """
+    digest = hashlib.sha256()
+    for image in images:
+        place = Path(os.path.relpath(image.path, folder)).as_posix()
+        size = image.path.stat().st_size if image.path.exists() else 0
+        digest.update(f"{place}\0{image.label}\0{size}\n".encode("utf-8", "surrogateescape"))
+    return DataRecord(
+        name=readable(folder.resolve().name),
+        classes=classes,
+        images=len(images),
+        digest=digest.hexdigest(),
+    )
+
+
 def _accuracy(evaluation: Evaluation, sampled: Sampled) -> Accuracy:
     logits, labels = evaluation.logits, evaluation.labels
     engines: dict[str, Any] = {
@@ -181,7 +211,7 @@ def _accuracy(evaluation: Evaluation, sampled: Sampled) -> Accuracy:
     }
     return Accuracy(
         images=len(labels),
-        skipped_images=list(evaluation.skipped),
+        skipped_images=[readable(name) for name in evaluation.skipped],
         sqnr_images=sampled.sqnr,
         differing_images=sampled.differing,
         agreement=Agreement(
@@ -227,6 +257,7 @@ def overflow_record(graph: IntGraph, rows: list[LayerRow]) -> OverflowRecord:
             for row in affected
         ],
         policy=", ".join(sorted(set(_policies(graph).values()))) or None,
+        reported=merely_reported(graph, rows),
     )
 
 
@@ -242,40 +273,3 @@ def merely_reported(graph: IntGraph, rows: list[LayerRow]) -> int:
 def _policies(graph: IntGraph) -> dict[str, OverflowPolicy]:
     """Return what an overflow means in each op that has an accumulator."""
     return {op.name: op.accumulator.policy for op in graph.ops if isinstance(op, (MatMul, Mean))}
-
-
-def _verdict(gates: Gates, accuracy: Accuracy, costs: CostEstimate, reported: int) -> Verdict:
-    """Yes if activations fit the SRAM and every gate passes.
-
-    The accuracy is not the chip's where sums stay exact that ``reported`` registers could not hold.
-    """
-    failed = []
-    if not costs.fits_sram:
-        failed.append(
-            f"activations need {costs.peak_sram_bytes} bytes of SRAM (ESTIMATED), the profile has "
-            f"{costs.sram_bytes}"
-        )
-    if reported:
-        failed.append(
-            f"{reported} {'sum' if reported == 1 else 'sums'} would overflow; "
-            'accumulator.policy = "report" only counts them'
-        )
-    drop = accuracy.float.top1 - accuracy.integer.top1
-    if gates.max_drop is not None and drop > gates.max_drop + ROUNDING:
-        few = f" (one of {accuracy.images} images is {100 / accuracy.images:.2f} points)"
-        failed.append(
-            f"integer top-1 is {drop:.2f} points below float, allowed {gates.max_drop:g}"
-            + few * (accuracy.images < FEW_IMAGES)
-        )
-    agreed = accuracy.agreement.integer_float
-    if gates.min_agreement is not None and agreed < gates.min_agreement - ROUNDING:
-        failed.append(
-            f"integer agrees with float on {agreed:.2f} % of images, "
-            f"wanted {gates.min_agreement:g} %"
-        )
-    if gates.max_latency_ms is not None and costs.latency_ms > gates.max_latency_ms:
-        failed.append(
-            f"ESTIMATED latency is {costs.latency_ms:.3f} ms, allowed {gates.max_latency_ms:g} ms"
-        )
-    applied = {name: value for name, value in asdict(gates).items() if value is not None}
-    return Verdict(feasible=not failed, failed=failed, gates=applied)

@@ -19,24 +19,11 @@ from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import evenly
 from aocq.methods import Recipe
 from aocq.models import LoadedModel
+from simulator.gates import Gates
 from simulator.graph import IntGraph, sha256
 from simulator.profile import GraphLayerNorm, LayerNormSection, NpuProfile
 
 PACKAGES = ("aocq", "torch", "timm", "numpy", "numba", "safetensors", "pillow")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gates:
-    """Conditions that turn a run into a yes or a no; None leaves one out.
-
-    max_drop : float top-1 minus integer top-1, in points
-    min_agreement : integer against float, in percent
-    max_latency_ms : ESTIMATED latency of one image
-    """
-
-    max_drop: float | None = 5.0
-    min_agreement: float | None = None
-    max_latency_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

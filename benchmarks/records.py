@@ -80,7 +80,7 @@ def write(
     """
     where = machine()
     full = [{**where, **row} for row in rows]
-    write_text(folder / f"{name}.json", json.dumps(full, indent=1) + "\n")
+    write_text(folder / f"{name}.json", json.dumps(full, indent=1, allow_nan=False) + "\n")
     text = markdown(title, full, columns)
     write_text(folder / f"{name}.md", text)
     return text

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from reports.figures import LOOKS, WIDTH
-from reports.format import MISSING, percent, plural, share
+from reports.format import MISSING, evaluated, named, percent, share
 from reports.picture import Picture, picture
 from reports.svg import INK, house_style, printable
 from simulator.files import write_text
@@ -25,6 +25,7 @@ HEAD = (
     *("bits", "rule", "top-1", "agreement", "persistent", "transient", "changed", "overflowing"),
     *("headroom", "run"),
 )
+FILES = tuple(f"accumulators.{ending}" for ending in ("md", "csv", "png", "svg", "json"))
 LEGEND = (
     "Top-1 in percent; agreement: images on which the same class is predicted as with exact sums. "
     "Persistent: outputs of which a completed sum did not fit its register; transient: of which "
@@ -35,6 +36,11 @@ LEGEND = (
 BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}  # covers no data
 # Colour and marker by rule; what is persistent is drawn through, what is transient dashed.
 LOOK_OF_RULE = {"wrap": LOOKS["matmul"], "saturate": LOOKS["add"]}
+
+
+def network(record: SweepRecord) -> str:
+    """Return what was run: a name and, in brackets, what is not as the name says."""
+    return named(record.model, record.arguments)
 
 
 def lines(record: SweepRecord, *, proven: bool = True) -> list[list[str]]:
@@ -71,9 +77,9 @@ def summary(record: SweepRecord) -> str:
     """Return what was run and where overflow ends, in two or three sentences."""
     skipped = f" ({record.skipped_images} skipped)" if record.skipped_images else ""
     text = (
-        f"{record.model}, {record.method} W{record.weight_bits}A{record.activation_bits}, lowered "
-        f"for {record.profile} with the outermost register of every accumulator replaced; "
-        f"{plural(record.images, 'image')}{skipped}. Exact sums: top-1 "
+        f"{network(record)}, {record.method} W{record.weight_bits}A{record.activation_bits}, "
+        f"lowered for {record.profile} with the outermost register of every accumulator replaced; "
+        f"{evaluated(record.images, record.data)}{skipped}. Exact sums: top-1 "
         f"{percent(record.exact_top1)}."
     )
     if record.exact_from is None:
@@ -137,7 +143,7 @@ def figure(record: SweepRecord) -> Picture:
                 overflow.plot(bits, values, linestyle=line, label=f"{rule}, {what}", **style)
         accuracy.set(ylabel="integer top-1 (%)", ylim=(-3, 103))
         accuracy.set_title(
-            printable(f"{record.model}, {record.method} on {record.profile}", 100), fontsize=9
+            printable(f"{network(record)}, {record.method} on {record.profile}", 100), fontsize=9
         )
         accuracy.legend(**BESIDE)
         _shares(overflow, shares)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -13,8 +12,10 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from reports.alike import DATA_COLUMNS, NETWORK_COLUMNS, alike, apart, cells, different_data
 from reports.chips import CHIP_COLUMNS, CHIP_LEGEND, SIZE_COLUMNS, chip_cells, chip_figures
 from reports.format import MISSING, NO_NOISE, count, decibel, percent, policy_note, signed
+from simulator import strict_json
 from simulator.files import write_text
 from simulator.results import (
     CyclesRecord,
@@ -83,6 +84,11 @@ class TableRow:
     ----------
     variant
         what sets the row apart, by column; columns of their own in every form of the table
+    arguments
+        of the network's constructor, where they are not those of its name, as they are typed
+    data, classes, data_digest
+        the images that the run was judged on: their folder's name, how many classes the network
+        tells apart, and what two runs on the same images have in common
     overflowed, persistent, transient, changed
         results whose accumulator overflowed; persistently, transiently, with another sum
     policy
@@ -104,6 +110,10 @@ class TableRow:
     w_bits: int
     a_bits: int
     variant: Mapping[str, str] = field(default_factory=dict)
+    arguments: str = ""
+    data: str = ""
+    classes: int | None = None
+    data_digest: str = ""
     images: int | None = None
     float_top1: float | None = None
     simulated_top1: float | None = None
@@ -138,13 +148,17 @@ class TableRow:
 
 def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> TableRow:
     """Return the row of a finished run; ``folder`` is where its report is."""
-    accuracy, method = result.accuracy, result.method
+    accuracy, method, data = result.accuracy, result.method, result.data
     row = TableRow(
         model=result.model.name,
         method=method.name,
         w_bits=method.weight_bits,
         a_bits=method.activation_bits,
         variant=variant,
+        arguments=typed(result.model.arguments),
+        data=data.name if data else "",
+        classes=data.classes if data else None,
+        data_digest=data.digest if data else "",
         images=accuracy.images,
         float_top1=accuracy.float.top1,
         simulated_top1=accuracy.simulated.top1,
@@ -158,7 +172,6 @@ def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> Table
         calibration_images=method.calibration_images,
         calibration_seconds=method.seconds,
         run=folder,
-        note=built_with(result.model),
         **chip_figures(result),
     )
     paper = paper_row(result.model.name, method.name, method.weight_bits, method.activation_bits)
@@ -183,15 +196,10 @@ def float_row(model: ModelRecord) -> TableRow:
         method=FLOAT,
         w_bits=32,
         a_bits=32,
+        arguments=typed(model.arguments),
         size_mb=paper_size(model, 32),
         paper_size_mb=printed.size_mb if printed else None,
-        note=built_with(model),
     )
-
-
-def built_with(model: ModelRecord) -> str:
-    """Return how a network was built that is not what its name says; nothing of any other."""
-    return f"built with {typed(model.arguments)}" if model.arguments else ""
 
 
 def sized_row(
@@ -212,6 +220,7 @@ def sized_row(
         method=SIZES_ONLY,
         w_bits=weight_bits,
         a_bits=activation_bits,
+        arguments=typed(model.arguments),
         float_ops=graph.float_ops,
         ops=graph.ops,
         size_mb=paper_size(model, weight_bits),
@@ -220,7 +229,6 @@ def sized_row(
         peak_sram_bytes=memory.peak_sram_bytes,
         sram_bytes=memory.sram_bytes,
         paper_size_mb=printed.size_mb if printed else None,
-        note=built_with(model),
     )
 
 
@@ -289,11 +297,14 @@ def markdown(title: str, rows: Sequence[TableRow], blocks: Sequence[Block] = ())
     """Return the table as Markdown, with what its columns mean, and condition numbers if any."""
     columns = _columns(rows)
     lines = [list(columns), ["---", *["---:"] * (len(columns) - 1)]]
-    lines += [list(_written(row, columns).values()) for row in rows]
+    lines += [list(_written(row, columns, rows).values()) for row in rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     legend = CHIP_LEGEND if differ_in_profile(rows) else LEGEND
     notes = [f"- {note}" for note in notes_on(rows)]
-    parts = [f"# {title}", table, legend, *(["\n".join(notes)] if notes else [])]
+    common = said(alike(rows))
+    above = [different_data(rows), f"In all rows: {common}." if common else ""]
+    parts = [f"# {title}", *filter(None, above), table, legend]
+    parts += ["\n".join(notes)] if notes else []
     if blocks:
         conditions = ["| block | x | x / α |", "| --- | ---: | ---: |"]
         conditions += [f"| {name} | {x:.3g} | {balanced:.3g} |" for name, x, balanced in blocks]
@@ -317,16 +328,28 @@ def terminal(rows: Sequence[TableRow]) -> tuple[list[str], list[list[str]]]:
     """
     common = in_common(rows)
     columns = [name for name in _columns(rows) if name not in common]
-    return columns, [list(_written(row, columns).values()) for row in rows]
+    return columns, [list(_written(row, columns, rows).values()) for row in rows]
 
 
 def in_common(rows: Sequence[TableRow]) -> dict[str, str]:
-    """Return what rows of several profiles have in common, by column: network, method, widths."""
+    """Return what rows have in common, by column: of network and data, see :mod:`reports.alike`.
+
+    Where rows differ in profile, also model, method and widths.
+    """
+    return {**_of_chips(rows), **alike(rows)}
+
+
+def said(common: Mapping[str, str]) -> str:
+    """Return what rows have in common as one line."""
+    return ", ".join(f"{name} {value}" for name, value in common.items())
+
+
+def _of_chips(rows: Sequence[TableRow]) -> dict[str, str]:
     if not differ_in_profile(rows):
         return {}
     names = ("model", "method", "W/A")
-    found = [_written(row, names) for row in rows]
-    return {name: found[0][name] for name in names if len({cells[name] for cells in found}) == 1}
+    found = [_written(row, names, rows) for row in rows]
+    return {name: found[0][name] for name in names if len({row[name] for row in found}) == 1}
 
 
 def differ_in_profile(rows: Sequence[TableRow]) -> bool:
@@ -340,7 +363,7 @@ def notes_on(rows: Sequence[TableRow]) -> list[str]:
     Where rows compare chips, that is what speaks against each, and nothing of the paper.
     """
     chips = differ_in_profile(rows)
-    alone = len(in_common(rows)) == 3  # then the profile says which row is meant
+    alone = len(_of_chips(rows)) == 3  # then the profile says which row is meant
     places = [row.variant.get("profile", "") if alone else _place(row) for row in rows]
     times = Counter(places)
     found = []
@@ -386,7 +409,9 @@ def write_table(
     plain = {"title": title, "rows": [asdict(row) for row in rows]}
     write_text(folder / f"{name}.md", markdown(title, rows, blocks))
     write_text(folder / f"{name}.csv", csv_text(rows))
-    write_text(folder / f"{name}.json", json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
+    write_text(
+        folder / f"{name}.json", strict_json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
+    )
 
 
 def conditioning_csv(blocks: Sequence[Block]) -> str:
@@ -403,11 +428,10 @@ def _variants(rows: Sequence[TableRow]) -> list[str]:
 def _columns(rows: Sequence[TableRow]) -> list[str]:
     """Return the heads: those of the paper only where it has a figure, of chips if they differ.
 
-    The number of images has a column where runs differ in it.
+    What networks are built with, and the images, have columns where rows differ in them.
     """
-    names = ["model", "method", "W/A", *_variants(rows)]
-    if len({row.images for row in rows if row.images is not None}) > 1:
-        names.append("images")
+    names = ["model", *apart(rows, NETWORK_COLUMNS), "method", "W/A", *_variants(rows)]
+    names += apart(rows, DATA_COLUMNS)
     if differ_in_profile(rows):
         return [*names, *CHIP_COLUMNS]
     with_paper = any(row.paper_size_mb is not None for row in rows)
@@ -425,17 +449,17 @@ def _columns(rows: Sequence[TableRow]) -> list[str]:
     ]
 
 
-def _written(row: TableRow, columns: Sequence[str]) -> dict[str, str]:
+def _written(row: TableRow, columns: Sequence[str], rows: Sequence[TableRow]) -> dict[str, str]:
     def top1(value: float | None) -> str:
         return MISSING if value is None else f"{value:.2f}"
 
     lowered = row.ops is not None
-    cells = {
+    written = {
         **{name: row.variant.get(name, "") for name in columns},
+        **cells(row, rows),
         "model": row.model,
         "method": row.method,
         "W/A": f"{row.w_bits}/{row.a_bits}",
-        "images": MISSING if row.images is None else count(row.images),
         "float": top1(row.float_top1),
         "simulated": top1(row.simulated_top1),
         "integer": top1(row.integer_top1),
@@ -450,7 +474,7 @@ def _written(row: TableRow, columns: Sequence[str]) -> dict[str, str]:
         "paper Δ": signed(row.paper_delta),
         "paper MB": MISSING if row.paper_size_mb is None else f"{row.paper_size_mb:g}",
     }
-    return {name: cells[name] for name in columns}
+    return {name: written[name] for name in columns}
 
 
 def _place(row: TableRow) -> str:

@@ -113,11 +113,16 @@ def _latency(axes: Axes, ran: Sequence[tuple[int, TableRow]]) -> None:
 def _title(ran: Sequence[TableRow]) -> str:
     """Return network, method, widths and images, each as often as the runs differ in it."""
     named = [
-        [row.model for row in ran],
+        [f"{row.model} ({row.arguments})" if row.arguments else row.model for row in ran],
         [f"{row.method} W{row.w_bits}A{row.a_bits}" for row in ran],
-        [plural(row.images, "image") for row in ran if row.images is not None],
+        [_judged(row) for row in ran if row.images is not None],
     ]
     return ", ".join(" / ".join(dict.fromkeys(values)) for values in named if values)
+
+
+def _judged(row: TableRow) -> str:
+    number = plural(row.images or 0, "image")
+    return f"{number} of {row.data}" if row.data else number
 
 
 def _name(row: TableRow) -> str:

@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from simulator.results import DataRecord, typed
+
 MISSING = "—"
 NO_NOISE = "no noise"  # the SQNR of two tensors that are equal
 
@@ -47,6 +52,22 @@ def share(part: int, whole: int) -> str:
 def plural(number: int, noun: str) -> str:
     """Write a counted noun: ``1 event``, ``2 events``."""
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def named(model: str, arguments: Mapping[str, Any]) -> str:
+    """Write a network's name and, in brackets, what it is built with that the name does not say."""
+    return f"{model} ({typed(arguments)})" if arguments else model
+
+
+def evaluated(images: int, data: DataRecord | None) -> str:
+    """Write what was judged: ``400 images of val, 10 classes``; older records lack the data."""
+    number = plural(images, "image")
+    return f"{number} of {data.name}, {classes(data.classes)}" if data else number
+
+
+def classes(number: int) -> str:
+    """Write a number of classes: ``1 class``, ``10 classes``."""
+    return f"{count(number)} class{'' if number == 1 else 'es'}"
 
 
 def brief(value: int | None) -> str:

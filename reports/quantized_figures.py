@@ -54,8 +54,8 @@ class Magnitudes:
     tokens: tuple[NDArray[np.float32], ...]
 
 
-def densities(activations: Sequence[Activation]) -> str:
-    """Draw how often values occur before and after quantization, one panel per activation.
+def densities(activations: Sequence[Activation], network: str) -> str:
+    """Draw how often values of a network occur before and after quantization, a panel for each.
 
     Panels share their axes and bins, so that methods compare by eye. Counts are logarithmic: what
     matters are the outliers, and they are few.
@@ -81,8 +81,12 @@ def densities(activations: Sequence[Activation]) -> str:
             panel.set_title(f"{printable(item.title)}: {printable(item.tensor)}", fontsize=9)
             panel.set(xlabel="value", ylabel=f"count in {BINS} intervals")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
+        figure.suptitle(printable(network, 100), fontsize=10)
         titles = " and ".join(item.title for item in activations)
-        words = f"Values of {activations[0].tensor} before and after quantization: {titles}."
+        words = (
+            f"Values of {activations[0].tensor} of {network} before and after quantization: "
+            f"{titles}."
+        )
         return svg_text(figure, "density", words, {})
 
 
@@ -111,7 +115,7 @@ def magnitudes(depth: Magnitudes) -> str:
             panel.plot(place, peaks, color=AFTER, marker="D", markersize=4, label="largest")
             _logarithmic(panel)
             panel.set_ylabel(f"largest |value| per {what}")
-        panels[0].set_title(printable(depth.title), fontsize=9)
+        panels[0].set_title(printable(depth.title, 100), fontsize=9)
         names = [printable(name, 22) for name in depth.tensors]
         panels[1].set_xticks(place, names, rotation=60, ha="right", fontsize=7)
         panels[1].set_xlabel("sums of the residual stream, along depth")

@@ -12,9 +12,12 @@ from reports.costs import cycle_rows, memory_rows
 from reports.format import (
     MISSING,
     NO_NOISE,
+    classes,
     count,
     decibel,
+    evaluated,
     kib,
+    named,
     percent,
     plural,
     policy_note,
@@ -62,6 +65,13 @@ def scheme(result: RunResult) -> str:
     return f"{method.name} W{method.weight_bits}A{method.activation_bits}"
 
 
+def heading(result: RunResult) -> str:
+    """Return what a run is of: the network as it was built, the chip, the images."""
+    network = named(result.model.name, result.model.arguments)
+    judged = evaluated(result.accuracy.images, result.data)
+    return f"{network} on {result.profile.name}, {judged}"
+
+
 def summary_rows(result: RunResult) -> list[tuple[str, str]]:
     """Return the short table that is printed after a run, as (what, value) pairs."""
     return [
@@ -69,6 +79,7 @@ def summary_rows(result: RunResult) -> list[tuple[str, str]]:
         *_argument_rows(result),
         ("method", scheme(result)),
         ("profile", result.profile.name),
+        *_data_rows(result),
         *_accuracy_rows(result),
         *_cost_rows(result),
         ("verdict", "; ".join([f"{answer(result)}: {reason(result)}", *result.verdict.failed])),
@@ -79,6 +90,12 @@ def _argument_rows(result: RunResult) -> list[tuple[str, str]]:
     """How a network was built that is not quite what its name says; no row for any other."""
     arguments = result.model.arguments
     return [("built with", typed(arguments))] if arguments else []
+
+
+def _data_rows(result: RunResult) -> list[tuple[str, str]]:
+    """Which images a run was judged on; no row for an older record."""
+    data = result.data
+    return [("data", f"{data.name}, {classes(data.classes)}")] if data else []
 
 
 def _accuracy_rows(result: RunResult) -> list[tuple[str, str]]:
@@ -136,8 +153,9 @@ def markdown(result: RunResult, rows: Sequence[LayerRow]) -> str:
         its ops, in graph order
     """
     parts = [
-        f"# {_code(result.model.name)} on {_code(result.profile.name)}: {answer(result)}",
+        f"# {_title(result)}: {answer(result)}",
         _verdict(result),
+        "\n".join(f"- note: {_plain(note)}" for note in result.notes),
         _table(["", "value"], [(key, _plain(value)) for key, value in summary_rows(result)[:-1]]),
         "## Accuracy",
         _accuracy(result),
@@ -157,6 +175,15 @@ def markdown(result: RunResult, rows: Sequence[LayerRow]) -> str:
         _made(result),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _title(result: RunResult) -> str:
+    """Return :func:`heading`, what comes from outside as code."""
+    model, data = result.model, result.data
+    built = f" ({_code(typed(model.arguments))})" if model.arguments else ""
+    number = plural(result.accuracy.images, "image")
+    judged = f"{number} of {_code(data.name)}, {classes(data.classes)}" if data else number
+    return f"{_code(model.name)}{built} on {_code(result.profile.name)}, {judged}"
 
 
 def _verdict(result: RunResult) -> str:
@@ -372,6 +399,7 @@ def identities(result: RunResult) -> list[tuple[str, str]]:
         ("graph sha256", result.graph.sha256),
         ("profile sha256", result.profile.sha256),
         ("checkpoint sha256", result.model.checkpoint_sha256 or MISSING),
+        *([("images sha256", result.data.digest)] if result.data else []),
     ]
 
 

@@ -21,6 +21,7 @@ from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.float_type import Array
 from simulator.ops import BEHAVIOURS, Kernel
 from simulator.ops.behaviour import SumCounts
+from simulator.taps import no_such_tensor
 
 # Images that one worker takes at a time: enough to feed the matrix product, few enough for caches.
 IMAGES_PER_TASK = 8
@@ -177,7 +178,7 @@ class Executor:
         activations = {*self.graph.inputs, *(op.name for op in self.graph.ops)}
         for name in taps:
             if name not in activations:
-                raise InputError(f"tap {name}: graph {self.graph.name} has no such tensor")
+                raise InputError(no_such_tensor(self.graph, name))
         tensor = self.graph.tensors[self.graph.inputs[0]]
         problem = problem_of_codes(images, tensor)
         if problem is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -119,3 +120,21 @@ def read_text(path: Path) -> str:
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{path}: cannot be read ({reason or error})") from error
+
+
+def check_writable(folder: Path) -> None:
+    """Check that files can be put into ``folder``, or that it can be made; leave nothing behind.
+
+    Raises
+    ------
+    InputError
+        If they cannot.
+    """
+    try:
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror or error}); name a writable folder"
+        ) from error

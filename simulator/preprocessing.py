@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 LARGEST = 1e9  # of what any of the settings can be
+CHANNELS = (1, 3)  # gray, RGB: what image files are read as
 # Of timm's data configuration.
 KEYS = ("input_size", "interpolation", "mean", "std", "crop_pct", "crop_mode")
 WORDS = MappingProxyType(
@@ -23,7 +24,8 @@ WORDS = MappingProxyType(
 _OF_PIXELS = "wanted one number for each channel, of pixels on 0..1 (not 0..255), e.g. "
 WANTED = MappingProxyType(
     {
-        "input_size": "wanted channels, height and width, e.g. input_size=3,32,32",
+        "input_size": "wanted channels, height and width, e.g. input_size=3,32,32; images have "
+        "1 channel (gray) or 3 (RGB)",
         "crop_pct": "wanted a number above 0 and at most 1, e.g. crop_pct=0.9",
         "mean": _OF_PIXELS + "mean=0.485,0.456,0.406; from -1 to 1",
         "std": _OF_PIXELS + "std=0.229,0.224,0.225; above 0 and at most 1",
@@ -40,7 +42,8 @@ def is_possible(key: str, value: Any, channels: int) -> bool:
         return _is_number(value) and 0 < value <= 1
     many = isinstance(value, (tuple, list)) and all(map(_is_number, value))
     if key == "input_size":
-        return many and len(value) == 3 and all(isinstance(x, int) and x > 0 for x in value)
+        whole = many and len(value) == 3 and all(isinstance(x, int) and x > 0 for x in value)
+        return whole and value[0] in CHANNELS
     if not many or len(value) != channels:
         return False
     return all(0 < x <= 1 for x in value) if key == "std" else all(abs(x) <= 1 for x in value)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from simulator import strict_json
 from simulator.errors import InputError
 from simulator.files import write_text
 
@@ -24,10 +24,20 @@ RUN_NAME = "run.json"
 LAYERS_NAME = "layers.csv"
 FEW_IMAGES = 200  # below this many, a verdict says how much a single one weighs
 REPORT_NAMES = ("report.html", "report.md")
+MOST = 2**63 - 1  # of what is counted
+
+# What figures can be: a record out of these ranges is of no run.
+Count = Annotated[int, Field(ge=0, le=MOST)]
+Bits = Annotated[int, Field(ge=0, le=1024)]
+Headroom = Annotated[int, Field(ge=-1024, le=1024)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Decibel = Annotated[float, Field(ge=-1e4, le=1e4)]
+Amount = Annotated[float, Field(ge=0, le=1e15)]  # seconds, milliseconds, rates
+Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,1000}$")]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Emulation(_Record):
@@ -39,13 +49,13 @@ class Emulation(_Record):
     sums : sums of all accumulators
     """
 
-    seconds: float
-    images_per_second: float
-    threads: int
-    gemm_backend: str
+    seconds: Amount
+    images_per_second: Amount
+    threads: Count
+    gemm_backend: Name
     gemm_probe: dict[str, str] = {}
-    walked: int | None = None
-    sums: int | None = None
+    walked: Count | None = None
+    sums: Count | None = None
 
 
 class ModelRecord(_Record):
@@ -57,10 +67,10 @@ class ModelRecord(_Record):
     preprocessing : of images, in timm's words
     """
 
-    name: str
-    checkpoint_sha256: str | None
-    parameters: int
-    table_bytes: int = 0
+    name: Name
+    checkpoint_sha256: Name | None
+    parameters: Count
+    table_bytes: Count = 0
     arguments: dict[str, Any] = {}
     preprocessing: dict[str, Any] = {}
 
@@ -68,53 +78,68 @@ class ModelRecord(_Record):
 class MethodRecord(_Record):
     """The quantization method and what it was asked for."""
 
-    name: str
-    weight_bits: int
-    activation_bits: int
+    name: Name
+    weight_bits: Bits
+    activation_bits: Bits
     recipe: dict[str, Any]
-    calibration_images: int
-    seconds: float
+    calibration_images: Count
+    seconds: Amount
 
 
 class ProfileRecord(_Record):
     """The hardware profile."""
 
-    name: str
-    sha256: str
+    name: Name
+    sha256: Name
     title: str
-    clock_mhz: float
+    clock_mhz: Amount
     sources: dict[str, str]
 
 
 class GraphRecord(_Record):
     """The integer graph."""
 
-    sha256: str
-    ops: int
-    macs: int
-    float_ops: int
+    sha256: Name
+    ops: Count
+    macs: Count
+    float_ops: Count
+
+
+class DataRecord(_Record):
+    """The images that a run evaluated.
+
+    name : last part of the data folder's path
+    classes : how many the network tells apart
+    images : how many files were chosen from the folder, those that could not be decoded included
+    digest : sha256 over these files' places in the folder, class numbers and sizes
+    """
+
+    name: str
+    classes: Count
+    images: Count
+    digest: Name
 
 
 class TopK(_Record):
     """Accuracy in percent."""
 
-    top1: float
-    top5: float
+    top1: Percent
+    top5: Percent
 
 
 class Agreement(_Record):
     """Share of images, in percent, on which two engines predict the same class."""
 
-    integer_float: float
-    integer_simulated: float
+    integer_float: Percent
+    integer_simulated: Percent
 
 
 class LogitSqnr(_Record):
     """Signal-to-quantization-noise ratio of the logits, in dB; None where the noise is zero."""
 
-    integer_float: float | None
-    simulated_float: float | None
-    integer_simulated: float | None
+    integer_float: Decibel | None
+    simulated_float: Decibel | None
+    integer_simulated: Decibel | None
 
 
 class Accuracy(_Record):
@@ -124,10 +149,10 @@ class Accuracy(_Record):
         None in older records
     """
 
-    images: int
+    images: Annotated[int, Field(ge=1, le=MOST)]
     skipped_images: list[str]
-    sqnr_images: int | None = None
-    differing_images: int | None = None
+    sqnr_images: Count | None = None
+    differing_images: Count | None = None
     float: TopK
     simulated: TopK
     integer: TopK
@@ -138,11 +163,11 @@ class Accuracy(_Record):
 class OverflowOfOp(_Record):
     """An op whose accumulator overflowed, or whose results left their type."""
 
-    op: str
-    overflowed: int
-    saturated: int
-    elements: int
-    persistent: int | None = None
+    op: Name
+    overflowed: Count
+    saturated: Count
+    elements: Count
+    persistent: Count | None = None
 
 
 class OverflowRecord(_Record):
@@ -159,41 +184,44 @@ class OverflowRecord(_Record):
     per_op : every op with an overflow or a saturated result, worst first
     policy : what an overflow means, ``apply``, ``report`` or ``error``; several of them, with
         commas, where ops differ; None in older records and without an accumulator
+    reported : sums that would overflow but stay exact, because the policy of their op only reports
+        it; 0 if none of them would be another; None in older records
     """
 
-    proven_free: int
-    counted_free: int
-    overflowing: int
-    events: int
+    proven_free: Count
+    counted_free: Count
+    overflowing: Count
+    events: Count
     per_op: list[OverflowOfOp]
-    persistent: int | None = None
-    transient: int | None = None
-    changed: int | None = None
-    least_headroom_bits: int | None = None
+    persistent: Count | None = None
+    transient: Count | None = None
+    changed: Count | None = None
+    least_headroom_bits: Headroom | None = None
     policy: str | None = None
+    reported: Count | None = None
 
 
 class MemoryRecord(_Record):
     """Bytes on the chip and beside it; ``sram_bytes`` is what the profile has."""
 
-    sram_bytes: int
-    weight_bytes: int
-    model_size_bytes: int
-    peak_sram_bytes: int
-    peak_lower_bound_bytes: int
-    dram_bytes: int
+    sram_bytes: Count
+    weight_bytes: Count
+    model_size_bytes: Count
+    peak_sram_bytes: Count
+    peak_lower_bound_bytes: Count
+    dram_bytes: Count
 
 
 class CyclesRecord(_Record):
     """ESTIMATED cycles of one image."""
 
-    total: int
-    compute: int
-    vector: int
-    dma: int
-    stall: int
-    by_kind: dict[str, int]
-    bound_by: dict[str, int]
+    total: Count
+    compute: Count
+    vector: Count
+    dma: Count
+    stall: Count
+    by_kind: dict[str, Count]
+    bound_by: dict[str, Count]
 
 
 class Verdict(_Record):
@@ -224,37 +252,42 @@ class LayerRow(_Record):
     headroom_bits : bits of the outermost register less ``sum_bits``; below 0 where it overflowed
     """
 
-    index: int
-    op: str
-    kind: str
-    shape: str
-    type: str
-    arithmetic: str = "integer"
-    macs: int
-    weight_bytes: int
-    cycles: int
-    compute_cycles: int
-    vector_cycles: int
-    dma_cycles: int
-    stall_cycles: int
-    bound_by: str
-    elements: int
-    saturated: int
-    overflowed: int
-    accumulator_bits: int | None
+    index: Count
+    op: Name
+    kind: Name
+    shape: Annotated[str, StringConstraints(pattern=r"^([0-9]{1,18}(x[0-9]{1,18}){0,63})?$")]
+    type: Name
+    arithmetic: Name = "integer"
+    macs: Count
+    weight_bytes: Count
+    cycles: Count
+    compute_cycles: Count
+    vector_cycles: Count
+    dma_cycles: Count
+    stall_cycles: Count
+    bound_by: Name
+    elements: Count
+    saturated: Count
+    overflowed: Count
+    accumulator_bits: Bits | None
     proven_free: bool
-    sqnr_db: float | None
-    differing_codes: float | None = None
+    sqnr_db: Decibel | None
+    differing_codes: Amount | None = None
     onto_residual: bool = False
-    persistent: int | None = None
-    transient: int | None = None
-    changed: int | None = None
-    sum_bits: int | None = None
-    headroom_bits: int | None = None
+    persistent: Count | None = None
+    transient: Count | None = None
+    changed: Count | None = None
+    sum_bits: Bits | None = None
+    headroom_bits: Headroom | None = None
 
 
 class RunResult(_Record):
-    """One run: what was asked, what came out, and the hashes that identify all of it."""
+    """One run: what was asked, what came out, and the hashes that identify all of it.
+
+    data : None in older records
+    notes : what a reader should know beside the figures, a sentence each, e.g. which of a
+        checkpoint's weights were taken
+    """
 
     format: Literal[1] = 1
     command: list[str]
@@ -262,6 +295,7 @@ class RunResult(_Record):
     versions: dict[str, str]
     emulation: Emulation
     model: ModelRecord
+    data: DataRecord | None = None
     method: MethodRecord
     profile: ProfileRecord
     graph: GraphRecord
@@ -269,14 +303,16 @@ class RunResult(_Record):
     overflow: OverflowRecord
     memory: MemoryRecord
     cycles: CyclesRecord
-    latency_ms: float
-    fps: float
+    latency_ms: Amount
+    fps: Amount
     energy: dict[str, float]
     verdict: Verdict
+    notes: list[str] = []
 
     def to_json(self) -> str:
         """Return the text of ``run.json``."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+        plain = self.model_dump(mode="json")
+        return strict_json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
 
 
 def layers_csv(rows: list[LayerRow]) -> str:
@@ -303,9 +339,44 @@ def load_run(folder: Path) -> tuple[RunResult, list[LayerRow]]:
         If ``run.json`` or ``layers.csv`` is missing or is not what :func:`save_run` writes.
     """
     result = load_record(folder)
-    with _reading(folder / LAYERS_NAME) as path, path.open(encoding="utf-8", newline="") as file:
-        rows = [LayerRow.model_validate(_empty_as_none(row)) for row in csv.DictReader(file)]
+    with _reading(folder / LAYERS_NAME) as path:
+        rows = _rows(path.read_text(encoding="utf-8"))
+        if len(rows) != result.graph.ops:
+            raise ValueError(f"{len(rows)} ops, {RUN_NAME} says {result.graph.ops}")
     return result, rows
+
+
+def _rows(text: str) -> list[LayerRow]:
+    """Return what :func:`layers_csv` wrote; columns that older records lack may be missing.
+
+    Raises
+    ------
+    ValueError
+        If a line is missing, too many or out of order, or holds what it cannot; it is named.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        names = next(reader, [])
+        wanted = {name for name, field in LayerRow.model_fields.items() if field.is_required()}
+        if len(set(names)) < len(names) or not wanted <= {*names} <= LayerRow.model_fields.keys():
+            raise ValueError("line 1: not the columns of a table of ops")
+        return [_row(names, cells, index, reader.line_num) for index, cells in enumerate(reader)]
+    except csv.Error as error:
+        raise ValueError(f"line {reader.line_num}: {error}") from error
+
+
+def _row(names: Sequence[str], cells: Sequence[str], index: int, line: int) -> LayerRow:
+    if len(cells) != len(names):
+        raise ValueError(f"line {line}: {len(cells)} cells, wanted {len(names)}")
+    try:
+        row = LayerRow.model_validate(
+            {name: cell or None for name, cell in zip(names, cells, strict=True)}
+        )
+    except ValidationError as error:
+        raise ValueError(f"line {line}: {_first(error)}") from error
+    if row.index != index:
+        raise ValueError(f"line {line}: op number {row.index}, wanted {index}: a line is missing")
+    return row
 
 
 def load_record(folder: Path) -> RunResult:
@@ -317,7 +388,9 @@ def load_record(folder: Path) -> RunResult:
         If ``run.json`` is missing or is not what :func:`save_run` writes.
     """
     with _reading(folder / RUN_NAME) as path:
-        return RunResult.model_validate_json(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        strict_json.loads(text)  # refuses what pydantic's reader lets pass: a key twice, 1e999
+        return RunResult.model_validate_json(text, strict=True)
 
 
 @contextmanager
@@ -331,9 +404,16 @@ def _reading(path: Path) -> Iterator[Path]:
             "writes"
         ) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path}: not a run of format 1: {place}: {first['msg']}") from error
+        raise InputError(f"{path}: not a run of format 1: {_first(error)}") from error
+    except ValueError as error:  # text that is not UTF-8 too
+        raise InputError(
+            f"{path}: not a run of format 1: {error}; make the run again, or take a whole copy"
+        ) from error
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def refuse_run_folder(folder: Path) -> None:
@@ -349,10 +429,6 @@ def refuse_run_folder(folder: Path) -> None:
             f"{folder}: holds a finished run ({RUN_NAME}), whose files belong together; name "
             "another folder with --out"
         )
-
-
-def _empty_as_none(row: Mapping[str, str]) -> dict[str, str | None]:
-    return {key: value or None for key, value in row.items()}
 
 
 def typed(settings: Mapping[str, Any]) -> str:

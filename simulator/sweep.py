@@ -3,20 +3,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from simulator import strict_json
 from simulator.files import write_text
+from simulator.manifest import is_whole, load_manifest
+from simulator.results import Amount, Bits, Count, DataRecord, Headroom, Name, Percent
 
+COMMAND = "accumulators"  # in the folder's manifest
 SWEEP_NAME = "accumulators.json"
 Rule = Literal["wrap", "saturate"]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class SweepRow(_Record):
@@ -46,21 +49,21 @@ class SweepRow(_Record):
         time of the emulation, decoding of images included
     """
 
-    bits: int
+    bits: Bits
     overflow: Rule
-    graph_sha256: str | None
-    same_as: tuple[int, Rule] | None = None
-    top1: float
-    agreement: float
-    outputs: int
-    persistent: int
-    transient: int
-    changed: int
-    overflowing: int
-    least_headroom_bits: int
-    first_persistent: int
-    first_transient: int
-    seconds: float
+    graph_sha256: Name | None
+    same_as: tuple[Bits, Rule] | None = None
+    top1: Percent
+    agreement: Percent
+    outputs: Count
+    persistent: Count
+    transient: Count
+    changed: Count
+    overflowing: Count
+    least_headroom_bits: Headroom
+    first_persistent: Count
+    first_transient: Count
+    seconds: Amount
 
     @property
     def exact(self) -> bool:
@@ -80,6 +83,10 @@ class SweepRecord(_Record):
         digest of the exact graph, the images and the code: rows are taken up again under it alone
     graph_sha256
         of the graph with exact sums
+    arguments
+        of the network's constructor, where they are not those of its name
+    data
+        the images; None in older records
     accumulators
         ops with an accumulator
     exact_top1, exact_classes
@@ -90,18 +97,20 @@ class SweepRecord(_Record):
 
     format: Literal[1] = 1
     command: list[str]
-    key: str
-    model: str
-    method: str
-    weight_bits: int
-    activation_bits: int
-    profile: str
-    graph_sha256: str
-    accumulators: int
-    images: int
-    skipped_images: int
-    exact_top1: float
-    exact_classes: list[int]
+    key: Name
+    model: Name
+    arguments: dict[str, Any] = {}
+    data: DataRecord | None = None
+    method: Name
+    weight_bits: Bits
+    activation_bits: Bits
+    profile: Name
+    graph_sha256: Name
+    accumulators: Count
+    images: Annotated[int, Field(ge=1)]
+    skipped_images: Count
+    exact_top1: Percent
+    exact_classes: list[Count]
     rows: list[SweepRow]
 
     @property
@@ -114,8 +123,8 @@ def save_sweep(record: SweepRecord, folder: Path) -> None:
     """Write ``accumulators.json`` into ``folder``."""
     plain = record.model_dump(mode="json")
     # One line for all images: thousands of lines of class numbers are of no use to anybody.
-    classes = json.dumps(plain.pop("exact_classes"))
-    text = json.dumps({**plain, "exact_classes": []}, indent=1, ensure_ascii=False)
+    classes = strict_json.dumps(plain.pop("exact_classes"))
+    text = strict_json.dumps({**plain, "exact_classes": []}, indent=1, ensure_ascii=False)
     text = text.removesuffix("[]\n}") + classes + "\n}\n"
     write_text(folder / SWEEP_NAME, text)
 
@@ -123,6 +132,17 @@ def save_sweep(record: SweepRecord, folder: Path) -> None:
 def load_sweep(folder: Path) -> SweepRecord | None:
     """Read what :func:`save_sweep` wrote; None where that is missing or something else."""
     try:
-        return SweepRecord.model_validate_json((folder / SWEEP_NAME).read_text("utf-8"))
+        text = (folder / SWEEP_NAME).read_text("utf-8")
+        strict_json.loads(text)
+        return SweepRecord.model_validate_json(text, strict=True)
     except (OSError, ValueError, ValidationError):
         return None
+
+
+def finished_sweep(folder: Path) -> SweepRecord | None:
+    """Return the sweep that was published into ``folder``, if its files are as they were written.
+
+    A figure that was changed since would go into every later table without a word.
+    """
+    entry = load_manifest(folder).results.get(COMMAND)
+    return load_sweep(folder) if entry is not None and is_whole(folder, entry) else None

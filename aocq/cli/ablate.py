@@ -96,49 +96,50 @@ def command(
     """
     widths = campaigns.parse_widths(bits)
 
-    from aocq.methods.aocq.options import PRESET_OPTIONS
-    from reports.campaign import write_table
+    with campaigns.claimed_table(out, "ablate"):
+        from aocq.methods.aocq.options import PRESET_OPTIONS
 
-    base = PRESET_OPTIONS[preset.value]
-    cells = []
-    for weight_bits, activation_bits in widths:
-        recipe = recipes.make_recipe(
-            weight_bits=weight_bits,
-            activation_bits=activation_bits,
-            float_ops=float_ops,
-            seed=seed,
-            preset=preset,
-        )
-        request = requests.make_request(
-            model=model,
-            data=data,
-            weights=weights,
-            classes=classes,
-            model_kwargs=model_kwargs,
-            preprocessing=preprocessing,
-            profile=profile,
-            method=method,
-            recipe=recipe,
-            calibration=calibration,
-            calibration_images=calibration_images,
-            preset=preset,
-            limit=limit,
-            batch=batch,
-            skip_bad_images=skip_bad_images,
-            threads=threads,
-            gemm=gemm,
-            device=device,
-            out=out,
-        )
-        for chosen in one_at_a_time(base) if grid is Grid.ONE else all_combinations(base):
-            varied = recipe.model_copy(update={"aocq": chosen})
-            cells.append(campaigns.cell(request, varied, named(chosen)))
-    how = "one level changed at a time" if grid is Grid.ONE else "every combination of levels"
-    title = f"Levels of {method} on {model}: first the whole method, then {how}"
-    rows = campaigns.run_table(cells, "ablate", title, out)
-    whole = cells[0].request  # both lists begin with the whole method
-    if rows[0].integer_top1 is not None:
-        write_table("ablate", title, rows, out, conditions(whole))
+        base = PRESET_OPTIONS[preset.value]
+        cells = []
+        for weight_bits, activation_bits in widths:
+            recipe = recipes.make_recipe(
+                weight_bits=weight_bits,
+                activation_bits=activation_bits,
+                float_ops=float_ops,
+                seed=seed,
+                preset=preset,
+            )
+            request = requests.make_request(
+                model=model,
+                data=data,
+                weights=weights,
+                classes=classes,
+                model_kwargs=model_kwargs,
+                preprocessing=preprocessing,
+                profile=profile,
+                method=method,
+                recipe=recipe,
+                calibration=calibration,
+                calibration_images=calibration_images,
+                preset=preset,
+                limit=limit,
+                batch=batch,
+                skip_bad_images=skip_bad_images,
+                threads=threads,
+                gemm=gemm,
+                device=device,
+                out=out,
+            )
+            for chosen in one_at_a_time(base) if grid is Grid.ONE else all_combinations(base):
+                varied = recipe.model_copy(update={"aocq": chosen})
+                cells.append(campaigns.cell(request, varied, named(chosen)))
+        how = "one level changed at a time" if grid is Grid.ONE else "every combination of levels"
+        network = campaigns.built(cells[0].request)
+        title = f"Levels of {method} on {network}: first the whole method, then {how}"
+        rows = campaigns.run_table(cells, "ablate", title, out)
+        whole = cells[0].request  # both lists begin with the whole method
+        if rows[0].integer_top1 is not None:
+            campaigns.publish_table("ablate", title, rows, out, conditions(whole))
     campaigns.exit_if_cells_failed(rows)
 
 

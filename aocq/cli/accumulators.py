@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -24,7 +24,7 @@ def parse_register_widths(text: str) -> list[int]:
     """Return ``12-20,24,32`` as widths, rising; a usage error otherwise."""
     found: set[int] = set()
     for part in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip())
+        match = re.fullmatch(r"([0-9]{1,3})(?:-([0-9]{1,3}))?", part.strip())
         low = int(match[1]) if match else 0
         high = int(match[2] or match[1]) if match else 0
         if not NARROWEST <= low <= high <= WIDEST:
@@ -38,13 +38,14 @@ def parse_register_widths(text: str) -> list[int]:
 
 def parse_rules(text: str) -> list[Rule]:
     """Return ``wrap,saturate`` as rules; a usage error otherwise."""
-    from aocq.accumulator_sweep import RULES
+    from simulator.sweep import Rule
 
+    known = get_args(Rule)
     named = [part.strip() for part in text.split(",")]
     for name in named:
-        if name not in RULES:
+        if name not in known:
             raise typer.BadParameter(f"{name!r} is no overflow rule; choose from wrap, saturate")
-    return [rule for rule in RULES if rule in named]
+    return [rule for rule in known if rule in named]
 
 
 def profile_of(folder: Path) -> str:
@@ -123,34 +124,39 @@ def command(
     from aocq.data.image_folder import read_image_folder
     from aocq.data.loader import evenly
     from aocq.methods import storage
-    from reports.accumulators import write_sweep
+    from reports.accumulators import FILES, write_sweep
     from simulator.errors import InputError
     from simulator.graph.meta import meta_of
     from simulator.profile import load_profile
+    from simulator.publishing import claimed, publish, refuse_blocked, staging
     from simulator.results import refuse_run_folder
-    from simulator.sweep import load_sweep
+    from simulator.sweep import COMMAND, finished_sweep
 
-    refuse_run_folder(out)
-    model = storage.load(folder)
-    meta = meta_of(model.meta, str(folder))
-    if meta is None:
-        raise InputError(f"{folder}: does not say how images are preprocessed; quantize again")
-    request = SweepRequest(
-        model=model,
-        profile=load_profile(profile if profile is not None else profile_of(folder)),
-        bits=widths,
-        rules=chosen,
-        images=evenly(read_image_folder(data, meta.classes), limit),
-        preprocessing=meta.preprocessing,
-        batch=batch,
-        skip_bad_images=skip_bad_images,
-        threads=threads,
-        gemm=gemm,
-        command=("aocq", *sys.argv[1:]),
-    )
-    record = None
-    for record in sweep(request, load_sweep(out), progress.show, progress.note):
-        write_sweep(record, out)
+    with claimed(out, progress.note):
+        refuse_run_folder(out)
+        refuse_blocked(out, FILES)
+        model = storage.load(folder)
+        meta = meta_of(model.meta, str(folder))
+        if meta is None:
+            raise InputError(f"{folder}: does not say how images are preprocessed; quantize again")
+        request = SweepRequest(
+            model=model,
+            profile=load_profile(profile if profile is not None else profile_of(folder)),
+            bits=widths,
+            rules=chosen,
+            data=data,
+            images=evenly(read_image_folder(data, meta.classes), limit),
+            preprocessing=meta.preprocessing,
+            batch=batch,
+            skip_bad_images=skip_bad_images,
+            threads=threads,
+            gemm=gemm,
+            command=("aocq", *sys.argv[1:]),
+        )
+        record = None
+        for record in sweep(request, finished_sweep(out), progress.show, progress.note):
+            write_sweep(record, staging(out))
+            publish(out, COMMAND, record.key)
     assert record is not None  # a sweep yields at least once
     print_sweep(record)
     print(f"table: {out / 'accumulators.md'}", file=sys.stderr)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -27,6 +28,7 @@ from aocq.cli import (
     targets,
     verify,
 )
+from aocq.cli.checks import checked_first
 from aocq.cli.group import Commands
 
 app = typer.Typer(
@@ -61,20 +63,24 @@ def options(
     """Options of the command line itself."""
 
 
-app.command("verify")(verify.command)
-app.command("demo")(demo.command)
-app.command("quantize")(quantize.command)
-app.command("lower")(lower.command)
-app.command("simulate")(simulate.command)
-app.command("cost")(cost.command)
-app.command("inspect")(inspect.command)
-app.command("report")(report.command)
-app.command("table2")(table2.command)
-app.command("ablate")(ablate.command)
-app.command("targets")(targets.command)
-app.command("accumulators")(accumulators.command)
-app.command("compare")(compare.command)
-app.command("figures")(figures.command)
-app.command("models")(models.command)
-app.command("doctor")(doctor.command)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "verify": verify.command,
+    "demo": demo.command,
+    "quantize": quantize.command,
+    "lower": lower.command,
+    "simulate": simulate.command,
+    "cost": cost.command,
+    "inspect": inspect.command,
+    "report": report.command,
+    "table2": table2.command,
+    "ablate": ablate.command,
+    "targets": targets.command,
+    "accumulators": accumulators.command,
+    "compare": compare.command,
+    "figures": figures.command,
+    "models": models.command,
+    "doctor": doctor.command,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(checked_first(name, command))
 app.add_typer(profiles.app, name="profiles")

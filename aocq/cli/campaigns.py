@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,11 @@ if TYPE_CHECKING:
     from aocq.campaign import Cell
     from aocq.methods import Recipe
     from aocq.request import VerifyRequest
-    from reports.campaign import TableRow
+    from reports.campaign import Block, TableRow
+    from reports.picture import Picture
+
+
+LONGEST_NAME = 120  # of a folder; file systems take 255 bytes, and other tools less
 
 
 def parse_widths(text: str) -> list[tuple[int, int]]:
@@ -50,8 +56,33 @@ def cell(
     parts = [template.method, f"w{recipe.weight_bits}a{recipe.activation_bits}"]
     parts += (variant or {}).values()
     name = "-".join(parts)
-    request = replace(template, recipe=recipe, out=template.out / template.model / name)
-    return Cell(name=f"{template.model} {name}", variant=variant or {}, request=request)
+    network = network_folder(template.model, template.classes, template.model_arguments)
+    request = replace(template, recipe=recipe, out=template.out / network / name)
+    return Cell(name=f"{network} {name}", variant=variant or {}, request=request)
+
+
+def built(request: VerifyRequest) -> str:
+    """Return a network's name and, in brackets, what it is built with, for a title."""
+    from simulator.results import typed
+
+    arguments = typed(request.model_arguments)
+    return f"{request.model} ({arguments})" if arguments else request.model
+
+
+def network_folder(model: str, classes: int | None, arguments: Mapping[str, Any]) -> str:
+    """Return the name of a folder for runs of a network, other than those of its namesakes.
+
+    What it is built with follows timm's name, as it is typed: ``NAME,img_size=32,depths=2,2``. A
+    name that no file system takes is cut, with a digest of the whole.
+    """
+    from simulator.results import typed
+
+    own = {**arguments, **({} if classes is None else {"num_classes": classes})}
+    whole = ",".join([model, *(typed({key: own[key]}) for key in own)])
+    plain = re.sub(r"[^\w.,=+-]", "_", whole, flags=re.ASCII)
+    if plain == whole and len(plain) <= LONGEST_NAME:
+        return plain
+    return f"{plain[:LONGEST_NAME]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +140,7 @@ def sizes_or_reason(model: str, wanted: SizesWanted) -> list[TableRow]:
     from aocq import progress
     from reports.campaign import SIZES_ONLY, TableRow
     from simulator.errors import AocqError
+    from simulator.results import typed
 
     try:
         return sizes_of(model, wanted)
@@ -119,7 +151,12 @@ def sizes_or_reason(model: str, wanted: SizesWanted) -> list[TableRow]:
     progress.note(f"{model}: {reason}")
     return [
         TableRow(
-            model=model, method=SIZES_ONLY, w_bits=w_bits, a_bits=a_bits, note=f"no sizes: {reason}"
+            model=model,
+            method=SIZES_ONLY,
+            w_bits=w_bits,
+            a_bits=a_bits,
+            arguments=typed(wanted.arguments),
+            note=f"no sizes: {reason}",
         )
         for w_bits, a_bits in wanted.widths
     ]
@@ -137,14 +174,13 @@ def table_of_sizes(
     A name that timm does not have is refused before the first.
     """
     from aocq.models import published_config
-    from reports.campaign import write_table
 
     for model in models:
         published_config(model)
     rows: list[TableRow] = []
     for model in models:
         rows += sizes_or_reason(model, wanted)
-        write_table(name, title, rows, out)
+        publish_table(name, title, rows, out)
     print_table(rows)
     print(f"table: {out / name}.md", file=sys.stderr)
     return rows
@@ -171,9 +207,9 @@ def run_table(
     from aocq import progress
     from aocq.campaign import run_cells
     from aocq.models import WeightsUnavailable
-    from reports.campaign import FLOAT, TableRow, run_row, write_table
+    from reports.campaign import FLOAT, TableRow, run_row
     from reports.write import write_report
-    from simulator.results import RunResult
+    from simulator.results import RunResult, typed
 
     if cells[0].request.calibration_folder == cells[0].request.data_folder:
         progress.note("calibrating on images of --data itself (--calib-data keeps the two apart)")
@@ -214,13 +250,55 @@ def run_table(
                     w_bits=request.recipe.weight_bits,
                     a_bits=request.recipe.activation_bits,
                     variant=done.variant,
+                    arguments=typed(request.model_arguments),
                     note=f"no run: {outcome}",
                 )
             )
-        write_table(name, title, rows, out)
+        publish_table(name, title, rows, out)
     print_table(rows)
     print(f"table: {out / name}.md", file=sys.stderr)
     return rows
+
+
+@contextmanager
+def claimed_table(out: Path, name: str) -> Iterator[None]:
+    """Hold the sole right to publish the table ``name`` into ``out``.
+
+    Raises
+    ------
+    InputError
+        If another command holds it, or ``out`` cannot be written or holds a run.
+    """
+    from aocq import progress
+    from simulator.publishing import claimed, refuse_blocked
+    from simulator.results import refuse_run_folder
+
+    with claimed(out, progress.note):
+        refuse_run_folder(out)
+        refuse_blocked(out, [f"{name}.{ending}" for ending in ("md", "csv", "json")])
+        yield
+
+
+def publish_table(
+    name: str,
+    title: str,
+    rows: Sequence[TableRow],
+    out: Path,
+    blocks: Sequence[Block] = (),
+    figure: Picture | None = None,
+) -> None:
+    """Let a table take the place of the command's earlier one in ``out``, which is claimed.
+
+    ``blocks`` are those of :func:`reports.campaign.write_table`; ``figure`` is the table's own.
+    """
+    from reports.campaign import write_table
+    from simulator.publishing import publish, staging
+
+    complete = staging(out)
+    write_table(name, title, rows, complete, blocks)
+    if figure is not None:
+        figure.write(complete, name)
+    publish(out, name, title)
 
 
 def exit_if_cells_failed(rows: Sequence[TableRow]) -> None:
@@ -236,11 +314,12 @@ def exit_if_cells_failed(rows: Sequence[TableRow]) -> None:
 
 def print_table(rows: Sequence[TableRow]) -> None:
     """Print the table on stdout, and below it what must be said of single chips."""
-    from reports.campaign import differ_in_profile, in_common, notes_on, terminal
+    from reports.alike import different_data
+    from reports.campaign import differ_in_profile, in_common, notes_on, said, terminal
     from reports.chips import CHIP_LEGEND
 
-    if common := ", ".join(f"{name} {value}" for name, value in in_common(rows).items()):
-        print(common)
+    for line in filter(None, (different_data(rows), said(in_common(rows)))):
+        print(line)
     print_columns(*terminal(rows))
     if differ_in_profile(rows):
         print(CHIP_LEGEND)

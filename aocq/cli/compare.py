@@ -25,13 +25,14 @@ def command(
 
     Example: aocq compare runs/deit runs/table2 --out runs/compare
     """
-    from reports.campaign import run_row, write_table
+    from reports.campaign import run_row
+    from simulator.claim import WORK
     from simulator.errors import InputError
     from simulator.results import RUN_NAME, load_record
 
     found: dict[Path, str] = {}
     for folder in folders:
-        records = sorted(folder.rglob(RUN_NAME))
+        records = [path for path in sorted(folder.rglob(RUN_NAME)) if WORK not in path.parts]
         if not records:
             raise InputError(f"{folder}: no {RUN_NAME} in it or below; name what --out named")
         for record in records:
@@ -40,5 +41,6 @@ def command(
     for folder, name in found.items():
         result = load_record(folder)
         rows.append(run_row(result, {"profile": result.profile.name}, name))
-    write_table("compare", "Runs", rows, out)
+    with campaigns.claimed_table(out, "compare"):
+        campaigns.publish_table("compare", "Runs", rows, out)
     campaigns.print_table(rows)

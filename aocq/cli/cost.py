@@ -67,9 +67,10 @@ def command(
             network, name, weight_bits or 8, activation_bits or 8, classes, model_kwargs or []
         )
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(found, indent=2, allow_nan=False))
     else:
-        _print_table(name, network, found)
+        settings = " ".join(model_kwargs or ())
+        _print_table(name, f"{network} ({settings})" if settings else network, found)
 
 
 def _of_graph(path: Path, profile: str | None) -> tuple[str, dict[str, Any]]:

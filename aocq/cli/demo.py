@@ -44,35 +44,38 @@ def command(
     and activations the profile's. The images are written to OUT/data, so that every other command
     can be tried on them.
     """
+    from aocq import progress
     from aocq.demo.digits import write_image_folder
-    from aocq.request import Gates
     from simulator.errors import InputError
+    from simulator.gates import Gates
     from simulator.profile import load_profile
+    from simulator.publishing import claimed
 
     chip = load_profile(profile)
     images = out / "data"
-    try:
-        write_image_folder(images)
-    except OSError as error:
-        raise InputError(
-            f"{images}: cannot be written ({error.strerror or error}); name another folder"
-        ) from error
-    verify.run_and_report(
-        requests.make_request(
-            model="vit_nano_digits",
-            data=images / "val",
-            calibration=images / "calib",
-            calibration_images=CALIBRATION_IMAGES,
-            profile=profile,
-            method=method,
-            recipe=recipes.make_recipe(
-                weight_bits=weight_bits or default_weight_bits(chip.weight.bits),
-                activation_bits=chip.activation.bits,
-                preset=preset,
+    with claimed(out, progress.note):
+        try:
+            write_image_folder(images)
+        except OSError as error:
+            raise InputError(
+                f"{images}: cannot be written ({error.strerror or error}); name another folder"
+            ) from error
+        verify.run_and_report(
+            requests.make_request(
+                model="vit_nano_digits",
+                data=images / "val",
+                calibration=images / "calib",
+                calibration_images=CALIBRATION_IMAGES,
+                profile=profile,
+                method=method,
+                recipe=recipes.make_recipe(
+                    weight_bits=weight_bits or default_weight_bits(chip.weight.bits),
+                    activation_bits=chip.activation.bits,
+                    preset=preset,
+                ),
+                device=device,
+                gates=Gates(),
+                out=out,
             ),
-            device=device,
-            gates=Gates(),
-            out=out,
-        ),
-        as_json=as_json,
-    )
+            as_json=as_json,
+        )

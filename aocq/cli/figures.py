@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,8 @@ import typer
 from aocq.cli import options
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from aocq.methods import QuantizedModel
 
 
@@ -41,58 +44,84 @@ def command(
 
     from aocq import progress
     from aocq.activations import before_and_after, most_uneven, stream_along_depth
-    from aocq.data.image_folder import read_image_folder
-    from aocq.data.loader import evenly, load_calibration_images
     from aocq.methods import storage
     from reports.quantized_figures import Activation, Magnitudes, densities, magnitudes
     from reports.quantized_figures import scale_passes as scale_figure
     from simulator.errors import InputError
     from simulator.files import write_text
+    from simulator.publishing import claimed, publish, staging
+    from simulator.results import refuse_run_folder
+
+    with claimed(out, progress.note):
+        refuse_run_folder(out)
+        models = [storage.load(folder) for folder in runs]
+        drawn: dict[str, str] = {}
+        activations = []
+        for number, (folder, model) in enumerate(zip(runs, models, strict=True), 1):
+            pixels = _pixels(folder, model, data, images)
+            stream = stream_along_depth(model.graph)
+            names = [node.name for node in model.graph.nodes]
+            if tensor and tensor not in names:
+                near = ", ".join(get_close_matches(tensor, names))
+                way = f"nearest: {near}" if near else "`aocq inspect` lists them"
+                way = way if number == 1 else "give two runs of one network"
+                raise InputError(f"{folder}: no tensor {tensor}; {way}")
+            with progress.show(f"tensors of {title(model)}", 1) as advance:
+                pairs = before_and_after(model, pixels, {*stream, *([tensor] if tensor else [])})
+                advance(1)
+            tensor = tensor or most_uneven({name: pairs[name] for name in stream})
+            before, after = (x.float().flatten().numpy() for x in pairs[tensor])
+            activations.append(
+                Activation(title=title(model), tensor=tensor, before=before, after=after)
+            )
+            values = [pairs[name][0].float().abs() for name in stream]
+            depth = Magnitudes(
+                title=f"{network(model)}, {title(model)}",
+                tensors=tuple(stream),
+                channels=tuple(x.reshape(-1, x.shape[-1]).amax(0).numpy() for x in values),
+                tokens=tuple(x.amax(-1).flatten().numpy() for x in values),
+            )
+            drawn[f"magnitudes-{number}"] = magnitudes(depth)
+            scales = scale_figure(losses_of_passes(model))
+            if scales:
+                drawn[f"scales-{number}"] = scales
+            else:
+                progress.note(f"{folder}: {model.method} logged no passes of scale refinement")
+        drawn["density"] = densities(activations, " / ".join(dict.fromkeys(map(network, models))))
+        complete = staging(out)
+        for name, text in sorted(drawn.items()):
+            write_text(complete / f"{name}.svg", text)
+        publish(out, "figures", " ".join(map(str, runs)))
+        for name in sorted(drawn):
+            print(out / f"{name}.svg")
+
+
+def _pixels(folder: Path, model: QuantizedModel, data: Path, images: int) -> Tensor:
+    """Return images of a folder as a quantized model takes them."""
+    from aocq.data.image_folder import read_image_folder
+    from aocq.data.loader import evenly, load_calibration_images
+    from simulator.errors import InputError
     from simulator.graph.meta import meta_of
 
-    models = [storage.load(folder) for folder in runs]
-    drawn: dict[str, str] = {}
-    activations = []
-    for number, (folder, model) in enumerate(zip(runs, models, strict=True), 1):
-        meta = meta_of(model.meta, str(folder))
-        if meta is None:
-            raise InputError(f"{folder}: does not say how images are preprocessed; quantize again")
-        files = evenly(read_image_folder(data, meta.classes), images)
-        pixels, _ = load_calibration_images(files, meta.preprocessing)
-        stream = stream_along_depth(model.graph)
-        if tensor and tensor not in {node.name for node in model.graph.nodes}:
-            way = "`aocq inspect` lists them" if number == 1 else "give two runs of one network"
-            raise InputError(f"{folder}: no tensor {tensor}; {way}")
-        with progress.show(f"tensors of {title(model)}", 1) as advance:
-            pairs = before_and_after(model, pixels, {*stream, *([tensor] if tensor else [])})
-            advance(1)
-        tensor = tensor or most_uneven({name: pairs[name] for name in stream})
-        before, after = (x.float().flatten().numpy() for x in pairs[tensor])
-        activations.append(
-            Activation(title=title(model), tensor=tensor, before=before, after=after)
-        )
-        values = [pairs[name][0].float().abs() for name in stream]
-        depth = Magnitudes(
-            title=title(model),
-            tensors=tuple(stream),
-            channels=tuple(x.reshape(-1, x.shape[-1]).amax(0).numpy() for x in values),
-            tokens=tuple(x.amax(-1).flatten().numpy() for x in values),
-        )
-        drawn[f"magnitudes-{number}"] = magnitudes(depth)
-        scales = scale_figure(losses_of_passes(model))
-        if scales:
-            drawn[f"scales-{number}"] = scales
-        else:
-            progress.note(f"{folder}: {model.method} logged no passes of scale refinement")
-    drawn["density"] = densities(activations)
-    for name, text in sorted(drawn.items()):
-        write_text(out / f"{name}.svg", text)
-        print(out / f"{name}.svg")
+    meta = meta_of(model.meta, str(folder))
+    if meta is None:
+        raise InputError(f"{folder}: does not say how images are preprocessed; quantize again")
+    files = evenly(read_image_folder(data, meta.classes), images)
+    return load_calibration_images(files, meta.preprocessing)[0]
 
 
 def title(model: QuantizedModel) -> str:
     """Return the method and its widths: ``aocq W4A8``."""
     return f"{model.method} W{model.recipe.weight_bits}A{model.recipe.activation_bits}"
+
+
+def network(model: QuantizedModel) -> str:
+    """Return the network's name and what it is built with that the name does not say."""
+    import json
+
+    from reports.format import named
+
+    return named(model.graph.name, json.loads(model.meta.get("model_arguments", "{}")))
 
 
 def losses_of_passes(model: QuantizedModel) -> dict[str, dict[int, float]]:

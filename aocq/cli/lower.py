@@ -23,15 +23,22 @@ def command(
 
     Prints the graph's sha256 on stdout. Next: aocq inspect OUT, aocq simulate OUT --data DIR
     """
+    from aocq import progress
     from aocq.lowering import lower
     from aocq.methods import storage
     from simulator.graph import save
+    from simulator.graph.storage import JSON_NAME, TENSORS_NAME
     from simulator.profile import load_profile
+    from simulator.publishing import claimed, publish, refuse_blocked, staging
     from simulator.results import refuse_run_folder
 
     target = out or folder
-    refuse_run_folder(target)
     model = storage.load(folder)
-    graph = lower(model, load_profile(profile))
-    print(save(graph, target))
+    with claimed(target, progress.note):
+        refuse_run_folder(target)
+        refuse_blocked(target, (JSON_NAME, TENSORS_NAME))
+        graph = lower(model, load_profile(profile))
+        sha256 = save(graph, staging(target))
+        publish(target, "lower", sha256)
+    print(sha256)
     print(f"graph: {target}", file=sys.stderr)

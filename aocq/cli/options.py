@@ -3,13 +3,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from aocq.model_options import parse_settings
+
+# Bounds that no sensible job reaches; what is beyond them is a slip of the hand.
+MOST_IMAGES = 10**9
+LARGEST_BATCH = 100_000
+MOST_CLASSES = 10**6
+MOST_THREADS = 1024
+GEMMS = ("auto", "avx2", "torch", "blas", "numba")
+
+
+def finite(number: float | None) -> float | None:
+    """Return a number with ``min`` and ``max``; NaN, which is beyond neither, is a usage error.
+
+    Every comparison with it fails, so that every gate would pass.
+    """
+    if number is not None and math.isnan(number):
+        raise typer.BadParameter("nan is not a number")
+    return number
+
 
 Model = Annotated[
     str, typer.Argument(help="timm model name, e.g. deit_tiny_patch16_224 (see: aocq models)")
@@ -30,7 +50,12 @@ Weights = Annotated[
 ]
 Classes = Annotated[
     int | None,
-    typer.Option("--num-classes", min=1, help="class count, where it is not the model's default"),
+    typer.Option(
+        "--num-classes",
+        min=1,
+        max=MOST_CLASSES,
+        help="class count, where it is not the model's default",
+    ),
 ]
 ModelKwargs = Annotated[
     list[str] | None,
@@ -63,17 +88,32 @@ Data = Annotated[
     ),
 ]
 Limit = Annotated[
-    int | None, typer.Option("--limit", min=1, help="evaluate this many images, evenly chosen")
+    int | None,
+    typer.Option(
+        "--limit", min=1, max=MOST_IMAGES, help="evaluate this many images, evenly chosen"
+    ),
 ]
-Batch = Annotated[int, typer.Option("--batch", min=1, help="images per batch")]
+Batch = Annotated[int, typer.Option("--batch", min=1, max=LARGEST_BATCH, help="images per batch")]
 SkipBadImages = Annotated[
     bool,
     typer.Option("--skip-bad-images", help="leave undecodable images out, counted and named"),
 ]
 Threads = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="worker threads of the emulator (default: all cores)"),
+    typer.Option(
+        "--threads",
+        min=1,
+        max=MOST_THREADS,
+        help="worker threads of the emulator (default: all cores)",
+    ),
 ]
+
+
+def is_given(context: typer.Context, option: str) -> bool:
+    """Return whether an option stands on the command line, be it with its default's value."""
+    name = next(p.name for p in context.command.params if option in p.opts)
+    source = context.get_parameter_source(name or "")
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def settings(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
@@ -85,11 +125,10 @@ def settings(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
 
 
 def _known_backend(name: str) -> str:
-    if name != "auto":
-        from simulator.gemm import BACKENDS
-
-        if name not in BACKENDS:
-            raise typer.BadParameter(f"{name!r}: choose auto, {', '.join(BACKENDS)}")
+    if name not in GEMMS:
+        near = get_close_matches(name, GEMMS, n=1)
+        nearest = f"; nearest: {near[0]}" if near else ""
+        raise typer.BadParameter(f"{name!r}: choose {', '.join(GEMMS)}{nearest}")
     return name
 
 

@@ -44,69 +44,76 @@ def command(
     The profile only restricts the decisions (zero points, per-channel scales, residual width); the
     result can be lowered for every profile that allows them. Next: aocq lower OUT
     """
-    import shutil
-
-    from aocq import pipeline, progress
-    from aocq.capture import capture
-    from aocq.data.image_folder import read_image_folder
-    from aocq.data.loader import evenly
-    from aocq.methods import storage
-    from aocq.models import load_model
-    from aocq.request import calibration_key, constrained
-    from simulator.profile import load_profile
+    from aocq import progress
+    from simulator.publishing import WORK, claimed, publish, refuse_blocked, staging
     from simulator.results import refuse_run_folder
 
-    refuse_run_folder(out)
-    chosen = load_profile(profile)
-    recipe = constrained(
-        recipes.make_recipe(
-            method=method,
-            weight_bits=weight_bits,
-            activation_bits=activation_bits,
-            activation_range=activation_range,
-            weight_range=weight_range,
-            float_ops=float_ops,
-            seed=seed,
-            preset=preset,
-            alpha=alpha,
-            alpha_sharing=alpha_sharing,
-            balance_inputs=balance_inputs,
-            scale_passes=scale_passes,
-            rounding=rounding,
-            loss=loss,
-            norm_exponent=norm_exponent,
-            loss_channels=loss_channels,
-            class_token_weight=class_token_weight,
-        ),
-        chosen,
-    )
-    pipeline.check_method(method, recipe, chosen, device.value)
-    loaded = load_model(
-        model,
-        weights,
-        classes,
-        arguments=options.settings(model_kwargs, "--model-kwargs"),
-        preprocessing=options.settings(preprocessing, "--preprocessing"),
-    )
-    images = read_image_folder(calibration, loaded.classes)
-    wanted = recipes.calibration_count(calibration_images, preset, method)
-    pipeline.note_missing_images(wanted, images, progress.note)
-    pipeline.note_crop(loaded, options.settings(preprocessing, "--preprocessing"), progress.note)
-    files = evenly(images, wanted)
-    key = calibration_key(
-        method, recipe, loaded, files, skip_bad=skip_bad_images, device=device.value
-    )
-    quantized = pipeline.calibrate(
-        method,
-        capture(loaded.network, model, loaded.input_size),
-        recipe,
-        loaded,
-        files,
-        progress.show,
-        skip_bad=skip_bad_images,
-        device=device.value,
-        work=out / pipeline.WORK / f"{pipeline.BLOCKS}-{key}",
-    )
-    storage.save(quantized, out)
-    shutil.rmtree(out / pipeline.WORK, ignore_errors=True)
-    print(f"quantized model: {out}; next: aocq lower {out} --profile {profile}", file=sys.stderr)
+    with claimed(out, progress.note):
+        refuse_run_folder(out)
+        from aocq import pipeline
+        from aocq.capture import capture
+        from aocq.data.image_folder import read_image_folder
+        from aocq.data.loader import evenly
+        from aocq.methods import storage
+        from aocq.models import load_model
+        from aocq.request import calibration_key, constrained
+        from simulator.profile import load_profile
+
+        refuse_blocked(out, (storage.JSON_NAME, storage.TENSORS_NAME))
+        chosen = load_profile(profile)
+        recipe = constrained(
+            recipes.make_recipe(
+                method=method,
+                weight_bits=weight_bits,
+                activation_bits=activation_bits,
+                activation_range=activation_range,
+                weight_range=weight_range,
+                float_ops=float_ops,
+                seed=seed,
+                preset=preset,
+                alpha=alpha,
+                alpha_sharing=alpha_sharing,
+                balance_inputs=balance_inputs,
+                scale_passes=scale_passes,
+                rounding=rounding,
+                loss=loss,
+                norm_exponent=norm_exponent,
+                loss_channels=loss_channels,
+                class_token_weight=class_token_weight,
+            ),
+            chosen,
+        )
+        pipeline.check_method(method, recipe, chosen, device.value)
+        loaded = load_model(
+            model,
+            weights,
+            classes,
+            arguments=options.settings(model_kwargs, "--model-kwargs"),
+            preprocessing=options.settings(preprocessing, "--preprocessing"),
+        )
+        images = read_image_folder(calibration, loaded.classes)
+        wanted = recipes.calibration_count(calibration_images, preset, method)
+        pipeline.note_missing_images(wanted, images, progress.note)
+        pipeline.note_crop(
+            loaded, options.settings(preprocessing, "--preprocessing"), progress.note
+        )
+        files = evenly(images, wanted)
+        key = calibration_key(
+            method, recipe, loaded, files, skip_bad=skip_bad_images, device=device.value
+        )
+        quantized = pipeline.calibrate(
+            method,
+            capture(loaded.network, model, loaded.input_size),
+            recipe,
+            loaded,
+            files,
+            progress.show,
+            skip_bad=skip_bad_images,
+            device=device.value,
+            work=out / WORK / f"{pipeline.BLOCKS}-{key}",
+        )
+        storage.save(quantized, staging(out))
+        publish(out, "quantize", key)
+        print(
+            f"quantized model: {out}; next: aocq lower {out} --profile {profile}", file=sys.stderr
+        )

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from aocq.cli.options import finite
+from aocq.method_names import METHOD_NAMES, PUBLISHED_IMAGES, default_method
 
 if TYPE_CHECKING:
     from aocq.methods import Recipe
@@ -82,17 +86,22 @@ class LossChannels(StrEnum):
 
 
 ACTIVATION_WIDTHS = (3, 4, 5, 6, 7, 8, 16)
-DEFAULT_METHOD = ""  # stands for the default, which takes the table of methods to know
+# All of them are held as one batch: 100,000 photographs of 224 x 224 are 60 GB.
+MOST_CALIBRATION_IMAGES = 100_000
+LARGEST_SEED = 2**63 - 1  # of torch's generators
+DEFAULT_METHOD = ""  # stands for the default, see known_method
 
 
 def known_method(name: str) -> str:
     """Return ``name``, the default for :data:`DEFAULT_METHOD`; a usage error if there is none."""
-    from aocq.methods import METHODS, default_method
-
     if name == DEFAULT_METHOD:
         return default_method()
-    if name not in METHODS:
-        raise typer.BadParameter(f"no method {name!r}; choose one of {', '.join(METHODS)}")
+    if name not in METHOD_NAMES:
+        near = get_close_matches(name, METHOD_NAMES, n=1)
+        nearest = f"; nearest: {near[0]}" if near else ""
+        raise typer.BadParameter(
+            f"no method {name!r}; choose one of {', '.join(METHOD_NAMES)}{nearest}"
+        )
     return name
 
 
@@ -103,7 +112,6 @@ def known_activation_width(bits: int) -> int:
     return bits
 
 
-# Not a choice of the parser: the names are rows of a table whose import takes seconds.
 Method = Annotated[
     str,
     typer.Option(
@@ -118,6 +126,8 @@ ActivationBits = Annotated[
     int,
     typer.Option(
         "--a-bits",
+        min=min(ACTIVATION_WIDTHS),
+        max=max(ACTIVATION_WIDTHS),
         callback=known_activation_width,
         help="bits of the activations, 3 to 8 or 16; other than the profile's own only with "
         "methods that leave operators in float",
@@ -145,7 +155,12 @@ FloatOpsOption = Annotated[
         "integer",
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="seed of whatever a method draws at random")]
+Seed = Annotated[
+    int,
+    typer.Option(
+        "--seed", min=0, max=LARGEST_SEED, help="seed of whatever a method draws at random"
+    ),
+]
 DeviceOption = Annotated[
     Device, typer.Option("--device", help="where aocq computes; other methods stay on the CPU")
 ]
@@ -155,6 +170,7 @@ CalibrationImages = Annotated[
         "--calib",
         "--calib-images",
         min=1,
+        max=MOST_CALIBRATION_IMAGES,
         help="how many calibration images to use (default: as many as a baseline was published "
         "with, 32 or 1000; otherwise the preset's 64, 250 or 1024)",
     ),
@@ -200,6 +216,7 @@ NormExponent = Annotated[
         "--norm-exponent",
         min=0,
         max=4,
+        callback=finite,
         rich_help_panel=_AOCQ,
         help="of the token norm that divides a token's error; 2 unless given",
     ),
@@ -218,6 +235,8 @@ ClassTokenWeight = Annotated[
     typer.Option(
         "--class-token-weight",
         min=0.01,
+        max=1000,
+        callback=finite,
         rich_help_panel=_AOCQ,
         help="how many times another token the class token counts; 8 unless given",
     ),
@@ -282,7 +301,6 @@ def _option(field: str, value: object) -> str:
 
 def calibration_count(given: int | None, preset: Preset, method: str) -> int:
     """Return how many calibration images to use: as given, published, or the preset's number."""
-    from aocq.methods import PUBLISHED_IMAGES
     from aocq.methods.aocq.options import PRESET_IMAGES
 
     return given or PUBLISHED_IMAGES.get(method, PRESET_IMAGES[preset.value])

@@ -4,9 +4,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from aocq.cli import gates
+
+if TYPE_CHECKING:
+    from simulator.gates import Gates
+    from simulator.results import RunResult
 
 
 def command(
@@ -14,17 +20,57 @@ def command(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="folder for the pages (default: the same)")
     ] = None,
+    max_drop: gates.OptionalMaxDrop = None,
+    min_agreement: gates.MinAgreement = None,
+    max_latency_ms: gates.MaxLatency = None,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="print the report as Markdown instead of writing")
     ] = False,
 ) -> None:
-    """Write report.html and report.md from run.json and layers.csv. Needs no torch."""
+    """Write report.html and report.md from run.json and layers.csv. Needs no torch.
+
+    With gates the run is judged again, by these alone: the pages and, in the run's own folder,
+    run.json say so, and the exit code is 1 if one fails. Without, the recorded verdict stays.
+    """
     from reports.tables import markdown
-    from reports.write import write_report
+    from simulator.gates import Gates, judged
     from simulator.results import load_run
 
-    result, rows = load_run(folder)
+    given = Gates(max_drop=max_drop, min_agreement=min_agreement, max_latency_ms=max_latency_ms)
     if as_markdown:
+        result, rows = load_run(folder)
+        if given.applied():
+            result = judged(result, given)
         print(markdown(result, rows), end="")
     else:
-        print(write_report(result, rows, out or folder))
+        result = write(folder, out or folder, given)
+    if given.applied():
+        gates.exit_if_failed(result)
+
+
+def write(folder: Path, out: Path, given: Gates) -> RunResult:
+    """Write the pages of the run in ``folder`` into ``out``; return the run as they show it."""
+    from aocq import progress
+    from reports.write import PAGE_NAME, write_report
+    from simulator.finished import redraw
+    from simulator.gates import judged
+    from simulator.publishing import claimed, publish, refuse_blocked, staging
+    from simulator.results import REPORT_NAMES, load_run, refuse_run_folder
+
+    here = out.resolve() == folder.resolve()
+    if not folder.is_dir():
+        load_run(folder)  # says that there is no run, before anything is made
+    with claimed(out, progress.note):
+        if not here:
+            refuse_run_folder(out)
+        refuse_blocked(out, REPORT_NAMES)
+        result, rows = load_run(folder)
+        if given.applied():
+            result = judged(result, given)
+        if here:
+            redraw(out, result, rows, write_report, record=bool(given.applied()))
+        else:
+            write_report(result, rows, staging(out))
+            publish(out, "report", result.graph.sha256)
+    print(out / PAGE_NAME)
+    return result

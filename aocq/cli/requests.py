@@ -12,7 +12,8 @@ from aocq.cli import options, recipes
 
 if TYPE_CHECKING:
     from aocq.methods import Recipe
-    from aocq.request import Gates, VerifyRequest
+    from aocq.request import VerifyRequest
+    from simulator.gates import Gates
 
 
 def make_request(
@@ -54,7 +55,8 @@ def make_request(
     model_kwargs, preprocessing
         ``KEY=VALUE``, see :mod:`aocq.model_options`
     """
-    from aocq.request import Gates, VerifyRequest
+    from aocq.request import VerifyRequest
+    from simulator.gates import Gates
 
     return VerifyRequest(
         model=model,

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,10 @@ import typer
 from aocq.cli import campaigns, options
 
 if TYPE_CHECKING:
+    from aocq.data.image_folder import LabelledImage
     from simulator.executor import Executor, OpCounts, RunOutput
+    from simulator.graph import IntGraph
+    from simulator.graph.meta import GraphMeta
     from simulator.graph.ops import Op
 
 OPS_SHOWN = 10  # as text; the JSON has all
@@ -35,7 +39,11 @@ def command(
     gemm: options.Gemm = "auto",
     taps: Annotated[
         list[str] | None,
-        typer.Option("--tap", help="also write this tensor's codes; may be repeated"),
+        typer.Option(
+            "--tap",
+            help="also write this tensor's codes; may be repeated, or be a pattern in quotes: "
+            "'blocks.0.*'",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="folder for the codes, one .npy per tensor")
@@ -49,28 +57,107 @@ def command(
     completed sum used. Ops whose accumulators overflowed are listed, or those with least headroom.
     Exit code 1 if the profile's accumulator.policy was "error" and a sum overflowed.
 
-    With --inputs only numpy and numba are needed, no torch.
+    Names of tensors are those that `aocq inspect` prints. With --inputs only numpy and numba are
+    needed: torch is neither imported nor, with --gemm auto, used for matrix products.
     """
-    from simulator.executor import Executor
-    from simulator.graph import load
-
     if (data is None) == (inputs is None):
         raise typer.BadParameter("give either --data FOLDER or --inputs CODES.npy")
     if taps and out is None:
         raise typer.BadParameter("--tap writes codes: name a folder for them with --out")
-    executor = Executor(load(graph), gemm=gemm, threads=threads)
-    if inputs is not None:
-        result = _simulate_codes(executor, inputs, limit, taps or [], out)
-    else:
-        assert data is not None
-        result = _simulate_images(executor, data, limit, skip_bad_images, taps or [], out)
+
+    from simulator.executor import Executor
+    from simulator.graph import load
+    from simulator.taps import tensors_named
+
+    loaded = load(graph)
+    tapped = tensors_named(loaded, taps or ())
+    # A wrong folder is told before torch is imported.
+    images = [] if data is None else _labelled(loaded, data)
+    product = gemm if inputs is None else _without_torch(gemm)
+    executor = Executor(loaded, gemm=product, threads=threads)
+    with _published(out, executor, inputs or data, limit, tapped) as place:
+        if inputs is not None:
+            result = _simulate_codes(executor, inputs, limit, tapped, place)
+        else:
+            result = _simulate_images(executor, images, limit, skip_bad_images, tapped, place)
     if as_json:
-        print(json.dumps(result, indent=2))
+        print(json.dumps(result, indent=2, allow_nan=False))
         return
     per_op = result.pop("per_op")
     for key, value in result.items():
         print(f"{key:20} {value}")
     _print_accumulators(per_op)
+
+
+def _without_torch(gemm: str) -> str:
+    """Return the matrix product to use, in place of ``auto`` the first that works without torch."""
+    from simulator.errors import EnvironmentProblem
+    from simulator.gemm import backend
+
+    for name in ("avx2", "blas") if gemm == "auto" else ():
+        try:
+            return backend(name).name
+        except EnvironmentProblem:
+            continue
+    return "numba" if gemm == "auto" else gemm
+
+
+def _judged_by(graph: IntGraph) -> GraphMeta:
+    """Return what a graph says of images, where its output is one score for each class."""
+    from simulator.errors import InputError
+    from simulator.graph.meta import graph_meta
+
+    meta = graph_meta(graph)
+    if meta is None:
+        raise InputError(
+            f"graph {graph.name}: does not say how images are preprocessed; give --inputs instead"
+        )
+    target = graph.tensors[graph.outputs[0]]
+    if target.shape != (meta.classes,):
+        raise InputError(
+            f"graph {graph.name}: output {target.name} has shape {target.shape}, not one score for "
+            "each class, so there is no accuracy; give --inputs instead"
+        )
+    return meta
+
+
+def _labelled(graph: IntGraph, data: Path) -> list[LabelledImage]:
+    """Return a folder's images, with the numbers of the graph's classes."""
+    from aocq.data.image_folder import read_image_folder
+
+    return read_image_folder(data, _judged_by(graph).classes)
+
+
+@contextmanager
+def _published(
+    out: Path | None, executor: Executor, source: Path | None, limit: int | None, taps: list[str]
+) -> Iterator[Path | None]:
+    """Yield a folder for codes; they take the place of those of an earlier run, when all are there.
+
+    Nothing is written, and nothing yielded, where ``out`` is None.
+
+    Raises
+    ------
+    InputError
+        If another command writes into ``out``, or it holds a run or files that no command named.
+    """
+    if out is None:
+        yield None
+        return
+
+    from aocq import progress
+    from simulator.graph import sha256
+    from simulator.manifest import refuse_foreign
+    from simulator.publishing import claimed, publish, staging
+    from simulator.results import refuse_run_folder
+
+    with claimed(out, progress.note):
+        refuse_run_folder(out)
+        refuse_foreign(out)
+        yield staging(out)
+        name = source.name if source is not None else ""
+        what = f"graph {sha256(executor.graph)}, {name}, limit {limit}, taps {', '.join(taps)}"
+        publish(out, "simulate", what)
 
 
 def _simulate_codes(
@@ -89,7 +176,7 @@ def _simulate_codes(
 
 def _simulate_images(
     executor: Executor,
-    data: Path,
+    images: Sequence[LabelledImage],
     limit: int | None,
     skip_bad: bool,
     taps: list[str],
@@ -98,27 +185,15 @@ def _simulate_images(
     import numpy as np
 
     from aocq import progress
-    from aocq.data.image_folder import read_image_folder
     from aocq.data.loader import ImageBatches, evenly
     from aocq.evaluate import top_k
     from simulator.boundary import dequantize, quantize
     from simulator.errors import InputError
-    from simulator.graph.meta import graph_meta
 
     graph = executor.graph
-    meta = graph_meta(graph)
-    if meta is None:
-        raise InputError(
-            f"graph {graph.name}: does not say how images are preprocessed; give --inputs instead"
-        )
     source, target = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
-    if target.shape != (meta.classes,):
-        raise InputError(
-            f"graph {graph.name}: output {target.name} has shape {target.shape}, not one score for "
-            "each class, so there is no accuracy; give --inputs instead"
-        )
-    images = read_image_folder(data, meta.classes)
-    batches = ImageBatches(evenly(images, limit), meta.preprocessing, skip_bad=skip_bad)
+    preprocessing = _judged_by(graph).preprocessing
+    batches = ImageBatches(evenly(images, limit), preprocessing, skip_bad=skip_bad)
     counts, logits, labels = [], [], []  # not the outputs: with taps they would fill the memory
     with progress.show("simulate", len(batches.images)) as advance:
         for index, (pixels, numbers) in enumerate(batches):
@@ -128,7 +203,7 @@ def _simulate_images(
             logits.append(dequantize(output.outputs[target.name], target))
             labels.append(numbers.numpy())
     if not counts:
-        raise InputError(f"{data}: none of the images can be decoded")
+        raise InputError(f"{images[0].path.parent.parent}: none of the images can be decoded")
     for path in batches.skipped:
         print(f"skipped: {path} cannot be decoded", file=sys.stderr)
     scores, truth = np.concatenate(logits), np.concatenate(labels)

@@ -11,11 +11,26 @@ import typer
 from aocq.cli import campaigns, options, recipes, requests
 
 TITLE = "Networks, methods and widths"
+# Options with a default, of which sizes and costs need none.
+FOR_IMAGES = (
+    *("--preset", "--float-ops", "--batch", "--skip-bad-images", "--seed", "--device"),
+    *("--threads", "--gemm"),
+)
+
+
+def each_once(models: list[str]) -> list[str]:
+    """Return ``MODEL`` or ``MODEL=WEIGHTS`` texts; a usage error where a model is named twice."""
+    if len({name for name, _ in map(campaigns.parse_model, models)}) < len(models):
+        raise typer.BadParameter("a network is named twice; use another --out for other weights")
+    return models
 
 
 def command(
     models: Annotated[
-        list[str], typer.Argument(help="MODEL, or MODEL=WEIGHTS with a checkpoint of its own")
+        list[str],
+        typer.Argument(
+            callback=each_once, help="MODEL, or MODEL=WEIGHTS with a checkpoint of its own"
+        ),
     ],
     data: Annotated[
         Path | None,
@@ -52,6 +67,8 @@ def command(
     threads: options.Threads = None,
     gemm: options.Gemm = "auto",
     out: options.Out = Path("runs/table2"),
+    *,
+    context: typer.Context,
 ) -> None:
     """Run every network with every method at every width, and make one table of them.
 
@@ -69,8 +86,6 @@ def command(
     Example: aocq table2 swin_tiny_patch4_window7_224 vit_base_patch16_224 --out runs/sizes
     """
     networks = [campaigns.parse_model(text) for text in models]
-    if len({name for name, _ in networks}) < len(networks):
-        raise typer.BadParameter("a network is named twice; use another --out for other weights")
     parts = [name.strip() for name in methods.split(",")] if methods else [recipes.DEFAULT_METHOD]
     if methods and not all(parts):
         raise typer.BadParameter(f"--methods {methods!r}: a name is missing beside a comma")
@@ -83,6 +98,7 @@ def command(
             "--calib": calibration_images,
             "--limit": limit,
             **{f"{name}=WEIGHTS": weights for name, weights in networks},
+            **{name: options.is_given(context, name) for name in FOR_IMAGES},
         }
         for option, value in wants_images.items():
             if value:
@@ -97,44 +113,46 @@ def command(
             arguments=options.settings(model_kwargs, "--model-kwargs"),
             preprocessing=options.settings(preprocessing, "--preprocessing"),
         )
-        rows = campaigns.table_of_sizes(
-            [name for name, _ in networks], wanted, "table2", TITLE, out
-        )
+        with campaigns.claimed_table(out, "table2"):
+            rows = campaigns.table_of_sizes(
+                [name for name, _ in networks], wanted, "table2", TITLE, out
+            )
         campaigns.exit_if_cells_failed(rows)
         return
 
-    cells = []
-    for model, weights in networks:
-        for method in names:
-            for weight_bits, activation_bits in widths:
-                recipe = recipes.make_recipe(
-                    weight_bits=weight_bits,
-                    activation_bits=activation_bits,
-                    float_ops=float_ops,
-                    seed=seed,
-                    preset=preset,
-                )
-                request = requests.make_request(
-                    model=model,
-                    data=data,
-                    weights=weights,
-                    classes=classes,
-                    model_kwargs=model_kwargs,
-                    preprocessing=preprocessing,
-                    profile=profile,
-                    method=method,
-                    recipe=recipe,
-                    calibration=calibration,
-                    calibration_images=calibration_images,
-                    preset=preset,
-                    limit=limit,
-                    batch=batch,
-                    skip_bad_images=skip_bad_images,
-                    threads=threads,
-                    gemm=gemm,
-                    device=device,
-                    out=out,
-                )
-                cells.append(campaigns.cell(request, recipe))
-    rows = campaigns.run_table(cells, "table2", TITLE, out, size_without_weights=True)
+    with campaigns.claimed_table(out, "table2"):
+        cells = []
+        for model, weights in networks:
+            for method in names:
+                for weight_bits, activation_bits in widths:
+                    recipe = recipes.make_recipe(
+                        weight_bits=weight_bits,
+                        activation_bits=activation_bits,
+                        float_ops=float_ops,
+                        seed=seed,
+                        preset=preset,
+                    )
+                    request = requests.make_request(
+                        model=model,
+                        data=data,
+                        weights=weights,
+                        classes=classes,
+                        model_kwargs=model_kwargs,
+                        preprocessing=preprocessing,
+                        profile=profile,
+                        method=method,
+                        recipe=recipe,
+                        calibration=calibration,
+                        calibration_images=calibration_images,
+                        preset=preset,
+                        limit=limit,
+                        batch=batch,
+                        skip_bad_images=skip_bad_images,
+                        threads=threads,
+                        gemm=gemm,
+                        device=device,
+                        out=out,
+                    )
+                    cells.append(campaigns.cell(request, recipe))
+        rows = campaigns.run_table(cells, "table2", TITLE, out, size_without_weights=True)
     campaigns.exit_if_cells_failed(rows)

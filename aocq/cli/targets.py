@@ -78,41 +78,42 @@ def command(
         raise typer.BadParameter(f"--bits {bits!r}: one pair, e.g. 8/8")
     name, weights = campaigns.parse_model(model)
     chosen = known_profiles(profiles)
-    recipe = recipes.make_recipe(
-        weight_bits=widths[0][0],
-        activation_bits=widths[0][1],
-        float_ops=float_ops,
-        seed=seed,
-        preset=preset,
-    )
-    cells = []
-    for profile_name, profile in chosen.items():
-        request = requests.make_request(
-            model=name,
-            data=data,
-            weights=weights,
-            classes=classes,
-            model_kwargs=model_kwargs,
-            preprocessing=preprocessing,
-            profile=profile,
-            method=method,
-            recipe=recipe,
-            calibration=calibration,
-            calibration_images=calibration_images,
+    with campaigns.claimed_table(out, "targets"):
+        recipe = recipes.make_recipe(
+            weight_bits=widths[0][0],
+            activation_bits=widths[0][1],
+            float_ops=float_ops,
+            seed=seed,
             preset=preset,
-            limit=limit,
-            batch=batch,
-            skip_bad_images=skip_bad_images,
-            threads=threads,
-            gemm=gemm,
-            device=device,
-            out=out,
-            quantized=out / QUANTIZED,
         )
-        cells.append(campaigns.cell(request, recipe, {"profile": profile_name}))
-    title = f"{name} on {len(cells)} hardware profiles"
-    rows = campaigns.run_table(cells, "targets", title, out, skip_impossible=True)
-    draw(rows, out)
+        cells = []
+        for profile_name, profile in chosen.items():
+            request = requests.make_request(
+                model=name,
+                data=data,
+                weights=weights,
+                classes=classes,
+                model_kwargs=model_kwargs,
+                preprocessing=preprocessing,
+                profile=profile,
+                method=method,
+                recipe=recipe,
+                calibration=calibration,
+                calibration_images=calibration_images,
+                preset=preset,
+                limit=limit,
+                batch=batch,
+                skip_bad_images=skip_bad_images,
+                threads=threads,
+                gemm=gemm,
+                device=device,
+                out=out,
+                quantized=out / QUANTIZED,
+            )
+            cells.append(campaigns.cell(request, recipe, {"profile": profile_name}))
+        title = f"{campaigns.built(cells[0].request)} on {len(cells)} hardware profiles"
+        rows = campaigns.run_table(cells, "targets", title, out, skip_impossible=True)
+        publish_with_figure(rows, title, out)
     campaigns.exit_if_cells_failed(asked_for(cells, rows) if profiles == ALL else rows)
 
 
@@ -154,9 +155,10 @@ def known_profiles(text: str) -> dict[str, str]:
     return found
 
 
-def draw(rows: Sequence[TableRow], out: Path) -> None:
-    """Write the figure of a table, if any chip could be run."""
+def publish_with_figure(rows: Sequence[TableRow], title: str, out: Path) -> None:
+    """Publish a table with its figure, if any chip could be run."""
     from reports.chip_figures import chips
 
     if figure := chips(rows):
-        print(f"figure: {figure.write(out, 'targets')}", file=sys.stderr)
+        campaigns.publish_table("targets", title, rows, out, figure=figure)
+        print(f"figure: {out / 'targets.png'}", file=sys.stderr)

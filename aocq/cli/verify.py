@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aocq.cli import options, recipes, requests
+from aocq.cli import gates, options, recipes, requests
 
 if TYPE_CHECKING:
     from aocq.request import VerifyRequest
@@ -54,17 +54,9 @@ def command(
     device: recipes.DeviceOption = recipes.Device.CPU,
     threads: options.Threads = None,
     gemm: options.Gemm = "auto",
-    max_drop: Annotated[
-        float,
-        typer.Option(help="gate: integer top-1 at most this many points below float (100: off)"),
-    ] = 5.0,
-    min_agreement: Annotated[
-        float | None,
-        typer.Option(help="gate: integer and float agree on at least this percentage of images"),
-    ] = None,
-    max_latency_ms: Annotated[
-        float | None, typer.Option(help="gate: ESTIMATED latency of one image in milliseconds")
-    ] = None,
+    max_drop: gates.MaxDrop = 5.0,
+    min_agreement: gates.MinAgreement = None,
+    max_latency_ms: gates.MaxLatency = None,
     out: options.Out = Path("runs/verify"),
     as_json: options.Json = False,
 ) -> None:
@@ -72,69 +64,75 @@ def command(
 
     Writes run.json, layers.csv, report.html, report.md, the quantized model and the integer graph
     into --out. An interrupted run goes on where it stopped when the same command is given again.
+    A finished run in --out that answers the same request is not made again: it is judged by the
+    gates that are given now.
 
     Example: aocq verify deit_tiny_patch16_224 --data imagenet/val --calib-data imagenet/train
     --w-bits 8 --profile edge_npu_int8 --out runs/deit --max-drop 1
     """
-    from aocq.request import Gates
+    from aocq import progress
+    from simulator.gates import Gates
+    from simulator.publishing import claimed
 
-    request = requests.make_request(
-        model=model,
-        data=data,
-        weights=weights,
-        classes=classes,
-        model_kwargs=model_kwargs,
-        preprocessing=preprocessing,
-        profile=profile,
-        method=method,
-        recipe=recipes.make_recipe(
+    with claimed(out, progress.note):
+        request = requests.make_request(
+            model=model,
+            data=data,
+            weights=weights,
+            classes=classes,
+            model_kwargs=model_kwargs,
+            preprocessing=preprocessing,
+            profile=profile,
             method=method,
-            weight_bits=weight_bits,
-            activation_bits=activation_bits,
-            activation_range=activation_range,
-            weight_range=weight_range,
-            float_ops=float_ops,
-            seed=seed,
+            recipe=recipes.make_recipe(
+                method=method,
+                weight_bits=weight_bits,
+                activation_bits=activation_bits,
+                activation_range=activation_range,
+                weight_range=weight_range,
+                float_ops=float_ops,
+                seed=seed,
+                preset=preset,
+                alpha=alpha,
+                alpha_sharing=alpha_sharing,
+                balance_inputs=balance_inputs,
+                scale_passes=scale_passes,
+                rounding=rounding,
+                loss=loss,
+                norm_exponent=norm_exponent,
+                loss_channels=loss_channels,
+                class_token_weight=class_token_weight,
+            ),
+            calibration=calibration,
+            calibration_images=calibration_images,
             preset=preset,
-            alpha=alpha,
-            alpha_sharing=alpha_sharing,
-            balance_inputs=balance_inputs,
-            scale_passes=scale_passes,
-            rounding=rounding,
-            loss=loss,
-            norm_exponent=norm_exponent,
-            loss_channels=loss_channels,
-            class_token_weight=class_token_weight,
-        ),
-        calibration=calibration,
-        calibration_images=calibration_images,
-        preset=preset,
-        limit=limit,
-        batch=batch,
-        skip_bad_images=skip_bad_images,
-        threads=threads,
-        gemm=gemm,
-        gates=Gates(max_drop=max_drop, min_agreement=min_agreement, max_latency_ms=max_latency_ms),
-        device=device,
-        out=out,
-    )
-    run_and_report(request, as_json=as_json)
+            limit=limit,
+            batch=batch,
+            skip_bad_images=skip_bad_images,
+            threads=threads,
+            gemm=gemm,
+            gates=Gates(
+                max_drop=max_drop, min_agreement=min_agreement, max_latency_ms=max_latency_ms
+            ),
+            device=device,
+            out=out,
+        )
+        run_and_report(request, as_json=as_json)
 
 
 def run_and_report(request: VerifyRequest, *, as_json: bool) -> None:
-    """Do the job, write the report, print the summary, exit with 1 if the verdict is no."""
+    """Do the job and its report in a claimed folder, print the summary, exit with 1 on a no."""
     from aocq import pipeline, progress
     from reports.tables import FOLLOWS_SIMULATION, parting_sentence
-    from reports.write import write_report
+    from reports.write import PAGE_NAME, write_report
 
-    result, rows = pipeline.verify(request, progress.show, progress.note)
+    result, rows = pipeline.verify(request, progress.show, progress.note, draw=write_report)
     if request.calibration_folder == request.data_folder:
         print(
             "note: calibrated on images of --data itself; scales have seen what they are judged "
             "on (--calib-data FOLDER keeps the two apart)",
             file=sys.stderr,
         )
-    page = write_report(result, rows, request.out)
     if as_json:
         print(result.to_json(), end="")
     else:
@@ -143,11 +141,8 @@ def run_and_report(request: VerifyRequest, *, as_json: bool) -> None:
         print(f"skipped: {path} cannot be decoded", file=sys.stderr)
     if result.accuracy.agreement.integer_simulated < FOLLOWS_SIMULATION:
         print(f"note: {parting_sentence(result, rows)}", file=sys.stderr)
-    print(f"report: {page}", file=sys.stderr)
-    for failure in result.verdict.failed:
-        print(f"gate failed: {failure}", file=sys.stderr)
-    if result.verdict.failed:
-        raise typer.Exit(1)
+    print(f"report: {request.out / PAGE_NAME}", file=sys.stderr)
+    gates.exit_if_failed(result)
 
 
 def print_summary(result: RunResult) -> None:

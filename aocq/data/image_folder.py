@@ -3,22 +3,24 @@
 
 Subfolders are never numbered by position, because a folder that lacks some classes would then get
 wrong numbers. They are mapped by what their names say: WordNet ids (``n01440764``), ImageNet class
-names (``tench``), class numbers (``0`` … ``9``), or, where there are exactly as many subfolders as
-the network has classes, their alphabetical order.
+names (``tench``), class numbers (``0`` … ``9``), or, where there are exactly as many subfolders
+with images as the network has classes, their alphabetical order.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from aocq import progress
+from aocq.data.class_names import class_numbers, imagenet_class_numbers, shown
+from aocq.data.entries import entries, files_below, is_folder, what_it_is
 from simulator.errors import InputError
 
+__all__ = ["SUFFIXES", "LabelledImage", "class_numbers", "imagenet_class_numbers"]
+
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-# A network of 1,000 classes is taken for ImageNet's: its folders are never ordered by alphabet.
-IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,114 +31,135 @@ class LabelledImage:
     label: int
 
 
-def read_image_folder(folder: Path, classes: int) -> list[LabelledImage]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What is in a folder of images: by class folder, beside these, and what is not taken."""
+
+    images: Mapping[str, Sequence[Path]]
+    beside: Sequence[str]
+    left_out: Sequence[str]
+
+
+def read_image_folder(
+    folder: Path, classes: int, note: Callable[[str], None] = progress.note
+) -> list[LabelledImage]:
     """List the images of ``folder``, sorted by class folder and name.
+
+    Images are regular files, links to such, and links that lead nowhere: those are told when they
+    are decoded. What is hidden (``.ipynb_checkpoints``, ``._x.png``) is no image and no class.
 
     Parameters
     ----------
     classes
         how many classes the network tells apart
+    note
+        called with a sentence where something that looks like images or a class is left out
 
     Raises
     ------
     InputError
-        If the folder does not exist, holds no images, or its subfolders map to no classes.
+        If the folder does not exist, holds no images, cannot be read, or its subfolders map to no
+        classes.
     """
-    if not folder.is_dir():
-        raise InputError(
-            f"{folder}: no such folder; --data wants a folder with one subfolder per class"
-        )
-    subfolders = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
-    if not subfolders:
-        raise InputError(
-            f"{folder}: has no subfolders; wanted one per class, e.g. {folder}/n01440764/"
-        )
-    labels = class_numbers([path.name for path in subfolders], classes, folder)
-    images = [
-        LabelledImage(path=path, label=labels[subfolder.name])
-        for subfolder in subfolders
-        for path in sorted(subfolder.rglob("*"))
-        if path.suffix.lower() in SUFFIXES
-    ]
-    if not images:
+    listing = list_images(folder)
+    found = listing.images
+    names = [name for name, images in found.items() if images]
+    empty = [name for name, images in found.items() if not images]
+    labels = class_numbers(names, classes, folder, empty)
+    _tell(folder, listing.beside, empty, listing.left_out, note)
+    return [LabelledImage(path=path, label=labels[name]) for name in names for path in found[name]]
+
+
+def list_images(folder: Path, option: str = "--data") -> Listing:
+    """List the images of ``folder`` by class folder; what numbers these have is another matter.
+
+    Parameters
+    ----------
+    option
+        the one that named the folder
+
+    Raises
+    ------
+    InputError
+        If the folder does not exist, holds no images, or cannot be read.
+    """
+    subfolders, beside = class_folders(folder, option)
+    left_out: list[str] = []
+    found = {subfolder.name: _images(subfolder, folder, left_out) for subfolder in subfolders}
+    if not any(found.values()):
         raise InputError(
             f"{folder}: {len(subfolders)} class folders but no image in them "
             f"({', '.join(sorted(SUFFIXES))})"
         )
-    return images
+    return Listing(images=found, beside=beside, left_out=left_out)
 
 
-def class_numbers(names: Sequence[str], classes: int, folder: Path) -> dict[str, int]:
-    """Map the names of class folders to class numbers; see the module's text for the ways.
-
-    Raises
-    ------
-    InputError
-        If no way fits all names.
-    """
-    for numbers in (_by_number(names, classes), _by_imagenet(names, classes)):
-        if numbers is not None:
-            return numbers
-    numeric = all(name.isdecimal() for name in names)  # but out of range: counted from 1?
-    if len(names) == classes and classes != IMAGENET_CLASSES and not numeric:
-        return {name: number for number, name in enumerate(sorted(names))}
-    hint = (
-        "WordNet ids or class names of ImageNet" if classes == IMAGENET_CLASSES else "class numbers"
-    )
-    raise InputError(
-        f"{folder}: {len(names)} class folders for a network of {classes} classes, and their names "
-        f"({', '.join(list(names)[:3])}{' …' if len(names) > 3 else ''}) are not {hint}"
-        + _nearest_class(names, classes)
-        + "; rename them, or pass --num-classes if the network has another class count"
-    )
+def class_folders(folder: Path, option: str = "--data") -> tuple[list[Path], list[str]]:
+    """Return the class folders, and names of images beside them; see :func:`list_images`."""
+    if not _is_there(folder):
+        raise InputError(
+            f"{folder}: no such folder; {option} wants a folder with one subfolder per class"
+        )
+    subfolders, beside = _top(folder)
+    if not subfolders:
+        raise InputError(
+            f"{folder}: has no subfolders; wanted one per class, e.g. {folder}/n01440764/"
+            + (f"; put its {len(beside)} images into folders of their classes" if beside else "")
+        )
+    return subfolders, beside
 
 
-def _by_number(names: Sequence[str], classes: int) -> dict[str, int] | None:
-    if not all(name.isdecimal() and int(name) < classes for name in names):
-        return None
-    return {name: int(name) for name in names}
+def _is_there(folder: Path) -> bool:
+    try:
+        return folder.is_dir()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror or error})") from error
 
 
-def _by_imagenet(names: Sequence[str], classes: int) -> dict[str, int] | None:
-    if classes != IMAGENET_CLASSES:
-        return None
-    numbers = imagenet_class_numbers()
-    known = {name: numbers.get(_plain(name)) for name in names}
-    if any(number is None for number in known.values()):
-        return None
-    return {name: number for name, number in known.items() if number is not None}
+def _top(folder: Path) -> tuple[list[Path], list[str]]:
+    """Return the class folders, and names of images beside them."""
+    subfolders, beside = [], []
+    for entry in entries(folder, folder):
+        if is_folder(entry, folder):
+            subfolders.append(Path(entry.path))
+        elif Path(entry.name).suffix.lower() in SUFFIXES:
+            beside.append(entry.name)
+    return subfolders, beside
 
 
-def imagenet_class_numbers() -> dict[str, int]:
-    """Return class numbers of ImageNet-1k by WordNet id and by each of their names."""
-    from aocq.torchvision_compat import declare_missing_operators
-
-    declare_missing_operators()  # must come before timm, whose import may fail without it
-    from timm.data import ImageNetInfo
-
-    info = ImageNetInfo()
-    numbers: dict[str, int] = {}
-    shared: set[str] = set()  # names that mean two classes ("crane") mean none
-    for number, synset in enumerate(info.label_names()):
-        numbers[synset] = number
-        for name in info.label_name_to_description(synset, detailed=False).split(","):
-            plain = _plain(name)
-            if numbers.get(plain, number) != number:
-                shared.add(plain)
-            numbers[plain] = number
-    return {name: number for name, number in numbers.items() if name not in shared}
+def _images(subfolder: Path, folder: Path, left_out: list[str]) -> list[Path]:
+    images = []
+    for path in files_below(subfolder, folder, left_out):
+        if path.suffix.lower() not in SUFFIXES:
+            continue
+        special = _special(path)
+        if special is None:
+            images.append(path)
+        else:
+            left_out.append(f"{path.relative_to(folder)} ({special})")
+    return sorted(images)
 
 
-def _plain(name: str) -> str:
-    return name.strip().lower().replace("_", " ").replace("-", " ")
+def _special(path: Path) -> str | None:
+    """Return what a pipe, socket or device is; None of a file, and of a link that leads nowhere."""
+    try:
+        kind = what_it_is(path)
+        return kind if kind and path.exists() else None
+    except OSError:
+        return None  # decoding will tell
 
 
-def _nearest_class(names: Sequence[str], classes: int) -> str:
-    if classes != IMAGENET_CLASSES:
-        return ""
-    numbers = imagenet_class_numbers()
-    for name in names:
-        if _plain(name) not in numbers:
-            near = difflib.get_close_matches(_plain(name), numbers, n=1)
-            return f" (unknown: {name}" + (f", did you mean {near[0]}?)" if near else ")")
-    return ""
+def _tell(
+    folder: Path,
+    beside: Sequence[str],
+    empty: Sequence[str],
+    left_out: Sequence[str],
+    note: Callable[[str], None],
+) -> None:
+    parts = [
+        f"{len(beside)} beside the class folders ({shown(beside)})" if beside else "",
+        f"folders without images ({shown(empty)})" if empty else "",
+        shown(left_out),
+    ]
+    if any(parts):
+        note(f"{folder}: left out: {'; '.join(part for part in parts if part)}")

@@ -10,18 +10,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from aocq.data.decoding import MODES, BadImageError, bad_image, open_image
+from aocq.data.fitting import check_fitting
 from aocq.data.image_folder import LabelledImage
 from aocq.torchvision_compat import declare_missing_operators
 from simulator.errors import InputError
 
-
-class BadImageError(InputError):
-    """An image file that cannot be decoded."""
+__all__ = [
+    "BadImageError",
+    "Group",
+    "ImageBatches",
+    "evenly",
+    "load_calibration_images",
+    "open_image",
+    "preprocessing_transform",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +113,7 @@ class ImageBatches:
         tensors, labels, skipped = [], [], []
         for item in files:
             try:
-                tensors.append(transform(open_image(item.path)))
+                tensors.append(transform(self._open(item.path)))
                 labels.append(item.label)
             except BadImageError:
                 if not self.skip_bad:
@@ -118,30 +125,28 @@ class ImageBatches:
             skipped=tuple(skipped),
         )
 
-
-def open_image(path: Path) -> Image.Image:
-    """Decode a file completely, as RGB with 8 bits per channel.
-
-    Raises
-    ------
-    BadImageError
-        If it cannot be read, is no image, or is truncated.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith("I"):  # 16-bit gray, which Pillow's conversion would clip
-                levels = np.asarray(image).clip(0, 65535) >> 8
-                return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BadImageError(
-            f"{path}: cannot be decoded ({error}); replace it, or pass --skip-bad-images to leave "
-            "such files out and count them"
-        ) from error
+    def _open(self, path: Path) -> Image.Image:
+        image = open_image(path, self.preprocessing["input_size"][0])
+        try:
+            check_fitting(image.size, self.preprocessing)
+        except ValueError as error:
+            raise bad_image(path, str(error)) from error
+        return image
 
 
 def preprocessing_transform(preprocessing: Mapping[str, Any]) -> Callable[[Image.Image], Tensor]:
-    """Return timm's evaluation transform: resize, centre crop, to [0, 1], normalize."""
+    """Return timm's evaluation transform: resize, centre crop, to [0, 1], normalize.
+
+    Raises
+    ------
+    InputError
+        If images have neither one channel nor three.
+    """
+    channels = preprocessing["input_size"][0]
+    if channels not in MODES:
+        raise InputError(
+            f"input_size: images have {channels} channels; files are read as 1 (gray) or 3 (RGB)"
+        )
     declare_missing_operators()  # must come before timm, whose import may fail without it
     from timm.data import create_transform
 

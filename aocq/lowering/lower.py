@@ -12,6 +12,7 @@ from aocq.lowering.float_rules import FLOAT_RULES, MixedLowering, in_float
 from aocq.lowering.rules import RULES
 from aocq.methods.quantized_model import QuantizedModel, Recipe
 from aocq.methods.quantizers import ActivationQuantizer, Quantizer
+from aocq.widths import missing_widths
 from simulator.errors import InputError
 from simulator.graph import IntGraph, verify
 from simulator.graph.ops import Reshape
@@ -120,23 +121,10 @@ def check_recipe(recipe: Recipe, profile: NpuProfile, *, leaves_floats: bool = F
     InputError
         If it cannot, naming every key of the profile that forbids it.
     """
-    problems = []
-    advice = {}
-    if recipe.weight_bits not in profile.weight.bits:
-        problems.append(f"weight.bits = {profile.weight.bits} has no {recipe.weight_bits}")
-        able = " or ".join(map(str, profile.weight.bits))
-        advice[problems[-1]] = f" (choose --w-bits {able})"
-    bits = profile.activation.bits
-    if leaves_floats and recipe.activation_bits > bits:
-        problems.append(f"activation.bits = {bits}, the model has {recipe.activation_bits}")
-        advice[problems[-1]] = " (choose --a-bits)"
-    # Between float operators a chip only stores codes, and narrow ones fit: nothing is rescaled.
-    if not leaves_floats and recipe.activation_bits != bits:
-        problems.append(f"activation.bits = {bits}, the model has {recipe.activation_bits}")
-        advice[problems[-1]] = (
-            " (choose --a-bits; other widths take a method that leaves operators in float, with "
-            "--float-ops declared)"
-        )
+    advice = missing_widths(
+        profile, recipe.weight_bits, recipe.activation_bits, leaves_floats=leaves_floats
+    )
+    problems = list(advice)
     # Fully quantized networks take the chip's probabilities as they are.
     if not leaves_floats and profile.softmax.output_bits != recipe.probability_bits:
         problems.append(

@@ -15,6 +15,7 @@ from typing import Protocol
 from torch import Tensor
 
 from aocq.capture import FloatGraph
+from aocq.method_names import LEAVE_FLOATS, PUBLISHED_IMAGES, default_method
 from aocq.methods import base_ptq, base_ptq_paper, fq_vit, ptq4vit
 from aocq.methods.aocq import method as aocq_method
 from aocq.methods.quantized_model import QuantizedModel, Recipe
@@ -89,15 +90,3 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "aocq": aocq_method.quantize,
     }
 )
-# Methods that leave operators in float unless a recipe says ``float_ops = "integer"``.
-LEAVE_FLOATS = frozenset({"base_ptq_paper", "ptq4vit_paper", "ptq4vit_released", "fq_vit"})
-# Calibration images in the publications: PTQ4ViT (arXiv 2111.12293, also for its BasePTQ), FQ-ViT
-# (arXiv 2111.13824). The time of a Hessian-guided search grows with them.
-PUBLISHED_IMAGES: Mapping[str, int] = MappingProxyType(
-    {"base_ptq_paper": 32, "ptq4vit_paper": 32, "ptq4vit_released": 32, "fq_vit": 1000}
-)
-
-
-def default_method() -> str:
-    """Return the method that is used where none is named."""
-    return "aocq"

@@ -41,7 +41,7 @@ from simulator.numerics.rounding import DoubleRounding
 
 
 def text(graph: IntGraph) -> str:
-    """Return the whole graph as text, header first."""
+    """Return the whole graph as text, header first; ops are numbered as in ``layers.csv``."""
     header = (
         f"graph {graph.name}   profile {graph.profile}   sha256 {sha256(graph)[:16]}…   "
         f"{len(graph.ops)} ops   {graph.float_ops} float   {graph.macs / 1e6:.2f} MMAC"
@@ -49,11 +49,13 @@ def text(graph: IntGraph) -> str:
     names = [*graph.inputs, *(op.name for op in graph.ops)]
     width = max(len(name) for name in names)
     types = max(len(_type(graph.tensors[name])) for name in names)
-    inputs = [(graph.tensors[name], "input") for name in graph.inputs]
-    rows = inputs + [(graph.result(op), _describe(graph, op)) for op in graph.ops]
+    rows = [("", graph.tensors[name], "input") for name in graph.inputs]
+    rows += [
+        (str(index), graph.result(op), _describe(graph, op)) for index, op in enumerate(graph.ops)
+    ]
     lines = [
-        f"{index:4d}  {tensor.name:{width}}  {_type(tensor):{types}}  {_real(tensor)}{what}"
-        for index, (tensor, what) in enumerate(rows)
+        f"{index:>4}  {tensor.name:{width}}  {_type(tensor):{types}}  {_real(tensor)}{what}"
+        for index, tensor, what in rows
     ]
     return "\n".join([header, *lines]) + "\n"
 

@@ -111,6 +111,32 @@ def test_finished_batches_are_taken_up_and_others_made_again(
     assert files[1].exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"PK", b"cut", None], ids=["empty", "PK", "cut", "other"])
+def test_a_damaged_batch_is_made_again(
+    job: Job, data: ImageBatches, tmp_path: Path, content: bytes | None
+) -> None:
+    """Never taken, never an end: cut, emptied, or the whole file of another batch."""
+    work = tmp_path / "work"
+    first = evaluate(*job, data, work)
+    path, other = work / "batch-00001.npz", work / "batch-00000.npz"
+    whole = path.read_bytes()
+    cut = whole[: len(whole) // 2]
+    path.write_bytes(
+        other.read_bytes() if content is None else cut if content == b"cut" else content
+    )
+    assert_equal(evaluate(*job, data, work), first)
+    assert len(path.read_bytes()) == len(whole)
+
+
+def test_outputs_that_are_not_finite_are_an_error(
+    job: Job, data: ImageBatches, tmp_path: Path
+) -> None:
+    network, model, executor = job
+    network = nn.Sequential(network, nn.Threshold(1e9, float("inf")))  # every output
+    with pytest.raises(InputError, match="the float network's outputs are not finite on 4 of 4 im"):
+        evaluate(network, model, executor, data, tmp_path / "work")
+
+
 def test_the_next_batch_is_decoded_while_one_is_computed(
     job: Job, data: ImageBatches, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +253,9 @@ def test_noise_is_in_decibel_and_none_where_there_is_nothing_to_compare() -> Non
     assert sqnr_db(np.array([[10.0]]), np.array([[10.0]])) is None
     assert decibel(0.0, 1.0) is None
     assert decibel(1.0, 1.0) == 0.0
+    for signal, noise in ((np.inf, 1.0), (1.0, np.inf), (np.inf, np.inf), (np.nan, 1.0)):
+        assert decibel(signal, noise) is None
+    assert decibel(1e308, 1e-308) is None, "no float64 holds the ratio"
 
 
 def test_counts_survive_their_file_and_older_files_have_no_walked_sums():

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from aocq.data import loader
+from aocq.data.fitting import LARGEST_FITTED, check_fitting, fitted_size
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import (
     BadImageError,
@@ -158,6 +159,68 @@ def test_preprocessing_is_resize_crop_and_normalization(tmp_path: Path) -> None:
     torch.testing.assert_close(pixels[:, 4:12], torch.full((3, 8, 16), -2.0))
 
 
+GRAY = {**PREPROCESSING, "input_size": (1, 16, 16), "mean": (0.5,), "std": (0.25,)}
+
+
+def test_networks_of_one_channel_get_gray_images(tmp_path: Path) -> None:
+    """Of colors, ITU-R 601's luma, as Pillow and timm convert them."""
+    colors = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(colors).save(tmp_path / "color.png")
+    Image.fromarray(RAMP).save(tmp_path / "gray.png")
+    files = [LabelledImage(path=tmp_path / name, label=0) for name in ("color.png", "gray.png")]
+    ((pixels, _),) = ImageBatches(files, GRAY)
+    assert pixels.shape == (2, 1, 16, 16)
+    luma = (colors @ np.array([299, 587, 114])) / 1000
+    assert np.abs((pixels[0, 0].numpy() * 0.25 + 0.5) * 255 - luma).max() < 1
+    torch.testing.assert_close((pixels[1, 0] * 0.25 + 0.5) * 255, torch.tensor(RAMP).float())
+
+
+def test_other_numbers_of_channels_are_refused() -> None:
+    with pytest.raises(InputError, match=r"images have 4 channels; files are read as 1 .* or 3"):
+        next(ImageBatches([], {**PREPROCESSING, "input_size": (4, 16, 16)}).groups())
+
+
+SIZES = [(1, 1), (1, 7), (16, 16), (30, 20), (20, 33), (100, 1), (1, 5000), (4999, 3), (301, 300)]
+
+
+@pytest.mark.parametrize("mode", ["center", "squash", "border"])
+@pytest.mark.parametrize("sides", [(16, 16), (16, 24), (31, 17)])
+@pytest.mark.parametrize("kept", [1.0, 0.9, 0.5])
+def test_fitted_sizes_are_those_of_timm(mode: str, sides: tuple[int, int], kept: float) -> None:
+    settings = {**PREPROCESSING, "crop_mode": mode, "crop_pct": kept, "input_size": (3, *sides)}
+    resize = preprocessing_transform(settings).transforms[0]  # type: ignore[attr-defined]
+    for size in SIZES:
+        found = fitted_size(size, settings)
+        if min(found) == 0:
+            with pytest.raises(ValueError, match="> 0"):
+                resize(Image.new("RGB", size))
+        else:
+            assert resize(Image.new("RGB", size)).size == found
+
+
+def test_images_of_any_shape_are_read_or_named(tmp_path: Path) -> None:
+    """A line of 60,000 pixels would be 3.6 billion pixels where its width is fitted to 224."""
+    files = []
+    for index, size in enumerate([(1, 1), (1, 60000), (1, 500), (60000, 1), (9, 3000)]):
+        files.append(LabelledImage(path=tmp_path / f"{index}.png", label=index))
+        Image.new("L", size).save(files[-1].path)
+    large = {**PREPROCESSING, "input_size": (3, 224, 224)}
+    with pytest.raises(BadImageError, match=rf"1\.png: .*1 x 60000 pixels would be.*{2**25:,}"):
+        list(ImageBatches(files, large))
+    batches = ImageBatches(files, large, skip_bad=True)
+    assert [labels.tolist() for _, labels in batches] == [[0, 2, 4]]
+    assert [path.name for path in batches.skipped] == ["1.png", "3.png"]
+    border = ImageBatches(files, {**large, "crop_mode": "border"}, skip_bad=True)
+    assert [labels.tolist() for _, labels in border] == [[0, 4]]
+
+
+def test_the_limit_of_fitted_images_is_the_one_stated() -> None:
+    settings = {**PREPROCESSING, "input_size": (3, 1024, 1024)}
+    check_fitting((1, LARGEST_FITTED // 1024**2), settings)
+    with pytest.raises(ValueError, match="1 x 33 pixels would be resized to 1024 x 33792"):
+        check_fitting((1, LARGEST_FITTED // 1024**2 + 1), settings)
+
+
 def test_batches_keep_the_order_and_their_size(mixed: list[LabelledImage]) -> None:
     good = [item for item in mixed if item.path.name not in BROKEN]
     batches = ImageBatches(good, PREPROCESSING, batch=3)
@@ -183,9 +246,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of files, as they are opened."""
     names: list[str] = []
 
-    def noted(path: Path) -> Image.Image:
+    def noted(path: Path, channels: int) -> Image.Image:
         names.append(path.name)
-        return open_image(path)
+        return open_image(path, channels)
 
     monkeypatch.setattr(loader, "open_image", noted)
     return names

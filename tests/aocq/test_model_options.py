@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from safetensors.torch import save_file
 from tiny_models import with_random_parameters
 
-from aocq.model_options import crop_kept, parse_settings, preprocessing
+from aocq.model_options import channels_averaged, crop_kept, parse_settings, preprocessing
 from aocq.models import load_model, random_model, timm
 from aocq.request import model_meta
 from simulator.errors import InputError
@@ -144,8 +145,45 @@ def test_images_of_another_number_of_channels() -> None:
     assert (found["input_size"], found["mean"]) == ((1, 28, 28), (0.5,))
     found = preprocessing(NAME, USUAL, {"in_chans": 1, "img_size": 28}, one)
     assert found["input_size"] == (1, 28, 28)
-    with pytest.raises(InputError, match="mean has 3 values, images have 1 channels"):
-        preprocessing(NAME, USUAL, {"in_chans": 1}, {})
+
+
+def test_one_channel_has_the_average_of_timms_three() -> None:
+    imagenet = {**USUAL, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+    found = preprocessing(NAME, imagenet, {"in_chans": 1}, {})
+    resolved = timm.data.model_config.resolve_input_data_config(
+        timm.create_model(NAME, in_chans=1, img_size=16, depth=0),
+        pretrained_cfg=dict(imagenet),
+        args={"img_size": 16},
+    )
+    assert found["mean"] == resolved["mean"] == (sum(imagenet["mean"]) / 3,)
+    assert found["std"] == resolved["std"] == (sum(imagenet["std"]) / 3,)
+    found = preprocessing(NAME, imagenet, {"in_chans": 1}, {"mean": 0.1307})
+    assert (found["mean"], found["std"]) == ((0.1307,), resolved["std"])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ({}, "mean 0.5 and std 0.5, the average of timm's channels; .*mean=… std=…"),
+        ({"mean": (0.1,)}, "read as gray, with std 0.5, .*--preprocessing std=…$"),
+        ({"mean": (0.1,), "std": (0.2,)}, None),
+    ],
+)
+def test_averages_are_told(wanted: dict[str, Any], told: str | None) -> None:
+    found = preprocessing("m", USUAL, {"in_chans": 1}, wanted)
+    sentence = channels_averaged("m", wanted, found)
+    assert sentence == "" if told is None else re.search(told, sentence)
+    assert channels_averaged("m", wanted, preprocessing("m", USUAL, {}, {})) == ""
+
+
+@pytest.mark.parametrize("channels", [0, 2, 4, True, 1.0, "one"])
+def test_images_have_one_channel_or_three(channels: Any) -> None:
+    arguments = {**SMALL, "in_chans": channels}
+    with pytest.raises(InputError, match=f"--model-kwargs in_chans={channels}: images have 1 ch"):
+        random_model(NAME, arguments=arguments)
+    if not isinstance(channels, str):
+        with pytest.raises(InputError, match=r"images have 1 channel \(gray\) or 3"):
+            preprocessing("m", USUAL, {}, {"input_size": (channels, 8, 8)})
 
 
 @pytest.mark.parametrize(

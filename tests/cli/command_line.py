@@ -17,10 +17,22 @@ from typing import Any, NamedTuple
 # One thread: networks this small gain nothing from more. Offline: nothing here may be fetched.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
 AOCQ = (sys.executable, "-m", "aocq")
+# Runs the command line and prints what it has imported.
+WATCHED = """
+import sys
+from aocq.cli import main
+try:
+    main()
+except SystemExit as end:
+    code = end.code
+print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+sys.exit(code)
+"""
 RUN_FILES = (
     "graph.json",
     "graph.safetensors",
     "layers.csv",
+    "manifest.json",
     "quantized.json",
     "quantized.safetensors",
     "report.html",
@@ -77,12 +89,15 @@ class Forking:
             text=True,
         )
 
-    def run(self, *arguments: object, code: int = 0) -> Finished:
+    def run(self, *arguments: object, code: int = 0, **environment: str) -> Finished:
         """Run ``aocq`` to its end and hold its exit code to ``code``."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         start = time.monotonic()
-        request = {"arguments": [str(part) for part in arguments], "environment": ENVIRONMENT}
+        request = {
+            "arguments": [str(part) for part in arguments],
+            "environment": {**ENVIRONMENT, **environment},
+        }
         print(json.dumps(request), file=self.process.stdin, flush=True)
         answer = json.loads(self.process.stdout.readline())
         finished = Finished(**answer, seconds=time.monotonic() - start)

@@ -30,9 +30,9 @@ class Blocker:
     """A finder of modules that says of some that they are not installed."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        """Raise ImportError for what is blocked; leave all else to others."""
+        """Raise ModuleNotFoundError for what is blocked; leave all else to others."""
         if name.partition(".")[0] in BLOCKED:
-            raise ImportError(f"{name} is not installed")
+            raise ModuleNotFoundError(f"{name} is not installed")
 
 
 def warm_up() -> None:

@@ -20,7 +20,8 @@ from simulator.sweep import SweepRecord, load_sweep
 
 Run = Callable[..., Finished]
 LIMIT = ("--limit", 20, "--batch", 10)
-FILES = {f"accumulators.{ending}" for ending in ("csv", "json", "md", "png", "svg")}
+ENDINGS = ("csv", "json", "md", "png", "svg")
+FILES = {"manifest.json", *(f"accumulators.{ending}" for ending in ENDINGS)}
 COUNTS = ("persistent", "transient", "changed", "least_headroom_bits")
 
 
@@ -138,10 +139,7 @@ def test_finished_widths_are_taken_and_others_run(
 ) -> None:
     """As if killed before the last widths were run."""
     folder = tmp_path / "sweep"
-    shutil.copytree(sweep.folder, folder)
-    plain = json.loads((folder / "accumulators.json").read_text("utf-8"))
-    plain["rows"] = [row for row in plain["rows"] if row["bits"] < 14]
-    (folder / "accumulators.json").write_text(json.dumps(plain), "utf-8")
+    warm(*command(demo, folder), "--bits", "12-13")
     done = warm(*command(demo, folder), "--bits", "12-24")
     assert done.err.count("finished before") == 4
     assert "exact integers" not in done.err
@@ -168,6 +166,23 @@ def test_rows_of_other_images_or_another_network_are_not_taken(
     assert found is not None
     assert found.images == 10
     assert [(row.bits, row.overflow) for row in found.rows] == [(14, "wrap")]
+
+
+def test_figures_that_were_changed_since_are_not_taken(
+    warm: Run, demo: Demo, sweep: Sweep, tmp_path: Path
+) -> None:
+    folder = tmp_path / "sweep"
+    shutil.copytree(sweep.folder, folder)
+    path = folder / "accumulators.json"
+    text = path.read_text("utf-8")
+    wrong = sweep.record.rows[0].persistent
+    assert text.count(f'"persistent": {wrong},') == 1
+    path.write_text(text.replace(f'"persistent": {wrong},', f'"persistent": {wrong + 1},'), "utf-8")
+    done = warm(*command(demo, folder), "--bits", "12", "--rules", "wrap")
+    assert "finished before" not in done.err
+    found = load_sweep(folder)
+    assert found is not None
+    assert [row.persistent for row in found.rows] == [wrong]
 
 
 def test_a_damaged_record_is_made_anew(warm: Run, demo: Demo, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_a_resumed_run_ends_as_if_nothing_had_happened(
     warm(*demo.verify, *JOB, "--out", tmp_path)
     resumed, straight = digests(story.folder), digests(tmp_path)
     for name in RUN_FILES:
-        if not name.startswith(("run", "report")):
+        if not name.startswith(("run", "report", "manifest")):
             assert resumed[name] == straight[name], name
     assert record(story.folder) == record(tmp_path)
     assert set(resumed) == set(straight) == set(RUN_FILES)
@@ -135,3 +135,38 @@ def test_another_command_takes_nothing_up_that_is_not_its_own(
     warm(*command, tmp_path / "fresh")
     assert record(tmp_path / "left") == record(tmp_path / "fresh")
     assert digests(tmp_path / "left")["layers.csv"] == digests(tmp_path / "fresh")["layers.csv"]
+
+
+def damaged(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    at = len(content) // 2
+    flipped = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+    path.write_bytes({"emptied": b"", "cut": content[:at], "a_bit_flipped": flipped}[how])
+
+
+@pytest.mark.parametrize("how", ["emptied", "cut", "a_bit_flipped"])
+def test_damaged_work_is_made_again(
+    how: str, story: Story, demo: Demo, warm: Callable[..., Finished], tmp_path: Path
+) -> None:
+    """Batches and the quantized model alike: never taken as they are, never in the way."""
+    shutil.copytree(story.left / ".work", tmp_path / ".work")
+    left = sorted(path for path in (tmp_path / ".work").rglob("*") if path.is_file())
+    assert {path.name for path in left} >= {"batch-00000.npz", "seconds.json", "quantized.json"}
+    for path in left:
+        damaged(path, how)
+    done = warm(*demo.verify, *JOB, "--out", tmp_path)
+    assert "the model that an earlier run kept is damaged; quantizing again" in done.err
+    assert record(tmp_path) == record(story.folder)
+    for name in ("layers.csv", "graph.json", "quantized.json"):
+        assert digests(tmp_path)[name] == digests(story.folder)[name], name
+
+
+@pytest.mark.parametrize("name", ["quantized.json", "quantized.safetensors", "seconds.json"])
+def test_a_kept_model_is_whole_or_made_again(
+    name: str, story: Story, demo: Demo, warm: Callable[..., Finished], tmp_path: Path
+) -> None:
+    shutil.copytree(story.left / ".work", tmp_path / ".work")
+    [path] = (tmp_path / ".work").rglob(name)
+    damaged(path, "a_bit_flipped")
+    assert "quantizing again" in warm(*demo.verify, *JOB, "--out", tmp_path).err
+    assert record(tmp_path) == record(story.folder)

@@ -12,7 +12,7 @@ import pytest
 from aocq.cli.recipes import Device, Preset
 from aocq.cli.requests import make_request
 from aocq.methods import Recipe
-from aocq.request import Gates
+from simulator.gates import Gates
 
 NEEDED: dict[str, Any] = {
     "model": "m",

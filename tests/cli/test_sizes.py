@@ -172,7 +172,7 @@ def test_a_network_that_is_built_otherwise_has_no_size_of_the_paper(
     warm("table2", name, *own, "--preprocessing", "input_size=3,96,96", "--out", tmp_path / "small")
     found, small = (rows(tmp_path / folder) for folder in ("own", "small"))
     assert [row["paper_size_mb"] for row in found] == ["", ""]
-    assert all("built with depth=1 dynamic_img_size=True" in row["note"] for row in found)
+    assert {row["arguments"] for row in found} == {"depth=1 dynamic_img_size=True"}
     assert int(small[1]["cycles"]) < int(found[1]["cycles"]) / 2
 
 
@@ -185,7 +185,13 @@ def test_sizes_of_another_construction(warm: Run, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "extra",
-    [("--methods", "aocq"), ("--calib-data", "x"), ()],
+    [
+        *(("--methods", "aocq"), ("--calib-data", "images"), ()),
+        *(("--preset", "fast"), ("--preset", "default"), ("--seed", 0), ("--batch", 8)),
+        *(("--float-ops", "integer"), ("--skip-bad-images",), ("--device", "cpu")),
+        *(("--threads", 1), ("--gemm", "blas")),
+    ],
+    ids=lambda extra: " ".join(map(str, extra)),
 )
 def test_images_are_missed_where_something_is_to_be_run(
     warm: Run, tmp_path: Path, extra: tuple[str, ...]

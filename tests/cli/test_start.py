@@ -8,21 +8,9 @@ import sys
 import time
 
 import pytest
-from command_line import ENVIRONMENT
+from command_line import ENVIRONMENT, WATCHED
 
 SLOW = frozenset({"jinja2", "matplotlib", "numba", "numpy", "pandas", "PIL", "timm", "torch"})
-
-# Runs the command line and prints what it has imported.
-WATCHED = """
-import sys
-from aocq.cli import main
-try:
-    main()
-except SystemExit as end:
-    code = end.code
-print(*sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
-sys.exit(code)
-"""
 
 
 @pytest.mark.parametrize(

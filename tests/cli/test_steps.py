@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
-from command_line import Demo, Finished, digests
+from command_line import ENVIRONMENT, WATCHED, Demo, Finished, digests
 
 from aocq.data.image_folder import read_image_folder
 from aocq.data.loader import ImageBatches
@@ -73,6 +75,9 @@ def test_inspect_prints_a_line_per_op(without_torch: Run, demo: Demo) -> None:
     assert header.startswith("graph vit_nano_digits   profile edge_npu_int8   sha256 ")
     assert len(lines) == 1 + load_run(demo.folder)[0].graph.ops
     assert any("blocks.0.attn.scores" in line and "matmul" in line for line in lines)
+    assert lines[0].split()[0] == "image"
+    numbered = [(int(line.split()[0]), line.split()[1]) for line in lines[1:]]
+    assert numbered == [(row.index, row.op) for row in load_run(demo.folder)[1]], "layers.csv"
     assert done.err == ""
     assert without_torch("inspect", demo.folder / "graph.json").out == done.out
 
@@ -108,6 +113,7 @@ def test_codes_are_the_same_with_and_without_torch(
         "blocks.0.attn.scores.00000.npy",
         "head.00000.npy",
         "image.00000.npy",
+        "manifest.json",
     }
     head = np.load(tmp_path / "without_True" / "head.00000.npy")
     assert (head.shape, head.dtype) == ((40, 10), np.int8)
@@ -117,6 +123,41 @@ def test_codes_are_the_same_with_and_without_torch(
     # The first forty of the sorted images are zeros and ones: nearly all are recognized.
     labels = [item.label for item in read_image_folder(demo.folder / "data" / "val", 10)[:40]]
     assert np.mean(head.argmax(axis=1) == labels) > 0.9
+
+
+def test_codes_are_simulated_without_importing_torch(demo: Demo, codes: Path) -> None:
+    """Where torch is installed: nothing has to be blocked for it."""
+    command = ("simulate", demo.folder, "--inputs", codes, "--limit", 1, "--json")
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, *map(str, command)],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    imported = set(done.stderr.splitlines()[-1].split())
+    assert {"numpy", "numba"} <= imported
+    assert not imported & {"torch", "timm", "torchvision"}
+    assert json.loads(done.stdout)["gemm_backend"] in {"avx2", "blas", "numba"}
+
+
+def test_taps_are_named_by_patterns(
+    without_torch: Run, demo: Demo, codes: Path, tmp_path: Path
+) -> None:
+    command = ("simulate", demo.folder, "--inputs", codes, "--limit", 2, "--out", tmp_path / "taps")
+    without_torch(*command, "--tap", "blocks.1.attn.*", "--tap", "head")
+    found = {path.name.removesuffix(".00000.npy") for path in (tmp_path / "taps").glob("*.npy")}
+    ops = {row.op for row in load_run(demo.folder)[1]}
+    assert found == {op for op in ops if op.startswith("blocks.1.attn.")} | {"head"}
+    assert len(found) > 5
+    constant = next(iter(load(demo.folder).constants))
+    for wrong, said in (
+        ("blocks.0.attn.score", "no such tensor; nearest: blocks.0.attn.scores"),
+        ("blocks.9.*", "no such tensor; nearest: "),
+        (constant, "is a constant"),
+    ):
+        assert said in without_torch(*command, "--tap", wrong, code=3).err
 
 
 def test_a_limit_takes_the_first_codes(without_torch: Run, demo: Demo, codes: Path) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 from command_line import Demo, Finished, stopped
 
+from reports.alike import DIFFERENT_DATA
 from simulator.results import load_run
 
 Run = Callable[..., Finished]
@@ -78,7 +79,11 @@ def test_a_network_that_is_built_otherwise_is_so_in_every_cell(
     only = ("--methods", "base_ptq", "--bits", "8/8")
     warm(*job(demo), *only, *own, "--limit", 4, "--out", tmp_path)
     (row,) = rows(tmp_path / "table2.csv")
-    assert "built with drop_rate=0.0" in row["note"]
+    assert (row["arguments"], row["note"]) == ("drop_rate=0.0", "")
+    assert row["run"] == f"{FOLDER},drop_rate=0.0/base_ptq-w8a8"
+    assert (row["data"], row["classes"]) == ("val", "10")
+    text = (tmp_path / "table2.md").read_text("utf-8")
+    assert "In all rows: built with drop_rate=0.0, data val, classes 10, images 4." in text
     model = load_run(tmp_path / row["run"])[0].model
     assert model.arguments == {"drop_rate": 0.0}
     assert model.preprocessing["interpolation"] == "bilinear"
@@ -129,7 +134,7 @@ def test_another_request_takes_no_finished_cell(
 def test_a_killed_table_goes_on_where_it_stopped(warm: Run, demo: Demo, tmp_path: Path) -> None:
     command = (*job(demo), "--methods", "base_ptq", "--out", tmp_path)
     first = tmp_path / FOLDER / "base_ptq-w8a8"
-    killed = stopped(*command, when=(first / "cell.json").exists, signal=9)
+    killed = stopped(*command, when=(first / "manifest.json").exists, signal=9)
     assert killed.code == -9
     before = written(tmp_path)
     assert "base_ptq-w8a8" in before
@@ -191,6 +196,43 @@ def test_finished_runs_are_compared_whatever_made_them(
     assert "no run.json in it or below" in warm("compare", tmp_path, code=3).err
 
 
+def test_runs_on_other_images_are_compared_as_such(
+    warm: Run, demo: Demo, table: Table, tmp_path: Path
+) -> None:
+    """As many, of a folder of the same name: only their digests tell them apart."""
+    calib = demo.folder / "data" / "calib"
+    moved = shutil.copytree(calib, tmp_path / "other" / "val")
+    small = ("--limit", 20, "--calib", 16, "--method", "base_ptq", "--max-drop", 100)
+    warm("verify", FOLDER, "--data", moved, "--calib-data", calib, *small, "--out", tmp_path / "o")
+    one = table.folder / FOLDER / NAMES[0]
+    done = warm("compare", one, tmp_path / "o", "--out", tmp_path / "compare")
+    assert done.out.startswith(f"{DIFFERENT_DATA}\nclasses 10, images 20\n")
+    text = (tmp_path / "compare" / "compare.md").read_text("utf-8")
+    assert DIFFERENT_DATA in text
+    digests = [row["data_digest"] for row in rows(tmp_path / "compare" / "compare.csv")]
+    assert len({*digests}) == 2
+    assert all(f"val {digest[:8]}" in text for digest in digests)
+    alone = warm("compare", table.folder, "--out", tmp_path / "compare").out
+    assert DIFFERENT_DATA not in alone
+    assert alone.startswith("data val, classes 10, images 20\n")
+
+
+def test_folders_of_networks_of_one_name_are_told_apart() -> None:
+    from aocq.cli.campaigns import LONGEST_NAME, network_folder
+
+    micro = {"img_size": 32, "depths": (2, 2, 2)}
+    assert network_folder("swin.ms_in1k", None, {}) == "swin.ms_in1k"
+    assert network_folder("swin", None, micro) == "swin,img_size=32,depths=2,2,2"
+    assert network_folder("swin", 100, micro) == "swin,img_size=32,depths=2,2,2,num_classes=100"
+    odd = {network_folder("swin", None, {"norm": text}) for text in ("../up", "a/b", "a_b", "a b")}
+    long = {network_folder("swin", None, {"depths": (2,) * n}) for n in (200, 201)}
+    assert len(odd) == 4
+    assert len(long) == 2
+    for name in odd | long:
+        assert not {"/", "\\", " "} & {*name}
+        assert len(name.encode()) <= LONGEST_NAME + 9
+
+
 def test_an_ablation_varies_one_level_at_a_time_and_judges_the_streams(
     warm: Run, demo: Demo, tmp_path: Path
 ) -> None:
@@ -245,6 +287,7 @@ def test_figures_of_two_runs_are_files_named_on_stdout(
     text = (tmp_path / "density.svg").read_text("utf-8")
     assert "base_ptq W4A8" in text
     assert "fq_vit W4A8" in text
-    wrong = warm("figures", runs[0], *data, "--tensor", "nope", "--out", tmp_path, code=3)
-    assert "no tensor nope" in wrong.err
+    for name, way in (("nope", "`aocq inspect` lists them"), ("haed", "nearest: head")):
+        wrong = warm("figures", runs[0], *data, "--tensor", name, "--out", tmp_path, code=3)
+        assert f"no tensor {name}; {way}" in wrong.err
     assert "give one run or two" in warm("figures", *runs, runs[0], *data, code=2).err

@@ -134,7 +134,7 @@ def test_a_shared_calibration_gives_the_graph_of_a_run_of_its_own(
 
 def test_the_table_names_what_chips_have_in_common_once_and_cuts_nothing(targets: Targets) -> None:
     first, *_ = targets.process.out.splitlines()
-    assert first == f"model {MODEL}, method base_ptq, W/A 8/8"
+    assert first == (f"model {MODEL}, method base_ptq, W/A 8/8, data val, classes 10, images 20")
     head = next(line for line in targets.process.out.splitlines() if "persistent" in line)
     assert head.split()[0] == "profile"
     assert len(head) <= 150

@@ -86,8 +86,12 @@ def test_columns_are_those_of_chips_only_where_rows_differ_in_profile(
         ["old", "—", "—", "—", "460.5 of 512", "yes"],
         ["absent", *["—"] * 5],
     ]
-    assert in_common(rows) == {"model": rows[0].model, "method": "minmax", "W/A": "8/8"}
-    assert in_common(rows[:1]) == {}
+    assert in_common(rows) == {
+        **{"model": rows[0].model, "method": "minmax", "W/A": "8/8"},
+        **{"images": "400"},
+    }
+    assert in_common(rows[:1]) == {"images": "400"}
+    assert in_common(rows[3:]) == {}
 
 
 def test_the_first_reason_against_a_chip_is_a_note(rows: list[TableRow]) -> None:

@@ -23,19 +23,21 @@ def texts(svg: str) -> list[str]:
 
 
 def test_densities_stand_side_by_side_with_a_legend_and_labels() -> None:
-    svg = densities([activation("base_ptq W4A8", 0.5), activation("aocq W4A8", 0.1)])
+    svg = densities([activation("base_ptq W4A8", 0.5), activation("aocq W4A8", 0.1)], "vit")
     found = texts(svg)
     assert {"base_ptq W4A8: blocks.1.add", "aocq W4A8: blocks.1.add"} <= set(found)
     assert {"before quantization", "after quantization", "value"} <= set(found)
     assert "count in 128 intervals" in found
     assert not any("mathdefault" in text for text in found)
-    assert svg == densities([activation("base_ptq W4A8", 0.5), activation("aocq W4A8", 0.1)])
-    assert svg != densities([activation("base_ptq W4A8", 0.25), activation("aocq W4A8", 0.1)])
+    assert svg == densities([activation("base_ptq W4A8", 0.5), activation("aocq W4A8", 0.1)], "vit")
+    assert svg != densities(
+        [activation("base_ptq W4A8", 0.25), activation("aocq W4A8", 0.1)], "vit"
+    )
 
 
 def test_a_constant_tensor_can_be_drawn() -> None:
     flat = np.zeros(10, np.float32)
-    assert "<svg" in densities([Activation(title="t", tensor="x", before=flat, after=flat)])
+    assert "<svg" in densities([Activation(title="t", tensor="x", before=flat, after=flat)], "vit")
 
 
 def test_magnitudes_name_the_tensors_along_depth_and_the_worst() -> None:

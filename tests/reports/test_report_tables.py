@@ -106,7 +106,7 @@ def test_markdown_names_the_worst_ops_in_order(run):
 def test_markdown_verdict(run):
     result, rows = run
     assert markdown(result, rows).startswith(
-        "# `vit_tiny_patch16_224.augreg_in21k_ft_in1k` on `edge_npu_int8`: NO\n\n"
+        "# `vit_tiny_patch16_224.augreg_in21k_ft_in1k` on `edge_npu_int8`, 400 images: NO\n\n"
         "**NO**: 2 conditions not met.\n\n- integer top-1 0.25 % &lt; 70.00 %\n"
     )
     yes = result.verdict.model_copy(update={"feasible": True, "failed": []})

@@ -132,7 +132,9 @@ def test_what_cannot_be_compared_is_noted(run: Run) -> None:
 
 def test_the_markdown_has_the_papers_columns_only_where_it_has_figures(run: Run) -> None:
     plain = markdown("Mine", [run_row(run[0], {}, "")])
-    assert plain.startswith("# Mine\n\n| model | method | W/A | float |")
+    assert plain.startswith(
+        "# Mine\n\nIn all rows: images 400.\n\n| model | method | W/A | float |"
+    )
     assert "paper Δ" not in plain
     other = markdown("Mine", [run_row(run[0], {}, ""), run_row(deit(run), {}, "")])
     assert "| paper | paper Δ | paper MB |" in other

@@ -175,10 +175,15 @@ def test_codes_outside_a_narrow_type_are_refused(kind, code):
         Executor(d.graph(), threads=1).run(images)
 
 
-@pytest.mark.parametrize("tap", ["nothing", "positions", ""])
+@pytest.mark.parametrize("tap", ["nothing", ""])
 def test_unknown_taps_are_refused(block, codes, tap):
     with pytest.raises(InputError, match=f"tap {tap}: graph small has no such tensor"):
         Executor(block, threads=1).run(codes, taps=["head", tap])
+
+
+def test_a_tap_of_a_constant_is_refused_as_one(block, codes):
+    with pytest.raises(InputError, match="tap positions: is a constant of graph small"):
+        Executor(block, threads=1).run(codes, taps=["positions"])
 
 
 def test_unknown_backends_are_refused(block):

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finished blocks of a calibration, so that a killed one goes on where it was."""
+"""Finished blocks of a calibration, so that a killed one goes on where it was.
+
+A file that is not as it was written counts as missing: its block is done again.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
 from aocq.methods.aocq.blocks import Block
 from aocq.methods.aocq.rounding import LayerResult
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from aocq.methods.storage import quantizer_from_plain, quantizer_to_plain
-from simulator.files import replace_file, write_text
+from simulator.kept import keep, kept
 
 Scales = dict[str, ActivationQuantizer]
 
 
 def load_scales(work: Path | None, block: Block) -> tuple[Scales | None, list[dict[str, Any]]]:
     """Return a block's quantizers and log from stage 1; (None, []) where it is still to do."""
-    if work is None or not _scales_path(work, block).exists():
+    content = None if work is None else kept(_scales_path(work, block))
+    if content is None:
         return None, []
-    plain = json.loads(_scales_path(work, block).read_text("utf-8"))
+    plain = json.loads(content)
     scales: Scales = {}
     for name, entry in plain["quantizers"].items():
         quantizer = quantizer_from_plain(entry)
@@ -39,14 +43,15 @@ def save_scales(work: Path | None, block: Block, scales: Scales, log: list[dict[
             "quantizers": {name: quantizer_to_plain(found) for name, found in scales.items()},
             "log": log,
         }
-        write_text(_scales_path(work, block), json.dumps(plain))
+        keep(_scales_path(work, block), json.dumps(plain).encode())
 
 
 def load_weights(work: Path | None, block: Block) -> dict[str, LayerResult]:
     """Return a block's layers by node name from stage 2; none where it is still to do."""
-    if work is None or not _weights_path(work, block).exists():
+    content = None if work is None else kept(_weights_path(work, block))
+    if content is None:
         return {}
-    tensors = load_file(_weights_path(work, block))
+    tensors = load(content)
     found = {}
     for name in sorted(key.removesuffix("|codes") for key in tensors if key.endswith("|codes")):
         found[name] = LayerResult(
@@ -77,8 +82,7 @@ def save_weights(work: Path | None, block: Block, results: dict[str, LayerResult
         }
         if result.bias is not None:
             tensors[f"{name}|bias"] = result.bias.contiguous()
-    with replace_file(_weights_path(work, block)) as temporary:
-        temporary.write_bytes(save(tensors))
+    keep(_weights_path(work, block), save(tensors))
 
 
 def _scales_path(work: Path, block: Block) -> Path:

@@ -45,25 +45,25 @@ def small_graph() -> IntGraph:
 
 SNAPSHOT = """\
 graph small   profile by_hand   sha256 {digest}…   12 ops   0 float   0.00 MMAC
-   0  image      u8[4,6]   s=0.007843   z=128   input
-   1  linear     s8[4,4]                z=-3    matmul image × s4[6,4] + s32 bias   acc 2:12 \
+      image      u8[4,6]   s=0.007843   z=128   input
+   0  linear     s8[4,4]                z=-3    matmul image × s4[6,4] + s32 bias   acc 2:12 \
 saturate, all:16 wrap, proven 14 bits   → ×m[4] >> 3..5 half_even saturate_symmetric
-   2  rescale    s16[4,4]               z=0     rescale linear → ×12345 >> 14 half_even \
+   1  rescale    s16[4,4]               z=0     rescale linear → ×12345 >> 14 half_even \
 saturate_symmetric
-   3  add        s8[4,4]                z=0     add rescale × 3 + linear × m[4] >> 3 half_even \
+   2  add        s8[4,4]                z=0     add rescale × 3 + linear × m[4] >> 3 half_even \
 saturate_symmetric
-   4  norm       s8[4,4]                z=0     layernorm add   isqrt exact, 2^-4; normalized \
+   3  norm       s8[4,4]                z=0     layernorm add   isqrt exact, 2^-4; normalized \
 2^-10 × γ + β >> 14 half_even saturate_symmetric
-   5  softmax    u8[4,4]                z=0     softmax norm   exp_table[256] u16, reciprocal \
+   4  softmax    u8[4,4]                z=0     softmax norm   exp_table[256] u16, reciprocal \
 2^24 >> 16 half_even saturate_symmetric
-   6  lookup     s8[4,4]                z=0     lookup norm in table[256]
-   7  scores     s8[4,4]                z=0     matmul norm × lookupᵀ   acc all:14 saturate, \
+   5  lookup     s8[4,4]                z=0     lookup norm in table[256]
+   6  scores     s8[4,4]                z=0     matmul norm × lookupᵀ   acc all:14 saturate, \
 may need 18 bits   → ×1 >> 6 half_even saturate_symmetric
-   8  concat     s8[8,4]                z=0     concat norm ⧺ lookup along 0
-   9  slice      s8[4,4]                z=0     slice concat 1:5 of 0
-  10  reshape    s8[2,8]                z=0     reshape slice
-  11  transpose  s8[8,2]                z=0     transpose reshape (1, 0)
-  12  mean       s8[2]                  z=0     mean transpose over 0   acc all:32 wrap, proven \
+   7  concat     s8[8,4]                z=0     concat norm ⧺ lookup along 0
+   8  slice      s8[4,4]                z=0     slice concat 1:5 of 0
+   9  reshape    s8[2,8]                z=0     reshape slice
+  10  transpose  s8[8,2]                z=0     transpose reshape (1, 0)
+  11  mean       s8[2]                  z=0     mean transpose over 0   acc all:32 wrap, proven \
 11 bits   → ×3 >> 9 half_even saturate_symmetric
 """
 

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be told of a command's options at once, before torch and timm are imported.
+
+Importing them takes seconds, and what they are needed for minutes: a mistyped folder must not come
+to light after that. :func:`checked_first` makes every command begin with the rows of
+:data:`CHECKS` that its parameters have, by their names. Nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from aocq.cli import options
+
+Parameters = Mapping[str, Any]
+Check = Callable[[Any, Parameters], None]
+
+
+def checked_first(name: str, command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that checks its parameters before it does anything else.
+
+    Parameters
+    ----------
+    name
+        the command's; a row ``name.parameter`` of :data:`CHECKS` goes before one of the parameter
+    """
+
+    @wraps(command)
+    def checked(**parameters: Any) -> None:
+        for parameter, value in parameters.items():
+            check = check_of(name, parameter)
+            if check is not None and (value is not None or parameter in EVEN_LEFT_OUT):
+                check(value, parameters)
+        command(**parameters)
+
+    return checked
+
+
+def check_of(command: str, parameter: str) -> Check | None:
+    """Return what is checked of a command's parameter, if anything."""
+    return CHECKS.get(f"{command}.{parameter}", CHECKS.get(parameter))
+
+
+def _profile(name: str, parameters: Parameters) -> None:
+    from simulator.profile import load_profile
+
+    profile = load_profile(name)
+    weight_bits = parameters.get("weight_bits")
+    activation_bits = parameters.get("activation_bits", profile.activation.bits)
+    if weight_bits is None or activation_bits is None:
+        return
+
+    from aocq.method_names import LEAVE_FLOATS
+    from aocq.widths import missing_widths
+    from simulator.errors import InputError
+
+    leaves_floats = (
+        parameters.get("method") in LEAVE_FLOATS and parameters.get("float_ops") == "declared"
+    )
+    missing = missing_widths(profile, weight_bits, activation_bits, leaves_floats=leaves_floats)
+    if missing:
+        told = "; ".join(problem + advice for problem, advice in missing.items())
+        raise InputError(f"profile {profile.name}: {told}; or choose another profile")
+
+
+def _weights(path: Path, parameters: Parameters) -> None:
+    from simulator.errors import InputError
+
+    del parameters
+    if not path.is_file():
+        what = "is no file" if path.exists() else "no such file"
+        raise InputError(f"{path}: {what}; --weights wants a .safetensors or .pth file")
+
+
+def _named_weights(text: str, parameters: Parameters) -> None:
+    from aocq.cli.campaigns import parse_model
+
+    _, weights = parse_model(text)
+    if weights is not None:
+        _weights(weights, parameters)
+
+
+def _of_networks(texts: list[str], parameters: Parameters) -> None:
+    for text in texts if parameters.get("data") is not None else ():
+        _named_weights(text, parameters)
+
+
+def _calibration(folder: Path, parameters: Parameters) -> None:
+    from aocq.data.first_look import check_image_folder
+
+    if parameters.get("data", folder) is not None:  # else it is a wrong usage, as the command says
+        check_image_folder(folder, "--calib-data")
+
+
+def _data(folder: Path, parameters: Parameters) -> None:
+    from aocq.data.first_look import check_image_folder, check_whole
+
+    images = check_image_folder(folder, "--data")
+    if not parameters.get("skip_bad_images"):
+        check_whole(images, parameters.get("limit"))
+
+
+def _quantized(folder: Path, parameters: Parameters) -> None:
+    from simulator.errors import InputError
+
+    del parameters
+    for name in ("quantized.json", "quantized.safetensors"):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{folder / name}: not found; a quantized model is what `aocq quantize --out` "
+                "writes"
+            )
+
+
+def _of_runs(folders: list[Path], parameters: Parameters) -> None:
+    for folder in folders:
+        _quantized(folder, parameters)
+
+
+def _graph(path: Path, parameters: Parameters) -> None:
+    from simulator.errors import InputError
+
+    del parameters
+    file = path / "graph.json" if path.is_dir() else path
+    if not file.is_file():
+        raise InputError(
+            f"{file}: {'is no file' if file.exists() else 'not found'}; a graph is the two files "
+            "graph.json and graph.safetensors, as `aocq lower` and `aocq verify` write them"
+        )
+
+
+def _codes(path: Path, parameters: Parameters) -> None:
+    from simulator.errors import InputError
+
+    if not path.is_file() and parameters.get("data") is None:
+        what = "is no file" if path.exists() else "no such file"
+        raise InputError(f"{path}: {what}; --inputs wants a .npy file of codes")
+
+
+def _settings(option: str) -> Check:
+    def check(texts: list[str], parameters: Parameters) -> None:
+        from aocq.model_options import check_arguments, check_keys
+
+        named = parameters.get("model") or parameters.get("network")
+        model = str(named or ", ".join(parameters.get("models", ())))
+        found = options.settings(texts, option)
+        (check_arguments if option == "--model-kwargs" else check_keys)(model, found)
+
+    return check
+
+
+def _threads(given: int | None, parameters: Parameters) -> None:
+    from simulator.config import default_threads
+
+    del parameters
+    if given is None:
+        default_threads()
+
+
+def _out_folder(folder: Path, parameters: Parameters) -> None:
+    from simulator.files import check_writable
+
+    del parameters
+    check_writable(folder)
+
+
+def _out_beside_no_run(folder: Path, parameters: Parameters) -> None:
+    from simulator.results import refuse_run_folder
+
+    refuse_run_folder(folder)
+    _out_folder(folder, parameters)
+
+
+def _out_file(path: Path, parameters: Parameters) -> None:
+    from simulator.errors import InputError
+
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file")
+    _out_folder(path.parent, parameters)
+
+
+def _demo(folder: Path, parameters: Parameters) -> None:
+    _threads(None, parameters)
+    _out_folder(folder, parameters)
+
+
+def _lowered(folder: Path, parameters: Parameters) -> None:
+    _quantized(folder, parameters)
+    if parameters.get("out") is None:
+        _out_beside_no_run(folder, parameters)
+
+
+# Parameters whose default depends on the machine.
+EVEN_LEFT_OUT = frozenset({"threads"})
+# By name of a parameter, or of a command and its parameter.
+CHECKS: Mapping[str, Check] = MappingProxyType(
+    {
+        "calibration": _calibration,
+        "data": _data,
+        "graph": _graph,
+        "inputs": _codes,
+        "model_kwargs": _settings("--model-kwargs"),
+        "out": _out_folder,
+        "preprocessing": _settings("--preprocessing"),
+        "profile": _profile,
+        "threads": _threads,
+        "weights": _weights,
+        "accumulators.folder": _quantized,
+        "accumulators.out": _out_beside_no_run,
+        "demo.out": _demo,
+        "figures.runs": _of_runs,
+        "lower.folder": _lowered,
+        "lower.out": _out_beside_no_run,
+        "models.out": _out_file,
+        "quantize.out": _out_beside_no_run,
+        "table2.models": _of_networks,
+        "targets.model": _named_weights,
+    }
+)

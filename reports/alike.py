@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the rows of a table have in common, and what of network and data sets them apart.
+
+What differs is a column; what does not is said once, above the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from reports.format import MISSING, count
+
+if TYPE_CHECKING:
+    from reports.campaign import TableRow
+
+DIFFERENT_DATA = (
+    "These runs were judged on different images: their accuracies cannot be compared with each "
+    "other."
+)
+# Of the network; of the images that a run was judged on. In the order of the columns.
+NETWORK_COLUMNS = ("built with",)
+DATA_COLUMNS = ("data", "classes", "images")
+
+
+def apart(rows: Sequence[TableRow], columns: Sequence[str]) -> list[str]:
+    """Return those of :data:`NETWORK_COLUMNS` or :data:`DATA_COLUMNS` in which rows differ."""
+    return [name for name in columns if len(_values(rows, name)) > 1]
+
+
+def alike(rows: Sequence[TableRow]) -> dict[str, str]:
+    """Return what of network and data is the same in all rows, by column; nothing unknown."""
+    found = {}
+    for name in (*NETWORK_COLUMNS, *DATA_COLUMNS):
+        values = _values(rows, name)
+        if len(values) == 1 and not values & {"", MISSING}:
+            found[name] = values.pop()
+    return found
+
+
+def cells(row: TableRow, rows: Sequence[TableRow]) -> dict[str, str]:
+    """Return the cells of these columns, for a row among others.
+
+    Data of one name that are not the same images have the start of their digest beside it.
+    """
+    digests = {other.data_digest for other in rows if other.data == row.data and _ran(other)}
+    digest = f" {row.data_digest[:8]}" if len(digests) > 1 else ""
+    return {
+        "built with": row.arguments,
+        "data": f"{row.data}{digest}" or MISSING,
+        "classes": MISSING if row.classes is None else count(row.classes),
+        "images": MISSING if row.images is None else count(row.images),
+    }
+
+
+def different_data(rows: Sequence[TableRow]) -> str:
+    """Return what to say above a table of runs on different images; nothing of any other."""
+    digests = {row.data_digest for row in rows if _ran(row) and row.data_digest}
+    return DIFFERENT_DATA if len(digests) > 1 else ""
+
+
+def _ran(row: TableRow) -> bool:
+    return row.images is not None
+
+
+def _values(rows: Sequence[TableRow], name: str) -> set[str]:
+    """Return what a column holds: of data, where rows are of runs."""
+    those = rows if name in NETWORK_COLUMNS else [row for row in rows if _ran(row)]
+    return {cells(row, rows)[name] for row in those}

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records that were damaged or edited: refused by name, or shown as a run could have been."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+
+import pytest
+from mutations import byte_mutants, json_mutants, text_mutants
+
+from reports.campaign import csv_text, run_row
+from reports.campaign import markdown as table
+from reports.page import html
+from reports.tables import markdown
+from simulator.errors import InputError
+from simulator.gates import Gates, judged
+from simulator.results import LAYERS_NAME, RUN_NAME, layers_csv, load_record, load_run, save_run
+
+PAGES = 5  # of accepted mutants, per kind of file: figures take long
+
+
+@pytest.fixture
+def folder(run, tmp_path):
+    """A run with every field of a row filled somewhere."""
+    result, rows = run
+    sums = {"persistent": 0, "transient": 2, "changed": 2, "sum_bits": 20, "headroom_bits": 12}
+    rows = [
+        row.model_copy(update={"differing_codes": 1.5, **(sums if row.accumulator_bits else {})})
+        for row in rows
+    ]
+    save_run(result, rows, tmp_path)
+    return tmp_path
+
+
+def shown(folder, said, pages):
+    """Load a mutant and show it everywhere; return whether it was accepted."""
+    start = time.monotonic()
+    refusal = None
+    try:
+        result, rows = load_run(folder)
+    except InputError as error:
+        refusal = str(error)
+    if refusal is not None:
+        assert refusal.startswith(f"{folder}/"), said
+        assert len(refusal) < 2000, said
+        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            assert markdown(result, rows).startswith("# "), said
+            row = run_row(judged(result, Gates()), {"profile": result.profile.name}, "x")
+            assert table("T", [row]), said
+            assert csv_text([row]), said
+            if pages:
+                assert html(result, rows).rstrip().endswith("</html>"), said
+        except Exception as error:
+            raise AssertionError(said) from error
+    assert time.monotonic() - start < 10, said
+    return True
+
+
+def attack(folder, name, mutants):
+    accepted = refused = 0
+    for said, text in mutants:
+        (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+        pages = accepted % 20 == 0 and accepted < 20 * PAGES
+        if shown(folder, f"{name}: {said}", pages):
+            accepted += 1
+        else:
+            refused += 1
+    return accepted, refused
+
+
+def test_run_json_is_refused_or_shown(folder):
+    plain = json.loads((folder / RUN_NAME).read_text())
+    mutants = ((said, json.dumps(x)) for said, x in json_mutants(plain, seed=4, count=2000))
+    accepted, refused = attack(folder, RUN_NAME, mutants)
+    assert accepted > 100
+    assert refused > 1000
+
+
+def test_layers_csv_is_refused_or_shown(folder):
+    text = (folder / LAYERS_NAME).read_text()
+    accepted, refused = attack(folder, LAYERS_NAME, text_mutants(text, seed=8, count=2000))
+    assert accepted > 50
+    assert refused > 1000
+
+
+def test_damaged_bytes_are_refused_or_shown(folder):
+    for name in (RUN_NAME, LAYERS_NAME):
+        content = (folder / name).read_bytes()
+        attack(folder, name, byte_mutants(content, seed=12, count=500))
+        (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda lines: lines[:-1], "38 ops, run.json says 39"),
+        (lambda lines: [*lines[:5], *lines[6:]], "line 6: op number 5, wanted 4: a line is miss"),
+        (lambda lines: [*lines[:5], lines[4], *lines[5:]], "line 6: op number 3, wanted 4"),
+        (lambda lines: [*lines[:2], lines[3], lines[2], *lines[4:]], "line 3: op number 2"),
+        (lambda lines: [*lines[:2], lines[2] + ",", *lines[3:]], "line 3: 28 cells, wanted 27"),
+        (lambda lines: [*lines[:-1], lines[-1][:20]], "cells, wanted 27"),
+        (lambda lines: [*lines, ""], "line 41: 0 cells, wanted 27"),
+        (lambda lines: [lines[0] + ",index", *lines[1:]], "line 1: not the columns"),
+        (lambda lines: [lines[0].replace("macs", "max"), *lines[1:]], "line 1: not the columns"),
+        (lambda lines: [], "line 1: not the columns"),
+        (lambda lines: [*lines[:3], lines[3].replace(",", ',"', 1)], "line 4: unexpected end"),
+    ],
+    ids=[
+        *("cut", "missing", "doubled", "swapped", "longer", "torn", "empty_line"),
+        *("twice", "renamed", "empty", "quote"),
+    ],
+)
+def test_lines_that_are_no_table_of_the_run_are_named(folder, change, message):
+    lines = (folder / LAYERS_NAME).read_text().splitlines()
+    (folder / LAYERS_NAME).write_text("\n".join(change(lines)) + "\n" * bool(change(lines)))
+    with pytest.raises(InputError, match=message):
+        load_run(folder)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1e9", "1e999"])
+def test_figures_that_are_no_numbers_are_refused(folder, run, value):
+    _, rows = run
+    text = layers_csv(rows)
+    sqnr = str(rows[1].sqnr_db)
+    assert text.count(f",{sqnr},") == 1
+    (folder / LAYERS_NAME).write_text(text.replace(f",{sqnr},", f",{value},"))
+    with pytest.raises(InputError, match=r"layers\.csv: .*line 3: sqnr_db"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"top1": 82.75', '"top1": NaN'),
+        ('"top1": 82.75', '"top1": 82.75, "top1": 1.0'),
+        ('"top1": 82.75', '"top1": 182.75'),
+        ('"top1": 82.75', '"top1": "82.75"'),
+        ('"top1": 82.75', '"top1": 1e999'),
+        ('"images": 400', '"images": 0'),
+        ('"images": 400', '"images": true'),
+        ('"seed": 0', '"seed": 0.5'),
+        ('"latency_ms": ', '"latency_ms": -'),
+        ('"recipe": {', '"recipe": {"a": 1e400, '),
+    ],
+)
+def test_a_record_holds_what_a_run_can_be(folder, old, new):
+    text = (folder / RUN_NAME).read_text()
+    assert text.count(old) == 1
+    (folder / RUN_NAME).write_text(text.replace(old, new))
+    with pytest.raises(InputError, match=r"run\.json: not a run of format 1"):
+        load_record(folder)
+
+
+def test_older_records_still_load(folder, run):
+    """Without what later versions added: columns of layers.csv, data, notes, reported sums."""
+    result, rows = run
+    plain = json.loads((folder / RUN_NAME).read_text())
+    for key in ("data", "notes"):
+        del plain[key]
+    del plain["overflow"]["reported"]
+    (folder / RUN_NAME).write_text(json.dumps(plain))
+    lines = [line.split(",") for line in layers_csv(list(rows)).splitlines()]
+    late = {"differing_codes", "persistent", "sum_bits", "arithmetic"}
+    kept = [place for place, name in enumerate(lines[0]) if name not in late]
+    text = "\n".join(",".join(line[place] for place in kept) for line in lines) + "\n"
+    (folder / LAYERS_NAME).write_text(text)
+    loaded, found = load_run(folder)
+    assert loaded == result
+    assert found[0].differing_codes is None

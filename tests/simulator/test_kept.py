@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is kept for later comes back as it was written, or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mutations import byte_mutants
+
+from simulator.errors import InputError
+from simulator.kept import keep, kept
+
+
+def test_what_was_kept_comes_back(tmp_path: Path) -> None:
+    for content in (b"", b"\x00", bytes(range(256)) * 100):
+        keep(tmp_path / "new" / "a", content)
+        assert kept(tmp_path / "new" / "a") == content
+
+
+def test_no_damage_passes(tmp_path: Path) -> None:
+    path = tmp_path / "batch-00000.npz"
+    keep(path, bytes(range(256)) * 4)
+    whole = path.read_bytes()
+    for said, mutant in byte_mutants(whole, seed=3, count=3000):
+        path.write_bytes(mutant)
+        assert (kept(path) is None) == (mutant != whole), said
+    path.unlink()
+    assert kept(path) is None
+    path.mkdir()
+    assert kept(path) is None
+
+
+def test_the_whole_file_of_another_name_is_another_file(tmp_path: Path) -> None:
+    keep(tmp_path / "batch-00000.npz", b"first")
+    (tmp_path / "batch-00000.npz").rename(tmp_path / "batch-00001.npz")
+    assert kept(tmp_path / "batch-00001.npz") is None
+
+
+def test_what_cannot_be_kept_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        keep(tmp_path / "file" / "below", b"")
