@@ -93,6 +93,7 @@ def verify(
     inputs = inputs or open_inputs(request)
     note_missing_images(request.calibration_images, inputs.calibration, note)
     note_crop(inputs.model, request.preprocessing, note)
+    note_weights(inputs.model, note)
     work = request.out / WORK
     with progress(f"capture {request.model}", 1) as advance:
         float_graph = capture(inputs.model.network, request.model, inputs.model.input_size)
@@ -173,6 +174,12 @@ def note_crop(model: LoadedModel, preprocessing: Mapping[str, Any], note: Note) 
     """Say so where images of another size are still cut as those of timm's own size."""
     if kept := crop_kept(model.name, model.arguments, preprocessing, model.preprocessing):
         note(kept)
+
+
+def note_weights(model: LoadedModel, note: Note) -> None:
+    """Say which weights were taken where a checkpoint has several, and what was made of them."""
+    for text in model.weights_taken:
+        note(f"{model.name}: {text}")
 
 
 def _quantized(

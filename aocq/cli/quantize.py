@@ -92,6 +92,7 @@ def command(
     wanted = recipes.calibration_count(calibration_images, preset, method)
     pipeline.note_missing_images(wanted, images, progress.note)
     pipeline.note_crop(loaded, options.settings(preprocessing, "--preprocessing"), progress.note)
+    pipeline.note_weights(loaded, progress.note)
     files = evenly(images, wanted)
     key = calibration_key(
         method, recipe, loaded, files, skip_bad=skip_bad_images, device=device.value

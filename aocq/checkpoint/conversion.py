@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints of other names and sizes, converted as timm converts them: by each family's filter.
+
+timm keeps one ``checkpoint_filter_fn`` per module of models: old names, names of other projects
+(OpenCLIP, DINOv2, BEiT-3), tables that need not be stored, and resampling to another size.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from timm.models import is_model, model_entrypoint
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+Filter = Callable[..., Mapping[str, Any]]
+
+# What timm's constructors hand to their filters: (part of module and model's name, options)
+_OPTIONS: tuple[tuple[str, Mapping[str, Any]], ...] = (
+    ("timm.models.deit ", MappingProxyType({"adapt_layer_scale": True})),
+    (" flexivit", MappingProxyType({"interpolation": "bilinear", "antialias": False})),
+)
+# What is resampled to another size, and by which arguments of the constructor that is asked for.
+RESAMPLED: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "pos_embed": frozenset({"img_size", "patch_size"}),
+        "patch_embed.proj.weight": frozenset({"patch_size"}),
+        "relative_position_bias_table": frozenset({"img_size", "window_size", "patch_size"}),
+    }
+)
+LARGEST_PATCH = 64  # pixels; resampling it takes the fourth power of memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """Tensors under a network's names.
+
+    Attributes
+    ----------
+    resampled
+        names of tensors that were made for another size
+    left_out
+        names in the file of what the network has no use for
+    """
+
+    tensors: Mapping[str, Tensor]
+    resampled: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+def convert(
+    tensors: Mapping[str, Tensor],
+    network: nn.Module,
+    name: str,
+    arguments: Mapping[str, Any],
+) -> Converted:
+    """Return a checkpoint's tensors as timm would load them; unchanged where its filter fails.
+
+    What timm would resample stays as it is, unless ``arguments`` of the constructor ask for a size.
+    """
+    apply = _filter(network, name)
+    if apply is None or _largest_patch(tensors) > LARGEST_PATCH:
+        return Converted(tensors=tensors)
+    computed = _Computed()
+    try:
+        with computed:
+            found = apply(dict(tensors), network)
+    except Exception:  # of a checkpoint of another network; comparing says what differs
+        return Converted(tensors=tensors)
+    if not all(isinstance(value, Tensor) for value in found.values()):
+        return Converted(tensors=tensors)
+    kept, resampled = dict(found), []
+    stored = {_place(tensor) for tensor in tensors.values()}
+    for key, tensor in found.items():
+        asked = next((by for end, by in RESAMPLED.items() if key.endswith(end)), None)
+        if asked is None or _place(tensor) in stored:
+            continue
+        if asked & set(arguments):
+            resampled.append(key)
+        elif key in tensors:
+            kept[key] = tensors[key]
+    used = {_place(tensor) for tensor in kept.values()} | computed.places
+    left_out = [key for key, tensor in tensors.items() if _place(tensor) not in used]
+    return Converted(tensors=kept, resampled=tuple(resampled), left_out=tuple(left_out))
+
+
+def _filter(network: nn.Module, name: str) -> Filter | None:
+    """Return timm's filter of a model; of its class where the model's module has none."""
+    base = name.partition(".")[0]
+    modules = [type(network).__module__]
+    if is_model(base):
+        modules.insert(0, model_entrypoint(base).__module__)
+    for module in modules:
+        found: Filter | None = getattr(sys.modules.get(module), "checkpoint_filter_fn", None)
+        if found is not None:
+            options: dict[str, Any] = {}
+            for part, more in _OPTIONS:
+                options |= more if part in f"{module} {base}" else {}
+            applied = found
+            return lambda state, network: applied(state, network, **options)
+    return None
+
+
+def _largest_patch(tensors: Mapping[str, Tensor]) -> int:
+    sides = (
+        max(tensor.shape[2:])
+        for key, tensor in tensors.items()
+        if tensor.ndim == 4 and key.endswith(("patch_embed.proj.weight", "conv1.weight"))
+    )
+    return max(sides, default=0)
+
+
+def _place(tensor: Tensor) -> int:
+    """Return where a tensor's values are; views of it are at the same place."""
+    if tensor.is_meta or not tensor.numel():
+        return id(tensor)
+    return tensor.untyped_storage().data_ptr()
+
+
+class _Computed(TorchFunctionMode):
+    """Notes what torch's functions are applied to; reading a tensor's shape is not one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: set[int] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") != "__get__":
+            given = [*args, *(kwargs or {}).values()]
+            inner = [item for part in given if isinstance(part, (list, tuple)) for item in part]
+            read = (item for item in (*given, *inner) if isinstance(item, Tensor))
+            self.places |= {_place(item) for item in read}
+        return func(*args, **(kwargs or {}))
