@@ -309,22 +309,12 @@ def _misfit(
     classes = advice.other_classes(found, network)
     if classes:
         key, has, wants = classes
-        other = _outline(name, {**options, "num_classes": has})
+        other = advice.outline(name, {**options, "num_classes": has})
         if other and not checkpoint.fit(given.tensors, other, name, arguments).problems:
             return f"{key} has {has} classes, {name} has {wants}; pass --num-classes {has}"
     built = f" with {typed(arguments)}" if arguments else ""
-    way_out = advice.way_out(given.tensors, found, network, name, options, _outline)
+    way_out = advice.way_out(given.tensors, found, network, name, options)
     return f"is not a checkpoint of {name}{built}: {shown}; {way_out}"
-
-
-def _outline(name: str, options: Mapping[str, Any]) -> nn.Module | None:
-    """Build a network without values; None where it cannot be."""
-    try:
-        with torch.device("meta"):
-            network: nn.Module = timm.create_model(name, pretrained=False, **options)
-    except Exception:  # whatever a constructor raises that computes with values
-        return None
-    return network
 
 
 def _check_finite(network: nn.Module, origin: Path | str) -> None:

@@ -6,19 +6,22 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from timm.models import is_model, list_models, model_entrypoint
+import torch
+from timm.models import create_model, is_model, list_models, model_entrypoint
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from aocq.checkpoint.fitting import Fit, fit
 from simulator.results import typed
 
-# Builds a model by name and arguments, class count among them, with shapes and no values.
-Build = Callable[[str, Mapping[str, Any]], nn.Module | None]
-
-NEIGHBOURS = 4  # names that are tried, each a tenth of a second
+# What starts parameters; it takes most of the time, and there are no values to start.
+_STARTS = frozenset(
+    {"uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_", "zero_", "fill_", "copy_"}
+)
+NEIGHBOURS = 6  # names that are tried, each less than a tenth of a second
 GENERIC = "where the network differs from its name, say how: --model-kwargs img_size=… depths=…"
 # (pattern of a name in a file, whose names they are)
 FOREIGN = (
@@ -30,6 +33,28 @@ FOREIGN = (
     (r"^conv_proj\.weight$|encoder\.layers\.encoder_layer_0|^features\.\d+\.\d+\.", "torchvision"),
     (r"^(student|teacher)\.", "a training script that keeps two networks"),
 )
+
+
+class _Unstarted(TorchFunctionMode):
+    """Leaves parameters as they were allocated."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in _STARTS:
+            return (*args, *(kwargs or {}).values())[0]
+        return func(*args, **(kwargs or {}))
+
+
+def outline(name: str, options: Mapping[str, Any]) -> nn.Module | None:
+    """Build a network of shapes without values; None where it cannot be.
+
+    ``options`` are arguments of its constructor, class count among them.
+    """
+    try:
+        with _Unstarted(), torch.device("meta"):
+            network: nn.Module = create_model(name, pretrained=False, **options)
+    except Exception:  # whatever a constructor raises that computes with values
+        return None
+    return network
 
 
 def classifiers(network: nn.Module) -> tuple[str, ...]:
@@ -57,7 +82,6 @@ def way_out(
     network: nn.Module,
     name: str,
     options: Mapping[str, Any],
-    build: Build,
 ) -> str:
     """Return what to do with a checkpoint that does not fit.
 
@@ -67,9 +91,9 @@ def way_out(
     heads = {f"{key} is missing" for key in _heads(network)}
     if heads and set(found.problems) <= heads:
         return "it has no classifier, only what comes before; use a checkpoint that has one"
-    ways = [*_other_names(tensors, network, name, build)]
+    ways = [*_other_names(tensors, network, name)]
     for other in _candidates(found, network, options):
-        candidate = build(name, other)
+        candidate = outline(name, other)
         if candidate is not None and not fit(tensors, candidate, name, options).problems:
             changed = {key: value for key, value in other.items() if options.get(key) != value}
             ways.append(f"pass {_options(changed)}")
@@ -85,13 +109,11 @@ def way_out(
     return GENERIC
 
 
-def _other_names(
-    tensors: Mapping[str, Tensor], network: nn.Module, name: str, build: Build
-) -> Iterator[str]:
+def _other_names(tensors: Mapping[str, Tensor], network: nn.Module, name: str) -> Iterator[str]:
     """Yield the nearest name that a checkpoint is of."""
     classes = _classes(tensors, network)
     for neighbour in _neighbours(name):
-        candidate = build(neighbour, classes)
+        candidate = outline(neighbour, classes)
         if candidate is not None and not fit(tensors, candidate, neighbour, {}).problems:
             usual = getattr(candidate, "pretrained_cfg", {}).get("num_classes")
             more = f" and {_options(classes)}" if classes.get("num_classes", usual) != usual else ""

@@ -8,6 +8,7 @@ timm keeps one ``checkpoint_filter_fn`` per module of models: old names, names o
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -32,7 +33,7 @@ RESAMPLED: Mapping[str, frozenset[str]] = MappingProxyType(
         "relative_position_bias_table": frozenset({"img_size", "window_size", "patch_size"}),
     }
 )
-LARGEST_PATCH = 64  # pixels; resampling it takes the fourth power of memory
+SIDE = 64  # pixels of a patch; resampling it takes the fourth power of memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +64,12 @@ def convert(
     What timm would resample stays as it is, unless ``arguments`` of the constructor ask for a size.
     """
     apply = _filter(network, name)
-    if apply is None or _largest_patch(tensors) > LARGEST_PATCH:
+    if apply is None or not _of_its_width(tensors, network.state_dict()):
         return Converted(tensors=tensors)
     computed = _Computed()
     try:
-        with computed:
+        with computed, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of torch, about how timm resamples
             found = apply(dict(tensors), network)
     except Exception:  # of a checkpoint of another network; comparing says what differs
         return Converted(tensors=tensors)
@@ -105,13 +107,21 @@ def _filter(network: nn.Module, name: str) -> Filter | None:
     return None
 
 
-def _largest_patch(tensors: Mapping[str, Tensor]) -> int:
-    sides = (
-        max(tensor.shape[2:])
-        for key, tensor in tensors.items()
-        if tensor.ndim == 4 and key.endswith(("patch_embed.proj.weight", "conv1.weight"))
-    )
-    return max(sides, default=0)
+def _of_its_width(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> bool:
+    """Whether what may be resampled is only of another size, as far as its name tells.
+
+    timm goes through tables head by head: thousands of them are no other size, and take minutes.
+    """
+    for key, tensor in tensors.items():
+        if key.endswith("patch_embed.proj.weight") and max(tensor.shape[2:], default=0) > SIDE:
+            return False
+        if key.endswith(("pos_embed", "relative_position_bias_table")) and key in wanted:
+            own = wanted[key]
+            if tensor.ndim != own.ndim or tensor.shape[-1] != own.shape[-1]:
+                return False
+            if tensor.numel() > SIDE**2 * own.numel():
+                return False
+    return True
 
 
 def _place(tensor: Tensor) -> int:

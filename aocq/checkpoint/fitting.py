@@ -156,5 +156,6 @@ def _notes(
     left_out = [key for key in (*found.left_out, *spare) if not _is_table(key)]
     if left_out:
         listed = shown(", ".join(left_out[:3])) + ", …" * (len(left_out) > 3)
-        notes.append(f"{len(left_out)} tensors that timm has no use for are left out ({listed})")
+        counted = f"{len(left_out)} tensors are" if len(left_out) > 1 else "1 tensor is"
+        notes.append(f"{counted} left out, which timm has no use for ({listed})")
     return tuple(notes)

@@ -75,9 +75,13 @@ def load(path: Path) -> Any:
         If it is damaged, or holds anything that code would have to be run for.
     """
     try:
-        with torch.serialization.safe_globals(_SAFE), warnings.catch_warnings():
+        with (
+            torch.serialization.safe_globals(_SAFE),
+            warnings.catch_warnings(),
+            path.open("rb") as file,  # of a path, torch would ask the suffix
+        ):
             warnings.simplefilter("ignore")  # of torch, about how it stored tensors once
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # of a damaged file, the unpickler raises whatever comes
         forbidden = _FORBIDDEN.search(str(error))
         if forbidden:
