@@ -131,7 +131,8 @@ def load_model(
         network = _pretrained(name, options)
     else:
         network = _built(name, options)
-        taken = _load_weights(network, checkpoint.read(weights), name, options, arguments)
+        given = checkpoint.read_for(network, weights)
+        taken = _load_weights(network, given, name, options, arguments)
     _check_finite(network, weights or name)
     loaded = _loaded(name, network, weights, arguments, preprocessing)
     return replace(loaded, weights_taken=taken)

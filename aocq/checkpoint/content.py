@@ -30,6 +30,7 @@ class Form(Enum):
 
     SAFETENSORS = "safetensors"
     PICKLED = "pickled"
+    ARRAYS = "arrays"  # NumPy's, under names that JAX's networks have
 
 
 # (pattern of a file's first bytes, what it is, the way out)
@@ -67,7 +68,6 @@ _ARCHIVES: tuple[tuple[str, str, str], ...] = (
         "save the state_dict() of torch.export.load(…) as .safetensors",
     ),
     (r"\.weights\.h5$", "a Keras archive", f"load it there and {STATE}"),
-    (r"\.npy$", "a NumPy archive (.npz) as JAX writes it", f"load it in timm and {STATE}"),
     (r"", "a zip archive", UNPACK),
 )
 _TEXTS: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -138,13 +138,14 @@ def _archive(path: Path) -> Form:
     names = [entry.filename for entry in entries]
     # A TorchScript archive has a data.pkl too.
     program = any(re.search(_ARCHIVES[0][0], name) for name in names)
-    if not program and any(re.search(r"(^|/)data\.pkl$", name) for name in names):
+    pickled = not program and any(re.search(r"(^|/)data\.pkl$", name) for name in names)
+    if pickled or (names and all(name.endswith(".npy") for name in names)):
         unpacked, size = sum(entry.file_size for entry in entries), path.stat().st_size
         if unpacked > UNPACKED * size + SLACK:
             raise InputError(
                 f"{path}: unpacks to {unpacked:,} bytes from {size:,}, as no weights do; {STATE}"
             )
-        return Form.PICKLED
+        return Form.PICKLED if pickled else Form.ARRAYS
     _, what, way_out = next(
         row for row in _ARCHIVES if any(re.search(row[0], name) for name in (*names, ""))
     )

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import re
 import warnings
+import zipfile
 from collections import OrderedDict
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -66,6 +69,21 @@ _FORBIDDEN = re.compile(
 )
 
 
+# Python's own, which the unpickler allows: of a number, it is as many bytes.
+_BYTEARRAY = re.compile(rb"c(?:__builtin__|builtins)\nbytearray\n")
+
+
+def _makes_bytes(path: Path) -> bool:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"PK"
+    if zipped:
+        with zipfile.ZipFile(path) as archive:
+            pickles = [name for name in archive.namelist() if name.endswith("data.pkl")]
+            return any(_BYTEARRAY.search(archive.read(name)) for name in pickles)
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        return _BYTEARRAY.search(content) is not None
+
+
 def load(path: Path) -> Any:
     """Return what a pickled file holds.
 
@@ -81,6 +99,8 @@ def load(path: Path) -> Any:
             path.open("rb") as file,  # of a path, torch would ask the suffix
         ):
             warnings.simplefilter("ignore")  # of torch, about how it stored tensors once
+            if _makes_bytes(path):
+                raise UnpicklingError("GLOBAL builtins.bytearray")
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # of a damaged file, the unpickler raises whatever comes
         forbidden = _FORBIDDEN.search(str(error))

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from aocq.checkpoint import pickled
-from aocq.checkpoint.content import Form, form, shown
+from aocq.checkpoint.content import STATE, Form, form, shown
 from aocq.checkpoint.values import plain
 from simulator.errors import InputError
 
@@ -50,7 +50,12 @@ def read(path: Path) -> Checkpoint:
     InputError
         If the file is missing, damaged or something else, or its tensors are no plain ones.
     """
-    if form(path) is Form.PICKLED:
+    kind = form(path)
+    if kind is Form.ARRAYS:
+        raise InputError(
+            f"{path}: is a NumPy archive (.npz), not tensors by name; load it in timm and {STATE}"
+        )
+    if kind is Form.PICKLED:
         loaded = pickled.load(path)
     else:
         try:
@@ -77,6 +82,9 @@ def _state(loaded: Any, path: Path) -> tuple[Mapping[str, Tensor], tuple[str, ..
             averaged = ", a moving average of weights (EMA)" * (chosen in AVERAGED)
             beside = f", not from {' or '.join(others)} beside it" if others else ""
             taken.append(f"weights are taken from {chosen}{averaged}{beside}, as in timm")
+        unusable = [key for key in AVERAGED if chosen in RAW and loaded.get(key) is not None]
+        if unusable:
+            taken.append(f"weights are taken from {chosen}: {unusable[0]} beside it has no tensors")
         loaded = loaded[chosen]
     if not isinstance(loaded, Mapping):
         raise _no_state(path, f"it is a {type(loaded).__name__}")
@@ -84,7 +92,7 @@ def _state(loaded: Any, path: Path) -> tuple[Mapping[str, Tensor], tuple[str, ..
         raise _no_state(path, "it is empty")
     for name, value in loaded.items():
         if not isinstance(name, str):
-            raise _no_state(path, f"one has the name {shown(repr(name), 40)}")
+            raise _no_state(path, f"one has a {type(name).__name__} for a name")
         if not isinstance(value, Tensor):
             here = f"{shown(name, 60)} is a {type(value).__name__}"
             raise _no_state(path, here, [key for key in loaded if isinstance(key, str)])
