@@ -314,7 +314,7 @@ def _misfit(
         if other and not checkpoint.fit(given.tensors, other, name, arguments).problems:
             return f"{key} has {has} classes, {name} has {wants}; pass --num-classes {has}"
     built = f" with {typed(arguments)}" if arguments else ""
-    way_out = advice.way_out(given.tensors, found, network, name, options)
+    way_out = advice.way_out(given.tensors, network, name, options)
     return f"is not a checkpoint of {name}{built}: {shown}; {way_out}"
 
 

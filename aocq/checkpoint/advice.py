@@ -21,8 +21,11 @@ from simulator.results import typed
 _STARTS = frozenset(
     {"uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_", "zero_", "fill_", "copy_"}
 )
-NEIGHBOURS = 6  # names that are tried, each less than a tenth of a second
-GENERIC = "where the network differs from its name, say how: --model-kwargs img_size=… depths=…"
+NEIGHBOURS = 8  # names that are tried, each less than a tenth of a second
+GENERIC = (
+    "where the network differs from its name, say how: --model-kwargs img_size=… depths=…; or pass "
+    "the name of the network that it is of"
+)
 # (pattern of a name in a file, whose names they are)
 FOREIGN = (
     (
@@ -77,16 +80,14 @@ def other_classes(found: Fit, network: nn.Module) -> tuple[str, int, int] | None
 
 
 def way_out(
-    tensors: Mapping[str, Tensor],
-    found: Fit,
-    network: nn.Module,
-    name: str,
-    options: Mapping[str, Any],
+    tensors: Mapping[str, Tensor], network: nn.Module, name: str, options: Mapping[str, Any]
 ) -> str:
     """Return what to do with a checkpoint that does not fit.
 
-    ``options`` are the network's constructor arguments and, where given, its ``num_classes``.
+    ``options`` are the network's constructor arguments and, where given, its ``num_classes``. No
+    advice is given that would need resampling.
     """
+    found = fit(tensors, network, name, {})
     wanted = network.state_dict()
     heads = {f"{key} is missing" for key in _heads(network)}
     if heads and set(found.problems) <= heads:
@@ -94,7 +95,7 @@ def way_out(
     ways = [*_other_names(tensors, network, name)]
     for other in _candidates(found, network, options):
         candidate = outline(name, other)
-        if candidate is not None and not fit(tensors, candidate, name, options).problems:
+        if candidate is not None and not fit(tensors, candidate, name, {}).problems:
             changed = {key: value for key, value in other.items() if options.get(key) != value}
             ways.append(f"pass {_options(changed)}")
             break
@@ -198,12 +199,18 @@ def _image_side(there: Mapping[str, Tensor], network: nn.Module, patch: int) -> 
 
 
 def _neighbours(name: str) -> list[str]:
+    """Return the names nearest to a model's: those that differ in the fewest parts."""
     base = name.partition(".")[0]
     if not is_model(base):
         return []
+
+    def distance(other: str) -> tuple[int, float]:
+        apart = set(base.split("_")) ^ set(other.split("_"))
+        return len(apart), -difflib.SequenceMatcher(None, base, other).ratio()
+
     module = model_entrypoint(base).__module__.rpartition(".")[2]
     known = [other for other in list_models(module=module) if other != base]
-    return difflib.get_close_matches(base, known, n=NEIGHBOURS, cutoff=0.6)
+    return sorted(known, key=distance)[:NEIGHBOURS]
 
 
 def _prefix(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:

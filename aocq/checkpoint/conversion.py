@@ -30,7 +30,7 @@ RESAMPLED: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "pos_embed": frozenset({"img_size", "patch_size"}),
         "patch_embed.proj.weight": frozenset({"patch_size"}),
-        "relative_position_bias_table": frozenset({"img_size", "window_size", "patch_size"}),
+        "relative_position_bias_table": frozenset({"img_size", "patch_size"}),
     }
 )
 SIDE = 64  # pixels of a patch; resampling it takes the fourth power of memory
@@ -78,16 +78,30 @@ def convert(
     kept, resampled = dict(found), []
     stored = {_place(tensor) for tensor in tensors.values()}
     for key, tensor in found.items():
-        asked = next((by for end, by in RESAMPLED.items() if key.endswith(end)), None)
-        if asked is None or _place(tensor) in stored:
+        if not key.endswith(tuple(RESAMPLED)) or _place(tensor) in stored:
             continue
-        if asked & set(arguments):
+        if _asked(key, network, arguments):
             resampled.append(key)
         elif key in tensors:
             kept[key] = tensors[key]
     used = {_place(tensor) for tensor in kept.values()} | computed.places
     left_out = [key for key, tensor in tensors.items() if _place(tensor) not in used]
     return Converted(tensors=kept, resampled=tuple(resampled), left_out=tuple(left_out))
+
+
+def _asked(key: str, network: nn.Module, arguments: Mapping[str, Any]) -> bool:
+    """Whether arguments of the constructor ask for another size of what ``key`` names."""
+    by = next(by for end, by in RESAMPLED.items() if key.endswith(end))
+    if key.endswith("relative_position_bias_table"):
+        block = network.get_submodule(".".join(key.split(".")[:-2]))
+        whole: Any = getattr(block, "input_resolution", None)
+        window: Any = getattr(block, "window_size", None)
+        if "window_size" in arguments:
+            return True
+        # A window of its own, as Swin's: images change it only where they are no larger.
+        if whole is not None and not any(a == b for a, b in zip(whole, window, strict=True)):
+            return False
+    return bool(by & set(arguments))
 
 
 def _filter(network: nn.Module, name: str) -> Filter | None:

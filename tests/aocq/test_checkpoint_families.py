@@ -291,6 +291,12 @@ def small(name: str, **options: Any) -> dict[str, Tensor]:
             {"num_classes": 0},
             "it has no classifier, only what comes before",
         ),
+        (
+            "deit_small_patch16_224",
+            "deit_tiny_patch16_224",
+            {},
+            "it is one of deit_tiny_patch16_224: pass that name",
+        ),
         ("vit_tiny_patch16_224", "vit_tiny_patch16_224", {"depth": 3}, "say how: --model-kwargs"),
     ],
 )
@@ -378,6 +384,28 @@ def test_a_network_of_grey_images_is_loaded_from_its_checkpoint(tmp_path: Path) 
     assert equal(found, state)
     message = refusal(name, state, tmp_path, VIT, classes=CLASSES)
     assert message.endswith("; pass --model-kwargs in_chans=1")
+
+
+def test_a_forgotten_window_is_told_and_not_resampled(tmp_path: Path) -> None:
+    """Images of another size leave a window as it is, unless they are smaller than it."""
+    name = "swin_tiny_patch4_window7_224"
+    state = network_state(name)
+    forgotten = {key: value for key, value in SWIN.items() if key != "window_size"}
+    message = refusal(name, state, tmp_path, forgotten, classes=CLASSES)
+    assert message.endswith("; pass --model-kwargs window_size=4")
+    path = saved(state, tmp_path)
+    found = load_model(
+        name, path, CLASSES, arguments={**forgotten, "img_size": 4, "window_size": 4}
+    )
+    assert "resampled from (49, 2) to (9, 2)" in found.weights_taken[0]
+
+
+def test_a_forgotten_patch_size_is_told_with_the_image_that_was_asked_for(tmp_path: Path) -> None:
+    name = "vit_tiny_patch16_224"
+    state = network_state(name)
+    forgotten = {key: value for key, value in VIT.items() if key != "patch_size"}
+    message = refusal(name, state, tmp_path, forgotten, classes=CLASSES)
+    assert message.endswith("; pass --model-kwargs patch_size=8")
 
 
 def test_what_siglip_without_attention_pooling_has_no_use_for_is_left_out(tmp_path: Path) -> None:
