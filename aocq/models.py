@@ -6,16 +6,14 @@ from __future__ import annotations
 import difflib
 import hashlib
 import inspect
-import pickle
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from aocq import model_options
@@ -31,6 +29,8 @@ from timm.data import resolve_model_data_config  # noqa: E402
 from timm.models import PretrainedCfg, get_pretrained_cfg  # noqa: E402
 
 import aocq.demo.model  # noqa: E402, F401  (registers vit_nano_digits)
+from aocq import checkpoint  # noqa: E402
+from aocq.checkpoint import advice  # noqa: E402
 
 
 class WeightsUnavailable(EnvironmentProblem):
@@ -49,6 +49,9 @@ class LoadedModel:
         of the weights file; of the loaded weights themselves where they came from timm's hub
     arguments
         of the constructor, where they are not those of timm's name
+    weights_taken
+        sentences, without a full stop: which weights of the file they are where it has several,
+        what was left out, what was resampled
     """
 
     name: str
@@ -57,6 +60,7 @@ class LoadedModel:
     preprocessing: Mapping[str, Any]
     checkpoint_sha256: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    weights_taken: tuple[str, ...] = ()
 
     @property
     def input_size(self) -> tuple[int, int, int]:
@@ -90,8 +94,9 @@ def load_model(
     name
         a timm model name, with or without a weight tag (``vit_tiny_patch16_224.augreg_in21k``)
     weights
-        a ``.safetensors``, ``.pth`` or ``.pt`` file with timm's keys; None takes timm's own
-        pretrained weights, which needs the network (the bundled demo model excepted)
+        a safetensors or pickled file (``.pth``, ``.pt``), told apart by content, with timm's names
+        or those that timm converts to them; None takes timm's own pretrained weights, which needs
+        the network (the bundled demo model excepted)
     classes
         class count, where it is not the model's default
     arguments
@@ -121,13 +126,16 @@ def load_model(
         )
     check_arguments(name, arguments)
     options = _options(classes, arguments)
+    taken: tuple[str, ...] = ()
     if weights is None:
         network = _pretrained(name, options)
     else:
         network = _built(name, options)
-        _load_weights(network, read_checkpoint(weights), name, weights, arguments)
+        given = checkpoint.read_for(network, weights)
+        taken = _load_weights(network, given, name, options, arguments)
     _check_finite(network, weights or name)
-    return _loaded(name, network, weights, arguments, preprocessing)
+    loaded = _loaded(name, network, weights, arguments, preprocessing)
+    return replace(loaded, weights_taken=taken)
 
 
 def random_model(
@@ -255,77 +263,59 @@ def _pretrained(name: str, options: Mapping[str, Any]) -> nn.Module:
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read tensors by name from a ``.safetensors``, ``.pth`` or ``.pt`` file, as float32.
+    """Read tensors by name from a safetensors or pickled file, floats as float32.
 
     Pickled files are read with torch's restricted unpickler: code in them is never run. Weights
-    nested under ``model``, ``state_dict`` or ``model_ema`` are found.
+    nested as training scripts nest them are found, a moving average (EMA) before the others, and
+    what wraps every name (``module.``, ``_orig_mod.``, ``model.``) is removed.
 
     Raises
     ------
     InputError
         If the file is missing, damaged, or holds something else than tensors.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; --weights wants a .safetensors or .pth file")
-    try:
-        if path.suffix == ".safetensors":
-            loaded: Any = load_file(path)
-        else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path}: holds more than tensors, and code in checkpoints is never run; save its "
-            "state_dict() as .safetensors"
-        ) from error
-    except Exception as error:  # of a damaged file, the unpickler raises whatever comes
-        raise InputError(
-            f"{path}: damaged or not a checkpoint ({type(error).__name__}: {error}); fetch it again"
-        ) from error
-    for key in ("model", "state_dict", "model_ema"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-    if not isinstance(loaded, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in loaded.items()
-    ):
-        raise InputError(f"{path}: does not hold tensors by name; save the model's state_dict()")
-    return {
-        name.removeprefix("module."): tensor.to(torch.float32) for name, tensor in loaded.items()
-    }
+    return dict(checkpoint.read(path).tensors)
 
 
 def _load_weights(
     network: nn.Module,
-    state: dict[str, Tensor],
+    given: checkpoint.Checkpoint,
     name: str,
-    path: Path,
+    options: Mapping[str, Any],
     arguments: Mapping[str, Any],
-) -> None:
-    """Load ``state`` completely or say what does not fit."""
-    wanted = network.state_dict()
-    for key in ("head.weight", "head.fc.weight"):
-        same_rank = key in wanted and key in state and state[key].ndim == wanted[key].ndim
-        if same_rank and len(state[key]) != len(wanted[key]):
-            raise InputError(
-                f"{path}: {key} has {len(state[key])} classes, {name} has {len(wanted[key])}; "
-                f"pass --num-classes {len(state[key])}"
-            )
-    problems = [
-        *(f"{key} is missing" for key in wanted if key not in state),
-        *(f"{key} is not part of the model" for key in state if key not in wanted),
-        *(
-            f"{key} has shape {tuple(state[key].shape)}, the model wants {tuple(tensor.shape)}"
-            for key, tensor in wanted.items()
-            if key in state and state[key].shape != tensor.shape
-        ),
-    ]
-    if problems:
-        built = f" with {typed(arguments)}" if arguments else ""
-        shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" * (len(problems) > 5))
+) -> tuple[str, ...]:
+    """Load a checkpoint completely or say what does not fit; return which weights were taken."""
+    found = checkpoint.fit(given.tensors, network, name, arguments)
+    if found.problems:
         raise InputError(
-            f"{path}: is not a checkpoint of {name}{built}: {shown}; where the network differs "
-            "from its name, say how: --model-kwargs img_size=… depths=…"
+            f"{given.path}: {_misfit(network, given, found, name, options, arguments)}"
         )
-    network.load_state_dict(state)
+    network.load_state_dict(dict(found.tensors), strict=False)  # tables are the network's own
+    return (*given.taken, *found.notes)
+
+
+def _misfit(
+    network: nn.Module,
+    given: checkpoint.Checkpoint,
+    found: checkpoint.Fit,
+    name: str,
+    options: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+) -> str:
+    """Return what to say of a checkpoint that does not fit."""
+    problems = found.problems
+    shown = "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" * (len(problems) > 5))
+    if problems == found.values:
+        return shown
+    classes = advice.other_classes(found, network)
+    if classes:
+        key, has, wants = classes
+        other = advice.outline(name, {**options, "num_classes": has})
+        if other and not checkpoint.fit(given.tensors, other, name, arguments).problems:
+            return f"{key} has {has} classes, {name} has {wants}; pass --num-classes {has}"
+    built = f" with {typed(arguments)}" if arguments else ""
+    way_out = advice.way_out(given.tensors, network, name, options)
+    return f"is not a checkpoint of {name}{built}: {shown}; {way_out}"
 
 
 def _check_finite(network: nn.Module, origin: Path | str) -> None:

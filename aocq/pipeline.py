@@ -108,6 +108,7 @@ def verify(
         return _judged_again(request, before, note, draw)
     note_missing_images(request.calibration_images, inputs.calibration, note)
     note_crop(inputs.model, request.preprocessing, note)
+    note_weights(inputs.model, note)
     work = request.out / WORK
     with progress(f"capture {request.model}", 1) as advance:
         float_graph = capture(inputs.model.network, request.model, inputs.model.input_size)
@@ -212,6 +213,12 @@ def note_crop(model: LoadedModel, preprocessing: Mapping[str, Any], note: Note) 
         note(kept)
     if averaged := channels_averaged(model.name, preprocessing, model.preprocessing):
         note(averaged)
+
+
+def note_weights(model: LoadedModel, note: Note) -> None:
+    """Say which weights were taken where a checkpoint has several, and what was made of them."""
+    for text in model.weights_taken:
+        note(f"{model.name}: {text}")
 
 
 def _quantized(

@@ -177,6 +177,7 @@ def model_record(model: LoadedModel) -> ModelRecord:
         table_bytes=model.table_bytes,
         arguments=_plain(model.arguments),
         preprocessing=_plain(model.preprocessing),
+        weights_taken=list(model.weights_taken),
     )
 
 

@@ -44,7 +44,8 @@ Weights = Annotated[
     Path | None,
     typer.Option(
         "--weights",
-        help="checkpoint with timm's keys, .safetensors or .pth; code in it is never run. "
+        help="checkpoint, .safetensors or .pth, with timm's names or those that it converts; an "
+        "EMA's weights are taken first; code in it is never run. "
         "Without it timm fetches its pretrained weights",
     ),
 ]

@@ -97,6 +97,7 @@ def command(
         pipeline.note_crop(
             loaded, options.settings(preprocessing, "--preprocessing"), progress.note
         )
+        pipeline.note_weights(loaded, progress.note)
         files = evenly(images, wanted)
         key = calibration_key(
             method, recipe, loaded, files, skip_bad=skip_bad_images, device=device.value
