@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each operation of a FloatGraph has in ``attributes``: types and ranges. A table at the end."""
+"""What each operation of a FloatGraph has in ``attributes``, by type and range: a table."""
 
 from __future__ import annotations
 
