@@ -17,7 +17,7 @@ from aocq.capture.interpreter import run
 from aocq.capture.passes import MASKED
 from simulator.errors import InputError
 
-MOST_NODES = 20_000
+MOST_NODES = 5_000
 # Nodes in a row that make no new values: what follows codes through them goes from node to node.
 LONGEST_CHAIN = 100
 

@@ -15,7 +15,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    JsonValue,
     ValidationError,
     field_validator,
     model_validator,
@@ -102,15 +101,29 @@ class WeightEntry(Entry):
     alpha: list[Scale]
 
 
+def _is_plain(value: Any, depth: int = 4) -> bool:
+    """Whether a value of a log is one of JSON, not nested deeper than people read."""
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list):
+        return depth > 0 and all(_is_plain(item, depth - 1) for item in value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, (str, int))
+
+
 class LogEntry(Entry):
     """How a decision was found, for people; figures read those of scale refinement."""
 
     model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, JsonValue]
+    __pydantic_extra__: dict[str, Any]
 
     @model_validator(mode="after")
-    def _passes_have_losses(self) -> Self:
+    def _can_be_read(self) -> Self:
         entry = self.__pydantic_extra__
+        for key, value in entry.items():
+            if not _is_plain(value):
+                raise ValueError(f"{key}: wanted text, finite numbers, or lists of them")
         if entry.get("stage") == "scales":
             _PassEntry.model_validate(entry)
         return self
@@ -139,7 +152,7 @@ class MetaEntry(Entry):
         if self.preprocessing is not None:
             problem = next(preprocessing_problems(_object(self.preprocessing)), None)
             if problem:
-                raise ValueError(f"preprocessing: {_printable(problem)}")
+                raise ValueError(f"preprocessing: {printable(problem)}")
         if self.model_arguments is not None:
             _object(self.model_arguments)
         return self
@@ -189,7 +202,7 @@ def checked(plain: Any) -> QuantizedFile:
     except ValidationError as error:
         first = error.errors()[0]
         parts = [part for part in first["loc"] if part not in _TAGS]
-        message = _printable(first["msg"].removeprefix("Value error, "))
+        message = printable(first["msg"].removeprefix("Value error, "))
         raise ValueError(": ".join(filter(None, (place(parts), message)))) from error
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error
@@ -197,13 +210,14 @@ def checked(plain: Any) -> QuantizedFile:
 
 def place(parts: Any) -> str:
     """Return where a value is, dotted: ``activations.head.scale``."""
-    return ".".join(_printable(str(part))[:_LONGEST_NAME] for part in parts)
+    return ".".join(printable(str(part)) for part in parts)
 
 
-def _printable(text: str) -> str:
-    """Return ``text`` with what no terminal should get escaped."""
+def printable(text: str) -> str:
+    """Return ``text``, cut to the length of names, with what no terminal should get escaped."""
     return "".join(
-        mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text
+        mark if mark.isprintable() else mark.encode("unicode_escape").decode()
+        for mark in text[:_LONGEST_NAME]
     )
 
 
@@ -236,7 +250,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"key {_printable(key)} is there twice")
+            raise ValueError(f"key {printable(key)} is there twice")
         found[key] = value
     return found
 

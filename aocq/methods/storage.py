@@ -27,6 +27,7 @@ from aocq.methods.quantized_file import (
     WeightEntry,
     checked,
     parse,
+    printable,
     written,
 )
 from aocq.methods.quantized_model import QuantizedModel
@@ -156,7 +157,8 @@ def _read_tensors(content: bytes) -> dict[str, Tensor]:
         return deserialize(content)
     # Some types of safetensors are none of torch's.
     except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{TENSORS_NAME}: {type(error).__name__}: {error}") from error
+        reason = printable(f"{type(error).__name__}: {error}")
+        raise ValueError(f"{TENSORS_NAME}: {reason}") from error
 
 
 def _from_file(file: QuantizedFile, tensors: Mapping[str, Tensor]) -> QuantizedModel:
@@ -199,7 +201,7 @@ def _tensors_are_as_declared(
         (tensors.keys() - wanted, "is there, and nothing reads it"),
     ):
         if names:
-            raise ValueError(f"{TENSORS_NAME}: {min(names)!a} {problem}")
+            raise ValueError(f"{TENSORS_NAME}: {printable(min(names))} {problem}")
 
 
 def _weight(name: str, entry: WeightEntry, tensors: Mapping[str, Tensor]) -> QuantizedWeight:

@@ -13,7 +13,7 @@ from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.roles import residual_stream
 from aocq.capture.verify import parameters_of
 from aocq.capture.verify import verify as verify_graph
-from aocq.methods.base_ptq import bits_of
+from aocq.methods.base_ptq import END_BITS, logits
 from aocq.methods.layernorm_parts import PARTS, part_name
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizer_entries import LARGEST, SMALLEST
@@ -147,17 +147,19 @@ def _codes_are_as_narrow_as_asked_for(model: QuantizedModel) -> Iterator[str]:
 
 
 def _widths(model: QuantizedModel) -> dict[str, int]:
-    """Return how wide codes can be; parts of a concatenation may share the whole's quantizer."""
-    stream = residual_stream(model.graph)
-    found = {}
-    for node in model.graph.nodes:
-        if node.op is FloatOp.SOFTMAX:
-            found[node.name] = model.recipe.probability_bits
-        elif node.op in ARITHMETIC:
-            found[node.name] = bits_of(model.graph, node, stream, model.recipe)
-    for node in reversed(model.graph.nodes):
-        for name in node.inputs if node.op is FloatOp.CONCAT else ():
-            if name in found:
+    """Return how wide codes can be: terms and parts may share the quantizer of the whole."""
+    graph, recipe = model.graph, model.recipe
+    ends = {graph.input.name, *logits(graph)}
+    special = {
+        **dict.fromkeys(ends, max(recipe.activation_bits, END_BITS)),
+        **dict.fromkeys(residual_stream(graph), recipe.residual_bits),
+        **{n.name: recipe.probability_bits for n in graph.nodes if n.op is FloatOp.SOFTMAX},
+    }
+    found = {name: special.get(name, recipe.activation_bits) for name in model.activations}
+    found = {node.name: found.get(node.name, 0) for node in graph.nodes}
+    for node in reversed(graph.nodes):
+        if node.op in {FloatOp.ADD, FloatOp.CONCAT} or node.op not in ARITHMETIC:
+            for name in node.inputs:
                 found[name] = max(found[name], found[node.name])
     return found
 
