@@ -11,6 +11,7 @@ from torch import Tensor
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.capture.roles import residual_stream
 from aocq.methods.quantized_model import QuantizedModel
+from simulator.errors import InputError
 
 Pair = tuple[Tensor, Tensor]
 
@@ -56,9 +57,17 @@ def stream_along_depth(graph: FloatGraph) -> list[str]:
     """Return the sums of the residual stream, in order.
 
     Not its concatenations, whose parts are often held at their scale already.
+
+    Raises
+    ------
+    InputError
+        If there are none.
     """
     stream = residual_stream(graph)
-    return [n.name for n in graph.nodes if n.name in stream and n.op is FloatOp.ADD]
+    found = [n.name for n in graph.nodes if n.name in stream and n.op is FloatOp.ADD]
+    if not found:
+        raise InputError(f"{graph.name}: has no sums of a residual stream, which figures are of")
+    return found
 
 
 def most_uneven(pairs: Mapping[str, Pair]) -> str:

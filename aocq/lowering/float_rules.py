@@ -80,6 +80,8 @@ class MixedLowering:
         quantizer = self.builder.model.activations.get(node.name)
         if node.op not in ARITHMETIC or node.op in {FloatOp.LINEAR, FloatOp.MATMUL}:
             return False
+        if in_float(node, self.builder.profile):  # the chip has no integer rule for it
+            return False
         if not isinstance(quantizer, ActivationQuantizer) or quantizer.alpha:
             return False
         if node.op is FloatOp.SOFTMAX:  # the integer rule knows one scale

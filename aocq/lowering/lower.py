@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+import numpy as np
+
 from aocq.capture import FloatNode, FloatOp, UnsupportedOperatorError
 from aocq.capture.roles import arithmetic_source
 from aocq.lowering.builder import Builder
@@ -33,13 +35,14 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
     mixed = MixedLowering(builder)
     for node in model.graph.nodes:
         try:
-            if model.leaves_floats:
-                mixed.lower(node)
-            elif in_float(node, profile):
-                FLOAT_RULES[node.op](mixed, node)
-            else:
-                RULES[node.op](builder, node)
-        except ValueError as error:
+            with np.errstate(divide="raise", over="raise", invalid="raise"):
+                if model.leaves_floats:
+                    mixed.lower(node)
+                elif in_float(node, profile):
+                    FLOAT_RULES[node.op](mixed, node)
+                else:
+                    RULES[node.op](builder, node)
+        except (ValueError, ArithmeticError) as error:  # a factor that no number of a chip can be
             raise InputError(
                 f"{model.graph.name} on profile {profile.name}: {node.name}: {error}"
             ) from error

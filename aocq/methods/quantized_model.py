@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
@@ -21,6 +21,9 @@ from aocq.methods.masks import quantizer_of
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
 from aocq.methods.scale_form import ScaleForm
 from aocq.methods.steps import Steps, linear_steps, moved, quantizer_steps
+from simulator.errors import InputError
+
+CodeBits = Annotated[int, Field(ge=3, le=16)]
 
 
 class Recipe(BaseModel):
@@ -70,10 +73,10 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    weight_bits: int = 8
-    activation_bits: int = 8
-    residual_bits: int = 8
-    softmax_bits: int | None = None
+    weight_bits: Annotated[int, Field(ge=2, le=8)] = 8
+    activation_bits: CodeBits = 8
+    residual_bits: CodeBits = 8
+    softmax_bits: CodeBits | None = None
     weight_granularity: Literal["per_tensor", "per_channel"] = "per_channel"
     activation_granularity: Literal["per_tensor", "per_channel"] = "per_channel"
     weight_scale: Literal["any", "power_of_two"] = "any"
@@ -84,11 +87,11 @@ class Recipe(BaseModel):
     weight_range: Literal["minmax", "mse"] = "mse"
     float_ops: Literal["declared", "integer"] = "declared"
     channel_factor: Literal["none", "shift", "multiplier"] = "multiplier"
-    channel_factor_bits: int = 8
+    channel_factor_bits: Annotated[int, Field(ge=2, le=16)] = 8
     fused_add: bool = False
     layernorm_part_bits: Literal[8, 16] | None = None
     aocq: AocqOptions = AocqOptions()
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
 
     @property
     def probability_bits(self) -> int:
@@ -191,11 +194,23 @@ class QuantizedModel:
         return linear_steps(node, self.steps(node.inputs[0]), weight).reshape(-1)
 
     def bias_codes(self, node: FloatNode) -> NDArray[np.int64]:
-        """Return a linear node's bias in codes of its accumulator, [N]; zeros where it has none."""
+        """Return a linear node's bias in codes of its accumulator, [N]; zeros where it has none.
+
+        Raises
+        ------
+        InputError
+            If a code would need more than 63 bits.
+        """
         if not node.attributes["bias"]:
             return np.zeros(len(self.weights[node.attributes["weight"]].codes), np.int64)
         real = self.graph.parameters[node.attributes["bias"]].double().numpy()
-        return np.rint(real / self.bias_scale(node)).astype(np.int64)
+        codes = np.rint(real / self.bias_scale(node))
+        if not np.abs(codes).max(initial=0) < 2.0**62:
+            raise InputError(
+                f"{node.attributes['bias']}: {np.abs(codes).max():.3g} times what 1 is worth in "
+                f"the sums of {node.name}, which no bias holds; quantize the network again"
+            )
+        return codes.astype(np.int64)
 
     def simulate(self, node: FloatNode, x: Tensor) -> Tensor:
         """Quantize a node's result: the interpreter's ``transform`` of simulated quantization."""

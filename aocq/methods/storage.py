@@ -1,55 +1,124 @@
 # SPDX-License-Identifier: Apache-2.0
 """A QuantizedModel as two files: ``quantized.json`` and ``quantized.safetensors``.
 
-The float weights that were quantized are not stored: their codes and scales are.
+The float weights that were quantized are not stored: their codes and scales are. What is written
+has been checked by the rules of what is read.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
+from torch import Tensor
 
-from aocq.capture import FloatGraph, FloatNode, FloatOp
-from aocq.methods.quantized_model import QuantizedModel, Recipe
-from aocq.methods.quantizers import (
-    ActivationQuantizer,
-    LevelQuantizer,
-    QuantizedWeight,
-    Quantizer,
+from aocq.capture import FloatGraph, FloatNode
+from aocq.capture.verify import parameters_of
+from aocq.methods.quantized_file import (
+    FORMAT,
+    MetaEntry,
+    QuantizedFile,
+    WeightEntry,
+    checked,
+    parse,
+    printable,
+    written,
 )
+from aocq.methods.quantized_model import QuantizedModel
+from aocq.methods.quantizer_entries import quantizer_from_plain, quantizer_to_plain
+from aocq.methods.quantizers import QuantizedWeight
+from aocq.methods.verify_quantized import verify, weight_problems
 from simulator.errors import InputError
 from simulator.files import replace_file, write_text
-from simulator.numerics.integer_type import IntType
 
-FORMAT = 2
+__all__ = ["FORMAT", "load", "quantizer_from_plain", "quantizer_to_plain", "save"]
+
 JSON_NAME = "quantized.json"
 TENSORS_NAME = "quantized.safetensors"
+PARAMETERS, CODES, SCALES = "float/", "codes/", "scale/"  # what names of tensors begin with
 
 
 def save(model: QuantizedModel, folder: Path) -> None:
-    """Write both files into ``folder``, the JSON last: it names the hash of the other."""
+    """Write both files into ``folder``, the JSON last: it names the hash of the other.
+
+    Raises
+    ------
+    InputError
+        If the model breaks a rule of :func:`load` (a calibration that met values that are not
+        finite, say): nothing is written then.
+    """
+    content = serialize(_tensors(model))
+    plain = _to_plain(model, hashlib.sha256(content).hexdigest())
+    try:
+        checked(plain)
+        verify(model)
+        text = written(plain)
+    except (InputError, ValueError) as error:
+        raise InputError(
+            f"{model.graph.name}: what {model.method} decided is no quantized model ({error}); "
+            "check the checkpoint and the calibration images"
+        ) from error
+    with replace_file(folder / TENSORS_NAME) as temporary:
+        temporary.write_bytes(content)
+    write_text(folder / JSON_NAME, text)
+
+
+def load(folder: Path) -> QuantizedModel:
+    """Read what :func:`save` wrote.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, damaged, of another format, the two do not belong together, or what
+        they say is not possible: the message names the first place.
+    """
+    json_path, tensors_path = folder / JSON_NAME, folder / TENSORS_NAME
+    try:
+        file = checked(parse(json_path.read_bytes().decode()))
+        content = tensors_path.read_bytes()
+        if file.tensors_sha256 != hashlib.sha256(content).hexdigest():
+            raise ValueError(f"tensors_sha256 and {TENSORS_NAME} do not match")
+        model = _from_file(file, _read_tensors(content))
+        verify(model)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{error.filename}: not found; a quantized model is what `aocq quantize --out` writes"
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or folder}: cannot be read ({error.strerror or error}); name the "
+            "folder of a quantized model"
+        ) from error
+    except (InputError, ValueError) as error:
+        raise InputError(
+            f"{json_path}: not a quantized model of format {FORMAT} ({error}); quantize again"
+        ) from error
+    return model
+
+
+# --- to plain values and tensors ------------------------------------------------------------------
+
+
+def _tensors(model: QuantizedModel) -> dict[str, Tensor]:
     tensors = {
-        f"float/{name}": tensor.contiguous()
+        f"{PARAMETERS}{name}": tensor.contiguous()
         for name, tensor in model.graph.parameters.items()
         if name not in model.weights
     }
     for name, weight in model.weights.items():
-        tensors[f"codes/{name}"] = torch.from_numpy(weight.codes)
-        tensors[f"scale/{name}"] = torch.from_numpy(weight.scale)
-    with replace_file(folder / TENSORS_NAME) as temporary:
-        temporary.write_bytes(serialize(tensors))
-    plain = {
+        tensors[f"{CODES}{name}"] = torch.from_numpy(weight.codes)
+        tensors[f"{SCALES}{name}"] = torch.from_numpy(weight.scale)
+    return tensors
+
+
+def _to_plain(model: QuantizedModel, tensors_sha256: str) -> dict[str, Any]:
+    return {
         "format": FORMAT,
         "name": model.graph.name,
         "method": model.method,
@@ -66,87 +135,8 @@ def save(model: QuantizedModel, folder: Path) -> None:
         "parts": {name: quantizer_to_plain(part) for name, part in model.parts.items()},
         "log": [dict(entry) for entry in model.log],
         "meta": dict(model.meta),
-        "tensors_sha256": _file_hash(folder / TENSORS_NAME),
+        "tensors_sha256": tensors_sha256,
     }
-    write_text(folder / JSON_NAME, json.dumps(plain, indent=1, sort_keys=True) + "\n")
-
-
-def load(folder: Path) -> QuantizedModel:
-    """Read what :func:`save` wrote.
-
-    Raises
-    ------
-    InputError
-        If a file is missing, damaged, of another format, or the two do not belong together.
-    """
-    json_path, tensors_path = folder / JSON_NAME, folder / TENSORS_NAME
-    try:
-        plain = json.loads(json_path.read_text(encoding="utf-8"))
-        if plain["format"] != FORMAT or plain["tensors_sha256"] != _file_hash(tensors_path):
-            raise ValueError(f"format or {TENSORS_NAME} do not match")
-        return _from_plain(plain, load_file(tensors_path))
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{error.filename}: not found; a quantized model is what `aocq quantize --out` writes"
-        ) from error
-    except (
-        SafetensorError,
-        ValidationError,
-        AttributeError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:
-        raise InputError(
-            f"{json_path}: not a quantized model of format {FORMAT} ({error}); quantize again"
-        ) from error
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def quantizer_to_plain(quantizer: Quantizer) -> dict[str, Any]:
-    """Return a quantizer as JSON holds it."""
-    if isinstance(quantizer, LevelQuantizer):
-        return {
-            "levels": list(quantizer.levels),
-            "thresholds": list(quantizer.thresholds),
-            "scale": quantizer.scale,
-            "bits": quantizer.bits,
-        }
-    return {
-        "type": str(quantizer.type),
-        "scale": quantizer.scale,
-        "zero_point": quantizer.zero_point,
-        "alpha": list(quantizer.alpha),
-        "axis": quantizer.axis,
-        "table_scale": quantizer.table_scale,
-    }
-
-
-def quantizer_from_plain(plain: dict[str, Any]) -> Quantizer:
-    """Return the quantizer that :func:`quantizer_to_plain` wrote."""
-    if "levels" in plain:
-        return LevelQuantizer(
-            levels=tuple(plain["levels"]),
-            thresholds=tuple(plain["thresholds"]),
-            scale=plain["scale"],
-            bits=plain["bits"],
-        )
-    return _activation_quantizer(plain)
-
-
-def _activation_quantizer(plain: dict[str, Any]) -> ActivationQuantizer:
-    return ActivationQuantizer(
-        type=IntType.parse(plain["type"]),
-        scale=plain["scale"],
-        zero_point=plain["zero_point"],
-        alpha=tuple(plain["alpha"]),
-        axis=plain["axis"],
-        table_scale=plain["table_scale"],
-    )
 
 
 def _node_to_plain(node: FloatNode) -> dict[str, Any]:
@@ -159,62 +149,71 @@ def _node_to_plain(node: FloatNode) -> dict[str, Any]:
     }
 
 
-def _node_from_plain(plain: dict[str, Any]) -> FloatNode:
-    attributes = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in plain["attributes"].items()
+# --- and back -------------------------------------------------------------------------------------
+
+
+def _read_tensors(content: bytes) -> dict[str, Tensor]:
+    try:
+        return deserialize(content)
+    # Some types of safetensors are none of torch's.
+    except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
+        reason = printable(f"{type(error).__name__}: {error}")
+        raise ValueError(f"{TENSORS_NAME}: {reason}") from error
+
+
+def _from_file(file: QuantizedFile, tensors: Mapping[str, Tensor]) -> QuantizedModel:
+    nodes = tuple(entry.node() for entry in file.nodes)
+    _tensors_are_as_declared(nodes, file, tensors)
+    weights = {name: _weight(name, entry, tensors) for name, entry in file.weights.items()}
+    parameters = {
+        name.removeprefix(PARAMETERS): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(PARAMETERS)
     }
-    return FloatNode(
-        name=plain["name"],
-        op=FloatOp(plain["op"]),
-        inputs=tuple(plain["inputs"]),
-        attributes=MappingProxyType(attributes),
-        shape=tuple(plain["shape"]),
-    )
-
-
-def _from_plain(plain: dict[str, Any], tensors: dict[str, torch.Tensor]) -> QuantizedModel:
-    prefix = "float/"
-    graph = FloatGraph(
-        name=plain["name"],
-        nodes=tuple(_node_from_plain(node) for node in plain["nodes"]),
-        parameters={
-            name.removeprefix(prefix): tensor
-            for name, tensor in tensors.items()
-            if name.startswith(prefix)
-        },
-    )
-    model = QuantizedModel(
-        graph=graph,
-        method=plain["method"],
-        recipe=Recipe.model_validate(plain["recipe"]),
-        activations={
-            name: quantizer_from_plain(entry) for name, entry in plain["activations"].items()
-        },
-        weights={
-            name: QuantizedWeight(
-                bits=entry["bits"],
-                codes=tensors[f"codes/{name}"].numpy().astype(np.int8),
-                scale=tensors[f"scale/{name}"].numpy().astype(np.float64),
-                alpha=tuple(entry["alpha"]),
-            )
-            for name, entry in plain["weights"].items()
-        },
-        calibration_images=plain["calibration_images"],
-        log=tuple(plain["log"]),
-        meta=plain["meta"],
-        parts={
-            name: _activation_quantizer(entry) for name, entry in plain.get("parts", {}).items()
-        },
-    )
     # With the stored codes in place of the float weights, the graph runs as it is.
-    return replace(
-        model,
-        graph=replace(
-            graph,
-            parameters={
-                **graph.parameters,
-                **{name: weight.dequantized().float() for name, weight in model.weights.items()},
-            },
-        ),
+    restored = {name: weight.dequantized().float() for name, weight in weights.items()}
+    return QuantizedModel(
+        graph=FloatGraph(name=file.name, nodes=nodes, parameters={**parameters, **restored}),
+        method=file.method,
+        recipe=file.recipe,
+        activations={name: entry.quantizer() for name, entry in file.activations.items()},
+        weights=weights,
+        calibration_images=file.calibration_images,
+        log=tuple(dict(entry.__pydantic_extra__) for entry in file.log),
+        meta=_meta(file.meta),
+        parts={name: entry.quantizer() for name, entry in file.parts.items()},
     )
+
+
+def _meta(entry: MetaEntry) -> dict[str, str]:
+    return {key: text for key, text in entry.model_dump().items() if text is not None}
+
+
+def _tensors_are_as_declared(
+    nodes: tuple[FloatNode, ...], file: QuantizedFile, tensors: Mapping[str, Tensor]
+) -> None:
+    """Refuse tensors that are missing, and those that nothing names."""
+    read = {str(name) for node in nodes for name in parameters_of(node)}
+    wanted = {f"{PARAMETERS}{name}" for name in read - file.weights.keys()}
+    wanted |= {f"{kind}{name}" for name in file.weights for kind in (CODES, SCALES)}
+    for names, problem in (
+        (wanted - tensors.keys(), "is missing"),
+        (tensors.keys() - wanted, "is there, and nothing reads it"),
+    ):
+        if names:
+            raise ValueError(f"{TENSORS_NAME}: {printable(min(names))} {problem}")
+
+
+def _weight(name: str, entry: WeightEntry, tensors: Mapping[str, Tensor]) -> QuantizedWeight:
+    codes, scale = tensors[f"{CODES}{name}"], tensors[f"{SCALES}{name}"]
+    if (codes.dtype, scale.dtype) != (torch.int8, torch.float64):
+        raise ValueError(
+            f"weights.{name}: codes are {codes.dtype} and scales {scale.dtype}, wanted torch.int8 "
+            "and torch.float64"
+        )
+    weight = QuantizedWeight(
+        bits=entry.bits, codes=codes.numpy(), scale=scale.numpy(), alpha=tuple(entry.alpha)
+    )
+    for problem in weight_problems(weight):
+        raise ValueError(f"weights.{name}: {problem}")
+    return weight

@@ -24,6 +24,7 @@ from aocq.capture.roles import (
     known_networks,
     residual_stream,
 )
+from aocq.capture.verify import verify
 from aocq.lowering import lower
 from aocq.methods import METHODS, Recipe
 from aocq.methods.aocq.options import AocqOptions
@@ -73,6 +74,11 @@ def lowered(name: str, method: str) -> IntGraph:
 def test_timm_has_networks_of_the_family(name: str) -> None:
     for module in FAMILIES[name].timm_modules:
         assert timm.list_models(module=module)
+
+
+@every_example
+def test_the_graph_is_sound(name: str) -> None:
+    verify(captured(name).graph)
 
 
 @every_example

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantizers as JSON holds them, and what their values can be."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    model_validator,
+)
+
+from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer, Quantizer
+from simulator.numerics.integer_type import IntType
+
+WIDEST = 16  # bits of a code, and of a level: operands of a product have no more
+# Of scales, and of ratios of scales: all that float32 values can ask for in 16 bits; products of a
+# few of them are still numbers that float64 holds.
+SMALLEST, LARGEST = 2.0**-166, 2.0**128
+
+
+def _code_type(text: str) -> str:
+    if not 1 <= IntType.parse(text).bits <= WIDEST:
+        raise ValueError(f"wanted a type of 1 to {WIDEST} bits")
+    return text
+
+
+Scale = Annotated[float, Field(ge=SMALLEST, le=LARGEST)]
+Level = Annotated[int, Field(ge=-(1 << (WIDEST - 1)), lt=1 << WIDEST)]
+
+
+class Entry(BaseModel):
+    """A part of ``quantized.json``: its keys and no others, types as they are, finite numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class UniformEntry(Entry):
+    """An :class:`ActivationQuantizer`."""
+
+    type: Annotated[str, AfterValidator(_code_type)]
+    scale: Scale
+    zero_point: int
+    alpha: list[Scale]
+    axis: Annotated[int, Field(ge=-16, le=-1)]
+    table_scale: Annotated[float, Field(ge=0, le=LARGEST)]
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        kind = IntType.parse(self.type)
+        if not kind.low <= self.zero_point <= kind.high:
+            raise ValueError(f"zero_point {self.zero_point}: {kind} has {kind.low} to {kind.high}")
+        if 0 < self.table_scale < SMALLEST:
+            raise ValueError(f"table_scale: wanted 0, or {SMALLEST:g} or more")
+        return self
+
+    def quantizer(self) -> ActivationQuantizer:
+        """Return what the entry stands for."""
+        return ActivationQuantizer(
+            type=IntType.parse(self.type),
+            scale=self.scale,
+            zero_point=self.zero_point,
+            alpha=tuple(self.alpha),
+            axis=self.axis,
+            table_scale=self.table_scale,
+        )
+
+
+class LevelEntry(Entry):
+    """A :class:`LevelQuantizer`."""
+
+    levels: Annotated[list[Level], Field(min_length=1, max_length=1 << WIDEST)]
+    thresholds: list[float]
+    scale: Scale
+    bits: Annotated[int, Field(ge=1, le=WIDEST)]
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if len(self.levels) > 1 << self.bits:
+            raise ValueError(f"{len(self.levels)} levels: {self.bits} bits tell fewer apart")
+        if len(self.thresholds) != len(self.levels) - 1:
+            raise ValueError("thresholds: wanted one fewer than levels")
+        for name, numbers in (("levels", self.levels), ("thresholds", self.thresholds)):
+            if any(a >= b for a, b in pairwise(numbers)):
+                raise ValueError(f"{name}: must ascend")
+        if self.levels[0] < 0 and self.levels[-1] >= 1 << (WIDEST - 1):
+            raise ValueError(f"levels: span more than {WIDEST} bits")
+        return self
+
+    def quantizer(self) -> LevelQuantizer:
+        """Return what the entry stands for."""
+        return LevelQuantizer(
+            levels=tuple(self.levels),
+            thresholds=tuple(self.thresholds),
+            scale=self.scale,
+            bits=self.bits,
+        )
+
+
+UNIFORM, LEVELS = "uniform quantizer", "levels"
+QuantizerEntry = Annotated[
+    Annotated[UniformEntry, Tag(UNIFORM)] | Annotated[LevelEntry, Tag(LEVELS)],
+    Discriminator(lambda entry: LEVELS if _has_levels(entry) else UNIFORM),
+]
+
+
+def _has_levels(entry: Any) -> bool:
+    return isinstance(entry, LevelEntry) or (isinstance(entry, dict) and "levels" in entry)
+
+
+_ENTRY: TypeAdapter[UniformEntry | LevelEntry] = TypeAdapter(QuantizerEntry)
+
+
+def quantizer_to_plain(quantizer: Quantizer) -> dict[str, Any]:
+    """Return a quantizer as JSON holds it."""
+    if isinstance(quantizer, LevelQuantizer):
+        return {
+            "levels": list(quantizer.levels),
+            "thresholds": list(quantizer.thresholds),
+            "scale": quantizer.scale,
+            "bits": quantizer.bits,
+        }
+    return {
+        "type": str(quantizer.type),
+        "scale": quantizer.scale,
+        "zero_point": quantizer.zero_point,
+        "alpha": list(quantizer.alpha),
+        "axis": quantizer.axis,
+        "table_scale": quantizer.table_scale,
+    }
+
+
+def quantizer_from_plain(plain: Any) -> Quantizer:
+    """Return the quantizer that :func:`quantizer_to_plain` wrote; ValueError if it is none."""
+    return _ENTRY.validate_python(plain).quantizer()

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a QuantizedModel's decisions belong to its network, and are what its recipe asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from aocq.capture import FloatNode, FloatOp
+from aocq.capture.float_graph import ARITHMETIC
+from aocq.capture.roles import residual_stream
+from aocq.capture.verify import parameters_of
+from aocq.capture.verify import verify as verify_graph
+from aocq.methods.base_ptq import END_BITS, logits
+from aocq.methods.layernorm_parts import PARTS, part_name
+from aocq.methods.quantized_model import QuantizedModel
+from aocq.methods.quantizer_entries import LARGEST, SMALLEST
+from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
+from simulator.errors import InputError
+from simulator.numerics.integer_type import IntType
+
+
+def verify(model: QuantizedModel) -> None:
+    """Check a model whose values are possible one by one.
+
+    Raises
+    ------
+    InputError
+        At the first broken rule of its graph (:mod:`aocq.capture.verify`), or naming the quantizer
+        or the weight that does not fit.
+    """
+    verify_graph(model.graph)
+    for rule in _RULES:
+        for problem in rule(model):
+            raise InputError(problem)
+
+
+# --- quantizers -----------------------------------------------------------------------------------
+
+
+def _quantizers_fit_their_tensors(model: QuantizedModel) -> Iterator[str]:
+    nodes = {node.name: node for node in model.graph.nodes if node.op in ARITHMETIC}
+    for name, quantizer in model.activations.items():
+        if name not in nodes:
+            yield f"activations.{name}: the network makes no new values of that name"
+        else:
+            for problem in _unfit(quantizer, nodes[name]):
+                yield f"activations.{name}: {problem}"
+
+
+def _unfit(quantizer: Quantizer, node: FloatNode) -> Iterator[str]:
+    plain = isinstance(quantizer, ActivationQuantizer) and not quantizer.alpha
+    if node.op is FloatOp.INPUT and not plain:
+        yield "the image has one step for all its values, not channel factors or levels"
+    if not isinstance(quantizer, ActivationQuantizer):
+        return
+    if -quantizer.axis > len(node.shape):
+        yield f"axis {quantizer.axis}: the tensor has {len(node.shape)} dimensions"
+    elif quantizer.alpha and len(quantizer.alpha) != node.shape[quantizer.axis]:
+        yield (
+            f"alpha: has {len(quantizer.alpha)} factors, dimension {quantizer.axis} of the tensor "
+            f"has {node.shape[quantizer.axis]} elements"
+        )
+    if quantizer.table_scale and (plain or node.op is not FloatOp.UNARY):
+        yield "table_scale: only the channel factors of a function's result have it"
+
+
+def _parts_are_of_layernorms(model: QuantizedModel) -> Iterator[str]:
+    known = {
+        part_name(node.name, part)
+        for node in model.graph.nodes
+        if node.op is FloatOp.LAYERNORM
+        for part in PARTS
+    }
+    bits = model.recipe.layernorm_part_bits
+    for name, quantizer in model.parts.items():
+        if name not in known:
+            yield f"parts.{name}: no LayerNorm of the network has such a part"
+        elif quantizer.type.bits != bits:
+            yield f"parts.{name}: has {quantizer.type}, recipe.layernorm_part_bits is {bits}"
+        elif quantizer.alpha or quantizer.table_scale or quantizer.axis != -1:
+            yield f"parts.{name}: has one step, so neither alpha nor axis nor table_scale"
+
+
+# --- weights --------------------------------------------------------------------------------------
+
+
+def weight_problems(weight: QuantizedWeight) -> Iterator[str]:
+    """Yield what is wrong with a weight by itself."""
+    codes, scale = weight.codes, weight.scale
+    if codes.dtype != np.int8 or codes.ndim != 2 or not codes.size:
+        yield f"codes: are {codes.dtype} of shape {codes.shape}, wanted int8 of two dimensions"
+        return
+    if scale.dtype != np.float64 or scale.shape not in {(1,), codes.shape[:1]}:
+        yield (
+            f"scale: is {scale.dtype} of shape {scale.shape}, wanted float64, one for all rows or "
+            f"one for each of {len(codes)}"
+        )
+        return
+    kind = IntType(bits=weight.bits)
+    if not kind.low <= int(codes.min()) <= int(codes.max()) <= kind.high:
+        yield f"codes: {codes.min()} to {codes.max()}, {kind} has {kind.low} to {kind.high}"
+    if not bool(np.all((scale >= SMALLEST) & (scale <= LARGEST))):  # not a number fails both
+        yield f"scale: must be positive numbers from {SMALLEST:.3g} to {LARGEST:.3g}"
+    if len(weight.alpha) not in {0, codes.shape[1]}:
+        yield f"alpha: has {len(weight.alpha)} factors for {codes.shape[1]} columns"
+
+
+def _weights_are_of_layers(model: QuantizedModel) -> Iterator[str]:
+    layers = [node for node in model.graph.nodes if node.op is FloatOp.LINEAR]
+    known = {node.attributes["weight"] for node in layers}
+    for name, weight in model.weights.items():
+        for problem in weight_problems(weight):
+            yield f"weights.{name}: {problem}"
+        if name not in known:
+            yield f"weights.{name}: is the weight of no layer"
+        elif weight.codes.shape != tuple(model.graph.parameters[name].shape):
+            yield f"weights.{name}: codes: have another shape than the parameter"
+    if not model.leaves_floats:
+        for node in layers:
+            if node.attributes["weight"] not in model.weights:
+                yield f"node {node.name}: every operator is quantized, and this one's weight is not"
+
+
+def _every_parameter_is_read(model: QuantizedModel) -> Iterator[str]:
+    read = {name for node in model.graph.nodes for name in parameters_of(node)}
+    for name in sorted(model.graph.parameters.keys() - read):
+        yield f"parameter {name}: no node reads it"
+
+
+# --- what the recipe says -------------------------------------------------------------------------
+
+
+def _codes_are_as_narrow_as_asked_for(model: QuantizedModel) -> Iterator[str]:
+    for name, weight in model.weights.items():
+        if weight.bits != model.recipe.weight_bits:
+            yield f"weights.{name}: has {weight.bits} bits, the recipe {model.recipe.weight_bits}"
+    widths = _widths(model)
+    for name, quantizer in model.activations.items():
+        found = (
+            quantizer.type.bits if isinstance(quantizer, ActivationQuantizer) else quantizer.bits
+        )
+        if found > widths[name]:
+            yield f"activations.{name}: has {found} bits, the recipe {widths[name]} for it"
+
+
+def _widths(model: QuantizedModel) -> dict[str, int]:
+    """Return how wide codes can be: terms and parts may share the quantizer of the whole."""
+    graph, recipe = model.graph, model.recipe
+    ends = {graph.input.name, *logits(graph)}
+    special = {
+        **dict.fromkeys(ends, max(recipe.activation_bits, END_BITS)),
+        **dict.fromkeys(residual_stream(graph), recipe.residual_bits),
+        **{n.name: recipe.probability_bits for n in graph.nodes if n.op is FloatOp.SOFTMAX},
+    }
+    found = {name: special.get(name, recipe.activation_bits) for name in model.activations}
+    found = {node.name: found.get(node.name, 0) for node in graph.nodes}
+    for node in reversed(graph.nodes):
+        if node.op in {FloatOp.ADD, FloatOp.CONCAT} or node.op not in ARITHMETIC:
+            for name in node.inputs:
+                found[name] = max(found[name], found[node.name])
+    return found
+
+
+def _scales_have_the_form_asked_for(model: QuantizedModel) -> Iterator[str]:
+    weights, activations = model.recipe.weight_form, model.recipe.activation_form
+    per_tensor = model.recipe.weight_granularity == "per_tensor"
+    for name, weight in model.weights.items():
+        if per_tensor and len(weight.scale) > 1:
+            yield f"weights.{name}: has a scale for each row, the recipe one per tensor"
+        if not np.array_equal(weights.hold(weight.scale), weight.scale):
+            yield f"weights.{name}: has scales of another form than the recipe's (weight_scale)"
+    for name, quantizer in model.activations.items():
+        if activations.hold(quantizer.scale) != quantizer.scale:
+            yield f"activations.{name}: has a scale of another form than the recipe's"
+        if quantizer.zero_point and model.recipe.zero_point == "symmetric":
+            yield f"activations.{name}: has a zero point, the recipe none"
+
+
+# --- both ends ------------------------------------------------------------------------------------
+
+
+def _meta_is_of_the_network(model: QuantizedModel) -> Iterator[str]:
+    if not model.meta:
+        return
+    classes, size = (
+        int(model.meta["classes"]),
+        json.loads(model.meta["preprocessing"])["input_size"],
+    )
+    if model.graph.output.shape[-1] != classes:
+        yield f"meta.classes: {classes}, the network's result has {model.graph.output.shape[-1]}"
+    if tuple(size) != model.graph.input.shape:
+        yield f"meta.preprocessing: input_size {size}, the network takes {model.graph.input.shape}"
+
+
+_RULES: tuple[Callable[[QuantizedModel], Iterator[str]], ...] = (
+    _quantizers_fit_their_tensors,
+    _parts_are_of_layernorms,
+    _weights_are_of_layers,
+    _every_parameter_is_read,
+    _codes_are_as_narrow_as_asked_for,
+    _scales_have_the_form_asked_for,
+    _meta_is_of_the_network,
+)
