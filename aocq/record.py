@@ -138,6 +138,7 @@ def run_record(
             sums=sum(counts.elements for counts in evaluation.counts.values() if counts.sums),
         ),
         model=model_record(inputs.model),
+        notes=[f"weights: {text}" for text in inputs.model.weights_taken],
         data=data_record(
             request.data_folder, evenly(inputs.images, request.limit), inputs.model.classes
         ),
@@ -177,7 +178,6 @@ def model_record(model: LoadedModel) -> ModelRecord:
         table_bytes=model.table_bytes,
         arguments=_plain(model.arguments),
         preprocessing=_plain(model.preprocessing),
-        weights_taken=list(model.weights_taken),
     )
 
 

@@ -65,7 +65,6 @@ class ModelRecord(_Record):
         relative positions, masks
     arguments : of its constructor that are not those of its name
     preprocessing : of images, in timm's words
-    weights_taken : sentences: which weights of a checkpoint's, what was left out or resampled
     """
 
     name: Name
@@ -74,7 +73,6 @@ class ModelRecord(_Record):
     table_bytes: Count = 0
     arguments: dict[str, Any] = {}
     preprocessing: dict[str, Any] = {}
-    weights_taken: list[str] = []
 
 
 class MethodRecord(_Record):
