@@ -272,8 +272,22 @@ def _softmax(lowering: MixedLowering, node: FloatNode) -> None:
 
 
 def _unary(lowering: MixedLowering, node: FloatNode) -> None:
-    function = Function(node.attributes["function"])
-    lowering.function(node, function, lowering.real(node.inputs[0]))
+    x = lowering.real(node.inputs[0])
+    if node.attributes["function"] == "quick_gelu":
+        _quick_gelu(lowering, node, x)
+        return
+    lowering.function(node, Function(node.attributes["function"]), x)
+
+
+def _quick_gelu(lowering: MixedLowering, node: FloatNode, x: str) -> None:
+    """x σ(1.702 x) is SiLU of 1.702 x, over 1.702."""
+    slope = 1.702
+    names = [f"{node.name}.scaled", f"{node.name}.silu"]
+    scaled = FloatFunction(name=names[0], function=Function.SCALE, inputs=(x,), factor=slope)
+    lowering.add(scaled, node.shape)
+    gated = FloatFunction(name=names[1], function=Function.SILU, inputs=(names[0],))
+    lowering.add(gated, node.shape)
+    lowering.function(node, Function.SCALE, names[1], factor=1 / slope)
 
 
 def _layernorm(lowering: MixedLowering, node: FloatNode) -> None:

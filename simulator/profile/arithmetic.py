@@ -17,7 +17,7 @@ from simulator.numerics.fixed_point import LARGEST_SHIFT
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
 from simulator.numerics.rounding import DoubleRounding, Rounding
-from simulator.profile.aliases import normalised
+from simulator.profile.aliases import normalised, normalised_overflow
 from simulator.profile.section import Section, lax
 
 Scales = Literal["any", "power_of_two"]
@@ -56,7 +56,7 @@ class LevelSection(Section):
 
     group: Annotated[int, BeforeValidator(_products_in_group)]
     bits: Annotated[int, Field(ge=8, le=64)]
-    overflow: Literal["wrap", "saturate"]
+    overflow: Annotated[Literal["wrap", "saturate"], BeforeValidator(normalised_overflow)]
 
     @field_serializer("group")
     def _as_written(self, group: int) -> int | str:
