@@ -75,18 +75,18 @@ def _is_operator(node: FxNode, name: str) -> bool:
 def _quick_gelu_operand(product: FxNode) -> FxNode | None:
     """Return x where a product is ``x * sigmoid(1.702 * x)``; None of any other."""
     for x, gate in (product.args, product.args[::-1]):
-        if _is_operator(gate, "sigmoid.default") and _is_operator(gate.args[0], "mul.Tensor"):
-            if gate.args[0].args == (x, QUICK_GELU_SLOPE):
-                return x
+        if not (_is_operator(gate, "sigmoid.default") and len(gate.users) == 1):
+            continue
+        if _is_operator(gate.args[0], "mul.Tensor") and gate.args[0].args == (x, QUICK_GELU_SLOPE):
+            return x
     return None
 
 
 def _belongs_to_quick_gelu(part: FxNode) -> bool:
     """Whether an operator's result is read as a part of QuickGELU, and by nothing else."""
-    readers = list(part.users)
-    if len(readers) != 1:
+    reader = next(iter(part.users), None)
+    if len(part.users) != 1:
         return False
-    reader = readers[0]
     if _is_operator(reader, "sigmoid.default"):
         return _belongs_to_quick_gelu(reader)
     return _is_operator(reader, "mul.Tensor") and _quick_gelu_operand(reader) is not None
@@ -103,7 +103,9 @@ def mul(t: Translator, node: FxNode) -> Value:
     """A number times a tensor, LayerScale, which the layer before it takes in, or QuickGELU."""
     x, factor = node.args
     operand = _quick_gelu_operand(node)
-    if operand is not None and _belongs_to_quick_gelu(next(g for g in node.args if g is not operand)):
+    if operand is not None and _belongs_to_quick_gelu(
+        next(g for g in node.args if g is not operand)
+    ):
         return t.emit(node, FloatOp.UNARY, (t.front(node, operand),), function="quick_gelu")
     if factor == QUICK_GELU_SLOPE and _belongs_to_quick_gelu(node):
         return t.value(x)

@@ -20,7 +20,7 @@ import torch
 
 from aocq.capture import FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.lowering.builder import SHIFT_TYPE, Builder
+from aocq.lowering.builder import Builder
 from aocq.lowering.functions import GELUS
 from aocq.lowering.rules import RULES
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
@@ -42,6 +42,9 @@ from simulator.numerics.float_type import FLOAT32
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import Rounding
 from simulator.profile import NpuProfile, OpKind
+
+# The type of the shift behind sums that stay as they are, as wide as any.
+NO_SHIFT = IntType(bits=6, signed=False)
 
 
 def in_float(node: FloatNode, profile: NpuProfile) -> bool:
@@ -192,7 +195,7 @@ class MixedLowering:
         one = IntType(bits=1, signed=False)
         identity = Requantization(
             multiplier=self.builder.constant(f"{name}.multiplier", np.array([1]), one),
-            shift=self.builder.constant(f"{name}.shift", np.array([0]), SHIFT_TYPE),
+            shift=self.builder.constant(f"{name}.shift", np.array([0]), NO_SHIFT),
             rounding=Rounding.HALF_UP,  # of nothing: the shift is 0
             overflow=Overflow.SATURATE,  # the sums fit: their type is that of the register
         )
@@ -280,7 +283,7 @@ def _unary(lowering: MixedLowering, node: FloatNode) -> None:
 
 
 def _quick_gelu(lowering: MixedLowering, node: FloatNode, x: str) -> None:
-    """x σ(1.702 x) is SiLU of 1.702 x, over 1.702."""
+    """X σ(1.702 x) is SiLU of 1.702 x, over 1.702."""
     slope = 1.702
     names = [f"{node.name}.scaled", f"{node.name}.silu"]
     scaled = FloatFunction(name=names[0], function=Function.SCALE, inputs=(x,), factor=slope)

@@ -21,6 +21,7 @@ from aocq.methods.masks import quantizer_of
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
 from aocq.methods.scale_form import ScaleForm
 from aocq.methods.steps import Steps, linear_steps, moved, quantizer_steps
+from simulator.errors import InputError
 
 
 class Recipe(BaseModel):
@@ -43,6 +44,9 @@ class Recipe(BaseModel):
     float32_scales
         whether every scale is rounded to float32 when it is chosen: files that hold scales in
         float32 hand exactly these to the chip. Ratios of scales (channel factors) are no scales
+    bias_bits
+        of a bias, or of the register that starts with it if that is narrower (a profile's
+        restriction): weights whose biases would not fit have larger scales
     zero_point
         whether activations may have one (a profile's restriction)
     activation_range
@@ -79,6 +83,7 @@ class Recipe(BaseModel):
     weight_scale: Literal["any", "power_of_two"] = "any"
     activation_scale: Literal["any", "power_of_two"] = "any"
     float32_scales: bool = False
+    bias_bits: int = 32
     zero_point: Literal["symmetric", "asymmetric"] = "asymmetric"
     activation_range: Literal["minmax", "mse"] = "minmax"
     weight_range: Literal["minmax", "mse"] = "mse"
@@ -191,11 +196,23 @@ class QuantizedModel:
         return linear_steps(node, self.steps(node.inputs[0]), weight).reshape(-1)
 
     def bias_codes(self, node: FloatNode) -> NDArray[np.int64]:
-        """Return a linear node's bias in codes of its accumulator, [N]; zeros where it has none."""
+        """Return a linear node's bias in codes of its accumulator, [N]; zeros where it has none.
+
+        Raises
+        ------
+        InputError
+            If a code would need more than 63 bits.
+        """
         if not node.attributes["bias"]:
             return np.zeros(len(self.weights[node.attributes["weight"]].codes), np.int64)
         real = self.graph.parameters[node.attributes["bias"]].double().numpy()
-        return np.rint(real / self.bias_scale(node)).astype(np.int64)
+        codes = np.rint(real / self.bias_scale(node))
+        if not np.abs(codes).max(initial=0) < 2.0**62:
+            raise InputError(
+                f"{node.attributes['bias']}: {np.abs(codes).max():.3g} times what 1 is worth in "
+                f"the sums of {node.name}, which no bias holds; quantize the network again"
+            )
+        return codes.astype(np.int64)
 
     def simulate(self, node: FloatNode, x: Tensor) -> Tensor:
         """Quantize a node's result: the interpreter's ``transform`` of simulated quantization."""
