@@ -67,7 +67,7 @@ class ScaleForm:
             share, exponent = np.frexp(wanted)  # share is at least 1/2, and 1/2 for powers of two
             return np.asarray(np.ldexp(1.0, np.where(share > 0.5, exponent, exponent - 1)))
         held = np.asarray(wanted).astype(np.float32).astype(np.float64)
-        return np.maximum(held, SMALLEST_FLOAT32)
+        return np.asarray(np.maximum(held, SMALLEST_FLOAT32))
 
     def below(self, wanted: float) -> float:
         """Return the same as :meth:`hold`, but the largest power of two that is not above it."""
