@@ -147,10 +147,10 @@ def _inverse_factor(moments: Tensor) -> Tensor:
     """
     share, damped = DAMPING * moments.abs().max(), moments
     while True:
-        inverse, failed = torch.linalg.inv_ex(damped)
-        if not failed:
-            factor, failed = torch.linalg.cholesky_ex((inverse + inverse.T) / 2, upper=True)
-        if not failed:
+        inverse, singular = torch.linalg.inv_ex(damped)
+        factor: Tensor
+        factor, failed = torch.linalg.cholesky_ex((inverse + inverse.T) / 2, upper=True)
+        if not (singular or failed):
             return factor
         damped = moments + share * torch.eye(len(moments), dtype=moments.dtype)
         share = share * 10
