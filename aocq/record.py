@@ -138,7 +138,7 @@ def run_record(
             sums=sum(counts.elements for counts in evaluation.counts.values() if counts.sums),
         ),
         model=model_record(inputs.model),
-        notes=[f"weights: {text}" for text in inputs.model.weights_taken],
+        notes=list(inputs.model.weights_taken),
         data=data_record(
             request.data_folder, evenly(inputs.images, request.limit), inputs.model.classes
         ),

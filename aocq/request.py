@@ -74,6 +74,7 @@ def constrained(recipe: Recipe, profile: NpuProfile) -> Recipe:
     Probabilities have the chip's width where the other activations have theirs; in a narrower
     recipe they are as narrow.
     """
+    accumulator = profile.accumulator_of("linear")
     softmax_bits: int | None = profile.softmax.output_bits
     if recipe.activation_bits in {softmax_bits, *range(profile.activation.bits)}:
         softmax_bits = None
@@ -86,6 +87,7 @@ def constrained(recipe: Recipe, profile: NpuProfile) -> Recipe:
             "activation_granularity": profile.activation.granularity,
             "activation_scale": profile.activation.scale,
             "float32_scales": profile.float32_scales,
+            "bias_bits": min(accumulator.bias_bits, accumulator.levels[-1].bits),
             "zero_point": profile.activation.zero_point,
             "channel_factor": profile.layernorm.channel_factor,
             "channel_factor_bits": profile.layernorm.channel_factor_bits,

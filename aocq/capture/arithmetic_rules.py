@@ -22,6 +22,8 @@ from aocq.capture.translator import (
     with_defaults,
 )
 
+QUICK_GELU_SLOPE = 1.702  # of OpenAI's CLIP: x * sigmoid(1.702 x)
+
 
 def add(t: Translator, node: FxNode) -> Value:
     """The sum of two tensors of one shape, or of a tensor and a constant that repeats along it."""
@@ -66,9 +68,47 @@ def _scaled(t: Translator, node: FxNode, factor: float) -> Value:
     return t.emit(node, FloatOp.SCALE, (x,), batch_axis=x.batch_axis, factor=float(factor))
 
 
+def _is_operator(node: FxNode, name: str) -> bool:
+    return isinstance(node, torch.fx.Node) and str(node.target) == f"aten.{name}"
+
+
+def _quick_gelu_operand(product: FxNode) -> FxNode | None:
+    """Return x where a product is ``x * sigmoid(1.702 * x)``; None of any other."""
+    for x, gate in (product.args, product.args[::-1]):
+        if not (_is_operator(gate, "sigmoid.default") and len(gate.users) == 1):
+            continue
+        if _is_operator(gate.args[0], "mul.Tensor") and gate.args[0].args == (x, QUICK_GELU_SLOPE):
+            return x
+    return None
+
+
+def _belongs_to_quick_gelu(part: FxNode) -> bool:
+    """Whether an operator's result is read as a part of QuickGELU, and by nothing else."""
+    reader = next(iter(part.users), None)
+    if len(part.users) != 1:
+        return False
+    if _is_operator(reader, "sigmoid.default"):
+        return _belongs_to_quick_gelu(reader)
+    return _is_operator(reader, "mul.Tensor") and _quick_gelu_operand(reader) is not None
+
+
+def sigmoid(t: Translator, node: FxNode) -> Value:
+    """The gate of QuickGELU: no node of its own, see :func:`mul`."""
+    if not _belongs_to_quick_gelu(node):
+        raise t.unsupported(node, "has no lowering")
+    return t.value(node.args[0])
+
+
 def mul(t: Translator, node: FxNode) -> Value:
-    """A number times a tensor, or LayerScale, which the layer before it takes in."""
+    """A number times a tensor, LayerScale, which the layer before it takes in, or QuickGELU."""
     x, factor = node.args
+    operand = _quick_gelu_operand(node)
+    if operand is not None and _belongs_to_quick_gelu(
+        next(g for g in node.args if g is not operand)
+    ):
+        return t.emit(node, FloatOp.UNARY, (t.front(node, operand),), function="quick_gelu")
+    if factor == QUICK_GELU_SLOPE and _belongs_to_quick_gelu(node):
+        return t.value(x)
     if isinstance(factor, (int, float)):
         return _scaled(t, node, factor)
     if isinstance(t.values[x.name], Constant):  # γ may come first

@@ -245,6 +245,7 @@ _RULES: Mapping[str, Rule] = MappingProxyType(
         "gelu.default": arithmetic.unary("gelu"),
         "relu.default": arithmetic.unary("relu"),
         "silu.default": arithmetic.unary("silu"),
+        "sigmoid.default": arithmetic.sigmoid,
         "hardswish.default": arithmetic.unary("hardswish"),
         "layer_norm.default": arithmetic.layer_norm,
         "mean.dim": arithmetic.mean,

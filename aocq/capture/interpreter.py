@@ -26,6 +26,7 @@ UNARY_FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
         "relu": functional.relu,
         "silu": functional.silu,
         "hardswish": functional.hardswish,
+        "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
     }
 )
 

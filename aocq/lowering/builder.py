@@ -26,9 +26,23 @@ from simulator.numerics.float_type import FLOAT32, FLOAT64, Array, FloatType, Te
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
 from simulator.numerics.rounding import DoubleRounding, Rounding
-from simulator.profile import NpuProfile, OpKind
+from simulator.profile import NpuProfile, OpKind, RescaleSection
+from simulator.profile.effects import SUMMING
 
-SHIFT_TYPE = IntType(bits=6, signed=False)
+# Widths of sums that are requantized without an accumulator: products of two codes, or less.
+SHORT_SUMS = 34
+
+
+def shift_type(section: RescaleSection) -> IntType:
+    """Return the type of a chip's shifts: as wide as its largest one."""
+    return IntType(bits=max(section.shift[1].bit_length(), 1), signed=False)
+
+
+def narrowest(codes: NDArray[Any], *, signed: bool = True) -> IntType:
+    """Return the narrowest type that holds whole numbers, of at least one bit and its sign."""
+    low, high = (int(end) for end in (codes.min(), codes.max()))
+    bits = max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0, 1)
+    return IntType(bits=bits + signed, signed=signed)
 
 
 def along_channels(name: str, steps: Steps) -> Steps:
@@ -172,20 +186,27 @@ class Builder:
     ) -> str:
         """Add a constant and return its name.
 
+        ``codes`` are whole numbers of any type, float64 where they may pass 64 bits.
+
         Raises
         ------
         InputError
             If a code does not fit ``kind``.
         """
         if codes.size and not (kind.low <= int(codes.min()) and int(codes.max()) <= kind.high):
-            worst = max(int(codes.max()), -int(codes.min()))
             raise InputError(
-                f"{name}: needs {worst.bit_length() + kind.signed} bits, profile "
+                f"{name}: needs {narrowest(codes, signed=kind.signed).bits} bits, profile "
                 f"{self.profile.name} has {kind.bits}; choose a profile with wider constants"
             )
         self.declare(name, codes.shape, kind, scale, zero_point, Role.CONSTANT)
         self.constants[name] = codes.astype(kind.dtype)
         return name
+
+    def multiplier(self, name: str, value: int, section: RescaleSection) -> str:
+        """Add one multiplier in as few bits as it needs, of those that the chip has."""
+        codes = np.array([value], object)
+        bits = min(narrowest(codes, signed=False).bits, section.multiplier_bits)
+        return self.constant(name, codes, IntType(bits=bits, signed=False))
 
     def real_constant(self, name: str, values: Any, kind: FloatType = FLOAT32) -> str:
         """Add a constant of real values and return its name."""
@@ -215,12 +236,13 @@ class Builder:
         factors = ratio(sums, steps, section)
         multiplier, shift = f"{node_name}.multiplier", None
         if section.arithmetic is Arithmetic.FIXED_POINT:
-            found = fixed_point(factors, section, largest_shift)
-            bits = max(section.multiplier_bits, int(found.multipliers.max()).bit_length())
-            if bits > section.multiplier_bits and section.kind != "power_of_two":
-                bits = section.multiplier_bits  # too large: refused below, with its name
-            self.constant(multiplier, found.multipliers, IntType(bits=bits, signed=False))
-            shift = self.constant(f"{node_name}.shift", found.shifts, SHIFT_TYPE)
+            sum_bits = self.accumulator(kind).levels[-1].bits if kind in SUMMING else SHORT_SUMS
+            found = fixed_point(factors, section, largest_shift, sum_bits)
+            width = IntType(bits=section.multiplier_bits, signed=False)
+            if section.kind == "power_of_two":  # 1, or a shift to the left: no multiplier
+                width = narrowest(found.multipliers, signed=False)
+            self.constant(multiplier, found.multipliers, width)
+            shift = self.constant(f"{node_name}.shift", found.shifts, shift_type(section))
         else:
             types = {Arithmetic.FLOAT32: FLOAT32, Arithmetic.FLOAT64: FLOAT64}
             self.real_constant(multiplier, factors, types[section.arithmetic])

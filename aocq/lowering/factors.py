@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from simulator.numerics.fixed_point import (
     LARGEST_SHIFT,
-    multipliers_and_shifts,
+    multiplier_and_shift,
     q15_multiplier_and_shift,
     q31_multiplier_and_shift,
 )
@@ -44,9 +45,24 @@ def ratio(numerators: Real, denominators: Real, section: RescaleSection) -> Real
 
 
 def fixed_point(
-    factors: Sequence[float] | Real, section: RescaleSection, largest_shift: int = LARGEST_SHIFT
+    factors: Sequence[float] | Real,
+    section: RescaleSection,
+    largest_shift: int = LARGEST_SHIFT,
+    sum_bits: int = 64,
 ) -> FixedPoint:
     """Return factors as multipliers and shifts, by the profile's derivation.
+
+    A normalized factor whose shift would pass the chip's largest has a smaller multiplier at that
+    shift, 0 in the end; other derivations say which multiplier it must be.
+
+    Parameters
+    ----------
+    largest_shift
+        that there is room for, if it is less than the chip's; any factor has a smaller multiplier
+        there
+    sum_bits
+        width of what is multiplied: where a chip only shifts, a shift beyond that width yields what
+        the chip's largest one does
 
     Raises
     ------
@@ -54,27 +70,87 @@ def fixed_point(
         If a factor is too large, no power of two where the chip only shifts, or needs a shift that
         the chip does not have.
     """
+    limit = min(largest_shift, section.shift[1])
     if section.kind == "power_of_two":
-        pairs = [_power_of_two(float(factor)) for factor in factors]
-    elif section.derivation == "normalized":
-        limit = min(largest_shift, section.shift[1])
-        multipliers, shifts = multipliers_and_shifts(factors, section.multiplier_bits, limit)
-        pairs = list(zip(multipliers.tolist(), shifts.tolist(), strict=True))
-    elif section.derivation == "fraction_8":
-        whole = [_fraction_8(float(factor)) for factor in factors]
-        pairs = [(multiplier, FRACTION_BITS_8) for multiplier in whole]
+        pairs = [_power_of_two(float(factor), limit, sum_bits) for factor in factors]
     else:
-        derive = {"q31": q31_multiplier_and_shift, "q15": q15_multiplier_and_shift}
-        pairs = [derive[section.derivation](float(factor)) for factor in factors]
-    low, high = section.shift
-    for multiplier, shift in pairs:
-        if multiplier and not low <= shift <= high:
-            raise ValueError(
-                f"a factor needs the shift {shift}, rescale.shift has {low}..{high}; quantize for "
-                "this profile, or choose another"
-            )
-    both = np.array(pairs, np.int64).reshape(-1, 2)
+        derive = _DERIVATIONS[section.derivation]
+        pairs = [derive(float(factor), section.multiplier_bits, limit) for factor in factors]
+        pairs = [
+            pair
+            if pair[1] <= largest_shift
+            else multiplier_and_shift(float(factor), section.multiplier_bits, largest_shift)
+            for factor, pair in zip(factors, pairs, strict=True)
+        ]
+    both = np.array([on_chip(pair, section) for pair in pairs], np.int64).reshape(-1, 2)
     return FixedPoint(both[:, 0].copy(), both[:, 1].copy())
+
+
+def on_chip(pair: tuple[int, int], section: RescaleSection) -> tuple[int, int]:
+    """Return a multiplier and a shift; the shift of a factor 0 is any that the chip has.
+
+    Raises
+    ------
+    ValueError
+        If the chip does not have the shift.
+    """
+    multiplier, shift = pair
+    low, high = section.shift
+    if not multiplier:
+        return 0, min(max(shift, low), high)
+    if not low <= shift <= high:
+        raise ValueError(
+            f"a factor needs the shift {shift}, rescale.shift has {low}..{high}; quantize for "
+            "this profile, or choose another"
+        )
+    return multiplier, shift
+
+
+def at_common_shift(
+    factors: Sequence[float] | Real, section: RescaleSection, largest_shift: int = LARGEST_SHIFT
+) -> tuple[NDArray[np.int64], int]:
+    """Return factors as multipliers at one shift, which the largest of them decides.
+
+    As in :func:`simulator.numerics.fixed_point.multipliers_at_common_shift`, at a shift of the
+    chip's.
+
+    Raises
+    ------
+    ValueError
+        If the largest factor needs a smaller shift than the chip has.
+    """
+    limit = min(largest_shift, section.shift[1])
+    largest = multiplier_and_shift(float(np.max(factors)), section.multiplier_bits, limit)
+    _, shift = on_chip(largest, section)
+    return nearest(np.ldexp(factors, shift)), shift
+
+
+def nearest(values: Real) -> NDArray[np.int64]:
+    """Return the nearest whole numbers to values that are not negative, ties upwards."""
+    below = np.floor(values)
+    return (below + (values - below >= 0.5)).astype(np.int64)
+
+
+def _normalized(factor: float, multiplier_bits: int, largest_shift: int) -> tuple[int, int]:
+    pair = multiplier_and_shift(factor, multiplier_bits, largest_shift)
+    return pair if pair[0] else (0, largest_shift)
+
+
+def _q31(factor: float, _: int, __: int) -> tuple[int, int]:
+    return q31_multiplier_and_shift(factor)
+
+
+def _q15(factor: float, _: int, __: int) -> tuple[int, int]:
+    return q15_multiplier_and_shift(factor)
+
+
+def _at_shift_8(factor: float, _: int, __: int) -> tuple[int, int]:
+    return _fraction_8(factor), FRACTION_BITS_8
+
+
+_DERIVATIONS: Mapping[str, Callable[[float, int, int], tuple[int, int]]] = MappingProxyType(
+    {"normalized": _normalized, "q31": _q31, "q15": _q15, "fraction_8": _at_shift_8}
+)
 
 
 def _fraction_8(factor: float) -> int:
@@ -87,13 +163,21 @@ def _fraction_8(factor: float) -> int:
     return round(factor * (1 << FRACTION_BITS_8))
 
 
-def _power_of_two(factor: float) -> tuple[int, int]:
+def _power_of_two(factor: float, largest_shift: int, sum_bits: int) -> tuple[int, int]:
     mantissa, exponent = np.frexp(factor)
+    places = int(exponent) - 1
+    # Half a code at most, whatever the shift: also where the factor is too small for float64.
+    if (factor == 0 or -places > largest_shift) and largest_shift > sum_bits:
+        return 1, largest_shift
     if mantissa != 0.5:
         raise ValueError(
             f'the factor {factor:.6g} is no power of two, and rescale.kind = "power_of_two" only '
             'shifts; give this kind of op a multiplier: [ops.KIND.rescale] kind = "fixed_point", '
             "KIND being matmul for two activations, mean, rescale"
         )
-    places = int(exponent) - 1
+    if -places > largest_shift:
+        raise ValueError(
+            f"the factor 2^{places} needs the shift {-places}, rescale.shift ends at "
+            f"{largest_shift}; quantize for this profile, or choose another"
+        )
     return (1 << places, 0) if places > 0 else (1, -places)

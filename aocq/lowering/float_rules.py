@@ -20,7 +20,7 @@ import torch
 
 from aocq.capture import FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.lowering.builder import SHIFT_TYPE, Builder
+from aocq.lowering.builder import Builder
 from aocq.lowering.functions import GELUS
 from aocq.lowering.rules import RULES
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
@@ -42,6 +42,9 @@ from simulator.numerics.float_type import FLOAT32
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import Rounding
 from simulator.profile import NpuProfile, OpKind
+
+# The type of the shift behind sums that stay as they are, as wide as any.
+NO_SHIFT = IntType(bits=6, signed=False)
 
 
 def in_float(node: FloatNode, profile: NpuProfile) -> bool:
@@ -194,7 +197,7 @@ class MixedLowering:
         one = IntType(bits=1, signed=False)
         identity = Requantization(
             multiplier=self.builder.constant(f"{name}.multiplier", np.array([1]), one),
-            shift=self.builder.constant(f"{name}.shift", np.array([0]), SHIFT_TYPE),
+            shift=self.builder.constant(f"{name}.shift", np.array([0]), NO_SHIFT),
             rounding=Rounding.HALF_UP,  # of nothing: the shift is 0
             overflow=Overflow.SATURATE,  # the sums fit: their type is that of the register
         )
@@ -274,8 +277,22 @@ def _softmax(lowering: MixedLowering, node: FloatNode) -> None:
 
 
 def _unary(lowering: MixedLowering, node: FloatNode) -> None:
-    function = Function(node.attributes["function"])
-    lowering.function(node, function, lowering.real(node.inputs[0]))
+    x = lowering.real(node.inputs[0])
+    if node.attributes["function"] == "quick_gelu":
+        _quick_gelu(lowering, node, x)
+        return
+    lowering.function(node, Function(node.attributes["function"]), x)
+
+
+def _quick_gelu(lowering: MixedLowering, node: FloatNode, x: str) -> None:
+    """X σ(1.702 x) is SiLU of 1.702 x, over 1.702."""
+    slope = 1.702
+    names = [f"{node.name}.scaled", f"{node.name}.silu"]
+    scaled = FloatFunction(name=names[0], function=Function.SCALE, inputs=(x,), factor=slope)
+    lowering.add(scaled, node.shape)
+    gated = FloatFunction(name=names[1], function=Function.SILU, inputs=(names[0],))
+    lowering.add(gated, node.shape)
+    lowering.function(node, Function.SCALE, names[1], factor=1 / slope)
 
 
 def _layernorm(lowering: MixedLowering, node: FloatNode) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from aocq.capture import FloatNode
 from aocq.lowering.builder import Builder
-from aocq.lowering.sums import mean_requantization
+from aocq.lowering.sums import mean_requantization, on_chip_scales
 from aocq.methods.layernorm_parts import PART_BITS, part_name
 from simulator.errors import InputError
 from simulator.graph.ops import AddShifted, Lookup, Mean, Mul, Op, Rescale, SquaredDifference
@@ -114,7 +114,10 @@ class LayerNormGraph:
 
     def sum(self, a: Part, b: Part, y: Part, *, subtract: bool = False) -> Part:
         """Append a sum or difference into the declared ``y``."""
-        constants = sum_constants(a.scale, b.scale, y.scale, ADD_LEFT_SHIFT[self.bits])
+        section = self.builder.profile.rescale_of("add")
+        constants = on_chip_scales(
+            sum_constants(a.scale, b.scale, y.scale, ADD_LEFT_SHIFT[self.bits]), section
+        )
         rounding, double = self.rounding()
         self.add(
             AddShifted(
@@ -133,8 +136,10 @@ class LayerNormGraph:
     def squares(self, a: Part, b: Part, part: str, shape: tuple[int, ...]) -> Part:
         """Return the squares of the differences."""
         y = self.declare(part, shape)
-        constants = squared_difference_constants(
-            a.scale, b.scale, y.scale, SQUARE_LEFT_SHIFT[self.bits]
+        section = self.builder.profile.rescale_of("add")
+        constants = on_chip_scales(
+            squared_difference_constants(a.scale, b.scale, y.scale, SQUARE_LEFT_SHIFT[self.bits]),
+            section,
         )
         rounding, double = self.rounding()
         self.add(

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aocq.capture import FloatNode
-from aocq.lowering.builder import SHIFT_TYPE, Builder
+from aocq.lowering.affine import Affine, affine_step
+from aocq.lowering.builder import Builder, narrowest
 from aocq.lowering.layernorm_graph import layernorm_graph
 from aocq.methods.steps import Steps
 from simulator.errors import InputError
 from simulator.graph.graph import Tensor
 from simulator.graph.ops import LayerNorm, LayerNormBisection
-from simulator.numerics.fixed_point import multipliers_at_common_shift
 from simulator.numerics.integer_type import IntType
 from simulator.profile import GraphLayerNorm, IntegerLayerNorm, NpuProfile
 
@@ -33,23 +33,24 @@ def layernorm(builder: Builder, node: FloatNode) -> None:
 
 
 def _bisection(builder: Builder, node: FloatNode) -> None:
-    """Whole-number statistics and division; γ and β with as many fraction bits as γ leaves."""
+    """Whole-number statistics and division; γ and β with as many fraction bits as fit."""
     x = builder.tensor(node.inputs[0])
     builder.step(node.inputs[0], f"the mean in {node.name}")
-    builder.result(node)
+    y = builder.result(node)
     gamma, beta = builder.affine_parameters(node)
     steps = builder.channel_steps(node.name)
-    bits = builder.profile.rescale_of("layernorm").multiplier_bits
-    magnitudes, shift = multipliers_at_common_shift(np.abs(gamma) / steps, bits)
-    offsets = np.rint(np.ldexp(beta / steps, shift)).astype(np.int64)
-    weights = (np.sign(gamma) * magnitudes).astype(np.int64)
+    section = builder.profile.rescale_of("layernorm")
+    spread = x.code_type.high - x.code_type.low
+    affine = affine_step(Affine(gamma / steps, beta / steps, spread, y), section, normalized=0)
     builder.ops.append(
         LayerNormBisection(
             name=node.name,
             a=x.name,
-            weight=builder.constant(f"{node.name}.weight", weights, IntType(bits=bits + 1)),
-            bias=builder.constant(f"{node.name}.bias", offsets, IntType(bits=48)),
-            shift=shift,
+            weight=builder.constant(
+                f"{node.name}.weight", affine.gamma, IntType(bits=section.multiplier_bits + 1)
+            ),
+            bias=builder.constant(f"{node.name}.bias", affine.beta, narrowest(affine.beta)),
+            shift=affine.shift,
             rounding=builder.rounding("layernorm"),
             overflow=builder.overflow("layernorm"),
         )
@@ -59,42 +60,42 @@ def _bisection(builder: Builder, node: FloatNode) -> None:
 def _integer_statistics(builder: Builder, node: FloatNode, section: IntegerLayerNorm) -> None:
     """Statistics of codes times whole factors; γ and β in the multipliers of the last step."""
     x = builder.tensor(node.inputs[0])
-    builder.result(node)
+    y = builder.result(node)
     channels = node.shape[-1]
     gamma, beta = builder.affine_parameters(node)
     steps = builder.channel_steps(node.name)
-    bits = builder.profile.rescale_of("layernorm").multiplier_bits
-    magnitudes, gamma_shift = multipliers_at_common_shift(np.abs(gamma) / steps, bits)
+    rescale = builder.profile.rescale_of("layernorm")
     source = builder.channel_steps(node.inputs[0])
     factors = channel_factors(node.inputs[0], source, builder.profile)
     # What 1 is worth in u: the statistics and epsilon are in its square.
     unit = float(source[0] / factors[0])
     epsilon = round(node.attributes["epsilon"] * (channels / unit) ** 2)
-    fractions = _fraction_bits(x, channels, epsilon, bits, section, factors)
-    shift = gamma_shift + fractions.normalized
-    offsets = np.rint(np.ldexp(beta / steps, shift)).astype(np.int64)
-    codes = (np.sign(gamma) * magnitudes).astype(np.int64)
+    fractions = _fraction_bits(x, channels, epsilon, rescale.multiplier_bits, section, factors)
+    largest = 2 * (isqrt(channels) + 1)
+    wanted = Affine(gamma / steps, beta / steps, largest, y)
+    affine = affine_step(wanted, rescale, fractions.normalized)
     constants: dict[str, str | None] = {"multiplier": None, "shift": None}
+    kind = IntType(bits=section.channel_factor_bits, signed=False)
     if factors.max() > 1 and section.channel_factor == "shift":
         exponents = np.log2(factors).astype(np.int64)
-        constants["shift"] = builder.constant(f"{node.name}.channel_shift", exponents, SHIFT_TYPE)
+        constants["shift"] = builder.constant(f"{node.name}.channel_shift", exponents, kind)
     elif factors.max() > 1:
-        kind = IntType(bits=section.channel_factor_bits, signed=False)
         name = f"{node.name}.channel_multiplier"
         constants["multiplier"] = builder.constant(name, factors, kind)
+    signed = IntType(bits=rescale.multiplier_bits + 1)
     builder.ops.append(
         LayerNorm(
             name=node.name,
             a=x.name,
             channel_multiplier=constants["multiplier"],
             channel_shift=constants["shift"],
-            gamma=builder.constant(f"{node.name}.gamma", codes, IntType(bits=bits + 1)),
-            beta=builder.constant(f"{node.name}.beta", offsets, IntType(bits=64)),
+            gamma=builder.constant(f"{node.name}.gamma", affine.gamma, signed),
+            beta=builder.constant(f"{node.name}.beta", affine.beta, narrowest(affine.beta)),
             epsilon=epsilon,
             sqrt_fraction_bits=fractions.sqrt,
             reciprocal_bits=fractions.reciprocal,
-            normalized_fraction_bits=fractions.normalized,
-            shift=shift,
+            normalized_fraction_bits=affine.normalized,
+            shift=affine.shift,
             rounding=builder.rounding("layernorm"),
             overflow=builder.overflow("layernorm"),
             root_steps=section.root_steps,
@@ -182,7 +183,7 @@ def _fraction_bits(
     variance = channels * largest**2 * squares + epsilon
     root = 2 * (isqrt(channels) + 1)
     sqrt_room = (63 - variance.bit_length()) // 2
-    # One bit for beta and rounding, which are added to the product.
+    # One bit for beta and rounding, which are added to the product: the affine step sees to more.
     normalized_room = 62 - root.bit_length() - gamma_bits
     sqrt = max(0, min(section.sqrt_fraction_bits, sqrt_room))
     # |d| i <= root * 2^(reciprocal - sqrt)

@@ -46,7 +46,7 @@ def mask(builder: Builder, node: FloatNode) -> None:
     """The lowest code where a score is switched off: one bit each, times more than all codes.
 
     ``a + (2^bits - 1) * b`` with b of -1 or 0 saturates at the lowest code, or is a. Nothing is
-    rounded.
+    rounded, at the chip's smallest shift.
     """
     algorithm = builder.profile.softmax.algorithm
     if algorithm in SHORT_RANGES:
@@ -65,9 +65,12 @@ def mask(builder: Builder, node: FloatNode) -> None:
             f'profile {builder.profile.name} has rescale.overflow = "wrap"; add the table '
             '[ops.add] with rescale.overflow = "saturate" if its sums can saturate'
         )
-    bits = x.code_type.bits
-    wide = IntType(bits=bits, signed=False)
-    one = IntType(bits=1, signed=False)
+    section = builder.profile.rescale_of("add")
+    shift = section.shift[0]
+    multipliers = [
+        builder.multiplier(f"{node.name}.multiplier_{side}", factor << shift, section)
+        for side, factor in (("a", 1), ("b", (1 << x.code_type.bits) - 1))
+    ]
     codes = -low.numpy().astype(np.int64)
     builder.like(node, x)
     builder.ops.append(
@@ -75,9 +78,9 @@ def mask(builder: Builder, node: FloatNode) -> None:
             name=node.name,
             a=x.name,
             b=builder.constant(f"{node.name}.off", codes, IntType(bits=1)),
-            multiplier_a=builder.constant(f"{node.name}.multiplier_a", np.array([1]), one),
-            multiplier_b=builder.constant(f"{node.name}.multiplier_b", np.array([wide.high]), wide),
-            shift=0,
+            multiplier_a=multipliers[0],
+            multiplier_b=multipliers[1],
+            shift=shift,
             rounding=builder.rounding("add"),
             overflow=overflow,
         )
@@ -129,16 +132,35 @@ def _exp_table(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
     largest = (1 << section.table_bits) - 1
     table = np.floor(np.exp(-scores.step * differences) * largest + 0.5).astype(np.int64)
     kind = IntType(bits=section.table_bits, signed=False)
+    shift = _probability_shift(builder, section)
     return Softmax(
         name=name,
         a=scores.tensor.name,
         table=builder.constant(f"{name}.table", table, kind),
-        reciprocal_bits=section.reciprocal_bits,
-        shift=section.reciprocal_bits - section.output_bits,
+        reciprocal_bits=shift + section.output_bits,
+        shift=shift,
         rounding=builder.rounding("softmax"),
         overflow=builder.overflow("softmax"),
         normalisation=section.normalisation,
     )
+
+
+def _probability_shift(builder: Builder, section: Any) -> int:
+    """Return the shift behind the product with the reciprocal, which has more bits by the result's.
+
+    The reciprocal has as many bits as the profile says, or as the chip's largest shift allows.
+    """
+    low, high = builder.profile.rescale_of("softmax").shift
+    shift = min(section.reciprocal_bits - section.output_bits, high)
+    if not max(low, section.table_bits) <= shift:
+        raise ValueError(
+            f"a table of softmax.table_bits = {section.table_bits} and a reciprocal of "
+            f"softmax.reciprocal_bits = {section.reciprocal_bits} need a shift of "
+            f"{section.table_bits} to {section.reciprocal_bits - section.output_bits}, "
+            f"rescale.shift has {low}..{high}; choose another profile, or exponentials of fewer "
+            "bits"
+        )
+    return int(shift)
 
 
 def _gemmlowp(_: Builder, name: str, scores: Scores, __: Any) -> Op:

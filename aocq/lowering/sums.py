@@ -8,20 +8,15 @@ import math
 import numpy as np
 
 from aocq.capture import FloatNode
-from aocq.lowering.builder import SHIFT_TYPE, Builder
-from aocq.lowering.factors import ratio
+from aocq.lowering.builder import Builder, shift_type
+from aocq.lowering.factors import at_common_shift, fixed_point, on_chip, ratio
 from aocq.lowering.layers import layer
 from simulator.graph.ops import Add, AddShifted, Mean, Requantization
-from simulator.numerics.common_scale import sum_constants
-from simulator.numerics.fixed_point import (
-    LARGEST_SHIFT,
-    mean_multiplier_and_shift,
-    multipliers_and_shifts,
-    multipliers_at_common_shift,
-)
+from simulator.numerics.common_scale import CommonScale, sum_constants
+from simulator.numerics.fixed_point import LARGEST_SHIFT, mean_multiplier_and_shift
 from simulator.numerics.integer_type import IntType
 from simulator.numerics.rounding import DoubleRounding
-from simulator.profile import ShiftedAdd
+from simulator.profile import RescaleSection, ShiftedAdd
 
 XNNPACK_MULTIPLIER_BITS = 21  # of the larger factor: 2^20 to 2^21, that included
 
@@ -49,11 +44,12 @@ def _fused_add(builder: Builder, node: FloatNode, branch: str) -> None:
     residual = builder.tensor(stream)
     builder.result(node)
     steps = builder.channel_steps(node.name)
-    bits = builder.profile.rescale_of("linear").multiplier_bits
+    section = builder.profile.rescale_of("linear")
+    bits = section.multiplier_bits
     ratios = builder.channel_steps(stream) / steps
     sums = builder.model.bias_scale(builder.model.graph.node(branch))
-    _, fraction_bits = multipliers_at_common_shift(ratios, bits)
-    _, shifts = multipliers_and_shifts(sums / steps, bits)
+    _, fraction_bits = at_common_shift(ratios, section)
+    shifts = fixed_point(ratio(sums, steps, section), section).shifts
     fraction_bits = min(fraction_bits, int(shifts.min()))
     codes = np.floor(np.ldexp(ratios, fraction_bits) + 0.5).astype(np.int64)
     # A code and its distance from the zero point, a multiplier, one bit for the other term.
@@ -85,9 +81,10 @@ def _add(builder: Builder, node: FloatNode) -> None:
     if builder.profile.add.algorithm == "fixed_20":
         bits = XNNPACK_MULTIPLIER_BITS + 1
         factors, shift = _xnnpack_multipliers(np.concatenate(ratios))
+        on_chip((int(factors.max()), shift), section)
     else:
         bits = section.multiplier_bits
-        factors, shift = multipliers_at_common_shift(np.concatenate(ratios), bits)
+        factors, shift = at_common_shift(np.concatenate(ratios), section)
     kind = IntType(bits=bits, signed=False)
     names = [
         builder.constant(f"{node.name}.multiplier_{side}", part, kind)
@@ -124,7 +121,7 @@ def _shifted_add(builder: Builder, node: FloatNode, input_shift: int) -> None:
     section = builder.profile.rescale_of("add")
     wanted = f"the sum {node.name}"
     scale_a, scale_b, scale_y = (builder.step(name, wanted) for name in (*node.inputs, node.name))
-    constants = sum_constants(scale_a, scale_b, scale_y, input_shift)
+    constants = on_chip_scales(sum_constants(scale_a, scale_b, scale_y, input_shift), section)
     builder.ops.append(
         AddShifted(
             name=node.name,
@@ -137,6 +134,15 @@ def _shifted_add(builder: Builder, node: FloatNode, input_shift: int) -> None:
             **constants._asdict(),
         )
     )
+
+
+def on_chip_scales(constants: CommonScale, section: RescaleSection) -> CommonScale:
+    """Return the constants of a sum or difference of TFLite's, at shifts that the chip has."""
+    found = {}
+    for end in ("_a", "_b", ""):
+        pair = (getattr(constants, f"multiplier{end}"), getattr(constants, f"shift{end}"))
+        found[f"multiplier{end}"], found[f"shift{end}"] = on_chip(pair, section)
+    return constants._replace(**found)
 
 
 def mean(builder: Builder, node: FloatNode) -> None:
@@ -169,11 +175,13 @@ def mean_requantization(
         return builder.requantization(name, "mean", sums / count, steps)
     section = builder.profile.rescale_of("mean")
     factors = ratio(sums, steps, section)
-    pairs = np.array([mean_multiplier_and_shift(float(factor), count) for factor in factors])
+    pairs = np.array(
+        [on_chip(mean_multiplier_and_shift(float(factor), count), section) for factor in factors]
+    )
     kind = IntType(bits=31, signed=False)
     return Requantization(
         multiplier=builder.constant(f"{name}.multiplier", pairs[:, 0], kind),
-        shift=builder.constant(f"{name}.shift", pairs[:, 1], SHIFT_TYPE),
+        shift=builder.constant(f"{name}.shift", pairs[:, 1], shift_type(section)),
         rounding=builder.rounding("mean"),
         overflow=builder.overflow("mean"),
         double_rounding=DoubleRounding(section.double_rounding),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -18,6 +18,8 @@ from aocq.capture import FloatGraph
 from aocq.method_names import LEAVE_FLOATS, PUBLISHED_IMAGES, default_method
 from aocq.methods import base_ptq, base_ptq_paper, fq_vit, ptq4vit
 from aocq.methods.aocq import method as aocq_method
+from aocq.methods.bias_room import with_room_for_biases
+from aocq.methods.least_steps import with_steps_for_functions
 from aocq.methods.quantized_model import QuantizedModel, Recipe
 
 __all__ = [
@@ -80,7 +82,18 @@ def _in_one_go(quantize: Plain) -> Method:
     return method
 
 
-METHODS: Mapping[str, Method] = MappingProxyType(
+def _holdable(quantize: Method) -> Method:
+    """Make a method see to it that chips can hold what it decides for branches that are dead."""
+
+    @wraps(quantize)
+    def method(*arguments: Any, **options: Any) -> QuantizedModel:
+        model = quantize(*arguments, **options)
+        return with_room_for_biases(with_steps_for_functions(model))
+
+    return method
+
+
+_DECIDING: Mapping[str, Method] = MappingProxyType(
     {
         "base_ptq": _in_one_go(base_ptq.quantize),
         "base_ptq_paper": _in_one_go(base_ptq_paper.quantize),
@@ -89,4 +102,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "fq_vit": _in_one_go(fq_vit.quantize),
         "aocq": aocq_method.quantize,
     }
+)
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {name: _holdable(method) for name, method in _DECIDING.items()}
 )

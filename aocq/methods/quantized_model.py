@@ -46,6 +46,9 @@ class Recipe(BaseModel):
     float32_scales
         whether every scale is rounded to float32 when it is chosen: files that hold scales in
         float32 hand exactly these to the chip. Ratios of scales (channel factors) are no scales
+    bias_bits
+        of a bias, or of the register that starts with it if that is narrower (a profile's
+        restriction): weights whose biases would not fit have larger scales
     zero_point
         whether activations may have one (a profile's restriction)
     activation_range
@@ -82,6 +85,7 @@ class Recipe(BaseModel):
     weight_scale: Literal["any", "power_of_two"] = "any"
     activation_scale: Literal["any", "power_of_two"] = "any"
     float32_scales: bool = False
+    bias_bits: int = 32
     zero_point: Literal["symmetric", "asymmetric"] = "asymmetric"
     activation_range: Literal["minmax", "mse"] = "minmax"
     weight_range: Literal["minmax", "mse"] = "mse"

@@ -17,6 +17,8 @@ Array = NDArray[np.float64]
 # How many powers of two below the one that clips nothing a search tries: 2^-7 of the range is the
 # last that leaves 8-bit codes with one bit.
 HALVINGS = 7
+# Smaller numbers lose bits in float32, and become 0 in the end.
+SMALLEST_FLOAT32 = 2.0**-126
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,8 @@ class ScaleForm:
         if self.power_of_two:
             share, exponent = np.frexp(wanted)  # share is at least 1/2, and 1/2 for powers of two
             return np.asarray(np.ldexp(1.0, np.where(share > 0.5, exponent, exponent - 1)))
-        return np.asarray(wanted).astype(np.float32).astype(np.float64)
+        held = np.asarray(wanted).astype(np.float32).astype(np.float64)
+        return np.asarray(np.maximum(held, SMALLEST_FLOAT32))
 
     def below(self, wanted: float) -> float:
         """Return the same as :meth:`hold`, but the largest power of two that is not above it."""

@@ -13,10 +13,10 @@ _ONE_BIT = IntType(bits=1)
 def is_mask(graph: IntGraph, op: Op) -> bool:
     """Tell whether an op leaves codes as they are or takes them to the lowest one, as it should.
 
-    That is ``a + (2^bits - 1) * b`` with b of -1 or 0, saturating, and neither a shift nor another
-    scale between its codes and those of a.
+    That is ``a + (2^bits - 1) * b`` with b of -1 or 0, saturating, and no other scale between its
+    codes and those of a; both factors may be shifted left by the shift that follows.
     """
-    if not isinstance(op, Add) or op.b not in graph.constants or op.shift:
+    if not isinstance(op, Add) or op.b not in graph.constants:
         return False
     a, y = graph.tensors[op.a], graph.result(op)
     if graph.tensors[op.b].type != _ONE_BIT or not isinstance(y.type, IntType):
@@ -24,6 +24,6 @@ def is_mask(graph: IntGraph, op: Op) -> bool:
     factors = [graph.constants[name].tolist() for name in (op.multiplier_a, op.multiplier_b)]
     return (
         (a.type, a.zero_point) == (y.type, y.zero_point)
-        and factors == [[1], [y.type.high - y.type.low]]
+        and factors == [[1 << op.shift], [(y.type.high - y.type.low) << op.shift]]
         and op.overflow is not Overflow.WRAP
     )

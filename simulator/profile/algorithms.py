@@ -11,6 +11,7 @@ from simulator.graph.softmax_ops import Normalisation
 from simulator.numerics.rounding import Rounding
 from simulator.profile.section import Section, lax
 
+LARGEST_GROUP = 1 << 30
 ProbabilityBits = Annotated[int, Field(ge=3, le=16)]
 
 
@@ -76,7 +77,7 @@ class ItaSoftmax(Section):
     algorithm: Literal["ita_shift"]
     output_bits: Literal[8]
     octave_bits: Annotated[int, Field(ge=0, le=8)]
-    group: Annotated[int, Field(ge=1)]
+    group: Annotated[int, Field(ge=1, le=LARGEST_GROUP)]
 
 
 class Log2Softmax(Section):

@@ -2,7 +2,8 @@
 """Vendors' words for rounding and overflow, and what they mean in ours.
 
 Sources: TOSA specification (RESCALE), CMSIS-NN (``arm_nnsupportfunctions.h``), Arm Vela 5.2
-(Ethos-U ``RoundMode``), AMD UG1079 (AI Engine ``rnd_mode``), RISC-V "V" (``vxrm``), Apache TVM VTA.
+(Ethos-U ``RoundMode``), AMD UG1079 (AI Engine ``rnd_mode``), AMD UG1399 (Vitis HLS ``ap_fixed``),
+RISC-V "V" (``vxrm``), Apache TVM VTA.
 """
 
 from __future__ import annotations
@@ -37,6 +38,13 @@ ROUNDING_ALIASES: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "negative_inf": {"rounding": "half_down"},
         "symmetric_inf": {"rounding": "half_away"},
         "conv_even": {"rounding": "half_even"},
+        # AMD Vitis HLS, ap_fixed
+        "ap_rnd": {"rounding": "half_up"},
+        "ap_rnd_min_inf": {"rounding": "half_down"},
+        "ap_rnd_inf": {"rounding": "half_away"},
+        "ap_rnd_conv": {"rounding": "half_even"},
+        "ap_trn": {"rounding": "floor"},
+        "ap_trn_zero": {"rounding": "toward_zero"},
         # RISC-V "V"
         "rnu": {"rounding": "half_up"},
         "rne": {"rounding": "half_even"},
@@ -50,7 +58,24 @@ ROUNDING_ALIASES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     }
 )
 OVERFLOW_ALIASES: Mapping[str, str] = MappingProxyType(
-    {"clip": "saturate", "clamp": "saturate", "symmetric": "saturate_symmetric", "none": "wrap"}
+    {
+        "clip": "saturate",
+        "clamp": "saturate",
+        "symmetric": "saturate_symmetric",
+        "none": "wrap",
+        # AMD Vitis HLS, ap_fixed
+        "ap_sat": "saturate",
+        "ap_sat_sym": "saturate_symmetric",
+        "ap_wrap": "wrap",
+    }
+)
+# Words of vendors for what no profile can say, and what each means.
+WITHOUT_A_FORM: Mapping[str, str] = MappingProxyType(
+    {
+        "ap_rnd_zero": "ties to 0",
+        "ap_sat_zero": "0 in place of results outside their type",
+        "ap_wrap_sm": "wraps magnitudes and keeps signs",
+    }
 )
 
 
@@ -60,18 +85,40 @@ def normalised(rescale: Any) -> Any:
     Raises
     ------
     ValueError
-        If a word stands for two roundings and ``double_rounding`` says otherwise.
+        If a word stands for two roundings and ``double_rounding`` says otherwise, or for what no
+        profile can say.
     """
     if not isinstance(rescale, Mapping):
         return rescale
     table = dict(rescale)
+    for key in ("rounding", "overflow"):
+        _refuse_without_a_form(key, table.get(key))
     word = table.get("rounding")
     found = ROUNDING_ALIASES.get(word.lower()) if isinstance(word, str) else None
     for key, value in (found or {}).items():
         if key != "rounding" and table.get(key, value) != value:
             raise ValueError(f"rounding = {word!r} means {key} = {value!r}, not {table[key]!r}")
         table[key] = value
-    overflow = table.get("overflow")
-    if isinstance(overflow, str):
-        table["overflow"] = OVERFLOW_ALIASES.get(overflow.lower(), overflow)
+    if "overflow" in table:
+        table["overflow"] = normalised_overflow(table["overflow"])
     return table
+
+
+def normalised_overflow(word: Any) -> Any:
+    """Replace a vendor's word for overflow by ours; leave anything else alone.
+
+    Raises
+    ------
+    ValueError
+        If the word stands for what no profile can say.
+    """
+    _refuse_without_a_form("overflow", word)
+    return OVERFLOW_ALIASES.get(word.lower(), word) if isinstance(word, str) else word
+
+
+def _refuse_without_a_form(key: str, word: Any) -> None:
+    if isinstance(word, str) and word.lower() in WITHOUT_A_FORM:
+        raise ValueError(
+            f"{key} = {word!r} ({WITHOUT_A_FORM[word.lower()]}): the emulator has no such "
+            f"{key}; choose the nearest of its own"
+        )

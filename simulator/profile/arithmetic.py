@@ -17,9 +17,10 @@ from simulator.numerics.fixed_point import LARGEST_SHIFT
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
 from simulator.numerics.rounding import DoubleRounding, Rounding
-from simulator.profile.aliases import normalised
+from simulator.profile.aliases import normalised, normalised_overflow
 from simulator.profile.section import Section, lax
 
+LARGEST_GROUP = 1 << 30
 Scales = Literal["any", "power_of_two"]
 Granularity = Literal["per_tensor", "per_channel"]
 
@@ -46,8 +47,8 @@ def _products_in_group(value: object) -> object:
     """Read a group size; the graph writes "all" as 0."""
     if value == "all":
         return 0
-    if not isinstance(value, int) or value < 1:
-        raise ValueError('must be "all" or a whole number of at least 1')
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_GROUP:
+        raise ValueError('must be "all" or a whole number of 1 to 2^30')
     return value
 
 
@@ -56,7 +57,7 @@ class LevelSection(Section):
 
     group: Annotated[int, BeforeValidator(_products_in_group)]
     bits: Annotated[int, Field(ge=8, le=64)]
-    overflow: Literal["wrap", "saturate"]
+    overflow: Annotated[Literal["wrap", "saturate"], BeforeValidator(normalised_overflow)]
 
     @field_serializer("group")
     def _as_written(self, group: int) -> int | str:

@@ -9,13 +9,19 @@ from pydantic import Field
 
 from simulator.profile.section import Section
 
+# Far beyond any chip, and small enough for cycles and milliseconds to be numbers.
+LARGEST_EXTENT = 1 << 20
+LARGEST_MEMORY = 1 << 40
+LARGEST_RATE = 1e6
+Extent = Annotated[int, Field(ge=1, le=LARGEST_EXTENT)]
+
 
 class SystolicEngine(Section):
     """A systolic array of ``rows`` x ``columns`` multipliers."""
 
     kind: Literal["systolic"]
-    rows: Annotated[int, Field(ge=1)]
-    columns: Annotated[int, Field(ge=1)]
+    rows: Extent
+    columns: Extent
     dataflow: Literal["output_stationary", "weight_stationary", "input_stationary"]
     overlap: Literal["none", "fold"]
 
@@ -24,15 +30,16 @@ class DotEngine(Section):
     """A dot-product engine: per step, ``m`` x ``n`` outputs of ``k`` products each."""
 
     kind: Literal["dot"]
-    m: Annotated[int, Field(ge=1)]
-    n: Annotated[int, Field(ge=1)]
-    k: Annotated[int, Field(ge=1)]
-    cycles_per_step: Annotated[int, Field(ge=1)]
-    pipeline_depth: Annotated[int, Field(ge=0)]
+    m: Extent
+    n: Extent
+    k: Extent
+    cycles_per_step: Extent
+    pipeline_depth: Annotated[int, Field(ge=0, le=LARGEST_EXTENT)]
 
 
-_Rate = Annotated[float, Field(gt=0)]  # a field below bears the name of the builtin
-_RateOrZero = Annotated[float, Field(ge=0)]
+# A field below bears the name of the builtin.
+_Rate = Annotated[float, Field(ge=1 / LARGEST_RATE, le=LARGEST_RATE)]
+_RateOrZero = Annotated[float, Field(ge=0, le=LARGEST_RATE)]
 
 
 class CyclesPerElement(Section):
@@ -54,14 +61,14 @@ class CyclesPerElement(Section):
 class VectorSection(Section):
     """The vector unit that computes everything but matrix products."""
 
-    lanes: Annotated[int, Field(ge=1)]
+    lanes: Extent
     cycles_per_element: CyclesPerElement
 
 
 class ComputeSection(Section):
     """What computes, and how fast it ticks."""
 
-    clock_mhz: Annotated[float, Field(gt=0)]
+    clock_mhz: _Rate
     engine: Annotated[SystolicEngine | DotEngine, Field(discriminator="kind")]
     vector: VectorSection
 
@@ -69,5 +76,5 @@ class ComputeSection(Section):
 class MemorySection(Section):
     """Memory sizes in bytes, bandwidths in bytes per cycle of the compute clock."""
 
-    sram_bytes: Annotated[int, Field(ge=1)]
-    dram_bytes_per_cycle: Annotated[float, Field(gt=0)]
+    sram_bytes: Annotated[int, Field(ge=1, le=LARGEST_MEMORY)]
+    dram_bytes_per_cycle: _Rate

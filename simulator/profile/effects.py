@@ -10,7 +10,7 @@ from simulator.profile.arithmetic import RescaleSection
 
 SUMMING = frozenset({"linear", "matmul", "mean"})
 _ALL = frozenset(RescaleSection.model_fields)
-_ENDING = frozenset({"rounding", "overflow"})
+_ENDING = frozenset({"rounding", "overflow", "shift"})
 _TWICE = _ENDING | {"double_rounding"}
 
 # A kind without algorithms has the row "".
@@ -24,6 +24,7 @@ _READ: Mapping[str, Mapping[str, frozenset[str]]] = MappingProxyType(
             "common_shift": _ENDING | {"multiplier_bits", "scale_type"},
             "fixed_20": _ENDING | {"scale_type"},
             "shifted_q31": _TWICE,
+            "float32": frozenset({"overflow", "shift"}),  # a mask of attention is a sum, too
         },
         "mean": {"folded": _ALL, "folded_q31": _TWICE | {"scale_type"}},
         "softmax": {"exp_table": _ENDING},

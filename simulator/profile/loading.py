@@ -6,6 +6,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,6 +14,10 @@ import hw_profiles
 from simulator.errors import InputError
 from simulator.profile.problems import problems
 from simulator.profile.profile import NpuProfile
+
+# Far beyond any profile: reading a key of a hundred thousand parts takes minutes.
+LARGEST_FILE = 1 << 16
+LONGEST_KEY = 500
 
 
 def profile_paths() -> dict[str, Path]:
@@ -31,17 +36,40 @@ def load_profile(name_or_path: str) -> NpuProfile:
     """
     shipped = profile_paths()
     path = shipped.get(name_or_path, Path(name_or_path))
-    if not path.is_file():
+    if not _is_file(path):
         near = difflib.get_close_matches(name_or_path, shipped, n=3, cutoff=0.3) or list(shipped)
         raise InputError(
             f"profile {name_or_path}: neither a shipped profile nor a file; nearest: "
             f"{', '.join(near)} (`aocq profiles list` shows all)"
         )
     try:
-        return NpuProfile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: not TOML: {error}") from error
+        return NpuProfile.model_validate(_parsed(path))
     except ValidationError as error:
         found = problems(error)
         lines = "\n".join(f"  {line}" for line in found)
         raise InputError(f"{path}: {len(found)} problem(s):\n{lines}") from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name too long, a folder that cannot be searched
+        return False
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(content) > LARGEST_FILE:
+        raise InputError(f"{path}: longer than {LARGEST_FILE} bytes, which no profile is")
+    if any(line.count(b".") > LONGEST_KEY for line in content.splitlines()):
+        raise InputError(f"{path}: not a profile: a key of more than {LONGEST_KEY} parts")
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except RecursionError as error:
+        raise InputError(f"{path}: not a profile: tables or lists nested too deeply") from error
+    except ValueError as error:  # of TOML, of UTF-8, of whole numbers with thousands of digits
+        raise InputError(f"{path}: not TOML: {error}") from error

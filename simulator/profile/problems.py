@@ -14,6 +14,7 @@ from simulator.profile.section import Section
 
 # pydantic's last place of a key of a table that may not be there.
 _KEY = "[key]"
+LONGEST_SHOWN = 80
 
 
 def problems(error: ValidationError, place: str = "") -> list[str]:
@@ -23,6 +24,12 @@ def problems(error: ValidationError, place: str = "") -> list[str]:
     several lines, which is that of tables checked together, is as many mistakes.
     """
     return [line for item in error.errors() for line in _problem(item, place).splitlines()]
+
+
+def named(key: str) -> str:
+    """Return a key as a message can show it: a strange one in quotes, its beginning only."""
+    shown = shortened(key)
+    return shown if shown and shown.isprintable() else repr(shown)
 
 
 @cache
@@ -46,7 +53,8 @@ def _problem(item: Mapping[str, Any], place: str) -> str:
     location = [part for part in item["loc"] if part not in {*_union_tags(), _KEY}]
     path = place
     for part in location:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+        key = named(str(part))
+        path += f"[{part}]" if isinstance(part, int) else f".{key}" if path else key
     if item["type"] == "extra_forbidden":
         return f"{path}: {_unknown(str(location[-1]))}"
     if item["type"] == "missing":
@@ -63,8 +71,13 @@ def _problem(item: Mapping[str, Any], place: str) -> str:
     if _KEY in item["loc"]:
         return f"{path}: no such table: {message}"
     value = item["input"]
-    shown = f" = {value!r}" if path and not isinstance(value, (dict, list)) else ""
+    shown = f" = {shortened(repr(value))}" if path and not isinstance(value, (dict, list)) else ""
     return f"{path}{shown}: {message}" if path else message
+
+
+def shortened(text: str) -> str:
+    """Return a text as a message can show it: its beginning only, where it is long."""
+    return text if len(text) <= LONGEST_SHOWN else text[:LONGEST_SHOWN] + "..."
 
 
 def _unknown(key: str) -> str:
@@ -79,4 +92,4 @@ def _no_such_member(context: Mapping[str, Any], path: str) -> str:
     key = f"{path}.{context['discriminator'].strip(chr(39))}"
     if "tag" not in context:
         return f"{key}: missing"
-    return f"{key} = {context['tag']!r}: must be one of {context['expected_tags']}"
+    return f"{key} = {shortened(repr(context['tag']))}: must be one of {context['expected_tags']}"

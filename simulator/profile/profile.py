@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from simulator.profile.algorithms import (
     AddSection,
@@ -27,7 +27,7 @@ from simulator.profile.arithmetic import (
 )
 from simulator.profile.cost import ComputeSection, MemorySection
 from simulator.profile.effects import SUMMING, keys_read
-from simulator.profile.problems import problems
+from simulator.profile.problems import named, problems, shortened
 from simulator.profile.section import Section
 
 Table = TypeVar("Table", bound=Section)
@@ -59,11 +59,17 @@ class OverrideSection(Section):
     accumulator: Annotated[dict[str, Any], Field(default_factory=dict)]
 
 
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be one line of printable characters")
+    return text
+
+
 class NpuProfile(Section):
     """A hardware profile: everything about a chip that changes its integers or its cost."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
-    title: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=100)]
+    title: Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
     format: Literal[1]
     activation: ActivationSection
     weight: WeightSection
@@ -153,11 +159,14 @@ class NpuProfile(Section):
         if "default" not in self.source:
             raise ValueError("source.default: missing; say where unlisted values come from")
         if unknown:
-            raise ValueError(f"source: no such value: {', '.join(sorted(unknown))}")
+            raise ValueError(f"source: no such value: {', '.join(map(named, sorted(unknown)))}")
         for key, text in self.source.items():
+            if not text.replace("\n", "").replace("\t", "").isprintable():
+                raise ValueError(f"source.{key} = {shortened(repr(text))}: must be printable text")
             if text.split(":")[0].strip() not in CONFIDENCE:
                 raise ValueError(
-                    f"source.{key} = {text!r}: must begin with one of {', '.join(CONFIDENCE)}"
+                    f"source.{key} = {shortened(repr(text))}: must begin with one of "
+                    f"{', '.join(CONFIDENCE)}"
                 )
         return self
 

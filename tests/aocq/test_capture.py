@@ -177,7 +177,7 @@ def test_fused_attention_is_switched_back_on_and_only_where_it_was_on() -> None:
 
 
 def test_fused_attention_is_switched_back_on_after_a_refusal() -> None:
-    model = network(act_layer="quick_gelu")
+    model = network(act_layer="sigmoid")
     for block in model.blocks:
         block.attn.fused_attn = True
     with pytest.raises(Exception, match="sigmoid"):

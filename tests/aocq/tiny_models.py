@@ -46,6 +46,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "relu": {"act_layer": nn.ReLU},
         "gelu_tanh": {"act_layer": "gelu_tanh"},
         "silu": {"act_layer": nn.SiLU},
+        "quick_gelu": {"act_layer": "quick_gelu"},
         "no_biases": {"qkv_bias": False, "proj_bias": False},
         "wide_patches": {"patch_size": (4, 8)},
         "one_head": {"num_heads": 1},

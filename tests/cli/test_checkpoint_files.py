@@ -33,7 +33,7 @@ def test_which_weights_were_taken_is_said_and_recorded(
         "state_dict beside it, as in timm"
     )
     assert f"note: vit_nano_digits: {said}\n" in done.err
-    assert record(tmp_path / "run")["notes"] == [f"weights: {said}"]
+    assert record(tmp_path / "run")["notes"] == [said]
     images = ("--calib-data", demo.folder / "data" / "calib", "--calib", 8)
     quantize = ("quantize", "vit_nano_digits", *images, "--method", "base_ptq")
     done = warm(*quantize, "--weights", path, "--out", tmp_path / "quantized")

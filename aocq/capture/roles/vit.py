@@ -19,7 +19,6 @@ FAMILY = Family(
         "*_xp_*",  # the same
         "vit_giant_patch14_dinov2",  # SwiGLU
         "vit_giant_patch14_reg*",
-        "*_clip_quickgelu_*",
         "*_siglip_[0-9]*",  # pooled by attention, whose query is a constant
         "*_map_*",  # the same
         "*_18x2_*",  # parallel blocks
@@ -38,6 +37,11 @@ FAMILY = Family(
         ),
         Example(
             model="deit3_small_patch16_224",
+            arguments={"img_size": 16, "patch_size": 8, **SMALL},
+            input_size=(3, 16, 16),
+        ),
+        Example(
+            model="vit_base_patch16_clip_quickgelu_224",
             arguments={"img_size": 16, "patch_size": 8, **SMALL},
             input_size=(3, 16, 16),
         ),

@@ -122,8 +122,7 @@ def round_columns(
     damped = damp(moments)
     # Columns that matter most come first, while there are others left to correct them.
     order = torch.argsort(damped.diagonal(), descending=True)
-    inverse = torch.linalg.inv(damped[order][:, order])
-    factor = torch.linalg.cholesky((inverse + inverse.T) / 2, upper=True)
+    factor = _inverse_factor(damped[order][:, order])
     # A column of weights is a row here, so that it lies in one piece.
     work = weight[:, order].double().T.contiguous()
     codes, sought = torch.zeros_like(work), torch.zeros_like(work)
@@ -138,6 +137,23 @@ def round_columns(
         work[block.stop :] -= factor[block, block.stop :].T @ errors
     back = torch.argsort(order)
     return codes[back].T.contiguous(), sought[back].T.contiguous()
+
+
+def _inverse_factor(moments: Tensor) -> Tensor:
+    """Return the upper Cholesky factor of the inverse of second moments.
+
+    Where inputs hardly differ from token to token, the moments about their mean are what float32
+    rounded, and may be no moments at all: more of a plain error of the weights goes into them.
+    """
+    share, damped = DAMPING * moments.abs().max(), moments
+    while True:
+        inverse, singular = torch.linalg.inv_ex(damped)
+        factor: Tensor
+        factor, failed = torch.linalg.cholesky_ex((inverse + inverse.T) / 2, upper=True)
+        if not (singular or failed):
+            return factor
+        damped = moments + share * torch.eye(len(moments), dtype=moments.dtype)
+        share = share * 10
 
 
 def _blocks(columns: int) -> list[slice]:

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Room for biases: a bias is a whole number of what 1 is worth in the sums, which must fit.
+
+Where weights are all but zero, and their bias is not, that worth is so small that no chip holds the
+bias. Products matter so little there that the weights can have a larger scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from aocq.capture import FloatNode, FloatOp
+from aocq.methods.quantized_model import QuantizedModel
+from aocq.methods.quantizers import QuantizedWeight
+from aocq.methods.scale_form import Array
+
+
+def with_room_for_biases(model: QuantizedModel) -> QuantizedModel:
+    """Return a model whose biases fit the chip's; the same one where they do already."""
+    if model.leaves_floats:
+        return model  # real biases are added to real sums
+    found = model
+    for node in model.graph.nodes:
+        if node.op is FloatOp.LINEAR and node.attributes["bias"]:
+            name = node.attributes["weight"]
+            excess = _excess(found, node)
+            if (excess > 1).any():
+                widened = _widened(found, found.weights[name], excess)
+                found = replace(found, weights={**found.weights, name: widened})
+    return found
+
+
+def _excess(model: QuantizedModel, node: FloatNode) -> Array:
+    """Return how many times too large the bias of each row is, [N], or [1] with one scale.
+
+    Not where the products of codes can be as large: there a larger scale would cost what the layer
+    computes, and the chip is too narrow for it.
+    """
+    weight = model.weights[node.attributes["weight"]]
+    recipe = model.recipe
+    source = max(recipe.activation_bits, recipe.residual_bits)
+    products = np.abs(weight.codes.astype(np.float64)).sum(axis=1) * 2.0**source
+    real = np.abs(model.graph.parameters[node.attributes["bias"]].double().numpy())
+    codes = real / model.bias_scale(node)
+    register = 2.0 ** (recipe.bias_bits - 1) - 1
+    largest = np.maximum(register - products, register // 2)
+    excess: Array = np.where(codes > products, codes / largest, 0.0)
+    return excess if len(weight.scale) > 1 else excess.max(keepdims=True)
+
+
+def _widened(model: QuantizedModel, weight: QuantizedWeight, excess: Array) -> QuantizedWeight:
+    """Return the same weights at scales that are larger where ``excess`` is above 1."""
+    wanted = model.recipe.weight_form.hold(weight.scale * np.maximum(excess, 1.0))
+    scale = np.where(excess > 1, wanted, weight.scale)
+    codes = np.rint(weight.codes * (weight.scale / scale)[:, None])
+    return replace(weight, codes=codes.astype(np.int8), scale=scale)

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Steps of what a softmax or a function of one value reads, not finer than a chip can tabulate.
+
+Where a branch is all but dead, its scores differ by nearly nothing, and so do the values that GELU
+reads. Chips' algorithms take constants from these steps, such as 1 / step², which then pass any
+register. A step of 2^-25 is as good there: float32 itself knows no smaller difference beside 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from aocq.capture import FloatOp
+from aocq.capture.roles import arithmetic_source
+from aocq.methods.quantized_model import QuantizedModel
+from aocq.methods.quantizers import ActivationQuantizer
+
+LEAST_STEP = 2.0**-25
+_READERS = frozenset({FloatOp.SOFTMAX, FloatOp.UNARY})
+
+
+def with_steps_for_functions(model: QuantizedModel) -> QuantizedModel:
+    """Return a model without finer steps there; the same one where there are none."""
+    activations = dict(model.activations)
+    for node in model.graph.nodes:
+        if node.op not in _READERS or node.name not in activations:
+            continue
+        source = arithmetic_source(model.graph, node.inputs[0]).name
+        quantizer = activations.get(source)
+        finest = float(model.steps(node.inputs[0]).min()) if quantizer else LEAST_STEP
+        if isinstance(quantizer, ActivationQuantizer) and finest < LEAST_STEP:
+            scale = model.recipe.activation_form.hold(quantizer.scale * (LEAST_STEP / finest))
+            activations[source] = replace(quantizer, scale=scale)
+    if activations == model.activations:
+        return model
+    return replace(model, activations=activations)
