@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 import zipfile
 from collections.abc import Mapping
 from enum import Enum
@@ -100,20 +101,25 @@ def form(path: Path) -> Form:
     InputError
         If it is no file, cannot be read, or is something else, which the message names.
     """
-    if path.is_dir():
-        raise InputError(
-            f"{path}: no such file, but a folder; --weights wants the .safetensors or .pth file "
-            "itself"
-        )
-    if not path.exists():
-        raise InputError(f"{path}: no such file; --weights wants a .safetensors or .pth file")
-    if not path.is_file():
-        raise InputError(f"{path}: neither file nor folder; --weights wants a file with a size")
     try:
-        with path.open("rb") as file:
-            head = file.read(HEAD)
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            with path.open("rb") as file:
+                head = file.read(HEAD)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # or a NUL in its name
+        raise InputError(
+            f"{path}: no such file; --weights wants a .safetensors or .pth file"
+        ) from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check its rights") from error
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}); check its name and rights"
+        ) from error
+    if not stat.S_ISREG(mode):
+        folder = stat.S_ISDIR(mode)
+        raise InputError(
+            f"{path}: no such file, but {'a folder' if folder else 'a pipe or device'}; --weights "
+            "wants the .safetensors or .pth file itself"
+        )
     if not head:
         raise InputError(f"{path}: is empty; fetch it again")
     # The length of a safetensors header, in 64 bits, then the header, which is JSON.

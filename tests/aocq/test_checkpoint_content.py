@@ -108,7 +108,11 @@ def test_a_folder_and_what_is_no_file_are_told(tmp_path: Path) -> None:
     assert "no such file; --weights wants" in refused(tmp_path / "none.pth")
     pipe = tmp_path / "pipe.pth"
     os.mkfifo(pipe)
-    assert "neither file nor folder" in refused(pipe), "and it is not waited for"
+    assert "but a pipe or device; --weights" in refused(pipe), "and it is not waited for"
+    assert "cannot be read (File name too long)" in refused(tmp_path / ("x" * 300))
+    assert "no such file" in refused(pipe / "weights.pth")
+    with pytest.raises(InputError, match="no such file"):
+        read(tmp_path / "a\0b")
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth", ".bin", ""])
