@@ -128,7 +128,6 @@ def _decoded(path: Path, target: str) -> Image.Image:
                 f"pixels of mode {image.mode}: {REFUSED.get(image.mode, 'unknown')}; "
                 "save them with 8 bits per channel"
             )
-        image.info.pop("transparency", None)  # alpha is dropped, and its conversion may fail
         return CONVERSIONS[image.mode](image, target, written)
 
 

@@ -146,11 +146,11 @@ def test_the_next_batch_is_decoded_while_one_is_computed(
     real_open, real_run = loader.open_image, executor.run
     progress = threading.Condition()
 
-    def open_image(path: Path) -> Image.Image:
+    def open_image(path: Path, channels: int) -> Image.Image:
         with progress:
             decoded.append(path.name)
             progress.notify()
-        return real_open(path)
+        return real_open(path, channels)
 
     wanted = iter([8, 11, 11])
     runs: list[int] = []

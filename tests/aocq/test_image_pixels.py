@@ -274,11 +274,11 @@ def test_names_that_are_not_utf_8_are_read(tmp_path: Path) -> None:
 
 
 def test_the_first_frame_is_the_image(tmp_path: Path) -> None:
-    others = [Image.new("RGB", COLOR.size, color) for color in ("red", "blue")]
-    more = {"save_all": True, "append_images": others}
-    for name, options in (("a.gif", {}), ("a.png", {}), ("a.tif", {}), ("a.webp", LOSSLESS)):
-        COLOR.save(tmp_path / "one", format=Image.registered_extensions()[name[1:]], **options)
-        COLOR.save(tmp_path / name, **more, **options)
+    for name, options in (("a.mpo", {}), ("a.gif", {}), *TURNABLE):
+        kind = Image.registered_extensions()[name[1:]].replace("MPO", "JPEG")
+        COLOR.copy().save(tmp_path / "one", format=kind, **options)
+        others = [Image.new("RGB", COLOR.size, color) for color in ("red", "blue")]
+        COLOR.copy().save(tmp_path / name, save_all=True, append_images=others, **options)
         with Image.open(tmp_path / name) as image:
             assert getattr(image, "n_frames", 1) == 3
         np.testing.assert_array_equal(
@@ -286,14 +286,17 @@ def test_the_first_frame_is_the_image(tmp_path: Path) -> None:
         )
 
 
-LOSSLESS: dict[str, Any] = {"lossless": True}
+TURNABLE: tuple[tuple[str, dict[str, Any]], ...] = (
+    *(("a.png", {}), ("a.tif", {})),
+    ("a.webp", {"lossless": True}),
+)
 
 
 def test_orientation_is_ignored_where_pillow_does(tmp_path: Path) -> None:
     """As timm: of a JPEG, PNG or WebP. Pillow itself turns a TIFF."""
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
-    for name, options in (("a.png", {}), ("a.webp", LOSSLESS), ("a.jpg", {}), ("a.tif", {})):
+    for name, options in (*TURNABLE, ("a.jpg", {})):
         COLOR.save(tmp_path / name, exif=exif, **options)
         with Image.open(tmp_path / name) as image:
             assert image.getexif()[0x0112] == 6
