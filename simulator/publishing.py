@@ -82,7 +82,7 @@ def publish(folder: Path, command: str, identity: str, keep: Collection[str] = (
     """
     complete = folder / WORK / COMPLETE
     before = load_manifest(folder)
-    files = {path.name: file_digest(path) for path in complete.iterdir()}
+    files = {path.name: file_digest(path) for path in sorted(complete.iterdir())}
     earlier = before.results.get(command)
     if earlier is not None:
         files = {name: earlier.files[name] for name in keep if name in earlier.files} | files

@@ -321,3 +321,24 @@ def test_work_of_a_calibration_survives_as_files_of_blocks(nano: Captured, tmp_p
     names = {path.name.split(".scales")[0].split(".weights")[0] for path in work.iterdir()}
     assert names == {"stem", "blocks.0", "head"}
     assert not [path for path in work.iterdir() if path.suffix == ".tmp"]
+
+
+@pytest.mark.parametrize("rounding", ["gptq", "adaround"])
+@pytest.mark.parametrize("which", [slice(0, None, 2), slice(1, None, 2), slice(None)])
+def test_damaged_work_is_made_again(
+    which: slice, rounding: str, nano: Captured, tmp_path: Path
+) -> None:
+    """A bit of a scale or of a weight that changed would be another network, without a word."""
+    graph = nano("class_token")[1]
+    x = images(8, input_size(NANO))
+    chosen = recipe(weight_bits=4, aocq={"rounding": rounding, "adaround_steps": 4})
+    whole = METHODS["aocq"](graph, x, chosen, work=tmp_path)
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 6
+    kept = {path: path.read_bytes() for path in files}
+    for number, path in enumerate(files[which]):
+        content = bytearray(kept[path])
+        content[-len(content) // 3] ^= 1
+        path.write_bytes([bytes(content), b"", kept[path][:-1]][number % 3])
+    assert_same(METHODS["aocq"](graph, x, chosen, work=tmp_path), whole)
+    assert {path: path.read_bytes() for path in files} == kept

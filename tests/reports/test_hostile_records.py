@@ -10,6 +10,9 @@ import warnings
 import pytest
 from mutations import byte_mutants, json_mutants, text_mutants
 
+from reports.accumulators import csv_text as sweep_csv
+from reports.accumulators import figure
+from reports.accumulators import markdown as sweep_markdown
 from reports.campaign import csv_text, run_row
 from reports.campaign import markdown as table
 from reports.page import html
@@ -17,6 +20,7 @@ from reports.tables import markdown
 from simulator.errors import InputError
 from simulator.gates import Gates, judged
 from simulator.results import LAYERS_NAME, RUN_NAME, layers_csv, load_record, load_run, save_run
+from simulator.sweep import SWEEP_NAME, SweepRecord, SweepRow, load_sweep, save_sweep
 
 PAGES = 5  # of accepted mutants, per kind of file: figures take long
 
@@ -142,6 +146,9 @@ def test_figures_that_are_no_numbers_are_refused(folder, run, value):
         ('"top1": 82.75', '"top1": "82.75"'),
         ('"top1": 82.75', '"top1": 1e999'),
         ('"images": 400', '"images": 0'),
+        ('"parameters": 5717416', '"parameters": -1'),
+        ('"clock_mhz": 500.0', '"clock_mhz": 1e300'),
+        ('"name": "minmax"', '"name": "min\\u001b[2Jmax"'),
         ('"images": 400', '"images": true'),
         ('"seed": 0', '"seed": 0.5'),
         ('"latency_ms": ', '"latency_ms": -'),
@@ -172,3 +179,69 @@ def test_older_records_still_load(folder, run):
     loaded, found = load_run(folder)
     assert loaded == result
     assert found[0].differing_codes is None
+
+
+@pytest.fixture
+def sweep():
+    counts = {
+        "top1": 50.0,
+        "agreement": 75.0,
+        "outputs": 1000,
+        "overflowing": 3,
+        "least_headroom_bits": -2,
+        "first_persistent": 1,
+        "first_transient": 2,
+        "seconds": 1.5,
+    }
+    none = {"persistent": 0, "transient": 0, "changed": 0}
+    rows = [
+        SweepRow(
+            bits=12,
+            overflow=rule,
+            graph_sha256="ab",
+            persistent=7,
+            transient=5,
+            changed=7,
+            **counts,
+        )
+        for rule in ("wrap", "saturate")
+    ]
+    rows.append(SweepRow(bits=20, overflow="wrap", graph_sha256="cd", **none, **counts))
+    proven = {"graph_sha256": None, "same_as": (20, "wrap"), **none}
+    rows.append(SweepRow(bits=24, overflow="saturate", **proven, **counts))
+    return SweepRecord(
+        command=["aocq", "accumulators"],
+        key="k",
+        model="vit_nano",
+        method="base_ptq",
+        weight_bits=8,
+        activation_bits=8,
+        profile="edge_npu_int8",
+        graph_sha256="cd" * 32,
+        accumulators=14,
+        images=4,
+        skipped_images=1,
+        exact_top1=75.0,
+        exact_classes=[1, 2, 3, 4],
+        rows=rows,
+    )
+
+
+def test_a_sweep_is_unreadable_or_shown(sweep, tmp_path):
+    save_sweep(sweep, tmp_path)
+    path = tmp_path / SWEEP_NAME
+    text = path.read_text()
+    variants = [(said, json.dumps(x)) for said, x in json_mutants(json.loads(text), 6, 700)]
+    variants += [(said, x) for said, x in byte_mutants(text.encode(), seed=6, count=300)]
+    accepted = 0
+    for said, mutant in variants:
+        path.write_bytes(mutant if isinstance(mutant, bytes) else mutant.encode())
+        found = load_sweep(tmp_path)
+        if found is None:
+            continue
+        accepted += 1
+        assert sweep_markdown(found).startswith("# Accumulator widths"), said
+        assert sweep_csv(found), said
+        if accepted % 20 == 0:
+            assert figure(found).png, said
+    assert 50 < accepted < 700

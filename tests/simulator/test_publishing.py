@@ -25,8 +25,8 @@ from simulator.manifest import (
 )
 from simulator.publishing import claimed, publish, refuse_blocked, staging
 
-OLD = {"run.json": "old", "layers.csv": "old", "report.html": "old", "gone.svg": "old"}
-NEW = {"run.json": "new", "layers.csv": "new", "report.html": "new", "added.svg": "new"}
+OLD = {"run.json": "old", "a.svg": "old", "z.svg": "old", "report.html": "old", "gone.svg": "old"}
+NEW = {"run.json": "new", "a.svg": "new", "z.svg": "new", "report.html": "new", "added.svg": "new"}
 
 
 def stage(folder: Path, files: dict[str, str]) -> None:
