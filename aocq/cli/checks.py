@@ -93,13 +93,13 @@ def _calibration(folder: Path, parameters: Parameters) -> None:
     from aocq.data.first_look import check_image_folder
 
     if parameters.get("data", folder) is not None:  # else it is a wrong usage, as the command says
-        check_image_folder(folder, "--calib-data")
+        check_image_folder(folder, "--calib-data", parameters.get("classes"))
 
 
 def _data(folder: Path, parameters: Parameters) -> None:
     from aocq.data.first_look import check_image_folder, check_whole
 
-    images = check_image_folder(folder, "--data")
+    images = check_image_folder(folder, "--data", parameters.get("classes"))
     if not parameters.get("skip_bad_images"):
         check_whole(images, parameters.get("limit"))
 

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
+from aocq.data.class_names import IMAGENET_CLASSES, class_numbers
 from aocq.data.image_folder import class_folders, list_images
 
 LISTED = 100_000  # files; a larger folder is not walked to its end
@@ -23,27 +24,33 @@ ENDS: Mapping[str, bytes] = MappingProxyType(
 )
 
 
-def check_image_folder(folder: Path, option: str) -> list[Path]:
+def check_image_folder(folder: Path, option: str, classes: int | None = None) -> list[Path]:
     """Check that a folder has subfolders, one per class, and an image in them; return all images.
 
-    Names of classes are not judged: how many there are takes the network to know. Of a folder with
-    more than :data:`LISTED` files only the subfolders are looked for, and nothing is returned.
+    Of a folder with more than :data:`LISTED` files only the subfolders are looked for, and nothing
+    is returned.
 
     Parameters
     ----------
     option
         the one that named the folder
+    classes
+        how many the network tells apart, where that is known: then names of subfolders are judged,
+        but for ImageNet's, which take timm to know
 
     Raises
     ------
     InputError
-        See :func:`aocq.data.image_folder.list_images`.
+        See :func:`aocq.data.image_folder.read_image_folder`.
     """
     subfolders, _ = class_folders(folder, option)
     if len(list(islice(_names(subfolders), LISTED))) == LISTED:
         return []
-    listed = list_images(folder, option).images.values()
-    return [path for images in listed for path in images]
+    found = list_images(folder, option).images
+    if classes is not None and classes != IMAGENET_CLASSES:
+        names = [name for name, images in found.items() if images]
+        class_numbers(names, classes, folder, [name for name in found if name not in names])
+    return [path for images in found.values() for path in images]
 
 
 def check_whole(images: Sequence[Path], count: int | None) -> None:

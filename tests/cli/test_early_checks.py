@@ -100,6 +100,8 @@ def cases() -> Iterator[tuple[str, int, str]]:
         yield f"{command} --data @bare", 3, "bare: 1 class folders but no image in them"
         yield f"{command} --data @damaged", 3, "damaged/7/1.png: cannot be decoded"
         yield f"{command} --data @images --gemm mkl", 2, "choose auto, avx2, torch, blas, numba"
+    for command in NETWORK_COMMANDS:
+        yield f"{command} --num-classes 9", 3, "images: 10 class folders for a network of 9 classes"
     for command in (NETWORK_COMMANDS[0], NETWORK_COMMANDS[1], NETWORK_COMMANDS[3]):
         yield f"{command} --weights @none.pth", 3, "none.pth: no such file; --weights wants"
         yield f"{command} --weights @empty", 3, "empty: is no file; --weights wants"
