@@ -22,6 +22,7 @@ AGAIN = 0.02  # seconds, until what could not be raised is out of the way
 def noted() -> Iterator[Callable[[], bool]]:
     """Yield a function that tells whether Ctrl-C was pressed since."""
     pressed = threading.Event()
+    again: list[threading.Timer] = []
 
     def press(*_: Any) -> None:
         pressed.set()
@@ -29,7 +30,8 @@ def noted() -> Iterator[Callable[[], bool]]:
 
     def ignored(what: Any) -> None:
         if isinstance(what.exc_value, KeyboardInterrupt):
-            threading.Timer(AGAIN, os.kill, (os.getpid(), signal.SIGINT)).start()
+            again.append(threading.Timer(AGAIN, os.kill, (os.getpid(), signal.SIGINT)))
+            again[-1].start()
         else:
             before(what)
 
@@ -46,6 +48,11 @@ def noted() -> Iterator[Callable[[], bool]]:
         yield pressed.is_set
     finally:
         sys.unraisablehook = before
+        for timer in again:
+            timer.cancel()
+        # A string of code that was interrupted, as dataclasses have it, makes `python -m` end by a
+        # signal instead of with our exit code, unless another one is run after it.
+        exec("")
         # Pressed again it ends the process at once, whatever that still has to do.
         signal.signal(
             signal.SIGINT, signal.SIG_DFL if pressed.is_set() else signal.default_int_handler

@@ -233,8 +233,17 @@ def test_ctrl_c_that_becomes_another_error_is_ctrl_c(
     assert capsys.readouterr().err == "interrupted\n"
 
 
+# Ctrl-C in a string of code, of which Python remembers that it was interrupted.
+IN_A_STRING = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import aocq.cli.app
+from aocq.cli import main
+aocq.cli.app.app = lambda: exec("os.kill(os.getpid(), signal.SIGINT); [0 for _ in range(9999)]")
+main()
+"""
 # Ctrl-C in a callback, where Python can but say that it ignores it.
-IGNORED = """
+IN_A_CALLBACK = """
 import os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 import aocq.cli.app
@@ -250,14 +259,17 @@ main()
 """
 
 
-def test_ctrl_c_that_cannot_be_raised_is_raised_later() -> None:
+@pytest.mark.parametrize("source", [IN_A_STRING, IN_A_CALLBACK], ids=["string", "callback"])
+def test_ctrl_c_anywhere_is_ctrl_c(source: str, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(source, "utf-8")
     done = subprocess.run(
-        [sys.executable, "-c", IGNORED],
-        env=ENVIRONMENT,
+        [sys.executable, "-m", "program"],
+        cwd=tmp_path,
+        env={**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
         check=False,
-        timeout=15,
+        timeout=30,
     )
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
