@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_models import NANO, images, input_size, network
+from tiny_quantized import tiny
 
 from aocq.capture import FloatOp, capture
 from aocq.capture import run as run_float
@@ -321,3 +322,20 @@ def test_sqnr_is_measured_where_a_scale_can_be_told():
     assert found["blocks.0.attn.qkv"] > 20
     assert found["head"] > 5
     assert "blocks.0.attn.probabilities" not in found  # one step per head
+
+
+@pytest.mark.parametrize(
+    ("profile", "functions"),
+    [
+        ("gemmini_20b", {"softmax", "layernorm"}),
+        ("ort_cpu", {"softmax", "layernorm", "add"}),
+    ],
+)
+def test_operators_that_a_chip_has_in_float_only_stay_so_beside_a_method_s_own(profile, functions):
+    model = tiny("base_ptq", profile)
+    kept = {name: found for name, found in model.activations.items() if name != "head"}
+    graph = lower(replace(model, activations=kept), load_profile(profile))
+    found = Counter(op.function for op in graph.ops if isinstance(op, FloatFunction))
+    for function in functions:
+        wanted = sum(node.op == function for node in model.graph.nodes)
+        assert found[function] == wanted

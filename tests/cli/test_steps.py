@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -233,3 +234,22 @@ def test_the_doctor_finds_everything_it_needs(warm: Run) -> None:
     for line in ("python", "torch", "timm", "kernel cache", "threads", "gemm blas", "gemm numba"):
         assert f"\n{line}" in f"\n{done.out}"
     assert "vit_nano_digits, 102,730 parameters" in done.out
+
+
+@pytest.mark.parametrize("command", ["lower", "figures", "accumulators"])
+def test_every_command_refuses_decisions_that_are_none(
+    command: str, warm: Run, demo: Demo, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "model", tmp_path / "out"
+    folder.mkdir()
+    for name in ("quantized.json", "quantized.safetensors"):
+        shutil.copy(demo.folder / name, folder)
+    plain = json.loads((folder / "quantized.json").read_text("utf-8"))
+    plain["activations"]["image"]["zero_point"] = 0.5
+    (folder / "quantized.json").write_text(json.dumps(plain), "utf-8")
+    data = () if command == "lower" else ("--data", demo.folder / "data" / "val")
+    refused = warm(command, folder, *data, "--out", out, code=3)
+    assert "quantized.json: not a quantized model of format 2 (activations.image.zero_point: " in (
+        refused.err
+    )
+    assert not list(out.glob("*"))
