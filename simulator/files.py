@@ -102,26 +102,6 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def read_text(path: Path) -> str:
-    """Return what a UTF-8 text file holds.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read or is no UTF-8 text.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: not UTF-8 text (byte {error.start} is {error.object[error.start]:#04x}); "
-            "save it as UTF-8"
-        ) from error
-    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{path}: cannot be read ({reason or error})") from error
-
-
 def check_writable(folder: Path) -> None:
     """Check that files can be put into ``folder``, or that it can be made; leave nothing behind.
 

@@ -10,7 +10,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from simulator.errors import InputError
 from simulator.files import replace_file
+from simulator.reading import read_bytes
+
+LARGEST = 1 << 34  # bytes: a block of the largest network is far below
 
 
 def keep(path: Path, content: bytes) -> None:
@@ -28,8 +32,8 @@ def keep(path: Path, content: bytes) -> None:
 def kept(path: Path) -> bytes | None:
     """Return what :func:`keep` wrote; None where that is missing, unreadable or altered."""
     try:
-        found = path.read_bytes()
-    except OSError:
+        found = read_bytes(path, LARGEST)
+    except (InputError, OSError):
         return None
     size = hashlib.sha256().digest_size
     digest, content = found[:size], found[size:]

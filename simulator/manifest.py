@@ -12,11 +12,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from simulator import strict_json
 from simulator.errors import InputError
 from simulator.files import write_text
+from simulator.reading import read_text, regular_size
 
 MANIFEST_NAME = "manifest.json"
 # A plain name in the folder itself, no hidden one: what a manifest names may be removed.
@@ -78,9 +79,9 @@ class Manifest(BaseModel):
 def load_manifest(folder: Path) -> Manifest:
     """Read a folder's manifest; an empty one where there is none that can be read."""
     try:
-        text = (folder / MANIFEST_NAME).read_text("utf-8")
+        text = read_text(folder / MANIFEST_NAME)
         return Manifest.model_validate(strict_json.loads(text))
-    except (OSError, ValueError, ValidationError):
+    except (InputError, OSError, ValueError):
         return Manifest()
 
 
@@ -100,6 +101,7 @@ def file_digest(path: Path) -> str:
     OSError
         If it cannot be read.
     """
+    regular_size(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -112,7 +114,7 @@ def is_whole(folder: Path, entry: Entry, but: Iterable[str] = ()) -> bool:
             for name, digest in entry.files.items()
             if name not in but
         )
-    except OSError:
+    except (InputError, OSError):
         return False
 
 

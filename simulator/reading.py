@@ -58,6 +58,19 @@ def read_bytes(path: Path, largest: int = LARGEST_TEXT) -> bytes:
         return file.read(largest + 1)
 
 
+def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
+    """Return the UTF-8 text of a regular file, line ends as they are.
+
+    Raises
+    ------
+    OSError, InputError
+        See :func:`read_bytes`.
+    UnicodeDecodeError
+        If it is no UTF-8 text.
+    """
+    return read_bytes(path, largest).decode()
+
+
 def _checked(path: Path, found: os.stat_result) -> int:
     if not stat.S_ISREG(found.st_mode):
         sort = next((name for is_one, name in _SORTS if is_one(found.st_mode)), "no file")

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from simulator import strict_json
 from simulator.errors import InputError
 from simulator.files import write_text
+from simulator.reading import read_text
 
 RUN_NAME = "run.json"
 LAYERS_NAME = "layers.csv"
@@ -340,7 +341,7 @@ def load_run(folder: Path) -> tuple[RunResult, list[LayerRow]]:
     """
     result = load_record(folder)
     with _reading(folder / LAYERS_NAME) as path:
-        rows = _rows(path.read_text(encoding="utf-8"))
+        rows = _rows(read_text(path))
         if len(rows) != result.graph.ops:
             raise ValueError(f"{len(rows)} ops, {RUN_NAME} says {result.graph.ops}")
     return result, rows
@@ -388,7 +389,7 @@ def load_record(folder: Path) -> RunResult:
         If ``run.json`` is missing or is not what :func:`save_run` writes.
     """
     with _reading(folder / RUN_NAME) as path:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         strict_json.loads(text)  # refuses what pydantic's reader lets pass: a key twice, 1e999
         return RunResult.model_validate_json(text, strict=True)
 

@@ -6,11 +6,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from simulator import strict_json
+from simulator.errors import InputError
 from simulator.files import write_text
 from simulator.manifest import is_whole, load_manifest
+from simulator.reading import read_text
 from simulator.results import Amount, Bits, Count, DataRecord, Headroom, Name, Percent
 
 COMMAND = "accumulators"  # in the folder's manifest
@@ -132,10 +134,10 @@ def save_sweep(record: SweepRecord, folder: Path) -> None:
 def load_sweep(folder: Path) -> SweepRecord | None:
     """Read what :func:`save_sweep` wrote; None where that is missing or something else."""
     try:
-        text = (folder / SWEEP_NAME).read_text("utf-8")
+        text = read_text(folder / SWEEP_NAME)
         strict_json.loads(text)
         return SweepRecord.model_validate_json(text, strict=True)
-    except (OSError, ValueError, ValidationError):
+    except (InputError, OSError, ValueError):
         return None
 
 

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, NoReturn, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -31,7 +31,8 @@ from aocq.methods.quantizer_entries import (
     Scale,
     UniformEntry,
 )
-from simulator.preprocessing import preprocessing_problems
+from simulator.graph.meta import read_meta
+from simulator.graph.names import printable
 
 FORMAT = 2
 MOST_IMAGES = 1 << 40
@@ -138,31 +139,10 @@ class _PassEntry(Entry):
     loss: float
 
 
-class MetaEntry(Entry):
-    """Class count and preprocessing of the network, as graphs carry them; or nothing at all."""
-
-    classes: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,8}$")] | None = None
-    preprocessing: Annotated[str, Field(max_length=LONGEST_TEXT)] | None = None
-    model_arguments: Annotated[str, Field(max_length=LONGEST_TEXT)] | None = None
-
-    @model_validator(mode="after")
-    def _means_something(self) -> Self:
-        if (self.classes is None) != (self.preprocessing is None):
-            raise ValueError("classes and preprocessing go together")
-        if self.preprocessing is not None:
-            problem = next(preprocessing_problems(_object(self.preprocessing)), None)
-            if problem:
-                raise ValueError(f"preprocessing: {printable(problem)}")
-        if self.model_arguments is not None:
-            _object(self.model_arguments)
-        return self
-
-
-def _object(text: str) -> dict[str, Any]:
-    value = parse(text)
-    if not isinstance(value, dict):
-        raise ValueError("wanted a JSON object")
-    return value
+def _meta_means_something(meta: dict[str, str]) -> dict[str, str]:
+    if meta:
+        read_meta(meta)
+    return meta
 
 
 class QuantizedFile(Entry):
@@ -178,7 +158,7 @@ class QuantizedFile(Entry):
     weights: dict[Name, WeightEntry]
     parts: dict[Name, UniformEntry] = Field(default_factory=dict)
     log: list[LogEntry]
-    meta: MetaEntry
+    meta: Annotated[dict[str, str], AfterValidator(_meta_means_something)]
     tensors_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
     @field_validator("name")
@@ -211,48 +191,6 @@ def checked(plain: Any) -> QuantizedFile:
 def place(parts: Any) -> str:
     """Return where a value is, dotted: ``activations.head.scale``."""
     return ".".join(printable(str(part)) for part in parts)
-
-
-def printable(text: str) -> str:
-    """Return ``text``, cut to the length of names, with what no terminal should get escaped."""
-    return "".join(
-        mark if mark.isprintable() else mark.encode("unicode_escape").decode()
-        for mark in text[:_LONGEST_NAME]
-    )
-
-
-def parse(text: str) -> Any:
-    """Return what a text of JSON says: finite numbers, every key once.
-
-    Raises
-    ------
-    ValueError
-        If it is no such text.
-    """
-    try:
-        return json.loads(
-            text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_unique
-        )
-    except RecursionError as error:
-        raise ValueError("is nested too deeply") from error
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number that float64 holds")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _no_number(text[:_LONGEST_NAME])
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"key {printable(key)} is there twice")
-        found[key] = value
-    return found
 
 
 def written(plain: Mapping[str, Any]) -> str:

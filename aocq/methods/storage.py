@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 from torch import Tensor
@@ -22,20 +22,20 @@ from aocq.capture import FloatGraph, FloatNode
 from aocq.capture.verify import parameters_of
 from aocq.methods.quantized_file import (
     FORMAT,
-    MetaEntry,
     QuantizedFile,
     WeightEntry,
     checked,
-    parse,
-    printable,
     written,
 )
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizer_entries import quantizer_from_plain, quantizer_to_plain
 from aocq.methods.quantizers import QuantizedWeight
 from aocq.methods.verify_quantized import verify, weight_problems
+from simulator import strict_json
 from simulator.errors import InputError
 from simulator.files import replace_file, write_text
+from simulator.graph.names import printable
+from simulator.reading import read_text, regular_size
 
 __all__ = ["FORMAT", "load", "quantizer_from_plain", "quantizer_to_plain", "save"]
 
@@ -80,8 +80,8 @@ def load(folder: Path) -> QuantizedModel:
     """
     json_path, tensors_path = folder / JSON_NAME, folder / TENSORS_NAME
     try:
-        file = checked(parse(json_path.read_bytes().decode()))
-        content = tensors_path.read_bytes()
+        file = checked(strict_json.loads(read_text(json_path)))
+        content = _read_content(tensors_path)
         if file.tensors_sha256 != hashlib.sha256(content).hexdigest():
             raise ValueError(f"tensors_sha256 and {TENSORS_NAME} do not match")
         model = _from_file(file, _read_tensors(content))
@@ -152,6 +152,20 @@ def _node_to_plain(node: FloatNode) -> dict[str, Any]:
 # --- and back -------------------------------------------------------------------------------------
 
 
+def _read_content(path: Path) -> bytes:
+    """Return the bytes of a safetensors file whose header goes with its size.
+
+    Looked at before it is read: a file of another kind can have any size.
+    """
+    regular_size(path)
+    try:
+        with safe_open(path, "pt"):
+            pass
+    except SafetensorError as error:
+        raise ValueError(f"{path.name}: {printable(str(error))}") from error
+    return path.read_bytes()
+
+
 def _read_tensors(content: bytes) -> dict[str, Tensor]:
     try:
         return deserialize(content)
@@ -180,13 +194,9 @@ def _from_file(file: QuantizedFile, tensors: Mapping[str, Tensor]) -> QuantizedM
         weights=weights,
         calibration_images=file.calibration_images,
         log=tuple(dict(entry.__pydantic_extra__) for entry in file.log),
-        meta=_meta(file.meta),
+        meta=file.meta,
         parts={name: entry.quantizer() for name, entry in file.parts.items()},
     )
-
-
-def _meta(entry: MetaEntry) -> dict[str, str]:
-    return {key: text for key, text in entry.model_dump().items() if text is not None}
 
 
 def _tensors_are_as_declared(

@@ -7,13 +7,13 @@ ends need it to turn images into codes; execution never reads it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from simulator import strict_json
 from simulator.errors import InputError
 from simulator.graph.graph import IntGraph
 from simulator.graph.names import printable, quoted
@@ -126,19 +126,9 @@ def _sentence(error: Any) -> str:
 
 def _object(key: str, text: str) -> dict[str, Any]:
     """Read one JSON object, strictly: standard numbers only, every key once."""
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no number of JSON")
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            raise ValueError("has a key twice")
-        return found
-
     try:
-        value = json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
+        value = strict_json.loads(text)
+    except ValueError as error:
         raise ValueError(f"{key}: not JSON ({printable(str(error))})") from error
     if not isinstance(value, dict):
         raise ValueError(f"{key}: must be a JSON object")

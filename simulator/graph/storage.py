@@ -25,6 +25,7 @@ from simulator.graph.graph import IntGraph
 from simulator.graph.names import printable, quoted
 from simulator.graph.verify import verify
 from simulator.numerics.float_type import Array
+from simulator.reading import read_text, regular_size
 
 __all__ = ["JSON_NAME", "TENSORS_NAME", "canonical_json", "load", "save", "sha256"]
 
@@ -92,17 +93,14 @@ def load(path: Path) -> IntGraph:
 
 
 def _read_text(path: Path) -> str:
-    _refuse_what_is_no_file(path)
-    if path.stat().st_size > MOST_JSON_BYTES:
-        raise InputError(f"{path}: has more than {MOST_JSON_BYTES} bytes: not a graph")
     try:
-        return path.read_bytes().decode()  # as it is: read_text() would change line ends
+        return read_text(path, MOST_JSON_BYTES)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a graph ({error}); write it again") from error
 
 
 def _read_constants(path: Path) -> dict[str, Array]:
-    _refuse_what_is_no_file(path)
+    regular_size(path)
     try:
         return load_file(path)
     except SafetensorError as error:
@@ -111,12 +109,6 @@ def _read_constants(path: Path) -> dict[str, Array]:
         # Types and shapes that the format has and numpy has not.
         reason = f"not the codes of a graph: {printable(f'{type(error).__name__}: {error}')}"
     raise InputError(f"{path}: damaged ({reason[:_LONGEST_PROBLEM]}); write the graph again")
-
-
-def _refuse_what_is_no_file(path: Path) -> None:
-    """Refuse devices and pipes, which may have no end or never begin."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise InputError(f"{path}: not a file; name a graph's folder")
 
 
 def _refuse_problems(place: str, problems: Sequence[str]) -> None:

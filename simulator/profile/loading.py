@@ -14,6 +14,7 @@ import hw_profiles
 from simulator.errors import InputError
 from simulator.profile.problems import problems
 from simulator.profile.profile import NpuProfile
+from simulator.reading import read_bytes
 
 # Far beyond any profile: reading a key of a hundred thousand parts takes minutes.
 LARGEST_FILE = 1 << 16
@@ -59,12 +60,9 @@ def _is_file(path: Path) -> bool:
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST_FILE + 1)
+        content = read_bytes(path, LARGEST_FILE)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(content) > LARGEST_FILE:
-        raise InputError(f"{path}: longer than {LARGEST_FILE} bytes, which no profile is")
     if any(line.count(b".") > LONGEST_KEY for line in content.splitlines()):
         raise InputError(f"{path}: not a profile: a key of more than {LONGEST_KEY} parts")
     try:

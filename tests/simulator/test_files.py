@@ -2,14 +2,13 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 
 import pytest
 
 from simulator.errors import InputError
-from simulator.files import read_text, replace_file, write_text
+from simulator.files import replace_file, write_text
 
 
 def names_in(folder):
@@ -194,20 +193,3 @@ def test_threads_do_not_share_a_temporary_file(tmp_path):
         one.write_text("1")
         other.write_text("2")
     assert (tmp_path / "a").read_text() == "1"
-
-
-def test_lone_surrogates_are_written_as_json_has_them(tmp_path):
-    name = os.fsdecode(b"b\xff.png")
-    write_text(tmp_path / "file.json", json.dumps([name, "é"], ensure_ascii=False))
-    assert (tmp_path / "file.json").read_bytes() == '["b\\udcff.png", "é"]'.encode()
-    assert json.loads(read_text(tmp_path / "file.json")) == [name, "é"]
-
-
-def test_text_that_cannot_be_read_is_told(tmp_path):
-    path = tmp_path / "latin.toml"
-    path.write_bytes(b'title = "gr\xf6\xdfe"')
-    with pytest.raises(InputError, match=r"latin\.toml: not UTF-8 text \(byte 11 is 0xf6\)"):
-        read_text(path)
-    for bad in (tmp_path, tmp_path / "missing", tmp_path / ("x" * 300), tmp_path / "a\0"):
-        with pytest.raises(InputError, match="cannot be read"):
-            read_text(bad)
