@@ -23,8 +23,6 @@ from aocq.methods.scale_form import ScaleForm
 from aocq.methods.steps import Steps, linear_steps, moved, quantizer_steps
 from simulator.errors import InputError
 
-CodeBits = Annotated[int, Field(ge=3, le=16)]
-
 
 class Recipe(BaseModel):
     """What a method is asked for.
@@ -77,9 +75,9 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     weight_bits: Annotated[int, Field(ge=2, le=8)] = 8
-    activation_bits: CodeBits = 8
-    residual_bits: CodeBits = 8
-    softmax_bits: CodeBits | None = None
+    activation_bits: Annotated[int, Field(ge=3, le=16)] = 8
+    residual_bits: Annotated[int, Field(ge=3, le=16)] = 8
+    softmax_bits: Annotated[int, Field(ge=3, le=16)] | None = None
     weight_granularity: Literal["per_tensor", "per_channel"] = "per_channel"
     activation_granularity: Literal["per_tensor", "per_channel"] = "per_channel"
     weight_scale: Literal["any", "power_of_two"] = "any"
