@@ -83,7 +83,7 @@ def load(path: Path) -> IntGraph:
         graph = decode(text, constants)
     except ValueError as error:
         raise InputError(f"{json_path}: not a valid graph: {error}; write it again") from error
-    _refuse_problems(str(json_path), verify(graph))
+    _refuse_problems(str(json_path), verify(graph), "; write it again")
     if canonical_json(graph) != text:
         raise InputError(
             f"{json_path}: differs from the canonical form of its own content (edited by hand, or "
@@ -111,10 +111,10 @@ def _read_constants(path: Path) -> dict[str, Array]:
     raise InputError(f"{path}: damaged ({reason[:_LONGEST_PROBLEM]}); write the graph again")
 
 
-def _refuse_problems(place: str, problems: Sequence[str]) -> None:
+def _refuse_problems(place: str, problems: Sequence[str], way_out: str = "") -> None:
     """Raise an InputError with the first broken rules, if there are any."""
     if problems:
         told = [problem[:_LONGEST_PROBLEM] for problem in problems[:_PROBLEMS_TOLD]]
         if len(problems) > len(told):
             told.append(f"and {len(problems) - len(told)} more")
-        raise InputError(f"{place}: not a valid graph: {'; '.join(told)}")
+        raise InputError(f"{place}: not a valid graph: {'; '.join(told)}{way_out}")

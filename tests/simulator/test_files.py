@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 
@@ -193,3 +194,11 @@ def test_threads_do_not_share_a_temporary_file(tmp_path):
         one.write_text("1")
         other.write_text("2")
     assert (tmp_path / "a").read_text() == "1"
+
+
+def test_lone_surrogates_are_written_as_json_has_them(tmp_path):
+    name = os.fsdecode(b"b\xff.png")
+    write_text(tmp_path / "file.json", json.dumps([name, "é"], ensure_ascii=False))
+    written = (tmp_path / "file.json").read_bytes()
+    assert written == '["b\\udcff.png", "é"]'.encode()
+    assert json.loads(written) == [name, "é"]
