@@ -174,7 +174,7 @@ def test_codes_of_another_shape_or_type_are_refused(
     for name, complaint in (("shape", "(2, 3, 9, 9)"), ("type", "float32")):
         path = tmp_path / f"{name}.npy"
         done = without_torch("simulate", demo.folder, "--inputs", path, code=3)
-        assert done.err.startswith("error: input image: codes of ")
+        assert done.err.startswith(f"error: {path}: input image: codes of ")
         assert complaint in done.err
 
 
