@@ -56,8 +56,10 @@ def _configured_folder(configured: str) -> Path:
             f"AOCQ_CACHE_DIR = {configured}: cannot be written ({error}); "
             "name a writable folder or unset it"
         ) from error
-    owner = None if link.st_uid in (os.getuid(), 0) else f"the link is user {link.st_uid}'s"
-    if reason := owner or foreign(status):
+    reason = foreign(status)
+    if not reason and link.st_uid not in (os.getuid(), 0):
+        reason = f"it is a link of user {link.st_uid}"
+    if reason:
         raise EnvironmentProblem(
             f"AOCQ_CACHE_DIR = {configured}: {reason}, and code is loaded from it; "
             "name a folder of your own, take the others' right away (chmod go-w), or unset it"
