@@ -14,10 +14,12 @@ from typing import Any, get_args
 import pytest
 from tiny_models import NANO, images, input_size, network
 
-from aocq.capture import FloatGraph, capture
+from aocq.capture import FloatGraph, FloatOp, capture
 from aocq.lowering import lower
+from aocq.lowering.builder import narrowest
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.layernorm_parts import observe_parts
+from aocq.methods.quantizers import ActivationQuantizer
 from aocq.request import constrained
 from simulator.errors import InputError
 from simulator.graph import IntGraph, sha256
@@ -30,7 +32,8 @@ from simulator.graph.ops import (
     Softmax,
     SquaredDifference,
 )
-from simulator.profile import NpuProfile, OpKind, RescaleSection, profile_paths
+from simulator.numerics.float_type import FloatType
+from simulator.profile import NpuProfile, OpKind, RescaleSection, load_profile, profile_paths
 from simulator.profile.effects import keys_read
 
 PAGE = (Path(__file__).parents[2] / "docs" / "profiles.md").read_text(encoding="utf-8")
@@ -321,3 +324,54 @@ def test_a_shift_that_no_multiplier_makes_is_refused_by_name(kind: OpKind) -> No
     base = {**with_rescale(kind, PLAIN, {"shift": [62, 62]})}
     with pytest.raises(InputError, match=r"profile edge_npu_int8: \S+: .*rescale.shift has 62..62"):
         lowered(chip(base))
+
+
+# --- types of constants ---------------------------------------------------------------------------
+
+
+@cache
+def _of_16_channels(recipe: Recipe) -> QuantizedModel:
+    """A network with heads of 16 channels: chips that only shift divide scores by 4."""
+    base = {**NANO, "embed_dim": 48}
+    graph = capture(network("mean_then_norm", base), "keys", input_size(base))
+    model = METHODS["base_ptq"](graph, images(4, input_size(base)), recipe)
+    if recipe.layernorm_part_bits is None:
+        return model
+    parts = observe_parts(model, images(4, input_size(base)), recipe.layernorm_part_bits)
+    return replace(model, parts=parts)
+
+
+@pytest.mark.parametrize("name", profile_paths())
+def test_constants_have_the_chip_s_width_or_the_narrowest(name: str) -> None:
+    """β and shifts that stand for multipliers have no width of the chip's."""
+    profile = load_profile(name)
+    bits = {"weight_bits": max(profile.weight.bits), "activation_bits": profile.activation.bits}
+    model = _of_16_channels(constrained(Recipe(**bits), profile))
+    graph = lower(model, profile)
+    widths = {
+        "bias": {profile.accumulator.bias_bits},
+        "shift": {profile.rescale.shift[1].bit_length()},
+        "gamma": {profile.rescale.multiplier_bits + 1, 8},  # 8: of a graph of operators
+    }
+    for tensor, codes in graph.constants.items():
+        kind, ending = graph.tensors[tensor].type, tensor.rpartition(".")[2]
+        if isinstance(kind, FloatType):
+            continue
+        if ending == "beta" and profile.layernorm.algorithm != "graph":
+            assert kind == narrowest(codes), tensor
+        elif ending in widths:
+            assert kind.bits in widths[ending], tensor
+        elif ending == "multiplier" and profile.rescale.kind == "power_of_two":
+            assert kind.bits <= 31 if "mean" in tensor else kind == narrowest(codes, signed=False)
+
+
+def test_channel_shifts_have_the_width_of_the_chip_s_factors() -> None:
+    profile = load_profile("narrow_acc_20")
+    model = _quantized(recipe_for(profile))
+    reader = next(node for node in model.graph.nodes if node.op is FloatOp.LAYERNORM)
+    (name,) = reader.inputs
+    plain = model.activations[name]
+    assert isinstance(plain, ActivationQuantizer)
+    balanced = replace(plain, alpha=tuple(2.0 ** (channel % 8) for channel in range(24)))
+    graph = lower(replace(model, activations={**model.activations, name: balanced}), profile)
+    assert str(graph.tensors[f"{reader.name}.channel_shift"].type) == "u3"

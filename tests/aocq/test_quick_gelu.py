@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 from simulated import logits, on_chip
-from tiny_models import NANO, images, input_size, network
+from tiny_models import NANO, images, input_size, network, with_random_parameters
 from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp, UnsupportedOperatorError, capture, run
+from aocq.capture.roles import known_networks
 from aocq.lowering import lower
 from aocq.methods import METHODS, Recipe
+from aocq.models import timm
 from aocq.request import constrained
 from simulator.graph.ops import Lookup
 from simulator.profile import load_profile
@@ -57,6 +59,18 @@ def test_its_table_has_the_function_at_every_code(nano: Captured) -> None:
     real = (np.arange(-128, 128) - x.zero_point) * x.scale[0]
     wanted = np.floor(real / (1 + np.exp(-1.702 * real)) / y.scale[0] + 0.5) + y.zero_point
     assert lowered.constants[op.table].tolist() == np.clip(wanted, -128, 127).tolist()
+
+
+def test_openai_s_clip_is_of_a_known_family() -> None:
+    name = "vit_base_patch16_clip_quickgelu_224"
+    assert name in known_networks(lambda module: timm.list_models(module=module))
+    small = {"img_size": 16, "patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 3}
+    built = with_random_parameters(timm.create_model(name, pretrained=False, **small))
+    graph = capture(built, name, SIZE)
+    assert [n.name for n in graph.nodes if n.op is FloatOp.UNARY] == ["blocks.0.mlp.act"]
+    chip = load_profile("edge_npu_int8")
+    model = METHODS["base_ptq"](graph, images(4, SIZE), constrained(Recipe(), chip))
+    on_chip(model, images(1, SIZE))
 
 
 class OtherGate(nn.Module):

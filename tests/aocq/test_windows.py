@@ -350,3 +350,19 @@ def _run(node: FloatNode, x: Any) -> Any:
     source = FloatNode(name="x", op=FloatOp.INPUT, inputs=(), attributes={}, shape=x.shape)
     graph = FloatGraph(name="one", nodes=(source, node), parameters={})
     return run_nodes(graph, {"x": torch.tensor(x)[None]}, ["y"])["y"][0].numpy()
+
+
+def test_a_mask_has_the_chip_s_smallest_shift() -> None:
+    """Both of its multipliers are larger by as much: no other code, and nothing is saturated."""
+    chip = load_profile("edge_npu_int8")
+    other = chip.model_copy(update={"rescale": chip.rescale.model_copy(update={"shift": [2, 62]})})
+    model, inputs = quantized()
+    graphs = [lower(model, profile) for profile in (chip, other)]
+    masks = [op for op in graphs[1].ops if is_mask(graphs[1], op)]
+    assert [op.shift for op in masks] == [2]
+    assert [int(graphs[1].constants[op.multiplier_b][0]) for op in masks] == [255 << 2]
+    codes = quantize(inputs.numpy(), graphs[0].tensors["image"])
+    found = [Executor(graph, gemm="numba", threads=1).run(codes) for graph in graphs]
+    output = graphs[0].outputs[0]
+    assert np.array_equal(found[0].outputs[output], found[1].outputs[output])
+    assert [found[1].counts[op.name].saturated for op in masks] == [0]

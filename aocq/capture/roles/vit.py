@@ -41,11 +41,6 @@ FAMILY = Family(
             input_size=(3, 16, 16),
         ),
         Example(
-            model="vit_base_patch16_clip_quickgelu_224",
-            arguments={"img_size": 16, "patch_size": 8, **SMALL},
-            input_size=(3, 16, 16),
-        ),
-        Example(
             model="vit_small_patch14_reg4_dinov2",
             arguments={"img_size": 28, **SMALL},
             input_size=(3, 28, 28),
