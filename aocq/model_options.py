@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Mapping
-from math import floor
+from math import floor, isfinite
 from types import MappingProxyType
 from typing import Any
 
@@ -42,7 +42,7 @@ def parse_settings(texts: Iterable[str], option: str) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If a text is no setting, or a key is given twice.
+        If a text is no setting, a key is given twice, or a number is not finite.
     """
     found: dict[str, Any] = {}
     for text in texts:
@@ -53,7 +53,18 @@ def parse_settings(texts: Iterable[str], option: str) -> dict[str, Any]:
             if key in found:
                 raise ValueError(f"{option} {part!r}: {key} is given twice")
             found[key] = _literal(value.strip())
+            if not _is_finite(found[key]):
+                raise ValueError(f"{option} {part!r}: holds a number that is not finite")
     return found
+
+
+def _is_finite(value: Any) -> bool:
+    """Return whether no number in a literal is infinite, as ``1e999`` is: no record holds those."""
+    if isinstance(value, (tuple, list, set)):
+        return all(map(_is_finite, value))
+    if isinstance(value, dict):
+        return all(map(_is_finite, (*value, *value.values())))
+    return not isinstance(value, (float, complex)) or isfinite(abs(value))
 
 
 def _literal(text: str) -> Any:

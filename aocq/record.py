@@ -165,7 +165,7 @@ def run_record(
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings as JSON gives them back."""
-    found: dict[str, Any] = json.loads(json.dumps(dict(settings), default=str))
+    found: dict[str, Any] = json.loads(json.dumps(dict(settings), default=str, allow_nan=False))
     return found
 
 

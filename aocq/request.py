@@ -149,10 +149,14 @@ def model_meta(model: LoadedModel) -> dict[str, str]:
 
     The constructor's arguments too, where they are not those of the model's name.
     """
-    own = {"model_arguments": json.dumps(dict(model.arguments), sort_keys=True, default=str)}
+    own = {
+        "model_arguments": json.dumps(
+            dict(model.arguments), sort_keys=True, default=str, allow_nan=False
+        )
+    }
     return {
         "classes": str(model.classes),
-        "preprocessing": json.dumps(dict(model.preprocessing), sort_keys=True),
+        "preprocessing": json.dumps(dict(model.preprocessing), sort_keys=True, allow_nan=False),
         **(own if model.arguments else {}),
     }
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from simulator.errors import InputError
+from simulator.files import cannot_be_written
 
 WORK = ".work"  # in an output folder: the lock, unfinished work, and what is about to be published
 LOCK_NAME = "lock"
@@ -38,10 +39,7 @@ def held(folder: Path) -> Iterator[None]:
         descriptor = _locked(folder)
     except OSError as error:
         _remove_empty(folder / WORK, *made)
-        raise InputError(
-            f"{folder}: cannot be written ({error.strerror or error}); name a writable folder "
-            "with --out"
-        ) from error
+        raise cannot_be_written(folder, error) from error
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from simulator.claim import LOCK_NAME, WORK, held
 from simulator.errors import InputError
+from simulator.files import cannot_be_written
 from simulator.manifest import (
     MANIFEST_NAME,
     Entry,
@@ -58,9 +59,7 @@ def staging(folder: Path) -> Path:
     try:
         complete.mkdir(parents=True)
     except OSError as error:
-        raise InputError(
-            f"{complete}: cannot be made ({error.strerror or error}); name a writable folder"
-        ) from error
+        raise cannot_be_written(complete, error) from error
     return complete
 
 

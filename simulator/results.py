@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -425,7 +426,7 @@ def refuse_run_folder(folder: Path) -> None:
     InputError
         If ``folder`` holds a ``run.json``.
     """
-    if (folder / RUN_NAME).exists():
+    if os.path.lexists(folder / RUN_NAME):  # False, too, for what no file can be named
         raise InputError(
             f"{folder}: holds a finished run ({RUN_NAME}), whose files belong together; name "
             "another folder with --out"

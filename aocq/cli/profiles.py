@@ -44,7 +44,7 @@ def show(name: Name, as_json: options.Json = False) -> None:
 
     profile = load_profile(name)
     if as_json:
-        print(json.dumps(as_data(profile), indent=2))
+        print(json.dumps(as_data(profile), indent=2, allow_nan=False))
     else:
         print(page(profile, shutil.get_terminal_size().columns))
 

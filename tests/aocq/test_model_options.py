@@ -49,6 +49,9 @@ def test_settings_are_literals_tuples_or_words() -> None:
         (["=3"], "wanted KEY=VALUE"),
         (["a b=3"], "'a': wanted KEY=VALUE"),
         (["depth=1", "depth=2"], "depth is given twice"),
+        (["drop_rate=1e999"], "holds a number that is not finite"),
+        (["mean=0.5,-1e999"], "holds a number that is not finite"),
+        (["a={'b':[1e999]}"], "holds a number that is not finite"),
     ],
 )
 def test_what_is_no_setting_is_refused(texts: list[str], why: str) -> None:
