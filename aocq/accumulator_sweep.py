@@ -18,7 +18,7 @@ from aocq.data.loader import ImageBatches
 from aocq.lowering import lower
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.pipeline import Note, Progress
-from aocq.record import data_record
+from aocq.record import data_record, readable
 from aocq.request import sweep_key
 from simulator.boundary import dequantize, quantize
 from simulator.errors import InputError
@@ -124,7 +124,7 @@ def _start(request: SweepRequest, exact: IntGraph, key: str, progress: Progress)
         ran = _run(request, exact, advance)
     recipe, meta = request.model.recipe, request.model.meta
     return SweepRecord(
-        command=list(request.command),
+        command=[readable(part) for part in request.command],
         key=key,
         model=request.model.graph.name,
         arguments=json.loads(meta.get("model_arguments", "{}")),

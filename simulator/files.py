@@ -115,6 +115,4 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be written ({error.strerror or error}); name a writable folder"
-        ) from error
+        raise cannot_be_written(folder, error) from error

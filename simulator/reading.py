@@ -6,6 +6,7 @@ Reading a named pipe waits for ever, reading a device never ends.
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -13,6 +14,8 @@ from pathlib import Path
 from simulator.errors import InputError
 
 LARGEST_TEXT = 1 << 28  # bytes; the graph of a network of a thousand layers has a tenth of it
+LONGEST_HEADER = 100_000_000  # bytes, of a safetensors file: the library's own limit
+METADATA = "__metadata__"  # the entry of its header that is no tensor
 
 _SORTS = (
     (stat.S_ISDIR, "a folder"),
@@ -69,6 +72,38 @@ def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
         If it is no UTF-8 text.
     """
     return read_bytes(path, largest).decode()
+
+
+def read_safetensors(path: Path) -> bytes:
+    """Return the bytes of a safetensors file, which may be large where its header says so.
+
+    The library that reads such files can open no path that is not UTF-8, and of a path it maps
+    what others may cut short meanwhile.
+
+    Raises
+    ------
+    OSError, InputError
+        See :func:`read_bytes`.
+    """
+    size = regular_size(path)
+    return read_bytes(path, LARGEST_TEXT if size <= LARGEST_TEXT else _size_by_header(path))
+
+
+def _size_by_header(path: Path) -> int:
+    """Return how long a safetensors file is by its header; 0 where it has none.
+
+    Source of the format: README of the safetensors project: eight bytes, the length of the header;
+    the header, JSON; the tensors, at offsets from its end.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(min(length, LONGEST_HEADER))
+    try:
+        entries = json.loads(header)
+        ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != METADATA]
+        return 8 + length + int(max(ends))
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, RecursionError):
+        return 0
 
 
 def _checked(path: Path, found: os.stat_result) -> int:

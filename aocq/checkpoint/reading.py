@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
+from safetensors.torch import load as deserialize
 from torch import Tensor
 
 from aocq.checkpoint import pickled
 from aocq.checkpoint.content import STATE, Form, form, shown
 from aocq.checkpoint.values import plain
 from simulator.errors import InputError
+from simulator.reading import read_safetensors
 
 # Where training scripts put a network's weights, in timm's order: it prefers the moving average.
 AVERAGED = ("state_dict_ema", "model_ema", "ema")
@@ -59,7 +60,9 @@ def read(path: Path) -> Checkpoint:
         loaded = pickled.load(path)
     else:
         try:
-            loaded = load_file(path)
+            loaded = deserialize(read_safetensors(path))
+        except InputError:
+            raise
         except Exception as error:  # SafetensorError, and what an unknown type makes of it
             raise InputError(
                 f"{path}: damaged or not a checkpoint ({type(error).__name__}: {shown(error)}); "

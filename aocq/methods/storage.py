@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 from torch import Tensor
@@ -35,7 +35,7 @@ from simulator import strict_json
 from simulator.errors import InputError
 from simulator.files import replace_file, write_text
 from simulator.graph.names import printable
-from simulator.reading import read_text, regular_size
+from simulator.reading import read_safetensors, read_text
 
 __all__ = ["FORMAT", "load", "quantizer_from_plain", "quantizer_to_plain", "save"]
 
@@ -81,7 +81,7 @@ def load(folder: Path) -> QuantizedModel:
     json_path, tensors_path = folder / JSON_NAME, folder / TENSORS_NAME
     try:
         file = checked(strict_json.loads(read_text(json_path)))
-        content = _read_content(tensors_path)
+        content = read_safetensors(tensors_path)
         if file.tensors_sha256 != hashlib.sha256(content).hexdigest():
             raise ValueError(f"tensors_sha256 and {TENSORS_NAME} do not match")
         model = _from_file(file, _read_tensors(content))
@@ -150,20 +150,6 @@ def _node_to_plain(node: FloatNode) -> dict[str, Any]:
 
 
 # --- and back -------------------------------------------------------------------------------------
-
-
-def _read_content(path: Path) -> bytes:
-    """Return the bytes of a safetensors file whose header goes with its size.
-
-    Looked at before it is read: a file of another kind can have any size.
-    """
-    regular_size(path)
-    try:
-        with safe_open(path, "pt"):
-            pass
-    except SafetensorError as error:
-        raise ValueError(f"{path.name}: {printable(str(error))}") from error
-    return path.read_bytes()
 
 
 def _read_tensors(content: bytes) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load as deserialize
 from safetensors.numpy import save as serialize
 
 from simulator.errors import InputError
@@ -25,7 +25,7 @@ from simulator.graph.graph import IntGraph
 from simulator.graph.names import printable, quoted
 from simulator.graph.verify import verify
 from simulator.numerics.float_type import Array
-from simulator.reading import read_text, regular_size
+from simulator.reading import read_safetensors, read_text
 
 __all__ = ["JSON_NAME", "TENSORS_NAME", "canonical_json", "load", "save", "sha256"]
 
@@ -100,9 +100,9 @@ def _read_text(path: Path) -> str:
 
 
 def _read_constants(path: Path) -> dict[str, Array]:
-    regular_size(path)
+    content = read_safetensors(path)
     try:
-        return load_file(path)
+        return deserialize(content)
     except SafetensorError as error:
         reason = printable(str(error))
     except (KeyError, TypeError, ValueError, OverflowError) as error:

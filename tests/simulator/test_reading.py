@@ -5,10 +5,13 @@ import os
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load, save_file
 
+from simulator import reading
 from simulator.errors import InputError
-from simulator.reading import read_bytes, regular_size
+from simulator.reading import read_bytes, read_safetensors, regular_size
 
 
 def test_a_regular_file_is_read_whole_through_links_too(tmp_path: Path) -> None:
@@ -46,3 +49,21 @@ def test_a_socket_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         bound.bind("socket")
         with pytest.raises(InputError, match="is a socket"):
             regular_size(Path("socket"))
+
+
+def test_a_large_file_of_tensors_is_read_where_its_header_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "LARGEST_TEXT", 64)
+    path = tmp_path / os.fsdecode(b"\xff.safetensors")
+    save_file({"a": np.arange(100, dtype=np.int8)}, tmp_path / "tensors")
+    (tmp_path / "tensors").rename(path)
+    assert load(read_safetensors(path))["a"].tolist() == [*range(100)]
+    with path.open("ab") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(InputError, match="has 1,099,511,627,776 bytes"):
+        read_safetensors(path)
+    for header in (b"", b"{}", b'{"a": 1}', b'{"a": {"data_offsets": [0, "x"]}}', b"[" * 99_999):
+        path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(64))
+        with pytest.raises(InputError, match="at most 0"):
+            read_safetensors(path)
