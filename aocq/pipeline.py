@@ -24,6 +24,7 @@ from aocq.evaluate import (
 from aocq.lowering import check_recipe, lower
 from aocq.methods import LEAVE_FLOATS, METHODS, QuantizedModel, Recipe
 from aocq.methods import storage as quantized_storage
+from aocq.methods.bias_room import with_room_for_biases
 from aocq.methods.layernorm_parts import observe_parts
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.model_options import channels_averaged, crop_kept
@@ -231,6 +232,22 @@ def _quantized(
 ) -> tuple[QuantizedModel, float]:
     """Quantize, or take up what an interrupted run of the same request left, or another's."""
     recipe = constrained(request.recipe, inputs.profile)
+    # Chips that differ in the width of biases alone share what takes time.
+    shared = recipe.model_copy(update={"bias_bits": None})
+    model, seconds = _calibrated(request, inputs, float_graph, work, progress, note, shared)
+    return with_room_for_biases(replace(model, recipe=recipe)), seconds
+
+
+def _calibrated(
+    request: VerifyRequest,
+    inputs: Inputs,
+    float_graph: FloatGraph,
+    work: Path,
+    progress: Progress,
+    note: Note,
+    recipe: Recipe,
+) -> tuple[QuantizedModel, float]:
+    """Return a method's decisions and how long they took, kept for whoever asks for the same."""
     files = evenly(inputs.calibration, request.calibration_images)
     skip_bad = request.skip_bad_images
     key = calibration_key(

@@ -17,8 +17,11 @@ from aocq.methods.steps import Steps
 from simulator.errors import InputError
 from simulator.graph.graph import Tensor
 from simulator.graph.ops import LayerNorm, LayerNormBisection
+from simulator.graph.ranges import signed_bits
 from simulator.numerics.integer_type import IntType
 from simulator.profile import GraphLayerNorm, IntegerLayerNorm, NpuProfile
+
+BETA = IntType(bits=32)  # of β in the codes of a LayerNorm's result
 
 
 def layernorm(builder: Builder, node: FloatNode) -> None:
@@ -83,6 +86,7 @@ def _integer_statistics(builder: Builder, node: FloatNode, section: IntegerLayer
         name = f"{node.name}.channel_multiplier"
         constants["multiplier"] = builder.constant(name, factors, kind)
     signed = IntType(bits=rescale.multiplier_bits + 1)
+    beta_codes, beta_shift = _held(affine.beta)
     builder.ops.append(
         LayerNorm(
             name=node.name,
@@ -90,7 +94,7 @@ def _integer_statistics(builder: Builder, node: FloatNode, section: IntegerLayer
             channel_multiplier=constants["multiplier"],
             channel_shift=constants["shift"],
             gamma=builder.constant(f"{node.name}.gamma", affine.gamma, signed),
-            beta=builder.constant(f"{node.name}.beta", affine.beta, narrowest(affine.beta)),
+            beta=builder.constant(f"{node.name}.beta", beta_codes, BETA),
             epsilon=epsilon,
             sqrt_fraction_bits=fractions.sqrt,
             reciprocal_bits=fractions.reciprocal,
@@ -99,8 +103,19 @@ def _integer_statistics(builder: Builder, node: FloatNode, section: IntegerLayer
             rounding=builder.rounding("layernorm"),
             overflow=builder.overflow("layernorm"),
             root_steps=section.root_steps,
+            beta_shift=beta_shift,
         )
     )
+
+
+def _held(beta: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+    """Return β as :data:`BETA` holds it, and how far it is shifted to the left before it is added.
+
+    β is added to a product of twice as many fraction bits as its own 32 bits can have.
+    """
+    excess = max(0, signed_bits(int(beta.min()), int(beta.max())) - BETA.bits)
+    half = 1 << excess >> 1
+    return np.clip((beta + half) >> excess, BETA.low, BETA.high), excess
 
 
 def channel_factors(name: str, steps: Steps, profile: NpuProfile) -> NDArray[np.int64]:

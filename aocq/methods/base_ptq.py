@@ -190,7 +190,8 @@ def check_finite(node: FloatNode, x: Tensor) -> None:
     if not bool(torch.isfinite(x).all()):
         raise InputError(
             f"{node.name}: the float network yields values that are not finite there (NaN or "
-            "infinity); use a sound checkpoint, and images like those it was trained on"
+            "infinity); use a sound checkpoint, images like those it was trained on, and their "
+            "mean and std (--preprocessing)"
         )
 
 

@@ -19,20 +19,21 @@ from aocq.methods.scale_form import Array
 
 def with_room_for_biases(model: QuantizedModel) -> QuantizedModel:
     """Return a model whose biases fit the chip's; the same one where they do already."""
-    if model.leaves_floats:
+    bits = model.recipe.bias_bits
+    if bits is None or model.leaves_floats:
         return model  # real biases are added to real sums
     found = model
     for node in model.graph.nodes:
         if node.op is FloatOp.LINEAR and node.attributes["bias"]:
             name = node.attributes["weight"]
-            excess = _excess(found, node)
+            excess = _excess(found, node, bits)
             if (excess > 1).any():
                 widened = _widened(found, found.weights[name], excess)
                 found = replace(found, weights={**found.weights, name: widened})
     return found
 
 
-def _excess(model: QuantizedModel, node: FloatNode) -> Array:
+def _excess(model: QuantizedModel, node: FloatNode, bits: int) -> Array:
     """Return how many times too large the bias of each row is, [N], or [1] with one scale.
 
     Not where the products of codes can be as large: there a larger scale would cost what the layer
@@ -44,7 +45,7 @@ def _excess(model: QuantizedModel, node: FloatNode) -> Array:
     products = np.abs(weight.codes.astype(np.float64)).sum(axis=1) * 2.0**source
     real = np.abs(model.graph.parameters[node.attributes["bias"]].double().numpy())
     codes = real / model.bias_scale(node)
-    register = 2.0 ** (recipe.bias_bits - 1) - 1
+    register = 2.0 ** (bits - 1) - 1
     largest = np.maximum(register - products, register // 2)
     excess: Array = np.where(codes > products, codes / largest, 0.0)
     return excess if len(weight.scale) > 1 else excess.max(keepdims=True)

@@ -46,7 +46,7 @@ class Recipe(BaseModel):
         float32 hand exactly these to the chip. Ratios of scales (channel factors) are no scales
     bias_bits
         of a bias, or of the register that starts with it if that is narrower (a profile's
-        restriction): weights whose biases would not fit have larger scales
+        restriction): weights whose biases would not fit have larger scales. None: of any size
     zero_point
         whether activations may have one (a profile's restriction)
     activation_range
@@ -83,7 +83,7 @@ class Recipe(BaseModel):
     weight_scale: Literal["any", "power_of_two"] = "any"
     activation_scale: Literal["any", "power_of_two"] = "any"
     float32_scales: bool = False
-    bias_bits: int = 32
+    bias_bits: Annotated[int, Field(ge=8, le=64)] | None = 32
     zero_point: Literal["symmetric", "asymmetric"] = "asymmetric"
     activation_range: Literal["minmax", "mse"] = "minmax"
     weight_range: Literal["minmax", "mse"] = "mse"

@@ -163,10 +163,10 @@ class LayerNorm(Op):
     r     = isqrt(v << 2*sqrt_fraction_bits)               floor of the square root; or Newton's
     i     = floor(2^reciprocal_bits / max(r, 1))
     n[c]  = d[c] * i >> (reciprocal_bits - sqrt_fraction_bits - normalized_fraction_bits)   floor
-    y[c]  = fit(round(n[c] * gamma[c] + beta[c] >> shift) + z_y)
+    y[c]  = fit(round(n[c] * gamma[c] + (beta[c] << beta_shift) >> shift) + z_y)
 
-    n is the normalized value in fixed point. beta carries β/s_y at ``shift`` fraction bits, gamma
-    γ/s_y at ``shift - normalized_fraction_bits``, which n's own complete.
+    n is the normalized value in fixed point. beta carries β/s_y at ``shift - beta_shift`` fraction
+    bits, gamma γ/s_y at ``shift - normalized_fraction_bits``, which n's own complete.
     channel_multiplier : constant [C], not negative, the whole-number α of LN_α (AOCQ); or none: 1
     channel_shift : unsigned constant [C], the power-of-two α of LN_α (FQ-ViT, AOCQ); or none: 0
     root_steps : 0, an exact root, or the number of steps ``r <- floor((r + floor(V / r)) / 2)``
@@ -199,6 +199,7 @@ class LayerNorm(Op):
     overflow: Overflow
     root_steps: int = added(0)
     root_start_bits: int = added(0)
+    beta_shift: int = added(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

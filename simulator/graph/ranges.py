@@ -254,7 +254,7 @@ def _layer_norm(graph: IntGraph, op: LayerNorm) -> Bounds:
     normalizing = 2 * root << (op.reciprocal_bits - op.sqrt_fraction_bits)
     normalized = 2 * root << op.normalized_fraction_bits
     gamma = max(map(abs, code_range(graph, op.gamma)))
-    beta = max(map(abs, code_range(graph, op.beta)))
+    beta = max(map(abs, code_range(graph, op.beta))) << op.beta_shift
     affine = normalized * gamma + beta + _finishing(graph, op, op.shift)
     widest = max(variance << 2 * op.sqrt_fraction_bits, normalizing, affine)
     return Bounds(widest_bits=signed_bits(0, widest))

@@ -209,7 +209,8 @@ _FORMS: Mapping[type[Op], Callable[[IntGraph, Any], str]] = MappingProxyType(
         Add: _add,
         LayerNorm: lambda g, op: (
             f"layernorm {op.a}{_channel_factors(g, op)}   {_root(op)}, "
-            f"2^-{op.sqrt_fraction_bits}; normalized 2^-{op.normalized_fraction_bits} × γ + β "
+            f"2^-{op.sqrt_fraction_bits}; normalized 2^-{op.normalized_fraction_bits} × γ + "
+            f"{f'(β << {op.beta_shift})' if op.beta_shift else 'β'} "
             f">> {op.shift} {op.rounding} {op.overflow}"
         ),
         **SOFTMAX_FORMS,

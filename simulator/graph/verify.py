@@ -107,6 +107,7 @@ def _vectors_match_channels(graph: IntGraph, op: Op) -> Iterator[str]:
 
 def _shifts_in_range(graph: IntGraph, op: Op) -> Iterator[str]:
     shifts = {op.shift} if isinstance(op, (Add, LayerNorm, Softmax)) else set()
+    shifts |= {op.beta_shift} if isinstance(op, LayerNorm) else set()
     multipliers: tuple[str, ...] = ()
     for found in op.requantizations:
         shifts |= _ends(graph, found.shift) if found.shift else set()

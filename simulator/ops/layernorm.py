@@ -45,6 +45,7 @@ def reference(op: LayerNorm, graph: IntGraph, operands: Sequence[IntArray]) -> O
         for name, default in ((op.channel_multiplier, 1), (op.channel_shift, 0))
     )
     gamma, beta = graph.constants[op.gamma].tolist(), graph.constants[op.beta].tolist()
+    beta = [value << op.beta_shift for value in beta]
     low, high = limits(result.code_type, op.overflow)
     rows = []
     saturated = 0
@@ -79,6 +80,7 @@ def build(op: LayerNorm, graph: IntGraph, _: Gemm) -> Kernel:
     always, negative, odd = (int(part[0]) for part in offsets(np.array([op.shift]), op.rounding))
     factors = _channel_factors(op, graph)
     gamma, beta = (graph.constants[name].astype(np.int64) for name in (op.gamma, op.beta))
+    beta <<= op.beta_shift
     zero_point = graph.tensors[op.a].zero_point
     by_words = words_kernel(op, graph, factors, _spare_bits(op))
     if by_words is not None:

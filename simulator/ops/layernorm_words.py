@@ -82,7 +82,7 @@ def _affine(op: LayerNorm, graph: IntGraph, channels: int) -> WordRequantizer | 
         kind=result.code_type,
         overflow=op.overflow,
     )
-    beta = graph.constants[op.beta].astype(np.int64)
+    beta = graph.constants[op.beta].astype(np.int64) << op.beta_shift
     return words_of(replace(requantizer, inside=beta), -(-channels // LANES) * LANES)
 
 

@@ -154,7 +154,8 @@ def changed_graph(graph: FloatGraph, layer: str, weight: float, bias: float) -> 
     parameters = dict(graph.parameters)
     parameters[f"{layer}.weight"] = parameters[f"{layer}.weight"] * weight
     parameters[f"{layer}.bias"] = parameters[f"{layer}.bias"] * bias
-    return FloatGraph(name=f"dead {layer} {weight}", nodes=graph.nodes, parameters=parameters)
+    name = f"dead_{layer}_{weight:.0e}".replace("-", "_")
+    return FloatGraph(name=name, nodes=graph.nodes, parameters=parameters)
 
 
 @pytest.mark.parametrize("layer", ["head", "blocks.0.mlp.fc1"])

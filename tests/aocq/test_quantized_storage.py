@@ -168,7 +168,7 @@ NUMBER = "Input should be a"
         ("activations.image.scale", 0.0, "Input should be greater than"),
         ("activations.image.scale", -1.0, "Input should be greater than"),
         ("activations.image.scale", "1", f"{NUMBER} valid number"),
-        ("activations.image.scale", 10**400, "activations.image.scale"),
+        ("activations.image.scale", 10**400, "an integer of 401 digits"),
         ("activations.image.type", "s32", "wanted a type of 1 to 16 bits"),
         ("activations.image.type", "x", "an integer type is written"),
         ("activations.image.alpha", [1.0, 0.5], "the image has one step"),
@@ -203,13 +203,13 @@ NUMBER = "Input should be a"
         ("method", "", "method: wanted a name"),
         ("log.0", {"stage": "scales"}, "log.0"),
         ("parts.head", None, "parts.head"),
-        ("meta.classes", "eleven", "meta.classes"),
+        ("meta.classes", "eleven", "meta: classes"),
         ("meta.classes", "11", "meta.classes: 11, the network's result has 10"),
         ("meta.preprocessing", "{}", "preprocessing: input_size: missing"),
-        ("meta.preprocessing", "[]", "wanted a JSON object"),
-        ("meta.preprocessing", '{"std": NaN}', "NaN is no number"),
+        ("meta.preprocessing", "[]", "meta: preprocessing: must be a JSON object"),
+        ("meta.preprocessing", '{"std": NaN}', "NaN is not JSON"),
         ("meta.model_arguments", "[", "meta"),
-        ("meta.more", "x", "meta.more: Extra inputs"),
+        ("meta.more", "x", "meta: more: Extra inputs"),
         ("more", 1, "more: Extra inputs"),
     ],
 )
@@ -232,8 +232,8 @@ def test_what_a_place_cannot_be_is_told_with_the_place(
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ('"format": 2', '"format": 2, "format": 2', "key format is there twice"),
-        ('"format": 2', '"format": NaN', "NaN is no number"),
+        ('"format": 2', '"format": 2, "format": 2', "key 'format' twice"),
+        ('"format": 2', '"format": NaN', "NaN is not JSON"),
         ('"format": 2', '"format": 1e999', "1e999 is no number"),
         ('"format": 2', f'"format": {"9" * 5000}', "not a quantized model"),
         ('"format": 2', f'"format": {"[" * 100_000}', "nested too deeply"),
@@ -303,7 +303,7 @@ def test_a_type_that_torch_does_not_have_is_refused(saved: Path) -> None:
 def test_a_folder_in_the_place_of_a_file_is_told(saved: Path) -> None:
     (saved / "quantized.json").unlink()
     (saved / "quantized.json").mkdir()
-    with pytest.raises(InputError, match=r"quantized\.json: cannot be read"):
+    with pytest.raises(InputError, match=r"quantized\.json: is a folder; wanted a regular file"):
         load(saved)
 
 

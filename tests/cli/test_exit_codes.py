@@ -138,7 +138,7 @@ DEEP = "[" * 100_000
 
 @pytest.mark.parametrize(
     "read",
-    [lambda: json.loads(DEEP), lambda: tomllib.loads(f"a = {DEEP}")],
+    [lambda: json.loads(DEEP), lambda: tomllib.loads(f"a = {DEEP[:30_000]}")],
     ids=["json", "toml"],
 )
 def test_what_is_nested_too_deeply_is_an_input(
@@ -162,15 +162,15 @@ def test_a_file_of_our_reading_is_named(
 
 def test_a_profile_nested_too_deeply_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "deep.toml"
-    path.write_text(f"a = {DEEP}", "utf-8")
-    with pytest.raises(InputError, match=r"deep\.toml: not TOML"):
+    path.write_text(f"a = {DEEP[:30_000]}", "utf-8")
+    with pytest.raises(InputError, match=r"deep\.toml: not a profile: .* nested too deeply"):
         load_profile(str(path))
 
 
 def test_a_name_that_is_too_long_is_told() -> None:
     name = "x" * 300
     told = run("profiles", "validate", name, code=3).err
-    assert f"error: {name}: cannot be read or written (File name too long)" in told
+    assert f"error: profile {name}: neither a shipped profile nor a file" in told
 
 
 # Ctrl-C at the moment when a module begins to be imported, or a module inside it.

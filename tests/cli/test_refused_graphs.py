@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import Finished
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "simulator"))
 from fuzzed_graphs import META, classifier, renamed, write
@@ -83,12 +84,15 @@ def test_every_command_says_what_is_wrong_with_a_graph(
     damage(plain)
     write(plain, folder)
     np.save(codes, np.zeros((1, 3, 4, 4), np.int8))
+    images = tmp_path / "images" / "0"
+    images.mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(images / "0.png")
     before = sorted(tmp_path.rglob("*"))
     for command in (
         ("inspect", folder),
         ("cost", folder, "--profile", "edge_npu_int8"),
         ("simulate", folder, "--inputs", codes, "--out", out),
-        ("simulate", folder, "--data", tmp_path, "--out", out),
+        ("simulate", folder, "--data", images.parent, "--out", out),
     ):
         done = without_torch(*command, code=3)
         assert f"error: {folder / JSON_NAME}: not a valid graph: {message}" in done.err

@@ -29,6 +29,7 @@ def part(graph: IntGraph, source: str, result: str) -> IntGraph:
         tensors=MappingProxyType(tensors),
         ops=ops,
         constants=MappingProxyType(constants),
+        meta=MappingProxyType({}),  # of the whole network's two ends
     )
     assert verify(cut) == []
     return cut

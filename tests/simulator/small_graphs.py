@@ -244,6 +244,7 @@ class Draft:
         shift: int = 14,
         root_steps: int = 0,
         root_start_bits: int = 0,
+        beta_shift: int = 0,
         kind: IntType = S8,
         zero_point: int = 0,
     ) -> str:
@@ -269,6 +270,7 @@ class Draft:
             overflow=self.overflow,
             root_steps=root_steps,
             root_start_bits=root_start_bits,
+            beta_shift=beta_shift,
         )
         return self._result(op, self.shape(a), kind, zero_point)
 

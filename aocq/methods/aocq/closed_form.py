@@ -22,6 +22,7 @@ from simulator.numerics.integer_type import IntType
 
 # Damping, as a share of the mean diagonal of the second moments.
 DAMPING = 0.01
+ATTEMPTS = 30  # of an inverse, each with ten times the damping of the one before
 COLUMNS_AT_ONCE = 64
 # Of moments that were summed up in float32, relative.
 PRECISION = 1e-5
@@ -146,7 +147,7 @@ def _inverse_factor(moments: Tensor) -> Tensor:
     rounded, and may be no moments at all: more of a plain error of the weights goes into them.
     """
     share, damped = DAMPING * moments.abs().max(), moments
-    while True:
+    for _ in range(ATTEMPTS):
         inverse, singular = torch.linalg.inv_ex(damped)
         factor: Tensor
         factor, failed = torch.linalg.cholesky_ex((inverse + inverse.T) / 2, upper=True)
@@ -154,6 +155,7 @@ def _inverse_factor(moments: Tensor) -> Tensor:
             return factor
         damped = moments + share * torch.eye(len(moments), dtype=moments.dtype)
         share = share * 10
+    raise torch.linalg.LinAlgError("no inverse")  # type: ignore[attr-defined]
 
 
 def _blocks(columns: int) -> list[slice]:

@@ -55,11 +55,11 @@ def test_what_it_says_has_types() -> None:
         ),
         (
             {**META, "preprocessing": META["preprocessing"].replace("0.9", "NaN")},
-            "NaN is no number of JSON",
+            "NaN is not JSON",
         ),
         (
             {**META, "preprocessing": '{"crop_pct": 1, ' + META["preprocessing"][1:]},
-            "has a key twice",
+            "twice",
         ),
         (preprocessed(std=[0, 0.5, 0.5]), "std = [0, 0.5, 0.5]"),
         (preprocessed(mean=[0.5]), "mean = [0.5]"),

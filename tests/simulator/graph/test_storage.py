@@ -362,7 +362,7 @@ def test_pipes_are_not_waited_for(folder):
         content = (folder / name).read_bytes()
         (folder / name).unlink()
         os.mkfifo(folder / name)
-        assert_refused(folder, f"{name}: not a file")
+        assert_refused(folder, f"{name}: is a named pipe")
         (folder / name).unlink()
         (folder / name).write_bytes(content)
 

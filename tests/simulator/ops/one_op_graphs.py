@@ -336,6 +336,12 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
     },
     LayerNorm: {
         "8 bits": _layer_norm,
+        "β with fewer fraction bits": lambda d: _layer_norm(
+            d, beta=[0, 24, -39, 64, 15, -1], beta_shift=14
+        ),
+        "16 bits, β with fewer fraction bits": lambda d: _layer_norm(
+            d, S16, beta=[0, 3, -5, 7, 1, -1], beta_shift=17, sqrt_fraction_bits=4
+        ),
         "shifted channels": lambda d: _layer_norm(d, channel_shift=[0, 3, 1, 0, 5, 2]),
         "multiplied channels": lambda d: _layer_norm(
             d, channel_multiplier=[255, 1, 7, 100, 3, 2], epsilon=1 << 16
