@@ -58,7 +58,7 @@ def read_bytes(path: Path, largest: int = LARGEST_TEXT) -> bytes:
             raise InputError(
                 f"{path}: has {size:,} bytes, a file of its kind at most {largest:,}; name another"
             )
-        return file.read(largest + 1)
+        return file.read(size)  # not `largest`: so much would be set aside
 
 
 def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:

@@ -46,7 +46,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="aocq-attack-") as folder:
         root = Path(folder)
         demo = root / "demo"
-        forked.run("demo", "--preset", "fast", "--out", demo)
+        ended = forked.run("demo", "--preset", "fast", "--out", demo)
+        if ended.code != 0:
+            print(f"the demo itself ended with {ended.code}: {ended.err}", file=sys.stderr)
+            return 1
         for name in wanted.only or PARTS:
             attack, count = PARTS[name]
             count = max(1, round(count * wanted.scale))
