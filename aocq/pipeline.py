@@ -137,7 +137,33 @@ def verify(
     save_run(result, rows, complete)
     draw(result, rows, complete)
     publish(request.out, COMMAND, key)
+    _forget(request, inputs, evaluation_folder)
     return result, rows
+
+
+def _forget(request: VerifyRequest, inputs: Inputs, evaluation_folder: Path) -> None:
+    """Delete what a finished run kept on its way; what another request left unfinished stays."""
+    shutil.rmtree(evaluation_folder, ignore_errors=True)
+    if request.quantized is None:
+        kept_model = request.out / WORK / f"quantized-{_shared_key(request, inputs)}"
+        shutil.rmtree(kept_model, ignore_errors=True)
+
+
+def _shared_key(request: VerifyRequest, inputs: Inputs) -> str:
+    """Return the key of a calibration; chips that differ in the width of biases alone share it."""
+    return calibration_key(
+        request.method,
+        _shared_recipe(request, inputs),
+        inputs.model,
+        evenly(inputs.calibration, request.calibration_images),
+        skip_bad=request.skip_bad_images,
+        device=request.device,
+    )
+
+
+def _shared_recipe(request: VerifyRequest, inputs: Inputs) -> Recipe:
+    recipe = constrained(request.recipe, inputs.profile)
+    return recipe.model_copy(update={"bias_bits": None})
 
 
 def _by_same_engine(request: VerifyRequest, result: RunResult) -> bool:
@@ -231,10 +257,8 @@ def _quantized(
     note: Note,
 ) -> tuple[QuantizedModel, float]:
     """Quantize, or take up what an interrupted run of the same request left, or another's."""
+    model, seconds = _calibrated(request, inputs, float_graph, work, progress, note)
     recipe = constrained(request.recipe, inputs.profile)
-    # Chips that differ in the width of biases alone share what takes time.
-    shared = recipe.model_copy(update={"bias_bits": None})
-    model, seconds = _calibrated(request, inputs, float_graph, work, progress, note, shared)
     return with_room_for_biases(replace(model, recipe=recipe)), seconds
 
 
@@ -245,14 +269,9 @@ def _calibrated(
     work: Path,
     progress: Progress,
     note: Note,
-    recipe: Recipe,
 ) -> tuple[QuantizedModel, float]:
     """Return a method's decisions and how long they took, kept for whoever asks for the same."""
-    files = evenly(inputs.calibration, request.calibration_images)
-    skip_bad = request.skip_bad_images
-    key = calibration_key(
-        request.method, recipe, inputs.model, files, skip_bad=skip_bad, device=request.device
-    )
+    key = _shared_key(request, inputs)
     place = request.quantized or work
     folder = place / f"quantized-{key}"
     before = _kept_quantized(folder, note)
@@ -262,11 +281,11 @@ def _calibrated(
     model = calibrate(
         request.method,
         float_graph,
-        recipe,
+        _shared_recipe(request, inputs),
         inputs.model,
-        files,
+        evenly(inputs.calibration, request.calibration_images),
         progress,
-        skip_bad=skip_bad,
+        skip_bad=request.skip_bad_images,
         device=request.device,
         work=place / f"{BLOCKS}-{key}",
     )

@@ -18,6 +18,7 @@ from simulator.files import cannot_be_written
 WORK = ".work"  # in an output folder: the lock, unfinished work, and what is about to be published
 LOCK_NAME = "lock"
 # What file systems say that know no locks. There nothing keeps two commands apart.
+FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 WITHOUT_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK})
 
 
@@ -44,7 +45,10 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         # Removed while it is held: who opened it meanwhile sees that it is gone, and makes another.
-        (folder / WORK / LOCK_NAME).unlink(missing_ok=True)
+        # Where somebody deleted it, the one that is there now is another holder's.
+        with suppress(OSError):
+            if _is_still(folder / WORK / LOCK_NAME, descriptor):
+                (folder / WORK / LOCK_NAME).unlink()
         os.close(descriptor)
         _remove_empty(folder / WORK, *made)
 
@@ -53,11 +57,12 @@ def _locked(folder: Path) -> int:
     """Return the open, locked file of a folder; its content says who holds it."""
     path = folder / WORK / LOCK_NAME
     while True:
+        _refuse_link(path.parent)
         path.parent.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError(0, "not writable", str(folder))
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(path, FLAGS, 0o644)
         except FileNotFoundError:  # the holder has just cleared up behind itself
             continue
         try:
@@ -79,6 +84,15 @@ def _locked(folder: Path) -> int:
                 os.write(descriptor, f"process {os.getpid()}, {shlex.join(_command())}".encode())
             return descriptor
         os.close(descriptor)
+
+
+def _refuse_link(work: Path) -> None:
+    """Refuse a folder of work that is a link: what is cleared there would be another folder's."""
+    if work.is_symlink() or (work.exists() and not work.is_dir()):
+        raise InputError(
+            f"{work}: is {'a link' if work.is_symlink() else 'no folder'}, and unfinished work "
+            "belongs there; remove it, or name another folder with --out"
+        )
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

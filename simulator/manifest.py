@@ -45,14 +45,14 @@ class Entry(BaseModel):
 class Manifest(BaseModel):
     """All results of a folder, by the command that made them.
 
-    stale : files that go when the latest of the results takes its place
+    stale : files that go when the latest of the results takes its place, if they are still those
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     format: Literal[1] = 1
     results: dict[str, Entry] = {}
-    stale: list[FileName] = []
+    stale: dict[FileName, Digest] = {}
 
     @property
     def names(self) -> set[str]:
@@ -66,14 +66,19 @@ class Manifest(BaseModel):
         loses a file to it is none any more; its other files are nobody's, and stay.
         """
         replaced = {command, *DERIVED.get(command, ())} & self.results.keys()
-        stale = {name for which in replaced for name in self.results[which].files}
+        gone = {
+            name: digest
+            for which in sorted(replaced)
+            for name, digest in self.results[which].files.items()
+            if name not in entry.files
+        }
         kept = {
             name: other
             for name, other in self.results.items()
             if name not in replaced and not other.files.keys() & entry.files.keys()
         }
         results = {**kept, command: entry}
-        return Manifest(results=results, stale=sorted(stale - entry.files.keys()))
+        return Manifest(results=results, stale=gone)
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -106,16 +111,19 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def is_whole(folder: Path, entry: Entry, but: Iterable[str] = ()) -> bool:
-    """Return whether files are there as a manifest names them; ``but`` are not looked at."""
+def is_file_of(path: Path, digest: str) -> bool:
+    """Return whether there is a regular file with that sha256."""
     try:
-        return all(
-            file_digest(folder / name) == digest
-            for name, digest in entry.files.items()
-            if name not in but
-        )
+        return file_digest(path) == digest
     except (InputError, OSError):
         return False
+
+
+def is_whole(folder: Path, entry: Entry, but: Iterable[str] = ()) -> bool:
+    """Return whether files are there as a manifest names them; ``but`` are not looked at."""
+    return all(
+        is_file_of(folder / name, digest) for name, digest in entry.files.items() if name not in but
+    )
 
 
 def refuse_foreign(folder: Path) -> None:

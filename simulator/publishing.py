@@ -15,13 +15,14 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from simulator.claim import LOCK_NAME, WORK, held
+from simulator.claim import WORK, held
 from simulator.errors import InputError
 from simulator.files import cannot_be_written
 from simulator.manifest import (
     MANIFEST_NAME,
     Entry,
     file_digest,
+    is_file_of,
     load_manifest,
     save_manifest,
 )
@@ -121,8 +122,8 @@ def _move(folder: Path) -> None:
         (folder / WORK / EARLIER).mkdir(exist_ok=True)
         for source, target in moves:
             place = folder / target.name
+            done.append((source, target))  # before: Ctrl-C is raised after the rename it came in
             source.replace(target)
-            done.append((source, target))
     except OSError as error:
         _take_back(done)
         raise InputError(
@@ -133,7 +134,8 @@ def _move(folder: Path) -> None:
     except BaseException:  # Ctrl-C
         _take_back(done)
         raise
-    _clear(folder)
+    for left in (complete, folder / WORK / EARLIER):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _moves(folder: Path) -> list[tuple[Path, Path]]:
@@ -142,7 +144,8 @@ def _moves(folder: Path) -> list[tuple[Path, Path]]:
     new = load_manifest(complete)
     # Others are in their places: kept, or moved already.
     waiting = {name for name in new.names if os.path.lexists(complete / name)}
-    away = sorted(waiting.union(new.stale), key=lambda name: (name != RUN_NAME, name))
+    stale = {name for name, digest in new.stale.items() if is_file_of(folder / name, digest)}
+    away = sorted(waiting | stale, key=lambda name: (name != RUN_NAME, name))
     come = sorted(waiting, key=lambda name: (name == RUN_NAME, name))
     return [
         *(
@@ -158,15 +161,8 @@ def _take_back(done: Sequence[tuple[Path, Path]]) -> None:
     """Undo renames, the last one first; where one cannot be undone, the next claim goes forward."""
     with suppress(OSError):
         for source, target in reversed(done):
-            target.replace(source)
-
-
-def _clear(folder: Path) -> None:
-    """Delete what is left of finished work."""
-    with suppress(OSError):
-        for path in (folder / WORK).iterdir():
-            if path.name != LOCK_NAME:
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            if not os.path.lexists(source):  # the last one may not have been done
+                target.replace(source)
 
 
 def _recover(folder: Path, note: Callable[[str], None]) -> None:
@@ -178,10 +174,12 @@ def _recover(folder: Path, note: Callable[[str], None]) -> None:
             shutil.rmtree(left, ignore_errors=True)
         return
     try:
-        if _is_sound(complete):
+        if _is_sound(folder):
             _move(folder)
             note(f"{folder}: a finished result waited to be published; done")
             return
+        for path in _come_first(folder):
+            path.unlink()
         for path in sorted(earlier.glob("*"), key=lambda path: (path.name == RUN_NAME, path)):
             path.replace(folder / path.name)
         shutil.rmtree(complete)
@@ -194,13 +192,37 @@ def _recover(folder: Path, note: Callable[[str], None]) -> None:
     note(f"{folder}: a result that waited to be published is damaged; the earlier one is back")
 
 
-def _is_sound(complete: Path) -> bool:
-    """Return whether the waiting files are those that their manifest names."""
-    manifest = load_manifest(complete)
-    digests = {
-        name: digest for entry in manifest.results.values() for name, digest in entry.files.items()
+def _fresh(folder: Path) -> dict[str, str]:
+    """Return the files of the result that is being published, with their digests."""
+    new = load_manifest(folder / WORK / COMPLETE)
+    there = folder if os.path.lexists(folder / MANIFEST_NAME) else folder / WORK / EARLIER
+    before = load_manifest(there).results
+    return {
+        name: digest
+        for command, entry in new.results.items()
+        if before.get(command) != entry
+        for name, digest in entry.files.items()
     }
+
+
+def _is_sound(folder: Path) -> bool:
+    """Return whether all files of the new result are there, waiting or in their places."""
+    complete = folder / WORK / COMPLETE
+    fresh = _fresh(folder)
     waiting = {path.name for path in complete.iterdir()} - {MANIFEST_NAME}
-    return bool(manifest.results) and all(
-        digests.get(name) == file_digest(complete / name) for name in waiting
+    return bool(load_manifest(complete).results) and all(
+        is_file_of((complete if name in waiting else folder) / name, fresh.get(name, ""))
+        for name in waiting.union(fresh)
     )
+
+
+def _come_first(folder: Path) -> list[Path]:
+    """Return files of the new result that are in their places, where there were none before."""
+    return [
+        folder / name
+        for name, digest in _fresh(folder).items()
+        if not os.path.lexists(folder / WORK / COMPLETE / name)
+        and not os.path.lexists(folder / WORK / EARLIER / name)
+        and name not in load_manifest(folder / WORK / EARLIER).names
+        and is_file_of(folder / name, digest)
+    ]

@@ -44,6 +44,8 @@ def command(
     The profile only restricts the decisions (zero points, per-channel scales, residual width); the
     result can be lowered for every profile that allows them. Next: aocq lower OUT
     """
+    import shutil
+
     from aocq import progress
     from simulator.publishing import WORK, claimed, publish, refuse_blocked, staging
     from simulator.results import refuse_run_folder
@@ -115,6 +117,7 @@ def command(
         )
         storage.save(quantized, staging(out))
         publish(out, "quantize", key)
+        shutil.rmtree(out / WORK / f"{pipeline.BLOCKS}-{key}", ignore_errors=True)
         print(
             f"quantized model: {out}; next: aocq lower {out} --profile {profile}", file=sys.stderr
         )
