@@ -167,6 +167,18 @@ def _options(classes: int | None, arguments: Mapping[str, Any]) -> dict[str, Any
     return {**arguments, **({} if classes is None else {"num_classes": classes})}
 
 
+def class_count(name: str) -> int | None:
+    """Return how many classes a network has by its name; None where timm does not say.
+
+    Raises
+    ------
+    InputError
+        If timm has no such model.
+    """
+    config = published_config(name)
+    return config.num_classes if config is not None and config.num_classes else None
+
+
 def published_config(name: str) -> PretrainedCfg | None:
     """Return what timm knows of published weights; InputError where it has no such model."""
     if not timm.is_model(name):

@@ -28,7 +28,7 @@ from aocq.methods.bias_room import with_room_for_biases
 from aocq.methods.layernorm_parts import observe_parts
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.model_options import channels_averaged, crop_kept
-from aocq.models import LoadedModel, load_model
+from aocq.models import LoadedModel, class_count, load_model
 from aocq.record import Sampled, layer_rows, readable, run_record
 from aocq.request import (
     Inputs,
@@ -192,6 +192,9 @@ def open_inputs(request: VerifyRequest) -> Inputs:
     profile = load_profile(request.profile)
     check_method(request.method, request.recipe, profile, request.device)
     backend(request.gemm)
+    # Before weights are fetched: a wrong folder must not come to light after that.
+    expected = request.classes or class_count(request.model)
+    listed = _listed(request, expected) if expected else None
     model = load_model(
         request.model,
         request.weights,
@@ -199,12 +202,20 @@ def open_inputs(request: VerifyRequest) -> Inputs:
         arguments=request.model_arguments,
         preprocessing=request.preprocessing,
     )
-    return Inputs(
-        profile=profile,
-        model=model,
-        calibration=read_image_folder(request.calibration_folder, model.classes),
-        images=read_image_folder(request.data_folder, model.classes),
-    )
+    if listed is None or model.classes != expected:
+        listed = _listed(request, model.classes)
+    calibration, images = listed
+    return Inputs(profile=profile, model=model, calibration=calibration, images=images)
+
+
+def _listed(
+    request: VerifyRequest, classes: int
+) -> tuple[list[LabelledImage], list[LabelledImage]]:
+    """Return the images to calibrate with and those to evaluate; one folder is read once."""
+    images = read_image_folder(request.data_folder, classes)
+    if request.calibration_folder == request.data_folder:
+        return images, images
+    return read_image_folder(request.calibration_folder, classes), images
 
 
 def check_method(method: str, recipe: Recipe, profile: NpuProfile, device: str) -> None:

@@ -17,6 +17,7 @@ from simulator.files import cannot_be_written
 
 WORK = ".work"  # in an output folder: the lock, unfinished work, and what is about to be published
 LOCK_NAME = "lock"
+FOLDERS = ("complete", "earlier")  # in it: what waits to be published, and what that replaces
 # What file systems say that know no locks. There nothing keeps two commands apart.
 FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 WITHOUT_LOCKS = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK})
@@ -88,6 +89,17 @@ def _locked(folder: Path) -> int:
 
 def _refuse_link(work: Path) -> None:
     """Refuse a folder of work that is a link: what is cleared there would be another folder's."""
+    for path in (work, *(work / name for name in FOLDERS)):
+        _refuse_one(path)
+    lock = work / LOCK_NAME
+    if lock.is_symlink() or lock.is_dir():
+        raise InputError(
+            f"{lock}: is {'a link' if lock.is_symlink() else 'a folder'}, and the lock "
+            "belongs there; remove it, or name another folder with --out"
+        )
+
+
+def _refuse_one(work: Path) -> None:
     if work.is_symlink() or (work.exists() and not work.is_dir()):
         raise InputError(
             f"{work}: is {'a link' if work.is_symlink() else 'no folder'}, and unfinished work "

@@ -8,9 +8,16 @@ from pathlib import Path
 
 from simulator.errors import InputError
 from simulator.files import write_text
-from simulator.manifest import is_whole, load_manifest
+from simulator.manifest import MANIFEST_NAME, is_file_of, is_whole, load_manifest
 from simulator.publishing import publish, staging
-from simulator.results import REPORT_NAMES, RUN_NAME, LayerRow, RunResult, load_run
+from simulator.results import (
+    LAYERS_NAME,
+    REPORT_NAMES,
+    RUN_NAME,
+    LayerRow,
+    RunResult,
+    load_run,
+)
 
 COMMAND = "verify"  # in the folder's manifest, whatever command made the run
 Run = tuple[RunResult, list[LayerRow]]
@@ -30,6 +37,21 @@ def finished_run(folder: Path, identity: str) -> Run | None:
         return load_run(folder)
     except InputError:
         return None
+
+
+def note_changes(folder: Path, note: Callable[[str], None]) -> None:
+    """Say which files of a run are not what the run wrote; their figures are nobody's word."""
+    entry = load_manifest(folder).results.get(COMMAND)
+    for name in (RUN_NAME, LAYERS_NAME):
+        if (
+            entry is not None
+            and name in entry.files
+            and not is_file_of(folder / name, entry.files[name])
+        ):
+            note(
+                f"{folder / name}: is not what the run wrote ({MANIFEST_NAME} has another sha256); "
+                "nothing vouches for its figures"
+            )
 
 
 def has_pages(folder: Path) -> bool:

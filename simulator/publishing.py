@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from simulator.claim import WORK, held
+from simulator.claim import FOLDERS, WORK, held
 from simulator.errors import InputError
 from simulator.files import cannot_be_written
 from simulator.manifest import (
@@ -30,8 +30,7 @@ from simulator.results import RUN_NAME
 
 __all__ = ["WORK", "claimed", "publish", "refuse_blocked", "staging"]
 
-COMPLETE = "complete"
-EARLIER = "earlier"
+COMPLETE, EARLIER = FOLDERS
 
 
 @contextmanager

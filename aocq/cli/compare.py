@@ -25,9 +25,11 @@ def command(
 
     Example: aocq compare runs/deit runs/table2 --out runs/compare
     """
+    from aocq import progress
     from reports.campaign import run_row
     from simulator.claim import WORK
     from simulator.errors import InputError
+    from simulator.finished import note_changes
     from simulator.results import RUN_NAME, load_record
 
     found: dict[Path, str] = {}
@@ -40,6 +42,7 @@ def command(
     rows = []
     for folder, name in found.items():
         result = load_record(folder)
+        note_changes(folder, progress.note)
         rows.append(run_row(result, {"profile": result.profile.name}, name))
     with campaigns.claimed_table(out, "compare"):
         campaigns.publish_table("compare", "Runs", rows, out)

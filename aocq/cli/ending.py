@@ -64,6 +64,8 @@ def _exit(error: BaseException) -> Told:
     assert isinstance(error, SystemExit)
     if error.code == INTERRUPTED:  # typer's answer to Ctrl-C, which says nothing by itself
         return _interrupted()
+    if isinstance(error.__context__, BrokenPipeError):  # what rich makes of it
+        return CLOSED_PIPE, ""
     if error.code is None or isinstance(error.code, int):
         return error.code or 0, ""
     return None

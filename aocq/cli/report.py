@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,11 +33,14 @@ def command(
     With gates the run is judged again, by these alone: the pages and, in the run's own folder,
     run.json say so, and the exit code is 1 if one fails. Without, the recorded verdict stays.
     """
+    from aocq import progress
     from reports.tables import markdown
+    from simulator.finished import note_changes
     from simulator.gates import Gates, judged
     from simulator.results import load_run
 
     given = Gates(max_drop=max_drop, min_agreement=min_agreement, max_latency_ms=max_latency_ms)
+    note_changes(folder, progress.note)
     if as_markdown:
         result, rows = load_run(folder)
         if given.applied():
@@ -57,7 +61,7 @@ def write(folder: Path, out: Path, given: Gates) -> RunResult:
     from simulator.publishing import claimed, publish, refuse_blocked, staging
     from simulator.results import REPORT_NAMES, load_run, refuse_run_folder
 
-    here = out.resolve() == folder.resolve()
+    here = os.path.realpath(out) == os.path.realpath(folder)
     if not folder.is_dir():
         load_run(folder)  # says that there is no run, before anything is made
     with claimed(out, progress.note):

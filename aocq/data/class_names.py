@@ -44,10 +44,21 @@ def class_numbers(
         numbers = {name: number for name in names if (number := way.number(name)) is not None}
         if len(numbers) == len(names):
             return numbers
-    numeric = all(name.isdecimal() for name in names)  # but out of range: counted from 1?
+    # One that is a number, in range or counted from 1, says that the others should be, too.
+    numeric = any(_means_number(name) for name in names)
     if len(names) == classes and classes != IMAGENET_CLASSES and not numeric:
         return {name: number for number, name in enumerate(sorted(names))}
     raise InputError(_no_way(names, classes, folder, empty, ways))
+
+
+def _means_number(name: str) -> bool:
+    """Return whether a name is a whole number, however it is written: ``07``, ``⁴``, ``+4``."""
+    return name.strip().lstrip("+-").isdigit()
+
+
+def is_alphabetical(names: Sequence[str], classes: int) -> bool:
+    """Return whether :func:`class_numbers` numbers these names by their order alone."""
+    return not any(all(way.number(name) is not None for name in names) for way in _ways(classes))
 
 
 def _ways(classes: int) -> list[Way]:
@@ -87,8 +98,8 @@ def _no_way(
     return (
         f"{folder}: {len(names)} class folders{without} for a network of {classes} classes, and "
         f"{which}{_range(strangers, classes)}{_nearest_class(strangers[0], classes)}; rename "
-        f"{'it' if len(strangers) == 1 else 'them'}, or pass --num-classes if the network has "
-        "another class count"
+        f"{'it' if len(strangers) == 1 else 'them'}; a network of another class count is quantized "
+        "with --num-classes"
     )
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aocq import progress
-from aocq.data.class_names import class_numbers, imagenet_class_numbers, shown
+from aocq.data.class_names import class_numbers, imagenet_class_numbers, is_alphabetical, shown
 from aocq.data.entries import entries, files_below, is_folder, what_it_is
 from simulator.errors import InputError
 
@@ -65,9 +65,25 @@ def read_image_folder(
     found = listing.images
     names = [name for name, images in found.items() if images]
     empty = [name for name, images in found.items() if not images]
-    labels = class_numbers(names, classes, folder, empty)
+    try:
+        labels = class_numbers(names, classes, folder, empty)
+    except InputError as error:
+        above = [name for name in names if _has_folders_only(folder / name, found[name])]
+        hint = f"; {folder / above[0]} has folders, too: is it the one?" if above else ""
+        raise InputError(f"{error}{hint}") from error
     _tell(folder, listing.beside, empty, listing.left_out, note)
+    if is_alphabetical(names, classes):
+        order = sorted(names)
+        note(
+            f"{folder}: class folders are numbered by their alphabetical order: 0 is {order[0]}, "
+            f"{len(order) - 1} is {order[-1]}; name them by class number where that is wrong"
+        )
     return [LabelledImage(path=path, label=labels[name]) for name in names for path in found[name]]
+
+
+def _has_folders_only(subfolder: Path, images: Sequence[Path]) -> bool:
+    """Return whether all images are in further folders: the classes may be one level below."""
+    return all(path.parent != subfolder for path in images)
 
 
 def list_images(folder: Path, option: str = "--data") -> Listing:

@@ -40,6 +40,7 @@ from simulator.graph.verify_tensors import (
     tensors_are_possible,
 )
 from simulator.numerics.fixed_point import LARGEST_SHIFT
+from simulator.numerics.float_type import FloatType
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
 from simulator.numerics.rounding import DoubleRounding, Rounding
@@ -141,12 +142,10 @@ def _accumulators_are_sound(graph: IntGraph, op: Op) -> Iterator[str]:
         for name in op.operands:
             if graph.tensors[name].code_type.bits > widest:
                 yield f"operand {name} has more than {widest} bits"
-    if (
-        isinstance(op, MatMul)
-        and op.bias is not None
-        and graph.tensors[op.bias].code_type.bits > 48
-    ):
-        yield f"bias {op.bias} has more than 48 bits"
+    if isinstance(op, MatMul) and op.bias is not None:
+        kind = graph.tensors[op.bias].type
+        if isinstance(kind, FloatType) or kind.bits > 48:
+            yield f"bias {op.bias} is {kind}, wanted codes of at most 48 bits"
     if isinstance(op, MatMul) and not graph.is_constant(op.b):
         if any(graph.tensors[name].zero_point for name in op.operands):
             yield "a product of two activations needs zero points 0"

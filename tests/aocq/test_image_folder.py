@@ -104,7 +104,7 @@ def test_folders_that_are_too_few_and_mean_nothing_are_refused(tmp_path: Path) -
 
 def test_a_number_beyond_the_classes_is_refused(tmp_path: Path) -> None:
     message = refusal(folder_of(tmp_path, ["0", "10"]), 10)
-    assert "one of their names (10) is not a class number from 0 to 9; rename it, or" in message
+    assert "one of their names (10) is not a class number from 0 to 9; rename it; a" in message
 
 
 def test_a_misspelled_class_is_named_with_the_nearest(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_folders_without_images_are_no_classes(tmp_path: Path) -> None:
     listed, told = notes(tmp_path, 2)
     assert listed == ["cat/a.png", "dog/a.png"]
     assert numbers(tmp_path, 2) == {"cat": 0, "dog": 1}
-    assert told == [f"{tmp_path}: left out: folders without images (backup, texts)"]
+    assert told[:1] == [f"{tmp_path}: left out: folders without images (backup, texts)"]
     message = refusal(tmp_path, 4)
     assert "2 class folders (2 more without images: backup, texts) for a network of 4" in message
 
@@ -347,3 +347,23 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
         f"cannot be read (File name too long); make it readable, or move it out of {tmp_path}"
         in (message)
     )
+
+
+@pytest.mark.parametrize("odd", ["seven", "_7", "class7", "⁷", "0_7", " 7", "+7"])
+def test_one_odd_name_among_class_numbers_does_not_put_all_into_alphabetical_order(
+    odd: str, tmp_path: Path
+) -> None:
+    root = folder_of(tmp_path, [*(str(number) for number in range(10) if number != 7), odd])
+    assert f"one of their names ({odd}) is not a class number" in refusal(root, 10)
+
+
+def test_alphabetical_order_is_said(tmp_path: Path) -> None:
+    _, told = notes(folder_of(tmp_path, ["cat", "ant", "bee"]), 3)
+    assert len(told) == 1
+    assert "numbered by their alphabetical order: 0 is ant, 2 is cat" in told[0]
+
+
+def test_a_folder_one_level_too_high_is_told(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        folder_of(tmp_path / split, ["0", "1", "2"])
+    assert f"; {tmp_path / 'train'} has folders, too: is it the one?" in refusal(tmp_path, 3)

@@ -293,6 +293,22 @@ def test_a_closed_pipe_ends_quietly(stream: str) -> None:
     assert getattr(done, other) == ""
 
 
+@pytest.mark.parametrize("command", ["--help", "verify --help", "models"])
+def test_a_pipe_that_is_closed_under_rich_s_tables_is_no_verdict(command: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [*AOCQ, *command.split()],
+        env=ENVIRONMENT,
+        check=False,
+        timeout=120,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 def test_a_full_disk_under_stdout_is_told() -> None:
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         done = subprocess.run(

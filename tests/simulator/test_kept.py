@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,22 @@ def test_what_cannot_be_kept_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written"):
         keep(tmp_path / "file" / "below", b"")
+
+
+def test_a_file_of_another_folder_is_none_of_this_one_s(tmp_path: Path) -> None:
+    """Folders are named by what their files depend on."""
+    keep(tmp_path / "evaluation-1" / "batch", b"content")
+    (tmp_path / "evaluation-2").mkdir()
+    shutil.copy(tmp_path / "evaluation-1" / "batch", tmp_path / "evaluation-2" / "batch")
+    assert kept(tmp_path / "evaluation-1" / "batch") == b"content"
+    assert kept(tmp_path / "evaluation-2" / "batch") is None
+
+
+def test_a_file_of_another_size_is_not_read(tmp_path: Path) -> None:
+    keep(tmp_path / "batch", b"content")
+    with (tmp_path / "batch").open("ab") as file:
+        file.truncate(1 << 33)
+    tracemalloc.start()
+    assert kept(tmp_path / "batch") is None
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()

@@ -372,3 +372,113 @@ def test_a_hostile_manifest_removes_nothing_outside_and_stops_nothing(tmp_path: 
             Entry(identity="", files={name: "0" * 64})
     make(folder, NEW)
     assert precious.read_text() == "mine"
+
+
+def test_ctrl_c_in_a_rename_is_answered_after_it_and_mixes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal that comes during ``rename`` is raised once that is done."""
+    real = os.replace
+    for at in count(1):
+        folder = tmp_path / str(at)
+        make(folder, OLD)
+        calls = count()
+
+        def replace(source: object, target: object, calls=calls, at=at) -> None:
+            real(source, target)  # type: ignore[arg-type]
+            if next(calls) == at:
+                raise KeyboardInterrupt
+
+        with claimed(folder):
+            stage(folder, NEW)
+            monkeypatch.setattr(os, "replace", replace)
+            try:
+                publish(folder, "verify", "new")
+            except KeyboardInterrupt:
+                ended = False
+            else:
+                ended = True
+            monkeypatch.setattr(os, "replace", real)
+            assert content(folder) == (NEW if ended else OLD)
+        with claimed(folder):
+            assert content(folder) == NEW
+        assert clean(folder)
+        if ended:
+            break
+    assert at >= 10
+
+
+@pytest.mark.parametrize("name", [".work", ".work/complete", ".work/earlier", ".work/lock"])
+@pytest.mark.parametrize("leads_to", ["folder", "file", "nowhere"])
+def test_links_where_work_belongs_are_refused_and_not_followed(
+    name: str, leads_to: str, tmp_path: Path
+) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    make(out, OLD)
+    (other / "folder").mkdir(parents=True)
+    (other / "folder" / "precious").write_text("precious")
+    (other / "file").write_text("precious")
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).symlink_to(other / leads_to)
+    with pytest.raises(InputError, match=r"is a link, .* remove it"):
+        make(out, NEW)
+    (out / name).unlink()
+    assert content(out) == OLD
+    assert (other / "folder" / "precious").read_text() == "precious"
+    assert (other / "file").read_text() == "precious"
+    assert sorted(path.name for path in other.iterdir()) == ["file", "folder"]
+
+
+def test_unfinished_work_of_another_request_stays(tmp_path: Path) -> None:
+    (tmp_path / WORK / "blocks-of-another").mkdir(parents=True)
+    (tmp_path / WORK / "blocks-of-another" / "block").write_text("hours of work")
+    make(tmp_path, NEW)
+    assert (tmp_path / WORK / "blocks-of-another" / "block").read_text() == "hours of work"
+    assert sorted(path.name for path in (tmp_path / WORK).iterdir()) == ["blocks-of-another"]
+
+
+def test_a_holder_whose_lock_was_deleted_leaves_the_next_one_s(tmp_path: Path) -> None:
+    lock = tmp_path / WORK / LOCK_NAME
+    with claimed(tmp_path):
+        lock.unlink()
+        process, end = holding(tmp_path)
+    assert lock.exists()
+    with pytest.raises(InputError, match="another command writes into it"), claimed(tmp_path):
+        pass
+    os.close(end)
+    os.waitpid(process, 0)
+
+
+def test_a_file_that_is_not_what_the_manifest_says_is_not_deleted(tmp_path: Path) -> None:
+    make(tmp_path, {"quantized.json": "1", "thesis.tex": "x"}, "quantize")
+    (tmp_path / "thesis.tex").write_text("mine")
+    make(tmp_path, {"quantized.json": "2"}, "quantize")
+    assert content(tmp_path) == {"quantized.json": "2", "thesis.tex": "mine"}
+
+
+def test_a_damaged_publication_leaves_no_file_of_its_own(tmp_path: Path) -> None:
+    """New names come first in the alphabet: they are in their places when the kill comes."""
+    new = {**NEW, "aaa_added.csv": "new"}
+    seen = 0
+    for at in range(2, 16):
+        folder = tmp_path / str(at)
+        make(folder, OLD)
+        if not killed(lambda folder=folder: make(folder, new), at, after=True):
+            break
+        waiting = [p for p in (folder / WORK / "complete").iterdir() if p.name != MANIFEST_NAME]
+        if not waiting:
+            continue
+        seen += (folder / "aaa_added.csv").exists()
+        waiting[0].write_text("damaged")
+        with claimed(folder):
+            assert content(folder) == OLD
+    assert seen >= 2
+
+
+def test_a_folder_among_what_waits_is_damage_like_any_other(tmp_path: Path) -> None:
+    make(tmp_path, OLD)
+    assert killed(lambda: make(tmp_path, NEW), 3, after=True)
+    (tmp_path / WORK / "complete" / "folder").mkdir()
+    with claimed(tmp_path):
+        assert content(tmp_path) == OLD
+    assert clean(tmp_path)

@@ -361,6 +361,16 @@ def test_a_bias_has_48_bits():
         assert (verify(d.graph()) == []) == valid
 
 
+def test_a_bias_is_codes():
+    """A real number may be a constant of the graph for another reason."""
+    d = Draft()
+    d.input("a", (2, 3))
+    d.constant("w", np.ones((3, 2), int), S8)
+    d.real("factors", [1.0, 2.0])
+    d.matmul("y", "a", "w", bias="factors")
+    assert_refused(d.graph(), "op y (matmul): bias factors is f32, wanted codes of at most 48 bits")
+
+
 def test_what_is_averaged_has_32_bits():
     for bits, valid in ((32, True), (33, False)):
         d = Draft()
