@@ -23,8 +23,12 @@ from small_graphs import (
     with_tensor,
 )
 
-from simulator.graph import verify
-from simulator.numerics.integer_type import IntType
+from simulator.graph import Role, verify
+from simulator.graph.op import Requantization
+from simulator.numerics.float_type import parse_type
+from simulator.numerics.integer_type import IntType, Overflow
+from simulator.numerics.rescaling import Arithmetic
+from simulator.numerics.rounding import Rounding
 
 
 def op(graph, name):
@@ -362,13 +366,26 @@ def test_a_bias_has_48_bits():
 
 
 def test_a_bias_is_codes():
-    """A real number may be a constant of the graph for another reason."""
+    """A constant of real values, which a requantization in float may read, is none."""
     d = Draft()
     d.input("a", (2, 3))
     d.constant("w", np.ones((3, 2), int), S8)
-    d.real("factors", [1.0, 2.0])
+    d.constants["factors"] = np.array([0.25, 0.5])
+    d.declare("factors", (2,), parse_type("f64"), role=Role.CONSTANT)
     d.matmul("y", "a", "w", bias="factors")
-    assert_refused(d.graph(), "op y (matmul): bias factors is f32, wanted codes of at most 48 bits")
+    for name in ("y.multiplier", "y.shift"):
+        del d.constants[name], d.tensors[name]
+    in_float = Requantization(
+        multiplier="factors",
+        shift=None,
+        rounding=Rounding.HALF_EVEN,
+        overflow=Overflow.SATURATE,
+        arithmetic=Arithmetic.FLOAT64,
+    )
+    d.ops[-1] = replace(d.ops[-1], requantize=in_float)
+    assert_refused(d.graph(), "op y (matmul): bias factors is f64, wanted codes of at most 48 bits")
+    d.ops[-1] = replace(d.ops[-1], bias=None)
+    assert verify(d.graph()) == []
 
 
 def test_what_is_averaged_has_32_bits():
