@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from simulator.boundary import dequantize, quantize
 from simulator.errors import InputError
 from simulator.executor import Executor, OpCounts
 from simulator.graph import IntGraph, sha256
+from simulator.graph.meta import read_meta
 from simulator.graph.ranges import signed_bits
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.ops.behaviour import SumCounts
@@ -122,13 +122,13 @@ def _start(request: SweepRequest, exact: IntGraph, key: str, progress: Progress)
     """Run exact integers: what all widths are compared with."""
     with progress("exact integers", len(request.images)) as advance:
         ran = _run(request, exact, advance)
-    recipe, meta = request.model.recipe, request.model.meta
+    recipe, meta = request.model.recipe, read_meta(request.model.meta)
     return SweepRecord(
         command=[readable(part) for part in request.command],
         key=key,
         model=request.model.graph.name,
-        arguments=json.loads(meta.get("model_arguments", "{}")),
-        data=data_record(request.data, request.images, int(meta["classes"])),
+        arguments=dict(meta.model_arguments),
+        data=data_record(request.data, request.images, meta.classes),
         method=request.model.method,
         weight_bits=recipe.weight_bits,
         activation_bits=recipe.activation_bits,

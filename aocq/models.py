@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from aocq import model_options
 from aocq.model_options import RESERVED, check_arguments
@@ -272,21 +272,6 @@ def _pretrained(name: str, options: Mapping[str, Any]) -> nn.Module:
             "(.safetensors or .pth) or connect to the network"
         ) from error
     return network
-
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read tensors by name from a safetensors or pickled file, floats as float32.
-
-    Pickled files are read with torch's restricted unpickler: code in them is never run. Weights
-    nested as training scripts nest them are found, a moving average (EMA) before the others, and
-    what wraps every name (``module.``, ``_orig_mod.``, ``model.``) is removed.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, damaged, or holds something else than tensors.
-    """
-    return dict(checkpoint.read(path).tensors)
 
 
 def _load_weights(

@@ -79,7 +79,9 @@ def _integer(text: str) -> int:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"key {twice!r} twice")
+        known: set[str] = set()
+        for name, _ in pairs:
+            if name in known:
+                raise ValueError(f"key {name!r} twice")
+            known.add(name)
     return found

@@ -117,11 +117,11 @@ def title(model: QuantizedModel) -> str:
 
 def network(model: QuantizedModel) -> str:
     """Return the network's name and what it is built with that the name does not say."""
-    import json
-
     from reports.format import named
+    from simulator.graph.meta import meta_of
 
-    return named(model.graph.name, json.loads(model.meta.get("model_arguments", "{}")))
+    meta = meta_of(model.meta, model.graph.name)
+    return named(model.graph.name, meta.model_arguments if meta else {})
 
 
 def losses_of_passes(model: QuantizedModel) -> dict[str, dict[int, float]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from aocq.data.class_names import IMAGENET_CLASSES, class_numbers
-from aocq.data.image_folder import class_folders, list_images
+from aocq.data.image_folder import class_folders, evenly, list_images
 
 LISTED = 100_000  # files; a larger folder is not walked to its end
 LOOKED_AT = 2_000  # files, which take a quarter of a second
@@ -72,7 +72,7 @@ def check_whole(images: Sequence[Path], count: int | None) -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of odd EXIF and large images
-        for path in _spread(_spread(images, count), LOOKED_AT):
+        for path in evenly(evenly(images, count), LOOKED_AT):
             if not _has_both_ends(path):
                 open_image(path)
 
@@ -83,13 +83,6 @@ def _names(subfolders: Sequence[Path]) -> Iterator[str]:
         for _, folders, files in os.walk(subfolder):
             yield from folders
             yield from files
-
-
-def _spread(images: Sequence[Path], count: int | None) -> Sequence[Path]:
-    """Return ``count`` images, the ones that :func:`aocq.data.loader.evenly` takes."""
-    if count is None or count >= len(images):
-        return images
-    return [images[index * len(images) // count] for index in range(count)]
 
 
 def _has_both_ends(path: Path) -> bool:

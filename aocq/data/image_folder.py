@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from aocq import progress
 from aocq.data.class_names import class_numbers, imagenet_class_numbers, is_alphabetical, shown
@@ -29,6 +30,16 @@ class LabelledImage:
 
     path: Path
     label: int
+
+
+Item = TypeVar("Item")
+
+
+def evenly(images: Sequence[Item], count: int | None) -> Sequence[Item]:
+    """Return ``count`` images (None: all) spread over the list, as neighbours share a class."""
+    if count is None or count >= len(images):
+        return images
+    return [images[index * len(images) // count] for index in range(count)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

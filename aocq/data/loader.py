@@ -16,7 +16,7 @@ from torch import Tensor
 
 from aocq.data.decoding import MODES, BadImageError, bad_image, open_image
 from aocq.data.fitting import check_fitting
-from aocq.data.image_folder import LabelledImage
+from aocq.data.image_folder import LabelledImage, evenly
 from aocq.torchvision_compat import declare_missing_operators
 from simulator.errors import InputError
 
@@ -154,13 +154,6 @@ def preprocessing_transform(preprocessing: Mapping[str, Any]) -> Callable[[Image
         **preprocessing, is_training=False
     )
     return transform
-
-
-def evenly(images: Sequence[LabelledImage], count: int | None) -> Sequence[LabelledImage]:
-    """Return ``count`` images (None: all) spread over the list, as neighbours share a class."""
-    if count is None or count >= len(images):
-        return images
-    return [images[index * len(images) // count] for index in range(count)]
 
 
 def load_calibration_images(

@@ -20,6 +20,7 @@ from aocq.methods.steps import Steps, as_scale, compressed
 from simulator.errors import InputError
 from simulator.graph.graph import Role, Tensor
 from simulator.graph.ops import Op, Requantization
+from simulator.graph.ranges import signed_bits
 from simulator.numerics.accumulator import Accumulator
 from simulator.numerics.fixed_point import LARGEST_SHIFT
 from simulator.numerics.float_type import FLOAT32, FLOAT64, Array, FloatType, TensorType
@@ -41,8 +42,8 @@ def shift_type(section: RescaleSection) -> IntType:
 def narrowest(codes: NDArray[Any], *, signed: bool = True) -> IntType:
     """Return the narrowest type that holds whole numbers, of at least one bit and its sign."""
     low, high = (int(end) for end in (codes.min(), codes.max()))
-    bits = max(high.bit_length(), (-low - 1).bit_length() if low < 0 else 0, 1)
-    return IntType(bits=bits + signed, signed=signed)
+    bits = max(signed_bits(low, high), 2)
+    return IntType(bits=bits if signed else bits - 1, signed=signed)
 
 
 def along_channels(name: str, steps: Steps) -> Steps:

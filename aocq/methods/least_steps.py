@@ -27,8 +27,12 @@ def with_steps_for_functions(model: QuantizedModel) -> QuantizedModel:
             continue
         source = arithmetic_source(model.graph, node.inputs[0]).name
         quantizer = activations.get(source)
-        finest = float(model.steps(node.inputs[0]).min()) if quantizer else LEAST_STEP
-        if isinstance(quantizer, ActivationQuantizer) and finest < LEAST_STEP:
+        if not isinstance(quantizer, ActivationQuantizer):
+            continue
+        # Of what another reader of the same source has made of it.
+        widened = replace(model, activations=activations)
+        finest = float(widened.steps(node.inputs[0]).min())
+        if finest < LEAST_STEP:
             scale = model.recipe.activation_form.hold(quantizer.scale * (LEAST_STEP / finest))
             activations[source] = replace(quantizer, scale=scale)
     if activations == model.activations:

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
@@ -31,21 +29,17 @@ from aocq.methods.quantizer_entries import (
     Scale,
     UniformEntry,
 )
+from simulator import strict_json
 from simulator.graph.meta import read_meta
-from simulator.graph.names import printable
+from simulator.graph.names import LONGEST_NAME, is_name, printable
 
 FORMAT = 2
 MOST_IMAGES = 1 << 40
-LONGEST_TEXT = 1 << 16  # characters of a text in ``meta``
-
-# Names become file names and lines of terminals: plain ones, as graphs have them.
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*")
-_LONGEST_NAME = 200
 _TAGS = frozenset({UNIFORM, LEVELS})
 
 
 def _plain_name(text: str) -> str:
-    if len(text) > _LONGEST_NAME or not _NAME.fullmatch(text):
+    if not is_name(text):
         raise ValueError("wanted a name of letters, digits, _, -, and single dots between them")
     return text
 
@@ -149,7 +143,7 @@ class QuantizedFile(Entry):
     """All of ``quantized.json``."""
 
     format: Literal[2]
-    name: Annotated[str, Field(min_length=1, max_length=_LONGEST_NAME)]
+    name: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
     method: Name
     recipe: Annotated[Recipe, BeforeValidator(_strict_recipe)]
     calibration_images: Annotated[int, Field(ge=1, le=MOST_IMAGES)]
@@ -195,4 +189,4 @@ def place(parts: Any) -> str:
 
 def written(plain: Mapping[str, Any]) -> str:
     """Return the text of a file."""
-    return json.dumps(plain, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    return strict_json.dumps(plain, indent=1, sort_keys=True) + "\n"

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -19,6 +18,8 @@ from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizer_entries import LARGEST, SMALLEST
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
 from simulator.errors import InputError
+from simulator.graph.meta import meta_of
+from simulator.graph.names import quoted
 from simulator.numerics.integer_type import IntType
 
 
@@ -183,12 +184,10 @@ def _scales_have_the_form_asked_for(model: QuantizedModel) -> Iterator[str]:
 
 
 def _meta_is_of_the_network(model: QuantizedModel) -> Iterator[str]:
-    if not model.meta:
+    meta = meta_of(model.meta, quoted(model.graph.name))
+    if meta is None:
         return
-    classes, size = (
-        int(model.meta["classes"]),
-        json.loads(model.meta["preprocessing"])["input_size"],
-    )
+    classes, size = meta.classes, meta.preprocessing["input_size"]
     if model.graph.output.shape[-1] != classes:
         yield f"meta.classes: {classes}, the network's result has {model.graph.output.shape[-1]}"
     if tuple(size) != model.graph.input.shape:

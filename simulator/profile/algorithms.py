@@ -9,9 +9,8 @@ from pydantic import Field, model_validator
 
 from simulator.graph.softmax_ops import Normalisation
 from simulator.numerics.rounding import Rounding
-from simulator.profile.section import Section, lax
+from simulator.profile.section import LARGEST_GROUP, Section, lax
 
-LARGEST_GROUP = 1 << 30
 ProbabilityBits = Annotated[int, Field(ge=3, le=16)]
 
 

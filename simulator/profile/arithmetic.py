@@ -18,9 +18,8 @@ from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
 from simulator.numerics.rounding import DoubleRounding, Rounding
 from simulator.profile.aliases import normalised, normalised_overflow
-from simulator.profile.section import Section, lax
+from simulator.profile.section import LARGEST_GROUP, Section, lax
 
-LARGEST_GROUP = 1 << 30
 Scales = Literal["any", "power_of_two"]
 Granularity = Literal["per_tensor", "per_channel"]
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+LARGEST_GROUP = 1 << 30  # values that a chip takes at once
+
 
 class Section(BaseModel):
     """A table of the TOML file: unknown keys and wrong types are errors, values never change."""

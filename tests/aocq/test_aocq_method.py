@@ -23,6 +23,7 @@ from aocq.methods.aocq import rounding as rounding_stage
 from aocq.methods.aocq.blocks import blocks
 from aocq.request import constrained
 from simulator.errors import InputError
+from simulator.kept import keep, kept
 from simulator.profile import load_profile
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
@@ -323,6 +324,29 @@ def test_work_of_a_calibration_survives_as_files_of_blocks(nano: Captured, tmp_p
     assert not [path for path in work.iterdir() if path.suffix == ".tmp"]
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b'"log": [', b'"log": [{"loss": NaN}, '),
+        (b'{"quantizers"', b'{"log": [], "quantizers"'),
+    ],
+)
+def test_work_that_is_no_json_is_made_again(
+    before: bytes, after: bytes, nano: Captured, tmp_path: Path
+) -> None:
+    """Also where it is as it was kept."""
+    graph = nano("class_token")[1]
+    x = images(8, input_size(NANO))
+    whole = METHODS["aocq"](graph, x, recipe(), work=tmp_path)
+    path = tmp_path / "blocks.0.scales.json"
+    content = kept(path)
+    assert content is not None
+    keep(path, content.replace(before, after, 1))
+    assert kept(path) not in {content, None}
+    assert_same(METHODS["aocq"](graph, x, recipe(), work=tmp_path), whole)
+    assert kept(path) == content
+
+
 @pytest.mark.parametrize("rounding", ["gptq", "adaround"])
 @pytest.mark.parametrize("which", [slice(0, None, 2), slice(1, None, 2), slice(None)])
 def test_damaged_work_is_made_again(
@@ -335,10 +359,10 @@ def test_damaged_work_is_made_again(
     whole = METHODS["aocq"](graph, x, chosen, work=tmp_path)
     files = sorted(tmp_path.iterdir())
     assert len(files) == 6
-    kept = {path: path.read_bytes() for path in files}
+    before = {path: path.read_bytes() for path in files}
     for number, path in enumerate(files[which]):
-        content = bytearray(kept[path])
+        content = bytearray(before[path])
         content[-len(content) // 3] ^= 1
-        path.write_bytes([bytes(content), b"", kept[path][:-1]][number % 3])
+        path.write_bytes([bytes(content), b"", before[path][:-1]][number % 3])
     assert_same(METHODS["aocq"](graph, x, chosen, work=tmp_path), whole)
-    assert {path: path.read_bytes() for path in files} == kept
+    assert {path: path.read_bytes() for path in files} == before

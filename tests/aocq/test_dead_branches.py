@@ -15,11 +15,12 @@ from simulated import logits
 from tiny_models import NANO, images, input_size, network
 from torch import Tensor, nn
 
-from aocq.capture import FloatGraph, capture
+from aocq.capture import FloatGraph, FloatOp, capture
 from aocq.lowering import lower
 from aocq.lowering.affine import Affine, affine_step
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.layernorm_parts import observe_parts
+from aocq.methods.least_steps import LEAST_STEP, with_steps_for_functions
 from aocq.request import constrained
 from simulator.boundary import dequantize, quantize
 from simulator.errors import InputError
@@ -145,6 +146,35 @@ def test_so_does_every_method(method: str) -> None:
         inputs = calibration(change)[:2]
         found = on_chip(lower(model, chip), inputs)
         assert decibel(logits(model, inputs).numpy(), found) > 8
+
+
+@pytest.mark.parametrize("step", [2.0**-40, 2.0**-25, 2.0**-9])
+def test_a_source_of_two_functions_is_widened_once(step: float, nano: Captured) -> None:
+    graph = nano("class_token")[1]
+    model = METHODS["base_ptq"](graph, images(8, SIZE), Recipe())
+    gelu = next(node for node in graph.nodes if node.op is FloatOp.UNARY)
+    place = graph.nodes.index(gelu)
+    twin = replace(gelu, name="twin")
+    nodes = (*graph.nodes[:place], twin, *graph.nodes[place:])
+    source = gelu.inputs[0]
+    fine = replace(model.activations[source], scale=step)
+    model = replace(
+        model,
+        graph=replace(graph, nodes=nodes),
+        activations={**model.activations, source: fine, "twin": model.activations[gelu.name]},
+    )
+    found = with_steps_for_functions(model)
+    assert found.steps(source).item() == max(step, LEAST_STEP)
+
+
+def test_a_search_for_an_inverse_ends_where_there_is_none(nano: Captured) -> None:
+    """Weights are finite, and what fc2 reads has second moments beyond float32: they are not."""
+    graph = nano("class_token")[1]
+    graph = changed_graph(graph, "blocks.0.mlp.fc1", 1e20, 1.0)
+    graph = changed_graph(graph, "blocks.0.mlp.fc2", 1e-20, 1.0)
+    recipe = Recipe.model_validate({"aocq": {"search_images": 4}})
+    with pytest.raises(torch.linalg.LinAlgError, match="no inverse"):  # told as bad input by runs
+        METHODS["aocq"](graph, images(4, SIZE), recipe)
 
 
 # --- weights --------------------------------------------------------------------------------------

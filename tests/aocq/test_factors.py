@@ -57,6 +57,19 @@ def test_a_shift_range_makes_small_factors_coarse() -> None:
     assert (found.multipliers.tolist(), found.shifts.tolist()) == ([2], [31])
 
 
+@pytest.mark.parametrize("sum_bits", [31, 32, 40, 64])
+def test_a_shift_that_a_chip_lacks_does_nothing_only_where_its_largest_leaves_nothing(
+    sum_bits: int,
+) -> None:
+    chip = section(kind="power_of_two", shift=[0, 31])
+    for factor in (2.0**-32, 0.0):
+        with pytest.raises(ValueError, match=r"no power of two|rescale.shift ends at 31"):
+            fixed_point([factor], chip, sum_bits=sum_bits)
+    for factor in (2.0**-32, 2.0**-40 / 3, 0.0):
+        found = fixed_point([factor], chip, sum_bits=30)
+        assert (found.multipliers.tolist(), found.shifts.tolist()) == ([1], [31])
+
+
 def test_ratios_are_rounded_where_the_tools_of_a_chip_round_them() -> None:
     sums, steps = np.array([0.1 * 0.3]), np.array([0.7])
     exact = ratio(sums, steps, section())

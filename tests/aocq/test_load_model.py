@@ -16,8 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from aocq.checkpoint import read
 from aocq.demo.model import WEIGHTS_FILE
-from aocq.models import load_model, read_checkpoint
+from aocq.models import load_model
 from simulator.errors import InputError
 
 NAME = "vit_nano_digits"
@@ -181,7 +182,7 @@ def test_whatever_damage_a_pickled_checkpoint_has_it_is_an_input_error(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damage in a type's name may be a deprecated type
             try:
-                read_checkpoint(path)
+                read(path)
             except InputError:
                 refused += 1
     assert refused > 200

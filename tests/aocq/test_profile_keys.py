@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 from tiny_models import NANO, images, input_size, network
 
@@ -33,6 +34,7 @@ from simulator.graph.ops import (
     SquaredDifference,
 )
 from simulator.numerics.float_type import FloatType
+from simulator.numerics.integer_type import IntType
 from simulator.profile import NpuProfile, OpKind, RescaleSection, load_profile, profile_paths
 from simulator.profile.effects import keys_read
 
@@ -339,6 +341,25 @@ def _of_16_channels(recipe: Recipe) -> QuantizedModel:
         return model
     parts = observe_parts(model, images(4, input_size(base)), recipe.layernorm_part_bits)
     return replace(model, parts=parts)
+
+
+@pytest.mark.parametrize(
+    ("codes", "signed", "bits"),
+    [
+        ([-16], True, 5),
+        ([-16, -16], True, 5),
+        ([-16, 15], True, 5),
+        ([16, -16], True, 6),
+        ([-17], True, 6),
+        ([-1], True, 2),
+        ([0], True, 2),
+        ([0], False, 1),
+        ([16], False, 5),
+        ([0, 15], False, 4),
+    ],
+)
+def test_the_narrowest_type_of_codes(codes: list[int], signed: bool, bits: int) -> None:
+    assert narrowest(np.array(codes), signed=signed) == IntType(bits=bits, signed=signed)
 
 
 @pytest.mark.parametrize("name", profile_paths())

@@ -86,9 +86,9 @@ GRAPH_COMMANDS = (
     "simulate {}/graph --inputs {}/codes.npy --json",
     "cost {}/graph",
     "simulate {}/graph --data {}/few --json",
-    "accumulators {}/graph --data {}/few --bits 16,20 --out {}/acc",
 )
 LOWER = ("lower {}/quantized --out {}/lowered", "lower {}/quantized -p ita_26b --out {}/lowered")
+QUANTIZED = (*LOWER, "accumulators {}/quantized --data {}/few --limit 4 --bits 16,20 --out {}/acc")
 WEIGHTS = (
     "quantize vit_nano_digits --weights {{}}/{} --calib-data {{}}/few --calib 4 "
     "--method base_ptq --out {{}}/q"
@@ -97,13 +97,13 @@ KINDS = (
     Kind(name="graph.json, values", file="graph/graph.json", mutants=graph_changed,
          commands=GRAPH_COMMANDS),
     Kind(name="graph.json, bytes", file="graph/graph.json", mutants=flipped,
-         commands=GRAPH_COMMANDS[:4]),
+         commands=GRAPH_COMMANDS),
     Kind(name="graph.safetensors, bytes", file="graph/graph.safetensors", mutants=flipped,
-         commands=GRAPH_COMMANDS[:4], sealed=True),
+         commands=GRAPH_COMMANDS, sealed=True),
     Kind(name="quantized.json, values", file="quantized/quantized.json", mutants=values_changed,
-         commands=LOWER),
+         commands=QUANTIZED),
     Kind(name="quantized.json, bytes", file="quantized/quantized.json", mutants=flipped,
-         commands=LOWER),
+         commands=QUANTIZED),
     Kind(name="quantized.safetensors, bytes", file="quantized/quantized.safetensors",
          mutants=flipped, commands=LOWER, sealed=True),
     Kind(name="profile, lines", file="chip.toml", mutants=lines_changed,

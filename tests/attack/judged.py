@@ -8,11 +8,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from attack.forked import MEMORY, Ended, command_text
+from simulator.control_characters import escaped
 
 FINE, VERDICT, USAGE, INPUT, ENVIRONMENT, INTERRUPTED = 0, 1, 2, 3, 4, 130
 DOCUMENTED = {FINE, VERDICT, USAGE, INPUT, ENVIRONMENT}
-NO = re.compile("^gate failed: |overflow", re.MULTILINE)  # what a verdict of NO says
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# What a verdict of NO says: a gate's, or that of an accumulator whose policy is "error".
+NO = re.compile(
+    r"^gate failed: |^error: op \S+: \d+ sums overflowed the accumulator \(", re.MULTILINE
+)
 
 
 @dataclass(kw_only=True)
@@ -72,6 +75,6 @@ def problems(ended: Ended, *, killed: bool = False) -> list[str]:
         found.append("an error without a message")
     if "not enough memory" in ended.err:
         found.append("ran out of memory")
-    if CONTROL.search(ended.out) or CONTROL.search(ended.err):
+    if any(escaped(text) != text for text in (ended.out, ended.err)):
         found.append("control characters on the terminal")
     return found

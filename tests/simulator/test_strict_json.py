@@ -23,6 +23,11 @@ def test_numbers_that_are_none_are_not_written(value: float) -> None:
         ("[-Infinity]", "-Infinity is not JSON"),
         ("1e999", "no number that a float64 can hold"),
         ('{"a": 1, "b": 2, "a": 1}', "key 'a' twice"),
+        ('{"a": 1, "b": 2, "c": 3, "b": 4, "a": 5}', "key 'b' twice"),
+        (
+            f"{{{', '.join(f'{chr(34)}{n % 100_000}{chr(34)}: 0' for n in range(200_000))}}}",
+            "key '0' twice",
+        ),
         ("[" * 100_000, "nested too deeply"),
         ("1" * 5000, "an integer of 5000 digits"),
         ('["\\ud800"]', "surrogates not allowed"),

@@ -17,6 +17,7 @@ from aocq.methods.aocq.blocks import Block
 from aocq.methods.aocq.rounding import LayerResult
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from aocq.methods.storage import quantizer_from_plain, quantizer_to_plain
+from simulator import strict_json
 from simulator.kept import keep, kept
 
 Scales = dict[str, ActivationQuantizer]
@@ -27,7 +28,10 @@ def load_scales(work: Path | None, block: Block) -> tuple[Scales | None, list[di
     content = None if work is None else kept(_scales_path(work, block))
     if content is None:
         return None, []
-    plain = json.loads(content)
+    try:
+        plain = strict_json.loads(content)
+    except ValueError:  # numbers that are none: not what a result could hold either
+        return None, []
     scales: Scales = {}
     for name, entry in plain["quantizers"].items():
         quantizer = quantizer_from_plain(entry)
