@@ -319,8 +319,9 @@ def _check_finite(network: nn.Module, origin: Path | str) -> None:
     for key, tensor in network.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
             bad = int((~torch.isfinite(tensor)).sum())
+            values = "values that are" if bad > 1 else "value that is"
             raise InputError(
-                f"{origin}: {key} has {bad} values that are not finite (NaN or infinity); "
+                f"{origin}: {key} has {bad} {values} not finite (NaN or infinity); "
                 "use a checkpoint of a sound training run"
             )
 

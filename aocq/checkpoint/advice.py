@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,17 +15,18 @@ from timm.models import create_model, is_model, list_models, model_entrypoint
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from aocq.checkpoint.fitting import Fit, fit
+from aocq.checkpoint.fitting import NOT_PART, Fit, fit
 from simulator.results import typed
 
 # What starts parameters; it takes most of the time, and there are no values to start.
 _STARTS = frozenset(
     {"uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_", "zero_", "fill_", "copy_"}
 )
+FEW = 3  # names that are told one by one
 NEIGHBOURS = 8  # names that are tried, each less than a tenth of a second
 GENERIC = (
-    "where the network differs from its name, say how: --model-kwargs img_size=… depths=…; or pass "
-    "the name of the network that it is of"
+    "where the network differs from its name, say how: --model-kwargs img_size=… {depth}=…; or "
+    "pass the name of the network that it is of"
 )
 # (pattern of a name in a file, whose names they are)
 FOREIGN = (
@@ -93,7 +95,7 @@ def way_out(
     if heads and set(found.problems) <= heads:
         return "it has no classifier, only what comes before; use a checkpoint that has one"
     ways = [*_other_names(tensors, network, name)]
-    for other in _candidates(found, network, options):
+    for other in _candidates(found, network, options, _blocks(tensors)):
         candidate = outline(name, other)
         if candidate is not None and not fit(tensors, candidate, name, {}).problems:
             changed = {key: value for key, value in other.items() if options.get(key) != value}
@@ -101,13 +103,37 @@ def way_out(
             break
     if ways:
         return ", or ".join(ways)
+    if strangers := _strangers(found, wanted):
+        return f"all else is there: remove {strangers} from the state_dict()"
     if not set(wanted) & set(tensors):
         for pattern, whose in FOREIGN:
             if any(re.search(pattern, key) for key in tensors):
                 return f"its names are those of {whose}: save it with timm's names"
         if prefix := _prefix(tensors, wanted):
             return f"all its names begin with {prefix!r}: save it without"
-    return GENERIC
+    return GENERIC.format(depth=_depth(network))
+
+
+def _depth(network: nn.Module) -> str:
+    """Return the constructor's argument that says how many blocks a network has."""
+    own = inspect.signature(type(network).__init__).parameters
+    return "depth" if "depth" in own else "depths"
+
+
+def _blocks(names: Iterable[str]) -> int:
+    """Return how many blocks a network without stages has, by its tensors' names."""
+    found = (re.match(r"blocks\.(\d{1,4})\.", name) for name in names)
+    return max((int(match[1]) + 1 for match in found if match), default=0)
+
+
+def _strangers(found: Fit, wanted: Mapping[str, Tensor]) -> str:
+    """Return the few tensors of a file that are of no part of a network, where all else fits."""
+    if found.problems != found.unknown:
+        return ""
+    parts = {key.partition(".")[0] for key in wanted}
+    names = [problem.removesuffix(NOT_PART) for problem in found.unknown]
+    few = len(names) <= FEW and not any(name.partition(".")[0] in parts for name in names)
+    return " and ".join(names) if few else ""
 
 
 def _other_names(tensors: Mapping[str, Tensor], network: nn.Module, name: str) -> Iterator[str]:
@@ -142,7 +168,7 @@ def _classes(tensors: Mapping[str, Tensor], network: nn.Module) -> dict[str, Any
 
 
 def _candidates(
-    found: Fit, network: nn.Module, options: Mapping[str, Any]
+    found: Fit, network: nn.Module, options: Mapping[str, Any], blocks: int
 ) -> Iterator[dict[str, Any]]:
     """Yield options that shapes in a file speak of, without those that are the network's own."""
     wanted, there = network.state_dict(), found.tensors
@@ -150,6 +176,8 @@ def _candidates(
     classes = other_classes(found, network)
     if classes:
         suggested["num_classes"] = classes[1]
+    if blocks not in {0, _blocks(wanted)} and _depth(network) == "depth":
+        suggested["depth"] = blocks
     if {"patch_embed.proj.weight"} <= there.keys() & wanted.keys():
         has, wants = there["patch_embed.proj.weight"], wanted["patch_embed.proj.weight"]
         if has.ndim == wants.ndim == 4:

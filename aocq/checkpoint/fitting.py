@@ -15,6 +15,7 @@ from aocq.checkpoint.content import shown
 from aocq.checkpoint.conversion import Converted, convert
 from aocq.checkpoint.values import WANTED
 
+NOT_PART = " is not part of the model"
 # What networks compute themselves and old checkpoints hold: indices, masks, coordinates, counts.
 TABLES = (
     *("*relative_position_index", "*attn_mask", "*relative_coords_table", "*attention_bias_idxs"),
@@ -77,9 +78,7 @@ def fit(
     return Fit(
         tensors={key: there[key] for key in both},
         missing=tuple(f"{key} is missing" for key in missing),
-        unknown=tuple(
-            f"{shown(key)} is not part of the model" for key in there if key not in wanted
-        ),
+        unknown=tuple(f"{shown(key)}{NOT_PART}" for key in there if key not in wanted),
         shapes=tuple(
             f"{key} has shape {tuple(there[key].shape)}, the model wants {tuple(wanted[key].shape)}"
             for key in both
@@ -113,6 +112,7 @@ def _differ(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> bool
 def _kinds(there: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
     """Return what tensors of another kind of number are: a cast would make something of them."""
     found = []
+    coded: dict[str, list[str]] = {}
     for key, tensor in there.items():
         dtype = str(tensor.dtype).removeprefix("torch.")
         if key not in wanted or tensor.dtype == torch.float32:
@@ -120,7 +120,10 @@ def _kinds(there: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[st
         if tensor.dtype.is_complex:
             found.append(f"{key} is complex ({dtype}), weights are real")
         elif wanted[key].is_floating_point():
-            found.append(f"{key} is {dtype}, as of a quantized or coded network; {WANTED}")
+            coded.setdefault(dtype, []).append(key)
+    for dtype, keys in coded.items():
+        more = f" and {len(keys) - 1} more are" if len(keys) > 1 else " is"
+        found.append(f"{keys[0]}{more} {dtype}, as of a quantized or coded network; {WANTED}")
     return found
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import warnings
 import zipfile
+import zlib
 from collections import OrderedDict
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -84,15 +85,36 @@ def _makes_bytes(path: Path) -> bool:
         return _BYTEARRAY.search(content) is not None
 
 
+def _refuse_damaged(path: Path) -> None:
+    """Hold an archive's parts against their checksums, which torch does not look at."""
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            return
+    with zipfile.ZipFile(path) as archive:
+        if not any(entry.CRC for entry in archive.infolist()):
+            raise InputError(
+                f"{path}: was written without checksums, so that damage could not be told; "
+                "save it without torch.serialization.set_crc32_options(False)"
+            )
+        try:
+            damaged = archive.testzip()
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise InputError(f"{path}: damaged ({shown(error)}); fetch it again") from error
+    if damaged is not None:
+        raise InputError(f"{path}: damaged (checksum of {shown(damaged)}); fetch it again")
+
+
 def load(path: Path) -> Any:
     """Return what a pickled file holds.
 
     Raises
     ------
     InputError
-        If it is damaged, or holds anything that code would have to be run for.
+        If it is damaged, as its checksums tell too, or holds anything that code would have to be
+        run for.
     """
     try:
+        _refuse_damaged(path)
         with (
             torch.serialization.safe_globals(_SAFE),
             warnings.catch_warnings(),
@@ -102,6 +124,8 @@ def load(path: Path) -> Any:
             if _makes_bytes(path):
                 raise UnpicklingError("GLOBAL builtins.bytearray")
             return torch.load(file, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except Exception as error:  # of a damaged file, the unpickler raises whatever comes
         forbidden = _FORBIDDEN.search(str(error))
         if forbidden:

@@ -66,7 +66,7 @@ def _float32(tensor: Tensor, name: str, path: Path) -> Tensor:
         beyond = int((found.isinf() & detached.isfinite()).sum())
         if beyond:
             raise InputError(
-                f"{path}: {shown(name)} has {beyond} values beyond float32's range; use a "
-                "checkpoint of a sound training run"
+                f"{path}: {shown(name)} has {beyond} value{'s' * (beyond > 1)} beyond float32's "
+                "range; use a checkpoint of a sound training run"
             )
     return found

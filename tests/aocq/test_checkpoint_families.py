@@ -295,7 +295,12 @@ def small(name: str, **options: Any) -> dict[str, Tensor]:
             {},
             "it is one of deit_tiny_patch16_224: pass that name",
         ),
-        ("vit_tiny_patch16_224", "vit_tiny_patch16_224", {"depth": 3}, "say how: --model-kwargs"),
+        (
+            "vit_tiny_patch16_224",
+            "vit_tiny_patch16_224",
+            {"depth": 3},
+            "pass --model-kwargs depth=3",
+        ),
     ],
 )
 def test_the_way_out_is_one_that_was_tried(

@@ -49,7 +49,20 @@ def taken(checkpoint: Checkpoint) -> float:
         ({"model_ema": state(2)}, 2, "from model_ema, a moving average"),
         ({"state_dict": state(1), "model": state(2)}, 1, "from state_dict, not from model beside"),
         ({"state_dict": state(1), "state_dict_ema": None}, 1, ""),
-        ({"model": state(1), "model_ema": {}}, 1, "from model: model_ema beside it has no tensors"),
+        ({"model": state(1), "model_ema": {}}, 1, "from model: model_ema beside it has no weights"),
+        (
+            {"model": state(1), "ema": {"decay": torch.tensor(0.9)}},
+            *(1, "from model: ema beside it has no weights"),
+        ),
+        ({"model": state(1), "ema_state_dict": state(2)}, 1, "model, not from ema_state_dict bes"),
+        (
+            {
+                "state_dict": state(1),
+                "best": {"net": {f"module.{k}": v for k, v in state(2).items()}},
+            },
+            *(1, "from state_dict, not from best beside it, as in timm"),
+        ),
+        ({"model": state(1), "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}}, 1, ""),
         ({"model": state(1), "ema": {"shadow_params": []}}, 1, "from model: ema beside it has no"),
         ({"module": state(1), "lr_scheduler": None}, 1, ""),
         ({"model": {"state_dict": state(1)}, "epoch": 3}, 1, ""),
@@ -154,8 +167,29 @@ def test_dictionaries_of_their_own_kind_are_passed_over(
 
 def test_weights_that_are_arrays_are_told_by_name(saved: Callable[[Any], Path]) -> None:
     arrays = {name: tensor.numpy() for name, tensor in state().items()}
-    with pytest.raises(InputError, match=r"save the model's state_dict\(\): head.weight is a "):
+    with pytest.raises(
+        InputError, match=r"save the model's state_dict\(\): head.weight is a NumPy a"
+    ):
         read(saved(arrays))
+    with pytest.raises(InputError, match="model is a dict of NumPy arrays"):
+        read(saved({"model": arrays}))
+
+
+@pytest.mark.parametrize(
+    ("content", "way_out"),
+    [
+        ({"net": state(), "epoch": 3}, r"save checkpoint\['net'\]: net is a dict"),
+        ({"params": state()}, r"save checkpoint\['params'\]: params is a dict"),
+        ({"a": state(), "b": state()}, r"save checkpoint\['a'\] or checkpoint\['b'\]: a is"),
+        ({"model": {"model": {}, "net": state()}}, r"save checkpoint\['model'\]\['net'\]: "),
+    ],
+    ids=str,
+)
+def test_where_in_a_file_the_weights_are_is_told(
+    content: Any, way_out: str, saved: Callable[[Any], Path]
+) -> None:
+    with pytest.raises(InputError, match=way_out):
+        read(saved(content))
 
 
 @pytest.mark.parametrize(
@@ -238,6 +272,8 @@ def test_a_float64_beyond_float32_is_refused(saved: Callable[[Any], Path]) -> No
     wide = torch.tensor([1.0, 1e39, -1e300], dtype=torch.float64)
     with pytest.raises(InputError, match=r"head.bias has 2 values beyond float32's range"):
         read(saved({"head.bias": wide}))
+    with pytest.raises(InputError, match=r"head.bias has 1 value beyond float32's range"):
+        read(saved({"head.bias": wide[:2]}))
 
 
 def test_metadata_of_a_safetensors_file_is_no_matter(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import random
+import re
 import warnings
 from importlib import resources
 from pathlib import Path
@@ -154,6 +155,28 @@ def test_a_truncated_checkpoint_is_refused(
     assert "damaged or not a checkpoint" in refusal(path)
 
 
+def test_one_changed_bit_of_an_archive_is_told_by_its_checksum(
+    tmp_path: Path, state: dict[str, Tensor]
+) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(state, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(state["head.weight"].numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+    told = r"damaged \(checksum of weights/data/\d+\); fetch it again"
+    assert re.search(told, refusal(path))
+
+
+def test_an_archive_without_checksums_is_told(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    path = tmp_path / "weights.pth"
+    torch.serialization.set_crc32_options(compute_crc32=False)
+    try:
+        torch.save(state, path)
+    finally:
+        torch.serialization.set_crc32_options(compute_crc32=True)  # torch's default
+    assert "was written without checksums" in refusal(path)
+
+
 def test_whatever_damage_a_pickled_checkpoint_has_it_is_an_input_error(
     tmp_path: Path, state: dict[str, Tensor]
 ) -> None:
@@ -213,6 +236,36 @@ def test_a_checkpoint_of_another_model_is_refused_with_what_differs(
     assert "pos_embed has shape (1, 5, 64), the model wants (1, 17, 64)" in message
 
 
+def test_another_depth_is_answered_with_the_networks_own_argument(
+    tmp_path: Path, state: dict[str, Tensor]
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    last = max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
+    fewer = {key: value for key, value in state.items() if not key.startswith(f"blocks.{last}.")}
+    save_file(fewer, path)
+    assert f"; pass --model-kwargs depth={last}" in refusal(path)
+    save_file({**fewer, "norm.weight": torch.ones(3)}, path)
+    assert "--model-kwargs img_size=… depth=…;" in refusal(path)
+
+
+def test_a_tensor_of_no_part_of_the_network_is_to_be_removed(
+    tmp_path: Path, state: dict[str, Tensor]
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file({**state, "criterion.weight": torch.ones(10)}, path)
+    message = refusal(path)
+    assert "all else is there: remove criterion.weight from the state_dict()" in message
+    assert "depth" not in message
+
+
+def test_many_tensors_of_integers_are_told_once(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file({key: value.to(torch.int8) for key, value in state.items()}, path)
+    message = refusal(path)
+    assert f" and {len(state) - 1} more are int8, as of a quantized or coded network" in message
+    assert message.count("int8") == 1
+
+
 def test_many_differences_are_counted_not_listed(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({f"layer.{i}": torch.zeros(1) for i in range(50)}, path)
@@ -259,6 +312,9 @@ def test_weights_that_are_not_finite_are_named_and_counted(
     broken[3, :2] = value
     save_file({**state, "blocks.1.mlp.fc1.weight": broken}, path)
     assert "blocks.1.mlp.fc1.weight has 2 values that are not finite" in refusal(path)
+    broken[3, 1] = 0
+    save_file({**state, "blocks.1.mlp.fc1.weight": broken}, path)
+    assert "blocks.1.mlp.fc1.weight has 1 value that is not finite" in refusal(path)
 
 
 @pytest.mark.parametrize(
