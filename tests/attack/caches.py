@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -59,16 +60,17 @@ def _work(demo: Path, root: Path, chance: random.Random, tries: int) -> Tally:
     command = kills.commands(demo)["verify"]
     straight = forked.run(*command, "--out", root / "straight")
     wanted = kills._lasting(root / "straight")
+    other = root / "other"  # unfinished work of another request, under the same names
+    forked.start(*command, "--w-bits", 3, "--out", other).wait(kill_after=straight.seconds * 0.8)
     for number in range(tries):
         folder = root / "spoiled"
         shutil.rmtree(folder, ignore_errors=True)
         running = forked.start(*command, "--out", folder)
         running.wait(kill_after=straight.seconds * chance.uniform(0.3, 0.95))
         files = sorted(path for path in (folder / ".work").rglob("*") if path.is_file())
+        files = [path for path in files if path.name != "lock"]
         for path in chance.sample(files, min(len(files), 3)):
-            content = path.read_bytes() or b"x"
-            ((_, spoiled),) = byte_mutants(content, chance.randrange(1 << 30), 1)
-            path.write_bytes(spoiled)
+            _spoil(path, other, chance)
         ended = forked.run(*command, "--out", folder)
         others = kills._differs(folder, wanted)
         if ended.code != 0:
@@ -76,3 +78,23 @@ def _work(demo: Path, root: Path, chance: random.Random, tries: int) -> Tally:
         names = [path.name for path in files][:5]
         tally.note(ended, f"damaged work, try {number}: {names}", *others)
     return tally
+
+
+def _spoil(path: Path, other: Path, chance: random.Random) -> None:
+    """Change bytes of a file, or put something else in its place."""
+    kind = chance.choice(("bytes", "bytes", "another's", "link", "pipe", "large"))
+    theirs = [found for found in other.rglob(path.name) if found.is_file()]
+    content = path.read_bytes() or b"x"
+    path.unlink()
+    if kind == "another's" and theirs:
+        shutil.copy(chance.choice(theirs), path)
+    elif kind == "link":
+        path.symlink_to("nowhere")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "large":
+        with path.open("wb") as file:
+            file.truncate(1 << 33)
+    else:
+        ((_, spoiled),) = byte_mutants(content, chance.randrange(1 << 30), 1)
+        path.write_bytes(spoiled)

@@ -38,6 +38,10 @@ def commands(demo: Path) -> dict[str, tuple[object, ...]]:
             *("targets", *model, *data, *job, "--limit", 20),
             *("--method", "base_ptq", "--profiles", "edge_npu_int8,gemmini_20b"),
         ),
+        "table2": ("table2", *model, *data, *job, "--limit", 20, "--methods", "base_ptq,fq_vit"),
+        "figures": ("figures", demo, *data, "--images", 2),
+        "report": ("report", demo),
+        "compare": ("compare", demo),
     }
 
 
@@ -101,7 +105,8 @@ def _lasting(folder: Path) -> dict[str, str]:
 
 def _lasts(name: str) -> bool:
     path = Path(name)
-    varying = path.name in VARYING or path.suffix in VARYING_SUFFIXES
+    varying = path.suffix in VARYING_SUFFIXES and path.name != "layers.csv"
+    varying = varying or path.name in VARYING
     return not varying and (path.suffix != ".json" or path.name in {"graph.json", "quantized.json"})
 
 

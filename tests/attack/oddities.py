@@ -14,6 +14,7 @@ from command_line import AOCQ
 from attack import files, forked
 from attack.judged import Tally
 
+CLOSING = ("head -c 1", "true")  # after the first byte, and before it
 SECONDS = 10.0  # of a command that meets a thing from which reading never ends
 
 
@@ -51,6 +52,7 @@ def attack(demo: Path, root: Path, seed: int, count: int) -> Iterator[Tally]:
     files.prepare(demo, good)
     yield _things(good, root / "things")
     yield _names(good, root / "names")
+    yield _outputs(demo, root / "outputs")
     yield _terminals(good, root / "terminals")
 
 
@@ -66,6 +68,29 @@ def _things(good: Path, work: Path) -> Tally:
                 parts = [part.replace("{}", str(work)) for part in command.split()]
                 ended = forked.run(*parts, seconds=SECONDS)
                 tally.note(ended, f"{kind.file} is {thing}")
+    return tally
+
+
+def _outputs(demo: Path, root: Path) -> Tally:
+    """Outputs and folders of work that are links: nothing behind them is lost."""
+    tally = Tally(part="links where output belongs")
+    root.mkdir()
+    victim = root / "victim"
+    for number, command in enumerate((("report", demo), ("compare", demo), ("lower", demo))):
+        for name in ("", ".work", ".work/complete", ".work/earlier", ".work/lock"):
+            for target in (victim, victim / "precious", root / "nowhere", root / "loop"):
+                shutil.rmtree(victim, ignore_errors=True)
+                victim.mkdir()
+                (victim / "precious").write_text("precious", "ascii")
+                out = root / f"{number}-{name.replace('/', '-')}-{target.name}"
+                place = out / name if name else out
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.symlink_to(place if target.name == "loop" else target)
+                ended = forked.run(*command, "--out", out, seconds=SECONDS)
+                lost = not (victim / "precious").is_file()
+                lost = lost or (victim / "precious").read_text("ascii") != "precious"
+                others = ["a file behind a link was lost"] * lost
+                tally.note(ended, f"{name or '--out'} leads to {target.name}", *others)
     return tally
 
 
@@ -121,8 +146,9 @@ def _terminals(good: Path, work: Path) -> Tally:
     ):
         for command in commands:
             tally.note(forked.alone(*command, variables=variables), f"{variables}")
-    for command in commands[:1] + commands[2:]:
-        text = f'{" ".join(AOCQ)} "$@" | head -c 1; exit ${{PIPESTATUS[0]}}'
+    chosen = [(command, how) for command in commands[:1] + commands[2:] for how in CLOSING]
+    for command, how in chosen:
+        text = f'{" ".join(AOCQ)} "$@" | {how}; exit ${{PIPESTATUS[0]}}'
         ended = forked.alone(*command, start=("bash", "-c", text, "bash"))
         closed = ended.code in {0, 141, -13}
         tally.codes[ended.code] += 1
