@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -193,9 +194,31 @@ def _as_pillow(image: Image.Image, target: str, written: str) -> Image.Image:
         every = ranges if isinstance(ranges[0], tuple) else (ranges,)
         bands = zip(image.getbands(), every, strict=True)
         peak = max(high for band, (_, high) in bands if band not in "AaX")
-        if peak < FAINTEST_PEAK >> 8:
+        if peak < FAINTEST_PEAK >> 8 and (peak or _lower_bytes(image, written)):
             raise ValueError(_too_faint(f"below {(int(peak) + 1) << 8}"))
     return image.convert(target)
+
+
+def _lower_bytes(image: Image.Image, written: str) -> bool:
+    """Return whether there is anything in the lower bytes of 16 bits whose upper ones are all 0.
+
+    Pillow keeps only the byte that comes first in the order that it is told: it is told the other.
+    """
+    kind, _, order = written.partition(";16")
+    native = "L" if sys.byteorder == "little" else "B"
+    other = {"L": "B", "B": "L"}[native if order == "N" else order]
+    # Gray and alpha are four bytes, as RGBA has them; the second is the lower one of gray.
+    told = "RGBA" if kind == "LA" else f"{kind};16{other}"
+    opened: Any = Image.open(image.filename, formats=FORMATS)  # type: ignore[attr-defined]
+    with opened as again:
+        again.tile = [
+            (*tile[:3], told if isinstance(tile[3], str) else (told, *tile[3][1:]))
+            for tile in again.tile
+        ]
+        again.load()
+        extrema = zip(again.getbands(), again.getextrema(), strict=True)
+        seen = "G" if kind == "LA" else "RGBCMYK"
+        return any(high for band, (_, high) in extrema if band in seen)
 
 
 def _by_way_of(mode: str) -> Conversion:

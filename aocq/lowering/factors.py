@@ -111,8 +111,8 @@ def at_common_shift(
 ) -> tuple[NDArray[np.int64], int]:
     """Return factors as multipliers at one shift, which the largest of them decides.
 
-    As in :func:`simulator.numerics.fixed_point.multipliers_at_common_shift`, at a shift of the
-    chip's.
+    The others lose leading bits. Needed where terms are added before the one rounding (residual
+    Add, LayerNorm's affine step).
 
     Raises
     ------

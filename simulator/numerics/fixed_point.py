@@ -4,10 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
 
 LARGEST_SHIFT = 62
 
@@ -105,32 +101,6 @@ def q15_multiplier_and_shift(factor: float) -> tuple[int, int]:
     if shift < 16:
         raise ValueError(f"factor {factor}: needs more than 15 multiplier bits")
     return reduced, shift - 16
-
-
-def multipliers_and_shifts(
-    factors: Sequence[float] | NDArray[np.float64],
-    multiplier_bits: int,
-    largest_shift: int = LARGEST_SHIFT,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Apply :func:`multiplier_and_shift` to every factor of a vector."""
-    pairs = [
-        multiplier_and_shift(float(factor), multiplier_bits, largest_shift) for factor in factors
-    ]
-    both = np.array(pairs, dtype=np.int64)
-    return both[:, 0].copy(), both[:, 1].copy()
-
-
-def multipliers_at_common_shift(
-    factors: Sequence[float] | NDArray[np.float64], multiplier_bits: int
-) -> tuple[NDArray[np.int64], int]:
-    """Approximate several non-negative factors as ``multiplier_i / 2^shift`` with one shift.
-
-    The largest factor decides the shift; the others lose leading bits. Needed where terms are added
-    before the one rounding (residual Add, LayerNorm's affine step).
-    """
-    _, shift = multiplier_and_shift(float(np.max(factors)), multiplier_bits)
-    scaled = [_round_half_away(math.ldexp(float(factor), shift)) for factor in factors]
-    return np.array(scaled, dtype=np.int64), shift
 
 
 def mean_multiplier_and_shift(factor: float, count: int) -> tuple[int, int]:

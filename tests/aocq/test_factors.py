@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from aocq.lowering.factors import fixed_point, ratio
+from aocq.lowering.factors import at_common_shift, fixed_point, ratio
+from simulator.numerics.fixed_point import multiplier_and_shift
 from simulator.profile import RescaleSection
 
 
@@ -77,3 +81,27 @@ def test_ratios_are_rounded_where_the_tools_of_a_chip_round_them() -> None:
     in_float32 = ratio(sums, steps, section(kind="float32", scale_type="float32_ratio"))
     assert in_float32.tolist() == [float(np.float32(0.1 * 0.3) / np.float32(0.7))]
     assert in_float32 != exact
+
+
+def test_known_factors_at_a_common_shift() -> None:
+    chip = section(multiplier_bits=8)
+    multipliers, shift = at_common_shift([1.5, 0.25, 0.0, 2.0**-7, 0.0117], chip)
+    assert multipliers.dtype == np.int64
+    assert (multipliers.tolist(), shift) == ([192, 32, 0, 1, 1], 7)  # the last: 1.4976
+
+
+@given(
+    st.integers(8, 31).flatmap(
+        lambda bits: st.tuples(
+            st.lists(st.floats(0, 2.0**bits - 1), min_size=1, max_size=20), st.just(bits)
+        )
+    )
+)
+def test_the_largest_factor_decides_the_common_shift(drawn: tuple[list[float], int]) -> None:
+    factors, bits = drawn
+    multipliers, shift = at_common_shift(factors, section(multiplier_bits=bits))
+    assert (int(multipliers.max()), shift) == multiplier_and_shift(max(factors), bits)
+    for factor, multiplier in zip(factors, multipliers.tolist(), strict=True):
+        assert 0 <= multiplier < 1 << bits
+        distance = abs(Fraction(factor) - Fraction(multiplier, 1 << shift))
+        assert distance <= Fraction(1, 2 << shift)

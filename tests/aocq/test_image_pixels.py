@@ -161,6 +161,28 @@ def test_16_bits_of_several_channels_are_the_same(channels: int, tmp_path: Path)
     assert "its values are below 2048: on 0..65535" in refusal(tmp_path / "faint.png")
 
 
+@pytest.mark.parametrize("kind", ["2", "3", "4", "tif"])
+@pytest.mark.parametrize(("value", "fine"), [(0, True), (1, False), (255, False), (256, False)])
+def test_small_values_of_several_channels_are_not_read_as_black(
+    kind: str, value: int, fine: bool, tmp_path: Path
+) -> None:
+    """One pixel of one channel is enough; alpha, as large as can be, says nothing."""
+    samples = np.zeros((4, 5, 3 if kind == "tif" else int(kind)), np.uint16)
+    if kind in "24":
+        samples[..., -1] = 65535
+    samples[2, 3, 0] = value
+    path = tmp_path / "deep"
+    if kind == "tif":
+        packed = samples.astype("<u2").tobytes()
+        path.write_bytes(tiff(5, 4, [packed], bits=16, samples=3, photometric=2))
+    else:
+        path.write_bytes(deep_png(samples))
+    if fine:
+        assert open_image(path).getextrema() == ((0, 0),) * 3
+    else:
+        assert f"its values are below {(value // 256 + 1) * 256}: on" in refusal(path)
+
+
 def test_12_bits_of_a_tiff_are_its_range(tmp_path: Path) -> None:
     first, second = 0x123, 0xFED
     packed = bytes([first >> 4, (first & 15) << 4 | second >> 8, second & 255])

@@ -4,7 +4,6 @@ from __future__ import annotations
 from fractions import Fraction
 from math import inf, nan
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +11,6 @@ from hypothesis import strategies as st
 from simulator.numerics.fixed_point import (
     mean_multiplier_and_shift,
     multiplier_and_shift,
-    multipliers_and_shifts,
-    multipliers_at_common_shift,
 )
 
 bit_widths = st.integers(1, 31)
@@ -84,8 +81,7 @@ def test_a_smaller_largest_shift_ends_there_with_fewer_bits():
     assert multiplier_and_shift(0.3, 8) == (154, 9)
     assert multiplier_and_shift(0.3, 8, 9) == (154, 9)
     assert multiplier_and_shift(0.3, 8, 5) == (10, 5)
-    multipliers, shifts = multipliers_and_shifts([0.3, 0.0007], 8, 12)
-    assert (multipliers.tolist(), shifts.tolist()) == ([154, 3], [9, 12])
+    assert multiplier_and_shift(0.0007, 8, 12) == (3, 12)
 
 
 @pytest.mark.parametrize("factor", [-1.0, -5e-324, nan, inf, -inf])
@@ -98,34 +94,6 @@ def test_a_factor_must_be_finite_and_not_negative(factor):
 def test_a_factor_may_not_need_a_left_shift(factor, bits):
     with pytest.raises(ValueError, match=f"needs more than {bits} multiplier bits"):
         multiplier_and_shift(factor, bits)
-
-
-def test_vectors_are_converted_one_by_one():
-    factors = np.array([0.1, 1.0, 0.0, 3.7])
-    multipliers, shifts = multipliers_and_shifts(factors, 8)
-    assert multipliers.dtype == shifts.dtype == np.int64
-    pairs = list(zip(multipliers.tolist(), shifts.tolist(), strict=True))
-    assert pairs == [multiplier_and_shift(float(factor), 8) for factor in factors]
-
-
-def test_known_factors_at_a_common_shift():
-    multipliers, shift = multipliers_at_common_shift([1.5, 0.25, 0.0, 2.0**-7, 0.0117], 8)
-    assert multipliers.dtype == np.int64
-    assert (multipliers.tolist(), shift) == ([192, 32, 0, 1, 1], 7)  # the last: 1.4976
-
-
-@given(
-    bit_widths.flatmap(
-        lambda bits: st.tuples(st.lists(factors_below(bits), min_size=1), st.just(bits))
-    )
-)
-def test_the_largest_factor_decides_the_common_shift(factors_and_bits):
-    factors, bits = factors_and_bits
-    multipliers, shift = multipliers_at_common_shift(factors, bits)
-    assert (int(multipliers.max()), shift) == multiplier_and_shift(max(factors), bits)
-    for factor, multiplier in zip(factors, multipliers.tolist(), strict=True):
-        assert 0 <= multiplier < 1 << bits
-        assert distance(factor, multiplier, shift) <= Fraction(1, 2 << shift)
 
 
 @pytest.mark.parametrize(
