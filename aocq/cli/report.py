@@ -40,9 +40,9 @@ def command(
     from simulator.results import load_run
 
     given = Gates(max_drop=max_drop, min_agreement=min_agreement, max_latency_ms=max_latency_ms)
-    note_changes(folder, progress.note)
     if as_markdown:
         result, rows = load_run(folder)
+        note_changes(folder, progress.note)
         if given.applied():
             result = judged(result, given)
         print(markdown(result, rows), end="")
@@ -56,7 +56,7 @@ def write(folder: Path, out: Path, given: Gates) -> RunResult:
     """Write the pages of the run in ``folder`` into ``out``; return the run as they show it."""
     from aocq import progress
     from reports.write import PAGE_NAME, write_report
-    from simulator.finished import redraw
+    from simulator.finished import note_changes, redraw
     from simulator.gates import judged
     from simulator.publishing import claimed, publish, refuse_blocked, staging
     from simulator.results import REPORT_NAMES, load_run, refuse_run_folder
@@ -69,6 +69,7 @@ def write(folder: Path, out: Path, given: Gates) -> RunResult:
             refuse_run_folder(out)
         refuse_blocked(out, REPORT_NAMES)
         result, rows = load_run(folder)
+        note_changes(folder, progress.note)
         if given.applied():
             result = judged(result, given)
         if here:

@@ -260,3 +260,17 @@ def test_a_graph_of_another_model_does_not_stay(warm: Run, demo: Demo, tmp_path:
     assert digests(tmp_path).keys() == {
         *("manifest.json", "quantized.json", "quantized.safetensors")
     }
+
+
+def test_a_record_that_was_changed_since_is_said(earlier_run: Path, without_torch: Run) -> None:
+    text = (earlier_run / "run.json").read_text("utf-8")
+    try:
+        changed = text.replace('"top5": 100.0', '"top5": 99.0', 1)
+        assert changed != text
+        (earlier_run / "run.json").write_text(changed, "utf-8")
+        for command in (("report", earlier_run, "--markdown"), ("compare", earlier_run)):
+            done = without_torch(*command)
+            assert "run.json: is not what the run wrote" in done.err
+    finally:
+        (earlier_run / "run.json").write_text(text, "utf-8")
+    assert "is not what" not in without_torch("report", earlier_run, "--markdown").err
