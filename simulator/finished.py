@@ -10,7 +10,7 @@ from simulator.errors import InputError
 from simulator.files import write_text
 from simulator.manifest import is_whole, load_manifest
 from simulator.publishing import publish, staging
-from simulator.results import REPORT_NAMES, RUN_NAME, LayerRow, RunResult, load_run
+from simulator.results import REPORT_NAMES, RUN_NAME, LayerRow, RunResult, load_record, load_run
 
 COMMAND = "verify"  # in the folder's manifest, whatever command made the run
 Run = tuple[RunResult, list[LayerRow]]
@@ -30,6 +30,16 @@ def finished_run(folder: Path, identity: str) -> Run | None:
         return load_run(folder)
     except InputError:
         return None
+
+
+def note_replaced(folder: Path, note: Callable[[str], None]) -> None:
+    """Say so where ``folder`` has a finished run, which another request's will replace."""
+    try:
+        found = load_record(folder) if (folder / RUN_NAME).exists() else None
+    except InputError:  # nothing of ours
+        return
+    if found is not None:
+        note(f"replaces the finished run of {found.model.name} on {found.profile.name} in {folder}")
 
 
 def has_pages(folder: Path) -> bool:

@@ -209,7 +209,9 @@ def test_help_lists_every_command(without_torch: Run) -> None:
         *("models", "doctor", "profiles"),
     ):
         assert f" {name} " in done.out
-    assert "Exit codes: 0 fine, 1 a gate failed, 2 usage, 3 bad input, 4 environment" in done.out
+    assert (
+        "Exit codes: 0 fine, 1 the verdict is NO, 2 usage, 3 bad input, 4 environment" in done.out
+    )
 
 
 def test_every_command_has_help_that_needs_no_torch(without_torch: Run) -> None:
