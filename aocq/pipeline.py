@@ -44,7 +44,15 @@ from simulator.claim import WORK
 from simulator.cost import estimate
 from simulator.errors import EnvironmentProblem, InputError
 from simulator.executor import Executor
-from simulator.finished import COMMAND, Draw, Run, finished_run, has_pages, redraw
+from simulator.finished import (
+    COMMAND,
+    Draw,
+    Run,
+    finished_run,
+    has_pages,
+    note_replaced,
+    redraw,
+)
 from simulator.gates import judged
 from simulator.gemm import backend
 from simulator.graph import save as save_graph
@@ -107,6 +115,8 @@ def verify(
     before = finished_run(request.out, key)
     if before is not None and _by_same_engine(request, before[0]):
         return _judged_again(request, before, note, draw)
+    if before is None:
+        note_replaced(request.out, note)
     note_missing_images(request.calibration_images, inputs.calibration, note)
     note_crop(inputs.model, request.preprocessing, note)
     note_weights(inputs.model, note)
@@ -240,9 +250,9 @@ def check_method(method: str, recipe: Recipe, profile: NpuProfile, device: str) 
 
 
 def note_missing_images(wanted: int, found: Sequence[LabelledImage], note: Note) -> None:
-    """Say so where a calibration folder has fewer images than were asked for."""
+    """Say so where a calibration folder has fewer images than may be used, by default or asked."""
     if len(found) < wanted:
-        note(f"{len(found)} calibration images are there, {wanted} were asked for: all are used")
+        note(f"{len(found)} calibration images are there, up to {wanted} may be: all are used")
 
 
 def note_crop(model: LoadedModel, preprocessing: Mapping[str, Any], note: Note) -> None:

@@ -16,6 +16,7 @@ from simulator.results import (
     RUN_NAME,
     LayerRow,
     RunResult,
+    load_record,
     load_run,
 )
 
@@ -52,6 +53,16 @@ def note_changes(folder: Path, note: Callable[[str], None]) -> None:
                 f"{folder / name}: is not what the run wrote ({MANIFEST_NAME} has another sha256); "
                 "nothing vouches for its figures"
             )
+
+
+def note_replaced(folder: Path, note: Callable[[str], None]) -> None:
+    """Say so where ``folder`` has a finished run, which another request's will replace."""
+    try:
+        found = load_record(folder) if (folder / RUN_NAME).exists() else None
+    except InputError:  # nothing of ours
+        return
+    if found is not None:
+        note(f"replaces the finished run of {found.model.name} on {found.profile.name} in {folder}")
 
 
 def has_pages(folder: Path) -> bool:

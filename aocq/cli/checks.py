@@ -18,6 +18,7 @@ from aocq.cli import options
 
 Parameters = Mapping[str, Any]
 Check = Callable[[Any, Parameters], None]
+MADE_BY = "what `aocq quantize --out` writes"
 
 
 def checked_first(name: str, command: Callable[..., None]) -> Callable[..., None]:
@@ -108,12 +109,17 @@ def _quantized(folder: Path, parameters: Parameters) -> None:
     from simulator.errors import InputError
 
     del parameters
+    if folder.is_file():
+        what = "is a graph" if folder.name == "graph.json" else "is a file"
+        raise InputError(f"{folder}: {what}; name the folder of a quantized model, {MADE_BY}")
+    if (folder / "graph.json").is_file() and not (folder / "quantized.json").exists():
+        raise InputError(
+            f"{folder}: holds a graph, which is lowered; name the folder of a quantized model, "
+            f"{MADE_BY}"
+        )
     for name in ("quantized.json", "quantized.safetensors"):
         if not (folder / name).is_file():
-            raise InputError(
-                f"{folder / name}: not found; a quantized model is what `aocq quantize --out` "
-                "writes"
-            )
+            raise InputError(f"{folder / name}: not found; a quantized model is {MADE_BY}")
 
 
 def _of_runs(folders: list[Path], parameters: Parameters) -> None:
@@ -125,12 +131,24 @@ def _graph(path: Path, parameters: Parameters) -> None:
     from simulator.errors import InputError
 
     del parameters
+    quantized = path.parent if path.name == "quantized.json" else path
+    if (quantized / "quantized.json").is_file() and (
+        quantized != path or not (path / "graph.json").exists()
+    ):
+        raise InputError(
+            f"{path}: is a quantized model, not a graph; `aocq lower {quantized}` makes one of it"
+        )
     file = path / "graph.json" if path.is_dir() else path
     if not file.is_file():
         raise InputError(
             f"{file}: {'is no file' if file.exists() else 'not found'}; a graph is the two files "
             "graph.json and graph.safetensors, as `aocq lower` and `aocq verify` write them"
         )
+
+
+def _graph_or_name(text: str, parameters: Parameters) -> None:
+    if Path(text).exists():
+        _graph(Path(text), parameters)
 
 
 def _codes(path: Path, parameters: Parameters) -> None:
@@ -211,6 +229,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "weights": _weights,
         "accumulators.folder": _quantized,
         "accumulators.out": _out_beside_no_run,
+        "cost.network": _graph_or_name,
         "demo.out": _demo,
         "figures.runs": _of_runs,
         "lower.folder": _lowered,

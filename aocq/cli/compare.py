@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -47,3 +48,4 @@ def command(
     with campaigns.claimed_table(out, "compare"):
         campaigns.publish_table("compare", "Runs", rows, out)
     campaigns.print_table(rows)
+    print(f"table: {out / 'compare.md'}", file=sys.stderr)

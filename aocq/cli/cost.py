@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,26 +61,35 @@ def command(
                 f"{network} is a graph: --w-bits, --a-bits, --num-classes and --model-kwargs are "
                 "for a MODEL"
             )
-        name, found = _of_graph(Path(network), profile)
+        title, name, found = _of_graph(Path(network), profile)
     else:
-        name = profile or "edge_npu_int8"
+        title, name = named(network, model_kwargs or []), profile or "edge_npu_int8"
         found = _of_model(
             network, name, weight_bits or 8, activation_bits or 8, classes, model_kwargs or []
         )
     if as_json:
         print(json.dumps(found, indent=2, allow_nan=False))
     else:
-        settings = " ".join(model_kwargs or ())
-        _print_table(name, f"{network} ({settings})" if settings else network, found)
+        _print_table(name, title, found)
 
 
-def _of_graph(path: Path, profile: str | None) -> tuple[str, dict[str, Any]]:
-    """Return the profile's name and the keys of ``run.json`` that a graph by itself answers."""
+def named(network: str, settings: Sequence[str]) -> str:
+    """Return a network's name and, in brackets, what it is built with."""
+    return f"{network} ({' '.join(settings)})" if settings else network
+
+
+def _of_graph(path: Path, profile: str | None) -> tuple[str, str, dict[str, Any]]:
+    """Return what a graph is of, the profile's name, and the keys of ``run.json`` that it answers.
+
+    Others, as the size of the network's parameters, no graph knows by itself.
+    """
     from aocq.cost_record import cycles_record, graph_record, memory_record
     from simulator.cost import estimate
     from simulator.errors import InputError
     from simulator.graph import load
+    from simulator.graph.meta import graph_meta
     from simulator.profile import load_profile, profile_paths
+    from simulator.results import typed
 
     loaded = load(path)
     if profile is None and loaded.profile not in profile_paths():
@@ -98,7 +108,9 @@ def _of_graph(path: Path, profile: str | None) -> tuple[str, dict[str, Any]]:
         "latency_ms": costs.latency_ms,
         "fps": costs.fps,
     }
-    return name, found
+    meta = graph_meta(loaded)
+    arguments = typed(meta.model_arguments) if meta else ""
+    return f"{named(loaded.name, arguments.split())} in {path}", name, found
 
 
 def _of_model(

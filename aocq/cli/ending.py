@@ -73,7 +73,7 @@ def _exit(error: BaseException) -> Told:
 
 def _interrupted() -> Told:
     resumes = not RESUMING.isdisjoint(sys.argv[1:2])
-    return INTERRUPTED, "interrupted" + "; the same command goes on where it stopped" * resumes
+    return INTERRUPTED, "interrupted" + "; the same command goes on with what was kept" * resumes
 
 
 def _known(error: BaseException) -> Told:

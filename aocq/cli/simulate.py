@@ -46,7 +46,13 @@ def command(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="folder for the codes, one .npy per tensor")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="folder for codes, TENSOR.BATCH.npy: always of the output, and of each --tap; "
+            "with --data in batches of 32 images",
+        ),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -80,13 +86,46 @@ def command(
             result = _simulate_codes(executor, inputs, limit, tapped, place)
         else:
             result = _simulate_images(executor, images, limit, skip_bad_images, tapped, place)
+        written = len([*place.glob("*.npy")]) if place else 0
+    if out is not None:
+        print(f"codes: {out}, {written} files: TENSOR.BATCH.npy", file=sys.stderr)
+    about = _about(loaded, data, inputs)
+    result = {**about, **result}
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))
         return
     per_op = result.pop("per_op")
+    for key, text in _as_text(about).items():
+        del result[key]
+        if text:
+            print(f"{key:20} {text}")
     for key, value in result.items():
         print(f"{key:20} {value}")
     _print_accumulators(per_op)
+
+
+def _about(graph: IntGraph, data: Path | None, inputs: Path | None) -> dict[str, Any]:
+    """Return what was run and on what; keys of what a graph made by hand does not say are null."""
+    from simulator.graph.meta import graph_meta
+
+    meta = graph_meta(graph)
+    return {
+        "network": graph.name,
+        "model_arguments": None if meta is None else dict(meta.model_arguments),
+        "profile": graph.profile,
+        "data": None if data is None else str(data),
+        "inputs": None if inputs is None else str(inputs),
+        "classes": None if meta is None else meta.classes,
+    }
+
+
+def _as_text(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return the same as a terminal may show it; empty where there is nothing."""
+    from simulator.control_characters import escaped
+    from simulator.results import typed
+
+    told = {**about, "model_arguments": typed(about["model_arguments"] or {})}
+    return {key: "" if value is None else escaped(str(value)) for key, value in told.items()}
 
 
 def _without_torch(gemm: str) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 from simulator.graph.float_ops import Function
 from simulator.graph.graph import IntGraph, Tensor
+from simulator.graph.meta import graph_meta
+from simulator.graph.names import printable
 from simulator.graph.ops import (
     Add,
     AddShifted,
@@ -38,6 +40,7 @@ from simulator.graph.softmax_text import SOFTMAX_FORMS
 from simulator.graph.storage import sha256
 from simulator.numerics.rescaling import LeftShift, ZeroPointStage
 from simulator.numerics.rounding import DoubleRounding
+from simulator.results import typed
 
 
 def text(graph: IntGraph) -> str:
@@ -45,6 +48,7 @@ def text(graph: IntGraph) -> str:
     header = (
         f"graph {graph.name}   profile {graph.profile}   sha256 {sha256(graph)[:16]}…   "
         f"{len(graph.ops)} ops   {graph.float_ops} float   {graph.macs / 1e6:.2f} MMAC"
+        f"{_network(graph)}"
     )
     names = [*graph.inputs, *(op.name for op in graph.ops)]
     width = max(len(name) for name in names)
@@ -58,6 +62,15 @@ def text(graph: IntGraph) -> str:
         for index, tensor, what in rows
     ]
     return "\n".join([header, *lines]) + "\n"
+
+
+def _network(graph: IntGraph) -> str:
+    """Return what ``meta`` says of the network: its classes, what it is built with."""
+    meta = graph_meta(graph)
+    if meta is None:
+        return ""
+    arguments = printable(typed(meta.model_arguments))
+    return f"   {meta.classes} classes" + f"   built with {arguments}" * bool(arguments)
 
 
 def _type(tensor: Tensor) -> str:

@@ -38,6 +38,8 @@ def load_profile(name_or_path: str) -> NpuProfile:
     shipped = profile_paths()
     path = shipped.get(name_or_path, Path(name_or_path))
     if not _is_file(path):
+        if path.suffix == ".toml" or any(mark in name_or_path for mark in "/\\"):
+            raise InputError(f"profile {name_or_path}: {_why_no_file(path)}; name a TOML file")
         near = difflib.get_close_matches(name_or_path, shipped, n=3, cutoff=0.3) or list(shipped)
         raise InputError(
             f"profile {name_or_path}: neither a shipped profile nor a file; nearest: "
@@ -56,6 +58,13 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:  # a name too long, a folder that cannot be searched
         return False
+
+
+def _why_no_file(path: Path) -> str:
+    try:
+        return "is a folder" if path.is_dir() else "no such file"
+    except (OSError, ValueError):
+        return "no such file"
 
 
 def _parsed(path: Path) -> dict[str, Any]:

@@ -166,9 +166,21 @@ def test_files_that_no_person_wrote_are_refused(
         load_profile(str(path))
 
 
-@pytest.mark.parametrize("name", ["a" * 300, "a\0b", "x" * 5000, "no/such/file", ""])
+@pytest.mark.parametrize("name", ["a" * 300, "a\0b", "x" * 5000, ""])
 def test_names_that_no_file_can_have(name: str) -> None:
     with pytest.raises(InputError, match="neither a shipped profile nor a file"):
+        load_profile(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        *(("no/such/file", "no such file"), ("nope.toml", "no such file")),
+        *(("./edge_npu_int8", "no such file"), ("a\0/b", "no such file"), ("/", "is a folder")),
+    ],
+)
+def test_of_a_file_that_is_not_there_no_names_are_told(name: str, why: str) -> None:
+    with pytest.raises(InputError, match=rf": {why}; name a TOML file$"):
         load_profile(name)
 
 

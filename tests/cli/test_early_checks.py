@@ -53,6 +53,10 @@ class Places:
         (root / "bare" / "0" / "notes.txt").write_text("none", encoding="utf-8")
         damaged = class_folders(root / "damaged")
         (damaged / "7" / "1.png").write_bytes(encoded(1)[:45])
+        (root / "quantized").mkdir()
+        (root / "quantized" / "quantized.json").write_text("{}", encoding="utf-8")
+        (root / "lowered").mkdir()
+        (root / "lowered" / "graph.json").write_text("{}", encoding="utf-8")
         (root / "weights.pth").write_bytes(b"\x80")
         text = profile_paths()["edge_npu_int8"].read_text(encoding="utf-8")
         misspelt = text.replace('rounding = "half_up"', 'roundin = "half_up"')
@@ -121,6 +125,15 @@ def cases() -> Iterator[tuple[str, int, str]]:
     yield "figures @empty --data @images", 3, "empty/quantized.json: not found"
     yield "simulate @none --data @images", 3, "none: not found; a graph is the two files"
     yield "simulate @empty --data @images", 3, "empty/graph.json: not found; a graph is the two"
+    for place in ("@quantized", "@quantized/quantized.json"):
+        for command in (f"inspect {place}", f"simulate {place} --data @images", f"cost {place}"):
+            yield command, 3, "is a quantized model, not a graph; `aocq lower /"
+    for command in ("lower @", "figures --data @images @", "accumulators --data @images @"):
+        yield f"{command}lowered", 3, "lowered: holds a graph, which is lowered; name the folder"
+        yield f"{command}lowered/graph.json", 3, "graph.json: is a graph; name the folder of a"
+        yield f"{command}quantized/quantized.json", 3, "quantized.json: is a file; name the folder"
+    for command in ("profiles validate", "demo --profile"):
+        yield f"{command} @nope.toml", 3, "nope.toml: no such file; name a TOML file"
     yield "cost vit_nano_digits --profile edge_npu_int", 3, "nearest: edge_npu_int8"
     yield "cost vit_nano_digits --model-kwargs 7", 2, "wanted KEY=VALUE"
     yield "inspect @none", 3, "none: not found; a graph is the two files"

@@ -87,7 +87,7 @@ def story(
 def test_ctrl_c_ends_with_130_and_says_how_to_go_on(story: Story) -> None:
     assert story.interrupted.code == 130
     assert story.interrupted.err.endswith(
-        "interrupted; the same command goes on where it stopped\n"
+        "interrupted; the same command goes on with what was kept\n"
     )
     assert "Traceback" not in story.interrupted.err
     assert story.interrupted.out == ""

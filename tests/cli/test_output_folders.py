@@ -70,8 +70,11 @@ def test_another_gate_judges_the_finished_run_and_makes_nothing_again(
 
 
 @pytest.mark.parametrize("other", [("--limit", 10), ("--w-bits", 8), ("--gemm", "numba")])
-def test_another_request_is_computed(again: Run, other: tuple[object, ...]) -> None:
+def test_another_request_is_computed(again: Run, tmp_path: Path, other: tuple[object, ...]) -> None:
     done = again(*other)
+    what = "the finished run of vit_nano_digits on edge_npu_int8"
+    replaced = f"note: replaces {what} in {tmp_path / 'copy'}"
+    assert (replaced in done.err) == (other != ("--gemm", "numba")), "which is of the same request"
     assert "finished before" not in done.err
     assert "evaluate" in done.err
 

@@ -73,6 +73,7 @@ def test_lower_for_a_profile_that_cannot_hold_the_model_is_refused(
 def test_inspect_prints_a_line_per_op(without_torch: Run, demo: Demo) -> None:
     done = without_torch("inspect", demo.folder)
     header, *lines = done.out.splitlines()
+    assert header.endswith("MMAC   10 classes")
     assert header.startswith("graph vit_nano_digits   profile edge_npu_int8   sha256 ")
     assert len(lines) == 1 + load_run(demo.folder)[0].graph.ops
     assert any("blocks.0.attn.scores" in line and "matmul" in line for line in lines)
@@ -90,6 +91,9 @@ def test_simulating_images_gives_the_accuracy_of_the_main_job(warm: Run, demo: D
     assert found["top1"] == pytest.approx(result.accuracy.integer.top1, abs=1e-4)
     assert found["top5"] == pytest.approx(result.accuracy.integer.top5, abs=1e-4)
     assert found["images"] == 360
+    assert (found["network"], found["profile"]) == ("vit_nano_digits", "edge_npu_int8")
+    assert (found["data"], found["inputs"]) == (str(demo.folder / "data" / "val"), None)
+    assert (found["classes"], found["model_arguments"]) == (10, {})
     assert found["graph_sha256"] == result.graph.sha256
     assert found["overflowed"] == result.overflow.events
     assert found["skipped_images"] == 0
@@ -108,6 +112,8 @@ def test_codes_are_the_same_with_and_without_torch(
         found = json.loads(done.out)
         assert found["gemm_backend"] != "torch" or not without
         assert found["images"] == 40
+        assert (found["data"], found["inputs"], found["classes"]) == (None, str(codes), 10)
+        assert f"codes: {folder}, 3 files: TENSOR.BATCH.npy\n" in done.err
         folders[without] = digests(folder)
     assert folders[True] == folders[False]
     assert set(folders[True]) == {
@@ -162,6 +168,11 @@ def test_taps_are_named_by_patterns(
 
 
 def test_a_limit_takes_the_first_codes(without_torch: Run, demo: Demo, codes: Path) -> None:
+    text = without_torch("simulate", demo.folder, "--inputs", codes, "--limit", 7).out
+    told = dict(line.split() for line in text.partition("\n\n")[0].splitlines())
+    assert (told["network"], told["profile"]) == ("vit_nano_digits", "edge_npu_int8")
+    assert (told["inputs"], told["classes"], told["images"]) == (str(codes), "10", "7")
+    assert "data" not in told
     done = without_torch(*("simulate", demo.folder, "--inputs", codes, "--limit", 7, "--json"))
     assert json.loads(done.out)["images"] == 7
 
@@ -188,6 +199,7 @@ def test_cost_gives_the_estimate_of_the_main_job(without_torch: Run, demo: Demo)
     assert done.err == ""
     table = without_torch("cost", demo.folder).out
     assert "ESTIMATED" in table
+    assert f"vit_nano_digits in {demo.folder} on edge_npu_int8, one image" in table
 
 
 def test_report_writes_the_same_pages_again(without_torch: Run, demo: Demo, tmp_path: Path) -> None:
@@ -209,7 +221,9 @@ def test_help_lists_every_command(without_torch: Run) -> None:
         *("models", "doctor", "profiles"),
     ):
         assert f" {name} " in done.out
-    assert "Exit codes: 0 fine, 1 a gate failed, 2 usage, 3 bad input, 4 environment" in done.out
+    assert (
+        "Exit codes: 0 fine, 1 the verdict is NO, 2 usage, 3 bad input, 4 environment" in done.out
+    )
 
 
 def test_every_command_has_help_that_needs_no_torch(without_torch: Run) -> None:

@@ -181,6 +181,7 @@ def test_finished_runs_are_compared_whatever_made_them(
     warm: Run, demo: Demo, table: Table, tmp_path: Path
 ) -> None:
     done = warm("compare", table.folder, demo.folder, "--out", tmp_path)
+    assert f"table: {tmp_path / 'compare.md'}\n" in done.err
     found = rows(tmp_path / "compare.csv")
     below = [f"{table.folder.name}/{FOLDER}/{name}" for name in sorted(NAMES)]
     assert [row["run"] for row in found] == [*below, demo.folder.name]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -144,3 +145,23 @@ def test_element_wise_ops_are_shown():
         f"layernorm a   isqrt 10 Newton steps from 2^16, {normalized}",
         "mean a over 1, kept   acc all:32 wrap, proven 10 bits   → ×1 >> 2 half_up saturate",
     ]
+
+
+def test_the_header_says_what_the_network_is_built_with():
+    """Of a graph without ``meta`` there is nothing to say, as the snapshot shows."""
+    graph = small_graph()
+    preprocessing = {
+        "input_size": [3, 8, 8],
+        "interpolation": "bicubic",
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+        "crop_pct": 1.0,
+        "crop_mode": "center",
+    }
+    meta = {
+        "classes": "8",
+        "preprocessing": json.dumps(preprocessing),
+        "model_arguments": json.dumps({"img_size": 8, "act_layer": "\x1b[2J"}),
+    }
+    header = text(replace(graph, meta=meta)).splitlines()[0]
+    assert header.endswith(" MMAC   8 classes   built with img_size=8 act_layer=\\x1b[2J")
