@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from math import isqrt
+from math import inf, isqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -72,7 +72,7 @@ def _integer_statistics(builder: Builder, node: FloatNode, section: IntegerLayer
     factors = channel_factors(node.inputs[0], source, builder.profile)
     # What 1 is worth in u: the statistics and epsilon are in its square.
     unit = float(source[0] / factors[0])
-    epsilon = round(node.attributes["epsilon"] * (channels / unit) ** 2)
+    epsilon = _whole_epsilon(node, unit)
     fractions = _fraction_bits(x, channels, epsilon, rescale.multiplier_bits, section, factors)
     largest = 2 * (isqrt(channels) + 1)
     wanted = Affine(gamma / steps, beta / steps, largest, y)
@@ -170,6 +170,29 @@ def channel_factors(name: str, steps: Steps, profile: NpuProfile) -> NDArray[np.
         f'= "{section.channel_factor}", channel_factor_bits = {bits}); quantize for this profile '
         "(--profile with its name or file) or choose another"
     )
+
+
+def _whole_epsilon(node: FloatNode, unit: float) -> int:
+    """Return epsilon in codes, times the square of the channels, as variances are.
+
+    Raises
+    ------
+    InputError
+        If codes are worth so little that the chip's 64 bits do not hold it.
+    """
+    given, channels = float(node.attributes["epsilon"]), node.shape[-1]
+    try:
+        found = given * (channels / unit) ** 2
+    except OverflowError:
+        found = inf
+    if not found < 2.0**63:
+        raise InputError(
+            f"{node.name}: LayerNorm's epsilon {given:g} is too large beside what it reads, whose "
+            f"codes are worth {unit:.3g}: beside the square of {channels} channels' sum of codes "
+            f"it is {found:.3g}, and integers have 64 bits; use a checkpoint whose residual stream "
+            'is larger, or a profile with layernorm.algorithm = "float32"'
+        )
+    return round(found)
 
 
 class FractionBits(NamedTuple):

@@ -21,6 +21,7 @@ from aocq.capture import FloatGraph, capture, run
 from aocq.capture.roles import residual_stream
 from aocq.lowering import check_recipe, lower
 from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.request import constrained
 from simulator.boundary import dequantize, quantize
 from simulator.errors import InputError
 from simulator.executor import Executor, RunOutput, run_reference
@@ -485,3 +486,22 @@ def test_the_same_inputs_give_the_same_graph_in_every_process() -> None:
         check=True,
     )
     assert identity() == identity() == elsewhere.stdout.strip()
+
+
+@pytest.mark.parametrize("factor", [1e-20, 1e-37])
+def test_a_stream_far_below_epsilon_is_told_by_its_layer_and_scale(factor: float) -> None:
+    real = network("class_token", NANO)
+    with torch.no_grad():
+        for name, parameter in real.named_parameters():
+            into_stream = name.startswith(("patch_embed", "pos_embed", "cls_token"))
+            if into_stream or ".proj." in name or ".fc2." in name:
+                parameter.mul_(factor)
+    graph = capture(real.eval(), "tiny_stream", SIZE)
+    model = METHODS["base_ptq"](graph, images(8, SIZE), Recipe())
+    told = r"^blocks\.0\.norm1: LayerNorm's epsilon 1e-06 is too large beside .* worth \d\.?\d*e-"
+    with pytest.raises(InputError, match=told):
+        lower(model, load_profile("edge_npu_int8"))
+    other = load_profile("gemmini_20b")
+    assert other.layernorm.algorithm == "float32"
+    anew = METHODS["base_ptq"](graph, images(8, SIZE), constrained(Recipe(), other))
+    assert verify(lower(anew, other)) == [], "the way out that is told"
