@@ -70,7 +70,7 @@ def files_below(folder: Path, root: Path, left_out: list[str]) -> Iterator[Path]
     Links come after what is there itself, and no folder is read twice, so that links in a circle
     end. What was not followed is added to ``left_out``.
     """
-    seen: set[tuple[int, int]] = set()
+    seen = {_identity(root, root)}  # whose folders are the other classes
     folders, links = [folder], list[Path]()
     while folders or links:
         current = folders.pop() if folders else links.pop(0)

@@ -367,3 +367,11 @@ def test_a_folder_one_level_too_high_is_told(tmp_path: Path) -> None:
     for split in ("train", "val"):
         folder_of(tmp_path / split, ["0", "1", "2"])
     assert f"; {tmp_path / 'train'} has folders, too: is it the one?" in refusal(tmp_path, 3)
+
+
+def test_a_link_back_to_the_whole_folder_does_not_count_other_classes(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "data", ["0", "1"])
+    (root / "1" / "all").symlink_to(root)
+    listed, told = notes(root, 2)
+    assert listed == ["0/a.png", "1/a.png"]
+    assert "1/all (leads to a folder that was read)" in told[0]
