@@ -23,7 +23,7 @@ from attack.judged import Tally  # noqa: E402
 
 # name: what attacks, and how often at --scale 1
 PARTS = {
-    "files": (files.attack, 120),
+    "files": (files.attack, 80),
     "oddities": (oddities.attack, 1),
     "kills": (kills.attack, 60),
     "neighbours": (neighbours.attack, 24),
