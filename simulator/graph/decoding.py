@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from simulator import strict_json
 from simulator.graph.canonical import impossible_numbers
 from simulator.graph.graph import FORMAT, IntGraph, Tensor
 from simulator.graph.names import printable, quoted
@@ -66,8 +66,8 @@ def decode(text: str, constants: Mapping[str, Array]) -> IntGraph:
 
 def _parsed(text: str) -> dict[str, Any]:
     try:
-        plain = strict_json.loads(text)
-    except ValueError as error:
+        plain = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON ({printable(str(error))})") from error
     if not isinstance(plain, dict):
         raise ValueError(f"is {quoted(plain)}, wanted an object")

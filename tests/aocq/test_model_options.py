@@ -89,7 +89,7 @@ def test_a_network_that_is_what_its_name_says_has_no_arguments() -> None:
         (
             {**SMALL, "depth": 2},
             "is not a checkpoint of vit_tiny_patch16_224 with img_size=16 patch_size=8 "
-            r"embed_dim=24 depth=2: .*differs from its name, say how: --model-kwargs",
+            r"embed_dim=24 depth=2: .*; pass --model-kwargs depth=1$",
         ),
         ({}, r"is not a checkpoint of vit_tiny_patch16_224: .*say how: --model-kwargs"),
     ],

@@ -373,7 +373,7 @@ def test_every_key_is_there_once(folder):
     twice = text.replace('"axis": 0,', '"axis": 0, "axis": 0,', 1)
     assert twice != text
     path.write_text(twice, encoding="utf-8")
-    assert_refused(folder, "not JSON (key 'axis' twice)")
+    assert_refused(folder, "canonical form")
 
 
 @pytest.mark.parametrize("number", ["1e400", "NaN", "-Infinity", "9" * 5000, str(1 << 63)])
@@ -383,7 +383,7 @@ def test_numbers_have_an_end(folder, number):
     path.write_text(text.replace('"epsilon": 1,', f'"epsilon": {number},', 1))
     message = assert_refused(folder)
     assert len(message) < 500
-    assert "op norm1: epsilon: " in message if number.startswith("922") else "not JSON" in message
+    assert "not JSON" in message if len(number) > 4300 else "op norm1: epsilon: " in message
 
 
 @pytest.mark.parametrize("kind", ["BF16", "F8_E4M3", "F4", "X9"])

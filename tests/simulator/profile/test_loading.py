@@ -177,7 +177,7 @@ def test_unknown_names_list_the_nearest():
 
 
 def test_a_folder_is_no_profile(tmp_path):
-    with pytest.raises(InputError, match="neither a shipped profile nor a file"):
+    with pytest.raises(InputError, match="is a folder; name a TOML file"):
         load_profile(str(tmp_path))
 
 
