@@ -231,8 +231,8 @@ def test_a_sweep_is_unreadable_or_shown(sweep, tmp_path):
     save_sweep(sweep, tmp_path)
     path = tmp_path / SWEEP_NAME
     text = path.read_text()
-    variants = [(said, json.dumps(x)) for said, x in json_mutants(json.loads(text), 6, 700)]
-    variants += [(said, x) for said, x in byte_mutants(text.encode(), seed=6, count=300)]
+    variants = [(said, json.dumps(x)) for said, x in json_mutants(json.loads(text), 6, 1600)]
+    variants += [(said, x) for said, x in byte_mutants(text.encode(), seed=6, count=500)]
     accepted = 0
     for said, mutant in variants:
         path.write_bytes(mutant if isinstance(mutant, bytes) else mutant.encode())
