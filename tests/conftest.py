@@ -44,6 +44,7 @@ PARTS = {
     "kernels": ("tests/simulator/ops/",),
     "the rest": (),
     "networks": ("tests/aocq/", "tests/benchmarks/"),
+    "real networks": ("tests/cli/test_real_networks.py",),
     "command line": ("tests/cli/",),
 }
 
