@@ -127,7 +127,7 @@ def test_mutants_of_other_methods_and_chips(tmp_path: Path, method: str, profile
 
 
 def test_bytes_of_the_json(attacked: Attacked) -> None:
-    for what, text in byte_mutants(attacked.text, seed=5, count=1_500):
+    for what, text in byte_mutants(attacked.text, seed=5, count=2_000):
         attacked.attack(what, text)
     assert attacked.found["refused"] > 1_000
 
@@ -135,7 +135,7 @@ def test_bytes_of_the_json(attacked: Attacked) -> None:
 def test_bytes_of_the_tensors(attacked: Attacked) -> None:
     """With the hash that belongs to them, so that what is in them counts."""
     hashes = 0
-    for what, tensors in byte_mutants(attacked.tensors, seed=6, count=1_500):
+    for what, tensors in byte_mutants(attacked.tensors, seed=6, count=2_000):
         sha256 = hashlib.sha256(tensors).hexdigest()
         hashes += sha256 != attacked.plain["tensors_sha256"]
         text = json.dumps({**attacked.plain, "tensors_sha256": sha256})
