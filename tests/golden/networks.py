@@ -23,13 +23,13 @@ from aocq.capture import FloatGraph, FloatOp, capture
 from aocq.capture.roles import FAMILIES
 from aocq.demo.digits import load_split
 from aocq.demo.model import vit_nano_digits
+from aocq.jobs.request import constrained
 from aocq.lowering import check_recipe, lower
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.layernorm_parts import observe_parts
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer, Quantizer
-from aocq.models import timm
-from aocq.request import constrained
+from aocq.zoo.models import timm
 from simulator.boundary import quantize
 from simulator.errors import InputError
 from simulator.executor import Executor
