@@ -23,11 +23,11 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from aocq.capture import FloatGraph, capture, run_in_parts
-from aocq.methods import Recipe
+from aocq.recipes.recipe import Recipe
 from aocq.methods.aocq import adaround
 from aocq.methods.aocq.blocks import Block, blocks
 from aocq.methods.aocq.initial_scales import InitialScales, channel_ranges
-from aocq.methods.aocq.options import AocqOptions
+from aocq.recipes.aocq_options import AocqOptions
 from aocq.methods.aocq.rounding import Simulation, Streams, round_block
 from aocq.methods.aocq.scale_refinement import BlockState, choose_exponents, refine, searched
 from aocq.methods.aocq.token_norm import BlockLoss, block_loss

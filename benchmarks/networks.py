@@ -21,7 +21,8 @@ from aocq.data.loader import evenly, load_calibration_images
 from aocq.jobs.accumulator_widths import with_register
 from aocq.jobs.request import constrained
 from aocq.lowering import lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
+from aocq.recipes.recipe import Recipe
 from aocq.methods.layernorm_parts import observe_parts
 from aocq.methods.storage import JSON_NAME
 from aocq.methods.storage import load as load_quantized

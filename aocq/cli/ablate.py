@@ -16,7 +16,7 @@ from aocq.cli import sweeps as campaigns
 
 if TYPE_CHECKING:
     from aocq.jobs.request import VerifyRequest
-    from aocq.methods.aocq.options import AocqOptions
+    from aocq.recipes.aocq_options import AocqOptions
 
 CONDITION_IMAGES = 32  # 6304 tokens of a DeiT, several times its widest stream
 

@@ -56,7 +56,7 @@ def _profile(name: str, parameters: Parameters) -> None:
         return
 
     from aocq.method_names import LEAVE_FLOATS
-    from aocq.widths import missing_widths
+    from aocq.recipes.widths import missing_widths
     from simulator.errors import InputError
 
     leaves_floats = (

@@ -131,7 +131,7 @@ def _of_model(
     from aocq import progress
     from aocq.capture import capture
     from aocq.jobs.sizing import size_up, sized_record
-    from aocq.methods import Recipe
+    from aocq.recipes.recipe import Recipe
     from aocq.zoo.models import random_model
     from simulator.errors import InputError
 

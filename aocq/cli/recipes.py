@@ -13,7 +13,7 @@ from aocq.cli.options import finite
 from aocq.method_names import METHOD_NAMES, PUBLISHED_IMAGES, default_method
 
 if TYPE_CHECKING:
-    from aocq.methods import Recipe
+    from aocq.recipes.recipe import Recipe
 
 
 class RangeSearch(StrEnum):
@@ -272,7 +272,7 @@ def make_recipe(
         leaves it as it is
     """
     from aocq import progress
-    from aocq.methods import Recipe
+    from aocq.recipes.recipe import Recipe
     from aocq.methods.aocq.options import PRESET_OPTIONS
 
     given = {

@@ -12,7 +12,7 @@ from aocq.cli import options, recipes
 
 if TYPE_CHECKING:
     from aocq.jobs.request import VerifyRequest
-    from aocq.methods import Recipe
+    from aocq.recipes.recipe import Recipe
     from aocq.records.gates import Gates
 
 

@@ -17,7 +17,7 @@ import typer
 if TYPE_CHECKING:
     from aocq.jobs.request import VerifyRequest
     from aocq.jobs.sweep import Cell
-    from aocq.methods import Recipe
+    from aocq.recipes.recipe import Recipe
     from reports.campaign import Block, TableRow
     from reports.picture import Picture
 
@@ -103,7 +103,7 @@ def sizes_of(model: str, wanted: SizesWanted) -> list[TableRow]:
     from aocq.jobs.cost_record import cycles_record, graph_record, memory_record
     from aocq.jobs.record import model_record
     from aocq.jobs.sizing import size_up
-    from aocq.methods import Recipe
+    from aocq.recipes.recipe import Recipe
     from aocq.zoo.models import random_model
     from reports.campaign import float_row, sized_row
     from simulator.profile import load_profile

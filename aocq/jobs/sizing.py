@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 from aocq.capture import FloatGraph
+from aocq.jobs.calibration import calibrated
 from aocq.jobs.cost_record import cycles_record, graph_record, memory_record, profile_record
 from aocq.jobs.record import model_record
-from aocq.jobs.request import constrained
 from aocq.lowering import check_recipe, lower
-from aocq.methods import METHODS, Recipe
-from aocq.methods.layernorm_parts import observe_parts
+from aocq.recipes.limits import limits_of
+from aocq.recipes.recipe import Recipe
 from aocq.zoo.models import LoadedModel
 from simulator.cost import CostEstimate, estimate
 from simulator.graph import IntGraph
@@ -49,15 +49,12 @@ def size_up(
     InputError
         If the profile cannot hold what the recipe asks for, or the network cannot be lowered.
     """
-    recipe = constrained(recipe.model_copy(update={"weight_range": "minmax"}), profile)
-    check_recipe(recipe, profile, leaves_floats=False)
+    recipe = replace(recipe, weight_range="minmax")
+    limits = limits_of(profile, recipe)
+    check_recipe(recipe, limits, profile)
     generator = torch.Generator().manual_seed(recipe.seed)
     images = torch.randn(IMAGES, *model.input_size, generator=generator)
-    quantized = METHODS[METHOD](float_graph, images, recipe)
-    if recipe.layernorm_part_bits is not None:
-        parts = observe_parts(quantized, images, recipe.layernorm_part_bits)
-        quantized = replace(quantized, parts=parts)
-    graph = lower(quantized, profile)
+    graph = lower(calibrated(METHOD, float_graph, images, recipe, limits), profile)
     return Sized(
         model=model, recipe=recipe, profile=profile, graph=graph, costs=estimate(graph, profile)
     )

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aocq.jobs import verify as pipeline
-from aocq.jobs.request import Inputs, VerifyRequest, request_key
-from aocq.jobs.verify import Note, Progress
+from aocq.jobs.calibration import check_method
+from aocq.jobs.keys import Inputs, request_key
+from aocq.jobs.request import VerifyRequest
 from aocq.lowering.lower import CannotHoldError
+from aocq.progress import Note, Progress
 from aocq.records.finished import Draw, finished_run
 from aocq.records.publishing import claimed, refuse_blocked
 from aocq.records.run import RunResult
@@ -39,6 +41,7 @@ class Cell:
 
 
 Outcome = RunResult | AocqError
+Network = tuple[str, Path | None]  # its name and its weights; else cells of a sweep are alike
 
 
 def run_cells(
@@ -91,7 +94,7 @@ def run_cells(
             yield cell, impossible[cell.name]
             continue
         inputs = replace(
-            opened[cell.request.model, cell.request.weights],
+            opened[_network(cell)],
             profile=profiles[cell.request.profile],
         )
         outcome: Outcome
@@ -123,15 +126,19 @@ def _outcome(
         return result
 
 
+def _network(cell: Cell) -> Network:
+    return cell.request.model.name, cell.request.model.weights
+
+
 def _opened(
     cells: Sequence[Cell], *, skip: bool
-) -> tuple[dict[tuple[str, Path | None], Inputs], dict[str, AocqError]]:
+) -> tuple[dict[Network, Inputs], dict[str, AocqError]]:
     """Return the inputs of every network, and which cells' weights cannot be fetched, and why."""
-    opened: dict[tuple[str, Path | None], Inputs] = {}
+    opened: dict[Network, Inputs] = {}
     unavailable: dict[str, AocqError] = {}
-    without: dict[tuple[str, Path | None], AocqError] = {}
+    without: dict[Network, AocqError] = {}
     for cell in cells:
-        network = (cell.request.model, cell.request.weights)
+        network = _network(cell)
         if network not in opened and network not in without:
             try:
                 opened[network] = pipeline.open_inputs(cell.request)
@@ -147,7 +154,8 @@ def _opened(
 def impossible_for(request: VerifyRequest, profile: NpuProfile) -> InputError | None:
     """Return why a profile cannot hold what a request asks for, if it cannot."""
     try:
-        pipeline.check_method(request.method, request.recipe, profile, request.device)
+        asked = request.calibration
+        check_method(asked.method, asked.recipe, profile, asked.device)
     except InputError as error:
         return error
     return None

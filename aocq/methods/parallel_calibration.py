@@ -35,15 +35,17 @@ from aocq.methods.layer_search import (
 )
 from aocq.methods.objectives import Objective
 from aocq.methods.operands import Operand, row_blocks, trace_operand
-from aocq.methods.quantized_model import QuantizedModel, Recipe
+from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import (
     ActivationQuantizer,
     LevelQuantizer,
     QuantizedWeight,
     Quantizer,
 )
-from aocq.methods.scale_form import ScaleForm
+from aocq.methods.scale_form import ScaleForm, activation_form, weight_form
 from aocq.methods.twin_ranges import WIDEST_TWIN, gelu_twin, negative_step, softmax_exponents
+from aocq.recipes.limits import ChipLimits
+from aocq.recipes.recipe import Recipe
 from simulator.numerics.integer_type import IntType
 
 # The papers calibrate on 32 images.
@@ -86,6 +88,7 @@ def calibrate(
     graph: FloatGraph,
     images: Tensor,
     recipe: Recipe,
+    limits: ChipLimits,
     settings: Settings,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> QuantizedModel:
@@ -98,7 +101,7 @@ def calibrate(
     on_progress
         called with (layers done, layers in all)
     """
-    calibration = _Calibration(graph, images[:IMAGES], recipe, settings)
+    calibration = _Calibration(graph, images[:IMAGES], recipe, limits, settings)
     layers = [node for node in graph.nodes if node.op in {FloatOp.LINEAR, FloatOp.MATMUL}]
     for done, (node, values) in enumerate(calibration.values(layers), start=1):
         if node.op is FloatOp.LINEAR:
@@ -110,11 +113,12 @@ def calibrate(
     own = calibration.quantizers()
     activations = own
     if recipe.float_ops == "integer":
-        activations = completed(graph, images[:IMAGES], recipe, own)
+        activations = completed(graph, images[:IMAGES], recipe, limits, own)
     return QuantizedModel(
         graph=graph,
         method=settings.method,
         recipe=recipe,
+        limits=limits,
         activations=activations,
         weights=calibration.weights,
         calibration_images=min(len(images), IMAGES),
@@ -123,25 +127,29 @@ def calibrate(
 
 
 def completed(
-    graph: FloatGraph, images: Tensor, recipe: Recipe, own: Mapping[str, Quantizer]
+    graph: FloatGraph,
+    images: Tensor,
+    recipe: Recipe,
+    limits: ChipLimits,
+    own: Mapping[str, Quantizer],
 ) -> dict[str, Quantizer]:
     """Return a quantizer for every arithmetic node: the plain method's where there is no own one.
 
     Heads share one scale, the largest of theirs, because a chip has one requantization per tensor.
     Probabilities are the chip's unsigned ones; levels of the method are chosen by those.
     """
-    plain_recipe = recipe.model_copy(update={"activation_range": "minmax"})
-    seen = base_ptq.observe(graph, images, plain_recipe, None)
-    found: dict[str, Quantizer] = dict(base_ptq.quantizers(graph, seen, plain_recipe))
+    plain_recipe = replace(recipe, activation_range="minmax")
+    seen = base_ptq.observe(graph, images, plain_recipe, limits, None)
+    found: dict[str, Quantizer] = dict(base_ptq.quantizers(graph, seen, plain_recipe, limits))
     for name, quantizer in own.items():
         is_softmax = graph.node(name).op is FloatOp.SOFTMAX
         if isinstance(quantizer, LevelQuantizer):
-            bits = recipe.probability_bits
+            bits = limits.probability_bits(recipe)
             found[name] = quantizer.of_probability_codes(bits) if is_softmax else quantizer
         elif not is_softmax:
             # Held again: a ratio times the smallest step may miss the largest by a bit.
             largest = quantizer.scale * max(quantizer.alpha or (1.0,))
-            largest = recipe.activation_form.hold(largest)
+            largest = activation_form(limits).hold(largest)
             found[name] = ActivationQuantizer(
                 type=quantizer.type, scale=largest, zero_point=quantizer.zero_point
             )
@@ -172,6 +180,7 @@ class _Calibration:
     graph: FloatGraph
     images: Tensor
     recipe: Recipe
+    limits: ChipLimits
     settings: Settings
     weights: dict[str, QuantizedWeight] = field(default_factory=dict)
     levels: dict[str, LevelQuantizer] = field(default_factory=dict)
@@ -186,9 +195,9 @@ class _Calibration:
             rounds=self.settings.rounds,
             weight_bits=self.recipe.weight_bits,
             activation_bits=self.recipe.activation_bits,
-            weight_form=self.recipe.weight_form,
-            activation_form=self.recipe.activation_form,
-            one_step=self.recipe.activation_granularity == "per_tensor",
+            weight_form=weight_form(self.limits),
+            activation_form=activation_form(self.limits),
+            one_step=self.limits.activation_granularity == "per_tensor",
         )
 
     def values(self, layers: list[FloatNode]) -> Iterator[tuple[FloatNode, _LayerValues]]:
@@ -264,7 +273,7 @@ class _Calibration:
         found = search_linear(layer, candidates, self.search)
         self._note_weight(node, layer, order, found)
         if found.input is not None and fraction:
-            bits, form = self.recipe.activation_bits, self.recipe.activation_form
+            bits, form = self.recipe.activation_bits, activation_form(self.limits)
             multiple = round(found.input / (negative_step(bits, form) / fraction))
             self._note_levels(source.name, gelu_twin(multiple, fraction, bits, form))
         elif found.input is not None:
@@ -273,7 +282,7 @@ class _Calibration:
 
     def _blocks(self, node: FloatNode, source: FloatNode) -> tuple[tuple[int, ...], ...]:
         rows = tuple(range(node.shape[-1]))
-        if self.recipe.weight_granularity == "per_tensor":
+        if self.limits.weight_granularity == "per_tensor":
             return (rows,)
         if source.op is FloatOp.INPUT and self.settings.stem_per_channel:
             return tuple((row,) for row in rows)
@@ -285,7 +294,7 @@ class _Calibration:
             return None, 0
         uniform = uniform_candidates(x, self.search)
         multiples = self.settings.gelu_multiples
-        bits, form = self.recipe.activation_bits, self.recipe.activation_form
+        bits, form = self.recipe.activation_bits, activation_form(self.limits)
         is_gelu = source.attributes.get("function") in GELUS
         if multiples is None or not is_gelu or bits > WIDEST_TWIN:
             return uniform, 0
@@ -341,7 +350,7 @@ class _Calibration:
             left_bits=self._bits(operands[0].source),
         )
         left = self.graph.node(operands[0].source)
-        is_twin = left.op is FloatOp.SOFTMAX and self.recipe.probability_bits <= WIDEST_TWIN
+        is_twin = left.op is FloatOp.SOFTMAX and self._bits(left.name) <= WIDEST_TWIN
         if self.settings.softmax_levels and is_twin:
             levels = self._probability_levels(self.settings.softmax_levels)
             found = search_product_with_levels(product, levels, self.search)
@@ -359,9 +368,9 @@ class _Calibration:
 
     def _bits(self, name: str) -> int:
         """Return the width of a tensor's codes."""
-        recipe = self.recipe
+        recipe, limits = self.recipe, self.limits
         is_softmax = self.graph.node(name).op is FloatOp.SOFTMAX
-        return recipe.probability_bits if is_softmax else recipe.activation_bits
+        return limits.probability_bits(recipe) if is_softmax else recipe.activation_bits
 
     def _probability_levels(
         self, levels: Callable[[int, int], LevelQuantizer]
@@ -370,7 +379,7 @@ class _Calibration:
 
         Where that is a power of two, the last level is a little below 1, not the first far above.
         """
-        bits, form = self.recipe.probability_bits, self.recipe.activation_form
+        bits, form = self.limits.probability_bits(self.recipe), activation_form(self.limits)
         found = [levels(exponent, bits) for exponent in softmax_exponents(bits)]
         return [replace(twin, scale=form.below(twin.scale)) for twin in found]
 
@@ -407,8 +416,8 @@ class _Calibration:
             steps = known.steps
             if not bool((steps > 0).all()):
                 steps = torch.where(steps > 0, steps, self._observed_steps(name, known.axis))
-            steps = self.recipe.activation_form.hold(steps)
-            if self.recipe.activation_granularity == "per_tensor":
+            steps = activation_form(self.limits).hold(steps)
+            if self.limits.activation_granularity == "per_tensor":
                 steps = steps.max().expand_as(steps)
             smallest = float(steps.min())
             alike = bool((steps == steps[0]).all())

@@ -19,7 +19,8 @@ from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.roles import arithmetic_source, residual_stream
 from aocq.lowering import lower
 from aocq.lowering.normalization import channel_factors
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
+from aocq.recipes.recipe import Recipe
 from aocq.methods.fq_vit import quantize_weight
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from simulator.boundary import quantize

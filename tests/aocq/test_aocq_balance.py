@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.roles import arithmetic_source
-from aocq.methods import Recipe
+from aocq.recipes.recipe import Recipe
 from aocq.methods.aocq.balance import (
     SHRINK,
     ChannelRange,
@@ -26,7 +26,7 @@ from aocq.methods.aocq.balance import (
     snap,
     stream_quantizer,
 )
-from aocq.methods.aocq.options import AocqOptions
+from aocq.recipes.aocq_options import AocqOptions
 from aocq.methods.aocq.token_norm import BlockLoss, channel_factors, token_weights
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from simulator.numerics.integer_type import IntType

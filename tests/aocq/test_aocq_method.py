@@ -18,7 +18,8 @@ from aocq.capture import FloatGraph, FloatOp, capture
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.jobs.request import constrained
 from aocq.lowering import check_recipe, lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
+from aocq.recipes.recipe import Recipe
 from aocq.methods.aocq import method
 from aocq.methods.aocq import rounding as rounding_stage
 from aocq.methods.aocq.blocks import blocks

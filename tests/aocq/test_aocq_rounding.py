@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from aocq.capture import FloatGraph, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.methods import Recipe
+from aocq.recipes.recipe import Recipe
 from aocq.methods.aocq import adaround, closed_form
 from aocq.methods.aocq.blocks import Block, blocks, segments
 from aocq.methods.aocq.closed_form import (
@@ -26,7 +26,7 @@ from aocq.methods.aocq.closed_form import (
     round_columns,
     row_scales,
 )
-from aocq.methods.aocq.options import AocqOptions
+from aocq.recipes.aocq_options import AocqOptions
 from aocq.methods.aocq.rounding import (
     LayerResult,
     Simulation,

@@ -12,7 +12,7 @@ from tiny_models import SMALL, images, input_size
 from torch import Tensor, nn
 
 from aocq.capture import FloatGraph, FloatNode, run
-from aocq.methods.aocq.options import AocqOptions
+from aocq.recipes.aocq_options import AocqOptions
 from aocq.methods.aocq.tokens import token_importance, tokens_read
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]

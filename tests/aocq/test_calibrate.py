@@ -15,7 +15,8 @@ from aocq.capture import capture
 from aocq.data.image_folder import LabelledImage
 from aocq.jobs import verify as pipeline
 from aocq.jobs.request import calibration_key
-from aocq.methods import LEAVE_FLOATS, METHODS, Recipe
+from aocq.methods import LEAVE_FLOATS, METHODS
+from aocq.recipes.recipe import Recipe
 from aocq.zoo.models import load_model
 from simulator.errors import EnvironmentProblem, InputError
 from simulator.profile import load_profile

@@ -18,8 +18,9 @@ from torch import nn
 from aocq.capture import FloatGraph, FloatOp
 from aocq.jobs.request import constrained
 from aocq.lowering import check_recipe, lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
-from aocq.methods.aocq.options import AocqOptions
+from aocq.methods import METHODS, QuantizedModel
+from aocq.recipes.recipe import Recipe
+from aocq.recipes.aocq_options import AocqOptions
 from aocq.methods.parallel_calibration import completed
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
 from simulator.errors import InputError

@@ -13,7 +13,8 @@ import torch
 from tiny_models import SMALL, images, input_size
 
 from aocq.capture import FloatOp, run
-from aocq.methods import METHODS, Recipe
+from aocq.methods import METHODS
+from aocq.recipes.recipe import Recipe
 from aocq.methods.aocq.conditioning import block_conditions, condition_numbers
 
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, capture, run
 from aocq.lowering import lower
-from aocq.methods import METHODS, Recipe
+from aocq.methods import METHODS
+from aocq.recipes.recipe import Recipe
 from aocq.methods.steps import moved
 from simulator.boundary import quantize
 from simulator.executor import Executor

@@ -19,7 +19,8 @@ from aocq.capture import FloatGraph, FloatOp, capture
 from aocq.jobs.request import constrained
 from aocq.lowering import lower
 from aocq.lowering.affine import Affine, affine_step
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
+from aocq.recipes.recipe import Recipe
 from aocq.methods.layernorm_parts import observe_parts
 from aocq.methods.least_steps import LEAST_STEP, with_steps_for_functions
 from simulator.boundary import dequantize, quantize

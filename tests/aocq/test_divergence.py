@@ -18,7 +18,8 @@ from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import ImageBatches
 from aocq.jobs.mismatches import compared, differing_codes
 from aocq.lowering import lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
+from aocq.recipes.recipe import Recipe
 from simulator.executor import Executor
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]

@@ -28,8 +28,9 @@ from aocq.capture.verify import verify
 from aocq.jobs.request import constrained
 from aocq.jobs.sizing import size_up
 from aocq.lowering import lower
-from aocq.methods import METHODS, Recipe
-from aocq.methods.aocq.options import AocqOptions
+from aocq.methods import METHODS
+from aocq.recipes.recipe import Recipe
+from aocq.recipes.aocq_options import AocqOptions
 from aocq.zoo.models import random_model, timm
 from simulator.boundary import quantize
 from simulator.cost import estimate

@@ -17,7 +17,8 @@ from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp, run
 from aocq.lowering import lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
+from aocq.recipes.recipe import Recipe
 from aocq.methods.fq_vit import (
     asymmetric_quantizer,
     balanced_tensors,

@@ -14,7 +14,8 @@ from aocq.capture import FloatGraph, FloatOp, capture
 from aocq.capture.roles import branch_ends
 from aocq.jobs.request import constrained
 from aocq.lowering import lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
+from aocq.recipes.recipe import Recipe
 from aocq.methods.quantizers import ActivationQuantizer
 from simulator.boundary import quantize
 from simulator.errors import InputError

@@ -17,7 +17,8 @@ from aocq.capture import FloatGraph, capture
 from aocq.cli.profile_text import as_data, list_row, page
 from aocq.jobs.request import constrained
 from aocq.lowering import lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
+from aocq.recipes.recipe import Recipe
 from aocq.methods.layernorm_parts import observe_parts
 from simulator.cost import estimate
 from simulator.errors import AocqError, InputError

@@ -19,7 +19,8 @@ from aocq.capture import FloatGraph, FloatOp, capture
 from aocq.jobs.request import constrained
 from aocq.lowering import lower
 from aocq.lowering.builder import narrowest
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
+from aocq.recipes.recipe import Recipe
 from aocq.methods.layernorm_parts import observe_parts
 from aocq.methods.quantizers import ActivationQuantizer
 from simulator.errors import InputError

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from aocq.capture import FloatGraph, FloatOp, run
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
+from aocq.recipes.recipe import Recipe
 from aocq.methods.fisher import gradients, perturbed_direction, sampled_label_direction
 from aocq.methods.layer_search import (
     Grid,

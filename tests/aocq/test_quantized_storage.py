@@ -23,7 +23,8 @@ from torch import nn
 
 from aocq.capture import FloatGraph, run
 from aocq.lowering import lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
+from aocq.recipes.recipe import Recipe
 from aocq.methods.storage import load, save
 from simulator.errors import InputError
 from simulator.graph import sha256

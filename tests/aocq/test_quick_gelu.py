@@ -16,7 +16,8 @@ from aocq.capture import FloatGraph, FloatOp, UnsupportedOperatorError, capture,
 from aocq.capture.roles import known_networks
 from aocq.jobs.request import constrained
 from aocq.lowering import lower
-from aocq.methods import METHODS, Recipe
+from aocq.methods import METHODS
+from aocq.recipes.recipe import Recipe
 from aocq.zoo.models import timm
 from simulator.graph.ops import Lookup
 from simulator.profile import load_profile

@@ -14,7 +14,8 @@ from torch import nn
 from aocq.capture import FloatGraph, FloatOp
 from aocq.jobs.request import constrained
 from aocq.lowering import lower
-from aocq.methods import METHODS, Recipe
+from aocq.methods import METHODS
+from aocq.recipes.recipe import Recipe
 from aocq.methods.layernorm_parts import observe_parts
 from simulator.numerics.fixed_point import q31_multiplier_and_shift
 from simulator.profile import load_profile

@@ -17,7 +17,8 @@ from torch import nn
 from aocq.capture import FloatGraph
 from aocq.jobs.request import constrained
 from aocq.lowering import lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
+from aocq.recipes.recipe import Recipe
 from aocq.methods.layernorm_parts import observe_parts
 from simulator.boundary import dequantize, quantize
 from simulator.errors import AccumulatorOverflow, InputError

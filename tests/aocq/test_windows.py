@@ -20,7 +20,8 @@ from aocq.capture.interpreter import run as run_nodes
 from aocq.capture.passes import MASKED
 from aocq.lowering import lower
 from aocq.lowering.softmax import SHORT_RANGES
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
+from aocq.recipes.recipe import Recipe
 from aocq.methods.masks import lowest_code_wanted, quantizer_of, scores_of
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.steps import moved

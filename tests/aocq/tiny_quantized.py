@@ -12,8 +12,9 @@ from tiny_models import NANO, images, input_size, network
 
 from aocq.capture import FloatGraph, capture
 from aocq.jobs.request import constrained
-from aocq.methods import METHODS, QuantizedModel, Recipe
-from aocq.methods.aocq.options import AocqOptions
+from aocq.methods import METHODS, QuantizedModel
+from aocq.recipes.recipe import Recipe
+from aocq.recipes.aocq_options import AocqOptions
 from aocq.methods.layernorm_parts import observe_parts
 from simulator.profile import load_profile
 

@@ -14,7 +14,7 @@ import typer
 from aocq.cli import requests
 from aocq.cli import sweeps as campaigns
 from aocq.jobs import sweep as campaign
-from aocq.methods import Recipe
+from aocq.recipes.recipe import Recipe
 from simulator.errors import AocqError, InputError
 
 

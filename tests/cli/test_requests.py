@@ -11,7 +11,7 @@ import pytest
 
 from aocq.cli.recipes import Device, Preset
 from aocq.cli.requests import make_request
-from aocq.methods import Recipe
+from aocq.recipes.recipe import Recipe
 from aocq.records.gates import Gates
 
 NEEDED: dict[str, Any] = {

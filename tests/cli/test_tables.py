@@ -269,7 +269,7 @@ def test_an_ablation_varies_one_level_at_a_time_and_judges_the_streams(
 
 def test_the_full_grid_is_the_product_of_the_levels() -> None:
     from aocq.cli.ablate import all_combinations
-    from aocq.methods.aocq.options import AocqOptions
+    from aocq.recipes.aocq_options import AocqOptions
 
     found = list(all_combinations(AocqOptions()))
     assert len(found) == len(set(map(repr, found))) == 5 * 2 * 3 * 2

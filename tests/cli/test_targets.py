@@ -222,7 +222,7 @@ def test_of_all_chips_only_those_that_can_hold_the_widths_count(
 ) -> None:
     from aocq.cli import requests, targets
     from aocq.cli.sweeps import cell
-    from aocq.methods import Recipe
+    from aocq.recipes.recipe import Recipe
     from reports.campaign import TableRow
 
     cells, table = [], []

@@ -16,7 +16,8 @@ from aocq.data.loader import evenly, load_calibration_images
 from aocq.demo.digits import write_image_folder
 from aocq.jobs.request import constrained
 from aocq.jobs.verify import calibrate
-from aocq.methods import QuantizedModel, Recipe
+from aocq.methods import QuantizedModel
+from aocq.recipes.recipe import Recipe
 from aocq.zoo.models import LoadedModel, load_model
 from simulator.profile import NpuProfile
 
