@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import cache
 from math import inf
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -65,13 +64,20 @@ class FieldSpec:
         return None if fits else f"{self.name} = {value!r}: wanted {wanted}"
 
 
-@cache
+_DESCRIBED: dict[type, Mapping[str, FieldSpec]] = {}
+
+
 def field_specs(cls: type) -> Mapping[str, FieldSpec]:
     """Return the description of every field of a dataclass whose fields have defaults, by name."""
-    hints = get_type_hints(cls, include_extras=True)
-    return MappingProxyType(
-        {field.name: _spec(field.name, hints[field.name], field.default) for field in fields(cls)}
-    )
+    if cls not in _DESCRIBED:
+        hints = get_type_hints(cls, include_extras=True)
+        _DESCRIBED[cls] = MappingProxyType(
+            {
+                field.name: _spec(field.name, hints[field.name], field.default)
+                for field in fields(cls)
+            }
+        )
+    return _DESCRIBED[cls]
 
 
 def _spec(name: str, hint: Any, default: Any) -> FieldSpec:
@@ -103,7 +109,7 @@ def check_fields(value: object) -> None:
     ValueError
         At the first value that its field cannot have, naming both.
     """
-    for name, spec in field_specs(type(value)).items():  # type: ignore[arg-type]  # a class is hashable
+    for name, spec in field_specs(type(value)).items():
         problem = spec.problem(getattr(value, name))
         if problem is not None:
             raise ValueError(problem)

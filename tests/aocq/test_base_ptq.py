@@ -14,8 +14,8 @@ from aocq.capture import FloatGraph, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.roles import residual_stream
 from aocq.methods import METHODS, QuantizedModel
-from aocq.recipes.recipe import Recipe
 from aocq.methods.ranges import activation_quantizer
+from aocq.recipes.recipe import Recipe
 from simulator.errors import InputError
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
@@ -160,9 +160,9 @@ def test_simulated_quantization_is_close_and_closer_with_more_bits(nano: Capture
 
 def test_a_recipe_refuses_what_it_does_not_know() -> None:
     with pytest.raises(ValueError, match="weight_bit"):
-        Recipe.model_validate({"weight_bit": 4})
+        recipe_of(**{"weight_bit": 4})
     with pytest.raises(ValueError, match="per_row"):
-        Recipe.model_validate({"weight_granularity": "per_row"})
+        recipe_of(**{"weight_granularity": "per_row"})
 
 
 def test_a_network_that_is_not_finite_on_the_images_is_refused_where_it_begins(

@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from aocq.capture import FloatGraph, FloatOp, run
 from aocq.methods import METHODS, QuantizedModel
-from aocq.recipes.recipe import Recipe
 from aocq.methods.layer_search import (
     Grid,
     LinearLayer,
@@ -29,6 +28,7 @@ from aocq.methods.layer_search import (
 )
 from aocq.methods.objectives import cosine
 from aocq.methods.quantizers import ActivationQuantizer
+from aocq.recipes.recipe import Recipe
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
 SIZE = input_size(NANO)

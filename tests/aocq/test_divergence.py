@@ -48,7 +48,7 @@ def data(tmp_path: Path) -> ImageBatches:
 def quantized(nano: Captured, method: str, **recipe: object) -> QuantizedModel:
     graph = nano("class_token")[1]
     return METHODS[method](
-        graph, images(16, input_size(NANO)), Recipe.model_validate({"weight_bits": 8, **recipe})
+        graph, images(16, input_size(NANO)), recipe_of(**{"weight_bits": 8, **recipe})
     )
 
 

@@ -18,7 +18,6 @@ from torch import nn
 from aocq.capture import FloatGraph, FloatOp, run
 from aocq.lowering import lower
 from aocq.methods import METHODS, QuantizedModel
-from aocq.recipes.recipe import Recipe
 from aocq.methods.fq_vit import (
     asymmetric_quantizer,
     balanced_tensors,
@@ -28,6 +27,7 @@ from aocq.methods.fq_vit import (
     with_factors,
 )
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
+from aocq.recipes.recipe import Recipe
 from simulator.errors import InputError
 from simulator.graph.ops import Add, LayerNorm
 from simulator.profile import load_profile
@@ -161,7 +161,7 @@ def test_a_stream_that_is_pooled_keeps_one_scale_there(nano: Captured) -> None:
 def test_the_factors_come_from_the_last_hundred_images(nano: Captured) -> None:
     graph = unbalanced(nano("class_token")[1])
     many = torch.cat([6 * images(60, SIZE), images(100, SIZE, seed=5)])
-    model = METHODS["fq_vit"](graph, many, Recipe(residual_bits=8))
+    model = METHODS["fq_vit"](graph, many, Recipe())
     found = model.activations["blocks.0.add"]
     values = run(graph, {"image": many}, ["blocks.0.add"])["blocks.0.add"]
     plain = asymmetric_quantizer(float(values.min()), float(values.max()), 8)
@@ -261,6 +261,7 @@ def test_what_a_chip_cannot_read_by_channel_is_refused_by_name(nano: Captured) -
             graph=graph,
             method="test",
             recipe=model.recipe,
+            limits=model.limits,
             activations={
                 **model.activations,
                 name: ActivationQuantizer(

@@ -15,7 +15,6 @@ from torch.nn import functional
 
 from aocq.capture import FloatGraph, FloatOp, run
 from aocq.methods import METHODS, QuantizedModel
-from aocq.recipes.recipe import Recipe
 from aocq.methods.fisher import gradients, perturbed_direction, sampled_label_direction
 from aocq.methods.layer_search import (
     Grid,
@@ -38,6 +37,7 @@ from aocq.methods.twin_ranges import (
     tied_multiples,
     untied_multiples,
 )
+from aocq.recipes.recipe import Recipe
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
 SIZE = input_size(NANO)
