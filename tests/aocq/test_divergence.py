@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from asked import asked
 from changed_profiles import changed
 from PIL import Image
 from tiny_models import NANO, images, input_size
@@ -19,7 +20,6 @@ from aocq.data.loader import ImageBatches
 from aocq.jobs.mismatches import compared, differing_codes
 from aocq.lowering import lower
 from aocq.methods import METHODS, QuantizedModel
-from aocq.recipes.recipe import Recipe
 from simulator.executor import Executor
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
@@ -48,7 +48,7 @@ def data(tmp_path: Path) -> ImageBatches:
 def quantized(nano: Captured, method: str, **recipe: object) -> QuantizedModel:
     graph = nano("class_token")[1]
     return METHODS[method](
-        graph, images(16, input_size(NANO)), recipe_of(**{"weight_bits": 8, **recipe})
+        graph, images(16, input_size(NANO)), *asked(**{"weight_bits": 8, **recipe})
     )
 
 

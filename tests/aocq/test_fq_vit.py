@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from asked import asked
 from changed_profiles import changed
 from simulated import left_in_float, logits, on_chip, sqnr
 from tiny_models import NANO, images, input_size
@@ -38,7 +39,7 @@ SIZE = input_size(NANO)
 
 def quantized(graph: FloatGraph, **recipe: object) -> QuantizedModel:
     recipe = {"residual_bits": 8, **recipe}
-    return METHODS["fq_vit"](graph, images(20, SIZE), Recipe.model_validate(recipe))
+    return METHODS["fq_vit"](graph, images(20, SIZE), *asked(**recipe))
 
 
 def unbalanced(graph: FloatGraph) -> FloatGraph:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from asked import asked
 from simulated import left_in_float, logits, on_chip, sqnr
 from tiny_models import NANO, images, input_size
 from torch import Tensor, nn
@@ -37,7 +38,6 @@ from aocq.methods.twin_ranges import (
     tied_multiples,
     untied_multiples,
 )
-from aocq.recipes.recipe import Recipe
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
 SIZE = input_size(NANO)
@@ -46,7 +46,7 @@ BOTH = ("ptq4vit_paper", "ptq4vit_released")
 
 def quantized(method: str, graph: FloatGraph, **recipe: object) -> QuantizedModel:
     recipe = {"residual_bits": 8, **recipe}
-    return METHODS[method](graph, images(6, SIZE), Recipe.model_validate(recipe))
+    return METHODS[method](graph, images(6, SIZE), *asked(**recipe))
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
