@@ -40,10 +40,25 @@ from simulator.graph.verify_float import broadcasts, float_function_shape
 Shape = tuple[int, ...]
 
 
-def _shape_of(graph: IntGraph, op: Op) -> Shape:
-    """Return the shape that ``op``'s operands imply; ValueError where they do not go together."""
-    shapes = [graph.tensors[name].shape for name in op.operands]
-    return _SHAPES[type(op)](op, shapes, graph.result(op).shape)
+def result_shape(op: Op, shapes: list[Shape], declared: Shape) -> Shape:
+    """Shape of an op's result, as the shapes of its operands imply it.
+
+    Parameters
+    ----------
+    op
+        any op of the format
+    shapes
+        of its operands, in the order of ``op.operands``
+    declared
+        shape of the result as the graph states it; read only where operands leave it open: by a
+        Reshape, and by a linear FloatFunction for its last dimension
+
+    Raises
+    ------
+    ValueError, IndexError
+        If the operands do not go together.
+    """
+    return _SHAPES[type(op)](op, shapes, declared)
 
 
 def _matmul_shape(op: MatMul, shapes: list[Shape], _: Shape) -> Shape:
@@ -141,7 +156,8 @@ _SHAPES: Mapping[type[Op], Callable[[Any, list[Shape], Shape], Shape]] = Mapping
 def shapes_agree(graph: IntGraph, op: Op) -> Iterator[str]:
     """Yield where a result does not have the shape that the operands imply."""
     try:
-        implied = _shape_of(graph, op)
+        shapes = [graph.tensors[name].shape for name in op.operands]
+        implied = result_shape(op, shapes, graph.result(op).shape)
     except (ValueError, IndexError) as error:
         yield str(error)
     else:
