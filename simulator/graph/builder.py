@@ -211,15 +211,7 @@ class GraphBuilder:
             If a field is unknown or missing, an operand is not there, or shapes do not go together.
         """
         op = op_type(name=name, **self._fields(op_type, name, operands, given))
-        place = f"op {name} ({op.kind})"
-        for operand in op.operands:
-            if operand not in self.tensors:
-                raise InputError(f"{place}: there is no tensor {operand}; add it first")
-        shapes = [self.tensors[operand].shape for operand in op.operands]
-        try:
-            implied = result_shape(op, shapes, shape)
-        except (ValueError, IndexError) as error:
-            raise InputError(f"{place}: {error} (operands {shapes}, shape {shape})") from error
+        implied = self.implied_shape(op, shape)
         source = self.tensors[op.operands[0]]
         moves = isinstance(op, LAYOUT_OPS)
         if zero_point is None:
@@ -229,6 +221,29 @@ class GraphBuilder:
         self.declare(name, implied, type or source.type, zero_point, scale)
         self.ops.append(op)
         return name
+
+    def implied_shape(self, op: Op, declared: Shape = ()) -> Shape:
+        """Return the shape of an op's result, as the shapes of its operands imply it.
+
+        Parameters
+        ----------
+        declared
+            the shape where operands leave it open: of a Reshape and of a linear FloatFunction
+
+        Raises
+        ------
+        InputError
+            If an operand is not there, or the operands do not go together.
+        """
+        place = f"op {op.name} ({op.kind})"
+        for operand in op.operands:
+            if operand not in self.tensors:
+                raise InputError(f"{place}: there is no tensor {operand}; add it first")
+        shapes = [self.tensors[operand].shape for operand in op.operands]
+        try:
+            return result_shape(op, shapes, declared)
+        except (ValueError, IndexError) as error:
+            raise InputError(f"{place}: {error} (operands {shapes}, shape {declared})") from error
 
     def append(self, op: Op) -> None:
         """Append an op whose result is declared and whose constants are there."""
