@@ -15,8 +15,7 @@ from safetensors.numpy import load_file, save_file
 from small_graphs import S4, S8, S32, SATURATE, WRAP, Draft, accumulator, exponentials, with_tensor
 
 from simulator.graph import IntGraph, verify
-from simulator.graph.float_ops import Function
-from simulator.graph.ops import OP_TYPES
+from simulator.graph.ops import OP_TYPES, Function
 from simulator.graph.storage import JSON_NAME, TENSORS_NAME
 
 META = {

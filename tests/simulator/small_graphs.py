@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from simulator.graph.float_ops import Function
 from simulator.graph.graph import IntGraph, Role, Tensor
 from simulator.graph.ops import (
     Add,
@@ -18,6 +17,7 @@ from simulator.graph.ops import (
     Concat,
     Dequantize,
     FloatFunction,
+    Function,
     GeluPolynomial,
     InterpolatedLookup,
     LayerNorm,

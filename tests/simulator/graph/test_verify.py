@@ -25,6 +25,7 @@ from small_graphs import (
 
 from simulator.graph import Role, verify
 from simulator.graph.op import Requantization
+from simulator.graph.ops import op_name
 from simulator.numerics.float_type import parse_type
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rescaling import Arithmetic
@@ -422,7 +423,7 @@ def test_vectors_have_one_element_per_channel(block):
         field = name.split(".")[1]
         assert_refused(
             resized(name, 1),
-            f"op {owner} ({op(block, owner).kind}): {field} {name} has shape (1,), wanted",
+            f"op {owner} ({op_name(op(block, owner))}): {field} {name} has shape (1,), wanted",
         )
     assert any("gamma norm1.gamma has shape (5,)" in m for m in verify(resized("norm1.gamma", 5)))
 
