@@ -26,12 +26,12 @@ from aocq.lowering.rules import RULES
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
 from aocq.methods.steps import Steps, as_scale, compressed, linear_steps, product_steps
 from simulator.errors import InputError
-from simulator.graph.float_ops import Function
 from simulator.graph.graph import Role
 from simulator.graph.ops import (
     Concat,
     Dequantize,
     FloatFunction,
+    Function,
     Lookup,
     MatMul,
     Op,

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from simulator.errors import InputError
 from simulator.graph.graph import IntGraph, Role, Tensor
 from simulator.graph.op import Op, Requantization
-from simulator.graph.ops import LAYOUT_OPS
+from simulator.graph.ops import SPECS, op_name
 from simulator.graph.storage import refuse_problems
 from simulator.graph.verify import verify
 from simulator.graph.verify_shapes import result_shape
@@ -195,8 +195,8 @@ class GraphBuilder:
         operands
             names of tensors, in the order of the op's operand fields
         type, zero_point, scale
-            of the result; left out: the first operand's type, 0 and none, but of an op that only
-            moves codes the first operand's, all three
+            of the result; left out: 0 and no scale, but the first operand's, and its type, of an
+            op that only moves codes. The type may be left out of real values, too.
         shape
             of the result where operands leave it open: of a Reshape, and of a linear FloatFunction
         given
@@ -208,17 +208,21 @@ class GraphBuilder:
         Raises
         ------
         InputError
-            If a field is unknown or missing, an operand is not there, or shapes do not go together.
+            If a field is unknown or missing, an operand is not there, or shapes do not go together;
+            if a constant's values do not fit its type.
         """
         op = op_type(name=name, **self._fields(op_type, name, operands, given))
         implied = self.implied_shape(op, shape)
-        source = self.tensors[op.operands[0]]
-        moves = isinstance(op, LAYOUT_OPS)
+        source, spec = self.tensors[op.operands[0]], SPECS[op_type]
+        if type is None:
+            type = FLOAT32 if "result" in spec.real else source.type if spec.moves_codes else None
+        if type is None:
+            raise InputError(f"op {name} ({op_name(op)}): needs the type of its result")
         if zero_point is None:
-            zero_point = source.zero_point if moves else 0
+            zero_point = source.zero_point if spec.moves_codes else 0
         if scale is None:
-            scale = source.scale if moves and len(source.scale) == 1 else ()
-        self.declare(name, implied, type or source.type, zero_point, scale)
+            scale = source.scale if spec.moves_codes and len(source.scale) == 1 else ()
+        self.declare(name, implied, type, zero_point, scale)
         self.ops.append(op)
         return name
 
@@ -235,7 +239,7 @@ class GraphBuilder:
         InputError
             If an operand is not there, or the operands do not go together.
         """
-        place = f"op {op.name} ({op.kind})"
+        place = f"op {op.name} ({op_name(op)})"
         for operand in op.operands:
             if operand not in self.tensors:
                 raise InputError(f"{place}: there is no tensor {operand}; add it first")
@@ -352,7 +356,7 @@ def _refuse_unknown(place: str, values: Iterable[str], known: Sequence[str]) -> 
 
 def _real_type(op_type: type[Op], key: str, values: Mapping[str, Any]) -> FloatType | None:
     """Return the type of a constant of real values; None of one of integers."""
-    if op_type.arithmetic != "integer":
+    if "constant" in SPECS[op_type].real:
         return FLOAT32
     return _REAL_FACTORS.get(str(values.get("arithmetic"))) if key == "multiplier" else None
 

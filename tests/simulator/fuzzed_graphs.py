@@ -15,7 +15,6 @@ from safetensors.numpy import load_file, save_file
 from small_graphs import S4, S8, S32, SATURATE, WRAP, Draft, accumulator, exponentials, with_tensor
 
 from simulator.graph import IntGraph, verify
-from simulator.graph.float_ops import Function
 from simulator.graph.ops import (
     OP_TYPES,
     Add,
@@ -23,6 +22,7 @@ from simulator.graph.ops import (
     Concat,
     Dequantize,
     FloatFunction,
+    Function,
     GeluPolynomial,
     InterpolatedLookup,
     LayerNorm,

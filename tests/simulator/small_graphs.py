@@ -13,15 +13,14 @@ import numpy as np
 
 from simulator.errors import InputError
 from simulator.graph.builder import GraphBuilder
-from simulator.graph.float_ops import Function
 from simulator.graph.graph import IntGraph, Role, Tensor
 from simulator.graph.ops import (
-    LAYOUT_OPS,
+    SPECS,
     Add,
     AddShifted,
     Concat,
-    Dequantize,
     FloatFunction,
+    Function,
     GeluPolynomial,
     InterpolatedLookup,
     LayerNorm,
@@ -149,8 +148,6 @@ DEFAULTS: Mapping[type[Op], Mapping[str, Any]] = MappingProxyType(
         },
         Concat: {"axis": 0},
         Slice: {"axis": 0},
-        Dequantize: {"type": FLOAT32},
-        FloatFunction: {"type": FLOAT32},
     }
 )
 
@@ -180,7 +177,7 @@ class Draft(GraphBuilder):
     def op(self, op_type: type[Op], name: str, /, *operands: str, **given: Any) -> str:
         """Append an op; ``factors`` at a common scale are three pairs of multiplier and shift."""
         given = {**DEFAULTS.get(op_type, {}), **given}
-        if op_type not in LAYOUT_OPS:
+        if not SPECS[op_type].moves_codes and "result" not in SPECS[op_type].real:
             given = {"type": S8} | given
         if "factors" in given:
             names = ("multiplier_a", "shift_a", "multiplier_b", "shift_b", "multiplier", "shift")

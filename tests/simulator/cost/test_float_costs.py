@@ -10,8 +10,7 @@ from small_graphs import S32, Draft
 
 from simulator.cost import estimate, plan_memory
 from simulator.graph import verify
-from simulator.graph.float_ops import Function
-from simulator.graph.ops import Dequantize, FloatFunction, Quantize
+from simulator.graph.ops import Dequantize, FloatFunction, Function, Quantize
 from simulator.numerics.float_type import FLOAT32
 
 

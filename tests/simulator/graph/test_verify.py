@@ -25,7 +25,17 @@ from small_graphs import (
 
 from simulator.graph import Role, verify
 from simulator.graph.op import Requantization
-from simulator.graph.ops import Add, Concat, MatMul, Mean, Rescale, Reshape, Slice, Transpose
+from simulator.graph.ops import (
+    Add,
+    Concat,
+    MatMul,
+    Mean,
+    Rescale,
+    Reshape,
+    Slice,
+    Transpose,
+    op_name,
+)
 from simulator.numerics.float_type import parse_type
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rescaling import Arithmetic
@@ -430,7 +440,7 @@ def test_vectors_have_one_element_per_channel(block):
         field = name.split(".")[1]
         assert_refused(
             resized(name, 1),
-            f"op {owner} ({op(block, owner).kind}): {field} {name} has shape (1,), wanted",
+            f"op {owner} ({op_name(op(block, owner))}): {field} {name} has shape (1,), wanted",
         )
     assert any("gamma norm1.gamma has shape (5,)" in m for m in verify(resized("norm1.gamma", 5)))
 

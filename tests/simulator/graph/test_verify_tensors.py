@@ -12,8 +12,8 @@ from fuzzed_graphs import classifier
 from small_graphs import INT32, S8, SATURATE, Draft, accumulator, with_codes, with_tensor
 
 from simulator.graph import IntGraph, verify
+from simulator.graph.bounds import bounds
 from simulator.graph.ops import MatMul, Mean, Quantize, Rescale, Reshape, SoftmaxIta
-from simulator.graph.ranges import bounds
 from simulator.graph.verify_tensors import MOST_ELEMENTS
 from simulator.numerics.float_type import FLOAT32, FLOAT64
 

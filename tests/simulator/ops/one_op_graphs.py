@@ -27,12 +27,12 @@ from small_graphs import (
 
 from simulator.gemm import backend
 from simulator.graph import IntGraph
-from simulator.graph.float_ops import Function
 from simulator.graph.ops import (
     Add,
     Concat,
     Dequantize,
     FloatFunction,
+    Function,
     LayerNorm,
     Lookup,
     MatMul,

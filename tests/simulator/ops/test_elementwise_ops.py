@@ -20,6 +20,7 @@ from one_op_graphs import assert_kernel_equals_reference, operands_with_images
 from small_graphs import S4, S8, S16, S32, U8, WRAP, Draft
 
 from simulator.graph import verify
+from simulator.graph.bounds import bounds
 from simulator.graph.ops import (
     AddShifted,
     GeluPolynomial,
@@ -31,7 +32,6 @@ from simulator.graph.ops import (
     ShiftGelu,
     SquaredDifference,
 )
-from simulator.graph.ranges import bounds
 from simulator.numerics.integer_type import IntType
 from simulator.numerics.polynomial_gelu import polynomial_gelu_constants
 from simulator.numerics.rounding import DoubleRounding, Rounding

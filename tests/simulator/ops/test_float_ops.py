@@ -12,8 +12,7 @@ from small_graphs import S4, S8, S32, U4, Draft, input_codes
 
 from simulator.errors import InputError
 from simulator.executor import Executor, run_reference
-from simulator.graph.float_ops import Function
-from simulator.graph.ops import Dequantize, FloatFunction, Quantize
+from simulator.graph.ops import Dequantize, FloatFunction, Function, Quantize
 from simulator.numerics.float_type import FLOAT32
 
 

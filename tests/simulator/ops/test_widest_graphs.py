@@ -15,8 +15,8 @@ from one_op_graphs import assert_kernel_equals_reference, operands_with_images
 from small_graphs import S8, S16, S32, WRAP, Draft, accumulator
 
 from simulator.graph import verify
+from simulator.graph.bounds import bounds
 from simulator.graph.ops import Add, LayerNorm, MatMul, Mean, Rescale, Softmax
-from simulator.graph.ranges import bounds
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import Rounding
 

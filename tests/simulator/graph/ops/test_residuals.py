@@ -11,8 +11,9 @@ import pytest
 from small_graphs import S8, S16, S32, Draft, with_op
 
 from simulator.graph import IntGraph, text, verify
+from simulator.graph.bounds import bounds
 from simulator.graph.ops import MatMul
-from simulator.graph.ranges import bounds, residual_factors
+from simulator.graph.ops.products import residual_factors
 from simulator.numerics.integer_type import IntType
 
 
