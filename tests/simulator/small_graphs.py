@@ -12,39 +12,10 @@ from typing import Any
 import numpy as np
 
 from simulator.errors import InputError
+from simulator.graph import ops
 from simulator.graph.builder import GraphBuilder
 from simulator.graph.graph import IntGraph, Role, Tensor
-from simulator.graph.ops import (
-    SPECS,
-    Add,
-    AddShifted,
-    Concat,
-    FloatFunction,
-    Function,
-    GeluPolynomial,
-    InterpolatedLookup,
-    LayerNorm,
-    LayerNormBisection,
-    Lookup,
-    MatMul,
-    Mean,
-    Mul,
-    Op,
-    Rescale,
-    Reshape,
-    ShiftGelu,
-    Shiftmax,
-    Slice,
-    Softmax,
-    SoftmaxFloatTable,
-    SoftmaxGemmlowp,
-    SoftmaxIBert,
-    SoftmaxIta,
-    SoftmaxLog2,
-    SoftmaxLut513,
-    SquaredDifference,
-    Transpose,
-)
+from simulator.graph.ops import SPECS, Function, Op
 from simulator.numerics.accumulator import Accumulator, AccumulatorLevel, BiasStage
 from simulator.numerics.float_type import FLOAT32, TensorType
 from simulator.numerics.integer_type import IntArray, IntType, Overflow
@@ -93,42 +64,42 @@ COMMON_SCALE = {
 # What drafts leave out, by op: fields, and the type and zero point of the result (else s8 and 0).
 DEFAULTS: Mapping[type[Op], Mapping[str, Any]] = MappingProxyType(
     {
-        MatMul: {"transpose_b": False, "multiplier": (1,), "shift": (6,)},
-        Rescale: {"multiplier": (1,), "shift": (1,)},
-        Add: {"multiplier_a": (3,), "multiplier_b": (5,), "shift": 3},
-        LayerNorm: {
+        ops.MatMul: {"transpose_b": False, "multiplier": (1,), "shift": (6,)},
+        ops.Rescale: {"multiplier": (1,), "shift": (1,)},
+        ops.Add: {"multiplier_a": (3,), "multiplier_b": (5,), "shift": 3},
+        ops.LayerNorm: {
             "epsilon": 1,
             "sqrt_fraction_bits": 4,
             "reciprocal_bits": 32,
             "normalized_fraction_bits": 10,
             "shift": 14,
         },
-        LayerNormBisection: {"shift": 8},
-        Softmax: {"reciprocal_bits": 24, "shift": 16, "type": U8},
-        SoftmaxGemmlowp: {
+        ops.LayerNormBisection: {"shift": 8},
+        ops.Softmax: {"reciprocal_bits": 24, "shift": 16, "type": U8},
+        ops.SoftmaxGemmlowp: {
             "input_multiplier": 1717986918,
             "input_left_shift": 22,
             "smallest_difference": -496,
             "type": U8,
         },
-        SoftmaxLut513: {"input_multiplier": 1 << 30, "input_left_shift": 3, "type": S16},
-        SoftmaxFloatTable: {"type": U8},
-        SoftmaxIBert: {
+        ops.SoftmaxLut513: {"input_multiplier": 1 << 30, "input_left_shift": 3, "type": S16},
+        ops.SoftmaxFloatTable: {"type": U8},
+        ops.SoftmaxIBert: {
             "coefficient_a": 1,
             "coefficient_b": 27,
             "coefficient_c": 383,
             "log2": 13,
             "zero_point": -128,
         },
-        Shiftmax: {"x0": -20, "n": 15, "output_bits": 16, "type": S16},
-        SoftmaxIta: {"octave_bits": 5, "group": 16, "largest": 255, "type": U8},
-        SoftmaxLog2: {"x0": -14, "b": 54, "c": 1116, "n": 30, "type": U4},
-        Mean: {"axis": 0, "multiplier": (1,), "shift": (2,)},
-        AddShifted: {"subtract": False, **COMMON_SCALE},
-        SquaredDifference: COMMON_SCALE,
-        Mul: {"multiplier": (3,), "shift": (8,)},
-        InterpolatedLookup: {"fraction_bits": 7, "shift": 7, "type": S16},
-        GeluPolynomial: {
+        ops.Shiftmax: {"x0": -20, "n": 15, "output_bits": 16, "type": S16},
+        ops.SoftmaxIta: {"octave_bits": 5, "group": 16, "largest": 255, "type": U8},
+        ops.SoftmaxLog2: {"x0": -14, "b": 54, "c": 1116, "n": 30, "type": U4},
+        ops.Mean: {"axis": 0, "multiplier": (1,), "shift": (2,)},
+        ops.AddShifted: {"subtract": False, **COMMON_SCALE},
+        ops.SquaredDifference: COMMON_SCALE,
+        ops.Mul: {"multiplier": (3,), "shift": (8,)},
+        ops.InterpolatedLookup: {"fraction_bits": 7, "shift": 7, "type": S16},
+        ops.GeluPolynomial: {
             "clip": 50,
             "constant": -2500,
             "one": -2500,
@@ -139,15 +110,15 @@ DEFAULTS: Mapping[type[Op], Mapping[str, Any]] = MappingProxyType(
             "multiplier": (7,),
             "shift": (15,),
         },
-        ShiftGelu: {
+        ops.ShiftGelu: {
             "octave": 12,
             "fraction_bits": 23,
             "output_bits": 8,
             "multiplier": (3,),
             "shift": (8,),
         },
-        Concat: {"axis": 0},
-        Slice: {"axis": 0},
+        ops.Concat: {"axis": 0},
+        ops.Slice: {"axis": 0},
     }
 )
 
@@ -184,13 +155,13 @@ class Draft(GraphBuilder):
             given |= zip(names, chain(*given.pop("factors")), strict=True)
         if given.get("function") is Function.LINEAR:
             given["shape"] = (*self.shape(operands[0])[:-1], len(given["weight"]))
-        if op_type is LayerNorm:
+        if op_type is ops.LayerNorm:
             self.types = TYPES | {"beta": first_that_holds(given["beta"], S32, S64)}
-        elif op_type is Softmax:
+        elif op_type is ops.Softmax:
             self.types = TYPES | {"table": first_that_holds(given["table"], U16, U31)}
-        elif op_type is InterpolatedLookup:
+        elif op_type is ops.InterpolatedLookup:
             self.types = TYPES | {"table": S16}
-        elif op_type is Lookup:
+        elif op_type is ops.Lookup:
             self.types = TYPES | {"table": given["type"]}
         return super().op(op_type, name, *operands, **given)
 
@@ -204,13 +175,13 @@ class Draft(GraphBuilder):
     def slice(
         self, name: str, a: str, start: int, stop: int, step: int = 1, *, axis: int = 0
     ) -> str:
-        return self.op(Slice, name, a, axis=axis, start=start, stop=stop, step=step)
+        return self.op(ops.Slice, name, a, axis=axis, start=start, stop=stop, step=step)
 
     def reshape(self, name: str, a: str, *shape: int) -> str:
-        return self.op(Reshape, name, a, shape=shape)
+        return self.op(ops.Reshape, name, a, shape=shape)
 
     def transpose(self, name: str, a: str, *permutation: int) -> str:
-        return self.op(Transpose, name, a, permutation=permutation)
+        return self.op(ops.Transpose, name, a, permutation=permutation)
 
     def operand(self, name: str, shape: Shape, type: TensorType = S8, zero_point: int = 0) -> str:
         """Add the input or, as a graph has one only, an activation computed somehow from it."""
@@ -221,11 +192,11 @@ class Draft(GraphBuilder):
         size = int(np.prod(shape))
         row = self.reshape(f"{name}.row", source, self.tensors[source].size)
         one = self.slice(f"{name}.one", row, 0, 1)
-        many = self.op(Concat, f"{name}.many", *[one] * size)
+        many = self.op(ops.Concat, f"{name}.many", *[one] * size)
         shaped = self.reshape(f"{name}.shaped", many, *shape)
         if type == FLOAT32:
-            return self.op(FloatFunction, name, shaped, function=Function.SCALE, factor=0.75)
-        return self.op(Rescale, name, shaped, type=type, zero_point=zero_point)
+            return self.op(ops.FloatFunction, name, shaped, function=Function.SCALE, factor=0.75)
+        return self.op(ops.Rescale, name, shaped, type=type, zero_point=zero_point)
 
     def shape(self, name: str) -> Shape:
         return self.tensors[name].shape
@@ -251,7 +222,7 @@ def encoder_block(seed: int = 1) -> IntGraph:
         weight = rng.integers(-8, 8, (features, d.shape(a)[-1]))
         bias = rng.integers(-300, 300, features) - d.tensors[a].zero_point * weight.sum(axis=1)
         return d.op(
-            MatMul,
+            ops.MatMul,
             name,
             a,
             d.constant(f"{name}.weight", weight, S4),
@@ -266,7 +237,7 @@ def encoder_block(seed: int = 1) -> IntGraph:
 
     def norm(name: str, a: str) -> str:
         return d.op(
-            LayerNorm,
+            ops.LayerNorm,
             name,
             a,
             gamma=rng.integers(-(1 << 10), 1 << 10, channels),
@@ -277,9 +248,9 @@ def encoder_block(seed: int = 1) -> IntGraph:
 
     x = linear("embed", d.input("image", (tokens - 1, 4), U8, 117), channels, zero_point=7)
     class_token = d.constant("class_token", rng.integers(-128, 128, (1, channels)), S8, 7)
-    x = d.op(Concat, "tokens", class_token, x)
+    x = d.op(ops.Concat, "tokens", class_token, x)
     positions = d.constant("positions", rng.integers(-128, 128, (tokens, channels)), S8, -2)
-    x = d.op(Add, "embedded", x, positions, type=S16, zero_point=11)
+    x = d.op(ops.Add, "embedded", x, positions, type=S16, zero_point=11)
     qkv = linear("qkv", norm("norm1", x), 3 * channels)
     split = d.transpose("split", d.reshape("parts", qkv, tokens, 3, heads, width), 1, 2, 0, 3)
     q, k, v = (
@@ -287,19 +258,21 @@ def encoder_block(seed: int = 1) -> IntGraph:
         for i, name in enumerate("qkv")
     )
     narrow = accumulator((0, 14, SATURATE))
-    scores = d.op(MatMul, "scores", q, k, transpose_b=True, accumulator=narrow, shift=(5,))
-    probabilities = d.op(Softmax, "probabilities", scores, table=exponentials())
+    scores = d.op(ops.MatMul, "scores", q, k, transpose_b=True, accumulator=narrow, shift=(5,))
+    probabilities = d.op(ops.Softmax, "probabilities", scores, table=exponentials())
     mixed = d.op(
-        MatMul, "mix", probabilities, v, accumulator=accumulator((0, 14, WRAP)), shift=(8,)
+        ops.MatMul, "mix", probabilities, v, accumulator=accumulator((0, 14, WRAP)), shift=(8,)
     )
     joined = d.reshape("joined", d.transpose("mixed", mixed, 1, 0, 2), tokens, channels)
-    x = d.op(Add, "add1", x, linear("project", joined, channels, zero_point=-4), type=S16, shift=2)
+    x = d.op(
+        ops.Add, "add1", x, linear("project", joined, channels, zero_point=-4), type=S16, shift=2
+    )
     inner = linear("fc1", norm("norm2", x), hidden, zero_point=5)
     curve = [max(code - 5, (code - 5) // 8) // 2 for code in range(-128, 128)]
-    inner = d.op(Lookup, "gelu", inner, table=curve, zero_point=-3)
-    x = d.op(Add, "add2", x, linear("fc2", inner, channels), type=S16, zero_point=-20)
+    inner = d.op(ops.Lookup, "gelu", inner, table=curve, zero_point=-3)
+    x = d.op(ops.Add, "add2", x, linear("fc2", inner, channels), type=S16, zero_point=-20)
     pooled = d.op(
-        Mean, "mean", d.op(Rescale, "final", x, multiplier=(3,), shift=(4,), zero_point=3)
+        ops.Mean, "mean", d.op(ops.Rescale, "final", x, multiplier=(3,), shift=(4,), zero_point=3)
     )
     linear("head", pooled, 4)
     return d.graph()
@@ -329,8 +302,8 @@ def input_codes(graph: IntGraph, images: int, seed: int = 0) -> IntArray:
 
 def with_op(graph: IntGraph, name: str, /, **changes: Any) -> IntGraph:
     """Return the graph with other fields in one op."""
-    ops = tuple(replace(op, **changes) if op.name == name else op for op in graph.ops)
-    return replace(graph, ops=ops)
+    changed = (replace(op, **changes) if op.name == name else op for op in graph.ops)
+    return replace(graph, ops=tuple(changed))
 
 
 def with_tensor(graph: IntGraph, name: str, /, **changes: Any) -> IntGraph:

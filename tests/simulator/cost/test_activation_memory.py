@@ -132,7 +132,7 @@ def test_an_output_that_is_read_early_lives_to_the_end():
 
 def test_a_view_of_a_constant_is_stored_on_the_chip():
     s = Sketch()
-    s.reshape("row", s.constant("codes", S8, 2, 3), 1, 6)
+    s.reshape("row", s.ones("codes", S8, 2, 3), 1, 6)
     s.concat("both", "row", s.input("x", 4, 6))
     assert lifetimes(s.graph("both")) == {
         "x": (24, 0, 1),

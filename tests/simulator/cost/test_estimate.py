@@ -98,21 +98,8 @@ def test_rows_that_share_a_matrix_are_one_product():
 
 def test_extents_of_a_transposed_operand_and_of_a_vector():
     s = Sketch()
-    weight = s.constant("w", S8, 6, 10)
-    requantize = s.requantization("y")
-    accumulator = transformer().ops[0].accumulator
-    s.add_op(
-        MatMul(
-            name="y",
-            a=s.input("a", 10),
-            b=weight,
-            transpose_b=True,
-            bias=None,
-            accumulator=accumulator,
-            requantize=requantize,
-        ),
-        (6,),
-    )
+    weight, a = s.ones("w", S8, 6, 10), s.input("a", 10)
+    s.op(MatMul, "y", a, weight, transpose_b=True, multiplier=1, shift=1)
     graph = s.graph("y")
     assert verify(graph) == []
     assert gemm_extents(graph, graph.ops[0]) == (1, 1, 10, 6)
@@ -158,9 +145,12 @@ class Sine(Op):
 
 def test_there_is_no_total_while_any_op_is_uncosted():
     s = Sketch()
-    s.add_op(Sine(name="wave", a=s.input("x", 4)), (4,))
+    s.input("x", 4)
+    s.declare("wave", (4,), S8)
+    s.append(Sine(name="wave", a="x"))
     s.lookup("known", "wave")
-    s.add_op(Sine(name="ripple", a="known"), (4,))
+    s.declare("ripple", (4,), S8)
+    s.append(Sine(name="ripple", a="known"))
     with pytest.raises(UncostedOpError, match=r"wave \(Sine\), ripple \(Sine\)") as caught:
         estimate(s.graph("ripple"), profile_with())
     assert caught.value.ops == ("wave", "ripple")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import doctest
+import re
 
 import numpy as np
 import pytest
@@ -165,10 +166,13 @@ def test_fields_that_are_left_out():
 )
 def test_what_is_refused(op_type, given, problem):
     made = started()
-    with pytest.raises(InputError) as refusal:
+
+    def build():
         made.op(op_type, "y", "a", **given)
-        made.build()
-    assert problem in str(refusal.value)
+        return made.build()
+
+    with pytest.raises(InputError, match=re.escape(problem)):
+        build()
 
 
 def test_operands_are_there_and_not_too_many():
@@ -206,9 +210,7 @@ def test_a_graph_that_is_not_valid_is_refused_as_a_whole():
     made = started()
     made.op(Rescale, "y", "a", multiplier=1, shift=63, type=S8)
     made.constant("spare", [1], S32)
-    with pytest.raises(
-        InputError, match=r"graph made: not a valid graph: op y \(rescale\): shift 63"
-    ):
+    with pytest.raises(InputError, match=r"graph made: not a valid graph: op y .*: shift 63"):
         made.build()
     assert verify(made.unverified())
 
