@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 from aocq.capture import FloatGraph, FloatNode, FloatOp, UnsupportedOperatorError, capture, run
 from aocq.capture.translator import BATCH
 from aocq.capture.verify import verify
+from aocq.methods.aocq.tokens import tokens_read
 
 SIZE = (3, 16, 16)
 HEADS = 3
@@ -132,6 +133,13 @@ def test_layers_may_share_one_factor() -> None:
     _, graph = captured(body)
     gains = [node.attributes["gain"] for node in normalizations(graph)]
     assert sum(name is not None for name in gains) == 2
+
+
+def test_each_token_is_normalized_by_itself() -> None:
+    _, graph = captured(lambda m, q, k: normalize(q, dim=-1)[:, :, 1:2] + k[:, :, :1])
+    (found,) = normalizations(graph)
+    read = tokens_read(graph)[found.inputs[0]].reshape(HEADS, 4)
+    assert read.tolist() == [[False, True, False, False]] * HEADS
 
 
 LENGTH = "linalg_vector_norm.default"

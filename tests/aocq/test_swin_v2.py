@@ -5,14 +5,17 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tiny_models import images, with_random_parameters
+from torch import Tensor, nn
 
-from aocq.capture import FloatGraph, FloatNode, FloatOp, capture
+from aocq.capture import FloatGraph, FloatNode, FloatOp, capture, run
 from aocq.capture.roles import branch_ends, residual_stream
 from aocq.capture.roles.swin_v2 import FAMILY
+from aocq.capture.verify import verify
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.operands import row_blocks, trace_operand
@@ -23,11 +26,47 @@ from aocq.models import timm
 EXAMPLE = FAMILY.examples[0]
 BLOCKS = [f"layers.{stage}.blocks.{block}" for stage in (0, 1) for block in (0, 1)]
 
+STREAM = {f"{block}.{name}" for block in BLOCKS for name in ("add", "add_1")}
+STREAM |= {"patch_embed.norm", "layers.1.downsample.norm"}
+
 
 @cache
 def swin_v2() -> FloatGraph:
-    built = timm.create_model(EXAMPLE.model, pretrained=False, **EXAMPLE.arguments)
-    return capture(with_random_parameters(built), "swin_v2", EXAMPLE.input_size)
+    return captured(EXAMPLE.input_size)[1]
+
+
+def captured(size: tuple[int, int, int], **options: Any) -> tuple[nn.Module, FloatGraph]:
+    arguments = {**EXAMPLE.arguments, "img_size": size[1:], **options}
+    built = with_random_parameters(timm.create_model(EXAMPLE.model, pretrained=False, **arguments))
+    return built, capture(built, "swin_v2", size)
+
+
+@pytest.mark.parametrize(
+    ("sides", "options"),
+    [
+        ((16, 24), {"window_size": (2, 3)}),
+        ((10, 18), {}),  # odd: merging pads
+        ((8, 8), {"num_heads": (1, 2)}),  # one window, one head
+        ((16, 16), {"qkv_bias": False}),
+        ((16, 16), {"pretrained_window_sizes": (3, 2)}),
+    ],
+    ids=["oblong_windows", "padded", "one_window", "without_biases", "positions_of_others"],
+)
+def test_any_image_and_any_window_are_captured(
+    sides: tuple[int, int], options: dict[str, Any]
+) -> None:
+    size = (3, *sides)
+    network, graph = captured(size, **options)
+    verify(graph)
+    for batch in (1, 3):
+        inputs = images(batch, size)
+        found = run(graph, {"image": inputs}, [graph.output.name])[graph.output.name]
+        expected = network(inputs)
+        largest = float(expected.abs().max())
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=3e-6 * largest)
+    gains = [node.attributes["gain"] for node in normalizations(graph)]
+    assert sum(name is not None for name in gains) == len(gains) / 2 == 4
+    assert residual_stream(graph) == STREAM
 
 
 def normalizations(graph: FloatGraph) -> list[FloatNode]:
@@ -46,10 +85,8 @@ def test_every_attention_of_swin_v2_has_two_normalizations_and_one_gain() -> Non
 
 
 def test_the_stream_of_branches_with_norms_at_their_ends_is_their_sums() -> None:
-    graph = swin_v2()
-    sums = {f"{block}.{name}" for block in BLOCKS for name in ("add", "add_1")}
-    assert residual_stream(graph) == sums | {"patch_embed.norm", "layers.1.downsample.norm"}
-    assert branch_ends(graph) == {}
+    assert residual_stream(swin_v2()) == STREAM
+    assert branch_ends(swin_v2()) == {}
 
 
 def test_the_stream_of_a_vit_with_norms_at_its_branches_ends_starts_at_its_patches() -> None:
@@ -58,6 +95,25 @@ def test_the_stream_of_a_vit_with_norms_at_its_branches_ends_starts_at_its_patch
     graph = capture(with_random_parameters(built), "rpn", (3, 16, 16))
     sums = {f"blocks.{block}.{name}" for block in (0, 1) for name in ("add", "add_1")}
     assert residual_stream(graph) == sums | {"patch_embed.proj"}
+
+
+class OtherShapes(nn.Module):
+    """x + norm(branch(x)), the branch of another view of x than the sum's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.fc = nn.Conv2d(3, 24, 8, 8), nn.Linear(24, 24)
+        self.norm, self.head = nn.LayerNorm(24), nn.Linear(24, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).flatten(2).transpose(1, 2).reshape(-1, 2, 2, 24)
+        x = x + self.norm(self.fc(x.reshape(-1, 1, 4, 24))).reshape(-1, 2, 2, 24)
+        return self.head(x.reshape(-1, 4, 24).mean(1))
+
+
+def test_the_stream_and_its_branch_may_read_views_of_one_tensor() -> None:
+    graph = capture(with_random_parameters(OtherShapes()), "views", (3, 16, 16))
+    assert residual_stream(graph) == {"stem", "add"}
 
 
 def test_heads_of_normalized_queries_are_their_own_dimension() -> None:
