@@ -26,13 +26,15 @@ from simulator.numerics.rounding import DoubleRounding, Rounding
 class AddShifted(Op):
     """Sum or difference of two tensors that are first brought to one scale.
 
-    a' = round((a - z_a) * multiplier_a << input_left_shift >> shift_a)
-    b' = round((b - z_b) * multiplier_b << input_left_shift >> shift_b)
-    y  = fit(round((a' + b') * multiplier >> shift) + z_y)          a' - b' with ``subtract``
+    The two operands and the sum have a factor each, a plain multiplier and shift. Each of the three
+    roundings is by ``rounding`` and ``double_rounding``::
 
-    Three roundings, each by ``rounding`` and ``double_rounding``. With T = 2 max(s_a, s_b) the
-    factors are s_a / T, s_b / T and T / (2^input_left_shift s_y)
+        a' = round(((a - z_a) << input_left_shift) * multiplier_a >> shift_a), b' likewise
+        y  = fit(round((a' + b') * multiplier >> shift) + z_y),               a' - b' with subtract
+
+    With T = 2 max(s_a, s_b) the factors are s_a / T, s_b / T and T / (2^input_left_shift s_y)
     (:func:`simulator.numerics.common_scale.sum_constants`).
+
     Source: ADD and SUB of TensorFlow Lite, its 8-bit operands shifted by 20, 16-bit ones by 15.
     """
 
@@ -57,11 +59,13 @@ class AddShifted(Op):
 class SquaredDifference(Op):
     """Square of the difference of two tensors that are first brought to one scale.
 
-    a', b' as in :class:`AddShifted`
-    y = fit(round((a' - b')² * multiplier >> shift) + z_y)
+    a' and b' are those of :class:`AddShifted`::
 
-    With T = 2 max(s_a, s_b) the factors are s_a / T, s_b / T and T² / (2^(2 input_left_shift) s_y)
+        y = fit(round((a' - b')^2 * multiplier >> shift) + z_y)
+
+    With T = 2 max(s_a, s_b) the factors are s_a / T, s_b / T and T^2 / (2^(2 input_left_shift) s_y)
     (:func:`simulator.numerics.common_scale.squared_difference_constants`).
+
     Source: SQUARED_DIFFERENCE of TensorFlow Lite (8-bit operands shifted by 7) and of TensorFlow
     Lite Micro (16-bit ones by 0).
     """

@@ -29,7 +29,12 @@ _ONE_BIT = IntType(bits=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rescale(Op):
-    """A tensor at another scale: y = requantize(a - z_a)."""
+    """A tensor at another scale.
+
+    ::
+
+        y = requantize(a - z_a)
+    """
 
     a: TensorId
     requantize: Requantization
@@ -47,14 +52,30 @@ def _rescale_text(graph: IntGraph, op: Rescale) -> str:
 class Add(Op):
     """Residual addition of two tensors with different scales.
 
-    y = fit(round((a - z_a) * multiplier_a[c] + (b - z_b) * multiplier_b[c] >> shift) + z_y)
+    ::
 
-    a, b : same shape, or b a constant that is repeated along dimensions of a which it lacks, or in
-        which it has extent 1; the last dimensions are equal
-    multiplier_a, multiplier_b : constants [1] or [C], the fixed-point forms of s_a/s_y and s_b/s_y
-        (a vector where Add_α balances channels)
-    One rounding, after the sum: two would lose half a code (docs/decisions/0002).
+        y = fit(round((a - z_a) * multiplier_a[c] + (b - z_b) * multiplier_b[c] >> shift) + z_y)
+
+    One rounding, after the sum: two would lose half a code
+    (docs/decisions/0002-one-rounding-in-add.md).
+
+    A mask of attention is such an Add: b is of type ``s1``, -1 where a score is switched off, its
+    multiplier 2^bits - 1, the shift 0 (on a chip without it the smallest, both multipliers as much
+    larger), and the result saturates at the lowest code of the scores
+    (docs/decisions/0020-masked-scores.md).
+
     Source: AOCQ (doi 10.1631/FITEE.2400994), Add_α.
+
+    Attributes
+    ----------
+    a, b
+        same shape, or b a constant that is repeated along dimensions of a which it lacks, or in
+        which it has extent 1; the last dimensions are equal
+    multiplier_a, multiplier_b
+        constants [1] or [C], the fixed-point forms of s_a / s_y and s_b / s_y (vectors where Add_α
+        balances channels)
+    shift
+        the same for all channels
     """
 
     operand_fields: ClassVar[tuple[str, ...]] = ("a", "b")
@@ -114,9 +135,13 @@ def _add_is_mask(graph: IntGraph, op: Add) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mul(Op):
-    """Product of two tensors, element by element: y = requantize((a - z_a) * (b - z_b)).
+    """Product of two tensors, element by element.
 
-    The factor of the requantization is s_a s_b / s_y.
+    ::
+
+        y = requantize((a - z_a) * (b - z_b))
+
+    The factor of the requantization is s_a s_b / s_y. Operands broadcast as in :class:`AddShifted`.
     """
 
     operand_fields: ClassVar[tuple[str, ...]] = ("a", "b")

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Functions of real values: declared, executed, counted and costed as such.
 
-Formulas are computed as those of :mod:`simulator.graph.ops.real`. Integer products between float
-operators are a MatMul with multiplier 1 and shift 0.
+Formulas are computed as those of :class:`Quantize`. An integer product between float operators is a
+MatMul with multiplier 1 and shift 0, whose result has the type of the outermost register, followed
+by a Dequantize. A Lookup turns the few-bit numbers that thresholds give into wide levels (twin
+ranges, powers of two) before they are multiplied.
 """
 
 from __future__ import annotations
@@ -22,20 +24,20 @@ from simulator.graph.text_parts import parameter
 
 
 class Function(StrEnum):
-    """What a FloatFunction computes of its inputs a, b."""
+    """Functions of a FloatFunction; its docstring has the formulas."""
 
-    ADD = "add"  # a + b; b may be a constant without the leading dimensions of a
-    LAYERNORM = "layernorm"  # (a - mean(a)) / sqrt(var(a) + epsilon) * weight[c] + bias[c]
-    SOFTMAX = "softmax"  # exp(a - max(a)) / sum(exp(a - max(a))) over the last dimension
-    GELU = "gelu"  # a / 2 * (1 + erf(a / sqrt(2)))
-    GELU_TANH = "gelu_tanh"  # a / 2 * (1 + tanh(sqrt(2 / pi) * (a + 0.044715 * a³)))
-    RELU = "relu"  # max(a, 0)
-    SILU = "silu"  # a / (1 + exp(-a))
-    HARDSWISH = "hardswish"  # a * min(max(a + 3, 0), 6) / 6
-    MEAN = "mean"  # mean over dimension ``axis``
-    SCALE = "scale"  # a * factor
-    LINEAR = "linear"  # a weightᵀ + bias; weight [N, K]
-    MATMUL = "matmul"  # a b, or a bᵀ with ``transpose_b``; two activations
+    ADD = "add"
+    LAYERNORM = "layernorm"
+    SOFTMAX = "softmax"
+    GELU = "gelu"
+    GELU_TANH = "gelu_tanh"
+    RELU = "relu"
+    SILU = "silu"
+    HARDSWISH = "hardswish"
+    MEAN = "mean"
+    SCALE = "scale"
+    LINEAR = "linear"
+    MATMUL = "matmul"
 
 
 _PRODUCTS = frozenset({Function.LINEAR, Function.MATMUL})
@@ -45,16 +47,40 @@ _WITH_PARAMETERS = frozenset({Function.LAYERNORM, Function.LINEAR})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FloatFunction(Op):
-    """A function of real tensors: see :class:`Function` for the formulas.
+    """A function of real tensors a and b, its ``inputs``.
 
-    weight      : float constant, γ [C] of layernorm (none: 1) or the matrix [N, K] of linear
-    bias        : float constant, β [C] of layernorm or [N] of linear; or none
-    epsilon     : of layernorm, positive
-    factor      : of scale, a float64
-    axis        : of mean
-    transpose_b : of matmul
+    ::
+
+        add        a + b; a constant b may repeat, as in Add
+        layernorm  (a - mean(a)) / sqrt(var(a) + epsilon) * weight[c] + bias[c]
+        softmax    exp(a - max(a)) / sum(exp(a - max(a))), over the last dimension
+        gelu       a / 2 * (1 + erf(a / sqrt(2)))
+        gelu_tanh  a / 2 * (1 + tanh(sqrt(2 / pi) * (a + 0.044715 * a^3)))
+        relu       max(a, 0)
+        silu       a / (1 + exp(-a))
+        hardswish  a * min(max(a + 3, 0), 6) / 6
+        mean       mean over dimension axis, never the last
+        scale      a * factor
+        linear     a weightᵀ + bias, weight [N, K]
+        matmul     a b, or a bᵀ with transpose_b; two activations
+
     Parameters that a function has no use for keep their defaults. The order in which linear and
     matmul sum up is not defined; it depends neither on the batch nor on the number of threads.
+
+    Attributes
+    ----------
+    weight
+        float constant, γ [C] of layernorm (none: 1) or the matrix [N, K] of linear
+    bias
+        float constant, β [C] of layernorm or [N] of linear; or none
+    epsilon
+        of layernorm, positive
+    factor
+        of scale, a float64
+    axis
+        of mean
+    transpose_b
+        of matmul
     """
 
     arithmetic: ClassVar[str] = FLOAT_ARITHMETIC

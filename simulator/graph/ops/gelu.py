@@ -26,21 +26,33 @@ from simulator.numerics.fixed_point import LARGEST_SHIFT
 class GeluPolynomial(Op):
     """GELU by a second-order polynomial for erf (algorithm ``ibert_poly``).
 
-    q = max(a - z_a, clip_low)                                 or a - z_a, without clip_low
-    d = min(|q|, clip) - clip
-    L = wrap(sgn(q) * (d² + constant))                         constant - d² with ``negated``
-    E = wrap((L >> erf_shift) + one >> sum_shift)              floor
-    y = requantize(wrap(q * E))
+    ``wrap`` keeps the low ``intermediate_bits`` bits; sgn(0) is 0; shifts are floors::
 
-    ``wrap`` keeps the low ``intermediate_bits`` bits; sgn(0) is 0.
-    clip     : from this |q| on erf is 1: -b of the source, whose a, b, c are real coefficients
-    constant : c, the polynomial's value at the clip
-    one      : what 1.0 is worth in L >> erf_shift
-    negated  : turns the sign of the polynomial. The source's leading coefficient is negative, and
-        so is what its products are worth; with this and positive constants they are positive.
-    Sources: I-BERT (arXiv 2101.01321), erf_shift 14; ITA, 26 bits, its Python model with clip_low
-    -127; Gemmini, 32 bits; Deeploy, 32 bits, negated, sum_shift 1. Shifts are 0 where not named.
-    Constants: :func:`simulator.numerics.polynomial_gelu.polynomial_gelu_constants`.
+        q = max(a - z_a, clip_low)                                or a - z_a, without clip_low
+        d = min(|q|, clip) - clip
+        L = wrap(sgn(q) * (d^2 + constant))                       constant - d^2 with negated
+        E = wrap((L >> erf_shift) + one >> sum_shift)
+        y = requantize(wrap(q * E))
+
+    The leading coefficient of erf is negative: without ``negated``, constant and one are negative,
+    too, and so is what 1 in q E is worth. ITA and Gemmini pass codes on whose scale is negative.
+
+    Sources: I-BERT (arXiv 2101.01321), 64 bits, erf_shift 14; ITA, 26 bits, its Python model with
+    clip_low -127; Gemmini, 32 bits; Deeploy, 32 bits, negated, sum_shift 1. Shifts are 0 where not
+    named. Constants: :func:`simulator.numerics.polynomial_gelu.polynomial_gelu_constants`.
+
+    Attributes
+    ----------
+    clip
+        from this magnitude of q on erf is 1: -b of the source, whose a, b, c are real coefficients
+    constant
+        c of the source, the polynomial's value at the clip
+    one
+        what 1.0 is worth in ``L >> erf_shift``
+    negated
+        turns the sign of the polynomial, so that products with positive constants are positive
+    clip_low
+        lower end of q, or none
     """
 
     a: TensorId
@@ -91,19 +103,26 @@ def _polynomial_text(graph: IntGraph, op: GeluPolynomial) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShiftGelu(Op):
-    """GELU as x σ(1.702 x), exponentials by shifts (ShiftGELU); rows are the last dimension.
+    """GELU as x σ(1.702 x) with exponentials by shifts, over rows of the last dimension.
 
-    x[j]   = a[j] - z_a,  m = max(x)
-    exp(v) = floor((r / 2 + octave) * 2^(fraction_bits - h))
-             w = max(v + floor(v / 2) - floor(v / 16), -fraction_bits * octave)
-             h = floor(-w / octave),  r = w + h * octave
-    t[j]   = min(exp(x[j] - m) + exp(-m), 2^31 - 1)
-    σ[j]   = exp(x[j] - m) * floor((2^31 - 1) / t[j]) >> (32 - output_bits)      floor
-    y[j]   = requantize(x[j] * σ[j])
+    With x[j] = a[j] - z_a, m = max(x) and fb = ``fraction_bits``::
 
-    v + v/2 - v/16 is v log2(e), nearly; ``octave`` is the number of codes that halve the
-    exponential, 1 / (1.702 s_a) rounded up. x σ is worth s_a / 2^(output_bits - 1).
+        exp(v): w = max(v + floor(v / 2) - floor(v / 16), -fb * octave)
+                h = floor(-w / octave);   r = w + h * octave
+                floor((r / 2 + octave) * 2^(fb - h))
+        t[j]  = min(exp(x[j] - m) + exp(-m), 2^31 - 1)
+        g[j]  = exp(x[j] - m) * floor((2^31 - 1) / t[j]) >> (32 - output_bits)        floor
+        y[j]  = requantize(x[j] * g[j])
+
+    v + v/2 - v/16 is v log2(e), nearly. x g is worth s_a / 2^(output_bits - 1). Where all of a row
+    is negative, exp(-m) may be large: unbounded, until t is cut.
+
     Source: I-ViT (arXiv 2207.01405): fraction_bits 23, output_bits 8. Its x0 is -octave.
+
+    Attributes
+    ----------
+    octave
+        the number of codes that halve the exponential: 1 / (1.702 s_a), rounded up
     """
 
     a: TensorId

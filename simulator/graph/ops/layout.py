@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ops that only move codes, or real values: no arithmetic."""
+"""Ops that only move codes, or real values: no arithmetic.
+
+Types and zero points stay.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def _axis(op: Concat | Slice, shape: Shape) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Concat(Op):
-    """Concatenation along ``axis`` of tensors with one type and zero point."""
+    """Concatenation along dimension ``axis`` of tensors with one type and zero point."""
 
     operand_fields: ClassVar[tuple[str, ...]] = ("inputs",)
 
@@ -50,7 +53,7 @@ def _concat_text(_: IntGraph, op: Concat) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice(Op):
-    """The part ``start <= index < stop`` of dimension ``axis``, every ``step``-th element of it."""
+    """Part of dimension ``axis``: the elements start, start + step, and so on, below stop."""
 
     a: TensorId
     axis: int
@@ -84,7 +87,7 @@ def _slice_text(_: IntGraph, op: Slice) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reshape(Op):
-    """The same codes in row-major order under another shape (that of the result)."""
+    """The same codes in row-major order under another shape, that of the result."""
 
     a: TensorId
 

@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Functions of one value by a table."""
+"""Functions of one value by a table.
+
+:mod:`simulator.numerics.function_tables` makes the tables as targets do: TensorFlow Lite's of GELU
+and LOGISTIC (float32, half away from zero), its RSQRT of 8-bit codes (integers, by Newton's
+iteration), its 513 samples of a function of 16-bit codes, and plain samples of exponentials,
+reciprocals and inverse roots.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +25,19 @@ from simulator.numerics.rounding import Rounding
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookup(Op):
-    """A function by table (GELU and others): y = table[a - lowest code of a].
+    """A function by a table with one entry per code: GELU and others.
 
-    table : constant, one entry per code of a, lowest code first
+    ::
+
+        y = table[a - lowest code of the type of a]
+
+    Nothing is rounded or fitted: the table holds codes of the result. Where the result has a scale
+    per channel, the table yields 16-bit codes at one scale, and a Rescale follows.
+
+    Attributes
+    ----------
+    table
+        constant, one entry per code of a, lowest code first
     """
 
     constant_fields: ClassVar[tuple[str, ...]] = ("table",)
@@ -45,14 +61,21 @@ def _lookup_text(graph: IntGraph, op: Lookup) -> str:
 class InterpolatedLookup(Op):
     """A function by a table of samples, with straight lines between them.
 
-    i = (a - lowest code of a) >> fraction_bits            the interval
-    f = (a - lowest code of a) & (2^fraction_bits - 1)     the place in it
-    y = fit(round((table[i] << fraction_bits) + (table[i + 1] - table[i]) * f >> shift))
+    ::
 
-    table : constant of 2^(bits of a - fraction_bits) + 1 samples
+        i = (a - low) >> fraction_bits              the interval; low is the lowest code of a's type
+        f = (a - low) & (2^fraction_bits - 1)       the place in it
+        y = fit(round((table[i] << fraction_bits) + (table[i + 1] - table[i]) * f >> shift))
+
     16-bit codes and 7 fraction bits make 513 samples. TOSA's TABLE keeps the fraction (shift 0, a
     32-bit result), TensorFlow Lite's 16-bit tables round it off (shift 7, ``half_up``). Both define
-    it only where no two samples side by side differ by more than 16 bits hold; here they may.
+    it only where neighbouring samples differ by 16 bits at most; here they may differ by more.
+
+    Attributes
+    ----------
+    table
+        constant of 2^(bits of a - fraction_bits) + 1 samples: one for each 2^fraction_bits codes
+        and one behind them
     """
 
     constant_fields: ClassVar[tuple[str, ...]] = ("table",)

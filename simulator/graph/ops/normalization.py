@@ -29,27 +29,47 @@ from simulator.numerics.rounding import Rounding
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerNorm(Op):
-    """Layer normalization over the last dimension with an exact integer square root.
+    """Layer normalization over the last dimension, of C channels, with an integer square root.
 
-    u[c]  = (a[c] - z_a) * channel_multiplier[c] << channel_shift[c]
-    d[c]  = C * u[c] - sum(u)                              C² times the squared deviation is exact
-    v     = C * sum(u²) - sum(u)² + epsilon                = C² (var + ε), in codes
-    r     = isqrt(v << 2*sqrt_fraction_bits)               floor of the square root; or Newton's
-    i     = floor(2^reciprocal_bits / max(r, 1))
-    n[c]  = d[c] * i >> (reciprocal_bits - sqrt_fraction_bits - normalized_fraction_bits)   floor
-    y[c]  = fit(round(n[c] * gamma[c] + (beta[c] << beta_shift) >> shift) + z_y)
+    rb, sf and nf are ``reciprocal_bits``, ``sqrt_fraction_bits`` and ``normalized_fraction_bits``::
 
-    n is the normalized value in fixed point. beta carries β/s_y at ``shift - beta_shift`` fraction
-    bits, gamma γ/s_y at ``shift - normalized_fraction_bits``, which n's own complete.
-    channel_multiplier : constant [C], not negative, the whole-number α of LN_α (AOCQ); or none: 1
-    channel_shift : unsigned constant [C], the power-of-two α of LN_α (FQ-ViT, AOCQ); or none: 0
-    root_steps : 0, an exact root, or the number of steps ``r <- floor((r + floor(V / r)) / 2)``
-        that approach the root of V = v << 2*sqrt_fraction_bits. All are done, and r is what the
-        last one leaves, as in I-BERT and I-ViT: too large where they are too few.
-    root_start_bits : the steps start from 2^root_start_bits (I-ViT: 16, and 10 steps), or where it
-        is 0 from 2^ceil(bits / 2), bits being the width of V
+        u[c] = (a[c] - z_a) * channel_multiplier[c] << channel_shift[c]
+        d[c] = C * u[c] - sum(u)                                  C times the deviation
+        v    = C * sum(u^2) - sum(u)^2 + epsilon                  C^2 (var + ε), in codes
+        r    = floor(sqrt(v << 2*sf))                             or Newton's, see root_steps
+        i    = floor(2^rb / max(r, 1))
+        n[c] = d[c] * i >> (rb - sf - nf)                         floor
+        y[c] = fit(round(n[c] * gamma[c] + (beta[c] << beta_shift) >> shift) + z_y)
+
+    n is the normalized value in fixed point. The product to which β is added has all of the
+    ``shift`` fraction bits, some 57 bits where the result's codes have 8; β has 32 bits and is
+    shifted to the left.
+
     Source: FQ-ViT's integer form of the statistics (arXiv 2111.13824), with the division by the
     standard deviation kept in integers.
+
+    Attributes
+    ----------
+    channel_multiplier
+        constant [C], not negative, the whole-number α of LN_α (AOCQ); or none: 1
+    channel_shift
+        unsigned constant [C], the power-of-two α of LN_α (FQ-ViT, AOCQ); or none: 0
+    gamma
+        signed constant [C], γ / s_y with ``shift - nf`` fraction bits; s_y may differ by channel
+    beta
+        signed constant [C], β / s_y with ``shift - beta_shift`` fraction bits
+    epsilon
+        an integer, ε (C / s)^2, where s is what 1 is worth in u: s_a where channels have no factors
+    root_steps
+        0, an exact root, or the number of steps ``r = floor((r + floor(V / r)) / 2)`` that approach
+        the root of V = ``v << 2*sf``. All are done, whether they still change r or not, and r is
+        what the last one leaves, as in I-BERT and I-ViT: too large where they are too few. The root
+        of 0 is 0.
+    root_start_bits
+        the steps start from 2^root_start_bits (I-ViT: 16, and 10 steps), or where it is 0 from
+        2^ceil(bits / 2), bits being the width of V
+    beta_shift
+        the fraction bits of the product that beta lacks
     """
 
     constant_fields: ClassVar[tuple[str, ...]] = (
@@ -139,17 +159,23 @@ def _root_text(op: LayerNorm) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerNormBisection(Op):
-    """Layer normalization over the last dimension by whole-number means and divisions.
+    """Layer normalization over the last dimension, C channels, by whole-number means and divisions.
 
-    u[c] = a[c] - z_a
-    mean = sum(u) / C                              / drops the fraction, as C's division does
-    v    = sum((u - mean)²) / C + 1
-    r    = floor(sqrt(v))                          by bisection
-    y[c] = fit(round((u[c] - mean) * weight[c] / r + bias[c] >> shift) + z_y)
+    ``/`` is C's division: it drops the fraction, toward zero::
 
-    weight, bias : signed constants [C]: γ / s_y and β / s_y with ``shift`` fraction bits
-    Source: Deeploy's 8-bit Layernorm: ``floor``, ``wrap``, z_y = 0. The mean is a whole code, and
-    with 1 added to v a constant row divides by 1.
+        u[c] = a[c] - z_a
+        mean = sum(u) / C
+        r    = floor(sqrt(sum((u - mean)^2) / C + 1))             by bisection, exact
+        y[c] = fit(round((u[c] - mean) * weight[c] / r + bias[c] >> shift) + z_y)
+
+    The mean is a whole code, and with 1 added to the variance a constant row divides by 1.
+
+    Source: Deeploy's 8-bit Layernorm: ``floor``, ``wrap``, z_y = 0.
+
+    Attributes
+    ----------
+    weight, bias
+        signed constants [C]: γ / s_y and β / s_y with ``shift`` fraction bits
     """
 
     constant_fields: ClassVar[tuple[str, ...]] = ("weight", "bias")

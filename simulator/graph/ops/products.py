@@ -34,24 +34,37 @@ from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
 class MatMul(Op):
     """Matrix product of an activation with weights or with another activation.
 
-    acc[m, n] = bias[n] + sum_k a[m, k] * b[k, n]        in ``accumulator``, ascending k
-    y[m, n]   = requantize(acc[m, n])
+    A matrix b serves all leading dimensions of a; otherwise the leading dimensions are equal::
 
-    With a residual r, the layer ends a branch and its sums go straight into the stream:
+        acc[m, n] = bias[n] + sum over k of a[m, k] * b[k, n]     in the accumulator, ascending k
+        y[m, n]   = requantize(acc[m, n])
 
-    y[m, n]   = fit(round(acc[m, n] * multiplier[n] + (r[m, n] - z_r) * f[n] >> shift[n]) + z_y)
-    f[n]      = residual_multiplier[n] << shift[n] - residual_fraction_bits
+    Plain codes are multiplied. Where b is constant, the lowering has put ``-z_a * sum_k b[k, n]``
+    into the bias. Where both are activations, both zero points are 0 and there is no bias.
 
-    a : [..., M, K]  codes. Where its zero point is not 0, the lowering has folded
-                     ``-z_a * sum_k b[k, n]`` into the bias: hardware multiplies plain codes.
-    b : [..., K, N] or [..., N, K] with ``transpose_b``; weights are [K, N] or [N, K]
-    bias : signed constant [N], at the scale of the accumulator; or none
-    residual : activation of the result's shape, beside weights only; or none
-    residual_multiplier : constant [1] or [N], with ``residual_fraction_bits`` the fixed-point form
-        of s_r/s_y (a vector where Add_α balances channels)
-    Two activations must both have zero point 0.
-    Source of the residual: AOCQ (doi 10.1631/FITEE.2400994), Add_α fused into the layer: one
-    rounding, where a MatMul and an Add have two.
+    With constant b, a layer may end on the residual stream: its sums go straight onto a residual r,
+    with one rounding, where a MatMul and an Add have two::
+
+        f[n]    = residual_multiplier[n] << (shift[n] - residual_fraction_bits)
+        y[m, n] = fit(round(acc[m, n] * multiplier[n] + (r[m, n] - z_r) * f[n] >> shift[n]) + z_y)
+
+    Source of the residual: AOCQ (doi 10.1631/FITEE.2400994), Add_α fused into the layer.
+
+    Attributes
+    ----------
+    a
+        codes [..., M, K]
+    b
+        codes [..., K, N], or [..., N, K] with ``transpose_b``; weights are [K, N] or [N, K]
+    bias
+        signed constant [N] at the scale of the accumulator, or none
+    residual
+        activation of the result's shape, beside weights only, or none
+    residual_multiplier
+        constant [1] or [N], with ``residual_fraction_bits`` the fixed-point form of s_r / s_y (a
+        vector where Add_α balances channels); none without a residual
+    residual_fraction_bits
+        at most the smallest shift; 0 without a residual
     """
 
     operand_fields: ClassVar[tuple[str, ...]] = ("a", "b", "residual")
@@ -199,11 +212,17 @@ def _accumulator_text(accumulator: Accumulator, known: Bounds) -> str:
 class Mean(Op):
     """Mean over dimension ``axis``; the divisor is part of the multiplier.
 
-    acc = sum over axis of (a - z_a)       in ``accumulator``, ascending index
-    y   = requantize(acc)
+    ::
 
-    keep_dimension : the dimension stays, with one element
+        acc = sum over axis of (a - z_a)     in the accumulator, ascending index, bias 0
+        y   = requantize(acc)
+
     TensorFlow Lite's multiplier: :func:`simulator.numerics.fixed_point.mean_multiplier_and_shift`.
+
+    Attributes
+    ----------
+    keep_dimension
+        the dimension stays, with one element; otherwise it goes
     """
 
     a: TensorId

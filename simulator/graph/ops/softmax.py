@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Softmax with a table of integer exponentials."""
+"""Softmax with a table of integer exponentials.
+
+All softmaxes work on rows of the last dimension. ``d[j] = a[j] - max(a)`` is the distance from the
+row's largest code, which is not positive, so the zero point of ``a`` cancels out. ``sat(v)`` clips
+to the type of the result, and what it clips is counted as saturated; ``bits`` is the width of that
+type. :mod:`simulator.numerics.softmax_constants` derives parameters from the scale s of ``a``.
+"""
 
 from __future__ import annotations
 
@@ -30,15 +36,24 @@ class Normalisation(StrEnum):
 class Softmax(Op):
     """Softmax over the last dimension with a table of exponentials (algorithm ``exp_table``).
 
-    e[j] = table[max_j(a) - a[j]]
-    i    = floor((2^reciprocal_bits + sum(e) / 2) / sum(e))     one division per row
-    y[j] = fit(round(e[j] * i >> shift) + z_y)     shift = reciprocal_bits - log2(1 / s_y)
+    The reciprocal is rounded half up, once per row::
 
-    With ``normalisation`` division there is no reciprocal, and one division per element:
+        e[j] = table[-d[j]]
+        i    = floor((2^reciprocal_bits + floor(sum(e) / 2)) / sum(e))
+        y[j] = fit(round(e[j] * i >> shift) + z_y)
 
-    y[j] = fit(round(e[j] * 2^(reciprocal_bits - shift) / sum(e)) + z_y)
+    shift is reciprocal_bits - log2(1 / s_y). A row with one dominant score gives 256 before
+    ``fit``; in ``u8`` it becomes 255 and is counted. With the normalisation ``division`` there is
+    one division per element instead, rounded by ``rounding``::
 
-    table : unsigned constant, one entry for every difference of two codes of a: 2^bits entries
+        y[j] = fit(round(e[j] * 2^(reciprocal_bits - shift) / sum(e)) + z_y)
+
+    Attributes
+    ----------
+    table
+        unsigned constant, one entry for every difference of two codes of a: 2^bits entries
+    normalisation
+        ``reciprocal`` or ``division``
     """
 
     constant_fields: ClassVar[tuple[str, ...]] = ("table",)

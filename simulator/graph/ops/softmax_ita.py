@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The softmax of the accelerator ITA.
 
-Rows: see :mod:`simulator.graph.ops.softmax_rows`.
+d and bits: see :class:`Softmax`. Codes of ``a`` and of the result have at most 16 bits.
 """
 
 from __future__ import annotations
@@ -26,27 +26,29 @@ _ONE, _SUM_BITS = 256, 19
 class SoftmaxIta(Op):
     """The streaming softmax of the accelerator ITA: powers of two, a running maximum.
 
-    ``octaves(g) = g + H >> octave_bits`` with H half a unit, 2^(octave_bits - 1), or 0 where
-    octave_bits is 0. Elements arrive in groups of ``group``, the last one may be shorter. M starts
-    at the lowest code of a and S at 0; for each group::
+    Elements arrive in groups of ``group``, the last one may be shorter. M starts at the lowest code
+    of a, S at 0. ``oct(g) = g + H >> octave_bits`` with H = 2^(octave_bits - 1), or 0 for 0 bits::
 
-        M' = max(M, the group)
-        S  = (S >> octaves(M' - M)) + sum over the group of (256 >> octaves(M' - a[j]))
-        M  = M'
+        for each group:  M' = max(M, the group)
+                         S  = (S >> oct(M' - M)) + sum over the group of (256 >> oct(M' - a[j]))
+                         M  = M'
+        y[j] = (floor(256 * largest / S) >> oct(M - a[j])) + z_y
 
-    and when the row is complete::
+    A maximum that grows shifts bits of S out for good: the result depends on the order of the
+    elements and on the group. S has 19 bits; rows have at most 2047 scores.
 
-        y[j] = (floor(256 * largest / S) >> octaves(M - a[j])) + z_y
+    Source: ITA (arXiv 2307.03493), ``ita_softmax.sv``; Deeploy ``ITAMax_s8``, ``ITAPartialMax_s8``.
 
-    Bits of S that a growing maximum shifts out are lost for good, so the result depends on the
-    order of the elements and on the group. S has 19 bits.
-
-    a : codes of scale ln 2 / 2^octave_bits: there is no other parameter
-    octave_bits : K, one octave is 2^K codes; 0 in ITA's published RTL, 5 in Deeploy's kernels
-    group : 16 in ITA; the whole row for a softmax that looks for the maximum first
-    largest : the code of 1: 255 in ITA, 127 in the signed streaming kernel of Deeploy
-    Source: ITA (arXiv 2307.03493), ``ita_softmax.sv``; Deeploy ``ITAMax_s8``,
-    ``ITAPartialMax_s8``.
+    Attributes
+    ----------
+    a
+        codes of scale ln 2 / 2^octave_bits: there is no other parameter
+    octave_bits
+        K, one octave is 2^K codes; 0 in ITA's published RTL, 5 in Deeploy's kernels
+    group
+        16 in ITA; the whole row for a softmax that looks for the maximum first
+    largest
+        the code of 1: 255 in ITA, 127 in the signed streaming kernel of Deeploy
     """
 
     a: TensorId

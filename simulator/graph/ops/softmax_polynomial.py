@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Softmaxes whose exponentials are shifted lines and parabolas: I-BERT, I-ViT, FQ-ViT.
 
-``d``, ``sat`` and rows: see :mod:`simulator.graph.ops.softmax_rows`.
+d, sat and bits: see :class:`Softmax`. Codes of ``a`` and of the result have at most 16 bits.
 """
 
 from __future__ import annotations
@@ -30,15 +30,20 @@ class SoftmaxIBert(Op):
         q[j] = min(floor(-d[j] / log2), 31)
         p[j] = d[j] + q[j] * log2
         e[j] = coefficient_a * (p[j] + coefficient_b)^2 + coefficient_c >> q[j]
-        y[j] = sat(floor(e[j] * (2^bits - 1) / sum(e)) + z_y)        bits of the result's type
+        y[j] = sat(floor(e[j] * (2^bits - 1) / sum(e)) + z_y)
 
-    a : codes of scale s
-    log2 : floor(ln 2 / s), at least 1
-    coefficient_a, coefficient_b, coefficient_c : 0.3585 (p + 1.353)^2 + 0.344 in codes, the
-        worth of a unit being that of coefficient_a: 1, floor(1.353 / s), floor(0.344 / (0.3585 s²))
     Deeploy's C code keeps e, its sum and the products in 32 bits and would wrap beyond; its 8-bit
     results have zero point -128.
+
     Source: I-BERT (arXiv 2101.01321), algorithms 1 and 2; Deeploy ``Softmax_s8.c``.
+
+    Attributes
+    ----------
+    log2
+        floor(ln 2 / s), at least 1
+    coefficient_a, coefficient_b, coefficient_c
+        0.3585 (p + 1.353)^2 + 0.344 in codes, the worth of a unit being that of coefficient_a: 1,
+        floor(1.353 / s), floor(0.344 / (0.3585 s^2))
     """
 
     a: TensorId
@@ -81,21 +86,27 @@ class Shiftmax(Op):
 
     ::
 
-        v[j] = max(d[j] + (d[j] >> 1) - (d[j] >> 4), n * x0)        d log2(e), nearly
+        v[j] = max(d[j] + (d[j] >> 1) - (d[j] >> 4), n * x0)      d log2(e), nearly
         q[j] = floor(v[j] / x0)
-        u[j] = v[j] - q[j] * x0                                      in (x0, 0]
-        e[j] = (u[j] - 2 * x0) << n - q[j] >> 1                      2^(n-q) (u/2 - x0)
+        u[j] = v[j] - q[j] * x0                                   in (x0, 0]
+        e[j] = (u[j] - 2 * x0) << n - q[j] >> 1                   2^(n - q) (u/2 - x0)
         F    = floor((2^31 - 1) / min(sum(e), 2^31 - 1))
         y[j] = (e[j] * F >> 32 - output_bits) + z_y
 
-    a : codes of scale s
-    x0 : floor(-1 / s), negative: one octave in codes
-    n  : largest exponent of two; 15 in I-ViT's training
-    output_bits : k, the result being in 0..2^(k-1) - 1 at scale 2^-(k-1); 16 for vision
-        transformers, 8 leaves most probabilities at 0
-    I-ViT trains with these formulas on float32 numbers, which round e and F above 2^24; here they
-    are exact.
+    The result less z_y is in 0..2^(output_bits - 1) - 1. I-ViT trains with these formulas on
+    float32 numbers, which round e and F above 2^24; here they are exact.
+
     Source: I-ViT (arXiv 2207.01405), section 3.4, and its released ``IntSoftmax``.
+
+    Attributes
+    ----------
+    x0
+        floor(-1 / s), negative: one octave in codes
+    n
+        largest exponent of two; 15 in I-ViT's training
+    output_bits
+        k, the result's scale being 2^-(k - 1); 16 for vision transformers, 8 leaves most
+        probabilities at 0
     """
 
     a: TensorId
@@ -125,27 +136,31 @@ def _shiftmax_text(_: IntGraph, op: Shiftmax) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoftmaxLog2(Op):
-    """FQ-ViT's log-int-softmax: the result is the negated binary logarithm of the probability.
+    """FQ-ViT's log-int-softmax: the negated binary logarithms of probabilities.
 
     I-BERT's exponentials, the inverse probability r rounded to an integer, its logarithm to the
     nearer power of two::
 
         v[j] = max(d[j], n * x0)
         q[j] = floor(v[j] / x0)
-        u[j] = v[j] - q[j] * x0                              in (x0, 0]
+        u[j] = v[j] - q[j] * x0                                   in (x0, 0]
         e[j] = max(u[j] * (u[j] + b) + c, 0) << n - q[j]
-        r[j] = sum(e) / e[j], rounded to nearest even
-        Q[j] = floor(log2(r[j])), plus 1 where r[j] - 2^Q >= 2^(Q-1)
-        y[j] = min(Q[j], highest code of the result), which is also that of e[j] = 0
+        r[j] = sum(e) / e[j], rounded half to even
+        Q[j] = floor(log2(r[j])), plus 1 where 2 * r[j] >= 3 * 2^floor(log2(r[j]))
+        y[j] = min(Q[j], highest code of y), which is also that of e[j] = 0
 
-    a : codes of scale s
-    x0, b, c : floor(-ln 2 / s), floor(2.70732 / s), floor(2.79211 / s²)
-    n : largest exponent of two; 30 in FQ-ViT, where e needs up to 43 bits
     The result is unsigned with zero point 0; a code Q stands for 2^-Q, and the Lookup behind it
-    says what the highest code stands for. FQ-ViT with k bits takes Q >= 2^k for probability 0:
-    that is a result one bit wider whose levels from 2^k on are 0, or one of k bits whose last
-    level is.
+    says what the highest code stands for. FQ-ViT with k bits takes Q >= 2^k for probability 0: that
+    is a result one bit wider whose levels from 2^k on are 0, or one of k bits whose last level is.
+
     Source: FQ-ViT (arXiv 2111.13824), equations 15 to 18, and its released ``QIntSoftmax``.
+
+    Attributes
+    ----------
+    x0, b, c
+        floor(-ln 2 / s), floor(2.70732 / s), floor(2.79211 / s^2)
+    n
+        largest exponent of two; 30 in FQ-ViT, where e needs up to 43 bits
     """
 
     a: TensorId

@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What softmaxes of particular targets have in common: a row in, a row out, codes of 16 bits.
+"""Softmaxes of particular targets, in common: a row in, a row out, codes of at most 16 bits.
 
-All work on rows of the last dimension. ``d[j] = a[j] - max(a)`` is the distance from the row's
-largest code, so the zero point of ``a`` cancels out. ``sat(v)`` clips to the result's type, which
-is all that these algorithms do with a result that does not fit; other values between are integers
-that need no more than 64 bits, which ``verify`` sees to.
-Each algorithm has parameters within which its kernel, and the hardware that it describes, never
-pass their registers.
+Rows, ``d``, ``sat`` and ``bits``: see :mod:`simulator.graph.ops.softmax`. Each algorithm has
+parameters within which its kernel, and the hardware that it describes, never pass their registers;
+values between are integers that need no more than 64 bits, which ``verify`` sees to.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The softmaxes of TensorFlow Lite: fixed point, interpolated tables, float32 exponentials.
 
-``d``, ``sat`` and rows: see :mod:`simulator.graph.ops.softmax_rows`.
+d, sat and bits: see :class:`Softmax`. Codes of ``a`` and of the result have at most 16 bits.
 """
 
 from __future__ import annotations
@@ -30,37 +30,48 @@ _GEMMLOWP_LONGEST = (1 << 12) - 1  # each score may be 1 in Q12.19
 class SoftmaxGemmlowp(Op):
     """The fixed-point softmax of TensorFlow Lite's reference, TFLite Micro and CMSIS-NN.
 
-    Qm.n is a 32-bit number with n fraction bits. ``mul(x, y) = x * y + 2^30 >> 31``, and
-    ``div(x, n)`` is ``x / 2^n`` rounded to nearest, ties away from zero::
+    Qm.n is a 32-bit number with n fraction bits. ``mul(x, y) = x * y + 2^30 >> 31``, and ``div(x,
+    n)`` is ``x / 2^n`` rounded to nearest, ties away from zero::
 
         x[j] = mul(d[j] << input_left_shift, input_multiplier)                       Q5.26
-        e[j] = exp(x[j]), and 0 where d[j] < smallest_difference                     Q0.31
+        e[j] = exp(x[j]), but 0 where d[j] < smallest_difference                     Q0.31
         S    = sum of div(e[j], 12)                                                  Q12.19
         z    = leading zeros of S in 32 bits
         r    = 1 / (1 + t),  t = (S << z) - 2^31                                     Q0.31
-        y[j] = sat(div(mul(r, e[j]), 12 - z + 31 - bits) + z_y)    bits of the result's type
+        y[j] = sat(div(mul(r, e[j]), 12 - z + 31 - bits) + z_y)
 
-    exp, of 0: 2^31 - 1. Otherwise p = x mod 2^24 - 2^24 is x's part in [-1/4, 0), and with
-    u = (p << 5) + 2^28, which is p + 1/8 in Q0.31, u2 = mul(u, u), u3 = mul(u2, u) and
-    u4 = mul(u2, u2), the Taylor series around -1/8 is
+    exp(0) is 2^31 - 1. Otherwise it is a Taylor series around -1/8, then factors exp(-1/4) to
+    exp(-16) in Q0.31::
 
-        e = k + mul(k, u + div(mul(div(u4, 2) + u3, 715827883) + u2, 1))     k = 1895147668
+        p  = (x mod 2^24) - 2^24                                  x's part in [-1/4, 0)
+        u  = (p << 5) + 2^28                                      p + 1/8 in Q0.31
+        u2 = mul(u, u);   u3 = mul(u2, u);   u4 = mul(u2, u2);   k = 1895147668
+        e  = k + mul(k, u + div(mul(div(u4, 2) + u3, 715827883) + u2, 1))
+        for each bit i = 0..6 of (p - x) >> 24 that is set, ascending: e = mul(e, f[i])
+        f  = 1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242
 
-    For each bit i = 0..6 that is set in (p - x) >> 24, ascending, then e = mul(e, f[i]), where f[i]
-    is exp(-2^(i-2)) in Q0.31: 1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242.
+    r is Newton's iteration in Q2.29, whose left shifts clip to 32 bits::
 
-    1 / (1 + t): h = (t + 2^31) >> 1 is half the denominator. Of Newton's iteration in Q2.29,
-    v = 1515870810 + mul(h, -1010580540), then three times v = v + (w << 2) with
-    w = mul(v, 2^29 - mul(h, v)); r = min(v << 1, 2^31 - 1). Both left shifts clip to 32 bits.
+        h = (S << z) >> 1                                         half the denominator
+        v = 1515870810 + mul(h, -1010580540)
+        three times: v = v + (mul(v, 2^29 - mul(h, v)) << 2)
+        r = v << 1
 
-    a : codes; TFLite's have 8 bits
-    input_multiplier, input_left_shift : the scale of a times beta in Q5.26,
-        ``input_multiplier * 2^(input_left_shift - 31)``
-    smallest_difference : the d that still reaches at least -31 in Q5.26 (``diff_min``), at most 0
     An unsigned result with zero point 0 holds what TFLite writes with zero point -128 (8 bits) or
     -32768 (16 bits). More than 511 scores of nearly the same size need a last shift above 31, at
-    which TFLite's 8-bit kernels abort; here it is a shift like any other.
+    which TFLite's 8-bit kernels abort; here it is a shift like any other. Rows have at most 4095
+    scores.
+
     Source: TensorFlow Lite ``reference/softmax.h``; gemmlowp ``fixedpoint.h``.
+
+    Attributes
+    ----------
+    a
+        codes; TFLite's have 8 bits
+    input_multiplier, input_left_shift
+        the scale of a times beta in Q5.26, ``input_multiplier * 2^(input_left_shift - 31)``
+    smallest_difference
+        the d that still reaches at least -31 in Q5.26 (``diff_min``), at most 0
     """
 
     a: TensorId
@@ -94,26 +105,32 @@ def _gemmlowp_text(_: IntGraph, op: SoftmaxGemmlowp) -> str:
 class SoftmaxLut513(Op):
     """The softmax of 16-bit codes of TensorFlow Lite and CMSIS-NN, by two interpolated tables.
 
-    ``mul`` and ``div`` are those of :class:`SoftmaxGemmlowp`; l is input_left_shift. A table T of
-    513 entries is read at x in -32768..32767, with i = (x >> 7) + 256 and f = x & 127::
+    ``mul`` and ``div`` are those of :class:`SoftmaxGemmlowp`. T(x) reads a table of 513 entries at
+    x in -32768..32767, to which ``clip`` clips; left is ``input_left_shift``, to the right where
+    negative::
 
-        T(x) = T[i] + ((T[i + 1] - T[i]) * f + 64 >> 7)
+        T(x) = T[i] + ((T[i + 1] - T[i]) * f + 64 >> 7)           i = (x >> 7) + 256, f = x & 127
 
-        x[j] = clip(div(mul(d[j] << max(l, 0), input_multiplier), max(-l, 0)) + 32767)
-        e[j] = exp_table(x[j])                                     exp of -10..0, 15 fraction bits
+        x[j] = clip(div(mul(d[j] << max(left, 0), input_multiplier), max(-left, 0)) + 32767)
+        e[j] = exp_table(x[j])
         S    = sum(e)
         z    = leading zeros of S in 32 bits
-        t    = clip(((S << z - 1) + 2^13 >> 14) - 3 * 2^15)
-        r    = reciprocal_table(t)                                 1 / (1 + x) of 0..1
-        y[j] = min((e[j] * r + H >> 31 - z), 32767) + z_y          H = 2^(30 - z), or 0 for z = 31
+        r    = reciprocal_table(clip(((S << z - 1) + 2^13 >> 14) - 3 * 2^15))
+        y[j] = min((e[j] * r + H >> 31 - z), 32767) + z_y         H = 2^(30 - z), or 0 for z = 31
 
-    clip is to -32768..32767.
+    LiteRT makes the tables in float64, TFLite Micro in float32: two entries and a few results
+    differ.
 
-    a : codes; TFLite's have 16 bits
-    input_multiplier, input_left_shift : the scale of a times beta, over 10/65535; to the right
-        where negative
-    exp_table, reciprocal_table : constants [513] of 0..32767
     Source: TensorFlow Lite ``reference/softmax.h`` (``SoftmaxInt16``) and ``common.h``.
+
+    Attributes
+    ----------
+    a
+        codes; TFLite's have 16 bits
+    input_multiplier, input_left_shift
+        the scale of a times beta, over 10/65535
+    exp_table, reciprocal_table
+        constants [513] of 0..32767: exp of -10..0 and 1 / (1 + x) of 0..1, with 15 fraction bits
     """
 
     constant_fields: ClassVar[tuple[str, ...]] = ("exp_table", "reciprocal_table")
@@ -154,19 +171,23 @@ def _lut513_text(_: IntGraph, op: SoftmaxLut513) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SoftmaxFloatTable(Op):
-    """The softmax of LiteRT's optimized kernels: a table of float32 exponentials.
+    """The softmax of LiteRT's optimized and default kernels: a table of float32 exponentials.
 
-    Everything is a float32 operation, rounded to nearest even one by one, sums in ascending index::
+    An op in float, yet its bits are defined: every operation is rounded to float32, to nearest
+    even, one by one, and sums are in ascending index::
 
         S    = sum of table[-d[j]]
-        r    = 1 / (S / 2^bits)                   bits of the result's type
+        r    = 1 / (S / 2^bits)
         y[j] = sat(round(table[-d[j]] * r) + z_y)
 
-    a : codes
-    table : float constant [2^bits of a], what exp yields at every distance: 1 first, all in 0..1
-    rounding : of the products to integers; half_away in LiteRT
-    It is an operation in float, yet its bits are defined: implementations must agree in them.
     Source: TensorFlow Lite ``optimized/optimized_ops.h`` (``Softmax`` of 8-bit codes).
+
+    Attributes
+    ----------
+    table
+        float constant [2^bits of a], what exp yields at every distance: 1 first, all in 0..1
+    rounding
+        of the products to integers; ``half_away`` in LiteRT
     """
 
     arithmetic: ClassVar[str] = FLOAT_ARITHMETIC
