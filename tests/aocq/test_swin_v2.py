@@ -21,7 +21,7 @@ from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.operands import row_blocks, trace_operand
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.storage import load, save
-from aocq.models import timm
+from aocq.zoo.models import timm
 
 EXAMPLE = FAMILY.examples[0]
 BLOCKS = [f"layers.{stage}.blocks.{block}" for stage in (0, 1) for block in (0, 1)]
