@@ -8,17 +8,16 @@ embeddings stay in float: their nodes have no quantizer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from aocq.capture import FloatGraph, FloatNode, FloatOp, run
+from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.roles import arithmetic_source
-from aocq.methods import base_ptq, fisher
+from aocq.methods import base_ptq
 from aocq.methods.layer_search import (
     Grid,
     InputCandidates,
@@ -33,6 +32,7 @@ from aocq.methods.layer_search import (
     uniform_candidates,
     weight_codes,
 )
+from aocq.methods.layer_values import Direction, LayerValues, values_at, values_of
 from aocq.methods.objectives import Objective
 from aocq.methods.operands import Operand, row_blocks, trace_operand
 from aocq.methods.quantized_model import QuantizedModel
@@ -50,9 +50,6 @@ from simulator.numerics.integer_type import IntType
 
 # The papers calibrate on 32 images.
 IMAGES = 32
-BATCH = 4
-# Float32 values of inputs, results and gradients that are held at a time: 600 MB.
-HELD_VALUES = 150_000_000
 GELUS = ("gelu", "gelu_tanh")
 
 
@@ -78,7 +75,7 @@ class Settings:
     grid: Grid
     rounds: int
     objective: Objective
-    direction: Callable[[Tensor, int], Tensor] | None = None
+    direction: Direction | None = None
     softmax_levels: Callable[[int, int], LevelQuantizer] | None = None
     gelu_multiples: Callable[[list[float], int, ScaleForm], tuple[list[int], int]] | None = None
     stem_per_channel: bool = False
@@ -103,7 +100,8 @@ def calibrate(
     """
     calibration = _Calibration(graph, images[:IMAGES], recipe, limits, settings)
     layers = [node for node in graph.nodes if node.op in {FloatOp.LINEAR, FloatOp.MATMUL}]
-    for done, (node, values) in enumerate(calibration.values(layers), start=1):
+    tensors = values_of(graph, images[:IMAGES], layers, settings.direction, recipe.seed)
+    for done, (node, values) in enumerate(tensors, start=1):
         if node.op is FloatOp.LINEAR:
             calibration.linear(node, values)
         else:
@@ -157,15 +155,6 @@ def completed(
 
 
 @dataclass(slots=True)
-class _LayerValues:
-    """Float tensors of one layer on all images: what it reads, its result, its gradient."""
-
-    inputs: tuple[Tensor, ...]
-    real: Tensor
-    gradient: Tensor | None
-
-
-@dataclass(slots=True)
 class _Steps:
     """Steps found so far for one tensor: along ``axis``, 0 where none was found."""
 
@@ -200,56 +189,7 @@ class _Calibration:
             one_step=self.limits.activation_granularity == "per_tensor",
         )
 
-    def values(self, layers: list[FloatNode]) -> Iterator[tuple[FloatNode, _LayerValues]]:
-        """Yield every layer with its tensors, as many layers at a time as memory is set aside."""
-        directions = self._directions()
-        for part in self._parts(layers):
-            names = list(dict.fromkeys(name for node in part for name in (node.name, *node.inputs)))
-            held = self._run(names)
-            gradients: dict[str, Tensor] = {}
-            if directions is not None:
-                results = [node.name for node in part]
-                gradients = fisher.gradients(self.graph, self.images, directions, results)
-            for node in part:
-                yield (
-                    node,
-                    _LayerValues(
-                        inputs=tuple(held[name] for name in node.inputs),
-                        real=held[node.name],
-                        gradient=gradients.get(node.name),
-                    ),
-                )
-
-    def _directions(self) -> Tensor | None:
-        if self.settings.direction is None:
-            return None
-        output = self.graph.output.name
-        return self.settings.direction(self._run([output])[output], self.recipe.seed)
-
-    def _parts(self, layers: list[FloatNode]) -> Iterator[list[FloatNode]]:
-        part: list[FloatNode] = []
-        held = 0
-        for node in layers:
-            shapes = [node.shape, *(self.graph.node(name).shape for name in node.inputs)]
-            if self.settings.direction:
-                shapes.append(node.shape)
-            size = len(self.images) * sum(int(np.prod(shape)) for shape in shapes)
-            if part and held + size > HELD_VALUES:
-                yield part
-                part, held = [], 0
-            part.append(node)
-            held += size
-        yield part
-
-    def _run(self, names: list[str]) -> dict[str, Tensor]:
-        source = self.graph.input.name
-        parts = []
-        for batch in self.images.split(BATCH):
-            with torch.inference_mode():
-                parts.append(run(self.graph, {source: batch}, names))
-        return {name: torch.cat([part[name] for part in parts]) for name in names}
-
-    def linear(self, node: FloatNode, values: _LayerValues) -> None:
+    def linear(self, node: FloatNode, values: LayerValues) -> None:
         """Search a linear layer and note its weight codes and its input's step or levels."""
         weight = self.graph.parameters[node.attributes["weight"]]
         bias = node.attributes["bias"]
@@ -335,7 +275,7 @@ class _Calibration:
             }
         )
 
-    def product(self, node: FloatNode, values: _LayerValues) -> None:
+    def product(self, node: FloatNode, values: LayerValues) -> None:
         """Search a product of two activations and note both operands' steps or levels."""
         a, b = values.inputs
         if node.attributes["transpose_b"]:
@@ -432,7 +372,13 @@ class _Calibration:
 
     def _observed_steps(self, name: str, axis: int) -> Tensor:
         """Return steps for indices that no product reads (Q and K before a normalization)."""
-        largest = self._run([name])[name].abs().movedim(axis, -1).flatten(0, -2).amax(dim=0)
+        largest = (
+            values_at(self.graph, self.images, [name])[name]
+            .abs()
+            .movedim(axis, -1)
+            .flatten(0, -2)
+            .amax(dim=0)
+        )
         return full_step(largest, self._bits(name))
 
 
