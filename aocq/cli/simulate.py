@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aocq.cli import options
+from aocq.cli import options, requests
 from aocq.cli.console import print_columns
 from aocq.cli.groups import grouped
 
@@ -39,7 +39,7 @@ def command(
     ] = None,
     limit: options.Limit = None,
     skip_bad_images: options.SkipBadImages = False,
-    emulation: options.EmulationOptions,
+    emulation: requests.EmulationOptions,
     taps: Annotated[
         list[str] | None,
         typer.Option(

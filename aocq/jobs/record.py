@@ -16,7 +16,8 @@ from aocq.data.loader import evenly
 from aocq.jobs.calibration import Calibrated
 from aocq.jobs.cost_record import cycles_record, graph_record, memory_record, profile_record
 from aocq.jobs.evaluate import Evaluation, agreement, sqnr_db, top_k
-from aocq.jobs.keys import Inputs, package_versions
+from aocq.jobs.inputs import Inputs
+from aocq.jobs.keys import package_versions
 from aocq.jobs.request import VerifyRequest
 from aocq.records.gates import judge
 from aocq.records.run import (
