@@ -33,6 +33,7 @@ from simulator.graph.ops import (
     Dequantize,
     FloatFunction,
     Function,
+    L2Norm,
     LayerNorm,
     Lookup,
     MatMul,
@@ -191,6 +192,20 @@ def _coarse_layer_norm(d: Draft, **changes: Any) -> None:
         shift=4,
         **changes,
     )
+
+
+def _l2_norm(d: Draft, source: Any = S8, shape: Sequence[int] = (3, 2, 5), **changes: Any) -> None:
+    d.input("a", tuple(shape), source, source.low + 97)
+    given = {
+        "gain": [166666],
+        "epsilon": 0,
+        "sqrt_fraction_bits": 8,
+        "reciprocal_bits": 40,
+        "normalized_fraction_bits": 16,
+        "shift": 25,
+        "zero_point": 8,
+    }
+    d.op(L2Norm, "y", "a", **given | changes)
 
 
 def _softmax(d: Draft, source: Any = S8, **changes: Any) -> None:
@@ -353,6 +368,26 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "constant of the same shape": lambda d: _add_constant(d, CODES, (5, 4)),
         "with itself": _twice_the_same,
         "to 16 bits": lambda d: _add(d, type=S16, shift=1),
+    },
+    L2Norm: {
+        "8 bits": _l2_norm,
+        "a gain for each head": lambda d: _l2_norm(d, gain=[90000, 3, 70001]),
+        "a gain for each head, of windows": lambda d: _l2_norm(
+            d, shape=(2, 3, 2, 4), gain=[90000, 3, 70001]
+        ),
+        "rows without heads": lambda d: _l2_norm(d, shape=(4, 6)),
+        "one row": lambda d: _l2_norm(d, shape=(6,)),
+        "16 bits": lambda d: _l2_norm(d, S16, sqrt_fraction_bits=4, shape=(2, 3, 6)),
+        "unsigned, to unsigned": lambda d: _l2_norm(d, U8, type=U8, zero_point=128),
+        "a least length": lambda d: _l2_norm(d, epsilon=30000),
+        "coarse": lambda d: _l2_norm(
+            d,
+            gain=[5, 40, 3],
+            sqrt_fraction_bits=0,
+            reciprocal_bits=16,
+            normalized_fraction_bits=3,
+            shift=2,
+        ),
     },
     LayerNorm: {
         "8 bits": _layer_norm,
