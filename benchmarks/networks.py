@@ -15,17 +15,17 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from aocq.accumulator_sweep import with_register
 from aocq.capture import FloatGraph, capture
 from aocq.data.image_folder import read_image_folder
 from aocq.data.loader import evenly, load_calibration_images
+from aocq.jobs.accumulator_widths import with_register
+from aocq.jobs.request import constrained
 from aocq.lowering import lower
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.layernorm_parts import observe_parts
 from aocq.methods.storage import JSON_NAME
 from aocq.methods.storage import load as load_quantized
-from aocq.models import load_model
-from aocq.request import constrained
+from aocq.zoo.models import load_model
 from simulator.errors import InputError
 from simulator.graph import IntGraph, load
 from simulator.profile import NpuProfile, load_profile

@@ -14,12 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
+from aocq.records.accumulator_widths import SWEEP_NAME, SweepRecord, SweepRow, save_sweep
 from reports.figures import LOOKS, WIDTH
 from reports.format import MISSING, evaluated, named, percent, share
 from reports.picture import Picture, picture
 from reports.svg import INK, house_style, printable
 from simulator.files import write_text
-from simulator.sweep import SWEEP_NAME, SweepRecord, SweepRow, save_sweep
 
 HEAD = (
     *("bits", "rule", "top-1", "agreement", "persistent", "transient", "changed", "overflowing"),

@@ -12,19 +12,13 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from aocq.records.run import CyclesRecord, GraphRecord, MemoryRecord, ModelRecord, RunResult
 from reports.alike import DATA_COLUMNS, NETWORK_COLUMNS, alike, apart, cells, different_data
 from reports.chips import CHIP_COLUMNS, CHIP_LEGEND, SIZE_COLUMNS, chip_cells, chip_figures
 from reports.format import MISSING, NO_NOISE, count, decibel, percent, policy_note, signed
 from simulator import strict_json
 from simulator.files import write_text
-from simulator.results import (
-    CyclesRecord,
-    GraphRecord,
-    MemoryRecord,
-    ModelRecord,
-    RunResult,
-    typed,
-)
+from simulator.settings import typed
 
 PAPER_IMAGES = 50_000
 # What two correct evaluations of one checkpoint may differ by, in points: resampling of images.
@@ -92,7 +86,7 @@ class TableRow:
     overflowed, persistent, transient, changed
         results whose accumulator overflowed; persistently, transiently, with another sum
     policy
-        what that means for the run: see :class:`simulator.results.OverflowRecord`
+        what that means for the run: see :class:`aocq.records.run.OverflowRecord`
     least_headroom_bits
         register bits that no sum used, in the op with the fewest; below 0 where one did not fit
     cycles, latency_ms, peak_sram_bytes, sram_bytes

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aocq.records.run import RunResult
 from reports.format import MISSING, brief
-from simulator.results import RunResult
 
 if TYPE_CHECKING:
     from reports.campaign import TableRow

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+from aocq.records.run import CyclesRecord, GraphRecord, MemoryRecord
 from reports.format import count, kib, share
-from simulator.results import CyclesRecord, GraphRecord, MemoryRecord
 
 
 def memory_rows(memory: MemoryRecord, weight_bits: int | None) -> list[tuple[str, int]]:

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from simulator.results import DataRecord, typed
+from aocq.records.run import DataRecord
+from simulator.settings import typed
 
 MISSING = "—"
 NO_NOISE = "no noise"  # the SQNR of two tensors that are equal

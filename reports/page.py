@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from aocq.records.run import LayerRow, RunResult
 from reports import costs, tables
 from reports import format as written
 from reports.figures import cycles_by_block, look, saturation, sqnr_along_depth
@@ -24,7 +25,6 @@ from reports.ops import (
     tightest,
     worst_ops,
 )
-from simulator.results import LayerRow, RunResult
 
 
 def html(result: RunResult, rows: Sequence[LayerRow]) -> str:

@@ -8,6 +8,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
+from aocq.records.run import FEW_IMAGES, Emulation, LayerRow, RunResult
 from reports.costs import cycle_rows, memory_rows
 from reports.format import (
     MISSING,
@@ -25,7 +26,7 @@ from reports.format import (
     signed,
 )
 from reports.ops import first_below, parting_ops, tightest, worst_ops
-from simulator.results import FEW_IMAGES, Emulation, LayerRow, RunResult, typed
+from simulator.settings import typed
 
 ESTIMATED = "ESTIMATED"
 DEFAULT = "every other value"

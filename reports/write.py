@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from aocq.records.run import LayerRow, RunResult
 from reports.page import html
 from reports.tables import markdown
 from simulator.files import write_text
-from simulator.results import LayerRow, RunResult
 
 PAGE_NAME = "report.html"
 MARKDOWN_NAME = "report.md"

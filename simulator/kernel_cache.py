@@ -21,7 +21,6 @@ import secrets
 import stat
 import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 
 from simulator.control_characters import escaped
+from simulator.kernel_sources import sources_digest
 from simulator.ownership import check_private_folder, foreign
 
 # Of Numba's insides, untyped: what its own cache calls, and no more.
@@ -105,10 +105,7 @@ class KernelCache(_Cache):
 
 
 def overload_key(function: Callable[..., Any], sig: Any, codegen: Any) -> bytes:
-    """Return all that the compiled code of a signature depends on, on one line.
-
-    But for functions that it calls: their sources are in the name of the folder.
-    """
+    """Return all that the compiled code of a signature depends on, on one line."""
     settings = {name: repr(getattr(numba_config, name, None)) for name in _SETTINGS}
     versions = (sys.implementation.cache_tag, numba.__version__, llvmlite.__version__)
     parts = {
@@ -126,19 +123,17 @@ def _parts(sig: Any) -> tuple[Any, ...]:
 
 
 def _identity(function: Callable[..., Any]) -> list[str]:
-    """Return what tells functions apart: where they stand, what they do, what they enclose."""
+    """Return what tells functions apart: where they stand, what they do, what they enclose.
+
+    What they call is in it by :func:`simulator.kernel_sources.sources_digest`.
+    """
     code = function.__code__
     return [
         *(function.__module__, function.__qualname__, str(code.co_firstlineno)),
-        _source_digest(code.co_filename),
+        sources_digest(code.co_filename),
         hashlib.sha256(code.co_code + repr(code.co_names).encode()).hexdigest(),
         *(_of_cell(cell.cell_contents) for cell in function.__closure__ or ()),
     ]
-
-
-@cache
-def _source_digest(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _of_cell(value: Any) -> str:

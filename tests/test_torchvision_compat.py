@@ -32,7 +32,7 @@ for name, code in json.loads(sys.argv[1]).items():
 OWN = "own = torch.library.Library('torchvision', 'DEF')\n"
 NMS = "own.define('nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')\n"
 QNMS = "own.define('qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')\n"
-DECLARE = "from aocq.torchvision_compat import declare_missing_operators as declare\n"
+DECLARE = "from aocq.zoo.torchvision_compat import declare_missing_operators as declare\n"
 CPU, CUDA = "torch.version.cuda = None\n", "torch.version.cuda = '12.6'\n"
 CASES = {
     "missing": CPU

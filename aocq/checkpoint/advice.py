@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from aocq.checkpoint.fitting import NOT_PART, Fit, fit
-from simulator.results import typed
+from simulator.settings import typed
 
 # What starts parameters; it takes most of the time, and there are no values to start.
 _STARTS = frozenset(

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aocq.cli import campaigns, options, recipes, requests
+from aocq.cli import options, recipes, requests
+from aocq.cli import sweeps as campaigns
 
 if TYPE_CHECKING:
+    from aocq.jobs.request import VerifyRequest
     from aocq.methods.aocq.options import AocqOptions
-    from aocq.request import VerifyRequest
 
 CONDITION_IMAGES = 32  # 6304 tokens of a DeiT, several times its widest stream
 
@@ -180,7 +181,7 @@ def conditions(request: VerifyRequest) -> list[tuple[str, float, float]]:
     from aocq.data.loader import evenly, load_calibration_images
     from aocq.methods import storage
     from aocq.methods.aocq.conditioning import block_conditions
-    from aocq.models import load_model
+    from aocq.zoo.models import load_model
 
     loaded = load_model(
         request.model,

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from aocq.cli import campaigns, options
+from aocq.cli import options
+from aocq.cli import sweeps as campaigns
 
 if TYPE_CHECKING:
-    from simulator.sweep import Rule, SweepRecord
+    from aocq.records.accumulator_widths import Rule, SweepRecord
 
 DEFAULT_PROFILE = "edge_npu_int8"
 WIDEST = 64
@@ -38,7 +39,7 @@ def parse_register_widths(text: str) -> list[int]:
 
 def parse_rules(text: str) -> list[Rule]:
     """Return ``wrap,saturate`` as rules; a usage error otherwise."""
-    from simulator.sweep import Rule
+    from aocq.records.accumulator_widths import Rule
 
     known = get_args(Rule)
     named = [part.strip() for part in text.split(",")]
@@ -53,9 +54,9 @@ def profile_of(folder: Path) -> str:
 
     Which one and why is said on stderr: the other arithmetic decides the sums too.
     """
+    from aocq.records.run import RUN_NAME, load_record
     from simulator.errors import InputError
     from simulator.profile import load_profile, profile_paths
-    from simulator.results import RUN_NAME, load_record
 
     chosen, why = DEFAULT_PROFILE, f"{folder} has no {RUN_NAME} that names another"
     try:
@@ -120,17 +121,17 @@ def command(
     chosen = parse_rules(rules)
 
     from aocq import progress
-    from aocq.accumulator_sweep import SweepRequest, sweep
     from aocq.data.image_folder import read_image_folder
     from aocq.data.loader import evenly
+    from aocq.jobs.accumulator_widths import SweepRequest, sweep
     from aocq.methods import storage
+    from aocq.records.accumulator_widths import COMMAND, finished_sweep
+    from aocq.records.publishing import claimed, publish, refuse_blocked, staging
+    from aocq.records.run import refuse_run_folder
     from reports.accumulators import FILES, write_sweep
     from simulator.errors import InputError
     from simulator.graph.meta import meta_of
     from simulator.profile import load_profile
-    from simulator.publishing import claimed, publish, refuse_blocked, staging
-    from simulator.results import refuse_run_folder
-    from simulator.sweep import COMMAND, finished_sweep
 
     with claimed(out, progress.note):
         refuse_run_folder(out)

@@ -78,7 +78,7 @@ def _weights(path: Path, parameters: Parameters) -> None:
 
 
 def _named_weights(text: str, parameters: Parameters) -> None:
-    from aocq.cli.campaigns import parse_model
+    from aocq.cli.sweeps import parse_model
 
     _, weights = parse_model(text)
     if weights is not None:
@@ -161,7 +161,7 @@ def _codes(path: Path, parameters: Parameters) -> None:
 
 def _settings(option: str) -> Check:
     def check(texts: list[str], parameters: Parameters) -> None:
-        from aocq.model_options import check_arguments, check_keys
+        from aocq.zoo.options import check_arguments, check_keys
 
         named = parameters.get("model") or parameters.get("network")
         model = str(named or ", ".join(parameters.get("models", ())))
@@ -187,7 +187,7 @@ def _out_folder(folder: Path, parameters: Parameters) -> None:
 
 
 def _out_beside_no_run(folder: Path, parameters: Parameters) -> None:
-    from simulator.results import refuse_run_folder
+    from aocq.records.run import refuse_run_folder
 
     refuse_run_folder(folder)
     _out_folder(folder, parameters)

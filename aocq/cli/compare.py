@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from aocq.cli import campaigns, options
+from aocq.cli import options
+from aocq.cli import sweeps as campaigns
 
 
 def command(
@@ -27,11 +28,11 @@ def command(
     Example: aocq compare runs/deit runs/table2 --out runs/compare
     """
     from aocq import progress
+    from aocq.records.claim import WORK
+    from aocq.records.finished import note_changes
+    from aocq.records.run import RUN_NAME, load_record
     from reports.campaign import run_row
-    from simulator.claim import WORK
     from simulator.errors import InputError
-    from simulator.finished import note_changes
-    from simulator.results import RUN_NAME, load_record
 
     found: dict[Path, str] = {}
     for folder in folders:

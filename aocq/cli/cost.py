@@ -83,13 +83,13 @@ def _of_graph(path: Path, profile: str | None) -> tuple[str, str, dict[str, Any]
 
     Others, as the size of the network's parameters, no graph knows by itself.
     """
-    from aocq.cost_record import cycles_record, graph_record, memory_record
+    from aocq.jobs.cost_record import cycles_record, graph_record, memory_record
     from simulator.cost import estimate
     from simulator.errors import InputError
     from simulator.graph import load
     from simulator.graph.meta import graph_meta
     from simulator.profile import load_profile, profile_paths
-    from simulator.results import typed
+    from simulator.settings import typed
 
     loaded = load(path)
     if profile is None and loaded.profile not in profile_paths():
@@ -130,9 +130,9 @@ def _of_model(
 
     from aocq import progress
     from aocq.capture import capture
+    from aocq.jobs.sizing import size_up, sized_record
     from aocq.methods import Recipe
-    from aocq.models import random_model
-    from aocq.sizing import size_up, sized_record
+    from aocq.zoo.models import random_model
     from simulator.errors import InputError
 
     try:
@@ -150,9 +150,9 @@ def _of_model(
 
 
 def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
-    from aocq.cli.campaigns import print_columns
+    from aocq.cli.sweeps import print_columns
+    from aocq.records.run import CyclesRecord, GraphRecord, MemoryRecord
     from reports.costs import estimate_rows
-    from simulator.results import CyclesRecord, GraphRecord, MemoryRecord
 
     method = found.get("method")
     widths = ""

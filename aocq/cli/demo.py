@@ -46,10 +46,10 @@ def command(
     """
     from aocq import progress
     from aocq.demo.digits import write_image_folder
+    from aocq.records.gates import Gates
+    from aocq.records.publishing import claimed
     from simulator.errors import InputError
-    from simulator.gates import Gates
     from simulator.profile import load_profile
-    from simulator.publishing import claimed
 
     chip = load_profile(profile)
     images = out / "data"

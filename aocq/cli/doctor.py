@@ -14,7 +14,7 @@ def command() -> None:
     from importlib.metadata import PackageNotFoundError, version
     from platform import machine, python_version
 
-    from aocq.torchvision_compat import declare_missing_operators
+    from aocq.zoo.torchvision_compat import declare_missing_operators
     from simulator.config import default_threads
     from simulator.errors import EnvironmentProblem
     from simulator.gemm import BACKENDS, PROBE_OPERATIONS, backend, seconds_of_a_product
@@ -27,7 +27,7 @@ def command() -> None:
         except PackageNotFoundError:
             print(f"{package:16} not installed")
     declared = declare_missing_operators()
-    import aocq.models
+    import aocq.zoo.models
     import simulator
 
     print(
@@ -46,7 +46,7 @@ def command() -> None:
     used = backend().name if works else ""
     for name, text in works.items():
         print(f"{'gemm ' + name:16} {text}{' (used)' if name == used else ''}")
-    model = aocq.models.load_model("vit_nano_digits")
+    model = aocq.zoo.models.load_model("vit_nano_digits")
     print(f"{'bundled model':16} {model.name}, {model.parameters:,} parameters")
     if not works:
         raise typer.Exit(EnvironmentProblem.exit_code)

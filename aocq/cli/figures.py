@@ -43,14 +43,14 @@ def command(
         raise typer.BadParameter("give one run or two")
 
     from aocq import progress
-    from aocq.activations import before_and_after, most_uneven, stream_along_depth
+    from aocq.jobs.activations import before_and_after, most_uneven, stream_along_depth
     from aocq.methods import storage
+    from aocq.records.publishing import claimed, publish, staging
+    from aocq.records.run import refuse_run_folder
     from reports.quantized_figures import Activation, Magnitudes, densities, magnitudes
     from reports.quantized_figures import scale_passes as scale_figure
     from simulator.errors import InputError
     from simulator.files import write_text
-    from simulator.publishing import claimed, publish, staging
-    from simulator.results import refuse_run_folder
 
     with claimed(out, progress.note):
         refuse_run_folder(out)

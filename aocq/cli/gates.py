@@ -11,9 +11,9 @@ import typer
 from aocq.cli.options import finite
 
 if TYPE_CHECKING:
-    from simulator.results import RunResult
+    from aocq.records.run import RunResult
 
-# As in simulator.gates.RANGES, without its imports: a test holds them equal.
+# As in aocq.records.gates.RANGES, without its imports: a test holds them equal.
 LARGEST_DROP = 100
 LARGEST_LATENCY_MS = 1e9
 

@@ -26,11 +26,11 @@ def command(
     from aocq import progress
     from aocq.lowering import lower
     from aocq.methods import storage
+    from aocq.records.publishing import claimed, publish, refuse_blocked, staging
+    from aocq.records.run import refuse_run_folder
     from simulator.graph import save
     from simulator.graph.storage import JSON_NAME, TENSORS_NAME
     from simulator.profile import load_profile
-    from simulator.publishing import claimed, publish, refuse_blocked, staging
-    from simulator.results import refuse_run_folder
 
     target = out or folder
     model = storage.load(folder)

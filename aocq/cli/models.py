@@ -51,7 +51,7 @@ def command(
 
 
 def _known(pattern: str) -> list[str]:
-    from aocq.torchvision_compat import declare_missing_operators
+    from aocq.zoo.torchvision_compat import declare_missing_operators
 
     declare_missing_operators()  # must come before timm, whose import may fail without it
     import timm
@@ -83,7 +83,7 @@ def _nothing(pattern: str) -> Exception:
 
 def _check(pattern: str, profile: str, out: Path | None) -> None:
     from aocq import progress
-    from aocq.survey import HEAD, RELATIVES, matching, row, survey
+    from aocq.jobs.coverage import HEAD, RELATIVES, matching, row, survey
     from simulator.files import write_text
     from simulator.profile import load_profile
 

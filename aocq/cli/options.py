@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from aocq.model_options import parse_settings
+from aocq.zoo.options import parse_settings
 
 # Bounds that no sensible job reaches; what is beyond them is a slip of the hand.
 MOST_IMAGES = 10**9

@@ -47,18 +47,18 @@ def command(
     import shutil
 
     from aocq import progress
-    from simulator.publishing import WORK, claimed, publish, refuse_blocked, staging
-    from simulator.results import refuse_run_folder
+    from aocq.records.publishing import WORK, claimed, publish, refuse_blocked, staging
+    from aocq.records.run import refuse_run_folder
 
     with claimed(out, progress.note):
         refuse_run_folder(out)
-        from aocq import pipeline
         from aocq.capture import capture
         from aocq.data.image_folder import read_image_folder
         from aocq.data.loader import evenly
+        from aocq.jobs import verify as pipeline
+        from aocq.jobs.request import calibration_key, constrained
         from aocq.methods import storage
-        from aocq.models import load_model
-        from aocq.request import calibration_key, constrained
+        from aocq.zoo.models import load_model
         from simulator.profile import load_profile
 
         refuse_blocked(out, (storage.JSON_NAME, storage.TENSORS_NAME))

@@ -12,8 +12,8 @@ import typer
 from aocq.cli import gates
 
 if TYPE_CHECKING:
-    from simulator.gates import Gates
-    from simulator.results import RunResult
+    from aocq.records.gates import Gates
+    from aocq.records.run import RunResult
 
 
 def command(
@@ -34,10 +34,10 @@ def command(
     run.json say so, and the exit code is 1 if one fails. Without, the recorded verdict stays.
     """
     from aocq import progress
+    from aocq.records.finished import note_changes
+    from aocq.records.gates import Gates, judged
+    from aocq.records.run import load_run
     from reports.tables import markdown
-    from simulator.finished import note_changes
-    from simulator.gates import Gates, judged
-    from simulator.results import load_run
 
     given = Gates(max_drop=max_drop, min_agreement=min_agreement, max_latency_ms=max_latency_ms)
     if as_markdown:
@@ -55,11 +55,11 @@ def command(
 def write(folder: Path, out: Path, given: Gates) -> RunResult:
     """Write the pages of the run in ``folder`` into ``out``; return the run as they show it."""
     from aocq import progress
+    from aocq.records.finished import note_changes, redraw
+    from aocq.records.gates import judged
+    from aocq.records.publishing import claimed, publish, refuse_blocked, staging
+    from aocq.records.run import REPORT_NAMES, load_run, refuse_run_folder
     from reports.write import PAGE_NAME, write_report
-    from simulator.finished import note_changes, redraw
-    from simulator.gates import judged
-    from simulator.publishing import claimed, publish, refuse_blocked, staging
-    from simulator.results import REPORT_NAMES, load_run, refuse_run_folder
 
     here = os.path.realpath(out) == os.path.realpath(folder)
     if not folder.is_dir():

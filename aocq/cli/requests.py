@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from aocq.cli import options, recipes
 
 if TYPE_CHECKING:
+    from aocq.jobs.request import VerifyRequest
     from aocq.methods import Recipe
-    from aocq.request import VerifyRequest
-    from simulator.gates import Gates
+    from aocq.records.gates import Gates
 
 
 def make_request(
@@ -53,10 +53,10 @@ def make_request(
     quantized
         folder of quantized models that several requests share; None: the run has its own
     model_kwargs, preprocessing
-        ``KEY=VALUE``, see :mod:`aocq.model_options`
+        ``KEY=VALUE``, see :mod:`aocq.zoo.options`
     """
-    from aocq.request import VerifyRequest
-    from simulator.gates import Gates
+    from aocq.jobs.request import VerifyRequest
+    from aocq.records.gates import Gates
 
     return VerifyRequest(
         model=model,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aocq.cli import campaigns, options
+from aocq.cli import options
+from aocq.cli import sweeps as campaigns
 
 if TYPE_CHECKING:
     from aocq.data.image_folder import LabelledImage
@@ -122,7 +123,7 @@ def _about(graph: IntGraph, data: Path | None, inputs: Path | None) -> dict[str,
 def _as_text(about: Mapping[str, Any]) -> dict[str, str]:
     """Return the same as a terminal may show it; empty where there is nothing."""
     from simulator.control_characters import escaped
-    from simulator.results import typed
+    from simulator.settings import typed
 
     told = {**about, "model_arguments": typed(about["model_arguments"] or {})}
     return {key: "" if value is None else escaped(str(value)) for key, value in told.items()}
@@ -185,10 +186,10 @@ def _published(
         return
 
     from aocq import progress
+    from aocq.records.manifest import refuse_foreign
+    from aocq.records.publishing import claimed, publish, staging
+    from aocq.records.run import refuse_run_folder
     from simulator.graph import sha256
-    from simulator.manifest import refuse_foreign
-    from simulator.publishing import claimed, publish, staging
-    from simulator.results import refuse_run_folder
 
     with claimed(out, progress.note):
         refuse_run_folder(out)
@@ -225,7 +226,7 @@ def _simulate_images(
 
     from aocq import progress
     from aocq.data.loader import ImageBatches, evenly
-    from aocq.evaluate import top_k
+    from aocq.jobs.evaluate import top_k
     from simulator.boundary import dequantize, quantize
     from simulator.errors import InputError
 

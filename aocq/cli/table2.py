@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from aocq.cli import campaigns, options, recipes, requests
+from aocq.cli import options, recipes, requests
+from aocq.cli import sweeps as campaigns
 
 TITLE = "Networks, methods and widths"
 # Options with a default, of which sizes and costs need none.

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aocq.cli import campaigns, options, recipes, requests
+from aocq.cli import options, recipes, requests
+from aocq.cli import sweeps as campaigns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aocq.campaign import Cell
+    from aocq.jobs.sweep import Cell
     from reports.campaign import TableRow
 
 ALL = "all"
@@ -122,7 +123,7 @@ def asked_for(cells: Sequence[Cell], rows: Sequence[TableRow]) -> list[TableRow]
 
     Of all the shipped chips some are bound not to: that is an answer, not a failure.
     """
-    from aocq.campaign import impossible_for
+    from aocq.jobs.sweep import impossible_for
     from simulator.profile import load_profile
 
     possible = [

@@ -12,8 +12,8 @@ import typer
 from aocq.cli import gates, options, recipes, requests
 
 if TYPE_CHECKING:
-    from aocq.request import VerifyRequest
-    from simulator.results import RunResult
+    from aocq.jobs.request import VerifyRequest
+    from aocq.records.run import RunResult
 
 
 def command(
@@ -71,8 +71,8 @@ def command(
     --w-bits 8 --profile edge_npu_int8 --out runs/deit --max-drop 1
     """
     from aocq import progress
-    from simulator.gates import Gates
-    from simulator.publishing import claimed
+    from aocq.records.gates import Gates
+    from aocq.records.publishing import claimed
 
     with claimed(out, progress.note):
         request = requests.make_request(
@@ -122,7 +122,8 @@ def command(
 
 def run_and_report(request: VerifyRequest, *, as_json: bool) -> None:
     """Do the job and its report in a claimed folder, print the summary, exit with 1 on a no."""
-    from aocq import pipeline, progress
+    from aocq import progress
+    from aocq.jobs import verify as pipeline
     from reports.tables import FOLLOWS_SIMULATION, parting_sentence
     from reports.write import PAGE_NAME, write_report
 

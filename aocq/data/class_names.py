@@ -123,7 +123,7 @@ def _nearest_class(stranger: str, classes: int) -> str:
 @cache
 def imagenet_class_numbers() -> Mapping[str, int]:
     """Return class numbers of ImageNet-1k by WordNet id and by each of their names."""
-    from aocq.torchvision_compat import declare_missing_operators
+    from aocq.zoo.torchvision_compat import declare_missing_operators
 
     declare_missing_operators()  # must come before timm, whose import may fail without it
     from timm.data import ImageNetInfo

@@ -17,7 +17,7 @@ from torch import Tensor
 from aocq.data.decoding import MODES, BadImageError, bad_image, open_image
 from aocq.data.fitting import check_fitting
 from aocq.data.image_folder import LabelledImage, evenly
-from aocq.torchvision_compat import declare_missing_operators
+from aocq.zoo.torchvision_compat import declare_missing_operators
 from simulator.errors import InputError
 
 __all__ = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import resources
 from typing import Any
 
-from aocq.torchvision_compat import declare_missing_operators
+from aocq.zoo.torchvision_compat import declare_missing_operators
 
 declare_missing_operators()  # must come before timm, whose import may fail without it
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulator.gemm.packing import (
+from simulator.gemm.portable import BlasGemm, NumbaGemm
+from simulator.gemm.protocol import LONGEST_INT32_SUM, Product
+from simulator.numerics.integer_type import IntArray
+from simulator.numerics.jit import has_avx2, kernel
+from simulator.simd.product.packing import (
     QUAD,
     STRIP_ROWS,
     Packed,
@@ -14,10 +18,6 @@ from simulator.gemm.packing import (
     start_sums,
     take_rows,
 )
-from simulator.gemm.portable import BlasGemm, NumbaGemm
-from simulator.gemm.protocol import LONGEST_INT32_SUM, Product
-from simulator.numerics.integer_type import IntArray
-from simulator.numerics.jit import has_avx2, kernel
 
 # Terms of 16-bit times 8-bit codes whose sum stays below 2^31, as a multiple of a block.
 TERMS_OF_16_BITS = 256

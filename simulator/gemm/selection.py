@@ -2,8 +2,8 @@
 """Exact integer matrix products, by the fastest backend that is proven exact on this CPU.
 
 ===========  ====================================================================================
-``avx2``     our own tiles in vector registers (:mod:`simulator.gemm.tile`), on x86 CPUs with AVX2:
-             codes of 8 or 16 bits. Only here product and requantization are one pass.
+``avx2``     our own tiles in vector registers (:mod:`simulator.simd.product.tile`), on x86 CPUs
+             with AVX2: codes of 8 or 16 bits. Only here product and requantization are one pass.
 ``torch``    oneDNN's int8 product through ``torch._int_mm``, where torch is importable. On CPUs
              without VNNI some int8 products saturate inside, so extreme values are tried first.
 ``blas``     float32 BLAS through numpy, exact while every partial sum stays below 2^24: longer

@@ -40,7 +40,7 @@ from simulator.graph.softmax_text import SOFTMAX_FORMS
 from simulator.graph.storage import sha256
 from simulator.numerics.rescaling import LeftShift, ZeroPointStage
 from simulator.numerics.rounding import DoubleRounding
-from simulator.results import typed
+from simulator.settings import typed
 
 
 def text(graph: IntGraph) -> str:

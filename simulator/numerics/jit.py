@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one place that calls Numba.
 
-Compiled kernels are cached on disk (:mod:`simulator.kernel_cache`) in a folder named by a hash of
-all kernel sources: Numba's own cache looks only at the file of a kernel and does not see edits in
-the functions it calls (numba issue 9483), it fails where the package's folder cannot be written
-(issue 4908), and processes that fill it at once can mix up signatures.
+Compiled kernels are cached on disk by :mod:`simulator.kernel_cache`, under a hash of the sources
+that a kernel depends on: Numba's own cache looks only at the file of a kernel and does not see
+edits in the functions it calls (numba issue 9483), it fails where the package's folder cannot be
+written (issue 4908), and processes that fill it at once can mix up signatures.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +21,10 @@ from simulator.config import cache_folder
 from simulator.kernel_cache import KernelCache
 
 
-@cache
 def kernel_cache_folder() -> Path | None:
-    """Return the cache folder of the kernel sources and Numba version of now, None without any."""
-    digest = hashlib.sha256(numba.__version__.encode())
-    package = Path(__file__).parent.parent
-    folders = ("numerics", "gemm", "ops")
-    for source in sorted(path for name in folders for path in package.glob(f"{name}/*.py")):
-        digest.update(f"{source.relative_to(package)} {source.stat().st_size}\n".encode())
-        digest.update(source.read_bytes())
+    """Return the folder of compiled kernels, None where nothing can be kept."""
     folder = cache_folder()
-    return None if folder is None else folder / f"kernels-{digest.hexdigest()[:16]}"
+    return None if folder is None else folder / "kernels"
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:

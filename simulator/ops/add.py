@@ -15,8 +15,8 @@ from simulator.numerics.integer_type import IntArray, Overflow, fit, limits
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.requantization import fit_kernel
 from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
-from simulator.ops.add_words import words_kernel
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
+from simulator.simd.ops.add import words_kernel
 
 
 def reference(op: Add, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:

@@ -12,7 +12,7 @@ from simulator.graph.ops import AddShifted
 from simulator.numerics.integer_type import IntArray
 from simulator.ops import common_scale
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
-from simulator.ops.common_scale_words import Join
+from simulator.simd.ops.common_scale import Join
 
 
 def reference(op: AddShifted, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:

@@ -14,7 +14,7 @@ from simulator.numerics.requantization import fit_kernel
 from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
 from simulator.ops.behaviour import Kernel, OpResult
 from simulator.ops.broadcasting import broadcast_integers, broadcast_rows
-from simulator.ops.common_scale_words import CommonScaleOp, Join, words_kernel
+from simulator.simd.ops.common_scale import CommonScaleOp, Join, words_kernel
 
 
 def reference(

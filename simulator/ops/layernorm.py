@@ -18,7 +18,7 @@ from simulator.numerics.requantization import fit_kernel
 from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
 from simulator.numerics.square_root import isqrt_kernel, newton_root, newton_root_kernel
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
-from simulator.ops.layernorm_words import words_kernel
+from simulator.simd.ops.layernorm import words_kernel
 
 
 def _channel_factors(op: LayerNorm, graph: IntGraph) -> NDArray[np.int64]:

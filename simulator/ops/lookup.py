@@ -14,7 +14,7 @@ from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import has_avx2
 from simulator.numerics.jit import kernel as compiled
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
-from simulator.ops.lookup_tile import PART, look_up_bytes
+from simulator.simd.lanes.lookup import PART, look_up_bytes
 
 WIDEST_PATTERN = 2  # bytes of a code whose patterns are counted out
 

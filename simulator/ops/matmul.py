@@ -25,9 +25,9 @@ from simulator.numerics.accumulator import (
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.requantization import Requantizer
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult, SumCounts, one_sum
-from simulator.ops.matmul_fused import fused_kernel
-from simulator.ops.matmul_narrow import narrow_kernel
 from simulator.ops.requantizing import requantize_reference, requantizer
+from simulator.simd.ops.matmul_fused import fused_kernel
+from simulator.simd.ops.matmul_narrow import narrow_kernel
 
 # From this share of outputs on that may overflow, whole rows are walked instead of single outputs.
 MANY = 0.1

@@ -14,8 +14,8 @@ from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
 from simulator.ops.broadcasting import broadcast_integers, broadcast_rows
-from simulator.ops.mul_words import words_kernel
 from simulator.ops.requantizing import requantize_reference, requantizer
+from simulator.simd.ops.mul import words_kernel
 
 
 def reference(op: Mul, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:

@@ -10,7 +10,6 @@ import numpy as np
 from simulator.graph.graph import IntGraph, Tensor
 from simulator.graph.ops import Requantization
 from simulator.numerics.float_requantization import requantize_real
-from simulator.numerics.float_requantization_words import RealWordRequantizer, real_words_of
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.requantization import (
     AnyRequantizer,
@@ -18,8 +17,9 @@ from simulator.numerics.requantization import (
     build_requantizer,
     requantize,
 )
-from simulator.numerics.requantization_words import LANES, WordRequantizer, words_of
 from simulator.numerics.rescaling import Arithmetic
+from simulator.simd.lanes.float_requantization import RealWordRequantizer, real_words_of
+from simulator.simd.lanes.requantization import LANES, WordRequantizer, words_of
 
 AnyWordRequantizer = WordRequantizer | RealWordRequantizer
 

@@ -16,7 +16,7 @@ from simulator.numerics.requantization import fit_kernel
 from simulator.numerics.rounded_division import TIES, divide, divide_kernel
 from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
-from simulator.ops.softmax_words import words_kernel
+from simulator.simd.ops.softmax import words_kernel
 
 
 def reference(op: Softmax, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:

@@ -11,7 +11,7 @@ from simulator.graph.ops import SquaredDifference
 from simulator.numerics.integer_type import IntArray
 from simulator.ops import common_scale
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
-from simulator.ops.common_scale_words import Join
+from simulator.simd.ops.common_scale import Join
 
 
 def reference(op: SquaredDifference, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:

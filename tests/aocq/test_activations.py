@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from tiny_models import NANO, images, input_size
 
-from aocq.activations import before_and_after, most_uneven, stream_along_depth
+from aocq.jobs.activations import before_and_after, most_uneven, stream_along_depth
 from aocq.methods import METHODS, Recipe
 
 

@@ -16,14 +16,14 @@ from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp, capture
 from aocq.capture.float_graph import ARITHMETIC
+from aocq.jobs.request import constrained
 from aocq.lowering import check_recipe, lower
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.aocq import method
 from aocq.methods.aocq import rounding as rounding_stage
 from aocq.methods.aocq.blocks import blocks
-from aocq.request import constrained
+from aocq.records.kept import keep, kept
 from simulator.errors import InputError
-from simulator.kept import keep, kept
 from simulator.profile import load_profile
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]

@@ -10,12 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from aocq import pipeline, progress
+from aocq import progress
 from aocq.capture import capture
 from aocq.data.image_folder import LabelledImage
+from aocq.jobs import verify as pipeline
+from aocq.jobs.request import calibration_key
 from aocq.methods import LEAVE_FLOATS, METHODS, Recipe
-from aocq.models import load_model
-from aocq.request import calibration_key
+from aocq.zoo.models import load_model
 from simulator.errors import EnvironmentProblem, InputError
 from simulator.profile import load_profile
 

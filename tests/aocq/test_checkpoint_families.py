@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from tiny_models import with_random_parameters
 from torch import Tensor
 
-from aocq.models import LoadedModel, load_model, timm
+from aocq.zoo.models import LoadedModel, load_model, timm
 from simulator.errors import InputError
 
 CLASSES = 7

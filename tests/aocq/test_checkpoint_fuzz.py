@@ -17,7 +17,7 @@ from tiny_models import network
 from torch import Tensor, nn
 
 from aocq.checkpoint import fit, read
-from aocq.models import load_model, timm
+from aocq.zoo.models import load_model, timm
 from simulator.errors import AocqError, InputError
 
 COUNT = 2_000

@@ -14,7 +14,7 @@ from tiny_models import with_random_parameters
 from torch import Tensor, nn
 
 from aocq.checkpoint import read_for
-from aocq.models import load_model, timm
+from aocq.zoo.models import load_model, timm
 from simulator.errors import InputError
 
 NAME = "vit_tiny_patch16_224"

@@ -16,12 +16,12 @@ from tiny_models import NANO, images, input_size
 from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp
+from aocq.jobs.request import constrained
 from aocq.lowering import check_recipe, lower
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.parallel_calibration import completed
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
-from aocq.request import constrained
 from simulator.errors import InputError
 from simulator.graph.ops import Add, LayerNorm, MatMul, Mean, Rescale
 from simulator.numerics.integer_type import IntType

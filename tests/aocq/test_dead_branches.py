@@ -16,12 +16,12 @@ from tiny_models import NANO, images, input_size, network
 from torch import Tensor, nn
 
 from aocq.capture import FloatGraph, FloatOp, capture
+from aocq.jobs.request import constrained
 from aocq.lowering import lower
 from aocq.lowering.affine import Affine, affine_step
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.layernorm_parts import observe_parts
 from aocq.methods.least_steps import LEAST_STEP, with_steps_for_functions
-from aocq.request import constrained
 from simulator.boundary import dequantize, quantize
 from simulator.errors import InputError
 from simulator.executor import Executor

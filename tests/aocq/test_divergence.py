@@ -16,7 +16,7 @@ from torch import nn
 from aocq.capture import FloatGraph, FloatOp
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import ImageBatches
-from aocq.divergence import compared, differing_codes
+from aocq.jobs.mismatches import compared, differing_codes
 from aocq.lowering import lower
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from simulator.executor import Executor

@@ -20,7 +20,7 @@ from aocq.capture import FloatGraph
 from aocq.data import loader
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import BadImageError, ImageBatches
-from aocq.evaluate import (
+from aocq.jobs.evaluate import (
     Evaluation,
     _as_row,
     _from_row,

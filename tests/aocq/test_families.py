@@ -25,12 +25,12 @@ from aocq.capture.roles import (
     residual_stream,
 )
 from aocq.capture.verify import verify
+from aocq.jobs.request import constrained
+from aocq.jobs.sizing import size_up
 from aocq.lowering import lower
 from aocq.methods import METHODS, Recipe
 from aocq.methods.aocq.options import AocqOptions
-from aocq.models import random_model, timm
-from aocq.request import constrained
-from aocq.sizing import size_up
+from aocq.zoo.models import random_model, timm
 from simulator.boundary import quantize
 from simulator.cost import estimate
 from simulator.errors import InputError

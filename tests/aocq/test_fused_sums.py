@@ -12,10 +12,10 @@ from tiny_models import NANO, images, input_size, network
 
 from aocq.capture import FloatGraph, FloatOp, capture
 from aocq.capture.roles import branch_ends
+from aocq.jobs.request import constrained
 from aocq.lowering import lower
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.quantizers import ActivationQuantizer
-from aocq.request import constrained
 from simulator.boundary import quantize
 from simulator.errors import InputError
 from simulator.executor import Executor, run_reference

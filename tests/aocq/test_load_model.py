@@ -19,7 +19,7 @@ from torch import Tensor
 
 from aocq.checkpoint import read
 from aocq.demo.model import WEIGHTS_FILE
-from aocq.models import load_model
+from aocq.zoo.models import load_model
 from simulator.errors import InputError
 
 NAME = "vit_nano_digits"

@@ -19,9 +19,9 @@ from torch import nn
 
 from aocq.capture import FloatGraph, capture, run
 from aocq.capture.roles import residual_stream
+from aocq.jobs.request import constrained
 from aocq.lowering import check_recipe, lower
 from aocq.methods import METHODS, QuantizedModel, Recipe
-from aocq.request import constrained
 from simulator.boundary import dequantize, quantize
 from simulator.errors import InputError
 from simulator.executor import Executor, RunOutput, run_reference

@@ -16,7 +16,7 @@ from aocq.data.loader import evenly, load_calibration_images
 from aocq.methods import METHODS, Recipe
 from aocq.methods.operands import row_blocks, trace_operand
 from aocq.methods.quantizers import ActivationQuantizer
-from aocq.models import load_model
+from aocq.zoo.models import load_model
 
 # Beside the repository; its licences do not allow it inside.
 DATA = Path(__file__).parents[3] / "shared" / "data"

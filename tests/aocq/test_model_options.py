@@ -12,9 +12,9 @@ import pytest
 from safetensors.torch import save_file
 from tiny_models import with_random_parameters
 
-from aocq.model_options import channels_averaged, crop_kept, parse_settings, preprocessing
-from aocq.models import load_model, random_model, timm
-from aocq.request import model_meta
+from aocq.jobs.request import model_meta
+from aocq.zoo.models import load_model, random_model, timm
+from aocq.zoo.options import channels_averaged, crop_kept, parse_settings, preprocessing
 from simulator.errors import InputError
 
 NAME = "vit_tiny_patch16_224"

@@ -15,10 +15,10 @@ from tiny_models import NANO, images, input_size, network
 
 from aocq.capture import FloatGraph, capture
 from aocq.cli.profile_text import as_data, list_row, page
+from aocq.jobs.request import constrained
 from aocq.lowering import lower
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.layernorm_parts import observe_parts
-from aocq.request import constrained
 from simulator.cost import estimate
 from simulator.errors import AocqError, InputError
 from simulator.profile import NpuProfile, load_profile, profile_paths

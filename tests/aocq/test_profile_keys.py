@@ -16,12 +16,12 @@ import pytest
 from tiny_models import NANO, images, input_size, network
 
 from aocq.capture import FloatGraph, FloatOp, capture
+from aocq.jobs.request import constrained
 from aocq.lowering import lower
 from aocq.lowering.builder import narrowest
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.layernorm_parts import observe_parts
 from aocq.methods.quantizers import ActivationQuantizer
-from aocq.request import constrained
 from simulator.errors import InputError
 from simulator.graph import IntGraph, sha256
 from simulator.graph.ops import (

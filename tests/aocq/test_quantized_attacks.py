@@ -21,7 +21,7 @@ from mutations import byte_mutants, json_mutants
 from tiny_models import images, input_size
 from tiny_quantized import TINY, tiny
 
-from aocq.activations import before_and_after, stream_along_depth
+from aocq.jobs.activations import before_and_after, stream_along_depth
 from aocq.lowering import lower
 from aocq.methods import QuantizedModel
 from aocq.methods.storage import load, save

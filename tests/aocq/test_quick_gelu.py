@@ -14,10 +14,10 @@ from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp, UnsupportedOperatorError, capture, run
 from aocq.capture.roles import known_networks
+from aocq.jobs.request import constrained
 from aocq.lowering import lower
 from aocq.methods import METHODS, Recipe
-from aocq.models import timm
-from aocq.request import constrained
+from aocq.zoo.models import timm
 from simulator.graph.ops import Lookup
 from simulator.profile import load_profile
 

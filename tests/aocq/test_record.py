@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from aocq.data.image_folder import LabelledImage
-from aocq.record import data_record
+from aocq.jobs.record import data_record
 
 
 def _listing(folder: Path, content: bytes) -> list[LabelledImage]:

@@ -12,10 +12,10 @@ from tiny_models import images
 from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp
+from aocq.jobs.request import constrained
 from aocq.lowering import lower
 from aocq.methods import METHODS, Recipe
 from aocq.methods.layernorm_parts import observe_parts
-from aocq.request import constrained
 from simulator.numerics.fixed_point import q31_multiplier_and_shift
 from simulator.profile import load_profile
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from aocq import survey as module
 from aocq.cli.app import app
-from aocq.models import timm
-from aocq.survey import HEAD, RELATIVES, Finding, Relative, matching, row, survey
+from aocq.jobs import coverage as module
+from aocq.jobs.coverage import HEAD, RELATIVES, Finding, Relative, matching, row, survey
+from aocq.zoo.models import timm
 from simulator.errors import InputError
 from simulator.executor import Executor
 from simulator.profile import load_profile

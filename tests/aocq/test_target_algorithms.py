@@ -15,10 +15,10 @@ from tiny_models import NANO, images, input_size
 from torch import nn
 
 from aocq.capture import FloatGraph
+from aocq.jobs.request import constrained
 from aocq.lowering import lower
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.layernorm_parts import observe_parts
-from aocq.request import constrained
 from simulator.boundary import dequantize, quantize
 from simulator.errors import AccumulatorOverflow, InputError
 from simulator.executor import Executor, run_reference

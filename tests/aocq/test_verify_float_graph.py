@@ -18,7 +18,7 @@ from torch import nn
 from aocq.capture import FloatGraph, FloatNode, FloatOp, capture
 from aocq.capture.attributes import ATTRIBUTES
 from aocq.capture.verify import LONGEST_CHAIN, MOST_NODES, verify
-from aocq.models import timm
+from aocq.zoo.models import timm
 from simulator.errors import InputError
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]

@@ -24,7 +24,7 @@ from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.masks import lowest_code_wanted, quantizer_of, scores_of
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.steps import moved
-from aocq.models import timm
+from aocq.zoo.models import timm
 from simulator.boundary import dequantize, quantize
 from simulator.errors import InputError
 from simulator.executor import Executor

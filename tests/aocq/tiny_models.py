@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aocq.torchvision_compat import declare_missing_operators
+from aocq.zoo.torchvision_compat import declare_missing_operators
 
 declare_missing_operators()
 

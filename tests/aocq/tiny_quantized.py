@@ -11,10 +11,10 @@ from typing import Any
 from tiny_models import NANO, images, input_size, network
 
 from aocq.capture import FloatGraph, capture
+from aocq.jobs.request import constrained
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.layernorm_parts import observe_parts
-from aocq.request import constrained
 from simulator.profile import load_profile
 
 TINY = {**NANO, "img_size": 8, "patch_size": 4, "embed_dim": 8, "num_heads": 2, "mlp_ratio": 1}

@@ -138,7 +138,7 @@ def prepare(demo: Path, root: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from aocq.models import load_model
+    from aocq.zoo.models import load_model
     from simulator.profile import profile_paths
 
     for folder, names in (

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from aocq.torchvision_compat import declare_missing_operators
+from aocq.zoo.torchvision_compat import declare_missing_operators
 
 declare_missing_operators()
 

@@ -54,7 +54,7 @@ def warm_up() -> None:
 def load(*, torch: bool) -> None:
     """Import what commands need."""
     if torch:
-        import aocq.pipeline  # noqa: F401  (loads torch and timm)
+        import aocq.jobs.verify  # noqa: F401  (loads torch and timm)
     else:
         sys.meta_path.insert(0, Blocker())  # type: ignore[arg-type]
     import reports.write  # noqa: F401  (loads matplotlib)

@@ -15,8 +15,8 @@ import typer
 from command_line import Demo, Finished
 
 from aocq.cli.accumulators import parse_register_widths, parse_rules, profile_of
+from aocq.records.accumulator_widths import SweepRecord, load_sweep
 from simulator.profile import load_profile, profile_paths
-from simulator.sweep import SweepRecord, load_sweep
 
 Run = Callable[..., Finished]
 LIMIT = ("--limit", 20, "--batch", 10)

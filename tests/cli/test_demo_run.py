@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from command_line import RUN_FILES, Demo, Finished, digests, record
 
-from simulator.results import LayerRow, RunResult, load_run
+from aocq.records.run import LayerRow, RunResult, load_run
 
 Run = Callable[..., Finished]
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import typer
 
-from aocq import campaign
-from aocq.cli import campaigns, requests
+from aocq.cli import requests
+from aocq.cli import sweeps as campaigns
+from aocq.jobs import sweep as campaign
 from aocq.methods import Recipe
 from simulator.errors import AocqError, InputError
 

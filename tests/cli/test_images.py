@@ -13,7 +13,7 @@ from command_line import Demo, Finished, record
 from PIL import Image
 from safetensors.torch import save_file
 
-from aocq.models import random_model
+from aocq.zoo.models import random_model
 
 Run = Callable[..., Finished]
 NAME = "vit_tiny_patch16_224"

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from command_line import Demo, Finished, digests, record
 
-from simulator.publishing import claimed
-from simulator.results import load_run
+from aocq.records.publishing import claimed
+from aocq.records.run import load_run
 
 Run = Callable[..., Finished]
 SMALL = ("--method", "base_ptq", "--limit", 20, "--batch", 10, "--calib", 16)

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from command_line import Demo, Finished
 
+from aocq.records.run import load_run
 from simulator.profile import profile_paths
-from simulator.results import load_run
 
 Run = Callable[..., Finished]
 NARROW = 'bits = 13, overflow = "saturate"'
@@ -126,7 +126,7 @@ def test_a_run_that_only_counts_what_would_change_sums_is_no_plain_yes(
 def test_what_would_change_no_sum_is_only_counted(
     warm: Run, demo: Demo, profiles: dict[str, Path], tmp_path: Path
 ) -> None:
-    from aocq.record import merely_reported, overflow_record
+    from aocq.jobs.record import merely_reported, overflow_record
     from simulator.graph import load
 
     small = ("--limit", 4, "--method", "base_ptq", "--calib", 16, "--max-drop", 100)

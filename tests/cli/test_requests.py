@@ -12,7 +12,7 @@ import pytest
 from aocq.cli.recipes import Device, Preset
 from aocq.cli.requests import make_request
 from aocq.methods import Recipe
-from simulator.gates import Gates
+from aocq.records.gates import Gates
 
 NEEDED: dict[str, Any] = {
     "model": "m",

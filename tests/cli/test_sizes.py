@@ -14,10 +14,10 @@ import pytest
 from command_line import Demo, Finished
 from typer.testing import CliRunner
 
-import aocq.models
+import aocq.zoo.models
 from aocq.cli.app import app
-from aocq.models import random_model
-from simulator.results import CyclesRecord, MemoryRecord
+from aocq.records.run import CyclesRecord, MemoryRecord
+from aocq.zoo.models import random_model
 
 Run = Callable[..., Finished]
 MODEL = "vit_nano_digits"
@@ -118,14 +118,14 @@ def test_a_network_without_weights_has_sizes_beside_runs(
     weights = files("aocq.demo") / "vit_nano_digits.fp16.safetensors"
     images = ("--data", data / "val", "--calib-data", data / "calib", "--limit", 4, "--calib", 4)
     wanted = ("--methods", "base_ptq,fq_vit", "--bits", "8/8", "--out", tmp_path)
-    created = aocq.models.timm.create_model
+    created = aocq.zoo.models.timm.create_model
 
     def offline(name: str, pretrained: bool = False, **options: object) -> object:
         if pretrained:
             raise OSError("no route to host")
         return created(name, pretrained=False, **options)
 
-    monkeypatch.setattr(aocq.models.timm, "create_model", offline)
+    monkeypatch.setattr(aocq.zoo.models.timm, "create_model", offline)
     arguments = ["table2", MODEL, *map(str, (*images, *wanted))]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import pytest
 from command_line import Demo, Finished, stopped
 
+from aocq.records.run import load_run
 from reports.alike import DIFFERENT_DATA
-from simulator.results import load_run
 
 Run = Callable[..., Finished]
 SMALL = ("--limit", 20, "--batch", 10, "--calib", 16)
@@ -164,7 +164,7 @@ def test_what_a_table_cannot_be_made_of_is_a_usage_error(
 
 
 def test_widths_are_pairs_in_the_order_given_each_once() -> None:
-    from aocq.cli.campaigns import parse_widths
+    from aocq.cli.sweeps import parse_widths
 
     assert parse_widths("8/16, 4/8,8/16,2/3") == [(8, 16), (4, 8), (2, 3)]
 
@@ -219,7 +219,7 @@ def test_runs_on_other_images_are_compared_as_such(
 
 
 def test_folders_of_networks_of_one_name_are_told_apart() -> None:
-    from aocq.cli.campaigns import LONGEST_NAME, network_folder
+    from aocq.cli.sweeps import LONGEST_NAME, network_folder
 
     micro = {"img_size": 32, "depths": (2, 2, 2)}
     assert network_folder("swin.ms_in1k", None, {}) == "swin.ms_in1k"

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import pytest
 from command_line import Demo, Finished
 
+from aocq.records.run import load_run
 from simulator.profile import profile_paths
-from simulator.results import load_run
 
 Run = Callable[..., Finished]
 SMALL = ("--method", "base_ptq", "--limit", 20, "--batch", 10, "--calib", 16)
@@ -221,7 +221,7 @@ def test_of_all_chips_only_those_that_can_hold_the_widths_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from aocq.cli import requests, targets
-    from aocq.cli.campaigns import cell
+    from aocq.cli.sweeps import cell
     from aocq.methods import Recipe
     from reports.campaign import TableRow
 

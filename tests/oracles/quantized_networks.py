@@ -14,10 +14,10 @@ from aocq.capture import FloatGraph, capture
 from aocq.data.image_folder import LabelledImage, read_image_folder
 from aocq.data.loader import evenly, load_calibration_images
 from aocq.demo.digits import write_image_folder
+from aocq.jobs.request import constrained
+from aocq.jobs.verify import calibrate
 from aocq.methods import QuantizedModel, Recipe
-from aocq.models import LoadedModel, load_model
-from aocq.pipeline import calibrate
-from aocq.request import constrained
+from aocq.zoo.models import LoadedModel, load_model
 from simulator.profile import NpuProfile
 
 # Beside the repository; its licences do not allow it inside.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from simulator.results import LayerRow, RunResult
+from aocq.records.run import LayerRow, RunResult
 
 Run = tuple[RunResult, list[LayerRow]]
 

@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 import pytest
 from matplotlib.figure import Figure
 
+from aocq.records.accumulator_widths import SweepRecord, SweepRow, load_sweep, save_sweep
 from reports.accumulators import HEAD, csv_text, figure, lines, markdown, summary, write_sweep
 from reports.picture import Picture, picture
-from simulator.sweep import SweepRecord, SweepRow, load_sweep, save_sweep
 
 OUTPUTS = 1_000_000
 

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from aocq.records.run import LayerRow, RunResult, load_record
 from reports.campaign import (
     TableRow,
     csv_text,
@@ -25,7 +26,6 @@ from reports.campaign import (
 )
 from reports.chip_figures import chips
 from reports.format import brief
-from simulator.results import LayerRow, RunResult, load_record
 
 Run = tuple[RunResult, list[LayerRow]]
 SAMPLES = Path(__file__).parents[2] / "reports" / "samples"

@@ -10,6 +10,15 @@ import warnings
 import pytest
 from mutations import byte_mutants, json_mutants, text_mutants
 
+from aocq.records.accumulator_widths import (
+    SWEEP_NAME,
+    SweepRecord,
+    SweepRow,
+    load_sweep,
+    save_sweep,
+)
+from aocq.records.gates import Gates, judged
+from aocq.records.run import LAYERS_NAME, RUN_NAME, layers_csv, load_record, load_run, save_run
 from reports.accumulators import csv_text as sweep_csv
 from reports.accumulators import figure
 from reports.accumulators import markdown as sweep_markdown
@@ -18,9 +27,6 @@ from reports.campaign import markdown as table
 from reports.page import html
 from reports.tables import markdown
 from simulator.errors import InputError
-from simulator.gates import Gates, judged
-from simulator.results import LAYERS_NAME, RUN_NAME, layers_csv, load_record, load_run, save_run
-from simulator.sweep import SWEEP_NAME, SweepRecord, SweepRow, load_sweep, save_sweep
 
 PAGES = 5  # of accepted mutants, per kind of file: figures take long
 

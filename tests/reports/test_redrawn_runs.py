@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from aocq.records.finished import COMMAND, finished_run, redraw
+from aocq.records.gates import Gates, judged
+from aocq.records.publishing import publish, staging
+from aocq.records.run import RUN_NAME, LayerRow, RunResult, load_run, save_run
 from reports.write import write_report
-from simulator.finished import COMMAND, finished_run, redraw
-from simulator.gates import Gates, judged
-from simulator.publishing import publish, staging
-from simulator.results import RUN_NAME, LayerRow, RunResult, load_run, save_run
 
 KEY = "the request"
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 import pytest
 from parsed_page import ParsedPage
 
+from aocq.records.run import LayerRow, RunResult
 from reports.ops import tightest
 from reports.page import html
 from reports.tables import facts, in_accumulator, markdown, overflow_sentence
-from simulator.results import LayerRow, RunResult
 
 Run = tuple[RunResult, list[LayerRow]]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from aocq.records.run import LayerRow, ModelRecord, RunResult
 from reports.campaign import (
     TableRow,
     csv_text,
@@ -23,7 +24,6 @@ from reports.campaign import (
     terminal,
     write_table,
 )
-from simulator.results import LayerRow, ModelRecord, RunResult
 
 Run = tuple[RunResult, list[LayerRow]]
 

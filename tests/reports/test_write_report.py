@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import reports.write
+from aocq.records.run import load_run, save_run
 from reports.page import html
 from reports.tables import markdown
 from reports.write import write_report
 from simulator.errors import InputError
-from simulator.results import load_run, save_run
 
 
 def test_report_is_two_files_and_the_page_is_returned(run, tmp_path):

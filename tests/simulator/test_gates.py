@@ -8,9 +8,9 @@ import math
 import pytest
 
 from aocq.cli import gates as options
+from aocq.records.gates import RANGES, Gates, judge, judged
+from aocq.records.run import Accuracy, MemoryRecord, OverflowRecord
 from simulator.errors import InputError
-from simulator.gates import RANGES, Gates, judge, judged
-from simulator.results import Accuracy, MemoryRecord, OverflowRecord
 
 ACCURACY = Accuracy.model_validate(
     {
@@ -104,7 +104,7 @@ def test_a_run_is_judged_again_by_other_gates_and_back(run_of_gates) -> None:
 
 @pytest.fixture
 def run_of_gates():
-    from simulator.results import RunResult
+    from aocq.records.run import RunResult
 
     verdict = judge(Gates(), ACCURACY, OVERFLOW, MEMORY, 2.5)
     return RunResult.model_construct(

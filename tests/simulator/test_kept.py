@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from mutations import byte_mutants
 
+from aocq.records.kept import keep, kept
 from simulator.errors import InputError
-from simulator.kept import keep, kept
 
 
 def test_what_was_kept_comes_back(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from cached_kernels import ARGUMENTS, ROUNDS, cached, calling, enclosing, known,
 
 from simulator import kernel_cache
 from simulator.kernel_cache import overload_key
+from simulator.kernel_sources import sources_digest
 
 ROOT = Path(__file__).parents[2]
 WRITER = """
@@ -316,7 +317,7 @@ def test_an_edit_of_the_kernel_s_file_is_noticed(tmp_path, monkeypatch):
     keys = []
     for number in (1, 2):
         (tmp_path / "edited.py").write_text(f"def f(x):\n    return x + {number}\n", "utf-8")
-        kernel_cache._source_digest.cache_clear()
+        sources_digest.cache_clear()
         scope = {"__name__": "edited"}
         path = tmp_path / "edited.py"
         exec(compile(path.read_text("utf-8"), str(path), "exec"), scope)

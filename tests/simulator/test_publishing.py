@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 from mutations import json_mutants
 
-from simulator.claim import LOCK_NAME, WORK
-from simulator.errors import InputError
-from simulator.manifest import (
+from aocq.records.claim import LOCK_NAME, WORK
+from aocq.records.manifest import (
     MANIFEST_NAME,
     Entry,
     Manifest,
@@ -23,7 +22,8 @@ from simulator.manifest import (
     refuse_foreign,
     save_manifest,
 )
-from simulator.publishing import claimed, publish, refuse_blocked, staging
+from aocq.records.publishing import claimed, publish, refuse_blocked, staging
+from simulator.errors import InputError
 
 OLD = {"run.json": "old", "a.svg": "old", "z.svg": "old", "report.html": "old", "gone.svg": "old"}
 NEW = {"run.json": "new", "a.svg": "new", "z.svg": "new", "report.html": "new", "added.svg": "new"}

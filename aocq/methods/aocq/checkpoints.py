@@ -17,8 +17,8 @@ from aocq.methods.aocq.blocks import Block
 from aocq.methods.aocq.rounding import LayerResult
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from aocq.methods.storage import quantizer_from_plain, quantizer_to_plain
+from aocq.records.kept import keep, kept
 from simulator import strict_json
-from simulator.kept import keep, kept
 
 Scales = dict[str, ActivationQuantizer]
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from simulator.numerics.float_requantization import RealRequantizer, requantize_real
-from simulator.numerics.float_requantization_words import real_words_of
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.jit import has_avx2, kernel
-from simulator.numerics.requantization_words import LANES
 from simulator.numerics.rescaling import ZeroPointStage
 from simulator.numerics.rounding import Rounding
-from simulator.numerics.row_words import requantize_row
+from simulator.simd.lanes.float_requantization import real_words_of
+from simulator.simd.lanes.requantization import LANES
+from simulator.simd.lanes.requantize_row import requantize_row
 
 S8, U8, S16, S24 = (IntType(bits=b, signed=s) for b, s in ((8, 1), (8, 0), (16, 1), (24, 1)))
 LEAST, MOST = -(1 << 31), (1 << 31) - 1

@@ -25,18 +25,24 @@ from small_graphs import (
 )
 
 from simulator.gemm import backend
-from simulator.gemm.narrow_bounds import FULL_HALVES, HALVES, WORDS, is_checked_often, whole_root
 from simulator.graph import verify
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.float_type import FloatType
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.jit import has_avx2
 from simulator.numerics.requantization import Requantizer
-from simulator.numerics.requantization_words import LANES, words_of
 from simulator.numerics.rescaling import Arithmetic
 from simulator.numerics.rounding import DoubleRounding, Rounding
 from simulator.ops import BEHAVIOURS
-from simulator.ops.add_words import words_kernel
+from simulator.simd.lanes.requantization import LANES, words_of
+from simulator.simd.ops.add import words_kernel
+from simulator.simd.product.narrow_bounds import (
+    FULL_HALVES,
+    HALVES,
+    WORDS,
+    is_checked_often,
+    whole_root,
+)
 
 SATURATING = (Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC)
 RANDOM = np.random.default_rng(11)
@@ -333,7 +339,7 @@ def test_sums_that_no_bound_lets_overflow_are_not_walked():
     op = graph.ops[-1]
     small = np.ones((1, 7, 256), np.int8)
     kernel = BEHAVIOURS[type(op)].build(op, graph, backend("avx2"))
-    assert kernel.__module__ == "simulator.ops.matmul_narrow"
+    assert kernel.__module__ == "simulator.simd.ops.matmul_narrow"
     assert kernel([small, None]).walked == 0
     large = np.full((1, 7, 256), -128, np.int8)
     assert kernel([large, None]).walked > 0

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One quantized model at many accumulator widths: what narrow registers do to its integers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aocq.data.image_folder import LabelledImage
+from aocq.data.loader import ImageBatches
+from aocq.jobs.record import data_record, readable
+from aocq.jobs.request import sweep_key
+from aocq.jobs.verify import Note, Progress
+from aocq.lowering import lower
+from aocq.methods.quantized_model import QuantizedModel
+from aocq.records.accumulator_widths import Rule, SweepRecord, SweepRow
+from simulator.boundary import dequantize, quantize
+from simulator.errors import InputError
+from simulator.executor import Executor, OpCounts
+from simulator.graph import IntGraph, sha256
+from simulator.graph.meta import read_meta
+from simulator.graph.ranges import signed_bits
+from simulator.numerics.accumulator import OverflowPolicy
+from simulator.ops.behaviour import SumCounts
+from simulator.profile import NpuProfile
+
+RULES: tuple[Rule, ...] = ("wrap", "saturate")
+EXACT_BITS = 64  # as wide as registers get; sums that need more are refused when a graph is lowered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepRequest:
+    """What a sweep is asked for.
+
+    ``images`` are files and labels, of the folder ``data``; ``batch`` is how many are decoded at a
+    time.
+    """
+
+    model: QuantizedModel
+    profile: NpuProfile
+    bits: Sequence[int]
+    rules: Sequence[Rule]
+    data: Path
+    images: Sequence[LabelledImage]
+    preprocessing: Mapping[str, Any]
+    batch: int
+    skip_bad_images: bool
+    threads: int | None
+    gemm: str
+    command: tuple[str, ...]
+
+
+def with_register(
+    profile: NpuProfile, bits: int, overflow: Rule, policy: OverflowPolicy = OverflowPolicy.APPLY
+) -> NpuProfile:
+    """Return a profile whose outermost accumulator level, of every kind of op, is another.
+
+    Inner levels, the bias and all else stay.
+    """
+    plain = profile.model_dump(mode="json")
+    overrides = [kind["accumulator"] for kind in plain["ops"].values() if kind["accumulator"]]
+    for table in (plain["accumulator"], *overrides):
+        if "levels" in table:
+            outermost = {**table["levels"][-1], "bits": bits, "overflow": overflow}
+            table["levels"] = [*table["levels"][:-1], outermost]
+        table["policy"] = policy.value
+    return NpuProfile.model_validate(plain)
+
+
+def sweep(
+    request: SweepRequest, before: SweepRecord | None, progress: Progress, note: Note
+) -> Iterator[SweepRecord]:
+    """Run every width under every rule, narrow ones first; yield the record after each, and whole.
+
+    A width at which nothing overflows proves the integers of all wider registers under either rule:
+    these are not run.
+
+    Parameters
+    ----------
+    before
+        an earlier record: its rows are taken if its network, images and code are this request's
+
+    Raises
+    ------
+    InputError
+        If the profile cannot hold the model, or no image can be decoded.
+    """
+    exact = lower(
+        request.model, with_register(request.profile, EXACT_BITS, "wrap", OverflowPolicy.REPORT)
+    )
+    key = sweep_key(exact, request.images)
+    if before is None or before.key != key:
+        if before is not None:
+            note("accumulators.json is of another network, other images or other code: not used")
+        before = _start(request, exact, key, progress)
+    record = before.model_copy(update={"command": list(request.command)})
+    exact_classes = np.array(record.exact_classes)
+    for bits in sorted(set(request.bits)):
+        for rule in request.rules:
+            if any((row.bits, row.overflow) == (bits, rule) for row in record.rows):
+                note(f"{bits} bits, {rule}: finished before")
+                continue
+            proof = next((row for row in record.rows if row.exact and row.bits <= bits), None)
+            if proof is not None:
+                record = _with(record, _copied(proof, bits, rule))
+                continue
+            graph = lower(request.model, with_register(request.profile, bits, rule))
+            with progress(f"{bits} bits, {rule}", len(request.images)) as advance:
+                record = _with(record, _row(request, graph, bits, rule, exact_classes, advance))
+            _rules_agree_at_the_first_op(record, bits)
+            yield record
+    yield record
+
+
+def _start(request: SweepRequest, exact: IntGraph, key: str, progress: Progress) -> SweepRecord:
+    """Run exact integers: what all widths are compared with."""
+    with progress("exact integers", len(request.images)) as advance:
+        ran = _run(request, exact, advance)
+    recipe, meta = request.model.recipe, read_meta(request.model.meta)
+    return SweepRecord(
+        command=[readable(part) for part in request.command],
+        key=key,
+        model=request.model.graph.name,
+        arguments=dict(meta.model_arguments),
+        data=data_record(request.data, request.images, meta.classes),
+        method=request.model.method,
+        weight_bits=recipe.weight_bits,
+        activation_bits=recipe.activation_bits,
+        profile=request.profile.name,
+        graph_sha256=sha256(exact),
+        accumulators=len(ran.sums),
+        images=len(ran.labels),
+        skipped_images=len(ran.skipped),
+        exact_top1=100 * float((ran.classes == ran.labels).mean()),
+        exact_classes=ran.classes.tolist(),
+        rows=[],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """What came out: predicted classes and labels, int64 [images]; counts of ops with sums."""
+
+    classes: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    sums: Mapping[str, SumCounts]
+    outputs: int
+    skipped: Sequence[Path]
+
+
+def _run(request: SweepRequest, graph: IntGraph, advance: Callable[[int], None]) -> _Run:
+    """Run the images; weights are prepared once."""
+    executor = Executor(graph, gemm=request.gemm, threads=request.threads)
+    source, target = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    batches = ImageBatches(
+        request.images,
+        request.preprocessing,
+        batch=request.batch,
+        skip_bad=request.skip_bad_images,
+    )
+    classes, labels = [], []
+    counts: dict[str, OpCounts] = {op.name: OpCounts() for op in graph.ops}
+    for pixels, numbers in batches:
+        output = executor.run(quantize(pixels.numpy(), source), on_progress=advance)
+        classes.append(dequantize(output.outputs[target.name], target).argmax(axis=1))
+        labels.append(numbers.numpy())
+        counts = {name: counts[name] + found for name, found in output.counts.items()}
+    if not classes:
+        raise InputError(f"{batches.skipped[0]}: none of the images can be decoded")
+    sums = {op.name: counts[op.name] for op in graph.ops if counts[op.name].sums is not None}
+    return _Run(
+        classes=np.concatenate(classes),
+        labels=np.concatenate(labels),
+        sums={name: found.sums for name, found in sums.items() if found.sums is not None},
+        outputs=sum(found.elements for found in sums.values()),
+        skipped=batches.skipped,
+    )
+
+
+def _row(
+    request: SweepRequest,
+    graph: IntGraph,
+    bits: int,
+    rule: Rule,
+    exact_classes: NDArray[np.int64],
+    advance: Callable[[int], None],
+) -> SweepRow:
+    start = time.perf_counter()
+    ran = _run(request, graph, advance)
+    found = list(ran.sums.values())
+    return SweepRow(
+        bits=bits,
+        overflow=rule,
+        graph_sha256=sha256(graph),
+        top1=100 * float((ran.classes == ran.labels).mean()),
+        agreement=100 * float((ran.classes == exact_classes).mean()),
+        outputs=ran.outputs,
+        persistent=sum(sums.persistent for sums in found),
+        transient=sum(sums.transient for sums in found),
+        changed=sum(sums.changed for sums in found),
+        overflowing=sum(sums.overflowed > 0 for sums in found),
+        least_headroom_bits=bits - max(signed_bits(sums.least, sums.most) for sums in found),
+        first_persistent=found[0].persistent,
+        first_transient=found[0].transient,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def _copied(proof: SweepRow, bits: int, rule: Rule) -> SweepRow:
+    """Return the row of a register that is as wide as one in which nothing overflowed, or wider."""
+    return proof.model_copy(
+        update={
+            "bits": bits,
+            "overflow": rule,
+            "graph_sha256": None,
+            "same_as": proof.same_as or (proof.bits, proof.overflow),
+            "least_headroom_bits": proof.least_headroom_bits + bits - proof.bits,
+            "seconds": 0.0,
+        }
+    )
+
+
+def _with(record: SweepRecord, row: SweepRow) -> SweepRecord:
+    rows = sorted([*record.rows, row], key=lambda row: (row.bits, RULES.index(row.overflow)))
+    return record.model_copy(update={"rows": rows})
+
+
+def _rules_agree_at_the_first_op(record: SweepRecord, bits: int) -> None:
+    """Hold the counts of the first op equal: overflow is told by exact sums, whatever the rule.
+
+    Later ops see what an overflow has changed, by one rule or the other.
+    """
+    found = {(row.first_persistent, row.first_transient) for row in record.rows if row.bits == bits}
+    assert len(found) <= 1, f"{bits} bits: wrap and saturate count other overflows in the first op"

@@ -1,0 +1,324 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Float, simulated-quantized and integer networks on the same images; resumable.
+
+Every finished batch is one file in the work folder. A run that was killed goes on with the first
+batch that has none; a file that is not as it was written counts as none. While a batch is computed
+the next one is decoded; no more are held.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from aocq.capture import run as run_float
+from aocq.capture import run_in_parts
+from aocq.capture.float_graph import ARITHMETIC
+from aocq.data.loader import BadImageError, Group, ImageBatches
+from aocq.methods.quantized_model import QuantizedModel
+from aocq.records.kept import keep, kept
+from simulator.boundary import dequantize, quantize
+from simulator.errors import AccumulatorOverflow, InputError
+from simulator.executor import Executor, OpCounts
+from simulator.graph import IntGraph
+from simulator.ops.behaviour import SumCounts
+
+ENGINES = ("float", "simulated", "integer")
+Logits = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What three engines said about the same images.
+
+    Attributes
+    ----------
+    logits
+        by engine, float64 [images, classes]
+    labels
+        int64 [images]
+    seconds
+        by engine, time spent computing (not decoding, nor compiling the emulator's kernels)
+    counts
+        by op name: what did not fit, in the integer engine
+    skipped
+        files that could not be decoded
+    """
+
+    logits: Mapping[str, Logits]
+    labels: NDArray[np.int64]
+    seconds: Mapping[str, float]
+    counts: Mapping[str, OpCounts]
+    skipped: tuple[str, ...]
+
+
+def evaluate(
+    network: nn.Module,
+    model: QuantizedModel,
+    executor: Executor,
+    batches: ImageBatches,
+    work: Path,
+    on_progress: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Run all three engines over ``batches``.
+
+    Parameters
+    ----------
+    work
+        folder for finished batches; it must belong to exactly this network, model, graph and data
+    on_progress
+        called with the number of images (skipped ones included) done since the last call
+
+    Raises
+    ------
+    BadImageError
+        If an image cannot be decoded and ``batches`` does not skip such.
+    InputError
+        If no image at all could be decoded.
+    """
+    parameters = model.simulated_parameters()
+    compiled = False
+    for index, group in _open_groups(batches, work, on_progress):
+        arrays: dict[str, Any] = {"skipped": np.array([*map(str, group.skipped)], dtype=str)}
+        if group.images is not None:
+            if not compiled:
+                _compile(executor, group.images[:1])
+                compiled = True
+            arrays |= _run_engines(network, model, parameters, executor, group.images)
+            arrays["labels"] = group.labels.numpy()
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        keep(_batch_path(work, index), buffer.getvalue())
+        if on_progress:
+            on_progress(len(group.labels) + len(group.skipped))
+    return _collect(work, executor, batches)
+
+
+def _compile(executor: Executor, image: Tensor) -> None:
+    """Run an image whose time does not count: kernels are compiled at their first call."""
+    with suppress(AccumulatorOverflow):  # the run itself will tell
+        executor.run(quantize(image.numpy(), executor.graph.tensors[executor.graph.inputs[0]]))
+
+
+def _batch_path(work: Path, index: int) -> Path:
+    return work / f"batch-{index:05d}.npz"
+
+
+@contextmanager
+def _batch(path: Path) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """Open a finished batch.
+
+    Raises
+    ------
+    InputError
+        If its file was changed since it was written.
+    """
+    content = kept(path)
+    if content is None:
+        raise InputError(f"{path}: changed while the run used it; give the same command again")
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        yield arrays
+
+
+def _open_groups(
+    batches: ImageBatches, work: Path, on_progress: Callable[[int], None] | None
+) -> Iterator[tuple[int, Group]]:
+    """Decode the batches that are still to do, and yield each with its number."""
+    starts = range(0, len(batches.images), batches.batch)
+    parts = [batches.images[start : start + batches.batch] for start in starts]
+    finished = [kept(_batch_path(work, index)) is not None for index in range(len(parts))]
+    # Only the last batch may be short, so that those left over are cut as they were.
+    images = [item for part, done in zip(parts, finished, strict=True) if not done for item in part]
+    groups = replace(batches, images=images, skipped=[]).groups()
+    for index, done in enumerate(finished):
+        if not done:
+            yield index, next(groups)
+        elif on_progress:
+            on_progress(len(parts[index]))
+
+
+def _run_engines(
+    network: nn.Module,
+    model: QuantizedModel,
+    parameters: Mapping[str, Tensor],
+    executor: Executor,
+    images: Tensor,
+) -> dict[str, Any]:
+    """Run one batch through every engine."""
+    graph = model.graph
+    source = executor.graph.tensors[executor.graph.inputs[0]]
+    target = executor.graph.tensors[executor.graph.outputs[0]]
+    clock = [time.perf_counter()]
+    with torch.inference_mode():
+        real = _finite("float", network(images))
+        clock.append(time.perf_counter())
+        simulated = run_in_parts(
+            graph,
+            {graph.input.name: model.simulated_image(images)},
+            [graph.output.name],
+            transform=model.simulate,
+            parameters=parameters,
+        )[graph.output.name]
+    _finite("simulated", simulated)
+    clock.append(time.perf_counter())
+    output = executor.run(quantize(images.numpy(), source))
+    integer = dequantize(output.outputs[target.name], target)
+    clock.append(time.perf_counter())
+    counts = [_as_row(output.counts[op.name]) for op in executor.graph.ops]
+    return {
+        "float": real.double().numpy(),
+        "simulated": simulated.double().numpy(),
+        "integer": integer,
+        "seconds": np.diff(clock),
+        "counts": np.array(counts, dtype=np.int64),
+    }
+
+
+def _finite(engine: str, logits: Tensor) -> Tensor:
+    """Refuse outputs of which no figure could be made."""
+    if not bool(torch.isfinite(logits).all()):
+        bad = int((~torch.isfinite(logits)).flatten(1).any(1).sum())
+        raise InputError(
+            f"the {engine} network's outputs are not finite on {bad} of {len(logits)} images; "
+            "check the checkpoint, and mean and std of --preprocessing"
+        )
+    return logits
+
+
+def _as_row(counts: OpCounts) -> list[int]:
+    """Return counts as a row of a file: whether there are sums, then theirs."""
+    sums = counts.sums or SumCounts(0, 0, 0, 0, 0)
+    return [counts.elements, counts.saturated, counts.sums is not None, *sums, counts.walked]
+
+
+def _from_row(row: NDArray[np.int64]) -> OpCounts:
+    elements, saturated, has_sums, *rest = row.tolist()
+    size = len(SumCounts._fields)
+    return OpCounts(
+        elements=elements,
+        saturated=saturated,
+        sums=SumCounts(*rest[:size]) if has_sums else None,
+        walked=sum(rest[size:]),  # nothing in files of older runs
+    )
+
+
+def _collect(work: Path, executor: Executor, batches: ImageBatches) -> Evaluation:
+    """Join the files of all batches."""
+    paths = [_batch_path(work, i) for i in range(-(-len(batches.images) // batches.batch))]
+    small, skipped = [], []
+    for path in paths:
+        with _batch(path) as arrays:
+            skipped += [str(name) for name in arrays["skipped"]]
+            if "labels" in arrays:
+                small.append({key: arrays[key] for key in ("labels", "seconds", "counts")})
+    if skipped and not batches.skip_bad:
+        raise BadImageError(
+            f"{skipped[0]}: cannot be decoded; replace it, or pass --skip-bad-images"
+        )
+    if not small:
+        raise InputError(f"{skipped[0]} and {len(skipped) - 1} others: no image could be decoded")
+    counts = [
+        sum((_from_row(part["counts"][index]) for part in small), OpCounts())
+        for index in range(len(executor.graph.ops))
+    ]
+    labels = np.concatenate([part["labels"] for part in small])
+    seconds = np.sum([part["seconds"] for part in small], axis=0)
+    return Evaluation(
+        logits={name: _logits(paths, name, len(labels)) for name in ENGINES},
+        labels=labels,
+        seconds=dict(zip(ENGINES, seconds.tolist(), strict=True)),
+        counts={op.name: found for op, found in zip(executor.graph.ops, counts, strict=True)},
+        skipped=tuple(skipped),
+    )
+
+
+def _logits(paths: Sequence[Path], engine: str, images: int) -> Logits:
+    """Read one engine's logits into one array: they are the bulk, and are never held twice."""
+    found: Logits | None = None
+    filled = 0
+    for path in paths:
+        with _batch(path) as arrays:
+            if engine in arrays:
+                part = arrays[engine]
+                if found is None:
+                    found = np.empty((images, *part.shape[1:]))
+                found[filled : filled + len(part)] = part
+                filled += len(part)
+    assert found is not None
+    return found
+
+
+def top_k(logits: Logits, labels: NDArray[np.int64], k: int) -> float:
+    """Return the share, in percent, of images whose class is among the ``k`` largest logits.
+
+    Equal logits rank by class number, the lowest first, as a chip's arg-max does.
+    """
+    ranks = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+    hits = int((ranks == labels[:, None]).any(axis=1).sum())
+    return 100 * hits / len(labels)
+
+
+def agreement(a: Logits, b: Logits) -> float:
+    """Return the share of images, in percent, for which both predict the same class."""
+    return 100 * int((a.argmax(axis=1) == b.argmax(axis=1)).sum()) / len(a)
+
+
+def sqnr_db(reference: Logits, approximation: Logits) -> float | None:
+    """Return ``10 log10(sum reference² / sum error²)``; None where there is no error."""
+    return decibel(float(np.sum(reference**2)), float(np.sum((reference - approximation) ** 2)))
+
+
+def decibel(signal: float, noise: float) -> float | None:
+    """Return a power ratio in dB; None where there is no noise or no signal to compare with."""
+    ratio = signal / noise if noise > 0 and signal > 0 else 0.0
+    return 10 * float(np.log10(ratio)) if 0 < ratio < np.inf else None
+
+
+def sqnr_per_op(
+    model: QuantizedModel,
+    executor: Executor,
+    batches: ImageBatches,
+    float_parameters: Mapping[str, Tensor],
+    on_progress: Callable[[int], None] | None = None,
+) -> dict[str, float | None]:
+    """Return every arithmetic op's result against the float network's same tensor, in dB.
+
+    The integer side carries all errors made before the op: the values fall along depth, and where
+    they fall steeply is where accuracy is lost. Codes with a step per head are left out: their
+    tensor has no scale.
+    """
+    graph = executor.graph
+    names = [
+        node.name
+        for node in model.graph.nodes
+        if node.op in ARITHMETIC and node.name in graph.tensors and is_readable(graph, node.name)
+    ]
+    power = {name: np.zeros(2) for name in names}
+    source = model.graph.input.name
+    for images, _ in batches:
+        with torch.inference_mode():
+            real = run_float(model.graph, {source: images}, names, parameters=float_parameters)
+        output = executor.run(quantize(images.numpy(), graph.tensors[source]), taps=names)
+        for name in names:
+            reference = real[name].double().numpy()
+            error = reference - dequantize(output.taps[name], graph.tensors[name])
+            power[name] += np.sum(reference**2), np.sum(error**2)
+        if on_progress:
+            on_progress(len(images))
+    return {name: decibel(float(signal), float(noise)) for name, (signal, noise) in power.items()}
+
+
+def is_readable(graph: IntGraph, name: str) -> bool:
+    """Return whether a tensor's real values can be told from what a run returns."""
+    tensor = graph.tensors[name]
+    return not graph.is_constant(name) and (tensor.is_float or bool(tensor.scale))

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what the main job computed to its record: rows, accuracy, overflow, verdict."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aocq.data.image_folder import LabelledImage
+from aocq.data.loader import evenly
+from aocq.jobs.cost_record import cycles_record, graph_record, memory_record, profile_record
+from aocq.jobs.evaluate import Evaluation, agreement, sqnr_db, top_k
+from aocq.jobs.request import Inputs, VerifyRequest, package_versions
+from aocq.methods import QuantizedModel
+from aocq.records.gates import judge
+from aocq.records.run import (
+    Accuracy,
+    Agreement,
+    DataRecord,
+    Emulation,
+    LayerRow,
+    LogitSqnr,
+    MethodRecord,
+    ModelRecord,
+    OverflowOfOp,
+    OverflowRecord,
+    RunResult,
+    TopK,
+)
+from aocq.zoo.models import LoadedModel
+from simulator.cost import CostEstimate
+from simulator.executor import Executor, OpCounts
+from simulator.gemm import probe_results
+from simulator.graph import IntGraph
+from simulator.graph.ops import MatMul, Mean, Op
+from simulator.graph.ranges import bounds, signed_bits
+from simulator.numerics.accumulator import OverflowPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampled:
+    """On how many images the figures of single ops were found."""
+
+    sqnr: int
+    differing: int
+
+
+def layer_rows(
+    graph: IntGraph,
+    costs: CostEstimate,
+    evaluation: Evaluation,
+    sqnr: Mapping[str, float | None],
+    differing: Mapping[str, float],
+) -> list[LayerRow]:
+    """Return one row per op of the graph, in order."""
+    rows = []
+    for index, (op, cost) in enumerate(zip(graph.ops, costs.ops, strict=True)):
+        result = graph.result(op)
+        known = bounds(graph, op)
+        counts = evaluation.counts[op.name]
+        rows.append(
+            LayerRow(
+                index=index,
+                op=op.name,
+                kind=op.kind,
+                shape="x".join(map(str, result.shape)),
+                type=str(result.type),
+                arithmetic=op.computes_in,
+                macs=cost.macs,
+                weight_bytes=cost.weight_bytes,
+                cycles=cost.total,
+                compute_cycles=cost.compute,
+                vector_cycles=cost.vector,
+                dma_cycles=cost.dma,
+                stall_cycles=cost.stall,
+                bound_by=cost.bound_by,
+                elements=counts.elements,
+                saturated=counts.saturated,
+                overflowed=counts.overflowed,
+                accumulator_bits=signed_bits(*known.accumulator) if known.accumulator else None,
+                proven_free=known.proven_free,
+                sqnr_db=sqnr.get(op.name),
+                differing_codes=differing.get(op.name),
+                onto_residual=isinstance(op, MatMul) and op.residual is not None,
+                **_sums(op, counts),
+            )
+        )
+    return rows
+
+
+def _sums(op: Op, counts: OpCounts) -> dict[str, int]:
+    """What happened in an op's accumulators, by column; nothing without."""
+    if counts.sums is None or not isinstance(op, (MatMul, Mean)):
+        return {}
+    needed = signed_bits(counts.sums.least, counts.sums.most)
+    return {
+        "persistent": counts.sums.persistent,
+        "transient": counts.sums.transient,
+        "changed": counts.sums.changed,
+        "sum_bits": needed,
+        "headroom_bits": op.accumulator.levels[-1].bits - needed,
+    }
+
+
+def run_record(
+    request: VerifyRequest,
+    inputs: Inputs,
+    model: QuantizedModel,
+    quantize_seconds: float,
+    graph: IntGraph,
+    executor: Executor,
+    evaluation: Evaluation,
+    costs: CostEstimate,
+    rows: list[LayerRow],
+    sampled: Sampled,
+) -> RunResult:
+    """Return the whole record of a run."""
+    accuracy = _accuracy(evaluation, sampled)
+    overflow = overflow_record(graph, rows)
+    memory = memory_record(costs, inputs.model.parameters, model.recipe.weight_bits)
+    emulation_seconds = evaluation.seconds["integer"]
+    return RunResult(
+        command=[readable(part) for part in request.command],
+        seed=request.recipe.seed,
+        versions=package_versions(),
+        emulation=Emulation(
+            seconds=emulation_seconds,
+            images_per_second=accuracy.images / emulation_seconds,
+            threads=executor.threads,
+            gemm_backend=executor.gemm.name,
+            gemm_probe=probe_results(),
+            walked=sum(counts.walked for counts in evaluation.counts.values()),
+            sums=sum(counts.elements for counts in evaluation.counts.values() if counts.sums),
+        ),
+        model=model_record(inputs.model),
+        notes=list(inputs.model.weights_taken),
+        data=data_record(
+            request.data_folder, evenly(inputs.images, request.limit), inputs.model.classes
+        ),
+        method=MethodRecord(
+            name=model.method,
+            weight_bits=model.recipe.weight_bits,
+            activation_bits=model.recipe.activation_bits,
+            recipe=model.recipe.model_dump(mode="json"),
+            calibration_images=model.calibration_images,
+            seconds=quantize_seconds,
+        ),
+        profile=profile_record(inputs.profile),
+        graph=graph_record(graph),
+        accuracy=accuracy,
+        overflow=overflow,
+        memory=memory,
+        cycles=cycles_record(costs),
+        latency_ms=costs.latency_ms,
+        fps=costs.fps,
+        energy={},
+        verdict=judge(request.gates, accuracy, overflow, memory, costs.latency_ms),
+    )
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as JSON gives them back."""
+    found: dict[str, Any] = json.loads(json.dumps(dict(settings), default=str, allow_nan=False))
+    return found
+
+
+def model_record(model: LoadedModel) -> ModelRecord:
+    """Return what a record says of a network."""
+    return ModelRecord(
+        name=model.name,
+        checkpoint_sha256=model.checkpoint_sha256,
+        parameters=model.parameters,
+        table_bytes=model.table_bytes,
+        arguments=_plain(model.arguments),
+        preprocessing=_plain(model.preprocessing),
+    )
+
+
+def readable(text: str) -> str:
+    """Return a file's name as text that can be written, with escapes for bytes that are not."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def data_record(folder: Path, images: Sequence[LabelledImage], classes: int) -> DataRecord:
+    """Return what a record says of the evaluated images; the same ones elsewhere have its digest.
+
+    A file that cannot be looked at counts as empty: decoding reports it.
+    """
+    digest = hashlib.sha256()
+    for image in images:
+        place = Path(os.path.relpath(image.path, folder)).as_posix()
+        size = image.path.stat().st_size if image.path.exists() else 0
+        digest.update(f"{place}\0{image.label}\0{size}\n".encode("utf-8", "surrogateescape"))
+    return DataRecord(
+        name=readable(folder.resolve().name),
+        classes=classes,
+        images=len(images),
+        digest=digest.hexdigest(),
+    )
+
+
+def _accuracy(evaluation: Evaluation, sampled: Sampled) -> Accuracy:
+    logits, labels = evaluation.logits, evaluation.labels
+    engines: dict[str, Any] = {
+        name: TopK(top1=top_k(values, labels, 1), top5=top_k(values, labels, 5))
+        for name, values in logits.items()
+    }
+    return Accuracy(
+        images=len(labels),
+        skipped_images=[readable(name) for name in evaluation.skipped],
+        sqnr_images=sampled.sqnr,
+        differing_images=sampled.differing,
+        agreement=Agreement(
+            integer_float=agreement(logits["integer"], logits["float"]),
+            integer_simulated=agreement(logits["integer"], logits["simulated"]),
+        ),
+        logit_sqnr_db=LogitSqnr(
+            integer_float=sqnr_db(logits["float"], logits["integer"]),
+            simulated_float=sqnr_db(logits["float"], logits["simulated"]),
+            integer_simulated=sqnr_db(logits["simulated"], logits["integer"]),
+        ),
+        **engines,
+    )
+
+
+def overflow_record(graph: IntGraph, rows: list[LayerRow]) -> OverflowRecord:
+    """Sum up what did not fit, over all ops."""
+    accumulating = [row for row in rows if row.accumulator_bits is not None]
+    overflowing = [row for row in accumulating if row.overflowed]
+    proven = [row for row in accumulating if row.proven_free]
+    affected = [row for row in rows if row.overflowed or row.saturated]
+    affected.sort(key=lambda row: (-row.overflowed, -row.saturated, row.index))
+    return OverflowRecord(
+        proven_free=len(proven),
+        counted_free=len(accumulating) - len(proven) - len(overflowing),
+        overflowing=len(overflowing),
+        events=sum(row.overflowed for row in overflowing),
+        persistent=sum(row.persistent or 0 for row in accumulating),
+        transient=sum(row.transient or 0 for row in accumulating),
+        changed=sum(row.changed or 0 for row in accumulating),
+        least_headroom_bits=min(
+            (row.headroom_bits for row in accumulating if row.headroom_bits is not None),
+            default=None,
+        ),
+        per_op=[
+            OverflowOfOp(
+                op=row.op,
+                overflowed=row.overflowed,
+                saturated=row.saturated,
+                elements=row.elements,
+                persistent=row.persistent,
+            )
+            for row in affected
+        ],
+        policy=", ".join(sorted(set(_policies(graph).values()))) or None,
+        reported=merely_reported(graph, rows),
+    )
+
+
+def merely_reported(graph: IntGraph, rows: list[LayerRow]) -> int:
+    """Return how many sums would overflow but stay exact, or 0 if none of them would be changed."""
+    policies = _policies(graph)
+    reported = [row for row in rows if policies.get(row.op) is OverflowPolicy.REPORT]
+    if not any(row.changed for row in reported):
+        return 0
+    return sum(row.overflowed for row in reported)
+
+
+def _policies(graph: IntGraph) -> dict[str, OverflowPolicy]:
+    """Return what an overflow means in each op that has an accumulator."""
+    return {op.name: op.accumulator.policy for op in graph.ops if isinstance(op, (MatMul, Mean))}

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SweepRecord: one network's integers at many accumulator widths (``accumulators.json``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from aocq.records.manifest import is_whole, load_manifest
+from aocq.records.run import Amount, Bits, Count, DataRecord, Headroom, Name, Percent
+from simulator import strict_json
+from simulator.errors import InputError
+from simulator.files import write_text
+from simulator.reading import read_text
+
+COMMAND = "accumulators"  # in the folder's manifest
+SWEEP_NAME = "accumulators.json"
+Rule = Literal["wrap", "saturate"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SweepRow(_Record):
+    """What one width of the outermost register, under one overflow rule, does to the network.
+
+    Counts are over all images and all ops with an accumulator.
+
+    Attributes
+    ----------
+    graph_sha256
+        of the graph that was run; None where nothing was run
+    same_as
+        bits and rule of the run that proves this row's figures; None where the row is a run
+    top1, agreement
+        percent of the images: right, and predicted as exact integers predict them
+    outputs
+        sums that were completed
+    persistent, transient, changed
+        of them: a completed sum did not fit, only sums on the way did not, another sum came out
+    overflowing
+        accumulators with an overflow of any kind
+    least_headroom_bits
+        register bits that no sum used, in the op with the fewest; below 0 where one did not fit
+    first_persistent, first_transient
+        in the first op with an accumulator, whose inputs no rule can have changed
+    seconds
+        time of the emulation, decoding of images included
+    """
+
+    bits: Bits
+    overflow: Rule
+    graph_sha256: Name | None
+    same_as: tuple[Bits, Rule] | None = None
+    top1: Percent
+    agreement: Percent
+    outputs: Count
+    persistent: Count
+    transient: Count
+    changed: Count
+    overflowing: Count
+    least_headroom_bits: Headroom
+    first_persistent: Count
+    first_transient: Count
+    seconds: Amount
+
+    @property
+    def exact(self) -> bool:
+        """Whether no event of any kind happened: all integers are those of unlimited registers.
+
+        On the same images, every wider register and the other rule then give the same integers.
+        """
+        return not (self.persistent or self.transient or self.changed)
+
+
+class SweepRecord(_Record):
+    """All widths of one network on the same images.
+
+    Attributes
+    ----------
+    key
+        digest of the exact graph, the images and the code: rows are taken up again under it alone
+    graph_sha256
+        of the graph with exact sums
+    arguments
+        of the network's constructor, where they are not those of its name
+    data
+        the images; None in older records
+    accumulators
+        ops with an accumulator
+    exact_top1, exact_classes
+        of exact sums: percent, and the class predicted for each image, in order
+    rows
+        by rising width, ``wrap`` before ``saturate``
+    """
+
+    format: Literal[1] = 1
+    command: list[str]
+    key: Name
+    model: Name
+    arguments: dict[str, Any] = {}
+    data: DataRecord | None = None
+    method: Name
+    weight_bits: Bits
+    activation_bits: Bits
+    profile: Name
+    graph_sha256: Name
+    accumulators: Count
+    images: Annotated[int, Field(ge=1)]
+    skipped_images: Count
+    exact_top1: Percent
+    exact_classes: list[Count]
+    rows: list[SweepRow]
+
+    @property
+    def exact_from(self) -> int | None:
+        """The narrowest width at which nothing overflows; None if there is none among the rows."""
+        return min((row.bits for row in self.rows if row.exact), default=None)
+
+
+def save_sweep(record: SweepRecord, folder: Path) -> None:
+    """Write ``accumulators.json`` into ``folder``."""
+    plain = record.model_dump(mode="json")
+    # One line for all images: thousands of lines of class numbers are of no use to anybody.
+    classes = strict_json.dumps(plain.pop("exact_classes"))
+    text = strict_json.dumps({**plain, "exact_classes": []}, indent=1, ensure_ascii=False)
+    text = text.removesuffix("[]\n}") + classes + "\n}\n"
+    write_text(folder / SWEEP_NAME, text)
+
+
+def load_sweep(folder: Path) -> SweepRecord | None:
+    """Read what :func:`save_sweep` wrote; None where that is missing or something else."""
+    try:
+        text = read_text(folder / SWEEP_NAME)
+        strict_json.loads(text)
+        return SweepRecord.model_validate_json(text, strict=True)
+    except (InputError, OSError, ValueError):
+        return None
+
+
+def finished_sweep(folder: Path) -> SweepRecord | None:
+    """Return the sweep that was published into ``folder``, if its files are as they were written.
+
+    A figure that was changed since would go into every later table without a word.
+    """
+    entry = load_manifest(folder).results.get(COMMAND)
+    return load_sweep(folder) if entry is not None and is_whole(folder, entry) else None

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The source files that a compiled kernel depends on: its module's import closure.
+
+A kernel calls functions of the modules that its own imports, of those that they import, and so on.
+Modules of :data:`FOLDERS` are followed; others hold no kernels, and nothing that kernels compile.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+FOLDERS = ("numerics", "gemm", "ops", "simd")  # of the package: what holds kernels
+
+
+@cache
+def sources_digest(path: str, package: Path = PACKAGE) -> str:
+    """Return the sha256 over a source file and all kernel modules in its import closure."""
+    digest = hashlib.sha256()
+    for source in sorted(import_closure(Path(path), package)):
+        digest.update(f"{source.name} {source.stat().st_size}\n".encode())
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def import_closure(path: Path, package: Path = PACKAGE) -> set[Path]:
+    """Return a file and the kernel modules that it imports, directly or through others."""
+    found: set[Path] = set()
+    open_ones = [path]
+    while open_ones:
+        source = open_ones.pop()
+        if source not in found:
+            found.add(source)
+            open_ones += _imported(source, package)
+    return found
+
+
+@cache
+def _imported(source: Path, package: Path) -> tuple[Path, ...]:
+    """Return the kernel modules that a file imports by an absolute name, at any place in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return tuple(file for name in sorted(names) for file in _files_of(name, package))
+
+
+def _files_of(module: str, package: Path) -> Iterator[Path]:
+    """Yield the file of a module of the package, if it is one that may hold kernels."""
+    top, _, rest = module.partition(".")
+    parts = rest.split(".")
+    if top == package.name and parts[0] in FOLDERS:
+        place = package.joinpath(*parts)
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            if file.is_file():
+                yield file

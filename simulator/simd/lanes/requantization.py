@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requantization in 32-bit lanes: the same codes as :mod:`simulator.numerics.requantization`.
+
+A product of two 32-bit numbers has 64 bits, but where it is shifted right by more than 32 only its
+upper word matters once ``R`` is added: ``(p + R) >> s == ((p + R) >> 32) >> (s - 32)``, all floor.
+What follows fits 32 bits, of which a vector register holds twice as many. The kernel is in
+:mod:`simulator.simd.lanes.requantize_row`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numpy.typing import NDArray
+
+from simulator.numerics.integer_type import Overflow, limits
+from simulator.numerics.requantization import Requantizer
+from simulator.simd.lanes.vectors import (
+    DOUBLES,
+    INT32,
+    INT64,
+    WORDS,
+    Values,
+    constant,
+    element,
+    fill,
+    larger,
+    load,
+    smaller,
+    splat,
+    store,
+)
+
+WORD_BITS = 32
+LARGEST_ZERO_POINT = 1 << 30  # a shifted upper word has 31 bits: their sum has 32
+LANES: int = WORDS.count
+EVEN_UPPER = [1, 9, 3, 11, 5, 13, 7, 15]  # the upper words of even and odd products, in turns
+
+Parts = Sequence[Callable[[Any], Any]]  # of ``words``: each gives its address as that of a type
+Rule = Callable[[Any, Any], Any]  # 8 sums and the first one's channel become rounded numbers
+
+
+class DependsOn(Enum):
+    """What of a product decides what is added to it before the shift."""
+
+    NOTHING = 0  # what is inside the product is in ``always``
+    SIGN = 1  # and nothing is inside the product
+    BITS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class WordRequantizer:
+    """The constants of a :class:`Requantizer` as kernels take them, padded to 8 channels.
+
+    Attributes
+    ----------
+    multiplier, shift
+        int32 [channels]; the shift of the upper word
+    inside, always, negative, odd
+        int64 [channels / 8, 2, 4], of even and of odd channels: what belongs to the product (the
+        zero point where it is rounded too), and the parts of ``R``
+    distance
+        int64, the same shape: the whole shift
+    depends_on
+        what is added
+    """
+
+    multiplier: NDArray[np.int32]
+    shift: NDArray[np.int32]
+    inside: NDArray[np.int64]
+    always: NDArray[np.int64]
+    negative: NDArray[np.int64]
+    odd: NDArray[np.int64]
+    distance: NDArray[np.int64]
+    depends_on: DependsOn
+    zero_point: int
+    low: int
+    high: int
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        """Return what kernels take as ``words``; how many they are tells what is added."""
+        halves = {
+            DependsOn.NOTHING: [self.always],
+            DependsOn.SIGN: [self.always, self.negative],
+            DependsOn.BITS: [self.inside, self.always, self.negative, self.odd, self.distance],
+        }[self.depends_on]
+        ends = (self.zero_point, self.low, self.high)
+        return (self.multiplier, self.shift, *(half.reshape(-1) for half in halves), *ends)
+
+
+def words_of(requantizer: Requantizer, padded: int) -> WordRequantizer | None:
+    """Return the 32-bit form of a requantizer, or none where it has no such form.
+
+    ``padded`` is the number of channels with padding, a multiple of 8. Padding yields the zero
+    point, and must not be counted: it has to be a code that may be.
+    """
+    shift, multiplier = requantizer.shift, requantizer.multiplier
+    word = np.iinfo(np.int32)
+    low, high = limits(requantizer.kind, requantizer.overflow)
+    if padded > len(multiplier) and not low <= requantizer.zero_point <= high:
+        return None
+    if (
+        requantizer.left is not None
+        or requantizer.overflow is Overflow.WRAP
+        or low < word.min
+        or high > word.max
+        or abs(requantizer.zero_point) >= LARGEST_ZERO_POINT
+        or (shift <= WORD_BITS).any()
+        or (multiplier < word.min).any()
+        or (multiplier > word.max).any()
+    ):
+        return None
+    always, negative, odd = requantizer.offset
+    depends_on = DependsOn.BITS
+    if not (negative.any() or odd.any()):
+        depends_on, always = DependsOn.NOTHING, always + requantizer.inside
+    elif not (odd.any() or requantizer.inside.any()):
+        depends_on = DependsOn.SIGN
+
+    def halves(vector: NDArray[np.int64], filling: int = 0) -> NDArray[np.int64]:
+        return even_and_odd(_padded(vector, padded, filling))
+
+    return WordRequantizer(
+        multiplier=_padded(multiplier, padded, 0).astype(np.int32),
+        shift=_padded(shift - WORD_BITS, padded, 1).astype(np.int32),
+        inside=halves(requantizer.inside),
+        always=halves(always),
+        negative=halves(negative),
+        odd=halves(odd),
+        distance=halves(shift, WORD_BITS + 1),
+        depends_on=depends_on,
+        zero_point=requantizer.zero_point,
+        low=low,
+        high=high,
+    )
+
+
+def even_and_odd(vector: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return [channels / 8, 2, 4]: of each 8 channels the even ones, then the odd ones."""
+    return np.ascontiguousarray(vector.reshape(-1, LANES // 2, 2).transpose(0, 2, 1))
+
+
+def _padded(vector: NDArray[np.int64], length: int, filling: int) -> NDArray[np.int64]:
+    return np.concatenate([vector, np.full(length - len(vector), filling, np.int64)])
+
+
+def fixed_point_rule(builder: Any, parts: Parts) -> Rule:
+    """Return how 8 sums become rounded numbers by what stands before the ends in ``arguments``."""
+    multipliers, shifts = (part(INT32) for part in parts[:2])
+    halves = [part(INT64) for part in parts[2:]]
+
+    def rule(values: Any, first: Any) -> Any:
+        factors = load(builder, element(builder, multipliers, (first, 1)), WORDS)
+        words = []
+        for odd in (False, True):
+            offset = constant(LANES // 2 if odd else 0)
+            constants = [
+                load(builder, element(builder, half, (first, 1), (offset, 1)), DOUBLES)
+                for half in halves
+            ]
+            product = builder.mul(widened(builder, values, odd), widened(builder, factors, odd))
+            words.append(builder.bitcast(rounded(builder, product, constants), WORDS))
+        order = ir.Constant(ir.VectorType(INT32, LANES), EVEN_UPPER)
+        upper = builder.shuffle_vector(*words, order)
+        distance = load(builder, element(builder, shifts, (first, 1)), WORDS)
+        return builder.ashr(upper, distance)
+
+    return rule
+
+
+def words_filled(builder: Any, numbers: Values) -> list[Any]:
+    """Return a register per number, which it fills."""
+    return [fill(builder, builder.trunc(number, INT32), WORDS) for number in numbers]
+
+
+def store_fitted(builder: Any, rounded: Any, ends: Values, place: Any, misfits: Any) -> Any:
+    """Store 8 rounded values as codes; return ``misfits`` with one more in lanes that did not fit.
+
+    ``ends`` holds zero point, lowest and highest code.
+    """
+    zero, low, high = ends
+    codes = builder.add(rounded, zero)
+    fitted = smaller(builder, larger(builder, codes, low), high)
+    changed = builder.sext(builder.icmp_signed("!=", codes, fitted), WORDS)
+    store(builder, builder.trunc(fitted, ir.VectorType(place.type.pointee, LANES)), place)
+    return builder.sub(misfits, changed)
+
+
+def sum_of_lanes(builder: Any, words: Any) -> Any:
+    """Return the sum of 8 words in 64 bits."""
+    total = constant(0)
+    for lane in range(LANES):
+        one = builder.extract_element(words, ir.Constant(INT32, lane))
+        total = builder.add(total, builder.sext(one, INT64))
+    return total
+
+
+def widened(builder: Any, words: Any, odd: bool) -> Any:
+    """Return the even or the odd ones of 8 words as 64-bit numbers."""
+    wide = builder.bitcast(words, DOUBLES)
+    distance = splat(DOUBLES, WORD_BITS)
+    return builder.ashr(wide if odd else builder.shl(wide, distance), distance)
+
+
+def rounded(builder: Any, product: Any, constants: Values) -> Any:
+    """Add ``R``: one, two or five constants, for what of the product it depends on."""
+    if len(constants) == 1:
+        return builder.add(product, constants[0])
+    distance = None
+    if len(constants) == 2:
+        always, negative = constants
+    else:
+        inside, always, negative, odd, distance = constants
+        product = builder.add(product, inside)
+    below = builder.sext(builder.icmp_signed("<", product, splat(DOUBLES, 0)), DOUBLES)
+    total = builder.add(builder.add(product, always), builder.and_(below, negative))
+    if distance is None:
+        return total
+    return builder.add(total, builder.and_(builder.lshr(product, distance), odd))

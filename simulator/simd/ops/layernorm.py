@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LayerNorm in vector registers: the same codes as :mod:`simulator.ops.layernorm`.
+
+The normalized value is ``floor(x * inverse / 2^spare)`` with integers ``x`` and ``inverse`` whose
+product stays below 2^53: a float64 holds it, so a product of two of them and its floor are exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import isqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.graph.graph import IntGraph
+from simulator.graph.ops import LayerNorm
+from simulator.graph.ranges import code_range
+from simulator.numerics.integer_type import IntArray
+from simulator.numerics.jit import is_compiling
+from simulator.numerics.jit import kernel as compiled
+from simulator.numerics.requantization import Requantizer
+from simulator.numerics.square_root import isqrt_kernel, newton_root_kernel
+from simulator.ops.behaviour import Kernel, OpResult
+from simulator.ops.codes import Codes
+from simulator.simd.lanes.requantization import (
+    LANES,
+    WordRequantizer,
+    words_of,
+)
+from simulator.simd.lanes.requantize_row import requantize_row
+
+EXACT_FLOAT_BITS = 53
+
+
+def words_kernel(
+    op: LayerNorm, graph: IntGraph, factors: NDArray[np.int64], spare_bits: int
+) -> Kernel | None:
+    """Return a kernel for batches in vector registers, or none where numbers are too wide.
+
+    ``factors`` are int64 [channels], of the codes.
+    """
+    result = graph.result(op)
+    channels = result.shape[-1]
+    words = _affine(op, graph, channels)
+    if words is None or not _fits_words(op, graph, factors):
+        return None
+    zero_point = graph.tensors[op.a].zero_point
+    narrow = factors.astype(np.int32)
+
+    def kernel(operands: Sequence[IntArray]) -> OpResult:
+        rows = np.ascontiguousarray(operands[0]).reshape(-1, channels)
+        out = Codes.empty(operands[0].shape, result.type.dtype)
+        misfits = layer_norm_word_rows(
+            rows,
+            zero_point,
+            narrow,
+            op.epsilon,
+            op.sqrt_fraction_bits,
+            op.root_steps,
+            op.root_start_bits,
+            op.reciprocal_bits,
+            spare_bits,
+            words.arguments,
+            out.flat,
+        )
+        return OpResult(out.codes, int(misfits))
+
+    return kernel
+
+
+def _affine(op: LayerNorm, graph: IntGraph, channels: int) -> WordRequantizer | None:
+    """Return ``normalized * gamma + beta``, shifted and rounded, as a requantization."""
+    result = graph.result(op)
+    requantizer = Requantizer.build(
+        multiplier=graph.constants[op.gamma],
+        shift=np.array([op.shift]),
+        rounding=op.rounding,
+        channels=channels,
+        zero_point=result.zero_point,
+        kind=result.code_type,
+        overflow=op.overflow,
+    )
+    beta = graph.constants[op.beta].astype(np.int64) << op.beta_shift
+    return words_of(replace(requantizer, inside=beta), -(-channels // LANES) * LANES)
+
+
+def _fits_words(op: LayerNorm, graph: IntGraph, factors: NDArray[np.int64]) -> bool:
+    """Tell whether sums fit 32 bits, and products of floats are exact.
+
+    A normalized value is at most the root of the number of channels, or twice that where the
+    rounded-down root in its divisor has few bits; the reciprocal of a root that is not 0 is at most
+    ``2^(reciprocal bits - fraction bits of the root)``.
+    """
+    zero_point = graph.tensors[op.a].zero_point
+    channels = len(factors)
+    largest = max(abs(end - zero_point) for end in code_range(graph, op.a)) * int(factors.max())
+    bound = 2 * (isqrt(channels) + 1)
+    normalized = bound << op.normalized_fraction_bits
+    product = bound << (op.reciprocal_bits - op.sqrt_fraction_bits)
+    return (
+        is_compiling()
+        and channels * largest * largest < 1 << 31
+        and normalized < 1 << 31
+        and product < 1 << EXACT_FLOAT_BITS
+    )
+
+
+@compiled
+def layer_norm_word_rows(  # type: ignore[no-untyped-def]
+    rows,
+    zero_point,
+    factors,
+    epsilon,
+    sqrt_fraction_bits,
+    root_steps,
+    root_start_bits,
+    reciprocal_bits,
+    spare_bits,
+    words,
+    out,
+):
+    """Normalize each row [channels] of codes into ``out``, flat; count the misfits."""
+    channels = rows.shape[1]
+    normalized = np.zeros(words[0].shape[0], np.int32)
+    centred = np.empty(channels, np.int32)
+    extremes = np.zeros(2 * LANES, np.int32)
+    zero = np.int32(zero_point)
+    unit = 0.5**spare_bits
+    misfits = 0
+    for i in range(rows.shape[0]):
+        row = rows[i]
+        total, squares = np.int32(0), np.int32(0)
+        for c in range(channels):
+            u = np.int32(np.int32(np.int32(row[c]) - zero) * factors[c])
+            centred[c] = u
+            total = np.int32(total + u)
+            squares = np.int32(squares + np.int32(u * u))
+        variance = channels * np.int64(squares) - np.int64(total) * np.int64(total) + epsilon
+        widened = variance << (2 * sqrt_fraction_bits)
+        if root_steps:
+            root = newton_root_kernel(widened, root_steps, root_start_bits)
+        else:
+            root = isqrt_kernel(widened)
+        inverse = np.float64((np.int64(1) << reciprocal_bits) // max(root, np.int64(1))) * unit
+        for c in range(channels):
+            x = np.int32(np.int32(np.int32(channels) * centred[c]) - total)
+            normalized[c] = np.int32(np.floor(np.float64(x) * inverse))
+        misfits += requantize_row(normalized, 0, out, i * channels, words, extremes)
+    return misfits

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MatMul whose sums provably fit 32 bits: product and requantization in one pass over memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.gemm import Gemm
+from simulator.gemm.avx2 import Avx2Gemm, left_form
+from simulator.gemm.protocol import LONGEST_INT32_SUM
+from simulator.graph.graph import IntGraph
+from simulator.graph.ops import MatMul
+from simulator.graph.ranges import Bounds, signed_bits
+from simulator.numerics.integer_type import IntArray
+from simulator.ops.behaviour import Kernel, OpResult, SumCounts
+from simulator.ops.codes import Codes
+from simulator.ops.requantizing import AnyWordRequantizer, word_requantizer
+from simulator.simd.lanes.requantization import (
+    LANES,
+    WORD_BITS,
+)
+from simulator.simd.product.fused import multiply_activations, multiply_and_requantize
+from simulator.simd.product.packing import STRIP_ROWS, pack, padded_columns, pairs_shape
+from simulator.simd.product.tile import TILE_COLUMNS
+
+FIRST_SUM = np.repeat(np.array([(1 << 31) - 1, -(1 << 31)], np.int32), LANES)
+
+
+def fused_kernel(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> Kernel | None:
+    """Return a kernel for batches, or none where backend, widths or rounding have no such form."""
+    if not isinstance(gemm, Avx2Gemm) or op.residual or known.accumulator is None:
+        return None
+    bytes_only = all(graph.tensors[name].type.dtype.itemsize == 1 for name in (op.a, op.b))
+    if not (known.proven_free and bytes_only and signed_bits(*known.accumulator) <= WORD_BITS):
+        return None
+    words = word_requantizer(graph, op.requantize, graph.result(op))
+    if words is None:
+        return None
+    if graph.is_constant(op.b):
+        return _by_weights(op, graph, words)
+    return _of_activations(op, graph, words)
+
+
+def _by_weights(op: MatMul, graph: IntGraph, words: AnyWordRequantizer) -> Kernel | None:
+    """Kernel of a product with weights, packed here, once."""
+    result = graph.result(op)
+    weights = graph.constants[op.b]
+    packed = pack(weights.T if op.transpose_b else weights)
+    if packed.terms > LONGEST_INT32_SUM:
+        return None
+    shifted, initial = left_form(packed, graph.tensors[op.a].type.dtype)
+    if op.bias:
+        initial = initial + padded_columns(graph.constants[op.bias].astype(np.int32), len(initial))
+
+    def kernel(operands: Sequence[IntArray]) -> OpResult:
+        a = np.ascontiguousarray(operands[0])
+        out = Codes.empty((len(a), *result.shape), result.type.dtype)
+        extremes = FIRST_SUM.copy()
+        misfits = multiply_and_requantize(
+            a.reshape(-1, packed.terms),
+            shifted,
+            packed.panels,
+            packed.per_step,
+            packed.chunk,
+            initial,
+            np.empty((STRIP_ROWS, packed.padded_terms), packed.left_dtype),
+            np.empty((STRIP_ROWS, len(initial)), np.int32),
+            words.arguments,
+            extremes,
+            out.flat,
+            0,
+            packed.columns,
+        )
+        return OpResult(out.codes, int(misfits), _counts(extremes))
+
+    return kernel
+
+
+def _of_activations(op: MatMul, graph: IntGraph, words: AnyWordRequantizer) -> Kernel:
+    """Kernel of a product of two activations, one pair of matrices after the other."""
+    result = graph.result(op)
+    rows, columns = result.shape[-2:]
+    terms = graph.tensors[op.a].shape[-1]
+    panels_shape = pairs_shape(terms, columns)
+    padded_terms, padded = panels_shape[1] // TILE_COLUMNS, panels_shape[0] * TILE_COLUMNS
+
+    def kernel(operands: Sequence[IntArray]) -> OpResult:
+        a, b = (np.ascontiguousarray(operand) for operand in operands)
+        out = Codes.empty((len(a), *result.shape), result.type.dtype)
+        extremes = FIRST_SUM.copy()
+        misfits = multiply_activations(
+            a.reshape(-1, rows, terms),
+            b.reshape(-1, *b.shape[-2:]),
+            op.transpose_b,
+            b.dtype == np.int8,
+            np.empty(panels_shape, np.int16),
+            np.zeros(padded, np.int32),
+            np.empty((STRIP_ROWS, padded_terms), np.int16),
+            np.empty((STRIP_ROWS, padded), np.int32),
+            words.arguments,
+            extremes,
+            out.flat,
+        )
+        return OpResult(out.codes, int(misfits), _counts(extremes))
+
+    return kernel
+
+
+def _counts(extremes: NDArray[np.int32]) -> SumCounts:
+    return SumCounts(0, 0, 0, int(extremes[:LANES].min()), int(extremes[LANES:].max()))

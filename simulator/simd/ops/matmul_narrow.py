@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MatMul through one narrow register per sum: overflow is possible, and looked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.gemm import Gemm
+from simulator.gemm.avx2 import Avx2Gemm, left_form
+from simulator.graph.graph import IntGraph
+from simulator.graph.ops import MatMul
+from simulator.graph.ranges import Bounds, code_range, signed_bits
+from simulator.numerics.accumulator import Accumulator, BiasStage, OverflowPolicy
+from simulator.numerics.integer_type import IntArray, Overflow
+from simulator.ops.behaviour import Kernel, OpResult, SumCounts
+from simulator.ops.codes import Codes
+from simulator.ops.requantizing import AnyWordRequantizer, word_requantizer
+from simulator.simd.lanes.requantization import LANES
+from simulator.simd.ops.matmul_fused import FIRST_SUM
+from simulator.simd.product.narrow import narrow_activations, narrow_and_requantize
+from simulator.simd.product.narrow_bounds import (
+    CHECKED_TERMS,
+    FULL_HALVES,
+    HALVES,
+    LONGEST,
+    PANELS,
+    WIDEST,
+    WORDS,
+    Reach,
+    Register,
+    is_checked_often,
+    padded_to_checks,
+    reach_of,
+)
+from simulator.simd.product.narrow_walk import pack_lanes
+from simulator.simd.product.packing import STRIP_ROWS, pack, padded_columns, pairs_shape
+from simulator.simd.product.tile import TILE_COLUMNS
+
+GROUP = PANELS * TILE_COLUMNS
+HALF_LIMIT = 1 << 15
+
+
+def narrow_kernel(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> Kernel | None:
+    """Return a kernel for batches, or none where backend, levels or widths have no such form."""
+    if not isinstance(gemm, Avx2Gemm) or op.residual or known.accumulator is None:
+        return None
+    register = _register(op, graph)
+    # A partial sum and how far the next may be still fit 32 bits.
+    if register is None or signed_bits(*known.accumulator) >= 32:
+        return None
+    if graph.tensors[op.a].shape[-1] > LONGEST:
+        return None
+    words = word_requantizer(graph, op.requantize, graph.result(op))
+    if words is None:
+        return None
+    if graph.is_constant(op.b):
+        return _by_weights(op, graph, register, words)
+    return _of_activations(op, graph, register, words)
+
+
+def _register(op: MatMul, graph: IntGraph) -> Register | None:
+    """Return the one register, or none: several levels, too wide, or products of 17 bits."""
+    if len(op.accumulator.levels) > 1:
+        return None
+    level = op.accumulator.levels[0]
+    corners = [abs(a * b) for a in code_range(graph, op.a) for b in code_range(graph, op.b)]
+    narrow = all(graph.tensors[name].type.dtype.itemsize == 1 for name in (op.a, op.b))
+    if not narrow or level.bits > WIDEST or max(corners) >= HALF_LIMIT:
+        return None
+    held = WORDS if level.bits > 16 else FULL_HALVES if level.bits == 16 else HALVES
+    return Register(
+        low=level.kind.low,
+        high=level.kind.high,
+        wraps=level.overflow is Overflow.WRAP,
+        apply=op.accumulator.policy is not OverflowPolicy.REPORT,
+        held=held,
+        often=is_checked_often(max(corners), held, level.kind.low, level.kind.high),
+        bias_last=op.bias is not None and op.accumulator.bias is BiasStage.AFTER_LAST_BLOCK,
+    )
+
+
+def _biases(bias: IntArray, accumulator: Accumulator, register: Register) -> NDArray[np.int32]:
+    """Return what sums start with, what registers hold then, whether that differs, what is last."""
+    none = np.zeros_like(bias)
+    first, last = (bias, none)
+    if accumulator.bias is BiasStage.AFTER_LAST_BLOCK:
+        first, last = (none, bias)
+    held = np.clip(first, register.low, register.high)
+    return np.stack([first, held, -(held != first).astype(np.int32), last]).astype(np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """Memory of one call."""
+
+    codes: IntArray
+    twice: IntArray
+    sums: IntArray
+    flags: IntArray
+    lengths: IntArray
+    extremes: NDArray[np.int32]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, codes: tuple[int, type[np.integer]], terms: int, padded: int) -> Scratch:
+        """Allocate for left codes of a padded length and type."""
+        return cls(
+            codes=np.empty((STRIP_ROWS, codes[0]), codes[1]),
+            twice=np.zeros((STRIP_ROWS, padded_to_checks(terms)), np.int32),
+            sums=np.empty((STRIP_ROWS, padded), np.int32),
+            flags=np.empty((STRIP_ROWS, padded // TILE_COLUMNS), np.uint8),
+            lengths=np.empty((STRIP_ROWS, 1 + -(-terms // CHECKED_TERMS)), np.int32),
+            extremes=np.stack([FIRST_SUM, FIRST_SUM]),
+            counts=np.zeros(4, np.int64),
+        )
+
+    @property
+    def arguments(self) -> tuple[IntArray, ...]:
+        """Return what the kernels take."""
+        return self.codes, self.twice, self.sums, self.flags, self.lengths
+
+    def result(self, codes: IntArray, misfits: int) -> OpResult:
+        """Return a result with what was counted."""
+        least, most = int(self.extremes[0, :LANES].min()), int(self.extremes[0, LANES:].max())
+        sums = SumCounts.of(self.counts[:3], least, most)
+        return OpResult(codes, misfits, sums, int(self.counts[3]))
+
+
+def _by_weights(
+    op: MatMul, graph: IntGraph, register: Register, words: AnyWordRequantizer
+) -> Kernel | None:
+    """Kernel of a product with weights, packed and measured here, once."""
+    result = graph.result(op)
+    weights = graph.constants[op.b]
+    weights = np.ascontiguousarray(weights.T if op.transpose_b else weights)
+    packed = pack(weights, PANELS)
+    padded = len(packed.column_sums)
+    lanes = _empty_lanes(packed.terms, padded)
+    pack_lanes(weights, lanes)
+    centre = graph.tensors[op.a].zero_point
+    reach = reach_of(weights, padded, centre)
+    shifted, whole = left_form(packed, graph.tensors[op.a].type.dtype)
+    blocks = range(0, packed.terms, CHECKED_TERMS)
+    parts = [weights[first : first + CHECKED_TERMS].sum(axis=0, dtype=np.int32) for first in blocks]
+    corrections = np.stack([whole, *(-shifted * padded_columns(p, padded) for p in parts)])
+    bias = np.zeros(packed.columns, np.int64)
+    if op.bias:
+        bias = graph.constants[op.bias].astype(np.int64)
+    biases = padded_columns(_biases(bias, op.accumulator, register), padded)
+
+    def kernel(operands: Sequence[IntArray]) -> OpResult:
+        a = np.ascontiguousarray(operands[0])
+        out = Codes.empty((len(a), *result.shape), result.type.dtype)
+        scratch = Scratch.empty((packed.padded_terms, packed.left_dtype), packed.terms, padded)
+        misfits = narrow_and_requantize(
+            a.reshape(-1, packed.terms),
+            centre,
+            shifted,
+            packed.panels,
+            packed.per_step,
+            packed.chunk,
+            weights,
+            lanes,
+            np.ones(1, np.bool_),
+            reach.arguments,
+            corrections.astype(np.int32),
+            biases,
+            register.arguments,
+            *scratch.arguments,
+            words.arguments,
+            scratch.extremes,
+            scratch.counts,
+            out.flat,
+            0,
+            packed.columns,
+        )
+        return scratch.result(out.codes, int(misfits))
+
+    return kernel
+
+
+def _of_activations(
+    op: MatMul, graph: IntGraph, register: Register, words: AnyWordRequantizer
+) -> Kernel:
+    """Kernel of a product of two activations, one pair of matrices after the other."""
+    result = graph.result(op)
+    rows, columns = result.shape[-2:]
+    terms = graph.tensors[op.a].shape[-1]
+    padded = -(-columns // GROUP) * GROUP
+    padded_terms = pairs_shape(terms, columns)[1] // TILE_COLUMNS
+    biases = np.zeros((4, padded), np.int32)
+
+    def kernel(operands: Sequence[IntArray]) -> OpResult:
+        a, b = (np.ascontiguousarray(operand) for operand in operands)
+        out = Codes.empty((len(a), *result.shape), result.type.dtype)
+        scratch = Scratch.empty((padded_terms, np.int16), terms, padded)
+        misfits = narrow_activations(
+            a.reshape(-1, rows, terms),
+            b.reshape(-1, *b.shape[-2:]),
+            op.transpose_b,
+            np.empty((padded // TILE_COLUMNS, padded_terms * TILE_COLUMNS), np.int16),
+            _empty_lanes(terms, padded),
+            np.zeros(1, np.bool_),
+            Reach.empty(terms, padded).arguments,
+            np.zeros((1, padded), np.int32),
+            biases,
+            register.arguments,
+            *scratch.arguments,
+            words.arguments,
+            scratch.extremes,
+            scratch.counts,
+            out.flat,
+        )
+        return scratch.result(out.codes, int(misfits))
+
+    return kernel
+
+
+def _empty_lanes(terms: int, padded: int) -> NDArray[np.int16]:
+    """Return memory for the right operand's codes as the walk reads them."""
+    return np.empty((padded // GROUP, padded_to_checks(terms) * GROUP), np.int16)

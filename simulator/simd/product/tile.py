@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The innermost part of a product on AVX2: a tile of 6 rows and 16 columns, held in registers.
+
+Two ways, by the type of the packed right operand:
+
+``pairs`` (int16)
+    ``vpmaddwd`` multiplies 16 pairs of 16-bit codes and adds neighbours in 32 bits: exact for any
+    8-bit codes (and for 16-bit left codes as long as 32 bits hold the sum).
+``quads`` (int8)
+    ``vpmaddubsw`` multiplies 32 pairs of bytes and adds neighbours in 16 bits, where it saturates:
+    exact while 16 bits hold what is added up in them. With weights of 4 bits that is true of 8
+    steps on end; ``chunk`` says of how many, and then the sums move on to 32 bits.
+
+Both take a multiplication and an addition for 16 or 32 products, two of each in a cycle at best:
+32 or 64 products in a cycle and core, where float32 FMA makes 16.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from simulator.simd.lanes.vectors import (
+    BYTES,
+    HALVES,
+    INT32,
+    WORDS,
+    Values,
+    address_of,
+    broadcast,
+    call,
+    constant,
+    element,
+    load,
+    loop,
+    store,
+)
+
+TILE_ROWS, REGISTERS = 6, 2
+TILE_COLUMNS: int = REGISTERS * WORDS.count
+UNROLLED = 2  # steps in one round of the loop
+STEP_BYTES = 4  # of a left row in one step: two int16, or four bytes
+SPOTS = [(row, register) for row in range(TILE_ROWS) for register in range(REGISTERS)]
+
+
+@intrinsic
+def multiply_tile(  # type: ignore[no-untyped-def]
+    typing, left, left_at, left_stride, packed, packed_at, steps, chunk, sums, sums_at, sums_stride
+):
+    """Add a product of 6 rows of ``left`` and 16 packed columns to a tile of ``sums``.
+
+    Parameters
+    ----------
+    left
+        int16 or uint8, flat; rows of codes start at ``left_at``, ``left_stride`` elements apart
+    packed
+        int16 (pairs) or int8 (quads), flat; from ``packed_at`` on, for each step, the step's
+        2 or 4 codes of every column
+    steps
+        how many pairs or quads of terms there are: a multiple of 2
+    chunk
+        for quads: how many of them 16 bits hold; a multiple of 2
+    sums
+        int32, flat; rows of 16 sums start at ``sums_at``, ``sums_stride`` elements apart
+    """
+    index = types.intp
+    signature = types.void(left, index, index, packed, index, index, index, sums, index, index)
+    return signature, _quads if packed.dtype == types.int8 else _pairs
+
+
+def _pairs(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    left, packed, sums, steps, _ = _places(context, builder, signature, arguments)
+
+    def products(a: Any, b: Any) -> Any:
+        return call(builder, "llvm.x86.avx2.pmadd.wd", WORDS, a, b)
+
+    start = [load(builder, place, WORDS) for place in sums]
+    final = _steps(builder, left, packed, (constant(0), steps), HALVES, products, start)
+    for value, place in zip(final, sums, strict=True):
+        store(builder, value, place)
+    return context.get_dummy_value()
+
+
+def _quads(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    left, packed, sums, steps, chunk = _places(context, builder, signature, arguments)
+    nothing = [ir.Constant(HALVES, None)] * len(SPOTS)
+    ones = ir.Constant(HALVES, [1] * HALVES.count)
+
+    def products(a: Any, b: Any) -> Any:
+        return call(builder, "llvm.x86.avx2.pmadd.ub.sw", HALVES, a, b)
+
+    def one_chunk(begin: Any, _: Values) -> list[Any]:
+        stop = builder.add(begin, chunk)
+        stop = builder.select(builder.icmp_signed("<", stop, steps), stop, steps)
+        halves = _steps(builder, left, packed, (begin, stop), BYTES, products, nothing)
+        for value, place in zip(halves, sums, strict=True):
+            words = call(builder, "llvm.x86.avx2.pmadd.wd", WORDS, value, ones)
+            store(builder, builder.add(load(builder, place, WORDS), words), place)
+        return []
+
+    loop(builder, constant(0), steps, chunk, [], one_chunk)
+    return context.get_dummy_value()
+
+
+def _places(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """Return addresses of the left rows, of the packed codes, of the tile's registers."""
+    left, left_at, left_stride, packed, packed_at, steps, chunk, sums, sums_at, stride = arguments
+    lane = ir.IntType(signature.args[0].dtype.bitwidth)
+    start = address_of(context, builder, signature.args[0], left, lane)
+    rows = [element(builder, start, (left_at, 1), (left_stride, row)) for row in range(TILE_ROWS)]
+    lane = ir.IntType(signature.args[3].dtype.bitwidth)
+    columns = element(
+        builder, address_of(context, builder, signature.args[3], packed, lane), (packed_at, 1)
+    )
+    start = address_of(context, builder, signature.args[7], sums, INT32)
+    tile = [
+        element(builder, start, (sums_at, 1), (stride, row), (constant(WORDS.count), register))
+        for row, register in SPOTS
+    ]
+    return rows, columns, tile, steps, chunk
+
+
+def _steps(
+    builder: Any,
+    left: Values,
+    packed: Any,
+    limits: tuple[Any, Any],
+    view: Any,
+    products: Any,
+    start: Values,
+) -> list[Any]:
+    """Add up the products of all steps between two limits, in registers."""
+    codes = STEP_BYTES * 8 // left[0].type.pointee.width
+
+    def some_steps(first: Any, totals: list[Any]) -> list[Any]:
+        for ahead in range(UNROLLED):
+            step = builder.add(first, constant(ahead))
+            columns = [
+                load(
+                    builder,
+                    element(
+                        builder, packed, (step, REGISTERS * view.count), (constant(view.count), r)
+                    ),
+                    view,
+                )
+                for r in range(REGISTERS)
+            ]
+            for row in range(TILE_ROWS):
+                a = broadcast(builder, element(builder, left[row], (step, codes)), INT32, view)
+                for r in range(REGISTERS):
+                    spot = row * REGISTERS + r
+                    totals[spot] = builder.add(totals[spot], products(a, columns[r]))
+        return totals
+
+    return loop(builder, *limits, UNROLLED, start, some_steps)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from types import CodeType
+from typing import Any
+
+import pytest
+
+from simulator.executor import Executor
+from simulator.kernel_sources import FOLDERS, PACKAGE, import_closure, sources_digest
+from simulator.ops.add import add_rows
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A package of four modules: a kernel, what it calls, what that calls, and a stranger."""
+    root = tmp_path / "simulator"
+    for name, text in {
+        "ops/add.py": "from simulator.numerics.rounding import shift\nfrom math import pi\n",
+        "numerics/rounding.py": "from simulator.numerics import jit\n",
+        "numerics/jit.py": "import simulator.graph.op\n",
+        "graph/op.py": "from simulator.numerics.stranger import x\n",
+        "numerics/stranger.py": "x = 1\n",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def digest(package):
+    sources_digest.cache_clear()
+    return sources_digest(str(package / "ops" / "add.py"), package)
+
+
+def test_the_closure_is_what_is_imported_directly_and_through_others(package):
+    found = import_closure(package / "ops" / "add.py", package)
+    assert {path.relative_to(package).as_posix() for path in found} == {
+        *("ops/add.py", "numerics/rounding.py", "numerics/jit.py"),
+    }
+
+
+@pytest.mark.parametrize("name", ["ops/add.py", "numerics/rounding.py", "numerics/jit.py"])
+def test_an_edit_in_the_closure_leads_to_another_digest(package, name):
+    before = digest(package)
+    assert digest(package) == before
+    text = (package / name).read_text()
+    (package / name).write_text(f"{text}# edited\n")
+    assert digest(package) != before
+    (package / name).write_text(text)
+    assert digest(package) == before
+
+
+@pytest.mark.parametrize("name", ["graph/op.py", "numerics/stranger.py"])
+def test_an_edit_elsewhere_leads_to_the_same_digest(package, name):
+    before = digest(package)
+    (package / name).write_text("y = 2\n")
+    assert digest(package) == before
+
+
+def test_a_kernel_that_is_called_is_in_the_closure():
+    found = {p.relative_to(PACKAGE).as_posix() for p in import_closure(PACKAGE / "ops" / "add.py")}
+    assert {"ops/add.py", "numerics/rounding.py", "numerics/requantization.py"} <= found
+
+
+def _functions(module: Any) -> list[Any]:
+    held = vars(module).values()
+    return [value.py_func for value in held if hasattr(value, "py_func")]
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = [_names(part) for part in code.co_consts if isinstance(part, CodeType)]
+    return set(code.co_names).union(*inner)
+
+
+def test_kernels_use_nothing_of_modules_that_are_not_followed():
+    """What they compile from elsewhere would change without the digest."""
+    import sys
+
+    assert Executor is not None  # all kernels are imported
+    kernels = [
+        function
+        for name, module in sorted(sys.modules.items())
+        if name.startswith(tuple(f"simulator.{folder}." for folder in FOLDERS))
+        for function in _functions(module)
+    ]
+    assert add_rows.py_func in kernels
+    for function in kernels:
+        for name in _names(function.__code__):
+            used = function.__globals__.get(name)
+            origin = getattr(getattr(used, "py_func", used), "__module__", None) or ""
+            if origin.startswith("simulator."):
+                assert origin.split(".")[1] in FOLDERS, (function.__qualname__, name, origin)
