@@ -14,11 +14,11 @@ from aocq.capture import FloatGraph, capture
 from aocq.data.image_folder import read_image_folder
 from aocq.data.loader import evenly, load_calibration_images
 from aocq.demo.digits import write_image_folder
+from aocq.jobs.request import constrained
 from aocq.lowering import lower
 from aocq.methods import METHODS, QuantizedModel, Recipe
 from aocq.methods.layernorm_parts import observe_parts
-from aocq.models import load_model
-from aocq.request import constrained
+from aocq.zoo.models import load_model
 from simulator.boundary import quantize
 from simulator.cost import estimate
 from simulator.executor import Executor, run_reference
