@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+import torch
+
 FOLDER_VARIABLE = "AOCQ_ORACLES"
 REQUIRED_VARIABLE = "AOCQ_REQUIRE_ORACLES"
 HERE = Path(__file__).parent
@@ -59,6 +61,12 @@ def _missing_gemmlowp() -> str | None:
     return None
 
 
+def _missing_qnnpack() -> str | None:
+    if "qnnpack" in torch.backends.quantized.supported_engines:
+        return None
+    return "this build of PyTorch has no QNNPACK: install that of the registry"
+
+
 # What keeps an oracle from running, or None.
 MISSING: Mapping[str, Callable[[], str | None]] = MappingProxyType(
     {
@@ -71,6 +79,7 @@ MISSING: Mapping[str, Callable[[], str | None]] = MappingProxyType(
         "tosa": lambda: _missing_package("tosa", "tosa_reference_model", "the TOSA model"),
         "verilog": _missing_verilog,
         "gemmlowp": _missing_gemmlowp,
+        "qnnpack": _missing_qnnpack,
     }
 )
 

@@ -194,5 +194,5 @@ def test_only_what_an_oracle_was_asked_about_is_measured():
         if "measured" in map(profile.confidence_of, flat_values(profile))
     }
     oracles = {"tflm_cmsis_int8", "litert_ref", "litert_xnnpack", "ort_cpu"}
-    oracles |= {"tflm_int16x8", "litert_ruy"}
+    oracles |= {"tflm_int16x8", "litert_ruy", "qnnpack"}
     assert measured == oracles | {"tosa_single", "tosa_double"}
