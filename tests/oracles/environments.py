@@ -4,7 +4,7 @@
 Two of them are virtual environments, because their pins contradict ours and each other's; they are
 in ``.oracles/`` of the repository, or where the variable ``AOCQ_ORACLES`` says, and ``make
 oracles`` makes them (:mod:`install`). The others come from the system: Debian's ``iverilog``, and
-``libgemmlowp-dev`` with a C++ compiler.
+``libgemmlowp-dev`` with a C++ compiler. QNNPACK is a part of PyTorch.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ REQUIRED_VARIABLE = "AOCQ_REQUIRE_ORACLES"
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
 GEMMLOWP_HEADER = Path("/usr/include/gemmlowp/fixedpoint/fixedpoint.h")
+TORCH_ENGINES = tuple(torch.backends.quantized.supported_engines)
 
 
 def folder() -> Path:
@@ -62,9 +63,9 @@ def _missing_gemmlowp() -> str | None:
 
 
 def _missing_qnnpack() -> str | None:
-    if "qnnpack" in torch.backends.quantized.supported_engines:
+    if "qnnpack" in TORCH_ENGINES:
         return None
-    return "this build of PyTorch has no QNNPACK: install that of the registry"
+    return "this build of PyTorch has no QNNPACK: install torch from the package registry"
 
 
 # What keeps an oracle from running, or None.
