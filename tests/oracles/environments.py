@@ -15,14 +15,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-import torch
-
 FOLDER_VARIABLE = "AOCQ_ORACLES"
 REQUIRED_VARIABLE = "AOCQ_REQUIRE_ORACLES"
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
 GEMMLOWP_HEADER = Path("/usr/include/gemmlowp/fixedpoint/fixedpoint.h")
-TORCH_ENGINES = tuple(torch.backends.quantized.supported_engines)
 
 
 def folder() -> Path:
@@ -62,8 +59,16 @@ def _missing_gemmlowp() -> str | None:
     return None
 
 
+def torch_engines() -> list[str]:
+    """Return what PyTorch computes quantized operators with; what installs does not need it."""
+    import torch
+
+    engines: list[str] = torch.backends.quantized.supported_engines
+    return engines
+
+
 def _missing_qnnpack() -> str | None:
-    if "qnnpack" in TORCH_ENGINES:
+    if "qnnpack" in torch_engines():
         return None
     return "this build of PyTorch has no QNNPACK: install torch from the package registry"
 

@@ -23,7 +23,7 @@ def no_oracles(monkeypatch, tmp_path):
     monkeypatch.setenv(environments.FOLDER_VARIABLE, str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(environments, "GEMMLOWP_HEADER", tmp_path / "fixedpoint.h")
-    monkeypatch.setattr(environments, "TORCH_ENGINES", ())
+    monkeypatch.setattr(environments, "torch_engines", list)
     monkeypatch.delenv(environments.REQUIRED_VARIABLE, raising=False)
 
 
