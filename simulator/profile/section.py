@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +15,13 @@ class Section(BaseModel):
     """A table of the TOML file: unknown keys and wrong types are errors, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def sections(base: type[Section] = Section) -> Iterator[type[Section]]:
+    """Return every kind of table, those that others are made from included."""
+    for section in base.__subclasses__():
+        yield section
+        yield from sections(section)
 
 
 def lax(kind: type) -> Any:
