@@ -26,8 +26,6 @@ from simulator.numerics.integer_type import IntArray
 from simulator.numerics.requantization import Requantizer
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult, SumCounts, one_sum
 from simulator.ops.requantizing import requantize_reference, requantizer
-from simulator.simd.ops.matmul_fused import fused_kernel
-from simulator.simd.ops.matmul_narrow import narrow_kernel
 
 # From this share of outputs on that may overflow, whole rows are walked instead of single outputs.
 MANY = 0.1
@@ -82,10 +80,6 @@ def _residual_reference(op: MatMul, graph: IntGraph, residual: IntArray) -> NDAr
 def build(op: MatMul, graph: IntGraph, gemm: Gemm) -> Kernel:
     """Kernel for batches; weights are prepared here, once."""
     known = bounds(graph, op)
-    in_one_pass = fused_kernel if known.proven_free else narrow_kernel
-    fused = in_one_pass(op, graph, gemm, known)
-    if fused is not None:
-        return fused
     if not graph.is_constant(op.b):
         return _two_activations(op, graph, gemm, known)
     requantize = requantizer(graph, op.requantize, graph.result(op))
