@@ -79,7 +79,7 @@ COMPILED = (
     "simd/",
 )
 COMPILED_TESTS = (
-    "tests/simulator/ops/test_vector_kernels.py",
+    "tests/simulator/simd",
     "tests/simulator/test_gemm.py",
 )
 # What holds of compiled kernels only: compilation itself, and sums of plain integers that wrap.
