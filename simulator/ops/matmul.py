@@ -154,7 +154,8 @@ def _in_order(
 ) -> LeftProduct:
     """Exact sums first; then those that may overflow are made step by step.
 
-    One register that nearly every output may overflow is accumulated row by row, all columns at once.
+    One register that nearly every output may overflow is accumulated row by row, all columns at
+    once.
     """
     rows_of_b = np.ascontiguousarray(b.T)
     safe = safe_square(bias, (rows_of_b.astype(np.int64) ** 2).sum(axis=1), op.accumulator)
