@@ -38,38 +38,38 @@ def codes(*shape):
     return RANDOM.integers(-128, 128, shape).tolist()
 
 
-def _join(d, method, **fields):
+def _join(d, op_type, **fields):
     d.operand("b", (5, 16), S8, 9)
-    getattr(d, method)("y", "a", "b", **fields)
+    d.op(op_type, "y", "a", "b", **fields)
 
 
 def _matmul(d):
     weights = d.constant("weights", codes(16, 9), S8)
-    d.matmul("y", "a", weights, multiplier=(1 << 30,), shift=(38,))
+    d.op(MatMul, "y", "a", weights, multiplier=(1 << 30,), shift=(38,))
 
 
 def _layer_norm(d):
     fractions = {"sqrt_fraction_bits": 16, "reciprocal_bits": 60, "normalized_fraction_bits": 20}
-    d.layer_norm("y", "a", gamma=[1 << 28] * 16, beta=[5 << 40] * 16, shift=44, **fractions)
+    d.op(LayerNorm, "y", "a", gamma=[1 << 28] * 16, beta=[5 << 40] * 16, shift=44, **fractions)
 
 
 def _softmax(d):
     table = exponentials(8, largest=(1 << 30) - 1, half_life=9)
-    d.softmax("y", "a", table=table, reciprocal_bits=60, shift=52, kind=U8, zero_point=0)
+    d.op(Softmax, "y", "a", table=table, reciprocal_bits=60, shift=52, type=U8, zero_point=0)
 
 
 FACTORS = ((1 << 30, 31), (1981860625, 33), (1434567890, 49))
 TYPICAL = {
     MatMul: _matmul,
-    Add: lambda d: _join(d, "add", multiplier_a=(5,), multiplier_b=(3,), shift=3),
+    Add: lambda d: _join(d, Add, multiplier_a=(5,), multiplier_b=(3,), shift=3),
     LayerNorm: _layer_norm,
     Softmax: _softmax,
-    Lookup: lambda d: d.lookup("y", "a", table=codes(256), kind=S8),
-    AddShifted: lambda d: _join(d, "add_shifted", factors=FACTORS, input_left_shift=20),
+    Lookup: lambda d: d.op(Lookup, "y", "a", table=codes(256), type=S8),
+    AddShifted: lambda d: _join(d, AddShifted, factors=FACTORS, input_left_shift=20),
     SquaredDifference: lambda d: _join(
-        d, "squared_difference", factors=(*FACTORS[:2], (1918553963, 46)), input_left_shift=7
+        d, SquaredDifference, factors=(*FACTORS[:2], (1918553963, 46)), input_left_shift=7
     ),
-    Mul: lambda d: _join(d, "mul", multiplier=(1 << 30,), shift=(36,)),
+    Mul: lambda d: _join(d, Mul, multiplier=(1 << 30,), shift=(36,)),
 }
 
 

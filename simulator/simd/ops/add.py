@@ -13,9 +13,9 @@ from numba import types
 from numpy.typing import NDArray
 
 from simulator.gemm import Gemm
+from simulator.graph.bounds import bounds
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Add
-from simulator.graph.ranges import bounds
 from simulator.numerics.integer_type import IntArray, Overflow, limits
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.rounding import offsets, shift_right_kernel

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from simulator.gemm import Gemm
 from simulator.gemm.avx2 import Avx2Gemm
+from simulator.graph.bounds import bounds
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
-from simulator.graph.ranges import bounds
 from simulator.ops.behaviour import Kernel
 from simulator.simd.ops.matmul_fused import fused_kernel
 from simulator.simd.ops.matmul_narrow import narrow_kernel

@@ -31,6 +31,7 @@ from small_graphs import (
 )
 
 from simulator.gemm import backend
+from simulator.graph.ops import MatMul
 from simulator.kernel_choice import kernel_of
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.float_type import FloatType
@@ -50,10 +51,10 @@ def linear(rounding, *, terms, columns, bits=8, kind=S8, levels=None, **changes)
     bias = d.constant("bias", numbers(*changes.pop("bias", (-5000, 5000)), columns), S32)
     shift = tuple(numbers(41, 43, columns))
     multiplier = tuple(numbers(1 << 30, (1 << 31) - 1, columns))
-    fields = {"levels": levels} if levels else {}
-    d.matmul(
-        "y", "a", "weights", bias=bias, transpose_b=True, shift=shift, multiplier=multiplier,
-        zero_point=-7, **fields, **changes,
+    fields = {"accumulator": levels} if levels else {}
+    d.op(
+        MatMul, "y", "a", "weights", bias=bias, transpose_b=True, shift=shift,
+        multiplier=multiplier, zero_point=-7, **fields, **changes,
     )  # fmt: skip
     return d.graph()
 
@@ -113,8 +114,8 @@ def attention(kind, a, b, *, levels=None, **changes):
     d = Draft(Rounding.HALF_AWAY, SATURATE)
     d.input("a", a, kind)
     d.operand("b", b, S8)
-    fields = {"levels": levels} if levels else {}
-    d.matmul("y", "a", "b", shift=(43,), multiplier=((1 << 30) + 77,), **fields, **changes)
+    fields = {"accumulator": levels} if levels else {}
+    d.op(MatMul, "y", "a", "b", shift=(43,), multiplier=((1 << 30) + 77,), **fields, **changes)
     return d.graph()
 
 
@@ -173,9 +174,9 @@ def test_clipping_up_and_down_that_cancels_later_is_seen():
     d.input("a", (1, 7), S8)
     weights = [100, 100, 100, 100, -128, -128, -128]
     d.constant("weights", [[weight] for weight in weights], S8)
-    d.matmul(
-        "y", "a", "weights", multiplier=(1 << 30,), shift=(36,),
-        levels=accumulator((0, 15, SATURATE)),
+    d.op(
+        MatMul, "y", "a", "weights", multiplier=(1 << 30,), shift=(36,),
+        accumulator=accumulator((0, 15, SATURATE)),
     )  # fmt: skip
     graph = d.graph()
     # Exact: 10000, 20000 (3617 too high), 10000, 0, -8192, -16384 (the lowest), 0.
@@ -208,7 +209,7 @@ def test_clipping_at_both_ends_within_a_few_terms_is_seen(kind, register, left, 
     d.input("a", (1, len(left)), kind)
     d.constant("weights", [[weight] for weight in right], S8)
     levels = accumulator((0, register, SATURATE))
-    d.matmul("y", "a", "weights", multiplier=(1 << 30,), shift=(36,), levels=levels)
+    d.op(MatMul, "y", "a", "weights", multiplier=(1 << 30,), shift=(36,), accumulator=levels)
     operands = {"a": np.array([[left]], kind.dtype)}
     result = assert_kernel_equals_reference(d.graph(), operands, "avx2")
     assert result.sums.transient == 1
@@ -221,7 +222,7 @@ def test_the_largest_sums_of_narrow_weights(code, weight, kind):
     d = Draft(Rounding.HALF_UP, SATURATE)
     d.input("a", (2, 64), kind)
     d.constant("weights", [[weight] * 3] * 64, S4)
-    d.matmul("y", "a", "weights", multiplier=(1 << 30,), shift=(40,))
+    d.op(MatMul, "y", "a", "weights", multiplier=(1 << 30,), shift=(40,))
     operands = {"a": np.full((1, 2, 64), code, np.uint8).view(kind.dtype)}
     assert_kernel_equals_reference(d.graph(), operands, "avx2")
 
@@ -231,7 +232,7 @@ def product(kind_a, kind_b, terms, bits):
     d.input("a", (1, terms), kind_a)
     d.operand("b", (terms, 1), kind_b)
     levels = accumulator((0, bits, SATURATE))
-    d.matmul("y", "a", "b", multiplier=(1 << 30,), shift=(40,), levels=levels)
+    d.op(MatMul, "y", "a", "b", multiplier=(1 << 30,), shift=(40,), accumulator=levels)
     return d.graph()
 
 

@@ -25,6 +25,7 @@ from small_graphs import (
 )
 
 from simulator.graph import verify
+from simulator.graph.ops import Add, LayerNorm, Lookup, MatMul, Softmax
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import Rounding
 from simulator.simd.lanes.vectors import LANES
@@ -40,7 +41,7 @@ def test_add(rounding, overflow, kind_a, kind_b, kind):
     d.input("a", (5, 24), kind_a, -17 if kind_a == S8 else 130)
     d.operand("b", (5, 24), kind_b, 9)
     factors = {"multiplier_a": (1,), "multiplier_b": tuple(numbers(1, 9, 24))}
-    d.add("y", "a", "b", **factors, shift=2, zero_point=2, kind=kind)
+    d.op(Add, "y", "a", "b", **factors, shift=2, zero_point=2, type=kind)
     result = assert_taken_and_equal(d.graph(), "add")
     assert 0 < result.saturated < result.codes.size
 
@@ -57,7 +58,7 @@ def test_add_of_rows_that_are_no_whole_registers(rounding, alike, shape, repeate
     size = int(np.prod(repeated))
     d.constant("b", np.reshape(numbers(-128, 127, size), repeated).tolist(), S8, -5)
     factors = tuple(numbers(1, 9, 1 if alike else shape[-1]))
-    d.add("y", "a", "b", multiplier_a=factors, multiplier_b=(4,), shift=3)
+    d.op(Add, "y", "a", "b", multiplier_a=factors, multiplier_b=(4,), shift=3)
     graph = d.graph()
     taken = alike or shape[-1] >= LANES
     assert module_of(graph) == ("simd.ops.add" if taken else "ops.add")
@@ -69,7 +70,15 @@ def test_add_of_a_constant_with_wide_factors(rounding):
     d = Draft(rounding, SATURATE)
     d.input("a", (2, 3, 16), S8, 3)
     d.constant("b", numbers(-128, 127, 3, 16), S8, -5)
-    d.add("y", "a", "b", multiplier_a=((1 << 31) - 1,), multiplier_b=((1 << 30) + 12345,), shift=31)
+    d.op(
+        Add,
+        "y",
+        "a",
+        "b",
+        multiplier_a=((1 << 31) - 1,),
+        multiplier_b=((1 << 30) + 12345,),
+        shift=31,
+    )
     assert_taken_and_equal(d.graph(), "add")
 
 
@@ -86,7 +95,7 @@ def test_layer_norm(rounding, overflow, channels):
         "reciprocal_bits": 60,
         "normalized_fraction_bits": 20,
     }
-    d.layer_norm("y", "a", gamma=gamma, beta=beta, shift=44, zero_point=-3, **fractions)
+    d.op(LayerNorm, "y", "a", gamma=gamma, beta=beta, shift=44, zero_point=-3, **fractions)
     assert_taken_and_equal(d.graph(), "layernorm")
 
 
@@ -96,9 +105,9 @@ def test_layer_norm_of_newton_roots_and_shifted_channels(steps):
     d.input("a", (6, 8), U8, 31)
     shifts = [0, 1, 2, 3, 0, 0, 1, 4]
     gamma, beta = numbers(-(1 << 24), 1 << 24, 8), numbers(-(1 << 40), 1 << 40, 8)
-    d.layer_norm(
-        "y", "a", gamma=gamma, beta=beta, shift=36, channel_shift=shifts, reciprocal_bits=40,
-        sqrt_fraction_bits=8, normalized_fraction_bits=18, **steps,
+    d.op(
+        LayerNorm, "y", "a", gamma=gamma, beta=beta, shift=36, channel_shift=shifts,
+        reciprocal_bits=40, sqrt_fraction_bits=8, normalized_fraction_bits=18, **steps,
     )  # fmt: skip
     assert_taken_and_equal(d.graph(), "layernorm")
 
@@ -106,9 +115,9 @@ def test_layer_norm_of_newton_roots_and_shifted_channels(steps):
 def test_layer_norm_of_equal_codes():
     d = Draft(Rounding.HALF_UP, SATURATE)
     d.input("a", (2, 8), S8, 0)
-    d.layer_norm(
-        "y", "a", gamma=[1 << 20] * 8, beta=[5 << 40] * 8, shift=41, epsilon=0, reciprocal_bits=60,
-        sqrt_fraction_bits=16, normalized_fraction_bits=20,
+    d.op(
+        LayerNorm, "y", "a", gamma=[1 << 20] * 8, beta=[5 << 40] * 8, shift=41, epsilon=0,
+        reciprocal_bits=60, sqrt_fraction_bits=16, normalized_fraction_bits=20,
     )  # fmt: skip
     graph = d.graph()
     same = {"a": np.full((3, 2, 8), 77, np.int8)}
@@ -122,7 +131,26 @@ def test_softmax(rounding, overflow, columns):
     d = Draft(rounding, overflow)
     d.input("a", (7, columns), S8, 0)
     table = exponentials(8, largest=(1 << 30) - 1, half_life=9)
-    d.softmax("y", "a", table=table, reciprocal_bits=60, shift=52, kind=U8, zero_point=0)
+    d.op(Softmax, "y", "a", table=table, reciprocal_bits=60, shift=52, type=U8, zero_point=0)
+    assert_taken_and_equal(d.graph(), "softmax")
+
+
+def test_the_reciprocal_of_a_softmax_is_rounded():
+    """Of one score, whose probability is 1: rounded down, its reciprocal leads to the code below."""
+    d = Draft(Rounding.FLOOR, SATURATE)
+    d.input("a", (2, 1), S8, 0)
+    table = exponentials(8, largest=1031, half_life=9)
+    d.op(Softmax, "y", "a", table=table, reciprocal_bits=41, shift=34, type=U8, zero_point=0)
+    result = assert_taken_and_equal(d.graph(), "softmax")
+    assert (result.codes == 128).all()
+
+
+def test_softmax_of_small_exponentials():
+    """One unit of their sum decides about codes."""
+    d = Draft(Rounding.HALF_UP, SATURATE)
+    d.input("a", (400, 5), S8, 0)
+    table = exponentials(8, largest=1030, half_life=9)
+    d.op(Softmax, "y", "a", table=table, reciprocal_bits=41, shift=33, type=U8, zero_point=0)
     assert_taken_and_equal(d.graph(), "softmax")
 
 
@@ -131,7 +159,7 @@ def test_softmax(rounding, overflow, columns):
 def test_lookup_in_parts(kind, size):
     d = Draft(Rounding.HALF_UP, SATURATE)
     d.input("a", (size,), kind, 3)
-    d.lookup("y", "a", table=RANDOM.permutation(256) - 128, kind=S8)
+    d.op(Lookup, "y", "a", table=RANDOM.permutation(256) - 128, type=S8)
     graph = d.graph()
     codes = np.arange(kind.low, kind.high + 1).astype(kind.dtype)
     every = np.resize(codes, (256 // size + 1, size))
@@ -144,13 +172,13 @@ def test_padding_is_not_counted(name):
     d.input("a", (6, 5), S8, 3)
     if name == "matmul":
         d.constant("weights", numbers(-9, 9, 5, 3), S8)
-        d.matmul("y", "a", "weights", multiplier=(1 << 30,), shift=(36,), zero_point=-128)
+        d.op(MatMul, "y", "a", "weights", multiplier=(1 << 30,), shift=(36,), zero_point=-128)
     elif name == "softmax":
         table = exponentials(8, largest=(1 << 30) - 1, half_life=9)
-        d.softmax("y", "a", table=table, reciprocal_bits=60, shift=53, kind=S8, zero_point=-128)
+        d.op(Softmax, "y", "a", table=table, reciprocal_bits=60, shift=53, type=S8, zero_point=-128)
     else:
-        d.layer_norm(
-            "y", "a", gamma=[1 << 28] * 5, beta=[0] * 5, shift=44, zero_point=-128,
+        d.op(
+            LayerNorm, "y", "a", gamma=[1 << 28] * 5, beta=[0] * 5, shift=44, zero_point=-128,
             sqrt_fraction_bits=16, reciprocal_bits=60, normalized_fraction_bits=20,
         )  # fmt: skip
     graph = d.graph()
@@ -162,7 +190,7 @@ def test_limits_of_add():
         d = Draft(Rounding.HALF_UP, SATURATE)
         d.input("a", (2, 8), S8)
         d.operand("b", (2, 8), S8)
-        d.add("y", "a", "b", multiplier_a=(factor,), multiplier_b=(3,), shift=shift)
+        d.op(Add, "y", "a", "b", multiplier_a=(factor,), multiplier_b=(3,), shift=shift)
         return d.graph()
 
     assert module_of(add(32, 1 << 30)) == "simd.ops.add"
@@ -176,7 +204,7 @@ def test_limits_of_layer_norm():
         d = Draft(Rounding.HALF_UP, SATURATE)
         d.input("a", (2, 8), S8)
         usual = {"shift": 40, "reciprocal_bits": 60, "sqrt_fraction_bits": 16}
-        d.layer_norm("y", "a", gamma=[9] * 8, beta=[5] * 8, **(usual | fields))
+        d.op(LayerNorm, "y", "a", gamma=[9] * 8, beta=[5] * 8, **(usual | fields))
         return d.graph()
 
     assert module_of(norm()) == "simd.ops.layernorm"
@@ -187,7 +215,7 @@ def test_limits_of_layer_norm():
 def test_a_lookup_of_wide_codes():
     d = Draft(Rounding.HALF_UP, SATURATE)
     d.input("a", (5,), IntType(bits=17))
-    d.lookup("y", "a", table=np.arange(1 << 17) % 251 - 125, kind=S8)
+    d.op(Lookup, "y", "a", table=np.arange(1 << 17) % 251 - 125, type=S8)
     graph = d.graph()
     assert_kernel_equals_reference(graph, operands_for(graph))
 
@@ -197,7 +225,7 @@ def test_add_of_a_constant_for_every_head():
     d = Draft(Rounding.HALF_UP, SATURATE)
     d.input("a", (3, 2, 4, 16), S8, 5)
     d.constant("b", numbers(-1, 0, 3, 1, 4, 16), IntType(bits=1))
-    d.add("y", "a", "b", multiplier_a=(1,), multiplier_b=(255,), shift=0, zero_point=5, kind=S8)
+    d.op(Add, "y", "a", "b", multiplier_a=(1,), multiplier_b=(255,), shift=0, zero_point=5, type=S8)
     graph = d.graph()
     assert verify(graph) == []
     operands = operands_for(graph, images=3, seed=1)
