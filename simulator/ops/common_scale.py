@@ -4,17 +4,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 
 import numpy as np
 
+from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
+from simulator.graph.ops import AddShifted, SquaredDifference
 from simulator.numerics.integer_type import IntArray, Overflow, fit, limits
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.requantization import fit_kernel
 from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
 from simulator.ops.behaviour import Kernel, OpResult
 from simulator.ops.broadcasting import broadcast_integers, broadcast_rows
-from simulator.simd.ops.common_scale import CommonScaleOp, Join, words_kernel
+
+CommonScaleOp = AddShifted | SquaredDifference
+
+
+class Join(IntEnum):
+    """What becomes of the two operands at their common scale."""
+
+    SUM = 0
+    DIFFERENCE = 1
+    SQUARED_DIFFERENCE = 2
+
+
+def join_of(op: CommonScaleOp) -> Join:
+    """Return how an op joins its operands."""
+    if isinstance(op, SquaredDifference):
+        return Join.SQUARED_DIFFERENCE
+    return Join.DIFFERENCE if op.subtract else Join.SUM
 
 
 def reference(
@@ -44,11 +63,8 @@ def reference(
     return OpResult(codes, saturated)
 
 
-def build(op: CommonScaleOp, graph: IntGraph, join: Join) -> Kernel:
+def build(op: CommonScaleOp, graph: IntGraph, _: Gemm) -> Kernel:
     """Kernel for batches."""
-    by_words = words_kernel(op, graph, join)
-    if by_words is not None:
-        return by_words
     result = graph.result(op)
     low, high = limits(result.code_type, op.overflow)
     zero_points = [graph.tensors[name].zero_point for name in op.operands]
@@ -67,7 +83,7 @@ def build(op: CommonScaleOp, graph: IntGraph, join: Join) -> Kernel:
             multipliers,
             shifts,
             offset,
-            int(join),
+            int(join_of(op)),
             result.zero_point,
             low,
             high,

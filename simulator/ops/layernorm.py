@@ -18,10 +18,9 @@ from simulator.numerics.requantization import fit_kernel
 from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
 from simulator.numerics.square_root import isqrt_kernel, newton_root, newton_root_kernel
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
-from simulator.simd.ops.layernorm import words_kernel
 
 
-def _channel_factors(op: LayerNorm, graph: IntGraph) -> NDArray[np.int64]:
+def channel_factors(op: LayerNorm, graph: IntGraph) -> NDArray[np.int64]:
     """Multiplier and shift of each channel as one factor, int64 [C]: the shift is to the left."""
     factors = np.ones(graph.result(op).shape[-1], np.int64)
     if op.channel_multiplier is not None:
@@ -31,7 +30,8 @@ def _channel_factors(op: LayerNorm, graph: IntGraph) -> NDArray[np.int64]:
     return factors
 
 
-def _spare_bits(op: LayerNorm) -> int:
+def spare_bits(op: LayerNorm) -> int:
+    """Return by how many bits a product with the reciprocal is shifted to a normalized value."""
     return op.reciprocal_bits - op.sqrt_fraction_bits - op.normalized_fraction_bits
 
 
@@ -63,7 +63,7 @@ def reference(op: LayerNorm, graph: IntGraph, operands: Sequence[IntArray]) -> O
         inverse = (1 << op.reciprocal_bits) // max(root, 1)
         codes = []
         for c in range(channels):
-            normalized = (channels * u[c] - total) * inverse >> _spare_bits(op)
+            normalized = (channels * u[c] - total) * inverse >> spare_bits(op)
             affine = normalized * gamma[c] + beta[c]
             code = shift_right(affine, op.shift, op.rounding) + result.zero_point
             codes.append(fit(code, result.code_type, op.overflow))
@@ -78,13 +78,10 @@ def build(op: LayerNorm, graph: IntGraph, _: Gemm) -> Kernel:
     channels = result.shape[-1]
     low, high = limits(result.code_type, op.overflow)
     always, negative, odd = (int(part[0]) for part in offsets(np.array([op.shift]), op.rounding))
-    factors = _channel_factors(op, graph)
+    factors = channel_factors(op, graph)
     gamma, beta = (graph.constants[name].astype(np.int64) for name in (op.gamma, op.beta))
     beta <<= op.beta_shift
     zero_point = graph.tensors[op.a].zero_point
-    by_words = words_kernel(op, graph, factors, _spare_bits(op))
-    if by_words is not None:
-        return by_words
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         rows = np.ascontiguousarray(operands[0]).reshape(-1, channels)
@@ -98,7 +95,7 @@ def build(op: LayerNorm, graph: IntGraph, _: Gemm) -> Kernel:
             op.root_steps,
             op.root_start_bits,
             op.reciprocal_bits,
-            _spare_bits(op),
+            spare_bits(op),
             gamma,
             beta,
             op.shift,

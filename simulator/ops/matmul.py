@@ -28,10 +28,9 @@ from simulator.numerics.integer_type import IntArray
 from simulator.numerics.requantization import Requantizer
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult, SumCounts, one_sum
 from simulator.ops.requantizing import requantize_reference, requantizer
-from simulator.simd.ops.matmul_fused import fused_kernel
-from simulator.simd.ops.matmul_narrow import narrow_kernel
 
-# From this share of outputs on that may overflow, whole rows are walked instead of single outputs.
+# From this share of outputs on that may overflow, whole rows are accumulated in order, not single
+# outputs.
 MANY = 0.1
 
 # (a [M, K], b [K, N]) -> (sums that leave the accumulator, what happened, bias still to add)
@@ -84,10 +83,6 @@ def _residual_reference(op: MatMul, graph: IntGraph, residual: IntArray) -> NDAr
 def build(op: MatMul, graph: IntGraph, gemm: Gemm) -> Kernel:
     """Kernel for batches; weights are prepared here, once."""
     known = bounds(graph, op)
-    in_one_pass = fused_kernel if known.proven_free else narrow_kernel
-    fused = in_one_pass(op, graph, gemm, known)
-    if fused is not None:
-        return fused
     if not graph.is_constant(op.b):
         return _two_activations(op, graph, gemm, known)
     requantize = requantizer(graph, op.requantize, graph.result(op))
@@ -100,13 +95,13 @@ def build(op: MatMul, graph: IntGraph, gemm: Gemm) -> Kernel:
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = operands[0]
-        sums, counts, bias, walked = multiply(a.reshape(-1, a.shape[-1]))
+        sums, counts, bias, in_order = multiply(a.reshape(-1, a.shape[-1]))
         if op.residual:
             assert isinstance(requantize, Requantizer)
             codes, saturated = requantize.onto(sums, bias, operands[2], residual_zero, factors)
         else:
             codes, saturated = requantize(sums, bias)
-        return OpResult(codes.reshape(len(a), *shape), saturated, counts, walked)
+        return OpResult(codes.reshape(len(a), *shape), saturated, counts, in_order)
 
     return kernel
 
@@ -123,14 +118,14 @@ def _two_activations(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> 
         b = np.swapaxes(b, -1, -2) if op.transpose_b else b
         lefts, rights = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
         sums = np.empty((len(lefts), *shape[-2:]), dtype)
-        found, walked = [], 0
+        found, in_order = [], 0
         for left, right, out in zip(lefts, rights, sums, strict=True):
             out[...], counts, _, some = _accumulating(op, graph, gemm, right, known)(left)
             found.append(counts)
-            walked += some
+            in_order += some
         codes, saturated = requantize(sums)
         counts = reduce(SumCounts.merged, found)
-        return OpResult(codes.reshape(len(a), *shape), saturated, counts, walked)
+        return OpResult(codes.reshape(len(a), *shape), saturated, counts, in_order)
 
     return kernel
 
@@ -138,14 +133,14 @@ def _two_activations(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> 
 def _accumulating(
     op: MatMul, graph: IntGraph, gemm: Gemm, b: IntArray, known: Bounds
 ) -> LeftProduct:
-    """Choose how ``a @ b`` passes the accumulator: proven, or walked where it may overflow."""
+    """Choose how ``a @ b`` passes the accumulator: proven, or in order where it may overflow."""
     columns = b.shape[1]
     bias = np.zeros(columns, np.int64)
     if op.bias is not None:
         bias = graph.constants[op.bias].astype(np.int64)
     multiply = gemm.prepare(b)
     if not known.proven_free:
-        return _walked(op, multiply, b, bias, known)
+        return _in_order(op, multiply, b, bias, known)
 
     def proven(a: IntArray) -> Sums:
         sums = multiply(a)
@@ -156,12 +151,13 @@ def _accumulating(
     return proven
 
 
-def _walked(
+def _in_order(
     op: MatMul, multiply: Product, b: IntArray, bias: NDArray[np.int64], known: Bounds
 ) -> LeftProduct:
     """Exact sums first; then those that may overflow are made step by step.
 
-    One register that nearly every output may overflow is walked row by row, all columns at once.
+    One register that nearly every output may overflow is accumulated row by row, all columns at
+    once.
     """
     rows_of_b = np.ascontiguousarray(b.T)
     safe = safe_square(bias, (rows_of_b.astype(np.int64) ** 2).sum(axis=1), op.accumulator)
@@ -178,22 +174,22 @@ def _walked(
     wide_b = np.ascontiguousarray(b, np.int32) if side_by_side else None
     one_level = (int(levels[0, 1]), int(levels[0, 2]), bool(levels[0, 3]))
 
-    def walked(a: IntArray) -> Sums:
+    def in_order(a: IntArray) -> Sums:
         sums = multiply(a).astype(np.int64) + bias
         least, most = int(sums.min()), int(sums.max())
         square_a = (a.astype(np.int64) ** 2).sum(axis=1)
         events = np.zeros(3, np.int64)
         rows = np.ascontiguousarray(a)
-        suspects = int((square_a[:, None] > safe).sum())
-        if wide_b is not None and rows.dtype.itemsize == 1 and suspects > MANY * sums.size:
-            suspects = sums.size
+        candidates = int((square_a[:, None] > safe).sum())
+        if wide_b is not None and rows.dtype.itemsize == 1 and candidates > MANY * sums.size:
+            candidates = sums.size
             narrow = bias.astype(np.int32)
             walk_rows(rows, wide_b, narrow, last, *one_level, apply, sums, events)
         else:
             walk_suspects(rows, rows_of_b, bias, last, levels, square_a, safe, apply, sums, events)
-        return sums, SumCounts.of(events, least, most), None, suspects
+        return sums, SumCounts.of(events, least, most), None, candidates
 
-    return walked
+    return in_order
 
 
 BEHAVIOUR = Behaviour(reference, build)

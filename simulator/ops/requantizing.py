@@ -13,15 +13,10 @@ from simulator.numerics.float_requantization import requantize_real
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.requantization import (
     AnyRequantizer,
-    Requantizer,
     build_requantizer,
     requantize,
 )
 from simulator.numerics.rescaling import Arithmetic
-from simulator.simd.lanes.float_requantization import RealWordRequantizer, real_words_of
-from simulator.simd.lanes.requantization import LANES, WordRequantizer, words_of
-
-AnyWordRequantizer = WordRequantizer | RealWordRequantizer
 
 
 def requantize_reference(
@@ -59,17 +54,6 @@ def requantize_reference(
             )
         outside += flag
     return codes, outside
-
-
-def word_requantizer(
-    graph: IntGraph, parameters: Requantization, result: Tensor, multiple: int = LANES
-) -> AnyWordRequantizer | None:
-    """Build the form in 32-bit lanes, padded to a multiple of channels; none where it has none."""
-    requantize = requantizer(graph, parameters, result)
-    padded = -(-result.shape[-1] // multiple) * multiple
-    if isinstance(requantize, Requantizer):
-        return words_of(requantize, padded)
-    return real_words_of(requantize, padded)
 
 
 def requantizer(graph: IntGraph, parameters: Requantization, result: Tensor) -> AnyRequantizer:

@@ -16,7 +16,6 @@ from simulator.numerics.requantization import fit_kernel
 from simulator.numerics.rounded_division import TIES, divide, divide_kernel
 from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
-from simulator.simd.ops.softmax import words_kernel
 
 
 def reference(op: Softmax, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
@@ -53,9 +52,6 @@ def build(op: Softmax, graph: IntGraph, _: Gemm) -> Kernel:
     low, high = limits(result.code_type, op.overflow)
     always, negative, odd = (int(part[0]) for part in offsets(np.array([op.shift]), op.rounding))
     table = graph.constants[op.table].astype(np.int64)
-    by_words = words_kernel(op, graph)
-    if by_words is not None:
-        return by_words
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         rows = np.ascontiguousarray(operands[0]).reshape(-1, columns)

@@ -11,9 +11,10 @@ from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.jit import has_avx2, kernel
 from simulator.numerics.rescaling import ZeroPointStage
 from simulator.numerics.rounding import Rounding
-from simulator.simd.lanes.float_requantization import real_words_of
-from simulator.simd.lanes.requantization import LANES
+from simulator.simd.lanes import float_requantization
+from simulator.simd.lanes.float_requantization import SimdFloatRequantizer
 from simulator.simd.lanes.requantize_row import requantize_row
+from simulator.simd.lanes.vectors import LANES
 
 S8, U8, S16, S24 = (IntType(bits=b, signed=s) for b, s in ((8, 1), (8, 0), (16, 1), (24, 1)))
 LEAST, MOST = -(1 << 31), (1 << 31) - 1
@@ -38,8 +39,8 @@ pytestmark = pytest.mark.skipif(not has_avx2(), reason="this CPU has no AVX2")
 
 
 @kernel
-def one_row(sums, words, extremes, out):
-    return requantize_row(sums, 0, out, 0, words, extremes)
+def one_row(sums, constants, extremes, out):
+    return requantize_row(sums, 0, out, 0, constants, extremes)
 
 
 def multipliers(dtype, *, small):
@@ -73,30 +74,47 @@ def test_every_sum_by_every_multiplier(rounding, stage, small, dtype):
             overflow=overflow,
         )
         padded = -(-len(pairs) // LANES) * LANES
-        words = real_words_of(requantizer, padded)
+        simd = SimdFloatRequantizer.of(requantizer, padded)
         out = np.empty(padded, kind.dtype)
         extremes = np.zeros(2 * LANES, np.int32)
         room = np.zeros(padded - len(pairs), np.int32)
-        misfits = one_row(np.concatenate([sums, room]), words.arguments, extremes, out)
+        saturated = one_row(np.concatenate([sums, room]), simd.arguments, extremes, out)
         expected = [
             requantize_real(int(value), factor, rounding, zero_point, kind, overflow, stage)
             for value, factor in zip(sums, requantizer.multiplier, strict=True)
         ]
         assert out[: len(pairs)].tolist() == [code for code, _ in expected]
-        assert misfits == sum(flag for _, flag in expected)
+        assert saturated == sum(flag for _, flag in expected)
         assert (extremes[:LANES].min(), extremes[LANES:].max()) == (LEAST, MOST)
         codes, outside = requantizer(sums[None])
-        assert (codes.tolist(), outside) == ([[code for code, _ in expected]], misfits)
+        assert (codes.tolist(), outside) == ([[code for code, _ in expected]], saturated)
 
 
-def test_no_words_where_padding_would_be_counted_or_codes_are_too_wide():
+def test_none_where_padding_would_be_counted_or_codes_are_too_wide():
     fields = {"rounding": Rounding.FLOOR, "stage": ZeroPointStage.AFTER_ROUND}
     three = np.ones(3, np.float32)
     symmetric = RealRequantizer(
         multiplier=three, zero_point=-128, kind=S8, overflow=Overflow.SATURATE_SYMMETRIC, **fields
     )
-    assert real_words_of(symmetric, 8) is None
+    assert SimdFloatRequantizer.of(symmetric, 8) is None
     wide = RealRequantizer(
         multiplier=three, zero_point=0, kind=IntType(bits=25), overflow=Overflow.SATURATE, **fields
     )
-    assert real_words_of(wide, 8) is None
+    assert SimdFloatRequantizer.of(wide, 8) is None
+
+
+@pytest.mark.parametrize("rounding", Rounding)
+def test_none_of_a_rounding_mode_that_is_not_in_the_table(rounding, monkeypatch):
+    requantizer = RealRequantizer(
+        multiplier=np.ones(8, np.float32),
+        zero_point=0,
+        kind=S8,
+        overflow=Overflow.SATURATE,
+        rounding=rounding,
+        stage=ZeroPointStage.AFTER_ROUND,
+    )
+    assert SimdFloatRequantizer.of(requantizer, 8) is not None
+    others = dict(float_requantization.BEFORE_TRUNCATION)
+    del others[rounding]
+    monkeypatch.setattr(float_requantization, "BEFORE_TRUNCATION", others)
+    assert SimdFloatRequantizer.of(requantizer, 8) is None
