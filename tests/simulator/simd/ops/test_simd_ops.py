@@ -136,7 +136,7 @@ def test_softmax(rounding, overflow, columns):
 
 
 def test_the_reciprocal_of_a_softmax_is_rounded():
-    """Of one score, whose probability is 1: rounded down, its reciprocal leads to the code below."""
+    """Of one score, whose probability is 1: a reciprocal rounded down leads to the code below."""
     d = Draft(Rounding.FLOOR, SATURATE)
     d.input("a", (2, 1), S8, 0)
     table = exponentials(8, largest=1031, half_life=9)
