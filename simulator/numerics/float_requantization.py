@@ -9,7 +9,6 @@ nearest, ties to even (IEEE 754). With the zero point before rounding it is adde
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,12 @@ from numpy.typing import NDArray
 from simulator.numerics.integer_type import IntArray, IntType, Overflow, fit, limits
 from simulator.numerics.jit import kernel
 from simulator.numerics.rescaling import Arithmetic, ZeroPointStage
-from simulator.numerics.rounding import DEFINITIONS, Rounding
+from simulator.numerics.rounding import (
+    ROUNDING_MODES,
+    Rounding,
+    round_real,
+    round_real_kernel,
+)
 
 FloatArray = NDArray[Any]
 
@@ -26,18 +30,6 @@ FLOAT_DTYPES = {
     Arithmetic.FLOAT32: np.dtype(np.float32),
     Arithmetic.FLOAT64: np.dtype(np.float64),
 }
-# The modes as numbers, for kernels.
-MODES = {mode: index for index, mode in enumerate(Rounding)}
-_FLOOR, _TOWARD_ZERO, _UP, _DOWN, _EVEN = (
-    MODES[mode]
-    for mode in (
-        Rounding.FLOOR,
-        Rounding.TOWARD_ZERO,
-        Rounding.HALF_UP,
-        Rounding.HALF_DOWN,
-        Rounding.HALF_EVEN,
-    )
-)
 
 
 def requantize_real(
@@ -59,7 +51,7 @@ def requantize_real(
     if np.isinf(product):
         code = kind.high + 1 if product > 0 else kind.low - 1
     else:
-        code = DEFINITIONS[rounding](Fraction(float(product))) + zero_point
+        code = round_real(float(product), rounding) + zero_point
     low, high = limits(kind, overflow)
     return fit(code, kind, overflow), not low <= code <= high
 
@@ -106,33 +98,12 @@ class RealRequantizer:
             self.multiplier,
             np.array(self.zero_point if before else 0, self.multiplier.dtype),
             np.float64(0 if before else self.zero_point),
-            MODES[self.rounding],
+            ROUNDING_MODES[self.rounding].arguments,
             float(low),
             float(high),
             out,
         )
         return out.reshape(accumulators.shape), int(outside)
-
-
-@kernel
-def round_real(value, mode):  # type: ignore[no-untyped-def]
-    """Round a float64 to a whole one by the mode of an index of :data:`MODES`."""
-    cut = np.trunc(value)
-    rest = value - cut  # exact, with the sign of the value; from below it would be rounded
-    if mode == _FLOOR:
-        up, down = False, rest < 0.0
-    elif mode == _TOWARD_ZERO:
-        up, down = False, False
-    elif mode == _EVEN:
-        odd = np.floor(cut / 2.0) * 2.0 != cut
-        up = rest > 0.5 or (rest == 0.5 and odd)
-        down = rest < -0.5 or (rest == -0.5 and odd)
-    else:
-        up = rest > 0.5 or (rest == 0.5 and mode != _DOWN)
-        down = rest < -0.5 or (rest == -0.5 and mode != _UP)
-    if up:
-        return cut + 1.0
-    return cut - 1.0 if down else cut
 
 
 @kernel
@@ -150,7 +121,7 @@ def requantize_real_rows(  # type: ignore[no-untyped-def]
         for c in range(rows.shape[1]):
             total = np.int64(rows[i, c]) + addend[c]
             product = multiplier.dtype.type(total) * multiplier[c] + inside
-            code = round_real(np.float64(product), mode) + after
+            code = round_real_kernel(np.float64(product), mode) + after
             fitted = min(max(code, low), high)
             outside += fitted != code
             out[i, c] = np.int64(fitted)

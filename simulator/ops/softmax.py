@@ -13,8 +13,14 @@ from simulator.graph.ops import Normalisation, Softmax
 from simulator.numerics.integer_type import IntArray, Overflow, fit, limits
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.requantization import fit_kernel
-from simulator.numerics.rounded_division import TIES, divide, divide_kernel
-from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
+from simulator.numerics.rounding import (
+    ROUNDING_MODES,
+    divide,
+    divide_kernel,
+    offsets,
+    shift_right,
+    shift_right_kernel,
+)
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
 from simulator.simd.ops.softmax import words_kernel
 
@@ -66,7 +72,7 @@ def build(op: Softmax, graph: IntGraph, _: Gemm) -> Kernel:
             op.reciprocal_bits,
             op.shift,
             op.normalisation is Normalisation.DIVISION,
-            TIES[op.rounding],
+            ROUNDING_MODES[op.rounding].arguments,
             always,
             negative,
             odd,
@@ -88,7 +94,7 @@ def softmax_rows(  # type: ignore[no-untyped-def]
     reciprocal_bits,
     shift,
     divides,
-    ties,
+    mode,
     always,
     negative,
     odd,
@@ -113,7 +119,7 @@ def softmax_rows(  # type: ignore[no-untyped-def]
         # A row has at most table-many different codes: requantize each difference once.
         for d in range(table.shape[0]):
             if divides:
-                code = divide_kernel(table[d] << (reciprocal_bits - shift), total, ties)
+                code = divide_kernel(table[d] << (reciprocal_bits - shift), total, mode)
             else:
                 code = shift_right_kernel(table[d] * inverse, shift, always, negative, odd)
             by_difference[d] = code + zero_y

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from simulator.numerics.float_requantization import MODES, FloatArray, RealRequantizer
+from simulator.numerics.float_requantization import FloatArray, RealRequantizer
 from simulator.numerics.integer_type import limits
 from simulator.numerics.rescaling import ZeroPointStage
 from simulator.numerics.rounding import Rounding
@@ -39,7 +39,7 @@ class RealWordRequantizer:
     inside
         the same type, [8]: what is added before rounding, the zero point or 0
     mode
-        index in :data:`simulator.numerics.float_requantization.MODES`
+        number of the rounding mode: its place in :data:`NEARLY_WHOLE`
     zero_point, low, high
         what is added after rounding, and the ends
     """
@@ -60,14 +60,16 @@ class RealWordRequantizer:
 
 
 def real_words_of(requantizer: RealRequantizer, padded: int) -> RealWordRequantizer | None:
-    """Return the form of a requantizer in vector registers, or none where codes are too wide.
+    """Return the form of a requantizer in vector registers, or none where it has no such form.
+
+    Codes may be too wide, and the rounding mode one without a row in :data:`NEARLY_WHOLE`.
 
     ``padded`` is the number of channels with padding, a multiple of 8. Padding yields the zero
     point, and must not be counted: it has to be a code that may be.
     """
     low, high = limits(requantizer.kind, requantizer.overflow)
     zero_point, multiplier = requantizer.zero_point, requantizer.multiplier
-    if requantizer.kind.bits > WIDEST_CODE:
+    if requantizer.kind.bits > WIDEST_CODE or requantizer.rounding not in NEARLY_WHOLE:
         return None
     if padded > len(multiplier) and not low <= zero_point <= high:
         return None
@@ -76,7 +78,7 @@ def real_words_of(requantizer: RealRequantizer, padded: int) -> RealWordRequanti
     return RealWordRequantizer(
         multiplier=np.concatenate([multiplier, filling]),
         inside=np.full(LANES, zero_point if before else 0, multiplier.dtype),
-        mode=MODES[requantizer.rounding],
+        mode=list(NEARLY_WHOLE).index(requantizer.rounding),
         zero_point=0 if before else zero_point,
         low=low,
         high=high,
@@ -84,7 +86,7 @@ def real_words_of(requantizer: RealRequantizer, padded: int) -> RealWordRequanti
 
 
 def float_rules(builder: Any, bits: int, parts: Parts) -> Mapping[int, Rule]:
-    """Return, for the index of every rounding, how 8 sums become rounded numbers.
+    """Return, by the number of every rounding mode, how 8 sums become rounded numbers.
 
     ``bits`` are those of the float type, ``parts`` the arrays of a :class:`RealWordRequantizer`.
     """
@@ -114,7 +116,7 @@ def float_rules(builder: Any, bits: int, parts: Parts) -> Mapping[int, Rule]:
 
         return rule
 
-    return {MODES[mode]: rule_of(nearly_whole) for mode, nearly_whole in NEARLY_WHOLE.items()}
+    return {i: rule_of(nearly_whole) for i, nearly_whole in enumerate(NEARLY_WHOLE.values())}
 
 
 def _lanes(count: int, start: int = 0) -> Any:

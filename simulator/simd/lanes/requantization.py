@@ -112,6 +112,7 @@ def words_of(requantizer: Requantizer, padded: int) -> WordRequantizer | None:
         or high > word.max
         or abs(requantizer.zero_point) >= LARGEST_ZERO_POINT
         or (shift <= WORD_BITS).any()
+        or not is_bit_mask(requantizer.offset[2])
         or (multiplier < word.min).any()
         or (multiplier > word.max).any()
     ):
@@ -139,6 +140,11 @@ def words_of(requantizer: Requantizer, padded: int) -> WordRequantizer | None:
         low=low,
         high=high,
     )
+
+
+def is_bit_mask(if_odd: NDArray[np.int64]) -> bool:
+    """Tell whether what odd quotients add is their lowest bit, as lanes take it, or nothing."""
+    return bool(np.isin(if_odd, (0, 1)).all())
 
 
 def even_and_odd(vector: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -24,6 +24,7 @@ from simulator.simd.lanes.requantization import (
     LANES,
     WORD_BITS,
     even_and_odd,
+    is_bit_mask,
     rounded,
     store_fitted,
     sum_of_lanes,
@@ -116,6 +117,7 @@ def _fits_words(op: Add, graph: IntGraph, factors: Sequence[NDArray[np.int64]]) 
         is_compiling()
         and bytes_only
         and op.shift <= LONGEST_SHIFT
+        and is_bit_mask(offsets(np.array([op.shift]), op.rounding)[2])
         and bounds(graph, op).widest_bits - op.shift < WORD_BITS
         and op.overflow is not Overflow.WRAP
         and all(int(np.abs(factor).max()) < 1 << 31 for factor in factors)

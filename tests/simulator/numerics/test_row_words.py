@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requantization in float in vector registers: equal to the reference for one value."""
+"""Requantization in vector registers: equal to the reference for one value."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from math import ceil, floor
 
 import numpy as np
 import pytest
@@ -9,10 +13,11 @@ import pytest
 from simulator.numerics.float_requantization import RealRequantizer, requantize_real
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.jit import has_avx2, kernel
+from simulator.numerics.requantization import Requantizer
 from simulator.numerics.rescaling import ZeroPointStage
-from simulator.numerics.rounding import Rounding
+from simulator.numerics.rounding import Rounding, RoundingMode, offset_of
 from simulator.simd.lanes.float_requantization import real_words_of
-from simulator.simd.lanes.requantization import LANES
+from simulator.simd.lanes.requantization import LANES, words_of
 from simulator.simd.lanes.requantize_row import requantize_row
 
 S8, U8, S16, S24 = (IntType(bits=b, signed=s) for b, s in ((8, 1), (8, 0), (16, 1), (24, 1)))
@@ -100,3 +105,47 @@ def test_no_words_where_padding_would_be_counted_or_codes_are_too_wide():
         multiplier=three, zero_point=0, kind=IntType(bits=25), overflow=Overflow.SATURATE, **fields
     )
     assert real_words_of(wide, 8) is None
+
+
+# --- fixed point, by modes that no profile can name -----------------------------------------------
+
+
+def requantizer_of(mode, shift):
+    plain = Requantizer.build(
+        multiplier=np.array([1]),
+        shift=np.array([shift]),
+        rounding=Rounding.FLOOR,
+        channels=LANES,
+        zero_point=0,
+        kind=S8,
+        overflow=Overflow.SATURATE,
+    )
+    return replace(plain, offset=np.repeat([offset_of(mode, shift)], LANES, axis=0).T)
+
+
+@pytest.mark.parametrize(
+    ("mode", "definition"),
+    [
+        (RoundingMode(nearest=False, always=1), ceil),
+        (
+            RoundingMode(nearest=True, if_negative=1),
+            lambda v: ceil(v - Fraction(1, 2)) if v > 0 else floor(v + Fraction(1, 2)),
+        ),
+    ],
+)
+def test_lanes_take_the_rounding_from_the_row_of_a_mode(mode, definition):
+    words = words_of(requantizer_of(mode, 33), LANES)
+    quarters = np.arange(-10, 10)
+    for start in range(0, 16, LANES):
+        eight = quarters[start : start + LANES]
+        sums = (eight << 29).astype(np.int32)  # quarters of 2^31, a multiplier of 4: of 2^33
+        out = np.empty(LANES, np.int8)
+        four = (np.full(LANES, 4, np.int32), *words.arguments[1:])
+        one_row(sums, four, np.zeros(2 * LANES, np.int32), out)
+        exact = [Fraction(int(value) * 4, 1 << 33) for value in sums]
+        assert out.tolist() == [definition(value) for value in exact]
+
+
+def test_no_words_for_a_mode_that_adds_more_than_a_bit_to_odd_quotients():
+    to_odd = RoundingMode(nearest=False, always=1, if_odd=-1)
+    assert words_of(requantizer_of(to_odd, 33), LANES) is None
