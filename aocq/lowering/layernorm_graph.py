@@ -181,7 +181,7 @@ class LayerNormGraph:
         if self.builder.profile.add.algorithm != "shifted_q31":
             return Rounding.HALF_UP, DoubleRounding.SYMMETRIC
         section = self.builder.profile.rescale_of("add")
-        return Rounding(section.rounding), DoubleRounding(section.double_rounding)
+        return section.rounding, section.double_rounding
 
 
 def layernorm_graph(builder: Builder, node: FloatNode, bits: int) -> None:

@@ -41,9 +41,7 @@ from simulator.graph.verify_tensors import (
 )
 from simulator.numerics.fixed_point import LARGEST_SHIFT
 from simulator.numerics.float_type import FloatType
-from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
-from simulator.numerics.rounding import DoubleRounding, Rounding
 
 GraphRule = Callable[[IntGraph], Iterator[str]]
 OpRule = Callable[[IntGraph, Op], Iterator[str]]
@@ -188,16 +186,7 @@ def _residuals_join_a_layer(graph: IntGraph, op: Op) -> Iterator[str]:
 
 def _requantizations_are_possible(_: IntGraph, op: Op) -> Iterator[str]:
     for found in op.requantizations:
-        if found.arithmetic is not Arithmetic.FIXED_POINT:
-            if found.overflow is Overflow.WRAP:
-                yield f"a requantization in {found.arithmetic} saturates: it has no low bits"
-            if (found.double_rounding, found.left_shift) != (DoubleRounding.NONE, LeftShift.WIDEN):
-                yield f"a requantization in {found.arithmetic} has no shift to round or to wrap at"
-        elif (
-            found.double_rounding is not DoubleRounding.NONE
-            and found.rounding is not Rounding.HALF_UP
-        ):
-            yield f"double rounding is half_up twice, not {found.rounding}"
+        yield from found.problems()
 
 
 def _tables_cover_all_codes(graph: IntGraph, op: Op) -> Iterator[str]:

@@ -17,7 +17,7 @@ from simulator.graph.normalization_ops import LayerNormBisection
 from simulator.graph.op import Op
 from simulator.graph.ops import LayerNorm, Mean
 from simulator.numerics.fixed_point import LARGEST_SHIFT
-from simulator.numerics.rounding import DoubleRounding, Rounding
+from simulator.numerics.rescaling import RescaleRule
 
 Shape = tuple[int, ...]
 
@@ -78,8 +78,10 @@ def _common_scale(op: AddShifted | SquaredDifference) -> Iterator[str]:
         yield from _within(name, getattr(op, name), 0, LARGEST_SHIFT)
     for name in ("multiplier_a", "multiplier_b", "multiplier"):
         yield from _within(name, getattr(op, name), 0, (1 << 31) - 1)
-    if op.double_rounding is not DoubleRounding.NONE and op.rounding is not Rounding.HALF_UP:
-        yield f"double rounding is half_up twice, not {op.rounding}"
+    rule = RescaleRule(
+        rounding=op.rounding, overflow=op.overflow, double_rounding=op.double_rounding
+    )
+    yield from rule.problems()
 
 
 def _interpolation(graph: IntGraph, op: InterpolatedLookup) -> Iterator[str]:

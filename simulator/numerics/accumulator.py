@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from simulator.numerics.added_field import added
 from simulator.numerics.integer_type import IntType, Overflow, fit
 from simulator.numerics.jit import kernel
-from simulator.numerics.requantization import fit_kernel
+from simulator.numerics.output_stage import fit_kernel
 
 
 class BiasStage(StrEnum):

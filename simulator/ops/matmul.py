@@ -55,9 +55,9 @@ def reference(op: MatMul, graph: IntGraph, operands: Sequence[IntArray]) -> OpRe
                 products = [x * y for x, y in zip(left[m], right[n], strict=True)]
                 sums[(*index, m, n)], event = accumulate(products, bias[n], op.accumulator)
                 found.append(one_sum(bias[n] + sum(products), event))
-    beside = _residual_reference(op, graph, operands[2]) if op.residual else None
+    residual_terms = _residual_reference(op, graph, operands[2]) if op.residual else None
     codes, saturated = requantize_reference(
-        sums.reshape(graph.result(op).shape), graph, op.requantize, graph.result(op), beside
+        sums.reshape(graph.result(op).shape), graph, op.requantize, graph.result(op), residual_terms
     )
     return OpResult(codes, saturated, reduce(SumCounts.merged, found))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from fractions import Fraction
 from itertools import product
 from math import ceil, floor
@@ -27,7 +27,7 @@ from simulator.graph.ops import Op, Softmax, SoftmaxFloatTable
 from simulator.numerics.float_requantization import RealRequantizer, requantize_real
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.requantization import Requantizer, requantize
-from simulator.numerics.rescaling import ZeroPointStage
+from simulator.numerics.rescaling import Arithmetic, RescaleRule
 from simulator.numerics.rounding import (
     ROUNDING_MODES,
     Rounding,
@@ -63,24 +63,13 @@ def numbers(rounding: Rounding) -> Iterator[tuple[str, bool]]:
     mode = ROUNDING_MODES[rounding].arguments
     parts = offsets(np.array([3]), rounding)[:, 0].tolist()
     column = np.array(EIGHTHS)[:, None]
+    rule = RescaleRule(rounding=rounding, overflow=Overflow.SATURATE)
+    in_float = replace(rule, arithmetic=Arithmetic.FLOAT32)
     fixed = Requantizer.build(
-        multiplier=np.array([1]),
-        shift=np.array([3]),
-        rounding=rounding,
-        channels=1,
-        zero_point=0,
-        kind=S8,
-        overflow=Overflow.SATURATE,
+        rule, multiplier=np.array([1]), shift=np.array([3]), channels=1, zero_point=0, kind=S8
     )
-    real = RealRequantizer(
-        multiplier=np.array([0.125], np.float32),
-        rounding=rounding,
-        stage=ZeroPointStage.AFTER_ROUND,
-        zero_point=0,
-        kind=S8,
-        overflow=Overflow.SATURATE,
-    )
-    finish = (rounding, 0, S8, Overflow.SATURATE)
+    eighth = np.array([0.125], np.float32)
+    real = RealRequantizer(rule=in_float, multiplier=eighth, zero_point=0, kind=S8)
     found = {
         "right shift": [shift_right(v, 3, rounding) for v in EIGHTHS],
         "right shift, kernel": [shift_right_kernel(v, 3, *parts) for v in EIGHTHS],
@@ -88,10 +77,10 @@ def numbers(rounding: Rounding) -> Iterator[tuple[str, bool]]:
         "division, kernel": [divide_kernel(v, 8, mode) for v in EIGHTHS],
         "real number": [round_real(v / 8, rounding) for v in EIGHTHS],
         "real number, kernel": [int(round_real_kernel(v / 8, mode)) for v in EIGHTHS],
-        "requantization": [requantize(v, 1, 3, *finish)[0] for v in EIGHTHS],
+        "requantization": [requantize(v, 1, 3, rule, 0, S8)[0] for v in EIGHTHS],
         "requantization, kernel": fixed(column)[0].ravel().tolist(),
         "float requantization": [
-            requantize_real(v, np.float32(0.125), *finish)[0] for v in EIGHTHS
+            requantize_real(v, eighth[0], in_float, 0, S8)[0] for v in EIGHTHS
         ],
         "float requantization, kernel": real(column)[0].ravel().tolist(),
     }

@@ -67,18 +67,18 @@ def real_words_of(requantizer: RealRequantizer, padded: int) -> RealWordRequanti
     ``padded`` is the number of channels with padding, a multiple of 8. Padding yields the zero
     point, and must not be counted: it has to be a code that may be.
     """
-    low, high = limits(requantizer.kind, requantizer.overflow)
+    low, high = limits(requantizer.kind, requantizer.rule.overflow)
     zero_point, multiplier = requantizer.zero_point, requantizer.multiplier
-    if requantizer.kind.bits > WIDEST_CODE or requantizer.rounding not in NEARLY_WHOLE:
+    if requantizer.kind.bits > WIDEST_CODE or requantizer.rule.rounding not in NEARLY_WHOLE:
         return None
     if padded > len(multiplier) and not low <= zero_point <= high:
         return None
-    before = requantizer.stage is ZeroPointStage.BEFORE_ROUND
+    before = requantizer.rule.zero_point_stage is ZeroPointStage.BEFORE_ROUND
     filling = np.zeros(padded - len(multiplier), multiplier.dtype)
     return RealWordRequantizer(
         multiplier=np.concatenate([multiplier, filling]),
         inside=np.full(LANES, zero_point if before else 0, multiplier.dtype),
-        mode=list(NEARLY_WHOLE).index(requantizer.rounding),
+        mode=list(NEARLY_WHOLE).index(requantizer.rule.rounding),
         zero_point=0 if before else zero_point,
         low=low,
         high=high,

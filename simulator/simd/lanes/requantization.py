@@ -120,8 +120,8 @@ def words_of(requantizer: Requantizer, padded: int) -> WordRequantizer | None:
     always, negative, odd = requantizer.offset
     depends_on = DependsOn.BITS
     if not (negative.any() or odd.any()):
-        depends_on, always = DependsOn.NOTHING, always + requantizer.inside
-    elif not (odd.any() or requantizer.inside.any()):
+        depends_on, always = DependsOn.NOTHING, always + requantizer.pre_shift_offset
+    elif not (odd.any() or requantizer.pre_shift_offset.any()):
         depends_on = DependsOn.SIGN
 
     def halves(vector: NDArray[np.int64], filling: int = 0) -> NDArray[np.int64]:
@@ -130,7 +130,7 @@ def words_of(requantizer: Requantizer, padded: int) -> WordRequantizer | None:
     return WordRequantizer(
         multiplier=_padded(multiplier, padded, 0).astype(np.int32),
         shift=_padded(shift - WORD_BITS, padded, 1).astype(np.int32),
-        inside=halves(requantizer.inside),
+        inside=halves(requantizer.pre_shift_offset),
         always=halves(always),
         negative=halves(negative),
         odd=halves(odd),

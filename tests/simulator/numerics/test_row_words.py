@@ -14,7 +14,7 @@ from simulator.numerics.float_requantization import RealRequantizer, requantize_
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.jit import has_avx2, kernel
 from simulator.numerics.requantization import Requantizer
-from simulator.numerics.rescaling import ZeroPointStage
+from simulator.numerics.rescaling import Arithmetic, RescaleRule, ZeroPointStage
 from simulator.numerics.rounding import Rounding, RoundingMode, offset_of
 from simulator.simd.lanes.float_requantization import real_words_of
 from simulator.simd.lanes.requantization import LANES, words_of
@@ -69,13 +69,17 @@ def test_every_sum_by_every_multiplier(rounding, stage, small, dtype):
     ):
         pairs = [(value, factor) for value in SUMS for factor in multipliers(dtype, small=small)]
         sums = np.array([value for value, _ in pairs], np.int32)
-        requantizer = RealRequantizer(
-            multiplier=np.array([factor for _, factor in pairs], dtype),
+        rule = RescaleRule(
             rounding=rounding,
-            stage=stage,
+            overflow=overflow,
+            zero_point_stage=stage,
+            arithmetic=Arithmetic(str(np.dtype(dtype))),
+        )
+        requantizer = RealRequantizer(
+            rule=rule,
+            multiplier=np.array([factor for _, factor in pairs], dtype),
             zero_point=zero_point,
             kind=kind,
-            overflow=overflow,
         )
         padded = -(-len(pairs) // LANES) * LANES
         words = real_words_of(requantizer, padded)
@@ -84,7 +88,7 @@ def test_every_sum_by_every_multiplier(rounding, stage, small, dtype):
         room = np.zeros(padded - len(pairs), np.int32)
         misfits = one_row(np.concatenate([sums, room]), words.arguments, extremes, out)
         expected = [
-            requantize_real(int(value), factor, rounding, zero_point, kind, overflow, stage)
+            requantize_real(int(value), factor, rule, zero_point, kind)
             for value, factor in zip(sums, requantizer.multiplier, strict=True)
         ]
         assert out[: len(pairs)].tolist() == [code for code, _ in expected]
@@ -95,15 +99,14 @@ def test_every_sum_by_every_multiplier(rounding, stage, small, dtype):
 
 
 def test_no_words_where_padding_would_be_counted_or_codes_are_too_wide():
-    fields = {"rounding": Rounding.FLOOR, "stage": ZeroPointStage.AFTER_ROUND}
     three = np.ones(3, np.float32)
-    symmetric = RealRequantizer(
-        multiplier=three, zero_point=-128, kind=S8, overflow=Overflow.SATURATE_SYMMETRIC, **fields
+    symmetric, plain = (
+        RescaleRule(rounding=Rounding.FLOOR, overflow=overflow, arithmetic=Arithmetic.FLOAT32)
+        for overflow in (Overflow.SATURATE_SYMMETRIC, Overflow.SATURATE)
     )
-    assert real_words_of(symmetric, 8) is None
-    wide = RealRequantizer(
-        multiplier=three, zero_point=0, kind=IntType(bits=25), overflow=Overflow.SATURATE, **fields
-    )
+    outside = RealRequantizer(rule=symmetric, multiplier=three, zero_point=-128, kind=S8)
+    assert real_words_of(outside, 8) is None
+    wide = RealRequantizer(rule=plain, multiplier=three, zero_point=0, kind=IntType(bits=25))
     assert real_words_of(wide, 8) is None
 
 
@@ -112,13 +115,12 @@ def test_no_words_where_padding_would_be_counted_or_codes_are_too_wide():
 
 def requantizer_of(mode, shift):
     plain = Requantizer.build(
+        RescaleRule(rounding=Rounding.FLOOR, overflow=Overflow.SATURATE),
         multiplier=np.array([1]),
         shift=np.array([shift]),
-        rounding=Rounding.FLOOR,
         channels=LANES,
         zero_point=0,
         kind=S8,
-        overflow=Overflow.SATURATE,
     )
     return replace(plain, offset=np.repeat([offset_of(mode, shift)], LANES, axis=0).T)
 
@@ -138,11 +140,11 @@ def test_lanes_take_the_rounding_from_the_row_of_a_mode(mode, definition):
     quarters = np.arange(-10, 10)
     for start in range(0, 16, LANES):
         eight = quarters[start : start + LANES]
-        sums = (eight << 29).astype(np.int32)  # quarters of 2^31, a multiplier of 4: of 2^33
+        sums = (eight << 27).astype(np.int32)  # quarters of 2^29, by 16: quarters of 2^33
         out = np.empty(LANES, np.int8)
-        four = (np.full(LANES, 4, np.int32), *words.arguments[1:])
-        one_row(sums, four, np.zeros(2 * LANES, np.int32), out)
-        exact = [Fraction(int(value) * 4, 1 << 33) for value in sums]
+        constants = (np.full(LANES, 16, np.int32), *words.arguments[1:])
+        one_row(sums, constants, np.zeros(2 * LANES, np.int32), out)
+        exact = [Fraction(int(value) * 16, 1 << 33) for value in sums]
         assert out.tolist() == [definition(value) for value in exact]
 
 

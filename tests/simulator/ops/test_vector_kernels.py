@@ -31,7 +31,7 @@ from simulator.numerics.float_type import FloatType
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.jit import has_avx2
 from simulator.numerics.requantization import Requantizer
-from simulator.numerics.rescaling import Arithmetic
+from simulator.numerics.rescaling import Arithmetic, RescaleRule
 from simulator.numerics.rounding import DoubleRounding, Rounding
 from simulator.ops import BEHAVIOURS
 from simulator.simd.lanes.requantization import LANES, words_of
@@ -402,7 +402,7 @@ def test_lengths_are_rounded_up():
     [
         {"shift": np.array([32])},
         {"multiplier": np.array([1 << 31])},
-        {"overflow": Overflow.WRAP},
+        {"rule": RescaleRule(rounding=Rounding.HALF_UP, overflow=Overflow.WRAP)},
         {"kind": IntType(bits=33)},
         {"kind": IntType(bits=32, signed=False)},
         {"kind": S32, "zero_point": 1 << 30},
@@ -412,11 +412,10 @@ def test_no_words_for_what_does_not_fit_them(changes):
     fields = {
         "multiplier": np.array([1 << 30]),
         "shift": np.array([40]),
-        "rounding": Rounding.HALF_UP,
+        "rule": RescaleRule(rounding=Rounding.HALF_UP, overflow=Overflow.SATURATE),
         "channels": 8,
         "zero_point": 0,
         "kind": S8,
-        "overflow": Overflow.SATURATE,
     }
     assert words_of(Requantizer.build(**fields), 8) is not None
     assert words_of(Requantizer.build(**(fields | changes)), 8) is None

@@ -82,8 +82,8 @@ def test_all_mistakes_are_named_with_their_paths():
 def test_what_the_chip_s_table_makes_impossible_is_refused():
     double = {"rescale.rounding": "TFL", "ops.linear.rescale": {"rounding": "half_away"}}
     assert mistakes(double) == [
-        'ops.linear.rescale: double_rounding: is half_up twice; set rounding = "half_up" or '
-        'double_rounding = "none"'
+        'ops.linear.rescale: double_rounding = "symmetric": rounds half_up twice, not half_away; '
+        'set rounding = "half_up" or double_rounding = "none"'
     ]
     nested = {"ops.linear.accumulator": {"levels": LEVELS[:1]}}
     assert mistakes(nested) == [
