@@ -9,6 +9,7 @@ import pytest
 from plain_profiles import changed, mistakes
 
 from simulator.numerics.accumulator import BiasStage
+from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rounding import DoubleRounding, Rounding
 from simulator.profile import OpKind, load_profile
 
@@ -105,3 +106,13 @@ def test_an_override_has_a_source():
     profile = changed({path: {"rounding": "floor"}, "source": sources})
     assert profile.source_of("ops.linear.rescale.rounding") == "doc: a"
     assert mistakes({"source": sources}) == ["source: no such value: ops.linear.rescale"]
+
+
+def test_a_table_with_changes_is_made_once_and_anew_for_a_copy_with_other_tables():
+    profile = changed({"ops.add.rescale": {"rounding": "floor"}})
+    found = profile.rescale_of("add")
+    assert profile.rescale_of("add") is found
+    wrapping = profile.rescale.model_copy(update={"overflow": Overflow.WRAP})
+    other = profile.model_copy(update={"rescale": wrapping})
+    assert (other.rescale_of("add").overflow, found.overflow) == (Overflow.WRAP, Overflow.SATURATE)
+    assert profile.rescale_of("add") == found
