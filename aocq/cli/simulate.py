@@ -297,10 +297,11 @@ def _counts(
 
 def _of_op(op: Op, counts: OpCounts) -> dict[str, Any]:
     """Return what happened in one op's accumulators."""
-    from simulator.graph.ops import MatMul, Mean
+    from simulator.graph.op import accumulator_of
     from simulator.graph.ranges import signed_bits
 
-    assert isinstance(op, (MatMul, Mean))
+    accumulator = accumulator_of(op)
+    assert accumulator is not None
     assert counts.sums is not None
     needed = signed_bits(counts.sums.least, counts.sums.most)
     return {
@@ -310,7 +311,7 @@ def _of_op(op: Op, counts: OpCounts) -> dict[str, Any]:
         "transient": counts.sums.transient,
         "changed": counts.sums.changed,
         "sum_bits": needed,
-        "headroom_bits": op.accumulator.levels[-1].bits - needed,
+        "headroom_bits": accumulator.levels[-1].bits - needed,
     }
 
 

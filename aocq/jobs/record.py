@@ -37,8 +37,10 @@ from simulator.cost import CostEstimate
 from simulator.executor import Executor, OpCounts
 from simulator.gemm import probe_results
 from simulator.graph import IntGraph
-from simulator.graph.ops import MatMul, Mean, Op
-from simulator.graph.ranges import bounds, signed_bits
+from simulator.graph.bounds import bounds
+from simulator.graph.op import accumulator_of
+from simulator.graph.ops import MatMul, Op, op_name
+from simulator.graph.ranges import signed_bits
 from simulator.numerics.accumulator import OverflowPolicy
 
 
@@ -67,7 +69,7 @@ def layer_rows(
             LayerRow(
                 index=index,
                 op=op.name,
-                kind=op.kind,
+                kind=op_name(op),
                 shape="x".join(map(str, result.shape)),
                 type=str(result.type),
                 arithmetic=op.computes_in,
@@ -95,7 +97,8 @@ def layer_rows(
 
 def _sums(op: Op, counts: OpCounts) -> dict[str, int]:
     """What happened in an op's accumulators, by column; nothing without."""
-    if counts.sums is None or not isinstance(op, (MatMul, Mean)):
+    accumulator = accumulator_of(op)
+    if counts.sums is None or accumulator is None:
         return {}
     needed = signed_bits(counts.sums.least, counts.sums.most)
     return {
@@ -103,7 +106,7 @@ def _sums(op: Op, counts: OpCounts) -> dict[str, int]:
         "transient": counts.sums.transient,
         "changed": counts.sums.changed,
         "sum_bits": needed,
-        "headroom_bits": op.accumulator.levels[-1].bits - needed,
+        "headroom_bits": accumulator.levels[-1].bits - needed,
     }
 
 
@@ -273,4 +276,5 @@ def merely_reported(graph: IntGraph, rows: list[LayerRow]) -> int:
 
 def _policies(graph: IntGraph) -> dict[str, OverflowPolicy]:
     """Return what an overflow means in each op that has an accumulator."""
-    return {op.name: op.accumulator.policy for op in graph.ops if isinstance(op, (MatMul, Mean))}
+    accumulators = {op.name: accumulator_of(op) for op in graph.ops}
+    return {name: found.policy for name, found in accumulators.items() if found is not None}
