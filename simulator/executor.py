@@ -36,14 +36,14 @@ class OpCounts:
     saturated : results outside the result type before its overflow rule was applied; none of a
         mask, whose scores are meant to be
     sums : what happened in the op's accumulators; none in ops without
-    walked : sums made term by term, since no bound kept them in their registers; that depends on
+    in_order : sums accumulated in order, since no bound kept them in their registers; depends on
         the kernel, so counts that differ in nothing else are equal
     """
 
     elements: int = 0
     saturated: int = 0
     sums: SumCounts | None = None
-    walked: int = field(default=0, compare=False)
+    in_order: int = field(default=0, compare=False)
 
     @property
     def overflowed(self) -> int:
@@ -58,7 +58,7 @@ class OpCounts:
             elements=self.elements + other.elements,
             saturated=self.saturated + other.saturated,
             sums=both,
-            walked=self.walked + other.walked,
+            in_order=self.in_order + other.in_order,
         )
 
 
@@ -173,7 +173,7 @@ class Executor:
                 elements=result.codes.size,
                 saturated=0 if op.name in self._masks else result.saturated,
                 sums=result.sums,
-                walked=result.walked,
+                in_order=result.in_order,
             )
             _stop_at_errors(op, result.sums)
             for name in op.operands:

@@ -253,7 +253,7 @@ def swapped_modes(name: str, tree: ast.Module) -> Iterator[Mutant]:
     for statement in tree.body:
         if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
             continue
-        if statement.target.id not in {"OFFSETS", "DEFINITIONS"}:
+        if statement.target.id != "ROUNDING_MODES":
             continue
         table = next(node for node in ast.walk(statement) if isinstance(node, ast.Dict))
         for key, value in zip(table.keys, table.values, strict=True):

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Add
-from simulator.numerics.integer_type import IntArray, Overflow, fit, limits
+from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
-from simulator.numerics.requantization import fit_kernel
-from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
+from simulator.numerics.output_stage import output_stage_kernel
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
+from simulator.ops.requantizing import output_stage
 
 
 def reference(op: Add, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
     """One image in plain Python integers."""
     result = graph.result(op)
-    low, high = limits(result.code_type, op.overflow)
+    stage = output_stage(op, result)
     a, b = operands[0].astype(object), np.broadcast_to(operands[1], result.shape).astype(object)
     codes = np.empty(result.shape, result.type.dtype)
     saturated = 0
@@ -31,18 +31,16 @@ def reference(op: Add, graph: IntGraph, operands: Sequence[IntArray]) -> OpResul
             multipliers = graph.constants[name].tolist()
             multiplier = multipliers[index[-1] if len(multipliers) > 1 else 0]
             total += (int(codes_in[index]) - graph.tensors[operand].zero_point) * multiplier
-        code = shift_right(total, op.shift, op.rounding) + result.zero_point
-        codes[index] = fit(code, result.code_type, op.overflow)
-        saturated += not low <= code <= high
+        codes[index], misfit = stage(total)
+        saturated += misfit
     return OpResult(codes, saturated)
 
 
 def build(op: Add, graph: IntGraph, _: Gemm) -> Kernel:
     """Kernel for batches."""
     result = graph.result(op)
-    low, high = limits(result.code_type, op.overflow)
     channels = result.shape[-1]
-    always, negative, odd = (int(part[0]) for part in offsets(np.array([op.shift]), op.rounding))
+    stage = output_stage(op, result).arguments
     factors = channel_multipliers(op, graph)
     zero_points = [graph.tensors[operand].zero_point for operand in op.operands]
     constant_b = constant_operand(op, graph)
@@ -56,14 +54,7 @@ def build(op: Add, graph: IntGraph, _: Gemm) -> Kernel:
             b.reshape(-1, channels),
             *factors,
             *zero_points,
-            op.shift,
-            always,
-            negative,
-            odd,
-            result.zero_point,
-            low,
-            high,
-            op.overflow is Overflow.WRAP,
+            stage,
             out,
         )
         return OpResult(out.reshape(operands[0].shape), int(saturated))
@@ -93,23 +84,7 @@ def constant_operand(op: Add, graph: IntGraph) -> IntArray | None:
 
 
 @compiled
-def add_rows(  # type: ignore[no-untyped-def]
-    a,
-    b,
-    factor_a,
-    factor_b,
-    zero_a,
-    zero_b,
-    shift,
-    always,
-    negative,
-    odd,
-    zero_y,
-    low,
-    high,
-    wrap,
-    out,
-):
+def add_rows(a, b, factor_a, factor_b, zero_a, zero_b, stage, out):  # type: ignore[no-untyped-def]
     """Add rows [rows, channels]; row i of ``a`` meets row i modulo ``len(b)`` of ``b``."""
     saturated = 0
     for i in range(a.shape[0]):
@@ -117,10 +92,8 @@ def add_rows(  # type: ignore[no-untyped-def]
         for c in range(a.shape[1]):
             total = (np.int64(a[i, c]) - zero_a) * factor_a[c]
             total += (np.int64(row[c]) - zero_b) * factor_b[c]
-            code = shift_right_kernel(total, shift, always, negative, odd) + zero_y
-            fitted = fit_kernel(code, low, high, wrap)
-            saturated += fitted != code
-            out[i, c] = fitted
+            out[i, c], misfit = output_stage_kernel(total, stage)
+            saturated += misfit
     return saturated
 
 

@@ -15,26 +15,23 @@ from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
 from simulator.graph.ops.products import residual_factors
 from simulator.graph.ranges import Bounds, signed_bits
-from simulator.numerics.accumulator import (
-    BiasStage,
-    OverflowPolicy,
-    accumulate,
+from simulator.numerics.accumulator import BiasStage, OverflowPolicy, accumulate
+from simulator.numerics.accumulator_kernels import (
+    accumulate_candidates,
+    accumulate_rows,
     level_table,
-    safe_square,
-    walk_rows,
-    walk_suspects,
+    overflow_bound_squared,
 )
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.requantization import Requantizer
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult, SumCounts, one_sum
 from simulator.ops.requantizing import requantize_reference, requantizer
 
-# From this share of outputs on that may overflow, whole rows are accumulated in order, not single
-# outputs.
+# From this share of outputs on that may overflow, whole rows are accumulated in order.
 MANY = 0.1
 
 # (a [M, K], b [K, N]) -> (sums that leave the accumulator, what happened, bias still to add)
-# and how many sums were made term by term
+# and how many sums were accumulated in order
 Sums = tuple[IntArray, SumCounts, NDArray[np.int64] | None, int]
 LeftProduct = Callable[[IntArray], Sums]
 
@@ -56,9 +53,9 @@ def reference(op: MatMul, graph: IntGraph, operands: Sequence[IntArray]) -> OpRe
                 products = [x * y for x, y in zip(left[m], right[n], strict=True)]
                 sums[(*index, m, n)], event = accumulate(products, bias[n], op.accumulator)
                 found.append(one_sum(bias[n] + sum(products), event))
-    beside = _residual_reference(op, graph, operands[2]) if op.residual else None
+    residual_terms = _residual_reference(op, graph, operands[2]) if op.residual else None
     codes, saturated = requantize_reference(
-        sums.reshape(graph.result(op).shape), graph, op.requantize, graph.result(op), beside
+        sums.reshape(graph.result(op).shape), graph, op.requantize, graph.result(op), residual_terms
     )
     return OpResult(codes, saturated, reduce(SumCounts.merged, found))
 
@@ -154,13 +151,13 @@ def _accumulating(
 def _in_order(
     op: MatMul, multiply: Product, b: IntArray, bias: NDArray[np.int64], known: Bounds
 ) -> LeftProduct:
-    """Exact sums first; then those that may overflow are made step by step.
+    """Exact sums first; then those that may overflow are accumulated in order.
 
-    One register that nearly every output may overflow is accumulated row by row, all columns at
-    once.
+    With one register that nearly every output may overflow, all columns of a row at once.
     """
     rows_of_b = np.ascontiguousarray(b.T)
-    safe = safe_square(bias, (rows_of_b.astype(np.int64) ** 2).sum(axis=1), op.accumulator)
+    square_b = (rows_of_b.astype(np.int64) ** 2).sum(axis=1)
+    bound = overflow_bound_squared(bias, square_b, op.accumulator)
     levels = level_table(op.accumulator, b.shape[0])
     last = op.accumulator.bias is BiasStage.AFTER_LAST_BLOCK
     apply = op.accumulator.policy is not OverflowPolicy.REPORT
@@ -180,13 +177,15 @@ def _in_order(
         square_a = (a.astype(np.int64) ** 2).sum(axis=1)
         events = np.zeros(3, np.int64)
         rows = np.ascontiguousarray(a)
-        candidates = int((square_a[:, None] > safe).sum())
+        candidates = int((square_a[:, None] > bound).sum())
         if wide_b is not None and rows.dtype.itemsize == 1 and candidates > MANY * sums.size:
             candidates = sums.size
             narrow = bias.astype(np.int32)
-            walk_rows(rows, wide_b, narrow, last, *one_level, apply, sums, events)
+            accumulate_rows(rows, wide_b, narrow, last, *one_level, apply, sums, events)
         else:
-            walk_suspects(rows, rows_of_b, bias, last, levels, square_a, safe, apply, sums, events)
+            accumulate_candidates(
+                rows, rows_of_b, bias, last, levels, square_a, bound, apply, sums, events
+            )
         return sums, SumCounts.of(events, least, most), None, candidates
 
     return in_order

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from simulator.graph.ops import Normalisation
 from simulator.numerics.rounding import Rounding
-from simulator.profile.section import LARGEST_GROUP, Section, lax
+from simulator.profile.section import AS_TEXT, LARGEST_GROUP, Section
 
 ProbabilityBits = Annotated[int, Field(ge=3, le=16)]
 
@@ -21,7 +21,7 @@ class ExpTableSoftmax(Section):
     table_bits: Annotated[int, Field(ge=8, le=31)]
     reciprocal_bits: Annotated[int, Field(ge=16, le=60)]
     output_bits: ProbabilityBits
-    normalisation: lax(Normalisation) = Normalisation.RECIPROCAL  # type: ignore[valid-type]
+    normalisation: Annotated[Normalisation, AS_TEXT] = Normalisation.RECIPROCAL
 
     @model_validator(mode="after")
     def _reciprocal_resolves_table(self) -> Self:
@@ -52,7 +52,7 @@ class FloatTableSoftmax(Section):
 
     algorithm: Literal["float32_table"]
     output_bits: ProbabilityBits
-    rounding: lax(Rounding)  # type: ignore[valid-type]
+    rounding: Annotated[Rounding, AS_TEXT]
 
 
 class IBertSoftmax(Section):

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Strict
 
 LARGEST_GROUP = 1 << 30  # values that a chip takes at once
 
@@ -24,6 +23,5 @@ def sections(base: type[Section] = Section) -> Iterator[type[Section]]:
         yield from sections(section)
 
 
-def lax(kind: type) -> Any:
-    """Accept an enum's text in strict mode, where TOML can only hold text."""
-    return Annotated[kind, Field(strict=False)]
+# Of an enum's field: its text is taken in strict mode too, for TOML can only hold text.
+AS_TEXT = Strict(strict=False)

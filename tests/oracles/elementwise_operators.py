@@ -35,8 +35,7 @@ from simulator.numerics.common_scale import (
 )
 from simulator.numerics.fixed_point import mean_multiplier_and_shift, q31_multiplier_and_shift
 from simulator.numerics.integer_type import IntType, Overflow
-from simulator.numerics.requantization import DoubleRounding
-from simulator.numerics.rounding import Rounding
+from simulator.numerics.rounding import DoubleRounding, Rounding
 
 Integers = NDArray[np.integer[Any]]
 TFLITE: dict[str, Any] = {

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from simulator.numerics.float_requantization import MODES, FloatArray, RealRequantizer
+from simulator.numerics.float_requantization import FloatArray, RealRequantizer
 from simulator.numerics.integer_type import limits
 from simulator.numerics.rescaling import ZeroPointStage
 from simulator.numerics.rounding import Rounding
@@ -39,7 +39,7 @@ class SimdFloatRequantizer:
     pre_round_offset
         the same type, [8]: what is added before rounding, the zero point or 0
     mode
-        index in :data:`simulator.numerics.float_requantization.MODES`
+        number of the rounding mode: its place in :data:`BEFORE_TRUNCATION`
     zero_point, low, high
         what is added after rounding, and the ends
     """
@@ -59,18 +59,19 @@ class SimdFloatRequantizer:
         that are too wide. ``padded`` is the number of channels with padding, a multiple of 8.
         Padding yields the zero point, and must not be counted: it has to be a code that may be.
         """
-        low, high = limits(requantizer.kind, requantizer.overflow)
+        low, high = limits(requantizer.kind, requantizer.rule.overflow)
         zero_point, multiplier = requantizer.zero_point, requantizer.multiplier
-        if requantizer.rounding not in BEFORE_TRUNCATION or requantizer.kind.bits > WIDEST_CODE:
+        mode, known = requantizer.rule.rounding, list(BEFORE_TRUNCATION)
+        if mode not in known or requantizer.kind.bits > WIDEST_CODE:
             return None
         if padded > len(multiplier) and not low <= zero_point <= high:
             return None
-        before = requantizer.stage is ZeroPointStage.BEFORE_ROUND
+        before = requantizer.rule.zero_point_stage is ZeroPointStage.BEFORE_ROUND
         filling = np.zeros(padded - len(multiplier), multiplier.dtype)
         return cls(
             multiplier=np.concatenate([multiplier, filling]),
             pre_round_offset=np.full(LANES, zero_point if before else 0, multiplier.dtype),
-            mode=MODES[requantizer.rounding],
+            mode=known.index(mode),
             zero_point=0 if before else zero_point,
             low=low,
             high=high,
@@ -85,7 +86,7 @@ class SimdFloatRequantizer:
 
 
 def float_rules(builder: Any, bits: int, parts: Parts) -> Mapping[int, Rule]:
-    """Return, for the index of every rounding that is known here, how 8 sums become whole numbers.
+    """Return, by the number of every rounding mode that is known here, how 8 sums become codes.
 
     ``bits`` are those of the float type, ``parts`` the arrays of a :class:`SimdFloatRequantizer`.
     """
@@ -115,7 +116,7 @@ def float_rules(builder: Any, bits: int, parts: Parts) -> Mapping[int, Rule]:
 
         return rule
 
-    return {MODES[mode]: rule_of(operation) for mode, operation in BEFORE_TRUNCATION.items()}
+    return {i: rule_of(operation) for i, operation in enumerate(BEFORE_TRUNCATION.values())}
 
 
 def _lanes(count: int, start: int = 0) -> Any:

@@ -96,8 +96,8 @@ class SimdRequantizer:
         bias, if_negative, if_odd = requantizer.offset
         depends_on = DependsOn.BITS
         if not (if_negative.any() or if_odd.any()):
-            depends_on, bias = DependsOn.NOTHING, bias + requantizer.inside
-        elif not (if_odd.any() or requantizer.inside.any()):
+            depends_on, bias = DependsOn.NOTHING, bias + requantizer.pre_shift_offset
+        elif not (if_odd.any() or requantizer.pre_shift_offset.any()):
             depends_on = DependsOn.SIGN
 
         def halves(vector: NDArray[np.int64], filling: int = 0) -> NDArray[np.int64]:
@@ -106,7 +106,7 @@ class SimdRequantizer:
         return cls(
             multiplier=_padded(requantizer.multiplier, padded, 0).astype(np.int32),
             shift=_padded(requantizer.shift - LANE_BITS, padded, 1).astype(np.int32),
-            pre_shift_offset=halves(requantizer.inside),
+            pre_shift_offset=halves(requantizer.pre_shift_offset),
             bias=halves(bias),
             if_negative=halves(if_negative),
             if_odd=halves(if_odd),
@@ -143,9 +143,15 @@ def _fits_lanes(requantizer: Requantizer, padded: int) -> bool:
         or high > lane.max
         or abs(requantizer.zero_point) >= LARGEST_ZERO_POINT
         or (shift <= LANE_BITS).any()
+        or not is_bit_mask(requantizer.offset[2])
         or (multiplier < lane.min).any()
         or (multiplier > lane.max).any()
     )
+
+
+def is_bit_mask(if_odd: NDArray[np.int64]) -> bool:
+    """Tell whether what odd quotients add is their lowest bit, as lanes take it, or nothing."""
+    return bool(np.isin(if_odd, (0, 1)).all())
 
 
 def even_and_odd(vector: NDArray[np.int64]) -> NDArray[np.int64]:

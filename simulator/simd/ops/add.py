@@ -25,6 +25,7 @@ from simulator.simd.lanes.requantization import (
     LANE_BITS,
     broadcast_each,
     even_and_odd,
+    is_bit_mask,
     rounded,
     store_fitted,
     sum_of_lanes,
@@ -112,6 +113,7 @@ def _fits_lanes(op: Add, graph: IntGraph, factors: Sequence[NDArray[np.int64]]) 
     return (
         bytes_only
         and op.shift <= LONGEST_SHIFT
+        and is_bit_mask(offsets(np.array([op.shift]), op.rounding)[2])
         and bounds(graph, op).widest_bits - op.shift < LANE_BITS
         and op.overflow is not Overflow.WRAP
         and all(int(np.abs(factor).max()) < 1 << 31 for factor in factors)

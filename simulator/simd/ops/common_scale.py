@@ -146,7 +146,7 @@ def _rounded(
         multiplier=np.full(channels, multiplier),
         shift=np.full(channels, shift + farther),
         left=None,
-        inside=np.zeros(channels, np.int64),
+        pre_shift_offset=np.zeros(channels, np.int64),
         offset=np.repeat(offset, channels, axis=1),
         zero_point=zero_point,
         kind=kind,

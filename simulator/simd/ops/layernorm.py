@@ -21,6 +21,7 @@ from simulator.graph.ranges import code_range
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.requantization import Requantizer
+from simulator.numerics.rescaling import RescaleRule
 from simulator.numerics.square_root import isqrt_kernel, newton_root_kernel
 from simulator.ops.behaviour import Kernel, OpResult
 from simulator.ops.layernorm import channel_factors, spare_bits
@@ -68,16 +69,16 @@ def _affine(op: LayerNorm, graph: IntGraph, channels: int) -> SimdRequantizer | 
     """Return ``normalized * gamma + beta``, shifted and rounded, as a requantization."""
     result = graph.result(op)
     requantizer = Requantizer.build(
+        RescaleRule(rounding=op.rounding, overflow=op.overflow),
         multiplier=graph.constants[op.gamma],
         shift=np.array([op.shift]),
-        rounding=op.rounding,
         channels=channels,
         zero_point=result.zero_point,
         kind=result.code_type,
-        overflow=op.overflow,
     )
     beta = graph.constants[op.beta].astype(np.int64) << op.beta_shift
-    return SimdRequantizer.of(replace(requantizer, inside=beta), -(-channels // LANES) * LANES)
+    lanes = -(-channels // LANES) * LANES
+    return SimdRequantizer.of(replace(requantizer, pre_shift_offset=beta), lanes)
 
 
 def _fits_lanes(op: LayerNorm, graph: IntGraph, factors: NDArray[np.int64]) -> bool:

@@ -13,6 +13,7 @@ from simulator.graph.ops import Normalisation, Softmax
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.requantization import Requantizer
+from simulator.numerics.rescaling import RescaleRule
 from simulator.ops.behaviour import Kernel, OpResult
 from simulator.simd.lanes.padded_codes import PaddedCodes
 from simulator.simd.lanes.requantization import SimdRequantizer
@@ -60,13 +61,12 @@ def _to_codes(op: Softmax, graph: IntGraph, channels: int) -> Requantizer:
     """Return the last step of a softmax as a requantization; its multiplier comes with the row."""
     result = graph.result(op)
     return Requantizer.build(
+        RescaleRule(rounding=op.rounding, overflow=op.overflow),
         multiplier=np.ones(1, np.int64),
         shift=np.array([op.shift]),
-        rounding=op.rounding,
         channels=channels,
         zero_point=result.zero_point,
         kind=result.code_type,
-        overflow=op.overflow,
     )
 
 

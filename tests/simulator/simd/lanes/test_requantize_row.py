@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requantization in float in vector registers: equal to the reference for one value."""
+"""Requantization in vector registers: equal to the reference for one value."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from math import ceil, floor
 
 import numpy as np
 import pytest
@@ -9,10 +13,12 @@ import pytest
 from simulator.numerics.float_requantization import RealRequantizer, requantize_real
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.jit import has_avx2, kernel
-from simulator.numerics.rescaling import ZeroPointStage
-from simulator.numerics.rounding import Rounding
+from simulator.numerics.requantization import Requantizer
+from simulator.numerics.rescaling import Arithmetic, RescaleRule, ZeroPointStage
+from simulator.numerics.rounding import Rounding, RoundingMode, offset_of
 from simulator.simd.lanes import float_requantization
 from simulator.simd.lanes.float_requantization import SimdFloatRequantizer
+from simulator.simd.lanes.requantization import SimdRequantizer
 from simulator.simd.lanes.requantize_row import requantize_row
 from simulator.simd.lanes.vectors import LANES
 
@@ -65,13 +71,17 @@ def test_every_sum_by_every_multiplier(rounding, stage, small, dtype):
     ):
         pairs = [(value, factor) for value in SUMS for factor in multipliers(dtype, small=small)]
         sums = np.array([value for value, _ in pairs], np.int32)
-        requantizer = RealRequantizer(
-            multiplier=np.array([factor for _, factor in pairs], dtype),
+        rule = RescaleRule(
             rounding=rounding,
-            stage=stage,
+            overflow=overflow,
+            zero_point_stage=stage,
+            arithmetic=Arithmetic(str(np.dtype(dtype))),
+        )
+        requantizer = RealRequantizer(
+            rule=rule,
+            multiplier=np.array([factor for _, factor in pairs], dtype),
             zero_point=zero_point,
             kind=kind,
-            overflow=overflow,
         )
         padded = -(-len(pairs) // LANES) * LANES
         simd = SimdFloatRequantizer.of(requantizer, padded)
@@ -80,7 +90,7 @@ def test_every_sum_by_every_multiplier(rounding, stage, small, dtype):
         room = np.zeros(padded - len(pairs), np.int32)
         saturated = one_row(np.concatenate([sums, room]), simd.arguments, extremes, out)
         expected = [
-            requantize_real(int(value), factor, rounding, zero_point, kind, overflow, stage)
+            requantize_real(int(value), factor, rule, zero_point, kind)
             for value, factor in zip(sums, requantizer.multiplier, strict=True)
         ]
         assert out[: len(pairs)].tolist() == [code for code, _ in expected]
@@ -91,30 +101,72 @@ def test_every_sum_by_every_multiplier(rounding, stage, small, dtype):
 
 
 def test_none_where_padding_would_be_counted_or_codes_are_too_wide():
-    fields = {"rounding": Rounding.FLOOR, "stage": ZeroPointStage.AFTER_ROUND}
     three = np.ones(3, np.float32)
-    symmetric = RealRequantizer(
-        multiplier=three, zero_point=-128, kind=S8, overflow=Overflow.SATURATE_SYMMETRIC, **fields
+    symmetric, plain = (
+        RescaleRule(rounding=Rounding.FLOOR, overflow=overflow, arithmetic=Arithmetic.FLOAT32)
+        for overflow in (Overflow.SATURATE_SYMMETRIC, Overflow.SATURATE)
     )
-    assert SimdFloatRequantizer.of(symmetric, 8) is None
-    wide = RealRequantizer(
-        multiplier=three, zero_point=0, kind=IntType(bits=25), overflow=Overflow.SATURATE, **fields
-    )
+    outside = RealRequantizer(rule=symmetric, multiplier=three, zero_point=-128, kind=S8)
+    assert SimdFloatRequantizer.of(outside, 8) is None
+    wide = RealRequantizer(rule=plain, multiplier=three, zero_point=0, kind=IntType(bits=25))
     assert SimdFloatRequantizer.of(wide, 8) is None
 
 
 @pytest.mark.parametrize("rounding", Rounding)
 def test_none_of_a_rounding_mode_that_is_not_in_the_table(rounding, monkeypatch):
     requantizer = RealRequantizer(
+        rule=RescaleRule(
+            rounding=rounding, overflow=Overflow.SATURATE, arithmetic=Arithmetic.FLOAT32
+        ),
         multiplier=np.ones(8, np.float32),
         zero_point=0,
         kind=S8,
-        overflow=Overflow.SATURATE,
-        rounding=rounding,
-        stage=ZeroPointStage.AFTER_ROUND,
     )
     assert SimdFloatRequantizer.of(requantizer, 8) is not None
     others = dict(float_requantization.BEFORE_TRUNCATION)
     del others[rounding]
     monkeypatch.setattr(float_requantization, "BEFORE_TRUNCATION", others)
     assert SimdFloatRequantizer.of(requantizer, 8) is None
+
+
+# --- fixed point, by modes that no profile can name -----------------------------------------------
+
+
+def requantizer_of(mode, shift):
+    plain = Requantizer.build(
+        RescaleRule(rounding=Rounding.FLOOR, overflow=Overflow.SATURATE),
+        multiplier=np.array([1]),
+        shift=np.array([shift]),
+        channels=LANES,
+        zero_point=0,
+        kind=S8,
+    )
+    return replace(plain, offset=np.repeat([offset_of(mode, shift)], LANES, axis=0).T)
+
+
+@pytest.mark.parametrize(
+    ("mode", "definition"),
+    [
+        (RoundingMode(nearest=False, always=1), ceil),
+        (
+            RoundingMode(nearest=True, if_negative=1),
+            lambda v: ceil(v - Fraction(1, 2)) if v > 0 else floor(v + Fraction(1, 2)),
+        ),
+    ],
+)
+def test_lanes_take_the_rounding_from_the_row_of_a_mode(mode, definition):
+    simd = SimdRequantizer.of(requantizer_of(mode, 33), LANES)
+    quarters = np.arange(-10, 10)
+    for start in range(0, 16, LANES):
+        eight = quarters[start : start + LANES]
+        sums = (eight << 27).astype(np.int32)  # quarters of 2^29, by 16: quarters of 2^33
+        out = np.empty(LANES, np.int8)
+        constants = (np.full(LANES, 16, np.int32), *simd.arguments[1:])
+        one_row(sums, constants, np.zeros(2 * LANES, np.int32), out)
+        exact = [Fraction(int(value) * 16, 1 << 33) for value in sums]
+        assert out.tolist() == [definition(value) for value in exact]
+
+
+def test_none_for_a_mode_that_adds_more_than_a_bit_to_odd_quotients():
+    to_odd = RoundingMode(nearest=False, always=1, if_odd=-1)
+    assert SimdRequantizer.of(requantizer_of(to_odd, 33), LANES) is None

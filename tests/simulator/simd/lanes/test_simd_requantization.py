@@ -10,6 +10,7 @@ from small_graphs import (
 
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.requantization import Requantizer
+from simulator.numerics.rescaling import RescaleRule
 from simulator.numerics.rounding import Rounding
 from simulator.simd.lanes.requantization import SimdRequantizer
 
@@ -19,7 +20,7 @@ from simulator.simd.lanes.requantization import SimdRequantizer
     [
         {"shift": np.array([32])},
         {"multiplier": np.array([1 << 31])},
-        {"overflow": Overflow.WRAP},
+        {"rule": RescaleRule(rounding=Rounding.HALF_UP, overflow=Overflow.WRAP)},
         {"kind": IntType(bits=33)},
         {"kind": IntType(bits=32, signed=False)},
         {"kind": S32, "zero_point": 1 << 30},
@@ -29,11 +30,10 @@ def test_none_for_numbers_that_lanes_cannot_hold(changes):
     fields = {
         "multiplier": np.array([1 << 30]),
         "shift": np.array([40]),
-        "rounding": Rounding.HALF_UP,
+        "rule": RescaleRule(rounding=Rounding.HALF_UP, overflow=Overflow.SATURATE),
         "channels": 8,
         "zero_point": 0,
         "kind": S8,
-        "overflow": Overflow.SATURATE,
     }
     assert SimdRequantizer.of(Requantizer.build(**fields), 8) is not None
     assert SimdRequantizer.of(Requantizer.build(**(fields | changes)), 8) is None
