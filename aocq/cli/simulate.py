@@ -285,7 +285,7 @@ def _counts(
         "images": images,
         "graph_sha256": sha256(graph),
         "gemm_backend": executor.gemm.name,
-        "walked": sum(count.walked for count in totals.values()),
+        "walked": sum(count.in_order for count in totals.values()),
         "overflowed": sum(count.overflowed for count in totals.values()),
         **{
             key: sum(entry[key] for entry in per_op)

@@ -138,7 +138,7 @@ def run_record(
             threads=executor.threads,
             gemm_backend=executor.gemm.name,
             gemm_probe=probe_results(),
-            walked=sum(counts.walked for counts in evaluation.counts.values()),
+            walked=sum(counts.in_order for counts in evaluation.counts.values()),
             sums=sum(counts.elements for counts in evaluation.counts.values() if counts.sums),
         ),
         model=model_record(inputs.model),

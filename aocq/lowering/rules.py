@@ -13,7 +13,7 @@ from aocq.capture.float_graph import patch_positions
 from aocq.lowering.builder import Builder, along_channels
 from aocq.lowering.functions import unary
 from aocq.lowering.layers import linear, matmul
-from aocq.lowering.normalization import layernorm
+from aocq.lowering.normalization import l2norm, layernorm
 from aocq.lowering.softmax import mask, softmax
 from aocq.lowering.sums import add, mean
 from aocq.methods.steps import Steps, as_scale, compressed
@@ -183,6 +183,7 @@ RULES: Mapping[FloatOp, Callable[[Builder, FloatNode], None]] = MappingProxyType
         FloatOp.SOFTMAX: softmax,
         FloatOp.UNARY: unary,
         FloatOp.LAYERNORM: layernorm,
+        FloatOp.L2NORM: l2norm,
         FloatOp.ADD: add,
         FloatOp.SCALE: _scaled,
         FloatOp.MEAN: mean,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatch
 from types import MappingProxyType
 
-from aocq.capture.roles import beit, cait, levit, naflex, relpos, swin, vit
+from aocq.capture.roles import beit, cait, levit, naflex, relpos, swin, swin_v2, vit
 from aocq.capture.roles.family import Family
 
 
@@ -32,7 +32,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         family.name: family
         for family in (
             *(vit.FAMILY, relpos.FAMILY, naflex.FAMILY),
-            *(swin.FAMILY, cait.FAMILY, beit.FAMILY, levit.FAMILY),
+            *(swin.FAMILY, swin_v2.FAMILY, cait.FAMILY, beit.FAMILY, levit.FAMILY),
         )
     }
 )

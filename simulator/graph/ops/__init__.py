@@ -38,7 +38,7 @@ from simulator.graph.ops.float_function import FloatFunction, Function
 from simulator.graph.ops.gelu import GeluPolynomial, ShiftGelu
 from simulator.graph.ops.layout import Concat, Reshape, Slice, Transpose
 from simulator.graph.ops.lookup import InterpolatedLookup, Lookup
-from simulator.graph.ops.normalization import LayerNorm, LayerNormBisection
+from simulator.graph.ops.normalization import L2Norm, LayerNorm, LayerNormBisection
 from simulator.graph.ops.products import MatMul, Mean
 from simulator.graph.ops.real import Dequantize, Quantize
 from simulator.graph.ops.softmax import Normalisation, Softmax
@@ -58,6 +58,7 @@ __all__ = [
     "Function",
     "GeluPolynomial",
     "InterpolatedLookup",
+    "L2Norm",
     "LayerNorm",
     "LayerNormBisection",
     "Lookup",

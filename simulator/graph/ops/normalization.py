@@ -203,6 +203,73 @@ def _bisection_text(_: IntGraph, op: LayerNormBisection) -> str:
     return f"{op.a}   whole mean and root × weight + bias >> {op.shift} {op.rounding} {op.overflow}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class L2Norm(Op):
+    """L2 normalization over the last dimension: each row divided by its length.
+
+    ::
+
+        u[c] = a[c] - z_a
+        r    = max(isqrt(sum(u²) << 2*sqrt_fraction_bits), epsilon, 1)      floor of the root
+        i    = floor(2^reciprocal_bits / r)
+        n[c] = u[c] * i >> (reciprocal_bits - sqrt_fraction_bits - normalized_fraction_bits)   floor
+        y[c] = fit(round(n[c] * gain[h] >> shift) + z_y)
+
+    n is the normalized value in fixed point, the root and the reciprocal are those of LayerNorm
+    without the mean. A row of zeros stays zeros.
+    gain : unsigned constant, [1] or one factor for each index h of dimension -3 (the heads of
+        attention): the gain over s_y, with ``shift - normalized_fraction_bits`` fraction bits
+    epsilon : least length of a row, with ``sqrt_fraction_bits`` fraction bits
+    Source: cosine attention of Swin Transformer V2 (arXiv 2111.09883), ``x / max(‖x‖, ε)`` as in
+    ``torch.nn.functional.normalize``.
+    """
+
+    constant_fields: ClassVar[tuple[str, ...]] = ("gain",)
+
+    a: TensorId
+    gain: TensorId
+    epsilon: int
+    sqrt_fraction_bits: int
+    reciprocal_bits: int
+    normalized_fraction_bits: int
+    shift: int
+    rounding: Rounding
+    overflow: Overflow
+
+
+def _l2norm_rules(graph: IntGraph, op: L2Norm) -> Iterator[str]:
+    yield from within("reciprocal_bits", op.reciprocal_bits, 0, LARGEST_SHIFT)
+    yield from within("epsilon", op.epsilon, 0, (1 << 31) - 1)
+    spare = op.reciprocal_bits - op.sqrt_fraction_bits - op.normalized_fraction_bits
+    if min(op.sqrt_fraction_bits, op.normalized_fraction_bits, spare) < 0:
+        yield "fraction bits and the spare reciprocal bits must not be negative"
+    gains, shape = graph.tensors[op.gain].shape, graph.result(op).shape
+    if gains != (1,) and gains != shape[-3:-2]:
+        yield f"gain {op.gain} has shape {gains}, wanted (1,) or one for each index of {shape}[-3]"
+
+
+def _l2norm_bounds(graph: IntGraph, op: L2Norm) -> Bounds:
+    channels = graph.tensors[op.a].shape[-1]
+    squares = channels * largest_magnitude(graph, op.a) ** 2
+    # |u| <= sqrt(sum(u²)), and r >= sqrt(sum(u²)) 2^f / 2, so |u| i <= 2 * 2^(rb-f).
+    normalizing = 2 << (op.reciprocal_bits - op.sqrt_fraction_bits)
+    normalized = 2 << op.normalized_fraction_bits
+    scaled = normalized * code_range(graph, op.gain)[1]
+    scaled += rounding_and_zero_point(graph, op, op.shift)
+    return up_to(
+        max(squares << 2 * op.sqrt_fraction_bits, normalizing, 1 << op.reciprocal_bits, scaled)
+    )
+
+
+def _l2norm_text(graph: IntGraph, op: L2Norm) -> str:
+    gains = graph.constants[op.gain]
+    return (
+        f"{op.a}   isqrt exact, 2^-{op.sqrt_fraction_bits}; normalized "
+        f"2^-{op.normalized_fraction_bits} × {gains.min()}..{gains.max()} >> {op.shift} "
+        f"{op.rounding} {op.overflow}"
+    )
+
+
 SPECS = (
     OpSpec(
         op=LayerNorm,
@@ -225,5 +292,17 @@ SPECS = (
         rate="layernorm",
         shifts=("shift",),
         per_channel=("bias", "weight"),
+    ),
+    OpSpec(
+        op=L2Norm,
+        name="l2norm",
+        shape=same_shape,
+        bounds=_l2norm_bounds,
+        text=_l2norm_text,
+        rate="layernorm",
+        rules=_l2norm_rules,
+        shifts=("shift",),
+        multipliers=("gain",),
+        own_shapes=("gain",),
     ),
 )

@@ -33,6 +33,7 @@ from simulator.graph.ops import (
     Dequantize,
     FloatFunction,
     Function,
+    L2Norm,
     LayerNorm,
     Lookup,
     MatMul,
@@ -53,10 +54,11 @@ from simulator.graph.ops import (
     SoftmaxLut513,
     Transpose,
 )
+from simulator.kernel_choice import kernel_of
 from simulator.numerics.float_type import FLOAT32
 from simulator.numerics.integer_type import IntArray, IntType
 from simulator.numerics.softmax_constants import float_table, lut513_tables
-from simulator.ops import BEHAVIOURS, OpResult
+from simulator.ops import BEHAVIOURS, Kernel, OpResult
 from simulator.ops.behaviour import SumCounts
 
 IMAGES = 3
@@ -191,6 +193,20 @@ def _coarse_layer_norm(d: Draft, **changes: Any) -> None:
         shift=4,
         **changes,
     )
+
+
+def _l2_norm(d: Draft, source: Any = S8, shape: Sequence[int] = (3, 2, 5), **changes: Any) -> None:
+    d.input("a", tuple(shape), source, source.low + 97)
+    given = {
+        "gain": [166666],
+        "epsilon": 0,
+        "sqrt_fraction_bits": 8,
+        "reciprocal_bits": 40,
+        "normalized_fraction_bits": 16,
+        "shift": 25,
+        "zero_point": 8,
+    }
+    d.op(L2Norm, "y", "a", **given | changes)
 
 
 def _softmax(d: Draft, source: Any = S8, **changes: Any) -> None:
@@ -353,6 +369,26 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "constant of the same shape": lambda d: _add_constant(d, CODES, (5, 4)),
         "with itself": _twice_the_same,
         "to 16 bits": lambda d: _add(d, type=S16, shift=1),
+    },
+    L2Norm: {
+        "8 bits": _l2_norm,
+        "a gain for each head": lambda d: _l2_norm(d, gain=[90000, 3, 70001]),
+        "a gain for each head, of windows": lambda d: _l2_norm(
+            d, shape=(2, 3, 2, 4), gain=[90000, 3, 70001]
+        ),
+        "rows without heads": lambda d: _l2_norm(d, shape=(4, 6)),
+        "one row": lambda d: _l2_norm(d, shape=(6,)),
+        "16 bits": lambda d: _l2_norm(d, S16, sqrt_fraction_bits=4, shape=(2, 3, 6)),
+        "unsigned, to unsigned": lambda d: _l2_norm(d, U8, type=U8, zero_point=128),
+        "a least length": lambda d: _l2_norm(d, epsilon=30000),
+        "coarse": lambda d: _l2_norm(
+            d,
+            gain=[5, 40, 3],
+            sqrt_fraction_bits=0,
+            reciprocal_bits=16,
+            normalized_fraction_bits=3,
+            shift=2,
+        ),
     },
     LayerNorm: {
         "8 bits": _layer_norm,
@@ -607,8 +643,8 @@ def operands_for(graph: IntGraph, images: int = IMAGES, seed: int = 0) -> dict[s
 
 def results(
     graph: IntGraph, operands: Mapping[str, IntArray], gemm: str = "numba"
-) -> tuple[OpResult, OpResult]:
-    """Run the graph's last op on ``operands`` [images, ...] by kernel and by reference."""
+) -> tuple[list[OpResult], OpResult]:
+    """Run the graph's last op on ``operands`` [images, ...] by every kernel and by reference."""
     op = graph.ops[-1]
     behaviour = BEHAVIOURS[type(op)]
     batches = [
@@ -632,7 +668,16 @@ def results(
         sum(single.saturated for single in singles),
         reduce(SumCounts.merged, sums) if sums else None,
     )
-    return behaviour.build(op, graph, backend(gemm))(batches), reference
+    return [kernel(batches) for kernel in kernels_of(graph, gemm)], reference
+
+
+def kernels_of(graph: IntGraph, gemm: str = "numba") -> list[Kernel]:
+    """Return the portable kernel of the graph's last op, and the SIMD one where it has one."""
+    op = graph.ops[-1]
+    portable, chosen = (
+        kernel_of(op, graph, backend(gemm), portable=portable) for portable in (True, False)
+    )
+    return [portable] if chosen.__module__ == portable.__module__ else [portable, chosen]
 
 
 def assert_kernel_equals_reference(
@@ -640,17 +685,18 @@ def assert_kernel_equals_reference(
 ) -> OpResult:
     """Compare codes, their type and shape, and both counts; return the reference's."""
     before = {name: codes.copy() for name, codes in operands.items()}
-    kernel, reference = results(graph, operands, gemm)
+    kernels, reference = results(graph, operands, gemm)
     result = graph.result(graph.ops[-1])
-    assert kernel.codes.shape == reference.codes.shape
-    assert kernel.codes.shape[1:] == result.shape
-    assert kernel.codes.dtype == reference.codes.dtype == result.type.dtype
-    if result.is_float:
-        assert np.isfinite(reference.codes).all()
-        np.testing.assert_array_max_ulp(kernel.codes, reference.codes, maxulp=2)
-    else:
-        assert kernel.codes.tolist() == reference.codes.tolist()
-    assert (kernel.saturated, kernel.sums) == (reference.saturated, reference.sums)
+    for kernel in kernels:
+        assert kernel.codes.shape == reference.codes.shape
+        assert kernel.codes.shape[1:] == result.shape
+        assert kernel.codes.dtype == reference.codes.dtype == result.type.dtype
+        if result.is_float:
+            assert np.isfinite(reference.codes).all()
+            np.testing.assert_array_max_ulp(kernel.codes, reference.codes, maxulp=2)
+        else:
+            assert kernel.codes.tolist() == reference.codes.tolist()
+        assert (kernel.saturated, kernel.sums) == (reference.saturated, reference.sums)
     for name, codes in operands.items():
         assert np.array_equal(codes, before[name]), f"operand {name} was changed"
     return reference
