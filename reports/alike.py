@@ -7,12 +7,9 @@ What differs is a column; what does not is said once, above the table.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from reports.format import MISSING, count
-
-if TYPE_CHECKING:
-    from reports.campaign import TableRow
+from reports.rows import TableRow
 
 DIFFERENT_DATA = (
     "These runs were judged on different images: their accuracies cannot be compared with each "

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from reports.campaign import TableRow
 from reports.figures import LOOKS, WIDTH
 from reports.format import plural
 from reports.picture import Picture, picture
+from reports.rows import TableRow
 from reports.svg import INK, house_style, printable
 
 TOP1, AGREEMENT, LATENCY = LOOKS["matmul"], LOOKS["layernorm"], LOOKS["softmax"]

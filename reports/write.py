@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aocq.records.run import LayerRow, RunResult
+from reports.markdown import markdown
 from reports.page import html
-from reports.tables import markdown
 from simulator.files import write_text
 
 PAGE_NAME = "report.html"

@@ -37,7 +37,7 @@ def command(
     from aocq.records.finished import note_changes
     from aocq.records.gates import Gates, judged
     from aocq.records.run import load_run
-    from reports.tables import markdown
+    from reports.markdown import markdown
 
     given = Gates(max_drop=max_drop, min_agreement=min_agreement, max_latency_ms=max_latency_ms)
     if as_markdown:

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from parsed_page import ParsedPage
 
+from reports.markdown import markdown
 from reports.ops import parting_ops
 from reports.page import html
-from reports.tables import FOLLOWS_SIMULATION, markdown, parting_sentence
+from reports.tables import FOLLOWS_SIMULATION, parting_sentence
 
 
 def _with_counts(rows, counts):

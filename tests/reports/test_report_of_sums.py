@@ -7,9 +7,10 @@ import pytest
 from parsed_page import ParsedPage
 
 from aocq.records.run import LayerRow, RunResult
+from reports.markdown import markdown
 from reports.ops import tightest
 from reports.page import html
-from reports.tables import facts, in_accumulator, markdown, overflow_sentence
+from reports.tables import facts, in_accumulator, overflow_sentence
 
 Run = tuple[RunResult, list[LayerRow]]
 
