@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from matplotlib.transforms import Bbox, BboxBase
 from numpy.typing import NDArray
 
-from aocq.records.run import LayerRow
+from aocq.records.layers import LayerRow
 from reports.format import decibel, share
 from reports.ops import Measured, block_of, by_block, first_below, measured, worst_ops
 from reports.svg import INK, house_style, printable, svg_text

@@ -8,7 +8,8 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
-from aocq.records.run import LayerRow, RunResult
+from aocq.records.layers import LayerRow
+from aocq.records.run import RunResult
 from reports.costs import cycle_rows, memory_rows
 from reports.format import MISSING, classes, count, decibel, kib, percent, plural, share, signed
 from reports.ops import first_below, parting_ops, tightest, worst_ops

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from aocq.records.run import LayerRow
+from aocq.records.layers import LayerRow
 
 THRESHOLDS_DB = (20.0, 10.0, 0.0)  # good, poor, noise as strong as the signal
 

@@ -12,7 +12,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from aocq.records.run import LayerRow, RunResult
+from aocq.records.layers import LayerRow
+from aocq.records.run import RunResult
 from reports import costs, tables
 from reports import format as written
 from reports.figures import cycles_by_block, look, saturation, sqnr_along_depth

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from aocq.records.run import FEW_IMAGES, Emulation, LayerRow, RunResult
+from aocq.records.layers import LayerRow
+from aocq.records.run import FEW_IMAGES, Emulation, RunResult
 from reports.format import (
     MISSING,
     NO_NOISE,

@@ -54,7 +54,7 @@ def profile_of(folder: Path) -> str:
 
     Which one and why is said on stderr: the other arithmetic decides the sums too.
     """
-    from aocq.records.run import RUN_NAME, load_record
+    from aocq.records.run_folder import RUN_NAME, load_record
     from simulator.errors import InputError
     from simulator.profile import load_profile, profile_paths
 
@@ -127,7 +127,7 @@ def command(
     from aocq.methods import storage
     from aocq.records.accumulator_widths import COMMAND, finished_sweep
     from aocq.records.publishing import claimed, publish, refuse_blocked, staging
-    from aocq.records.run import refuse_run_folder
+    from aocq.records.run_folder import refuse_run_folder
     from reports.accumulators import FILES, write_sweep
     from simulator.errors import InputError
     from simulator.graph.meta import meta_of

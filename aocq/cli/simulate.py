@@ -188,7 +188,7 @@ def _published(
     from aocq import progress
     from aocq.records.manifest import refuse_foreign
     from aocq.records.publishing import claimed, publish, staging
-    from aocq.records.run import refuse_run_folder
+    from aocq.records.run_folder import refuse_run_folder
     from simulator.graph import sha256
 
     with claimed(out, progress.note):

@@ -273,7 +273,7 @@ def claimed_table(out: Path, name: str) -> Iterator[None]:
     """
     from aocq import progress
     from aocq.records.publishing import claimed, refuse_blocked
-    from aocq.records.run import refuse_run_folder
+    from aocq.records.run_folder import refuse_run_folder
 
     with claimed(out, progress.note):
         refuse_run_folder(out)

@@ -18,12 +18,12 @@ from aocq.jobs.evaluate import Evaluation, agreement, sqnr_db, top_k
 from aocq.jobs.request import Inputs, VerifyRequest, package_versions
 from aocq.methods import QuantizedModel
 from aocq.records.gates import judge
+from aocq.records.layers import LayerRow
 from aocq.records.run import (
     Accuracy,
     Agreement,
     DataRecord,
     Emulation,
-    LayerRow,
     LogitSqnr,
     MethodRecord,
     ModelRecord,
@@ -158,7 +158,6 @@ def run_record(
         cycles=cycles_record(costs),
         latency_ms=costs.latency_ms,
         fps=costs.fps,
-        energy={},
         verdict=judge(request.gates, accuracy, overflow, memory, costs.latency_ms),
     )
 

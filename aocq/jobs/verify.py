@@ -51,7 +51,8 @@ from aocq.records.gates import judged
 from aocq.records.kept import keep, kept
 from aocq.records.manifest import Entry, file_digest, is_whole
 from aocq.records.publishing import publish, refuse_blocked, staging
-from aocq.records.run import LAYERS_NAME, REPORT_NAMES, RUN_NAME, RunResult, save_run
+from aocq.records.run import RunResult
+from aocq.records.run_folder import LAYERS_NAME, REPORT_NAMES, RUN_NAME, save_run
 from aocq.zoo.models import LoadedModel, class_count, load_model
 from aocq.zoo.options import channels_averaged, crop_kept
 from simulator import strict_json

@@ -6,10 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from aocq.records.fields import Amount, Bits, Count, Headroom, Name, Percent, Record
 from aocq.records.manifest import is_whole, load_manifest
-from aocq.records.run import Amount, Bits, Count, DataRecord, Headroom, Name, Percent
+from aocq.records.run import DataRecord
 from simulator import strict_json
 from simulator.errors import InputError
 from simulator.files import write_text
@@ -20,11 +21,7 @@ SWEEP_NAME = "accumulators.json"
 Rule = Literal["wrap", "saturate"]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class SweepRow(_Record):
+class SweepRow(Record):
     """What one width of the outermost register, under one overflow rule, does to the network.
 
     Counts are over all images and all ops with an accumulator.
@@ -76,7 +73,7 @@ class SweepRow(_Record):
         return not (self.persistent or self.transient or self.changed)
 
 
-class SweepRecord(_Record):
+class SweepRecord(Record):
     """All widths of one network on the same images.
 
     Attributes
@@ -101,7 +98,7 @@ class SweepRecord(_Record):
     command: list[str]
     key: Name
     model: Name
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = Field(default_factory=dict)
     data: DataRecord | None = None
     method: Name
     weight_bits: Bits

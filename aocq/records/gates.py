@@ -6,14 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
-from aocq.records.run import (
-    FEW_IMAGES,
-    Accuracy,
-    MemoryRecord,
-    OverflowRecord,
-    RunResult,
-    Verdict,
-)
+from aocq.records.run import FEW_IMAGES, Accuracy, MemoryRecord, OverflowRecord, RunResult, Verdict
 from simulator.errors import InputError
 
 # Percentages are quotients in float64: a gate met exactly must not fail by their last digit.

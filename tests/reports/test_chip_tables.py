@@ -13,7 +13,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from aocq.records.run import LayerRow, RunResult, load_record
+from aocq.records.layers import LayerRow
+from aocq.records.run import RunResult
+from aocq.records.run_folder import load_record
 from reports.chip_figures import chips
 from reports.format import brief
 from reports.rows import TableRow, run_row

@@ -18,7 +18,8 @@ from aocq.records.accumulator_widths import (
     save_sweep,
 )
 from aocq.records.gates import Gates, judged
-from aocq.records.run import LAYERS_NAME, RUN_NAME, layers_csv, load_record, load_run, save_run
+from aocq.records.layers import layers_csv
+from aocq.records.run_folder import LAYERS_NAME, RUN_NAME, load_record, load_run, save_run
 from reports.accumulators import csv_text as sweep_csv
 from reports.accumulators import figure
 from reports.accumulators import markdown as sweep_markdown

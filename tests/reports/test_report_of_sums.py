@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 from parsed_page import ParsedPage
 
-from aocq.records.run import LayerRow, RunResult
+from aocq.records.layers import LayerRow
+from aocq.records.run import RunResult
 from reports.markdown import markdown
 from reports.ops import tightest
 from reports.page import html

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from aocq.records.run import LayerRow, ModelRecord, RunResult
+from aocq.records.layers import LayerRow
+from aocq.records.run import ModelRecord, RunResult
 from reports.paper_table import paper_row, paper_size, paper_table
 from reports.rows import TableRow, float_row, run_row
 from reports.sweep_table import csv_text, markdown, terminal, write_table

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from parsed_page import ParsedPage
 
-from aocq.records.run import LayerRow, RunResult
+from aocq.records.layers import LayerRow
+from aocq.records.run import RunResult
 from reports.alike import DIFFERENT_DATA
 from reports.chip_figures import chips
 from reports.markdown import markdown as report

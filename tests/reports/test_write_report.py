@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import reports.write
-from aocq.records.run import load_run, save_run
+from aocq.records.run_folder import load_run, save_run
 from reports.markdown import markdown
 from reports.page import html
 from reports.write import write_report
