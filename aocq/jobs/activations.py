@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
-from aocq.capture.roles import residual_stream
+from aocq.capture.residual_stream import residual_stream
 from aocq.methods.quantized_model import QuantizedModel
 from simulator.errors import InputError
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
-from aocq.capture.roles import arithmetic_source
+from aocq.capture.residual_stream import arithmetic_source
 from aocq.methods import base_ptq, fisher
 from aocq.methods.layer_search import (
     Grid,

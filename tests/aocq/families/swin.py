@@ -7,11 +7,10 @@ starts at the normalized patches, and anew at each reduction of four merged patc
 
 from __future__ import annotations
 
-from aocq.capture.roles.family import Example, Family
+from families.statement import Example, Statement
 
-FAMILY = Family(
-    name="swin",
-    timm_modules=("swin_transformer",),
+STATED = Statement(
+    family="swin",
     stream=(
         "patch_embed.norm",
         "layers.*.blocks.*.add",
