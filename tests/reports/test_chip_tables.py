@@ -22,7 +22,7 @@ from reports.rows import TableRow, run_row
 from reports.sweep_table import csv_text, differ_in_profile, in_common, markdown, notes_on, terminal
 
 Run = tuple[RunResult, list[LayerRow]]
-SAMPLES = Path(__file__).parents[2] / "reports" / "samples"
+SAMPLES = Path(__file__).parents[2] / "docs" / "samples"
 
 
 def on(run: Run, profile: str, failed: tuple[str, ...] = (), **overflow: Any) -> TableRow:
