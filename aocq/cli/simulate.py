@@ -17,10 +17,10 @@ from aocq.cli import sweeps as campaigns
 
 if TYPE_CHECKING:
     from aocq.data.image_folder import LabelledImage
-    from simulator.executor import Executor, OpCounts, RunOutput
+    from simulator.counts import OpCounts
+    from simulator.executor import Executor, RunOutput
     from simulator.graph import IntGraph
     from simulator.graph.meta import GraphMeta
-    from simulator.graph.ops import Op
 
 OPS_SHOWN = 10  # as text; the JSON has all
 
@@ -227,21 +227,19 @@ def _simulate_images(
     from aocq import progress
     from aocq.data.loader import ImageBatches, evenly
     from aocq.jobs.evaluate import top_k
-    from simulator.boundary import dequantize, quantize
+    from aocq.jobs.run_images import run_images
     from simulator.errors import InputError
 
-    graph = executor.graph
-    source, target = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
-    preprocessing = _judged_by(graph).preprocessing
+    preprocessing = _judged_by(executor.graph).preprocessing
     batches = ImageBatches(evenly(images, limit), preprocessing, skip_bad=skip_bad)
     counts, logits, labels = [], [], []  # not the outputs: with taps they would fill the memory
     with progress.show("simulate", len(batches.images)) as advance:
-        for index, (pixels, numbers) in enumerate(batches):
-            output = executor.run(quantize(pixels.numpy(), source), taps=taps, on_progress=advance)
-            _write(output, index, out)
-            counts.append(output.counts)
-            logits.append(dequantize(output.outputs[target.name], target))
-            labels.append(numbers.numpy())
+        runs = run_images(executor, batches, taps=taps, on_progress=advance)
+        for index, (_, numbers, run) in enumerate(runs):
+            _write(run.output, index, out)
+            counts.append(run.output.counts)
+            logits.append(run.logits())
+            labels.append(numbers)
     if not counts:
         raise InputError(f"{images[0].path.parent.parent}: none of the images can be decoded")
     for path in batches.skipped:
@@ -272,13 +270,16 @@ def _write(output: RunOutput, index: int, out: Path | None) -> None:
 def _counts(
     executor: Executor, counts: Sequence[Mapping[str, OpCounts]], images: int
 ) -> dict[str, Any]:
-    """Sum up what did not fit, over all ops, and for each op with an accumulator."""
-    from simulator.executor import OpCounts
+    """Return the counts summed over all ops, and for each op with an accumulator."""
+    from simulator.counts import summed, sums_of
     from simulator.graph import sha256
 
-    graph = executor.graph
-    totals = {op.name: sum((batch[op.name] for batch in counts), OpCounts()) for op in graph.ops}
-    per_op = [_of_op(op, totals[op.name]) for op in graph.ops if totals[op.name].sums is not None]
+    graph, totals = executor.graph, summed(counts)
+    per_op: list[dict[str, Any]] = [
+        {"op": op.name, "outputs": totals[op.name].elements, **sums_of(op, totals[op.name])}
+        for op in graph.ops
+        if totals[op.name].sums is not None
+    ]
     return {
         "images": images,
         "graph_sha256": sha256(graph),
@@ -292,25 +293,6 @@ def _counts(
         "least_headroom_bits": min((entry["headroom_bits"] for entry in per_op), default=None),
         "saturated": sum(count.saturated for count in totals.values()),
         "per_op": per_op,
-    }
-
-
-def _of_op(op: Op, counts: OpCounts) -> dict[str, Any]:
-    """Return what happened in one op's accumulators."""
-    from simulator.graph.ops import MatMul, Mean
-    from simulator.graph.ranges import signed_bits
-
-    assert isinstance(op, (MatMul, Mean))
-    assert counts.sums is not None
-    needed = signed_bits(counts.sums.least, counts.sums.most)
-    return {
-        "op": op.name,
-        "outputs": counts.elements,
-        "persistent": counts.sums.persistent,
-        "transient": counts.sums.transient,
-        "changed": counts.sums.changed,
-        "sum_bits": needed,
-        "headroom_bits": op.accumulator.levels[-1].bits - needed,
     }
 
 

@@ -25,11 +25,12 @@ from aocq.capture import run as run_float
 from aocq.capture import run_in_parts
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.data.loader import BadImageError, Group, ImageBatches
+from aocq.jobs.run_images import run_batch, run_images
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.records.kept import keep, kept
-from simulator.boundary import dequantize, quantize
+from simulator.counts import OpCounts, summed
 from simulator.errors import AccumulatorOverflow, InputError
-from simulator.executor import Executor, OpCounts
+from simulator.executor import Executor
 from simulator.graph import IntGraph
 from simulator.ops.behaviour import SumCounts
 
@@ -107,7 +108,7 @@ def evaluate(
 def _compile(executor: Executor, image: Tensor) -> None:
     """Run an image whose time does not count: kernels are compiled at their first call."""
     with suppress(AccumulatorOverflow):  # the run itself will tell
-        executor.run(quantize(image.numpy(), executor.graph.tensors[executor.graph.inputs[0]]))
+        run_batch(executor, image)
 
 
 def _batch_path(work: Path, index: int) -> Path:
@@ -156,8 +157,6 @@ def _run_engines(
 ) -> dict[str, Any]:
     """Run one batch through every engine."""
     graph = model.graph
-    source = executor.graph.tensors[executor.graph.inputs[0]]
-    target = executor.graph.tensors[executor.graph.outputs[0]]
     clock = [time.perf_counter()]
     with torch.inference_mode():
         real = _finite("float", network(images))
@@ -171,10 +170,10 @@ def _run_engines(
         )[graph.output.name]
     _finite("simulated", simulated)
     clock.append(time.perf_counter())
-    output = executor.run(quantize(images.numpy(), source))
-    integer = dequantize(output.outputs[target.name], target)
+    run = run_batch(executor, images)
+    integer = run.logits()
     clock.append(time.perf_counter())
-    counts = [_as_row(output.counts[op.name]) for op in executor.graph.ops]
+    counts = [_as_row(run.output.counts[op.name]) for op in executor.graph.ops]
     return {
         "float": real.double().numpy(),
         "simulated": simulated.double().numpy(),
@@ -227,17 +226,15 @@ def _collect(work: Path, executor: Executor, batches: ImageBatches) -> Evaluatio
         )
     if not small:
         raise InputError(f"{skipped[0]} and {len(skipped) - 1} others: no image could be decoded")
-    counts = [
-        sum((_from_row(part["counts"][index]) for part in small), OpCounts())
-        for index in range(len(executor.graph.ops))
-    ]
+    names = [op.name for op in executor.graph.ops]
+    rows = (map(_from_row, part["counts"]) for part in small)
     labels = np.concatenate([part["labels"] for part in small])
     seconds = np.sum([part["seconds"] for part in small], axis=0)
     return Evaluation(
         logits={name: _logits(paths, name, len(labels)) for name in ENGINES},
         labels=labels,
         seconds=dict(zip(ENGINES, seconds.tolist(), strict=True)),
-        counts={op.name: found for op, found in zip(executor.graph.ops, counts, strict=True)},
+        counts=summed(dict(zip(names, row, strict=True)) for row in rows),
         skipped=tuple(skipped),
     )
 
@@ -305,16 +302,13 @@ def sqnr_per_op(
     ]
     power = {name: np.zeros(2) for name in names}
     source = model.graph.input.name
-    for images, _ in batches:
+    for images, _, run in run_images(executor, batches, taps=names, on_progress=on_progress):
         with torch.inference_mode():
             real = run_float(model.graph, {source: images}, names, parameters=float_parameters)
-        output = executor.run(quantize(images.numpy(), graph.tensors[source]), taps=names)
         for name in names:
             reference = real[name].double().numpy()
-            error = reference - dequantize(output.taps[name], graph.tensors[name])
+            error = reference - run.real(name)
             power[name] += np.sum(reference**2), np.sum(error**2)
-        if on_progress:
-            on_progress(len(images))
     return {name: decibel(float(signal), float(noise)) for name, (signal, noise) in power.items()}
 
 

@@ -20,8 +20,8 @@ from aocq.capture import run as run_float
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.data.loader import ImageBatches
 from aocq.jobs.evaluate import is_readable
+from aocq.jobs.run_images import run_images
 from aocq.methods.quantized_model import QuantizedModel
-from simulator.boundary import dequantize, quantize
 from simulator.executor import Executor
 from simulator.graph import IntGraph
 
@@ -50,19 +50,13 @@ def differing_codes(
     names = compared(model, graph)
     parameters = model.simulated_parameters()
     found, images_run = dict.fromkeys(names, 0), 0
-    source = graph.tensors[model.graph.input.name]
-    for images, _ in batches:
-        taps = executor.run(quantize(images.numpy(), source), taps=names).taps
-        held = {
-            name: torch.from_numpy(dequantize(taps[name], graph.tensors[name])) for name in taps
-        }
+    for images, _, run in run_images(executor, batches, taps=names, on_progress=on_progress):
+        held = {name: torch.from_numpy(run.real(name)) for name in names}
         held[model.graph.input.name] = model.simulated_image(images)
         for name in names:
             codes = _codes_from(model, name, held, parameters)
-            found[name] += int(np.count_nonzero(codes != taps[name]))
+            found[name] += int(np.count_nonzero(codes != run.output.taps[name]))
         images_run += len(images)
-        if on_progress:
-            on_progress(len(images))
     return {name: count / images_run for name, count in found.items()} if images_run else {}
 
 

@@ -34,10 +34,11 @@ from aocq.records.run import (
 )
 from aocq.zoo.models import LoadedModel
 from simulator.cost import CostEstimate
-from simulator.executor import Executor, OpCounts
+from simulator.counts import sums_of
+from simulator.executor import Executor
 from simulator.gemm import probe_results
 from simulator.graph import IntGraph
-from simulator.graph.ops import MatMul, Mean, Op
+from simulator.graph.ops import MatMul, Mean
 from simulator.graph.ranges import bounds, signed_bits
 from simulator.numerics.accumulator import OverflowPolicy
 
@@ -87,24 +88,10 @@ def layer_rows(
                 sqnr_db=sqnr.get(op.name),
                 differing_codes=differing.get(op.name),
                 onto_residual=isinstance(op, MatMul) and op.residual is not None,
-                **_sums(op, counts),
+                **sums_of(op, counts),
             )
         )
     return rows
-
-
-def _sums(op: Op, counts: OpCounts) -> dict[str, int]:
-    """What happened in an op's accumulators, by column; nothing without."""
-    if counts.sums is None or not isinstance(op, (MatMul, Mean)):
-        return {}
-    needed = signed_bits(counts.sums.least, counts.sums.most)
-    return {
-        "persistent": counts.sums.persistent,
-        "transient": counts.sums.transient,
-        "changed": counts.sums.changed,
-        "sum_bits": needed,
-        "headroom_bits": op.accumulator.levels[-1].bits - needed,
-    }
 
 
 def run_record(

@@ -14,8 +14,9 @@ import pytest
 from small_graphs import S4, SATURATE, U4, Draft, accumulator, encoder_block, input_codes
 
 import simulator
+from simulator.counts import OpCounts
 from simulator.errors import EnvironmentProblem, InputError
-from simulator.executor import IMAGES_PER_TASK, Executor, OpCounts, run_reference
+from simulator.executor import IMAGES_PER_TASK, Executor, run_reference
 from simulator.gemm import BACKENDS
 from simulator.graph import save, verify
 from simulator.ops import BEHAVIOURS

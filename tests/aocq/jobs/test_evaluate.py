@@ -33,8 +33,9 @@ from aocq.jobs.evaluate import (
 )
 from aocq.lowering import lower
 from aocq.methods import METHODS, QuantizedModel, Recipe
+from simulator.counts import OpCounts
 from simulator.errors import InputError
-from simulator.executor import Executor, OpCounts
+from simulator.executor import Executor
 from simulator.ops.behaviour import SumCounts
 from simulator.profile import load_profile
 
