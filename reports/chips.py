@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from reports.format import MISSING, brief
+from reports.format import MISSING, PERSISTENT, TRANSIENT, brief
 from reports.rows import TableRow
 
 CHIP_COLUMNS = (
@@ -13,10 +13,10 @@ CHIP_COLUMNS = (
 SIZE_COLUMNS = ("cycles", "ms", "SRAM KiB")
 CHIP_LEGEND = (
     "Top-1 in percent, Δ: integer minus float, in points; float ops: of all ops of the graph; "
-    "persistent, transient: results of which a completed sum, or only one on the way, did not fit "
-    "its register; headroom: register bits that no sum used, in the op with the fewest. Cycles, ms "
-    "and peak SRAM (of what the chip has) are ESTIMATED, for one image. Feasible: activations fit "
-    "the SRAM, gates passed if any were set, and overflow is not merely reported."
+    f"persistent: {PERSISTENT}; transient: {TRANSIENT}; headroom: register bits that no completed "
+    "sum used, in the op with the fewest. Cycles, ms and peak SRAM (of what the chip has) are "
+    "ESTIMATED, for one image. Feasible: activations fit the SRAM, gates passed if any were set, "
+    "and overflow is not merely reported."
 )
 
 

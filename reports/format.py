@@ -10,6 +10,10 @@ from aocq.records.run import DataRecord
 from simulator.settings import typed
 
 MISSING = "—"
+# The words of overflow counts, for legends; the definitions are those of SumCounts.
+PERSISTENT = "results of which a completed sum did not fit its register"
+TRANSIENT = "of which only a partial sum did not"
+CHANGED = "whose sum is not the exact one"
 NO_NOISE = "no noise"  # the SQNR of two tensors that are equal
 
 

@@ -12,7 +12,7 @@ from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult
 from reports.costs import cycle_rows, memory_rows
 from reports.format import MISSING, classes, count, decibel, kib, percent, plural, share, signed
-from reports.ops import first_below, parting_ops, tightest, worst_ops
+from reports.ops import first_below, most_mismatches, tightest, worst_ops
 from reports.tables import (
     ESTIMATED,
     NOT_MEASURED,
@@ -20,10 +20,10 @@ from reports.tables import (
     facts,
     identities,
     in_accumulator,
+    mismatch_sentence,
     optional,
     overflow_sentence,
     pairs,
-    parting_sentence,
     reason,
     sampled,
     sources,
@@ -54,8 +54,8 @@ def markdown(result: RunResult, rows: Sequence[LayerRow]) -> str:
         _accuracy(result),
         "## Where accuracy is lost",
         _worst(result, rows),
-        "## Where integers leave the simulation",
-        _parting(result, rows),
+        "## Mismatches with fake quantization",
+        _mismatches(result, rows),
         f"## Cycles and memory ({ESTIMATED})",
         NOT_MEASURED,
         _cycles(result),
@@ -89,7 +89,11 @@ def _verdict(result: RunResult) -> str:
 def _accuracy(result: RunResult) -> str:
     accuracy = result.accuracy
     base = accuracy.float
-    networks = [("float", base), ("simulated", accuracy.simulated), ("integer", accuracy.integer)]
+    networks = [
+        ("float", base),
+        ("fake-quantized", accuracy.simulated),
+        ("integer", accuracy.integer),
+    ]
     accuracies = _table(
         ["network", "top-1", "against float", "top-5", "against float"],
         [
@@ -136,15 +140,18 @@ def _worst(result: RunResult, rows: Sequence[LayerRow]) -> str:
     return "\n".join([*firsts, "", f"SQNR of each op's result{of}.", "", table]).lstrip()
 
 
-def _parting(result: RunResult, rows: Sequence[LayerRow]) -> str:
+def _mismatches(result: RunResult, rows: Sequence[LayerRow]) -> str:
+    sentence, most = _plain(mismatch_sentence(result, rows)), most_mismatches(rows)
+    if not most:
+        return sentence
     table = _table(
-        ["ops that differ", "#", "kind", "differing codes per image"],
+        ["op", "#", "kind", "mismatches per image"],
         [
             (_code(row.op), str(row.index), _code(row.kind), f"{row.differing_codes:,.2f}")
-            for row in parting_ops(rows)
+            for row in most
         ],
     )
-    return f"{_plain(parting_sentence(result, rows))}" + f"\n\n{table}" * bool(parting_ops(rows))
+    return f"{sentence}\n\n{table}"
 
 
 def _cycles(result: RunResult) -> str:

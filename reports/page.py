@@ -21,7 +21,7 @@ from reports.ops import (
     by_block,
     first_below,
     measured,
-    parting_ops,
+    most_mismatches,
     steepest_fall,
     tightest,
     worst_ops,
@@ -48,7 +48,7 @@ def html(result: RunResult, rows: Sequence[LayerRow]) -> str:
         blocks=by_block(rows),
         measured=measured(rows),
         worst=worst_ops(rows),
-        parting=parting_ops(rows),
+        mismatches=most_mismatches(rows),
         tightest=tightest(rows),
         first_below=first_below(rows),
         steepest_fall=steepest_fall(rows),
@@ -79,7 +79,7 @@ def _environment() -> Environment:
         environment.filters[function.__name__] = function
     environment.filters["color"] = lambda kind: look(kind)[0]
     names: dict[str, Any] = {
-        **{"tables": tables, "costs": costs},
+        **{"tables": tables, "costs": costs, "legend": written},
         **{"share": written.share, "plural": written.plural},
     }
     names["policy_note"] = written.policy_note

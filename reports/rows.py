@@ -43,6 +43,8 @@ class TableRow:
         what that means for the run: see :class:`aocq.records.run.OverflowRecord`
     least_headroom_bits
         register bits that no sum used, in the op with the fewest; below 0 where one did not fit
+    simulated_top1
+        of the fake-quantized network
     cycles, latency_ms, peak_sram_bytes, sram_bytes
         ESTIMATED, of one image; the last is what the profile has
     feasible, reason

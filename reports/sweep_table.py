@@ -170,7 +170,7 @@ def _columns(rows: Sequence[TableRow]) -> list[str]:
     runs = any(row.method not in (SIZES_ONLY, FLOAT) for row in rows)
     return [
         *names,
-        *(("float", "simulated", "integer", "Δ", "agreement", "SQNR") if runs else ()),
+        *(("float", "fake-quantized", "integer", "Δ", "agreement", "SQNR") if runs else ()),
         *("float ops", "MB"),
         *(("s",) if runs else ()),
         *(SIZE_COLUMNS if sized else ()),
@@ -191,7 +191,7 @@ def _written(row: TableRow, columns: Sequence[str], rows: Sequence[TableRow]) ->
         "method": row.method,
         "W/A": f"{row.w_bits}/{row.a_bits}",
         "float": top1(row.float_top1),
-        "simulated": top1(row.simulated_top1),
+        "fake-quantized": top1(row.simulated_top1),
         "integer": top1(row.integer_top1),
         "Δ": signed(row.delta),
         "agreement": MISSING if row.agreement is None else percent(row.agreement),

@@ -21,13 +21,13 @@ from reports.format import (
     policy_note,
     signed,
 )
-from reports.ops import parting_ops
+from reports.ops import most_mismatches
 from simulator.settings import typed
 
 ESTIMATED = "ESTIMATED"
 DEFAULT = "every other value"
-# Integer and simulated networks that agree on fewer images, in percent, part for a reason.
-FOLLOWS_SIMULATION = 98.0
+# Where integer and fake-quantized networks agree on fewer images, in percent, ops are to blame.
+ENOUGH_AGREEMENT = 98.0
 NAMED = 3  # ops in a sentence
 
 NOT_MEASURED = (
@@ -83,13 +83,13 @@ def summary_rows(result: RunResult) -> list[tuple[str, str]]:
 
 
 def _argument_rows(result: RunResult) -> list[tuple[str, str]]:
-    """How a network was built that is not quite what its name says; no row for any other."""
+    """Return the constructor's arguments that are not those of the name; no row without any."""
     arguments = result.model.arguments
     return [("built with", typed(arguments))] if arguments else []
 
 
 def _data_rows(result: RunResult) -> list[tuple[str, str]]:
-    """Which images a run was judged on; no row for an older record."""
+    """Return the images that a run was judged on; no row for an older record."""
     data = result.data
     return [("data", f"{data.name}, {classes(data.classes)}")] if data else []
 
@@ -100,10 +100,10 @@ def _accuracy_rows(result: RunResult) -> list[tuple[str, str]]:
     return [
         ("images", images(result)),
         ("float top-1", percent(accuracy.float.top1)),
-        ("simulated top-1", percent(accuracy.simulated.top1)),
+        ("fake-quantized top-1", percent(accuracy.simulated.top1)),
         ("integer top-1", f"{percent(accuracy.integer.top1)} ({signed(drop)} points)"),
         ("agreement with float", percent(accuracy.agreement.integer_float)),
-        ("agreement with simulated", percent(accuracy.agreement.integer_simulated)),
+        ("agreement with fake-quantized", percent(accuracy.agreement.integer_simulated)),
         ("logit SQNR", decibel(accuracy.logit_sqnr_db.integer_float, NO_NOISE)),
     ]
 
@@ -122,7 +122,7 @@ def _cost_rows(result: RunResult) -> list[tuple[str, str]]:
 
 
 def overflow_sentence(result: RunResult) -> str:
-    """Return events, whether they took effect, and the three sorts of accumulators in one line."""
+    """Return overflow events, their policy and the three sorts of accumulators in one line."""
     overflow = result.overflow
     events = plural(overflow.events, "event")
     if overflow.events and overflow.persistent is not None and overflow.transient is not None:
@@ -133,7 +133,8 @@ def overflow_sentence(result: RunResult) -> str:
         events += f"; {note}"
     return (
         f"{events}; accumulators: "
-        f"{count(overflow.proven_free)} proven free, {count(overflow.counted_free)} counted free, "
+        f"{count(overflow.proven_free)} proven free, "
+        f"{count(overflow.counted_free)} with none observed, "
         f"{count(overflow.overflowing)} overflowing"
     )
 
@@ -150,8 +151,8 @@ def pairs(result: RunResult) -> list[tuple[str, str, str, float | None]]:
     agreement, sqnr = result.accuracy.agreement, result.accuracy.logit_sqnr_db
     found = [
         ("integer : float", percent(agreement.integer_float), sqnr.integer_float),
-        ("simulated : float", MISSING, sqnr.simulated_float),
-        ("integer : simulated", percent(agreement.integer_simulated), sqnr.integer_simulated),
+        ("fake-quantized : float", MISSING, sqnr.simulated_float),
+        ("integer : fake-quantized", percent(agreement.integer_simulated), sqnr.integer_simulated),
     ]
     return [(pair, same, decibel(value, NO_NOISE), value) for pair, same, value in found]
 
@@ -161,22 +162,22 @@ def sampled(number: int | None) -> str:
     return "" if number is None else f", on {plural(number, 'image')}"
 
 
-def parting_sentence(result: RunResult, rows: Sequence[LayerRow]) -> str:
-    """Return how far the integers follow simulated quantization, and what keeps them from it."""
+def mismatch_sentence(result: RunResult, rows: Sequence[LayerRow]) -> str:
+    """Return agreement and mismatches of integers with fake quantization, and the ops with most."""
     agreed = result.accuracy.agreement.integer_simulated
-    ops = parting_ops(rows, NAMED)
+    ops = most_mismatches(rows, NAMED)
     where = sampled(result.accuracy.differing_images)
     if not ops:
         return (
-            f"Integer and simulated networks agree on {percent(agreed)} of the images; no op "
-            f"computes other codes than simulated quantization does on equal inputs{where}."
+            f"Integer and fake-quantized networks agree on {percent(agreed)} of the images; "
+            f"on equal inputs no op has a mismatch{where}."
         )
     names = ", ".join(f"{row.op} ({row.differing_codes:,.2f})" for row in ops)
-    verb = "Responsible are" if agreed < FOLLOWS_SIMULATION else "Most of them come from"
+    verb = "Responsible are" if agreed < ENOUGH_AGREEMENT else "Most of them come from"
     total = sum(row.differing_codes or 0.0 for row in rows)
     return (
-        f"Integer and simulated networks agree on {percent(agreed)} of the images. On equal inputs "
-        f"{total:,.2f} codes per image differ{where}. {verb} {names}."
+        f"Integer and fake-quantized networks agree on {percent(agreed)} of the images. On equal "
+        f"inputs there are {total:,.2f} mismatches per image{where}. {verb} {names}."
     )
 
 
@@ -223,7 +224,7 @@ def identities(result: RunResult) -> list[tuple[str, str]]:
 
 
 def facts(result: RunResult) -> list[tuple[str, str]]:
-    """Return what it took to make the run, as (what, value) pairs."""
+    """Return seed, times, threads, products and versions of a run, as (what, value) pairs."""
     method, emulation, preprocessing = result.method, result.emulation, result.model.preprocessing
     return [
         *([("preprocessing", typed(preprocessing))] if preprocessing else []),
@@ -234,14 +235,15 @@ def facts(result: RunResult) -> list[tuple[str, str]]:
         ("threads", count(emulation.threads)),
         ("GEMM backend", emulation.gemm_backend),
         *[(f"GEMM {name}", found) for name, found in emulation.gemm_probe.items()],
-        *_walked(emulation),
+        *_in_order(emulation),
         *sorted(result.versions.items()),
     ]
 
 
-def _walked(emulation: Emulation) -> list[tuple[str, str]]:
-    """Return how many sums were made term by term; nothing in older records."""
+def _in_order(emulation: Emulation) -> list[tuple[str, str]]:
+    """Return how many sums were accumulated in order; nothing in older records."""
     if emulation.walked is None or not emulation.sums:
         return []
-    share = emulation.walked / emulation.sums
-    return [("sums walked", f"{count(emulation.walked)} of {count(emulation.sums)} ({share:.2%})")]
+    part = emulation.walked / emulation.sums
+    text = f"{count(emulation.walked)} of {count(emulation.sums)} ({part:.2%})"
+    return [("sums accumulated in order", text)]

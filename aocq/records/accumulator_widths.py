@@ -22,7 +22,7 @@ Rule = Literal["wrap", "saturate"]
 
 
 class SweepRow(Record):
-    """What one width of the outermost register, under one overflow rule, does to the network.
+    """The integers of one network at one register width, under one overflow rule.
 
     Counts are over all images and all ops with an accumulator.
 
@@ -37,7 +37,7 @@ class SweepRow(Record):
     outputs
         sums that were completed
     persistent, transient, changed
-        of them: a completed sum did not fit, only sums on the way did not, another sum came out
+        of them, see :class:`simulator.ops.behaviour.SumCounts`
     overflowing
         accumulators with an overflow of any kind
     least_headroom_bits

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LayerRow: the record of one op of a run; a graph's are ``layers.csv``."""
+"""LayerRow: the record of one op of a run, a row of ``layers.csv``."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class LayerRow(Record):
 
     arithmetic : ``integer`` or ``float32``
     sqnr_db : result against the float network's same tensor; None where there is no such tensor
-    differing_codes : results per image that differ from simulated quantization on equal inputs;
-        None where that has no such tensor
+    differing_codes : mismatches with fake quantization on equal inputs, per image; None where that
+        has no such tensor
     onto_residual : the op adds to the residual stream, whatever its kind
     accumulator_bits : bits that the sums may need, by static bounds; None without an accumulator
-    persistent, transient, changed : see :class:`OverflowRecord`
+    persistent, transient, changed : see :class:`simulator.ops.behaviour.SumCounts`
     sum_bits : bits that the completed sums of the run needed
     headroom_bits : bits of the outermost register less ``sum_bits``; below 0 where it overflowed
     """

@@ -18,11 +18,11 @@ FEW_IMAGES = 200  # below this many, a verdict says how much a single one weighs
 
 
 class Emulation(Record):
-    """How fast the integer emulation ran (all images), by the clock, beside decoding.
+    """Time and matrix product of the integer emulation over all images, without decoding.
 
     gemm_backend : the matrix product that was used
     gemm_probe : what the probe of every backend said: ``exact``, or why it cannot be used
-    walked : sums made term by term, because no bound kept them in their registers
+    walked : sums accumulated in order, term by term, because no bound kept them in their registers
     sums : sums of all accumulators
     """
 
@@ -38,9 +38,9 @@ class Emulation(Record):
 class ModelRecord(Record):
     """The float network.
 
-    table_bytes : what is computed, not trained, and old checkpoints hold nevertheless: indices of
+    table_bytes : tables that are computed, not trained, but held by old checkpoints: indices of
         relative positions, masks
-    arguments : of its constructor that are not those of its name
+    arguments : of its constructor, where they are not those of its name
     preprocessing : of images, in timm's words
     """
 
@@ -120,10 +120,10 @@ class LogitSqnr(Record):
 
 
 class Accuracy(Record):
-    """Float, simulated-quantized and integer networks on the same images.
+    """Float, fake-quantized (``simulated``) and integer networks on the same images.
 
-    sqnr_images, differing_images : on how many of them the two figures of single ops were found;
-        None in older records
+    sqnr_images, differing_images : on how many of them SQNR and mismatches of single ops were
+        found; None in older records
     """
 
     images: Annotated[int, Field(ge=1, le=MOST)]
@@ -148,16 +148,17 @@ class OverflowOfOp(Record):
 
 
 class OverflowRecord(Record):
-    """Accumulators over the whole run.
+    """Accumulators over the whole run; terms as in :class:`simulator.ops.behaviour.SumCounts`.
 
     proven_free : accumulators that no input can overflow
-    counted_free : accumulators not proven, but without an event in this run
+    counted_free : accumulators not proven, with no event observed in this run
     overflowing : accumulators with events
     events : outputs whose accumulator overflowed, summed over all ops and images
-    persistent, transient : of these, those of which a completed sum did not fit, and the others
-    changed : outputs whose sum is not the exact one: all events where registers saturate, the
-        persistent ones where they wrap; under the policy ``report`` those that would not be
-    least_headroom_bits : register bits that no sum of the run used, in the op with the fewest
+    persistent, transient : of these, the two kinds
+    changed : of these, all where registers saturate, the persistent ones where they wrap; under
+        the policy ``report`` those whose sum would be changed
+    least_headroom_bits : register bits that no completed sum of the run used, in the op with the
+        fewest
     per_op : every op with an overflow or a saturated result, worst first
     policy : what an overflow means, ``apply``, ``report`` or ``error``; several of them, with
         commas, where ops differ; None in older records and without an accumulator

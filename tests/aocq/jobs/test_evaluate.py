@@ -156,14 +156,14 @@ def test_the_next_batch_is_decoded_while_one_is_computed(
     wanted = iter([8, 11, 11])
     runs: list[int] = []
 
-    def run(codes: Any) -> Any:
+    def run(codes: Any, **options: Any) -> Any:
         runs.append(len(codes))
         if len(codes) == 1:  # only to compile kernels
-            return real_run(codes)
+            return real_run(codes, **options)
         count = next(wanted)
         with progress:
             assert progress.wait_for(lambda: len(decoded) == count, 10)
-        return real_run(codes)
+        return real_run(codes, **options)
 
     monkeypatch.setattr(loader, "open_image", open_image)
     monkeypatch.setattr(executor, "run", run)
