@@ -226,7 +226,7 @@ def _simulate_images(
 
     from aocq import progress
     from aocq.data.loader import ImageBatches, evenly
-    from aocq.jobs.evaluate import top_k
+    from aocq.jobs.metrics import top_k
     from aocq.jobs.run_images import run_images
     from simulator.errors import InputError
 

@@ -103,7 +103,7 @@ def sizes_of(model: str, wanted: SizesWanted) -> list[TableRow]:
     from aocq.capture import capture
     from aocq.jobs.cost_record import cycles_record, graph_record, memory_record
     from aocq.jobs.record import model_record
-    from aocq.jobs.sizing import size_up
+    from aocq.jobs.without_weights import estimate_without_weights
     from aocq.methods import Recipe
     from aocq.zoo.models import random_model
     from reports.rows import float_row, sized_row
@@ -119,7 +119,7 @@ def sizes_of(model: str, wanted: SizesWanted) -> list[TableRow]:
         float_graph = capture(network.network, model, network.input_size)
         for weight_bits, activation_bits in wanted.widths:
             recipe = Recipe(weight_bits=weight_bits, activation_bits=activation_bits)
-            sized = size_up(network, float_graph, recipe, chip)
+            sized = estimate_without_weights(network, float_graph, recipe, chip)
             row = sized_row(
                 record,
                 graph_record(sized.graph),

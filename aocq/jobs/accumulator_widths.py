@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One quantized model at many accumulator widths: what narrow registers do to its integers."""
+"""Sweep over accumulator widths: one quantized model, its integers at each width."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ EXACT_BITS = 64  # as wide as registers get; sums that need more are refused whe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepRequest:
-    """What a sweep is asked for.
+    """The request of a sweep.
 
     ``images`` are files and labels, of the folder ``data``; ``batch`` is how many are decoded at a
     time.
@@ -121,7 +121,7 @@ def sweep(
 
 
 def _start(request: SweepRequest, exact: IntGraph, key: str, progress: Progress) -> SweepRecord:
-    """Run exact integers: what all widths are compared with."""
+    """Return a record with the results of exact sums, which all widths are compared with."""
     with progress("exact integers", len(request.images)) as advance:
         ran = _run(request, exact, advance)
     recipe, meta = request.model.recipe, read_meta(request.model.meta)
@@ -231,9 +231,9 @@ def _with(record: SweepRecord, row: SweepRow) -> SweepRecord:
 
 
 def _rules_agree_at_the_first_op(record: SweepRecord, bits: int) -> None:
-    """Hold the counts of the first op equal: overflow is told by exact sums, whatever the rule.
+    """Check that both rules count the same overflows in the first op, whose inputs are the same.
 
-    Later ops see what an overflow has changed, by one rule or the other.
+    Inputs of later ops are changed by an overflow, by one rule or the other.
     """
     found = {(row.first_persistent, row.first_transient) for row in record.rows if row.bits == bits}
     assert len(found) <= 1, f"{bits} bits: wrap and saturate count other overflows in the first op"

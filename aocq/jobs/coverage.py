@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from aocq.capture import FloatGraph, UnsupportedOperatorError, capture, run
-from aocq.jobs.sizing import size_up
+from aocq.jobs.without_weights import estimate_without_weights
 from aocq.methods import Recipe
 from aocq.zoo.architectures import ARCHITECTURES, Architecture
 from aocq.zoo.models import LoadedModel, random_model
@@ -123,7 +123,9 @@ def coverage_of(
             wrong = f"the captured graph computes something else: logits differ by {difference:.1e}"
             return replace(result, missing=wrong)
         result = replace(result, nodes=len(graph.nodes))
-        lowered = size_up(model, graph, Recipe(weight_bits=weight_bits), profile).graph
+        lowered = estimate_without_weights(
+            model, graph, Recipe(weight_bits=weight_bits), profile
+        ).graph
         result = replace(result, ops=len(lowered.ops), float_ops=lowered.float_ops)
         compared, unequal = _compared(lowered, _images(model.input_size))
     except UnsupportedOperatorError as error:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Float, simulated-quantized and integer networks on the same images; resumable.
+"""Float, fake-quantized and integer networks on the same images; resumable.
 
-Every finished batch is one file in the work folder. A run that was killed goes on with the first
-batch that has none; a file that is not as it was written counts as none. While a batch is computed
-the next one is decoded; no more are held.
+Every finished batch is one file in the work folder. A killed run resumes with the first batch
+without a file; an altered file counts as none. While a batch is computed the next one is decoded;
+no more are held.
 """
 
 from __future__ import annotations
@@ -21,26 +21,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aocq.capture import run as run_float
 from aocq.capture import run_in_parts
-from aocq.capture.float_graph import ARITHMETIC
 from aocq.data.loader import BadImageError, Group, ImageBatches
-from aocq.jobs.run_images import run_batch, run_images
+from aocq.jobs.metrics import Logits
+from aocq.jobs.run_images import run_batch
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.records.kept import keep, kept
 from simulator.counts import OpCounts, summed
 from simulator.errors import AccumulatorOverflow, InputError
 from simulator.executor import Executor
-from simulator.graph import IntGraph
 from simulator.ops.behaviour import SumCounts
 
-ENGINES = ("float", "simulated", "integer")
-Logits = NDArray[np.float64]
+ENGINES = ("float", "simulated", "integer")  # keys of records: simulated is fake-quantized
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What three engines said about the same images.
+    """The logits of three engines on the same images.
 
     Attributes
     ----------
@@ -51,7 +48,7 @@ class Evaluation:
     seconds
         by engine, time spent computing (not decoding, nor compiling the emulator's kernels)
     counts
-        by op name: what did not fit, in the integer engine
+        of the integer engine, by op name
     skipped
         files that could not be decoded
     """
@@ -161,14 +158,14 @@ def _run_engines(
     with torch.inference_mode():
         real = _finite("float", network(images))
         clock.append(time.perf_counter())
-        simulated = run_in_parts(
+        rounded = run_in_parts(
             graph,
             {graph.input.name: model.simulated_image(images)},
             [graph.output.name],
             transform=model.simulate,
             parameters=parameters,
         )[graph.output.name]
-    _finite("simulated", simulated)
+    _finite("fake-quantized", rounded)
     clock.append(time.perf_counter())
     run = run_batch(executor, images)
     integer = run.logits()
@@ -176,7 +173,7 @@ def _run_engines(
     counts = [_as_row(run.output.counts[op.name]) for op in executor.graph.ops]
     return {
         "float": real.double().numpy(),
-        "simulated": simulated.double().numpy(),
+        "simulated": rounded.double().numpy(),
         "integer": integer,
         "seconds": np.diff(clock),
         "counts": np.array(counts, dtype=np.int64),
@@ -184,7 +181,7 @@ def _run_engines(
 
 
 def _finite(engine: str, logits: Tensor) -> Tensor:
-    """Refuse outputs of which no figure could be made."""
+    """Return logits; refuse infinities and NaN, of which no figure could be made."""
     if not bool(torch.isfinite(logits).all()):
         bad = int((~torch.isfinite(logits)).flatten(1).any(1).sum())
         raise InputError(
@@ -253,66 +250,3 @@ def _logits(paths: Sequence[Path], engine: str, images: int) -> Logits:
                 filled += len(part)
     assert found is not None
     return found
-
-
-def top_k(logits: Logits, labels: NDArray[np.int64], k: int) -> float:
-    """Return the share, in percent, of images whose class is among the ``k`` largest logits.
-
-    Equal logits rank by class number, the lowest first, as a chip's arg-max does.
-    """
-    ranks = np.argsort(-logits, axis=1, kind="stable")[:, :k]
-    hits = int((ranks == labels[:, None]).any(axis=1).sum())
-    return 100 * hits / len(labels)
-
-
-def agreement(a: Logits, b: Logits) -> float:
-    """Return the share of images, in percent, for which both predict the same class."""
-    return 100 * int((a.argmax(axis=1) == b.argmax(axis=1)).sum()) / len(a)
-
-
-def sqnr_db(reference: Logits, approximation: Logits) -> float | None:
-    """Return ``10 log10(sum reference² / sum error²)``; None where there is no error."""
-    return decibel(float(np.sum(reference**2)), float(np.sum((reference - approximation) ** 2)))
-
-
-def decibel(signal: float, noise: float) -> float | None:
-    """Return a power ratio in dB; None where there is no noise or no signal to compare with."""
-    ratio = signal / noise if noise > 0 and signal > 0 else 0.0
-    return 10 * float(np.log10(ratio)) if 0 < ratio < np.inf else None
-
-
-def sqnr_per_op(
-    model: QuantizedModel,
-    executor: Executor,
-    batches: ImageBatches,
-    float_parameters: Mapping[str, Tensor],
-    on_progress: Callable[[int], None] | None = None,
-) -> dict[str, float | None]:
-    """Return every arithmetic op's result against the float network's same tensor, in dB.
-
-    The integer side carries all errors made before the op: the values fall along depth, and where
-    they fall steeply is where accuracy is lost. Codes with a step per head are left out: their
-    tensor has no scale.
-    """
-    graph = executor.graph
-    names = [
-        node.name
-        for node in model.graph.nodes
-        if node.op in ARITHMETIC and node.name in graph.tensors and is_readable(graph, node.name)
-    ]
-    power = {name: np.zeros(2) for name in names}
-    source = model.graph.input.name
-    for images, _, run in run_images(executor, batches, taps=names, on_progress=on_progress):
-        with torch.inference_mode():
-            real = run_float(model.graph, {source: images}, names, parameters=float_parameters)
-        for name in names:
-            reference = real[name].double().numpy()
-            error = reference - run.real(name)
-            power[name] += np.sum(reference**2), np.sum(error**2)
-    return {name: decibel(float(signal), float(noise)) for name, (signal, noise) in power.items()}
-
-
-def is_readable(graph: IntGraph, name: str) -> bool:
-    """Return whether a tensor's real values can be told from what a run returns."""
-    tensor = graph.tensors[name]
-    return not graph.is_constant(name) and (tensor.is_float or bool(tensor.scale))

@@ -22,7 +22,7 @@ from aocq.capture import FloatGraph, FloatOp, capture, run
 from aocq.capture.residual_stream import branch_ends, residual_stream
 from aocq.capture.verify import verify
 from aocq.jobs.request import constrained
-from aocq.jobs.sizing import size_up
+from aocq.jobs.without_weights import estimate_without_weights
 from aocq.lowering import lower
 from aocq.methods import METHODS, Recipe
 from aocq.methods.aocq.options import AocqOptions
@@ -178,4 +178,6 @@ def test_what_is_not_listed_cannot_be_lowered(family: Family, pattern: str) -> N
         chosen[0], arguments=plain if family.name in {"vit", "naflex"} else {"img_size": 64}
     )
     with pytest.raises(InputError, match=r"has no lowering|cannot be lowered|only LayerScale"):
-        size_up(model, capture(model.network, chosen[0], model.input_size), Recipe(), CHIP)
+        estimate_without_weights(
+            model, capture(model.network, chosen[0], model.input_size), Recipe(), CHIP
+        )
