@@ -15,6 +15,7 @@ from reports.format import MISSING, classes, count, decibel, kib, percent, plura
 from reports.ops import first_below, most_mismatches, tightest, worst_ops
 from reports.tables import (
     ESTIMATED,
+    KINDS,
     NOT_MEASURED,
     answer,
     facts,
@@ -59,6 +60,7 @@ def markdown(result: RunResult, rows: Sequence[LayerRow]) -> str:
         f"## Cycles and memory ({ESTIMATED})",
         NOT_MEASURED,
         _cycles(result),
+        KINDS,
         _memory(result),
         _sources(result),
         "## Overflow and saturation",

@@ -35,6 +35,12 @@ NOT_MEASURED = (
     "not measured on a chip."
 )
 
+KINDS = (
+    "Kinds are the names of ops in the integer graph. A matmul with weights is what the profile "
+    'calls linear, one of two activations its matmul; docs/profiles.md, "Names of ops", has the '
+    "profile's tables for each kind."
+)
+
 
 def answer(result: RunResult) -> str:
     """Return the verdict's one word."""
