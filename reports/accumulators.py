@@ -39,7 +39,7 @@ LOOK_OF_RULE = {"wrap": palette.BLUE, "saturate": palette.ORANGE}
 
 
 def network(record: SweepRecord) -> str:
-    """Return what was run: a name and, in brackets, what is not as the name says."""
+    """Return the network's name and, in brackets, the constructor's arguments beside it."""
     return named(record.model, record.arguments)
 
 
@@ -67,14 +67,14 @@ def lines(record: SweepRecord, *, proven: bool = True) -> list[list[str]]:
 
 
 def _run(row: SweepRow) -> str:
-    """Say what a row is: figures of its own, or those that a narrower register proves."""
+    """Return whether a row is exact, and which narrower register proves it."""
     if row.same_as is not None:
         return f"exact, as {row.same_as[0]} {row.same_as[1]}"
     return "exact" if row.exact else MISSING
 
 
 def summary(record: SweepRecord) -> str:
-    """Return what was run and where overflow ends, in two or three sentences."""
+    """Return network, method, images and the first width without overflow, in a few sentences."""
     skipped = f" ({record.skipped_images} skipped)" if record.skipped_images else ""
     text = (
         f"{network(record)}, {record.method} W{record.weight_bits}A{record.activation_bits}, "

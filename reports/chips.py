@@ -21,7 +21,7 @@ CHIP_LEGEND = (
 
 
 def chip_cells(row: TableRow) -> dict[str, str]:
-    """Return the cells of the columns that other tables do not have."""
+    """Return the cells of the columns of chips."""
     cells = {
         "persistent": brief(row.persistent),
         "transient": brief(row.transient),

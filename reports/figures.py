@@ -83,7 +83,7 @@ def sqnr_along_depth(rows: Sequence[LayerRow]) -> str | None:
 
 
 def is_sum(row: LayerRow) -> bool:
-    """Whether an op is an addition, or a layer that ends on the residual stream."""
+    """Return whether an op is an addition, or a layer that ends on the residual stream."""
     return row.kind in SUMS or row.onto_residual
 
 

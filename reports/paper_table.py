@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Table 2 of the AOCQ paper, and what of it a run can be compared with."""
+"""Table 2 of the AOCQ paper: its rows, and the differences that a run has to them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aocq.records.run import ModelRecord, RunResult
 from reports.format import count, signed
 
 PAPER_IMAGES = 50_000
-# What two correct evaluations of one checkpoint may differ by, in points: resampling of images.
+# Largest difference of two correct evaluations of one checkpoint, in points: images resampled.
 SAME_CHECKPOINT = 0.3
 # The paper's names. Its BasePTQ is the baseline of PTQ4ViT, not the plain method of this package.
 PAPER_METHODS = {

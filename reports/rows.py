@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A row of a table of many runs: of a run, of a float network, of a network without weights."""
+"""Rows of a table of many runs: of a run, of a float network, of a network without weights."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ class TableRow:
     Attributes
     ----------
     variant
-        what sets the row apart, by column; columns of their own in every form of the table
+        differences from the other rows, by column; columns of their own in every form of the table
     arguments
         of the network's constructor, where they are not those of its name, as they are typed
     data, classes, data_digest
         the images that the run was judged on: their folder's name, how many classes the network
         tells apart, and what two runs on the same images have in common
     overflowed, persistent, transient, changed
-        results whose accumulator overflowed; persistently, transiently, with another sum
+        results whose accumulator overflowed, see :class:`aocq.records.run.OverflowRecord`
     policy
-        what that means for the run: see :class:`aocq.records.run.OverflowRecord`
+        of overflow, see there
     least_headroom_bits
         register bits that no sum used, in the op with the fewest; below 0 where one did not fit
     simulated_top1
@@ -48,7 +48,7 @@ class TableRow:
     cycles, latency_ms, peak_sram_bytes, sram_bytes
         ESTIMATED, of one image; the last is what the profile has
     feasible, reason
-        the verdict, and the first thing that speaks against it
+        the verdict, and the first reason against it
     paper_top1, paper_delta, paper_float_top1, paper_size_mb
         the paper's figures for this network, method and these widths, where it has any
     note
@@ -139,7 +139,7 @@ def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> Table
 
 
 def _chip_figures(result: RunResult) -> dict[str, Any]:
-    """Return the fields of a row that say what a chip makes of the network.
+    """Return the fields of a row about the chip: overflow, cycles, memory, verdict.
 
     Older records do not tell persistent from transient overflow: None.
     """

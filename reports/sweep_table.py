@@ -62,7 +62,7 @@ def terminal(rows: Sequence[TableRow]) -> tuple[list[str], list[list[str]]]:
 
 
 def in_common(rows: Sequence[TableRow]) -> dict[str, str]:
-    """Return what rows have in common, by column: of network and data, see :mod:`reports.alike`.
+    """Return the values common to all rows, by column: network and data (:mod:`reports.alike`).
 
     Where rows differ in profile, also model, method and widths.
     """
@@ -70,7 +70,7 @@ def in_common(rows: Sequence[TableRow]) -> dict[str, str]:
 
 
 def said(common: Mapping[str, str]) -> str:
-    """Return what rows have in common as one line."""
+    """Return common values as one line."""
     return ", ".join(f"{name} {value}" for name, value in common.items())
 
 
@@ -83,14 +83,14 @@ def _of_chips(rows: Sequence[TableRow]) -> dict[str, str]:
 
 
 def differ_in_profile(rows: Sequence[TableRow]) -> bool:
-    """Whether the rows compare chips: then columns say what each makes of the network."""
+    """Return whether the rows compare chips: then the columns are those of :mod:`reports.chips`."""
     return len({row.variant.get("profile") for row in rows}) > 1
 
 
 def notes_on(rows: Sequence[TableRow]) -> list[str]:
-    """Return what must be said of single rows, a line each.
+    """Return the notes on single rows, a line each.
 
-    Where rows compare chips, that is what speaks against each, and nothing of the paper.
+    Where rows compare chips, a note is the reason against the chip, and none is of the paper.
     """
     chips = differ_in_profile(rows)
     alone = len(_of_chips(rows)) == 3  # then the profile says which row is meant

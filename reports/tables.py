@@ -68,7 +68,7 @@ def scheme(result: RunResult) -> str:
 
 
 def heading(result: RunResult) -> str:
-    """Return what a run is of: the network as it was built, the chip, the images."""
+    """Return network, chip and images of a run as its heading."""
     network = named(result.model.name, result.model.arguments)
     judged = evaluated(result.accuracy.images, result.data)
     return f"{network} on {result.profile.name}, {judged}"
@@ -199,7 +199,7 @@ def sources(result: RunResult) -> list[tuple[str, list[str]]]:
 
 
 def told_apart(rows: Iterable[LayerRow]) -> bool:
-    """Whether the record tells persistent from transient overflow; older ones do not."""
+    """Return whether the record tells persistent from transient overflow; older ones do not."""
     return any(row.persistent is not None for row in rows)
 
 

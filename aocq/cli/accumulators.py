@@ -107,11 +107,11 @@ def command(
     The profile's outermost accumulator register is replaced by one of every width, wrapping and
     saturating; inner levels and all other arithmetic stay. Only the integer emulation runs. Counted
     are outputs whose sum overflowed persistently (the completed sum does not fit: wrapping and
-    saturating registers are both wrong) and transiently (only sums on the way do not: a wrapping
+    saturating registers are both wrong) and transiently (only a partial sum does not: a wrapping
     register comes out right). A width at which nothing overflows proves the integers of all wider
     ones on these images: they are marked exact and not run.
 
-    Narrow widths take longest, because nearly every sum is walked step by step: try --limit first.
+    Narrow widths take longest, because nearly every sum is accumulated in order: try --limit first.
     The same command goes on with the width where it stopped. Writes accumulators.md, .csv, .json,
     .png and .svg after every run.
 

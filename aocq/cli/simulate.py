@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aocq.cli import options
-from aocq.cli import sweeps as campaigns
+from aocq.cli import options, sweeps
 
 if TYPE_CHECKING:
     from aocq.data.image_folder import LabelledImage
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from simulator.graph.meta import GraphMeta
 
 OPS_SHOWN = 10  # as text; the JSON has all
+LABELS = {"walked": "accumulated in order"}  # as text, where it is not the key of the JSON
 
 
 def command(
@@ -57,12 +57,12 @@ def command(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Run a graph bit-accurately and print what came out: accuracy, overflow, saturation.
+    """Run the integers of a graph bit-accurately and print accuracy, overflow, saturation.
 
-    Of the sums that overflowed, persistent ones did not fit when complete, transient ones only on
-    the way; changed ones left the register as another number. Headroom: register bits that no
-    completed sum used. Ops whose accumulators overflowed are listed, or those with least headroom.
-    Exit code 1 if the profile's accumulator.policy was "error" and a sum overflowed.
+    Overflow is persistent where a completed sum did not fit its register, transient where only a
+    partial sum did not; changed counts sums that are not the exact ones. Headroom: register bits
+    that no completed sum used. Ops whose accumulators overflowed are listed, or those with least
+    headroom. Exit code 1 if the profile's accumulator.policy was "error" and a sum overflowed.
 
     Names of tensors are those that `aocq inspect` prints. With --inputs only numpy and numba are
     needed: torch is neither imported nor, with --gemm auto, used for matrix products.
@@ -101,12 +101,12 @@ def command(
         if text:
             print(f"{key:20} {text}")
     for key, value in result.items():
-        print(f"{key:20} {value}")
+        print(f"{LABELS.get(key, key):20} {value}")
     _print_accumulators(per_op)
 
 
 def _about(graph: IntGraph, data: Path | None, inputs: Path | None) -> dict[str, Any]:
-    """Return what was run and on what; keys of what a graph made by hand does not say are null."""
+    """Return network, profile and input; None where a graph made by hand does not say it."""
     from simulator.graph.meta import graph_meta
 
     meta = graph_meta(graph)
@@ -121,7 +121,7 @@ def _about(graph: IntGraph, data: Path | None, inputs: Path | None) -> dict[str,
 
 
 def _as_text(about: Mapping[str, Any]) -> dict[str, str]:
-    """Return the same as a terminal may show it; empty where there is nothing."""
+    """Return the same as text for a terminal; empty for None."""
     from simulator.control_characters import escaped
     from simulator.settings import typed
 
@@ -143,7 +143,7 @@ def _without_torch(gemm: str) -> str:
 
 
 def _judged_by(graph: IntGraph) -> GraphMeta:
-    """Return what a graph says of images, where its output is one score for each class."""
+    """Return the preprocessing and classes of a graph whose output is one score for each class."""
     from simulator.errors import InputError
     from simulator.graph.meta import graph_meta
 
@@ -172,9 +172,9 @@ def _labelled(graph: IntGraph, data: Path) -> list[LabelledImage]:
 def _published(
     out: Path | None, executor: Executor, source: Path | None, limit: int | None, taps: list[str]
 ) -> Iterator[Path | None]:
-    """Yield a folder for codes; they take the place of those of an earlier run, when all are there.
+    """Yield a folder for codes, which replace those of an earlier run once all are written.
 
-    Nothing is written, and nothing yielded, where ``out`` is None.
+    Yield None, and write nothing, where ``out`` is None.
 
     Raises
     ------
@@ -306,7 +306,7 @@ def _print_accumulators(per_op: list[dict[str, Any]]) -> None:
     if not shown:
         return
     print(f"\n{'accumulators that overflowed' if events else 'accumulators with least headroom'}:")
-    campaigns.print_columns(
+    sweeps.print_columns(
         ["op", "outputs", "persistent", "transient", "changed", "bits needed", "headroom"],
         [[str(value) for value in entry.values()] for entry in shown],
     )

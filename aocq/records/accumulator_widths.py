@@ -66,7 +66,7 @@ class SweepRow(Record):
 
     @property
     def exact(self) -> bool:
-        """Whether no event of any kind happened: all integers are those of unlimited registers.
+        """True without any overflow: all integers are those of unlimited registers.
 
         On the same images, every wider register and the other rule then give the same integers.
         """

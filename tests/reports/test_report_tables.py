@@ -47,7 +47,7 @@ def test_figures_of_single_ops_say_on_how_many_images(run):
     result = run[0].model_copy(update={"accuracy": accuracy})
     for written in (markdown(result, run[1]), html(result, run[1])):
         assert ", on 32 images." in written
-        assert "does on equal inputs, on 4 images." in written
+        assert "no op has a mismatch, on 4 images." in written
     older = markdown(*run)
     assert "on 32 images" not in older
     assert "SQNR of each op's result." in older
