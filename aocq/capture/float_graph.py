@@ -65,6 +65,9 @@ LAYOUT = frozenset(
     }
 )
 
+# Functions of UNARY nodes that are GELU, exact and by tanh: a profile's [gelu] computes them.
+GELUS = frozenset({"gelu", "gelu_tanh"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FloatNode:
