@@ -198,16 +198,6 @@ def test_threads_default_to_the_environment(block, monkeypatch):
     assert Executor(block, threads=2).threads == 2
 
 
-def test_counts_add_up():
-    one = OpCounts(elements=10, saturated=2, sums=SumCounts(1, 0, 1, -7, 30))
-    other = OpCounts(elements=5, saturated=3, sums=SumCounts(4, 2, 3, -5, 40))
-    both = OpCounts(elements=15, saturated=5, sums=SumCounts(5, 2, 4, -7, 40))
-    assert one + other == both
-    assert both.overflowed == 6
-    assert OpCounts() + one == one
-    assert one + OpCounts() == one
-
-
 def test_an_error_in_a_worker_reaches_the_caller(block, codes, monkeypatch):
     executor = Executor(block, threads=2)
 
