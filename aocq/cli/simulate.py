@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from simulator.graph.meta import GraphMeta
 
 OPS_SHOWN = 10  # as text; the JSON has all
-LABELS = {"walked": "accumulated in order"}  # as text, where it is not the key of the JSON
+LABELS = {"walked": "accumulated_in_order"}  # as text, where it is not the key of the JSON
 
 
 def command(
