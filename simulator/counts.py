@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from simulator.graph.ops import MatMul, Mean, Op
+from simulator.graph.op import Op, accumulator_of
 from simulator.graph.ranges import signed_bits
 from simulator.ops.behaviour import SumCounts
 
@@ -60,7 +60,8 @@ def sums_of(op: Op, counts: OpCounts) -> dict[str, int]:
     ``sum_bits``: bits that the completed sums needed; ``headroom_bits``: bits of the outermost
     register less these, below 0 where it overflowed. Empty for an op without an accumulator.
     """
-    if counts.sums is None or not isinstance(op, (MatMul, Mean)):
+    accumulator = accumulator_of(op)
+    if counts.sums is None or accumulator is None:
         return {}
     needed = signed_bits(counts.sums.least, counts.sums.most)
     return {
@@ -68,5 +69,5 @@ def sums_of(op: Op, counts: OpCounts) -> dict[str, int]:
         "transient": counts.sums.transient,
         "changed": counts.sums.changed,
         "sum_bits": needed,
-        "headroom_bits": op.accumulator.levels[-1].bits - needed,
+        "headroom_bits": accumulator.levels[-1].bits - needed,
     }

@@ -16,8 +16,8 @@ from simulator.counts import OpCounts, summed
 from simulator.errors import AccumulatorOverflow, InputError
 from simulator.gemm import Gemm, backend, limit_threads_of_this_thread, one_thread_per_worker
 from simulator.graph.graph import IntGraph
-from simulator.graph.masks import is_mask
-from simulator.graph.ops import MatMul, Mean, Op
+from simulator.graph.op import accumulator_of
+from simulator.graph.ops import SPECS, Op
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.float_type import Array
 from simulator.ops import BEHAVIOURS, Kernel
@@ -67,7 +67,7 @@ class Executor:
         self._steps: list[tuple[Op, Kernel]] = [
             (op, BEHAVIOURS[type(op)].build(op, graph, self.gemm)) for op in graph.ops
         ]
-        self._masks = {op.name for op in graph.ops if is_mask(graph, op)}
+        self._masks = {op.name for op in graph.ops if SPECS[type(op)].is_mask(graph, op)}
         self._last_use = {name: step for step, op in enumerate(graph.ops) for name in op.operands}
 
     def run(
@@ -154,15 +154,15 @@ class Executor:
 
 def _may_stop(op: Op) -> bool:
     """Tell whether the op's policy does not tolerate a changed sum."""
-    return isinstance(op, (MatMul, Mean)) and op.accumulator.policy is OverflowPolicy.ERROR
+    accumulator = accumulator_of(op)
+    return accumulator is not None and accumulator.policy is OverflowPolicy.ERROR
 
 
 def _stop_at_errors(op: Op, sums: SumCounts | None) -> None:
     """Raise AccumulatorOverflow where the op's policy does not tolerate a changed sum."""
     if sums is not None and sums.changed and _may_stop(op):
-        assert isinstance(op, (MatMul, Mean))
         raise AccumulatorOverflow(
-            f"op {op.name}: {sums.changed} sums overflowed the accumulator ({op.accumulator}), "
+            f"op {op.name}: {sums.changed} sums overflowed the accumulator ({accumulator_of(op)}), "
             f"the exact ones span {sums.least} to {sums.most}; widen it, or set accumulator.policy "
             'to "apply" or "report" in the profile'
         )

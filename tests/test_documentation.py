@@ -25,8 +25,9 @@ def run_python(code: str, folder: Path) -> str:
 def test_snippets_of_the_ir_page_run_and_print_what_it_says(tmp_path):
     page = IR.read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    assert len(blocks) == 2
-    made, ran = (run_python(block, tmp_path) for block in blocks)
+    assert len(blocks) == 3
+    by_hand, made, ran = (run_python(block, tmp_path) for block in blocks)
+    assert f"It prints `{by_hand.strip()}`." in page
     assert re.fullmatch(r"[0-9a-f]{64}", made.strip())
     # Counts depend on scales, and those on the float arithmetic of the machine that calibrated.
     stated = re.search(r"It prints `(.*?elements=\d+)", page)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from aocq.capture.float_graph import ARITHMETIC, LAYOUT, FloatGraph, FloatNode, FloatOp
 from aocq.capture.passes import readers_of
@@ -27,7 +27,9 @@ def residual_stream(graph: FloatGraph) -> frozenset[str]:
     the tokens. A pooled stream is still the stream: slices and means between the last sum and its
     normalization are passed. It starts at what a sum of the stream and a normalization both read,
     whatever made that: a reduction between two stages, or a normalization of the patches. Where
-    nothing is normalized, sums whose one term is made of the other tell the stream.
+    branches are normalized at their ends and the stream is not, a sum of a tensor and a
+    normalization of what is made of it belongs to the stream too, which starts at the first such
+    tensor. Where nothing is normalized, sums whose one term is made of the other tell the stream.
     """
     if not any(node.op is FloatOp.LAYERNORM for node in graph.nodes):
         return _sums_with_own_branches(graph)
@@ -46,7 +48,8 @@ def residual_stream(graph: FloatGraph) -> frozenset[str]:
         for name in node.inputs
     ]
     found: set[str] = set()
-    opened = list(normalized)
+    sums = _sums_with_normalized_branches(graph)
+    opened = [*normalized, *(nodes[name] for name in sums)]
     added: set[str] = set()
     while opened:
         node = opened.pop()
@@ -57,21 +60,61 @@ def residual_stream(graph: FloatGraph) -> frozenset[str]:
             if node.op is FloatOp.ADD:
                 added |= {source.name for source in inputs}
     starts = {node.name for node in normalized if node.name in added}
+    starts |= {behind_pooling(own).name for own in sums.values()}
     return frozenset(found | {name for name in starts if nodes[name].op is not FloatOp.INPUT})
+
+
+def _sums_with_normalized_branches(graph: FloatGraph) -> dict[str, str]:
+    """Return sums ``x + norm(branch(x))``, and the x of each.
+
+    Swin v2 normalizes its branches so, and so do ViTs with relative positions ("res-post-norm").
+    """
+    found = [
+        (node, own, branch)
+        for node, own, branch in _terms(graph)
+        if _behind_layout(graph, branch).op is FloatOp.LAYERNORM
+    ]
+    needs = _needs(graph) if found else {}
+    return {
+        node.name: own
+        for node, own, branch in found
+        if _behind_layout(graph, own).name in needs[branch]
+    }
 
 
 def _sums_with_own_branches(graph: FloatGraph) -> frozenset[str]:
     """Return sums of a tensor and a branch that reads it, and the tensors that these start at."""
-    needs: dict[str, frozenset[str]] = {}  # what each node is made of
+    needs = _needs(graph)
     found: set[str] = set()
+    for node, own, branch in _terms(graph):
+        if own in needs[branch]:
+            found |= {node.name, arithmetic_source(graph, own).name}
+    return frozenset(found - {graph.input.name})
+
+
+def _terms(graph: FloatGraph) -> Iterator[tuple[FloatNode, str, str]]:
+    """Yield every sum with its terms, in either order."""
     for node in graph.nodes:
-        needs[node.name] = frozenset().union(*({name} | needs[name] for name in node.inputs))
         if node.op is FloatOp.ADD:
             a, b = node.inputs
-            for own, branch in ((a, b), (b, a)):
-                if own in needs[branch]:
-                    found |= {node.name, arithmetic_source(graph, own).name}
-    return frozenset(found - {graph.input.name})
+            yield node, a, b
+            yield node, b, a
+
+
+def _needs(graph: FloatGraph) -> dict[str, frozenset[str]]:
+    """Return what each node is made of."""
+    needs: dict[str, frozenset[str]] = {}
+    for node in graph.nodes:
+        needs[node.name] = frozenset().union(*({name} | needs[name] for name in node.inputs))
+    return needs
+
+
+def _behind_layout(graph: FloatGraph, name: str) -> FloatNode:
+    """Return the node whose values a node holds, wherever layout nodes moved them."""
+    node = graph.node(name)
+    while node.op in LAYOUT:
+        node = graph.node(node.inputs[0])
+    return node
 
 
 def joins_stream(graph: FloatGraph) -> dict[str, FloatNode]:

@@ -39,8 +39,10 @@ from simulator.counts import sums_of
 from simulator.executor import Executor
 from simulator.gemm import probe_results
 from simulator.graph import IntGraph
-from simulator.graph.ops import MatMul, Mean
-from simulator.graph.ranges import bounds, signed_bits
+from simulator.graph.bounds import bounds
+from simulator.graph.op import accumulator_of
+from simulator.graph.ops import MatMul, op_name
+from simulator.graph.ranges import signed_bits
 from simulator.numerics.accumulator import OverflowPolicy
 
 
@@ -69,7 +71,7 @@ def layer_rows(
             LayerRow(
                 index=index,
                 op=op.name,
-                kind=op.kind,
+                kind=op_name(op),
                 shape="x".join(map(str, result.shape)),
                 type=str(result.type),
                 arithmetic=op.computes_in,
@@ -260,4 +262,5 @@ def merely_reported(graph: IntGraph, rows: list[LayerRow]) -> int:
 
 def _policies(graph: IntGraph) -> dict[str, OverflowPolicy]:
     """Return what an overflow means in each op that has an accumulator."""
-    return {op.name: op.accumulator.policy for op in graph.ops if isinstance(op, (MatMul, Mean))}
+    accumulators = {op.name: accumulator_of(op) for op in graph.ops}
+    return {name: found.policy for name, found in accumulators.items() if found is not None}

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from aocq.capture import FloatNode
 from aocq.lowering.affine import Affine, affine_step
-from aocq.lowering.builder import Builder, narrowest
+from aocq.lowering.builder import Builder
 from aocq.lowering.layernorm_graph import layernorm_graph
 from aocq.methods.steps import Steps
 from simulator.errors import InputError
+from simulator.graph.builder import narrowest
 from simulator.graph.graph import Tensor
 from simulator.graph.ops import LayerNorm, LayerNormBisection
 from simulator.graph.ranges import signed_bits
@@ -45,14 +46,16 @@ def _bisection(builder: Builder, node: FloatNode) -> None:
     section = builder.profile.rescale_of("layernorm")
     spread = x.code_type.high - x.code_type.low
     affine = affine_step(Affine(gamma / steps, beta / steps, spread, y), section, normalized=0)
-    builder.ops.append(
+    builder.graph.append(
         LayerNormBisection(
             name=node.name,
             a=x.name,
             weight=builder.constant(
                 f"{node.name}.weight", affine.gamma, IntType(bits=section.multiplier_bits + 1)
             ),
-            bias=builder.constant(f"{node.name}.bias", affine.beta, narrowest(affine.beta)),
+            bias=builder.constant(
+                f"{node.name}.bias", affine.beta, narrowest(affine.beta, signed=True)
+            ),
             shift=affine.shift,
             rounding=builder.rounding("layernorm"),
             overflow=builder.overflow("layernorm"),
@@ -87,7 +90,7 @@ def _integer_statistics(builder: Builder, node: FloatNode, section: IntegerLayer
         constants["multiplier"] = builder.constant(name, factors, kind)
     signed = IntType(bits=rescale.multiplier_bits + 1)
     beta_codes, beta_shift = _held(affine.beta)
-    builder.ops.append(
+    builder.graph.append(
         LayerNorm(
             name=node.name,
             a=x.name,

@@ -6,14 +6,16 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
+from simulator.numerics.accumulator import Accumulator
 from simulator.numerics.added_field import added
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
 from simulator.numerics.rounding import DoubleRounding, Rounding
 
-__all__ = ["Op", "Requantization", "TensorId", "added"]
+__all__ = ["FLOAT_ARITHMETIC", "Op", "Requantization", "TensorId", "accumulator_of", "added"]
 
 TensorId = str
+FLOAT_ARITHMETIC = "float32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +57,6 @@ class Op:
     name: TensorId
 
     @property
-    def kind(self) -> str:
-        """The operation's name in lower case, as text and tables print it."""
-        return type(self).__name__.lower()
-
-    @property
     def operands(self) -> tuple[TensorId, ...]:
         """The data operands in order: activations or constants."""
         found: list[TensorId] = []
@@ -90,3 +87,8 @@ class Op:
         for requantization in self.requantizations:
             found += [requantization.multiplier, requantization.shift]
         return tuple(name for name in found if name is not None)
+
+
+def accumulator_of(op: Op) -> Accumulator | None:
+    """Return the accumulator that an op sums in; None of ops without sums."""
+    return getattr(op, "accumulator", None)

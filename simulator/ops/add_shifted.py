@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""AddShifted: see :class:`simulator.graph.elementwise_ops.AddShifted`."""
+"""AddShifted: see :class:`simulator.graph.ops.AddShifted`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GeluPolynomial: see :class:`simulator.graph.elementwise_ops.GeluPolynomial`."""
+"""GeluPolynomial: see :class:`simulator.graph.ops.GeluPolynomial`."""
 
 from __future__ import annotations
 

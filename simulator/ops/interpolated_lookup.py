@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""InterpolatedLookup: see :class:`simulator.graph.elementwise_ops.InterpolatedLookup`."""
+"""InterpolatedLookup: see :class:`simulator.graph.ops.InterpolatedLookup`."""
 
 from __future__ import annotations
 

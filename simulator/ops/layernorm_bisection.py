@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LayerNormBisection: see :class:`simulator.graph.normalization_ops.LayerNormBisection`."""
+"""LayerNormBisection: see :class:`simulator.graph.ops.LayerNormBisection`."""
 
 from __future__ import annotations
 

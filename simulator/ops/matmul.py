@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.gemm import Gemm, Product
+from simulator.graph.bounds import bounds
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
-from simulator.graph.ranges import Bounds, bounds, residual_factors, signed_bits
+from simulator.graph.ops.products import residual_factors
+from simulator.graph.ranges import Bounds, signed_bits
 from simulator.numerics.accumulator import (
     BiasStage,
     OverflowPolicy,

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.gemm import Gemm
+from simulator.graph.bounds import bounds
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Mean
-from simulator.graph.ranges import bounds
 from simulator.numerics.accumulator import (
     BiasStage,
     OverflowPolicy,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mul: see :class:`simulator.graph.elementwise_ops.Mul`."""
+"""Mul: see :class:`simulator.graph.ops.Mul`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Softmax by float32 exponentials: see :class:`simulator.graph.softmax_ops.SoftmaxFloatTable`."""
+"""Softmax by float32 exponentials: see :class:`simulator.graph.ops.SoftmaxFloatTable`."""
 
 from __future__ import annotations
 

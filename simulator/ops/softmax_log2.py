@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FQ-ViT's log-int-softmax: see :class:`simulator.graph.softmax_ops.SoftmaxLog2`."""
+"""FQ-ViT's log-int-softmax: see :class:`simulator.graph.ops.SoftmaxLog2`."""
 
 from __future__ import annotations
 

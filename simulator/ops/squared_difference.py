@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SquaredDifference: see :class:`simulator.graph.elementwise_ops.SquaredDifference`."""
+"""SquaredDifference: see :class:`simulator.graph.ops.SquaredDifference`."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from simulator.graph.softmax_ops import Normalisation
+from simulator.graph.ops import Normalisation
 from simulator.numerics.rounding import Rounding
 from simulator.profile.section import LARGEST_GROUP, Section, lax
 

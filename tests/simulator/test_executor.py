@@ -19,6 +19,7 @@ from simulator.errors import EnvironmentProblem, InputError
 from simulator.executor import IMAGES_PER_TASK, Executor, run_reference
 from simulator.gemm import BACKENDS
 from simulator.graph import save, verify
+from simulator.graph.ops import Lookup
 from simulator.ops import BEHAVIOURS
 from simulator.ops.behaviour import SumCounts
 
@@ -168,7 +169,7 @@ def test_images_of_another_type_are_refused(block, kind):
 def test_codes_outside_a_narrow_type_are_refused(kind, code):
     d = Draft()
     d.input("image", (2, 3), kind)
-    d.lookup("y", "image", table=range(16))  # it has no entry for such a code
+    d.op(Lookup, "y", "image", table=range(16))  # it has no entry for such a code
     images = np.zeros((1, 2, 3), kind.dtype)
     assert Executor(d.graph(), threads=1).run(images).outputs
     images[0, 1, 2] = code

@@ -20,7 +20,14 @@ from aocq.methods.aocq.options import AocqOptions
 
 # Operations that yield each token from the same token of their inputs.
 _BY_TOKEN = frozenset(
-    {FloatOp.LINEAR, FloatOp.UNARY, FloatOp.LAYERNORM, FloatOp.SCALE, FloatOp.ADD}
+    {
+        FloatOp.LINEAR,
+        FloatOp.UNARY,
+        FloatOp.LAYERNORM,
+        FloatOp.L2NORM,
+        FloatOp.SCALE,
+        FloatOp.ADD,
+    }
 )
 
 

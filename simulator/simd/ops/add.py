@@ -12,9 +12,9 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from simulator.graph.bounds import bounds
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Add
-from simulator.graph.ranges import bounds
 from simulator.numerics.integer_type import IntArray, Overflow, limits
 from simulator.numerics.jit import is_compiling
 from simulator.numerics.jit import kernel as compiled

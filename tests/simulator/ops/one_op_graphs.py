@@ -27,12 +27,12 @@ from small_graphs import (
 
 from simulator.gemm import backend
 from simulator.graph import IntGraph
-from simulator.graph.float_ops import Function
 from simulator.graph.ops import (
     Add,
     Concat,
     Dequantize,
     FloatFunction,
+    Function,
     LayerNorm,
     Lookup,
     MatMul,
@@ -82,28 +82,36 @@ def _linear(d: Draft, **changes: Any) -> None:
     weights = d.constant("weights", changes.pop("weights", WEIGHTS), S8)
     if "bias" not in changes:
         changes["bias"] = d.constant("bias", BIAS, S32)
-    d.matmul("y", "a", weights, **{"shift": (5,), "zero_point": 3} | changes)
+    d.op(MatMul, "y", "a", weights, **{"shift": (5,), "zero_point": 3} | changes)
 
 
 def _four_bit_linear(d: Draft) -> None:
     d.input("a", (2, 3, 7), U8, 131)
     d.constant("weights", WEIGHTS_4, S4)
     bias = d.constant("bias", BIAS, S32)
-    d.matmul(
-        "y", "a", "weights", bias=bias, transpose_b=True, kind=U8, zero_point=99, **PER_CHANNEL
+    d.op(
+        MatMul,
+        "y",
+        "a",
+        "weights",
+        bias=bias,
+        transpose_b=True,
+        type=U8,
+        zero_point=99,
+        **PER_CHANNEL,
     )
 
 
 def _linear_of_a_vector(d: Draft) -> None:
     d.input("a", (7,))
     d.constant("weights", WEIGHTS, S8)
-    d.matmul("y", "a", "weights", shift=(4,))
+    d.op(MatMul, "y", "a", "weights", shift=(4,))
 
 
 def _wide_linear(d: Draft) -> None:
     d.input("a", (2, 7), S16)
     d.constant("weights", [[code * 200 for code in row] for row in WEIGHTS], S16)
-    d.matmul("y", "a", "weights", multiplier=(3,), shift=(20,), kind=S16, zero_point=-77)
+    d.op(MatMul, "y", "a", "weights", multiplier=(3,), shift=(20,), type=S16, zero_point=-77)
 
 
 def _onto_a_residual(d: Draft, wide: IntType = S8, **changes: Any) -> None:
@@ -112,8 +120,14 @@ def _onto_a_residual(d: Draft, wide: IntType = S8, **changes: Any) -> None:
     bias = d.constant("bias", BIAS, S32)
     residual = d.operand("r", (3, 4), wide, 9)
     fields = {"residual_multiplier": (5,), "residual_fraction_bits": 3, "shift": (5,)}
-    d.matmul(
-        "y", "a", weights, bias=bias, residual=residual, **{"zero_point": 3} | fields | changes
+    d.op(
+        MatMul,
+        "y",
+        "a",
+        weights,
+        bias=bias,
+        residual=residual,
+        **{"zero_point": 3} | fields | changes,
     )
 
 
@@ -122,19 +136,19 @@ def _attention(
 ) -> None:
     d.input("a", a, kind)
     d.operand("b", b, S16 if kind == S16 else S8)
-    d.matmul("y", "a", "b", **{"shift": (8,), "zero_point": -6} | changes)
+    d.op(MatMul, "y", "a", "b", **{"shift": (8,), "zero_point": -6} | changes)
 
 
 def _add(d: Draft, kind_b: Any = S8, **changes: Any) -> None:
     d.input("a", (3, 4), S8, -17)
     d.operand("b", (3, 4), kind_b, kind_b.high // 3)
-    d.add("y", "a", "b", **{"zero_point": 5} | changes)
+    d.op(Add, "y", "a", "b", **{"zero_point": 5} | changes)
 
 
 def _add_constant(d: Draft, codes: Sequence[Any], shape: tuple[int, ...]) -> None:
     d.input("a", shape, S8, 9)
     d.constant("b", codes, S8, -40)
-    d.add("y", "a", "b", multiplier_a=(1, 2, 3, 4), multiplier_b=(7,), zero_point=-11)
+    d.op(Add, "y", "a", "b", multiplier_a=(1, 2, 3, 4), multiplier_b=(7,), zero_point=-11)
 
 
 def _masked(d: Draft) -> None:
@@ -142,24 +156,30 @@ def _masked(d: Draft) -> None:
     d.input("a", (3, 2, 2, 4), S8, 9)
     off = [[[-1, 0, 0, -1], [0, -1, 0, 0]], [[0, 0, 0, 0], [-1, -1, -1, 0]], [[0, 0, 0, -1]] * 2]
     d.constant("b", [[windows] for windows in off], IntType(bits=1))
-    d.add("y", "a", "b", multiplier_a=(1,), multiplier_b=(255,), shift=0, zero_point=9)
+    d.op(Add, "y", "a", "b", multiplier_a=(1,), multiplier_b=(255,), shift=0, zero_point=9)
 
 
 def _twice_the_same(d: Draft) -> None:
     d.input("a", (3, 4), U8, 200)
-    d.add("y", "a", "a", multiplier_a=(3,), multiplier_b=(4, 3, 2, 1), shift=2)
+    d.op(Add, "y", "a", "a", multiplier_a=(3,), multiplier_b=(4, 3, 2, 1), shift=2)
 
 
 def _layer_norm(d: Draft, source: Any = S8, **changes: Any) -> None:
     d.input("a", (4, 6), source, source.low + 97)
     gamma = [1 << 15, -(1 << 14), 3 << 12, 0, 77777, -(1 << 15)]
     beta = [0, 3 << 18, -(5 << 18), 1 << 19, 123456, -1]
-    d.layer_norm("y", "a", **{"gamma": gamma, "beta": beta, "shift": 19, "zero_point": 8} | changes)
+    d.op(
+        LayerNorm,
+        "y",
+        "a",
+        **{"gamma": gamma, "beta": beta, "shift": 19, "zero_point": 8} | changes,
+    )
 
 
 def _coarse_layer_norm(d: Draft, **changes: Any) -> None:
     d.input("a", (6, 4), S8, 3)
-    d.layer_norm(
+    d.op(
+        LayerNorm,
         "y",
         "a",
         gamma=[5, -6, 7, 40],
@@ -176,29 +196,29 @@ def _coarse_layer_norm(d: Draft, **changes: Any) -> None:
 def _softmax(d: Draft, source: Any = S8, **changes: Any) -> None:
     d.input("a", (4, 5), source)
     table = changes.pop("table", exponentials(source.bits, half_life=20))
-    d.softmax("y", "a", table=table, **changes)
+    d.op(Softmax, "y", "a", table=table, **changes)
 
 
 def _lookup(d: Draft, source: Any, result: Any) -> None:
     d.input("a", (2, 3), source, 1)
     table = np.random.default_rng(3).integers(result.low, result.high, 1 << source.bits)
-    d.lookup("y", "a", table=table, kind=result, zero_point=2)
+    d.op(Lookup, "y", "a", table=table, type=result, zero_point=2)
 
 
 def _rescale(d: Draft, source: Any, **changes: Any) -> None:
     d.input("a", (3, 2, 4), source, (source.low + 2 * source.high) // 3)
-    d.rescale("y", "a", **{"zero_point": 2} | changes)
+    d.op(Rescale, "y", "a", **{"zero_point": 2} | changes)
 
 
 def _mean(d: Draft, shape: tuple[int, ...] = (6, 4), **changes: Any) -> None:
     d.input("a", shape, S8, 29)
-    d.mean("y", "a", **{"zero_point": -3} | changes)
+    d.op(Mean, "y", "a", **{"zero_point": -3} | changes)
 
 
-def _move(shape: tuple[int, ...], method: str, *arguments: Any, **keywords: Any) -> Build:
+def _move(op_type: type[Op], source: tuple[int, ...], **given: Any) -> Build:
     def build(d: Draft) -> None:
-        d.input("a", shape, S8, 4)
-        getattr(d, method)("y", "a", *arguments, **keywords)
+        d.input("a", source, S8, 4)
+        d.op(op_type, "y", "a", **given)
 
     return build
 
@@ -210,17 +230,17 @@ def _concat(d: Draft, axis: int, *, constants: Mapping[int, Sequence[Any]] = {})
             names.append(d.constant(f"part{index}", constants[index], S8, 7))
         else:
             names.append(d.operand(f"part{index}", (2, 3), S8, 7))
-    d.concat("y", *names, axis=axis)
+    d.op(Concat, "y", *names, axis=axis)
 
 
 def _quantize(d: Draft, shape: tuple[int, ...] = (2, 3, 4), **changes: Any) -> None:
     d.input("a", shape, FLOAT32)
-    d.quantize("y", "a", **changes)
+    d.op(Quantize, "y", "a", **changes)
 
 
 def _dequantize(d: Draft, source: Any, shape: tuple[int, ...] = (2, 3, 4), **changes: Any) -> None:
     d.input("a", shape, source, source.low + 97)
-    d.dequantize("y", "a", **changes)
+    d.op(Dequantize, "y", "a", **changes)
 
 
 def _float(
@@ -228,18 +248,18 @@ def _float(
 ) -> None:
     d.input("a", shape, FLOAT32)
     names = [d.operand(f"b{index}", other, FLOAT32) for index, other in enumerate(others)]
-    d.float_function("y", function, "a", *names, **fields)
+    d.op(FloatFunction, "y", "a", *names, function=function, **fields)
 
 
 def _float_add_constant(d: Draft, values: Any) -> None:
     d.input("a", (2, 3, 4), FLOAT32)
-    d.float_function("y", Function.ADD, "a", d.real("b", values))
+    d.op(FloatFunction, "y", "a", d.constant("b", values, FLOAT32), function=Function.ADD)
 
 
-def _scores(method: str, source: Any = S8, shape: Any = (3, 40), **changes: Any) -> Build:
+def _scores(op_type: type[Op], source: Any = S8, shape: Any = (3, 40), **changes: Any) -> Build:
     def build(d: Draft) -> None:
         d.input("a", shape, source, source.high // 3)
-        getattr(d, method)("y", "a", **changes)
+        d.op(op_type, "y", "a", **changes)
 
     return build
 
@@ -268,17 +288,17 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "onto 16 bits, saturating": lambda d: _onto_a_residual(
             d,
             S16,
-            kind=S16,
-            levels=accumulator((0, 10, SATURATE)),
+            type=S16,
+            accumulator=accumulator((0, 10, SATURATE)),
             residual_multiplier=(3, 1, 4, 2),
             residual_fraction_bits=5,
         ),
         "16 bits": _wide_linear,
         "bias last, proven": lambda d: _linear(
-            d, levels=accumulator((0, 32, WRAP), bias_last=True)
+            d, accumulator=accumulator((0, 32, WRAP), bias_last=True)
         ),
         **{
-            levels: lambda d, levels=levels: _linear(d, levels=LINEAR_LEVELS[levels])
+            levels: lambda d, levels=levels: _linear(d, accumulator=LINEAR_LEVELS[levels])
             for levels in LINEAR_LEVELS
         },
         "activations": lambda d: _attention(d, (3, 5), (5, 4)),
@@ -287,16 +307,16 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         ),
         "probabilities": lambda d: _attention(d, (2, 2, 3, 5), (2, 2, 5, 4), U8),
         "activations, saturating": lambda d: _attention(
-            d, (2, 3, 5), (2, 5, 4), levels=accumulator((0, 15, SATURATE))
+            d, (2, 3, 5), (2, 5, 4), accumulator=accumulator((0, 15, SATURATE))
         ),
         "activations, wrapping": lambda d: _attention(
-            d, (2, 3, 5), (2, 4, 5), transpose_b=True, levels=accumulator((0, 15, WRAP))
+            d, (2, 3, 5), (2, 4, 5), transpose_b=True, accumulator=accumulator((0, 15, WRAP))
         ),
         "activations, two levels": lambda d: _attention(
-            d, (2, 3, 5), (2, 5, 4), U8, levels=accumulator((2, 15, SATURATE), (0, 16, WRAP))
+            d, (2, 3, 5), (2, 5, 4), U8, accumulator=accumulator((2, 15, SATURATE), (0, 16, WRAP))
         ),
         "16-bit activations": lambda d: _attention(
-            d, (2, 3, 5), (2, 5, 4), S16, levels=accumulator((0, 40, WRAP)), shift=(26,)
+            d, (2, 3, 5), (2, 5, 4), S16, accumulator=accumulator((0, 40, WRAP)), shift=(26,)
         ),
     },
     Rescale: {
@@ -305,9 +325,9 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "16 bits, per channel": lambda d: _rescale(
             d, S16, multiplier=(1, 3, 5, 1), shift=(8, 9, 12, 1)
         ),
-        "to 4 bits": lambda d: _rescale(d, S8, shift=(4,), kind=S4),
-        "to unsigned": lambda d: _rescale(d, S8, shift=(0, 1, 2, 3), kind=U8, zero_point=100),
-        "to 16 bits": lambda d: _rescale(d, U8, multiplier=(513,), kind=S16),
+        "to 4 bits": lambda d: _rescale(d, S8, shift=(4,), type=S4),
+        "to unsigned": lambda d: _rescale(d, S8, shift=(0, 1, 2, 3), type=U8, zero_point=100),
+        "to 16 bits": lambda d: _rescale(d, U8, multiplier=(513,), type=S16),
         "31-bit multipliers": lambda d: _rescale(
             d,
             IntType(bits=31),
@@ -332,7 +352,7 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "mask of a bit": _masked,
         "constant of the same shape": lambda d: _add_constant(d, CODES, (5, 4)),
         "with itself": _twice_the_same,
-        "to 16 bits": lambda d: _add(d, kind=S16, shift=1),
+        "to 16 bits": lambda d: _add(d, type=S16, shift=1),
     },
     LayerNorm: {
         "8 bits": _layer_norm,
@@ -356,7 +376,7 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
             d, channel_multiplier=[2, 1, 1, 3]
         ),
         "16 bits": lambda d: _layer_norm(d, S16, sqrt_fraction_bits=8, reciprocal_bits=40),
-        "unsigned, to unsigned": lambda d: _layer_norm(d, U8, kind=U8, zero_point=128),
+        "unsigned, to unsigned": lambda d: _layer_norm(d, U8, type=U8, zero_point=128),
         "coarse": _coarse_layer_norm,
         "large epsilon": lambda d: _layer_norm(d, epsilon=1 << 20),
         "ten Newton steps from 2^16": lambda d: _layer_norm(d, root_steps=10, root_start_bits=16),
@@ -372,7 +392,7 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "steep": lambda d: _softmax(d, table=[9] + [0] * 255),
         "flat": lambda d: _softmax(d, table=[1] * 256, reciprocal_bits=12, shift=3),
         "too large": lambda d: _softmax(d, shift=15),
-        "to signed": lambda d: _softmax(d, kind=S8, zero_point=-128),
+        "to signed": lambda d: _softmax(d, type=S8, zero_point=-128),
         "many ties": lambda d: _softmax(
             d, zero_point=1, table=[3, 2, 1, 5] * 64, reciprocal_bits=9, shift=1
         ),
@@ -380,7 +400,7 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
             d, U8, table=[3] * 100 + [1] * 156, reciprocal_bits=6, shift=0
         ),
         "division": lambda d: _softmax(d, **DIVISION),
-        "division, to signed": lambda d: _softmax(d, kind=S8, zero_point=-128, **DIVISION),
+        "division, to signed": lambda d: _softmax(d, type=S8, zero_point=-128, **DIVISION),
         "division, many ties": lambda d: _softmax(
             d, U8, table=[3, 2, 1, 5] * 64, reciprocal_bits=9, shift=2, **DIVISION
         ),
@@ -389,81 +409,79 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         ),
     },
     SoftmaxGemmlowp: {
-        "8 bits": _scores("softmax_gemmlowp"),
-        "as TFLite": _scores("softmax_gemmlowp", kind=S8, zero_point=-128),
-        "unsigned, flat": _scores("softmax_gemmlowp", U8, input_left_shift=17),
-        "steep": _scores("softmax_gemmlowp", input_left_shift=26, smallest_difference=-31),
-        "nothing below the largest": _scores("softmax_gemmlowp", smallest_difference=0),
-        "to 16 bits": _scores("softmax_gemmlowp", kind=S16, zero_point=-(1 << 15)),
-        "4 bits": _scores("softmax_gemmlowp", S4, (2, 3, 7), kind=U4, zero_point=2),
+        "8 bits": _scores(SoftmaxGemmlowp),
+        "as TFLite": _scores(SoftmaxGemmlowp, type=S8, zero_point=-128),
+        "unsigned, flat": _scores(SoftmaxGemmlowp, U8, input_left_shift=17),
+        "steep": _scores(SoftmaxGemmlowp, input_left_shift=26, smallest_difference=-31),
+        "nothing below the largest": _scores(SoftmaxGemmlowp, smallest_difference=0),
+        "to 16 bits": _scores(SoftmaxGemmlowp, type=S16, zero_point=-(1 << 15)),
+        "4 bits": _scores(SoftmaxGemmlowp, S4, (2, 3, 7), type=U4, zero_point=2),
         "16-bit scores": _scores(
-            "softmax_gemmlowp", S16, input_left_shift=14, smallest_difference=-126976
+            SoftmaxGemmlowp, S16, input_left_shift=14, smallest_difference=-126976
         ),
-        "one score": _scores("softmax_gemmlowp", shape=(3, 1)),
+        "one score": _scores(SoftmaxGemmlowp, shape=(3, 1)),
     },
     SoftmaxLut513: {
-        "16 bits": _scores("softmax_lut513", S16, **LUT513),
-        "flat": _scores("softmax_lut513", S16, input_left_shift=-4, **LUT513),
-        "steep": _scores("softmax_lut513", S16, input_left_shift=15, **LUT513),
-        "8 bits": _scores("softmax_lut513", input_left_shift=9, kind=U16, zero_point=5, **LUT513),
+        "16 bits": _scores(SoftmaxLut513, S16, **LUT513),
+        "flat": _scores(SoftmaxLut513, S16, input_left_shift=-4, **LUT513),
+        "steep": _scores(SoftmaxLut513, S16, input_left_shift=15, **LUT513),
+        "8 bits": _scores(SoftmaxLut513, input_left_shift=9, type=U16, zero_point=5, **LUT513),
         "hardly any exponentials": _scores(
-            "softmax_lut513", S8, (3, 2), input_left_shift=8, **STEEP_LUT513
+            SoftmaxLut513, S8, (3, 2), input_left_shift=8, **STEEP_LUT513
         ),
-        "one score": _scores("softmax_lut513", S16, (2, 1), **LUT513),
+        "one score": _scores(SoftmaxLut513, S16, (2, 1), **LUT513),
     },
     SoftmaxFloatTable: {
-        "8 bits": _scores("softmax_float_table", table=float_table(0.05)),
-        "as LiteRT": _scores(
-            "softmax_float_table", table=float_table(0.1), kind=S8, zero_point=-128
-        ),
+        "8 bits": _scores(SoftmaxFloatTable, table=float_table(0.05)),
+        "as LiteRT": _scores(SoftmaxFloatTable, table=float_table(0.1), type=S8, zero_point=-128),
         "powers of two": _scores(
-            "softmax_float_table", U8, (5, 16), table=[0.5 ** (i // 32) for i in range(256)]
+            SoftmaxFloatTable, U8, (5, 16), table=[0.5 ** (i // 32) for i in range(256)]
         ),
-        "steep": _scores("softmax_float_table", table=[1] + [0] * 255),
-        "16-bit scores": _scores("softmax_float_table", S16, table=float_table(1e-4, bits=16)),
-        "to 16 bits": _scores("softmax_float_table", table=float_table(0.03), kind=U16),
+        "steep": _scores(SoftmaxFloatTable, table=[1] + [0] * 255),
+        "16-bit scores": _scores(SoftmaxFloatTable, S16, table=float_table(1e-4, bits=16)),
+        "to 16 bits": _scores(SoftmaxFloatTable, table=float_table(0.03), type=U16),
     },
     SoftmaxIBert: {
-        "8 bits": _scores("softmax_ibert"),
-        "unsigned": _scores("softmax_ibert", U8, kind=U8, zero_point=3),
+        "8 bits": _scores(SoftmaxIBert),
+        "unsigned": _scores(SoftmaxIBert, U8, type=U8, zero_point=3),
         "more than 31 octaves": _scores(
-            "softmax_ibert", log2=2, coefficient_a=3, coefficient_b=4, coefficient_c=8
+            SoftmaxIBert, log2=2, coefficient_a=3, coefficient_b=4, coefficient_c=8
         ),
         "16 bits": _scores(
-            "softmax_ibert",
+            SoftmaxIBert,
             S16,
             coefficient_b=2706,
             coefficient_c=3838214,
             log2=1386,
-            kind=U16,
+            type=U16,
             zero_point=0,
         ),
-        "flat": _scores("softmax_ibert", log2=1000, coefficient_b=900, kind=U8, zero_point=0),
+        "flat": _scores(SoftmaxIBert, log2=1000, coefficient_b=900, type=U8, zero_point=0),
     },
     Shiftmax: {
-        "8 bits": _scores("shiftmax"),
-        "unsigned, to 8 bits": _scores("shiftmax", U8, output_bits=8, kind=U8, zero_point=9),
-        "small octaves": _scores("shiftmax", x0=-1, n=30),
-        "a large sum": _scores("shiftmax", x0=-(1 << 15), n=15),
-        "16 bits": _scores("shiftmax", S16, x0=-3000),
-        "no octave": _scores("shiftmax", n=0),
+        "8 bits": _scores(Shiftmax),
+        "unsigned, to 8 bits": _scores(Shiftmax, U8, output_bits=8, type=U8, zero_point=9),
+        "small octaves": _scores(Shiftmax, x0=-1, n=30),
+        "a large sum": _scores(Shiftmax, x0=-(1 << 15), n=15),
+        "16 bits": _scores(Shiftmax, S16, x0=-3000),
+        "no octave": _scores(Shiftmax, n=0),
     },
     SoftmaxIta: {
-        "8 bits": _scores("softmax_ita"),
-        "unsigned, short groups": _scores("softmax_ita", U8, group=3),
-        "one by one": _scores("softmax_ita", group=1, octave_bits=3),
-        "all at once, to signed": _scores("softmax_ita", group=999, kind=S8, zero_point=-128),
-        "octaves of one code": _scores("softmax_ita", octave_bits=0),
-        "signed": _scores("softmax_ita", largest=127, kind=S8),
-        "16 bits": _scores("softmax_ita", S16, octave_bits=12, largest=60000, kind=U16),
+        "8 bits": _scores(SoftmaxIta),
+        "unsigned, short groups": _scores(SoftmaxIta, U8, group=3),
+        "one by one": _scores(SoftmaxIta, group=1, octave_bits=3),
+        "all at once, to signed": _scores(SoftmaxIta, group=999, type=S8, zero_point=-128),
+        "octaves of one code": _scores(SoftmaxIta, octave_bits=0),
+        "signed": _scores(SoftmaxIta, largest=127, type=S8),
+        "16 bits": _scores(SoftmaxIta, S16, octave_bits=12, largest=60000, type=U16),
     },
     SoftmaxLog2: {
-        "4 bits": _scores("softmax_log2"),
-        "5 bits": _scores("softmax_log2", U8, kind=IntType(bits=5, signed=False)),
-        "few octaves": _scores("softmax_log2", n=4, kind=U8),
-        "coarse": _scores("softmax_log2", x0=-1, b=1, c=1, n=3),
-        "exponentials of 0": _scores("softmax_log2", x0=-5, b=9, c=3, n=2, kind=U8),
-        "16 bits": _scores("softmax_log2", S16, x0=-1000, b=3900, c=5800000, n=24, kind=U8),
+        "4 bits": _scores(SoftmaxLog2),
+        "5 bits": _scores(SoftmaxLog2, U8, type=IntType(bits=5, signed=False)),
+        "few octaves": _scores(SoftmaxLog2, n=4, type=U8),
+        "coarse": _scores(SoftmaxLog2, x0=-1, b=1, c=1, n=3),
+        "exponentials of 0": _scores(SoftmaxLog2, x0=-5, b=9, c=3, n=2, type=U8),
+        "16 bits": _scores(SoftmaxLog2, S16, x0=-1000, b=3900, c=5800000, n=24, type=U8),
     },
     Lookup: {
         "signed": lambda d: _lookup(d, S8, S8),
@@ -484,11 +502,13 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
             d, (5, 4), keep_dimension=True, multiplier=(1, 3, 5, 1), shift=(3, 4, 5, 0)
         ),
         "of a vector, kept": lambda d: _mean(
-            d, (9,), keep_dimension=True, levels=accumulator((0, 9, SATURATE))
+            d, (9,), keep_dimension=True, accumulator=accumulator((0, 9, SATURATE))
         ),
-        "saturating": lambda d: _mean(d, levels=accumulator((0, 8, SATURATE))),
-        "wrapping": lambda d: _mean(d, levels=accumulator((0, 9, WRAP)), axis=1, shape=(2, 9, 3)),
-        "two levels": lambda d: _mean(d, levels=accumulator((2, 8, WRAP), (0, 9, SATURATE))),
+        "saturating": lambda d: _mean(d, accumulator=accumulator((0, 8, SATURATE))),
+        "wrapping": lambda d: _mean(
+            d, accumulator=accumulator((0, 9, WRAP)), axis=1, shape=(2, 9, 3)
+        ),
+        "two levels": lambda d: _mean(d, accumulator=accumulator((2, 8, WRAP), (0, 9, SATURATE))),
     },
     Concat: {
         "rows": lambda d: _concat(d, 0),
@@ -497,35 +517,35 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "constant columns last": lambda d: _concat(d, 1, constants={1: [[1], [2]], 2: [[3], [4]]}),
     },
     Slice: {
-        "rows": _move((4, 3), "slice", 1, 3),
-        "columns": _move((2, 5, 4), "slice", 0, 1, axis=2),
-        "middle": _move((2, 5, 4), "slice", 3, 5, axis=1),
-        "every second row": _move((5, 3), "slice", 1, 5, 2),
-        "every third, the last one apart": _move((2, 8, 3), "slice", 1, 8, 3, axis=1),
+        "rows": _move(Slice, (4, 3), start=1, stop=3),
+        "columns": _move(Slice, (2, 5, 4), axis=2, start=0, stop=1),
+        "middle": _move(Slice, (2, 5, 4), axis=1, start=3, stop=5),
+        "every second row": _move(Slice, (5, 3), start=1, stop=5, step=2),
+        "every third, the last one apart": _move(Slice, (2, 8, 3), axis=1, start=1, stop=8, step=3),
     },
     Reshape: {
-        "split": _move((3, 8), "reshape", 3, 2, 4),
-        "join": _move((2, 3, 4), "reshape", 24),
+        "split": _move(Reshape, (3, 8), shape=(3, 2, 4)),
+        "join": _move(Reshape, (2, 3, 4), shape=(24,)),
     },
     Transpose: {
-        "matrix": _move((3, 5), "transpose", 1, 0),
-        "heads": _move((5, 3, 2, 4), "transpose", 1, 2, 0, 3),
-        "cycle": _move((2, 3, 4), "transpose", 2, 0, 1),
+        "matrix": _move(Transpose, (3, 5), permutation=(1, 0)),
+        "heads": _move(Transpose, (5, 3, 2, 4), permutation=(1, 2, 0, 3)),
+        "cycle": _move(Transpose, (2, 3, 4), permutation=(2, 0, 1)),
     },
     Quantize: {
         "one step, many ties": lambda d: _quantize(d, step=[0.5], zero_point=-7),
-        "per channel": lambda d: _quantize(d, step=[0.5, 0.1, 0.25, 0.01], kind=S4),
-        "per head": lambda d: _quantize(d, step=PER_HEAD, kind=U8, zero_point=128),
+        "per channel": lambda d: _quantize(d, step=[0.5, 0.1, 0.25, 0.01], type=S4),
+        "per head": lambda d: _quantize(d, step=PER_HEAD, type=U8, zero_point=128),
         "per head and channel": lambda d: _quantize(
             d, step=np.linspace(0.01, 1, 8).reshape(2, 1, 4)
         ),
         "per row": lambda d: _quantize(d, step=[[0.5], [0.3], [0.1]]),
         "of a vector": lambda d: _quantize(d, (4,), step=[0.5, 0.1, 0.25, 0.01]),
-        "to 16 bits": lambda d: _quantize(d, step=[1e-4], kind=S16, zero_point=300),
-        "thresholds": lambda d: _quantize(d, thresholds=[-1.5, -0.25, 0, 0.25, 2], kind=U4),
-        "one threshold": lambda d: _quantize(d, thresholds=[0.25], kind=S4),
+        "to 16 bits": lambda d: _quantize(d, step=[1e-4], type=S16, zero_point=300),
+        "thresholds": lambda d: _quantize(d, thresholds=[-1.5, -0.25, 0, 0.25, 2], type=U4),
+        "one threshold": lambda d: _quantize(d, thresholds=[0.25], type=S4),
         "as many thresholds as possible": lambda d: _quantize(
-            d, thresholds=np.linspace(-2, 2, 15).tolist(), kind=S4
+            d, thresholds=np.linspace(-2, 2, 15).tolist(), type=S4
         ),
     },
     Dequantize: {

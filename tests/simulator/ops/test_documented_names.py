@@ -12,8 +12,8 @@ import pytest
 from one_op_graphs import CASES
 from small_graphs import Draft
 
-from simulator.cost.vector import RATES
-from simulator.graph.ops import MatMul, Op
+from simulator.graph.op import Op
+from simulator.graph.ops import SPECS, MatMul, op_name
 from simulator.profile import CyclesPerElement, OpKind
 
 PAGE = (Path(__file__).parents[3] / "docs" / "profiles.md").read_text(encoding="utf-8")
@@ -25,23 +25,16 @@ ROWS = [
 ]
 
 
-class Names:
-    """In place of rates: each is its own name."""
-
-    def __getattr__(self, name: str) -> str:
-        return name
-
-
 @pytest.mark.parametrize("op_type", CASES, ids=lambda op_type: op_type.__name__)
 def test_every_op_has_its_row_with_the_rate_that_it_is_counted_at(op_type: type[Op]) -> None:
     for build in CASES[op_type].values():
         draft = Draft()
         build(draft)
-        kind = draft.graph().ops[-1].kind
+        kind = op_name(draft.graph().ops[-1])
         rows = [row for row in ROWS if any(fnmatch(kind, k.replace("…", "*")) for k in row[0])]
         assert len(rows) == (2 if op_type is MatMul else 1), kind
         if op_type is not MatMul:
-            assert rows[0][3] == [RATES[op_type](Names())], kind
+            assert rows[0][3] == [SPECS[op_type].rate], kind
 
 
 def test_every_exception_and_every_rate_is_in_a_row() -> None:

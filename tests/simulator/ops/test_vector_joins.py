@@ -10,6 +10,7 @@ from small_graphs import S8, S16, SATURATE, U8, Draft
 
 from simulator.gemm import backend
 from simulator.graph import verify
+from simulator.graph.ops import AddShifted, Mul, SquaredDifference
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.jit import has_avx2
 from simulator.numerics.rounding import DoubleRounding, Rounding
@@ -70,20 +71,20 @@ def double_of(rounding):
 @pytest.mark.parametrize("overflow", [Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC])
 def test_sums_differences_and_squares(rounding, overflow, shape):
     twice = double_of(rounding)
-    for method, constants, changes in (
-        ("add_shifted", SUM, {"subtract": True, "zero_point": 3}),
-        ("add_shifted", SUM, {"zero_point": -20}),
-        ("squared_difference", SQUARES, {"zero_point": -100}),
+    for op_type, constants, changes in (
+        (AddShifted, SUM, {"subtract": True, "zero_point": 3}),
+        (AddShifted, SUM, {"zero_point": -20}),
+        (SquaredDifference, SQUARES, {"zero_point": -100}),
     ):
         d = draft(rounding, shape, overflow)
-        getattr(d, method)("y", "a", "b", double_rounding=twice, **constants, **changes)
+        d.op(op_type, "y", "a", "b", double_rounding=twice, **constants, **changes)
         assert_taken_and_equal(d.graph(), "common_scale_words")
 
 
 def test_the_second_operand_at_the_common_scale():
     factors = ((1981860625, 33), (1 << 30, 31), (1434567890, 49))
     d = draft(Rounding.HALF_UP, "alike", kinds=(U8, U8))
-    d.add_shifted("y", "a", "b", zero_point=-20, **(SUM | {"factors": factors}))
+    d.op(AddShifted, "y", "a", "b", zero_point=-20, **(SUM | {"factors": factors}))
     assert_taken_and_equal(d.graph(), "common_scale_words")
 
 
@@ -93,7 +94,7 @@ FINE, LAST = (1981860625, 33), (1434567890, 49)
 def test_factors_so_small_that_they_are_zero():
     for factors in (((0, 31), FINE, LAST), (FINE, (0, 31), LAST), (FINE, FINE, (0, 49))):
         d = draft(Rounding.HALF_UP, "alike")
-        d.add_shifted("y", "a", "b", **(SUM | {"factors": factors}))
+        d.op(AddShifted, "y", "a", "b", **(SUM | {"factors": factors}))
         assert verify(d.graph()) == []
         assert_kernel_equals_reference(d.graph(), operands_for(d.graph(), images=2))
 
@@ -112,8 +113,8 @@ def test_no_words_for_what_does_not_fit_them(changes):
     changes = dict(changes)
     d = draft(changes.pop("rounding", Rounding.HALF_UP), "alike")
     fields = SUM | {"overflow": SATURATE} | changes
-    d.overflow = fields.pop("overflow")
-    d.add_shifted("y", "a", "b", **fields)
+    d.defaults["overflow"] = fields.pop("overflow")
+    d.op(AddShifted, "y", "a", "b", **fields)
     assert verify(d.graph()) == []
     assert module_of(d.graph()) == "simulator.ops.common_scale"
     assert_kernel_equals_reference(d.graph(), operands_for(d.graph(), images=2))
@@ -126,12 +127,12 @@ def test_products(rounding, shape, kinds):
     d = draft(rounding, shape, kinds=kinds)
     channels = SHAPES[shape][0][-1]
     multiplier = tuple(RANDOM.integers(1 << 30, 1 << 31, channels).tolist())
-    d.mul("y", "a", "b", multiplier=multiplier, shift=(36,), zero_point=-3)
+    d.op(Mul, "y", "a", "b", multiplier=multiplier, shift=(36,), zero_point=-3)
     assert_taken_and_equal(d.graph(), "mul_words")
 
 
 def test_products_of_wide_codes_are_not_taken():
     d = draft(Rounding.HALF_UP, "alike", kinds=(S16, S8))
-    d.mul("y", "a", "b", multiplier=((1 << 30) + 9,), shift=(44,))
+    d.op(Mul, "y", "a", "b", multiplier=((1 << 30) + 9,), shift=(44,))
     assert module_of(d.graph()) == "simulator.ops.mul"
     assert_kernel_equals_reference(d.graph(), operands_for(d.graph(), images=2))

@@ -26,6 +26,7 @@ from small_graphs import (
 
 from simulator.gemm import backend
 from simulator.graph import verify
+from simulator.graph.ops import Add, LayerNorm, Lookup, MatMul, Softmax
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.float_type import FloatType
 from simulator.numerics.integer_type import IntType, Overflow
@@ -85,7 +86,7 @@ def test_add(rounding, overflow, kind_a, kind_b, kind):
     d.input("a", (5, 24), kind_a, -17 if kind_a == S8 else 130)
     d.operand("b", (5, 24), kind_b, 9)
     factors = {"multiplier_a": (1,), "multiplier_b": tuple(numbers(1, 9, 24))}
-    d.add("y", "a", "b", **factors, shift=2, zero_point=2, kind=kind)
+    d.op(Add, "y", "a", "b", **factors, shift=2, zero_point=2, type=kind)
     result = assert_taken_and_equal(d.graph(), "ops.add_words")
     assert 0 < result.saturated < result.codes.size
 
@@ -102,7 +103,7 @@ def test_add_of_rows_that_are_no_whole_registers(rounding, alike, shape, repeate
     size = int(np.prod(repeated))
     d.constant("b", np.reshape(numbers(-128, 127, size), repeated).tolist(), S8, -5)
     factors = tuple(numbers(1, 9, 1 if alike else shape[-1]))
-    d.add("y", "a", "b", multiplier_a=factors, multiplier_b=(4,), shift=3)
+    d.op(Add, "y", "a", "b", multiplier_a=factors, multiplier_b=(4,), shift=3)
     graph = d.graph()
     op = graph.ops[-1]
     constants = [np.ones(shape[-1], np.int64)] * 2
@@ -116,7 +117,15 @@ def test_add_of_a_constant_with_wide_factors(rounding):
     d = Draft(rounding, SATURATE)
     d.input("a", (2, 3, 16), S8, 3)
     d.constant("b", numbers(-128, 127, 3, 16), S8, -5)
-    d.add("y", "a", "b", multiplier_a=((1 << 31) - 1,), multiplier_b=((1 << 30) + 12345,), shift=31)
+    d.op(
+        Add,
+        "y",
+        "a",
+        "b",
+        multiplier_a=((1 << 31) - 1,),
+        multiplier_b=((1 << 30) + 12345,),
+        shift=31,
+    )
     assert_taken_and_equal(d.graph(), "ops.add_words")
 
 
@@ -133,7 +142,7 @@ def test_layer_norm(rounding, overflow, channels):
         "reciprocal_bits": 60,
         "normalized_fraction_bits": 20,
     }
-    d.layer_norm("y", "a", gamma=gamma, beta=beta, shift=44, zero_point=-3, **fractions)
+    d.op(LayerNorm, "y", "a", gamma=gamma, beta=beta, shift=44, zero_point=-3, **fractions)
     assert_taken_and_equal(d.graph(), "ops.layernorm_words")
 
 
@@ -143,7 +152,7 @@ def test_layer_norm_of_newton_roots_and_shifted_channels(steps):
     d.input("a", (6, 8), U8, 31)
     shifts = [0, 1, 2, 3, 0, 0, 1, 4]
     gamma, beta = numbers(-(1 << 24), 1 << 24, 8), numbers(-(1 << 40), 1 << 40, 8)
-    d.layer_norm(
+    d.op(LayerNorm,
         "y", "a", gamma=gamma, beta=beta, shift=36, channel_shift=shifts, reciprocal_bits=40,
         sqrt_fraction_bits=8, normalized_fraction_bits=18, **steps,
     )  # fmt: skip
@@ -153,7 +162,7 @@ def test_layer_norm_of_newton_roots_and_shifted_channels(steps):
 def test_layer_norm_of_equal_codes():
     d = Draft(Rounding.HALF_UP, SATURATE)
     d.input("a", (2, 8), S8, 0)
-    d.layer_norm(
+    d.op(LayerNorm,
         "y", "a", gamma=[1 << 20] * 8, beta=[5 << 40] * 8, shift=41, epsilon=0, reciprocal_bits=60,
         sqrt_fraction_bits=16, normalized_fraction_bits=20,
     )  # fmt: skip
@@ -169,7 +178,7 @@ def test_softmax(rounding, overflow, columns):
     d = Draft(rounding, overflow)
     d.input("a", (7, columns), S8, 0)
     table = exponentials(8, largest=(1 << 30) - 1, half_life=9)
-    d.softmax("y", "a", table=table, reciprocal_bits=60, shift=52, kind=U8, zero_point=0)
+    d.op(Softmax, "y", "a", table=table, reciprocal_bits=60, shift=52, type=U8, zero_point=0)
     assert_taken_and_equal(d.graph(), "ops.softmax_words")
 
 
@@ -186,8 +195,8 @@ def linear(rounding, *, terms, columns, bits=8, kind=S8, levels=None, **changes)
     bias = d.constant("bias", numbers(*changes.pop("bias", (-5000, 5000)), columns), S32)
     shift = tuple(numbers(41, 43, columns))
     multiplier = tuple(numbers(1 << 30, (1 << 31) - 1, columns))
-    fields = {"levels": levels} if levels else {}
-    d.matmul(
+    fields = {"accumulator": levels} if levels else {}
+    d.op(MatMul,
         "y", "a", "weights", bias=bias, transpose_b=True, shift=shift, multiplier=multiplier,
         zero_point=-7, **fields, **changes,
     )  # fmt: skip
@@ -253,8 +262,8 @@ def attention(kind, a, b, *, levels=None, **changes):
     d = Draft(Rounding.HALF_AWAY, SATURATE)
     d.input("a", a, kind)
     d.operand("b", b, S8)
-    fields = {"levels": levels} if levels else {}
-    d.matmul("y", "a", "b", shift=(43,), multiplier=((1 << 30) + 77,), **fields, **changes)
+    fields = {"accumulator": levels} if levels else {}
+    d.op(MatMul, "y", "a", "b", shift=(43,), multiplier=((1 << 30) + 77,), **fields, **changes)
     return d.graph()
 
 
@@ -321,9 +330,9 @@ def test_clipping_up_and_down_that_cancels_later_is_seen():
     d.input("a", (1, 7), S8)
     weights = [100, 100, 100, 100, -128, -128, -128]
     d.constant("weights", [[weight] for weight in weights], S8)
-    d.matmul(
+    d.op(MatMul,
         "y", "a", "weights", multiplier=(1 << 30,), shift=(36,),
-        levels=accumulator((0, 15, SATURATE)),
+        accumulator=accumulator((0, 15, SATURATE)),
     )  # fmt: skip
     graph = d.graph()
     # Exact: 10000, 20000 (3617 too high), 10000, 0, -8192, -16384 (the lowest), 0.
@@ -374,7 +383,7 @@ def test_clipping_at_both_ends_within_a_few_terms_is_seen(kind, register, left, 
     d.input("a", (1, len(left)), kind)
     d.constant("weights", [[weight] for weight in right], S8)
     levels = accumulator((0, register, SATURATE))
-    d.matmul("y", "a", "weights", multiplier=(1 << 30,), shift=(36,), levels=levels)
+    d.op(MatMul, "y", "a", "weights", multiplier=(1 << 30,), shift=(36,), accumulator=levels)
     operands = {"a": np.array([[left]], kind.dtype)}
     result = assert_kernel_equals_reference(d.graph(), operands, "avx2")
     assert result.sums.transient == 1
@@ -403,9 +412,9 @@ def test_lengths_are_rounded_up():
         {"shift": np.array([32])},
         {"multiplier": np.array([1 << 31])},
         {"overflow": Overflow.WRAP},
-        {"kind": IntType(bits=33)},
-        {"kind": IntType(bits=32, signed=False)},
-        {"kind": S32, "zero_point": 1 << 30},
+        {"type": IntType(bits=33)},
+        {"type": IntType(bits=32, signed=False)},
+        {"type": S32, "zero_point": 1 << 30},
     ],
 )
 def test_no_words_for_what_does_not_fit_them(changes):
@@ -415,7 +424,7 @@ def test_no_words_for_what_does_not_fit_them(changes):
         "rounding": Rounding.HALF_UP,
         "channels": 8,
         "zero_point": 0,
-        "kind": S8,
+        "type": S8,
         "overflow": Overflow.SATURATE,
     }
     assert words_of(Requantizer.build(**fields), 8) is not None
@@ -427,7 +436,7 @@ def test_no_words_for_what_does_not_fit_them(changes):
 def test_lookup_in_parts(kind, size):
     d = Draft(Rounding.HALF_UP, SATURATE)
     d.input("a", (size,), kind, 3)
-    d.lookup("y", "a", table=RANDOM.permutation(256) - 128, kind=S8)
+    d.op(Lookup, "y", "a", table=RANDOM.permutation(256) - 128, type=S8)
     graph = d.graph()
     codes = np.arange(kind.low, kind.high + 1).astype(kind.dtype)
     every = np.resize(codes, (256 // size + 1, size))
@@ -442,7 +451,7 @@ def test_the_largest_sums_of_narrow_weights(code, weight, kind):
     d = Draft(Rounding.HALF_UP, SATURATE)
     d.input("a", (2, 64), kind)
     d.constant("weights", [[weight] * 3] * 64, S4)
-    d.matmul("y", "a", "weights", multiplier=(1 << 30,), shift=(40,))
+    d.op(MatMul, "y", "a", "weights", multiplier=(1 << 30,), shift=(40,))
     operands = {"a": np.full((1, 2, 64), code, np.uint8).view(kind.dtype)}
     assert_kernel_equals_reference(d.graph(), operands, "avx2")
 
@@ -453,12 +462,12 @@ def test_padding_is_not_counted(name):
     d.input("a", (6, 5), S8, 3)
     if name == "matmul":
         d.constant("weights", numbers(-9, 9, 5, 3), S8)
-        d.matmul("y", "a", "weights", multiplier=(1 << 30,), shift=(36,), zero_point=-128)
+        d.op(MatMul, "y", "a", "weights", multiplier=(1 << 30,), shift=(36,), zero_point=-128)
     elif name == "softmax":
         table = exponentials(8, largest=(1 << 30) - 1, half_life=9)
-        d.softmax("y", "a", table=table, reciprocal_bits=60, shift=53, kind=S8, zero_point=-128)
+        d.op(Softmax, "y", "a", table=table, reciprocal_bits=60, shift=53, type=S8, zero_point=-128)
     else:
-        d.layer_norm(
+        d.op(LayerNorm,
             "y", "a", gamma=[1 << 28] * 5, beta=[0] * 5, shift=44, zero_point=-128,
             sqrt_fraction_bits=16, reciprocal_bits=60, normalized_fraction_bits=20,
         )  # fmt: skip
@@ -482,7 +491,7 @@ def product(kind_a, kind_b, terms, bits):
     d.input("a", (1, terms), kind_a)
     d.operand("b", (terms, 1), kind_b)
     levels = accumulator((0, bits, SATURATE))
-    d.matmul("y", "a", "b", multiplier=(1 << 30,), shift=(40,), levels=levels)
+    d.op(MatMul, "y", "a", "b", multiplier=(1 << 30,), shift=(40,), accumulator=levels)
     return d.graph()
 
 
@@ -501,7 +510,7 @@ def test_limits_of_add():
         d = Draft(Rounding.HALF_UP, SATURATE)
         d.input("a", (2, 8), S8)
         d.operand("b", (2, 8), S8)
-        d.add("y", "a", "b", multiplier_a=(factor,), multiplier_b=(3,), shift=shift)
+        d.op(Add, "y", "a", "b", multiplier_a=(factor,), multiplier_b=(3,), shift=shift)
         return d.graph()
 
     assert built(add(32, 1 << 30), "numba") == "ops.add_words"
@@ -515,7 +524,7 @@ def test_limits_of_layer_norm():
         d = Draft(Rounding.HALF_UP, SATURATE)
         d.input("a", (2, 8), S8)
         usual = {"shift": 40, "reciprocal_bits": 60, "sqrt_fraction_bits": 16}
-        d.layer_norm("y", "a", gamma=[9] * 8, beta=[5] * 8, **(usual | fields))
+        d.op(LayerNorm, "y", "a", gamma=[9] * 8, beta=[5] * 8, **(usual | fields))
         return d.graph()
 
     assert built(norm(), "numba") == "ops.layernorm_words"
@@ -526,7 +535,7 @@ def test_limits_of_layer_norm():
 def test_a_lookup_of_wide_codes():
     d = Draft(Rounding.HALF_UP, SATURATE)
     d.input("a", (5,), IntType(bits=17))
-    d.lookup("y", "a", table=np.arange(1 << 17) % 251 - 125, kind=S8)
+    d.op(Lookup, "y", "a", table=np.arange(1 << 17) % 251 - 125, type=S8)
     graph = d.graph()
     assert_kernel_equals_reference(graph, operands_for(graph))
 
@@ -536,7 +545,7 @@ def test_add_of_a_constant_for_every_head():
     d = Draft(Rounding.HALF_UP, SATURATE)
     d.input("a", (3, 2, 4, 16), S8, 5)
     d.constant("b", numbers(-1, 0, 3, 1, 4, 16), IntType(bits=1))
-    d.add("y", "a", "b", multiplier_a=(1,), multiplier_b=(255,), shift=0, zero_point=5, kind=S8)
+    d.op(Add, "y", "a", "b", multiplier_a=(1,), multiplier_b=(255,), shift=0, zero_point=5, type=S8)
     graph = d.graph()
     assert verify(graph) == []
     operands = operands_for(graph, images=3, seed=1)

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_graphs import INT32, S4, S8, S16, S32, SATURATE, U8, WRAP, Draft, accumulator
 
-from simulator.graph.ranges import bounds, code_range, signed_bits
+from simulator.graph.bounds import bounds
+from simulator.graph.ops import Add, MatMul, Mean, Rescale, op_name
+from simulator.graph.ranges import code_range, signed_bits
 from simulator.numerics.accumulator import Event, accumulate
 from simulator.numerics.integer_type import IntType
 
@@ -28,7 +30,7 @@ def linear(weights, bias=None, kind=U4, levels=INT32, **arguments):
     d.constant("w", weights, S8)
     if bias is not None:
         arguments["bias"] = d.constant("bias", bias, S32)
-    d.matmul("y", "a", "w", levels=levels, **arguments)
+    d.op(MatMul, "y", "a", "w", accumulator=levels, **arguments)
     return last_bounds(d)
 
 
@@ -84,19 +86,19 @@ def test_bounds_of_a_product_of_activations():
     d = Draft()
     d.input("a", (2, 7), U8)
     d.operand("b", (4, 7), S8)
-    d.matmul("y", "a", "b", transpose_b=True)
+    d.op(MatMul, "y", "a", "b", transpose_b=True)
     assert last_bounds(d).accumulator == (-7 * 255 * 128, 7 * 255 * 127)
     d = Draft()
     d.input("a", (2, 3), S8)
     d.operand("b", (3, 4), S8)
-    d.matmul("y", "a", "b")
+    d.op(MatMul, "y", "a", "b")
     assert last_bounds(d).accumulator == (-3 * 128 * 127, 3 * 128 * 128)
 
 
 def test_bounds_of_a_mean():
     d = Draft()
     d.input("a", (5, 3), S8, 100)
-    d.mean("y", "a")
+    d.op(Mean, "y", "a")
     assert last_bounds(d).accumulator == (-5 * 228, 5 * 27)
 
 
@@ -180,7 +182,7 @@ def test_a_mean_in_a_narrow_register_is_not_proven():
     for bits, free in ((9, True), (8, False)):
         d = Draft()
         d.input("a", (2, 3), S8)
-        d.mean("y", "a", levels=accumulator((0, bits, SATURATE)))
+        d.op(Mean, "y", "a", accumulator=accumulator((0, bits, SATURATE)))
         assert last_bounds(d).proven_free == free
 
 
@@ -206,12 +208,12 @@ def test_the_largest_multiplier_and_shift_count():
 def test_bits_of_a_rescale_and_an_add():
     d = Draft()
     d.input("a", (1, 2), S16, 1000)
-    d.rescale("y", "a", multiplier=(70000,), shift=(20,), zero_point=-100)
+    d.op(Rescale, "y", "a", multiplier=(70000,), shift=(20,), zero_point=-100)
     assert last_bounds(d).widest_bits == signed_bits(-33768 * 70000 - (1 << 20) - 100, 0)
     d = Draft()
     d.input("a", (1, 2), S16)
     d.operand("b", (1, 2), U8, 200)
-    d.add("y", "a", "b", multiplier_a=(3, 5), multiplier_b=(7,), shift=4, zero_point=9)
+    d.op(Add, "y", "a", "b", multiplier_a=(3, 5), multiplier_b=(7,), shift=4, zero_point=9)
     smallest, largest = -32768 * 5 - 200 * 7, 32767 * 5 + 55 * 7
     assert last_bounds(d).widest_bits == signed_bits(smallest - 25, largest + 25)
 
@@ -220,7 +222,7 @@ def test_layout_ops_and_tables_have_no_bounds(block):
     for op in block.ops:
         known = bounds(block, op)
         assert known.proven_free or known.accumulator is not None
-        if op.kind in {"concat", "slice", "reshape", "transpose", "lookup"}:
+        if op_name(op) in {"concat", "slice", "reshape", "transpose", "lookup"}:
             assert (known.accumulator, known.widest_bits) == (None, 0)
         else:
             assert 8 < known.widest_bits <= 64

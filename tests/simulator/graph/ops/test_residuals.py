@@ -11,8 +11,9 @@ import pytest
 from small_graphs import S8, S16, S32, Draft, with_op
 
 from simulator.graph import IntGraph, text, verify
+from simulator.graph.bounds import bounds
 from simulator.graph.ops import MatMul
-from simulator.graph.ranges import bounds, residual_factors
+from simulator.graph.ops.products import residual_factors
 from simulator.numerics.integer_type import IntType
 
 
@@ -23,7 +24,9 @@ def fused(kind: IntType = S8, **changes: Any) -> IntGraph:
     d.constant("bias", [1, 2, 3, 4], S32)
     d.operand("r", (3, 4), kind, 5)
     fields: dict[str, Any] = {"residual_multiplier": (3,), "residual_fraction_bits": 2}
-    d.matmul("y", "a", "weights", bias="bias", residual="r", **fields | {"shift": (6,)} | changes)
+    d.op(
+        MatMul, "y", "a", "weights", bias="bias", residual="r", **fields | {"shift": (6,)} | changes
+    )
     return d.graph()
 
 
@@ -63,7 +66,7 @@ def test_a_constant_is_no_residual() -> None:
     d.input("a", (3, 7))
     d.constant("weights", np.ones((7, 4), int), S8)
     d.constant("r", np.ones((3, 4), int), S8)
-    d.matmul("y", "a", "weights", residual="r", residual_multiplier=(3,))
+    d.op(MatMul, "y", "a", "weights", residual="r", residual_multiplier=(3,))
     assert any("residual r is a constant" in problem for problem in verify(d.graph()))
 
 
@@ -71,7 +74,7 @@ def test_a_product_of_two_activations_takes_none() -> None:
     d = Draft()
     d.input("a", (4, 4))
     d.operand("b", (4, 4))
-    d.matmul("y", "a", "b", residual="a", residual_multiplier=(3,))
+    d.op(MatMul, "y", "a", "b", residual="a", residual_multiplier=(3,))
     assert any("two activations takes no residual" in problem for problem in verify(d.graph()))
 
 
