@@ -448,7 +448,9 @@ def test_vectors_have_one_element_per_channel(block):
 @pytest.mark.parametrize("shift", [63, -1, 64])
 def test_shifts_are_0_to_62(block, shift):
     assert_refused(with_op(block, "add1", shift=shift), f"op add1 (add): shift {shift}: must be")
-    assert_refused(with_op(block, "norm1", shift=shift), f"op norm1 (layernorm): shift {shift}")
+    for field in ("shift", "beta_shift"):
+        message = f"op norm1 (layernorm): shift {shift}"
+        assert_refused(with_op(block, "norm1", **{field: shift}), message)
     assert_refused(
         with_op(block, "probabilities", shift=shift), f"op probabilities (softmax): shift {shift}"
     )
