@@ -19,9 +19,8 @@ import numpy as np
 import torch
 
 from aocq.capture import FloatNode, FloatOp
-from aocq.capture.float_graph import ARITHMETIC
+from aocq.capture.float_graph import ARITHMETIC, GELUS
 from aocq.lowering.builder import Builder
-from aocq.lowering.functions import GELUS
 from aocq.lowering.rules import RULES
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
 from aocq.methods.steps import Steps, as_scale, compressed, linear_steps, product_steps

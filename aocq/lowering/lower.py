@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from aocq.capture import FloatNode, FloatOp, UnsupportedOperatorError
-from aocq.capture.roles import arithmetic_source
+from aocq.capture.residual_stream import arithmetic_source
 from aocq.lowering.builder import Builder
 from aocq.lowering.float_rules import FLOAT_RULES, MixedLowering, in_float
 from aocq.lowering.rules import RULES

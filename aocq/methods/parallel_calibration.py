@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
-from aocq.capture.roles import arithmetic_source
+from aocq.capture.float_graph import GELUS
+from aocq.capture.residual_stream import arithmetic_source
 from aocq.methods import base_ptq
 from aocq.methods.layer_search import (
     Grid,
@@ -50,7 +51,6 @@ from simulator.numerics.integer_type import IntType
 
 # The papers calibrate on 32 images.
 IMAGES = 32
-GELUS = ("gelu", "gelu_tanh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 from asked import asked
+from families.swin_v2 import STATED
 from tiny_models import images, with_random_parameters
 from torch import Tensor, nn
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, capture, run
-from aocq.capture.roles import branch_ends, residual_stream
-from aocq.capture.roles.swin_v2 import FAMILY
+from aocq.capture.residual_stream import branch_ends, residual_stream
 from aocq.capture.verify import verify
 from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.operands import row_blocks, trace_operand
@@ -24,7 +24,7 @@ from aocq.methods.storage import load, save
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.zoo.models import timm
 
-EXAMPLE = FAMILY.examples[0]
+EXAMPLE = STATED.examples[0]
 BLOCKS = [f"layers.{stage}.blocks.{block}" for stage in (0, 1) for block in (0, 1)]
 
 STREAM = {f"{block}.{name}" for block in BLOCKS for name in ("add", "add_1")}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which tensors form the residual stream, and which ones join it: found in a graph's structure."""
+"""The residual stream of a network and the layers that join it, found in a graph's structure."""
 
 from __future__ import annotations
 

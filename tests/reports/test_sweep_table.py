@@ -11,19 +11,11 @@ from typing import Any
 
 import pytest
 
-from aocq.records.run import LayerRow, ModelRecord, RunResult
-from reports.campaign import (
-    TableRow,
-    csv_text,
-    float_row,
-    markdown,
-    paper_row,
-    paper_size,
-    paper_table,
-    run_row,
-    terminal,
-    write_table,
-)
+from aocq.records.layers import LayerRow
+from aocq.records.run import ModelRecord, RunResult
+from reports.paper_table import paper_row, paper_size, paper_table
+from reports.rows import TableRow, float_row, run_row
+from reports.sweep_table import csv_text, markdown, terminal, write_table
 
 Run = tuple[RunResult, list[LayerRow]]
 

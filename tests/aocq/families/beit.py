@@ -7,11 +7,10 @@ computed at capture.
 
 from __future__ import annotations
 
-from aocq.capture.roles.family import Example, Family
+from families.statement import Example, Statement
 
-FAMILY = Family(
-    name="beit",
-    timm_modules=("beit",),
+STATED = Statement(
+    family="beit",
     # Tokens joined, then one sum behind each branch; positions are in the attention only.
     stream=("concat", "blocks.*.add", "blocks.*.add_1"),
     branch_ends=("blocks.*.attn.proj", "blocks.*.mlp.fc2"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far networks come: through, or to the first operator that is missing; never an exception."""
+"""Coverage: networks come through, or to the first operator that is missing; never an exception."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 
 from aocq.cli.app import app
 from aocq.jobs import coverage as module
-from aocq.jobs.coverage import HEAD, RELATIVES, Finding, Relative, matching, row, survey
+from aocq.jobs.coverage import HEAD, CoverageResult, coverage_of, matching, row
+from aocq.zoo.architectures import ARCHITECTURES, Architecture
+from aocq.zoo.families import FAMILIES
 from aocq.zoo.models import timm
 from simulator.errors import InputError
 from simulator.executor import Executor
@@ -21,33 +23,38 @@ from simulator.profile import load_profile
 CHIP = load_profile("edge_npu_int8")
 SMALL = {"img_size": 32, "embed_dim": 24, "depth": 1, "num_heads": 3}
 WINDOWS = {"img_size": 32, "window_size": 4, "embed_dim": 12, "depths": (1,), "num_heads": (3,)}
-PLAIN = Relative(name="plain", module="deit", pattern="deit_tiny_patch16_224", arguments=SMALL)
+PLAIN = Architecture(name="plain", module="deit", pattern="deit_tiny_patch16_224", arguments=SMALL)
 
 
-def found(name: str, **options: Any) -> Finding:
-    return survey(name, Relative(name="any", module="any", **options), CHIP, 8)
+def found(name: str, **options: Any) -> CoverageResult:
+    return coverage_of(name, Architecture(name="any", module="any", **options), CHIP, 8)
 
 
-@pytest.mark.parametrize("relative", RELATIVES, ids=lambda relative: relative.name)
-def test_timm_has_networks_of_every_kind(relative: Relative) -> None:
-    names = timm.list_models(relative.pattern, module=relative.module)
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda architecture: architecture.name)
+def test_timm_has_networks_of_every_kind(architecture: Architecture) -> None:
+    names = timm.list_models(architecture.pattern, module=architecture.module)
     assert [name for name in names if not name.startswith("test_")]
+
+
+def test_every_known_family_is_among_them() -> None:
+    tried = {architecture.module for architecture in ARCHITECTURES}
+    assert {module for family in FAMILIES.values() for module in family.timm_modules} <= tried
 
 
 def test_the_smallest_of_those_that_match_is_taken() -> None:
     steps: list[int] = []
     found = matching("deit*_[st]*_patch16_224", steps.append)
-    assert {name: relative.name for name, relative in found.items()} == {
+    assert {name: architecture.name for name, architecture in found.items()} == {
         "deit_tiny_patch16_224": "DeiT",
         "deit3_small_patch16_224": "DeiT-III",
     }
-    assert sum(steps) == len(RELATIVES)
+    assert sum(steps) == len(ARCHITECTURES)
     assert matching("test_vit*", steps.append) == {}
 
 
 def test_other_names_are_of_their_module() -> None:
     found = matching("vit_base_patch16_siglip_[25]*", lambda steps: None)
-    assert {name: relative.name for name, relative in found.items()} == {
+    assert {name: architecture.name for name, architecture in found.items()} == {
         "vit_base_patch16_siglip_224": "SigLIP"
     }
     found = matching("vit_base_patch16_siglip_512", lambda steps: None)
@@ -57,37 +64,37 @@ def test_other_names_are_of_their_module() -> None:
 
 
 def test_a_network_that_comes_through() -> None:
-    finding = found("deit_tiny_patch16_224", arguments=SMALL)
-    assert finding.missing == ""
-    assert finding.float_ops == 0
-    assert finding.nodes is not None
-    assert finding.nodes > 20
-    assert finding.ops is not None
-    assert finding.compared is not None
-    assert finding.compared > 2 * finding.ops
-    assert row(finding)[-3:] == (f"{finding.ops} ops", "yes", "")
+    result = found("deit_tiny_patch16_224", arguments=SMALL)
+    assert result.missing == ""
+    assert result.float_ops == 0
+    assert result.nodes is not None
+    assert result.nodes > 20
+    assert result.ops is not None
+    assert result.compared is not None
+    assert result.compared > 2 * result.ops
+    assert row(result)[-3:] == (f"{result.ops} ops", "yes", "")
 
 
 def test_a_network_that_starts_with_scales_of_zero_comes_through() -> None:
     """LeViT's branches do, and its biases of relative positions."""
     small = {"img_size": 64, "embed_dim": (16, 24), "key_dim": 4, "num_heads": (2, 3)}
-    finding = found("levit_128s", arguments={**small, "depth": (1, 1)})
-    assert finding.missing == ""
-    assert finding.compared is not None
+    result = found("levit_128s", arguments={**small, "depth": (1, 1)})
+    assert result.missing == ""
+    assert result.compared is not None
 
 
 def test_an_operator_that_is_missing_is_named_with_its_place() -> None:
-    finding = found("swinv2_cr_tiny_224", arguments=WINDOWS)
+    result = found("swinv2_cr_tiny_224", arguments=WINDOWS)
     operator = "operator aten.adaptive_avg_pool2d.default in head.global_pool.pool: has no lowering"
-    assert finding.missing == operator
-    assert row(finding)[-4:] == ("no", "no", "no", operator)
-    assert finding.parameters is not None
+    assert result.missing == operator
+    assert row(result)[-4:] == ("no", "no", "no", operator)
+    assert result.parameters is not None
 
 
-def test_a_network_that_cannot_be_built_is_a_finding() -> None:
-    finding = found("deit_tiny_patch16_224", arguments={**SMALL, "num_heads": 5})
-    assert finding.parameters is None
-    assert finding.missing.startswith("InputError: model deit_tiny_patch16_224: timm")
+def test_a_network_that_cannot_be_built_is_a_result() -> None:
+    result = found("deit_tiny_patch16_224", arguments={**SMALL, "num_heads": 5})
+    assert result.parameters is None
+    assert result.missing.startswith("InputError: model deit_tiny_patch16_224: timm")
 
 
 def test_a_graph_that_computes_something_else_is_not_captured(
@@ -101,9 +108,9 @@ def test_a_graph_that_computes_something_else_is_not_captured(
         return replace(graph, parameters={**graph.parameters, **bias})
 
     monkeypatch.setattr(module, "capture", wrong)
-    finding = found("deit_tiny_patch16_224", arguments=SMALL)
-    assert finding.nodes is None
-    assert "computes something else" in finding.missing
+    result = found("deit_tiny_patch16_224", arguments=SMALL)
+    assert result.nodes is None
+    assert "computes something else" in result.missing
 
 
 def test_one_integer_that_differs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,15 +122,15 @@ def test_one_integer_that_differs_is_found(monkeypatch: pytest.MonkeyPatch) -> N
             return done
 
     monkeypatch.setattr(module, "Executor", Wrong)
-    finding = found("deit_tiny_patch16_224", arguments=SMALL)
-    assert finding.compared is None
-    assert finding.missing == "integers differ in head"
+    result = found("deit_tiny_patch16_224", arguments=SMALL)
+    assert result.compared is None
+    assert result.missing == "integers differ in head"
 
 
 def test_the_command_prints_the_table_and_writes_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(module, "RELATIVES", (PLAIN,))
+    monkeypatch.setattr(module, "ARCHITECTURES", (PLAIN,))
     file = tmp_path / "table.md"
     done = CliRunner().invoke(app, ["models", "deit*", "--check", "--out", str(file)])
     assert done.exit_code == 0, done.output

@@ -8,12 +8,10 @@ attention asks with every fourth token.
 
 from __future__ import annotations
 
-from aocq.capture.roles.family import Example, Family
+from families.statement import Example, Statement
 
-FAMILY = Family(
-    name="levit",
-    timm_modules=("levit",),
-    without=("levit_conv_*",),
+STATED = Statement(
+    family="levit",
     stream=(
         "stem.conv4.linear",
         "stages.*.downsample.attn_downsample.proj.ln.linear",

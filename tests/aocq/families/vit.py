@@ -7,24 +7,12 @@ capture multiplies into the layer. DINOv2 may have register tokens beside that o
 
 from __future__ import annotations
 
-from aocq.capture.roles.family import Example, Family
+from families.statement import Example, Statement
 
 SMALL = {"embed_dim": 24, "depth": 2, "num_heads": 3, "num_classes": 10}
 
-FAMILY = Family(
-    name="vit",
-    timm_modules=("vision_transformer", "deit"),
-    without=(
-        "aimv2_*",  # RMSNorm
-        "*_xp_*",  # the same
-        "vit_giant_patch14_dinov2",  # SwiGLU
-        "vit_giant_patch14_reg*",
-        "*_siglip_[0-9]*",  # pooled by attention, whose query is a constant
-        "*_map_*",  # the same
-        "*_18x2_*",  # parallel blocks
-        "vit_pwee_*",
-        "vit_d*_patch16_reg1_*",  # differential attention
-    ),
+STATED = Statement(
+    family="vit",
     # Tokens joined, the position embedding added (or the other way round), then one sum behind
     # each branch.
     stream=("concat", "add", "blocks.*.add", "blocks.*.add_1"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run's record says beside its figures."""
+"""The record of a run beside its figures: the images that it evaluated."""
 
 from __future__ import annotations
 

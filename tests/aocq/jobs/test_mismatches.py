@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which ops compute other codes than simulated quantization does on the same inputs."""
+"""Mismatches with fake quantization on equal inputs, op by op."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import nn
 from aocq.capture import FloatGraph, FloatOp
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import ImageBatches
-from aocq.jobs.mismatches import compared, differing_codes
+from aocq.jobs.mismatches import compared, mismatches_per_image
 from aocq.lowering import lower
 from aocq.methods import METHODS, QuantizedModel
 from simulator.executor import Executor
@@ -56,7 +56,7 @@ def quantized(nano: Captured, method: str, **recipe: object) -> QuantizedModel:
 def test_products_and_sums_are_exact(method: str, nano: Captured, data: ImageBatches) -> None:
     model = quantized(nano, method)
     executor = Executor(lower(model, changed()), threads=1)
-    found = differing_codes(model, executor, data)
+    found = mismatches_per_image(model, executor, data)
     kinds = {node.name: node.op for node in model.graph.nodes}
     assert {kinds[name] for name in found} >= {FloatOp.LINEAR, FloatOp.SOFTMAX, FloatOp.LAYERNORM}
     exact = (FloatOp.MATMUL, FloatOp.LINEAR, FloatOp.ADD)
@@ -68,7 +68,7 @@ def test_the_op_that_approximates_is_named_and_no_other(nano: Captured, data: Im
     counts = {}
     for bits in (30, 8):
         graph = lower(model, changed(softmax__table_bits=bits))
-        counts[bits] = differing_codes(model, Executor(graph, threads=1), data)
+        counts[bits] = mismatches_per_image(model, Executor(graph, threads=1), data)
     kinds = {node.name: node.op for node in model.graph.nodes}
     for name, count in counts[8].items():
         if kinds[name] is FloatOp.SOFTMAX:
@@ -81,9 +81,11 @@ def test_counts_are_per_image(nano: Captured, data: ImageBatches) -> None:
     model = quantized(nano, "base_ptq")
     executor = Executor(lower(model, changed(softmax__table_bits=8)), threads=1)
     done: list[int] = []
-    found = differing_codes(model, executor, data, done.append)
+    found = mismatches_per_image(model, executor, data, done.append)
     assert done == [4, 1]
-    once = differing_codes(model, executor, ImageBatches(data.images * 2, PREPROCESSING, batch=5))
+    once = mismatches_per_image(
+        model, executor, ImageBatches(data.images * 2, PREPROCESSING, batch=5)
+    )
     assert once == found
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is stated of a family of networks: where timm has it, its roles, small examples."""
+"""The residual stream and the branch ends that a family's networks should have; small examples."""
 
 from __future__ import annotations
 
@@ -28,22 +28,13 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
-    """Networks that are built alike.
-
-    Nothing of the tool asks to which family a network belongs: roles are found in its graph
-    (``stream.py``). What is stated here is what should be found, and what tests hold the finding
-    against.
+class Statement:
+    """What is stated of a family, and tests hold against what is found in its graphs.
 
     Attributes
     ----------
-    name
-        for people
-    timm_modules
-        modules of ``timm.models`` whose networks belong to it: ``aocq models`` lists them
-    without
-        shell patterns of their networks that have an operator without a lowering, and are not
-        listed
+    family
+        its name in :data:`aocq.zoo.families.FAMILIES`
     stream
         names of the residual stream's tensors, in which ``*`` is any one part of a path
     branch_ends
@@ -52,9 +43,7 @@ class Family:
         small networks with all operators of the family, one for each kind of network in it
     """
 
-    name: str
-    timm_modules: tuple[str, ...]
+    family: str
     stream: tuple[str, ...]
     branch_ends: tuple[str, ...]
     examples: tuple[Example, ...]
-    without: tuple[str, ...] = ()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is kept for later comes back as it was written, or not at all."""
+"""Files of unfinished work come back as they were written, or not at all."""
 
 from __future__ import annotations
 

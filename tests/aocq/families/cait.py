@@ -7,11 +7,10 @@ own, which reads the patches through a concatenation in each of the last blocks.
 
 from __future__ import annotations
 
-from aocq.capture.roles.family import Example, Family
+from families.statement import Example, Statement
 
-FAMILY = Family(
-    name="cait",
-    timm_modules=("cait",),
+STATED = Statement(
+    family="cait",
     stream=(
         "add",  # the position embedding on the patches
         "blocks.*.add",

@@ -1,28 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Swin transformers (arXiv 2103.14030): windows of attention, shifted in every second block.
+"""Swin Transformer V2 (arXiv 2111.09883): cosine attention, and branches normalized at their ends.
 
-No token stands for the class, and none for a position. The stream has one width for each stage: it
-starts at the normalized patches, and anew at each reduction of four merged patches.
+No layer ends a branch, a normalization does. The stream starts at the normalized patches, and anew
+at the normalization behind each reduction of four merged patches.
 """
 
 from __future__ import annotations
 
-from aocq.capture.roles.family import Example, Family
+from families.statement import Example, Statement
 
-FAMILY = Family(
-    name="swin",
-    timm_modules=("swin_transformer",),
+STATED = Statement(
+    family="swin_v2",
     stream=(
         "patch_embed.norm",
         "layers.*.blocks.*.add",
         "layers.*.blocks.*.add_1",
-        "layers.*.downsample.reduction",
+        "layers.*.downsample.norm",
     ),
-    branch_ends=("layers.*.blocks.*.attn.proj", "layers.*.blocks.*.mlp.fc2"),
+    branch_ends=(),
     # 6 x 7 patches in windows of 4 x 4, then 3 x 4: some are padded, some shifted and masked.
     examples=(
         Example(
-            model="swin_tiny_patch4_window7_224",
+            model="swinv2_tiny_window8_256",
             arguments={
                 "img_size": (12, 14),
                 "patch_size": 2,

@@ -6,12 +6,11 @@ timm's ``vit_relpos_*`` (a table of biases) and ``vit_srelpos_*`` (a small netwo
 
 from __future__ import annotations
 
-from aocq.capture.roles.family import Example, Family
-from aocq.capture.roles.vit import SMALL
+from families.statement import Example, Statement
+from families.vit import SMALL
 
-FAMILY = Family(
-    name="relpos",
-    timm_modules=("vision_transformer_relpos",),
+STATED = Statement(
+    family="relpos",
     stream=("patch_embed.proj", "blocks.*.add", "blocks.*.add_1"),
     branch_ends=("blocks.*.attn.proj", "blocks.*.mlp.fc2"),
     examples=(

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network needs of a chip, without weights and without images: random ones take their place.
+"""Cycles, bytes and ops of a network on a chip, without its weights and images: random ones serve.
 
-Cycles, bytes and the ops of the graph do not depend on values. Which codes there are does: nothing
-is said of accuracy, nor of overflow.
+These figures do not depend on values. Codes do: accuracy and overflow are not among them.
 """
 
 from __future__ import annotations
@@ -34,8 +33,8 @@ IMAGES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sized:
-    """A network as a chip computes it, with weights that mean nothing."""
+class EstimateWithoutWeights:
+    """A network with random weights, lowered for a chip, and its costs."""
 
     model: LoadedModel
     recipe: Recipe
@@ -44,9 +43,9 @@ class Sized:
     costs: CostEstimate
 
 
-def size_up(
+def estimate_without_weights(
     model: LoadedModel, float_graph: FloatGraph, recipe: Recipe, profile: NpuProfile
-) -> Sized:
+) -> EstimateWithoutWeights:
     """Quantize a captured network for a chip on random images, lower it and estimate its costs.
 
     Raises
@@ -60,7 +59,7 @@ def size_up(
     generator = torch.Generator().manual_seed(recipe.seed)
     images = torch.randn(IMAGES, *model.input_size, generator=generator)
     graph = lower(calibrated(METHOD, float_graph, images, recipe, limits), profile)
-    return Sized(
+    return EstimateWithoutWeights(
         model=model, recipe=recipe, profile=profile, graph=graph, costs=estimate(graph, profile)
     )
 
@@ -149,7 +148,7 @@ def sizes_of(
         float_graph = capture(network.network, request.name, network.input_size)
         for weight_bits, activation_bits in widths:
             recipe = Recipe(weight_bits=weight_bits, activation_bits=activation_bits)
-            sized = size_up(network, float_graph, recipe, chip)
+            sized = estimate_without_weights(network, float_graph, recipe, chip)
             found.append(
                 SizesAtWidths(
                     weight_bits=weight_bits,
@@ -164,10 +163,10 @@ def sizes_of(
     return NetworkSizes(request=request, widths=widths, model=model_record(network), sizes=found)
 
 
-def sized_record(sized: Sized) -> dict[str, Any]:
+def sized_record(sized: EstimateWithoutWeights) -> dict[str, Any]:
     """Return the keys of ``run.json`` that need neither weights nor images."""
     model = model_record(sized.model).model_dump()
-    del model["checkpoint_sha256"]  # of weights that mean nothing
+    del model["checkpoint_sha256"]  # of random weights
     recipe = sized.recipe
     return {
         "model": model,

@@ -6,13 +6,11 @@ Position embedding and tokens are made in ``embeds``; from there on it is a plai
 
 from __future__ import annotations
 
-from aocq.capture.roles.family import Example, Family
-from aocq.capture.roles.vit import SMALL
+from families.statement import Example, Statement
+from families.vit import SMALL
 
-FAMILY = Family(
-    name="naflex",
-    timm_modules=("naflexvit",),
-    without=("*_siglip", "*_map"),  # pooled by attention, whose query is a constant
+STATED = Statement(
+    family="naflex",
     stream=("embeds.add", "embeds.concat", "blocks.*.add", "blocks.*.add_1"),
     branch_ends=("blocks.*.attn.proj", "blocks.*.mlp.fc2"),
     examples=(

@@ -20,22 +20,15 @@ from aocq.capture import FloatGraph
 from aocq.data import loader
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import BadImageError, ImageBatches
-from aocq.jobs.evaluate import (
-    Evaluation,
-    _as_row,
-    _from_row,
-    agreement,
-    decibel,
-    evaluate,
-    sqnr_db,
-    sqnr_per_op,
-    top_k,
-)
+from aocq.jobs.evaluate import Evaluation, _as_row, _from_row, evaluate
+from aocq.jobs.metrics import agreement, decibel, sqnr_db, top_k
+from aocq.jobs.op_sqnr import sqnr_per_op
 from aocq.lowering import lower
 from aocq.methods import METHODS, QuantizedModel
 from aocq.recipes.recipe import Recipe
+from simulator.counts import OpCounts
 from simulator.errors import InputError
-from simulator.executor import Executor, OpCounts
+from simulator.executor import Executor
 from simulator.ops.behaviour import SumCounts
 from simulator.profile import load_profile
 
@@ -156,14 +149,14 @@ def test_the_next_batch_is_decoded_while_one_is_computed(
     wanted = iter([8, 11, 11])
     runs: list[int] = []
 
-    def run(codes: Any) -> Any:
+    def run(codes: Any, **options: Any) -> Any:
         runs.append(len(codes))
         if len(codes) == 1:  # only to compile kernels
-            return real_run(codes)
+            return real_run(codes, **options)
         count = next(wanted)
         with progress:
             assert progress.wait_for(lambda: len(decoded) == count, 10)
-        return real_run(codes)
+        return real_run(codes, **options)
 
     monkeypatch.setattr(loader, "open_image", open_image)
     monkeypatch.setattr(executor, "run", run)
