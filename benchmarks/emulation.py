@@ -50,6 +50,7 @@ from benchmarks.records import versions, write
 from simulator.config import default_threads
 from simulator.errors import AocqError
 from simulator.executor import Executor
+from simulator.graph.macs import total_macs
 
 PEERS = ("float", "simulated", "onnxruntime", "litert")
 # Those of another process, by the names that the oracles' environments have for them.
@@ -254,7 +255,7 @@ def main() -> None:
         "weights": given.weights,
         "pixels": given.pixels,
         "pairs": asked.pairs,
-        "macs": given.graph.macs,
+        "macs": total_macs(given.graph),
     }
     rows = [row(one, found[one.engine.beside], shared) for one in found.values()]
     rows[0] |= {

@@ -35,11 +35,11 @@ from benchmarks.records import write
 from simulator.executor import Executor
 from simulator.gemm import Gemm, backend, limit_threads_of_this_thread, one_thread_per_worker
 from simulator.graph import IntGraph, Role, Tensor, verify
-from simulator.graph.graph import product_macs
-from simulator.graph.ops import LAYOUT_OPS, MatMul, Op, Rescale
+from simulator.graph.macs import product_macs
+from simulator.graph.ops import SPECS, MatMul, Op, Rescale
+from simulator.kernel_choice import kernel_of
 from simulator.numerics.float_type import Array
 from simulator.numerics.integer_type import IntType
-from simulator.ops import BEHAVIOURS
 
 SECONDS = 0.05  # of processor time, at least, for one side in one round
 SUMS = IntType(bits=32)
@@ -126,7 +126,7 @@ def ops_of(graph: IntGraph) -> list[Op]:
     chosen: dict[str, Op] = {}
     for op in graph.ops:
         kind = kind_of(op, graph)
-        if isinstance(op, (MatMul, *LAYOUT_OPS)):
+        if isinstance(op, MatMul) or SPECS[type(op)].moves_codes:
             continue
         if kind not in chosen or _extent(graph, op) > _extent(graph, chosen[kind]):
             chosen[kind] = op
@@ -158,7 +158,7 @@ def alone(graph: IntGraph, codes: Array) -> list[OneOp]:
 
 def measure(one: OneOp, gemm: Gemm, size: str, copies: int, pairs: int) -> dict[str, Any]:
     """Time a kernel on ``copies`` of its activations, and copies of as many bytes."""
-    kernel = BEHAVIOURS[type(one.op)].build(one.op, one.graph, gemm)
+    kernel = kernel_of(one.op, one.graph, gemm)
     operands = [
         np.repeat(one.activations[name], copies, axis=0)
         if name in one.activations

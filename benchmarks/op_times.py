@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from simulator.executor import Executor
 from simulator.graph import IntGraph
-from simulator.graph.ops import LAYOUT_OPS, MatMul, Op
+from simulator.graph.ops import SPECS, MatMul, Op, op_name
 from simulator.numerics.float_type import Array
 from simulator.ops import Kernel, OpResult
 
@@ -44,7 +44,7 @@ def kind_of(op: Op, graph: IntGraph) -> str:
     """Return what a table calls an op: products by their operands, all that only moves in one."""
     if isinstance(op, MatMul):
         return "matmul, weights" if graph.is_constant(op.b) else "matmul, activations"
-    return "layout" if isinstance(op, LAYOUT_OPS) else op.kind
+    return "layout" if SPECS[type(op)].moves_codes else op_name(op)
 
 
 def op_times(executor: Executor, codes: Array) -> OpTimes:

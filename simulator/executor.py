@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run an IntGraph: batches, threads, taps of any tensor, counts of what did not fit."""
+"""The executor of an IntGraph: batches, threads, taps of any tensor, counts by op."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import numpy as np
 
 from simulator.boundary import problem_of_codes
 from simulator.config import default_threads
+from simulator.counts import OpCounts, summed
 from simulator.errors import AccumulatorOverflow, InputError
 from simulator.gemm import Gemm, backend, limit_threads_of_this_thread, one_thread_per_worker
 from simulator.graph.graph import IntGraph
-from simulator.graph.masks import is_mask
-from simulator.graph.ops import MatMul, Mean, Op
+from simulator.graph.op import accumulator_of
+from simulator.graph.ops import SPECS, Op
+from simulator.kernel_choice import kernel_of
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.float_type import Array
 from simulator.ops import BEHAVIOURS, Kernel
@@ -28,42 +30,8 @@ IMAGES_PER_TASK = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpCounts:
-    """What an op's values did that did not fit, over all images of a run.
-
-    elements : results computed
-    saturated : results outside the result type before its overflow rule was applied; none of a
-        mask, whose scores are meant to be
-    sums : what happened in the op's accumulators; none in ops without
-    walked : sums made term by term, since no bound kept them in their registers; that depends on
-        the kernel, so counts that differ in nothing else are equal
-    """
-
-    elements: int = 0
-    saturated: int = 0
-    sums: SumCounts | None = None
-    walked: int = field(default=0, compare=False)
-
-    @property
-    def overflowed(self) -> int:
-        """Results whose accumulator overflowed, transiently or persistently."""
-        return self.sums.overflowed if self.sums else 0
-
-    def __add__(self, other: OpCounts) -> OpCounts:
-        both = self.sums or other.sums
-        if self.sums and other.sums:
-            both = self.sums.merged(other.sums)
-        return OpCounts(
-            elements=self.elements + other.elements,
-            saturated=self.saturated + other.saturated,
-            sums=both,
-            walked=self.walked + other.walked,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RunOutput:
-    """What a run gives back.
+    """The results of a run.
 
     outputs : codes (or float32 values) [images, ...] of every graph output
     taps : the same of every tensor asked for
@@ -84,6 +52,9 @@ class Executor:
         a valid graph
     gemm
         ``auto`` or a backend of :mod:`simulator.gemm`; every backend gives the same integers
+    portable
+        whether to leave out vector code and run every op by its portable kernel, to compare both;
+        products are ``gemm``'s either way
     threads
         worker threads; default :func:`simulator.config.default_threads`
 
@@ -93,14 +64,21 @@ class Executor:
         If the GEMM backend cannot be used here.
     """
 
-    def __init__(self, graph: IntGraph, *, gemm: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        graph: IntGraph,
+        *,
+        gemm: str = "auto",
+        portable: bool = False,
+        threads: int | None = None,
+    ) -> None:
         self.graph = graph
         self.gemm: Gemm = backend(gemm)
         self.threads = threads or default_threads()
         self._steps: list[tuple[Op, Kernel]] = [
-            (op, BEHAVIOURS[type(op)].build(op, graph, self.gemm)) for op in graph.ops
+            (op, kernel_of(op, graph, self.gemm, portable=portable)) for op in graph.ops
         ]
-        self._masks = {op.name for op in graph.ops if is_mask(graph, op)}
+        self._masks = {op.name for op in graph.ops if SPECS[type(op)].is_mask(graph, op)}
         self._last_use = {name: step for step, op in enumerate(graph.ops) for name in op.operands}
 
     def run(
@@ -162,7 +140,7 @@ class Executor:
                 elements=result.codes.size,
                 saturated=0 if op.name in self._masks else result.saturated,
                 sums=result.sums,
-                walked=result.walked,
+                in_order=result.in_order,
             )
             _stop_at_errors(op, result.sums)
             for name in op.operands:
@@ -187,15 +165,15 @@ class Executor:
 
 def _may_stop(op: Op) -> bool:
     """Tell whether the op's policy does not tolerate a changed sum."""
-    return isinstance(op, (MatMul, Mean)) and op.accumulator.policy is OverflowPolicy.ERROR
+    accumulator = accumulator_of(op)
+    return accumulator is not None and accumulator.policy is OverflowPolicy.ERROR
 
 
 def _stop_at_errors(op: Op, sums: SumCounts | None) -> None:
     """Raise AccumulatorOverflow where the op's policy does not tolerate a changed sum."""
     if sums is not None and sums.changed and _may_stop(op):
-        assert isinstance(op, (MatMul, Mean))
         raise AccumulatorOverflow(
-            f"op {op.name}: {sums.changed} sums overflowed the accumulator ({op.accumulator}), "
+            f"op {op.name}: {sums.changed} sums overflowed the accumulator ({accumulator_of(op)}), "
             f"the exact ones span {sums.least} to {sums.most}; widen it, or set accumulator.policy "
             'to "apply" or "report" in the profile'
         )
@@ -208,9 +186,7 @@ def _join(parts: Sequence[RunOutput]) -> RunOutput:
             name: np.concatenate([part.outputs[name] for part in parts]) for name in first.outputs
         },
         taps={name: np.concatenate([part.taps[name] for part in parts]) for name in first.taps},
-        counts={
-            name: sum((part.counts[name] for part in parts), OpCounts()) for name in first.counts
-        },
+        counts=summed(part.counts for part in parts),
     )
 
 

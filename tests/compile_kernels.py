@@ -1,67 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiles what the tests' kernels need, before workers start: each kernel once, in processes.
+"""Compiles the kernels that tests run, each once, in as many processes as workers will be.
 
-``python tests/compile_kernels.py 8`` uses eight processes. Kernels go to the cache that the tests
-read; workers that start with an empty one would compile the same kernels side by side.
+``python tests/compile_kernels.py 8`` uses eight. Kernels go to the cache that tests read; workers
+that start with an empty one compile the same kernels side by side.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-# Rows of one op's graphs share most kernels: a process takes an op, those with most first.
-OPS = (
-    *("MatMul", "AddShifted", "Softmax", "SoftmaxGemmlowp", "Mean", "LayerNorm", "Add", "Rescale"),
-    *("SoftmaxLut513", "SoftmaxFloatTable", "SoftmaxIBert", "SoftmaxIta", "SoftmaxLog2"),
-)
+# An op's graphs share most kernels, so that a process takes an op; these have the most kernels.
+MOST_KERNELS = ("MatMul", "AddShifted", "Softmax", "LayerNorm", "Mean", "Add", "Rescale")
 
 
 def main(processes: int) -> None:
-    """Compile in so many processes."""
+    """Compile the kernels of every op."""
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        sys.path[:0] = _folders()
-        from one_op_graphs import CASES
-
-        named = {kind.__name__ for kind in CASES}
-        ordered = sorted(named, key=lambda name: (OPS.index(name) if name in OPS else len(OPS)))
-        list(pool.map(compile_op, ordered))
+        list(pool.map(compile_op, sorted(_op_names(), key=_place)))
 
 
-def _folders() -> list[str]:
-    return [str(TESTS / folder) for folder in ("simulator/ops", "simulator")]
+def _place(name: str) -> int:
+    return MOST_KERNELS.index(name) if name in MOST_KERNELS else len(MOST_KERNELS)
+
+
+def _op_names() -> list[str]:
+    from simulator.graph.ops import OP_TYPES
+
+    return list(OP_TYPES)
 
 
 def compile_op(name: str) -> None:
-    """Run every graph of an op once with every matrix product that there is."""
-    sys.path[:0] = _folders()
-    from one_op_graphs import CASES, operands_for, results
+    """Run the portable and the SIMD kernel of every graph of an op once."""
+    sys.path.insert(0, str(TESTS / "simulator"))
+    from one_op_graphs import CASES, operands_for
     from small_graphs import Draft
 
-    (cases,) = (cases for kind, cases in CASES.items() if kind.__name__ == name)
-    for build in cases.values():
+    from simulator.gemm import backend
+    from simulator.graph.ops import OP_TYPES
+    from simulator.kernel_choice import kernel_of
+    from simulator.numerics.jit import has_avx2
+
+    forms = [("numba", True), *([("avx2", False)] if has_avx2() else [])]
+    for build in CASES[OP_TYPES[name]].values():
         draft = Draft()
         build(draft)
         graph = draft.graph()
-        for gemm in _backends():
-            results(graph, operands_for(graph), gemm)
-
-
-def _backends() -> Iterator[str]:
-    from simulator.gemm import backend
-    from simulator.gemm.selection import BACKENDS
-    from simulator.errors import EnvironmentProblem
-
-    for name in BACKENDS:
-        try:
-            backend(name)
-        except EnvironmentProblem:
-            continue
-        yield name
+        op, operands = graph.ops[-1], operands_for(graph)
+        batches = [
+            graph.constants[operand] if graph.is_constant(operand) else operands[operand]
+            for operand in op.operands
+        ]
+        for gemm, portable in forms:
+            kernel_of(op, graph, backend(gemm), portable=portable)(batches)
 
 
 if __name__ == "__main__":

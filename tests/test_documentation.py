@@ -25,8 +25,9 @@ def run_python(code: str, folder: Path) -> str:
 def test_snippets_of_the_ir_page_run_and_print_what_it_says(tmp_path):
     page = IR.read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    assert len(blocks) == 2
-    made, ran = (run_python(block, tmp_path) for block in blocks)
+    assert len(blocks) == 3
+    by_hand, made, ran = (run_python(block, tmp_path) for block in blocks)
+    assert f"It prints `{by_hand.strip()}`." in page
     assert re.fullmatch(r"[0-9a-f]{64}", made.strip())
     # Counts depend on scales, and those on the float arithmetic of the machine that calibrated.
     stated = re.search(r"It prints `(.*?elements=\d+)", page)
@@ -41,7 +42,7 @@ def test_snippets_of_the_ir_page_run_and_print_what_it_says(tmp_path):
 def test_the_example_of_a_family_is_that_of_the_code_and_finds_what_is_stated(tmp_path):
     page = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
     (listing,) = re.findall(r"```py\n(.*?)```", page, flags=re.DOTALL)
-    assert listing in (ROOT / "aocq/capture/roles/cait.py").read_text(encoding="utf-8")
+    assert listing in (ROOT / "tests/aocq/families/cait.py").read_text(encoding="utf-8")
     (snippet,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     *nodes, stream, ends = run_python(snippet, tmp_path).splitlines()
     assert nodes[0].split()[:2] == ["image", "input"]

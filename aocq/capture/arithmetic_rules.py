@@ -13,11 +13,13 @@ import torch
 
 from aocq.capture.float_graph import FloatOp
 from aocq.capture.folding import fold_behind, layer_behind_affine
+from aocq.capture.l2norm_rules import l2norm, with_gain
 from aocq.capture.translator import (
     Constant,
     FxNode,
     Translator,
     Value,
+    is_operator,
     rank,
     with_defaults,
 )
@@ -68,16 +70,12 @@ def _scaled(t: Translator, node: FxNode, factor: float) -> Value:
     return t.emit(node, FloatOp.SCALE, (x,), batch_axis=x.batch_axis, factor=float(factor))
 
 
-def _is_operator(node: FxNode, name: str) -> bool:
-    return isinstance(node, torch.fx.Node) and str(node.target) == f"aten.{name}"
-
-
 def _quick_gelu_operand(product: FxNode) -> FxNode | None:
     """Return x where a product is ``x * sigmoid(1.702 * x)``; None of any other."""
     for x, gate in (product.args, product.args[::-1]):
-        if not (_is_operator(gate, "sigmoid.default") and len(gate.users) == 1):
+        if not (is_operator(gate, "sigmoid.default") and len(gate.users) == 1):
             continue
-        if _is_operator(gate.args[0], "mul.Tensor") and gate.args[0].args == (x, QUICK_GELU_SLOPE):
+        if is_operator(gate.args[0], "mul.Tensor") and gate.args[0].args == (x, QUICK_GELU_SLOPE):
             return x
     return None
 
@@ -87,9 +85,9 @@ def _belongs_to_quick_gelu(part: FxNode) -> bool:
     reader = next(iter(part.users), None)
     if len(part.users) != 1:
         return False
-    if _is_operator(reader, "sigmoid.default"):
+    if is_operator(reader, "sigmoid.default"):
         return _belongs_to_quick_gelu(reader)
-    return _is_operator(reader, "mul.Tensor") and _quick_gelu_operand(reader) is not None
+    return is_operator(reader, "mul.Tensor") and _quick_gelu_operand(reader) is not None
 
 
 def sigmoid(t: Translator, node: FxNode) -> Value:
@@ -100,7 +98,10 @@ def sigmoid(t: Translator, node: FxNode) -> Value:
 
 
 def mul(t: Translator, node: FxNode) -> Value:
-    """A number times a tensor, LayerScale, which the layer before it takes in, or QuickGELU."""
+    """A number times a tensor, QuickGELU, or a factor that what is before it takes in.
+
+    LayerScale goes into a layer, the factor of cosine attention into the normalized queries.
+    """
     x, factor = node.args
     operand = _quick_gelu_operand(node)
     if operand is not None and _belongs_to_quick_gelu(
@@ -116,14 +117,21 @@ def mul(t: Translator, node: FxNode) -> Value:
     gamma = t.values[factor.name]
     found = None
     if isinstance(gamma, Constant):
-        found = fold_behind(t, node, x, gamma.tensor)
+        found = fold_behind(t, node, x, gamma.tensor) or with_gain(t, node, x, gamma)
     if found is None:
-        raise t.unsupported(node, "only LayerScale behind a linear layer can be multiplied in")
+        raise t.unsupported(
+            node,
+            "only LayerScale behind a linear layer, or a positive factor for each head behind a "
+            "product of normalized queries, can be multiplied in",
+        )
     return found
 
 
 def div(t: Translator, node: FxNode) -> Value:
-    """A tensor divided by a number."""
+    """A tensor divided by a number, or its rows by their lengths."""
+    normalized = l2norm(t, node)
+    if normalized is not None:
+        return normalized
     if not isinstance(node.args[1], (int, float)):
         raise t.unsupported(node, "divides by a tensor")
     return _scaled(t, node, 1 / node.args[1])

@@ -16,6 +16,8 @@ MOST_DIMENSIONS = 16
 LARGEST_TENSOR = 1 << 28  # elements: the attention of 16 heads over 4,096 tokens
 # Of convolutions whose windows overlap: each position in the kernel becomes an op.
 LARGEST_KERNEL = 64
+# What scores can be multiplied by, in SCALE and by the gain of L2NORM.
+SMALLEST_FACTOR, LARGEST_FACTOR = 2.0**-64, 2.0**64
 
 
 def _known_function(name: str) -> str:
@@ -59,8 +61,13 @@ class _LayerNorm(Attributes):
     epsilon: Annotated[float, Field(gt=0, le=1)]
 
 
+class _L2Norm(Attributes):
+    gain: str | None
+    epsilon: Annotated[float, Field(gt=0, le=1)]
+
+
 class _Scale(Attributes):
-    factor: Annotated[float, Field(ge=2.0**-64, le=2.0**64)]
+    factor: Annotated[float, Field(ge=SMALLEST_FACTOR, le=LARGEST_FACTOR)]
 
 
 class _OnAxis(Attributes):
@@ -100,6 +107,7 @@ ATTRIBUTES: Mapping[FloatOp, type[Attributes]] = MappingProxyType(
         FloatOp.SOFTMAX: Attributes,
         FloatOp.UNARY: _Unary,
         FloatOp.LAYERNORM: _LayerNorm,
+        FloatOp.L2NORM: _L2Norm,
         FloatOp.ADD: Attributes,
         FloatOp.SCALE: _Scale,
         FloatOp.MEAN: _OnAxis,

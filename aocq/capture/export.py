@@ -21,8 +21,9 @@ from torch import nn
 
 from aocq.capture import arithmetic_rules as arithmetic
 from aocq.capture import convolution_rules as convolution
+from aocq.capture import l2norm_rules as l2norm
 from aocq.capture import layout_rules as layout
-from aocq.capture.float_graph import FloatGraph, FloatNode
+from aocq.capture.float_graph import PARAMETER_ATTRIBUTES, FloatGraph, FloatNode
 from aocq.capture.simplify import simplify
 from aocq.capture.translator import (
     BATCH,
@@ -37,8 +38,6 @@ __all__ = ["UnsupportedOperatorError", "capture"]
 
 Rule = Callable[[Translator, FxNode], Any]
 
-# Attributes of nodes that name parameters.
-_PARAMETERS = ("parameter", "weight", "bias")
 # What torch.export makes sure of, and yields nothing.
 CHECKS = frozenset({"aten._assert_tensor_metadata.default"})
 
@@ -206,7 +205,7 @@ def _finished(t: Translator, output: FxNode) -> FloatGraph:
         raise t.unsupported(output, "yields a result that is not one row for each image")
     ordered = [node for name, node in t.nodes.items() if name != result.name]
     nodes: tuple[FloatNode, ...] = (*ordered, t.nodes[result.name])
-    named = {node.attributes.get(key) for node in nodes for key in _PARAMETERS}
+    named = {node.attributes.get(key) for node in nodes for key in PARAMETER_ATTRIBUTES}
     # The first of what layers made of a parameter bears its name, where nothing reads the parameter
     # as it was.
     first: dict[str, str] = {}
@@ -226,7 +225,7 @@ def _finished(t: Translator, output: FxNode) -> FloatGraph:
 def _with_parameters(node: FloatNode, renamed: Mapping[str, str]) -> FloatNode:
     """Return a node that reads its parameters under other names."""
     changed = {
-        key: renamed.get(value, value) if key in _PARAMETERS else value
+        key: renamed.get(value, value) if key in PARAMETER_ATTRIBUTES else value
         for key, value in node.attributes.items()
     }
     return replace(node, attributes=MappingProxyType(changed))
@@ -248,6 +247,9 @@ _RULES: Mapping[str, Rule] = MappingProxyType(
         "sigmoid.default": arithmetic.sigmoid,
         "hardswish.default": arithmetic.unary("hardswish"),
         "layer_norm.default": arithmetic.layer_norm,
+        "linalg_vector_norm.default": l2norm.part,
+        "clamp_min.default": l2norm.part,
+        "expand_as.default": l2norm.part,
         "mean.dim": arithmetic.mean,
         "flatten.using_ints": layout.reshape,
         "reshape.default": layout.reshape,

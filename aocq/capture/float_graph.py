@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FloatGraph: what the network computes, in some eighteen operations, for one image."""
+"""FloatGraph: what the network computes, in nineteen operations, for one image."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ class FloatOp(StrEnum):
     SOFTMAX = "softmax"  # over the last dimension
     UNARY = "unary"  # [function] see UNARY_FUNCTIONS
     LAYERNORM = "layernorm"  # [weight, bias, epsilon] over the last dimension
+    # [gain, epsilon] gain x / max(‖x‖, epsilon) over the last dimension; gain (heads, 1, 1) or (1)
+    L2NORM = "l2norm"
     ADD = "add"  # of two nodes; the second may repeat, as ``broadcast_to`` does
     SCALE = "scale"  # [factor] times a positive constant
     MEAN = "mean"  # [axis]
@@ -48,6 +50,7 @@ ARITHMETIC = frozenset(
         FloatOp.SOFTMAX,
         FloatOp.UNARY,
         FloatOp.LAYERNORM,
+        FloatOp.L2NORM,
         FloatOp.ADD,
         FloatOp.MEAN,
         FloatOp.CONCAT,
@@ -64,6 +67,11 @@ LAYOUT = frozenset(
         FloatOp.PATCHES,
     }
 )
+# Attributes whose values are names of parameters.
+PARAMETER_ATTRIBUTES = ("parameter", "weight", "bias", "gain")
+
+# Functions of UNARY nodes that are GELU, exact and by tanh: a profile's [gelu] computes them.
+GELUS = frozenset({"gelu", "gelu_tanh"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

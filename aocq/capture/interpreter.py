@@ -162,6 +162,12 @@ def _layernorm(
     )
 
 
+def _l2norm(node: FloatNode, inputs: list[Tensor], weights: Mapping[str, Tensor], _: int) -> Tensor:
+    gain = node.attributes["gain"]
+    rows = functional.normalize(inputs[0], dim=-1, eps=node.attributes["epsilon"])
+    return rows * weights[gain] if gain else rows
+
+
 def _slice(node: FloatNode, inputs: list[Tensor], _: Any, __: int) -> Tensor:
     taken = sliced(node)
     part = (slice(None),) * (node.attributes["axis"] + 1)
@@ -211,6 +217,7 @@ _RULES: Mapping[FloatOp, Callable[[FloatNode, list[Tensor], Mapping[str, Tensor]
                 inputs[0]
             ),
             FloatOp.LAYERNORM: _layernorm,
+            FloatOp.L2NORM: _l2norm,
             FloatOp.ADD: _add,
             FloatOp.SCALE: lambda node, inputs, w, b: inputs[0] * node.attributes["factor"],
             FloatOp.MEAN: lambda node, inputs, w, b: inputs[0].mean(node.attributes["axis"] + 1),

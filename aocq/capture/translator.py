@@ -242,6 +242,11 @@ def path(node: FxNode) -> str:
     return str(stack[-1][0]) if stack else ""
 
 
+def is_operator(node: Any, name: str) -> bool:
+    """Whether an argument is the result of an operator, ``name`` without ``aten.``."""
+    return isinstance(node, torch.fx.Node) and str(node.target) == f"aten.{name}"
+
+
 def rank(argument: FxNode) -> int:
     """Return how many dimensions a torch tensor has."""
     return int(argument.meta["val"].ndim)

@@ -11,8 +11,20 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from aocq.capture.attributes import ATTRIBUTES, LARGEST_TENSOR, MOST_DIMENSIONS
-from aocq.capture.float_graph import ARITHMETIC, FloatGraph, FloatNode, FloatOp
+from aocq.capture.attributes import (
+    ATTRIBUTES,
+    LARGEST_FACTOR,
+    LARGEST_TENSOR,
+    MOST_DIMENSIONS,
+    SMALLEST_FACTOR,
+)
+from aocq.capture.float_graph import (
+    ARITHMETIC,
+    PARAMETER_ATTRIBUTES,
+    FloatGraph,
+    FloatNode,
+    FloatOp,
+)
 from aocq.capture.interpreter import run
 from aocq.capture.passes import MASKED
 from simulator.errors import InputError
@@ -106,7 +118,7 @@ def _shape_is_possible(node: FloatNode) -> None:
 
 def parameters_of(node: FloatNode) -> Iterator[str]:
     """Yield the names of the parameters that a node reads."""
-    for key in ("parameter", "weight", "bias"):
+    for key in PARAMETER_ATTRIBUTES:
         name = node.attributes.get(key)
         if name is not None:
             yield name
@@ -125,6 +137,8 @@ def _parameters_are_sound(graph: FloatGraph) -> None:
                 _switches_off(node, name, value)
             elif not _is_finite(value):
                 raise _wrong(node, f"parameter {name} has values that are not finite")
+            elif node.op is FloatOp.L2NORM:
+                _gains_rows(node, name, value)
         for name, wanted in _wanted_shapes(node, shapes).items():
             shape = tuple(graph.parameters[name].shape)
             if shape != wanted:
@@ -147,6 +161,23 @@ def _wanted_shapes(
     if node.op is FloatOp.LINEAR:
         found[attributes["weight"]] = (*channels, *shapes[node.inputs[0]][-1:])
     return found
+
+
+def _gains_rows(node: FloatNode, name: str, value: Tensor) -> None:
+    """Refuse a gain of an L2NORM that differs within a head, or is no positive factor."""
+    wanted = {(1,), *((heads, 1, 1) for heads in node.shape[-3:-2])}
+    if tuple(value.shape) not in wanted:
+        raise _wrong(
+            node,
+            f"parameter {name} has shape {tuple(value.shape)}, wanted "
+            f"{' or '.join(map(str, sorted(wanted)))}: one factor, or one for each head",
+        )
+    if not bool(((value >= SMALLEST_FACTOR) & (value <= LARGEST_FACTOR)).all()):
+        raise _wrong(
+            node,
+            f"parameter {name} must hold factors from {SMALLEST_FACTOR:.3g} to "
+            f"{LARGEST_FACTOR:.3g}",
+        )
 
 
 def _switches_off(node: FloatNode, name: str, value: Tensor) -> None:

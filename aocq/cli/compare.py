@@ -30,8 +30,8 @@ def command(
     from aocq import progress
     from aocq.records.claim import WORK
     from aocq.records.finished import note_changes
-    from aocq.records.run import RUN_NAME, load_record
-    from reports.campaign import run_row
+    from aocq.records.run_folder import RUN_NAME, load_record
+    from reports.rows import run_row
     from simulator.errors import InputError
 
     found: dict[Path, str] = {}

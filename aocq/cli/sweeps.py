@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from aocq.jobs.request import VerifyRequest
     from aocq.jobs.sweep import Cell
     from aocq.methods import Recipe
-    from reports.campaign import Block, TableRow
     from reports.picture import Picture
+    from reports.rows import TableRow
+    from reports.sweep_table import Block
 
 
 LONGEST_NAME = 120  # of a folder; file systems take 255 bytes, and other tools less
@@ -102,10 +103,10 @@ def sizes_of(model: str, wanted: SizesWanted) -> list[TableRow]:
     from aocq.capture import capture
     from aocq.jobs.cost_record import cycles_record, graph_record, memory_record
     from aocq.jobs.record import model_record
-    from aocq.jobs.sizing import size_up
+    from aocq.jobs.without_weights import estimate_without_weights
     from aocq.methods import Recipe
     from aocq.zoo.models import random_model
-    from reports.campaign import float_row, sized_row
+    from reports.rows import float_row, sized_row
     from simulator.profile import load_profile
 
     chip = load_profile(wanted.profile)
@@ -118,7 +119,7 @@ def sizes_of(model: str, wanted: SizesWanted) -> list[TableRow]:
         float_graph = capture(network.network, model, network.input_size)
         for weight_bits, activation_bits in wanted.widths:
             recipe = Recipe(weight_bits=weight_bits, activation_bits=activation_bits)
-            sized = size_up(network, float_graph, recipe, chip)
+            sized = estimate_without_weights(network, float_graph, recipe, chip)
             row = sized_row(
                 record,
                 graph_record(sized.graph),
@@ -138,7 +139,7 @@ def sizes_or_reason(model: str, wanted: SizesWanted) -> list[TableRow]:
     A network that cannot be sized does not stop the others.
     """
     from aocq import progress
-    from reports.campaign import SIZES_ONLY, TableRow
+    from reports.rows import SIZES_ONLY, TableRow
     from simulator.errors import AocqError
     from simulator.settings import typed
 
@@ -208,7 +209,7 @@ def run_table(
     from aocq.jobs.sweep import run_cells
     from aocq.records.run import RunResult
     from aocq.zoo.models import WeightsUnavailable
-    from reports.campaign import FLOAT, TableRow, run_row
+    from reports.rows import FLOAT, TableRow, run_row
     from reports.write import write_report
     from simulator.settings import typed
 
@@ -272,7 +273,7 @@ def claimed_table(out: Path, name: str) -> Iterator[None]:
     """
     from aocq import progress
     from aocq.records.publishing import claimed, refuse_blocked
-    from aocq.records.run import refuse_run_folder
+    from aocq.records.run_folder import refuse_run_folder
 
     with claimed(out, progress.note):
         refuse_run_folder(out)
@@ -290,10 +291,10 @@ def publish_table(
 ) -> None:
     """Let a table take the place of the command's earlier one in ``out``, which is claimed.
 
-    ``blocks`` are those of :func:`reports.campaign.write_table`; ``figure`` is the table's own.
+    ``blocks`` are those of :func:`reports.sweep_table.write_table`; ``figure`` is the table's own.
     """
     from aocq.records.publishing import publish, staging
-    from reports.campaign import write_table
+    from reports.sweep_table import write_table
 
     complete = staging(out)
     write_table(name, title, rows, complete, blocks)
@@ -304,7 +305,7 @@ def publish_table(
 
 def exit_if_cells_failed(rows: Sequence[TableRow]) -> None:
     """Say how many cells could not be run, and exit with 3, if any."""
-    from reports.campaign import FLOAT
+    from reports.rows import FLOAT
 
     cells = [row for row in rows if row.method != FLOAT]
     failed = sum(row.cycles is None for row in cells)
@@ -316,8 +317,8 @@ def exit_if_cells_failed(rows: Sequence[TableRow]) -> None:
 def print_table(rows: Sequence[TableRow]) -> None:
     """Print the table on stdout, and below it what must be said of single chips."""
     from reports.alike import different_data
-    from reports.campaign import differ_in_profile, in_common, notes_on, said, terminal
     from reports.chips import CHIP_LEGEND
+    from reports.sweep_table import differ_in_profile, in_common, notes_on, said, terminal
 
     for line in filter(None, (different_data(rows), said(in_common(rows)))):
         print(line)

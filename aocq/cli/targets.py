@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aocq.jobs.sweep import Cell
-    from reports.campaign import TableRow
+    from reports.rows import TableRow
 
 ALL = "all"
 QUANTIZED = "quantized"

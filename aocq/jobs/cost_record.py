@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of a record that a graph and a profile answer; nothing here needs torch."""
+"""The parts of a record that a graph and a profile determine; nothing here needs torch."""
 
 from __future__ import annotations
 
 from aocq.records.run import CyclesRecord, GraphRecord, MemoryRecord, ProfileRecord
 from simulator.cost import CostEstimate
 from simulator.graph import IntGraph, sha256
+from simulator.graph.macs import total_macs
 from simulator.profile import NpuProfile
 
 
 def graph_record(graph: IntGraph) -> GraphRecord:
     """Return what a record says of a graph."""
     return GraphRecord(
-        sha256=sha256(graph), ops=len(graph.ops), macs=graph.macs, float_ops=graph.float_ops
+        sha256=sha256(graph), ops=len(graph.ops), macs=total_macs(graph), float_ops=graph.float_ops
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what the main job computed to its record: rows, accuracy, overflow, verdict."""
+"""The record of a run, made of the results of the main job: rows, accuracy, overflow, verdict."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from typing import Any
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import evenly
 from aocq.jobs.cost_record import cycles_record, graph_record, memory_record, profile_record
-from aocq.jobs.evaluate import Evaluation, agreement, sqnr_db, top_k
+from aocq.jobs.evaluate import Evaluation
+from aocq.jobs.metrics import agreement, sqnr_db, top_k
 from aocq.jobs.request import Inputs, VerifyRequest, package_versions
 from aocq.methods import QuantizedModel
 from aocq.records.gates import judge
+from aocq.records.layers import LayerRow
 from aocq.records.run import (
     Accuracy,
     Agreement,
     DataRecord,
     Emulation,
-    LayerRow,
     LogitSqnr,
     MethodRecord,
     ModelRecord,
@@ -34,20 +35,23 @@ from aocq.records.run import (
 )
 from aocq.zoo.models import LoadedModel
 from simulator.cost import CostEstimate
-from simulator.executor import Executor, OpCounts
+from simulator.counts import sums_of
+from simulator.executor import Executor
 from simulator.gemm import probe_results
 from simulator.graph import IntGraph
-from simulator.graph.ops import MatMul, Mean, Op
-from simulator.graph.ranges import bounds, signed_bits
+from simulator.graph.bounds import bounds
+from simulator.graph.op import accumulator_of
+from simulator.graph.ops import MatMul, op_name
+from simulator.graph.ranges import signed_bits
 from simulator.numerics.accumulator import OverflowPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampled:
-    """On how many images the figures of single ops were found."""
+    """Numbers of images on which the figures of single ops were found."""
 
     sqnr: int
-    differing: int
+    mismatches: int
 
 
 def layer_rows(
@@ -55,7 +59,7 @@ def layer_rows(
     costs: CostEstimate,
     evaluation: Evaluation,
     sqnr: Mapping[str, float | None],
-    differing: Mapping[str, float],
+    mismatches: Mapping[str, float],
 ) -> list[LayerRow]:
     """Return one row per op of the graph, in order."""
     rows = []
@@ -67,7 +71,7 @@ def layer_rows(
             LayerRow(
                 index=index,
                 op=op.name,
-                kind=op.kind,
+                kind=op_name(op),
                 shape="x".join(map(str, result.shape)),
                 type=str(result.type),
                 arithmetic=op.computes_in,
@@ -85,26 +89,12 @@ def layer_rows(
                 accumulator_bits=signed_bits(*known.accumulator) if known.accumulator else None,
                 proven_free=known.proven_free,
                 sqnr_db=sqnr.get(op.name),
-                differing_codes=differing.get(op.name),
+                differing_codes=mismatches.get(op.name),
                 onto_residual=isinstance(op, MatMul) and op.residual is not None,
-                **_sums(op, counts),
+                **sums_of(op, counts),
             )
         )
     return rows
-
-
-def _sums(op: Op, counts: OpCounts) -> dict[str, int]:
-    """What happened in an op's accumulators, by column; nothing without."""
-    if counts.sums is None or not isinstance(op, (MatMul, Mean)):
-        return {}
-    needed = signed_bits(counts.sums.least, counts.sums.most)
-    return {
-        "persistent": counts.sums.persistent,
-        "transient": counts.sums.transient,
-        "changed": counts.sums.changed,
-        "sum_bits": needed,
-        "headroom_bits": op.accumulator.levels[-1].bits - needed,
-    }
 
 
 def run_record(
@@ -134,7 +124,7 @@ def run_record(
             threads=executor.threads,
             gemm_backend=executor.gemm.name,
             gemm_probe=probe_results(),
-            walked=sum(counts.walked for counts in evaluation.counts.values()),
+            walked=sum(counts.in_order for counts in evaluation.counts.values()),
             sums=sum(counts.elements for counts in evaluation.counts.values() if counts.sums),
         ),
         model=model_record(inputs.model),
@@ -158,7 +148,6 @@ def run_record(
         cycles=cycles_record(costs),
         latency_ms=costs.latency_ms,
         fps=costs.fps,
-        energy={},
         verdict=judge(request.gates, accuracy, overflow, memory, costs.latency_ms),
     )
 
@@ -214,7 +203,7 @@ def _accuracy(evaluation: Evaluation, sampled: Sampled) -> Accuracy:
         images=len(labels),
         skipped_images=[readable(name) for name in evaluation.skipped],
         sqnr_images=sampled.sqnr,
-        differing_images=sampled.differing,
+        differing_images=sampled.mismatches,
         agreement=Agreement(
             integer_float=agreement(logits["integer"], logits["float"]),
             integer_simulated=agreement(logits["integer"], logits["simulated"]),
@@ -229,7 +218,7 @@ def _accuracy(evaluation: Evaluation, sampled: Sampled) -> Accuracy:
 
 
 def overflow_record(graph: IntGraph, rows: list[LayerRow]) -> OverflowRecord:
-    """Sum up what did not fit, over all ops."""
+    """Return overflow over all ops, and of every op with any."""
     accumulating = [row for row in rows if row.accumulator_bits is not None]
     overflowing = [row for row in accumulating if row.overflowed]
     proven = [row for row in accumulating if row.proven_free]
@@ -263,7 +252,7 @@ def overflow_record(graph: IntGraph, rows: list[LayerRow]) -> OverflowRecord:
 
 
 def merely_reported(graph: IntGraph, rows: list[LayerRow]) -> int:
-    """Return how many sums would overflow but stay exact, or 0 if none of them would be changed."""
+    """Return how many overflows are reported only; 0 if none of them would change a sum."""
     policies = _policies(graph)
     reported = [row for row in rows if policies.get(row.op) is OverflowPolicy.REPORT]
     if not any(row.changed for row in reported):
@@ -273,4 +262,5 @@ def merely_reported(graph: IntGraph, rows: list[LayerRow]) -> int:
 
 def _policies(graph: IntGraph) -> dict[str, OverflowPolicy]:
     """Return what an overflow means in each op that has an accumulator."""
-    return {op.name: op.accumulator.policy for op in graph.ops if isinstance(op, (MatMul, Mean))}
+    accumulators = {op.name: accumulator_of(op) for op in graph.ops}
+    return {name: found.policy for name, found in accumulators.items() if found is not None}

@@ -75,7 +75,6 @@ def constrained(recipe: Recipe, profile: NpuProfile) -> Recipe:
     Probabilities have the chip's width where the other activations have theirs; in a narrower
     recipe they are as narrow.
     """
-    accumulator = profile.accumulator_of("linear")
     softmax_bits: int | None = profile.softmax.output_bits
     if recipe.activation_bits in {softmax_bits, *range(profile.activation.bits)}:
         softmax_bits = None
@@ -88,7 +87,7 @@ def constrained(recipe: Recipe, profile: NpuProfile) -> Recipe:
             "activation_granularity": profile.activation.granularity,
             "activation_scale": profile.activation.scale,
             "float32_scales": profile.float32_scales,
-            "bias_bits": min(accumulator.bias_bits, accumulator.levels[-1].bits),
+            "bias_bits": _bias_bits(profile),
             "zero_point": profile.activation.zero_point,
             "channel_factor": profile.layernorm.channel_factor,
             "channel_factor_bits": profile.layernorm.channel_factor_bits,
@@ -96,6 +95,18 @@ def constrained(recipe: Recipe, profile: NpuProfile) -> Recipe:
             "layernorm_part_bits": _part_bits(profile.layernorm),
         }
     )
+
+
+def _bias_bits(profile: NpuProfile) -> int:
+    """Return the width of biases that sums hold and factors reach.
+
+    Q31 and Q15 make 0 of a factor below 2^-32. What that takes of a bias of 32 bits is less than
+    half a code; of a wider one it could be all.
+    """
+    accumulator, rescale = profile.accumulator_of("linear"), profile.rescale_of("linear")
+    bits = min(accumulator.bias_bits, accumulator.levels[-1].bits)
+    least_factor = rescale.kind == "fixed_point" and rescale.derivation in {"q31", "q15"}
+    return min(bits, 32) if least_factor else bits
 
 
 def _part_bits(section: LayerNormSection) -> int | None:

@@ -16,11 +16,9 @@ import torch
 from aocq.capture import FloatGraph, capture
 from aocq.data.image_folder import LabelledImage, read_image_folder
 from aocq.data.loader import ImageBatches, evenly, load_calibration_images
-from aocq.jobs.evaluate import (
-    evaluate,
-    sqnr_per_op,
-)
-from aocq.jobs.mismatches import differing_codes
+from aocq.jobs.evaluate import evaluate
+from aocq.jobs.mismatches import mismatches_per_image
+from aocq.jobs.op_sqnr import sqnr_per_op
 from aocq.jobs.record import Sampled, layer_rows, readable, run_record
 from aocq.jobs.request import (
     Inputs,
@@ -51,7 +49,8 @@ from aocq.records.gates import judged
 from aocq.records.kept import keep, kept
 from aocq.records.manifest import Entry, file_digest, is_whole
 from aocq.records.publishing import publish, refuse_blocked, staging
-from aocq.records.run import LAYERS_NAME, REPORT_NAMES, RUN_NAME, RunResult, save_run
+from aocq.records.run import RunResult
+from aocq.records.run_folder import LAYERS_NAME, REPORT_NAMES, RUN_NAME, save_run
 from aocq.zoo.models import LoadedModel, class_count, load_model
 from aocq.zoo.options import channels_averaged, crop_kept
 from simulator import strict_json
@@ -80,7 +79,7 @@ SECONDS_NAME = "seconds.json"
 BLOCKS = "blocks"  # in it, with a digest: what a method keeps of an unfinished calibration
 # Per-op SQNR settles within a few images: every op has 10^4 values and more in each.
 SQNR_IMAGES = 32
-DIVERGENCE_IMAGES = 4
+MISMATCH_IMAGES = 4
 
 
 def verify(
@@ -134,10 +133,10 @@ def verify(
             inputs.model.network, model, executor, batches, evaluation_folder, advance
         )
     sqnr, sqnr_images = _sqnr(request, inputs, model, executor, float_graph, progress)
-    differing, differing_images = _differing(request, inputs, model, executor, progress)
+    mismatches, mismatch_images = _mismatches(request, inputs, model, executor, progress)
     costs = estimate(graph, inputs.profile)
-    rows = layer_rows(graph, costs, evaluation, sqnr, differing)
-    sampled = Sampled(sqnr=sqnr_images, differing=differing_images)
+    rows = layer_rows(graph, costs, evaluation, sqnr, mismatches)
+    sampled = Sampled(sqnr=sqnr_images, mismatches=mismatch_images)
     result = run_record(
         request, inputs, model, seconds, graph, executor, evaluation, costs, rows, sampled
     )
@@ -405,15 +404,15 @@ def _sqnr(
     return found, len(chosen.images) - len(chosen.skipped)
 
 
-def _differing(
+def _mismatches(
     request: VerifyRequest,
     inputs: Inputs,
     model: QuantizedModel,
     executor: Executor,
     progress: Progress,
 ) -> tuple[dict[str, float], int]:
-    """Return how many codes of each op differ per image, and on how many images that was found."""
-    chosen = _batches(request, inputs, min(DIVERGENCE_IMAGES, request.limit or DIVERGENCE_IMAGES))
-    with progress("compare op by op with simulation", len(chosen.images)) as advance:
-        found = differing_codes(model, executor, chosen, advance)
+    """Return the mismatches of each op per image, and on how many images they were counted."""
+    chosen = _batches(request, inputs, min(MISMATCH_IMAGES, request.limit or MISMATCH_IMAGES))
+    with progress("compare op by op with fake quantization", len(chosen.images)) as advance:
+        found = mismatches_per_image(model, executor, chosen, advance)
     return found, len(chosen.images) - len(chosen.skipped)

@@ -18,15 +18,15 @@ from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import Quantizer
 from aocq.methods.steps import Steps, as_scale, compressed
 from simulator.errors import InputError
-from simulator.graph.graph import Role, Tensor
-from simulator.graph.ops import Op, Requantization
-from simulator.graph.ranges import signed_bits
+from simulator.graph.builder import GraphBuilder, narrowest
+from simulator.graph.graph import Tensor
+from simulator.graph.ops import Requantization
 from simulator.numerics.accumulator import Accumulator
 from simulator.numerics.fixed_point import LARGEST_SHIFT
-from simulator.numerics.float_type import FLOAT32, FLOAT64, Array, FloatType, TensorType
+from simulator.numerics.float_type import FLOAT32, FLOAT64
 from simulator.numerics.integer_type import IntType, Overflow
-from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
-from simulator.numerics.rounding import DoubleRounding, Rounding
+from simulator.numerics.rescaling import Arithmetic
+from simulator.numerics.rounding import Rounding
 from simulator.profile import NpuProfile, OpKind, RescaleSection
 from simulator.profile.effects import SUMMING
 
@@ -37,13 +37,6 @@ SHORT_SUMS = 34
 def shift_type(section: RescaleSection) -> IntType:
     """Return the type of a chip's shifts: as wide as its largest one."""
     return IntType(bits=max(section.shift[1].bit_length(), 1), signed=False)
-
-
-def narrowest(codes: NDArray[Any], *, signed: bool = True) -> IntType:
-    """Return the narrowest type that holds whole numbers, of at least one bit and its sign."""
-    low, high = (int(end) for end in (codes.min(), codes.max()))
-    bits = max(signed_bits(low, high), 2)
-    return IntType(bits=bits if signed else bits - 1, signed=signed)
 
 
 def along_channels(name: str, steps: Steps) -> Steps:
@@ -66,15 +59,16 @@ def along_channels(name: str, steps: Steps) -> Steps:
 
 @dataclass
 class Builder:
-    """Ops, tensors and constants so far."""
+    """A graph in the making, for one model and one profile."""
 
     model: QuantizedModel
     profile: NpuProfile
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-    constants: dict[str, Array] = field(default_factory=dict)
-    ops: list[Op] = field(default_factory=list)
+    graph: GraphBuilder = field(init=False)
     # Nodes without an op of their own (a scale factor) are another tensor under another scale.
     stands_for: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.graph = GraphBuilder(self.model.graph.name, self.profile.name)
 
     def accumulator(self, kind: OpKind) -> Accumulator:
         """Return the profile's accumulator of one kind of op."""
@@ -82,11 +76,11 @@ class Builder:
 
     def rounding(self, kind: OpKind) -> Rounding:
         """Return the profile's rounding in one kind of op."""
-        return Rounding(self.profile.rescale_of(kind).rounding)
+        return self.profile.rescale_of(kind).rounding
 
     def overflow(self, kind: OpKind) -> Overflow:
         """Return what the profile does with results of one kind of op outside their type."""
-        return Overflow(self.profile.rescale_of(kind).overflow)
+        return self.profile.rescale_of(kind).overflow
 
     @cached_property
     def accumulated(self) -> Mapping[str, FloatNode]:
@@ -95,7 +89,7 @@ class Builder:
 
     def tensor(self, node_name: str) -> Tensor:
         """Return the tensor that holds a node's codes, with the scale that the node gives them."""
-        return self.stands_for.get(node_name) or self.tensors[node_name]
+        return self.stands_for.get(node_name) or self.graph.tensors[node_name]
 
     def quantizer(self, node: FloatNode) -> Quantizer:
         """Return the quantizer of an arithmetic node."""
@@ -105,20 +99,21 @@ class Builder:
         """Declare the tensor that an arithmetic node's op will write, by the model's decision."""
         quantizer = self.quantizer(node)
         scale = as_scale(self.model.steps(node.name))
-        return self.declare(node.name, node.shape, quantizer.type, scale, quantizer.zero_point)
+        self.graph.declare(node.name, node.shape, quantizer.type, quantizer.zero_point, scale)
+        return self.graph.tensors[node.name]
 
-    def like(self, node: FloatNode, source: Tensor) -> Tensor:
+    def like(self, node: FloatNode, source: Tensor) -> None:
         """Declare the tensor of a layout op: codes of ``source`` in another shape."""
         scale = () if source.is_float else as_scale(self.model.steps(node.name))
-        return self.declare(node.name, node.shape, source.type, scale, source.zero_point)
+        self.graph.declare(node.name, node.shape, source.type, source.zero_point, scale)
 
     def zeros(self, name: str, shape: tuple[int, ...], source: Tensor) -> str:
         """Add a constant of zeros that can stand beside ``source``, and return its name."""
         if source.is_float:
-            return self.real_constant(name, np.zeros(shape))
+            return self.graph.constant(name, np.zeros(shape), FLOAT32)
         codes = np.full(shape, source.zero_point)
         scale = source.scale if len(source.scale) == 1 else ()
-        return self.constant(name, codes, source.code_type, scale, source.zero_point)
+        return self.constant(name, codes, source.code_type, source.zero_point, scale)
 
     def channel_steps(self, name: str) -> Steps:
         """Return what a node's codes are worth, [C] or [1].
@@ -155,37 +150,15 @@ class Builder:
         beta = parameters[bias].double().numpy() if bias else np.zeros(channels)
         return gamma, beta
 
-    def drop_unread_constants(self) -> None:
-        """Remove constants that no op reads: it took their real values, or codes made of them."""
-        read = {name for op in self.ops for name in (*op.operands, *op.constants)}
-        for name in self.constants.keys() - read:
-            del self.constants[name], self.tensors[name]
-
-    def declare(
-        self,
-        name: str,
-        shape: tuple[int, ...],
-        kind: TensorType,
-        scale: tuple[float, ...] = (),
-        zero_point: int = 0,
-        role: Role = Role.ACTIVATION,
-    ) -> Tensor:
-        """Add a tensor."""
-        tensor = Tensor(
-            name=name, shape=shape, type=kind, role=role, zero_point=zero_point, scale=scale
-        )
-        self.tensors[name] = tensor
-        return tensor
-
     def constant(
         self,
         name: str,
         codes: NDArray[Any],
         kind: IntType,
-        scale: tuple[float, ...] = (),
         zero_point: int = 0,
+        scale: tuple[float, ...] = (),
     ) -> str:
-        """Add a constant and return its name.
+        """Add a constant that a chip must hold, and return its name.
 
         ``codes`` are whole numbers of any type, float64 where they may pass 64 bits.
 
@@ -199,22 +172,13 @@ class Builder:
                 f"{name}: needs {narrowest(codes, signed=kind.signed).bits} bits, profile "
                 f"{self.profile.name} has {kind.bits}; choose a profile with wider constants"
             )
-        self.declare(name, codes.shape, kind, scale, zero_point, Role.CONSTANT)
-        self.constants[name] = codes.astype(kind.dtype)
-        return name
+        return self.graph.constant(name, codes, kind, zero_point, scale)
 
     def multiplier(self, name: str, value: int, section: RescaleSection) -> str:
         """Add one multiplier in as few bits as it needs, of those that the chip has."""
         codes = np.array([value], object)
         bits = min(narrowest(codes, signed=False).bits, section.multiplier_bits)
         return self.constant(name, codes, IntType(bits=bits, signed=False))
-
-    def real_constant(self, name: str, values: Any, kind: FloatType = FLOAT32) -> str:
-        """Add a constant of real values and return its name."""
-        array = np.ascontiguousarray(values, kind.dtype)
-        self.declare(name, array.shape, kind, role=Role.CONSTANT)
-        self.constants[name] = array
-        return name
 
     def requantization(
         self,
@@ -246,14 +210,5 @@ class Builder:
             shift = self.constant(f"{node_name}.shift", found.shifts, shift_type(section))
         else:
             types = {Arithmetic.FLOAT32: FLOAT32, Arithmetic.FLOAT64: FLOAT64}
-            self.real_constant(multiplier, factors, types[section.arithmetic])
-        return Requantization(
-            multiplier=multiplier,
-            shift=shift,
-            rounding=Rounding(section.rounding),
-            overflow=Overflow(section.overflow),
-            double_rounding=DoubleRounding(section.double_rounding),
-            zero_point_stage=ZeroPointStage(section.zero_point_stage),
-            left_shift=LeftShift(section.left_shift),
-            arithmetic=section.arithmetic,
-        )
+            self.graph.constant(multiplier, factors, types[section.arithmetic])
+        return Requantization.by(section.rule, multiplier=multiplier, shift=shift)

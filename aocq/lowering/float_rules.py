@@ -19,19 +19,18 @@ import numpy as np
 import torch
 
 from aocq.capture import FloatNode, FloatOp
-from aocq.capture.float_graph import ARITHMETIC
+from aocq.capture.float_graph import ARITHMETIC, GELUS
 from aocq.lowering.builder import Builder
-from aocq.lowering.functions import GELUS
 from aocq.lowering.rules import RULES
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
 from aocq.methods.steps import Steps, as_scale, compressed, linear_steps, product_steps
 from simulator.errors import InputError
-from simulator.graph.float_ops import Function
 from simulator.graph.graph import Role
 from simulator.graph.ops import (
     Concat,
     Dequantize,
     FloatFunction,
+    Function,
     Lookup,
     MatMul,
     Op,
@@ -108,8 +107,8 @@ class MixedLowering:
 
     def add(self, op: Op, shape: tuple[int, ...]) -> None:
         """Add an op whose result is real."""
-        self.builder.declare(op.name, shape, FLOAT32)
-        self.builder.ops.append(op)
+        self.builder.graph.declare(op.name, shape, FLOAT32)
+        self.builder.graph.append(op)
 
     def parameter(self, node: FloatNode, attribute: str) -> str | None:
         """Add a parameter of the network as a constant; None where the node has none."""
@@ -117,14 +116,14 @@ class MixedLowering:
         if not name:
             return None
         value = self.builder.model.graph.parameters[name]
-        return self.builder.real_constant(f"{node.name}.{attribute}", value.numpy())
+        return self.builder.graph.constant(f"{node.name}.{attribute}", value.numpy(), FLOAT32)
 
     def step(self, op_name: str, steps: Steps) -> str:
         """Add a step as a constant, in the fewest dimensions that broadcast alike."""
         small = compressed(steps)
         while small.ndim > 1 and small.shape[0] == 1:
             small = small[0]
-        return self.builder.real_constant(f"{op_name}.step", small)
+        return self.builder.graph.constant(f"{op_name}.step", small, FLOAT32)
 
     def real(self, name: str) -> str:
         """Return the name of the tensor that holds a node's real values; dequantize codes once."""
@@ -132,10 +131,14 @@ class MixedLowering:
         if tensor.is_float:
             return tensor.name
         real = f"{name}.real"
-        if real not in self.builder.tensors:
+        if real not in self.builder.graph.tensors:
             if tensor.role is Role.CONSTANT:
-                centred = self.builder.constants[tensor.name].astype(np.float64) - tensor.zero_point
-                return self.builder.real_constant(real, centred * self.builder.model.steps(name))
+                centred = (
+                    self.builder.graph.constants[tensor.name].astype(np.float64) - tensor.zero_point
+                )
+                return self.builder.graph.constant(
+                    real, centred * self.builder.model.steps(name), FLOAT32
+                )
             step = self.step(real, self.builder.model.steps(name))
             self.add(Dequantize(name=real, a=tensor.name, step=step, bias=None), tensor.shape)
         return real
@@ -172,28 +175,28 @@ class MixedLowering:
             )
         step = self.step(node.name, steps)
         kind, zero_point = quantizer.type, quantizer.zero_point
-        self.builder.declare(node.name, node.shape, kind, as_scale(steps), zero_point)
-        self.builder.ops.append(Quantize(name=node.name, a=source, step=step, thresholds=None))
+        self.builder.graph.declare(node.name, node.shape, kind, zero_point, as_scale(steps))
+        self.builder.graph.append(Quantize(name=node.name, a=source, step=step, thresholds=None))
 
     def _quantize_to_levels(self, node: FloatNode, quantizer: LevelQuantizer, source: str) -> None:
         """Number the levels in few bits, then look up the wide level of each number."""
         index = f"{node.name}.index"
         borders = np.array(quantizer.thresholds) * quantizer.scale
-        thresholds = self.builder.real_constant(f"{index}.thresholds", borders)
-        self.builder.declare(index, node.shape, IntType(bits=quantizer.bits, signed=False))
-        self.builder.ops.append(Quantize(name=index, a=source, step=None, thresholds=thresholds))
+        thresholds = self.builder.graph.constant(f"{index}.thresholds", borders, FLOAT32)
+        self.builder.graph.declare(index, node.shape, IntType(bits=quantizer.bits, signed=False))
+        self.builder.graph.append(Quantize(name=index, a=source, step=None, thresholds=thresholds))
         levels = np.array(quantizer.levels)
         unused = np.full((1 << quantizer.bits) - len(levels), levels[-1])
         table = np.concatenate([levels, unused])
-        self.builder.declare(node.name, node.shape, quantizer.type, (quantizer.scale,))
+        self.builder.graph.declare(node.name, node.shape, quantizer.type, scale=(quantizer.scale,))
         name = self.builder.constant(f"{node.name}.table", table, quantizer.type)
-        self.builder.ops.append(Lookup(name=node.name, a=index, table=name))
+        self.builder.graph.append(Lookup(name=node.name, a=index, table=name))
 
     def sums(self, node: FloatNode, kind: OpKind, shape: tuple[int, ...], **operands: Any) -> str:
         """Add an integer product whose sums leave the accumulator as they are."""
         name = f"{node.name}.sums"
         accumulator = self.builder.accumulator(kind)
-        self.builder.declare(name, shape, accumulator.levels[-1].kind)
+        self.builder.graph.declare(name, shape, accumulator.levels[-1].kind)
         one = IntType(bits=1, signed=False)
         identity = Requantization(
             multiplier=self.builder.constant(f"{name}.multiplier", np.array([1]), one),
@@ -201,7 +204,7 @@ class MixedLowering:
             rounding=Rounding.HALF_UP,  # of nothing: the shift is 0
             overflow=Overflow.SATURATE,  # the sums fit: their type is that of the register
         )
-        self.builder.ops.append(
+        self.builder.graph.append(
             MatMul(name=name, accumulator=accumulator, requantize=identity, **operands)
         )
         return name
@@ -213,14 +216,14 @@ def _input(lowering: MixedLowering, node: FloatNode) -> None:
             f"{node.name}: the image has one step for all its values, or stays in float; its "
             "quantizer has channel factors or levels"
         )
-    lowering.builder.declare(node.name, node.shape, FLOAT32, role=Role.INPUT)
+    lowering.builder.graph.input(node.name, node.shape, FLOAT32)
 
 
 def _constant(lowering: MixedLowering, node: FloatNode) -> None:
     """The real values, after the quantizer where there is one: it is applied here, once."""
     value = lowering.builder.model.graph.parameters[node.attributes["parameter"]]
     real = lowering.builder.model.simulate(node, value.reshape(node.shape).double())
-    lowering.builder.real_constant(node.name, real.numpy())
+    lowering.builder.graph.constant(node.name, real.numpy(), FLOAT32)
 
 
 def _linear(lowering: MixedLowering, node: FloatNode) -> None:
@@ -232,7 +235,9 @@ def _linear(lowering: MixedLowering, node: FloatNode) -> None:
         if weight is None:
             matrix = lowering.parameter(node, "weight")
         else:
-            matrix = builder.real_constant(f"{node.name}.weight", weight.dequantized().numpy())
+            matrix = builder.graph.constant(
+                f"{node.name}.weight", weight.dequantized().numpy(), FLOAT32
+            )
         real = lowering.real(source)
         lowering.function(node, Function.LINEAR, real, weight=matrix, bias=bias)
         return
@@ -341,7 +346,7 @@ def _mask(lowering: MixedLowering, node: FloatNode) -> None:
     value = lowering.builder.model.graph.parameters[node.attributes["parameter"]]
     # Minus infinity is none of the numbers that a constant can be.
     finite = value.clamp_min(torch.finfo(torch.float32).min / 4)
-    constant = lowering.builder.real_constant(f"{node.name}.added", finite.numpy())
+    constant = lowering.builder.graph.constant(f"{node.name}.added", finite.numpy(), FLOAT32)
     lowering.function(node, Function.ADD, lowering.real(source), constant)
 
 

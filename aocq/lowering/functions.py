@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from aocq.capture import FloatNode
+from aocq.capture.float_graph import GELUS
 from aocq.capture.interpreter import UNARY_FUNCTIONS
 from aocq.lowering.builder import Builder
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
@@ -32,7 +33,6 @@ from simulator.numerics.rounding import Rounding
 WIDE = IntType(bits=16)
 # Functions in float32, step by step, as TFLite evaluates them for its tables.
 FLOAT32_FUNCTIONS = {"gelu": function_tables.gelu, "gelu_tanh": function_tables.gelu_tanh}
-GELUS = frozenset({"gelu", "gelu_tanh"})
 TABLE_513_FRACTION_BITS = 7
 
 
@@ -76,7 +76,7 @@ def _table(builder: Builder, node: FloatNode) -> None:
         rounded = np.floor(real.numpy() / builder.step(node.name, wanted) + 0.5) + y.zero_point
         table = np.clip(rounded, y.code_type.low, y.code_type.high).astype(np.int64)
     name = builder.constant(f"{node.name}.table", table, y.code_type)
-    builder.ops.append(Lookup(name=node.name, a=x.name, table=name))
+    builder.graph.append(Lookup(name=node.name, a=x.name, table=name))
 
 
 def _evaluated_in_float32(builder: Builder, node: FloatNode) -> bool:
@@ -107,13 +107,13 @@ def _wide_table(
             f"{table_scale:g}, {WIDE} holds {WIDE.high}; choose a larger table_scale"
         )
     name = f"{node.name}.wide"
-    builder.declare(name, node.shape, WIDE, (table_scale,))
+    builder.graph.declare(name, node.shape, WIDE, scale=(table_scale,))
     table = builder.constant(f"{name}.table", held.numpy().astype(np.int64), WIDE)
-    builder.ops.append(Lookup(name=name, a=x.name, table=table))
+    builder.graph.append(Lookup(name=name, a=x.name, table=table))
     builder.result(node)
     sums, steps = np.array([table_scale]), builder.channel_steps(node.name)
     requantize = builder.requantization(node.name, "rescale", sums, steps)
-    builder.ops.append(Rescale(name=node.name, a=name, requantize=requantize))
+    builder.graph.append(Rescale(name=node.name, a=name, requantize=requantize))
 
 
 def _table_513(builder: Builder, node: FloatNode) -> None:
@@ -132,7 +132,7 @@ def _table_513(builder: Builder, node: FloatNode) -> None:
         input_zero_point=x.zero_point,
         output_zero_point=y.zero_point,
     )
-    builder.ops.append(
+    builder.graph.append(
         InterpolatedLookup(
             name=node.name,
             a=x.name,
@@ -157,7 +157,7 @@ def _polynomial(builder: Builder, node: FloatNode) -> None:
     constants = polynomial_gelu_constants(
         step, section.erf_shift, nearest=section.constants == "nearest"
     )
-    builder.ops.append(
+    builder.graph.append(
         GeluPolynomial(
             name=node.name,
             a=x.name,
@@ -186,7 +186,7 @@ def _shifts(builder: Builder, node: FloatNode) -> None:
     section: Any = builder.profile.gelu
     step = builder.step(node.inputs[0], f"the exponentials of {node.name}")
     output_bits = 8
-    builder.ops.append(
+    builder.graph.append(
         ShiftGelu(
             name=node.name,
             a=x.name,

@@ -9,6 +9,7 @@ ranges of these are not tensors of the network: the calibration observes them be
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +33,10 @@ from simulator.numerics.rounding import DoubleRounding, Rounding
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A tensor on the way: its name, what a code is worth, its zero point."""
+    """A tensor on the way: its name, its type, what a code is worth, its zero point."""
 
     name: str
+    type: IntType
     scale: float
     zero_point: int
 
@@ -47,8 +49,8 @@ class LayerNormGraph:
     node: FloatNode
     bits: int
 
-    def declare(self, part: str, shape: tuple[int, ...]) -> Part:
-        """Declare the result of a part by its observed range."""
+    def part(self, part: str) -> Part:
+        """Return a part, with the quantizer of its observed range."""
         name = part_name(self.node.name, part)
         quantizer = self.builder.model.parts.get(name)
         if quantizer is None or quantizer.type.bits != self.bits:
@@ -57,131 +59,115 @@ class LayerNormGraph:
                 f"graph of {self.bits}-bit operators, whose ranges the model does not have; "
                 "quantize for this profile (--profile with its name or file)"
             )
-        self.builder.declare(name, shape, quantizer.type, (quantizer.scale,), quantizer.zero_point)
-        return Part(name, quantizer.scale, quantizer.zero_point)
+        return Part(name, quantizer.type, quantizer.scale, quantizer.zero_point)
 
-    def existing(self, name: str) -> Part:
-        """Return a tensor of the network as a part."""
+    def source(self) -> Part:
+        """Return the tensor that is normalized."""
+        (name,) = self.node.inputs
         tensor = self.builder.tensor(name)
         step = self.builder.step(name, f"LayerNorm {self.node.name}")
-        return Part(tensor.name, step, tensor.zero_point)
+        return Part(tensor.name, tensor.code_type, step, tensor.zero_point)
 
-    def add(self, op: Op) -> None:
-        """Append an op."""
-        self.builder.ops.append(op)
+    def result(self) -> Part:
+        """Return the LayerNorm's own result."""
+        name, quantizer = self.node.name, self.builder.quantizer(self.node)
+        step = self.builder.step(name, f"LayerNorm {name}")
+        return Part(name, quantizer.type, step, quantizer.zero_point)
 
     def constant(self, part: str, values: NDArray[np.float64]) -> Part:
         """Add γ or β as symmetric codes."""
         name = part_name(self.node.name, part)
-        kind = IntType(bits=self.bits)
-        scale = float(np.float32(np.abs(values).max() / kind.high)) or 1.0
-        codes = np.clip(np.rint(values / scale), kind.low, kind.high).astype(np.int64)
-        self.builder.constant(name, codes, kind, (scale,))
-        return Part(name, scale, 0)
+        codes_type = IntType(bits=self.bits)
+        scale = float(np.float32(np.abs(values).max() / codes_type.high)) or 1.0
+        codes = np.clip(np.rint(values / scale), codes_type.low, codes_type.high)
+        self.builder.constant(name, codes.astype(np.int64), codes_type, scale=(scale,))
+        return Part(name, codes_type, scale, 0)
 
-    def converted(self, x: Part, part: str, shape: tuple[int, ...]) -> Part:
-        """Return ``x`` in codes of the parts' width."""
-        y = self.declare(part, shape)
-        self.rescaled(x, y.name, y.scale)
+    def add(self, op_type: type[Op], y: Part, *operands: Part, **fields: Any) -> Part:
+        """Append an op that writes ``y``, and return that."""
+        names = (operand.name for operand in operands)
+        scale = (y.scale,)
+        self.builder.graph.op(
+            op_type, y.name, *names, type=y.type, zero_point=y.zero_point, scale=scale, **fields
+        )
         return y
 
-    def rescaled(self, x: Part, name: str, scale: float) -> None:
-        """Append the conversion of ``x`` to the scale of the tensor ``name``."""
+    def rescaled(self, x: Part, y: Part) -> Part:
+        """Append the conversion of ``x`` to the codes of ``y``."""
         requantize = self.builder.requantization(
-            name, "rescale", np.array([x.scale]), np.array([scale])
+            y.name, "rescale", np.array([x.scale]), np.array([y.scale])
         )
-        self.add(Rescale(name=name, a=x.name, requantize=requantize))
+        return self.add(Rescale, y, x, requantize=requantize)
 
-    def mean(self, x: Part, part: str, shape: tuple[int, ...]) -> Part:
-        """Return the mean over channels, of extent 1."""
-        y = self.declare(part, (*shape[:-1], 1))
+    def mean(self, x: Part, y: Part) -> Part:
+        """Append the mean over channels, of extent 1."""
+        channels = self.node.shape[-1]
         requantize = mean_requantization(
-            self.builder, y.name, np.array([x.scale]), np.array([y.scale]), shape[-1]
+            self.builder, y.name, np.array([x.scale]), np.array([y.scale]), channels
         )
-        accumulator = self.builder.accumulator("mean")
-        axis = len(shape) - 1
-        self.add(
-            Mean(
-                name=y.name,
-                a=x.name,
-                axis=axis,
-                accumulator=accumulator,
-                requantize=requantize,
-                keep_dimension=True,
-            )
+        return self.add(
+            Mean,
+            y,
+            x,
+            axis=len(self.node.shape) - 1,
+            accumulator=self.builder.accumulator("mean"),
+            requantize=requantize,
+            keep_dimension=True,
         )
-        return y
 
     def sum(self, a: Part, b: Part, y: Part, *, subtract: bool = False) -> Part:
-        """Append a sum or difference into the declared ``y``."""
+        """Append a sum or difference."""
         section = self.builder.profile.rescale_of("add")
-        constants = on_chip_scales(
-            sum_constants(a.scale, b.scale, y.scale, ADD_LEFT_SHIFT[self.bits]), section
+        constants = sum_constants(a.scale, b.scale, y.scale, ADD_LEFT_SHIFT[self.bits])
+        return self.add(
+            AddShifted,
+            y,
+            a,
+            b,
+            subtract=subtract,
+            **self.rounding(),
+            **on_chip_scales(constants, section)._asdict(),
         )
-        rounding, double = self.rounding()
-        self.add(
-            AddShifted(
-                name=y.name,
-                a=a.name,
-                b=b.name,
-                subtract=subtract,
-                rounding=rounding,
-                double_rounding=double,
-                overflow=self.builder.overflow("add"),
-                **constants._asdict(),
-            )
-        )
-        return y
 
-    def squares(self, a: Part, b: Part, part: str, shape: tuple[int, ...]) -> Part:
-        """Return the squares of the differences."""
-        y = self.declare(part, shape)
+    def squares(self, a: Part, b: Part, y: Part) -> Part:
+        """Append the squares of the differences."""
         section = self.builder.profile.rescale_of("add")
-        constants = on_chip_scales(
-            squared_difference_constants(a.scale, b.scale, y.scale, SQUARE_LEFT_SHIFT[self.bits]),
-            section,
+        left_shift = SQUARE_LEFT_SHIFT[self.bits]
+        constants = squared_difference_constants(a.scale, b.scale, y.scale, left_shift)
+        return self.add(
+            SquaredDifference,
+            y,
+            a,
+            b,
+            **self.rounding(),
+            **on_chip_scales(constants, section)._asdict(),
         )
-        rounding, double = self.rounding()
-        self.add(
-            SquaredDifference(
-                name=y.name,
-                a=a.name,
-                b=b.name,
-                rounding=rounding,
-                double_rounding=double,
-                overflow=self.builder.overflow("add"),
-                **constants._asdict(),
-            )
-        )
-        return y
 
-    def inverse_root(self, x: Part, part: str, shape: tuple[int, ...]) -> Part:
-        """Return ``1 / √x`` by a table with one entry per code."""
-        y = self.declare(part, (*shape[:-1], 1))
-        kind = IntType(bits=self.bits)
+    def inverse_root(self, x: Part, y: Part) -> Part:
+        """Append ``1 / √x`` by a table with one entry per code."""
         table = rsqrt_table(x.scale, x.zero_point, y.scale, y.zero_point, bits=self.bits)
-        constant = self.builder.constant(f"{y.name}.table", table, kind)
-        self.add(Lookup(name=y.name, a=x.name, table=constant))
-        return y
+        constant = self.builder.constant(f"{y.name}.table", table, y.type)
+        return self.add(Lookup, y, x, table=constant)
 
     def product(self, a: Part, b: Part, y: Part) -> Part:
-        """Append a product into the declared ``y``."""
+        """Append a product."""
         requantize = self.builder.requantization(
             y.name, "mul", np.array([a.scale * b.scale]), np.array([y.scale])
         )
-        self.add(Mul(name=y.name, a=a.name, b=b.name, requantize=requantize))
-        return y
+        return self.add(Mul, y, a, b, requantize=requantize)
 
-    def rounding(self) -> tuple[Rounding, DoubleRounding]:
+    def rounding(self) -> dict[str, Any]:
         """Return how sums and squares round: as the profile's sums, where they are TFLite's too.
 
         Other sums (XNNPACK's) have no form for differences and squares here: TFLite's own stand for
         them, which round twice.
         """
-        if self.builder.profile.add.algorithm != "shifted_q31":
-            return Rounding.HALF_UP, DoubleRounding.SYMMETRIC
-        section = self.builder.profile.rescale_of("add")
-        return Rounding(section.rounding), DoubleRounding(section.double_rounding)
+        rounding, double = Rounding.HALF_UP, DoubleRounding.SYMMETRIC
+        if self.builder.profile.add.algorithm == "shifted_q31":
+            section = self.builder.profile.rescale_of("add")
+            rounding, double = section.rounding, section.double_rounding
+        overflow = self.builder.overflow("add")
+        return {"rounding": rounding, "double_rounding": double, "overflow": overflow}
 
 
 def layernorm_graph(builder: Builder, node: FloatNode, bits: int) -> None:
@@ -196,36 +182,30 @@ def layernorm_graph(builder: Builder, node: FloatNode, bits: int) -> None:
     """
     assert bits in PART_BITS
     graph = LayerNormGraph(builder, node, bits)
-    shape = node.shape
-    x = graph.existing(node.inputs[0])
-    if builder.tensor(node.inputs[0]).code_type.bits != bits:
-        x = graph.converted(x, "input", shape)
-    mean = graph.mean(x, "mean", shape)
-    squares = graph.squares(x, mean, "squares", shape)
-    variance = graph.mean(squares, "variance", shape)
+    x = graph.source()
+    if x.type.bits != bits:
+        x = graph.rescaled(x, graph.part("input"))
+    mean = graph.mean(x, graph.part("mean"))
+    squares = graph.squares(x, mean, graph.part("squares"))
+    variance = graph.mean(squares, graph.part("variance"))
     if node.attributes["epsilon"] > variance.scale / 2:
         raise InputError(
             f"{node.name}: epsilon {node.attributes['epsilon']:g} is more than half a code of the "
             f"variance ({variance.scale:g}), which this graph leaves out; choose a profile with "
             "another layernorm.algorithm"
         )
-    root = graph.inverse_root(variance, "inverse_root", shape)
-    centred = graph.sum(x, mean, graph.declare("centred", shape), subtract=True)
-    normalized = graph.product(centred, root, graph.declare("normalized", shape))
-    _affine(graph, normalized)
+    root = graph.inverse_root(variance, graph.part("inverse_root"))
+    centred = graph.sum(x, mean, graph.part("centred"), subtract=True)
+    _affine(graph, graph.product(centred, root, graph.part("normalized")))
 
 
 def _affine(graph: LayerNormGraph, normalized: Part) -> None:
     """Times γ, plus β; converted to the result's width where that is another."""
-    builder, node, shape = graph.builder, graph.node, graph.node.shape
-    gamma, beta = builder.affine_parameters(node)
-    scaled = graph.product(
-        normalized, graph.constant("gamma", gamma), graph.declare("scaled", shape)
-    )
+    gamma, beta = graph.builder.affine_parameters(graph.node)
+    scaled = graph.product(normalized, graph.constant("gamma", gamma), graph.part("scaled"))
     offset = graph.constant("beta", beta)
-    result = builder.result(node)
-    if result.code_type.bits == graph.bits:
-        graph.sum(scaled, offset, graph.existing(node.name))
-        return
-    total = graph.sum(scaled, offset, graph.declare("shifted", shape))
-    graph.rescaled(total, result.name, builder.step(node.name, f"LayerNorm {node.name}"))
+    result = graph.result()
+    if result.type.bits == graph.bits:
+        graph.sum(scaled, offset, result)
+    else:
+        graph.rescaled(graph.sum(scaled, offset, graph.part("shifted")), result)

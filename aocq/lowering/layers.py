@@ -21,7 +21,7 @@ def linear(builder: Builder, node: FloatNode) -> None:
     builder.result(node)
     sums, steps = builder.model.bias_scale(node), builder.channel_steps(node.name)
     requantize = builder.requantization(node.name, "linear", sums, steps)
-    builder.ops.append(layer(builder, node, node.name, requantize))
+    builder.graph.append(layer(builder, node, node.name, requantize))
 
 
 def layer(
@@ -51,7 +51,7 @@ def matmul(builder: Builder, node: FloatNode) -> None:
     builder.result(node)
     sums = product_steps(node, *map(builder.model.steps, node.inputs))
     factors = along_channels(f"{node.name} (its sums)", compressed(sums))
-    builder.ops.append(
+    builder.graph.append(
         MatMul(
             name=node.name,
             a=a.name,

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 import numpy as np
 
 from aocq.capture import FloatNode, FloatOp, UnsupportedOperatorError
-from aocq.capture.roles import arithmetic_source
+from aocq.capture.residual_stream import arithmetic_source
 from aocq.lowering.builder import Builder
 from aocq.lowering.float_rules import FLOAT_RULES, MixedLowering, in_float
 from aocq.lowering.rules import RULES
@@ -46,18 +44,9 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
             raise InputError(
                 f"{model.graph.name} on profile {profile.name}: {node.name}: {error}"
             ) from error
-    builder.drop_unread_constants()
+    builder.graph.drop_unread_constants()
     _own_output(builder, model.graph.output)
-    graph = IntGraph(
-        name=model.graph.name,
-        profile=profile.name,
-        inputs=(model.graph.input.name,),
-        outputs=(model.graph.output.name,),
-        tensors=MappingProxyType(builder.tensors),
-        ops=tuple(builder.ops),
-        constants=MappingProxyType(builder.constants),
-        meta=MappingProxyType(dict(model.meta)),
-    )
+    graph = builder.graph.unverified(model.graph.output.name, meta=model.meta)
     problems = verify(graph)
     if problems:
         raise UnsupportedOperatorError(
@@ -72,7 +61,7 @@ def _own_output(builder: Builder, output: FloatNode) -> None:
     scaled = builder.stands_for.pop(output.name, None)
     if scaled is not None:
         builder.like(output, scaled)
-        builder.ops.append(Reshape(name=output.name, a=scaled.name))
+        builder.graph.append(Reshape(name=output.name, a=scaled.name))
 
 
 def _what_counts(model: QuantizedModel) -> Recipe:

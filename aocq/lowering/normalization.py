@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 
 from aocq.capture import FloatNode
 from aocq.lowering.affine import Affine, affine_step
-from aocq.lowering.builder import Builder, narrowest
+from aocq.lowering.builder import Builder
 from aocq.lowering.layernorm_graph import layernorm_graph
 from aocq.methods.steps import Steps
 from simulator.errors import InputError
+from simulator.graph.builder import narrowest
 from simulator.graph.graph import Tensor
-from simulator.graph.ops import LayerNorm, LayerNormBisection
+from simulator.graph.ops import L2Norm, LayerNorm, LayerNormBisection
 from simulator.graph.ranges import signed_bits
 from simulator.numerics.integer_type import IntType
-from simulator.profile import GraphLayerNorm, IntegerLayerNorm, NpuProfile
+from simulator.profile import GraphLayerNorm, IntegerLayerNorm, NewtonLayerNorm, NpuProfile
 
 BETA = IntType(bits=32)  # of β in the codes of a LayerNorm's result
 
@@ -45,14 +46,16 @@ def _bisection(builder: Builder, node: FloatNode) -> None:
     section = builder.profile.rescale_of("layernorm")
     spread = x.code_type.high - x.code_type.low
     affine = affine_step(Affine(gamma / steps, beta / steps, spread, y), section, normalized=0)
-    builder.ops.append(
+    builder.graph.append(
         LayerNormBisection(
             name=node.name,
             a=x.name,
             weight=builder.constant(
                 f"{node.name}.weight", affine.gamma, IntType(bits=section.multiplier_bits + 1)
             ),
-            bias=builder.constant(f"{node.name}.bias", affine.beta, narrowest(affine.beta)),
+            bias=builder.constant(
+                f"{node.name}.bias", affine.beta, narrowest(affine.beta, signed=True)
+            ),
             shift=affine.shift,
             rounding=builder.rounding("layernorm"),
             overflow=builder.overflow("layernorm"),
@@ -73,9 +76,11 @@ def _integer_statistics(builder: Builder, node: FloatNode, section: IntegerLayer
     # What 1 is worth in u: the statistics and epsilon are in its square.
     unit = float(source[0] / factors[0])
     epsilon = _whole_epsilon(node, unit)
-    fractions = _fraction_bits(x, channels, epsilon, rescale.multiplier_bits, section, factors)
-    largest = 2 * (isqrt(channels) + 1)
-    wanted = Affine(gamma / steps, beta / steps, largest, y)
+    squares = sum(int(factor) ** 2 for factor in np.broadcast_to(factors, channels))
+    variance = channels * _largest(x) ** 2 * squares + epsilon
+    longest = 2 * (isqrt(channels) + 1)
+    fractions = _fraction_bits(variance, longest, rescale.multiplier_bits, section)
+    wanted = Affine(gamma / steps, beta / steps, longest, y)
     affine = affine_step(wanted, rescale, fractions.normalized)
     constants: dict[str, str | None] = {"multiplier": None, "shift": None}
     kind = IntType(bits=section.channel_factor_bits, signed=False)
@@ -87,7 +92,7 @@ def _integer_statistics(builder: Builder, node: FloatNode, section: IntegerLayer
         constants["multiplier"] = builder.constant(name, factors, kind)
     signed = IntType(bits=rescale.multiplier_bits + 1)
     beta_codes, beta_shift = _held(affine.beta)
-    builder.ops.append(
+    builder.graph.append(
         LayerNorm(
             name=node.name,
             a=x.name,
@@ -103,7 +108,53 @@ def _integer_statistics(builder: Builder, node: FloatNode, section: IntegerLayer
             rounding=builder.rounding("layernorm"),
             overflow=builder.overflow("layernorm"),
             root_steps=section.root_steps,
+            root_start_bits=(
+                section.root_start_bits if isinstance(section, NewtonLayerNorm) else 0
+            ),
             beta_shift=beta_shift,
+        )
+    )
+
+
+def l2norm(builder: Builder, node: FloatNode) -> None:
+    """By the root and the reciprocal of the chip's LayerNorm, and with its fraction bits.
+
+    Raises
+    ------
+    InputError
+        If the profile's LayerNorm has no exact root, or codes of a row differ in what they are
+        worth.
+    """
+    section, rescale = builder.profile.layernorm, builder.profile.rescale_of("layernorm")
+    if not isinstance(section, IntegerLayerNorm) or section.root_steps:
+        raise InputError(
+            f"{node.name}: L2 normalization takes the exact root of a LayerNorm, and profile "
+            f'{builder.profile.name} has layernorm.algorithm = "{section.algorithm}"; choose a '
+            'profile with "isqrt_exact"'
+        )
+    x = builder.tensor(node.inputs[0])
+    unit = builder.step(node.inputs[0], f"the length of rows in {node.name}")
+    y, name = builder.result(node), node.attributes["gain"]
+    parameters = builder.model.graph.parameters
+    gain = parameters[name].double().numpy().reshape(-1) if name else np.ones(1)
+    gain = gain / builder.step(node.name, node.name)
+    # No value exceeds its row's length, or twice that where the root, rounded down, has few bits.
+    longest, squares = 2, node.shape[-1] * _largest(x) ** 2
+    bits = _fraction_bits(squares, longest, rescale.multiplier_bits, section)
+    affine = affine_step(Affine(gain, np.zeros(1), longest, y), rescale, bits.normalized)
+    kind = IntType(bits=rescale.multiplier_bits, signed=False)
+    builder.graph.append(
+        L2Norm(
+            name=node.name,
+            a=x.name,
+            gain=builder.constant(f"{node.name}.gain", affine.gamma, kind),
+            epsilon=round(node.attributes["epsilon"] / unit * 2**bits.sqrt),
+            sqrt_fraction_bits=bits.sqrt,
+            reciprocal_bits=bits.reciprocal,
+            normalized_fraction_bits=affine.normalized,
+            shift=affine.shift,
+            rounding=builder.rounding("layernorm"),
+            overflow=builder.overflow("layernorm"),
         )
     )
 
@@ -204,27 +255,32 @@ class FractionBits(NamedTuple):
 
 
 def _fraction_bits(
-    x: Tensor,
-    channels: int,
-    epsilon: int,
-    gamma_bits: int,
-    section: IntegerLayerNorm,
-    channel_factors: NDArray[np.int64],
+    squares: int, longest: int, gamma_bits: int, section: IntegerLayerNorm
 ) -> FractionBits:
-    """Return LayerNorm's fraction bits: the profile's, or as many as 64-bit arithmetic can hold.
+    """Return the fraction bits of a normalization: the profile's, or as many as 64 bits can hold.
 
-    The variance of wide codes or of many channels leaves less room for fractions; bounds are
-    those of :mod:`simulator.graph.ranges`.
+    The squares of wide codes or of many channels leave less room for fractions; bounds are those
+    of :mod:`simulator.graph.ops.normalization`.
+
+    Parameters
+    ----------
+    squares
+        largest number that the root is taken of
+    longest
+        largest normalized value
+    gamma_bits
+        of the factors that normalized values are multiplied with
     """
-    largest = max(x.zero_point - x.code_type.low, x.code_type.high - x.zero_point)
-    squares = sum(int(factor) ** 2 for factor in np.broadcast_to(channel_factors, channels))
-    variance = channels * largest**2 * squares + epsilon
-    root = 2 * (isqrt(channels) + 1)
-    sqrt_room = (63 - variance.bit_length()) // 2
+    sqrt_room = (63 - squares.bit_length()) // 2
     # One bit for beta and rounding, which are added to the product: the affine step sees to more.
-    normalized_room = 62 - root.bit_length() - gamma_bits
+    normalized_room = 62 - longest.bit_length() - gamma_bits
     sqrt = max(0, min(section.sqrt_fraction_bits, sqrt_room))
-    # |d| i <= root * 2^(reciprocal - sqrt)
-    reciprocal = min(section.reciprocal_bits, 62 - root.bit_length() + sqrt)
+    # |d| i <= longest * 2^(reciprocal - sqrt)
+    reciprocal = min(section.reciprocal_bits, 62 - longest.bit_length() + sqrt)
     normalized = min(section.normalized_fraction_bits, normalized_room, reciprocal - sqrt)
     return FractionBits(sqrt=sqrt, reciprocal=reciprocal, normalized=max(0, normalized))
+
+
+def _largest(x: Tensor) -> int:
+    """Return the largest magnitude of a tensor's codes less its zero point."""
+    return max(x.zero_point - x.code_type.low, x.code_type.high - x.zero_point)

@@ -13,7 +13,7 @@ from aocq.capture.float_graph import patch_positions
 from aocq.lowering.builder import Builder, along_channels
 from aocq.lowering.functions import unary
 from aocq.lowering.layers import linear, matmul
-from aocq.lowering.normalization import layernorm
+from aocq.lowering.normalization import l2norm, layernorm
 from aocq.lowering.softmax import mask, softmax
 from aocq.lowering.sums import add, mean
 from aocq.methods.steps import Steps, as_scale, compressed
@@ -23,13 +23,12 @@ from simulator.graph.ops import Concat, Rescale, Reshape, Slice, Transpose
 
 def _input(builder: Builder, node: FloatNode) -> None:
     quantizer = builder.quantizer(node)
-    builder.declare(
+    builder.graph.input(
         node.name,
         node.shape,
         quantizer.type,
-        (builder.step(node.name, "the image"),),
         quantizer.zero_point,
-        Role.INPUT,
+        (builder.step(node.name, "the image"),),
     )
 
 
@@ -38,7 +37,7 @@ def _constant(builder: Builder, node: FloatNode) -> None:
     value = builder.model.graph.parameters[node.attributes["parameter"]].reshape(node.shape)
     codes = quantizer.codes(value.double()).numpy().astype(np.int64)
     scale = as_scale(builder.model.steps(node.name))
-    builder.constant(node.name, codes, quantizer.type, scale, quantizer.zero_point)
+    builder.constant(node.name, codes, quantizer.type, quantizer.zero_point, scale)
 
 
 def _scaled(builder: Builder, node: FloatNode) -> None:
@@ -74,34 +73,34 @@ def _concat(builder: Builder, node: FloatNode) -> None:
         name = f"{node.name}.rescale_{len(names)}"
         names.append(name)
         if part.role is Role.CONSTANT:
-            real = (builder.constants[part.name].astype(np.float64) - part.zero_point) * own
+            real = (builder.graph.constants[part.name].astype(np.float64) - part.zero_point) * own
             codes = np.clip(np.rint(real / steps) + y.zero_point, y.code_type.low, y.code_type.high)
-            builder.constant(name, codes, y.code_type, as_scale(steps), y.zero_point)
+            builder.constant(name, codes, y.code_type, y.zero_point, as_scale(steps))
             continue
-        builder.declare(name, part.shape, y.type, as_scale(steps), y.zero_point)
+        builder.graph.declare(name, part.shape, y.type, y.zero_point, as_scale(steps))
         requantize = builder.requantization(
             name, "rescale", along_channels(source, own), along_channels(node.name, steps)
         )
-        builder.ops.append(Rescale(name=name, a=part.name, requantize=requantize))
-    builder.ops.append(Concat(name=node.name, inputs=tuple(names), axis=axis))
+        builder.graph.append(Rescale(name=name, a=part.name, requantize=requantize))
+    builder.graph.append(Concat(name=node.name, inputs=tuple(names), axis=axis))
 
 
 def _slice(builder: Builder, node: FloatNode) -> None:
     x = builder.tensor(node.inputs[0])
     builder.like(node, x)
-    builder.ops.append(Slice(name=node.name, a=x.name, **node.attributes))
+    builder.graph.append(Slice(name=node.name, a=x.name, **node.attributes))
 
 
 def _reshape(builder: Builder, node: FloatNode) -> None:
     x = builder.tensor(node.inputs[0])
     builder.like(node, x)
-    builder.ops.append(Reshape(name=node.name, a=x.name))
+    builder.graph.append(Reshape(name=node.name, a=x.name))
 
 
 def _transpose(builder: Builder, node: FloatNode) -> None:
     x = builder.tensor(node.inputs[0])
     builder.like(node, x)
-    builder.ops.append(Transpose(name=node.name, a=x.name, **node.attributes))
+    builder.graph.append(Transpose(name=node.name, a=x.name, **node.attributes))
 
 
 def _everywhere(builder: Builder, name: str, shape: tuple[int, ...]) -> Steps:
@@ -120,7 +119,7 @@ def _patches(builder: Builder, node: FloatNode) -> None:
         name = f"{node.name}.part_{index}"
         names.append(_part(builder, name, rows, kept, 1, across)[0].name)
     builder.like(node, x)
-    builder.ops.append(Concat(name=node.name, inputs=tuple(names), axis=2))
+    builder.graph.append(Concat(name=node.name, inputs=tuple(names), axis=2))
 
 
 def _part(
@@ -132,11 +131,11 @@ def _part(
     shape = (*x.shape[:axis], len(taken), *x.shape[axis + 1 :])
     kept = None if steps is None else steps.take(taken, axis)
     scale = () if kept is None else as_scale(compressed(kept))
-    builder.declare(name, shape, x.type, scale, x.zero_point)
-    builder.ops.append(
+    builder.graph.declare(name, shape, x.type, x.zero_point, scale)
+    builder.graph.append(
         Slice(name=name, a=x.name, axis=axis, start=taken.start, stop=taken.stop, step=taken.step)
     )
-    return builder.tensors[name], kept
+    return builder.graph.tensors[name], kept
 
 
 def _roll(builder: Builder, node: FloatNode) -> None:
@@ -152,10 +151,10 @@ def _roll(builder: Builder, node: FloatNode) -> None:
         scale: tuple[float, ...] = ()
         if everywhere is not None:
             scale = as_scale(compressed(everywhere.take(range(start, stop), axis)))
-        builder.declare(names[-1], shape, x.type, scale, x.zero_point)
-        builder.ops.append(Slice(name=names[-1], a=x.name, axis=axis, start=start, stop=stop))
+        builder.graph.declare(names[-1], shape, x.type, x.zero_point, scale)
+        builder.graph.append(Slice(name=names[-1], a=x.name, axis=axis, start=start, stop=stop))
     builder.like(node, x)
-    builder.ops.append(Concat(name=node.name, inputs=tuple(names), axis=axis))
+    builder.graph.append(Concat(name=node.name, inputs=tuple(names), axis=axis))
 
 
 def _pad(builder: Builder, node: FloatNode) -> None:
@@ -172,7 +171,7 @@ def _pad(builder: Builder, node: FloatNode) -> None:
             zeros = builder.zeros(f"{node.name}.{part}", shape, x)
             names.insert(0 if part == "before" else len(names), zeros)
     builder.like(node, x)
-    builder.ops.append(Concat(name=node.name, inputs=tuple(names), axis=axis))
+    builder.graph.append(Concat(name=node.name, inputs=tuple(names), axis=axis))
 
 
 RULES: Mapping[FloatOp, Callable[[Builder, FloatNode], None]] = MappingProxyType(
@@ -184,6 +183,7 @@ RULES: Mapping[FloatOp, Callable[[Builder, FloatNode], None]] = MappingProxyType
         FloatOp.SOFTMAX: softmax,
         FloatOp.UNARY: unary,
         FloatOp.LAYERNORM: layernorm,
+        FloatOp.L2NORM: l2norm,
         FloatOp.ADD: add,
         FloatOp.SCALE: _scaled,
         FloatOp.MEAN: mean,

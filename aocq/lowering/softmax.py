@@ -73,7 +73,7 @@ def mask(builder: Builder, node: FloatNode) -> None:
     ]
     codes = -low.numpy().astype(np.int64)
     builder.like(node, x)
-    builder.ops.append(
+    builder.graph.append(
         Add(
             name=node.name,
             a=x.name,
@@ -113,17 +113,17 @@ def softmax(builder: Builder, node: FloatNode) -> None:
                 f"{builder.profile.name}, its quantizer has {quantizer.type} at {quantizer.scale}; "
                 "quantize probabilities to that scale, or to levels"
             )
-        builder.ops.append(rule(builder, node.name, scores, section))
+        builder.graph.append(rule(builder, node.name, scores, section))
         builder.result(node)
         return
     name = f"{node.name}.codes"
-    builder.ops.append(rule(builder, name, scores, section))
-    builder.declare(name, node.shape, codes, (scale,))
+    builder.graph.append(rule(builder, name, scores, section))
+    builder.graph.declare(name, node.shape, codes, scale=(scale,))
     builder.result(node)
     real = torch.arange(codes.high + 1, dtype=torch.float64) * scale
     levels = quantizer.codes(real).numpy().astype(np.int64)
     constant = builder.constant(f"{node.name}.levels", levels, quantizer.type)
-    builder.ops.append(Lookup(name=node.name, a=name, table=constant))
+    builder.graph.append(Lookup(name=node.name, a=name, table=constant))
 
 
 def _exp_table(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
@@ -169,8 +169,9 @@ def _gemmlowp(_: Builder, name: str, scores: Scores, __: Any) -> Op:
 
 
 def _lut513(builder: Builder, name: str, scores: Scores, _: Any) -> Op:
+    """Tables as TensorFlow Lite Micro makes them; LiteRT's in float64 differ in two entries."""
     multiplier, left_shift = softmax_constants.lut513_multiplier(scores.step)
-    tables = softmax_constants.lut513_tables()._asdict()
+    tables = softmax_constants.lut513_tables(np.float32)._asdict()
     names = {
         key: builder.constant(f"{name}.{key}", table.astype(np.int64), INT16)
         for key, table in tables.items()
@@ -189,7 +190,7 @@ def _float_table(builder: Builder, name: str, scores: Scores, section: Any) -> O
     return SoftmaxFloatTable(
         name=name,
         a=scores.tensor.name,
-        table=builder.real_constant(f"{name}.table", table, FLOAT32),
+        table=builder.graph.constant(f"{name}.table", table, FLOAT32),
         rounding=section.rounding,
     )
 
@@ -219,9 +220,9 @@ def _ita(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
         requantize = builder.requantization(
             rescaled, "rescale", np.array([scores.step]), np.array([wanted])
         )
-        builder.declare(rescaled, source.shape, source.code_type, (wanted,))
-        builder.ops.append(Rescale(name=rescaled, a=source.name, requantize=requantize))
-        source = builder.tensors[rescaled]
+        builder.graph.declare(rescaled, source.shape, source.code_type, scale=(wanted,))
+        builder.graph.append(Rescale(name=rescaled, a=source.name, requantize=requantize))
+        source = builder.graph.tensors[rescaled]
     return SoftmaxIta(
         name=name,
         a=source.name,
@@ -236,8 +237,8 @@ def _log2(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
     constants = softmax_constants.log2_constants(scores.step)
     logarithms = f"{name}.log2"
     kind = IntType(bits=section.code_bits, signed=False)
-    builder.declare(logarithms, scores.tensor.shape, kind)
-    builder.ops.append(
+    builder.graph.declare(logarithms, scores.tensor.shape, kind)
+    builder.graph.append(
         SoftmaxLog2(
             name=logarithms,
             a=scores.tensor.name,

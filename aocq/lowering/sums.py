@@ -15,7 +15,6 @@ from simulator.graph.ops import Add, AddShifted, Mean, Requantization
 from simulator.numerics.common_scale import CommonScale, sum_constants
 from simulator.numerics.fixed_point import LARGEST_SHIFT, mean_multiplier_and_shift
 from simulator.numerics.integer_type import IntType
-from simulator.numerics.rounding import DoubleRounding
 from simulator.profile import RescaleSection, ShiftedAdd
 
 XNNPACK_MULTIPLIER_BITS = 21  # of the larger factor: 2^20 to 2^21, that included
@@ -54,7 +53,7 @@ def _fused_add(builder: Builder, node: FloatNode, branch: str) -> None:
     codes = np.floor(np.ldexp(ratios, fraction_bits) + 0.5).astype(np.int64)
     # A code and its distance from the zero point, a multiplier, one bit for the other term.
     largest_shift = fraction_bits + 62 - (residual.code_type.bits + 1) - bits
-    builder.ops.append(
+    builder.graph.append(
         layer(
             builder,
             builder.model.graph.node(branch),
@@ -90,7 +89,7 @@ def _add(builder: Builder, node: FloatNode) -> None:
         builder.constant(f"{node.name}.multiplier_{side}", part, kind)
         for side, part in zip("ab", np.split(factors, [len(ratios[0])]), strict=True)
     ]
-    builder.ops.append(
+    builder.graph.append(
         Add(
             name=node.name,
             a=a.name,
@@ -122,14 +121,14 @@ def _shifted_add(builder: Builder, node: FloatNode, input_shift: int) -> None:
     wanted = f"the sum {node.name}"
     scale_a, scale_b, scale_y = (builder.step(name, wanted) for name in (*node.inputs, node.name))
     constants = on_chip_scales(sum_constants(scale_a, scale_b, scale_y, input_shift), section)
-    builder.ops.append(
+    builder.graph.append(
         AddShifted(
             name=node.name,
             a=a.name,
             b=b.name,
             subtract=False,
             rounding=builder.rounding("add"),
-            double_rounding=DoubleRounding(section.double_rounding),
+            double_rounding=section.double_rounding,
             overflow=builder.overflow("add"),
             **constants._asdict(),
         )
@@ -150,7 +149,7 @@ def mean(builder: Builder, node: FloatNode) -> None:
     x = builder.tensor(node.inputs[0])
     builder.result(node)
     axis = node.attributes["axis"]
-    builder.ops.append(
+    builder.graph.append(
         Mean(
             name=node.name,
             a=x.name,
@@ -184,5 +183,5 @@ def mean_requantization(
         shift=builder.constant(f"{name}.shift", pairs[:, 1], shift_type(section)),
         rounding=builder.rounding("mean"),
         overflow=builder.overflow("mean"),
-        double_rounding=DoubleRounding(section.double_rounding),
+        double_rounding=section.double_rounding,
     )

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
-from aocq.capture.roles import arithmetic_source
+from aocq.capture.float_graph import GELUS
+from aocq.capture.residual_stream import arithmetic_source
 from aocq.methods import base_ptq, fisher
 from aocq.methods.layer_search import (
     Grid,
@@ -51,7 +52,6 @@ IMAGES = 32
 BATCH = 4
 # Float32 values of inputs, results and gradients that are held at a time: 600 MB.
 HELD_VALUES = 150_000_000
-GELUS = ("gelu", "gelu_tanh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

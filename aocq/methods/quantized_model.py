@@ -15,7 +15,7 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.capture.roles import branch_ends
+from aocq.capture.residual_stream import branch_ends
 from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.masks import quantizer_of
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer

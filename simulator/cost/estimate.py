@@ -10,18 +10,17 @@ on the chip. Nothing spills: where the peak exceeds the SRAM, the estimate is st
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 from simulator.cost.dma import dma_cycles, network_bytes
 from simulator.cost.engine import gemm_cycles
 from simulator.cost.memory import plan_memory, weight_bytes
-from simulator.cost.vector import RATES, vector_cycles
+from simulator.cost.vector import vector_cycles
 from simulator.errors import InputError
-from simulator.graph.graph import IntGraph, product_macs
-from simulator.graph.ops import MatMul, Op, TensorId
+from simulator.graph.graph import IntGraph
+from simulator.graph.macs import product_macs
+from simulator.graph.ops import SPECS, Op, TensorId, op_name
 from simulator.profile import ComputeSection, NpuProfile
 
 Resource = Literal["compute", "vector", "dma"]
@@ -29,7 +28,7 @@ RESOURCES: tuple[Resource, ...] = ("compute", "vector", "dma")
 
 
 class UncostedOpError(InputError):
-    """The graph has ops without a cost rule: a total without them would be wrong, so none is given.
+    """The graph has ops that the format does not know: a total without them would be wrong.
 
     Attributes
     ----------
@@ -39,10 +38,10 @@ class UncostedOpError(InputError):
 
     def __init__(self, ops: tuple[Op, ...]) -> None:
         self.ops: tuple[TensorId, ...] = tuple(op.name for op in ops)
-        shown = ", ".join(f"{op.name} ({op.kind})" for op in ops)
+        shown = ", ".join(f"{op.name} ({type(op).__name__})" for op in ops)
         super().__init__(
-            f"no cost rule, so no total: {shown}; add their types to COST_RULES in "
-            "simulator/cost/estimate.py"
+            f"no cost rule, so no total: {shown}; add their specifications to SPECS in "
+            "simulator/graph/ops"
         )
 
 
@@ -163,43 +162,28 @@ class CostEstimate:
         return self.peak_sram_bytes <= self.sram_bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Busy:
-    """Cycles that an op keeps the MAC engine and the vector unit busy."""
+def engine_cycles(graph: IntGraph, op: Op, compute: ComputeSection) -> int:
+    """Return the cycles of the MAC engine: 0 but for products.
 
-    compute: int = 0
-    vector: int = 0
-
-
-def _matmul(graph: IntGraph, op: MatMul, compute: ComputeSection) -> Busy:
-    """Cost the products of all heads, one after the other, each with its own fill and drain.
-
+    The products of all heads are computed one after the other, each with its own fill and drain.
     Requantization is fused: codes leave the array at the rate of its drain and cost nothing more.
     The width of the operands changes nothing: 4-bit weights are not assumed to run faster.
     """
+    if SPECS[type(op)].rate is not None:
+        return 0
     heads, m, k, n = gemm_extents(graph, op)
-    return Busy(compute=heads * gemm_cycles(m, k, n, compute.engine))
+    return heads * gemm_cycles(m, k, n, compute.engine)
 
 
-def gemm_extents(graph: IntGraph, op: MatMul) -> tuple[int, int, int, int]:
+def gemm_extents(graph: IntGraph, op: Op) -> tuple[int, int, int, int]:
     """Return (heads, M, K, N): products to compute and the extents of each.
 
     Operands with leading dimensions are one product per index of these. A matrix ``b`` that all
     rows of ``a`` share makes one product, with all leading dimensions of ``a`` in M.
     """
-    a, result = graph.tensors[op.a].shape, graph.result(op).shape
-    batched = len(graph.tensors[op.b].shape) > 2
-    heads = math.prod(a[:-2]) if batched else 1
-    return heads, math.prod(a[:-1]) // heads, a[-1], result[-1]
-
-
-def _vector(graph: IntGraph, op: Op, compute: ComputeSection) -> Busy:
-    return Busy(vector=vector_cycles(graph, op, compute.vector))
-
-
-COST_RULES: Mapping[type[Op], Callable[[IntGraph, Any, ComputeSection], Busy]] = MappingProxyType(
-    {MatMul: _matmul, **dict.fromkeys(RATES, _vector)}
-)
+    a, b = (graph.tensors[name].shape for name in op.operands[:2])
+    heads = math.prod(a[:-2]) if len(b) > 2 else 1
+    return heads, math.prod(a[:-1]) // heads, a[-1], graph.result(op).shape[-1]
 
 
 def estimate(graph: IntGraph, profile: NpuProfile) -> CostEstimate:
@@ -208,9 +192,9 @@ def estimate(graph: IntGraph, profile: NpuProfile) -> CostEstimate:
     Raises
     ------
     UncostedOpError
-        If any op has no cost rule; all of them are named. There is never a partial total.
+        If any op has no specification; all of them are named. There is never a partial total.
     """
-    uncosted = tuple(op for op in graph.ops if type(op) not in COST_RULES)
+    uncosted = tuple(op for op in graph.ops if type(op) not in SPECS)
     if uncosted:
         raise UncostedOpError(uncosted)
     moved = network_bytes(graph)
@@ -229,20 +213,21 @@ def estimate(graph: IntGraph, profile: NpuProfile) -> CostEstimate:
 
 def _op_cost(graph: IntGraph, op: Op, profile: NpuProfile, moved_bytes: int) -> OpCost:
     """Cost one op; ``moved_bytes`` are network inputs and outputs that it moves."""
-    busy = COST_RULES[type(op)](graph, op, profile.compute)
+    compute = engine_cycles(graph, op, profile.compute)
+    vector = vector_cycles(graph, op, profile.compute.vector)
     constants = weight_bytes(graph, op)
     dma = dma_cycles(constants + moved_bytes, profile.memory.dram_bytes_per_cycle)
-    cycles: dict[Resource, int] = {"compute": busy.compute, "vector": busy.vector, "dma": dma}
-    total = max(busy.compute + busy.vector, dma)
+    cycles: dict[Resource, int] = {"compute": compute, "vector": vector, "dma": dma}
+    total = max(compute + vector, dma)
     return OpCost(
         name=op.name,
-        kind=op.kind,
+        kind=op_name(op),
         macs=product_macs(graph, op),
         weight_bytes=constants,
-        compute=busy.compute,
-        vector=busy.vector,
+        compute=compute,
+        vector=vector,
         dma=dma,
-        stall=total - busy.compute - busy.vector,
+        stall=total - compute - vector,
         total=total,
         # Where nothing takes any time (a view), the vector unit would be the one to do it.
         bound_by=max(("vector", "compute", "dma"), key=cycles.__getitem__),

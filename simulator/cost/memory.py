@@ -14,9 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from simulator.cost.exact import ceil_div
-from simulator.cost.views import is_view
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import MatMul, Op, TensorId
+from simulator.graph.ops import SPECS, MatMul, Op, TensorId
 
 ALIGNMENT = 16  # bytes
 
@@ -108,7 +107,7 @@ def _roots(graph: IntGraph) -> dict[TensorId, TensorId]:
     roots = {name: name for name in graph.inputs}
     for step, op in enumerate(graph.ops):
         source = op.operands[0]
-        if is_view(graph, op) and source in roots:
+        if SPECS[type(op)].is_view(graph, op) and source in roots:
             roots[op.name] = roots[source]
         else:
             roots[op.name] = _overwritten(graph, op, step, roots, last_read) or op.name

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-from simulator.graph.float_ops import PRODUCTS
-from simulator.graph.ops import FloatFunction, MatMul, Op, TensorId
+from simulator.graph.op import Op, TensorId
 from simulator.numerics.float_type import Array, FloatType, TensorType
 from simulator.numerics.integer_type import IntType
 
@@ -113,18 +112,6 @@ class IntGraph:
         return self.tensors[name].role is Role.CONSTANT
 
     @property
-    def macs(self) -> int:
-        """Multiply-accumulate operations of all matrix products, for one image."""
-        return sum(product_macs(self, op) for op in self.ops)
-
-    @property
     def float_ops(self) -> int:
         """Number of ops that are not integer arithmetic, sums rescaled in float included."""
         return sum(op.computes_in != "integer" for op in self.ops)
-
-
-def product_macs(graph: IntGraph, op: Op) -> int:
-    """Return the multiply-accumulate operations of ``op`` for one image: 0 but in products."""
-    if isinstance(op, MatMul) or (isinstance(op, FloatFunction) and op.function in PRODUCTS):
-        return graph.result(op).size * graph.tensors[op.operands[0]].shape[-1]
-    return 0

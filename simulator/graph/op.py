@@ -6,18 +6,18 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
+from simulator.numerics.accumulator import Accumulator
 from simulator.numerics.added_field import added
-from simulator.numerics.integer_type import Overflow
-from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
-from simulator.numerics.rounding import DoubleRounding, Rounding
+from simulator.numerics.rescaling import Arithmetic, RescaleRule
 
-__all__ = ["Op", "Requantization", "TensorId", "added"]
+__all__ = ["FLOAT_ARITHMETIC", "Op", "Requantization", "TensorId", "accumulator_of", "added"]
 
 TensorId = str
+FLOAT_ARITHMETIC = "float32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Requantization:
+class Requantization(RescaleRule):
     """Accumulator to code: ``fit(round(acc * multiplier[c] >> shift[c]) + z_y)``.
 
     multiplier : unsigned constant, [1] or [channels]; where ``arithmetic`` is float, a constant of
@@ -25,23 +25,21 @@ class Requantization:
     shift      : unsigned constant, [1] or [channels], 0..62; none where ``arithmetic`` is float
     The exact fixed-point form of the ratio between the operands' scales and the result's.
 
-    double_rounding  : ``symmetric``, ``asymmetric``: first at bit 31, then at the shift
-    zero_point_stage : ``before_round``: z_y is part of what is rounded
-    left_shift       : ``wrap``: a shift below 31 is a left shift of the sum in 32 bits, which
-        wraps, before a shift by 31
-    arithmetic       : ``float32``, ``float64``: ``fit(round(float(acc) * multiplier[c]) + z_y)``,
-        the product rounded to that type; saturating only
-    See :mod:`simulator.numerics.rescaling` for who computes in which way.
+    The other fields are those of :class:`simulator.numerics.rescaling.RescaleRule`. Where
+    ``arithmetic`` is float, y = ``fit(round(float(acc) * multiplier[c]) + z_y)``, the product
+    rounded to that type; saturating only.
     """
 
     multiplier: TensorId
     shift: TensorId | None
-    rounding: Rounding
-    overflow: Overflow
-    double_rounding: DoubleRounding = added(DoubleRounding.NONE)
-    zero_point_stage: ZeroPointStage = added(ZeroPointStage.AFTER_ROUND)
-    left_shift: LeftShift = added(LeftShift.WIDEN)
-    arithmetic: Arithmetic = added(Arithmetic.FIXED_POINT)
+
+    @classmethod
+    def by(
+        cls, rule: RescaleRule, *, multiplier: TensorId, shift: TensorId | None
+    ) -> Requantization:
+        """Return a requantization by a rule, its factors in two constants."""
+        choices = {field.name: getattr(rule, field.name) for field in fields(RescaleRule)}
+        return cls(multiplier=multiplier, shift=shift, **choices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +51,6 @@ class Op:
     constant_fields: ClassVar[tuple[str, ...]] = ()
 
     name: TensorId
-
-    @property
-    def kind(self) -> str:
-        """The operation's name in lower case, as text and tables print it."""
-        return type(self).__name__.lower()
 
     @property
     def operands(self) -> tuple[TensorId, ...]:
@@ -90,3 +83,8 @@ class Op:
         for requantization in self.requantizations:
             found += [requantization.multiplier, requantization.shift]
         return tuple(name for name in found if name is not None)
+
+
+def accumulator_of(op: Op) -> Accumulator | None:
+    """Return the accumulator that an op sums in; None of ops without sums."""
+    return getattr(op, "accumulator", None)

@@ -47,7 +47,7 @@ def save(graph: IntGraph, folder: Path) -> str:
         If the graph is not valid, so that nothing is written that :func:`load` would refuse, or
         the folder cannot be written.
     """
-    _refuse_problems(f"graph {quoted(graph.name)}", verify(graph))
+    refuse_problems(f"graph {quoted(graph.name)}", verify(graph))
     tensors = {name: np.ascontiguousarray(graph.constants[name]) for name in graph.constants}
     text = canonical_json(graph)
     with replace_file(folder / TENSORS_NAME) as temporary:
@@ -83,7 +83,7 @@ def load(path: Path) -> IntGraph:
         graph = decode(text, constants)
     except ValueError as error:
         raise InputError(f"{json_path}: not a valid graph: {error}; write it again") from error
-    _refuse_problems(str(json_path), verify(graph), "; write it again")
+    refuse_problems(str(json_path), verify(graph), "; write it again")
     if canonical_json(graph) != text:
         raise InputError(
             f"{json_path}: differs from the canonical form of its own content (edited by hand, or "
@@ -111,7 +111,7 @@ def _read_constants(path: Path) -> dict[str, Array]:
     raise InputError(f"{path}: damaged ({reason[:_LONGEST_PROBLEM]}); write the graph again")
 
 
-def _refuse_problems(place: str, problems: Sequence[str], way_out: str = "") -> None:
+def refuse_problems(place: str, problems: Sequence[str], way_out: str = "") -> None:
     """Raise an InputError with the first broken rules, if there are any."""
     if problems:
         told = [problem[:_LONGEST_PROBLEM] for problem in problems[:_PROBLEMS_TOLD]]

@@ -13,6 +13,7 @@ import numpy as np
 
 from simulator.graph.graph import IntGraph, Role, Tensor
 from simulator.graph.names import LONGEST_NAME, is_name, quoted
+from simulator.graph.ops import op_name
 from simulator.numerics.float_type import FLOAT64, FloatType
 from simulator.numerics.rescaling import Arithmetic
 
@@ -53,7 +54,7 @@ def names_are_defined(graph: IntGraph) -> Iterator[str]:
     """Names are unique and defined before use, nothing is left over."""
     known = {name for name, tensor in graph.tensors.items() if tensor.role is not Role.ACTIVATION}
     for op in graph.ops:
-        place = f"op {quoted(op.name)} ({op.kind})"
+        place = f"op {quoted(op.name)} ({op_name(op)})"
         for name in (*op.operands, *op.constants):
             if name not in known:
                 yield f"{place}: operand {quoted(name)} is not defined before it"

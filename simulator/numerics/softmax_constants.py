@@ -2,7 +2,7 @@
 """The constants of softmax algorithms, from the real scale of the scores.
 
 Each function takes what one code of the scores is worth and returns fields of the operation of the
-same name in :mod:`simulator.graph.softmax_ops`, where the formulas that use them are. ITA's softmax
+same name in :mod:`simulator.graph.ops`, where the formulas that use them are. ITA's softmax
 has none: its scores have the scale ``ln 2 / 2^octave_bits``.
 """
 

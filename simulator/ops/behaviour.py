@@ -16,11 +16,11 @@ from simulator.numerics.float_type import Array
 
 
 class SumCounts(NamedTuple):
-    """What happened in an op's accumulators (see :mod:`simulator.numerics.accumulator`).
+    """Overflow of an op's accumulators (see :mod:`simulator.numerics.accumulator`).
 
-    changed : results whose sum is another than the exact one
-    transient : results of which only sums on the way did not fit
-    persistent : results of which a completed sum did not fit
+    changed : results whose sum is not the exact one
+    transient : results of which only a partial sum did not fit its register
+    persistent : results of which a completed sum did not fit its register
     least, most : the smallest and the largest exact sum, bias included
     """
 
@@ -68,13 +68,13 @@ class OpResult(NamedTuple):
 
     saturated : results outside the result type before its overflow rule was applied
     sums : what happened in the accumulators; none in ops without
-    walked : sums that the kernel made term by term, because they might have overflowed
+    in_order : sums that the kernel accumulated in order, because they might have overflowed
     """
 
     codes: Array
     saturated: int = 0
     sums: SumCounts | None = None
-    walked: int = 0
+    in_order: int = 0
 
 
 Kernel = Callable[[Sequence[Array]], OpResult]

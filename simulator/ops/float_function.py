@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FloatFunction: see :class:`simulator.graph.float_ops.Function` for the formulas.
+"""FloatFunction: see :class:`simulator.graph.ops.Function` for the formulas.
 
 Kernels work row by row (products image by image), so that an image's result depends neither on the
 batch it comes in nor on the number of threads.
@@ -14,9 +14,8 @@ from types import MappingProxyType
 import numpy as np
 
 from simulator.gemm import Gemm
-from simulator.graph.float_ops import Function
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import FloatFunction
+from simulator.graph.ops import FloatFunction, Function
 from simulator.numerics.float_type import Array
 from simulator.numerics.jit import kernel as compiled
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult

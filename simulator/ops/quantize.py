@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantize and Dequantize: see :mod:`simulator.graph.float_ops`."""
+"""Quantize and Dequantize: see :mod:`simulator.graph.ops`."""
 
 from __future__ import annotations
 

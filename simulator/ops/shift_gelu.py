@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ShiftGelu: see :class:`simulator.graph.elementwise_ops.ShiftGelu`."""
+"""ShiftGelu: see :class:`simulator.graph.ops.ShiftGelu`."""
 
 from __future__ import annotations
 

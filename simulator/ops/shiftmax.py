@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""I-ViT's softmax by shifts: see :class:`simulator.graph.softmax_ops.Shiftmax`."""
+"""I-ViT's softmax by shifts: see :class:`simulator.graph.ops.Shiftmax`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Softmax in gemmlowp's fixed point: see :class:`simulator.graph.softmax_ops.SoftmaxGemmlowp`."""
+"""Softmax in gemmlowp's fixed point: see :class:`simulator.graph.ops.SoftmaxGemmlowp`."""
 
 from __future__ import annotations
 

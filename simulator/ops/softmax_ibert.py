@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""I-BERT's softmax: see :class:`simulator.graph.softmax_ops.SoftmaxIBert`."""
+"""I-BERT's softmax: see :class:`simulator.graph.ops.SoftmaxIBert`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The accelerator ITA's softmax: see :class:`simulator.graph.softmax_ops.SoftmaxIta`."""
+"""The accelerator ITA's softmax: see :class:`simulator.graph.ops.SoftmaxIta`."""
 
 from __future__ import annotations
 

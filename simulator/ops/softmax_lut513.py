@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Softmax of 16-bit codes: see :class:`simulator.graph.softmax_ops.SoftmaxLut513`."""
+"""Softmax of 16-bit codes: see :class:`simulator.graph.ops.SoftmaxLut513`."""
 
 from __future__ import annotations
 

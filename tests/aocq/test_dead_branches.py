@@ -118,6 +118,15 @@ def decibel(wanted: np.ndarray, found: np.ndarray) -> float:
     return 10 * np.log10(float((wanted**2).sum()) / noise) if noise else np.inf
 
 
+def test_a_bias_is_not_so_wide_that_its_factor_is_0() -> None:
+    """Of sums of 64 bits, 48 could be bias; Q15 makes 0 of factors below 2^-32."""
+    chip = load_profile("tflm_int16x8")
+    assert chip.accumulator.bias_bits == 48
+    assert constrained(Recipe(), chip).bias_bits == 32
+    free = changed("tflm_int16x8", rescale__derivation="normalized")
+    assert constrained(Recipe(), free).bias_bits == 48
+
+
 FEW = list(CHANGES)[:2]
 TRIED = [
     *((change, profile) for change in CHANGES for profile in SOME),

@@ -11,7 +11,7 @@ from simulated import logits
 from tiny_models import NANO, images, input_size, network
 
 from aocq.capture import FloatGraph, FloatOp, capture
-from aocq.capture.roles import branch_ends
+from aocq.capture.residual_stream import branch_ends
 from aocq.jobs.request import constrained
 from aocq.lowering import lower
 from aocq.methods import METHODS, QuantizedModel, Recipe

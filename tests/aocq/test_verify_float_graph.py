@@ -75,6 +75,10 @@ LAYERS: dict[str, tuple[FloatNode, dict[str, torch.Tensor]]] = {
         node(FloatOp.LAYERNORM, "image", (2, 6, 4), weight="g", bias=None, epsilon=1e-6),
         {"g": torch.ones(4)},
     ),
+    "l2norm": (
+        node(FloatOp.L2NORM, "image", (2, 6, 4), gain="g", epsilon=1e-12),
+        {"g": torch.ones(2, 1, 1)},
+    ),
     "matmul": (node(FloatOp.MATMUL, "image image", (2, 6, 6), transpose_b=True), {}),
     "slice": (node(FloatOp.SLICE, "image", (2, 2, 4), axis=1, start=1, stop=5, step=2), {}),
     "roll": (node(FloatOp.ROLL, "image", (2, 6, 4), axis=1, shift=2), {}),
@@ -115,6 +119,12 @@ def test_one_operation_is_sound(name: str) -> None:
             {"attributes": {"weight": None, "bias": None, "epsilon": math.nan}},
             "attributes.epsilon",
         ),
+        ("l2norm", {"attributes": {"gain": "g", "epsilon": 0.0}}, "attributes.epsilon"),
+        ("l2norm", {"attributes": {"gain": "g", "epsilon": 2.0}}, "attributes.epsilon"),
+        ("l2norm", {"attributes": {"epsilon": 1e-12}}, "attributes.gain: Field required"),
+        ("l2norm", {"attributes": {"gain": "x", "epsilon": 1e-12}}, "parameter x, which is not"),
+        ("l2norm", {"shape": (2, 6, 1)}, "its inputs imply"),
+        ("l2norm", {"inputs": ("image", "image")}, "reads 2 tensors, wanted 1"),
         ("matmul", {"attributes": {"transpose_b": False}}, "does not go together"),
         ("matmul", {"attributes": {"transpose_b": 1}}, "attributes.transpose_b"),
         ("slice", {"attributes": {"axis": 1, "start": 1, "stop": 9}}, "its inputs imply"),
@@ -161,6 +171,29 @@ def test_parameters_are_finite_float32_of_their_layers_shape(
     layer, _ = LAYERS["layernorm"]
     with pytest.raises(InputError, match=message):
         verify(graph(layer, g=value))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.ones(2), "has shape (2,), wanted (1,) or (2, 1, 1): one factor, or one for each"),
+        (torch.ones(4), "has shape (4,)"),
+        (torch.ones(1, 1, 1), "has shape (1, 1, 1)"),
+        (torch.ones(2, 6, 1), "has shape (2, 6, 1)"),
+        (torch.tensor([0.0]), "must hold factors from 5.42e-20 to 1.84e+19"),
+        (torch.tensor([-1.0]), "must hold factors"),
+        (torch.tensor([1e20]), "must hold factors"),
+        (torch.tensor([math.nan]), "not finite"),
+    ],
+)
+def test_a_gain_is_one_positive_factor_or_one_for_each_head(
+    value: torch.Tensor, message: str
+) -> None:
+    layer, _ = LAYERS["l2norm"]
+    verify(graph(layer, g=torch.ones(1)))
+    with pytest.raises(InputError) as refused:
+        verify(graph(layer, g=value))
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize("row", [[0.0, -3.0, 0.0, 0.0], [-100.0] * 4, [math.nan] * 4])

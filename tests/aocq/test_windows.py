@@ -28,8 +28,8 @@ from aocq.zoo.models import timm
 from simulator.boundary import dequantize, quantize
 from simulator.errors import InputError
 from simulator.executor import Executor
-from simulator.graph.masks import is_mask
-from simulator.graph.ops import Add
+from simulator.graph import IntGraph
+from simulator.graph.ops import SPECS, Add, Op
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.profile import load_profile, profile_paths
 
@@ -250,6 +250,10 @@ def test_a_mask_is_a_bit_for_each_score_and_changes_no_other_code() -> None:
     assert np.array_equal(taps[op.name][~off], taps[op.a][~off])
     low = graph.tensors[op.name].code_type.low
     assert np.array_equal(taps[op.name], np.where(off, low, taps[op.a]))
+
+
+def is_mask(graph: IntGraph, op: Op) -> bool:
+    return SPECS[type(op)].is_mask(graph, op)
 
 
 def test_no_other_sum_is_taken_for_a_mask() -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 from command_line import Demo, Finished
 
-from aocq.records.run import load_run
+from aocq.records.run_folder import load_run
 from simulator.profile import profile_paths
 
 Run = Callable[..., Finished]
@@ -223,7 +223,7 @@ def test_of_all_chips_only_those_that_can_hold_the_widths_count(
     from aocq.cli import requests, targets
     from aocq.cli.sweeps import cell
     from aocq.methods import Recipe
-    from reports.campaign import TableRow
+    from reports.rows import TableRow
 
     cells, table = [], []
     for name in ("edge_npu_a4", "edge_npu_int8"):

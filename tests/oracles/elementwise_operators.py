@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from tflite_file import TfliteFile
 
 from simulator.gemm import backend
-from simulator.graph.graph import IntGraph, Role, Tensor
-from simulator.graph.op import Op, Requantization
+from simulator.graph.builder import GraphBuilder
+from simulator.graph.graph import IntGraph, Role
+from simulator.graph.op import Op
 from simulator.graph.ops import (
     AddShifted,
     InterpolatedLookup,
@@ -24,6 +25,7 @@ from simulator.graph.ops import (
     SquaredDifference,
 )
 from simulator.graph.verify import verify
+from simulator.kernel_choice import kernel_of
 from simulator.numerics.accumulator import Accumulator, AccumulatorLevel
 from simulator.numerics.common_scale import (
     ADD_LEFT_SHIFT,
@@ -33,16 +35,18 @@ from simulator.numerics.common_scale import (
 )
 from simulator.numerics.fixed_point import mean_multiplier_and_shift, q31_multiplier_and_shift
 from simulator.numerics.integer_type import IntType, Overflow
-from simulator.numerics.requantization import DoubleRounding
-from simulator.numerics.rounding import Rounding
-from simulator.ops import BEHAVIOURS
+from simulator.numerics.rounding import DoubleRounding, Rounding
 
 Integers = NDArray[np.integer[Any]]
 TFLITE: dict[str, Any] = {
     "rounding": Rounding.HALF_UP,
     "double_rounding": DoubleRounding.SYMMETRIC,
     "overflow": Overflow.SATURATE,
+    "accumulator": Accumulator(
+        levels=(AccumulatorLevel(group=0, bits=32, overflow=Overflow.WRAP),)
+    ),
 }
+TYPES = {"multiplier": IntType(bits=31, signed=False), "shift": IntType(bits=6, signed=False)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,79 +113,42 @@ def lite_result(
     return lite.run(model, inputs, engine=engine)["y"]
 
 
-@dataclass
-class OneOp:
+class OneOp(GraphBuilder):
     """A graph of one op of ours, and its kernel's codes."""
 
-    operands: Sequence[Quantized]
-    result: Quantized
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-    constants: dict[str, Integers] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for index, operand in enumerate(self.operands):
-            shape = operand.codes.shape if operand.constant else operand.codes.shape[1:]
-            role = Role.CONSTANT if operand.constant else Role.ACTIVATION
-            self._declare(f"x{index}", shape, operand.bits, operand.zero_point, role)
+    def __init__(self, operands: Sequence[Quantized], result: Quantized) -> None:
+        super().__init__("one", "tflite", defaults=TFLITE, types=TYPES)
+        self.operands, self.result = operands, result
+        self.names = [f"x{index}" for index in range(len(operands))]
+        for name, operand in zip(self.names, operands, strict=True):
+            kind = IntType(bits=operand.bits)
             if operand.constant:
-                self.constants[f"x{index}"] = operand.codes
-        result = self.result
-        self._declare("y", result.codes.shape[1:], result.bits, result.zero_point)
+                self.constant(name, operand.codes, kind, operand.zero_point)
+                continue
+            # A second activation is computed by no op, which the kernel does not ask about.
+            role = Role.INPUT if name == "x0" else Role.ACTIVATION
+            self.declare(name, operand.codes.shape[1:], kind, operand.zero_point, role=role)
 
-    def _declare(
-        self,
-        name: str,
-        shape: Sequence[int],
-        bits: int,
-        zero_point: int = 0,
-        role: Role = Role.ACTIVATION,
-        *,
-        signed: bool = True,
-    ) -> None:
-        self.tensors[name] = Tensor(
-            name=name,
-            shape=tuple(shape),
-            type=IntType(bits=bits, signed=signed),
-            role=role,
-            zero_point=zero_point,
-        )
+    def run(self, op_type: type[Op], **fields: Any) -> Integers:
+        """Run the kernel of an op on all images."""
+        kind = IntType(bits=self.result.bits)
+        self.op(op_type, "y", *self.names, type=kind, zero_point=self.result.zero_point, **fields)
+        return self.codes()
 
-    def constant(self, name: str, codes: Sequence[int], bits: int, *, signed: bool = True) -> str:
-        """Add a constant that is not an operand, and return its name."""
-        kind = IntType(bits=bits, signed=signed)
-        self.constants[name] = np.asarray(codes).astype(kind.dtype)
-        shape = self.constants[name].shape
-        self._declare(name, shape, bits, role=Role.CONSTANT, signed=signed)
-        return name
+    def run_as_it_is(self, op: Op) -> Integers:
+        """Run the kernel of an op ``y`` whose constants are there."""
+        shape, kind = self.result.codes.shape[1:], IntType(bits=self.result.bits)
+        self.declare("y", shape, kind, self.result.zero_point)
+        self.append(op)
+        return self.codes()
 
-    def requantization(self, multiplier: int, shift: int, **fields: Any) -> Requantization:
-        """Return TFLite's requantization, by one factor."""
-        return Requantization(
-            multiplier=self.constant("multiplier", [multiplier], 31, signed=False),
-            shift=self.constant("shift", [shift], 6, signed=False),
-            **TFLITE | fields,
-        )
-
-    def run(self, op: Op) -> Integers:
-        """Run the op's kernel on all images."""
-        tensors = dict(self.tensors)
-        for name in ("x0", "x1"):
-            if name in tensors and tensors[name].role is Role.ACTIVATION:
-                # An activation of no op: allowed as the input, and there is but one of these.
-                role = Role.INPUT if name == "x0" else Role.ACTIVATION
-                tensors[name] = replace(tensors[name], role=role)
-        graph = IntGraph(
-            name="one",
-            profile="tflite",
-            inputs=("x0",),
-            outputs=("y",),
-            tensors=tensors,
-            ops=(op,),
-            constants=self.constants,
-            meta={},
-        )
+    def codes(self) -> Integers:
+        """Return the codes of the op."""
+        assert self.tensors["y"].shape == self.result.codes.shape[1:]
+        graph = self.unverified("y")
         assert verify(_with_one_input(graph)) == []
-        kernel = BEHAVIOURS[type(op)].build(op, graph, backend("numba"))
+        (op,) = graph.ops
+        kernel = kernel_of(op, graph, backend("numba"))
         return kernel([operand.codes for operand in self.operands]).codes
 
 
@@ -203,29 +170,19 @@ def add(
     operands: Sequence[Quantized], result: Quantized, *, subtract: bool = False, **fields: Any
 ) -> Integers:
     """Our ADD or SUB; ``fields`` replace TFLite's choices."""
-    one = OneOp(operands, result)
     a, b = operands
     constants = sum_constants(a.scale, b.scale, result.scale, ADD_LEFT_SHIFT[a.bits])
-    return one.run(
-        AddShifted(
-            name="y",
-            a="x0",
-            b="x1",
-            subtract=subtract,
-            **TFLITE | constants._asdict() | fields,
-        )
+    return OneOp(operands, result).run(
+        AddShifted, subtract=subtract, **constants._asdict() | fields
     )
 
 
 def squared_difference(operands: Sequence[Quantized], result: Quantized, **fields: Any) -> Integers:
     """Our SQUARED_DIFFERENCE."""
-    one = OneOp(operands, result)
     a, b = operands
     left_shift = SQUARE_LEFT_SHIFT[a.bits]
     constants = squared_difference_constants(a.scale, b.scale, result.scale, left_shift)
-    return one.run(
-        SquaredDifference(name="y", a="x0", b="x1", **TFLITE | constants._asdict() | fields)
-    )
+    return OneOp(operands, result).run(SquaredDifference, **constants._asdict() | fields)
 
 
 def mul(
@@ -236,11 +193,9 @@ def mul(
     **fields: Any,
 ) -> Integers:
     """Our MUL; the factor is derived in ``factor_type`` from float32 scales."""
-    one = OneOp(operands, result)
     a, b, y = (factor_type(tensor.real_scale) for tensor in (*operands, result))
-    factor = float(a * b / y)
-    requantize = one.requantization(*q31_multiplier_and_shift(factor), **fields)
-    return one.run(Mul(name="y", a="x0", b="x1", requantize=requantize))
+    multiplier, shift = q31_multiplier_and_shift(float(a * b / y))
+    return OneOp(operands, result).run(Mul, multiplier=multiplier, shift=shift, **fields)
 
 
 def mean(
@@ -250,29 +205,19 @@ def mean(
 
     Not ``folded``: the divisor is part of the real factor instead of its multiplier.
     """
-    one = OneOp([operand], result)
     count = operand.codes.shape[axis + 1]
     factor = operand.real_scale / result.real_scale
-    pair = mean_multiplier_and_shift(factor, count)
+    multiplier, shift = mean_multiplier_and_shift(factor, count)
     if not folded:
-        pair = q31_multiplier_and_shift(factor / count)
-    accumulator = Accumulator(levels=(AccumulatorLevel(group=0, bits=32, overflow=Overflow.WRAP),))
-    return one.run(
-        Mean(
-            name="y",
-            a="x0",
-            axis=axis,
-            accumulator=accumulator,
-            requantize=one.requantization(*pair, **fields),
-            keep_dimension=True,
-        )
-    )
+        multiplier, shift = q31_multiplier_and_shift(factor / count)
+    choices = {"multiplier": multiplier, "shift": shift} | fields
+    return OneOp([operand], result).run(Mean, axis=axis, keep_dimension=True, **choices)
 
 
 def lookup(operand: Quantized, result: Quantized, table: Sequence[int]) -> Integers:
     """Return a function of 8-bit codes by its table."""
     one = OneOp([operand], result)
-    return one.run(Lookup(name="y", a="x0", table=one.constant("table", table, result.bits)))
+    return one.run(Lookup, table=one.constant("table", table, IntType(bits=result.bits)))
 
 
 def interpolated(
@@ -280,6 +225,6 @@ def interpolated(
 ) -> Integers:
     """Return a function of 16-bit codes by TFLite's interpolation of its table."""
     one = OneOp([operand], result)
-    choices = {"shift": 7, "rounding": Rounding.HALF_UP, "overflow": Overflow.SATURATE} | fields
-    name = one.constant("table", table, 16)
-    return one.run(InterpolatedLookup(name="y", a="x0", table=name, fraction_bits=7, **choices))
+    name = one.constant("table", table, IntType(bits=16))
+    choices = {"shift": 7} | fields
+    return one.run(InterpolatedLookup, table=name, fraction_bits=7, **choices)

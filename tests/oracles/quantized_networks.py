@@ -38,7 +38,7 @@ class Network:
         return calibrate(
             "base_ptq",
             self.graph,
-            constrained(Recipe(), profile),
+            constrained(Recipe(activation_bits=profile.activation.bits), profile),
             self.loaded,
             self.calibration,
             _no_progress,

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from tflite_file import TfliteFile
 
 from simulator.gemm import backend
-from simulator.graph import IntGraph, Role, Tensor, verify
+from simulator.graph import GraphBuilder
 from simulator.graph.ops import Op, SoftmaxFloatTable
+from simulator.kernel_choice import kernel_of
 from simulator.numerics.float_type import FLOAT32
 from simulator.numerics.integer_type import IntType
 from simulator.numerics.rounding import Rounding
 from simulator.numerics.softmax_constants import float_table
-from simulator.ops import BEHAVIOURS
 
 Integers = NDArray[np.integer[Any]]
 S8, S16 = IntType(bits=8), IntType(bits=16)
@@ -61,28 +61,15 @@ def ours(
     op: Op, x: Integers, result: IntType, zero_point: int, **constants: NDArray[Any]
 ) -> Integers:
     """Run an operation ``y`` of ours on rows ``a`` of signed codes."""
+    builder = GraphBuilder("softmax")
     columns = x.shape[-1:]
-    kind = IntType(bits=8 * x.dtype.itemsize)
-    tensors = {
-        "a": Tensor(name="a", shape=columns, type=kind, role=Role.INPUT),
-        "y": Tensor(
-            name="y", shape=columns, type=result, role=Role.ACTIVATION, zero_point=zero_point
-        ),
-    }
+    builder.input("a", columns, IntType(bits=8 * x.dtype.itemsize))
     for name, codes in constants.items():
-        of_type = FLOAT32 if codes.dtype == np.float32 else S16
-        tensors[name] = Tensor(name=name, shape=codes.shape, type=of_type, role=Role.CONSTANT)
-    graph = IntGraph(
-        name="softmax",
-        profile="none",
-        inputs=("a",),
-        outputs=("y",),
-        tensors=tensors,
-        ops=(op,),
-        constants=constants,
-    )
-    assert verify(graph) == []
-    return BEHAVIOURS[type(op)].build(op, graph, backend("numba"))([x]).codes
+        builder.constant(name, codes, FLOAT32 if codes.dtype == np.float32 else S16)
+    builder.declare("y", columns, result, zero_point)
+    builder.append(op)
+    graph = builder.build()
+    return kernel_of(op, graph, backend("numba"))([x]).codes
 
 
 def by_float_table(x: Integers, scale: float, rounding: Rounding = Rounding.HALF_AWAY) -> Integers:

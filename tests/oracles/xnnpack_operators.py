@@ -149,20 +149,21 @@ def lowered(by: Case) -> Codes:
     }
     # What the lowering of one op reads of a quantized model.
     model: Any = SimpleNamespace(
+        graph=SimpleNamespace(name="one"),
         activations=quantizers,
         accumulated={},
         steps=lambda name: quantizers[name].steps().numpy(),
     )
     builder = Builder(model, load_profile(PROFILE))
     for name in names:
-        builder.declare(name, by.shape[1:], S8, (), quantizers[name].zero_point)
+        builder.graph.declare(name, by.shape[1:], S8, quantizers[name].zero_point)
     *steps, step = (builder.channel_steps(name) for name in quantizers)
     if by.kind == "ADD":
         node = FloatNode(
             name=result, op=FloatOp.ADD, inputs=tuple(names), attributes={}, shape=by.shape[1:]
         )
         sums.add(builder, node)
-        (op,) = builder.ops
+        (op,) = builder.graph.ops
     elif by.kind == "MUL":
         requantize = builder.requantization(result, "mul", steps[0] * steps[1], step)
         op = Mul(name=result, a=names[0], b=names[1], requantize=requantize)
@@ -170,6 +171,7 @@ def lowered(by: Case) -> Codes:
         requantize = builder.requantization(result, "rescale", steps[0], step)
         op = Rescale(name=result, a=names[0], requantize=requantize)
     one = OneOp(by.operands, by.result)
-    one.tensors |= {name: builder.tensors[name] for name in builder.constants}
-    one.constants |= builder.constants
-    return one.run(op).astype(np.int8)
+    made = builder.graph
+    one.tensors |= {name: made.tensors[name] for name in made.constants}
+    one.constants |= made.constants
+    return one.run_as_it_is(op).astype(np.int8)

@@ -15,8 +15,35 @@ from safetensors.numpy import load_file, save_file
 from small_graphs import S4, S8, S32, SATURATE, WRAP, Draft, accumulator, exponentials, with_tensor
 
 from simulator.graph import IntGraph, verify
-from simulator.graph.float_ops import Function
-from simulator.graph.ops import OP_TYPES
+from simulator.graph.ops import (
+    OP_TYPES,
+    Add,
+    AddShifted,
+    Concat,
+    Dequantize,
+    FloatFunction,
+    Function,
+    GeluPolynomial,
+    InterpolatedLookup,
+    LayerNorm,
+    LayerNormBisection,
+    Lookup,
+    MatMul,
+    Mean,
+    Mul,
+    Quantize,
+    Rescale,
+    ShiftGelu,
+    Shiftmax,
+    Softmax,
+    SoftmaxFloatTable,
+    SoftmaxGemmlowp,
+    SoftmaxIBert,
+    SoftmaxIta,
+    SoftmaxLog2,
+    SoftmaxLut513,
+    SquaredDifference,
+)
 from simulator.graph.storage import JSON_NAME, TENSORS_NAME
 
 META = {
@@ -45,14 +72,14 @@ def classifier(meta: Mapping[str, str] = META) -> IntGraph:
     d.reshape("tokens", "moved", 4, 12)
     d.constant("embed.weight", rng.integers(-8, 8, (6, 12)), S4)
     bias = d.constant("embed.bias", rng.integers(-300, 300, 6), S32)
-    d.matmul("embed", "tokens", "embed.weight", bias=bias, transpose_b=True, kind=S8)
+    d.op(MatMul, "embed", "tokens", "embed.weight", bias=bias, transpose_b=True, type=S8)
     d.constant("fc.weight", rng.integers(-8, 8, (6, 6)), S4)
     fused = {"residual": "embed", "residual_multiplier": (3,), "residual_fraction_bits": 2}
     levels = accumulator((2, 11, SATURATE), (0, 32, WRAP))
-    d.matmul("fc", "embed", "fc.weight", levels=levels, **fused)
-    d.mean("pool", "fc")
+    d.op(MatMul, "fc", "embed", "fc.weight", accumulator=levels, **fused)
+    d.op(Mean, "pool", "fc")
     d.constant("head.weight", rng.integers(-128, 128, (6, 5)), S8)
-    d.matmul("head", "pool", "head.weight")
+    d.op(MatMul, "head", "pool", "head.weight")
     graph = d.graph(meta=meta)
     graph = with_tensor(graph, "image", scale=(0.01,))
     return with_tensor(graph, "head", scale=(0.1, 0.2, 0.3, 0.4, 0.5))
@@ -64,37 +91,39 @@ def one_op_of_every_type() -> IntGraph:
     d.input("a", (2, 4), S8, 1)
     d.constant("w", np.arange(16).reshape(4, 4), S8)
     levels = accumulator((2, 9, SATURATE), (0, 20, WRAP))
-    d.matmul("matmul", "a", "w", bias=None, levels=levels)
-    d.rescale("rescale", "matmul")
-    d.add("add", "rescale", "a")
+    d.op(MatMul, "matmul", "a", "w", bias=None, accumulator=levels)
+    d.op(Rescale, "rescale", "matmul")
+    d.op(Add, "add", "rescale", "a")
     ones = [1, 2, 3, 4]
-    d.layer_norm("norm", "add", gamma=ones, beta=ones, channel_shift=ones, channel_multiplier=ones)
-    d.softmax("softmax", "norm", table=exponentials())
-    d.softmax_gemmlowp("gemmlowp", "norm")
-    d.softmax_lut513("lut513", "norm", exp_table=[9] * 513, reciprocal_table=[8] * 513)
-    d.softmax_float_table("float_table", "norm", table=[1.0] * 256)
-    d.softmax_ibert("ibert", "norm")
-    d.shiftmax("shiftmax", "norm")
-    d.softmax_ita("ita", "norm")
-    d.softmax_log2("log2", "norm")
-    d.add_shifted("sum", "norm", "add")
-    d.squared_difference("square", "norm", "add")
-    d.mul("product", "norm", "add")
-    d.interpolated_lookup("between", "norm", table=[1, 2, 3], kind=S8)
-    d.gelu_polynomial("polynomial", "norm", clip_low=-127)
-    d.shift_gelu("shift_gelu", "norm")
-    d.layer_norm_bisection("bisection", "norm", weight=ones, bias=ones)
-    d.lookup("lookup", "softmax", table=range(256), kind=d.tensors["softmax"].type)
-    d.concat("concat", "lookup", "softmax")
+    d.op(
+        LayerNorm, "norm", "add", gamma=ones, beta=ones, channel_shift=ones, channel_multiplier=ones
+    )
+    d.op(Softmax, "softmax", "norm", table=exponentials())
+    d.op(SoftmaxGemmlowp, "gemmlowp", "norm")
+    d.op(SoftmaxLut513, "lut513", "norm", exp_table=[9] * 513, reciprocal_table=[8] * 513)
+    d.op(SoftmaxFloatTable, "float_table", "norm", table=[1.0] * 256)
+    d.op(SoftmaxIBert, "ibert", "norm")
+    d.op(Shiftmax, "shiftmax", "norm")
+    d.op(SoftmaxIta, "ita", "norm")
+    d.op(SoftmaxLog2, "log2", "norm")
+    d.op(AddShifted, "sum", "norm", "add")
+    d.op(SquaredDifference, "square", "norm", "add")
+    d.op(Mul, "product", "norm", "add")
+    d.op(InterpolatedLookup, "between", "norm", table=[1, 2, 3], type=S8)
+    d.op(GeluPolynomial, "polynomial", "norm", clip_low=-127)
+    d.op(ShiftGelu, "shift_gelu", "norm")
+    d.op(LayerNormBisection, "bisection", "norm", weight=ones, bias=ones)
+    d.op(Lookup, "lookup", "softmax", table=range(256), type=d.tensors["softmax"].type)
+    d.op(Concat, "concat", "lookup", "softmax")
     d.slice("slice", "concat", 1, 3)
     d.reshape("reshape", "slice", 4, 2)
     d.transpose("transpose", "reshape", 1, 0)
-    d.mean("mean", "transpose", levels=levels)
-    d.dequantize("dequantize", "mean", step=[0.5], bias=[1.0, 2.0, 3.0, 4.0])
+    d.op(Mean, "mean", "transpose", accumulator=levels)
+    d.op(Dequantize, "dequantize", "mean", step=[0.5], bias=[1.0, 2.0, 3.0, 4.0])
     norm = {"weight": [1.0, 2.0, 3.0, 4.0], "bias": [0.5] * 4, "epsilon": 1e-6}
-    d.float_function("float", Function.LAYERNORM, "dequantize", **norm)
-    d.quantize("quantize", "float", step=[0.25])
-    d.quantize("levels", "float", thresholds=[0.25, 1.5])
+    d.op(FloatFunction, "float", "dequantize", function=Function.LAYERNORM, **norm)
+    d.op(Quantize, "quantize", "float", step=[0.25])
+    d.op(Quantize, "levels", "float", thresholds=[0.25, 1.5])
     graph = d.graph()
     assert {type(op) for op in graph.ops} == set(OP_TYPES.values())
     assert verify(graph) == []

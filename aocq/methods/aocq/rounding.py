@@ -18,7 +18,7 @@ from torch import Tensor
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run_in_parts
 from aocq.capture.float_graph import LAYOUT
 from aocq.capture.passes import keeps_channels
-from aocq.capture.roles import joins_stream
+from aocq.capture.residual_stream import joins_stream
 from aocq.methods.aocq.blocks import Block, segments
 from aocq.methods.aocq.closed_form import (
     Moments,
@@ -35,6 +35,7 @@ from aocq.methods.masks import quantizing
 from aocq.methods.quantized_model import Recipe
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from aocq.methods.ranges import quantize_weight
+from aocq.methods.steps import moved
 
 # From fewer tokens, the mean of their errors says little about those of other images.
 TOKENS_FOR_BIAS = 50
@@ -202,15 +203,25 @@ def _weight(
 
 
 def _input_factors(simulation: Simulation, node: FloatNode) -> tuple[float, ...]:
-    """Return α of a linear layer's input, looking through what moves whole tokens."""
+    """Return α of a linear layer's input, looking through what moves its values.
+
+    Merged patches have as many factors as there are channels in a merged one.
+    """
     source = simulation.graph.node(node.inputs[0])
+    moves: list[tuple[FloatNode, FloatNode]] = []
     while source.name not in simulation.quantizers:
         before = simulation.graph.node(source.inputs[0])
-        if source.op not in LAYOUT or not keeps_channels(source, before):
+        if source.op not in LAYOUT:
             return ()
+        moves.insert(0, (source, before))
         source = before
     alpha = simulation.quantizers[source.name].alpha
-    return alpha if len(alpha) == node_inputs(simulation.graph, node) else ()
+    if all(keeps_channels(*move) for move in moves):
+        return alpha if len(alpha) == node_inputs(simulation.graph, node) else ()
+    factors = np.array(alpha or (1.0,)).reshape((1,) * (len(source.shape) - 1) + (-1,))
+    for after, before in moves:
+        factors = moved(factors, before.shape, after)
+    return tuple(factors.reshape(-1).tolist()) if factors.size == factors.shape[-1] > 1 else ()
 
 
 def node_inputs(graph: FloatGraph, node: FloatNode) -> int:

@@ -15,12 +15,19 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import sliced
-from aocq.capture.roles import residual_stream
+from aocq.capture.residual_stream import residual_stream
 from aocq.methods.aocq.options import AocqOptions
 
 # Operations that yield each token from the same token of their inputs.
 _BY_TOKEN = frozenset(
-    {FloatOp.LINEAR, FloatOp.UNARY, FloatOp.LAYERNORM, FloatOp.SCALE, FloatOp.ADD}
+    {
+        FloatOp.LINEAR,
+        FloatOp.UNARY,
+        FloatOp.LAYERNORM,
+        FloatOp.L2NORM,
+        FloatOp.SCALE,
+        FloatOp.ADD,
+    }
 )
 
 

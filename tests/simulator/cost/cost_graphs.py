@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from simulator.graph.graph import IntGraph, Role, Tensor
+from simulator.graph.builder import GraphBuilder
+from simulator.graph.graph import IntGraph
 from simulator.graph.ops import (
+    SPECS,
     Add,
     Concat,
     LayerNorm,
@@ -17,7 +19,6 @@ from simulator.graph.ops import (
     MatMul,
     Mean,
     Op,
-    Requantization,
     Rescale,
     Reshape,
     Slice,
@@ -36,137 +37,91 @@ INT32 = Accumulator(levels=(AccumulatorLevel(group=0, bits=32, overflow=Overflow
 FINISH: dict[str, Any] = {"rounding": Rounding.HALF_UP, "overflow": Overflow.SATURATE}
 
 
-class Sketch:
+TYPES = {
+    **dict.fromkeys(("multiplier_a", "multiplier_b", "gamma"), S16),
+    **dict.fromkeys(("multiplier", "bias", "beta"), S32),  # 4 bytes
+    "shift": U6,  # 1 byte
+    "table": S8,
+}
+
+
+class Sketch(GraphBuilder):
     """A graph in the making; every method returns the name of the tensor it adds.
 
     Codes are 8-bit. All constants are filled with ones, which every op accepts.
     """
 
     def __init__(self) -> None:
-        self.tensors: dict[str, Tensor] = {}
-        self.ops: list[Op] = []
-        self.constants: dict[str, np.ndarray] = {}
-
-    def _tensor(self, name: str, shape: tuple[int, ...], kind: IntType, role: Role) -> str:
-        self.tensors[name] = Tensor(name=name, shape=shape, type=kind, role=role)
-        return name
+        choices = {**FINISH, "accumulator": INT32, "axis": 0}
+        super().__init__("sketch", "edge_npu_int8", defaults=choices, types=TYPES)
 
     def input(self, name: str, *shape: int) -> str:
-        return self._tensor(name, shape, S8, Role.INPUT)
+        return super().input(name, shape, S8)
 
-    def constant(self, name: str, kind: IntType, *shape: int) -> str:
-        if name not in self.tensors:
-            self.constants[name] = np.ones(shape, kind.dtype)
-            self._tensor(name, shape, kind, Role.CONSTANT)
-        return name
+    def ones(self, name: str, kind: IntType, *shape: int) -> str:
+        return name if name in self.tensors else self.constant(name, np.ones(shape), kind)
 
-    def add_op(self, op: Op, shape: tuple[int, ...]) -> str:
-        self.ops.append(op)
-        return self._tensor(op.name, shape, S8, Role.ACTIVATION)
+    def op(self, op_type: type[Op], name: str, /, *operands: str, **given: Any) -> str:
+        if not SPECS[op_type].moves_codes:
+            given["type"] = S8
+        return super().op(op_type, name, *operands, **given)
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self.tensors[name].shape
 
-    def requantization(self, name: str) -> Requantization:
-        multiplier = self.constant(f"{name}.multiplier", S32, 1)  # 4 bytes
-        shift = self.constant(f"{name}.shift", U6, 1)  # 1 byte
-        return Requantization(multiplier=multiplier, shift=shift, **FINISH)
-
     def matmul(self, name: str, a: str, b: str, *, bias: str | None = None) -> str:
-        requantize = self.requantization(name)
-        op = MatMul(
-            name=name,
-            a=a,
-            b=b,
-            transpose_b=False,
-            bias=bias,
-            accumulator=INT32,
-            requantize=requantize,
-        )
-        return self.add_op(op, (*self.shape(a)[:-1], self.shape(b)[-1]))
+        return self.op(MatMul, name, a, b, transpose_b=False, bias=bias, multiplier=1, shift=1)
 
     def linear(self, name: str, a: str, features: int, kind: IntType = S8) -> str:
-        weight = self.constant(f"{name}.weight", kind, self.shape(a)[-1], features)
-        bias = self.constant(f"{name}.bias", S32, features)
+        weight = self.ones(f"{name}.weight", kind, self.shape(a)[-1], features)
+        bias = self.ones(f"{name}.bias", S32, features)
         return self.matmul(name, a, weight, bias=bias)
 
     def rescale(self, name: str, a: str) -> str:
-        op = Rescale(name=name, a=a, requantize=self.requantization(name))
-        return self.add_op(op, self.shape(a))
+        return self.op(Rescale, name, a, multiplier=1, shift=1)
 
     def add(self, name: str, a: str, b: str) -> str:
-        multipliers = [self.constant(f"{name}.multiplier_{side}", S16, 1) for side in "ab"]
-        op = Add(
-            name=name,
-            a=a,
-            b=b,
-            multiplier_a=multipliers[0],
-            multiplier_b=multipliers[1],
-            shift=8,
-            **FINISH,
-        )
-        return self.add_op(op, self.shape(a))
+        return self.op(Add, name, a, b, multiplier_a=1, multiplier_b=1, shift=8)
 
     def layer_norm(self, name: str, a: str) -> str:
-        channels = self.shape(a)[-1]
-        op = LayerNorm(
-            name=name,
-            a=a,
-            channel_multiplier=None,
-            channel_shift=None,
-            gamma=self.constant(f"{name}.gamma", S16, channels),
-            beta=self.constant(f"{name}.beta", S32, channels),
+        ones = np.ones(self.shape(a)[-1])
+        return self.op(
+            LayerNorm,
+            name,
+            a,
+            gamma=ones,
+            beta=ones,
             epsilon=1,
             sqrt_fraction_bits=4,
             reciprocal_bits=32,
             normalized_fraction_bits=12,
             shift=16,
-            **FINISH,
         )
-        return self.add_op(op, self.shape(a))
 
     def softmax(self, name: str, a: str) -> str:
-        table = self.constant("exponentials", U16, 256)  # every softmax shares it
-        op = Softmax(name=name, a=a, table=table, reciprocal_bits=24, shift=16, **FINISH)
-        return self.add_op(op, self.shape(a))
+        table = self.ones("exponentials", U16, 256)  # every softmax shares it
+        return self.op(Softmax, name, a, table=table, reciprocal_bits=24, shift=16)
 
     def lookup(self, name: str, a: str) -> str:
-        op = Lookup(name=name, a=a, table=self.constant(f"{name}.table", S8, 256))
-        return self.add_op(op, self.shape(a))
+        return self.op(Lookup, name, a, table=np.ones(256))
 
     def mean(self, name: str, a: str) -> str:
-        op = Mean(name=name, a=a, axis=0, accumulator=INT32, requantize=self.requantization(name))
-        return self.add_op(op, self.shape(a)[1:])
+        return self.op(Mean, name, a, multiplier=1, shift=1)
 
     def concat(self, name: str, *inputs: str) -> str:
-        rows = sum(self.shape(item)[0] for item in inputs)
-        op = Concat(name=name, inputs=inputs, axis=0)
-        return self.add_op(op, (rows, *self.shape(inputs[0])[1:]))
+        return self.op(Concat, name, *inputs)
 
     def slice(self, name: str, a: str, start: int, stop: int, axis: int = 0, step: int = 1) -> str:
-        shape = list(self.shape(a))
-        shape[axis] = len(range(start, stop, step))
-        op = Slice(name=name, a=a, axis=axis, start=start, stop=stop, step=step)
-        return self.add_op(op, tuple(shape))
+        return self.op(Slice, name, a, axis=axis, start=start, stop=stop, step=step)
 
     def reshape(self, name: str, a: str, *shape: int) -> str:
-        return self.add_op(Reshape(name=name, a=a), shape)
+        return self.op(Reshape, name, a, shape=shape)
 
     def transpose(self, name: str, a: str, *permutation: int) -> str:
-        shape = tuple(self.shape(a)[axis] for axis in permutation)
-        return self.add_op(Transpose(name=name, a=a, permutation=permutation), shape)
+        return self.op(Transpose, name, a, permutation=permutation)
 
     def graph(self, *outputs: str) -> IntGraph:
-        inputs = tuple(n for n, tensor in self.tensors.items() if tensor.role is Role.INPUT)
-        return IntGraph(
-            name="sketch",
-            profile="edge_npu_int8",
-            inputs=inputs,
-            outputs=outputs,
-            tensors=self.tensors,
-            ops=tuple(self.ops),
-            constants=self.constants,
-        )
+        return self.unverified(*outputs)
 
 
 def transformer(tokens: int = 5, heads: int = 2, width: int = 4, blocks: int = 1) -> IntGraph:
@@ -174,8 +129,8 @@ def transformer(tokens: int = 5, heads: int = 2, width: int = 4, blocks: int = 1
     s = Sketch()
     channels = heads * width
     patches = s.linear("embed", s.input("image", tokens - 1, 12), channels)
-    x = s.concat("tokens", s.constant("class_token", S8, 1, channels), patches)
-    x = s.add("positions", x, s.constant("position_codes", S8, tokens, channels))
+    x = s.concat("tokens", s.ones("class_token", S8, 1, channels), patches)
+    x = s.add("positions", x, s.ones("position_codes", S8, tokens, channels))
     for block in range(blocks):
         x = _block(s, f"block{block}", x, tokens, heads, width)
     pooled = s.reshape("pooled", s.mean("mean", s.rescale("final", x)), 1, channels)

@@ -11,6 +11,7 @@ from small_graphs import S16, Draft
 from simulator.cost import Buffer, plan_memory, weight_bytes
 from simulator.cost.memory import ALIGNMENT, activation_buffers, allocate, peak_live_bytes
 from simulator.graph import verify
+from simulator.graph.ops import LayerNorm, MatMul, Rescale
 from simulator.numerics.integer_type import IntType
 
 
@@ -42,15 +43,17 @@ def test_liveness_of_a_residual_block():
 def _fused(draft: Draft, kind: IntType = S8) -> None:
     draft.operand("stream", (4, 8), S8)
     weights = draft.constant("weights", np.ones((8, 8), int), S8)
-    draft.layer_norm("normal", "stream", gamma=[1] * 8, beta=[0] * 8)
-    draft.matmul("sum", "normal", weights, residual="stream", residual_multiplier=(1,), kind=kind)
+    draft.op(LayerNorm, "normal", "stream", gamma=[1] * 8, beta=[0] * 8)
+    draft.op(
+        MatMul, "sum", "normal", weights, residual="stream", residual_multiplier=(1,), type=kind
+    )
 
 
 def test_a_layer_overwrites_the_stream_that_it_ends_on():
     draft = Draft()
     draft.input("x", (1, 1))
     _fused(draft)
-    draft.rescale("end", "sum")
+    draft.op(Rescale, "end", "sum")
     found = lifetimes(draft.graph("end"))
     assert "sum" not in found
     first = [op.name for op in draft.ops].index("stream")
@@ -63,27 +66,27 @@ def test_it_does_not_where_something_else_needs_the_stream(reader):
     draft = Draft()
     if reader == "input":
         draft.input("stream", (4, 8))
-        draft.layer_norm("normal", "stream", gamma=[1] * 8, beta=[0] * 8)
+        draft.op(LayerNorm, "normal", "stream", gamma=[1] * 8, beta=[0] * 8)
         weights = draft.constant("weights", np.ones((8, 8), int), S8)
-        draft.matmul("sum", "normal", weights, residual="stream", residual_multiplier=(1,))
+        draft.op(MatMul, "sum", "normal", weights, residual="stream", residual_multiplier=(1,))
     elif reader == "itself":
         draft.input("x", (1, 1))
         draft.operand("stream", (4, 8), S8)
         weights = draft.constant("weights", np.ones((8, 8), int), S8)
-        draft.matmul("sum", "stream", weights, residual="stream", residual_multiplier=(1,))
+        draft.op(MatMul, "sum", "stream", weights, residual="stream", residual_multiplier=(1,))
     else:
         draft.input("x", (1, 1))
         if reader == "view":
             draft.operand("whole", (8, 4), S8)
             draft.reshape("stream", "whole", 4, 8)
-            draft.layer_norm("normal", "stream", gamma=[1] * 8, beta=[0] * 8)
+            draft.op(LayerNorm, "normal", "stream", gamma=[1] * 8, beta=[0] * 8)
             weights = draft.constant("weights", np.ones((8, 8), int), S8)
-            draft.matmul("sum", "normal", weights, residual="stream", residual_multiplier=(1,))
-            draft.rescale("later", "whole")
+            draft.op(MatMul, "sum", "normal", weights, residual="stream", residual_multiplier=(1,))
+            draft.op(Rescale, "later", "whole")
         else:
             _fused(draft, S16 if reader == "wider" else S8)
         if reader == "later op":
-            draft.rescale("later", "stream")
+            draft.op(Rescale, "later", "stream")
     graph = draft.graph("stream" if reader == "output" else "sum")
     assert "sum" in lifetimes(graph)
 
@@ -129,7 +132,7 @@ def test_an_output_that_is_read_early_lives_to_the_end():
 
 def test_a_view_of_a_constant_is_stored_on_the_chip():
     s = Sketch()
-    s.reshape("row", s.constant("codes", S8, 2, 3), 1, 6)
+    s.reshape("row", s.ones("codes", S8, 2, 3), 1, 6)
     s.concat("both", "row", s.input("x", 4, 6))
     assert lifetimes(s.graph("both")) == {
         "x": (24, 0, 1),

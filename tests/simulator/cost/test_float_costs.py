@@ -10,7 +10,7 @@ from small_graphs import S32, Draft
 
 from simulator.cost import estimate, plan_memory
 from simulator.graph import verify
-from simulator.graph.float_ops import Function
+from simulator.graph.ops import Dequantize, FloatFunction, Function, Quantize
 from simulator.numerics.float_type import FLOAT32
 
 
@@ -21,12 +21,25 @@ def floats(d: Draft) -> None:
 @pytest.mark.parametrize(
     ("build", "elements"),
     [
-        (lambda d: d.quantize("y", "a", step=[1]), 48),
-        (lambda d: d.float_function("y", Function.SOFTMAX, "a"), 48),
-        (lambda d: d.float_function("y", Function.ADD, "a", "a"), 48),
-        (lambda d: d.float_function("y", Function.MEAN, "a", axis=1), 48),  # it reads all
-        (lambda d: d.float_function("y", Function.LINEAR, "a", weight=np.ones((5, 6))), 240),
-        (lambda d: d.float_function("y", Function.MATMUL, "a", "a", transpose_b=True), 192),
+        (lambda d: d.op(Quantize, "y", "a", step=[1]), 48),
+        (lambda d: d.op(FloatFunction, "y", "a", function=Function.SOFTMAX), 48),
+        (lambda d: d.op(FloatFunction, "y", "a", "a", function=Function.ADD), 48),
+        (
+            lambda d: d.op(FloatFunction, "y", "a", function=Function.MEAN, axis=1),
+            48,
+        ),  # it reads all
+        (
+            lambda d: d.op(
+                FloatFunction, "y", "a", function=Function.LINEAR, weight=np.ones((5, 6))
+            ),
+            240,
+        ),
+        (
+            lambda d: d.op(
+                FloatFunction, "y", "a", "a", function=Function.MATMUL, transpose_b=True
+            ),
+            192,
+        ),
     ],
 )
 def test_every_element_or_product_takes_the_rate_of_float(build, elements):
@@ -43,7 +56,7 @@ def test_every_element_or_product_takes_the_rate_of_float(build, elements):
 def test_dequantize_takes_it_too_and_bytes_are_counted():
     d = Draft()
     d.input("a", (4, 6), S32)
-    d.dequantize("y", "a", step=np.ones(6), bias=[0.5] * 6)
+    d.op(Dequantize, "y", "a", step=np.ones(6), bias=[0.5] * 6)
     graph = d.graph()
     cost = estimate(graph, profile_with(memory__dram_bytes_per_cycle=1))
     assert cost.vector_cycles == 24 * 8 // 16

@@ -26,7 +26,7 @@ from small_graphs import (
 import simulator
 from simulator.errors import InputError
 from simulator.graph import IntGraph, load, save, sha256, text, verify
-from simulator.graph.ops import Normalisation
+from simulator.graph.ops import Normalisation, Rescale
 from simulator.graph.storage import JSON_NAME, TENSORS_NAME, canonical_json
 from simulator.numerics.accumulator import BiasStage
 from simulator.numerics.integer_type import Overflow
@@ -316,7 +316,7 @@ def test_the_constants_of_another_graph_are_refused(folder, block, tmp_path):
     assert_refused(folder, "belongs to another graph")
     d = Draft()
     d.input("a", (1, 2))
-    d.rescale("y", "a")
+    d.op(Rescale, "y", "a")
     save(d.graph(), tmp_path / "other")
     (folder / TENSORS_NAME).write_bytes((tmp_path / "other" / TENSORS_NAME).read_bytes())
     assert_refused(folder, JSON_NAME)

@@ -25,6 +25,17 @@ from small_graphs import (
 
 from simulator.graph import Role, verify
 from simulator.graph.op import Requantization
+from simulator.graph.ops import (
+    Add,
+    Concat,
+    MatMul,
+    Mean,
+    Rescale,
+    Reshape,
+    Slice,
+    Transpose,
+    op_name,
+)
 from simulator.numerics.float_type import parse_type
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rescaling import Arithmetic
@@ -111,7 +122,7 @@ def test_the_input_must_be_the_one_tensor_of_that_role(block):
     d = Draft()
     d.input("a", (1, 2))
     d.input("b", (1, 2))
-    d.add("y", "a", "b")
+    d.op(Add, "y", "a", "b")
     assert_refused(d.graph(), problem)
 
 
@@ -164,7 +175,7 @@ def test_constants_must_be_what_they_are_declared_to_be(block):
 def test_every_tensor_has_elements(shape):
     d = Draft()
     d.input("a", shape)
-    d.rescale("y", "a")
+    d.op(Rescale, "y", "a")
     found = verify(d.graph())
     assert f"tensor a: has shape {shape}; wanted one or more dimensions of at least 1" in found
 
@@ -173,7 +184,7 @@ def test_every_tensor_has_elements(shape):
 def test_a_zero_point_is_a_code(kind, zero_point):
     d = Draft()
     d.input("a", (2, 3), kind, zero_point)
-    d.rescale("y", "a")
+    d.op(Rescale, "y", "a")
     assert_refused(d.graph(), f"tensor a: has zero point {zero_point} outside {kind}")
 
 
@@ -188,11 +199,11 @@ def test_a_scale_is_one_number_or_one_per_channel(block):
 # --- shapes of ops --------------------------------------------------------------------------------
 
 
-def one_op(method, *inputs, values=(), result=None, **arguments):
+def one_op(op_type, *inputs, result=None, **given):
     """Return a graph of one op on inputs of the given shapes, maybe with another result shape."""
     d = Draft()
     names = [d.operand(f"in{index}", shape) for index, shape in enumerate(inputs)]
-    getattr(d, method)("y", *names, *values, **arguments)
+    d.op(op_type, "y", *names, **given)
     graph = d.graph()
     return graph if result is None else with_tensor(graph, "y", shape=result)
 
@@ -216,7 +227,7 @@ def test_shapes_of_a_product_of_activations(a, b, transpose_b, valid):
     d = Draft()
     d.input("a", a)
     d.operand("b", b)
-    d.matmul("y", "a", "b", transpose_b=transpose_b)
+    d.op(MatMul, "y", "a", "b", transpose_b=transpose_b)
     graph = with_tensor(d.graph(), "y", shape=(*a[:-1], 4))
     assert (verify(graph) == []) == valid
 
@@ -234,55 +245,55 @@ def test_shapes_of_a_product_with_weights(a, weights, transpose_b, valid):
     d = Draft()
     d.input("a", a)
     d.constant("w", np.ones(weights, int), S8)
-    d.matmul("y", "a", "w", transpose_b=transpose_b)
+    d.op(MatMul, "y", "a", "w", transpose_b=transpose_b)
     graph = with_tensor(d.graph(), "y", shape=(*a[:-1], 4))
     assert (verify(graph) == []) == valid
 
 
 def test_shapes_of_a_sum():
-    assert_refused(one_op("add", (3, 4), (4, 3)), "cannot add (4, 3) to (3, 4)")
-    assert_refused(one_op("add", (4,), (3, 4)), "cannot add (3, 4) to (4,)")
-    assert_refused(one_op("add", (3, 4), (4,)), "only a constant is broadcast")
-    assert_refused(one_op("add", (3, 2, 4), (3, 1, 4)), "only a constant is broadcast")
-    assert_refused(one_op("add", (3, 4), (3, 1)), "cannot add (3, 1) to (3, 4)")
-    assert_refused(one_op("add", (3, 1, 4), (3, 2, 4)), "cannot add (3, 2, 4) to (3, 1, 4)")
+    assert_refused(one_op(Add, (3, 4), (4, 3)), "cannot add (4, 3) to (3, 4)")
+    assert_refused(one_op(Add, (4,), (3, 4)), "cannot add (3, 4) to (4,)")
+    assert_refused(one_op(Add, (3, 4), (4,)), "only a constant is broadcast")
+    assert_refused(one_op(Add, (3, 2, 4), (3, 1, 4)), "only a constant is broadcast")
+    assert_refused(one_op(Add, (3, 4), (3, 1)), "cannot add (3, 1) to (3, 4)")
+    assert_refused(one_op(Add, (3, 1, 4), (3, 2, 4)), "cannot add (3, 2, 4) to (3, 1, 4)")
     for shape, codes in (((3, 4), [1, 2, 3, 4]), ((2, 3, 4), [[[1, 2, 3, 4]], [[5, 6, 7, 8]]])):
         d = Draft()
         d.input("a", shape)
-        d.add("y", "a", d.constant("b", codes, S8))
+        d.op(Add, "y", "a", d.constant("b", codes, S8))
         assert verify(d.graph()) == []
 
 
 def test_shapes_of_layout_ops():
-    assert_refused(one_op("concat", (2, 3), (2, 4)), "cannot concatenate [(2, 3), (2, 4)] along 0")
+    assert_refused(one_op(Concat, (2, 3), (2, 4)), "cannot concatenate [(2, 3), (2, 4)] along 0")
     assert_refused(
-        one_op("slice", (4, 3), values=(1, 5), result=(3, 3)), "1:5 of dimension 0 of (4, 3)"
+        one_op(Slice, (4, 3), start=1, stop=5, result=(3, 3)), "1:5 of dimension 0 of (4, 3)"
     )
-    assert_refused(one_op("slice", (4, 3), values=(2, 2), result=(1, 3)), "2:2 of dimension 0")
-    assert_refused(one_op("slice", (4, 3), values=(-1, 2), result=(3, 3)), "-1:2 of dimension 0")
-    assert_refused(one_op("slice", (4, 3), values=(0, 4, 0), result=(4, 3)), "step 0: must be 1")
+    assert_refused(one_op(Slice, (4, 3), start=2, stop=2, result=(1, 3)), "2:2 of dimension 0")
+    assert_refused(one_op(Slice, (4, 3), start=-1, stop=2, result=(3, 3)), "-1:2 of dimension 0")
     assert_refused(
-        one_op("slice", (5, 3), values=(0, 5, 2), result=(2, 3)),
+        one_op(Slice, (4, 3), start=0, stop=4, step=0, result=(4, 3)), "step 0: must be 1"
+    )
+    assert_refused(
+        one_op(Slice, (5, 3), start=0, stop=5, step=2, result=(2, 3)),
         "result has shape (2, 3), operands imply (3, 3)",
     )
+    assert_refused(one_op(Reshape, (4, 3), shape=(5, 2)), "(4, 3) has 12 elements, (5, 2) has 10")
     assert_refused(
-        one_op("reshape", (4, 3), values=(5, 2)), "(4, 3) has 12 elements, (5, 2) has 10"
-    )
-    assert_refused(
-        with_op(one_op("transpose", (4, 3), values=(1, 0)), "y", permutation=(0, 0)),
+        with_op(one_op(Transpose, (4, 3), permutation=(1, 0)), "y", permutation=(0, 0)),
         "(0, 0) does not permute (4, 3)",
     )
     assert_refused(
-        with_op(one_op("transpose", (4, 3), values=(1, 0)), "y", permutation=(0, 1)),
+        with_op(one_op(Transpose, (4, 3), permutation=(1, 0)), "y", permutation=(0, 1)),
         "result has shape (3, 4), operands imply (4, 3)",
     )
 
 
 def test_an_axis_is_counted_from_the_front():
-    rows = one_op("slice", (4, 3), values=(1, 3))
+    rows = one_op(Slice, (4, 3), start=1, stop=3)
     assert verify(rows) == []
-    joined = one_op("concat", (2, 3), (2, 3))
-    mean = one_op("mean", (4, 3))
+    joined = one_op(Concat, (2, 3), (2, 3))
+    mean = one_op(Mean, (4, 3))
     for axis in (-2, -1, 2, 5):
         assert len(verify(with_op(rows, "y", axis=axis))) == 1
         assert len(verify(with_op(joined, "y", axis=axis))) == 1
@@ -290,14 +301,14 @@ def test_an_axis_is_counted_from_the_front():
 
 
 def test_the_mean_is_not_over_channels():
-    assert_refused(with_op(one_op("mean", (4, 3)), "y", axis=2), "axis 2 of (4, 3)")
+    assert_refused(with_op(one_op(Mean, (4, 3)), "y", axis=2), "axis 2 of (4, 3)")
 
 
-@pytest.mark.parametrize("method", ["rescale", "add"])
-def test_results_have_the_shape_that_the_operands_imply(method):
-    inputs = [(3, 4)] * (2 if method == "add" else 1)
+@pytest.mark.parametrize("op_type", [Rescale, Add])
+def test_results_have_the_shape_that_the_operands_imply(op_type):
+    inputs = [(3, 4)] * (2 if op_type is Add else 1)
     assert_refused(
-        one_op(method, *inputs, result=(4, 4)), "result has shape (4, 4), operands imply (3, 4)"
+        one_op(op_type, *inputs, result=(4, 4)), "result has shape (4, 4), operands imply (3, 4)"
     )
 
 
@@ -308,9 +319,9 @@ def test_an_op_needs_an_operand_with_images():
     d = Draft()
     d.input("a", (2, 3))
     d.constant("c", [[1, 2, 3], [4, 5, 6]], S8)
-    d.rescale("rescaled", "c")
-    d.add("sum", "c", "a")
-    d.concat("joined", "c", "c")
+    d.op(Rescale, "rescaled", "c")
+    d.op(Add, "sum", "c", "a")
+    d.op(Concat, "joined", "c", "c")
     assert_refused(
         d.graph(),
         "op rescaled (rescale): operand c is a constant",
@@ -325,10 +336,17 @@ def test_an_op_needs_an_operand_with_images():
 @pytest.mark.parametrize(
     "change", [{"type": S16}, {"type": U8, "zero_point": 3}, {"zero_point": 1}]
 )
-@pytest.mark.parametrize("method", ["concat", "slice", "reshape", "transpose"])
-def test_layout_ops_keep_type_and_zero_point(method, change):
-    values = {"slice": (0, 2), "reshape": (12,), "transpose": (1, 0)}
-    graph = one_op(method, (4, 3), values=values.get(method, ()))
+@pytest.mark.parametrize(
+    ("op_type", "given"),
+    [
+        (Concat, {}),
+        (Slice, {"start": 0, "stop": 2}),
+        (Reshape, {"shape": (12,)}),
+        (Transpose, {"permutation": (1, 0)}),
+    ],
+)
+def test_layout_ops_keep_type_and_zero_point(op_type, given, change):
+    graph = one_op(op_type, (4, 3), **given)
     assert verify(graph) == []
     assert_refused(with_tensor(graph, "y", **change), "moves codes of in0 (s8) into")
 
@@ -342,7 +360,7 @@ def test_activations_are_multiplied_without_zero_points_and_bias(block):
     d = Draft()
     d.input("a", (4, 4))
     d.operand("b", (4, 4))
-    d.matmul("y", "a", "b", bias=d.constant("bias", [1, 2, 3, 4], S32))
+    d.op(MatMul, "y", "a", "b", bias=d.constant("bias", [1, 2, 3, 4], S32))
     assert_refused(d.graph(), "op y (matmul): a product of two activations has no bias")
 
 
@@ -350,7 +368,7 @@ def test_activations_are_multiplied_without_zero_points_and_bias(block):
 def test_operands_of_a_product_have_16_bits(a, b):
     d = Draft()
     d.input("a", (2, 3), a)
-    d.matmul("y", "a", d.constant("w", np.ones((3, 4), int), b), shift=(20,))
+    d.op(MatMul, "y", "a", d.constant("w", np.ones((3, 4), int), b), shift=(20,))
     name = "a" if a.bits > 16 else "w"
     assert_refused(d.graph(), f"op y (matmul): operand {name} has more than 16 bits")
 
@@ -361,7 +379,7 @@ def test_a_bias_has_48_bits():
         d.input("a", (2, 3))
         d.constant("w", np.ones((3, 2), int), S8)
         d.constant("bias", [1, 2], IntType(bits=bits))
-        d.matmul("y", "a", "w", bias="bias")
+        d.op(MatMul, "y", "a", "w", bias="bias")
         assert (verify(d.graph()) == []) == valid
 
 
@@ -372,7 +390,7 @@ def test_a_bias_is_codes():
     d.constant("w", np.ones((3, 2), int), S8)
     d.constants["factors"] = np.array([0.25, 0.5])
     d.declare("factors", (2,), parse_type("f64"), role=Role.CONSTANT)
-    d.matmul("y", "a", "w", bias="factors")
+    d.op(MatMul, "y", "a", "w", bias="factors")
     for name in ("y.multiplier", "y.shift"):
         del d.constants[name], d.tensors[name]
     in_float = Requantization(
@@ -392,7 +410,7 @@ def test_what_is_averaged_has_32_bits():
     for bits, valid in ((32, True), (33, False)):
         d = Draft()
         d.input("a", (2, 3), IntType(bits=bits))
-        d.mean("y", "a", levels=accumulator((0, 50, WRAP)))
+        d.op(Mean, "y", "a", accumulator=accumulator((0, 50, WRAP)))
         assert (verify(d.graph()) == []) == valid
 
 
@@ -422,7 +440,7 @@ def test_vectors_have_one_element_per_channel(block):
         field = name.split(".")[1]
         assert_refused(
             resized(name, 1),
-            f"op {owner} ({op(block, owner).kind}): {field} {name} has shape (1,), wanted",
+            f"op {owner} ({op_name(op(block, owner))}): {field} {name} has shape (1,), wanted",
         )
     assert any("gamma norm1.gamma has shape (5,)" in m for m in verify(resized("norm1.gamma", 5)))
 
@@ -430,7 +448,9 @@ def test_vectors_have_one_element_per_channel(block):
 @pytest.mark.parametrize("shift", [63, -1, 64])
 def test_shifts_are_0_to_62(block, shift):
     assert_refused(with_op(block, "add1", shift=shift), f"op add1 (add): shift {shift}: must be")
-    assert_refused(with_op(block, "norm1", shift=shift), f"op norm1 (layernorm): shift {shift}")
+    for field in ("shift", "beta_shift"):
+        message = f"op norm1 (layernorm): shift {shift}"
+        assert_refused(with_op(block, "norm1", **{field: shift}), message)
     assert_refused(
         with_op(block, "probabilities", shift=shift), f"op probabilities (softmax): shift {shift}"
     )
@@ -446,7 +466,7 @@ def test_shifts_are_0_to_62(block, shift):
 def test_a_shift_of_62_is_possible():
     d = Draft()
     d.input("a", (2, 3))
-    d.rescale("y", "a", shift=(62,))
+    d.op(Rescale, "y", "a", shift=(62,))
     assert verify(d.graph()) == []
 
 
@@ -579,7 +599,7 @@ def test_a_reciprocal_has_at_most_62_bits(block, bits):
 def test_a_requantization_may_need_64_bits_but_not_65(bits, shift, needed):
     d = Draft()
     d.input("a", (1, 2), IntType(bits=bits))
-    d.rescale("y", "a", multiplier=((1 << 31) - 1,), shift=(shift,))
+    d.op(Rescale, "y", "a", multiplier=((1 << 31) - 1,), shift=(shift,))
     if needed == 64:
         assert verify(d.graph()) == []
     else:
@@ -590,7 +610,7 @@ def test_the_zero_point_of_the_result_counts():
     def graph(zero_point):
         d = Draft()
         d.input("a", (1, 2), IntType(bits=64))
-        d.rescale("y", "a", shift=(0,), zero_point=zero_point)
+        d.op(Rescale, "y", "a", shift=(0,), zero_point=zero_point)
         return d.graph()
 
     assert_refused(graph(100), "an intermediate may need 65 bits")
@@ -613,12 +633,12 @@ def test_a_sum_may_not_need_65_bits():
     for bits, valid in ((32, True), (33, False)):
         d = Draft()
         d.input("a", (1, 2), IntType(bits=bits))
-        d.add("y", "a", "a", multiplier_a=(1 << 30,), multiplier_b=(1 << 30,))
+        d.op(Add, "y", "a", "a", multiplier_a=(1 << 30,), multiplier_b=(1 << 30,))
         problem = "op y (add): an intermediate may need 65 bits"
         assert_refused(d.graph(), *([] if valid else [problem]))
     d = Draft()
     d.input("a", (40, 2), S32)
-    d.mean("y", "a", levels=accumulator((0, 40, WRAP)), multiplier=((1 << 31) - 1,))
+    d.op(Mean, "y", "a", accumulator=accumulator((0, 40, WRAP)), multiplier=((1 << 31) - 1,))
     assert_refused(d.graph(), "op y (mean): an intermediate may need 69 bits")
 
 

@@ -12,8 +12,8 @@ from fuzzed_graphs import classifier
 from small_graphs import INT32, S8, SATURATE, Draft, accumulator, with_codes, with_tensor
 
 from simulator.graph import IntGraph, verify
-from simulator.graph.ops import Reshape
-from simulator.graph.ranges import bounds
+from simulator.graph.bounds import bounds
+from simulator.graph.ops import MatMul, Mean, Quantize, Rescale, Reshape, SoftmaxIta
 from simulator.graph.verify_tensors import MOST_ELEMENTS
 from simulator.numerics.float_type import FLOAT32, FLOAT64
 
@@ -54,14 +54,14 @@ def large_graphs() -> list[IntGraph]:
     large = 1 << 30
     d = Draft()
     d.input("a", (large, 1))
-    d.mean("y", "a", levels=accumulator((3, 40, SATURATE), (0, 48, SATURATE)), shift=(33,))
+    d.op(Mean, "y", "a", accumulator=accumulator((3, 40, SATURATE), (0, 48, SATURATE)), shift=(33,))
     product = Draft()
     product.input("a", (1, large))
     product.reshape("b", "a", large, 1)
-    product.matmul("y", "a", "b", levels=accumulator((3, 40, SATURATE), (0, 64, SATURATE)))
+    product.op(MatMul, "y", "a", "b", accumulator=accumulator((3, 40, SATURATE), (0, 64, SATURATE)))
     rows = Draft()
     rows.input("a", (1, large))
-    rows.softmax_ita("y", "a", octave_bits=0, largest=127, kind=S8)
+    rows.op(SoftmaxIta, "y", "a", octave_bits=0, largest=127, type=S8)
     return [d.graph(), product.graph(), rows.graph()]
 
 
@@ -94,7 +94,7 @@ def test_real_constants_are_finite() -> None:
     for value in (np.nan, np.inf):
         d = Draft()
         d.input("a", (2,), FLOAT32)
-        d.quantize("y", "a", step=[value])
+        d.op(Quantize, "y", "a", step=[value])
         assert "y.step: has values that are not finite" in refusal(d.graph())
 
 
@@ -175,7 +175,7 @@ def test_every_constant_is_read() -> None:
     d = Draft()
     d.input("a", (2,))
     d.constant("lonely", [1], S8)
-    d.rescale("y", "a")
+    d.op(Rescale, "y", "a")
     assert refusal(d.graph()) == "tensor lonely: no op reads it, and it is no output"
 
 
@@ -186,7 +186,7 @@ def test_the_first_broken_layer_is_the_last_that_is_looked_at() -> None:
     d = Draft()
     d.input("a", (2, 3))
     d.constant("b", np.ones((4, 5), int), S8)
-    d.matmul("y", "a", "b", levels=INT32, shift=(63,))
+    d.op(MatMul, "y", "a", "b", accumulator=INT32, shift=(63,))
     shapes = d.graph()
     assert "cannot multiply (2, 3) by (4, 5)" in refusal(shapes)
     constants = with_codes(shapes, "b", np.ones((4, 5), np.int16))

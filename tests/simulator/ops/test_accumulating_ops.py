@@ -12,6 +12,7 @@ from one_op_graphs import assert_kernel_equals_reference
 from small_graphs import S8, S32, SATURATE, U8, WRAP, Draft, accumulator
 
 from simulator.graph import verify
+from simulator.graph.ops import MatMul, Mean
 from simulator.numerics.integer_type import IntType
 
 S24 = IntType(bits=24)
@@ -23,7 +24,7 @@ def linear(levels, weights, bias, kind=S8):
     d.input("a", (4, len(weights)), kind)
     d.constant("w", weights, S8)
     d.constant("bias", bias, S32)
-    d.matmul("y", "a", "w", bias="bias", levels=levels, shift=(0,), kind=S24)
+    d.op(MatMul, "y", "a", "w", bias="bias", accumulator=levels, shift=(0,), type=S24)
     graph = d.graph()
     assert verify(graph) == []
     return graph
@@ -50,7 +51,7 @@ def test_products_of_activations(levels, largest, seed, transpose_b):
     d = Draft()
     d.input("a", (2, 3, 9), U8)
     d.operand("b", (2, 4, 9) if transpose_b else (2, 9, 4), S8)
-    d.matmul("y", "a", "b", transpose_b=transpose_b, levels=levels, shift=(0,), kind=S24)
+    d.op(MatMul, "y", "a", "b", transpose_b=transpose_b, accumulator=levels, shift=(0,), type=S24)
     a, b = (
         np.abs(some_codes(rng, largest, (2, 2, 3, 9))).astype(np.uint8),
         some_codes(rng, largest, (2, *d.shape("b"))).astype(np.int8),
@@ -64,7 +65,7 @@ def test_means(levels, terms, zero_point, seed):
     rng = np.random.default_rng(seed)
     d = Draft()
     d.input("a", (2, terms, 3), S8, zero_point)
-    d.mean("y", "a", axis=1, levels=levels, shift=(0,), kind=S24)
+    d.op(Mean, "y", "a", axis=1, accumulator=levels, shift=(0,), type=S24)
     codes = some_codes(rng, int(rng.choice([5, 60, 127])), (2, 2, terms, 3)).astype(np.int8)
     assert_kernel_equals_reference(d.graph(), {"a": codes})
 
@@ -108,7 +109,7 @@ def test_order_and_block_size_decide_what_is_clipped(codes, levels, expected, ov
     d = Draft()
     d.input("a", (1, 4))
     d.constant("w", [[127]] * 4, S8)
-    d.matmul("y", "a", "w", levels=accumulator(*levels), shift=(0,), kind=S24)
+    d.op(MatMul, "y", "a", "w", accumulator=accumulator(*levels), shift=(0,), type=S24)
     result = assert_kernel_equals_reference(d.graph(), {"a": np.array([[codes]], np.int8)})
     assert result.codes.tolist() == [[[expected]]]
     assert (result.saturated, result.sums.overflowed) == (0, overflowed)

@@ -20,7 +20,18 @@ from one_op_graphs import assert_kernel_equals_reference, operands_with_images
 from small_graphs import S4, S8, S16, S32, U8, WRAP, Draft
 
 from simulator.graph import verify
-from simulator.graph.ranges import bounds
+from simulator.graph.bounds import bounds
+from simulator.graph.ops import (
+    AddShifted,
+    GeluPolynomial,
+    InterpolatedLookup,
+    LayerNorm,
+    LayerNormBisection,
+    Mean,
+    Mul,
+    ShiftGelu,
+    SquaredDifference,
+)
 from simulator.numerics.integer_type import IntType
 from simulator.numerics.polynomial_gelu import polynomial_gelu_constants
 from simulator.numerics.rounding import DoubleRounding, Rounding
@@ -41,11 +52,11 @@ def outcome(d, *codes):
 # --- two operands ---------------------------------------------------------------------------------
 
 
-def pair(method, a, b, *, zero_a=0, zero_b=0, **fields):
+def pair(op_type, a, b, *, zero_a=0, zero_b=0, **fields):
     d = Draft()
     d.input("a", np.shape(a), S8, zero_a)
     d.operand("b", np.shape(b), S8, zero_b)
-    getattr(d, method)("y", "a", "b", **fields)
+    d.op(op_type, "y", "a", "b", **fields)
     return outcome(d, a, b)
 
 
@@ -53,12 +64,12 @@ def test_a_sum_rounds_three_times():
     factors = ((1, 1), (1, 1), (1, 1))
     plain = {"factors": factors, "input_left_shift": 0}
     # 1/2 -> 1, 1/2 -> 1; (1 + 1) / 2. Rounded once it would be 1/2, too: the next tells.
-    assert pair("add_shifted", [[1]], [[1]], **plain) == ([[1]], 0)
+    assert pair(AddShifted, [[1]], [[1]], **plain) == ([[1]], 0)
     # 3/2 -> 2 and 3/2 -> 2: 4 / 2, where 3 / 2 / 2 is 3/4
-    assert pair("add_shifted", [[3]], [[3]], **plain) == ([[2]], 0)
+    assert pair(AddShifted, [[3]], [[3]], **plain) == ([[2]], 0)
     # Two bits more: 3 * 4 / 2 = 6 each, 12 / 2 = 6
     shifted = plain | {"input_left_shift": 2}
-    assert pair("add_shifted", [[3]], [[3]], **shifted) == ([[6]], 0)
+    assert pair(AddShifted, [[3]], [[3]], **shifted) == ([[6]], 0)
 
 
 def test_a_sum_of_different_scales():
@@ -66,11 +77,11 @@ def test_a_sum_of_different_scales():
     fields = {"factors": factors, "input_left_shift": 1, "zero_a": 2, "zero_b": -1}
     # (10 - 2) * 2 * 3 / 4 = 12; (7 + 1) * 2 / 2 = 8; 20 * 5 / 8 = 12.5 -> 13
     # (0 - 2): -3; 8; 5 * 5 / 8 = 3.125
-    found = pair("add_shifted", [[10, 0]], [[7, 7]], **fields, zero_point=100)
+    found = pair(AddShifted, [[10, 0]], [[7, 7]], **fields, zero_point=100)
     assert found == ([[113, 103]], 0)
     # 12 - 8 = 4: 2.5 -> 3; -3 - 8 = -11: -6.875
-    assert pair("add_shifted", [[10, 0]], [[7, 7]], **fields, subtract=True) == ([[3, -7]], 0)
-    found = pair("add_shifted", [[10, 0]], [[7, 7]], **fields, zero_point=120)
+    assert pair(AddShifted, [[10, 0]], [[7, 7]], **fields, subtract=True) == ([[3, -7]], 0)
+    found = pair(AddShifted, [[10, 0]], [[7, 7]], **fields, zero_point=120)
     assert found == ([[127, 123]], 1)
 
 
@@ -79,40 +90,40 @@ def test_both_roundings_of_a_double_one():
     plain = {"factors": factors, "input_left_shift": 0}
     twice = plain | {"double_rounding": DoubleRounding.SYMMETRIC}
     # 3 / 8 is 0.375; first by 2: 1.5 -> 2, then by 4: 0.5 -> 1
-    assert pair("add_shifted", [[2]], [[1]], **plain) == ([[0]], 0)
-    assert pair("add_shifted", [[2]], [[1]], **twice) == ([[1]], 0)
+    assert pair(AddShifted, [[2]], [[1]], **plain) == ([[0]], 0)
+    assert pair(AddShifted, [[2]], [[1]], **twice) == ([[1]], 0)
     # -5 / 8: -2.5 -> -2, then -0.5 -> -1, away from zero
-    assert pair("add_shifted", [[-4]], [[-1]], **twice) == ([[-1]], 0)
+    assert pair(AddShifted, [[-4]], [[-1]], **twice) == ([[-1]], 0)
 
 
 def test_a_squared_difference():
     factors = ((3, 1), (1, 0), (1, 2))
     fields = {"factors": factors, "input_left_shift": 0, "zero_a": 1, "zero_b": 2}
     # 4 * 3 / 2 = 6; 3: 3² / 4 = 2.25. -3 * 3 / 2 = -4.5 -> -4; 3: 49 / 4. 1.5 -> 2; 2: 0
-    found = pair("squared_difference", [[5, -2, 2]], [[5, 5, 4]], **fields, zero_point=-10)
+    found = pair(SquaredDifference, [[5, -2, 2]], [[5, 5, 4]], **fields, zero_point=-10)
     assert found == ([[-8, 2, -10]], 0)
 
 
 def test_a_product():
     # (5 - 1) * (-3 - 2) = -20: * 3 / 8 = -7.5 -> -7; 127 * 126 = 15876 * 3 / 8
     found = pair(
-        "mul", [[5, -126]], [[-3, 128 - 256]], zero_a=1, zero_b=2, multiplier=(3,), shift=(3,)
+        Mul, [[5, -126]], [[-3, 128 - 256]], zero_a=1, zero_b=2, multiplier=(3,), shift=(3,)
     )
     assert found == ([[-7, 127]], 1)
 
 
-@pytest.mark.parametrize("method", ["add_shifted", "squared_difference", "mul"])
-def test_last_dimensions_of_one_are_broadcast(method):
-    fields = {"kind": S16}
+@pytest.mark.parametrize("op_type", [AddShifted, SquaredDifference, Mul])
+def test_last_dimensions_of_one_are_broadcast(op_type):
+    fields = {"type": S16}
     a, b = [[1, 2, 3], [4, 5, 6]], [[7], [8]]
     wide = [[7] * 3, [8] * 3]
-    assert pair(method, a, b, **fields) == pair(method, a, wide, **fields)
-    assert pair(method, b, a, **fields) == pair(method, wide, a, **fields)
+    assert pair(op_type, a, b, **fields) == pair(op_type, a, wide, **fields)
+    assert pair(op_type, b, a, **fields) == pair(op_type, wide, a, **fields)
     d = Draft()
     d.input("a", (2, 1))
     d.constant("b", [1, 2, 3], S8)
-    getattr(d, method)("y", "a", "b", **fields)
-    assert outcome(d, b) == pair(method, wide, [[1, 2, 3]] * 2, **fields)
+    d.op(op_type, "y", "a", "b", **fields)
+    assert outcome(d, b) == pair(op_type, wide, [[1, 2, 3]] * 2, **fields)
 
 
 def refused(build, *messages):
@@ -132,12 +143,12 @@ def refused(build, *messages):
         ((2, 3), (3,), "only a constant is broadcast"),
     ],
 )
-@pytest.mark.parametrize("method", ["add_shifted", "squared_difference", "mul"])
-def test_other_dimensions_are_not_broadcast(method, a, b, message):
+@pytest.mark.parametrize("op_type", [AddShifted, SquaredDifference, Mul])
+def test_other_dimensions_are_not_broadcast(op_type, a, b, message):
     def build(d):
         d.input("a", a)
         d.operand("b", b)
-        getattr(d, method)("y", "a", "b")
+        d.op(op_type, "y", "a", "b")
 
     refused(build, message)
 
@@ -146,7 +157,7 @@ def test_a_longer_constant_is_not_broadcast():
     def build(d):
         d.input("a", (3,))
         d.constant("b", [[1, 2, 3]], S8)
-        d.mul("y", "a", "b")
+        d.op(Mul, "y", "a", "b")
 
     refused(build, "leading dimensions differ")
 
@@ -162,22 +173,22 @@ def test_a_longer_constant_is_not_broadcast():
         ({"factors": ((1, 0), (1, -1), (1, 3))}, "shift_b -1"),
     ],
 )
-@pytest.mark.parametrize("method", ["add_shifted", "squared_difference"])
-def test_factors_at_a_common_scale_are_checked(method, fields, message):
+@pytest.mark.parametrize("op_type", [AddShifted, SquaredDifference])
+def test_factors_at_a_common_scale_are_checked(op_type, fields, message):
     def build(d):
         d.input("a", (2, 3))
-        getattr(d, method)("y", "a", "a", **fields)
+        d.op(op_type, "y", "a", "a", **fields)
 
     refused(build, message)
 
 
 def test_two_roundings_are_half_up():
     def build(d):
-        d.rounding = Rounding.FLOOR
+        d.defaults["rounding"] = Rounding.FLOOR
         d.input("a", (2, 3))
-        d.add_shifted("y", "a", "a", double_rounding=DoubleRounding.SYMMETRIC)
+        d.op(AddShifted, "y", "a", "a", double_rounding=DoubleRounding.SYMMETRIC)
 
-    refused(build, "double rounding is half_up twice, not floor")
+    refused(build, 'double_rounding = "symmetric": rounds half_up twice, not floor')
 
 
 # --- interpolation --------------------------------------------------------------------------------
@@ -190,7 +201,14 @@ def test_interpolation_is_a_straight_line_between_samples(kind, fraction_bits):
     codes = np.arange(kind.low, kind.high + 1)
     d = Draft()
     d.input("a", codes.shape, kind, 1)
-    d.interpolated_lookup("y", "a", table=samples, fraction_bits=fraction_bits, shift=fraction_bits)
+    d.op(
+        InterpolatedLookup,
+        "y",
+        "a",
+        table=samples,
+        fraction_bits=fraction_bits,
+        shift=fraction_bits,
+    )
     width = 1 << fraction_bits
     expected = []
     for distance in range(256):
@@ -204,7 +222,7 @@ def test_interpolation_is_a_straight_line_between_samples(kind, fraction_bits):
 def test_interpolation_by_hand():
     d = Draft()
     d.input("a", (4,), S4)
-    d.interpolated_lookup("y", "a", table=[0, 10, 7], fraction_bits=3, shift=0, kind=S8)
+    d.op(InterpolatedLookup, "y", "a", table=[0, 10, 7], fraction_bits=3, shift=0, type=S8)
     # 3 fraction bits kept: 0, 10 * 7 / 8, 10 - 3 * 1 / 8, 10 - 3 * 7 / 8
     assert outcome(d, [-8, -1, 1, 7]) == ([0, 70, 77, 59], 0)
 
@@ -221,7 +239,7 @@ def test_interpolation_by_hand():
 def test_tables_of_samples_are_checked(fields, message):
     def build(d):
         d.input("a", (4,), S8)
-        d.interpolated_lookup("y", "a", table=[1, 2, 3], **fields)
+        d.op(InterpolatedLookup, "y", "a", table=[1, 2, 3], **fields)
 
     refused(build, message)
 
@@ -235,8 +253,8 @@ def gelu_products(zero_point=0, **fields):
     """Return the op's products themselves, of all 8-bit codes."""
     d = Draft(overflow=WRAP)
     d.input("a", ALL_CODES.shape, S8, zero_point)
-    wide = {"multiplier": (1,), "shift": (0,), "kind": IntType(bits=50)}
-    d.gelu_polynomial("y", "a", **wide | fields)
+    wide = {"multiplier": (1,), "shift": (0,), "type": IntType(bits=50)}
+    d.op(GeluPolynomial, "y", "a", **wide | fields)
     codes, saturated = outcome(d, ALL_CODES)
     assert saturated == 0
     return codes
@@ -336,7 +354,7 @@ def test_the_polynomial_is_a_gelu(scale):
 def test_parameters_of_the_polynomial_are_checked(fields, message):
     def build(d):
         d.input("a", (4,))
-        d.gelu_polynomial("y", "a", **fields)
+        d.op(GeluPolynomial, "y", "a", **fields)
 
     refused(build, message)
 
@@ -367,7 +385,8 @@ def by_definition(row, octave, fraction_bits, output_bits):
 def shift_gelu(row, octave=12, fraction_bits=23, output_bits=8, zero_point=0, kind=S8):
     d = Draft()
     d.input("a", (1, len(row)), kind, zero_point)
-    d.shift_gelu(
+    d.op(
+        ShiftGelu,
         "y",
         "a",
         octave=octave,
@@ -375,7 +394,7 @@ def shift_gelu(row, octave=12, fraction_bits=23, output_bits=8, zero_point=0, ki
         output_bits=output_bits,
         multiplier=(1,),
         shift=(0,),
-        kind=IntType(bits=40),
+        type=IntType(bits=40),
     )
     (codes,), _ = outcome(d, [row])
     return codes
@@ -425,7 +444,7 @@ def test_shift_gelu_by_hand():
 def test_parameters_of_shift_gelu_are_checked(fields, message):
     def build(d):
         d.input("a", (4,))
-        d.shift_gelu("y", "a", **fields)
+        d.op(ShiftGelu, "y", "a", **fields)
 
     refused(build, message)
 
@@ -436,7 +455,7 @@ def test_parameters_of_shift_gelu_are_checked(fields, message):
 def bisection(row, weight, bias, shift=0, zero_a=0, kind=S8, **fields):
     d = Draft(Rounding.FLOOR, WRAP)
     d.input("a", (1, len(row)), kind, zero_a)
-    d.layer_norm_bisection("y", "a", weight=weight, bias=bias, shift=shift, **fields)
+    d.op(LayerNormBisection, "y", "a", weight=weight, bias=bias, shift=shift, **fields)
     (codes,), outside = outcome(d, [row])
     return codes, outside
 
@@ -476,7 +495,7 @@ def test_layer_norm_by_bisection_with_exact_fractions(row, weight, bias, shift, 
 def test_weights_of_the_bisection_are_one_per_channel():
     def build(d, weight=(1, 2, 3), shift=8):
         d.input("a", (2, 3))
-        d.layer_norm_bisection("y", "a", weight=weight, bias=[1, 2, 3], shift=shift)
+        d.op(LayerNormBisection, "y", "a", weight=weight, bias=[1, 2, 3], shift=shift)
 
     refused(partial(build, weight=[1]), "weight y.weight has shape (1,), wanted (3,)")
     refused(partial(build, shift=63), "shift 63")
@@ -495,7 +514,8 @@ def test_layer_norm_with_newton_steps(steps, start):
     expected = [(6 * code - total) * inverse >> 32 - 4 - 10 for code in row]
     d = Draft()
     d.input("a", (1, 6))
-    d.layer_norm(
+    d.op(
+        LayerNorm,
         "y",
         "a",
         gamma=[1] * 6,
@@ -503,7 +523,7 @@ def test_layer_norm_with_newton_steps(steps, start):
         shift=0,
         root_steps=steps,
         root_start_bits=start,
-        kind=S32,
+        type=S32,
     )
     assert outcome(d, [row]) == ([expected], 0)
 
@@ -520,7 +540,7 @@ def test_layer_norm_with_newton_steps(steps, start):
 def test_newton_steps_are_checked(fields, message):
     def build(d):
         d.input("a", (2, 3))
-        d.layer_norm("y", "a", gamma=[1] * 3, beta=[0] * 3, **fields)
+        d.op(LayerNorm, "y", "a", gamma=[1] * 3, beta=[0] * 3, **fields)
 
     refused(build, message)
 
@@ -531,19 +551,19 @@ def test_newton_steps_are_checked(fields, message):
 def test_a_mean_over_channels():
     d = Draft()
     d.input("a", (2, 3), S8, 1)
-    d.mean("y", "a", axis=1, multiplier=(5,), shift=(4,), zero_point=2)
+    d.op(Mean, "y", "a", axis=1, multiplier=(5,), shift=(4,), zero_point=2)
     # 2 + 3 + 4 = 9: 2.8; 0 - 1 - 3 = -4: -1.25
     assert outcome(d, [[3, 4, 5], [1, 0, -2]]) == ([5, 1], 0)
     d = Draft()
     d.input("a", (2, 3), S8, 1)
-    d.mean("y", "a", axis=1, multiplier=(5,), shift=(4,), zero_point=2, keep_dimension=True)
+    d.op(Mean, "y", "a", axis=1, multiplier=(5,), shift=(4,), zero_point=2, keep_dimension=True)
     assert outcome(d, [[3, 4, 5], [1, 0, -2]]) == ([[5], [1]], 0)
 
 
 def test_a_mean_of_a_vector_keeps_its_dimension():
     def build(d):
         d.input("a", (3,))
-        d.mean("y", "a")
+        d.op(Mean, "y", "a")
         d.tensors["y"] = replace(d.tensors["y"], shape=(1,))
 
     refused(build, "the mean of all of (3,) keeps its dimension")
@@ -578,14 +598,14 @@ def run_widest(build, amounts):
     return bounds(valid, valid.ops[-1]).widest_bits
 
 
-@pytest.mark.parametrize(("method", "shift"), [("add_shifted", 31), ("squared_difference", 40)])
-def test_widest_at_a_common_scale(method, shift):
+@pytest.mark.parametrize(("op_type", "shift"), [(AddShifted, 31), (SquaredDifference, 40)])
+def test_widest_at_a_common_scale(op_type, shift):
     def build(d, left_shift):
         d.input("a", (2,), S16, -32768)
         d.operand("b", (2,), S16, 32767)
         large = (1 << 31) - 1
         factors = ((large, shift), (large, shift), (large, 62))
-        getattr(d, method)("y", "a", "b", factors=factors, input_left_shift=left_shift, kind=S16)
+        d.op(op_type, "y", "a", "b", factors=factors, input_left_shift=left_shift, type=S16)
 
     assert run_widest(build, range(32)) >= 62
 
@@ -595,7 +615,7 @@ def test_widest_product():
         kind = IntType(bits=bits)
         d.input("a", (2,), kind, kind.low)
         d.operand("b", (2,), kind, kind.low)
-        d.mul("y", "a", "b", multiplier=((1 << 20) - 1,), shift=(30,), kind=S32)
+        d.op(Mul, "y", "a", "b", multiplier=((1 << 20) - 1,), shift=(30,), type=S32)
 
     assert run_widest(build, range(8, 33)) >= 62
 
@@ -604,14 +624,8 @@ def test_widest_interpolation():
     def build(d, bits):
         kind = IntType(bits=bits)
         d.input("a", (2,), S8)
-        d.interpolated_lookup(
-            "y",
-            "a",
-            table=[kind.low, kind.high, kind.low],
-            table_type=kind,
-            kind=kind,
-            shift=7,
-        )
+        table = d.constant("y.table", [kind.low, kind.high, kind.low], kind)
+        d.op(InterpolatedLookup, "y", "a", table=table, type=kind, shift=7)
 
     assert run_widest(build, range(40, 65)) >= 63
 
@@ -619,7 +633,8 @@ def test_widest_interpolation():
 def test_widest_polynomial():
     def build(d, bits):
         d.input("a", (2,), S16, -5)
-        d.gelu_polynomial(
+        d.op(
+            GeluPolynomial,
             "y",
             "a",
             clip=1 << bits,
@@ -628,7 +643,7 @@ def test_widest_polynomial():
             intermediate_bits=64,
             multiplier=(1,),
             shift=(20,),
-            kind=S32,
+            type=S32,
         )
 
     assert run_widest(build, range(8, 31)) >= 62
@@ -637,7 +652,7 @@ def test_widest_polynomial():
 def test_widest_shift_gelu():
     def build(d, bits):
         d.input("a", (1, 2), S16, 32767)
-        d.shift_gelu("y", "a", octave=(1 << bits) - 1, fraction_bits=30, kind=S16)
+        d.op(ShiftGelu, "y", "a", octave=(1 << bits) - 1, fraction_bits=30, type=S16)
 
     assert run_widest(build, range(1, 32)) >= 62
 
@@ -646,6 +661,6 @@ def test_widest_bisection():
     def build(d, bits):
         kind = IntType(bits=bits)
         d.input("a", (3, 2), kind, kind.low)
-        d.layer_norm_bisection("y", "a", weight=[100, -100], bias=[(1 << 31) - 1] * 2, shift=20)
+        d.op(LayerNormBisection, "y", "a", weight=[100, -100], bias=[(1 << 31) - 1] * 2, shift=20)
 
     assert run_widest(build, range(8, 40)) >= 62

@@ -12,8 +12,7 @@ from small_graphs import S4, S8, S32, U4, Draft, input_codes
 
 from simulator.errors import InputError
 from simulator.executor import Executor, run_reference
-from simulator.graph.float_ops import Function
-from simulator.graph.ops import Dequantize, FloatFunction, Quantize
+from simulator.graph.ops import Dequantize, FloatFunction, Function, Quantize
 from simulator.numerics.float_type import FLOAT32
 
 
@@ -27,7 +26,7 @@ def computed(build, values):
     """Run one image by kernel and reference, which must agree; return the list of results."""
     graph = graph_of(build)
     kind = graph.tensors[graph.inputs[0]].type
-    kernel, reference = results(graph, {graph.inputs[0]: np.array([values], kind.dtype)})
+    (kernel,), reference = results(graph, {graph.inputs[0]: np.array([values], kind.dtype)})
     assert kernel.codes.tolist() == reference.codes.tolist()
     assert kernel.saturated == reference.saturated
     return kernel.codes[0].tolist(), kernel.saturated
@@ -36,29 +35,29 @@ def computed(build, values):
 def quantizing(shape, **fields):
     def build(d):
         d.input("a", shape, FLOAT32)
-        d.quantize("y", "a", **fields)
+        d.op(Quantize, "y", "a", **fields)
 
     return build
 
 
 def test_quantize_rounds_ties_to_even_and_clamps():
     values = [0.25, 0.75, -0.25, -0.75, 1.25, 100, -100, 3.49]
-    build = quantizing((8,), step=[0.5], kind=S4, zero_point=1)
+    build = quantizing((8,), step=[0.5], type=S4, zero_point=1)
     assert computed(build, values) == ([1, 3, 1, -1, 3, 7, -8, 7], 3)
 
 
 def test_the_ends_of_the_type_are_not_saturated():
-    assert computed(quantizing((4,), step=[1], kind=S4), [7, -8, 7.5, -8.5]) == ([7, -8, 7, -8], 1)
+    assert computed(quantizing((4,), step=[1], type=S4), [7, -8, 7.5, -8.5]) == ([7, -8, 7, -8], 1)
 
 
 def test_values_that_are_no_numbers_saturate():
-    found = computed(quantizing((3,), step=[1], kind=S4), [np.nan, np.inf, -np.inf])
+    found = computed(quantizing((3,), step=[1], type=S4), [np.nan, np.inf, -np.inf])
     assert found == ([-8, 7, -8], 3)
-    assert computed(quantizing((1,), thresholds=[0.5], kind=S4), [np.nan]) == ([-8], 0)
+    assert computed(quantizing((1,), thresholds=[0.5], type=S4), [np.nan]) == ([-8], 0)
 
 
 def test_a_threshold_belongs_to_the_code_above_it():
-    build = quantizing((5,), thresholds=[-1, 0.5, 2], kind=U4)
+    build = quantizing((5,), thresholds=[-1, 0.5, 2], type=U4)
     assert computed(build, [-1.01, -1, 0.4999, 0.5, 9]) == ([0, 1, 1, 2, 3], 0)
 
 
@@ -76,7 +75,7 @@ def test_steps_run_along_the_dimension_of_their_shape():
 def test_dequantize_takes_the_zero_point_off_and_adds_the_bias():
     def build(d):
         d.input("a", (2, 2), S32, 10)
-        d.dequantize("y", "a", step=[0.5, 0.25], bias=[100.0, 0.0])
+        d.op(Dequantize, "y", "a", step=[0.5, 0.25], bias=[100.0, 0.0])
 
     assert computed(build, [[12, 12], [0, 2_000_010]])[0] == [[101.0, 0.5], [95.0, 500_000.0]]
 
@@ -84,7 +83,7 @@ def test_dequantize_takes_the_zero_point_off_and_adds_the_bias():
 def of(function, values, **fields):
     def build(d):
         d.input("a", np.shape(values), FLOAT32)
-        d.float_function("y", function, "a", **fields)
+        d.op(FloatFunction, "y", "a", function=function, **fields)
 
     return np.array(computed(build, values)[0])
 
@@ -133,10 +132,10 @@ def test_wide_products_do_not_depend_on_the_batch_either():
     d = Draft()
     d.input("a", (50, 192), FLOAT32)
     weight = np.random.default_rng(0).normal(size=(192, 192))
-    d.float_function("linear", Function.LINEAR, "a", weight=weight)
+    d.op(FloatFunction, "linear", "a", function=Function.LINEAR, weight=weight)
     d.reshape("heads", "linear", 50, 3, 64)
     d.transpose("q", "heads", 1, 0, 2)
-    d.float_function("y", Function.MATMUL, "q", "q", transpose_b=True)
+    d.op(FloatFunction, "y", "q", "q", function=Function.MATMUL, transpose_b=True)
     graph = d.graph()
     images = input_codes(graph, 5)
     together = Executor(graph, threads=2).run(images).outputs["y"]
@@ -146,7 +145,7 @@ def test_wide_products_do_not_depend_on_the_batch_either():
 
 
 def test_the_executor_takes_real_images_and_counts_what_is_clamped():
-    graph = graph_of(quantizing((2, 2), step=[0.5], kind=S8))
+    graph = graph_of(quantizing((2, 2), step=[0.5], type=S8))
     images = np.array([[[0.5, 1], [1000, -1000]]], np.float32)
     run = Executor(graph, gemm="numba").run(images, taps=["a"])
     assert run.outputs["y"].tolist() == [[[1, 2], [127, -128]]]

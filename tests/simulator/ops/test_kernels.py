@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import fields
 from itertools import combinations
 
 import numpy as np
@@ -9,44 +10,15 @@ from one_op_graphs import CASES, assert_kernel_equals_reference, operands_for
 from small_graphs import Draft
 
 from simulator.graph import ops, verify
-from simulator.graph.ops import (
-    OP_TYPES,
-    Add,
-    AddShifted,
-    GeluPolynomial,
-    InterpolatedLookup,
-    LayerNorm,
-    LayerNormBisection,
-    MatMul,
-    Mean,
-    Mul,
-    Rescale,
-    ShiftGelu,
-    Softmax,
-    SquaredDifference,
-)
-from simulator.graph.ranges import _RULES
-from simulator.graph.text import _FORMS
-from simulator.graph.verify_shapes import _SHAPES
+from simulator.graph.ops import OP_TYPES, SPECS, MatMul, Mean, Softmax, op_name
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.jit import has_avx2
 from simulator.numerics.rounding import Rounding
 from simulator.ops import BEHAVIOURS
 
-ROUNDING_OPS = (
-    MatMul,
-    Rescale,
-    Add,
-    LayerNorm,
-    Softmax,
-    Mean,
-    AddShifted,
-    SquaredDifference,
-    Mul,
-    InterpolatedLookup,
-    GeluPolynomial,
-    ShiftGelu,
-    LayerNormBisection,
+# What rounds and overflows as its fields say, or those of its requantization.
+ROUNDING_OPS = tuple(
+    op for op in SPECS if {"overflow", "requantize"} & {field.name for field in fields(op)}
 )
 
 
@@ -67,9 +39,19 @@ def graph_of(build, rounding=Rounding.HALF_UP, overflow=Overflow.SATURATE):
     return d.graph()
 
 
-@pytest.mark.parametrize("table", [BEHAVIOURS, CASES, _RULES, _SHAPES, _FORMS])
+@pytest.mark.parametrize("table", [BEHAVIOURS, CASES, SPECS])
 def test_no_table_misses_an_op(table):
     assert set(table) == set(OP_TYPES.values())
+
+
+def test_no_two_ops_have_one_name():
+    owners = {
+        (op_name(graph_of(build).ops[-1]), kind)
+        for kind, cases in CASES.items()
+        for build in cases.values()
+    }
+    assert {kind for _, kind in owners} == set(SPECS)
+    assert len({name for name, _ in owners}) == len(owners)
 
 
 def test_every_op_has_a_name_in_files():

@@ -9,6 +9,19 @@ from one_op_graphs import assert_kernel_equals_reference, operands_with_images
 from small_graphs import S4, S8, S16, S32, SATURATE, U8, Draft, accumulator
 
 from simulator.graph import verify
+from simulator.graph.ops import (
+    Add,
+    Concat,
+    LayerNorm,
+    Lookup,
+    MatMul,
+    Mean,
+    Rescale,
+    Reshape,
+    Slice,
+    Softmax,
+    Transpose,
+)
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rounding import Rounding
 
@@ -33,7 +46,8 @@ def test_matmul_with_weights(transpose_b):
     weights = np.array([[3, -4], [5, 6]])
     d.constant("w", weights.T if transpose_b else weights, S8)
     d.constant("bias", [7, -1], S32)
-    d.matmul(
+    d.op(
+        MatMul,
         "y",
         "a",
         "w",
@@ -53,7 +67,7 @@ def test_matmul_of_activations(transpose_b):
     d = Draft()
     d.input("a", (2, 1, 2), U8)
     d.operand("b", (2, 3, 2) if transpose_b else (2, 2, 3), S8)
-    d.matmul("y", "a", "b", transpose_b=transpose_b, levels=accumulator((0, 10, SATURATE)))
+    d.op(MatMul, "y", "a", "b", transpose_b=transpose_b, accumulator=accumulator((0, 10, SATURATE)))
     b = np.array([[[1, 2, 3], [-1, 0, 1]], [[0, 4, -4], [5, 5, 5]]])
     # [200, 100]: 100, 400, 511 (600, then 700); [10, 255]: 511 (1275), 511, 511
     # times 1 / 64: 1.56, 6.25, 7.98
@@ -64,7 +78,7 @@ def test_matmul_of_activations(transpose_b):
 def test_rescale():
     d = Draft()
     d.input("a", (1, 3), S8, 3)
-    d.rescale("y", "a", multiplier=(3,), shift=(2,), zero_point=5)
+    d.op(Rescale, "y", "a", multiplier=(3,), shift=(2,), zero_point=5)
     # (-7 - 3) * 3 / 4 = -7.5 -> -7; 0; 124 * 0.75 = 93
     assert outcome(d, [[-7, 3, 127]]) == ([[-2, 5, 98]], 0, 0)
 
@@ -73,7 +87,7 @@ def test_add():
     d = Draft()
     d.input("a", (1, 3), S8, -2)
     d.operand("b", (1, 3), S8, 1)
-    d.add("y", "a", "b", multiplier_a=(3,), multiplier_b=(5, 5, 1), shift=2, zero_point=4)
+    d.op(Add, "y", "a", "b", multiplier_a=(3,), multiplier_b=(5, 5, 1), shift=2, zero_point=4)
     # 12 * 3 - 6 * 5 = 6 -> 1.5 -> 2; 129 * 3 + 0 = 387 -> 96.75 -> 97
     # 2 * 3 + 6 * 1 = 12 -> 3, where rounding 1.5 and 1.5 one by one gives 4
     assert outcome(d, [[10, 127, 0]], [[-5, 1, 7]]) == ([[6, 101, 7]], 0, 0)
@@ -83,7 +97,7 @@ def test_add_of_a_constant_to_every_row():
     d = Draft()
     d.input("a", (2, 2, 2))
     d.constant("b", [[1, 2], [3, 4]], S8)
-    d.add("y", "a", "b", multiplier_a=(1,), multiplier_b=(10,), shift=0)
+    d.op(Add, "y", "a", "b", multiplier_a=(1,), multiplier_b=(10,), shift=0)
     codes = [[[0, 0], [1, 1]], [[2, 2], [-3, -3]]]
     assert outcome(d, codes) == ([[[10, 20], [31, 41]], [[12, 22], [27, 37]]], 0, 0)
 
@@ -92,8 +106,8 @@ def layer_norm(codes, zero_a=0, **fields):
     d = Draft()
     d.input("a", (1, len(codes)), S8, zero_a)
     ones = [1] * len(codes)
-    defaults = {"gamma": ones, "beta": [0] * len(codes), "epsilon": 0, "shift": 0, "kind": S16}
-    d.layer_norm("y", "a", **defaults | fields)
+    defaults = {"gamma": ones, "beta": [0] * len(codes), "epsilon": 0, "shift": 0, "type": S16}
+    d.op(LayerNorm, "y", "a", **defaults | fields)
     (row,), saturated, _ = outcome(d, [codes])
     return row if not saturated else (row, saturated)
 
@@ -105,7 +119,7 @@ def test_layer_norm():
     # times 3 and 5, plus 10 and -7: -758 / 256 = -2.96; 1273 / 256 = 4.97
     affine = {"gamma": [3, 5], "beta": [10, -7], "shift": 8}
     assert layer_norm([3, 5], 1, **fields, **affine) == [-3, 5]
-    assert layer_norm([3, 5], 1, **fields, **affine, zero_point=125, kind=S8) == ([122, 127], 1)
+    assert layer_norm([3, 5], 1, **fields, **affine, zero_point=125, type=S8) == ([122, 127], 1)
     # v = 3 * 2 - 4 = 2; r = isqrt(512) = 22; i = 65536 / 22 = 2978; n = -372.25 -> -373, 186.1
     assert layer_norm([0, 1, 1], **fields) == [-373, 186, 186]
 
@@ -168,7 +182,7 @@ TABLE = [8, 4, 2, 1] + [0] * 12
 def softmax(codes, zero_point=0, **fields):
     d = Draft()
     d.input("a", (1, len(codes)), S4, zero_point)
-    d.softmax("y", "a", **{"table": TABLE, "reciprocal_bits": 8, "shift": 0} | fields)
+    d.op(Softmax, "y", "a", **{"table": TABLE, "reciprocal_bits": 8, "shift": 0} | fields)
     (row,), saturated, _ = outcome(d, [codes])
     return row, saturated
 
@@ -182,7 +196,7 @@ def test_softmax():
 def test_softmax_does_not_depend_on_the_zero_point_of_its_operand():
     d = Draft()
     d.input("a", (1, 4), S4, 7)
-    d.softmax("y", "a", table=TABLE, reciprocal_bits=8, shift=0, zero_point=9)
+    d.op(Softmax, "y", "a", table=TABLE, reciprocal_bits=8, shift=0, zero_point=9)
     assert outcome(d, [[3, 2, 0, -5]]) == ([[169, 89, 29, 9]], 0, 0)
 
 
@@ -203,18 +217,18 @@ def test_softmax_of_one_dominant_code_passes_the_largest_result(place):
 def test_lookup():
     d = Draft()
     d.input("a", (1, 4), S4, 1)
-    d.lookup("y", "a", table=range(100, 116), kind=S8)
+    d.op(Lookup, "y", "a", table=range(100, 116), type=S8)
     assert outcome(d, [[-8, 7, 0, -1]]) == ([[100, 115, 108, 107]], 0, 0)
     d = Draft()
     d.input("a", (1, 3), U8)
-    d.lookup("y", "a", table=range(255, -1, -1), kind=U8)
+    d.op(Lookup, "y", "a", table=range(255, -1, -1), type=U8)
     assert outcome(d, [[0, 255, 100]]) == ([[255, 0, 155]], 0, 0)
 
 
 def test_mean():
     d = Draft()
     d.input("a", (3, 2), S8, -1)
-    d.mean("y", "a", multiplier=(5,), shift=(4,), zero_point=-3)
+    d.op(Mean, "y", "a", multiplier=(5,), shift=(4,), zero_point=-3)
     # 11 + 21 + 32 = 64 -> 20; -4 + 0 + 1 = -3 -> -0.94
     assert outcome(d, [[10, -5], [20, -1], [31, 0]]) == ([17, -4], 0, 0)
 
@@ -222,7 +236,7 @@ def test_mean():
 def test_mean_in_a_narrow_register():
     d = Draft()
     d.input("a", (3, 2), S8, -1)
-    d.mean("y", "a", levels=accumulator((0, 8, SATURATE)), shift=(0,))
+    d.op(Mean, "y", "a", accumulator=accumulator((0, 8, SATURATE)), shift=(0,))
     # 101, 127 (from 202), 27; and 27 + 40 + 50
     assert outcome(d, [[100, 26], [100, 39], [-101, 49]]) == ([27, 117], 0, 1)
 
@@ -232,18 +246,18 @@ def test_layout_ops():
     d = Draft()
     d.input("a", (2, 3))
     d.constant("c", [[7], [8]], S8)
-    d.concat("y", "a", "c", "a", axis=1)
+    d.op(Concat, "y", "a", "c", "a", axis=1)
     assert outcome(d, codes) == ([[1, 2, 3, 7, 1, 2, 3], [4, 5, 6, 8, 4, 5, 6]], 0, 0)
-    for method, arguments, keywords, expected in (
-        ("slice", (1, 3), {"axis": 1}, [[2, 3], [5, 6]]),
-        ("slice", (0, 3, 2), {"axis": 1}, [[1, 3], [4, 6]]),
-        ("slice", (0, 2, 5), {}, [[1, 2, 3]]),
-        ("reshape", (3, 2), {}, [[1, 2], [3, 4], [5, 6]]),
-        ("transpose", (1, 0), {}, [[1, 4], [2, 5], [3, 6]]),
+    for op_type, given, expected in (
+        (Slice, {"start": 1, "stop": 3, "axis": 1}, [[2, 3], [5, 6]]),
+        (Slice, {"start": 0, "stop": 3, "step": 2, "axis": 1}, [[1, 3], [4, 6]]),
+        (Slice, {"start": 0, "stop": 2, "step": 5}, [[1, 2, 3]]),
+        (Reshape, {"shape": (3, 2)}, [[1, 2], [3, 4], [5, 6]]),
+        (Transpose, {"permutation": (1, 0)}, [[1, 4], [2, 5], [3, 6]]),
     ):
         d = Draft()
         d.input("a", (2, 3))
-        getattr(d, method)("y", "a", *arguments, **keywords)
+        d.op(op_type, "y", "a", **given)
         assert outcome(d, codes) == (expected, 0, 0)
 
 
@@ -258,5 +272,5 @@ def test_layout_ops():
 def test_overflow_of_a_sum(overflow, expected):
     d = Draft(Rounding.FLOOR, overflow)
     d.input("a", (1, 2))
-    d.add("y", "a", "a", multiplier_a=(1,), multiplier_b=(1,), shift=0)
+    d.op(Add, "y", "a", "a", multiplier_a=(1,), multiplier_b=(1,), shift=0)
     assert outcome(d, [[-79, 100]]) == ([expected], 2, 0)

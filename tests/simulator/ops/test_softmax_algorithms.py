@@ -19,7 +19,17 @@ from one_op_graphs import assert_kernel_equals_reference
 from small_graphs import S4, S8, U8, Draft
 
 from simulator.graph import verify
-from simulator.graph.ops import Normalisation
+from simulator.graph.ops import (
+    Normalisation,
+    Shiftmax,
+    Softmax,
+    SoftmaxFloatTable,
+    SoftmaxGemmlowp,
+    SoftmaxIBert,
+    SoftmaxIta,
+    SoftmaxLog2,
+    SoftmaxLut513,
+)
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import Rounding
 from simulator.numerics.softmax_constants import float_table, lut513_multiplier, lut513_tables
@@ -33,22 +43,22 @@ LUT513 = {
 TABLE = [floor(exp(-SCALE * code) * 1000 + 0.5) for code in range(256)]
 # At a scale of 0.05, but for ITA's, which is fixed: ln 2 / 32.
 ALGORITHMS = {
-    "softmax": {"table": TABLE, "normalisation": Normalisation.DIVISION},
-    "softmax_gemmlowp": {},
-    "softmax_lut513": LUT513,
-    "softmax_float_table": {"table": float_table(SCALE)},
-    "softmax_ibert": {},
-    "shiftmax": {},
-    "softmax_ita": {},
-    "softmax_log2": {},
+    Softmax: {"table": TABLE, "normalisation": Normalisation.DIVISION},
+    SoftmaxGemmlowp: {},
+    SoftmaxLut513: LUT513,
+    SoftmaxFloatTable: {"table": float_table(SCALE)},
+    SoftmaxIBert: {},
+    Shiftmax: {},
+    SoftmaxIta: {},
+    SoftmaxLog2: {},
 }
 
 
-def outcome(method, rows, source=S8, rounding=Rounding.HALF_UP, **fields):
+def outcome(op_type, rows, source=S8, rounding=Rounding.HALF_UP, **fields):
     """Run an algorithm on rows by kernel and by reference; return codes and how many saturated."""
     d = Draft(rounding, Overflow.SATURATE)
     d.input("a", np.shape(rows), source)
-    getattr(d, method)("y", "a", **fields)
+    d.op(op_type, "y", "a", **fields)
     graph = d.graph()
     assert verify(graph) == []
     codes = {"a": np.array([rows]).astype(source.dtype)}
@@ -56,8 +66,8 @@ def outcome(method, rows, source=S8, rounding=Rounding.HALF_UP, **fields):
     return result.codes[0].tolist(), result.saturated
 
 
-def codes_of(method, rows, source=S8, **fields):
-    return outcome(method, rows, source, **fields)[0]
+def codes_of(op_type, rows, source=S8, **fields):
+    return outcome(op_type, rows, source, **fields)[0]
 
 
 @st.composite
@@ -78,11 +88,11 @@ def rows_of_codes(draw):
     return rows
 
 
-@pytest.mark.parametrize("method", ALGORITHMS)
+@pytest.mark.parametrize("op_type", ALGORITHMS)
 @given(rows=rows_of_codes())
-def test_every_sort_of_row(method, rows):
-    codes = np.array(codes_of(method, rows, **ALGORITHMS[method]))
-    sign = -1 if method == "softmax_log2" else 1
+def test_every_sort_of_row(op_type, rows):
+    codes = np.array(codes_of(op_type, rows, **ALGORITHMS[op_type]))
+    sign = -1 if op_type == SoftmaxLog2 else 1
     order = np.argsort(rows, axis=-1)
     # More score, no less probability.
     assert (np.diff(np.take_along_axis(sign * codes, order, -1), axis=-1) >= 0).all()
@@ -91,32 +101,30 @@ def test_every_sort_of_row(method, rows):
         assert len(set(zip(row, found, strict=True))) == len(set(row))
 
 
-@pytest.mark.parametrize(
-    "method", ["softmax", "softmax_gemmlowp", "softmax_float_table", "softmax_ibert"]
-)
-def test_what_saturates_is_counted(method):
-    fields = ALGORITHMS[method] | {"zero_point": 100, "kind": S8}
+@pytest.mark.parametrize("op_type", [Softmax, SoftmaxGemmlowp, SoftmaxFloatTable, SoftmaxIBert])
+def test_what_saturates_is_counted(op_type):
+    fields = ALGORITHMS[op_type] | {"zero_point": 100, "type": S8}
     rows = [[100, -100, 0], [7, 7, 7], [-128, 127, 127]]
-    codes, saturated = outcome(method, rows, **fields)
+    codes, saturated = outcome(op_type, rows, **fields)
     assert saturated == sum(code == 127 for row in codes for code in row) > 0
 
 
 UNITS = {  # what a probability of 1 is worth, the result's zero point, and how far it may be off
-    "softmax": (256, 0, 0.6),
-    "softmax_gemmlowp": (256, 0, 0.6),
-    "softmax_lut513": (32768, 0, 2),
-    "softmax_float_table": (256, 0, 0.6),
-    "softmax_ibert": (255, -128, 15),
-    "shiftmax": (32768, 0, 600),
+    Softmax: (256, 0, 0.6),
+    SoftmaxGemmlowp: (256, 0, 0.6),
+    SoftmaxLut513: (32768, 0, 2),
+    SoftmaxFloatTable: (256, 0, 0.6),
+    SoftmaxIBert: (255, -128, 15),
+    Shiftmax: (32768, 0, 600),
 }
 
 
-@pytest.mark.parametrize("method", UNITS)
-def test_probabilities_are_nearly_those_of_real_numbers(method):
+@pytest.mark.parametrize("op_type", UNITS)
+def test_probabilities_are_nearly_those_of_real_numbers(op_type):
     random = np.random.default_rng(8)
     rows = random.normal(0, 25, (20, 30)).round().clip(-128, 127).astype(int)
-    unit, zero_point, tolerance = UNITS[method]
-    codes = np.array(codes_of(method, rows, **ALGORITHMS[method])) - zero_point
+    unit, zero_point, tolerance = UNITS[op_type]
+    codes = np.array(codes_of(op_type, rows, **ALGORITHMS[op_type])) - zero_point
     real = np.exp(SCALE * (rows - rows.max(-1, keepdims=True)))
     real *= unit / real.sum(-1, keepdims=True)
     assert abs(codes - real).max() < tolerance
@@ -140,29 +148,29 @@ def test_a_division_rounds_once(rounding, expected):
     fields = {"table": [8, 5, 3] + [0] * 253, "reciprocal_bits": 5, "shift": 2}
     rows = [[0, -1, -2], [0, 0, -1]]
     division = {"normalisation": Normalisation.DIVISION, "rounding": rounding}
-    assert codes_of("softmax", rows, **fields, **division) == expected
+    assert codes_of(Softmax, rows, **fields, **division) == expected
 
 
 def test_fixed_point_of_equal_scores():
     for equal, code in ((2, 128), (4, 64), (256, 1), (300, 1)):
-        assert codes_of("softmax_gemmlowp", [[5] * equal]) == [[code] * equal]
-    assert outcome("softmax_gemmlowp", [[5], [-128]]) == ([[255], [255]], 2)
+        assert codes_of(SoftmaxGemmlowp, [[5] * equal]) == [[code] * equal]
+    assert outcome(SoftmaxGemmlowp, [[5], [-128]]) == ([[255], [255]], 2)
     row = [127, -100, -128]
-    assert outcome("softmax_gemmlowp", [row]) == ([[255, 0, 0]], 1)
-    signed = {"kind": S8, "zero_point": -128}
-    assert outcome("softmax_gemmlowp", [row], **signed) == ([[127, -128, -128]], 1)
-    assert codes_of("softmax_gemmlowp", [row], smallest_difference=0)[0][1:] == [0, 0]
+    assert outcome(SoftmaxGemmlowp, [row]) == ([[255, 0, 0]], 1)
+    signed = {"type": S8, "zero_point": -128}
+    assert outcome(SoftmaxGemmlowp, [row], **signed) == ([[127, -128, -128]], 1)
+    assert codes_of(SoftmaxGemmlowp, [row], smallest_difference=0)[0][1:] == [0, 0]
 
 
 @pytest.mark.parametrize(("equal", "code"), [(511, 1), (512, 0), (1000, 0), (4095, 0)])
 def test_more_equal_scores_than_a_last_shift_of_31_allows(equal, code):
-    assert codes_of("softmax_gemmlowp", [[0] * equal]) == [[code] * equal]
+    assert codes_of(SoftmaxGemmlowp, [[0] * equal]) == [[code] * equal]
 
 
 def test_interpolated_tables_of_equal_scores():
-    assert outcome("softmax_lut513", [[9]], **LUT513) == ([[32767]], 1)
+    assert outcome(SoftmaxLut513, [[9]], **LUT513) == ([[32767]], 1)
     for equal in (2, 3, 4, 7, 100):
-        (row,) = codes_of("softmax_lut513", [[9] * equal], **LUT513)
+        (row,) = codes_of(SoftmaxLut513, [[9] * equal], **LUT513)
         assert all(abs(code - 32768 / equal) <= 3 for code in row)
 
 
@@ -180,37 +188,35 @@ def test_interpolated_tables_of_equal_scores():
 def test_float_exponentials_at_ties(rounding, expected):
     # The sum is 2: 128, 126.5, 1.5.
     table = [1, 253 / 256, 3 / 256] + [0] * 253
-    assert codes_of("softmax_float_table", [[0, -1, -2]], table=table, rounding=rounding) == [
-        expected
-    ]
+    assert codes_of(SoftmaxFloatTable, [[0, -1, -2]], table=table, rounding=rounding) == [expected]
 
 
 def test_float_sums_are_of_single_precision_and_in_order():
     # 1 + 2^-24 is a tie, and goes to 1; two small ones that come first are not lost: 1 + 2^-23.
     fields = {"table": [1.0, 2.0**-24] + [0.0] * 254, "rounding": Rounding.FLOOR}
-    assert outcome("softmax_float_table", [[0, -1, -1]], **fields) == ([[255, 0, 0]], 1)  # 256
-    assert outcome("softmax_float_table", [[-1, -1, 0]], **fields) == ([[0, 0, 255]], 0)  # 255.99
+    assert outcome(SoftmaxFloatTable, [[0, -1, -1]], **fields) == ([[255, 0, 0]], 1)  # 256
+    assert outcome(SoftmaxFloatTable, [[-1, -1, 0]], **fields) == ([[0, 0, 255]], 0)  # 255.99
 
 
 def test_ita_halves_at_every_octave():
     # 256 + 128 + 64 + 32 = 480: 65280 / 480 = 136
-    assert codes_of("softmax_ita", [[64, 32, 0, -32]]) == [[136, 68, 34, 17]]
+    assert codes_of(SoftmaxIta, [[64, 32, 0, -32]]) == [[136, 68, 34, 17]]
     # 15 codes are nearer to no octave, 16 are rounded up: 256 + 256 + 128 + 128; 85
-    assert codes_of("softmax_ita", [[64, 49, 48, 47]]) == [[85, 85, 42, 42]]
-    assert codes_of("softmax_ita", [[64, 49, 48, 47]], largest=127) == [[42, 42, 21, 21]]
+    assert codes_of(SoftmaxIta, [[64, 49, 48, 47]]) == [[85, 85, 42, 42]]
+    assert codes_of(SoftmaxIta, [[64, 49, 48, 47]], largest=127) == [[42, 42, 21, 21]]
 
 
 def test_ita_depends_on_the_order():
     octaves = {"octave_bits": 0}
     # Three times 256, shifted by 9 together: 1 is left, one by one nothing would be.
-    assert codes_of("softmax_ita", [[-9, -9, -9, 0]], group=1, **octaves) == [[0, 0, 0, 254]]
-    assert codes_of("softmax_ita", [[-9, -9, -9, 0]], group=4, **octaves) == [[0, 0, 0, 255]]
-    assert codes_of("softmax_ita", [[0, -9, -9, -9]], group=1, **octaves) == [[255, 0, 0, 0]]
+    assert codes_of(SoftmaxIta, [[-9, -9, -9, 0]], group=1, **octaves) == [[0, 0, 0, 254]]
+    assert codes_of(SoftmaxIta, [[-9, -9, -9, 0]], group=4, **octaves) == [[0, 0, 0, 255]]
+    assert codes_of(SoftmaxIta, [[0, -9, -9, -9]], group=1, **octaves) == [[255, 0, 0, 0]]
 
 
 def test_ibert():
     # p = 0, -12, 0 after one octave; 27² + 383 = 1112, 15² + 383 = 608, 1112 >> 1 = 556: 2276
-    found = codes_of("softmax_ibert", [[0, -12, -13]])
+    found = codes_of(SoftmaxIBert, [[0, -12, -13]])
     assert found == [[1112 * 255 // 2276 - 128, 608 * 255 // 2276 - 128, 556 * 255 // 2276 - 128]]
 
 
@@ -219,18 +225,18 @@ def test_shiftmax():
     total = (20 << 15) + (32 << 13)
     factor = ((1 << 31) - 1) // total
     expected = [(20 << 15) * factor >> 16, (32 << 13) * factor >> 16]
-    assert codes_of("shiftmax", [[100, 80]]) == [expected]
+    assert codes_of(Shiftmax, [[100, 80]]) == [expected]
 
 
 def test_log2():
     # At a distance of 14 an octave is gone: 2/3 and 1/3 make 1.5 and 3, which are 2 and 3: 1, 2.
-    assert codes_of("softmax_log2", [[0, -14]]) == [[1, 2]]
+    assert codes_of(SoftmaxLog2, [[0, -14]]) == [[1, 2]]
     # 5/2, a tie to even: 2
-    assert codes_of("softmax_log2", [[0, 0, -14]])[0][:2] == [1, 1]
+    assert codes_of(SoftmaxLog2, [[0, 0, -14]])[0][:2] == [1, 1]
     for equal, code in ((1, 0), (2, 1), (3, 2), (5, 2), (6, 3), (300, 8)):
-        assert codes_of("softmax_log2", [[7] * equal]) == [[code] * equal]
-    assert outcome("softmax_log2", [[127, -128]]) == ([[0, 15]], 1)
-    assert outcome("softmax_log2", [[127, -128]], kind=U8) == ([[0, 18]], 0)
+        assert codes_of(SoftmaxLog2, [[7] * equal]) == [[code] * equal]
+    assert outcome(SoftmaxLog2, [[127, -128]]) == ([[0, 15]], 1)
+    assert outcome(SoftmaxLog2, [[127, -128]], type=U8) == ([[0, 18]], 0)
 
 
 # --- the formulas of the sources, in exact fractions ----------------------------------------------
@@ -260,7 +266,7 @@ def ibert(row, a, b, c, log2, bits):
 def test_ibert_of_all_short_rows(parameters):
     fields = dict(zip(IBERT, parameters, strict=True))
     for kind, rows in ((S4, PAIRS), (S3, TRIPLES)):
-        found = codes_of("softmax_ibert", rows, kind, **fields)
+        found = codes_of(SoftmaxIBert, rows, kind, **fields)
         assert found == [[code - 128 for code in ibert(row, *parameters, 8)] for row in rows]
 
 
@@ -268,7 +274,7 @@ def test_ibert_halves_31_times_at_most():
     parameters = (1 << 34, 0, 1, 1)  # the polynomial grows with what is not halved
     fields = dict(zip(IBERT, parameters, strict=True))
     rows = [[127, 127 - below] for below in range(256)]
-    found = codes_of("softmax_ibert", rows, S8, **fields)
+    found = codes_of(SoftmaxIBert, rows, S8, **fields)
     assert found == [[code - 128 for code in ibert(row, *parameters, 8)] for row in rows]
 
 
@@ -292,7 +298,7 @@ def shiftmax(row, x0, n, bits):
 def test_shiftmax_of_all_short_rows(parameters):
     fields = dict(zip(("x0", "n", "output_bits"), parameters, strict=True))
     for kind, rows in ((S4, PAIRS), (S3, TRIPLES)):
-        found = codes_of("shiftmax", rows, kind, **fields)
+        found = codes_of(Shiftmax, rows, kind, **fields)
         assert found == [shiftmax(row, *parameters) for row in rows]
 
 
@@ -322,22 +328,22 @@ def ita(row, octave_bits, group, largest, lowest):
 @pytest.mark.parametrize("group", [1, 2, 3])
 def test_ita_of_all_short_rows(octave_bits, group):
     fields = {"octave_bits": octave_bits, "group": group, "largest": 255}
-    found = codes_of("softmax_ita", TRIPLES, S3, **fields)
+    found = codes_of(SoftmaxIta, TRIPLES, S3, **fields)
     assert found == [ita(row, octave_bits, group, 255, -4) for row in TRIPLES]
 
 
 @given(rows_of_codes(), st.integers(0, 7), st.integers(1, 40), st.sampled_from([127, 255]))
 def test_ita_of_long_rows(rows, octave_bits, group, largest):
     fields = {"octave_bits": octave_bits, "group": group, "largest": largest}
-    found = codes_of("softmax_ita", rows, **fields)
+    found = codes_of(SoftmaxIta, rows, **fields)
     assert found == [ita(row, octave_bits, group, largest, -128) for row in rows.tolist()]
 
 
 @given(rows_of_codes(), st.integers(1, 300))
 def test_ita_loses_nothing_where_the_largest_comes_first(rows, group):
     falling = np.sort(rows)[:, ::-1]
-    at_once = codes_of("softmax_ita", falling, group=300)
-    assert codes_of("softmax_ita", falling, group=group) == at_once
+    at_once = codes_of(SoftmaxIta, falling, group=300)
+    assert codes_of(SoftmaxIta, falling, group=group) == at_once
 
 
 def log2(row, x0, b, c, n, highest):
@@ -367,14 +373,14 @@ def log2(row, x0, b, c, n, highest):
 def test_log2_of_all_short_rows(parameters):
     fields = dict(zip(("x0", "b", "c", "n"), parameters, strict=True))
     for kind, rows in ((S4, PAIRS), (S3, TRIPLES)):
-        found = codes_of("softmax_log2", rows, kind, **fields)
+        found = codes_of(SoftmaxLog2, rows, kind, **fields)
         assert found == [log2(row, *parameters, 15) for row in rows]
 
 
 def test_gemmlowp_of_a_row_that_one_more_unit_in_the_sum_changes():
     row = [45, -44, 10, 27, 42, 3, -15]
     fields = {"input_multiplier": 1 << 30, "input_left_shift": 23, "smallest_difference": -255}
-    codes = codes_of("softmax_gemmlowp", [row], kind=IntType(bits=16), zero_point=-32768, **fields)
+    codes = codes_of(SoftmaxGemmlowp, [row], type=IntType(bits=16), zero_point=-32768, **fields)
     assert [code + 32768 for code in codes[0]] == [27703, 106, 3108, 8994, 22967, 2007, 652]
 
 

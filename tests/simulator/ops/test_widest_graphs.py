@@ -15,7 +15,8 @@ from one_op_graphs import assert_kernel_equals_reference, operands_with_images
 from small_graphs import S8, S16, S32, WRAP, Draft, accumulator
 
 from simulator.graph import verify
-from simulator.graph.ranges import bounds
+from simulator.graph.bounds import bounds
+from simulator.graph.ops import Add, LayerNorm, MatMul, Mean, Rescale, Softmax
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import Rounding
 
@@ -85,7 +86,7 @@ def test_widest_rescale(rounding, overflow, kind, shift, data):
     def build(bits):
         d = Draft(rounding, overflow)
         d.input("a", (2, 3), kind, zero_a)
-        d.rescale("y", "a", multiplier=multipliers(bits), shift=(shift,), zero_point=zero_y)
+        d.op(Rescale, "y", "a", multiplier=multipliers(bits), shift=(shift,), zero_point=zero_y)
         return d
 
     check(build, range(32))
@@ -99,7 +100,8 @@ def test_widest_add(rounding, overflow, kind, shift, data):
         d = Draft(rounding, overflow)
         d.input("a", (2, 3), kind, zero_a)
         d.operand("b", (2, 3), kind, zero_b)
-        d.add(
+        d.op(
+            Add,
             "y",
             "a",
             "b",
@@ -124,13 +126,14 @@ def test_widest_matmul(rounding, overflow, terms, shift, constant):
         else:
             d.operand("b", (2, terms), S16)
             bias = None
-        d.matmul(
+        d.op(
+            MatMul,
             "y",
             "a",
             "b",
             bias=bias,
             transpose_b=True,
-            levels=WIDE,
+            accumulator=WIDE,
             multiplier=multipliers(bits),
             shift=(shift,),
             zero_point=127,
@@ -147,7 +150,15 @@ def test_widest_mean(rounding, overflow, terms, shift, data):
     def build(bits):
         d = Draft(rounding, overflow)
         d.input("a", (terms, 3), S32, zero_point)
-        d.mean("y", "a", levels=WIDE, multiplier=multipliers(bits), shift=(shift,), zero_point=-128)
+        d.op(
+            Mean,
+            "y",
+            "a",
+            accumulator=WIDE,
+            multiplier=multipliers(bits),
+            shift=(shift,),
+            zero_point=-128,
+        )
         return d
 
     check(build, range(32))
@@ -178,7 +189,8 @@ def test_widest_layer_norm(
     def build(reciprocal_bits):
         d = Draft(rounding, overflow)
         d.input("a", (3, channels), kind, zero_point)
-        d.layer_norm(
+        d.op(
+            LayerNorm,
             "y",
             "a",
             gamma=[gamma * (-1) ** c for c in range(channels)],
@@ -210,7 +222,9 @@ def test_widest_softmax(rounding, overflow, columns, table, shift):
         d = Draft(rounding, overflow)
         d.input("a", (3, columns), S8)
         table_codes = np.resize(table, 256)
-        d.softmax("y", "a", table=table_codes, reciprocal_bits=bits, shift=shift, zero_point=255)
+        d.op(
+            Softmax, "y", "a", table=table_codes, reciprocal_bits=bits, shift=shift, zero_point=255
+        )
         return d
 
     assert check(build, range(63)) >= 62
@@ -222,7 +236,7 @@ def test_the_search_goes_to_the_last_bit(kind):
         d = Draft()
         d.input("a", (2, 3), kind)
         d.operand("b", (2, 3), kind)
-        d.add("y", "a", "b", multiplier_a=multipliers(bits), multiplier_b=multipliers(bits))
+        d.op(Add, "y", "a", "b", multiplier_a=multipliers(bits), multiplier_b=multipliers(bits))
         return d
 
     assert check(build, range(32)) == 64
@@ -232,7 +246,7 @@ def test_sixteen_bit_activations_may_need_more_than_32_bits():
     d = Draft()
     d.input("a", (2, 5), S16)
     d.operand("b", (5, 2), S16)
-    d.matmul("y", "a", "b", levels=WIDE, shift=(26,))
+    d.op(MatMul, "y", "a", "b", accumulator=WIDE, shift=(26,))
     graph = d.graph()
     assert bounds(graph, graph.ops[-1]).proven_free
     assert_kernel_equals_reference(graph, extreme_codes(graph))

@@ -12,17 +12,26 @@ from hypothesis import strategies as st
 from small_graphs import S8, S16, U4, U8, U16, Draft
 from test_widest_graphs import check, overflows, roundings
 
-from simulator.graph.ops import Normalisation
+from simulator.graph.ops import (
+    Normalisation,
+    Shiftmax,
+    Softmax,
+    SoftmaxGemmlowp,
+    SoftmaxIBert,
+    SoftmaxIta,
+    SoftmaxLog2,
+    SoftmaxLut513,
+)
 
 columns = st.integers(1, 5) | st.just(40)
 few = settings(max_examples=25)
 scores = st.sampled_from([S8, U8, S16])
 
 
-def draft_of(method, source, width, **fields):
+def draft_of(op_type, source, width, **fields):
     d = Draft()
     d.input("a", (3, width), source)
-    getattr(d, method)("y", "a", **fields)
+    d.op(op_type, "y", "a", **fields)
     return d
 
 
@@ -38,7 +47,8 @@ def test_widest_division(rounding, overflow, width, table, fraction_bits):
     def build(bits):
         d = Draft(rounding, overflow)
         d.input("a", (3, width), S8)
-        d.softmax(
+        d.op(
+            Softmax,
             "y",
             "a",
             table=np.resize(table, 256),
@@ -54,18 +64,18 @@ def test_widest_division(rounding, overflow, width, table, fraction_bits):
 
 def test_the_searches_go_far():
     division = {"normalisation": Normalisation.DIVISION, "shift": 0, "table": [65535] * 256}
-    for method, name, fields in (
-        ("softmax", "reciprocal_bits", division),
-        ("softmax_ibert", "coefficient_c", {}),
-        ("softmax_ibert", "coefficient_b", {}),
-        ("softmax_log2", "c", {"n": 0}),
-        ("softmax_log2", "n", {}),
-        ("softmax_log2", "b", {"n": 3}),
+    for op_type, name, fields in (
+        (Softmax, "reciprocal_bits", division),
+        (SoftmaxIBert, "coefficient_c", {}),
+        (SoftmaxIBert, "coefficient_b", {}),
+        (SoftmaxLog2, "c", {"n": 0}),
+        (SoftmaxLog2, "n", {}),
+        (SoftmaxLog2, "b", {"n": 3}),
     ):
 
-        def build(bits, method=method, name=name, fields=fields):
+        def build(bits, op_type=op_type, name=name, fields=fields):
             value = bits if name in ("reciprocal_bits", "n") else 1 << bits
-            return draft_of(method, S8, 5, **{name: value} | fields)
+            return draft_of(op_type, S8, 5, **{name: value} | fields)
 
         assert check(build, range(63)) >= 63
 
@@ -81,7 +91,7 @@ def test_the_searches_go_far():
 def test_widest_fixed_point(kind, width, left_shift, multiplier, bits):
     def build(_):
         return draft_of(
-            "softmax_gemmlowp",
+            SoftmaxGemmlowp,
             kind,
             width,
             input_multiplier=multiplier,
@@ -105,7 +115,7 @@ def test_widest_ibert(kind, width, a, b, c, log2):
     def build(bits):
         fields = {"coefficient_a": a >> 40 - bits, "coefficient_b": b >> 20 - min(bits, 20)}
         fields |= {"coefficient_c": max(c >> 40 - bits, 1), "log2": log2}
-        return draft_of("softmax_ibert", kind, width, kind=U16, zero_point=0, **fields)
+        return draft_of(SoftmaxIBert, kind, width, type=U16, zero_point=0, **fields)
 
     check(build, range(41))
 
@@ -117,7 +127,7 @@ def test_widest_shiftmax(kind, width, n, data):
     x0 = -data.draw(st.integers(1, largest) | st.just(largest))
 
     def build(_):
-        return draft_of("shiftmax", kind, width, x0=x0, n=n)
+        return draft_of(Shiftmax, kind, width, x0=x0, n=n)
 
     assert check(build, [0]) >= 33
 
@@ -134,7 +144,7 @@ def test_widest_shiftmax(kind, width, n, data):
 def test_widest_log2(kind, width, x0, b, c, n):
     def build(bits):
         fields = {"x0": -max(x0 >> 40 - bits, 1), "b": b >> 40 - bits, "c": (c >> 40 - bits) + 1}
-        return draft_of("softmax_log2", kind, width, kind=U4, n=n, **fields)
+        return draft_of(SoftmaxLog2, kind, width, type=U4, n=n, **fields)
 
     check(build, range(41))
 
@@ -144,7 +154,7 @@ def test_widest_log2(kind, width, x0, b, c, n):
 def test_widest_ita(kind, width, octave_bits, group, largest):
     def build(_):
         fields = {"octave_bits": octave_bits, "group": group, "largest": largest}
-        return draft_of("softmax_ita", kind, width, kind=U16, **fields)
+        return draft_of(SoftmaxIta, kind, width, type=U16, **fields)
 
     assert check(build, [0]) >= 21
 
@@ -161,7 +171,7 @@ def test_widest_tables_of_513_entries(
 ):
     def build(_):
         return draft_of(
-            "softmax_lut513",
+            SoftmaxLut513,
             kind,
             width,
             exp_table=exp_table,

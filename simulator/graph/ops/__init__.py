@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The operations of an IntGraph: pure data, every numeric choice a field.
+
+Shapes are those of one image; the executor adds a batch dimension in front. An op's result is the
+tensor that bears the op's name: its shape, type and zero point are declared there.
+``fit(v)`` stores ``v`` in the result's type by the op's ``overflow`` rule, ``round(v >> n)`` shifts
+right by the op's ``rounding`` mode, ``z_x`` is the zero point of tensor ``x``.
+
+Each file holds a family of ops, and of each op all that is intrinsic to it: fields and formula,
+and in its :class:`OpSpec` shape, rules, bounds, text and rate. How it computes is a matter of
+engines: ``BEHAVIOURS`` of :mod:`simulator.ops`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from simulator.graph.op import Op, Requantization, TensorId
+from simulator.graph.ops import (
+    common_scale,
+    elementwise,
+    float_function,
+    gelu,
+    layout,
+    lookup,
+    normalization,
+    products,
+    real,
+    softmax,
+    softmax_ita,
+    softmax_polynomial,
+    softmax_tflite,
+)
+from simulator.graph.ops.common_scale import AddShifted, SquaredDifference
+from simulator.graph.ops.elementwise import Add, Mul, Rescale
+from simulator.graph.ops.float_function import FloatFunction, Function
+from simulator.graph.ops.gelu import GeluPolynomial, ShiftGelu
+from simulator.graph.ops.layout import Concat, Reshape, Slice, Transpose
+from simulator.graph.ops.lookup import InterpolatedLookup, Lookup
+from simulator.graph.ops.normalization import L2Norm, LayerNorm, LayerNormBisection
+from simulator.graph.ops.products import MatMul, Mean
+from simulator.graph.ops.real import Dequantize, Quantize
+from simulator.graph.ops.softmax import Normalisation, Softmax
+from simulator.graph.ops.softmax_ita import SoftmaxIta
+from simulator.graph.ops.softmax_polynomial import Shiftmax, SoftmaxIBert, SoftmaxLog2
+from simulator.graph.ops.softmax_tflite import SoftmaxFloatTable, SoftmaxGemmlowp, SoftmaxLut513
+from simulator.graph.ops.spec import OpSpec
+
+__all__ = [
+    "OP_TYPES",
+    "SPECS",
+    "Add",
+    "AddShifted",
+    "Concat",
+    "Dequantize",
+    "FloatFunction",
+    "Function",
+    "GeluPolynomial",
+    "InterpolatedLookup",
+    "L2Norm",
+    "LayerNorm",
+    "LayerNormBisection",
+    "Lookup",
+    "MatMul",
+    "Mean",
+    "Mul",
+    "Normalisation",
+    "Op",
+    "OpSpec",
+    "Quantize",
+    "Requantization",
+    "Rescale",
+    "Reshape",
+    "ShiftGelu",
+    "Shiftmax",
+    "Slice",
+    "Softmax",
+    "SoftmaxFloatTable",
+    "SoftmaxGemmlowp",
+    "SoftmaxIBert",
+    "SoftmaxIta",
+    "SoftmaxLog2",
+    "SoftmaxLut513",
+    "SquaredDifference",
+    "TensorId",
+    "Transpose",
+    "op_name",
+]
+
+SPECS: Mapping[type[Op], OpSpec] = MappingProxyType(
+    {
+        spec.op: spec
+        for family in (
+            products,
+            elementwise,
+            common_scale,
+            lookup,
+            gelu,
+            normalization,
+            softmax,
+            softmax_tflite,
+            softmax_polynomial,
+            softmax_ita,
+            layout,
+            real,
+            float_function,
+        )
+        for spec in family.SPECS
+    }
+)
+OP_TYPES: Mapping[str, type[Op]] = MappingProxyType({op.__name__: op for op in SPECS})
+
+
+def op_name(op: Op) -> str:
+    """Return what messages, text, tables and reports call an op."""
+    name = SPECS[type(op)].name
+    return name if isinstance(name, str) else name(op)
