@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
+from aocq.recipes.aocq_options import PresetName
 from aocq.zoo.options import parse_settings
 
 # Bounds that no sensible job reaches; what is beyond them is a slip of the hand.
@@ -18,6 +19,8 @@ MOST_IMAGES = 10**9
 LARGEST_BATCH = 100_000
 MOST_CLASSES = 10**6
 MOST_THREADS = 1024
+# All of them are held as one batch: 100,000 photographs of 224 x 224 are 60 GB.
+MOST_CALIBRATION_IMAGES = 100_000
 GEMMS = ("auto", "avx2", "torch", "blas", "numba")
 
 
@@ -80,6 +83,31 @@ CalibrationData = Annotated[
     Path,
     typer.Option("--calib-data", help="folder of calibration images, one subfolder per class"),
 ]
+OptionalCalibrationData = Annotated[
+    Path | None,
+    typer.Option(
+        "--calib-data", help="folder of calibration images (default: the images of --data)"
+    ),
+]
+CalibrationImages = Annotated[
+    int | None,
+    typer.Option(
+        "--calib",
+        "--calib-images",
+        min=1,
+        max=MOST_CALIBRATION_IMAGES,
+        help="how many calibration images to use (default: as many as a baseline was published "
+        "with, 32 or 1000; otherwise the preset's 64, 250 or 1024)",
+    ),
+]
+Preset = Annotated[
+    PresetName,
+    typer.Option("--preset", help="AOCQ's options, and the number of calibration images"),
+]
+Device = Annotated[
+    Literal["cpu", "cuda"],
+    typer.Option("--device", help="where aocq computes; other methods stay on the CPU"),
+]
 Data = Annotated[
     Path,
     typer.Option(
@@ -125,19 +153,28 @@ def settings(texts: Sequence[str] | None, option: str) -> dict[str, Any]:
         raise typer.BadParameter(str(error)) from error
 
 
-def _known_backend(name: str) -> str:
-    if name not in GEMMS:
-        near = get_close_matches(name, GEMMS, n=1)
-        nearest = f"; nearest: {near[0]}" if near else ""
-        raise typer.BadParameter(f"{name!r}: choose {', '.join(GEMMS)}{nearest}")
-    return name
+def one_of(names: Sequence[str], unknown: str) -> Callable[[str], str]:
+    """Return a check that text is one of ``names``; else a usage error, with the nearest one.
+
+    ``unknown`` is what the error says: ``{text}`` and ``{names}`` stand for both.
+    """
+
+    def known(text: str) -> str:
+        if text not in names:
+            near = get_close_matches(text, names, n=1)
+            nearest = f"; nearest: {near[0]}" if near else ""
+            message = unknown.format(text=repr(text), names=", ".join(names))
+            raise typer.BadParameter(message + nearest)
+        return text
+
+    return known
 
 
 Gemm = Annotated[
     str,
     typer.Option(
         "--gemm",
-        callback=_known_backend,
+        callback=one_of(GEMMS, "{text}: choose {names}"),
         help="matrix product: auto, avx2, torch, blas or numba; all give equal bits",
     ),
 ]

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aocq.cli import options, sweeps
+from aocq.cli import options, requests
+from aocq.cli.console import print_columns
+from aocq.cli.groups import grouped
 
 if TYPE_CHECKING:
     from aocq.data.image_folder import LabelledImage
@@ -25,7 +27,9 @@ OPS_SHOWN = 10  # as text; the JSON has all
 LABELS = {"walked": "accumulated_in_order"}  # as text, where it is not the key of the JSON
 
 
+@grouped
 def command(
+    *,
     graph: Annotated[Path, typer.Argument(help="graph.json, or the folder that holds it")],
     data: Annotated[
         Path | None, typer.Option("--data", help="folder of images, one subfolder per class")
@@ -36,8 +40,7 @@ def command(
     ] = None,
     limit: options.Limit = None,
     skip_bad_images: options.SkipBadImages = False,
-    threads: options.Threads = None,
-    gemm: options.Gemm = "auto",
+    emulation: requests.EmulationOptions,
     taps: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,8 +83,8 @@ def command(
     tapped = tensors_named(loaded, taps or ())
     # A wrong folder is told before torch is imported.
     images = [] if data is None else _labelled(loaded, data)
-    product = gemm if inputs is None else _without_torch(gemm)
-    executor = Executor(loaded, gemm=product, threads=threads)
+    product = emulation.gemm if inputs is None else _without_torch(emulation.gemm)
+    executor = Executor(loaded, gemm=product, threads=emulation.threads)
     with _published(out, executor, inputs or data, limit, tapped) as place:
         if inputs is not None:
             result = _simulate_codes(executor, inputs, limit, tapped, place)
@@ -306,7 +309,7 @@ def _print_accumulators(per_op: list[dict[str, Any]]) -> None:
     if not shown:
         return
     print(f"\n{'accumulators that overflowed' if events else 'accumulators with least headroom'}:")
-    sweeps.print_columns(
+    print_columns(
         ["op", "outputs", "persistent", "transient", "changed", "bits needed", "headroom"],
         [[str(value) for value in entry.values()] for entry in shown],
     )

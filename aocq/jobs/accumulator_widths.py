@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import ImageBatches
+from aocq.jobs.keys import sweep_key
 from aocq.jobs.record import data_record, readable
-from aocq.jobs.request import sweep_key
 from aocq.jobs.run_images import run_images
-from aocq.jobs.verify import Note, Progress
 from aocq.lowering import lower
 from aocq.methods.quantized_model import QuantizedModel
+from aocq.progress import Note, Progress
 from aocq.records.accumulator_widths import Rule, SweepRecord, SweepRow
 from simulator.counts import summed
 from simulator.errors import InputError

@@ -19,7 +19,7 @@ from torch import nn
 
 from aocq.capture import FloatGraph, UnsupportedOperatorError, capture, run
 from aocq.jobs.without_weights import estimate_without_weights
-from aocq.methods import Recipe
+from aocq.recipes.recipe import Recipe
 from aocq.zoo.architectures import ARCHITECTURES, Architecture
 from aocq.zoo.models import LoadedModel, random_model
 from simulator.boundary import quantize

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from asked import for_chip
 from families import EXAMPLES, STATED
 from tiny_models import images, with_random_parameters
 from torch import nn
@@ -21,11 +22,11 @@ from torch import nn
 from aocq.capture import FloatGraph, FloatOp, capture, run
 from aocq.capture.residual_stream import branch_ends, residual_stream
 from aocq.capture.verify import verify
-from aocq.jobs.request import constrained
 from aocq.jobs.without_weights import estimate_without_weights
 from aocq.lowering import lower
-from aocq.methods import METHODS, Recipe
-from aocq.methods.aocq.options import AocqOptions
+from aocq.methods import METHODS
+from aocq.recipes.aocq_options import AocqOptions
+from aocq.recipes.recipe import Recipe
 from aocq.zoo.families import FAMILIES, Family, known_networks
 from aocq.zoo.models import random_model, timm
 from simulator.boundary import quantize
@@ -59,10 +60,10 @@ def captured(name: str) -> Captured:
 @cache
 def lowered(name: str, method: str) -> IntGraph:
     plain = AocqOptions(scale_passes=0, search_images=4, rounding="nearest")
-    recipe = constrained(Recipe(weight_bits=4, aocq=plain), CHIP)
+    recipe = for_chip(CHIP, weight_bits=4, aocq=plain)
     graph = captured(name).graph
     calibration = images(8, EXAMPLES[name].input_size)
-    return lower(METHODS[method](graph, calibration, recipe), CHIP)
+    return lower(METHODS[method](graph, calibration, *recipe), CHIP)
 
 
 @every_family

@@ -3,21 +3,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import pytest
+from asked import for_chip
 from torch import Tensor
 
 from aocq.capture import FloatGraph, capture
 from aocq.data.image_folder import read_image_folder
 from aocq.data.loader import evenly, load_calibration_images
 from aocq.demo.digits import write_image_folder
-from aocq.jobs.request import constrained
+from aocq.jobs.calibration import calibrated
 from aocq.lowering import lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
-from aocq.methods.layernorm_parts import observe_parts
+from aocq.methods import QuantizedModel
+from aocq.recipes.limits import ChipLimits
+from aocq.recipes.recipe import Recipe
 from aocq.zoo.models import load_model
 from simulator.boundary import quantize
 from simulator.cost import estimate
@@ -48,21 +50,16 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Bundled:
 
 
 @cache
-def quantized(bundled: Bundled, recipe: Recipe) -> QuantizedModel:
+def quantized(bundled: Bundled, recipe: Recipe, limits: ChipLimits) -> QuantizedModel:
     """Quantize; profiles that allow the same share a model."""
-    model = METHODS["base_ptq"](bundled.graph, bundled.calibration, recipe)
-    if recipe.layernorm_part_bits is None:
-        return model
-    parts = observe_parts(model, bundled.calibration, recipe.layernorm_part_bits)
-    return replace(model, parts=parts)
+    return calibrated("base_ptq", bundled.graph, bundled.calibration, recipe, limits)
 
 
 @pytest.mark.parametrize("name", sorted(profile_paths()))
 def test_a_shipped_profile_runs_the_bundled_network_to_the_bit(name: str, bundled: Bundled) -> None:
     profile = load_profile(name)
     bits = {"weight_bits": max(profile.weight.bits), "activation_bits": profile.activation.bits}
-    recipe = constrained(Recipe(**bits), profile)
-    graph = lower(quantized(bundled, recipe), profile)
+    graph = lower(quantized(bundled, *for_chip(profile, **bits)), profile)
     codes = quantize(bundled.image.numpy(), graph.tensors[graph.inputs[0]])
     ops = [op for op in graph.ops if not graph.result(op).is_float]
     run = Executor(graph, threads=1).run(codes, taps=[op.name for op in ops])

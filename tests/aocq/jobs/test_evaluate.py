@@ -24,7 +24,8 @@ from aocq.jobs.evaluate import Evaluation, _as_row, _from_row, evaluate
 from aocq.jobs.metrics import agreement, decibel, sqnr_db, top_k
 from aocq.jobs.op_sqnr import sqnr_per_op
 from aocq.lowering import lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
+from aocq.recipes.recipe import Recipe
 from simulator.counts import OpCounts
 from simulator.errors import InputError
 from simulator.executor import Executor
