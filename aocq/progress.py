@@ -6,11 +6,23 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from simulator.control_characters import escaped
 
+# (what is being done, how many steps) -> context manager yielding advance(steps)
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+# takes what a person should know, a sentence
+Note = Callable[[str], None]
+
 SECONDS_BETWEEN_LINES = 30.0
+
+
+@contextmanager
+def silent(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield ``advance(steps)``, which says nothing."""
+    del what, total
+    yield lambda steps: None
 
 
 @contextmanager
@@ -21,10 +33,12 @@ def show(what: str, total: int) -> Iterator[Callable[[int], None]]:
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
-            Progress,
             TextColumn,
             TimeElapsedColumn,
             TimeRemainingColumn,
+        )
+        from rich.progress import (
+            Progress as Bar,
         )
 
         columns = (
@@ -37,7 +51,7 @@ def show(what: str, total: int) -> Iterator[Callable[[int], None]]:
         )
         # The stream itself: a bar is drawn with control characters (aocq.cli.streams).
         stream = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
-        with Progress(*columns, console=Console(file=stream)) as bar:
+        with Bar(*columns, console=Console(file=stream)) as bar:
             task = bar.add_task(what, total=total)
             yield lambda steps: bar.advance(task, steps)
         return

@@ -23,14 +23,15 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from aocq.capture import FloatGraph, capture, run_in_parts
-from aocq.methods import Recipe
 from aocq.methods.aocq import adaround
 from aocq.methods.aocq.blocks import Block, blocks
 from aocq.methods.aocq.initial_scales import InitialScales, channel_ranges
-from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.aocq.rounding import Simulation, Streams, round_block
 from aocq.methods.aocq.scale_refinement import BlockState, choose_exponents, refine, searched
 from aocq.methods.aocq.token_norm import BlockLoss, block_loss
+from aocq.recipes.aocq_options import AocqOptions
+from aocq.recipes.limits import ANY_CHIP
+from aocq.recipes.recipe import Recipe
 from benchmarks.networks import float_network, pictures
 
 # What torch calls its matrix products, forward and backward, and solvers of linear equations.
@@ -109,10 +110,10 @@ def prepared(arguments: argparse.Namespace) -> Prepared:
     graph = capture(network, arguments.model, shape)
     options = AocqOptions(search_images=arguments.search, adaround_steps=arguments.steps)
     recipe = Recipe(weight_bits=4, aocq=options)
-    seen = channel_ranges(graph, images[:OBSERVED], lambda _: None)
+    seen = channel_ranges(graph, images[:OBSERVED], recipe.activation_bits, lambda _: None)
     block = next(block for block in blocks(graph) if block.name == f"blocks.{arguments.block}")
     source = run_in_parts(graph, {graph.input.name: images}, [block.source])[block.source]
-    return Prepared(graph, block, InitialScales(graph, seen, recipe), source, recipe)
+    return Prepared(graph, block, InitialScales(graph, seen, recipe, ANY_CHIP), source, recipe)
 
 
 def stages(start: Prepared, passes: int) -> dict[str, Callable[[], Any]]:
@@ -124,7 +125,7 @@ def stages(start: Prepared, passes: int) -> dict[str, Callable[[], Any]]:
     streams = Streams(start.source, start.source)
 
     def closed_form() -> Any:
-        simulation = Simulation(graph, state.quantizers, recipe)
+        simulation = Simulation(graph, state.quantizers, recipe, ANY_CHIP)
         return round_block(simulation, block, streams, recipe, {}, lambda: None)[0]
 
     results = closed_form()

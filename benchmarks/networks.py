@@ -8,7 +8,7 @@ overflow, and how often that is depends on both: such times want a trained netwo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,12 +19,13 @@ from aocq.capture import FloatGraph, capture
 from aocq.data.image_folder import read_image_folder
 from aocq.data.loader import evenly, load_calibration_images
 from aocq.jobs.accumulator_widths import with_register
-from aocq.jobs.request import constrained
+from aocq.jobs.calibration import calibrated
 from aocq.lowering import lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
-from aocq.methods.layernorm_parts import observe_parts
+from aocq.methods import QuantizedModel
 from aocq.methods.storage import JSON_NAME
 from aocq.methods.storage import load as load_quantized
+from aocq.recipes.limits import limits_of
+from aocq.recipes.recipe import Recipe
 from aocq.zoo.models import load_model
 from simulator.errors import InputError
 from simulator.graph import IntGraph, load
@@ -132,12 +133,9 @@ def pictures(network: nn.Module, shape: Shape, data: Path | None, count: int) ->
 
 def quantized(graph: FloatGraph, profile: NpuProfile, images: Tensor) -> QuantizedModel:
     """Quantize for a profile by ``base_ptq``, with ranges of a few images: quick, as time goes."""
-    recipe = constrained(Recipe(weight_range="minmax"), profile)
+    recipe = Recipe(weight_range="minmax")
     few = images[:CALIBRATION_IMAGES]
-    model = METHODS["base_ptq"](graph, few, recipe)
-    if recipe.layernorm_part_bits is None:
-        return model
-    return replace(model, parts=observe_parts(model, few, recipe.layernorm_part_bits))
+    return calibrated("base_ptq", graph, few, recipe, limits_of(profile, recipe))
 
 
 def with_accumulator(profile: NpuProfile, accumulator: str | None) -> NpuProfile:

@@ -30,15 +30,17 @@ def _run() -> int:
     """Return the exit code of the command that ``sys.argv`` asks for."""
     from aocq.cli import ending, interruption, streams
 
+    resumes = False
     with interruption.noted() as interrupted:
         try:
-            from aocq.cli.app import app
+            from aocq.cli import app
 
-            app()
+            resumes = app.resumes(sys.argv[1:])
+            app.app()
             code = 0
         except BaseException as error:
             if interrupted() and not isinstance(error, SystemExit):
                 error = KeyboardInterrupt()
-            code = ending.ended_by(error)
+            code = ending.ended_by(error, resumes=resumes)
         failure = streams.flush()
     return ending.ended_by(failure) if failure and code == 0 else code

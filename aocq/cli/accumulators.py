@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import typer
 
 from aocq.cli import options
-from aocq.cli import sweeps as campaigns
+from aocq.cli.console import print_columns
+from aocq.cli.groups import grouped
+from aocq.cli.interruption import resuming
 
 if TYPE_CHECKING:
     from aocq.records.accumulator_widths import Rule, SweepRecord
@@ -73,7 +75,10 @@ def profile_of(folder: Path) -> str:
     return chosen
 
 
+@resuming
+@grouped
 def command(
+    *,
     folder: Annotated[
         Path, typer.Argument(help="quantized model: a folder that aocq quantize or verify wrote")
     ],
@@ -95,11 +100,8 @@ def command(
             show_default=False,
         ),
     ] = None,
-    limit: options.Limit = None,
-    batch: options.Batch = 32,
-    skip_bad_images: options.SkipBadImages = False,
-    threads: options.Threads = None,
-    gemm: options.Gemm = "auto",
+    evaluation: options.EvaluationOptions,
+    emulation: options.EmulationOptions,
     out: options.Out = Path("runs/accumulators"),
 ) -> None:
     """Run a quantized model at many accumulator widths, to see how narrow they may be.
@@ -146,12 +148,12 @@ def command(
             bits=widths,
             rules=chosen,
             data=data,
-            images=evenly(read_image_folder(data, meta.classes), limit),
+            images=evenly(read_image_folder(data, meta.classes), evaluation.limit),
             preprocessing=meta.preprocessing,
-            batch=batch,
-            skip_bad_images=skip_bad_images,
-            threads=threads,
-            gemm=gemm,
+            batch=evaluation.batch,
+            skip_bad_images=evaluation.skip_bad_images,
+            threads=emulation.threads,
+            gemm=emulation.gemm,
             command=("aocq", *sys.argv[1:]),
         )
         record = None
@@ -168,5 +170,5 @@ def print_sweep(record: SweepRecord) -> None:
     from reports.accumulators import HEAD, LEGEND, lines, summary
 
     print(summary(record))
-    campaigns.print_columns(HEAD, lines(record, proven=False))
+    print_columns(HEAD, lines(record, proven=False))
     print(LEGEND)

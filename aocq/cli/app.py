@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -30,6 +30,7 @@ from aocq.cli import (
 )
 from aocq.cli.checks import checked_first
 from aocq.cli.group import Commands
+from aocq.cli.interruption import RESUMES
 
 app = typer.Typer(
     name="aocq",
@@ -81,6 +82,14 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "models": models.command,
     "doctor": doctor.command,
 }
+
+
+def resumes(words: Sequence[str]) -> bool:
+    """Return whether the command that a command line names goes on where it was interrupted."""
+    command = COMMANDS.get(words[0]) if words else None
+    return getattr(command, RESUMES, False)
+
+
 for name, command in COMMANDS.items():
     app.command(name)(checked_first(name, command))
 app.add_typer(profiles.app, name="profiles")

@@ -55,14 +55,13 @@ def _profile(name: str, parameters: Parameters) -> None:
     if weight_bits is None or activation_bits is None:
         return
 
-    from aocq.method_names import LEAVE_FLOATS
-    from aocq.widths import missing_widths
+    from aocq.recipes.methods import leaves_floats
+    from aocq.recipes.widths import missing_widths
     from simulator.errors import InputError
 
-    leaves_floats = (
-        parameters.get("method") in LEAVE_FLOATS and parameters.get("float_ops") == "declared"
-    )
-    missing = missing_widths(profile, weight_bits, activation_bits, leaves_floats=leaves_floats)
+    method, float_ops = parameters.get("method"), parameters.get("float_ops")
+    in_float = method is not None and float_ops is not None and leaves_floats(method, float_ops)
+    missing = missing_widths(profile, weight_bits, activation_bits, leaves_floats=in_float)
     if missing:
         told = "; ".join(problem + advice for problem, advice in missing.items())
         raise InputError(f"profile {profile.name}: {told}; or choose another profile")

@@ -11,7 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
-from aocq.cli import options
+from aocq.cli import options, recipes
+from aocq.cli.console import print_columns
+from aocq.recipes.fields import field_specs
+from aocq.recipes.recipe import Recipe
+
+_FIELDS = field_specs(Recipe)
 
 
 def command(
@@ -31,11 +36,11 @@ def command(
         ),
     ] = None,
     weight_bits: Annotated[
-        int | None, typer.Option("--w-bits", min=2, max=8, help="of a MODEL's weights (default: 8)")
+        int | None, recipes.option(_FIELDS["weight_bits"], "of a MODEL's weights (default: 8)")
     ] = None,
     activation_bits: Annotated[
         int | None,
-        typer.Option("--a-bits", min=3, max=16, help="of a MODEL's activations (default: 8)"),
+        recipes.option(_FIELDS["activation_bits"], "of a MODEL's activations (default: 8)"),
     ] = None,
     classes: options.Classes = None,
     model_kwargs: options.ModelKwargs = None,
@@ -131,7 +136,6 @@ def _of_model(
     from aocq import progress
     from aocq.capture import capture
     from aocq.jobs.sizing import size_up, sized_record
-    from aocq.methods import Recipe
     from aocq.zoo.models import random_model
     from simulator.errors import InputError
 
@@ -150,7 +154,6 @@ def _of_model(
 
 
 def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
-    from aocq.cli.sweeps import print_columns
     from aocq.records.run import CyclesRecord, GraphRecord, MemoryRecord
     from reports.costs import estimate_rows
 

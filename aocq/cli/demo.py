@@ -7,19 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from aocq.cli import options, recipes, requests, verify
+from aocq.cli import options, recipes, verify
+from aocq.cli.interruption import resuming
+from aocq.recipes.aocq_options import PRESETS
+from aocq.recipes.fields import field_specs
+from aocq.recipes.recipe import Recipe
 
 CALIBRATION_IMAGES = 128  # all that are bundled
 DemoWeightBits = Annotated[
     int | None,
-    typer.Option(
-        "--w-bits",
-        min=2,
-        max=8,
-        help="bits of the weights (default: 4, or the fewest that the profile reads)",
-        show_default=False,
+    recipes.option(
+        field_specs(Recipe)["weight_bits"],
+        "bits of the weights (default: 4, or the fewest that the profile reads)",
     ),
 ]
 
@@ -29,12 +28,13 @@ def default_weight_bits(widths: Sequence[int]) -> int:
     return 4 if 4 in widths else min(widths)
 
 
+@resuming
 def command(
     profile: options.Profile = "edge_npu_int8",
-    method: recipes.Method = recipes.DEFAULT_METHOD,
+    method: recipes.Method = recipes.LEFT_OUT,
     weight_bits: DemoWeightBits = None,
-    preset: recipes.PresetOption = recipes.Preset.DEFAULT,
-    device: recipes.DeviceOption = recipes.Device.CPU,
+    preset: options.Preset = "default",
+    device: options.Device = "cpu",
     out: options.Out = Path("runs/demo"),
     as_json: options.Json = False,
 ) -> None:
@@ -46,6 +46,7 @@ def command(
     """
     from aocq import progress
     from aocq.demo.digits import write_image_folder
+    from aocq.jobs.request import ModelRequest
     from aocq.records.gates import Gates
     from aocq.records.publishing import claimed
     from simulator.errors import InputError
@@ -60,22 +61,24 @@ def command(
             raise InputError(
                 f"{images}: cannot be written ({error.strerror or error}); name another folder"
             ) from error
-        verify.run_and_report(
-            requests.make_request(
-                model="vit_nano_digits",
-                data=images / "val",
-                calibration=images / "calib",
-                calibration_images=CALIBRATION_IMAGES,
-                profile=profile,
-                method=method,
-                recipe=recipes.make_recipe(
-                    weight_bits=weight_bits or default_weight_bits(chip.weight.bits),
-                    activation_bits=chip.activation.bits,
-                    preset=preset,
-                ),
-                device=device,
-                gates=Gates(),
-                out=out,
+        run = options.RunOptions(
+            calibration=images / "calib",
+            calibrating=options.CalibrationOptions(
+                calibration_images=CALIBRATION_IMAGES, preset=preset, device=device
             ),
-            as_json=as_json,
         )
+        recipe = Recipe(
+            weight_bits=weight_bits or default_weight_bits(chip.weight.bits),
+            activation_bits=chip.activation.bits,
+            aocq=PRESETS[preset].options,
+        )
+        request = run.request(
+            ModelRequest(name="vit_nano_digits"),
+            images / "val",
+            profile=profile,
+            method=method,
+            recipe=recipe,
+            out=out,
+            gates=Gates(),
+        )
+        verify.run_and_report(request, as_json=as_json)

@@ -20,7 +20,6 @@ from simulator.errors import AocqError, EnvironmentProblem, InputError
 INTERNAL_ERROR = 70  # EX_SOFTWARE of sysexits.h; Python's own code of a traceback is 1, as a gate's
 INTERRUPTED = 130
 CLOSED_PIPE = 141  # 128 + SIGPIPE, as a shell reports of other programs
-RESUMING = {"verify", "demo", "table2", "ablate", "targets", "accumulators"}
 
 LACKING = EnvironmentProblem.exit_code
 _SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
@@ -35,15 +34,20 @@ class Passing(BaseException):
         self.error = error
 
 
-def ended_by(error: BaseException) -> int:
-    """Say on stderr what ``error`` means and return the exit code that belongs to it."""
+def ended_by(error: BaseException, *, resumes: bool = False) -> int:
+    """Say on stderr what ``error`` means and return the exit code that belongs to it.
+
+    ``resumes``: the command goes on where it was interrupted, when it is given again.
+    """
     if isinstance(error, Passing):
         error = error.error
     for kind, explained in _ENDINGS:
         told = explained(error) if isinstance(error, kind) else None
         if told is not None:
-            _say(told[1])
-            return told[0]
+            code, text = told
+            kept = "; the same command goes on with what was kept"
+            _say(text + kept * (resumes and code == INTERRUPTED))
+            return code
     _say(
         "".join(traceback.format_exception(error))
         + "error: this is a mistake of aocq's own; please report it"
@@ -63,17 +67,12 @@ def _exit(error: BaseException) -> Told:
     """Return the code that a command or typer chose; a text instead of one is nothing of ours."""
     assert isinstance(error, SystemExit)
     if error.code == INTERRUPTED:  # typer's answer to Ctrl-C, which says nothing by itself
-        return _interrupted()
+        return INTERRUPTED, "interrupted"
     if isinstance(error.__context__, BrokenPipeError):  # what rich makes of it
         return CLOSED_PIPE, ""
     if error.code is None or isinstance(error.code, int):
         return error.code or 0, ""
     return None
-
-
-def _interrupted() -> Told:
-    resumes = not RESUMING.isdisjoint(sys.argv[1:2])
-    return INTERRUPTED, "interrupted" + "; the same command goes on with what was kept" * resumes
 
 
 def _known(error: BaseException) -> Told:
@@ -115,7 +114,7 @@ def _depth(error: BaseException) -> Told:
 
 _ENDINGS: tuple[tuple[type[BaseException], Callable[[BaseException], Told]], ...] = (
     (SystemExit, _exit),
-    (KeyboardInterrupt, lambda error: _interrupted()),
+    (KeyboardInterrupt, lambda error: (INTERRUPTED, "interrupted")),
     (AocqError, _known),
     (BrokenPipeError, lambda error: (CLOSED_PIPE, "")),
     (

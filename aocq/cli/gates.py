@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from aocq.cli.groups import OptionGroup
 from aocq.cli.options import finite
 
 if TYPE_CHECKING:
+    from aocq.records.gates import Gates
     from aocq.records.run import RunResult
 
 # As in aocq.records.gates.RANGES, without its imports: a test holds them equal.
@@ -59,6 +62,25 @@ OptionalMaxDrop = Annotated[
         help="gate: integer top-1 at most this many points below float",
     ),
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateOptions(OptionGroup):
+    """Gates of a run that is made."""
+
+    max_drop: MaxDrop = 5.0
+    min_agreement: MinAgreement = None
+    max_latency_ms: MaxLatency = None
+
+    def gates(self) -> Gates:
+        """Return the gates."""
+        from aocq.records.gates import Gates
+
+        return Gates(
+            max_drop=self.max_drop,
+            min_agreement=self.min_agreement,
+            max_latency_ms=self.max_latency_ms,
+        )
 
 
 def exit_if_failed(result: RunResult) -> None:

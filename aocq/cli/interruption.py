@@ -15,7 +15,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+RESUMES = "resumes"  # attribute of a command, see :func:`resuming`
 AGAIN = 0.02  # seconds, until what could not be raised is out of the way
+
+
+def resuming(command: Callable[..., None]) -> Callable[..., None]:
+    """Mark a command that goes on where it was interrupted, when it is given again."""
+    setattr(command, RESUMES, True)
+    return command
 
 
 @contextmanager

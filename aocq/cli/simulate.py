@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aocq.cli import options
-from aocq.cli import sweeps as campaigns
+from aocq.cli.console import print_columns
+from aocq.cli.groups import grouped
 
 if TYPE_CHECKING:
     from aocq.data.image_folder import LabelledImage
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 OPS_SHOWN = 10  # as text; the JSON has all
 
 
+@grouped
 def command(
+    *,
     graph: Annotated[Path, typer.Argument(help="graph.json, or the folder that holds it")],
     data: Annotated[
         Path | None, typer.Option("--data", help="folder of images, one subfolder per class")
@@ -36,8 +39,7 @@ def command(
     ] = None,
     limit: options.Limit = None,
     skip_bad_images: options.SkipBadImages = False,
-    threads: options.Threads = None,
-    gemm: options.Gemm = "auto",
+    emulation: options.EmulationOptions,
     taps: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,8 +82,8 @@ def command(
     tapped = tensors_named(loaded, taps or ())
     # A wrong folder is told before torch is imported.
     images = [] if data is None else _labelled(loaded, data)
-    product = gemm if inputs is None else _without_torch(gemm)
-    executor = Executor(loaded, gemm=product, threads=threads)
+    product = emulation.gemm if inputs is None else _without_torch(emulation.gemm)
+    executor = Executor(loaded, gemm=product, threads=emulation.threads)
     with _published(out, executor, inputs or data, limit, tapped) as place:
         if inputs is not None:
             result = _simulate_codes(executor, inputs, limit, tapped, place)
@@ -325,7 +327,7 @@ def _print_accumulators(per_op: list[dict[str, Any]]) -> None:
     if not shown:
         return
     print(f"\n{'accumulators that overflowed' if events else 'accumulators with least headroom'}:")
-    campaigns.print_columns(
+    print_columns(
         ["op", "outputs", "persistent", "transient", "changed", "bits needed", "headroom"],
         [[str(value) for value in entry.values()] for entry in shown],
     )

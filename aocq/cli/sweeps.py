@@ -3,26 +3,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from aocq.cli.console import print_columns
+
 if TYPE_CHECKING:
-    from aocq.jobs.request import VerifyRequest
-    from aocq.jobs.sweep import Cell
-    from aocq.methods import Recipe
+    from aocq.jobs.cells import Cell
+    from aocq.jobs.request import ModelRequest
+    from aocq.jobs.sizing import NetworkSizes
+    from aocq.jobs.sweep import Outcome
     from reports.campaign import Block, TableRow
     from reports.picture import Picture
 
-
-LONGEST_NAME = 120  # of a folder; file systems take 255 bytes, and other tools less
+Bits = Annotated[str, typer.Option("--bits", help="bits of weights/activations, with commas")]
 
 
 def parse_widths(text: str) -> list[tuple[int, int]]:
@@ -45,126 +46,63 @@ def parse_model(text: str) -> tuple[str, Path | None]:
     return name, Path(weights) if weights else None
 
 
-def cell(
-    template: VerifyRequest,
-    recipe: Recipe,
-    variant: Mapping[str, str] | None = None,
-) -> Cell:
-    """Return the cell of a request with another recipe, in a folder below the request's own."""
-    from aocq.jobs.sweep import Cell
-
-    parts = [template.method, f"w{recipe.weight_bits}a{recipe.activation_bits}"]
-    parts += (variant or {}).values()
-    name = "-".join(parts)
-    network = network_folder(template.model, template.classes, template.model_arguments)
-    request = replace(template, recipe=recipe, out=template.out / network / name)
-    return Cell(name=f"{network} {name}", variant=variant or {}, request=request)
-
-
-def built(request: VerifyRequest) -> str:
-    """Return a network's name and, in brackets, what it is built with, for a title."""
+def rows_of_sizes(found: NetworkSizes) -> list[TableRow]:
+    """Return a network's rows of sizes and costs: float, then each width; or the reason in each."""
+    from reports.campaign import SIZES_ONLY, TableRow, float_row, sized_row
     from simulator.settings import typed
 
-    arguments = typed(request.model_arguments)
-    return f"{request.model} ({arguments})" if arguments else request.model
-
-
-def network_folder(model: str, classes: int | None, arguments: Mapping[str, Any]) -> str:
-    """Return the name of a folder for runs of a network, other than those of its namesakes.
-
-    What it is built with follows timm's name, as it is typed: ``NAME,img_size=32,depths=2,2``. A
-    name that no file system takes is cut, with a digest of the whole.
-    """
-    from simulator.settings import typed
-
-    own = {**arguments, **({} if classes is None else {"num_classes": classes})}
-    whole = ",".join([model, *(typed({key: own[key]}) for key in own)])
-    plain = re.sub(r"[^\w.,=+-]", "_", whole, flags=re.ASCII)
-    if plain == whole and len(plain) <= LONGEST_NAME:
-        return plain
-    return f"{plain[:LONGEST_NAME]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SizesWanted:
-    """What networks are sized up for; widths are (weight bits, activation bits) pairs."""
-
-    widths: Sequence[tuple[int, int]]
-    profile: str
-    classes: int | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    preprocessing: Mapping[str, Any] = field(default_factory=dict)
-
-
-def sizes_of(model: str, wanted: SizesWanted) -> list[TableRow]:
-    """Return rows of sizes and costs of a network with random weights: float, then each width."""
-    from aocq import progress
-    from aocq.capture import capture
-    from aocq.jobs.cost_record import cycles_record, graph_record, memory_record
-    from aocq.jobs.record import model_record
-    from aocq.jobs.sizing import size_up
-    from aocq.methods import Recipe
-    from aocq.zoo.models import random_model
-    from reports.campaign import float_row, sized_row
-    from simulator.profile import load_profile
-
-    chip = load_profile(wanted.profile)
-    network = random_model(
-        model, wanted.classes, arguments=wanted.arguments, preprocessing=wanted.preprocessing
-    )
-    record = model_record(network)
-    found = [float_row(record)]
-    with progress.show(f"{model}: capture, quantize, lower", len(wanted.widths)) as advance:
-        float_graph = capture(network.network, model, network.input_size)
-        for weight_bits, activation_bits in wanted.widths:
-            recipe = Recipe(weight_bits=weight_bits, activation_bits=activation_bits)
-            sized = size_up(network, float_graph, recipe, chip)
-            row = sized_row(
-                record,
-                graph_record(sized.graph),
-                memory_record(sized.costs, network.parameters, weight_bits),
-                cycles_record(sized.costs),
-                sized.costs.latency_ms,
-                (weight_bits, activation_bits),
+    if found.model is None:
+        return [
+            TableRow(
+                model=found.request.name,
+                method=SIZES_ONLY,
+                w_bits=weight_bits,
+                a_bits=activation_bits,
+                arguments=typed(found.request.arguments),
+                note=f"no sizes: {found.reason}",
             )
-            found.append(row)
-            advance(1)
-    return found
+            for weight_bits, activation_bits in found.widths
+        ]
+    rows = [float_row(found.model)]
+    for sizes in found.sizes:
+        widths = (sizes.weight_bits, sizes.activation_bits)
+        costs = (sizes.graph, sizes.memory, sizes.cycles, sizes.latency_ms)
+        rows.append(sized_row(found.model, *costs, widths))
+    return rows
 
 
-def sizes_or_reason(model: str, wanted: SizesWanted) -> list[TableRow]:
-    """Return :func:`sizes_of`, or a row without figures for each width, with what stood against it.
-
-    A network that cannot be sized does not stop the others.
-    """
-    from aocq import progress
-    from reports.campaign import SIZES_ONLY, TableRow
-    from simulator.errors import AocqError
+def rows_of_cell(cell: Cell, outcome: Outcome, out: Path) -> list[TableRow]:
+    """Return what a table in ``out`` says of a cell: its run, or why there is none."""
+    from aocq.jobs.sizing import UnrunSizes
+    from aocq.records.run import RunResult
+    from reports.campaign import FLOAT, TableRow, run_row
     from simulator.settings import typed
 
-    try:
-        return sizes_of(model, wanted)
-    except AocqError as error:
-        reason = str(error)
-    except (ArithmeticError, MemoryError, RuntimeError, ValueError) as error:
-        reason = f"{type(error).__name__}: {error}"
-    progress.note(f"{model}: {reason}")
+    request = cell.request
+    if isinstance(outcome, RunResult):
+        return [run_row(outcome, cell.variant, str(request.out.relative_to(out)))]
+    if isinstance(outcome, UnrunSizes):
+        sizes = [row for row in rows_of_sizes(outcome.found) if row.method != FLOAT]
+        reason = f"no run: {outcome.reason}"
+        return [replace(row, note="; ".join(filter(None, (reason, row.note)))) for row in sizes]
+    weight_bits, activation_bits = cell.widths
     return [
         TableRow(
-            model=model,
-            method=SIZES_ONLY,
-            w_bits=w_bits,
-            a_bits=a_bits,
-            arguments=typed(wanted.arguments),
-            note=f"no sizes: {reason}",
+            model=request.model.name,
+            method=request.calibration.method,
+            w_bits=weight_bits,
+            a_bits=activation_bits,
+            variant=cell.variant,
+            arguments=typed(request.model.arguments),
+            note=f"no run: {outcome}",
         )
-        for w_bits, a_bits in wanted.widths
     ]
 
 
 def table_of_sizes(
-    models: Sequence[str],
-    wanted: SizesWanted,
+    models: Sequence[ModelRequest],
+    profile: str,
+    widths: Sequence[tuple[int, int]],
     name: str,
     title: str,
     out: Path,
@@ -173,13 +111,15 @@ def table_of_sizes(
 
     A name that timm does not have is refused before the first.
     """
+    from aocq import progress
+    from aocq.jobs.sizing import sizes_or_reason
     from aocq.zoo.models import published_config
 
     for model in models:
-        published_config(model)
+        published_config(model.name)
     rows: list[TableRow] = []
     for model in models:
-        rows += sizes_or_reason(model, wanted)
+        rows += rows_of_sizes(sizes_or_reason(model, profile, widths, progress.show, progress.note))
         publish_table(name, title, rows, out)
     print_table(rows)
     print(f"table: {out / name}.md", file=sys.stderr)
@@ -197,64 +137,26 @@ def run_table(
 ) -> list[TableRow]:
     """Run the cells, write the table after every one, print it at the end.
 
-    Parameters
-    ----------
-    skip_impossible
-        see :func:`aocq.jobs.sweep.run_cells`
-    size_without_weights
-        whether a network whose pretrained weights cannot be fetched has a row of sizes and costs
+    ``skip_impossible`` and ``size_without_weights`` are those of
+    :func:`aocq.jobs.sweep.run_cells`.
     """
     from aocq import progress
     from aocq.jobs.sweep import run_cells
-    from aocq.records.run import RunResult
-    from aocq.zoo.models import WeightsUnavailable
-    from reports.campaign import FLOAT, TableRow, run_row
     from reports.write import write_report
-    from simulator.settings import typed
 
-    if cells[0].request.calibration_folder == cells[0].request.data_folder:
+    first = cells[0].request
+    if first.calibration.folder == first.evaluation.folder:
         progress.note("calibrating on images of --data itself (--calib-data keeps the two apart)")
     rows: list[TableRow] = []
-    for done, outcome in run_cells(
+    for cell, outcome in run_cells(
         cells,
         progress.show,
         progress.note,
         write_report,
         skip_impossible=skip_impossible,
-        skip_without_weights=size_without_weights,
+        size_without_weights=size_without_weights,
     ):
-        request = done.request
-        if isinstance(outcome, RunResult):
-            rows.append(run_row(outcome, done.variant, str(request.out.relative_to(out))))
-        elif isinstance(outcome, WeightsUnavailable):
-            widths = (request.recipe.weight_bits, request.recipe.activation_bits)
-            if not any((r.model, r.w_bits, r.a_bits) == (request.model, *widths) for r in rows):
-                wanted = SizesWanted(
-                    widths=[widths],
-                    profile=request.profile,
-                    classes=request.classes,
-                    arguments=request.model_arguments,
-                    preprocessing=request.preprocessing,
-                )
-                sizes = sizes_or_reason(request.model, wanted)
-                note = f"no run: {outcome}"
-                rows += [
-                    replace(row, note="; ".join(filter(None, (note, row.note))))
-                    for row in sizes
-                    if row.method != FLOAT
-                ]
-        else:
-            rows.append(
-                TableRow(
-                    model=request.model,
-                    method=request.method,
-                    w_bits=request.recipe.weight_bits,
-                    a_bits=request.recipe.activation_bits,
-                    variant=done.variant,
-                    arguments=typed(request.model_arguments),
-                    note=f"no run: {outcome}",
-                )
-            )
+        rows += rows_of_cell(cell, outcome, out)
         publish_table(name, title, rows, out)
     print_table(rows)
     print(f"table: {out / name}.md", file=sys.stderr)
@@ -326,22 +228,3 @@ def print_table(rows: Sequence[TableRow]) -> None:
         print(CHIP_LEGEND)
         for note in notes_on(rows):
             print(note)
-
-
-def print_columns(head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """Print a table of texts on stdout, no cell cut."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from simulator.control_characters import escaped
-
-    table = Table(*head, box=box.SIMPLE_HEAD, pad_edge=False)
-    for line in lines:
-        table.add_row(*(Text(escaped(cell)) for cell in line))
-    console = Console()
-    # Cut columns say nothing: a narrow terminal wraps lines by itself.
-    unlimited = console.options.update(max_width=10_000)
-    console.width = max(console.width, console.measure(table, options=unlimited).maximum)
-    console.print(table)

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from aocq.cli import options, recipes, requests
-from aocq.cli import sweeps as campaigns
+from aocq.cli import options, recipes, sweeps
+from aocq.cli.groups import grouped
+from aocq.cli.interruption import resuming
 
 TITLE = "Networks, methods and widths"
 # Options with a default, of which sizes and costs need none.
@@ -21,12 +23,15 @@ FOR_IMAGES = (
 
 def each_once(models: list[str]) -> list[str]:
     """Return ``MODEL`` or ``MODEL=WEIGHTS`` texts; a usage error where a model is named twice."""
-    if len({name for name, _ in map(campaigns.parse_model, models)}) < len(models):
+    if len({name for name, _ in map(sweeps.parse_model, models)}) < len(models):
         raise typer.BadParameter("a network is named twice; use another --out for other weights")
     return models
 
 
+@resuming
+@grouped
 def command(
+    *,
     models: Annotated[
         list[str],
         typer.Argument(
@@ -41,34 +46,15 @@ def command(
             "class name or class number; without it the table has sizes, cycles and memory only",
         ),
     ] = None,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            "--calib-data", help="folder of calibration images (default: the images of --data)"
-        ),
-    ] = None,
     methods: Annotated[
         str, typer.Option("--methods", help="methods, with commas (default: the default method)")
     ] = "",
-    bits: Annotated[
-        str, typer.Option("--bits", help="bits of weights/activations, with commas")
-    ] = "8/8,4/8",
+    bits: sweeps.Bits = "8/8,4/8",
     profile: options.Profile = "edge_npu_int8",
-    preset: recipes.PresetOption = recipes.Preset.DEFAULT,
-    calibration_images: recipes.CalibrationImages = None,
-    float_ops: recipes.FloatOpsOption = recipes.FloatOps.DECLARED,
-    classes: options.Classes = None,
-    model_kwargs: options.ModelKwargs = None,
-    preprocessing: options.Preprocessing = None,
-    limit: options.Limit = None,
-    batch: options.Batch = 32,
-    skip_bad_images: options.SkipBadImages = False,
-    seed: recipes.Seed = 0,
-    device: recipes.DeviceOption = recipes.Device.CPU,
-    threads: options.Threads = None,
-    gemm: options.Gemm = "auto",
+    recipe: recipes.SweepFields,
+    network: options.NetworkOptions,
+    run: options.RunOptions,
     out: options.Out = Path("runs/table2"),
-    *,
     context: typer.Context,
 ) -> None:
     """Run every network with every method at every width, and make one table of them.
@@ -86,18 +72,18 @@ def command(
 
     Example: aocq table2 swin_tiny_patch4_window7_224 vit_base_patch16_224 --out runs/sizes
     """
-    networks = [campaigns.parse_model(text) for text in models]
-    parts = [name.strip() for name in methods.split(",")] if methods else [recipes.DEFAULT_METHOD]
+    networks = [sweeps.parse_model(text) for text in models]
+    parts = [name.strip() for name in methods.split(",")] if methods else [recipes.LEFT_OUT]
     if methods and not all(parts):
         raise typer.BadParameter(f"--methods {methods!r}: a name is missing beside a comma")
     names = list(dict.fromkeys(recipes.known_method(name) for name in parts))
-    widths = campaigns.parse_widths(bits)
+    widths = sweeps.parse_widths(bits)
     if data is None:
         wants_images = {
             "--methods": methods,
-            "--calib-data": calibration,
-            "--calib": calibration_images,
-            "--limit": limit,
+            "--calib-data": run.calibration,
+            "--calib": run.calibrating.calibration_images,
+            "--limit": run.evaluation.limit,
             **{f"{name}=WEIGHTS": weights for name, weights in networks},
             **{name: options.is_given(context, name) for name in FOR_IMAGES},
         }
@@ -107,53 +93,26 @@ def command(
                     f"{option}: --data is missing; without images there are only sizes and costs, "
                     "which need none of it"
                 )
-        wanted = campaigns.SizesWanted(
-            widths=widths,
-            profile=profile,
-            classes=classes,
-            arguments=options.settings(model_kwargs, "--model-kwargs"),
-            preprocessing=options.settings(preprocessing, "--preprocessing"),
-        )
-        with campaigns.claimed_table(out, "table2"):
-            rows = campaigns.table_of_sizes(
-                [name for name, _ in networks], wanted, "table2", TITLE, out
-            )
-        campaigns.exit_if_cells_failed(rows)
+        requests = [network.request_of(name) for name, _ in networks]
+        with sweeps.claimed_table(out, "table2"):
+            rows = sweeps.table_of_sizes(requests, profile, widths, "table2", TITLE, out)
+        sweeps.exit_if_cells_failed(rows)
         return
 
-    with campaigns.claimed_table(out, "table2"):
+    with sweeps.claimed_table(out, "table2"):
+        from aocq.jobs.cells import cell
+
         cells = []
-        for model, weights in networks:
-            for method in names:
-                for weight_bits, activation_bits in widths:
-                    recipe = recipes.make_recipe(
-                        weight_bits=weight_bits,
-                        activation_bits=activation_bits,
-                        float_ops=float_ops,
-                        seed=seed,
-                        preset=preset,
-                    )
-                    request = requests.make_request(
-                        model=model,
-                        data=data,
-                        weights=weights,
-                        classes=classes,
-                        model_kwargs=model_kwargs,
-                        preprocessing=preprocessing,
-                        profile=profile,
-                        method=method,
-                        recipe=recipe,
-                        calibration=calibration,
-                        calibration_images=calibration_images,
-                        preset=preset,
-                        limit=limit,
-                        batch=batch,
-                        skip_bad_images=skip_bad_images,
-                        threads=threads,
-                        gemm=gemm,
-                        device=device,
-                        out=out,
-                    )
-                    cells.append(campaigns.cell(request, recipe))
-        rows = campaigns.run_table(cells, "table2", TITLE, out, size_without_weights=True)
-    campaigns.exit_if_cells_failed(rows)
+        for (model, weights), method in product(networks, names):
+            for asked in recipe.at_widths(widths, run.calibrating.preset):
+                request = run.request(
+                    network.request_of(model, weights),
+                    data,
+                    profile=profile,
+                    method=method,
+                    recipe=asked,
+                    out=out,
+                )
+                cells.append(cell(request, asked))
+        rows = sweeps.run_table(cells, "table2", TITLE, out, size_without_weights=True)
+    sweeps.exit_if_cells_failed(rows)

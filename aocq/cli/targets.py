@@ -9,30 +9,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aocq.cli import options, recipes, requests
-from aocq.cli import sweeps as campaigns
+from aocq.cli import options, recipes, sweeps
+from aocq.cli.groups import grouped
+from aocq.cli.interruption import resuming
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aocq.jobs.sweep import Cell
+    from aocq.jobs.cells import Cell
     from reports.campaign import TableRow
 
 ALL = "all"
 QUANTIZED = "quantized"
 
 
+@resuming
+@grouped
 def command(
+    *,
     model: Annotated[
         str, typer.Argument(help="MODEL, or MODEL=WEIGHTS with a checkpoint of its own")
     ],
     data: options.Data,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            "--calib-data", help="folder of calibration images (default: the images of --data)"
-        ),
-    ] = None,
     profiles: Annotated[
         str,
         typer.Option(
@@ -42,23 +40,13 @@ def command(
             "those that cannot hold --bits are rows that say so",
         ),
     ] = ALL,
-    method: recipes.Method = recipes.DEFAULT_METHOD,
+    method: recipes.Method = recipes.LEFT_OUT,
     bits: Annotated[
         str, typer.Option("--bits", help="bits of weights/activations, one pair")
     ] = "8/8",
-    preset: recipes.PresetOption = recipes.Preset.DEFAULT,
-    calibration_images: recipes.CalibrationImages = None,
-    float_ops: recipes.FloatOpsOption = recipes.FloatOps.DECLARED,
-    classes: options.Classes = None,
-    model_kwargs: options.ModelKwargs = None,
-    preprocessing: options.Preprocessing = None,
-    limit: options.Limit = None,
-    batch: options.Batch = 32,
-    skip_bad_images: options.SkipBadImages = False,
-    seed: recipes.Seed = 0,
-    device: recipes.DeviceOption = recipes.Device.CPU,
-    threads: options.Threads = None,
-    gemm: options.Gemm = "auto",
+    recipe: recipes.SweepFields,
+    network: options.NetworkOptions,
+    run: options.RunOptions,
     out: options.Out = Path("runs/targets"),
 ) -> None:
     """Run one network on many hardware profiles, and make one table and one figure of them.
@@ -74,48 +62,31 @@ def command(
     Example: aocq targets deit_tiny_patch16_224 --data imagenet/val --calib-data imagenet/train
     --profiles edge_npu_int8,narrow_acc_20,my_npu.toml --limit 200 --out runs/targets
     """
-    widths = campaigns.parse_widths(bits)
+    widths = sweeps.parse_widths(bits)
     if len(widths) != 1:
         raise typer.BadParameter(f"--bits {bits!r}: one pair, e.g. 8/8")
-    name, weights = campaigns.parse_model(model)
+    name, weights = sweeps.parse_model(model)
     chosen = known_profiles(profiles)
-    with campaigns.claimed_table(out, "targets"):
-        recipe = recipes.make_recipe(
-            weight_bits=widths[0][0],
-            activation_bits=widths[0][1],
-            float_ops=float_ops,
-            seed=seed,
-            preset=preset,
-        )
+    with sweeps.claimed_table(out, "targets"):
+        from aocq.jobs.cells import built, cell
+
+        (asked,) = recipe.at_widths(widths, run.calibrating.preset)
         cells = []
         for profile_name, profile in chosen.items():
-            request = requests.make_request(
-                model=name,
-                data=data,
-                weights=weights,
-                classes=classes,
-                model_kwargs=model_kwargs,
-                preprocessing=preprocessing,
+            request = run.request(
+                network.request_of(name, weights),
+                data,
                 profile=profile,
                 method=method,
-                recipe=recipe,
-                calibration=calibration,
-                calibration_images=calibration_images,
-                preset=preset,
-                limit=limit,
-                batch=batch,
-                skip_bad_images=skip_bad_images,
-                threads=threads,
-                gemm=gemm,
-                device=device,
+                recipe=asked,
                 out=out,
-                quantized=out / QUANTIZED,
+                shared_folder=out / QUANTIZED,
             )
-            cells.append(campaigns.cell(request, recipe, {"profile": profile_name}))
-        title = f"{campaigns.built(cells[0].request)} on {len(cells)} hardware profiles"
-        rows = campaigns.run_table(cells, "targets", title, out, skip_impossible=True)
+            cells.append(cell(request, asked, {"profile": profile_name}))
+        title = f"{built(cells[0].request.model)} on {len(cells)} hardware profiles"
+        rows = sweeps.run_table(cells, "targets", title, out, skip_impossible=True)
         publish_with_figure(rows, title, out)
-    campaigns.exit_if_cells_failed(asked_for(cells, rows) if profiles == ALL else rows)
+    sweeps.exit_if_cells_failed(asked_for(cells, rows) if profiles == ALL else rows)
 
 
 def asked_for(cells: Sequence[Cell], rows: Sequence[TableRow]) -> list[TableRow]:
@@ -161,5 +132,5 @@ def publish_with_figure(rows: Sequence[TableRow], title: str, out: Path) -> None
     from reports.chip_figures import chips
 
     if figure := chips(rows):
-        campaigns.publish_table("targets", title, rows, out, figure=figure)
+        sweeps.publish_table("targets", title, rows, out, figure=figure)
         print(f"figure: {out / 'targets.png'}", file=sys.stderr)

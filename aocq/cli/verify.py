@@ -5,58 +5,28 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from aocq.cli import gates, options, recipes, requests
+from aocq.cli import gates, options, recipes
+from aocq.cli.groups import grouped
+from aocq.cli.interruption import resuming
 
 if TYPE_CHECKING:
     from aocq.jobs.request import VerifyRequest
     from aocq.records.run import RunResult
 
 
+@resuming
+@grouped
 def command(
-    model: options.Model,
+    *,
     data: options.Data,
     profile: options.Profile = "edge_npu_int8",
-    method: recipes.Method = recipes.DEFAULT_METHOD,
-    weight_bits: recipes.WeightBits = 8,
-    activation_bits: recipes.ActivationBits = 8,
-    weights: options.Weights = None,
-    classes: options.Classes = None,
-    model_kwargs: options.ModelKwargs = None,
-    preprocessing: options.Preprocessing = None,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            "--calib-data", help="folder of calibration images (default: the images of --data)"
-        ),
-    ] = None,
-    calibration_images: recipes.CalibrationImages = None,
-    activation_range: recipes.ActivationRange = recipes.RangeSearch.MINMAX,
-    weight_range: recipes.WeightRange = recipes.RangeSearch.MSE,
-    float_ops: recipes.FloatOpsOption = recipes.FloatOps.DECLARED,
-    limit: options.Limit = None,
-    batch: options.Batch = 32,
-    skip_bad_images: options.SkipBadImages = False,
-    seed: recipes.Seed = 0,
-    preset: recipes.PresetOption = recipes.Preset.DEFAULT,
-    alpha: recipes.AlphaOption = None,
-    alpha_sharing: recipes.AlphaSharingOption = None,
-    balance_inputs: recipes.BalanceInputs = None,
-    scale_passes: recipes.ScalePasses = None,
-    rounding: recipes.RoundingOption = None,
-    loss: recipes.LossOption = None,
-    norm_exponent: recipes.NormExponent = None,
-    loss_channels: recipes.LossChannelsOption = None,
-    class_token_weight: recipes.ClassTokenWeight = None,
-    device: recipes.DeviceOption = recipes.Device.CPU,
-    threads: options.Threads = None,
-    gemm: options.Gemm = "auto",
-    max_drop: gates.MaxDrop = 5.0,
-    min_agreement: gates.MinAgreement = None,
-    max_latency_ms: gates.MaxLatency = None,
+    method: recipes.Method = recipes.LEFT_OUT,
+    recipe: recipes.RecipeOptions,
+    model: options.ModelOptions,
+    run: options.RunOptions,
+    judging: gates.GateOptions,
     out: options.Out = Path("runs/verify"),
     as_json: options.Json = False,
 ) -> None:
@@ -71,51 +41,17 @@ def command(
     --w-bits 8 --profile edge_npu_int8 --out runs/deit --max-drop 1
     """
     from aocq import progress
-    from aocq.records.gates import Gates
     from aocq.records.publishing import claimed
 
     with claimed(out, progress.note):
-        request = requests.make_request(
-            model=model,
-            data=data,
-            weights=weights,
-            classes=classes,
-            model_kwargs=model_kwargs,
-            preprocessing=preprocessing,
+        request = run.request(
+            model.request(),
+            data,
             profile=profile,
             method=method,
-            recipe=recipes.make_recipe(
-                method=method,
-                weight_bits=weight_bits,
-                activation_bits=activation_bits,
-                activation_range=activation_range,
-                weight_range=weight_range,
-                float_ops=float_ops,
-                seed=seed,
-                preset=preset,
-                alpha=alpha,
-                alpha_sharing=alpha_sharing,
-                balance_inputs=balance_inputs,
-                scale_passes=scale_passes,
-                rounding=rounding,
-                loss=loss,
-                norm_exponent=norm_exponent,
-                loss_channels=loss_channels,
-                class_token_weight=class_token_weight,
-            ),
-            calibration=calibration,
-            calibration_images=calibration_images,
-            preset=preset,
-            limit=limit,
-            batch=batch,
-            skip_bad_images=skip_bad_images,
-            threads=threads,
-            gemm=gemm,
-            gates=Gates(
-                max_drop=max_drop, min_agreement=min_agreement, max_latency_ms=max_latency_ms
-            ),
-            device=device,
+            recipe=recipe.recipe(method, run.calibrating.preset),
             out=out,
+            gates=judging.gates(),
         )
         run_and_report(request, as_json=as_json)
 
@@ -128,7 +64,7 @@ def run_and_report(request: VerifyRequest, *, as_json: bool) -> None:
     from reports.write import PAGE_NAME, write_report
 
     result, rows = pipeline.verify(request, progress.show, progress.note, draw=write_report)
-    if request.calibration_folder == request.data_folder:
+    if request.calibration.folder == request.evaluation.folder:
         print(
             "note: calibrated on images of --data itself; scales have seen what they are judged "
             "on (--calib-data FOLDER keeps the two apart)",

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import ImageBatches
+from aocq.jobs.keys import sweep_key
 from aocq.jobs.record import data_record, readable
-from aocq.jobs.request import sweep_key
-from aocq.jobs.verify import Note, Progress
 from aocq.lowering import lower
 from aocq.methods.quantized_model import QuantizedModel
+from aocq.progress import Note, Progress
 from aocq.records.accumulator_widths import Rule, SweepRecord, SweepRow
 from simulator.boundary import dequantize, quantize
 from simulator.errors import InputError

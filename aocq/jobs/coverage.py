@@ -20,7 +20,7 @@ from torch import nn
 
 from aocq.capture import FloatGraph, UnsupportedOperatorError, capture, run
 from aocq.jobs.sizing import size_up
-from aocq.methods import Recipe
+from aocq.recipes.recipe import Recipe
 from aocq.zoo.models import LoadedModel, random_model
 from simulator.boundary import quantize
 from simulator.executor import Executor

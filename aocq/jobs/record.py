@@ -13,10 +13,11 @@ from typing import Any
 
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import evenly
+from aocq.jobs.calibration import Calibrated
 from aocq.jobs.cost_record import cycles_record, graph_record, memory_record, profile_record
 from aocq.jobs.evaluate import Evaluation, agreement, sqnr_db, top_k
-from aocq.jobs.request import Inputs, VerifyRequest, package_versions
-from aocq.methods import QuantizedModel
+from aocq.jobs.keys import Inputs, package_versions
+from aocq.jobs.request import VerifyRequest
 from aocq.records.gates import judge
 from aocq.records.run import (
     Accuracy,
@@ -113,9 +114,7 @@ def _sums(op: Op, counts: OpCounts) -> dict[str, int]:
 def run_record(
     request: VerifyRequest,
     inputs: Inputs,
-    model: QuantizedModel,
-    quantize_seconds: float,
-    graph: IntGraph,
+    calibrated: Calibrated,
     executor: Executor,
     evaluation: Evaluation,
     costs: CostEstimate,
@@ -123,13 +122,14 @@ def run_record(
     sampled: Sampled,
 ) -> RunResult:
     """Return the whole record of a run."""
+    graph, model = executor.graph, calibrated.model
     accuracy = _accuracy(evaluation, sampled)
     overflow = overflow_record(graph, rows)
     memory = memory_record(costs, inputs.model.parameters, model.recipe.weight_bits)
     emulation_seconds = evaluation.seconds["integer"]
     return RunResult(
         command=[readable(part) for part in request.command],
-        seed=request.recipe.seed,
+        seed=model.recipe.seed,
         versions=package_versions(),
         emulation=Emulation(
             seconds=emulation_seconds,
@@ -143,15 +143,17 @@ def run_record(
         model=model_record(inputs.model),
         notes=list(inputs.model.weights_taken),
         data=data_record(
-            request.data_folder, evenly(inputs.images, request.limit), inputs.model.classes
+            request.evaluation.folder,
+            evenly(inputs.images, request.evaluation.limit),
+            inputs.model.classes,
         ),
         method=MethodRecord(
             name=model.method,
             weight_bits=model.recipe.weight_bits,
             activation_bits=model.recipe.activation_bits,
-            recipe=model.recipe.model_dump(mode="json"),
+            recipe={**model.recipe.plain(), **model.limits.plain()},
             calibration_images=model.calibration_images,
-            seconds=quantize_seconds,
+            seconds=calibrated.seconds,
         ),
         profile=profile_record(inputs.profile),
         graph=graph_record(graph),

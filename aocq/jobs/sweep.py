@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from aocq.jobs import verify as pipeline
-from aocq.jobs.request import Inputs, VerifyRequest, request_key
-from aocq.jobs.verify import Note, Progress
+from aocq.jobs.calibration import check_method
+from aocq.jobs.cells import Cell
+from aocq.jobs.keys import Inputs, request_key
+from aocq.jobs.request import VerifyRequest
+from aocq.jobs.sizing import UnrunSizes, sizes_or_reason
 from aocq.lowering.lower import CannotHoldError
+from aocq.progress import Note, Progress
 from aocq.records.finished import Draw, finished_run
 from aocq.records.publishing import claimed, refuse_blocked
 from aocq.records.run import RunResult
@@ -18,27 +22,9 @@ from aocq.zoo.models import WeightsUnavailable
 from simulator.errors import AocqError, InputError
 from simulator.profile import NpuProfile, load_profile
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One run of a campaign.
-
-    Attributes
-    ----------
-    name
-        for people, unique in the campaign
-    variant
-        what sets the cell apart in its table, by column
-    request
-        the ordinary request; its ``out`` is the cell's own folder
-    """
-
-    name: str
-    variant: Mapping[str, str]
-    request: VerifyRequest
-
-
-Outcome = RunResult | AocqError
+# A network whose weights cannot be fetched has sizes instead, where it is asked for.
+Outcome = RunResult | UnrunSizes | AocqError
+Network = tuple[str, Path | None]  # its name and its weights; else cells of a sweep are alike
 
 
 def run_cells(
@@ -48,7 +34,7 @@ def run_cells(
     draw: Draw,
     *,
     skip_impossible: bool = False,
-    skip_without_weights: bool = False,
+    size_without_weights: bool = False,
 ) -> Iterator[tuple[Cell, Outcome]]:
     """Do the cells in order and yield each with its record, or with the error that stopped it.
 
@@ -63,8 +49,9 @@ def run_cells(
     skip_impossible
         whether a cell whose profile cannot hold what its recipe asks for is yielded with that error
         in its turn, instead of ending the campaign before the first run
-    skip_without_weights
-        the same for one whose pretrained weights cannot be fetched
+    size_without_weights
+        the same for one whose pretrained weights cannot be fetched; its network is sized up
+        instead, once for each pair of widths, and other cells of these are left out
 
     Raises
     ------
@@ -80,18 +67,26 @@ def run_cells(
         if found is not None:
             impossible[cell.name] = InputError(_with_campaign_advice(found))
     opened, unavailable = _opened(
-        [cell for cell in cells if cell.name not in impossible], skip=skip_without_weights
+        [cell for cell in cells if cell.name not in impossible], skip=size_without_weights
     )
     impossible |= unavailable
     for cell in cells:
         refuse_blocked(cell.request.out, pipeline.RUN_FILES)
+    sized: set[tuple[str, tuple[int, int]]] = set()
     for number, cell in enumerate(cells, 1):
         if cell.name in impossible:
-            note(f"{number}/{len(cells)} {cell.name}: {impossible[cell.name]}")
-            yield cell, impossible[cell.name]
+            reason = impossible[cell.name]
+            note(f"{number}/{len(cells)} {cell.name}: {reason}")
+            if cell.name not in unavailable:
+                yield cell, reason
+            elif (of := (cell.request.model.name, cell.widths)) not in sized:
+                sized.add(of)
+                model, profile = cell.request.model, cell.request.profile
+                sizes = sizes_or_reason(model, profile, [cell.widths], progress, note)
+                yield cell, UnrunSizes(reason=str(reason), found=sizes)
             continue
         inputs = replace(
-            opened[cell.request.model, cell.request.weights],
+            opened[_network(cell)],
             profile=profiles[cell.request.profile],
         )
         outcome: Outcome
@@ -123,15 +118,19 @@ def _outcome(
         return result
 
 
+def _network(cell: Cell) -> Network:
+    return cell.request.model.name, cell.request.model.weights
+
+
 def _opened(
     cells: Sequence[Cell], *, skip: bool
-) -> tuple[dict[tuple[str, Path | None], Inputs], dict[str, AocqError]]:
+) -> tuple[dict[Network, Inputs], dict[str, AocqError]]:
     """Return the inputs of every network, and which cells' weights cannot be fetched, and why."""
-    opened: dict[tuple[str, Path | None], Inputs] = {}
+    opened: dict[Network, Inputs] = {}
     unavailable: dict[str, AocqError] = {}
-    without: dict[tuple[str, Path | None], AocqError] = {}
+    without: dict[Network, AocqError] = {}
     for cell in cells:
-        network = (cell.request.model, cell.request.weights)
+        network = _network(cell)
         if network not in opened and network not in without:
             try:
                 opened[network] = pipeline.open_inputs(cell.request)
@@ -147,7 +146,8 @@ def _opened(
 def impossible_for(request: VerifyRequest, profile: NpuProfile) -> InputError | None:
     """Return why a profile cannot hold what a request asks for, if it cannot."""
     try:
-        pipeline.check_method(request.method, request.recipe, profile, request.device)
+        asked = request.calibration
+        check_method(asked.method, asked.recipe, profile, asked.device)
     except InputError as error:
         return error
     return None

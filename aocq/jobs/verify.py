@@ -4,39 +4,23 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
-
-import torch
 
 from aocq.capture import FloatGraph, capture
 from aocq.data.image_folder import LabelledImage, read_image_folder
-from aocq.data.loader import ImageBatches, evenly, load_calibration_images
-from aocq.jobs.evaluate import (
-    evaluate,
-    sqnr_per_op,
-)
+from aocq.data.loader import ImageBatches, evenly
+from aocq.jobs.calibration import calibrated_once, check_method, forget_calibration
+from aocq.jobs.evaluate import evaluate, sqnr_per_op
+from aocq.jobs.keys import Inputs, evaluation_key, request_key
 from aocq.jobs.mismatches import differing_codes
 from aocq.jobs.record import Sampled, layer_rows, readable, run_record
-from aocq.jobs.request import (
-    Inputs,
-    VerifyRequest,
-    calibration_key,
-    constrained,
-    evaluation_key,
-    model_meta,
-    request_key,
-)
-from aocq.lowering import check_recipe, lower
-from aocq.methods import LEAVE_FLOATS, METHODS, QuantizedModel, Recipe
+from aocq.jobs.request import EvaluationRequest, VerifyRequest
+from aocq.lowering import lower
+from aocq.methods import QuantizedModel
 from aocq.methods import storage as quantized_storage
-from aocq.methods.bias_room import with_room_for_biases
-from aocq.methods.layernorm_parts import observe_parts
-from aocq.methods.quantizers import ActivationQuantizer
+from aocq.progress import Note, Progress
 from aocq.records.claim import WORK
 from aocq.records.finished import (
     COMMAND,
@@ -48,26 +32,17 @@ from aocq.records.finished import (
     redraw,
 )
 from aocq.records.gates import judged
-from aocq.records.kept import keep, kept
-from aocq.records.manifest import Entry, file_digest, is_whole
 from aocq.records.publishing import publish, refuse_blocked, staging
 from aocq.records.run import LAYERS_NAME, REPORT_NAMES, RUN_NAME, RunResult, save_run
 from aocq.zoo.models import LoadedModel, class_count, load_model
 from aocq.zoo.options import channels_averaged, crop_kept
-from simulator import strict_json
 from simulator.cost import estimate
-from simulator.errors import EnvironmentProblem, InputError
 from simulator.executor import Executor
 from simulator.gemm import backend
 from simulator.graph import save as save_graph
 from simulator.graph.storage import JSON_NAME as GRAPH_JSON_NAME
 from simulator.graph.storage import TENSORS_NAME as GRAPH_TENSORS_NAME
-from simulator.profile import NpuProfile, load_profile
-
-# (what is being done, how many steps) -> context manager yielding advance(steps)
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-# takes what a person should know, a sentence
-Note = Callable[[str], None]
+from simulator.profile import load_profile
 
 RUN_FILES = (
     RUN_NAME,
@@ -76,10 +51,9 @@ RUN_FILES = (
     *(quantized_storage.JSON_NAME, quantized_storage.TENSORS_NAME),
     *(GRAPH_JSON_NAME, GRAPH_TENSORS_NAME),
 )
-SECONDS_NAME = "seconds.json"
-BLOCKS = "blocks"  # in it, with a digest: what a method keeps of an unfinished calibration
 # Per-op SQNR settles within a few images: every op has 10^4 values and more in each.
 SQNR_IMAGES = 32
+SQNR_BATCH = 4  # every tensor of a batch is held twice
 DIVERGENCE_IMAGES = 4
 
 
@@ -117,18 +91,19 @@ def verify(
         return _judged_again(request, before, note, draw)
     if before is None:
         note_replaced(request.out, note)
-    note_missing_images(request.calibration_images, inputs.calibration, note)
-    note_crop(inputs.model, request.preprocessing, note)
+    note_missing_images(request.calibration.images, inputs.calibration, note)
+    note_crop(inputs.model, request.model.preprocessing, note)
     note_weights(inputs.model, note)
-    work = request.out / WORK
-    with progress(f"capture {request.model}", 1) as advance:
-        float_graph = capture(inputs.model.network, request.model, inputs.model.input_size)
+    with progress(f"capture {request.model.name}", 1) as advance:
+        float_graph = capture(inputs.model.network, request.model.name, inputs.model.input_size)
         advance(1)
-    model, seconds = _quantized(request, inputs, float_graph, work, progress, note)
+    calibrated = calibrated_once(request, inputs, float_graph, progress, note)
+    model = calibrated.model
     graph = lower(model, inputs.profile)
-    executor = Executor(graph, gemm=request.gemm, threads=request.threads)
-    batches = _batches(request, inputs, request.limit)
-    evaluation_folder = work / f"evaluation-{evaluation_key(request, inputs, graph)}"
+    emulation = request.emulation
+    executor = Executor(graph, gemm=emulation.gemm, threads=emulation.threads)
+    batches = _batches(request.evaluation, inputs)
+    evaluation_folder = request.out / WORK / f"evaluation-{evaluation_key(request, inputs, graph)}"
     with progress("evaluate", len(batches.images)) as advance:
         evaluation = evaluate(
             inputs.model.network, model, executor, batches, evaluation_folder, advance
@@ -138,48 +113,24 @@ def verify(
     costs = estimate(graph, inputs.profile)
     rows = layer_rows(graph, costs, evaluation, sqnr, differing)
     sampled = Sampled(sqnr=sqnr_images, differing=differing_images)
-    result = run_record(
-        request, inputs, model, seconds, graph, executor, evaluation, costs, rows, sampled
-    )
+    result = run_record(request, inputs, calibrated, executor, evaluation, costs, rows, sampled)
     complete = staging(request.out)
     quantized_storage.save(model, complete)
     save_graph(graph, complete)
     save_run(result, rows, complete)
     draw(result, rows, complete)
     publish(request.out, COMMAND, key)
-    _forget(request, inputs, evaluation_folder)
-    return result, rows
-
-
-def _forget(request: VerifyRequest, inputs: Inputs, evaluation_folder: Path) -> None:
-    """Delete what a finished run kept on its way; what another request left unfinished stays."""
+    # What another request left unfinished stays.
     shutil.rmtree(evaluation_folder, ignore_errors=True)
-    if request.quantized is None:
-        kept_model = request.out / WORK / f"quantized-{_shared_key(request, inputs)}"
-        shutil.rmtree(kept_model, ignore_errors=True)
-
-
-def _shared_key(request: VerifyRequest, inputs: Inputs) -> str:
-    """Return the key of a calibration; chips that differ in the width of biases alone share it."""
-    return calibration_key(
-        request.method,
-        _shared_recipe(request, inputs),
-        inputs.model,
-        evenly(inputs.calibration, request.calibration_images),
-        skip_bad=request.skip_bad_images,
-        device=request.device,
-    )
-
-
-def _shared_recipe(request: VerifyRequest, inputs: Inputs) -> Recipe:
-    recipe = constrained(request.recipe, inputs.profile)
-    return recipe.model_copy(update={"bias_bits": None})
+    forget_calibration(request, inputs)
+    return result, rows
 
 
 def _by_same_engine(request: VerifyRequest, result: RunResult) -> bool:
     """Return whether a run's times are of the threads and the backend that are asked for."""
     emulation = result.emulation
-    return request.gemm in {"auto", emulation.gemm_backend} and request.threads in {
+    asked = request.emulation
+    return asked.gemm in {"auto", emulation.gemm_backend} and asked.threads in {
         None,
         emulation.threads,
     }
@@ -200,17 +151,18 @@ def open_inputs(request: VerifyRequest) -> Inputs:
     """Check the output folder and read profile, model and image lists."""
     refuse_blocked(request.out, RUN_FILES)
     profile = load_profile(request.profile)
-    check_method(request.method, request.recipe, profile, request.device)
-    backend(request.gemm)
+    asked = request.calibration
+    check_method(asked.method, asked.recipe, profile, asked.device)
+    backend(request.emulation.gemm)
     # Before weights are fetched: a wrong folder must not come to light after that.
-    expected = request.classes or class_count(request.model)
+    expected = request.model.classes or class_count(request.model.name)
     listed = _listed(request, expected) if expected else None
     model = load_model(
-        request.model,
-        request.weights,
-        request.classes,
-        arguments=request.model_arguments,
-        preprocessing=request.preprocessing,
+        request.model.name,
+        request.model.weights,
+        request.model.classes,
+        arguments=request.model.arguments,
+        preprocessing=request.model.preprocessing,
     )
     if listed is None or model.classes != expected:
         listed = _listed(request, model.classes)
@@ -222,31 +174,10 @@ def _listed(
     request: VerifyRequest, classes: int
 ) -> tuple[list[LabelledImage], list[LabelledImage]]:
     """Return the images to calibrate with and those to evaluate; one folder is read once."""
-    images = read_image_folder(request.data_folder, classes)
-    if request.calibration_folder == request.data_folder:
+    images = read_image_folder(request.evaluation.folder, classes)
+    if request.calibration.folder == request.evaluation.folder:
         return images, images
-    return read_image_folder(request.calibration_folder, classes), images
-
-
-def check_method(method: str, recipe: Recipe, profile: NpuProfile, device: str) -> None:
-    """Check that a method can do what it is asked for; needs no model yet.
-
-    Raises
-    ------
-    InputError
-        If there is no such method, or the profile cannot hold what the recipe asks for.
-    EnvironmentProblem
-        If ``device`` is not on this machine.
-    """
-    if method not in METHODS:
-        raise InputError(f"method {method}: choose one of {', '.join(METHODS)}")
-    leaves_floats = method in LEAVE_FLOATS and recipe.float_ops == "declared"
-    check_recipe(constrained(recipe, profile), profile, leaves_floats=leaves_floats)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise EnvironmentProblem(
-            "device cuda: torch finds no usable GPU here (a CPU build of torch, or no driver); "
-            "leave --device out, or install a CUDA build of torch"
-        )
+    return read_image_folder(request.calibration.folder, classes), images
 
 
 def note_missing_images(wanted: int, found: Sequence[LabelledImage], note: Note) -> None:
@@ -269,124 +200,19 @@ def note_weights(model: LoadedModel, note: Note) -> None:
         note(f"{model.name}: {text}")
 
 
-def _quantized(
-    request: VerifyRequest,
-    inputs: Inputs,
-    float_graph: FloatGraph,
-    work: Path,
-    progress: Progress,
-    note: Note,
-) -> tuple[QuantizedModel, float]:
-    """Quantize, or take up what an interrupted run of the same request left, or another's."""
-    model, seconds = _calibrated(request, inputs, float_graph, work, progress, note)
-    recipe = constrained(request.recipe, inputs.profile)
-    return with_room_for_biases(replace(model, recipe=recipe)), seconds
-
-
-def _calibrated(
-    request: VerifyRequest,
-    inputs: Inputs,
-    float_graph: FloatGraph,
-    work: Path,
-    progress: Progress,
-    note: Note,
-) -> tuple[QuantizedModel, float]:
-    """Return a method's decisions and how long they took, kept for whoever asks for the same."""
-    key = _shared_key(request, inputs)
-    place = request.quantized or work
-    folder = place / f"quantized-{key}"
-    before = _kept_quantized(folder, note)
-    if before is not None:
-        return before
-    start = time.perf_counter()
-    model = calibrate(
-        request.method,
-        float_graph,
-        _shared_recipe(request, inputs),
-        inputs.model,
-        evenly(inputs.calibration, request.calibration_images),
-        progress,
-        skip_bad=request.skip_bad_images,
-        device=request.device,
-        work=place / f"{BLOCKS}-{key}",
-    )
-    seconds = time.perf_counter() - start
-    quantized_storage.save(model, folder)
-    names = (quantized_storage.JSON_NAME, quantized_storage.TENSORS_NAME)
-    digests = {name: file_digest(folder / name) for name in names}
-    keep(
-        folder / SECONDS_NAME,
-        strict_json.dumps({"seconds": seconds, "files": digests}).encode(),
-    )
-    shutil.rmtree(place / f"{BLOCKS}-{key}", ignore_errors=True)
-    # Read back, so that an interrupted and an uninterrupted run go on with the same bits.
-    return quantized_storage.load(folder), seconds
-
-
-def _kept_quantized(folder: Path, note: Note) -> tuple[QuantizedModel, float] | None:
-    """Return a kept model and how long it took; None where it is missing or not as it was."""
-    if not (folder / SECONDS_NAME).exists():
-        return None
-    content = kept(folder / SECONDS_NAME)
-    plain = strict_json.loads(content) if content is not None else {"files": {}}
-    if plain["files"] and is_whole(folder, Entry(identity="", files=plain["files"])):
-        return quantized_storage.load(folder), float(plain["seconds"])
-    note(f"{folder}: the model that an earlier run kept is damaged; quantizing again")
-    return None
-
-
-def calibrate(
-    method: str,
-    float_graph: FloatGraph,
-    recipe: Recipe,
-    model: LoadedModel,
-    files: Sequence[LabelledImage],
-    progress: Progress,
-    *,
-    skip_bad: bool,
-    device: str = "cpu",
-    work: Path | None = None,
-) -> QuantizedModel:
-    """Decode the images and let the method decide.
-
-    ``device`` and ``work`` are the method's own, see :class:`aocq.methods.Method`.
-    """
-    images, skipped = load_calibration_images(files, model.preprocessing, skip_bad=skip_bad)
-    with progress(f"quantize with {method}", len(images)) as advance:
-        reached = 0
-
-        def report(done: int, total: int) -> None:
-            nonlocal reached
-            now = done * len(images) // total
-            advance(now - reached)
-            reached = now
-
-        try:
-            quantized = METHODS[method](
-                float_graph, images, recipe, report, device=device, work=work
-            )
-        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-            raise InputError(
-                f"{model.name}: {method} cannot solve for a layer's weights: what it sees of the "
-                f"calibration images is not finite or has no spread ({error}); check the "
-                "checkpoint, and mean and std of --preprocessing"
-            ) from error
-    parts: dict[str, ActivationQuantizer] = {}
-    if recipe.layernorm_part_bits is not None and not quantized.leaves_floats:
-        with progress("ranges inside LayerNorm", len(images)) as advance:
-            parts = observe_parts(quantized, images, recipe.layernorm_part_bits, advance)
-    log = (*({"skipped": str(path)} for path in skipped), *quantized.log)
-    return replace(quantized, meta=model_meta(model), log=log, parts=parts)
-
-
-def _batches(request: VerifyRequest, inputs: Inputs, limit: int | None) -> ImageBatches:
+def _batches(request: EvaluationRequest, inputs: Inputs) -> ImageBatches:
     """The images to evaluate; a limit takes them evenly from all classes."""
     return ImageBatches(
-        evenly(inputs.images, limit),
+        evenly(inputs.images, request.limit),
         inputs.model.preprocessing,
         batch=request.batch,
         skip_bad=request.skip_bad_images,
     )
+
+
+def _few(request: EvaluationRequest, count: int) -> EvaluationRequest:
+    """Return the request for no more than ``count`` images."""
+    return replace(request, limit=min(count, request.limit or count))
 
 
 def _sqnr(
@@ -398,8 +224,8 @@ def _sqnr(
     progress: Progress,
 ) -> tuple[dict[str, float | None], int]:
     """Return the SQNR of each op's result, and on how many images it was found."""
-    chosen = _batches(request, inputs, min(SQNR_IMAGES, request.limit or SQNR_IMAGES))
-    chosen.batch = 4  # every tensor of a batch is held twice
+    few = replace(_few(request.evaluation, SQNR_IMAGES), batch=SQNR_BATCH)
+    chosen = _batches(few, inputs)
     with progress("SQNR per op", len(chosen.images)) as advance:
         found = sqnr_per_op(model, executor, chosen, float_graph.parameters, advance)
     return found, len(chosen.images) - len(chosen.skipped)
@@ -413,7 +239,7 @@ def _differing(
     progress: Progress,
 ) -> tuple[dict[str, float], int]:
     """Return how many codes of each op differ per image, and on how many images that was found."""
-    chosen = _batches(request, inputs, min(DIVERGENCE_IMAGES, request.limit or DIVERGENCE_IMAGES))
+    chosen = _batches(_few(request.evaluation, DIVERGENCE_IMAGES), inputs)
     with progress("compare op by op with simulation", len(chosen.images)) as advance:
         found = differing_codes(model, executor, chosen, advance)
     return found, len(chosen.images) - len(chosen.skipped)

@@ -19,7 +19,7 @@ from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.roles import arithmetic_source, residual_stream
 from aocq.methods.masks import lowest_code_wanted, scores_of
-from aocq.methods.quantized_model import QuantizedModel, Recipe
+from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.ranges import (
     ObservedRange,
@@ -27,6 +27,9 @@ from aocq.methods.ranges import (
     least_squares_quantizer,
     quantize_weight,
 )
+from aocq.methods.scale_form import activation_form, weight_form
+from aocq.recipes.limits import ChipLimits
+from aocq.recipes.recipe import Recipe
 from simulator.errors import InputError
 from simulator.numerics.integer_type import IntType
 
@@ -37,6 +40,7 @@ def quantize(
     graph: FloatGraph,
     images: Tensor,
     recipe: Recipe,
+    limits: ChipLimits,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> QuantizedModel:
     """Quantize ``graph`` from the ranges that its float tensors have on ``images``.
@@ -48,14 +52,14 @@ def quantize(
     on_progress
         called with (batches done, batches in all)
     """
-    seen = observe(graph, images, recipe, on_progress)
+    seen = observe(graph, images, recipe, limits, on_progress)
     weights = {
         node.attributes["weight"]: quantize_weight(
             graph.parameters[node.attributes["weight"]],
             recipe.weight_bits,
-            recipe.weight_granularity,
+            limits.weight_granularity,
             recipe.weight_range,
-            recipe.weight_form,
+            weight_form(limits),
         )
         for node in graph.nodes
         if node.op is FloatOp.LINEAR
@@ -64,7 +68,8 @@ def quantize(
         graph=graph,
         method="base_ptq",
         recipe=recipe,
-        activations=quantizers(graph, seen, recipe),
+        limits=limits,
+        activations=quantizers(graph, seen, recipe, limits),
         weights=weights,
         calibration_images=len(images),
         log=tuple(
@@ -75,7 +80,7 @@ def quantize(
 
 
 def quantizers(
-    graph: FloatGraph, seen: Mapping[str, ObservedRange], recipe: Recipe
+    graph: FloatGraph, seen: Mapping[str, ObservedRange], recipe: Recipe, limits: ChipLimits
 ) -> dict[str, ActivationQuantizer]:
     """Return a quantizer for every arithmetic node from what :func:`observe` saw."""
     symmetric = multiplied_with_activations(graph)
@@ -85,18 +90,18 @@ def quantizers(
         if node.op not in ARITHMETIC:
             continue
         if node.op is FloatOp.SOFTMAX:
-            activations[node.name] = probabilities_quantizer(recipe.probability_bits)
+            activations[node.name] = probabilities_quantizer(limits.probability_bits(recipe))
             continue
-        zero_point = "symmetric" if node.name in symmetric else recipe.zero_point
+        zero_point = "symmetric" if node.name in symmetric else limits.zero_point
         observed = seen[node.name]
-        bits = bits_of(graph, node, stream, recipe)
+        bits = bits_of(graph, node, stream, recipe, limits)
         if recipe.activation_range == "mse" and node.op is not FloatOp.CONSTANT:
             activations[node.name] = least_squares_quantizer(
-                observed, bits, zero_point, recipe.activation_form
+                observed, bits, zero_point, activation_form(limits)
             )
         else:
             activations[node.name] = activation_quantizer(
-                observed.low, observed.high, bits, zero_point, recipe.activation_form
+                observed.low, observed.high, bits, zero_point, activation_form(limits)
             )
     _share_scales_of_concatenations(graph, activations)
     return activations
@@ -106,10 +111,12 @@ def quantizers(
 END_BITS = 8
 
 
-def bits_of(graph: FloatGraph, node: FloatNode, stream: Collection[str], recipe: Recipe) -> int:
+def bits_of(
+    graph: FloatGraph, node: FloatNode, stream: Collection[str], recipe: Recipe, limits: ChipLimits
+) -> int:
     """Return the width of a node's codes: both ends of a network have at least 8 bits."""
     if node.name in stream:
-        return recipe.residual_bits
+        return limits.residual_bits
     if node.name == graph.input.name or node.name in logits(graph):
         return max(recipe.activation_bits, END_BITS)
     return recipe.activation_bits
@@ -150,6 +157,7 @@ def observe(
     graph: FloatGraph,
     images: Tensor,
     recipe: Recipe,
+    limits: ChipLimits,
     on_progress: Callable[[int, int], None] | None,
 ) -> dict[str, ObservedRange]:
     """Return what every arithmetic node of the float network yields on ``images``.
@@ -169,7 +177,7 @@ def observe(
         ) -> Tensor:
             if node.op is FloatOp.MASK:
                 name, factor = scores_of(graph, node)
-                note(seen[name], lowest_code_wanted(x, factor, recipe.probability_bits))
+                note(seen[name], lowest_code_wanted(x, factor, limits.probability_bits(recipe)))
             elif node.name in seen:
                 check_finite(node, x)
                 note(seen[node.name], x)

@@ -17,7 +17,9 @@ from aocq.capture import FloatGraph
 from aocq.methods.layer_search import Grid
 from aocq.methods.objectives import cosine
 from aocq.methods.parallel_calibration import Settings, calibrate
-from aocq.methods.quantized_model import QuantizedModel, Recipe
+from aocq.methods.quantized_model import QuantizedModel
+from aocq.recipes.limits import ChipLimits
+from aocq.recipes.recipe import Recipe
 
 SETTINGS = Settings(
     method="base_ptq_paper", grid=Grid(low=0.5, high=1.2), rounds=1, objective=cosine
@@ -28,7 +30,8 @@ def quantize(
     graph: FloatGraph,
     images: Tensor,
     recipe: Recipe,
+    limits: ChipLimits,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> QuantizedModel:
     """Quantize by the first 32 of ``images``, float32 [count, channels, height, width]."""
-    return calibrate(graph, images, recipe, SETTINGS, on_progress)
+    return calibrate(graph, images, recipe, limits, SETTINGS, on_progress)

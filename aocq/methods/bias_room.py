@@ -14,12 +14,12 @@ import numpy as np
 from aocq.capture import FloatNode, FloatOp
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import QuantizedWeight
-from aocq.methods.scale_form import Array
+from aocq.methods.scale_form import Array, weight_form
 
 
 def with_room_for_biases(model: QuantizedModel) -> QuantizedModel:
     """Return a model whose biases fit the chip's; the same one where they do already."""
-    bits = model.recipe.bias_bits
+    bits = model.limits.bias_bits
     if bits is None or model.leaves_floats:
         return model  # real biases are added to real sums
     found = model
@@ -40,8 +40,7 @@ def _excess(model: QuantizedModel, node: FloatNode, bits: int) -> Array:
     computes, and the chip is too narrow for it.
     """
     weight = model.weights[node.attributes["weight"]]
-    recipe = model.recipe
-    source = max(recipe.activation_bits, recipe.residual_bits)
+    source = max(model.recipe.activation_bits, model.limits.residual_bits)
     products = np.abs(weight.codes.astype(np.float64)).sum(axis=1) * 2.0**source
     real = np.abs(model.graph.parameters[node.attributes["bias"]].double().numpy())
     codes = real / model.bias_scale(node)
@@ -53,7 +52,7 @@ def _excess(model: QuantizedModel, node: FloatNode, bits: int) -> Array:
 
 def _widened(model: QuantizedModel, weight: QuantizedWeight, excess: Array) -> QuantizedWeight:
     """Return the same weights at scales that are larger where ``excess`` is above 1."""
-    wanted = model.recipe.weight_form.hold(weight.scale * np.maximum(excess, 1.0))
+    wanted = weight_form(model.limits).hold(weight.scale * np.maximum(excess, 1.0))
     scale = np.where(excess > 1, wanted, weight.scale)
     codes = np.rint(weight.codes * (weight.scale / scale)[:, None])
     return replace(weight, codes=codes.astype(np.int8), scale=scale)

@@ -9,6 +9,7 @@ FQ-ViT (arXiv 2111.13824) and its released code; formulas are given where they a
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.passes import readers_of
 from aocq.capture.roles import readers_through_layout, residual_stream
 from aocq.methods import base_ptq
-from aocq.methods.quantized_model import QuantizedModel, Recipe
+from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import (
     ActivationQuantizer,
     LevelQuantizer,
@@ -27,7 +28,9 @@ from aocq.methods.quantizers import (
     Quantizer,
 )
 from aocq.methods.ranges import ObservedRange, activation_quantizer
-from aocq.methods.scale_form import ANY_SCALE, ScaleForm
+from aocq.methods.scale_form import ANY_SCALE, ScaleForm, activation_form, weight_form
+from aocq.recipes.limits import ChipLimits
+from aocq.recipes.recipe import Recipe
 from simulator.numerics.integer_type import IntType
 
 # Channel factors are 2^0 .. 2^3.
@@ -42,6 +45,7 @@ def quantize(
     graph: FloatGraph,
     images: Tensor,
     recipe: Recipe,
+    limits: ChipLimits,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> QuantizedModel:
     """Quantize ``graph`` from the ranges that its float tensors have on ``images``.
@@ -54,8 +58,8 @@ def quantize(
     on_progress
         called with (batches done, batches in all)
     """
-    plain = recipe.model_copy(update={"activation_range": "minmax"})
-    per_tensor = recipe.activation_granularity == "per_tensor"
+    plain = replace(recipe, activation_range="minmax")
+    per_tensor = limits.activation_granularity == "per_tensor"
     balanced: frozenset[str] = frozenset() if per_tensor else balanced_tensors(graph)
     passes = [images, images[-FACTOR_IMAGES:]] if balanced else [images]
     batches = [-(-len(part) // base_ptq.BATCH) for part in passes]
@@ -64,8 +68,8 @@ def quantize(
         if on_progress:
             on_progress(done, sum(batches))
 
-    seen = base_ptq.observe(graph, images, plain, first_pass)
-    activations = _quantizers(graph, seen, recipe)
+    seen = base_ptq.observe(graph, images, plain, limits, first_pass)
+    activations = _quantizers(graph, seen, recipe, limits)
     factored = {name: activations[name] for name in balanced}
     if balanced:
         for name, errors in _factor_errors(graph, passes[1], factored).items():
@@ -76,13 +80,14 @@ def quantize(
         graph=graph,
         method="fq_vit",
         recipe=recipe,
+        limits=limits,
         activations=activations,
         weights={
             node.attributes["weight"]: quantize_weight(
                 graph.parameters[node.attributes["weight"]],
                 recipe.weight_bits,
-                recipe.weight_granularity,
-                recipe.weight_form,
+                limits.weight_granularity,
+                weight_form(limits),
             )
             for node in graph.nodes
             if node.op is FloatOp.LINEAR
@@ -119,7 +124,7 @@ def balanced_tensors(graph: FloatGraph) -> frozenset[str]:
 
 
 def _quantizers(
-    graph: FloatGraph, seen: dict[str, ObservedRange], recipe: Recipe
+    graph: FloatGraph, seen: dict[str, ObservedRange], recipe: Recipe, limits: ChipLimits
 ) -> dict[str, Quantizer]:
     """Return the quantizers before channel factors."""
     symmetric = base_ptq.multiplied_with_activations(graph)
@@ -129,20 +134,20 @@ def _quantizers(
     for node in graph.nodes:
         if node.op not in ARITHMETIC or node.name in in_float:
             continue
-        bits = base_ptq.bits_of(graph, node, stream, recipe)
+        bits = base_ptq.bits_of(graph, node, stream, recipe, limits)
         observed = seen[node.name]
         if node.op is FloatOp.SOFTMAX:
-            powers = log_int_softmax(recipe.probability_bits)
+            powers = log_int_softmax(limits.probability_bits(recipe))
             if recipe.float_ops == "integer":
-                powers = powers.of_probability_codes(recipe.probability_bits)
+                powers = powers.of_probability_codes(limits.probability_bits(recipe))
             found[node.name] = powers
-        elif node.name in symmetric or recipe.zero_point == "symmetric":
+        elif node.name in symmetric or limits.zero_point == "symmetric":
             found[node.name] = activation_quantizer(
-                observed.low, observed.high, bits, "symmetric", recipe.activation_form
+                observed.low, observed.high, bits, "symmetric", activation_form(limits)
             )
         else:
             found[node.name] = asymmetric_quantizer(
-                observed.low, observed.high, bits, recipe.activation_form
+                observed.low, observed.high, bits, activation_form(limits)
             )
     for node in graph.nodes:
         if node.op is FloatOp.CONCAT:

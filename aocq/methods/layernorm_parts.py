@@ -17,6 +17,7 @@ from aocq.capture.interpreter import IMAGES_AT_ONCE, run
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.ranges import ObservedRange, activation_quantizer
+from aocq.methods.scale_form import activation_form
 
 PARTS = (
     "input",
@@ -87,8 +88,8 @@ def observe_parts(
                 for part, x in parts_of(node, sources[node.inputs[0]], parameters).items():
                     seen.setdefault(part_name(node.name, part), ObservedRange()).see(x)
         advance(len(batch))
-    zero_point = model.recipe.zero_point if bits == 8 else "symmetric"
-    form = model.recipe.activation_form
+    zero_point = model.limits.zero_point if bits == 8 else "symmetric"
+    form = activation_form(model.limits)
     return {
         name: activation_quantizer(found.low, found.high, bits, zero_point, form)
         for name, found in seen.items()

@@ -14,6 +14,7 @@ from aocq.capture import FloatOp
 from aocq.capture.roles import arithmetic_source
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer
+from aocq.methods.scale_form import activation_form
 
 LEAST_STEP = 2.0**-25
 _READERS = frozenset({FloatOp.SOFTMAX, FloatOp.UNARY})
@@ -33,7 +34,7 @@ def with_steps_for_functions(model: QuantizedModel) -> QuantizedModel:
         widened = replace(model, activations=activations)
         finest = float(widened.steps(node.inputs[0]).min())
         if finest < LEAST_STEP:
-            scale = model.recipe.activation_form.hold(quantizer.scale * (LEAST_STEP / finest))
+            scale = activation_form(model.limits).hold(quantizer.scale * (LEAST_STEP / finest))
             activations[source] = replace(quantizer, scale=scale)
     if activations == model.activations:
         return model

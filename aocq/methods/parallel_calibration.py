@@ -8,17 +8,16 @@ embeddings stay in float: their nodes have no quantizer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from aocq.capture import FloatGraph, FloatNode, FloatOp, run
+from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.roles import arithmetic_source
-from aocq.methods import base_ptq, fisher
+from aocq.methods import base_ptq
 from aocq.methods.layer_search import (
     Grid,
     InputCandidates,
@@ -33,24 +32,24 @@ from aocq.methods.layer_search import (
     uniform_candidates,
     weight_codes,
 )
+from aocq.methods.layer_values import Direction, LayerValues, values_at, values_of
 from aocq.methods.objectives import Objective
 from aocq.methods.operands import Operand, row_blocks, trace_operand
-from aocq.methods.quantized_model import QuantizedModel, Recipe
+from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import (
     ActivationQuantizer,
     LevelQuantizer,
     QuantizedWeight,
     Quantizer,
 )
-from aocq.methods.scale_form import ScaleForm
+from aocq.methods.scale_form import ScaleForm, activation_form, weight_form
 from aocq.methods.twin_ranges import WIDEST_TWIN, gelu_twin, negative_step, softmax_exponents
+from aocq.recipes.limits import ChipLimits
+from aocq.recipes.recipe import Recipe
 from simulator.numerics.integer_type import IntType
 
 # The papers calibrate on 32 images.
 IMAGES = 32
-BATCH = 4
-# Float32 values of inputs, results and gradients that are held at a time: 600 MB.
-HELD_VALUES = 150_000_000
 GELUS = ("gelu", "gelu_tanh")
 
 
@@ -76,7 +75,7 @@ class Settings:
     grid: Grid
     rounds: int
     objective: Objective
-    direction: Callable[[Tensor, int], Tensor] | None = None
+    direction: Direction | None = None
     softmax_levels: Callable[[int, int], LevelQuantizer] | None = None
     gelu_multiples: Callable[[list[float], int, ScaleForm], tuple[list[int], int]] | None = None
     stem_per_channel: bool = False
@@ -86,6 +85,7 @@ def calibrate(
     graph: FloatGraph,
     images: Tensor,
     recipe: Recipe,
+    limits: ChipLimits,
     settings: Settings,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> QuantizedModel:
@@ -98,9 +98,10 @@ def calibrate(
     on_progress
         called with (layers done, layers in all)
     """
-    calibration = _Calibration(graph, images[:IMAGES], recipe, settings)
+    calibration = _Calibration(graph, images[:IMAGES], recipe, limits, settings)
     layers = [node for node in graph.nodes if node.op in {FloatOp.LINEAR, FloatOp.MATMUL}]
-    for done, (node, values) in enumerate(calibration.values(layers), start=1):
+    tensors = values_of(graph, images[:IMAGES], layers, settings.direction, recipe.seed)
+    for done, (node, values) in enumerate(tensors, start=1):
         if node.op is FloatOp.LINEAR:
             calibration.linear(node, values)
         else:
@@ -110,11 +111,12 @@ def calibrate(
     own = calibration.quantizers()
     activations = own
     if recipe.float_ops == "integer":
-        activations = completed(graph, images[:IMAGES], recipe, own)
+        activations = completed(graph, images[:IMAGES], recipe, limits, own)
     return QuantizedModel(
         graph=graph,
         method=settings.method,
         recipe=recipe,
+        limits=limits,
         activations=activations,
         weights=calibration.weights,
         calibration_images=min(len(images), IMAGES),
@@ -123,38 +125,33 @@ def calibrate(
 
 
 def completed(
-    graph: FloatGraph, images: Tensor, recipe: Recipe, own: Mapping[str, Quantizer]
+    graph: FloatGraph,
+    images: Tensor,
+    recipe: Recipe,
+    limits: ChipLimits,
+    own: Mapping[str, Quantizer],
 ) -> dict[str, Quantizer]:
     """Return a quantizer for every arithmetic node: the plain method's where there is no own one.
 
     Heads share one scale, the largest of theirs, because a chip has one requantization per tensor.
     Probabilities are the chip's unsigned ones; levels of the method are chosen by those.
     """
-    plain_recipe = recipe.model_copy(update={"activation_range": "minmax"})
-    seen = base_ptq.observe(graph, images, plain_recipe, None)
-    found: dict[str, Quantizer] = dict(base_ptq.quantizers(graph, seen, plain_recipe))
+    plain_recipe = replace(recipe, activation_range="minmax")
+    seen = base_ptq.observe(graph, images, plain_recipe, limits, None)
+    found: dict[str, Quantizer] = dict(base_ptq.quantizers(graph, seen, plain_recipe, limits))
     for name, quantizer in own.items():
         is_softmax = graph.node(name).op is FloatOp.SOFTMAX
         if isinstance(quantizer, LevelQuantizer):
-            bits = recipe.probability_bits
+            bits = limits.probability_bits(recipe)
             found[name] = quantizer.of_probability_codes(bits) if is_softmax else quantizer
         elif not is_softmax:
             # Held again: a ratio times the smallest step may miss the largest by a bit.
             largest = quantizer.scale * max(quantizer.alpha or (1.0,))
-            largest = recipe.activation_form.hold(largest)
+            largest = activation_form(limits).hold(largest)
             found[name] = ActivationQuantizer(
                 type=quantizer.type, scale=largest, zero_point=quantizer.zero_point
             )
     return found
-
-
-@dataclass(slots=True)
-class _LayerValues:
-    """Float tensors of one layer on all images: what it reads, its result, its gradient."""
-
-    inputs: tuple[Tensor, ...]
-    real: Tensor
-    gradient: Tensor | None
 
 
 @dataclass(slots=True)
@@ -172,6 +169,7 @@ class _Calibration:
     graph: FloatGraph
     images: Tensor
     recipe: Recipe
+    limits: ChipLimits
     settings: Settings
     weights: dict[str, QuantizedWeight] = field(default_factory=dict)
     levels: dict[str, LevelQuantizer] = field(default_factory=dict)
@@ -186,61 +184,12 @@ class _Calibration:
             rounds=self.settings.rounds,
             weight_bits=self.recipe.weight_bits,
             activation_bits=self.recipe.activation_bits,
-            weight_form=self.recipe.weight_form,
-            activation_form=self.recipe.activation_form,
-            one_step=self.recipe.activation_granularity == "per_tensor",
+            weight_form=weight_form(self.limits),
+            activation_form=activation_form(self.limits),
+            one_step=self.limits.activation_granularity == "per_tensor",
         )
 
-    def values(self, layers: list[FloatNode]) -> Iterator[tuple[FloatNode, _LayerValues]]:
-        """Yield every layer with its tensors, as many layers at a time as memory is set aside."""
-        directions = self._directions()
-        for part in self._parts(layers):
-            names = list(dict.fromkeys(name for node in part for name in (node.name, *node.inputs)))
-            held = self._run(names)
-            gradients: dict[str, Tensor] = {}
-            if directions is not None:
-                results = [node.name for node in part]
-                gradients = fisher.gradients(self.graph, self.images, directions, results)
-            for node in part:
-                yield (
-                    node,
-                    _LayerValues(
-                        inputs=tuple(held[name] for name in node.inputs),
-                        real=held[node.name],
-                        gradient=gradients.get(node.name),
-                    ),
-                )
-
-    def _directions(self) -> Tensor | None:
-        if self.settings.direction is None:
-            return None
-        output = self.graph.output.name
-        return self.settings.direction(self._run([output])[output], self.recipe.seed)
-
-    def _parts(self, layers: list[FloatNode]) -> Iterator[list[FloatNode]]:
-        part: list[FloatNode] = []
-        held = 0
-        for node in layers:
-            shapes = [node.shape, *(self.graph.node(name).shape for name in node.inputs)]
-            if self.settings.direction:
-                shapes.append(node.shape)
-            size = len(self.images) * sum(int(np.prod(shape)) for shape in shapes)
-            if part and held + size > HELD_VALUES:
-                yield part
-                part, held = [], 0
-            part.append(node)
-            held += size
-        yield part
-
-    def _run(self, names: list[str]) -> dict[str, Tensor]:
-        source = self.graph.input.name
-        parts = []
-        for batch in self.images.split(BATCH):
-            with torch.inference_mode():
-                parts.append(run(self.graph, {source: batch}, names))
-        return {name: torch.cat([part[name] for part in parts]) for name in names}
-
-    def linear(self, node: FloatNode, values: _LayerValues) -> None:
+    def linear(self, node: FloatNode, values: LayerValues) -> None:
         """Search a linear layer and note its weight codes and its input's step or levels."""
         weight = self.graph.parameters[node.attributes["weight"]]
         bias = node.attributes["bias"]
@@ -264,7 +213,7 @@ class _Calibration:
         found = search_linear(layer, candidates, self.search)
         self._note_weight(node, layer, order, found)
         if found.input is not None and fraction:
-            bits, form = self.recipe.activation_bits, self.recipe.activation_form
+            bits, form = self.recipe.activation_bits, activation_form(self.limits)
             multiple = round(found.input / (negative_step(bits, form) / fraction))
             self._note_levels(source.name, gelu_twin(multiple, fraction, bits, form))
         elif found.input is not None:
@@ -273,7 +222,7 @@ class _Calibration:
 
     def _blocks(self, node: FloatNode, source: FloatNode) -> tuple[tuple[int, ...], ...]:
         rows = tuple(range(node.shape[-1]))
-        if self.recipe.weight_granularity == "per_tensor":
+        if self.limits.weight_granularity == "per_tensor":
             return (rows,)
         if source.op is FloatOp.INPUT and self.settings.stem_per_channel:
             return tuple((row,) for row in rows)
@@ -285,7 +234,7 @@ class _Calibration:
             return None, 0
         uniform = uniform_candidates(x, self.search)
         multiples = self.settings.gelu_multiples
-        bits, form = self.recipe.activation_bits, self.recipe.activation_form
+        bits, form = self.recipe.activation_bits, activation_form(self.limits)
         is_gelu = source.attributes.get("function") in GELUS
         if multiples is None or not is_gelu or bits > WIDEST_TWIN:
             return uniform, 0
@@ -326,7 +275,7 @@ class _Calibration:
             }
         )
 
-    def product(self, node: FloatNode, values: _LayerValues) -> None:
+    def product(self, node: FloatNode, values: LayerValues) -> None:
         """Search a product of two activations and note both operands' steps or levels."""
         a, b = values.inputs
         if node.attributes["transpose_b"]:
@@ -341,7 +290,7 @@ class _Calibration:
             left_bits=self._bits(operands[0].source),
         )
         left = self.graph.node(operands[0].source)
-        is_twin = left.op is FloatOp.SOFTMAX and self.recipe.probability_bits <= WIDEST_TWIN
+        is_twin = left.op is FloatOp.SOFTMAX and self._bits(left.name) <= WIDEST_TWIN
         if self.settings.softmax_levels and is_twin:
             levels = self._probability_levels(self.settings.softmax_levels)
             found = search_product_with_levels(product, levels, self.search)
@@ -359,9 +308,9 @@ class _Calibration:
 
     def _bits(self, name: str) -> int:
         """Return the width of a tensor's codes."""
-        recipe = self.recipe
+        recipe, limits = self.recipe, self.limits
         is_softmax = self.graph.node(name).op is FloatOp.SOFTMAX
-        return recipe.probability_bits if is_softmax else recipe.activation_bits
+        return limits.probability_bits(recipe) if is_softmax else recipe.activation_bits
 
     def _probability_levels(
         self, levels: Callable[[int, int], LevelQuantizer]
@@ -370,7 +319,7 @@ class _Calibration:
 
         Where that is a power of two, the last level is a little below 1, not the first far above.
         """
-        bits, form = self.recipe.probability_bits, self.recipe.activation_form
+        bits, form = self.limits.probability_bits(self.recipe), activation_form(self.limits)
         found = [levels(exponent, bits) for exponent in softmax_exponents(bits)]
         return [replace(twin, scale=form.below(twin.scale)) for twin in found]
 
@@ -407,8 +356,8 @@ class _Calibration:
             steps = known.steps
             if not bool((steps > 0).all()):
                 steps = torch.where(steps > 0, steps, self._observed_steps(name, known.axis))
-            steps = self.recipe.activation_form.hold(steps)
-            if self.recipe.activation_granularity == "per_tensor":
+            steps = activation_form(self.limits).hold(steps)
+            if self.limits.activation_granularity == "per_tensor":
                 steps = steps.max().expand_as(steps)
             smallest = float(steps.min())
             alike = bool((steps == steps[0]).all())
@@ -423,7 +372,13 @@ class _Calibration:
 
     def _observed_steps(self, name: str, axis: int) -> Tensor:
         """Return steps for indices that no product reads (Q and K before a normalization)."""
-        largest = self._run([name])[name].abs().movedim(axis, -1).flatten(0, -2).amax(dim=0)
+        largest = (
+            values_at(self.graph, self.images, [name])[name]
+            .abs()
+            .movedim(axis, -1)
+            .flatten(0, -2)
+            .amax(dim=0)
+        )
         return full_step(largest, self._bits(name))
 
 

@@ -24,13 +24,15 @@ from aocq.methods.fisher import perturbed_direction, sampled_label_direction
 from aocq.methods.layer_search import Grid
 from aocq.methods.objectives import hessian_guided
 from aocq.methods.parallel_calibration import Settings, calibrate
-from aocq.methods.quantized_model import QuantizedModel, Recipe
+from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.twin_ranges import (
     softmax_twin,
     softmax_twin_released,
     tied_multiples,
     untied_multiples,
 )
+from aocq.recipes.limits import ChipLimits
+from aocq.recipes.recipe import Recipe
 
 GRID = Grid(low=0.01, high=1.2)
 ROUNDS = 3
@@ -60,17 +62,19 @@ def quantize_paper(
     graph: FloatGraph,
     images: Tensor,
     recipe: Recipe,
+    limits: ChipLimits,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> QuantizedModel:
     """Quantize by the first 32 of ``images``, float32 [count, channels, height, width]."""
-    return calibrate(graph, images, recipe, PAPER, on_progress)
+    return calibrate(graph, images, recipe, limits, PAPER, on_progress)
 
 
 def quantize_released(
     graph: FloatGraph,
     images: Tensor,
     recipe: Recipe,
+    limits: ChipLimits,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> QuantizedModel:
     """The same with what the released code computes."""
-    return calibrate(graph, images, recipe, RELEASED, on_progress)
+    return calibrate(graph, images, recipe, limits, RELEASED, on_progress)

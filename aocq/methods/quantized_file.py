@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import fields
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
@@ -13,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     field_validator,
     model_validator,
@@ -20,7 +22,6 @@ from pydantic import (
 
 from aocq.capture import FloatNode, FloatOp
 from aocq.capture.attributes import MOST_DIMENSIONS
-from aocq.methods.quantized_model import Recipe
 from aocq.methods.quantizer_entries import (
     LEVELS,
     UNIFORM,
@@ -29,11 +30,13 @@ from aocq.methods.quantizer_entries import (
     Scale,
     UniformEntry,
 )
+from aocq.recipes.limits import ChipLimits
+from aocq.recipes.recipe import Recipe
 from simulator import strict_json
 from simulator.graph.meta import read_meta
 from simulator.graph.names import LONGEST_NAME, is_name, printable
 
-FORMAT = 2
+FORMAT = 3
 MOST_IMAGES = 1 << 40
 _TAGS = frozenset({UNIFORM, LEVELS})
 
@@ -55,8 +58,16 @@ def _list(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _strict_recipe(value: Any) -> Recipe:
-    return Recipe.model_validate(value, strict=True)
+_RECIPE, _LIMITS = TypeAdapter(Recipe), TypeAdapter(ChipLimits)
+
+
+def _recipe(value: Any) -> Recipe:
+    # As text: of Python's values pydantic takes none but instances strictly.
+    return _RECIPE.validate_json(strict_json.dumps(value))
+
+
+def _limits(value: Any) -> ChipLimits:
+    return _LIMITS.validate_json(strict_json.dumps(value))
 
 
 Name = Annotated[str, AfterValidator(_plain_name)]
@@ -142,10 +153,11 @@ def _meta_means_something(meta: dict[str, str]) -> dict[str, str]:
 class QuantizedFile(Entry):
     """All of ``quantized.json``."""
 
-    format: Literal[2]
+    format: Literal[3]
     name: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
     method: Name
-    recipe: Annotated[Recipe, BeforeValidator(_strict_recipe)]
+    recipe: Annotated[Recipe, BeforeValidator(_recipe)]
+    limits: Annotated[ChipLimits, BeforeValidator(_limits)]
     calibration_images: Annotated[int, Field(ge=1, le=MOST_IMAGES)]
     nodes: list[NodeEntry]
     activations: dict[Name, QuantizerEntry]
@@ -163,6 +175,22 @@ class QuantizedFile(Entry):
         return text
 
 
+def _of_this_format(plain: Any) -> Any:
+    """Return a file of format 2, whose recipe held the chip's limits too, as one of format 3."""
+    if not isinstance(plain, dict) or plain.get("format") != 2 or "limits" in plain:
+        return plain
+    recipe = plain.get("recipe")
+    if not isinstance(recipe, dict):
+        return plain
+    names = {field.name for field in fields(ChipLimits)}
+    return {
+        **plain,
+        "format": FORMAT,
+        "recipe": {name: value for name, value in recipe.items() if name not in names},
+        "limits": {name: value for name, value in recipe.items() if name in names},
+    }
+
+
 def checked(plain: Any) -> QuantizedFile:
     """Return parsed JSON as the file that it is.
 
@@ -172,7 +200,7 @@ def checked(plain: Any) -> QuantizedFile:
         At the first value that is not what its place wants, which the message names.
     """
     try:
-        return QuantizedFile.model_validate(plain)
+        return QuantizedFile.model_validate(_of_this_format(plain))
     except ValidationError as error:
         first = error.errors()[0]
         parts = [part for part in first["loc"] if part not in _TAGS]

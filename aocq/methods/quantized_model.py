@@ -1,116 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QuantizedModel: what a method decided, independent of any chip."""
+"""QuantizedModel: what a method decided within a chip's limits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.roles import branch_ends
-from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.masks import quantizer_of
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
 from aocq.methods.scale_form import ScaleForm
 from aocq.methods.steps import Steps, linear_steps, moved, quantizer_steps
+from aocq.recipes.limits import ChipLimits
+from aocq.recipes.recipe import Recipe
 from simulator.errors import InputError
-
-
-class Recipe(BaseModel):
-    """What a method is asked for.
-
-    Attributes
-    ----------
-    weight_bits, activation_bits
-        widths of weights (up to 8) and of every activation (up to 16)
-    softmax_bits
-        width of probabilities; None: that of the other activations
-    residual_bits
-        width of the residual stream (never below ``activation_bits``)
-    weight_granularity, activation_granularity
-        whether the rows of a weight, and the channels and heads of an activation, may have scales
-        of their own (a profile's restriction)
-    weight_scale, activation_scale
-        whether scales of weights, and of activations, are any or powers of two (a profile's
-        restriction)
-    float32_scales
-        whether every scale is rounded to float32 when it is chosen: files that hold scales in
-        float32 hand exactly these to the chip. Ratios of scales (channel factors) are no scales
-    bias_bits
-        of a bias, or of the register that starts with it if that is narrower (a profile's
-        restriction): weights whose biases would not fit have larger scales. None: of any size
-    zero_point
-        whether activations may have one (a profile's restriction)
-    activation_range
-        of ``base_ptq``: ``minmax``, or ``mse``, the clipping of least squared error per tensor
-    weight_range
-        the same for each output channel of weights that are rounded to nearest
-    float_ops
-        what becomes of an operation that the method leaves in float: ``declared``, it has no
-        quantizer and stays a float operation; ``integer``, it gets a plain quantizer, so that a
-        chip without float arithmetic can compute it. Methods that leave none ignore it
-    channel_factor, channel_factor_bits
-        what a chip's LayerNorm can apply to each channel of its input before the statistics: no
-        factor, a ``shift`` of 0 to 2^bits - 1 places, or an unsigned ``multiplier`` of so many bits
-    fused_add
-        whether a chip's layers at the ends of branches add to the residual stream themselves: their
-        results need no codes of their own
-    layernorm_part_bits
-        width of the tensors inside LayerNorm on a chip that computes it as a graph of operators:
-        their ranges are observed too; None: it has an operator of its own
-    aocq
-        what AOCQ is asked for; other methods ignore it
-    seed
-        of whatever a method draws at random
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    weight_bits: Annotated[int, Field(ge=2, le=8)] = 8
-    activation_bits: Annotated[int, Field(ge=3, le=16)] = 8
-    residual_bits: Annotated[int, Field(ge=3, le=16)] = 8
-    softmax_bits: Annotated[int, Field(ge=3, le=16)] | None = None
-    weight_granularity: Literal["per_tensor", "per_channel"] = "per_channel"
-    activation_granularity: Literal["per_tensor", "per_channel"] = "per_channel"
-    weight_scale: Literal["any", "power_of_two"] = "any"
-    activation_scale: Literal["any", "power_of_two"] = "any"
-    float32_scales: bool = False
-    bias_bits: Annotated[int, Field(ge=8, le=64)] | None = 32
-    zero_point: Literal["symmetric", "asymmetric"] = "asymmetric"
-    activation_range: Literal["minmax", "mse"] = "minmax"
-    weight_range: Literal["minmax", "mse"] = "mse"
-    float_ops: Literal["declared", "integer"] = "declared"
-    channel_factor: Literal["none", "shift", "multiplier"] = "multiplier"
-    channel_factor_bits: Annotated[int, Field(ge=2, le=16)] = 8
-    fused_add: bool = False
-    layernorm_part_bits: Literal[8, 16] | None = None
-    aocq: AocqOptions = AocqOptions()
-    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
-
-    @property
-    def probability_bits(self) -> int:
-        """Width of softmax's results."""
-        return self.activation_bits if self.softmax_bits is None else self.softmax_bits
-
-    @property
-    def weight_form(self) -> ScaleForm:
-        """Which scales weights can have."""
-        powers = self.weight_scale == "power_of_two"
-        return ScaleForm(power_of_two=powers, float32=self.float32_scales)
-
-    @property
-    def activation_form(self) -> ScaleForm:
-        """Which scales activations can have."""
-        powers = self.activation_scale == "power_of_two"
-        return ScaleForm(power_of_two=powers, float32=self.float32_scales)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +32,8 @@ class QuantizedModel:
     ----------
     graph
         the float network (its parameters that stay real: biases, LayerNorm's γ and β, tokens)
-    method, recipe
-        who decided, and what was asked
+    method, recipe, limits
+        who decided, what was asked, and what the chip allowed
     activations
         by node name; an arithmetic node without one stays in float
     weights
@@ -140,6 +51,7 @@ class QuantizedModel:
     graph: FloatGraph
     method: str
     recipe: Recipe
+    limits: ChipLimits
     activations: Mapping[str, Quantizer]
     weights: Mapping[str, QuantizedWeight]
     calibration_images: int
@@ -180,7 +92,7 @@ class QuantizedModel:
         steps = self.steps(source.name)
         if node.op is FloatOp.SCALE:
             # Where files hold scales in float32, they hold this one so, too.
-            form = ScaleForm(float32=self.recipe.float32_scales)
+            form = ScaleForm(float32=self.limits.float32_scales)
             return form.hold(steps * float(node.attributes["factor"]))
         return moved(steps, source.shape, node)
 

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aocq.recipes.limits import ChipLimits
+
 Array = NDArray[np.float64]
 
 # How many powers of two below the one that clips nothing a search tries: 2^-7 of the range is the
@@ -95,3 +97,15 @@ class ScaleForm:
 
 
 ANY_SCALE = ScaleForm()
+
+
+def weight_form(limits: ChipLimits) -> ScaleForm:
+    """Return which scales weights can have on a chip."""
+    powers = limits.weight_scale == "power_of_two"
+    return ScaleForm(power_of_two=powers, float32=limits.float32_scales)
+
+
+def activation_form(limits: ChipLimits) -> ScaleForm:
+    """Return which scales activations can have on a chip."""
+    powers = limits.activation_scale == "power_of_two"
+    return ScaleForm(power_of_two=powers, float32=limits.float32_scales)

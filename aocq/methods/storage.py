@@ -122,7 +122,8 @@ def _to_plain(model: QuantizedModel, tensors_sha256: str) -> dict[str, Any]:
         "format": FORMAT,
         "name": model.graph.name,
         "method": model.method,
-        "recipe": model.recipe.model_dump(),
+        "recipe": model.recipe.plain(),
+        "limits": model.limits.plain(),
         "calibration_images": model.calibration_images,
         "nodes": [_node_to_plain(node) for node in model.graph.nodes],
         "activations": {
@@ -176,6 +177,7 @@ def _from_file(file: QuantizedFile, tensors: Mapping[str, Tensor]) -> QuantizedM
         graph=FloatGraph(name=file.name, nodes=nodes, parameters={**parameters, **restored}),
         method=file.method,
         recipe=file.recipe,
+        limits=file.limits,
         activations={name: entry.quantizer() for name, entry in file.activations.items()},
         weights=weights,
         calibration_images=file.calibration_images,

@@ -17,6 +17,7 @@ from aocq.methods.layernorm_parts import PARTS, part_name
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizer_entries import LARGEST, SMALLEST
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
+from aocq.methods.scale_form import activation_form, weight_form
 from simulator.errors import InputError
 from simulator.graph.meta import meta_of
 from simulator.graph.names import quoted
@@ -75,12 +76,12 @@ def _parts_are_of_layernorms(model: QuantizedModel) -> Iterator[str]:
         if node.op is FloatOp.LAYERNORM
         for part in PARTS
     }
-    bits = model.recipe.layernorm_part_bits
+    bits = model.limits.layernorm_part_bits
     for name, quantizer in model.parts.items():
         if name not in known:
             yield f"parts.{name}: no LayerNorm of the network has such a part"
         elif quantizer.type.bits != bits:
-            yield f"parts.{name}: has {quantizer.type}, recipe.layernorm_part_bits is {bits}"
+            yield f"parts.{name}: has {quantizer.type}, limits.layernorm_part_bits is {bits}"
         elif quantizer.alpha or quantizer.table_scale or quantizer.axis != -1:
             yield f"parts.{name}: has one step, so neither alpha nor axis nor table_scale"
 
@@ -149,12 +150,12 @@ def _codes_are_as_narrow_as_asked_for(model: QuantizedModel) -> Iterator[str]:
 
 def _widths(model: QuantizedModel) -> dict[str, int]:
     """Return how wide codes can be: terms and parts may share the quantizer of the whole."""
-    graph, recipe = model.graph, model.recipe
+    graph, recipe, limits = model.graph, model.recipe, model.limits
     ends = {graph.input.name, *logits(graph)}
     special = {
         **dict.fromkeys(ends, max(recipe.activation_bits, END_BITS)),
-        **dict.fromkeys(residual_stream(graph), recipe.residual_bits),
-        **{n.name: recipe.probability_bits for n in graph.nodes if n.op is FloatOp.SOFTMAX},
+        **dict.fromkeys(residual_stream(graph), limits.residual_bits),
+        **{n.name: limits.probability_bits(recipe) for n in graph.nodes if n.op is FloatOp.SOFTMAX},
     }
     found = {name: special.get(name, recipe.activation_bits) for name in model.activations}
     found = {node.name: found.get(node.name, 0) for node in graph.nodes}
@@ -166,8 +167,8 @@ def _widths(model: QuantizedModel) -> dict[str, int]:
 
 
 def _scales_have_the_form_asked_for(model: QuantizedModel) -> Iterator[str]:
-    weights, activations = model.recipe.weight_form, model.recipe.activation_form
-    per_tensor = model.recipe.weight_granularity == "per_tensor"
+    weights, activations = weight_form(model.limits), activation_form(model.limits)
+    per_tensor = model.limits.weight_granularity == "per_tensor"
     for name, weight in model.weights.items():
         if per_tensor and len(weight.scale) > 1:
             yield f"weights.{name}: has a scale for each row, the recipe one per tensor"
@@ -176,7 +177,7 @@ def _scales_have_the_form_asked_for(model: QuantizedModel) -> Iterator[str]:
     for name, quantizer in model.activations.items():
         if activations.hold(quantizer.scale) != quantizer.scale:
             yield f"activations.{name}: has a scale of another form than the recipe's"
-        if quantizer.zero_point and model.recipe.zero_point == "symmetric":
+        if quantizer.zero_point and model.limits.zero_point == "symmetric":
             yield f"activations.{name}: has a zero point, the recipe none"
 
 

@@ -10,7 +10,8 @@ import torch
 from tiny_models import NANO, images, input_size
 
 from aocq.jobs.activations import before_and_after, most_uneven, stream_along_depth
-from aocq.methods import METHODS, Recipe
+from aocq.methods import METHODS
+from aocq.recipes.recipe import Recipe
 
 
 def test_a_pair_differs_by_its_own_quantizer_only(nano: Callable[[str], Any]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from asked import asked
 from changed_profiles import changed
 from simulated import logits
 from tiny_models import NANO, images, input_size
@@ -19,7 +20,7 @@ from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.roles import arithmetic_source, residual_stream
 from aocq.lowering import lower
 from aocq.lowering.normalization import channel_factors
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.fq_vit import quantize_weight
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from simulator.boundary import quantize
@@ -111,8 +112,8 @@ PLAIN: dict[str, QuantizedModel] = {}
 
 def plain_model(graph: FloatGraph) -> QuantizedModel:
     if graph.name not in PLAIN:
-        recipe = Recipe(channel_factor="none")
-        PLAIN[graph.name] = METHODS["base_ptq"](graph, images(32, SIZE), recipe)
+        recipe = asked(channel_factor="none")
+        PLAIN[graph.name] = METHODS["base_ptq"](graph, images(32, SIZE), *recipe)
     return PLAIN[graph.name]
 
 
@@ -162,8 +163,8 @@ def test_the_chip_computes_the_simulation(variant: str, kind: str, nano: Capture
 
 def test_wide_streams_have_room_for_factors(nano: Captured) -> None:
     graph = nano("class_token")[1]
-    recipe = Recipe(channel_factor="none", residual_bits=12)
-    model = balanced(METHODS["base_ptq"](graph, images(32, SIZE), recipe), "multiplier")
+    recipe = asked(channel_factor="none", residual_bits=12)
+    model = balanced(METHODS["base_ptq"](graph, images(32, SIZE), *recipe), "multiplier")
     everywhere, of_logits = agreement(model, lower(model, changed(activation__residual_bits=12)))
     assert everywhere >= 0.999
     assert of_logits >= 0.98

@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from asked import asked
 from tiny_models import NANO, images, input_size
 from torch import Tensor, nn
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.roles import arithmetic_source
-from aocq.methods import Recipe
 from aocq.methods.aocq.balance import (
     SHRINK,
     ChannelRange,
@@ -26,23 +26,20 @@ from aocq.methods.aocq.balance import (
     snap,
     stream_quantizer,
 )
-from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.aocq.token_norm import BlockLoss, channel_factors, token_weights
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
+from aocq.recipes.aocq_options import AocqOptions
+from aocq.recipes.limits import ChipLimits
+from aocq.recipes.recipe import Recipe
 from simulator.numerics.integer_type import IntType
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
 
 
-def recipe(alpha: str = "free", chip: str = "multiplier", bits: int = 8, **plain: object) -> Recipe:
-    return Recipe.model_validate(
-        {
-            "aocq": {"alpha": alpha},
-            "channel_factor": chip,
-            "channel_factor_bits": bits,
-            **plain,
-        }
-    )
+def recipe(
+    alpha: str = "free", chip: str = "multiplier", bits: int = 8, **plain: object
+) -> tuple[Recipe, ChipLimits]:
+    return asked(aocq={"alpha": alpha}, channel_factor=chip, channel_factor_bits=bits, **plain)
 
 
 def drawn(seed: int) -> torch.Generator:
@@ -68,7 +65,7 @@ def drawn(seed: int) -> torch.Generator:
     ],
 )
 def test_the_chip_limits_the_form_of_factors(alpha: str, chip: str, bits: int, wanted: str) -> None:
-    assert form(recipe(alpha, chip, bits)) == wanted
+    assert form(*recipe(alpha, chip, bits)) == wanted
 
 
 @pytest.mark.parametrize("bits", [4, 8])
@@ -76,7 +73,7 @@ def test_multipliers_cover_every_channel_in_whole_parts(bits: int) -> None:
     steps = 2**bits - 1
     magnitude = torch.rand(500, generator=drawn(0), dtype=torch.float64) ** 6 + 1e-9
     relative = magnitude / magnitude.max()
-    alpha = snap(magnitude, recipe(bits=bits))
+    alpha = snap(magnitude, *recipe(bits=bits))
     whole = alpha * steps
     torch.testing.assert_close(whole, whole.round(), rtol=0, atol=1e-9)
     assert bool(((whole.round() >= 1) & (whole.round() <= steps)).all())
@@ -86,7 +83,7 @@ def test_multipliers_cover_every_channel_in_whole_parts(bits: int) -> None:
 
 def test_multipliers_of_whole_parts_stay_as_they_are() -> None:
     wanted = torch.arange(1, 256, dtype=torch.float64) / 255
-    assert torch.equal(snap(wanted * 7.3, recipe()), wanted)
+    assert torch.equal(snap(wanted * 7.3, *recipe()), wanted)
 
 
 @pytest.mark.parametrize(("alpha", "most"), [("pot3", 3), ("pot5", 5), ("free", 7)])
@@ -98,7 +95,7 @@ def test_powers_of_two_cover_every_channel_and_end_at_their_reach(
         alpha = "pot7"
     magnitude = torch.rand(500, generator=drawn(1), dtype=torch.float64) ** 6 + 1e-9
     relative = magnitude / magnitude.max()
-    found = snap(magnitude, recipe(alpha, chip, 3 if chip == "shift" else 8))
+    found = snap(magnitude, *recipe(alpha, chip, 3 if chip == "shift" else 8))
     unit = 2.0**most if chip == "shift" else 255.0
     exponents = torch.log2(found * unit)
     assert torch.equal(exponents, exponents.round())
@@ -110,15 +107,15 @@ def test_powers_of_two_cover_every_channel_and_end_at_their_reach(
 
 def test_powers_of_two_stay_as_they_are() -> None:
     wanted = 2.0 ** torch.arange(-7, 1, dtype=torch.float64)
-    assert torch.equal(snap(wanted * 3, recipe(chip="shift", bits=3)), wanted)
+    assert torch.equal(snap(wanted * 3, *recipe(chip="shift", bits=3)), wanted)
     beyond = torch.tensor([1.0, 2.0**-20], dtype=torch.float64)
-    assert snap(beyond, recipe(chip="shift", bits=3)).tolist() == [1.0, 2.0**-7]
+    assert snap(beyond, *recipe(chip="shift", bits=3)).tolist() == [1.0, 2.0**-7]
 
 
 @pytest.mark.parametrize(("chip", "bits"), [("multiplier", 8), ("shift", 3)])
 def test_nothing_within_the_magnitude_is_clipped(chip: str, bits: int) -> None:
     magnitude = torch.rand(64, generator=drawn(2), dtype=torch.float64) ** 4 + 1e-3
-    quantizer = stream_quantizer(magnitude, recipe(chip=chip, bits=bits, residual_bits=8))
+    quantizer = stream_quantizer(magnitude, *recipe(chip=chip, bits=bits, residual_bits=8))
     x = magnitude * torch.linspace(-1, 1, 101, dtype=torch.float64)[:, None]
     error = (quantizer(x) - x).abs()
     assert bool((error <= quantizer.steps() * 0.5001).all())
@@ -174,7 +171,7 @@ def test_exponent_0_is_one_scale(zero_point: str) -> None:
     seen = channel_range(20, 0)
     ones = torch.ones(20, dtype=torch.float64)
     chosen = recipe(zero_point=zero_point)
-    found = linear_input_quantizer(seen, ones, 0.0, chosen, through_table=True)
+    found = linear_input_quantizer(seen, ones, 0.0, *chosen, through_table=True)
     assert (found.alpha, found.table_scale) == ((), 0.0)
     x = torch.stack([seen.low, seen.high])
     assert float((found(x) - x).abs().max()) <= found.scale * 0.501
@@ -185,7 +182,7 @@ def test_factors_follow_the_ranges_by_the_exponent(exponent: float) -> None:
     seen = channel_range(20, 1)
     ones = torch.ones(20, dtype=torch.float64)
     chosen = recipe(zero_point="symmetric")
-    found = linear_input_quantizer(seen, ones, exponent, chosen, through_table=False)
+    found = linear_input_quantizer(seen, ones, exponent, *chosen, through_table=False)
     relative = seen.magnitude / seen.magnitude.max()
     torch.testing.assert_close(torch.tensor(found.alpha, dtype=torch.float64), relative**exponent)
     assert (found.zero_point, found.table_scale) == (0, 0.0)
@@ -200,7 +197,7 @@ def test_wide_codes_of_a_table_reach_further_than_any_code(seed: int, exponent: 
     one_sided = seed % 2 == 0
     seen = channel_range(20, seed, one_sided=one_sided)
     columns = torch.rand(20, generator=drawn(seed), dtype=torch.float64)
-    found = linear_input_quantizer(seen, columns, exponent, recipe(), through_table=True)
+    found = linear_input_quantizer(seen, columns, exponent, *recipe(), through_table=True)
     assert found.table_scale > 0
     assert (found.zero_point < 0) == one_sided
     spread = torch.randn(4000, 20, generator=drawn(seed), dtype=torch.float64)
@@ -220,7 +217,7 @@ def test_a_zero_point_pays_where_values_are_of_one_sign() -> None:
     cost = {}
     for zero_point in ("symmetric", "asymmetric"):
         chosen = recipe(zero_point=zero_point)
-        found = linear_input_quantizer(seen, columns, 1.0, chosen, through_table=True)
+        found = linear_input_quantizer(seen, columns, 1.0, *chosen, through_table=True)
         cost[zero_point] = float(((found(x) - x) ** 2 * columns).sum())
     assert cost["asymmetric"] < 0.6 * cost["symmetric"]
 
@@ -230,7 +227,7 @@ def test_columns_decide_about_the_zero_point() -> None:
     seen = ChannelRange(torch.tensor([0.0, -1.0]).double(), torch.tensor([1.0, 1.0]).double())
     found = [
         linear_input_quantizer(
-            seen, torch.tensor(columns).double(), 1.0, recipe(), through_table=False
+            seen, torch.tensor(columns).double(), 1.0, *recipe(), through_table=False
         ).zero_point
         for columns in ([1.0, 1e-9], [1e-9, 1.0])
     ]
@@ -324,7 +321,7 @@ def test_factors_of_channels_are_those_that_are_asked_for(small: Captured) -> No
     bare = replace(quantizer, alpha=())
 
     def factors(asked: str, name: str, quantizer: ActivationQuantizer) -> list[float]:
-        options = AocqOptions.model_validate({"loss_channels": asked})
+        options = AocqOptions(**{"loss_channels": asked})
         found: list[float] = channel_factors(graph, name, quantizer, options).tolist()
         return found
 
@@ -341,7 +338,7 @@ def test_an_extreme_token_matters_less_under_the_norm() -> None:
     y = stream_values()
     share = {}
     for loss in ("mse", "token_norm"):
-        weights = token_weights(y, AocqOptions.model_validate({"loss": loss}))
+        weights = token_weights(y, AocqOptions(**{"loss": loss}))
         block_loss = BlockLoss(y, weights, torch.ones(1))
         alone = y.clone()
         alone[:, 3] *= 1.01

@@ -10,18 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from asked import for_chip
 from simulated import logits, on_chip, sqnr
 from tiny_models import NANO, SMALL, images, input_size, network
 from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp, capture
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.jobs.request import constrained
 from aocq.lowering import check_recipe, lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.aocq import method
 from aocq.methods.aocq import rounding as rounding_stage
 from aocq.methods.aocq.blocks import blocks
+from aocq.recipes.limits import ChipLimits
+from aocq.recipes.recipe import Recipe
 from aocq.records.kept import keep, kept
 from simulator.errors import InputError
 from simulator.profile import load_profile
@@ -31,15 +33,15 @@ VARIANTS = ("class_token", "mean_then_norm", "registers", "distilled", "pre_norm
 CHIPS = ("edge_npu_int8", "narrow_acc_20", "edge_npu_a4")
 
 
-def recipe(profile: str = "edge_npu_int8", **fields: Any) -> Recipe:
+def recipe(profile: str = "edge_npu_int8", **fields: Any) -> tuple[Recipe, ChipLimits]:
     options = {"search_images": 8, **fields.pop("aocq", {})}
     chip = load_profile(profile)
     widths = {"activation_bits": chip.activation.bits}
-    return constrained(Recipe.model_validate({**widths, **fields, "aocq": options}), chip)
+    return for_chip(chip, **{**widths, **fields, "aocq": options})
 
 
 def quantized(graph: FloatGraph, count: int = 16, **fields: Any) -> QuantizedModel:
-    return METHODS["aocq"](graph, images(count, graph.input.shape), recipe(**fields))
+    return METHODS["aocq"](graph, images(count, graph.input.shape), *recipe(**fields))
 
 
 def assert_same(a: QuantizedModel, b: QuantizedModel) -> None:
@@ -54,7 +56,7 @@ def assert_same(a: QuantizedModel, b: QuantizedModel) -> None:
     assert a.graph.parameters.keys() == b.graph.parameters.keys()
     for name, value in a.graph.parameters.items():
         assert torch.equal(value, b.graph.parameters[name]), name
-    assert (a.recipe, a.calibration_images) == (b.recipe, b.calibration_images)
+    assert (a.recipe, a.limits, a.calibration_images) == (b.recipe, b.limits, b.calibration_images)
 
 
 def differs(a: QuantizedModel, b: QuantizedModel) -> tuple[bool, bool]:
@@ -118,7 +120,7 @@ def test_images_of_no_finite_result_are_refused(nano: Captured) -> None:
     x = images(4, input_size(NANO))
     x[2, 0, 0, 0] = float("nan")
     with pytest.raises(InputError, match="image"):
-        METHODS["aocq"](nano("class_token")[1], x, recipe())
+        METHODS["aocq"](nano("class_token")[1], x, *recipe())
 
 
 @pytest.mark.parametrize("count", [1, 5, 9])
@@ -131,7 +133,7 @@ def test_few_images_are_enough_to_run(count: int, nano: Captured) -> None:
 def test_progress_goes_up_to_its_end(nano: Captured) -> None:
     seen: list[tuple[int, int]] = []
     x = images(16, input_size(NANO))
-    METHODS["aocq"](nano("class_token")[1], x, recipe(), lambda *step: seen.append(step))
+    METHODS["aocq"](nano("class_token")[1], x, *recipe(), lambda *step: seen.append(step))
     totals = {total for _, total in seen}
     assert len(totals) == 1
     done = [done for done, _ in seen]
@@ -150,8 +152,8 @@ def test_the_chip_computes_the_simulation(
 ) -> None:
     graph = nano(variant)[1]
     chosen = recipe(chip, weight_bits=bits)
-    check_recipe(chosen, load_profile(chip), leaves_floats=False)
-    model = METHODS["aocq"](graph, images(16, input_size(NANO)), chosen)
+    check_recipe(*chosen, load_profile(chip), leaves_floats=False)
+    model = METHODS["aocq"](graph, images(16, input_size(NANO)), *chosen)
     assert lower(model, load_profile(chip)).float_ops == 0
     inputs = images(64, input_size(NANO), seed=2)
     step = model.activations[graph.output.name].scale
@@ -185,7 +187,7 @@ def test_outlier_channels_cost_less_than_by_the_plain_method(seed: int) -> None:
     """At 8 bits; at 4, the weights' error hides what the stream gains on random networks."""
     graph = with_outliers(seed)
     calibration, others = (images(n, input_size(SMALL), seed=n) for n in (48, 64))
-    found = {name: METHODS[name](graph, calibration, recipe()) for name in ("base_ptq", "aocq")}
+    found = {name: METHODS[name](graph, calibration, *recipe()) for name in ("base_ptq", "aocq")}
     assert sqnr(found["aocq"], others, graph) > sqnr(found["base_ptq"], others) + 0.5
 
 
@@ -265,7 +267,7 @@ def test_a_killed_calibration_goes_on_where_it_was(
     x = images(16, input_size(NANO))
     chosen = recipe(weight_bits=4, aocq={"rounding": rounding, "adaround_steps": 10})
     steps: list[tuple[int, int]] = []
-    whole = METHODS["aocq"](graph, x, chosen, lambda *step: steps.append(step))
+    whole = METHODS["aocq"](graph, x, *chosen, lambda *step: steps.append(step))
     stop = int(len(steps) * share)
 
     calls: list[str] = []
@@ -290,9 +292,9 @@ def test_a_killed_calibration_goes_on_where_it_was(
             raise Killed
 
     with pytest.raises(Killed):
-        METHODS["aocq"](graph, x, chosen, kill, work=tmp_path)
+        METHODS["aocq"](graph, x, *chosen, kill, work=tmp_path)
     begun, calls[:] = list(calls), []
-    resumed = METHODS["aocq"](graph, x, chosen, work=tmp_path)
+    resumed = METHODS["aocq"](graph, x, *chosen, work=tmp_path)
     assert_same(resumed, whole)
 
     everything = [f"scales of {block.name}" for block in blocks(graph)] + layers_of_blocks(graph)
@@ -301,7 +303,7 @@ def test_a_killed_calibration_goes_on_where_it_was(
     assert again <= _unfinished(graph, begun)
     assert set(begun) | set(calls) == set(everything)
     calls.clear()
-    assert_same(METHODS["aocq"](graph, x, chosen, work=tmp_path), whole)
+    assert_same(METHODS["aocq"](graph, x, *chosen, work=tmp_path), whole)
     assert not calls
 
 
@@ -317,8 +319,8 @@ def test_work_of_a_calibration_survives_as_files_of_blocks(nano: Captured, tmp_p
     graph = nano("class_token")[1]
     work = tmp_path / "not" / "there"
     x = images(8, input_size(NANO))
-    whole = METHODS["aocq"](graph, x, recipe())
-    assert_same(METHODS["aocq"](graph, x, recipe(), work=work), whole)
+    whole = METHODS["aocq"](graph, x, *recipe())
+    assert_same(METHODS["aocq"](graph, x, *recipe(), work=work), whole)
     names = {path.name.split(".scales")[0].split(".weights")[0] for path in work.iterdir()}
     assert names == {"stem", "blocks.0", "head"}
     assert not [path for path in work.iterdir() if path.suffix == ".tmp"]
@@ -337,13 +339,13 @@ def test_work_that_is_no_json_is_made_again(
     """Also where it is as it was kept."""
     graph = nano("class_token")[1]
     x = images(8, input_size(NANO))
-    whole = METHODS["aocq"](graph, x, recipe(), work=tmp_path)
+    whole = METHODS["aocq"](graph, x, *recipe(), work=tmp_path)
     path = tmp_path / "blocks.0.scales.json"
     content = kept(path)
     assert content is not None
     keep(path, content.replace(before, after, 1))
     assert kept(path) not in {content, None}
-    assert_same(METHODS["aocq"](graph, x, recipe(), work=tmp_path), whole)
+    assert_same(METHODS["aocq"](graph, x, *recipe(), work=tmp_path), whole)
     assert kept(path) == content
 
 
@@ -356,7 +358,7 @@ def test_damaged_work_is_made_again(
     graph = nano("class_token")[1]
     x = images(8, input_size(NANO))
     chosen = recipe(weight_bits=4, aocq={"rounding": rounding, "adaround_steps": 4})
-    whole = METHODS["aocq"](graph, x, chosen, work=tmp_path)
+    whole = METHODS["aocq"](graph, x, *chosen, work=tmp_path)
     files = sorted(tmp_path.iterdir())
     assert len(files) == 6
     before = {path: path.read_bytes() for path in files}
@@ -364,5 +366,5 @@ def test_damaged_work_is_made_again(
         content = bytearray(before[path])
         content[-len(content) // 3] ^= 1
         path.write_bytes([bytes(content), b"", before[path][:-1]][number % 3])
-    assert_same(METHODS["aocq"](graph, x, chosen, work=tmp_path), whole)
+    assert_same(METHODS["aocq"](graph, x, *chosen, work=tmp_path), whole)
     assert {path: path.read_bytes() for path in files} == before

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from asked import asked, recipe_of
 from tiny_models import NANO, images, input_size
 from torch import Tensor, nn
 
 from aocq.capture import FloatGraph, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.methods import Recipe
 from aocq.methods.aocq import adaround, closed_form
 from aocq.methods.aocq.blocks import Block, blocks, segments
 from aocq.methods.aocq.closed_form import (
@@ -26,7 +26,6 @@ from aocq.methods.aocq.closed_form import (
     round_columns,
     row_scales,
 )
-from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.aocq.rounding import (
     LayerResult,
     Simulation,
@@ -40,6 +39,9 @@ from aocq.methods.aocq.token_norm import BlockLoss, block_loss
 from aocq.methods.aocq.tokens import tokens_read
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.ranges import SHRINK, activation_quantizer, quantize_weight
+from aocq.recipes.aocq_options import AocqOptions
+from aocq.recipes.limits import ANY_CHIP
+from aocq.recipes.recipe import Recipe
 from simulator.numerics.integer_type import IntType
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
@@ -334,6 +336,7 @@ class Network:
 
     def __init__(self, graph: FloatGraph, count: int, *, alpha: bool = False) -> None:
         self.graph, self.images = graph, images(count, input_size(NANO))
+        self.limits = ANY_CHIP
         self.quantizers: dict[str, ActivationQuantizer] = {}
         nodes = [node for node in graph.nodes if node.op in ARITHMETIC]
         values = run(graph, {"image": self.images}, [node.name for node in nodes])
@@ -351,9 +354,8 @@ class Network:
             )
 
     def simulation(self) -> Simulation:
-        return Simulation(
-            self.graph, self.quantizers, Recipe(aocq=AocqOptions(class_token_weight=1.0))
-        )
+        recipe = Recipe(aocq=AocqOptions(class_token_weight=1.0))
+        return Simulation(self.graph, self.quantizers, recipe, self.limits)
 
     def streams(self, block: Block) -> Streams:
         image = self.quantizers["image"](self.images)
@@ -362,7 +364,7 @@ class Network:
 
     def layer(self, name: str, **options: Any) -> LayerResult:
         aocq = {key: options.pop(key) for key in ("rounding", "loss") if key in options}
-        recipe = Recipe.model_validate({"weight_bits": 4, **options, "aocq": aocq})
+        recipe, self.limits = asked(**{"weight_bits": 4, **options, "aocq": aocq})
         block = next(block for block in blocks(self.graph) if name in block.nodes)
         node = self.graph.node(name)
         streams = self.streams(block)
@@ -495,8 +497,7 @@ def test_token_weights_reach_the_ends_of_branches_only(nano: Captured) -> None:
 def test_a_block_is_its_layers_one_after_the_other(rounding: str, nano: Captured) -> None:
     """Each under the integer weights before it, from the block's start on."""
     network = Network(nano("class_token")[1], 64)
-    block, recipe = blocks(network.graph)[1], Recipe(weight_bits=4)
-    recipe = recipe.model_copy(update={"aocq": AocqOptions(rounding=rounding)})
+    block, recipe = blocks(network.graph)[1], recipe_of(weight_bits=4, aocq={"rounding": rounding})
     streams, done = network.streams(block), list[int]()
     simulation = network.simulation()
     results, behind = round_block(simulation, block, streams, recipe, {}, lambda: done.append(1))
@@ -565,9 +566,7 @@ def test_learned_directions_do_not_raise_the_loss_of_the_block(alpha: bool, nano
     graph = nano("class_token")[1]
     network = Network(graph, 32, alpha=alpha)
     block = blocks(graph)[1]
-    recipe = Recipe(weight_bits=4).model_copy(
-        update={"aocq": Recipe().aocq.model_copy(update={"adaround_steps": 60})}
-    )
+    recipe = Recipe(weight_bits=4, aocq=AocqOptions(adaround_steps=60))
     streams, nodes = network.streams(block), linear_nodes(graph, block)
     closed = {node.name: network.layer(node.name) for node in nodes}
     taken: list[int] = []

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.roles import residual_stream
-from aocq.methods import Recipe
 from aocq.methods.aocq.balance import ChannelRange
 from aocq.methods.aocq.blocks import Block, blocks
 from aocq.methods.aocq.initial_scales import EXPONENT, InitialScales
@@ -30,11 +29,14 @@ from aocq.methods.aocq.scale_refinement import (
 )
 from aocq.methods.aocq.token_norm import BlockLoss, block_loss
 from aocq.methods.quantizers import ActivationQuantizer
+from aocq.recipes.aocq_options import AocqOptions
+from aocq.recipes.limits import ChipLimits
+from aocq.recipes.recipe import Recipe
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
 VARIANTS = ("class_token", "registers", "distilled", "mean_then_norm", "pre_norm")
 # Few bits: then candidates differ by more than the last digits.
-RECIPE = Recipe(activation_bits=5, residual_bits=5)
+RECIPE, LIMITS = Recipe(activation_bits=5), ChipLimits(residual_bits=5)
 
 
 def initial_scales(graph: FloatGraph, x: Tensor, recipe: Recipe) -> InitialScales:
@@ -42,7 +44,7 @@ def initial_scales(graph: FloatGraph, x: Tensor, recipe: Recipe) -> InitialScale
     values = run(graph, {"image": x}, [node.name for node in nodes])
     rows = {name: value.reshape(-1, value.shape[-1]).double() for name, value in values.items()}
     seen = {name: ChannelRange(found.amin(0), found.amax(0)) for name, found in rows.items()}
-    return InitialScales(graph, seen, recipe)
+    return InitialScales(graph, seen, recipe, LIMITS)
 
 
 def unrefined(initial: InitialScales, x: Tensor) -> Quantizers:
@@ -215,7 +217,7 @@ def test_refinement_changes_scales_and_nothing_else(nano: Captured) -> None:
 
 
 def test_the_exponent_is_the_one_of_least_loss_with_rounded_weights(nano: Captured) -> None:
-    prepared = Prepared(nano("class_token")[1], RECIPE.model_copy(update={"weight_bits": 3}))
+    prepared = Prepared(nano("class_token")[1], replace(RECIPE, weight_bits=3))
     block, initial = prepared.chain[1], prepared.initial
     loss = prepared.loss(block)
     names = balanced(block, initial.readers)
@@ -259,9 +261,7 @@ def test_weights_are_rounded_with_the_factors_of_their_inputs(nano: Captured) ->
 @pytest.mark.parametrize("alpha_choice", ["range", "mse"])
 def test_the_stream_is_balanced_and_the_rest_is_not(alpha_choice: str, nano: Captured) -> None:
     graph = nano("class_token")[1]
-    recipe = RECIPE.model_copy(
-        update={"aocq": RECIPE.aocq.model_copy(update={"alpha_choice": alpha_choice})}
-    )
+    recipe = replace(RECIPE, aocq=AocqOptions(**{"alpha_choice": alpha_choice}))
     prepared = Prepared(graph, recipe)
     held = {name for name, quantizer in prepared.quantizers.items() if quantizer.alpha}
     stream = {"patch_embed.proj", "cls_token", "concat", "pos_embed", "add", "blocks.0.add"}
@@ -293,9 +293,7 @@ def test_queries_keys_and_values_have_a_scale_each(nano: Captured) -> None:
 
 
 def test_a_stage_shares_its_factors(nano: Captured) -> None:
-    shared = RECIPE.model_copy(
-        update={"aocq": RECIPE.aocq.model_copy(update={"alpha_sharing": "stage"})}
-    )
+    shared = replace(RECIPE, aocq=AocqOptions(alpha_sharing="stage"))
     prepared = Prepared(nano("class_token")[1], shared)
     sums: list[ActivationQuantizer] = [
         prepared.quantizers[name] for name in ("concat", "add", "blocks.0.add", "blocks.0.add_1")

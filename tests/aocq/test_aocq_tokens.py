@@ -12,8 +12,8 @@ from tiny_models import SMALL, images, input_size
 from torch import Tensor, nn
 
 from aocq.capture import FloatGraph, FloatNode, run
-from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.aocq.tokens import token_importance, tokens_read
+from aocq.recipes.aocq_options import AocqOptions
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
 

@@ -7,13 +7,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from asked import asked
 from tiny_models import NANO, images, input_size
 from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.roles import residual_stream
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.ranges import activation_quantizer
 from simulator.errors import InputError
 
@@ -22,7 +23,7 @@ SIZE = input_size(NANO)
 
 
 def quantized(graph: FloatGraph, count: int = 20, **recipe: object) -> QuantizedModel:
-    return METHODS["base_ptq"](graph, images(count, SIZE), Recipe.model_validate(recipe))
+    return METHODS["base_ptq"](graph, images(count, SIZE), *asked(**recipe))
 
 
 @pytest.mark.parametrize("variant", ["class_token", "mean_then_norm", "registers", "distilled"])
@@ -132,7 +133,7 @@ def test_progress_reaches_the_end_in_equal_steps(nano: Captured) -> None:
         METHODS["base_ptq"](
             graph,
             images(20, SIZE),
-            Recipe(activation_range=search),
+            *asked(activation_range=search),
             lambda done, of, steps=steps: steps.append((done, of)),
         )
         assert steps == [(done, total) for done in range(1, total + 1)]
@@ -158,10 +159,10 @@ def test_simulated_quantization_is_close_and_closer_with_more_bits(nano: Capture
 
 
 def test_a_recipe_refuses_what_it_does_not_know() -> None:
-    with pytest.raises(ValueError, match="weight_bit"):
-        Recipe.model_validate({"weight_bit": 4})
+    with pytest.raises(TypeError, match="unexpected keyword argument 'weight_bit'"):
+        asked(weight_bit=4)
     with pytest.raises(ValueError, match="per_row"):
-        Recipe.model_validate({"weight_granularity": "per_row"})
+        asked(weight_granularity="per_row")
 
 
 def test_a_network_that_is_not_finite_on_the_images_is_refused_where_it_begins(

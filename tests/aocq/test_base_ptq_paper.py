@@ -8,13 +8,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from asked import asked
 from simulated import left_in_float, logits, on_chip, sqnr
 from tiny_models import NANO, images, input_size
 from torch import nn
 from torch.nn import functional
 
 from aocq.capture import FloatGraph, FloatOp, run
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.layer_search import (
     Grid,
     LinearLayer,
@@ -28,6 +29,7 @@ from aocq.methods.layer_search import (
 )
 from aocq.methods.objectives import cosine
 from aocq.methods.quantizers import ActivationQuantizer
+from aocq.recipes.recipe import Recipe
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
 SIZE = input_size(NANO)
@@ -35,7 +37,7 @@ SIZE = input_size(NANO)
 
 def quantized(graph: FloatGraph, **recipe: object) -> QuantizedModel:
     recipe = {"residual_bits": 8, **recipe}
-    return METHODS["base_ptq_paper"](graph, images(6, SIZE), Recipe.model_validate(recipe))
+    return METHODS["base_ptq_paper"](graph, images(6, SIZE), *asked(**recipe))
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -251,7 +253,7 @@ def test_only_the_first_32_images_are_used_and_every_layer_is_reported(nano: Cap
     _, graph = nano("class_token")
     steps: list[tuple[int, int]] = []
     many = METHODS["base_ptq_paper"](
-        graph, images(40, SIZE), Recipe(), lambda done, of: steps.append((done, of))
+        graph, images(40, SIZE), *asked(), lambda done, of: steps.append((done, of))
     )
     few = METHODS["base_ptq_paper"](graph, images(40, SIZE)[:32], Recipe())
     assert many.activations == few.activations

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ from PIL import Image
 from aocq import progress
 from aocq.capture import capture
 from aocq.data.image_folder import LabelledImage
-from aocq.jobs import verify as pipeline
-from aocq.jobs.request import calibration_key
-from aocq.methods import LEAVE_FLOATS, METHODS, Recipe
+from aocq.jobs import calibration
+from aocq.jobs.keys import calibration_key
+from aocq.jobs.request import CalibrationRequest
+from aocq.methods import METHODS
+from aocq.recipes.limits import ANY_CHIP, ChipLimits
+from aocq.recipes.methods import METHOD_SPECS
+from aocq.recipes.recipe import Recipe
 from aocq.zoo.models import load_model
 from simulator.errors import EnvironmentProblem, InputError
 from simulator.profile import load_profile
@@ -29,30 +34,48 @@ def files(tmp_path: Path) -> list[LabelledImage]:
     return [LabelledImage(path=path, label=0) for path in paths]
 
 
+def asked_of(method: str, **fields: Any) -> CalibrationRequest:
+    """A request whose folder is of no concern: the files are given."""
+    return CalibrationRequest(
+        **{"method": method, "recipe": Recipe(), "folder": Path("images"), "images": 3, **fields}
+    )
+
+
 def test_device_and_work_reach_the_method(
     files: list[LabelledImage], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     seen: dict[str, Any] = {}
 
-    def method(graph: Any, images: torch.Tensor, recipe: Recipe, report: Any, **more: Any) -> Any:
-        seen.update(more, images=len(images))
-        return METHODS["base_ptq"](graph, images, recipe, report, **more)
+    def method(
+        graph: Any,
+        images: torch.Tensor,
+        recipe: Recipe,
+        limits: ChipLimits,
+        report: Any,
+        **more: Any,
+    ) -> Any:
+        seen.update(more, images=len(images), limits=limits)
+        return METHODS["base_ptq"](graph, images, recipe, limits, report, **more)
 
-    monkeypatch.setattr(pipeline, "METHODS", {"mine": method})
+    monkeypatch.setattr(calibration, "METHODS", {"mine": method})
     model = load_model("vit_nano_digits")
     graph = capture(model.network, "vit_nano_digits", model.input_size)
-    pipeline.calibrate(
-        "mine",
+    limits = ChipLimits(bias_bits=20)
+    calibration.calibrate(
+        asked_of("mine", device="cuda"),
+        limits,
         graph,
-        Recipe(),
         model,
         files,
         progress.show,
-        skip_bad=False,
-        device="cuda",
-        work=tmp_path / "work",
+        tmp_path / "work",
     )
-    assert seen == {"device": "cuda", "work": tmp_path / "work", "images": 3}
+    assert seen == {
+        "device": "cuda",
+        "work": tmp_path / "work",
+        "images": 3,
+        "limits": limits,
+    }
 
 
 def test_inputs_that_overflow_the_float_network_are_told(files: list[LabelledImage]) -> None:
@@ -62,52 +85,53 @@ def test_inputs_that_overflow_the_float_network_are_told(files: list[LabelledIma
         InputError,
         match=r"norm1: .* values that are not finite .* mean and std",
     ):
-        pipeline.calibrate("aocq", graph, Recipe(), model, files, progress.show, skip_bad=False)
+        calibration.calibrate(asked_of("aocq"), ANY_CHIP, graph, model, files, progress.show)
 
 
 def test_a_calibration_is_known_by_all_it_depends_on(files: list[LabelledImage]) -> None:
     model = load_model("vit_nano_digits")
 
-    def key(**changed: Any) -> str:
-        arguments: dict[str, Any] = {
-            "method": "base_ptq",
-            "recipe": Recipe(),
-            "files": files,
-            "skip_bad": False,
-            "device": "cpu",
-        }
-        arguments |= changed
-        return calibration_key(model=model, **arguments)
+    def key(
+        method: str = "base_ptq",
+        limits: ChipLimits = ANY_CHIP,
+        chosen: list[LabelledImage] = files,
+        **changed: Any,
+    ) -> str:
+        return calibration_key(asked_of(method, **changed), limits, model, chosen)
 
     others = [
         key(),
         key(method="fq_vit"),
         key(recipe=Recipe(seed=1)),
-        key(files=files[:2]),
-        key(skip_bad=True),
+        key(limits=ChipLimits(bias_bits=20)),
+        key(chosen=files[:2]),
+        key(skip_bad_images=True),
         key(device="cuda"),
     ]
     assert len(set(others)) == len(others)
     assert key() == others[0]
 
 
-def test_methods_that_leave_floats_are_known_ones() -> None:
-    assert set(METHODS) >= LEAVE_FLOATS
+def test_every_method_is_described_and_has_its_own_field_of_a_recipe() -> None:
+    assert tuple(METHODS) == tuple(METHOD_SPECS)
+    for name, spec in METHOD_SPECS.items():
+        assert METHODS[name].spec is spec
+        assert spec.options is None or isinstance(getattr(Recipe(), name), spec.options)
 
 
 def test_what_a_method_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     profile = load_profile("edge_npu_int8")
     narrow = Recipe(activation_bits=4)
-    pipeline.check_method("fq_vit", narrow, profile, "cpu")
+    calibration.check_method("fq_vit", narrow, profile, "cpu")
     with pytest.raises(InputError, match="the model has 4"):
-        pipeline.check_method("base_ptq", narrow, profile, "cpu")
-    whole = narrow.model_copy(update={"float_ops": "integer"})
+        calibration.check_method("base_ptq", narrow, profile, "cpu")
+    whole = replace(narrow, float_ops="integer")
     with pytest.raises(InputError, match="the model has 4"):
-        pipeline.check_method("fq_vit", whole, profile, "cpu")
+        calibration.check_method("fq_vit", whole, profile, "cpu")
     with pytest.raises(InputError, match="the model has 9"):
-        pipeline.check_method("fq_vit", Recipe(activation_bits=9), profile, "cpu")
+        calibration.check_method("fq_vit", Recipe(activation_bits=9), profile, "cpu")
     with pytest.raises(InputError, match="choose one of base_ptq"):
-        pipeline.check_method("none", Recipe(), profile, "cpu")
+        calibration.check_method("none", Recipe(), profile, "cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(EnvironmentProblem, match="leave --device out"):
-        pipeline.check_method("base_ptq", Recipe(), profile, "cuda")
+        calibration.check_method("base_ptq", Recipe(), profile, "cuda")

@@ -5,23 +5,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import combinations, product
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from asked import asked, for_chip
 from simulated import on_chip, sqnr
 from tiny_models import NANO, images, input_size
 from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp
-from aocq.jobs.request import constrained
 from aocq.lowering import check_recipe, lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
-from aocq.methods.aocq.options import AocqOptions
+from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.parallel_calibration import completed
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
+from aocq.recipes.aocq_options import AocqOptions
+from aocq.recipes.limits import ANY_CHIP, ChipLimits, limits_of
+from aocq.recipes.recipe import Recipe
 from simulator.errors import InputError
 from simulator.graph.ops import Add, LayerNorm, MatMul, Mean, Rescale
 from simulator.numerics.integer_type import IntType
@@ -31,20 +34,20 @@ Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
 SIZE = input_size(NANO)
 NAMES = tuple(METHODS)
 FAST = AocqOptions(search_images=4, scale_passes=2)
-ADAROUND = FAST.model_copy(update={"rounding": "adaround", "adaround_steps": 3})
-NEAREST = FAST.model_copy(update={"rounding": "nearest"})
+ADAROUND = replace(FAST, rounding="adaround", adaround_steps=3)
+NEAREST = replace(FAST, rounding="nearest")
 
 # Ranges of all images, so that none of their values is clipped.
-FITTED = NEAREST.model_copy(update={"search_images": 8})
+FITTED = replace(NEAREST, search_images=8)
 
 # By the name of the float graph, the method and the recipe.
-MODELS: dict[tuple[str, str, Recipe], QuantizedModel] = {}
+MODELS: dict[tuple[str, str, Recipe, ChipLimits], QuantizedModel] = {}
 
 
 def quantized(graph: FloatGraph, method: str, **recipe: Any) -> QuantizedModel:
-    key = (graph.name, method, Recipe(**{"aocq": FAST, "float_ops": "integer", **recipe}))
+    key = (graph.name, method, *asked(**{"aocq": FAST, "float_ops": "integer", **recipe}))
     if key not in MODELS:
-        MODELS[key] = METHODS[method](graph, images(8, SIZE), key[2])
+        MODELS[key] = METHODS[method](graph, images(8, SIZE), *key[2:])
     return MODELS[key]
 
 
@@ -136,7 +139,7 @@ def test_factors_of_aocq_stay_powers_of_two_and_are_there(
         activation_scale="power_of_two",
         channel_factor=chip,
         channel_factor_bits=bits,
-        aocq=FAST.model_copy(update={"alpha_sharing": sharing}),
+        aocq=replace(FAST, **{"alpha_sharing": sharing}),
     )
     for name in ("blocks.0.add", "blocks.0.norm2", "blocks.0.attn.qkv", "blocks.0.attn.proj"):
         quantizer = model.activations[name]
@@ -154,9 +157,7 @@ def test_the_first_stage_moves_among_powers_of_two(nano: Captured) -> None:
     graph = nano("class_token")[1]
     recipe = {"activation_scale": "power_of_two", "activation_bits": 4, "residual_bits": 8}
     before, after = (
-        quantized(
-            graph, "aocq", aocq=FAST.model_copy(update={"scale_passes": passes}), **recipe
-        ).activations
+        quantized(graph, "aocq", aocq=replace(FAST, scale_passes=passes), **recipe).activations
         for passes in (0, 4)
     )
     ratios = {after[name].scale / before[name].scale for name in before}
@@ -291,8 +292,8 @@ def test_the_one_step_of_all_heads_is_a_float32_again(nano: Captured) -> None:
     name = "blocks.0.attn.qkv"
     factors = (1.0, large / small) * 36
     own = ActivationQuantizer(type=IntType(bits=8), scale=small, zero_point=0, alpha=factors)
-    recipe = Recipe(float32_scales=True, float_ops="integer")
-    found = completed(graph, images(2, SIZE), recipe, {name: own})[name]
+    recipe = asked(float32_scales=True, float_ops="integer")
+    found = completed(graph, images(2, SIZE), *recipe, {name: own})[name]
     assert (found.scale, found.type.bits) == (large, 8)
 
 
@@ -372,7 +373,7 @@ def test_probabilities_have_the_width_of_activations_unless_told(
         quantized(graph, method, activation_bits=6, softmax_bits=bits) for bits in (6, None)
     )
     assert told.activations == untold.activations
-    assert Recipe(activation_bits=6).probability_bits == 6
+    assert ANY_CHIP.probability_bits(Recipe(activation_bits=6)) == 6
     other = quantized(graph, method, activation_bits=6, softmax_bits=5)
     assert other.activations[name] != told.activations[name]
     assert {
@@ -432,12 +433,12 @@ def test_a_model_without_a_chips_restriction_is_refused_by_its_key(
         lower(free, profile)
     assert str(caught.value).startswith(f"profile edge_npu_int8: {message}; quantize for this")
     with pytest.raises(InputError) as early:  # known before any image is decoded
-        check_recipe(free.recipe, profile)
+        check_recipe(free.recipe, free.limits, profile)
     assert str(early.value) == str(caught.value)
-    held = constrained(free.recipe, profile)
-    unrestricted = constrained(free.recipe, load_profile("edge_npu_int8"))
-    assert held == unrestricted.model_copy(update=recipe)
-    check_recipe(held, profile)
+    limits = limits_of(profile, free.recipe)
+    unrestricted = limits_of(load_profile("edge_npu_int8"), free.recipe)
+    assert limits == replace(unrestricted, **recipe)
+    check_recipe(free.recipe, limits, profile)
     lower(quantized(graph, "aocq", **recipe), profile)
 
 
@@ -453,40 +454,40 @@ def test_all_restrictions_that_a_model_lacks_are_named_at_once(nano: Captured) -
 
 def test_a_model_that_has_one_step_per_tensor_anyway_is_taken(nano: Captured) -> None:
     model = quantized(nano("class_token")[1], "base_ptq")
-    assert model.recipe.activation_granularity == "per_channel"
+    assert model.limits.activation_granularity == "per_channel"
     lower(model, chip(activation={"granularity": "per_tensor"}))
 
 
 def test_powers_of_two_are_float32_too() -> None:
     profile = chip(rescale={"scale_type": "float32_ratio"})
-    unrestricted = constrained(Recipe(), load_profile("edge_npu_int8"))
+    recipe, unrestricted = for_chip(load_profile("edge_npu_int8"))
     both = {"weight_scale": "power_of_two", "activation_scale": "power_of_two"}
-    check_recipe(unrestricted.model_copy(update=both), profile)
+    check_recipe(recipe, replace(unrestricted, **both), profile)
     for one in both:
         with pytest.raises(InputError, match="scales in float32"):
-            check_recipe(unrestricted.model_copy(update={one: "power_of_two"}), profile)
+            check_recipe(recipe, replace(unrestricted, **{one: "power_of_two"}), profile)
 
 
 def test_one_kind_of_op_with_scales_in_float32_is_enough() -> None:
     plain = load_profile("edge_npu_int8").model_dump(mode="json")
     other = {"linear": {"rescale": {"scale_type": "float32"}}}
     profile = NpuProfile.model_validate({**plain, "ops": other})
-    assert constrained(Recipe(), profile).float32_scales
-    assert not constrained(Recipe(), load_profile("edge_npu_int8")).float32_scales
+    assert limits_of(profile, Recipe()).float32_scales
+    assert not limits_of(load_profile("edge_npu_int8"), Recipe()).float32_scales
 
 
 @pytest.mark.parametrize(
-    ("chip_bits", "output_bits", "asked", "wanted"),
+    ("chip_bits", "output_bits", "bits", "wanted"),
     [(8, 8, 8, None), (8, 7, 8, 7), (16, 15, 16, 15), (16, 16, 16, None), (8, 8, 4, None)],
 )
 def test_probabilities_are_as_wide_as_the_chips_unless_all_else_is_narrower(
-    chip_bits: int, output_bits: int, asked: int, wanted: int | None
+    chip_bits: int, output_bits: int, bits: int, wanted: int | None
 ) -> None:
     profile = chip(
         activation={"bits": chip_bits, "residual_bits": max(chip_bits, 8)},
         softmax={"output_bits": output_bits},
     )
-    found = constrained(Recipe(activation_bits=asked), profile)
-    assert found.softmax_bits == wanted
-    if asked == chip_bits:
-        check_recipe(found, profile)
+    recipe, limits = for_chip(profile, activation_bits=bits)
+    assert limits.softmax_bits == wanted
+    if bits == chip_bits:
+        check_recipe(recipe, limits, profile)

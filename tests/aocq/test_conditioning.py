@@ -13,8 +13,9 @@ import torch
 from tiny_models import SMALL, images, input_size
 
 from aocq.capture import FloatOp, run
-from aocq.methods import METHODS, Recipe
+from aocq.methods import METHODS
 from aocq.methods.aocq.conditioning import block_conditions, condition_numbers
+from aocq.recipes.recipe import Recipe
 
 
 def samples(tokens: int = 400, channels: int = 6) -> torch.Tensor:

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, capture, run
 from aocq.lowering import lower
-from aocq.methods import METHODS, Recipe
+from aocq.methods import METHODS
 from aocq.methods.steps import moved
+from aocq.recipes.recipe import Recipe
 from simulator.boundary import quantize
 from simulator.executor import Executor
 from simulator.graph.ops import Slice

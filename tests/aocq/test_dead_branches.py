@@ -10,18 +10,20 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from asked import for_chip, recipe_of
 from changed_profiles import changed
 from simulated import logits
 from tiny_models import NANO, images, input_size, network
 from torch import Tensor, nn
 
 from aocq.capture import FloatGraph, FloatOp, capture
-from aocq.jobs.request import constrained
+from aocq.jobs.calibration import calibrated
 from aocq.lowering import lower
 from aocq.lowering.affine import Affine, affine_step
-from aocq.methods import METHODS, QuantizedModel, Recipe
-from aocq.methods.layernorm_parts import observe_parts
+from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.least_steps import LEAST_STEP, with_steps_for_functions
+from aocq.recipes.limits import ChipLimits
+from aocq.recipes.recipe import Recipe
 from simulator.boundary import dequantize, quantize
 from simulator.errors import InputError
 from simulator.executor import Executor
@@ -88,21 +90,18 @@ def calibration(change: str) -> Tensor:
 
 
 @cache
-def _quantized(change: str, method: str, recipe: Recipe) -> QuantizedModel:
-    inputs = calibration(change)
-    model = METHODS[method](captured(change), inputs, recipe)
-    if recipe.layernorm_part_bits is None:
-        return model
-    return replace(model, parts=observe_parts(model, inputs, recipe.layernorm_part_bits))
+def _quantized(change: str, method: str, recipe: Recipe, limits: ChipLimits) -> QuantizedModel:
+    return calibrated(method, captured(change), calibration(change), recipe, limits)
 
 
 def quantized(change: str, profile: NpuProfile, method: str = "base_ptq") -> QuantizedModel:
-    recipe = Recipe(
+    recipe = for_chip(
+        profile,
         weight_bits=max(profile.weight.bits),
         activation_bits=profile.activation.bits,
         float_ops="integer",
     )
-    return _quantized(change, method, constrained(recipe, profile))
+    return _quantized(change, method, *recipe)
 
 
 def on_chip(graph: IntGraph, inputs: Tensor) -> np.ndarray:
@@ -172,7 +171,7 @@ def test_a_search_for_an_inverse_ends_where_there_is_none(nano: Captured) -> Non
     graph = nano("class_token")[1]
     graph = changed_graph(graph, "blocks.0.mlp.fc1", 1e20, 1.0)
     graph = changed_graph(graph, "blocks.0.mlp.fc2", 1e-20, 1.0)
-    recipe = Recipe.model_validate({"aocq": {"search_images": 4}})
+    recipe = recipe_of(aocq={"search_images": 4})
     with pytest.raises(torch.linalg.LinAlgError, match="no inverse"):  # told as bad input by runs
         METHODS["aocq"](graph, images(4, SIZE), recipe)
 
@@ -197,7 +196,7 @@ def test_a_bias_beside_weights_of_nearly_nothing_fits(
     """Weights have a larger scale there, by which the bias is a number that the chip holds."""
     graph = changed_graph(nano("class_token")[1], layer, weight, bias)
     chip = changed(accumulator__bias_bits=bits)
-    model = METHODS["base_ptq"](graph, images(8, SIZE), constrained(Recipe(), chip))
+    model = METHODS["base_ptq"](graph, images(8, SIZE), *for_chip(chip))
     codes = model.bias_codes(graph.node(layer))
     assert 2 ** (bits - 3) < np.abs(codes).max() < 2 ** (bits - 1)
     real = graph.parameters[f"{layer}.bias"].double().numpy()
@@ -211,9 +210,9 @@ def test_weights_that_matter_keep_their_scale(nano: Captured) -> None:
     """A chip too narrow for biases beside such products is refused, not served with less."""
     graph = nano("class_token")[1]
     chip = changed(accumulator__bias_bits=8)
-    recipe = constrained(Recipe(), chip)
-    narrow = METHODS["base_ptq"](graph, images(8, SIZE), recipe)
-    wide = METHODS["base_ptq"](graph, images(8, SIZE), recipe.model_copy(update={"bias_bits": 32}))
+    recipe, limits = for_chip(chip)
+    narrow = METHODS["base_ptq"](graph, images(8, SIZE), recipe, limits)
+    wide = METHODS["base_ptq"](graph, images(8, SIZE), recipe, replace(limits, bias_bits=32))
     for name, weight in narrow.weights.items():
         assert weight.scale.tolist() == wide.weights[name].scale.tolist()
     with pytest.raises(

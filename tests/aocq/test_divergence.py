@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from asked import asked
 from changed_profiles import changed
 from PIL import Image
 from tiny_models import NANO, images, input_size
@@ -18,7 +19,7 @@ from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import ImageBatches
 from aocq.jobs.mismatches import compared, differing_codes
 from aocq.lowering import lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
 from simulator.executor import Executor
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
@@ -47,7 +48,7 @@ def data(tmp_path: Path) -> ImageBatches:
 def quantized(nano: Captured, method: str, **recipe: object) -> QuantizedModel:
     graph = nano("class_token")[1]
     return METHODS[method](
-        graph, images(16, input_size(NANO)), Recipe.model_validate({"weight_bits": 8, **recipe})
+        graph, images(16, input_size(NANO)), *asked(**{"weight_bits": 8, **recipe})
     )
 
 

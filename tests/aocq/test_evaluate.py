@@ -32,7 +32,8 @@ from aocq.jobs.evaluate import (
     top_k,
 )
 from aocq.lowering import lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
+from aocq.recipes.recipe import Recipe
 from simulator.errors import InputError
 from simulator.executor import Executor, OpCounts
 from simulator.ops.behaviour import SumCounts

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from asked import for_chip
 from tiny_models import images, with_random_parameters
 from torch import nn
 
@@ -25,11 +26,11 @@ from aocq.capture.roles import (
     residual_stream,
 )
 from aocq.capture.verify import verify
-from aocq.jobs.request import constrained
 from aocq.jobs.sizing import size_up
 from aocq.lowering import lower
-from aocq.methods import METHODS, Recipe
-from aocq.methods.aocq.options import AocqOptions
+from aocq.methods import METHODS
+from aocq.recipes.aocq_options import AocqOptions
+from aocq.recipes.recipe import Recipe
 from aocq.zoo.models import random_model, timm
 from simulator.boundary import quantize
 from simulator.cost import estimate
@@ -65,10 +66,10 @@ def captured(name: str) -> Captured:
 @cache
 def lowered(name: str, method: str) -> IntGraph:
     plain = AocqOptions(scale_passes=0, search_images=4, rounding="nearest")
-    recipe = constrained(Recipe(weight_bits=4, aocq=plain), CHIP)
+    recipe = for_chip(CHIP, weight_bits=4, aocq=plain)
     graph = captured(name).graph
     calibration = images(8, EXAMPLES[name][1].input_size)
-    return lower(METHODS[method](graph, calibration, recipe), CHIP)
+    return lower(METHODS[method](graph, calibration, *recipe), CHIP)
 
 
 @every_family

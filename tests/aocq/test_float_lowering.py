@@ -17,8 +17,9 @@ from aocq.capture import FloatOp, capture
 from aocq.capture import run as run_float
 from aocq.jobs.evaluate import sqnr_per_op
 from aocq.lowering import lower
-from aocq.methods import METHODS, Recipe
+from aocq.methods import METHODS
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
+from aocq.recipes.recipe import Recipe
 from simulator.boundary import dequantize, quantize
 from simulator.cost import estimate
 from simulator.errors import InputError

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from asked import asked
 from changed_profiles import changed
 from simulated import left_in_float, logits, on_chip, sqnr
 from tiny_models import NANO, images, input_size
@@ -17,7 +18,7 @@ from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp, run
 from aocq.lowering import lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.fq_vit import (
     asymmetric_quantizer,
     balanced_tensors,
@@ -27,6 +28,7 @@ from aocq.methods.fq_vit import (
     with_factors,
 )
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
+from aocq.recipes.recipe import Recipe
 from simulator.errors import InputError
 from simulator.graph.ops import Add, LayerNorm
 from simulator.profile import load_profile
@@ -37,7 +39,7 @@ SIZE = input_size(NANO)
 
 def quantized(graph: FloatGraph, **recipe: object) -> QuantizedModel:
     recipe = {"residual_bits": 8, **recipe}
-    return METHODS["fq_vit"](graph, images(20, SIZE), Recipe.model_validate(recipe))
+    return METHODS["fq_vit"](graph, images(20, SIZE), *asked(**recipe))
 
 
 def unbalanced(graph: FloatGraph) -> FloatGraph:
@@ -160,7 +162,7 @@ def test_a_stream_that_is_pooled_keeps_one_scale_there(nano: Captured) -> None:
 def test_the_factors_come_from_the_last_hundred_images(nano: Captured) -> None:
     graph = unbalanced(nano("class_token")[1])
     many = torch.cat([6 * images(60, SIZE), images(100, SIZE, seed=5)])
-    model = METHODS["fq_vit"](graph, many, Recipe(residual_bits=8))
+    model = METHODS["fq_vit"](graph, many, Recipe())
     found = model.activations["blocks.0.add"]
     values = run(graph, {"image": many}, ["blocks.0.add"])["blocks.0.add"]
     plain = asymmetric_quantizer(float(values.min()), float(values.max()), 8)
@@ -260,6 +262,7 @@ def test_what_a_chip_cannot_read_by_channel_is_refused_by_name(nano: Captured) -
             graph=graph,
             method="test",
             recipe=model.recipe,
+            limits=model.limits,
             activations={
                 **model.activations,
                 name: ActivationQuantizer(

@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from asked import for_chip
 from simulated import logits
 from tiny_models import NANO, images, input_size, network
 
 from aocq.capture import FloatGraph, FloatOp, capture
 from aocq.capture.roles import branch_ends
-from aocq.jobs.request import constrained
 from aocq.lowering import lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer
 from simulator.boundary import quantize
 from simulator.errors import InputError
@@ -35,9 +36,9 @@ def graph() -> FloatGraph:
 
 
 def quantized(graph: FloatGraph, *, fused: bool = True, method: str = "aocq") -> QuantizedModel:
-    recipe = constrained(Recipe(weight_bits=4), CHIP if fused else UNFUSED)
-    options = recipe.aocq.model_copy(update={"scale_passes": 1, "search_images": 8})
-    return METHODS[method](graph, images(16, SIZE), recipe.model_copy(update={"aocq": options}))
+    options = {"scale_passes": 1, "search_images": 8}
+    recipe = for_chip(CHIP if fused else UNFUSED, weight_bits=4, aocq=options)
+    return METHODS[method](graph, images(16, SIZE), *recipe)
 
 
 def test_branches_end_in_layers_and_embeddings_do_not(graph: FloatGraph) -> None:
@@ -84,12 +85,11 @@ def test_the_chip_computes_the_simulation(graph: FloatGraph, residual_bits: int)
     chip = CHIP.model_copy(
         update={"activation": CHIP.activation.model_copy(update={"residual_bits": residual_bits})}
     )
-    recipe = constrained(Recipe(weight_bits=4), chip)
-    options = recipe.aocq.model_copy(update={"scale_passes": 0, "search_images": 8})
+    options: dict[str, Any] = {"scale_passes": 0, "search_images": 8}
     if residual_bits == 16:
-        options = options.model_copy(update={"alpha": "none"})
-    recipe = recipe.model_copy(update={"aocq": options})
-    model = METHODS["aocq"](graph, images(16, SIZE), recipe)
+        options["alpha"] = "none"
+    recipe = for_chip(chip, weight_bits=4, aocq=options)
+    model = METHODS["aocq"](graph, images(16, SIZE), *recipe)
     lowered = lower(model, chip)
     inputs = images(32, SIZE, seed=5)
     codes = quantize(inputs.numpy(), lowered.tensors["image"])

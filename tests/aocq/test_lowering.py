@@ -13,15 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from asked import asked, for_chip
 from changed_profiles import changed
 from tiny_models import NANO, images, input_size, network
 from torch import nn
 
 from aocq.capture import FloatGraph, capture, run
 from aocq.capture.roles import residual_stream
-from aocq.jobs.request import constrained
 from aocq.lowering import check_recipe, lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
+from aocq.recipes.limits import ChipLimits
+from aocq.recipes.recipe import Recipe
 from simulator.boundary import dequantize, quantize
 from simulator.errors import InputError
 from simulator.executor import Executor, RunOutput, run_reference
@@ -51,7 +53,7 @@ VARIANTS = (
 
 
 # Quantizing takes longer than lowering: models by the name of the float graph and the recipe.
-MODELS: dict[tuple[str, Recipe], QuantizedModel] = {}
+MODELS: dict[tuple[str, Recipe, ChipLimits], QuantizedModel] = {}
 
 
 def quantized(graph: FloatGraph, profile: NpuProfile, **recipe: Any) -> QuantizedModel:
@@ -63,9 +65,9 @@ def quantized(graph: FloatGraph, profile: NpuProfile, **recipe: Any) -> Quantize
         "channel_factor": profile.layernorm.channel_factor,
         "channel_factor_bits": profile.layernorm.channel_factor_bits,
     }
-    key = (graph.name, Recipe(**{**limits, **recipe}))
+    key = (graph.name, *asked(**{**limits, **recipe}))
     if key not in MODELS:
-        MODELS[key] = METHODS["base_ptq"](graph, images(32, SIZE), key[1])
+        MODELS[key] = METHODS["base_ptq"](graph, images(32, SIZE), *key[1:])
     return MODELS[key]
 
 
@@ -400,7 +402,7 @@ def test_a_model_that_the_profile_cannot_hold_is_refused_by_its_key(
     assert key in str(caught.value)
     assert "profile edge_npu_int8: " in str(caught.value)
     with pytest.raises(InputError):
-        check_recipe(model.recipe, profile)  # known before any image is decoded
+        check_recipe(model.recipe, model.limits, profile)  # known before any image is decoded
 
 
 @pytest.mark.parametrize(
@@ -428,22 +430,22 @@ def test_channel_factors_count_where_a_layer_norm_reads_them(
     recipe: dict[str, Any], values: dict[str, Any], key: str, nano: Captured
 ) -> None:
     profile = changed(**values)
-    asked = Recipe.model_validate({**recipe, "aocq": {"scale_passes": 0}})
+    wanted = asked(**recipe, aocq={"scale_passes": 0})
     with pytest.raises(InputError, match=r"layernorm\.channel_factor") as caught:
-        check_recipe(asked, profile)
+        check_recipe(*wanted, profile)
     assert key in str(caught.value)
     graph = nano("class_token")[1]
-    model = METHODS["aocq"](graph, images(8, input_size(NANO)), asked)
+    model = METHODS["aocq"](graph, images(8, input_size(NANO)), *wanted)
     with pytest.raises(InputError, match=r"layernorm\.channel_factor"):
         lower(model, profile)
-    plain = METHODS["base_ptq"](graph, images(8, input_size(NANO)), asked)
+    plain = METHODS["base_ptq"](graph, images(8, input_size(NANO)), *wanted)
     assert lower(plain, profile).float_ops == 0
 
 
 def test_every_mismatch_is_named_at_once() -> None:
-    recipe = Recipe(weight_bits=3, residual_bits=16)
+    wanted = asked(weight_bits=3, residual_bits=16)
     with pytest.raises(InputError) as caught:
-        check_recipe(recipe, changed("narrow_acc_20"))
+        check_recipe(*wanted, changed("narrow_acc_20"))
     for key in (
         "weight.bits",
         "activation.residual_bits",
@@ -503,5 +505,5 @@ def test_a_stream_far_below_epsilon_is_told_by_its_layer_and_scale(factor: float
         lower(model, load_profile("edge_npu_int8"))
     other = load_profile("gemmini_20b")
     assert other.layernorm.algorithm == "float32"
-    anew = METHODS["base_ptq"](graph, images(8, SIZE), constrained(Recipe(), other))
+    anew = METHODS["base_ptq"](graph, images(8, SIZE), *for_chip(other))
     assert verify(lower(anew, other)) == [], "the way out that is told"

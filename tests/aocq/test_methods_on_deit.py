@@ -13,9 +13,10 @@ from torch import Tensor
 from aocq.capture import FloatGraph, capture
 from aocq.data.image_folder import read_image_folder
 from aocq.data.loader import evenly, load_calibration_images
-from aocq.methods import METHODS, Recipe
+from aocq.methods import METHODS
 from aocq.methods.operands import row_blocks, trace_operand
 from aocq.methods.quantizers import ActivationQuantizer
+from aocq.recipes.recipe import Recipe
 from aocq.zoo.models import load_model
 
 # Beside the repository; its licences do not allow it inside.

@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import save_file
 from tiny_models import with_random_parameters
 
-from aocq.jobs.request import model_meta
+from aocq.jobs.keys import model_meta
 from aocq.zoo.models import load_model, random_model, timm
 from aocq.zoo.options import channels_averaged, crop_kept, parse_settings, preprocessing
 from simulator.errors import InputError

@@ -5,20 +5,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
+from asked import for_chip
 from mutations import byte_mutants, text_mutants
 from tiny_models import NANO, images, input_size, network
 
 from aocq.capture import FloatGraph, capture
 from aocq.cli.profile_text import as_data, list_row, page
-from aocq.jobs.request import constrained
+from aocq.jobs.calibration import calibrated
 from aocq.lowering import lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
-from aocq.methods.layernorm_parts import observe_parts
+from aocq.methods import QuantizedModel
+from aocq.recipes.limits import ChipLimits
+from aocq.recipes.recipe import Recipe
 from simulator.cost import estimate
 from simulator.errors import AocqError, InputError
 from simulator.profile import NpuProfile, load_profile, profile_paths
@@ -44,18 +45,15 @@ def float_graph() -> FloatGraph:
 
 
 @cache
-def _quantized(recipe: Recipe) -> QuantizedModel:
-    model = METHODS["base_ptq"](float_graph(), images(4, SIZE), recipe)
-    if recipe.layernorm_part_bits is None:
-        return model
-    return replace(model, parts=observe_parts(model, images(4, SIZE), recipe.layernorm_part_bits))
+def _quantized(recipe: Recipe, limits: ChipLimits) -> QuantizedModel:
+    return calibrated("base_ptq", float_graph(), images(4, SIZE), recipe, limits)
 
 
 def use(profile: NpuProfile) -> None:
     """Quantize, lower and cost a network for a profile; it may be refused."""
     bits = {"weight_bits": max(profile.weight.bits), "activation_bits": profile.activation.bits}
     try:
-        graph = lower(_quantized(constrained(Recipe(**bits), profile)), profile)
+        graph = lower(_quantized(*for_chip(profile, **bits)), profile)
     except AocqError:
         return
     found = estimate(graph, profile)

@@ -13,15 +13,17 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
+from asked import for_chip
 from tiny_models import NANO, images, input_size, network
 
 from aocq.capture import FloatGraph, FloatOp, capture
-from aocq.jobs.request import constrained
+from aocq.jobs.calibration import calibrated
 from aocq.lowering import lower
 from aocq.lowering.builder import narrowest
-from aocq.methods import METHODS, QuantizedModel, Recipe
-from aocq.methods.layernorm_parts import observe_parts
+from aocq.methods import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer
+from aocq.recipes.limits import ChipLimits
+from aocq.recipes.recipe import Recipe
 from simulator.errors import InputError
 from simulator.graph import IntGraph, sha256
 from simulator.graph.ops import (
@@ -89,21 +91,17 @@ def float_graph() -> FloatGraph:
 
 
 @cache
-def _quantized(recipe: Recipe) -> QuantizedModel:
-    calibration = images(8, input_size(NANO))
-    model = METHODS["base_ptq"](float_graph(), calibration, recipe)
-    if recipe.layernorm_part_bits is None:
-        return model
-    return replace(model, parts=observe_parts(model, calibration, recipe.layernorm_part_bits))
+def _quantized(recipe: Recipe, limits: ChipLimits) -> QuantizedModel:
+    return calibrated("base_ptq", float_graph(), images(8, input_size(NANO)), recipe, limits)
 
 
-def recipe_for(profile: NpuProfile) -> Recipe:
+def recipe_for(profile: NpuProfile) -> tuple[Recipe, ChipLimits]:
     widths = {"weight_bits": profile.weight.bits[0], "activation_bits": profile.activation.bits}
-    return constrained(Recipe(**widths), profile)
+    return for_chip(profile, **widths)
 
 
 def lowered(profile: NpuProfile) -> IntGraph:
-    return lower(_quantized(recipe_for(profile)), profile)
+    return lower(_quantized(*recipe_for(profile)), profile)
 
 
 def seen(changes: Changes) -> str:
@@ -212,7 +210,7 @@ def test_another_value_of_a_key_is_another_graph(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", OF_RECIPES)
-def test_what_a_method_may_use_is_in_its_recipe(path: str) -> None:
+def test_what_a_method_may_use_is_in_its_limits(path: str) -> None:
     assert recipe_for(chip({path: OF_RECIPES[path]})) != recipe_for(chip({}))
 
 
@@ -332,15 +330,11 @@ def test_a_shift_that_no_multiplier_makes_is_refused_by_name(kind: OpKind) -> No
 
 
 @cache
-def _of_16_channels(recipe: Recipe) -> QuantizedModel:
+def _of_16_channels(recipe: Recipe, limits: ChipLimits) -> QuantizedModel:
     """A network with heads of 16 channels: chips that only shift divide scores by 4."""
     base = {**NANO, "embed_dim": 48}
     graph = capture(network("mean_then_norm", base), "keys", input_size(base))
-    model = METHODS["base_ptq"](graph, images(4, input_size(base)), recipe)
-    if recipe.layernorm_part_bits is None:
-        return model
-    parts = observe_parts(model, images(4, input_size(base)), recipe.layernorm_part_bits)
-    return replace(model, parts=parts)
+    return calibrated("base_ptq", graph, images(4, input_size(base)), recipe, limits)
 
 
 @pytest.mark.parametrize(
@@ -367,7 +361,7 @@ def test_constants_have_the_chip_s_width_or_the_narrowest(name: str) -> None:
     """β and shifts that stand for multipliers have no width of the chip's."""
     profile = load_profile(name)
     bits = {"weight_bits": max(profile.weight.bits), "activation_bits": profile.activation.bits}
-    model = _of_16_channels(constrained(Recipe(**bits), profile))
+    model = _of_16_channels(*for_chip(profile, **bits))
     graph = lower(model, profile)
     widths = {
         "bias": {profile.accumulator.bias_bits},
@@ -388,7 +382,7 @@ def test_constants_have_the_chip_s_width_or_the_narrowest(name: str) -> None:
 
 def test_channel_shifts_have_the_width_of_the_chip_s_factors() -> None:
     profile = load_profile("narrow_acc_20")
-    model = _quantized(recipe_for(profile))
+    model = _quantized(*recipe_for(profile))
     reader = next(node for node in model.graph.nodes if node.op is FloatOp.LAYERNORM)
     (name,) = reader.inputs
     plain = model.activations[name]

@@ -8,13 +8,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from asked import asked
 from simulated import left_in_float, logits, on_chip, sqnr
 from tiny_models import NANO, images, input_size
 from torch import Tensor, nn
 from torch.nn import functional
 
 from aocq.capture import FloatGraph, FloatOp, run
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.fisher import gradients, perturbed_direction, sampled_label_direction
 from aocq.methods.layer_search import (
     Grid,
@@ -45,7 +46,7 @@ BOTH = ("ptq4vit_paper", "ptq4vit_released")
 
 def quantized(method: str, graph: FloatGraph, **recipe: object) -> QuantizedModel:
     recipe = {"residual_bits": 8, **recipe}
-    return METHODS[method](graph, images(6, SIZE), Recipe.model_validate(recipe))
+    return METHODS[method](graph, images(6, SIZE), *asked(**recipe))
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

@@ -8,15 +8,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from asked import for_chip
 from simulated import logits, on_chip
 from tiny_models import NANO, images, input_size, network, with_random_parameters
 from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp, UnsupportedOperatorError, capture, run
 from aocq.capture.roles import known_networks
-from aocq.jobs.request import constrained
 from aocq.lowering import lower
-from aocq.methods import METHODS, Recipe
+from aocq.methods import METHODS
 from aocq.zoo.models import timm
 from simulator.graph.ops import Lookup
 from simulator.profile import load_profile
@@ -42,8 +42,7 @@ def test_it_is_one_function_that_computes_what_the_network_does(nano: Captured) 
 def test_chips_compute_it_as_it_is_simulated(method: str, float_ops: str, nano: Captured) -> None:
     graph = nano("quick_gelu")[1]
     chip = load_profile("edge_npu_int8")
-    recipe = constrained(Recipe(float_ops=float_ops), chip)
-    model = METHODS[method](graph, images(16, SIZE), recipe)
+    model = METHODS[method](graph, images(16, SIZE), *for_chip(chip, float_ops=float_ops))
     inputs = images(4, SIZE, seed=2)
     found, simulated = on_chip(model, inputs), logits(model, inputs).numpy()
     assert ((found - simulated) ** 2).sum() < 1e-2 * (simulated**2).sum()
@@ -52,7 +51,7 @@ def test_chips_compute_it_as_it_is_simulated(method: str, float_ops: str, nano: 
 def test_its_table_has_the_function_at_every_code(nano: Captured) -> None:
     graph = nano("quick_gelu")[1]
     chip = load_profile("edge_npu_int8")
-    model = METHODS["base_ptq"](graph, images(16, SIZE), constrained(Recipe(), chip))
+    model = METHODS["base_ptq"](graph, images(16, SIZE), *for_chip(chip))
     lowered = lower(model, chip)
     (op,) = (op for op in lowered.ops if isinstance(op, Lookup))
     x, y = lowered.tensors[op.a], lowered.tensors[op.name]
@@ -69,7 +68,7 @@ def test_openai_s_clip_is_of_a_known_family() -> None:
     graph = capture(built, name, SIZE)
     assert [n.name for n in graph.nodes if n.op is FloatOp.UNARY] == ["blocks.0.mlp.act"]
     chip = load_profile("edge_npu_int8")
-    model = METHODS["base_ptq"](graph, images(4, SIZE), constrained(Recipe(), chip))
+    model = METHODS["base_ptq"](graph, images(4, SIZE), *for_chip(chip))
     on_chip(model, images(1, SIZE))
 
 

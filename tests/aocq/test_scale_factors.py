@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from asked import for_chip
 from tiny_models import images
 from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp
-from aocq.jobs.request import constrained
 from aocq.lowering import lower
-from aocq.methods import METHODS, Recipe
+from aocq.methods import METHODS
 from aocq.methods.layernorm_parts import observe_parts
 from simulator.numerics.fixed_point import q31_multiplier_and_shift
 from simulator.profile import load_profile
@@ -33,9 +33,8 @@ def test_attention_scores_of_heads_whose_scale_factor_is_no_float32(
     factor = scaled.attributes["factor"]
     assert float(np.float32(factor)) != factor
     profile = load_profile(profile_name)
-    recipe = constrained(Recipe(), profile)
     calibration = images(16, graph.input.shape)
-    model = METHODS["base_ptq"](graph, calibration, recipe)
+    model = METHODS["base_ptq"](graph, calibration, *for_chip(profile))
     parts = observe_parts(model, calibration, 8)
     lowered = lower(replace(model, parts=parts), profile)
     name = next(node.name for node in graph.nodes if scaled.name in node.inputs)

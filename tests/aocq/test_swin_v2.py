@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from asked import asked
 from tiny_models import images, with_random_parameters
 from torch import Tensor, nn
 
@@ -16,11 +17,11 @@ from aocq.capture import FloatGraph, FloatNode, FloatOp, capture, run
 from aocq.capture.roles import branch_ends, residual_stream
 from aocq.capture.roles.swin_v2 import FAMILY
 from aocq.capture.verify import verify
-from aocq.methods import METHODS, QuantizedModel, Recipe
-from aocq.methods.aocq.options import AocqOptions
+from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.operands import row_blocks, trace_operand
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.storage import load, save
+from aocq.recipes.aocq_options import AocqOptions
 from aocq.zoo.models import timm
 
 EXAMPLE = FAMILY.examples[0]
@@ -131,8 +132,8 @@ def test_heads_of_normalized_queries_are_their_own_dimension() -> None:
 @cache
 def quantized(method: str, **changed: str) -> QuantizedModel:
     options = AocqOptions(scale_passes=1, search_images=2, rounding="nearest")
-    recipe = Recipe(weight_bits=4, aocq=options, **changed)
-    return METHODS[method](swin_v2(), images(4, EXAMPLE.input_size), recipe)
+    recipe = asked(weight_bits=4, aocq=options, **changed)
+    return METHODS[method](swin_v2(), images(4, EXAMPLE.input_size), *recipe)
 
 
 @pytest.mark.parametrize("method", ["base_ptq", "fq_vit", "aocq", "ptq4vit_paper"])

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from asked import for_chip
 from simulated import logits
 from tiny_models import NANO, images, input_size
 from torch import nn
 
 from aocq.capture import FloatGraph
-from aocq.jobs.request import constrained
+from aocq.jobs.calibration import calibrated
 from aocq.lowering import lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
-from aocq.methods.layernorm_parts import observe_parts
+from aocq.methods import QuantizedModel
 from simulator.boundary import dequantize, quantize
 from simulator.errors import AccumulatorOverflow, InputError
 from simulator.executor import Executor, run_reference
@@ -71,12 +71,8 @@ def chip(*changes: Mapping[str, Any]) -> NpuProfile:
 
 def quantized(graph: FloatGraph, profile: NpuProfile) -> QuantizedModel:
     """Quantize within the profile's limits."""
-    recipe = constrained(Recipe(activation_bits=profile.activation.bits), profile)
-    calibration = images(32, graph.input.shape)
-    model = METHODS["base_ptq"](graph, calibration, recipe)
-    if recipe.layernorm_part_bits is None:
-        return model
-    return replace(model, parts=observe_parts(model, calibration, recipe.layernorm_part_bits))
+    recipe = for_chip(profile, activation_bits=profile.activation.bits)
+    return calibrated("base_ptq", graph, images(32, graph.input.shape), *recipe)
 
 
 def emulated(model: QuantizedModel, graph: IntGraph) -> float:

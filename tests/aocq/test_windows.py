@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from asked import asked
 from simulated import logits
 from tiny_models import images, with_random_parameters
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ from aocq.capture.interpreter import run as run_nodes
 from aocq.capture.passes import MASKED
 from aocq.lowering import lower
 from aocq.lowering.softmax import SHORT_RANGES
-from aocq.methods import METHODS, QuantizedModel, Recipe
+from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.masks import lowest_code_wanted, quantizer_of, scores_of
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.steps import moved
@@ -153,7 +154,7 @@ def padded() -> tuple[FloatGraph, Tensor]:
 
 def quantized(method: str = "base_ptq", **options: Any) -> tuple[QuantizedModel, Tensor]:
     graph, calibration = padded()
-    return METHODS[method](graph, calibration, Recipe(**options)), calibration
+    return METHODS[method](graph, calibration, *asked(**options)), calibration
 
 
 @pytest.mark.parametrize("zero_point", ["symmetric", "asymmetric"])

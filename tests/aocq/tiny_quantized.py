@@ -8,13 +8,13 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from asked import for_chip
 from tiny_models import NANO, images, input_size, network
 
 from aocq.capture import FloatGraph, capture
-from aocq.jobs.request import constrained
-from aocq.methods import METHODS, QuantizedModel, Recipe
-from aocq.methods.aocq.options import AocqOptions
-from aocq.methods.layernorm_parts import observe_parts
+from aocq.jobs.calibration import calibrated
+from aocq.methods import QuantizedModel
+from aocq.recipes.aocq_options import AocqOptions
 from simulator.profile import load_profile
 
 TINY = {**NANO, "img_size": 8, "patch_size": 4, "embed_dim": 8, "num_heads": 2, "mlp_ratio": 1}
@@ -42,14 +42,11 @@ def tiny_graph(variant: str = "class_token") -> FloatGraph:
 
 
 @cache
-def tiny(method: str = "base_ptq", profile: str = "edge_npu_int8", **asked: Any) -> QuantizedModel:
+def tiny(method: str = "base_ptq", profile: str = "edge_npu_int8", **fields: Any) -> QuantizedModel:
     """Quantize the tiny network for a profile as the product does."""
     chip, pixels = load_profile(profile), images(8, input_size(TINY))
     options = AocqOptions(scale_passes=1, search_images=4)
     bits = {"weight_bits": min(chip.weight.bits), "activation_bits": chip.activation.bits}
-    recipe = constrained(Recipe(**{**bits, "aocq": options, **asked}), chip)
-    model = METHODS[method](tiny_graph(), pixels, recipe)
-    parts: dict[str, Any] = {}
-    if recipe.layernorm_part_bits is not None and not model.leaves_floats:
-        parts = dict(observe_parts(model, pixels, recipe.layernorm_part_bits))
-    return replace(model, meta=meta_of(model.graph), parts=parts)
+    recipe = for_chip(chip, **{**bits, "aocq": options, **fields})
+    model = calibrated(method, tiny_graph(), pixels, *recipe)
+    return replace(model, meta=meta_of(model.graph))

@@ -17,7 +17,7 @@ from aocq.cli import recipes
 from aocq.cli.app import COMMANDS
 from aocq.cli.checks import CHECKS, check_of
 from aocq.cli.options import GEMMS
-from aocq.method_names import METHOD_NAMES
+from aocq.recipes.methods import METHOD_SPECS
 from simulator.profile import profile_paths
 
 Run = Callable[..., Finished]
@@ -235,6 +235,6 @@ def test_names_known_without_torch_are_those_of_the_tables() -> None:
     from aocq.methods import METHODS
     from simulator.gemm import BACKENDS
 
-    assert tuple(METHODS) == METHOD_NAMES
+    assert tuple(METHODS) == tuple(METHOD_SPECS)
     assert ("auto", *BACKENDS) == GEMMS
-    assert recipes.known_method(recipes.DEFAULT_METHOD) in METHODS
+    assert recipes.known_method(recipes.LEFT_OUT) in METHODS

@@ -75,6 +75,6 @@ def test_nan_is_beyond_no_bound_and_refused_all_the_same() -> None:
 def test_the_largest_seed_is_one_of_torch() -> None:
     import torch
 
-    from aocq.cli.recipes import LARGEST_SEED
+    from aocq.recipes.recipe import LARGEST_SEED
 
     torch.Generator().manual_seed(LARGEST_SEED)

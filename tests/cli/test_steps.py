@@ -263,7 +263,7 @@ def test_every_command_refuses_decisions_that_are_none(
     (folder / "quantized.json").write_text(json.dumps(plain), "utf-8")
     data = () if command == "lower" else ("--data", demo.folder / "data" / "val")
     refused = warm(command, folder, *data, "--out", out, code=3)
-    assert "quantized.json: not a quantized model of format 2 (activations.image.zero_point: " in (
+    assert "quantized.json: not a quantized model of format 3 (activations.image.zero_point: " in (
         refused.err
     )
     assert not list(out.glob("*"))

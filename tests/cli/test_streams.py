@@ -18,8 +18,8 @@ import pytest
 from command_line import AOCQ, ENVIRONMENT
 
 from aocq import progress
+from aocq.cli.console import print_columns
 from aocq.cli.streams import any_text
-from aocq.cli.sweeps import print_columns
 
 ENCODINGS = ["ascii", "latin-1", "cp1252", "utf-8"]
 HOSTILE = "größe → \udcff \x1b[2J\x07\x9b31m\r"

@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from command_line import Demo, Finished, stopped
@@ -219,14 +219,18 @@ def test_runs_on_other_images_are_compared_as_such(
 
 
 def test_folders_of_networks_of_one_name_are_told_apart() -> None:
-    from aocq.cli.sweeps import LONGEST_NAME, network_folder
+    from aocq.jobs.cells import LONGEST_NAME, network_folder
+    from aocq.jobs.request import ModelRequest
 
-    micro = {"img_size": 32, "depths": (2, 2, 2)}
-    assert network_folder("swin.ms_in1k", None, {}) == "swin.ms_in1k"
-    assert network_folder("swin", None, micro) == "swin,img_size=32,depths=2,2,2"
-    assert network_folder("swin", 100, micro) == "swin,img_size=32,depths=2,2,2,num_classes=100"
-    odd = {network_folder("swin", None, {"norm": text}) for text in ("../up", "a/b", "a_b", "a b")}
-    long = {network_folder("swin", None, {"depths": (2,) * n}) for n in (200, 201)}
+    def folder(name: str, classes: int | None = None, **arguments: Any) -> str:
+        return network_folder(ModelRequest(name=name, classes=classes, arguments=arguments))
+
+    micro: dict[str, Any] = {"img_size": 32, "depths": (2, 2, 2)}
+    assert folder("swin.ms_in1k") == "swin.ms_in1k"
+    assert folder("swin", **micro) == "swin,img_size=32,depths=2,2,2"
+    assert folder("swin", 100, **micro) == "swin,img_size=32,depths=2,2,2,num_classes=100"
+    odd = {folder("swin", norm=text) for text in ("../up", "a/b", "a_b", "a b")}
+    long = {folder("swin", depths=(2,) * n) for n in (200, 201)}
     assert len(odd) == 4
     assert len(long) == 2
     for name in odd | long:
@@ -268,8 +272,8 @@ def test_an_ablation_varies_one_level_at_a_time_and_judges_the_streams(
 
 
 def test_the_full_grid_is_the_product_of_the_levels() -> None:
-    from aocq.cli.ablate import all_combinations
-    from aocq.methods.aocq.options import AocqOptions
+    from aocq.jobs.ablation import all_combinations
+    from aocq.recipes.aocq_options import AocqOptions
 
     found = list(all_combinations(AocqOptions()))
     assert len(found) == len(set(map(repr, found))) == 5 * 2 * 3 * 2

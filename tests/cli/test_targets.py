@@ -220,16 +220,18 @@ def test_two_files_of_one_name_and_unknown_names_are_refused(
 def test_of_all_chips_only_those_that_can_hold_the_widths_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from aocq.cli import requests, targets
-    from aocq.cli.sweeps import cell
-    from aocq.methods import Recipe
+    from aocq.cli import targets
+    from aocq.cli.options import RunOptions
+    from aocq.jobs.cells import cell
+    from aocq.jobs.request import ModelRequest
+    from aocq.recipes.recipe import Recipe
     from reports.campaign import TableRow
 
     cells, table = [], []
     for name in ("edge_npu_a4", "edge_npu_int8"):
-        request = requests.make_request(
-            model="m",
-            data=Path("d"),
+        request = RunOptions().request(
+            ModelRequest(name="m"),
+            Path("d"),
             profile=name,
             method="base_ptq",
             recipe=Recipe(),

@@ -23,12 +23,13 @@ from aocq.capture import FloatGraph, FloatOp, capture
 from aocq.capture.roles import FAMILIES
 from aocq.demo.digits import load_split
 from aocq.demo.model import vit_nano_digits
-from aocq.jobs.request import constrained
+from aocq.jobs.calibration import calibrated
 from aocq.lowering import check_recipe, lower
-from aocq.methods import METHODS, QuantizedModel, Recipe
-from aocq.methods.aocq.options import AocqOptions
-from aocq.methods.layernorm_parts import observe_parts
+from aocq.methods import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer, Quantizer
+from aocq.recipes.aocq_options import AocqOptions
+from aocq.recipes.limits import ChipLimits, limits_of
+from aocq.recipes.recipe import Recipe
 from aocq.zoo.models import timm
 from simulator.boundary import quantize
 from simulator.errors import InputError
@@ -110,26 +111,23 @@ def lowered(case: Case) -> IntGraph:
         If the profile cannot hold the recipe, or the network cannot be lowered for it.
     """
     profile = load_profile(case.profile)
-    recipe = constrained(RECIPE, profile)
-    check_recipe(recipe, profile, leaves_floats=case.method == WITH_FLOATS)
-    model = _quantized(case.network, case.method, recipe.model_dump_json())
-    return lower(model, profile)
+    limits = limits_of(profile, RECIPE)
+    check_recipe(RECIPE, limits, profile, leaves_floats=case.method == WITH_FLOATS)
+    return lower(_quantized(case.network, case.method, limits), profile)
 
 
 @cache
-def _quantized(network: str, method: str, recipe_json: str) -> QuantizedModel:
-    recipe = Recipe.model_validate_json(recipe_json)
+def _quantized(network: str, method: str, limits: ChipLimits) -> QuantizedModel:
     graph = captured(network)
     wide = replace(graph, parameters={n: _wide(p) for n, p in graph.parameters.items()})
     calibration = images_of(network, CALIBRATION_IMAGES)
-    model = METHODS[METHOD if method == WITH_FLOATS else method](wide, calibration, recipe)
+    own = METHOD if method == WITH_FLOATS else method
+    model = calibrated(own, wide, calibration, RECIPE, limits)
     if method == WITH_FLOATS:
-        model = replace(model, activations=_without_floats(model))
-    if recipe.layernorm_part_bits is not None and not model.leaves_floats:
-        parts = observe_parts(model, calibration, recipe.layernorm_part_bits)
-        model = replace(model, parts={name: _in_float32(part) for name, part in parts.items()})
+        model = replace(model, activations=_without_floats(model), parts={})
     held = {name: _in_float32(quantizer) for name, quantizer in model.activations.items()}
-    return replace(model, graph=graph, activations=held)
+    parts = {name: _in_float32(part) for name, part in model.parts.items()}
+    return replace(model, graph=graph, activations=held, parts=parts)
 
 
 @cache

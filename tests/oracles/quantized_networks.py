@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +13,12 @@ from aocq.capture import FloatGraph, capture
 from aocq.data.image_folder import LabelledImage, read_image_folder
 from aocq.data.loader import evenly, load_calibration_images
 from aocq.demo.digits import write_image_folder
-from aocq.jobs.request import constrained
-from aocq.jobs.verify import calibrate
-from aocq.methods import QuantizedModel, Recipe
+from aocq.jobs.calibration import calibrate
+from aocq.jobs.request import CalibrationRequest
+from aocq.methods import QuantizedModel
+from aocq.progress import silent
+from aocq.recipes.limits import limits_of
+from aocq.recipes.recipe import Recipe
 from aocq.zoo.models import LoadedModel, load_model
 from simulator.profile import NpuProfile
 
@@ -35,15 +37,14 @@ class Network:
 
     def quantized(self, profile: NpuProfile) -> QuantizedModel:
         """Quantize within the profile's limits, weights to 8 bits."""
-        return calibrate(
-            "base_ptq",
-            self.graph,
-            constrained(Recipe(), profile),
-            self.loaded,
-            self.calibration,
-            _no_progress,
-            skip_bad=False,
+        request = CalibrationRequest(
+            method="base_ptq",
+            recipe=Recipe(),
+            folder=self.calibration[0].path.parent.parent,
+            images=len(self.calibration),
         )
+        limits = limits_of(profile, request.recipe)
+        return calibrate(request, limits, self.graph, self.loaded, self.calibration, silent)
 
 
 def digits(folder: Path) -> Network:
@@ -75,8 +76,3 @@ def _network(
         calibration=evenly(read_image_folder(folder / "calib", loaded.classes), calibration),
         images=decoded,
     )
-
-
-@contextmanager
-def _no_progress(_: str, __: int) -> Iterator[Callable[[int], None]]:
-    yield lambda steps: None

@@ -24,8 +24,8 @@ from aocq.methods.aocq.rounding import LayerResult, Streams, linear_nodes
 from aocq.methods.aocq.token_norm import block_loss
 from aocq.methods.aocq.tokens import token_importance
 from aocq.methods.masks import quantizer_of
-from aocq.methods.quantized_model import Recipe
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
+from aocq.recipes.recipe import Recipe
 from simulator.numerics.integer_type import IntType
 
 STRETCH = 1.2

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aocq.methods.quantized_model import Recipe
 from aocq.methods.quantizers import ActivationQuantizer
-from aocq.methods.scale_form import ANY_SCALE, ScaleForm
+from aocq.methods.scale_form import ANY_SCALE, ScaleForm, activation_form
+from aocq.recipes.limits import ChipLimits
+from aocq.recipes.recipe import Recipe
 from simulator.numerics.integer_type import IntType
 
 # Shares of a channel's range that the search of least squared error tries.
@@ -40,47 +41,47 @@ class ChannelRange:
         return found.clamp_min(top * 1e-6) if top else torch.ones_like(found)
 
 
-def form(recipe: Recipe) -> str:
-    """Return the form of α that a recipe and its chip allow: none, pot<K>, or free.
+def form(recipe: Recipe, limits: ChipLimits) -> str:
+    """Return the form of α that a recipe and a chip allow: none, pot<K>, or free.
 
     A chip that can only shift, or whose scales are powers of two, gets powers of two where free
     factors were asked for; K is at most what the chip's shifts or multipliers reach.
     """
     asked = recipe.aocq.alpha
-    if asked == "none" or recipe.channel_factor == "none":
+    if asked == "none" or limits.channel_factor == "none":
         return "none"
-    if recipe.activation_granularity == "per_tensor":
+    if limits.activation_granularity == "per_tensor":
         return "none"
-    bits = recipe.channel_factor_bits
-    reach = 2**bits - 1 if recipe.channel_factor == "shift" else bits - 1
-    if asked == "free" and _has_free_multipliers(recipe):
+    bits = limits.channel_factor_bits
+    reach = 2**bits - 1 if limits.channel_factor == "shift" else bits - 1
+    if asked == "free" and _has_free_multipliers(limits):
         return "free"
     return f"pot{min(reach, int(asked.removeprefix('pot') if asked != 'free' else 7))}"
 
 
-def _has_free_multipliers(recipe: Recipe) -> bool:
-    return recipe.channel_factor == "multiplier" and not recipe.activation_form.power_of_two
+def _has_free_multipliers(limits: ChipLimits) -> bool:
+    return limits.channel_factor == "multiplier" and not activation_form(limits).power_of_two
 
 
-def balances_inputs(recipe: Recipe) -> bool:
+def balances_inputs(recipe: Recipe, limits: ChipLimits) -> bool:
     """Return whether inputs of linear layers get factors: a chip may want one step per tensor."""
-    return recipe.aocq.balance_inputs and recipe.activation_granularity == "per_channel"
+    return recipe.aocq.balance_inputs and limits.activation_granularity == "per_channel"
 
 
-def snap(magnitude: Tensor, recipe: Recipe) -> Tensor:
+def snap(magnitude: Tensor, recipe: Recipe, limits: ChipLimits) -> Tensor:
     """Return α that the chip can hold, in proportion to the channels' magnitudes or just above.
 
     Multipliers are ``m / (2^bits - 1)`` with whole m; shifts, and factors of scales that are powers
     of two, are ``2^(k - K)``.
     """
     relative = (magnitude / magnitude.max()).double()
-    kind = form(recipe)
-    steps = 2**recipe.channel_factor_bits - 1
+    kind = form(recipe, limits)
+    steps = 2**limits.channel_factor_bits - 1
     if kind == "free":
         factors: Tensor = torch.clamp(torch.ceil(relative * steps - 1e-9), 1, steps) / steps
         return factors
     most = int(kind.removeprefix("pot"))
-    unit = steps if _has_free_multipliers(recipe) else 2.0**most
+    unit = steps if _has_free_multipliers(limits) else 2.0**most
     exponents = torch.clamp(torch.ceil(torch.log2(relative) - 1e-9) + most, 0, most)
     return torch.ldexp(torch.ones_like(exponents), exponents) / unit
 
@@ -94,10 +95,10 @@ def balanced_quantizer(
     return ActivationQuantizer(type=kind, scale=scale, zero_point=0, alpha=tuple(alpha.tolist()))
 
 
-def stream_quantizer(magnitude: Tensor, recipe: Recipe) -> ActivationQuantizer:
+def stream_quantizer(magnitude: Tensor, recipe: Recipe, limits: ChipLimits) -> ActivationQuantizer:
     """Return the quantizer of a stream tensor whose channels reach ``magnitude`` [C]."""
-    alpha = snap(magnitude, recipe)
-    return balanced_quantizer(magnitude, recipe.residual_bits, alpha, recipe.activation_form)
+    alpha = snap(magnitude, recipe, limits)
+    return balanced_quantizer(magnitude, limits.residual_bits, alpha, activation_form(limits))
 
 
 def clipped_magnitude(x: Tensor, seen: ChannelRange, weights: Tensor, bits: int) -> Tensor:
@@ -123,7 +124,13 @@ def clipped_magnitude(x: Tensor, seen: ChannelRange, weights: Tensor, bits: int)
 
 
 def linear_input_quantizer(
-    seen: ChannelRange, columns: Tensor, exponent: float, recipe: Recipe, *, through_table: bool
+    seen: ChannelRange,
+    columns: Tensor,
+    exponent: float,
+    recipe: Recipe,
+    limits: ChipLimits,
+    *,
+    through_table: bool,
 ) -> ActivationQuantizer:
     """Return the quantizer of a linear layer's input, its channels balanced.
 
@@ -137,8 +144,8 @@ def linear_input_quantizer(
     through_table
         whether a function's table yields the tensor, see ``ActivationQuantizer.table_scale``
     """
-    kind, form = IntType(bits=recipe.activation_bits), recipe.activation_form
-    choices = (1,) if recipe.zero_point == "symmetric" else ASYMMETRIES
+    kind, form = IntType(bits=recipe.activation_bits), activation_form(limits)
+    choices = (1,) if limits.zero_point == "symmetric" else ASYMMETRIES
     best, least = None, float("inf")
     for ratio in choices:
         reach = torch.maximum(seen.high.clamp_min(0), -seen.low.clamp_max(0) * ratio)

@@ -31,9 +31,11 @@ from aocq.methods.base_ptq import (
 )
 from aocq.methods.masks import lowest_code_wanted, scores_of
 from aocq.methods.operands import row_blocks
-from aocq.methods.quantized_model import Recipe
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.ranges import activation_quantizer, quantize_weight
+from aocq.methods.scale_form import activation_form, weight_form
+from aocq.recipes.limits import ChipLimits
+from aocq.recipes.recipe import Recipe
 from simulator.numerics.integer_type import IntType
 
 # How far the factors of a linear layer's input follow the channels' ranges before that is decided.
@@ -53,17 +55,18 @@ def shared_parts(graph: FloatGraph) -> dict[str, str]:
     }
 
 
-def without_codes(graph: FloatGraph, recipe: Recipe) -> frozenset[str]:
+def without_codes(graph: FloatGraph, limits: ChipLimits) -> frozenset[str]:
     """Return the layers whose sums the chip adds to the stream: they need no quantizer."""
-    return frozenset(branch_ends(graph) if recipe.fused_add else ())
+    return frozenset(branch_ends(graph) if limits.fused_add else ())
 
 
 def channel_ranges(
-    graph: FloatGraph, images: Tensor, recipe: Recipe, on_images: Callable[[int], None]
+    graph: FloatGraph, images: Tensor, probability_bits: int, on_images: Callable[[int], None]
 ) -> dict[str, ChannelRange]:
     """Return every arithmetic node's channel ranges over the float network's values.
 
-    Those of masked scores reach as far down as the lowest code has to.
+    Those of masked scores reach as far down as the lowest code has to, for probabilities of
+    ``probability_bits``.
     ``on_images`` is called with the number of images run since the last call.
 
     Raises
@@ -84,7 +87,7 @@ def channel_ranges(
     def note(node: FloatNode, x: Tensor) -> Tensor:
         if node.op is FloatOp.MASK:
             name, factor = scores_of(graph, node)
-            widen(name, lowest_code_wanted(x, factor, recipe.probability_bits))
+            widen(name, lowest_code_wanted(x, factor, probability_bits))
         elif node.op in ARITHMETIC:
             check_finite(node, x)
             widen(node.name, x)
@@ -100,17 +103,23 @@ def channel_ranges(
 class InitialScales:
     """Chooses the first quantizer of any tensor from its channels' ranges and sampled values."""
 
-    def __init__(self, graph: FloatGraph, seen: Mapping[str, ChannelRange], recipe: Recipe) -> None:
+    def __init__(
+        self,
+        graph: FloatGraph,
+        seen: Mapping[str, ChannelRange],
+        recipe: Recipe,
+        limits: ChipLimits,
+    ) -> None:
         """Take the ranges of every arithmetic node's channels over the calibration images."""
-        self.graph, self.seen, self.recipe = graph, seen, recipe
+        self.graph, self.seen, self.recipe, self.limits = graph, seen, recipe, limits
         self.stream = residual_stream(graph)
         self.importance = token_importance(graph, recipe.aocq)
         self.joins = joins_stream(graph)
         self.symmetric = multiplied_with_activations(graph)
         self.parts = shared_parts(graph)
-        self.without_codes = without_codes(graph, recipe)
-        self.balanced = form(recipe) != "none"
-        self.readers = linear_readers(graph) if balances_inputs(recipe) else {}
+        self.without_codes = without_codes(graph, limits)
+        self.balanced = form(recipe, limits) != "none"
+        self.readers = linear_readers(graph) if balances_inputs(recipe, limits) else {}
         self.columns = {
             name: torch.cat([self._weight(reader) for reader in found]).cpu().double().pow(2).sum(0)
             for name, found in self.readers.items()
@@ -148,18 +157,18 @@ class InitialScales:
 
         ``values`` [images, tokens, C] are the float network's, by node, where :meth:`needs_values`.
         """
-        name, recipe = node.name, self.recipe
+        name, recipe, limits = node.name, self.recipe, self.limits
         if node.op is FloatOp.SOFTMAX:
-            return probabilities_quantizer(recipe.probability_bits)
+            return probabilities_quantizer(limits.probability_bits(recipe))
         if name in self.stream or name in self.joins:
             if self.balanced:
                 return self._on_the_stream(node, values)
-            return self._plain(name, recipe.residual_bits)
+            return self._plain(name, limits.residual_bits)
         if name in self.columns:
             return self.input_quantizer(node, EXPONENT)
         if node.op is FloatOp.LINEAR and name in self.symmetric:
             return self._operands(node)
-        return self._plain(name, bits_of(self.graph, node, self.stream, recipe))
+        return self._plain(name, bits_of(self.graph, node, self.stream, recipe, limits))
 
     def input_quantizer(self, node: FloatNode, exponent: float) -> ActivationQuantizer:
         """Return the balanced quantizer of a linear layer's input; see ``exponent`` there."""
@@ -168,6 +177,7 @@ class InitialScales:
             self.columns[node.name],
             exponent,
             self.recipe,
+            self.limits,
             through_table=node.op is FloatOp.UNARY,
         )
 
@@ -178,9 +188,9 @@ class InitialScales:
                 self.seen[other] for other in self.stream if self._width(other) == node.shape[-1]
             ]
             magnitude = torch.stack([found.magnitude for found in same]).amax(0).double()
-            shared = stream_quantizer(magnitude, self.recipe)
+            shared = stream_quantizer(magnitude, self.recipe, self.limits)
             own = self.seen[name].magnitude.double() / torch.tensor(shared.alpha)
-            scale = self.recipe.activation_form.hold(float(own.max()) / shared.type.high)
+            scale = activation_form(self.limits).hold(float(own.max()) / shared.type.high)
             return ActivationQuantizer(
                 type=shared.type, scale=scale, zero_point=0, alpha=shared.alpha
             )
@@ -190,9 +200,9 @@ class InitialScales:
                 values[name].flatten(0, -2),
                 self.seen[name],
                 self._token_weights(name, values).flatten(0, -2),
-                self.recipe.residual_bits,
+                self.limits.residual_bits,
             )
-        return stream_quantizer(magnitude, self.recipe)
+        return stream_quantizer(magnitude, self.recipe, self.limits)
 
     def _token_weights(self, name: str, values: Mapping[str, Tensor]) -> Tensor:
         """Return the weight of every token: what is added counts by the norm of the sum."""
@@ -206,20 +216,20 @@ class InitialScales:
         return self.graph.node(name).shape[-1]
 
     def _plain(self, name: str, bits: int) -> ActivationQuantizer:
-        zero_point = "symmetric" if name in self.symmetric else self.recipe.zero_point
+        zero_point = "symmetric" if name in self.symmetric else self.limits.zero_point
         seen = self.seen[name]
         low, high = float(seen.low.min()), float(seen.high.max())
-        return activation_quantizer(low, high, bits, zero_point, self.recipe.activation_form)
+        return activation_quantizer(low, high, bits, zero_point, activation_form(self.limits))
 
     def _operands(self, node: FloatNode) -> ActivationQuantizer:
         """One scale each for queries, keys and values: rows of one layer, so it costs nothing.
 
         One for all three on a chip with one step per tensor.
         """
-        kind, form = IntType(bits=self.recipe.activation_bits), self.recipe.activation_form
+        kind, form = IntType(bits=self.recipe.activation_bits), activation_form(self.limits)
         magnitude = self.seen[node.name].magnitude.double()
         factors = magnitude.max().expand_as(magnitude).clone()
-        if self.recipe.activation_granularity == "per_channel":
+        if self.limits.activation_granularity == "per_channel":
             for rows in row_blocks(self.graph, node):
                 factors[list(rows)] = magnitude[list(rows)].max()
         if form.power_of_two:  # what codes of such scales reach
@@ -240,16 +250,16 @@ class InitialScales:
 
         To nearest, by parameter name: what factors cost the weights whose columns they go into.
         """
-        recipe, found = self.recipe, {}
+        recipe, limits, found = self.recipe, self.limits, {}
         factors = torch.tensor(alpha or (1.0,), dtype=torch.float64)
         for reader in self.readers[name]:
             real = self._weight(reader)
             rounded = quantize_weight(
                 real.cpu().double() * factors,
                 recipe.weight_bits,
-                recipe.weight_granularity,
+                limits.weight_granularity,
                 recipe.weight_range,
-                recipe.weight_form,
+                weight_form(limits),
             )
             found[reader.attributes["weight"]] = (rounded.dequantized() / factors).to(real)
         return found

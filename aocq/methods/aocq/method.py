@@ -31,8 +31,11 @@ from aocq.methods.aocq.scale_refinement import (
     searched,
 )
 from aocq.methods.aocq.token_norm import block_loss
-from aocq.methods.quantized_model import QuantizedModel, Recipe
+from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
+from aocq.methods.scale_form import activation_form
+from aocq.recipes.limits import ChipLimits
+from aocq.recipes.recipe import Recipe
 
 Progress = Callable[[int, int], None]
 
@@ -41,6 +44,7 @@ def quantize(
     graph: FloatGraph,
     images: Tensor,
     recipe: Recipe,
+    limits: ChipLimits,
     on_progress: Progress | None = None,
     *,
     device: str = "cpu",
@@ -72,12 +76,13 @@ def quantize(
     )
     searching, observed = _split(images, recipe.aocq.search_images)
     steps = _Steps(on_progress, len(observed))
-    steps.plan(chain, graph, recipe)
+    steps.plan(chain, graph, recipe, limits)
     with torch.no_grad():
-        seen = channel_ranges(graph, observed, recipe, steps.advance)
-        initial = InitialScales(graph, seen, recipe)
+        seen = channel_ranges(graph, observed, limits.probability_bits(recipe), steps.advance)
+        initial = InitialScales(graph, seen, recipe, limits)
         quantizers, log = _first_stage(graph, chain, initial, searching, work, steps)
-        weights, biases = _second_stage(graph, chain, quantizers, images, recipe, work, steps)
+        simulation = Simulation(graph, quantizers, recipe, limits)
+        weights, biases = _second_stage(simulation, chain, images, recipe, work, steps)
     return QuantizedModel(
         graph=replace(
             network,
@@ -88,6 +93,7 @@ def quantize(
         ),
         method="aocq",
         recipe=recipe,
+        limits=limits,
         activations=quantizers,
         weights=weights,
         calibration_images=len(images),
@@ -120,20 +126,23 @@ class _Steps:
         self.total = observed
         self.done, self.on_progress = 0, on_progress
 
-    def plan(self, chain: tuple[Block, ...], graph: FloatGraph, recipe: Recipe) -> None:
+    def plan(
+        self, chain: tuple[Block, ...], graph: FloatGraph, recipe: Recipe, limits: ChipLimits
+    ) -> None:
         """Add up what lies ahead."""
         options = recipe.aocq
         for block in chain:
             layers = len(linear_nodes(graph, block))
-            self.total += (self.searches(graph, block, recipe) + layers) * self.WEIGHT
+            self.total += (self.searches(graph, block, recipe, limits) + layers) * self.WEIGHT
             if options.rounding == "adaround":
                 self.total += options.adaround_steps
 
     @staticmethod
-    def searches(graph: FloatGraph, block: Block, recipe: Recipe) -> int:
+    def searches(graph: FloatGraph, block: Block, recipe: Recipe, limits: ChipLimits) -> int:
         """Return how many tensors' candidates a block has, over all passes."""
-        exponents = balanced(block, linear_readers(graph)) if balances_inputs(recipe) else []
-        tensors = searched(graph, block, without_codes(graph, recipe))
+        readers = linear_readers(graph) if balances_inputs(recipe, limits) else {}
+        exponents = balanced(block, readers)
+        tensors = searched(graph, block, without_codes(graph, limits))
         return len(exponents) + len(tensors) * recipe.aocq.scale_passes
 
     def search(self, count: int = 1) -> None:
@@ -176,14 +185,14 @@ def _first_stage(
             )
             choose_exponents(state, initial, loss, steps.search)
             names = searched(graph, block, initial.without_codes)
-            form = initial.recipe.activation_form
+            form = activation_form(initial.limits)
             entries = refine(state, names, loss, options.scale_passes, steps.search, form)
             quantized = state.values[block.result]
             checkpoints.save_scales(work, block, chosen, entries)
         else:
             state = BlockState.of(graph, block, quantized, chosen)
             quantized = state.values[block.result]
-            steps.search(steps.searches(graph, block, initial.recipe))
+            steps.search(steps.searches(graph, block, initial.recipe, initial.limits))
         found |= chosen
         log += entries
         real = target
@@ -191,15 +200,14 @@ def _first_stage(
 
 
 def _second_stage(
-    graph: FloatGraph,
+    simulation: Simulation,
     chain: tuple[Block, ...],
-    quantizers: dict[str, ActivationQuantizer],
     images: Tensor,
     recipe: Recipe,
     work: Path | None,
     steps: _Steps,
 ) -> tuple[dict[str, QuantizedWeight], dict[str, Tensor]]:
-    simulation = Simulation(graph, quantizers, recipe)
+    graph, quantizers = simulation.graph, simulation.quantizers
     weights: dict[str, QuantizedWeight] = {}
     biases: dict[str, Tensor] = {}
     streams = Streams(images, quantizers[graph.input.name](images))

@@ -32,10 +32,12 @@ from aocq.methods.aocq.closed_form import (
 from aocq.methods.aocq.token_norm import token_weights
 from aocq.methods.aocq.tokens import token_importance
 from aocq.methods.masks import quantizing
-from aocq.methods.quantized_model import Recipe
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from aocq.methods.ranges import quantize_weight
+from aocq.methods.scale_form import weight_form
 from aocq.methods.steps import moved
+from aocq.recipes.limits import ChipLimits
+from aocq.recipes.recipe import Recipe
 
 # From fewer tokens, the mean of their errors says little about those of other images.
 TOKENS_FOR_BIAS = 50
@@ -65,10 +67,14 @@ class Simulation:
     """The network under quantizers and under the weights that are integer so far."""
 
     def __init__(
-        self, graph: FloatGraph, quantizers: Mapping[str, ActivationQuantizer], recipe: Recipe
+        self,
+        graph: FloatGraph,
+        quantizers: Mapping[str, ActivationQuantizer],
+        recipe: Recipe,
+        limits: ChipLimits,
     ) -> None:
         """Start with float weights."""
-        self.graph, self.quantizers = graph, quantizers
+        self.graph, self.quantizers, self.limits = graph, quantizers, limits
         self.importance = token_importance(graph, recipe.aocq)
         self.parameters: dict[str, Tensor] = {}
 
@@ -149,7 +155,7 @@ def round_layer(
 
     ``targets`` are those of the block, see :func:`float_targets`.
     """
-    graph = simulation.graph
+    graph, limits = simulation.graph, simulation.limits
     weight = graph.parameters[node.attributes["weight"]]
     bias_name = node.attributes["bias"]
     alpha = _input_factors(simulation, node)
@@ -158,44 +164,48 @@ def round_layer(
         nearest = quantize_weight(
             columns,
             recipe.weight_bits,
-            recipe.weight_granularity,
+            limits.weight_granularity,
             recipe.weight_range,
-            recipe.weight_form,
+            weight_form(limits),
         )
         codes = torch.from_numpy(nearest.codes.astype(np.float64))
-        return LayerResult(_weight(codes, nearest.scale, recipe, alpha), None, codes)
+        return LayerResult(
+            _weight(codes, nearest.scale, recipe.weight_bits, limits, alpha), None, codes
+        )
     moments = _moments(simulation, block, node, streams, targets, recipe, alpha)
     tokens = len(streams.real) * float(simulation.importance[node.name].clamp(max=1).sum())
     fits_bias = bool(bias_name) and tokens >= TOKENS_FOR_BIAS
     # What a bias does not take up, the weights have to.
     second = centred(moments) if fits_bias else regular(moments.inputs[:-1, :-1])
     bits = recipe.weight_bits
-    form = recipe.weight_form
+    form = weight_form(limits)
     # A power of two cannot follow the codes: the next one is twice as far as any fit goes.
-    refits = recipe.weight_granularity == "per_channel" and not form.power_of_two
-    scales = _shared(row_scales(columns, second.diagonal(), bits, form), recipe)
+    refits = limits.weight_granularity == "per_channel" and not form.power_of_two
+    scales = _shared(row_scales(columns, second.diagonal(), bits, form), limits)
     codes, sought = round_columns(columns, second, scales, bits)
     for _ in range(ROUNDS):
         if refits:
             scales = form.hold(refit_scales(codes, columns, second, scales))
         codes, sought = descend(codes, columns, second, scales, bits, PASSES)
     fitted = _fitted_bias(moments, codes * scales[:, None]) if fits_bias else None
-    return LayerResult(_weight(codes, scales.numpy(), recipe, alpha), fitted, sought)
+    return LayerResult(
+        _weight(codes, scales.numpy(), recipe.weight_bits, limits, alpha), fitted, sought
+    )
 
 
-def _shared(scales: Tensor, recipe: Recipe) -> Tensor:
+def _shared(scales: Tensor, limits: ChipLimits) -> Tensor:
     """Return the same scale for all rows where the chip has only one."""
-    if recipe.weight_granularity == "per_channel":
+    if limits.weight_granularity == "per_channel":
         return scales
     return scales.max().expand_as(scales).contiguous()
 
 
 def _weight(
-    codes: Tensor, scales: np.ndarray, recipe: Recipe, alpha: tuple[float, ...]
+    codes: Tensor, scales: np.ndarray, bits: int, limits: ChipLimits, alpha: tuple[float, ...]
 ) -> QuantizedWeight:
-    shared = scales[:1] if recipe.weight_granularity == "per_tensor" else scales
+    shared = scales[:1] if limits.weight_granularity == "per_tensor" else scales
     return QuantizedWeight(
-        bits=recipe.weight_bits,
+        bits=bits,
         codes=codes.numpy().astype(np.int8),
         scale=shared.astype(np.float64),
         alpha=alpha,

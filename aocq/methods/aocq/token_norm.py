@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatOp
-from aocq.methods.aocq.options import AocqOptions
 from aocq.methods.quantizers import ActivationQuantizer
+from aocq.recipes.aocq_options import AocqOptions
 
 # Relative to the mean norm: keeps tokens of almost no deviation from taking all the weight.
 SMALLEST_NORM = 1e-2

@@ -16,7 +16,7 @@ from torch import Tensor
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import sliced
 from aocq.capture.roles import residual_stream
-from aocq.methods.aocq.options import AocqOptions
+from aocq.recipes.aocq_options import AocqOptions
 
 # Operations that yield each token from the same token of their inputs.
 _BY_TOKEN = frozenset(

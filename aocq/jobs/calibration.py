@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calibration: from images to a QuantizedModel, kept for whoever asks for the same."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from aocq.capture import FloatGraph
+from aocq.data.image_folder import LabelledImage
+from aocq.data.loader import evenly, load_calibration_images
+from aocq.jobs.keys import Inputs, calibration_key, model_meta
+from aocq.jobs.request import CalibrationRequest, VerifyRequest
+from aocq.lowering import check_recipe
+from aocq.methods import METHODS, QuantizedModel, storage
+from aocq.methods.bias_room import with_room_for_biases
+from aocq.methods.layernorm_parts import observe_parts
+from aocq.progress import Note, Progress, silent
+from aocq.recipes.limits import ChipLimits, limits_of
+from aocq.recipes.methods import leaves_floats
+from aocq.recipes.recipe import Recipe
+from aocq.records.claim import WORK
+from aocq.records.kept import keep, kept
+from aocq.records.manifest import Entry, file_digest, is_whole
+from aocq.zoo.models import LoadedModel
+from simulator import strict_json
+from simulator.errors import EnvironmentProblem, InputError
+from simulator.profile import NpuProfile
+
+SECONDS_NAME = "seconds.json"
+BLOCKS = "blocks"  # in it, with a digest: what a method keeps of an unfinished calibration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrated:
+    """A quantized model and how many seconds the method took, now or in an earlier run."""
+
+    model: QuantizedModel
+    seconds: float
+
+
+def check_method(method: str, recipe: Recipe, profile: NpuProfile, device: str) -> None:
+    """Check that a method can do what it is asked for; needs no model yet.
+
+    Raises
+    ------
+    InputError
+        If there is no such method, or the profile cannot hold what the recipe asks for.
+    EnvironmentProblem
+        If ``device`` is not on this machine.
+    """
+    if method not in METHODS:
+        raise InputError(f"method {method}: choose one of {', '.join(METHODS)}")
+    in_float = leaves_floats(method, recipe.float_ops)
+    check_recipe(recipe, limits_of(profile, recipe), profile, leaves_floats=in_float)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise EnvironmentProblem(
+            "device cuda: torch finds no usable GPU here (a CPU build of torch, or no driver); "
+            "leave --device out, or install a CUDA build of torch"
+        )
+
+
+def calibrated(
+    method: str,
+    graph: FloatGraph,
+    images: Tensor,
+    recipe: Recipe,
+    limits: ChipLimits,
+    progress: Progress = silent,
+    *,
+    device: str = "cpu",
+    work: Path | None = None,
+) -> QuantizedModel:
+    """Quantize a captured network on images, parts of its LayerNorms included where a chip has any.
+
+    Parameters
+    ----------
+    images
+        preprocessed, float32 [count, channels, height, width]
+    device, work
+        see :class:`aocq.methods.Method`
+
+    Raises
+    ------
+    InputError
+        If the network yields values that no weights can be solved from.
+    """
+    with progress(f"quantize with {method}", len(images)) as advance:
+        reached = 0
+
+        def report(done: int, total: int) -> None:
+            nonlocal reached
+            now = done * len(images) // total
+            advance(now - reached)
+            reached = now
+
+        try:
+            model = METHODS[method](graph, images, recipe, limits, report, device=device, work=work)
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            raise InputError(
+                f"{graph.name}: {method} cannot solve for a layer's weights: what it sees of the "
+                f"calibration images is not finite or has no spread ({error}); check the "
+                "checkpoint, and mean and std of --preprocessing"
+            ) from error
+    if limits.layernorm_part_bits is None or model.leaves_floats:
+        return model
+    with progress("ranges inside LayerNorm", len(images)) as advance:
+        parts = observe_parts(model, images, limits.layernorm_part_bits, advance)
+    return replace(model, parts=parts)
+
+
+def calibrate(
+    request: CalibrationRequest,
+    limits: ChipLimits,
+    graph: FloatGraph,
+    loaded: LoadedModel,
+    files: Sequence[LabelledImage],
+    progress: Progress,
+    work: Path | None = None,
+) -> QuantizedModel:
+    """Decode image files and quantize a loaded network on them.
+
+    Parameters
+    ----------
+    files
+        the images to use, of all in the request's folder
+    work
+        a folder for what an unfinished calibration keeps, see :class:`aocq.methods.Method`
+    """
+    images, skipped = load_calibration_images(
+        files, loaded.preprocessing, skip_bad=request.skip_bad_images
+    )
+    model = calibrated(
+        request.method,
+        graph,
+        images,
+        request.recipe,
+        limits,
+        progress,
+        device=request.device,
+        work=work,
+    )
+    log = (*({"skipped": str(path)} for path in skipped), *model.log)
+    return replace(model, meta=model_meta(loaded), log=log)
+
+
+def calibrated_once(
+    request: VerifyRequest, inputs: Inputs, graph: FloatGraph, progress: Progress, note: Note
+) -> Calibrated:
+    """Quantize for a run, or take up what an interrupted one or another of the same request kept.
+
+    Chips that differ in the width of biases alone share a calibration.
+    """
+    found = _kept_or_new(request, inputs, graph, progress, note)
+    limits = limits_of(inputs.profile, request.calibration.recipe)
+    return replace(found, model=with_room_for_biases(replace(found.model, limits=limits)))
+
+
+def forget_calibration(request: VerifyRequest, inputs: Inputs) -> None:
+    """Delete what a finished run kept of its calibration, unless others may take it up."""
+    if request.calibration.shared_folder is None:
+        shutil.rmtree(_folder(request, inputs), ignore_errors=True)
+
+
+def _folder(request: VerifyRequest, inputs: Inputs, name: str = "quantized") -> Path:
+    """Return where a run's calibration is kept, or what a method keeps of an unfinished one."""
+    files = evenly(inputs.calibration, request.calibration.images)
+    key = calibration_key(request.calibration, _shared_limits(request, inputs), inputs.model, files)
+    return (request.calibration.shared_folder or request.out / WORK) / f"{name}-{key}"
+
+
+def _shared_limits(request: VerifyRequest, inputs: Inputs) -> ChipLimits:
+    return replace(limits_of(inputs.profile, request.calibration.recipe), bias_bits=None)
+
+
+def _kept_or_new(
+    request: VerifyRequest, inputs: Inputs, graph: FloatGraph, progress: Progress, note: Note
+) -> Calibrated:
+    folder, blocks = _folder(request, inputs), _folder(request, inputs, BLOCKS)
+    before = _kept(folder, note)
+    if before is not None:
+        return before
+    start = time.perf_counter()
+    model = calibrate(
+        request.calibration,
+        _shared_limits(request, inputs),
+        graph,
+        inputs.model,
+        evenly(inputs.calibration, request.calibration.images),
+        progress,
+        blocks,
+    )
+    seconds = time.perf_counter() - start
+    storage.save(model, folder)
+    names = (storage.JSON_NAME, storage.TENSORS_NAME)
+    digests = {name: file_digest(folder / name) for name in names}
+    keep(
+        folder / SECONDS_NAME,
+        strict_json.dumps({"seconds": seconds, "files": digests}).encode(),
+    )
+    shutil.rmtree(blocks, ignore_errors=True)
+    # Read back, so that an interrupted and an uninterrupted run go on with the same bits.
+    return Calibrated(model=storage.load(folder), seconds=seconds)
+
+
+def _kept(folder: Path, note: Note) -> Calibrated | None:
+    """Return a kept model and how long it took; None where it is missing or not as it was."""
+    if not (folder / SECONDS_NAME).exists():
+        return None
+    content = kept(folder / SECONDS_NAME)
+    plain = strict_json.loads(content) if content is not None else {"files": {}}
+    if plain["files"] and is_whole(folder, Entry(identity="", files=plain["files"])):
+        return Calibrated(model=storage.load(folder), seconds=float(plain["seconds"]))
+    note(f"{folder}: the model that an earlier run kept is damaged; quantizing again")
+    return None

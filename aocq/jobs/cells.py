@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cells of a sweep: one run of the main job each, in a folder whose name says of what."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from aocq.jobs.request import ModelRequest, VerifyRequest
+from aocq.recipes.recipe import Recipe
+from simulator.settings import typed
+
+LONGEST_NAME = 120  # of a folder; file systems take 255 bytes, and other tools less
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One run of a sweep.
+
+    Attributes
+    ----------
+    name
+        for people, unique in the sweep
+    variant
+        what sets the cell apart in its table, by column
+    request
+        the ordinary request; its ``out`` is the cell's own folder
+    """
+
+    name: str
+    variant: Mapping[str, str]
+    request: VerifyRequest
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Bits of weights and of activations."""
+        recipe = self.request.calibration.recipe
+        return recipe.weight_bits, recipe.activation_bits
+
+
+def cell(template: VerifyRequest, recipe: Recipe, variant: Mapping[str, str] | None = None) -> Cell:
+    """Return the cell of a request with another recipe, in a folder below the request's own."""
+    asked = replace(template.calibration, recipe=recipe)
+    parts = [asked.method, f"w{recipe.weight_bits}a{recipe.activation_bits}"]
+    parts += (variant or {}).values()
+    name = "-".join(parts)
+    network = network_folder(template.model)
+    request = replace(template, calibration=asked, out=template.out / network / name)
+    return Cell(name=f"{network} {name}", variant=variant or {}, request=request)
+
+
+def built(model: ModelRequest) -> str:
+    """Return a network's name and, in brackets, what it is built with, for a title."""
+    arguments = typed(model.arguments)
+    return f"{model.name} ({arguments})" if arguments else model.name
+
+
+def network_folder(model: ModelRequest) -> str:
+    """Return the name of a folder for runs of a network, other than those of its namesakes.
+
+    What it is built with follows timm's name, as it is typed: ``NAME,img_size=32,depths=2,2``. A
+    name that no file system takes is cut, with a digest of the whole.
+    """
+    own: dict[str, Any] = dict(model.arguments)
+    if model.classes is not None:
+        own["num_classes"] = model.classes
+    whole = ",".join([model.name, *(typed({key: own[key]}) for key in own)])
+    plain = re.sub(r"[^\w.,=+-]", "_", whole, flags=re.ASCII)
+    if plain == whole and len(plain) <= LONGEST_NAME:
+        return plain
+    return f"{plain[:LONGEST_NAME]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"

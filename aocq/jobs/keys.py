@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Digests of what calibrations and runs depend on, by which finished work is found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from platform import python_version
+
+import aocq
+import simulator
+from aocq.data.image_folder import LabelledImage
+from aocq.data.loader import evenly
+from aocq.jobs.request import CalibrationRequest, VerifyRequest
+from aocq.recipes.limits import ChipLimits, limits_of
+from aocq.zoo.models import LoadedModel
+from simulator.graph import IntGraph, sha256
+from simulator.profile import NpuProfile
+
+PACKAGES = ("aocq", "torch", "timm", "numpy", "numba", "safetensors", "pillow")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What a request's names turned into; made before any long work, so mistakes show at once."""
+
+    profile: NpuProfile
+    model: LoadedModel
+    calibration: list[LabelledImage]
+    images: list[LabelledImage]
+
+
+def calibration_key(
+    request: CalibrationRequest,
+    limits: ChipLimits,
+    model: LoadedModel,
+    files: Sequence[LabelledImage],
+) -> str:
+    """Return a digest of everything that a method's decisions depend on.
+
+    ``files`` are the images that are used, of all in the request's folder.
+    """
+    return _digest(
+        *_identity(model),
+        request.method,
+        json.dumps({**request.recipe.plain(), **limits.plain()}, sort_keys=True),
+        str(request.skip_bad_images),
+        request.device,
+        _listing(files),
+    )
+
+
+def request_key(request: VerifyRequest, inputs: Inputs) -> str:
+    """Return a digest of everything that a run's figures depend on, times and gates aside.
+
+    Threads and the backend of matrix products change no bit.
+    """
+    calibration = calibration_key(
+        request.calibration,
+        limits_of(inputs.profile, request.calibration.recipe),
+        inputs.model,
+        evenly(inputs.calibration, request.calibration.images),
+    )
+    images = _listing(evenly(inputs.images, request.evaluation.limit))
+    return _digest(calibration, inputs.profile.sha256(), images, str(request.evaluation.batch))
+
+
+def sweep_key(graph: IntGraph, images: Sequence[LabelledImage]) -> str:
+    """Return a digest of everything that a graph's figures on some images depend on."""
+    return _digest(code_digest(), *package_versions().values(), sha256(graph), _listing(images))
+
+
+def model_meta(model: LoadedModel) -> dict[str, str]:
+    """Return class count and preprocessing, which every graph carries along.
+
+    The constructor's arguments too, where they are not those of the model's name.
+    """
+    own = {
+        "model_arguments": json.dumps(
+            dict(model.arguments), sort_keys=True, default=str, allow_nan=False
+        )
+    }
+    return {
+        "classes": str(model.classes),
+        "preprocessing": json.dumps(dict(model.preprocessing), sort_keys=True, allow_nan=False),
+        **(own if model.arguments else {}),
+    }
+
+
+def evaluation_key(request: VerifyRequest, inputs: Inputs, graph: IntGraph) -> str:
+    """Return a digest of what finished batches depend on.
+
+    Threads and backend are in it because of the times they report.
+
+    Not whether bad images are skipped: batches without one are good either way, and a batch with
+    one is refused when it is collected.
+    """
+    return _digest(
+        *_identity(inputs.model),
+        sha256(graph),
+        _listing(evenly(inputs.images, request.evaluation.limit)),
+        str(request.evaluation.batch),
+        str(request.emulation.threads),
+        request.emulation.gemm,
+    )
+
+
+def _identity(model: LoadedModel) -> tuple[str, ...]:
+    """The float network, its preprocessing, and all code that computes with it."""
+    return (
+        code_digest(),
+        model.name,
+        model.checkpoint_sha256,
+        *model_meta(model).values(),
+        *package_versions().values(),
+    )
+
+
+@cache
+def code_digest() -> str:
+    """Return a digest of this project's own sources: a version does not change with every edit.
+
+    Without it, a run that was interrupted would go on with the decisions of other code.
+    """
+    digest = hashlib.sha256()
+    for package in (aocq, simulator):
+        for source in sorted(Path(package.__path__[0]).rglob("*.py")):
+            digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a figure may depend on."""
+    return {"python": python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def _listing(images: Sequence[LabelledImage]) -> str:
+    return "\n".join(f"{item.path} {_state(item.path)} {item.label}" for item in images)
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Size and time of a file; None of a link that leads nowhere, which decoding will report."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()[:16]

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of the method ``aocq``, and its presets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Interval
+
+from aocq.recipes.fields import STRICT, Option, check_fields
+
+Alpha = Literal["none", "pot3", "pot5", "pot7", "free"]
+Rounding = Literal["nearest", "gptq", "adaround"]
+Loss = Literal["mse", "token_norm"]
+PresetName = Literal["fast", "default", "paper"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AocqOptions:
+    """The three levels of AOCQ (doi 10.1631/FITEE.2400994), each of which can be left out.
+
+    Attributes
+    ----------
+    alpha
+        operator level, the form of α on the residual stream: ``none``, a power of two up to 2^3,
+        2^5 or 2^7, or a ``free`` multiplier
+    alpha_choice
+        α from the channels' ``range``, or the ``mse`` choice: the clipping of least squared error,
+        every token weighted by the inverse of its norm
+    alpha_sharing
+        one α per ``node`` of the stream, or from the ranges of a ``stage`` (nodes of one width)
+    balance_inputs
+        whether the inputs of linear layers (LayerNorm and GELU results) are held balanced too,
+        their factors folded into the weights' columns
+    scale_passes
+        framework level, first stage: passes of scale refinement, s0 (0) to s4 (4)
+    search_images
+        how many images a candidate scale is judged on
+    rounding
+        framework level, second stage: ``nearest``, ``gptq`` (the closed form: one column after the
+        other, the rest corrected), or ``adaround`` (back-propagation, from the closed form on)
+    adaround_steps, adaround_batch
+        steps of back-propagation per block, and images per step
+    loss
+        loss level: ``token_norm`` weighs every token by ``1 / norm^exponent``; ``mse`` all alike
+    norm_exponent
+        the exponent
+    loss_channels
+        factor on every channel of a block's error: ``none``, the inverse of ``alpha`` (the error in
+        codes), or ``gamma`` of the LayerNorm that reads the block's result
+    class_token_weight
+        how many times an ordinary token the class token counts
+
+    Raises
+    ------
+    ValueError
+        If a value is not one of its field's, naming both.
+    """
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    alpha: Annotated[
+        Alpha,
+        Option(
+            "factors on the residual stream: none, powers of two up to 2^3, 2^5 or 2^7, or free"
+        ),
+    ] = "free"
+    alpha_choice: Literal["range", "mse"] = "mse"
+    alpha_sharing: Annotated[
+        Literal["node", "stage"], Option("factors per node of the stream, or stage")
+    ] = "node"
+    balance_inputs: Annotated[bool, Option("hold the inputs of linear layers balanced too")] = True
+    scale_passes: Annotated[
+        int, Interval(ge=0, le=4), Option("passes of scale refinement, s0 (0) to s4 (4)")
+    ] = 4
+    search_images: Annotated[int, Interval(ge=1)] = 32
+    rounding: Annotated[Rounding, Option("rounding of the weights")] = "gptq"
+    adaround_steps: Annotated[int, Interval(ge=1)] = 300
+    adaround_batch: Annotated[int, Interval(ge=1)] = 8
+    loss: Annotated[Loss, Option("error of a block")] = "token_norm"
+    norm_exponent: Annotated[
+        float,
+        Interval(ge=0, le=4),
+        Option("of the token norm that divides a token's error; 2 unless given"),
+    ] = 2.0
+    loss_channels: Annotated[
+        Literal["none", "alpha", "gamma"],
+        Option(
+            "factor on each channel of a block's error: none, 1/alpha, or the next LayerNorm's "
+            "gamma"
+        ),
+    ] = "none"
+    class_token_weight: Annotated[
+        float,
+        Interval(ge=0.01, le=1000),
+        Option("how many times another token the class token counts; 8 unless given"),
+    ] = 8.0
+
+    def __post_init__(self) -> None:
+        """Refuse what no field can be."""
+        check_fields(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preset:
+    """Options that differ from the defaults, and how many calibration images belong to them."""
+
+    options: AocqOptions
+    images: int
+
+
+PRESETS: Mapping[PresetName, Preset] = MappingProxyType(
+    {
+        "fast": Preset(options=AocqOptions(scale_passes=0, search_images=16), images=64),
+        "default": Preset(options=AocqOptions(), images=250),
+        "paper": Preset(
+            options=AocqOptions(
+                search_images=64, rounding="adaround", adaround_steps=20_000, adaround_batch=32
+            ),
+            images=1024,
+        ),
+    }
+)

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a chip allows a quantization, and whether one chip allows what another does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Interval
+
+from aocq.recipes.fields import STRICT, check_fields
+from aocq.recipes.recipe import Recipe
+from simulator.profile import GraphLayerNorm, NpuProfile
+
+Granularity = Literal["per_tensor", "per_channel"]
+Scales = Literal["any", "power_of_two"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChipLimits:
+    """The restrictions of a chip that every method heeds.
+
+    Attributes
+    ----------
+    residual_bits
+        width of the residual stream
+    softmax_bits
+        width of probabilities; None: that of the other activations
+    weight_granularity, activation_granularity
+        whether the rows of a weight, and the channels and heads of an activation, may have scales
+        of their own
+    weight_scale, activation_scale
+        whether scales of weights, and of activations, are any or powers of two
+    float32_scales
+        whether every scale is rounded to float32 when it is chosen: files that hold scales in
+        float32 hand exactly these to the chip. Ratios of scales (channel factors) are no scales
+    bias_bits
+        of a bias, or of the register that starts with it if that is narrower: weights whose biases
+        would not fit have larger scales. None: of any size
+    zero_point
+        whether activations may have one
+    channel_factor, channel_factor_bits
+        what LayerNorm can apply to each channel of its input before the statistics: no factor, a
+        ``shift`` of 0 to 2^bits - 1 places, or an unsigned ``multiplier`` of so many bits
+    fused_add
+        whether layers at the ends of branches add to the residual stream themselves: their results
+        need no codes of their own
+    layernorm_part_bits
+        width of the tensors inside LayerNorm on a chip that computes it as a graph of operators:
+        their ranges are observed too; None: it has an operator of its own
+
+    Raises
+    ------
+    ValueError
+        If a value is not one of its field's, naming both.
+    """
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    residual_bits: Annotated[int, Interval(ge=3, le=16)] = 8
+    softmax_bits: Annotated[int | None, Interval(ge=3, le=16)] = None
+    weight_granularity: Granularity = "per_channel"
+    weight_scale: Scales = "any"
+    activation_granularity: Granularity = "per_channel"
+    activation_scale: Scales = "any"
+    float32_scales: bool = False
+    bias_bits: Annotated[int | None, Interval(ge=8, le=64)] = 32
+    zero_point: Literal["symmetric", "asymmetric"] = "asymmetric"
+    channel_factor: Literal["none", "shift", "multiplier"] = "multiplier"
+    channel_factor_bits: Annotated[int, Interval(ge=2, le=16)] = 8
+    fused_add: bool = False
+    layernorm_part_bits: Literal[8, 16] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no field can be."""
+        check_fields(self)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the limits as JSON holds them."""
+        return asdict(self)
+
+    def probability_bits(self, recipe: Recipe) -> int:
+        """Return the width of softmax's results."""
+        return recipe.activation_bits if self.softmax_bits is None else self.softmax_bits
+
+
+ANY_CHIP = ChipLimits()
+
+
+def limits_of(profile: NpuProfile, recipe: Recipe) -> ChipLimits:
+    """Return what a profile allows a recipe.
+
+    Probabilities have the chip's width where the other activations have theirs; in a narrower
+    recipe they are as narrow.
+    """
+    accumulator = profile.accumulator_of("linear")
+    softmax_bits: int | None = profile.softmax.output_bits
+    if recipe.activation_bits in {softmax_bits, *range(profile.activation.bits)}:
+        softmax_bits = None
+    norm = profile.layernorm
+    return ChipLimits(
+        residual_bits=profile.activation.residual_bits,
+        softmax_bits=softmax_bits,
+        weight_granularity=profile.weight.granularity,
+        weight_scale=profile.weight.scale,
+        activation_granularity=profile.activation.granularity,
+        activation_scale=profile.activation.scale,
+        float32_scales=profile.float32_scales,
+        bias_bits=min(accumulator.bias_bits, accumulator.levels[-1].bits),
+        zero_point=profile.activation.zero_point,
+        channel_factor=norm.channel_factor,
+        channel_factor_bits=norm.channel_factor_bits,
+        fused_add=profile.residual.fused_add,
+        layernorm_part_bits=norm.part_bits if isinstance(norm, GraphLayerNorm) else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """When a ``chip`` can compute what was decided for a chip like ``model``.
+
+    ``problem`` is said where it cannot, in the profile's words.
+    """
+
+    fits: Callable[[ChipLimits, ChipLimits], bool]
+    problem: str
+
+
+def _factors_fit(model: ChipLimits, chip: ChipLimits) -> bool:
+    """Whether a chip has a model's channel factors; a multiplier can be 2^k."""
+    bits = model.channel_factor_bits
+    if model.channel_factor == "shift":
+        largest_exponent = {
+            "none": 0,
+            "shift": (1 << chip.channel_factor_bits) - 1,
+            "multiplier": chip.channel_factor_bits - 1,
+        }[chip.channel_factor]
+        return (1 << bits) - 1 <= largest_exponent
+    has = chip.channel_factor_bits if chip.channel_factor == "multiplier" else 0
+    return model.channel_factor == "none" or bits <= has
+
+
+def _are_float32(limits: ChipLimits) -> bool:
+    """Whether all scales are float32 numbers; powers of two are."""
+    powers = (limits.weight_scale, limits.activation_scale) == ("power_of_two", "power_of_two")
+    return limits.float32_scales or powers
+
+
+# A bias's width and that of parts of LayerNorm need no rule: lowering sees whether they fit.
+_RULES = (
+    _Rule(
+        lambda model, chip: model.residual_bits <= chip.residual_bits,
+        "activation.residual_bits = {chip.residual_bits}, the model has {model.residual_bits}",
+    ),
+    _Rule(
+        _factors_fit,
+        'layernorm.channel_factor = "{chip.channel_factor}" of {chip.channel_factor_bits} bits, '
+        'the model has "{model.channel_factor}" of {model.channel_factor_bits}',
+    ),
+    _Rule(
+        lambda model, chip: chip.fused_add or not model.fused_add,
+        "residual.fused_add = false, the model's proj and fc2 have no codes of their own (it was "
+        "quantized for a chip that adds their sums to the stream)",
+    ),
+    _Rule(
+        lambda model, chip: chip.weight_granularity in {"per_channel", model.weight_granularity},
+        'weight.granularity = "per_tensor", the model is per channel',
+    ),
+    _Rule(
+        lambda model, chip: (
+            chip.activation_granularity in {"per_channel", model.activation_granularity}
+        ),
+        'activation.granularity = "per_tensor", the model has steps by channel or head',
+    ),
+    _Rule(
+        lambda model, chip: chip.weight_scale in {"any", model.weight_scale},
+        'weight.scale = "power_of_two", the model has weights of any scale',
+    ),
+    _Rule(
+        lambda model, chip: chip.activation_scale in {"any", model.activation_scale},
+        'activation.scale = "power_of_two", the model has activations of any scale',
+    ),
+    _Rule(
+        lambda model, chip: _are_float32(model) or not chip.float32_scales,
+        "rescale.scale_type wants scales in float32, the model has others",
+    ),
+    _Rule(
+        lambda model, chip: chip.zero_point in {"asymmetric", model.zero_point},
+        'activation.zero_point = "symmetric", the model has zero points',
+    ),
+)
+
+
+def exceeded(model: ChipLimits, chip: ChipLimits) -> list[str]:
+    """Return which limits of a chip a model exceeds that was quantized within others."""
+    return [
+        rule.problem.format(chip=chip, model=model) for rule in _RULES if not rule.fits(model, chip)
+    ]

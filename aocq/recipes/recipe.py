@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user asks of a quantization method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Interval
+
+from aocq.recipes.aocq_options import AocqOptions
+from aocq.recipes.fields import STRICT, Option, check_fields
+
+DEFAULTS = AocqOptions()
+LARGEST_SEED = 2**63 - 1  # of torch's generators
+RangeSearch = Literal["minmax", "mse"]
+FloatOps = Literal["declared", "integer"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What a method is asked for; what the chip allows is :class:`aocq.recipes.ChipLimits`.
+
+    Attributes
+    ----------
+    weight_bits, activation_bits
+        widths of weights (up to 8) and of every activation (up to 16)
+    activation_range
+        of ``base_ptq``: ``minmax``, or ``mse``, the clipping of least squared error per tensor
+    weight_range
+        the same for each output channel of weights that are rounded to nearest
+    float_ops
+        what becomes of an operation that the method leaves in float: ``declared``, it has no
+        quantizer and stays a float operation; ``integer``, it gets a plain quantizer, so that a
+        chip without float arithmetic can compute it. Methods that leave none ignore it
+    aocq
+        options of the method of that name; others ignore them
+    seed
+        of whatever a method draws at random
+
+    Raises
+    ------
+    ValueError
+        If a value is not one of its field's, naming both.
+    """
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
+
+    weight_bits: Annotated[
+        int, Interval(ge=2, le=8), Option("bits of the weights", name="--w-bits")
+    ] = 8
+    activation_bits: Annotated[
+        int,
+        Interval(ge=3, le=16),
+        Option(
+            "bits of the activations, 3 to 8 or 16; other than the profile's own only with "
+            "methods that leave operators in float",
+            name="--a-bits",
+        ),
+    ] = 8
+    activation_range: Annotated[
+        RangeSearch,
+        Option("method base_ptq: activation scales from the observed range or of least error"),
+    ] = "minmax"
+    weight_range: Annotated[
+        RangeSearch,
+        Option("weight scales where weights are rounded to nearest: largest weight or least error"),
+    ] = "mse"
+    float_ops: Annotated[
+        FloatOps,
+        Option(
+            "operators that a method leaves in float: stay so, declared and counted, or become "
+            "integer"
+        ),
+    ] = "declared"
+    aocq: AocqOptions = DEFAULTS
+    seed: Annotated[
+        int,
+        Interval(ge=0, le=LARGEST_SEED),
+        Option("seed of whatever a method draws at random"),
+    ] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what no field can be."""
+        check_fields(self)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the recipe as JSON holds it."""
+        return asdict(self)

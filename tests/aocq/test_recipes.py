@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What recipes and limits can be, and when a chip allows what was decided for another."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from asked import asked
+
+from aocq.recipes.aocq_options import PRESETS, AocqOptions
+from aocq.recipes.fields import field_specs
+from aocq.recipes.limits import ANY_CHIP, ChipLimits, exceeded, limits_of
+from aocq.recipes.methods import METHOD_SPECS, calibration_images, leaves_floats
+from aocq.recipes.recipe import Recipe
+from simulator.profile import load_profile, profile_paths
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *({"weight_bits": bits} for bits in (0, 1, 9)),
+        *({"activation_bits": bits} for bits in (0, 2, 17)),
+        *({"softmax_bits": 0}, {"residual_bits": 64}, {"channel_factor_bits": 1}, {"seed": -1}),
+        *({"weight_range": "max"}, {"layernorm_part_bits": 4}, {"zero_point": None}),
+        {"aocq": {"norm_exponent": float("nan")}},
+    ],
+    ids=str,
+)
+def test_recipes_and_limits_have_ranges(values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"^\w+ = .*: wanted "):
+        asked(**values)
+
+
+@pytest.mark.parametrize("cls", [Recipe, AocqOptions, ChipLimits])
+def test_defaults_are_possible_values(cls: type) -> None:
+    for spec in field_specs(cls).values():
+        assert spec.problem(spec.default) is None
+
+
+# Lowering sees for itself whether biases fit, and makes parts of LayerNorm of what was observed;
+# probabilities are compared with the recipe.
+WITHOUT_A_RULE = {"bias_bits", "layernorm_part_bits", "softmax_bits"}
+# The least that a chip can allow.
+STRICT = ChipLimits(
+    residual_bits=3,
+    weight_granularity="per_tensor",
+    weight_scale="power_of_two",
+    activation_granularity="per_tensor",
+    activation_scale="power_of_two",
+    float32_scales=True,
+    zero_point="symmetric",
+    channel_factor="none",
+    channel_factor_bits=2,
+)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(ChipLimits)])
+def test_every_limit_is_compared(name: str) -> None:
+    model = replace(ANY_CHIP, fused_add=True, channel_factor_bits=16)
+    chip = replace(model, **{name: getattr(STRICT, name)})
+    assert len(exceeded(model, chip)) == (name not in WITHOUT_A_RULE)
+
+
+@pytest.mark.parametrize("name", profile_paths())
+def test_a_chip_allows_what_was_decided_for_it_and_the_strictest_for_all(name: str) -> None:
+    limits = limits_of(load_profile(name), Recipe())
+    assert exceeded(limits, limits) == []
+    assert exceeded(STRICT, limits) == []
+
+
+def test_images_are_as_published_or_the_presets() -> None:
+    assert {name: calibration_images(name, "fast") for name in METHOD_SPECS} == {
+        "base_ptq": 64,
+        "base_ptq_paper": 32,
+        "ptq4vit_paper": 32,
+        "ptq4vit_released": 32,
+        "fq_vit": 1000,
+        "aocq": 64,
+    }
+    assert [calibration_images("aocq", name) for name in PRESETS] == [64, 250, 1024]
+
+
+def test_floats_are_left_by_some_methods_unless_integers_are_asked_for() -> None:
+    assert [name for name in METHOD_SPECS if leaves_floats(name, "declared")] == [
+        "base_ptq_paper",
+        "ptq4vit_paper",
+        "ptq4vit_released",
+        "fq_vit",
+    ]
+    assert not any(leaves_floats(name, "integer") for name in METHOD_SPECS)
