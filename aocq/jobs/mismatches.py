@@ -48,7 +48,7 @@ def differing_codes(
     """
     graph = executor.graph
     names = compared(model, graph)
-    parameters = model.simulated_parameters()
+    parameters = model.fake_quantized_parameters()
     found, images_run = dict.fromkeys(names, 0), 0
     source = graph.tensors[model.graph.input.name]
     for images, _ in batches:
@@ -56,7 +56,7 @@ def differing_codes(
         held = {
             name: torch.from_numpy(dequantize(taps[name], graph.tensors[name])) for name in taps
         }
-        held[model.graph.input.name] = model.simulated_image(images)
+        held[model.graph.input.name] = model.fake_quantized_image(images)
         for name in names:
             codes = _codes_from(model, name, held, parameters)
             found[name] += int(np.count_nonzero(codes != taps[name]))
@@ -88,7 +88,7 @@ def _codes_from(
     """Return the codes of one node, computed in float64 from what the chip holds before it."""
 
     def simulate(node: FloatNode, x: Tensor) -> Tensor:
-        return x if node.name == name else model.simulate(node, x)
+        return x if node.name == name else model.fake_quantize(node, x)
 
     feeds = {known: value for known, value in held.items() if known != name}
     with torch.inference_mode():

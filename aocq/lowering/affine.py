@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aocq.lowering.factors import nearest, on_chip
-from aocq.methods.steps import Steps
+from aocq.lowering.factors import Real, nearest, on_chip
 from simulator.graph.graph import Tensor
 from simulator.numerics.fixed_point import multiplier_and_shift
 from simulator.profile import RescaleSection
@@ -32,8 +31,8 @@ class AffineStep(NamedTuple):
 class Affine(NamedTuple):
     """What the step computes: γ / s_y, β / s_y, the largest normalized value, the result."""
 
-    gamma: Steps
-    beta: Steps
+    gamma: Real
+    beta: Real
     largest: int
     y: Tensor
 

@@ -24,7 +24,7 @@ from aocq.lowering.builder import Builder
 from aocq.lowering.functions import GELUS
 from aocq.lowering.rules import RULES
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
-from aocq.methods.steps import Steps, as_scale, compressed, linear_steps, product_steps
+from aocq.methods.scales import Scales, as_scale, compressed, linear_scales, product_scales
 from simulator.errors import InputError
 from simulator.graph.graph import Role
 from simulator.graph.ops import (
@@ -89,11 +89,11 @@ class MixedLowering:
             return False
         if node.op is FloatOp.SOFTMAX:  # the integer rule knows one scale
             bits = self.builder.profile.softmax.output_bits
-            kind = IntType(bits=bits, signed=False)
-            if quantizer != ActivationQuantizer(type=kind, scale=2.0**-bits, zero_point=0):
+            codes = IntType(bits=bits, signed=False)
+            if quantizer != ActivationQuantizer(type=codes, scale=2.0**-bits, zero_point=0):
                 return False
         if any(
-            self.is_float(name) or self.builder.model.steps(name).size > 1 for name in node.inputs
+            self.is_float(name) or self.builder.model.scales(name).size > 1 for name in node.inputs
         ):
             return False
         return node.op is not FloatOp.CONCAT or not any(map(self._is_constant, node.inputs))
@@ -119,9 +119,9 @@ class MixedLowering:
         value = self.builder.model.graph.parameters[name]
         return self.builder.graph.constant(f"{node.name}.{attribute}", value.numpy(), FLOAT32)
 
-    def step(self, op_name: str, steps: Steps) -> str:
-        """Add a step as a constant, in the fewest dimensions that broadcast alike."""
-        small = compressed(steps)
+    def scale_constant(self, op_name: str, scales: Scales) -> str:
+        """Add a scale as a constant, in the fewest dimensions that broadcast alike."""
+        small = compressed(scales)
         while small.ndim > 1 and small.shape[0] == 1:
             small = small[0]
         return self.builder.graph.constant(f"{op_name}.step", small, FLOAT32)
@@ -138,10 +138,10 @@ class MixedLowering:
                     self.builder.graph.constants[tensor.name].astype(np.float64) - tensor.zero_point
                 )
                 return self.builder.graph.constant(
-                    real, centred * self.builder.model.steps(name), FLOAT32
+                    real, centred * self.builder.model.scales(name), FLOAT32
                 )
-            step = self.step(real, self.builder.model.steps(name))
-            self.add(Dequantize(name=real, a=tensor.name, step=step, bias=None), tensor.shape)
+            scale = self.scale_constant(real, self.builder.model.scales(name))
+            self.add(Dequantize(name=real, a=tensor.name, step=scale, bias=None), tensor.shape)
         return real
 
     def float_name(self, node: FloatNode) -> str:
@@ -164,20 +164,21 @@ class MixedLowering:
         if quantizer is None:
             return
         source = self.float_name(node)
-        steps = self.builder.model.steps(node.name)
+        scales = self.builder.model.scales(node.name)
         if isinstance(quantizer, LevelQuantizer):
             self._quantize_to_levels(node, quantizer, source)
             return
         if quantizer.table_scale:
             raise InputError(
-                f"{node.name}: its quantizer has a table's step (table_scale), and its function is "
-                "computed in float here, where other operators are left in float; quantize every "
-                "operator, or this one without table_scale"
+                f"{node.name}: its quantizer has a table's scale (table_scale), and its function "
+                "is computed in float here, where other operators are left in float; quantize "
+                "every operator, or this one without table_scale"
             )
-        step = self.step(node.name, steps)
-        kind, zero_point = quantizer.type, quantizer.zero_point
-        self.builder.graph.declare(node.name, node.shape, kind, zero_point, as_scale(steps))
-        self.builder.graph.append(Quantize(name=node.name, a=source, step=step, thresholds=None))
+        scale = self.scale_constant(node.name, scales)
+        self.builder.graph.declare(
+            node.name, node.shape, quantizer.type, quantizer.zero_point, as_scale(scales)
+        )
+        self.builder.graph.append(Quantize(name=node.name, a=source, step=scale, thresholds=None))
 
     def _quantize_to_levels(self, node: FloatNode, quantizer: LevelQuantizer, source: str) -> None:
         """Number the levels in few bits, then look up the wide level of each number."""
@@ -193,10 +194,12 @@ class MixedLowering:
         name = self.builder.constant(f"{node.name}.table", table, quantizer.type)
         self.builder.graph.append(Lookup(name=node.name, a=index, table=name))
 
-    def sums(self, node: FloatNode, kind: OpKind, shape: tuple[int, ...], **operands: Any) -> str:
+    def sums(
+        self, node: FloatNode, op_kind: OpKind, shape: tuple[int, ...], **operands: Any
+    ) -> str:
         """Add an integer product whose sums leave the accumulator as they are."""
         name = f"{node.name}.sums"
-        accumulator = self.builder.accumulator(kind)
+        accumulator = self.builder.accumulator(op_kind)
         self.builder.graph.declare(name, shape, accumulator.levels[-1].kind)
         one = IntType(bits=1, signed=False)
         identity = Requantization(
@@ -214,7 +217,7 @@ class MixedLowering:
 def _input(lowering: MixedLowering, node: FloatNode) -> None:
     if node.name in lowering.builder.model.activations:
         raise InputError(
-            f"{node.name}: the image has one step for all its values, or stays in float; its "
+            f"{node.name}: the image has one scale for all its values, or stays in float; its "
             "quantizer has channel factors or levels"
         )
     lowering.builder.graph.input(node.name, node.shape, FLOAT32)
@@ -223,7 +226,7 @@ def _input(lowering: MixedLowering, node: FloatNode) -> None:
 def _constant(lowering: MixedLowering, node: FloatNode) -> None:
     """The real values, after the quantizer where there is one: it is applied here, once."""
     value = lowering.builder.model.graph.parameters[node.attributes["parameter"]]
-    real = lowering.builder.model.simulate(node, value.reshape(node.shape).double())
+    real = lowering.builder.model.fake_quantize(node, value.reshape(node.shape).double())
     lowering.builder.graph.constant(node.name, real.numpy(), FLOAT32)
 
 
@@ -243,17 +246,17 @@ def _linear(lowering: MixedLowering, node: FloatNode) -> None:
         lowering.function(node, Function.LINEAR, real, weight=matrix, bias=bias)
         return
     x = builder.tensor(source)
-    steps = linear_steps(node, builder.model.steps(source), weight)
+    scales = linear_scales(node, builder.model.scales(source), weight)
     offset = None
     if x.zero_point:
         correction = -x.zero_point * weight.codes.sum(axis=1, dtype=np.int64)
-        kind = IntType(bits=builder.profile.accumulator_of("linear").bias_bits)
-        offset = builder.constant(f"{node.name}.offset", correction, kind)
+        bias_type = IntType(bits=builder.profile.accumulator_of("linear").bias_bits)
+        offset = builder.constant(f"{node.name}.offset", correction, bias_type)
     codes = builder.constant(f"{node.name}.weight", weight.codes, IntType(bits=weight.bits))
     sums = lowering.sums(
         node, "linear", node.shape, a=x.name, b=codes, transpose_b=True, bias=offset
     )
-    _rescaled(lowering, node, sums, steps, bias)
+    _rescaled(lowering, node, sums, scales, bias)
 
 
 def _matmul(lowering: MixedLowering, node: FloatNode) -> None:
@@ -263,18 +266,18 @@ def _matmul(lowering: MixedLowering, node: FloatNode) -> None:
         lowering.function(node, Function.MATMUL, *names, transpose_b=transposed)
         return
     a, b = (lowering.builder.tensor(name).name for name in node.inputs)
-    steps = product_steps(node, *map(lowering.builder.model.steps, node.inputs))
+    scales = product_scales(node, *map(lowering.builder.model.scales, node.inputs))
     sums = lowering.sums(node, "matmul", node.shape, a=a, b=b, transpose_b=transposed, bias=None)
-    _rescaled(lowering, node, sums, steps, None)
+    _rescaled(lowering, node, sums, scales, None)
 
 
 def _rescaled(
-    lowering: MixedLowering, node: FloatNode, sums: str, steps: Steps, bias: str | None
+    lowering: MixedLowering, node: FloatNode, sums: str, scales: Scales, bias: str | None
 ) -> None:
     """Make real values of sums, then codes if the node has a quantizer."""
     name = lowering.float_name(node)
-    step = lowering.step(name, steps)
-    lowering.add(Dequantize(name=name, a=sums, step=step, bias=bias), node.shape)
+    scale = lowering.scale_constant(name, scales)
+    lowering.add(Dequantize(name=name, a=sums, step=scale, bias=bias), node.shape)
     lowering.quantize(node)
 
 

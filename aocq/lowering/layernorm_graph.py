@@ -52,7 +52,7 @@ class LayerNormGraph:
     def part(self, part: str) -> Part:
         """Return a part, with the quantizer of its observed range."""
         name = part_name(self.node.name, part)
-        quantizer = self.builder.model.parts.get(name)
+        quantizer = self.builder.model.layernorm_quantizers.get(name)
         if quantizer is None or quantizer.type.bits != self.bits:
             raise InputError(
                 f"{self.node.name}: profile {self.builder.profile.name} computes LayerNorm as a "
@@ -65,14 +65,14 @@ class LayerNormGraph:
         """Return the tensor that is normalized."""
         (name,) = self.node.inputs
         tensor = self.builder.tensor(name)
-        step = self.builder.step(name, f"LayerNorm {self.node.name}")
-        return Part(tensor.name, tensor.code_type, step, tensor.zero_point)
+        scale = self.builder.scale(name, f"LayerNorm {self.node.name}")
+        return Part(tensor.name, tensor.code_type, scale, tensor.zero_point)
 
     def result(self) -> Part:
         """Return the LayerNorm's own result."""
         name, quantizer = self.node.name, self.builder.quantizer(self.node)
-        step = self.builder.step(name, f"LayerNorm {name}")
-        return Part(name, quantizer.type, step, quantizer.zero_point)
+        scale = self.builder.scale(name, f"LayerNorm {name}")
+        return Part(name, quantizer.type, scale, quantizer.zero_point)
 
     def constant(self, part: str, values: NDArray[np.float64]) -> Part:
         """Add γ or β as symmetric codes."""

@@ -62,7 +62,7 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
 
 def _own_output(builder: Builder, output: FloatNode) -> None:
     """Give a network that ends in a scale factor an output that bears the factor."""
-    scaled = builder.stands_for.pop(output.name, None)
+    scaled = builder.aliases.pop(output.name, None)
     if scaled is not None:
         builder.like(output, scaled)
         builder.graph.append(Reshape(name=output.name, a=scaled.name))
@@ -72,7 +72,7 @@ def _limits_used(model: QuantizedModel) -> ChipLimits:
     """Return a model's limits, without what it has no use for.
 
     That is channel factors if no LayerNorm reads any, sums that go straight onto the stream, and
-    steps by channel or head if no tensor has them.
+    scales by channel or head if no tensor has them.
     """
     factors = {name for name, quantizer in model.activations.items() if _varies(quantizer)}
     read = {
@@ -84,7 +84,7 @@ def _limits_used(model: QuantizedModel) -> ChipLimits:
     }
     return replace(
         model.limits,
-        fused_add=bool(model.accumulated) and not model.leaves_floats,
+        fused_add=bool(model.fused_layers) and not model.leaves_floats,
         activation_granularity="per_channel" if factors else "per_tensor",
         channel_factor=model.limits.channel_factor if read & factors else "none",
     )

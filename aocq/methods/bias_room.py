@@ -52,7 +52,7 @@ def _excess(model: QuantizedModel, node: FloatNode, bits: int) -> Array:
 
 def _widened(model: QuantizedModel, weight: QuantizedWeight, excess: Array) -> QuantizedWeight:
     """Return the same weights at scales that are larger where ``excess`` is above 1."""
-    wanted = weight_form(model.limits).hold(weight.scale * np.maximum(excess, 1.0))
+    wanted = weight_form(model.limits).nearest(weight.scale * np.maximum(excess, 1.0))
     scale = np.where(excess > 1, wanted, weight.scale)
     codes = np.rint(weight.codes * (weight.scale / scale)[:, None])
     return replace(weight, codes=codes.astype(np.int8), scale=scale)

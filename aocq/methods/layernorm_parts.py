@@ -72,16 +72,16 @@ def observe_parts(
     """
     graph = model.graph
     norms = [node for node in graph.nodes if node.op is FloatOp.LAYERNORM]
-    parameters = model.simulated_parameters()
+    parameters = model.fake_quantized_parameters()
     seen: dict[str, ObservedRange] = {}
     for batch in images.split(IMAGES_AT_ONCE["cpu"]):
-        feeds = {graph.input.name: model.simulated_image(batch)}
+        feeds = {graph.input.name: model.fake_quantized_image(batch)}
         with torch.inference_mode():
             sources = run(
                 graph,
                 feeds,
                 [node.inputs[0] for node in norms],
-                transform=model.simulate,
+                transform=model.fake_quantize,
                 parameters=parameters,
             )
             for node in norms:

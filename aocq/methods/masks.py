@@ -49,11 +49,11 @@ def quantizer_of(
 def quantizing(graph: FloatGraph, quantizers: Mapping[str, Quantizer]) -> Transform:
     """Return the interpreter's transformation that quantizes every result by its quantizer."""
 
-    def simulate(node: FloatNode, x: Tensor) -> Tensor:
+    def fake_quantize(node: FloatNode, x: Tensor) -> Tensor:
         quantizer = quantizer_of(graph, quantizers, node)
         return quantizer(x) if quantizer else x
 
-    return simulate
+    return fake_quantize
 
 
 def lowest_code_wanted(masked: Tensor, factor: float, bits: int) -> Tensor:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BasePTQ and PTQ4ViT: every product's steps searched by itself, everything else left in float.
+"""BasePTQ and PTQ4ViT: every product's scales searched by itself, everything else left in float.
 
 Quantized are the weights and inputs of linear layers, and both operands of products of
 activations; of the patch embedding only the weights. Bias, Add, LayerNorm, Softmax, GELU and
@@ -22,10 +22,10 @@ from aocq.methods.layer_search import (
     Grid,
     InputCandidates,
     LinearLayer,
-    LinearSteps,
+    LinearScales,
     Product,
     Search,
-    full_step,
+    full_scale,
     search_linear,
     search_product,
     search_product_with_levels,
@@ -43,7 +43,7 @@ from aocq.methods.quantizers import (
     Quantizer,
 )
 from aocq.methods.scale_form import ScaleForm, activation_form, weight_form
-from aocq.methods.twin_ranges import WIDEST_TWIN, gelu_twin, negative_step, softmax_exponents
+from aocq.methods.twin_ranges import WIDEST_TWIN, gelu_twin, negative_scale, softmax_exponents
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
 from simulator.numerics.integer_type import IntType
@@ -65,10 +65,10 @@ class Settings:
     softmax_levels
         the twin quantizer of probabilities by exponent and bits; None for a uniform one
     gelu_multiples
-        from candidate steps, bits and the form of scales to multiples of a fraction of the negative
-        step, and the fraction; None for a uniform quantizer of GELU's result
+        from candidate scales, bits and the form of scales to multiples of a fraction of the
+        negative scale, and the fraction; None for a uniform quantizer of GELU's result
     stem_per_channel
-        whether each output channel of the patch embedding has a step of its own
+        whether each output channel of the patch embedding has a scale of its own
     """
 
     method: str
@@ -145,9 +145,9 @@ def completed(
             bits = limits.probability_bits(recipe)
             found[name] = quantizer.of_probability_codes(bits) if is_softmax else quantizer
         elif not is_softmax:
-            # Held again: a ratio times the smallest step may miss the largest by a bit.
+            # Held again: a ratio times the smallest scale may miss the largest by a bit.
             largest = quantizer.scale * max(quantizer.alpha or (1.0,))
-            largest = activation_form(limits).hold(largest)
+            largest = activation_form(limits).nearest(largest)
             found[name] = ActivationQuantizer(
                 type=quantizer.type, scale=largest, zero_point=quantizer.zero_point
             )
@@ -155,11 +155,11 @@ def completed(
 
 
 @dataclass(slots=True)
-class _Steps:
-    """Steps found so far for one tensor: along ``axis``, 0 where none was found."""
+class _Scales:
+    """Scales found so far for one tensor: along ``axis``, 0 where none was found."""
 
     axis: int
-    steps: Tensor
+    scales: Tensor
 
 
 @dataclass(slots=True)
@@ -173,7 +173,7 @@ class _Calibration:
     settings: Settings
     weights: dict[str, QuantizedWeight] = field(default_factory=dict)
     levels: dict[str, LevelQuantizer] = field(default_factory=dict)
-    steps: dict[str, _Steps] = field(default_factory=dict)
+    scales: dict[str, _Scales] = field(default_factory=dict)
     log: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -186,11 +186,11 @@ class _Calibration:
             activation_bits=self.recipe.activation_bits,
             weight_form=weight_form(self.limits),
             activation_form=activation_form(self.limits),
-            one_step=self.limits.activation_granularity == "per_tensor",
+            one_scale=self.limits.activation_granularity == "per_tensor",
         )
 
     def linear(self, node: FloatNode, values: LayerValues) -> None:
-        """Search a linear layer and note its weight codes and its input's step or levels."""
+        """Search a linear layer and note its weight codes and its input's scale or levels."""
         weight = self.graph.parameters[node.attributes["weight"]]
         bias = node.attributes["bias"]
         source = arithmetic_source(self.graph, node.inputs[0])
@@ -214,11 +214,11 @@ class _Calibration:
         self._note_weight(node, layer, order, found)
         if found.input is not None and fraction:
             bits, form = self.recipe.activation_bits, activation_form(self.limits)
-            multiple = round(found.input / (negative_step(bits, form) / fraction))
+            multiple = round(found.input / (negative_scale(bits, form) / fraction))
             self._note_levels(source.name, gelu_twin(multiple, fraction, bits, form))
         elif found.input is not None:
-            step = torch.full((source.shape[-1],), found.input, dtype=torch.float64)
-            self._note_steps(source.name, -1, step)
+            scale = torch.full((source.shape[-1],), found.input, dtype=torch.float64)
+            self._note_scales(source.name, -1, scale)
 
     def _blocks(self, node: FloatNode, source: FloatNode) -> tuple[tuple[int, ...], ...]:
         rows = tuple(range(node.shape[-1]))
@@ -238,14 +238,14 @@ class _Calibration:
         is_gelu = source.attributes.get("function") in GELUS
         if multiples is None or not is_gelu or bits > WIDEST_TWIN:
             return uniform, 0
-        found, fraction = multiples(list(uniform.steps), bits, form)
-        negative_unit = negative_step(bits, form)
-        steps = [multiple * negative_unit / fraction for multiple in found]
+        found, fraction = multiples(list(uniform.scales), bits, form)
+        negative_unit = negative_scale(bits, form)
+        scales = [multiple * negative_unit / fraction for multiple in found]
         negative = torch.round(x / negative_unit).clamp_(uniform.low, 0)
         return (
             InputCandidates(
-                steps=tuple(steps),
-                first=min(steps, key=lambda step: abs(step - uniform.first)),
+                scales=tuple(scales),
+                first=min(scales, key=lambda scale: abs(scale - uniform.first)),
                 low=0,
                 high=uniform.high,
                 fixed=negative.mul_(negative_unit),
@@ -254,7 +254,7 @@ class _Calibration:
         )
 
     def _note_weight(
-        self, node: FloatNode, layer: LinearLayer, order: Tensor, found: LinearSteps
+        self, node: FloatNode, layer: LinearLayer, order: Tensor, found: LinearScales
     ) -> None:
         bits = self.recipe.weight_bits
         codes = torch.empty(layer.weight.shape, dtype=torch.int8)
@@ -276,7 +276,7 @@ class _Calibration:
         )
 
     def product(self, node: FloatNode, values: LayerValues) -> None:
-        """Search a product of two activations and note both operands' steps or levels."""
+        """Search a product of two activations and note both operands' scales or levels."""
         a, b = values.inputs
         if node.attributes["transpose_b"]:
             b = b.transpose(-1, -2)
@@ -297,13 +297,13 @@ class _Calibration:
         else:
             found = search_product(product, self.search)
         entry: dict[str, Any] = {"layer": node.name, "rounds": found.rounds}
-        for side, operand, steps in zip("ab", operands, (found.a, found.b), strict=True):
-            if isinstance(steps, LevelQuantizer):
-                self._note_levels(operand.source, steps)
-                entry[f"{side}_unit"] = steps.scale
+        for side, operand, scales in zip("ab", operands, (found.a, found.b), strict=True):
+            if isinstance(scales, LevelQuantizer):
+                self._note_levels(operand.source, scales)
+                entry[f"{side}_unit"] = scales.scale
             else:
-                self._note_heads(operand, steps)
-                entry[f"{side}_steps"] = steps.tolist()
+                self._note_heads(operand, scales)
+                entry[f"{side}_steps"] = scales.tolist()
         self.log.append(entry)
 
     def _bits(self, name: str) -> int:
@@ -323,23 +323,23 @@ class _Calibration:
         found = [levels(exponent, bits) for exponent in softmax_exponents(bits)]
         return [replace(twin, scale=form.below(twin.scale)) for twin in found]
 
-    def _note_heads(self, operand: Operand, steps: Tensor) -> None:
+    def _note_heads(self, operand: Operand, scales: Tensor) -> None:
         source = self.graph.node(operand.source)
         along = torch.zeros(source.shape[operand.axis], dtype=torch.float64)
-        if len(operand.heads) != len(steps):
-            steps = steps.max().expand(len(operand.heads))
-        for head, step in zip(operand.heads, steps / operand.factor, strict=True):
-            along[list(head)] = step
-        self._note_steps(operand.source, operand.axis, along)
+        if len(operand.heads) != len(scales):
+            scales = scales.max().expand(len(operand.heads))
+        for head, scale in zip(operand.heads, scales / operand.factor, strict=True):
+            along[list(head)] = scale
+        self._note_scales(operand.source, operand.axis, along)
 
-    def _note_steps(self, name: str, axis: int, steps: Tensor) -> None:
-        """Note steps of a tensor; where several layers read it, the largest serves them all."""
-        known = self.steps.get(name)
+    def _note_scales(self, name: str, axis: int, scales: Tensor) -> None:
+        """Note scales of a tensor; where several layers read it, the largest serves them all."""
+        known = self.scales.get(name)
         if known and known.axis != axis:
-            steps = torch.cat([steps, known.steps]).max().expand(len(steps))
+            scales = torch.cat([scales, known.scales]).max().expand(len(scales))
         elif known:
-            steps = torch.maximum(known.steps, steps)
-        self.steps[name] = _Steps(axis=axis, steps=steps)
+            scales = torch.maximum(known.scales, scales)
+        self.scales[name] = _Scales(axis=axis, scales=scales)
 
     def _note_levels(self, name: str, levels: LevelQuantizer) -> None:
         """Note levels of a tensor; where several layers read it, those that reach furthest."""
@@ -350,28 +350,28 @@ class _Calibration:
     def quantizers(self) -> dict[str, Quantizer]:
         """Return the quantizer of every tensor that a product reads, but the image."""
         found: dict[str, Quantizer] = {}
-        for name, known in self.steps.items():
+        for name, known in self.scales.items():
             if name in self.levels:
                 continue
-            steps = known.steps
-            if not bool((steps > 0).all()):
-                steps = torch.where(steps > 0, steps, self._observed_steps(name, known.axis))
-            steps = activation_form(self.limits).hold(steps)
+            scales = known.scales
+            if not bool((scales > 0).all()):
+                scales = torch.where(scales > 0, scales, self._observed_scales(name, known.axis))
+            scales = activation_form(self.limits).nearest(scales)
             if self.limits.activation_granularity == "per_tensor":
-                steps = steps.max().expand_as(steps)
-            smallest = float(steps.min())
-            alike = bool((steps == steps[0]).all())
+                scales = scales.max().expand_as(scales)
+            smallest = float(scales.min())
+            alike = bool((scales == scales[0]).all())
             found[name] = ActivationQuantizer(
                 type=IntType(bits=self._bits(name)),
                 scale=smallest,
                 zero_point=0,
-                alpha=() if alike else tuple((steps / smallest).tolist()),
+                alpha=() if alike else tuple((scales / smallest).tolist()),
                 axis=-1 if alike else known.axis,
             )
         return {**found, **self.levels}
 
-    def _observed_steps(self, name: str, axis: int) -> Tensor:
-        """Return steps for indices that no product reads (Q and K before a normalization)."""
+    def _observed_scales(self, name: str, axis: int) -> Tensor:
+        """Return scales for indices that no product reads (Q and K before a normalization)."""
         largest = (
             values_at(self.graph, self.images, [name])[name]
             .abs()
@@ -379,7 +379,7 @@ class _Calibration:
             .flatten(0, -2)
             .amax(dim=0)
         )
-        return full_step(largest, self._bits(name))
+        return full_scale(largest, self._bits(name))
 
 
 def _by_head(x: Tensor) -> Tensor:

@@ -54,9 +54,11 @@ class UniformEntry(Entry):
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
-        kind = IntType.parse(self.type)
-        if not kind.low <= self.zero_point <= kind.high:
-            raise ValueError(f"zero_point {self.zero_point}: {kind} has {kind.low} to {kind.high}")
+        int_type = IntType.parse(self.type)
+        if not int_type.low <= self.zero_point <= int_type.high:
+            raise ValueError(
+                f"zero_point {self.zero_point}: {int_type} has {int_type.low} to {int_type.high}"
+            )
         if 0 < self.table_scale < SMALLEST:
             raise ValueError(f"table_scale: wanted 0, or {SMALLEST:g} or more")
         return self

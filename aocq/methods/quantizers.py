@@ -38,7 +38,7 @@ class ActivationQuantizer:
     axis: int = -1
     table_scale: float = 0.0
 
-    def steps(self) -> Tensor:
+    def scales(self) -> Tensor:
         """Return what one code is worth, float64, shaped to broadcast with the tensor."""
         return (_as_tensor(self.alpha or (1.0,)) * self.scale).reshape(-1, *(1,) * (-1 - self.axis))
 
@@ -49,25 +49,25 @@ class ActivationQuantizer:
 
     def codes(self, x: Tensor) -> Tensor:
         """Return the codes of ``x`` as whole numbers in its own float type."""
-        return self.ratio(x, self.steps().to(x)).round_().clamp_(*self.span).add_(self.zero_point)
+        return self.ratio(x, self.scales().to(x)).round_().clamp_(*self.span).add_(self.zero_point)
 
-    def ratio(self, x: Tensor, steps: Tensor) -> Tensor:
-        """Return ``x`` in ``steps``, which are :meth:`steps`, in a tensor of its own.
+    def ratio(self, x: Tensor, scales: Tensor) -> Tensor:
+        """Return ``x`` in ``scales``, which are :meth:`scales`, in a tensor of its own.
 
         What follows can be done in place: new tensors would take as long as the arithmetic.
         """
         if self.table_scale:
             x = (x / self.table_scale).round_().mul_(self.table_scale)
-        return x / steps
+        return x / scales
 
     def real(self, codes: Tensor) -> Tensor:
         """Return the values that codes stand for."""
-        return (codes - self.zero_point) * self.steps().to(codes)
+        return (codes - self.zero_point) * self.scales().to(codes)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Quantize and dequantize ``x``: simulated quantization."""
-        steps = self.steps().to(x)
-        return self.ratio(x, steps).round_().clamp_(*self.span).mul_(steps)
+        """Quantize and dequantize ``x``: fake quantization."""
+        scales = self.scales().to(x)
+        return self.ratio(x, scales).round_().clamp_(*self.span).mul_(scales)
 
 
 # A search quantizes by the same factors for hundreds of candidates and thousands of parts.
@@ -123,10 +123,10 @@ class LevelQuantizer:
         """
         grid = torch.arange(1 << bits, dtype=torch.float64) / (1 << bits)
         found = [int(level) for level in self.codes(grid)]
-        steps = [code for code in range(1, len(found)) if found[code] != found[code - 1]]
+        firsts = [code for code in range(1, len(found)) if found[code] != found[code - 1]]
         return LevelQuantizer(
-            levels=(found[0], *(found[code] for code in steps)),
-            thresholds=tuple((code - 0.5) / (1 << bits) / self.scale for code in steps),
+            levels=(found[0], *(found[code] for code in firsts)),
+            thresholds=tuple((code - 0.5) / (1 << bits) / self.scale for code in firsts),
             scale=self.scale,
             bits=self.bits,
         )
@@ -136,7 +136,7 @@ class LevelQuantizer:
         return codes * self.scale
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Quantize and dequantize ``x``: simulated quantization."""
+        """Quantize and dequantize ``x``: fake quantization."""
         return self.real(self.codes(x))
 
 

@@ -21,7 +21,7 @@ from aocq.capture import FloatGraph, FloatOp, capture, run
 from aocq.capture.roles import (
     FAMILIES,
     Family,
-    branch_ends,
+    fusable_layers,
     known_networks,
     residual_stream,
 )
@@ -101,7 +101,7 @@ def test_the_roles_that_are_stated_are_those_that_are_found(name: str) -> None:
     (family, _), graph = EXAMPLES[name], captured(name).graph
     for found, patterns in (
         (set(residual_stream(graph)), family.stream),
-        (set(branch_ends(graph)), family.branch_ends),
+        (set(fusable_layers(graph)), family.fusable_layers),
     ):
         matched = {
             pattern: {node.name for node in graph.nodes if _matches(node.name, pattern)}
@@ -119,7 +119,7 @@ def _matches(name: str, pattern: str) -> bool:
 @every_example
 def test_layers_at_branch_ends_are_added_to_the_stream_without_anything_between(name: str) -> None:
     graph = captured(name).graph
-    for end, total in branch_ends(graph).items():
+    for end, total in fusable_layers(graph).items():
         assert end in total.inputs
         assert total.op is FloatOp.ADD
 

@@ -14,7 +14,7 @@ from tiny_models import images, with_random_parameters
 from torch import Tensor, nn
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, capture, run
-from aocq.capture.roles import branch_ends, residual_stream
+from aocq.capture.roles import fusable_layers, residual_stream
 from aocq.capture.roles.swin_v2 import FAMILY
 from aocq.capture.verify import verify
 from aocq.methods import METHODS, QuantizedModel
@@ -87,7 +87,7 @@ def test_every_attention_of_swin_v2_has_two_normalizations_and_one_gain() -> Non
 
 def test_the_stream_of_branches_with_norms_at_their_ends_is_their_sums() -> None:
     assert residual_stream(swin_v2()) == STREAM
-    assert branch_ends(swin_v2()) == {}
+    assert fusable_layers(swin_v2()) == {}
 
 
 def test_the_stream_of_a_vit_with_norms_at_its_branches_ends_starts_at_its_patches() -> None:
@@ -145,7 +145,7 @@ def test_every_method_quantizes_normalized_rows_without_a_zero_point(method: str
         assert isinstance(quantizer, ActivationQuantizer)
         assert (quantizer.zero_point, quantizer.alpha) == (0, ()), node.name
         # What is normalized has one worth in a row, or its length would be that of something else.
-        assert model.steps(node.inputs[0]).shape[-1] == 1, node.name
+        assert model.scales(node.inputs[0]).shape[-1] == 1, node.name
     for node in model.graph.nodes:
         if node.op is FloatOp.LINEAR:
             assert (model.bias_scale(node) > 0).all(), node.name
@@ -165,7 +165,7 @@ def test_merged_patches_hand_the_factors_of_the_stream_to_the_reduction() -> Non
 
 
 @pytest.mark.parametrize("method", ["ptq4vit_paper", "base_ptq_paper"])
-def test_methods_that_leave_floats_search_a_step_for_each_head(method: str) -> None:
+def test_methods_that_leave_floats_search_a_scale_for_each_head(method: str) -> None:
     model = quantized(method)
     found = model.activations["layers.0.blocks.0.attn.l2norm"]
     assert isinstance(found, ActivationQuantizer)

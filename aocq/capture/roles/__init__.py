@@ -5,10 +5,10 @@ from aocq.capture.roles.families import FAMILIES, known_networks
 from aocq.capture.roles.family import Example, Family
 from aocq.capture.roles.stream import (
     arithmetic_source,
-    branch_ends,
-    joins_stream,
+    fusable_layers,
     readers_through_layout,
     residual_stream,
+    stream_terms,
 )
 
 __all__ = [
@@ -16,9 +16,9 @@ __all__ = [
     "Example",
     "Family",
     "arithmetic_source",
-    "branch_ends",
-    "joins_stream",
+    "fusable_layers",
     "known_networks",
     "readers_through_layout",
     "residual_stream",
+    "stream_terms",
 ]

@@ -46,7 +46,7 @@ class Family:
         listed
     stream
         names of the residual stream's tensors, in which ``*`` is any one part of a path
-    branch_ends
+    fusable_layers
         the same of the layers whose sums a chip may add to the stream itself
     examples
         small networks with all operators of the family, one for each kind of network in it
@@ -55,6 +55,6 @@ class Family:
     name: str
     timm_modules: tuple[str, ...]
     stream: tuple[str, ...]
-    branch_ends: tuple[str, ...]
+    fusable_layers: tuple[str, ...]
     examples: tuple[Example, ...]
     without: tuple[str, ...] = ()

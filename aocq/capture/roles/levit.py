@@ -21,7 +21,7 @@ FAMILY = Family(
         "stages.*.blocks.*.add",
         "stages.*.blocks.*.add_1",
     ),
-    branch_ends=(
+    fusable_layers=(
         "stages.*.blocks.*.attn.proj.ln.linear",
         "stages.*.downsample.mlp.ln2.linear",
         "stages.*.blocks.*.mlp.ln2.linear",

@@ -14,7 +14,7 @@ FAMILY = Family(
     timm_modules=("naflexvit",),
     without=("*_siglip", "*_map"),  # pooled by attention, whose query is a constant
     stream=("embeds.add", "embeds.concat", "blocks.*.add", "blocks.*.add_1"),
-    branch_ends=("blocks.*.attn.proj", "blocks.*.mlp.fc2"),
+    fusable_layers=("blocks.*.attn.proj", "blocks.*.mlp.fc2"),
     examples=(
         Example(
             model="naflexvit_base_patch16_gap",

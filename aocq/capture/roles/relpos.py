@@ -13,7 +13,7 @@ FAMILY = Family(
     name="relpos",
     timm_modules=("vision_transformer_relpos",),
     stream=("patch_embed.proj", "blocks.*.add", "blocks.*.add_1"),
-    branch_ends=("blocks.*.attn.proj", "blocks.*.mlp.fc2"),
+    fusable_layers=("blocks.*.attn.proj", "blocks.*.mlp.fc2"),
     examples=(
         Example(
             model="vit_relpos_small_patch16_224",

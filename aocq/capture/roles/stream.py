@@ -117,7 +117,7 @@ def _behind_layout(graph: FloatGraph, name: str) -> FloatNode:
     return node
 
 
-def joins_stream(graph: FloatGraph) -> dict[str, FloatNode]:
+def stream_terms(graph: FloatGraph) -> dict[str, FloatNode]:
     """Return, for each node that only a sum of the stream reads, that sum.
 
     These are the ends of branches (proj, fc2) and the tokens and embeddings: Add_α folds the
@@ -135,7 +135,7 @@ def _sums(node: FloatNode, stream: frozenset[str]) -> bool:
     return node.name in stream and node.op in {FloatOp.ADD, FloatOp.CONCAT}
 
 
-def branch_ends(graph: FloatGraph) -> dict[str, FloatNode]:
+def fusable_layers(graph: FloatGraph) -> dict[str, FloatNode]:
     """Return, for each linear layer that only a sum with the stream reads, that sum.
 
     proj and fc2 of every block: a chip may let their sums go straight onto the stream. What they
@@ -143,7 +143,7 @@ def branch_ends(graph: FloatGraph) -> dict[str, FloatNode]:
     """
     stream = residual_stream(graph)
     found = {}
-    for name, total in joins_stream(graph).items():
+    for name, total in stream_terms(graph).items():
         if graph.node(name).op is FloatOp.LINEAR and total.op is FloatOp.ADD:
             others = [graph.node(other) for other in total.inputs if other != name]
             if others and all(_has_codes(other, stream) for other in others):
