@@ -31,7 +31,7 @@ OTHERS = (
 
 
 class UnsupportedOperatorError(InputError):
-    """A network has something that cannot be lowered; the message names it and its place.
+    """An operator of a network that capture has no rule for; the message names it and its place.
 
     ``plainly`` does so without the network's name and without advice.
     """

@@ -20,6 +20,7 @@ from torch import nn
 
 from aocq.capture import FloatGraph, UnsupportedOperatorError, capture, run
 from aocq.jobs.sizing import size_up
+from aocq.lowering import LoweringError
 from aocq.recipes.recipe import Recipe
 from aocq.zoo.models import LoadedModel, random_model
 from simulator.boundary import quantize
@@ -203,7 +204,7 @@ def survey(name: str, relative: Relative, profile: NpuProfile, weight_bits: int)
         lowered = size_up(model, graph, Recipe(weight_bits=weight_bits), profile).graph
         finding = replace(finding, ops=len(lowered.ops), float_ops=lowered.float_ops)
         compared, unequal = _compared(lowered, _images(model.input_size))
-    except UnsupportedOperatorError as error:
+    except (UnsupportedOperatorError, LoweringError) as error:
         return replace(finding, missing=error.plainly)
     except Exception as error:  # one network that cannot be built ends no survey
         return replace(finding, missing=_first_line(error, name))

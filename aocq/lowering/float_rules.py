@@ -21,6 +21,7 @@ import torch
 from aocq.capture import FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.lowering.builder import Builder
+from aocq.lowering.errors import LoweringError
 from aocq.lowering.functions import GELUS
 from aocq.lowering.rules import RULES
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
@@ -77,7 +78,25 @@ class MixedLowering:
         if self._stays_integer(node):
             RULES[node.op](self.builder, node)
         else:
-            FLOAT_RULES[node.op](self, node)
+            self.lower_in_float(node)
+
+    def lower_in_float(self, node: FloatNode) -> None:
+        """Add the float operators of one node.
+
+        Raises
+        ------
+        LoweringError
+            If its operation has none.
+        """
+        if node.op not in FLOAT_RULES:
+            raise LoweringError(
+                self.builder.model.graph.name,
+                self.builder.profile.name,
+                f"{node.name}: {node.op} has no float operator, and the method leaves it in float",
+                "quantize every operator (--float-ops integer), or by a method that leaves none "
+                "in float",
+            )
+        FLOAT_RULES[node.op](self, node)
 
     def _stays_integer(self, node: FloatNode) -> bool:
         quantizer = self.builder.model.activations.get(node.name)

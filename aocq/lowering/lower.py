@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The walk over the float graph that applies one rule per node."""
+"""Lowering of a quantized network to an integer graph: one rule for each node."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from aocq.capture import FloatNode, FloatOp, UnsupportedOperatorError
+from aocq.capture import FloatNode, FloatOp
 from aocq.capture.roles import arithmetic_source
 from aocq.lowering.builder import Builder
-from aocq.lowering.float_rules import FLOAT_RULES, MixedLowering, in_float
+from aocq.lowering.errors import LoweringError
+from aocq.lowering.float_rules import MixedLowering, in_float
 from aocq.lowering.rules import RULES
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer, Quantizer
@@ -31,6 +32,9 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
     InputError
         If the profile cannot hold the model's decisions (bit widths, granularity, zero points,
         constants too wide), naming what and where.
+    LoweringError
+        If the graph would break a rule of the IR (a product whose sums need more than 64 bits), or
+        the network leaves an operation in float that has no float operator.
     """
     check_recipe(model.recipe, _limits_used(model), profile, leaves_floats=model.leaves_floats)
     builder = Builder(model=model, profile=profile)
@@ -41,7 +45,7 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
                 if model.leaves_floats:
                     mixed.lower(node)
                 elif in_float(node, profile):
-                    FLOAT_RULES[node.op](mixed, node)
+                    mixed.lower_in_float(node)
                 else:
                     RULES[node.op](builder, node)
         except (ValueError, ArithmeticError) as error:  # a factor that no number of a chip can be
@@ -53,10 +57,7 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
     graph = builder.graph.unverified(model.graph.output.name, meta=model.meta)
     problems = verify(graph)
     if problems:
-        raise UnsupportedOperatorError(
-            f"{model.graph.name} on profile {profile.name}",
-            f"cannot be lowered: {'; '.join(problems)}",
-        )
+        raise LoweringError(model.graph.name, profile.name, "; ".join(problems))
     return graph
 
 

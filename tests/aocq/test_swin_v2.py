@@ -17,12 +17,14 @@ from aocq.capture import FloatGraph, FloatNode, FloatOp, capture, run
 from aocq.capture.roles import fusable_layers, residual_stream
 from aocq.capture.roles.swin_v2 import FAMILY
 from aocq.capture.verify import verify
+from aocq.lowering import LoweringError, lower
 from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.operands import row_blocks, trace_operand
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.storage import load, save
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.zoo.models import timm
+from simulator.profile import load_profile
 
 EXAMPLE = FAMILY.examples[0]
 BLOCKS = [f"layers.{stage}.blocks.{block}" for stage in (0, 1) for block in (0, 1)]
@@ -170,6 +172,16 @@ def test_methods_that_leave_floats_search_a_scale_for_each_head(method: str) -> 
     found = model.activations["layers.0.blocks.0.attn.l2norm"]
     assert isinstance(found, ActivationQuantizer)
     assert (len(found.alpha), found.axis, found.zero_point) == (3, -3, 0)
+
+
+def test_an_operation_without_a_float_operator_is_refused_with_the_way_out() -> None:
+    with pytest.raises(LoweringError) as refused:
+        lower(quantized("ptq4vit_paper"), load_profile("edge_npu_int8"))
+    assert str(refused.value) == (
+        "swin_v2 on profile edge_npu_int8: cannot be lowered: layers.0.blocks.0.attn.l2norm: "
+        "l2norm has no float operator, and the method leaves it in float; quantize every operator "
+        "(--float-ops integer), or by a method that leaves none in float"
+    )
 
 
 def test_a_quantized_model_keeps_the_gain(tmp_path: Path) -> None:

@@ -284,7 +284,7 @@ def wrapping(name: str) -> Any:
 
 
 @pytest.mark.parametrize("method", ["base_ptq", "fq_vit"])
-def test_the_chip_follows_the_simulation(method: str) -> None:
+def test_the_chip_follows_fake_quantization(method: str) -> None:
     model, inputs = quantized(method, float_ops="integer")
     graph = lower(model, load_profile("edge_npu_int8"))
     codes = quantize(inputs.numpy(), graph.tensors["image"])
