@@ -37,9 +37,9 @@ from simulator.gemm import Gemm, backend, limit_threads_of_this_thread, one_thre
 from simulator.graph import IntGraph, Role, Tensor, verify
 from simulator.graph.macs import product_macs
 from simulator.graph.ops import SPECS, MatMul, Op, Rescale
+from simulator.kernel_choice import kernel_of
 from simulator.numerics.float_type import Array
 from simulator.numerics.integer_type import IntType
-from simulator.ops import BEHAVIOURS
 
 SECONDS = 0.05  # of processor time, at least, for one side in one round
 SUMS = IntType(bits=32)
@@ -158,7 +158,7 @@ def alone(graph: IntGraph, codes: Array) -> list[OneOp]:
 
 def measure(one: OneOp, gemm: Gemm, size: str, copies: int, pairs: int) -> dict[str, Any]:
     """Time a kernel on ``copies`` of its activations, and copies of as many bytes."""
-    kernel = BEHAVIOURS[type(one.op)].build(one.op, one.graph, gemm)
+    kernel = kernel_of(one.op, one.graph, gemm)
     operands = [
         np.repeat(one.activations[name], copies, axis=0)
         if name in one.activations

@@ -17,6 +17,7 @@ from simulator.gemm import Gemm, backend, limit_threads_of_this_thread, one_thre
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import accumulator_of
 from simulator.graph.ops import SPECS, Op
+from simulator.kernel_choice import kernel_of
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.float_type import Array
 from simulator.ops import BEHAVIOURS, Kernel
@@ -35,14 +36,14 @@ class OpCounts:
     saturated : results outside the result type before its overflow rule was applied; none of a
         mask, whose scores are meant to be
     sums : what happened in the op's accumulators; none in ops without
-    walked : sums made term by term, since no bound kept them in their registers; that depends on
+    in_order : sums accumulated in order, since no bound kept them in their registers; depends on
         the kernel, so counts that differ in nothing else are equal
     """
 
     elements: int = 0
     saturated: int = 0
     sums: SumCounts | None = None
-    walked: int = field(default=0, compare=False)
+    in_order: int = field(default=0, compare=False)
 
     @property
     def overflowed(self) -> int:
@@ -57,7 +58,7 @@ class OpCounts:
             elements=self.elements + other.elements,
             saturated=self.saturated + other.saturated,
             sums=both,
-            walked=self.walked + other.walked,
+            in_order=self.in_order + other.in_order,
         )
 
 
@@ -84,6 +85,9 @@ class Executor:
         a valid graph
     gemm
         ``auto`` or a backend of :mod:`simulator.gemm`; every backend gives the same integers
+    portable
+        whether to leave out vector code and run every op by its portable kernel, to compare both;
+        products are ``gemm``'s either way
     threads
         worker threads; default :func:`simulator.config.default_threads`
 
@@ -93,12 +97,19 @@ class Executor:
         If the GEMM backend cannot be used here.
     """
 
-    def __init__(self, graph: IntGraph, *, gemm: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        graph: IntGraph,
+        *,
+        gemm: str = "auto",
+        portable: bool = False,
+        threads: int | None = None,
+    ) -> None:
         self.graph = graph
         self.gemm: Gemm = backend(gemm)
         self.threads = threads or default_threads()
         self._steps: list[tuple[Op, Kernel]] = [
-            (op, BEHAVIOURS[type(op)].build(op, graph, self.gemm)) for op in graph.ops
+            (op, kernel_of(op, graph, self.gemm, portable=portable)) for op in graph.ops
         ]
         self._masks = {op.name for op in graph.ops if SPECS[type(op)].is_mask(graph, op)}
         self._last_use = {name: step for step, op in enumerate(graph.ops) for name in op.operands}
@@ -162,7 +173,7 @@ class Executor:
                 elements=result.codes.size,
                 saturated=0 if op.name in self._masks else result.saturated,
                 sums=result.sums,
-                walked=result.walked,
+                in_order=result.in_order,
             )
             _stop_at_errors(op, result.sums)
             for name in op.operands:

@@ -41,7 +41,7 @@ _spec.loader.exec_module(tally)
 # compiled in the first and found by those that come after the second; tests of the command line
 # share processes that take long to start.
 PARTS = {
-    "kernels": ("tests/simulator/ops/",),
+    "kernels": ("tests/simulator/ops/", "tests/simulator/simd/"),
     "the rest": (),
     "networks": ("tests/aocq/", "tests/benchmarks/"),
     "real networks": ("tests/cli/test_real_networks.py",),

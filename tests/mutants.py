@@ -73,15 +73,17 @@ OPS = {
     "softmax_ibert": "IBert",
     "softmax_lut513": "Lut513",
 }
-# Kernels that only run compiled, and their tests.
-COMPILED = (
-    "gemm/avx2.py",
-    "simd/",
-)
-COMPILED_TESTS = (
-    "tests/simulator/ops/test_vector_kernels.py",
-    "tests/simulator/test_gemm.py",
-)
+# Kernels that only run compiled, by how their paths begin, and their tests.
+SIMD = "tests/simulator/simd"
+PRODUCTS = (f"{SIMD}/product", f"{SIMD}/ops/test_simd_matmul.py", "tests/simulator/test_gemm.py")
+COMPILED: dict[str, tuple[str, ...]] = {
+    "gemm/avx2.py": PRODUCTS,
+    "simd/product/": PRODUCTS,
+    "simd/lanes/": (SIMD,),
+    "simd/ops/common_scale.py": (f"{SIMD}/ops/test_simd_joins.py",),
+    "simd/ops/mul.py": (f"{SIMD}/ops/test_simd_joins.py",),
+    "simd/ops/": (f"{SIMD}/ops/test_simd_ops.py",),
+}
 # What holds of compiled kernels only: compilation itself, and sums of plain integers that wrap.
 LEFT_OUT = (
     "--deselect=tests/simulator/numerics/test_jit.py",
@@ -251,7 +253,7 @@ def swapped_modes(name: str, tree: ast.Module) -> Iterator[Mutant]:
     for statement in tree.body:
         if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
             continue
-        if statement.target.id not in {"OFFSETS", "DEFINITIONS"}:
+        if statement.target.id != "ROUNDING_MODES":
             continue
         table = next(node for node in ast.walk(statement) if isinstance(node, ast.Dict))
         for key, value in zip(table.keys, table.values, strict=True):
@@ -268,8 +270,9 @@ def swapped_modes(name: str, tree: ast.Module) -> Iterator[Mutant]:
 
 def first_tests(path: str) -> tuple[str, ...]:
     """Return the arguments of pytest that name the cheap tests of a file."""
-    if path.startswith(COMPILED):
-        return COMPILED_TESTS
+    for beginning, tests in COMPILED.items():
+        if path.startswith(beginning):
+            return tests
     if path in FIRST:
         return FIRST[path]
     folder, _, file = path.removesuffix(".py").rpartition("/")
@@ -281,8 +284,8 @@ def first_tests(path: str) -> tuple[str, ...]:
 
 def run_tests(tests: tuple[str, ...], folder: Path) -> bool:
     """Return whether all tests pass on the sources in ``folder``, in a process of their own."""
-    if tests == COMPILED_TESTS:
-        return _pass_compiled(folder)
+    if tests in COMPILED.values():
+        return _pass_compiled(tests, folder)
     process = FORK.Process(target=_in_a_fork, args=(tests, folder))
     process.start()
     process.join(SECONDS)
@@ -292,11 +295,11 @@ def run_tests(tests: tuple[str, ...], folder: Path) -> bool:
     return process.exitcode == 0
 
 
-def _pass_compiled(folder: Path) -> bool:
+def _pass_compiled(tests: tuple[str, ...], folder: Path) -> bool:
     """Return whether the tests of the vector kernels pass on a copy."""
     environment = {name: value for name, value in os.environ.items() if name != "NUMBA_DISABLE_JIT"}
     arguments = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir", str(folder)]
-    command = [sys.executable, "-m", "pytest", *arguments, *COMPILED_TESTS]
+    command = [sys.executable, "-m", "pytest", *arguments, *tests]
     with tempfile.TemporaryDirectory() as cache:
         environment["AOCQ_CACHE_DIR"] = cache
         try:
@@ -347,7 +350,7 @@ def survives(mutant: Mutant, copies: list[Path], known: Mapping[str, str], *, qu
         target.write_text(mutant.source, "utf-8")
         if not run_tests(first_tests(mutant.path), folder):
             return False
-        if quick or mutant.key in known or mutant.path.startswith(COMPILED):
+        if quick or mutant.key in known or mutant.path.startswith(tuple(COMPILED)):
             return True
         return run_tests(LATER, folder)
     finally:

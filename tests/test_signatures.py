@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Functions take few parameters and files are short, but for what is compiled."""
+"""Functions take few parameters, but for those that are compiled."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("aocq", "simulator", "reports", "benchmarks")
 MOST_PARAMETERS = 10
-MOST_LINES = 400
-# What makes a function one of numba's, which take arrays one by one. Inner functions of an
+# Decorators of functions that numba compiles: they take arrays one by one. Inner functions of an
 # intrinsic are its code generators.
-COMPILED = {"kernel", "simd_kernel", "inlined", "intrinsic", "njit", "words_kernel"}
+COMPILED = {"kernel", "compiled", "intrinsic"}
 
 
 def sources() -> Iterator[Path]:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from aocq.cli import options, recipes, sweeps
+from aocq.cli import options, recipes, requests, sweeps
 from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
 
@@ -38,8 +38,8 @@ def command(
     ] = "aocq",
     profile: options.Profile = "edge_npu_int8",
     recipe: recipes.SweepFields,
-    model: options.ModelOptions,
-    run: options.RunOptions,
+    model: requests.ModelOptions,
+    run: requests.RunOptions,
     out: options.Out = Path("runs/ablate"),
 ) -> None:
     """Run AOCQ whole and with each level changed, and make one table of the runs.

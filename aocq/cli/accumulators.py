@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from aocq.cli import options
+from aocq.cli import options, requests
 from aocq.cli.console import print_columns
 from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
@@ -100,8 +100,8 @@ def command(
             show_default=False,
         ),
     ] = None,
-    evaluation: options.EvaluationOptions,
-    emulation: options.EmulationOptions,
+    evaluation: requests.EvaluationOptions,
+    emulation: requests.EmulationOptions,
     out: options.Out = Path("runs/accumulators"),
 ) -> None:
     """Run a quantized model at many accumulator widths, to see how narrow they may be.

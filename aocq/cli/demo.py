@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from aocq.cli import options, recipes, verify
+from aocq.cli import options, recipes, requests, verify
 from aocq.cli.interruption import resuming
 from aocq.recipes.aocq_options import PRESETS
 from aocq.recipes.fields import field_specs
@@ -61,9 +61,9 @@ def command(
             raise InputError(
                 f"{images}: cannot be written ({error.strerror or error}); name another folder"
             ) from error
-        run = options.RunOptions(
+        run = requests.RunOptions(
             calibration=images / "calib",
-            calibrating=options.CalibrationOptions(
+            calibrating=requests.CalibrationOptions(
                 calibration_images=CALIBRATION_IMAGES, preset=preset, device=device
             ),
         )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from aocq.cli import options, recipes
+from aocq.cli import options, recipes, requests
 from aocq.cli.groups import grouped
 
 
@@ -17,8 +17,8 @@ def command(
     profile: options.Profile = "edge_npu_int8",
     method: recipes.Method = recipes.LEFT_OUT,
     recipe: recipes.RecipeOptions,
-    model: options.ModelOptions,
-    calibrating: options.CalibrationOptions,
+    model: requests.ModelOptions,
+    calibrating: requests.CalibrationOptions,
     skip_bad_images: options.SkipBadImages = False,
     out: options.Out = Path("runs/quantized"),
 ) -> None:
@@ -38,12 +38,11 @@ def command(
         from aocq.capture import capture
         from aocq.data.image_folder import read_image_folder
         from aocq.data.loader import evenly
-        from aocq.jobs import calibration as jobs
-        from aocq.jobs import verify as pipeline
+        from aocq.jobs import inputs
+        from aocq.jobs.calibration import BLOCKS, calibrate
         from aocq.jobs.keys import calibration_key
         from aocq.methods import storage
         from aocq.recipes.limits import limits_of
-        from aocq.zoo.models import load_model
         from simulator.profile import load_profile
 
         refuse_blocked(out, (storage.JSON_NAME, storage.TENSORS_NAME))
@@ -55,23 +54,17 @@ def command(
             skip_bad_images=skip_bad_images,
         )
         limits = limits_of(chip, asked.recipe)
-        jobs.check_method(method, asked.recipe, chip, asked.device)
-        loaded = load_model(
-            network.name,
-            network.weights,
-            network.classes,
-            arguments=network.arguments,
-            preprocessing=network.preprocessing,
-        )
+        inputs.check_method(method, asked.recipe, chip, asked.device)
+        loaded = inputs.load_requested(network)
         images = read_image_folder(calibration, loaded.classes)
-        pipeline.note_missing_images(asked.images, images, progress.note)
-        pipeline.note_crop(loaded, network.preprocessing, progress.note)
-        pipeline.note_weights(loaded, progress.note)
+        inputs.note_missing_images(asked.images, images, progress.note)
+        inputs.note_crop(loaded, network.preprocessing, progress.note)
+        inputs.note_weights(loaded, progress.note)
         files = evenly(images, asked.images)
         key = calibration_key(asked, limits, loaded, files)
-        blocks = out / WORK / f"{jobs.BLOCKS}-{key}"
+        blocks = out / WORK / f"{BLOCKS}-{key}"
         graph = capture(loaded.network, network.name, loaded.input_size)
-        quantized = jobs.calibrate(asked, limits, graph, loaded, files, progress.show, blocks)
+        quantized = calibrate(asked, limits, graph, loaded, files, progress.show, blocks)
         storage.save(quantized, staging(out))
         publish(out, "quantize", key)
         shutil.rmtree(blocks, ignore_errors=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aocq.cli import options
+from aocq.cli import options, requests
 from aocq.cli.console import print_columns
 from aocq.cli.groups import grouped
 
@@ -39,7 +39,7 @@ def command(
     ] = None,
     limit: options.Limit = None,
     skip_bad_images: options.SkipBadImages = False,
-    emulation: options.EmulationOptions,
+    emulation: requests.EmulationOptions,
     taps: Annotated[
         list[str] | None,
         typer.Option(
@@ -285,7 +285,7 @@ def _counts(
         "images": images,
         "graph_sha256": sha256(graph),
         "gemm_backend": executor.gemm.name,
-        "walked": sum(count.walked for count in totals.values()),
+        "walked": sum(count.in_order for count in totals.values()),
         "overflowed": sum(count.overflowed for count in totals.values()),
         **{
             key: sum(entry[key] for entry in per_op)

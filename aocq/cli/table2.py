@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from aocq.cli import options, recipes, sweeps
+from aocq.cli import options, recipes, requests, sweeps
 from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
 
@@ -52,8 +52,8 @@ def command(
     bits: sweeps.Bits = "8/8,4/8",
     profile: options.Profile = "edge_npu_int8",
     recipe: recipes.SweepFields,
-    network: options.NetworkOptions,
-    run: options.RunOptions,
+    network: requests.NetworkOptions,
+    run: requests.RunOptions,
     out: options.Out = Path("runs/table2"),
     context: typer.Context,
 ) -> None:
@@ -93,9 +93,9 @@ def command(
                     f"{option}: --data is missing; without images there are only sizes and costs, "
                     "which need none of it"
                 )
-        requests = [network.request_of(name) for name, _ in networks]
+        unrun = [network.request_of(name) for name, _ in networks]
         with sweeps.claimed_table(out, "table2"):
-            rows = sweeps.table_of_sizes(requests, profile, widths, "table2", TITLE, out)
+            rows = sweeps.table_of_sizes(unrun, profile, widths, "table2", TITLE, out)
         sweeps.exit_if_cells_failed(rows)
         return
 

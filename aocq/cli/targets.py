@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aocq.cli import options, recipes, sweeps
+from aocq.cli import options, recipes, requests, sweeps
 from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
 
@@ -45,8 +45,8 @@ def command(
         str, typer.Option("--bits", help="bits of weights/activations, one pair")
     ] = "8/8",
     recipe: recipes.SweepFields,
-    network: options.NetworkOptions,
-    run: options.RunOptions,
+    network: requests.NetworkOptions,
+    run: requests.RunOptions,
     out: options.Out = Path("runs/targets"),
 ) -> None:
     """Run one network on many hardware profiles, and make one table and one figure of them.

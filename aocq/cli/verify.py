@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aocq.cli import gates, options, recipes
+from aocq.cli import gates, options, recipes, requests
 from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
 
@@ -24,8 +24,8 @@ def command(
     profile: options.Profile = "edge_npu_int8",
     method: recipes.Method = recipes.LEFT_OUT,
     recipe: recipes.RecipeOptions,
-    model: options.ModelOptions,
-    run: options.RunOptions,
+    model: requests.ModelOptions,
+    run: requests.RunOptions,
     judging: gates.GateOptions,
     out: options.Out = Path("runs/verify"),
     as_json: options.Json = False,

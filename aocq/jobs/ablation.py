@@ -12,13 +12,13 @@ from typing import Any
 from aocq.capture import capture
 from aocq.data.image_folder import read_image_folder
 from aocq.data.loader import evenly, load_calibration_images
+from aocq.jobs.inputs import load_requested
 from aocq.jobs.request import VerifyRequest
 from aocq.methods import storage
 from aocq.methods.aocq.conditioning import block_conditions
 from aocq.progress import Progress
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.fields import field_specs
-from aocq.zoo.models import load_model
 
 CONDITION_IMAGES = 32  # 6304 tokens of a DeiT, several times its widest stream
 _OPTIONS = field_specs(AocqOptions)
@@ -73,13 +73,7 @@ def named(chosen: AocqOptions) -> dict[str, str]:
 
 def conditions(request: VerifyRequest, progress: Progress) -> list[tuple[str, float, float]]:
     """Return every block's condition numbers, on calibration images, with a finished run's α."""
-    loaded = load_model(
-        request.model.name,
-        request.model.weights,
-        request.model.classes,
-        arguments=request.model.arguments,
-        preprocessing=request.model.preprocessing,
-    )
+    loaded = load_requested(request.model)
     asked = request.calibration
     files = evenly(read_image_folder(asked.folder, loaded.classes), CONDITION_IMAGES)
     images, _ = load_calibration_images(files, loaded.preprocessing, skip_bad=asked.skip_bad_images)

@@ -15,23 +15,21 @@ from torch import Tensor
 from aocq.capture import FloatGraph
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import evenly, load_calibration_images
-from aocq.jobs.keys import Inputs, calibration_key, model_meta
+from aocq.jobs.inputs import Inputs
+from aocq.jobs.keys import calibration_key, model_meta
 from aocq.jobs.request import CalibrationRequest, VerifyRequest
-from aocq.lowering import check_recipe
 from aocq.methods import METHODS, QuantizedModel, storage
 from aocq.methods.bias_room import with_room_for_biases
 from aocq.methods.layernorm_parts import observe_parts
 from aocq.progress import Note, Progress, silent
 from aocq.recipes.limits import ChipLimits, limits_of
-from aocq.recipes.methods import leaves_floats
 from aocq.recipes.recipe import Recipe
 from aocq.records.claim import WORK
 from aocq.records.kept import keep, kept
 from aocq.records.manifest import Entry, file_digest, is_whole
 from aocq.zoo.models import LoadedModel
 from simulator import strict_json
-from simulator.errors import EnvironmentProblem, InputError
-from simulator.profile import NpuProfile
+from simulator.errors import InputError
 
 SECONDS_NAME = "seconds.json"
 BLOCKS = "blocks"  # in it, with a digest: what a method keeps of an unfinished calibration
@@ -43,27 +41,6 @@ class Calibrated:
 
     model: QuantizedModel
     seconds: float
-
-
-def check_method(method: str, recipe: Recipe, profile: NpuProfile, device: str) -> None:
-    """Check that a method can do what it is asked for; needs no model yet.
-
-    Raises
-    ------
-    InputError
-        If there is no such method, or the profile cannot hold what the recipe asks for.
-    EnvironmentProblem
-        If ``device`` is not on this machine.
-    """
-    if method not in METHODS:
-        raise InputError(f"method {method}: choose one of {', '.join(METHODS)}")
-    in_float = leaves_floats(method, recipe.float_ops)
-    check_recipe(recipe, limits_of(profile, recipe), profile, leaves_floats=in_float)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise EnvironmentProblem(
-            "device cuda: torch finds no usable GPU here (a CPU build of torch, or no driver); "
-            "leave --device out, or install a CUDA build of torch"
-        )
 
 
 def calibrated(

@@ -235,7 +235,7 @@ def _compared(graph: IntGraph, images: torch.Tensor) -> tuple[int, Sequence[str]
     codes: NDArray[Any] = quantize(images.numpy(), source)
     taps = [op.name for op in graph.ops]
     fast = Executor(graph, threads=1).run(codes, taps=taps).taps
-    portable = Executor(graph, gemm="numba", threads=1)
+    portable = Executor(graph, gemm="numba", portable=True, threads=1)
     alone = [portable.run(codes[i : i + 1], taps=taps).taps for i in range(len(codes))]
     unequal = [
         name

@@ -198,7 +198,7 @@ def _finite(engine: str, logits: Tensor) -> Tensor:
 def _as_row(counts: OpCounts) -> list[int]:
     """Return counts as a row of a file: whether there are sums, then theirs."""
     sums = counts.sums or SumCounts(0, 0, 0, 0, 0)
-    return [counts.elements, counts.saturated, counts.sums is not None, *sums, counts.walked]
+    return [counts.elements, counts.saturated, counts.sums is not None, *sums, counts.in_order]
 
 
 def _from_row(row: NDArray[np.int64]) -> OpCounts:
@@ -208,7 +208,7 @@ def _from_row(row: NDArray[np.int64]) -> OpCounts:
         elements=elements,
         saturated=saturated,
         sums=SumCounts(*rest[:size]) if has_sums else None,
-        walked=sum(rest[size:]),  # nothing in files of older runs
+        in_order=sum(rest[size:]),  # nothing in files of older runs
     )
 
 

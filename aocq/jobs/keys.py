@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -16,23 +15,13 @@ import aocq
 import simulator
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import evenly
+from aocq.jobs.inputs import Inputs
 from aocq.jobs.request import CalibrationRequest, VerifyRequest
 from aocq.recipes.limits import ChipLimits, limits_of
 from aocq.zoo.models import LoadedModel
 from simulator.graph import IntGraph, sha256
-from simulator.profile import NpuProfile
 
 PACKAGES = ("aocq", "torch", "timm", "numpy", "numba", "safetensors", "pillow")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
-    """What a request's names turned into; made before any long work, so mistakes show at once."""
-
-    profile: NpuProfile
-    model: LoadedModel
-    calibration: list[LabelledImage]
-    images: list[LabelledImage]
 
 
 def calibration_key(

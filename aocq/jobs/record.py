@@ -16,7 +16,8 @@ from aocq.data.loader import evenly
 from aocq.jobs.calibration import Calibrated
 from aocq.jobs.cost_record import cycles_record, graph_record, memory_record, profile_record
 from aocq.jobs.evaluate import Evaluation, agreement, sqnr_db, top_k
-from aocq.jobs.keys import Inputs, package_versions
+from aocq.jobs.inputs import Inputs
+from aocq.jobs.keys import package_versions
 from aocq.jobs.request import VerifyRequest
 from aocq.records.gates import judge
 from aocq.records.run import (
@@ -137,7 +138,7 @@ def run_record(
             threads=executor.threads,
             gemm_backend=executor.gemm.name,
             gemm_probe=probe_results(),
-            walked=sum(counts.walked for counts in evaluation.counts.values()),
+            walked=sum(counts.in_order for counts in evaluation.counts.values()),
             sums=sum(counts.elements for counts in evaluation.counts.values() if counts.sums),
         ),
         model=model_record(inputs.model),

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from aocq.jobs import verify as pipeline
-from aocq.jobs.calibration import check_method
 from aocq.jobs.cells import Cell
-from aocq.jobs.keys import Inputs, request_key
+from aocq.jobs.inputs import RUN_FILES, Inputs, check_method, open_inputs
+from aocq.jobs.keys import request_key
 from aocq.jobs.request import VerifyRequest
 from aocq.jobs.sizing import UnrunSizes, sizes_or_reason
+from aocq.jobs.verify import verify
 from aocq.lowering.lower import CannotHoldError
 from aocq.progress import Note, Progress
 from aocq.records.finished import Draw, finished_run
@@ -71,7 +71,7 @@ def run_cells(
     )
     impossible |= unavailable
     for cell in cells:
-        refuse_blocked(cell.request.out, pipeline.RUN_FILES)
+        refuse_blocked(cell.request.out, RUN_FILES)
     sized: set[tuple[str, tuple[int, int]]] = set()
     for number, cell in enumerate(cells, 1):
         if cell.name in impossible:
@@ -114,7 +114,7 @@ def _outcome(
             note(f"{name}: finished before")
             return before[0]
         note(name)
-        result, _ = pipeline.verify(cell.request, progress, note, inputs, draw)
+        result, _ = verify(cell.request, progress, note, inputs, draw)
         return result
 
 
@@ -133,7 +133,7 @@ def _opened(
         network = _network(cell)
         if network not in opened and network not in without:
             try:
-                opened[network] = pipeline.open_inputs(cell.request)
+                opened[network] = open_inputs(cell.request)
             except WeightsUnavailable as error:
                 if not skip:
                     raise

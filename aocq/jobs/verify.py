@@ -4,16 +4,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from aocq.capture import FloatGraph, capture
-from aocq.data.image_folder import LabelledImage, read_image_folder
 from aocq.data.loader import ImageBatches, evenly
-from aocq.jobs.calibration import calibrated_once, check_method, forget_calibration
+from aocq.jobs.calibration import calibrated_once, forget_calibration
 from aocq.jobs.evaluate import evaluate, sqnr_per_op
-from aocq.jobs.keys import Inputs, evaluation_key, request_key
+from aocq.jobs.inputs import Inputs, note_crop, note_missing_images, note_weights, open_inputs
+from aocq.jobs.keys import evaluation_key, request_key
 from aocq.jobs.mismatches import differing_codes
 from aocq.jobs.record import Sampled, layer_rows, readable, run_record
 from aocq.jobs.request import EvaluationRequest, VerifyRequest
@@ -32,25 +30,12 @@ from aocq.records.finished import (
     redraw,
 )
 from aocq.records.gates import judged
-from aocq.records.publishing import publish, refuse_blocked, staging
-from aocq.records.run import LAYERS_NAME, REPORT_NAMES, RUN_NAME, RunResult, save_run
-from aocq.zoo.models import LoadedModel, class_count, load_model
-from aocq.zoo.options import channels_averaged, crop_kept
+from aocq.records.publishing import publish, staging
+from aocq.records.run import RunResult, save_run
 from simulator.cost import estimate
 from simulator.executor import Executor
-from simulator.gemm import backend
 from simulator.graph import save as save_graph
-from simulator.graph.storage import JSON_NAME as GRAPH_JSON_NAME
-from simulator.graph.storage import TENSORS_NAME as GRAPH_TENSORS_NAME
-from simulator.profile import load_profile
 
-RUN_FILES = (
-    RUN_NAME,
-    LAYERS_NAME,
-    *REPORT_NAMES,
-    *(quantized_storage.JSON_NAME, quantized_storage.TENSORS_NAME),
-    *(GRAPH_JSON_NAME, GRAPH_TENSORS_NAME),
-)
 # Per-op SQNR settles within a few images: every op has 10^4 values and more in each.
 SQNR_IMAGES = 32
 SQNR_BATCH = 4  # every tensor of a batch is held twice
@@ -145,59 +130,6 @@ def _judged_again(request: VerifyRequest, before: Run, note: Note, draw: Draw) -
     if again != result or not has_pages(request.out):
         redraw(request.out, again, rows, draw, record=True)
     return again, rows
-
-
-def open_inputs(request: VerifyRequest) -> Inputs:
-    """Check the output folder and read profile, model and image lists."""
-    refuse_blocked(request.out, RUN_FILES)
-    profile = load_profile(request.profile)
-    asked = request.calibration
-    check_method(asked.method, asked.recipe, profile, asked.device)
-    backend(request.emulation.gemm)
-    # Before weights are fetched: a wrong folder must not come to light after that.
-    expected = request.model.classes or class_count(request.model.name)
-    listed = _listed(request, expected) if expected else None
-    model = load_model(
-        request.model.name,
-        request.model.weights,
-        request.model.classes,
-        arguments=request.model.arguments,
-        preprocessing=request.model.preprocessing,
-    )
-    if listed is None or model.classes != expected:
-        listed = _listed(request, model.classes)
-    calibration, images = listed
-    return Inputs(profile=profile, model=model, calibration=calibration, images=images)
-
-
-def _listed(
-    request: VerifyRequest, classes: int
-) -> tuple[list[LabelledImage], list[LabelledImage]]:
-    """Return the images to calibrate with and those to evaluate; one folder is read once."""
-    images = read_image_folder(request.evaluation.folder, classes)
-    if request.calibration.folder == request.evaluation.folder:
-        return images, images
-    return read_image_folder(request.calibration.folder, classes), images
-
-
-def note_missing_images(wanted: int, found: Sequence[LabelledImage], note: Note) -> None:
-    """Say so where a calibration folder has fewer images than may be used, by default or asked."""
-    if len(found) < wanted:
-        note(f"{len(found)} calibration images are there, up to {wanted} may be: all are used")
-
-
-def note_crop(model: LoadedModel, preprocessing: Mapping[str, Any], note: Note) -> None:
-    """Say so where timm's own crop, mean or std is taken for images of another size or gray."""
-    if kept := crop_kept(model.name, model.arguments, preprocessing, model.preprocessing):
-        note(kept)
-    if averaged := channels_averaged(model.name, preprocessing, model.preprocessing):
-        note(averaged)
-
-
-def note_weights(model: LoadedModel, note: Note) -> None:
-    """Say which weights were taken where a checkpoint has several, and what was made of them."""
-    for text in model.weights_taken:
-        note(f"{model.name}: {text}")
 
 
 def _batches(request: EvaluationRequest, inputs: Inputs) -> ImageBatches:

@@ -25,8 +25,8 @@ from simulator.numerics.accumulator import Accumulator
 from simulator.numerics.fixed_point import LARGEST_SHIFT
 from simulator.numerics.float_type import FLOAT32, FLOAT64
 from simulator.numerics.integer_type import IntType, Overflow
-from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
-from simulator.numerics.rounding import DoubleRounding, Rounding
+from simulator.numerics.rescaling import Arithmetic
+from simulator.numerics.rounding import Rounding
 from simulator.profile import NpuProfile, OpKind, RescaleSection
 from simulator.profile.effects import SUMMING
 
@@ -76,11 +76,11 @@ class Builder:
 
     def rounding(self, op_kind: OpKind) -> Rounding:
         """Return the profile's rounding in one kind of op."""
-        return Rounding(self.profile.rescale_of(op_kind).rounding)
+        return self.profile.rescale_of(op_kind).rounding
 
     def overflow(self, op_kind: OpKind) -> Overflow:
         """Return what the profile does with results of one kind of op outside their type."""
-        return Overflow(self.profile.rescale_of(op_kind).overflow)
+        return self.profile.rescale_of(op_kind).overflow
 
     @cached_property
     def fused_layers(self) -> Mapping[str, FloatNode]:
@@ -215,13 +215,4 @@ class Builder:
         else:
             types = {Arithmetic.FLOAT32: FLOAT32, Arithmetic.FLOAT64: FLOAT64}
             self.graph.constant(multiplier, factors, types[section.arithmetic])
-        return Requantization(
-            multiplier=multiplier,
-            shift=shift,
-            rounding=Rounding(section.rounding),
-            overflow=Overflow(section.overflow),
-            double_rounding=DoubleRounding(section.double_rounding),
-            zero_point_stage=ZeroPointStage(section.zero_point_stage),
-            left_shift=LeftShift(section.left_shift),
-            arithmetic=section.arithmetic,
-        )
+        return Requantization.by(section.rule, multiplier=multiplier, shift=shift)

@@ -165,8 +165,7 @@ class LayerNormGraph:
         rounding, double = Rounding.HALF_UP, DoubleRounding.SYMMETRIC
         if self.builder.profile.add.algorithm == "shifted_q31":
             section = self.builder.profile.rescale_of("add")
-            rounding = Rounding(section.rounding)
-            double = DoubleRounding(section.double_rounding)
+            rounding, double = section.rounding, section.double_rounding
         overflow = self.builder.overflow("add")
         return {"rounding": rounding, "double_rounding": double, "overflow": overflow}
 

@@ -20,7 +20,7 @@ from simulator.graph.graph import Tensor
 from simulator.graph.ops import L2Norm, LayerNorm, LayerNormBisection
 from simulator.graph.ranges import signed_bits
 from simulator.numerics.integer_type import IntType
-from simulator.profile import GraphLayerNorm, IntegerLayerNorm, NpuProfile
+from simulator.profile import GraphLayerNorm, IntegerLayerNorm, NewtonLayerNorm, NpuProfile
 
 BETA = IntType(bits=32)  # of β in the codes of a LayerNorm's result
 
@@ -108,6 +108,9 @@ def _integer_statistics(builder: Builder, node: FloatNode, section: IntegerLayer
             rounding=builder.rounding("layernorm"),
             overflow=builder.overflow("layernorm"),
             root_steps=section.root_steps,
+            root_start_bits=(
+                section.root_start_bits if isinstance(section, NewtonLayerNorm) else 0
+            ),
             beta_shift=beta_shift,
         )
     )

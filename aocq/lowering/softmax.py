@@ -172,8 +172,9 @@ def _gemmlowp(_: Builder, name: str, scores: Scores, __: Any) -> Op:
 
 
 def _lut513(builder: Builder, name: str, scores: Scores, _: Any) -> Op:
+    """Tables as TensorFlow Lite Micro makes them; LiteRT's in float64 differ in two entries."""
     multiplier, left_shift = softmax_constants.lut513_multiplier(scores.scale)
-    tables = softmax_constants.lut513_tables()._asdict()
+    tables = softmax_constants.lut513_tables(np.float32)._asdict()
     names = {
         key: builder.constant(f"{name}.{key}", table.astype(np.int64), INT16)
         for key, table in tables.items()

@@ -15,7 +15,6 @@ from simulator.graph.ops import Add, AddShifted, Mean, Requantization
 from simulator.numerics.common_scale import CommonScale, sum_constants
 from simulator.numerics.fixed_point import LARGEST_SHIFT, mean_multiplier_and_shift
 from simulator.numerics.integer_type import IntType
-from simulator.numerics.rounding import DoubleRounding
 from simulator.profile import RescaleSection, ShiftedAdd
 
 XNNPACK_MULTIPLIER_BITS = 21  # of the larger factor: 2^20 to 2^21, that included
@@ -129,7 +128,7 @@ def _shifted_add(builder: Builder, node: FloatNode, input_shift: int) -> None:
             b=b.name,
             subtract=False,
             rounding=builder.rounding("add"),
-            double_rounding=DoubleRounding(section.double_rounding),
+            double_rounding=section.double_rounding,
             overflow=builder.overflow("add"),
             **constants._asdict(),
         )
@@ -184,5 +183,5 @@ def mean_requantization(
         shift=builder.constant(f"{name}.shift", pairs[:, 1], shift_type(section)),
         rounding=builder.rounding("mean"),
         overflow=builder.overflow("mean"),
-        double_rounding=DoubleRounding(section.double_rounding),
+        double_rounding=section.double_rounding,
     )

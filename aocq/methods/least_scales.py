@@ -2,7 +2,7 @@
 """Scales of what a softmax or a function of one value reads, not finer than a chip can tabulate.
 
 Where a branch is all but dead, its scores differ by nearly nothing, and so do the values that GELU
-reads. Chips' algorithms take constants from these scales, such as 1 / step², which then pass any
+reads. Chips' algorithms take constants from these scales, such as 1 / scale², which then pass any
 register. A scale of 2^-25 is as good there: float32 itself knows no smaller difference beside 1.
 """
 

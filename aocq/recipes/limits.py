@@ -94,7 +94,6 @@ def limits_of(profile: NpuProfile, recipe: Recipe) -> ChipLimits:
     Probabilities have the chip's width where the other activations have theirs; in a narrower
     recipe they are as narrow.
     """
-    accumulator = profile.accumulator_of("linear")
     softmax_bits: int | None = profile.softmax.output_bits
     if recipe.activation_bits in {softmax_bits, *range(profile.activation.bits)}:
         softmax_bits = None
@@ -107,13 +106,25 @@ def limits_of(profile: NpuProfile, recipe: Recipe) -> ChipLimits:
         activation_granularity=profile.activation.granularity,
         activation_scale=profile.activation.scale,
         float32_scales=profile.float32_scales,
-        bias_bits=min(accumulator.bias_bits, accumulator.levels[-1].bits),
+        bias_bits=_bias_bits(profile),
         zero_point=profile.activation.zero_point,
         channel_factor=norm.channel_factor,
         channel_factor_bits=norm.channel_factor_bits,
         fused_add=profile.residual.fused_add,
         layernorm_part_bits=norm.part_bits if isinstance(norm, GraphLayerNorm) else None,
     )
+
+
+def _bias_bits(profile: NpuProfile) -> int:
+    """Return the width of biases that sums hold and factors reach.
+
+    Q31 and Q15 make 0 of a factor below 2^-32. What that takes of a bias of 32 bits is less than
+    half a code; of a wider one it could be all.
+    """
+    accumulator, rescale = profile.accumulator_of("linear"), profile.rescale_of("linear")
+    bits = min(accumulator.bias_bits, accumulator.levels[-1].bits)
+    least_factor = rescale.kind == "fixed_point" and rescale.derivation in {"q31", "q15"}
+    return min(bits, 32) if least_factor else bits
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,14 +24,13 @@ from math import prod
 from types import MappingProxyType
 
 import numpy as np
-from llvmlite import binding
 from threadpoolctl import ThreadpoolController
 
 from simulator.errors import EnvironmentProblem
 from simulator.gemm.exactness import is_exact
 from simulator.gemm.portable import BlasGemm, NumbaGemm, TorchGemm
 from simulator.gemm.protocol import Gemm
-from simulator.numerics.jit import is_compiling
+from simulator.numerics.jit import cpu_features, is_compiling
 
 # [M, K, N] of the product that backends are timed on: a layer of a small ViT.
 PROBE = (197, 192, 576)
@@ -116,7 +115,7 @@ def backend(name: str = "auto") -> Gemm:
 
 def _fastest() -> Gemm:
     """Return the fastest backend that is exact here."""
-    features = binding.get_host_cpu_features()
+    features = cpu_features()
     exact: list[Gemm] = []
     for candidate in BACKENDS:
         if candidate == NumbaGemm.name and exact and not is_compiling():

@@ -8,9 +8,7 @@ from typing import ClassVar
 
 from simulator.numerics.accumulator import Accumulator
 from simulator.numerics.added_field import added
-from simulator.numerics.integer_type import Overflow
-from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
-from simulator.numerics.rounding import DoubleRounding, Rounding
+from simulator.numerics.rescaling import Arithmetic, RescaleRule
 
 __all__ = ["FLOAT_ARITHMETIC", "Op", "Requantization", "TensorId", "accumulator_of", "added"]
 
@@ -19,7 +17,7 @@ FLOAT_ARITHMETIC = "float32"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Requantization:
+class Requantization(RescaleRule):
     """Accumulator to code: ``fit(round(acc * multiplier[c] >> shift[c]) + z_y)``.
 
     multiplier : unsigned constant, [1] or [channels]; where ``arithmetic`` is float, a constant of
@@ -27,23 +25,21 @@ class Requantization:
     shift      : unsigned constant, [1] or [channels], 0..62; none where ``arithmetic`` is float
     The exact fixed-point form of the ratio between the operands' scales and the result's.
 
-    double_rounding  : ``symmetric``, ``asymmetric``: first at bit 31, then at the shift
-    zero_point_stage : ``before_round``: z_y is part of what is rounded
-    left_shift       : ``wrap``: a shift below 31 is a left shift of the sum in 32 bits, which
-        wraps, before a shift by 31
-    arithmetic       : ``float32``, ``float64``: ``fit(round(float(acc) * multiplier[c]) + z_y)``,
-        the product rounded to that type; saturating only
-    See :mod:`simulator.numerics.rescaling` for who computes in which way.
+    The other fields are those of :class:`simulator.numerics.rescaling.RescaleRule`. Where
+    ``arithmetic`` is float, y = ``fit(round(float(acc) * multiplier[c]) + z_y)``, the product
+    rounded to that type; saturating only.
     """
 
     multiplier: TensorId
     shift: TensorId | None
-    rounding: Rounding
-    overflow: Overflow
-    double_rounding: DoubleRounding = added(DoubleRounding.NONE)
-    zero_point_stage: ZeroPointStage = added(ZeroPointStage.AFTER_ROUND)
-    left_shift: LeftShift = added(LeftShift.WIDEN)
-    arithmetic: Arithmetic = added(Arithmetic.FIXED_POINT)
+
+    @classmethod
+    def by(
+        cls, rule: RescaleRule, *, multiplier: TensorId, shift: TensorId | None
+    ) -> Requantization:
+        """Return a requantization by a rule, its factors in two constants."""
+        choices = {field.name: getattr(rule, field.name) for field in fields(RescaleRule)}
+        return cls(multiplier=multiplier, shift=shift, **choices)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,9 +16,7 @@ from simulator.graph.ops import SPECS
 from simulator.graph.parameters import ends
 from simulator.numerics.fixed_point import LARGEST_SHIFT
 from simulator.numerics.float_type import FLOAT32, FLOAT64, FloatType
-from simulator.numerics.integer_type import Overflow
-from simulator.numerics.rescaling import Arithmetic, LeftShift
-from simulator.numerics.rounding import DoubleRounding, Rounding
+from simulator.numerics.rescaling import Arithmetic
 
 
 def numbers_are_possible(_: IntGraph, op: Op) -> Iterator[str]:
@@ -119,18 +117,9 @@ def accumulators_are_sound(graph: IntGraph, op: Op) -> Iterator[str]:
 
 
 def requantizations_are_possible(_: IntGraph, op: Op) -> Iterator[str]:
-    """What a requantization says of rounding and overflow is of its arithmetic."""
+    """The choices of a requantization go together."""
     for found in op.requantizations:
-        if found.arithmetic is not Arithmetic.FIXED_POINT:
-            if found.overflow is Overflow.WRAP:
-                yield f"a requantization in {found.arithmetic} saturates: it has no low bits"
-            if (found.double_rounding, found.left_shift) != (DoubleRounding.NONE, LeftShift.WIDEN):
-                yield f"a requantization in {found.arithmetic} has no shift to round or to wrap at"
-        elif (
-            found.double_rounding is not DoubleRounding.NONE
-            and found.rounding is not Rounding.HALF_UP
-        ):
-            yield f"double rounding is half_up twice, not {found.rounding}"
+        yield from found.problems()
 
 
 def own_rules_hold(graph: IntGraph, op: Op) -> Iterator[str]:

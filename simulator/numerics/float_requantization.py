@@ -9,16 +9,20 @@ nearest, ties to even (IEEE 754). With the zero point before rounding it is adde
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.numerics.integer_type import IntArray, IntType, Overflow, fit, limits
+from simulator.numerics.integer_type import IntArray, IntType, limits
 from simulator.numerics.jit import kernel
-from simulator.numerics.rescaling import Arithmetic, ZeroPointStage
-from simulator.numerics.rounding import DEFINITIONS, Rounding
+from simulator.numerics.output_stage import stored
+from simulator.numerics.rescaling import Arithmetic, RescaleRule, ZeroPointStage
+from simulator.numerics.rounding import (
+    ROUNDING_MODES,
+    round_real,
+    round_real_kernel,
+)
 
 FloatArray = NDArray[Any]
 
@@ -26,42 +30,27 @@ FLOAT_DTYPES = {
     Arithmetic.FLOAT32: np.dtype(np.float32),
     Arithmetic.FLOAT64: np.dtype(np.float64),
 }
-# The modes as numbers, for kernels.
-MODES = {mode: index for index, mode in enumerate(Rounding)}
-_FLOOR, _TOWARD_ZERO, _UP, _DOWN, _EVEN = (
-    MODES[mode]
-    for mode in (
-        Rounding.FLOOR,
-        Rounding.TOWARD_ZERO,
-        Rounding.HALF_UP,
-        Rounding.HALF_DOWN,
-        Rounding.HALF_EVEN,
-    )
-)
 
 
 def requantize_real(
     value: int,
     multiplier: np.floating[Any],
-    rounding: Rounding,
+    rule: RescaleRule,
     zero_point: int,
     kind: IntType,
-    overflow: Overflow,
-    stage: ZeroPointStage = ZeroPointStage.AFTER_ROUND,
 ) -> tuple[int, bool]:
     """Requantize one value, the real part in numpy scalars; also say whether it did not fit."""
     real_type = type(multiplier)
     with np.errstate(over="ignore"):  # a product past the type's range is infinite, and saturates
         # numpy converts a Python integer through float64, which rounds twice.
         product = np.int64(value).astype(real_type) * multiplier
-    if stage is ZeroPointStage.BEFORE_ROUND:
+    if rule.zero_point_stage is ZeroPointStage.BEFORE_ROUND:
         product, zero_point = product + real_type(zero_point), 0
     if np.isinf(product):
         code = kind.high + 1 if product > 0 else kind.low - 1
     else:
-        code = DEFINITIONS[rounding](Fraction(float(product))) + zero_point
-    low, high = limits(kind, overflow)
-    return fit(code, kind, overflow), not low <= code <= high
+        code = round_real(float(product), rule.rounding) + zero_point
+    return stored(code, kind, rule.overflow)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,24 +59,25 @@ class RealRequantizer:
 
     Attributes
     ----------
+    rule
+        in a float arithmetic
     multiplier
-        float32 or float64 [channels]
-    rounding, stage
-        how a real code becomes a whole one, and whether the zero point is in it
-    zero_point, kind, overflow
-        as in :class:`simulator.numerics.requantization.Requantizer`; saturating only
+        [channels], of the arithmetic's type
+    zero_point, kind
+        what is added to whole numbers, and the type of the result
     """
 
+    rule: RescaleRule
     multiplier: FloatArray
-    rounding: Rounding
-    stage: ZeroPointStage
     zero_point: int
     kind: IntType
-    overflow: Overflow
 
     def __post_init__(self) -> None:
-        if self.overflow is Overflow.WRAP:
-            raise ValueError("a requantization in float saturates: it has no low bits to keep")
+        self.rule.check()
+        if FLOAT_DTYPES.get(self.rule.arithmetic) != self.multiplier.dtype:
+            raise ValueError(
+                f"multiplier is {self.multiplier.dtype}, the arithmetic {self.rule.arithmetic}"
+            )
 
     def __call__(
         self, accumulators: IntArray, addend: NDArray[np.int64] | None = None
@@ -98,41 +88,20 @@ class RealRequantizer:
         """
         rows = accumulators.reshape(-1, self.multiplier.size)
         out = np.empty(rows.shape, self.kind.dtype)
-        low, high = limits(self.kind, self.overflow)
-        before = self.stage is ZeroPointStage.BEFORE_ROUND
+        low, high = limits(self.kind, self.rule.overflow)
+        before = self.rule.zero_point_stage is ZeroPointStage.BEFORE_ROUND
         outside = requantize_real_rows(
             rows,
             np.zeros(self.multiplier.size, np.int64) if addend is None else addend,
             self.multiplier,
             np.array(self.zero_point if before else 0, self.multiplier.dtype),
             np.float64(0 if before else self.zero_point),
-            MODES[self.rounding],
+            ROUNDING_MODES[self.rule.rounding].arguments,
             float(low),
             float(high),
             out,
         )
         return out.reshape(accumulators.shape), int(outside)
-
-
-@kernel
-def round_real(value, mode):  # type: ignore[no-untyped-def]
-    """Round a float64 to a whole one by the mode of an index of :data:`MODES`."""
-    cut = np.trunc(value)
-    rest = value - cut  # exact, with the sign of the value; from below it would be rounded
-    if mode == _FLOOR:
-        up, down = False, rest < 0.0
-    elif mode == _TOWARD_ZERO:
-        up, down = False, False
-    elif mode == _EVEN:
-        odd = np.floor(cut / 2.0) * 2.0 != cut
-        up = rest > 0.5 or (rest == 0.5 and odd)
-        down = rest < -0.5 or (rest == -0.5 and odd)
-    else:
-        up = rest > 0.5 or (rest == 0.5 and mode != _DOWN)
-        down = rest < -0.5 or (rest == -0.5 and mode != _UP)
-    if up:
-        return cut + 1.0
-    return cut - 1.0 if down else cut
 
 
 @kernel
@@ -145,12 +114,12 @@ def requantize_real_rows(  # type: ignore[no-untyped-def]
     addition is too. ``after`` is added to the whole number, in float64.
     """
     outside = 0
-    inside = before[()]
+    pre_round_offset = before[()]
     for i in range(rows.shape[0]):
         for c in range(rows.shape[1]):
             total = np.int64(rows[i, c]) + addend[c]
-            product = multiplier.dtype.type(total) * multiplier[c] + inside
-            code = round_real(np.float64(product), mode) + after
+            product = multiplier.dtype.type(total) * multiplier[c] + pre_round_offset
+            code = round_real_kernel(np.float64(product), mode) + after
             fitted = min(max(code, low), high)
             outside += fitted != code
             out[i, c] = np.int64(fitted)

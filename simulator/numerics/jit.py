@@ -9,7 +9,7 @@ written (issue 4908), and processes that fill it at once can mix up signatures.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,13 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def has_avx2() -> bool:
     """Tell whether kernels are compiled for an x86 CPU with AVX2."""
-    return is_compiling() and bool(binding.get_host_cpu_features().get("avx2"))
+    return is_compiling() and bool(cpu_features().get("avx2"))
+
+
+def cpu_features() -> Mapping[str, bool]:
+    """Return which instruction sets this CPU has, by LLVM's names."""
+    features: Mapping[str, bool] = binding.get_host_cpu_features()
+    return features
 
 
 def is_compiling() -> bool:

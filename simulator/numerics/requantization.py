@@ -18,28 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.numerics.float_requantization import FLOAT_DTYPES, RealRequantizer
-from simulator.numerics.integer_type import IntArray, IntType, Overflow, fit, limits
+from simulator.numerics.integer_type import IntArray, IntType, Overflow, fit
 from simulator.numerics.jit import kernel
-from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
-from simulator.numerics.rounding import (
-    FIRST_STEP,
-    DoubleRounding,
-    Rounding,
-    offsets,
-    shift_right,
-    shift_right_kernel,
-)
-
-__all__ = [
-    "Arithmetic",
-    "DoubleRounding",
-    "LeftShift",
-    "RealRequantizer",
-    "Requantizer",
-    "ZeroPointStage",
-    "fit_kernel",
-    "requantize",
-]
+from simulator.numerics.output_stage import ends, output_stage_kernel, stored
+from simulator.numerics.rescaling import Arithmetic, LeftShift, RescaleRule, ZeroPointStage
+from simulator.numerics.rounding import FIRST_STEP, offsets, shift_right
 
 WORD = IntType(bits=32)  # in which a lossy left shift happens
 
@@ -48,29 +31,23 @@ def requantize(
     value: int,
     multiplier: int,
     shift: int,
-    rounding: Rounding,
+    rule: RescaleRule,
     zero_point: int,
     kind: IntType,
-    overflow: Overflow,
-    beside: int = 0,
-    *,
-    double_rounding: DoubleRounding = DoubleRounding.NONE,
-    zero_point_stage: ZeroPointStage = ZeroPointStage.AFTER_ROUND,
-    left_shift: LeftShift = LeftShift.WIDEN,
+    residual_term: int = 0,
 ) -> tuple[int, bool]:
     """Requantize one value in plain Python integers; also say whether it did not fit.
 
-    ``beside`` is added to the product before it is shifted: a residual's term.
+    ``residual_term`` is added to the product before it is shifted.
     """
-    if left_shift is LeftShift.WRAP and shift < FIRST_STEP:
+    if rule.left_shift is LeftShift.WRAP and shift < FIRST_STEP:
         value = fit(value << (FIRST_STEP - shift), WORD, Overflow.WRAP)
         shift = FIRST_STEP
-    product = value * multiplier + beside
-    if zero_point_stage is ZeroPointStage.BEFORE_ROUND:
+    product = value * multiplier + residual_term
+    if rule.zero_point_stage is ZeroPointStage.BEFORE_ROUND:
         product, zero_point = product + (zero_point << shift), 0
-    code = shift_right(product, shift, rounding, double_rounding) + zero_point
-    low, high = limits(kind, overflow)
-    return fit(code, kind, overflow), not low <= code <= high
+    code = shift_right(product, shift, rule.rounding, rule.double_rounding) + zero_point
+    return stored(code, kind, rule.overflow)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +60,7 @@ class Requantizer:
         int64 [channels]
     left
         int64 [channels]: places by which sums are first shifted left in 32 bits; or none
-    inside
+    pre_shift_offset
         int64 [channels]: what is added to the products, the zero point where it is rounded too
     offset
         int64 [3, channels]: the parts of ``R``
@@ -96,7 +73,7 @@ class Requantizer:
     multiplier: NDArray[np.int64]
     shift: NDArray[np.int64]
     left: NDArray[np.int64] | None
-    inside: NDArray[np.int64]
+    pre_shift_offset: NDArray[np.int64]
     offset: NDArray[np.int64]
     zero_point: int
     kind: IntType
@@ -105,34 +82,37 @@ class Requantizer:
     @classmethod
     def build(
         cls,
+        rule: RescaleRule,
         *,
         multiplier: IntArray,
         shift: IntArray,
-        rounding: Rounding,
         channels: int,
         zero_point: int,
         kind: IntType,
-        overflow: Overflow,
-        double_rounding: DoubleRounding = DoubleRounding.NONE,
-        zero_point_stage: ZeroPointStage = ZeroPointStage.AFTER_ROUND,
-        left_shift: LeftShift = LeftShift.WIDEN,
     ) -> Requantizer:
-        """Expand vectors of length 1 or ``channels`` to ``channels``."""
+        """Expand vectors of length 1 or ``channels`` to ``channels``.
+
+        Raises
+        ------
+        ValueError
+            If choices of the rule do not go together.
+        """
+        rule.check()
         shifts = _expanded(shift, channels, np.int64)
         left = None
-        if left_shift is LeftShift.WRAP and (shifts < FIRST_STEP).any():
+        if rule.left_shift is LeftShift.WRAP and (shifts < FIRST_STEP).any():
             left = np.maximum(FIRST_STEP - shifts, 0)
             shifts = shifts + left
-        before = zero_point_stage is ZeroPointStage.BEFORE_ROUND
+        before = rule.zero_point_stage is ZeroPointStage.BEFORE_ROUND
         return cls(
             multiplier=_expanded(multiplier, channels, np.int64),
             shift=shifts,
             left=left,
-            inside=np.int64(zero_point if before else 0) << shifts,
-            offset=offsets(shifts, rounding, double_rounding),
+            pre_shift_offset=np.int64(zero_point if before else 0) << shifts,
+            offset=offsets(shifts, rule.rounding, rule.double_rounding),
             zero_point=0 if before else zero_point,
             kind=kind,
-            overflow=overflow,
+            overflow=rule.overflow,
         )
 
     def __call__(
@@ -175,21 +155,9 @@ class Requantizer:
             rows = np.where(self.left > 0, (sums << self.left).astype(np.int32), sums)
             addend = np.zeros_like(self.multiplier)
         out = np.empty(rows.shape, dtype=self.kind.dtype)
-        low, high = limits(self.kind, self.overflow)
-        outside = rule(
-            rows,
-            addend,
-            *residual,
-            self.multiplier,
-            self.inside,
-            self.shift,
-            self.offset,
-            self.zero_point,
-            low,
-            high,
-            self.overflow is Overflow.WRAP,
-            out,
-        )
+        constants = (self.multiplier, self.pre_shift_offset, self.shift, self.offset)
+        last = ends(self.zero_point, self.kind, self.overflow)
+        outside = rule(rows, addend, *residual, constants, last, out)
         return out.reshape(accumulators.shape), int(outside)
 
 
@@ -201,101 +169,74 @@ AnyRequantizer = Requantizer | RealRequantizer
 
 
 def build_requantizer(
+    rule: RescaleRule,
     *,
-    arithmetic: Arithmetic,
     multiplier: NDArray[Any],
     shift: IntArray | None,
-    rounding: Rounding,
     channels: int,
     zero_point: int,
     kind: IntType,
-    overflow: Overflow,
-    double_rounding: DoubleRounding = DoubleRounding.NONE,
-    zero_point_stage: ZeroPointStage = ZeroPointStage.AFTER_ROUND,
-    left_shift: LeftShift = LeftShift.WIDEN,
 ) -> AnyRequantizer:
-    """Build the kernel form of a requantization in any arithmetic.
+    """Build the kernel form of a requantization in any arithmetic; ``shift`` is none in float.
 
-    ``shift`` is none, and double rounding and left shifts have no meaning, where it is float.
+    Raises
+    ------
+    ValueError
+        If choices of the rule do not go together.
     """
-    if arithmetic is not Arithmetic.FIXED_POINT:
-        return RealRequantizer(
-            multiplier=_expanded(multiplier, channels, FLOAT_DTYPES[arithmetic]),
-            rounding=rounding,
-            stage=zero_point_stage,
-            zero_point=zero_point,
-            kind=kind,
-            overflow=overflow,
-        )
+    if rule.arithmetic is not Arithmetic.FIXED_POINT:
+        factors = _expanded(multiplier, channels, FLOAT_DTYPES[rule.arithmetic])
+        return RealRequantizer(rule=rule, multiplier=factors, zero_point=zero_point, kind=kind)
     assert shift is not None
     return Requantizer.build(
+        rule,
         multiplier=multiplier,
         shift=shift,
-        rounding=rounding,
         channels=channels,
         zero_point=zero_point,
         kind=kind,
-        overflow=overflow,
-        double_rounding=double_rounding,
-        zero_point_stage=zero_point_stage,
-        left_shift=left_shift,
     )
 
 
 @kernel
-def fit_kernel(code, low, high, wrap):  # type: ignore[no-untyped-def]
-    """``fit`` on int64: saturate between ``low`` and ``high``, or keep the low bits."""
-    if wrap:
-        # high - low is 2^bits - 1: a mask, and two's complement makes "& mask" a modulo.
-        return ((code - low) & (high - low)) + low
-    return min(max(code, low), high)
+def requantize_rows(rows, addend, constants, ends, out):  # type: ignore[no-untyped-def]
+    """Requantize [rows, channels] into ``out``; return how many codes did not fit.
 
-
-@kernel
-def requantize_rows(  # type: ignore[no-untyped-def]
-    rows, addend, multiplier, inside, shift, offset, zero_point, low, high, wrap, out
-):
-    """Requantize [rows, channels] into ``out``; return how many codes did not fit."""
+    Parameters
+    ----------
+    addend
+        int64 [channels]: added to every row first
+    constants
+        ``multiplier``, ``pre_shift_offset``, ``shift`` and ``offset`` of a :class:`Requantizer`
+    ends
+        the end of what :func:`simulator.numerics.output_stage.output_stage_kernel` takes
+    """
+    multiplier, pre_shift_offset, shift, offset = constants
     outside = 0
-    always, negative, odd = offset[0], offset[1], offset[2]
     for i in range(rows.shape[0]):
         for c in range(rows.shape[1]):
-            product = (np.int64(rows[i, c]) + addend[c]) * multiplier[c] + inside[c]
-            code = (
-                shift_right_kernel(product, shift[c], always[c], negative[c], odd[c]) + zero_point
-            )
-            fitted = fit_kernel(code, low, high, wrap)
-            outside += fitted != code
-            out[i, c] = fitted
+            product = (np.int64(rows[i, c]) + addend[c]) * multiplier[c] + pre_shift_offset[c]
+            parts = (shift[c], offset[0, c], offset[1, c], offset[2, c])
+            out[i, c], misfit = output_stage_kernel(product, parts + ends)
+            outside += misfit
     return outside
 
 
 @kernel
 def requantize_rows_onto(  # type: ignore[no-untyped-def]
-    rows,
-    addend,
-    residual,
-    residual_zero,
-    factor,
-    multiplier,
-    inside,
-    shift,
-    offset,
-    zero_point,
-    low,
-    high,
-    wrap,
-    out,
+    rows, addend, residual, residual_zero, factor, constants, ends, out
 ):
-    """Requantize [rows, channels] onto ``residual`` of the same shape; count what did not fit."""
+    """Requantize [rows, channels] onto ``residual`` of the same shape; count what did not fit.
+
+    ``addend``, ``constants`` and ``ends`` as in :func:`requantize_rows`.
+    """
+    multiplier, pre_shift_offset, shift, offset = constants
     outside = 0
-    always, negative, odd = offset[0], offset[1], offset[2]
     for i in range(rows.shape[0]):
         for c in range(rows.shape[1]):
-            total = (np.int64(rows[i, c]) + addend[c]) * multiplier[c] + inside[c]
+            total = (np.int64(rows[i, c]) + addend[c]) * multiplier[c] + pre_shift_offset[c]
             total += (np.int64(residual[i, c]) - residual_zero) * factor[c]
-            code = shift_right_kernel(total, shift[c], always[c], negative[c], odd[c]) + zero_point
-            fitted = fit_kernel(code, low, high, wrap)
-            outside += fitted != code
-            out[i, c] = fitted
+            parts = (shift[c], offset[0, c], offset[1, c], offset[2, c])
+            out[i, c], misfit = output_stage_kernel(total, parts + ends)
+            outside += misfit
     return outside

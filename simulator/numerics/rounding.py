@@ -1,9 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rounding modes of a right shift. A new mode: its name, a row in ``OFFSETS``, its definition.
+"""Rounding modes, and what rounds by them: right shifts, divisions and real numbers.
 
-Every mode is one formula, ``q = (p + R) >> s`` with an arithmetic (floor) shift; only ``R``
-differs.
-With ``H = 2^(s-1)``::
+A mode is one row of :data:`ROUNDING_MODES`. With ``q = floor(x)``, a number ``x`` that is not whole
+becomes ``q + up``, where::
+
+    up = always + if_negative * [x < 0] + if_odd * [q is odd]
+
+decides ties alone where the mode rounds to the nearest, else every such number. A right shift of
+``p`` by ``s`` bits is then ``(p + R) >> s`` with an arithmetic (floor) shift. With
+``H = 2^(s-1)``::
+
+    to the nearest   R = H - 1 + up
+    otherwise        R = (2^s - 1) * up
 
     FLOOR        R = 0
     TOWARD_ZERO  R = 2^s - 1 where p < 0, else 0
@@ -26,10 +34,10 @@ yields a negative number just where ``p < -D``, and for ``-D <= p < 0`` both for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from fractions import Fraction
-from math import ceil, floor
+from itertools import product
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -40,7 +48,7 @@ from simulator.numerics.jit import kernel
 
 
 class Rounding(StrEnum):
-    """How the discarded bits of a right shift decide the kept ones."""
+    """How a number that is not whole becomes one of its two neighbours."""
 
     FLOOR = "floor"
     TOWARD_ZERO = "toward_zero"
@@ -48,6 +56,51 @@ class Rounding(StrEnum):
     HALF_DOWN = "half_down"
     HALF_AWAY = "half_away"
     HALF_EVEN = "half_even"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundingMode:
+    """The definition of a rounding mode, from which every path derives its own form.
+
+    Attributes
+    ----------
+    nearest
+        whether the nearer neighbour results, and the others decide ties alone
+    always, if_negative, if_odd
+        the upper neighbour ``floor(x) + 1`` results where
+        ``always + if_negative * [x < 0] + if_odd * [floor(x) is odd]`` is 1, the lower where it is
+        0
+    """
+
+    nearest: bool
+    always: int = 0
+    if_negative: int = 0
+    if_odd: int = 0
+
+    def __post_init__(self) -> None:
+        if any(self.up(*case) not in {0, 1} for case in product((False, True), repeat=2)):
+            raise ValueError(f"{self}: always and what is added to it must make 0 or 1")
+
+    def up(self, negative: bool, odd: bool) -> int:
+        """Return 1 where the upper neighbour results, else 0."""
+        return self.always + self.if_negative * negative + self.if_odd * odd
+
+    @property
+    def arguments(self) -> tuple[int, int, int, int]:
+        """What kernels take as ``mode``."""
+        return int(self.nearest), self.always, self.if_negative, self.if_odd
+
+
+ROUNDING_MODES: Mapping[Rounding, RoundingMode] = MappingProxyType(
+    {
+        Rounding.FLOOR: RoundingMode(nearest=False),
+        Rounding.TOWARD_ZERO: RoundingMode(nearest=False, if_negative=1),
+        Rounding.HALF_UP: RoundingMode(nearest=True, always=1),
+        Rounding.HALF_DOWN: RoundingMode(nearest=True),
+        Rounding.HALF_AWAY: RoundingMode(nearest=True, always=1, if_negative=-1),
+        Rounding.HALF_EVEN: RoundingMode(nearest=True, if_odd=1),
+    }
+)
 
 
 class DoubleRounding(StrEnum):
@@ -63,44 +116,30 @@ FIRST_STEP = 31  # the bit at which the first of two roundings happens
 
 
 class Offset(NamedTuple):
-    """``R`` of one mode and one shift: ``always + negative*[p < 0] + odd*((p >> s) & 1)``."""
+    """``R`` of one mode and one shift: ``bias + if_negative * [p < 0] + if_odd * [q is odd]``."""
 
-    always: int
-    negative: int
-    odd: int
-
-
-OFFSETS: Mapping[Rounding, Callable[[int], Offset]] = MappingProxyType(
-    {
-        Rounding.FLOOR: lambda _: Offset(0, 0, 0),
-        Rounding.TOWARD_ZERO: lambda half: Offset(0, 2 * half - 1, 0),
-        Rounding.HALF_UP: lambda half: Offset(half, 0, 0),
-        Rounding.HALF_DOWN: lambda half: Offset(half - 1, 0, 0),
-        Rounding.HALF_AWAY: lambda half: Offset(half, -1, 0),
-        Rounding.HALF_EVEN: lambda half: Offset(half - 1, 0, 1),
-    }
-)
+    bias: int
+    if_negative: int
+    if_odd: int
 
 
-def _nearest(value: Fraction, tie: Callable[[Fraction], int]) -> int:
-    below = floor(value)
-    remainder = value - below
-    if remainder == Fraction(1, 2):
-        return tie(value)
-    return below + (remainder > Fraction(1, 2))
+def divide(value: int, divisor: int, rounding: Rounding) -> int:
+    """Return ``value / divisor``, rounded: plain Python integers, the reference.
+
+    The divisor is positive.
+    """
+    quotient, rest = divmod(value, divisor)
+    if rest == 0:
+        return quotient
+    mode = ROUNDING_MODES[rounding]
+    if mode.nearest and 2 * rest != divisor:
+        return quotient + (2 * rest > divisor)
+    return quotient + mode.up(value < 0, quotient % 2 == 1)
 
 
-# What each mode means, on exact fractions: the reference that the formula above is tested against.
-DEFINITIONS: Mapping[Rounding, Callable[[Fraction], int]] = MappingProxyType(
-    {
-        Rounding.FLOOR: floor,
-        Rounding.TOWARD_ZERO: int,
-        Rounding.HALF_UP: lambda value: _nearest(value, ceil),
-        Rounding.HALF_DOWN: lambda value: _nearest(value, floor),
-        Rounding.HALF_AWAY: lambda value: _nearest(value, floor if value < 0 else ceil),
-        Rounding.HALF_EVEN: lambda value: _nearest(value, lambda v: floor(v) + floor(v) % 2),
-    }
-)
+def round_real(value: float, rounding: Rounding) -> int:
+    """Return a finite real number, rounded: in plain Python integers, the reference."""
+    return divide(*value.as_integer_ratio(), rounding)
 
 
 def shift_right(
@@ -111,20 +150,39 @@ def shift_right(
     Two roundings are done one after the other here.
     """
     if double is DoubleRounding.NONE or shift <= FIRST_STEP:
-        return DEFINITIONS[rounding](Fraction(value, 1 << shift))
-    high = DEFINITIONS[Rounding.HALF_UP](Fraction(value, 1 << FIRST_STEP))
+        return divide(value, 1 << shift, rounding)
+    high = divide(value, 1 << FIRST_STEP, Rounding.HALF_UP)
     second = Rounding.HALF_AWAY if double is DoubleRounding.SYMMETRIC else Rounding.HALF_UP
-    return DEFINITIONS[second](Fraction(high, 1 << (shift - FIRST_STEP)))
+    return divide(high, 1 << (shift - FIRST_STEP), second)
 
 
-def _offset(shift: int, rounding: Rounding, double: DoubleRounding) -> Offset:
+def double_rounding_problem(rounding: Rounding, double: DoubleRounding) -> str | None:
+    """Say what is wrong with two roundings of a mode, or return None: they are HALF_UP both."""
+    if double is DoubleRounding.NONE or rounding is Rounding.HALF_UP:
+        return None
+    return (
+        f'double_rounding = "{double}": rounds half_up twice, not {rounding}; set '
+        'rounding = "half_up" or double_rounding = "none"'
+    )
+
+
+def offset_of(mode: RoundingMode, shift: int) -> Offset:
+    """Return ``R`` of one rounding by ``shift`` bits."""
     if shift == 0:
         return Offset(0, 0, 0)
     half = 1 << (shift - 1)
+    start, weight = (half - 1, 1) if mode.nearest else (0, 2 * half - 1)
+    bias = start + weight * mode.always
+    return Offset(bias, weight * mode.if_negative, weight * mode.if_odd)
+
+
+def _offset(shift: int, rounding: Rounding, double: DoubleRounding) -> Offset:
+    once = offset_of(ROUNDING_MODES[rounding], shift)
     if double is DoubleRounding.NONE or shift <= FIRST_STEP:
-        return OFFSETS[rounding](half)
+        return once
     first = 1 << (FIRST_STEP - 1)
-    return Offset(half + first, -2 * first if double is DoubleRounding.SYMMETRIC else 0, 0)
+    if_negative = -2 * first if double is DoubleRounding.SYMMETRIC else 0
+    return Offset(once.bias + first, if_negative, 0)
 
 
 def offsets(
@@ -139,16 +197,63 @@ def offsets(
     ValueError
         If two roundings are asked for and ``rounding`` is not ``half_up``, which both of them are.
     """
-    if double is not DoubleRounding.NONE and rounding is not Rounding.HALF_UP:
-        raise ValueError(f"double rounding is {Rounding.HALF_UP} twice, not {rounding}")
+    problem = double_rounding_problem(rounding, double)
+    if problem is not None:
+        raise ValueError(problem)
     rows = [_offset(int(shift), rounding, double) for shift in shifts.ravel()]
     return np.ascontiguousarray(np.array(rows, dtype=np.int64).reshape(-1, 3).T)
 
 
 @kernel
-def shift_right_kernel(value, shift, always, negative, odd):  # type: ignore[no-untyped-def]
+def shift_right_kernel(value, shift, bias, if_negative, if_odd):  # type: ignore[no-untyped-def]
     """``(value + R) >> shift`` on int64; the parts of ``R`` come from :func:`offsets`."""
-    rounded = value + always + ((value >> shift) & 1) * odd
+    rounded = value + bias + ((value >> shift) & 1) * if_odd
     if value < 0:
-        rounded += negative
+        rounded += if_negative
     return rounded >> shift
+
+
+@kernel
+def rounds_up_kernel(twice_the_rest, divisor, negative, odd, mode):  # type: ignore[no-untyped-def]
+    """Say whether ``rest / divisor`` beside a whole number is rounded to the upper neighbour.
+
+    ``mode`` is :attr:`RoundingMode.arguments`; the rest is compared in its own type.
+    """
+    nearest, always, if_negative, if_odd = mode
+    if twice_the_rest == 0:
+        return False
+    if nearest and twice_the_rest != divisor:
+        return twice_the_rest > divisor
+    return always + if_negative * negative + if_odd * odd == 1
+
+
+@kernel
+def divide_kernel(value, divisor, mode):  # type: ignore[no-untyped-def]
+    """:func:`divide` of int64, ``mode`` from :attr:`RoundingMode.arguments`."""
+    quotient = value // divisor
+    twice_the_rest = 2 * (value - quotient * divisor)
+    if rounds_up_kernel(twice_the_rest, divisor, value < 0, quotient & 1, mode):
+        quotient += 1
+    return quotient
+
+
+@kernel
+def round_real_kernel(value, mode):  # type: ignore[no-untyped-def]
+    """:func:`round_real` of a float64, as a float64; an infinite one stays what it is.
+
+    ``mode`` is :attr:`RoundingMode.arguments`.
+    """
+    below = np.trunc(value)
+    # Exact, with the sign of the value: counted from below, the rest of -1e-20 would be 1.
+    rest = value - below
+    side = 1.0
+    if rest < 0.0:
+        side = -1.0
+        below -= 1.0
+    elif not rest > 0.0:
+        return below
+    odd = np.floor(below / 2.0) * 2.0 != below
+    # 1 + rest > 1 / 2 where the rest is negative: twice it is compared with -1, not with 1.
+    if rounds_up_kernel(2.0 * rest, side, value < 0.0, odd, mode):
+        return below + 1.0
+    return below

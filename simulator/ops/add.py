@@ -4,25 +4,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Add
-from simulator.numerics.integer_type import IntArray, Overflow, fit, limits
+from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
-from simulator.numerics.requantization import fit_kernel
-from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
+from simulator.numerics.output_stage import output_stage_kernel
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
-from simulator.simd.ops.add import words_kernel
+from simulator.ops.requantizing import output_stage
 
 
 def reference(op: Add, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
     """One image in plain Python integers."""
     result = graph.result(op)
-    low, high = limits(result.code_type, op.overflow)
+    stage = output_stage(op, result)
     a, b = operands[0].astype(object), np.broadcast_to(operands[1], result.shape).astype(object)
     codes = np.empty(result.shape, result.type.dtype)
     saturated = 0
@@ -32,93 +31,60 @@ def reference(op: Add, graph: IntGraph, operands: Sequence[IntArray]) -> OpResul
             multipliers = graph.constants[name].tolist()
             multiplier = multipliers[index[-1] if len(multipliers) > 1 else 0]
             total += (int(codes_in[index]) - graph.tensors[operand].zero_point) * multiplier
-        code = shift_right(total, op.shift, op.rounding) + result.zero_point
-        codes[index] = fit(code, result.code_type, op.overflow)
-        saturated += not low <= code <= high
+        codes[index], misfit = stage(total)
+        saturated += misfit
     return OpResult(codes, saturated)
 
 
 def build(op: Add, graph: IntGraph, _: Gemm) -> Kernel:
     """Kernel for batches."""
     result = graph.result(op)
-    low, high = limits(result.code_type, op.overflow)
     channels = result.shape[-1]
-    always, negative, odd = (int(part[0]) for part in offsets(np.array([op.shift]), op.rounding))
-    factors = [
-        np.ascontiguousarray(np.broadcast_to(graph.constants[name], (channels,)), dtype=np.int64)
-        for name in (op.multiplier_a, op.multiplier_b)
-    ]
+    stage = output_stage(op, result).arguments
+    factors = channel_multipliers(op, graph)
     zero_points = [graph.tensors[operand].zero_point for operand in op.operands]
-    repeated = _written_out(op, graph)
-    codes_of_b = repeated if repeated is not None else graph.constants.get(op.b)
-    length = prod(graph.tensors[op.b].shape) if codes_of_b is None else codes_of_b.size
-    by_words = words_kernel(op, graph, factors, zero_points, length)
-    if by_words is not None:
-        return _with_b(by_words, repeated)
+    constant_b = constant_operand(op, graph)
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = np.ascontiguousarray(operands[0]).reshape(-1, channels)
-        # b may be a constant without the leading dimensions of a: its rows repeat.
-        b = operands[1] if graph.is_constant(op.b) else np.ascontiguousarray(operands[1])
+        b = np.ascontiguousarray(operands[1]) if constant_b is None else constant_b
         out = np.empty(a.shape, result.type.dtype)
         saturated = add_rows(
             a,
             b.reshape(-1, channels),
             *factors,
             *zero_points,
-            op.shift,
-            always,
-            negative,
-            odd,
-            result.zero_point,
-            low,
-            high,
-            op.overflow is Overflow.WRAP,
+            stage,
             out,
         )
         return OpResult(out.reshape(operands[0].shape), int(saturated))
 
-    return _with_b(kernel, repeated)
+    return kernel
 
 
-def _written_out(op: Add, graph: IntGraph) -> IntArray | None:
-    """Return a constant b without dimensions of extent 1 that would have to repeat.
+def channel_multipliers(op: Add, graph: IntGraph) -> list[NDArray[np.int64]]:
+    """Return the multipliers of a and of b, int64 [channels] each."""
+    channels = graph.result(op).shape[-1]
+    return [
+        np.ascontiguousarray(np.broadcast_to(graph.constants[name], (channels,)), dtype=np.int64)
+        for name in (op.multiplier_a, op.multiplier_b)
+    ]
 
-    None where its rows already repeat as a whole: kernels do that themselves.
+
+def constant_operand(op: Add, graph: IntGraph) -> IntArray | None:
+    """Return the codes of a constant b, None where b is an activation.
+
+    Dimensions of extent 1 are written out. Leading dimensions that b does not have are not: kernels
+    begin again with its first row after its last.
     """
-    b, shape = graph.tensors[op.b].shape, graph.result(op).shape
-    if not graph.is_constant(op.b) or b == shape[len(shape) - len(b) :]:
+    if not graph.is_constant(op.b):
         return None
-    return np.ascontiguousarray(
-        np.broadcast_to(graph.constants[op.b], shape[len(shape) - len(b) :])
-    )
-
-
-def _with_b(kernel: Kernel, b: IntArray | None) -> Kernel:
-    """Return a kernel that reads ``b``, if there is one, in place of its second operand."""
-    if b is None:
-        return kernel
-    return lambda operands: kernel((operands[0], b))
+    codes, shape = graph.constants[op.b], graph.result(op).shape
+    return np.ascontiguousarray(np.broadcast_to(codes, shape[len(shape) - codes.ndim :]))
 
 
 @compiled
-def add_rows(  # type: ignore[no-untyped-def]
-    a,
-    b,
-    factor_a,
-    factor_b,
-    zero_a,
-    zero_b,
-    shift,
-    always,
-    negative,
-    odd,
-    zero_y,
-    low,
-    high,
-    wrap,
-    out,
-):
+def add_rows(a, b, factor_a, factor_b, zero_a, zero_b, stage, out):  # type: ignore[no-untyped-def]
     """Add rows [rows, channels]; row i of ``a`` meets row i modulo ``len(b)`` of ``b``."""
     saturated = 0
     for i in range(a.shape[0]):
@@ -126,10 +92,8 @@ def add_rows(  # type: ignore[no-untyped-def]
         for c in range(a.shape[1]):
             total = (np.int64(a[i, c]) - zero_a) * factor_a[c]
             total += (np.int64(row[c]) - zero_b) * factor_b[c]
-            code = shift_right_kernel(total, shift, always, negative, odd) + zero_y
-            fitted = fit_kernel(code, low, high, wrap)
-            saturated += fitted != code
-            out[i, c] = fitted
+            out[i, c], misfit = output_stage_kernel(total, stage)
+            saturated += misfit
     return saturated
 
 

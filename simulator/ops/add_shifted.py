@@ -6,13 +6,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 
-from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import AddShifted
 from simulator.numerics.integer_type import IntArray
 from simulator.ops import common_scale
-from simulator.ops.behaviour import Behaviour, Kernel, OpResult
-from simulator.simd.ops.common_scale import Join
+from simulator.ops.behaviour import Behaviour, OpResult
 
 
 def reference(op: AddShifted, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
@@ -21,9 +19,4 @@ def reference(op: AddShifted, graph: IntGraph, operands: Sequence[IntArray]) -> 
     return common_scale.reference(op, graph, operands, join)
 
 
-def build(op: AddShifted, graph: IntGraph, _: Gemm) -> Kernel:
-    """Kernel for batches."""
-    return common_scale.build(op, graph, Join.DIFFERENCE if op.subtract else Join.SUM)
-
-
-BEHAVIOUR = Behaviour(reference, build)
+BEHAVIOUR = Behaviour(reference, common_scale.build)

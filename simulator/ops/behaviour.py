@@ -68,13 +68,13 @@ class OpResult(NamedTuple):
 
     saturated : results outside the result type before its overflow rule was applied
     sums : what happened in the accumulators; none in ops without
-    walked : sums that the kernel made term by term, because they might have overflowed
+    in_order : sums that the kernel accumulated in order, because they might have overflowed
     """
 
     codes: Array
     saturated: int = 0
     sums: SumCounts | None = None
-    walked: int = 0
+    in_order: int = 0
 
 
 Kernel = Callable[[Sequence[Array]], OpResult]

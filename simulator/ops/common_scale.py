@@ -4,17 +4,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 
 import numpy as np
 
+from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
-from simulator.numerics.integer_type import IntArray, Overflow, fit, limits
+from simulator.graph.ops import AddShifted, SquaredDifference
+from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
-from simulator.numerics.requantization import fit_kernel
+from simulator.numerics.output_stage import output_stage_kernel
 from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
 from simulator.ops.behaviour import Kernel, OpResult
 from simulator.ops.broadcasting import broadcast_integers, broadcast_rows
-from simulator.simd.ops.common_scale import CommonScaleOp, Join, words_kernel
+from simulator.ops.requantizing import output_stage
+
+CommonScaleOp = AddShifted | SquaredDifference
+
+
+class Join(IntEnum):
+    """What becomes of the two operands at their common scale."""
+
+    SUM = 0
+    DIFFERENCE = 1
+    SQUARED_DIFFERENCE = 2
+
+
+def join_of(op: CommonScaleOp) -> Join:
+    """Return how an op joins its operands."""
+    if isinstance(op, SquaredDifference):
+        return Join.SQUARED_DIFFERENCE
+    return Join.DIFFERENCE if op.subtract else Join.SUM
 
 
 def reference(
@@ -25,36 +45,32 @@ def reference(
 ) -> OpResult:
     """One image in plain Python integers."""
     result = graph.result(op)
-    low, high = limits(result.code_type, op.overflow)
     zero_a, zero_b = (graph.tensors[name].zero_point for name in op.operands)
     a, b = broadcast_integers(operands, result)
 
     def rescaled(value: int, multiplier: int, shift: int) -> int:
         return shift_right(value * multiplier, shift, op.rounding, op.double_rounding)
 
+    stage = output_stage(op, result, double_rounding=op.double_rounding)
     codes = np.empty(result.shape, result.type.dtype)
     saturated = 0
     for index in np.ndindex(*result.shape):
         left = op.input_left_shift
         first = rescaled((int(a[index]) - zero_a) << left, op.multiplier_a, op.shift_a)
         second = rescaled((int(b[index]) - zero_b) << left, op.multiplier_b, op.shift_b)
-        code = rescaled(join(first, second), op.multiplier, op.shift) + result.zero_point
-        codes[index] = fit(code, result.code_type, op.overflow)
-        saturated += not low <= code <= high
+        codes[index], misfit = stage(join(first, second) * op.multiplier)
+        saturated += misfit
     return OpResult(codes, saturated)
 
 
-def build(op: CommonScaleOp, graph: IntGraph, join: Join) -> Kernel:
+def build(op: CommonScaleOp, graph: IntGraph, _: Gemm) -> Kernel:
     """Kernel for batches."""
-    by_words = words_kernel(op, graph, join)
-    if by_words is not None:
-        return by_words
     result = graph.result(op)
-    low, high = limits(result.code_type, op.overflow)
     zero_points = [graph.tensors[name].zero_point for name in op.operands]
-    shifts = np.array([op.shift_a, op.shift_b, op.shift], np.int64)
+    shifts = np.array([op.shift_a, op.shift_b], np.int64)
     multipliers = np.array([op.multiplier_a, op.multiplier_b, op.multiplier], np.int64)
     offset = offsets(shifts, op.rounding, op.double_rounding)
+    stage = output_stage(op, result, double_rounding=op.double_rounding).arguments
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a, b = broadcast_rows(operands, result)
@@ -67,11 +83,8 @@ def build(op: CommonScaleOp, graph: IntGraph, join: Join) -> Kernel:
             multipliers,
             shifts,
             offset,
-            int(join),
-            result.zero_point,
-            low,
-            high,
-            op.overflow is Overflow.WRAP,
+            int(join_of(op)),
+            stage,
             out.reshape(-1),
         )
         return OpResult(out.reshape(-1, *result.shape), int(saturated))
@@ -81,25 +94,12 @@ def build(op: CommonScaleOp, graph: IntGraph, join: Join) -> Kernel:
 
 @compiled
 def join_at_common_scale(  # type: ignore[no-untyped-def]
-    a,
-    b,
-    zero_a,
-    zero_b,
-    left_shift,
-    multipliers,
-    shifts,
-    offset,
-    join,
-    zero_y,
-    low,
-    high,
-    wrap,
-    out,
+    a, b, zero_a, zero_b, left_shift, multipliers, shifts, offset, join, stage, out
 ):
     """Join ``a`` and ``b`` element by element into ``out``; return how many did not fit.
 
-    ``multipliers``, ``shifts`` and the columns of ``offset`` are those of a, b and the result;
-    ``join`` is a :class:`Join`.
+    ``multipliers`` are those of a, b and the result, ``shifts`` and the columns of ``offset`` of a
+    and b; ``join`` is a :class:`Join`.
     """
     saturated = 0
     for i in range(a.shape[0]):
@@ -110,11 +110,6 @@ def join_at_common_scale(  # type: ignore[no-untyped-def]
         joined = first + second if join == Join.SUM else first - second
         if join == Join.SQUARED_DIFFERENCE:
             joined *= joined
-        code = shift_right_kernel(
-            joined * multipliers[2], shifts[2], offset[0, 2], offset[1, 2], offset[2, 2]
-        )
-        code += zero_y
-        fitted = fit_kernel(code, low, high, wrap)
-        saturated += fitted != code
-        out[i] = fitted
+        out[i], misfit = output_stage_kernel(joined * multipliers[2], stage)
+        saturated += misfit
     return saturated

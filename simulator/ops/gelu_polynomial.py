@@ -12,7 +12,7 @@ from simulator.graph.graph import IntGraph
 from simulator.graph.ops import GeluPolynomial
 from simulator.numerics.integer_type import IntArray, IntType, Overflow, fit
 from simulator.numerics.jit import kernel as compiled
-from simulator.numerics.requantization import fit_kernel
+from simulator.numerics.output_stage import fit_kernel
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
 from simulator.ops.requantizing import requantize_reference, requantizer
 

@@ -10,17 +10,17 @@ import numpy as np
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import InterpolatedLookup
-from simulator.numerics.integer_type import IntArray, Overflow, fit, limits
+from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
-from simulator.numerics.requantization import fit_kernel
-from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
+from simulator.numerics.output_stage import output_stage_kernel
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
+from simulator.ops.requantizing import output_stage
 
 
 def reference(op: InterpolatedLookup, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
     """One image in plain Python integers."""
     result = graph.result(op)
-    low, high = limits(result.code_type, op.overflow)
+    stage = output_stage(op, result, zero_point=0)
     table = graph.constants[op.table].tolist()
     lowest = graph.tensors[op.a].code_type.low
     codes = []
@@ -29,17 +29,16 @@ def reference(op: InterpolatedLookup, graph: IntGraph, operands: Sequence[IntArr
         interval, place = divmod(operand - lowest, 1 << op.fraction_bits)
         rise = table[interval + 1] - table[interval]
         value = (table[interval] << op.fraction_bits) + rise * place
-        code = shift_right(value, op.shift, op.rounding)
-        codes.append(fit(code, result.code_type, op.overflow))
-        saturated += not low <= code <= high
+        code, misfit = stage(value)
+        codes.append(code)
+        saturated += misfit
     return OpResult(np.array(codes, result.type.dtype).reshape(result.shape), saturated)
 
 
 def build(op: InterpolatedLookup, graph: IntGraph, _: Gemm) -> Kernel:
     """Kernel for batches."""
     result = graph.result(op)
-    low, high = limits(result.code_type, op.overflow)
-    always, negative, odd = (int(part[0]) for part in offsets(np.array([op.shift]), op.rounding))
+    stage = output_stage(op, result, zero_point=0).arguments
     table = graph.constants[op.table].astype(np.int64)
     lowest = graph.tensors[op.a].code_type.low
 
@@ -51,13 +50,7 @@ def build(op: InterpolatedLookup, graph: IntGraph, _: Gemm) -> Kernel:
             lowest,
             table,
             op.fraction_bits,
-            op.shift,
-            always,
-            negative,
-            odd,
-            low,
-            high,
-            op.overflow is Overflow.WRAP,
+            stage,
             out.reshape(-1),
         )
         return OpResult(out, int(saturated))
@@ -66,9 +59,7 @@ def build(op: InterpolatedLookup, graph: IntGraph, _: Gemm) -> Kernel:
 
 
 @compiled
-def interpolate(  # type: ignore[no-untyped-def]
-    codes, lowest, table, fraction_bits, shift, always, negative, odd, low, high, wrap, out
-):
+def interpolate(codes, lowest, table, fraction_bits, stage, out):  # type: ignore[no-untyped-def]
     """Look up each code between two samples of ``table``; return how many did not fit."""
     saturated = 0
     mask = (np.int64(1) << fraction_bits) - 1
@@ -77,10 +68,8 @@ def interpolate(  # type: ignore[no-untyped-def]
         interval = distance >> fraction_bits
         rise = table[interval + 1] - table[interval]
         value = (table[interval] << fraction_bits) + rise * (distance & mask)
-        code = shift_right_kernel(value, shift, always, negative, odd)
-        fitted = fit_kernel(code, low, high, wrap)
-        saturated += fitted != code
-        out[i] = fitted
+        out[i], misfit = output_stage_kernel(value, stage)
+        saturated += misfit
     return saturated
 
 

@@ -11,12 +11,12 @@ import numpy as np
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import L2Norm
-from simulator.numerics.integer_type import IntArray, Overflow, fit, limits
+from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
-from simulator.numerics.requantization import fit_kernel
-from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
+from simulator.numerics.output_stage import output_stage_kernel
 from simulator.numerics.square_root import isqrt_kernel
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
+from simulator.ops.requantizing import output_stage
 
 
 def _spare_bits(op: L2Norm) -> int:
@@ -34,7 +34,7 @@ def reference(op: L2Norm, graph: IntGraph, operands: Sequence[IntArray]) -> OpRe
     result = graph.result(op)
     zero_point = graph.tensors[op.a].zero_point
     gains = graph.constants[op.gain].tolist()
-    low, high = limits(result.code_type, op.overflow)
+    stage = output_stage(op, result)
     rows: list[list[int]] = []
     saturated = 0
     for number, row in enumerate(operands[0].reshape(-1, result.shape[-1]).tolist()):
@@ -45,9 +45,9 @@ def reference(op: L2Norm, graph: IntGraph, operands: Sequence[IntArray]) -> OpRe
         codes = []
         for value in u:
             normalized = value * inverse >> _spare_bits(op)
-            code = shift_right(normalized * gain, op.shift, op.rounding) + result.zero_point
-            codes.append(fit(code, result.code_type, op.overflow))
-            saturated += not low <= code <= high
+            code, misfit = stage(normalized * gain)
+            codes.append(code)
+            saturated += misfit
         rows.append(codes)
     return OpResult(np.array(rows, result.type.dtype).reshape(result.shape), saturated)
 
@@ -56,8 +56,7 @@ def build(op: L2Norm, graph: IntGraph, _: Gemm) -> Kernel:
     """Kernel for batches."""
     result = graph.result(op)
     channels = result.shape[-1]
-    low, high = limits(result.code_type, op.overflow)
-    always, negative, odd = (int(part[0]) for part in offsets(np.array([op.shift]), op.rounding))
+    stage = output_stage(op, result).arguments
     gains = graph.constants[op.gain].astype(np.int64)
     zero_point = graph.tensors[op.a].zero_point
 
@@ -73,14 +72,7 @@ def build(op: L2Norm, graph: IntGraph, _: Gemm) -> Kernel:
             _spare_bits(op),
             gains,
             _rows_of_a_gain(op, graph),
-            op.shift,
-            always,
-            negative,
-            odd,
-            result.zero_point,
-            low,
-            high,
-            op.overflow is Overflow.WRAP,
+            stage,
             out,
         )
         return OpResult(out.reshape(operands[0].shape), int(saturated))
@@ -98,14 +90,7 @@ def l2_norm_rows(  # type: ignore[no-untyped-def]
     spare_bits,
     gains,
     rows_of_a_gain,
-    shift,
-    always,
-    negative,
-    odd,
-    zero_y,
-    low,
-    high,
-    wrap,
+    stage,
     out,
 ):
     """Normalize each row of codes into ``out``; return how many did not fit.
@@ -123,10 +108,8 @@ def l2_norm_rows(  # type: ignore[no-untyped-def]
         gain = gains[i // rows_of_a_gain % gains.shape[0]]
         for c in range(rows.shape[1]):
             normalized = (np.int64(rows[i, c]) - zero_point) * inverse >> spare_bits
-            code = shift_right_kernel(normalized * gain, shift, always, negative, odd) + zero_y
-            fitted = fit_kernel(code, low, high, wrap)
-            saturated += fitted != code
-            out[i, c] = fitted
+            out[i, c], misfit = output_stage_kernel(normalized * gain, stage)
+            saturated += misfit
     return saturated
 
 

@@ -12,16 +12,15 @@ from numpy.typing import NDArray
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import LayerNorm
-from simulator.numerics.integer_type import IntArray, Overflow, fit, limits
+from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
-from simulator.numerics.requantization import fit_kernel
-from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
+from simulator.numerics.output_stage import output_stage_kernel
 from simulator.numerics.square_root import isqrt_kernel, newton_root, newton_root_kernel
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
-from simulator.simd.ops.layernorm import words_kernel
+from simulator.ops.requantizing import output_stage
 
 
-def _channel_factors(op: LayerNorm, graph: IntGraph) -> NDArray[np.int64]:
+def channel_factors(op: LayerNorm, graph: IntGraph) -> NDArray[np.int64]:
     """Multiplier and shift of each channel as one factor, int64 [C]: the shift is to the left."""
     factors = np.ones(graph.result(op).shape[-1], np.int64)
     if op.channel_multiplier is not None:
@@ -31,7 +30,8 @@ def _channel_factors(op: LayerNorm, graph: IntGraph) -> NDArray[np.int64]:
     return factors
 
 
-def _spare_bits(op: LayerNorm) -> int:
+def spare_bits(op: LayerNorm) -> int:
+    """Return by how many bits a product with the reciprocal is shifted to a normalized value."""
     return op.reciprocal_bits - op.sqrt_fraction_bits - op.normalized_fraction_bits
 
 
@@ -46,7 +46,7 @@ def reference(op: LayerNorm, graph: IntGraph, operands: Sequence[IntArray]) -> O
     )
     gamma, beta = graph.constants[op.gamma].tolist(), graph.constants[op.beta].tolist()
     beta = [value << op.beta_shift for value in beta]
-    low, high = limits(result.code_type, op.overflow)
+    stage = output_stage(op, result)
     rows = []
     saturated = 0
     for row in operands[0].reshape(-1, channels).tolist():
@@ -63,11 +63,11 @@ def reference(op: LayerNorm, graph: IntGraph, operands: Sequence[IntArray]) -> O
         inverse = (1 << op.reciprocal_bits) // max(root, 1)
         codes = []
         for c in range(channels):
-            normalized = (channels * u[c] - total) * inverse >> _spare_bits(op)
+            normalized = (channels * u[c] - total) * inverse >> spare_bits(op)
             affine = normalized * gamma[c] + beta[c]
-            code = shift_right(affine, op.shift, op.rounding) + result.zero_point
-            codes.append(fit(code, result.code_type, op.overflow))
-            saturated += not low <= code <= high
+            code, misfit = stage(affine)
+            codes.append(code)
+            saturated += misfit
         rows.append(codes)
     return OpResult(np.array(rows, result.type.dtype).reshape(result.shape), saturated)
 
@@ -76,15 +76,11 @@ def build(op: LayerNorm, graph: IntGraph, _: Gemm) -> Kernel:
     """Kernel for batches."""
     result = graph.result(op)
     channels = result.shape[-1]
-    low, high = limits(result.code_type, op.overflow)
-    always, negative, odd = (int(part[0]) for part in offsets(np.array([op.shift]), op.rounding))
-    factors = _channel_factors(op, graph)
+    stage = output_stage(op, result).arguments
+    factors = channel_factors(op, graph)
     gamma, beta = (graph.constants[name].astype(np.int64) for name in (op.gamma, op.beta))
     beta <<= op.beta_shift
     zero_point = graph.tensors[op.a].zero_point
-    by_words = words_kernel(op, graph, factors, _spare_bits(op))
-    if by_words is not None:
-        return by_words
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         rows = np.ascontiguousarray(operands[0]).reshape(-1, channels)
@@ -98,17 +94,10 @@ def build(op: LayerNorm, graph: IntGraph, _: Gemm) -> Kernel:
             op.root_steps,
             op.root_start_bits,
             op.reciprocal_bits,
-            _spare_bits(op),
+            spare_bits(op),
             gamma,
             beta,
-            op.shift,
-            always,
-            negative,
-            odd,
-            result.zero_point,
-            low,
-            high,
-            op.overflow is Overflow.WRAP,
+            stage,
             out,
         )
         return OpResult(out.reshape(operands[0].shape), int(saturated))
@@ -129,14 +118,7 @@ def layer_norm_rows(  # type: ignore[no-untyped-def]
     spare_bits,
     gamma,
     beta,
-    shift,
-    always,
-    negative,
-    odd,
-    zero_y,
-    low,
-    high,
-    wrap,
+    stage,
     out,
 ):
     """Normalize each row [channels] of codes into ``out``; return how many did not fit."""
@@ -160,10 +142,8 @@ def layer_norm_rows(  # type: ignore[no-untyped-def]
             u = (np.int64(rows[i, c]) - zero_point) * channel_factor[c]
             normalized = ((channels * u - total) * inverse) >> spare_bits
             affine = normalized * gamma[c] + beta[c]
-            code = shift_right_kernel(affine, shift, always, negative, odd) + zero_y
-            fitted = fit_kernel(code, low, high, wrap)
-            saturated += fitted != code
-            out[i, c] = fitted
+            out[i, c], misfit = output_stage_kernel(affine, stage)
+            saturated += misfit
     return saturated
 
 

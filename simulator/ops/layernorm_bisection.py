@@ -11,12 +11,12 @@ from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import LayerNormBisection
 from simulator.numerics.division import divide_toward_zero, divide_toward_zero_kernel
-from simulator.numerics.integer_type import IntArray, Overflow, fit, limits
+from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
-from simulator.numerics.requantization import fit_kernel
-from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
+from simulator.numerics.output_stage import output_stage_kernel
 from simulator.numerics.square_root import bisect_root, bisect_root_kernel
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
+from simulator.ops.requantizing import output_stage
 
 
 def reference(op: LayerNormBisection, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
@@ -25,7 +25,7 @@ def reference(op: LayerNormBisection, graph: IntGraph, operands: Sequence[IntArr
     channels = result.shape[-1]
     zero_point = graph.tensors[op.a].zero_point
     weight, bias = graph.constants[op.weight].tolist(), graph.constants[op.bias].tolist()
-    low, high = limits(result.code_type, op.overflow)
+    stage = output_stage(op, result)
     rows = []
     saturated = 0
     for row in operands[0].reshape(-1, channels).tolist():
@@ -35,9 +35,9 @@ def reference(op: LayerNormBisection, graph: IntGraph, operands: Sequence[IntArr
         codes = []
         for c, deviation in enumerate(deviations):
             affine = divide_toward_zero(deviation * weight[c], root) + bias[c]
-            code = shift_right(affine, op.shift, op.rounding) + result.zero_point
-            codes.append(fit(code, result.code_type, op.overflow))
-            saturated += not low <= code <= high
+            code, misfit = stage(affine)
+            codes.append(code)
+            saturated += misfit
         rows.append(codes)
     return OpResult(np.array(rows, result.type.dtype).reshape(result.shape), saturated)
 
@@ -46,8 +46,7 @@ def build(op: LayerNormBisection, graph: IntGraph, _: Gemm) -> Kernel:
     """Kernel for batches."""
     result = graph.result(op)
     channels = result.shape[-1]
-    low, high = limits(result.code_type, op.overflow)
-    always, negative, odd = (int(part[0]) for part in offsets(np.array([op.shift]), op.rounding))
+    stage = output_stage(op, result).arguments
     weight, bias = (graph.constants[name].astype(np.int64) for name in (op.weight, op.bias))
     zero_point = graph.tensors[op.a].zero_point
 
@@ -59,14 +58,7 @@ def build(op: LayerNormBisection, graph: IntGraph, _: Gemm) -> Kernel:
             zero_point,
             weight,
             bias,
-            op.shift,
-            always,
-            negative,
-            odd,
-            result.zero_point,
-            low,
-            high,
-            op.overflow is Overflow.WRAP,
+            stage,
             out,
         )
         return OpResult(out.reshape(operands[0].shape), int(saturated))
@@ -75,9 +67,7 @@ def build(op: LayerNormBisection, graph: IntGraph, _: Gemm) -> Kernel:
 
 
 @compiled
-def normalize_rows(  # type: ignore[no-untyped-def]
-    rows, zero_point, weight, bias, shift, always, negative, odd, zero_y, low, high, wrap, out
-):
+def normalize_rows(rows, zero_point, weight, bias, stage, out):  # type: ignore[no-untyped-def]
     """Normalize each row [channels] of codes into ``out``; return how many did not fit."""
     channels = rows.shape[1]
     saturated = 0
@@ -94,10 +84,8 @@ def normalize_rows(  # type: ignore[no-untyped-def]
         for c in range(channels):
             deviation = np.int64(rows[i, c]) - zero_point - mean
             affine = divide_toward_zero_kernel(deviation * weight[c], root) + bias[c]
-            code = shift_right_kernel(affine, shift, always, negative, odd) + zero_y
-            fitted = fit_kernel(code, low, high, wrap)
-            saturated += fitted != code
-            out[i, c] = fitted
+            out[i, c], misfit = output_stage_kernel(affine, stage)
+            saturated += misfit
     return saturated
 
 

@@ -11,10 +11,8 @@ from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Lookup
 from simulator.numerics.integer_type import IntArray
-from simulator.numerics.jit import has_avx2
 from simulator.numerics.jit import kernel as compiled
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
-from simulator.simd.lanes.lookup import PART, look_up_bytes
 
 WIDEST_PATTERN = 2  # bytes of a code whose patterns are counted out
 
@@ -35,42 +33,40 @@ def build(op: Lookup, graph: IntGraph, _: Gemm) -> Kernel:
     low = graph.tensors[op.a].code_type.low
     if kind.dtype.itemsize > WIDEST_PATTERN:
         return lambda operands: OpResult(table[operands[0].astype(np.int64) - low])
-    # An entry for every bit pattern of a stored code, in the order of unsigned numbers: an index
-    # that cannot be negative needs no check. Patterns that are no codes repeat the nearest.
-    size = 1 << 8 * kind.dtype.itemsize
-    codes = np.arange(size).astype(kind.dtype.str.replace("i", "u")).view(kind.dtype)
-    by_pattern = table[np.clip(codes.astype(np.int64) - low, 0, len(table) - 1)]
-
-    # With bytes on both sides, registers hold the table.
-    parts = None
-    if by_pattern.nbytes == size and size == 256 and has_avx2():
-        parts = np.repeat(by_pattern.reshape(-1, 1, PART), 2, axis=1).reshape(-1)
+    by_pattern = table_by_pattern(op, graph)
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
-        stored = np.ascontiguousarray(operands[0])
-        out = np.empty(stored.shape, table.dtype)
-        patterns = stored.view(stored.dtype.str.replace("i", "u")).reshape(-1)
-        if parts is None:
-            look_up(patterns, by_pattern, 0, out.reshape(-1))
-        else:
-            look_up_in_parts(patterns, parts, by_pattern, out.reshape(-1))
+        patterns = patterns_of(operands[0])
+        out = np.empty(patterns.shape, table.dtype)
+        look_up(patterns.reshape(-1), by_pattern, out.reshape(-1))
         return OpResult(out)
 
     return kernel
 
 
+def table_by_pattern(op: Lookup, graph: IntGraph) -> IntArray:
+    """Return the table's entry for every bit pattern of a stored code, read as unsigned.
+
+    Patterns that are no codes repeat the nearest: codes may be narrower than they are stored.
+    """
+    table, source = graph.constants[op.table], graph.tensors[op.a]
+    stored = source.type.dtype
+    patterns = np.arange(1 << 8 * stored.itemsize).astype(stored.str.replace("i", "u"))
+    codes = patterns.view(stored).astype(np.int64)
+    return table[np.clip(codes - source.code_type.low, 0, len(table) - 1)]
+
+
+def patterns_of(codes: IntArray) -> IntArray:
+    """Return codes as unsigned bit patterns: indices that cannot be negative need no check."""
+    stored = np.ascontiguousarray(codes)
+    return stored.view(stored.dtype.str.replace("i", "u"))
+
+
 @compiled
-def look_up(patterns, table, start, out):  # type: ignore[no-untyped-def]
-    """``out[i] = table[patterns[i]]`` for unsigned patterns, from ``start`` on."""
-    for i in range(start, patterns.shape[0]):
+def look_up(patterns, table, out):  # type: ignore[no-untyped-def]
+    """``out[i] = table[patterns[i]]`` for unsigned patterns."""
+    for i in range(patterns.shape[0]):
         out[i] = table[patterns[i]]
-
-
-@compiled
-def look_up_in_parts(patterns, parts, table, out):  # type: ignore[no-untyped-def]
-    """The same for bytes: whole registers first, then what is left."""
-    done = look_up_bytes(patterns, parts, out)  # type: ignore[call-arg,var-annotated]
-    look_up(patterns, table, done, out)
 
 
 BEHAVIOUR = Behaviour(reference, build)

@@ -15,27 +15,23 @@ from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
 from simulator.graph.ops.products import residual_factors
 from simulator.graph.ranges import Bounds, signed_bits
-from simulator.numerics.accumulator import (
-    BiasStage,
-    OverflowPolicy,
-    accumulate,
+from simulator.numerics.accumulator import BiasStage, OverflowPolicy, accumulate
+from simulator.numerics.accumulator_kernels import (
+    accumulate_candidates,
+    accumulate_rows,
     level_table,
-    safe_square,
-    walk_rows,
-    walk_suspects,
+    overflow_bound_squared,
 )
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.requantization import Requantizer
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult, SumCounts, one_sum
 from simulator.ops.requantizing import requantize_reference, requantizer
-from simulator.simd.ops.matmul_fused import fused_kernel
-from simulator.simd.ops.matmul_narrow import narrow_kernel
 
-# From this share of outputs on that may overflow, whole rows are walked instead of single outputs.
+# From this share of outputs on that may overflow, whole rows are accumulated in order.
 MANY = 0.1
 
 # (a [M, K], b [K, N]) -> (sums that leave the accumulator, what happened, bias still to add)
-# and how many sums were made term by term
+# and how many sums were accumulated in order
 Sums = tuple[IntArray, SumCounts, NDArray[np.int64] | None, int]
 LeftProduct = Callable[[IntArray], Sums]
 
@@ -57,9 +53,9 @@ def reference(op: MatMul, graph: IntGraph, operands: Sequence[IntArray]) -> OpRe
                 products = [x * y for x, y in zip(left[m], right[n], strict=True)]
                 sums[(*index, m, n)], event = accumulate(products, bias[n], op.accumulator)
                 found.append(one_sum(bias[n] + sum(products), event))
-    beside = _residual_reference(op, graph, operands[2]) if op.residual else None
+    residual_terms = _residual_reference(op, graph, operands[2]) if op.residual else None
     codes, saturated = requantize_reference(
-        sums.reshape(graph.result(op).shape), graph, op.requantize, graph.result(op), beside
+        sums.reshape(graph.result(op).shape), graph, op.requantize, graph.result(op), residual_terms
     )
     return OpResult(codes, saturated, reduce(SumCounts.merged, found))
 
@@ -84,10 +80,6 @@ def _residual_reference(op: MatMul, graph: IntGraph, residual: IntArray) -> NDAr
 def build(op: MatMul, graph: IntGraph, gemm: Gemm) -> Kernel:
     """Kernel for batches; weights are prepared here, once."""
     known = bounds(graph, op)
-    in_one_pass = fused_kernel if known.proven_free else narrow_kernel
-    fused = in_one_pass(op, graph, gemm, known)
-    if fused is not None:
-        return fused
     if not graph.is_constant(op.b):
         return _two_activations(op, graph, gemm, known)
     requantize = requantizer(graph, op.requantize, graph.result(op))
@@ -100,13 +92,13 @@ def build(op: MatMul, graph: IntGraph, gemm: Gemm) -> Kernel:
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = operands[0]
-        sums, counts, bias, walked = multiply(a.reshape(-1, a.shape[-1]))
+        sums, counts, bias, in_order = multiply(a.reshape(-1, a.shape[-1]))
         if op.residual:
             assert isinstance(requantize, Requantizer)
             codes, saturated = requantize.onto(sums, bias, operands[2], residual_zero, factors)
         else:
             codes, saturated = requantize(sums, bias)
-        return OpResult(codes.reshape(len(a), *shape), saturated, counts, walked)
+        return OpResult(codes.reshape(len(a), *shape), saturated, counts, in_order)
 
     return kernel
 
@@ -123,14 +115,14 @@ def _two_activations(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> 
         b = np.swapaxes(b, -1, -2) if op.transpose_b else b
         lefts, rights = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
         sums = np.empty((len(lefts), *shape[-2:]), dtype)
-        found, walked = [], 0
+        found, in_order = [], 0
         for left, right, out in zip(lefts, rights, sums, strict=True):
             out[...], counts, _, some = _accumulating(op, graph, gemm, right, known)(left)
             found.append(counts)
-            walked += some
+            in_order += some
         codes, saturated = requantize(sums)
         counts = reduce(SumCounts.merged, found)
-        return OpResult(codes.reshape(len(a), *shape), saturated, counts, walked)
+        return OpResult(codes.reshape(len(a), *shape), saturated, counts, in_order)
 
     return kernel
 
@@ -138,14 +130,14 @@ def _two_activations(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> 
 def _accumulating(
     op: MatMul, graph: IntGraph, gemm: Gemm, b: IntArray, known: Bounds
 ) -> LeftProduct:
-    """Choose how ``a @ b`` passes the accumulator: proven, or walked where it may overflow."""
+    """Choose how ``a @ b`` passes the accumulator: proven, or in order where it may overflow."""
     columns = b.shape[1]
     bias = np.zeros(columns, np.int64)
     if op.bias is not None:
         bias = graph.constants[op.bias].astype(np.int64)
     multiply = gemm.prepare(b)
     if not known.proven_free:
-        return _walked(op, multiply, b, bias, known)
+        return _in_order(op, multiply, b, bias, known)
 
     def proven(a: IntArray) -> Sums:
         sums = multiply(a)
@@ -156,15 +148,16 @@ def _accumulating(
     return proven
 
 
-def _walked(
+def _in_order(
     op: MatMul, multiply: Product, b: IntArray, bias: NDArray[np.int64], known: Bounds
 ) -> LeftProduct:
-    """Exact sums first; then those that may overflow are made step by step.
+    """Exact sums first; then those that may overflow are accumulated in order.
 
-    One register that nearly every output may overflow is walked row by row, all columns at once.
+    With one register that nearly every output may overflow, all columns of a row at once.
     """
     rows_of_b = np.ascontiguousarray(b.T)
-    safe = safe_square(bias, (rows_of_b.astype(np.int64) ** 2).sum(axis=1), op.accumulator)
+    square_b = (rows_of_b.astype(np.int64) ** 2).sum(axis=1)
+    bound = overflow_bound_squared(bias, square_b, op.accumulator)
     levels = level_table(op.accumulator, b.shape[0])
     last = op.accumulator.bias is BiasStage.AFTER_LAST_BLOCK
     apply = op.accumulator.policy is not OverflowPolicy.REPORT
@@ -178,22 +171,24 @@ def _walked(
     wide_b = np.ascontiguousarray(b, np.int32) if side_by_side else None
     one_level = (int(levels[0, 1]), int(levels[0, 2]), bool(levels[0, 3]))
 
-    def walked(a: IntArray) -> Sums:
+    def in_order(a: IntArray) -> Sums:
         sums = multiply(a).astype(np.int64) + bias
         least, most = int(sums.min()), int(sums.max())
         square_a = (a.astype(np.int64) ** 2).sum(axis=1)
         events = np.zeros(3, np.int64)
         rows = np.ascontiguousarray(a)
-        suspects = int((square_a[:, None] > safe).sum())
-        if wide_b is not None and rows.dtype.itemsize == 1 and suspects > MANY * sums.size:
-            suspects = sums.size
+        candidates = int((square_a[:, None] > bound).sum())
+        if wide_b is not None and rows.dtype.itemsize == 1 and candidates > MANY * sums.size:
+            candidates = sums.size
             narrow = bias.astype(np.int32)
-            walk_rows(rows, wide_b, narrow, last, *one_level, apply, sums, events)
+            accumulate_rows(rows, wide_b, narrow, last, *one_level, apply, sums, events)
         else:
-            walk_suspects(rows, rows_of_b, bias, last, levels, square_a, safe, apply, sums, events)
-        return sums, SumCounts.of(events, least, most), None, suspects
+            accumulate_candidates(
+                rows, rows_of_b, bias, last, levels, square_a, bound, apply, sums, events
+            )
+        return sums, SumCounts.of(events, least, most), None, candidates
 
-    return walked
+    return in_order
 
 
 BEHAVIOUR = Behaviour(reference, build)

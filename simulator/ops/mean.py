@@ -13,14 +13,8 @@ from simulator.gemm import Gemm
 from simulator.graph.bounds import bounds
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Mean
-from simulator.numerics.accumulator import (
-    BiasStage,
-    OverflowPolicy,
-    accumulate,
-    accumulate_kernel,
-    count_event,
-    level_table,
-)
+from simulator.numerics.accumulator import BiasStage, OverflowPolicy, accumulate
+from simulator.numerics.accumulator_kernels import accumulate_kernel, count_event, level_table
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult, SumCounts, one_sum

@@ -15,7 +15,6 @@ from simulator.numerics.jit import kernel as compiled
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
 from simulator.ops.broadcasting import broadcast_integers, broadcast_rows
 from simulator.ops.requantizing import requantize_reference, requantizer
-from simulator.simd.ops.mul import words_kernel
 
 
 def reference(op: Mul, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
@@ -29,9 +28,6 @@ def reference(op: Mul, graph: IntGraph, operands: Sequence[IntArray]) -> OpResul
 
 def build(op: Mul, graph: IntGraph, _: Gemm) -> Kernel:
     """Kernel for batches."""
-    by_words = words_kernel(op, graph)
-    if by_words is not None:
-        return by_words
     result = graph.result(op)
     requantize = requantizer(graph, op.requantize, result)
     zero_points = [graph.tensors[name].zero_point for name in op.operands]

@@ -10,19 +10,23 @@ import numpy as np
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Normalisation, Softmax
-from simulator.numerics.integer_type import IntArray, Overflow, fit, limits
+from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
-from simulator.numerics.requantization import fit_kernel
-from simulator.numerics.rounded_division import TIES, divide, divide_kernel
-from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
+from simulator.numerics.output_stage import fit_kernel, stored
+from simulator.numerics.rounding import (
+    ROUNDING_MODES,
+    divide,
+    divide_kernel,
+    shift_right,
+    shift_right_kernel,
+)
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
-from simulator.simd.ops.softmax import words_kernel
+from simulator.ops.requantizing import output_stage
 
 
 def reference(op: Softmax, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
     """One image in plain Python integers."""
     result = graph.result(op)
-    low, high = limits(result.code_type, op.overflow)
     table = graph.constants[op.table].tolist()
     rows = []
     saturated = 0
@@ -31,9 +35,10 @@ def reference(op: Softmax, graph: IntGraph, operands: Sequence[IntArray]) -> OpR
         total = sum(exponentials)
         codes = []
         for exponential in exponentials:
-            code = normalized(op, exponential, total) + result.zero_point
-            codes.append(fit(code, result.code_type, op.overflow))
-            saturated += not low <= code <= high
+            unfitted = normalized(op, exponential, total) + result.zero_point
+            code, misfit = stored(unfitted, result.code_type, op.overflow)
+            codes.append(code)
+            saturated += misfit
         rows.append(codes)
     return OpResult(np.array(rows, result.type.dtype).reshape(result.shape), saturated)
 
@@ -50,12 +55,8 @@ def build(op: Softmax, graph: IntGraph, _: Gemm) -> Kernel:
     """Kernel for batches."""
     result = graph.result(op)
     columns = result.shape[-1]
-    low, high = limits(result.code_type, op.overflow)
-    always, negative, odd = (int(part[0]) for part in offsets(np.array([op.shift]), op.rounding))
+    stage = output_stage(op, result).arguments
     table = graph.constants[op.table].astype(np.int64)
-    by_words = words_kernel(op, graph)
-    if by_words is not None:
-        return by_words
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         rows = np.ascontiguousarray(operands[0]).reshape(-1, columns)
@@ -64,16 +65,9 @@ def build(op: Softmax, graph: IntGraph, _: Gemm) -> Kernel:
             rows,
             table,
             op.reciprocal_bits,
-            op.shift,
             op.normalisation is Normalisation.DIVISION,
-            TIES[op.rounding],
-            always,
-            negative,
-            odd,
-            result.zero_point,
-            low,
-            high,
-            op.overflow is Overflow.WRAP,
+            ROUNDING_MODES[op.rounding].arguments,
+            stage,
             out,
         )
         return OpResult(out.reshape(operands[0].shape), int(saturated))
@@ -83,22 +77,10 @@ def build(op: Softmax, graph: IntGraph, _: Gemm) -> Kernel:
 
 @compiled
 def softmax_rows(  # type: ignore[no-untyped-def]
-    rows,
-    table,
-    reciprocal_bits,
-    shift,
-    divides,
-    ties,
-    always,
-    negative,
-    odd,
-    zero_y,
-    low,
-    high,
-    wrap,
-    out,
+    rows, table, reciprocal_bits, divides, mode, stage, out
 ):
     """Softmax of each row of codes into ``out``; return how many did not fit."""
+    shift, bias, if_negative, if_odd, zero_point, low, high, wrap = stage
     columns = rows.shape[1]
     by_difference = np.empty(table.shape[0], np.int64)
     saturated = 0
@@ -113,10 +95,10 @@ def softmax_rows(  # type: ignore[no-untyped-def]
         # A row has at most table-many different codes: requantize each difference once.
         for d in range(table.shape[0]):
             if divides:
-                code = divide_kernel(table[d] << (reciprocal_bits - shift), total, ties)
+                code = divide_kernel(table[d] << (reciprocal_bits - shift), total, mode)
             else:
-                code = shift_right_kernel(table[d] * inverse, shift, always, negative, odd)
-            by_difference[d] = code + zero_y
+                code = shift_right_kernel(table[d] * inverse, shift, bias, if_negative, if_odd)
+            by_difference[d] = code + zero_point
         for j in range(columns):
             code = by_difference[largest - np.int64(rows[i, j])]
             fitted = fit_kernel(code, low, high, wrap)

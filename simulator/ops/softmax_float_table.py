@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,7 @@ from simulator.graph.graph import IntGraph
 from simulator.graph.ops import SoftmaxFloatTable
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
-from simulator.numerics.rounded_division import TIES, goes_up_kernel
-from simulator.numerics.rounding import DEFINITIONS, Rounding
+from simulator.numerics.rounding import ROUNDING_MODES, Rounding, round_real, round_real_kernel
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
 from simulator.ops.rows import kernel_by_row, largest_kernel, reference_by_row
 
@@ -31,7 +29,7 @@ def softmax(
         total += exponential  # float32 and float32 is float32
     inverse = np.float32(1) / (total / levels)
     products = [exponential * inverse for exponential in exponentials]
-    return [DEFINITIONS[rounding](Fraction(float(product))) for product in products]
+    return [round_real(float(product), rounding) for product in products]
 
 
 def reference(op: SoftmaxFloatTable, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
@@ -51,13 +49,13 @@ def build(op: SoftmaxFloatTable, graph: IntGraph, _: Gemm) -> Kernel:
         result,
         graph.constants[op.table],
         np.float32(1 << result.code_type.bits),
-        TIES[op.rounding],
+        ROUNDING_MODES[op.rounding].arguments,
     )
 
 
 @compiled
 def softmax_rows(  # type: ignore[no-untyped-def]
-    rows, table, levels, ties, zero_point, low, high, out
+    rows, table, levels, mode, zero_point, low, high, out
 ):
     """Softmax of each row of codes into ``out``; return how many were clipped.
 
@@ -73,11 +71,7 @@ def softmax_rows(  # type: ignore[no-untyped-def]
         inverse = np.float32(1) / (total / levels)
         for j in range(rows.shape[1]):
             product = table[largest - np.int64(rows[i, j])] * inverse
-            below = np.floor(product)
-            code = np.int64(below)
-            if goes_up_kernel(np.float32(2) * (product - below), np.float32(1), code, ties):
-                code += 1
-            code += zero_point
+            code = np.int64(round_real_kernel(np.float64(product), mode)) + zero_point
             fitted = min(max(code, low), high)
             saturated += fitted != code
             out[i, j] = fitted

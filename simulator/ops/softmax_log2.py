@@ -12,14 +12,13 @@ from simulator.graph.graph import IntGraph
 from simulator.graph.ops import SoftmaxLog2
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
-from simulator.numerics.rounded_division import TIES, divide, divide_kernel
-from simulator.numerics.rounding import Rounding
+from simulator.numerics.rounding import ROUNDING_MODES, Rounding, divide, divide_kernel
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
 from simulator.ops.rows import kernel_by_row, largest_kernel, reference_by_row
 
 # What an exponential of 0 gives before it is clipped to the highest code: more than any type has.
 _NOTHING = 1 << 16
-_TIES = TIES[Rounding.HALF_EVEN]
+_HALF_EVEN = ROUNDING_MODES[Rounding.HALF_EVEN].arguments
 
 
 def exponential(op: SoftmaxLog2, difference: int) -> int:
@@ -84,7 +83,7 @@ def softmax_rows(  # type: ignore[no-untyped-def]
             exponential = exponentials[largest - np.int64(rows[i, j])]
             code = np.int64(_NOTHING)
             if exponential > 0:
-                ratio = divide_kernel(total, exponential, _TIES)
+                ratio = divide_kernel(total, exponential, _HALF_EVEN)
                 # Of 2^Q <= ratio < 2^(Q+1), the bit below the leading one decides.
                 code = np.int64(0)
                 while ratio > 3:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from simulator.graph.ops import Normalisation
 from simulator.numerics.rounding import Rounding
-from simulator.profile.section import LARGEST_GROUP, Section, lax
+from simulator.profile.section import AS_TEXT, LARGEST_GROUP, Section
 
 ProbabilityBits = Annotated[int, Field(ge=3, le=16)]
 
@@ -21,7 +21,7 @@ class ExpTableSoftmax(Section):
     table_bits: Annotated[int, Field(ge=8, le=31)]
     reciprocal_bits: Annotated[int, Field(ge=16, le=60)]
     output_bits: ProbabilityBits
-    normalisation: lax(Normalisation) = Normalisation.RECIPROCAL  # type: ignore[valid-type]
+    normalisation: Annotated[Normalisation, AS_TEXT] = Normalisation.RECIPROCAL
 
     @model_validator(mode="after")
     def _reciprocal_resolves_table(self) -> Self:
@@ -52,7 +52,7 @@ class FloatTableSoftmax(Section):
 
     algorithm: Literal["float32_table"]
     output_bits: ProbabilityBits
-    rounding: lax(Rounding)  # type: ignore[valid-type]
+    rounding: Annotated[Rounding, AS_TEXT]
 
 
 class IBertSoftmax(Section):
@@ -161,7 +161,6 @@ GeluSection = Annotated[
 class IntegerLayerNorm(Section):
     """Exact statistics, an integer square root and one reciprocal per row.
 
-    The root is exact, or ``root_steps`` steps of Newton's iteration.
     ``channel_factor`` is what each channel's codes can be multiplied with before the statistics:
     nothing, ``2^k`` with k of ``channel_factor_bits`` bits, or a whole number of so many bits.
 
@@ -169,7 +168,6 @@ class IntegerLayerNorm(Section):
     bits, the lowering takes as many as fit.
     """
 
-    algorithm: Literal["isqrt_exact", "isqrt_newton"]
     sqrt_fraction_bits: Annotated[int, Field(ge=0, le=24)]
     reciprocal_bits: Annotated[int, Field(ge=24, le=60)]
     normalized_fraction_bits: Annotated[int, Field(ge=8, le=32)]
@@ -179,9 +177,26 @@ class IntegerLayerNorm(Section):
 
     @model_validator(mode="after")
     def _steps_belong_to_newton(self) -> Self:
-        if (self.algorithm == "isqrt_newton") != (self.root_steps > 0):
+        if isinstance(self, NewtonLayerNorm) != (self.root_steps > 0):
             raise ValueError('root_steps: algorithm = "isqrt_newton" needs 1 or more, others none')
         return self
+
+
+class ExactLayerNorm(IntegerLayerNorm):
+    """Integer statistics with an exact root: the floor of the square root."""
+
+    algorithm: Literal["isqrt_exact"]
+
+
+class NewtonLayerNorm(IntegerLayerNorm):
+    """Integer statistics with a root by ``root_steps`` steps of Newton's iteration.
+
+    The steps start from ``2^root_start_bits``, or where that is 0 from a power of two at or above
+    the root.
+    """
+
+    algorithm: Literal["isqrt_newton"]
+    root_start_bits: Annotated[int, Field(ge=0, le=31)] = 0
 
 
 class _WithoutFactors:
@@ -212,7 +227,8 @@ class PlainLayerNorm(_WithoutFactors, Section):
 
 
 LayerNormSection = Annotated[
-    IntegerLayerNorm | GraphLayerNorm | PlainLayerNorm, Field(discriminator="algorithm")
+    ExactLayerNorm | NewtonLayerNorm | GraphLayerNorm | PlainLayerNorm,
+    Field(discriminator="algorithm"),
 ]
 
 

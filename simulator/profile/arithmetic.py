@@ -15,10 +15,10 @@ from simulator.numerics.accumulator import (
 )
 from simulator.numerics.fixed_point import LARGEST_SHIFT
 from simulator.numerics.integer_type import Overflow
-from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
+from simulator.numerics.rescaling import Arithmetic, LeftShift, RescaleRule, ZeroPointStage
 from simulator.numerics.rounding import DoubleRounding, Rounding
 from simulator.profile.aliases import normalised, normalised_overflow
-from simulator.profile.section import LARGEST_GROUP, Section, lax
+from simulator.profile.section import AS_TEXT, LARGEST_GROUP, Section
 
 Scales = Literal["any", "power_of_two"]
 Granularity = Literal["per_tensor", "per_channel"]
@@ -72,9 +72,9 @@ class AccumulatorSection(Section):
 
     levels: Annotated[list[LevelSection], Field(min_length=1)]
     order: Literal["k_ascending"] = "k_ascending"
-    bias: lax(BiasStage)  # type: ignore[valid-type]
+    bias: Annotated[BiasStage, AS_TEXT]
     bias_bits: Annotated[int, Field(ge=8, le=48)]
-    policy: lax(OverflowPolicy) = OverflowPolicy.APPLY  # type: ignore[valid-type]
+    policy: Annotated[OverflowPolicy, AS_TEXT] = OverflowPolicy.APPLY
 
     @model_validator(mode="after")
     def _levels_nest(self) -> AccumulatorSection:
@@ -87,8 +87,8 @@ class AccumulatorSection(Section):
         """Return the accumulator as the graph holds it."""
         return Accumulator(
             levels=tuple(level.level() for level in self.levels),
-            bias=BiasStage(self.bias),
-            policy=OverflowPolicy(self.policy),
+            bias=self.bias,
+            policy=self.policy,
         )
 
 
@@ -114,11 +114,11 @@ class RescaleSection(Section):
     ]
     derivation: Derivation = "normalized"
     scale_type: Literal["float64", "float32", "float32_product", "float32_ratio"] = "float64"
-    rounding: lax(Rounding)  # type: ignore[valid-type]
-    double_rounding: lax(DoubleRounding) = DoubleRounding.NONE  # type: ignore[valid-type]
-    zero_point_stage: lax(ZeroPointStage) = ZeroPointStage.AFTER_ROUND  # type: ignore[valid-type]
-    left_shift: lax(LeftShift) = LeftShift.WIDEN  # type: ignore[valid-type]
-    overflow: lax(Overflow)  # type: ignore[valid-type]
+    rounding: Annotated[Rounding, AS_TEXT]
+    double_rounding: Annotated[DoubleRounding, AS_TEXT] = DoubleRounding.NONE
+    zero_point_stage: Annotated[ZeroPointStage, AS_TEXT] = ZeroPointStage.AFTER_ROUND
+    left_shift: Annotated[LeftShift, AS_TEXT] = LeftShift.WIDEN
+    overflow: Annotated[Overflow, AS_TEXT]
 
     @model_validator(mode="before")
     @classmethod
@@ -130,20 +130,10 @@ class RescaleSection(Section):
         problems = []
         if self.shift[0] > self.shift[1]:
             problems.append(f"shift = {self.shift}: the smallest comes first")
-        if self.double_rounding != DoubleRounding.NONE and self.rounding != Rounding.HALF_UP:
-            problems.append(
-                'double_rounding: is half_up twice; set rounding = "half_up" or '
-                'double_rounding = "none"'
-            )
-        if self.kind in {"float32", "float64"}:
-            if self.overflow == Overflow.WRAP:
-                problems.append(f'overflow = "wrap": a rescaling in {self.kind} saturates')
-            if (self.double_rounding, self.left_shift) != (DoubleRounding.NONE, LeftShift.WIDEN):
-                problems.append(f"double_rounding, left_shift: a {self.kind} factor has no shift")
-        elif self.left_shift != LeftShift.WIDEN and (self.kind, self.derivation) != (
-            "fixed_point",
-            "q31",
-        ):
+        problems += self.rule.problems()
+        fixed = self.arithmetic is Arithmetic.FIXED_POINT
+        q31 = (self.kind, self.derivation) == ("fixed_point", "q31")
+        if self.left_shift is LeftShift.WRAP and not q31 and fixed:
             problems.append(
                 'left_shift = "wrap": belongs to kind = "fixed_point" and derivation = "q31", from '
                 "whose shift of 31 it starts"
@@ -160,3 +150,15 @@ class RescaleSection(Section):
         """In what products of sums and factors are computed."""
         floats = {"float32": Arithmetic.FLOAT32, "float64": Arithmetic.FLOAT64}
         return floats.get(self.kind, Arithmetic.FIXED_POINT)
+
+    @property
+    def rule(self) -> RescaleRule:
+        """The table's choices as a graph holds them."""
+        return RescaleRule(
+            rounding=self.rounding,
+            overflow=self.overflow,
+            double_rounding=self.double_rounding,
+            zero_point_stage=self.zero_point_stage,
+            left_shift=self.left_shift,
+            arithmetic=self.arithmetic,
+        )

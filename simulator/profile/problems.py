@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from simulator.profile.section import Section
+from simulator.profile.section import sections
 
 # pydantic's last place of a key of a table that may not be there.
 _KEY = "[key]"
@@ -34,7 +34,7 @@ def named(key: str) -> str:
 
 @cache
 def _known_keys() -> frozenset[str]:
-    return frozenset(key for section in Section.__subclasses__() for key in section.model_fields)
+    return frozenset(key for section in sections() for key in section.model_fields)
 
 
 @cache
@@ -42,7 +42,7 @@ def _union_tags() -> frozenset[str]:
     """Return what tells the members of unions apart: it is no part of a path in the file."""
     return frozenset(
         value
-        for section in Section.__subclasses__()
+        for section in sections()
         for field in ("kind", "algorithm")
         if field in section.model_fields
         for value in get_args(section.model_fields[field].annotation)

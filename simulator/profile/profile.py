@@ -8,7 +8,14 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 
 from simulator.profile.algorithms import (
     AddSection,
@@ -85,6 +92,10 @@ class NpuProfile(Section):
     compute: ComputeSection
     memory: MemorySection
     source: dict[str, str]
+    # By table and kind of op: the general table, its changes, and both together.
+    _exceptions: dict[tuple[str, str], tuple[Section, Mapping[str, Any], Section]] = PrivateAttr(
+        default_factory=dict
+    )
 
     @model_validator(mode="after")
     def _overrides_are_possible(self) -> Self:
@@ -172,11 +183,11 @@ class NpuProfile(Section):
 
     def rescale_of(self, kind: OpKind) -> RescaleSection:
         """Return how one kind of op rescales."""
-        return _overridden(self.rescale, self._override(kind).rescale)
+        return self._overridden("rescale", kind, self.rescale)
 
     def accumulator_of(self, kind: OpKind) -> AccumulatorSection:
         """Return how one kind of op sums up."""
-        return _overridden(self.accumulator, self._override(kind).accumulator)
+        return self._overridden("accumulator", kind, self.accumulator)
 
     @property
     def float32_scales(self) -> bool:
@@ -184,8 +195,18 @@ class NpuProfile(Section):
         tables = (self.rescale, *(self.rescale_of(kind) for kind in self.ops))
         return any(table.scale_type != "float64" for table in tables)
 
-    def _override(self, kind: OpKind) -> OverrideSection:
-        return self.ops.get(kind, OverrideSection.model_validate({}))
+    def _overridden(self, name: str, kind: OpKind, table: Table) -> Table:
+        """Return a table with the changes of one kind of op, validated once for all calls."""
+        override = self.ops.get(kind)
+        changes = getattr(override, name) if override is not None else {}
+        if not changes:
+            return table
+        known = self._exceptions.get((name, kind))
+        # A copy of a profile may have other tables: the memory of them is the original's.
+        if known is None or known[0] is not table or known[1] is not changes:
+            found = type(table).model_validate({**table.model_dump(mode="json"), **changes})
+            known = self._exceptions[name, kind] = (table, changes, found)
+        return known[2]  # type: ignore[return-value]
 
     def sha256(self) -> str:
         """Return the identity of the values (comments and layout of the file do not count)."""
@@ -204,12 +225,6 @@ class NpuProfile(Section):
     def confidence_of(self, path: str) -> str:
         """Return how far the value at a dotted path can be trusted: one of :data:`CONFIDENCE`."""
         return self.source_of(path).split(":")[0].strip()
-
-
-def _overridden(table: Table, changes: Mapping[str, Any]) -> Table:
-    if not changes:
-        return table
-    return type(table).model_validate({**table.model_dump(mode="json"), **changes})
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Strict
 
 LARGEST_GROUP = 1 << 30  # values that a chip takes at once
 
@@ -16,6 +16,12 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-def lax(kind: type) -> Any:
-    """Accept an enum's text in strict mode, where TOML can only hold text."""
-    return Annotated[kind, Field(strict=False)]
+def sections(base: type[Section] = Section) -> Iterator[type[Section]]:
+    """Return every kind of table, those that others are made from included."""
+    for section in base.__subclasses__():
+        yield section
+        yield from sections(section)
+
+
+# Of an enum's field: its text is taken in strict mode too, for TOML can only hold text.
+AS_TEXT = Strict(strict=False)

@@ -14,7 +14,7 @@ from PIL import Image
 from aocq import progress
 from aocq.capture import capture
 from aocq.data.image_folder import LabelledImage
-from aocq.jobs import calibration
+from aocq.jobs import calibration, inputs
 from aocq.jobs.keys import calibration_key
 from aocq.jobs.request import CalibrationRequest
 from aocq.methods import METHODS
@@ -122,16 +122,16 @@ def test_every_method_is_described_and_has_its_own_field_of_a_recipe() -> None:
 def test_what_a_method_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     profile = load_profile("edge_npu_int8")
     narrow = Recipe(activation_bits=4)
-    calibration.check_method("fq_vit", narrow, profile, "cpu")
+    inputs.check_method("fq_vit", narrow, profile, "cpu")
     with pytest.raises(InputError, match="the model has 4"):
-        calibration.check_method("base_ptq", narrow, profile, "cpu")
+        inputs.check_method("base_ptq", narrow, profile, "cpu")
     whole = replace(narrow, float_ops="integer")
     with pytest.raises(InputError, match="the model has 4"):
-        calibration.check_method("fq_vit", whole, profile, "cpu")
+        inputs.check_method("fq_vit", whole, profile, "cpu")
     with pytest.raises(InputError, match="the model has 9"):
-        calibration.check_method("fq_vit", Recipe(activation_bits=9), profile, "cpu")
+        inputs.check_method("fq_vit", Recipe(activation_bits=9), profile, "cpu")
     with pytest.raises(InputError, match="choose one of base_ptq"):
-        calibration.check_method("none", Recipe(), profile, "cpu")
+        inputs.check_method("none", Recipe(), profile, "cpu")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(EnvironmentProblem, match="leave --device out"):
-        calibration.check_method("base_ptq", Recipe(), profile, "cuda")
+        inputs.check_method("base_ptq", Recipe(), profile, "cuda")

@@ -22,7 +22,7 @@ from aocq.lowering import lower
 from aocq.lowering.affine import Affine, affine_step
 from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.least_scales import LEAST_SCALE, with_scales_for_functions
-from aocq.recipes.limits import ChipLimits
+from aocq.recipes.limits import ChipLimits, limits_of
 from aocq.recipes.recipe import Recipe
 from simulator.boundary import dequantize, quantize
 from simulator.errors import InputError
@@ -115,6 +115,15 @@ def on_chip(graph: IntGraph, inputs: Tensor) -> np.ndarray:
 def decibel(wanted: np.ndarray, found: np.ndarray) -> float:
     noise = float(((wanted - found) ** 2).sum())
     return 10 * np.log10(float((wanted**2).sum()) / noise) if noise else np.inf
+
+
+def test_a_bias_is_not_so_wide_that_its_factor_is_0() -> None:
+    """Of sums of 64 bits, 48 could be bias; Q15 makes 0 of factors below 2^-32."""
+    chip = load_profile("tflm_int16x8")
+    assert chip.accumulator.bias_bits == 48
+    assert limits_of(chip, Recipe()).bias_bits == 32
+    free = changed("tflm_int16x8", rescale__derivation="normalized")
+    assert limits_of(free, Recipe()).bias_bits == 48
 
 
 FEW = list(CHANGES)[:2]

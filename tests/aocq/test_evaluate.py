@@ -260,8 +260,8 @@ def test_noise_is_in_decibel_and_none_where_there_is_nothing_to_compare() -> Non
 
 
 def test_counts_survive_their_file_and_older_files_have_no_walked_sums():
-    counts = OpCounts(elements=7, saturated=2, sums=SumCounts(1, 2, 3, -9, 12), walked=5)
+    counts = OpCounts(elements=7, saturated=2, sums=SumCounts(1, 2, 3, -9, 12), in_order=5)
     row = np.array(_as_row(counts))
-    assert (_from_row(row), _from_row(row).walked) == (counts, 5)
-    assert (_from_row(row[:-1]), _from_row(row[:-1]).walked) == (counts, 0)
+    assert (_from_row(row), _from_row(row).in_order) == (counts, 5)
+    assert (_from_row(row[:-1]), _from_row(row[:-1]).in_order) == (counts, 0)
     assert _from_row(np.array(_as_row(OpCounts(elements=3)))).sums is None

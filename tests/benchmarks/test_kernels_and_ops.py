@@ -9,7 +9,7 @@ from benchmarks import engines, kernels
 from benchmarks.op_times import kind_of, op_times
 from simulator.executor import Executor
 from simulator.gemm import backend
-from simulator.ops import BEHAVIOURS
+from simulator.kernel_choice import kernel_of
 
 
 def test_an_op_alone_computes_what_it_does_in_its_graph(subject):
@@ -17,7 +17,7 @@ def test_an_op_alone_computes_what_it_does_in_its_graph(subject):
     found = kernels.alone(subject.graph, codes)
     whole = Executor(subject.graph, threads=1).run(codes, taps=[one.op.name for one in found])
     for one in found:
-        kernel = BEHAVIOURS[type(one.op)].build(one.op, one.graph, backend("numba"))
+        kernel = kernel_of(one.op, one.graph, backend("numba"))
         known = {**one.graph.constants, **one.activations}
         result = kernel([known[name] for name in one.op.operands]).codes
         assert np.array_equal(result, whole.taps[one.op.name]), one.op.name

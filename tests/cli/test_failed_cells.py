@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from aocq.cli import sweeps
-from aocq.cli.options import RunOptions
+from aocq.cli.requests import RunOptions
 from aocq.jobs import sweep
 from aocq.jobs.cells import Cell, cell
 from aocq.jobs.request import ModelRequest

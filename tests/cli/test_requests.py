@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aocq.cli.options import (
+from aocq.cli.requests import (
     CalibrationOptions,
     EmulationOptions,
     EvaluationOptions,

@@ -221,7 +221,7 @@ def test_of_all_chips_only_those_that_can_hold_the_widths_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from aocq.cli import targets
-    from aocq.cli.options import RunOptions
+    from aocq.cli.requests import RunOptions
     from aocq.jobs.cells import cell
     from aocq.jobs.request import ModelRequest
     from aocq.recipes.recipe import Recipe

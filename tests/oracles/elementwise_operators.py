@@ -25,6 +25,7 @@ from simulator.graph.ops import (
     SquaredDifference,
 )
 from simulator.graph.verify import verify
+from simulator.kernel_choice import kernel_of
 from simulator.numerics.accumulator import Accumulator, AccumulatorLevel
 from simulator.numerics.common_scale import (
     ADD_LEFT_SHIFT,
@@ -34,9 +35,7 @@ from simulator.numerics.common_scale import (
 )
 from simulator.numerics.fixed_point import mean_multiplier_and_shift, q31_multiplier_and_shift
 from simulator.numerics.integer_type import IntType, Overflow
-from simulator.numerics.requantization import DoubleRounding
-from simulator.numerics.rounding import Rounding
-from simulator.ops import BEHAVIOURS
+from simulator.numerics.rounding import DoubleRounding, Rounding
 
 Integers = NDArray[np.integer[Any]]
 TFLITE: dict[str, Any] = {
@@ -149,7 +148,7 @@ class OneOp(GraphBuilder):
         graph = self.unverified("y")
         assert verify(_with_one_input(graph)) == []
         (op,) = graph.ops
-        kernel = BEHAVIOURS[type(op)].build(op, graph, backend("numba"))
+        kernel = kernel_of(op, graph, backend("numba"))
         return kernel([operand.codes for operand in self.operands]).codes
 
 

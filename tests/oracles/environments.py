@@ -4,7 +4,7 @@
 Two of them are virtual environments, because their pins contradict ours and each other's; they are
 in ``.oracles/`` of the repository, or where the variable ``AOCQ_ORACLES`` says, and ``make
 oracles`` makes them (:mod:`install`). The others come from the system: Debian's ``iverilog``, and
-``libgemmlowp-dev`` with a C++ compiler.
+``libgemmlowp-dev`` with a C++ compiler. QNNPACK is a part of PyTorch.
 """
 
 from __future__ import annotations
@@ -59,6 +59,20 @@ def _missing_gemmlowp() -> str | None:
     return None
 
 
+def torch_engines() -> list[str]:
+    """Return what PyTorch computes quantized operators with; what installs does not need it."""
+    import torch
+
+    engines: list[str] = torch.backends.quantized.supported_engines
+    return engines
+
+
+def _missing_qnnpack() -> str | None:
+    if "qnnpack" in torch_engines():
+        return None
+    return "this build of PyTorch has no QNNPACK: install torch from the package registry"
+
+
 # What keeps an oracle from running, or None.
 MISSING: Mapping[str, Callable[[], str | None]] = MappingProxyType(
     {
@@ -71,6 +85,7 @@ MISSING: Mapping[str, Callable[[], str | None]] = MappingProxyType(
         "tosa": lambda: _missing_package("tosa", "tosa_reference_model", "the TOSA model"),
         "verilog": _missing_verilog,
         "gemmlowp": _missing_gemmlowp,
+        "qnnpack": _missing_qnnpack,
     }
 )
 

@@ -12,14 +12,9 @@ from numpy.typing import NDArray
 
 from simulator.numerics.fixed_point import q15_multiplier_and_shift, q31_multiplier_and_shift
 from simulator.numerics.integer_type import IntType, Overflow
-from simulator.numerics.requantization import (
-    Arithmetic,
-    DoubleRounding,
-    LeftShift,
-    ZeroPointStage,
-    build_requantizer,
-)
-from simulator.numerics.rounding import Rounding
+from simulator.numerics.requantization import build_requantizer
+from simulator.numerics.rescaling import Arithmetic, LeftShift, RescaleRule, ZeroPointStage
+from simulator.numerics.rounding import DoubleRounding, Rounding
 
 Integers = NDArray[np.integer[Any]]
 # (sums [..., columns], real factors [1] or [columns], zero point, bits of the result) -> codes
@@ -37,16 +32,17 @@ def _fixed(
     ) -> Integers:
         pairs = np.array([derive(float(factor)) for factor in factors], np.int64)
         kernel = build_requantizer(
-            arithmetic=Arithmetic.FIXED_POINT,
+            RescaleRule(
+                rounding=rounding,
+                overflow=Overflow.SATURATE,
+                double_rounding=double,
+                left_shift=left_shift,
+            ),
             multiplier=pairs[:, 0],
             shift=pairs[:, 1],
-            rounding=rounding,
             channels=sums.shape[-1],
             zero_point=zero_point,
             kind=IntType(bits=bits),
-            overflow=Overflow.SATURATE,
-            double_rounding=double,
-            left_shift=left_shift,
         )
         return kernel(sums)[0]
 
@@ -62,15 +58,17 @@ def _real(
         sums: NDArray[np.int64], factors: NDArray[np.float64], zero_point: int, bits: int
     ) -> Integers:
         kernel = build_requantizer(
-            arithmetic=arithmetic,
+            RescaleRule(
+                rounding=rounding,
+                overflow=Overflow.SATURATE,
+                zero_point_stage=stage,
+                arithmetic=arithmetic,
+            ),
             multiplier=factors,
             shift=None,
-            rounding=rounding,
             channels=sums.shape[-1],
             zero_point=zero_point,
             kind=IntType(bits=bits),
-            overflow=Overflow.SATURATE,
-            zero_point_stage=stage,
         )
         return kernel(sums)[0]
 

@@ -13,11 +13,11 @@ from tflite_file import TfliteFile
 from simulator.gemm import backend
 from simulator.graph import GraphBuilder
 from simulator.graph.ops import Op, SoftmaxFloatTable
+from simulator.kernel_choice import kernel_of
 from simulator.numerics.float_type import FLOAT32
 from simulator.numerics.integer_type import IntType
 from simulator.numerics.rounding import Rounding
 from simulator.numerics.softmax_constants import float_table
-from simulator.ops import BEHAVIOURS
 
 Integers = NDArray[np.integer[Any]]
 S8, S16 = IntType(bits=8), IntType(bits=16)
@@ -69,7 +69,7 @@ def ours(
     builder.declare("y", columns, result, zero_point)
     builder.append(op)
     graph = builder.build()
-    return BEHAVIOURS[type(op)].build(op, graph, backend("numba"))([x]).codes
+    return kernel_of(op, graph, backend("numba"))([x]).codes
 
 
 def by_float_table(x: Integers, scale: float, rounding: Rounding = Rounding.HALF_AWAY) -> Integers:

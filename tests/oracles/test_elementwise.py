@@ -30,7 +30,7 @@ from simulator.numerics.function_tables import (
     logistic_table,
     rsqrt_table,
 )
-from simulator.numerics.requantization import DoubleRounding
+from simulator.numerics.rounding import DoubleRounding
 
 ORACLES = {Engine.TFLM: "tflite-micro", Engine.LITERT_REF: "LiteRT reference"}
 BOTH = pytest.mark.parametrize("engine", list(ORACLES))

@@ -11,8 +11,9 @@ from tally import Tally
 from vectors import sums_near_ties
 
 from simulator.numerics.integer_type import IntType, Overflow
-from simulator.numerics.requantization import DoubleRounding, LeftShift, Requantizer
-from simulator.numerics.rounding import Rounding
+from simulator.numerics.requantization import Requantizer
+from simulator.numerics.rescaling import LeftShift, RescaleRule
+from simulator.numerics.rounding import DoubleRounding, Rounding
 
 S32 = IntType(bits=32)
 COUNT = 1 << 14
@@ -20,15 +21,17 @@ COUNT = 1 << 14
 
 def requantize(values, multipliers, shift, rounding, double=DoubleRounding.NONE):
     kernel = Requantizer.build(
+        RescaleRule(
+            rounding=rounding,
+            overflow=Overflow.SATURATE,
+            double_rounding=double,
+            left_shift=LeftShift.WRAP,
+        ),
         multiplier=np.array(multipliers),
         shift=np.array([shift]),
-        rounding=rounding,
         channels=len(multipliers),
         zero_point=0,
         kind=S32,
-        overflow=Overflow.SATURATE,
-        double_rounding=double,
-        left_shift=LeftShift.WRAP,
     )
     return kernel(values)[0]
 
@@ -86,12 +89,11 @@ def test_the_rounding_shift_alone_rounds_ties_away_from_zero(gemmlowp, record_co
 
 def requantize_shift(values, exponent, rounding):
     kernel = Requantizer.build(
+        RescaleRule(rounding=rounding, overflow=Overflow.SATURATE),
         multiplier=np.array([1]),
         shift=np.array([exponent]),
-        rounding=rounding,
         channels=1,
         zero_point=0,
         kind=S32,
-        overflow=Overflow.SATURATE,
     )
     return kernel(values)[0]

@@ -16,7 +16,8 @@ from tally import Tally
 from vectors import codes
 
 from simulator.numerics.integer_type import IntType, Overflow
-from simulator.numerics.requantization import Arithmetic, build_requantizer
+from simulator.numerics.requantization import build_requantizer
+from simulator.numerics.rescaling import Arithmetic, RescaleRule
 from simulator.numerics.rounding import Rounding
 
 AFTER = "float32 half even"
@@ -107,13 +108,15 @@ def test_quantize_linear(onnx, record_count, reference):
 def test_float32_has_fewer_bits_than_a_sum():
     # 2^24 + 1 becomes 2^24 and then, by 2^-24, 1 and not a little more.
     kernel = build_requantizer(
-        arithmetic=Arithmetic.FLOAT32,
+        RescaleRule(
+            rounding=Rounding.HALF_EVEN,
+            overflow=Overflow.SATURATE,
+            arithmetic=Arithmetic.FLOAT32,
+        ),
         multiplier=np.array([2.0**-25]),
         shift=None,
-        rounding=Rounding.HALF_EVEN,
         channels=1,
         zero_point=0,
         kind=IntType(bits=8),
-        overflow=Overflow.SATURATE,
     )
     assert kernel(np.array([[(1 << 24) + 1], [3 << 24]]))[0].tolist() == [[0], [2]]

@@ -13,15 +13,15 @@ from tally import Tally
 from xnnpack_operators import S8, lowered
 
 from simulator.numerics.fixed_point import q31_multiplier_and_shift
-from simulator.numerics.rounding import OFFSETS, Rounding
+from simulator.numerics.rounding import Rounding, offsets
 
 ORACLE = "LiteRT XNNPACK (rec.)"
 
 
 def finished(totals, shift, zero_point, rounding=Rounding.HALF_UP):
     """The last step of every fixed-point rule: shift, zero point, saturation."""
-    always, negative, odd = OFFSETS[rounding](1 << (shift - 1))
-    rounded = totals + always + negative * (totals < 0) + odd * ((totals >> shift) & 1)
+    bias, if_negative, if_odd = offsets(np.array([shift]), rounding)[:, 0]
+    rounded = totals + bias + if_negative * (totals < 0) + if_odd * ((totals >> shift) & 1)
     return np.clip((rounded >> shift) + zero_point, S8.low, S8.high)
 
 

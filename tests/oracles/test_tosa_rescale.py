@@ -12,8 +12,9 @@ from vectors import Q31_FACTORS, WIDE_FACTORS, codes, sums_near_ties
 
 from simulator.numerics.accumulator import Accumulator, AccumulatorLevel
 from simulator.numerics.integer_type import IntType, Overflow
-from simulator.numerics.requantization import DoubleRounding, Requantizer
-from simulator.numerics.rounding import Rounding
+from simulator.numerics.requantization import Requantizer
+from simulator.numerics.rescaling import RescaleRule
+from simulator.numerics.rounding import DoubleRounding, Rounding
 
 S8, S16 = IntType(bits=8), IntType(bits=16)
 ROWS = 1 << 17
@@ -21,14 +22,12 @@ ROWS = 1 << 17
 
 def requantize(values, multiplier, shift, rounding, double, zero_point, kind=S8):
     kernel = Requantizer.build(
+        RescaleRule(rounding=rounding, overflow=Overflow.SATURATE, double_rounding=double),
         multiplier=np.atleast_1d(multiplier),
         shift=np.atleast_1d(shift),
-        rounding=rounding,
         channels=values.shape[-1],
         zero_point=zero_point,
         kind=kind,
-        overflow=Overflow.SATURATE,
-        double_rounding=double,
     )
     return kernel(values)[0]
 

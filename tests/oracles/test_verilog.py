@@ -12,8 +12,9 @@ from verilog_oracle import ROUNDINGS, Unit
 
 from simulator.numerics.accumulator import Accumulator, AccumulatorLevel, BiasStage
 from simulator.numerics.integer_type import IntType, Overflow
-from simulator.numerics.requantization import DoubleRounding, Requantizer, ZeroPointStage
-from simulator.numerics.rounding import Rounding
+from simulator.numerics.requantization import Requantizer
+from simulator.numerics.rescaling import RescaleRule, ZeroPointStage
+from simulator.numerics.rounding import DoubleRounding, Rounding
 
 RULES = {
     **{mode.value: (mode, DoubleRounding.NONE) for mode in Rounding},
@@ -37,15 +38,17 @@ def vectors(random, count):
 def ours(sums, multipliers, shifts, zero_points, rule, overflow, stage, bits):
     results = [
         Requantizer.build(
+            RescaleRule(
+                rounding=rule[0],
+                overflow=overflow,
+                double_rounding=rule[1],
+                zero_point_stage=stage,
+            ),
             multiplier=multipliers[[c]],
             shift=shifts[[c]],
-            rounding=rule[0],
             channels=1,
             zero_point=int(zero_points[c]),
             kind=IntType(bits=bits),
-            overflow=overflow,
-            double_rounding=rule[1],
-            zero_point_stage=stage,
         )(sums[:, [c]])[0]
         for c in range(sums.shape[1])
     ]

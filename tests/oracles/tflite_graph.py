@@ -8,11 +8,13 @@ not hold (scales of weights, attention's scale factor) comes from the quantized 
 Three things are said in another way than in the graph:
 
 - Bias: the graph's has the input's zero point folded in, a file's has not.
-- Unsigned codes of 8 bits are stored as int8, 128 lower, with a zero point 128 lower.
+- Unsigned codes of 8 bits are stored as int8, 128 lower, with a zero point 128 lower; those of 15
+  bits as int16.
 - A scale factor has no operator in the graph: the same codes stand for other real values. In a
   file it is a RESHAPE to the same shape, whose result has its scale.
 
-A graph is cut into pieces at operators that an engine does not have; another engine runs those.
+A graph is cut into pieces at operators that an engine does not have; another engine runs those. An
+interpolated table has no operator in any: its results are inputs.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from simulator.graph import IntGraph, Tensor
 from simulator.graph.ops import (
     AddShifted,
     Concat,
+    InterpolatedLookup,
     Lookup,
     MatMul,
     Mean,
@@ -44,6 +47,7 @@ from simulator.graph.ops import (
     Reshape,
     Slice,
     SoftmaxGemmlowp,
+    SoftmaxLut513,
     SquaredDifference,
     Transpose,
 )
@@ -57,8 +61,8 @@ INSTEAD = Engine.LITERT_REF
 def _lowered_by(tensor: Tensor) -> int:
     """How much lower than the graph's codes the file's are."""
     kind = tensor.code_type
-    assert kind.signed or kind.bits == 8, f"{tensor.name}: no file stores {kind}"
-    return 0 if kind.signed else 128
+    assert kind.signed or kind.bits in {8, 15}, f"{tensor.name}: no file stores {kind}"
+    return 128 if not kind.signed and kind.bits == 8 else 0
 
 
 def _stored_type(tensor: Tensor) -> str:
@@ -165,12 +169,19 @@ def pieces(graph: IntGraph, model: QuantizedModel, engine: Engine, images: int) 
     """
     done: list[Piece] = []
     for op in graph.ops:
+        if op.name in without_operator(graph):
+            continue
         kind = _kind(op, graph, model)
         wanted = INSTEAD if kind in MISSING.get(engine, ()) else engine
         if not done or done[-1].engine is not wanted:
             done.append(Piece(graph, model, images, wanted))
         _RULES[type(op)](done[-1], op, kind)
     return done
+
+
+def without_operator(graph: IntGraph) -> list[str]:
+    """Return the results of interpolated tables: GELU of 16-bit codes is nobody's operator."""
+    return [op.name for op in graph.ops if isinstance(op, InterpolatedLookup)]
 
 
 def run_pieces(
@@ -222,10 +233,11 @@ def _product(piece: Piece, op: Any, kind: str) -> None:
     scale = np.float32(piece.model.weights[node.attributes["weight"]].scale).reshape(-1)
     (scale_x,) = x.scale
     bias = graph.constants[op.bias].astype(np.int64) + x.zero_point * codes.sum(1)
+    bias_type = "int64" if _stored_type(x) == "int16" else "int32"
     operands = [
         piece.operand(op.a),
         piece.file.tensor(op.b, "int8", data=codes, scale=scale),
-        piece.file.tensor(op.bias, "int32", data=bias, scale=np.float32(scale_x) * scale),
+        piece.file.tensor(op.bias, bias_type, data=bias, scale=np.float32(scale_x) * scale),
     ]
     piece.result(op, kind, operands, keepNumDims=True)
 
@@ -301,6 +313,7 @@ _KINDS: Mapping[type[Op], str] = MappingProxyType(
         SquaredDifference: "SQUARED_DIFFERENCE",
         Mean: "MEAN",
         SoftmaxGemmlowp: "SOFTMAX",
+        SoftmaxLut513: "SOFTMAX",
         Rescale: "QUANTIZE",
         Concat: "CONCATENATION",
         Reshape: "RESHAPE",
@@ -317,6 +330,7 @@ _RULES: Mapping[type[Op], Callable[[Piece, Op, str], None]] = MappingProxyType(
         Mean: _mean,
         Lookup: _function,
         SoftmaxGemmlowp: _softmax,
+        SoftmaxLut513: _softmax,
         Rescale: _plain,
         Concat: _concat,
         Reshape: _reshape,

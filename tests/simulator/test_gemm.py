@@ -270,9 +270,9 @@ def test_16_bit_codes_signed_or_not(name):
 def test_without_fast_bytes_the_tiles_are_taken_untimed(monkeypatch):
     if not has_avx2():
         pytest.skip("this CPU has no AVX2")
-    monkeypatch.setattr(selection.binding, "get_host_cpu_features", lambda: {"avx2": True})
+    monkeypatch.setattr(selection, "cpu_features", lambda: {"avx2": True})
     monkeypatch.setattr(selection, "seconds_of_a_product", None)
     assert selection._fastest().name == "avx2"
-    monkeypatch.setattr(selection.binding, "get_host_cpu_features", lambda: {"avxvnni": True})
+    monkeypatch.setattr(selection, "cpu_features", lambda: {"avxvnni": True})
     monkeypatch.setattr(selection, "seconds_of_a_product", lambda gemm: gemm.name != "blas")
     assert selection._fastest().name == "blas"

@@ -19,6 +19,7 @@ from simulator.graph.ranges import Bounds, largest_magnitude, rounding_and_zero_
 from simulator.graph.shapes import Shape, two_operand_shape
 from simulator.numerics.fixed_point import LARGEST_SHIFT
 from simulator.numerics.integer_type import Overflow
+from simulator.numerics.rescaling import RescaleRule
 from simulator.numerics.rounding import DoubleRounding, Rounding
 
 
@@ -109,8 +110,10 @@ def _rules(_: IntGraph, op: CommonScale) -> Iterator[str]:
         yield from within(name, getattr(op, name), 0, LARGEST_SHIFT)
     for name in ("multiplier_a", "multiplier_b", "multiplier"):
         yield from within(name, getattr(op, name), 0, (1 << 31) - 1)
-    if op.double_rounding is not DoubleRounding.NONE and op.rounding is not Rounding.HALF_UP:
-        yield f"double rounding is half_up twice, not {op.rounding}"
+    rule = RescaleRule(
+        rounding=op.rounding, overflow=op.overflow, double_rounding=op.double_rounding
+    )
+    yield from rule.problems()
 
 
 def _bounds(graph: IntGraph, op: CommonScale) -> Bounds:

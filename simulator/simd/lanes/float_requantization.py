@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from simulator.numerics.float_requantization import MODES, FloatArray, RealRequantizer
+from simulator.numerics.float_requantization import FloatArray, RealRequantizer
 from simulator.numerics.integer_type import limits
 from simulator.numerics.rescaling import ZeroPointStage
 from simulator.numerics.rounding import Rounding
-from simulator.simd.lanes.requantization import LANES, Parts, Rule
-from simulator.simd.lanes.vectors import INT32, WORDS, call, constant, element, load, splat
+from simulator.simd.lanes.requantization import Parts, Rule
+from simulator.simd.lanes.vectors import I32X8, INT32, LANES, call, constant, element, load, splat
 
 CLIPPED = 1 << 29  # exact in either type
 SMALL = CLIPPED / (1 << 32)  # multipliers that carry no sum of 32 bits so far
@@ -29,83 +29,85 @@ WIDEST_CODE = 24  # bits: its ends and zero points are smaller
 
 
 @dataclass(frozen=True, slots=True)
-class RealWordRequantizer:
+class SimdFloatRequantizer:
     """The constants of a :class:`RealRequantizer` as the kernel takes them, padded to 8 channels.
 
     Attributes
     ----------
     multiplier
         float32 or float64 [channels]
-    inside
+    pre_round_offset
         the same type, [8]: what is added before rounding, the zero point or 0
     mode
-        index in :data:`simulator.numerics.float_requantization.MODES`
+        number of the rounding mode: its place in :data:`BEFORE_TRUNCATION`
     zero_point, low, high
         what is added after rounding, and the ends
     """
 
     multiplier: FloatArray
-    inside: FloatArray
+    pre_round_offset: FloatArray
     mode: int
     zero_point: int
     low: int
     high: int
 
+    @classmethod
+    def of(cls, requantizer: RealRequantizer, padded: int) -> SimdFloatRequantizer | None:
+        """Return the form of a requantizer in vector registers, or none.
+
+        There is none of a rounding mode that :data:`BEFORE_TRUNCATION` does not have, and of codes
+        that are too wide. ``padded`` is the number of channels with padding, a multiple of 8.
+        Padding yields the zero point, and must not be counted: it has to be a code that may be.
+        """
+        low, high = limits(requantizer.kind, requantizer.rule.overflow)
+        zero_point, multiplier = requantizer.zero_point, requantizer.multiplier
+        mode, known = requantizer.rule.rounding, list(BEFORE_TRUNCATION)
+        if mode not in known or requantizer.kind.bits > WIDEST_CODE:
+            return None
+        if padded > len(multiplier) and not low <= zero_point <= high:
+            return None
+        before = requantizer.rule.zero_point_stage is ZeroPointStage.BEFORE_ROUND
+        filling = np.zeros(padded - len(multiplier), multiplier.dtype)
+        return cls(
+            multiplier=np.concatenate([multiplier, filling]),
+            pre_round_offset=np.full(LANES, zero_point if before else 0, multiplier.dtype),
+            mode=known.index(mode),
+            zero_point=0 if before else zero_point,
+            low=low,
+            high=high,
+        )
+
     @property
     def arguments(self) -> tuple[object, ...]:
-        """Return what kernels take as ``words``: no ``inside`` where products are small."""
-        small = not self.inside.any() and np.abs(self.multiplier).max() < SMALL
-        arrays = (self.multiplier,) if small else (self.multiplier, self.inside)
+        """Return what kernels take as ``requantizer``: no offset where products are small."""
+        small = not self.pre_round_offset.any() and np.abs(self.multiplier).max() < SMALL
+        arrays = (self.multiplier,) if small else (self.multiplier, self.pre_round_offset)
         return (*arrays, self.mode, self.zero_point, self.low, self.high)
 
 
-def real_words_of(requantizer: RealRequantizer, padded: int) -> RealWordRequantizer | None:
-    """Return the form of a requantizer in vector registers, or none where codes are too wide.
-
-    ``padded`` is the number of channels with padding, a multiple of 8. Padding yields the zero
-    point, and must not be counted: it has to be a code that may be.
-    """
-    low, high = limits(requantizer.kind, requantizer.overflow)
-    zero_point, multiplier = requantizer.zero_point, requantizer.multiplier
-    if requantizer.kind.bits > WIDEST_CODE:
-        return None
-    if padded > len(multiplier) and not low <= zero_point <= high:
-        return None
-    before = requantizer.stage is ZeroPointStage.BEFORE_ROUND
-    filling = np.zeros(padded - len(multiplier), multiplier.dtype)
-    return RealWordRequantizer(
-        multiplier=np.concatenate([multiplier, filling]),
-        inside=np.full(LANES, zero_point if before else 0, multiplier.dtype),
-        mode=MODES[requantizer.rounding],
-        zero_point=0 if before else zero_point,
-        low=low,
-        high=high,
-    )
-
-
 def float_rules(builder: Any, bits: int, parts: Parts) -> Mapping[int, Rule]:
-    """Return, for the index of every rounding, how 8 sums become rounded numbers.
+    """Return, by the number of every rounding mode that is known here, how 8 sums become codes.
 
-    ``bits`` are those of the float type, ``parts`` the arrays of a :class:`RealWordRequantizer`.
+    ``bits`` are those of the float type, ``parts`` the arrays of a :class:`SimdFloatRequantizer`.
     """
     real = ir.FloatType() if bits == 32 else ir.DoubleType()
     vector = ir.VectorType(real, 256 // bits)
-    multipliers, *inside = (part(real) for part in parts)
+    multipliers, *offset = (part(real) for part in parts)
 
     def scaled(values: Any, first: Any, start: int) -> Any:
         sums = builder.sitofp(_part(builder, values, start, vector.count), vector)
         where = element(builder, multipliers, (first, 1), (constant(start), 1))
         product = builder.fmul(sums, load(builder, where, vector))
-        for zero_point in inside:
+        for zero_point in offset:
             added = builder.fadd(product, load(builder, zero_point, vector))
             product = _clipped(builder, added)
         return product
 
-    def rule_of(nearly_whole: Callable[[Any, Any], Any]) -> Rule:
+    def rule_of(before_truncation: Callable[[Any, Any], Any]) -> Rule:
         def rule(values: Any, first: Any) -> Any:
             codes = [
                 builder.fptosi(
-                    nearly_whole(builder, scaled(values, first, start)),
+                    before_truncation(builder, scaled(values, first, start)),
                     ir.VectorType(INT32, vector.count),
                 )
                 for start in range(0, LANES, vector.count)
@@ -114,7 +116,7 @@ def float_rules(builder: Any, bits: int, parts: Parts) -> Mapping[int, Rule]:
 
         return rule
 
-    return {MODES[mode]: rule_of(nearly_whole) for mode, nearly_whole in NEARLY_WHOLE.items()}
+    return {i: rule_of(operation) for i, operation in enumerate(BEFORE_TRUNCATION.values())}
 
 
 def _lanes(count: int, start: int = 0) -> Any:
@@ -124,7 +126,7 @@ def _lanes(count: int, start: int = 0) -> Any:
 def _part(builder: Any, values: Any, start: int, count: int) -> Any:
     if count == LANES:
         return values
-    return builder.shuffle_vector(values, splat(WORDS, 0), _lanes(count, start))
+    return builder.shuffle_vector(values, splat(I32X8, 0), _lanes(count, start))
 
 
 def _filled(values: Any, number: float) -> Any:
@@ -155,7 +157,7 @@ def _half(comparison: str) -> Callable[[Any, Any], Any]:
     """Return rounding to the nearest, ties by how what is cut off compares with a half."""
     opposite = {">=": "<", ">": "<="}[comparison]
 
-    def nearly_whole(builder: Any, values: Any) -> Any:
+    def before_truncation(builder: Any, values: Any) -> Any:
         cut = _call("trunc", builder, values)
         rest = builder.fsub(values, cut)  # exact, with the sign of the value
         one, none = _filled(values, 1.0), _filled(values, 0.0)
@@ -164,11 +166,12 @@ def _half(comparison: str) -> Callable[[Any, Any], Any]:
         risen = builder.fadd(cut, builder.select(up, one, none))
         return builder.fsub(risen, builder.select(down, one, none))
 
-    return nearly_whole
+    return before_truncation
 
 
-# What, cut to an integer, is rounded.
-NEARLY_WHOLE: Mapping[Rounding, Callable[[Any, Any], Any]] = {
+# What is done to a product before it is truncated to an integer, so that the integer is the rounded
+# product. A mode that is not here has no SIMD form: SimdFloatRequantizer.of returns none.
+BEFORE_TRUNCATION: Mapping[Rounding, Callable[[Any, Any], Any]] = {
     Rounding.FLOOR: partial(_call, "floor"),
     Rounding.TOWARD_ZERO: lambda _, values: values,
     Rounding.HALF_UP: _half(">="),

@@ -6,15 +6,15 @@ from __future__ import annotations
 from typing import Any
 
 from numba import types
-from numba.extending import intrinsic
 
 from simulator.simd.lanes.vectors import (
-    BYTES,
+    I8X32,
     INT8,
     address_of,
     call,
     constant,
     element,
+    intrinsic,
     load,
     loop,
     splat,
@@ -28,7 +28,7 @@ BELOW_THE_SIGN = 128 - PART
 
 
 @intrinsic
-def look_up_bytes(typing, patterns, parts, out):  # type: ignore[no-untyped-def]
+def look_up_bytes(typing, patterns, parts, out):
     """``out[i] = table[patterns[i]]`` for as many whole registers of 32 bytes as there are.
 
     ``parts`` is the table with each 16 entries twice, as registers hold them. All arrays are flat
@@ -43,23 +43,23 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any
         for kind, argument in zip(signature.args, arguments, strict=True)
     )
     size = context.make_array(signature.args[0])(context, builder, arguments[0]).nitems
-    whole = builder.and_(size, constant(-BYTES.count))
+    whole = builder.and_(size, constant(-I8X32.count))
 
     def register(first: Any, _: Any) -> list[Any]:
-        patterns = load(builder, element(builder, source, (first, 1)), BYTES)
-        found = splat(BYTES, 0)
+        patterns = load(builder, element(builder, source, (first, 1)), I8X32)
+        found = splat(I8X32, 0)
         for part in range(256 // PART):
-            entries = load(builder, element(builder, table, (constant(BYTES.count), part)), BYTES)
-            distance = builder.xor(patterns, splat(BYTES, part * PART))
+            entries = load(builder, element(builder, table, (constant(I8X32.count), part)), I8X32)
+            distance = builder.xor(patterns, splat(I8X32, part * PART))
             chosen = call(
-                builder, "llvm.uadd.sat.v32i8", BYTES, distance, splat(BYTES, BELOW_THE_SIGN)
+                builder, "llvm.uadd.sat.v32i8", I8X32, distance, splat(I8X32, BELOW_THE_SIGN)
             )
-            shuffled = call(builder, "llvm.x86.avx2.pshuf.b", BYTES, entries, chosen)
+            shuffled = call(builder, "llvm.x86.avx2.pshuf.b", I8X32, entries, chosen)
             found = builder.or_(found, shuffled)
         store(builder, found, element(builder, target, (first, 1)))
         return []
 
     some = builder.icmp_signed(">", whole, constant(0))
     with builder.if_then(some):
-        loop(builder, constant(0), whole, BYTES.count, [], register)
+        loop(builder, constant(0), whole, I8X32.count, [], register)
     return whole

@@ -2,7 +2,7 @@
 """Requantization in 32-bit lanes: the same codes as :mod:`simulator.numerics.requantization`.
 
 A product of two 32-bit numbers has 64 bits, but where it is shifted right by more than 32 only its
-upper word matters once ``R`` is added: ``(p + R) >> s == ((p + R) >> 32) >> (s - 32)``, all floor.
+upper half matters once ``R`` is added: ``(p + R) >> s == ((p + R) >> 32) >> (s - 32)``, all floor.
 What follows fits 32 bits, of which a vector register holds twice as many. The kernel is in
 :mod:`simulator.simd.lanes.requantize_row`.
 """
@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from simulator.numerics.integer_type import Overflow, limits
 from simulator.numerics.requantization import Requantizer
 from simulator.simd.lanes.vectors import (
-    DOUBLES,
+    I32X8,
+    I64X4,
     INT32,
     INT64,
-    WORDS,
+    LANES,
     Values,
     constant,
     element,
@@ -36,34 +37,34 @@ from simulator.simd.lanes.vectors import (
     store,
 )
 
-WORD_BITS = 32
-LARGEST_ZERO_POINT = 1 << 30  # a shifted upper word has 31 bits: their sum has 32
-LANES: int = WORDS.count
-EVEN_UPPER = [1, 9, 3, 11, 5, 13, 7, 15]  # the upper words of even and odd products, in turns
+LANE_BITS = 32
+LARGEST_ZERO_POINT = 1 << 30  # a shifted upper half has 31 bits: their sum has 32
+EVEN_UPPER = [1, 9, 3, 11, 5, 13, 7, 15]  # the upper halves of even and odd products, in turns
 
-Parts = Sequence[Callable[[Any], Any]]  # of ``words``: each gives its address as that of a type
+Parts = Sequence[Callable[[Any], Any]]  # of ``arguments``: each gives its address as that of a type
 Rule = Callable[[Any, Any], Any]  # 8 sums and the first one's channel become rounded numbers
 
 
 class DependsOn(Enum):
     """What of a product decides what is added to it before the shift."""
 
-    NOTHING = 0  # what is inside the product is in ``always``
-    SIGN = 1  # and nothing is inside the product
+    NOTHING = 0  # ``pre_shift_offset`` is in ``bias``
+    SIGN = 1  # and ``pre_shift_offset`` is 0
     BITS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class WordRequantizer:
+class SimdRequantizer:
     """The constants of a :class:`Requantizer` as kernels take them, padded to 8 channels.
 
     Attributes
     ----------
     multiplier, shift
-        int32 [channels]; the shift of the upper word
-    inside, always, negative, odd
+        int32 [channels]; the shift of the upper half
+    pre_shift_offset, bias, if_negative, if_odd
         int64 [channels / 8, 2, 4], of even and of odd channels: what belongs to the product (the
-        zero point where it is rounded too), and the parts of ``R``
+        zero point where it is rounded too), and the parts of ``R``: what is always added, what to
+        negative products, what where the last bit that stays is set
     distance
         int64, the same shape: the whole shift
     depends_on
@@ -72,73 +73,85 @@ class WordRequantizer:
 
     multiplier: NDArray[np.int32]
     shift: NDArray[np.int32]
-    inside: NDArray[np.int64]
-    always: NDArray[np.int64]
-    negative: NDArray[np.int64]
-    odd: NDArray[np.int64]
+    pre_shift_offset: NDArray[np.int64]
+    bias: NDArray[np.int64]
+    if_negative: NDArray[np.int64]
+    if_odd: NDArray[np.int64]
     distance: NDArray[np.int64]
     depends_on: DependsOn
     zero_point: int
     low: int
     high: int
 
+    @classmethod
+    def of(cls, requantizer: Requantizer, padded: int) -> SimdRequantizer | None:
+        """Return the 32-bit form of a requantizer, or none where it has no such form.
+
+        ``padded`` is the number of channels with padding, a multiple of 8. Padding yields the zero
+        point, and must not be counted: it has to be a code that may be.
+        """
+        if not _fits_lanes(requantizer, padded):
+            return None
+        low, high = limits(requantizer.kind, requantizer.overflow)
+        bias, if_negative, if_odd = requantizer.offset
+        depends_on = DependsOn.BITS
+        if not (if_negative.any() or if_odd.any()):
+            depends_on, bias = DependsOn.NOTHING, bias + requantizer.pre_shift_offset
+        elif not (if_odd.any() or requantizer.pre_shift_offset.any()):
+            depends_on = DependsOn.SIGN
+
+        def halves(vector: NDArray[np.int64], filling: int = 0) -> NDArray[np.int64]:
+            return even_and_odd(_padded(vector, padded, filling))
+
+        return cls(
+            multiplier=_padded(requantizer.multiplier, padded, 0).astype(np.int32),
+            shift=_padded(requantizer.shift - LANE_BITS, padded, 1).astype(np.int32),
+            pre_shift_offset=halves(requantizer.pre_shift_offset),
+            bias=halves(bias),
+            if_negative=halves(if_negative),
+            if_odd=halves(if_odd),
+            distance=halves(requantizer.shift, LANE_BITS + 1),
+            depends_on=depends_on,
+            zero_point=requantizer.zero_point,
+            low=low,
+            high=high,
+        )
+
     @property
     def arguments(self) -> tuple[object, ...]:
-        """Return what kernels take as ``words``; how many they are tells what is added."""
+        """Return what kernels take as ``requantizer``; how many they are tells what is added."""
+        all_parts = [self.pre_shift_offset, self.bias, self.if_negative, self.if_odd, self.distance]
         halves = {
-            DependsOn.NOTHING: [self.always],
-            DependsOn.SIGN: [self.always, self.negative],
-            DependsOn.BITS: [self.inside, self.always, self.negative, self.odd, self.distance],
+            DependsOn.NOTHING: [self.bias],
+            DependsOn.SIGN: [self.bias, self.if_negative],
+            DependsOn.BITS: all_parts,
         }[self.depends_on]
         ends = (self.zero_point, self.low, self.high)
         return (self.multiplier, self.shift, *(half.reshape(-1) for half in halves), *ends)
 
 
-def words_of(requantizer: Requantizer, padded: int) -> WordRequantizer | None:
-    """Return the 32-bit form of a requantizer, or none where it has no such form.
-
-    ``padded`` is the number of channels with padding, a multiple of 8. Padding yields the zero
-    point, and must not be counted: it has to be a code that may be.
-    """
+def _fits_lanes(requantizer: Requantizer, padded: int) -> bool:
+    """Tell whether 32-bit lanes can hold a requantizer's numbers, and whether padding fits."""
     shift, multiplier = requantizer.shift, requantizer.multiplier
-    word = np.iinfo(np.int32)
+    lane = np.iinfo(np.int32)
     low, high = limits(requantizer.kind, requantizer.overflow)
-    if padded > len(multiplier) and not low <= requantizer.zero_point <= high:
-        return None
-    if (
-        requantizer.left is not None
+    return not (
+        (padded > len(multiplier) and not low <= requantizer.zero_point <= high)
+        or requantizer.left is not None
         or requantizer.overflow is Overflow.WRAP
-        or low < word.min
-        or high > word.max
+        or low < lane.min
+        or high > lane.max
         or abs(requantizer.zero_point) >= LARGEST_ZERO_POINT
-        or (shift <= WORD_BITS).any()
-        or (multiplier < word.min).any()
-        or (multiplier > word.max).any()
-    ):
-        return None
-    always, negative, odd = requantizer.offset
-    depends_on = DependsOn.BITS
-    if not (negative.any() or odd.any()):
-        depends_on, always = DependsOn.NOTHING, always + requantizer.inside
-    elif not (odd.any() or requantizer.inside.any()):
-        depends_on = DependsOn.SIGN
-
-    def halves(vector: NDArray[np.int64], filling: int = 0) -> NDArray[np.int64]:
-        return even_and_odd(_padded(vector, padded, filling))
-
-    return WordRequantizer(
-        multiplier=_padded(multiplier, padded, 0).astype(np.int32),
-        shift=_padded(shift - WORD_BITS, padded, 1).astype(np.int32),
-        inside=halves(requantizer.inside),
-        always=halves(always),
-        negative=halves(negative),
-        odd=halves(odd),
-        distance=halves(shift, WORD_BITS + 1),
-        depends_on=depends_on,
-        zero_point=requantizer.zero_point,
-        low=low,
-        high=high,
+        or (shift <= LANE_BITS).any()
+        or not is_bit_mask(requantizer.offset[2])
+        or (multiplier < lane.min).any()
+        or (multiplier > lane.max).any()
     )
+
+
+def is_bit_mask(if_odd: NDArray[np.int64]) -> bool:
+    """Tell whether what odd quotients add is their lowest bit, as lanes take it, or nothing."""
+    return bool(np.isin(if_odd, (0, 1)).all())
 
 
 def even_and_odd(vector: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -156,55 +169,55 @@ def fixed_point_rule(builder: Any, parts: Parts) -> Rule:
     halves = [part(INT64) for part in parts[2:]]
 
     def rule(values: Any, first: Any) -> Any:
-        factors = load(builder, element(builder, multipliers, (first, 1)), WORDS)
-        words = []
+        factors = load(builder, element(builder, multipliers, (first, 1)), I32X8)
+        products = []
         for odd in (False, True):
             offset = constant(LANES // 2 if odd else 0)
             constants = [
-                load(builder, element(builder, half, (first, 1), (offset, 1)), DOUBLES)
+                load(builder, element(builder, half, (first, 1), (offset, 1)), I64X4)
                 for half in halves
             ]
             product = builder.mul(widened(builder, values, odd), widened(builder, factors, odd))
-            words.append(builder.bitcast(rounded(builder, product, constants), WORDS))
+            products.append(builder.bitcast(rounded(builder, product, constants), I32X8))
         order = ir.Constant(ir.VectorType(INT32, LANES), EVEN_UPPER)
-        upper = builder.shuffle_vector(*words, order)
-        distance = load(builder, element(builder, shifts, (first, 1)), WORDS)
+        upper = builder.shuffle_vector(*products, order)
+        distance = load(builder, element(builder, shifts, (first, 1)), I32X8)
         return builder.ashr(upper, distance)
 
     return rule
 
 
-def words_filled(builder: Any, numbers: Values) -> list[Any]:
+def broadcast_each(builder: Any, numbers: Values) -> list[Any]:
     """Return a register per number, which it fills."""
-    return [fill(builder, builder.trunc(number, INT32), WORDS) for number in numbers]
+    return [fill(builder, builder.trunc(number, INT32), I32X8) for number in numbers]
 
 
-def store_fitted(builder: Any, rounded: Any, ends: Values, place: Any, misfits: Any) -> Any:
-    """Store 8 rounded values as codes; return ``misfits`` with one more in lanes that did not fit.
+def store_fitted(builder: Any, rounded: Any, ends: Values, place: Any, saturated: Any) -> Any:
+    """Store 8 rounded values as codes; return ``saturated``, one more in lanes that did not fit.
 
     ``ends`` holds zero point, lowest and highest code.
     """
     zero, low, high = ends
     codes = builder.add(rounded, zero)
     fitted = smaller(builder, larger(builder, codes, low), high)
-    changed = builder.sext(builder.icmp_signed("!=", codes, fitted), WORDS)
+    changed = builder.sext(builder.icmp_signed("!=", codes, fitted), I32X8)
     store(builder, builder.trunc(fitted, ir.VectorType(place.type.pointee, LANES)), place)
-    return builder.sub(misfits, changed)
+    return builder.sub(saturated, changed)
 
 
-def sum_of_lanes(builder: Any, words: Any) -> Any:
-    """Return the sum of 8 words in 64 bits."""
+def sum_of_lanes(builder: Any, values: Any) -> Any:
+    """Return the sum of 8 lanes of 32 bits, in 64 bits."""
     total = constant(0)
     for lane in range(LANES):
-        one = builder.extract_element(words, ir.Constant(INT32, lane))
+        one = builder.extract_element(values, ir.Constant(INT32, lane))
         total = builder.add(total, builder.sext(one, INT64))
     return total
 
 
-def widened(builder: Any, words: Any, odd: bool) -> Any:
-    """Return the even or the odd ones of 8 words as 64-bit numbers."""
-    wide = builder.bitcast(words, DOUBLES)
-    distance = splat(DOUBLES, WORD_BITS)
+def widened(builder: Any, values: Any, odd: bool) -> Any:
+    """Return the even or the odd ones of 8 lanes as 64-bit numbers."""
+    wide = builder.bitcast(values, I64X4)
+    distance = splat(I64X4, LANE_BITS)
     return builder.ashr(wide if odd else builder.shl(wide, distance), distance)
 
 
@@ -214,12 +227,12 @@ def rounded(builder: Any, product: Any, constants: Values) -> Any:
         return builder.add(product, constants[0])
     distance = None
     if len(constants) == 2:
-        always, negative = constants
+        bias, if_negative = constants
     else:
-        inside, always, negative, odd, distance = constants
-        product = builder.add(product, inside)
-    below = builder.sext(builder.icmp_signed("<", product, splat(DOUBLES, 0)), DOUBLES)
-    total = builder.add(builder.add(product, always), builder.and_(below, negative))
+        pre_shift_offset, bias, if_negative, if_odd, distance = constants
+        product = builder.add(product, pre_shift_offset)
+    below = builder.sext(builder.icmp_signed("<", product, splat(I64X4, 0)), I64X4)
+    total = builder.add(builder.add(product, bias), builder.and_(below, if_negative))
     if distance is None:
         return total
-    return builder.add(total, builder.and_(builder.lshr(product, distance), odd))
+    return builder.add(total, builder.and_(builder.lshr(product, distance), if_odd))

@@ -7,14 +7,26 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
+from numba import extending
 
 INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 # One register of 256 bits, in the ways the kernels look at it.
-BYTES, HALVES, WORDS, DOUBLES = (
+I8X32, I16X16, I32X8, I64X4 = (
     ir.VectorType(lane, 256 // lane.width) for lane in (INT8, INT16, INT32, INT64)
 )
 
+LANES: int = I32X8.count  # of 32 bits: what most kernels take at a time
+
 Values = Sequence[Any]
+
+
+def intrinsic(function: Callable[..., Any]) -> Any:
+    """Make a function that generates LLVM callable from kernels.
+
+    It gets the types of the call's arguments, and returns the call's signature and a generator:
+    see :func:`numba.extending.intrinsic`, whose result has no type that a checker could read.
+    """
+    return extending.intrinsic(function)
 
 
 def constant(value: int) -> Any:
@@ -70,16 +82,16 @@ def loop(
     builder.position_at_end(block)
     index = builder.phi(INT64)
     index.add_incoming(begin, before)
-    inside = []
+    current = []
     for value in carried:
         phi = builder.phi(value.type)
         phi.add_incoming(value, before)
-        inside.append(phi)
-    left = body(index, list(inside))
+        current.append(phi)
+    left = body(index, list(current))
     following = builder.add(index, constant(step) if isinstance(step, int) else step)
     last = builder.block
     index.add_incoming(following, last)
-    for phi, value in zip(inside, left, strict=True):
+    for phi, value in zip(current, left, strict=True):
         phi.add_incoming(value, last)
     after = builder.append_basic_block("after")
     builder.cbranch(builder.icmp_signed("<", following, end), block, after)

@@ -5,34 +5,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 
+from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import AddShifted, SquaredDifference
+from simulator.graph.ops import SquaredDifference
 from simulator.graph.ranges import code_range
 from simulator.numerics.integer_type import IntArray, IntType, Overflow
-from simulator.numerics.jit import has_avx2
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.requantization import Requantizer
 from simulator.numerics.rounding import offsets
 from simulator.ops.behaviour import Kernel, OpResult
 from simulator.ops.broadcasting import rows_repeat
-from simulator.ops.codes import Codes
-from simulator.simd.lanes.requantization import LANES, WORD_BITS, words_of
+from simulator.ops.common_scale import CommonScaleOp, Join, join_of
+from simulator.simd.lanes.padded_codes import PaddedCodes
+from simulator.simd.lanes.requantization import LANE_BITS, SimdRequantizer
 from simulator.simd.lanes.requantize_row import requantize_row
+from simulator.simd.lanes.vectors import LANES
 
-WORD = IntType(bits=WORD_BITS)
-CommonScaleOp = AddShifted | SquaredDifference
-
-
-class Join(IntEnum):
-    """What becomes of the two operands at their common scale."""
-
-    SUM = 0
-    DIFFERENCE = 1
-    SQUARED_DIFFERENCE = 2
+LANE = IntType(bits=LANE_BITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +34,19 @@ class Step:
     Attributes
     ----------
     left
-        places of that shift; ``words`` may shift more to the right in return
-    words
-        arguments of :func:`simulator.simd.lanes.requantize_row.requantize_row`; none where the
-        shift to the left is all there is
+        places of that shift; ``requantizer`` may shift more to the right in return
+    requantizer
+        ``arguments`` of a :class:`SimdRequantizer`; none where the shift to the left is all
     largest
         no result is larger, whatever its sign
     """
 
     left: int
-    words: tuple[object, ...] | None
+    requantizer: tuple[object, ...] | None
     largest: int
 
 
-def words_kernel(op: CommonScaleOp, graph: IntGraph, join: Join) -> Kernel | None:
+def simd_kernel(op: CommonScaleOp, graph: IntGraph, _: Gemm) -> Kernel | None:
     """Return a kernel for batches in vector registers, or none where numbers are too wide."""
     result = graph.result(op)
     steps = _steps(op, graph)
@@ -71,28 +62,28 @@ def words_kernel(op: CommonScaleOp, graph: IntGraph, join: Join) -> Kernel | Non
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a, b = (np.ascontiguousarray(operand) for operand in operands)
-        out = Codes.empty(a.shape, result.type.dtype)
-        misfits = join_word_rows(
+        out = PaddedCodes.empty(a.shape, result.type.dtype)
+        saturated = join_rows_simd(
             a.reshape(-1, channels),
             b.reshape(-1, b.shape[-1]),
             *zero_points,
             first.left,
             second.left,
-            first.words,
-            second.words,
-            int(join),
+            first.requantizer,
+            second.requantizer,
+            int(join_of(op)),
             last.left,
-            last.words,
+            last.requantizer,
             out.flat,
         )
-        return OpResult(out.codes, int(misfits))
+        return OpResult(out.codes, int(saturated))
 
     return kernel
 
 
 def _steps(op: CommonScaleOp, graph: IntGraph) -> tuple[Step, Step, Step] | None:
     """Return what is done to a, to b and to what they are joined to, or none."""
-    if not has_avx2() or op.overflow is Overflow.WRAP:
+    if op.overflow is Overflow.WRAP:
         return None
     result = graph.result(op)
     operands = []
@@ -103,7 +94,7 @@ def _steps(op: CommonScaleOp, graph: IntGraph) -> tuple[Step, Step, Step] | None
         scaling = (_largest(graph, name), op.input_left_shift, multiplier, shift)
         # Of operands with one code a row, eight rows are rescaled together.
         channels = max(graph.tensors[name].shape[-1], LANES)
-        operands.append(_exact(*scaling) or _rounded(op, *scaling, WORD, 0, channels))
+        operands.append(_exact(*scaling) or _rounded(op, *scaling, LANE, 0, channels))
     if None in operands:
         return None
     first, second = (step for step in operands if step is not None)
@@ -126,7 +117,7 @@ def _exact(largest: int, left: int, multiplier: int, shift: int) -> Step | None:
         return None
     exponent = multiplier.bit_length() - 1
     places = left + exponent - shift
-    if multiplier != 1 << exponent or places < 0 or largest << places >= 1 << (WORD_BITS - 1):
+    if multiplier != 1 << exponent or places < 0 or largest << places >= 1 << (LANE_BITS - 1):
         return None
     return Step(places, None, largest << places)
 
@@ -146,38 +137,39 @@ def _rounded(
     Shifting numbers and ``R`` further to the left changes nothing where the shift to the right
     takes it back.
     """
-    farther = max(0, WORD_BITS + 1 - shift)
+    farther = max(0, LANE_BITS + 1 - shift)
     offset = offsets(np.array([shift]), op.rounding, op.double_rounding) << farther
     # HALF_EVEN's last part is a bit of the number, which the lanes take from where it was.
-    if largest << (left + farther) >= 1 << (WORD_BITS - 1) or (farther and offset[2].any()):
+    if largest << (left + farther) >= 1 << (LANE_BITS - 1) or (farther and offset[2].any()):
         return None
     requantizer = Requantizer(
         multiplier=np.full(channels, multiplier),
         shift=np.full(channels, shift + farther),
         left=None,
-        inside=np.zeros(channels, np.int64),
+        pre_shift_offset=np.zeros(channels, np.int64),
         offset=np.repeat(offset, channels, axis=1),
         zero_point=zero_point,
         kind=kind,
         overflow=op.overflow,
     )
-    words = words_of(requantizer, -(-channels // LANES) * LANES)
-    if words is None:
+    simd = SimdRequantizer.of(requantizer, -(-channels // LANES) * LANES)
+    if simd is None:
         return None
-    return Step(left + farther, words.arguments, ((largest << left) * multiplier >> shift) + 1)
+    return Step(left + farther, simd.arguments, ((largest << left) * multiplier >> shift) + 1)
 
 
 @compiled
-def join_word_rows(  # type: ignore[no-untyped-def]
-    a, b, zero_a, zero_b, left_a, left_b, words_a, words_b, join, left, words, out
-):
-    """Join each row [channels] of ``a`` with one of ``b`` into ``out``, flat; count the misfits.
+def join_rows_simd(
+    a, b, zero_a, zero_b, left_a, left_b, requantizer_a, requantizer_b, join, left, requantizer,
+    out,
+):  # fmt: skip
+    """Join each row [channels] of ``a`` with one of ``b`` into ``out``, flat; count what saturates.
 
-    Rows of ``b`` repeat, and may be one code each. ``words_a`` and ``words_b`` are those of the
-    operands' steps, ``words`` of what they are joined to, ``join`` a :class:`Join`.
+    Rows of ``b`` repeat, and may be one code each. ``requantizer_a`` and ``requantizer_b`` are
+    those of the operands' steps, ``requantizer`` that of the last one, ``join`` is a :class:`Join`.
     """
     channels = a.shape[1]
-    padded = words[0].shape[0]
+    padded = requantizer[0].shape[0]
     shifted = np.zeros(padded, np.int32)  # 8 or more
     first = np.zeros(padded, np.int32)
     second = np.zeros(padded, np.int32)
@@ -186,24 +178,24 @@ def join_word_rows(  # type: ignore[no-untyped-def]
     first_zero, first_unit = np.int32(zero_a), np.int32(1 << left_a)
     unit = np.int32(1 << left)
     flat_a, flat_b = a.reshape(-1), b.reshape(-1)
-    misfits = 0
+    saturated = 0
     for i in range(a.shape[0]):
-        if words_a is not None:
+        if requantizer_a is not None:
             at = i * channels
-            rescale(flat_a, at, channels, zero_a, left_a, words_a, shifted, first, extremes)
+            rescale(flat_a, at, channels, zero_a, left_a, requantizer_a, shifted, first, extremes)
         row = i % b.shape[0]
         if b.shape[1] == 1:
             if row % LANES == 0:
                 rows = min(LANES, b.shape[0] - row)
-                rescale(flat_b, row, rows, zero_b, left_b, words_b, shifted, eight, extremes)
+                rescale(flat_b, row, rows, zero_b, left_b, requantizer_b, shifted, eight, extremes)
             for c in range(channels):
                 second[c] = eight[row % LANES]
         elif i == 0 or b.shape[0] > 1:
             at = row * channels
-            rescale(flat_b, at, channels, zero_b, left_b, words_b, shifted, second, extremes)
+            rescale(flat_b, at, channels, zero_b, left_b, requantizer_b, shifted, second, extremes)
         for c in range(channels):
             # A product with a power of two, unlike a shift, stays in 32-bit lanes.
-            if words_a is None:
+            if requantizer_a is None:
                 x = np.int32(np.int32(np.int32(a[i, c]) - first_zero) * first_unit)
             else:
                 x = first[c]
@@ -214,19 +206,19 @@ def join_word_rows(  # type: ignore[no-untyped-def]
             else:
                 distance = np.int32(x - second[c])
                 shifted[c] = np.int32(np.int32(distance * distance) * unit)
-        misfits += requantize_row(shifted, 0, out, i * channels, words, extremes)
-    return misfits
+        saturated += requantize_row(shifted, 0, out, i * channels, requantizer, extremes)
+    return saturated
 
 
 @compiled
-def rescale(codes, start, count, zero_point, left, words, shifted, out, extremes):  # type: ignore[no-untyped-def]
+def rescale(codes, start, count, zero_point, left, requantizer, shifted, out, extremes):
     """Bring ``count`` of the flat ``codes`` from ``start`` on to the common scale.
 
-    ``out`` is int32, with as many entries as ``words`` has factors.
+    ``out`` is int32, with as many entries as ``requantizer`` has factors.
     """
-    target = out if words is None else shifted
+    target = out if requantizer is None else shifted
     zero, unit = np.int32(zero_point), np.int32(1 << left)
     for c in range(count):
         target[c] = np.int32(np.int32(np.int32(codes[start + c]) - zero) * unit)
-    if words is not None:
-        requantize_row(shifted, 0, out, 0, words, extremes)
+    if requantizer is not None:
+        requantize_row(shifted, 0, out, 0, requantizer, extremes)

@@ -14,45 +14,40 @@ from math import isqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import LayerNorm
 from simulator.graph.ranges import code_range
 from simulator.numerics.integer_type import IntArray
-from simulator.numerics.jit import is_compiling
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.requantization import Requantizer
+from simulator.numerics.rescaling import RescaleRule
 from simulator.numerics.square_root import isqrt_kernel, newton_root_kernel
 from simulator.ops.behaviour import Kernel, OpResult
-from simulator.ops.codes import Codes
-from simulator.simd.lanes.requantization import (
-    LANES,
-    WordRequantizer,
-    words_of,
-)
+from simulator.ops.layernorm import channel_factors, spare_bits
+from simulator.simd.lanes.padded_codes import PaddedCodes
+from simulator.simd.lanes.requantization import SimdRequantizer
 from simulator.simd.lanes.requantize_row import requantize_row
+from simulator.simd.lanes.vectors import LANES
 
 EXACT_FLOAT_BITS = 53
 
 
-def words_kernel(
-    op: LayerNorm, graph: IntGraph, factors: NDArray[np.int64], spare_bits: int
-) -> Kernel | None:
-    """Return a kernel for batches in vector registers, or none where numbers are too wide.
-
-    ``factors`` are int64 [channels], of the codes.
-    """
+def simd_kernel(op: LayerNorm, graph: IntGraph, _: Gemm) -> Kernel | None:
+    """Return a kernel for batches in vector registers, or none where numbers are too wide."""
+    factors = channel_factors(op, graph)
     result = graph.result(op)
     channels = result.shape[-1]
-    words = _affine(op, graph, channels)
-    if words is None or not _fits_words(op, graph, factors):
+    requantizer = _affine(op, graph, channels)
+    if requantizer is None or not _fits_lanes(op, graph, factors):
         return None
     zero_point = graph.tensors[op.a].zero_point
     narrow = factors.astype(np.int32)
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         rows = np.ascontiguousarray(operands[0]).reshape(-1, channels)
-        out = Codes.empty(operands[0].shape, result.type.dtype)
-        misfits = layer_norm_word_rows(
+        out = PaddedCodes.empty(operands[0].shape, result.type.dtype)
+        saturated = layer_norm_rows_simd(
             rows,
             zero_point,
             narrow,
@@ -61,32 +56,32 @@ def words_kernel(
             op.root_steps,
             op.root_start_bits,
             op.reciprocal_bits,
-            spare_bits,
-            words.arguments,
+            spare_bits(op),
+            requantizer.arguments,
             out.flat,
         )
-        return OpResult(out.codes, int(misfits))
+        return OpResult(out.codes, int(saturated))
 
     return kernel
 
 
-def _affine(op: LayerNorm, graph: IntGraph, channels: int) -> WordRequantizer | None:
+def _affine(op: LayerNorm, graph: IntGraph, channels: int) -> SimdRequantizer | None:
     """Return ``normalized * gamma + beta``, shifted and rounded, as a requantization."""
     result = graph.result(op)
     requantizer = Requantizer.build(
+        RescaleRule(rounding=op.rounding, overflow=op.overflow),
         multiplier=graph.constants[op.gamma],
         shift=np.array([op.shift]),
-        rounding=op.rounding,
         channels=channels,
         zero_point=result.zero_point,
         kind=result.code_type,
-        overflow=op.overflow,
     )
     beta = graph.constants[op.beta].astype(np.int64) << op.beta_shift
-    return words_of(replace(requantizer, inside=beta), -(-channels // LANES) * LANES)
+    lanes = -(-channels // LANES) * LANES
+    return SimdRequantizer.of(replace(requantizer, pre_shift_offset=beta), lanes)
 
 
-def _fits_words(op: LayerNorm, graph: IntGraph, factors: NDArray[np.int64]) -> bool:
+def _fits_lanes(op: LayerNorm, graph: IntGraph, factors: NDArray[np.int64]) -> bool:
     """Tell whether sums fit 32 bits, and products of floats are exact.
 
     A normalized value is at most the root of the number of channels, or twice that where the
@@ -100,15 +95,14 @@ def _fits_words(op: LayerNorm, graph: IntGraph, factors: NDArray[np.int64]) -> b
     normalized = bound << op.normalized_fraction_bits
     product = bound << (op.reciprocal_bits - op.sqrt_fraction_bits)
     return (
-        is_compiling()
-        and channels * largest * largest < 1 << 31
+        channels * largest * largest < 1 << 31
         and normalized < 1 << 31
         and product < 1 << EXACT_FLOAT_BITS
     )
 
 
 @compiled
-def layer_norm_word_rows(  # type: ignore[no-untyped-def]
+def layer_norm_rows_simd(
     rows,
     zero_point,
     factors,
@@ -118,17 +112,17 @@ def layer_norm_word_rows(  # type: ignore[no-untyped-def]
     root_start_bits,
     reciprocal_bits,
     spare_bits,
-    words,
+    requantizer,
     out,
 ):
-    """Normalize each row [channels] of codes into ``out``, flat; count the misfits."""
+    """Normalize each row [channels] of codes into ``out``, flat; count what saturates."""
     channels = rows.shape[1]
-    normalized = np.zeros(words[0].shape[0], np.int32)
+    normalized = np.zeros(requantizer[0].shape[0], np.int32)
     centred = np.empty(channels, np.int32)
     extremes = np.zeros(2 * LANES, np.int32)
     zero = np.int32(zero_point)
     unit = 0.5**spare_bits
-    misfits = 0
+    saturated = 0
     for i in range(rows.shape[0]):
         row = rows[i]
         total, squares = np.int32(0), np.int32(0)
@@ -147,5 +141,5 @@ def layer_norm_word_rows(  # type: ignore[no-untyped-def]
         for c in range(channels):
             x = np.int32(np.int32(np.int32(channels) * centred[c]) - total)
             normalized[c] = np.int32(np.floor(np.float64(x) * inverse))
-        misfits += requantize_row(normalized, 0, out, i * channels, words, extremes)
-    return misfits
+        saturated += requantize_row(normalized, 0, out, i * channels, requantizer, extremes)
+    return saturated

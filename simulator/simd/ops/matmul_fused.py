@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MatMul whose sums provably fit 32 bits: product and requantization in one pass over memory."""
+"""MatMul whose sums provably fit 32 bits: product and requantizer in one pass over memory."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.gemm import Gemm
-from simulator.gemm.avx2 import Avx2Gemm, left_form
+from simulator.gemm.avx2 import left_form
 from simulator.gemm.protocol import LONGEST_INT32_SUM
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
 from simulator.graph.ranges import Bounds, signed_bits
 from simulator.numerics.integer_type import IntArray
 from simulator.ops.behaviour import Kernel, OpResult, SumCounts
-from simulator.ops.codes import Codes
-from simulator.ops.requantizing import AnyWordRequantizer, word_requantizer
-from simulator.simd.lanes.requantization import (
-    LANES,
-    WORD_BITS,
-)
+from simulator.simd.lanes.padded_codes import PaddedCodes
+from simulator.simd.lanes.requantization import LANE_BITS
+from simulator.simd.lanes.vectors import LANES
+from simulator.simd.ops.requantizing import AnySimdRequantizer, simd_requantizer
 from simulator.simd.product.fused import multiply_activations, multiply_and_requantize
 from simulator.simd.product.packing import STRIP_ROWS, pack, padded_columns, pairs_shape
 from simulator.simd.product.tile import TILE_COLUMNS
@@ -29,22 +26,20 @@ from simulator.simd.product.tile import TILE_COLUMNS
 FIRST_SUM = np.repeat(np.array([(1 << 31) - 1, -(1 << 31)], np.int32), LANES)
 
 
-def fused_kernel(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> Kernel | None:
-    """Return a kernel for batches, or none where backend, widths or rounding have no such form."""
-    if not isinstance(gemm, Avx2Gemm) or op.residual or known.accumulator is None:
-        return None
+def fused_kernel(op: MatMul, graph: IntGraph, known: Bounds) -> Kernel | None:
+    """Return a kernel for batches, or none where widths or rounding have no such form."""
     bytes_only = all(graph.tensors[name].type.dtype.itemsize == 1 for name in (op.a, op.b))
-    if not (known.proven_free and bytes_only and signed_bits(*known.accumulator) <= WORD_BITS):
+    if not bytes_only or known.accumulator is None or signed_bits(*known.accumulator) > LANE_BITS:
         return None
-    words = word_requantizer(graph, op.requantize, graph.result(op))
-    if words is None:
+    requantizer = simd_requantizer(graph, op.requantize, graph.result(op))
+    if requantizer is None:
         return None
     if graph.is_constant(op.b):
-        return _by_weights(op, graph, words)
-    return _of_activations(op, graph, words)
+        return _by_weights(op, graph, requantizer)
+    return _of_activations(op, graph, requantizer)
 
 
-def _by_weights(op: MatMul, graph: IntGraph, words: AnyWordRequantizer) -> Kernel | None:
+def _by_weights(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer) -> Kernel | None:
     """Kernel of a product with weights, packed here, once."""
     result = graph.result(op)
     weights = graph.constants[op.b]
@@ -57,9 +52,9 @@ def _by_weights(op: MatMul, graph: IntGraph, words: AnyWordRequantizer) -> Kerne
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = np.ascontiguousarray(operands[0])
-        out = Codes.empty((len(a), *result.shape), result.type.dtype)
+        out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
         extremes = FIRST_SUM.copy()
-        misfits = multiply_and_requantize(
+        saturated = multiply_and_requantize(
             a.reshape(-1, packed.terms),
             shifted,
             packed.panels,
@@ -68,18 +63,18 @@ def _by_weights(op: MatMul, graph: IntGraph, words: AnyWordRequantizer) -> Kerne
             initial,
             np.empty((STRIP_ROWS, packed.padded_terms), packed.left_dtype),
             np.empty((STRIP_ROWS, len(initial)), np.int32),
-            words.arguments,
+            requantizer.arguments,
             extremes,
             out.flat,
             0,
             packed.columns,
         )
-        return OpResult(out.codes, int(misfits), _counts(extremes))
+        return OpResult(out.codes, int(saturated), _counts(extremes))
 
     return kernel
 
 
-def _of_activations(op: MatMul, graph: IntGraph, words: AnyWordRequantizer) -> Kernel:
+def _of_activations(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer) -> Kernel:
     """Kernel of a product of two activations, one pair of matrices after the other."""
     result = graph.result(op)
     rows, columns = result.shape[-2:]
@@ -89,9 +84,9 @@ def _of_activations(op: MatMul, graph: IntGraph, words: AnyWordRequantizer) -> K
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a, b = (np.ascontiguousarray(operand) for operand in operands)
-        out = Codes.empty((len(a), *result.shape), result.type.dtype)
+        out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
         extremes = FIRST_SUM.copy()
-        misfits = multiply_activations(
+        saturated = multiply_activations(
             a.reshape(-1, rows, terms),
             b.reshape(-1, *b.shape[-2:]),
             op.transpose_b,
@@ -100,11 +95,11 @@ def _of_activations(op: MatMul, graph: IntGraph, words: AnyWordRequantizer) -> K
             np.zeros(padded, np.int32),
             np.empty((STRIP_ROWS, padded_terms), np.int16),
             np.empty((STRIP_ROWS, padded), np.int32),
-            words.arguments,
+            requantizer.arguments,
             extremes,
             out.flat,
         )
-        return OpResult(out.codes, int(misfits), _counts(extremes))
+        return OpResult(out.codes, int(saturated), _counts(extremes))
 
     return kernel
 

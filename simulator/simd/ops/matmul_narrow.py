@@ -9,34 +9,33 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.gemm import Gemm
-from simulator.gemm.avx2 import Avx2Gemm, left_form
+from simulator.gemm.avx2 import left_form
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
 from simulator.graph.ranges import Bounds, code_range, signed_bits
 from simulator.numerics.accumulator import Accumulator, BiasStage, OverflowPolicy
 from simulator.numerics.integer_type import IntArray, Overflow
 from simulator.ops.behaviour import Kernel, OpResult, SumCounts
-from simulator.ops.codes import Codes
-from simulator.ops.requantizing import AnyWordRequantizer, word_requantizer
-from simulator.simd.lanes.requantization import LANES
+from simulator.simd.lanes.padded_codes import PaddedCodes
+from simulator.simd.lanes.vectors import LANES
 from simulator.simd.ops.matmul_fused import FIRST_SUM
+from simulator.simd.ops.requantizing import AnySimdRequantizer, simd_requantizer
 from simulator.simd.product.narrow import narrow_activations, narrow_and_requantize
 from simulator.simd.product.narrow_bounds import (
     CHECKED_TERMS,
-    FULL_HALVES,
-    HALVES,
+    CLIPPED_I16,
+    CLIPPED_I32,
+    FULL_I16,
     LONGEST,
     PANELS,
     WIDEST,
-    WORDS,
     Reach,
     Register,
     is_checked_often,
     padded_to_checks,
     reach_of,
 )
-from simulator.simd.product.narrow_walk import pack_lanes
+from simulator.simd.product.narrow_in_order import pack_lanes
 from simulator.simd.product.packing import STRIP_ROWS, pack, padded_columns, pairs_shape
 from simulator.simd.product.tile import TILE_COLUMNS
 
@@ -44,22 +43,20 @@ GROUP = PANELS * TILE_COLUMNS
 HALF_LIMIT = 1 << 15
 
 
-def narrow_kernel(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> Kernel | None:
-    """Return a kernel for batches, or none where backend, levels or widths have no such form."""
-    if not isinstance(gemm, Avx2Gemm) or op.residual or known.accumulator is None:
-        return None
+def narrow_kernel(op: MatMul, graph: IntGraph, known: Bounds) -> Kernel | None:
+    """Return a kernel for batches, or none where levels, widths or rounding have no such form."""
     register = _register(op, graph)
     # A partial sum and how far the next may be still fit 32 bits.
-    if register is None or signed_bits(*known.accumulator) >= 32:
+    if register is None or known.accumulator is None or signed_bits(*known.accumulator) >= 32:
         return None
     if graph.tensors[op.a].shape[-1] > LONGEST:
         return None
-    words = word_requantizer(graph, op.requantize, graph.result(op))
-    if words is None:
+    requantizer = simd_requantizer(graph, op.requantize, graph.result(op))
+    if requantizer is None:
         return None
     if graph.is_constant(op.b):
-        return _by_weights(op, graph, register, words)
-    return _of_activations(op, graph, register, words)
+        return _by_weights(op, graph, register, requantizer)
+    return _of_activations(op, graph, register, requantizer)
 
 
 def _register(op: MatMul, graph: IntGraph) -> Register | None:
@@ -71,14 +68,14 @@ def _register(op: MatMul, graph: IntGraph) -> Register | None:
     narrow = all(graph.tensors[name].type.dtype.itemsize == 1 for name in (op.a, op.b))
     if not narrow or level.bits > WIDEST or max(corners) >= HALF_LIMIT:
         return None
-    held = WORDS if level.bits > 16 else FULL_HALVES if level.bits == 16 else HALVES
+    layout = CLIPPED_I32 if level.bits > 16 else FULL_I16 if level.bits == 16 else CLIPPED_I16
     return Register(
         low=level.kind.low,
         high=level.kind.high,
         wraps=level.overflow is Overflow.WRAP,
         apply=op.accumulator.policy is not OverflowPolicy.REPORT,
-        held=held,
-        often=is_checked_often(max(corners), held, level.kind.low, level.kind.high),
+        layout=layout,
+        often=is_checked_often(max(corners), layout, level.kind.low, level.kind.high),
         bias_last=op.bias is not None and op.accumulator.bias is BiasStage.AFTER_LAST_BLOCK,
     )
 
@@ -123,15 +120,15 @@ class Scratch:
         """Return what the kernels take."""
         return self.codes, self.twice, self.sums, self.flags, self.lengths
 
-    def result(self, codes: IntArray, misfits: int) -> OpResult:
+    def result(self, codes: IntArray, saturated: int) -> OpResult:
         """Return a result with what was counted."""
         least, most = int(self.extremes[0, :LANES].min()), int(self.extremes[0, LANES:].max())
         sums = SumCounts.of(self.counts[:3], least, most)
-        return OpResult(codes, misfits, sums, int(self.counts[3]))
+        return OpResult(codes, saturated, sums, int(self.counts[3]))
 
 
 def _by_weights(
-    op: MatMul, graph: IntGraph, register: Register, words: AnyWordRequantizer
+    op: MatMul, graph: IntGraph, register: Register, requantizer: AnySimdRequantizer
 ) -> Kernel | None:
     """Kernel of a product with weights, packed and measured here, once."""
     result = graph.result(op)
@@ -154,9 +151,9 @@ def _by_weights(
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = np.ascontiguousarray(operands[0])
-        out = Codes.empty((len(a), *result.shape), result.type.dtype)
+        out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
         scratch = Scratch.empty((packed.padded_terms, packed.left_dtype), packed.terms, padded)
-        misfits = narrow_and_requantize(
+        saturated = narrow_and_requantize(
             a.reshape(-1, packed.terms),
             centre,
             shifted,
@@ -171,20 +168,20 @@ def _by_weights(
             biases,
             register.arguments,
             *scratch.arguments,
-            words.arguments,
+            requantizer.arguments,
             scratch.extremes,
             scratch.counts,
             out.flat,
             0,
             packed.columns,
         )
-        return scratch.result(out.codes, int(misfits))
+        return scratch.result(out.codes, int(saturated))
 
     return kernel
 
 
 def _of_activations(
-    op: MatMul, graph: IntGraph, register: Register, words: AnyWordRequantizer
+    op: MatMul, graph: IntGraph, register: Register, requantizer: AnySimdRequantizer
 ) -> Kernel:
     """Kernel of a product of two activations, one pair of matrices after the other."""
     result = graph.result(op)
@@ -196,9 +193,9 @@ def _of_activations(
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a, b = (np.ascontiguousarray(operand) for operand in operands)
-        out = Codes.empty((len(a), *result.shape), result.type.dtype)
+        out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
         scratch = Scratch.empty((padded_terms, np.int16), terms, padded)
-        misfits = narrow_activations(
+        saturated = narrow_activations(
             a.reshape(-1, rows, terms),
             b.reshape(-1, *b.shape[-2:]),
             op.transpose_b,
@@ -210,16 +207,16 @@ def _of_activations(
             biases,
             register.arguments,
             *scratch.arguments,
-            words.arguments,
+            requantizer.arguments,
             scratch.extremes,
             scratch.counts,
             out.flat,
         )
-        return scratch.result(out.codes, int(misfits))
+        return scratch.result(out.codes, int(saturated))
 
     return kernel
 
 
 def _empty_lanes(terms: int, padded: int) -> NDArray[np.int16]:
-    """Return memory for the right operand's codes as the walk reads them."""
+    """Return memory for the right operand's codes as ordered accumulation reads them."""
     return np.empty((padded // GROUP, padded_to_checks(terms) * GROUP), np.int16)

@@ -20,11 +20,11 @@ from simulator.simd.product.packing import (
 
 
 @kernel
-def multiply_and_requantize(  # type: ignore[no-untyped-def]
-    a, shifted, panels, per_step, chunk, initial, codes, sums, words, extremes, out, out_at,
+def multiply_and_requantize(
+    a, shifted, panels, per_step, chunk, initial, codes, sums, requantizer, extremes, out, out_at,
     columns,
 ):  # fmt: skip
-    """Requantize ``initial + a @ b`` [M, N] into ``out`` from ``out_at`` on; count the misfits.
+    """Requantize ``initial + a @ b`` [M, N] into ``out`` from ``out_at`` on; count what saturates.
 
     Parameters
     ----------
@@ -38,49 +38,49 @@ def multiply_and_requantize(  # type: ignore[no-untyped-def]
         int32 [panels * 16]: what the sums start with
     codes, sums
         scratch: int16 or uint8 [48, padded K], int32 [48, panels * 16]
-    words
+    requantizer
         of :func:`simulator.simd.lanes.requantize_row.requantize_row`, padded as the panels
     extremes
         int32 [16]: least and largest sums, lane by lane
     out
-        flat codes, with room behind the last row (:mod:`simulator.ops.codes`): padding is written,
-        and overwritten
+        flat codes, with room behind the last row (:mod:`simulator.simd.lanes.padded_codes`):
+        padding is written, and overwritten
     """
-    misfits = 0
+    saturated = 0
     for start in range(0, a.shape[0], STRIP_ROWS):
         count = min(STRIP_ROWS, a.shape[0] - start)
         take_rows(a, start, count, shifted, codes)
         start_sums(initial, count, sums)
         multiply_terms(codes, count, 0, codes.shape[1], panels, per_step, chunk, sums)
         place = out_at + start * columns
-        misfits += requantize_strip(sums, count, words, extremes, out, place, columns)
-    return misfits
+        saturated += requantize_strip(sums, count, requantizer, extremes, out, place, columns)
+    return saturated
 
 
 @kernel
-def requantize_strip(sums, count, words, extremes, out, out_at, columns):  # type: ignore[no-untyped-def]
-    """Requantize ``count`` rows of sums into ``out`` from ``out_at`` on; count the misfits."""
-    misfits = 0
+def requantize_strip(sums, count, requantizer, extremes, out, out_at, columns):
+    """Requantize ``count`` rows of sums into ``out`` from ``out_at`` on; count what saturates."""
+    saturated = 0
     width = sums.shape[1]
     flat = sums.reshape(-1)
     for i in range(count):
         place = out_at + i * columns
-        misfits += requantize_row(flat, i * width, out, place, words, extremes)
-    return misfits
+        saturated += requantize_row(flat, i * width, out, place, requantizer, extremes)
+    return saturated
 
 
 @kernel
-def multiply_activations(  # type: ignore[no-untyped-def]
-    lefts, rights, transposed, signed, panels, initial, codes, sums, words, extremes, out
+def multiply_activations(
+    lefts, rights, transposed, signed, panels, initial, codes, sums, requantizer, extremes, out
 ):
-    """Requantize ``lefts[i] @ rights[i]`` for every i into ``out``, flat; count the misfits.
+    """Requantize ``lefts[i] @ rights[i]`` for every i into ``out``, flat; count what saturates.
 
     ``rights`` is [B, K, N], or [B, N, K] where ``transposed``, of ``signed`` bytes or others. The
     rest as above.
     """
     columns = rights.shape[1] if transposed else rights.shape[2]
     turned = np.empty((rights.shape[2], rights.shape[1]), rights.dtype)
-    misfits = 0
+    saturated = 0
     for i in range(lefts.shape[0]):
         if transposed and rights.shape[2] % PAIR == 0:
             pack_pairs_of_columns(rights[i], signed, panels)
@@ -89,8 +89,8 @@ def multiply_activations(  # type: ignore[no-untyped-def]
             pack_pairs(turned, panels)
         else:
             pack_pairs(rights[i], panels)
-        misfits += multiply_and_requantize(
-            lefts[i], 0, panels, PAIR, 0, initial, codes, sums, words, extremes, out,
+        saturated += multiply_and_requantize(
+            lefts[i], 0, panels, PAIR, 0, initial, codes, sums, requantizer, extremes, out,
             i * lefts.shape[1] * columns, columns,
         )  # fmt: skip
-    return misfits
+    return saturated

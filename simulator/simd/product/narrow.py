@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Products through one narrow register per sum, without the price of walking every sum.
+"""Products through one narrow register per sum, without the price of accumulating all in order.
 
 Exact sums first. The lengths of the two vectors bound every partial sum; where that is too coarse
 for some sum of a strip, its product is made a block of terms at a time, and the exact partial sum
@@ -16,8 +16,8 @@ import numpy as np
 from simulator.numerics.jit import kernel
 from simulator.simd.product.fused import requantize_strip
 from simulator.simd.product.narrow_bounds import CHECKED_TERMS, measure_columns, measure_rows
-from simulator.simd.product.narrow_tile import flag_row
-from simulator.simd.product.narrow_walk import pack_lanes, take_twice, walk_flagged
+from simulator.simd.product.narrow_flags import flag_row
+from simulator.simd.product.narrow_in_order import accumulate_flagged, pack_lanes, take_twice
 from simulator.simd.product.packing import (
     PAIR,
     STRIP_ROWS,
@@ -30,16 +30,16 @@ from simulator.simd.product.packing import (
 
 
 @kernel
-def narrow_and_requantize(  # type: ignore[no-untyped-def]
+def narrow_and_requantize(
     a, centre, shifted, panels, per_step, chunk, b, lanes, state, reach, corrections, biases,
-    register, codes, twice, sums, flags, lengths, words, extremes, counts, out, out_at,
+    register, codes, twice, sums, flags, lengths, requantizer, extremes, counts, out, out_at,
     columns,
 ):  # fmt: skip
-    """Requantize ``a @ b`` [M, N] out of narrow registers into ``out``; count the misfits.
+    """Requantize ``a @ b`` [M, N] out of narrow registers into ``out``; count what saturates.
 
     Parameters
     ----------
-    a, shifted, panels, per_step, chunk, codes, sums, words, out, out_at, columns
+    a, shifted, panels, per_step, chunk, codes, sums, requantizer, out, out_at, columns
         see :func:`simulator.simd.product.fused.multiply_and_requantize`; panels in twos
     centre
         what left codes lie around
@@ -56,15 +56,15 @@ def narrow_and_requantize(  # type: ignore[no-untyped-def]
     register
         of :class:`Register`
     twice
-        int32 [48, terms of a walk]: scratch, zeros behind the codes
+        int32 [48, padded terms]: scratch, zeros behind the codes
     flags, lengths
         uint8 [48, panels], int32 [48, 1 + blocks]: scratch
     extremes
         int32 [2, 16]: least and largest exact sums, lane by lane; the second row is scratch
     counts
-        int64 [4]: sums changed, transient, persistent; sums walked; added to
+        int64 [4]: sums changed, transient, persistent; sums accumulated in order; added to
     """
-    misfits = 0
+    saturated = 0
     for start in range(0, a.shape[0], STRIP_ROWS):
         count = min(STRIP_ROWS, a.shape[0] - start)
         take_rows(a, start, count, shifted, codes)
@@ -79,14 +79,14 @@ def narrow_and_requantize(  # type: ignore[no-untyped-def]
                 pack_lanes(b, lanes)
                 state[0] = True
             take_twice(a, start, count, twice)
-            walk_flagged(count, lanes, biases, register, twice, sums, flags, columns, counts)
+            accumulate_flagged(count, lanes, biases, register, twice, sums, flags, columns, counts)
         place = out_at + start * columns
-        misfits += requantize_strip(sums, count, words, extremes[1], out, place, columns)
-    return misfits
+        saturated += requantize_strip(sums, count, requantizer, extremes[1], out, place, columns)
+    return saturated
 
 
 @kernel
-def sum_strip(  # type: ignore[no-untyped-def]
+def sum_strip(
     count, panels, per_step, chunk, reach, corrections, biases, register, codes, sums, flags,
     lengths,
 ):  # fmt: skip
@@ -114,13 +114,13 @@ def sum_strip(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def flag_strip(count, row, block, reach, register, sums, flags, lengths):  # type: ignore[no-untyped-def]
+def flag_strip(count, row, block, reach, register, sums, flags, lengths):
     """Flag the groups of a strip by one row of the reach; say whether any flag is set."""
     norms, below, above = reach
     width = sums.shape[1]
     flat_sums, flat_flags = sums.reshape(-1), flags.reshape(-1)
     for i in range(count):
-        flag_row(  # type: ignore[call-arg]
+        flag_row(
             flat_sums, i * width, norms, below, above, row * width, lengths[i, block],
             register[0], register[1], flat_flags, i * flags.shape[1],
         )  # fmt: skip
@@ -128,7 +128,7 @@ def flag_strip(count, row, block, reach, register, sums, flags, lengths):  # typ
 
 
 @kernel
-def has_flags(count, flags):  # type: ignore[no-untyped-def]
+def has_flags(count, flags):
     """Tell whether some group of a strip is flagged."""
     some = False
     for i in range(count):
@@ -138,7 +138,7 @@ def has_flags(count, flags):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def add_row(row, count, sums):  # type: ignore[no-untyped-def]
+def add_row(row, count, sums):
     """Add an int32 vector to each row of a strip."""
     for i in range(count):
         for j in range(sums.shape[1]):
@@ -146,7 +146,7 @@ def add_row(row, count, sums):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def find_extremes(sums, count, extremes):  # type: ignore[no-untyped-def]
+def find_extremes(sums, count, extremes):
     """Put the least and the largest sums of a strip into int32 [16]: all lanes alike."""
     least, most = extremes[0], extremes[8]
     for i in range(count):
@@ -159,14 +159,14 @@ def find_extremes(sums, count, extremes):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def narrow_activations(  # type: ignore[no-untyped-def]
+def narrow_activations(
     lefts, rights, transposed, panels, lanes, state, reach, corrections, biases, register, codes,
-    twice, sums, flags, lengths, words, extremes, counts, out,
+    twice, sums, flags, lengths, requantizer, extremes, counts, out,
 ):  # fmt: skip
     """Requantize ``lefts[i] @ rights[i]`` for every i; see above, and ``multiply_activations``."""
     columns = rights.shape[1] if transposed else rights.shape[2]
     turned = np.empty((rights.shape[2], rights.shape[1]), rights.dtype)
-    misfits = 0
+    saturated = 0
     for i in range(lefts.shape[0]):
         b = rights[i]
         if transposed:
@@ -175,9 +175,9 @@ def narrow_activations(  # type: ignore[no-untyped-def]
         pack_pairs(b, panels)
         measure_columns(b, reach[0])
         state[0] = False
-        misfits += narrow_and_requantize(
+        saturated += narrow_and_requantize(
             lefts[i], 0, 0, panels, PAIR, 0, b, lanes, state, reach, corrections, biases, register,
-            codes, twice, sums, flags, lengths, words, extremes, counts, out,
+            codes, twice, sums, flags, lengths, requantizer, extremes, counts, out,
             i * lefts.shape[1] * columns, columns,
         )  # fmt: skip
-    return misfits
+    return saturated

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel
-from simulator.simd.product.narrow_tile import WALK_COLUMNS
+from simulator.simd.product.narrow_tile import NARROW_COLUMNS
 from simulator.simd.product.packing import padded_columns
 from simulator.simd.product.tile import TILE_COLUMNS
 
 CHECKED_TERMS = 96  # of a block
-PANELS = WALK_COLUMNS // TILE_COLUMNS
-FULL_HALVES, HALVES, WORDS = 0, 1, 2  # how registers are held
+PANELS = NARROW_COLUMNS // TILE_COLUMNS
+# How registers are held: each fills a lane of 16 bits; in lanes of 16 or of 32 bits, with clipping.
+FULL_I16, CLIPPED_I16, CLIPPED_I32 = 0, 1, 2
 SELDOM = 8  # terms after which clipping is looked for, where that is not too seldom
 LANE_CODES = 1 << 16
 # Terms of which a partial sum (below 2^30: it has at most 31 bits), how far the next may be (below
@@ -32,7 +33,7 @@ class Register:
     low, high : its smallest and largest code
     wraps : whether it wraps, or saturates
     apply : whether its overflow changes sums, or is only counted
-    held : one of the three above
+    layout : one of the three above
     often : whether eight terms are too many to look for clipping after
     bias_last : whether there is a bias to add last
     """
@@ -41,7 +42,7 @@ class Register:
     high: int
     wraps: bool
     apply: bool
-    held: int
+    layout: int
     often: bool
     bias_last: bool
 
@@ -49,22 +50,22 @@ class Register:
     def arguments(self) -> tuple[int, int, bool, bool, int, bool, bool]:
         """Return what the kernels take."""
         return (
-            self.low, self.high, self.wraps, self.apply, self.held, self.often, self.bias_last,
+            self.low, self.high, self.wraps, self.apply, self.layout, self.often, self.bias_last,
         )  # fmt: skip
 
 
-def is_checked_often(largest_product: int, held: int, low: int, high: int) -> bool:
+def is_checked_often(largest_product: int, layout: int, low: int, high: int) -> bool:
     """Tell whether comparing after eight terms could miss clipping.
 
     What was clipped off is at most the sum of the terms' magnitudes; below 2^16 it leaves a trace
     in 16 bits. And seven terms must not reach from one end of the register to the other.
     """
     reaches_across = (SELDOM - 1) * largest_product > high - low
-    return reaches_across or (held != WORDS and SELDOM * largest_product >= LANE_CODES)
+    return reaches_across or (layout != CLIPPED_I32 and SELDOM * largest_product >= LANE_CODES)
 
 
 def padded_to_checks(terms: int) -> int:
-    """Return the terms of a walk: products of zeros change nothing."""
+    """Return the terms that are accumulated in order: products of zeros change nothing."""
     return -(-terms // SELDOM) * SELDOM
 
 
@@ -108,7 +109,7 @@ def reach_of(b: IntArray, columns: int, centre: int) -> Reach:
 
 
 @kernel
-def measure_columns(b, norms):  # type: ignore[no-untyped-def]
+def measure_columns(b, norms):
     """Write the lengths of ``b``'s columns, of all terms and of each block; see :class:`Reach`."""
     terms, count = b.shape
     squares = np.empty(count, np.int32)
@@ -131,7 +132,7 @@ def measure_columns(b, norms):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def whole_root(squares):  # type: ignore[no-untyped-def]
+def whole_root(squares):
     """Return the root of an int32, rounded up.
 
     Below 2^31 a root that is no whole number is too far from any for a float64 to miss its side.
@@ -140,7 +141,7 @@ def whole_root(squares):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def measure_rows(a, start, count, centre, lengths):  # type: ignore[no-untyped-def]
+def measure_rows(a, start, count, centre, lengths):
     """Write lengths of rows of ``a - centre``, int32 [48, 1 + blocks]: all terms, each block."""
     terms = a.shape[1]
     middle = np.int32(centre)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Narrow accumulators in vector registers: which sums may overflow, and those sums step by step.
+"""A tile of a product accumulated in order in narrow registers, many of them side by side.
 
 A register that saturates equals the exact partial sum until that leaves the register's range: its
 first clipping tells that a partial sum was out of range. One comparison with the unclipped sum
@@ -14,16 +14,15 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
 from simulator.numerics.jit import kernel
 from simulator.simd.lanes.vectors import (
-    HALVES,
-    INT8,
+    I16X16,
+    I32X8,
     INT16,
     INT32,
     INT64,
-    WORDS,
+    LANES,
     Values,
     address_of,
     broadcast,
@@ -31,6 +30,7 @@ from simulator.simd.lanes.vectors import (
     constant,
     element,
     fill,
+    intrinsic,
     larger,
     load,
     loop,
@@ -39,97 +39,34 @@ from simulator.simd.lanes.vectors import (
     store,
 )
 
-WALK_ROWS = 2
-WALK_COLUMNS = 32  # of 16-bit registers; as 32-bit registers, half as many at a time
-LANES: int = WORDS.count
+NARROW_ROWS = 2
+NARROW_COLUMNS = 32  # of 16-bit registers; as 32-bit registers, half as many at a time
 BITS = ir.IntType(LANES)
-
-
-@intrinsic
-def flag_row(  # type: ignore[no-untyped-def]
-    typing, sums, at, norms, below, above, block_at, norm, low, high, flags, flags_at
-):
-    """Flag each 16 columns of a row in which some sum may leave ``low`` to ``high``.
-
-    Parameters
-    ----------
-    sums
-        int32, flat: partial sums from ``at`` on, as many as there are norms in a row
-    norms, norm
-        int32 [blocks, columns]: lengths of the columns' next terms, rounded up, a row of them from
-        ``block_at`` on; ``norm`` is that of the row. No partial sum of the next terms is farther
-        away than the product of both (Cauchy-Schwarz).
-    below, above
-        the same shape: the least and the largest of what else partial sums of the next terms hold
-    flags
-        uint8, flat, from ``flags_at`` on: 1 is put in
-    """
-    index = types.intp
-    signature = types.void(
-        sums, index, norms, below, above, index, index, index, index, flags, index
-    )
-    return signature, _flag_row
-
-
-def _flag_row(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    _, at, norms, _, _, block_at, norm, low, high, _, flags_at = arguments
-    kinds = signature.args
-
-    def place(position: int, lane: Any, start: Any) -> Any:
-        address = address_of(context, builder, kinds[position], arguments[position], lane)
-        return element(builder, address, (start, 1))
-
-    sums, flags = place(0, INT32, at), place(9, INT8, flags_at)
-    lengths, down, up = (place(position, INT32, block_at) for position in (2, 3, 4))
-    columns = builder.extract_value(context.make_array(kinds[2])(context, builder, norms).shape, 1)
-    row, bottom, top = (fill(builder, builder.trunc(n, INT32), WORDS) for n in (norm, low, high))
-
-    def sixteen(first: Any, _: Values) -> list[Any]:
-        outside = splat(ir.VectorType(ir.IntType(1), LANES), 0)
-        for part in range(2):
-            offset = (first, 1), (constant(LANES), part)
-            total = load(builder, element(builder, sums, *offset), WORDS)
-            length, low_drift, high_drift = (
-                load(builder, element(builder, vector, *offset), WORDS)
-                for vector in (lengths, down, up)
-            )
-            reach = builder.mul(length, row)
-            highest = builder.add(builder.add(total, high_drift), reach)
-            lowest = builder.sub(builder.add(total, low_drift), reach)
-            outside = builder.or_(outside, builder.icmp_signed(">", highest, top))
-            outside = builder.or_(outside, builder.icmp_signed("<", lowest, bottom))
-        some = builder.icmp_unsigned("!=", builder.bitcast(outside, BITS), ir.Constant(BITS, 0))
-        flag = builder.gep(flags, [builder.lshr(first, constant(4))])
-        builder.store(builder.or_(builder.load(flag), builder.zext(some, INT8)), flag)
-        return []
-
-    loop(builder, constant(0), columns, 2 * LANES, [], sixteen)
-    return context.get_dummy_value()
 
 
 class Lanes(NamedTuple):
     """How registers are held.
 
-    halves : in lanes of 16 bits, not of 32
+    of_16_bits : in lanes of 16 bits, not of 32
     full : they fill their lanes
     per_check : terms after which the unclipped sum is compared
     """
 
-    halves: bool
+    of_16_bits: bool
     full: bool
     per_check: int
 
 
-def _walk(lanes: Lanes) -> Any:
+def _kernel_of(lanes: Lanes) -> Any:
     """Return the kernel of a tile."""
     held = lanes
 
     @intrinsic
-    def walk_tile(  # type: ignore[no-untyped-def]
+    def accumulate_tile(
         typing, codes, codes_at, codes_stride, lanes, lanes_at, terms, start, flagged, bias,
          column, columns, count, low, high, wraps, apply, sums, sums_at, sums_stride, counts,
     ):  # fmt: skip
-        """Walk 2 rows and 32 (or 16) columns of a product through their registers.
+        """Accumulate 2 rows and 32 (or 16) columns of a product in order in their registers.
 
         Parameters
         ----------
@@ -162,51 +99,51 @@ def _walk(lanes: Lanes) -> Any:
 
         return signature, generate
 
-    return walk_tile
+    return accumulate_tile
 
 
-_full_halves_2, _full_halves_8 = (_walk(Lanes(True, True, terms)) for terms in (2, 8))
-_halves_1, _halves_8 = (_walk(Lanes(True, False, terms)) for terms in (1, 8))
-_words_2, _words_8 = (_walk(Lanes(False, False, terms)) for terms in (2, 8))
+_full_i16_2, _full_i16_8 = (_kernel_of(Lanes(True, True, terms)) for terms in (2, 8))
+_i16_1, _i16_8 = (_kernel_of(Lanes(True, False, terms)) for terms in (1, 8))
+_i32_2, _i32_8 = (_kernel_of(Lanes(False, False, terms)) for terms in (2, 8))
 
 
 # Each in a function of its own, which is never inlined: all registers are needed.
 
 
 @kernel
-def walk_full_halves_2(*arguments):  # type: ignore[no-untyped-def]
+def accumulate_full_i16_2(*arguments):
     """Registers of 16 bits, looked at after 2 terms."""
-    _full_halves_2(*arguments)
+    _full_i16_2(*arguments)
 
 
 @kernel
-def walk_full_halves_8(*arguments):  # type: ignore[no-untyped-def]
+def accumulate_full_i16_8(*arguments):
     """Registers of 16 bits, looked at after 8 terms."""
-    _full_halves_8(*arguments)
+    _full_i16_8(*arguments)
 
 
 @kernel
-def walk_halves_1(*arguments):  # type: ignore[no-untyped-def]
+def accumulate_i16_1(*arguments):
     """Registers of less than 16 bits, looked at after every term."""
-    _halves_1(*arguments)
+    _i16_1(*arguments)
 
 
 @kernel
-def walk_halves_8(*arguments):  # type: ignore[no-untyped-def]
+def accumulate_i16_8(*arguments):
     """Registers of less than 16 bits, looked at after 8 terms."""
-    _halves_8(*arguments)
+    _i16_8(*arguments)
 
 
 @kernel
-def walk_words_2(*arguments):  # type: ignore[no-untyped-def]
+def accumulate_i32_2(*arguments):
     """Registers of more than 16 bits, looked at after 2 terms."""
-    _words_2(*arguments)
+    _i32_2(*arguments)
 
 
 @kernel
-def walk_words_8(*arguments):  # type: ignore[no-untyped-def]
+def accumulate_i32_8(*arguments):
     """Registers of more than 16 bits, looked at after 8 terms."""
-    _words_8(*arguments)
+    _i32_8(*arguments)
 
 
 def _generate(context: Any, builder: Any, signature: Any, arguments: Any, lanes: Lanes) -> Any:
@@ -215,30 +152,30 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any, lanes:
         count, low, high, wraps, apply, _, sums_at, sums_stride, _,
     ) = arguments  # fmt: skip
     kinds = signature.args
-    halves = lanes.halves
+    of_16_bits = lanes.of_16_bits
     builder.function.attributes.add("noinline")
 
     def place(position: int, lane: Any, *steps: tuple[Any, int]) -> Any:
         address = address_of(context, builder, kinds[position], arguments[position], lane)
         return element(builder, address, *steps)
 
-    rows = [place(0, INT32, (codes_at, 1), (codes_stride, row)) for row in range(WALK_ROWS)]
+    rows = [place(0, INT32, (codes_at, 1), (codes_stride, row)) for row in range(NARROW_ROWS)]
     packed = place(3, INT16, (lanes_at, 1))
     start, flagged, bias = (place(position, INT32, (column, 1)) for position in (6, 7, 8))
     bottom, top = builder.trunc(low, INT32), builder.trunc(high, INT32)
-    view = HALVES if halves else WORDS
-    parts = WALK_COLUMNS // HALVES.count if halves else 2
+    view = I16X16 if of_16_bits else I32X8
+    parts = NARROW_COLUMNS // I16X16.count if of_16_bits else 2
     ends = [fill(builder, builder.trunc(end, view.element), view) for end in (bottom, top)]
 
     def initial(vector: Any, part: int) -> Any:
-        words = [
-            load(builder, element(builder, vector, (constant(1), offset)), WORDS)
+        registers = [
+            load(builder, element(builder, vector, (constant(1), offset)), I32X8)
             for offset in range(part * view.count, (part + 1) * view.count, LANES)
         ]
-        if not halves:
-            return words[0]
-        wide = _joined(builder, words)
-        return builder.trunc(wide, HALVES)
+        if not of_16_bits:
+            return registers[0]
+        wide = _joined(builder, registers)
+        return builder.trunc(wide, I16X16)
 
     registers = [initial(start, part) for _ in rows for part in range(parts)]
     clipped = [initial(flagged, part) for _ in rows for part in range(parts)]
@@ -246,21 +183,21 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any, lanes:
     def some_terms(first: Any, carried: Values) -> list[Any]:
         held, flags = list(carried[: len(registers)]), list(carried[len(registers) :])
         ahead = [builder.add(first, constant(step)) for step in range(lanes.per_check)]
-        columns = [_columns(builder, packed, term, halves) for term in ahead]
+        columns = [_columns(builder, packed, term, of_16_bits) for term in ahead]
         spot = 0
         # One register after the other: only its unclipped sum is needed beside it.
         for row in rows:
             codes = [
-                broadcast(builder, element(builder, row, (term, 1)), INT32, HALVES)
+                broadcast(builder, element(builder, row, (term, 1)), INT32, I16X16)
                 for term in ahead
             ]
-            for part in range(0, parts, 1 if halves else 2):
-                width = 1 if halves else 2
+            for part in range(0, parts, 1 if of_16_bits else 2):
+                width = 1 if of_16_bits else 2
                 exact = held[spot : spot + width]
                 for code, vectors in zip(codes, columns, strict=True):
                     product = builder.mul(code, vectors[part // width])
                     for i, addend in enumerate(
-                        [product] if halves else _in_words(builder, product)
+                        [product] if of_16_bits else _in_i32(builder, product)
                     ):
                         exact[i] = builder.add(exact[i], addend)
                         held[spot + i] = _clipped_sum(builder, held[spot + i], addend, ends, lanes)
@@ -274,16 +211,16 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any, lanes:
     final = loop(builder, constant(0), terms, lanes.per_check, begin, some_terms)
     held, flags = final[: len(registers)], final[len(registers) :]
     counters = [place(19, INT64, (constant(1), kind)) for kind in range(3)]
-    limits = [fill(builder, end, WORDS) for end in (bottom, top)]
+    limits = [fill(builder, end, I32X8) for end in (bottom, top)]
     spot = 0
-    for row in range(WALK_ROWS):
+    for row in range(NARROW_ROWS):
         for part in range(parts):
-            values = _in_words(builder, held[spot]) if halves else [held[spot]]
-            marks = _in_words(builder, flags[spot]) if halves else [flags[spot]]
+            values = _in_i32(builder, held[spot]) if of_16_bits else [held[spot]]
+            marks = _in_i32(builder, flags[spot]) if of_16_bits else [flags[spot]]
             for index, (value, mark) in enumerate(zip(values, marks, strict=True)):
                 offset = part * view.count + index * LANES
                 where = place(16, INT32, (sums_at, 1), (sums_stride, row), (constant(1), offset))
-                last = load(builder, element(builder, bias, (constant(1), offset)), WORDS)
+                last = load(builder, element(builder, bias, (constant(1), offset)), I32X8)
                 present = _present(builder, column, offset, columns, (row, count))
                 _finish(
                     builder, (value, mark, last, present), limits, (wraps, apply), where, counters
@@ -292,14 +229,14 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any, lanes:
     return context.get_dummy_value()
 
 
-def _joined(builder: Any, words: Values) -> Any:
+def _joined(builder: Any, registers: Values) -> Any:
     order = ir.Constant(ir.VectorType(INT32, 2 * LANES), list(range(2 * LANES)))
-    return builder.shuffle_vector(*words, order)
+    return builder.shuffle_vector(*registers, order)
 
 
-def _in_words(builder: Any, register: Any) -> list[Any]:
-    """Return the 16 lanes of a register as two registers of words, in order."""
-    wide = builder.sext(register, ir.VectorType(INT32, HALVES.count))
+def _in_i32(builder: Any, register: Any) -> list[Any]:
+    """Return the 16 lanes of a register as two registers of 32-bit lanes, in order."""
+    wide = builder.sext(register, ir.VectorType(INT32, I16X16.count))
     undefined = ir.Constant(wide.type, ir.Undefined)
     found = []
     for first in (0, LANES):
@@ -308,20 +245,20 @@ def _in_words(builder: Any, register: Any) -> list[Any]:
     return found
 
 
-def _columns(builder: Any, packed: Any, term: Any, halves: bool) -> list[Any]:
+def _columns(builder: Any, packed: Any, term: Any, of_16_bits: bool) -> list[Any]:
     """Return the codes of one term's columns. Products of 8-bit codes fit 16 bits, too."""
-    parts = range(WALK_COLUMNS // HALVES.count if halves else 1)
+    parts = range(NARROW_COLUMNS // I16X16.count if of_16_bits else 1)
     places = [
-        element(builder, packed, (term, WALK_COLUMNS), (constant(HALVES.count), part))
+        element(builder, packed, (term, NARROW_COLUMNS), (constant(I16X16.count), part))
         for part in parts
     ]
-    return [load(builder, place, HALVES) for place in places]
+    return [load(builder, place, I16X16) for place in places]
 
 
 def _clipped_sum(builder: Any, held: Any, product: Any, ends: Values, lanes: Lanes) -> Any:
     """Add a product to a register, which saturates."""
-    if lanes.halves:
-        total = call(builder, "llvm.sadd.sat.v16i16", HALVES, held, product)
+    if lanes.of_16_bits:
+        total = call(builder, "llvm.sadd.sat.v16i16", I16X16, held, product)
     else:
         total = builder.add(held, product)
     if lanes.full:
@@ -334,8 +271,8 @@ def _present(builder: Any, column: Any, offset: int, columns: Any, row: tuple[in
     exists = builder.icmp_signed("<", constant(row[0]), row[1])
     columns = builder.select(exists, columns, constant(0))
     rest = builder.sub(builder.sub(columns, column), constant(offset))
-    lanes = ir.Constant(WORDS, list(range(LANES)))
-    return builder.icmp_signed("<", lanes, fill(builder, builder.trunc(rest, INT32), WORDS))
+    lanes = ir.Constant(I32X8, list(range(LANES)))
+    return builder.icmp_signed("<", lanes, fill(builder, builder.trunc(rest, INT32), I32X8))
 
 
 def _finish(
@@ -345,7 +282,7 @@ def _finish(
     value, mark, last, present = found
     wraps, apply = flags
     low, high = limits
-    exact = load(builder, where, WORDS)
+    exact = load(builder, where, I32X8)
     total = smaller(builder, larger(builder, builder.add(value, last), low), high)
     # high - low is 2^bits - 1: a mask.
     mask = builder.sub(high, low)
@@ -354,7 +291,7 @@ def _finish(
     persistent = builder.or_(
         builder.icmp_signed("<", exact, low), builder.icmp_signed(">", exact, high)
     )
-    clipped = builder.icmp_signed("!=", mark, splat(WORDS, 0))
+    clipped = builder.icmp_signed("!=", mark, splat(I32X8, 0))
     transient = builder.and_(clipped, builder.not_(persistent))
     changed = builder.icmp_signed("!=", total, exact)
     for counter, event in zip(counters, (changed, transient, persistent), strict=True):

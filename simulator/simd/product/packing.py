@@ -110,7 +110,7 @@ def padded_columns(vector: NDArray[Any], length: int) -> NDArray[Any]:
 
 
 @kernel
-def pack_columns(columns, per_step, out):  # type: ignore[no-untyped-def]
+def pack_columns(columns, per_step, out):
     """Write ``columns`` [N, K] into panels [panels, padded K * 16].
 
     Missing terms are zero, missing columns are the last one: their sums are sums that there are.
@@ -135,7 +135,7 @@ def pack_columns(columns, per_step, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def pack_pairs(b, out):  # type: ignore[no-untyped-def]
+def pack_pairs(b, out):
     """Write ``b`` [K, N], contiguous, into int16 panels: quick, for products of activations."""
     terms, count = b.shape
     step = TILE_COLUMNS * PAIR
@@ -162,7 +162,7 @@ def pack_pairs(b, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def pack_pairs_of_columns(columns, signed, out):  # type: ignore[no-untyped-def]
+def pack_pairs_of_columns(columns, signed, out):
     """As :func:`pack_pairs`, of contiguous ``columns`` [N, K] of bytes with an even K.
 
     Two neighbouring bytes are read at once, and written at once as two 16-bit numbers.
@@ -184,7 +184,7 @@ def pack_pairs_of_columns(columns, signed, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def transpose_codes(a, out):  # type: ignore[no-untyped-def]
+def transpose_codes(a, out):
     """``out = a.T`` for contiguous codes, in blocks that stay in registers and caches."""
     rows, columns = a.shape
     for i in range(0, rows, TILE_COLUMNS):
@@ -196,7 +196,7 @@ def transpose_codes(a, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def take_rows(a, start, count, shifted, codes):  # type: ignore[no-untyped-def]
+def take_rows(a, start, count, shifted, codes):
     """``codes[:count] = a[start : start + count] + shifted``; padding stays as it is."""
     for i in range(count):
         row = a[start + i]
@@ -205,7 +205,7 @@ def take_rows(a, start, count, shifted, codes):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def multiply_terms(codes, count, first, last, panels, per_step, chunk, sums):  # type: ignore[no-untyped-def]
+def multiply_terms(codes, count, first, last, panels, per_step, chunk, sums):
     """Add some terms of the product of ``count`` rows of codes and panels to ``sums``.
 
     Parameters
@@ -227,7 +227,7 @@ def multiply_terms(codes, count, first, last, panels, per_step, chunk, sums):  #
         steps = min(BLOCK_TERMS, last - term) // per_step
         for panel in range(panels.shape[0]):
             for i in range(0, count, TILE_ROWS):
-                multiply_tile(  # type: ignore[call-arg]
+                multiply_tile(
                     flat_codes,
                     i * width + term,
                     width,
@@ -242,7 +242,7 @@ def multiply_terms(codes, count, first, last, panels, per_step, chunk, sums):  #
 
 
 @kernel
-def start_sums(initial, count, sums):  # type: ignore[no-untyped-def]
+def start_sums(initial, count, sums):
     """``sums[:count] = initial``, int32 [columns]."""
     for i in range(count):
         for j in range(sums.shape[1]):

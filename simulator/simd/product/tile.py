@@ -21,33 +21,33 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
 from simulator.simd.lanes.vectors import (
-    BYTES,
-    HALVES,
+    I8X32,
+    I16X16,
+    I32X8,
     INT32,
-    WORDS,
     Values,
     address_of,
     broadcast,
     call,
     constant,
     element,
+    intrinsic,
     load,
     loop,
     store,
 )
 
 TILE_ROWS, REGISTERS = 6, 2
-TILE_COLUMNS: int = REGISTERS * WORDS.count
+TILE_COLUMNS: int = REGISTERS * I32X8.count
 UNROLLED = 2  # steps in one round of the loop
 STEP_BYTES = 4  # of a left row in one step: two int16, or four bytes
 SPOTS = [(row, register) for row in range(TILE_ROWS) for register in range(REGISTERS)]
 
 
 @intrinsic
-def multiply_tile(  # type: ignore[no-untyped-def]
+def multiply_tile(
     typing, left, left_at, left_stride, packed, packed_at, steps, chunk, sums, sums_at, sums_stride
 ):
     """Add a product of 6 rows of ``left`` and 16 packed columns to a tile of ``sums``.
@@ -75,10 +75,10 @@ def _pairs(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     left, packed, sums, steps, _ = _places(context, builder, signature, arguments)
 
     def products(a: Any, b: Any) -> Any:
-        return call(builder, "llvm.x86.avx2.pmadd.wd", WORDS, a, b)
+        return call(builder, "llvm.x86.avx2.pmadd.wd", I32X8, a, b)
 
-    start = [load(builder, place, WORDS) for place in sums]
-    final = _steps(builder, left, packed, (constant(0), steps), HALVES, products, start)
+    start = [load(builder, place, I32X8) for place in sums]
+    final = _steps(builder, left, packed, (constant(0), steps), I16X16, products, start)
     for value, place in zip(final, sums, strict=True):
         store(builder, value, place)
     return context.get_dummy_value()
@@ -86,19 +86,19 @@ def _pairs(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
 
 def _quads(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     left, packed, sums, steps, chunk = _places(context, builder, signature, arguments)
-    nothing = [ir.Constant(HALVES, None)] * len(SPOTS)
-    ones = ir.Constant(HALVES, [1] * HALVES.count)
+    nothing = [ir.Constant(I16X16, None)] * len(SPOTS)
+    ones = ir.Constant(I16X16, [1] * I16X16.count)
 
     def products(a: Any, b: Any) -> Any:
-        return call(builder, "llvm.x86.avx2.pmadd.ub.sw", HALVES, a, b)
+        return call(builder, "llvm.x86.avx2.pmadd.ub.sw", I16X16, a, b)
 
     def one_chunk(begin: Any, _: Values) -> list[Any]:
         stop = builder.add(begin, chunk)
         stop = builder.select(builder.icmp_signed("<", stop, steps), stop, steps)
-        halves = _steps(builder, left, packed, (begin, stop), BYTES, products, nothing)
-        for value, place in zip(halves, sums, strict=True):
-            words = call(builder, "llvm.x86.avx2.pmadd.wd", WORDS, value, ones)
-            store(builder, builder.add(load(builder, place, WORDS), words), place)
+        partial = _steps(builder, left, packed, (begin, stop), I8X32, products, nothing)
+        for value, place in zip(partial, sums, strict=True):
+            wide = call(builder, "llvm.x86.avx2.pmadd.wd", I32X8, value, ones)
+            store(builder, builder.add(load(builder, place, I32X8), wide), place)
         return []
 
     loop(builder, constant(0), steps, chunk, [], one_chunk)
@@ -117,7 +117,7 @@ def _places(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     )
     start = address_of(context, builder, signature.args[7], sums, INT32)
     tile = [
-        element(builder, start, (sums_at, 1), (stride, row), (constant(WORDS.count), register))
+        element(builder, start, (sums_at, 1), (stride, row), (constant(I32X8.count), register))
         for row, register in SPOTS
     ]
     return rows, columns, tile, steps, chunk

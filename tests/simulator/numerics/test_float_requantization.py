@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from simulator.numerics.float_requantization import RealRequantizer, requantize_real
 from simulator.numerics.integer_type import IntType, Overflow
-from simulator.numerics.rescaling import ZeroPointStage
+from simulator.numerics.rescaling import Arithmetic, RescaleRule, ZeroPointStage
 from simulator.numerics.rounding import Rounding
 
 S8, U4 = IntType(bits=8), IntType(bits=4, signed=False)
@@ -17,14 +17,13 @@ every_rounding = pytest.mark.parametrize("rounding", Rounding)
 
 
 def requantizer(multiplier, rounding, zero_point=0, kind=S8, overflow=SATURATING[0], stage=None):
-    return RealRequantizer(
-        multiplier=multiplier,
+    rule = RescaleRule(
         rounding=rounding,
-        stage=stage or ZeroPointStage.AFTER_ROUND,
-        zero_point=zero_point,
-        kind=kind,
         overflow=overflow,
+        zero_point_stage=stage or ZeroPointStage.AFTER_ROUND,
+        arithmetic=Arithmetic(str(multiplier.dtype)),
     )
+    return RealRequantizer(rule=rule, multiplier=multiplier, zero_point=zero_point, kind=kind)
 
 
 def assert_equal_to_reference(kernel, rows, addend=None):
@@ -34,11 +33,9 @@ def assert_equal_to_reference(kernel, rows, addend=None):
         expected[i, c], flag = requantize_real(
             int(rows[i, c]) + int(added[c]),
             kernel.multiplier[c],
-            kernel.rounding,
+            kernel.rule,
             kernel.zero_point,
             kernel.kind,
-            kernel.overflow,
-            kernel.stage,
         )
         outside += flag
     codes, count = kernel(rows, addend)
@@ -122,6 +119,12 @@ def test_what_does_not_fit_saturates_an_infinite_product_too():
 def test_it_cannot_wrap():
     with pytest.raises(ValueError, match="no low bits"):
         requantizer(np.ones(1, np.float32), Rounding.FLOOR, overflow=Overflow.WRAP)
+
+
+def test_multipliers_are_of_the_arithmetic_s_type():
+    rule = requantizer(np.ones(1, np.float32), Rounding.FLOOR).rule
+    with pytest.raises(ValueError, match="multiplier is float64, the arithmetic float32"):
+        RealRequantizer(rule=rule, multiplier=np.ones(1), zero_point=0, kind=S8)
 
 
 @given(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.numerics.integer_type import IntType, Overflow, fit, limits
-from simulator.numerics.requantization import fit_kernel
+from simulator.numerics.output_stage import fit_kernel
 
 SATURATE, SYMMETRIC, WRAP = Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC, Overflow.WRAP
 VALID = [f"s{bits}" for bits in range(1, 65)] + [f"u{bits}" for bits in range(1, 64)]

@@ -5,7 +5,7 @@ import pytest
 from numba.core import config
 
 from simulator.numerics.jit import kernel_cache_folder
-from simulator.numerics.requantization import fit_kernel
+from simulator.numerics.output_stage import fit_kernel
 from simulator.ops.add import add_rows
 
 

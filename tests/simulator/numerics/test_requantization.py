@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.requantization import Requantizer, requantize
-from simulator.numerics.rescaling import LeftShift, ZeroPointStage
+from simulator.numerics.rescaling import LeftShift, RescaleRule, ZeroPointStage
 from simulator.numerics.rounding import DoubleRounding, Rounding
 
 S4, S8 = IntType(bits=4), IntType(bits=8)
@@ -16,17 +16,24 @@ U8 = IntType(bits=8, signed=False)
 roundings, overflows = st.sampled_from(Rounding), st.sampled_from(Overflow)
 
 
-def requantizer(multiplier, shift, rounding, zero_point, kind, overflow, channels=None, **rules):
+def rule_of(rounding, overflow, **choices):
+    return RescaleRule(rounding=rounding, overflow=overflow, **choices)
+
+
+def requantizer(multiplier, shift, rounding, zero_point, kind, overflow, channels=None, **choices):
     return Requantizer.build(
+        rule_of(rounding, overflow, **choices),
         multiplier=np.array(multiplier),
         shift=np.array(shift),
-        rounding=rounding,
         channels=channels or len(multiplier),
         zero_point=zero_point,
         kind=kind,
-        overflow=overflow,
-        **rules,
     )
+
+
+def one(value, multiplier, shift, rounding, zero_point, kind, overflow, **choices):
+    rule = rule_of(rounding, overflow, **choices)
+    return requantize(value, multiplier, shift, rule, zero_point, kind)
 
 
 def assert_same(rows, multiplier, shift, rounding, zero_point, kind, overflow, **rules):
@@ -35,7 +42,7 @@ def assert_same(rows, multiplier, shift, rounding, zero_point, kind, overflow, *
     codes, count = kernel(rows)
     expected = [
         [
-            requantize(int(x), m, s, rounding, zero_point, kind, overflow, **rules)
+            one(int(x), m, s, rounding, zero_point, kind, overflow, **rules)
             for x, m, s in zip(row, multiplier, shift, strict=True)
         ]
         for row in rows
@@ -50,7 +57,7 @@ def assert_equal_to_reference(kernel, rows, rounding, addend=None):
     expected, outside = np.empty(rows.shape, kernel.kind.dtype), 0
     for index in np.ndindex(*rows.shape):
         channel = index[-1]
-        expected[index], flag = requantize(
+        expected[index], flag = one(
             int(rows[index]) + int(added[channel]),
             int(kernel.multiplier[channel]),
             int(kernel.shift[channel]),
@@ -76,7 +83,7 @@ def test_half_up_at_the_values_where_a_float_model_of_a_chip_was_wrong(
 ):
     # ITA's hardware gives these; its golden model in floats gives 1, 1, 0.
     finish = (Rounding.HALF_UP, 0, S8, Overflow.SATURATE)
-    assert requantize(accumulator, 1, shift, *finish) == (expected, False)
+    assert one(accumulator, 1, shift, *finish) == (expected, False)
     codes, _ = requantizer([1], [shift], *finish)(np.array([[accumulator]]))
     assert codes.tolist() == [[expected]]
 
@@ -95,7 +102,7 @@ def test_half_up_at_the_values_where_a_float_model_of_a_chip_was_wrong(
     ],
 )
 def test_known_values(value, overflow, expected):
-    assert requantize(value, 3, 3, Rounding.HALF_UP, 12, S8, overflow) == expected
+    assert one(value, 3, 3, Rounding.HALF_UP, 12, S8, overflow) == expected
 
 
 def test_one_multiplier_serves_all_channels_and_each_channel_may_have_its_own():
@@ -183,7 +190,7 @@ def test_known_values_of_two_roundings(value, shift, once, symmetric, asymmetric
         (DoubleRounding.SYMMETRIC, symmetric),
         (DoubleRounding.ASYMMETRIC, asymmetric),
     ):
-        assert requantize(value, 1, shift, *finish, double_rounding=rule) == (expected, False)
+        assert one(value, 1, shift, *finish, double_rounding=rule) == (expected, False)
         codes, _ = requantizer([1], [shift], *finish, double_rounding=rule)(np.array([[value]]))
         assert codes.tolist() == [[expected]]
 

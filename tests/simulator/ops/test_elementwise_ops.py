@@ -188,7 +188,7 @@ def test_two_roundings_are_half_up():
         d.input("a", (2, 3))
         d.op(AddShifted, "y", "a", "a", double_rounding=DoubleRounding.SYMMETRIC)
 
-    refused(build, "double rounding is half_up twice, not floor")
+    refused(build, 'double_rounding = "symmetric": rounds half_up twice, not floor')
 
 
 # --- interpolation --------------------------------------------------------------------------------

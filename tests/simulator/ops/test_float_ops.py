@@ -26,7 +26,7 @@ def computed(build, values):
     """Run one image by kernel and reference, which must agree; return the list of results."""
     graph = graph_of(build)
     kind = graph.tensors[graph.inputs[0]].type
-    kernel, reference = results(graph, {graph.inputs[0]: np.array([values], kind.dtype)})
+    (kernel,), reference = results(graph, {graph.inputs[0]: np.array([values], kind.dtype)})
     assert kernel.codes.tolist() == reference.codes.tolist()
     assert kernel.saturated == reference.saturated
     return kernel.codes[0].tolist(), kernel.saturated

@@ -45,6 +45,7 @@ TABLES = {
     "layernorm": [
         STATISTICS,
         STATISTICS | {"algorithm": "isqrt_newton", "root_steps": 10},
+        STATISTICS | {"algorithm": "isqrt_newton", "root_steps": 10, "root_start_bits": 16},
         {"algorithm": "isqrt_bisect"},
         {"algorithm": "graph"},
         {"algorithm": "graph", "part_bits": 16},
@@ -80,7 +81,14 @@ def test_keys_of_other_algorithms_are_refused(table, values):
 
 @pytest.mark.parametrize(("table", "values"), CASES)
 def test_constants_without_a_usual_value_are_required(table, values):
-    usual = {"normalisation", "evaluated_in", "part_bits", "root_steps", "algorithm"}
+    usual = {
+        "normalisation",
+        "evaluated_in",
+        "part_bits",
+        "root_steps",
+        "root_start_bits",
+        "algorithm",
+    }
     for key in values.keys() - usual:
         shorter = {name: value for name, value in values.items() if name != key}
         assert mistakes({table: shorter}) == [f"{table}.{key}: missing"]

@@ -141,20 +141,20 @@ def test_kinds_decide_the_arithmetic(kind, arithmetic):
         ({"shift": [3, 2]}, "shift = [3, 2]: the smallest comes first"),
         (
             {"double_rounding": "symmetric", "rounding": "half_even"},
-            'double_rounding: is half_up twice; set rounding = "half_up" or double_rounding = '
-            '"none"',
+            'double_rounding = "symmetric": rounds half_up twice, not half_even; set '
+            'rounding = "half_up" or double_rounding = "none"',
         ),
         (
             {"kind": "float32", "overflow": "wrap"},
-            'overflow = "wrap": a rescaling in float32 saturates',
+            'overflow = "wrap": a rescaling in float32 saturates, it has no low bits to keep',
         ),
         (
             {"kind": "float64", "double_rounding": "symmetric"},
-            "double_rounding, left_shift: a float64 factor has no shift",
+            "double_rounding, left_shift: a factor in float64 has no shift",
         ),
         (
             {"kind": "float32", "left_shift": "wrap"},
-            "double_rounding, left_shift: a float32 factor has no shift",
+            "double_rounding, left_shift: a factor in float32 has no shift",
         ),
         (
             {"derivation": "q31", "multiplier_bits": 15},

@@ -9,6 +9,7 @@ import pytest
 from plain_profiles import changed, mistakes
 
 from simulator.numerics.accumulator import BiasStage
+from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rounding import DoubleRounding, Rounding
 from simulator.profile import OpKind, load_profile
 
@@ -82,8 +83,8 @@ def test_all_mistakes_are_named_with_their_paths():
 def test_what_the_chip_s_table_makes_impossible_is_refused():
     double = {"rescale.rounding": "TFL", "ops.linear.rescale": {"rounding": "half_away"}}
     assert mistakes(double) == [
-        'ops.linear.rescale: double_rounding: is half_up twice; set rounding = "half_up" or '
-        'double_rounding = "none"'
+        'ops.linear.rescale: double_rounding = "symmetric": rounds half_up twice, not half_away; '
+        'set rounding = "half_up" or double_rounding = "none"'
     ]
     nested = {"ops.linear.accumulator": {"levels": LEVELS[:1]}}
     assert mistakes(nested) == [
@@ -105,3 +106,13 @@ def test_an_override_has_a_source():
     profile = changed({path: {"rounding": "floor"}, "source": sources})
     assert profile.source_of("ops.linear.rescale.rounding") == "doc: a"
     assert mistakes({"source": sources}) == ["source: no such value: ops.linear.rescale"]
+
+
+def test_a_table_with_changes_is_made_once_and_anew_for_a_copy_with_other_tables():
+    profile = changed({"ops.add.rescale": {"rounding": "floor"}})
+    found = profile.rescale_of("add")
+    assert profile.rescale_of("add") is found
+    wrapping = profile.rescale.model_copy(update={"overflow": Overflow.WRAP})
+    other = profile.model_copy(update={"rescale": wrapping})
+    assert (other.rescale_of("add").overflow, found.overflow) == (Overflow.WRAP, Overflow.SATURATE)
+    assert profile.rescale_of("add") == found

@@ -7,6 +7,7 @@ import pytest
 
 from simulator.numerics.accumulator import BiasStage, OverflowPolicy
 from simulator.numerics.integer_type import Overflow
+from simulator.numerics.rescaling import ZeroPointStage
 from simulator.numerics.rounding import DoubleRounding, Rounding
 from simulator.profile import flat_values, load_profile, profile_paths
 
@@ -24,6 +25,8 @@ def test_the_shipped_profiles():
         *("tflm_cmsis_int8", "litert_ref", "litert_xnnpack", "ort_cpu", "tosa_single"),
         *("tosa_double", "ethos_u55_256", "ethos_u65_512", "ethos_u85_256", "ita_26b"),
         *("gemmini_20b", "esp32_s3_20b", "esp32_p4", "nvdla_small", "vta"),
+        *("tflm_int16x8", "litert_ruy", "qnnpack", "deeploy_pulp", "vta_tvm"),
+        *("ivit_tvm", "fqvit"),
     }
     assert len({load_profile(name).sha256() for name in SHIPPED}) == len(SHIPPED)
 
@@ -44,7 +47,7 @@ def test_a_vendor_s_profile_has_a_source_for_every_table(name):
     assert {f"ops.{kind}.rescale" for kind in profile.ops} <= profile.source.keys()
 
 
-@pytest.mark.parametrize("name", VENDORS)
+@pytest.mark.parametrize("name", sorted(set(VENDORS) - {"fqvit"}))
 def test_a_vendor_s_chip_has_one_scale_for_a_tensor(name):
     profile = load_profile(name)
     assert profile.activation.granularity == "per_tensor"
@@ -76,6 +79,13 @@ LEVELS = {
     "esp32_p4": "all:32 saturate",
     "nvdla_small": "8:19 wrap, all:34 saturate",
     "vta": "all:32 wrap",
+    "tflm_int16x8": "all:64 wrap",
+    "litert_ruy": "all:32 wrap",
+    "qnnpack": "all:32 wrap",
+    "deeploy_pulp": "all:32 wrap",
+    "vta_tvm": "all:32 wrap",
+    "ivit_tvm": "all:32 wrap",
+    "fqvit": "all:32 wrap",
 }
 # kind, rounding, double rounding, overflow of layers
 RESCALES = {
@@ -94,6 +104,13 @@ RESCALES = {
     "esp32_p4": ("power_of_two", "half_even", "none", "saturate"),
     "nvdla_small": ("fixed_point", "half_away", "none", "saturate"),
     "vta": ("power_of_two", "floor", "none", "wrap"),
+    "tflm_int16x8": ("fixed_point", "half_up", "none", "saturate"),
+    "litert_ruy": ("fixed_point", "half_up", "asymmetric", "saturate"),
+    "qnnpack": ("float32", "half_even", "none", "saturate"),
+    "deeploy_pulp": ("fixed_point", "half_up", "none", "saturate"),
+    "vta_tvm": ("power_of_two", "half_up", "none", "saturate_symmetric"),
+    "ivit_tvm": ("fixed_point", "half_up", "none", "saturate"),
+    "fqvit": ("float32", "half_even", "none", "saturate"),
 }
 
 
@@ -109,10 +126,53 @@ def test_the_arithmetic_of_vendors_chips(name):
     assert (found.double_rounding, found.overflow) == (DoubleRounding(double), Overflow(overflow))
 
 
+# softmax, GELU, LayerNorm
+ALGORITHMS = {
+    "tflm_int16x8": ("lut513_q15", "table_513", "graph"),
+    "litert_ruy": ("float32_table", "table_256", "graph"),
+    "qnnpack": ("exp_table", "float32", "float32"),
+    "deeploy_pulp": ("ibert_poly", "ibert_poly", "isqrt_bisect"),
+    "vta_tvm": ("float32", "float32", "float32"),
+    "ivit_tvm": ("shiftmax", "shift_gelu", "isqrt_newton"),
+    "fqvit": ("log2", "table_256", "isqrt_exact"),
+}
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_algorithms_of_a_target(name):
+    profile = load_profile(name)
+    found = profile.softmax.algorithm, profile.gelu.algorithm, profile.layernorm.algorithm
+    assert found == ALGORITHMS[name]
+
+
+def test_the_constants_of_published_algorithms():
+    ivit, fqvit = load_profile("ivit_tvm"), load_profile("fqvit")
+    assert (ivit.softmax.largest_exponent, ivit.gelu.fraction_bits) == (16, 23)
+    assert (ivit.layernorm.root_steps, ivit.layernorm.root_start_bits) == (10, 16)
+    assert (fqvit.softmax.code_bits, fqvit.softmax.largest_exponent) == (4, 30)
+    assert (fqvit.layernorm.channel_factor, fqvit.layernorm.channel_factor_bits) == ("shift", 2)
+    division = load_profile("qnnpack").softmax
+    assert (division.normalisation, division.table_bits) == ("division", 23)
+    assert load_profile("tflm_int16x8").rescale.derivation == "q15"
+    bisected = load_profile("deeploy_pulp").rescale_of("layernorm")
+    assert (bisected.rounding, bisected.overflow) == (Rounding.FLOOR, Overflow.WRAP)
+
+
+def test_where_zero_points_are_added_before_rounding():
+    before = {
+        name
+        for name in SHIPPED
+        if load_profile(name).rescale.zero_point_stage is ZeroPointStage.BEFORE_ROUND
+    }
+    assert before == {"fqvit"}
+
+
 def test_an_overflow_is_an_error_where_the_specification_says_so():
     policies = {name: load_profile(name).accumulator.policy for name in VENDORS}
     errors = {name for name, policy in policies.items() if policy is OverflowPolicy.ERROR}
     assert errors == {"tosa_single", "tosa_double"}
+    reported = {name for name, policy in policies.items() if policy is OverflowPolicy.REPORT}
+    assert reported == {"fqvit"}  # PyTorch's sums have no register
 
 
 def test_the_values_of_a_generic_profile():
@@ -134,4 +194,5 @@ def test_only_what_an_oracle_was_asked_about_is_measured():
         if "measured" in map(profile.confidence_of, flat_values(profile))
     }
     oracles = {"tflm_cmsis_int8", "litert_ref", "litert_xnnpack", "ort_cpu"}
+    oracles |= {"tflm_int16x8", "litert_ruy", "qnnpack"}
     assert measured == oracles | {"tosa_single", "tosa_double"}

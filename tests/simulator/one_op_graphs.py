@@ -54,10 +54,11 @@ from simulator.graph.ops import (
     SoftmaxLut513,
     Transpose,
 )
+from simulator.kernel_choice import kernel_of
 from simulator.numerics.float_type import FLOAT32
 from simulator.numerics.integer_type import IntArray, IntType
 from simulator.numerics.softmax_constants import float_table, lut513_tables
-from simulator.ops import BEHAVIOURS, OpResult
+from simulator.ops import BEHAVIOURS, Kernel, OpResult
 from simulator.ops.behaviour import SumCounts
 
 IMAGES = 3
@@ -642,8 +643,8 @@ def operands_for(graph: IntGraph, images: int = IMAGES, seed: int = 0) -> dict[s
 
 def results(
     graph: IntGraph, operands: Mapping[str, IntArray], gemm: str = "numba"
-) -> tuple[OpResult, OpResult]:
-    """Run the graph's last op on ``operands`` [images, ...] by kernel and by reference."""
+) -> tuple[list[OpResult], OpResult]:
+    """Run the graph's last op on ``operands`` [images, ...] by every kernel and by reference."""
     op = graph.ops[-1]
     behaviour = BEHAVIOURS[type(op)]
     batches = [
@@ -667,7 +668,16 @@ def results(
         sum(single.saturated for single in singles),
         reduce(SumCounts.merged, sums) if sums else None,
     )
-    return behaviour.build(op, graph, backend(gemm))(batches), reference
+    return [kernel(batches) for kernel in kernels_of(graph, gemm)], reference
+
+
+def kernels_of(graph: IntGraph, gemm: str = "numba") -> list[Kernel]:
+    """Return the portable kernel of the graph's last op, and the SIMD one where it has one."""
+    op = graph.ops[-1]
+    portable, chosen = (
+        kernel_of(op, graph, backend(gemm), portable=portable) for portable in (True, False)
+    )
+    return [portable] if chosen.__module__ == portable.__module__ else [portable, chosen]
 
 
 def assert_kernel_equals_reference(
@@ -675,17 +685,18 @@ def assert_kernel_equals_reference(
 ) -> OpResult:
     """Compare codes, their type and shape, and both counts; return the reference's."""
     before = {name: codes.copy() for name, codes in operands.items()}
-    kernel, reference = results(graph, operands, gemm)
+    kernels, reference = results(graph, operands, gemm)
     result = graph.result(graph.ops[-1])
-    assert kernel.codes.shape == reference.codes.shape
-    assert kernel.codes.shape[1:] == result.shape
-    assert kernel.codes.dtype == reference.codes.dtype == result.type.dtype
-    if result.is_float:
-        assert np.isfinite(reference.codes).all()
-        np.testing.assert_array_max_ulp(kernel.codes, reference.codes, maxulp=2)
-    else:
-        assert kernel.codes.tolist() == reference.codes.tolist()
-    assert (kernel.saturated, kernel.sums) == (reference.saturated, reference.sums)
+    for kernel in kernels:
+        assert kernel.codes.shape == reference.codes.shape
+        assert kernel.codes.shape[1:] == result.shape
+        assert kernel.codes.dtype == reference.codes.dtype == result.type.dtype
+        if result.is_float:
+            assert np.isfinite(reference.codes).all()
+            np.testing.assert_array_max_ulp(kernel.codes, reference.codes, maxulp=2)
+        else:
+            assert kernel.codes.tolist() == reference.codes.tolist()
+        assert (kernel.saturated, kernel.sums) == (reference.saturated, reference.sums)
     for name, codes in operands.items():
         assert np.array_equal(codes, before[name]), f"operand {name} was changed"
     return reference

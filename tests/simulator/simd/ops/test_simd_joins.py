@@ -3,22 +3,17 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from one_op_graphs import assert_kernel_equals_reference, operands_for
+from simd_cases import RANDOM, assert_taken_and_equal, every_rounding, module_of, needs_avx2
 from small_graphs import S8, S16, SATURATE, U8, Draft
 
-from simulator.gemm import backend
 from simulator.graph import verify
 from simulator.graph.ops import AddShifted, Mul, SquaredDifference
 from simulator.numerics.integer_type import Overflow
-from simulator.numerics.jit import has_avx2
 from simulator.numerics.rounding import DoubleRounding, Rounding
-from simulator.ops import BEHAVIOURS
 
-RANDOM = np.random.default_rng(5)
-pytestmark = pytest.mark.skipif(not has_avx2(), reason="this CPU has no AVX2")
-every_rounding = pytest.mark.parametrize("rounding", Rounding)
+pytestmark = needs_avx2
 SHAPES = {
     "alike": ((5, 19), (5, 19), False),
     "one code a row": ((2, 5, 16), (2, 5, 1), False),
@@ -50,15 +45,8 @@ def draft(rounding, shape, overflow=SATURATE, kinds=(S8, S8)):
     return d
 
 
-def module_of(graph):
-    op = graph.ops[-1]
-    return BEHAVIOURS[type(op)].build(op, graph, backend("numba")).__module__
-
-
-def assert_taken_and_equal(graph, module):
-    assert verify(graph) == []
-    assert module_of(graph) == f"simulator.ops.{module}"
-    result = assert_kernel_equals_reference(graph, operands_for(graph, images=3))
+def assert_taken(graph, module):
+    result = assert_taken_and_equal(graph, module)
     assert 0 < result.saturated < result.codes.size
 
 
@@ -78,14 +66,14 @@ def test_sums_differences_and_squares(rounding, overflow, shape):
     ):
         d = draft(rounding, shape, overflow)
         d.op(op_type, "y", "a", "b", double_rounding=twice, **constants, **changes)
-        assert_taken_and_equal(d.graph(), "common_scale_words")
+        assert_taken(d.graph(), "common_scale")
 
 
 def test_the_second_operand_at_the_common_scale():
     factors = ((1981860625, 33), (1 << 30, 31), (1434567890, 49))
     d = draft(Rounding.HALF_UP, "alike", kinds=(U8, U8))
     d.op(AddShifted, "y", "a", "b", zero_point=-20, **(SUM | {"factors": factors}))
-    assert_taken_and_equal(d.graph(), "common_scale_words")
+    assert_taken(d.graph(), "common_scale")
 
 
 FINE, LAST = (1981860625, 33), (1434567890, 49)
@@ -109,14 +97,14 @@ def test_factors_so_small_that_they_are_zero():
         {"rounding": Rounding.HALF_EVEN, "factors": ((1 << 30, 31), (1 << 28 | 1, 31), LAST)},
     ],
 )
-def test_no_words_for_what_does_not_fit_them(changes):
+def test_none_for_numbers_that_lanes_cannot_hold(changes):
     changes = dict(changes)
     d = draft(changes.pop("rounding", Rounding.HALF_UP), "alike")
     fields = SUM | {"overflow": SATURATE} | changes
     d.defaults["overflow"] = fields.pop("overflow")
     d.op(AddShifted, "y", "a", "b", **fields)
     assert verify(d.graph()) == []
-    assert module_of(d.graph()) == "simulator.ops.common_scale"
+    assert module_of(d.graph()) == "ops.common_scale"
     assert_kernel_equals_reference(d.graph(), operands_for(d.graph(), images=2))
 
 
@@ -128,11 +116,11 @@ def test_products(rounding, shape, kinds):
     channels = SHAPES[shape][0][-1]
     multiplier = tuple(RANDOM.integers(1 << 30, 1 << 31, channels).tolist())
     d.op(Mul, "y", "a", "b", multiplier=multiplier, shift=(36,), zero_point=-3)
-    assert_taken_and_equal(d.graph(), "mul_words")
+    assert_taken(d.graph(), "mul")
 
 
 def test_products_of_wide_codes_are_not_taken():
     d = draft(Rounding.HALF_UP, "alike", kinds=(S16, S8))
     d.op(Mul, "y", "a", "b", multiplier=((1 << 30) + 9,), shift=(44,))
-    assert module_of(d.graph()) == "simulator.ops.mul"
+    assert module_of(d.graph()) == "ops.mul"
     assert_kernel_equals_reference(d.graph(), operands_for(d.graph(), images=2))

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a request names, opened and checked before any long work; what differs from it is noted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from aocq.data.image_folder import LabelledImage, read_image_folder
+from aocq.jobs.request import ModelRequest, VerifyRequest
+from aocq.lowering import check_recipe
+from aocq.methods import storage as quantized_storage
+from aocq.progress import Note
+from aocq.recipes.limits import limits_of
+from aocq.recipes.methods import METHOD_SPECS, leaves_floats
+from aocq.recipes.recipe import Recipe
+from aocq.records.publishing import refuse_blocked
+from aocq.records.run import LAYERS_NAME, REPORT_NAMES, RUN_NAME
+from aocq.zoo.models import LoadedModel, class_count, load_model
+from aocq.zoo.options import channels_averaged, crop_kept
+from simulator.errors import EnvironmentProblem, InputError
+from simulator.gemm import backend
+from simulator.graph.storage import JSON_NAME as GRAPH_JSON_NAME
+from simulator.graph.storage import TENSORS_NAME as GRAPH_TENSORS_NAME
+from simulator.profile import NpuProfile, load_profile
+
+RUN_FILES = (
+    RUN_NAME,
+    LAYERS_NAME,
+    *REPORT_NAMES,
+    *(quantized_storage.JSON_NAME, quantized_storage.TENSORS_NAME),
+    *(GRAPH_JSON_NAME, GRAPH_TENSORS_NAME),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What a request's names turned into; made before any long work, so mistakes show at once."""
+
+    profile: NpuProfile
+    model: LoadedModel
+    calibration: list[LabelledImage]
+    images: list[LabelledImage]
+
+
+def load_requested(request: ModelRequest) -> LoadedModel:
+    """Return the network of a request; see :func:`aocq.zoo.models.load_model`."""
+    return load_model(
+        request.name,
+        request.weights,
+        request.classes,
+        arguments=request.arguments,
+        preprocessing=request.preprocessing,
+    )
+
+
+def open_inputs(request: VerifyRequest) -> Inputs:
+    """Check the output folder and read profile, model and image lists."""
+    refuse_blocked(request.out, RUN_FILES)
+    profile = load_profile(request.profile)
+    asked = request.calibration
+    check_method(asked.method, asked.recipe, profile, asked.device)
+    backend(request.emulation.gemm)
+    # Before weights are fetched: a wrong folder must not come to light after that.
+    expected = request.model.classes or class_count(request.model.name)
+    listed = _listed(request, expected) if expected else None
+    model = load_requested(request.model)
+    if listed is None or model.classes != expected:
+        listed = _listed(request, model.classes)
+    calibration, images = listed
+    return Inputs(profile=profile, model=model, calibration=calibration, images=images)
+
+
+def _listed(
+    request: VerifyRequest, classes: int
+) -> tuple[list[LabelledImage], list[LabelledImage]]:
+    """Return the images to calibrate with and those to evaluate; one folder is read once."""
+    images = read_image_folder(request.evaluation.folder, classes)
+    if request.calibration.folder == request.evaluation.folder:
+        return images, images
+    return read_image_folder(request.calibration.folder, classes), images
+
+
+def note_missing_images(wanted: int, found: Sequence[LabelledImage], note: Note) -> None:
+    """Say so where a calibration folder has fewer images than may be used, by default or asked."""
+    if len(found) < wanted:
+        note(f"{len(found)} calibration images are there, up to {wanted} may be: all are used")
+
+
+def note_crop(model: LoadedModel, preprocessing: Mapping[str, Any], note: Note) -> None:
+    """Say so where timm's own crop, mean or std is taken for images of another size or gray."""
+    if kept := crop_kept(model.name, model.arguments, preprocessing, model.preprocessing):
+        note(kept)
+    if averaged := channels_averaged(model.name, preprocessing, model.preprocessing):
+        note(averaged)
+
+
+def note_weights(model: LoadedModel, note: Note) -> None:
+    """Say which weights were taken where a checkpoint has several, and what was made of them."""
+    for text in model.weights_taken:
+        note(f"{model.name}: {text}")
+
+
+def check_method(method: str, recipe: Recipe, profile: NpuProfile, device: str) -> None:
+    """Check that a method can do what it is asked for; needs no model yet.
+
+    Raises
+    ------
+    InputError
+        If there is no such method, or the profile cannot hold what the recipe asks for.
+    EnvironmentProblem
+        If ``device`` is not on this machine.
+    """
+    if method not in METHOD_SPECS:
+        raise InputError(f"method {method}: choose one of {', '.join(METHOD_SPECS)}")
+    in_float = leaves_floats(method, recipe.float_ops)
+    check_recipe(recipe, limits_of(profile, recipe), profile, leaves_floats=in_float)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise EnvironmentProblem(
+            "device cuda: torch finds no usable GPU here (a CPU build of torch, or no driver); "
+            "leave --device out, or install a CUDA build of torch"
+        )

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which sums of a row may leave a narrow register: a bound on all their partial sums."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+
+from simulator.simd.lanes.vectors import (
+    I32X8,
+    INT8,
+    INT32,
+    LANES,
+    Values,
+    address_of,
+    constant,
+    element,
+    fill,
+    intrinsic,
+    load,
+    loop,
+    splat,
+)
+
+BITS = ir.IntType(LANES)  # one bit per lane
+
+
+@intrinsic
+def flag_row(typing, sums, at, norms, below, above, block_at, norm, low, high, flags, flags_at):
+    """Flag each 16 columns of a row in which some sum may leave ``low`` to ``high``.
+
+    Parameters
+    ----------
+    sums
+        int32, flat: partial sums from ``at`` on, as many as there are norms in a row
+    norms, norm
+        int32 [blocks, columns]: lengths of the columns' next terms, rounded up, a row of them from
+        ``block_at`` on; ``norm`` is that of the row. No partial sum of the next terms is farther
+        away than the product of both (Cauchy-Schwarz).
+    below, above
+        the same shape: the least and the largest of what else partial sums of the next terms hold
+    flags
+        uint8, flat, from ``flags_at`` on: 1 is put in
+    """
+    index = types.intp
+    signature = types.void(
+        sums, index, norms, below, above, index, index, index, index, flags, index
+    )
+    return signature, _flag_row
+
+
+def _flag_row(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    _, at, norms, _, _, block_at, norm, low, high, _, flags_at = arguments
+    kinds = signature.args
+
+    def place(position: int, lane: Any, start: Any) -> Any:
+        address = address_of(context, builder, kinds[position], arguments[position], lane)
+        return element(builder, address, (start, 1))
+
+    sums, flags = place(0, INT32, at), place(9, INT8, flags_at)
+    lengths, down, up = (place(position, INT32, block_at) for position in (2, 3, 4))
+    columns = builder.extract_value(context.make_array(kinds[2])(context, builder, norms).shape, 1)
+    row, bottom, top = (fill(builder, builder.trunc(n, INT32), I32X8) for n in (norm, low, high))
+
+    def sixteen(first: Any, _: Values) -> list[Any]:
+        outside = splat(ir.VectorType(ir.IntType(1), LANES), 0)
+        for part in range(2):
+            offset = (first, 1), (constant(LANES), part)
+            total = load(builder, element(builder, sums, *offset), I32X8)
+            length, low_drift, high_drift = (
+                load(builder, element(builder, vector, *offset), I32X8)
+                for vector in (lengths, down, up)
+            )
+            reach = builder.mul(length, row)
+            highest = builder.add(builder.add(total, high_drift), reach)
+            lowest = builder.sub(builder.add(total, low_drift), reach)
+            outside = builder.or_(outside, builder.icmp_signed(">", highest, top))
+            outside = builder.or_(outside, builder.icmp_signed("<", lowest, bottom))
+        some = builder.icmp_unsigned("!=", builder.bitcast(outside, BITS), ir.Constant(BITS, 0))
+        flag = builder.gep(flags, [builder.lshr(first, constant(4))])
+        builder.store(builder.or_(builder.load(flag), builder.zext(some, INT8)), flag)
+        return []
+
+    loop(builder, constant(0), columns, 2 * LANES, [], sixteen)
+    return context.get_dummy_value()
