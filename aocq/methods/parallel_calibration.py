@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BasePTQ and PTQ4ViT: every product's scales searched by itself, everything else left in float.
+"""Calibration of BasePTQ and PTQ4ViT: scales of each matrix product, searched one by one.
 
 Quantized are the weights and inputs of linear layers, and both operands of products of
 activations; of the patch embedding only the weights. Bias, Add, LayerNorm, Softmax, GELU and
@@ -8,7 +8,7 @@ embeddings stay in float: their nodes have no quantizer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.roles import arithmetic_source
-from aocq.methods import base_ptq
+from aocq.methods.integer_operators import completed
 from aocq.methods.layer_search import (
     Grid,
     InputCandidates,
@@ -25,28 +25,25 @@ from aocq.methods.layer_search import (
     LinearScales,
     Product,
     Search,
-    full_scale,
     search_linear,
     search_product,
     search_product_with_levels,
     uniform_candidates,
     weight_codes,
 )
-from aocq.methods.layer_values import Direction, LayerValues, values_at, values_of
+from aocq.methods.layer_values import Direction, LayerValues, values_of
 from aocq.methods.objectives import Objective
-from aocq.methods.operands import Operand, row_blocks, trace_operand
+from aocq.methods.operands import row_blocks, trace_operand
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import (
-    ActivationQuantizer,
     LevelQuantizer,
     QuantizedWeight,
-    Quantizer,
 )
 from aocq.methods.scale_form import ScaleForm, activation_form, weight_form
+from aocq.methods.searched_scales import SearchedScales
 from aocq.methods.twin_ranges import WIDEST_TWIN, gelu_twin, negative_scale, softmax_exponents
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
-from simulator.numerics.integer_type import IntType
 
 # The papers calibrate on 32 images.
 IMAGES = 32
@@ -55,7 +52,7 @@ GELUS = ("gelu", "gelu_tanh")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What one method of this family does.
+    """The choices in which the methods of this family differ.
 
     Attributes
     ----------
@@ -98,9 +95,11 @@ def calibrate(
     on_progress
         called with (layers done, layers in all)
     """
-    calibration = _Calibration(graph, images[:IMAGES], recipe, limits, settings)
+    images = images[:IMAGES]
+    scales = SearchedScales(graph, images, recipe, limits)
+    calibration = _Calibration(graph, recipe, limits, settings, scales)
     layers = [node for node in graph.nodes if node.op in {FloatOp.LINEAR, FloatOp.MATMUL}]
-    tensors = values_of(graph, images[:IMAGES], layers, settings.direction, recipe.seed)
+    tensors = values_of(graph, images, layers, settings.direction, recipe.seed)
     for done, (node, values) in enumerate(tensors, start=1):
         if node.op is FloatOp.LINEAR:
             calibration.linear(node, values)
@@ -108,10 +107,9 @@ def calibrate(
             calibration.product(node, values)
         if on_progress:
             on_progress(done, len(layers))
-    own = calibration.quantizers()
-    activations = own
+    activations = scales.quantizers()
     if recipe.float_ops == "integer":
-        activations = completed(graph, images[:IMAGES], recipe, limits, own)
+        activations = completed(graph, images, recipe, limits, activations)
     return QuantizedModel(
         graph=graph,
         method=settings.method,
@@ -119,61 +117,21 @@ def calibrate(
         limits=limits,
         activations=activations,
         weights=calibration.weights,
-        calibration_images=min(len(images), IMAGES),
+        calibration_images=len(images),
         log=tuple(calibration.log),
     )
 
 
-def completed(
-    graph: FloatGraph,
-    images: Tensor,
-    recipe: Recipe,
-    limits: ChipLimits,
-    own: Mapping[str, Quantizer],
-) -> dict[str, Quantizer]:
-    """Return a quantizer for every arithmetic node: the plain method's where there is no own one.
-
-    Heads share one scale, the largest of theirs, because a chip has one requantization per tensor.
-    Probabilities are the chip's unsigned ones; levels of the method are chosen by those.
-    """
-    plain_recipe = replace(recipe, activation_range="minmax")
-    seen = base_ptq.observe(graph, images, plain_recipe, limits, None)
-    found: dict[str, Quantizer] = dict(base_ptq.quantizers(graph, seen, plain_recipe, limits))
-    for name, quantizer in own.items():
-        is_softmax = graph.node(name).op is FloatOp.SOFTMAX
-        if isinstance(quantizer, LevelQuantizer):
-            bits = limits.probability_bits(recipe)
-            found[name] = quantizer.of_probability_codes(bits) if is_softmax else quantizer
-        elif not is_softmax:
-            # Held again: a ratio times the smallest scale may miss the largest by a bit.
-            largest = quantizer.scale * max(quantizer.alpha or (1.0,))
-            largest = activation_form(limits).nearest(largest)
-            found[name] = ActivationQuantizer(
-                type=quantizer.type, scale=largest, zero_point=quantizer.zero_point
-            )
-    return found
-
-
-@dataclass(slots=True)
-class _Scales:
-    """Scales found so far for one tensor: along ``axis``, 0 where none was found."""
-
-    axis: int
-    scales: Tensor
-
-
 @dataclass(slots=True)
 class _Calibration:
-    """The state of one calibration: what was found layer by layer."""
+    """Searches layer by layer, and their results so far."""
 
     graph: FloatGraph
-    images: Tensor
     recipe: Recipe
     limits: ChipLimits
     settings: Settings
+    scales: SearchedScales
     weights: dict[str, QuantizedWeight] = field(default_factory=dict)
-    levels: dict[str, LevelQuantizer] = field(default_factory=dict)
-    scales: dict[str, _Scales] = field(default_factory=dict)
     log: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -215,10 +173,10 @@ class _Calibration:
         if found.input is not None and fraction:
             bits, form = self.recipe.activation_bits, activation_form(self.limits)
             multiple = round(found.input / (negative_scale(bits, form) / fraction))
-            self._note_levels(source.name, gelu_twin(multiple, fraction, bits, form))
+            self.scales.note_levels(source.name, gelu_twin(multiple, fraction, bits, form))
         elif found.input is not None:
             scale = torch.full((source.shape[-1],), found.input, dtype=torch.float64)
-            self._note_scales(source.name, -1, scale)
+            self.scales.note(source.name, -1, scale)
 
     def _blocks(self, node: FloatNode, source: FloatNode) -> tuple[tuple[int, ...], ...]:
         rows = tuple(range(node.shape[-1]))
@@ -287,10 +245,10 @@ class _Calibration:
             real=_by_head(values.real),
             gradient=_by_head(values.gradient) if values.gradient is not None else None,
             factors=(operands[0].factor, operands[1].factor),
-            left_bits=self._bits(operands[0].source),
+            left_bits=self.scales.bits(operands[0].source),
         )
         left = self.graph.node(operands[0].source)
-        is_twin = left.op is FloatOp.SOFTMAX and self._bits(left.name) <= WIDEST_TWIN
+        is_twin = left.op is FloatOp.SOFTMAX and self.scales.bits(left.name) <= WIDEST_TWIN
         if self.settings.softmax_levels and is_twin:
             levels = self._probability_levels(self.settings.softmax_levels)
             found = search_product_with_levels(product, levels, self.search)
@@ -299,18 +257,12 @@ class _Calibration:
         entry: dict[str, Any] = {"layer": node.name, "rounds": found.rounds}
         for side, operand, scales in zip("ab", operands, (found.a, found.b), strict=True):
             if isinstance(scales, LevelQuantizer):
-                self._note_levels(operand.source, scales)
+                self.scales.note_levels(operand.source, scales)
                 entry[f"{side}_unit"] = scales.scale
             else:
-                self._note_heads(operand, scales)
+                self.scales.note_heads(operand, scales)
                 entry[f"{side}_steps"] = scales.tolist()
         self.log.append(entry)
-
-    def _bits(self, name: str) -> int:
-        """Return the width of a tensor's codes."""
-        recipe, limits = self.recipe, self.limits
-        is_softmax = self.graph.node(name).op is FloatOp.SOFTMAX
-        return limits.probability_bits(recipe) if is_softmax else recipe.activation_bits
 
     def _probability_levels(
         self, levels: Callable[[int, int], LevelQuantizer]
@@ -323,69 +275,7 @@ class _Calibration:
         found = [levels(exponent, bits) for exponent in softmax_exponents(bits)]
         return [replace(twin, scale=form.below(twin.scale)) for twin in found]
 
-    def _note_heads(self, operand: Operand, scales: Tensor) -> None:
-        source = self.graph.node(operand.source)
-        along = torch.zeros(source.shape[operand.axis], dtype=torch.float64)
-        if len(operand.heads) != len(scales):
-            scales = scales.max().expand(len(operand.heads))
-        for head, scale in zip(operand.heads, scales / operand.factor, strict=True):
-            along[list(head)] = scale
-        self._note_scales(operand.source, operand.axis, along)
-
-    def _note_scales(self, name: str, axis: int, scales: Tensor) -> None:
-        """Note scales of a tensor; where several layers read it, the largest serves them all."""
-        known = self.scales.get(name)
-        if known and known.axis != axis:
-            scales = torch.cat([scales, known.scales]).max().expand(len(scales))
-        elif known:
-            scales = torch.maximum(known.scales, scales)
-        self.scales[name] = _Scales(axis=axis, scales=scales)
-
-    def _note_levels(self, name: str, levels: LevelQuantizer) -> None:
-        """Note levels of a tensor; where several layers read it, those that reach furthest."""
-        known = self.levels.get(name)
-        if known is None or _reach(levels) > _reach(known):
-            self.levels[name] = levels
-
-    def quantizers(self) -> dict[str, Quantizer]:
-        """Return the quantizer of every tensor that a product reads, but the image."""
-        found: dict[str, Quantizer] = {}
-        for name, known in self.scales.items():
-            if name in self.levels:
-                continue
-            scales = known.scales
-            if not bool((scales > 0).all()):
-                scales = torch.where(scales > 0, scales, self._observed_scales(name, known.axis))
-            scales = activation_form(self.limits).nearest(scales)
-            if self.limits.activation_granularity == "per_tensor":
-                scales = scales.max().expand_as(scales)
-            smallest = float(scales.min())
-            alike = bool((scales == scales[0]).all())
-            found[name] = ActivationQuantizer(
-                type=IntType(bits=self._bits(name)),
-                scale=smallest,
-                zero_point=0,
-                alpha=() if alike else tuple((scales / smallest).tolist()),
-                axis=-1 if alike else known.axis,
-            )
-        return {**found, **self.levels}
-
-    def _observed_scales(self, name: str, axis: int) -> Tensor:
-        """Return scales for indices that no product reads (Q and K before a normalization)."""
-        largest = (
-            values_at(self.graph, self.images, [name])[name]
-            .abs()
-            .movedim(axis, -1)
-            .flatten(0, -2)
-            .amax(dim=0)
-        )
-        return full_scale(largest, self._bits(name))
-
 
 def _by_head(x: Tensor) -> Tensor:
     """View an operand or a result as [images, heads, rows, columns]; windows count as images."""
     return x.unsqueeze(1) if x.ndim == 3 else x.reshape(-1, *x.shape[-3:])
-
-
-def _reach(levels: LevelQuantizer) -> float:
-    return levels.levels[-1] * levels.scale

@@ -20,7 +20,7 @@ from torch import nn
 from aocq.capture import FloatGraph, FloatOp
 from aocq.lowering import check_recipe, lower
 from aocq.methods import METHODS, QuantizedModel
-from aocq.methods.parallel_calibration import completed
+from aocq.methods.integer_operators import completed
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.limits import ANY_CHIP, ChipLimits, limits_of
