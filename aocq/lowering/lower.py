@@ -11,7 +11,8 @@ from aocq.capture import FloatNode, FloatOp
 from aocq.capture.roles import arithmetic_source
 from aocq.lowering.builder import Builder
 from aocq.lowering.errors import LoweringError
-from aocq.lowering.float_rules import MixedLowering, in_float
+from aocq.lowering.float_rules import in_float, lower_in_float, lower_mixed
+from aocq.lowering.mixed_lowering import MixedLowering
 from aocq.lowering.rules import RULES
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer, Quantizer
@@ -43,9 +44,9 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
         try:
             with np.errstate(divide="raise", over="raise", invalid="raise"):
                 if model.leaves_floats:
-                    mixed.lower(node)
+                    lower_mixed(mixed, node)
                 elif in_float(node, profile):
-                    mixed.lower_in_float(node)
+                    lower_in_float(mixed, node)
                 else:
                     RULES[node.op](builder, node)
         except (ValueError, ArithmeticError) as error:  # a factor that no number of a chip can be

@@ -9,9 +9,10 @@ from asked import for_chip
 from tiny_models import images
 from torch import Tensor, nn
 
-from aocq.capture import capture
+from aocq.capture import FloatOp, capture
 from aocq.jobs.calibration import calibrated
 from aocq.lowering import LoweringError, lower
+from aocq.lowering.rules import RULES
 from simulator.profile import load_profile
 
 SIZE = (3, 16, 16)
@@ -44,3 +45,7 @@ def test_a_graph_that_breaks_a_rule_of_the_ir_is_a_lowering_error() -> None:
         f"repeated on profile ethos_u55_256: {refused.value.plainly}; choose another profile, or a "
         "network of docs/families.md"
     )
+
+
+def test_every_operation_has_an_integer_rule() -> None:
+    assert set(RULES) == set(FloatOp)
