@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run an IntGraph: batches, threads, taps of any tensor, counts of what did not fit."""
+"""Executor of an IntGraph: batches, threads, taps of any tensor, counts of overflows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ IMAGES_PER_TASK = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpCounts:
-    """What an op's values did that did not fit, over all images of a run.
+    """Overflows and saturations of an op, over all images of a run.
 
     elements : results computed
     saturated : results outside the result type before its overflow rule was applied; none of a
@@ -64,7 +64,7 @@ class OpCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOutput:
-    """What a run gives back.
+    """Result of a run.
 
     outputs : codes (or float32 values) [images, ...] of every graph output
     taps : the same of every tensor asked for

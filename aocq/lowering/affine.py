@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last step of a layer normalization: times γ, plus β, shifted once."""
+"""Affine step of a normalization: times γ, plus β, one shift to the right."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class AffineStep(NamedTuple):
 
 
 class Affine(NamedTuple):
-    """What the step computes: γ / s_y, β / s_y, the largest normalized value, the result."""
+    """The affine step in real numbers: γ / s_y, β / s_y, largest normalized value, result."""
 
     gamma: Real
     beta: Real
@@ -37,7 +37,7 @@ class Affine(NamedTuple):
     y: Tensor
 
     def needed(self, gamma_shift: int, normalized: int) -> int:
-        """Return the largest number on the way: the product, β, what rounding may add."""
+        """Return a bound of the sum before the shift: product, β, rounding, zero point."""
         shift = gamma_shift + normalized
         gamma = int(nearest(np.ldexp(np.abs(self.gamma), gamma_shift)).max())
         beta = int(np.rint(np.ldexp(np.abs(self.beta).max(), shift)))

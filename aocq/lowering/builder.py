@@ -79,7 +79,7 @@ class Builder:
         return self.profile.rescale_of(op_kind).rounding
 
     def overflow(self, op_kind: OpKind) -> Overflow:
-        """Return what the profile does with results of one kind of op outside their type."""
+        """Return the profile's overflow mode in one kind of op."""
         return self.profile.rescale_of(op_kind).overflow
 
     @cached_property
@@ -88,7 +88,7 @@ class Builder:
         return self.model.fused_layers
 
     def tensor(self, node_name: str) -> Tensor:
-        """Return the tensor that holds a node's codes, with the scale that the node gives them."""
+        """Return the tensor of a node's codes, with the node's scale."""
         return self.aliases.get(node_name) or self.graph.tensors[node_name]
 
     def quantizer(self, node: FloatNode) -> Quantizer:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The error of lowering: what an integer graph for a profile cannot express."""
+"""The error of lowering: a network that a profile's integer graph cannot express."""
 
 from __future__ import annotations
 

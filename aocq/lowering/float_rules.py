@@ -109,7 +109,7 @@ def _input(lowering: MixedLowering, node: FloatNode) -> None:
 
 
 def _constant(lowering: MixedLowering, node: FloatNode) -> None:
-    """The real values, after the quantizer where there is one: it is applied here, once."""
+    """The real values, fake-quantized where the constant has a quantizer."""
     value = lowering.builder.model.graph.parameters[node.attributes["parameter"]]
     real = lowering.builder.model.fake_quantize(node, value.reshape(node.shape).double())
     lowering.builder.graph.constant(node.name, real.numpy(), FLOAT32)
@@ -159,7 +159,7 @@ def _matmul(lowering: MixedLowering, node: FloatNode) -> None:
 def _rescaled(
     lowering: MixedLowering, node: FloatNode, sums: str, scales: Scales, bias: str | None
 ) -> None:
-    """Make real values of sums, then codes if the node has a quantizer."""
+    """Dequantize sums, and quantize the result where it has a quantizer."""
     name = lowering.float_name(node)
     scale = lowering.scale_constant(name, scales)
     lowering.add(Dequantize(name=name, a=sums, step=scale, bias=bias), node.shape)
@@ -179,7 +179,7 @@ def _unary(lowering: MixedLowering, node: FloatNode) -> None:
 
 
 def _quick_gelu(lowering: MixedLowering, node: FloatNode, x: str) -> None:
-    """X σ(1.702 x) is SiLU of 1.702 x, over 1.702."""
+    """QuickGELU as SiLU: ``x σ(1.702 x) = silu(1.702 x) / 1.702``."""
     slope = 1.702
     names = [f"{node.name}.scaled", f"{node.name}.silu"]
     scaled = FloatFunction(name=names[0], function=Function.SCALE, inputs=(x,), factor=slope)
@@ -227,7 +227,7 @@ def _concat(lowering: MixedLowering, node: FloatNode) -> None:
 
 
 def _mask(lowering: MixedLowering, node: FloatNode) -> None:
-    """A sum with what the network adds, or where scores have codes, the lowest of them."""
+    """A sum with the network's constant in float; the integer rule where scores have codes."""
     source = node.inputs[0]
     if not lowering.is_float(source):
         RULES[FloatOp.MASK](lowering.builder, node)

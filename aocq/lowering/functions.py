@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a function of one value becomes an op: GELU and others. A table of algorithms at the end."""
+"""Lowering of functions of one value: GELU and others. A table of algorithms at the end."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def unary(builder: Builder, node: FloatNode) -> None:
 
 
 def _table(builder: Builder, node: FloatNode) -> None:
-    """The function at every code, rounded, or to a method's own levels.
+    """A table of the function at every code, rounded, or at the method's levels.
 
     A table has one scale for its results: balanced results come from wide codes, half to even, that
     are rescaled channel by channel.
@@ -146,9 +146,9 @@ def _table_513(builder: Builder, node: FloatNode) -> None:
 
 
 def _polynomial(builder: Builder, node: FloatNode) -> None:
-    """I-BERT's polynomial, with signs such that the products have a positive worth.
+    """I-BERT's polynomial, with signs such that the scale of the products is positive.
 
-    The sources' products have a negative one; a chip with unsigned multipliers turns either around.
+    In the sources it is negative; a chip with unsigned multipliers turns either around.
     """
     x = builder.tensor(node.inputs[0])
     builder.result(node)

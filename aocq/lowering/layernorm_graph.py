@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LayerNorm on a chip without one: a graph of its element-wise operators, as converters write it.
+"""LayerNorm as a graph of element-wise operators, for chips that have no operator for it.
 
 x → mean → (x - mean)² → mean → 1/√ → (x - mean) · 1/√ → · γ → + β, each with codes of its own. The
 ranges of these are not tensors of the network: the calibration observes them beside
@@ -33,7 +33,7 @@ from simulator.numerics.rounding import DoubleRounding, Rounding
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A tensor on the way: its name, its type, what a code is worth, its zero point."""
+    """A tensor inside LayerNorm: name, type, scale, zero point."""
 
     name: str
     type: IntType
@@ -157,7 +157,7 @@ class LayerNormGraph:
         return self.add(Mul, y, a, b, requantize=requantize)
 
     def rounding(self) -> dict[str, Any]:
-        """Return how sums and squares round: as the profile's sums, where they are TFLite's too.
+        """Return the rounding of sums and squares: the profile's, where its sums are TFLite's.
 
         Other sums (XNNPACK's) have no form for differences and squares here: TFLite's own stand for
         them, which round twice.
@@ -200,7 +200,7 @@ def layernorm_graph(builder: Builder, node: FloatNode, bits: int) -> None:
 
 
 def _affine(graph: LayerNormGraph, normalized: Part) -> None:
-    """Times γ, plus β; converted to the result's width where that is another."""
+    """Append the product with γ, the sum with β, and a conversion to the result's width."""
     gamma, beta = graph.builder.affine_parameters(graph.node)
     scaled = graph.product(normalized, graph.constant("gamma", gamma), graph.part("scaled"))
     offset = graph.constant("beta", beta)

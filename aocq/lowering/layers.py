@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How matrix products become ops: layers with weights, products of two activations."""
+"""Lowering of matrix products: linear layers, products of two activations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from simulator.numerics.integer_type import IntType
 
 
 def linear(builder: Builder, node: FloatNode) -> None:
-    """A layer's op; none where its sums go straight onto the stream: then the sum brings it."""
+    """The matrix product of a layer; a layer fused with an addition is lowered with that."""
     if node.name in builder.fused_layers:
         return
     builder.result(node)
@@ -27,7 +27,7 @@ def linear(builder: Builder, node: FloatNode) -> None:
 def layer(
     builder: Builder, node: FloatNode, name: str, requantize: Requantization, **residual: Any
 ) -> MatMul:
-    """Integer bias at the accumulator's scale, the input's zero point folded into it."""
+    """Return a layer's matrix product; its integer bias contains the input's zero point."""
     x = builder.tensor(node.inputs[0])
     weight = builder.model.weights[node.attributes["weight"]]
     bias = builder.model.bias_codes(node)
@@ -46,7 +46,7 @@ def layer(
 
 
 def matmul(builder: Builder, node: FloatNode) -> None:
-    """Product of two activations; what its sums are worth must not differ by head."""
+    """The product of two activations, whose sums must have one scale for all heads."""
     a, b = (builder.tensor(name) for name in node.inputs)
     builder.result(node)
     sums = product_scales(node, *map(builder.model.scales, node.inputs))

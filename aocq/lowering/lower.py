@@ -26,7 +26,7 @@ from simulator.profile import NpuProfile
 
 
 def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
-    """Turn a method's decisions into the integers that a chip computes.
+    """Return the integer graph of a quantized network for a profile.
 
     Raises
     ------
@@ -71,10 +71,10 @@ def _own_output(builder: Builder, output: FloatNode) -> None:
 
 
 def _limits_used(model: QuantizedModel) -> ChipLimits:
-    """Return a model's limits, without what it has no use for.
+    """Return those of a model's limits that it makes use of.
 
-    That is channel factors if no LayerNorm reads any, sums that go straight onto the stream, and
-    scales by channel or head if no tensor has them.
+    It does without channel factors if no LayerNorm reads any, without fused additions if no layer
+    has one, and without scales by channel or head if no tensor has them.
     """
     factors = {name for name, quantizer in model.activations.items() if _varies(quantizer)}
     read = {
@@ -97,9 +97,9 @@ def _varies(quantizer: Quantizer) -> bool:
 
 
 class CannotHoldError(InputError):
-    """A profile cannot hold what a recipe asks for; ``plainly`` says so and advises nothing.
+    """A profile cannot hold what a recipe asks for (exit code 3).
 
-    The advice is for commands that quantize one network; others have other options.
+    ``plainly`` is the message without advice, which is that of commands that quantize one network.
     """
 
     def __init__(self, message: str, *, plainly: str) -> None:
@@ -110,7 +110,7 @@ class CannotHoldError(InputError):
 def check_recipe(
     recipe: Recipe, limits: ChipLimits, profile: NpuProfile, *, leaves_floats: bool = False
 ) -> None:
-    """Check that a profile can hold what is decided for a recipe within limits; needs no model yet.
+    """Check that a profile can hold models of a recipe within limits.
 
     Raises
     ------

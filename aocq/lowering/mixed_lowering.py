@@ -86,7 +86,7 @@ class MixedLowering:
         return real
 
     def float_name(self, node: FloatNode) -> str:
-        """Return what a node's real result is called: the node's own name is that of its codes."""
+        """Return the name of a node's real result; its codes have the node's own name."""
         quantized = node.name in self.builder.model.activations
         return f"{node.name}.float" if quantized else node.name
 
@@ -100,7 +100,7 @@ class MixedLowering:
         self.quantize(node)
 
     def quantize(self, node: FloatNode) -> None:
-        """Make codes of a node's real result, where it has a quantizer."""
+        """Quantize a node's real result, where it has a quantizer."""
         quantizer = self.builder.model.activations.get(node.name)
         if quantizer is None:
             return

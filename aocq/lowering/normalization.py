@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a layer normalization becomes an integer op: channel factors, fraction bits, affine step."""
+"""Lowering of normalizations: channel factors, fraction bits, affine step."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BETA = IntType(bits=32)  # of β in the codes of a LayerNorm's result
 
 
 def layernorm(builder: Builder, node: FloatNode) -> None:
-    """By the chip's algorithm. One that computes it in float never comes here."""
+    """The op of the profile's LayerNorm algorithm; one in float32 has its rule elsewhere."""
     section = builder.profile.layernorm
     if isinstance(section, IntegerLayerNorm):
         _integer_statistics(builder, node, section)
@@ -73,7 +73,7 @@ def _integer_statistics(builder: Builder, node: FloatNode, section: IntegerLayer
     rescale = builder.profile.rescale_of("layernorm")
     source = builder.channel_scales(node.inputs[0])
     factors = channel_factors(node.inputs[0], source, builder.profile)
-    # What 1 is worth in u: the statistics and epsilon are in its square.
+    # The scale of u: the statistics and epsilon are in its square.
     unit = float(source[0] / factors[0])
     epsilon = _whole_epsilon(node, unit)
     squares = sum(int(factor) ** 2 for factor in np.broadcast_to(factors, channels))
@@ -117,7 +117,7 @@ def _integer_statistics(builder: Builder, node: FloatNode, section: IntegerLayer
 
 
 def l2norm(builder: Builder, node: FloatNode) -> None:
-    """By the root and the reciprocal of the chip's LayerNorm, and with its fraction bits.
+    """The L2 normalization, by root, reciprocal and fraction bits of the profile's LayerNorm.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def _held(beta: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
 
 
 def channel_factors(name: str, scales: Scales, profile: NpuProfile) -> NDArray[np.int64]:
-    """Return the least whole numbers that are to each other as the channels' scales.
+    """Return the least whole numbers in proportion to the channels' scales.
 
     LayerNorm divides by the deviation, so that only the ratios of scales matter.
 
@@ -179,7 +179,7 @@ def channel_factors(name: str, scales: Scales, profile: NpuProfile) -> NDArray[n
     name
         the tensor that LayerNorm reads, for the message
     scales
-        what one of its codes is worth, [C] or [1]
+        of its codes, [C] or [1]
 
     Returns
     -------
@@ -224,7 +224,7 @@ def channel_factors(name: str, scales: Scales, profile: NpuProfile) -> NDArray[n
 
 
 def _whole_epsilon(node: FloatNode, unit: float) -> int:
-    """Return epsilon in codes, times the square of the channels, as variances are.
+    """Return epsilon as a whole number, in codes² times the number of channels².
 
     Raises
     ------

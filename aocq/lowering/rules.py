@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One rule per float operation: how it becomes integer ops. A table at the end."""
+"""Lowering rules, one per float operation. A table at the end."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _constant(builder: Builder, node: FloatNode) -> None:
 
 
 def _scaled(builder: Builder, node: FloatNode) -> None:
-    """No op: the same codes stand for other real values."""
+    """No op: the same codes under another scale."""
     x = builder.tensor(node.inputs[0])
     builder.aliases[node.name] = Tensor(
         name=x.name,
@@ -110,7 +110,7 @@ def _everywhere(builder: Builder, name: str, shape: tuple[int, ...]) -> Scales:
 
 
 def _patches(builder: Builder, node: FloatNode) -> None:
-    """What each position in the kernel sees, rows first, then put together."""
+    """Slices for each position in the kernel, rows first, and their concatenation."""
     x = builder.tensor(node.inputs[0])
     scales = None if x.is_float else _everywhere(builder, node.inputs[0], x.shape)
     width = node.attributes["kernel"][1]

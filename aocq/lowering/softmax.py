@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a softmax becomes an op of the chip's: one rule per algorithm. A table at the end."""
+"""Lowering of softmax and masks, one rule per algorithm. A table at the end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SHORT_RANGES: Mapping[str, str] = MappingProxyType(
 
 
 def mask(builder: Builder, node: FloatNode) -> None:
-    """The lowest code where a score is switched off: one bit each, times more than all codes.
+    """A saturating sum that takes scores that are switched off to their lowest code.
 
     ``a + (2^bits - 1) * b`` with b of -1 or 0 saturates at the lowest code, or is a. Nothing is
     rounded, at the chip's smallest shift.
@@ -95,9 +95,9 @@ class Scores(NamedTuple):
 
 
 def softmax(builder: Builder, node: FloatNode) -> None:
-    """Probabilities as the chip makes them.
+    """The softmax of the profile's algorithm.
 
-    A method with levels of its own for probabilities reads them from the chip's codes by a table.
+    Where the method has levels of its own for probabilities, a table maps the chip's codes to them.
     """
     section = builder.profile.softmax
     scale = builder.scale(node.inputs[0], f"softmax {node.name}")
@@ -149,7 +149,7 @@ def _exp_table(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
 
 
 def _probability_shift(builder: Builder, section: Any) -> int:
-    """Return the shift behind the product with the reciprocal, which has more bits by the result's.
+    """Return the shift behind the product of exponential and reciprocal.
 
     The reciprocal has as many bits as the profile says, or as the chip's largest shift allows.
     """

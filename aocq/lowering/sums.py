@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How sums become ops: of two tensors, of a layer onto the stream, over tokens."""
+"""Lowering of sums: of two tensors, of a layer and the residual stream, means."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ XNNPACK_MULTIPLIER_BITS = 21  # of the larger factor: 2^20 to 2^21, that include
 
 
 def add(builder: Builder, node: FloatNode) -> None:
-    """The layer that brings its sums straight to the stream, or an op of two tensors."""
+    """An addition: fused with a layer, or of two tensors."""
     for name in node.inputs:
         if name in builder.fused_layers:
             _fused_add(builder, node, name)
@@ -34,7 +34,7 @@ def add(builder: Builder, node: FloatNode) -> None:
 
 
 def _fused_add(builder: Builder, node: FloatNode, branch: str) -> None:
-    """The layer that ends a branch, its sums requantized onto the stream.
+    """A layer fused with its addition to the residual stream.
 
     Factors of sums are far smaller than those of the stream. The sums' shifts stay as small as the
     stream's term needs them to fit 64 bits, in which the sum of both is shifted.
@@ -71,7 +71,7 @@ def _fused_add(builder: Builder, node: FloatNode, branch: str) -> None:
 
 
 def _add(builder: Builder, node: FloatNode) -> None:
-    """One rounding, after the sum of both terms at one shift."""
+    """An addition with one rounding, after the sum of both terms at one shift."""
     a, b = (builder.tensor(name) for name in node.inputs)
     builder.result(node)
     section = builder.profile.rescale_of("add")
@@ -114,7 +114,7 @@ def _xnnpack_multipliers(ratios: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _shifted_add(builder: Builder, node: FloatNode, input_shift: int) -> None:
-    """Three roundings: both operands to a common scale, their sum to the result's."""
+    """An addition with three roundings: operands to a common scale, their sum to the result's."""
     a, b = (builder.tensor(name) for name in node.inputs)
     builder.result(node)
     section = builder.profile.rescale_of("add")
@@ -145,7 +145,7 @@ def on_chip_scales(constants: CommonScale, section: RescaleSection) -> CommonSca
 
 
 def mean(builder: Builder, node: FloatNode) -> None:
-    """The divisor is part of the factor."""
+    """A mean, its divisor part of the factor."""
     x = builder.tensor(node.inputs[0])
     builder.result(node)
     axis = node.attributes["axis"]
@@ -169,7 +169,7 @@ def mean(builder: Builder, node: FloatNode) -> None:
 def mean_requantization(
     builder: Builder, name: str, sums: np.ndarray, scales: np.ndarray, count: int
 ) -> Requantization:
-    """Return how the sums of ``count`` codes become their mean."""
+    """Return the requantization from sums of ``count`` codes to their mean."""
     if builder.profile.mean.algorithm != "folded_q31":
         return builder.requantization(name, "mean", sums / count, scales)
     section = builder.profile.rescale_of("mean")

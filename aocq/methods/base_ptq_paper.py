@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``base_ptq_paper``: the method that papers call BasePTQ. Scales searched for cosine similarity.
+"""``base_ptq_paper``, the BasePTQ of papers: scales of the greatest cosine similarity.
 
 Symmetric uniform codes; one scale per weight matrix (three for a joint Q, K, V layer), one per
 layer input, one per head for operands of attention's products. Source: the baseline of PTQ4ViT

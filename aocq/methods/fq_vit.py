@@ -159,7 +159,7 @@ def _quantizers(
 
 
 def functions_of(graph: FloatGraph) -> set[str]:
-    """Return the nodes that only activation functions read: they stay in float."""
+    """Return the nodes that only activation functions read, which stay in float."""
     return {
         name
         for name, ops in _readers(graph).items()
@@ -168,7 +168,7 @@ def functions_of(graph: FloatGraph) -> set[str]:
 
 
 def _readers(graph: FloatGraph) -> dict[str, set[FloatOp]]:
-    """Return by which operations each node is read."""
+    """Return the operations that read each node."""
     readers: dict[str, set[FloatOp]] = {}
     for node in graph.nodes:
         for name in node.inputs:

@@ -23,7 +23,7 @@ def completed(
     limits: ChipLimits,
     own: Mapping[str, Quantizer],
 ) -> dict[str, Quantizer]:
-    """Return a quantizer for every arithmetic node: the plain method's where there is no own one.
+    """Return a quantizer for every arithmetic node: the method's ``own``, or that of ``base_ptq``.
 
     Heads share one scale, the largest of theirs, because a chip has one requantization per tensor.
     Probabilities are the chip's unsigned ones; levels of the method are chosen by those.
@@ -37,7 +37,7 @@ def completed(
             bits = limits.probability_bits(recipe)
             found[name] = quantizer.of_probability_codes(bits) if is_softmax else quantizer
         elif not is_softmax:
-            # Held again: a ratio times the smallest scale may miss the largest by a bit.
+            # Rounded again: a ratio times the smallest scale may miss the largest by a bit.
             largest = quantizer.scale * max(quantizer.alpha or (1.0,))
             largest = activation_form(limits).nearest(largest)
             found[name] = ActivationQuantizer(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Search of the scales of one linear layer or one product, on cached float inputs and results.
+"""Search for the scales of one linear layer or matrix product, on its float inputs and results.
 
 Every layer is searched by itself: it sees float inputs and is held against its float results, as
 if no other layer were quantized. Each candidate costs one matrix product.
@@ -27,7 +27,7 @@ IMAGES = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """Candidates ``low, low + (high - low) / count, ...`` as shares of the full range's scale.
+    """Candidate scales: ``low, low + (high - low) / count, ...`` times the full range's scale.
 
     ``high`` itself is never tried, as in the released code of PTQ4ViT and BasePTQ.
     """
@@ -44,7 +44,7 @@ class Grid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputCandidates:
-    """The quantizers to choose from for a layer's input: codes of ``low..high``, several scales.
+    """Candidate quantizers of a layer's input: codes of ``low..high``, several scales.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class InputCandidates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearLayer:
-    """What the search of a linear layer works on.
+    """A linear layer with its float input and result.
 
     Attributes
     ----------
@@ -95,9 +95,9 @@ class LinearLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearScales:
-    """What was found: a scale for each block of rows, float64 [blocks], and one for the input.
+    """Result of a search: a scale for each block of rows, float64 [blocks], and one for the input.
 
-    ``rounds`` is how many were run: less than asked for where one had changed nothing.
+    ``rounds`` is the number of rounds run, less than asked for where one had changed nothing.
     """
 
     weight: Tensor
@@ -107,7 +107,7 @@ class LinearScales:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """How scales are searched: which candidates, what for, how often, at which width.
+    """Settings of a search: candidates, objective, rounds, bits.
 
     ``weight_form`` and ``activation_form`` say which scales there are. ``one_scale`` asks for the
     same scale in all heads of an operand, the best for all of them together.
@@ -142,7 +142,7 @@ def uniform_candidates(x: Tensor, search: Search) -> InputCandidates:
 
 
 def choose(count: int, score: Callable[[int], Tensor]) -> Tensor:
-    """Return for each entry of a score the candidate with the largest, the first of equal ones."""
+    """Return the candidate of greatest score for each entry, the first of equal ones."""
     return torch.stack([score(index) for index in range(count)]).argmax(dim=0)
 
 
@@ -162,7 +162,7 @@ def quantized_weight(weight: Tensor, scales: Tensor, bits: int) -> Tensor:
 def search_linear(
     layer: LinearLayer, inputs: InputCandidates | None, search: Search
 ) -> LinearScales:
-    """Search the weight's scales with the input's fixed and the input's with the weight's fixed.
+    """Search the scales of weight and input in turn, the other fixed.
 
     ``inputs`` is None where the input stays in float.
     """
@@ -200,7 +200,7 @@ def _best_weight_scales(
 
 
 def _taken(candidates: Tensor, chosen: Tensor) -> Tensor:
-    """Return the chosen one of [candidates, entries] for every entry, or one for all, [entries]."""
+    """Return the chosen of the candidates [candidates, entries] for every entry, [entries]."""
     entries = candidates.shape[1]
     return candidates[chosen.expand(entries), torch.arange(entries)]
 
@@ -270,7 +270,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductScales:
-    """What was found: scales per head, float64 [heads]; levels for the left operand instead."""
+    """Result of a search: scales per head, float64 [heads], or levels for the left operand."""
 
     a: Tensor | LevelQuantizer
     b: Tensor

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranges inside LayerNorm, for chips that compute it as a graph of operators.
+"""Quantizers of tensors inside LayerNorm, for chips that compute it as a graph of operators.
 
-They are taken from the quantized network, on the calibration images: what each LayerNorm really
-reads decides what happens inside it.
+Ranges are those of the fake-quantized network on the calibration images: a LayerNorm reads
+quantized tensors.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def observe_parts(
     bits: int,
     advance: Callable[[int], None] = lambda images: None,
 ) -> dict[str, ActivationQuantizer]:
-    """Return a quantizer for every part of every LayerNorm, by the part's name.
+    """Return the quantizers of all parts of LayerNorms, by name, from their observed ranges.
 
     Zero points are used where the recipe allows them and codes have 8 bits; TFLite's operators on
     16-bit codes have none.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scales of what a softmax or a function of one value reads, not finer than a chip can tabulate.
+"""A lower bound on the scales of tensors that softmax or a function of one value reads.
 
 Where a branch is all but dead, its scores differ by nearly nothing, and so do the values that GELU
 reads. Chips' algorithms take constants from these scales, such as 1 / scale², which then pass any
@@ -21,7 +21,7 @@ _READERS = frozenset({FloatOp.SOFTMAX, FloatOp.UNARY})
 
 
 def with_scales_for_functions(model: QuantizedModel) -> QuantizedModel:
-    """Return a model without finer scales there; the same one where there are none."""
+    """Return a model whose scales are at least the bound; the same one where they are already."""
     activations = dict(model.activations)
     for node in model.graph.nodes:
         if node.op not in _READERS or node.name not in activations:
@@ -30,7 +30,7 @@ def with_scales_for_functions(model: QuantizedModel) -> QuantizedModel:
         quantizer = activations.get(source)
         if not isinstance(quantizer, ActivationQuantizer):
             continue
-        # Of what another reader of the same source has made of it.
+        # Another reader of the same source may have widened it.
         widened = replace(model, activations=activations)
         finest = float(widened.scales(node.inputs[0]).min())
         if finest < LEAST_SCALE:

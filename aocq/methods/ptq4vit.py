@@ -76,5 +76,5 @@ def quantize_released(
     limits: ChipLimits,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> QuantizedModel:
-    """The same with what the released code computes."""
+    """Quantize as the released code does, by the first 32 of ``images``."""
     return calibrate(graph, images, recipe, limits, RELEASED, on_progress)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QuantizedModel: what a method decided within a chip's limits."""
+"""QuantizedModel: a network with the scales and integer weights that a method chose for it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class QuantizedModel:
 
     @property
     def leaves_floats(self) -> bool:
-        """Whether the method left any operator in float: then products are rescaled in float."""
+        """Whether any operator stays in float; products are rescaled in float then."""
         fused = self.fused_layers
         return any(
             node.op in ARITHMETIC and node.name not in self.activations and node.name not in fused

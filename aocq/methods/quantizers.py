@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How values become codes: uniform quantizers with channel factors, levels, integer weights."""
+"""Quantizers: uniform ones with channel factors, ones with given levels, integer weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from simulator.numerics.integer_type import IntType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivationQuantizer:
-    """A tensor's codes: ``code = clamp(round(x / (scale α)) + zero_point)``, ties to even.
+    """A uniform quantizer: ``code = clamp(round(x / (scale α)) + zero_point)``, ties to even.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class ActivationQuantizer:
     table_scale: float = 0.0
 
     def scales(self) -> Tensor:
-        """Return what one code is worth, float64, shaped to broadcast with the tensor."""
+        """Return ``scale α``, float64, shaped to broadcast with the tensor."""
         return (_as_tensor(self.alpha or (1.0,)) * self.scale).reshape(-1, *(1,) * (-1 - self.axis))
 
     @property
@@ -52,7 +52,7 @@ class ActivationQuantizer:
         return self.ratio(x, self.scales().to(x)).round_().clamp_(*self.span).add_(self.zero_point)
 
     def ratio(self, x: Tensor, scales: Tensor) -> Tensor:
-        """Return ``x`` in ``scales``, which are :meth:`scales`, in a tensor of its own.
+        """Return ``x / scales`` in a new tensor; ``x`` as the table yields it, where there is one.
 
         What follows can be done in place: new tensors would take as long as the arithmetic.
         """
@@ -61,11 +61,11 @@ class ActivationQuantizer:
         return x / scales
 
     def real(self, codes: Tensor) -> Tensor:
-        """Return the values that codes stand for."""
+        """Return the real values of codes."""
         return (codes - self.zero_point) * self.scales().to(codes)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Quantize and dequantize ``x``: fake quantization."""
+        """Quantize and dequantize ``x`` (fake quantization)."""
         scales = self.scales().to(x)
         return self.ratio(x, scales).round_().clamp_(*self.span).mul_(scales)
 
@@ -78,7 +78,7 @@ def _as_tensor(factors: tuple[float, ...]) -> Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelQuantizer:
-    """A tensor held at given levels: twin ranges, powers of two. ``x ≈ scale * level``.
+    """A quantizer to given levels, such as powers of two: ``x ≈ scale * level``.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class LevelQuantizer:
 
     @property
     def zero_point(self) -> int:
-        """Levels are centred: 0 means 0."""
+        """0: the real value of level 0 is 0."""
         return 0
 
     def codes(self, x: Tensor) -> Tensor:
@@ -132,11 +132,11 @@ class LevelQuantizer:
         )
 
     def real(self, codes: Tensor) -> Tensor:
-        """Return the values that levels stand for."""
+        """Return the real values of levels."""
         return codes * self.scale
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Quantize and dequantize ``x``: fake quantization."""
+        """Quantize and dequantize ``x`` (fake quantization)."""
         return self.real(self.codes(x))
 
 
@@ -162,6 +162,6 @@ class QuantizedWeight:
     alpha: tuple[float, ...] = ()
 
     def dequantized(self) -> Tensor:
-        """Return the real weights that the codes stand for, float64 [N, K]."""
+        """Return the real weights, float64 [N, K]."""
         columns = np.array(self.alpha or (1.0,))
         return torch.from_numpy(self.codes.astype(np.float64) * self.scale[:, None] / columns)

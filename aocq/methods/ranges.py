@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From values to scales: observed ranges, and the clipping range of least squared error."""
+"""Observed ranges, and quantizers of the full range or of least squared error."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _shrunken(
 
 
 def row_magnitudes(weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what each row of a weight matrix [N, K] must reach, above 0, [N, 1]."""
+    """Return the magnitude that each row of a weight matrix [N, K] must reach, above 0, [N, 1]."""
     largest = np.abs(weight).max(axis=1, keepdims=True)
     reached: NDArray[np.float64] = np.maximum(largest, FAINTEST_ROW * (largest.max() or 1.0))
     return reached
@@ -145,7 +145,7 @@ def _nearest_codes(rows: Array, scale: Array, int_type: IntType, held: Array) ->
 
 
 def _squared_errors(rows: Array, scale: Array, int_type: IntType, held: Array) -> Array:
-    """Return what rounding costs each row, [N, 1].
+    """Return the squared rounding error of each row, [N, 1].
 
     In one array: a search over 71 scales would spend two thirds of its time on new ones.
     """

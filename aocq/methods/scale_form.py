@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which scales a chip can hold: any, powers of two, or those of float32."""
+"""Forms of scales that a chip can hold: any, powers of two, or float32 numbers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ScaleForm:
     @overload
     def nearest(self, wanted: Tensor) -> Tensor: ...
     def nearest(self, wanted: float | Array | Tensor) -> float | Array | Tensor:
-        """Return the scale that stands in for ``wanted`` (above 0; float64, element by element).
+        """Return the chip's scale for ``wanted`` (above 0; float64, element by element).
 
         The smallest power of two that is not below it, so that nothing is clipped that was not
         before; the nearest float32; or ``wanted`` itself. What has the form already stays.
@@ -72,7 +72,7 @@ class ScaleForm:
         return np.asarray(np.maximum(held, SMALLEST_FLOAT32))
 
     def below(self, wanted: float) -> float:
-        """Return the same as :meth:`nearest`, but the largest power of two that is not above it."""
+        """Return the chip's scale for ``wanted``, but of powers of two the largest not above it."""
         held = self.nearest(wanted)
         return held / 2 if self.power_of_two and held > wanted else held
 
@@ -83,7 +83,7 @@ class ScaleForm:
     def candidates(
         self, full: Array | Tensor, shares: Iterable[float]
     ) -> list[Array] | list[Tensor]:
-        """Return the scales to try for tensors, rows or heads that ``full`` just covers.
+        """Return candidate scales for tensors, rows or heads whose range has the scale ``full``.
 
         Each candidate has the shape of ``full``: ``full`` times one of ``shares``, or for each
         element the power of two that clips nothing and the :data:`HALVINGS` ones below it.
@@ -100,12 +100,12 @@ ANY_SCALE = ScaleForm()
 
 
 def weight_form(limits: ChipLimits) -> ScaleForm:
-    """Return which scales weights can have on a chip."""
+    """Return the form of a chip's weight scales."""
     powers = limits.weight_scale == "power_of_two"
     return ScaleForm(power_of_two=powers, float32=limits.float32_scales)
 
 
 def activation_form(limits: ChipLimits) -> ScaleForm:
-    """Return which scales activations can have on a chip."""
+    """Return the form of a chip's activation scales."""
     powers = limits.activation_scale == "power_of_two"
     return ScaleForm(power_of_two=powers, float32=limits.float32_scales)

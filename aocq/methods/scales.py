@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one code of a tensor is worth, where that differs by channel or by head.
+"""Scales of tensors by channel or by head, and how layout operations and products change them.
 
-Scales are float64 arrays of the tensor's rank: extent 1 along every dimension in which nothing
+They are float64 arrays of the tensor's rank: extent 1 along every dimension in which nothing
 varies, so that they broadcast with the tensor.
 """
 

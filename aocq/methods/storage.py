@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A QuantizedModel as two files: ``quantized.json`` and ``quantized.safetensors``.
+"""Files of a QuantizedModel: ``quantized.json`` and ``quantized.safetensors``.
 
-The float weights that were quantized are not stored: their codes and scales are. What is written
-has been checked by the rules of what is read.
+Of weights that were quantized, codes and scales are stored, and no float values. Writing applies
+the checks of reading.
 """
 
 from __future__ import annotations

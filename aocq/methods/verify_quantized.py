@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a QuantizedModel's decisions belong to its network, and are what its recipe asks for."""
+"""Checks of a QuantizedModel against its network, its recipe and the chip's limits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from simulator.numerics.integer_type import IntType
 
 
 def verify(model: QuantizedModel) -> None:
-    """Check a model whose values are possible one by one.
+    """Check that quantizers and weights fit the network, the recipe and the limits.
+
+    Single values have been checked by the schema of the file.
 
     Raises
     ------
@@ -90,7 +92,7 @@ def _parts_are_of_layernorms(model: QuantizedModel) -> Iterator[str]:
 
 
 def weight_problems(weight: QuantizedWeight) -> Iterator[str]:
-    """Yield what is wrong with a weight by itself."""
+    """Yield the problems of a weight by itself."""
     codes, scale = weight.codes, weight.scale
     if codes.dtype != np.int8 or codes.ndim != 2 or not codes.size:
         yield f"codes: are {codes.dtype} of shape {codes.shape}, wanted int8 of two dimensions"
@@ -150,7 +152,7 @@ def _codes_are_as_narrow_as_asked_for(model: QuantizedModel) -> Iterator[str]:
 
 
 def _widths(model: QuantizedModel) -> dict[str, int]:
-    """Return how wide codes can be: terms and parts may share the quantizer of the whole."""
+    """Return the most bits of each node's codes: terms may share the quantizer of their sum."""
     graph, recipe, limits = model.graph, model.recipe, model.limits
     ends = {graph.input.name, *logits(graph)}
     special = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which tensors form the residual stream, and which ones join it: found in a graph's structure."""
+"""The residual stream of a network, and the layers that are added to it, by graph structure."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _terms(graph: FloatGraph) -> Iterator[tuple[FloatNode, str, str]]:
 
 
 def _needs(graph: FloatGraph) -> dict[str, frozenset[str]]:
-    """Return what each node is made of."""
+    """Return the nodes that each node depends on."""
     needs: dict[str, frozenset[str]] = {}
     for node in graph.nodes:
         needs[node.name] = frozenset().union(*({name} | needs[name] for name in node.inputs))
@@ -118,7 +118,7 @@ def _behind_layout(graph: FloatGraph, name: str) -> FloatNode:
 
 
 def stream_terms(graph: FloatGraph) -> dict[str, FloatNode]:
-    """Return, for each node that only a sum of the stream reads, that sum.
+    """Return the nodes that only a sum of the residual stream reads, and that sum.
 
     These are the ends of branches (proj, fc2) and the tokens and embeddings: Add_α folds the
     stream's factors into them.
@@ -136,10 +136,10 @@ def _sums(node: FloatNode, stream: frozenset[str]) -> bool:
 
 
 def fusable_layers(graph: FloatGraph) -> dict[str, FloatNode]:
-    """Return, for each linear layer that only a sum with the stream reads, that sum.
+    """Return the linear layers that a chip could fuse with an addition, and that addition.
 
-    proj and fc2 of every block: a chip may let their sums go straight onto the stream. What they
-    are added to is an activation that has codes: neither an embedding nor another such layer.
+    These are proj and fc2 of every block, whose sums a chip may add to the stream before they are
+    rounded. The other term is an activation that has codes: neither an embedding nor such a layer.
     """
     stream = residual_stream(graph)
     found = {}
@@ -158,7 +158,7 @@ def _has_codes(node: FloatNode, stream: frozenset[str]) -> bool:
 def readers_through_layout(
     graph: FloatGraph, readers: Mapping[str, list[FloatNode]], name: str
 ) -> list[FloatNode]:
-    """Return what reads a tensor's values, wherever layout nodes move them."""
+    """Return the readers of a tensor, behind layout nodes that move it."""
     found = []
     for reader in readers.get(name, []):
         moved = reader.op in LAYOUT

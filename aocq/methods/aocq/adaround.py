@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rounding directions by back-propagation: AdaRound on a whole block, from the closed form on.
+"""AdaRound on a whole block: rounding directions learned by back-propagation.
 
 Each weight is rounded up or down, ``floor(w / s) + h(V)`` with ``h = clip(1.2 sigmoid(V) - 0.1, 0,
 1)``, and V learns from the block's token-norm loss with activations quantized (Nagel et al., arXiv
@@ -49,7 +49,7 @@ class SoftWeight:
 
     @classmethod
     def of(cls, result: LayerResult, device: torch.device) -> SoftWeight:
-        """Start on ``device``, where ``h`` equals the fraction that the closed form rounded."""
+        """Return the start of a layer: ``h`` is the fraction that the closed form rounded."""
         sought = result.sought.float().to(device)
         floor = torch.floor(sought)
         share = ((sought - floor + (STRETCH - 1) / 2) / STRETCH).clamp(1e-4, 1 - 1e-4)

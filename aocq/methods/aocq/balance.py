@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator level: α per channel, for Add_α, LN_α and the inputs of linear layers.
+"""Channel factors α of Add_α, LN_α and the inputs of linear layers (AOCQ's operator level).
 
 A tensor is held as ``x / α`` under one scale. Where the stream is concerned, LayerNorm applies α
 before its statistics, and every sum's channels carry ratios of factors; a linear layer's input

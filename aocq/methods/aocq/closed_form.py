@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rounding of weights in closed form: column after column, the rest corrected.
+"""Rounding of weights in closed form: column after column, with corrections of the others.
 
 GPTQ's rounding (Frantar et al., arXiv 2210.17323) on the second moments of the layer's *quantized*
 inputs, weighted by token; then the row scales and the bias of least output error for the codes.
@@ -80,7 +80,7 @@ def regular(moments: Tensor, power: Tensor | None = None) -> Tensor:
 def row_scales(
     weight: Tensor, importance: Tensor, bits: int, form: ScaleForm = ANY_SCALE
 ) -> Tensor:
-    """Return for each row the scale of least error, columns weighted by ``importance`` [K]; [N]."""
+    """Return the scale of least error of each row, [N]; ``importance`` [K] weighs the columns."""
     int_type = IntType(bits=bits)
     full = torch.from_numpy(row_magnitudes(weight.numpy())).to(weight) / int_type.high
     best, least = form.nearest(full), torch.full_like(full, float("inf"))
@@ -95,7 +95,7 @@ def row_scales(
 
 
 def damp(moments: Tensor) -> Tensor:
-    """Return ``moments`` [K, K] with a little of a plain error of the weights in them.
+    """Return second moments [K, K] damped: a share of their mean diagonal is added to it.
 
     It decides about inputs that hardly ever occur, and lets matrices without full rank be inverted.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""s0: a quantizer for every tensor of a block, before any refinement."""
+"""Initial scales (s0): a quantizer for every tensor of a block, before any refinement."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ BATCH = 16
 
 
 def shared_parts(graph: FloatGraph) -> dict[str, str]:
-    """Return what has the quantizer of the concatenation that it is a part of, and that one."""
+    """Return tensors that share the quantizer of a concatenation, and that concatenation."""
     joins = stream_terms(graph)
     return {
         name: node.name
@@ -269,7 +269,7 @@ class InitialScales:
 
 
 def linear_readers(graph: FloatGraph) -> dict[str, list[FloatNode]]:
-    """Return what reads the tensors that linear layers alone read, by tensor.
+    """Return the readers of tensors that only linear layers read, by tensor.
 
     Only results of LayerNorm and of functions by table: their channels can be given factors.
     """
@@ -284,7 +284,7 @@ def linear_readers(graph: FloatGraph) -> dict[str, list[FloatNode]]:
 
 
 def _behind_layout(node: FloatNode, readers: Mapping[str, list[FloatNode]]) -> list[FloatNode]:
-    """Return what reads a tensor, looking through what moves whole tokens."""
+    """Return the readers of a tensor behind layout nodes that move whole tokens."""
     found = []
     for reader in readers.get(node.name, []):
         through = reader.op in LAYOUT and keeps_channels(reader, node)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``aocq``: ranges, then stage 1 over all blocks, then stage 2 over all blocks."""
+"""``aocq``: ranges, then scales of all blocks (stage 1), then weights of all blocks (stage 2)."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _split(images: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 class _Steps:
-    """Counts what is done: images observed, tensors per pass, layers, steps of back-propagation.
+    """Progress: images observed, tensors per pass, layers, steps of back-propagation.
 
     The unit is an image in the float network.
     """

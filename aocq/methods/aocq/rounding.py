@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The framework level, second stage: integer weights, layer after layer, scales frozen.
+"""Integer weights, layer after layer, scales frozen (AOCQ's framework level, second stage).
 
 Every layer is fitted on what the quantized network before it yields, to what the float network
 yields there. Layers that end a branch are fitted to the float *stream* behind their sum, so that
@@ -48,7 +48,7 @@ ROUNDS, PASSES = 2, 2
 
 @dataclass(slots=True)
 class LayerResult:
-    """A linear layer's integer weights, its bias, and what was rounded to the codes (in codes)."""
+    """A linear layer's integer weights, its bias, and the weights in codes before rounding."""
 
     weight: QuantizedWeight
     bias: Tensor | None
@@ -64,7 +64,7 @@ class Streams:
 
 
 class FakeQuantizedNetwork:
-    """The network under quantizers and under the weights that are integer so far."""
+    """The network with fake-quantized activations, and with the integer weights found so far."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ def round_block(
     known: Mapping[str, LayerResult],
     on_layer: Callable[[], None],
 ) -> tuple[dict[str, LayerResult], Streams]:
-    """Turn a block's weights into integers, and let the fake-quantized network take them.
+    """Round a block's weights to integers, and hand them to the fake-quantized network.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def float_targets(graph: FloatGraph, block: Block, streams: Streams) -> dict[str
 
 
 def _target_of(graph: FloatGraph, node: FloatNode) -> FloatNode:
-    """Return what a layer is fitted to: the sum with the stream that it joins, or its result."""
+    """Return the node whose values a layer is fitted to: its sum with the stream, or itself."""
     total = stream_terms(graph).get(node.name)
     return total if total is not None and total.op is FloatOp.ADD else node
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The framework level, first stage: activation scales, refined from s0 to s4. Weights are float.
+"""Refinement of activation scales from s0 to s4, weights in float (framework level, stage 1).
 
 Block after block, each on what the quantized blocks before it yield; target is the float network.
 Within a block the tensors are visited in order of execution, pass after pass with ever smaller
