@@ -122,8 +122,7 @@ def l2norm(builder: Builder, node: FloatNode) -> None:
     Raises
     ------
     InputError
-        If the profile's LayerNorm has no exact root, or codes of a row differ in what they are
-        worth.
+        If the profile's LayerNorm has no exact root, or scales differ within a row.
     """
     section, rescale = builder.profile.layernorm, builder.profile.rescale_of("layernorm")
     if not isinstance(section, IntegerLayerNorm) or section.root_steps:
@@ -212,7 +211,7 @@ def channel_factors(name: str, scales: Scales, profile: NpuProfile) -> NDArray[n
             factors = np.rint(wanted).astype(np.int64)
             if np.allclose(factors, wanted, rtol=1e-9, atol=0):
                 return factors
-        able = f"to each other as whole numbers up to {(1 << bits) - 1}"
+        able = f"in proportion to whole numbers up to {(1 << bits) - 1}"
     else:
         able = "equal"
     raise InputError(
@@ -229,7 +228,7 @@ def _whole_epsilon(node: FloatNode, unit: float) -> int:
     Raises
     ------
     InputError
-        If codes are worth so little that the chip's 64 bits do not hold it.
+        If the scale is so small that the chip's 64 bits do not hold it.
     """
     given, channels = float(node.attributes["epsilon"]), node.shape[-1]
     try:
@@ -238,10 +237,10 @@ def _whole_epsilon(node: FloatNode, unit: float) -> int:
         found = inf
     if not found < 2.0**63:
         raise InputError(
-            f"{node.name}: LayerNorm's epsilon {given:g} is too large beside what it reads, whose "
-            f"codes are worth {unit:.3g}: beside the square of {channels} channels' sum of codes "
-            f"it is {found:.3g}, and integers have 64 bits; use a checkpoint whose residual stream "
-            'is larger, or a profile with layernorm.algorithm = "float32"'
+            f"{node.name}: LayerNorm's epsilon {given:g} is too large for an input of scale "
+            f"{unit:.3g}: beside squared sums of {channels} codes it is {found:.3g}, and integers "
+            "have 64 bits; use a checkpoint whose residual stream is larger, or a profile with "
+            'layernorm.algorithm = "float32"'
         )
     return round(found)
 

@@ -124,8 +124,8 @@ class QuantizedModel:
         codes = np.rint(real / self.bias_scale(node))
         if not np.abs(codes).max(initial=0) < 2.0**62:
             raise InputError(
-                f"{node.attributes['bias']}: {np.abs(codes).max():.3g} times what 1 is worth in "
-                f"the sums of {node.name}, which no bias holds; quantize the network again"
+                f"{node.attributes['bias']}: is {np.abs(codes).max():.3g} times the scale of "
+                f"{node.name}'s sums, which no bias holds; quantize the network again"
             )
         return codes.astype(np.int64)
 

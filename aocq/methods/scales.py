@@ -85,8 +85,8 @@ def linear_scales(node: FloatNode, scales: Scales, weight: QuantizedWeight) -> S
     if not _constant(columns, -1):
         raise InputError(
             f"{node.name}: the scale of {node.inputs[0]} varies along the dimension that is summed "
-            "over, so integer sums would add codes of different worth; give that tensor one scale, "
-            "or make the weight carry its factors"
+            "over, so integer sums would add codes of different scales; give that tensor one "
+            "scale, or make the weight carry its factors"
         )
     sums: Scales = columns.take([0], -1) * weight.scale
     return sums
@@ -107,7 +107,7 @@ def product_scales(node: FloatNode, a: Scales, b: Scales) -> Scales:
         raise InputError(
             f"{node.name}: the product of the scales of {' and '.join(node.inputs)} varies along "
             "the dimension that is summed over, so integer sums would add codes of different "
-            "worth; give each tensor one scale, or one per head, or factors that cancel out"
+            "scales; give each tensor one scale, or one per head, or factors that cancel out"
         )
     sums: Scales = products[..., 0, :]
     return sums

@@ -174,14 +174,14 @@ def _scales_have_the_form_asked_for(model: QuantizedModel) -> Iterator[str]:
     per_tensor = model.limits.weight_granularity == "per_tensor"
     for name, weight in model.weights.items():
         if per_tensor and len(weight.scale) > 1:
-            yield f"weights.{name}: has a scale for each row, the recipe one per tensor"
+            yield f"weights.{name}: has one scale per row, limits.weight_granularity is per_tensor"
         if not np.array_equal(weights.nearest(weight.scale), weight.scale):
-            yield f"weights.{name}: has scales of another form than the recipe's (weight_scale)"
+            yield f"weights.{name}: has scales of another form than limits.weight_scale"
     for name, quantizer in model.activations.items():
         if activations.nearest(quantizer.scale) != quantizer.scale:
-            yield f"activations.{name}: has a scale of another form than the recipe's"
+            yield f"activations.{name}: has a scale of another form than limits.activation_scale"
         if quantizer.zero_point and model.limits.zero_point == "symmetric":
-            yield f"activations.{name}: has a zero point, the recipe none"
+            yield f"activations.{name}: has a zero point, limits.zero_point is symmetric"
 
 
 # --- both ends ------------------------------------------------------------------------------------

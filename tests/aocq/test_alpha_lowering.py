@@ -336,7 +336,7 @@ def test_scales_become_the_least_whole_factors(
 @pytest.mark.parametrize(
     ("chip", "scales", "able"),
     [
-        (CHIPS["multiplier"], [1.0, 2**0.5], "not to each other as whole numbers up to 255"),
+        (CHIPS["multiplier"], [1.0, 2**0.5], "not in proportion to whole numbers up to 255"),
         (CHIPS["multiplier"], [1.0, 256.0], "largest ratio 256"),
         (CHIPS["multiplier"], [1.0, 1 + 1e-6], "whole numbers"),
         (CHIPS["shift"], [1.0, 3.0], "not powers of two up to 2^7 apart"),

@@ -500,7 +500,7 @@ def test_a_stream_far_below_epsilon_is_told_by_its_layer_and_scale(factor: float
                 parameter.mul_(factor)
     graph = capture(real.eval(), "tiny_stream", SIZE)
     model = METHODS["base_ptq"](graph, images(8, SIZE), Recipe())
-    told = r"^blocks\.0\.norm1: LayerNorm's epsilon 1e-06 is too large beside .* worth \d\.?\d*e-"
+    told = r"^blocks\.0\.norm1: LayerNorm's epsilon 1e-06 is too large for .* scale \d\.?\d*e-"
     with pytest.raises(InputError, match=told):
         lower(model, load_profile("edge_npu_int8"))
     other = load_profile("gemmini_20b")

@@ -146,7 +146,7 @@ def test_every_method_quantizes_normalized_rows_without_a_zero_point(method: str
         quantizer = model.activations[node.name]
         assert isinstance(quantizer, ActivationQuantizer)
         assert (quantizer.zero_point, quantizer.alpha) == (0, ()), node.name
-        # What is normalized has one worth in a row, or its length would be that of something else.
+        # A row has one scale, or its length would be that of something else.
         assert model.scales(node.inputs[0]).shape[-1] == 1, node.name
     for node in model.graph.nodes:
         if node.op is FloatOp.LINEAR:
