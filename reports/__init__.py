@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run looks like: a RunResult as an HTML page, Markdown, a terminal table and figures.
+"""Reports: an HTML page, Markdown, terminal tables and figures of runs.
 
-Everything here is a function of ``run.json`` and ``layers.csv``: the same run gives the same bytes,
-and no number is computed from anything else.
+A run's report is a function of its ``run.json`` and ``layers.csv``, a table of runs of their
+``run.json``, a sweep over accumulator widths of its ``accumulators.json``: the same records give
+the same bytes. Two things have no record of a run: rows of networks without weights
+(:func:`reports.rows.sized_row`), from a part of one, and :mod:`reports.quantized_figures`, from
+arrays that the command hands in.
 """

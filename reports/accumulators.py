@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from aocq.records.accumulator_widths import SWEEP_NAME, SweepRecord, SweepRow, save_sweep
-from reports.figures import LOOKS, WIDTH
-from reports.format import MISSING, evaluated, named, percent, share
+from reports import palette
+from reports.figures import WIDTH
+from reports.format import CHANGED, MISSING, PERSISTENT, TRANSIENT, evaluated, named, percent, share
 from reports.picture import Picture, picture
 from reports.svg import INK, house_style, printable
 from simulator.files import write_text
@@ -28,18 +29,17 @@ HEAD = (
 FILES = tuple(f"accumulators.{ending}" for ending in ("md", "csv", "png", "svg", "json"))
 LEGEND = (
     "Top-1 in percent; agreement: images on which the same class is predicted as with exact sums. "
-    "Persistent: outputs of which a completed sum did not fit its register; transient: of which "
-    "only sums on the way did not; changed: of which another sum came out; all as shares of the "
-    "outputs of all ops with an accumulator. Overflowing: ops with any of these. Headroom: "
+    f"Persistent: {PERSISTENT}; transient: {TRANSIENT}; changed: {CHANGED}; all as shares of the "
+    "results of all ops with an accumulator. Overflowing: ops with any of these. Headroom: "
     "register bits that no completed sum used, in the op with the fewest."
 )
 BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}  # covers no data
 # Colour and marker by rule; what is persistent is drawn through, what is transient dashed.
-LOOK_OF_RULE = {"wrap": LOOKS["matmul"], "saturate": LOOKS["add"]}
+LOOK_OF_RULE = {"wrap": palette.BLUE, "saturate": palette.ORANGE}
 
 
 def network(record: SweepRecord) -> str:
-    """Return what was run: a name and, in brackets, what is not as the name says."""
+    """Return the network's name and, in brackets, the constructor's arguments beside it."""
     return named(record.model, record.arguments)
 
 
@@ -67,14 +67,14 @@ def lines(record: SweepRecord, *, proven: bool = True) -> list[list[str]]:
 
 
 def _run(row: SweepRow) -> str:
-    """Say what a row is: figures of its own, or those that a narrower register proves."""
+    """Return whether a row is exact, and which narrower register proves it."""
     if row.same_as is not None:
         return f"exact, as {row.same_as[0]} {row.same_as[1]}"
     return "exact" if row.exact else MISSING
 
 
 def summary(record: SweepRecord) -> str:
-    """Return what was run and where overflow ends, in two or three sentences."""
+    """Return network, method, images and the first width without overflow, in a few sentences."""
     skipped = f" ({record.skipped_images} skipped)" if record.skipped_images else ""
     text = (
         f"{network(record)}, {record.method} W{record.weight_bits}A{record.activation_bits}, "

@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the rows of a table have in common, and what of network and data sets them apart.
+"""Columns of network and data: those in which rows of a table differ, and values common to all.
 
-What differs is a column; what does not is said once, above the table.
+A column is shown where rows differ in it; a common value is said once, above the table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from reports.format import MISSING, count
-
-if TYPE_CHECKING:
-    from reports.campaign import TableRow
+from reports.rows import TableRow
 
 DIFFERENT_DATA = (
     "These runs were judged on different images: their accuracies cannot be compared with each "
@@ -29,7 +26,7 @@ def apart(rows: Sequence[TableRow], columns: Sequence[str]) -> list[str]:
 
 
 def alike(rows: Sequence[TableRow]) -> dict[str, str]:
-    """Return what of network and data is the same in all rows, by column; nothing unknown."""
+    """Return the values of network and data that all rows have in common, by column."""
     found = {}
     for name in (*NETWORK_COLUMNS, *DATA_COLUMNS):
         values = _values(rows, name)
@@ -54,7 +51,7 @@ def cells(row: TableRow, rows: Sequence[TableRow]) -> dict[str, str]:
 
 
 def different_data(rows: Sequence[TableRow]) -> str:
-    """Return what to say above a table of runs on different images; nothing of any other."""
+    """Return the warning above a table of runs on different images; empty above any other."""
     digests = {row.data_digest for row in rows if _ran(row) and row.data_digest}
     return DIFFERENT_DATA if len(digests) > 1 else ""
 
@@ -64,6 +61,6 @@ def _ran(row: TableRow) -> bool:
 
 
 def _values(rows: Sequence[TableRow], name: str) -> set[str]:
-    """Return what a column holds: of data, where rows are of runs."""
+    """Return the values of a column; columns of data have those of rows of runs only."""
     those = rows if name in NETWORK_COLUMNS else [row for row in rows if _ran(row)]
     return {cells(row, rows)[name] for row in those}

@@ -10,13 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from reports.campaign import TableRow
-from reports.figures import LOOKS, WIDTH
+from reports import palette
+from reports.figures import WIDTH
 from reports.format import plural
 from reports.picture import Picture, picture
+from reports.rows import TableRow
 from reports.svg import INK, house_style, printable
 
-TOP1, AGREEMENT, LATENCY = LOOKS["matmul"], LOOKS["layernorm"], LOOKS["softmax"]
+TOP1, AGREEMENT, LATENCY = palette.BLUE, palette.GREEN, palette.PURPLE
 
 
 def chips(rows: Sequence[TableRow]) -> Picture | None:

@@ -3,13 +3,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from aocq.records.run import RunResult
-from reports.format import MISSING, brief
-
-if TYPE_CHECKING:
-    from reports.campaign import TableRow
+from reports.format import MISSING, PERSISTENT, TRANSIENT, brief
+from reports.rows import TableRow
 
 CHIP_COLUMNS = (
     *("float", "integer", "Δ", "agreement", "float ops"),
@@ -18,37 +13,15 @@ CHIP_COLUMNS = (
 SIZE_COLUMNS = ("cycles", "ms", "SRAM KiB")
 CHIP_LEGEND = (
     "Top-1 in percent, Δ: integer minus float, in points; float ops: of all ops of the graph; "
-    "persistent, transient: results of which a completed sum, or only one on the way, did not fit "
-    "its register; headroom: register bits that no sum used, in the op with the fewest. Cycles, ms "
-    "and peak SRAM (of what the chip has) are ESTIMATED, for one image. Feasible: activations fit "
-    "the SRAM, gates passed if any were set, and overflow is not merely reported."
+    f"persistent: {PERSISTENT}; transient: {TRANSIENT}; headroom: register bits that no completed "
+    "sum used, in the op with the fewest. Cycles, ms and peak SRAM (of what the chip has) are "
+    "ESTIMATED, for one image. Feasible: activations fit the SRAM, gates passed if any were set, "
+    "and overflow is not merely reported."
 )
 
 
-def chip_figures(result: RunResult) -> dict[str, Any]:
-    """Return the fields of a row that say what a chip makes of the network.
-
-    Older records do not tell persistent from transient overflow: None.
-    """
-    overflow, memory, failed = result.overflow, result.memory, result.verdict.failed
-    return {
-        "overflowed": overflow.events,
-        "persistent": overflow.persistent,
-        "transient": overflow.transient,
-        "changed": overflow.changed,
-        "policy": overflow.policy or "",
-        "least_headroom_bits": overflow.least_headroom_bits,
-        "cycles": result.cycles.total,
-        "latency_ms": result.latency_ms,
-        "peak_sram_bytes": memory.peak_sram_bytes,
-        "sram_bytes": memory.sram_bytes,
-        "feasible": result.verdict.feasible,
-        "reason": failed[0] if failed else "",
-    }
-
-
 def chip_cells(row: TableRow) -> dict[str, str]:
-    """Return the cells of the columns that other tables do not have."""
+    """Return the cells of the columns of chips."""
     cells = {
         "persistent": brief(row.persistent),
         "transient": brief(row.transient),

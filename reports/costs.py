@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a graph costs on a chip, as rows of text: from a run's record, or a part of one."""
+"""Costs of a graph on a chip as rows of text, from a run's record or a part of one."""
 
 from __future__ import annotations
 

@@ -16,7 +16,8 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from matplotlib.transforms import Bbox, BboxBase
 from numpy.typing import NDArray
 
-from aocq.records.run import LayerRow
+from aocq.records.layers import LayerRow
+from reports import palette
 from reports.format import decibel, share
 from reports.ops import Measured, block_of, by_block, first_below, measured, worst_ops
 from reports.svg import INK, house_style, printable, svg_text
@@ -25,19 +26,18 @@ LAYOUT_KINDS = ("concat", "slice", "reshape", "transpose")
 LAYOUT = "layout"
 FLOAT = "float"  # all that is not integer arithmetic, in the look of other kinds
 SUMS = ("add", "float_add")
-# Colour and marker: kinds stay apart in print and for the colour-blind. Each colour has a contrast
-# of at least 3 : 1 against white and against near-black.
+# Colour and marker by kind of op.
 LOOKS = {
-    "matmul": ("#3b82c4", "o"),
-    "add": ("#d9542b", "D"),
-    "layernorm": ("#2e9e6b", "s"),
-    "softmax": ("#9a6ad6", "^"),
-    "lookup": ("#d14f9a", "v"),
-    "rescale": ("#1a98a6", "P"),
-    "mean": ("#a87f26", "X"),
-    LAYOUT: ("#858c96", "h"),
+    "matmul": palette.BLUE,
+    "add": palette.ORANGE,
+    "layernorm": palette.GREEN,
+    "softmax": palette.PURPLE,
+    "lookup": palette.PINK,
+    "rescale": palette.TEAL,
+    "mean": palette.OCHRE,
+    LAYOUT: palette.GRAY,
 }
-OTHER_LOOK = ("#b35c5c", "*")
+OTHER_LOOK = palette.RED
 
 WIDTH = 12.5  # inches
 LABELLED = 6  # ops named in the depth figure
@@ -83,7 +83,7 @@ def sqnr_along_depth(rows: Sequence[LayerRow]) -> str | None:
 
 
 def is_sum(row: LayerRow) -> bool:
-    """Whether an op is an addition, or a layer that ends on the residual stream."""
+    """Return whether an op is an addition, or a layer that ends on the residual stream."""
     return row.kind in SUMS or row.onto_residual
 
 

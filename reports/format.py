@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How every report writes a number."""
+"""The text of numbers and names in every report."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from aocq.records.run import DataRecord
 from simulator.settings import typed
 
 MISSING = "—"
+# The words of overflow counts, for legends; the definitions are those of SumCounts.
+PERSISTENT = "results of which a completed sum did not fit its register"
+TRANSIENT = "of which only a partial sum did not"
+CHANGED = "whose sum is not the exact one"
 NO_NOISE = "no noise"  # the SQNR of two tensors that are equal
 
 
@@ -56,12 +60,12 @@ def plural(number: int, noun: str) -> str:
 
 
 def named(model: str, arguments: Mapping[str, Any]) -> str:
-    """Write a network's name and, in brackets, what it is built with that the name does not say."""
+    """Write a network's name and, in brackets, the constructor's arguments beside it."""
     return f"{model} ({typed(arguments)})" if arguments else model
 
 
 def evaluated(images: int, data: DataRecord | None) -> str:
-    """Write what was judged: ``400 images of val, 10 classes``; older records lack the data."""
+    """Write number and source of the images: ``400 images of val, 10 classes``."""
     number = plural(images, "image")
     return f"{number} of {data.name}, {classes(data.classes)}" if data else number
 
@@ -86,7 +90,7 @@ def brief(value: int | None) -> str:
 
 
 def policy_note(policy: str | None) -> str:
-    """Say where overflow is only counted, from the policies of a run; nothing if nowhere."""
+    """Return a note where the policies of a run only count overflow; empty if none does."""
     named = (policy or "").split(", ")
     if "report" not in named:
         return ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the ops of a run say together: the worst ones, where SQNR falls, what each block costs."""
+"""Rankings and sums of a run's ops: lowest SQNR, most mismatches, least headroom, cost by block."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from aocq.records.run import LayerRow
+from aocq.records.layers import LayerRow
 
 THRESHOLDS_DB = (20.0, 10.0, 0.0)  # good, poor, noise as strong as the signal
 
@@ -67,8 +67,8 @@ def steepest_fall(rows: Iterable[LayerRow]) -> Measured | None:
     return min(falls, key=lambda op: op.change or 0.0, default=None)
 
 
-def parting_ops(rows: Iterable[LayerRow], count: int = 10) -> list[LayerRow]:
-    """Return the ops that compute codes unlike simulated quantization, most codes first."""
+def most_mismatches(rows: Iterable[LayerRow], count: int = 10) -> list[LayerRow]:
+    """Return the ops that have mismatches with fake quantization, most first."""
     found = [row for row in rows if row.differing_codes]
     return sorted(found, key=lambda row: (-(row.differing_codes or 0.0), row.index))[:count]
 

@@ -12,7 +12,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from aocq.records.run import LayerRow, RunResult
+from aocq.records.layers import LayerRow
+from aocq.records.run import RunResult
 from reports import costs, tables
 from reports import format as written
 from reports.figures import cycles_by_block, look, saturation, sqnr_along_depth
@@ -20,7 +21,7 @@ from reports.ops import (
     by_block,
     first_below,
     measured,
-    parting_ops,
+    most_mismatches,
     steepest_fall,
     tightest,
     worst_ops,
@@ -47,7 +48,7 @@ def html(result: RunResult, rows: Sequence[LayerRow]) -> str:
         blocks=by_block(rows),
         measured=measured(rows),
         worst=worst_ops(rows),
-        parting=parting_ops(rows),
+        mismatches=most_mismatches(rows),
         tightest=tightest(rows),
         first_below=first_below(rows),
         steepest_fall=steepest_fall(rows),
@@ -78,7 +79,7 @@ def _environment() -> Environment:
         environment.filters[function.__name__] = function
     environment.filters["color"] = lambda kind: look(kind)[0]
     names: dict[str, Any] = {
-        **{"tables": tables, "costs": costs},
+        **{"tables": tables, "costs": costs, "legend": written},
         **{"share": written.share, "plural": written.plural},
     }
     names["policy_note"] = written.policy_note

@@ -15,12 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from reports.figures import LOOKS, WIDTH
+from reports import palette
+from reports.figures import WIDTH
 from reports.svg import house_style, printable, svg_text
 
 BINS = 128
-BEFORE, AFTER = LOOKS["matmul"][0], LOOKS["add"][0]
-LINES = [color for color, _ in LOOKS.values()]
+BEFORE, AFTER = palette.BLUE[0], palette.ORANGE[0]
+LINES = [color for color, _ in palette.SERIES]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

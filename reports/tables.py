@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contents of a report as rows of text, the short table after a run, the Markdown report."""
+"""The contents of a report as rows of text, for every form of it; the short table after a run."""
 
 from __future__ import annotations
 
-import json
-import re
-import shlex
 from collections.abc import Iterable, Sequence
 
-from aocq.records.run import FEW_IMAGES, Emulation, LayerRow, RunResult
-from reports.costs import cycle_rows, memory_rows
+from aocq.records.layers import LayerRow
+from aocq.records.run import FEW_IMAGES, Emulation, RunResult
 from reports.format import (
     MISSING,
     NO_NOISE,
@@ -22,22 +19,26 @@ from reports.format import (
     percent,
     plural,
     policy_note,
-    share,
     signed,
 )
-from reports.ops import first_below, parting_ops, tightest, worst_ops
+from reports.ops import most_mismatches
 from simulator.settings import typed
 
 ESTIMATED = "ESTIMATED"
 DEFAULT = "every other value"
-OVERFLOWS_SHOWN = 10  # in Markdown; the page shows all
-# Integer and simulated networks that agree on fewer images, in percent, part for a reason.
-FOLLOWS_SIMULATION = 98.0
+# Where integer and fake-quantized networks agree on fewer images, in percent, ops are to blame.
+ENOUGH_AGREEMENT = 98.0
 NAMED = 3  # ops in a sentence
 
 NOT_MEASURED = (
     "Cycles, latency and memory are ESTIMATED by an analytic model of the profile, "
     "not measured on a chip."
+)
+
+KINDS = (
+    "Kinds are the names of ops in the integer graph. A matmul with weights is what the profile "
+    'calls linear, one of two activations its matmul; docs/profiles.md, "Names of ops", has the '
+    "profile's tables for each kind."
 )
 
 
@@ -67,7 +68,7 @@ def scheme(result: RunResult) -> str:
 
 
 def heading(result: RunResult) -> str:
-    """Return what a run is of: the network as it was built, the chip, the images."""
+    """Return network, chip and images of a run as its heading."""
     network = named(result.model.name, result.model.arguments)
     judged = evaluated(result.accuracy.images, result.data)
     return f"{network} on {result.profile.name}, {judged}"
@@ -88,13 +89,13 @@ def summary_rows(result: RunResult) -> list[tuple[str, str]]:
 
 
 def _argument_rows(result: RunResult) -> list[tuple[str, str]]:
-    """How a network was built that is not quite what its name says; no row for any other."""
+    """Return the constructor's arguments that are not those of the name; no row without any."""
     arguments = result.model.arguments
     return [("built with", typed(arguments))] if arguments else []
 
 
 def _data_rows(result: RunResult) -> list[tuple[str, str]]:
-    """Which images a run was judged on; no row for an older record."""
+    """Return the images that a run was judged on; no row for an older record."""
     data = result.data
     return [("data", f"{data.name}, {classes(data.classes)}")] if data else []
 
@@ -105,10 +106,10 @@ def _accuracy_rows(result: RunResult) -> list[tuple[str, str]]:
     return [
         ("images", images(result)),
         ("float top-1", percent(accuracy.float.top1)),
-        ("simulated top-1", percent(accuracy.simulated.top1)),
+        ("fake-quantized top-1", percent(accuracy.simulated.top1)),
         ("integer top-1", f"{percent(accuracy.integer.top1)} ({signed(drop)} points)"),
         ("agreement with float", percent(accuracy.agreement.integer_float)),
-        ("agreement with simulated", percent(accuracy.agreement.integer_simulated)),
+        ("agreement with fake-quantized", percent(accuracy.agreement.integer_simulated)),
         ("logit SQNR", decibel(accuracy.logit_sqnr_db.integer_float, NO_NOISE)),
     ]
 
@@ -127,7 +128,7 @@ def _cost_rows(result: RunResult) -> list[tuple[str, str]]:
 
 
 def overflow_sentence(result: RunResult) -> str:
-    """Return events, whether they took effect, and the three sorts of accumulators in one line."""
+    """Return overflow events, their policy and the three sorts of accumulators in one line."""
     overflow = result.overflow
     events = plural(overflow.events, "event")
     if overflow.events and overflow.persistent is not None and overflow.transient is not None:
@@ -138,83 +139,9 @@ def overflow_sentence(result: RunResult) -> str:
         events += f"; {note}"
     return (
         f"{events}; accumulators: "
-        f"{count(overflow.proven_free)} proven free, {count(overflow.counted_free)} counted free, "
+        f"{count(overflow.proven_free)} proven free, "
+        f"{count(overflow.counted_free)} with none observed, "
         f"{count(overflow.overflowing)} overflowing"
-    )
-
-
-def markdown(result: RunResult, rows: Sequence[LayerRow]) -> str:
-    """Return the report as compact Markdown (GitHub's dialect).
-
-    Parameters
-    ----------
-    result
-        the run
-    rows
-        its ops, in graph order
-    """
-    parts = [
-        f"# {_title(result)}: {answer(result)}",
-        _verdict(result),
-        "\n".join(f"- note: {_plain(note)}" for note in result.notes),
-        _table(["", "value"], [(key, _plain(value)) for key, value in summary_rows(result)[:-1]]),
-        "## Accuracy",
-        _accuracy(result),
-        "## Where accuracy is lost",
-        _worst(result, rows),
-        "## Where integers leave the simulation",
-        _parting(result, rows),
-        f"## Cycles and memory ({ESTIMATED})",
-        NOT_MEASURED,
-        _cycles(result),
-        _memory(result),
-        _sources(result),
-        "## Overflow and saturation",
-        _overflow(result, rows),
-        _headroom(rows),
-        "## How it was made",
-        _made(result),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _title(result: RunResult) -> str:
-    """Return :func:`heading`, what comes from outside as code."""
-    model, data = result.model, result.data
-    built = f" ({_code(typed(model.arguments))})" if model.arguments else ""
-    number = plural(result.accuracy.images, "image")
-    judged = f"{number} of {_code(data.name)}, {classes(data.classes)}" if data else number
-    return f"{_code(model.name)}{built} on {_code(result.profile.name)}, {judged}"
-
-
-def _verdict(result: RunResult) -> str:
-    lines = [f"**{answer(result)}**: {reason(result)}."]
-    if result.verdict.failed:
-        lines += ["", *(f"- {_plain(gate)}" for gate in result.verdict.failed)]
-    return "\n".join(lines)
-
-
-def _accuracy(result: RunResult) -> str:
-    accuracy = result.accuracy
-    base = accuracy.float
-    networks = [("float", base), ("simulated", accuracy.simulated), ("integer", accuracy.integer)]
-    accuracies = _table(
-        ["network", "top-1", "against float", "top-5", "against float"],
-        [
-            (
-                name,
-                percent(k.top1),
-                signed(k.top1 - base.top1),
-                percent(k.top5),
-                signed(k.top5 - base.top5),
-            )
-            for name, k in networks
-        ],
-    )
-    return (
-        accuracies
-        + "\n\n"
-        + _table(["pair", "same class", "logit SQNR"], [row[:3] for row in pairs(result)])
     )
 
 
@@ -230,8 +157,8 @@ def pairs(result: RunResult) -> list[tuple[str, str, str, float | None]]:
     agreement, sqnr = result.accuracy.agreement, result.accuracy.logit_sqnr_db
     found = [
         ("integer : float", percent(agreement.integer_float), sqnr.integer_float),
-        ("simulated : float", MISSING, sqnr.simulated_float),
-        ("integer : simulated", percent(agreement.integer_simulated), sqnr.integer_simulated),
+        ("fake-quantized : float", MISSING, sqnr.simulated_float),
+        ("integer : fake-quantized", percent(agreement.integer_simulated), sqnr.integer_simulated),
     ]
     return [(pair, same, decibel(value, NO_NOISE), value) for pair, same, value in found]
 
@@ -241,74 +168,23 @@ def sampled(number: int | None) -> str:
     return "" if number is None else f", on {plural(number, 'image')}"
 
 
-def _worst(result: RunResult, rows: Sequence[LayerRow]) -> str:
-    worst = worst_ops(rows)
-    if not worst:
-        return "No op has a float tensor to compare with."
-    firsts = [
-        f"- first below {level:g} dB: {_code(op.row.op)} ({decibel(op.sqnr_db)})"
-        for level, op in first_below(rows)
-    ]
-    table = _table(
-        ["worst ops", "#", "kind", "type", "SQNR", "change from the op before"],
-        [
-            (
-                _code(op.row.op),
-                str(op.row.index),
-                _code(op.row.kind),
-                _code(op.row.type),
-                decibel(op.sqnr_db),
-                signed(op.change),
-            )
-            for op in worst
-        ],
-    )
-    of = sampled(result.accuracy.sqnr_images)
-    return "\n".join([*firsts, "", f"SQNR of each op's result{of}.", "", table]).lstrip()
-
-
-def parting_sentence(result: RunResult, rows: Sequence[LayerRow]) -> str:
-    """Return how far the integers follow simulated quantization, and what keeps them from it."""
+def mismatch_sentence(result: RunResult, rows: Sequence[LayerRow]) -> str:
+    """Return agreement and mismatches of integers with fake quantization, and the ops with most."""
     agreed = result.accuracy.agreement.integer_simulated
-    ops = parting_ops(rows, NAMED)
+    ops = most_mismatches(rows, NAMED)
     where = sampled(result.accuracy.differing_images)
     if not ops:
         return (
-            f"Integer and simulated networks agree on {percent(agreed)} of the images; no op "
-            f"computes other codes than simulated quantization does on equal inputs{where}."
+            f"Integer and fake-quantized networks agree on {percent(agreed)} of the images; "
+            f"on equal inputs no op has a mismatch{where}."
         )
     names = ", ".join(f"{row.op} ({row.differing_codes:,.2f})" for row in ops)
-    verb = "Responsible are" if agreed < FOLLOWS_SIMULATION else "Most of them come from"
+    verb = "Responsible are" if agreed < ENOUGH_AGREEMENT else "Most of them come from"
     total = sum(row.differing_codes or 0.0 for row in rows)
     return (
-        f"Integer and simulated networks agree on {percent(agreed)} of the images. On equal inputs "
-        f"{total:,.2f} codes per image differ{where}. {verb} {names}."
+        f"Integer and fake-quantized networks agree on {percent(agreed)} of the images. On equal "
+        f"inputs there are {total:,.2f} mismatches per image{where}. {verb} {names}."
     )
-
-
-def _parting(result: RunResult, rows: Sequence[LayerRow]) -> str:
-    table = _table(
-        ["ops that differ", "#", "kind", "differing codes per image"],
-        [
-            (_code(row.op), str(row.index), _code(row.kind), f"{row.differing_codes:,.2f}")
-            for row in parting_ops(rows)
-        ],
-    )
-    return f"{_plain(parting_sentence(result, rows))}" + f"\n\n{table}" * bool(parting_ops(rows))
-
-
-def _cycles(result: RunResult) -> str:
-    *kinds, total = cycle_rows(result.cycles)
-    return _table(
-        ["cycles of one image", "count", "share"],
-        [*((_code(kind), number, part) for kind, number, part in kinds), total],
-    )
-
-
-def _memory(result: RunResult) -> str:
-    found = memory_rows(result.memory, result.method.weight_bits)
-    rows = [(name, kib(size), count(size)) for name, size in found]
-    return _table(["memory", "size", "bytes"], rows)
 
 
 def sources(result: RunResult) -> list[tuple[str, list[str]]]:
@@ -322,13 +198,8 @@ def sources(result: RunResult) -> list[tuple[str, list[str]]]:
     return list(grouped.items())
 
 
-def _sources(result: RunResult) -> str:
-    rows = [(_plain(source), ", ".join(map(_plain, names))) for source, names in sources(result)]
-    return _table(["source", "values of the profile"], rows)
-
-
 def told_apart(rows: Iterable[LayerRow]) -> bool:
-    """Whether the record tells persistent from transient overflow; older ones do not."""
+    """Return whether the record tells persistent from transient overflow; older ones do not."""
     return any(row.persistent is not None for row in rows)
 
 
@@ -348,52 +219,6 @@ def optional(value: int | None) -> str:
     return MISSING if value is None else count(value)
 
 
-def _overflow(result: RunResult, rows: Sequence[LayerRow]) -> str:
-    shown = result.overflow.per_op[:OVERFLOWS_SHOWN]
-    sentence = f"{overflow_sentence(result)}."
-    if not shown:
-        return f"{sentence} No result left its type."
-    apart = told_apart(rows)
-    kinds = ["persistent", "transient", "changed", "headroom"] if apart else []
-    table = _table(
-        ["op", "overflowed", *kinds, "saturated", "elements", "saturated share"],
-        [
-            (
-                _code(op.op),
-                count(op.overflowed),
-                *(in_accumulator(op.op, rows) if apart else ()),
-                count(op.saturated),
-                count(op.elements),
-                share(op.saturated, op.elements),
-            )
-            for op in shown
-        ],
-    )
-    more = len(result.overflow.per_op) - len(shown)
-    return f"{sentence}\n\n{table}" + (f"\n\nand {plural(more, 'further op')}." if more else "")
-
-
-def _headroom(rows: Sequence[LayerRow]) -> str:
-    """Return the accumulators with the least room as a table; nothing where none is recorded."""
-    found = tightest(rows)
-    if not found:
-        return ""
-    return _table(
-        ["least headroom", "#", "bits left", "bits needed", "bits needed at most", "proven free"],
-        [
-            (
-                _code(row.op),
-                str(row.index),
-                optional(row.headroom_bits),
-                optional(row.sum_bits),
-                optional(row.accumulator_bits),
-                "yes" if row.proven_free else "no",
-            )
-            for row in found
-        ],
-    )
-
-
 def identities(result: RunResult) -> list[tuple[str, str]]:
     """Return the hashes that identify what was run."""
     return [
@@ -405,7 +230,7 @@ def identities(result: RunResult) -> list[tuple[str, str]]:
 
 
 def facts(result: RunResult) -> list[tuple[str, str]]:
-    """Return what it took to make the run, as (what, value) pairs."""
+    """Return seed, times, threads, products and versions of a run, as (what, value) pairs."""
     method, emulation, preprocessing = result.method, result.emulation, result.model.preprocessing
     return [
         *([("preprocessing", typed(preprocessing))] if preprocessing else []),
@@ -416,41 +241,15 @@ def facts(result: RunResult) -> list[tuple[str, str]]:
         ("threads", count(emulation.threads)),
         ("GEMM backend", emulation.gemm_backend),
         *[(f"GEMM {name}", found) for name, found in emulation.gemm_probe.items()],
-        *_walked(emulation),
+        *_in_order(emulation),
         *sorted(result.versions.items()),
     ]
 
 
-def _walked(emulation: Emulation) -> list[tuple[str, str]]:
-    """Return how many sums were made term by term; nothing in older records."""
+def _in_order(emulation: Emulation) -> list[tuple[str, str]]:
+    """Return how many sums were accumulated in order; nothing in older records."""
     if emulation.walked is None or not emulation.sums:
         return []
-    share = emulation.walked / emulation.sums
-    return [("sums walked", f"{count(emulation.walked)} of {count(emulation.sums)} ({share:.2%})")]
-
-
-def _made(result: RunResult) -> str:
-    recipe = json.dumps(result.method.recipe, ensure_ascii=False)
-    command = shlex.join(result.command)
-    rows = [*identities(result), *facts(result), ("recipe", recipe), ("command", command)]
-    return _table(["", "value"], [(_plain(key), _code(value)) for key, value in rows])
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _code(text: str) -> str:
-    """Return ``text`` as a code span that no content can end, for a cell of a table."""
-    text = " ".join(text.split()).replace("|", "\\|") or MISSING
-    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-    space = " " if text[:1] == "`" or text[-1:] == "`" else ""
-    return f"{fence}{space}{text}{space}{fence}"
-
-
-def _plain(text: str) -> str:
-    """Return ``text`` with everything escaped that Markdown or HTML would read as markup."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # An underscore inside a word is no markup; names are full of them.
-    return re.sub(r"([\\`*\[\]|#~$]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+    part = emulation.walked / emulation.sums
+    text = f"{count(emulation.walked)} of {count(emulation.sums)} ({part:.2%})"
+    return [("sums accumulated in order", text)]

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from aocq.records.run import LayerRow, RunResult
+from aocq.records.layers import LayerRow
+from aocq.records.run import RunResult
+from reports.markdown import markdown
 from reports.page import html
-from reports.tables import markdown
 from simulator.files import write_text
 
 PAGE_NAME = "report.html"

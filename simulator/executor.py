@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Executor of an IntGraph: batches, threads, taps of any tensor, counts of overflows."""
+"""The executor of an IntGraph: batches, threads, taps of any tensor, counts by op."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from simulator.boundary import problem_of_codes
 from simulator.config import default_threads
+from simulator.counts import OpCounts, summed
 from simulator.errors import AccumulatorOverflow, InputError
 from simulator.gemm import Gemm, backend, limit_threads_of_this_thread, one_thread_per_worker
 from simulator.graph.graph import IntGraph
@@ -29,42 +30,8 @@ IMAGES_PER_TASK = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpCounts:
-    """Overflows and saturations of an op, over all images of a run.
-
-    elements : results computed
-    saturated : results outside the result type before its overflow rule was applied; none of a
-        mask, whose scores are meant to be
-    sums : what happened in the op's accumulators; none in ops without
-    in_order : sums accumulated in order, since no bound kept them in their registers; depends on
-        the kernel, so counts that differ in nothing else are equal
-    """
-
-    elements: int = 0
-    saturated: int = 0
-    sums: SumCounts | None = None
-    in_order: int = field(default=0, compare=False)
-
-    @property
-    def overflowed(self) -> int:
-        """Results whose accumulator overflowed, transiently or persistently."""
-        return self.sums.overflowed if self.sums else 0
-
-    def __add__(self, other: OpCounts) -> OpCounts:
-        both = self.sums or other.sums
-        if self.sums and other.sums:
-            both = self.sums.merged(other.sums)
-        return OpCounts(
-            elements=self.elements + other.elements,
-            saturated=self.saturated + other.saturated,
-            sums=both,
-            in_order=self.in_order + other.in_order,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RunOutput:
-    """Result of a run.
+    """The results of a run.
 
     outputs : codes (or float32 values) [images, ...] of every graph output
     taps : the same of every tensor asked for
@@ -219,9 +186,7 @@ def _join(parts: Sequence[RunOutput]) -> RunOutput:
             name: np.concatenate([part.outputs[name] for part in parts]) for name in first.outputs
         },
         taps={name: np.concatenate([part.taps[name] for part in parts]) for name in first.taps},
-        counts={
-            name: sum((part.counts[name] for part in parts), OpCounts()) for name in first.counts
-        },
+        counts=summed(part.counts for part in parts),
     )
 
 

@@ -42,7 +42,7 @@ def test_snippets_of_the_ir_page_run_and_print_what_it_says(tmp_path):
 def test_the_example_of_a_family_is_that_of_the_code_and_finds_what_is_stated(tmp_path):
     page = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
     (listing,) = re.findall(r"```py\n(.*?)```", page, flags=re.DOTALL)
-    assert listing in (ROOT / "aocq/capture/roles/cait.py").read_text(encoding="utf-8")
+    assert listing in (ROOT / "tests/aocq/families/cait.py").read_text(encoding="utf-8")
     (snippet,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     *nodes, stream, ends = run_python(snippet, tmp_path).splitlines()
     assert nodes[0].split()[:2] == ["image", "input"]

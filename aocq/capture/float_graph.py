@@ -70,6 +70,9 @@ LAYOUT = frozenset(
 # Attributes whose values are names of parameters.
 PARAMETER_ATTRIBUTES = ("parameter", "weight", "bias", "gain")
 
+# Functions of UNARY nodes that are GELU, exact and by tanh: a profile's [gelu] computes them.
+GELUS = frozenset({"gelu", "gelu_tanh"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FloatNode:

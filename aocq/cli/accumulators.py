@@ -56,7 +56,7 @@ def profile_of(folder: Path) -> str:
 
     Which one and why is said on stderr: the other arithmetic decides the sums too.
     """
-    from aocq.records.run import RUN_NAME, load_record
+    from aocq.records.run_folder import RUN_NAME, load_record
     from simulator.errors import InputError
     from simulator.profile import load_profile, profile_paths
 
@@ -109,11 +109,11 @@ def command(
     The profile's outermost accumulator register is replaced by one of every width, wrapping and
     saturating; inner levels and all other arithmetic stay. Only the integer emulation runs. Counted
     are outputs whose sum overflowed persistently (the completed sum does not fit: wrapping and
-    saturating registers are both wrong) and transiently (only sums on the way do not: a wrapping
+    saturating registers are both wrong) and transiently (only a partial sum does not: a wrapping
     register comes out right). A width at which nothing overflows proves the integers of all wider
     ones on these images: they are marked exact and not run.
 
-    Narrow widths take longest, because nearly every sum is walked step by step: try --limit first.
+    Narrow widths take longest, because nearly every sum is accumulated in order: try --limit first.
     The same command goes on with the width where it stopped. Writes accumulators.md, .csv, .json,
     .png and .svg after every run.
 
@@ -129,7 +129,7 @@ def command(
     from aocq.methods import storage
     from aocq.records.accumulator_widths import COMMAND, finished_sweep
     from aocq.records.publishing import claimed, publish, refuse_blocked, staging
-    from aocq.records.run import refuse_run_folder
+    from aocq.records.run_folder import refuse_run_folder
     from reports.accumulators import FILES, write_sweep
     from simulator.errors import InputError
     from simulator.graph.meta import meta_of

@@ -186,7 +186,7 @@ def _out_folder(folder: Path, parameters: Parameters) -> None:
 
 
 def _out_beside_no_run(folder: Path, parameters: Parameters) -> None:
-    from aocq.records.run import refuse_run_folder
+    from aocq.records.run_folder import refuse_run_folder
 
     refuse_run_folder(folder)
     _out_folder(folder, parameters)

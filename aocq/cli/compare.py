@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from aocq.cli import options
-from aocq.cli import sweeps as campaigns
+from aocq.cli import options, sweeps
 
 
 def command(
@@ -30,8 +29,8 @@ def command(
     from aocq import progress
     from aocq.records.claim import WORK
     from aocq.records.finished import note_changes
-    from aocq.records.run import RUN_NAME, load_record
-    from reports.campaign import run_row
+    from aocq.records.run_folder import RUN_NAME, load_record
+    from reports.rows import run_row
     from simulator.errors import InputError
 
     found: dict[Path, str] = {}
@@ -46,7 +45,7 @@ def command(
         result = load_record(folder)
         note_changes(folder, progress.note)
         rows.append(run_row(result, {"profile": result.profile.name}, name))
-    with campaigns.claimed_table(out, "compare"):
-        campaigns.publish_table("compare", "Runs", rows, out)
-    campaigns.print_table(rows)
+    with sweeps.claimed_table(out, "compare"):
+        sweeps.publish_table("compare", "Runs", rows, out)
+    sweeps.print_table(rows)
     print(f"table: {out / 'compare.md'}", file=sys.stderr)

@@ -135,7 +135,8 @@ def _of_model(
 
     from aocq import progress
     from aocq.capture import capture
-    from aocq.jobs.sizing import size_up, sized_record
+    from aocq.jobs.without_weights import estimate_without_weights, sized_record
+    from aocq.recipes.recipe import Recipe
     from aocq.zoo.models import random_model
     from simulator.errors import InputError
 
@@ -148,7 +149,7 @@ def _of_model(
     recipe = Recipe(weight_bits=weight_bits, activation_bits=activation_bits)
     with progress.show(f"capture, quantize and lower {name} with random weights", 1) as advance:
         float_graph = capture(model.network, name, model.input_size)
-        sized = size_up(model, float_graph, recipe, chip)
+        sized = estimate_without_weights(model, float_graph, recipe, chip)
         advance(1)
     return sized_record(sized)
 

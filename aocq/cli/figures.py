@@ -46,7 +46,7 @@ def command(
     from aocq.jobs.activations import before_and_after, most_uneven, stream_along_depth
     from aocq.methods import storage
     from aocq.records.publishing import claimed, publish, staging
-    from aocq.records.run import refuse_run_folder
+    from aocq.records.run_folder import refuse_run_folder
     from reports.quantized_figures import Activation, Magnitudes, densities, magnitudes
     from reports.quantized_figures import scale_passes as scale_figure
     from simulator.errors import InputError

@@ -27,7 +27,7 @@ def command(
     from aocq.lowering import lower
     from aocq.methods import storage
     from aocq.records.publishing import claimed, publish, refuse_blocked, staging
-    from aocq.records.run import refuse_run_folder
+    from aocq.records.run_folder import refuse_run_folder
     from simulator.graph import save
     from simulator.graph.storage import JSON_NAME, TENSORS_NAME
     from simulator.profile import load_profile

@@ -56,7 +56,7 @@ def _known(pattern: str) -> list[str]:
     declare_missing_operators()  # must come before timm, whose import may fail without it
     import timm
 
-    from aocq.capture.roles import known_networks
+    from aocq.zoo.families import known_networks
 
     names = known_networks(lambda module: timm.list_models(module=module))
     return [name for name in ["vit_nano_digits", *names] if fnmatch(name, pattern)]
@@ -83,20 +83,23 @@ def _nothing(pattern: str) -> Exception:
 
 def _check(pattern: str, profile: str, out: Path | None) -> None:
     from aocq import progress
-    from aocq.jobs.coverage import HEAD, RELATIVES, matching, row, survey
+    from aocq.jobs.coverage import HEAD, coverage_of, matching, row
+    from aocq.zoo.architectures import ARCHITECTURES
     from simulator.files import write_text
     from simulator.profile import load_profile
 
     chip = load_profile(profile)
-    with progress.show("count parameters, to find the smallest of each kind", len(RELATIVES)) as on:
+    with progress.show(
+        "count parameters, to find the smallest of each kind", len(ARCHITECTURES)
+    ) as on:
         found = matching(pattern, on)
     if not found:
         raise _nothing(pattern)
     rows = []
-    for count, (model, relative) in enumerate(found.items(), 1):
+    for count, (model, architecture) in enumerate(found.items(), 1):
         progress.note(f"{count}/{len(found)} {model}")
-        rows.append(row(survey(model, relative, chip, max(chip.weight.bits))))
-        if out is not None:  # a survey that is interrupted leaves what it found
+        rows.append(row(coverage_of(model, architecture, chip, max(chip.weight.bits))))
+        if out is not None:  # a table that is interrupted has its rows so far
             write_text(out, _markdown(HEAD, rows))
     _print(HEAD, rows)
 

@@ -31,7 +31,7 @@ def command(
 
     from aocq import progress
     from aocq.records.publishing import WORK, claimed, publish, refuse_blocked, staging
-    from aocq.records.run import refuse_run_folder
+    from aocq.records.run_folder import refuse_run_folder
 
     with claimed(out, progress.note):
         refuse_run_folder(out)

@@ -36,8 +36,8 @@ def command(
     from aocq import progress
     from aocq.records.finished import note_changes
     from aocq.records.gates import Gates, judged
-    from aocq.records.run import load_run
-    from reports.tables import markdown
+    from aocq.records.run_folder import load_run
+    from reports.markdown import markdown
 
     given = Gates(max_drop=max_drop, min_agreement=min_agreement, max_latency_ms=max_latency_ms)
     if as_markdown:
@@ -58,7 +58,7 @@ def write(folder: Path, out: Path, given: Gates) -> RunResult:
     from aocq.records.finished import note_changes, redraw
     from aocq.records.gates import judged
     from aocq.records.publishing import claimed, publish, refuse_blocked, staging
-    from aocq.records.run import REPORT_NAMES, load_run, refuse_run_folder
+    from aocq.records.run_folder import REPORT_NAMES, load_run, refuse_run_folder
     from reports.write import PAGE_NAME, write_report
 
     here = os.path.realpath(out) == os.path.realpath(folder)

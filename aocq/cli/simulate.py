@@ -18,12 +18,13 @@ from aocq.cli.groups import grouped
 
 if TYPE_CHECKING:
     from aocq.data.image_folder import LabelledImage
-    from simulator.executor import Executor, OpCounts, RunOutput
+    from simulator.counts import OpCounts
+    from simulator.executor import Executor, RunOutput
     from simulator.graph import IntGraph
     from simulator.graph.meta import GraphMeta
-    from simulator.graph.ops import Op
 
 OPS_SHOWN = 10  # as text; the JSON has all
+LABELS = {"walked": "accumulated_in_order"}  # as text, where it is not the key of the JSON
 
 
 @grouped
@@ -59,12 +60,12 @@ def command(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Run a graph bit-accurately and print what came out: accuracy, overflow, saturation.
+    """Run the integers of a graph bit-accurately and print accuracy, overflow, saturation.
 
-    Of the sums that overflowed, persistent ones did not fit when complete, transient ones only on
-    the way; changed ones left the register as another number. Headroom: register bits that no
-    completed sum used. Ops whose accumulators overflowed are listed, or those with least headroom.
-    Exit code 1 if the profile's accumulator.policy was "error" and a sum overflowed.
+    Overflow is persistent where a completed sum did not fit its register, transient where only a
+    partial sum did not; changed counts sums that are not the exact ones. Headroom: register bits
+    that no completed sum used. Ops whose accumulators overflowed are listed, or those with least
+    headroom. Exit code 1 if the profile's accumulator.policy was "error" and a sum overflowed.
 
     Names of tensors are those that `aocq inspect` prints. With --inputs only numpy and numba are
     needed: torch is neither imported nor, with --gemm auto, used for matrix products.
@@ -103,12 +104,12 @@ def command(
         if text:
             print(f"{key:20} {text}")
     for key, value in result.items():
-        print(f"{key:20} {value}")
+        print(f"{LABELS.get(key, key):20} {value}")
     _print_accumulators(per_op)
 
 
 def _about(graph: IntGraph, data: Path | None, inputs: Path | None) -> dict[str, Any]:
-    """Return what was run and on what; keys of what a graph made by hand does not say are null."""
+    """Return network, profile and input; None where a graph made by hand does not say it."""
     from simulator.graph.meta import graph_meta
 
     meta = graph_meta(graph)
@@ -123,7 +124,7 @@ def _about(graph: IntGraph, data: Path | None, inputs: Path | None) -> dict[str,
 
 
 def _as_text(about: Mapping[str, Any]) -> dict[str, str]:
-    """Return the same as a terminal may show it; empty where there is nothing."""
+    """Return the same as text for a terminal; empty for None."""
     from simulator.control_characters import escaped
     from simulator.settings import typed
 
@@ -145,7 +146,7 @@ def _without_torch(gemm: str) -> str:
 
 
 def _judged_by(graph: IntGraph) -> GraphMeta:
-    """Return what a graph says of images, where its output is one score for each class."""
+    """Return the preprocessing and classes of a graph whose output is one score for each class."""
     from simulator.errors import InputError
     from simulator.graph.meta import graph_meta
 
@@ -174,9 +175,9 @@ def _labelled(graph: IntGraph, data: Path) -> list[LabelledImage]:
 def _published(
     out: Path | None, executor: Executor, source: Path | None, limit: int | None, taps: list[str]
 ) -> Iterator[Path | None]:
-    """Yield a folder for codes; they take the place of those of an earlier run, when all are there.
+    """Yield a folder for codes, which replace those of an earlier run once all are written.
 
-    Nothing is written, and nothing yielded, where ``out`` is None.
+    Yield None, and write nothing, where ``out`` is None.
 
     Raises
     ------
@@ -190,7 +191,7 @@ def _published(
     from aocq import progress
     from aocq.records.manifest import refuse_foreign
     from aocq.records.publishing import claimed, publish, staging
-    from aocq.records.run import refuse_run_folder
+    from aocq.records.run_folder import refuse_run_folder
     from simulator.graph import sha256
 
     with claimed(out, progress.note):
@@ -228,22 +229,20 @@ def _simulate_images(
 
     from aocq import progress
     from aocq.data.loader import ImageBatches, evenly
-    from aocq.jobs.evaluate import top_k
-    from simulator.boundary import dequantize, quantize
+    from aocq.jobs.metrics import top_k
+    from aocq.jobs.run_images import run_images
     from simulator.errors import InputError
 
-    graph = executor.graph
-    source, target = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
-    preprocessing = _judged_by(graph).preprocessing
+    preprocessing = _judged_by(executor.graph).preprocessing
     batches = ImageBatches(evenly(images, limit), preprocessing, skip_bad=skip_bad)
     counts, logits, labels = [], [], []  # not the outputs: with taps they would fill the memory
     with progress.show("simulate", len(batches.images)) as advance:
-        for index, (pixels, numbers) in enumerate(batches):
-            output = executor.run(quantize(pixels.numpy(), source), taps=taps, on_progress=advance)
-            _write(output, index, out)
-            counts.append(output.counts)
-            logits.append(dequantize(output.outputs[target.name], target))
-            labels.append(numbers.numpy())
+        runs = run_images(executor, batches, taps=taps, on_progress=advance)
+        for index, (_, numbers, run) in enumerate(runs):
+            _write(run.output, index, out)
+            counts.append(run.output.counts)
+            logits.append(run.logits())
+            labels.append(numbers)
     if not counts:
         raise InputError(f"{images[0].path.parent.parent}: none of the images can be decoded")
     for path in batches.skipped:
@@ -274,13 +273,16 @@ def _write(output: RunOutput, index: int, out: Path | None) -> None:
 def _counts(
     executor: Executor, counts: Sequence[Mapping[str, OpCounts]], images: int
 ) -> dict[str, Any]:
-    """Sum up what did not fit, over all ops, and for each op with an accumulator."""
-    from simulator.executor import OpCounts
+    """Return the counts summed over all ops, and for each op with an accumulator."""
+    from simulator.counts import summed, sums_of
     from simulator.graph import sha256
 
-    graph = executor.graph
-    totals = {op.name: sum((batch[op.name] for batch in counts), OpCounts()) for op in graph.ops}
-    per_op = [_of_op(op, totals[op.name]) for op in graph.ops if totals[op.name].sums is not None]
+    graph, totals = executor.graph, summed(counts)
+    per_op: list[dict[str, Any]] = [
+        {"op": op.name, "outputs": totals[op.name].elements, **sums_of(op, totals[op.name])}
+        for op in graph.ops
+        if totals[op.name].sums is not None
+    ]
     return {
         "images": images,
         "graph_sha256": sha256(graph),
@@ -294,26 +296,6 @@ def _counts(
         "least_headroom_bits": min((entry["headroom_bits"] for entry in per_op), default=None),
         "saturated": sum(count.saturated for count in totals.values()),
         "per_op": per_op,
-    }
-
-
-def _of_op(op: Op, counts: OpCounts) -> dict[str, Any]:
-    """Return what happened in one op's accumulators."""
-    from simulator.graph.op import accumulator_of
-    from simulator.graph.ranges import signed_bits
-
-    accumulator = accumulator_of(op)
-    assert accumulator is not None
-    assert counts.sums is not None
-    needed = signed_bits(counts.sums.least, counts.sums.most)
-    return {
-        "op": op.name,
-        "outputs": counts.elements,
-        "persistent": counts.sums.persistent,
-        "transient": counts.sums.transient,
-        "changed": counts.sums.changed,
-        "sum_bits": needed,
-        "headroom_bits": accumulator.levels[-1].bits - needed,
     }
 
 

@@ -18,10 +18,11 @@ from aocq.cli.console import print_columns
 if TYPE_CHECKING:
     from aocq.jobs.cells import Cell
     from aocq.jobs.request import ModelRequest
-    from aocq.jobs.sizing import NetworkSizes
     from aocq.jobs.sweep import Outcome
-    from reports.campaign import Block, TableRow
+    from aocq.jobs.without_weights import NetworkSizes
     from reports.picture import Picture
+    from reports.rows import TableRow
+    from reports.sweep_table import Block
 
 Bits = Annotated[str, typer.Option("--bits", help="bits of weights/activations, with commas")]
 
@@ -48,7 +49,7 @@ def parse_model(text: str) -> tuple[str, Path | None]:
 
 def rows_of_sizes(found: NetworkSizes) -> list[TableRow]:
     """Return a network's rows of sizes and costs: float, then each width; or the reason in each."""
-    from reports.campaign import SIZES_ONLY, TableRow, float_row, sized_row
+    from reports.rows import SIZES_ONLY, TableRow, float_row, sized_row
     from simulator.settings import typed
 
     if found.model is None:
@@ -73,9 +74,9 @@ def rows_of_sizes(found: NetworkSizes) -> list[TableRow]:
 
 def rows_of_cell(cell: Cell, outcome: Outcome, out: Path) -> list[TableRow]:
     """Return what a table in ``out`` says of a cell: its run, or why there is none."""
-    from aocq.jobs.sizing import UnrunSizes
+    from aocq.jobs.without_weights import UnrunSizes
     from aocq.records.run import RunResult
-    from reports.campaign import FLOAT, TableRow, run_row
+    from reports.rows import FLOAT, TableRow, run_row
     from simulator.settings import typed
 
     request = cell.request
@@ -112,7 +113,7 @@ def table_of_sizes(
     A name that timm does not have is refused before the first.
     """
     from aocq import progress
-    from aocq.jobs.sizing import sizes_or_reason
+    from aocq.jobs.without_weights import sizes_or_reason
     from aocq.zoo.models import published_config
 
     for model in models:
@@ -174,7 +175,7 @@ def claimed_table(out: Path, name: str) -> Iterator[None]:
     """
     from aocq import progress
     from aocq.records.publishing import claimed, refuse_blocked
-    from aocq.records.run import refuse_run_folder
+    from aocq.records.run_folder import refuse_run_folder
 
     with claimed(out, progress.note):
         refuse_run_folder(out)
@@ -192,10 +193,10 @@ def publish_table(
 ) -> None:
     """Let a table take the place of the command's earlier one in ``out``, which is claimed.
 
-    ``blocks`` are those of :func:`reports.campaign.write_table`; ``figure`` is the table's own.
+    ``blocks`` are those of :func:`reports.sweep_table.write_table`; ``figure`` is the table's own.
     """
     from aocq.records.publishing import publish, staging
-    from reports.campaign import write_table
+    from reports.sweep_table import write_table
 
     complete = staging(out)
     write_table(name, title, rows, complete, blocks)
@@ -206,7 +207,7 @@ def publish_table(
 
 def exit_if_cells_failed(rows: Sequence[TableRow]) -> None:
     """Say how many cells could not be run, and exit with 3, if any."""
-    from reports.campaign import FLOAT
+    from reports.rows import FLOAT
 
     cells = [row for row in rows if row.method != FLOAT]
     failed = sum(row.cycles is None for row in cells)
@@ -218,8 +219,8 @@ def exit_if_cells_failed(rows: Sequence[TableRow]) -> None:
 def print_table(rows: Sequence[TableRow]) -> None:
     """Print the table on stdout, and below it what must be said of single chips."""
     from reports.alike import different_data
-    from reports.campaign import differ_in_profile, in_common, notes_on, said, terminal
     from reports.chips import CHIP_LEGEND
+    from reports.sweep_table import differ_in_profile, in_common, notes_on, said, terminal
 
     for line in filter(None, (different_data(rows), said(in_common(rows)))):
         print(line)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aocq.jobs.cells import Cell
-    from reports.campaign import TableRow
+    from reports.rows import TableRow
 
 ALL = "all"
 QUANTIZED = "quantized"

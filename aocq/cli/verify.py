@@ -60,7 +60,7 @@ def run_and_report(request: VerifyRequest, *, as_json: bool) -> None:
     """Do the job and its report in a claimed folder, print the summary, exit with 1 on a no."""
     from aocq import progress
     from aocq.jobs import verify as pipeline
-    from reports.tables import FOLLOWS_SIMULATION, parting_sentence
+    from reports.tables import ENOUGH_AGREEMENT, mismatch_sentence
     from reports.write import PAGE_NAME, write_report
 
     result, rows = pipeline.verify(request, progress.show, progress.note, draw=write_report)
@@ -76,8 +76,8 @@ def run_and_report(request: VerifyRequest, *, as_json: bool) -> None:
         print_summary(result)
     for path in result.accuracy.skipped_images:
         print(f"skipped: {path} cannot be decoded", file=sys.stderr)
-    if result.accuracy.agreement.integer_simulated < FOLLOWS_SIMULATION:
-        print(f"note: {parting_sentence(result, rows)}", file=sys.stderr)
+    if result.accuracy.agreement.integer_simulated < ENOUGH_AGREEMENT:
+        print(f"note: {mismatch_sentence(result, rows)}", file=sys.stderr)
     print(f"report: {request.out / PAGE_NAME}", file=sys.stderr)
     gates.exit_if_failed(result)
 

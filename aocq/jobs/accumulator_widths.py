@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One quantized model at many accumulator widths: what narrow registers do to its integers."""
+"""Sweep over accumulator widths: one quantized model, its integers at each width."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import ImageBatches
 from aocq.jobs.keys import sweep_key
 from aocq.jobs.record import data_record, readable
+from aocq.jobs.run_images import run_images
 from aocq.lowering import lower
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.progress import Note, Progress
 from aocq.records.accumulator_widths import Rule, SweepRecord, SweepRow
-from simulator.boundary import dequantize, quantize
+from simulator.counts import summed
 from simulator.errors import InputError
-from simulator.executor import Executor, OpCounts
+from simulator.executor import Executor
 from simulator.graph import IntGraph, sha256
 from simulator.graph.meta import read_meta
 from simulator.graph.ranges import signed_bits
@@ -36,7 +38,7 @@ EXACT_BITS = 64  # as wide as registers get; sums that need more are refused whe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepRequest:
-    """What a sweep is asked for.
+    """The request of a sweep.
 
     ``images`` are files and labels, of the folder ``data``; ``batch`` is how many are decoded at a
     time.
@@ -119,7 +121,7 @@ def sweep(
 
 
 def _start(request: SweepRequest, exact: IntGraph, key: str, progress: Progress) -> SweepRecord:
-    """Run exact integers: what all widths are compared with."""
+    """Return a record with the results of exact sums, which all widths are compared with."""
     with progress("exact integers", len(request.images)) as advance:
         ran = _run(request, exact, advance)
     recipe, meta = request.model.recipe, read_meta(request.model.meta)
@@ -145,11 +147,11 @@ def _start(request: SweepRequest, exact: IntGraph, key: str, progress: Progress)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """What came out: predicted classes and labels, int64 [images]; counts of ops with sums."""
+    """Predicted classes and labels, int64 [images]; counts of the ops with sums, in their order."""
 
     classes: NDArray[np.int64]
     labels: NDArray[np.int64]
-    sums: Mapping[str, SumCounts]
+    sums: Sequence[SumCounts]
     outputs: int
     skipped: Sequence[Path]
 
@@ -157,28 +159,25 @@ class _Run:
 def _run(request: SweepRequest, graph: IntGraph, advance: Callable[[int], None]) -> _Run:
     """Run the images; weights are prepared once."""
     executor = Executor(graph, gemm=request.gemm, threads=request.threads)
-    source, target = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
     batches = ImageBatches(
         request.images,
         request.preprocessing,
         batch=request.batch,
         skip_bad=request.skip_bad_images,
     )
-    classes, labels = [], []
-    counts: dict[str, OpCounts] = {op.name: OpCounts() for op in graph.ops}
-    for pixels, numbers in batches:
-        output = executor.run(quantize(pixels.numpy(), source), on_progress=advance)
-        classes.append(dequantize(output.outputs[target.name], target).argmax(axis=1))
-        labels.append(numbers.numpy())
-        counts = {name: counts[name] + found for name, found in output.counts.items()}
+    classes, labels, counts = [], [], []
+    for _, numbers, run in run_images(executor, batches, on_progress=advance):
+        classes.append(run.logits().argmax(axis=1))
+        labels.append(numbers)
+        counts.append(run.output.counts)
     if not classes:
         raise InputError(f"{batches.skipped[0]}: none of the images can be decoded")
-    sums = {op.name: counts[op.name] for op in graph.ops if counts[op.name].sums is not None}
+    found = summed(counts).values()
     return _Run(
         classes=np.concatenate(classes),
         labels=np.concatenate(labels),
-        sums={name: found.sums for name, found in sums.items() if found.sums is not None},
-        outputs=sum(found.elements for found in sums.values()),
+        sums=[of_op.sums for of_op in found if of_op.sums is not None],
+        outputs=sum(of_op.elements for of_op in found if of_op.sums is not None),
         skipped=batches.skipped,
     )
 
@@ -193,7 +192,7 @@ def _row(
 ) -> SweepRow:
     start = time.perf_counter()
     ran = _run(request, graph, advance)
-    found = list(ran.sums.values())
+    total = reduce(SumCounts.merged, ran.sums)
     return SweepRow(
         bits=bits,
         overflow=rule,
@@ -201,13 +200,13 @@ def _row(
         top1=100 * float((ran.classes == ran.labels).mean()),
         agreement=100 * float((ran.classes == exact_classes).mean()),
         outputs=ran.outputs,
-        persistent=sum(sums.persistent for sums in found),
-        transient=sum(sums.transient for sums in found),
-        changed=sum(sums.changed for sums in found),
-        overflowing=sum(sums.overflowed > 0 for sums in found),
-        least_headroom_bits=bits - max(signed_bits(sums.least, sums.most) for sums in found),
-        first_persistent=found[0].persistent,
-        first_transient=found[0].transient,
+        persistent=total.persistent,
+        transient=total.transient,
+        changed=total.changed,
+        overflowing=sum(sums.overflowed > 0 for sums in ran.sums),
+        least_headroom_bits=bits - signed_bits(total.least, total.most),
+        first_persistent=ran.sums[0].persistent,
+        first_transient=ran.sums[0].transient,
         seconds=time.perf_counter() - start,
     )
 
@@ -232,9 +231,9 @@ def _with(record: SweepRecord, row: SweepRow) -> SweepRecord:
 
 
 def _rules_agree_at_the_first_op(record: SweepRecord, bits: int) -> None:
-    """Hold the counts of the first op equal: overflow is told by exact sums, whatever the rule.
+    """Check that both rules count the same overflows in the first op, whose inputs are the same.
 
-    Later ops see what an overflow has changed, by one rule or the other.
+    Inputs of later ops are changed by an overflow, by one rule or the other.
     """
     found = {(row.first_persistent, row.first_transient) for row in record.rows if row.bits == bits}
     assert len(found) <= 1, f"{bits} bits: wrap and saturate count other overflows in the first op"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tensors of a simulated quantized network, before and after their quantizers, for figures."""
+"""Tensors of a fake-quantized network, before and after their quantizers, for figures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
-from aocq.capture.roles import residual_stream
+from aocq.capture.residual_stream import residual_stream
 from aocq.methods.quantized_model import QuantizedModel
 from simulator.errors import InputError
 
@@ -19,7 +19,7 @@ Pair = tuple[Tensor, Tensor]
 def before_and_after(
     model: QuantizedModel, images: Tensor, names: Collection[str]
 ) -> Mapping[str, Pair]:
-    """Return tensors [count, ...] of the simulated network on both sides of their quantizers.
+    """Return tensors [count, ...] of the fake-quantized network on both sides of their quantizers.
 
     Everything upstream is quantized, so that a pair differs by its own quantizer only. A tensor
     that stays in float is the same on both sides.
@@ -49,7 +49,7 @@ def before_and_after(
             transform=watch,
             parameters=model.fake_quantized_parameters(),
         )
-    # The image is fed, not computed: the simulation begins with its codes.
+    # The image is fed, not computed: fake quantization begins with its codes.
     return {name: (before.get(name, x), x) for name, x in after.items()}
 
 

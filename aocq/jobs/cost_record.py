@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of a record that a graph and a profile answer; nothing here needs torch."""
+"""The parts of a record that a graph and a profile determine; nothing here needs torch."""
 
 from __future__ import annotations
 

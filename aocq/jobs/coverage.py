@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far timm's vision transformers come: captured, lowered, run bit-exactly; or what is missing.
+"""Coverage of timm's vision transformers: captured, lowered, bit-exact, or the missing operator.
 
-Each is tried with random weights on random images. So nothing is said of accuracy.
+Networks have random weights and see random images: accuracy is not looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import cache
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from aocq.capture import FloatGraph, UnsupportedOperatorError, capture, run
-from aocq.jobs.sizing import size_up
+from aocq.jobs.without_weights import estimate_without_weights
 from aocq.lowering import LoweringError
 from aocq.recipes.recipe import Recipe
+from aocq.zoo.architectures import ARCHITECTURES, Architecture
 from aocq.zoo.models import LoadedModel, random_model
 from simulator.boundary import quantize
 from simulator.executor import Executor
@@ -37,89 +37,8 @@ FLOAT_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Relative:
-    """Networks of timm that are built alike, of which the smallest is tried.
-
-    Attributes
-    ----------
-    name
-        for people
-    module
-        of ``timm.models``
-    pattern
-        shell pattern of the models, where the module has others too
-    arguments
-        of the constructor: what cuts the network to fit
-    """
-
-    name: str
-    module: str
-    pattern: str = "*"
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-
-
-_AT_224: Mapping[str, Any] = MappingProxyType({"img_size": 224})
-
-RELATIVES: tuple[Relative, ...] = (
-    Relative(name="ViT", module="vision_transformer", pattern="vit_*_patch*_224"),
-    Relative(name="DINOv2", module="vision_transformer", pattern="vit_*_dinov2", arguments=_AT_224),
-    Relative(
-        name="DINOv2 with registers",
-        module="vision_transformer",
-        pattern="vit_*_reg4_dinov2",
-        arguments=_AT_224,
-    ),
-    Relative(name="SigLIP", module="vision_transformer", pattern="vit_*_siglip_224"),
-    Relative(name="ViT with relative positions", module="vision_transformer_relpos"),
-    Relative(name="ViT behind a ResNet", module="vision_transformer_hybrid"),
-    Relative(name="SAM", module="vision_transformer_sam", pattern="*_224"),
-    Relative(name="NaFlexViT", module="naflexvit"),
-    Relative(name="DeiT", module="deit", pattern="deit_*"),
-    Relative(name="DeiT-III", module="deit", pattern="deit3_*"),
-    Relative(name="BEiT", module="beit", pattern="beit_*"),
-    Relative(name="BEiT v2", module="beit", pattern="beitv2_*"),
-    Relative(name="EVA-02", module="eva", pattern="eva02_*_224"),
-    Relative(name="DINOv3", module="eva", pattern="*_dinov3*"),
-    Relative(name="CaiT", module="cait"),
-    Relative(name="Swin", module="swin_transformer"),
-    Relative(name="Swin v2", module="swin_transformer_v2"),
-    Relative(name="Swin v2 CR", module="swin_transformer_v2_cr"),
-    Relative(name="LeViT", module="levit", pattern="levit_[0-9]*"),
-    Relative(name="LeViT with convolutions", module="levit", pattern="levit_conv_*"),
-    Relative(name="PiT", module="pit"),
-    Relative(name="PVT v2", module="pvt_v2"),
-    Relative(name="Twins", module="twins"),
-    Relative(name="CrossViT", module="crossvit"),
-    Relative(name="ConViT", module="convit"),
-    Relative(name="XCiT", module="xcit"),
-    Relative(name="TNT", module="tnt"),
-    Relative(name="VOLO", module="volo"),
-    Relative(name="NesT", module="nest"),
-    Relative(name="Visformer", module="visformer"),
-    Relative(name="CoaT", module="coat"),
-    Relative(name="GC ViT", module="gcvit"),
-    Relative(name="MViT v2", module="mvitv2"),
-    Relative(name="Hiera", module="hiera"),
-    Relative(name="DaViT", module="davit"),
-    Relative(name="TinyViT", module="tiny_vit"),
-    Relative(name="ViTamin", module="vitamin"),
-    Relative(name="EfficientFormer", module="efficientformer"),
-    Relative(name="EfficientFormer v2", module="efficientformer_v2"),
-    Relative(name="EfficientViT (MIT)", module="efficientvit_mit"),
-    Relative(name="EfficientViT (MSRA)", module="efficientvit_msra"),
-    Relative(name="MobileViT", module="mobilevit"),
-    Relative(name="Next-ViT", module="nextvit"),
-    Relative(name="FastViT", module="fastvit"),
-    Relative(name="MaxViT, CoAtNet", module="maxxvit"),
-    Relative(name="MLP-Mixer", module="mlp_mixer", pattern="mixer_*"),
-    Relative(name="ResMLP", module="mlp_mixer", pattern="resmlp_*"),
-    Relative(name="gMLP", module="mlp_mixer", pattern="gmlp_*"),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """How far one network came.
+class CoverageResult:
+    """The coverage of one network.
 
     Attributes
     ----------
@@ -135,7 +54,7 @@ class Finding:
         what it stopped at, empty where it came through
     """
 
-    relative: Relative
+    architecture: Architecture
     model: str
     parameters: int | None = None
     input_size: tuple[int, int, int] | None = None
@@ -146,31 +65,33 @@ class Finding:
     missing: str = ""
 
 
-def matching(pattern: str, advance: Callable[[int], None]) -> dict[str, Relative]:
+def matching(pattern: str, advance: Callable[[int], None]) -> dict[str, Architecture]:
     """Return, by model, the smallest network of each kind whose name matches a shell pattern.
 
-    Where none of :data:`RELATIVES` has such a name, a kind is a module of ``timm.models``. What
+    Where none of :data:`ARCHITECTURES` has such a name, a kind is a module of ``timm.models``. What
     timm has for its own tests (``test_vit``) is left out. ``advance`` is called with 1 after each
-    of :data:`RELATIVES`.
+    of :data:`ARCHITECTURES`.
     """
-    others = (Relative(name=name, module=name) for name in list_modules())
-    return _smallest(RELATIVES, pattern, advance) or _smallest(others, pattern, lambda steps: None)
+    others = (Architecture(name=name, module=name) for name in list_modules())
+    return _smallest(ARCHITECTURES, pattern, advance) or _smallest(
+        others, pattern, lambda steps: None
+    )
 
 
 def _smallest(
-    relatives: Iterable[Relative], pattern: str, advance: Callable[[int], None]
-) -> dict[str, Relative]:
+    architectures: Iterable[Architecture], pattern: str, advance: Callable[[int], None]
+) -> dict[str, Architecture]:
     found = {}
-    for relative in relatives:
+    for architecture in architectures:
         names = [
             name
-            for name in timm.list_models(module=relative.module)
+            for name in timm.list_models(module=architecture.module)
             if fnmatch(name, pattern)
-            and fnmatch(name, relative.pattern)
+            and fnmatch(name, architecture.pattern)
             and not name.startswith("test_")
         ]
         if names:
-            found[min(names, key=_parameters)] = relative
+            found[min(names, key=_parameters)] = architecture
         advance(1)
     return found
 
@@ -186,31 +107,35 @@ def _parameters(name: str) -> float:
     return float(sum(parameter.numel() for parameter in network.parameters()))
 
 
-def survey(name: str, relative: Relative, profile: NpuProfile, weight_bits: int) -> Finding:
-    """Capture, lower and run a network as far as it goes.
+def coverage_of(
+    name: str, architecture: Architecture, profile: NpuProfile, weight_bits: int
+) -> CoverageResult:
+    """Return how far a network comes when it is captured, lowered and run.
 
-    Never raises: whatever it stops at is what the finding says is missing.
+    Never raises: an error is what the result says is missing.
     """
-    finding = Finding(relative=relative, model=name)
+    result = CoverageResult(architecture=architecture, model=name)
     try:
-        model = random_model(name, arguments=relative.arguments)
-        finding = replace(finding, parameters=model.parameters, input_size=model.input_size)
+        model = random_model(name, arguments=architecture.arguments)
+        result = replace(result, parameters=model.parameters, input_size=model.input_size)
         graph = capture(model.network, name, model.input_size)
         difference = _difference(model, graph)
         if not difference <= FLOAT_TOLERANCE:
             wrong = f"the captured graph computes something else: logits differ by {difference:.1e}"
-            return replace(finding, missing=wrong)
-        finding = replace(finding, nodes=len(graph.nodes))
-        lowered = size_up(model, graph, Recipe(weight_bits=weight_bits), profile).graph
-        finding = replace(finding, ops=len(lowered.ops), float_ops=lowered.float_ops)
+            return replace(result, missing=wrong)
+        result = replace(result, nodes=len(graph.nodes))
+        lowered = estimate_without_weights(
+            model, graph, Recipe(weight_bits=weight_bits), profile
+        ).graph
+        result = replace(result, ops=len(lowered.ops), float_ops=lowered.float_ops)
         compared, unequal = _compared(lowered, _images(model.input_size))
     except (UnsupportedOperatorError, LoweringError) as error:
-        return replace(finding, missing=error.plainly)
-    except Exception as error:  # one network that cannot be built ends no survey
-        return replace(finding, missing=_first_line(error, name))
+        return replace(result, missing=error.plainly)
+    except Exception as error:  # one network that cannot be built ends no table
+        return replace(result, missing=_first_line(error, name))
     if unequal:
-        return replace(finding, missing=f"integers differ in {', '.join(unequal)}")
-    return replace(finding, compared=compared)
+        return replace(result, missing=f"integers differ in {', '.join(unequal)}")
+    return replace(result, compared=compared)
 
 
 def _images(input_size: tuple[int, int, int]) -> torch.Tensor:
@@ -254,18 +179,18 @@ def _first_line(error: Exception, name: str) -> str:
 HEAD = ("family", "model", "M parameters", "image", "captured", "lowered", "bit-exact", "missing")
 
 
-def row(finding: Finding) -> tuple[str, ...]:
-    """Return a finding as a line of the table: one text for each of :data:`HEAD`."""
-    image = finding.input_size
-    given = " ".join(f"{key}={value}" for key, value in finding.relative.arguments.items())
-    floats = f", {finding.float_ops} float" if finding.float_ops else ""
+def row(result: CoverageResult) -> tuple[str, ...]:
+    """Return a result as a line of the table: one text for each of :data:`HEAD`."""
+    image = result.input_size
+    given = " ".join(f"{key}={value}" for key, value in result.architecture.arguments.items())
+    floats = f", {result.float_ops} float" if result.float_ops else ""
     return (
-        finding.relative.name,
-        finding.model + (f" ({given})" if given else ""),
-        "" if finding.parameters is None else f"{finding.parameters / 1e6:.1f}",
+        result.architecture.name,
+        result.model + (f" ({given})" if given else ""),
+        "" if result.parameters is None else f"{result.parameters / 1e6:.1f}",
         "" if image is None else f"{image[1]} x {image[2]}",
-        "no" if finding.nodes is None else f"{finding.nodes} nodes",
-        "no" if finding.ops is None else f"{finding.ops} ops{floats}",
-        "no" if finding.compared is None else "yes",
-        finding.missing,
+        "no" if result.nodes is None else f"{result.nodes} nodes",
+        "no" if result.ops is None else f"{result.ops} ops{floats}",
+        "no" if result.compared is None else "yes",
+        result.missing,
     )

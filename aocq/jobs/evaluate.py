@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Float, simulated-quantized and integer networks on the same images; resumable.
+"""Float, fake-quantized and integer networks on the same images; resumable.
 
-Every finished batch is one file in the work folder. A run that was killed goes on with the first
-batch that has none; a file that is not as it was written counts as none. While a batch is computed
-the next one is decoded; no more are held.
+Every finished batch is one file in the work folder. A killed run resumes with the first batch
+without a file; an altered file counts as none. While a batch is computed the next one is decoded;
+no more are held.
 """
 
 from __future__ import annotations
@@ -21,25 +21,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aocq.capture import run as run_float
 from aocq.capture import run_in_parts
-from aocq.capture.float_graph import ARITHMETIC
 from aocq.data.loader import BadImageError, Group, ImageBatches
+from aocq.jobs.metrics import Logits
+from aocq.jobs.run_images import run_batch
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.records.kept import keep, kept
-from simulator.boundary import dequantize, quantize
+from simulator.counts import OpCounts, summed
 from simulator.errors import AccumulatorOverflow, InputError
-from simulator.executor import Executor, OpCounts
-from simulator.graph import IntGraph
+from simulator.executor import Executor
 from simulator.ops.behaviour import SumCounts
 
-ENGINES = ("float", "simulated", "integer")
-Logits = NDArray[np.float64]
+ENGINES = ("float", "simulated", "integer")  # keys of records: simulated is fake-quantized
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What three engines said about the same images.
+    """The logits of three engines on the same images.
 
     Attributes
     ----------
@@ -50,7 +48,7 @@ class Evaluation:
     seconds
         by engine, time spent computing (not decoding, nor compiling the emulator's kernels)
     counts
-        by op name: what did not fit, in the integer engine
+        of the integer engine, by op name
     skipped
         files that could not be decoded
     """
@@ -107,7 +105,7 @@ def evaluate(
 def _compile(executor: Executor, image: Tensor) -> None:
     """Run an image whose time does not count: kernels are compiled at their first call."""
     with suppress(AccumulatorOverflow):  # the run itself will tell
-        executor.run(quantize(image.numpy(), executor.graph.tensors[executor.graph.inputs[0]]))
+        run_batch(executor, image)
 
 
 def _batch_path(work: Path, index: int) -> Path:
@@ -156,28 +154,26 @@ def _run_engines(
 ) -> dict[str, Any]:
     """Run one batch through every engine."""
     graph = model.graph
-    source = executor.graph.tensors[executor.graph.inputs[0]]
-    target = executor.graph.tensors[executor.graph.outputs[0]]
     clock = [time.perf_counter()]
     with torch.inference_mode():
         real = _finite("float", network(images))
         clock.append(time.perf_counter())
-        simulated = run_in_parts(
+        rounded = run_in_parts(
             graph,
             {graph.input.name: model.fake_quantized_image(images)},
             [graph.output.name],
             transform=model.fake_quantize,
             parameters=parameters,
         )[graph.output.name]
-    _finite("simulated", simulated)
+    _finite("fake-quantized", rounded)
     clock.append(time.perf_counter())
-    output = executor.run(quantize(images.numpy(), source))
-    integer = dequantize(output.outputs[target.name], target)
+    run = run_batch(executor, images)
+    integer = run.logits()
     clock.append(time.perf_counter())
-    counts = [_as_row(output.counts[op.name]) for op in executor.graph.ops]
+    counts = [_as_row(run.output.counts[op.name]) for op in executor.graph.ops]
     return {
         "float": real.double().numpy(),
-        "simulated": simulated.double().numpy(),
+        "simulated": rounded.double().numpy(),
         "integer": integer,
         "seconds": np.diff(clock),
         "counts": np.array(counts, dtype=np.int64),
@@ -185,7 +181,7 @@ def _run_engines(
 
 
 def _finite(engine: str, logits: Tensor) -> Tensor:
-    """Refuse outputs of which no figure could be made."""
+    """Return logits; refuse infinities and NaN, of which no figure could be made."""
     if not bool(torch.isfinite(logits).all()):
         bad = int((~torch.isfinite(logits)).flatten(1).any(1).sum())
         raise InputError(
@@ -227,17 +223,15 @@ def _collect(work: Path, executor: Executor, batches: ImageBatches) -> Evaluatio
         )
     if not small:
         raise InputError(f"{skipped[0]} and {len(skipped) - 1} others: no image could be decoded")
-    counts = [
-        sum((_from_row(part["counts"][index]) for part in small), OpCounts())
-        for index in range(len(executor.graph.ops))
-    ]
+    names = [op.name for op in executor.graph.ops]
+    rows = (map(_from_row, part["counts"]) for part in small)
     labels = np.concatenate([part["labels"] for part in small])
     seconds = np.sum([part["seconds"] for part in small], axis=0)
     return Evaluation(
         logits={name: _logits(paths, name, len(labels)) for name in ENGINES},
         labels=labels,
         seconds=dict(zip(ENGINES, seconds.tolist(), strict=True)),
-        counts={op.name: found for op, found in zip(executor.graph.ops, counts, strict=True)},
+        counts=summed(dict(zip(names, row, strict=True)) for row in rows),
         skipped=tuple(skipped),
     )
 
@@ -256,69 +250,3 @@ def _logits(paths: Sequence[Path], engine: str, images: int) -> Logits:
                 filled += len(part)
     assert found is not None
     return found
-
-
-def top_k(logits: Logits, labels: NDArray[np.int64], k: int) -> float:
-    """Return the share, in percent, of images whose class is among the ``k`` largest logits.
-
-    Equal logits rank by class number, the lowest first, as a chip's arg-max does.
-    """
-    ranks = np.argsort(-logits, axis=1, kind="stable")[:, :k]
-    hits = int((ranks == labels[:, None]).any(axis=1).sum())
-    return 100 * hits / len(labels)
-
-
-def agreement(a: Logits, b: Logits) -> float:
-    """Return the share of images, in percent, for which both predict the same class."""
-    return 100 * int((a.argmax(axis=1) == b.argmax(axis=1)).sum()) / len(a)
-
-
-def sqnr_db(reference: Logits, approximation: Logits) -> float | None:
-    """Return ``10 log10(sum reference² / sum error²)``; None where there is no error."""
-    return decibel(float(np.sum(reference**2)), float(np.sum((reference - approximation) ** 2)))
-
-
-def decibel(signal: float, noise: float) -> float | None:
-    """Return a power ratio in dB; None where there is no noise or no signal to compare with."""
-    ratio = signal / noise if noise > 0 and signal > 0 else 0.0
-    return 10 * float(np.log10(ratio)) if 0 < ratio < np.inf else None
-
-
-def sqnr_per_op(
-    model: QuantizedModel,
-    executor: Executor,
-    batches: ImageBatches,
-    float_parameters: Mapping[str, Tensor],
-    on_progress: Callable[[int], None] | None = None,
-) -> dict[str, float | None]:
-    """Return every arithmetic op's result against the float network's same tensor, in dB.
-
-    The integer side carries all errors made before the op: the values fall along depth, and where
-    they fall steeply is where accuracy is lost. Codes with a step per head are left out: their
-    tensor has no scale.
-    """
-    graph = executor.graph
-    names = [
-        node.name
-        for node in model.graph.nodes
-        if node.op in ARITHMETIC and node.name in graph.tensors and is_readable(graph, node.name)
-    ]
-    power = {name: np.zeros(2) for name in names}
-    source = model.graph.input.name
-    for images, _ in batches:
-        with torch.inference_mode():
-            real = run_float(model.graph, {source: images}, names, parameters=float_parameters)
-        output = executor.run(quantize(images.numpy(), graph.tensors[source]), taps=names)
-        for name in names:
-            reference = real[name].double().numpy()
-            error = reference - dequantize(output.taps[name], graph.tensors[name])
-            power[name] += np.sum(reference**2), np.sum(error**2)
-        if on_progress:
-            on_progress(len(images))
-    return {name: decibel(float(signal), float(noise)) for name, (signal, noise) in power.items()}
-
-
-def is_readable(graph: IntGraph, name: str) -> bool:
-    """Return whether a tensor's real values can be told from what a run returns."""
-    tensor = graph.tensors[name]
-    return not graph.is_constant(name) and (tensor.is_float or bool(tensor.scale))

@@ -18,7 +18,7 @@ from aocq.recipes.limits import limits_of
 from aocq.recipes.methods import METHOD_SPECS, leaves_floats
 from aocq.recipes.recipe import Recipe
 from aocq.records.publishing import refuse_blocked
-from aocq.records.run import LAYERS_NAME, REPORT_NAMES, RUN_NAME
+from aocq.records.run_folder import LAYERS_NAME, REPORT_NAMES, RUN_NAME
 from aocq.zoo.models import LoadedModel, class_count, load_model
 from aocq.zoo.options import channels_averaged, crop_kept
 from simulator.errors import EnvironmentProblem, InputError

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the chip's integers leave simulated quantization: counted op by op, on equal inputs.
+"""Mismatches of the integer network with fake quantization, op by op, on equal inputs.
 
-Two evaluations of one quantized network part within a few blocks once a single code differs, so
-comparing them tensor by tensor names nearly every op. Here every op is given the chip's own inputs
-again, in float64: what then differs is what this op approximates.
+Two evaluations of one quantized network drift apart within a few blocks once a single code differs,
+so that a comparison tensor by tensor names nearly every op. Here every op gets the chip's own
+inputs again, in float64: its mismatches are those of its own approximations.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from aocq.capture import FloatNode
 from aocq.capture import run as run_float
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.data.loader import ImageBatches
-from aocq.jobs.evaluate import is_readable
+from aocq.jobs.op_sqnr import is_readable
+from aocq.jobs.run_images import run_images
 from aocq.methods.quantized_model import QuantizedModel
-from simulator.boundary import dequantize, quantize
 from simulator.executor import Executor
 from simulator.graph import IntGraph
 
 
-def differing_codes(
+def mismatches_per_image(
     model: QuantizedModel,
     executor: Executor,
     batches: ImageBatches,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, float]:
-    """Return how many codes per image each quantized op computes unlike simulated quantization.
+    """Return mismatches per image of each quantized op: codes that fake quantization has otherwise.
 
     Parameters
     ----------
@@ -50,19 +50,13 @@ def differing_codes(
     names = compared(model, graph)
     parameters = model.fake_quantized_parameters()
     found, images_run = dict.fromkeys(names, 0), 0
-    source = graph.tensors[model.graph.input.name]
-    for images, _ in batches:
-        taps = executor.run(quantize(images.numpy(), source), taps=names).taps
-        held = {
-            name: torch.from_numpy(dequantize(taps[name], graph.tensors[name])) for name in taps
-        }
+    for images, _, run in run_images(executor, batches, taps=names, on_progress=on_progress):
+        held = {name: torch.from_numpy(run.real(name)) for name in names}
         held[model.graph.input.name] = model.fake_quantized_image(images)
         for name in names:
             codes = _codes_from(model, name, held, parameters)
-            found[name] += int(np.count_nonzero(codes != taps[name]))
+            found[name] += int(np.count_nonzero(codes != run.output.taps[name]))
         images_run += len(images)
-        if on_progress:
-            on_progress(len(images))
     return {name: count / images_run for name, count in found.items()} if images_run else {}
 
 
@@ -87,11 +81,13 @@ def _codes_from(
 ) -> NDArray[np.float64]:
     """Return the codes of one node, computed in float64 from what the chip holds before it."""
 
-    def simulate(node: FloatNode, x: Tensor) -> Tensor:
+    def fake_quantized(node: FloatNode, x: Tensor) -> Tensor:
         return x if node.name == name else model.fake_quantize(node, x)
 
     feeds = {known: value for known, value in held.items() if known != name}
     with torch.inference_mode():
-        raw = run_float(model.graph, feeds, [name], transform=simulate, parameters=parameters)[name]
+        raw = run_float(
+            model.graph, feeds, [name], transform=fake_quantized, parameters=parameters
+        )[name]
         codes: NDArray[np.float64] = model.activations[name].codes(raw).numpy()
     return codes

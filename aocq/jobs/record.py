@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what the main job computed to its record: rows, accuracy, overflow, verdict."""
+"""The record of a run, made of the results of the main job: rows, accuracy, overflow, verdict."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import evenly
 from aocq.jobs.calibration import Calibrated
 from aocq.jobs.cost_record import cycles_record, graph_record, memory_record, profile_record
-from aocq.jobs.evaluate import Evaluation, agreement, sqnr_db, top_k
+from aocq.jobs.evaluate import Evaluation
 from aocq.jobs.inputs import Inputs
 from aocq.jobs.keys import package_versions
+from aocq.jobs.metrics import agreement, sqnr_db, top_k
 from aocq.jobs.request import VerifyRequest
 from aocq.records.gates import judge
+from aocq.records.layers import LayerRow
 from aocq.records.run import (
     Accuracy,
     Agreement,
     DataRecord,
     Emulation,
-    LayerRow,
     LogitSqnr,
     MethodRecord,
     ModelRecord,
@@ -36,22 +37,23 @@ from aocq.records.run import (
 )
 from aocq.zoo.models import LoadedModel
 from simulator.cost import CostEstimate
-from simulator.executor import Executor, OpCounts
+from simulator.counts import sums_of
+from simulator.executor import Executor
 from simulator.gemm import probe_results
 from simulator.graph import IntGraph
 from simulator.graph.bounds import bounds
 from simulator.graph.op import accumulator_of
-from simulator.graph.ops import MatMul, Op, op_name
+from simulator.graph.ops import MatMul, op_name
 from simulator.graph.ranges import signed_bits
 from simulator.numerics.accumulator import OverflowPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampled:
-    """On how many images the figures of single ops were found."""
+    """Numbers of images on which the figures of single ops were found."""
 
     sqnr: int
-    differing: int
+    mismatches: int
 
 
 def layer_rows(
@@ -59,7 +61,7 @@ def layer_rows(
     costs: CostEstimate,
     evaluation: Evaluation,
     sqnr: Mapping[str, float | None],
-    differing: Mapping[str, float],
+    mismatches: Mapping[str, float],
 ) -> list[LayerRow]:
     """Return one row per op of the graph, in order."""
     rows = []
@@ -89,27 +91,12 @@ def layer_rows(
                 accumulator_bits=signed_bits(*known.accumulator) if known.accumulator else None,
                 proven_free=known.proven_free,
                 sqnr_db=sqnr.get(op.name),
-                differing_codes=differing.get(op.name),
+                differing_codes=mismatches.get(op.name),
                 onto_residual=isinstance(op, MatMul) and op.residual is not None,
-                **_sums(op, counts),
+                **sums_of(op, counts),
             )
         )
     return rows
-
-
-def _sums(op: Op, counts: OpCounts) -> dict[str, int]:
-    """What happened in an op's accumulators, by column; nothing without."""
-    accumulator = accumulator_of(op)
-    if counts.sums is None or accumulator is None:
-        return {}
-    needed = signed_bits(counts.sums.least, counts.sums.most)
-    return {
-        "persistent": counts.sums.persistent,
-        "transient": counts.sums.transient,
-        "changed": counts.sums.changed,
-        "sum_bits": needed,
-        "headroom_bits": accumulator.levels[-1].bits - needed,
-    }
 
 
 def run_record(
@@ -164,7 +151,6 @@ def run_record(
         cycles=cycles_record(costs),
         latency_ms=costs.latency_ms,
         fps=costs.fps,
-        energy={},
         verdict=judge(request.gates, accuracy, overflow, memory, costs.latency_ms),
     )
 
@@ -220,7 +206,7 @@ def _accuracy(evaluation: Evaluation, sampled: Sampled) -> Accuracy:
         images=len(labels),
         skipped_images=[readable(name) for name in evaluation.skipped],
         sqnr_images=sampled.sqnr,
-        differing_images=sampled.differing,
+        differing_images=sampled.mismatches,
         agreement=Agreement(
             integer_float=agreement(logits["integer"], logits["float"]),
             integer_simulated=agreement(logits["integer"], logits["simulated"]),
@@ -235,7 +221,7 @@ def _accuracy(evaluation: Evaluation, sampled: Sampled) -> Accuracy:
 
 
 def overflow_record(graph: IntGraph, rows: list[LayerRow]) -> OverflowRecord:
-    """Sum up what did not fit, over all ops."""
+    """Return overflow over all ops, and of every op with any."""
     accumulating = [row for row in rows if row.accumulator_bits is not None]
     overflowing = [row for row in accumulating if row.overflowed]
     proven = [row for row in accumulating if row.proven_free]
@@ -269,7 +255,7 @@ def overflow_record(graph: IntGraph, rows: list[LayerRow]) -> OverflowRecord:
 
 
 def merely_reported(graph: IntGraph, rows: list[LayerRow]) -> int:
-    """Return how many sums would overflow but stay exact, or 0 if none of them would be changed."""
+    """Return how many overflows are reported only; 0 if none of them would change a sum."""
     policies = _policies(graph)
     reported = [row for row in rows if policies.get(row.op) is OverflowPolicy.REPORT]
     if not any(row.changed for row in reported):

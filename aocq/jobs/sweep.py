@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many runs of the main job for one table; what is finished is taken from its folder."""
+"""Sweep: many runs of the main job for one table; finished ones are taken from their folders."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from aocq.jobs.cells import Cell
 from aocq.jobs.inputs import RUN_FILES, Inputs, check_method, open_inputs
 from aocq.jobs.keys import request_key
 from aocq.jobs.request import VerifyRequest
-from aocq.jobs.sizing import UnrunSizes, sizes_or_reason
 from aocq.jobs.verify import verify
+from aocq.jobs.without_weights import UnrunSizes, sizes_or_reason
 from aocq.lowering.lower import CannotHoldError
 from aocq.progress import Note, Progress
 from aocq.records.finished import Draw, finished_run
@@ -36,7 +36,7 @@ def run_cells(
     skip_impossible: bool = False,
     size_without_weights: bool = False,
 ) -> Iterator[tuple[Cell, Outcome]]:
-    """Do the cells in order and yield each with its record, or with the error that stopped it.
+    """Yield the cells in order, each with its record or with the error that stopped it.
 
     A finished run in a cell's folder is taken as it is if it answers the same request: the same
     network, images, method, recipe, profile and packages. One that was killed goes on where it
@@ -48,10 +48,10 @@ def run_cells(
         writes the pages of every new run, which are published with it
     skip_impossible
         whether a cell whose profile cannot hold what its recipe asks for is yielded with that error
-        in its turn, instead of ending the campaign before the first run
+        in its turn, instead of ending the sweep before the first run
     size_without_weights
-        the same for one whose pretrained weights cannot be fetched; its network is sized up
-        instead, once for each pair of widths, and other cells of these are left out
+        the same for one whose pretrained weights cannot be fetched; its network is estimated
+        without weights instead, once for each pair of widths, and other cells of these are left out
 
     Raises
     ------
@@ -65,7 +65,7 @@ def run_cells(
         if found is not None and not skip_impossible:
             raise found
         if found is not None:
-            impossible[cell.name] = InputError(_with_campaign_advice(found))
+            impossible[cell.name] = InputError(_advice_for_sweeps(found))
     opened, unavailable = _opened(
         [cell for cell in cells if cell.name not in impossible], skip=size_without_weights
     )
@@ -153,7 +153,7 @@ def impossible_for(request: VerifyRequest, profile: NpuProfile) -> InputError | 
     return None
 
 
-def _with_campaign_advice(error: InputError) -> str:
+def _advice_for_sweeps(error: InputError) -> str:
     """Return an error's text, with advice that a command over many profiles has options for."""
     if not isinstance(error, CannotHoldError):
         return str(error)

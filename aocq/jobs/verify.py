@@ -9,10 +9,11 @@ from dataclasses import replace
 from aocq.capture import FloatGraph, capture
 from aocq.data.loader import ImageBatches, evenly
 from aocq.jobs.calibration import calibrated_once, forget_calibration
-from aocq.jobs.evaluate import evaluate, sqnr_per_op
+from aocq.jobs.evaluate import evaluate
 from aocq.jobs.inputs import Inputs, note_crop, note_missing_images, note_weights, open_inputs
 from aocq.jobs.keys import evaluation_key, request_key
-from aocq.jobs.mismatches import differing_codes
+from aocq.jobs.mismatches import mismatches_per_image
+from aocq.jobs.op_sqnr import sqnr_per_op
 from aocq.jobs.record import Sampled, layer_rows, readable, run_record
 from aocq.jobs.request import EvaluationRequest, VerifyRequest
 from aocq.lowering import lower
@@ -31,7 +32,8 @@ from aocq.records.finished import (
 )
 from aocq.records.gates import judged
 from aocq.records.publishing import publish, staging
-from aocq.records.run import RunResult, save_run
+from aocq.records.run import RunResult
+from aocq.records.run_folder import save_run
 from simulator.cost import estimate
 from simulator.executor import Executor
 from simulator.graph import save as save_graph
@@ -39,7 +41,7 @@ from simulator.graph import save as save_graph
 # Per-op SQNR settles within a few images: every op has 10^4 values and more in each.
 SQNR_IMAGES = 32
 SQNR_BATCH = 4  # every tensor of a batch is held twice
-DIVERGENCE_IMAGES = 4
+MISMATCH_IMAGES = 4
 
 
 def verify(
@@ -94,10 +96,10 @@ def verify(
             inputs.model.network, model, executor, batches, evaluation_folder, advance
         )
     sqnr, sqnr_images = _sqnr(request, inputs, model, executor, float_graph, progress)
-    differing, differing_images = _differing(request, inputs, model, executor, progress)
+    mismatches, mismatch_images = _mismatches(request, inputs, model, executor, progress)
     costs = estimate(graph, inputs.profile)
-    rows = layer_rows(graph, costs, evaluation, sqnr, differing)
-    sampled = Sampled(sqnr=sqnr_images, differing=differing_images)
+    rows = layer_rows(graph, costs, evaluation, sqnr, mismatches)
+    sampled = Sampled(sqnr=sqnr_images, mismatches=mismatch_images)
     result = run_record(request, inputs, calibrated, executor, evaluation, costs, rows, sampled)
     complete = staging(request.out)
     quantized_storage.save(model, complete)
@@ -163,15 +165,15 @@ def _sqnr(
     return found, len(chosen.images) - len(chosen.skipped)
 
 
-def _differing(
+def _mismatches(
     request: VerifyRequest,
     inputs: Inputs,
     model: QuantizedModel,
     executor: Executor,
     progress: Progress,
 ) -> tuple[dict[str, float], int]:
-    """Return how many codes of each op differ per image, and on how many images that was found."""
-    chosen = _batches(_few(request.evaluation, DIVERGENCE_IMAGES), inputs)
-    with progress("compare op by op with simulation", len(chosen.images)) as advance:
-        found = differing_codes(model, executor, chosen, advance)
+    """Return the mismatches of each op per image, and on how many images they were counted."""
+    chosen = _batches(_few(request.evaluation, MISMATCH_IMAGES), inputs)
+    with progress("compare op by op with fake quantization", len(chosen.images)) as advance:
+        found = mismatches_per_image(model, executor, chosen, advance)
     return found, len(chosen.images) - len(chosen.skipped)

@@ -16,9 +16,8 @@ import numpy as np
 import torch
 
 from aocq.capture import FloatNode, FloatOp
-from aocq.capture.float_graph import ARITHMETIC
+from aocq.capture.float_graph import ARITHMETIC, GELUS
 from aocq.lowering.errors import LoweringError
-from aocq.lowering.functions import GELUS
 from aocq.lowering.mixed_lowering import MixedLowering
 from aocq.lowering.rules import RULES
 from aocq.methods.quantizers import ActivationQuantizer

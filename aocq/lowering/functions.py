@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from aocq.capture import FloatNode
+from aocq.capture.float_graph import GELUS
 from aocq.capture.interpreter import UNARY_FUNCTIONS
 from aocq.lowering.builder import Builder
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
@@ -32,7 +33,6 @@ from simulator.numerics.rounding import Rounding
 WIDE = IntType(bits=16)
 # Functions in float32, step by step, as TFLite evaluates them for its tables.
 FLOAT32_FUNCTIONS = {"gelu": function_tables.gelu, "gelu_tanh": function_tables.gelu_tanh}
-GELUS = frozenset({"gelu", "gelu_tanh"})
 TABLE_513_FRACTION_BITS = 7
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from aocq.capture import FloatNode, FloatOp
-from aocq.capture.roles import arithmetic_source
+from aocq.capture.residual_stream import arithmetic_source
 from aocq.lowering.builder import Builder
 from aocq.lowering.errors import LoweringError
 from aocq.lowering.float_rules import in_float, lower_in_float, lower_mixed

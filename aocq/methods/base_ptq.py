@@ -17,7 +17,7 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.capture.roles import arithmetic_source, residual_stream
+from aocq.capture.residual_stream import arithmetic_source, residual_stream
 from aocq.methods.masks import lowest_code_wanted, scores_of
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer

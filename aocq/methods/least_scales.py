@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from aocq.capture import FloatOp
-from aocq.capture.roles import arithmetic_source
+from aocq.capture.residual_stream import arithmetic_source
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.scale_form import activation_form

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.capture.roles import arithmetic_source
+from aocq.capture.residual_stream import arithmetic_source
 
 # From the end: channels, and the heads of attention in [heads, tokens, channels].
 CHANNELS, HEADS = -1, -3

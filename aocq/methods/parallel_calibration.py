@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
-from aocq.capture.roles import arithmetic_source
+from aocq.capture.float_graph import GELUS
+from aocq.capture.residual_stream import arithmetic_source
 from aocq.methods.integer_operators import completed
 from aocq.methods.layer_search import (
     Grid,
@@ -47,7 +48,6 @@ from aocq.recipes.recipe import Recipe
 
 # The papers calibrate on 32 images.
 IMAGES = 32
-GELUS = ("gelu", "gelu_tanh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from aocq.capture import FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.capture.roles import residual_stream
+from aocq.capture.residual_stream import residual_stream
 from aocq.capture.verify import parameters_of
 from aocq.capture.verify import verify as verify_graph
 from aocq.methods.base_ptq import END_BITS, logits

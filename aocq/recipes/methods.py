@@ -31,7 +31,7 @@ class MethodSpec:
 
     leaves_floats: bool = False
     published_images: int | None = None
-    options: type[AocqOptions] | None = None
+    options: type | None = None
 
 
 # Images: PTQ4ViT (arXiv 2111.12293, also for its BasePTQ), FQ-ViT (arXiv 2111.13824).

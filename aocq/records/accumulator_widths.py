@@ -6,10 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from aocq.records.fields import Amount, Bits, Count, Headroom, Name, Percent, Record
 from aocq.records.manifest import is_whole, load_manifest
-from aocq.records.run import Amount, Bits, Count, DataRecord, Headroom, Name, Percent
+from aocq.records.run import DataRecord
 from simulator import strict_json
 from simulator.errors import InputError
 from simulator.files import write_text
@@ -20,12 +21,8 @@ SWEEP_NAME = "accumulators.json"
 Rule = Literal["wrap", "saturate"]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class SweepRow(_Record):
-    """What one width of the outermost register, under one overflow rule, does to the network.
+class SweepRow(Record):
+    """The integers of one network at one register width, under one overflow rule.
 
     Counts are over all images and all ops with an accumulator.
 
@@ -40,7 +37,7 @@ class SweepRow(_Record):
     outputs
         sums that were completed
     persistent, transient, changed
-        of them: a completed sum did not fit, only sums on the way did not, another sum came out
+        of them, see :class:`simulator.ops.behaviour.SumCounts`
     overflowing
         accumulators with an overflow of any kind
     least_headroom_bits
@@ -69,14 +66,14 @@ class SweepRow(_Record):
 
     @property
     def exact(self) -> bool:
-        """Whether no event of any kind happened: all integers are those of unlimited registers.
+        """True without any overflow: all integers are those of unlimited registers.
 
         On the same images, every wider register and the other rule then give the same integers.
         """
         return not (self.persistent or self.transient or self.changed)
 
 
-class SweepRecord(_Record):
+class SweepRecord(Record):
     """All widths of one network on the same images.
 
     Attributes
@@ -101,7 +98,7 @@ class SweepRecord(_Record):
     command: list[str]
     key: Name
     model: Name
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = Field(default_factory=dict)
     data: DataRecord | None = None
     method: Name
     weight_bits: Bits

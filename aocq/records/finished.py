@@ -6,17 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from aocq.records.layers import LayerRow
 from aocq.records.manifest import MANIFEST_NAME, is_file_of, is_whole, load_manifest
 from aocq.records.publishing import publish, staging
-from aocq.records.run import (
-    LAYERS_NAME,
-    REPORT_NAMES,
-    RUN_NAME,
-    LayerRow,
-    RunResult,
-    load_record,
-    load_run,
-)
+from aocq.records.run import RunResult
+from aocq.records.run_folder import LAYERS_NAME, REPORT_NAMES, RUN_NAME, load_record, load_run
 from simulator.errors import InputError
 from simulator.files import write_text
 

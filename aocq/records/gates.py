@@ -6,14 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
-from aocq.records.run import (
-    FEW_IMAGES,
-    Accuracy,
-    MemoryRecord,
-    OverflowRecord,
-    RunResult,
-    Verdict,
-)
+from aocq.records.run import FEW_IMAGES, Accuracy, MemoryRecord, OverflowRecord, RunResult, Verdict
 from simulator.errors import InputError
 
 # Percentages are quotients in float64: a gate met exactly must not fail by their last digit.
@@ -41,7 +34,7 @@ class Gates:
     max_latency_ms: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what every run would pass, or none, because it is no number of its kind.
+        """Refuse a gate that every run would pass, or none.
 
         Raises
         ------
@@ -85,9 +78,10 @@ def judged(result: RunResult, gates: Gates) -> RunResult:
 
 
 def _of_the_chip(overflow: OverflowRecord, memory: MemoryRecord) -> list[str]:
-    """What speaks against a run whatever its gates are.
+    """Return the reasons against a run that no gate sets: SRAM, and overflow that is only reported.
 
-    The accuracy is not the chip's where sums stay exact that its registers could not hold.
+    Where overflow is only reported, sums stay exact that the registers could not hold: the accuracy
+    is not the chip's.
     """
     failed = []
     if memory.peak_sram_bytes > memory.sram_bytes:
@@ -105,9 +99,9 @@ def _of_the_chip(overflow: OverflowRecord, memory: MemoryRecord) -> list[str]:
 
 
 def _only_counted(overflow: OverflowRecord) -> int:
-    """Return how many sums would overflow but stay exact, or 0 if none of them would be changed.
+    """Return how many overflows are reported only; 0 if none of them would change a sum.
 
-    Older records do not say it of single ops: there all of a run's overflows count.
+    Older records have no count of it: there all of a run's overflows count.
     """
     if overflow.reported is not None:
         return overflow.reported

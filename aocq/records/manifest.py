@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an output folder holds: each command's files with their sha256 (``manifest.json``).
+"""The manifest of an output folder: each command's files with their sha256 (``manifest.json``).
 
 A result is taken up again, or replaced as a whole, by what its manifest says of it.
 """

@@ -24,7 +24,7 @@ from aocq.records.manifest import (
     load_manifest,
     save_manifest,
 )
-from aocq.records.run import RUN_NAME
+from aocq.records.run_folder import RUN_NAME
 from simulator.errors import InputError
 from simulator.files import cannot_be_written
 

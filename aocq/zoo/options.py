@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a network differs from what its timm name says: constructor arguments, preprocessing.
+"""Options of a network beside its timm name: constructor arguments, preprocessing.
 
 Written as ``KEY=VALUE``, as timm's own scripts take ``--model-kwargs``.
 """

@@ -51,16 +51,6 @@ def exponential(value: np.float32) -> np.float32:
         return np.float32(np.exp(np.float64(value)))
 
 
-def reciprocal_square_root(value: np.float32) -> np.float32:
-    """``1 / √x`` in float32 of a positive value; infinite at and below 0."""
-    return _ONE / np.sqrt(value) if value > 0 else np.float32(np.inf)
-
-
-def reciprocal(value: np.float32) -> np.float32:
-    """``1 / x`` in float32 of a positive value; infinite at and below 0."""
-    return _ONE / value if value > 0 else np.float32(np.inf)
-
-
 def _round_half_away(value: np.floating) -> float:
     """C's ``round``; halves are exact in both float types, so this one is too."""
     whole = np.trunc(value)
@@ -100,20 +90,6 @@ def function_table(
         ],
         np.int64,
     )
-
-
-def gelu_table(
-    input_scale: float, input_zero_point: int, output_scale: float, output_zero_point: int
-) -> Table:
-    """Return TFLite's table of GELU for 8-bit codes, [256]."""
-    return function_table(gelu, input_scale, input_zero_point, output_scale, output_zero_point)
-
-
-def logistic_table(
-    input_scale: float, input_zero_point: int, output_scale: float, output_zero_point: int
-) -> Table:
-    """Return TFLite's table of LOGISTIC for 8-bit codes, [256]."""
-    return function_table(logistic, input_scale, input_zero_point, output_scale, output_zero_point)
 
 
 def rsqrt_table(
@@ -185,48 +161,3 @@ def interpolation_table(
         table.append(sample - np.float32(_round_half_away(error / np.float32(2))))
     table.append(np.float32(_round_half_away(function(high) * inverse)))
     return np.array([_code(entry, 0, INT16) for entry in table], np.int64)
-
-
-def sampled_table(
-    function: Callable[[float], float],
-    start: float,
-    stop: float,
-    entries: int,
-    unit: int,
-    kind: IntType = INT16,
-) -> Table:
-    """Return plain samples of ``function``: ``T[i] = clamp(round_half_away(unit * f(x_i)))``.
-
-    ``x_i = start + i (stop - start) / (entries - 1)`` in float64, so both ends are samples: 513
-    entries span 512 intervals. For a table whose entries stand for the 256 or 512 codes of an
-    interval without its end, ``stop`` is the last code's value.
-
-    Parameters
-    ----------
-    unit
-        The code of 1.0.
-    """
-    if entries < 2:
-        raise ValueError(f"a table of {entries} entries: needs two or more, for both ends")
-    return np.array(
-        [
-            _code(np.float64(unit * function(float(value))), 0, kind)
-            for value in np.linspace(start, stop, entries)
-        ],
-        np.int64,
-    )
-
-
-def exp_table(entries: int, lowest: float, unit: int, kind: IntType = INT16) -> Table:
-    """Return samples of ``exp(x)`` from ``lowest`` (negative) to 0, both included."""
-    return sampled_table(math.exp, lowest, 0.0, entries, unit, kind)
-
-
-def reciprocal_table(entries: int, unit: int, kind: IntType = INT16) -> Table:
-    """Return samples of ``1 / x`` from 1 to 2, for an operand shifted to that range."""
-    return sampled_table(lambda value: 1 / value, 1.0, 2.0, entries, unit, kind)
-
-
-def reciprocal_root_table(entries: int, unit: int, kind: IntType = INT16) -> Table:
-    """Return samples of ``1 / √x`` from 1 to 4, for an operand shifted there in pairs of bits."""
-    return sampled_table(lambda value: 1 / math.sqrt(value), 1.0, 4.0, entries, unit, kind)

@@ -16,11 +16,11 @@ from simulator.numerics.float_type import Array
 
 
 class SumCounts(NamedTuple):
-    """What happened in an op's accumulators (see :mod:`simulator.numerics.accumulator`).
+    """Overflow of an op's accumulators (see :mod:`simulator.numerics.accumulator`).
 
-    changed : results whose sum is another than the exact one
-    transient : results of which only sums on the way did not fit
-    persistent : results of which a completed sum did not fit
+    changed : results whose sum is not the exact one
+    transient : results of which only a partial sum did not fit its register
+    persistent : results of which a completed sum did not fit its register
     least, most : the smallest and the largest exact sum, bias included
     """
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.capture.roles import arithmetic_source, residual_stream
+from aocq.capture.residual_stream import arithmetic_source, residual_stream
 from aocq.lowering import lower
 from aocq.lowering.normalization import channel_factors
 from aocq.methods import METHODS, QuantizedModel

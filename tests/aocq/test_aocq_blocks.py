@@ -11,7 +11,7 @@ from tiny_models import SMALL, images, input_size
 from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp, run
-from aocq.capture.roles import residual_stream, stream_terms
+from aocq.capture.residual_stream import residual_stream, stream_terms
 from aocq.methods.aocq.blocks import blocks, segments, within
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]

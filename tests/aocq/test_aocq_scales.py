@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.capture.roles import residual_stream
+from aocq.capture.residual_stream import residual_stream
 from aocq.methods.aocq.balance import ChannelRange
 from aocq.methods.aocq.blocks import Block, blocks
 from aocq.methods.aocq.initial_scales import EXPONENT, InitialScales

@@ -13,7 +13,7 @@ from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.capture.roles import residual_stream
+from aocq.capture.residual_stream import residual_stream
 from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.ranges import activation_quantizer
 from simulator.errors import InputError

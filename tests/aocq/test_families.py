@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every known family: captured as it computes, with the roles that are stated, exact in integers.
 
-A new family is a file in ``aocq/capture/roles`` and a row in ``FAMILIES``; these tests take it up.
+A new family is a row in ``aocq/zoo/families.py``, a file in ``families`` beside this and a row in
+its table; these tests take it up.
 """
 
 from __future__ import annotations
@@ -14,23 +15,19 @@ import numpy as np
 import pytest
 import torch
 from asked import for_chip
+from families import EXAMPLES, STATED
 from tiny_models import images, with_random_parameters
 from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp, capture, run
-from aocq.capture.roles import (
-    FAMILIES,
-    Family,
-    fusable_layers,
-    known_networks,
-    residual_stream,
-)
+from aocq.capture.residual_stream import fusable_layers, residual_stream
 from aocq.capture.verify import verify
-from aocq.jobs.sizing import size_up
+from aocq.jobs.without_weights import estimate_without_weights
 from aocq.lowering import lower
 from aocq.methods import METHODS
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.recipe import Recipe
+from aocq.zoo.families import FAMILIES, Family, known_networks
 from aocq.zoo.models import random_model, timm
 from simulator.boundary import quantize
 from simulator.cost import estimate
@@ -42,9 +39,6 @@ from simulator.ops import BEHAVIOURS
 from simulator.profile import load_profile
 
 CHIP = load_profile("edge_npu_int8")
-EXAMPLES = {
-    example.model: (family, example) for family in FAMILIES.values() for example in family.examples
-}
 WITHOUT = [(family, pattern) for family in FAMILIES.values() for pattern in family.without]
 every_family = pytest.mark.parametrize("name", FAMILIES)
 every_example = pytest.mark.parametrize("name", EXAMPLES)
@@ -57,7 +51,7 @@ class Captured(NamedTuple):
 
 @cache
 def captured(name: str) -> Captured:
-    _, example = EXAMPLES[name]
+    example = EXAMPLES[name]
     built = timm.create_model(example.model, pretrained=False, **example.arguments)
     network = with_random_parameters(built)
     return Captured(network, capture(network, name, example.input_size))
@@ -68,7 +62,7 @@ def lowered(name: str, method: str) -> IntGraph:
     plain = AocqOptions(scale_passes=0, search_images=4, rounding="nearest")
     recipe = for_chip(CHIP, weight_bits=4, aocq=plain)
     graph = captured(name).graph
-    calibration = images(8, EXAMPLES[name][1].input_size)
+    calibration = images(8, EXAMPLES[name].input_size)
     return lower(METHODS[method](graph, calibration, *recipe), CHIP)
 
 
@@ -76,6 +70,10 @@ def lowered(name: str, method: str) -> IntGraph:
 def test_timm_has_networks_of_the_family(name: str) -> None:
     for module in FAMILIES[name].timm_modules:
         assert timm.list_models(module=module)
+
+
+def test_every_family_has_its_statement() -> None:
+    assert [stated.family for stated in STATED] == [*FAMILIES]
 
 
 @every_example
@@ -87,7 +85,7 @@ def test_the_graph_is_sound(name: str) -> None:
 @pytest.mark.parametrize("batch", [1, 3])
 def test_the_graph_computes_what_the_network_does(name: str, batch: int) -> None:
     network, graph = captured(name)
-    inputs = images(batch, EXAMPLES[name][1].input_size)
+    inputs = images(batch, EXAMPLES[name].input_size)
     found = run(graph, {"image": inputs}, [graph.output.name])[graph.output.name]
     expected = network(inputs)
     assert found.shape == expected.shape
@@ -98,10 +96,11 @@ def test_the_graph_computes_what_the_network_does(name: str, batch: int) -> None
 @every_example
 def test_the_roles_that_are_stated_are_those_that_are_found(name: str) -> None:
     """Every tensor of the stream has its pattern, and every pattern its tensor."""
-    (family, _), graph = EXAMPLES[name], captured(name).graph
+    graph = captured(name).graph
+    (stated,) = (stated for stated in STATED if EXAMPLES[name] in stated.examples)
     for found, patterns in (
-        (set(residual_stream(graph)), family.stream),
-        (set(fusable_layers(graph)), family.fusable_layers),
+        (set(residual_stream(graph)), stated.stream),
+        (set(fusable_layers(graph)), stated.fusable_layers),
     ):
         matched = {
             pattern: {node.name for node in graph.nodes if _matches(node.name, pattern)}
@@ -129,7 +128,7 @@ def test_every_op_gives_the_integers_of_its_reference(name: str) -> None:
     """In the graph that comes of the network, op by op, on what the chip really holds."""
     graph = lowered(name, "aocq")
     source = graph.inputs[0]
-    codes = quantize(images(2, EXAMPLES[name][1].input_size, seed=5).numpy(), graph.tensors[source])
+    codes = quantize(images(2, EXAMPLES[name].input_size, seed=5).numpy(), graph.tensors[source])
     taps = (
         Executor(graph, gemm="numba", threads=1).run(codes, taps=[op.name for op in graph.ops]).taps
     )
@@ -146,7 +145,7 @@ def test_every_op_gives_the_integers_of_its_reference(name: str) -> None:
 @every_example
 def test_images_do_not_depend_on_their_batch(name: str) -> None:
     graph = lowered(name, "base_ptq")
-    codes = quantize(images(5, EXAMPLES[name][1].input_size).numpy(), graph.tensors["image"])
+    codes = quantize(images(5, EXAMPLES[name].input_size).numpy(), graph.tensors["image"])
     executor = Executor(graph, gemm="numba", threads=1)
     taps = [op.name for op in graph.ops]
     whole = executor.run(codes, taps=taps).taps
@@ -181,4 +180,6 @@ def test_what_is_not_listed_cannot_be_lowered(family: Family, pattern: str) -> N
         chosen[0], arguments=plain if family.name in {"vit", "naflex"} else {"img_size": 64}
     )
     with pytest.raises(InputError, match=r"has no lowering|cannot be lowered|only LayerScale"):
-        size_up(model, capture(model.network, chosen[0], model.input_size), Recipe(), CHIP)
+        estimate_without_weights(
+            model, capture(model.network, chosen[0], model.input_size), Recipe(), CHIP
+        )

@@ -15,7 +15,7 @@ from tiny_quantized import tiny
 
 from aocq.capture import FloatOp, capture
 from aocq.capture import run as run_float
-from aocq.jobs.evaluate import sqnr_per_op
+from aocq.jobs.op_sqnr import sqnr_per_op
 from aocq.lowering import lower
 from aocq.methods import METHODS
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer

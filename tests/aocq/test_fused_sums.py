@@ -13,7 +13,7 @@ from fake_quantized import logits
 from tiny_models import NANO, images, input_size, network
 
 from aocq.capture import FloatGraph, FloatOp, capture
-from aocq.capture.roles import fusable_layers
+from aocq.capture.residual_stream import fusable_layers
 from aocq.lowering import lower
 from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer

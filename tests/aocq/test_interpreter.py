@@ -11,7 +11,7 @@ from tiny_models import VARIANTS, images, input_size, network
 from torch import Tensor, nn
 
 from aocq.capture import FloatGraph, FloatNode, run
-from aocq.capture.roles import residual_stream
+from aocq.capture.residual_stream import residual_stream
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
 

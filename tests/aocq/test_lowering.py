@@ -19,7 +19,7 @@ from tiny_models import NANO, images, input_size, network
 from torch import nn
 
 from aocq.capture import FloatGraph, capture, run
-from aocq.capture.roles import residual_stream
+from aocq.capture.residual_stream import residual_stream
 from aocq.lowering import check_recipe, lower
 from aocq.methods import METHODS, QuantizedModel
 from aocq.recipes.limits import ChipLimits

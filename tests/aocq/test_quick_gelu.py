@@ -14,9 +14,9 @@ from tiny_models import NANO, images, input_size, network, with_random_parameter
 from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp, UnsupportedOperatorError, capture, run
-from aocq.capture.roles import known_networks
 from aocq.lowering import lower
 from aocq.methods import METHODS
+from aocq.zoo.families import known_networks
 from aocq.zoo.models import timm
 from simulator.graph.ops import Lookup
 from simulator.profile import load_profile

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 from asked import asked
+from families.swin_v2 import STATED
 from tiny_models import images, with_random_parameters
 from torch import Tensor, nn
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, capture, run
-from aocq.capture.roles import fusable_layers, residual_stream
-from aocq.capture.roles.swin_v2 import FAMILY
+from aocq.capture.residual_stream import fusable_layers, residual_stream
 from aocq.capture.verify import verify
 from aocq.lowering import LoweringError, lower
 from aocq.methods import METHODS, QuantizedModel
@@ -26,7 +26,7 @@ from aocq.recipes.aocq_options import AocqOptions
 from aocq.zoo.models import timm
 from simulator.profile import load_profile
 
-EXAMPLE = FAMILY.examples[0]
+EXAMPLE = STATED.examples[0]
 BLOCKS = [f"layers.{stage}.blocks.{block}" for stage in (0, 1) for block in (0, 1)]
 
 STREAM = {f"{block}.{name}" for block in BLOCKS for name in ("add", "add_1")}

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from command_line import RUN_FILES, Demo, Finished, digests, record
 
-from aocq.records.run import LayerRow, RunResult, load_run
+from aocq.records.layers import LayerRow
+from aocq.records.run import RunResult
+from aocq.records.run_folder import load_run
 
 Run = Callable[..., Finished]
 

@@ -12,7 +12,7 @@ import pytest
 from command_line import Demo, Finished, digests, record
 
 from aocq.records.publishing import claimed
-from aocq.records.run import load_run
+from aocq.records.run_folder import load_run
 
 Run = Callable[..., Finished]
 SMALL = ("--method", "base_ptq", "--limit", 20, "--batch", 10, "--calib", 16)

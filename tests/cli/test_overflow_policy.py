@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from command_line import Demo, Finished
 
-from aocq.records.run import load_run
+from aocq.records.run_folder import load_run
 from simulator.profile import profile_paths
 
 Run = Callable[..., Finished]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import aocq
 
-from aocq.records.run import load_run
+from aocq.records.run_folder import load_run
 
 # Beside the repository; its licences do not allow it inside.
 DATA = Path(__file__).parents[3] / "shared" / "data"

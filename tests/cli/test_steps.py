@@ -17,7 +17,7 @@ from command_line import ENVIRONMENT, WATCHED, Demo, Finished, digests
 
 from aocq.data.image_folder import read_image_folder
 from aocq.data.loader import ImageBatches
-from aocq.records.run import load_run
+from aocq.records.run_folder import load_run
 from simulator.boundary import quantize
 from simulator.graph import load
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 from command_line import Demo, Finished, stopped
 
-from aocq.records.run import load_run
+from aocq.records.run_folder import load_run
 from reports.alike import DIFFERENT_DATA
 
 Run = Callable[..., Finished]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 from command_line import Demo, Finished
 
-from aocq.records.run import load_run
+from aocq.records.run_folder import load_run
 from simulator.profile import profile_paths
 
 Run = Callable[..., Finished]
@@ -119,8 +119,8 @@ def test_chips_that_want_the_same_calibration_share_it(targets: Targets) -> None
             json.loads((folder / "quantized.json").read_text("utf-8")) for folder in (own, kept)
         )
         # Room for biases, which these chips have, is made for each chip.
-        assert alone["recipe"].pop("bias_bits") in {13, 32}
-        assert shared["recipe"].pop("bias_bits") is None
+        assert alone["limits"].pop("bias_bits") in {13, 32}
+        assert shared["limits"].pop("bias_bits") is None
         assert alone == shared
     seconds = {row["calibration_seconds"] for row in rows(targets.folder / "targets.csv")}
     assert len(seconds - {""}) == 1
@@ -220,12 +220,13 @@ def test_two_files_of_one_name_and_unknown_names_are_refused(
 def test_of_all_chips_only_those_that_can_hold_the_widths_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+
     from aocq.cli import targets
     from aocq.cli.requests import RunOptions
     from aocq.jobs.cells import cell
     from aocq.jobs.request import ModelRequest
     from aocq.recipes.recipe import Recipe
-    from reports.campaign import TableRow
+    from reports.rows import TableRow
 
     cells, table = [], []
     for name in ("edge_npu_a4", "edge_npu_int8"):

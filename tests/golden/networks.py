@@ -9,10 +9,11 @@ below the last bit of a float32.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from types import MappingProxyType
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +21,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aocq.capture import FloatGraph, FloatOp, capture
-from aocq.capture.roles import FAMILIES
 from aocq.demo.digits import load_split
 from aocq.demo.model import vit_nano_digits
 from aocq.jobs.calibration import calibrated
@@ -38,10 +38,11 @@ from simulator.graph import IntGraph, sha256
 from simulator.profile import load_profile
 from simulator.profile.loading import profile_paths
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "aocq"))
+
+from families import EXAMPLES
+
 DEMO = "vit_nano_digits"
-EXAMPLES = MappingProxyType(
-    {example.model: example for family in FAMILIES.values() for example in family.examples}
-)
 METHOD = "base_ptq"
 # As ``base_ptq``, and what PTQ4ViT leaves in float has no quantizers.
 WITH_FLOATS = "with_floats"

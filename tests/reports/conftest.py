@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from aocq.records.run import LayerRow, RunResult
+from aocq.records.layers import LayerRow
+from aocq.records.run import RunResult
 
 Run = tuple[RunResult, list[LayerRow]]
 

@@ -13,22 +13,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from aocq.records.run import LayerRow, RunResult, load_record
-from reports.campaign import (
-    TableRow,
-    csv_text,
-    differ_in_profile,
-    in_common,
-    markdown,
-    notes_on,
-    run_row,
-    terminal,
-)
+from aocq.records.layers import LayerRow
+from aocq.records.run import RunResult
+from aocq.records.run_folder import load_record
 from reports.chip_figures import chips
 from reports.format import brief
+from reports.rows import TableRow, run_row
+from reports.sweep_table import csv_text, differ_in_profile, in_common, markdown, notes_on, terminal
 
 Run = tuple[RunResult, list[LayerRow]]
-SAMPLES = Path(__file__).parents[2] / "reports" / "samples"
+SAMPLES = Path(__file__).parents[2] / "docs" / "samples"
 
 
 def on(run: Run, profile: str, failed: tuple[str, ...] = (), **overflow: Any) -> TableRow:
@@ -210,7 +204,7 @@ def test_large_counts_are_written_briefly(value: int | None, text: str) -> None:
 
 
 def test_a_table_is_data_too(rows: list[TableRow], tmp_path: Path) -> None:
-    from reports.campaign import write_table
+    from reports.sweep_table import write_table
 
     write_table("targets", "T", rows, tmp_path)
     plain = json.loads((tmp_path / "targets.json").read_text("utf-8"))

@@ -18,14 +18,16 @@ from aocq.records.accumulator_widths import (
     save_sweep,
 )
 from aocq.records.gates import Gates, judged
-from aocq.records.run import LAYERS_NAME, RUN_NAME, layers_csv, load_record, load_run, save_run
+from aocq.records.layers import layers_csv
+from aocq.records.run_folder import LAYERS_NAME, RUN_NAME, load_record, load_run, save_run
 from reports.accumulators import csv_text as sweep_csv
 from reports.accumulators import figure
 from reports.accumulators import markdown as sweep_markdown
-from reports.campaign import csv_text, run_row
-from reports.campaign import markdown as table
+from reports.markdown import markdown
 from reports.page import html
-from reports.tables import markdown
+from reports.rows import run_row
+from reports.sweep_table import csv_text
+from reports.sweep_table import markdown as table
 from simulator.errors import InputError
 
 PAGES = 5  # of accepted mutants, per kind of file: figures take long

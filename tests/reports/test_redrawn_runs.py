@@ -9,8 +9,10 @@ import pytest
 
 from aocq.records.finished import COMMAND, finished_run, redraw
 from aocq.records.gates import Gates, judged
+from aocq.records.layers import LayerRow
 from aocq.records.publishing import publish, staging
-from aocq.records.run import RUN_NAME, LayerRow, RunResult, load_run, save_run
+from aocq.records.run import RunResult
+from aocq.records.run_folder import RUN_NAME, load_run, save_run
 from reports.write import write_report
 
 KEY = "the request"

@@ -6,10 +6,12 @@ from __future__ import annotations
 import pytest
 from parsed_page import ParsedPage
 
-from aocq.records.run import LayerRow, RunResult
+from aocq.records.layers import LayerRow
+from aocq.records.run import RunResult
+from reports.markdown import markdown
 from reports.ops import tightest
 from reports.page import html
-from reports.tables import facts, in_accumulator, markdown, overflow_sentence
+from reports.tables import facts, in_accumulator, overflow_sentence
 
 Run = tuple[RunResult, list[LayerRow]]
 
@@ -115,11 +117,13 @@ def test_the_tightest_accumulators_come_first(counted: Run, run: Run) -> None:
     assert in_accumulator("nothing of that name", counted[1]) == ["—"] * 4
 
 
-def test_the_product_its_probe_and_walked_sums_are_told(run: Run) -> None:
+def test_the_product_its_probe_and_sums_accumulated_in_order_are_told(run: Run) -> None:
     result, _ = run
-    assert {"sums walked", "GEMM avx2"}.isdisjoint(dict(facts(result))), "an older record"
+    assert {"sums accumulated in order", "GEMM avx2"}.isdisjoint(dict(facts(result))), (
+        "an older record"
+    )
     told = {"gemm_probe": {"avx2": "exact", "torch": "not tried"}, "walked": 50, "sums": 4000}
     newer = result.model_copy(update={"emulation": result.emulation.model_copy(update=told)})
     found = dict(facts(newer))
-    assert found["sums walked"] == "50 of 4,000 (1.25%)"
+    assert found["sums accumulated in order"] == "50 of 4,000 (1.25%)"
     assert (found["GEMM avx2"], found["GEMM torch"]) == ("exact", "not tried")

@@ -146,7 +146,7 @@ def test_hashes_estimates_and_sources_are_stated(run, page):
 def test_page_says_what_the_summary_says(run, page):
     summary = dict(summary_rows(run[0]))
 
-    for key in ("float top-1", "simulated top-1", "logit SQNR", "latency ESTIMATED"):
+    for key in ("float top-1", "fake-quantized top-1", "logit SQNR", "latency ESTIMATED"):
         assert summary[key] in page.text
 
 

@@ -6,8 +6,9 @@ import re
 import pytest
 
 from reports.format import count, decibel, kib, percent, plural, share, signed
+from reports.markdown import markdown
 from reports.page import html
-from reports.tables import markdown, sources, summary_rows
+from reports.tables import sources, summary_rows
 
 
 def _table(text: str, heading: str) -> list[list[str]]:
@@ -46,7 +47,7 @@ def test_figures_of_single_ops_say_on_how_many_images(run):
     result = run[0].model_copy(update={"accuracy": accuracy})
     for written in (markdown(result, run[1]), html(result, run[1])):
         assert ", on 32 images." in written
-        assert "does on equal inputs, on 4 images." in written
+        assert "no op has a mismatch, on 4 images." in written
     older = markdown(*run)
     assert "on 32 images" not in older
     assert "SQNR of each op's result." in older
@@ -59,15 +60,15 @@ def test_summary_is_what_is_printed_after_a_run(run):
         ("profile", "edge_npu_int8"),
         ("images", "400 images (1 skipped)"),
         ("float top-1", "82.75 %"),
-        ("simulated top-1", "0.50 %"),
+        ("fake-quantized top-1", "0.50 %"),
         ("integer top-1", "0.25 % (-82.50 points)"),
         ("agreement with float", "0.25 %"),
-        ("agreement with simulated", "87.50 %"),
+        ("agreement with fake-quantized", "87.50 %"),
         ("logit SQNR", "-0.62 dB"),
         ("float ops", "0 of 39"),
         (
             "overflow",
-            "3 events; accumulators: 12 proven free, 1 counted free, 1 overflowing",
+            "3 events; accumulators: 12 proven free, 1 with none observed, 1 overflowing",
         ),
         ("peak SRAM ESTIMATED", "460.50 KiB (of 512.00 KiB, lower bound 443.25 KiB)"),
         ("cycles ESTIMATED", f"{run[0].cycles.total:,}"),

@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from parsed_page import ParsedPage
 
-from aocq.records.run import LayerRow, RunResult
+from aocq.records.layers import LayerRow
+from aocq.records.run import RunResult
 from reports.alike import DIFFERENT_DATA
-from reports.campaign import TableRow, csv_text, in_common, markdown, run_row, terminal, write_table
 from reports.chip_figures import chips
+from reports.markdown import markdown as report
 from reports.page import html
+from reports.rows import TableRow, run_row
+from reports.sweep_table import csv_text, in_common, markdown, terminal, write_table
 from reports.tables import heading, summary_rows
-from reports.tables import markdown as report
 
 Run = tuple[RunResult, list[LayerRow]]
 CIFAR = {"name": "cifar100", "classes": 100, "images": 401, "digest": "c1fa" * 16}

@@ -14,8 +14,9 @@ import pytest
 from small_graphs import S4, SATURATE, U4, Draft, accumulator, encoder_block, input_codes
 
 import simulator
+from simulator.counts import OpCounts
 from simulator.errors import EnvironmentProblem, InputError
-from simulator.executor import IMAGES_PER_TASK, Executor, OpCounts, run_reference
+from simulator.executor import IMAGES_PER_TASK, Executor, run_reference
 from simulator.gemm import BACKENDS
 from simulator.graph import save, verify
 from simulator.graph.ops import Lookup
@@ -196,16 +197,6 @@ def test_threads_default_to_the_environment(block, monkeypatch):
     monkeypatch.setenv("AOCQ_THREADS", "3")
     assert Executor(block).threads == 3
     assert Executor(block, threads=2).threads == 2
-
-
-def test_counts_add_up():
-    one = OpCounts(elements=10, saturated=2, sums=SumCounts(1, 0, 1, -7, 30))
-    other = OpCounts(elements=5, saturated=3, sums=SumCounts(4, 2, 3, -5, 40))
-    both = OpCounts(elements=15, saturated=5, sums=SumCounts(5, 2, 4, -7, 40))
-    assert one + other == both
-    assert both.overflowed == 6
-    assert OpCounts() + one == one
-    assert one + OpCounts() == one
 
 
 def test_an_error_in_a_worker_reaches_the_caller(block, codes, monkeypatch):

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from aocq.capture import FloatGraph, FloatOp
-from aocq.capture.roles import residual_stream
+from aocq.capture.residual_stream import residual_stream
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run, run_in_parts
 from aocq.capture.float_graph import ARITHMETIC, LAYOUT
 from aocq.capture.passes import keeps_channels, readers_of
-from aocq.capture.roles import fusable_layers, residual_stream, stream_terms
+from aocq.capture.residual_stream import fusable_layers, residual_stream, stream_terms
 from aocq.methods.aocq.balance import (
     ChannelRange,
     balances_inputs,

@@ -18,7 +18,7 @@ from torch import Tensor
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run_in_parts
 from aocq.capture.float_graph import LAYOUT
 from aocq.capture.passes import keeps_channels
-from aocq.capture.roles import stream_terms
+from aocq.capture.residual_stream import stream_terms
 from aocq.methods.aocq.blocks import Block, segments
 from aocq.methods.aocq.closed_form import (
     Moments,

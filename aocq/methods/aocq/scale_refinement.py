@@ -23,7 +23,7 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run_in_parts
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.capture.roles import residual_stream
+from aocq.capture.residual_stream import residual_stream
 from aocq.methods.aocq.blocks import Block, within
 from aocq.methods.aocq.initial_scales import InitialScales, shared_parts
 from aocq.methods.masks import quantizing

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import sliced
-from aocq.capture.roles import residual_stream
+from aocq.capture.residual_stream import residual_stream
 from aocq.recipes.aocq_options import AocqOptions
 
 # Operations that yield each token from the same token of their inputs.

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Metrics of logits: top-k accuracy, agreement, signal-to-quantization-noise ratio."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Logits = NDArray[np.float64]
+
+
+def top_k(logits: Logits, labels: NDArray[np.int64], k: int) -> float:
+    """Return the share, in percent, of images whose class is among the ``k`` largest logits.
+
+    Equal logits rank by class number, the lowest first, as a chip's arg-max does.
+    """
+    ranks = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+    hits = int((ranks == labels[:, None]).any(axis=1).sum())
+    return 100 * hits / len(labels)
+
+
+def agreement(a: Logits, b: Logits) -> float:
+    """Return the share of images, in percent, for which both predict the same class."""
+    return 100 * int((a.argmax(axis=1) == b.argmax(axis=1)).sum()) / len(a)
+
+
+def sqnr_db(reference: Logits, approximation: Logits) -> float | None:
+    """Return ``10 log10(sum reference² / sum error²)``; None where there is no error."""
+    return decibel(float(np.sum(reference**2)), float(np.sum((reference - approximation) ** 2)))
+
+
+def decibel(signal: float, noise: float) -> float | None:
+    """Return a power ratio in dB; None where there is no noise or no signal to compare with."""
+    ratio = signal / noise if noise > 0 and signal > 0 else 0.0
+    return 10 * float(np.log10(ratio)) if 0 < ratio < np.inf else None

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of a table of many runs: of a run, of a float network, of a network without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from aocq.records.run import CyclesRecord, GraphRecord, MemoryRecord, ModelRecord, RunResult
+from reports.paper_table import (
+    differences,
+    paper_row,
+    paper_size,
+    paper_table,
+    printed_row,
+)
+from simulator.settings import typed
+
+SIZES_ONLY = "sizes only"  # in place of a method, as is
+FLOAT = "float"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRow:
+    """One run, or a cell without one; the columns of the CSV, in order.
+
+    Percentages in percent, differences in points, SQNR in dB (None: no noise), MB of 1,024,000
+    bytes as the paper counts them. ``delta`` is integer minus float.
+
+    Attributes
+    ----------
+    variant
+        differences from the other rows, by column; columns of their own in every form of the table
+    arguments
+        of the network's constructor, where they are not those of its name, as they are typed
+    data, classes, data_digest
+        the images that the run was judged on: their folder's name, how many classes the network
+        tells apart, and what two runs on the same images have in common
+    overflowed, persistent, transient, changed
+        results whose accumulator overflowed, see :class:`aocq.records.run.OverflowRecord`
+    policy
+        of overflow, see there
+    least_headroom_bits
+        register bits that no sum used, in the op with the fewest; below 0 where one did not fit
+    simulated_top1
+        of the fake-quantized network
+    cycles, latency_ms, peak_sram_bytes, sram_bytes
+        ESTIMATED, of one image; the last is what the profile has
+    feasible, reason
+        the verdict, and the first reason against it
+    paper_top1, paper_delta, paper_float_top1, paper_size_mb
+        the paper's figures for this network, method and these widths, where it has any
+    note
+        why they cannot be compared, or why there is no run
+    """
+
+    model: str
+    method: str
+    w_bits: int
+    a_bits: int
+    variant: Mapping[str, str] = field(default_factory=dict)
+    arguments: str = ""
+    data: str = ""
+    classes: int | None = None
+    data_digest: str = ""
+    images: int | None = None
+    float_top1: float | None = None
+    simulated_top1: float | None = None
+    integer_top1: float | None = None
+    delta: float | None = None
+    agreement: float | None = None
+    logit_sqnr_db: float | None = None
+    float_ops: int | None = None
+    ops: int | None = None
+    size_mb: float | None = None
+    calibration_images: int | None = None
+    calibration_seconds: float | None = None
+    overflowed: int | None = None
+    persistent: int | None = None
+    transient: int | None = None
+    changed: int | None = None
+    policy: str = ""
+    least_headroom_bits: int | None = None
+    cycles: int | None = None
+    latency_ms: float | None = None
+    peak_sram_bytes: int | None = None
+    sram_bytes: int | None = None
+    feasible: bool | None = None
+    reason: str = ""
+    paper_top1: float | None = None
+    paper_delta: float | None = None
+    paper_float_top1: float | None = None
+    paper_size_mb: float | None = None
+    note: str = ""
+    run: str = ""
+
+
+def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> TableRow:
+    """Return the row of a finished run; ``folder`` is where its report is."""
+    accuracy, method, data = result.accuracy, result.method, result.data
+    row = TableRow(
+        model=result.model.name,
+        method=method.name,
+        w_bits=method.weight_bits,
+        a_bits=method.activation_bits,
+        variant=variant,
+        arguments=typed(result.model.arguments),
+        data=data.name if data else "",
+        classes=data.classes if data else None,
+        data_digest=data.digest if data else "",
+        images=accuracy.images,
+        float_top1=accuracy.float.top1,
+        simulated_top1=accuracy.simulated.top1,
+        integer_top1=accuracy.integer.top1,
+        delta=accuracy.integer.top1 - accuracy.float.top1,
+        agreement=accuracy.agreement.integer_float,
+        logit_sqnr_db=accuracy.logit_sqnr_db.integer_float,
+        float_ops=result.graph.float_ops,
+        ops=result.graph.ops,
+        size_mb=paper_size(result.model, method.weight_bits),
+        calibration_images=method.calibration_images,
+        calibration_seconds=method.seconds,
+        run=folder,
+        **_chip_figures(result),
+    )
+    paper = paper_row(result.model.name, method.name, method.weight_bits, method.activation_bits)
+    if paper is None or result.model.arguments:  # built otherwise than its name says
+        return row
+    base = next(other for other in paper_table() if other.model == paper.model)
+    return replace(
+        row,
+        paper_top1=paper.top1,
+        paper_delta=paper.delta,
+        paper_float_top1=base.top1,
+        paper_size_mb=paper.size_mb,
+        note="; ".join(differences(result, paper, base)),
+    )
+
+
+def _chip_figures(result: RunResult) -> dict[str, Any]:
+    """Return the fields of a row about the chip: overflow, cycles, memory, verdict.
+
+    Older records do not tell persistent from transient overflow: None.
+    """
+    overflow, memory, failed = result.overflow, result.memory, result.verdict.failed
+    return {
+        "overflowed": overflow.events,
+        "persistent": overflow.persistent,
+        "transient": overflow.transient,
+        "changed": overflow.changed,
+        "policy": overflow.policy or "",
+        "least_headroom_bits": overflow.least_headroom_bits,
+        "cycles": result.cycles.total,
+        "latency_ms": result.latency_ms,
+        "peak_sram_bytes": memory.peak_sram_bytes,
+        "sram_bytes": memory.sram_bytes,
+        "feasible": result.verdict.feasible,
+        "reason": failed[0] if failed else "",
+    }
+
+
+def float_row(model: ModelRecord) -> TableRow:
+    """Return the row of a float network's size."""
+    printed = None if model.arguments else printed_row(model.name, FLOAT, 32, 32)
+    return TableRow(
+        model=model.name,
+        method=FLOAT,
+        w_bits=32,
+        a_bits=32,
+        arguments=typed(model.arguments),
+        size_mb=paper_size(model, 32),
+        paper_size_mb=printed.size_mb if printed else None,
+    )
+
+
+def sized_row(
+    model: ModelRecord,
+    graph: GraphRecord,
+    memory: MemoryRecord,
+    cycles: CyclesRecord,
+    latency_ms: float,
+    widths: tuple[int, int],
+) -> TableRow:
+    """Return the row of a network without a run: sizes and costs, which need no weights."""
+    weight_bits, activation_bits = widths
+    printed = None
+    if not model.arguments:
+        printed = printed_row(model.name, "AOCQ", weight_bits, activation_bits)
+    return TableRow(
+        model=model.name,
+        method=SIZES_ONLY,
+        w_bits=weight_bits,
+        a_bits=activation_bits,
+        arguments=typed(model.arguments),
+        float_ops=graph.float_ops,
+        ops=graph.ops,
+        size_mb=paper_size(model, weight_bits),
+        cycles=cycles.total,
+        latency_ms=latency_ms,
+        peak_sram_bytes=memory.peak_sram_bytes,
+        sram_bytes=memory.sram_bytes,
+        paper_size_mb=printed.size_mb if printed else None,
+    )

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many runs as one table, with the paper's figures beside them: Markdown, CSV, JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from reports.alike import DATA_COLUMNS, NETWORK_COLUMNS, alike, apart, cells, different_data
+from reports.chips import CHIP_COLUMNS, CHIP_LEGEND, SIZE_COLUMNS, chip_cells
+from reports.format import MISSING, NO_NOISE, decibel, percent, policy_note, signed
+from reports.rows import FLOAT, SIZES_ONLY, TableRow
+from simulator import strict_json
+from simulator.files import write_text
+
+POLICY_KEY = "accumulator.policy"  # a reason that names it says what the policy does
+
+# A block, the condition number of the stream that enters it, and the same with α.
+Block = tuple[str, float, float]
+
+
+def markdown(title: str, rows: Sequence[TableRow], blocks: Sequence[Block] = ()) -> str:
+    """Return the table as Markdown, with what its columns mean, and condition numbers if any."""
+    columns = _columns(rows)
+    lines = [list(columns), ["---", *["---:"] * (len(columns) - 1)]]
+    lines += [list(_written(row, columns, rows).values()) for row in rows]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    legend = CHIP_LEGEND if differ_in_profile(rows) else LEGEND
+    notes = [f"- {note}" for note in notes_on(rows)]
+    common = said(alike(rows))
+    above = [different_data(rows), f"In all rows: {common}." if common else ""]
+    parts = [f"# {title}", *filter(None, above), table, legend]
+    parts += ["\n".join(notes)] if notes else []
+    if blocks:
+        conditions = ["| block | x | x / α |", "| --- | ---: | ---: |"]
+        conditions += [f"| {name} | {x:.3g} | {balanced:.3g} |" for name, x, balanced in blocks]
+        parts += ["## Condition number of E[x xᵀ] of the stream entering each block"]
+        parts += ["\n".join(conditions)]
+    return "\n\n".join(parts) + "\n"
+
+
+LEGEND = (
+    "Top-1 in percent, Δ: integer minus float, in points; float ops: of all ops of the graph; MB: "
+    "of 1,024,000 bytes, a checkpoint at the weights' width, as the paper counts; s: calibration. "
+    "Cycles, ms and peak SRAM (of what the chip has), where shown, are ESTIMATED, for one image."
+)
+
+
+def terminal(rows: Sequence[TableRow]) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of the table as text.
+
+    Where rows differ in profile, model, method and widths are left out if all rows have the same:
+    :func:`in_common` has them.
+    """
+    common = in_common(rows)
+    columns = [name for name in _columns(rows) if name not in common]
+    return columns, [list(_written(row, columns, rows).values()) for row in rows]
+
+
+def in_common(rows: Sequence[TableRow]) -> dict[str, str]:
+    """Return the values common to all rows, by column: network and data (:mod:`reports.alike`).
+
+    Where rows differ in profile, also model, method and widths.
+    """
+    return {**_of_chips(rows), **alike(rows)}
+
+
+def said(common: Mapping[str, str]) -> str:
+    """Return common values as one line."""
+    return ", ".join(f"{name} {value}" for name, value in common.items())
+
+
+def _of_chips(rows: Sequence[TableRow]) -> dict[str, str]:
+    if not differ_in_profile(rows):
+        return {}
+    names = ("model", "method", "W/A")
+    found = [_written(row, names, rows) for row in rows]
+    return {name: found[0][name] for name in names if len({row[name] for row in found}) == 1}
+
+
+def differ_in_profile(rows: Sequence[TableRow]) -> bool:
+    """Return whether the rows compare chips: then the columns are those of :mod:`reports.chips`."""
+    return len({row.variant.get("profile") for row in rows}) > 1
+
+
+def notes_on(rows: Sequence[TableRow]) -> list[str]:
+    """Return the notes on single rows, a line each.
+
+    Where rows compare chips, a note is the reason against the chip, and none is of the paper.
+    """
+    chips = differ_in_profile(rows)
+    alone = len(_of_chips(rows)) == 3  # then the profile says which row is meant
+    places = [row.variant.get("profile", "") if alone else _place(row) for row in rows]
+    times = Counter(places)
+    found = []
+    for row, place in zip(rows, places, strict=True):
+        text = row.note
+        if chips and row.feasible is not None:
+            text = row.reason
+        if row.overflowed and POLICY_KEY not in text:
+            text = "; ".join(part for part in (text, policy_note(row.policy)) if part)
+        which = f"{place} ({row.run})" if times[place] > 1 and row.run else place
+        if text:
+            found.append(f"{which}: {' '.join(text.split())}")
+    return found
+
+
+def csv_text(rows: Sequence[TableRow]) -> str:
+    """Return the table as CSV with full precision; an empty cell means None."""
+    variants = _variants(rows)
+    plain = [asdict(row) for row in rows]
+    names = [name for name in TableRow.__dataclass_fields__ if name != "variant"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*names[:4], *variants, *names[4:]], lineterminator="\n")
+    writer.writeheader()
+    for row in plain:
+        variant = row.pop("variant")
+        writer.writerow({**row, **{name: variant.get(name, "") for name in variants}})
+    return text.getvalue()
+
+
+def write_table(
+    name: str,
+    title: str,
+    rows: Sequence[TableRow],
+    folder: Path,
+    blocks: Sequence[Block] = (),
+) -> None:
+    """Write ``name``.md, .csv and .json into ``folder``, each whole or not at all.
+
+    ``blocks`` go into the Markdown and into conditioning.csv.
+    """
+    if blocks:
+        write_text(folder / "conditioning.csv", conditioning_csv(blocks))
+    plain = {"title": title, "rows": [asdict(row) for row in rows]}
+    write_text(folder / f"{name}.md", markdown(title, rows, blocks))
+    write_text(folder / f"{name}.csv", csv_text(rows))
+    write_text(
+        folder / f"{name}.json", strict_json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
+    )
+
+
+def conditioning_csv(blocks: Sequence[Block]) -> str:
+    """Return condition numbers as CSV."""
+    lines = ["block,condition,condition_with_alpha"]
+    lines += [f"{name},{plain:.6g},{balanced:.6g}" for name, plain, balanced in blocks]
+    return "\n".join(lines) + "\n"
+
+
+def _variants(rows: Sequence[TableRow]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row.variant))
+
+
+def _columns(rows: Sequence[TableRow]) -> list[str]:
+    """Return the heads: those of the paper only where it has a figure, of chips if they differ.
+
+    What networks are built with, and the images, have columns where rows differ in them.
+    """
+    names = ["model", *apart(rows, NETWORK_COLUMNS), "method", "W/A", *_variants(rows)]
+    names += apart(rows, DATA_COLUMNS)
+    if differ_in_profile(rows):
+        return [*names, *CHIP_COLUMNS]
+    with_paper = any(row.paper_size_mb is not None for row in rows)
+    sized = any(row.method == SIZES_ONLY for row in rows)
+    # Without any run there is no accuracy either.
+    runs = any(row.method not in (SIZES_ONLY, FLOAT) for row in rows)
+    return [
+        *names,
+        *(("float", "fake-quantized", "integer", "Δ", "agreement", "SQNR") if runs else ()),
+        *("float ops", "MB"),
+        *(("s",) if runs else ()),
+        *(SIZE_COLUMNS if sized else ()),
+        *(("paper", "paper Δ") if with_paper and runs else ()),
+        *(("paper MB",) if with_paper else ()),
+    ]
+
+
+def _written(row: TableRow, columns: Sequence[str], rows: Sequence[TableRow]) -> dict[str, str]:
+    def top1(value: float | None) -> str:
+        return MISSING if value is None else f"{value:.2f}"
+
+    lowered = row.ops is not None
+    written = {
+        **{name: row.variant.get(name, "") for name in columns},
+        **cells(row, rows),
+        "model": row.model,
+        "method": row.method,
+        "W/A": f"{row.w_bits}/{row.a_bits}",
+        "float": top1(row.float_top1),
+        "fake-quantized": top1(row.simulated_top1),
+        "integer": top1(row.integer_top1),
+        "Δ": signed(row.delta),
+        "agreement": MISSING if row.agreement is None else percent(row.agreement),
+        "SQNR": decibel(row.logit_sqnr_db, NO_NOISE if row.integer_top1 is not None else MISSING),
+        "float ops": f"{row.float_ops}/{row.ops}" if lowered else MISSING,
+        "MB": MISSING if row.size_mb is None else f"{row.size_mb:.3g}",
+        "s": MISSING if row.calibration_seconds is None else f"{row.calibration_seconds:.0f}",
+        **chip_cells(row),
+        "paper": top1(row.paper_top1),
+        "paper Δ": signed(row.paper_delta),
+        "paper MB": MISSING if row.paper_size_mb is None else f"{row.paper_size_mb:g}",
+    }
+    return {name: written[name] for name in columns}
+
+
+def _place(row: TableRow) -> str:
+    variant = "".join(f" {name} {value}" for name, value in row.variant.items() if value)
+    return f"{row.model} {row.method} W{row.w_bits}A{row.a_bits}{variant}"

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Groups of options: single ones for typer, whole ones for commands."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pytest
+import typer
+
+from aocq.cli import app
+from aocq.cli.groups import OptionGroup, grouped
+from aocq.cli.recipes import MethodOptions, RecipeFields, RecipeOptions
+from aocq.recipes.aocq_options import AocqOptions
+from aocq.recipes.fields import field_specs
+from aocq.recipes.methods import METHOD_SPECS
+from aocq.recipes.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size(OptionGroup):
+    """A group within a group."""
+
+    width: Annotated[int, typer.Option("--width")]
+    height: Annotated[int, typer.Option("--height")] = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box(OptionGroup):
+    """A group."""
+
+    size: Size
+    name: str = "box"
+
+
+def test_a_group_is_single_options_outside_and_one_value_inside() -> None:
+    seen: dict[str, Any] = {}
+
+    @grouped
+    def command(*, first: bool = False, box: Box, last: int = 3) -> None:
+        """Say so."""
+        seen.update(first=first, box=box, last=last)
+
+    parameters = inspect.signature(command).parameters
+    assert {name: found.default for name, found in parameters.items()} == {
+        "first": False,
+        "width": inspect.Parameter.empty,
+        "height": 2,
+        "name": "box",
+        "last": 3,
+    }
+    assert parameters["height"].annotation.__metadata__[0].default == "--height"
+    assert command.__doc__ == "Say so."
+    command(first=True, width=1, height=4, name="case", last=5)
+    assert seen == {"first": True, "box": Box(size=Size(width=1, height=4), name="case"), "last": 5}
+
+
+def test_two_options_of_one_name_are_a_mistake() -> None:
+    def command(box: Box, name: str) -> None: ...
+
+    with pytest.raises(ValueError, match="two options have one name"):
+        grouped(command)
+
+
+def test_every_described_field_is_an_option_with_its_type_bounds_and_default() -> None:
+    given = {**RecipeFields.parameters(), **MethodOptions.parameters()}
+    for owner, cls in {None: Recipe, **{n: s.options for n, s in METHOD_SPECS.items()}}.items():
+        for spec in field_specs(cls).values() if cls else ():
+            assert (spec.name in given) == (spec.option is not None)
+            if spec.option is None:
+                continue
+            annotation, default = given[spec.name]
+            (described,) = annotation.__metadata__
+            assert annotation.__origin__ == (spec.type if owner is None else spec.type | None)
+            assert default == (spec.default if owner is None else None)
+            assert described.help == spec.option.help
+            assert described.rich_help_panel == (None if owner is None else f"method {owner}")
+            if spec.type in {int, float}:
+                assert (described.min, described.max) == (spec.low, spec.high)
+
+
+def test_a_recipe_is_the_preset_with_what_was_given(capsys: pytest.CaptureFixture[str]) -> None:
+    given = dict.fromkeys(MethodOptions.parameters()) | {"alpha": "pot3", "balance_inputs": False}
+    options = RecipeOptions(
+        fields=RecipeFields({"weight_bits": 4}), own=MethodOptions.made_of(given)
+    )
+    wanted = Recipe(
+        weight_bits=4,
+        aocq=AocqOptions(scale_passes=0, search_images=16, alpha="pot3", balance_inputs=False),
+    )
+    assert options.recipe("aocq", "fast") == wanted
+    assert capsys.readouterr().err == ""
+    assert options.recipe("fq_vit", "fast") == wanted
+    told = "note: method fq_vit ignores --alpha, --no-balance-inputs: options of method aocq\n"
+    assert capsys.readouterr().err == told
+
+
+def test_commands_say_themselves_that_they_resume() -> None:
+    assert {name for name in app.COMMANDS if app.resumes([name, "--out", "x"])} == {
+        *("verify", "demo", "table2", "ablate", "targets", "accumulators")
+    }
+    assert not app.resumes([])
+    assert not app.resumes(["--help"])

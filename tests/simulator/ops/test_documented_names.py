@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``docs/profiles.md`` maps the op names of reports to the tables of a profile."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from one_op_graphs import CASES
+from small_graphs import Draft
+
+from simulator.graph.op import Op
+from simulator.graph.ops import SPECS, MatMul, op_name
+from simulator.profile import CyclesPerElement, OpKind
+
+PAGE = (Path(__file__).parents[3] / "docs" / "profiles.md").read_text(encoding="utf-8")
+SECTION = PAGE[PAGE.index("## Names of ops") : PAGE.index("## Vendors' words")]
+ROWS = [
+    [re.findall(r"`([^`]+)`", cell) for cell in line.split("|")[1:-1]]
+    for line in SECTION.splitlines()
+    if line.startswith("| `")
+]
+
+
+@pytest.mark.parametrize("op_type", CASES, ids=lambda op_type: op_type.__name__)
+def test_every_op_has_its_row_with_the_rate_that_it_is_counted_at(op_type: type[Op]) -> None:
+    for build in CASES[op_type].values():
+        draft = Draft()
+        build(draft)
+        kind = op_name(draft.graph().ops[-1])
+        rows = [row for row in ROWS if any(fnmatch(kind, k.replace("…", "*")) for k in row[0])]
+        assert len(rows) == (2 if op_type is MatMul else 1), kind
+        if op_type is not MatMul:
+            assert rows[0][3] == [SPECS[op_type].rate], kind
+
+
+def test_every_exception_and_every_rate_is_in_a_row() -> None:
+    assert {name for row in ROWS for name in row[1]} == {*get_args(OpKind)}
+    assert {name for row in ROWS[2:] for name in row[3]} == {*CyclesPerElement.model_fields}
