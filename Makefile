@@ -18,7 +18,8 @@ demo: $(VENV)/.installed
 	$(BIN)/aocq demo --out runs/demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
+	$(BIN)/python tests/compile_kernels.py $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 oracles:
 	$(PYTHON) tests/oracles/install.py

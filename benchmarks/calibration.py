@@ -26,7 +26,7 @@ from aocq.capture import FloatGraph, capture, run_in_parts
 from aocq.methods.aocq import adaround
 from aocq.methods.aocq.blocks import Block, blocks
 from aocq.methods.aocq.initial_scales import InitialScales, channel_ranges
-from aocq.methods.aocq.rounding import Simulation, Streams, round_block
+from aocq.methods.aocq.rounding import FakeQuantizedNetwork, Streams, round_block
 from aocq.methods.aocq.scale_refinement import BlockState, choose_exponents, refine, searched
 from aocq.methods.aocq.token_norm import BlockLoss, block_loss
 from aocq.recipes.aocq_options import AocqOptions
@@ -125,8 +125,8 @@ def stages(start: Prepared, passes: int) -> dict[str, Callable[[], Any]]:
     streams = Streams(start.source, start.source)
 
     def closed_form() -> Any:
-        simulation = Simulation(graph, state.quantizers, recipe, ANY_CHIP)
-        return round_block(simulation, block, streams, recipe, {}, lambda: None)[0]
+        fake_quantized = FakeQuantizedNetwork(graph, state.quantizers, recipe, ANY_CHIP)
+        return round_block(fake_quantized, block, streams, recipe, {}, lambda: None)[0]
 
     results = closed_form()
 

@@ -121,16 +121,16 @@ def float_torch(subject: Subject, threads: int) -> Engine:
 def simulated(subject: Subject, threads: int) -> Engine:
     """Return this project's simulated quantization: codes' real values in torch, float64."""
     model = subject.quantized
-    graph, parameters = model.graph, model.simulated_parameters()
+    graph, parameters = model.graph, model.fake_quantized_parameters()
 
     def run(count: int) -> tuple[float, Logits]:
         start = time.perf_counter()
         with torch.inference_mode():
             logits = run_in_parts(
                 graph,
-                {graph.input.name: model.simulated_image(subject.images[:count])},
+                {graph.input.name: model.fake_quantized_image(subject.images[:count])},
                 [graph.output.name],
-                transform=model.simulate,
+                transform=model.fake_quantize,
                 parameters=parameters,
             )[graph.output.name]
         return time.perf_counter() - start, logits.numpy()

@@ -80,7 +80,7 @@ class Description:
         """Return a node's result from its real values: codes, where the model has a quantizer."""
         quantizer = self.model.activations.get(node.name)
         if quantizer is None:
-            if node.name not in self.model.accumulated:
+            if node.name not in self.model.fused_layers:
                 raise InputError(f"{node.name}: stays in float; onnxruntime is asked for integers")
             return Value(name=real, real=True)
         value = self.codes(node)

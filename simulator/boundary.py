@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where real numbers become codes and codes real numbers: the two ends of a graph."""
+"""Quantization of a graph's inputs and dequantization of its outputs."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _require_scale(tensor: Tensor) -> None:
 
 
 def problem_of_storage(shape: tuple[int, ...], dtype: np.dtype[Any], tensor: Tensor) -> str | None:
-    """Return why an array of such a shape and type holds no codes of ``tensor``; None if it may."""
+    """Return why an array of such a shape and type cannot hold codes of ``tensor``, or None."""
     wanted = f"[images, {', '.join(map(str, tensor.shape))}]"
     if not shape or shape[1:] != tensor.shape:
         return f"codes of shape {shape} given, {wanted} wanted"
@@ -83,7 +83,7 @@ def problem_of_storage(shape: tuple[int, ...], dtype: np.dtype[Any], tensor: Ten
 
 
 def problem_of_codes(codes: Array, tensor: Tensor) -> str | None:
-    """Return why ``codes`` [images, ...] are none of ``tensor``; None if they are."""
+    """Return why ``codes`` [images, ...] are no codes of ``tensor``; None if they are."""
     problem = problem_of_storage(codes.shape, codes.dtype, tensor)
     if problem is not None:
         return problem

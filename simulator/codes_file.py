@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of codes (``.npy``): what goes into a graph, and where what comes out is written."""
+"""Files of codes (``.npy``): a graph's inputs, and the paths of its outputs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def read_codes(path: Path, tensor: Tensor, limit: int | None = None) -> Array:
 
 
 def _mapped(path: Path) -> Array:
-    """Return the array as it lies in the file."""
+    """Return the array of the file, mapped into memory."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -58,7 +58,7 @@ def _mapped(path: Path) -> Array:
 
 
 def codes_path(folder: Path, name: str, batch: int) -> Path:
-    """Return where a tensor's codes are written: ``NAME.BATCH.npy``, right in ``folder``.
+    """Return the file of a tensor's codes: ``NAME.BATCH.npy``, right in ``folder``.
 
     Raises
     ------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The only reader of environment variables.
+"""Environment variables, which no other module reads.
 
 ==================  ====================================================================
 ``AOCQ_CACHE_DIR``  folder for compiled kernels (default ``~/.cache/aocq``)

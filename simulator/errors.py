@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one error family. Each message names the thing, the place and the way out."""
+"""Errors with exit codes; each message names the thing, the place and the way out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from simulator.control_characters import escaped
 
 
 class AocqError(Exception):
-    """Anything that is not a bug of ours; carries the exit code the command line ends with.
+    """An error that is no bug of this project, with the exit code of the command line.
 
     Its text is safe to print: names in it may come from anybody's file.
     """

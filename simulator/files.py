@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-r"""Files that are either whole or absent, on disk before they have their name; text as UTF-8.
+r"""Writing of files whole or not at all: on disk before they have their name; text as UTF-8.
 
 Names of files that are not UTF-8 reach text as lone surrogates, which UTF-8 cannot hold. They are
 written as ``\udcXX``, which is JSON's way to write them too.
@@ -32,7 +32,7 @@ _NO_FSYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPER
 
 
 def cannot_be_written(path: Path, error: OSError) -> InputError:
-    """Return the error that says of ``path`` why it cannot be written, and the way out."""
+    """Return the error of a ``path`` that cannot be written: the reason and the way out."""
     way_out = _WAYS_OUT.get(error.errno or 0, "name a writable folder")
     return InputError(f"{path}: cannot be written ({error.strerror or error}); {way_out}")
 

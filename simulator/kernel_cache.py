@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiled kernels on disk, one file each, that processes may read and write at once.
+"""Cache of compiled kernels on disk, one file each, for any number of processes.
 
 Numba's own cache keeps an index beside the compiled code and writes one after the other: two
 processes that save at the same time can leave an index that leads to another signature's code,
@@ -105,7 +105,7 @@ class KernelCache(_Cache):
 
 
 def overload_key(function: Callable[..., Any], sig: Any, codegen: Any) -> bytes:
-    """Return all that the compiled code of a signature depends on, on one line."""
+    """Return the cache key of a signature: all that its compiled code depends on, on one line."""
     settings = {name: repr(getattr(numba_config, name, None)) for name in _SETTINGS}
     versions = (sys.implementation.cache_tag, numba.__version__, llvmlite.__version__)
     parts = {
@@ -123,7 +123,7 @@ def _parts(sig: Any) -> tuple[Any, ...]:
 
 
 def _identity(function: Callable[..., Any]) -> list[str]:
-    """Return what tells functions apart: where they stand, what they do, what they enclose.
+    """Return the identity of a function: file, code, and values of enclosed variables.
 
     What they call is in it by :func:`simulator.kernel_sources.sources_digest`.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose a file or folder is: code is only loaded from where nobody else can put it.
+"""Ownership of files and folders: code is only loaded from where nobody else can write.
 
 Compiled kernels are unpickled, and unpickling runs whatever the file says.
 """

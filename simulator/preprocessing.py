@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How images become a network's input, in timm's words, and which values of it are possible.
+"""Preprocessing of images in timm's words, and its possible values.
 
 timm's evaluation transform: resize by ``interpolation`` so that a crop of ``crop_pct`` has
 ``input_size``, crop by ``crop_mode``, divide by 255, subtract ``mean``, divide by ``std``.
@@ -50,7 +50,7 @@ def is_possible(key: str, value: Any, channels: int) -> bool:
 
 
 def preprocessing_problems(settings: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with a complete configuration, a sentence for each key."""
+    """Yield the problems of a complete configuration, a sentence for each key."""
     for key in KEYS:
         if key not in settings:
             yield f"{key}: missing; {WANTED[key]}"

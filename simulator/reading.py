@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading of files that somebody names: regular ones, of a size that their kind can have.
+"""Reading of files that users name: regular files of a plausible size only.
 
 Reading a named pipe waits for ever, reading a device never ends.
 """
@@ -40,7 +40,7 @@ def regular_size(path: Path) -> int:
 
 
 def read_bytes(path: Path, largest: int = LARGEST_TEXT) -> bytes:
-    """Return what a regular file holds.
+    """Return the bytes of a regular file.
 
     Raises
     ------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of a model as they are typed on a command line."""
+"""Model settings as typed on a command line."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def dumps(value: Any, **options: Any) -> str:
 
 
 def loads(text: str | bytes) -> Any:
-    """Return what JSON text says.
+    """Return the value of JSON text.
 
     Raises
     ------

@@ -44,7 +44,7 @@ def activations(graph: IntGraph) -> list[str]:
 
 
 def no_such_tensor(graph: IntGraph, pattern: str) -> str:
-    """Return what to say of a tap that no run computes: a constant, or a slip of the hand."""
+    """Return the message for a tap that no run computes: a constant, or a misspelt name."""
     constants = [name for name in graph.constants if fnmatchcase(name, pattern)]
     if pattern in graph.constants or constants:
         which = "is a constant" if pattern in graph.constants else "matches constants only"

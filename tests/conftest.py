@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -37,42 +36,25 @@ tally = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(tally)
 
 
-# What takes about as long as each other, in the order in which workers take it. Kernels are
-# compiled in the first and found by those that come after the second; tests of the command line
-# share processes that take long to start.
-PARTS = {
-    "kernels": ("tests/simulator/ops/", "tests/simulator/simd/"),
-    "the rest": (),
-    "networks": ("tests/aocq/", "tests/benchmarks/"),
-    "real networks": ("tests/cli/test_real_networks.py",),
-    "command line": ("tests/cli/",),
-}
-
-
-def part(nodeid: str) -> str:
-    """Return which of :data:`PARTS` a test belongs to."""
-    return next((name for name, paths in PARTS.items() if nodeid.startswith(paths)), "the rest")
+# What workers take first: files that take minutes, so that none of them is left to a single worker
+# at the end, then those that compile most.
+FIRST = (
+    "tests/cli/test_real_networks.py",
+    "tests/simulator/ops/",
+    "tests/simulator/simd/",
+    "tests/golden/",
+    "tests/cli/",
+    "tests/aocq/",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put tests into the order of :data:`PARTS`."""
-    order = list(PARTS)
-    items.sort(key=lambda item: order.index(part(item.nodeid)))
+    """Put files into the order of :data:`FIRST`; workers take one after the other."""
 
+    def place(item: pytest.Item) -> int:
+        return next((i for i, path in enumerate(FIRST) if item.nodeid.startswith(path)), len(FIRST))
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With ``--dist loadscope``, hand each worker one of :data:`PARTS` at a time."""
-    if config.getvalue("dist") != "loadscope":
-        return None
-    from xdist.scheduler import LoadScopeScheduling
-
-    class Scheduling(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return part(nodeid)
-
-    config.option.loadscopereorder = False  # not those with most tests first
-    return Scheduling(config, log)
+    items.sort(key=place)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

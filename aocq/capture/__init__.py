@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a timm model to a FloatGraph, and a torch interpreter that runs any part of it."""
+"""Capture of a timm model as a FloatGraph, and a torch interpreter that runs any part of it."""
 
 from aocq.capture.export import UnsupportedOperatorError, capture
 from aocq.capture.float_graph import FloatGraph, FloatNode, FloatOp

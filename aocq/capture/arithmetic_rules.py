@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules of capture for operators that make new values: one function per operator.
+"""Capture rules of operators that compute new values: one function per operator.
 
 A rule takes the translation and a torch node, appends nodes, and returns what the torch node
 became. ``aocq.capture.export`` has the table.
@@ -98,7 +98,7 @@ def sigmoid(t: Translator, node: FxNode) -> Value:
 
 
 def mul(t: Translator, node: FxNode) -> Value:
-    """A number times a tensor, QuickGELU, or a factor that what is before it takes in.
+    """A product with a number, QuickGELU, or a factor that the layer before it absorbs.
 
     LayerScale goes into a layer, the factor of cosine attention into the normalized queries.
     """

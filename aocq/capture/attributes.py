@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each operation of a FloatGraph has in ``attributes``, by type and range: a table."""
+"""Schema of a FloatGraph's node attributes: a table from operations to keys, types and ranges."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Kernel = Annotated[int, Field(ge=1, le=LARGEST_KERNEL)]
 
 
 class Attributes(BaseModel):
-    """Those of an operation that has none."""
+    """The attributes of an operation that has none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 

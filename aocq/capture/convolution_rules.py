@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules of capture for convolutions, and for what stands beside them: BatchNorm.
+"""Capture rules of convolutions and BatchNorm.
 
 A convolution is a gathering of patches and one linear layer.
 """
@@ -24,7 +24,7 @@ from aocq.capture.translator import (
 
 
 class _Window(NamedTuple):
-    """Where a convolution looks: kernel, stride and padding, of rows and of columns."""
+    """Kernel, stride and padding of a convolution, of rows and of columns."""
 
     kernel: tuple[int, int]
     stride: tuple[int, int]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""timm model → FloatGraph, through ``torch.export`` before decompositions.
+"""Capture of a timm model as a FloatGraph, through ``torch.export`` before decompositions.
 
 torch.export keeps attention as matmul, softmax, matmul when it is not fused, and names the module
 of every operator. What a network computes from parameters alone (a table of relative positions,

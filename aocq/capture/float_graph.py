@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FloatGraph: what the network computes, in nineteen operations, for one image."""
+"""FloatGraph: a network in nineteen operations, for one image."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class FloatGraph:
 
 
 def sliced(node: FloatNode) -> range:
-    """Return which elements of its dimension a SLICE takes."""
+    """Return the indices of its dimension that a SLICE takes."""
     bounds = node.attributes
     return range(bounds["start"], bounds["stop"], bounds.get("step", 1))
 

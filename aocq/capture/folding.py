@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Factors and offsets of channels, multiplied into the layer next to them.
+"""Folding of channel factors and offsets into the layer next to them.
 
 LayerScale and BatchNorm behind a layer: (x Wᵀ + b) f + o = x (f W)ᵀ + (f b + o). BatchNorm before
 one: (x f + o) Wᵀ + b = x (W f)ᵀ + (W o + b). Exact in real arithmetic, and free on the chip. All of
@@ -28,7 +28,7 @@ _LAYERS = frozenset({"aten.linear.default", "aten.conv2d.default"})
 def fold_behind(
     t: Translator, node: FxNode, source: FxNode, factor: Tensor, offset: Tensor | None = None
 ) -> Value | None:
-    """Take ``factor`` and ``offset`` into the layer that ``source`` is the result of.
+    """Fold ``factor`` and ``offset`` into the layer that ``source`` is the result of.
 
     Both broadcast with the result of ``node``. None where there is no such layer, something else
     reads it too, or its channels have not one factor each.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run any part of a FloatGraph in torch, with a transformation (a quantizer) on any tensor."""
+"""Interpreter of a FloatGraph or any part of it in torch, with a transformation of its tensors."""
 
 from __future__ import annotations
 

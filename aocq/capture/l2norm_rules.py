@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules of capture for L2 normalization, and for the factor that cosine attention has behind it.
+"""Capture rules of L2 normalization and of cosine attention's factor behind it.
 
 ``torch.nn.functional.normalize`` is four operators: the length of each row, its lower bound, that
 repeated along the row, and a division. They become one node, and only where nothing else reads the

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules of capture for operators that only move values: one function per operator.
+"""Capture rules of operators that only move values: one function per operator.
 
 A rule takes the translation and a torch node, appends nodes, and returns what the torch node
 became. ``aocq.capture.export`` has the table.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Passes that bring the graphs of windowed networks into the form of plain ones."""
+"""Graph passes for windowed networks: masks, and layers next to their sums."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MASKED = -32 * math.log(2)
 
 
 def readers_of(graph: FloatGraph) -> dict[str, list[FloatNode]]:
-    """Return which nodes read each node, once for each time that they do."""
+    """Return the readers of each node, once for each time that they read it."""
     readers: dict[str, list[FloatNode]] = {}
     for node in graph.nodes:
         for name in node.inputs:

@@ -102,7 +102,7 @@ def _terms(graph: FloatGraph) -> Iterator[tuple[FloatNode, str, str]]:
 
 
 def _needs(graph: FloatGraph) -> dict[str, frozenset[str]]:
-    """Return what each node is made of."""
+    """Return the nodes that each node depends on."""
     needs: dict[str, frozenset[str]] = {}
     for node in graph.nodes:
         needs[node.name] = frozenset().union(*({name} | needs[name] for name in node.inputs))
@@ -117,8 +117,8 @@ def _behind_layout(graph: FloatGraph, name: str) -> FloatNode:
     return node
 
 
-def joins_stream(graph: FloatGraph) -> dict[str, FloatNode]:
-    """Return, for each node that only a sum of the stream reads, that sum.
+def stream_terms(graph: FloatGraph) -> dict[str, FloatNode]:
+    """Return the nodes that only a sum of the residual stream reads, and that sum.
 
     These are the ends of branches (proj, fc2) and the tokens and embeddings: Add_α folds the
     stream's factors into them.
@@ -135,15 +135,15 @@ def _sums(node: FloatNode, stream: frozenset[str]) -> bool:
     return node.name in stream and node.op in {FloatOp.ADD, FloatOp.CONCAT}
 
 
-def branch_ends(graph: FloatGraph) -> dict[str, FloatNode]:
-    """Return, for each linear layer that only a sum with the stream reads, that sum.
+def fusable_layers(graph: FloatGraph) -> dict[str, FloatNode]:
+    """Return the linear layers that a chip could fuse with an addition, and that addition.
 
-    proj and fc2 of every block: a chip may let their sums go straight onto the stream. What they
-    are added to is an activation that has codes: neither an embedding nor another such layer.
+    These are proj and fc2 of every block, whose sums a chip may add to the stream before they are
+    rounded. The other term is an activation that has codes: neither an embedding nor such a layer.
     """
     stream = residual_stream(graph)
     found = {}
-    for name, total in joins_stream(graph).items():
+    for name, total in stream_terms(graph).items():
         if graph.node(name).op is FloatOp.LINEAR and total.op is FloatOp.ADD:
             others = [graph.node(other) for other in total.inputs if other != name]
             if others and all(_has_codes(other, stream) for other in others):
@@ -158,7 +158,7 @@ def _has_codes(node: FloatNode, stream: frozenset[str]) -> bool:
 def readers_through_layout(
     graph: FloatGraph, readers: Mapping[str, list[FloatNode]], name: str
 ) -> list[FloatNode]:
-    """Return what reads a tensor's values, wherever layout nodes move them."""
+    """Return the readers of a tensor, behind layout nodes that move it."""
     found = []
     for reader in readers.get(name, []):
         moved = reader.op in LAYOUT

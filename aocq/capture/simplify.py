@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Passes on a fresh FloatGraph: layout operators merged, attention given its usual names."""
+"""Graph passes after capture: layout operators merged, attention's nodes named."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BEFORE_SOFTMAX = LAYOUT | {FloatOp.SCALE, FloatOp.MASK}
 
 
 def simplify(graph: FloatGraph) -> FloatGraph:
-    """Bring a fresh graph into the form that methods know.
+    """Return a captured graph in the form that methods know.
 
     Layout nodes are merged, dropped or moved in front of the layer at a branch's end, transposes
     joined or folded into products, masks recognised, attention's products named.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What rules of capture work with: nodes so far, and what each torch value became.
+"""State of a capture: nodes so far, and the value of each torch node.
 
 A FloatGraph describes one image. The batch dimension, which may wander through permutations, is
 tracked and left out. It may also carry parts of each image: windows of attention are counted in
@@ -31,7 +31,7 @@ OTHERS = (
 
 
 class UnsupportedOperatorError(InputError):
-    """A network has something that cannot be lowered; the message names it and its place.
+    """An operator of a network that capture has no rule for; the message names it and its place.
 
     ``plainly`` does so without the network's name and without advice.
     """
@@ -43,7 +43,7 @@ class UnsupportedOperatorError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A torch tensor as a node, and where its images are.
+    """The node of a torch tensor, and the place of images in its dimensions.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class Constant:
     computed: bool = False
 
     def become(self, tensor: torch.Tensor, operator: str) -> Constant:
-        """Return what an operator made of this constant."""
+        """Return the result of an operator on this constant."""
         if _same_values(self.tensor, tensor):
             return Constant(self.name, tensor, self.computed)
         name = self.name if self.computed else f"{self.name}.{operator}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Transpositions with a reshape in between become one: each of them moves every value."""
+"""Graph pass that joins two transpositions with a reshape between them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules of a sound FloatGraph, for graphs that come from a file."""
+"""Verification of a FloatGraph that comes from a file."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def _shapes_agree(graph: FloatGraph) -> None:
 
 
 def _no_image_hides_it(node: FloatNode, inputs: list[tuple[int, ...]]) -> None:
-    """Check what torch does not where there are no elements to move."""
+    """Check rules that torch does not check on tensors without elements."""
     if node.op is FloatOp.RESHAPE and math.prod(inputs[0]) != math.prod(node.shape):
         raise _wrong(node, f"has shape {list(node.shape)}, which does not hold {list(inputs[0])}")
     if node.op is FloatOp.ROLL:

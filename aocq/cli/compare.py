@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from aocq.cli import options
-from aocq.cli import sweeps
+from aocq.cli import options, sweeps
 
 
 def command(

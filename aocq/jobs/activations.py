@@ -39,15 +39,15 @@ def before_and_after(
     def watch(node: FloatNode, x: Tensor) -> Tensor:
         if node.name in names:
             before[node.name] = x
-        return model.simulate(node, x)
+        return model.fake_quantize(node, x)
 
     with torch.inference_mode():
         after = run(
             model.graph,
-            {model.graph.input.name: model.simulated_image(images)},
+            {model.graph.input.name: model.fake_quantized_image(images)},
             names,
             transform=watch,
-            parameters=model.simulated_parameters(),
+            parameters=model.fake_quantized_parameters(),
         )
     # The image is fed, not computed: fake quantization begins with its codes.
     return {name: (before.get(name, x), x) for name, x in after.items()}

@@ -89,7 +89,7 @@ def calibrated(
         return model
     with progress("ranges inside LayerNorm", len(images)) as advance:
         parts = observe_parts(model, images, limits.layernorm_part_bits, advance)
-    return replace(model, parts=parts)
+    return replace(model, layernorm_quantizers=parts)
 
 
 def calibrate(

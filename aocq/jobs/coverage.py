@@ -19,6 +19,7 @@ from torch import nn
 
 from aocq.capture import FloatGraph, UnsupportedOperatorError, capture, run
 from aocq.jobs.without_weights import estimate_without_weights
+from aocq.lowering import LoweringError
 from aocq.recipes.recipe import Recipe
 from aocq.zoo.architectures import ARCHITECTURES, Architecture
 from aocq.zoo.models import LoadedModel, random_model
@@ -128,7 +129,7 @@ def coverage_of(
         ).graph
         result = replace(result, ops=len(lowered.ops), float_ops=lowered.float_ops)
         compared, unequal = _compared(lowered, _images(model.input_size))
-    except UnsupportedOperatorError as error:
+    except (UnsupportedOperatorError, LoweringError) as error:
         return replace(result, missing=error.plainly)
     except Exception as error:  # one network that cannot be built ends no table
         return replace(result, missing=_first_line(error, name))

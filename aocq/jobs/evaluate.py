@@ -84,7 +84,7 @@ def evaluate(
     InputError
         If no image at all could be decoded.
     """
-    parameters = model.simulated_parameters()
+    parameters = model.fake_quantized_parameters()
     compiled = False
     for index, group in _open_groups(batches, work, on_progress):
         arrays: dict[str, Any] = {"skipped": np.array([*map(str, group.skipped)], dtype=str)}
@@ -160,9 +160,9 @@ def _run_engines(
         clock.append(time.perf_counter())
         rounded = run_in_parts(
             graph,
-            {graph.input.name: model.simulated_image(images)},
+            {graph.input.name: model.fake_quantized_image(images)},
             [graph.output.name],
-            transform=model.simulate,
+            transform=model.fake_quantize,
             parameters=parameters,
         )[graph.output.name]
     _finite("fake-quantized", rounded)

@@ -48,11 +48,11 @@ def mismatches_per_image(
     """
     graph = executor.graph
     names = compared(model, graph)
-    parameters = model.simulated_parameters()
+    parameters = model.fake_quantized_parameters()
     found, images_run = dict.fromkeys(names, 0), 0
     for images, _, run in run_images(executor, batches, taps=names, on_progress=on_progress):
         held = {name: torch.from_numpy(run.real(name)) for name in names}
-        held[model.graph.input.name] = model.simulated_image(images)
+        held[model.graph.input.name] = model.fake_quantized_image(images)
         for name in names:
             codes = _codes_from(model, name, held, parameters)
             found[name] += int(np.count_nonzero(codes != run.output.taps[name]))
@@ -82,7 +82,7 @@ def _codes_from(
     """Return the codes of one node, computed in float64 from what the chip holds before it."""
 
     def fake_quantized(node: FloatNode, x: Tensor) -> Tensor:
-        return x if node.name == name else model.simulate(node, x)
+        return x if node.name == name else model.fake_quantize(node, x)
 
     feeds = {known: value for known, value in held.items() if known != name}
     with torch.inference_mode():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last step of a layer normalization: times γ, plus β, shifted once."""
+"""Affine step of a normalization: times γ, plus β, one shift to the right."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aocq.lowering.factors import nearest, on_chip
-from aocq.methods.steps import Steps
+from aocq.lowering.factors import Real, nearest, on_chip
 from simulator.graph.graph import Tensor
 from simulator.numerics.fixed_point import multiplier_and_shift
 from simulator.profile import RescaleSection
@@ -30,15 +29,15 @@ class AffineStep(NamedTuple):
 
 
 class Affine(NamedTuple):
-    """What the step computes: γ / s_y, β / s_y, the largest normalized value, the result."""
+    """The affine step in real numbers: γ / s_y, β / s_y, largest normalized value, result."""
 
-    gamma: Steps
-    beta: Steps
+    gamma: Real
+    beta: Real
     largest: int
     y: Tensor
 
     def needed(self, gamma_shift: int, normalized: int) -> int:
-        """Return the largest number on the way: the product, β, what rounding may add."""
+        """Return a bound of the sum before the shift: product, β, rounding, zero point."""
         shift = gamma_shift + normalized
         gamma = int(nearest(np.ldexp(np.abs(self.gamma), gamma_shift)).max())
         beta = int(np.rint(np.ldexp(np.abs(self.beta).max(), shift)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The IntGraph under construction, and what every rule needs of model and profile."""
+"""The IntGraph under construction, with what rules need of model and profile."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aocq.capture import FloatNode
-from aocq.lowering.factors import fixed_point, ratio
+from aocq.lowering.factors import Real, fixed_point, ratio
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import Quantizer
-from aocq.methods.steps import Steps, as_scale, compressed
+from aocq.methods.scales import Scales, as_scale, compressed
 from simulator.errors import InputError
 from simulator.graph.builder import GraphBuilder, narrowest
 from simulator.graph.graph import Tensor
@@ -39,72 +39,72 @@ def shift_type(section: RescaleSection) -> IntType:
     return IntType(bits=max(section.shift[1].bit_length(), 1), signed=False)
 
 
-def along_channels(name: str, steps: Steps) -> Steps:
-    """Return the steps of tensor ``name``, [C] or [1]: what a requantization can tell apart.
+def along_channels(name: str, scales: Scales) -> Scales:
+    """Return the scales of tensor ``name``, [C] or [1], as a requantization applies them.
 
     Raises
     ------
     InputError
-        If steps differ along another dimension than the last.
+        If scales differ along another dimension than the last.
     """
-    if math.prod(steps.shape[:-1]) > 1:
+    if math.prod(scales.shape[:-1]) > 1:
         raise InputError(
-            f"{name}: its steps differ along dimension "
-            f"{next(axis for axis, extent in enumerate(steps.shape) if extent > 1)} (by head), and "
-            "a chip's integer requantization tells channels apart only; quantize it with one step, "
-            'or one per channel (methods with float operators: float_ops = "integer")'
+            f"{name}: its scales differ along dimension "
+            f"{next(axis for axis, extent in enumerate(scales.shape) if extent > 1)} (by head), "
+            "and a chip's integer requantization tells channels apart only; quantize it with one "
+            'scale, or one per channel (methods with float operators: float_ops = "integer")'
         )
-    return steps.reshape(-1)
+    return scales.reshape(-1)
 
 
 @dataclass
 class Builder:
-    """A graph in the making, for one model and one profile."""
+    """The IntGraph under construction, for one model and one profile."""
 
     model: QuantizedModel
     profile: NpuProfile
     graph: GraphBuilder = field(init=False)
-    # Nodes without an op of their own (a scale factor) are another tensor under another scale.
-    stands_for: dict[str, Tensor] = field(default_factory=dict)
+    # Tensors of nodes without an op of their own: a factor changes the scale of the same codes.
+    aliases: dict[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.graph = GraphBuilder(self.model.graph.name, self.profile.name)
 
-    def accumulator(self, kind: OpKind) -> Accumulator:
+    def accumulator(self, op_kind: OpKind) -> Accumulator:
         """Return the profile's accumulator of one kind of op."""
-        return self.profile.accumulator_of(kind).accumulator()
+        return self.profile.accumulator_of(op_kind).accumulator()
 
-    def rounding(self, kind: OpKind) -> Rounding:
+    def rounding(self, op_kind: OpKind) -> Rounding:
         """Return the profile's rounding in one kind of op."""
-        return self.profile.rescale_of(kind).rounding
+        return self.profile.rescale_of(op_kind).rounding
 
-    def overflow(self, kind: OpKind) -> Overflow:
-        """Return what the profile does with results of one kind of op outside their type."""
-        return self.profile.rescale_of(kind).overflow
+    def overflow(self, op_kind: OpKind) -> Overflow:
+        """Return the profile's overflow mode in one kind of op."""
+        return self.profile.rescale_of(op_kind).overflow
 
     @cached_property
-    def accumulated(self) -> Mapping[str, FloatNode]:
-        """Layers without a tensor of their own, see :attr:`QuantizedModel.accumulated`."""
-        return self.model.accumulated
+    def fused_layers(self) -> Mapping[str, FloatNode]:
+        """Layers without a tensor of their own, see :attr:`QuantizedModel.fused_layers`."""
+        return self.model.fused_layers
 
     def tensor(self, node_name: str) -> Tensor:
-        """Return the tensor that holds a node's codes, with the scale that the node gives them."""
-        return self.stands_for.get(node_name) or self.graph.tensors[node_name]
+        """Return the tensor of a node's codes, with the node's scale."""
+        return self.aliases.get(node_name) or self.graph.tensors[node_name]
 
     def quantizer(self, node: FloatNode) -> Quantizer:
         """Return the quantizer of an arithmetic node."""
         return self.model.activations[node.name]
 
     def result(self, node: FloatNode) -> Tensor:
-        """Declare the tensor that an arithmetic node's op will write, by the model's decision."""
+        """Declare the result of an arithmetic node's op, with the node's quantizer."""
         quantizer = self.quantizer(node)
-        scale = as_scale(self.model.steps(node.name))
+        scale = as_scale(self.model.scales(node.name))
         self.graph.declare(node.name, node.shape, quantizer.type, quantizer.zero_point, scale)
         return self.graph.tensors[node.name]
 
     def like(self, node: FloatNode, source: Tensor) -> None:
         """Declare the tensor of a layout op: codes of ``source`` in another shape."""
-        scale = () if source.is_float else as_scale(self.model.steps(node.name))
+        scale = () if source.is_float else as_scale(self.model.scales(node.name))
         self.graph.declare(node.name, node.shape, source.type, source.zero_point, scale)
 
     def zeros(self, name: str, shape: tuple[int, ...], source: Tensor) -> str:
@@ -115,33 +115,33 @@ class Builder:
         scale = source.scale if len(source.scale) == 1 else ()
         return self.constant(name, codes, source.code_type, source.zero_point, scale)
 
-    def channel_steps(self, name: str) -> Steps:
-        """Return what a node's codes are worth, [C] or [1].
+    def channel_scales(self, name: str) -> Scales:
+        """Return the scales of a node's codes, [C] or [1].
 
         Raises
         ------
         InputError
-            If that differs along another dimension than the last.
+            If they differ along another dimension than the last.
         """
-        return along_channels(name, self.model.steps(name))
+        return along_channels(name, self.model.scales(name))
 
-    def step(self, name: str, reader: str) -> float:
-        """Return what each code of a node is worth.
+    def scale(self, name: str, reader: str) -> float:
+        """Return the one scale of a node's codes.
 
         Raises
         ------
         InputError
-            If that differs, so that ``reader`` (what reads or makes the codes) cannot work.
+            If they have several, so that ``reader`` (what reads or makes the codes) cannot work.
         """
-        steps = compressed(self.model.steps(name))
-        if steps.size > 1:
+        scales = compressed(self.model.scales(name))
+        if scales.size > 1:
             raise InputError(
-                f"{name}: {reader} has one step, and the tensor's steps differ by channel or head; "
-                "quantize it with one scale"
+                f"{name}: {reader} has one scale, and the tensor's scales differ by channel or "
+                "head; quantize it with one scale"
             )
-        return float(steps.reshape(-1)[0])
+        return float(scales.reshape(-1)[0])
 
-    def affine_parameters(self, node: FloatNode) -> tuple[Steps, Steps]:
+    def affine_parameters(self, node: FloatNode) -> tuple[Real, Real]:
         """Return a LayerNorm's γ and β, float64 [C]; 1 and 0 where it has none."""
         parameters = self.model.graph.parameters
         weight, bias = node.attributes["weight"], node.attributes["bias"]
@@ -154,7 +154,7 @@ class Builder:
         self,
         name: str,
         codes: NDArray[Any],
-        kind: IntType,
+        int_type: IntType,
         zero_point: int = 0,
         scale: tuple[float, ...] = (),
     ) -> str:
@@ -165,14 +165,16 @@ class Builder:
         Raises
         ------
         InputError
-            If a code does not fit ``kind``.
+            If a code does not fit ``int_type``.
         """
-        if codes.size and not (kind.low <= int(codes.min()) and int(codes.max()) <= kind.high):
+        if codes.size and not (
+            int_type.low <= int(codes.min()) and int(codes.max()) <= int_type.high
+        ):
             raise InputError(
-                f"{name}: needs {narrowest(codes, signed=kind.signed).bits} bits, profile "
-                f"{self.profile.name} has {kind.bits}; choose a profile with wider constants"
+                f"{name}: needs {narrowest(codes, signed=int_type.signed).bits} bits, profile "
+                f"{self.profile.name} has {int_type.bits}; choose a profile with wider constants"
             )
-        return self.graph.constant(name, codes, kind, zero_point, scale)
+        return self.graph.constant(name, codes, int_type, zero_point, scale)
 
     def multiplier(self, name: str, value: int, section: RescaleSection) -> str:
         """Add one multiplier in as few bits as it needs, of those that the chip has."""
@@ -183,25 +185,27 @@ class Builder:
     def requantization(
         self,
         node_name: str,
-        kind: OpKind,
-        sums: Steps,
-        steps: Steps,
+        op_kind: OpKind,
+        sums: Scales,
+        scales: Scales,
         largest_shift: int = LARGEST_SHIFT,
     ) -> Requantization:
         """Add the factors of a requantization: one for all channels, or one each.
 
         Parameters
         ----------
-        kind
+        op_kind
             of the op: its own table of the profile counts
-        sums, steps
-            what 1 is worth in the sums and in the result, [C] or [1]
+        sums, scales
+            scales of the sums and of the result, [C] or [1]
         """
-        section = self.profile.rescale_of(kind)
-        factors = ratio(sums, steps, section)
+        section = self.profile.rescale_of(op_kind)
+        factors = ratio(sums, scales, section)
         multiplier, shift = f"{node_name}.multiplier", None
         if section.arithmetic is Arithmetic.FIXED_POINT:
-            sum_bits = self.accumulator(kind).levels[-1].bits if kind in SUMMING else SHORT_SUMS
+            sum_bits = (
+                self.accumulator(op_kind).levels[-1].bits if op_kind in SUMMING else SHORT_SUMS
+            )
             found = fixed_point(factors, section, largest_shift, sum_bits)
             width = IntType(bits=section.multiplier_bits, signed=False)
             if section.kind == "power_of_two":  # 1, or a shift to the left: no multiplier

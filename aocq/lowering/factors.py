@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Real factors in the form in which a profile's chip applies them."""
+"""Real factors as a profile's multipliers and shifts."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rules for models whose method leaves operators in float. A table at the end.
+"""Lowering rules of models whose method leaves operators in float. A table at the end.
 
-Real tensors have type f32. Where a float operator reads codes, they are dequantized once; where its
-result has a quantizer, it is quantized again. Products of codes stay integer products: their sums
+Products of codes stay integer products: their sums
 leave the accumulator as they are and are rescaled in float, where the bias is added unrounded.
 Nodes whose operands and result are plainly quantized keep their integer rule, products excepted: a
 method that leaves float operators around a product decided its scales with float rescaling.
@@ -11,19 +10,18 @@ method that leaves float operators around a product decided its scales with floa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import torch
 
 from aocq.capture import FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC, GELUS
-from aocq.lowering.builder import Builder
+from aocq.lowering.errors import LoweringError
+from aocq.lowering.mixed_lowering import MixedLowering
 from aocq.lowering.rules import RULES
-from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
-from aocq.methods.steps import Steps, as_scale, compressed, linear_steps, product_steps
+from aocq.methods.quantizers import ActivationQuantizer
+from aocq.methods.scales import Scales, linear_scales, product_scales
 from simulator.errors import InputError
 from simulator.graph.graph import Role
 from simulator.graph.ops import (
@@ -31,19 +29,10 @@ from simulator.graph.ops import (
     Dequantize,
     FloatFunction,
     Function,
-    Lookup,
-    MatMul,
-    Op,
-    Quantize,
-    Requantization,
 )
 from simulator.numerics.float_type import FLOAT32
-from simulator.numerics.integer_type import IntType, Overflow
-from simulator.numerics.rounding import Rounding
-from simulator.profile import NpuProfile, OpKind
-
-# The type of the shift behind sums that stay as they are, as wide as any.
-NO_SHIFT = IntType(bits=6, signed=False)
+from simulator.numerics.integer_type import IntType
+from simulator.profile import NpuProfile
 
 
 def in_float(node: FloatNode, profile: NpuProfile) -> bool:
@@ -59,170 +48,69 @@ def in_float(node: FloatNode, profile: NpuProfile) -> bool:
     return algorithms.get(node.op) == "float32"
 
 
-@dataclass(slots=True)
-class MixedLowering:
-    """A graph of real and integer tensors under construction.
+def lower_mixed(lowering: MixedLowering, node: FloatNode) -> None:
+    """Add the ops of one node of a network that has float operators, integer ones where it can."""
+    if _stays_integer(lowering, node):
+        RULES[node.op](lowering.builder, node)
+    else:
+        lower_in_float(lowering, node)
 
-    Attributes
-    ----------
-    builder
-        ops, tensors and constants so far
+
+def lower_in_float(lowering: MixedLowering, node: FloatNode) -> None:
+    """Add the float operators of one node.
+
+    Raises
+    ------
+    LoweringError
+        If its operation has none.
     """
-
-    builder: Builder
-
-    def lower(self, node: FloatNode) -> None:
-        """Add the ops of one node."""
-        if self._stays_integer(node):
-            RULES[node.op](self.builder, node)
-        else:
-            FLOAT_RULES[node.op](self, node)
-
-    def _stays_integer(self, node: FloatNode) -> bool:
-        quantizer = self.builder.model.activations.get(node.name)
-        if node.op not in ARITHMETIC or node.op in {FloatOp.LINEAR, FloatOp.MATMUL}:
-            return False
-        if in_float(node, self.builder.profile):  # the chip has no integer rule for it
-            return False
-        if not isinstance(quantizer, ActivationQuantizer) or quantizer.alpha:
-            return False
-        if node.op is FloatOp.SOFTMAX:  # the integer rule knows one scale
-            bits = self.builder.profile.softmax.output_bits
-            kind = IntType(bits=bits, signed=False)
-            if quantizer != ActivationQuantizer(type=kind, scale=2.0**-bits, zero_point=0):
-                return False
-        if any(
-            self.is_float(name) or self.builder.model.steps(name).size > 1 for name in node.inputs
-        ):
-            return False
-        return node.op is not FloatOp.CONCAT or not any(map(self._is_constant, node.inputs))
-
-    def _is_constant(self, name: str) -> bool:
-        """Whether a part of a concatenation is one: no op can rescale it."""
-        return self.builder.tensor(name).role is Role.CONSTANT
-
-    def is_float(self, name: str) -> bool:
-        """Whether a node's values are real."""
-        return self.builder.tensor(name).is_float
-
-    def add(self, op: Op, shape: tuple[int, ...]) -> None:
-        """Add an op whose result is real."""
-        self.builder.graph.declare(op.name, shape, FLOAT32)
-        self.builder.graph.append(op)
-
-    def parameter(self, node: FloatNode, attribute: str) -> str | None:
-        """Add a parameter of the network as a constant; None where the node has none."""
-        name = node.attributes[attribute]
-        if not name:
-            return None
-        value = self.builder.model.graph.parameters[name]
-        return self.builder.graph.constant(f"{node.name}.{attribute}", value.numpy(), FLOAT32)
-
-    def step(self, op_name: str, steps: Steps) -> str:
-        """Add a step as a constant, in the fewest dimensions that broadcast alike."""
-        small = compressed(steps)
-        while small.ndim > 1 and small.shape[0] == 1:
-            small = small[0]
-        return self.builder.graph.constant(f"{op_name}.step", small, FLOAT32)
-
-    def real(self, name: str) -> str:
-        """Return the name of the tensor that holds a node's real values; dequantize codes once."""
-        tensor = self.builder.tensor(name)
-        if tensor.is_float:
-            return tensor.name
-        real = f"{name}.real"
-        if real not in self.builder.graph.tensors:
-            if tensor.role is Role.CONSTANT:
-                centred = (
-                    self.builder.graph.constants[tensor.name].astype(np.float64) - tensor.zero_point
-                )
-                return self.builder.graph.constant(
-                    real, centred * self.builder.model.steps(name), FLOAT32
-                )
-            step = self.step(real, self.builder.model.steps(name))
-            self.add(Dequantize(name=real, a=tensor.name, step=step, bias=None), tensor.shape)
-        return real
-
-    def float_name(self, node: FloatNode) -> str:
-        """Return what a node's real result is called: the node's own name is that of its codes."""
-        quantized = node.name in self.builder.model.activations
-        return f"{node.name}.float" if quantized else node.name
-
-    def function(
-        self, node: FloatNode, function: Function, *inputs: str, **parameters: Any
-    ) -> None:
-        """Compute a node in float and quantize its result if it has a quantizer."""
-        name = self.float_name(node)
-        op = FloatFunction(name=name, function=function, inputs=inputs, **parameters)
-        self.add(op, node.shape)
-        self.quantize(node)
-
-    def quantize(self, node: FloatNode) -> None:
-        """Make codes of a node's real result, where it has a quantizer."""
-        quantizer = self.builder.model.activations.get(node.name)
-        if quantizer is None:
-            return
-        source = self.float_name(node)
-        steps = self.builder.model.steps(node.name)
-        if isinstance(quantizer, LevelQuantizer):
-            self._quantize_to_levels(node, quantizer, source)
-            return
-        if quantizer.table_scale:
-            raise InputError(
-                f"{node.name}: its quantizer has a table's step (table_scale), and its function is "
-                "computed in float here, where other operators are left in float; quantize every "
-                "operator, or this one without table_scale"
-            )
-        step = self.step(node.name, steps)
-        kind, zero_point = quantizer.type, quantizer.zero_point
-        self.builder.graph.declare(node.name, node.shape, kind, zero_point, as_scale(steps))
-        self.builder.graph.append(Quantize(name=node.name, a=source, step=step, thresholds=None))
-
-    def _quantize_to_levels(self, node: FloatNode, quantizer: LevelQuantizer, source: str) -> None:
-        """Number the levels in few bits, then look up the wide level of each number."""
-        index = f"{node.name}.index"
-        borders = np.array(quantizer.thresholds) * quantizer.scale
-        thresholds = self.builder.graph.constant(f"{index}.thresholds", borders, FLOAT32)
-        self.builder.graph.declare(index, node.shape, IntType(bits=quantizer.bits, signed=False))
-        self.builder.graph.append(Quantize(name=index, a=source, step=None, thresholds=thresholds))
-        levels = np.array(quantizer.levels)
-        unused = np.full((1 << quantizer.bits) - len(levels), levels[-1])
-        table = np.concatenate([levels, unused])
-        self.builder.graph.declare(node.name, node.shape, quantizer.type, scale=(quantizer.scale,))
-        name = self.builder.constant(f"{node.name}.table", table, quantizer.type)
-        self.builder.graph.append(Lookup(name=node.name, a=index, table=name))
-
-    def sums(self, node: FloatNode, kind: OpKind, shape: tuple[int, ...], **operands: Any) -> str:
-        """Add an integer product whose sums leave the accumulator as they are."""
-        name = f"{node.name}.sums"
-        accumulator = self.builder.accumulator(kind)
-        self.builder.graph.declare(name, shape, accumulator.levels[-1].kind)
-        one = IntType(bits=1, signed=False)
-        identity = Requantization(
-            multiplier=self.builder.constant(f"{name}.multiplier", np.array([1]), one),
-            shift=self.builder.constant(f"{name}.shift", np.array([0]), NO_SHIFT),
-            rounding=Rounding.HALF_UP,  # of nothing: the shift is 0
-            overflow=Overflow.SATURATE,  # the sums fit: their type is that of the register
+    if node.op not in FLOAT_RULES:
+        raise LoweringError(
+            lowering.builder.model.graph.name,
+            lowering.builder.profile.name,
+            f"{node.name}: {node.op} has no float operator, and the method leaves it in float",
+            "quantize every operator (--float-ops integer), or by a method that leaves none "
+            "in float",
         )
-        self.builder.graph.append(
-            MatMul(name=name, accumulator=accumulator, requantize=identity, **operands)
-        )
-        return name
+    FLOAT_RULES[node.op](lowering, node)
+
+
+def _stays_integer(lowering: MixedLowering, node: FloatNode) -> bool:
+    """Whether an arithmetic node's operands and result are plainly quantized."""
+    quantizer = lowering.builder.model.activations.get(node.name)
+    if node.op not in ARITHMETIC or node.op in {FloatOp.LINEAR, FloatOp.MATMUL}:
+        return False
+    if in_float(node, lowering.builder.profile):  # the chip has no integer rule for it
+        return False
+    if not isinstance(quantizer, ActivationQuantizer) or quantizer.alpha:
+        return False
+    if node.op is FloatOp.SOFTMAX:  # the integer rule knows one scale
+        bits = lowering.builder.profile.softmax.output_bits
+        codes = IntType(bits=bits, signed=False)
+        if quantizer != ActivationQuantizer(type=codes, scale=2.0**-bits, zero_point=0):
+            return False
+    scales = lowering.builder.model.scales
+    if any(lowering.is_float(name) or scales(name).size > 1 for name in node.inputs):
+        return False
+    # No op can rescale a constant that is a part of a concatenation.
+    return node.op is not FloatOp.CONCAT or not any(
+        lowering.builder.tensor(name).role is Role.CONSTANT for name in node.inputs
+    )
 
 
 def _input(lowering: MixedLowering, node: FloatNode) -> None:
     if node.name in lowering.builder.model.activations:
         raise InputError(
-            f"{node.name}: the image has one step for all its values, or stays in float; its "
+            f"{node.name}: the image has one scale for all its values, or stays in float; its "
             "quantizer has channel factors or levels"
         )
     lowering.builder.graph.input(node.name, node.shape, FLOAT32)
 
 
 def _constant(lowering: MixedLowering, node: FloatNode) -> None:
-    """The real values, after the quantizer where there is one: it is applied here, once."""
+    """The real values, fake-quantized where the constant has a quantizer."""
     value = lowering.builder.model.graph.parameters[node.attributes["parameter"]]
-    real = lowering.builder.model.simulate(node, value.reshape(node.shape).double())
+    real = lowering.builder.model.fake_quantize(node, value.reshape(node.shape).double())
     lowering.builder.graph.constant(node.name, real.numpy(), FLOAT32)
 
 
@@ -242,17 +130,17 @@ def _linear(lowering: MixedLowering, node: FloatNode) -> None:
         lowering.function(node, Function.LINEAR, real, weight=matrix, bias=bias)
         return
     x = builder.tensor(source)
-    steps = linear_steps(node, builder.model.steps(source), weight)
+    scales = linear_scales(node, builder.model.scales(source), weight)
     offset = None
     if x.zero_point:
         correction = -x.zero_point * weight.codes.sum(axis=1, dtype=np.int64)
-        kind = IntType(bits=builder.profile.accumulator_of("linear").bias_bits)
-        offset = builder.constant(f"{node.name}.offset", correction, kind)
+        bias_type = IntType(bits=builder.profile.accumulator_of("linear").bias_bits)
+        offset = builder.constant(f"{node.name}.offset", correction, bias_type)
     codes = builder.constant(f"{node.name}.weight", weight.codes, IntType(bits=weight.bits))
     sums = lowering.sums(
         node, "linear", node.shape, a=x.name, b=codes, transpose_b=True, bias=offset
     )
-    _rescaled(lowering, node, sums, steps, bias)
+    _rescaled(lowering, node, sums, scales, bias)
 
 
 def _matmul(lowering: MixedLowering, node: FloatNode) -> None:
@@ -262,18 +150,18 @@ def _matmul(lowering: MixedLowering, node: FloatNode) -> None:
         lowering.function(node, Function.MATMUL, *names, transpose_b=transposed)
         return
     a, b = (lowering.builder.tensor(name).name for name in node.inputs)
-    steps = product_steps(node, *map(lowering.builder.model.steps, node.inputs))
+    scales = product_scales(node, *map(lowering.builder.model.scales, node.inputs))
     sums = lowering.sums(node, "matmul", node.shape, a=a, b=b, transpose_b=transposed, bias=None)
-    _rescaled(lowering, node, sums, steps, None)
+    _rescaled(lowering, node, sums, scales, None)
 
 
 def _rescaled(
-    lowering: MixedLowering, node: FloatNode, sums: str, steps: Steps, bias: str | None
+    lowering: MixedLowering, node: FloatNode, sums: str, scales: Scales, bias: str | None
 ) -> None:
-    """Make real values of sums, then codes if the node has a quantizer."""
+    """Dequantize sums, and quantize the result where it has a quantizer."""
     name = lowering.float_name(node)
-    step = lowering.step(name, steps)
-    lowering.add(Dequantize(name=name, a=sums, step=step, bias=bias), node.shape)
+    scale = lowering.scale_constant(name, scales)
+    lowering.add(Dequantize(name=name, a=sums, step=scale, bias=bias), node.shape)
     lowering.quantize(node)
 
 
@@ -290,7 +178,7 @@ def _unary(lowering: MixedLowering, node: FloatNode) -> None:
 
 
 def _quick_gelu(lowering: MixedLowering, node: FloatNode, x: str) -> None:
-    """X σ(1.702 x) is SiLU of 1.702 x, over 1.702."""
+    """QuickGELU as SiLU: ``x σ(1.702 x) = silu(1.702 x) / 1.702``."""
     slope = 1.702
     names = [f"{node.name}.scaled", f"{node.name}.silu"]
     scaled = FloatFunction(name=names[0], function=Function.SCALE, inputs=(x,), factor=slope)
@@ -338,7 +226,7 @@ def _concat(lowering: MixedLowering, node: FloatNode) -> None:
 
 
 def _mask(lowering: MixedLowering, node: FloatNode) -> None:
-    """A sum with what the network adds, or where scores have codes, the lowest of them."""
+    """A sum with the network's constant in float; the integer rule where scores have codes."""
     source = node.inputs[0]
     if not lowering.is_float(source):
         RULES[FloatOp.MASK](lowering.builder, node)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a function of one value becomes an op: GELU and others. A table of algorithms at the end."""
+"""Lowering of functions of one value: GELU and others. A table of algorithms at the end."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ def unary(builder: Builder, node: FloatNode) -> None:
 
 
 def _table(builder: Builder, node: FloatNode) -> None:
-    """The function at every code, rounded, or to a method's own levels.
+    """A table of the function at every code, rounded, or at the method's levels.
 
-    A table has one step for its results: balanced results come from wide codes, half to even, that
+    A table has one scale for its results: balanced results come from wide codes, half to even, that
     are rescaled channel by channel.
     """
     x = builder.tensor(node.inputs[0])
     codes = np.arange(x.code_type.low, x.code_type.high + 1)
     function = UNARY_FUNCTIONS[node.attributes["function"]]
-    step = builder.step(node.inputs[0], f"the table of {node.name}")
-    real = function(torch.from_numpy((codes - x.zero_point) * step))
+    scale = builder.scale(node.inputs[0], f"the table of {node.name}")
+    real = function(torch.from_numpy((codes - x.zero_point) * scale))
     quantizer = builder.quantizer(node)
     if isinstance(quantizer, ActivationQuantizer) and quantizer.table_scale:
         _wide_table(builder, node, x, real, quantizer)
@@ -65,15 +65,15 @@ def _table(builder: Builder, node: FloatNode) -> None:
     elif _evaluated_in_float32(builder, node):
         table = function_tables.function_table(
             FLOAT32_FUNCTIONS[node.attributes["function"]],
-            step,
+            scale,
             x.zero_point,
-            builder.step(node.name, wanted),
+            builder.scale(node.name, wanted),
             y.zero_point,
             input_type=x.code_type,
             output_type=y.code_type,
         )
     else:
-        rounded = np.floor(real.numpy() / builder.step(node.name, wanted) + 0.5) + y.zero_point
+        rounded = np.floor(real.numpy() / builder.scale(node.name, wanted) + 0.5) + y.zero_point
         table = np.clip(rounded, y.code_type.low, y.code_type.high).astype(np.int64)
     name = builder.constant(f"{node.name}.table", table, y.code_type)
     builder.graph.append(Lookup(name=node.name, a=x.name, table=name))
@@ -111,8 +111,8 @@ def _wide_table(
     table = builder.constant(f"{name}.table", held.numpy().astype(np.int64), WIDE)
     builder.graph.append(Lookup(name=name, a=x.name, table=table))
     builder.result(node)
-    sums, steps = np.array([table_scale]), builder.channel_steps(node.name)
-    requantize = builder.requantization(node.name, "rescale", sums, steps)
+    sums, scales = np.array([table_scale]), builder.channel_scales(node.name)
+    requantize = builder.requantization(node.name, "rescale", sums, scales)
     builder.graph.append(Rescale(name=node.name, a=name, requantize=requantize))
 
 
@@ -127,8 +127,8 @@ def _table_513(builder: Builder, node: FloatNode) -> None:
         )
     table = function_tables.interpolation_table(
         FLOAT32_FUNCTIONS[node.attributes["function"]],
-        builder.step(node.inputs[0], f"the table of {node.name}"),
-        builder.step(node.name, "an interpolated table"),
+        builder.scale(node.inputs[0], f"the table of {node.name}"),
+        builder.scale(node.name, "an interpolated table"),
         input_zero_point=x.zero_point,
         output_zero_point=y.zero_point,
     )
@@ -146,16 +146,16 @@ def _table_513(builder: Builder, node: FloatNode) -> None:
 
 
 def _polynomial(builder: Builder, node: FloatNode) -> None:
-    """I-BERT's polynomial, with signs such that the products have a positive worth.
+    """I-BERT's polynomial, with signs such that the scale of the products is positive.
 
-    The sources' products have a negative one; a chip with unsigned multipliers turns either around.
+    In the sources it is negative; a chip with unsigned multipliers turns either around.
     """
     x = builder.tensor(node.inputs[0])
     builder.result(node)
     section: Any = builder.profile.gelu
-    step = builder.step(node.inputs[0], f"the polynomial of {node.name}")
+    scale = builder.scale(node.inputs[0], f"the polynomial of {node.name}")
     constants = polynomial_gelu_constants(
-        step, section.erf_shift, nearest=section.constants == "nearest"
+        scale, section.erf_shift, nearest=section.constants == "nearest"
     )
     builder.graph.append(
         GeluPolynomial(
@@ -173,7 +173,7 @@ def _polynomial(builder: Builder, node: FloatNode) -> None:
                 node.name,
                 "gelu",
                 np.array([-constants.scale]),
-                builder.channel_steps(node.name),
+                builder.channel_scales(node.name),
             ),
         )
     )
@@ -184,20 +184,20 @@ def _shifts(builder: Builder, node: FloatNode) -> None:
     x = builder.tensor(node.inputs[0])
     builder.result(node)
     section: Any = builder.profile.gelu
-    step = builder.step(node.inputs[0], f"the exponentials of {node.name}")
+    scale = builder.scale(node.inputs[0], f"the exponentials of {node.name}")
     output_bits = 8
     builder.graph.append(
         ShiftGelu(
             name=node.name,
             a=x.name,
-            octave=shift_gelu_octave(step),
+            octave=shift_gelu_octave(scale),
             fraction_bits=section.fraction_bits,
             output_bits=output_bits,
             requantize=builder.requantization(
                 node.name,
                 "gelu",
-                np.array([step / (1 << (output_bits - 1))]),
-                builder.channel_steps(node.name),
+                np.array([scale / (1 << (output_bits - 1))]),
+                builder.channel_scales(node.name),
             ),
         )
     )

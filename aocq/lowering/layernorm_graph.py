@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LayerNorm on a chip without one: a graph of its element-wise operators, as converters write it.
+"""LayerNorm as a graph of element-wise operators, for chips that have no operator for it.
 
 x → mean → (x - mean)² → mean → 1/√ → (x - mean) · 1/√ → · γ → + β, each with codes of its own. The
 ranges of these are not tensors of the network: the calibration observes them beside
@@ -33,7 +33,7 @@ from simulator.numerics.rounding import DoubleRounding, Rounding
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A tensor on the way: its name, its type, what a code is worth, its zero point."""
+    """A tensor inside LayerNorm: name, type, scale, zero point."""
 
     name: str
     type: IntType
@@ -52,7 +52,7 @@ class LayerNormGraph:
     def part(self, part: str) -> Part:
         """Return a part, with the quantizer of its observed range."""
         name = part_name(self.node.name, part)
-        quantizer = self.builder.model.parts.get(name)
+        quantizer = self.builder.model.layernorm_quantizers.get(name)
         if quantizer is None or quantizer.type.bits != self.bits:
             raise InputError(
                 f"{self.node.name}: profile {self.builder.profile.name} computes LayerNorm as a "
@@ -65,14 +65,14 @@ class LayerNormGraph:
         """Return the tensor that is normalized."""
         (name,) = self.node.inputs
         tensor = self.builder.tensor(name)
-        step = self.builder.step(name, f"LayerNorm {self.node.name}")
-        return Part(tensor.name, tensor.code_type, step, tensor.zero_point)
+        scale = self.builder.scale(name, f"LayerNorm {self.node.name}")
+        return Part(tensor.name, tensor.code_type, scale, tensor.zero_point)
 
     def result(self) -> Part:
         """Return the LayerNorm's own result."""
         name, quantizer = self.node.name, self.builder.quantizer(self.node)
-        step = self.builder.step(name, f"LayerNorm {name}")
-        return Part(name, quantizer.type, step, quantizer.zero_point)
+        scale = self.builder.scale(name, f"LayerNorm {name}")
+        return Part(name, quantizer.type, scale, quantizer.zero_point)
 
     def constant(self, part: str, values: NDArray[np.float64]) -> Part:
         """Add γ or β as symmetric codes."""
@@ -157,7 +157,7 @@ class LayerNormGraph:
         return self.add(Mul, y, a, b, requantize=requantize)
 
     def rounding(self) -> dict[str, Any]:
-        """Return how sums and squares round: as the profile's sums, where they are TFLite's too.
+        """Return the rounding of sums and squares: the profile's, where its sums are TFLite's.
 
         Other sums (XNNPACK's) have no form for differences and squares here: TFLite's own stand for
         them, which round twice.
@@ -200,7 +200,7 @@ def layernorm_graph(builder: Builder, node: FloatNode, bits: int) -> None:
 
 
 def _affine(graph: LayerNormGraph, normalized: Part) -> None:
-    """Times γ, plus β; converted to the result's width where that is another."""
+    """Append the product with γ, the sum with β, and a conversion to the result's width."""
     gamma, beta = graph.builder.affine_parameters(graph.node)
     scaled = graph.product(normalized, graph.constant("gamma", gamma), graph.part("scaled"))
     offset = graph.constant("beta", beta)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How matrix products become ops: layers with weights, products of two activations."""
+"""Lowering of matrix products: linear layers, products of two activations."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import numpy as np
 
 from aocq.capture import FloatNode
 from aocq.lowering.builder import Builder, along_channels
-from aocq.methods.steps import compressed, product_steps
+from aocq.methods.scales import compressed, product_scales
 from simulator.graph.ops import MatMul, Requantization
 from simulator.numerics.integer_type import IntType
 
 
 def linear(builder: Builder, node: FloatNode) -> None:
-    """A layer's op; none where its sums go straight onto the stream: then the sum brings it."""
-    if node.name in builder.accumulated:
+    """The matrix product of a layer; a layer fused with an addition is lowered with that."""
+    if node.name in builder.fused_layers:
         return
     builder.result(node)
-    sums, steps = builder.model.bias_scale(node), builder.channel_steps(node.name)
-    requantize = builder.requantization(node.name, "linear", sums, steps)
+    sums, scales = builder.model.bias_scale(node), builder.channel_scales(node.name)
+    requantize = builder.requantization(node.name, "linear", sums, scales)
     builder.graph.append(layer(builder, node, node.name, requantize))
 
 
 def layer(
     builder: Builder, node: FloatNode, name: str, requantize: Requantization, **residual: Any
 ) -> MatMul:
-    """Integer bias at the accumulator's scale, the input's zero point folded into it."""
+    """Return a layer's matrix product; its integer bias contains the input's zero point."""
     x = builder.tensor(node.inputs[0])
     weight = builder.model.weights[node.attributes["weight"]]
     bias = builder.model.bias_codes(node)
@@ -46,10 +46,10 @@ def layer(
 
 
 def matmul(builder: Builder, node: FloatNode) -> None:
-    """Product of two activations; what its sums are worth must not differ by head."""
+    """The product of two activations, whose sums must have one scale for all heads."""
     a, b = (builder.tensor(name) for name in node.inputs)
     builder.result(node)
-    sums = product_steps(node, *map(builder.model.steps, node.inputs))
+    sums = product_scales(node, *map(builder.model.scales, node.inputs))
     factors = along_channels(f"{node.name} (its sums)", compressed(sums))
     builder.graph.append(
         MatMul(
@@ -60,7 +60,7 @@ def matmul(builder: Builder, node: FloatNode) -> None:
             bias=None,
             accumulator=builder.accumulator("matmul"),
             requantize=builder.requantization(
-                node.name, "matmul", factors, builder.channel_steps(node.name)
+                node.name, "matmul", factors, builder.channel_scales(node.name)
             ),
         )
     )

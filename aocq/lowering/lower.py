@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The walk over the float graph that applies one rule per node."""
+"""Lowering of a quantized network to an integer graph: one rule for each node."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from aocq.capture import FloatNode, FloatOp, UnsupportedOperatorError
+from aocq.capture import FloatNode, FloatOp
 from aocq.capture.residual_stream import arithmetic_source
 from aocq.lowering.builder import Builder
-from aocq.lowering.float_rules import FLOAT_RULES, MixedLowering, in_float
+from aocq.lowering.errors import LoweringError
+from aocq.lowering.float_rules import in_float, lower_in_float, lower_mixed
+from aocq.lowering.mixed_lowering import MixedLowering
 from aocq.lowering.rules import RULES
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer, Quantizer
@@ -24,13 +26,16 @@ from simulator.profile import NpuProfile
 
 
 def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
-    """Turn a method's decisions into the integers that a chip computes.
+    """Return the integer graph of a quantized network for a profile.
 
     Raises
     ------
     InputError
         If the profile cannot hold the model's decisions (bit widths, granularity, zero points,
         constants too wide), naming what and where.
+    LoweringError
+        If the graph would break a rule of the IR (a product whose sums need more than 64 bits), or
+        the network leaves an operation in float that has no float operator.
     """
     check_recipe(model.recipe, _limits_used(model), profile, leaves_floats=model.leaves_floats)
     builder = Builder(model=model, profile=profile)
@@ -39,9 +44,9 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
         try:
             with np.errstate(divide="raise", over="raise", invalid="raise"):
                 if model.leaves_floats:
-                    mixed.lower(node)
+                    lower_mixed(mixed, node)
                 elif in_float(node, profile):
-                    FLOAT_RULES[node.op](mixed, node)
+                    lower_in_float(mixed, node)
                 else:
                     RULES[node.op](builder, node)
         except (ValueError, ArithmeticError) as error:  # a factor that no number of a chip can be
@@ -53,26 +58,23 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
     graph = builder.graph.unverified(model.graph.output.name, meta=model.meta)
     problems = verify(graph)
     if problems:
-        raise UnsupportedOperatorError(
-            f"{model.graph.name} on profile {profile.name}",
-            f"cannot be lowered: {'; '.join(problems)}",
-        )
+        raise LoweringError(model.graph.name, profile.name, "; ".join(problems))
     return graph
 
 
 def _own_output(builder: Builder, output: FloatNode) -> None:
     """Give a network that ends in a scale factor an output that bears the factor."""
-    scaled = builder.stands_for.pop(output.name, None)
+    scaled = builder.aliases.pop(output.name, None)
     if scaled is not None:
         builder.like(output, scaled)
         builder.graph.append(Reshape(name=output.name, a=scaled.name))
 
 
 def _limits_used(model: QuantizedModel) -> ChipLimits:
-    """Return a model's limits, without what it has no use for.
+    """Return those of a model's limits that it makes use of.
 
-    That is channel factors if no LayerNorm reads any, sums that go straight onto the stream, and
-    steps by channel or head if no tensor has them.
+    It does without channel factors if no LayerNorm reads any, without fused additions if no layer
+    has one, and without scales by channel or head if no tensor has them.
     """
     factors = {name for name, quantizer in model.activations.items() if _varies(quantizer)}
     read = {
@@ -84,7 +86,7 @@ def _limits_used(model: QuantizedModel) -> ChipLimits:
     }
     return replace(
         model.limits,
-        fused_add=bool(model.accumulated) and not model.leaves_floats,
+        fused_add=bool(model.fused_layers) and not model.leaves_floats,
         activation_granularity="per_channel" if factors else "per_tensor",
         channel_factor=model.limits.channel_factor if read & factors else "none",
     )
@@ -95,9 +97,9 @@ def _varies(quantizer: Quantizer) -> bool:
 
 
 class CannotHoldError(InputError):
-    """A profile cannot hold what a recipe asks for; ``plainly`` says so and advises nothing.
+    """A profile cannot hold what a recipe asks for (exit code 3).
 
-    The advice is for commands that quantize one network; others have other options.
+    ``plainly`` is the message without advice, which is that of commands that quantize one network.
     """
 
     def __init__(self, message: str, *, plainly: str) -> None:
@@ -108,7 +110,7 @@ class CannotHoldError(InputError):
 def check_recipe(
     recipe: Recipe, limits: ChipLimits, profile: NpuProfile, *, leaves_floats: bool = False
 ) -> None:
-    """Check that a profile can hold what is decided for a recipe within limits; needs no model yet.
+    """Check that a profile can hold models of a recipe within limits.
 
     Raises
     ------

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a layer normalization becomes an integer op: channel factors, fraction bits, affine step."""
+"""Lowering of normalizations: channel factors, fraction bits, affine step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aocq.capture import FloatNode
 from aocq.lowering.affine import Affine, affine_step
 from aocq.lowering.builder import Builder
 from aocq.lowering.layernorm_graph import layernorm_graph
-from aocq.methods.steps import Steps
+from aocq.methods.scales import Scales
 from simulator.errors import InputError
 from simulator.graph.builder import narrowest
 from simulator.graph.graph import Tensor
@@ -26,7 +26,7 @@ BETA = IntType(bits=32)  # of β in the codes of a LayerNorm's result
 
 
 def layernorm(builder: Builder, node: FloatNode) -> None:
-    """By the chip's algorithm. One that computes it in float never comes here."""
+    """The op of the profile's LayerNorm algorithm; one in float32 has its rule elsewhere."""
     section = builder.profile.layernorm
     if isinstance(section, IntegerLayerNorm):
         _integer_statistics(builder, node, section)
@@ -39,13 +39,13 @@ def layernorm(builder: Builder, node: FloatNode) -> None:
 def _bisection(builder: Builder, node: FloatNode) -> None:
     """Whole-number statistics and division; γ and β with as many fraction bits as fit."""
     x = builder.tensor(node.inputs[0])
-    builder.step(node.inputs[0], f"the mean in {node.name}")
+    builder.scale(node.inputs[0], f"the mean in {node.name}")
     y = builder.result(node)
     gamma, beta = builder.affine_parameters(node)
-    steps = builder.channel_steps(node.name)
+    scales = builder.channel_scales(node.name)
     section = builder.profile.rescale_of("layernorm")
     spread = x.code_type.high - x.code_type.low
-    affine = affine_step(Affine(gamma / steps, beta / steps, spread, y), section, normalized=0)
+    affine = affine_step(Affine(gamma / scales, beta / scales, spread, y), section, normalized=0)
     builder.graph.append(
         LayerNormBisection(
             name=node.name,
@@ -69,27 +69,27 @@ def _integer_statistics(builder: Builder, node: FloatNode, section: IntegerLayer
     y = builder.result(node)
     channels = node.shape[-1]
     gamma, beta = builder.affine_parameters(node)
-    steps = builder.channel_steps(node.name)
+    scales = builder.channel_scales(node.name)
     rescale = builder.profile.rescale_of("layernorm")
-    source = builder.channel_steps(node.inputs[0])
+    source = builder.channel_scales(node.inputs[0])
     factors = channel_factors(node.inputs[0], source, builder.profile)
-    # What 1 is worth in u: the statistics and epsilon are in its square.
+    # The scale of u: the statistics and epsilon are in its square.
     unit = float(source[0] / factors[0])
     epsilon = _whole_epsilon(node, unit)
     squares = sum(int(factor) ** 2 for factor in np.broadcast_to(factors, channels))
     variance = channels * _largest(x) ** 2 * squares + epsilon
     longest = 2 * (isqrt(channels) + 1)
     fractions = _fraction_bits(variance, longest, rescale.multiplier_bits, section)
-    wanted = Affine(gamma / steps, beta / steps, longest, y)
+    wanted = Affine(gamma / scales, beta / scales, longest, y)
     affine = affine_step(wanted, rescale, fractions.normalized)
     constants: dict[str, str | None] = {"multiplier": None, "shift": None}
-    kind = IntType(bits=section.channel_factor_bits, signed=False)
+    int_type = IntType(bits=section.channel_factor_bits, signed=False)
     if factors.max() > 1 and section.channel_factor == "shift":
         exponents = np.log2(factors).astype(np.int64)
-        constants["shift"] = builder.constant(f"{node.name}.channel_shift", exponents, kind)
+        constants["shift"] = builder.constant(f"{node.name}.channel_shift", exponents, int_type)
     elif factors.max() > 1:
         name = f"{node.name}.channel_multiplier"
-        constants["multiplier"] = builder.constant(name, factors, kind)
+        constants["multiplier"] = builder.constant(name, factors, int_type)
     signed = IntType(bits=rescale.multiplier_bits + 1)
     beta_codes, beta_shift = _held(affine.beta)
     builder.graph.append(
@@ -117,13 +117,12 @@ def _integer_statistics(builder: Builder, node: FloatNode, section: IntegerLayer
 
 
 def l2norm(builder: Builder, node: FloatNode) -> None:
-    """By the root and the reciprocal of the chip's LayerNorm, and with its fraction bits.
+    """The L2 normalization, by root, reciprocal and fraction bits of the profile's LayerNorm.
 
     Raises
     ------
     InputError
-        If the profile's LayerNorm has no exact root, or codes of a row differ in what they are
-        worth.
+        If the profile's LayerNorm has no exact root, or scales differ within a row.
     """
     section, rescale = builder.profile.layernorm, builder.profile.rescale_of("layernorm")
     if not isinstance(section, IntegerLayerNorm) or section.root_steps:
@@ -133,21 +132,21 @@ def l2norm(builder: Builder, node: FloatNode) -> None:
             'profile with "isqrt_exact"'
         )
     x = builder.tensor(node.inputs[0])
-    unit = builder.step(node.inputs[0], f"the length of rows in {node.name}")
+    unit = builder.scale(node.inputs[0], f"the length of rows in {node.name}")
     y, name = builder.result(node), node.attributes["gain"]
     parameters = builder.model.graph.parameters
     gain = parameters[name].double().numpy().reshape(-1) if name else np.ones(1)
-    gain = gain / builder.step(node.name, node.name)
+    gain = gain / builder.scale(node.name, node.name)
     # No value exceeds its row's length, or twice that where the root, rounded down, has few bits.
     longest, squares = 2, node.shape[-1] * _largest(x) ** 2
     bits = _fraction_bits(squares, longest, rescale.multiplier_bits, section)
     affine = affine_step(Affine(gain, np.zeros(1), longest, y), rescale, bits.normalized)
-    kind = IntType(bits=rescale.multiplier_bits, signed=False)
+    int_type = IntType(bits=rescale.multiplier_bits, signed=False)
     builder.graph.append(
         L2Norm(
             name=node.name,
             a=x.name,
-            gain=builder.constant(f"{node.name}.gain", affine.gamma, kind),
+            gain=builder.constant(f"{node.name}.gain", affine.gamma, int_type),
             epsilon=round(node.attributes["epsilon"] / unit * 2**bits.sqrt),
             sqrt_fraction_bits=bits.sqrt,
             reciprocal_bits=bits.reciprocal,
@@ -169,17 +168,17 @@ def _held(beta: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
     return np.clip((beta + half) >> excess, BETA.low, BETA.high), excess
 
 
-def channel_factors(name: str, steps: Steps, profile: NpuProfile) -> NDArray[np.int64]:
-    """Return the least whole numbers that are to each other as the channels' steps.
+def channel_factors(name: str, scales: Scales, profile: NpuProfile) -> NDArray[np.int64]:
+    """Return the least whole numbers in proportion to the channels' scales.
 
-    LayerNorm divides by the deviation, so that only the ratios of steps matter.
+    LayerNorm divides by the deviation, so that only the ratios of scales matter.
 
     Parameters
     ----------
     name
         the tensor that LayerNorm reads, for the message
-    steps
-        what one of its codes is worth, [C] or [1]
+    scales
+        of its codes, [C] or [1]
 
     Returns
     -------
@@ -194,9 +193,9 @@ def channel_factors(name: str, steps: Steps, profile: NpuProfile) -> NDArray[np.
     section = profile.layernorm
     bits = section.channel_factor_bits
     factors: NDArray[np.int64]
-    ratios = steps / steps.min()
+    ratios = scales / scales.min()
     if np.allclose(ratios, 1, rtol=1e-9, atol=0):
-        return np.ones(len(steps), np.int64)
+        return np.ones(len(scales), np.int64)
     if section.channel_factor == "shift":
         exponents = np.rint(np.log2(ratios)).astype(np.int64)
         if np.allclose(np.ldexp(1.0, exponents), ratios, rtol=1e-9, atol=0) and (
@@ -206,17 +205,17 @@ def channel_factors(name: str, steps: Steps, profile: NpuProfile) -> NDArray[np.
             return powers
         able = f"powers of two up to 2^{(1 << bits) - 1} apart"
     elif section.channel_factor == "multiplier":
-        # The smallest step need not be one times the unit: 2 and 3 are fine.
+        # The smallest scale need not be one times the unit: 2 and 3 are fine.
         for smallest in range(1, int(((1 << bits) - 1) / ratios.max() * (1 + 1e-9)) + 1):
             wanted = ratios * smallest
             factors = np.rint(wanted).astype(np.int64)
             if np.allclose(factors, wanted, rtol=1e-9, atol=0):
                 return factors
-        able = f"to each other as whole numbers up to {(1 << bits) - 1}"
+        able = f"in proportion to whole numbers up to {(1 << bits) - 1}"
     else:
         able = "equal"
     raise InputError(
-        f"{name}: LayerNorm reads it, and its channels' steps (largest ratio {ratios.max():.6g}) "
+        f"{name}: LayerNorm reads it, and its channels' scales (largest ratio {ratios.max():.6g}) "
         f"are not {able}, which is what profile {profile.name} can apply (layernorm.channel_factor "
         f'= "{section.channel_factor}", channel_factor_bits = {bits}); quantize for this profile '
         "(--profile with its name or file) or choose another"
@@ -224,12 +223,12 @@ def channel_factors(name: str, steps: Steps, profile: NpuProfile) -> NDArray[np.
 
 
 def _whole_epsilon(node: FloatNode, unit: float) -> int:
-    """Return epsilon in codes, times the square of the channels, as variances are.
+    """Return epsilon as a whole number, in codes² times the number of channels².
 
     Raises
     ------
     InputError
-        If codes are worth so little that the chip's 64 bits do not hold it.
+        If the scale is so small that the chip's 64 bits do not hold it.
     """
     given, channels = float(node.attributes["epsilon"]), node.shape[-1]
     try:
@@ -238,10 +237,10 @@ def _whole_epsilon(node: FloatNode, unit: float) -> int:
         found = inf
     if not found < 2.0**63:
         raise InputError(
-            f"{node.name}: LayerNorm's epsilon {given:g} is too large beside what it reads, whose "
-            f"codes are worth {unit:.3g}: beside the square of {channels} channels' sum of codes "
-            f"it is {found:.3g}, and integers have 64 bits; use a checkpoint whose residual stream "
-            'is larger, or a profile with layernorm.algorithm = "float32"'
+            f"{node.name}: LayerNorm's epsilon {given:g} is too large for an input of scale "
+            f"{unit:.3g}: beside squared sums of {channels} codes it is {found:.3g}, and integers "
+            "have 64 bits; use a checkpoint whose residual stream is larger, or a profile with "
+            'layernorm.algorithm = "float32"'
         )
     return round(found)
 

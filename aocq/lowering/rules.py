@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One rule per float operation: how it becomes integer ops. A table at the end."""
+"""Lowering rules, one per float operation. A table at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aocq.lowering.layers import linear, matmul
 from aocq.lowering.normalization import l2norm, layernorm
 from aocq.lowering.softmax import mask, softmax
 from aocq.lowering.sums import add, mean
-from aocq.methods.steps import Steps, as_scale, compressed
+from aocq.methods.scales import Scales, as_scale, compressed
 from simulator.graph.graph import Role, Tensor
 from simulator.graph.ops import Concat, Rescale, Reshape, Slice, Transpose
 
@@ -28,7 +28,7 @@ def _input(builder: Builder, node: FloatNode) -> None:
         node.shape,
         quantizer.type,
         quantizer.zero_point,
-        (builder.step(node.name, "the image"),),
+        (builder.scale(node.name, "the image"),),
     )
 
 
@@ -36,50 +36,52 @@ def _constant(builder: Builder, node: FloatNode) -> None:
     quantizer = builder.quantizer(node)
     value = builder.model.graph.parameters[node.attributes["parameter"]].reshape(node.shape)
     codes = quantizer.codes(value.double()).numpy().astype(np.int64)
-    scale = as_scale(builder.model.steps(node.name))
+    scale = as_scale(builder.model.scales(node.name))
     builder.constant(node.name, codes, quantizer.type, quantizer.zero_point, scale)
 
 
 def _scaled(builder: Builder, node: FloatNode) -> None:
-    """No op: the same codes stand for other real values."""
+    """No op: the same codes under another scale."""
     x = builder.tensor(node.inputs[0])
-    builder.stands_for[node.name] = Tensor(
+    builder.aliases[node.name] = Tensor(
         name=x.name,
         shape=x.shape,
         type=x.type,
         role=x.role,
         zero_point=x.zero_point,
-        scale=() if x.is_float else as_scale(builder.model.steps(node.name)),
+        scale=() if x.is_float else as_scale(builder.model.scales(node.name)),
     )
 
 
 def _concat(builder: Builder, node: FloatNode) -> None:
-    """Parts at other steps are rescaled first, constants already here."""
+    """Parts at other scales are rescaled first, constants already here."""
     y = builder.result(node)
     axis = node.attributes["axis"]
-    everywhere = np.broadcast_to(builder.model.steps(node.name), node.shape)
+    everywhere = np.broadcast_to(builder.model.scales(node.name), node.shape)
     names: list[str] = []
     start = 0
     for source in node.inputs:
         part = builder.tensor(source)
-        own = builder.model.steps(source)
+        own = builder.model.scales(source)
         index = range(start, start + part.shape[axis])
         start = index.stop
-        steps = compressed(everywhere.take(index, axis))
-        same_steps = np.array_equal(compressed(own), steps)
-        if same_steps and (part.type, part.zero_point) == (y.type, y.zero_point):
+        scales = compressed(everywhere.take(index, axis))
+        same_scales = np.array_equal(compressed(own), scales)
+        if same_scales and (part.type, part.zero_point) == (y.type, y.zero_point):
             names.append(part.name)
             continue
         name = f"{node.name}.rescale_{len(names)}"
         names.append(name)
         if part.role is Role.CONSTANT:
             real = (builder.graph.constants[part.name].astype(np.float64) - part.zero_point) * own
-            codes = np.clip(np.rint(real / steps) + y.zero_point, y.code_type.low, y.code_type.high)
-            builder.constant(name, codes, y.code_type, y.zero_point, as_scale(steps))
+            codes = np.clip(
+                np.rint(real / scales) + y.zero_point, y.code_type.low, y.code_type.high
+            )
+            builder.constant(name, codes, y.code_type, y.zero_point, as_scale(scales))
             continue
-        builder.graph.declare(name, part.shape, y.type, y.zero_point, as_scale(steps))
+        builder.graph.declare(name, part.shape, y.type, y.zero_point, as_scale(scales))
         requantize = builder.requantization(
-            name, "rescale", along_channels(source, own), along_channels(node.name, steps)
+            name, "rescale", along_channels(source, own), along_channels(node.name, scales)
         )
         builder.graph.append(Rescale(name=name, a=part.name, requantize=requantize))
     builder.graph.append(Concat(name=node.name, inputs=tuple(names), axis=axis))
@@ -103,19 +105,19 @@ def _transpose(builder: Builder, node: FloatNode) -> None:
     builder.graph.append(Transpose(name=node.name, a=x.name, **node.attributes))
 
 
-def _everywhere(builder: Builder, name: str, shape: tuple[int, ...]) -> Steps:
-    return np.broadcast_to(builder.model.steps(name), shape)
+def _everywhere(builder: Builder, name: str, shape: tuple[int, ...]) -> Scales:
+    return np.broadcast_to(builder.model.scales(name), shape)
 
 
 def _patches(builder: Builder, node: FloatNode) -> None:
-    """What each position in the kernel sees, rows first, then put together."""
+    """Slices for each position in the kernel, rows first, and their concatenation."""
     x = builder.tensor(node.inputs[0])
-    steps = None if x.is_float else _everywhere(builder, node.inputs[0], x.shape)
+    scales = None if x.is_float else _everywhere(builder, node.inputs[0], x.shape)
     width = node.attributes["kernel"][1]
-    rows, names, kept = x, [], steps
+    rows, names, kept = x, [], scales
     for index, (down, across) in enumerate(patch_positions(node)):
         if index % width == 0:
-            rows, kept = _part(builder, f"{node.name}.rows_{index // width}", x, steps, 0, down)
+            rows, kept = _part(builder, f"{node.name}.rows_{index // width}", x, scales, 0, down)
         name = f"{node.name}.part_{index}"
         names.append(_part(builder, name, rows, kept, 1, across)[0].name)
     builder.like(node, x)
@@ -123,13 +125,13 @@ def _patches(builder: Builder, node: FloatNode) -> None:
 
 
 def _part(
-    builder: Builder, name: str, x: Tensor, steps: Steps | None, axis: int, taken: range
-) -> tuple[Tensor, Steps | None]:
-    """Return the elements ``taken`` along ``axis``, and their steps; no op where it is all."""
+    builder: Builder, name: str, x: Tensor, scales: Scales | None, axis: int, taken: range
+) -> tuple[Tensor, Scales | None]:
+    """Return the elements ``taken`` along ``axis``, and their scales; no op where it is all."""
     if taken == range(x.shape[axis]):
-        return x, steps
+        return x, scales
     shape = (*x.shape[:axis], len(taken), *x.shape[axis + 1 :])
-    kept = None if steps is None else steps.take(taken, axis)
+    kept = None if scales is None else scales.take(taken, axis)
     scale = () if kept is None else as_scale(compressed(kept))
     builder.graph.declare(name, shape, x.type, x.zero_point, scale)
     builder.graph.append(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a softmax becomes an op of the chip's: one rule per algorithm. A table at the end."""
+"""Lowering of softmax and masks, one rule per algorithm. A table at the end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SHORT_RANGES: Mapping[str, str] = MappingProxyType(
 
 
 def mask(builder: Builder, node: FloatNode) -> None:
-    """The lowest code where a score is switched off: one bit each, times more than all codes.
+    """A saturating sum that takes scores that are switched off to their lowest code.
 
     ``a + (2^bits - 1) * b`` with b of -1 or 0 saturates at the lowest code, or is a. Nothing is
     rounded, at the chip's smallest shift.
@@ -88,28 +88,31 @@ def mask(builder: Builder, node: FloatNode) -> None:
 
 
 class Scores(NamedTuple):
-    """What a softmax reads, and what one of its codes is worth."""
+    """The tensor that a softmax reads, and its scale."""
 
     tensor: Tensor
-    step: float
+    scale: float
 
 
 def softmax(builder: Builder, node: FloatNode) -> None:
-    """Probabilities as the chip makes them.
+    """The softmax of the profile's algorithm.
 
-    A method with levels of its own for probabilities reads them from the chip's codes by a table.
+    Where the method has levels of its own for probabilities, a table maps the chip's codes to them.
     """
     section = builder.profile.softmax
-    step = builder.step(node.inputs[0], f"softmax {node.name}")
-    scores = Scores(builder.tensor(node.inputs[0]), step)
+    scale = builder.scale(node.inputs[0], f"softmax {node.name}")
+    scores = Scores(builder.tensor(node.inputs[0]), scale)
     quantizer = builder.quantizer(node)
     codes = IntType(bits=section.output_bits, signed=False)
-    scale = 2.0**-section.output_bits
+    probability_scale = 2.0**-section.output_bits
     rule = _RULES[section.algorithm]
     if not isinstance(quantizer, LevelQuantizer):
-        if builder.step(node.name, "a softmax's result") != scale or quantizer.type != codes:
+        if (
+            builder.scale(node.name, "a softmax's result") != probability_scale
+            or quantizer.type != codes
+        ):
             raise InputError(
-                f"{node.name}: softmax yields {codes} at scale {scale} on profile "
+                f"{node.name}: softmax yields {codes} at scale {probability_scale} on profile "
                 f"{builder.profile.name}, its quantizer has {quantizer.type} at {quantizer.scale}; "
                 "quantize probabilities to that scale, or to levels"
             )
@@ -118,9 +121,9 @@ def softmax(builder: Builder, node: FloatNode) -> None:
         return
     name = f"{node.name}.codes"
     builder.graph.append(rule(builder, name, scores, section))
-    builder.graph.declare(name, node.shape, codes, scale=(scale,))
+    builder.graph.declare(name, node.shape, codes, scale=(probability_scale,))
     builder.result(node)
-    real = torch.arange(codes.high + 1, dtype=torch.float64) * scale
+    real = torch.arange(codes.high + 1, dtype=torch.float64) * probability_scale
     levels = quantizer.codes(real).numpy().astype(np.int64)
     constant = builder.constant(f"{node.name}.levels", levels, quantizer.type)
     builder.graph.append(Lookup(name=node.name, a=name, table=constant))
@@ -130,13 +133,13 @@ def _exp_table(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
     """Tabulate exp of every possible difference to the row's maximum."""
     differences = np.arange(1 << scores.tensor.type.bits)
     largest = (1 << section.table_bits) - 1
-    table = np.floor(np.exp(-scores.step * differences) * largest + 0.5).astype(np.int64)
-    kind = IntType(bits=section.table_bits, signed=False)
+    table = np.floor(np.exp(-scores.scale * differences) * largest + 0.5).astype(np.int64)
+    int_type = IntType(bits=section.table_bits, signed=False)
     shift = _probability_shift(builder, section)
     return Softmax(
         name=name,
         a=scores.tensor.name,
-        table=builder.constant(f"{name}.table", table, kind),
+        table=builder.constant(f"{name}.table", table, int_type),
         reciprocal_bits=shift + section.output_bits,
         shift=shift,
         rounding=builder.rounding("softmax"),
@@ -146,7 +149,7 @@ def _exp_table(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
 
 
 def _probability_shift(builder: Builder, section: Any) -> int:
-    """Return the shift behind the product with the reciprocal, which has more bits by the result's.
+    """Return the shift behind the product of exponential and reciprocal.
 
     The reciprocal has as many bits as the profile says, or as the chip's largest shift allows.
     """
@@ -164,13 +167,13 @@ def _probability_shift(builder: Builder, section: Any) -> int:
 
 
 def _gemmlowp(_: Builder, name: str, scores: Scores, __: Any) -> Op:
-    constants = softmax_constants.gemmlowp_constants(scores.step)
+    constants = softmax_constants.gemmlowp_constants(scores.scale)
     return SoftmaxGemmlowp(name=name, a=scores.tensor.name, **constants._asdict())
 
 
 def _lut513(builder: Builder, name: str, scores: Scores, _: Any) -> Op:
     """Tables as TensorFlow Lite Micro makes them; LiteRT's in float64 differ in two entries."""
-    multiplier, left_shift = softmax_constants.lut513_multiplier(scores.step)
+    multiplier, left_shift = softmax_constants.lut513_multiplier(scores.scale)
     tables = softmax_constants.lut513_tables(np.float32)._asdict()
     names = {
         key: builder.constant(f"{name}.{key}", table.astype(np.int64), INT16)
@@ -186,7 +189,7 @@ def _lut513(builder: Builder, name: str, scores: Scores, _: Any) -> Op:
 
 
 def _float_table(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
-    table = softmax_constants.float_table(scores.step, bits=scores.tensor.type.bits)
+    table = softmax_constants.float_table(scores.scale, bits=scores.tensor.type.bits)
     return SoftmaxFloatTable(
         name=name,
         a=scores.tensor.name,
@@ -196,7 +199,7 @@ def _float_table(builder: Builder, name: str, scores: Scores, section: Any) -> O
 
 
 def _ibert(_: Builder, name: str, scores: Scores, __: Any) -> Op:
-    constants = softmax_constants.ibert_constants(scores.step)
+    constants = softmax_constants.ibert_constants(scores.scale)
     return SoftmaxIBert(name=name, a=scores.tensor.name, **constants._asdict())
 
 
@@ -205,7 +208,7 @@ def _shiftmax(_: Builder, name: str, scores: Scores, section: Any) -> Op:
     return Shiftmax(
         name=name,
         a=scores.tensor.name,
-        x0=softmax_constants.shiftmax_constants(scores.step),
+        x0=softmax_constants.shiftmax_constants(scores.scale),
         n=section.largest_exponent,
         output_bits=section.output_bits + 1,
     )
@@ -215,10 +218,10 @@ def _ita(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
     """An octave is a fixed number of codes: scores at another scale are rescaled first."""
     wanted = math.log(2) / (1 << section.octave_bits)
     source = scores.tensor
-    if not math.isclose(scores.step, wanted, rel_tol=1e-9):
+    if not math.isclose(scores.scale, wanted, rel_tol=1e-9):
         rescaled = f"{name}.scores"
         requantize = builder.requantization(
-            rescaled, "rescale", np.array([scores.step]), np.array([wanted])
+            rescaled, "rescale", np.array([scores.scale]), np.array([wanted])
         )
         builder.graph.declare(rescaled, source.shape, source.code_type, scale=(wanted,))
         builder.graph.append(Rescale(name=rescaled, a=source.name, requantize=requantize))
@@ -234,10 +237,10 @@ def _ita(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
 
 def _log2(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
     """Logarithms, and the powers of two that they stand for by a table."""
-    constants = softmax_constants.log2_constants(scores.step)
+    constants = softmax_constants.log2_constants(scores.scale)
     logarithms = f"{name}.log2"
-    kind = IntType(bits=section.code_bits, signed=False)
-    builder.graph.declare(logarithms, scores.tensor.shape, kind)
+    int_type = IntType(bits=section.code_bits, signed=False)
+    builder.graph.declare(logarithms, scores.tensor.shape, int_type)
     builder.graph.append(
         SoftmaxLog2(
             name=logarithms,
@@ -247,7 +250,7 @@ def _log2(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
         )
     )
     codes = IntType(bits=section.output_bits, signed=False)
-    powers = [min((1 << section.output_bits) >> code, codes.high) for code in range(kind.high)]
+    powers = [min((1 << section.output_bits) >> code, codes.high) for code in range(int_type.high)]
     table = builder.constant(f"{name}.powers", np.array([*powers, 0]), codes)
     return Lookup(name=name, a=logarithms, table=table)
 

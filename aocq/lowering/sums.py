@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How sums become ops: of two tensors, of a layer onto the stream, over tokens."""
+"""Lowering of sums: of two tensors, of a layer and the residual stream, means."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ XNNPACK_MULTIPLIER_BITS = 21  # of the larger factor: 2^20 to 2^21, that include
 
 
 def add(builder: Builder, node: FloatNode) -> None:
-    """The layer that brings its sums straight to the stream, or an op of two tensors."""
+    """An addition: fused with a layer, or of two tensors."""
     for name in node.inputs:
-        if name in builder.accumulated:
+        if name in builder.fused_layers:
             _fused_add(builder, node, name)
             return
     section = builder.profile.add
@@ -34,7 +34,7 @@ def add(builder: Builder, node: FloatNode) -> None:
 
 
 def _fused_add(builder: Builder, node: FloatNode, branch: str) -> None:
-    """The layer that ends a branch, its sums requantized onto the stream.
+    """A layer fused with its addition to the residual stream.
 
     Factors of sums are far smaller than those of the stream. The sums' shifts stay as small as the
     stream's term needs them to fit 64 bits, in which the sum of both is shifted.
@@ -42,13 +42,13 @@ def _fused_add(builder: Builder, node: FloatNode, branch: str) -> None:
     (stream,) = (name for name in node.inputs if name != branch)
     residual = builder.tensor(stream)
     builder.result(node)
-    steps = builder.channel_steps(node.name)
+    scales = builder.channel_scales(node.name)
     section = builder.profile.rescale_of("linear")
     bits = section.multiplier_bits
-    ratios = builder.channel_steps(stream) / steps
+    ratios = builder.channel_scales(stream) / scales
     sums = builder.model.bias_scale(builder.model.graph.node(branch))
     _, fraction_bits = at_common_shift(ratios, section)
-    shifts = fixed_point(ratio(sums, steps, section), section).shifts
+    shifts = fixed_point(ratio(sums, scales, section), section).shifts
     fraction_bits = min(fraction_bits, int(shifts.min()))
     codes = np.floor(np.ldexp(ratios, fraction_bits) + 0.5).astype(np.int64)
     # A code and its distance from the zero point, a multiplier, one bit for the other term.
@@ -59,7 +59,7 @@ def _fused_add(builder: Builder, node: FloatNode, branch: str) -> None:
             builder.model.graph.node(branch),
             node.name,
             builder.requantization(
-                node.name, "linear", sums, steps, min(largest_shift, LARGEST_SHIFT)
+                node.name, "linear", sums, scales, min(largest_shift, LARGEST_SHIFT)
             ),
             residual=residual.name,
             residual_multiplier=builder.constant(
@@ -71,12 +71,12 @@ def _fused_add(builder: Builder, node: FloatNode, branch: str) -> None:
 
 
 def _add(builder: Builder, node: FloatNode) -> None:
-    """One rounding, after the sum of both terms at one shift."""
+    """An addition with one rounding, after the sum of both terms at one shift."""
     a, b = (builder.tensor(name) for name in node.inputs)
     builder.result(node)
     section = builder.profile.rescale_of("add")
-    steps = builder.channel_steps(node.name)
-    ratios = [ratio(builder.channel_steps(name), steps, section) for name in node.inputs]
+    scales = builder.channel_scales(node.name)
+    ratios = [ratio(builder.channel_scales(name), scales, section) for name in node.inputs]
     if builder.profile.add.algorithm == "fixed_20":
         bits = XNNPACK_MULTIPLIER_BITS + 1
         factors, shift = _xnnpack_multipliers(np.concatenate(ratios))
@@ -84,9 +84,9 @@ def _add(builder: Builder, node: FloatNode) -> None:
     else:
         bits = section.multiplier_bits
         factors, shift = at_common_shift(np.concatenate(ratios), section)
-    kind = IntType(bits=bits, signed=False)
+    int_type = IntType(bits=bits, signed=False)
     names = [
-        builder.constant(f"{node.name}.multiplier_{side}", part, kind)
+        builder.constant(f"{node.name}.multiplier_{side}", part, int_type)
         for side, part in zip("ab", np.split(factors, [len(ratios[0])]), strict=True)
     ]
     builder.graph.append(
@@ -114,12 +114,12 @@ def _xnnpack_multipliers(ratios: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _shifted_add(builder: Builder, node: FloatNode, input_shift: int) -> None:
-    """Three roundings: both operands to a common scale, their sum to the result's."""
+    """An addition with three roundings: operands to a common scale, their sum to the result's."""
     a, b = (builder.tensor(name) for name in node.inputs)
     builder.result(node)
     section = builder.profile.rescale_of("add")
-    wanted = f"the sum {node.name}"
-    scale_a, scale_b, scale_y = (builder.step(name, wanted) for name in (*node.inputs, node.name))
+    reader = f"the sum {node.name}"
+    scale_a, scale_b, scale_y = (builder.scale(name, reader) for name in (*node.inputs, node.name))
     constants = on_chip_scales(sum_constants(scale_a, scale_b, scale_y, input_shift), section)
     builder.graph.append(
         AddShifted(
@@ -145,7 +145,7 @@ def on_chip_scales(constants: CommonScale, section: RescaleSection) -> CommonSca
 
 
 def mean(builder: Builder, node: FloatNode) -> None:
-    """The divisor is part of the factor."""
+    """A mean, its divisor part of the factor."""
     x = builder.tensor(node.inputs[0])
     builder.result(node)
     axis = node.attributes["axis"]
@@ -158,8 +158,8 @@ def mean(builder: Builder, node: FloatNode) -> None:
             requantize=mean_requantization(
                 builder,
                 node.name,
-                builder.channel_steps(node.inputs[0]),
-                builder.channel_steps(node.name),
+                builder.channel_scales(node.inputs[0]),
+                builder.channel_scales(node.name),
                 x.shape[axis],
             ),
         )
@@ -167,19 +167,19 @@ def mean(builder: Builder, node: FloatNode) -> None:
 
 
 def mean_requantization(
-    builder: Builder, name: str, sums: np.ndarray, steps: np.ndarray, count: int
+    builder: Builder, name: str, sums: np.ndarray, scales: np.ndarray, count: int
 ) -> Requantization:
-    """Return how the sums of ``count`` codes become their mean."""
+    """Return the requantization from sums of ``count`` codes to their mean."""
     if builder.profile.mean.algorithm != "folded_q31":
-        return builder.requantization(name, "mean", sums / count, steps)
+        return builder.requantization(name, "mean", sums / count, scales)
     section = builder.profile.rescale_of("mean")
-    factors = ratio(sums, steps, section)
+    factors = ratio(sums, scales, section)
     pairs = np.array(
         [on_chip(mean_multiplier_and_shift(float(factor), count), section) for factor in factors]
     )
-    kind = IntType(bits=31, signed=False)
+    int_type = IntType(bits=31, signed=False)
     return Requantization(
-        multiplier=builder.constant(f"{name}.multiplier", pairs[:, 0], kind),
+        multiplier=builder.constant(f"{name}.multiplier", pairs[:, 0], int_type),
         shift=builder.constant(f"{name}.shift", pairs[:, 1], shift_type(section)),
         rounding=builder.rounding("mean"),
         overflow=builder.overflow("mean"),

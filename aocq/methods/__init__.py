@@ -20,7 +20,7 @@ from aocq.capture import FloatGraph
 from aocq.methods import base_ptq, base_ptq_paper, fq_vit, ptq4vit
 from aocq.methods.aocq import method as aocq_method
 from aocq.methods.bias_room import with_room_for_biases
-from aocq.methods.least_steps import with_steps_for_functions
+from aocq.methods.least_scales import with_scales_for_functions
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.recipes.limits import ANY_CHIP, ChipLimits
 from aocq.recipes.methods import METHOD_SPECS, MethodSpec
@@ -84,7 +84,7 @@ class Method:
             goes on with them: it belongs to these arguments alone, and is deleted by the caller
         """
         model = self.decide(graph, images, recipe, limits, on_progress, device=device, work=work)
-        return with_room_for_biases(with_steps_for_functions(model))
+        return with_room_for_biases(with_scales_for_functions(model))
 
 
 Plain = Callable[[FloatGraph, Tensor, Recipe, ChipLimits, Report | None], QuantizedModel]

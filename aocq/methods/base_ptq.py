@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``base_ptq``: the plain method. Observed ranges, nearest rounding, every operator in integers.
+"""``base_ptq``, plain quantization: observed ranges, rounding to nearest, integer operators only.
 
 Per-channel (or per-tensor) symmetric weights; one scale per activation tensor, the residual stream,
 Add, LayerNorm, Softmax and GELU included. It is what a quantizer does that knows nothing of
@@ -114,7 +114,7 @@ END_BITS = 8
 def bits_of(
     graph: FloatGraph, node: FloatNode, stream: Collection[str], recipe: Recipe, limits: ChipLimits
 ) -> int:
-    """Return the width of a node's codes: both ends of a network have at least 8 bits."""
+    """Return the bits of a node's codes; the network's input and logits have at least 8."""
     if node.name in stream:
         return limits.residual_bits
     if node.name == graph.input.name or node.name in logits(graph):
@@ -123,7 +123,7 @@ def bits_of(
 
 
 def logits(graph: FloatGraph) -> frozenset[str]:
-    """Return the result and the scores that it is moved, scaled or added up from."""
+    """Return the network's result, and the nodes that it is moved, scaled or added up from."""
     found, opened = set(), [graph.output.name]
     while opened:
         node = graph.node(opened.pop())
@@ -137,7 +137,7 @@ def logits(graph: FloatGraph) -> frozenset[str]:
 def _share_scales_of_concatenations(
     graph: FloatGraph, activations: dict[str, ActivationQuantizer]
 ) -> None:
-    """Give the parts of a concatenation its own scale, so that they need no rescaling."""
+    """Give tensors that only a concatenation reads its scale, so that they need no rescaling."""
     readers = Counter(name for node in graph.nodes for name in node.inputs)
     for node in graph.nodes:
         if node.op is FloatOp.CONCAT:
@@ -147,7 +147,7 @@ def _share_scales_of_concatenations(
 
 
 def probabilities_quantizer(bits: int) -> ActivationQuantizer:
-    """Softmax's result: unsigned, scale ``2^-bits``, so that the chip need not divide by 255."""
+    """Return the quantizer of softmax's result: unsigned, scale ``2^-bits``, zero point 0."""
     return ActivationQuantizer(
         type=IntType(bits=bits, signed=False), scale=2.0**-bits, zero_point=0
     )
@@ -160,7 +160,7 @@ def observe(
     limits: ChipLimits,
     on_progress: Callable[[int, int], None] | None,
 ) -> dict[str, ObservedRange]:
-    """Return what every arithmetic node of the float network yields on ``images``.
+    """Return the range of every arithmetic node's result in the float network on ``images``.
 
     With ``mse`` ranges the images pass twice: the histogram needs the final range.
     """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``base_ptq_paper``: the method that papers call BasePTQ. Steps searched for cosine similarity.
+"""``base_ptq_paper``, the BasePTQ of papers: scales of the greatest cosine similarity.
 
-Symmetric uniform codes; one step per weight matrix (three for a joint Q, K, V layer), one per
+Symmetric uniform codes; one scale per weight matrix (three for a joint Q, K, V layer), one per
 layer input, one per head for operands of attention's products. Source: the baseline of PTQ4ViT
 (arXiv 2111.12293, section 4) with the search of EasyQuant (arXiv 2006.16669); grid and rounds as
 in PTQ4ViT's released configuration. Deviations: ``docs/methods.md``.

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Room for biases: a bias is a whole number of what 1 is worth in the sums, which must fit.
+"""Larger scales for weights whose biases would not fit the chip's bias register.
 
-Where weights are all but zero, and their bias is not, that worth is so small that no chip holds the
-bias. Products matter so little there that the weights can have a larger scale.
+The scale of a bias is that of the sums: input scale times weight scale. Where weights are all but
+zero and their bias is not, it is so small that no chip holds the bias. Products matter so little
+there that the weights can have a larger scale.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from aocq.methods.scale_form import Array, weight_form
 
 
 def with_room_for_biases(model: QuantizedModel) -> QuantizedModel:
-    """Return a model whose biases fit the chip's; the same one where they do already."""
+    """Return a model whose biases fit the chip's register; the same one where they do already."""
     bits = model.limits.bias_bits
     if bits is None or model.leaves_floats:
         return model  # real biases are added to real sums
@@ -36,8 +37,8 @@ def with_room_for_biases(model: QuantizedModel) -> QuantizedModel:
 def _excess(model: QuantizedModel, node: FloatNode, bits: int) -> Array:
     """Return how many times too large the bias of each row is, [N], or [1] with one scale.
 
-    Not where the products of codes can be as large: there a larger scale would cost what the layer
-    computes, and the chip is too narrow for it.
+    0 where the products of codes can be as large as the bias: a larger scale would cost precision
+    of the layer there, and the chip is too narrow for it.
     """
     weight = model.weights[node.attributes["weight"]]
     source = max(model.recipe.activation_bits, model.limits.residual_bits)
@@ -52,7 +53,7 @@ def _excess(model: QuantizedModel, node: FloatNode, bits: int) -> Array:
 
 def _widened(model: QuantizedModel, weight: QuantizedWeight, excess: Array) -> QuantizedWeight:
     """Return the same weights at scales that are larger where ``excess`` is above 1."""
-    wanted = weight_form(model.limits).hold(weight.scale * np.maximum(excess, 1.0))
+    wanted = weight_form(model.limits).nearest(weight.scale * np.maximum(excess, 1.0))
     scale = np.where(excess > 1, wanted, weight.scale)
     codes = np.rint(weight.codes * (weight.scale / scale)[:, None])
     return replace(weight, codes=codes.astype(np.int8), scale=scale)

@@ -159,7 +159,7 @@ def _quantizers(
 
 
 def functions_of(graph: FloatGraph) -> set[str]:
-    """Return the nodes that only activation functions read: they stay in float."""
+    """Return the nodes that only activation functions read, which stay in float."""
     return {
         name
         for name, ops in _readers(graph).items()
@@ -168,7 +168,7 @@ def functions_of(graph: FloatGraph) -> set[str]:
 
 
 def _readers(graph: FloatGraph) -> dict[str, set[FloatOp]]:
-    """Return by which operations each node is read."""
+    """Return the operations that read each node."""
     readers: dict[str, set[FloatOp]] = {}
     for node in graph.nodes:
         for name in node.inputs:
@@ -185,10 +185,10 @@ def asymmetric_quantizer(
     ``form`` gets the s that it can hold, and the z of that.
     """
     codes = (1 << bits) - 1
-    scale = form.hold((high - low) / codes or 1.0)
+    scale = form.nearest((high - low) / codes or 1.0)
     offset = min(max(-round(low / scale), 0), codes)
-    kind = IntType(bits=bits)
-    return ActivationQuantizer(type=kind, scale=scale, zero_point=offset + kind.low)
+    int_type = IntType(bits=bits)
+    return ActivationQuantizer(type=int_type, scale=scale, zero_point=offset + int_type.low)
 
 
 def with_factors(plain: Quantizer, exponents: Tensor) -> ActivationQuantizer:
@@ -264,10 +264,10 @@ def quantize_weight(
     weight: Tensor, bits: int, granularity: str, form: ScaleForm = ANY_SCALE
 ) -> QuantizedWeight:
     """Quantize [N, K] to nearest with ``s = max|w| / (2^(bits-1) - 0.5)``: 127.5 at 8 bits."""
-    kind = IntType(bits=bits)
+    int_type = IntType(bits=bits)
     real = weight.double().numpy()
     rows = real if granularity == "per_channel" else real.reshape(1, -1)
     largest = np.abs(rows).max(axis=1)
-    scale = form.hold(np.where(largest > 0, largest, 1.0) / (kind.high + 0.5))
-    codes = np.clip(np.rint(rows / scale[:, None]), kind.low, kind.high)
+    scale = form.nearest(np.where(largest > 0, largest, 1.0) / (int_type.high + 0.5))
+    codes = np.clip(np.rint(rows / scale[:, None]), int_type.low, int_type.high)
     return QuantizedWeight(bits=bits, codes=codes.reshape(real.shape).astype(np.int8), scale=scale)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Search of the steps of one linear layer or one product, on cached float inputs and results.
+"""Search for the scales of one linear layer or matrix product, on its float inputs and results.
 
 Every layer is searched by itself: it sees float inputs and is held against its float results, as
 if no other layer were quantized. Each candidate costs one matrix product.
@@ -27,7 +27,7 @@ IMAGES = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """Candidates ``low, low + (high - low) / count, ...`` as shares of the full range's step.
+    """Candidate scales: ``low, low + (high - low) / count, ...`` times the full range's scale.
 
     ``high`` itself is never tried, as in the released code of PTQ4ViT and BasePTQ.
     """
@@ -44,30 +44,30 @@ class Grid:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputCandidates:
-    """The quantizers to choose from for a layer's input: codes of ``low..high``, several steps.
+    """Candidate quantizers of a layer's input: codes of ``low..high``, several scales.
 
     Attributes
     ----------
     fixed
-        real values [R, K] that are added whatever step is chosen (the other range of a twin
+        real values [R, K] that are added whatever scale is chosen (the other range of a twin
         quantizer)
     """
 
-    steps: tuple[float, ...]
+    scales: tuple[float, ...]
     first: float
     low: int
     high: int
     fixed: Tensor | None = None
 
-    def quantized(self, x: Tensor, step: float, rows: slice = slice(None)) -> Tensor:
+    def quantized(self, x: Tensor, scale: float, rows: slice = slice(None)) -> Tensor:
         """Quantize and dequantize some rows of ``x`` [R, K]."""
-        held = (x[rows] / step).round_().clamp_(self.low, self.high).mul_(step)
+        held = (x[rows] / scale).round_().clamp_(self.low, self.high).mul_(scale)
         return held if self.fixed is None else held.add_(self.fixed[rows])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearLayer:
-    """What the search of a linear layer works on.
+    """A linear layer with its float input and result.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class LinearLayer:
     gradient
         the same shape, where the objective wants one
     blocks
-        how many blocks of equally many rows have a step of their own
+        how many blocks of equally many rows have a scale of their own
     """
 
     x: Tensor
@@ -94,10 +94,10 @@ class LinearLayer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LinearSteps:
-    """What was found: a step for each block of rows, float64 [blocks], and one for the input.
+class LinearScales:
+    """Result of a search: a scale for each block of rows, float64 [blocks], and one for the input.
 
-    ``rounds`` is how many were run: less than asked for where one had changed nothing.
+    ``rounds`` is the number of rounds run, less than asked for where one had changed nothing.
     """
 
     weight: Tensor
@@ -107,10 +107,10 @@ class LinearSteps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
-    """How steps are searched: which candidates, what for, how often, at which width.
+    """Settings of a search: candidates, objective, rounds, bits.
 
-    ``weight_form`` and ``activation_form`` say which scales there are. ``one_step`` asks for the
-    same step in all heads of an operand, the best for all of them together.
+    ``weight_form`` and ``activation_form`` say which scales there are. ``one_scale`` asks for the
+    same scale in all heads of an operand, the best for all of them together.
     """
 
     grid: Grid
@@ -120,11 +120,11 @@ class Search:
     activation_bits: int
     weight_form: ScaleForm = ANY_SCALE
     activation_form: ScaleForm = ANY_SCALE
-    one_step: bool = False
+    one_scale: bool = False
 
 
-def full_step(largest: Tensor, bits: int) -> Tensor:
-    """Return the step at which codes of ``bits`` bits just span ``-largest..largest``, float64."""
+def full_scale(largest: Tensor, bits: int) -> Tensor:
+    """Return the scale at which codes of ``bits`` bits just span ``-largest..largest``, float64."""
     largest = largest.double()
     return torch.where(largest > 0, largest, 1.0) / ((1 << (bits - 1)) - 0.5)
 
@@ -132,65 +132,65 @@ def full_step(largest: Tensor, bits: int) -> Tensor:
 def uniform_candidates(x: Tensor, search: Search) -> InputCandidates:
     """Return the candidates of a symmetric uniform quantizer of ``x``."""
     bits, form = search.activation_bits, search.activation_form
-    full = full_step(x.abs().max(), bits)
+    full = full_scale(x.abs().max(), bits)
     return InputCandidates(
-        steps=tuple(map(float, form.candidates(full, search.grid.shares()))),
-        first=form.hold(float(full)),
+        scales=tuple(map(float, form.candidates(full, search.grid.shares()))),
+        first=form.nearest(float(full)),
         low=-(1 << (bits - 1)),
         high=(1 << (bits - 1)) - 1,
     )
 
 
 def choose(count: int, score: Callable[[int], Tensor]) -> Tensor:
-    """Return for each entry of a score the candidate with the largest, the first of equal ones."""
+    """Return the candidate of greatest score for each entry, the first of equal ones."""
     return torch.stack([score(index) for index in range(count)]).argmax(dim=0)
 
 
-def weight_codes(weight: Tensor, steps: Tensor, bits: int) -> Tensor:
-    """Return int8 codes of weights [N, K] under steps [blocks] of consecutive rows."""
-    rows = steps.repeat_interleave(len(weight) // len(steps))[:, None]
+def weight_codes(weight: Tensor, scales: Tensor, bits: int) -> Tensor:
+    """Return int8 codes of weights [N, K] under scales [blocks] of consecutive rows."""
+    rows = scales.repeat_interleave(len(weight) // len(scales))[:, None]
     high = (1 << (bits - 1)) - 1
     return torch.round(weight.double() / rows).clamp_(-high - 1, high).to(torch.int8)
 
 
-def quantized_weight(weight: Tensor, steps: Tensor, bits: int) -> Tensor:
-    """Return weights [N, K] quantized and dequantized under steps [blocks], float32."""
-    rows = steps.repeat_interleave(len(weight) // len(steps))[:, None]
-    return (weight_codes(weight, steps, bits).double() * rows).float()
+def quantized_weight(weight: Tensor, scales: Tensor, bits: int) -> Tensor:
+    """Return weights [N, K] quantized and dequantized under scales [blocks], float32."""
+    rows = scales.repeat_interleave(len(weight) // len(scales))[:, None]
+    return (weight_codes(weight, scales, bits).double() * rows).float()
 
 
 def search_linear(
     layer: LinearLayer, inputs: InputCandidates | None, search: Search
-) -> LinearSteps:
-    """Search the weight's steps with the input's fixed and the input's with the weight's fixed.
+) -> LinearScales:
+    """Search the scales of weight and input in turn, the other fixed.
 
     ``inputs`` is None where the input stays in float.
     """
     per_block = layer.weight.reshape(layer.blocks, -1).abs().amax(dim=1)
-    full = full_step(per_block, search.weight_bits)
+    full = full_scale(per_block, search.weight_bits)
     candidates = torch.stack(search.weight_form.candidates(full, search.grid.shares()))
-    found = LinearSteps(weight=full, input=inputs.first if inputs else None, rounds=0)
+    found = LinearScales(weight=full, input=inputs.first if inputs else None, rounds=0)
     for done in range(1, search.rounds + 1):
         before = found
-        weight = _best_weight_steps(layer, inputs, found.input, candidates, search)
-        step = found.input
+        weight = _best_weight_scales(layer, inputs, found.input, candidates, search)
+        scale = found.input
         if inputs:
-            step = _best_input_step(layer, inputs, weight, search)
-        found = LinearSteps(weight=weight, input=step, rounds=done)
+            scale = _best_input_scale(layer, inputs, weight, search)
+        found = LinearScales(weight=weight, input=scale, rounds=done)
         # The next round would search the same weight with the same input: nothing would change.
-        if step == before.input:
+        if scale == before.input:
             break
     return found
 
 
-def _best_weight_steps(
+def _best_weight_scales(
     layer: LinearLayer,
     inputs: InputCandidates | None,
-    step: float | None,
+    scale: float | None,
     candidates: Tensor,
     search: Search,
 ) -> Tensor:
-    x = layer.x if inputs is None or step is None else inputs.quantized(layer.x, step)
+    x = layer.x if inputs is None or scale is None else inputs.quantized(layer.x, scale)
 
     def score(index: int) -> Tensor:
         weight = quantized_weight(layer.weight, candidates[index], search.weight_bits)
@@ -200,24 +200,24 @@ def _best_weight_steps(
 
 
 def _taken(candidates: Tensor, chosen: Tensor) -> Tensor:
-    """Return the chosen one of [candidates, entries] for every entry, or one for all, [entries]."""
+    """Return the chosen of the candidates [candidates, entries] for every entry, [entries]."""
     entries = candidates.shape[1]
     return candidates[chosen.expand(entries), torch.arange(entries)]
 
 
-def _best_input_step(
-    layer: LinearLayer, inputs: InputCandidates, steps: Tensor, search: Search
+def _best_input_scale(
+    layer: LinearLayer, inputs: InputCandidates, scales: Tensor, search: Search
 ) -> float:
-    weight = quantized_weight(layer.weight, steps, search.weight_bits)
+    weight = quantized_weight(layer.weight, scales, search.weight_bits)
     whole = replace(layer, blocks=1)
 
     def score(index: int) -> Tensor:
-        step = inputs.steps[index]
+        scale = inputs.scales[index]
         return _score(
-            whole, lambda rows: inputs.quantized(layer.x, step, rows), weight, search.objective
+            whole, lambda rows: inputs.quantized(layer.x, scale, rows), weight, search.objective
         )
 
-    return inputs.steps[int(choose(len(inputs.steps), score))]
+    return inputs.scales[int(choose(len(inputs.scales), score))]
 
 
 def _score(
@@ -249,7 +249,7 @@ class Product:
     Attributes
     ----------
     factors
-        both operands as multiples of the tensors whose codes they are: those tensors' steps are
+        both operands as multiples of the tensors whose codes they are: those tensors' scales are
         what has a chip's form
     left_bits
         width of the left operand, where it is not that of the search (probabilities)
@@ -269,36 +269,36 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProductSteps:
-    """What was found: steps per head, float64 [heads]; levels for the left operand instead."""
+class ProductScales:
+    """Result of a search: scales per head, float64 [heads], or levels for the left operand."""
 
     a: Tensor | LevelQuantizer
     b: Tensor
     rounds: int
 
 
-def search_product(product: Product, search: Search) -> ProductSteps:
-    """Search the left operand's steps, then the right one's, one per head."""
+def search_product(product: Product, search: Search) -> ProductScales:
+    """Search the left operand's scales, then the right one's, one per head."""
     bits_a, bits_b = product.bits("a", search), product.bits("b", search)
-    first_b, candidates_b = _head_steps(product, "b", search)
-    first_a, candidates_a = _head_steps(product, "a", search)
-    found = ProductSteps(a=first_a, b=first_b, rounds=0)
+    first_b, candidates_b = _head_scales(product, "b", search)
+    first_a, candidates_a = _head_scales(product, "a", search)
+    found = ProductScales(a=first_a, b=first_b, rounds=0)
     for done in range(1, search.rounds + 1):
         before = found.b
         b = quantize_heads(product.b, found.b, bits_b)
-        steps_a = _best_head_steps(replace(product, b=b), "a", candidates_a, search)
-        a = quantize_heads(product.a, steps_a, bits_a)
-        steps_b = _best_head_steps(replace(product, a=a), "b", candidates_b, search)
-        found = ProductSteps(a=steps_a, b=steps_b, rounds=done)
-        if torch.equal(before, steps_b):
+        scales_a = _best_head_scales(replace(product, b=b), "a", candidates_a, search)
+        a = quantize_heads(product.a, scales_a, bits_a)
+        scales_b = _best_head_scales(replace(product, a=a), "b", candidates_b, search)
+        found = ProductScales(a=scales_a, b=scales_b, rounds=done)
+        if torch.equal(before, scales_b):
             break
     return found
 
 
 def search_product_with_levels(
     product: Product, levels: Sequence[LevelQuantizer], search: Search
-) -> ProductSteps:
-    """Search the left operand's levels with the right one in float, then the right one's steps.
+) -> ProductScales:
+    """Search the left operand's levels with the right one in float, then the right one's scales.
 
     One round is all: the first search does not depend on the second.
     """
@@ -306,32 +306,36 @@ def search_product_with_levels(
         len(levels), lambda i: _score_heads(product, "a", levels[i], search.objective).sum()
     )
     best = levels[int(chosen)]
-    _, candidates = _head_steps(product, "b", search)
-    steps = _best_head_steps(replace(product, a=best(product.a)), "b", candidates, search)
-    return ProductSteps(a=best, b=steps, rounds=1)
+    _, candidates = _head_scales(product, "b", search)
+    scales = _best_head_scales(replace(product, a=best(product.a)), "b", candidates, search)
+    return ProductScales(a=best, b=scales, rounds=1)
 
 
-def quantize_heads(x: Tensor, steps: Tensor, bits: int) -> Tensor:
-    """Quantize and dequantize [images, heads, ...] under one step per head."""
-    step = steps.to(x)[:, None, None]
+def quantize_heads(x: Tensor, scales: Tensor, bits: int) -> Tensor:
+    """Quantize and dequantize [images, heads, ...] under one scale per head."""
+    scale = scales.to(x)[:, None, None]
     high = (1 << (bits - 1)) - 1
-    return torch.round(x / step).clamp_(-high - 1, high).mul_(step)
+    return torch.round(x / scale).clamp_(-high - 1, high).mul_(scale)
 
 
-def _head_steps(product: Product, side: Literal["a", "b"], search: Search) -> tuple[Tensor, Tensor]:
-    """Return an operand's first steps [heads] and the candidates [candidates, heads]."""
+def _head_scales(
+    product: Product, side: Literal["a", "b"], search: Search
+) -> tuple[Tensor, Tensor]:
+    """Return an operand's first scales [heads] and the candidates [candidates, heads]."""
     x, factor = (product.a, product.factors[0]) if side == "a" else (product.b, product.factors[1])
     largest = x.abs().amax(dim=(0, 2, 3))
-    if search.one_step:
+    if search.one_scale:
         largest = largest.max().expand_as(largest)
-    full, form = full_step(largest, product.bits(side, search)), search.activation_form
+    full, form = full_scale(largest, product.bits(side, search)), search.activation_form
     if not form.restricts:
         return full, torch.stack(form.candidates(full, search.grid.shares()))
     own = full / factor
-    return form.hold(own) * factor, torch.stack(form.candidates(own, search.grid.shares())) * factor
+    return form.nearest(own) * factor, torch.stack(
+        form.candidates(own, search.grid.shares())
+    ) * factor
 
 
-def _best_head_steps(
+def _best_head_scales(
     product: Product, side: Literal["a", "b"], candidates: Tensor, search: Search
 ) -> Tensor:
     bits = product.bits(side, search)
@@ -343,7 +347,7 @@ def _best_head_steps(
             lambda x: quantize_heads(x, candidates[index], bits),
             search.objective,
         )
-        return found.sum() if search.one_step else found
+        return found.sum() if search.one_scale else found
 
     return _taken(candidates, choose(len(candidates), score))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The float network's tensors around its layers, a few layers at a time."""
+"""Inputs, results and gradients of layers in the float network, a few layers at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Direction = Callable[[Tensor, int], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class LayerValues:
-    """Float tensors of one layer on all images: what it reads, its result, its gradient."""
+    """Float tensors of one layer on all images: inputs, result, gradient of the result."""
 
     inputs: tuple[Tensor, ...]
     real: Tensor
@@ -37,7 +37,7 @@ def values_of(
     direction: Direction | None,
     seed: int,
 ) -> Iterator[tuple[FloatNode, LayerValues]]:
-    """Yield every layer with its tensors, as many layers at a time as memory is set aside.
+    """Yield every layer with its tensors, computed for as many layers at a time as memory allows.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ranges inside LayerNorm, for chips that compute it as a graph of operators.
+"""Quantizers of tensors inside LayerNorm, for chips that compute it as a graph of operators.
 
-They are taken from the quantized network, on the calibration images: what each LayerNorm really
-reads decides what happens inside it.
+Ranges are those of the fake-quantized network on the calibration images: a LayerNorm reads
+quantized tensors.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def observe_parts(
     bits: int,
     advance: Callable[[int], None] = lambda images: None,
 ) -> dict[str, ActivationQuantizer]:
-    """Return a quantizer for every part of every LayerNorm, by the part's name.
+    """Return the quantizers of all parts of LayerNorms, by name, from their observed ranges.
 
     Zero points are used where the recipe allows them and codes have 8 bits; TFLite's operators on
     16-bit codes have none.
@@ -72,16 +72,16 @@ def observe_parts(
     """
     graph = model.graph
     norms = [node for node in graph.nodes if node.op is FloatOp.LAYERNORM]
-    parameters = model.simulated_parameters()
+    parameters = model.fake_quantized_parameters()
     seen: dict[str, ObservedRange] = {}
     for batch in images.split(IMAGES_AT_ONCE["cpu"]):
-        feeds = {graph.input.name: model.simulated_image(batch)}
+        feeds = {graph.input.name: model.fake_quantized_image(batch)}
         with torch.inference_mode():
             sources = run(
                 graph,
                 feeds,
                 [node.inputs[0] for node in norms],
-                transform=model.simulate,
+                transform=model.fake_quantize,
                 parameters=parameters,
             )
             for node in norms:

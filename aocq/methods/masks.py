@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masked scores: which quantizer they have, and how far down its codes must reach.
+"""Quantizers of masked attention scores, and how far down their codes must reach.
 
 A mask makes no new values. Where it switches a score off, the chip has the lowest code of the
 scores' own type, so that the quantizer of the scores must leave a distance: exp of the lowest code
@@ -33,9 +33,9 @@ def scores_of(graph: FloatGraph, mask: FloatNode) -> tuple[str, float]:
 def quantizer_of(
     graph: FloatGraph, quantizers: Mapping[str, Quantizer], node: FloatNode
 ) -> Quantizer | None:
-    """Return what turns a node's result into codes; None where it stays as it is.
+    """Return the quantizer of a node's result; None where it has none.
 
-    A mask has the quantizer of its scores: what is switched off becomes the lowest code.
+    A mask has the quantizer of its scores: scores that are switched off become the lowest code.
     """
     if node.op is not FloatOp.MASK:
         return quantizers.get(node.name)
@@ -47,17 +47,17 @@ def quantizer_of(
 
 
 def quantizing(graph: FloatGraph, quantizers: Mapping[str, Quantizer]) -> Transform:
-    """Return the interpreter's transformation that quantizes every result by its quantizer."""
+    """Return the interpreter's transformation that fake-quantizes every result."""
 
-    def simulate(node: FloatNode, x: Tensor) -> Tensor:
+    def fake_quantize(node: FloatNode, x: Tensor) -> Tensor:
         quantizer = quantizer_of(graph, quantizers, node)
         return quantizer(x) if quantizer else x
 
-    return simulate
+    return fake_quantize
 
 
 def lowest_code_wanted(masked: Tensor, factor: float, bits: int) -> Tensor:
-    """Return for every row how low the lowest code of its scores has to be, [..., 1].
+    """Return the real value at or below which the lowest code of each row has to be, [..., 1].
 
     Even if all others in the row are switched off, their probabilities together then are less than
     half of a code of ``bits`` bits: ``max - ln(columns) - (bits + 1) ln 2``.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a search of steps maximises: how alike a layer's float and quantized results are.
+"""Objectives of the search for scales: similarity of a layer's float and quantized results.
 
 An objective maps the float result, the quantized one and a gradient of their shape (or None) to
 one figure per row: the last dimension is reduced.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the operands of products come from: which channels of which tensor form which head.
+"""Sources of the operands of matrix products: the channels of a tensor that form each head.
 
 Methods with one scale per head cannot put a quantizer on an operand: between the layer that makes
 it and the product are only layout nodes. The scale belongs to channels of the layer's result, and
@@ -47,7 +47,7 @@ class Operand:
 
 
 def trace_operand(graph: FloatGraph, product: FloatNode, side: int) -> Operand:
-    """Return where operand ``side`` (0 or 1) of a matmul node comes from.
+    """Return the source of operand ``side`` (0 or 1) of a matmul node.
 
     Heads that no single dimension of the source tells apart are one head with all its channels.
     """
@@ -70,7 +70,7 @@ def trace_operand(graph: FloatGraph, product: FloatNode, side: int) -> Operand:
 
 
 def row_blocks(graph: FloatGraph, layer: FloatNode) -> tuple[tuple[int, ...], ...]:
-    """Return the rows of a linear layer's weights by who reads them: Q, K and V of a joint layer.
+    """Return a linear layer's rows grouped by their readers: Q, K and V of a joint layer.
 
     One block of all rows where its readers do not share them out evenly.
     """

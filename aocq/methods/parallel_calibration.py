@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BasePTQ and PTQ4ViT: every product's steps searched by itself, everything else left in float.
+"""Calibration of BasePTQ and PTQ4ViT: scales of each matrix product, searched one by one.
 
 Quantized are the weights and inputs of linear layers, and both operands of products of
 activations; of the patch embedding only the weights. Bias, Add, LayerNorm, Softmax, GELU and
@@ -8,7 +8,7 @@ embeddings stay in float: their nodes have no quantizer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,36 +18,33 @@ from torch import Tensor
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import GELUS
 from aocq.capture.residual_stream import arithmetic_source
-from aocq.methods import base_ptq
+from aocq.methods.integer_operators import completed
 from aocq.methods.layer_search import (
     Grid,
     InputCandidates,
     LinearLayer,
-    LinearSteps,
+    LinearScales,
     Product,
     Search,
-    full_step,
     search_linear,
     search_product,
     search_product_with_levels,
     uniform_candidates,
     weight_codes,
 )
-from aocq.methods.layer_values import Direction, LayerValues, values_at, values_of
+from aocq.methods.layer_values import Direction, LayerValues, values_of
 from aocq.methods.objectives import Objective
-from aocq.methods.operands import Operand, row_blocks, trace_operand
+from aocq.methods.operands import row_blocks, trace_operand
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import (
-    ActivationQuantizer,
     LevelQuantizer,
     QuantizedWeight,
-    Quantizer,
 )
 from aocq.methods.scale_form import ScaleForm, activation_form, weight_form
-from aocq.methods.twin_ranges import WIDEST_TWIN, gelu_twin, negative_step, softmax_exponents
+from aocq.methods.searched_scales import SearchedScales
+from aocq.methods.twin_ranges import WIDEST_TWIN, gelu_twin, negative_scale, softmax_exponents
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
-from simulator.numerics.integer_type import IntType
 
 # The papers calibrate on 32 images.
 IMAGES = 32
@@ -55,7 +52,7 @@ IMAGES = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What one method of this family does.
+    """The choices in which the methods of this family differ.
 
     Attributes
     ----------
@@ -65,10 +62,10 @@ class Settings:
     softmax_levels
         the twin quantizer of probabilities by exponent and bits; None for a uniform one
     gelu_multiples
-        from candidate steps, bits and the form of scales to multiples of a fraction of the negative
-        step, and the fraction; None for a uniform quantizer of GELU's result
+        from candidate scales, bits and the form of scales to multiples of a fraction of the
+        negative scale, and the fraction; None for a uniform quantizer of GELU's result
     stem_per_channel
-        whether each output channel of the patch embedding has a step of its own
+        whether each output channel of the patch embedding has a scale of its own
     """
 
     method: str
@@ -98,9 +95,11 @@ def calibrate(
     on_progress
         called with (layers done, layers in all)
     """
-    calibration = _Calibration(graph, images[:IMAGES], recipe, limits, settings)
+    images = images[:IMAGES]
+    scales = SearchedScales(graph, images, recipe, limits)
+    calibration = _Calibration(graph, recipe, limits, settings, scales)
     layers = [node for node in graph.nodes if node.op in {FloatOp.LINEAR, FloatOp.MATMUL}]
-    tensors = values_of(graph, images[:IMAGES], layers, settings.direction, recipe.seed)
+    tensors = values_of(graph, images, layers, settings.direction, recipe.seed)
     for done, (node, values) in enumerate(tensors, start=1):
         if node.op is FloatOp.LINEAR:
             calibration.linear(node, values)
@@ -108,10 +107,9 @@ def calibrate(
             calibration.product(node, values)
         if on_progress:
             on_progress(done, len(layers))
-    own = calibration.quantizers()
-    activations = own
+    activations = scales.quantizers()
     if recipe.float_ops == "integer":
-        activations = completed(graph, images[:IMAGES], recipe, limits, own)
+        activations = completed(graph, images, recipe, limits, activations)
     return QuantizedModel(
         graph=graph,
         method=settings.method,
@@ -119,61 +117,21 @@ def calibrate(
         limits=limits,
         activations=activations,
         weights=calibration.weights,
-        calibration_images=min(len(images), IMAGES),
+        calibration_images=len(images),
         log=tuple(calibration.log),
     )
 
 
-def completed(
-    graph: FloatGraph,
-    images: Tensor,
-    recipe: Recipe,
-    limits: ChipLimits,
-    own: Mapping[str, Quantizer],
-) -> dict[str, Quantizer]:
-    """Return a quantizer for every arithmetic node: the plain method's where there is no own one.
-
-    Heads share one scale, the largest of theirs, because a chip has one requantization per tensor.
-    Probabilities are the chip's unsigned ones; levels of the method are chosen by those.
-    """
-    plain_recipe = replace(recipe, activation_range="minmax")
-    seen = base_ptq.observe(graph, images, plain_recipe, limits, None)
-    found: dict[str, Quantizer] = dict(base_ptq.quantizers(graph, seen, plain_recipe, limits))
-    for name, quantizer in own.items():
-        is_softmax = graph.node(name).op is FloatOp.SOFTMAX
-        if isinstance(quantizer, LevelQuantizer):
-            bits = limits.probability_bits(recipe)
-            found[name] = quantizer.of_probability_codes(bits) if is_softmax else quantizer
-        elif not is_softmax:
-            # Held again: a ratio times the smallest step may miss the largest by a bit.
-            largest = quantizer.scale * max(quantizer.alpha or (1.0,))
-            largest = activation_form(limits).hold(largest)
-            found[name] = ActivationQuantizer(
-                type=quantizer.type, scale=largest, zero_point=quantizer.zero_point
-            )
-    return found
-
-
-@dataclass(slots=True)
-class _Steps:
-    """Steps found so far for one tensor: along ``axis``, 0 where none was found."""
-
-    axis: int
-    steps: Tensor
-
-
 @dataclass(slots=True)
 class _Calibration:
-    """The state of one calibration: what was found layer by layer."""
+    """Searches layer by layer, and their results so far."""
 
     graph: FloatGraph
-    images: Tensor
     recipe: Recipe
     limits: ChipLimits
     settings: Settings
+    scales: SearchedScales
     weights: dict[str, QuantizedWeight] = field(default_factory=dict)
-    levels: dict[str, LevelQuantizer] = field(default_factory=dict)
-    steps: dict[str, _Steps] = field(default_factory=dict)
     log: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -186,11 +144,11 @@ class _Calibration:
             activation_bits=self.recipe.activation_bits,
             weight_form=weight_form(self.limits),
             activation_form=activation_form(self.limits),
-            one_step=self.limits.activation_granularity == "per_tensor",
+            one_scale=self.limits.activation_granularity == "per_tensor",
         )
 
     def linear(self, node: FloatNode, values: LayerValues) -> None:
-        """Search a linear layer and note its weight codes and its input's step or levels."""
+        """Search a linear layer and note its weight codes and its input's scale or levels."""
         weight = self.graph.parameters[node.attributes["weight"]]
         bias = node.attributes["bias"]
         source = arithmetic_source(self.graph, node.inputs[0])
@@ -214,11 +172,11 @@ class _Calibration:
         self._note_weight(node, layer, order, found)
         if found.input is not None and fraction:
             bits, form = self.recipe.activation_bits, activation_form(self.limits)
-            multiple = round(found.input / (negative_step(bits, form) / fraction))
-            self._note_levels(source.name, gelu_twin(multiple, fraction, bits, form))
+            multiple = round(found.input / (negative_scale(bits, form) / fraction))
+            self.scales.note_levels(source.name, gelu_twin(multiple, fraction, bits, form))
         elif found.input is not None:
-            step = torch.full((source.shape[-1],), found.input, dtype=torch.float64)
-            self._note_steps(source.name, -1, step)
+            scale = torch.full((source.shape[-1],), found.input, dtype=torch.float64)
+            self.scales.note(source.name, -1, scale)
 
     def _blocks(self, node: FloatNode, source: FloatNode) -> tuple[tuple[int, ...], ...]:
         rows = tuple(range(node.shape[-1]))
@@ -238,14 +196,14 @@ class _Calibration:
         is_gelu = source.attributes.get("function") in GELUS
         if multiples is None or not is_gelu or bits > WIDEST_TWIN:
             return uniform, 0
-        found, fraction = multiples(list(uniform.steps), bits, form)
-        negative_unit = negative_step(bits, form)
-        steps = [multiple * negative_unit / fraction for multiple in found]
+        found, fraction = multiples(list(uniform.scales), bits, form)
+        negative_unit = negative_scale(bits, form)
+        scales = [multiple * negative_unit / fraction for multiple in found]
         negative = torch.round(x / negative_unit).clamp_(uniform.low, 0)
         return (
             InputCandidates(
-                steps=tuple(steps),
-                first=min(steps, key=lambda step: abs(step - uniform.first)),
+                scales=tuple(scales),
+                first=min(scales, key=lambda scale: abs(scale - uniform.first)),
                 low=0,
                 high=uniform.high,
                 fixed=negative.mul_(negative_unit),
@@ -254,7 +212,7 @@ class _Calibration:
         )
 
     def _note_weight(
-        self, node: FloatNode, layer: LinearLayer, order: Tensor, found: LinearSteps
+        self, node: FloatNode, layer: LinearLayer, order: Tensor, found: LinearScales
     ) -> None:
         bits = self.recipe.weight_bits
         codes = torch.empty(layer.weight.shape, dtype=torch.int8)
@@ -276,7 +234,7 @@ class _Calibration:
         )
 
     def product(self, node: FloatNode, values: LayerValues) -> None:
-        """Search a product of two activations and note both operands' steps or levels."""
+        """Search a product of two activations and note both operands' scales or levels."""
         a, b = values.inputs
         if node.attributes["transpose_b"]:
             b = b.transpose(-1, -2)
@@ -287,30 +245,24 @@ class _Calibration:
             real=_by_head(values.real),
             gradient=_by_head(values.gradient) if values.gradient is not None else None,
             factors=(operands[0].factor, operands[1].factor),
-            left_bits=self._bits(operands[0].source),
+            left_bits=self.scales.bits(operands[0].source),
         )
         left = self.graph.node(operands[0].source)
-        is_twin = left.op is FloatOp.SOFTMAX and self._bits(left.name) <= WIDEST_TWIN
+        is_twin = left.op is FloatOp.SOFTMAX and self.scales.bits(left.name) <= WIDEST_TWIN
         if self.settings.softmax_levels and is_twin:
             levels = self._probability_levels(self.settings.softmax_levels)
             found = search_product_with_levels(product, levels, self.search)
         else:
             found = search_product(product, self.search)
         entry: dict[str, Any] = {"layer": node.name, "rounds": found.rounds}
-        for side, operand, steps in zip("ab", operands, (found.a, found.b), strict=True):
-            if isinstance(steps, LevelQuantizer):
-                self._note_levels(operand.source, steps)
-                entry[f"{side}_unit"] = steps.scale
+        for side, operand, scales in zip("ab", operands, (found.a, found.b), strict=True):
+            if isinstance(scales, LevelQuantizer):
+                self.scales.note_levels(operand.source, scales)
+                entry[f"{side}_unit"] = scales.scale
             else:
-                self._note_heads(operand, steps)
-                entry[f"{side}_steps"] = steps.tolist()
+                self.scales.note_heads(operand, scales)
+                entry[f"{side}_steps"] = scales.tolist()
         self.log.append(entry)
-
-    def _bits(self, name: str) -> int:
-        """Return the width of a tensor's codes."""
-        recipe, limits = self.recipe, self.limits
-        is_softmax = self.graph.node(name).op is FloatOp.SOFTMAX
-        return limits.probability_bits(recipe) if is_softmax else recipe.activation_bits
 
     def _probability_levels(
         self, levels: Callable[[int, int], LevelQuantizer]
@@ -323,69 +275,7 @@ class _Calibration:
         found = [levels(exponent, bits) for exponent in softmax_exponents(bits)]
         return [replace(twin, scale=form.below(twin.scale)) for twin in found]
 
-    def _note_heads(self, operand: Operand, steps: Tensor) -> None:
-        source = self.graph.node(operand.source)
-        along = torch.zeros(source.shape[operand.axis], dtype=torch.float64)
-        if len(operand.heads) != len(steps):
-            steps = steps.max().expand(len(operand.heads))
-        for head, step in zip(operand.heads, steps / operand.factor, strict=True):
-            along[list(head)] = step
-        self._note_steps(operand.source, operand.axis, along)
-
-    def _note_steps(self, name: str, axis: int, steps: Tensor) -> None:
-        """Note steps of a tensor; where several layers read it, the largest serves them all."""
-        known = self.steps.get(name)
-        if known and known.axis != axis:
-            steps = torch.cat([steps, known.steps]).max().expand(len(steps))
-        elif known:
-            steps = torch.maximum(known.steps, steps)
-        self.steps[name] = _Steps(axis=axis, steps=steps)
-
-    def _note_levels(self, name: str, levels: LevelQuantizer) -> None:
-        """Note levels of a tensor; where several layers read it, those that reach furthest."""
-        known = self.levels.get(name)
-        if known is None or _reach(levels) > _reach(known):
-            self.levels[name] = levels
-
-    def quantizers(self) -> dict[str, Quantizer]:
-        """Return the quantizer of every tensor that a product reads, but the image."""
-        found: dict[str, Quantizer] = {}
-        for name, known in self.steps.items():
-            if name in self.levels:
-                continue
-            steps = known.steps
-            if not bool((steps > 0).all()):
-                steps = torch.where(steps > 0, steps, self._observed_steps(name, known.axis))
-            steps = activation_form(self.limits).hold(steps)
-            if self.limits.activation_granularity == "per_tensor":
-                steps = steps.max().expand_as(steps)
-            smallest = float(steps.min())
-            alike = bool((steps == steps[0]).all())
-            found[name] = ActivationQuantizer(
-                type=IntType(bits=self._bits(name)),
-                scale=smallest,
-                zero_point=0,
-                alpha=() if alike else tuple((steps / smallest).tolist()),
-                axis=-1 if alike else known.axis,
-            )
-        return {**found, **self.levels}
-
-    def _observed_steps(self, name: str, axis: int) -> Tensor:
-        """Return steps for indices that no product reads (Q and K before a normalization)."""
-        largest = (
-            values_at(self.graph, self.images, [name])[name]
-            .abs()
-            .movedim(axis, -1)
-            .flatten(0, -2)
-            .amax(dim=0)
-        )
-        return full_step(largest, self._bits(name))
-
 
 def _by_head(x: Tensor) -> Tensor:
     """View an operand or a result as [images, heads, rows, columns]; windows count as images."""
     return x.unsqueeze(1) if x.ndim == 3 else x.reshape(-1, *x.shape[-3:])
-
-
-def _reach(levels: LevelQuantizer) -> float:
-    return levels.levels[-1] * levels.scale

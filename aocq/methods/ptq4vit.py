@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """``ptq4vit_paper`` and ``ptq4vit_released``: twin ranges, and errors weighted by gradients.
 
-As BasePTQ, with a step for each channel of the patch embedding, three rounds, twin quantizers after
-softmax and GELU, and an objective that weighs errors by the gradient of a loss. Source: PTQ4ViT
-(arXiv 2111.12293). Paper and released code differ in three places:
+As BasePTQ, with a scale for each channel of the patch embedding, three rounds, twin quantizers
+after softmax and GELU, and an objective that weighs errors by the gradient of a loss. Source:
+PTQ4ViT (arXiv 2111.12293). Paper and released code differ in three places:
 
 - after softmax, the released quantizer adds about the threshold to every probability;
-- after GELU, the paper ties both steps by a power of two, the released code does not;
+- after GELU, the paper ties both scales by a power of two, the released code does not;
 - the gradient is 0 by definition (see :mod:`aocq.methods.fisher`). ``ptq4vit_paper`` draws labels
   from the float predictions. The released code runs on the rounding noise of a GPU;
   ``ptq4vit_released`` puts seeded normal noise in its place. Without any, all candidates of all
-  layers tie, the first one (0.01 of the full step) wins, and the network is destroyed.
+  layers tie, the first one (0.01 of the full scale) wins, and the network is destroyed.
 """
 
 from __future__ import annotations
@@ -76,5 +76,5 @@ def quantize_released(
     limits: ChipLimits,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> QuantizedModel:
-    """The same with what the released code computes."""
+    """Quantize as the released code does, by the first 32 of ``images``."""
     return calibrate(graph, images, recipe, limits, RELEASED, on_progress)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``quantized.json`` holds, as a schema: strict JSON, every value by type and range."""
+"""Schema of ``quantized.json``: strict JSON, every value by type and range."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class NodeEntry(Entry):
     shape: Shape
 
     def node(self) -> FloatNode:
-        """Return what the entry stands for."""
+        """Return the node of the entry."""
         attributes = {key: _list(value) for key, value in self.attributes.items()}
         return FloatNode(
             name=self.name,
@@ -101,7 +101,7 @@ class NodeEntry(Entry):
 
 
 class WeightEntry(Entry):
-    """What is said of a weight beside its tensors."""
+    """Bits and column factors of a weight; its tensors are in the other file."""
 
     bits: Annotated[int, Field(ge=2, le=8)]
     alpha: list[Scale]
@@ -119,7 +119,7 @@ def _is_plain(value: Any, depth: int = 4) -> bool:
 
 
 class LogEntry(Entry):
-    """How a decision was found, for people; figures read those of scale refinement."""
+    """A line of the log of decisions, for people; figures read those of scale refinement."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Any]
@@ -151,7 +151,7 @@ def _meta_means_something(meta: dict[str, str]) -> dict[str, str]:
 
 
 class QuantizedFile(Entry):
-    """All of ``quantized.json``."""
+    """The content of ``quantized.json``."""
 
     format: Literal[3]
     name: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
@@ -192,7 +192,7 @@ def _of_this_format(plain: Any) -> Any:
 
 
 def checked(plain: Any) -> QuantizedFile:
-    """Return parsed JSON as the file that it is.
+    """Return parsed JSON as a checked file.
 
     Raises
     ------
@@ -211,7 +211,7 @@ def checked(plain: Any) -> QuantizedFile:
 
 
 def place(parts: Any) -> str:
-    """Return where a value is, dotted: ``activations.head.scale``."""
+    """Return the path of a value, dotted: ``activations.head.scale``."""
     return ".".join(printable(str(part)) for part in parts)
 
 

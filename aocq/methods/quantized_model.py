@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""QuantizedModel: what a method decided within a chip's limits."""
+"""QuantizedModel: a network with the scales and integer weights that a method chose for it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.capture.residual_stream import branch_ends
+from aocq.capture.residual_stream import fusable_layers
 from aocq.methods.masks import quantizer_of
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
 from aocq.methods.scale_form import ScaleForm
-from aocq.methods.steps import Steps, linear_steps, moved, quantizer_steps
+from aocq.methods.scales import Scales, linear_scales, moved, quantizer_scales
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
 from simulator.errors import InputError
@@ -26,7 +26,9 @@ from simulator.errors import InputError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizedModel:
-    """Every decision of a method; the expensive part, computed once and lowered to many chips.
+    """A quantized network: scales, integer weights and zero points that a method chose.
+
+    It is the expensive part, computed once and lowered to many chips.
 
     Attributes
     ----------
@@ -44,8 +46,9 @@ class QuantizedModel:
         how the decisions were found, for people
     meta
         class count and preprocessing of the network, carried along into every graph
-    parts
-        quantizers of tensors inside LayerNorms, see :mod:`aocq.methods.layernorm_parts`
+    layernorm_quantizers
+        quantizers of tensors inside LayerNorms, by name of a part, see
+        :mod:`aocq.methods.layernorm_parts`
     """
 
     graph: FloatGraph
@@ -57,44 +60,44 @@ class QuantizedModel:
     calibration_images: int
     log: tuple[Mapping[str, Any], ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
-    parts: Mapping[str, ActivationQuantizer] = field(default_factory=dict)
+    layernorm_quantizers: Mapping[str, ActivationQuantizer] = field(default_factory=dict)
 
     @property
     def leaves_floats(self) -> bool:
-        """Whether the method left any operator in float: then products are rescaled in float."""
-        added = self.accumulated
+        """Whether any operator stays in float; products are rescaled in float then."""
+        fused = self.fused_layers
         return any(
-            node.op in ARITHMETIC and node.name not in self.activations and node.name not in added
+            node.op in ARITHMETIC and node.name not in self.activations and node.name not in fused
             for node in self.graph.nodes
         )
 
     @property
-    def accumulated(self) -> dict[str, FloatNode]:
-        """Layers whose sums go straight onto the residual stream, and the sum of each.
+    def fused_layers(self) -> dict[str, FloatNode]:
+        """Linear layers fused with an addition to the residual stream, and the sum of each.
 
-        They have no quantizer, and the sum has one.
+        The layer has no quantizer; the sum has one.
         """
         return {
             name: total
-            for name, total in branch_ends(self.graph).items()
+            for name, total in fusable_layers(self.graph).items()
             if name not in self.activations and total.name in self.activations
         }
 
-    def steps(self, name: str) -> Steps:
-        """Return what one code of a node is worth, wherever its quantizer is: see ``steps.py``.
+    def scales(self, name: str) -> Scales:
+        """Return the scales of a node's codes, as :mod:`aocq.methods.scales` holds them.
 
-        Layout nodes have the steps of what they move, scale nodes a multiple of their input's.
+        Layout nodes have the scales of what they move, scale nodes a multiple of their input's.
         """
         node = self.graph.node(name)
         if name in self.activations:
-            return quantizer_steps(self.activations[name], node.shape)
+            return quantizer_scales(self.activations[name], node.shape)
         source = self.graph.node(node.inputs[0])
-        steps = self.steps(source.name)
+        scales = self.scales(source.name)
         if node.op is FloatOp.SCALE:
             # Where files hold scales in float32, they hold this one so, too.
             form = ScaleForm(float32=self.limits.float32_scales)
-            return form.hold(steps * float(node.attributes["factor"]))
-        return moved(steps, source.shape, node)
+            return form.nearest(scales * float(node.attributes["factor"]))
+        return moved(scales, source.shape, node)
 
     def bias_scale(self, node: FloatNode) -> NDArray[np.float64]:
         """Return the scale of a linear node's accumulator, [N] or [1].
@@ -105,7 +108,7 @@ class QuantizedModel:
             If the input is held balanced and the weight's columns do not carry its factors.
         """
         weight = self.weights[node.attributes["weight"]]
-        return linear_steps(node, self.steps(node.inputs[0]), weight).reshape(-1)
+        return linear_scales(node, self.scales(node.inputs[0]), weight).reshape(-1)
 
     def bias_codes(self, node: FloatNode) -> NDArray[np.int64]:
         """Return a linear node's bias in codes of its accumulator, [N]; zeros where it has none.
@@ -121,31 +124,31 @@ class QuantizedModel:
         codes = np.rint(real / self.bias_scale(node))
         if not np.abs(codes).max(initial=0) < 2.0**62:
             raise InputError(
-                f"{node.attributes['bias']}: {np.abs(codes).max():.3g} times what 1 is worth in "
-                f"the sums of {node.name}, which no bias holds; quantize the network again"
+                f"{node.attributes['bias']}: is {np.abs(codes).max():.3g} times the scale of "
+                f"{node.name}'s sums, which no bias holds; quantize the network again"
             )
         return codes.astype(np.int64)
 
-    def simulate(self, node: FloatNode, x: Tensor) -> Tensor:
-        """Quantize a node's result: the interpreter's ``transform`` of simulated quantization."""
+    def fake_quantize(self, node: FloatNode, x: Tensor) -> Tensor:
+        """Quantize and dequantize a node's result: the interpreter's ``transform``."""
         quantizer = quantizer_of(self.graph, self.activations, node)
         return quantizer(x) if quantizer else x
 
-    def simulated_image(self, images: Tensor) -> Tensor:
-        """Return what simulated quantization starts from, in float64: quantized images.
+    def fake_quantized_image(self, images: Tensor) -> Tensor:
+        """Return quantized and dequantized images, float64: the input of fake quantization.
 
-        Where the image stays in float, the images as they are.
+        Where the network's input stays in float, the images as they are.
         """
         quantizer = self.activations.get(self.graph.input.name)
         if quantizer is None:
             return images.double()
         return (quantizer.codes(images).double() - quantizer.zero_point) * quantizer.scale
 
-    def simulated_parameters(self) -> dict[str, Tensor]:
-        """Return the parameters of simulated quantization: rounded weights and biases, float64.
+    def fake_quantized_parameters(self) -> dict[str, Tensor]:
+        """Return quantized and dequantized weights, and rounded biases, in float64.
 
-        In float64 the sums of products of codes are exact, so that the simulation differs from a
-        chip only by what the chip approximates. Biases stay as they are where products are
+        In float64 the sums of products of codes are exact, so that fake quantization differs
+        from a chip only by what the chip approximates. Biases stay as they are where products are
         rescaled in float.
         """
         parameters = {name: value.double() for name, value in self.graph.parameters.items()}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantizers as JSON holds them, and what their values can be."""
+"""Schema of quantizers in ``quantized.json``: keys, types and ranges."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Level = Annotated[int, Field(ge=-(1 << (WIDEST - 1)), lt=1 << WIDEST)]
 
 
 class Entry(BaseModel):
-    """A part of ``quantized.json``: its keys and no others, types as they are, finite numbers."""
+    """A part of ``quantized.json``: known keys only, strict types, finite numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -54,15 +54,17 @@ class UniformEntry(Entry):
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
-        kind = IntType.parse(self.type)
-        if not kind.low <= self.zero_point <= kind.high:
-            raise ValueError(f"zero_point {self.zero_point}: {kind} has {kind.low} to {kind.high}")
+        int_type = IntType.parse(self.type)
+        if not int_type.low <= self.zero_point <= int_type.high:
+            raise ValueError(
+                f"zero_point {self.zero_point}: {int_type} has {int_type.low} to {int_type.high}"
+            )
         if 0 < self.table_scale < SMALLEST:
             raise ValueError(f"table_scale: wanted 0, or {SMALLEST:g} or more")
         return self
 
     def quantizer(self) -> ActivationQuantizer:
-        """Return what the entry stands for."""
+        """Return the quantizer of the entry."""
         return ActivationQuantizer(
             type=IntType.parse(self.type),
             scale=self.scale,
@@ -95,7 +97,7 @@ class LevelEntry(Entry):
         return self
 
     def quantizer(self) -> LevelQuantizer:
-        """Return what the entry stands for."""
+        """Return the quantizer of the entry."""
         return LevelQuantizer(
             levels=tuple(self.levels),
             thresholds=tuple(self.thresholds),

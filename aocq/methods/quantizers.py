@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How values become codes: uniform quantizers with channel factors, levels, integer weights."""
+"""Quantizers: uniform ones with channel factors, ones with given levels, integer weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from simulator.numerics.integer_type import IntType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivationQuantizer:
-    """A tensor's codes: ``code = clamp(round(x / (scale α)) + zero_point)``, ties to even.
+    """A uniform quantizer: ``code = clamp(round(x / (scale α)) + zero_point)``, ties to even.
 
     Attributes
     ----------
@@ -38,8 +38,8 @@ class ActivationQuantizer:
     axis: int = -1
     table_scale: float = 0.0
 
-    def steps(self) -> Tensor:
-        """Return what one code is worth, float64, shaped to broadcast with the tensor."""
+    def scales(self) -> Tensor:
+        """Return ``scale α``, float64, shaped to broadcast with the tensor."""
         return (_as_tensor(self.alpha or (1.0,)) * self.scale).reshape(-1, *(1,) * (-1 - self.axis))
 
     @property
@@ -49,25 +49,25 @@ class ActivationQuantizer:
 
     def codes(self, x: Tensor) -> Tensor:
         """Return the codes of ``x`` as whole numbers in its own float type."""
-        return self.ratio(x, self.steps().to(x)).round_().clamp_(*self.span).add_(self.zero_point)
+        return self.ratio(x, self.scales().to(x)).round_().clamp_(*self.span).add_(self.zero_point)
 
-    def ratio(self, x: Tensor, steps: Tensor) -> Tensor:
-        """Return ``x`` in ``steps``, which are :meth:`steps`, in a tensor of its own.
+    def ratio(self, x: Tensor, scales: Tensor) -> Tensor:
+        """Return ``x / scales`` in a new tensor; ``x`` as the table yields it, where there is one.
 
         What follows can be done in place: new tensors would take as long as the arithmetic.
         """
         if self.table_scale:
             x = (x / self.table_scale).round_().mul_(self.table_scale)
-        return x / steps
+        return x / scales
 
     def real(self, codes: Tensor) -> Tensor:
-        """Return the values that codes stand for."""
-        return (codes - self.zero_point) * self.steps().to(codes)
+        """Return the real values of codes."""
+        return (codes - self.zero_point) * self.scales().to(codes)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Quantize and dequantize ``x``: simulated quantization."""
-        steps = self.steps().to(x)
-        return self.ratio(x, steps).round_().clamp_(*self.span).mul_(steps)
+        """Quantize and dequantize ``x`` (fake quantization)."""
+        scales = self.scales().to(x)
+        return self.ratio(x, scales).round_().clamp_(*self.span).mul_(scales)
 
 
 # A search quantizes by the same factors for hundreds of candidates and thousands of parts.
@@ -78,7 +78,7 @@ def _as_tensor(factors: tuple[float, ...]) -> Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LevelQuantizer:
-    """A tensor held at given levels: twin ranges, powers of two. ``x ≈ scale * level``.
+    """A quantizer to given levels, such as powers of two: ``x ≈ scale * level``.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class LevelQuantizer:
 
     @property
     def zero_point(self) -> int:
-        """Levels are centred: 0 means 0."""
+        """0: the real value of level 0 is 0."""
         return 0
 
     def codes(self, x: Tensor) -> Tensor:
@@ -123,20 +123,20 @@ class LevelQuantizer:
         """
         grid = torch.arange(1 << bits, dtype=torch.float64) / (1 << bits)
         found = [int(level) for level in self.codes(grid)]
-        steps = [code for code in range(1, len(found)) if found[code] != found[code - 1]]
+        firsts = [code for code in range(1, len(found)) if found[code] != found[code - 1]]
         return LevelQuantizer(
-            levels=(found[0], *(found[code] for code in steps)),
-            thresholds=tuple((code - 0.5) / (1 << bits) / self.scale for code in steps),
+            levels=(found[0], *(found[code] for code in firsts)),
+            thresholds=tuple((code - 0.5) / (1 << bits) / self.scale for code in firsts),
             scale=self.scale,
             bits=self.bits,
         )
 
     def real(self, codes: Tensor) -> Tensor:
-        """Return the values that levels stand for."""
+        """Return the real values of levels."""
         return codes * self.scale
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Quantize and dequantize ``x``: simulated quantization."""
+        """Quantize and dequantize ``x`` (fake quantization)."""
         return self.real(self.codes(x))
 
 
@@ -162,6 +162,6 @@ class QuantizedWeight:
     alpha: tuple[float, ...] = ()
 
     def dequantized(self) -> Tensor:
-        """Return the real weights that the codes stand for, float64 [N, K]."""
+        """Return the real weights, float64 [N, K]."""
         columns = np.array(self.alpha or (1.0,))
         return torch.from_numpy(self.codes.astype(np.float64) * self.scale[:, None] / columns)

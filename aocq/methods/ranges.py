@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From values to scales: observed ranges, and the clipping range of least squared error."""
+"""Observed ranges, and quantizers of the full range or of least squared error."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def activation_quantizer(
     form
         of the scale; the codes of a power of two may span more
     """
-    kind = IntType(bits=bits)
+    int_type = IntType(bits=bits)
     low, high = min(low, 0.0), max(high, 0.0)
     if zero_point == "symmetric":
-        scale = form.hold(max(-low, high) / kind.high or 1.0)
-        return ActivationQuantizer(type=kind, scale=scale, zero_point=0)
-    scale = form.hold((high - low) / (kind.high - kind.low) or 1.0)
-    offset = int(np.clip(round(kind.low - low / scale), kind.low, kind.high))
-    return ActivationQuantizer(type=kind, scale=scale, zero_point=offset)
+        scale = form.nearest(max(-low, high) / int_type.high or 1.0)
+        return ActivationQuantizer(type=int_type, scale=scale, zero_point=0)
+    scale = form.nearest((high - low) / (int_type.high - int_type.low) or 1.0)
+    offset = int(np.clip(round(int_type.low - low / scale), int_type.low, int_type.high))
+    return ActivationQuantizer(type=int_type, scale=scale, zero_point=offset)
 
 
 def least_squares_quantizer(
@@ -107,7 +107,7 @@ def _shrunken(
 
 
 def row_magnitudes(weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what each row of a weight matrix [N, K] must reach, above 0, [N, 1]."""
+    """Return the magnitude that each row of a weight matrix [N, K] must reach, above 0, [N, 1]."""
     largest = np.abs(weight).max(axis=1, keepdims=True)
     reached: NDArray[np.float64] = np.maximum(largest, FAINTEST_ROW * (largest.max() or 1.0))
     return reached
@@ -122,34 +122,34 @@ def quantize_weight(
     per row among :data:`SHRINK`), or powers of two (``form``) chosen by the same errors. Rounding,
     after the scale is chosen, is to nearest, ties to even.
     """
-    kind = IntType(bits=bits)
+    int_type = IntType(bits=bits)
     real = weight.double().numpy()
     rows = real if granularity == "per_channel" else real.reshape(1, -1)
-    full = row_magnitudes(rows) / kind.high
-    scale, least = form.hold(full), np.full(full.shape, np.inf)
+    full = row_magnitudes(rows) / int_type.high
+    scale, least = form.nearest(full), np.full(full.shape, np.inf)
     held = np.empty_like(rows)
     for candidate in form.candidates(full, SHRINK) if search == "mse" else []:
-        error = _squared_errors(rows, candidate, kind, held)
+        error = _squared_errors(rows, candidate, int_type, held)
         scale = np.where(error < least, candidate, scale)
         least = np.minimum(error, least)
-    codes = _nearest_codes(rows, scale, kind, held).reshape(real.shape)
+    codes = _nearest_codes(rows, scale, int_type, held).reshape(real.shape)
     return QuantizedWeight(bits=bits, codes=codes.astype(np.int8), scale=scale[:, 0])
 
 
-def _nearest_codes(rows: Array, scale: Array, kind: IntType, held: Array) -> Array:
+def _nearest_codes(rows: Array, scale: Array, int_type: IntType, held: Array) -> Array:
     """Return the codes of ``rows`` [N, K] under ``scale`` [N, 1], written into ``held`` [N, K]."""
     np.divide(rows, scale, out=held)
     np.rint(held, out=held)
-    np.maximum(held, kind.low, out=held)
-    return np.minimum(held, kind.high, out=held)
+    np.maximum(held, int_type.low, out=held)
+    return np.minimum(held, int_type.high, out=held)
 
 
-def _squared_errors(rows: Array, scale: Array, kind: IntType, held: Array) -> Array:
-    """Return what rounding costs each row, [N, 1].
+def _squared_errors(rows: Array, scale: Array, int_type: IntType, held: Array) -> Array:
+    """Return the squared rounding error of each row, [N, 1].
 
     In one array: a search over 71 scales would spend two thirds of its time on new ones.
     """
-    _nearest_codes(rows, scale, kind, held)
+    _nearest_codes(rows, scale, int_type, held)
     np.multiply(held, scale, out=held)
     np.subtract(held, rows, out=held)
     errors: Array = np.multiply(held, held, out=held).sum(axis=1, keepdims=True)

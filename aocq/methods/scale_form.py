@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which scales a chip can hold: any, powers of two, or those of float32."""
+"""Forms of scales that a chip can hold: any, powers of two, or float32 numbers."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class ScaleForm:
         return self.power_of_two or self.float32
 
     @overload
-    def hold(self, wanted: float) -> float: ...
+    def nearest(self, wanted: float) -> float: ...
     @overload
-    def hold(self, wanted: Array) -> Array: ...
+    def nearest(self, wanted: Array) -> Array: ...
     @overload
-    def hold(self, wanted: Tensor) -> Tensor: ...
-    def hold(self, wanted: float | Array | Tensor) -> float | Array | Tensor:
-        """Return the scale that stands in for ``wanted`` (above 0; float64, element by element).
+    def nearest(self, wanted: Tensor) -> Tensor: ...
+    def nearest(self, wanted: float | Array | Tensor) -> float | Array | Tensor:
+        """Return the chip's scale for ``wanted`` (above 0; float64, element by element).
 
         The smallest power of two that is not below it, so that nothing is clipped that was not
         before; the nearest float32; or ``wanted`` itself. What has the form already stays.
@@ -59,12 +59,12 @@ class ScaleForm:
         if not self.restricts:
             return wanted
         if isinstance(wanted, Tensor):
-            return torch.from_numpy(self._held(wanted.numpy()))
+            return torch.from_numpy(self._nearest(wanted.numpy()))
         if isinstance(wanted, np.ndarray):
-            return self._held(wanted)
-        return float(self._held(np.float64(wanted)))
+            return self._nearest(wanted)
+        return float(self._nearest(np.float64(wanted)))
 
-    def _held(self, wanted: Array | np.float64) -> Array:
+    def _nearest(self, wanted: Array | np.float64) -> Array:
         if self.power_of_two:
             share, exponent = np.frexp(wanted)  # share is at least 1/2, and 1/2 for powers of two
             return np.asarray(np.ldexp(1.0, np.where(share > 0.5, exponent, exponent - 1)))
@@ -72,8 +72,8 @@ class ScaleForm:
         return np.asarray(np.maximum(held, SMALLEST_FLOAT32))
 
     def below(self, wanted: float) -> float:
-        """Return the same as :meth:`hold`, but the largest power of two that is not above it."""
-        held = self.hold(wanted)
+        """Return the chip's scale for ``wanted``, but of powers of two the largest not above it."""
+        held = self.nearest(wanted)
         return held / 2 if self.power_of_two and held > wanted else held
 
     @overload
@@ -83,29 +83,29 @@ class ScaleForm:
     def candidates(
         self, full: Array | Tensor, shares: Iterable[float]
     ) -> list[Array] | list[Tensor]:
-        """Return the scales to try for tensors, rows or heads that ``full`` just covers.
+        """Return candidate scales for tensors, rows or heads whose range has the scale ``full``.
 
         Each candidate has the shape of ``full``: ``full`` times one of ``shares``, or for each
         element the power of two that clips nothing and the :data:`HALVINGS` ones below it.
         """
         if self.power_of_two:
             shares = [0.5**k for k in range(HALVINGS + 1)]
-            full = self.hold(full)
+            full = self.nearest(full)
         if isinstance(full, Tensor):
-            return [self.hold(full * share) for share in shares]
-        return [self.hold(full * share) for share in shares]
+            return [self.nearest(full * share) for share in shares]
+        return [self.nearest(full * share) for share in shares]
 
 
 ANY_SCALE = ScaleForm()
 
 
 def weight_form(limits: ChipLimits) -> ScaleForm:
-    """Return which scales weights can have on a chip."""
+    """Return the form of a chip's weight scales."""
     powers = limits.weight_scale == "power_of_two"
     return ScaleForm(power_of_two=powers, float32=limits.float32_scales)
 
 
 def activation_form(limits: ChipLimits) -> ScaleForm:
-    """Return which scales activations can have on a chip."""
+    """Return the form of a chip's activation scales."""
     powers = limits.activation_scale == "power_of_two"
     return ScaleForm(power_of_two=powers, float32=limits.float32_scales)

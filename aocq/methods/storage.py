@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A QuantizedModel as two files: ``quantized.json`` and ``quantized.safetensors``.
+"""Files of a QuantizedModel: ``quantized.json`` and ``quantized.safetensors``.
 
-The float weights that were quantized are not stored: their codes and scales are. What is written
-has been checked by the rules of what is read.
+Of weights that were quantized, codes and scales are stored, and no float values. Writing applies
+the checks of reading.
 """
 
 from __future__ import annotations
@@ -133,7 +133,9 @@ def _to_plain(model: QuantizedModel, tensors_sha256: str) -> dict[str, Any]:
             name: {"bits": weight.bits, "alpha": list(weight.alpha)}
             for name, weight in model.weights.items()
         },
-        "parts": {name: quantizer_to_plain(part) for name, part in model.parts.items()},
+        "parts": {
+            name: quantizer_to_plain(part) for name, part in model.layernorm_quantizers.items()
+        },
         "log": [dict(entry) for entry in model.log],
         "meta": dict(model.meta),
         "tensors_sha256": tensors_sha256,
@@ -183,7 +185,7 @@ def _from_file(file: QuantizedFile, tensors: Mapping[str, Tensor]) -> QuantizedM
         calibration_images=file.calibration_images,
         log=tuple(dict(entry.__pydantic_extra__) for entry in file.log),
         meta=file.meta,
-        parts={name: entry.quantizer() for name, entry in file.parts.items()},
+        layernorm_quantizers={name: entry.quantizer() for name, entry in file.parts.items()},
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a QuantizedModel's decisions belong to its network, and are what its recipe asks for."""
+"""Checks of a QuantizedModel against its network, its recipe and the chip's limits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from simulator.numerics.integer_type import IntType
 
 
 def verify(model: QuantizedModel) -> None:
-    """Check a model whose values are possible one by one.
+    """Check that quantizers and weights fit the network, the recipe and the limits.
+
+    Single values have been checked by the schema of the file.
 
     Raises
     ------
@@ -55,7 +57,7 @@ def _quantizers_fit_their_tensors(model: QuantizedModel) -> Iterator[str]:
 def _unfit(quantizer: Quantizer, node: FloatNode) -> Iterator[str]:
     plain = isinstance(quantizer, ActivationQuantizer) and not quantizer.alpha
     if node.op is FloatOp.INPUT and not plain:
-        yield "the image has one step for all its values, not channel factors or levels"
+        yield "the image has one scale for all its values, not channel factors or levels"
     if not isinstance(quantizer, ActivationQuantizer):
         return
     if -quantizer.axis > len(node.shape):
@@ -77,20 +79,20 @@ def _parts_are_of_layernorms(model: QuantizedModel) -> Iterator[str]:
         for part in PARTS
     }
     bits = model.limits.layernorm_part_bits
-    for name, quantizer in model.parts.items():
+    for name, quantizer in model.layernorm_quantizers.items():
         if name not in known:
             yield f"parts.{name}: no LayerNorm of the network has such a part"
         elif quantizer.type.bits != bits:
             yield f"parts.{name}: has {quantizer.type}, limits.layernorm_part_bits is {bits}"
         elif quantizer.alpha or quantizer.table_scale or quantizer.axis != -1:
-            yield f"parts.{name}: has one step, so neither alpha nor axis nor table_scale"
+            yield f"parts.{name}: has one scale, so neither alpha nor axis nor table_scale"
 
 
 # --- weights --------------------------------------------------------------------------------------
 
 
 def weight_problems(weight: QuantizedWeight) -> Iterator[str]:
-    """Yield what is wrong with a weight by itself."""
+    """Yield the problems of a weight by itself."""
     codes, scale = weight.codes, weight.scale
     if codes.dtype != np.int8 or codes.ndim != 2 or not codes.size:
         yield f"codes: are {codes.dtype} of shape {codes.shape}, wanted int8 of two dimensions"
@@ -101,9 +103,10 @@ def weight_problems(weight: QuantizedWeight) -> Iterator[str]:
             f"one for each of {len(codes)}"
         )
         return
-    kind = IntType(bits=weight.bits)
-    if not kind.low <= int(codes.min()) <= int(codes.max()) <= kind.high:
-        yield f"codes: {codes.min()} to {codes.max()}, {kind} has {kind.low} to {kind.high}"
+    int_type = IntType(bits=weight.bits)
+    if not int_type.low <= int(codes.min()) <= int(codes.max()) <= int_type.high:
+        low, high = int_type.low, int_type.high
+        yield f"codes: {codes.min()} to {codes.max()}, {int_type} has {low} to {high}"
     if not bool(np.all((scale >= SMALLEST) & (scale <= LARGEST))):  # not a number fails both
         yield f"scale: must be positive numbers from {SMALLEST:.3g} to {LARGEST:.3g}"
     if len(weight.alpha) not in {0, codes.shape[1]}:
@@ -149,7 +152,7 @@ def _codes_are_as_narrow_as_asked_for(model: QuantizedModel) -> Iterator[str]:
 
 
 def _widths(model: QuantizedModel) -> dict[str, int]:
-    """Return how wide codes can be: terms and parts may share the quantizer of the whole."""
+    """Return the most bits of each node's codes: terms may share the quantizer of their sum."""
     graph, recipe, limits = model.graph, model.recipe, model.limits
     ends = {graph.input.name, *logits(graph)}
     special = {
@@ -171,14 +174,14 @@ def _scales_have_the_form_asked_for(model: QuantizedModel) -> Iterator[str]:
     per_tensor = model.limits.weight_granularity == "per_tensor"
     for name, weight in model.weights.items():
         if per_tensor and len(weight.scale) > 1:
-            yield f"weights.{name}: has a scale for each row, the recipe one per tensor"
-        if not np.array_equal(weights.hold(weight.scale), weight.scale):
-            yield f"weights.{name}: has scales of another form than the recipe's (weight_scale)"
+            yield f"weights.{name}: has one scale per row, limits.weight_granularity is per_tensor"
+        if not np.array_equal(weights.nearest(weight.scale), weight.scale):
+            yield f"weights.{name}: has scales of another form than limits.weight_scale"
     for name, quantizer in model.activations.items():
-        if activations.hold(quantizer.scale) != quantizer.scale:
-            yield f"activations.{name}: has a scale of another form than the recipe's"
+        if activations.nearest(quantizer.scale) != quantizer.scale:
+            yield f"activations.{name}: has a scale of another form than limits.activation_scale"
         if quantizer.zero_point and model.limits.zero_point == "symmetric":
-            yield f"activations.{name}: has a zero point, the recipe none"
+            yield f"activations.{name}: has a zero point, limits.zero_point is symmetric"
 
 
 # --- both ends ------------------------------------------------------------------------------------

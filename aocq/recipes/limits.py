@@ -182,7 +182,7 @@ _RULES = (
         lambda model, chip: (
             chip.activation_granularity in {"per_channel", model.activation_granularity}
         ),
-        'activation.granularity = "per_tensor", the model has steps by channel or head',
+        'activation.granularity = "per_tensor", the model has scales by channel or head',
     ),
     _Rule(
         lambda model, chip: chip.weight_scale in {"any", model.weight_scale},

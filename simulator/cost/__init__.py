@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a graph costs on a profile: ESTIMATED cycles, memory, latency. See ``docs/cost.md``."""
+"""ESTIMATED cost of a graph on a profile: cycles, memory, latency. See ``docs/cost.md``."""
 
 from simulator.cost.engine import gemm_cycles
 from simulator.cost.estimate import CostEstimate, OpCost, UncostedOpError, estimate

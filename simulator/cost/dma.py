@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes that cross the border between DRAM and chip, op by op, and how long that takes."""
+"""DRAM traffic of each op: bytes and cycles."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where activations lie on the chip and for how long; how many bytes of constants ops read.
+"""SRAM plan of activations: lifetimes and offsets; bytes of the constants that ops read.
 
 Only tensors of the graph count. The int32 sums of a matrix product and the exponentials of a
 softmax are not in SRAM in this form: they live in the array's accumulators and in the vector unit.
@@ -46,7 +46,7 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPlan:
-    """Buffers and where they lie.
+    """Buffers with their offsets in SRAM.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ def _overwritten(
     roots: Mapping[TensorId, TensorId],
     last_read: Mapping[TensorId, int],
 ) -> TensorId | None:
-    """Return whose memory a result takes over: its residual's, where nothing reads that later.
+    """Return the buffer that a result overwrites: its residual's, where nothing reads that later.
 
     Each code of the result depends on that one code of the residual, and on another tensor.
     """

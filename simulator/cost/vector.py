@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cycles of the vector unit: everything that is not an integer matrix product.
+"""Cycles of the vector unit, which computes everything but integer matrix products.
 
 One rate per kind of op, in cycles that one lane takes for one element. Rows, passes and latencies
 are not told apart: they are part of the rate.

@@ -11,7 +11,7 @@ import pytest
 import torch
 from asked import asked
 from changed_profiles import changed
-from simulated import logits
+from fake_quantized import logits
 from tiny_models import NANO, images, input_size
 from torch import nn
 
@@ -124,10 +124,10 @@ def agreement(model: QuantizedModel, graph: IntGraph, count: int = 24) -> tuple[
     computed = [n for n in nodes if n.op not in {FloatOp.INPUT, FloatOp.CONSTANT}]
     real = run(
         model.graph,
-        {"image": model.simulated_image(inputs)},
+        {"image": model.fake_quantized_image(inputs)},
         [node.name for node in computed],
-        transform=model.simulate,
-        parameters=model.simulated_parameters(),
+        transform=model.fake_quantize,
+        parameters=model.fake_quantized_parameters(),
     )
     codes = quantize(inputs.numpy(), graph.tensors["image"])
     taps = [op.name for op in graph.ops]
@@ -185,17 +185,19 @@ def test_a_balanced_function_is_a_table_of_wide_codes_and_a_rescaling(nano: Capt
     factors = graph.constants[rescale.requantize.multiplier] / 2.0 ** graph.constants[
         rescale.requantize.shift
     ].astype(np.float64)
-    steps = quantizer.scale * np.array(quantizer.alpha)
-    np.testing.assert_allclose(factors, quantizer.table_scale / steps, rtol=1e-8)
+    scales = quantizer.scale * np.array(quantizer.alpha)
+    np.testing.assert_allclose(factors, quantizer.table_scale / scales, rtol=1e-8)
 
 
 def test_the_table_rounds_ties_as_the_simulation_does(nano: Captured) -> None:
-    """ReLU of codes at step 1/2 of the table's: every other code lies between two wide codes."""
+    """ReLU of codes at scale 1/2 of the table's: every other code lies between two wide codes."""
     model = plain_model(nano("relu")[1])
     name, source = "blocks.0.mlp.act", "blocks.0.mlp.fc1"
-    step = 2.0**-5
-    fc1 = replace(model.activations[source], scale=step, zero_point=0)
-    act = replace(model.activations[name], scale=8.3 * step, table_scale=2 * step, zero_point=-128)
+    scale = 2.0**-5
+    fc1 = replace(model.activations[source], scale=scale, zero_point=0)
+    act = replace(
+        model.activations[name], scale=8.3 * scale, table_scale=2 * scale, zero_point=-128
+    )
     model = replace(model, activations={**model.activations, source: fc1, name: act})
     graph = lower(model, CHIPS["multiplier"])
     lookup = next(op for op in graph.ops if op.name == f"{name}.wide")
@@ -206,7 +208,7 @@ def test_the_table_rounds_ties_as_the_simulation_does(nano: Captured) -> None:
 
 
 def exact(model: QuantizedModel, *, factors: bool) -> QuantizedModel:
-    """The same model at steps so fine that only factors in the wrong place would show."""
+    """The same model at scales so fine that only factors in the wrong place would show."""
     fine = IntType(bits=60)
     activations = {}
     for name, q in model.activations.items():
@@ -262,14 +264,14 @@ def test_factors_of_one_change_nothing(nano: Captured) -> None:
         )
 
 
-def test_a_token_at_other_steps_than_its_sequence_is_rescaled_in_the_lowering(
+def test_a_token_at_other_scales_than_its_sequence_is_rescaled_in_the_lowering(
     nano: Captured,
 ) -> None:
     model = balanced(plain_model(nano("class_token")[1]), "multiplier")
     graph = lower(model, CHIPS["multiplier"])
     assert "cls_token" not in graph.constants
     token, whole = model.activations["cls_token"], model.activations["concat"]
-    real = model.simulate(model.graph.node("cls_token"), model.graph.parameters["cls_token"])
+    real = model.fake_quantize(model.graph.node("cls_token"), model.graph.parameters["cls_token"])
     assert isinstance(token, ActivationQuantizer)
     np.testing.assert_array_equal(
         graph.constants["concat.rescale_0"], whole.codes(real.double())[0].numpy()
@@ -315,7 +317,7 @@ def test_epsilon_is_at_the_scale_of_u(nano: Captured) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "steps", "wanted"),
+    ("kind", "scales", "wanted"),
     [
         ("multiplier", [0.2, 0.3, 0.5], [2, 3, 5]),
         ("multiplier", [7 / 255, 1.0, 254 / 255], [7, 255, 254]),
@@ -325,16 +327,16 @@ def test_epsilon_is_at_the_scale_of_u(nano: Captured) -> None:
         ("none", [0.5, 0.5], [1, 1]),
     ],
 )
-def test_steps_become_the_least_whole_factors(
-    kind: str, steps: list[float], wanted: list[int]
+def test_scales_become_the_least_whole_factors(
+    kind: str, scales: list[float], wanted: list[int]
 ) -> None:
-    assert channel_factors("x", np.array(steps), CHIPS[kind]).tolist() == wanted
+    assert channel_factors("x", np.array(scales), CHIPS[kind]).tolist() == wanted
 
 
 @pytest.mark.parametrize(
-    ("chip", "steps", "able"),
+    ("chip", "scales", "able"),
     [
-        (CHIPS["multiplier"], [1.0, 2**0.5], "not to each other as whole numbers up to 255"),
+        (CHIPS["multiplier"], [1.0, 2**0.5], "not in proportion to whole numbers up to 255"),
         (CHIPS["multiplier"], [1.0, 256.0], "largest ratio 256"),
         (CHIPS["multiplier"], [1.0, 1 + 1e-6], "whole numbers"),
         (CHIPS["shift"], [1.0, 3.0], "not powers of two up to 2^7 apart"),
@@ -343,10 +345,10 @@ def test_steps_become_the_least_whole_factors(
     ],
 )
 def test_factors_that_a_chip_cannot_apply_are_refused(
-    chip: NpuProfile, steps: list[float], able: str
+    chip: NpuProfile, scales: list[float], able: str
 ) -> None:
     with pytest.raises(InputError, match=r"^blocks\.0\.add: LayerNorm reads it") as caught:
-        channel_factors("blocks.0.add", np.array(steps), chip)
+        channel_factors("blocks.0.add", np.array(scales), chip)
     assert able in str(caught.value)
     assert "quantize for this profile (--profile with its name or file)" in str(caught.value)
 
@@ -362,47 +364,47 @@ def with_factors(model: QuantizedModel, name: str, **changes: object) -> Quantiz
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("image", {"alpha": (1.0, 2.0) * 8}, "image: the image has one step"),
+        ("image", {"alpha": (1.0, 2.0) * 8}, "image: the image has one scale"),
         (
             "blocks.0.attn.scores",
             {"alpha": (1.0, *(2.0,) * 4)},
-            "blocks.0.attn.scores: softmax blocks.0.attn.probabilities has one step",
+            "blocks.0.attn.scores: softmax blocks.0.attn.probabilities has one scale",
         ),
         (
             "blocks.0.attn.probabilities",
             {"alpha": (1.0, *(2.0,) * 4)},
-            "blocks.0.attn.probabilities: a softmax's result has one step",
+            "blocks.0.attn.probabilities: a softmax's result has one scale",
         ),
         ("blocks.0.attn.probabilities", {"scale": 0.1}, "softmax yields u8 at scale 0.00390625"),
         (
             "blocks.0.mlp.fc1",
             {"alpha": (1.0, 2.0) * 48},
-            "blocks.0.mlp.fc1: the table of blocks.0.mlp.act has one step",
+            "blocks.0.mlp.fc1: the table of blocks.0.mlp.act has one scale",
         ),
         (
             "blocks.0.mlp.act",
             {"alpha": (1.0, 2.0) * 48},
-            "blocks.0.mlp.act: a table without wide codes (table_scale) has one step",
+            "blocks.0.mlp.act: a table without wide codes (table_scale) has one scale",
         ),
         ("blocks.0.mlp.act", {"table_scale": 1e-6}, "choose a larger table_scale"),
         (
             "blocks.0.attn.qkv",
             {"alpha": (1.0, 2.0) * 36},
-            "the product of the steps of blocks.0.attn.scale and",
+            "the product of the scales of blocks.0.attn.scale and",
         ),
         (
             "blocks.0.norm1",
             {"alpha": (1.0, 2.0) * 12},
-            "blocks.0.attn.qkv: the step of blocks.0.norm1 varies",
+            "blocks.0.attn.qkv: the scale of blocks.0.norm1 varies",
         ),
         (
             "blocks.0.attn.scores",
             {"alpha": (1.0, 2.0, 3.0), "axis": -3},
-            "blocks.0.attn.scores: its steps differ along dimension 0",
+            "blocks.0.attn.scores: its scales differ along dimension 0",
         ),
     ],
 )
-def test_what_has_one_step_is_refused_by_name(
+def test_what_has_one_scale_is_refused_by_name(
     name: str, changes: dict[str, object], message: str, nano: Captured
 ) -> None:
     model = with_factors(plain_model(nano("class_token")[1]), name, **changes)
@@ -415,7 +417,7 @@ def test_weights_that_carry_factors_of_no_input_are_refused(nano: Captured) -> N
     model = plain_model(nano("class_token")[1])
     name = "blocks.0.mlp.fc1.weight"
     weight = replace(model.weights[name], alpha=(1.0, 2.0) * 12)
-    with pytest.raises(InputError, match=r"^blocks\.0\.mlp\.fc1: the step of blocks\.0\.norm2"):
+    with pytest.raises(InputError, match=r"^blocks\.0\.mlp\.fc1: the scale of blocks\.0\.norm2"):
         lower(replace(model, weights={**model.weights, name: weight}), CHIPS["multiplier"])
 
 

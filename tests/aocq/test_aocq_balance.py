@@ -118,7 +118,7 @@ def test_nothing_within_the_magnitude_is_clipped(chip: str, bits: int) -> None:
     quantizer = stream_quantizer(magnitude, *recipe(chip=chip, bits=bits, residual_bits=8))
     x = magnitude * torch.linspace(-1, 1, 101, dtype=torch.float64)[:, None]
     error = (quantizer(x) - x).abs()
-    assert bool((error <= quantizer.steps() * 0.5001).all())
+    assert bool((error <= quantizer.scales() * 0.5001).all())
     single = balanced_quantizer(magnitude, 8, torch.ones(64, dtype=torch.float64))
     wide = magnitude < 0.1 * magnitude.max()
     assert float(error[:, wide].mean()) < 0.5 * float((single(x) - x).abs()[:, wide].mean())
@@ -187,7 +187,7 @@ def test_factors_follow_the_ranges_by_the_exponent(exponent: float) -> None:
     torch.testing.assert_close(torch.tensor(found.alpha, dtype=torch.float64), relative**exponent)
     assert (found.zero_point, found.table_scale) == (0, 0.0)
     x = torch.stack([seen.low, seen.high])
-    assert bool(((found(x) - x).abs() <= found.steps() * 0.501).all())
+    assert bool(((found(x) - x).abs() <= found.scales() * 0.501).all())
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -204,7 +204,7 @@ def test_wide_codes_of_a_table_reach_further_than_any_code(seed: int, exponent: 
     for reach in (0.3, 1.0, 30.0):
         x = spread * seen.magnitude.max() * reach
         wide = torch.clamp(torch.round(x / found.table_scale), -(2**15), 2**15 - 1)
-        codes = torch.round(wide * found.table_scale / found.steps()) + found.zero_point
+        codes = torch.round(wide * found.table_scale / found.scales()) + found.zero_point
         codes = torch.clamp(codes, found.type.low, found.type.high)
         assert torch.equal(codes, found.codes(x))
 
@@ -385,11 +385,11 @@ def test_fine_steps_with_any_factors_are_the_float_network(
         fine = QuantizedWeight(bits=8, codes=codes, scale=scale, alpha=alpha)
         held[node.attributes["weight"]] = fine.dequantized()
 
-    def simulate(node: FloatNode, value: Tensor) -> Tensor:
+    def fake_quantize(node: FloatNode, value: Tensor) -> Tensor:
         return quantizers[node.name](value) if node.name in quantizers else value
 
     output = graph.output.name
     image = quantizers["image"](x)
-    found = run(graph, {"image": image}, [output], transform=simulate, parameters=held)[output]
+    found = run(graph, {"image": image}, [output], transform=fake_quantize, parameters=held)[output]
     wanted = run(graph, {"image": x}, [output], parameters=parameters)[output]
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4 * float(wanted.abs().max()))

@@ -11,7 +11,7 @@ from tiny_models import SMALL, images, input_size
 from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp, run
-from aocq.capture.residual_stream import joins_stream, residual_stream
+from aocq.capture.residual_stream import residual_stream, stream_terms
 from aocq.methods.aocq.blocks import blocks, segments, within
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
@@ -108,7 +108,7 @@ def test_a_block_runs_without_the_other_blocks(variant: str, small: Captured) ->
 )
 def test_what_is_added_to_the_stream(variant: str, ends: set[str], small: Captured) -> None:
     graph = small(variant)[1]
-    found = joins_stream(graph)
+    found = stream_terms(graph)
     layers = {f"blocks.{i}.{name}" for i in (0, 1) for name in ("attn.proj", "mlp.fc2")}
     assert set(found) == ends | layers
     assert found["blocks.1.mlp.fc2"].name == "blocks.1.add_1"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from asked import for_chip
-from simulated import logits, on_chip, sqnr
+from fake_quantized import logits, on_chip, sqnr
 from tiny_models import NANO, SMALL, images, input_size, network
 from torch import nn
 
@@ -74,7 +74,7 @@ def test_everything_has_a_quantizer_and_every_layer_integer_weights(
 ) -> None:
     graph = nano(variant)[1]
     model = quantized(graph, weight_bits=4)
-    onto_the_stream = set(model.accumulated)
+    onto_the_stream = set(model.fused_layers)
     assert onto_the_stream
     assert not onto_the_stream & set(model.activations)
     arithmetic = {node.name for node in graph.nodes if node.op in ARITHMETIC}

@@ -27,8 +27,8 @@ from aocq.methods.aocq.closed_form import (
     row_scales,
 )
 from aocq.methods.aocq.rounding import (
+    FakeQuantizedNetwork,
     LayerResult,
-    Simulation,
     Streams,
     float_targets,
     linear_nodes,
@@ -353,14 +353,14 @@ class Network:
                 alpha=factors,
             )
 
-    def simulation(self) -> Simulation:
+    def fake_quantized(self) -> FakeQuantizedNetwork:
         recipe = Recipe(aocq=AocqOptions(class_token_weight=1.0))
-        return Simulation(self.graph, self.quantizers, recipe, self.limits)
+        return FakeQuantizedNetwork(self.graph, self.quantizers, recipe, self.limits)
 
     def streams(self, block: Block) -> Streams:
         image = self.quantizers["image"](self.images)
         real = run(self.graph, {"image": self.images}, [block.source])[block.source]
-        return Streams(real, self.simulation()({"image": image}, [block.source])[block.source])
+        return Streams(real, self.fake_quantized()({"image": image}, [block.source])[block.source])
 
     def layer(self, name: str, **options: Any) -> LayerResult:
         aocq = {key: options.pop(key) for key in ("rounding", "loss") if key in options}
@@ -369,7 +369,7 @@ class Network:
         node = self.graph.node(name)
         streams = self.streams(block)
         targets = float_targets(self.graph, block, streams)
-        return round_layer(self.simulation(), block, node, streams, targets, recipe)
+        return round_layer(self.fake_quantized(), block, node, streams, targets, recipe)
 
     def result_error(self, name: str, found: LayerResult) -> float:
         """Mean squared error of the tokens that lead to the logits, against the float layer's."""
@@ -378,7 +378,7 @@ class Network:
         if found.bias is not None:
             parameters[node.attributes["bias"]] = found.bias.float()
         image = self.quantizers["image"](self.images)
-        x = self.simulation()({"image": image}, [node.inputs[0]])
+        x = self.fake_quantized()({"image": image}, [node.inputs[0]])
         held = run(self.graph, x, [name], parameters=parameters)[name]
         real = run(self.graph, {"image": self.images}, [name])[name]
         return float(((held - real) ** 2)[:, tokens_read(self.graph)[name]].mean())
@@ -391,18 +391,20 @@ def test_linear_nodes_are_all_layers_in_order(variant: str, nano: Captured) -> N
     assert found == [node for node in graph.nodes if node.op is FloatOp.LINEAR]
 
 
-def test_a_simulation_rounds_every_tensor_and_takes_integer_weights(nano: Captured) -> None:
+def test_fake_quantization_rounds_every_tensor_and_takes_integer_weights(
+    nano: Captured,
+) -> None:
     network = Network(nano("class_token")[1], 4)
-    simulation = network.simulation()
+    fake_quantized = network.fake_quantized()
     image = network.quantizers["image"](network.images)
     name = "blocks.0.mlp.fc1"
-    found = simulation({"image": image}, [name])[name]
+    found = fake_quantized({"image": image}, [name])[name]
     steps = found / network.quantizers[name].scale
     torch.testing.assert_close(steps, steps.round(), rtol=0, atol=1e-3)
     weight = network.graph.parameters[f"{name}.weight"]
-    simulation.parameters[f"{name}.weight"] = torch.zeros_like(weight)
-    simulation.parameters[f"{name}.bias"] = torch.zeros(len(weight))
-    assert float(simulation({"image": image}, [name])[name].abs().max()) == 0
+    fake_quantized.parameters[f"{name}.weight"] = torch.zeros_like(weight)
+    fake_quantized.parameters[f"{name}.bias"] = torch.zeros(len(weight))
+    assert float(fake_quantized({"image": image}, [name])[name].abs().max()) == 0
 
 
 @pytest.mark.parametrize("alpha", [False, True])
@@ -477,11 +479,11 @@ def test_ends_of_branches_make_up_for_the_error_of_the_stream(nano: Captured) ->
     error = {}
     for rounding in ("nearest", "gptq"):
         found = network.layer(name, rounding=rounding, loss="mse")
-        simulation = network.simulation()
-        simulation.parameters[f"{name}.weight"] = found.weight.dequantized().float()
+        fake_quantized = network.fake_quantized()
+        fake_quantized.parameters[f"{name}.weight"] = found.weight.dequantized().float()
         if found.bias is not None:
-            simulation.parameters[f"{name}.bias"] = found.bias.float()
-        held = simulation({"image": image}, [total])[total]
+            fake_quantized.parameters[f"{name}.bias"] = found.bias.float()
+        held = fake_quantized({"image": image}, [total])[total]
         error[rounding] = float(((held - real) ** 2)[:, read].mean())
     assert error["gptq"] < error["nearest"]
 
@@ -499,12 +501,14 @@ def test_a_block_is_its_layers_one_after_the_other(rounding: str, nano: Captured
     network = Network(nano("class_token")[1], 64)
     block, recipe = blocks(network.graph)[1], recipe_of(weight_bits=4, aocq={"rounding": rounding})
     streams, done = network.streams(block), list[int]()
-    simulation = network.simulation()
-    results, behind = round_block(simulation, block, streams, recipe, {}, lambda: done.append(1))
+    fake_quantized = network.fake_quantized()
+    results, behind = round_block(
+        fake_quantized, block, streams, recipe, {}, lambda: done.append(1)
+    )
     assert len(segments(network.graph, block)) == 2
     assert list(results) == [node.name for node in linear_nodes(network.graph, block)]
     assert len(done) == len(results)
-    plain = network.simulation()
+    plain = network.fake_quantized()
     targets = float_targets(network.graph, block, streams)
     for node in linear_nodes(network.graph, block):
         alone = round_layer(plain, block, node, streams, targets, recipe)
@@ -522,8 +526,8 @@ def test_finished_layers_are_taken_as_they_are(nano: Captured) -> None:
     network = Network(nano("class_token")[1], 16)
     block, recipe = blocks(network.graph)[1], Recipe(weight_bits=4)
     streams = network.streams(block)
-    first, behind = round_block(network.simulation(), block, streams, recipe, {}, lambda: None)
-    again, same = round_block(network.simulation(), block, streams, recipe, first, lambda: None)
+    first, behind = round_block(network.fake_quantized(), block, streams, recipe, {}, lambda: None)
+    again, same = round_block(network.fake_quantized(), block, streams, recipe, first, lambda: None)
     assert all(again[name] is first[name] for name in first)
     assert torch.equal(behind.quantized, same.quantized)
     assert torch.equal(behind.real, same.real)
@@ -581,20 +585,20 @@ def test_learned_directions_do_not_raise_the_loss_of_the_block(alpha: bool, nano
     )
     assert len(taken) == 60
     target = run(graph, {block.source: streams.real}, [block.result])[block.result]
-    importance = network.simulation().importance[block.result]
+    importance = network.fake_quantized().importance[block.result]
     loss = block_loss(
         graph, block.result, target, network.quantizers[block.result], importance, recipe.aocq
     )
     losses = []
     for results in (closed, learned):
-        simulation = network.simulation()
+        fake_quantized = network.fake_quantized()
         for node in nodes:
             found = results[node.name]
             weight = found.weight.dequantized().float()
-            simulation.parameters[node.attributes["weight"]] = weight
+            fake_quantized.parameters[node.attributes["weight"]] = weight
             if found.bias is not None:
-                simulation.parameters[node.attributes["bias"]] = found.bias.float()
-        held = simulation({block.source: streams.quantized}, [block.result])[block.result]
+                fake_quantized.parameters[node.attributes["bias"]] = found.bias.float()
+        held = fake_quantized({block.source: streams.quantized}, [block.result])[block.result]
         losses.append(float(loss(held)))
     assert losses[1] < losses[0]
     for node in nodes:

@@ -109,7 +109,7 @@ def test_first_scales_that_are_not_chosen_by_error_clip_nothing(prepared: Prepar
             continue
         real = run(prepared.graph, {"image": prepared.images}, [node.name])[node.name]
         quantizer = prepared.quantizers[node.name]
-        error = (quantizer(real) - real).abs() / quantizer.steps()
+        error = (quantizer(real) - real).abs() / quantizer.scales()
         within = 1.01 if node.name in prepared.initial.columns else 0.51
         assert float(error.max()) <= within, node.name
 
@@ -302,6 +302,6 @@ def test_a_stage_shares_its_factors(nano: Captured) -> None:
     assert len({quantizer.scale for quantizer in sums}) == 4
     for name in ("add", "blocks.0.add", "blocks.0.add_1"):
         quantizer, seen = prepared.quantizers[name], prepared.initial.seen[name]
-        reach = quantizer.steps() * quantizer.type.high
+        reach = quantizer.scales() * quantizer.type.high
         assert bool((reach >= seen.magnitude * (1 - 1e-6)).all())
         assert bool((reach <= seen.magnitude * (1 + 1e-6)).any())

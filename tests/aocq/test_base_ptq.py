@@ -148,10 +148,10 @@ def test_simulated_quantization_is_close_and_closer_with_more_bits(nano: Capture
         model = quantized(graph, weight_bits=bits)
         result = run(
             graph,
-            {"image": model.simulated_image(inputs)},
+            {"image": model.fake_quantized_image(inputs)},
             ["head"],
-            transform=model.simulate,
-            parameters=model.simulated_parameters(),
+            transform=model.fake_quantize,
+            parameters=model.fake_quantized_parameters(),
         )["head"]
         ratios.append(float(10 * torch.log10((real**2).sum() / ((real - result) ** 2).sum())))
     assert ratios == sorted(ratios)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from asked import asked
-from simulated import left_in_float, logits, on_chip, sqnr
+from fake_quantized import left_in_float, logits, on_chip, sqnr
 from tiny_models import NANO, images, input_size
 from torch import nn
 from torch.nn import functional
@@ -21,7 +21,7 @@ from aocq.methods.layer_search import (
     LinearLayer,
     Product,
     Search,
-    full_step,
+    full_scale,
     search_linear,
     search_product,
     uniform_candidates,
@@ -54,9 +54,9 @@ def search(objective=cosine, bits: int = 4, rounds: int = 1, count: int = 7) -> 
     )
 
 
-def fake(x: torch.Tensor, step: float, bits: int) -> torch.Tensor:
+def fake(x: torch.Tensor, scale: float, bits: int) -> torch.Tensor:
     half = 1 << (bits - 1)
-    return torch.clamp(torch.round(x / step), -half, half - 1) * step
+    return torch.clamp(torch.round(x / scale), -half, half - 1) * scale
 
 
 def test_the_grid_never_tries_its_last_point() -> None:
@@ -66,9 +66,9 @@ def test_the_grid_never_tries_its_last_point() -> None:
     assert shares[-1] == pytest.approx(0.5 + 99 * 0.007)
 
 
-def test_the_full_step_lets_the_largest_value_reach_half_a_code_beyond() -> None:
-    assert float(full_step(torch.tensor(7.5), 4)) == 1.0
-    assert float(full_step(torch.tensor(0.0), 8)) > 0
+def test_the_full_scale_lets_the_largest_value_reach_half_a_code_beyond() -> None:
+    assert float(full_scale(torch.tensor(7.5), 4)) == 1.0
+    assert float(full_scale(torch.tensor(0.0), 8)) > 0
 
 
 def test_a_linear_search_takes_the_argmax_of_the_cosine() -> None:
@@ -162,7 +162,7 @@ def test_what_is_quantized_and_what_stays_in_float(nano: Captured) -> None:
     assert FloatOp.INPUT in left_in_float(model)
 
 
-def test_steps_differ_by_head_and_by_q_k_and_v(nano: Captured) -> None:
+def test_scales_differ_by_head_and_by_q_k_and_v(nano: Captured) -> None:
     _, graph = nano("class_token")
     model = quantized(graph)
     qkv = model.activations["blocks.0.attn.qkv"]
@@ -180,8 +180,8 @@ def test_steps_differ_by_head_and_by_q_k_and_v(nano: Captured) -> None:
     assert model.weights["patch_embed.proj.weight"].scale.shape == (1,)
 
 
-def test_found_steps_are_those_of_the_layers_alone(nano: Captured) -> None:
-    """The step of fc2's input, searched again by hand on float values."""
+def test_found_scales_are_those_of_the_layers_alone(nano: Captured) -> None:
+    """The scale of fc2's input, searched again by hand on float values."""
     _, graph = nano("class_token")
     model = quantized(graph, weight_bits=4)
     values = run(graph, {"image": images(6, SIZE)}, ["blocks.0.mlp.act", "blocks.0.mlp.fc2"])
@@ -218,7 +218,7 @@ def test_all_widths_run(weight_bits: int, activation_bits: int, nano: Captured) 
 
 
 @pytest.mark.parametrize("variant", ["class_token", "qk_norm", "distilled", "no_biases"])
-def test_in_integers_nothing_stays_in_float_and_the_chip_computes_the_simulation(
+def test_in_integers_nothing_stays_in_float_and_the_chip_computes_fake_quantization(
     variant: str, nano: Captured
 ) -> None:
     _, graph = nano(variant)
@@ -229,15 +229,15 @@ def test_in_integers_nothing_stays_in_float_and_the_chip_computes_the_simulation
     np.testing.assert_allclose(on_chip(model, inputs), logits(model, inputs).numpy(), atol=1e-9)
 
 
-def test_heads_that_share_a_step_share_the_largest(nano: Captured) -> None:
+def test_heads_that_share_a_scale_share_the_largest(nano: Captured) -> None:
     _, graph = nano("class_token")
     apart = quantized(graph).activations["blocks.0.attn.qkv"]
     shared = quantized(graph, float_ops="integer").activations["blocks.0.attn.qkv"]
     assert isinstance(apart, ActivationQuantizer)
-    assert shared.scale == pytest.approx(float(apart.steps().max()))
+    assert shared.scale == pytest.approx(float(apart.scales().max()))
 
 
-def test_a_profile_without_row_scales_gets_one_step_per_matrix(nano: Captured) -> None:
+def test_a_profile_without_row_scales_gets_one_scale_per_matrix(nano: Captured) -> None:
     _, graph = nano("class_token")
     model = quantized(graph, float_ops="integer", weight_granularity="per_tensor")
     assert {w.scale.shape for w in model.weights.values()} == {(1,)}

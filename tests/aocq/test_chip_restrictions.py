@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 from asked import asked, for_chip
-from simulated import on_chip, sqnr
+from fake_quantized import on_chip, sqnr
 from tiny_models import NANO, images, input_size
 from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp
 from aocq.lowering import check_recipe, lower
 from aocq.methods import METHODS, QuantizedModel
-from aocq.methods.parallel_calibration import completed
+from aocq.methods.integer_operators import completed
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.limits import ANY_CHIP, ChipLimits, limits_of
@@ -52,11 +52,11 @@ def quantized(graph: FloatGraph, method: str, **recipe: Any) -> QuantizedModel:
 
 
 def activation_scales(model: QuantizedModel) -> Iterator[tuple[str, float]]:
-    """Every scale that an activation has, the step of each channel and of a table included."""
+    """Every scale that an activation has, the scale of each channel and of a table included."""
     for name, quantizer in model.activations.items():
         yield name, quantizer.scale
         if isinstance(quantizer, ActivationQuantizer):
-            yield from ((name, step) for step in quantizer.steps().flatten().tolist())
+            yield from ((name, scale) for scale in quantizer.scales().flatten().tolist())
             if quantizer.table_scale:
                 yield name, quantizer.table_scale
 
@@ -83,7 +83,7 @@ def is_float32(scale: float) -> bool:
     [{}, {"float_ops": "declared"}, {"zero_point": "symmetric", "activation_range": "mse"}],
     ids=["integer", "declared", "mse"],
 )
-def test_every_step_of_every_activation_is_a_power_of_two(
+def test_every_scale_of_every_activation_is_a_power_of_two(
     method: str, recipe: dict[str, Any], nano: Captured
 ) -> None:
     graph = nano("class_token")[1]
@@ -176,12 +176,12 @@ def test_a_chip_computes_what_powers_of_two_simulate(method: str, nano: Captured
     assert sqnr(model, images(16, SIZE, seed=2), graph) > free - 8
 
 
-# --- one step per tensor --------------------------------------------------------------------------
+# --- one scale per tensor -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variant", ["class_token", "qk_norm", "registers"])
 @pytest.mark.parametrize("method", NAMES)
-def test_one_step_per_tensor_is_one_multiplier_per_tensor(
+def test_one_scale_per_tensor_is_one_multiplier_per_tensor(
     method: str, variant: str, nano: Captured
 ) -> None:
     graph = nano(variant)[1]
@@ -209,18 +209,18 @@ def test_one_step_per_tensor_is_one_multiplier_per_tensor(
 
 
 @pytest.mark.parametrize("method", NAMES)
-def test_heads_share_their_step_in_float_too(method: str, nano: Captured) -> None:
+def test_heads_share_their_scale_in_float_too(method: str, nano: Captured) -> None:
     graph = nano("class_token")[1]
     recipe = {"float_ops": "declared", "activation_granularity": "per_tensor"}
     model = quantized(graph, method, **recipe)
-    steps = {name: model.steps(name).size for name in model.activations}
-    assert set(steps.values()) == {1}
+    sizes = {name: model.scales(name).size for name in model.activations}
+    assert set(sizes.values()) == {1}
     for entry in model.log:  # searched for all heads together, not the largest of theirs
         for side in ("a_steps", "b_steps"):
             assert len(set(entry.get(side, [0]))) == 1, entry
 
 
-def test_one_step_for_all_heads_is_the_best_for_all_of_them_together() -> None:
+def test_one_scale_for_all_heads_is_the_best_for_all_of_them_together() -> None:
     from aocq.methods.layer_search import Grid, Product, Search, quantize_heads, search_product
     from aocq.methods.objectives import cosine
     from aocq.methods.scale_form import ScaleForm
@@ -239,7 +239,7 @@ def test_one_step_for_all_heads_is_the_best_for_all_of_them_together() -> None:
             weight_bits=4,
             activation_bits=bits,
             activation_form=form,
-            one_step=True,
+            one_scale=True,
         )
         found = search_product(
             Product(a=a * factor, b=b, real=a * factor @ b, gradient=None, factors=(factor, 1.0)),
@@ -251,17 +251,17 @@ def test_one_step_for_all_heads_is_the_best_for_all_of_them_together() -> None:
         full = float((a * factor).abs().max()) / half
         shares = [full * (0.5 + 0.1 * i) for i in range(7)]
         if form.power_of_two:
-            shares = [form.hold(full / factor) * 0.5**k * factor for k in range(8)]
-        first = form.hold(float(b.abs().max()) / half)
+            shares = [form.nearest(full / factor) * 0.5**k * factor for k in range(8)]
+        first = form.nearest(float(b.abs().max()) / half)
         right = quantize_heads(b, torch.full((3,), first, dtype=torch.float64), bits)
         scores = [
             cosine(
                 a * factor @ b,
-                quantize_heads(a * factor, torch.full((3,), step, dtype=torch.float64), bits)
+                quantize_heads(a * factor, torch.full((3,), scale, dtype=torch.float64), bits)
                 @ right,
                 None,
             ).sum()
-            for step in shares
+            for scale in shares
         ]
         best = shares[int(torch.stack(scores).argmax())]
         assert float(found.a[0]) == pytest.approx(best)
@@ -282,8 +282,8 @@ def test_every_scale_is_a_float32(method: str, float_ops: str, nano: Captured) -
     assert not all(is_float32(scale) for _, scale in weight_scales(free))
 
 
-def test_the_one_step_of_all_heads_is_a_float32_again(nano: Captured) -> None:
-    """A ratio of float32 steps times the smaller one can miss the larger one by a bit."""
+def test_the_one_scale_of_all_heads_is_a_float32_again(nano: Captured) -> None:
+    """A ratio of float32 scales times the smaller one can miss the larger one by a bit."""
     graph = nano("class_token")[1]
     steps = np.linspace(0.1, 0.9, 50, dtype=np.float32).tolist()
     small, large = next(
@@ -298,14 +298,14 @@ def test_the_one_step_of_all_heads_is_a_float32_again(nano: Captured) -> None:
 
 
 def test_rows_that_no_product_reads_have_the_chips_form_too(nano: Captured) -> None:
-    """Q and K before their normalization: their steps are observed, not searched."""
+    """Q and K before their normalization: their scales are observed, not searched."""
     graph = nano("qk_norm")[1]
     recipe = {"activation_scale": "power_of_two", "float_ops": "declared"}
     model = quantized(graph, "base_ptq_paper", **recipe)
     found = model.activations["blocks.0.attn.qkv"]
     assert isinstance(found, ActivationQuantizer)
     assert len(found.alpha) == 72
-    assert all(map(is_power, found.steps().flatten().tolist()))
+    assert all(map(is_power, found.scales().flatten().tolist()))
 
 
 @pytest.mark.parametrize("options", [FAST, ADAROUND], ids=["gptq", "adaround"])
@@ -318,7 +318,7 @@ def test_scales_of_balanced_tensors_are_float32_and_their_factors_are_ratios(
         assert isinstance(quantizer, ActivationQuantizer)
         assert is_float32(quantizer.scale), name
         assert is_float32(quantizer.table_scale), name
-    on_chip(model, images(1, SIZE, seed=2))  # LayerNorm takes whole multiples of one step
+    on_chip(model, images(1, SIZE, seed=2))  # LayerNorm takes whole multiples of one scale
 
 
 def test_weights_are_rounded_with_the_float32_scale(nano: Captured) -> None:
@@ -396,7 +396,7 @@ RESTRICTED: dict[str, tuple[dict[str, dict[str, Any]], dict[str, Any], str]] = {
     "activation.granularity": (
         {"activation": {"granularity": "per_tensor"}},
         {"activation_granularity": "per_tensor"},
-        'activation.granularity = "per_tensor", the model has steps by channel or head',
+        'activation.granularity = "per_tensor", the model has scales by channel or head',
     ),
     "weight.scale": (
         {"weight": {"scale": "power_of_two"}},
@@ -452,7 +452,7 @@ def test_all_restrictions_that_a_model_lacks_are_named_at_once(nano: Captured) -
     assert all(message in str(caught.value) for _, _, message in RESTRICTED.values())
 
 
-def test_a_model_that_has_one_step_per_tensor_anyway_is_taken(nano: Captured) -> None:
+def test_a_model_that_has_one_scale_per_tensor_anyway_is_taken(nano: Captured) -> None:
     model = quantized(nano("class_token")[1], "base_ptq")
     assert model.limits.activation_granularity == "per_channel"
     lower(model, chip(activation={"granularity": "per_tensor"}))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from aocq.capture import FloatGraph, FloatNode, FloatOp, capture, run
 from aocq.lowering import lower
 from aocq.methods import METHODS
-from aocq.methods.steps import moved
+from aocq.methods.scales import moved
 from aocq.recipes.recipe import Recipe
 from simulator.boundary import quantize
 from simulator.executor import Executor
@@ -182,9 +182,9 @@ def test_gathered_codes_are_those_of_the_image() -> None:
             assert np.array_equal(patches[:, row, column], flat)
 
 
-@pytest.mark.parametrize("steps", [(5, 6, 2), (1, 1, 2), (5, 1, 1), (1, 6, 1)])
-def test_steps_move_with_patches(steps: tuple[int, ...]) -> None:
-    given = np.arange(1.0, 1 + np.prod(steps)).reshape(steps)
+@pytest.mark.parametrize("scales", [(5, 6, 2), (1, 1, 2), (5, 1, 1), (1, 6, 1)])
+def test_scales_move_with_patches(scales: tuple[int, ...]) -> None:
+    given = np.arange(1.0, 1 + np.prod(scales)).reshape(scales)
     attributes = {"kernel": (3, 2), "stride": (2, 3)}
     node = FloatNode(
         name="y", op=FloatOp.PATCHES, inputs=("x",), attributes=attributes, shape=(2, 2, 12)
@@ -197,7 +197,7 @@ def test_steps_move_with_patches(steps: tuple[int, ...]) -> None:
     assert np.array_equal(np.broadcast_to(found, node.shape), expected)
 
 
-def test_steps_move_with_every_nth_element() -> None:
+def test_scales_move_with_every_nth_element() -> None:
     attributes = {"axis": 0, "start": 1, "stop": 6, "step": 2}
     node = FloatNode(name="y", op=FloatOp.SLICE, inputs=("x",), attributes=attributes, shape=(3, 2))
     assert moved(np.arange(6.0)[:, None], (6, 2), node).flatten().tolist() == [1, 3, 5]

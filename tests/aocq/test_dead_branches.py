@@ -12,7 +12,7 @@ import pytest
 import torch
 from asked import for_chip, recipe_of
 from changed_profiles import changed
-from simulated import logits
+from fake_quantized import logits
 from tiny_models import NANO, images, input_size, network
 from torch import Tensor, nn
 
@@ -21,7 +21,7 @@ from aocq.jobs.calibration import calibrated
 from aocq.lowering import lower
 from aocq.lowering.affine import Affine, affine_step
 from aocq.methods import METHODS, QuantizedModel
-from aocq.methods.least_steps import LEAST_STEP, with_steps_for_functions
+from aocq.methods.least_scales import LEAST_SCALE, with_scales_for_functions
 from aocq.recipes.limits import ChipLimits, limits_of
 from aocq.recipes.recipe import Recipe
 from simulator.boundary import dequantize, quantize
@@ -156,8 +156,8 @@ def test_so_does_every_method(method: str) -> None:
         assert decibel(logits(model, inputs).numpy(), found) > 8
 
 
-@pytest.mark.parametrize("step", [2.0**-40, 2.0**-25, 2.0**-9])
-def test_a_source_of_two_functions_is_widened_once(step: float, nano: Captured) -> None:
+@pytest.mark.parametrize("scale", [2.0**-40, 2.0**-25, 2.0**-9])
+def test_a_source_of_two_functions_is_widened_once(scale: float, nano: Captured) -> None:
     graph = nano("class_token")[1]
     model = METHODS["base_ptq"](graph, images(8, SIZE), Recipe())
     gelu = next(node for node in graph.nodes if node.op is FloatOp.UNARY)
@@ -165,14 +165,14 @@ def test_a_source_of_two_functions_is_widened_once(step: float, nano: Captured) 
     twin = replace(gelu, name="twin")
     nodes = (*graph.nodes[:place], twin, *graph.nodes[place:])
     source = gelu.inputs[0]
-    fine = replace(model.activations[source], scale=step)
+    fine = replace(model.activations[source], scale=scale)
     model = replace(
         model,
         graph=replace(graph, nodes=nodes),
         activations={**model.activations, source: fine, "twin": model.activations[gelu.name]},
     )
-    found = with_steps_for_functions(model)
-    assert found.steps(source).item() == max(step, LEAST_STEP)
+    found = with_scales_for_functions(model)
+    assert found.scales(source).item() == max(scale, LEAST_SCALE)
 
 
 def test_a_search_for_an_inverse_ends_where_there_is_none(nano: Captured) -> None:
@@ -248,7 +248,7 @@ SECTION = {"multiplier_bits": 31, "rounding": "half_up", "overflow": "saturate"}
 LARGEST = 2 * 28
 
 
-def step_of(gamma: float, beta: float, normalized: int = 26, **section: object) -> tuple[int, ...]:
+def scale_of(gamma: float, beta: float, normalized: int = 26, **section: object) -> tuple[int, ...]:
     y = Codes(name="y", shape=(2,), type=IntType(bits=8), role=Role.ACTIVATION, zero_point=-5)
     wanted = Affine(np.array([gamma, -gamma / 3]), np.array([beta, -beta]), LARGEST, y)
     found = affine_step(wanted, RescaleSection.model_validate({**SECTION, **section}), normalized)
@@ -261,22 +261,22 @@ def step_of(gamma: float, beta: float, normalized: int = 26, **section: object) 
 
 
 def test_gamma_and_normalized_values_keep_all_bits_where_they_fit() -> None:
-    assert step_of(50.0, 127.0, normalized=25) == (31, 25, 50)
+    assert scale_of(50.0, 127.0, normalized=25) == (31, 25, 50)
 
 
 @pytest.mark.parametrize("gamma", [1.27, 1e-1, 1e-3, 1e-6, 1e-12])
 def test_a_small_gamma_beside_a_large_beta_costs_both_the_same_bits(gamma: float) -> None:
-    bits, normalized, shift = step_of(gamma, 127.0)
+    bits, normalized, shift = scale_of(gamma, 127.0)
     assert bits == normalized or (bits > normalized == 26)
     assert shift == 55
 
 
 def test_a_chip_with_small_shifts_has_fewer_fraction_bits() -> None:
-    assert step_of(50.0, 127.0, normalized=25, shift=[0, 31]) == (19, 18, 31)
+    assert scale_of(50.0, 127.0, normalized=25, shift=[0, 31]) == (19, 18, 31)
 
 
 def test_a_step_without_gamma_has_its_beta() -> None:
-    assert step_of(0.0, 127.0)[1:] == (26, 26)
+    assert scale_of(0.0, 127.0)[1:] == (26, 26)
 
 
 def test_graphs_say_how_many_bits_there_are() -> None:

@@ -20,7 +20,7 @@ from tiny_models import images, with_random_parameters
 from torch import nn
 
 from aocq.capture import FloatGraph, FloatOp, capture, run
-from aocq.capture.residual_stream import branch_ends, residual_stream
+from aocq.capture.residual_stream import fusable_layers, residual_stream
 from aocq.capture.verify import verify
 from aocq.jobs.without_weights import estimate_without_weights
 from aocq.lowering import lower
@@ -100,7 +100,7 @@ def test_the_roles_that_are_stated_are_those_that_are_found(name: str) -> None:
     (stated,) = (stated for stated in STATED if EXAMPLES[name] in stated.examples)
     for found, patterns in (
         (set(residual_stream(graph)), stated.stream),
-        (set(branch_ends(graph)), stated.branch_ends),
+        (set(fusable_layers(graph)), stated.fusable_layers),
     ):
         matched = {
             pattern: {node.name for node in graph.nodes if _matches(node.name, pattern)}
@@ -118,7 +118,7 @@ def _matches(name: str, pattern: str) -> bool:
 @every_example
 def test_layers_at_branch_ends_are_added_to_the_stream_without_anything_between(name: str) -> None:
     graph = captured(name).graph
-    for end, total in branch_ends(graph).items():
+    for end, total in fusable_layers(graph).items():
         assert end in total.inputs
         assert total.op is FloatOp.ADD
 

@@ -51,7 +51,7 @@ def operands_of_products(graph):
 
 
 def levels(model, name):
-    """Twin ranges like those of a GELU: fine steps below zero, coarse ones above."""
+    """Twin ranges like those of a GELU: fine scales below zero, coarse ones above."""
     scale = model.activations[name].scale / 4
     points = (*range(-16, 0, 2), *range(0, 512, 16))
     borders = tuple((low + high) / 2 for low, high in pairwise(points))
@@ -94,10 +94,10 @@ def simulated(model, batch):
     with torch.inference_mode():
         return run_float(
             model.graph,
-            {source: model.simulated_image(batch)},
+            {source: model.fake_quantized_image(batch)},
             [name],
-            transform=model.simulate,
-            parameters=model.simulated_parameters(),
+            transform=model.fake_quantize,
+            parameters=model.fake_quantized_parameters(),
         )[name].numpy()
 
 
@@ -155,7 +155,7 @@ def test_levels_are_numbered_in_few_bits_and_looked_up():
     assert GRAPH.constants[index.thresholds].tolist() == borders.tolist()
 
 
-def test_steps_per_head_survive_layout_and_products():
+def test_scales_per_head_survive_layout_and_products():
     scores = next(op for op in GRAPH.ops if op.name == "blocks.0.attn.scores")
     assert isinstance(scores, Dequantize)
     step = GRAPH.constants[scores.step]
@@ -299,20 +299,20 @@ def test_factors_of_channels_may_be_carried_by_the_weight():
 @pytest.mark.parametrize(
     ("name", "channels", "where"),
     [
-        ("blocks.0.norm1", 24, "blocks.0.attn.qkv: the step of blocks.0.norm1 varies"),
-        ("blocks.0.attn.qkv", 72, "blocks.0.attn.scores: the product of the steps of blocks.0"),
+        ("blocks.0.norm1", 24, "blocks.0.attn.qkv: the scale of blocks.0.norm1 varies"),
+        ("blocks.0.attn.qkv", 72, "blocks.0.attn.scores: the product of the scales of blocks.0"),
     ],
 )
-def test_a_step_must_not_vary_where_products_are_summed(name, channels, where):
+def test_a_scale_must_not_vary_where_products_are_summed(name, channels, where):
     with pytest.raises(InputError, match=where) as caught:
         lower(partly_quantized(**by_channel(name, channels)), PROFILE)
     assert "along the dimension that is summed over" in str(caught.value)
     assert "multiplier_bits" not in str(caught.value)
 
 
-def test_an_image_has_one_step_or_none():
+def test_an_image_has_one_scale_or_none():
     image = replace(MODEL.activations["image"], alpha=(1.0,) * 16)
-    with pytest.raises(InputError, match="image: the image has one step for all its values"):
+    with pytest.raises(InputError, match="image: the image has one scale for all its values"):
         lower(partly_quantized(image=image), PROFILE)
 
 
@@ -323,7 +323,7 @@ def test_sqnr_is_measured_where_a_scale_can_be_told():
     assert found["blocks.0.mlp.act"] > 5
     assert found["blocks.0.attn.qkv"] > 20
     assert found["head"] > 5
-    assert "blocks.0.attn.probabilities" not in found  # one step per head
+    assert "blocks.0.attn.probabilities" not in found  # one scale per head
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 import torch
 from asked import asked
 from changed_profiles import changed
-from simulated import left_in_float, logits, on_chip, sqnr
+from fake_quantized import left_in_float, logits, on_chip, sqnr
 from tiny_models import NANO, images, input_size
 from torch import nn
 
@@ -193,7 +193,7 @@ def test_all_widths_run(weight_bits: int, activation_bits: int, nano: Captured) 
     "variant", ["class_token", "mean_then_norm", "registers", "distilled", "pre_norm"]
 )
 @pytest.mark.parametrize("zero_point", ["asymmetric", "symmetric"])
-def test_in_integers_nothing_stays_in_float_and_the_chip_computes_the_simulation(
+def test_in_integers_nothing_stays_in_float_and_the_chip_computes_fake_quantization(
     variant: str, zero_point: str, nano: Captured
 ) -> None:
     graph = unbalanced(nano(variant)[1])

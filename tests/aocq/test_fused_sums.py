@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from asked import for_chip
-from simulated import logits
+from fake_quantized import logits
 from tiny_models import NANO, images, input_size, network
 
 from aocq.capture import FloatGraph, FloatOp, capture
-from aocq.capture.residual_stream import branch_ends
+from aocq.capture.residual_stream import fusable_layers
 from aocq.lowering import lower
 from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer
@@ -42,7 +42,7 @@ def quantized(graph: FloatGraph, *, fused: bool = True, method: str = "aocq") ->
 
 
 def test_branches_end_in_layers_and_embeddings_do_not(graph: FloatGraph) -> None:
-    ends = branch_ends(graph)
+    ends = fusable_layers(graph)
     assert set(ends) == {"blocks.0.attn.proj", "blocks.0.mlp.fc2"}
     assert all(total.op is FloatOp.ADD and name in total.inputs for name, total in ends.items())
 
@@ -59,19 +59,19 @@ def test_branches_end_in_layers_and_embeddings_do_not(graph: FloatGraph) -> None
 )
 def test_every_block_of_every_variant_ends_twice_on_the_stream(variant: str, first: str) -> None:
     graph = capture(network(variant, NANO), "nano", SIZE)
-    ends = branch_ends(graph)
+    ends = fusable_layers(graph)
     assert set(ends) == {"blocks.0.attn.proj", "blocks.0.mlp.fc2"}
     assert first in ends["blocks.0.attn.proj"].inputs
 
 
 def test_their_layers_have_no_codes_and_no_add_of_their_own(graph: FloatGraph) -> None:
     model = quantized(graph)
-    assert set(model.accumulated) == set(branch_ends(graph))
+    assert set(model.fused_layers) == set(fusable_layers(graph))
     assert not model.leaves_floats
     lowered = lower(model, CHIP)
     assert lowered.float_ops == 0
     ops = {op.name: op for op in lowered.ops}
-    for name, total in branch_ends(graph).items():
+    for name, total in fusable_layers(graph).items():
         assert name not in lowered.tensors
         op = ops[total.name]
         assert isinstance(op, MatMul)
@@ -81,7 +81,7 @@ def test_their_layers_have_no_codes_and_no_add_of_their_own(graph: FloatGraph) -
 
 
 @pytest.mark.parametrize("residual_bits", [8, 16])
-def test_the_chip_computes_the_simulation(graph: FloatGraph, residual_bits: int) -> None:
+def test_the_chip_computes_fake_quantization(graph: FloatGraph, residual_bits: int) -> None:
     chip = CHIP.model_copy(
         update={"activation": CHIP.activation.model_copy(update={"residual_bits": residual_bits})}
     )
@@ -93,7 +93,7 @@ def test_the_chip_computes_the_simulation(graph: FloatGraph, residual_bits: int)
     lowered = lower(model, chip)
     inputs = images(32, SIZE, seed=5)
     codes = quantize(inputs.numpy(), lowered.tensors["image"])
-    taps = [total.name for total in branch_ends(graph).values()]
+    taps = [total.name for total in fusable_layers(graph).values()]
     output = Executor(lowered, threads=1).run(codes, taps=taps)
     reference = run_reference(lowered, codes[0])
     for name in taps:
@@ -111,7 +111,7 @@ def test_a_sum_equals_an_add_of_its_exact_sums(graph: FloatGraph) -> None:
     lowered = lower(model, CHIP)
     ops = {op.name: op for op in lowered.ops}
     inputs = quantize(images(4, SIZE, seed=2).numpy(), lowered.tensors["image"])
-    for name, total in branch_ends(graph).items():
+    for name, total in fusable_layers(graph).items():
         op = ops[total.name]
         assert isinstance(op, MatMul)
         assert op.residual is not None
@@ -124,14 +124,14 @@ def test_a_sum_equals_an_add_of_its_exact_sums(graph: FloatGraph) -> None:
         assert isinstance(stream, ActivationQuantizer)
         total_quantizer = model.activations[op.name]
         assert isinstance(total_quantizer, ActivationQuantizer)
-        steps = [quantizer.steps().numpy() for quantizer in (stream, total_quantizer)]
-        wanted = np.floor((real + taps[op.residual] * steps[0]) / steps[1] + 0.5)
+        scales = [quantizer.scales().numpy() for quantizer in (stream, total_quantizer)]
+        wanted = np.floor((real + taps[op.residual] * scales[0]) / scales[1] + 0.5)
         assert (np.clip(wanted, -128, 127) == taps[op.name]).mean() > 0.9999
 
 
 def test_a_chip_without_fused_sums_gets_codes_of_branches(graph: FloatGraph) -> None:
     model = quantized(graph, fused=False)
-    assert not model.accumulated
+    assert not model.fused_layers
     assert [type(op) for op in lower(model, UNFUSED).ops].count(Add) == 3
     # They are fine on a chip that could do without, too.
     assert [type(op) for op in lower(model, CHIP).ops].count(Add) == 3
@@ -144,7 +144,7 @@ def test_a_chip_without_fused_sums_refuses_a_model_that_needs_them(graph: FloatG
 
 def test_methods_that_give_branches_codes_ignore_the_chips_ability(graph: FloatGraph) -> None:
     model = quantized(graph, method="base_ptq")
-    assert not model.accumulated
+    assert not model.fused_layers
     lower(model, UNFUSED)
 
 
@@ -160,7 +160,7 @@ def test_tiny_factors_leave_room_for_the_stream(graph: FloatGraph) -> None:
     changed = replace(model, weights=weights, graph=replace(model.graph, parameters=parameters))
     lowered = lower(changed, CHIP)
     codes = quantize(images(2, SIZE).numpy(), lowered.tensors["image"])
-    taps = [total.name for total in branch_ends(graph).values()]
+    taps = [total.name for total in fusable_layers(graph).values()]
     output = Executor(lowered, threads=1).run(codes, taps=taps)
     for tap in taps:
         np.testing.assert_array_equal(output.taps[tap][0], run_reference(lowered, codes[0])[tap])

@@ -107,7 +107,7 @@ def decibel(reference: np.ndarray, approximation: np.ndarray) -> float:
 @pytest.mark.parametrize("bits", [8, 4])
 @pytest.mark.parametrize("name", PROFILES)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_emulator_is_bit_exact_and_close_to_the_simulation(
+def test_the_emulator_is_bit_exact_and_close_to_fake_quantization(
     variant: str, name: str, bits: int, nano: Captured
 ) -> None:
     real, float_graph = nano(variant)
@@ -123,10 +123,10 @@ def test_the_emulator_is_bit_exact_and_close_to_the_simulation(
     inputs = images(16, SIZE, seed=2)
     simulated = run(
         float_graph,
-        {"image": model.simulated_image(inputs)},
+        {"image": model.fake_quantized_image(inputs)},
         [float_graph.output.name],
-        transform=model.simulate,
-        parameters=model.simulated_parameters(),
+        transform=model.fake_quantize,
+        parameters=model.fake_quantized_parameters(),
     )[float_graph.output.name]
     assert decibel(simulated.numpy(), emulated.logits) > 40
     assert decibel(real(inputs).double().numpy(), emulated.logits) > 10
@@ -500,7 +500,7 @@ def test_a_stream_far_below_epsilon_is_told_by_its_layer_and_scale(factor: float
                 parameter.mul_(factor)
     graph = capture(real.eval(), "tiny_stream", SIZE)
     model = METHODS["base_ptq"](graph, images(8, SIZE), Recipe())
-    told = r"^blocks\.0\.norm1: LayerNorm's epsilon 1e-06 is too large beside .* worth \d\.?\d*e-"
+    told = r"^blocks\.0\.norm1: LayerNorm's epsilon 1e-06 is too large for .* scale \d\.?\d*e-"
     with pytest.raises(InputError, match=told):
         lower(model, load_profile("edge_npu_int8"))
     other = load_profile("gemmini_20b")

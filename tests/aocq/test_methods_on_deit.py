@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from simulated import sqnr
+from fake_quantized import sqnr
 from torch import Tensor
 
 from aocq.capture import FloatGraph, capture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from asked import asked
-from simulated import left_in_float, logits, on_chip, sqnr
+from fake_quantized import left_in_float, logits, on_chip, sqnr
 from tiny_models import NANO, images, input_size
 from torch import Tensor, nn
 from torch.nn import functional
@@ -31,7 +31,7 @@ from aocq.methods.objectives import hessian_guided
 from aocq.methods.quantizers import LevelQuantizer
 from aocq.methods.twin_ranges import (
     gelu_twin,
-    negative_step,
+    negative_scale,
     softmax_exponents,
     softmax_twin,
     softmax_twin_released,
@@ -121,7 +121,7 @@ def test_the_best_threshold_without_the_offset_is_the_larger_one() -> None:
 
 
 @pytest.mark.parametrize(("bits", "multiple", "fraction"), [(8, 4, 1), (8, 11, 8), (4, 1, 1)])
-def test_gelu_has_a_fixed_step_below_zero_and_its_own_above(
+def test_gelu_has_a_fixed_scale_below_zero_and_its_own_above(
     bits: int, multiple: int, fraction: int
 ) -> None:
     twin = gelu_twin(multiple, fraction, bits)
@@ -135,19 +135,19 @@ def test_gelu_has_a_fixed_step_below_zero_and_its_own_above(
     )
     torch.testing.assert_close(twin(x), wanted, rtol=1e-12, atol=1e-15)
     assert len(twin.levels) == 1 << bits
-    assert negative_step(bits) == negative
+    assert negative_scale(bits) == negative
 
 
-def test_the_papers_steps_are_tied_by_powers_of_two_and_the_released_ones_are_not() -> None:
+def test_the_papers_scales_are_tied_by_powers_of_two_and_the_released_ones_are_not() -> None:
     steps = [(0.01 + 0.0119 * i) * 6 / 127.5 for i in range(100)]
     tied, one = tied_multiples(steps, 8)
     assert one == 1
     assert all(multiple & (multiple - 1) == 0 for multiple in tied)
-    assert max(tied) * negative_step(8) == pytest.approx(max(steps), rel=0.42)
+    assert max(tied) * negative_scale(8) == pytest.approx(max(steps), rel=0.42)
     free, fraction = untied_multiples(steps, 8)
     assert any(multiple & (multiple - 1) for multiple in free)
     assert len(free) > 5 * len(tied)
-    unit = negative_step(8) / fraction
+    unit = negative_scale(8) / fraction
     assert all(min(abs(m * unit - step) for m in free) <= max(unit / 2, unit) for step in steps)
     for multiples, parts in ((tied, one), (free, fraction)):
         assert all(gelu_twin(m, parts, 8).type.bits <= 16 for m in multiples)
@@ -263,7 +263,7 @@ def test_without_a_gradient_all_candidates_tie_and_the_first_one_wins() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_both_ranges_enter_the_products_of_the_search(seed: int) -> None:
-    """A layer behind GELU: the step chosen is that of least error under the twin quantizer."""
+    """A layer behind GELU: the scale chosen is that of least error under the twin quantizer."""
     x = functional.gelu(0.6 * noise(60, 12, seed=seed) - 0.5)
     weight, weighing = noise(5, 12, seed=seed + 10).abs(), noise(60, 5, seed=2)
     real = x @ weight.T
@@ -274,10 +274,10 @@ def test_both_ranges_enter_the_products_of_the_search(seed: int) -> None:
         weight_bits=8,
         activation_bits=4,
     )
-    unit = negative_step(4)
+    unit = negative_scale(4)
     multiples = list(range(1, 12))
     inputs = InputCandidates(
-        steps=tuple(m * unit for m in multiples),
+        scales=tuple(m * unit for m in multiples),
         first=8 * unit,
         low=0,
         high=7,
@@ -331,11 +331,11 @@ def test_twin_levels_are_where_the_paper_has_them(method: str, nano: Captured) -
     gelu = model.activations["blocks.0.mlp.act"]
     assert isinstance(gelu, LevelQuantizer)
     positive = gelu.levels[-1] // 127
-    ratio = positive * gelu.scale / negative_step(8)
+    ratio = positive * gelu.scale / negative_scale(8)
     assert gelu.levels[0] * gelu.scale == pytest.approx(-0.16997124)
     assert (float(np.log2(ratio)).is_integer()) == (method == "ptq4vit_paper")
     stem = model.weights["patch_embed.proj.weight"].scale
-    assert len(np.unique(stem)) > 3, "a step for each channel"
+    assert len(np.unique(stem)) > 3, "a scale for each channel"
     assert FloatOp.INPUT in left_in_float(model)
     zero = float(model.activations["blocks.0.attn.probabilities"](torch.zeros(1).double()))
     assert zero == 0 or method == "ptq4vit_released"
@@ -369,7 +369,7 @@ def test_the_seed_decides(nano: Captured) -> None:
 
 @pytest.mark.parametrize("method", BOTH)
 @pytest.mark.parametrize("variant", ["class_token", "qk_norm", "relu"])
-def test_in_integers_nothing_stays_in_float_and_the_chip_computes_the_simulation(
+def test_in_integers_nothing_stays_in_float_and_the_chip_computes_fake_quantization(
     method: str, variant: str, nano: Captured
 ) -> None:
     _, graph = nano(variant)

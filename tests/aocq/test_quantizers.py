@@ -265,9 +265,9 @@ def test_simulated_quantization_is_codes_and_what_they_stand_for(
     assert {-128.0, 127.0} <= set(codes.flatten().tolist())
 
 
-def test_steps_are_a_new_tensor_each_time() -> None:
+def test_scales_are_a_new_tensor_each_time() -> None:
     quantizer = ActivationQuantizer(
         type=IntType(bits=8), scale=0.5, zero_point=0, alpha=(1.0, 0.5), axis=-2
     )
-    quantizer.steps().zero_()
-    assert quantizer.steps().tolist() == [[0.5], [0.25]]
+    quantizer.scales().zero_()
+    assert quantizer.scales().tolist() == [[0.5], [0.25]]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from asked import for_chip
-from simulated import logits, on_chip
+from fake_quantized import logits, on_chip
 from tiny_models import NANO, images, input_size, network, with_random_parameters
 from torch import nn
 

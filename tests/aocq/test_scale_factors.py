@@ -36,7 +36,7 @@ def test_attention_scores_of_heads_whose_scale_factor_is_no_float32(
     calibration = images(16, graph.input.shape)
     model = METHODS["base_ptq"](graph, calibration, *for_chip(profile))
     parts = observe_parts(model, calibration, 8)
-    lowered = lower(replace(model, parts=parts), profile)
+    lowered = lower(replace(model, layernorm_quantizers=parts), profile)
     name = next(node.name for node in graph.nodes if scaled.name in node.inputs)
     (op,) = (op for op in lowered.ops if op.name == name)
     step_a, step_b, step_y = (lowered.tensors[tensor].scale[0] for tensor in (*op.operands, name))

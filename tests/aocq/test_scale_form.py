@@ -33,31 +33,31 @@ def is_power(scale: float) -> bool:
 
 @given(scales)
 def test_a_power_of_two_is_the_smallest_that_is_not_below(wanted: float) -> None:
-    held = POWERS.hold(wanted)
+    held = POWERS.nearest(wanted)
     assert is_power(held)
     assert held / 2 < wanted <= held
     below = POWERS.below(wanted)
     assert is_power(below)
     assert below <= wanted < below * 2
-    assert POWERS.hold(held) == POWERS.below(held) == held
+    assert POWERS.nearest(held) == POWERS.below(held) == held
 
 
 @given(scales)
 def test_a_float32_scale_is_the_nearest_one(wanted: float) -> None:
-    held = FLOAT32.hold(wanted)
+    held = FLOAT32.nearest(wanted)
     assert held == float(np.float32(held))
     around = (np.nextafter(np.float32(held), np.float32(side)) for side in (0, np.inf))
     assert all(abs(held - wanted) <= abs(float(other) - wanted) for other in around)
     assert FLOAT32.below(wanted) == held
-    assert ScaleForm(power_of_two=True, float32=True).hold(wanted) == POWERS.hold(wanted)
+    assert ScaleForm(power_of_two=True, float32=True).nearest(wanted) == POWERS.nearest(wanted)
 
 
 @pytest.mark.parametrize("form", [ANY_SCALE, POWERS, FLOAT32], ids=["any", "powers", "float32"])
 def test_arrays_and_tensors_are_held_element_by_element(form: ScaleForm) -> None:
     wanted = np.geomspace(1e-3, 7.3, 12).reshape(3, 4)
-    one_by_one = [[form.hold(float(x)) for x in row] for row in wanted]
-    assert form.hold(wanted).tolist() == one_by_one
-    assert form.hold(torch.from_numpy(wanted)).tolist() == one_by_one
+    one_by_one = [[form.nearest(float(x)) for x in row] for row in wanted]
+    assert form.nearest(wanted).tolist() == one_by_one
+    assert form.nearest(torch.from_numpy(wanted)).tolist() == one_by_one
     assert (form is ANY_SCALE) == (one_by_one == wanted.tolist())
 
 
@@ -69,7 +69,7 @@ def test_candidates_are_shares_or_halvings() -> None:
         [0.7, 0.7 * 1.5],
     ]
     found = FLOAT32.candidates(full, shares)
-    assert [c.tolist() for c in found] == [[1.0, 1.5], FLOAT32.hold(full * 0.7).tolist()]
+    assert [c.tolist() for c in found] == [[1.0, 1.5], FLOAT32.nearest(full * 0.7).tolist()]
     powers = POWERS.candidates(torch.from_numpy(full), shares)
     assert [c.tolist() for c in powers] == [[2.0**-k, 2.0 ** (1 - k)] for k in range(HALVINGS + 1)]
 
@@ -85,7 +85,7 @@ def test_the_power_of_two_of_a_range_is_the_smallest_that_does_not_clip(
     zero_point = "symmetric" if symmetric else "asymmetric"
     found = activation_quantizer(low, high, bits, zero_point, POWERS)
     plain = activation_quantizer(low, high, bits, zero_point)
-    assert found.scale == POWERS.hold(plain.scale)
+    assert found.scale == POWERS.nearest(plain.scale)
     for end in (min(low, 0.0), 0.0, max(high, 0.0)):
         # Nowhere further from its code than half a step: nothing but rounding.
         value = float(found(torch.tensor([end], dtype=torch.float64)))
@@ -95,7 +95,7 @@ def test_the_power_of_two_of_a_range_is_the_smallest_that_does_not_clip(
 @given(st.floats(-50, 0), st.floats(0.001, 50), st.integers(3, 8))
 def test_the_ranges_of_fq_vit_do_not_clip_either(low: float, high: float, bits: int) -> None:
     plain, found = (asymmetric_quantizer(low, high, bits, form) for form in (ANY_SCALE, POWERS))
-    assert found.scale == POWERS.hold(plain.scale)
+    assert found.scale == POWERS.nearest(plain.scale)
     for end in (low, high):
         value = float(found(torch.tensor([end], dtype=torch.float64)))
         assert abs(value - end) <= found.scale * (0.5 + 1e-9)
@@ -123,7 +123,7 @@ def test_least_error_chooses_among_all_powers_of_two(zero_point: str, tail: floa
     assert found.scale == min(errors, key=errors.__getitem__)
     error = float(((found(x) - x) ** 2).sum())
     assert error == errors[found.scale]
-    clipped = found.scale < POWERS.hold(
+    clipped = found.scale < POWERS.nearest(
         activation_quantizer(seen.low, seen.high, 4, zero_point).scale
     )
     assert clipped or tail == 1.0
@@ -153,12 +153,12 @@ def test_weights_are_rounded_after_their_scale_is_held(
 ) -> None:
     weight = rows()
     found = quantize_weight(weight, 4, granularity, search, form)
-    assert form.hold(found.scale).tolist() == found.scale.tolist()
+    assert form.nearest(found.scale).tolist() == found.scale.tolist()
     codes = np.clip(np.rint(weight.numpy() / found.scale[:, None]), -8, 7)
     assert np.array_equal(found.codes, codes)
     if search == "minmax":
         plain = quantize_weight(weight, 4, granularity, search)
-        assert found.scale.tolist() == form.hold(plain.scale).tolist()
+        assert found.scale.tolist() == form.nearest(plain.scale).tolist()
 
 
 def test_the_power_of_two_of_a_row_has_the_least_error_of_all() -> None:
@@ -186,6 +186,6 @@ def test_row_scales_of_float32_are_float32() -> None:
 def test_weights_of_fq_vit_too(form: ScaleForm) -> None:
     weight = rows()
     plain, found = (fq_vit_weight(weight, 8, "per_channel", f) for f in (ANY_SCALE, form))
-    assert found.scale.tolist() == form.hold(plain.scale).tolist()
+    assert found.scale.tolist() == form.nearest(plain.scale).tolist()
     codes = np.clip(np.rint(weight.numpy() / found.scale[:, None]), -128, 127)
     assert np.array_equal(found.codes, codes)

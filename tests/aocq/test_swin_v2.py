@@ -15,14 +15,16 @@ from tiny_models import images, with_random_parameters
 from torch import Tensor, nn
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, capture, run
-from aocq.capture.residual_stream import branch_ends, residual_stream
+from aocq.capture.residual_stream import fusable_layers, residual_stream
 from aocq.capture.verify import verify
+from aocq.lowering import LoweringError, lower
 from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.operands import row_blocks, trace_operand
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.storage import load, save
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.zoo.models import timm
+from simulator.profile import load_profile
 
 EXAMPLE = STATED.examples[0]
 BLOCKS = [f"layers.{stage}.blocks.{block}" for stage in (0, 1) for block in (0, 1)]
@@ -87,7 +89,7 @@ def test_every_attention_of_swin_v2_has_two_normalizations_and_one_gain() -> Non
 
 def test_the_stream_of_branches_with_norms_at_their_ends_is_their_sums() -> None:
     assert residual_stream(swin_v2()) == STREAM
-    assert branch_ends(swin_v2()) == {}
+    assert fusable_layers(swin_v2()) == {}
 
 
 def test_the_stream_of_a_vit_with_norms_at_its_branches_ends_starts_at_its_patches() -> None:
@@ -144,8 +146,8 @@ def test_every_method_quantizes_normalized_rows_without_a_zero_point(method: str
         quantizer = model.activations[node.name]
         assert isinstance(quantizer, ActivationQuantizer)
         assert (quantizer.zero_point, quantizer.alpha) == (0, ()), node.name
-        # What is normalized has one worth in a row, or its length would be that of something else.
-        assert model.steps(node.inputs[0]).shape[-1] == 1, node.name
+        # A row has one scale, or its length would be that of something else.
+        assert model.scales(node.inputs[0]).shape[-1] == 1, node.name
     for node in model.graph.nodes:
         if node.op is FloatOp.LINEAR:
             assert (model.bias_scale(node) > 0).all(), node.name
@@ -165,11 +167,21 @@ def test_merged_patches_hand_the_factors_of_the_stream_to_the_reduction() -> Non
 
 
 @pytest.mark.parametrize("method", ["ptq4vit_paper", "base_ptq_paper"])
-def test_methods_that_leave_floats_search_a_step_for_each_head(method: str) -> None:
+def test_methods_that_leave_floats_search_a_scale_for_each_head(method: str) -> None:
     model = quantized(method)
     found = model.activations["layers.0.blocks.0.attn.l2norm"]
     assert isinstance(found, ActivationQuantizer)
     assert (len(found.alpha), found.axis, found.zero_point) == (3, -3, 0)
+
+
+def test_an_operation_without_a_float_operator_is_refused_with_the_way_out() -> None:
+    with pytest.raises(LoweringError) as refused:
+        lower(quantized("ptq4vit_paper"), load_profile("edge_npu_int8"))
+    assert str(refused.value) == (
+        "swin_v2 on profile edge_npu_int8: cannot be lowered: layers.0.blocks.0.attn.l2norm: "
+        "l2norm has no float operator, and the method leaves it in float; quantize every operator "
+        "(--float-ops integer), or by a method that leaves none in float"
+    )
 
 
 def test_a_quantized_model_keeps_the_gain(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from asked import for_chip
-from simulated import logits
+from fake_quantized import logits
 from tiny_models import NANO, images, input_size
 from torch import nn
 
@@ -271,7 +271,7 @@ def test_a_graph_of_operators_needs_the_ranges_inside(nano: Captured) -> None:
     profile = chip(layernorm("graph", part_bits=16))
     model = quantized(nano("class_token")[1], profile)
     with pytest.raises(InputError, match="whose ranges the model does not have"):
-        lower(replace(model, parts={}), profile)
+        lower(replace(model, layernorm_quantizers={}), profile)
     with pytest.raises(InputError, match="graph of 8-bit operators"):
         lower(model, chip(layernorm("graph", part_bits=8)))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from asked import asked
-from simulated import logits
+from fake_quantized import logits
 from tiny_models import images, with_random_parameters
 from torch import Tensor, nn
 
@@ -24,7 +24,7 @@ from aocq.lowering.softmax import SHORT_RANGES
 from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.masks import lowest_code_wanted, quantizer_of, scores_of
 from aocq.methods.quantizers import ActivationQuantizer
-from aocq.methods.steps import moved
+from aocq.methods.scales import moved
 from aocq.zoo.models import timm
 from simulator.boundary import dequantize, quantize
 from simulator.errors import InputError
@@ -284,14 +284,14 @@ def wrapping(name: str) -> Any:
 
 
 @pytest.mark.parametrize("method", ["base_ptq", "fq_vit"])
-def test_the_chip_follows_the_simulation(method: str) -> None:
+def test_the_chip_follows_fake_quantization(method: str) -> None:
     model, inputs = quantized(method, float_ops="integer")
     graph = lower(model, load_profile("edge_npu_int8"))
     codes = quantize(inputs.numpy(), graph.tensors["image"])
     output = Executor(graph, gemm="numba", threads=1).run(codes).outputs[graph.outputs[0]]
     integer = dequantize(output, graph.tensors[graph.outputs[0]])
-    step = float(model.activations[model.graph.output.name].scale)
-    assert abs(integer - logits(model, inputs).numpy()).max() <= 2.5 * step
+    scale = float(model.activations[model.graph.output.name].scale)
+    assert abs(integer - logits(model, inputs).numpy()).max() <= 2.5 * scale
 
 
 def test_a_scaled_mask_has_the_scaled_quantizer() -> None:
@@ -313,7 +313,7 @@ def test_a_scaled_mask_has_the_scaled_quantizer() -> None:
     assert quantizer_of(graph, {}, nodes[2]) is None
 
 
-# --- steps move with codes ------------------------------------------------------------------------
+# --- scales move with codes -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -327,16 +327,16 @@ def test_a_scaled_mask_has_the_scaled_quantizer() -> None:
     ],
     ids=lambda attributes: f"{attributes['op']}",
 )
-@pytest.mark.parametrize("steps", [(3, 4), (1, 4), (3, 1), (1, 1)])
-def test_steps_move_with_codes(attributes: dict[str, Any], steps: tuple[int, int]) -> None:
-    given = np.arange(1.0, 1 + steps[0] * steps[1]).reshape(steps)
+@pytest.mark.parametrize("scales", [(3, 4), (1, 4), (3, 1), (1, 1)])
+def test_scales_move_with_codes(attributes: dict[str, Any], scales: tuple[int, int]) -> None:
+    given = np.arange(1.0, 1 + scales[0] * scales[1]).reshape(scales)
     node = _layout(attributes)
     everywhere = np.broadcast_to(given, (3, 4))
     found = np.broadcast_to(moved(given, (3, 4), node), node.shape)
     assert np.array_equal(found, _run(node, everywhere))
 
 
-def test_steps_of_zeros_that_come_in_are_those_beside_them() -> None:
+def test_scales_of_zeros_that_come_in_are_those_beside_them() -> None:
     node = _layout({"op": FloatOp.PAD, "axis": 0, "before": 1, "after": 2, "shape": (6, 4)})
     channels = np.array([[1.0, 2.0, 3.0, 4.0]])
     assert np.array_equal(moved(channels, (3, 4), node), channels)

@@ -125,10 +125,10 @@ def _quantized(network: str, method: str, limits: ChipLimits) -> QuantizedModel:
     own = METHOD if method == WITH_FLOATS else method
     model = calibrated(own, wide, calibration, RECIPE, limits)
     if method == WITH_FLOATS:
-        model = replace(model, activations=_without_floats(model), parts={})
+        model = replace(model, activations=_without_floats(model), layernorm_quantizers={})
     held = {name: _in_float32(quantizer) for name, quantizer in model.activations.items()}
-    parts = {name: _in_float32(part) for name, part in model.parts.items()}
-    return replace(model, graph=graph, activations=held, parts=parts)
+    parts = {name: _in_float32(part) for name, part in model.layernorm_quantizers.items()}
+    return replace(model, graph=graph, activations=held, layernorm_quantizers=parts)
 
 
 @cache

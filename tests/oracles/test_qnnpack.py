@@ -143,7 +143,7 @@ def test_softmax_of_the_bundled_network(record_count, tmp_path):
     taps = Executor(graph, threads=1).run(inputs, taps=names).taps
     for op in found:
         scores = graph.tensors[op.a]
-        scale = float(model.steps(model.graph.node(op.name).inputs[0]).reshape(-1)[0])
+        scale = float(model.scales(model.graph.node(op.name).inputs[0]).reshape(-1)[0])
         given = tensor(np.ascontiguousarray(taps[op.a]), scale, scores.zero_point)
         theirs = torch.ops.quantized.softmax(given, -1, 2.0**-8, 0).int_repr().numpy()
         ours = taps[op.name].astype(np.int64)

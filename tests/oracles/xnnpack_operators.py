@@ -152,12 +152,12 @@ def lowered(by: Case) -> Codes:
         graph=SimpleNamespace(name="one"),
         activations=quantizers,
         accumulated={},
-        steps=lambda name: quantizers[name].steps().numpy(),
+        steps=lambda name: quantizers[name].scales().numpy(),
     )
     builder = Builder(model, load_profile(PROFILE))
     for name in names:
         builder.graph.declare(name, by.shape[1:], S8, quantizers[name].zero_point)
-    *steps, step = (builder.channel_steps(name) for name in quantizers)
+    *steps, step = (builder.channel_scales(name) for name in quantizers)
     if by.kind == "ADD":
         node = FloatNode(
             name=result, op=FloatOp.ADD, inputs=tuple(names), attributes={}, shape=by.shape[1:]

@@ -39,7 +39,7 @@ from simulator.numerics.rounding import (
     shift_right,
     shift_right_kernel,
 )
-from simulator.simd.lanes.float_requantization import real_words_of
+from simulator.simd.lanes.float_requantization import SimdFloatRequantizer
 
 S8 = IntType(bits=8)
 EIGHTHS = range(-40, 41)
@@ -87,7 +87,7 @@ def numbers(rounding: Rounding) -> Iterator[tuple[str, bool]]:
     for path, codes in found.items():
         yield path, codes == expected
     # Lanes of floats have one instruction for some modes, and no form of any other.
-    yield "float requantization, SIMD: no form", real_words_of(real, 8) is None
+    yield "float requantization, SIMD: no form", SimdFloatRequantizer.of(real, 8) is None
 
 
 def operations(rounding: Rounding) -> Iterator[tuple[str, bool]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rounding directions by back-propagation: AdaRound on a whole block, from the closed form on.
+"""AdaRound on a whole block: rounding directions learned by back-propagation.
 
 Each weight is rounded up or down, ``floor(w / s) + h(V)`` with ``h = clip(1.2 sigmoid(V) - 0.1, 0,
 1)``, and V learns from the block's token-norm loss with activations quantized (Nagel et al., arXiv
@@ -45,11 +45,11 @@ class SoftWeight:
     direction: Tensor
     scale: Tensor
     alpha: Tensor
-    kind: IntType
+    int_type: IntType
 
     @classmethod
     def of(cls, result: LayerResult, device: torch.device) -> SoftWeight:
-        """Start on ``device``, where ``h`` equals the fraction that the closed form rounded."""
+        """Return the start of a layer: ``h`` is the fraction that the closed form rounded."""
         sought = result.sought.float().to(device)
         floor = torch.floor(sought)
         share = ((sought - floor + (STRETCH - 1) / 2) / STRETCH).clamp(1e-4, 1 - 1e-4)
@@ -58,7 +58,7 @@ class SoftWeight:
             direction=torch.logit(share).requires_grad_(),
             scale=torch.from_numpy(result.weight.scale).float()[:, None].to(sought),
             alpha=torch.tensor(result.weight.alpha or (1.0,), dtype=torch.float32).to(sought),
-            kind=IntType(bits=result.weight.bits),
+            int_type=IntType(bits=result.weight.bits),
         )
 
     def up(self) -> Tensor:
@@ -72,7 +72,7 @@ class SoftWeight:
 
     def codes(self, up: Tensor) -> Tensor:
         """Return the codes for given directions; whole numbers where these are 0 or 1."""
-        return torch.clamp(self.floor + up, self.kind.low, self.kind.high)
+        return torch.clamp(self.floor + up, self.int_type.low, self.int_type.high)
 
 
 def optimize(
@@ -104,7 +104,7 @@ def optimize(
         options,
     )
     count = len(streams.real)
-    simulate = straight_through(graph, quantizers)
+    fake_quantize = straight_through(graph, quantizers)
     generator = torch.Generator().manual_seed(recipe.seed)
     rate = min(LEARNING_RATE * PUBLISHED_STEPS / options.adaround_steps, LONGEST_RATE)
     adam = torch.optim.Adam([layer.direction for layer in soft.values()], lr=rate)
@@ -112,7 +112,7 @@ def optimize(
     def result_of(images: Tensor | slice, up: Mapping[str, Tensor]) -> Tensor:
         parameters = {name: soft[name].weight(up[name]) for name in soft} | biases
         feeds = {block.source: streams.quantized[images]}
-        return run(graph, feeds, [block.result], transform=simulate, parameters=parameters)[
+        return run(graph, feeds, [block.result], transform=fake_quantize, parameters=parameters)[
             block.result
         ]
 
@@ -170,12 +170,12 @@ class _StraightThrough(Function):
 
     @staticmethod
     def forward(context: Any, x: Tensor, quantizer: ActivationQuantizer) -> Tensor:
-        steps = quantizer.steps().to(x)
-        codes = quantizer.ratio(x, steps)
+        scales = quantizer.scales().to(x)
+        codes = quantizer.ratio(x, scales)
         clipped = torch.clamp(codes, *quantizer.span)
         # As floats: comparisons that yield truth values take five times as long.
         context.save_for_backward(codes.eq_(clipped))
-        return clipped.round_().mul_(steps)
+        return clipped.round_().mul_(scales)
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
@@ -188,14 +188,14 @@ def straight_through(
 ) -> Callable[[FloatNode, Tensor], Tensor]:
     """Quantize in the forward pass; in the backward pass, round like the identity and clip."""
 
-    def simulate(node: FloatNode, x: Tensor) -> Tensor:
+    def fake_quantize(node: FloatNode, x: Tensor) -> Tensor:
         quantizer = quantizer_of(graph, quantizers, node)
         if quantizer is None:
             return x
         result: Tensor = _StraightThrough.apply(x, quantizer)  # type: ignore[no-untyped-call]
         return result
 
-    return simulate
+    return fake_quantize
 
 
 def _biases(

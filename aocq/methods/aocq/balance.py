@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The operator level: α per channel, for Add_α, LN_α and the inputs of linear layers.
+"""Channel factors α of Add_α, LN_α and the inputs of linear layers (AOCQ's operator level).
 
 A tensor is held as ``x / α`` under one scale. Where the stream is concerned, LayerNorm applies α
 before its statistics, and every sum's channels carry ratios of factors; a linear layer's input
@@ -64,7 +64,7 @@ def _has_free_multipliers(limits: ChipLimits) -> bool:
 
 
 def balances_inputs(recipe: Recipe, limits: ChipLimits) -> bool:
-    """Return whether inputs of linear layers get factors: a chip may want one step per tensor."""
+    """Return whether inputs of linear layers get factors: a chip may want one scale per tensor."""
     return recipe.aocq.balance_inputs and limits.activation_granularity == "per_channel"
 
 
@@ -75,13 +75,13 @@ def snap(magnitude: Tensor, recipe: Recipe, limits: ChipLimits) -> Tensor:
     of two, are ``2^(k - K)``.
     """
     relative = (magnitude / magnitude.max()).double()
-    kind = form(recipe, limits)
-    steps = 2**limits.channel_factor_bits - 1
-    if kind == "free":
-        factors: Tensor = torch.clamp(torch.ceil(relative * steps - 1e-9), 1, steps) / steps
+    alpha_form = form(recipe, limits)
+    largest = 2**limits.channel_factor_bits - 1
+    if alpha_form == "free":
+        factors: Tensor = torch.clamp(torch.ceil(relative * largest - 1e-9), 1, largest) / largest
         return factors
-    most = int(kind.removeprefix("pot"))
-    unit = steps if _has_free_multipliers(limits) else 2.0**most
+    most = int(alpha_form.removeprefix("pot"))
+    unit = largest if _has_free_multipliers(limits) else 2.0**most
     exponents = torch.clamp(torch.ceil(torch.log2(relative) - 1e-9) + most, 0, most)
     return torch.ldexp(torch.ones_like(exponents), exponents) / unit
 
@@ -90,9 +90,11 @@ def balanced_quantizer(
     magnitude: Tensor, bits: int, alpha: Tensor, form: ScaleForm = ANY_SCALE
 ) -> ActivationQuantizer:
     """Return the symmetric quantizer that covers ``magnitude`` [C] with factors ``alpha`` [C]."""
-    kind = IntType(bits=bits)
-    scale = form.hold(float((magnitude.double() / alpha).max()) / kind.high)
-    return ActivationQuantizer(type=kind, scale=scale, zero_point=0, alpha=tuple(alpha.tolist()))
+    int_type = IntType(bits=bits)
+    scale = form.nearest(float((magnitude.double() / alpha).max()) / int_type.high)
+    return ActivationQuantizer(
+        type=int_type, scale=scale, zero_point=0, alpha=tuple(alpha.tolist())
+    )
 
 
 def stream_quantizer(magnitude: Tensor, recipe: Recipe, limits: ChipLimits) -> ActivationQuantizer:
@@ -111,13 +113,13 @@ def clipped_magnitude(x: Tensor, seen: ChannelRange, weights: Tensor, bits: int)
     weights
         of the tokens, [tokens, 1]; see :func:`aocq.methods.aocq.token_norm.token_weights`
     """
-    kind = IntType(bits=bits)
+    int_type = IntType(bits=bits)
     full = seen.magnitude.to(x)
     best, least = full, torch.full_like(full, float("inf"))
     for share in SHRINK:
-        step = full * (share / kind.high)
-        codes = torch.clamp(torch.round(x / step), kind.low, kind.high)
-        error = (weights * (codes * step - x) ** 2).sum(0)
+        scale = full * (share / int_type.high)
+        codes = torch.clamp(torch.round(x / scale), int_type.low, int_type.high)
+        error = (weights * (codes * scale - x) ** 2).sum(0)
         best = torch.where(error < least, full * share, best)
         least = torch.minimum(error, least)
     return best.double().cpu()
@@ -144,7 +146,7 @@ def linear_input_quantizer(
     through_table
         whether a function's table yields the tensor, see ``ActivationQuantizer.table_scale``
     """
-    kind, form = IntType(bits=recipe.activation_bits), activation_form(limits)
+    int_type, form = IntType(bits=recipe.activation_bits), activation_form(limits)
     choices = (1,) if limits.zero_point == "symmetric" else ASYMMETRIES
     best, least = None, float("inf")
     for ratio in choices:
@@ -152,24 +154,26 @@ def linear_input_quantizer(
         # A channel's own range decides its factor; no channel needs more than the widest one.
         top = float(reach.max()) or 1.0
         reach = top * (reach.double() / top).clamp_min(1e-6) ** exponent
-        zero_point = 0 if ratio == 1 else round(kind.low + (kind.high - kind.low) / (1 + ratio))
-        steps = reach / (kind.high - zero_point)
+        zero_point = (
+            0 if ratio == 1 else round(int_type.low + (int_type.high - int_type.low) / (1 + ratio))
+        )
+        scales = reach / (int_type.high - zero_point)
         if form.power_of_two:
-            steps = form.hold(steps)
-        cost = float((steps**2 * columns).sum())
+            scales = form.nearest(scales)
+        cost = float((scales**2 * columns).sum())
         if cost < least:
-            best, least = (steps, zero_point), cost
+            best, least = (scales, zero_point), cost
     assert best is not None
-    steps, zero_point = best
-    top = float(steps.max())
-    scale = form.hold(top)
-    furthest = max(zero_point - kind.low, kind.high - zero_point) + 0.5
+    scales, zero_point = best
+    top = float(scales.max())
+    scale = form.nearest(top)
+    furthest = max(zero_point - int_type.low, int_type.high - zero_point) + 0.5
     return ActivationQuantizer(
-        type=kind,
+        type=int_type,
         scale=scale,
         zero_point=zero_point,
-        alpha=tuple((steps / top).tolist()) if exponent else (),
+        alpha=tuple((scales / top).tolist()) if exponent else (),
         table_scale=(
-            form.hold(furthest * scale / (2**15 - 1)) if through_table and exponent else 0.0
+            form.nearest(furthest * scale / (2**15 - 1)) if through_table and exponent else 0.0
         ),
     )

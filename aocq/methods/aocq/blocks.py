@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network as a chain of blocks, each from one tensor of the residual stream to a later one."""
+"""Blocks of a network, each from one tensor of the residual stream to a later one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finished blocks of a calibration, so that a killed one goes on where it was.
+"""Files of finished blocks, with which an interrupted calibration goes on.
 
-A file that is not as it was written counts as missing: its block is done again.
+A damaged file counts as missing: its block is done again.
 """
 
 from __future__ import annotations

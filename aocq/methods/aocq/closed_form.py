@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rounding of weights in closed form: column after column, the rest corrected.
+"""Rounding of weights in closed form: column after column, with corrections of the others.
 
 GPTQ's rounding (Frantar et al., arXiv 2210.17323) on the second moments of the layer's *quantized*
 inputs, weighted by token; then the row scales and the bias of least output error for the codes.
@@ -80,13 +80,13 @@ def regular(moments: Tensor, power: Tensor | None = None) -> Tensor:
 def row_scales(
     weight: Tensor, importance: Tensor, bits: int, form: ScaleForm = ANY_SCALE
 ) -> Tensor:
-    """Return for each row the scale of least error, columns weighted by ``importance`` [K]; [N]."""
-    kind = IntType(bits=bits)
-    full = torch.from_numpy(row_magnitudes(weight.numpy())).to(weight) / kind.high
-    best, least = form.hold(full), torch.full_like(full, float("inf"))
+    """Return the scale of least error of each row, [N]; ``importance`` [K] weighs the columns."""
+    int_type = IntType(bits=bits)
+    full = torch.from_numpy(row_magnitudes(weight.numpy())).to(weight) / int_type.high
+    best, least = form.nearest(full), torch.full_like(full, float("inf"))
     held = torch.empty_like(weight)  # one for all scales: new ones would take most of the time
     for scale in form.candidates(full, SHRINK):
-        torch.div(weight, scale, out=held).round_().clamp_(kind.low, kind.high)
+        torch.div(weight, scale, out=held).round_().clamp_(int_type.low, int_type.high)
         held.mul_(scale).sub_(weight).pow_(2).mul_(importance)
         error = held.sum(dim=1, keepdim=True)
         best = torch.where(error < least, scale, best)
@@ -95,7 +95,7 @@ def row_scales(
 
 
 def damp(moments: Tensor) -> Tensor:
-    """Return ``moments`` [K, K] with a little of a plain error of the weights in them.
+    """Return second moments [K, K] damped: a share of their mean diagonal is added to it.
 
     It decides about inputs that hardly ever occur, and lets matrices without full rank be inverted.
     """
@@ -133,7 +133,7 @@ def round_columns(
             *(tensor.numpy() for tensor in (work[block], codes[block], sought[block], errors)),
             factor=factor[block, block].numpy(),
             scales=scales.double().numpy(),
-            kind=IntType(bits=bits),
+            int_type=IntType(bits=bits),
         )
         work[block.stop :] -= factor[block, block.stop :].T @ errors
     back = torch.argsort(order)
@@ -171,7 +171,7 @@ def _round_block(
     *,
     factor: Array,
     scales: Array,
-    kind: IntType,
+    int_type: IntType,
 ) -> None:
     """Round some columns, each one's error spread over those behind it; [columns, N] in place.
 
@@ -179,7 +179,7 @@ def _round_block(
     """
     for column in range(len(work)):
         np.divide(work[column], scales, out=sought[column])
-        np.clip(np.rint(sought[column]), kind.low, kind.high, out=codes[column])
+        np.clip(np.rint(sought[column]), int_type.low, int_type.high, out=codes[column])
         errors[column] = (work[column] - codes[column] * scales) / factor[column, column]
         work[column + 1 :] -= factor[column, column + 1 :, None] * errors[column]
 
@@ -212,7 +212,7 @@ def descend(
                 *(tensor.numpy() for tensor in (found[block], sought[block], changes)),
                 slope=slope[block].clone().numpy(),
                 moments=damped[block, block].numpy(),
-                kind=IntType(bits=bits),
+                int_type=IntType(bits=bits),
             )
             slope += damped[block].T @ changes
     back = torch.argsort(order)
@@ -220,12 +220,12 @@ def descend(
 
 
 def _descend_block(
-    codes: Array, sought: Array, changes: Array, *, slope: Array, moments: Array, kind: IntType
+    codes: Array, sought: Array, changes: Array, *, slope: Array, moments: Array, int_type: IntType
 ) -> None:
     """Improve the codes of some columns one after the other; [columns, N] in place."""
     for column in range(len(codes)):
         np.subtract(codes[column], slope[column] / moments[column, column], out=sought[column])
-        code = np.clip(np.rint(sought[column]), kind.low, kind.high)
+        code = np.clip(np.rint(sought[column]), int_type.low, int_type.high)
         np.subtract(code, codes[column], out=changes[column])
         codes[column] = code
         slope[column + 1 :] += moments[column, column + 1 :, None] * changes[column]

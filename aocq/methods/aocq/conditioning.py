@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How evenly a block's input spreads over its directions, with and without α.
+"""Condition numbers of the inputs of blocks, with and without α.
 
 With inputs x, the Fisher matrix of a linear layer has the factor ``E[x xᵀ]``. The paper argues with
 its condition number: α is a diagonal preconditioner of it.

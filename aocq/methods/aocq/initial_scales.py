@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""s0: a quantizer for every tensor of a block, before any refinement."""
+"""Initial scales (s0): a quantizer for every tensor of a block, before any refinement."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run, run_in_parts
 from aocq.capture.float_graph import ARITHMETIC, LAYOUT
 from aocq.capture.passes import keeps_channels, readers_of
-from aocq.capture.residual_stream import branch_ends, joins_stream, residual_stream
+from aocq.capture.residual_stream import fusable_layers, residual_stream, stream_terms
 from aocq.methods.aocq.balance import (
     ChannelRange,
     balances_inputs,
@@ -44,8 +44,8 @@ BATCH = 16
 
 
 def shared_parts(graph: FloatGraph) -> dict[str, str]:
-    """Return what has the quantizer of the concatenation that it is a part of, and that one."""
-    joins = joins_stream(graph)
+    """Return tensors that share the quantizer of a concatenation, and that concatenation."""
+    joins = stream_terms(graph)
     return {
         name: node.name
         for node in graph.nodes
@@ -57,7 +57,7 @@ def shared_parts(graph: FloatGraph) -> dict[str, str]:
 
 def without_codes(graph: FloatGraph, limits: ChipLimits) -> frozenset[str]:
     """Return the layers whose sums the chip adds to the stream: they need no quantizer."""
-    return frozenset(branch_ends(graph) if limits.fused_add else ())
+    return frozenset(fusable_layers(graph) if limits.fused_add else ())
 
 
 def channel_ranges(
@@ -114,7 +114,7 @@ class InitialScales:
         self.graph, self.seen, self.recipe, self.limits = graph, seen, recipe, limits
         self.stream = residual_stream(graph)
         self.importance = token_importance(graph, recipe.aocq)
-        self.joins = joins_stream(graph)
+        self.joins = stream_terms(graph)
         self.symmetric = multiplied_with_activations(graph)
         self.parts = shared_parts(graph)
         self.without_codes = without_codes(graph, limits)
@@ -190,7 +190,7 @@ class InitialScales:
             magnitude = torch.stack([found.magnitude for found in same]).amax(0).double()
             shared = stream_quantizer(magnitude, self.recipe, self.limits)
             own = self.seen[name].magnitude.double() / torch.tensor(shared.alpha)
-            scale = activation_form(self.limits).hold(float(own.max()) / shared.type.high)
+            scale = activation_form(self.limits).nearest(float(own.max()) / shared.type.high)
             return ActivationQuantizer(
                 type=shared.type, scale=scale, zero_point=0, alpha=shared.alpha
             )
@@ -224,22 +224,22 @@ class InitialScales:
     def _operands(self, node: FloatNode) -> ActivationQuantizer:
         """One scale each for queries, keys and values: rows of one layer, so it costs nothing.
 
-        One for all three on a chip with one step per tensor.
+        One for all three on a chip with one scale per tensor.
         """
-        kind, form = IntType(bits=self.recipe.activation_bits), activation_form(self.limits)
+        int_type, form = IntType(bits=self.recipe.activation_bits), activation_form(self.limits)
         magnitude = self.seen[node.name].magnitude.double()
         factors = magnitude.max().expand_as(magnitude).clone()
         if self.limits.activation_granularity == "per_channel":
             for rows in row_blocks(self.graph, node):
                 factors[list(rows)] = magnitude[list(rows)].max()
         if form.power_of_two:  # what codes of such scales reach
-            factors = form.hold(factors / kind.high) * kind.high
+            factors = form.nearest(factors / int_type.high) * int_type.high
         top = float(factors.max())
-        scale = form.hold(top / kind.high)
+        scale = form.nearest(top / int_type.high)
         if bool((factors == top).all()):
-            return ActivationQuantizer(type=kind, scale=scale, zero_point=0)
+            return ActivationQuantizer(type=int_type, scale=scale, zero_point=0)
         return ActivationQuantizer(
-            type=kind,
+            type=int_type,
             scale=scale,
             zero_point=0,
             alpha=tuple((factors / top).tolist()),
@@ -269,7 +269,7 @@ class InitialScales:
 
 
 def linear_readers(graph: FloatGraph) -> dict[str, list[FloatNode]]:
-    """Return what reads the tensors that linear layers alone read, by tensor.
+    """Return the readers of tensors that only linear layers read, by tensor.
 
     Only results of LayerNorm and of functions by table: their channels can be given factors.
     """
@@ -284,7 +284,7 @@ def linear_readers(graph: FloatGraph) -> dict[str, list[FloatNode]]:
 
 
 def _behind_layout(node: FloatNode, readers: Mapping[str, list[FloatNode]]) -> list[FloatNode]:
-    """Return what reads a tensor, looking through what moves whole tokens."""
+    """Return the readers of a tensor behind layout nodes that move whole tokens."""
     found = []
     for reader in readers.get(node.name, []):
         through = reader.op in LAYOUT and keeps_channels(reader, node)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``aocq``: ranges, then stage 1 over all blocks, then stage 2 over all blocks."""
+"""``aocq``: ranges, then scales of all blocks (stage 1), then weights of all blocks (stage 2)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from aocq.methods.aocq.initial_scales import (
     linear_readers,
     without_codes,
 )
-from aocq.methods.aocq.rounding import Simulation, Streams, linear_nodes, round_block
+from aocq.methods.aocq.rounding import FakeQuantizedNetwork, Streams, linear_nodes, round_block
 from aocq.methods.aocq.scale_refinement import (
     BlockState,
     Quantizers,
@@ -81,8 +81,8 @@ def quantize(
         seen = channel_ranges(graph, observed, limits.probability_bits(recipe), steps.advance)
         initial = InitialScales(graph, seen, recipe, limits)
         quantizers, log = _first_stage(graph, chain, initial, searching, work, steps)
-        simulation = Simulation(graph, quantizers, recipe, limits)
-        weights, biases = _second_stage(simulation, chain, images, recipe, work, steps)
+        fake_quantized = FakeQuantizedNetwork(graph, quantizers, recipe, limits)
+        weights, biases = _second_stage(fake_quantized, chain, images, recipe, work, steps)
     return QuantizedModel(
         graph=replace(
             network,
@@ -114,7 +114,7 @@ def _split(images: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 class _Steps:
-    """Counts what is done: images observed, tensors per pass, layers, steps of back-propagation.
+    """Progress: images observed, tensors per pass, layers, steps of back-propagation.
 
     The unit is an image in the float network.
     """
@@ -200,21 +200,21 @@ def _first_stage(
 
 
 def _second_stage(
-    simulation: Simulation,
+    fake_quantized: FakeQuantizedNetwork,
     chain: tuple[Block, ...],
     images: Tensor,
     recipe: Recipe,
     work: Path | None,
     steps: _Steps,
 ) -> tuple[dict[str, QuantizedWeight], dict[str, Tensor]]:
-    graph, quantizers = simulation.graph, simulation.quantizers
+    graph, quantizers = fake_quantized.graph, fake_quantized.quantizers
     weights: dict[str, QuantizedWeight] = {}
     biases: dict[str, Tensor] = {}
     streams = Streams(images, quantizers[graph.input.name](images))
     for block in chain:
         known, entered = checkpoints.load_weights(work, block), streams
         results, streams = round_block(
-            simulation, block, entered, recipe, known, lambda: steps.advance(steps.WEIGHT)
+            fake_quantized, block, entered, recipe, known, lambda: steps.advance(steps.WEIGHT)
         )
         if recipe.aocq.rounding == "adaround" and not known:
             with torch.enable_grad():
@@ -222,8 +222,8 @@ def _second_stage(
                     graph, block, quantizers, entered, results, recipe, lambda: steps.advance(1)
                 )
             for node in linear_nodes(graph, block):
-                simulation.take(node, results[node.name])
-            learned = simulation({block.source: entered.quantized}, [block.result])
+                fake_quantized.take(node, results[node.name])
+            learned = fake_quantized({block.source: entered.quantized}, [block.result])
             streams = Streams(streams.real, learned[block.result])
         elif recipe.aocq.rounding == "adaround":
             steps.advance(recipe.aocq.adaround_steps)

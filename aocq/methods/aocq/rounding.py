@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The framework level, second stage: integer weights, layer after layer, scales frozen.
+"""Integer weights, layer after layer, scales frozen (AOCQ's framework level, second stage).
 
 Every layer is fitted on what the quantized network before it yields, to what the float network
 yields there. Layers that end a branch are fitted to the float *stream* behind their sum, so that
@@ -18,7 +18,7 @@ from torch import Tensor
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run_in_parts
 from aocq.capture.float_graph import LAYOUT
 from aocq.capture.passes import keeps_channels
-from aocq.capture.residual_stream import joins_stream
+from aocq.capture.residual_stream import stream_terms
 from aocq.methods.aocq.blocks import Block, segments
 from aocq.methods.aocq.closed_form import (
     Moments,
@@ -35,7 +35,7 @@ from aocq.methods.masks import quantizing
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from aocq.methods.ranges import quantize_weight
 from aocq.methods.scale_form import weight_form
-from aocq.methods.steps import moved
+from aocq.methods.scales import moved
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
 
@@ -48,7 +48,7 @@ ROUNDS, PASSES = 2, 2
 
 @dataclass(slots=True)
 class LayerResult:
-    """A linear layer's integer weights, its bias, and what was rounded to the codes (in codes)."""
+    """A linear layer's integer weights, its bias, and the weights in codes before rounding."""
 
     weight: QuantizedWeight
     bias: Tensor | None
@@ -63,8 +63,8 @@ class Streams:
     quantized: Tensor
 
 
-class Simulation:
-    """The network under quantizers and under the weights that are integer so far."""
+class FakeQuantizedNetwork:
+    """The network with fake-quantized activations, and with the integer weights found so far."""
 
     def __init__(
         self,
@@ -80,9 +80,9 @@ class Simulation:
 
     def __call__(self, feeds: Mapping[str, Tensor], fetches: list[str]) -> dict[str, Tensor]:
         """Run from ``feeds`` to ``fetches``."""
-        simulate = quantizing(self.graph, self.quantizers)
+        fake_quantize = quantizing(self.graph, self.quantizers)
         return run_in_parts(
-            self.graph, feeds, fetches, transform=simulate, parameters=self.parameters
+            self.graph, feeds, fetches, transform=fake_quantize, parameters=self.parameters
         )
 
     def take(self, node: FloatNode, result: LayerResult) -> None:
@@ -94,14 +94,14 @@ class Simulation:
 
 
 def round_block(
-    simulation: Simulation,
+    network: FakeQuantizedNetwork,
     block: Block,
     streams: Streams,
     recipe: Recipe,
     known: Mapping[str, LayerResult],
     on_layer: Callable[[], None],
 ) -> tuple[dict[str, LayerResult], Streams]:
-    """Turn a block's weights into integers, and let the simulation take them.
+    """Round a block's weights to integers, and hand them to the fake-quantized network.
 
     Parameters
     ----------
@@ -117,14 +117,14 @@ def round_block(
     """
     results = dict(known)
     # Attention's result is computed once, not for every layer of the MLP.
-    for part in segments(simulation.graph, block):
-        targets = float_targets(simulation.graph, part, streams)
-        for node in linear_nodes(simulation.graph, part):
+    for part in segments(network.graph, block):
+        targets = float_targets(network.graph, part, streams)
+        for node in linear_nodes(network.graph, part):
             if node.name not in known:
-                results[node.name] = round_layer(simulation, part, node, streams, targets, recipe)
-            simulation.take(node, results[node.name])
+                results[node.name] = round_layer(network, part, node, streams, targets, recipe)
+            network.take(node, results[node.name])
             on_layer()
-        held = simulation({part.source: streams.quantized}, [part.result])
+        held = network({part.source: streams.quantized}, [part.result])
         streams = Streams(targets[part.result], held[part.result])
     return results, streams
 
@@ -138,13 +138,13 @@ def float_targets(graph: FloatGraph, block: Block, streams: Streams) -> dict[str
 
 
 def _target_of(graph: FloatGraph, node: FloatNode) -> FloatNode:
-    """Return what a layer is fitted to: the sum with the stream that it joins, or its result."""
-    total = joins_stream(graph).get(node.name)
+    """Return the node whose values a layer is fitted to: its sum with the stream, or itself."""
+    total = stream_terms(graph).get(node.name)
     return total if total is not None and total.op is FloatOp.ADD else node
 
 
 def round_layer(
-    simulation: Simulation,
+    network: FakeQuantizedNetwork,
     block: Block,
     node: FloatNode,
     streams: Streams,
@@ -155,10 +155,10 @@ def round_layer(
 
     ``targets`` are those of the block, see :func:`float_targets`.
     """
-    graph, limits = simulation.graph, simulation.limits
+    graph, limits = network.graph, network.limits
     weight = graph.parameters[node.attributes["weight"]]
     bias_name = node.attributes["bias"]
-    alpha = _input_factors(simulation, node)
+    alpha = _input_factors(network, node)
     columns = weight.cpu().double() * torch.tensor(alpha or (1.0,), dtype=torch.float64)
     if recipe.aocq.rounding == "nearest":
         nearest = quantize_weight(
@@ -172,8 +172,8 @@ def round_layer(
         return LayerResult(
             _weight(codes, nearest.scale, recipe.weight_bits, limits, alpha), None, codes
         )
-    moments = _moments(simulation, block, node, streams, targets, recipe, alpha)
-    tokens = len(streams.real) * float(simulation.importance[node.name].clamp(max=1).sum())
+    moments = _moments(network, block, node, streams, targets, recipe, alpha)
+    tokens = len(streams.real) * float(network.importance[node.name].clamp(max=1).sum())
     fits_bias = bool(bias_name) and tokens >= TOKENS_FOR_BIAS
     # What a bias does not take up, the weights have to.
     second = centred(moments) if fits_bias else regular(moments.inputs[:-1, :-1])
@@ -185,7 +185,7 @@ def round_layer(
     codes, sought = round_columns(columns, second, scales, bits)
     for _ in range(ROUNDS):
         if refits:
-            scales = form.hold(refit_scales(codes, columns, second, scales))
+            scales = form.nearest(refit_scales(codes, columns, second, scales))
         codes, sought = descend(codes, columns, second, scales, bits, PASSES)
     fitted = _fitted_bias(moments, codes * scales[:, None]) if fits_bias else None
     return LayerResult(
@@ -212,22 +212,22 @@ def _weight(
     )
 
 
-def _input_factors(simulation: Simulation, node: FloatNode) -> tuple[float, ...]:
+def _input_factors(network: FakeQuantizedNetwork, node: FloatNode) -> tuple[float, ...]:
     """Return α of a linear layer's input, looking through what moves its values.
 
     Merged patches have as many factors as there are channels in a merged one.
     """
-    source = simulation.graph.node(node.inputs[0])
+    source = network.graph.node(node.inputs[0])
     moves: list[tuple[FloatNode, FloatNode]] = []
-    while source.name not in simulation.quantizers:
-        before = simulation.graph.node(source.inputs[0])
+    while source.name not in network.quantizers:
+        before = network.graph.node(source.inputs[0])
         if source.op not in LAYOUT:
             return ()
         moves.insert(0, (source, before))
         source = before
-    alpha = simulation.quantizers[source.name].alpha
+    alpha = network.quantizers[source.name].alpha
     if all(keeps_channels(*move) for move in moves):
-        return alpha if len(alpha) == node_inputs(simulation.graph, node) else ()
+        return alpha if len(alpha) == node_inputs(network.graph, node) else ()
     factors = np.array(alpha or (1.0,)).reshape((1,) * (len(source.shape) - 1) + (-1,))
     for after, before in moves:
         factors = moved(factors, before.shape, after)
@@ -240,7 +240,7 @@ def node_inputs(graph: FloatGraph, node: FloatNode) -> int:
 
 
 def _moments(
-    simulation: Simulation,
+    network: FakeQuantizedNetwork,
     block: Block,
     node: FloatNode,
     streams: Streams,
@@ -249,18 +249,18 @@ def _moments(
     alpha: tuple[float, ...],
 ) -> Moments:
     """Gather inputs (in balanced form) and targets of a layer over all images."""
-    graph, total = simulation.graph, _target_of(simulation.graph, node)
+    graph, total = network.graph, _target_of(network.graph, node)
     factors = torch.tensor(alpha or (1.0,), dtype=torch.float32, device=streams.real.device)
     moments = Moments.empty(node.shape[-1], node_inputs(graph, node))
     real = targets[total.name]
-    importance = simulation.importance[total.name].to(real)
+    importance = network.importance[total.name].to(real)
     fetches, weights = [node.inputs[0]], importance.expand_as(real[..., :1])
     if total is not node:
         fetches += [name for name in total.inputs if name != node.name]
         weights = token_weights(real, recipe.aocq, importance)
     for start in range(0, len(streams.real), BATCH):
         part = slice(start, start + BATCH)
-        held = simulation({block.source: streams.quantized[part]}, fetches)
+        held = network({block.source: streams.quantized[part]}, fetches)
         target = real[part] if total is node else real[part] - held[fetches[1]]
         moments.add(
             (held[fetches[0]] / factors).flatten(0, -2),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The framework level, first stage: activation scales, refined from s0 to s4. Weights are float.
+"""Refinement of activation scales from s0 to s4, weights in float (framework level, stage 1).
 
 Block after block, each on what the quantized blocks before it yield; target is the float network.
 Within a block the tensors are visited in order of execution, pass after pass with ever smaller
@@ -77,12 +77,12 @@ class BlockState:
         stale = behind(self.own, self.block, names)
         known = {name: value for name, value in self.values.items() if name not in stale}
         raw: dict[str, list[Tensor]] = {}
-        simulate = quantizing(self.own, self.quantizers)
+        fake_quantize = quantizing(self.own, self.quantizers)
 
         def keep(node: FloatNode, x: Tensor) -> Tensor:
             if node.name in self.quantizers:
                 raw.setdefault(node.name, []).append(x)
-            return simulate(node, x)
+            return fake_quantize(node, x)
 
         self.values = known | run_in_parts(self.own, known, sorted(stale), transform=keep)
         self.raw |= {name: torch.cat(parts) for name, parts in raw.items()}
@@ -96,12 +96,12 @@ class BlockState:
         """Return the block's result if ``name`` had another quantizer (and weights others)."""
         stale = behind(self.own, self.block, [name])
         feeds = {key: value for key, value in self.values.items() if key not in stale}
-        simulate = quantizing(self.own, {**self.quantizers, name: quantizer})
+        fake_quantize = quantizing(self.own, {**self.quantizers, name: quantizer})
         result = self.block.result
         feeds[name] = quantizer(self.raw[name])
-        return run_in_parts(self.own, feeds, [result], transform=simulate, parameters=parameters)[
-            result
-        ]
+        return run_in_parts(
+            self.own, feeds, [result], transform=fake_quantize, parameters=parameters
+        )[result]
 
 
 def behind(graph: FloatGraph, block: Block, names: Iterable[str]) -> frozenset[str]:
@@ -199,8 +199,8 @@ def _candidates(
     return [
         replace(
             now,
-            scale=form.hold(now.scale * factor),
-            table_scale=form.hold(now.table_scale * factor) if now.table_scale else 0.0,
+            scale=form.nearest(now.scale * factor),
+            table_scale=form.nearest(now.table_scale * factor) if now.table_scale else 0.0,
         )
         for factor in factors
     ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loss level: a reconstruction loss in which extreme tokens do not drown the others.
+"""Token-norm reconstruction loss: extreme tokens do not drown the others (AOCQ's loss level).
 
 The next operation is a LayerNorm, whose first-order response to an error is the error divided by
 the token's deviation: what counts is the error relative to the token's norm. Reconstruction of the
@@ -39,7 +39,7 @@ def token_weights(y: Tensor, options: AocqOptions, importance: Tensor | float = 
 def channel_factors(
     graph: FloatGraph, name: str, quantizer: ActivationQuantizer | None, options: AocqOptions
 ) -> Tensor:
-    """Return what ``loss_channels`` asks for, for the channels of ``name``, [C] or [1].
+    """Return the channel factors of the loss by ``loss_channels``, [C] or [1].
 
     1 for a tensor without α, or that no LayerNorm reads.
     """
@@ -77,7 +77,7 @@ class BlockLoss:
         return error / power
 
     def sums(self, result: Tensor, images: Tensor | slice) -> tuple[Tensor, Tensor]:
-        """Return both sums."""
+        """Return error and power: both sums of the quotient."""
         target, weights = self.target[images], self.weights[images]
         error = (weights * (self.channels * (result - target)) ** 2).sum()
         return error, (weights * (self.channels * target) ** 2).sum()

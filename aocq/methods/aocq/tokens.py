@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which tokens of a tensor the network still reads, and how much each one counts.
+"""Importance of tokens: which of them lead to the logits, and how much each one counts.
 
 Behind the last attention of a network that classifies by its class token, only that token's path
 leads to the logits: an error anywhere else changes nothing.

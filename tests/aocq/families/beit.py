@@ -13,7 +13,7 @@ STATED = Statement(
     family="beit",
     # Tokens joined, then one sum behind each branch; positions are in the attention only.
     stream=("concat", "blocks.*.add", "blocks.*.add_1"),
-    branch_ends=("blocks.*.attn.proj", "blocks.*.mlp.fc2"),
+    fusable_layers=("blocks.*.attn.proj", "blocks.*.mlp.fc2"),
     examples=(
         Example(
             model="beit_base_patch16_224",

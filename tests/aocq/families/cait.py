@@ -21,7 +21,7 @@ STATED = Statement(
         "concat",  # the same, for the last normalization
     ),
     # The first class attention is added to the class token itself, which is a constant.
-    branch_ends=(
+    fusable_layers=(
         "blocks.*.attn.proj",
         "blocks.*.mlp.fc2",
         "blocks_token_only.[1-9]*.attn.proj",

@@ -19,7 +19,7 @@ STATED = Statement(
         "stages.*.blocks.*.add",
         "stages.*.blocks.*.add_1",
     ),
-    branch_ends=(
+    fusable_layers=(
         "stages.*.blocks.*.attn.proj.ln.linear",
         "stages.*.downsample.mlp.ln2.linear",
         "stages.*.blocks.*.mlp.ln2.linear",

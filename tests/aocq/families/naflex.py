@@ -12,7 +12,7 @@ from families.vit import SMALL
 STATED = Statement(
     family="naflex",
     stream=("embeds.add", "embeds.concat", "blocks.*.add", "blocks.*.add_1"),
-    branch_ends=("blocks.*.attn.proj", "blocks.*.mlp.fc2"),
+    fusable_layers=("blocks.*.attn.proj", "blocks.*.mlp.fc2"),
     examples=(
         Example(
             model="naflexvit_base_patch16_gap",

@@ -12,7 +12,7 @@ from families.vit import SMALL
 STATED = Statement(
     family="relpos",
     stream=("patch_embed.proj", "blocks.*.add", "blocks.*.add_1"),
-    branch_ends=("blocks.*.attn.proj", "blocks.*.mlp.fc2"),
+    fusable_layers=("blocks.*.attn.proj", "blocks.*.mlp.fc2"),
     examples=(
         Example(
             model="vit_relpos_small_patch16_224",

@@ -37,7 +37,7 @@ class Statement:
         its name in :data:`aocq.zoo.families.FAMILIES`
     stream
         names of the residual stream's tensors, in which ``*`` is any one part of a path
-    branch_ends
+    fusable_layers
         the same of the layers whose sums a chip may add to the stream itself
     examples
         small networks with all operators of the family, one for each kind of network in it
@@ -45,5 +45,5 @@ class Statement:
 
     family: str
     stream: tuple[str, ...]
-    branch_ends: tuple[str, ...]
+    fusable_layers: tuple[str, ...]
     examples: tuple[Example, ...]

@@ -17,7 +17,7 @@ STATED = Statement(
         "layers.*.blocks.*.add_1",
         "layers.*.downsample.reduction",
     ),
-    branch_ends=("layers.*.blocks.*.attn.proj", "layers.*.blocks.*.mlp.fc2"),
+    fusable_layers=("layers.*.blocks.*.attn.proj", "layers.*.blocks.*.mlp.fc2"),
     # 6 x 7 patches in windows of 4 x 4, then 3 x 4: some are padded, some shifted and masked.
     examples=(
         Example(

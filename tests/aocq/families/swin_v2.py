@@ -17,7 +17,7 @@ STATED = Statement(
         "layers.*.blocks.*.add_1",
         "layers.*.downsample.norm",
     ),
-    branch_ends=(),
+    fusable_layers=(),
     # 6 x 7 patches in windows of 4 x 4, then 3 x 4: some are padded, some shifted and masked.
     examples=(
         Example(

@@ -16,7 +16,7 @@ STATED = Statement(
     # Tokens joined, the position embedding added (or the other way round), then one sum behind
     # each branch.
     stream=("concat", "add", "blocks.*.add", "blocks.*.add_1"),
-    branch_ends=("blocks.*.attn.proj", "blocks.*.mlp.fc2"),
+    fusable_layers=("blocks.*.attn.proj", "blocks.*.mlp.fc2"),
     examples=(
         Example(
             model="vit_tiny_patch16_224",

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps of what a softmax or a function of one value reads, not finer than a chip can tabulate.
+"""A lower bound on the scales of tensors that softmax or a function of one value reads.
 
 Where a branch is all but dead, its scores differ by nearly nothing, and so do the values that GELU
-reads. Chips' algorithms take constants from these steps, such as 1 / step², which then pass any
-register. A step of 2^-25 is as good there: float32 itself knows no smaller difference beside 1.
+reads. Chips' algorithms take constants from these scales, such as 1 / scale², which then pass any
+register. A scale of 2^-25 is as good there: float32 itself knows no smaller difference beside 1.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.scale_form import activation_form
 
-LEAST_STEP = 2.0**-25
+LEAST_SCALE = 2.0**-25
 _READERS = frozenset({FloatOp.SOFTMAX, FloatOp.UNARY})
 
 
-def with_steps_for_functions(model: QuantizedModel) -> QuantizedModel:
-    """Return a model without finer steps there; the same one where there are none."""
+def with_scales_for_functions(model: QuantizedModel) -> QuantizedModel:
+    """Return a model whose scales are at least the bound; the same one where they are already."""
     activations = dict(model.activations)
     for node in model.graph.nodes:
         if node.op not in _READERS or node.name not in activations:
@@ -30,11 +30,11 @@ def with_steps_for_functions(model: QuantizedModel) -> QuantizedModel:
         quantizer = activations.get(source)
         if not isinstance(quantizer, ActivationQuantizer):
             continue
-        # Of what another reader of the same source has made of it.
+        # Another reader of the same source may have widened it.
         widened = replace(model, activations=activations)
-        finest = float(widened.steps(node.inputs[0]).min())
-        if finest < LEAST_STEP:
-            scale = activation_form(model.limits).hold(quantizer.scale * (LEAST_STEP / finest))
+        finest = float(widened.scales(node.inputs[0]).min())
+        if finest < LEAST_SCALE:
+            scale = activation_form(model.limits).nearest(quantizer.scale * (LEAST_SCALE / finest))
             activations[source] = replace(quantizer, scale=scale)
     if activations == model.activations:
         return model

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Simulated quantization of a model, and the same model on a chip, for tests of methods."""
+"""Fake quantization of a model, and the same model on a chip, for tests of methods."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from simulator.profile import load_profile
 
 
 def logits(model: QuantizedModel, inputs: Tensor) -> Tensor:
-    """What simulated quantization yields, float64 [images, classes]."""
+    """What fake quantization yields, float64 [images, classes]."""
     output = model.graph.output.name
     return run(
         model.graph,
-        {model.graph.input.name: model.simulated_image(inputs)},
+        {model.graph.input.name: model.fake_quantized_image(inputs)},
         [output],
-        transform=model.simulate,
-        parameters=model.simulated_parameters(),
+        transform=model.fake_quantize,
+        parameters=model.fake_quantized_parameters(),
     )[output]
 
 
