@@ -33,7 +33,7 @@ from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 
 from simulator.control_characters import escaped
-from simulator.kernel_sources import sources_digest
+from simulator.kernel_sources import edited_since_import, sources_digest
 from simulator.ownership import check_private_folder, foreign
 
 # Of Numba's insides, untyped: what its own cache calls, and no more.
@@ -75,9 +75,12 @@ class KernelCache(_Cache):
             for path in self.folder.glob(f"{_stem(self.function)}-*"):
                 path.unlink(missing_ok=True)
 
+    def _is_stale(self) -> bool:
+        return edited_since_import(self.function.__code__.co_filename)
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled signature, or None if it has to be compiled."""
-        if not self.enabled or self.folder is None:
+        if not self.enabled or self.folder is None or self._is_stale():
             return None
         target_context.refresh()  # as Numba's cache does: it fills the context's tables
         try:
@@ -92,7 +95,7 @@ class KernelCache(_Cache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled signature."""
-        if not self.enabled or self.folder is None:
+        if not self.enabled or self.folder is None or self._is_stale():
             return
         if data.lifted or data.library.has_dynamic_globals:  # addresses of this process
             return

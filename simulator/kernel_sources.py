@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
+IMPORTED = time.time_ns()  # before any module with kernels is
 FOLDERS = ("numerics", "gemm", "ops", "simd")  # of the package: what holds kernels
 
 
@@ -25,6 +27,19 @@ def sources_digest(path: str, package: Path = PACKAGE) -> str:
         digest.update(f"{source.name} {source.stat().st_size}\n".encode())
         digest.update(source.read_bytes())
     return digest.hexdigest()
+
+
+def edited_since_import(path: str, package: Path = PACKAGE, imported: int = IMPORTED) -> bool:
+    """Tell whether a file of the closure is newer than the code that this process runs.
+
+    What would be compiled is then not what the files say, in either direction.
+    """
+    try:
+        return any(
+            source.stat().st_mtime_ns > imported for source in import_closure(Path(path), package)
+        )
+    except OSError:  # moved away meanwhile
+        return True
 
 
 def import_closure(path: Path, package: Path = PACKAGE) -> set[Path]:

@@ -17,7 +17,15 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from aocq.capture.float_graph import FloatOp
-from aocq.capture.translator import Constant, FxNode, Translator, Value, is_operator, rank
+from aocq.capture.translator import (
+    Constant,
+    FxNode,
+    Translator,
+    Value,
+    is_operator,
+    rank,
+    with_defaults,
+)
 
 _LENGTH = "linalg_vector_norm.default"
 _BOUND = "clamp_min.default"
@@ -70,7 +78,7 @@ def _operand(division: FxNode) -> tuple[FxNode, float] | None:
 def _is_length_of_rows(length: FxNode, x: FxNode) -> bool:
     """Whether it is the L2 norm of ``x`` over its last dimension, which is not the images'."""
     last = rank(x) - 1
-    operand, order, dimensions, keeps = (*length.args, 2, None, False)[:4]
+    operand, (order, dimensions, keeps) = length.args[0], with_defaults(length, (2, None, False))
     over_last = dimensions is not None and [d % rank(x) for d in dimensions] == [last]
     return operand is x and order == 2 and over_last and keeps and last > 0 and not length.kwargs
 

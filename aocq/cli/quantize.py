@@ -64,6 +64,7 @@ def command(
         key = calibration_key(asked, limits, loaded, files)
         blocks = out / WORK / f"{BLOCKS}-{key}"
         graph = capture(loaded.network, network.name, loaded.input_size)
+        inputs.check_operations(asked, graph, chip)
         quantized = calibrate(asked, limits, graph, loaded, files, progress.show, blocks)
         storage.save(quantized, staging(out))
         publish(out, "quantize", key)

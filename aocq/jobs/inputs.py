@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
+from aocq.capture import FloatGraph
 from aocq.data.image_folder import LabelledImage, read_image_folder
-from aocq.jobs.request import ModelRequest, VerifyRequest
+from aocq.jobs.request import CalibrationRequest, ModelRequest, VerifyRequest
 from aocq.lowering import check_recipe
+from aocq.lowering.normalization import check_l2_normalizations
 from aocq.methods import storage as quantized_storage
 from aocq.progress import Note
 from aocq.recipes.limits import limits_of
@@ -123,3 +125,17 @@ def check_method(method: str, recipe: Recipe, profile: NpuProfile, device: str) 
             "device cuda: torch finds no usable GPU here (a CPU build of torch, or no driver); "
             "leave --device out, or install a CUDA build of torch"
         )
+
+
+def check_operations(
+    calibration: CalibrationRequest, graph: FloatGraph, profile: NpuProfile
+) -> None:
+    """Check that a profile has a lowering of every operation of a network, before calibration.
+
+    Raises
+    ------
+    InputError
+        If it has none of one, and the method leaves no operators in float.
+    """
+    if not leaves_floats(calibration.method, calibration.recipe.float_ops):
+        check_l2_normalizations(graph, profile)

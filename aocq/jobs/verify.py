@@ -10,7 +10,14 @@ from aocq.capture import FloatGraph, capture
 from aocq.data.loader import ImageBatches, evenly
 from aocq.jobs.calibration import calibrated_once, forget_calibration
 from aocq.jobs.evaluate import evaluate
-from aocq.jobs.inputs import Inputs, note_crop, note_missing_images, note_weights, open_inputs
+from aocq.jobs.inputs import (
+    Inputs,
+    check_operations,
+    note_crop,
+    note_missing_images,
+    note_weights,
+    open_inputs,
+)
 from aocq.jobs.keys import evaluation_key, request_key
 from aocq.jobs.mismatches import mismatches_per_image
 from aocq.jobs.op_sqnr import sqnr_per_op
@@ -84,6 +91,7 @@ def verify(
     with progress(f"capture {request.model.name}", 1) as advance:
         float_graph = capture(inputs.model.network, request.model.name, inputs.model.input_size)
         advance(1)
+    check_operations(request.calibration, float_graph, inputs.profile)
     calibrated = calibrated_once(request, inputs, float_graph, progress, note)
     model = calibrated.model
     graph = lower(model, inputs.profile)

@@ -17,7 +17,6 @@ import torch
 
 from aocq.capture import FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC, GELUS
-from aocq.lowering.errors import LoweringError
 from aocq.lowering.mixed_lowering import MixedLowering
 from aocq.lowering.rules import RULES
 from aocq.methods.quantizers import ActivationQuantizer
@@ -57,21 +56,7 @@ def lower_mixed(lowering: MixedLowering, node: FloatNode) -> None:
 
 
 def lower_in_float(lowering: MixedLowering, node: FloatNode) -> None:
-    """Add the float operators of one node.
-
-    Raises
-    ------
-    LoweringError
-        If its operation has none.
-    """
-    if node.op not in FLOAT_RULES:
-        raise LoweringError(
-            lowering.builder.model.graph.name,
-            lowering.builder.profile.name,
-            f"{node.name}: {node.op} has no float operator, and the method leaves it in float",
-            "quantize every operator (--float-ops integer), or by a method that leaves none "
-            "in float",
-        )
+    """Add the float operators of one node."""
     FLOAT_RULES[node.op](lowering, node)
 
 
@@ -199,6 +184,16 @@ def _layernorm(lowering: MixedLowering, node: FloatNode) -> None:
     )
 
 
+def _l2norm(lowering: MixedLowering, node: FloatNode) -> None:
+    lowering.function(
+        node,
+        Function.L2NORM,
+        lowering.real(node.inputs[0]),
+        weight=lowering.parameter(node, "gain"),
+        epsilon=float(node.attributes["epsilon"]),
+    )
+
+
 def _add(lowering: MixedLowering, node: FloatNode) -> None:
     a, b = (lowering.real(name) for name in node.inputs)
     lowering.function(node, Function.ADD, a, b)
@@ -251,6 +246,7 @@ FLOAT_RULES: Mapping[FloatOp, Callable[[MixedLowering, FloatNode], None]] = Mapp
         FloatOp.SOFTMAX: _softmax,
         FloatOp.UNARY: _unary,
         FloatOp.LAYERNORM: _layernorm,
+        FloatOp.L2NORM: _l2norm,
         FloatOp.ADD: _add,
         FloatOp.SCALE: _scaled,
         FloatOp.MEAN: _mean,

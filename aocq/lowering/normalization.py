@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aocq.capture import FloatNode
+from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.lowering.affine import Affine, affine_step
 from aocq.lowering.builder import Builder
 from aocq.lowering.layernorm_graph import layernorm_graph
@@ -124,13 +124,8 @@ def l2norm(builder: Builder, node: FloatNode) -> None:
     InputError
         If the profile's LayerNorm has no exact root, or scales differ within a row.
     """
-    section, rescale = builder.profile.layernorm, builder.profile.rescale_of("layernorm")
-    if not isinstance(section, IntegerLayerNorm) or section.root_steps:
-        raise InputError(
-            f"{node.name}: L2 normalization takes the exact root of a LayerNorm, and profile "
-            f'{builder.profile.name} has layernorm.algorithm = "{section.algorithm}"; choose a '
-            'profile with "isqrt_exact"'
-        )
+    section = _with_exact_root(node, builder.profile)
+    rescale = builder.profile.rescale_of("layernorm")
     x = builder.tensor(node.inputs[0])
     unit = builder.scale(node.inputs[0], f"the length of rows in {node.name}")
     y, name = builder.result(node), node.attributes["gain"]
@@ -147,7 +142,7 @@ def l2norm(builder: Builder, node: FloatNode) -> None:
             name=node.name,
             a=x.name,
             gain=builder.constant(f"{node.name}.gain", affine.gamma, int_type),
-            epsilon=round(node.attributes["epsilon"] / unit * 2**bits.sqrt),
+            epsilon=_least_length(node, unit, bits.sqrt),
             sqrt_fraction_bits=bits.sqrt,
             reciprocal_bits=bits.reciprocal,
             normalized_fraction_bits=affine.normalized,
@@ -220,6 +215,49 @@ def channel_factors(name: str, scales: Scales, profile: NpuProfile) -> NDArray[n
         f'= "{section.channel_factor}", channel_factor_bits = {bits}); quantize for this profile '
         "(--profile with its name or file) or choose another"
     )
+
+
+def check_l2_normalizations(graph: FloatGraph, profile: NpuProfile) -> None:
+    """Refuse a network whose L2 normalizations a profile cannot compute; needs no quantization.
+
+    Raises
+    ------
+    InputError
+        If there is one, and the profile's LayerNorm has no exact root.
+    """
+    for node in graph.nodes:
+        if node.op is FloatOp.L2NORM:
+            _with_exact_root(node, profile)
+
+
+def _with_exact_root(node: FloatNode, profile: NpuProfile) -> IntegerLayerNorm:
+    section = profile.layernorm
+    if not isinstance(section, IntegerLayerNorm) or section.root_steps:
+        raise InputError(
+            f"{node.name}: L2 normalization takes the exact root of a LayerNorm, and profile "
+            f'{profile.name} has layernorm.algorithm = "{section.algorithm}"; choose a profile '
+            'with "isqrt_exact"'
+        )
+    return section
+
+
+def _least_length(node: FloatNode, unit: float, fraction_bits: int) -> int:
+    """Return epsilon in codes, with fraction bits.
+
+    Raises
+    ------
+    InputError
+        If the scale is so small that the chip's 31 bits do not hold it.
+    """
+    given = float(node.attributes["epsilon"])
+    found = given / unit * 2.0**fraction_bits
+    if not found < 2.0**31:
+        raise InputError(
+            f"{node.name}: the epsilon {given:g} of L2 normalization is too large for an input of "
+            f"scale {unit:.3g}: it is {found:.3g} in codes, and the op has 31 bits; use a "
+            "checkpoint whose queries and keys are larger"
+        )
+    return round(found)
 
 
 def _whole_epsilon(node: FloatNode, unit: float) -> int:

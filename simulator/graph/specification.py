@@ -105,7 +105,15 @@ def _fields(op: type[Op]) -> str:
     line = f"Fields: {', '.join(written)}"
     if left_out:
         line += f"; left out at the default: {', '.join(left_out)}"
-    return _filled(f"{line}.")
+    return _filled(f"{line}. {_in_reports(op)}")
+
+
+def _in_reports(op: type[Op]) -> str:
+    """Return under which name and at which rate reports count an op."""
+    spec = SPECS[op]
+    name = f"`{spec.name}`" if isinstance(spec.name, str) else "named by a field"
+    rate = "the MAC engine" if spec.rate is None else f"the rate `{spec.rate}`"
+    return f"In reports {name}, costed by {rate}."
 
 
 def main(arguments: list[str]) -> None:

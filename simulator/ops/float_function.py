@@ -85,6 +85,18 @@ def _layernorm_row(
     return [d / deviation * g + b for d, g, b in zip(centred, weight, bias, strict=True)]
 
 
+def _l2norm_row(row: Sequence[float], gain: float, epsilon: float) -> list[float]:
+    length = max(math.sqrt(_sum([x * x for x in row])), epsilon)
+    return [x / length * gain for x in row]
+
+
+def _gains(op: FloatFunction, graph: IntGraph) -> tuple[Array, int]:
+    """Gains float64 [1] or [H], and how many rows follow each other under one."""
+    shape = graph.result(op).shape
+    gains = np.ones(1) if op.weight is None else graph.constants[op.weight].astype(np.float64)
+    return gains.reshape(-1), shape[-2] if len(shape) > 2 else 1
+
+
 def _product(a: Rows, columns: Rows, bias: Sequence[float]) -> Rows:
     return [
         [
@@ -127,6 +139,12 @@ def _evaluated(  # noqa: PLR0911 - one return per function
         weight = _vector(op, graph, op.weight, 1.0).tolist()
         bias = _vector(op, graph, op.bias, 0.0).tolist()
         return [_layernorm_row(row, weight, bias, op.epsilon) for row in rows]
+    if op.function is Function.L2NORM:
+        gains, together = _gains(op, graph)
+        return [
+            _l2norm_row(row, float(gains[i // together % len(gains)]), op.epsilon)
+            for i, row in enumerate(rows)
+        ]
     if op.function is Function.MEAN:
         columns: Rows = np.moveaxis(a, op.axis, -1).reshape(-1, a.shape[op.axis]).tolist()
         return [_sum(column) / len(column) for column in columns]
@@ -167,6 +185,11 @@ def _build_scale(op: FloatFunction, _: IntGraph) -> Kernel:
 
 def _build_softmax(_: FloatFunction, __: IntGraph) -> Kernel:
     return _row_kernel(softmax_rows_float)
+
+
+def _build_l2norm(op: FloatFunction, graph: IntGraph) -> Kernel:
+    gains, together = _gains(op, graph)
+    return _row_kernel(lambda x, out: l2norm_rows_float(x, gains, together, op.epsilon, out))
 
 
 def _build_layernorm(op: FloatFunction, graph: IntGraph) -> Kernel:
@@ -314,6 +337,19 @@ def layernorm_rows_float(x, weight, bias, epsilon, out):  # type: ignore[no-unty
 
 
 @compiled
+def l2norm_rows_float(x, gains, together, epsilon, out):  # type: ignore[no-untyped-def]
+    """Divide each row by its length; ``together`` rows follow each other under one gain."""
+    for i in range(x.shape[0]):
+        squares = 0.0
+        for c in range(x.shape[1]):
+            squares += np.float64(x[i, c]) * np.float64(x[i, c])
+        length = max(math.sqrt(squares), epsilon)
+        gain = gains[i // together % gains.shape[0]]
+        for c in range(x.shape[1]):
+            out[i, c] = np.float32(np.float64(x[i, c]) / length * gain)
+
+
+@compiled
 def mean_middle(x, out):  # type: ignore[no-untyped-def]
     """Mean over the middle dimension, in ascending index."""
     for i in range(x.shape[0]):
@@ -338,6 +374,7 @@ _BUILDERS: Mapping[Function, Callable[[FloatFunction, IntGraph], Kernel]] = Mapp
         **dict.fromkeys(_COMPILED, _build_unary),
         Function.ADD: _build_add,
         Function.LAYERNORM: _build_layernorm,
+        Function.L2NORM: _build_l2norm,
         Function.SOFTMAX: _build_softmax,
         Function.MEAN: _build_mean,
         Function.SCALE: _build_scale,

@@ -161,6 +161,7 @@ FACTOR = "only LayerScale behind a linear layer, or a positive factor for each h
         (lambda m, q, k: q / lengths(q) + lengths(q), LENGTH, ROWS),
         (lambda m, q, k: twice(q, lambda norm: norm.clamp_min(1e-9)), LENGTH, ROWS),
         (lambda m, q, k: normalize(q[:, 0, 0, 0], dim=-1), LENGTH, ROWS),  # over the images
+        (lambda m, q, k: q / cubic_length(q), LENGTH, ROWS),  # of all rows, in another norm
         (lambda m, q, k: q.clamp_min(0.5), "clamp_min.default", ROWS),
         (lambda m, q, k: q[..., :1].expand_as(q), "expand_as.default", ROWS),
     ],
@@ -173,6 +174,10 @@ def test_other_lengths_and_their_parts_are_refused(body: Body, operator: str, wh
 
 def lengths(x: Tensor, shaped: Tensor | None = None) -> Tensor:
     return x.norm(dim=-1, keepdim=True).clamp_min(1e-9).expand_as(x if shaped is None else shaped)
+
+
+def cubic_length(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, 3).clamp_min(1e-9).expand_as(x)
 
 
 def twice(x: Tensor, bound: Callable[[Tensor], Tensor]) -> Tensor:

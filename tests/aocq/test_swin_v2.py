@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,20 @@ from torch import Tensor, nn
 from aocq.capture import FloatGraph, FloatNode, FloatOp, capture, run
 from aocq.capture.residual_stream import fusable_layers, residual_stream
 from aocq.capture.verify import verify
-from aocq.lowering import LoweringError, lower
+from aocq.jobs.inputs import check_operations
+from aocq.jobs.request import CalibrationRequest
+from aocq.lowering import lower
+from aocq.lowering.float_rules import FLOAT_RULES
+from aocq.lowering.rules import RULES
 from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.operands import row_blocks, trace_operand
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.storage import load, save
 from aocq.recipes.aocq_options import AocqOptions
+from aocq.recipes.recipe import Recipe
 from aocq.zoo.models import timm
+from simulator.errors import InputError
+from simulator.graph.ops import FloatFunction, Function
 from simulator.profile import load_profile
 
 EXAMPLE = STATED.examples[0]
@@ -174,14 +182,23 @@ def test_methods_that_leave_floats_search_a_scale_for_each_head(method: str) -> 
     assert (len(found.alpha), found.axis, found.zero_point) == (3, -3, 0)
 
 
-def test_an_operation_without_a_float_operator_is_refused_with_the_way_out() -> None:
-    with pytest.raises(LoweringError) as refused:
-        lower(quantized("ptq4vit_paper"), load_profile("edge_npu_int8"))
-    assert str(refused.value) == (
-        "swin_v2 on profile edge_npu_int8: cannot be lowered: layers.0.blocks.0.attn.l2norm: "
-        "l2norm has no float operator, and the method leaves it in float; quantize every operator "
-        "(--float-ops integer), or by a method that leaves none in float"
-    )
+def test_a_method_that_leaves_the_normalization_in_float_is_lowered_with_a_float_operator() -> None:
+    graph = lower(quantized("ptq4vit_paper"), load_profile("edge_npu_int8"))
+    functions = [op.function for op in graph.ops if isinstance(op, FloatFunction)]
+    assert functions.count(Function.L2NORM) == 2 * len(BLOCKS)
+
+
+def test_every_operation_has_a_lowering_in_integers_and_in_float() -> None:
+    assert set(RULES) == set(FLOAT_RULES) == set(FloatOp)
+
+
+def test_a_profile_without_an_exact_root_is_refused_before_calibration() -> None:
+    graph, profile = quantized("base_ptq").graph, load_profile("litert_ref")
+    asked = CalibrationRequest(method="aocq", recipe=Recipe(), folder=Path(), images=1)
+    with pytest.raises(InputError, match=r'attn.l2norm: .* layernorm.algorithm = "graph"'):
+        check_operations(asked, graph, profile)
+    check_operations(replace(asked, method="ptq4vit_paper"), graph, profile)
+    check_operations(asked, graph, load_profile("edge_npu_int8"))
 
 
 def test_a_quantized_model_keeps_the_gain(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from one_op_graphs import CASES
 from safetensors.numpy import load_file, save_file
 from small_graphs import S4, S8, S32, SATURATE, WRAP, Draft, accumulator, exponentials, with_tensor
 
@@ -31,6 +33,7 @@ from simulator.graph.ops import (
     MatMul,
     Mean,
     Mul,
+    Op,
     Quantize,
     Rescale,
     ShiftGelu,
@@ -124,10 +127,34 @@ def one_op_of_every_type() -> IntGraph:
     d.op(FloatFunction, "float", "dequantize", function=Function.LAYERNORM, **norm)
     d.op(Quantize, "quantize", "float", step=[0.25])
     d.op(Quantize, "levels", "float", thresholds=[0.25, 1.5])
+    for op_type in OP_TYPES.values():
+        if op_type not in {type(op) for op in d.ops}:
+            append_first_case(d, op_type)
     graph = d.graph()
     assert {type(op) for op in graph.ops} == set(OP_TYPES.values())
     assert verify(graph) == []
     return graph
+
+
+def append_first_case(d: Draft, op_type: type[Op]) -> None:
+    """Append the op of a type's first case, its operands computed somehow from the input."""
+    case = Draft()
+    next(iter(CASES[op_type].values()))(case)
+    graph = case.graph()
+    op, name = graph.ops[-1], op_type.__name__
+    for operand in dict.fromkeys(op.operands):
+        tensor = graph.tensors[operand]
+        d.operand(f"{name}.{operand}", tensor.shape, tensor.type, tensor.zero_point)
+    for constant in op.constants:
+        d.constant(f"{name}.{constant}", graph.constants[constant], graph.tensors[constant].type)
+    renamed = {
+        field: f"{name}.{value}"
+        for field in (*op.operand_fields, *op.constant_fields)
+        if (value := getattr(op, field)) is not None
+    }
+    result = graph.result(op)
+    d.declare(name, result.shape, result.type, result.zero_point)
+    d.append(replace(op, name=name, **renamed))
 
 
 def lay_out(plain: Any) -> str:

@@ -605,6 +605,17 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
             bias=[0, 1, -1, 0.25, 0, 9],
             epsilon=1e-6,
         ),
+        "l2norm": lambda d: _float(d, Function.L2NORM, epsilon=1e-12),
+        "l2norm with a gain": lambda d: _float(
+            d, Function.L2NORM, weight=np.array([1.5]), epsilon=2.0
+        ),
+        "l2norm with a gain for each head": lambda d: _float(
+            d,
+            Function.L2NORM,
+            shape=(2, 3, 4),
+            weight=np.array([1.5, 0.25]).reshape(2, 1, 1),
+            epsilon=1e-12,
+        ),
         "layernorm, plain": lambda d: _float(d, Function.LAYERNORM, epsilon=1e-5),
         "softmax": lambda d: _float(d, Function.SOFTMAX),
         "gelu": lambda d: _float(d, Function.GELU),

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from types import CodeType
 from typing import Any
 
@@ -74,8 +78,6 @@ def _names(code: CodeType) -> set[str]:
 
 def test_kernels_use_nothing_of_modules_that_are_not_followed():
     """What they compile from elsewhere would change without the digest."""
-    import sys
-
     assert Executor is not None  # all kernels are imported
     kernels = [
         function
@@ -90,3 +92,34 @@ def test_kernels_use_nothing_of_modules_that_are_not_followed():
             origin = getattr(getattr(used, "py_func", used), "__module__", None) or ""
             if origin.startswith("simulator."):
                 assert origin.split(".")[1] in FOLDERS, (function.__qualname__, name, origin)
+
+
+STALE = """
+import sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+from simulator.numerics.rounding import shift_right_kernel
+from simulator.numerics.output_stage import output_stage_kernel
+
+source = Path(sys.argv[1]) / "simulator" / "numerics" / "rounding.py"
+if sys.argv[2] == "edit":
+    text = source.read_text()
+    source.write_text(text.replace("return rounded >> shift", "return 1 + (rounded >> shift)"))
+    assert source.read_text() != text
+print(output_stage_kernel(16, (1, 0, 0, 0, 0, -128, 127, False))[0])
+"""
+
+
+def test_code_of_before_an_edit_is_not_kept_as_that_of_after_it(tmp_path):
+    """An edit of a callee between a process's imports and its first call."""
+    shutil.copytree(PACKAGE, tmp_path / "simulator")
+    environment = {**os.environ, "AOCQ_CACHE_DIR": str(tmp_path / "cache")}
+
+    def printed(what):
+        command = [sys.executable, "-c", STALE, str(tmp_path), what]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    assert printed("edit") == ["8"]
+    assert printed("run") == ["9"]

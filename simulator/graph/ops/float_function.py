@@ -28,6 +28,7 @@ class Function(StrEnum):
 
     ADD = "add"
     LAYERNORM = "layernorm"
+    L2NORM = "l2norm"
     SOFTMAX = "softmax"
     GELU = "gelu"
     GELU_TANH = "gelu_tanh"
@@ -42,7 +43,9 @@ class Function(StrEnum):
 
 _PRODUCTS = frozenset({Function.LINEAR, Function.MATMUL})
 _TWO_INPUTS = frozenset({Function.ADD, Function.MATMUL})
-_WITH_PARAMETERS = frozenset({Function.LAYERNORM, Function.LINEAR})
+_NORMALIZING = frozenset({Function.LAYERNORM, Function.L2NORM})
+_WITH_WEIGHT = _NORMALIZING | {Function.LINEAR}
+_WITH_BIAS = frozenset({Function.LAYERNORM, Function.LINEAR})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,7 @@ class FloatFunction(Op):
 
         add        a + b; a constant b may repeat, as in Add
         layernorm  (a - mean(a)) / sqrt(var(a) + epsilon) * weight[c] + bias[c]
+        l2norm     a / max(sqrt(sum(a²)), epsilon) * weight[h], over the last dimension
         softmax    exp(a - max(a)) / sum(exp(a - max(a))), over the last dimension
         gelu       a / 2 * (1 + erf(a / sqrt(2)))
         gelu_tanh  a / 2 * (1 + tanh(sqrt(2 / pi) * (a + 0.044715 * a^3)))
@@ -70,11 +74,12 @@ class FloatFunction(Op):
     Attributes
     ----------
     weight
-        float constant, γ [C] of layernorm (none: 1) or the matrix [N, K] of linear
+        float constant, γ [C] of layernorm (none: 1), the gain of l2norm, [1] or [H, 1, 1] with one
+        for each index h of dimension -3 (none: 1), or the matrix [N, K] of linear
     bias
         float constant, β [C] of layernorm or [N] of linear; or none
     epsilon
-        of layernorm, positive
+        of layernorm and l2norm, positive
     factor
         of scale, a float64
     axis
@@ -141,15 +146,21 @@ def _rules(graph: IntGraph, op: FloatFunction) -> Iterator[str]:
         isinstance(value, float) and math.isfinite(value) for value in (op.epsilon, op.factor)
     ):
         yield "epsilon and factor must be finite floats"
-    if op.function is Function.LAYERNORM and not op.epsilon > 0:
+    if op.function in _NORMALIZING and not op.epsilon > 0:
         yield f"epsilon {op.epsilon}: must be positive"
-    if op.function not in _WITH_PARAMETERS and (op.weight is not None or op.bias is not None):
-        yield f"{op.function} has no weight and no bias"
+    if (op.weight is not None and op.function not in _WITH_WEIGHT) or (
+        op.bias is not None and op.function not in _WITH_BIAS
+    ):
+        yield f"{op.function} has no weight and no bias, or no bias"
     if op.function is Function.LINEAR and op.weight is None:
         yield "linear needs a weight"
     wanted = channels
     if op.function is Function.LINEAR:
         wanted = (*channels, *graph.tensors[op.inputs[0]].shape[-1:])
+    elif op.function is Function.L2NORM:
+        heads = graph.result(op).shape[-3:-2]
+        by_head = op.weight is not None and graph.tensors[op.weight].shape != (1,)
+        wanted = (*heads, 1, 1) if by_head and heads else (1,)
     for field, name, shape in (("weight", op.weight, wanted), ("bias", op.bias, channels)):
         if name is not None and graph.tensors[name].shape != shape:
             yield f"{field} {name} has shape {graph.tensors[name].shape}, wanted {shape}"

@@ -217,9 +217,15 @@ class L2Norm(Op):
 
     n is the normalized value in fixed point, the root and the reciprocal are those of LayerNorm
     without the mean. A row of zeros stays zeros.
-    gain : unsigned constant, [1] or one factor for each index h of dimension -3 (the heads of
+
+    Attributes
+    ----------
+    gain
+        unsigned constant, [1] or one factor for each index h of dimension -3 (the heads of
         attention): the gain over s_y, with ``shift - normalized_fraction_bits`` fraction bits
-    epsilon : least length of a row, with ``sqrt_fraction_bits`` fraction bits
+    epsilon
+        least length of a row, with ``sqrt_fraction_bits`` fraction bits
+
     Source: cosine attention of Swin Transformer V2 (arXiv 2111.09883), ``x / max(‖x‖, ε)`` as in
     ``torch.nn.functional.normalize``.
     """
