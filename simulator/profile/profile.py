@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -206,7 +206,7 @@ class NpuProfile(Section):
         if known is None or known[0] is not table or known[1] is not changes:
             found = type(table).model_validate({**table.model_dump(mode="json"), **changes})
             known = self._exceptions[name, kind] = (table, changes, found)
-        return known[2]  # type: ignore[return-value]
+        return cast("Table", known[2])
 
     def sha256(self) -> str:
         """Return the identity of the values (comments and layout of the file do not count)."""
