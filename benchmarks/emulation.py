@@ -4,7 +4,7 @@
 Peers (``--peers``), each at the batch that suits it best among a few, tried before:
 
 float        torch eager in float32, with timm's fused attention
-simulated    simulated quantization in torch, float64, as `aocq verify` runs it
+simulated    fake quantization in torch, float64, as `aocq verify` runs it
 onnxruntime  the same integers as an int8 QDQ model, all graph optimisations on
 litert       LiteRT's kernels on the network quantized for `litert_ref`; beside them the emulator of
              that same file, which must yield the same codes

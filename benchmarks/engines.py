@@ -119,7 +119,7 @@ def float_torch(subject: Subject, threads: int) -> Engine:
 
 
 def simulated(subject: Subject, threads: int) -> Engine:
-    """Return this project's simulated quantization: codes' real values in torch, float64."""
+    """Return this project's fake quantization: codes' real values in torch, float64."""
     model = subject.quantized
     graph, parameters = model.graph, model.fake_quantized_parameters()
 

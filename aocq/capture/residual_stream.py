@@ -125,9 +125,9 @@ def stream_terms(graph: FloatGraph) -> dict[str, FloatNode]:
     """
     stream = residual_stream(graph)
     return {
-        name: found[0]
-        for name, found in readers_of(graph).items()
-        if len(found) == 1 and _sums(found[0], stream) and name not in stream
+        name: readers[0]
+        for name, readers in readers_of(graph).items()
+        if len(readers) == 1 and _sums(readers[0], stream) and name not in stream
     }
 
 

@@ -206,12 +206,12 @@ class Builder:
             sum_bits = (
                 self.accumulator(op_kind).levels[-1].bits if op_kind in SUMMING else SHORT_SUMS
             )
-            found = fixed_point(factors, section, largest_shift, sum_bits)
+            fixed = fixed_point(factors, section, largest_shift, sum_bits)
             width = IntType(bits=section.multiplier_bits, signed=False)
             if section.kind == "power_of_two":  # 1, or a shift to the left: no multiplier
-                width = narrowest(found.multipliers, signed=False)
-            self.constant(multiplier, found.multipliers, width)
-            shift = self.constant(f"{node_name}.shift", found.shifts, shift_type(section))
+                width = narrowest(fixed.multipliers, signed=False)
+            self.constant(multiplier, fixed.multipliers, width)
+            shift = self.constant(f"{node_name}.shift", fixed.shifts, shift_type(section))
         else:
             types = {Arithmetic.FLOAT32: FLOAT32, Arithmetic.FLOAT64: FLOAT64}
             self.graph.constant(multiplier, factors, types[section.arithmetic])

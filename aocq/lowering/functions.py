@@ -59,7 +59,7 @@ def _table(builder: Builder, node: FloatNode) -> None:
         _wide_table(builder, node, x, real, quantizer)
         return
     y = builder.result(node)
-    wanted = "a table without wide codes (table_scale)"
+    reader = "a table without wide codes (table_scale)"
     if isinstance(quantizer, LevelQuantizer):
         table = quantizer.codes(real).numpy().astype(np.int64)
     elif _evaluated_in_float32(builder, node):
@@ -67,13 +67,13 @@ def _table(builder: Builder, node: FloatNode) -> None:
             FLOAT32_FUNCTIONS[node.attributes["function"]],
             scale,
             x.zero_point,
-            builder.scale(node.name, wanted),
+            builder.scale(node.name, reader),
             y.zero_point,
             input_type=x.code_type,
             output_type=y.code_type,
         )
     else:
-        rounded = np.floor(real.numpy() / builder.scale(node.name, wanted) + 0.5) + y.zero_point
+        rounded = np.floor(real.numpy() / builder.scale(node.name, reader) + 0.5) + y.zero_point
         table = np.clip(rounded, y.code_type.low, y.code_type.high).astype(np.int64)
     name = builder.constant(f"{node.name}.table", table, y.code_type)
     builder.graph.append(Lookup(name=node.name, a=x.name, table=name))
@@ -98,9 +98,11 @@ def _wide_table(
     """
     table_scale = quantizer.table_scale
     exact = torch.round(real / table_scale)
-    held = torch.clamp(exact, WIDE.low, WIDE.high)
+    clamped = torch.clamp(exact, WIDE.low, WIDE.high)
     wide = exact.numpy().astype(np.int64)
-    codes = [quantizer.codes((found * table_scale)[:, None]) for found in (exact, held)]
+    codes = [
+        quantizer.codes((wide_codes * table_scale)[:, None]) for wide_codes in (exact, clamped)
+    ]
     if not torch.equal(*codes):
         raise InputError(
             f"{node.name}: its table needs codes up to {int(np.abs(wide).max())} at table_scale "
@@ -108,7 +110,7 @@ def _wide_table(
         )
     name = f"{node.name}.wide"
     builder.graph.declare(name, node.shape, WIDE, scale=(table_scale,))
-    table = builder.constant(f"{name}.table", held.numpy().astype(np.int64), WIDE)
+    table = builder.constant(f"{name}.table", clamped.numpy().astype(np.int64), WIDE)
     builder.graph.append(Lookup(name=name, a=x.name, table=table))
     builder.result(node)
     sums, scales = np.array([table_scale]), builder.channel_scales(node.name)

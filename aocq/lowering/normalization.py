@@ -80,8 +80,8 @@ def _integer_statistics(builder: Builder, node: FloatNode, section: IntegerLayer
     variance = channels * _largest(x) ** 2 * squares + epsilon
     longest = 2 * (isqrt(channels) + 1)
     fractions = _fraction_bits(variance, longest, rescale.multiplier_bits, section)
-    wanted = Affine(gamma / scales, beta / scales, longest, y)
-    affine = affine_step(wanted, rescale, fractions.normalized)
+    exact = Affine(gamma / scales, beta / scales, longest, y)
+    affine = affine_step(exact, rescale, fractions.normalized)
     constants: dict[str, str | None] = {"multiplier": None, "shift": None}
     int_type = IntType(bits=section.channel_factor_bits, signed=False)
     if factors.max() > 1 and section.channel_factor == "shift":
@@ -202,9 +202,9 @@ def channel_factors(name: str, scales: Scales, profile: NpuProfile) -> NDArray[n
     elif section.channel_factor == "multiplier":
         # The smallest scale need not be one times the unit: 2 and 3 are fine.
         for smallest in range(1, int(((1 << bits) - 1) / ratios.max() * (1 + 1e-9)) + 1):
-            wanted = ratios * smallest
-            factors = np.rint(wanted).astype(np.int64)
-            if np.allclose(factors, wanted, rtol=1e-9, atol=0):
+            multiples = ratios * smallest
+            factors = np.rint(multiples).astype(np.int64)
+            if np.allclose(factors, multiples, rtol=1e-9, atol=0):
                 return factors
         able = f"in proportion to whole numbers up to {(1 << bits) - 1}"
     else:
@@ -270,17 +270,17 @@ def _whole_epsilon(node: FloatNode, unit: float) -> int:
     """
     given, channels = float(node.attributes["epsilon"]), node.shape[-1]
     try:
-        found = given * (channels / unit) ** 2
+        whole = given * (channels / unit) ** 2
     except OverflowError:
-        found = inf
-    if not found < 2.0**63:
+        whole = inf
+    if not whole < 2.0**63:
         raise InputError(
             f"{node.name}: LayerNorm's epsilon {given:g} is too large for an input of scale "
-            f"{unit:.3g}: beside squared sums of {channels} codes it is {found:.3g}, and integers "
+            f"{unit:.3g}: beside squared sums of {channels} codes it is {whole:.3g}, and integers "
             "have 64 bits; use a checkpoint whose residual stream is larger, or a profile with "
             'layernorm.algorithm = "float32"'
         )
-    return round(found)
+    return round(whole)
 
 
 class FractionBits(NamedTuple):

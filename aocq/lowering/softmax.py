@@ -216,14 +216,14 @@ def _shiftmax(_: Builder, name: str, scores: Scores, section: Any) -> Op:
 
 def _ita(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
     """An octave is a fixed number of codes: scores at another scale are rescaled first."""
-    wanted = math.log(2) / (1 << section.octave_bits)
+    octave_scale = math.log(2) / (1 << section.octave_bits)
     source = scores.tensor
-    if not math.isclose(scores.scale, wanted, rel_tol=1e-9):
+    if not math.isclose(scores.scale, octave_scale, rel_tol=1e-9):
         rescaled = f"{name}.scores"
         requantize = builder.requantization(
-            rescaled, "rescale", np.array([scores.scale]), np.array([wanted])
+            rescaled, "rescale", np.array([scores.scale]), np.array([octave_scale])
         )
-        builder.graph.declare(rescaled, source.shape, source.code_type, scale=(wanted,))
+        builder.graph.declare(rescaled, source.shape, source.code_type, scale=(octave_scale,))
         builder.graph.append(Rescale(name=rescaled, a=source.name, requantize=requantize))
         source = builder.graph.tensors[rescaled]
     return SoftmaxIta(

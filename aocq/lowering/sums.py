@@ -137,11 +137,11 @@ def _shifted_add(builder: Builder, node: FloatNode, input_shift: int) -> None:
 
 def on_chip_scales(constants: CommonScale, section: RescaleSection) -> CommonScale:
     """Return the constants of a sum or difference of TFLite's, at shifts that the chip has."""
-    found = {}
+    fitted = {}
     for end in ("_a", "_b", ""):
         pair = (getattr(constants, f"multiplier{end}"), getattr(constants, f"shift{end}"))
-        found[f"multiplier{end}"], found[f"shift{end}"] = on_chip(pair, section)
-    return constants._replace(**found)
+        fitted[f"multiplier{end}"], fitted[f"shift{end}"] = on_chip(pair, section)
+    return constants._replace(**fitted)
 
 
 def mean(builder: Builder, node: FloatNode) -> None:

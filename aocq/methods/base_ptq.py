@@ -124,14 +124,14 @@ def bits_of(
 
 def logits(graph: FloatGraph) -> frozenset[str]:
     """Return the network's result, and the nodes that it is moved, scaled or added up from."""
-    found, opened = set(), [graph.output.name]
+    names, opened = set(), [graph.output.name]
     while opened:
         node = graph.node(opened.pop())
         if node.op in ARITHMETIC:
-            found.add(node.name)
+            names.add(node.name)
         if node.op is FloatOp.ADD or node.op not in ARITHMETIC:
             opened += node.inputs
-    return frozenset(found)
+    return frozenset(names)
 
 
 def _share_scales_of_concatenations(
@@ -208,9 +208,9 @@ def multiplied_with_activations(graph: FloatGraph) -> set[str]:
 
     A zero point there would add three cross terms to the product; hardware forbids it.
     """
-    found = set()
+    names = set()
     for node in graph.nodes:
         if node.op is FloatOp.MATMUL:
             for name in node.inputs:
-                found.add(arithmetic_source(graph, name).name)
-    return found
+                names.add(arithmetic_source(graph, name).name)
+    return names

@@ -23,15 +23,15 @@ def with_room_for_biases(model: QuantizedModel) -> QuantizedModel:
     bits = model.limits.bias_bits
     if bits is None or model.leaves_floats:
         return model  # real biases are added to real sums
-    found = model
+    fitted = model
     for node in model.graph.nodes:
         if node.op is FloatOp.LINEAR and node.attributes["bias"]:
             name = node.attributes["weight"]
-            excess = _excess(found, node, bits)
+            excess = _excess(fitted, node, bits)
             if (excess > 1).any():
-                widened = _widened(found, found.weights[name], excess)
-                found = replace(found, weights={**found.weights, name: widened})
-    return found
+                widened = _widened(fitted, fitted.weights[name], excess)
+                fitted = replace(fitted, weights={**fitted.weights, name: widened})
+    return fitted
 
 
 def _excess(model: QuantizedModel, node: FloatNode, bits: int) -> Array:

@@ -234,11 +234,11 @@ def factor_errors(plain: Quantizer, x: Tensor) -> Tensor:
     """
     channels = x.shape[-1]
     rows = x.reshape(-1, channels).double()
-    found = []
+    errors = []
     for exponent in range(LARGEST_FACTOR_EXPONENT + 1):
         candidate = with_factors(plain, torch.full((channels,), exponent))
-        found.append(((candidate(rows) - rows) ** 2).sum(dim=0))
-    return torch.stack(found)
+        errors.append(((candidate(rows) - rows) ** 2).sum(dim=0))
+    return torch.stack(errors)
 
 
 def log_int_softmax(bits: int) -> LevelQuantizer:

@@ -30,17 +30,17 @@ def completed(
     """
     plain_recipe = replace(recipe, activation_range="minmax")
     seen = base_ptq.observe(graph, images, plain_recipe, limits, None)
-    found: dict[str, Quantizer] = dict(base_ptq.quantizers(graph, seen, plain_recipe, limits))
+    quantizers: dict[str, Quantizer] = dict(base_ptq.quantizers(graph, seen, plain_recipe, limits))
     for name, quantizer in own.items():
         is_softmax = graph.node(name).op is FloatOp.SOFTMAX
         if isinstance(quantizer, LevelQuantizer):
             bits = limits.probability_bits(recipe)
-            found[name] = quantizer.of_probability_codes(bits) if is_softmax else quantizer
+            quantizers[name] = quantizer.of_probability_codes(bits) if is_softmax else quantizer
         elif not is_softmax:
             # Rounded again: a ratio times the smallest scale may miss the largest by a bit.
             largest = quantizer.scale * max(quantizer.alpha or (1.0,))
             largest = activation_form(limits).nearest(largest)
-            found[name] = ActivationQuantizer(
+            quantizers[name] = ActivationQuantizer(
                 type=quantizer.type, scale=largest, zero_point=quantizer.zero_point
             )
-    return found
+    return quantizers

@@ -61,8 +61,8 @@ class InputCandidates:
 
     def quantized(self, x: Tensor, scale: float, rows: slice = slice(None)) -> Tensor:
         """Quantize and dequantize some rows of ``x`` [R, K]."""
-        held = (x[rows] / scale).round_().clamp_(self.low, self.high).mul_(scale)
-        return held if self.fixed is None else held.add_(self.fixed[rows])
+        rounded = (x[rows] / scale).round_().clamp_(self.low, self.high).mul_(scale)
+        return rounded if self.fixed is None else rounded.add_(self.fixed[rows])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,18 +169,18 @@ def search_linear(
     per_block = layer.weight.reshape(layer.blocks, -1).abs().amax(dim=1)
     full = full_scale(per_block, search.weight_bits)
     candidates = torch.stack(search.weight_form.candidates(full, search.grid.shares()))
-    found = LinearScales(weight=full, input=inputs.first if inputs else None, rounds=0)
+    best = LinearScales(weight=full, input=inputs.first if inputs else None, rounds=0)
     for done in range(1, search.rounds + 1):
-        before = found
-        weight = _best_weight_scales(layer, inputs, found.input, candidates, search)
-        scale = found.input
+        before = best
+        weight = _best_weight_scales(layer, inputs, best.input, candidates, search)
+        scale = best.input
         if inputs:
             scale = _best_input_scale(layer, inputs, weight, search)
-        found = LinearScales(weight=weight, input=scale, rounds=done)
+        best = LinearScales(weight=weight, input=scale, rounds=done)
         # The next round would search the same weight with the same input: nothing would change.
         if scale == before.input:
             break
-    return found
+    return best
 
 
 def _best_weight_scales(
@@ -282,17 +282,17 @@ def search_product(product: Product, search: Search) -> ProductScales:
     bits_a, bits_b = product.bits("a", search), product.bits("b", search)
     first_b, candidates_b = _head_scales(product, "b", search)
     first_a, candidates_a = _head_scales(product, "a", search)
-    found = ProductScales(a=first_a, b=first_b, rounds=0)
+    best = ProductScales(a=first_a, b=first_b, rounds=0)
     for done in range(1, search.rounds + 1):
-        before = found.b
-        b = quantize_heads(product.b, found.b, bits_b)
+        before = best.b
+        b = quantize_heads(product.b, best.b, bits_b)
         scales_a = _best_head_scales(replace(product, b=b), "a", candidates_a, search)
         a = quantize_heads(product.a, scales_a, bits_a)
         scales_b = _best_head_scales(replace(product, a=a), "b", candidates_b, search)
-        found = ProductScales(a=scales_a, b=scales_b, rounds=done)
+        best = ProductScales(a=scales_a, b=scales_b, rounds=done)
         if torch.equal(before, scales_b):
             break
-    return found
+    return best
 
 
 def search_product_with_levels(
@@ -341,13 +341,13 @@ def _best_head_scales(
     bits = product.bits(side, search)
 
     def score(index: int) -> Tensor:
-        found = _score_heads(
+        scores = _score_heads(
             product,
             side,
             lambda x: quantize_heads(x, candidates[index], bits),
             search.objective,
         )
-        return found.sum() if search.one_scale else found
+        return scores.sum() if search.one_scale else scores
 
     return _taken(candidates, choose(len(candidates), score))
 

@@ -52,14 +52,14 @@ def values_of(
         directions = direction(values_at(graph, images, [output])[output], seed)
     for part in _parts(graph, len(images), layers, gradients=direction is not None):
         names = list(dict.fromkeys(name for node in part for name in (node.name, *node.inputs)))
-        held = values_at(graph, images, names)
+        values = values_at(graph, images, names)
         gradients: dict[str, Tensor] = {}
         if directions is not None:
             results = [node.name for node in part]
             gradients = fisher.gradients(graph, images, directions, results)
         for node in part:
-            inputs = tuple(held[name] for name in node.inputs)
-            yield node, LayerValues(inputs, held[node.name], gradients.get(node.name))
+            inputs = tuple(values[name] for name in node.inputs)
+            yield node, LayerValues(inputs, values[node.name], gradients.get(node.name))
 
 
 def values_at(graph: FloatGraph, images: Tensor, names: list[str]) -> dict[str, Tensor]:
@@ -75,15 +75,15 @@ def _parts(
     graph: FloatGraph, images: int, layers: Sequence[FloatNode], *, gradients: bool
 ) -> Iterator[list[FloatNode]]:
     part: list[FloatNode] = []
-    held = 0
+    filled = 0
     for node in layers:
         shapes = [node.shape, *(graph.node(name).shape for name in node.inputs)]
         if gradients:
             shapes.append(node.shape)
         size = images * sum(int(np.prod(shape)) for shape in shapes)
-        if part and held + size > HELD_VALUES:
+        if part and filled + size > HELD_VALUES:
             yield part
-            part, held = [], 0
+            part, filled = [], 0
         part.append(node)
-        held += size
+        filled += size
     yield part

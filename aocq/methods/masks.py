@@ -40,10 +40,10 @@ def quantizer_of(
     if node.op is not FloatOp.MASK:
         return quantizers.get(node.name)
     name, factor = scores_of(graph, node)
-    found = quantizers.get(name)
-    if isinstance(found, ActivationQuantizer) and factor != 1:
-        return replace(found, scale=found.scale * factor)
-    return found
+    quantizer = quantizers.get(name)
+    if isinstance(quantizer, ActivationQuantizer) and factor != 1:
+        return replace(quantizer, scale=quantizer.scale * factor)
+    return quantizer
 
 
 def quantizing(graph: FloatGraph, quantizers: Mapping[str, Quantizer]) -> Transform:

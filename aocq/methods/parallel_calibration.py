@@ -168,14 +168,14 @@ class _Calibration:
             blocks=len(blocks),
         )
         candidates, fraction = self._input_candidates(source, x)
-        found = search_linear(layer, candidates, self.search)
-        self._note_weight(node, layer, order, found)
-        if found.input is not None and fraction:
+        result = search_linear(layer, candidates, self.search)
+        self._note_weight(node, layer, order, result)
+        if result.input is not None and fraction:
             bits, form = self.recipe.activation_bits, activation_form(self.limits)
-            multiple = round(found.input / (negative_scale(bits, form) / fraction))
+            multiple = round(result.input / (negative_scale(bits, form) / fraction))
             self.scales.note_levels(source.name, gelu_twin(multiple, fraction, bits, form))
-        elif found.input is not None:
-            scale = torch.full((source.shape[-1],), found.input, dtype=torch.float64)
+        elif result.input is not None:
+            scale = torch.full((source.shape[-1],), result.input, dtype=torch.float64)
             self.scales.note(source.name, -1, scale)
 
     def _blocks(self, node: FloatNode, source: FloatNode) -> tuple[tuple[int, ...], ...]:
@@ -196,9 +196,9 @@ class _Calibration:
         is_gelu = source.attributes.get("function") in GELUS
         if multiples is None or not is_gelu or bits > WIDEST_TWIN:
             return uniform, 0
-        found, fraction = multiples(list(uniform.scales), bits, form)
+        whole_multiples, fraction = multiples(list(uniform.scales), bits, form)
         negative_unit = negative_scale(bits, form)
-        scales = [multiple * negative_unit / fraction for multiple in found]
+        scales = [multiple * negative_unit / fraction for multiple in whole_multiples]
         negative = torch.round(x / negative_unit).clamp_(uniform.low, 0)
         return (
             InputCandidates(
@@ -212,24 +212,24 @@ class _Calibration:
         )
 
     def _note_weight(
-        self, node: FloatNode, layer: LinearLayer, order: Tensor, found: LinearScales
+        self, node: FloatNode, layer: LinearLayer, order: Tensor, result: LinearScales
     ) -> None:
         bits = self.recipe.weight_bits
         codes = torch.empty(layer.weight.shape, dtype=torch.int8)
-        codes[order] = weight_codes(layer.weight, found.weight, bits)
-        scale = found.weight
+        codes[order] = weight_codes(layer.weight, result.weight, bits)
+        scale = result.weight
         if layer.blocks > 1:
             scale = torch.empty(len(order), dtype=torch.float64)
-            scale[order] = found.weight.repeat_interleave(len(order) // layer.blocks)
+            scale[order] = result.weight.repeat_interleave(len(order) // layer.blocks)
         self.weights[node.attributes["weight"]] = QuantizedWeight(
             bits=bits, codes=codes.numpy(), scale=scale.numpy()
         )
         self.log.append(
             {
                 "layer": node.name,
-                "weight_steps": found.weight.tolist(),
-                "input_step": found.input,
-                "rounds": found.rounds,
+                "weight_steps": result.weight.tolist(),
+                "input_step": result.input,
+                "rounds": result.rounds,
             }
         )
 
@@ -251,11 +251,11 @@ class _Calibration:
         is_twin = left.op is FloatOp.SOFTMAX and self.scales.bits(left.name) <= WIDEST_TWIN
         if self.settings.softmax_levels and is_twin:
             levels = self._probability_levels(self.settings.softmax_levels)
-            found = search_product_with_levels(product, levels, self.search)
+            result = search_product_with_levels(product, levels, self.search)
         else:
-            found = search_product(product, self.search)
-        entry: dict[str, Any] = {"layer": node.name, "rounds": found.rounds}
-        for side, operand, scales in zip("ab", operands, (found.a, found.b), strict=True):
+            result = search_product(product, self.search)
+        entry: dict[str, Any] = {"layer": node.name, "rounds": result.rounds}
+        for side, operand, scales in zip("ab", operands, (result.a, result.b), strict=True):
             if isinstance(scales, LevelQuantizer):
                 self.scales.note_levels(operand.source, scales)
                 entry[f"{side}_unit"] = scales.scale
@@ -272,8 +272,8 @@ class _Calibration:
         Where that is a power of two, the last level is a little below 1, not the first far above.
         """
         bits, form = self.limits.probability_bits(self.recipe), activation_form(self.limits)
-        found = [levels(exponent, bits) for exponent in softmax_exponents(bits)]
-        return [replace(twin, scale=form.below(twin.scale)) for twin in found]
+        twins = [levels(exponent, bits) for exponent in softmax_exponents(bits)]
+        return [replace(twin, scale=form.below(twin.scale)) for twin in twins]
 
 
 def _by_head(x: Tensor) -> Tensor:

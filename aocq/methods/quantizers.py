@@ -122,10 +122,14 @@ class LevelQuantizer:
         table then levels: those that no code reaches are gone.
         """
         grid = torch.arange(1 << bits, dtype=torch.float64) / (1 << bits)
-        found = [int(level) for level in self.codes(grid)]
-        firsts = [code for code in range(1, len(found)) if found[code] != found[code - 1]]
+        level_of_code = [int(level) for level in self.codes(grid)]
+        firsts = [
+            code
+            for code in range(1, len(level_of_code))
+            if level_of_code[code] != level_of_code[code - 1]
+        ]
         return LevelQuantizer(
-            levels=(found[0], *(found[code] for code in firsts)),
+            levels=(level_of_code[0], *(level_of_code[code] for code in firsts)),
             thresholds=tuple((code - 0.5) / (1 << bits) / self.scale for code in firsts),
             scale=self.scale,
             bits=self.bits,

@@ -127,30 +127,30 @@ def quantize_weight(
     rows = real if granularity == "per_channel" else real.reshape(1, -1)
     full = row_magnitudes(rows) / int_type.high
     scale, least = form.nearest(full), np.full(full.shape, np.inf)
-    held = np.empty_like(rows)
+    buffer = np.empty_like(rows)
     for candidate in form.candidates(full, SHRINK) if search == "mse" else []:
-        error = _squared_errors(rows, candidate, int_type, held)
+        error = _squared_errors(rows, candidate, int_type, buffer)
         scale = np.where(error < least, candidate, scale)
         least = np.minimum(error, least)
-    codes = _nearest_codes(rows, scale, int_type, held).reshape(real.shape)
+    codes = _nearest_codes(rows, scale, int_type, buffer).reshape(real.shape)
     return QuantizedWeight(bits=bits, codes=codes.astype(np.int8), scale=scale[:, 0])
 
 
-def _nearest_codes(rows: Array, scale: Array, int_type: IntType, held: Array) -> Array:
-    """Return the codes of ``rows`` [N, K] under ``scale`` [N, 1], written into ``held`` [N, K]."""
-    np.divide(rows, scale, out=held)
-    np.rint(held, out=held)
-    np.maximum(held, int_type.low, out=held)
-    return np.minimum(held, int_type.high, out=held)
+def _nearest_codes(rows: Array, scale: Array, int_type: IntType, buffer: Array) -> Array:
+    """Return the codes of ``rows`` [N, K] under ``scale`` [N, 1], written into ``buffer``."""
+    np.divide(rows, scale, out=buffer)
+    np.rint(buffer, out=buffer)
+    np.maximum(buffer, int_type.low, out=buffer)
+    return np.minimum(buffer, int_type.high, out=buffer)
 
 
-def _squared_errors(rows: Array, scale: Array, int_type: IntType, held: Array) -> Array:
+def _squared_errors(rows: Array, scale: Array, int_type: IntType, buffer: Array) -> Array:
     """Return the squared rounding error of each row, [N, 1].
 
     In one array: a search over 71 scales would spend two thirds of its time on new ones.
     """
-    _nearest_codes(rows, scale, int_type, held)
-    np.multiply(held, scale, out=held)
-    np.subtract(held, rows, out=held)
-    errors: Array = np.multiply(held, held, out=held).sum(axis=1, keepdims=True)
+    _nearest_codes(rows, scale, int_type, buffer)
+    np.multiply(buffer, scale, out=buffer)
+    np.subtract(buffer, rows, out=buffer)
+    errors: Array = np.multiply(buffer, buffer, out=buffer).sum(axis=1, keepdims=True)
     return errors

@@ -45,36 +45,36 @@ class ScaleForm:
         return self.power_of_two or self.float32
 
     @overload
-    def nearest(self, wanted: float) -> float: ...
+    def nearest(self, scale: float) -> float: ...
     @overload
-    def nearest(self, wanted: Array) -> Array: ...
+    def nearest(self, scale: Array) -> Array: ...
     @overload
-    def nearest(self, wanted: Tensor) -> Tensor: ...
-    def nearest(self, wanted: float | Array | Tensor) -> float | Array | Tensor:
-        """Return the chip's scale for ``wanted`` (above 0; float64, element by element).
+    def nearest(self, scale: Tensor) -> Tensor: ...
+    def nearest(self, scale: float | Array | Tensor) -> float | Array | Tensor:
+        """Return the scale that the chip holds for ``scale`` (above 0; float64, by element).
 
         The smallest power of two that is not below it, so that nothing is clipped that was not
-        before; the nearest float32; or ``wanted`` itself. What has the form already stays.
+        before; the nearest float32; or ``scale`` itself. What has the form already stays.
         """
         if not self.restricts:
-            return wanted
-        if isinstance(wanted, Tensor):
-            return torch.from_numpy(self._nearest(wanted.numpy()))
-        if isinstance(wanted, np.ndarray):
-            return self._nearest(wanted)
-        return float(self._nearest(np.float64(wanted)))
+            return scale
+        if isinstance(scale, Tensor):
+            return torch.from_numpy(self._nearest(scale.numpy()))
+        if isinstance(scale, np.ndarray):
+            return self._nearest(scale)
+        return float(self._nearest(np.float64(scale)))
 
-    def _nearest(self, wanted: Array | np.float64) -> Array:
+    def _nearest(self, scale: Array | np.float64) -> Array:
         if self.power_of_two:
-            share, exponent = np.frexp(wanted)  # share is at least 1/2, and 1/2 for powers of two
+            share, exponent = np.frexp(scale)  # share is at least 1/2, and 1/2 for powers of two
             return np.asarray(np.ldexp(1.0, np.where(share > 0.5, exponent, exponent - 1)))
-        held = np.asarray(wanted).astype(np.float32).astype(np.float64)
-        return np.asarray(np.maximum(held, SMALLEST_FLOAT32))
+        in_float32 = np.asarray(scale).astype(np.float32).astype(np.float64)
+        return np.asarray(np.maximum(in_float32, SMALLEST_FLOAT32))
 
-    def below(self, wanted: float) -> float:
-        """Return the chip's scale for ``wanted``, but of powers of two the largest not above it."""
-        held = self.nearest(wanted)
-        return held / 2 if self.power_of_two and held > wanted else held
+    def below(self, scale: float) -> float:
+        """Return the same, but of powers of two the largest that is not above ``scale``."""
+        nearest = self.nearest(scale)
+        return nearest / 2 if self.power_of_two and nearest > scale else nearest
 
     @overload
     def candidates(self, full: Array, shares: Iterable[float]) -> list[Array]: ...

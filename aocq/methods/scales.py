@@ -51,19 +51,19 @@ def _moved(scales: Scales, node: FloatNode) -> Scales:
     """Return the scales of every code after a layout operation, from those before it."""
     match node.op:
         case FloatOp.SLICE:
-            found = scales.take(sliced(node), node.attributes["axis"])
+            moved_scales = scales.take(sliced(node), node.attributes["axis"])
         case FloatOp.ROLL:
-            found = np.roll(scales, node.attributes["shift"], node.attributes["axis"])
+            moved_scales = np.roll(scales, node.attributes["shift"], node.attributes["axis"])
         case FloatOp.PAD:
-            found = _padded(scales, node)
+            moved_scales = _padded(scales, node)
         case FloatOp.PATCHES:
             parts = [scales[np.ix_(*position)] for position in patch_positions(node)]
-            found = np.concatenate(parts, -1)
+            moved_scales = np.concatenate(parts, -1)
         case FloatOp.TRANSPOSE:
-            found = scales.transpose(node.attributes["permutation"])
+            moved_scales = scales.transpose(node.attributes["permutation"])
         case _:
-            found = scales.reshape(node.shape)
-    return found
+            moved_scales = scales.reshape(node.shape)
+    return moved_scales
 
 
 def _padded(scales: Scales, node: FloatNode) -> Scales:

@@ -77,7 +77,7 @@ class SearchedScales:
 
     def quantizers(self) -> dict[str, Quantizer]:
         """Return the quantizer of every tensor that a product reads, but the image."""
-        found: dict[str, Quantizer] = {}
+        quantizers: dict[str, Quantizer] = {}
         for name, known in self.found.items():
             if name in self.levels:
                 continue
@@ -89,14 +89,14 @@ class SearchedScales:
                 scales = scales.max().expand_as(scales)
             smallest = float(scales.min())
             alike = bool((scales == scales[0]).all())
-            found[name] = ActivationQuantizer(
+            quantizers[name] = ActivationQuantizer(
                 type=IntType(bits=self.bits(name)),
                 scale=smallest,
                 zero_point=0,
                 alpha=() if alike else tuple((scales / smallest).tolist()),
                 axis=-1 if alike else known.axis,
             )
-        return {**found, **self.levels}
+        return {**quantizers, **self.levels}
 
     def _observed_scales(self, name: str, axis: int) -> Tensor:
         """Return scales for indices that no product reads (Q and K before a normalization)."""

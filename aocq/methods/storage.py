@@ -194,11 +194,11 @@ def _tensors_are_as_declared(
 ) -> None:
     """Refuse tensors that are missing, and those that nothing names."""
     read = {str(name) for node in nodes for name in parameters_of(node)}
-    wanted = {f"{PARAMETERS}{name}" for name in read - file.weights.keys()}
-    wanted |= {f"{kind}{name}" for name in file.weights for kind in (CODES, SCALES)}
+    declared = {f"{PARAMETERS}{name}" for name in read - file.weights.keys()}
+    declared |= {f"{kind}{name}" for name in file.weights for kind in (CODES, SCALES)}
     for names, problem in (
-        (wanted - tensors.keys(), "is missing"),
-        (tensors.keys() - wanted, "is there, and nothing reads it"),
+        (declared - tensors.keys(), "is missing"),
+        (tensors.keys() - declared, "is there, and nothing reads it"),
     ):
         if names:
             raise ValueError(f"{TENSORS_NAME}: {printable(min(names))} {problem}")

@@ -144,11 +144,11 @@ def _codes_are_as_narrow_as_asked_for(model: QuantizedModel) -> Iterator[str]:
             yield f"weights.{name}: has {weight.bits} bits, the recipe {model.recipe.weight_bits}"
     widths = _widths(model)
     for name, quantizer in model.activations.items():
-        found = (
+        width = (
             quantizer.type.bits if isinstance(quantizer, ActivationQuantizer) else quantizer.bits
         )
-        if found > widths[name]:
-            yield f"activations.{name}: has {found} bits, the recipe {widths[name]} for it"
+        if width > widths[name]:
+            yield f"activations.{name}: has {width} bits, the recipe {widths[name]} for it"
 
 
 def _widths(model: QuantizedModel) -> dict[str, int]:
@@ -160,13 +160,13 @@ def _widths(model: QuantizedModel) -> dict[str, int]:
         **dict.fromkeys(residual_stream(graph), limits.residual_bits),
         **{n.name: limits.probability_bits(recipe) for n in graph.nodes if n.op is FloatOp.SOFTMAX},
     }
-    found = {name: special.get(name, recipe.activation_bits) for name in model.activations}
-    found = {node.name: found.get(node.name, 0) for node in graph.nodes}
+    widths = {name: special.get(name, recipe.activation_bits) for name in model.activations}
+    widths = {node.name: widths.get(node.name, 0) for node in graph.nodes}
     for node in reversed(graph.nodes):
         if node.op in {FloatOp.ADD, FloatOp.CONCAT} or node.op not in ARITHMETIC:
             for name in node.inputs:
-                found[name] = max(found[name], found[node.name])
-    return found
+                widths[name] = max(widths[name], widths[node.name])
+    return widths
 
 
 def _scales_have_the_form_asked_for(model: QuantizedModel) -> Iterator[str]:

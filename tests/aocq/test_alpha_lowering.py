@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models with channel factors on every tensor: the chip computes what the simulation says."""
+"""Models with channel factors on every tensor: the chip computes what fake quantization does."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def balanced(plain: QuantizedModel, kind: str, seed: int = 0) -> QuantizedModel:
             continue
         table_scale = quantizer.scale / 100 if node.op is FloatOp.UNARY else 0.0
         # No two scales alike: codes times a ratio of small numbers would often be ties, which this
-        # chip rounds up and the simulation to even.
+        # chip rounds up and fake quantization to even.
         scale = quantizer.scale * rng.uniform(1.4, 1.6)
         activations[node.name] = replace(
             quantizer, scale=scale, alpha=factors, table_scale=table_scale
@@ -147,7 +147,7 @@ VARIANTS = ("class_token", "mean_then_norm", "registers", "mean_without_class_to
 
 @pytest.mark.parametrize("kind", CHIPS)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_chip_computes_the_simulation(variant: str, kind: str, nano: Captured) -> None:
+def test_the_chip_computes_fake_quantization(variant: str, kind: str, nano: Captured) -> None:
     model = balanced(plain_model(nano(variant)[1]), kind)
     graph = lower(model, CHIPS[kind])
     assert graph.float_ops == 0
@@ -189,7 +189,7 @@ def test_a_balanced_function_is_a_table_of_wide_codes_and_a_rescaling(nano: Capt
     np.testing.assert_allclose(factors, quantizer.table_scale / scales, rtol=1e-8)
 
 
-def test_the_table_rounds_ties_as_the_simulation_does(nano: Captured) -> None:
+def test_the_table_rounds_ties_as_fake_quantization_does(nano: Captured) -> None:
     """ReLU of codes at scale 1/2 of the table's: every other code lies between two wide codes."""
     model = plain_model(nano("relu")[1])
     name, source = "blocks.0.mlp.act", "blocks.0.mlp.fc1"

@@ -147,7 +147,7 @@ def test_progress_goes_up_to_its_end(nano: Captured) -> None:
 
 @pytest.mark.parametrize(("chip", "bits"), [(CHIPS[0], 8), *((chip, 4) for chip in CHIPS)])
 @pytest.mark.parametrize("variant", ["class_token", "registers", "mean_then_norm", "pre_norm"])
-def test_the_chip_computes_the_simulation(
+def test_the_chip_computes_fake_quantization(
     variant: str, chip: str, bits: int, nano: Captured
 ) -> None:
     graph = nano(variant)[1]
@@ -277,9 +277,9 @@ def test_a_killed_calibration_goes_on_where_it_was(
         calls.append(f"scales of {state.block.name}")
         return real_refine(state, *rest)
 
-    def round_layer(simulation: Any, block: Any, node: Any, *rest: Any) -> Any:
+    def round_layer(network: Any, block: Any, node: Any, *rest: Any) -> Any:
         calls.append(node.name)
-        return real_round(simulation, block, node, *rest)
+        return real_round(network, block, node, *rest)
 
     monkeypatch.setattr(method, "refine", refine)
     monkeypatch.setattr(rounding_stage, "round_layer", round_layer)

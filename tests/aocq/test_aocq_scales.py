@@ -66,19 +66,19 @@ class Prepared:
         self.quantizers = unrefined(self.initial, self.images)
         self.chain = blocks(graph)
 
-    def simulated(self, quantizers: Quantizers, name: str) -> Tensor:
+    def fake_quantized(self, quantizers: Quantizers, name: str) -> Tensor:
         """The network's values under quantizers, computed from the image on."""
 
-        def simulate(node: FloatNode, x: Tensor) -> Tensor:
+        def fake_quantize(node: FloatNode, x: Tensor) -> Tensor:
             return quantizers[node.name](x) if node.name in quantizers else x
 
         image = quantizers["image"](self.images)
-        return run(self.graph, {"image": image}, [name], transform=simulate)[name]
+        return run(self.graph, {"image": image}, [name], transform=fake_quantize)[name]
 
     def source(self, block: Block) -> Tensor:
         if block.source == "image":
             return self.quantizers["image"](self.images)
-        return self.simulated(self.quantizers, block.source)
+        return self.fake_quantized(self.quantizers, block.source)
 
     def state(self, block: Block) -> BlockState:
         chosen = {name: q for name, q in self.quantizers.items() if name in block.nodes}
@@ -130,7 +130,9 @@ def test_a_state_holds_what_the_network_yields(prepared: Prepared) -> None:
     for block in prepared.chain:
         state = prepared.state(block)
         for name in block.nodes:
-            assert torch.equal(state.values[name], prepared.simulated(prepared.quantizers, name))
+            assert torch.equal(
+                state.values[name], prepared.fake_quantized(prepared.quantizers, name)
+            )
 
 
 @pytest.mark.parametrize("factor", [0.6, 1.1])

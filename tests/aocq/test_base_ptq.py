@@ -139,7 +139,7 @@ def test_progress_reaches_the_end_in_equal_steps(nano: Captured) -> None:
         assert steps == [(done, total) for done in range(1, total + 1)]
 
 
-def test_simulated_quantization_is_close_and_closer_with_more_bits(nano: Captured) -> None:
+def test_fake_quantization_is_close_and_closer_with_more_bits(nano: Captured) -> None:
     _, graph = nano("class_token")
     inputs = images(40, SIZE, seed=2)
     real = run(graph, {"image": inputs}, ["head"])["head"].double()

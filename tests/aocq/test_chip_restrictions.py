@@ -166,7 +166,7 @@ def test_the_first_stage_moves_among_powers_of_two(nano: Captured) -> None:
 
 
 @pytest.mark.parametrize("method", NAMES)
-def test_a_chip_computes_what_powers_of_two_simulate(method: str, nano: Captured) -> None:
+def test_a_chip_computes_what_powers_of_two_fake_quantize(method: str, nano: Captured) -> None:
     graph = nano("class_token")[1]
     powers = {"weight_scale": "power_of_two", "activation_scale": "power_of_two"}
     model = quantized(graph, method, **powers)

@@ -134,7 +134,7 @@ TRIED = [
 
 
 @pytest.mark.parametrize(("change", "profile"), TRIED)
-def test_they_are_lowered_for_every_chip_and_computed_as_simulated(
+def test_they_are_lowered_for_every_chip_and_computed_as_fake_quantized(
     change: str, profile: str
 ) -> None:
     chip = load_profile(profile)

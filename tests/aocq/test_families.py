@@ -116,7 +116,7 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 @every_example
-def test_layers_at_branch_ends_are_added_to_the_stream_without_anything_between(name: str) -> None:
+def test_fusable_layers_are_added_to_the_stream_without_anything_between(name: str) -> None:
     graph = captured(name).graph
     for end, total in fusable_layers(graph).items():
         assert end in total.inputs

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A model whose method leaves operators in float: lowered, run, counted, and as simulated."""
+"""A model whose method leaves operators in float: lowered, run, counted, and as fake-quantized."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ MODEL = partly_quantized()
 GRAPH = lower(MODEL, PROFILE)
 
 
-def simulated(model, batch):
+def fake_quantized(model, batch):
     name, source = model.graph.output.name, model.graph.input.name
     with torch.inference_mode():
         return run_float(
@@ -107,19 +107,19 @@ def emulated(graph, batch):
     return dequantize(run.outputs[target.name], target)
 
 
-def assert_as_simulated(model, graph, count=24):
+def assert_as_fake_quantized(model, graph, count=24):
     batch = images(count, SIZE, seed=3)
-    expected, found = simulated(model, batch), emulated(graph, batch)
+    expected, found = fake_quantized(model, batch), emulated(graph, batch)
     errors = np.abs(found - expected).max(axis=1) / np.abs(expected).max()
     # A value that lies on a border may fall to the other side, and one code more shows.
     assert (errors < 1e-3).sum() >= 0.9 * count, errors
     assert errors.max() < 0.1
 
 
-def test_it_lowers_and_does_what_the_simulation_does():
+def test_it_lowers_and_does_what_fake_quantization_does():
     assert verify(GRAPH) == []
     assert MODEL.leaves_floats
-    assert_as_simulated(MODEL, GRAPH)
+    assert_as_fake_quantized(MODEL, GRAPH)
 
 
 def test_float_ops_are_exactly_those_that_the_method_left():
@@ -224,7 +224,7 @@ def test_other_choices_of_what_to_quantize(changes):
     model = partly_quantized(**changes)
     graph = lower(model, PROFILE)
     assert verify(graph) == []
-    assert_as_simulated(model, graph)
+    assert_as_fake_quantized(model, graph)
 
 
 def test_nothing_but_the_weights_may_be_quantized():
@@ -239,7 +239,7 @@ def test_nothing_but_the_weights_may_be_quantized():
     assert graph.tensors["image"].type == graph.tensors["head"].type == FLOAT32
     batch = images(8, SIZE, seed=3)
     np.testing.assert_allclose(
-        emulated(graph, batch), simulated(model, batch), rtol=1e-4, atol=1e-5
+        emulated(graph, batch), fake_quantized(model, batch), rtol=1e-4, atol=1e-5
     )
     products = [op for op in graph.ops if isinstance(op, FloatFunction) and op.weight]
     assert [op.name for op in products if op.function == "linear"] == [
@@ -275,7 +275,7 @@ def test_a_softmax_of_another_scale_is_no_integer_softmax():
     model = partly_quantized(**changes)
     graph = lower(model, PROFILE)
     assert "blocks.0.attn.probabilities.float" in graph.tensors
-    assert_as_simulated(model, graph)
+    assert_as_fake_quantized(model, graph)
     fitting = replace(odd, scale=1 / 256)
     graph = lower(partly_quantized(**changes | {"blocks.0.attn.probabilities": fitting}), PROFILE)
     assert "blocks.0.attn.probabilities.float" not in graph.tensors
@@ -293,7 +293,7 @@ def test_factors_of_channels_may_be_carried_by_the_weight():
     model = replace(
         model, weights={**model.weights, weight: replace(model.weights[weight], alpha=alpha)}
     )
-    assert_as_simulated(model, lower(model, PROFILE))
+    assert_as_fake_quantized(model, lower(model, PROFILE))
 
 
 @pytest.mark.parametrize(

@@ -121,14 +121,14 @@ def test_the_emulator_is_bit_exact_and_close_to_fake_quantization(
     assert_bit_exact(graph, emulated)
 
     inputs = images(16, SIZE, seed=2)
-    simulated = run(
+    fake_quantized = run(
         float_graph,
         {"image": model.fake_quantized_image(inputs)},
         [float_graph.output.name],
         transform=model.fake_quantize,
         parameters=model.fake_quantized_parameters(),
     )[float_graph.output.name]
-    assert decibel(simulated.numpy(), emulated.logits) > 40
+    assert decibel(fake_quantized.numpy(), emulated.logits) > 40
     assert decibel(real(inputs).double().numpy(), emulated.logits) > 10
 
 

@@ -236,14 +236,14 @@ def test_least_squares_of_a_constant_tensor_holds_the_constant() -> None:
             assert error <= quantizer.scale / 2
 
 
-# --- simulated quantization -----------------------------------------------------------------------
+# --- fake quantization ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("table_scale", [0.0, 0.001])
 @pytest.mark.parametrize("alpha", [(), (1.0, 0.3, 0.01)])
 @pytest.mark.parametrize("zero_point", [-128, -3, 0, 127])
-def test_simulated_quantization_is_codes_and_what_they_stand_for(
+def test_fake_quantization_is_codes_and_what_they_stand_for(
     zero_point: int, alpha: tuple[float, ...], table_scale: float, dtype: torch.dtype
 ) -> None:
     quantizer = ActivationQuantizer(

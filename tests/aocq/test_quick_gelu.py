@@ -39,13 +39,15 @@ def test_it_is_one_function_that_computes_what_the_network_does(nano: Captured) 
 
 @pytest.mark.parametrize("float_ops", ["integer", "declared"])
 @pytest.mark.parametrize("method", METHODS)
-def test_chips_compute_it_as_it_is_simulated(method: str, float_ops: str, nano: Captured) -> None:
+def test_chips_compute_it_as_it_is_fake_quantized(
+    method: str, float_ops: str, nano: Captured
+) -> None:
     graph = nano("quick_gelu")[1]
     chip = load_profile("edge_npu_int8")
     model = METHODS[method](graph, images(16, SIZE), *for_chip(chip, float_ops=float_ops))
     inputs = images(4, SIZE, seed=2)
-    found, simulated = on_chip(model, inputs), logits(model, inputs).numpy()
-    assert ((found - simulated) ** 2).sum() < 1e-2 * (simulated**2).sum()
+    found, fake_quantized = on_chip(model, inputs), logits(model, inputs).numpy()
+    assert ((found - fake_quantized) ** 2).sum() < 1e-2 * (fake_quantized**2).sum()
 
 
 def test_its_table_has_the_function_at_every_code(nano: Captured) -> None:

@@ -76,7 +76,7 @@ def quantized(graph: FloatGraph, profile: NpuProfile) -> QuantizedModel:
 
 
 def emulated(model: QuantizedModel, graph: IntGraph) -> float:
-    """SQNR of the chip's logits against the simulation's in dB; every tensor is exact."""
+    """SQNR of the chip's logits against the fake-quantized ones in dB; every tensor is exact."""
     inputs = images(16, model.graph.input.shape, seed=2)
     codes = quantize(inputs.numpy(), graph.tensors[graph.inputs[0]])
     taps = [op.name for op in graph.ops]
@@ -87,9 +87,9 @@ def emulated(model: QuantizedModel, graph: IntGraph) -> float:
             continue
         assert run.taps[op.name][0].tolist() == reference[op.name].tolist(), op.name
     found = dequantize(run.outputs[graph.outputs[0]], graph.tensors[graph.outputs[0]])
-    simulated = logits(model, inputs).numpy()
-    noise = ((found - simulated) ** 2).sum()
-    return float(10 * np.log10((simulated**2).sum() / noise)) if noise else np.inf
+    fake_quantized = logits(model, inputs).numpy()
+    noise = ((found - fake_quantized) ** 2).sum()
+    return float(10 * np.log10((fake_quantized**2).sum() / noise)) if noise else np.inf
 
 
 def softmax(algorithm: str, bits: int = 8, **constants: Any) -> Mapping[str, Any]:
@@ -164,7 +164,7 @@ ALGORITHMS: Mapping[str, tuple[list[Mapping[str, Any]], type[Op], float]] = {
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_algorithms_are_bit_exact_and_close_to_the_simulation(name: str, nano: Captured) -> None:
+def test_algorithms_are_bit_exact_and_close_to_fake_quantization(name: str, nano: Captured) -> None:
     changes, op, least = ALGORITHMS[name]
     profile = chip(*changes)
     model = quantized(nano("class_token")[1], profile)
@@ -217,7 +217,7 @@ WANTED: Mapping[str, Mapping[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", RESCALES)
-def test_rescaling_is_bit_exact_and_close_to_the_simulation(name: str, nano: Captured) -> None:
+def test_rescaling_is_bit_exact_and_close_to_fake_quantization(name: str, nano: Captured) -> None:
     profile = chip({"rescale": RESCALES[name]}, PLAIN)
     model = quantized(nano("class_token")[1], profile)
     graph = lower(model, profile)

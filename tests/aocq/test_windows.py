@@ -279,7 +279,7 @@ def test_a_chip_whose_sums_wrap_has_no_masks() -> None:
 def wrapping(name: str) -> Any:
     profile = load_profile(name)
     return profile.model_copy(
-        update={"rescale": profile.rescale.model_copy(update={"overflow": "wrap"})}
+        update={"rescale": profile.rescale.model_copy(update={"overflow": Overflow.WRAP})}
     )
 
 

@@ -23,12 +23,14 @@ from aocq.lowering.factors import at_common_shift
 from simulator.boundary import quantize
 from simulator.executor import Executor
 from simulator.graph.ops import Add, Softmax
+from simulator.numerics.integer_type import IntType
 from simulator.numerics.rounding import Rounding
 from simulator.profile import load_profile
 
 # That there will be no quantized tensors in PyTorch one day.
 pytestmark = pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions")
 PROFILE = load_profile("qnnpack")
+MULTIPLIER = IntType(bits=22, signed=False)
 
 
 @pytest.fixture(autouse=True)
@@ -114,13 +116,13 @@ def test_sums(record_count):
                 for one, scale, zero in zip((a, b), scales, zeros, strict=False)
             ]
             one = OneOp(operands, Quantized(codes=a, scale=scales[2], zero_point=zeros[2]))
-            results[rounding] = one.run(
+            results[rounding] = one.run_as_it_is(
                 Add(
                     name="y",
                     a="x0",
                     b="x1",
-                    multiplier_a=one.constant("ma", multipliers[:1], 22, signed=False),
-                    multiplier_b=one.constant("mb", multipliers[1:], 22, signed=False),
+                    multiplier_a=one.constant("ma", multipliers[:1], MULTIPLIER),
+                    multiplier_b=one.constant("mb", multipliers[1:], MULTIPLIER),
                     shift=shift,
                     rounding=rounding,
                     overflow=section.overflow,

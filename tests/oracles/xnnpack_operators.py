@@ -132,11 +132,11 @@ def conversions() -> list[Case]:
     powers = 2.0 ** np.repeat(np.arange(-8, 8), 2)
     factors = np.concatenate([2.0 ** np.concatenate(exponents), halves, powers])
     drawn = np.concatenate([random.uniform(0.003, 0.3, 208), np.full(48, 0.125)])
-    steps = drawn.astype(np.float32).tolist()
+    scales = drawn.astype(np.float32).tolist()
     zeros = random.integers(S8.low, S8.high + 1, (256, 2))
     return [
-        case("QUANTIZE", (factor * step, zero_x), (step, zero_y))
-        for factor, step, (zero_x, zero_y) in zip(factors, steps, zeros, strict=True)
+        case("QUANTIZE", (factor * scale, zero_x), (scale, zero_y))
+        for factor, scale, (zero_x, zero_y) in zip(factors, scales, zeros, strict=True)
     ]
 
 
@@ -151,13 +151,13 @@ def lowered(by: Case) -> Codes:
     model: Any = SimpleNamespace(
         graph=SimpleNamespace(name="one"),
         activations=quantizers,
-        accumulated={},
-        steps=lambda name: quantizers[name].scales().numpy(),
+        fused_layers={},
+        scales=lambda name: quantizers[name].scales().numpy(),
     )
     builder = Builder(model, load_profile(PROFILE))
     for name in names:
         builder.graph.declare(name, by.shape[1:], S8, quantizers[name].zero_point)
-    *steps, step = (builder.channel_scales(name) for name in quantizers)
+    *scales, scale = (builder.channel_scales(name) for name in quantizers)
     if by.kind == "ADD":
         node = FloatNode(
             name=result, op=FloatOp.ADD, inputs=tuple(names), attributes={}, shape=by.shape[1:]
@@ -165,10 +165,10 @@ def lowered(by: Case) -> Codes:
         sums.add(builder, node)
         (op,) = builder.graph.ops
     elif by.kind == "MUL":
-        requantize = builder.requantization(result, "mul", steps[0] * steps[1], step)
+        requantize = builder.requantization(result, "mul", scales[0] * scales[1], scale)
         op = Mul(name=result, a=names[0], b=names[1], requantize=requantize)
     else:
-        requantize = builder.requantization(result, "rescale", steps[0], step)
+        requantize = builder.requantization(result, "rescale", scales[0], scale)
         op = Rescale(name=result, a=names[0], requantize=requantize)
     one = OneOp(by.operands, by.result)
     made = builder.graph

@@ -135,10 +135,10 @@ def optimize(
     for step in range(options.adaround_steps):
         chosen = torch.randint(count, (options.adaround_batch,), generator=generator)
         up = {name: layer.up() for name, layer in soft.items()}
-        found = loss(result_of(chosen, up), chosen)
-        found = found + before * _regularizer(up, step / options.adaround_steps)
+        objective = loss(result_of(chosen, up), chosen)
+        objective = objective + before * _regularizer(up, step / options.adaround_steps)
         adam.zero_grad()
-        found.backward()
+        objective.backward()
         adam.step()
         on_step()
     with torch.no_grad():
@@ -201,12 +201,12 @@ def straight_through(
 def _biases(
     graph: FloatGraph, block: Block, results: Mapping[str, LayerResult]
 ) -> dict[str, Tensor]:
-    found = {}
+    biases = {}
     for node in linear_nodes(graph, block):
         bias = results[node.name].bias
         if bias is not None:
-            found[node.attributes["bias"]] = bias.to(graph.parameters[node.attributes["bias"]])
-    return found
+            biases[node.attributes["bias"]] = bias.to(graph.parameters[node.attributes["bias"]])
+    return biases
 
 
 def _target(graph: FloatGraph, block: Block, streams: Streams) -> Tensor:

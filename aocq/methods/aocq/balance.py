@@ -36,9 +36,9 @@ class ChannelRange:
     @property
     def magnitude(self) -> Tensor:
         """Greatest absolute value of every channel, above 0, [C]; 1 where all are 0."""
-        found = torch.maximum(self.low.abs(), self.high.abs())
-        top = float(found.max())
-        return found.clamp_min(top * 1e-6) if top else torch.ones_like(found)
+        largest = torch.maximum(self.low.abs(), self.high.abs())
+        top = float(largest.max())
+        return largest.clamp_min(top * 1e-6) if top else torch.ones_like(largest)
 
 
 def form(recipe: Recipe, limits: ChipLimits) -> str:

@@ -46,12 +46,12 @@ def blocks(graph: FloatGraph) -> tuple[Block, ...]:
         if place + 1 == len(cuts)
         or _module(graph.nodes[index].name) != _module(graph.nodes[cuts[place + 1]].name)
     ]
-    found, start, source = [], 0, graph.input.name
+    chain, start, source = [], 0, graph.input.name
     for place, end in enumerate([*ends, len(graph.nodes) - 1]):
         nodes = graph.nodes[start : end + 1]
         last = place == len(ends)
         name = "head" if last else _module(nodes[-1].name) or "stem"
-        found.append(
+        chain.append(
             Block(
                 name=name,
                 nodes=tuple(node.name for node in nodes if node.op is not FloatOp.INPUT),
@@ -60,7 +60,7 @@ def blocks(graph: FloatGraph) -> tuple[Block, ...]:
             )
         )
         start, source = end + 1, nodes[-1].name
-    return tuple(found)
+    return tuple(chain)
 
 
 def segments(graph: FloatGraph, block: Block) -> tuple[Block, ...]:
@@ -70,13 +70,13 @@ def segments(graph: FloatGraph, block: Block) -> tuple[Block, ...]:
     """
     inner = [graph.nodes[index].name for index in _cuts(graph)]
     ends = [name for name in inner if name in block.nodes and name != block.result]
-    found, start, source = [], 0, block.source
+    chain, start, source = [], 0, block.source
     for end in [*ends, block.result]:
         stop = block.nodes.index(end) + 1
         nodes = block.nodes[start:stop]
-        found.append(Block(name=block.name, nodes=nodes, source=source, result=end))
+        chain.append(Block(name=block.name, nodes=nodes, source=source, result=end))
         start, source = stop, end
-    return tuple(found)
+    return tuple(chain)
 
 
 def within(graph: FloatGraph, block: Block) -> FloatGraph:

@@ -56,9 +56,9 @@ def load_weights(work: Path | None, block: Block) -> dict[str, LayerResult]:
     if content is None:
         return {}
     tensors = load(content)
-    found = {}
+    results = {}
     for name in sorted(key.removesuffix("|codes") for key in tensors if key.endswith("|codes")):
-        found[name] = LayerResult(
+        results[name] = LayerResult(
             weight=QuantizedWeight(
                 bits=int(tensors[f"{name}|bits"]),
                 codes=tensors[f"{name}|codes"].numpy(),
@@ -68,7 +68,7 @@ def load_weights(work: Path | None, block: Block) -> dict[str, LayerResult]:
             bias=tensors.get(f"{name}|bias"),
             sought=tensors[f"{name}|sought"],
         )
-    return found
+    return results
 
 
 def save_weights(work: Path | None, block: Block, results: dict[str, LayerResult]) -> None:

@@ -84,11 +84,11 @@ def row_scales(
     int_type = IntType(bits=bits)
     full = torch.from_numpy(row_magnitudes(weight.numpy())).to(weight) / int_type.high
     best, least = form.nearest(full), torch.full_like(full, float("inf"))
-    held = torch.empty_like(weight)  # one for all scales: new ones would take most of the time
+    buffer = torch.empty_like(weight)  # one for all scales: new ones would take most of the time
     for scale in form.candidates(full, SHRINK):
-        torch.div(weight, scale, out=held).round_().clamp_(int_type.low, int_type.high)
-        held.mul_(scale).sub_(weight).pow_(2).mul_(importance)
-        error = held.sum(dim=1, keepdim=True)
+        torch.div(weight, scale, out=buffer).round_().clamp_(int_type.low, int_type.high)
+        buffer.mul_(scale).sub_(weight).pow_(2).mul_(importance)
+        error = buffer.sum(dim=1, keepdim=True)
         best = torch.where(error < least, scale, best)
         least = torch.minimum(error, least)
     return best[:, 0]
@@ -202,21 +202,21 @@ def descend(
     order = torch.argsort(damped.diagonal(), descending=True)
     damped = damped[order][:, order]
     # Transposed as in round_columns; errors and slopes are in codes, so that scales drop out.
-    found = codes[:, order].T.contiguous()
-    sought = found.clone()
-    slope = damped @ (found - (weight / scales[:, None])[:, order].T)
+    improved = codes[:, order].T.contiguous()
+    sought = improved.clone()
+    slope = damped @ (improved - (weight / scales[:, None])[:, order].T)
     for _ in range(passes):
-        for block in _blocks(len(found)):
-            changes = torch.zeros_like(found[block])
+        for block in _blocks(len(improved)):
+            changes = torch.zeros_like(improved[block])
             _descend_block(
-                *(tensor.numpy() for tensor in (found[block], sought[block], changes)),
+                *(tensor.numpy() for tensor in (improved[block], sought[block], changes)),
                 slope=slope[block].clone().numpy(),
                 moments=damped[block, block].numpy(),
                 int_type=IntType(bits=bits),
             )
             slope += damped[block].T @ changes
     back = torch.argsort(order)
-    return found[back].T.contiguous(), sought[back].T.contiguous()
+    return improved[back].T.contiguous(), sought[back].T.contiguous()
 
 
 def _descend_block(

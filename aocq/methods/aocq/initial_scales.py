@@ -250,7 +250,7 @@ class InitialScales:
 
         To nearest, by parameter name: what factors cost the weights whose columns they go into.
         """
-        recipe, limits, found = self.recipe, self.limits, {}
+        recipe, limits, rounded_weights = self.recipe, self.limits, {}
         factors = torch.tensor(alpha or (1.0,), dtype=torch.float64)
         for reader in self.readers[name]:
             real = self._weight(reader)
@@ -261,8 +261,10 @@ class InitialScales:
                 recipe.weight_range,
                 weight_form(limits),
             )
-            found[reader.attributes["weight"]] = (rounded.dequantized() / factors).to(real)
-        return found
+            rounded_weights[reader.attributes["weight"]] = (rounded.dequantized() / factors).to(
+                real
+            )
+        return rounded_weights
 
     def _weight(self, layer: FloatNode) -> Tensor:
         return self.graph.parameters[layer.attributes["weight"]]
@@ -274,13 +276,13 @@ def linear_readers(graph: FloatGraph) -> dict[str, list[FloatNode]]:
     Only results of LayerNorm and of functions by table: their channels can be given factors.
     """
     readers = readers_of(graph)
-    found = {}
+    readers_by_tensor = {}
     for node in graph.nodes:
         if node.op in {FloatOp.LAYERNORM, FloatOp.UNARY}:
             reading = _behind_layout(node, readers)
             if reading and all(reader.op is FloatOp.LINEAR for reader in reading):
-                found[node.name] = reading
-    return found
+                readers_by_tensor[node.name] = reading
+    return readers_by_tensor
 
 
 def _behind_layout(node: FloatNode, readers: Mapping[str, list[FloatNode]]) -> list[FloatNode]:

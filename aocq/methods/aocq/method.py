@@ -166,9 +166,9 @@ def _first_stage(
 ) -> tuple[dict[str, ActivationQuantizer], list[dict[str, Any]]]:
     options = initial.recipe.aocq
     source = graph.input.name
-    found: Quantizers = {source: initial.choose(graph.input, {})}
+    quantizers: Quantizers = {source: initial.choose(graph.input, {})}
     log: list[dict[str, Any]] = []
-    real, quantized = images, found[source](images)
+    real, quantized = images, quantizers[source](images)
     for block in chain:
         chosen, entries = checkpoints.load_scales(work, block)
         target = run_in_parts(graph, {block.source: real}, [block.result])[block.result]
@@ -193,10 +193,10 @@ def _first_stage(
             state = BlockState.of(graph, block, quantized, chosen)
             quantized = state.values[block.result]
             steps.search(steps.searches(graph, block, initial.recipe, initial.limits))
-        found |= chosen
+        quantizers |= chosen
         log += entries
         real = target
-    return found, log
+    return quantizers, log
 
 
 def _second_stage(
@@ -229,8 +229,8 @@ def _second_stage(
             steps.advance(recipe.aocq.adaround_steps)
         checkpoints.save_weights(work, block, results)
         for node in linear_nodes(graph, block):
-            found = results[node.name]
-            weights[node.attributes["weight"]] = found.weight
-            if found.bias is not None:
-                biases[node.attributes["bias"]] = found.bias
+            result = results[node.name]
+            weights[node.attributes["weight"]] = result.weight
+            if result.bias is not None:
+                biases[node.attributes["bias"]] = result.bias
     return weights, biases

@@ -124,16 +124,16 @@ def round_block(
                 results[node.name] = round_layer(network, part, node, streams, targets, recipe)
             network.take(node, results[node.name])
             on_layer()
-        held = network({part.source: streams.quantized}, [part.result])
-        streams = Streams(targets[part.result], held[part.result])
+        values = network({part.source: streams.quantized}, [part.result])
+        streams = Streams(targets[part.result], values[part.result])
     return results, streams
 
 
 def float_targets(graph: FloatGraph, block: Block, streams: Streams) -> dict[str, Tensor]:
     """Return the float network's values of what a block's layers are fitted to, and its result."""
     layers = linear_nodes(graph, block)
-    wanted = {_target_of(graph, node).name for node in layers} | {block.result}
-    inside = [name for name in block.nodes if name in wanted]
+    targets = {_target_of(graph, node).name for node in layers} | {block.result}
+    inside = [name for name in block.nodes if name in targets]
     return run_in_parts(graph, {block.source: streams.real}, inside)
 
 
@@ -260,10 +260,10 @@ def _moments(
         weights = token_weights(real, recipe.aocq, importance)
     for start in range(0, len(streams.real), BATCH):
         part = slice(start, start + BATCH)
-        held = network({block.source: streams.quantized[part]}, fetches)
-        target = real[part] if total is node else real[part] - held[fetches[1]]
+        values = network({block.source: streams.quantized[part]}, fetches)
+        target = real[part] if total is node else real[part] - values[fetches[1]]
         moments.add(
-            (held[fetches[0]] / factors).flatten(0, -2),
+            (values[fetches[0]] / factors).flatten(0, -2),
             target.flatten(0, -2),
             weights[part].flatten(0, -2),
         )

@@ -106,11 +106,11 @@ class BlockState:
 
 def behind(graph: FloatGraph, block: Block, names: Iterable[str]) -> frozenset[str]:
     """Return ``names`` and the nodes of ``block`` that depend on them."""
-    found = set(names)
+    stale = set(names)
     for name in block.nodes:
-        if any(source in found for source in graph.node(name).inputs):
-            found.add(name)
-    return frozenset(found)
+        if any(source in stale for source in graph.node(name).inputs):
+            stale.add(name)
+    return frozenset(stale)
 
 
 def refine(
@@ -216,9 +216,9 @@ def _improve(
     """Take the candidate of least loss, if any is below ``best``; return the loss then."""
     chosen = None
     for candidate in candidates:
-        found = float(loss(state.result_with(name, candidate)))
-        if found < best:
-            best, chosen = found, candidate
+        candidate_loss = float(loss(state.result_with(name, candidate)))
+        if candidate_loss < best:
+            best, chosen = candidate_loss, candidate
     if chosen is not None:
         state.quantizers[name] = chosen
         state.update([name])

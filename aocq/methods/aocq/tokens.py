@@ -54,13 +54,13 @@ def token_importance(graph: FloatGraph, options: AocqOptions) -> dict[str, Tenso
     """
     read = tokens_read(graph)
     classifying = _class_tokens(graph, read)
-    found = {}
+    importance = {}
     for name, mask in read.items():
         weights = torch.where(mask, 1.0, 1.0 / len(mask))
         if len(classifying) == len(mask):
             weights[classifying] *= options.class_token_weight
-        found[name] = weights.reshape(*graph.node(name).shape[:-1], 1)
-    return found
+        importance[name] = weights.reshape(*graph.node(name).shape[:-1], 1)
+    return importance
 
 
 def _class_tokens(graph: FloatGraph, read: Mapping[str, Tensor]) -> Tensor:
