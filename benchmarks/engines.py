@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Those that run a network: the emulator and, beside it, peers of its own process or of another.
+"""Engines that run a network: the emulator and, beside it, peers of its own process or of another.
 
 Peers of other processes are in the environments of the oracles (``make oracles``).
 """
