@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where AOCQ's calibration of one block spends its time: in matrix products, or elsewhere.
+"""Time of AOCQ's calibration of one block: in matrix products, and elsewhere.
 
     python -m benchmarks.calibration [--block 7] [--weights FILE --data FOLDER] [--steps N]
 

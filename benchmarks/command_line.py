@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands of all benchmarks have in common."""
+"""The command line that all benchmarks have in common."""
 
 from __future__ import annotations
 

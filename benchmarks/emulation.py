@@ -3,11 +3,11 @@
 
 Peers (``--peers``), each at the batch that suits it best among a few, tried before:
 
-float        torch eager in float32, with timm's fused attention
-simulated    fake quantization in torch, float64, as `aocq verify` runs it
-onnxruntime  the same integers as an int8 QDQ model, all graph optimisations on
-litert       LiteRT's kernels on the network quantized for `litert_ref`; beside them the emulator of
-             that same file, which must yield the same codes
+float           torch eager in float32, with timm's fused attention
+fake-quantized  fake quantization in torch, float64, as `aocq verify` runs it
+onnxruntime     the same integers as an int8 QDQ model, all graph optimisations on
+litert          LiteRT's kernels on the network quantized for `litert_ref`; beside them the emulator
+                of that same file, which must yield the same codes
 
 Every round runs every side once for about ``--seconds``. The ratio is peer / emulator: above 1, the
 emulator is faster. The last two peers need `make oracles`; without, they are left out.
@@ -40,8 +40,8 @@ from benchmarks.engines import (
     OtherProcess,
     codes_of,
     emulator,
+    fake_quantized,
     float_torch,
-    simulated,
 )
 from benchmarks.networks import ACCUMULATORS, Subject, subject
 from benchmarks.op_times import OpTimes, op_times
@@ -52,7 +52,7 @@ from simulator.errors import AocqError
 from simulator.executor import Executor
 from simulator.graph.macs import total_macs
 
-PEERS = ("float", "simulated", "onnxruntime", "litert")
+PEERS = ("float", "fake-quantized", "onnxruntime", "litert")
 # Those of another process, by the names that the oracles' environments have for them.
 INSTALLED_AS = {"onnxruntime": "onnx", "litert": "lite"}
 COLUMNS = {
@@ -137,8 +137,8 @@ def engines_of(
     if given.model is None:
         absent = "not run: the folder has no quantized.json"
     try:
-        if absent is None and name == "simulated":
-            return [simulated(given, threads)]
+        if absent is None and name == "fake-quantized":
+            return [fake_quantized(given, threads)]
         if absent is None and process is not None:
             return {
                 "onnxruntime": lambda: peers.onnxruntime(given, threads, process),

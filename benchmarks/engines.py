@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Those that run a network: the emulator and, beside it, peers of its own process or of another.
+"""Engines that run a network: the emulator and, beside it, peers of its own process or of another.
 
 Peers of other processes are in the environments of the oracles (``make oracles``).
 """
@@ -118,7 +118,7 @@ def float_torch(subject: Subject, threads: int) -> Engine:
     return replace(tried[best], trained=trained)
 
 
-def simulated(subject: Subject, threads: int) -> Engine:
+def fake_quantized(subject: Subject, threads: int) -> Engine:
     """Return this project's fake quantization: codes' real values in torch, float64."""
     model = subject.quantized
     graph, parameters = model.graph, model.fake_quantized_parameters()
@@ -137,7 +137,7 @@ def simulated(subject: Subject, threads: int) -> Engine:
 
     # The interpreter splits batches itself.
     batch = min(4, len(subject.images))
-    return Engine(name="simulated, torch", run=run, batch=batch, facts={"threads": threads})
+    return Engine(name="fake-quantized, torch", run=run, batch=batch, facts={"threads": threads})
 
 
 class OtherProcess:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the time of an image grows: with tokens, with width, with the images of a batch.
+"""Growth of the time of an image with tokens, with width, with the images of a batch.
 
 Networks of three widths (DeiT-Tiny, -Small, -Base) at 224 x 224, the narrowest also at image sizes
 from 96 to 384, all with random weights and pixels, quantized by `base_ptq` for one chip; the

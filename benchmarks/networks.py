@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is timed: one network as torch has it, as a method quantized it, and as a chip computes it.
+"""Subject of the timing: one network in torch, quantized by a method, and lowered for a chip.
 
 The time of float networks, and of integers that fit their accumulators, does not depend on values:
-by default weights and pixels are random. Accumulators that are narrow are walked where sums may
+by default weights and pixels are random. Narrow accumulators add in order where sums may
 overflow, and how often that is depends on both: such times want a trained network and photographs.
 """
 

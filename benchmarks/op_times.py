@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the emulator's time goes: a clock around the kernel of every op.
+"""Time of the emulator by op: a clock around the kernel of every op.
 
 Read once, not in turns: a clock costs a little in ops that only change a shape.
 """

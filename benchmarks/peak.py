@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one core can do at best: multiply-adds that never leave its registers, and its clock.
+"""Peak of one core: multiply-adds that never leave its registers, and its clock.
 
 The loops are written in LLVM's own language, as many independent sums as registers hold: from
 Python's, a compiler would have to guess that. They are ceilings for products of float32, and of

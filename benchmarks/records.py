@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a benchmark leaves: rows as JSON and as a Markdown table, each with the machine it ran on.
+"""Records of a benchmark: rows as JSON and as a Markdown table, each with the machine it ran on.
 
 No row holds a path or a time of day: files of two machines, or of two versions, can be compared.
 """

@@ -63,13 +63,13 @@ def sqnr_along_depth(rows: Sequence[LayerRow]) -> str | None:
         axes.set(xlabel="op, in graph order", ylabel="SQNR against the float network (dB)")
         axes.set_title(" ", fontsize=8)  # the blocks' names will stand here
         axes.grid(visible=False, axis="x")
-        axes.axhspan(low - 2 * margin, 0, color=LOOKS["add"][0], alpha=0.1, linewidth=0)
+        axes.axhspan(low - 2 * margin, 0, color=palette.NO_SIGNAL, alpha=0.1, linewidth=0)
         axes.axhline(0, color=INK, linewidth=1)
         stream = [op for op in ops if is_sum(op.row)]
         axes.plot(
             [op.row.index for op in stream],
             [op.sqnr_db for op in stream],
-            color=LOOKS["add"][0],
+            color=palette.STREAM,
             linewidth=1.2,
             alpha=0.6,
         )

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 IR = ROOT / "docs" / "ir.md"
+PAGES = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md"))
 
 
 def run_python(code: str, folder: Path) -> str:
@@ -51,10 +52,42 @@ def test_the_example_of_a_family_is_that_of_the_code_and_finds_what_is_stated(tm
     assert " blocks_token_only.0.attn.proj " not in ends
 
 
-@pytest.mark.parametrize(
-    "page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md")), ids=lambda p: p.name
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(
+        r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
+    headings = re.findall(r"^#+ +(.*)$", text, flags=re.MULTILINE)
+    linked = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading) for heading in headings)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in linked}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_anchors_of_links_are_headings(page):
+    for target, anchor in re.findall(
+        r"\]\(([^)#\s]*)#([^)\s]+)\)", page.read_text(encoding="utf-8")
+    ):
+        if "://" not in target:
+            assert anchor in anchors_of(page.parent / target if target else page), (target, anchor)
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_files_that_the_text_names_exist(page):
+    """Whole paths, or the ends of some."""
+    rooms = ("aocq", "simulator", "reports", "hw_profiles", "tests", "benchmarks", "docs")
+    found = [path for room in rooms for path in (ROOT / room).rglob("*.*")]
+    known = [f"/{path.relative_to(ROOT).as_posix()}" for path in found]
+    text = (ROOT / page).read_text(encoding="utf-8").replace("hw_profiles/NAME.toml", "")
+    named = set(re.findall(r"`([\w./-]+\.(?:py|md|txt|toml|j2))`", text)) - {
+        "pyproject.toml",
+        "CHANGELOG.md",
+    }
+    assert len(named) > 40
+    assert not [name for name in named if not any(path.endswith(f"/{name}") for path in known)]

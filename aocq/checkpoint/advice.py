@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a checkpoint is of that does not fit: advice is given where following it was tried."""
+"""Advice on a checkpoint that does not fit: only what was tried, and fitted."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a file is by its content: tensors to be read, or something else that is told by name.
+"""Kinds of checkpoint files by their content: tensors to be read, or something else, by its name.
 
 Suffixes are not asked: files are renamed, and downloads of pages and pointers have the right ones.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a checkpoint is one of a network: every tensor that it wants, none that it has not."""
+"""The fit of a checkpoint and a network: every tensor that it wants, none that it has not."""
 
 from __future__ import annotations
 

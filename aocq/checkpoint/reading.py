@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a checkpoint's file to tensors by name: where they are in it, and what wraps their names."""
+"""Tensors of a checkpoint's file by name: where they are in it, and what wraps their names."""
 
 from __future__ import annotations
 

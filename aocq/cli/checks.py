@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be told of a command's options at once, before torch and timm are imported.
+"""Early checks of a command's options, before torch and timm are imported.
 
 Importing them takes seconds, and what they are needed for minutes: a mistyped folder must not come
 to light after that. :func:`checked_first` makes every command begin with the rows of

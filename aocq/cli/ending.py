@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a command ends: what went wrong, as an exit code and a line on stderr.
+"""The end of a command: what went wrong, as an exit code and a line on stderr.
 
 1 is a verdict and nothing else. What a user can mend, a file above all, is told with its name; a
 mistake of aocq's own has a traceback.

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Self
 
@@ -71,10 +70,11 @@ def option(
     name = option_name(spec)
     if spec.type is bool:
         name = f"{name}/{option_name(spec, value=False)}"
+    bounds: Any = spec.option_bounds
     return typer.Option(
         name,
-        min=spec.low if isfinite(spec.low) else None,
-        max=spec.high if isfinite(spec.high) else None,
+        min=bounds.ge,
+        max=bounds.le,
         callback=callback or (finite if spec.type is float else None),
         help=help_text or spec.option.help,
         rich_help_panel=panel,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``aocq table2``, ``ablate``, ``targets`` share: their options' meaning, cells to table."""
+"""Sweeps of ``aocq table2``, ``ablate``, ``targets``: their options' meaning, cells to table."""
 
 from __future__ import annotations
 

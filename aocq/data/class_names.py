@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which class a folder's name means; see :mod:`aocq.data.image_folder` for the ways."""
+"""Class names of folders; see :mod:`aocq.data.image_folder` for the ways to write them."""
 
 from __future__ import annotations
 

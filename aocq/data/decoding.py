@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From image files to 8-bit pixels: which formats are decoded, and what each pixel mode means.
+"""Decoding of image files to 8-bit pixels: known formats, and the meaning of each pixel mode.
 
 What is kept is what timm reads: the first frame, without alpha, color profile or EXIF orientation.
 What has no stated range, or would be black on the range that it has, is refused.

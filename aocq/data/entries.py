@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What lies in a folder of images: regular files, folders, links, and what must not be opened."""
+"""Entries of a folder of images: regular files, folders, links, and what must not be opened."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How large timm's evaluation transform makes an image before it is cropped."""
+"""The size that timm's evaluation transform gives an image before it is cropped."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From image files to batches, by timm's own preprocessing; decoding overlaps computing."""
+"""Batches from image files, by timm's own preprocessing; decoding overlaps computing."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a request names, opened and checked before any long work; what differs from it is noted."""
+"""Inputs of a request, opened and checked before any long work; differences are noted."""
 
 from __future__ import annotations
 

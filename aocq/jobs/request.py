@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run of the main job is asked for, in groups; known without importing torch."""
+"""The request of a run of the main job, in groups; known without importing torch."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class NetworkSizes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnrunSizes:
-    """What a network has in place of a run, and the reason that it has no run."""
+    """Sizes of a network that could not be run."""
 
     reason: str
     found: NetworkSizes

@@ -16,6 +16,7 @@ PTQ4ViT (arXiv 2111.12293). Paper and released code differ in three places:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -34,27 +35,22 @@ from aocq.methods.twin_ranges import (
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
 
-GRID = Grid(low=0.01, high=1.2)
-ROUNDS = 3
 PAPER = Settings(
     method="ptq4vit_paper",
-    grid=GRID,
-    rounds=ROUNDS,
+    grid=Grid(low=0.01, high=1.2),
+    rounds=3,
     objective=hessian_guided,
     direction=sampled_label_direction,
     softmax_levels=softmax_twin,
     gelu_multiples=tied_multiples,
     stem_per_channel=True,
 )
-RELEASED = Settings(
+RELEASED = replace(
+    PAPER,
     method="ptq4vit_released",
-    grid=GRID,
-    rounds=ROUNDS,
-    objective=hessian_guided,
     direction=perturbed_direction,
     softmax_levels=softmax_twin_released,
     gelu_multiples=untied_multiples,
-    stem_per_channel=True,
 )
 
 

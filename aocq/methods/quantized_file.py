@@ -175,13 +175,17 @@ class QuantizedFile(Entry):
         return text
 
 
-def _of_this_format(plain: Any) -> Any:
+def _is_format_2(plain: Any) -> bool:
+    return isinstance(plain, dict) and plain.get("format") == 2
+
+
+def _of_this_format(plain: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a file of format 2, whose recipe held the chip's limits too, as one of format 3."""
-    if not isinstance(plain, dict) or plain.get("format") != 2 or "limits" in plain:
-        return plain
+    if "limits" in plain:
+        raise ValueError("limits: in a file of format 2 they are part of the recipe")
     recipe = plain.get("recipe")
-    if not isinstance(recipe, dict):
-        return plain
+    if not isinstance(recipe, dict):  # refused as what it is, or as missing
+        return {**plain, "format": FORMAT, "limits": {}}
     names = {field.name for field in fields(ChipLimits)}
     return {
         **plain,
@@ -199,11 +203,14 @@ def checked(plain: Any) -> QuantizedFile:
     ValueError
         At the first value that is not what its place wants, which the message names.
     """
+    old = _is_format_2(plain)
     try:
-        return QuantizedFile.model_validate(_of_this_format(plain))
+        return QuantizedFile.model_validate(_of_this_format(plain) if old else plain)
     except ValidationError as error:
         first = error.errors()[0]
         parts = [part for part in first["loc"] if part not in _TAGS]
+        if old and parts[0] == "limits":
+            parts[0] = "recipe"  # where this file has them
         message = printable(first["msg"].removeprefix("Value error, "))
         raise ValueError(": ".join(filter(None, (place(parts), message)))) from error
     except RecursionError as error:

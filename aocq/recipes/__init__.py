@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user asks of a quantization, and what a chip allows; known without importing torch."""
+"""Recipes and limits: what a user asks of a quantization, what a chip allows; without torch."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from types import MappingProxyType
 from typing import Annotated, ClassVar, Literal
 
@@ -95,8 +96,11 @@ class AocqOptions:
     ] = "none"
     class_token_weight: Annotated[
         float,
-        Interval(ge=0.01, le=1000),
-        Option("how many times another token the class token counts; 8 unless given"),
+        Interval(gt=0, lt=inf),
+        Option(
+            "how many times another token the class token counts; 8 unless given",
+            bounds=Interval(ge=0.01, le=1000),
+        ),
     ] = 8.0
 
     def __post_init__(self) -> None:

@@ -7,9 +7,9 @@ check the bounds by it, files are validated by it, and :mod:`aocq.cli.groups` ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from math import inf
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -21,10 +21,21 @@ STRICT: Mapping[str, object] = MappingProxyType({"extra": "forbid", "strict": Tr
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """What a command line says of a field: a sentence, and the option's name if it has its own."""
+    """What a command line says of a field.
+
+    Attributes
+    ----------
+    help
+        a sentence
+    name
+        of the option; empty where it is the field's
+    bounds
+        of a number that is typed; None where they are the field's own
+    """
 
     help: str
     name: str = ""
+    bounds: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +48,8 @@ class FieldSpec:
         without annotations, such as ``int`` or ``Literal["minmax", "mse"]``
     choices
         of a Literal; empty for other types
-    low, high
-        bounds of a number, both included
+    bounds
+        of a number
     option
         None: no option of a command line
     """
@@ -47,9 +58,13 @@ class FieldSpec:
     type: Any
     default: Any
     choices: tuple[object, ...]
-    low: float
-    high: float
+    bounds: Interval
     option: Option | None
+
+    @property
+    def option_bounds(self) -> Interval:
+        """Bounds of a number on a command line."""
+        return (self.option and self.option.bounds) or self.bounds
 
     def problem(self, value: Any) -> str | None:
         """Return what is wrong with a value of the field's type, if anything."""
@@ -57,11 +72,37 @@ class FieldSpec:
             wanted = f"one of {', '.join(map(str, self.choices))}"
             fits = value in self.choices
         else:
-            wanted = f"{self.low:g} to {self.high:g}"
-            bounded = (self.low, self.high) != (-inf, inf)
-            # What is not a number is beyond neither bound, and within none.
-            fits = not bounded or value is None or self.low <= value <= self.high
+            wanted = _in_words(self.bounds)
+            fits = value is None or _within(self.bounds, value)
         return None if fits else f"{self.name} = {value!r}: wanted {wanted}"
+
+
+# A comparison and its words for every kind of bound.
+_COMPARISONS: Mapping[str, tuple[Callable[[Any, Any], bool], str]] = MappingProxyType(
+    {
+        "ge": (operator.ge, "at least"),
+        "gt": (operator.gt, "more than"),
+        "le": (operator.le, "at most"),
+        "lt": (operator.lt, "less than"),
+    }
+)
+
+
+def _bounds(interval: Interval) -> Mapping[str, Any]:
+    found = {kind: getattr(interval, kind) for kind in _COMPARISONS}
+    return {kind: bound for kind, bound in found.items() if bound is not None}
+
+
+def _within(interval: Interval, value: Any) -> bool:
+    # NaN compares as false with every bound.
+    return all(_COMPARISONS[kind][0](value, bound) for kind, bound in _bounds(interval).items())
+
+
+def _in_words(interval: Interval) -> str:
+    if interval.ge is not None and interval.le is not None:
+        return f"{interval.ge:g} to {interval.le:g}"
+    bounds = _bounds(interval).items()
+    return " and ".join(f"{_COMPARISONS[kind][1]} {bound:g}" for kind, bound in bounds)
 
 
 _DESCRIBED: dict[type, Mapping[str, FieldSpec]] = {}
@@ -88,8 +129,7 @@ def _spec(name: str, hint: Any, default: Any) -> FieldSpec:
         type=kind,
         default=default,
         choices=_choices(kind),
-        low=-inf if bounds.ge is None else bounds.ge,
-        high=inf if bounds.le is None else bounds.le,
+        bounds=bounds,
         option=next((note for note in notes if isinstance(note, Option)), None),
     )
 

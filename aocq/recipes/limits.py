@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a chip allows a quantization, and whether one chip allows what another does."""
+"""Limits of a chip on a quantization, and whether one chip allows what another does."""
 
 from __future__ import annotations
 

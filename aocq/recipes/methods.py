@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of the quantization methods without torch, whose import takes seconds.
+"""Facts of the quantization methods, known without torch, whose import takes seconds.
 
 :data:`aocq.methods.METHODS` adds the functions.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user asks of a quantization method."""
+"""The recipe of a quantization: what a user asks of a method."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FloatOps = Literal["declared", "integer"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What a method is asked for; what the chip allows is :class:`aocq.recipes.ChipLimits`.
+    """What a method is asked for; what the chip allows: :class:`aocq.recipes.limits.ChipLimits`.
 
     Attributes
     ----------

@@ -71,6 +71,7 @@ class AccumulatorSection(Section):
     """How products are summed up."""
 
     levels: Annotated[list[LevelSection], Field(min_length=1)]
+    # The only order there is; kept because the sha256 of profiles hangs on it.
     order: Literal["k_ascending"] = "k_ascending"
     bias: Annotated[BiasStage, AS_TEXT]
     bias_bits: Annotated[int, Field(ge=8, le=48)]

@@ -359,7 +359,42 @@ def test_a_file_of_the_format_before_is_read(saved: Path) -> None:
     again = load(saved)
     assert (again.recipe, again.limits) == (model.recipe, model.limits)
     assert again.activations == model.activations
-    plain["recipe"]["bias_bits"] = 7
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda plain: plain.pop("recipe"), "recipe: Field required"),
+        (lambda plain: plain.update(recipe=[]), "recipe: Input should be"),
+        (lambda plain: plain.update(limits={}), "limits: in a file of format 2 they are part of"),
+        (lambda plain: plain["recipe"].update(seed=-1), r"recipe\.seed: Input should be greater"),
+        (lambda plain: plain["recipe"].update(residual_bits=1), r"recipe\.residual_bits: Input"),
+        (lambda plain: plain["recipe"].update(bias_bits=7), r"recipe\.bias_bits: Input should"),
+    ],
+)
+def test_what_is_wrong_in_a_file_of_the_format_before_has_the_name_of_that_file(
+    saved: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    path = saved / "quantized.json"
+    plain = json.loads(path.read_text("utf-8"))
+    plain["recipe"] |= plain.pop("limits")
+    change(plain)
     path.write_text(json.dumps({**plain, "format": 2}), "utf-8")
-    with pytest.raises(InputError, match=r"limits\.bias_bits: Input should be greater"):
+    with pytest.raises(InputError, match=rf"quantized\.json: .*\({message}"):
         load(saved)
+
+
+@pytest.mark.parametrize("weight", [0.001, 5000.0])
+def test_a_class_token_weight_beyond_the_command_line_s_is_read(saved: Path, weight: float) -> None:
+    model, path = load(saved), saved / "quantized.json"
+    plain = json.loads(path.read_text("utf-8"))
+    plain["recipe"] |= plain.pop("limits")
+    plain["recipe"]["aocq"]["class_token_weight"] = weight
+    path.write_text(json.dumps({**plain, "format": 2}), "utf-8")
+    options = replace(model.recipe.aocq, class_token_weight=weight)
+    assert load(saved).recipe == replace(model.recipe, aocq=options)
+    for damaged in (0.0, -1.0):
+        plain["recipe"]["aocq"]["class_token_weight"] = damaged
+        path.write_text(json.dumps({**plain, "format": 2}), "utf-8")
+        with pytest.raises(InputError, match=r"recipe\.aocq\.class_token_weight: Input"):
+            load(saved)

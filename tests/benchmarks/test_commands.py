@@ -36,13 +36,13 @@ def test_help_teaches(monkeypatch, capsys, name):
 
 def test_emulation_beside_torch(monkeypatch, capsys, tmp_path):
     options = "--model vit_nano_digits --images 8 --pairs 2 --seconds 0.01 --threads 1"
-    out = ["--peers", "float,simulated", "--out", str(tmp_path)]
+    out = ["--peers", "float,fake-quantized", "--out", str(tmp_path)]
     call(monkeypatch, emulation, *options.split(), *out)
     printed = capsys.readouterr()
     assert "Inside kernels and products" in printed.out
     assert "round 2 of 2" in printed.err
     rows = json.loads((tmp_path / "emulation.json").read_text(encoding="utf-8"))
-    assert [row["engine"] for row in rows] == ["emulator", "float32 torch", "simulated, torch"]
+    assert [row["engine"] for row in rows] == ["emulator", "float32 torch", "fake-quantized, torch"]
     assert rows[0]["ratio"] is None
     assert rows[1]["ratio"] > 0
     assert str(tmp_path) not in json.dumps(rows)
