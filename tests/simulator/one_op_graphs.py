@@ -38,7 +38,6 @@ from simulator.graph.ops import (
     Lookup,
     MatMul,
     Mean,
-    Normalisation,
     Op,
     Quantize,
     Rescale,
@@ -58,6 +57,7 @@ from simulator.kernel_choice import kernel_of
 from simulator.numerics.float_type import FLOAT32
 from simulator.numerics.integer_type import IntArray, IntType
 from simulator.numerics.softmax_constants import float_table, lut513_tables
+from simulator.numerics.softmax_normalisation import Normalisation
 from simulator.ops import BEHAVIOURS, Kernel, OpResult
 from simulator.ops.behaviour import SumCounts
 
