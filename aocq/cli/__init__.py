@@ -33,10 +33,10 @@ def _run() -> int:
     resumes = False
     with interruption.noted() as interrupted:
         try:
-            from aocq.cli import app
+            from aocq.cli.app import app, resumes_after
 
-            resumes = app.resumes(sys.argv[1:])
-            app.app()
+            resumes = resumes_after(sys.argv[1:])
+            app()
             code = 0
         except BaseException as error:
             if interrupted() and not isinstance(error, SystemExit):

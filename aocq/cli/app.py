@@ -84,7 +84,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 
-def resumes(words: Sequence[str]) -> bool:
+def resumes_after(words: Sequence[str]) -> bool:
     """Return whether the command that a command line names goes on where it was interrupted."""
     command = COMMANDS.get(words[0]) if words else None
     return getattr(command, RESUMES, False)

@@ -98,8 +98,8 @@ def test_a_recipe_is_the_preset_with_what_was_given(capsys: pytest.CaptureFixtur
 
 
 def test_commands_say_themselves_that_they_resume() -> None:
-    assert {name for name in app.COMMANDS if app.resumes([name, "--out", "x"])} == {
+    assert {name for name in app.COMMANDS if app.resumes_after([name, "--out", "x"])} == {
         *("verify", "demo", "table2", "ablate", "targets", "accumulators")
     }
-    assert not app.resumes([])
-    assert not app.resumes(["--help"])
+    assert not app.resumes_after([])
+    assert not app.resumes_after(["--help"])
