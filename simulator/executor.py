@@ -193,7 +193,8 @@ def _join(parts: Sequence[RunOutput]) -> RunOutput:
 def run_reference(graph: IntGraph, image: Array) -> Mapping[str, Array]:
     """Run one image by the plain-Python references; return the codes of every tensor.
 
-    Slow (seconds for a nano network, hours for a real one): the meaning of a graph, for checks.
+    The public reference run, the meaning of a graph: whoever checks the emulator, an engine or a
+    chip compares with it. Slow: seconds for a nano network, hours for a real one.
     """
     values: dict[str, Array] = {**graph.constants, graph.inputs[0]: image}
     for op in graph.ops:

@@ -24,12 +24,14 @@ def main(processes: int) -> None:
 
 
 def _place(name: str) -> int:
+    """Return the place of an op in the queue."""
     return MOST_KERNELS.index(name) if name in MOST_KERNELS else len(MOST_KERNELS)
 
 
 def _op_names() -> list[str]:
     from simulator.graph.ops import OP_TYPES
 
+    assert set(MOST_KERNELS) <= set(OP_TYPES), "MOST_KERNELS names an op that is none"
     return list(OP_TYPES)
 
 

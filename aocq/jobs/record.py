@@ -42,8 +42,8 @@ from simulator.executor import Executor
 from simulator.gemm import probe_results
 from simulator.graph import IntGraph
 from simulator.graph.bounds import bounds
-from simulator.graph.op import accumulator_of
-from simulator.graph.ops import MatMul, op_name
+from simulator.graph.op import accumulator_of, residual_of
+from simulator.graph.ops import op_name
 from simulator.graph.ranges import signed_bits
 from simulator.numerics.accumulator import OverflowPolicy
 
@@ -92,7 +92,7 @@ def layer_rows(
                 proven_free=known.proven_free,
                 sqnr_db=sqnr.get(op.name),
                 differing_codes=mismatches.get(op.name),
-                onto_residual=isinstance(op, MatMul) and op.residual is not None,
+                onto_residual=residual_of(op) is not None,
                 **sums_of(op, counts),
             )
         )

@@ -158,7 +158,7 @@ class CostEstimate:
 
     @property
     def fits_sram(self) -> bool:
-        """Whether all live activations fit on the chip."""
+        """True if all live activations fit on the chip."""
         return self.peak_sram_bytes <= self.sram_bytes
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from simulator.cost.exact import ceil_div
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import SPECS, MatMul, Op, TensorId
+from simulator.graph.op import residual_of
+from simulator.graph.ops import SPECS, Op, TensorId
 
 ALIGNMENT = 16  # bytes
 
@@ -40,7 +41,7 @@ class Buffer:
     last: int
 
     def meets(self, other: Buffer) -> bool:
-        """Whether some op needs both."""
+        """Return true if some op needs both."""
         return self.first <= other.last and other.first <= self.last
 
 
@@ -123,13 +124,18 @@ def _overwritten(
 ) -> TensorId | None:
     """Return the buffer that a result overwrites: its residual's, where nothing reads that later.
 
-    Each code of the result depends on that one code of the residual, and on another tensor.
+    Each code of the result depends on that one code of the residual, and on other tensors.
     """
-    if not isinstance(op, MatMul) or op.residual is None:
+    residual = residual_of(op)
+    if residual is None:
         return None
-    root = roots[op.residual]
+    others = list(op.operands)
+    others.remove(residual)
+    root = roots[residual]
     same_memory = [name for name, other in roots.items() if other == root]
-    if any(last_read.get(name, 0) > step for name in same_memory) or roots.get(op.a) == root:
+    if any(last_read.get(name, 0) > step for name in same_memory):
+        return None
+    if root in map(roots.get, others):
         return None
     return root if graph.tensors[root].bytes == graph.result(op).bytes else None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a backend is exact on this CPU: products that break those which are not."""
+"""Exactness check of a backend on this CPU, by products that inexact backends get wrong."""
 
 from __future__ import annotations
 

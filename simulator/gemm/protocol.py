@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a backend is: it prepares a right operand once, then multiplies left ones by it."""
+"""Protocol of a backend: it prepares a right operand once, then multiplies left ones by it."""
 
 from __future__ import annotations
 

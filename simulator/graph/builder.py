@@ -16,6 +16,7 @@ from simulator.errors import InputError
 from simulator.graph.graph import IntGraph, Role, Tensor
 from simulator.graph.op import Op, Requantization
 from simulator.graph.ops import SPECS, op_name
+from simulator.graph.ranges import signed_bits
 from simulator.graph.storage import refuse_problems
 from simulator.graph.verify import verify
 from simulator.graph.verify_shapes import result_shape
@@ -43,8 +44,8 @@ def narrowest(codes: ArrayLike, *, signed: bool | None = None) -> IntType:
     low, high = int(array.min()), int(array.max())
     if signed is None:
         signed = low < 0
-    bits = max((-low - 1).bit_length() if low < 0 else 0, high.bit_length() if high > 0 else 0, 1)
-    return IntType(bits=bits + signed, signed=signed)
+    magnitude_bits = max(signed_bits(low, high) - 1, 1)
+    return IntType(bits=magnitude_bits + signed, signed=signed)
 
 
 @dataclass
@@ -202,8 +203,8 @@ class GraphBuilder:
         given
             the op's fields by name, and those of its requantization beside them. Arrays for
             constants, operands, ``multiplier`` and ``shift`` become constants NAME.FIELD. Fields
-            that are left out have the value of ``defaults``, else their own default; those that
-            can be none are.
+            that are left out have the value of ``defaults``, else their own default,
+            which is None of those that are optional.
 
         Raises
         ------

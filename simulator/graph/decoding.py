@@ -18,7 +18,7 @@ from simulator.numerics.float_type import Array, parse_type
 
 
 class _File(BaseModel):
-    """What ``graph.json`` holds, before its tensors and ops are looked at."""
+    """The top level of ``graph.json``, before its tensors and ops are looked at."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

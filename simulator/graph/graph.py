@@ -16,7 +16,7 @@ FORMAT = 1
 
 
 class Role(StrEnum):
-    """Where a tensor's codes come from."""
+    """Origin of a tensor's codes."""
 
     INPUT = "input"
     CONSTANT = "constant"
@@ -48,7 +48,7 @@ class Tensor:
 
     @property
     def is_float(self) -> bool:
-        """Whether it holds real values, not codes."""
+        """True of a tensor of real values, not codes."""
         return isinstance(self.type, FloatType)
 
     @property
@@ -74,7 +74,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntGraph:
-    """What the chip computes; the only description that anything downstream reads.
+    """The computation of the chip; the only description that anything downstream reads.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ class IntGraph:
         return self.tensors[op.name]
 
     def is_constant(self, name: TensorId) -> bool:
-        """Whether the tensor's codes are part of the graph."""
+        """Return true if the tensor's codes are part of the graph."""
         return self.tensors[name].role is Role.CONSTANT
 
     @property

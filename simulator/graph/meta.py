@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a graph says of its network beside the integers: class count, preprocessing, arguments.
+"""A graph's description of its network beside the integers: class count, preprocessing, arguments.
 
 Graphs that were made by hand have none of it. Others carry text under fixed keys, because front
 ends need it to turn images into codes; execution never reads it.
@@ -24,7 +24,7 @@ LONGEST = 1 << 16  # characters of each text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GraphMeta:
-    """What a graph's ``meta`` means.
+    """The parsed ``meta`` of a graph.
 
     Attributes
     ----------

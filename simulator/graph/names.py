@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What graphs, profiles, tensors and ops may be called, and how to quote what is no such name.
+"""Valid names of graphs, profiles, tensors and ops, and the quoting of text that is no such name.
 
 Names become parts of file names (``NAME.00000.npy``) and lines of terminals and pages, so they are
 plain: ASCII letters, digits and ``_``, with ``-`` and single dots between them.

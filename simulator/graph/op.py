@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every operation of an IntGraph has, and the step that many of them end with."""
+"""The base of all operations of an IntGraph, and the requantization that many of them end with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from simulator.numerics.accumulator import Accumulator
 from simulator.numerics.added_field import added
 from simulator.numerics.rescaling import Arithmetic, RescaleRule
 
-__all__ = ["FLOAT_ARITHMETIC", "Op", "Requantization", "TensorId", "accumulator_of", "added"]
+__all__ = [
+    "FLOAT_ARITHMETIC",
+    "Op",
+    "Requantization",
+    "TensorId",
+    "accumulator_of",
+    "added",
+    "residual_of",
+]
 
 TensorId = str
 FLOAT_ARITHMETIC = "float32"
@@ -44,7 +52,7 @@ class Requantization(RescaleRule):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Op:
-    """What every operation has: a name, which is also the name of its result."""
+    """Base of every operation: a name, which is also the name of its result."""
 
     arithmetic: ClassVar[str] = "integer"
     operand_fields: ClassVar[tuple[str, ...]] = ("a",)
@@ -88,3 +96,8 @@ class Op:
 def accumulator_of(op: Op) -> Accumulator | None:
     """Return the accumulator that an op sums in; None of ops without sums."""
     return getattr(op, "accumulator", None)
+
+
+def residual_of(op: Op) -> TensorId | None:
+    """Return the residual that an op's result is added to in the same step; None of others."""
+    return getattr(op, "residual", None)

@@ -15,7 +15,7 @@ Interval = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """What is known about an op before it runs.
+    """Static bounds of an op's sums and intermediates.
 
     Attributes
     ----------

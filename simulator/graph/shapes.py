@@ -18,7 +18,7 @@ def same_shape(_: Op, shapes: Sequence[Shape], __: Shape) -> Shape:
 
 
 def broadcasts(constant: Shape, shape: Shape) -> bool:
-    """Whether a constant can be repeated to ``shape``: extents are equal, 1 or missing."""
+    """Return true if a constant can be repeated to ``shape``: extents are equal, 1 or missing."""
     try:
         return np.broadcast_shapes(constant, shape) == shape
     except ValueError:

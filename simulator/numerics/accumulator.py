@@ -29,14 +29,14 @@ from simulator.numerics.integer_type import IntType, Overflow, fit
 
 
 class BiasStage(StrEnum):
-    """When the bias enters the outermost level."""
+    """Stage at which the bias enters the outermost level."""
 
     PRELOAD = "preload"  # the register starts with it
     AFTER_LAST_BLOCK = "after_last_block"  # it is the last addend
 
 
 class OverflowPolicy(StrEnum):
-    """What an overflow means for a run; it is counted in every case."""
+    """Effect of an overflow on a run; it is counted in every case."""
 
     APPLY = "apply"  # registers wrap or saturate as the chip's would
     REPORT = "report"  # sums stay exact, as in registers that are wide enough
@@ -44,7 +44,7 @@ class OverflowPolicy(StrEnum):
 
 
 class Event(IntFlag):
-    """What happened to one output element in its accumulator."""
+    """Overflow of one output element's accumulator."""
 
     NONE = 0
     CHANGED = 1  # the registers yield another sum than the exact one

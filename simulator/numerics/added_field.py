@@ -18,5 +18,5 @@ def added(default: Any) -> Any:
 
 
 def is_left_out(declared: Field[Any], value: object) -> bool:
-    """Whether a file does not mention the field when it has this value."""
+    """Return true if files leave the field out when it has this value."""
     return _MARK in declared.metadata and value == declared.default

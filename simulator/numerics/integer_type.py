@@ -14,7 +14,7 @@ IntArray = NDArray[np.integer]
 
 
 class Overflow(StrEnum):
-    """What becomes of a value outside the type it is stored in."""
+    """Treatment of a value outside the type it is stored in."""
 
     SATURATE = "saturate"
     SATURATE_SYMMETRIC = "saturate_symmetric"  # the most negative code is never produced
@@ -60,6 +60,9 @@ class IntType:
         if match is None:
             raise ValueError(f"{text!r}: an integer type is written s8, u4, s32 …")
         return cls(bits=int(match[2]), signed=match[1] == "s")
+
+
+INT32 = IntType(bits=32)
 
 
 def limits(kind: IntType, overflow: Overflow) -> tuple[int, int]:

@@ -15,20 +15,19 @@ from simulator.numerics.gemmlowp import (
     saturating_rounding_doubling_high_mul,
     saturating_rounding_doubling_high_mul_kernel,
 )
-from simulator.numerics.integer_type import IntType, Overflow, fit
+from simulator.numerics.integer_type import INT32, Overflow, fit
 from simulator.numerics.jit import kernel
 from simulator.numerics.rounding import Rounding, shift_right
 
 NEWTON_STEPS = 5
 HALF_ROOT_OF_TWO = 1518500250  # √2 / 2 in 31 fraction bits
 
-_WORD = IntType(bits=32)
 _ONE = 1 << 28  # Q3.28, the type of the iteration
 _THREE_HALVES = _ONE + (_ONE >> 1)
 
 
 def _scaled_up(value: int, bits: int) -> int:
-    return fit(value << bits, _WORD, Overflow.SATURATE)
+    return fit(value << bits, INT32, Overflow.SATURATE)
 
 
 def inverse_square_root(value: int, fraction_bits: int) -> int:

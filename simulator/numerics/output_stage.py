@@ -25,7 +25,7 @@ from simulator.numerics.rounding import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputStage:
-    """How one integer becomes a code.
+    """Conversion of one integer to a code.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class OutputStage:
 
     @property
     def arguments(self) -> tuple[Any, ...]:
-        """What :func:`output_stage_kernel` takes as ``stage``.
+        """The ``stage`` argument of :func:`output_stage_kernel`.
 
         Raises
         ------

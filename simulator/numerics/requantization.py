@@ -18,13 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.numerics.float_requantization import FLOAT_DTYPES, RealRequantizer
-from simulator.numerics.integer_type import IntArray, IntType, Overflow, fit
+from simulator.numerics.integer_type import INT32, IntArray, IntType, Overflow, fit
 from simulator.numerics.jit import kernel
 from simulator.numerics.output_stage import ends, output_stage_kernel, stored
 from simulator.numerics.rescaling import Arithmetic, LeftShift, RescaleRule, ZeroPointStage
 from simulator.numerics.rounding import FIRST_STEP, offsets, shift_right
-
-WORD = IntType(bits=32)  # in which a lossy left shift happens
 
 
 def requantize(
@@ -41,7 +39,7 @@ def requantize(
     ``residual_term`` is added to the product before it is shifted.
     """
     if rule.left_shift is LeftShift.WRAP and shift < FIRST_STEP:
-        value = fit(value << (FIRST_STEP - shift), WORD, Overflow.WRAP)
+        value = fit(value << (FIRST_STEP - shift), INT32, Overflow.WRAP)
         shift = FIRST_STEP
     product = value * multiplier + residual_term
     if rule.zero_point_stage is ZeroPointStage.BEFORE_ROUND:

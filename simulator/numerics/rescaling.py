@@ -20,14 +20,14 @@ class Arithmetic(StrEnum):
 
 
 class ZeroPointStage(StrEnum):
-    """Whether the result's zero point is added to the rounded code or before rounding."""
+    """Stage at which the result's zero point is added: to the rounded code, or before rounding."""
 
     AFTER_ROUND = "after_round"  # TFLite, TOSA, ONNX Runtime
     BEFORE_ROUND = "before_round"  # the reference implementation of ONNX, Ascend
 
 
 class LeftShift(StrEnum):
-    """What becomes of a factor of 1 or more, whose shift is below 31."""
+    """Treatment of a factor of 1 or more, whose shift is below 31."""
 
     WIDEN = "widen"  # the shift is smaller, the product as wide as it needs; TOSA
     WRAP = "wrap"  # the sum is shifted left in 32 bits, which wrap, then 31 to the right; TFLite
@@ -35,7 +35,7 @@ class LeftShift(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RescaleRule:
-    """How a sum becomes a code, apart from the factor itself.
+    """Rules by which a sum becomes a code, apart from the factor itself.
 
     Attributes
     ----------

@@ -48,7 +48,7 @@ from simulator.numerics.jit import kernel
 
 
 class Rounding(StrEnum):
-    """How a number that is not whole becomes one of its two neighbours."""
+    """Choice between the two neighbours of a number that is not whole."""
 
     FLOOR = "floor"
     TOWARD_ZERO = "toward_zero"
@@ -87,7 +87,7 @@ class RoundingMode:
 
     @property
     def arguments(self) -> tuple[int, int, int, int]:
-        """What kernels take as ``mode``."""
+        """The ``mode`` argument of kernels."""
         return int(self.nearest), self.always, self.if_negative, self.if_odd
 
 
@@ -104,7 +104,7 @@ ROUNDING_MODES: Mapping[Rounding, RoundingMode] = MappingProxyType(
 
 
 class DoubleRounding(StrEnum):
-    """Whether HALF_UP is done twice: at bit 31, then at the shift, where that is larger."""
+    """A second HALF_UP rounding: at bit 31, then at the shift, where that is larger."""
 
     NONE = "none"
     # TFLite's and gemmlowp's high product and rounding shift; CMSIS-NN; TOSA DOUBLE_ROUND.

@@ -10,10 +10,13 @@ from simulator.numerics.jit import kernel
 
 @kernel
 def isqrt_kernel(value):  # type: ignore[no-untyped-def]
-    """Return ``floor(sqrt(value))`` of an int64 that is not negative, below ``2^62``.
+    """Return ``floor(sqrt(value))`` of any int64 that is not negative.
 
-    A float64 root is never too small: the number of at most 31 bits whose square the value reaches
-    is a float, and rounding to the nearest passes none. It may be one too large.
+    For r, the exact result, of at most 32 bits, the float64 root of the float64 nearest to r² is r:
+    that rounding moves the root by less than half a unit in the last place. Values from r² on have
+    no smaller root, so the estimate is never too small. It is one too large where a value just
+    below a square is rounded to the square. It is at most the root of 2^63, 3037000499 when
+    floored, so its square is an int64.
     """
     if value <= 0:
         return np.int64(0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How each op computes: the table from op to behaviour."""
+"""Reference and kernel of each op: the table from op to behaviour."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every op has two of: a reference in plain Python numbers, and a kernel for batches."""
+"""The two forms of an op: a reference in plain Python numbers, and a kernel for batches."""
 
 from __future__ import annotations
 
@@ -78,10 +78,11 @@ class OpResult(NamedTuple):
 
 
 Kernel = Callable[[Sequence[Array]], OpResult]
+Reference = Callable[[Any, IntGraph, Sequence[Array]], OpResult]
 
 
 class Behaviour(NamedTuple):
-    """How an op computes.
+    """The reference and the kernel of an op.
 
     reference
         ``reference(op, graph, operands) -> OpResult``: one image, operands without a batch
@@ -93,5 +94,5 @@ class Behaviour(NamedTuple):
         values: within two units in the last place).
     """
 
-    reference: Callable[[Any, IntGraph, Sequence[Array]], OpResult]
+    reference: Reference
     build: Callable[[Any, IntGraph, Gemm], Kernel]

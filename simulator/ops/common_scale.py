@@ -23,7 +23,7 @@ CommonScaleOp = AddShifted | SquaredDifference
 
 
 class Join(IntEnum):
-    """What becomes of the two operands at their common scale."""
+    """Combination of the two operands at their common scale."""
 
     SUM = 0
     DIFFERENCE = 1

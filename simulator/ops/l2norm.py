@@ -11,16 +11,13 @@ import numpy as np
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import L2Norm
+from simulator.graph.ops.normalization import spare_reciprocal_bits
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.output_stage import output_stage_kernel
 from simulator.numerics.square_root import isqrt_kernel
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
 from simulator.ops.requantizing import output_stage
-
-
-def _spare_bits(op: L2Norm) -> int:
-    return op.reciprocal_bits - op.sqrt_fraction_bits - op.normalized_fraction_bits
 
 
 def _rows_of_a_gain(op: L2Norm, graph: IntGraph) -> int:
@@ -44,7 +41,7 @@ def reference(op: L2Norm, graph: IntGraph, operands: Sequence[IntArray]) -> OpRe
         gain = gains[number // _rows_of_a_gain(op, graph) % len(gains)]
         codes = []
         for value in u:
-            normalized = value * inverse >> _spare_bits(op)
+            normalized = value * inverse >> spare_reciprocal_bits(op)
             code, misfit = stage(normalized * gain)
             codes.append(code)
             saturated += misfit
@@ -69,7 +66,7 @@ def build(op: L2Norm, graph: IntGraph, _: Gemm) -> Kernel:
             op.epsilon,
             op.sqrt_fraction_bits,
             op.reciprocal_bits,
-            _spare_bits(op),
+            spare_reciprocal_bits(op),
             gains,
             _rows_of_a_gain(op, graph),
             stage,

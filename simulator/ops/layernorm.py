@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import LayerNorm
+from simulator.graph.ops.normalization import spare_reciprocal_bits
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.output_stage import output_stage_kernel
@@ -28,11 +29,6 @@ def channel_factors(op: LayerNorm, graph: IntGraph) -> NDArray[np.int64]:
     if op.channel_shift is not None:
         factors <<= graph.constants[op.channel_shift].astype(np.int64)
     return factors
-
-
-def spare_bits(op: LayerNorm) -> int:
-    """Return by how many bits a product with the reciprocal is shifted to a normalized value."""
-    return op.reciprocal_bits - op.sqrt_fraction_bits - op.normalized_fraction_bits
 
 
 def reference(op: LayerNorm, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
@@ -63,7 +59,7 @@ def reference(op: LayerNorm, graph: IntGraph, operands: Sequence[IntArray]) -> O
         inverse = (1 << op.reciprocal_bits) // max(root, 1)
         codes = []
         for c in range(channels):
-            normalized = (channels * u[c] - total) * inverse >> spare_bits(op)
+            normalized = (channels * u[c] - total) * inverse >> spare_reciprocal_bits(op)
             affine = normalized * gamma[c] + beta[c]
             code, misfit = stage(affine)
             codes.append(code)
@@ -94,7 +90,7 @@ def build(op: LayerNorm, graph: IntGraph, _: Gemm) -> Kernel:
             op.root_steps,
             op.root_start_bits,
             op.reciprocal_bits,
-            spare_bits(op),
+            spare_reciprocal_bits(op),
             gamma,
             beta,
             stage,

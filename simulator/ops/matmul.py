@@ -61,7 +61,7 @@ def reference(op: MatMul, graph: IntGraph, operands: Sequence[IntArray]) -> OpRe
 
 
 def _residual_reference(op: MatMul, graph: IntGraph, residual: IntArray) -> NDArray[np.object_]:
-    """What a residual adds to every product with the multiplier, in plain Python integers."""
+    """Residual term of every product with the multiplier, in plain Python integers."""
     assert op.residual is not None
     assert op.residual_multiplier is not None
     zero_point = graph.tensors[op.residual].zero_point

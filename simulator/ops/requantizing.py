@@ -30,11 +30,11 @@ class EndsInShift(Protocol):
 
     @property
     def rounding(self) -> Rounding:
-        """How what is shifted out rounds."""
+        """Rounding mode of the shift."""
 
     @property
     def overflow(self) -> Overflow:
-        """What becomes of results that do not fit."""
+        """Overflow rule of results that do not fit: wrap or saturate."""
 
 
 def output_stage(

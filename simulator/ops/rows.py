@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the softmax algorithms share: they take rows of codes and clip what comes out."""
+"""Row-wise frame of the softmax algorithms: they take rows of codes and clip their results."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from simulator.graph.graph import Tensor
+from simulator.graph.graph import IntGraph, Tensor
+from simulator.graph.ops import Op
 from simulator.numerics.float_type import Array
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
-from simulator.ops.behaviour import Kernel, OpResult
+from simulator.ops.behaviour import Kernel, OpResult, Reference
 
 Limits = tuple[int, int]
 
@@ -41,6 +42,15 @@ def reference_by_row(
         saturated += sum(code != other for code, other in zip(fitted, unfitted, strict=True))
         rows.append(fitted)
     return OpResult(np.array(rows, result.type.dtype).reshape(result.shape), saturated)
+
+
+def reference_of_rows(softmax: Callable[[Any, list[int]], Sequence[int]]) -> Reference:
+    """Return the reference of an op whose rows are ``softmax(op, row)``."""
+
+    def reference(op: Op, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
+        return reference_by_row(lambda row: softmax(op, row), graph.result(op), operands[0])
+
+    return reference
 
 
 def kernel_by_row(

@@ -10,10 +10,9 @@ import numpy as np
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Shiftmax
-from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
-from simulator.ops.behaviour import Behaviour, Kernel, OpResult
-from simulator.ops.rows import kernel_by_row, largest_kernel, reference_by_row
+from simulator.ops.behaviour import Behaviour, Kernel
+from simulator.ops.rows import kernel_by_row, largest_kernel, reference_of_rows
 
 LARGEST = (1 << 31) - 1
 
@@ -31,11 +30,6 @@ def softmax(op: Shiftmax, row: Sequence[int]) -> list[int]:
     exponentials = [exponential(op, code - largest) for code in row]
     factor = LARGEST // min(sum(exponentials), LARGEST)
     return [value * factor >> 32 - op.output_bits for value in exponentials]
-
-
-def reference(op: Shiftmax, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
-    """One image in plain Python integers."""
-    return reference_by_row(lambda row: softmax(op, row), graph.result(op), operands[0])
 
 
 def build(op: Shiftmax, graph: IntGraph, _: Gemm) -> Kernel:
@@ -78,4 +72,4 @@ def softmax_rows(  # type: ignore[no-untyped-def]
     return saturated
 
 
-BEHAVIOUR = Behaviour(reference, build)
+BEHAVIOUR = Behaviour(reference_of_rows(softmax), build)

@@ -9,7 +9,7 @@ import numpy as np
 
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import Normalisation, Softmax
+from simulator.graph.ops import Softmax
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.output_stage import fit_kernel, stored
@@ -20,6 +20,7 @@ from simulator.numerics.rounding import (
     shift_right,
     shift_right_kernel,
 )
+from simulator.numerics.softmax_normalisation import Normalisation
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
 from simulator.ops.requantizing import output_stage
 

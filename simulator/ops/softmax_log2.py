@@ -10,11 +10,10 @@ import numpy as np
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import SoftmaxLog2
-from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.rounding import ROUNDING_MODES, Rounding, divide, divide_kernel
-from simulator.ops.behaviour import Behaviour, Kernel, OpResult
-from simulator.ops.rows import kernel_by_row, largest_kernel, reference_by_row
+from simulator.ops.behaviour import Behaviour, Kernel
+from simulator.ops.rows import kernel_by_row, largest_kernel, reference_of_rows
 
 # What an exponential of 0 gives before it is clipped to the highest code: more than any type has.
 _NOTHING = 1 << 16
@@ -44,11 +43,6 @@ def softmax(op: SoftmaxLog2, row: Sequence[int]) -> list[int]:
         rounded_logarithm(divide(total, value, Rounding.HALF_EVEN)) if value else _NOTHING
         for value in exponentials
     ]
-
-
-def reference(op: SoftmaxLog2, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
-    """One image in plain Python integers."""
-    return reference_by_row(lambda row: softmax(op, row), graph.result(op), operands[0])
 
 
 def build(op: SoftmaxLog2, graph: IntGraph, _: Gemm) -> Kernel:
@@ -97,4 +91,4 @@ def softmax_rows(  # type: ignore[no-untyped-def]
     return saturated
 
 
-BEHAVIOUR = Behaviour(reference, build)
+BEHAVIOUR = Behaviour(reference_of_rows(softmax), build)

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from simulator.graph.ops import Normalisation
 from simulator.numerics.rounding import Rounding
+from simulator.numerics.softmax_normalisation import Normalisation
 from simulator.profile.section import AS_TEXT, LARGEST_GROUP, Section
 
 ProbabilityBits = Annotated[int, Field(ge=3, le=16)]

@@ -68,7 +68,7 @@ class LevelSection(Section):
 
 
 class AccumulatorSection(Section):
-    """How products are summed up."""
+    """Accumulation of products."""
 
     levels: Annotated[list[LevelSection], Field(min_length=1)]
     # The only order there is; kept because the sha256 of profiles hangs on it.
@@ -99,7 +99,7 @@ MULTIPLIER_BITS = {"q31": 31, "q15": 15}
 
 
 class RescaleSection(Section):
-    """How a sum becomes a code: times a factor, rounded, fitted.
+    """Requantization of a sum to a code: times a factor, rounded, fitted.
 
     ``kind``: in fixed point (a multiplier and a right shift), by a power of two (a shift), or in
     float. ``derivation``: how a real factor becomes a multiplier and a shift. ``scale_type``: the

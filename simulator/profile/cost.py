@@ -66,7 +66,7 @@ class VectorSection(Section):
 
 
 class ComputeSection(Section):
-    """What computes, and how fast it ticks."""
+    """Compute units and clock rate."""
 
     clock_mhz: _Rate
     engine: Annotated[SystolicEngine | DotEngine, Field(discriminator="kind")]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which keys of ``[rescale]`` an op reads, by its kind and the algorithm that a profile names."""
+"""Keys of ``[rescale]`` that an op reads, by its kind and the algorithm that a profile names."""
 
 from __future__ import annotations
 

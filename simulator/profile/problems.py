@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with a profile, in one line per mistake: its path in the file, what must hold."""
+"""Errors of a profile, in one line per mistake: its path in the file, and the rule it breaks."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ _POWERS = ("power_of_two", "power_of_two")
 
 
 class ResidualSection(Section):
-    """How a branch joins the residual stream.
+    """Addition of a branch to the residual stream.
 
     With ``fused_add``, the sums of the layer that ends it are requantized onto the stream, with one
     rounding; without, its codes are stored, and an Add follows.
@@ -191,7 +191,7 @@ class NpuProfile(Section):
 
     @property
     def float32_scales(self) -> bool:
-        """Whether an op's factors come from scales in float32: then every tensor has such a one."""
+        """True if an op's factors come from scales in float32: then every tensor has such a one."""
         tables = (self.rescale, *(self.rescale_of(kind) for kind in self.ops))
         return any(table.scale_type != "float64" for table in tables)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every table of a profile has in common."""
+"""The base of every table of a profile."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from simd_graphs import IN_REGISTERS, SIMD_CASES
 from small_graphs import S4, S8, S16, S32, U8, Draft
 
 from simulator.graph.ops import (
@@ -133,6 +134,7 @@ ELEMENTWISE_CASES: Mapping[type[Op], Mapping[str, Callable[[Draft], None]]] = {
         "no shift": lambda d: _pair(
             d, AddShifted, factors=((1, 0), (2, 0), (1, 0)), input_left_shift=0
         ),
+        IN_REGISTERS: SIMD_CASES[AddShifted],
     },
     SquaredDifference: {
         **_shapes(SquaredDifference),
@@ -158,6 +160,7 @@ ELEMENTWISE_CASES: Mapping[type[Op], Mapping[str, Callable[[Draft], None]]] = {
             input_left_shift=0,
             type=S16,
         ),
+        IN_REGISTERS: SIMD_CASES[SquaredDifference],
     },
     Mul: {
         **_shapes(Mul),
@@ -168,6 +171,7 @@ ELEMENTWISE_CASES: Mapping[type[Op], Mapping[str, Callable[[Draft], None]]] = {
             d, Mul, (3, 1), (3, 4), multiplier=(1, 2, 3, 4), shift=(5, 6, 7, 8)
         ),
         "16 bits": lambda d: _pair(d, Mul, source=(S16, S8), shift=(15,), type=S16),
+        IN_REGISTERS: SIMD_CASES[Mul],
     },
     InterpolatedLookup: {
         "rounded": _interpolated,

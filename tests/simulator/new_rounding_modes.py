@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run in a copy of the package whose table of rounding modes has more rows; tell what follows.
 
-Arguments: names of the new modes. Prints, as JSON, for every mode and path whether it is computed
-as defined, or that the path refused it by name.
+Arguments: ``portable`` or ``registers`` (which must be compiled), then names of the new modes.
+Prints, as JSON, for every mode and path whether it is computed as defined, or that the path refused
+it by name.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from math import ceil, floor
 import numpy as np
 from one_op_graphs import CASES, assert_kernel_equals_reference, operands_for
 from plain_profiles import changed
+from simd_graphs import IN_REGISTERS
 from small_graphs import Draft
 
+from simulator.gemm import backend
 from simulator.graph.canonical import canonical_json
 from simulator.graph.decoding import decode
 from simulator.graph.graph import IntGraph
@@ -39,7 +42,9 @@ from simulator.numerics.rounding import (
     shift_right,
     shift_right_kernel,
 )
+from simulator.ops import BEHAVIOURS
 from simulator.simd.lanes.float_requantization import SimdFloatRequantizer
+from simulator.simd.ops import FORMS, form
 
 S8 = IntType(bits=8)
 EIGHTHS = range(-40, 41)
@@ -114,9 +119,33 @@ def softmaxes(rounding: Rounding) -> Iterator[tuple[str, bool]]:
 
 def first_case(kind: type[Op], rounding: Rounding) -> IntGraph:
     """Return the first of the small graphs of an op."""
+    return case(kind, next(iter(CASES[kind])), rounding)
+
+
+def case(kind: type[Op], name: str, rounding: Rounding) -> IntGraph:
+    """Return a small graph of an op by its name."""
     draft = Draft(rounding, Overflow.SATURATE)
-    next(iter(CASES[kind].values()))(draft)
+    CASES[kind][name](draft)
     return draft.graph()
+
+
+def vector_forms(rounding: Rounding) -> Iterator[tuple[str, bool]]:
+    """Yield each op's form in vector registers: equal to the reference, or refused."""
+    for kind in FORMS:
+        graph = case(kind, IN_REGISTERS, rounding)
+        op, operands = graph.ops[-1], operands_for(graph, images=1)
+        given = [(graph.constants | operands)[name] for name in op.operands]
+        kernel = form(op, graph, backend("avx2"))
+        if kernel is None:
+            yield f"{kind.__name__}: refused", True
+        else:
+            images = [
+                codes if graph.is_constant(name) else codes[0]
+                for name, codes in zip(op.operands, given, strict=True)
+            ]
+            found, expected = kernel(given), BEHAVIOURS[kind].reference(op, graph, images)
+            same = found.codes[0].tolist() == expected.codes.tolist()
+            yield kind.__name__, same and found.saturated == expected.saturated
 
 
 def profile(rounding: Rounding) -> Iterator[tuple[str, bool]]:
@@ -125,15 +154,21 @@ def profile(rounding: Rounding) -> Iterator[tuple[str, bool]]:
     yield "profile", section.rounding is rounding
 
 
-def main(names: list[str]) -> None:
+PATHS = {
+    "portable": (numbers, operations, softmaxes, profile),
+    "registers": (vector_forms,),
+}
+
+
+def main(kernels: str, names: list[str]) -> None:
     """Print what every path makes of each mode."""
     told = {
         f"{name}: {path}": followed
-        for name, paths in product(names, (numbers, operations, softmaxes, profile))
+        for name, paths in product(names, PATHS[kernels])
         for path, followed in paths(Rounding(name))
     }
     print(json.dumps(told))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1], sys.argv[2:])

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from elementwise_graphs import ELEMENTWISE_CASES
+from simd_graphs import IN_REGISTERS, SIMD_CASES
 from small_graphs import (
     S4,
     S8,
@@ -38,7 +39,6 @@ from simulator.graph.ops import (
     Lookup,
     MatMul,
     Mean,
-    Normalisation,
     Op,
     Quantize,
     Rescale,
@@ -58,6 +58,7 @@ from simulator.kernel_choice import kernel_of
 from simulator.numerics.float_type import FLOAT32
 from simulator.numerics.integer_type import IntArray, IntType
 from simulator.numerics.softmax_constants import float_table, lut513_tables
+from simulator.numerics.softmax_normalisation import Normalisation
 from simulator.ops import BEHAVIOURS, Kernel, OpResult
 from simulator.ops.behaviour import SumCounts
 
@@ -334,6 +335,7 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "16-bit activations": lambda d: _attention(
             d, (2, 3, 5), (2, 5, 4), S16, accumulator=accumulator((0, 40, WRAP)), shift=(26,)
         ),
+        IN_REGISTERS: SIMD_CASES[MatMul],
     },
     Rescale: {
         "8 bits": lambda d: _rescale(d, S8),
@@ -369,6 +371,7 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "constant of the same shape": lambda d: _add_constant(d, CODES, (5, 4)),
         "with itself": _twice_the_same,
         "to 16 bits": lambda d: _add(d, type=S16, shift=1),
+        IN_REGISTERS: SIMD_CASES[Add],
     },
     L2Norm: {
         "8 bits": _l2_norm,
@@ -420,6 +423,7 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "Newton of a wide root": lambda d: _layer_norm(
             d, S16, sqrt_fraction_bits=8, reciprocal_bits=40, root_steps=3
         ),
+        IN_REGISTERS: SIMD_CASES[LayerNorm],
     },
     Softmax: {
         "8 bits": _softmax,
@@ -443,6 +447,7 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "division without fraction bits": lambda d: _softmax(
             d, table=[5, 3, 2, 0] * 64, reciprocal_bits=7, shift=7, **DIVISION
         ),
+        IN_REGISTERS: SIMD_CASES[Softmax],
     },
     SoftmaxGemmlowp: {
         "8 bits": _scores(SoftmaxGemmlowp),
@@ -525,6 +530,7 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "unsigned to 16 bits": lambda d: _lookup(d, U8, S16),
         "4 bits": lambda d: _lookup(d, S4, S8),
         "unsigned 4 bits": lambda d: _lookup(d, U4, U16),
+        IN_REGISTERS: SIMD_CASES[Lookup],
     },
     Mean: {
         "over rows": _mean,

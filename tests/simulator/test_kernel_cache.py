@@ -312,6 +312,14 @@ def test_settings_of_numba_have_keys_of_their_own(monkeypatch, name, value):
     assert overload_key(known, (numba.int64,), machine) != before
 
 
+@pytest.mark.parametrize("package", ["numba", "llvmlite", "numpy"])
+def test_another_version_of_a_compiler_s_package_has_a_key_of_its_own(monkeypatch, package):
+    machine = Machine(*HERE)
+    before = overload_key(known, (numba.int64,), machine)
+    monkeypatch.setattr(f"{package}.__version__", "0.0.1")
+    assert overload_key(known, (numba.int64,), machine) != before
+
+
 def test_an_edit_of_the_kernel_s_file_is_noticed(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     keys = []

@@ -41,7 +41,7 @@ from simulator.graph.ops.lookup import InterpolatedLookup, Lookup
 from simulator.graph.ops.normalization import L2Norm, LayerNorm, LayerNormBisection
 from simulator.graph.ops.products import MatMul, Mean
 from simulator.graph.ops.real import Dequantize, Quantize
-from simulator.graph.ops.softmax import Normalisation, Softmax
+from simulator.graph.ops.softmax import Softmax
 from simulator.graph.ops.softmax_ita import SoftmaxIta
 from simulator.graph.ops.softmax_polynomial import Shiftmax, SoftmaxIBert, SoftmaxLog2
 from simulator.graph.ops.softmax_tflite import SoftmaxFloatTable, SoftmaxGemmlowp, SoftmaxLut513
@@ -65,7 +65,6 @@ __all__ = [
     "MatMul",
     "Mean",
     "Mul",
-    "Normalisation",
     "Op",
     "OpSpec",
     "Quantize",

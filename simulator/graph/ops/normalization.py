@@ -96,11 +96,21 @@ class LayerNorm(Op):
     beta_shift: int = added(0)
 
 
-def _layernorm_rules(_: IntGraph, op: LayerNorm) -> Iterator[str]:
+def spare_reciprocal_bits(op: LayerNorm | L2Norm) -> int:
+    """Return the right shift from a product with the reciprocal to a normalized value."""
+    return op.reciprocal_bits - op.sqrt_fraction_bits - op.normalized_fraction_bits
+
+
+def _reciprocal_rules(op: LayerNorm | L2Norm) -> Iterator[str]:
     yield from within("reciprocal_bits", op.reciprocal_bits, 0, LARGEST_SHIFT)
-    spare = op.reciprocal_bits - op.sqrt_fraction_bits - op.normalized_fraction_bits
-    if min(op.epsilon, op.sqrt_fraction_bits, op.normalized_fraction_bits, spare) < 0:
-        yield "epsilon, fraction bits and the spare reciprocal bits must not be negative"
+    if min(op.sqrt_fraction_bits, op.normalized_fraction_bits, spare_reciprocal_bits(op)) < 0:
+        yield "fraction bits and the spare reciprocal bits must not be negative"
+
+
+def _layernorm_rules(_: IntGraph, op: LayerNorm) -> Iterator[str]:
+    yield from _reciprocal_rules(op)
+    if op.epsilon < 0:
+        yield f"epsilon {op.epsilon}: must not be negative"
     yield from within("root_steps", op.root_steps, 0, 64)
     yield from within("root_start_bits", op.root_start_bits, 0, 31)
     if op.root_start_bits and not op.root_steps:
@@ -244,11 +254,8 @@ class L2Norm(Op):
 
 
 def _l2norm_rules(graph: IntGraph, op: L2Norm) -> Iterator[str]:
-    yield from within("reciprocal_bits", op.reciprocal_bits, 0, LARGEST_SHIFT)
+    yield from _reciprocal_rules(op)
     yield from within("epsilon", op.epsilon, 0, (1 << 31) - 1)
-    spare = op.reciprocal_bits - op.sqrt_fraction_bits - op.normalized_fraction_bits
-    if min(op.sqrt_fraction_bits, op.normalized_fraction_bits, spare) < 0:
-        yield "fraction bits and the spare reciprocal bits must not be negative"
     gains, shape = graph.tensors[op.gain].shape, graph.result(op).shape
     if gains != (1,) and gains != shape[-3:-2]:
         yield f"gain {op.gain} has shape {gains}, wanted (1,) or one for each index of {shape}[-3]"

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import ClassVar
 
 from simulator.graph.graph import IntGraph
@@ -23,13 +22,7 @@ from simulator.graph.shapes import same_shape
 from simulator.numerics.fixed_point import LARGEST_SHIFT
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rounding import Rounding
-
-
-class Normalisation(StrEnum):
-    """How a Softmax with a table of exponentials divides by their sum."""
-
-    RECIPROCAL = "reciprocal"  # one division per row, one product and shift per element
-    DIVISION = "division"  # one division per element
+from simulator.numerics.softmax_normalisation import Normalisation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

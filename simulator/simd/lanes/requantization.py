@@ -46,7 +46,7 @@ Rule = Callable[[Any, Any], Any]  # 8 sums and the first one's channel become ro
 
 
 class DependsOn(Enum):
-    """What of a product decides what is added to it before the shift."""
+    """Property of a product that its rounding offset depends on."""
 
     NOTHING = 0  # ``pre_shift_offset`` is in ``bias``
     SIGN = 1  # and ``pre_shift_offset`` is 0

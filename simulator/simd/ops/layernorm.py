@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import LayerNorm
+from simulator.graph.ops.normalization import spare_reciprocal_bits
 from simulator.graph.ranges import code_range
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
@@ -24,7 +25,7 @@ from simulator.numerics.requantization import Requantizer
 from simulator.numerics.rescaling import RescaleRule
 from simulator.numerics.square_root import isqrt_kernel, newton_root_kernel
 from simulator.ops.behaviour import Kernel, OpResult
-from simulator.ops.layernorm import channel_factors, spare_bits
+from simulator.ops.layernorm import channel_factors
 from simulator.simd.lanes.padded_codes import PaddedCodes
 from simulator.simd.lanes.requantization import SimdRequantizer
 from simulator.simd.lanes.requantize_row import requantize_row
@@ -56,7 +57,7 @@ def simd_kernel(op: LayerNorm, graph: IntGraph, _: Gemm) -> Kernel | None:
             op.root_steps,
             op.root_start_bits,
             op.reciprocal_bits,
-            spare_bits(op),
+            spare_reciprocal_bits(op),
             requantizer.arguments,
             out.flat,
         )

@@ -9,11 +9,12 @@ import numpy as np
 
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import Normalisation, Softmax
+from simulator.graph.ops import Softmax
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.requantization import Requantizer
 from simulator.numerics.rescaling import RescaleRule
+from simulator.numerics.softmax_normalisation import Normalisation
 from simulator.ops.behaviour import Kernel, OpResult
 from simulator.simd.lanes.padded_codes import PaddedCodes
 from simulator.simd.lanes.requantization import SimdRequantizer

@@ -18,7 +18,7 @@ CHECKED_TERMS = 96  # of a block
 PANELS = NARROW_COLUMNS // TILE_COLUMNS
 # How registers are held: each fills a lane of 16 bits; in lanes of 16 or of 32 bits, with clipping.
 FULL_I16, CLIPPED_I16, CLIPPED_I32 = 0, 1, 2
-SELDOM = 8  # terms after which clipping is looked for, where that is not too seldom
+CHECK_INTERVAL = 8  # terms between two checks for clipping, where registers allow as many
 LANE_CODES = 1 << 16
 # Terms of which a partial sum (below 2^30: it has at most 31 bits), how far the next may be (below
 # 2^29) and what a constant adds (below 2^28) still fit 32 bits together.
@@ -60,18 +60,19 @@ def is_checked_often(largest_product: int, layout: int, low: int, high: int) -> 
     What was clipped off is at most the sum of the terms' magnitudes; below 2^16 it leaves a trace
     in 16 bits. And seven terms must not reach from one end of the register to the other.
     """
-    reaches_across = (SELDOM - 1) * largest_product > high - low
-    return reaches_across or (layout != CLIPPED_I32 and SELDOM * largest_product >= LANE_CODES)
+    reaches_across = (CHECK_INTERVAL - 1) * largest_product > high - low
+    loses_bits = layout != CLIPPED_I32 and CHECK_INTERVAL * largest_product >= LANE_CODES
+    return reaches_across or loses_bits
 
 
 def padded_to_checks(terms: int) -> int:
     """Return the terms that are accumulated in order: products of zeros change nothing."""
-    return -(-terms // SELDOM) * SELDOM
+    return -(-terms // CHECK_INTERVAL) * CHECK_INTERVAL
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """How far partial sums of a right operand's columns may go, int32 [2 + blocks, columns].
+    """Bounds of partial sums of a right operand's columns, int32 [2 + blocks, columns].
 
     The first row is of all terms, then one of each block; the last is 0.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which sums of a row may leave a narrow register: a bound on all their partial sums."""
+"""Flags of sums that may leave a narrow register, by a bound on all their partial sums."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ BITS = ir.IntType(LANES)
 
 
 class Lanes(NamedTuple):
-    """How registers are held.
+    """Layout of registers in lanes.
 
     of_16_bits : in lanes of 16 bits, not of 32
     full : they fill their lanes

@@ -56,7 +56,7 @@ class Packed:
 
     @property
     def left_dtype(self) -> type[np.integer]:
-        """What left codes become: 16-bit numbers, or unsigned bytes."""
+        """Packed type of left codes: 16-bit numbers, or unsigned bytes."""
         return np.uint8 if self.per_step == QUAD else np.int16
 
 

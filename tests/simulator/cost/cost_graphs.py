@@ -66,14 +66,11 @@ class Sketch(GraphBuilder):
             given["type"] = S8
         return super().op(op_type, name, *operands, **given)
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self.tensors[name].shape
-
     def matmul(self, name: str, a: str, b: str, *, bias: str | None = None) -> str:
         return self.op(MatMul, name, a, b, transpose_b=False, bias=bias, multiplier=1, shift=1)
 
     def linear(self, name: str, a: str, features: int, kind: IntType = S8) -> str:
-        weight = self.ones(f"{name}.weight", kind, self.shape(a)[-1], features)
+        weight = self.ones(f"{name}.weight", kind, self.tensors[a].shape[-1], features)
         bias = self.ones(f"{name}.bias", S32, features)
         return self.matmul(name, a, weight, bias=bias)
 
@@ -84,7 +81,7 @@ class Sketch(GraphBuilder):
         return self.op(Add, name, a, b, multiplier_a=1, multiplier_b=1, shift=8)
 
     def layer_norm(self, name: str, a: str) -> str:
-        ones = np.ones(self.shape(a)[-1])
+        ones = np.ones(self.tensors[a].shape[-1])
         return self.op(
             LayerNorm,
             name,

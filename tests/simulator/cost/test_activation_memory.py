@@ -61,7 +61,9 @@ def test_a_layer_overwrites_the_stream_that_it_ends_on():
     assert found["normal"] == (32, first + 1, first + 2)
 
 
-@pytest.mark.parametrize("reader", ["later op", "view", "output", "wider", "input", "itself"])
+@pytest.mark.parametrize(
+    "reader", ["later op", "view", "output", "wider", "input", "itself", "right operand"]
+)
 def test_it_does_not_where_something_else_needs_the_stream(reader):
     draft = Draft()
     if reader == "input":
@@ -74,6 +76,11 @@ def test_it_does_not_where_something_else_needs_the_stream(reader):
         draft.operand("stream", (4, 8), S8)
         weights = draft.constant("weights", np.ones((8, 8), int), S8)
         draft.op(MatMul, "sum", "stream", weights, residual="stream", residual_multiplier=(1,))
+    elif reader == "right operand":
+        draft.input("x", (1, 1))
+        draft.operand("stream", (4, 4), S8)
+        draft.op(LayerNorm, "normal", "stream", gamma=[1] * 4, beta=[0] * 4)
+        draft.op(MatMul, "sum", "normal", "stream", residual="stream", residual_multiplier=(1,))
     else:
         draft.input("x", (1, 1))
         if reader == "view":

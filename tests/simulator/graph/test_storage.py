@@ -26,12 +26,13 @@ from small_graphs import (
 import simulator
 from simulator.errors import InputError
 from simulator.graph import IntGraph, load, save, sha256, text, verify
-from simulator.graph.ops import Normalisation, Rescale
+from simulator.graph.ops import Rescale
 from simulator.graph.storage import JSON_NAME, TENSORS_NAME, canonical_json
 from simulator.numerics.accumulator import BiasStage
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
 from simulator.numerics.rounding import DoubleRounding, Rounding
+from simulator.numerics.softmax_normalisation import Normalisation
 
 
 @pytest.fixture

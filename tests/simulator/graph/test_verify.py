@@ -566,7 +566,6 @@ def test_exponentials_begin_above_zero_and_stay_there(block):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"epsilon": -1},
         {"sqrt_fraction_bits": -1},
         {"normalized_fraction_bits": -1},
         {"reciprocal_bits": 13},  # 4 + 10 fraction bits
@@ -575,7 +574,14 @@ def test_exponentials_begin_above_zero_and_stay_there(block):
 def test_fields_of_a_layer_norm(block, changes):
     assert_refused(
         with_op(block, "norm1", **changes),
-        "op norm1 (layernorm): epsilon, fraction bits and the spare reciprocal bits must not be",
+        "op norm1 (layernorm): fraction bits and the spare reciprocal bits must not be negative",
+    )
+
+
+def test_the_epsilon_of_a_layer_norm_is_not_negative(block):
+    assert_refused(
+        with_op(block, "norm1", epsilon=-1),
+        "op norm1 (layernorm): epsilon -1: must not be negative",
     )
 
 

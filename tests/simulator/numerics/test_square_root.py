@@ -33,7 +33,25 @@ def test_squares_and_their_neighbours(root):
     assert isqrt_kernel(min(root * root + 1, 1 << 62)) == root
 
 
-@given(st.integers(0, 1 << 62))
+@pytest.mark.parametrize("root", [1 << 31, (1 << 31) + 1, 2718281828, 3037000498, 3037000499])
+def test_squares_from_2_62_on_and_their_neighbours(root):
+    assert 1 << 62 <= root * root < 1 << 63
+    assert isqrt_kernel(root * root - 1) == root - 1
+    assert isqrt_kernel(root * root) == root
+    assert isqrt_kernel(root * root + 1) == root
+
+
+def test_the_largest_value():
+    assert isqrt_kernel((1 << 63) - 1) == 3037000499
+
+
+@given(st.integers(1 << 31, 3037000499))
+def test_any_square_from_2_62_on(root):
+    assert isqrt_kernel(root * root - 1) == root - 1
+    assert isqrt_kernel(root * root) == root
+
+
+@given(st.integers(0, (1 << 63) - 1))
 def test_any_value(value):
     assert isqrt_kernel(value) == isqrt(value)
 

@@ -20,7 +20,6 @@ from small_graphs import S4, S8, U8, Draft
 
 from simulator.graph import verify
 from simulator.graph.ops import (
-    Normalisation,
     Shiftmax,
     Softmax,
     SoftmaxFloatTable,
@@ -33,6 +32,7 @@ from simulator.graph.ops import (
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import Rounding
 from simulator.numerics.softmax_constants import float_table, lut513_multiplier, lut513_tables
+from simulator.numerics.softmax_normalisation import Normalisation
 from simulator.ops.softmax_lut513 import interpolate, interpolate_kernel
 
 SCALE = 0.05

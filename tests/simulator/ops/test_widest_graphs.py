@@ -16,7 +16,7 @@ from small_graphs import S8, S16, S32, WRAP, Draft, accumulator
 
 from simulator.graph import verify
 from simulator.graph.bounds import bounds
-from simulator.graph.ops import Add, LayerNorm, MatMul, Mean, Rescale, Softmax
+from simulator.graph.ops import Add, L2Norm, LayerNorm, MatMul, Mean, Rescale, Softmax
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import Rounding
 
@@ -208,6 +208,75 @@ def test_widest_layer_norm(
 
     fewest = min(sqrt_bits + normalized_bits, 62)
     check(build, range(fewest, min(fewest + spare, 62) + 1))
+
+
+@given(
+    roundings,
+    overflows,
+    st.sampled_from([S8, S16, IntType(bits=24)]),
+    st.integers(1, 5),
+    st.integers(0, 12),
+    st.integers(0, 30),
+    shifts,
+    st.data(),
+)
+@settings(max_examples=150)
+def test_widest_l2norm(rounding, overflow, kind, channels, sqrt_bits, normalized_bits, shift, data):
+    zero_point = data.draw(zero_points(kind))
+    gain = data.draw(st.sampled_from([[1], [1 << 10], [(1 << 31) - 1], [(1 << 31) - 1, 0, 3]]))
+    epsilon = data.draw(st.sampled_from([0, 1, 1 << 20, (1 << 31) - 1]))
+    spare = data.draw(st.integers(0, 62))
+
+    def build(reciprocal_bits):
+        d = Draft(rounding, overflow)
+        d.input("a", (3, 2, channels), kind, zero_point)
+        d.op(
+            L2Norm,
+            "y",
+            "a",
+            gain=gain,
+            epsilon=epsilon,
+            sqrt_fraction_bits=sqrt_bits,
+            normalized_fraction_bits=normalized_bits,
+            reciprocal_bits=reciprocal_bits,
+            shift=shift,
+            zero_point=127,
+        )
+        return d
+
+    fewest = min(sqrt_bits + normalized_bits, 62)
+    check(build, range(fewest, min(fewest + spare, 62) + 1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "sqrt_bits", "normalized_bits", "reciprocal_bits", "gain"),
+    [
+        (S8, 0, 0, range(63), 1),  # the product with the reciprocal
+        (S8, 2, 30, range(32, 63), 1 << 31),  # the gain
+        (IntType(bits=24), 6, 0, range(6, 63), 1),  # the sum of squares
+    ],
+)
+def test_the_widest_intermediates_of_an_l2norm(
+    kind, sqrt_bits, normalized_bits, reciprocal_bits, gain
+):
+    def build(bits):
+        d = Draft()
+        d.input("a", (3, 2, 8), kind, kind.low)
+        d.op(
+            L2Norm,
+            "y",
+            "a",
+            gain=[gain],
+            epsilon=0,
+            sqrt_fraction_bits=sqrt_bits,
+            normalized_fraction_bits=normalized_bits,
+            reciprocal_bits=bits,
+            shift=61 if gain > 1 else 8,
+            zero_point=-128,
+        )
+        return d
+
+    assert check(build, reciprocal_bits) >= 63
 
 
 @given(

@@ -13,7 +13,6 @@ from small_graphs import S8, S16, U4, U8, U16, Draft
 from test_widest_graphs import check, overflows, roundings
 
 from simulator.graph.ops import (
-    Normalisation,
     Shiftmax,
     Softmax,
     SoftmaxGemmlowp,
@@ -22,6 +21,7 @@ from simulator.graph.ops import (
     SoftmaxLog2,
     SoftmaxLut513,
 )
+from simulator.numerics.softmax_normalisation import Normalisation
 
 columns = st.integers(1, 5) | st.just(40)
 few = settings(max_examples=25)

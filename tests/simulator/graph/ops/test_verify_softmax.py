@@ -7,7 +7,6 @@ from small_graphs import S4, S8, S16, S32, U4, U16, Draft, with_op
 from simulator.graph import text, verify
 from simulator.graph.bounds import bounds
 from simulator.graph.ops import (
-    Normalisation,
     Shiftmax,
     Softmax,
     SoftmaxFloatTable,
@@ -19,6 +18,7 @@ from simulator.graph.ops import (
     op_name,
 )
 from simulator.numerics.integer_type import IntType
+from simulator.numerics.softmax_normalisation import Normalisation
 
 FALLING = [9, 5] + [0] * 254
 LUT513 = {"exp_table": list(range(513)), "reciprocal_table": [1000] * 513}
