@@ -78,7 +78,8 @@ def test_every_described_field_is_an_option_with_its_type_bounds_and_default() -
             assert described.help == spec.option.help
             assert described.rich_help_panel == (None if owner is None else f"method {owner}")
             if spec.type in {int, float}:
-                assert (described.min, described.max) == (spec.low, spec.high)
+                bounds = spec.option_bounds
+                assert (described.min, described.max) == (bounds.ge, bounds.le)
 
 
 def test_a_recipe_is_the_preset_with_what_was_given(capsys: pytest.CaptureFixture[str]) -> None:
