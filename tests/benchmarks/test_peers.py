@@ -10,12 +10,12 @@ from benchmarks import engines, peers
 from benchmarks.engines import OtherProcess
 
 
-def test_the_emulator_and_simulated_quantization_agree(subject):
+def test_the_emulator_and_fake_quantization_agree(subject):
     ours = engines.emulator(subject.graph, subject.images, threads=1, gemm="auto").run(8)[1]
     tensor = subject.graph.tensors[subject.graph.outputs[0]]
     real = (ours.astype(float) - tensor.zero_point) * tensor.scale[0]
-    simulated = engines.simulated(subject, threads=1).run(8)[1]
-    assert np.abs(real - simulated).max() <= 2 * tensor.scale[0]
+    fake_quantized = engines.fake_quantized(subject, threads=1).run(8)[1]
+    assert np.abs(real - fake_quantized).max() <= 2 * tensor.scale[0]
 
 
 def test_float_torch_is_the_network(subject):

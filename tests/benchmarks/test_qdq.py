@@ -36,10 +36,10 @@ def process():
     made.close()
 
 
-def simulated_codes(subject):
-    """Return the logits' codes of simulated quantization, which has no rounding of its own."""
+def fake_quantized_codes(subject):
+    """Return the logits' codes of fake quantization, which has no rounding of its own."""
     quantizer = subject.model.activations[subject.model.graph.output.name]
-    logits = engines.simulated(subject, threads=1).run(len(subject.images))[1]
+    logits = engines.fake_quantized(subject, threads=1).run(len(subject.images))[1]
     return np.rint(logits / quantizer.scale) + quantizer.zero_point
 
 
@@ -51,11 +51,11 @@ def shares(found, wanted):
 
 @pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS.keys())
 @pytest.mark.parametrize("form", ["int8", "uint8, no saturation"])
-def test_codes_are_those_of_simulated_quantization(process, options, form):
+def test_codes_are_those_of_fake_quantization(process, options, form):
     subject = small_subject(**options)
     codes = engines.codes_of(subject.graph, subject.images)
     engine = peers.engine_of_onnxruntime(subject.model, codes, form, 4, 1, process)
-    equal, near = shares(engine.run(len(codes))[1], simulated_codes(subject))
+    equal, near = shares(engine.run(len(codes))[1], fake_quantized_codes(subject))
     # Float32 sums and divisions move values across the middle between two codes here and there.
     assert equal > 0.8
     assert near == 1
@@ -70,7 +70,7 @@ def test_a_wrong_scale_shows(process, subject):
     engine = peers.engine_of_onnxruntime(
         replace(subject.model, activations=wrong), codes, "int8", 4, 1, process
     )
-    assert shares(engine.run(len(codes))[1], simulated_codes(subject))[0] < 0.8
+    assert shares(engine.run(len(codes))[1], fake_quantized_codes(subject))[0] < 0.8
 
 
 def test_all_layers_become_integer_products(process, subject):
