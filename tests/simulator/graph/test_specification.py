@@ -41,7 +41,8 @@ def test_a_page_without_its_marks_is_refused(page):
 @pytest.mark.parametrize("op", SPECS)
 def test_every_op_has_its_section_with_all_its_fields(op):
     (section,) = re.findall(rf"^#### {op.__name__}\n(.*?)(?=^#|\Z)", operations(), re.M | re.S)
-    line, _, cost = section[section.rindex("Fields: ") :].partition("In reports")
+    last = " ".join(section[section.rindex("Fields: ") :].split())
+    line, _, cost = last.partition("In reports")
     assert f"`{SPECS[op].rate}`" in cost or (SPECS[op].rate is None and "MAC engine" in cost)
     names = {declared.name for declared in fields(op)} - {"name"}
     assert set(re.findall(r"`(\w+)`", line)) == names
