@@ -32,11 +32,14 @@ def sources_digest(path: str, package: Path = PACKAGE) -> str:
 def edited_since_import(path: str, package: Path = PACKAGE, imported: int = IMPORTED) -> bool:
     """Tell whether a file of the closure is newer than the code that this process runs.
 
-    What would be compiled is then not what the files say, in either direction.
+    What would be compiled is then not what the files say, in either direction. Times in the future
+    are of another machine's clock, and tell nothing.
     """
+    now = time.time_ns()
     try:
         return any(
-            source.stat().st_mtime_ns > imported for source in import_closure(Path(path), package)
+            imported < source.stat().st_mtime_ns <= now
+            for source in import_closure(Path(path), package)
         )
     except OSError:  # moved away meanwhile
         return True

@@ -5,13 +5,20 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from types import CodeType
 from typing import Any
 
 import pytest
 
 from simulator.executor import Executor
-from simulator.kernel_sources import FOLDERS, PACKAGE, import_closure, sources_digest
+from simulator.kernel_sources import (
+    FOLDERS,
+    PACKAGE,
+    edited_since_import,
+    import_closure,
+    sources_digest,
+)
 from simulator.ops.add import add_rows
 
 
@@ -123,3 +130,17 @@ def test_code_of_before_an_edit_is_not_kept_as_that_of_after_it(tmp_path):
 
     assert printed("edit") == ["8"]
     assert printed("run") == ["9"]
+
+
+def test_a_file_of_a_clock_that_is_ahead_is_not_edited(package):
+    files = import_closure(package / "ops" / "add.py", package)
+
+    def edited(mtime, imported):
+        for file in files:
+            os.utime(file, ns=(mtime, mtime))
+        return edited_since_import(str(package / "ops" / "add.py"), package, imported)
+
+    now = time.time_ns()
+    assert edited(now, now - 1)
+    assert not edited(now, now)
+    assert not edited(now + 10**15, now - 1)
