@@ -25,10 +25,10 @@ def missing_widths(
     bits = profile.activation.bits
     problem = f"activation.bits = {bits}, the model has {activation_bits}"
     if leaves_floats and activation_bits > bits:
-        found[problem] = " (choose --a-bits)"
+        found[problem] = f" (choose --a-bits {bits})"
     if not leaves_floats and activation_bits != bits:
         found[problem] = (
-            " (choose --a-bits; other widths take a method that leaves operators in float, with "
-            "--float-ops declared)"
+            f" (choose --a-bits {bits}; other widths take a method that leaves operators in float, "
+            "with --float-ops declared)"
         )
     return found

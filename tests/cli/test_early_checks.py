@@ -111,7 +111,7 @@ def cases() -> Iterator[tuple[str, int, str]]:
         yield f"{command} --weights @empty", 3, "empty: is no file; --weights wants"
     for command in NETWORK_COMMANDS[:2]:
         yield f"{command} --w-bits 5", 3, "weight.bits = [8, 4, 3] has no 5 (choose --w-bits 8"
-        yield f"{command} --a-bits 6", 3, "activation.bits = 8, the model has 6 (choose --a-bits"
+        yield f"{command} --a-bits 6", 3, "activation.bits = 8, the model has 6 (choose --a-bits 8"
         yield f"{command} --a-bits 2", 2, "--a-bits"
     yield "table2 m=@none.pth --data @images", 3, "none.pth: no such file; --weights wants"
     yield "targets m=@none.pth --data @images", 3, "none.pth: no such file; --weights wants"

@@ -112,7 +112,7 @@ def test_narrow_activations_take_a_method_that_leaves_operators_in_float(
         ("--method", "base_ptq_paper", "--float-ops", "integer"),
     ):
         done = warm(*job, *other, "--out", earlier_run, code=3)
-        assert "activation.bits = 8, the model has 5 (choose --a-bits; other widths" in done.err
+        assert "activation.bits = 8, the model has 5 (choose --a-bits 8; other widths" in done.err
         assert "quantize with" not in done.err
 
 
@@ -120,7 +120,7 @@ def test_sixteen_bit_activations_are_asked_of_the_profile(
     warm: Run, demo: Demo, earlier_run: Path
 ) -> None:
     done = warm(*demo.verify, "--a-bits", 16, "--out", earlier_run, code=3)
-    assert "activation.bits = 8, the model has 16 (choose --a-bits" in done.err
+    assert "activation.bits = 8, the model has 16 (choose --a-bits 8" in done.err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
