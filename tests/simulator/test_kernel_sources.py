@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from simulator import kernel_sources
 from simulator.executor import Executor
 from simulator.kernel_sources import (
     FOLDERS,
@@ -144,3 +146,23 @@ def test_a_file_of_a_clock_that_is_ahead_is_not_edited(package):
     assert edited(now, now - 1)
     assert not edited(now, now)
     assert not edited(now + 10**15, now - 1)
+
+
+def parsed_imports(source):
+    """The kernel modules of a file's import statements, by Python's own parser."""
+    names = set()
+    for node in ast.walk(ast.parse(source.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {file for name in names for file in kernel_sources._files_of(name, PACKAGE)}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [path for folder in FOLDERS for path in sorted((PACKAGE / folder).rglob("*.py"))],
+    ids=lambda path: path.relative_to(PACKAGE).as_posix(),
+)
+def test_imports_are_those_that_a_parser_finds(source):
+    assert set(kernel_sources._imported(source, PACKAGE)) == parsed_imports(source)
