@@ -148,10 +148,10 @@ def _rules(graph: IntGraph, op: FloatFunction) -> Iterator[str]:
         yield "epsilon and factor must be finite floats"
     if op.function in _NORMALIZING and not op.epsilon > 0:
         yield f"epsilon {op.epsilon}: must be positive"
-    if (op.weight is not None and op.function not in _WITH_WEIGHT) or (
-        op.bias is not None and op.function not in _WITH_BIAS
-    ):
-        yield f"{op.function} has no weight and no bias, or no bias"
+    if op.function not in _WITH_WEIGHT and (op.weight is not None or op.bias is not None):
+        yield f"{op.function} has no weight and no bias"
+    elif op.function not in _WITH_BIAS and op.bias is not None:
+        yield f"{op.function} has no bias"
     if op.function is Function.LINEAR and op.weight is None:
         yield "linear needs a weight"
     wanted = channels

@@ -50,6 +50,15 @@ def mixed():
 MIXED = mixed()
 
 
+def l2norm(**changes):
+    return with_op(MIXED, "norm", function=Function.L2NORM, **changes)
+
+
+def test_an_l2_normalization_has_one_gain_or_one_for_each_head():
+    assert verify(resized("norm.weight", [2.0], of=l2norm())) == []
+    assert verify(resized("norm.weight", [[[2.0]], [[3.0]]], of=l2norm())) == []
+
+
 def refusals(graph):
     return verify(graph)
 
@@ -152,8 +161,8 @@ def test_float_constants_are_float32():
     assert refusals(graph) == ["constant norm.weight: is stored as float64, f32 wants float32"]
 
 
-def resized(name, values):
-    graph = with_codes(MIXED, name, np.asarray(values, np.float32))
+def resized(name, values, of=MIXED):
+    graph = with_codes(of, name, np.asarray(values, np.float32))
     return with_tensor(graph, name, shape=np.shape(values))
 
 
@@ -171,6 +180,9 @@ def resized(name, values):
         (with_op(MIXED, "norm", epsilon=0.0), "epsilon 0.0: must be positive"),
         (with_op(MIXED, "norm", factor=float("inf")), "is not a finite number"),
         (with_op(MIXED, "gelu", weight="norm.weight"), "gelu has no weight and no bias"),
+        (l2norm(), "weight norm.weight has shape (4,), wanted (2, 1, 1)"),
+        (l2norm(weight=None, bias="norm.weight"), "float_l2norm): l2norm has no bias"),
+        (l2norm(weight=None, epsilon=0.0), "epsilon 0.0: must be positive"),
         (with_op(MIXED, "linear", weight=None), "linear needs a weight"),
         (resized("linear.weight", np.ones((5, 3))), "has shape (5, 3), wanted (5, 4)"),
         (resized("linear.bias", np.ones(4)), "bias linear.bias has shape (4,), wanted (5,)"),
