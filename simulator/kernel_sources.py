@@ -57,8 +57,8 @@ def import_closure(path: Path, package: Path = PACKAGE) -> set[Path]:
     return found
 
 
-# ``from x import y, z`` over one line or in parentheses, and ``import x``: all digests take 0.06 s at
-# a start, and with a parser 0.18 s. In a docstring an import is followed in vain.
+# ``from x import y, z`` over one line or in parentheses, and ``import x``: all digests take 0.06 s
+# at a start, and with a parser 0.18 s. In a docstring an import is followed in vain.
 _FROM = re.compile(r"^[ \t]*from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n]*)", re.MULTILINE)
 _IMPORT = re.compile(r"^[ \t]*import[ \t]+([\w., \t]+)", re.MULTILINE)
 
