@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -16,7 +16,9 @@ from aocq.cli import (
     cost,
     demo,
     doctor,
+    export,
     figures,
+    golden,
     inspect,
     lower,
     models,
@@ -84,6 +86,15 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 
+def _group(name: str, commands: Mapping[str, Callable[..., None]], about: str) -> typer.Typer:
+    """Return the commands ``aocq NAME COMMAND`` as one group."""
+    group = typer.Typer(name=name, help=about, no_args_is_help=True)
+    group.callback()(lambda: None)
+    for command, function in commands.items():
+        group.command(command)(checked_first(f"{name}.{command}", function))
+    return group
+
+
 def resumes_after(words: Sequence[str]) -> bool:
     """Return whether the command that a command line names goes on where it was interrupted."""
     command = COMMANDS.get(words[0]) if words else None
@@ -93,3 +104,11 @@ def resumes_after(words: Sequence[str]) -> bool:
 for name, command in COMMANDS.items():
     app.command(name)(checked_first(name, command))
 app.add_typer(profiles.app, name="profiles")
+app.add_typer(
+    _group(
+        "golden",
+        golden.COMMANDS,
+        "Golden vectors for RTL, firmware and simulators: record, directed, check.",
+    )
+)
+app.add_typer(_group("export", export.COMMANDS, "A graph in the form of another tool."))

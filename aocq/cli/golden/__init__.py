@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``aocq golden``: golden vectors of a graph, one file per command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+COMMANDS: dict[str, Callable[..., None]] = {}

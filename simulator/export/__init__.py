@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A graph in the form of another tool."""
