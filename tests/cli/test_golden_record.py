@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,11 +29,11 @@ sys.meta_path.insert(0, Refusing())
 
 
 @pytest.fixture(scope="module")
-def recorded(demo: Demo, warm: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recorded(demo: Demo, without_torch: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that the guide's first command records."""
     out = tmp_path_factory.mktemp("guide") / "golden"
     words = ("--ops", "blocks.0.*", "--images", 4, "--out", out)
-    warm("golden", "record", demo.folder, *words).check(0)
+    without_torch("golden", "record", demo.folder, *words).check(0)
     return out
 
 
@@ -91,10 +92,10 @@ def test_random_codes_need_no_torch_and_come_in_every_format(
 
 
 def test_recording_again_gives_the_same_files(
-    demo: Demo, warm: Run, without_torch: Run, recorded: Path, tmp_path: Path
+    demo: Demo, without_torch: Run, recorded: Path, tmp_path: Path
 ) -> None:
     again = tmp_path / "again"
-    warm("golden", "record", demo.folder, "--out", again).check(0)
+    without_torch("golden", "record", demo.folder, "--out", again).check(0)
     codes = np.load(again / "tensors" / "image.npy")
     np.save(tmp_path / "codes.npy", codes)
     words = ("--inputs", tmp_path / "codes.npy", "--ops", "blocks.0.*", "--out", tmp_path / "b")
@@ -104,6 +105,23 @@ def test_recording_again_gives_the_same_files(
         for folder in (recorded, tmp_path / "b")
     )
     assert one == other
+
+
+def test_a_folder_is_listed_and_its_files_are_checked(
+    without_torch: Run, recorded: Path, tmp_path: Path
+) -> None:
+    found = without_torch("golden", "show", recorded)
+    found.check(0)
+    assert re.search(r"^ *blocks\.0\.norm1 +LayerNorm +4x17x64 +s8 +12 ", found.out, re.M)
+    listed = json.loads(without_torch("golden", "show", recorded, "--json").out)
+    assert (listed["kind"], listed["images"], len(listed["ops"])) == ("network", 4, 20)
+    shutil.copytree(recorded, tmp_path / "golden")
+    path = tmp_path / "golden" / "tensors" / "add.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7e")
+    found = without_torch("golden", "show", tmp_path / "golden")
+    found.check(3)
+    assert "add.npy: is not the file that was recorded" in found.err
+    without_torch("golden", "show", tmp_path).check(3)
 
 
 @pytest.mark.parametrize(

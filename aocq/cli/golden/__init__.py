@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aocq.cli.golden import record
+from aocq.cli.golden import record, show
 
-COMMANDS: dict[str, Callable[..., None]] = {"record": record.command}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "record": record.command,
+    "show": show.command,
+}
