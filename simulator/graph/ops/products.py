@@ -161,7 +161,10 @@ def _matmul_sums(graph: IntGraph, op: MatMul) -> tuple[Intermediate, Channels]:
         b = b.T if op.transpose_b else b
         columns = of_weights(b, a, 0, graph.constants[op.bias] if op.bias else None)
         found = sums_in(
-            columns.partial, lambda group: of_weights(b, a, group, None).partial, op.accumulator
+            columns.partial,
+            lambda group: of_weights(b, a, group, None).partial,
+            op.accumulator,
+            columns.in_register(op.accumulator.bias),
         )
         return found, Channels.of(columns.least, columns.most)
     sums_of = _sums_of_activations(graph, op)

@@ -44,6 +44,15 @@ def largest_row_sum(graph: IntGraph, name: TensorId) -> int | None:
     return None if total is None else min(total, _plain(graph, name))
 
 
+def softmax_behind(graph: IntGraph, name: TensorId) -> Op | None:
+    """Return the softmax whose rows, or parts of them, a tensor holds; of several, the first."""
+    producers = {op.name: op for op in graph.ops}
+    op = producers.get(name)
+    while isinstance(op, Concat | Reshape | Slice | Transpose):
+        op = producers.get(op.operands[0])
+    return op if type(op) in _OF_SOFTMAX else None
+
+
 def _plain(graph: IntGraph, name: TensorId) -> int:
     """Return what a row sums up to where all its codes are the largest of their type."""
     return graph.tensors[name].shape[-1] * code_range(graph, name)[1]
