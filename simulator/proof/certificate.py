@@ -33,24 +33,8 @@ def certificate(graph: IntGraph, proofs: Sequence[ValueProof]) -> dict[str, Any]
         "graph": {"name": graph.name, "profile": graph.profile, "sha256": sha256(graph)},
         "values": len(proofs),
         "unproven": [f"{found.op}: {found.place}" for found in unproven(proofs)],
-        "accumulators": [{**_plain(found), **_sum(graph, ops[found.op], found)} for found in sums],
-        "intermediates": [_plain(found) for found in others],
-    }
-
-
-def _plain(found: ValueProof) -> dict[str, Any]:
-    return {
-        "op": found.op,
-        "kind": found.kind,
-        "value": found.value,
-        **({} if found.level is None else {"level": found.level}),
-        "low": found.interval[0],
-        "high": found.interval[1],
-        "needed_bits": found.needed_bits,
-        "register": str(found.register.kind),
-        "stated_by": str(found.register.stated_by),
-        "slack_bits": found.slack,
-        "proven": found.proven,
+        "accumulators": [{**found.plain(), **_sum(graph, ops[found.op], found)} for found in sums],
+        "intermediates": [found.plain() for found in others],
     }
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from simulator.graph.bounds import intermediates
 from simulator.graph.graph import IntGraph
@@ -69,6 +70,22 @@ class ValueProof:
     def place(self) -> str:
         """The value's name, and the level where there are several."""
         return self.value if self.level is None else f"{self.value} level {self.level}"
+
+    def plain(self) -> dict[str, Any]:
+        """Return what JSON knows of it."""
+        return {
+            "op": self.op,
+            "kind": self.kind,
+            "value": self.value,
+            "level": self.level,
+            "low": self.interval[0],
+            "high": self.interval[1],
+            "needed_bits": self.needed_bits,
+            "register": str(self.register.kind),
+            "stated_by": str(self.register.stated_by),
+            "slack_bits": self.slack,
+            "proven": self.proven,
+        }
 
 
 def prove(graph: IntGraph, widths: Widths = NO_WIDTHS) -> tuple[ValueProof, ...]:
