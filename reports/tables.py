@@ -172,7 +172,7 @@ def register_rows(proof: ProofRecord) -> list[tuple[str, ...]]:
             found.op,
             found.value if found.level is None else f"{found.value} level {found.level}",
             count(found.needed_bits),
-            found.register,
+            found.type,
             str(found.slack_bits),
             "yes" if found.proven else "no",
         )

@@ -80,7 +80,7 @@ def proof_record(graph: IntGraph, profile: NpuProfile) -> ProofRecord:
                 value=found.value,
                 level=found.level,
                 needed_bits=found.needed_bits,
-                register=str(found.register.kind),
+                type=str(found.register.kind),
                 stated_by=str(found.register.stated_by),
                 slack_bits=found.slack,
                 proven=found.proven,

@@ -183,7 +183,7 @@ class RegisterRecord(Record):
     """A register that the graph or the profile states, and what values in it may need.
 
     level : of an accumulator with several levels, from the innermost; else None
-    register : its type, ``s24`` or ``u19``
+    type : the register's, ``s24`` or ``u19``
     slack_bits : bits that no value uses; below 0 where it is too narrow
     """
 
@@ -192,7 +192,7 @@ class RegisterRecord(Record):
     value: Name
     level: Count | None = None
     needed_bits: Bits
-    register: Name
+    type: Name
     stated_by: Name
     slack_bits: Headroom
     proven: bool
