@@ -107,13 +107,11 @@ def test_what_is_not_proven_fails_where_proof_is_asked_for() -> None:
         slack_bits=-1,
         proven=False,
     )
+    four = "4 registers are not proven free of overflow: " + "blocks.0.norm1 sum, " * 3 + "…"
     for registers, told in (
         ([one], ["1 register is not proven free of overflow: blocks.0.norm1 sum"]),
         ([one.model_copy(update={"proven": True})], []),
-        (
-            [one] * 4,
-            [f"4 registers are not proven free of overflow: {'blocks.0.norm1 sum, ' * 3}…"],
-        ),
+        ([one] * 4, [four]),
     ):
         proof = ProofRecord(values=9, proven=8, registers=registers)
         # The proof counts, not what an older record would be judged by.
