@@ -242,6 +242,8 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "lower.folder": _lowered,
         "lower.out": _out_beside_no_run,
         "models.out": _out_file,
+        "prove.certificate": _out_file,
+        "prove.inputs_out": _out_beside_no_run,
         "quantize.out": _out_beside_no_run,
         "table2.models": _of_networks,
         "targets.model": _named_weights,

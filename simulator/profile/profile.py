@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from simulator.numerics.integer_type import IntType
 from simulator.profile.algorithms import (
     AddSection,
     GeluSection,
@@ -35,6 +36,7 @@ from simulator.profile.arithmetic import (
 from simulator.profile.cost import ComputeSection, MemorySection
 from simulator.profile.effects import SUMMING, keys_read
 from simulator.profile.problems import named, problems, shortened
+from simulator.profile.registers import Registers, widths
 from simulator.profile.section import Section
 
 Table = TypeVar("Table", bound=Section)
@@ -88,6 +90,7 @@ class NpuProfile(Section):
     softmax: SoftmaxSection
     gelu: GeluSection
     layernorm: LayerNormSection
+    registers: Registers
     ops: Annotated[dict[OpKind, OverrideSection], Field(default_factory=dict)]
     compute: ComputeSection
     memory: MemorySection
@@ -209,9 +212,21 @@ class NpuProfile(Section):
         return cast("Table", known[2])
 
     def sha256(self) -> str:
-        """Return the identity of the values (comments and layout of the file do not count)."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """Return the identity of the values (comments and layout of the file do not count).
+
+        Tables that came later are left out where they are empty, so that profiles from before have
+        the same one.
+        """
+        values = self.model_dump(mode="json")
+        if not values["registers"]:
+            del values["registers"]
+        canonical = json.dumps(values, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def register_widths(self) -> dict[str, dict[str, IntType]]:
+        """Types of registers inside ops, by kind of op and value; those that the profile states."""
+        return widths(self.registers)
 
     def source_of(self, path: str) -> str:
         """Return where the value at a dotted path comes from."""
