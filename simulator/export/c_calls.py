@@ -20,13 +20,24 @@ def call_of(op: Op, graph: IntGraph, place: Place) -> Call:
     InputError
         If the op is not integer arithmetic, or has more accumulator levels than the C model.
     """
-    if op.computes_in != "integer" or type(op) not in CALLS:
-        raise InputError(
-            f"op {op.name} ({op_name(op)}): is computed in {op.computes_in}; the C model has "
-            "integer ops only: quantize this operator, or choose a profile and a method without "
-            "float"
-        )
+    require_integers(op)
     return CALLS[type(op)](op, Site(graph, place, graph.result(op)))
+
+
+def require_integers(op: Op) -> None:
+    """Refuse an op that is not integer arithmetic.
+
+    Raises
+    ------
+    InputError
+        If it is one.
+    """
+    if op.computes_in == "integer":
+        return
+    raise InputError(
+        f"op {op.name} ({op_name(op)}): is computed in {op.computes_in}, the C model has integer "
+        "arithmetic only; quantize this operator, or choose a profile and a method without float"
+    )
 
 
 def body(op: Op, graph: IntGraph, place: Place) -> list[str]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from simulator.errors import InputError
 from simulator.export.c_arena import ALIGNMENT, Arena, arena_of
-from simulator.export.c_calls import function_body
+from simulator.export.c_calls import function_body, require_integers
 from simulator.export.c_structs import tensor_initializer
 from simulator.export.c_text import array_lines, c_type, identifier
 from simulator.files import replace_file, write_text
@@ -55,11 +53,12 @@ def export_c(graph: IntGraph, folder: Path, constants: Constants | None = None) 
     InputError
         If an op is not integer arithmetic, or a file cannot be written.
     """
+    for op in graph.ops:
+        require_integers(op)
     size = sum(codes.nbytes for codes in graph.constants.values())
     where = constants or (Constants.ARRAYS if size <= LARGEST_IN_C else Constants.FILE)
     network = _Network(graph, arena_of(graph), where)
-    source = "\n".join(network.source())  # before any file: it may refuse an op
-    write_text(folder / "network.c", source + "\n")
+    write_text(folder / "network.c", "\n".join(network.source()) + "\n")
     write_text(folder / "network.h", "\n".join(network.header()) + "\n")
     write_text(folder / "README.md", "\n".join(network.about()) + "\n")
     if where is Constants.FILE:
@@ -103,7 +102,9 @@ class _Network:
 
     def offsets(self) -> dict[str, int]:
         """Return where each constant begins in the file, by name; the end under an empty one."""
-        sizes = [-(-codes.nbytes // ALIGNMENT) * ALIGNMENT for codes in self.graph.constants.values()]
+        sizes = [
+            -(-codes.nbytes // ALIGNMENT) * ALIGNMENT for codes in self.graph.constants.values()
+        ]
         return dict(zip([*self.graph.constants, ""], accumulate(sizes, initial=0), strict=True))
 
     def header(self) -> Iterator[str]:
@@ -130,7 +131,7 @@ class _Network:
         yield "typedef void (*network_observer)(void *context, const char *op,"
         yield "                                 const aocq_tensor *result, uint64_t misfits);"
         yield ""
-        yield "/* Compute one image; observer: NULL for none. Memory is static: one run at a time. */"
+        yield "/* Compute one image; observer: NULL for none. Memory is static: a run at a time. */"
         yield "void network_run(network_observer observer, void *context);"
         yield from ("", "#endif")
 
@@ -230,19 +231,3 @@ class _Network:
         yield f"- `network_run` needs {self.arena.size} bytes for activations, all static; no heap,"
         yield "  no float, no library but `memcpy`."
         yield "- `make sanitize` compiles with gcc's or clang's check for undefined behaviour."
-
-
-def refuse_float(graph: IntGraph) -> None:
-    """Refuse a graph whose input or whose outputs are real values.
-
-    Raises
-    ------
-    InputError
-        If one is.
-    """
-    for name in (*graph.inputs, *graph.outputs):
-        if graph.tensors[name].is_float:
-            raise InputError(
-                f"graph {graph.name}: {name} holds real values; the C model has integers only: "
-                "quantize the whole network"
-            )
