@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 import simulator.c_model
@@ -199,3 +200,12 @@ def mismatches(one: NDArray[np.integer], other: NDArray[np.integer]) -> int:
     if one.dtype != other.dtype or one.shape != other.shape:
         return max(one.size, other.size)
     return int(np.count_nonzero(one != other))
+
+
+def record_vectors(
+    request: pytest.FixtureRequest, unit: str, compared: int, wrong: int = 0
+) -> None:
+    """Add a line to the summary of a test run: how many results of a unit were compared."""
+    from tally import COUNTS
+
+    request.node.user_properties.append((COUNTS, ["C model", unit, compared, wrong]))

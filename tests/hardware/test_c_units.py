@@ -8,23 +8,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from c_compiler import HEADERS, StoppedByCheck, mismatches, run_ops
+from c_compiler import HEADERS, StoppedByCheck, mismatches, record_vectors, run_ops
 from one_op_graphs import kernels_of
 from unit_vectors import RESULTS, UNITS
 
 from simulator.numerics.rounding import Rounding
-
-
-@pytest.fixture
-def record_vectors(request):
-    """Return ``record(unit, compared, mismatches)``: a line of the summary of a test run."""
-    from tally import COUNTS
-
-    def record(unit, compared, wrong):
-        line = ["C model", unit, int(compared), int(wrong)]
-        request.node.user_properties.append((COUNTS, line))
-
-    return record
 
 
 def emulated(case):
@@ -40,7 +28,7 @@ def emulated(case):
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_unit_in_c_equals_the_emulator(needs, record_vectors, tmp_path, unit):
+def test_unit_in_c_equals_the_emulator(needs, request, tmp_path, unit):
     needs("cc")
     cases = UNITS[unit]()
     found = run_ops(list(cases.values()), tmp_path)
@@ -49,7 +37,7 @@ def test_unit_in_c_equals_the_emulator(needs, record_vectors, tmp_path, unit):
         name: mismatches(in_c.codes, emulator.codes)
         for name, in_c, emulator in zip(cases, found, wanted, strict=True)
     }
-    record_vectors(unit, sum(one.codes.size for one in found), sum(wrong.values()))
+    record_vectors(request, unit, sum(one.codes.size for one in found), sum(wrong.values()))
     assert all(one.codes.size >= RESULTS for one in found)
     assert not any(wrong.values()), wrong
     assert [one.saturated for one in found] == [one.saturated for one in wanted]
