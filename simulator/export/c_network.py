@@ -70,13 +70,13 @@ def export_c(graph: IntGraph, folder: Path, constants: Constants | None = None) 
 
 
 def shipped_files() -> dict[str, str]:
-    """Return the headers of the C model, ``main.c`` and the Makefile: text by name."""
+    """Return the files of the C model, ``main.c`` and the Makefile: text by name."""
     model = resources.files("simulator.c_model")
     files = [*model.iterdir(), *(model / "network").iterdir()]
     return {
         file.name: file.read_text(encoding="utf-8")
         for file in sorted(files, key=lambda file: file.name)
-        if file.name.endswith(".h") or file.name in {"main.c", "Makefile"}
+        if file.name.endswith((".h", ".c", ".sv")) or file.name == "Makefile"
     }
 
 
@@ -230,4 +230,5 @@ class _Network:
             yield f"  little-endian {tensor.code_type.dtype.name}; outputs follow each other."
         yield f"- `network_run` needs {self.arena.size} bytes for activations, all static; no heap,"
         yield "  no float, no library but `memcpy`."
+        yield "- `aocq_dpi.sv`, `aocq_dpi.c`: the units for SystemVerilog; `make` leaves them out."
         yield "- `make sanitize` compiles with gcc's or clang's check for undefined behaviour."

@@ -14,6 +14,7 @@ from simulator.errors import InputError
 from simulator.export.c_arena import ALIGNMENT, arena_of
 from simulator.export.c_calls import function_body
 from simulator.export.c_network import CONSTANTS_NAME, Constants, export_c, shipped_files
+from simulator.export.c_structs import MOST_LEVELS
 from simulator.export.c_text import initializer, number
 from simulator.graph.ops import MatMul, Quantize, Reshape, SoftmaxFloatTable
 from simulator.numerics.accumulator import Accumulator, AccumulatorLevel
@@ -121,6 +122,10 @@ def test_more_levels_than_the_model_has_are_refused(block):
         else:
             with pytest.raises(InputError, match=r"op head .* has 9 levels, the C model at most 8"):
                 function_body(graph.ops[-1], graph, str)
+
+
+def test_the_model_has_as_many_levels_as_export_thinks():
+    assert f"#define AOCQ_MOST_LEVELS {MOST_LEVELS}\n" in shipped_files()["aocq_accumulator.h"]
 
 
 def test_names_that_differ_by_a_dot_stay_apart(block, tmp_path):
