@@ -61,7 +61,7 @@ def copied(
     }
     if after != wanted:
         raise InputError(
-            f"profile {neighbour}: its name, title and table [source] (and files of tables) are not "
+            f"profile {neighbour}: its name, title and table [source] (and its files) are not "
             "written as in the shipped profiles, one key per line; copy the file and change it by "
             "hand"
         )
