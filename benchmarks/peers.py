@@ -12,6 +12,7 @@ from aocq.lowering import lower
 from benchmarks.engines import Engine, Logits, OtherProcess, codes_of, emulator
 from benchmarks.networks import Subject, quantized
 from simulator.export.onnx_graph import describe, ends
+from simulator.export.tflite_graph import from_file, to_file, translated
 from simulator.graph import IntGraph
 from simulator.profile import load_profile
 
@@ -109,15 +110,11 @@ def litert(subject: Subject, threads: int, gemm: str, process: OtherProcess) -> 
     EnvironmentProblem
         If LiteRT refuses the file.
     """
-    from lite_oracle import Engine as Kernels
-    from tflite_graph import from_file, pieces, to_file
-
     profile = load_profile(LITERT_PROFILE)
     model = quantized(subject.quantized.graph, profile, subject.images)
     graph = lower(model, profile)
-    (piece,) = pieces(graph, model, Kernels.LITERT_REF, 1)
+    file = translated(graph, 1).file
     source, target = graph.inputs[0], graph.outputs[0]
-    piece.file.inputs, piece.file.outputs = [piece.tensors[source]], [piece.tensors[target]]
     codes = codes_of(graph, subject.images)
     stored = to_file(codes, graph.tensors[source])
     engines = [emulator(graph, subject.images, threads, gemm, LITERT_EMULATOR)]
@@ -125,12 +122,12 @@ def litert(subject: Subject, threads: int, gemm: str, process: OtherProcess) -> 
         header = {
             "engine": "litert",
             "key": name,
-            "model": piece.file.described(),
+            "model": file.described(),
             "batch": 1,
             "threads": threads,
             "resolver": resolver,
         }
-        facts = process.load(header, piece.file.constants)
+        facts = process.load(header, file.constants)
 
         def run(count: int, key: str = name) -> tuple[float, Logits]:
             passed, output = process.run(key, stored[:count])

@@ -5,4 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-COMMANDS: dict[str, Callable[..., None]] = {}
+from aocq.cli.export import model_explorer, onnx, tflite
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "onnx": onnx.command,
+    "tflite": tflite.command,
+    "model-explorer": model_explorer.command,
+}
