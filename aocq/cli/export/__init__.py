@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aocq.cli.export import c
+from aocq.cli.export import c, model_explorer, onnx, tflite
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "c": c.command,
+    "onnx": onnx.command,
+    "tflite": tflite.command,
+    "model-explorer": model_explorer.command,
 }
