@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trace of the softmax with a table of integer exponentials."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from simulator.graph.graph import IntGraph
+from simulator.graph.ops import Softmax
+from simulator.numerics.float_type import Array
+from simulator.numerics.softmax_normalisation import Normalisation
+from simulator.traces.steps import constant, divided, shifted, stored, wide
+
+
+def softmax(op: Softmax, graph: IntGraph, operands: Sequence[Array]) -> dict[str, Array]:
+    """Return every value of the formula: those of a row with one element."""
+    codes = wide(operands[0])
+    largest = codes.max(axis=-1, keepdims=True)
+    exponentials = constant(graph, op.table)[largest - codes]
+    total = exponentials.sum(axis=-1, keepdims=True)
+    values: dict[str, Array] = {"maximum": largest, "exponentials": exponentials, "sum": total}
+    result = graph.result(op)
+    if op.normalisation is Normalisation.DIVISION:
+        scaled = exponentials << (op.reciprocal_bits - op.shift)
+        rounded = divided(scaled, total, op.rounding) + result.zero_point
+        return {
+            **values,
+            "scaled": scaled,
+            "rounded": rounded,
+            "result": stored(rounded, result, op.overflow),
+        }
+    reciprocal = ((np.int64(1) << op.reciprocal_bits) + total // 2) // total
+    scaled = exponentials * reciprocal
+    return {
+        **values,
+        "reciprocal": reciprocal,
+        **shifted(scaled, op.shift, op.rounding, op.overflow, result),
+    }
