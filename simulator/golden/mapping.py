@@ -119,7 +119,7 @@ def _problems(arrays: tuple[MappedArray, ...]) -> Iterator[str]:
             yield f"{place}: twice"
         seen.add((entry.op, entry.array))
         if entry.form is None:
-            yield f"{place}: format of {quoted(entry.file)} is unknown; give format = \"hex\""
+            yield f'{place}: format of {quoted(entry.file)} is unknown; give format = "hex"'
         wave = entry.form is Format.WAVE
         if wave and (entry.signal is None or entry.clock is None):
             yield f"{place}: a waveform needs signal and clock"

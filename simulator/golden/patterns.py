@@ -155,7 +155,9 @@ def _widths(compared: Compared) -> Iterator[Finding]:
     for bits in range(kind.bits - 1, 0, -1):
         narrow = IntType(bits=bits, signed=kind.signed)
         if np.array_equal(_read(flat, narrow), got):
-            yield Finding(kind="width", sentence=f"only the low {bits} of {kind.bits} bits are kept")
+            yield Finding(
+                kind="width", sentence=f"only the low {bits} of {kind.bits} bits are kept"
+            )
         elif kind.signed and np.array_equal(_unsigned(flat, bits), got):
             yield Finding(
                 kind="sign extension",

@@ -5,4 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-COMMANDS: dict[str, Callable[..., None]] = {}
+from aocq.cli.golden import check
+
+COMMANDS: dict[str, Callable[..., None]] = {"check": check.command}
