@@ -28,9 +28,10 @@ def add(op: Add, graph: IntGraph, operands: Sequence[Array]) -> dict[str, Array]
 
 
 def mul(op: Mul, graph: IntGraph, operands: Sequence[Array]) -> dict[str, Array]:
-    """Return what a requantization ends with."""
+    """Return ``product``, and what a requantization ends with."""
     a, b = (
         centred(codes, graph.tensors[name])
         for codes, name in zip(operands, (op.a, op.b), strict=True)
     )
-    return requantized(a * b, graph, op.requantize, graph.result(op))
+    product = a * b
+    return {"product": product, **requantized(product, graph, op.requantize, graph.result(op))}

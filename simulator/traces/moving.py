@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Traces of ops that look codes up or move them: a result, and nothing on the way to it."""
+"""Traces of ops that look codes up or move them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,32 @@ from collections.abc import Sequence
 import numpy as np
 
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import Concat, Lookup, Reshape, Slice, Transpose
+from simulator.graph.ops import Concat, InterpolatedLookup, Lookup, Reshape, Slice, Transpose
 from simulator.numerics.float_type import Array
-from simulator.traces.steps import wide
+from simulator.traces.steps import constant, shifted, wide
 
 
 def lookup(op: Lookup, graph: IntGraph, operands: Sequence[Array]) -> dict[str, Array]:
     """Return ``result``."""
     index = wide(operands[0]) - graph.tensors[op.a].code_type.low
     return {"result": graph.constants[op.table][index].astype(graph.result(op).type.dtype)}
+
+
+def interpolated(
+    op: InterpolatedLookup, graph: IntGraph, operands: Sequence[Array]
+) -> dict[str, Array]:
+    """Return ``rise``, the step from one sample to the next, and what ends in a shift."""
+    distance = wide(operands[0]) - graph.tensors[op.a].code_type.low
+    index = distance >> op.fraction_bits
+    place = distance & ((1 << op.fraction_bits) - 1)
+    table = constant(graph, op.table)
+    rise = table[index + 1] - table[index]
+    scaled = (table[index] << op.fraction_bits) + rise * place
+    result = graph.result(op)
+    return {
+        "rise": rise,
+        **shifted(scaled, op.shift, op.rounding, op.overflow, result, zero_point=0),
+    }
 
 
 def concat(op: Concat, graph: IntGraph, operands: Sequence[Array]) -> dict[str, Array]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trace of the softmax with a table of integer exponentials."""
+"""Trace of the softmax with a table of integer exponentials, and what all softmaxes share."""
 
 from __future__ import annotations
 
@@ -7,18 +7,29 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from simulator.graph.graph import IntGraph
+from simulator.graph.graph import IntGraph, Tensor
 from simulator.graph.ops import Softmax
 from simulator.numerics.float_type import Array
+from simulator.numerics.integer_type import Overflow
 from simulator.numerics.softmax_normalisation import Normalisation
-from simulator.traces.steps import constant, divided, shifted, stored, wide
+from simulator.traces.steps import Int64, constant, divided, shifted, stored, wide
+
+
+def differences(codes: Array) -> tuple[Int64, Int64]:
+    """Return the largest code of each row, with one element, and every code less it."""
+    largest = wide(codes).max(axis=-1, keepdims=True)
+    return largest, wide(codes) - largest
+
+
+def saturated(values: Int64, result: Tensor) -> Array:
+    """Return the codes of values that are clipped to the result's type."""
+    return stored(values, result, Overflow.SATURATE)
 
 
 def softmax(op: Softmax, graph: IntGraph, operands: Sequence[Array]) -> dict[str, Array]:
     """Return every value of the formula: those of a row with one element."""
-    codes = wide(operands[0])
-    largest = codes.max(axis=-1, keepdims=True)
-    exponentials = constant(graph, op.table)[largest - codes]
+    largest, d = differences(operands[0])
+    exponentials = constant(graph, op.table)[-d]
     total = exponentials.sum(axis=-1, keepdims=True)
     values: dict[str, Array] = {"maximum": largest, "exponentials": exponentials, "sum": total}
     result = graph.result(op)
