@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.errors import InputError
 from simulator.golden.diagnosis import Made, diagnose
@@ -231,14 +232,14 @@ class _Subject:
             where=tuple(places(unequal)) if unequal.any() else (),
         )
 
-    def _unequal(self) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-        unequal = self.dumped.values.reshape(self.expected.shape) != self.expected
+    def _unequal(self) -> NDArray[np.bool_]:
+        unequal: NDArray[np.bool_] = np.not_equal(
+            self.dumped.values.reshape(self.expected.shape), self.expected
+        )
         unequal.reshape(-1)[[*self.dumped.unknown]] = True
         return unequal
 
-    def _mismatches(
-        self, unequal: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
-    ) -> Iterator[Mismatch]:
+    def _mismatches(self, unequal: NDArray[np.bool_]) -> Iterator[Mismatch]:
         got = self.dumped.values.reshape(-1)
         for place in np.flatnonzero(unequal)[:_TOLD]:
             yield Mismatch(
@@ -316,7 +317,7 @@ def _made(folder: Path, dump: Dump, entry: OpEntry, wrong: list[str]) -> Made | 
             continue
         dumped, kind = dump.read(path), code_type(file)
         values = dumped.values
-        usable = values.shape == file.shape and not dumped.unknown and not file.dtype[0] == "f"
+        usable = values.shape == file.shape and not dumped.unknown and file.dtype[0] != "f"
         if not usable or values.min() < kind.low or values.max() > kind.high:
             return None
         codes = values.astype(file.dtype)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from simulator.golden.dump_values import as_integers
 from simulator.golden.one_op import OneOp, Operands
 from simulator.golden.patterns import Compared, Finding, Values, patterns
-from simulator.golden.trial import Trial, _without_requantization, requantization_of
+from simulator.golden.trial import Trial, requantization_of, without_requantization
 from simulator.golden.variant import Variant
 from simulator.golden.variants import variants
 from simulator.golden.variants_of_constants import entry_variants, tables_of
@@ -59,7 +59,7 @@ def _unit(one: OneOp, array: str) -> IntGraph | None:
     if array == "result":
         return one.graph
     if array == "accumulator" and requantization_of(one.op) is not None:
-        return _without_requantization(one.graph)
+        return without_requantization(one.graph)
     return None
 
 

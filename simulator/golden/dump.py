@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The dump of a device or a simulator: its files by the arrays of a golden folder, and their values.
+"""The dump of a device or a simulator: which of its files has which array of a golden folder.
 
 Files are found by their names (``tensors/NAME.npy``, ``NAME.hex``) or by a mapping file.
 """
@@ -12,7 +12,8 @@ from pathlib import Path
 
 from simulator.errors import InputError
 from simulator.golden.dump_values import DumpedArray, read_dumped
-from simulator.golden.manifest import RESULT, ArrayRole, Manifest, OpEntry
+from simulator.golden.formats import lanes_of
+from simulator.golden.manifest import RESULT, Manifest, OpEntry
 from simulator.golden.mapping import ENDINGS, Format, MappedArray
 from simulator.graph.names import printable, quoted
 
@@ -94,8 +95,8 @@ def _mapped(
         arrays = manifest.entry(source.op).arrays
         if source.array not in arrays:
             raise InputError(
-                f"op {quoted(source.op)}: has no array {quoted(source.array)} in the golden folder; "
-                f"it has {', '.join(arrays)}"
+                f"op {quoted(source.op)}: has no array {quoted(source.array)} in the golden "
+                f"folder; it has {', '.join(arrays)}"
             )
         yield arrays[source.array], source
 
@@ -164,11 +165,4 @@ def _golden_path(name: str, known: Mapping[str, tuple[OpEntry, str]]) -> str | N
 
 def _lanes(manifest: Manifest, path: str) -> int:
     """Return the elements in a word, as the golden folder's own hex files have them."""
-    if manifest.word_bits is None:
-        return 1
-    return max(1, manifest.word_bits // manifest.files[path].bits)
-
-
-def is_compared(manifest: Manifest, path: str) -> bool:
-    """Tell whether an array is one that a device computes: no constant."""
-    return manifest.files[path].role is not ArrayRole.CONSTANT
+    return lanes_of(manifest.files[path].bits, manifest.word_bits)[0]

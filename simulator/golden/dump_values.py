@@ -205,7 +205,7 @@ def _raw(path: Path, source: MappedArray, file: ArrayFile) -> _Flat:
     wanted, number = np.dtype(file.dtype).itemsize, prod(file.shape)
     if source.bits is not None:
         wanted = next(size for size in _STORED if source.bits <= 8 * size)
-    item, notes = wanted, ()
+    item, notes = wanted, tuple[str, ...]()
     if len(content) != number * wanted:
         fitting = [size for size in _STORED if len(content) == number * size]
         if fitting:
@@ -233,7 +233,8 @@ def _wave(path: Path, source: MappedArray, file: ArrayFile) -> _Flat:
         raise InputError(
             f"{path}: signal {source.signal} has {width} bits, not {lanes} lanes of {bits}"
         )
-    words, unknown = [], {}
+    words: list[int] = []
+    unknown: dict[int, str] = {}
     for sample in wave.samples(sampling):
         if isinstance(sample.value, str):
             for lane in range(lanes):

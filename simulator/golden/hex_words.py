@@ -118,13 +118,13 @@ def elements_of(words: list[int], kind: IntType, lanes: int) -> IntArray:
         codes = packed >> (kind.bits * np.arange(lanes)) & ((1 << kind.bits) - 1)
     else:
         mask = (1 << kind.bits) - 1
-        codes = np.array(
+        wide = np.array(
             [[word >> (kind.bits * lane) & mask for lane in range(lanes)] for word in words],
             np.uint64,
         ).reshape(-1, lanes)
         if kind.bits == 64:
-            return codes.view(np.int64).ravel()
-        codes = codes.astype(np.int64)
+            return wide.view(np.int64).ravel()
+        codes = wide.astype(np.int64)
     if kind.signed:
         codes = codes - ((codes >> (kind.bits - 1)) << kind.bits)
     return codes.ravel()

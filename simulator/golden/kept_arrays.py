@@ -108,14 +108,9 @@ def problem(path: Path, array: Array, about: Mapping[str, str]) -> str | None:
     if content is None:
         return f"there is no {path.name} in {path.parent}"
     try:
-        described = strict_json.loads(_json_path(path).read_bytes())
-        kept: Array = np.load(io.BytesIO(content), allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        return f"{path} or its .json cannot be read ({error}); restore both"
-    if not isinstance(described, dict):
-        return f"{_json_path(path)} is no golden array's description; restore it"
-    if hashlib.sha256(content).hexdigest() != described.get("sha256"):
-        return f"{path} is not the file that {_json_path(path).name} describes; restore both"
+        described, kept = _read(path, content)
+    except ValueError as error:
+        return str(error)
     kind = type_problem(kept, array)
     if kind is not None:
         return f"{kind} ({path})"
@@ -128,3 +123,19 @@ def problem(path: Path, array: Array, about: Mapping[str, str]) -> str | None:
         if described.get(key) != value
     ]
     return "\n  ".join([f"{told(found)[0]} from {path}", *told(found)[1:], *changed])
+
+
+def _read(path: Path, content: bytes) -> tuple[dict[str, Any], Array]:
+    """Return the JSON and the array of a golden file; a ValueError says what is wrong with them."""
+    try:
+        described = strict_json.loads(_json_path(path).read_bytes())
+        kept: Array = np.load(io.BytesIO(content), allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path} or its .json cannot be read ({error}); restore both") from error
+    if not isinstance(described, dict):
+        raise ValueError(f"{_json_path(path)} is no golden array's description; restore it")
+    if hashlib.sha256(content).hexdigest() != described.get("sha256"):
+        raise ValueError(
+            f"{path} is not the file that {_json_path(path).name} describes; restore both"
+        )
+    return described, kept

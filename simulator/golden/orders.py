@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Values = NDArray[np.int64]
 Found = tuple[str, str]  # kind, sentence
 
-_LANES = (2, 4, 8, 16, 32, 64)
+_LANES = (2, 4, 8, 16)
 _MOST_DIMENSIONS = 5  # whose orders are all tried
 _MOST_LATE = 64  # values by which a stream may be late
 _LISTED = 8
@@ -87,14 +87,14 @@ def _slices(expected: Values, got: Values) -> Iterator[Found]:
         if found:
             return
     if expected.ndim > 2:  # rows of one image or of one head alone
-        rows = [array.reshape(-1, expected.shape[-1]) for array in (expected, got)]
-        yield from _exchanged(*rows, "row")
+        first, second = (array.reshape(-1, expected.shape[-1]) for array in (expected, got))
+        yield from _exchanged(first, second, "row")
 
 
 def _axis_name(axis: int, dimensions: int) -> str:
-    if axis == 0:
-        return "image"
-    return "channel" if axis == dimensions - 1 else f"index of dimension {axis}"
+    """Return what is at one place of a dimension: images first, channels last, rows before them."""
+    names = {0: "image", dimensions - 1: "channel", dimensions - 2: "row"}
+    return "image" if axis == 0 else names.get(axis, f"slice of dimension {axis}")
 
 
 def _exchanged(expected: Values, got: Values, name: str) -> Iterator[Found]:
@@ -164,10 +164,16 @@ def _told(order: Sequence[int], name: str) -> str:
     """Return what an order does: two exchanged, all reversed, or which went where."""
     moved = [place for place, source in enumerate(order) if place != source]
     if len(moved) == 2:
-        return f"{name}s {moved[0]} and {moved[1]} are swapped"
+        return f"{_many(name)} {moved[0]} and {moved[1]} are swapped"
     if list(order) == [*reversed(range(len(order)))]:
-        return f"{name}s are in reverse order"
+        return f"{_many(name)} are in reverse order"
     return f"{name} {_listed([f'{place} has those of {order[place]}' for place in moved])}"
+
+
+def _many(name: str) -> str:
+    """Return the plural: slices of dimension 1."""
+    first, *others = name.split(" ")
+    return " ".join([f"{first}s", *others])
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where values differ: in which images, rows and channels, and whether in tiles or lanes of them."""
+"""Where values differ: in which images, rows and channels, in tiles or lanes of them."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -171,7 +171,7 @@ class _Summary:
             return
         for key, value in report.user_properties:
             if key == _USED:
-                path, became, digest = value  # type: ignore[misc]
+                path, became, digest = map(str, cast("list[str]", value))
                 self._uses[path].append((became, digest))
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:

@@ -11,7 +11,8 @@ from xml.etree import ElementTree
 from simulator.golden.verdict import ArrayVerdict, DumpVerdict, Status
 
 NO_PATTERN = "no known pattern"
-_NAMED = 5  # of names in a line
+_NAMED = 5  # names in a line
+_ALIKE = 3  # candidates of one kind, of which none can be told from the others by these values
 
 
 def told(verdict: DumpVerdict) -> Iterator[str]:
@@ -44,10 +45,19 @@ def array_told(array: ArrayVerdict) -> Iterator[str]:
     if not brief:
         yield from (f"  where   {line}" for line in array.where)
     yield from (f"  note    {line}" for line in array.notes)
-    for finding in array.findings:
-        yield f"  pattern {finding.kind}: {finding.sentence}"
+    for kind, sentences in _by_kind(array).items():
+        yield from (f"  pattern {kind}: {sentence}" for sentence in sentences[:_ALIKE])
+        if len(sentences) > _ALIKE:
+            yield f"  pattern {kind}: and {len(sentences) - _ALIKE} more that make the same values"
     if array.diagnosed and not array.findings:
         yield f"  pattern {NO_PATTERN}"
+
+
+def _by_kind(array: ArrayVerdict) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for finding in array.findings:
+        found.setdefault(finding.kind, []).append(finding.sentence)
+    return found
 
 
 def _aligned(operands: Any) -> Iterator[str]:
@@ -58,7 +68,7 @@ def _aligned(operands: Any) -> Iterator[str]:
 
 def _sums(verdict: DumpVerdict) -> Iterator[str]:
     """Yield what was compared, what was not, and the verdict."""
-    counts = {status: 0 for status in Status}
+    counts = dict.fromkeys(Status, 0)
     for array in verdict.arrays:
         counts[array.status] += 1
     values = sum(array.values for array in verdict.arrays if array.status is not Status.MISSING)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,7 +60,7 @@ class Wave:
 
     def __init__(self, path: Path) -> None:
         try:
-            import pywellen
+            import pywellen  # type: ignore[import-untyped]
         except ImportError as error:
             raise EnvironmentProblem(
                 f"{path}: waveforms are read by the package pywellen, which is not installed; "
@@ -97,7 +98,7 @@ class Wave:
         signals = [_Values(_changes(self._variable(sampling.signal)))]
         signals += [_Values(_changes(self._variable(name))) for name in sampling.when]
         wanted = (0, 1) if sampling.edge == "rising" else (1, 0)
-        for (_, before), (time, after) in zip(clock, clock[1:], strict=False):
+        for (_, before), (time, after) in pairwise(clock):
             if (before, after) != wanted:
                 continue
             data, *conditions = (values.before(time) for values in signals)
