@@ -37,6 +37,19 @@ def _lines(
 ) -> Iterator[tuple[str, str]]:
     if SPECS[type(one.op)].moves_codes:
         return
+    yield from _read(one, operands, image, place)
+    if type(one.op) not in TRACES:
+        return
+    for key, array in run_trace(one, operands).items():
+        if key != RESULT and array.ndim == len(one.result.shape) + 1:
+            at = tuple(min(i, extent - 1) for i, extent in zip(place, array.shape[1:], strict=True))
+            yield key, str(array[(0, *at)])
+
+
+def _read(
+    one: OneOp, operands: Operands, image: int, place: tuple[int, ...]
+) -> Iterator[tuple[str, str]]:
+    """Operands and constants, as they were read."""
     shown: dict[str, _Shown] = {}
     for name in one.op.operands:
         if one.graph.is_constant(name):
@@ -55,12 +68,6 @@ def _lines(
     if isinstance(one.op, Lookup):
         entry = int(shown[one.op.a].array[place]) - one.graph.tensors[one.op.a].code_type.low
         yield f"table[{entry}]", str(one.graph.constants[one.op.table][entry])
-    if type(one.op) not in TRACES:
-        return
-    for key, array in run_trace(one, operands).items():
-        if key != RESULT and array.ndim == len(one.result.shape) + 1:
-            at = tuple(min(i, extent - 1) for i, extent in zip(place, array.shape[1:], strict=True))
-            yield key, str(array[(0, *at)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Golden folders of small ops, and dumps of them with one fault each.
 
-A fault of arithmetic is another op, run by the plain-Python reference; one of a file is made by numpy.
-Neither knows how `golden check` looks for it.
+A fault of arithmetic is another op, run by the plain-Python reference; one of a file is made by
+numpy. Neither knows how `golden check` looks for it.
 """
 
 from __future__ import annotations
@@ -444,4 +444,4 @@ def manifest(unit_of: Unit) -> Any:
     return read_manifest(unit_of.folder)
 
 
-__all__ = ["FAULTS", "UNITS", "U8", "Unit", "cells", "dump_folder", "dumps", "manifest", "unit"]
+__all__ = ["FAULTS", "U8", "UNITS", "Unit", "cells", "dump_folder", "dumps", "manifest", "unit"]
