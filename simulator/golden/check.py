@@ -21,6 +21,7 @@ from simulator.golden.diagnosis import Made, diagnose
 from simulator.golden.dump import Dump
 from simulator.golden.dump_values import DumpedArray, as_integers, code_type
 from simulator.golden.files import load_array
+from simulator.golden.inner_types import inner_types
 from simulator.golden.made_of import made_of
 from simulator.golden.manifest import (
     RESULT,
@@ -335,6 +336,8 @@ def _judged(subjects: list[_Subject], made: Made, cause: str | None) -> Iterator
     comes after them is not judged.
     """
     expected = _expected(made, subjects)
+    order = [*inner_types(made.one.op, made.one.graph), RESULT]
+    subjects = sorted(subjects, key=lambda subject: order.index(subject.key))
     wrong_before: _Subject | None = None
     agreeing: list[str] = []
     for golden in subjects:

@@ -7,9 +7,10 @@ what is written has two opinions that agree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from simulator.golden.files import (
     save_array,
     tensor_path,
 )
-from simulator.golden.formats import FORMATS, Format, write_formats
+from simulator.golden.formats import Format, write_formats
 from simulator.golden.inner_types import inner_types
 from simulator.golden.manifest import (
     RESULT,
@@ -76,9 +77,7 @@ class Recording:
     @property
     def activations(self) -> tuple[TensorId, ...]:
         """The tensors with images that these ops read or write, each once."""
-        names = dict.fromkeys(
-            name for op in self.ops for name in (*op.operands, op.name)
-        )
+        names = dict.fromkeys(name for op in self.ops for name in (*op.operands, op.name))
         return tuple(name for name in names if not self.graph.is_constant(name))
 
     @property
@@ -178,7 +177,7 @@ def record(
                 arrays.put(tensor_path(name), values[name], dtype, start)
             for op, inner in zip(
                 recording.ops,
-                pool.map(lambda op: _traced(op, recording.graph, values), recording.ops),
+                pool.map(partial(_traced, recording.graph, values), recording.ops),
                 strict=True,
             ):
                 for name, (kind, found) in inner.items():
@@ -191,14 +190,21 @@ def record(
     return _described(recording, folder, summed(counts))
 
 
-def _small_batches(codes: Iterable[Array]) -> Iterable[Array]:
+def _small_batches(codes: Iterable[Array]) -> Iterator[Array]:
+    """Yield the same codes in batches of :data:`IMAGES_AT_ONCE`, the last one aside."""
+    held: list[Array] = []
     for batch in codes:
-        for start in range(0, len(batch), IMAGES_AT_ONCE):
-            yield batch[start : start + IMAGES_AT_ONCE]
+        for image in range(len(batch)):
+            held.append(batch[image : image + 1])
+            if len(held) == IMAGES_AT_ONCE:
+                yield np.concatenate(held)
+                held = []
+    if held:
+        yield np.concatenate(held)
 
 
 def _traced(
-    op: Op, graph: IntGraph, values: Mapping[TensorId, Array]
+    graph: IntGraph, values: Mapping[TensorId, Array], op: Op
 ) -> dict[str, tuple[TensorType, Array]]:
     """Return the intermediates of an op with their types; compare its result with the kernel's."""
     found = dict(trace(op, graph, [values[name] for name in op.operands]))
@@ -234,9 +240,7 @@ def _places(values: Array) -> Array:
     return np.where(bits < 0, -(1 << 31) - bits, bits)
 
 
-def _described(
-    recording: Recording, folder: Path, counts: Mapping[str, OpCounts]
-) -> Manifest:
+def _described(recording: Recording, folder: Path, counts: Mapping[str, OpCounts]) -> Manifest:
     """Write constants, graph, other formats and the manifest; return it."""
     graph = recording.graph
     computed = {op.name for op in recording.ops}
@@ -245,7 +249,9 @@ def _described(
         role = ArrayRole.RESULT if name in computed else ArrayRole.OPERAND
         tensor, path = graph.tensors[name], tensor_path(name)
         files[path] = describe(folder / path, tensor.type, role, tensor)
-    for name in dict.fromkeys(name for op in recording.ops for name in (*op.operands, *op.constants)):
+    for name in dict.fromkeys(
+        name for op in recording.ops for name in (*op.operands, *op.constants)
+    ):
         if graph.is_constant(name):
             tensor, path = graph.tensors[name], constant_path(name)
             save_array(folder / path, graph.constants[name])

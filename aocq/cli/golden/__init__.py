@@ -5,6 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aocq.cli.golden import check
+from aocq.cli.golden import check, record
 
-COMMANDS: dict[str, Callable[..., None]] = {"check": check.command}
+COMMANDS: dict[str, Callable[..., None]] = {"record": record.command, "check": check.command}

@@ -20,7 +20,6 @@ from simulator.golden.manifest import read_manifest
 from simulator.golden.record import Recording, record
 from simulator.golden.verdict import Status
 from simulator.golden.verdict_text import as_plain, junit, told
-from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.rounding import Rounding
 
 GRAPH = encoder_block()
@@ -59,7 +58,7 @@ def statuses(verdict):
     return {(a.op, a.array): a.status for a in verdict.arrays if a.status is not Status.EQUAL}
 
 
-def dump_of(graph, dump, *names, inner=False):
+def dump_of(graph, dump, *names):
     """What a device computes that is built like another graph: results, nothing inside."""
     shutil.rmtree(dump / "inner")
     run = Executor(graph, gemm="numba", threads=1).run(CODES, taps=[op.name for op in graph.ops])
@@ -229,11 +228,3 @@ def test_an_empty_dump_and_foreign_files_are_told(golden, dump, tmp_path):
     assert verdict_of(golden, dump).unknown_files == ("tensors/nobody.npy",)
     with pytest.raises(InputError, match="not found"):
         find_dump(read_manifest(golden), tmp_path / "nowhere")
-
-
-def test_policies_of_the_graph_do_not_end_a_check(golden, dump):
-    assert all(
-        getattr(op, "accumulator", None) is None
-        or op.accumulator.policy is not OverflowPolicy.ERROR
-        for op in GRAPH.ops
-    )
