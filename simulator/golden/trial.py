@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from simulator.errors import EnvironmentProblem
 from simulator.gemm import Gemm, backend
+from simulator.golden.one_op import of_op
 from simulator.graph.graph import IntGraph, Role, Tensor
 from simulator.graph.op import Op, Requantization, residual_of
 from simulator.graph.ops import MatMul
@@ -35,17 +35,8 @@ _ONE, _ZERO = "identity.multiplier", "identity.shift"
 
 
 def unit_of(graph: IntGraph, op: Op) -> IntGraph:
-    """Return the graph of one op alone: its tensors and constants, its operands as inputs."""
-    names = dict.fromkeys((*op.operands, *op.constants, op.name))
-    return IntGraph(
-        name=graph.name,
-        profile=graph.profile,
-        inputs=tuple(dict.fromkeys(n for n in op.operands if not graph.is_constant(n))),
-        outputs=(op.name,),
-        tensors=MappingProxyType({name: graph.tensors[name] for name in names}),
-        ops=(op,),
-        constants=MappingProxyType({n: graph.constants[n] for n in names if graph.is_constant(n)}),
-    )
+    """Return the graph of one op alone: its tensors and constants, its activations as inputs."""
+    return of_op(op, graph).graph
 
 
 def requantization_of(op: Op) -> Requantization | None:
@@ -140,11 +131,11 @@ class Trial:
 
     def codes_of(self, unit: IntGraph, operands: Sequence[Array] | None = None) -> Array:
         """Return the codes of a changed unit, on the trial's operands or others."""
-        if operands is None and requantization_of(self.op) is not None and self._same_sums(unit):
+        if operands is None and requantization_of(self.op) is not None and self.same_sums(unit):
             return finished(unit, self.sums, self.operands)
         return run_unit(unit, self.operands if operands is None else operands)
 
-    def _same_sums(self, unit: IntGraph) -> bool:
+    def same_sums(self, unit: IntGraph) -> bool:
         """Tell whether a changed unit's requantization takes what this one's takes."""
         (op,) = unit.ops
         if requantization_of(op) is None or type(op) is not type(self.op):
