@@ -102,9 +102,12 @@ def _mapped(
 
 
 def _by_name(manifest: Manifest, place: Path) -> tuple[dict[str, MappedArray], list[str]]:
-    """Return sources by the names of files, and the files that have no such name."""
+    """Return sources by the names of files, and the files that have no such name.
+
+    Of several files of one array the ``.npy`` file counts, then the hex file.
+    """
     known = _names(manifest)
-    found: dict[str, MappedArray] = {}
+    found: dict[str, list[MappedArray]] = {}
     unknown = []
     folder = place if place.is_dir() else place.parent
     for file in sorted(folder.rglob("*")) if place.is_dir() else [place]:
@@ -116,22 +119,22 @@ def _by_name(manifest: Manifest, place: Path) -> tuple[dict[str, MappedArray], l
         if path is None:
             unknown.append(printable(relative))
             continue
-        source = MappedArray(
-            op=known[path.removesuffix(".npy")][0].name,
-            array=known[path.removesuffix(".npy")][1],
-            file=relative,
-            format=form,
-            lanes=_lanes(manifest, path) if form is Format.HEX else 1,
+        entry, key = known[path.removesuffix(".npy")]
+        lanes = _lanes(manifest, path) if form is Format.HEX else 1
+        source = MappedArray(op=entry.name, array=key, file=relative, format=form, lanes=lanes)
+        found.setdefault(path, []).append(source)
+    return {path: _best(path, sources) for path, sources in found.items()}, unknown
+
+
+def _best(path: str, sources: Sequence[MappedArray]) -> MappedArray:
+    """Return the source of the format that counts; InputError where two have it."""
+    first, *others = sorted(sources, key=_rank)
+    if others and _rank(others[0]) == _rank(first):
+        raise InputError(
+            f"{first.file} and {others[0].file} are both named as {path}; remove one, or name what "
+            "files hold with --map"
         )
-        earlier = found.get(path)
-        if earlier is None or _rank(source) < _rank(earlier):
-            found[path] = source
-        elif _rank(source) == _rank(earlier):
-            raise InputError(
-                f"{place}: {earlier.file} and {relative} are both named as {path}; remove one, or "
-                "name what files hold with --map"
-            )
-    return found, unknown
+    return first
 
 
 def _rank(source: MappedArray) -> int:

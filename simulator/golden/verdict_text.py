@@ -16,11 +16,17 @@ _ALIKE = 3  # candidates of one kind, of which none can be told from the others 
 
 
 def told(verdict: DumpVerdict) -> Iterator[str]:
-    """Yield the lines of a verdict: the first fault, then all else that is not equal."""
-    faults = [array for array in verdict.arrays if array.status is not Status.EQUAL]
-    for array in faults:
-        yield from array_told(array)
-        yield ""
+    """Yield the lines of a verdict: what is wrong in order of execution, and what was compared.
+
+    Ops that only follow are counted, but those in which an inner value is wrong.
+    """
+    faulty = {array.op for array in verdict.arrays if array.status is Status.FAULT}
+    for array in verdict.arrays:
+        if array.status is Status.EQUAL:
+            continue
+        if array.status is not Status.FOLLOWS or array.op in faulty:
+            yield from array_told(array)
+            yield ""
     yield from _sums(verdict)
 
 
@@ -36,7 +42,7 @@ def array_told(array: ArrayVerdict) -> Iterator[str]:
         yield f"{head} differs in {array.differing:,} of {array.values:,} values ({array.place})"
     if array.unknown:
         yield f"  {array.unknown:,} values have unknown bits"
-    brief = array.status is Status.FOLLOWS
+    brief = array.status is not Status.FAULT
     for number, mismatch in enumerate(array.mismatches[: 1 if brief else None]):
         start = "first at" if number == 0 else "then at"
         yield f"  {start} {[*mismatch.index]}: {mismatch.told(array.kind)}"

@@ -158,7 +158,9 @@ def test_right_accumulators_put_the_fault_behind_them(golden, dump):
 def test_every_array_that_is_dumped_wrongly_is_named_so(golden, dump):
     shutil.rmtree(dump / "inner")
     for name in ("embedded", "add1", "add2"):
-        np.save(dump / "tensors" / f"{name}.npy", np.load(golden / f"tensors/{name}.npy").byteswap())
+        np.save(
+            dump / "tensors" / f"{name}.npy", np.load(golden / f"tensors/{name}.npy").byteswap()
+        )
     verdict = verdict_of(golden, dump)
     faults = [a for a in verdict.arrays if a.status is Status.FAULT]
     assert [(a.op, a.findings[0].kind) for a in faults] == [
