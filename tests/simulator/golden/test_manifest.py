@@ -169,7 +169,7 @@ def test_an_impossible_op_is_refused(folder):
 
     changed(folder, change)
     manifest = read_manifest(folder)
-    with pytest.raises(InputError, match="op y: not a valid graph: .* rounds half_up twice"):
+    with pytest.raises(InputError, match=r"op y: not a valid graph: .* rounds half_up twice"):
         one_op.of_entry(manifest, manifest.ops[0], folder)
 
 

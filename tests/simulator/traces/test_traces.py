@@ -33,7 +33,9 @@ def graph_of(kind, name, *mode):
 
 
 def modes(kind):
-    every = [(rounding, overflow) for rounding in Rounding for overflow in Overflow]
+    """Every rounding, and every overflow: the first does not ask which the second is."""
+    every = [(rounding, Overflow.SATURATE) for rounding in Rounding]
+    every += [(Rounding.HALF_EVEN, overflow) for overflow in Overflow]
     return every if kind in ROUNDING_OPS else every[:1]
 
 
