@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tools that tests of hardware need: simulators, synthesis, a C compiler.
+
+A missing one skips the test with the reason; with ``AOCQ_REQUIRE_ORACLES=1`` it fails it. What is
+missing is told by the table of ``tests/oracles/environments.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+sys.path.append(str(Path(__file__).parent.parent / "oracles"))
+
+
+@pytest.fixture(scope="session")
+def needs() -> Callable[..., None]:
+    """Return ``needs("iverilog", …)``: ``verilator``, ``cocotb``, ``yosys``, ``cc``."""
+    from presence import need
+
+    def needs(*tools: str) -> None:
+        for tool in tools:
+            need(tool)
+
+    return needs
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for what all workers of a session share; take ``FileLock`` to write."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    return shared
+
+
+@pytest.fixture(scope="session")
+def verilator_runtime(shared_folder: Path) -> Path:
+    """Return a folder with the compiled parts of Verilator that are the same for every design.
+
+    They take most of the time of a build: about 20 s.
+    """
+    from simulators import build_runtime
+
+    runtime = shared_folder / "verilator_runtime"
+    with FileLock(shared_folder / "verilator_runtime.lock"):
+        if not (runtime / "complete").exists():
+            build_runtime(runtime)
+            (runtime / "complete").touch()
+    return runtime
