@@ -8,12 +8,18 @@ missing is told by the table of ``tests/oracles/environments.py``.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
+
+if TYPE_CHECKING:
+    from simulator.graph import IntGraph
+    from simulator.numerics.float_type import Array
 
 sys.path.append(str(Path(__file__).parent.parent / "oracles"))
 
@@ -53,3 +59,24 @@ def verilator_runtime(shared_folder: Path) -> Path:
             build_runtime(runtime)
             (runtime / "complete").touch()
     return runtime
+
+
+@pytest.fixture(scope="session")
+def demo_run(shared_folder: Path) -> tuple[IntGraph, Array]:
+    """Return the graph of ``aocq demo`` and codes of its images."""
+    import numpy as np
+
+    from simulator.boundary import quantize
+    from simulator.graph import load
+
+    folder = shared_folder / "demo_run"
+    with FileLock(shared_folder / "demo_run.lock"):
+        if not (folder / "run.json").exists():
+            command = [sys.executable, "-m", "aocq", "demo", "--out", str(folder)]
+            subprocess.run(command, check=True)
+    graph = load(folder)
+    from aocq.demo.digits import gray_levels, load_split
+
+    gray = gray_levels(load_split("val").images).astype(np.float32) / 255
+    pixels = np.repeat(2 * gray[:, None] - 1, 3, axis=1)
+    return graph, quantize(pixels, graph.tensors[graph.inputs[0]])
