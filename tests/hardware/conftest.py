@@ -80,3 +80,15 @@ def demo_run(shared_folder: Path) -> tuple[IntGraph, Array]:
     gray = gray_levels(load_split("val").images).astype(np.float32) / 255
     pixels = np.repeat(2 * gray[:, None] - 1, 3, axis=1)
     return graph, quantize(pixels, graph.tensors[graph.inputs[0]])
+
+
+@pytest.fixture
+def record_count(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Return ``record(simulator, row, compared=…, mismatches=…)``: a line of the summary."""
+    from tally import COUNTS
+
+    def record(simulator: str, row: str, *, compared: int, mismatches: int) -> None:
+        line = [simulator, row, int(compared), int(mismatches)]
+        request.node.user_properties.append((COUNTS, line))
+
+    return record

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from simulators import check, icarus, verilate
 
-from simulator.export.rtl.folder import unit_text
+from simulator.export.rtl.folder import unit_files
 
 Integers = NDArray[np.integer]
 
@@ -129,13 +129,13 @@ def _instance(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManyUnits:
-    """Configurations of one unit, and the files of :mod:`simulator.rtl` it needs."""
+    """Configurations of one unit; ``others`` are units that ``extra_nets`` need."""
 
     unit: str
-    files: tuple[str, ...]
     ports: tuple[Port, ...]
     configurations: tuple[Configuration, ...]
     has_last: bool = True
+    others: tuple[str, ...] = ()
     extra_nets: str = ""
     extra_ports: tuple[Mapping[str, str], ...] = ()
     roms: Mapping[str, str] = None  # type: ignore[assignment]
@@ -179,9 +179,9 @@ class ManyUnits:
         (folder / "bench.sv").write_text(self.bench(len(last)))
         self._write_stimuli(folder / "stimuli.hex", fields, last)
         sources = ["bench.sv"]
-        for unit in self.files:
-            (folder / f"{unit}.sv").write_text(unit_text(unit))
-            sources.append(f"{unit}.sv")
+        for name, text in unit_files([self.unit, *self.others]).items():
+            (folder / name).write_text(text)
+            sources.append(name)
         if simulator == "iverilog":
             check(["vvp", "-n", icarus(folder, sources, "bench")], folder)
         else:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 RUNTIME = ("verilated", "verilated_timing", "verilated_threads")
 # Ours are a few small modules, which run for seconds: what counts is that they compile quickly.
-OPTIMIZATION = "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O2"
+OPTIMIZATION = "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O2 CFG_CXXFLAGS_PCH_I=-include"
 C_FLAGS = "-std=c++20 -fcoroutines"
 _TINY = """\
 module tiny;

@@ -57,7 +57,7 @@ class Wrapper:
     body
         SystemVerilog between the ports and ``endmodule``
     units
-        files of :mod:`simulator.rtl` that it needs, without their ending
+        those of :mod:`simulator.rtl` that it instantiates
     unused
         streams that it does not read, because its units hold those constants in memories
     """

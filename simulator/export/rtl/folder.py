@@ -19,6 +19,7 @@ from simulator.export.rtl.testbench import testbench_text
 from simulator.export.rtl.words import memory_text
 from simulator.export.rtl.wrappers import wrapper_of
 
+_INSTANCE = re.compile(r"^ *([a-z_]+) #\($", re.MULTILINE)
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 
 _MAKEFILE = Template("""\
@@ -49,8 +50,8 @@ verilator: .build/verilator/testbench
 
 .build/verilator/testbench: $$(SOURCES)
 	@mkdir -p .build
-	$$(VERILATOR) --binary --timing $$(WARNINGS) -CFLAGS "$$(CXX_FLAGS)" $$(VERILATOR_FLAGS) \\
-	  --Mdir .build/verilator --top-module testbench -o testbench $$(SOURCES)
+	$$(VERILATOR) --binary --timing --output-split 0 $$(WARNINGS) -CFLAGS "$$(CXX_FLAGS)" \\
+	  $$(VERILATOR_FLAGS) --Mdir .build/verilator --top-module testbench -o testbench $$(SOURCES)
 
 lint:
 	$$(VERILATOR) --lint-only --timing -Wall --top-module testbench $$(SOURCES)
@@ -126,13 +127,20 @@ def _units(
     wrapper = wrapper_of(bench, vectors)
     module = f"{bench.formula.lower()}_device"
     text = module_text(bench, module, wrapper.body, wrapper.unused)
-    units = {f"{unit}.sv": unit_text(unit) for unit in wrapper.units}
-    return module, wrapper.unused, wrapper.roms, {f"{module}.sv": text, **units}
+    return module, wrapper.unused, wrapper.roms, {f"{module}.sv": text, **unit_files(wrapper.units)}
 
 
-def unit_text(unit: str) -> str:
-    """Return the SystemVerilog of one of our units."""
-    return (files("simulator.rtl") / f"{unit}.sv").read_text(encoding="utf-8")
+def unit_files(units: Sequence[str]) -> dict[str, str]:
+    """Return the files of our units and of the units that they are made of, by name."""
+    found: dict[str, str] = {}
+    waiting = [*units]
+    while waiting:
+        unit = waiting.pop()
+        if f"{unit}.sv" not in found:
+            text = (files("simulator.rtl") / f"{unit}.sv").read_text(encoding="utf-8")
+            found[f"{unit}.sv"] = text
+            waiting.extend(_INSTANCE.findall(text))
+    return dict(sorted(found.items()))
 
 
 def _own_sources(bench: Bench, own: OwnModule) -> dict[str, str]:

@@ -239,12 +239,10 @@ def _matmul(bench: Bench, vectors: OpVectors) -> Wrapper:
         "BIAS_BITS": bias.bits,
     }
     operands = {"in_a": "in_a", "in_b": "in_b", "in_bias": "in_bias" if op.bias else "2'd0"}
-    units = ("mac", "accumulator_level", "fit", "requantizer", "output_stage")
     if op.residual is None:
         kept = ("multiplier", "shift")
-        return Wrapper(
-            body=_summing(bench, vectors, parameters, operands, kept), units=_sorted(units)
-        )
+        body = _summing(bench, vectors, parameters, operands, kept)
+        return Wrapper(body=body, units=("mac", "requantizer"))
     residual = _stream(bench, "residual").kind
     term = instance(
         "residual_term",
@@ -267,11 +265,7 @@ def _matmul(bench: Bench, vectors: OpVectors) -> Wrapper:
     body = "  wire signed [63:0] term;\n" + _summing(
         bench, vectors, parameters, operands, kept, "term"
     )
-    return Wrapper(body=body + term, units=_sorted((*units, "residual_term")))
-
-
-def _sorted(units: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(sorted(units))
+    return Wrapper(body=body + term, units=("mac", "requantizer", "residual_term"))
 
 
 def _centred(vectors: OpVectors, field: str, kind: IntType) -> tuple[str, int]:
@@ -293,8 +287,7 @@ def _mean(bench: Bench, vectors: OpVectors) -> Wrapper:
     parameters = {"A_BITS": wide, "A_SIGNED": 1, "B_BITS": 2, "B_SIGNED": 1, "BIAS_BITS": 2}
     operands = {"in_a": "centred_a", "in_b": "2'd1", "in_bias": "2'd0"}
     body = _summing(bench, vectors, parameters, operands, ("multiplier", "shift"))
-    units = ("accumulator_level", "fit", "mac", "output_stage", "requantizer")
-    return Wrapper(body=centred + body, units=units)
+    return Wrapper(body=centred + body, units=("mac", "requantizer"))
 
 
 def _rescaling(bench: Bench, vectors: OpVectors, nets: str, value: str, bits: int) -> Wrapper:
@@ -309,7 +302,7 @@ def _rescaling(bench: Bench, vectors: OpVectors, nets: str, value: str, bits: in
         "in_residual_term": "64'd0",
     }
     body = nets + _requantizer(bench, vectors, rule, bits, ports)
-    return Wrapper(body=body, units=("fit", "output_stage", "requantizer"))
+    return Wrapper(body=body, units=("requantizer",))
 
 
 def _rescale(bench: Bench, vectors: OpVectors) -> Wrapper:
@@ -348,7 +341,7 @@ def _add(bench: Bench, vectors: OpVectors) -> Wrapper:
     ports = {"in_a": "in_a", "in_b": "in_b"}
     return Wrapper(
         body=_unit("add", parameters, ports, _CODE),
-        units=("add", "fit", "output_stage"),
+        units=("add",),
         roms=roms,
         unused=("multiplier_a", "multiplier_b"),
     )
@@ -402,7 +395,7 @@ def _softmax(bench: Bench, vectors: OpVectors) -> Wrapper:
     }
     return Wrapper(
         body=_unit("softmax_exp_table", parameters, {"in_code": "in_a"}, _CODE),
-        units=("divider", "fit", "output_stage", "softmax_exp_table"),
+        units=("softmax_exp_table",),
         roms=(table,),
     )
 
@@ -421,7 +414,7 @@ def _softmax_ita(bench: Bench, vectors: OpVectors) -> Wrapper:
     }
     return Wrapper(
         body=_unit("softmax_ita", parameters, {"in_code": "in_a"}, {"out_code": "out_code"}),
-        units=("divider", "softmax_ita"),
+        units=("softmax_ita",),
     )
 
 
@@ -430,9 +423,10 @@ def _layernorm(bench: Bench, vectors: OpVectors) -> Wrapper:
     assert isinstance(op, LayerNorm)
     channels = bench.loops[-1].extent
     given = {stream.name: _rom(stream) for stream in bench.streams if stream.name != "a"}
-    one, bit = np.ones(channels, np.int64), IntType(bits=1, signed=False)
-    given.setdefault("channel_multiplier", Rom(name="channel_multiplier", kind=bit, words=one))
-    given.setdefault("channel_shift", Rom(name="channel_shift", kind=bit, words=0 * one))
+    for name, without in (("channel_multiplier", 1), ("channel_shift", 0)):
+        words = given[name].words if name in given else np.full(channels, without)
+        kind = IntType(bits=max(int(words.max()).bit_length(), 1), signed=False)
+        given[name] = Rom(name=name, kind=kind, words=words)
     parameters = {
         **_typed("IN", _stream(bench, "a").kind),
         "IN_ZERO_POINT": _zero_point(vectors, op.a),
@@ -452,7 +446,7 @@ def _layernorm(bench: Bench, vectors: OpVectors) -> Wrapper:
         parameters[f"{name.upper()}_FILE"] = f"{name}.hex"
     return Wrapper(
         body=_unit("layernorm", parameters, {"in_code": "in_a"}, _CODE),
-        units=("divider", "fit", "layernorm", "output_stage", "square_root"),
+        units=("layernorm",),
         roms=tuple(given.values()),
         unused=tuple(stream.name for stream in bench.streams if stream.name != "a"),
     )
