@@ -5,4 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-COMMANDS: dict[str, Callable[..., None]] = {}
+from aocq.cli.export import rtl
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "rtl": rtl.command,
+}
