@@ -40,10 +40,12 @@ def dump(vectors, tmp_path_factory):
 
 
 def test_the_rtl_equals_the_golden_vectors(vectors, dump):
+    """A difference is told with its operands and with the mistake that makes it."""
     run(*AOCQ, "golden", "check", vectors, dump, "--ops", "layer", "--junit", dump / "junit.xml")
 
 
 def test_the_rtl_computes_what_it_did(golden, dump):
+    """Against the file in the repository, whatever the emulator says today."""
     words = (dump / "layer.hex").read_text().split()
     codes = np.array([int(word, 16) for word in words], np.uint8).view(np.int8)
     golden.check("layer", codes.reshape(6, 5, 8))
