@@ -59,7 +59,9 @@ def through_hardware(
         for name, body in bodies.items():
             files[f"{name}.sv"] = module_text(bench, name, body, wrapper.unused)
         files |= unit_files(wrapper.units)
-        files |= {f"{rom.name}.hex": memory_text(rom.words, rom.kind) for rom in wrapper.roms}
+        for rom in wrapper.roms:
+            text = memory_text(rom.words, rom.kind)
+            assert files.setdefault(f"{rom.name}.hex", text) == text, "all read the same memories"
     order = [*range(len(benches)), *(of for of, _, _ in (changes or {}).values())]
     names = [*(f"device_{number}" for number in range(len(benches))), *(changes or {})]
     for of, name in zip(order, names, strict=True):

@@ -23,6 +23,12 @@ S8, U8, S16 = IntType(bits=8), IntType(bits=8, signed=False), IntType(bits=16)
 CHANNELS = 64
 Graphs = Mapping[str, IntGraph]
 ENDINGS = tuple(product(Rounding, Overflow))
+# Every rounding and every overflow, for units that take long.
+FEW_ENDINGS = tuple(
+    (rounding, overflow)
+    for rounding, overflow in ENDINGS
+    if overflow is Overflow.SATURATE or rounding is Rounding.HALF_EVEN
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +45,15 @@ class Family:
         ``operands(random, images)``: codes [images, ...]
     wrong
         modules that are built wrong, as :func:`many_ops.through_hardware` takes them
+    alike
+        the mode that a mode is provably equal to in this op, or itself
     """
 
     graphs: Graphs
     per_image: int
     operands: Callable[[np.random.Generator, int], Array]
     wrong: Mapping[str, tuple[int, str, str]] = field(default_factory=dict)
+    alike: Callable[[str], str] = str
 
 
 def codes(random: np.random.Generator, shape: tuple[int, ...], kind: IntType = S8) -> Array:
@@ -150,59 +159,68 @@ def additions() -> Family:
     )
 
 
-def lookups() -> Family:
-    """Return Lookup: two tables of different widths."""
-    random = np.random.default_rng(53)
-    graphs = {}
-    for bits in (8, 16):
-        builder = GraphBuilder("table")
-        builder.input("a", (CHANNELS,), S8)
-        kind = IntType(bits=bits)
-        table = builder.constant("table", codes(random, (256,), kind), kind)
-        builder.op(Lookup, "y", "a", table=table, type=kind)
-        graphs[f"{bits} bits"] = builder.build()
+def lookups(bits: int) -> Family:
+    """Return Lookup with results of ``bits`` bits."""
+    builder = GraphBuilder("table")
+    builder.input("a", (CHANNELS,), S8)
+    kind = IntType(bits=bits)
+    table = codes(np.random.default_rng(53), (256,), kind)
+    builder.op(Lookup, "y", "a", table=builder.constant("table", table, kind), type=kind)
     return Family(
-        graphs,
+        {f"{bits} bits": builder.build()},
         CHANNELS,
         lambda random, images: codes(random, (images, CHANNELS)),
-        {"unsigned": (0, ".IN_SIGNED(1)", ".IN_SIGNED(0)")},
+        {"reads_unsigned": (0, ".IN_SIGNED(1)", ".IN_SIGNED(0)")},
     )
 
 
 def _scores(random: np.random.Generator, images: int) -> Array:
-    """Return rows of scores: random, equal ones, one-hot ones, close ones."""
-    kind = random.integers(0, 4, (images, 1))
+    """Return rows of scores: random, equal ones, one-hot ones, close ones, quotients at ties."""
+    kind = random.integers(0, 5, (images, 1))
     values = random.integers(-128, 128, (images, CHANNELS))
     level = random.integers(-128, 128, (images, 1))
     values = np.where(kind == 1, level, values)
     hot = np.arange(CHANNELS) == random.integers(0, CHANNELS, (images, 1))
     values = np.where(kind == 2, np.where(hot, 127, -128), values)
     close = np.clip(level - random.integers(0, 8, (images, CHANNELS)), -128, 127)
-    return np.where(kind == 3, close, values).astype(np.int8)
+    values = np.where(kind == 3, close, values)
+    # Exponentials of 5, 3 and 1 that sum up to 64; the others are far away.
+    fives, threes = random.integers(1, 5, (images, 1)), random.integers(1, 9, (images, 1))
+    ones, place = 64 - 5 * fives - 3 * threes, np.arange(CHANNELS)
+    sums_of_64 = np.where(place < fives + threes + ones, 98, -100)
+    sums_of_64 = np.where(place < fives + threes, 99, sums_of_64)
+    sums_of_64 = np.where(place < fives, 100, sums_of_64)
+    return np.where(kind == 4, sums_of_64, values).astype(np.int8)
 
 
 def _softmax(**fields: Any) -> IntGraph:
     builder = GraphBuilder("row")
     builder.input("a", (CHANNELS,), S8)
-    # Powers of two: their quotients by sums of powers of two meet ties.
-    table = [1 << max(12 - distance, 0) if distance < 13 else 0 for distance in range(256)]
+    table = [5120, 3072, 1024, *(1 << max(9 - distance, 0) for distance in range(40)), *[0] * 213]
     kind = IntType(bits=13, signed=False)
     builder.op(Softmax, "y", "a", table=builder.constant("table", table, kind), **fields)
     return builder.build()
 
 
 def softmaxes(normalisation: Normalisation) -> Family:
-    """Return Softmax in every mode of a normalisation."""
-    fields = {"reciprocal_bits": 20, "shift": 14, "normalisation": normalisation}
-    # Codes of 4 bits or of 8 with a zero point, so that every overflow rule has work.
+    """Return Softmax in every mode of a normalisation; nothing that it rounds is negative."""
+    fields = {"reciprocal_bits": 20, "shift": 15, "normalisation": normalisation}
+    division = normalisation is Normalisation.DIVISION
+    # So few bits, and a zero point at their end, that every overflow rule has work.
     graphs = {
-        f"{normalisation} {rounding} {overflow}": _softmax(
-            rounding=rounding, overflow=overflow, type=IntType(bits=6), zero_point=-9, **fields
+        f"{rounding} {overflow}": _softmax(
+            rounding=rounding, overflow=overflow, type=IntType(bits=4), zero_point=-8, **fields
         )
-        for rounding, overflow in ENDINGS
+        for rounding, overflow in (FEW_ENDINGS if division else ENDINGS)
     }
     wrong = {"sum_too_narrow": (0, ".TABLE_BITS(13)", ".SUM_WIDTH(14),\n      .TABLE_BITS(13)")}
-    return Family(graphs, CHANNELS, _scores, wrong)
+    return Family(
+        graphs,
+        CHANNELS,
+        _scores,
+        wrong,
+        lambda mode: mode.replace("toward_zero", "floor").replace("half_away", "half_up"),
+    )
 
 
 def ita() -> Family:
@@ -246,10 +264,10 @@ def layernorms() -> Family:
     none = {"channel_multiplier": None, "channel_shift": None}
     graphs = {
         f"{rounding} {overflow}": _layernorm(rounding=rounding, overflow=overflow, **none)
-        for rounding, overflow in ENDINGS
+        for rounding, overflow in FEW_ENDINGS
     }
     plain = {"rounding": Rounding.HALF_AWAY, "overflow": Overflow.SATURATE}
-    for steps, start in ((4, 0), (10, 16)):
+    for steps, start in ((1, 0), (5, 16)):
         name = f"half_away saturate, {steps} Newton steps from {start or 'half'}"
         graphs[name] = _layernorm(**plain, **none, root_steps=steps, root_start_bits=start)
     wrong = {
@@ -274,7 +292,8 @@ FAMILIES: Mapping[str, Callable[[], Family]] = MappingProxyType(
     {
         "mac": sums,
         "add": additions,
-        "lookup": lookups,
+        "lookup": lambda: lookups(8),
+        "lookup, wide": lambda: lookups(16),
         "softmax_exp_table, reciprocal": lambda: softmaxes(Normalisation.RECIPROCAL),
         "softmax_exp_table, division": lambda: softmaxes(Normalisation.DIVISION),
         "softmax_ita": ita,
