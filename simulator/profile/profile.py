@@ -33,6 +33,7 @@ from simulator.profile.arithmetic import (
     RescaleSection,
     WeightSection,
 )
+from simulator.profile.chip_tables import table_uses
 from simulator.profile.cost import ComputeSection, MemorySection
 from simulator.profile.effects import SUMMING, keys_read
 from simulator.profile.problems import named, problems, shortened
@@ -162,6 +163,14 @@ class NpuProfile(Section):
         return self
 
     @model_validator(mode="after")
+    def _tables_have_their_entries(self) -> Self:
+        """Check what files gave; a profile whose files are not read yet has no entries."""
+        found = [line for use in table_uses(self) if use.table.entries for line in use.problems()]
+        if found:
+            raise ValueError("\n".join(found))
+        return self
+
+    @model_validator(mode="after")
     def _sources_name_values(self) -> Self:
         """Every key of [source] must be "default" or the dotted path of a value."""
         known = flat_values(self)
@@ -214,12 +223,16 @@ class NpuProfile(Section):
     def sha256(self) -> str:
         """Return the identity of the values (comments and layout of the file do not count).
 
-        Tables that came later are left out where they are empty, so that profiles from before have
-        the same one.
+        Of a chip's tables the entries count, not the file's name; what came later than the first
+        profiles (their tables of inner registers, a memory's words, tables in files) is left out
+        where it is not there, so that profiles from before have the same one.
         """
-        values = self.model_dump(mode="json")
+        values = self.model_dump(mode="json", exclude_none=True)
         if not values["registers"]:
             del values["registers"]
+        for use in table_uses(self):
+            section, key = use.path
+            del values[section][key]["file"]
         canonical = json.dumps(values, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -251,5 +264,18 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def flat_values(profile: NpuProfile) -> dict[str, Any]:
-    """Return every value of a profile by its dotted path, the sources left out."""
-    return _flatten(profile.model_dump(mode="json", exclude={"source"}))
+    """Return every value of a profile by its dotted path, the sources left out.
+
+    Of a chip's table, its file, and in place of the entries how many there are and their sha256.
+    """
+    values = profile.model_dump(mode="json", exclude={"source"}, exclude_none=True)
+    for use in table_uses(profile):
+        section, key = use.path
+        entries = values[section][key].pop("entries")
+        values[section][key]["contents"] = _told(entries)
+    return _flatten(values)
+
+
+def _told(entries: list[int]) -> str:
+    digest = hashlib.sha256(json.dumps(entries).encode()).hexdigest()
+    return f"{len(entries)} entries, sha256 {digest[:16]}"
