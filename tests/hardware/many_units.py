@@ -7,15 +7,13 @@ came is written to a file and compared in numpy; the stimuli come from a file as
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from simulators import check, icarus, verilate
-
-from simulator.export.rtl.folder import unit_files
 
 Integers = NDArray[np.integer]
 
@@ -34,7 +32,6 @@ module bench;
   wire out_ready = &out_valid;
   wire in_last = word[0];
 {fields}
-{results}
   integer fed = 0;
   integer file = 0;
   integer quiet = 0;
@@ -68,23 +65,20 @@ endmodule
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Port:
-    """An input of the unit, in the place of the words where ``field`` is.
-
-    ``bits`` are the bits of its field in a word, whole bytes; the port takes the low ones.
-    """
+class Field:
+    """A field of a word: a net ``NAME_field`` of ``bits`` bits, whole bytes."""
 
     name: str
     bits: int
-    field: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """One instance: parameters, widths of its ports, its result."""
+    """One instance: its module, parameters, what its inputs are connected to, its result."""
 
-    parameters: Mapping[str, int | str]
-    widths: Mapping[str, int]
+    module: str
+    parameters: Mapping[str, int | str] = field(default_factory=dict)
+    inputs: Mapping[str, str]
     out_port: str = "out_code"
     out_bits: int = 8
     out_signed: bool = True
@@ -94,6 +88,28 @@ class Configuration:
         """Bytes of a result in the file."""
         return (self.out_bits + 7) // 8
 
+    def instance(self, number: int) -> str:
+        """Return its SystemVerilog."""
+        given = ", ".join(f".{name}({_literal(value)})" for name, value in self.parameters.items())
+        ports = {
+            "clock": "clock",
+            "reset": "reset",
+            "in_valid": "in_valid",
+            "in_ready": f"in_ready[{number}]",
+            "in_last": "in_last",
+            **self.inputs,
+            "out_valid": f"out_valid[{number}]",
+            "out_ready": "out_ready",
+            self.out_port: f"result_{number}[{self.out_bits - 1}:0]",
+        }
+        connected = ", ".join(f".{port}({net})" for port, net in ports.items())
+        spare = 8 * self.bytes - self.out_bits
+        text = f"  wire [{8 * self.bytes - 1}:0] result_{number};\n"
+        if spare:
+            text += f"  assign result_{number}[{8 * self.bytes - 1}-:{spare}] = '0;\n"
+        parameters = f" #({given})" if given else ""
+        return f"{text}  {self.module}{parameters} unit_{number} ({connected});\n"
+
 
 def _literal(value: int | str) -> str:
     if isinstance(value, str):
@@ -101,67 +117,36 @@ def _literal(value: int | str) -> str:
     return str(value) if -(1 << 31) <= value < 1 << 31 else f"128'd{value}"
 
 
-def _instance(
-    unit: str, number: int, configuration: Configuration, has_last: bool, extra: Mapping[str, str]
-) -> str:
-    given = ", ".join(f".{k}({_literal(v)})" for k, v in configuration.parameters.items())
-    ports = {
-        "clock": "clock",
-        "reset": "reset",
-        "in_valid": "in_valid",
-        "in_ready": f"in_ready[{number}]",
-        "in_last": "in_last",
-        **{
-            name: f"{name}_field[{bits - 1}:0]" for name, bits in configuration.widths.items()
-        },
-        **extra,
-        "out_valid": f"out_valid[{number}]",
-        "out_ready": "out_ready",
-        configuration.out_port: f"result_{number}[{configuration.out_bits - 1}:0]",
-    }
-    if has_last:
-        ports["out_last"] = ""
-    connected = ", ".join(f".{port}({net})" for port, net in ports.items())
-    spare = 8 * configuration.bytes - configuration.out_bits
-    filled = f"  assign result_{number}[{8 * configuration.bytes - 1}-:{spare}] = '0;\n" if spare else ""
-    return f"  {unit} #({given}) unit_{number} ({connected});\n{filled}"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManyUnits:
-    """Configurations of one unit; ``others`` are units that ``extra_nets`` need."""
+    """Configurations that take the same words.
 
-    unit: str
-    ports: tuple[Port, ...]
+    Attributes
+    ----------
+    files
+        SystemVerilog and memories, by name
+    nets
+        SystemVerilog of what their inputs are connected to, beside the fields
+    """
+
+    fields: tuple[Field, ...]
     configurations: tuple[Configuration, ...]
-    has_last: bool = True
-    others: tuple[str, ...] = ()
-    extra_nets: str = ""
-    extra_ports: tuple[Mapping[str, str], ...] = ()
-    roms: Mapping[str, str] = None  # type: ignore[assignment]
+    files: Mapping[str, str]
+    nets: str = ""
 
     def bench(self, count: int) -> str:
-        """Return the SystemVerilog for ``count`` elements."""
+        """Return the SystemVerilog for ``count`` words."""
         fields, low = [], 8
-        for port in self.ports:
-            fields.append(f"  wire [{port.bits - 1}:0] {port.name}_field = word[{low}+:{port.bits}];")
-            low += port.bits
-        units = range(len(self.configurations))
-        extra = self.extra_ports or ({},) * len(self.configurations)
+        for one in self.fields:
+            fields.append(f"  wire [{one.bits - 1}:0] {one.name}_field = word[{low}+:{one.bits}];")
+            low += one.bits
         return _BENCH.format(
             units=len(self.configurations),
             count=count,
             high=low - 1,
-            fields="\n".join(fields) + "\n" + self.extra_nets,
-            results="\n".join(
-                f"  wire [{8 * one.bytes - 1}:0] result_{number};"
-                for number, one in enumerate(self.configurations)
-            ),
-            instances="".join(
-                _instance(self.unit, number, self.configurations[number], self.has_last, extra[number])
-                for number in units
-            ),
-            line=", ".join(f"result_{number}" for number in units),
+            fields="\n".join([*fields, self.nets]),
+            instances="".join(one.instance(i) for i, one in enumerate(self.configurations)),
+            line=", ".join(f"result_{number}" for number in range(len(self.configurations))),
         )
 
     def run(
@@ -172,21 +157,17 @@ class ManyUnits:
         fields: Mapping[str, Integers],
         last: NDArray[np.bool_],
     ) -> list[NDArray[np.int64]]:
-        """Feed elements [count] and return the results of each configuration, int64."""
+        """Feed words [count] and return the results of each configuration, int64."""
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in (self.roms or {}).items():
+        for name, text in {**self.files, "bench.sv": self.bench(len(last))}.items():
             (folder / name).write_text(text)
-        (folder / "bench.sv").write_text(self.bench(len(last)))
         self._write_stimuli(folder / "stimuli.hex", fields, last)
-        sources = ["bench.sv"]
-        for name, text in unit_files([self.unit, *self.others]).items():
-            (folder / name).write_text(text)
-            sources.append(name)
+        sources = ["bench.sv", *(name for name in self.files if name.endswith(".sv"))]
         if simulator == "iverilog":
             check(["vvp", "-n", icarus(folder, sources, "bench")], folder)
         else:
             assert runtime is not None
-            options = ["-Wno-fatal", "-Wno-WIDTH", "-O3"]
+            options = ["-Wno-fatal", "-Wno-WIDTH", "-Wno-PINMISSING"]
             check([verilate(folder, sources, "bench", runtime, options=options)], folder)
         return self._read_results(folder / "results.hex")
 
@@ -194,9 +175,9 @@ class ManyUnits:
         self, path: Path, fields: Mapping[str, Integers], last: NDArray[np.bool_]
     ) -> None:
         parts = [last.astype(np.uint8).reshape(-1, 1)]
-        for port in self.ports:
-            values = np.ascontiguousarray(fields[port.name]).astype("<i8").reshape(-1, 1)
-            parts.append(values.view(np.uint8)[:, : port.bits // 8])
+        for one in self.fields:
+            values = np.ascontiguousarray(fields[one.name]).astype("<i8").reshape(-1, 1)
+            parts.append(values.view(np.uint8)[:, : one.bits // 8])
         rows = np.concatenate(parts, axis=1)[:, ::-1]  # the highest byte first
         text = rows.tobytes().hex()
         digits = 2 * rows.shape[1]
@@ -218,13 +199,3 @@ class ManyUnits:
             found.append(values)
             start += one.bytes
         return found
-
-
-def all_different(results: Sequence[NDArray[np.int64]]) -> list[tuple[int, int]]:
-    """Return pairs of configurations whose results do not differ anywhere."""
-    return [
-        (left, right)
-        for right in range(len(results))
-        for left in range(right)
-        if np.array_equal(results[left], results[right])
-    ]

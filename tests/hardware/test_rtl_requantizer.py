@@ -8,9 +8,10 @@ from functools import cache
 
 import numpy as np
 import pytest
-from many_units import Configuration, ManyUnits, Port
+from many_units import Configuration, Field, ManyUnits
 from rtl_choices import every_rescaling
 
+from simulator.export.rtl.folder import unit_files
 from simulator.numerics.requantization import Requantizer
 from simulator.numerics.rescaling import ZeroPointStage
 from simulator.numerics.rounding import DoubleRounding, Rounding
@@ -19,22 +20,27 @@ STAGE = ZeroPointStage.AFTER_ROUND
 PLAIN = (Rounding.FLOOR, Rounding.HALF_UP, Rounding.HALF_DOWN)
 FRACTION_BITS = 12
 RESIDUAL_ZERO_POINT = 3
-PORTS = (
-    Port(name="in_accumulator", bits=48),
-    Port(name="in_multiplier", bits=32),
-    Port(name="in_shift", bits=8),
-    Port(name="in_zero_point", bits=16),
-    Port(name="residual", bits=8),
-    Port(name="residual_multiplier", bits=32),
+FIELDS = (
+    Field(name="accumulator", bits=48),
+    Field(name="multiplier", bits=32),
+    Field(name="shift", bits=8),
+    Field(name="zero_point", bits=16),
+    Field(name="residual", bits=8),
+    Field(name="residual_multiplier", bits=32),
 )
-WIDTHS = {"in_accumulator": 48, "in_multiplier": 31, "in_shift": 6, "in_zero_point": 16}
+INPUTS = {
+    "in_accumulator": "accumulator_field",
+    "in_multiplier": "multiplier_field[30:0]",
+    "in_shift": "shift_field[5:0]",
+    "in_zero_point": "zero_point_field",
+}
+SHARED = {"ACCUMULATOR_BITS": 48, "MULTIPLIER_BITS": 31, "ZERO_POINT_BITS": 16}
 TERM = f"""
   wire signed [63:0] term;
   residual_term #(.RESIDUAL_ZERO_POINT({RESIDUAL_ZERO_POINT}), .FRACTION_BITS({FRACTION_BITS}))
       residual_unit (.residual(residual_field), .multiplier(residual_multiplier_field[30:0]),
-                     .shift(in_shift_field[5:0]), .term(term));
+                     .shift(shift_field[5:0]), .term(term));
 """
-NO_TERM, A_TERM = {"in_residual_term": "64'd0"}, {"in_residual_term": "term"}
 
 
 @cache
@@ -79,6 +85,25 @@ def by_kernel(one, rows):
     return found.reshape(-1)
 
 
+def configuration(one):
+    return Configuration(
+        module="requantizer",
+        parameters={**SHARED, **one.parameters},
+        inputs={**INPUTS, "in_residual_term": "term" if one.takes_residual else "64'd0"},
+        out_bits=one.kind.bits,
+        out_signed=one.kind.signed,
+    )
+
+
+def too_narrow(one):
+    """Return a unit that is built wrong: its register of the scaled sum has too few bits."""
+    return Configuration(
+        module="requantizer",
+        parameters={**SHARED, **one.parameters, "SCALED_WIDTH": 52},
+        inputs={**INPUTS, "in_residual_term": "term[51:0]"},
+    )
+
+
 def the_same(one, other):
     """Whether two rules differ in the zero point's stage alone, and it does not matter.
 
@@ -94,30 +119,14 @@ def test_every_mode(needs, request, record_count, tmp_path, simulator, rows):
     needs(simulator)
     runtime = request.getfixturevalue("verilator_runtime") if simulator == "verilator" else None
     choices = every_rescaling()
-    # One that is built wrong: a register of the scaled sum that is too narrow.
-    narrow = {**choices[0].parameters, "SCALED_WIDTH": 52}
-    shared = {"ACCUMULATOR_BITS": 48, "MULTIPLIER_BITS": 31, "ZERO_POINT_BITS": 16}
     bench = ManyUnits(
-        unit="requantizer",
-        others=("residual_term",),
-        ports=PORTS,
-        configurations=tuple(
-            Configuration(
-                parameters={**shared, **one.parameters},
-                widths=WIDTHS,
-                out_bits=one.kind.bits,
-                out_signed=one.kind.signed,
-            )
-            for one in choices
-        )
-        + (Configuration(parameters={**shared, **narrow}, widths=WIDTHS),),
-        extra_nets=TERM,
-        extra_ports=tuple(A_TERM if one.takes_residual else NO_TERM for one in choices)
-        + ({"in_residual_term": "term[51:0]"},),
+        fields=FIELDS,
+        configurations=(*(configuration(one) for one in choices), too_narrow(choices[0])),
+        files=unit_files(["requantizer", "residual_term"]),
+        nets=TERM,
     )
     every = np.broadcast_arrays(*vectors(rows))
-    names = [port.name for port in PORTS]
-    fields = {name: array.reshape(-1) for name, array in zip(names, every, strict=True)}
+    fields = {one.name: array.reshape(-1) for one, array in zip(FIELDS, every, strict=True)}
     last = np.ones(every[0].size, bool)
     *results, wrong = bench.run(tmp_path, simulator, runtime, fields, last)
     compared: dict[str, int] = {}

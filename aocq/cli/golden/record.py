@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +16,7 @@ from aocq.cli.groups import grouped
 from aocq.cli.torch_free import without_torch
 
 if TYPE_CHECKING:
+    from aocq.data.image_folder import LabelledImage
     from simulator.golden.formats import Format
     from simulator.graph import IntGraph
     from simulator.numerics.float_type import Array
@@ -66,7 +67,7 @@ def command(
     ] = 4,
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="folder of images, one subfolder per class; needs torch"),
+        typer.Option("--data", help="folder of images, one subfolder per class"),
     ] = None,
     inputs: Annotated[
         Path | None,
@@ -111,7 +112,7 @@ def command(
     Every op is computed twice, by the emulator and from its formula, and both must agree. DIR gets
     manifest.json, operands, results, constants and inner values as .npy, and the graph; see
     docs/validation.md. Images are those of --data, or of the run's own folder data/val, where it
-    has one. With --inputs or --random, torch is not needed.
+    has one. Torch is not needed, nor imported.
     """
     from aocq import progress
     from simulator.executor import Executor
@@ -132,9 +133,7 @@ def command(
         word_bits=word_bits or _word_bits(profile),
         formats=_formats(formats),
     )
-    torch_is_loaded = inputs is None and seed is None
-    gemm = emulation.gemm if torch_is_loaded else without_torch(emulation.gemm)
-    executor = Executor(loaded, gemm=gemm, threads=emulation.threads)
+    executor = Executor(loaded, gemm=without_torch(emulation.gemm), threads=emulation.threads)
     with made_whole(out) as folder:
         with progress.show("record", recording.steps) as advance:
             manifest = record(recording, executor, operands.codes, folder, advance)
@@ -205,9 +204,12 @@ def _of_images(graph: IntGraph, data: Path, images: int) -> Operands:
     )
 
 
-def _codes_of(graph: IntGraph, images: Sequence[Any], preprocessing: Any) -> Codes:
-    from aocq.data.loader import ImageBatches
+def _codes_of(
+    graph: IntGraph, images: Sequence[LabelledImage], preprocessing: Mapping[str, Any]
+) -> Codes:
+    from aocq.data.pixels import read_pixels
     from simulator.boundary import quantize
 
-    for batch, _ in ImageBatches(images, preprocessing):
-        yield quantize(batch.numpy(), graph.tensors[graph.inputs[0]])
+    for image in images:
+        pixels = read_pixels(image.path, preprocessing)
+        yield quantize(pixels[None], graph.tensors[graph.inputs[0]])

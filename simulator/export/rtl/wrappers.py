@@ -80,7 +80,7 @@ def _literal(value: int | str) -> str:
         return f'"{value}"'
     if -(1 << 31) <= value < 1 << 31:
         return str(value)
-    return f"64'd{value}"
+    return f"{64 if value < 1 << 64 else 128}'d{value}"
 
 
 def _typed(prefix: str, kind: IntType) -> dict[str, int | str]:
