@@ -34,7 +34,7 @@ from simulator.graph.ops import (
     SquaredDifference,
 )
 from simulator.graph.ranges import Interval, holds
-from simulator.numerics.accumulator import Accumulator
+from simulator.numerics.accumulator import Accumulator, OverflowPolicy
 from simulator.numerics.integer_type import IntType, Overflow, limits
 from simulator.numerics.rescaling import LeftShift, RescaleRule, ZeroPointStage
 from simulator.numerics.rounding import (
@@ -243,6 +243,8 @@ def _accumulator(trial: Trial, variant: Variant) -> str | None:
             return "no input overflows either accumulator"
         order = _differ_in_order(accumulator, other)
     if order:
+        if accumulator.policy is OverflowPolicy.REPORT:
+            return 'sums are exact in every order: accumulator.policy is "report"'
         if known.proven_free:
             return "no input overflows the accumulator: every order gives the same sum"
         if len(accumulator.levels) == 1 and accumulator.levels[0].overflow is Overflow.WRAP:
@@ -386,6 +388,65 @@ def _enumerated_sums(trial: Trial, variant: Variant) -> str | None:
     return None
 
 
+def _exact_products(trial: Trial, variant: Variant) -> str | None:
+    """Float64 holds products below 2^53 and their halves; float32 those below 2^24."""
+    if not variant.name.startswith("arithmetic=float") or not is_fixed_point(trial.op):
+        return None
+    if rule_of(trial.op).double_rounding is not DoubleRounding.NONE and (
+        _shifts(trial)[1] > FIRST_STEP
+    ):
+        return None
+    scaled = _interval(trial.unit, "scaled")
+    bits = 53 if variant.name.endswith("64") else 24
+    parameters = requantization_of(trial.op)
+    assert parameters is not None
+    if parameters.left_shift is LeftShift.WRAP and _left_shift_wraps(trial):
+        return None
+    multipliers = trial.unit.constants[parameters.multiplier].astype(np.int64)
+    if scaled is None or int(multipliers.max()) >= 1 << bits:
+        return None
+    # The zero point may be added to the product before it is rounded.
+    if max(-scaled[0], scaled[1]) + _room(trial) < 1 << bits:
+        return f"no product needs more than {bits} bits: {variant.name[11:]} holds all of them"
+    return None
+
+
+def _room(trial: Trial) -> int:
+    """Return what the zero point may add to a product."""
+    return abs(_before(trial)) << _shifts(trial)[1]
+
+
+def _left_shift_wraps(trial: Trial) -> bool:
+    parameters = requantization_of(trial.op)
+    assert parameters is not None
+    assert parameters.shift is not None
+    return bool((trial.unit.constants[parameters.shift] < FIRST_STEP).any())
+
+
+def _bias_in_a_wrapping_register(trial: Trial, variant: Variant) -> str | None:
+    accumulator = accumulator_of(trial.op)
+    if variant.name != "bias=unsigned" or accumulator is None:
+        return None
+    outer = accumulator.levels[-1]
+    bits = trial.unit.tensors[getattr(trial.op, "bias")].type.bits
+    applied = accumulator.policy is not OverflowPolicy.REPORT
+    if outer.overflow is Overflow.WRAP and outer.bits <= bits and applied:
+        return f"the register keeps {outer.bits} bits, which are the same with and without sign"
+    return None
+
+
+def _exact_sums(trial: Trial, variant: Variant) -> str | None:
+    """With the policy report, sums are exact whatever the registers are."""
+    if variant.unit is None:
+        return None
+    both = [accumulator_of(unit.ops[0]) for unit in (trial.unit, variant.unit)]
+    if both[0] != both[1] and all(
+        one is not None and one.policy is OverflowPolicy.REPORT for one in both
+    ):
+        return 'sums are exact whatever the registers are: accumulator.policy is "report"'
+    return None
+
+
 def _same_numbers(trial: Trial, variant: Variant) -> str | None:
     """A change that changes no number: channels that are all alike, bits that are 0."""
     if variant.unit is None or variant.unit.ops != trial.unit.ops:
@@ -407,6 +468,9 @@ _PROOFS: tuple[Proof, ...] = (
     _left_shift,
     _registers,
     _accumulator,
+    _bias_in_a_wrapping_register,
+    _exact_sums,
+    _exact_products,
     _signs,
     _unmoved_rows,
     _groups,
