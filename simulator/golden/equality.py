@@ -27,13 +27,15 @@ from simulator.graph.ops import (
     GeluPolynomial,
     InterpolatedLookup,
     LayerNorm,
+    LayerNormBisection,
     Lookup,
     Mul,
     Rescale,
+    SoftmaxFloatTable,
     SoftmaxIta,
     SquaredDifference,
 )
-from simulator.graph.ranges import Interval, holds
+from simulator.graph.ranges import Interval, PartialSums, holds
 from simulator.numerics.accumulator import Accumulator, OverflowPolicy
 from simulator.numerics.integer_type import IntType, Overflow, limits
 from simulator.numerics.rescaling import LeftShift, RescaleRule, ZeroPointStage
@@ -42,7 +44,9 @@ from simulator.numerics.rounding import (
     ROUNDING_MODES,
     DoubleRounding,
     Rounding,
+    shift_right,
 )
+from simulator.numerics.softmax_normalisation import Normalisation
 from simulator.ops.layernorm import channel_factors
 from simulator.traces import trace
 
@@ -50,6 +54,7 @@ ELEMENTWISE = (
     Add, AddShifted, GeluPolynomial, InterpolatedLookup, Lookup, Mul, Rescale, SquaredDifference,
 )  # fmt: skip
 MOST_OPERANDS = 1 << 16  # combinations of codes that are enumerated
+MOST_STEPS = 64  # multiples of 2^30 at which two roundings are compared with one
 MOST_SUMS = 1 << 22  # sums times channels that are enumerated
 # Modes that a whole number added before or after does not change.
 UNMOVED = {Rounding.FLOOR, Rounding.HALF_UP, Rounding.HALF_DOWN}
@@ -90,10 +95,15 @@ def _changed_rule(trial: Trial, variant: Variant) -> tuple[RescaleRule, RescaleR
 def _rounding(trial: Trial, variant: Variant) -> str | None:
     if variant.family is not Family.ROUNDING or "=" not in variant.name:
         return None
+    if _never_negative(trial) and variant.unit is not None:
+        modes = [ROUNDING_MODES[unit.ops[0].rounding] for unit in (trial.unit, variant.unit)]  # type: ignore[attr-defined]
+        if modes[0].nearest == modes[1].nearest and all(
+            modes[0].up(False, odd) == modes[1].up(False, odd) for odd in (False, True)
+        ):
+            return "the modes differ only below zero, and probabilities are not"
+        return None
     rules = _changed_rule(trial, variant)
     if rules is None or isinstance(trial.op, AddShifted | SquaredDifference):
-        return None
-    if getattr(trial.op, "normalisation", "reciprocal") != "reciprocal":
         return None
     if _shifts(trial)[1] == 0:
         return "nothing is rounded: every shift is 0"
@@ -117,6 +127,13 @@ def _rounding(trial: Trial, variant: Variant) -> str | None:
     return None
 
 
+def _never_negative(trial: Trial) -> bool:
+    """Tell whether an op rounds quotients or products of exponentials, without a shift."""
+    if isinstance(trial.op, SoftmaxFloatTable):
+        return True
+    return getattr(trial.op, "normalisation", None) is Normalisation.DIVISION
+
+
 def _rounded_twice(trial: Trial, variant: Variant) -> str | None:
     if variant.family is not Family.DOUBLE_ROUNDING or not is_fixed_point(trial.op):
         return None
@@ -135,6 +152,10 @@ def _rounded_twice(trial: Trial, variant: Variant) -> str | None:
     if variant.unit is None and once and rule.rounding in {Rounding.FLOOR, Rounding.TOWARD_ZERO}:
         return f"{rule.rounding} twice is {rule.rounding} once"
     scaled = _interval(trial.unit, "scaled")
+    if once and scaled is not None and "one_bit" not in variant.name:
+        reason = _few_first_steps(trial, variant, scaled)
+        if reason:
+            return reason
     if not once and scaled is not None and scaled[0] >= 0:
         rules = _changed_rule(trial, variant)
         if rules is not None and rules[1].double_rounding is not DoubleRounding.NONE:
@@ -144,6 +165,35 @@ def _rounded_twice(trial: Trial, variant: Variant) -> str | None:
     if variant.name == "rounded_twice=bit_31" and rule.double_rounding is DoubleRounding.ASYMMETRIC:
         return "this is what the op does"
     return None
+
+
+def _few_first_steps(trial: Trial, variant: Variant, scaled: Interval) -> str | None:
+    """Compare one rounding with two at all numbers where either can step.
+
+    Both are constant between neighbouring multiples of 2^30.
+    """
+    half = 1 << (FIRST_STEP - 1)
+    low, high = scaled
+    if (high - low) // half > MOST_STEPS or _before(trial):
+        return None
+    rule = rule_of(trial.op)
+    points = {
+        min(max(multiple * half + step, low), high)
+        for multiple in range(low // half, high // half + 2)
+        for step in (-1, 0, 1)
+    }
+    shifts = {int(shift) for shift in trial.shifts if shift > FIRST_STEP}
+    rules = _changed_rule(trial, variant)
+    for point, shift in product(points, shifts):
+        once = shift_right(point, shift, rule.rounding)
+        if rules is not None:
+            twice = shift_right(point, shift, rules[1].rounding, rules[1].double_rounding)
+        else:
+            first = shift_right(point, FIRST_STEP, rule.rounding)
+            twice = shift_right(first, shift - FIRST_STEP, rule.rounding)
+        if once != twice:
+            return None
+    return f"equal between {low:,} and {high:,}, wherever either rounding can step"
 
 
 def _overflow(trial: Trial, variant: Variant) -> str | None:
@@ -156,6 +206,9 @@ def _overflow(trial: Trial, variant: Variant) -> str | None:
         if first == second and not wraps:
             return f"{kind} has no code more below zero than above"
         inside = max(first[0], second[0]), min(first[1], second[1])
+        rounded = _interval(trial.unit, "rounded")
+        if not wraps and rounded is not None and rounded[0] >= inside[0]:
+            return f"no input's result is below {inside[0]}, where alone the two differ"
     elif variant.name == "result=one_bit_less":
         kind = trial.result.code_type
         inside = limits(IntType(bits=kind.bits - 1, signed=kind.signed), rule_of(trial.op).overflow)
@@ -168,11 +221,13 @@ def _overflow(trial: Trial, variant: Variant) -> str | None:
 
 
 def _zero_point_stage(trial: Trial, variant: Variant) -> str | None:
-    rules = _changed_rule(trial, variant)
-    if variant.family is not Family.ZERO_POINT_STAGE or rules is None:
+    if variant.family is not Family.ZERO_POINT_STAGE:
         return None
     if trial.result.zero_point == 0:
         return "the zero point is 0"
+    rules = _changed_rule(trial, variant)
+    if rules is None:
+        return None
     if _shifts(trial)[1] == 0:
         return "nothing is rounded: every shift is 0"
     rule = rules[0]
@@ -241,15 +296,46 @@ def _accumulator(trial: Trial, variant: Variant) -> str | None:
         free = bounds(variant.unit, variant.unit.ops[0]).proven_free
         if known.proven_free and free:
             return "no input overflows either accumulator"
+        if _inner_levels_are_free(trial.unit, variant.unit):
+            return "no input overflows the inner registers, and the outermost one wraps"
         order = _differ_in_order(accumulator, other)
     if order:
         if accumulator.policy is OverflowPolicy.REPORT:
             return 'sums are exact in every order: accumulator.policy is "report"'
         if known.proven_free:
             return "no input overflows the accumulator: every order gives the same sum"
-        if len(accumulator.levels) == 1 and accumulator.levels[0].overflow is Overflow.WRAP:
+        outer = accumulator.levels[-1]
+        inner = _levels(trial.unit)[:-1]
+        if outer.overflow is Overflow.WRAP and (
+            all(level.proven for level in inner) or variant.unit is not None
+        ):
             return "a register that wraps gives the same low bits in every order"
     return None
+
+
+def _levels(unit: IntGraph) -> tuple[PartialSums, ...]:
+    """Return the bounds of the partial sums of each level."""
+    for found in intermediates(unit, unit.ops[0]):
+        if found.levels:
+            return found.levels
+    return ()
+
+
+def _inner_levels_are_free(first: IntGraph, second: IntGraph) -> bool:
+    """Tell whether two accumulators differ in levels alone that nothing overflows.
+
+    Groups may then differ, too: the outermost register wraps, and is the same.
+    """
+    both = [accumulator_of(unit.ops[0]) for unit in (first, second)]
+    if both[0] is None or both[1] is None or both[0].policy is not both[1].policy:
+        return False
+    outer = [one.levels[-1] for one in both if one is not None]
+    if outer[0] != outer[1] or both[0].bias is not both[1].bias:
+        return False
+    inner = [level for unit in (first, second) for level in _levels(unit)[:-1]]
+    groups = [[level.group for level in one.levels] for one in both if one is not None]
+    wraps = outer[0].overflow is Overflow.WRAP
+    return all(level.proven for level in inner) and (wraps or groups[0] == groups[1])
 
 
 def _differ_in_order(first: Accumulator, second: Accumulator) -> bool:
@@ -264,6 +350,13 @@ def _signs(trial: Trial, variant: Variant) -> str | None:
     if not isinstance(name, str) or name not in trial.unit.constants:
         return None
     kind, codes = trial.unit.tensors[name].code_type, trial.unit.constants[name]
+    if isinstance(trial.op, LayerNormBisection) and variant.name == "bias=unsigned":
+        # A multiple of 2^32 is added to what is shifted.
+        kept = trial.op.shift + trial.result.code_type.bits
+        rule = rule_of(trial.op)
+        wraps = rule.overflow is Overflow.WRAP and kept <= kind.bits
+        if wraps and rule.rounding in {*UNMOVED, Rounding.HALF_EVEN}:
+            return f"the result keeps bits below bit {kept}, which have no part in it"
     if codes.min() >= 0 and codes.max() < 1 << (kind.bits - 1):
         return "no code of this constant has its highest bit set"
     return None

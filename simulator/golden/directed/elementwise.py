@@ -22,7 +22,6 @@ from simulator.golden.one_op import OneOp
 from simulator.graph.ops import Add, AddShifted, SquaredDifference
 from simulator.numerics.fixed_point import LARGEST_SHIFT
 from simulator.numerics.integer_type import IntArray, IntType
-from simulator.numerics.rounding import DoubleRounding
 
 CODES = "all codes, or both ends, powers of two and some at random"
 PAIRS = "pairs of codes: both ends, equal ones, small ones, at random"
@@ -230,13 +229,15 @@ def common_scale(base: OneOp, name: str) -> Iterator[Stimulus]:
 
     yield with_fields(f"{name}.codes", f"{PAIRS}; the op's own factors")
     keys = ("multiplier_a", "shift_a", "multiplier_b", "shift_b", "multiplier", "shift")
-    for index, numbers in enumerate(_SMALL):
-        fields = {"input_left_shift": 2 if index else 0, **dict(zip(keys, numbers, strict=True))}
-        yield with_fields(f"{name}.ties{index}", f"{PAIRS}; small factors: ties", **fields)
-    if op.double_rounding is not DoubleRounding.NONE or True:
-        for index, numbers in enumerate(_LONG):
-            fields = {"input_left_shift": 4, **dict(zip(keys, numbers, strict=True))}
-            yield with_fields(f"{name}.long{index}", f"{PAIRS}; shifts beyond bit 31", **fields)
+    sets = [("ties", 2 * bool(index), numbers) for index, numbers in enumerate(_SMALL)]
+    sets += [("long", 4, numbers) for numbers in _LONG]
+    for index, (what, left_shift, numbers) in enumerate(sets):
+        fields = {"input_left_shift": left_shift, **dict(zip(keys, numbers, strict=True))}
+        about = "small factors: ties" if what == "ties" else "shifts beyond bit 31"
+        try:
+            yield with_fields(f"{name}.{what}{index}", f"{PAIRS}; {about}", **fields)
+        except ValueError:
+            continue  # squares of wide codes have no room for factors of 31 bits
 
 
 # multiplier and shift of a, of b, and of the result

@@ -43,6 +43,18 @@ class Factors:
         shift = None if self.shift is None else np.tile(self.shift, times)
         return Factors(np.tile(self.multiplier, times), shift)
 
+    def chosen(self, index: NDArray[np.intp]) -> Factors:
+        """Return the factors of some channels, in their order."""
+        return Factors(self.multiplier[index], None if self.shift is None else self.shift[index])
+
+    def followed_by(self, other: Factors) -> Factors:
+        """Return these factors and then others."""
+        assert (self.shift is None) == (other.shift is None)
+        multiplier = np.concatenate([self.multiplier, other.multiplier])
+        if self.shift is None or other.shift is None:
+            return Factors(multiplier, None)
+        return Factors(multiplier, np.concatenate([self.shift, other.shift]))
+
     def within(self, largest_sum: int) -> Factors:
         """Return the factors whose products with sums up to ``largest_sum`` need no 64 bits."""
         if self.shift is None:
@@ -51,7 +63,7 @@ class Factors:
         kept = [
             (multiplier, shift)
             for multiplier, shift in pairs
-            if largest_sum * multiplier + (2 << shift) < 1 << 63
+            if largest_sum * multiplier + (1 << shift) < (1 << 63) - 512
         ]
         multipliers, shifts = np.array(kept, np.int64).T
         return Factors(multipliers, shifts)
@@ -76,7 +88,7 @@ def factors(base: OneOp, halvings: int = HALVINGS, first: int = 0) -> Factors:
         pairs += [(3 * top // 2, bits - 1 + step)]
         if parameters.left_shift is not LeftShift.WRAP:
             pairs += [(1, step), (3, step + 1), (5, step + 2)]
-    pairs += [(largest, longest), (1, longest), (0, min(FIRST_STEP, longest))]
+    pairs += [(largest, longest), (1, longest), (0, least_shift(base) + 1)]
     if parameters.left_shift is LeftShift.WRAP:
         pairs += [(top, FIRST_STEP - 3), (top, FIRST_STEP - 12), (largest, FIRST_STEP - 20)]
     elif first == 0:

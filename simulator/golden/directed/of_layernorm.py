@@ -82,7 +82,8 @@ def _with_bits(
     rescale = profile.rescale_of("layernorm")
     gamma_shift = rescale.multiplier_bits - 5
     shift = gamma_shift + bits[2]
-    if not rescale.shift[0] <= shift <= rescale.shift[1]:
+    # β alone shall reach both ends of the result.
+    if not rescale.shift[0] <= shift <= min(rescale.shift[1], 61 - kind.bits):
         return None
     beta_shift = max(0, shift + 9 - 32)
     gamma = np.resize([1, -1, 1, 1], CHANNELS) * (30 << gamma_shift)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.golden.directed.factors import Factors, factors
+from simulator.golden.directed.factors import Factors, factors, least_shift
 from simulator.golden.directed.making import (
     Changes,
     Stimulus,
@@ -22,9 +22,22 @@ from simulator.golden.one_op import OneOp
 from simulator.graph.op import accumulator_of
 from simulator.graph.ops import MatMul, Mean
 from simulator.numerics.accumulator import Accumulator
-from simulator.numerics.integer_type import IntArray, IntType
+from simulator.numerics.integer_type import IntArray, IntType, Overflow
 
-LONGEST = 1 << 13  # terms of a sum that is made to overflow
+LONGEST = 1 << 14  # terms of a sum that is made to overflow
+BIASED = 16  # terms of one that a bias has brought near the end of its register
+# Sums and multipliers whose product is a tie less or more one unit, and needs more bits than a
+# float type has: ``2^26 - 1``, ``2^26 + 1``, ``2^28 - 1``, ``2^60 - 1``, ``2^58 + 1``, ``2^56 - 1``.
+NEXT_TO_TIES = (
+    ((1 << 13) - 1, (1 << 13) + 1, 27),
+    ((1 << 13) + (1 << 7) + 1, (1 << 13) - (1 << 7) + 1, 27),
+    (127 * 16385, 129, 29),
+    ((1 << 25) - 1, 1, 26),
+    ((1 << 25) + 1, 1, 26),
+    ((1 << 30) - 1, (1 << 30) + 1, 61),
+    ((1 << 29) + (1 << 15) + 1, (1 << 29) - (1 << 15) + 1, 59),
+    (((1 << 56) - 1) // 16385, 16385, 57),
+)
 TIES = "exact ties and their neighbours, both ends of the result, extreme factors"
 SUMS = "sums that leave a register and come back, or stay outside; edges of groups"
 
@@ -48,7 +61,7 @@ def _weights(kind: IntType) -> list[int]:
     return [1, -1, kind.high, kind.low]
 
 
-def _columns(op: MatMul, columns: Any) -> NDArray[Any]:
+def _columns(op: Any, columns: Any) -> NDArray[Any]:
     """Return a right operand [K, N], transposed as the op has it."""
     array = np.asarray(columns)
     return array.T if op.transpose_b else array
@@ -108,9 +121,9 @@ def _terms(accumulator: Accumulator, largest: int, biased: bool) -> int | None:
     """Return how many terms make every register overflow that can; None where none can."""
     needed = []
     for level in accumulator.levels:
-        terms = level.kind.high // largest + 9
+        terms = 2 * (level.kind.high // largest) + 9
         if biased and level is accumulator.levels[-1]:
-            terms = 16
+            terms = BIASED
         if level.group == 0 or terms <= level.group + 8:
             needed.append(min(terms, max(level.group, terms)))
     groups = [level.group for level in accumulator.levels if level.group]
@@ -122,22 +135,36 @@ def _terms(accumulator: Accumulator, largest: int, biased: bool) -> int | None:
 
 
 def _sequences(count: int, low: int, high: int, groups: list[int]) -> IntArray:
-    """Return rows of terms: all up, up and back, back and up, alternating, by groups, at random."""
-    up, down = np.full(count, high), np.full(count, low)
-    first = np.arange(count) < (count + 1) // 2
+    """Return rows of terms: all up, up and back, back and up, alternating, by groups, at random.
+
+    Then rows whose sums are those of :data:`NEXT_TO_TIES`, or a 127th of them.
+    """
+    up, down, place = np.full(count, high), np.full(count, low), np.arange(count)
+    first = place < (count + 1) // 2
     rows = [up, down, np.where(first, up, down), np.where(first, down, up)]
-    rows.append(np.where(np.arange(count) % 2 == 0, up, down))
-    for size in {1, 2, 4, 8, *groups}:
-        rows.append(np.where(np.arange(count) // size % 2 == 0, up, down))
-        rows.append(np.where(np.arange(count) < size, down, up))
-        rows.append(np.where(np.arange(count) >= count - size, down, up))
+    rows += [np.where(place % 2 == 0, up, down), 0 * up]
+    for size in sorted({1, 2, 4, 8, *groups}):
+        rows.append(np.where(place // size % 2 == 0, up, down))
+        rows.append(np.where(place < size, down, up))
+        rows.append(np.where(place >= count - size, down, up))
+        rows += [np.where(place < size, end, 0) for end in (low, high)]
     random = np.random.default_rng(3)
     for share in (0.3, 0.5, 0.7, 0.95):
-        rows += [np.where(random.random(count) < share, up, down) for _ in range(3)]
-    rows += [random.integers(low, high, count, endpoint=True) for _ in range(6)]
-    ends = [np.zeros(count, np.int64) for _ in range(3)]
-    ends[0][0], ends[1][-1] = high, low
-    return np.array([*rows, *ends])
+        rows += [np.where(random.random(count) < share, up, down) for _ in range(2)]
+    rows += [random.integers(low, high, count, endpoint=True) for _ in range(4)]
+    rows += [np.where(place == 0, high, 0), np.where(place == count - 1, low, 0)]
+    for total in ((1 << 13) - 1, (1 << 13) + (1 << 7) + 1, 16385):
+        if total <= high * count:
+            rows.append(np.clip(total - high * place, 0, high))
+    return np.array(rows)
+
+
+def _columns_of(count: int, low: int, high: int) -> list[IntArray]:
+    """Return columns of right operands: constant ones, and such whose sign turns halfway."""
+    first = np.arange(count) < count // 2
+    random = np.random.default_rng(4).integers(low, high, count, endpoint=True)
+    turning = [np.where(first, high, low), np.where(first, low, high)]
+    return [*(np.full(count, code) for code in (1, high, low)), *turning, random]
 
 
 def _layer_sums(base: OneOp, name: str) -> Iterator[Stimulus]:
@@ -150,26 +177,13 @@ def _layer_sums(base: OneOp, name: str) -> Iterator[Stimulus]:
     if count is None:
         return
     register = accumulator.levels[-1].kind
-    starts = [0, (1 << 30) - 1, (1 << 29) + (1 << 15) + 1]
-    if op.bias is None:
-        starts = [0]
-    else:
-        bias = kind_of(base, "bias")
-        edge, step = min(register.high, bias.high), largest
-        starts += [edge - step, -edge + step, edge - 3 * step, 3 * step - edge]
-        starts = [start for start in starts if start <= edge]
-        starts += [edge // 2 + step, -edge // 2 - step]
-        starts = [start for start in starts if bias.low <= start <= bias.high]
-    chosen = _coarse(base, register, count * largest if op.bias is None else None)
-    weights = [b.high, b.low, 1]
-    columns = [(start, weight) for start in starts for weight in weights]
-    total = len(columns) * chosen.count
-    random = np.random.default_rng(4).integers(b.low, b.high, (count, total), endpoint=True)
-    matrix = np.repeat([weight for _, weight in columns], chosen.count)[None, :] + 0 * random
-    matrix[:, ::7] = random[:, ::7]
-    constants: dict[str, Any] = {"b": _columns(op, matrix), **chosen.each(len(columns)).constants}
+    if op.bias is not None and kind_of(base, "shift" if op.requantize.shift else "b").high < register.bits:
+        count = max(count, _WITHOUT_LONG_SHIFTS)
+    starts, chosen, columns = _channels_of_sums(base, count, largest)
+    total = chosen.count
+    constants: dict[str, Any] = {"b": _columns(op, columns), **chosen.constants}
     if op.bias is not None:
-        constants["bias"] = np.repeat([start for start, _ in columns], chosen.count)
+        constants["bias"] = starts
     groups = [level.group for level in accumulator.levels if level.group]
     rows = _sequences(count, a.low, a.high, groups)
     shapes = {"a": (1, count)}
@@ -180,43 +194,147 @@ def _layer_sums(base: OneOp, name: str) -> Iterator[Stimulus]:
         shapes["residual"] = (1, total)
         constants["residual_multiplier"] = np.ones(total, np.int64)
         fields["residual_fraction_bits"] = 0
-        codes = np.random.default_rng(5).integers(
+        extra["residual"] = np.random.default_rng(5).integers(
             residual.low, residual.high, (len(rows), total), endpoint=True
         )
-        extra["residual"] = codes
-        narrow = chosen.shift is not None and int(chosen.shift.max()) + residual.bits < 60
-        assert narrow
     one = remade(base, name, Changes(shapes=shapes, constants=constants, fields=fields))
     yield stimulus(one, SUMS, a=rows, **extra)
+    saturates = accumulator.levels[-1].overflow is Overflow.SATURATE
+    if op.bias is not None and saturates and kind_of(base, "multiplier").bits < 8:
+        yield _long_sums(base, f"{name}.long", largest)
 
 
-def _coarse(base: OneOp, register: IntType, largest_sum: int | None = None) -> Factors:
-    """Return factors that bring the largest sums to the result's width, and finer ones.
+def _long_sums(base: OneOp, name: str, largest: int) -> Stimulus:
+    """Sums that saturate and come back so far that a factor without low bits shows it."""
+    op: Any = base.op
+    a, b = kind_of(base, "a"), kind_of(base, "b")
+    register, bias = op.accumulator.levels[-1].kind, kind_of(base, "bias")
+    edge = min(register.high, bias.high)
+    chosen = factors(base, halvings=2, first=max(register.bits - kind_of(base, "result").bits, 0))
+    starts = np.repeat([edge - largest, largest - edge], chosen.count)
+    changes = Changes(
+        shapes={"a": (1, _FAR)},
+        constants={
+            "b": _columns(op, np.full((_FAR, starts.size), b.high)),
+            "bias": starts,
+            **chosen.each(2).constants,
+        },
+    )
+    one = remade(base, name, changes)
+    first = np.arange(_FAR) < _FAR // 2
+    rows = [np.where(first, a.high, a.low), np.where(first, a.low, a.high), first * 0]
+    return stimulus(one, SUMS, a=np.array(rows))
 
-    Beside them a product that float64 does not hold: ``(2^30 - 1)(2^30 + 1) = 2^60 - 1``.
+
+# Terms that move a sum by 2^24 from the end of a register, which shifts of 31 bits can show.
+_WITHOUT_LONG_SHIFTS = 1100
+_FAR = 1 << 13
+
+
+def _channels_of_sums(
+    base: OneOp, count: int, largest: int
+) -> tuple[IntArray, Factors, IntArray]:
+    """Return the biases, factors and columns [count, channels] of channels.
+
+    Every bias meets every factor, in two of the columns; biases next to ties meet their factors.
     """
-    width = kind_of(base, "result").bits
-    bits = register.bits
+    op: Any = base.op
+    b, register = kind_of(base, "b"), op.accumulator.levels[-1].kind
+    chosen = _coarse(base, count * largest if op.bias is None else None, largest)
+    columns = _columns_of(count, b.low, b.high)
+    starts = [0]
+    if op.bias is not None:
+        starts = _starts(register, kind_of(base, "bias"), largest)
+    index = np.arange(len(starts) * chosen.count)
+    start, factor = index // chosen.count, index % chosen.count
+    places = [np.concatenate([start, start]), np.concatenate([factor, factor])]
+    turn = np.concatenate([start + factor, start + factor + len(columns) // 2]) % len(columns)
+    near, aimed = _next_to_ties(base)
+    if op.bias is None or aimed is None:
+        near, aimed = [], None
+    biases = np.concatenate([np.array(starts)[places[0]], np.array(near, np.int64)])
+    whole = chosen.chosen(places[1])
+    return (
+        biases,
+        whole if aimed is None else whole.followed_by(aimed),
+        np.array([*(columns[place] for place in turn), *(columns[1] for _ in near)]).T,
+    )
+
+
+def _starts(register: IntType, bias: IntType, largest: int) -> list[int]:
+    """Return biases near the ends of a register, and half as far."""
+    edge = min(register.high, bias.high)
+    found = [0, edge - largest, largest - edge, edge - 3 * largest, 3 * largest - edge]
+    found += [edge // 2 + largest, -edge // 2 - largest]
+    return [start for start in dict.fromkeys(found) if bias.low <= start <= bias.high]
+
+
+def _next_to_ties(base: OneOp) -> tuple[list[int], Factors | None]:
+    """Return the sums of :data:`NEXT_TO_TIES` that a bias can be, and their factors."""
+    op: Any = base.op
+    if op.requantize.shift is None:
+        return [], None
+    widest, longest = kind_of(base, "multiplier").high, kind_of(base, "shift").high
+    limit = min(longest, 48 if op.residual is not None else 62)
+    largest = min(op.accumulator.levels[-1].kind.high, kind_of(base, "bias").high if op.bias else 0)
+    found = [
+        (total, multiplier, shift)
+        for total, multiplier, shift in NEXT_TO_TIES
+        if total <= largest and multiplier <= widest and shift <= limit
+    ]
+    if not found:
+        return [], None
+    totals, multipliers, shifts = np.array(found, np.int64).T
+    return totals.tolist(), Factors(multipliers, shifts)
+
+
+def _coarse(base: OneOp, largest_sum: int | None, largest: int) -> Factors:
+    """Return factors that bring the largest sums to the result's width, and aimed ones.
+
+    Those round at a sum of choice: at both ends of every register and a few terms from there, and
+    next to the ties of :data:`NEXT_TO_TIES`.
+    """
+    accumulator = accumulator_of(base.op)
+    assert accumulator is not None
+    bits = accumulator.levels[-1].bits
+    op_has_no_bias = largest_sum is not None
     if largest_sum is not None:
         bits = min(bits, largest_sum.bit_length() + 1)
-    far = factors(base, halvings=3, first=max(bits - width - 1, 0))
+    far = factors(base, halvings=1, first=max(bits - kind_of(base, "result").bits, 0))
     near = factors(base, halvings=1, first=0)
     if far.shift is None or near.shift is None:
-        return Factors(np.concatenate([far.multiplier, near.multiplier]), None)
-    pairs = dict.fromkeys(
-        zip(
-            [*far.multiplier.tolist(), *near.multiplier.tolist()],
-            [*far.shift.tolist(), *near.shift.tolist()],
-            strict=True,
-        )
-    )
+        thresholds = [1 / (2 * sum_ - 1) for sum_ in _aims(accumulator, largest)]
+        aimed = np.array(thresholds).astype(far.multiplier.dtype)
+        return Factors(np.concatenate([far.multiplier, near.multiplier, aimed]), None)
     widest, longest = kind_of(base, "multiplier").high, kind_of(base, "shift").high
-    if register.bits > 31 and widest >> 30 and longest > 60:
-        pairs |= dict.fromkeys([((1 << 30) + 1, 61), ((1 << 29) - (1 << 15) + 1, 59)])
-    limit = 48 if getattr(base.op, "residual", None) is not None else 62
-    kept = [pair for pair in pairs if pair[1] <= limit]
-    multipliers, shifts = np.array(kept, np.int64).T
-    return Factors(multipliers, shifts).within(register.high + 1 if register.bits <= 33 else 1 << 32)
+    pairs = [*zip(far.multiplier.tolist(), far.shift.tolist(), strict=True)]
+    pairs += zip(near.multiplier.tolist(), near.shift.tolist(), strict=True)
+    for aim in _aims(accumulator, largest):
+        # From the sum `aim` on, half a code or more is left; one less leaves less.
+        shift = min(aim.bit_length() + widest.bit_length() - 1, longest, 62)
+        multiplier = -(-(1 << shift) // (2 * aim - 1))
+        pairs += [(multiplier, shift), (multiplier, shift - 1), (1, aim.bit_length())]
+    if op_has_no_bias:
+        pairs += [(multiplier, shift) for _, multiplier, shift in NEXT_TO_TIES]
+    if longest < accumulator.levels[-1].bits:
+        pairs += [(63, longest)]
+    limit = min(longest, 48 if getattr(base.op, "residual", None) is not None else 62)
+    least = least_shift(base)
+    kept = dict.fromkeys(
+        pair for pair in pairs if pair[0] <= widest and least <= pair[1] <= limit
+    )
+    multipliers, shifts = np.array(list(kept), np.int64).T
+    outer = accumulator.levels[-1].kind.high
+    return Factors(multipliers, shifts).within(min(outer + 1, 1 << 48) if outer >> 40 else outer + 1)
+
+
+def _aims(accumulator: Accumulator, largest: int) -> list[int]:
+    """Return sums at which factors shall round: ends of registers, and a few terms before."""
+    found = []
+    for level in accumulator.levels:
+        edge = level.kind.high + 1
+        found += [edge, edge // 2, edge - 3 * largest // 2, edge - 4 * largest]
+    return [aim for aim in dict.fromkeys(found) if aim > 1]
 
 
 def _codes(base: OneOp, name: str) -> Stimulus:
@@ -254,45 +372,38 @@ def _codes(base: OneOp, name: str) -> Stimulus:
 
 
 def _activations(base: OneOp, name: str) -> Iterator[Stimulus]:
-    """A product of two activations: ties by single terms, then sums that overflow."""
+    """A product of two activations: ties by single terms, then sums that overflow.
+
+    One case each: its rows are what other units have as cases.
+    """
     op: Any = base.op
     a, b = kind_of(base, "a"), kind_of(base, "b")
     largest = max(-a.low, a.high) * max(-b.low, b.high)
     chosen = factors(base).within(largest)
     weights = [1, b.high, b.low] + ([-1] if b.signed else [])
-    column = np.repeat(weights, chosen.count)
-    codes = every_code(a, 512)
-
-    def right(count: int, cases: int, matrix: Any) -> Any:
-        array = np.broadcast_to(matrix, (cases, count, column.size))
-        return array.swapaxes(1, 2) if op.transpose_b else array
-
-    def shapes(count: int) -> dict[str, tuple[int, ...]]:
-        size = column.size
-        return {"a": (1, count), "b": (size, count) if op.transpose_b else (count, size)}
-
-    one = remade(
-        base,
-        f"{name}.ties",
-        Changes(shapes=shapes(1), constants=chosen.each(len(weights)).constants),
-    )
-    yield stimulus(one, TIES, a=codes, b=right(1, len(codes), column[None, :]))
+    single = np.repeat(weights, chosen.count)[None, :]
+    codes = every_code(a, 512)[:, None]
+    yield _one_product(base, f"{name}.ties", TIES, (codes, single), chosen.each(len(weights)))
     accumulator = accumulator_of(op)
     assert accumulator is not None
-    count = _terms(accumulator, largest, biased=False) or 16
-    chosen = _coarse(base, accumulator.levels[-1].kind, count * largest)
-    column = np.repeat(weights, chosen.count)
+    count = _terms(accumulator, largest, biased=False) or 80
+    chosen = _coarse(base, count * largest, largest)
+    columns = _columns_of(count, b.low, b.high)
+    matrix = np.repeat(np.array(columns).T, chosen.count, axis=1)
     groups = [level.group for level in accumulator.levels if level.group]
     rows = _sequences(count, a.low, a.high, groups)
-    random = np.random.default_rng(8).integers(b.low, b.high, (count, column.size), endpoint=True)
-    matrix = column[None, :] + 0 * random
-    matrix[:, ::5] = random[:, ::5]
-    one = remade(
-        base,
-        f"{name}.sums",
-        Changes(shapes=shapes(count), constants=chosen.each(len(weights)).constants),
-    )
-    yield stimulus(one, SUMS, a=rows, b=right(count, len(rows), matrix))
+    yield _one_product(base, f"{name}.sums", SUMS, (rows, matrix), chosen.each(len(columns)))
+
+
+def _one_product(
+    base: OneOp, name: str, about: str, both: tuple[IntArray, IntArray], chosen: Factors
+) -> Stimulus:
+    """Return one product of two matrices, at a factor for each column."""
+    left, right = both
+    right = _columns(base.op, right)
+    shapes = {"a": left.shape, "b": right.shape}
+    one = remade(base, name, Changes(shapes=shapes, constants=chosen.constants))
+    return stimulus(one, about, a=left[None], b=right[None])
 
 
 def mean(base: OneOp, name: str) -> Iterator[Stimulus]:
@@ -311,7 +422,7 @@ def mean(base: OneOp, name: str) -> Iterator[Stimulus]:
     count = _terms(op.accumulator, largest, biased=False) or 16
     groups = [level.group for level in op.accumulator.levels if level.group]
     rows = _sequences(count, a.low, a.high, groups)
-    coarse = _coarse(base, op.accumulator.levels[-1].kind, count * largest)
+    coarse = _coarse(base, count * largest, largest)
     yield _mean_of(base, f"{name}.sums", SUMS, coarse, rows)
 
 

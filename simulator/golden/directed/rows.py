@@ -45,7 +45,7 @@ def score_rows(kind: IntType, length: int) -> IntArray:
     rows += [low + random.integers(0, min(60, 1 << kind.bits), length) for _ in range(4)]
     ramp = np.clip(low + place * 3, low, high)
     rows += [ramp, ramp[::-1]]
-    return np.array(rows)
+    return np.clip(np.array(rows), low, high)
 
 
 def softmax_rows(base: OneOp, name: str) -> Iterator[Stimulus]:
@@ -160,14 +160,14 @@ def layer_norm(base: OneOp, name: str) -> Iterator[Stimulus]:
     rows = value_rows(a, length, zero)
     one = remade(base, f"{name}.codes", Changes(shapes={"a": (1, length)}))
     yield stimulus(one, "the op's own constants: constant and one-hot rows, small deviations", a=rows)
-    yield _constant_rows(base, f"{name}.ties", rows)
+    yield from _constant_rows(base, f"{name}.ties", rows)
     many = np.random.default_rng(14).integers(a.low, a.high, (60, length), endpoint=True)
     rows = np.concatenate([rows, many])
     for index in range(6):
         yield _next_to_ties(base, f"{name}.inner{index}", rows, index)
 
 
-def _constant_rows(base: OneOp, name: str, rows: IntArray) -> Stimulus:
+def _constant_rows(base: OneOp, name: str, rows: IntArray) -> Iterator[Stimulus]:
     """Rows without variance, where β alone enters the shift: ties, ends of the result."""
     op: Any = base.op
     length, beta = rows.shape[1], kind_of(base, "beta")
@@ -185,24 +185,16 @@ def _constant_rows(base: OneOp, name: str, rows: IntArray) -> Stimulus:
             code = end + step - base.result.zero_point
             values.append(code << shift if shift >= 0 else code >> -shift)
     values += [beta.low, beta.high, 0, 3 << max(shift - 2, 0)]
-    values = [value for value in values if beta.low <= value <= beta.high]
+    room = min(beta.high, (1 << 61) >> op.beta_shift)
+    values = [value for value in values if -room <= value <= room]
     gamma = _gamma(base)
-    one = remade(
-        base,
-        name,
-        Changes(
-            shapes={"a": (1, length)},
-            constants={
-                "beta": np.resize(values, length),
-                "gamma": np.resize([gamma, -gamma], length),
-            },
-        ),
-    )
-    if len(values) > length:
-        moved = np.resize(np.roll(values, -length), length)
-        constants = {"beta": moved, "gamma": np.resize([gamma, -gamma], length)}
-        one = remade(base, name, Changes(shapes={"a": (1, length)}, constants=constants))
-    return stimulus(one, "rows without variance: ties and ends by β alone", a=rows)
+    for start in range(0, len(values), length):
+        part = np.resize(values[start : start + length], length)
+        constants = {"beta": part, "gamma": np.resize([gamma, -gamma], length)}
+        one = remade(
+            base, f"{name}{start}", Changes(shapes={"a": (1, length)}, constants=constants)
+        )
+        yield stimulus(one, "rows without variance: ties and ends by β alone", a=rows)
 
 
 def _gamma(base: OneOp) -> int:
@@ -225,6 +217,8 @@ def _next_to_ties(base: OneOp, name: str, rows: IntArray, turn: int) -> Stimulus
     normalized = inner["normalized"]
     moved = _with_other_reciprocals(op, inner, turn)
     largest = _gamma(base)
+    kind, zero_point = base.result.code_type, base.result.zero_point
+    least, most = kind.low - zero_point, kind.high - zero_point
     gamma = np.resize([largest, -largest] if turn % 2 else [largest], length)
     chosen = []
     for channel in range(length):
@@ -233,7 +227,9 @@ def _next_to_ties(base: OneOp, name: str, rows: IntArray, turn: int) -> Stimulus
         row = varied[(channel + 5 * turn) % len(varied)]
         product = int(normalized[row, channel]) * int(gamma[channel])
         upward = (moved[row, channel] > normalized[row, channel]) == (gamma[channel] > 0)
-        tie = ((product >> op.shift) << op.shift) + (1 << op.shift >> 1)
+        # Within the result's type: what is clipped shows nothing.
+        code = min(max(product >> op.shift, least + 1), most - 2)
+        tie = (code << op.shift) + (1 << op.shift >> 1)
         # Just below the tie where a larger product shall cross it, just above or at it otherwise.
         value = (tie - product >> op.beta_shift) + (not upward)
         chosen.append(min(max(value, beta.low), beta.high))
