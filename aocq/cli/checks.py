@@ -192,6 +192,13 @@ def _out_beside_no_run(folder: Path, parameters: Parameters) -> None:
     _out_folder(folder, parameters)
 
 
+def _golden_out(folder: Path, parameters: Parameters) -> None:
+    from simulator.golden.files import refuse_other
+
+    refuse_other(folder)
+    _out_folder(folder, parameters)
+
+
 def _out_file(path: Path, parameters: Parameters) -> None:
     from simulator.errors import InputError
 
@@ -231,6 +238,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "cost.network": _graph_or_name,
         "demo.out": _demo,
         "figures.runs": _of_runs,
+        "golden.record.out": _golden_out,
         "lower.folder": _lowered,
         "lower.out": _out_beside_no_run,
         "models.out": _out_file,

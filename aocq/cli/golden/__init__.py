@@ -5,4 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-COMMANDS: dict[str, Callable[..., None]] = {}
+from aocq.cli.golden import record, show
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "record": record.command,
+    "show": show.command,
+}

@@ -6,13 +6,15 @@ from dataclasses import fields
 import numpy as np
 import pytest
 from one_op_graphs import CASES, operands_for
-from small_graphs import Draft
+from small_graphs import SATURATE, WRAP, Draft, accumulator
 
 from simulator.golden import one_op
+from simulator.golden.inner_types import inner_types
 from simulator.graph.ops import SPECS
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rounding import Rounding
 from simulator.traces import TRACES
+from simulator.traces.sums import accumulated
 
 ROUNDING_OPS = tuple(
     op for op in SPECS if {"overflow", "requantize"} & {field.name for field in fields(op)}
@@ -31,7 +33,9 @@ def graph_of(kind, name, *mode):
 
 
 def modes(kind):
-    every = [(rounding, overflow) for rounding in Rounding for overflow in Overflow]
+    """Every rounding, and every overflow: the first does not ask which the second is."""
+    every = [(rounding, Overflow.SATURATE) for rounding in Rounding]
+    every += [(Rounding.HALF_EVEN, overflow) for overflow in Overflow]
     return every if kind in ROUNDING_OPS else every[:1]
 
 
@@ -68,3 +72,43 @@ def test_the_result_is_that_of_the_reference(kind, name):
     assert_equal(
         one_op.run_trace(one, operands)["result"], one_op.run_reference(one, operands).codes
     )
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY_CASE)
+def test_names_and_values_are_those_of_the_intermediates(kind, name):
+    one, operands = one_case(kind, name)
+    found = dict(one_op.run_trace(one, operands))
+    found.pop("result")
+    kinds = inner_types(one.op, one.graph)
+    assert [*found] == [*kinds]
+    for intermediate in SPECS[kind].intermediates(one.graph, one.op):
+        values = found[intermediate.name]
+        assert values.dtype == np.int64
+        low, high = intermediate.held
+        if intermediate.levels and not all(level.proven for level in intermediate.levels):
+            register = intermediate.levels[-1].register
+            low, high = register.low, register.high
+        assert low <= values.min()
+        assert values.max() <= high
+        assert kinds[intermediate.name].low <= low
+        assert high <= kinds[intermediate.name].high
+
+
+def test_levels_of_an_accumulator_are_those_of_the_documentation():
+    products = [90, 60, -70, 20, 100, 100, 100, -50]
+    for levels, last, expected in (
+        ([(0, 32, WRAP)], False, 550),
+        ([(0, 10, WRAP)], False, -474),
+        ([(0, 10, SATURATE)], False, 461),
+        ([(0, 10, SATURATE)], True, 511),
+        ([(4, 8, WRAP), (0, 10, WRAP)], False, 294),
+        ([(4, 8, SATURATE), (0, 10, WRAP)], True, 354),
+    ):
+        found = accumulated(
+            lambda start, stop: np.array(sum(products[start:stop])),
+            len(products),
+            np.array(200),
+            accumulator(*levels, bias_last=last),
+            free=False,
+        )
+        assert int(found) == expected
