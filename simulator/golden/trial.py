@@ -112,7 +112,7 @@ class Trial:
     @cached_property
     def sums(self) -> IntArray:
         """What the op's requantization takes, [images, ..., channels]; int64."""
-        return run_unit(_without_requantization(self.unit), self.operands)
+        return run_unit(without_requantization(self.unit), self.operands)
 
     @cached_property
     def scaled(self) -> NDArray[np.int64]:
@@ -173,7 +173,7 @@ def _finishing_constants(op: Op) -> set[str | None]:
     }
 
 
-def _without_requantization(unit: IntGraph) -> IntGraph:
+def without_requantization(unit: IntGraph) -> IntGraph:
     """Return the unit whose results are the sums that its requantization would take."""
     (op,) = unit.ops
     identity = Requantization(

@@ -5,4 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-COMMANDS: dict[str, Callable[..., None]] = {}
+from aocq.cli.export import c, model_explorer, onnx, rtl, tflite
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "rtl": rtl.command,
+    "c": c.command,
+    "onnx": onnx.command,
+    "tflite": tflite.command,
+    "model-explorer": model_explorer.command,
+}
