@@ -131,7 +131,7 @@ def command(
         images=operands.images,
         source=operands.source,
         word_bits=word_bits or _word_bits(profile),
-        formats=_formats(formats),
+        formats=chosen_formats(formats),
     )
     executor = Executor(loaded, gemm=without_torch(emulation.gemm), threads=emulation.threads)
     with made_whole(out) as folder:
@@ -159,7 +159,8 @@ def _word_bits(profile: str | None) -> int | None:
     return load_profile(profile).memory.word_bits
 
 
-def _formats(text: str) -> tuple[Format, ...]:
+def chosen_formats(text: str) -> tuple[Format, ...]:
+    """Return the formats of a list with commas, in their own order."""
     from simulator.golden.formats import FORMATS
 
     return tuple(name for name in FORMATS if name in text.split(","))
