@@ -2,7 +2,7 @@
 """What vectors tell apart: for each op, which mistakes its operands and result would show.
 
 A variant is *told apart* if one code of the vectors differs, *proven equal* if no operands
-whatever make a difference (:mod:`simulator.golden.equality`), and else *not told apart*: RTL that
+whatever make a difference (:mod:`simulator.golden.equal`), and else *not told apart*: RTL that
 has this mistake passes these vectors.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.golden.equality import proven_equal
+from simulator.golden.equal import proven_equal
 from simulator.golden.ties import count_ties
 from simulator.golden.trial import Trial, is_fixed_point, requantization_of
 from simulator.golden.variant import Family, Variant
@@ -26,11 +26,9 @@ from simulator.graph.ops import (
     InterpolatedLookup,
     Lookup,
     Softmax,
-    SoftmaxLut513,
     op_name,
 )
 from simulator.numerics.integer_type import IntArray, limits
-from simulator.numerics.rescaling import ZeroPointStage
 
 # What a chip's arithmetic is made of, as opposed to the values of one network's constants.
 MODES = (
@@ -189,7 +187,7 @@ def _reached(trial: Trial) -> Reached:
     if is_fixed_point(trial.op) and getattr(trial.op, "normalisation", "reciprocal") != "division":
         known |= _shift_reached(trial)
     for table in tables_of(trial.op):
-        used = entries_read(trial, table)
+        used = entries_read(trial)
         if used is not None:
             entries = trial.unit.constants[getattr(trial.op, table)].size
             known.setdefault("entries", {})[table] = (len(used), entries)
@@ -214,8 +212,8 @@ def _shift_reached(trial: Trial) -> dict[str, Any]:
     }
 
 
-def entries_read(trial: Trial, table: str) -> IntArray | None:
-    """Return the entries of a table that the operands read; None where it is not known here."""
+def entries_read(trial: Trial) -> IntArray | None:
+    """Return the entries of its table that the operands read; None where it is not known here."""
     op: Op = trial.op
     codes = trial.operands[0].astype(np.int64)
     low = trial.unit.tensors[op.operands[0]].code_type.low
@@ -227,8 +225,6 @@ def entries_read(trial: Trial, table: str) -> IntArray | None:
         return np.union1d(first, between + 1)
     if isinstance(op, Softmax):
         return np.unique(codes.max(axis=-1, keepdims=True) - codes)
-    if isinstance(op, SoftmaxLut513):
-        return None
     return None
 
 
@@ -239,7 +235,7 @@ def _inside(distance: IntArray, op: InterpolatedLookup) -> Any:
 def _entry_rows(trials: Sequence[Trial]) -> Iterator[Row]:
     """Say of each table whether the wrong value of any entry would be seen: by the fullest set."""
     for table in tables_of(trials[0].op):
-        used = [entries_read(trial, table) for trial in trials]
+        used = [entries_read(trial) for trial in trials]
         read = max((len(found) for found in used if found is not None), default=None)
         if read is None:
             continue
@@ -257,6 +253,7 @@ def _entry_rows(trials: Sequence[Trial]) -> Iterator[Row]:
 
 def _together(parts: Sequence[Reached]) -> Reached:
     """Return what all sets reach; tables and operands by the set that has most of them."""
+
     def total(name: str) -> int | None:
         values = [getattr(part, name) for part in parts]
         known = [value for value in values if value is not None]

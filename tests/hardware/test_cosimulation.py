@@ -7,15 +7,12 @@ wiring, which the emulator does.
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 from simulators import run_testbench
 
 from simulator.executor import Executor
 from simulator.export.rtl.folder import testbench_files, write_testbench
-from simulator.export.rtl.one_op import OpVectors, find_op
+from simulator.export.rtl.one_op import OpVectors
 from simulator.export.rtl.words import memory_codes
 from simulator.gemm import backend
 from simulator.graph.ops import SPECS

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aocq.cli import options
-
 if TYPE_CHECKING:
     from simulator.executor import Executor
     from simulator.export.rtl.folder import OwnModule

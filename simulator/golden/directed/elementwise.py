@@ -99,9 +99,7 @@ def pairs_of(a: IntType, b: IntType, zero_a: int = 0, zero_b: int = 0) -> tuple[
 
     chosen = list(product(special(a, zero_a), special(b, zero_b)))
     random = np.random.default_rng(10)
-    codes = [
-        random.integers(kind.low, kind.high, 900, endpoint=True).tolist() for kind in (a, b)
-    ]
+    codes = [random.integers(kind.low, kind.high, 900, endpoint=True).tolist() for kind in (a, b)]
     small = [np.clip(zero + random.integers(-20, 21, 400), kind.low, kind.high).tolist()
              for kind, zero in ((a, zero_a), (b, zero_b))]  # fmt: skip
     chosen += [*zip(*codes, strict=True), *zip(*small, strict=True)]
@@ -154,7 +152,9 @@ def add(base: OneOp, name: str) -> Iterator[Stimulus]:
     bits = kind_of(base, "multiplier_a").bits
     zero_a, zero_b = _zero_points(base)
     constant = base.graph.is_constant(op.b)
-    largest = max(abs(a.low), abs(a.high)) + max(abs(b.low), abs(b.high)) + abs(zero_a) + abs(zero_b)
+    largest = sum(
+        max(abs(kind.low), abs(kind.high)) + abs(zero) for kind, zero in ((a, zero_a), (b, zero_b))
+    )
     least = min(op.shift, 2)
     for shift in (0, 1, 3, 15, 30, 34, 45, LARGEST_SHIFT):
         # Factors around 1, as far as multipliers and 64 bits have room.
@@ -217,7 +217,7 @@ def common_scale(base: OneOp, name: str) -> Iterator[Stimulus]:
     kept = {"a": left, "b": right}
     if base.graph.is_constant(op.b):
         kept = {"a": every_code(a, 1 << 9)}
-    shape = {key: (1,) for key in kept}
+    shape = dict.fromkeys(kept, (1,))
 
     def with_fields(entry: str, about: str, **fields: Any) -> Stimulus:
         constants = {} if len(kept) == 2 else {"b": _some(b)}

@@ -111,12 +111,12 @@ def least_shift(base: OneOp) -> int:
 
 
 def _real_factors(arithmetic: Arithmetic, halvings: int, first: int) -> Factors:
-    dtype = FLOAT_DTYPES[arithmetic]
-    one = np.ones((), dtype)
+    real: Any = FLOAT_DTYPES[arithmetic]
+    one = real.type(1)
     below, above = np.nextafter(one, 0 * one), np.nextafter(one, 2 * one)
     found: list[Any] = []
     for step in range(first, first + halvings):
         scale = 2.0**-step
         found += [factor * scale for factor in (one, below, above, 0.75, 1 / 3, 0.1)]
     found += [0.0, 100.0, 2.0**-40]
-    return Factors(np.array(found).astype(dtype), None)
+    return Factors(np.array(found).astype(type(one)), None)

@@ -154,7 +154,7 @@ def _graph(profile: NpuProfile, bits: int) -> Iterator[tuple[str, OneOp]]:
         if constant:
             builder.constant("b", np.linspace(kind.low, kind.high, CHANNELS).round(), kind)
         else:
-            builder.declare("b", (2, 1) if op_type is not Mul else (2, 1), kind, zero)
+            builder.declare("b", (2, 1), kind, zero)
         builder.op(op_type, "y", "a", "b", type=kind, zero_point=zero, **fields)
         return of_op(builder.ops[-1], builder.unverified())
 

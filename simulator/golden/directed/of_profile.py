@@ -168,10 +168,8 @@ def _sums(profile: NpuProfile) -> Iterator[tuple[str, OneOp]]:
         builder.declare("b", (LENGTH,), kind, 0)
         result: dict[str, Any] = {"type": stream, "zero_point": zero_point}
         if profile.add.algorithm == "shifted_q31":
-            constants = sum_constants(SCALE, SCALE / 3, SCALE * 1.1, profile.add.input_shift)  # type: ignore[union-attr]
-            builder.op(
-                AddShifted, "y", "a", "b", subtract=False, **constants._asdict(), **result
-            )
+            constants = sum_constants(SCALE, SCALE / 3, SCALE * 1.1, profile.add.input_shift)
+            builder.op(AddShifted, "y", "a", "b", subtract=False, **constants._asdict(), **result)
         else:
             section = profile.rescale_of("add")
             bits = 22 if profile.add.algorithm == "fixed_20" else section.multiplier_bits

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from simulator.golden.directed.making import (
     Changes,
     Stimulus,
-    every_code,
     kind_of,
     remade,
     stimulus,
@@ -23,6 +22,7 @@ from simulator.graph.ops.normalization import spare_reciprocal_bits
 from simulator.numerics.integer_type import IntArray, IntType
 from simulator.numerics.softmax_normalisation import Normalisation
 
+OWN_ROWS = "the op's own constants: constant and one-hot rows, small deviations"
 ROWS = "rows of equal scores, one-hot and masked rows, all differences, both ends, at random"
 
 
@@ -35,7 +35,9 @@ def score_rows(kind: IntType, length: int) -> IntArray:
     rows += [np.where(place == index, high, low) for index in {0, 1, length // 2, length - 1}]
     rows += [np.where(place <= index, high - 5, low) for index in {0, 2, length // 2}]
     rows += [np.where(place % 2 == 0, high, high - step) for step in (1, 2, 7, 31)]
-    differences = np.arange(min(1 << kind.bits, 1 << 10)) * ((1 << kind.bits) // min(1 << kind.bits, 1 << 10))
+    differences = np.arange(min(1 << kind.bits, 1 << 10)) * (
+        (1 << kind.bits) // min(1 << kind.bits, 1 << 10)
+    )
     for start in range(0, len(differences), max(length - 1, 1)):
         part = differences[start : start + max(length - 1, 1)]
         rows.append(np.append(np.resize(high - part, max(length - 1, 1)), high)[:length])
@@ -45,7 +47,8 @@ def score_rows(kind: IntType, length: int) -> IntArray:
     rows += [low + random.integers(0, min(60, 1 << kind.bits), length) for _ in range(4)]
     ramp = np.clip(low + place * 3, low, high)
     rows += [ramp, ramp[::-1]]
-    return np.clip(np.array(rows), low, high)
+    clipped: IntArray = np.clip(np.array(rows), low, high)
+    return clipped
 
 
 def softmax_rows(base: OneOp, name: str) -> Iterator[Stimulus]:
@@ -62,7 +65,9 @@ def softmax(base: OneOp, name: str) -> Iterator[Stimulus]:
     assert isinstance(op, Softmax)
     a = kind_of(base, "a")
     yield from softmax_rows(base, name)
-    one = remade(base, f"{name}.equal", Changes(shapes={"a": (1, 2 << (op.reciprocal_bits - op.shift))}))
+    one = remade(
+        base, f"{name}.equal", Changes(shapes={"a": (1, 2 << (op.reciprocal_bits - op.shift))})
+    )
     length = one.result.shape[-1]
     equal = np.full((2, length), a.low)
     equal[1, ::2] = a.high
@@ -80,8 +85,8 @@ def _table_of_ties(base: OneOp) -> tuple[IntArray, IntArray]:
     """Return a table, and rows of distances from the largest score.
 
     Row j has three scores whose exponentials are in the entries 3 j + 1 to 3 j + 3 beside entry 0,
-    with a sum T and one exponential e such that ``e * i`` is an exact tie, or as near to one as an e
-    comes from below or from above.
+    with a sum T and one exponential e such that ``e * i`` is an exact tie, or as near to one as an
+    e comes from below or from above.
     """
     op: Any = base.op
     kind, a = kind_of(base, "table"), kind_of(base, "a")
@@ -91,7 +96,8 @@ def _table_of_ties(base: OneOp) -> tuple[IntArray, IntArray]:
     table = np.zeros(1 << a.bits, np.int64)
     table[0] = first
     random = np.random.default_rng(12)
-    rows, used = [], 1
+    rows: list[list[int]] = []
+    used = 1
     while used + 3 <= len(table):
         goal, total = len(rows) % 4, 2 * first
         if goal:
@@ -143,7 +149,10 @@ def value_rows(kind: IntType, length: int, zero: int) -> IntArray:
     middle = min(max(zero, kind.low + 2), kind.high - 2)
     rows = [np.full(length, code) for code in (middle, kind.low, kind.high, middle + 1)]
     rows += [np.where(place == 0, middle + step, middle) for step in (1, -1, 2)]
-    rows += [np.where(place % 2 == 0, kind.low, kind.high), np.where(place == 1, kind.high, kind.low)]
+    rows += [
+        np.where(place % 2 == 0, kind.low, kind.high),
+        np.where(place == 1, kind.high, kind.low),
+    ]
     for width in (1, 2, 5, 20):
         rows += [np.clip(middle + random.integers(-width, width + 1, length), kind.low, kind.high)
                  for _ in range(4)]  # fmt: skip
@@ -159,7 +168,7 @@ def layer_norm(base: OneOp, name: str) -> Iterator[Stimulus]:
     zero = base.graph.tensors[op.a].zero_point
     rows = value_rows(a, length, zero)
     one = remade(base, f"{name}.codes", Changes(shapes={"a": (1, length)}))
-    yield stimulus(one, "the op's own constants: constant and one-hot rows, small deviations", a=rows)
+    yield stimulus(one, OWN_ROWS, a=rows)
     yield from _constant_rows(base, f"{name}.ties", rows)
     many = np.random.default_rng(14).integers(a.low, a.high, (60, length), endpoint=True)
     rows = np.concatenate([rows, many])
@@ -233,7 +242,7 @@ def _next_to_ties(base: OneOp, name: str, rows: IntArray, turn: int) -> Stimulus
         # Just below the tie where a larger product shall cross it, just above or at it otherwise.
         value = (tie - product >> op.beta_shift) + (not upward)
         chosen.append(min(max(value, beta.low), beta.high))
-    constants = {"beta": chosen, "gamma": gamma}
+    constants: dict[str, Any] = {"beta": chosen, "gamma": gamma}
     one = remade(base, name, Changes(shapes={"a": (1, length)}, constants=constants))
     return stimulus(one, "values just beside a tie: root, reciprocal, normalized value", a=rows)
 
@@ -261,7 +270,7 @@ def bisection(base: OneOp, name: str) -> Iterator[Stimulus]:
     a, length = kind_of(base, "a"), base.result.shape[-1]
     rows = value_rows(a, length, base.graph.tensors[op.a].zero_point)
     one = remade(base, f"{name}.codes", Changes(shapes={"a": (1, length)}))
-    yield stimulus(one, "the op's own constants: constant and one-hot rows, small deviations", a=rows)
+    yield stimulus(one, OWN_ROWS, a=rows)
     bias, shift = kind_of(base, "bias"), op.shift
     kind = base.result.code_type
     values = [half << shift >> 1 for half in (1, -1, 3, -3, 5, -5)]
@@ -271,7 +280,9 @@ def bisection(base: OneOp, name: str) -> Iterator[Stimulus]:
     for index in range(0, len(values), length):
         part = np.resize(values[index : index + length], length)
         constants: dict[str, NDArray[Any]] = {"bias": part}
-        one = remade(base, f"{name}.ties{index}", Changes(shapes={"a": (1, length)}, constants=constants))
+        one = remade(
+            base, f"{name}.ties{index}", Changes(shapes={"a": (1, length)}, constants=constants)
+        )
         yield stimulus(one, "rows without variance: ties and ends by the bias alone", a=rows)
 
 
@@ -284,7 +295,7 @@ def l2_norm(base: OneOp, name: str) -> Iterator[Stimulus]:
     rows = value_rows(a, length, zero)
     one = remade(base, f"{name}.codes", Changes(shapes={"a": (1, 1, length)}, constants={
         "gain": base.graph.constants[op.gain][:1]}))  # fmt: skip
-    yield stimulus(one, "the op's own gain: rows of zeros, one-hot rows, small and large ones", a=rows)
+    yield stimulus(one, OWN_ROWS, a=rows)
     gain, shift = kind_of(base, "gain"), op.shift - op.normalized_fraction_bits
     halves = [1, 3, 5, 255, 513] if shift >= 1 else [1, 2, 3]
     values = [half << shift >> 1 for half in halves]
@@ -294,7 +305,9 @@ def l2_norm(base: OneOp, name: str) -> Iterator[Stimulus]:
     if not kept:
         return
     one = remade(
-        base, f"{name}.ties", Changes(shapes={"a": (len(kept), 1, length)}, constants={"gain": kept})
+        base,
+        f"{name}.ties",
+        Changes(shapes={"a": (len(kept), 1, length)}, constants={"gain": kept}),
     )
     codes = np.repeat(rows[:, None, :], len(kept), axis=1)
     yield stimulus(one, "gains that make ties of one-hot rows", a=codes)
