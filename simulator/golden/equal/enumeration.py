@@ -44,6 +44,7 @@ ELEMENTWISE: tuple[type[Op], ...] = (
     SquaredDifference,
 )
 MOST_OPERANDS = 1 << 16  # combinations of codes
+MOST_ELEMENTS = 1 << 19  # combinations times elements
 MOST_SUMS = 1 << 21  # sums times channels
 # Softmaxes whose other parameters only make exponentials: the fields that are read beside them.
 BY_EXPONENTIALS: Mapping[type[Op], tuple[str, ...]] = MappingProxyType(
@@ -75,7 +76,7 @@ def every_operand(unit: IntGraph) -> Trial | None:
     if not unit.inputs or combinations(unit) > MOST_OPERANDS:
         return None
     size = max(unit.tensors[name].size for name in unit.inputs)
-    if combinations(unit) * size > MOST_SUMS:
+    if combinations(unit) * size > MOST_ELEMENTS:
         return None
     kinds = [unit.tensors[name].code_type for name in unit.inputs]
     grids = np.meshgrid(*(np.arange(kind.low, kind.high + 1) for kind in kinds), indexing="ij")
