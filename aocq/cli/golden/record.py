@@ -35,6 +35,13 @@ def checked_formats(text: str) -> str:
     return text
 
 
+def chosen_formats(text: str) -> tuple[Format, ...]:
+    """Return the formats of a list with commas, in their own order."""
+    from simulator.golden.formats import FORMATS
+
+    return tuple(name for name in FORMATS if name in text.split(","))
+
+
 @dataclass(frozen=True, kw_only=True)
 class InputOptions(OptionGroup):
     """What a network runs on: images, codes, or random codes."""
@@ -100,9 +107,7 @@ class FormatOptions(OptionGroup):
 
     def names(self) -> tuple[Format, ...]:
         """Return the formats that are asked for."""
-        from simulator.golden.formats import FORMATS
-
-        return tuple(name for name in FORMATS if name in self.formats.split(","))
+        return chosen_formats(self.formats)
 
     def width(self) -> int | None:
         """Return the width of a memory word, or None where none is stated."""
