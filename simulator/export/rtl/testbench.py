@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from string import Template
 
 from simulator.export.rtl.bench import Bench, Stream
-from simulator.export.rtl.words import digits
 from simulator.numerics.integer_type import IntType
 
 # Clocks without a transfer after which the device is given up.
@@ -174,7 +173,7 @@ endmodule
 """)
 
 
-def testbench_text(bench: Bench, module: str, unused: Sequence[str] = ()) -> str:
+def bench_text(bench: Bench, module: str, unused: Sequence[str] = ()) -> str:
     """Return the testbench around ``module``, which has no ports for ``unused`` streams."""
     streams = [stream for stream in bench.streams if stream.name not in unused]
     last = bench.loops[-1]
@@ -193,7 +192,7 @@ def testbench_text(bench: Bench, module: str, unused: Sequence[str] = ()) -> str
         out_high=result.bits - 1,
         module=module,
         ports=_lines((f".in_{stream.name}(in_{stream.name})," for stream in streams), 6),
-        loads=_lines(_loads(bench, streams), 4),
+        loads=_lines(_loads(streams), 4),
         counters=_lines(_counters(bench, streams), 2),
         is_last=f"{last.name} == {last.extent - 1}",
         drives=_lines(
@@ -221,7 +220,7 @@ def _memories(bench: Bench, streams: Sequence[Stream]) -> Iterator[str]:
     yield f"reg [{bench.result_kind.bits - 1}:0] expected [0:RESULTS-1];"
 
 
-def _loads(bench: Bench, streams: Sequence[Stream]) -> Iterator[str]:
+def _loads(streams: Sequence[Stream]) -> Iterator[str]:
     for stream in streams:
         yield f'check_words("{stream.name}.hex", {stream.words.size});'
         yield f'$readmemh("{stream.name}.hex", {stream.name});'
@@ -270,8 +269,3 @@ def _coordinates(shape: Sequence[int]) -> Iterator[str]:
         parts.append(f"number / {size} % {extent}" if size > 1 else f"number % {extent}")
         size *= extent
     return reversed(parts)
-
-
-def word_digits(bench: Bench) -> int:
-    """Return the hexadecimal digits of a result."""
-    return digits(bench.result_kind.bits)
