@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs in the oracles' environment ``lite``: onnxruntime and LiteRT, timed where they run.
 
-Imports nothing of ours but what the oracles' processes import. :class:`engines.OtherProcess` is the
-other end. Two requests: ``load`` makes a described model ready under a key and answers what the
-engine says of itself; ``run`` maps codes to an output and the seconds it took.
+Imports nothing of ours but what the oracles' processes import, and the writers of files, which
+import nothing of ours. :class:`engines.OtherProcess` is the other end. Two requests: ``load`` makes
+a described model ready under a key and answers what the engine says of itself; ``run`` maps codes
+to an output and the seconds it took.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from typing import Any
 import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "oracles"))
+sys.path.append(str(Path(__file__).parents[1]))
 from messages import serve
+
+from simulator.export.onnx_model import onnx_bytes
 
 # Of every loaded model: its batch, and what maps a batch of codes to its output.
 READY: dict[str, tuple[int, Callable[[np.ndarray], np.ndarray]]] = {}
@@ -59,10 +63,11 @@ def _onnxruntime(
     options.log_severity_level = 3
     for key, value in header["settings"].items():
         options.add_session_config_entry(key, value)
+    constants = {name.removeprefix("constant:"): array for name, array in arrays.items()}
     with tempfile.TemporaryDirectory() as folder:
         options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
         session = onnxruntime.InferenceSession(
-            onnx_file(header["model"], arrays), options, providers=["CPUExecutionProvider"]
+            onnx_bytes(header["model"], constants), options, providers=["CPUExecutionProvider"]
         )
         optimized = onnx.load(options.optimized_model_filepath)
     source = session.get_inputs()[0].name
@@ -71,41 +76,6 @@ def _onnxruntime(
         "operators": dict(Counter(node.op_type for node in optimized.graph.node).most_common()),
     }
     return lambda codes: session.run(None, {source: codes})[0], facts
-
-
-def onnx_file(model: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
-    """Write a model that :mod:`qdq` described."""
-    from onnx import checker, helper, numpy_helper
-
-    def value(described: dict[str, Any]) -> Any:
-        kind = helper.np_dtype_to_tensor_dtype(np.dtype(described["dtype"]))
-        return helper.make_tensor_value_info(described["name"], kind, described["shape"])
-
-    graph = helper.make_graph(
-        [
-            helper.make_node(
-                node["kind"],
-                node["inputs"],
-                node["outputs"],
-                name=node["outputs"][0],
-                **node["attributes"],
-            )
-            for node in model["nodes"]
-        ],
-        "quantized",
-        [value(model["input"])],
-        [value(model["output"])],
-        [
-            numpy_helper.from_array(array, name.removeprefix("constant:"))
-            for name, array in arrays.items()
-        ],
-    )
-    made = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", model["opset"])], ir_version=10
-    )
-    checker.check_model(made, full_check=True)
-    content: bytes = made.SerializeToString()
-    return content
 
 
 def _litert(

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aocq.lowering import lower
-from aocq.methods import QuantizedModel
-from benchmarks import qdq
 from benchmarks.engines import Engine, Logits, OtherProcess, codes_of, emulator
 from benchmarks.networks import Subject, quantized
+from simulator.export.onnx_graph import describe, ends
+from simulator.export.tflite_graph import from_file, to_file, translated
+from simulator.graph import IntGraph
 from simulator.profile import load_profile
 
 # How codes can be stored, and what onnxruntime is told: which is fastest, and which exact, depends
@@ -30,14 +31,14 @@ RESOLVERS = {"LiteRT reference": "litert_ref", "LiteRT optimized": "litert_defau
 
 
 def onnxruntime(subject: Subject, threads: int, process: OtherProcess) -> list[Engine]:
-    """Return onnxruntime on the QDQ form of a model, in the form and at the batch that suit it.
+    """Return onnxruntime on the QDQ form of a graph, in the form and at the batch that suit it.
 
     Where the fastest form saturates inside its products, the fastest that does not is beside it.
 
     Raises
     ------
     InputError
-        If the model holds something that the form has no words for.
+        If the graph holds something that the form has no words for.
     EnvironmentProblem
         If onnxruntime refuses the file.
     """
@@ -45,7 +46,7 @@ def onnxruntime(subject: Subject, threads: int, process: OtherProcess) -> list[E
     tried: dict[str, Engine] = {}
     for form in FORMS:
         found = [
-            engine_of_onnxruntime(subject.quantized, codes, form, batch, threads, process)
+            engine_of_onnxruntime(subject.graph, codes, form, batch, threads, process)
             for batch in ORT_BATCHES
             if batch <= len(codes)
         ]
@@ -57,14 +58,14 @@ def onnxruntime(subject: Subject, threads: int, process: OtherProcess) -> list[E
 
 
 def engine_of_onnxruntime(
-    model: QuantizedModel,
+    graph: IntGraph,
     codes: NDArray[np.int8],
     form: str,
     batch: int,
     threads: int,
     process: OtherProcess,
 ) -> Engine:
-    """Return onnxruntime on a model in one of :data:`FORMS`, after a first run.
+    """Return onnxruntime on a graph's QDQ form in one of :data:`FORMS`, after a first run.
 
     Parameters
     ----------
@@ -72,7 +73,8 @@ def engine_of_onnxruntime(
         of the images, int8 [images, ...]; a turn runs the first so many
     """
     offset, settings = FORMS[form]
-    described, constants = qdq.describe(model, batch, offset=offset)
+    file = describe(graph, batch, offset=offset)
+    described = ends(file)
     key = f"onnxruntime {form} {batch}"
     header = {
         "engine": "onnxruntime",
@@ -82,8 +84,8 @@ def engine_of_onnxruntime(
         "threads": threads,
         "settings": settings,
     }
-    facts = process.load(header, constants)
-    stored = (codes.astype(np.int16) + offset).astype(described["input"]["dtype"])
+    facts = process.load(header, file.constants)
+    stored = (codes.astype(np.int16) + offset).astype(described["inputs"][0]["dtype"])
 
     def run(count: int) -> tuple[float, Logits]:
         passed, output = process.run(key, stored[:count])
@@ -108,15 +110,11 @@ def litert(subject: Subject, threads: int, gemm: str, process: OtherProcess) -> 
     EnvironmentProblem
         If LiteRT refuses the file.
     """
-    from lite_oracle import Engine as Kernels
-    from tflite_graph import from_file, pieces, to_file
-
     profile = load_profile(LITERT_PROFILE)
     model = quantized(subject.quantized.graph, profile, subject.images)
     graph = lower(model, profile)
-    (piece,) = pieces(graph, model, Kernels.LITERT_REF, 1)
+    file = translated(graph, 1).file
     source, target = graph.inputs[0], graph.outputs[0]
-    piece.file.inputs, piece.file.outputs = [piece.tensors[source]], [piece.tensors[target]]
     codes = codes_of(graph, subject.images)
     stored = to_file(codes, graph.tensors[source])
     engines = [emulator(graph, subject.images, threads, gemm, LITERT_EMULATOR)]
@@ -124,12 +122,12 @@ def litert(subject: Subject, threads: int, gemm: str, process: OtherProcess) -> 
         header = {
             "engine": "litert",
             "key": name,
-            "model": piece.file.described(),
+            "model": file.described(),
             "batch": 1,
             "threads": threads,
             "resolver": resolver,
         }
-        facts = process.load(header, piece.file.constants)
+        facts = process.load(header, file.constants)
 
         def run(count: int, key: str = name) -> tuple[float, Logits]:
             passed, output = process.run(key, stored[:count])

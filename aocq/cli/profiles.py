@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -64,6 +65,7 @@ def new(
     from simulator.errors import InputError
     from simulator.files import write_text
     from simulator.profile import load_profile, profile_paths
+    from simulator.profile.chip_tables import table_uses
     from simulator.profile.copying import copied
 
     shipped = profile_paths()
@@ -74,8 +76,13 @@ def new(
     known = load_profile(neighbour)
     if out.exists():
         raise InputError(f"{out}: is there already; name another file")
-    text = shipped.get(neighbour, Path(neighbour)).read_text(encoding="utf-8")
-    write_text(out, copied(text, name, known.name))
+    source = shipped.get(neighbour, Path(neighbour))
+    files = {
+        use.path: (use.table.file, _path_from(out.parent, source.parent / use.table.file))
+        for use in table_uses(known)
+    }
+    text = source.read_text(encoding="utf-8")
+    write_text(out, copied(text, name, known.name, files))
     print(
         f"{out}: every value is that of {known.name}, and assumed\n"
         f"next: change what you know, and say in [source] where it is from\n"
@@ -85,10 +92,18 @@ def new(
     )
 
 
+def _path_from(folder: Path, file: Path) -> str:
+    """Return a file's path as a profile in ``folder`` names it."""
+    return os.path.relpath(file.resolve(), folder.resolve()).replace(os.sep, "/")
+
+
 @app.command("validate")
 def validate(name: Name) -> None:
     """Check a profile; every mistake is printed with its path. Exit code 3 if there is one."""
     from simulator.profile import load_profile
+    from simulator.profile.chip_tables import table_uses
 
     profile = load_profile(name)
+    for use in table_uses(profile):
+        print(f"{use.name}: {use.table.file}, {use.count} entries of {use.type}", file=sys.stderr)
     print(f"{profile.name}: valid, sha256 {profile.sha256()}", file=sys.stderr)

@@ -14,6 +14,7 @@ from aocq.capture import FloatNode
 from aocq.capture.float_graph import GELUS
 from aocq.capture.interpreter import UNARY_FUNCTIONS
 from aocq.lowering.builder import Builder
+from aocq.lowering.chip_tables import TABLE_513_FRACTION_BITS, function_of_table
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
 from simulator.errors import InputError
 from simulator.graph.graph import Tensor
@@ -33,13 +34,17 @@ from simulator.numerics.rounding import Rounding
 WIDE = IntType(bits=16)
 # Functions in float32, step by step, as TFLite evaluates them for its tables.
 FLOAT32_FUNCTIONS = {"gelu": function_tables.gelu, "gelu_tanh": function_tables.gelu_tanh}
-TABLE_513_FRACTION_BITS = 7
 
 
 def unary(builder: Builder, node: FloatNode) -> None:
-    """GELU by the chip's algorithm, other functions by a table."""
-    algorithm = builder.profile.gelu.algorithm
-    rule = _RULES[algorithm] if node.attributes["function"] in GELUS else _table
+    """GELU by the chip's algorithm or its own table, other functions by a table."""
+    section: Any = builder.profile.gelu
+    is_gelu = node.attributes["function"] in GELUS
+    table = getattr(section, "table", None)
+    if is_gelu and table is not None:
+        function_of_table(builder, node, table)
+        return
+    rule = _RULES[section.algorithm] if is_gelu else _table
     rule(builder, node)
 
 

@@ -8,6 +8,7 @@ ranges of these are not tensors of the network: the calibration observes them be
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from aocq.capture import FloatNode
 from aocq.lowering.builder import Builder
+from aocq.lowering.chip_tables import SAME_SCALE
 from aocq.lowering.sums import mean_requantization, on_chip_scales
 from aocq.methods.layernorm_parts import PART_BITS, part_name
 from simulator.errors import InputError
@@ -29,6 +31,7 @@ from simulator.numerics.common_scale import (
 from simulator.numerics.function_tables import rsqrt_table
 from simulator.numerics.integer_type import IntType
 from simulator.numerics.rounding import DoubleRounding, Rounding
+from simulator.profile.chip_tables import CodeTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,11 @@ class Part:
     type: IntType
     scale: float
     zero_point: int
+
+    def holds(self, other: Part) -> bool:
+        """Say whether another part's codes are read as this one's."""
+        same = math.isclose(self.scale, other.scale, rel_tol=SAME_SCALE)
+        return same and (self.type, self.zero_point) == (other.type, other.zero_point)
 
 
 @dataclass(slots=True)
@@ -144,10 +152,31 @@ class LayerNormGraph:
         )
 
     def inverse_root(self, x: Part, y: Part) -> Part:
-        """Append ``1 / √x`` by a table with one entry per code."""
+        """Append ``1 / √x`` by a table with one entry per code.
+
+        A chip's own table is for codes of one scale, between which and the parts is rescaled.
+        """
+        own: CodeTable | None = getattr(self.builder.profile.layernorm, "root_table", None)
+        if own is not None:
+            return self.by_table(x, y, own)
         table = rsqrt_table(x.scale, x.zero_point, y.scale, y.zero_point, bits=self.bits)
         constant = self.builder.constant(f"{y.name}.table", table, y.type)
         return self.add(Lookup, y, x, table=constant)
+
+    def by_table(self, x: Part, y: Part, own: CodeTable) -> Part:
+        """Append a function by the chip's own table."""
+        read, written = (
+            Part(f"{y.name}.table_{end}", IntType(bits=self.bits), scale, zero_point)
+            for end, scale, zero_point in (
+                ("input", own.input_scale, own.input_zero_point),
+                ("output", own.output_scale, own.output_zero_point),
+            )
+        )
+        source = x if read.holds(x) else self.rescaled(x, read)
+        result = y if written.holds(y) else written
+        constant = self.builder.constant(f"{y.name}.table", np.array(own.entries), y.type)
+        self.add(Lookup, result, source, table=constant)
+        return y if result is y else self.rescaled(result, y)
 
     def product(self, a: Part, b: Part, y: Part) -> Part:
         """Append a product."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import torch
 
 from aocq.capture import FloatNode
 from aocq.lowering.builder import Builder
+from aocq.lowering.chip_tables import Codes, at_codes
 from aocq.methods.quantizers import LevelQuantizer
 from simulator.errors import InputError
 from simulator.graph.graph import Tensor
@@ -20,7 +22,6 @@ from simulator.graph.ops import (
     Add,
     Lookup,
     Op,
-    Rescale,
     Shiftmax,
     Softmax,
     SoftmaxFloatTable,
@@ -130,10 +131,17 @@ def softmax(builder: Builder, node: FloatNode) -> None:
 
 
 def _exp_table(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
-    """Tabulate exp of every possible difference to the row's maximum."""
+    """Tabulate exp of every possible difference to the row's maximum.
+
+    A chip's own table is for scores of one scale, to which others are rescaled.
+    """
     differences = np.arange(1 << scores.tensor.type.bits)
     largest = (1 << section.table_bits) - 1
     table = np.floor(np.exp(-scores.scale * differences) * largest + 0.5).astype(np.int64)
+    if section.table is not None:
+        wanted = Codes(IntType(bits=builder.profile.activation.bits), section.table.input_scale)
+        scores = _rescaled(builder, name, scores, wanted)
+        table = np.array(section.table.entries)
     int_type = IntType(bits=section.table_bits, signed=False)
     shift = _probability_shift(builder, section)
     return Softmax(
@@ -146,6 +154,19 @@ def _exp_table(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
         overflow=builder.overflow("softmax"),
         normalisation=section.normalisation,
     )
+
+
+def _rescaled(builder: Builder, name: str, scores: Scores, wanted: Codes) -> Scores:
+    """Return scores whose codes are worth what a table or an octave wants; any zero point does."""
+    source = scores.tensor
+    if source.type == wanted.type:
+        wanted = replace(wanted, zero_point=source.zero_point)
+        source = replace(source, scale=(scores.scale,))
+        if wanted.are_of(source):
+            return scores
+    wanted = replace(wanted, zero_point=0)
+    found = at_codes(builder, f"{name}.scores", source, np.array([scores.scale]), wanted)
+    return Scores(found, wanted.scale)
 
 
 def _probability_shift(builder: Builder, section: Any) -> int:
@@ -171,10 +192,17 @@ def _gemmlowp(_: Builder, name: str, scores: Scores, __: Any) -> Op:
     return SoftmaxGemmlowp(name=name, a=scores.tensor.name, **constants._asdict())
 
 
-def _lut513(builder: Builder, name: str, scores: Scores, _: Any) -> Op:
-    """Tables as TensorFlow Lite Micro makes them; LiteRT's in float64 differ in two entries."""
+def _lut513(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
+    """The chip's own tables, or such as TensorFlow Lite Micro makes them.
+
+    LiteRT's in float64 differ in two entries.
+    """
     multiplier, left_shift = softmax_constants.lut513_multiplier(scores.scale)
     tables = softmax_constants.lut513_tables(np.float32)._asdict()
+    if section.exponential_table is not None:
+        tables["exp_table"] = np.array(section.exponential_table.entries)
+    if section.reciprocal_table is not None:
+        tables["reciprocal_table"] = np.array(section.reciprocal_table.entries)
     names = {
         key: builder.constant(f"{name}.{key}", table.astype(np.int64), INT16)
         for key, table in tables.items()
@@ -217,18 +245,10 @@ def _shiftmax(_: Builder, name: str, scores: Scores, section: Any) -> Op:
 def _ita(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
     """An octave is a fixed number of codes: scores at another scale are rescaled first."""
     octave_scale = math.log(2) / (1 << section.octave_bits)
-    source = scores.tensor
-    if not math.isclose(scores.scale, octave_scale, rel_tol=1e-9):
-        rescaled = f"{name}.scores"
-        requantize = builder.requantization(
-            rescaled, "rescale", np.array([scores.scale]), np.array([octave_scale])
-        )
-        builder.graph.declare(rescaled, source.shape, source.code_type, scale=(octave_scale,))
-        builder.graph.append(Rescale(name=rescaled, a=source.name, requantize=requantize))
-        source = builder.graph.tensors[rescaled]
+    wanted = Codes(scores.tensor.code_type, octave_scale)
     return SoftmaxIta(
         name=name,
-        a=source.name,
+        a=_rescaled(builder, name, scores, wanted).tensor.name,
         octave_bits=section.octave_bits,
         group=section.group,
         largest=(1 << section.output_bits) - 1,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
 from simulator.counts import OpCounts, summed
 from simulator.errors import InputError
@@ -105,35 +106,36 @@ def ops_named(graph: IntGraph, patterns: Sequence[str]) -> tuple[Op, ...]:
     return tuple(op for op in graph.ops if op.name in found)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Arrays:
-    """The ``.npy`` files of activations and intermediates, filled image by image."""
+    """The ``.npy`` files of activations and intermediates, filled image by image.
 
-    def __init__(self, folder: Path, images: int) -> None:
-        self.folder, self.images, self.done = folder, images, 0
-        self.open: dict[str, Any] = {}
+    None stays open: a network has more of them than a process may have open files.
+    """
+
+    folder: Path
+    images: int
 
     def put(self, path: str, values: Array, dtype: np.dtype[Any], start: int) -> None:
-        """Write the values [n, ...] of the images from ``start`` on."""
-        array = self.open.get(path)
-        if array is None:
-            shape = (self.images, *values.shape[1:])
-            array = self.open[path] = _new_array(self.folder / path, dtype, shape)
-        array[start : start + len(values)] = values
+        """Write the values [n, ...] of the images from ``start`` on.
 
-    def close(self) -> None:
-        """Bring everything to the files."""
-        for array in self.open.values():
+        Raises
+        ------
+        InputError
+            If the file cannot be written.
+        """
+        place = self.folder / path
+        try:
+            if start == 0:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shape, little = (self.images, *values.shape[1:]), dtype.newbyteorder("<")
+                array = open_memmap(place, mode="w+", dtype=little, shape=shape)
+            else:
+                array = open_memmap(place, mode="r+")
+            array[start : start + len(values)] = values
             array.flush()
-        self.open.clear()
-
-
-def _new_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Any:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        little = dtype.newbyteorder("<")
-        return np.lib.format.open_memmap(path, mode="w+", dtype=little, shape=shape)
-    except OSError as error:
-        raise cannot_be_written(path, error) from error
+        except OSError as error:
+            raise cannot_be_written(place, error) from error
 
 
 def record(
@@ -162,7 +164,7 @@ def record(
     RuntimeError
         If a kernel and a trace disagree: a mistake of this package.
     """
-    arrays = _Arrays(folder, recording.images)
+    arrays = _Arrays(folder=folder, images=recording.images)
     counts: list[Mapping[str, OpCounts]] = []
     start = 0
     with ThreadPoolExecutor(executor.threads) as pool:
@@ -186,7 +188,6 @@ def record(
             start += len(batch)
     if start < recording.images:
         raise InputError(f"{start} images of input codes, {recording.images} wanted")
-    arrays.close()
     return _described(recording, folder, summed(counts))
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from simulator.graph.last_steps import Channels
 from simulator.graph.ranges import Intermediate, Interval, PartialSums
-from simulator.numerics.accumulator import Accumulator, OverflowPolicy
+from simulator.numerics.accumulator import Accumulator, BiasStage, OverflowPolicy
 from simulator.numerics.integer_type import IntArray
 
 _WEIGHTS_AT_ONCE = 1 << 20
@@ -31,8 +31,18 @@ class Columns(NamedTuple):
 
     @property
     def partial(self) -> Interval:
-        """The smallest and the largest partial sum, or 0, from which a register starts."""
-        return min(0, int(self.low.min())), max(0, int(self.high.max()))
+        """The smallest and the largest sum of some of the terms and the bias, in any order."""
+        return int(self.low.min()), int(self.high.max())
+
+    def in_register(self, stage: BiasStage) -> Interval:
+        """The smallest and the largest value that the outermost register is to hold.
+
+        With a preloaded bias, all its sums contain it, and the row that makes the largest of them
+        reaches it. Otherwise the bias comes last, and sums without it count too.
+        """
+        if stage is BiasStage.PRELOAD:
+            return int(self.least.min()), int(self.most.max())
+        return self.partial
 
 
 def of_equal_terms(term: Interval, count: int) -> Interval:
@@ -69,15 +79,20 @@ def of_weights(b: IntArray, a: Interval, group: int, bias: IntArray | None) -> C
 
 
 def sums_in(
-    sums: Interval, of_group: Callable[[int], Interval], accumulator: Accumulator
+    sums: Interval,
+    of_group: Callable[[int], Interval],
+    accumulator: Accumulator,
+    outermost: Interval | None = None,
 ) -> Intermediate:
     """Return the accumulator as an intermediate: its levels, what partial sums may need.
 
-    ``of_group`` returns the bounds of the sums that an inner level makes of so many terms.
+    ``of_group`` returns the bounds of the sums that an inner level makes of so many terms;
+    ``outermost`` are those of the last register, where they are narrower than those of all ``sums``
+    of some of the terms and the bias.
     """
-    *inner, outermost = accumulator.levels
+    *inner, last = accumulator.levels
     levels = [PartialSums(of_group(level.group), level.kind) for level in inner]
-    levels.append(PartialSums(sums, outermost.kind))
+    levels.append(PartialSums(outermost or sums, last.kind))
     return Intermediate("accumulator", sums, levels=tuple(levels))
 
 

@@ -107,6 +107,13 @@ def signed_bits(low: int, high: int) -> int:
     return max((-low - 1).bit_length() if low < 0 else 0, high.bit_length() if high > 0 else 0) + 1
 
 
+def narrowest(low: int, high: int) -> IntType:
+    """Return the narrowest type of a register: unsigned where no value is negative."""
+    if low < 0:
+        return IntType(bits=signed_bits(low, high))
+    return IntType(bits=max(high.bit_length(), 1), signed=False)
+
+
 def holds(register: IntType, interval: Interval) -> bool:
     """Tell whether a type has all values of an interval."""
     return register.low <= interval[0] and interval[1] <= register.high

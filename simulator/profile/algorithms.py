@@ -9,19 +9,24 @@ from pydantic import Field, model_validator
 
 from simulator.numerics.rounding import Rounding
 from simulator.numerics.softmax_normalisation import Normalisation
+from simulator.profile.chip_tables import ChipTable, CodeTable, ExponentialTable, SampleTable
 from simulator.profile.section import AS_TEXT, LARGEST_GROUP, Section
 
 ProbabilityBits = Annotated[int, Field(ge=3, le=16)]
 
 
 class ExpTableSoftmax(Section):
-    """A table of exponentials; one reciprocal per row, or one division per element."""
+    """A table of exponentials; one reciprocal per row, or one division per element.
+
+    ``table``: the chip's own, instead of one for the scale of each softmax's scores.
+    """
 
     algorithm: Literal["exp_table"]
     table_bits: Annotated[int, Field(ge=8, le=31)]
     reciprocal_bits: Annotated[int, Field(ge=16, le=60)]
     output_bits: ProbabilityBits
     normalisation: Annotated[Normalisation, AS_TEXT] = Normalisation.RECIPROCAL
+    table: ExponentialTable | None = None
 
     @model_validator(mode="after")
     def _reciprocal_resolves_table(self) -> Self:
@@ -41,10 +46,15 @@ class GemmlowpSoftmax(Section):
 
 
 class Lut513Softmax(Section):
-    """Two interpolated tables of 513 entries: 16-bit scores of TFLite."""
+    """Two interpolated tables of 513 entries: 16-bit scores of TFLite.
+
+    ``exponential_table``, ``reciprocal_table``: the chip's own, for scores of any scale.
+    """
 
     algorithm: Literal["lut513_q15"]
     output_bits: Literal[15]
+    exponential_table: ChipTable | None = None
+    reciprocal_table: ChipTable | None = None
 
 
 class FloatTableSoftmax(Section):
@@ -113,17 +123,22 @@ class TableGelu(Section):
     """A table with one entry per code; ReLU and SiLU too.
 
     ``evaluated_in``: GELU in float64, rounded half up, or in float32, step by step, rounded half
-    away from zero: TFLite's tables.
+    away from zero: TFLite's tables. ``table``: the chip's own, of GELU.
     """
 
     algorithm: Literal["table_256"]
     evaluated_in: Literal["float64", "float32"] = "float64"
+    table: CodeTable | None = None
 
 
 class InterpolatedGelu(Section):
-    """A table of 513 samples with straight lines between them, for 16-bit codes."""
+    """A table of 513 samples with straight lines between them, for 16-bit codes.
+
+    ``table``: the chip's own, of GELU.
+    """
 
     algorithm: Literal["table_513"]
+    table: SampleTable | None = None
 
 
 class PolynomialGelu(Section):
@@ -214,10 +229,14 @@ class _WithoutFactors:
 
 
 class GraphLayerNorm(_WithoutFactors, Section):
-    """A graph of the target's element-wise operators, each with codes of its own."""
+    """A graph of the target's element-wise operators, each with codes of its own.
+
+    ``root_table``: the chip's own table of 1 / √x.
+    """
 
     algorithm: Literal["graph"]
     part_bits: Literal[8, 16] = 8
+    root_table: CodeTable | None = None
 
 
 class PlainLayerNorm(_WithoutFactors, Section):

@@ -5,17 +5,22 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from simulator.errors import InputError
 
 # A string in TOML, of one line or of several, in either kind of quotes.
 _STRING = r'"""(?s:.*?)"""|\'\'\'(?s:.*?)\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\''
 _KEY = r'(?:[A-Za-z0-9_-]+|"[^"\n]*"|\'[^\'\n]*\')'
+_NONE: Mapping[tuple[str, str], tuple[str, str]] = MappingProxyType({})
 _SOURCES = re.compile(r"^\[source\](?s:.*?)(?=^\[|\Z)", re.MULTILINE)
 _SOURCE = re.compile(rf"^({_KEY}\s*=\s*)(?:{_STRING})", re.MULTILINE)
 
 
-def copied(text: str, name: str, neighbour: str) -> str:
+def copied(
+    text: str, name: str, neighbour: str, files: Mapping[tuple[str, str], tuple[str, str]] = _NONE
+) -> str:
     """Return the text of profile ``neighbour`` under another name, all its values assumed.
 
     Parameters
@@ -24,6 +29,8 @@ def copied(text: str, name: str, neighbour: str) -> str:
         a profile that loads
     name
         of the new profile
+    files
+        of every table that names a file (section and key): its path, and that from the new place
 
     Raises
     ------
@@ -40,7 +47,12 @@ def copied(text: str, name: str, neighbour: str) -> str:
         f"# {name}: begun as a copy of {neighbour}, which is what the comments below speak of.\n"
         f"{changed}"
     )
+    for old, new in set(files.values()):
+        named = re.compile(rf"(\bfile\s*=\s*)(\"|'){re.escape(old)}\2")
+        changed = named.sub(lambda found, path=new: f'{found[1]}"{path}"', changed)
     before, after = tomllib.loads(text), tomllib.loads(changed)
+    for (section, key), (_, new) in files.items():
+        before[section][key]["file"] = new
     wanted = {
         **before,
         "name": name,
@@ -49,7 +61,8 @@ def copied(text: str, name: str, neighbour: str) -> str:
     }
     if after != wanted:
         raise InputError(
-            f"profile {neighbour}: its name, title and table [source] are not written as in the "
-            "shipped profiles, one key per line; copy the file and change it by hand"
+            f"profile {neighbour}: its name, title and table [source] (and its files) are not "
+            "written as in the shipped profiles, one key per line; copy the file and change it by "
+            "hand"
         )
     return changed

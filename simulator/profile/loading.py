@@ -12,8 +12,10 @@ from pydantic import ValidationError
 
 import hw_profiles
 from simulator.errors import InputError
+from simulator.profile.chip_tables import table_uses, with_entries
 from simulator.profile.problems import problems
 from simulator.profile.profile import NpuProfile
+from simulator.profile.table_files import read_entries
 from simulator.reading import read_bytes
 
 # Far beyond any profile: reading a key of a hundred thousand parts takes minutes.
@@ -28,6 +30,8 @@ def profile_paths() -> dict[str, Path]:
 
 def load_profile(name_or_path: str) -> NpuProfile:
     """Read a shipped profile by name, or any profile by the path of its TOML file.
+
+    Files of tables that it names are read, too.
 
     Raises
     ------
@@ -46,11 +50,39 @@ def load_profile(name_or_path: str) -> NpuProfile:
             f"{', '.join(near)} (`aocq profiles list` shows all)"
         )
     try:
-        return NpuProfile.model_validate(_parsed(path))
+        parsed = _parsed(path)
+        if found := with_entries(parsed):
+            raise _refused(path, found)
+        return _with_tables(NpuProfile.model_validate(parsed), path)
     except ValidationError as error:
-        found = problems(error)
-        lines = "\n".join(f"  {line}" for line in found)
-        raise InputError(f"{path}: {len(found)} problem(s):\n{lines}") from error
+        raise _refused(path, problems(error)) from error
+
+
+def _refused(path: Path, found: list[str]) -> InputError:
+    lines = "\n".join(f"  {line}" for line in found)
+    return InputError(f"{path}: {len(found)} problem(s):\n{lines}")
+
+
+def _with_tables(profile: NpuProfile, path: Path) -> NpuProfile:
+    """Return a profile with the entries of the files that it names."""
+    uses = list(table_uses(profile))
+    if not uses:
+        return profile
+    plain = profile.model_dump(mode="json", exclude_none=True)
+    found: list[str] = []
+    for use in uses:
+        section, key = use.path
+        try:
+            entries = read_entries(path.parent / use.table.file, use.type)
+        except InputError as error:
+            found.append(f"{use.name}.file: {error}")
+            continue
+        plain[section][key]["entries"] = entries
+        if not entries:
+            found.append(f"{use.name}: {use.table.file} has 0 entries, wanted {use.count}")
+    if found:
+        raise _refused(path, found)
+    return NpuProfile.model_validate(plain)
 
 
 def _is_file(path: Path) -> bool:

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from simulator.numerics.integer_type import IntType
 from simulator.profile.algorithms import (
     AddSection,
     GeluSection,
@@ -32,9 +33,11 @@ from simulator.profile.arithmetic import (
     RescaleSection,
     WeightSection,
 )
+from simulator.profile.chip_tables import table_uses
 from simulator.profile.cost import ComputeSection, MemorySection
 from simulator.profile.effects import SUMMING, keys_read
 from simulator.profile.problems import named, problems, shortened
+from simulator.profile.registers import Registers, widths
 from simulator.profile.section import Section
 
 Table = TypeVar("Table", bound=Section)
@@ -88,6 +91,7 @@ class NpuProfile(Section):
     softmax: SoftmaxSection
     gelu: GeluSection
     layernorm: LayerNormSection
+    registers: Registers
     ops: Annotated[dict[OpKind, OverrideSection], Field(default_factory=dict)]
     compute: ComputeSection
     memory: MemorySection
@@ -159,6 +163,14 @@ class NpuProfile(Section):
         return self
 
     @model_validator(mode="after")
+    def _tables_have_their_entries(self) -> Self:
+        """Check what files gave; a profile whose files are not read yet has no entries."""
+        found = [line for use in table_uses(self) if use.table.entries for line in use.problems()]
+        if found:
+            raise ValueError("\n".join(found))
+        return self
+
+    @model_validator(mode="after")
     def _sources_name_values(self) -> Self:
         """Every key of [source] must be "default" or the dotted path of a value."""
         known = flat_values(self)
@@ -209,9 +221,25 @@ class NpuProfile(Section):
         return cast("Table", known[2])
 
     def sha256(self) -> str:
-        """Return the identity of the values (comments and layout of the file do not count)."""
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """Return the identity of the values (comments and layout of the file do not count).
+
+        Of a chip's tables the entries count, not the file's name; what came later than the first
+        profiles (their tables of inner registers, a memory's words, tables in files) is left out
+        where it is not there, so that profiles from before have the same one.
+        """
+        values = self.model_dump(mode="json", exclude_none=True)
+        if not values["registers"]:
+            del values["registers"]
+        for use in table_uses(self):
+            section, key = use.path
+            del values[section][key]["file"]
+        canonical = json.dumps(values, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def register_widths(self) -> dict[str, dict[str, IntType]]:
+        """Types of registers inside ops, by kind of op and value; those that the profile states."""
+        return widths(self.registers)
 
     def source_of(self, path: str) -> str:
         """Return where the value at a dotted path comes from."""
@@ -236,5 +264,18 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def flat_values(profile: NpuProfile) -> dict[str, Any]:
-    """Return every value of a profile by its dotted path, the sources left out."""
-    return _flatten(profile.model_dump(mode="json", exclude={"source"}))
+    """Return every value of a profile by its dotted path, the sources left out.
+
+    Of a chip's table, its file, and in place of the entries how many there are and their sha256.
+    """
+    values = profile.model_dump(mode="json", exclude={"source"}, exclude_none=True)
+    for use in table_uses(profile):
+        section, key = use.path
+        entries = values[section][key].pop("entries")
+        values[section][key]["contents"] = _told(entries)
+    return _flatten(values)
+
+
+def _told(entries: list[int]) -> str:
+    digest = hashlib.sha256(json.dumps(entries).encode()).hexdigest()
+    return f"{len(entries)} entries, sha256 {digest[:16]}"

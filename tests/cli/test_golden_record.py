@@ -33,7 +33,7 @@ def recorded(demo: Demo, without_torch: Run, tmp_path_factory: pytest.TempPathFa
     """The folder that the guide's first command records."""
     out = tmp_path_factory.mktemp("guide") / "golden"
     words = ("--ops", "blocks.0.*", "--images", 4, "--out", out)
-    without_torch("golden", "record", demo.folder, *words).check(0)
+    without_torch("golden", "record", demo.folder, *words)
     return out
 
 
@@ -83,7 +83,6 @@ def test_random_codes_need_no_torch_and_come_in_every_format(
         *("golden", "record", demo.folder, "--random", 3, "--images", 2, "--ops", "head"),
         *("--format", "hex,raw,c", "--word-bits", 64, "--out", tmp_path / "golden"),
     )
-    found.check(0)
     assert "1 ops, 2 images" in found.err
     manifest = json.loads((tmp_path / "golden" / "manifest.json").read_text("utf-8"))
     assert manifest["source"] == "random codes, seed 3"
@@ -95,11 +94,11 @@ def test_recording_again_gives_the_same_files(
     demo: Demo, without_torch: Run, recorded: Path, tmp_path: Path
 ) -> None:
     again = tmp_path / "again"
-    without_torch("golden", "record", demo.folder, "--out", again).check(0)
+    without_torch("golden", "record", demo.folder, "--out", again)
     codes = np.load(again / "tensors" / "image.npy")
     np.save(tmp_path / "codes.npy", codes)
     words = ("--inputs", tmp_path / "codes.npy", "--ops", "blocks.0.*", "--out", tmp_path / "b")
-    without_torch("golden", "record", demo.folder, *words).check(0)
+    without_torch("golden", "record", demo.folder, *words)
     one, other = (
         {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.npy")}
         for folder in (recorded, tmp_path / "b")
@@ -111,24 +110,22 @@ def test_a_folder_is_listed_and_its_files_are_checked(
     without_torch: Run, recorded: Path, tmp_path: Path
 ) -> None:
     found = without_torch("golden", "show", recorded)
-    found.check(0)
     assert re.search(r"^ *blocks\.0\.norm1 +LayerNorm +4x17x64 +s8 +12 ", found.out, re.M)
     listed = json.loads(without_torch("golden", "show", recorded, "--json").out)
     assert (listed["kind"], listed["images"], len(listed["ops"])) == ("network", 4, 20)
     shutil.copytree(recorded, tmp_path / "golden")
     path = tmp_path / "golden" / "tensors" / "add.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"\x7e")
-    found = without_torch("golden", "show", tmp_path / "golden")
-    found.check(3)
+    found = without_torch("golden", "show", tmp_path / "golden", code=3)
     assert "add.npy: is not the file that was recorded" in found.err
-    without_torch("golden", "show", tmp_path).check(3)
+    without_torch("golden", "show", tmp_path, code=3)
 
 
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
         (("--random", 1, "--inputs", "x.npy"), 3, "x.npy: no such file"),
-        (("--random", 1, "--data", "."), 3, "has no"),
+        (("--random", 1, "--inputs", __file__), 2, "give one of --data FOLDER"),
         (("--random", -1), 2, "--random"),
         (("--random", 1, "--ops", "nrm"), 3, "op nrm: graph vit_nano_digits has no such op"),
         (("--random", 1, "--format", "hexx"), 2, "nearest: hex"),
@@ -140,15 +137,17 @@ def test_a_folder_is_listed_and_its_files_are_checked(
 def test_what_cannot_be_recorded_is_said(
     demo: Demo, without_torch: Run, tmp_path: Path, words: tuple, code: int, told: str
 ) -> None:
-    found = without_torch("golden", "record", demo.folder, *words, "--out", tmp_path / "g")
-    found.check(code)
+    found = without_torch(
+        "golden", "record", demo.folder, *words, "--out", tmp_path / "g", code=code
+    )
     assert told in found.err
     assert not (tmp_path / "g").exists()
 
 
 def test_a_run_is_never_replaced(demo: Demo, without_torch: Run, earlier_run: Path) -> None:
     before = digests(earlier_run)
-    found = without_torch("golden", "record", demo.folder, "--random", 1, "--out", earlier_run)
-    found.check(3)
+    found = without_torch(
+        "golden", "record", demo.folder, "--random", 1, "--out", earlier_run, code=3
+    )
     assert "holds files that are no golden vectors" in found.err
     assert digests(earlier_run) == before

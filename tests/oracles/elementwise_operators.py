@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from lite_oracle import Engine, Lite
 from numpy.typing import NDArray
-from tflite_file import TfliteFile
 
+from simulator.export.tflite_file import TfliteFile
 from simulator.gemm import backend
 from simulator.graph.builder import GraphBuilder
 from simulator.graph.graph import IntGraph, Role

@@ -7,7 +7,7 @@ Fixtures of ``conftest.py`` hand out a :class:`Lite`: ``lite`` for the engines o
 without it::
 
     def test_addition(tflm, record_count):
-        model = ...                                  # see tflite_file
+        model = ...                                  # see simulator.export.tflite_file
         got = tflm.run(model, {"a": a, "b": b}, engine=Engine.TFLM)["y"]
         record_count("tflite-micro", "ADD int8", compared=got.size, mismatches=(got != ours).sum())
         assert (got == ours).all()
@@ -22,7 +22,8 @@ from enum import StrEnum
 
 import numpy as np
 from oracle_process import OracleProcess
-from tflite_file import TfliteFile
+
+from simulator.export.tflite_file import TfliteFile
 
 
 class Engine(StrEnum):

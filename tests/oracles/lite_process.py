@@ -1,102 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs inside the environment ``lite``: writes .tflite files and runs them, and ONNX operators.
+"""Runs inside the environment ``lite``: runs .tflite files, and ONNX operators.
 
-Imports nothing of ours but :mod:`messages`. See :mod:`lite_oracle` for the other end.
+Imports nothing of ours but :mod:`messages` and the writer of files, which imports nothing of ours.
+See :mod:`lite_oracle` for the other end.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
-import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from messages import serve
+
+sys.path.append(str(Path(__file__).parents[2]))
+from simulator.export.tflite_model import tflite_bytes
 
 RESOLVERS = {
     "litert_ref": OpResolverType.BUILTIN_REF,
     "litert_optimized": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     "litert_default": OpResolverType.AUTO,
 }
-# The operators whose options are not named like them.
-OPTIONS_OF = {
-    "MEAN": "Reducer",
-    "SUM": "Reducer",
-    "RESHAPE": "Reshape",
-    "BATCH_MATMUL": "BatchMatMul",
-    "CONV_2D": "Conv2D",
-    "CONCATENATION": "Concatenation",
-}
 
 
 def write_file(model: dict[str, Any], arrays: dict[str, np.ndarray]) -> bytes:
-    """Write a described model as a flatbuffer."""
-    file = schema.ModelT()
-    file.version = 3
-    file.description = "oracle"
-    file.buffers = [schema.BufferT()]  # buffer 0 is the empty one
-    file.operatorCodes = []
-    graph = schema.SubGraphT()
-    graph.name = "main"
-    graph.tensors = [_tensor(described, arrays, file) for described in model["tensors"]]
-    graph.operators = [_operator(described, file) for described in model["operators"]]
-    graph.inputs, graph.outputs = model["inputs"], model["outputs"]
-    file.subgraphs = [graph]
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(file.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
-
-
-def _tensor(described: dict[str, Any], arrays: dict[str, np.ndarray], file: Any) -> Any:
-    tensor = schema.TensorT()
-    tensor.name = described["name"]
-    tensor.shape = described["shape"]
-    tensor.type = getattr(schema.TensorType, described["dtype"].upper())
-    tensor.hasRank = True
-    tensor.buffer = 0
-    constant = arrays.get(f"constant:{tensor.name}")
-    if constant is not None:
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(constant.tobytes(), np.uint8)
-        tensor.buffer = len(file.buffers)
-        file.buffers.append(buffer)
-    if described["quantization"]:
-        quantization = schema.QuantizationParametersT()
-        quantization.scale = described["quantization"]["scale"]
-        quantization.zeroPoint = described["quantization"]["zero_point"]
-        quantization.quantizedDimension = described["quantization"]["axis"]
-        tensor.quantization = quantization
-    return tensor
-
-
-def _operator(described: dict[str, Any], file: Any) -> Any:
-    builtin = getattr(schema.BuiltinOperator, described["kind"])
-    known = [code.builtinCode for code in file.operatorCodes]
-    if builtin not in known:
-        code = schema.OperatorCodeT()
-        code.builtinCode = builtin
-        code.deprecatedBuiltinCode = min(builtin, 127)
-        code.version = 1
-        file.operatorCodes.append(code)
-    operator = schema.OperatorT()
-    operator.opcodeIndex = known.index(builtin) if builtin in known else len(known)
-    operator.inputs, operator.outputs = described["inputs"], described["outputs"]
-    stem = OPTIONS_OF.get(described["kind"]) or described["kind"].title().replace("_", "")
-    name = f"{stem}Options"
-    if hasattr(schema, f"{name}T"):
-        options = getattr(schema, f"{name}T")()
-        operator.builtinOptionsType = getattr(schema.BuiltinOptions, name)
-        operator.builtinOptions = options
-    for field, value in described["options"].items():
-        if not hasattr(operator.builtinOptions, field):
-            raise ValueError(f"{described['kind']} has no option {field!r}")
-        if isinstance(value, str):
-            value = getattr(schema.TensorType, value)  # noqa: PLW2901
-        setattr(operator.builtinOptions, field, value)
-    return operator
+    """Write a described model; its constants are arrays named ``constant:NAME``."""
+    constants = {
+        name.removeprefix("constant:"): array
+        for name, array in arrays.items()
+        if name.startswith("constant:")
+    }
+    return tflite_bytes(model, constants)
 
 
 def run(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

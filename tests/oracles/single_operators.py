@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from lite_oracle import Engine, Lite
 from numpy.typing import NDArray
-from tflite_file import TfliteFile
 from vectors import codes
+
+from simulator.export.tflite_file import TfliteFile
 
 Integers = NDArray[np.integer[Any]]
 Reals = NDArray[np.float64]

@@ -15,7 +15,8 @@ import pytest
 from oracle_process import OracleError, OracleProcess
 from presence import need
 from tally import COUNTS, Tally, summary
-from tflite_file import TfliteFile
+
+from simulator.export.tflite_file import TfliteFile
 
 
 @pytest.fixture

@@ -111,14 +111,13 @@ class Comparison:
         lite: Lite,
         engine: Engine,
         cut: IntGraph,
-        model: QuantizedModel,
         ours: Mapping[str, Integers],
     ) -> None:
         """Run ``cut`` on an engine from our codes of its input; compare all that follow."""
         (source,) = cut.inputs
         count = min(len(ours[source]), IMAGES_AT_ONCE)
         assert len(ours[source]) % count == 0
-        translated = pieces(cut, model, engine, count)
+        translated = pieces(cut, engine, count)
         left_out = without_operator(cut)
         names = [op.name for op in cut.ops if op.name not in left_out]
         assert [name for piece in translated for name in piece.kinds] == names
@@ -145,7 +144,7 @@ class Comparison:
 def test_every_tensor_of_the_bundled_network_in_tflite_micro(tflm, record_count, micro):
     found = Comparison("digits", record_count)
     cut = part(micro.graph, PATCHES, micro.graph.outputs[0])
-    found.add(tflm, Engine.TFLM, cut, micro.model, micro.taps)
+    found.add(tflm, Engine.TFLM, cut, micro.taps)
     found.check(at_least=36_000_000)
 
 
@@ -154,7 +153,7 @@ def test_every_tensor_of_16_bit_activations_in_tflite_micro(tflm, record_count, 
     wide = made_for(bundled, load_profile("tflm_int16x8"))
     found = Comparison("digits, int16 by int8", record_count)
     cut = part(wide.graph, PATCHES, wide.graph.outputs[0])
-    found.add(tflm, Engine.TFLM, cut, wide.model, wide.taps)
+    found.add(tflm, Engine.TFLM, cut, wide.taps)
     assert len(without_operator(cut)) == 2
     found.check(at_least=33_000_000)
 
@@ -163,14 +162,14 @@ def test_every_tensor_with_wide_parts_of_layernorm_in_tflite_micro(tflm, record_
     wide = made(bundled, Engine.TFLM, WIDE_PARTS)
     found = Comparison("digits, LayerNorm in int16", record_count)
     cut = part(wide.graph, PATCHES, wide.graph.outputs[0])
-    found.add(tflm, Engine.TFLM, cut, wide.model, wide.taps)
+    found.add(tflm, Engine.TFLM, cut, wide.taps)
     found.check(at_least=40_000_000)
 
 
 def test_every_tensor_of_the_bundled_network_in_litert(lite, record_count, bundled):
     whole = made(bundled, Engine.LITERT_REF)
     found = Comparison("digits", record_count)
-    found.add(lite, Engine.LITERT_REF, whole.graph, whole.model, whole.taps)
+    found.add(lite, Engine.LITERT_REF, whole.graph, whole.taps)
     found.check(at_least=36_000_000)
 
 
@@ -197,7 +196,7 @@ def test_every_tensor_of_a_block_on_codes_that_no_image_yields(
     cut = part(graph, *BLOCK)
     ours = our_codes(cut, any_stream(cut.tensors[BLOCK[0]].shape, 200))
     found = Comparison("a block, any codes", record_count)
-    found.add(lite_of_engine, engine, cut, micro.model, ours)
+    found.add(lite_of_engine, engine, cut, ours)
     found.check(at_least=9_000_000)
 
 
@@ -229,7 +228,7 @@ def answers(tflm: Lite, micro: Made) -> list[tuple[str, str, Integers]]:
     """What TensorFlow Lite Micro makes of any codes in a block: name, operator, codes, in order."""
     cut = part(micro.graph, *BLOCK)
     stream = any_stream(cut.tensors[BLOCK[0]].shape, 200)
-    translated = pieces(cut, micro.model, Engine.TFLM, len(stream))
+    translated = pieces(cut, Engine.TFLM, len(stream))
     found = run_pieces(tflm, translated, {BLOCK[0]: stream})
     kinds = [(name, kind) for piece in translated for name, kind in piece.kinds.items()]
     return [(BLOCK[0], "", stream), *((name, kind, found[name]) for name, kind in kinds)]
@@ -272,5 +271,5 @@ def test_every_tensor_of_a_block_of_deit_tiny_in_tflite_micro(tflm, record_count
     )
     found = Comparison("a block of DeiT-Tiny", record_count)
     cut = part(deit.graph, "blocks.5.add_1", "blocks.6.add_1")
-    found.add(tflm, Engine.TFLM, cut, deit.model, deit.taps)
+    found.add(tflm, Engine.TFLM, cut, deit.taps)
     found.check(at_least=3_000_000)

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aocq.cli.golden import record, show
+from aocq.cli.golden import check, record, show
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "record": record.command,
+    "check": check.command,
     "show": show.command,
 }

@@ -91,10 +91,13 @@ class SquaredDifference(Op):
 CommonScale = AddShifted | SquaredDifference
 
 
+NAMES = ("add_shifted", "sub_shifted", "squared_difference")
+
+
 def _name(op: CommonScale) -> str:
     if isinstance(op, SquaredDifference):
-        return "squared_difference"
-    return "sub_shifted" if op.subtract else "add_shifted"
+        return NAMES[2]
+    return NAMES[op.subtract]
 
 
 def _shape(op: CommonScale, shapes: Sequence[Shape], _: Shape) -> Shape:

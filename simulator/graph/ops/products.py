@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -14,9 +14,17 @@ from simulator.graph.accumulator_bounds import leaving, of_equal_terms, of_weigh
 from simulator.graph.graph import IntGraph
 from simulator.graph.last_steps import Channels, requantized
 from simulator.graph.op import Op, Requantization, TensorId, added
+from simulator.graph.ops.row_sums import largest_row_sum
 from simulator.graph.ops.spec import OpSpec, operand_size
 from simulator.graph.parameters import ends, first_has_images
-from simulator.graph.ranges import Intermediate, centred_range, code_range, signed_bits, times
+from simulator.graph.ranges import (
+    Intermediate,
+    Interval,
+    centred_range,
+    code_range,
+    signed_bits,
+    times,
+)
 from simulator.graph.shapes import Shape, product_shape
 from simulator.graph.text_parts import factor, requantization, type_and_shape
 from simulator.numerics.accumulator import Accumulator
@@ -153,13 +161,25 @@ def _matmul_sums(graph: IntGraph, op: MatMul) -> tuple[Intermediate, Channels]:
         b = b.T if op.transpose_b else b
         columns = of_weights(b, a, 0, graph.constants[op.bias] if op.bias else None)
         found = sums_in(
-            columns.partial, lambda group: of_weights(b, a, group, None).partial, op.accumulator
+            columns.partial,
+            lambda group: of_weights(b, a, group, None).partial,
+            op.accumulator,
+            columns.in_register(op.accumulator.bias),
         )
         return found, Channels.of(columns.least, columns.most)
-    terms, term = graph.tensors[op.a].shape[-1], times(a, code_range(graph, op.b))
-    sums = of_equal_terms(term, terms)
-    found = sums_in(sums, lambda group: of_equal_terms(term, min(group, terms)), op.accumulator)
-    return found, Channels.all_alike(sums)
+    sums_of = _sums_of_activations(graph, op)
+    sums = sums_of(graph.tensors[op.a].shape[-1])
+    return sums_in(sums, sums_of, op.accumulator), Channels.all_alike(sums)
+
+
+def _sums_of_activations(graph: IntGraph, op: MatMul) -> Callable[[int], Interval]:
+    """Return the bounds of sums of so many terms, at most all, of a product of two activations."""
+    terms = graph.tensors[op.a].shape[-1]
+    a, b = code_range(graph, op.a), code_range(graph, op.b)
+    row_sum = largest_row_sum(graph, op.a)
+    if row_sum is None:
+        return lambda count: of_equal_terms(times(a, b), min(count, terms))
+    return lambda count: of_equal_terms(b, min(row_sum, min(count, terms) * a[1]))
 
 
 def residual_factors(graph: IntGraph, op: MatMul) -> NDArray[np.int64]:

@@ -10,16 +10,15 @@
     y = model.tensor("y", "int8", (4, 768), scale=0.1, zero_point=-5)
     model.op("FULLY_CONNECTED", [x, w, b], [y], keepNumDims=True)
     model.inputs, model.outputs = [x], [y]
-    arrays = lite.run(model, {"x": codes}, engine=Engine.LITERT_REF)        # {"y": …}
-    content = lite.file_bytes(model)                                        # the .tflite itself
+    content = tflite_bytes(model.described(), model.constants)
 
 Operators, options and their fields have the names of TensorFlow Lite's schema (``schema.fbs``; the
 options in the lower camel case of its Python form): ``model.op("SOFTMAX", [x], [y], beta=1.0)``.
 An option that is a type is given by name: ``quantizedBiasType="INT64"``. Options not given have
 the schema's defaults. An input that is left out is ``None``.
 
-This module only describes; the flatbuffers library and the schema are in the environment of the
-oracles, where :mod:`lite_process` writes the file.
+This module only describes; :mod:`simulator.export.tflite_model` makes the file, which needs the
+flatbuffers library and the schema.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class TfliteFile:
 
     tensors: list[dict[str, Any]] = field(default_factory=list)
     operators: list[dict[str, Any]] = field(default_factory=list)
-    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    constants: dict[str, NDArray[Any]] = field(default_factory=dict)
     inputs: Sequence[Tensor] = ()
     outputs: Sequence[Tensor] = ()
 

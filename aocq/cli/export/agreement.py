@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far another engine's codes agree with the emulator's, on the same inputs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import typer
+
+from simulator.control_characters import escaped
+
+if TYPE_CHECKING:
+    from simulator.graph import IntGraph
+    from simulator.numerics.float_type import Array
+
+SEED = 0
+Run = Callable[["Array"], "Array"]  # codes [images, ...] to the graph's codes of the output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """What two engines are compared on.
+
+    ``inputs`` is a file of codes, ``data`` a folder of images; without either, codes are random,
+    each as likely as any other.
+    """
+
+    count: int | None
+    inputs: Path | None
+    data: Path | None
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself."""
+        if self.count is None and (self.inputs or self.data):
+            raise typer.BadParameter("--inputs and --data are for --compare N")
+        if self.inputs and self.data:
+            raise typer.BadParameter("give either --inputs CODES.npy or --data FOLDER")
+
+    @property
+    def source(self) -> str:
+        """Where the codes are from, in words."""
+        return str(self.inputs or self.data or "random codes")
+
+
+def print_agreement(
+    graph: IntGraph, engine: str, batch: int, comparison: Comparison, run: Run
+) -> None:
+    """Print shares of codes that are equal, and within one, and of images with the same class.
+
+    Parameters
+    ----------
+    run
+        of the other engine, ``batch`` images at a time
+    """
+    from aocq import progress
+    from simulator.executor import Executor
+
+    codes = _codes(graph, comparison)
+    whole = len(codes) // batch * batch
+    if not whole:
+        raise _too_few(len(codes), batch)
+    executor = Executor(graph, gemm=_gemm())
+    parts: list[tuple[Array, Array]] = []
+    with progress.show(f"compare with {engine}", whole) as advance:
+        for start in range(0, whole, batch):
+            some = codes[start : start + batch]
+            parts.append((executor.run(some).outputs[graph.outputs[0]], run(some)))
+            advance(batch)
+    ours, theirs = (np.concatenate(side).astype(np.float64) for side in zip(*parts, strict=True))
+    apart = np.abs(ours - theirs)
+    same = (ours.argmax(-1) == theirs.argmax(-1)).mean()
+    print(f"{'images':30} {whole} ({escaped(comparison.source)})")
+    print(f"{'engine':30} {engine}")
+    print(f"{'equal codes':30} {100 * (apart == 0).mean():.2f} %")
+    print(f"{'codes that differ by 1 at most':30} {100 * (apart <= 1).mean():.2f} %")
+    print(f"{'largest difference':30} {apart.max():g} codes")
+    print(f"{'same top-1':30} {100 * same:.2f} %")
+    if whole < len(codes):
+        print(f"note: {len(codes) - whole} images make no whole batch", file=sys.stderr)
+
+
+def _codes(graph: IntGraph, comparison: Comparison) -> Array:
+    from simulator.codes_file import read_codes
+    from simulator.errors import InputError
+
+    tensor, count = graph.tensors[graph.inputs[0]], comparison.count or 1
+    if comparison.data is not None:
+        return _codes_of_images(graph, comparison.data, count)
+    if comparison.inputs is not None:
+        return read_codes(comparison.inputs, tensor, count)
+    if tensor.is_float:
+        raise InputError(f"input {tensor.name}: holds real values; give --inputs")
+    kind = tensor.code_type
+    random = np.random.default_rng(SEED)
+    found: Array = random.integers(kind.low, kind.high + 1, (count, *tensor.shape))
+    return found.astype(kind.dtype)
+
+
+def _codes_of_images(graph: IntGraph, folder: Path, count: int) -> Array:
+    from aocq.data.image_folder import read_image_folder
+    from aocq.data.loader import ImageBatches, evenly
+    from simulator.boundary import quantize
+    from simulator.errors import InputError
+    from simulator.graph.meta import graph_meta
+
+    meta = graph_meta(graph)
+    if meta is None:
+        raise InputError(
+            f"graph {graph.name}: does not say how images are preprocessed; give --inputs instead"
+        )
+    images = evenly(read_image_folder(folder, meta.classes), count)
+    source = graph.tensors[graph.inputs[0]]
+    batches = ImageBatches(images, meta.preprocessing)
+    return np.concatenate([quantize(batch.numpy(), source) for batch, _ in batches])
+
+
+def _gemm() -> str:
+    """Return the first matrix product that works without torch."""
+    from simulator.errors import EnvironmentProblem
+    from simulator.gemm import backend
+
+    for name in ("avx2", "blas"):
+        try:
+            return backend(name).name
+        except EnvironmentProblem:
+            continue
+    return "numba"
+
+
+def _too_few(images: int, batch: int) -> Exception:
+    from simulator.errors import InputError
+
+    return InputError(f"--compare: {images} images, and the file takes {batch} at a time")
