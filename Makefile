@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test oracles lint mutants attack bench clean
+.PHONY: demo test hardware oracles lint mutants attack bench clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
@@ -19,7 +19,11 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python tests/compile_kernels.py $(WORKERS)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore tests/hardware
+
+# Verilator, Icarus, Yosys, C compilers and an installed wheel: minutes.
+hardware: $(VENV)/.installed
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/hardware
 
 oracles:
 	$(PYTHON) tests/oracles/install.py

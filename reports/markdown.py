@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult
@@ -25,7 +25,9 @@ from reports.tables import (
     optional,
     overflow_sentence,
     pairs,
+    proof_sentence,
     reason,
+    register_rows,
     sampled,
     sources,
     summary_rows,
@@ -66,6 +68,7 @@ def markdown(result: RunResult, rows: Sequence[LayerRow]) -> str:
         "## Overflow and saturation",
         _overflow(result, rows),
         _headroom(rows),
+        *_registers(result),
         "## How it was made",
         _made(result),
     ]
@@ -219,6 +222,20 @@ def _headroom(rows: Sequence[LayerRow]) -> str:
             for row in found
         ],
     )
+
+
+def _registers(result: RunResult) -> Iterator[str]:
+    """Yield the section of what is proven; nothing of older records."""
+    if result.proof is None:
+        return
+    yield "## Registers"
+    yield f"{proof_sentence(result.proof)}."
+    found = register_rows(result.proof)
+    if found:
+        yield _table(
+            ["register", "value", "bits needed", "type", "slack", "proven"],
+            [(_code(op), *map(_plain, rest)) for op, *rest in found],
+        )
 
 
 def _made(result: RunResult) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from aocq.records.gates import REQUIRE_PROVEN
 from aocq.records.layers import LayerRow
-from aocq.records.run import FEW_IMAGES, Emulation, RunResult
+from aocq.records.run import FEW_IMAGES, Emulation, ProofRecord, RunResult
 from reports.format import (
     MISSING,
     NO_NOISE,
@@ -29,6 +30,7 @@ DEFAULT = "every other value"
 # Where integer and fake-quantized networks agree on fewer images, in percent, ops are to blame.
 ENOUGH_AGREEMENT = 98.0
 NAMED = 3  # ops in a sentence
+REGISTERS_SHOWN = 12  # all those that are not proven, too
 
 NOT_MEASURED = (
     "Cycles, latency and memory are ESTIMATED by an analytic model of the profile, "
@@ -53,7 +55,8 @@ def reason(result: RunResult) -> str:
     if verdict.failed:
         return f"{plural(len(verdict.failed), 'condition')} not met"
     applied = ", ".join(
-        f"{name.replace('_', ' ')} {value:g}" for name, value in verdict.gates.items()
+        name.replace("_", " ") + (f" {value:g}" if name != REQUIRE_PROVEN else "")
+        for name, value in verdict.gates.items()
     )
     number = result.accuracy.images
     few = f" (on {plural(number, 'image')}: one is {100 / number:.2f} points)"
@@ -143,6 +146,38 @@ def overflow_sentence(result: RunResult) -> str:
         f"{count(overflow.counted_free)} with none observed, "
         f"{count(overflow.overflowing)} overflowing"
     )
+
+
+def proof_sentence(proof: ProofRecord) -> str:
+    """Return how many values no input can drive out of their registers."""
+    sums = [found for found in proof.registers if found.value == "accumulator"]
+    proven = sum(found.proven for found in sums)
+    return (
+        f"Static bounds, whatever the input: {count(proven)} of "
+        f"{plural(len(sums), 'level')} of accumulators proven free of overflow, "
+        f"{count(proof.proven)} of {plural(proof.values, 'value')} inside ops, those in the "
+        "emulator's 64 bits included"
+    )
+
+
+def register_rows(proof: ProofRecord) -> list[tuple[str, ...]]:
+    """Return the stated registers with the least slack: op, value, needs, register, slack, proven.
+
+    Those that are not proven come first, all of them.
+    """
+    order = sorted(proof.registers, key=lambda found: (found.proven, found.slack_bits))
+    shown = max(REGISTERS_SHOWN, sum(not found.proven for found in order))
+    return [
+        (
+            found.op,
+            found.value if found.level is None else f"{found.value} level {found.level}",
+            count(found.needed_bits),
+            found.type,
+            str(found.slack_bits),
+            "yes" if found.proven else "no",
+        )
+        for found in order[:shown]
+    ]
 
 
 def images(result: RunResult) -> str:

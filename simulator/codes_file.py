@@ -30,7 +30,7 @@ def read_codes(path: Path, tensor: Tensor, limit: int | None = None) -> Array:
     """
     if path.exists() and not path.is_file():
         raise InputError(f"{path}: not a file of codes, wanted a .npy")
-    mapped = _mapped(path)
+    mapped = mapped_array(path)
     problem = problem_of_storage(mapped.shape, mapped.dtype.newbyteorder("="), tensor)
     if problem is None:
         codes: Array = np.array(mapped[:limit], tensor.type.dtype, order="C")
@@ -40,8 +40,14 @@ def read_codes(path: Path, tensor: Tensor, limit: int | None = None) -> Array:
     return codes
 
 
-def _mapped(path: Path) -> Array:
-    """Return the array of the file, mapped into memory."""
+def mapped_array(path: Path) -> Array:
+    """Return the array of a ``.npy`` file, mapped into memory; nothing in it is ever run.
+
+    Raises
+    ------
+    InputError
+        If the file is not one array of plain numbers, whole.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")

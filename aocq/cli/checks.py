@@ -192,6 +192,13 @@ def _out_beside_no_run(folder: Path, parameters: Parameters) -> None:
     _out_folder(folder, parameters)
 
 
+def _golden_out(folder: Path, parameters: Parameters) -> None:
+    from simulator.golden.files import refuse_other
+
+    refuse_other(folder)
+    _out_folder(folder, parameters)
+
+
 def _out_file(path: Path, parameters: Parameters) -> None:
     from simulator.errors import InputError
 
@@ -234,9 +241,12 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "export.onnx.out": _out_file,
         "export.tflite.out": _out_file,
         "figures.runs": _of_runs,
+        "golden.record.out": _golden_out,
         "lower.folder": _lowered,
         "lower.out": _out_beside_no_run,
         "models.out": _out_file,
+        "prove.certificate": _out_file,
+        "prove.inputs_out": _out_beside_no_run,
         "quantize.out": _out_beside_no_run,
         "table2.models": _of_networks,
         "targets.model": _named_weights,

@@ -8,6 +8,7 @@ mistake of aocq's own has a traceback.
 from __future__ import annotations
 
 import errno
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -24,6 +25,9 @@ CLOSED_PIPE = 141  # 128 + SIGPIPE, as a shell reports of other programs
 LACKING = EnvironmentProblem.exit_code
 _SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+_DISTRIBUTIONS = {"PIL": "pillow"}  # of modules that are not named as they are
+# A line of a package's metadata, such as ``torch>=2.6; extra == 'quantize'``.
+_REQUIRED_BY_AN_EXTRA = re.compile(r"(?P<name>[\w.-]+).*; *extra == ['\"](?P<extra>[\w-]+)['\"] *")
 _PARSERS = ("json", "tomllib", "csv", "ast", "xml")
 
 
@@ -112,15 +116,35 @@ def _depth(error: BaseException) -> Told:
     return InputError.exit_code, f"error: {path}: cannot be read (it is nested too deeply)"
 
 
+def _missing(error: BaseException) -> str:
+    """Return which package is missing, and what installs it."""
+    name = (getattr(error, "name", None) or "").partition(".")[0]
+    extra = _extra_with(_DISTRIBUTIONS.get(name, name))
+    if extra is None:
+        return f"error: {error}; install aocq again, with its dependencies"
+    return f"error: {error}; pip install 'aocq[{extra}]' has what this command needs"
+
+
+def _extra_with(distribution: str) -> str | None:
+    """Return the smallest extra of aocq, by its metadata, that requires a distribution."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    extras: dict[str, list[str]] = {}
+    with suppress(PackageNotFoundError):
+        for requirement in requires("aocq") or ():
+            found = _REQUIRED_BY_AN_EXTRA.fullmatch(requirement)
+            if found:
+                extras.setdefault(found["extra"], []).append(found["name"])
+    those = [extra for extra, names in extras.items() if distribution in names]
+    return min(those, key=lambda extra: len(extras[extra]), default=None)
+
+
 _ENDINGS: tuple[tuple[type[BaseException], Callable[[BaseException], Told]], ...] = (
     (SystemExit, _exit),
     (KeyboardInterrupt, lambda error: (INTERRUPTED, "interrupted")),
     (AocqError, _known),
     (BrokenPipeError, lambda error: (CLOSED_PIPE, "")),
-    (
-        ModuleNotFoundError,
-        lambda error: (LACKING, f"error: {error}; install aocq again, with its dependencies"),
-    ),
+    (ModuleNotFoundError, lambda error: (LACKING, _missing(error))),
     (
         MemoryError,
         lambda error: (LACKING, "error: not enough memory; a smaller --batch needs less"),

@@ -51,6 +51,13 @@ MaxLatency = Annotated[
         help="gate: ESTIMATED latency of one image in milliseconds",
     ),
 ]
+RequireProven = Annotated[
+    bool,
+    typer.Option(
+        "--require-proven",
+        help="gate: no input can overflow an accumulator, or a register that the profile states",
+    ),
+]
 # Where no gate is applied unless it is asked for.
 OptionalMaxDrop = Annotated[
     float | None,
@@ -71,6 +78,7 @@ class GateOptions(OptionGroup):
     max_drop: MaxDrop = 5.0
     min_agreement: MinAgreement = None
     max_latency_ms: MaxLatency = None
+    require_proven: RequireProven = False
 
     def gates(self) -> Gates:
         """Return the gates."""
@@ -80,6 +88,7 @@ class GateOptions(OptionGroup):
             max_drop=self.max_drop,
             min_agreement=self.min_agreement,
             max_latency_ms=self.max_latency_ms,
+            require_proven=self.require_proven,
         )
 
 

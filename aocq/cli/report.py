@@ -24,6 +24,7 @@ def command(
     max_drop: gates.OptionalMaxDrop = None,
     min_agreement: gates.MinAgreement = None,
     max_latency_ms: gates.MaxLatency = None,
+    require_proven: gates.RequireProven = False,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="print the report as Markdown instead of writing")
     ] = False,
@@ -39,7 +40,12 @@ def command(
     from aocq.records.run_folder import load_run
     from reports.markdown import markdown
 
-    given = Gates(max_drop=max_drop, min_agreement=min_agreement, max_latency_ms=max_latency_ms)
+    given = Gates(
+        max_drop=max_drop,
+        min_agreement=min_agreement,
+        max_latency_ms=max_latency_ms,
+        require_proven=require_proven,
+    )
     if as_markdown:
         result, rows = load_run(folder)
         note_changes(folder, progress.note)

@@ -15,6 +15,7 @@ import typer
 from aocq.cli import options, requests
 from aocq.cli.console import print_columns
 from aocq.cli.groups import grouped
+from aocq.cli.torch_free import without_torch
 
 if TYPE_CHECKING:
     from aocq.data.image_folder import LabelledImage
@@ -83,7 +84,7 @@ def command(
     tapped = tensors_named(loaded, taps or ())
     # A wrong folder is told before torch is imported.
     images = [] if data is None else _labelled(loaded, data)
-    product = emulation.gemm if inputs is None else _without_torch(emulation.gemm)
+    product = emulation.gemm if inputs is None else without_torch(emulation.gemm)
     executor = Executor(loaded, gemm=product, threads=emulation.threads)
     with _published(out, executor, inputs or data, limit, tapped) as place:
         if inputs is not None:
@@ -130,19 +131,6 @@ def _as_text(about: Mapping[str, Any]) -> dict[str, str]:
 
     told = {**about, "model_arguments": typed(about["model_arguments"] or {})}
     return {key: "" if value is None else escaped(str(value)) for key, value in told.items()}
-
-
-def _without_torch(gemm: str) -> str:
-    """Return the matrix product to use, in place of ``auto`` the first that works without torch."""
-    from simulator.errors import EnvironmentProblem
-    from simulator.gemm import backend
-
-    for name in ("avx2", "blas") if gemm == "auto" else ():
-        try:
-            return backend(name).name
-        except EnvironmentProblem:
-            continue
-    return "numba" if gemm == "auto" else gemm
 
 
 def _judged_by(graph: IntGraph) -> GraphMeta:

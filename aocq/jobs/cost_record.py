@@ -3,11 +3,19 @@
 
 from __future__ import annotations
 
-from aocq.records.run import CyclesRecord, GraphRecord, MemoryRecord, ProfileRecord
+from aocq.records.run import (
+    CyclesRecord,
+    GraphRecord,
+    MemoryRecord,
+    ProfileRecord,
+    ProofRecord,
+    RegisterRecord,
+)
 from simulator.cost import CostEstimate
 from simulator.graph import IntGraph, sha256
 from simulator.graph.macs import total_macs
 from simulator.profile import NpuProfile
+from simulator.proof import prove
 
 
 def graph_record(graph: IntGraph) -> GraphRecord:
@@ -50,4 +58,34 @@ def profile_record(profile: NpuProfile) -> ProfileRecord:
         title=profile.title,
         clock_mhz=profile.compute.clock_mhz,
         sources=dict(profile.source),
+    )
+
+
+def proof_record(graph: IntGraph, profile: NpuProfile) -> ProofRecord:
+    """Return what static bounds say of a graph's values in a profile's registers.
+
+    Raises
+    ------
+    InputError
+        If the profile states registers of values that ops of the graph do not have.
+    """
+    proofs = prove(graph, profile.register_widths)
+    return ProofRecord(
+        values=len(proofs),
+        proven=sum(found.proven for found in proofs),
+        registers=[
+            RegisterRecord(
+                op=found.op,
+                kind=found.kind,
+                value=found.value,
+                level=found.level,
+                needed_bits=found.needed_bits,
+                type=str(found.register.kind),
+                stated_by=str(found.register.stated_by),
+                slack_bits=found.slack,
+                proven=found.proven,
+            )
+            for found in proofs
+            if found.stated
+        ],
     )

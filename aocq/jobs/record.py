@@ -32,6 +32,7 @@ from aocq.records.run import (
     ModelRecord,
     OverflowOfOp,
     OverflowRecord,
+    ProofRecord,
     RunResult,
     TopK,
 )
@@ -106,6 +107,7 @@ def run_record(
     executor: Executor,
     evaluation: Evaluation,
     costs: CostEstimate,
+    proof: ProofRecord,
     rows: list[LayerRow],
     sampled: Sampled,
 ) -> RunResult:
@@ -147,11 +149,12 @@ def run_record(
         graph=graph_record(graph),
         accuracy=accuracy,
         overflow=overflow,
+        proof=proof,
         memory=memory,
         cycles=cycles_record(costs),
         latency_ms=costs.latency_ms,
         fps=costs.fps,
-        verdict=judge(request.gates, accuracy, overflow, memory, costs.latency_ms),
+        verdict=judge(request.gates, accuracy, overflow, memory, costs.latency_ms, proof),
     )
 
 

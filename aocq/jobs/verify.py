@@ -9,6 +9,7 @@ from dataclasses import replace
 from aocq.capture import FloatGraph, capture
 from aocq.data.loader import ImageBatches, evenly
 from aocq.jobs.calibration import calibrated_once, forget_calibration
+from aocq.jobs.cost_record import proof_record
 from aocq.jobs.evaluate import evaluate
 from aocq.jobs.inputs import (
     Inputs,
@@ -95,6 +96,7 @@ def verify(
     calibrated = calibrated_once(request, inputs, float_graph, progress, note)
     model = calibrated.model
     graph = lower(model, inputs.profile)
+    proof = proof_record(graph, inputs.profile)
     emulation = request.emulation
     executor = Executor(graph, gemm=emulation.gemm, threads=emulation.threads)
     batches = _batches(request.evaluation, inputs)
@@ -108,7 +110,9 @@ def verify(
     costs = estimate(graph, inputs.profile)
     rows = layer_rows(graph, costs, evaluation, sqnr, mismatches)
     sampled = Sampled(sqnr=sqnr_images, mismatches=mismatch_images)
-    result = run_record(request, inputs, calibrated, executor, evaluation, costs, rows, sampled)
+    result = run_record(
+        request, inputs, calibrated, executor, evaluation, costs, proof, rows, sampled
+    )
     complete = staging(request.out)
     quantized_storage.save(model, complete)
     save_graph(graph, complete)

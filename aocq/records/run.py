@@ -179,6 +179,38 @@ class OverflowRecord(Record):
     reported: Count | None = None
 
 
+class RegisterRecord(Record):
+    """A register that the graph or the profile states, and what values in it may need.
+
+    level : of an accumulator with several levels, from the innermost; else None
+    type : the register's, ``s24`` or ``u19``
+    slack_bits : bits that no value uses; below 0 where it is too narrow
+    """
+
+    op: Name
+    kind: Name
+    value: Name
+    level: Count | None = None
+    needed_bits: Bits
+    type: Name
+    stated_by: Name
+    slack_bits: Headroom
+    proven: bool
+
+
+class ProofRecord(Record):
+    """What static bounds say of every value inside every op: see ``docs/proof.md``.
+
+    values, proven : how many there are, and how many no input can drive out of their registers,
+        those that nobody states and the emulator holds in 64 bits included
+    registers : the stated ones, in order of computation
+    """
+
+    values: Count
+    proven: Count
+    registers: list[RegisterRecord]
+
+
 class MemoryRecord(Record):
     """Bytes on the chip and beside it; ``sram_bytes`` is what the profile has."""
 
@@ -220,6 +252,7 @@ class RunResult(Record):
     """One run: what was asked, what came out, and the hashes that identify all of it.
 
     data : None in older records
+    proof : None in older records
     energy : empty: no profile has energies yet
     notes : what a reader should know beside the figures, a sentence each, e.g. which of a
         checkpoint's weights were taken
@@ -237,6 +270,7 @@ class RunResult(Record):
     graph: GraphRecord
     accuracy: Accuracy
     overflow: OverflowRecord
+    proof: ProofRecord | None = None
     memory: MemoryRecord
     cycles: CyclesRecord
     latency_ms: Amount

@@ -10,9 +10,14 @@ from __future__ import annotations
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import Op
 from simulator.graph.ops import SPECS
-from simulator.graph.ranges import Bounds
+from simulator.graph.ranges import Bounds, Intermediate
 
 
 def bounds(graph: IntGraph, op: Op) -> Bounds:
     """Return the static bounds of ``op``: none where it moves or looks up codes, or is float."""
-    return SPECS[type(op)].bounds(graph, op)
+    return Bounds.of(SPECS[type(op)].intermediates(graph, op))
+
+
+def intermediates(graph: IntGraph, op: Op) -> tuple[Intermediate, ...]:
+    """Return every value inside ``op`` that hardware holds in a register, in order."""
+    return tuple(SPECS[type(op)].intermediates(graph, op))

@@ -58,7 +58,7 @@ def decode(text: str, constants: Mapping[str, Array]) -> IntGraph:
         inputs=tuple(file.inputs),
         outputs=tuple(file.outputs),
         tensors=MappingProxyType({tensor.name: tensor for tensor in tensors}),
-        ops=tuple(_op(entry) for entry in file.ops),
+        ops=tuple(decode_op(entry) for entry in file.ops),
         constants=MappingProxyType(dict(constants)),
         meta=MappingProxyType(file.meta),
     )
@@ -87,7 +87,14 @@ def _tensor(entry: Mapping[str, Any]) -> Tensor:
     return tensor
 
 
-def _op(entry: Mapping[str, Any]) -> Op:
+def decode_op(entry: Mapping[str, Any]) -> Op:
+    """Return the op of an entry of ``graph.json``; ``op`` is its type, the other keys its fields.
+
+    Raises
+    ------
+    ValueError
+        If there is no such op, or a field is missing or not what its place wants.
+    """
     place = f"op {quoted(entry.get('name'))}"
     kind = entry.get("op")
     if not isinstance(kind, str) or kind not in _OPS:

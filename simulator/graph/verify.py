@@ -40,8 +40,17 @@ def verify(graph: IntGraph) -> list[str]:
     Rules are layers, and the first layer with a broken one is the last that is looked at: what
     names mean is not asked while there are wrong names, nor what shapes imply of impossible ones.
     """
+    return _first_broken(graph, frozenset())
+
+
+def verify_one_op(graph: IntGraph) -> list[str]:
+    """Return the same of an op by itself, all of whose activations are inputs of the graph."""
+    return _first_broken(graph, frozenset({ends_are_named}))
+
+
+def _first_broken(graph: IntGraph, without: frozenset[GraphRule]) -> list[str]:
     for rules in _LAYERS:
-        problems = [message for rule in rules for message in rule(graph)]
+        problems = [message for rule in rules if rule not in without for message in rule(graph)]
         if problems:
             return problems
     return []

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of a profile that only the cost model reads."""
+"""Tables of a profile that change no integers: for the cost model, and the layout of vectors."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from simulator.profile.section import Section
 
 # Far beyond any chip, and small enough for cycles and milliseconds to be numbers.
 LARGEST_EXTENT = 1 << 20
 LARGEST_MEMORY = 1 << 40
+LARGEST_WORD = 1 << 16  # bits
 LARGEST_RATE = 1e6
 Extent = Annotated[int, Field(ge=1, le=LARGEST_EXTENT)]
 
@@ -74,7 +75,20 @@ class ComputeSection(Section):
 
 
 class MemorySection(Section):
-    """Memory sizes in bytes, bandwidths in bytes per cycle of the compute clock."""
+    """Memory sizes in bytes, bandwidths in bytes per cycle of the compute clock.
+
+    ``word_bits`` is the width of a memory word: how golden vectors are packed. Where it is not
+    stated, the table reads as if there were no such key, so that profiles from before keep their
+    hashes.
+    """
 
     sram_bytes: Annotated[int, Field(ge=1, le=LARGEST_MEMORY)]
     dram_bytes_per_cycle: _Rate
+    word_bits: Annotated[int, Field(ge=1, le=LARGEST_WORD)] | None = None
+
+    @model_serializer(mode="wrap")
+    def _stated(self, serialized: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = serialized(self)
+        if self.word_bits is None:
+            values.pop("word_bits", None)
+        return values

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from simulator.numerics.integer_type import IntType
 from simulator.profile.algorithms import (
     AddSection,
     GeluSection,
@@ -36,6 +37,7 @@ from simulator.profile.chip_tables import table_uses
 from simulator.profile.cost import ComputeSection, MemorySection
 from simulator.profile.effects import SUMMING, keys_read
 from simulator.profile.problems import named, problems, shortened
+from simulator.profile.registers import Registers, widths
 from simulator.profile.section import Section
 
 Table = TypeVar("Table", bound=Section)
@@ -89,6 +91,7 @@ class NpuProfile(Section):
     softmax: SoftmaxSection
     gelu: GeluSection
     layernorm: LayerNormSection
+    registers: Registers
     ops: Annotated[dict[OpKind, OverrideSection], Field(default_factory=dict)]
     compute: ComputeSection
     memory: MemorySection
@@ -220,15 +223,23 @@ class NpuProfile(Section):
     def sha256(self) -> str:
         """Return the identity of the values (comments and layout of the file do not count).
 
-        Of a chip's tables the entries count, not the file's name; tables that are not there are
-        left out.
+        Of a chip's tables the entries count, not the file's name; what came later than the first
+        profiles (their tables of inner registers, a memory's words, tables in files) is left out
+        where it is not there, so that profiles from before have the same one.
         """
         values = self.model_dump(mode="json", exclude_none=True)
+        if not values["registers"]:
+            del values["registers"]
         for use in table_uses(self):
             section, key = use.path
             del values[section][key]["file"]
         canonical = json.dumps(values, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def register_widths(self) -> dict[str, dict[str, IntType]]:
+        """Types of registers inside ops, by kind of op and value; those that the profile states."""
+        return widths(self.registers)
 
     def source_of(self, path: str) -> str:
         """Return where the value at a dotted path comes from."""

@@ -1,2 +1,113 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inner values of ops, by numpy: what a unit's registers hold between operands and result."""
+"""Every value inside an op, for whole batches: what a hardware unit's registers hold.
+
+A trace is computed from the op's formula in ``docs/ir.md`` and shares nothing with the kernels but
+the definitions of rounding modes and types, so that it is a second opinion of their results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from simulator.graph.graph import IntGraph
+from simulator.graph.op import Op
+from simulator.graph.ops import (
+    Add,
+    AddShifted,
+    Concat,
+    Dequantize,
+    FloatFunction,
+    GeluPolynomial,
+    InterpolatedLookup,
+    L2Norm,
+    LayerNorm,
+    LayerNormBisection,
+    Lookup,
+    MatMul,
+    Mean,
+    Mul,
+    Quantize,
+    Rescale,
+    Reshape,
+    ShiftGelu,
+    Shiftmax,
+    Slice,
+    Softmax,
+    SoftmaxFloatTable,
+    SoftmaxGemmlowp,
+    SoftmaxIBert,
+    SoftmaxIta,
+    SoftmaxLog2,
+    SoftmaxLut513,
+    SquaredDifference,
+    Transpose,
+)
+from simulator.numerics.float_type import Array
+from simulator.traces import (
+    common_scale,
+    elementwise,
+    gelu,
+    moving,
+    normalization,
+    real,
+    softmax,
+    softmax_polynomial,
+    softmax_tflite,
+    sums,
+)
+
+__all__ = ["TRACES", "Trace", "trace"]
+
+Trace = Callable[[Any, IntGraph, Sequence[Array]], dict[str, Array]]
+
+TRACES: Mapping[type[Op], Trace] = MappingProxyType(
+    {
+        MatMul: sums.matmul,
+        Mean: sums.mean,
+        Rescale: elementwise.rescale,
+        Add: elementwise.add,
+        Mul: elementwise.mul,
+        AddShifted: common_scale.add_shifted,
+        SquaredDifference: common_scale.squared_difference,
+        Lookup: moving.lookup,
+        InterpolatedLookup: moving.interpolated,
+        GeluPolynomial: gelu.polynomial,
+        ShiftGelu: gelu.shift_gelu,
+        LayerNorm: normalization.layer_norm,
+        LayerNormBisection: normalization.bisection,
+        L2Norm: normalization.l2_norm,
+        Softmax: softmax.softmax,
+        SoftmaxGemmlowp: softmax_tflite.gemmlowp,
+        SoftmaxLut513: softmax_tflite.lut513,
+        SoftmaxFloatTable: softmax_tflite.float_table,
+        SoftmaxIBert: softmax_polynomial.ibert,
+        Shiftmax: softmax_polynomial.shiftmax,
+        SoftmaxLog2: softmax_polynomial.log2,
+        SoftmaxIta: softmax_polynomial.ita,
+        Concat: moving.concat,
+        Slice: moving.slice_,
+        Reshape: moving.reshape,
+        Transpose: moving.transpose,
+        Quantize: real.quantize,
+        Dequantize: real.dequantize,
+        FloatFunction: real.float_function,
+    }
+)
+
+
+def trace(op: Op, graph: IntGraph, operands: Sequence[Array]) -> Mapping[str, Array]:
+    """Return the intermediates of an op in the order of their computation, and its result.
+
+    Parameters
+    ----------
+    operands
+        in the order of ``op.operands``: activations [images, ...], constants without images
+
+    Returns
+    -------
+    int64 arrays by the names of the op's intermediates, values of a row with shape [..., 1], and
+    last ``result``: codes in the type of the result
+    """
+    return MappingProxyType(TRACES[type(op)](op, graph, operands))

@@ -32,7 +32,7 @@ class Blocker:
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """Raise ModuleNotFoundError for what is blocked; leave all else to others."""
         if name.partition(".")[0] in BLOCKED:
-            raise ModuleNotFoundError(f"{name} is not installed")
+            raise ModuleNotFoundError(f"{name} is not installed", name=name)
 
 
 def warm_up() -> None:

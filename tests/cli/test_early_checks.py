@@ -171,6 +171,7 @@ def test_what_is_right_goes_on_to_torch(without_torch: Run, places: Places, comm
     out = places.root / "untouched"
     done = without_torch(*places.words(command), "--out", out, code=4)
     assert "torch is not installed" in done.err
+    assert "pip install 'aocq[quantize]'" in done.err
     assert not out.exists()
 
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the oracles are, and what is missing.
 
-Two of them are virtual environments, because their pins contradict ours and each other's; they are
-in ``.oracles/`` of the repository, or where the variable ``AOCQ_ORACLES`` says, and ``make
-oracles`` makes them (:mod:`install`). The others come from the system: Debian's ``iverilog``, and
-``libgemmlowp-dev`` with a C++ compiler. QNNPACK is a part of PyTorch.
+Three of them are virtual environments: ``lite`` and ``tosa``, whose pins contradict ours and each
+other's, and ``rtl``, which holds Verilator and cocotb. They are in ``.oracles/`` of the repository,
+or where the variable ``AOCQ_ORACLES`` says, and ``make oracles`` makes them (:mod:`install`). The
+others come from the system: Debian's ``iverilog`` and ``yosys``, a C and a C++ compiler, and
+``libgemmlowp-dev``. QNNPACK is a part of PyTorch.
 """
 
 from __future__ import annotations
@@ -28,19 +29,20 @@ def folder() -> Path:
 
 
 def python(environment: str) -> Path:
-    """Return the interpreter of a virtual environment: ``lite`` or ``tosa``."""
+    """Return the interpreter of a virtual environment: ``lite``, ``tosa`` or ``rtl``."""
     scripts = "Scripts" if os.name == "nt" else "bin"
     return folder() / environment / scripts / "python"
 
 
-def _holds(environment: str, package: str) -> bool:
-    # Not by importing it, which takes seconds.
+def package_folder(environment: str, package: str) -> Path | None:
+    """Return the folder of an installed package, or None; importing it would take seconds."""
     libraries = folder() / environment / "lib"
-    return any(libraries.glob(f"python3*/site-packages/{package}/__init__.py"))
+    found = sorted(libraries.glob(f"python3*/site-packages/{package}/__init__.py"))
+    return found[0].parent if found else None
 
 
 def _missing_package(environment: str, package: str, name: str) -> str | None:
-    if python(environment).exists() and _holds(environment, package):
+    if python(environment).exists() and package_folder(environment, package):
         return None
     return f"{name} is not in {folder() / environment}: run `make oracles`"
 
@@ -57,6 +59,20 @@ def _missing_gemmlowp() -> str | None:
     if not shutil.which("g++"):
         return "no C++ compiler: apt-get install g++"
     return None
+
+
+def _missing_commands(package: str, *commands: str) -> str | None:
+    missing = [command for command in commands if not shutil.which(command)]
+    if not missing:
+        return None
+    return f"{' and '.join(missing)} is not installed: apt-get install {package}"
+
+
+def _missing_verilator() -> str | None:
+    return (
+        _missing_commands("perl make g++", "perl", "make", "g++")  # what a build with it runs
+        or _missing_package("rtl", "verilator", "Verilator")
+    )
 
 
 def torch_engines() -> list[str]:
@@ -84,6 +100,11 @@ MISSING: Mapping[str, Callable[[], str | None]] = MappingProxyType(
         ),
         "tosa": lambda: _missing_package("tosa", "tosa_reference_model", "the TOSA model"),
         "verilog": _missing_verilog,
+        "iverilog": _missing_verilog,
+        "verilator": _missing_verilator,
+        "cocotb": lambda: _missing_verilator() or _missing_package("rtl", "cocotb", "cocotb"),
+        "yosys": lambda: _missing_commands("yosys", "yosys"),
+        "cc": lambda: _missing_commands("gcc", "gcc"),
         "gemmlowp": _missing_gemmlowp,
         "qnnpack": _missing_qnnpack,
     }

@@ -662,30 +662,35 @@ def results(
     graph: IntGraph, operands: Mapping[str, IntArray], gemm: str = "numba"
 ) -> tuple[list[OpResult], OpResult]:
     """Run the graph's last op on ``operands`` [images, ...] by every kernel and by reference."""
-    op = graph.ops[-1]
-    behaviour = BEHAVIOURS[type(op)]
     batches = [
-        graph.constants[name] if graph.is_constant(name) else operands[name] for name in op.operands
+        graph.constants[name] if graph.is_constant(name) else operands[name]
+        for name in graph.ops[-1].operands
     ]
+    kernels = [kernel(batches) for kernel in kernels_of(graph, gemm)]
+    return kernels, reference_result(graph, operands)
+
+
+def reference_result(graph: IntGraph, operands: Mapping[str, IntArray]) -> OpResult:
+    """Run the graph's last op on ``operands`` [images, ...] by reference, image by image."""
+    op = graph.ops[-1]
     images = len(next(iter(operands.values())))
     singles = [
-        behaviour.reference(
+        BEHAVIOURS[type(op)].reference(
             op,
             graph,
             [
-                batch if graph.is_constant(name) else batch[image]
-                for name, batch in zip(op.operands, batches, strict=True)
+                graph.constants[name] if graph.is_constant(name) else operands[name][image]
+                for name in op.operands
             ],
         )
         for image in range(images)
     ]
     sums = [single.sums for single in singles if single.sums is not None]
-    reference = OpResult(
+    return OpResult(
         np.stack([single.codes for single in singles]),
         sum(single.saturated for single in singles),
         reduce(SumCounts.merged, sums) if sums else None,
     )
-    return [kernel(batches) for kernel in kernels_of(graph, gemm)], reference
 
 
 def kernels_of(graph: IntGraph, gemm: str = "numba") -> list[Kernel]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aocq.cli.export import model_explorer, onnx, tflite
+from aocq.cli.export import c, model_explorer, onnx, rtl, tflite
 
 COMMANDS: dict[str, Callable[..., None]] = {
+    "rtl": rtl.command,
+    "c": c.command,
     "onnx": onnx.command,
     "tflite": tflite.command,
     "model-explorer": model_explorer.command,

@@ -5,4 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-COMMANDS: dict[str, Callable[..., None]] = {}
+from aocq.cli.golden import check, record, show
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "record": record.command,
+    "check": check.command,
+    "show": show.command,
+}

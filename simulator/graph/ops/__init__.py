@@ -85,6 +85,7 @@ __all__ = [
     "TensorId",
     "Transpose",
     "op_name",
+    "op_names",
 ]
 
 SPECS: Mapping[type[Op], OpSpec] = MappingProxyType(
@@ -115,3 +116,9 @@ def op_name(op: Op) -> str:
     """Return what messages, text, tables and reports call an op."""
     name = SPECS[type(op)].name
     return name if isinstance(name, str) else name(op)
+
+
+def op_names() -> frozenset[str]:
+    """Return what ops are called whose values are integers in registers."""
+    plain = {spec.name for spec in SPECS.values() if isinstance(spec.name, str)}
+    return frozenset(plain | {*common_scale.NAMES})

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from simulator.graph.graph import IntGraph
+from simulator.graph.last_steps import shifted
 from simulator.graph.op import Op, TensorId
 from simulator.graph.ops.spec import OpSpec
 from simulator.graph.parameters import only_constants_broadcast, within
-from simulator.graph.ranges import Bounds, largest_magnitude, rounding_and_zero_point, up_to
+from simulator.graph.ranges import Intermediate, centred_range, squared, times, widened
 from simulator.graph.shapes import Shape, two_operand_shape
 from simulator.numerics.fixed_point import LARGEST_SHIFT
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rescaling import RescaleRule
-from simulator.numerics.rounding import DoubleRounding, Rounding
+from simulator.numerics.rounding import DoubleRounding, Rounding, shift_right
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +91,13 @@ class SquaredDifference(Op):
 CommonScale = AddShifted | SquaredDifference
 
 
+NAMES = ("add_shifted", "sub_shifted", "squared_difference")
+
+
 def _name(op: CommonScale) -> str:
     if isinstance(op, SquaredDifference):
-        return "squared_difference"
-    return "sub_shifted" if op.subtract else "add_shifted"
+        return NAMES[2]
+    return NAMES[op.subtract]
 
 
 def _shape(op: CommonScale, shapes: Sequence[Shape], _: Shape) -> Shape:
@@ -116,18 +120,32 @@ def _rules(_: IntGraph, op: CommonScale) -> Iterator[str]:
     yield from rule.problems()
 
 
-def _bounds(graph: IntGraph, op: CommonScale) -> Bounds:
-    widest = joined = 0
-    for operand, multiplier, shift in (
-        (op.a, op.multiplier_a, op.shift_a),
-        (op.b, op.multiplier_b, op.shift_b),
+def _intermediates(graph: IntGraph, op: CommonScale) -> Iterator[Intermediate]:
+    rescaled = []
+    for name, operand, multiplier, shift in (
+        ("a", op.a, op.multiplier_a, op.shift_a),
+        ("b", op.b, op.multiplier_b, op.shift_b),
     ):
-        product = (largest_magnitude(graph, operand) << op.input_left_shift) * multiplier
-        widest = max(widest, product + (1 << shift))
-        joined += (product >> shift) + 1
+        low, high = (
+            (end << op.input_left_shift) * multiplier for end in centred_range(graph, operand)
+        )
+        yield Intermediate(f"scaled_{name}", (low, high), widened((low, high), 1 << shift))
+        low, high = (
+            shift_right(end, shift, op.rounding, op.double_rounding) for end in (low, high)
+        )
+        rescaled.append((low, high))
+        yield Intermediate(f"rescaled_{name}", (low, high))
+    a, b = rescaled
+    if isinstance(op, AddShifted) and not op.subtract:
+        joined = a[0] + b[0], a[1] + b[1]
+        yield Intermediate("sum", joined)
+    else:
+        joined = a[0] - b[1], a[1] - b[0]
+        yield Intermediate("difference", joined)
     if isinstance(op, SquaredDifference):
-        joined *= joined
-    return up_to(max(widest, joined * op.multiplier + rounding_and_zero_point(graph, op, op.shift)))
+        joined = squared(joined)
+        yield Intermediate("square", joined)
+    yield from shifted(graph, op, times(joined, (op.multiplier, op.multiplier)))
 
 
 def _text(_: IntGraph, op: CommonScale) -> str:
@@ -146,7 +164,7 @@ SPECS = tuple(
         op=op,
         name=_name,
         shape=_shape,
-        bounds=_bounds,
+        intermediates=_intermediates,
         text=_text,
         rate="add",
         rules=_rules,

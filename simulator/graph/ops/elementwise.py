@@ -8,17 +8,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from simulator.graph.graph import IntGraph
+from simulator.graph.last_steps import Channels, requantized, shifted
 from simulator.graph.op import Op, Requantization, TensorId
 from simulator.graph.ops.spec import OpSpec
 from simulator.graph.parameters import only_constants_broadcast
-from simulator.graph.ranges import (
-    Bounds,
-    centred_range,
-    code_range,
-    requantized_bits,
-    rounding_and_zero_point,
-    signed_bits,
-)
+from simulator.graph.ranges import Intermediate, centred_range, times
 from simulator.graph.shapes import Shape, same_shape, sum_shape, two_operand_shape
 from simulator.graph.text_parts import factor, requantization
 from simulator.numerics.integer_type import IntType, Overflow
@@ -40,8 +34,8 @@ class Rescale(Op):
     requantize: Requantization
 
 
-def _rescale_bounds(graph: IntGraph, op: Rescale) -> Bounds:
-    return Bounds(widest_bits=requantized_bits(graph, centred_range(graph, op.a), op))
+def _rescale_intermediates(graph: IntGraph, op: Rescale) -> Iterator[Intermediate]:
+    yield from requantized(graph, op, Channels.all_alike(centred_range(graph, op.a)))
 
 
 def _rescale_text(graph: IntGraph, op: Rescale) -> str:
@@ -98,13 +92,12 @@ def _add_batch(graph: IntGraph, op: Add) -> Iterator[str]:
     yield from only_constants_broadcast(graph, op, "add")
 
 
-def _add_bounds(graph: IntGraph, op: Add) -> Bounds:
-    low = high = 0
-    for operand, multiplier in ((op.a, op.multiplier_a), (op.b, op.multiplier_b)):
-        centred, largest = centred_range(graph, operand), code_range(graph, multiplier)[1]
-        low, high = low + centred[0] * largest, high + centred[1] * largest
-    added = rounding_and_zero_point(graph, op, op.shift)
-    return Bounds(widest_bits=signed_bits(low - added, high + added))
+def _add_intermediates(graph: IntGraph, op: Add) -> Iterator[Intermediate]:
+    terms = [
+        Channels.all_alike(centred_range(graph, operand)).times(graph.constants[multiplier])
+        for operand, multiplier in ((op.a, op.multiplier_a), (op.b, op.multiplier_b))
+    ]
+    yield from shifted(graph, op, terms[0].plus(terms[1]).interval)
 
 
 def _add_text(graph: IntGraph, op: Add) -> str:
@@ -159,12 +152,10 @@ def _mul_batch(graph: IntGraph, op: Mul) -> Iterator[str]:
     yield from only_constants_broadcast(graph, op, "mul")
 
 
-def _mul_bounds(graph: IntGraph, op: Mul) -> Bounds:
-    ends = [a * b for a in centred_range(graph, op.a) for b in centred_range(graph, op.b)]
-    products = min(ends), max(ends)
-    return Bounds(
-        widest_bits=max(signed_bits(*products), requantized_bits(graph, products, op)),
-    )
+def _mul_intermediates(graph: IntGraph, op: Mul) -> Iterator[Intermediate]:
+    product = times(centred_range(graph, op.a), centred_range(graph, op.b))
+    yield Intermediate("product", product)
+    yield from requantized(graph, op, Channels.all_alike(product))
 
 
 def _mul_text(graph: IntGraph, op: Mul) -> str:
@@ -176,7 +167,7 @@ SPECS = (
         op=Rescale,
         name="rescale",
         shape=same_shape,
-        bounds=_rescale_bounds,
+        intermediates=_rescale_intermediates,
         text=_rescale_text,
         rate="rescale",
     ),
@@ -184,7 +175,7 @@ SPECS = (
         op=Add,
         name="add",
         shape=_add_shape,
-        bounds=_add_bounds,
+        intermediates=_add_intermediates,
         text=_add_text,
         rate="add",
         batch=_add_batch,
@@ -197,7 +188,7 @@ SPECS = (
         op=Mul,
         name="mul",
         shape=_mul_shape,
-        bounds=_mul_bounds,
+        intermediates=_mul_intermediates,
         text=_mul_text,
         rate="add",
         batch=_mul_batch,

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import FLOAT_ARITHMETIC, Op, TensorId
-from simulator.graph.ops.spec import OpSpec, no_bounds, operand_size, result_size
+from simulator.graph.ops.spec import OpSpec, no_intermediates, operand_size, result_size
 from simulator.graph.parameters import first_has_images, only_constants_broadcast
 from simulator.graph.shapes import Shape, product_shape, sum_shape
 from simulator.graph.text_parts import parameter
@@ -197,7 +197,7 @@ SPECS = (
         op=FloatFunction,
         name=_name,
         shape=_shape,
-        bounds=no_bounds,
+        intermediates=no_intermediates,
         text=_text,
         rate="float",
         rules=_rules,

@@ -7,19 +7,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from simulator.graph.graph import IntGraph
+from simulator.graph.last_steps import Channels, requantized
 from simulator.graph.op import Op, Requantization, TensorId
 from simulator.graph.ops.spec import OpSpec
 from simulator.graph.parameters import within
 from simulator.graph.ranges import (
-    Bounds,
+    Intermediate,
     centred_range,
     largest_magnitude,
-    requantized_bits,
-    signed_bits,
+    squared,
+    times,
+    widened,
 )
 from simulator.graph.shapes import same_shape
 from simulator.graph.text_parts import requantization
 from simulator.numerics.fixed_point import LARGEST_SHIFT
+from simulator.numerics.integer_type import IntType
+
+_LARGEST_SUM = (1 << 31) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,21 +79,32 @@ def _polynomial_rules(_: IntGraph, op: GeluPolynomial) -> Iterator[str]:
     yield from within("clip", op.clip, 0, (1 << 31) - 1)
 
 
-def _polynomial_bounds(graph: IntGraph, op: GeluPolynomial) -> Bounds:
-    ends = centred_range(graph, op.a)
+def _polynomial_intermediates(graph: IntGraph, op: GeluPolynomial) -> Iterator[Intermediate]:
+    low, high = centred_range(graph, op.a)
     if op.clip_low is not None:
-        ends = max(ends[0], op.clip_low), max(ends[1], op.clip_low)
-    register = 1 << (op.intermediate_bits - 1)
-    polynomial = op.clip**2 + abs(op.constant)
-    both = min(polynomial, register) + abs(op.one)
-    product = max(map(abs, ends)) * min(both, register)
-    stored = min(product, register)
-    widest = max(polynomial, both, product)
-    return Bounds(
-        widest_bits=max(
-            signed_bits(-widest, widest), requantized_bits(graph, (-stored, stored), op)
-        )
+        low, high = max(low, op.clip_low), max(high, op.clip_low)
+    yield Intermediate("clipped", (low, high))
+    ends = abs(low), abs(high)
+    nearest = 0 if low <= 0 <= high else min(ends)
+    distance = min(nearest, op.clip) - op.clip, min(max(ends), op.clip) - op.clip
+    yield Intermediate("distance", distance)
+    square = squared(distance)
+    yield Intermediate("square", square)
+    curve = op.constant + square[0], op.constant + square[1]
+    if op.negated:
+        curve = op.constant - square[1], op.constant - square[0]
+    signs = -int(low < 0), int(high > 0)
+    register = IntType(bits=op.intermediate_bits)
+    polynomial = Intermediate("polynomial", times(signs, curve), curve, register)
+    yield polynomial
+    first, last = ((end >> op.erf_shift) + op.one for end in polynomial.held)
+    total = Intermediate(
+        "sum", (first >> op.sum_shift, last >> op.sum_shift), (first, last), register
     )
+    yield total
+    product = Intermediate("product", times((low, high), total.held), register=register)
+    yield product
+    yield from requantized(graph, op, Channels.all_alike(product.held))
 
 
 def _polynomial_text(graph: IntGraph, op: GeluPolynomial) -> str:
@@ -138,19 +154,21 @@ def _shift_rules(_: IntGraph, op: ShiftGelu) -> Iterator[str]:
     yield from within("output_bits", op.output_bits, 1, 32)
 
 
-def _shift_bounds(graph: IntGraph, op: ShiftGelu) -> Bounds:
-    # Twice a power, before it is halved; and a power times its reciprocal, which is 1 where the
-    # sum is cut.
-    power = 2 * op.octave << max(op.fraction_bits, 32)
-    scaled = max((1 << 31) - 1, op.octave << op.fraction_bits)
-    product = largest_magnitude(graph, op.a) * (scaled >> (32 - op.output_bits))
-    return Bounds(
-        widest_bits=max(
-            signed_bits(0, max(power, 2 * scaled, 4 * largest_magnitude(graph, op.a))),
-            signed_bits(-product, product),
-            requantized_bits(graph, (-product, product), op),
-        )
-    )
+def _shift_intermediates(graph: IntGraph, op: ShiftGelu) -> Iterator[Intermediate]:
+    centred = centred_range(graph, op.a)
+    one = op.octave << op.fraction_bits  # exp(0), the largest power
+    yield Intermediate("maximum", centred, widened(centred, 3 * largest_magnitude(graph, op.a)))
+    # Twice a power, before it is halved, where the powers of a sum are cut at 32 bits.
+    yield Intermediate("exponentials", (1, one), (0, 2 * op.octave << max(op.fraction_bits, 32)))
+    yield Intermediate("sum", (2, _LARGEST_SUM), (0, 2 * max(one, _LARGEST_SUM)))
+    yield Intermediate("factor", (1, _LARGEST_SUM // 2))
+    # A power times its reciprocal stays below 2^31; where the sum is cut, that is 1.
+    quotient = max(_LARGEST_SUM, one)
+    sigmoid = 0, quotient >> 32 - op.output_bits
+    yield Intermediate("sigmoid", sigmoid, (0, quotient))
+    product = times(centred, sigmoid)
+    yield Intermediate("product", product)
+    yield from requantized(graph, op, Channels.all_alike(product))
 
 
 def _shift_text(graph: IntGraph, op: ShiftGelu) -> str:
@@ -165,7 +183,7 @@ SPECS = (
         op=GeluPolynomial,
         name="gelu_polynomial",
         shape=same_shape,
-        bounds=_polynomial_bounds,
+        intermediates=_polynomial_intermediates,
         text=_polynomial_text,
         rate="lookup",
         rules=_polynomial_rules,
@@ -174,7 +192,7 @@ SPECS = (
         op=ShiftGelu,
         name="shift_gelu",
         shape=same_shape,
-        bounds=_shift_bounds,
+        intermediates=_shift_intermediates,
         text=_shift_text,
         rate="softmax",  # a maximum, exponentials, a division per element
         rules=_shift_rules,

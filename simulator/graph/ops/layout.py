@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import Op, TensorId, added
-from simulator.graph.ops.spec import OpSpec, no_bounds
+from simulator.graph.ops.spec import OpSpec, no_intermediates
 from simulator.graph.shapes import Shape
 
 
@@ -130,7 +130,7 @@ SPECS = (
         op=Concat,
         name="concat",
         shape=_concat_shape,
-        bounds=no_bounds,
+        intermediates=no_intermediates,
         text=_concat_text,
         rate="layout",
         batch=_concat_batch,
@@ -140,7 +140,7 @@ SPECS = (
         op=Slice,
         name="slice",
         shape=_slice_shape,
-        bounds=no_bounds,
+        intermediates=no_intermediates,
         text=_slice_text,
         rate="layout",
         moves_codes=True,
@@ -150,7 +150,7 @@ SPECS = (
         op=Reshape,
         name="reshape",
         shape=_reshape_shape,
-        bounds=no_bounds,
+        intermediates=no_intermediates,
         text=_reshape_text,
         rate="layout",
         moves_codes=True,
@@ -160,7 +160,7 @@ SPECS = (
         op=Transpose,
         name="transpose",
         shape=_transpose_shape,
-        bounds=no_bounds,
+        intermediates=no_intermediates,
         text=_transpose_text,
         rate="layout",
         moves_codes=True,

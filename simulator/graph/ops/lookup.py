@@ -13,11 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from simulator.graph.graph import IntGraph
+from simulator.graph.last_steps import shifted
 from simulator.graph.op import Op, TensorId
-from simulator.graph.ops.spec import OpSpec, no_bounds
+from simulator.graph.ops.spec import OpSpec, no_intermediates
 from simulator.graph.parameters import has_an_entry_per_code, within
-from simulator.graph.ranges import Bounds, code_range, up_to
+from simulator.graph.ranges import Intermediate
 from simulator.graph.shapes import same_shape
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rounding import Rounding
@@ -100,11 +103,17 @@ def _interpolated_rules(graph: IntGraph, op: InterpolatedLookup) -> Iterator[str
             )
 
 
-def _interpolated_bounds(graph: IntGraph, op: InterpolatedLookup) -> Bounds:
-    low, high = code_range(graph, op.table)
-    # A point between two samples lies between them; on the way there, a rise is added to a sample.
-    widest = max(abs(low), abs(high)) + (high - low) << op.fraction_bits
-    return up_to(widest + (1 << op.shift))
+def _interpolated_intermediates(graph: IntGraph, op: InterpolatedLookup) -> Iterator[Intermediate]:
+    table = graph.constants[op.table].astype(object)
+    rises = table[1:] - table[:-1]
+    yield Intermediate("rise", (int(rises.min()), int(rises.max())))
+    starts = table[:-1] * (1 << op.fraction_bits)
+    # The last place of an interval lies one step before the next sample.
+    climbs = rises * ((1 << op.fraction_bits) - 1)
+    ends = np.concatenate([starts, starts + climbs])
+    scaled = int(ends.min()), int(ends.max())
+    climb = min(0, int(climbs.min())), max(0, int(climbs.max()))
+    yield from shifted(graph, op, scaled, climb, zero_point=0)
 
 
 def _interpolated_text(graph: IntGraph, op: InterpolatedLookup) -> str:
@@ -119,7 +128,7 @@ SPECS = (
         op=Lookup,
         name="lookup",
         shape=same_shape,
-        bounds=no_bounds,
+        intermediates=no_intermediates,
         text=_lookup_text,
         rate="lookup",
         rules=_lookup_rules,
@@ -129,7 +138,7 @@ SPECS = (
         op=InterpolatedLookup,
         name="interpolated_lookup",
         shape=same_shape,
-        bounds=_interpolated_bounds,
+        intermediates=_interpolated_intermediates,
         text=_interpolated_text,
         rate="lookup",
         rules=_interpolated_rules,

@@ -8,18 +8,26 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import ClassVar
 
+import numpy as np
+
 from simulator.graph.graph import IntGraph
+from simulator.graph.last_steps import Channels, shifted
 from simulator.graph.op import Op, TensorId, added
 from simulator.graph.ops.spec import OpSpec
 from simulator.graph.parameters import within
 from simulator.graph.ranges import (
-    Bounds,
+    Intermediate,
     centred_range,
     code_range,
-    largest_magnitude,
-    rounding_and_zero_point,
-    signed_bits,
-    up_to,
+    shifted_left,
+    shifted_right,
+    times,
+)
+from simulator.graph.row_bounds import (
+    RowBounds,
+    largest_normalized,
+    reciprocal_bounds,
+    root_bounds,
 )
 from simulator.graph.shapes import same_shape
 from simulator.numerics.fixed_point import LARGEST_SHIFT
@@ -117,34 +125,53 @@ def _layernorm_rules(_: IntGraph, op: LayerNorm) -> Iterator[str]:
         yield "root_start_bits without root_steps: an exact root has no start"
 
 
-def _squared_channel_factors(graph: IntGraph, op: LayerNorm) -> int:
-    """Sum of ``(multiplier << shift)²`` over all channels."""
-    channels = graph.tensors[op.a].shape[-1]
-    if op.channel_multiplier is None and op.channel_shift is None:
-        return channels
-    factors = [1] * channels
+def _layernorm_intermediates(graph: IntGraph, op: LayerNorm) -> Iterator[Intermediate]:
+    row = RowBounds.of(centred_range(graph, op.a), _channel_factors(graph, op))
+    yield Intermediate("centred", row.values)
+    yield Intermediate("sum", row.sum)
+    squares = row.square_sum
+    # The emulator multiplies the sum of squares by C before it takes the squared sum away.
+    yield Intermediate("square_sum", squares, (0, row.channels * squares[1] + op.epsilon))
+    variance = op.epsilon, row.largest_variance + op.epsilon
+    yield Intermediate("variance", variance)
+    radicand = shifted_left(variance, 2 * op.sqrt_fraction_bits)
+    yield Intermediate("radicand", radicand)
+    root = root_bounds(radicand, op.root_steps, op.root_start_bits)
+    yield Intermediate("root", root)
+    inverse = reciprocal_bounds(op.reciprocal_bits, root)
+    yield Intermediate("reciprocal", inverse, (0, 1 << op.reciprocal_bits))
+    deviation = row.deviation
+    yield Intermediate("deviation", deviation)
+    # d != 0 only with a variance of 1 or more, before epsilon; then r is not below this.
+    least_root = max(isqrt(op.epsilon + 1 << 2 * op.sqrt_fraction_bits), 1)
+    largest = largest_normalized(_kept_bits(op), row.channels - 1, least_root)
+    product = (
+        max(-largest, deviation[0] * inverse[1]),
+        min(largest, deviation[1] * inverse[1]),
+    )
+    yield Intermediate("normalized_product", product)
+    normalized = shifted_right(product, spare_reciprocal_bits(op))
+    yield Intermediate("normalized", normalized)
+    terms = Channels.all_alike(normalized).times(graph.constants[op.gamma])
+    beta = graph.constants[op.beta].astype(object) * (1 << op.beta_shift)
+    scaled = terms.plus(Channels(beta, beta)).interval
+    yield from shifted(graph, op, scaled, terms.interval)
+
+
+def _kept_bits(op: LayerNorm | L2Norm) -> int:
+    """Return the fraction bits of the product with the reciprocal."""
+    return op.reciprocal_bits - op.sqrt_fraction_bits
+
+
+def _channel_factors(graph: IntGraph, op: LayerNorm) -> list[int]:
+    """Return ``multiplier << shift`` of each channel."""
+    factors = [1] * graph.tensors[op.a].shape[-1]
     if op.channel_multiplier is not None:
         factors = [int(m) for m in graph.constants[op.channel_multiplier]]
     if op.channel_shift is not None:
         shifts = graph.constants[op.channel_shift].tolist()
         factors = [m << shift for m, shift in zip(factors, shifts, strict=True)]
-    return sum(factor * factor for factor in factors)
-
-
-def _layernorm_bounds(graph: IntGraph, op: LayerNorm) -> Bounds:
-    channels = graph.tensors[op.a].shape[-1]
-    largest = largest_magnitude(graph, op.a)
-    # C sum(u²), of which the square of the sum is still taken away.
-    variance = channels * largest**2 * _squared_channel_factors(graph, op) + op.epsilon
-    # sum(d²) = C v, so |d| <= sqrt(C v); and r >= sqrt(v) 2^f / 2, so |d| i <= 2 sqrt(C) 2^(rb-f).
-    root = isqrt(channels) + 1
-    normalizing = 2 * root << (op.reciprocal_bits - op.sqrt_fraction_bits)
-    normalized = 2 * root << op.normalized_fraction_bits
-    gamma = max(map(abs, code_range(graph, op.gamma)))
-    beta = max(map(abs, code_range(graph, op.beta))) << op.beta_shift
-    affine = normalized * gamma + beta + rounding_and_zero_point(graph, op, op.shift)
-    widest = max(variance << 2 * op.sqrt_fraction_bits, normalizing, affine)
-    return Bounds(widest_bits=signed_bits(0, widest))
+    return factors
 
 
 def _layernorm_text(graph: IntGraph, op: LayerNorm) -> str:
@@ -198,15 +225,34 @@ class LayerNormBisection(Op):
     overflow: Overflow
 
 
-def _bisection_bounds(graph: IntGraph, op: LayerNormBisection) -> Bounds:
+def _bisection_intermediates(graph: IntGraph, op: LayerNormBisection) -> Iterator[Intermediate]:
     low, high = centred_range(graph, op.a)
     channels = graph.tensors[op.a].shape[-1]
+    yield Intermediate("centred", (low, high))
+    yield Intermediate("sum", (channels * low, channels * high))
+    yield Intermediate("mean", (low, high))
     # A mean lies between the lowest and the highest code, so no deviation is longer than their
     # distance. Twice the squares, because the bisection squares up to twice what it looks for.
-    squares = 2 * (channels * (high - low) ** 2 + 1)
-    weight, bias = (max(map(abs, code_range(graph, name))) for name in (op.weight, op.bias))
-    affine = (high - low) * weight + bias + rounding_and_zero_point(graph, op, op.shift)
-    return up_to(max(squares, affine))
+    farthest = high - low
+    yield Intermediate("deviation", (-farthest, farthest))
+    # About the real mean at most C (distance / 2)^2, and it is less than 1 from the whole one.
+    squares = min(channels * farthest**2, channels * farthest**2 // 4 + channels)
+    yield Intermediate("square_sum", (0, squares), (0, 2 * (channels * farthest**2 + 1)))
+    radicand = 1, squares // channels + 1
+    yield Intermediate("radicand", radicand)
+    yield Intermediate("root", (isqrt(radicand[0]), isqrt(radicand[1])))
+    weights = [abs(int(weight)) for weight in graph.constants[op.weight]]
+    product = farthest * max(weights)
+    yield Intermediate("product", (-product, product))
+    # deviation^2 <= sum of squares < C (r^2 + 2 r) <= 3 C r^2
+    quotients = np.array(
+        [min(farthest * each, isqrt(3 * channels * each**2)) for each in weights], object
+    )
+    quotient = int(quotients.max())
+    yield Intermediate("quotient", (-quotient, quotient))
+    bias = graph.constants[op.bias].astype(object)
+    scaled = Channels(bias - quotients, bias + quotients).interval
+    yield from shifted(graph, op, scaled, (-quotient, quotient))
 
 
 def _bisection_text(_: IntGraph, op: LayerNormBisection) -> str:
@@ -261,17 +307,28 @@ def _l2norm_rules(graph: IntGraph, op: L2Norm) -> Iterator[str]:
         yield f"gain {op.gain} has shape {gains}, wanted (1,) or one for each index of {shape}[-3]"
 
 
-def _l2norm_bounds(graph: IntGraph, op: L2Norm) -> Bounds:
-    channels = graph.tensors[op.a].shape[-1]
-    squares = channels * largest_magnitude(graph, op.a) ** 2
-    # |u| <= sqrt(sum(u²)), and r >= sqrt(sum(u²)) 2^f / 2, so |u| i <= 2 * 2^(rb-f).
-    normalizing = 2 << (op.reciprocal_bits - op.sqrt_fraction_bits)
-    normalized = 2 << op.normalized_fraction_bits
-    scaled = normalized * code_range(graph, op.gain)[1]
-    scaled += rounding_and_zero_point(graph, op, op.shift)
-    return up_to(
-        max(squares << 2 * op.sqrt_fraction_bits, normalizing, 1 << op.reciprocal_bits, scaled)
+def _l2norm_intermediates(graph: IntGraph, op: L2Norm) -> Iterator[Intermediate]:
+    row = RowBounds.of(centred_range(graph, op.a), [1] * graph.tensors[op.a].shape[-1])
+    yield Intermediate("centred", row.values)
+    squares = row.square_sum
+    yield Intermediate("square_sum", squares)
+    radicand = shifted_left(squares, 2 * op.sqrt_fraction_bits)
+    yield Intermediate("radicand", radicand)
+    least = max(op.epsilon, 1)
+    root = max(isqrt(radicand[0]), least), max(isqrt(radicand[1]), least)
+    yield Intermediate("root", root)
+    inverse = reciprocal_bounds(op.reciprocal_bits, root)
+    yield Intermediate("reciprocal", inverse, (0, 1 << op.reciprocal_bits))
+    # Codes that are not 0 have a root of 2^f or more.
+    largest = largest_normalized(_kept_bits(op), 1, max(1 << op.sqrt_fraction_bits, least))
+    product = (
+        max(-largest, min(row.values[0], 0) * inverse[1]),
+        min(largest, max(row.values[1], 0) * inverse[1]),
     )
+    yield Intermediate("normalized_product", product)
+    normalized = shifted_right(product, spare_reciprocal_bits(op))
+    yield Intermediate("normalized", normalized)
+    yield from shifted(graph, op, times(normalized, code_range(graph, op.gain)))
 
 
 def _l2norm_text(graph: IntGraph, op: L2Norm) -> str:
@@ -288,7 +345,7 @@ SPECS = (
         op=LayerNorm,
         name="layernorm",
         shape=same_shape,
-        bounds=_layernorm_bounds,
+        intermediates=_layernorm_intermediates,
         text=_layernorm_text,
         rate="layernorm",
         rules=_layernorm_rules,
@@ -300,7 +357,7 @@ SPECS = (
         op=LayerNormBisection,
         name="layernorm_bisection",
         shape=same_shape,
-        bounds=_bisection_bounds,
+        intermediates=_bisection_intermediates,
         text=_bisection_text,
         rate="layernorm",
         shifts=("shift",),
@@ -310,7 +367,7 @@ SPECS = (
         op=L2Norm,
         name="l2norm",
         shape=same_shape,
-        bounds=_l2norm_bounds,
+        intermediates=_l2norm_intermediates,
         text=_l2norm_text,
         rate="layernorm",
         rules=_l2norm_rules,

@@ -3,25 +3,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.graph.accumulator_bounds import of_equal_terms, of_weights, register_bounds
+from simulator.graph.accumulator_bounds import leaving, of_equal_terms, of_weights, sums_in
 from simulator.graph.graph import IntGraph
+from simulator.graph.last_steps import Channels, requantized
 from simulator.graph.op import Op, Requantization, TensorId, added
+from simulator.graph.ops.row_sums import largest_row_sum
 from simulator.graph.ops.spec import OpSpec, operand_size
 from simulator.graph.parameters import ends, first_has_images
 from simulator.graph.ranges import (
-    Bounds,
+    Intermediate,
     Interval,
     centred_range,
     code_range,
-    requantized_bits,
     signed_bits,
+    times,
 )
 from simulator.graph.shapes import Shape, product_shape
 from simulator.graph.text_parts import factor, requantization, type_and_shape
@@ -144,24 +146,40 @@ def _matmul_macs(graph: IntGraph, op: MatMul) -> int:
     return graph.result(op).size * graph.tensors[op.a].shape[-1]
 
 
-def _matmul_bounds(graph: IntGraph, op: MatMul) -> Bounds:
-    a, bias = code_range(graph, op.a), graph.constants[op.bias] if op.bias else None
+def _matmul_intermediates(graph: IntGraph, op: MatMul) -> Iterator[Intermediate]:
+    sums, completed = _matmul_sums(graph, op)
+    yield sums
+    left = leaving(sums, completed, op.accumulator)
+    yield from requantized(graph, op, left, _residual_bounds(graph, op))
+
+
+def _matmul_sums(graph: IntGraph, op: MatMul) -> tuple[Intermediate, Channels]:
+    """Return the bounds of a product's partial sums, and those of its completed ones."""
+    a = code_range(graph, op.a)
     if graph.is_constant(op.b):
         b = graph.constants[op.b]
         b = b.T if op.transpose_b else b
-        sums = of_weights(b, a, 0, bias)
-        free, leaving = register_bounds(
-            sums, lambda group: of_weights(b, a, group, None), op.accumulator
+        columns = of_weights(b, a, 0, graph.constants[op.bias] if op.bias else None)
+        found = sums_in(
+            columns.partial,
+            lambda group: of_weights(b, a, group, None).partial,
+            op.accumulator,
+            columns.in_register(op.accumulator.bias),
         )
-    else:
-        corners = [x * y for x in a for y in code_range(graph, op.b)]
-        terms, term = graph.tensors[op.a].shape[-1], (min(corners), max(corners))
-        sums = of_equal_terms(term, terms)
-        free, leaving = register_bounds(
-            sums, lambda group: of_equal_terms(term, min(group, terms)), op.accumulator
-        )
-    widest = requantized_bits(graph, leaving, op, _residual_bounds(graph, op))
-    return Bounds(accumulator=sums, proven_free=free, widest_bits=widest)
+        return found, Channels.of(columns.least, columns.most)
+    sums_of = _sums_of_activations(graph, op)
+    sums = sums_of(graph.tensors[op.a].shape[-1])
+    return sums_in(sums, sums_of, op.accumulator), Channels.all_alike(sums)
+
+
+def _sums_of_activations(graph: IntGraph, op: MatMul) -> Callable[[int], Interval]:
+    """Return the bounds of sums of so many terms, at most all, of a product of two activations."""
+    terms = graph.tensors[op.a].shape[-1]
+    a, b = code_range(graph, op.a), code_range(graph, op.b)
+    row_sum = largest_row_sum(graph, op.a)
+    if row_sum is None:
+        return lambda count: of_equal_terms(times(a, b), min(count, terms))
+    return lambda count: of_equal_terms(b, min(row_sum, min(count, terms) * a[1]))
 
 
 def residual_factors(graph: IntGraph, op: MatMul) -> NDArray[np.int64]:
@@ -178,15 +196,14 @@ def residual_factors(graph: IntGraph, op: MatMul) -> NDArray[np.int64]:
     return np.array(np.broadcast_to(multiplier << left, (channels,)))
 
 
-def _residual_bounds(graph: IntGraph, op: MatMul) -> Interval:
-    """Bounds of the residual's term in a MatMul, in unbounded integers; (0, 0) without one."""
+def _residual_bounds(graph: IntGraph, op: MatMul) -> Channels | None:
+    """Bounds of the residual's term in a MatMul, in unbounded integers; None without one."""
     if op.residual is None or op.residual_multiplier is None:
-        return 0, 0
+        return None
     assert op.requantize.shift is not None
-    multiplier = code_range(graph, op.residual_multiplier)[1]
-    left = code_range(graph, op.requantize.shift)[1] - op.residual_fraction_bits
-    low, high = centred_range(graph, op.residual)
-    return low * multiplier << left, high * multiplier << left
+    left = graph.constants[op.requantize.shift].astype(np.int64) - op.residual_fraction_bits
+    codes = Channels.all_alike(centred_range(graph, op.residual))
+    return codes.times(graph.constants[op.residual_multiplier]).shifted_left(left)
 
 
 def _matmul_text(graph: IntGraph, op: MatMul) -> str:
@@ -198,14 +215,13 @@ def _matmul_text(graph: IntGraph, op: MatMul) -> str:
     if op.residual_multiplier is not None:
         shown = factor(graph, op.residual_multiplier)
         requantized += f" onto {op.residual} × {shown} >> {op.residual_fraction_bits}"
-    accumulator = _accumulator_text(op.accumulator, _matmul_bounds(graph, op))
+    accumulator = _accumulator_text(op.accumulator, _matmul_sums(graph, op)[0])
     return f"{op.a} × {other}   {accumulator}   {requantized}"
 
 
-def _accumulator_text(accumulator: Accumulator, known: Bounds) -> str:
-    assert known.accumulator is not None
-    proof = "proven" if known.proven_free else "may need"
-    return f"acc {accumulator}, {proof} {signed_bits(*known.accumulator)} bits"
+def _accumulator_text(accumulator: Accumulator, sums: Intermediate) -> str:
+    proof = "proven" if all(level.proven for level in sums.levels) else "may need"
+    return f"acc {accumulator}, {proof} {signed_bits(*sums.interval)} bits"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,18 +257,22 @@ def _mean_shape(op: Mean, shapes: Sequence[Shape], _: Shape) -> Shape:
     return (*a[: op.axis], *((1,) if op.keep_dimension else ()), *a[op.axis + 1 :])
 
 
-def _mean_bounds(graph: IntGraph, op: Mean) -> Bounds:
+def _mean_intermediates(graph: IntGraph, op: Mean) -> Iterator[Intermediate]:
+    sums, completed = _mean_sums(graph, op)
+    yield sums
+    yield from requantized(graph, op, leaving(sums, completed, op.accumulator))
+
+
+def _mean_sums(graph: IntGraph, op: Mean) -> tuple[Intermediate, Channels]:
+    """Return the bounds of a mean's partial sums, and those of its completed ones."""
     term, terms = centred_range(graph, op.a), graph.tensors[op.a].shape[op.axis]
     sums = of_equal_terms(term, terms)
-    free, leaving = register_bounds(
-        sums, lambda group: of_equal_terms(term, min(group, terms)), op.accumulator
-    )
-    widest = requantized_bits(graph, leaving, op)
-    return Bounds(accumulator=sums, proven_free=free, widest_bits=widest)
+    found = sums_in(sums, lambda group: of_equal_terms(term, min(group, terms)), op.accumulator)
+    return found, Channels.all_alike((terms * term[0], terms * term[1]))
 
 
 def _mean_text(graph: IntGraph, op: Mean) -> str:
-    accumulator = _accumulator_text(op.accumulator, _mean_bounds(graph, op))
+    accumulator = _accumulator_text(op.accumulator, _mean_sums(graph, op)[0])
     return (
         f"{op.a} over {op.axis}{', kept' * op.keep_dimension}   {accumulator}   "
         f"{requantization(graph, op.requantize)}"
@@ -265,7 +285,7 @@ SPECS = (
         op=MatMul,
         name="matmul",
         shape=_matmul_shape,
-        bounds=_matmul_bounds,
+        intermediates=_matmul_intermediates,
         text=_matmul_text,
         rate=None,
         rules=_matmul_rules,
@@ -279,7 +299,7 @@ SPECS = (
         op=Mean,
         name="mean",
         shape=_mean_shape,
-        bounds=_mean_bounds,
+        intermediates=_mean_intermediates,
         text=_mean_text,
         rate="mean",
         widest_operand=32,

@@ -18,7 +18,7 @@ import numpy as np
 
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import FLOAT_ARITHMETIC, Op, TensorId
-from simulator.graph.ops.spec import OpSpec, no_bounds
+from simulator.graph.ops.spec import OpSpec, no_intermediates
 from simulator.graph.shapes import Shape, broadcasts, same_shape
 from simulator.graph.text_parts import parameter
 
@@ -124,7 +124,7 @@ SPECS = (
         op=Quantize,
         name="quantize",
         shape=same_shape,
-        bounds=no_bounds,
+        intermediates=no_intermediates,
         text=_quantize_text,
         rate="float",
         rules=_quantize_rules,
@@ -135,7 +135,7 @@ SPECS = (
         op=Dequantize,
         name="dequantize",
         shape=same_shape,
-        bounds=no_bounds,
+        intermediates=no_intermediates,
         text=_dequantize_text,
         rate="float",
         rules=_dequantize_rules,

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from simulator.graph.graph import IntGraph
+from simulator.graph.last_steps import shifted
 from simulator.graph.op import Op, TensorId, added
 from simulator.graph.ops.spec import OpSpec
 from simulator.graph.parameters import has_an_entry_per_code, within
-from simulator.graph.ranges import Bounds, up_to
+from simulator.graph.ranges import Intermediate, code_range, widened
 from simulator.graph.shapes import same_shape
 from simulator.numerics.fixed_point import LARGEST_SHIFT
 from simulator.numerics.integer_type import Overflow
@@ -74,18 +75,32 @@ def _rules(graph: IntGraph, op: Softmax) -> Iterator[str]:
         )
 
 
-def _bounds(graph: IntGraph, op: Softmax) -> Bounds:
+def _intermediates(graph: IntGraph, op: Softmax) -> Iterator[Intermediate]:
     table = graph.constants[op.table]
-    largest = int(table.max())
-    total = largest * graph.result(op).shape[-1]
-    zero_point = abs(graph.result(op).zero_point)
+    least, most = int(table.min()), int(table.max())
+    others = graph.result(op).shape[-1] - 1
+    # The largest score has the first entry, any other score any entry.
+    first = int(table[0])
+    total = first + others * least, first + others * most
+    yield Intermediate("maximum", code_range(graph, op.a))
+    yield Intermediate("exponentials", (least, most))
     if op.normalisation is Normalisation.DIVISION:
+        one, zero_point = 1 << op.reciprocal_bits - op.shift, graph.result(op).zero_point
         # Twice the rest of a division is compared with the sum.
-        return up_to(max(largest << op.reciprocal_bits - op.shift, 2 * total) + zero_point)
-    # The maximum itself contributes table[0], so no sum is smaller.
-    inverse = ((1 << op.reciprocal_bits) + total // 2) // max(int(table[0]), 1) + 1
-    product = largest * inverse + (1 << op.shift) + zero_point
-    return up_to(max((1 << op.reciprocal_bits) + total, product))
+        yield Intermediate("sum", total, (0, 2 * total[1]))
+        scaled = least * one, most * one
+        yield Intermediate("scaled", scaled, widened(scaled, abs(zero_point)))
+        # No exponential passes the sum.
+        yield Intermediate("rounded", (zero_point, one + zero_point))
+        return
+    yield Intermediate("sum", total, (0, (1 << op.reciprocal_bits) + total[1] // 2))
+    inverses = [((1 << op.reciprocal_bits) + each // 2) // each for each in total if each > 0]
+    inverse = min(inverses), max(inverses)
+    yield Intermediate("reciprocal", inverse)
+    # e * i <= e (2^bits / S + 1 / 2), and e <= S. The emulator has products of all entries.
+    product = most * inverse[1]
+    scaled = least * inverse[0], min(product, (1 << op.reciprocal_bits) + most // 2)
+    yield from shifted(graph, op, scaled, (0, product))
 
 
 def _text(graph: IntGraph, op: Softmax) -> str:
@@ -102,7 +117,7 @@ SPECS = (
         op=Softmax,
         name="softmax",
         shape=same_shape,
-        bounds=_bounds,
+        intermediates=_intermediates,
         text=_text,
         rate="softmax",
         rules=_rules,

@@ -13,11 +13,15 @@ from simulator.graph.graph import IntGraph
 from simulator.graph.op import Op, TensorId
 from simulator.graph.ops.softmax_rows import (
     WIDEST_CODES,
+    above_zero_point,
+    columns,
     result_holds,
     rows_are_short,
     softmax_spec,
 )
 from simulator.graph.parameters import within
+from simulator.graph.ranges import Intermediate
+from simulator.numerics.integer_type import IntType
 
 _ONE, _SUM_BITS = 256, 19
 
@@ -65,12 +69,21 @@ def _rules(graph: IntGraph, op: SoftmaxIta) -> Iterator[str]:
     yield from result_holds(graph, op, op.largest)
 
 
-def _widest(_: IntGraph, op: SoftmaxIta) -> int:
-    return max(_ONE * op.largest, 1 << _SUM_BITS)
+def _intermediates(graph: IntGraph, op: SoftmaxIta) -> Iterator[Intermediate]:
+    yield Intermediate("exponentials", (0, _ONE))
+    register = IntType(bits=_SUM_BITS, signed=False)
+    # Shifts only make it smaller; the largest score, whose exponential is 1, stays whole.
+    total = _ONE, _ONE * columns(graph, op)
+    yield Intermediate("sum", total, (0, 1 << _SUM_BITS), register)
+    one = _ONE * op.largest
+    yield Intermediate("reciprocal", (one // total[1], one // total[0]), (0, one))
+    yield Intermediate("rounded", above_zero_point(graph, op, 0, op.largest))
 
 
 def _text(_: IntGraph, op: SoftmaxIta) -> str:
     return f"{op.a}   octave 2^{op.octave_bits}, groups of {op.group}, 1 = {op.largest}"
 
 
-SPECS = (softmax_spec(SoftmaxIta, "softmax_ita", rules=_rules, widest=_widest, text=_text),)
+SPECS = (
+    softmax_spec(SoftmaxIta, "softmax_ita", rules=_rules, intermediates=_intermediates, text=_text),
+)

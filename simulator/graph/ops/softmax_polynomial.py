@@ -12,13 +12,18 @@ from dataclasses import dataclass
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import Op, TensorId
 from simulator.graph.ops.softmax_rows import (
+    above_zero_point,
     columns,
     largest_difference,
     result_holds,
     softmax_spec,
+    sum_of_row,
 )
 from simulator.graph.parameters import within
+from simulator.graph.ranges import Intermediate, squared
 from simulator.numerics.fixed_point import LARGEST_SHIFT
+
+_LARGEST = (1 << 31) - 1  # what Shiftmax divides by a sum, and cuts sums at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,15 +67,25 @@ def _ibert_rules(_: IntGraph, op: SoftmaxIBert) -> Iterator[str]:
         yield "the exponential of the largest score must be above 0"
 
 
-def _ibert_widest(graph: IntGraph, op: SoftmaxIBert) -> int:
+def _ibert_intermediates(graph: IntGraph, op: SoftmaxIBert) -> Iterator[Intermediate]:
     farthest = largest_difference(graph, op)
     # From 32 octaves on, all the rest of a difference stays in p.
     lowest = min(1 - op.log2, 31 * op.log2 - farthest)
-    base = max((lowest + op.coefficient_b) ** 2, op.coefficient_b**2)
-    exponential = op.coefficient_a * base + op.coefficient_c
-    levels = 1 << graph.result(op).code_type.bits
-    widest = exponential * max(columns(graph, op), levels) + abs(graph.result(op).zero_point)
-    return max(widest, 31 * op.log2 + farthest, base, op.coefficient_a)
+    base = squared((lowest + op.coefficient_b, op.coefficient_b))
+    low, high = (op.coefficient_a * end + op.coefficient_c for end in base)
+    passed = max(31 * op.log2 + farthest, base[1], op.coefficient_a)
+    yield Intermediate("polynomial", (low, high), (-passed, passed))
+    exponentials = low >> 31, high
+    yield Intermediate("exponentials", exponentials)
+    # That of the largest score has p = 0 and is not shifted.
+    first = op.coefficient_a * op.coefficient_b**2 + op.coefficient_c
+    total = sum_of_row(graph, op, first, exponentials)
+    yield Intermediate("sum", total, (0, high * columns(graph, op)))
+    levels = (1 << graph.result(op).code_type.bits) - 1
+    # The emulator's 64 bits are held against 2^bits, and the zero point, as well.
+    passed = high * (levels + 1) + abs(graph.result(op).zero_point)
+    yield Intermediate("scaled", (exponentials[0] * levels, high * levels), (0, passed))
+    yield Intermediate("rounded", above_zero_point(graph, op, 0, levels))
 
 
 def _ibert_text(_: IntGraph, op: SoftmaxIBert) -> str:
@@ -125,9 +140,17 @@ def _shiftmax_rules(graph: IntGraph, op: Shiftmax) -> Iterator[str]:
         yield from result_holds(graph, op, (1 << op.output_bits - 1) - 1)
 
 
-def _shiftmax_widest(graph: IntGraph, op: Shiftmax) -> int:
-    # An exponential times the factor stays below 2^31: neither passes (2^31 - 1) / sum.
-    return max(columns(graph, op), 2) * (-op.x0 << op.n) + (1 << 31)
+def _shiftmax_intermediates(graph: IntGraph, op: Shiftmax) -> Iterator[Intermediate]:
+    first = -op.x0 << op.n  # the exponential of the largest score
+    yield Intermediate("exponentials", (0, first), (0, 2 * first))
+    total = sum_of_row(graph, op, first, (0, first))
+    yield Intermediate("sum", total, (0, total[1] + (1 << 31)))
+    inverse = _LARGEST // min(total[1], _LARGEST), _LARGEST // first
+    yield Intermediate("reciprocal", inverse)
+    # Neither an exponential nor its factor passes (2^31 - 1) / sum.
+    yield Intermediate("scaled", (0, _LARGEST))
+    largest = _LARGEST >> 32 - op.output_bits
+    yield Intermediate("rounded", above_zero_point(graph, op, 0, largest))
 
 
 def _shiftmax_text(_: IntGraph, op: Shiftmax) -> str:
@@ -181,12 +204,16 @@ def _log2_rules(graph: IntGraph, op: SoftmaxLog2) -> Iterator[str]:
         yield f"result is {result.type} with zero point {result.zero_point}, wanted unsigned and 0"
 
 
-def _log2_widest(graph: IntGraph, op: SoftmaxLog2) -> int:
+def _log2_intermediates(graph: IntGraph, op: SoftmaxLog2) -> Iterator[Intermediate]:
     rest = min(largest_difference(graph, op), -op.x0 - 1)
-    exponential = max(op.c, rest * (rest - op.b) + op.c) << op.n
-    # Twice the rest of a division is compared with the exponential.
-    widest = max(columns(graph, op), 2) * exponential
-    return max(widest, (rest + 1) * (rest + abs(op.b)) + op.c, op.n * -op.x0)
+    # A parabola over -rest..0 is largest at one of the ends.
+    largest = max(op.c, rest * (rest - op.b) + op.c) << op.n
+    passed = max((rest + 1) * (rest + abs(op.b)) + op.c, op.n * -op.x0, 2 * largest)
+    yield Intermediate("exponentials", (0, largest), (-passed, passed))
+    total = sum_of_row(graph, op, op.c << op.n, (0, largest))
+    yield Intermediate("sum", total, (0, columns(graph, op) * largest))
+    # Where an exponential is 0, there is no ratio: 0 stands for it.
+    yield Intermediate("ratios", (0, total[1]))
 
 
 def _log2_text(_: IntGraph, op: SoftmaxLog2) -> str:
@@ -195,12 +222,24 @@ def _log2_text(_: IntGraph, op: SoftmaxLog2) -> str:
 
 SPECS = (
     softmax_spec(
-        SoftmaxIBert, "softmax_ibert", rules=_ibert_rules, widest=_ibert_widest, text=_ibert_text
+        SoftmaxIBert,
+        "softmax_ibert",
+        rules=_ibert_rules,
+        intermediates=_ibert_intermediates,
+        text=_ibert_text,
     ),
     softmax_spec(
-        Shiftmax, "shiftmax", rules=_shiftmax_rules, widest=_shiftmax_widest, text=_shiftmax_text
+        Shiftmax,
+        "shiftmax",
+        rules=_shiftmax_rules,
+        intermediates=_shiftmax_intermediates,
+        text=_shiftmax_text,
     ),
     softmax_spec(
-        SoftmaxLog2, "softmax_log2", rules=_log2_rules, widest=_log2_widest, text=_log2_text
+        SoftmaxLog2,
+        "softmax_log2",
+        rules=_log2_rules,
+        intermediates=_log2_intermediates,
+        text=_log2_text,
     ),
 )

@@ -14,7 +14,7 @@ from typing import Any
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import Op
 from simulator.graph.ops.spec import OpSpec, Rule
-from simulator.graph.ranges import up_to
+from simulator.graph.ranges import Intermediate, Interval, code_range
 from simulator.graph.shapes import same_shape
 
 WIDEST_CODES = 16  # exponentials of every difference of two codes are tabulated once
@@ -25,7 +25,7 @@ def softmax_spec(
     name: str,
     *,
     rules: Rule,
-    widest: Callable[[IntGraph, Any], int],
+    intermediates: Callable[[IntGraph, Any], Iterator[Intermediate]],
     text: Callable[[IntGraph, Any], str],
     tables: tuple[str, ...] = (),
     real: frozenset[str] = frozenset(),
@@ -36,8 +36,8 @@ def softmax_spec(
     ----------
     rules
         asked only where codes have at most 16 bits
-    widest
-        a number that no intermediate exceeds in magnitude, for parameters that keep the rules
+    intermediates
+        those behind the maximum, for parameters that keep the rules
     tables
         fields of constants whose shapes are a matter of the rules
     """
@@ -50,11 +50,15 @@ def softmax_spec(
                 return
         yield from rules(graph, op)
 
+    def with_maximum(graph: IntGraph, op: Op) -> Iterator[Intermediate]:
+        yield Intermediate("maximum", code_range(graph, op.operands[0]))
+        yield from intermediates(graph, op)
+
     return OpSpec(
         op=op,
         name=name,
         shape=same_shape,
-        bounds=lambda graph, op: up_to(widest(graph, op)),
+        intermediates=with_maximum,
         text=text,
         rate="softmax",
         rules=rules_of_narrow_codes,
@@ -66,6 +70,18 @@ def softmax_spec(
 def columns(graph: IntGraph, op: Op) -> int:
     """Return the number of elements of a row."""
     return graph.result(op).shape[-1]
+
+
+def sum_of_row(graph: IntGraph, op: Op, first: int, others: Interval) -> Interval:
+    """Return the bounds of a sum: the exponential of the largest score, and those of others."""
+    count = columns(graph, op) - 1
+    return first + count * others[0], first + count * others[1]
+
+
+def above_zero_point(graph: IntGraph, op: Op, low: int, high: int) -> Interval:
+    """Return the bounds of codes, from those of what the zero point is added to."""
+    zero_point = graph.result(op).zero_point
+    return low + zero_point, high + zero_point
 
 
 def largest_difference(graph: IntGraph, op: Op) -> int:

@@ -13,16 +13,21 @@ from typing import ClassVar
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import FLOAT_ARITHMETIC, Op, TensorId
 from simulator.graph.ops.softmax_rows import (
+    above_zero_point,
     largest_difference,
     result_holds,
     rows_are_short,
     softmax_spec,
+    sum_of_row,
 )
 from simulator.graph.parameters import within
+from simulator.graph.ranges import Intermediate, code_range, times
 from simulator.numerics.float_type import FLOAT32
+from simulator.numerics.integer_type import INT32
 from simulator.numerics.rounding import Rounding
 
 _LUT513_ENTRIES, _LUT513_LARGEST = 513, (1 << 15) - 1
+_Q31_LARGEST = (1 << 31) - 1
 _GEMMLOWP_LONGEST = (1 << 12) - 1  # each score may be 1 in Q12.19
 
 
@@ -89,9 +94,18 @@ def _gemmlowp_rules(graph: IntGraph, op: SoftmaxGemmlowp) -> Iterator[str]:
     yield from rows_are_short(graph, op, _GEMMLOWP_LONGEST)
 
 
-def _gemmlowp_widest(_: IntGraph, __: SoftmaxGemmlowp) -> int:
+def _gemmlowp_intermediates(graph: IntGraph, op: SoftmaxGemmlowp) -> Iterator[Intermediate]:
     # All products are of two numbers of 32 bits, one of them below 2^31, and half a unit is added.
-    return (1 << 31) * ((1 << 31) - 1) + (1 << 30)
+    widest = (1 << 31) * _Q31_LARGEST + (1 << 30)
+    yield Intermediate("exponentials", (0, _Q31_LARGEST), (-widest, widest), INT32)
+    one = 1 << 19
+    yield Intermediate("sum", sum_of_row(graph, op, one, (0, one)), register=INT32)
+    yield Intermediate("reciprocal", (0, _Q31_LARGEST), register=INT32)
+    yield Intermediate("product", (0, _Q31_LARGEST**2))
+    yield Intermediate("scaled", (0, _Q31_LARGEST), register=INT32)
+    # Sums of 2^19 and more have at most 12 leading zeros: the shift is at least 31 - bits.
+    largest = 1 << graph.result(op).code_type.bits
+    yield Intermediate("rounded", above_zero_point(graph, op, 0, largest))
 
 
 def _gemmlowp_text(_: IntGraph, op: SoftmaxGemmlowp) -> str:
@@ -159,10 +173,23 @@ def _lut513_rules(graph: IntGraph, op: SoftmaxLut513) -> Iterator[str]:
             yield f"table {name}: must end above 0, the exponential of the largest score"
 
 
-def _lut513_widest(graph: IntGraph, op: SoftmaxLut513) -> int:
+def _lut513_intermediates(graph: IntGraph, op: SoftmaxLut513) -> Iterator[Intermediate]:
     shifted = largest_difference(graph, op) << max(op.input_left_shift, 0)
-    # Everything behind it has 31 bits.
-    return max(shifted * op.input_multiplier + (1 << 30), 1 << 31)
+    product = shifted * op.input_multiplier + (1 << 30)
+    yield Intermediate("arguments", (-(1 << 15), _LUT513_LARGEST), (-product, product))
+    exponentials, inverse = (
+        code_range(graph, name) for name in (op.exp_table, op.reciprocal_table)
+    )
+    yield Intermediate("exponentials", exponentials)
+    # The largest score reads the table at its last point but one 128th of a step.
+    before, last = (int(entry) for entry in graph.constants[op.exp_table][-2:])
+    first = before + ((last - before) * 127 + 64 >> 7)
+    # Everything from here on has 31 bits.
+    yield Intermediate("sum", sum_of_row(graph, op, first, exponentials), (0, 1 << 31))
+    yield Intermediate("reciprocal", inverse)
+    yield Intermediate("scaled", times(exponentials, inverse), (0, 1 << 31))
+    # A sum of n bits holds every exponential, and n - 1 bits are shifted out.
+    yield Intermediate("rounded", above_zero_point(graph, op, 0, 2 * inverse[1]))
 
 
 def _lut513_text(_: IntGraph, op: SoftmaxLut513) -> str:
@@ -209,10 +236,11 @@ def _float_table_rules(graph: IntGraph, op: SoftmaxFloatTable) -> Iterator[str]:
         yield f"table {op.table}: must be in 0..1 and start with 1"
 
 
-def _float_table_widest(graph: IntGraph, op: SoftmaxFloatTable) -> int:
-    result = graph.result(op)
+def _float_table_intermediates(graph: IntGraph, op: SoftmaxFloatTable) -> Iterator[Intermediate]:
     # No exponential passes the sum, and no rounding of the three steps adds as much as 1.
-    return (1 << result.code_type.bits) + 1 + abs(result.zero_point)
+    largest = (1 << graph.result(op).code_type.bits) + 1
+    reach = largest + abs(graph.result(op).zero_point)
+    yield Intermediate("rounded", above_zero_point(graph, op, 0, largest), (-reach, reach))
 
 
 def _float_table_text(graph: IntGraph, op: SoftmaxFloatTable) -> str:
@@ -224,14 +252,14 @@ SPECS = (
         SoftmaxGemmlowp,
         "softmax_gemmlowp",
         rules=_gemmlowp_rules,
-        widest=_gemmlowp_widest,
+        intermediates=_gemmlowp_intermediates,
         text=_gemmlowp_text,
     ),
     softmax_spec(
         SoftmaxLut513,
         "softmax_lut513",
         rules=_lut513_rules,
-        widest=_lut513_widest,
+        intermediates=_lut513_intermediates,
         text=_lut513_text,
         tables=("exp_table", "reciprocal_table"),
     ),
@@ -239,7 +267,7 @@ SPECS = (
         SoftmaxFloatTable,
         "softmax_float_table",
         rules=_float_table_rules,
-        widest=_float_table_widest,
+        intermediates=_float_table_intermediates,
         text=_float_table_text,
         tables=("table",),
         real=frozenset({"constant"}),

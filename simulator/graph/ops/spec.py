@@ -10,15 +10,15 @@ from typing import Any
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import Op
 from simulator.graph.parameters import first_has_images
-from simulator.graph.ranges import Bounds
+from simulator.graph.ranges import Intermediate
 from simulator.graph.shapes import Shape
 
 Rule = Callable[[IntGraph, Any], Iterator[str]]
 
 
-def no_bounds(_: IntGraph, __: Op) -> Bounds:
-    """Return the bounds of an op that moves or looks up codes, or computes in float."""
-    return Bounds()
+def no_intermediates(_: IntGraph, __: Op) -> Iterator[Intermediate]:
+    """Yield nothing: the op moves or looks up codes, or computes in float."""
+    return iter(())
 
 
 def no_rules(_: IntGraph, __: Op) -> Iterator[str]:
@@ -59,8 +59,10 @@ class OpSpec:
     shape
         ``shape(op, shapes, declared)``: the result's shape, see
         :func:`simulator.graph.verify_shapes.result_shape`
-    bounds
-        static bounds of sums and intermediates, for an op that keeps its rules
+    intermediates
+        every value inside it that hardware holds in a register, in order of computation, with
+        bounds that no input exceeds, for an op that keeps its rules; ``rounded`` is the last one
+        before ``fit``
     text
         its operands and parameters on one line, without its name
     rate
@@ -97,7 +99,7 @@ class OpSpec:
     op: type[Op]
     name: str | Callable[[Any], str]
     shape: Callable[[Any, Sequence[Shape], Shape], Shape]
-    bounds: Callable[[IntGraph, Any], Bounds]
+    intermediates: Callable[[IntGraph, Any], Iterator[Intermediate]]
     text: Callable[[IntGraph, Any], str]
     rate: str | None
     rules: Rule = no_rules

@@ -9,7 +9,13 @@ import pytest
 
 from aocq.cli import gates as options
 from aocq.records.gates import RANGES, Gates, judge, judged
-from aocq.records.run import Accuracy, MemoryRecord, OverflowRecord
+from aocq.records.run import (
+    Accuracy,
+    MemoryRecord,
+    OverflowRecord,
+    ProofRecord,
+    RegisterRecord,
+)
 from simulator.errors import InputError
 
 ACCURACY = Accuracy.model_validate(
@@ -82,6 +88,35 @@ def test_what_no_gate_asks_for_fails_under_all_gates() -> None:
     assert "1 sum would overflow" in failed(none, reported=1)[0]
     assert "7 sums would overflow" in failed(none, reported=7)[0]
     assert failed(none, reported=0, policy="report", events=7, changed=7) == []
+
+
+def test_what_is_not_proven_fails_where_proof_is_asked_for() -> None:
+    asked = Gates(max_drop=None, require_proven=True)
+    assert asked.applied() == {"require_proven": 1.0}
+    assert failed(asked) == []
+    assert failed(asked, counted_free=2) == ["2 accumulators are not proven free of overflow"]
+    assert failed(asked, overflowing=1) == ["1 accumulator is not proven free of overflow"]
+    assert failed(Gates(max_drop=None), counted_free=2) == []
+    one = RegisterRecord(
+        op="blocks.0.norm1",
+        kind="layernorm",
+        value="sum",
+        needed_bits=21,
+        type="s20",
+        stated_by="profile",
+        slack_bits=-1,
+        proven=False,
+    )
+    four = "4 registers are not proven free of overflow: " + "blocks.0.norm1 sum, " * 3 + "…"
+    for registers, told in (
+        ([one], ["1 register is not proven free of overflow: blocks.0.norm1 sum"]),
+        ([one.model_copy(update={"proven": True})], []),
+        ([one] * 4, [four]),
+    ):
+        proof = ProofRecord(values=9, proven=8, registers=registers)
+        # The proof counts, not what an older record would be judged by.
+        overflow = OVERFLOW.model_copy(update={"counted_free": 5})
+        assert judge(asked, ACCURACY, overflow, MEMORY, 2.5, proof).failed == told
 
 
 def test_older_records_count_what_a_reporting_policy_saw() -> None:

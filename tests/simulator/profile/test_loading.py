@@ -6,7 +6,7 @@ import re
 import pytest
 
 from simulator.errors import InputError
-from simulator.profile import load_profile, profile_paths
+from simulator.profile import flat_values, load_profile, profile_paths
 
 SHIPPED = sorted(profile_paths())
 
@@ -188,3 +188,20 @@ def test_files_that_are_not_toml_are_named(tmp_path, content):
     with pytest.raises(InputError, match="not TOML") as caught:
         load_profile(str(path))
     assert str(path) in str(caught.value)
+
+
+def test_a_width_of_words_that_is_not_stated_leaves_hash_and_values_as_they_were(load_changed):
+    plain = load_changed()
+    assert plain.memory.word_bits is None
+    assert "memory.word_bits" not in flat_values(plain)
+    rate = "8\nword_bits = 64"
+    wide = load_changed({"dram_bytes_per_cycle": rate})
+    assert wide.memory.word_bits == 64
+    assert flat_values(wide) == {**flat_values(plain), "memory.word_bits": 64}
+    assert wide.sha256() != plain.sha256()
+
+
+def test_a_width_of_words_has_bounds(load_changed):
+    for value in ("0", "65537", '"64"'):
+        with pytest.raises(InputError, match=r"memory\.word_bits"):
+            load_changed({"dram_bytes_per_cycle": f"8\nword_bits = {value}"})
