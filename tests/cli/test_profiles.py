@@ -15,6 +15,8 @@ from aocq.cli.profile_text import page
 from simulator.profile import CONFIDENCE, flat_values, load_profile, profile_paths
 
 Run = Callable[..., Finished]
+# Tables, and keys of the file's head, that change no integer.
+HIDDEN = {"name", "title", "format", "compute", "memory", "registers"}
 
 
 def test_profiles_are_listed_with_what_is_known_of_them(without_torch: Run) -> None:
