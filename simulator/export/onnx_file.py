@@ -68,7 +68,7 @@ class OnnxFile:
 
     def real_constant(self, name: str, values: Real) -> str:
         """Add an initializer of real values, [C], or one value where all are equal."""
-        same = bool((values == values.flat[0]).all()) if values.ndim == 1 else False
+        same = values.ndim == 1 and same_everywhere(values)
         return self.constant(name, np.float32(values.flat[0] if same else values))
 
     def stored(self, tensor: Tensor) -> Value:
@@ -100,7 +100,7 @@ class OnnxFile:
         stored: NDArray[Any] = (codes.astype(np.int64) + offset).astype(value.dtype)
         return stored
 
-    def read(self, value: Value, reader: str, worth: Real) -> str:
+    def read(self, value: Value, reader: str, worth: Real, columns: int | None = None) -> str:
         """Return the real values of a tensor: a DequantizeLinear for each reader.
 
         onnxruntime fuses only those that have one reader.
@@ -109,10 +109,18 @@ class OnnxFile:
         ----------
         worth
             of a code to this reader, [1] or [C] of the last dimension
+        columns
+            the extent of the last dimension (else that of ``worth``): where it is another, values
+            are multiplied, and thereby repeated
         """
+        columns = worth.size if columns is None else columns
         if value.real:
             return value.name
-        stem = f"{reader}/of.{value.name}"
+        stem = f"{reader}/of/{value.name}"
+        if columns != worth.size and not same_everywhere(worth):
+            plain = self.read(value, reader, np.ones(1))
+            factor = self.real_constant(f"{stem}/factor", worth)
+            return self.add("Mul", [plain, factor], f"{stem}/scaled")
         parameters, attributes = self.parameters(stem, value, worth)
         return self.add("DequantizeLinear", [value.name, *parameters], f"{stem}/real", **attributes)
 
@@ -145,7 +153,7 @@ class OnnxFile:
 
     def parameters(self, stem: str, value: Value, worth: Real) -> tuple[list[str], dict[str, int]]:
         """Add scale and zero point: one of each, or one per channel."""
-        same = bool((worth == worth[0]).all())
+        same = same_everywhere(worth)
         scale = np.float32(worth[0]) if same else worth.astype(np.float32)
         zero = np.full(np.shape(scale), value.zero_point, value.dtype)
         names = [
@@ -153,6 +161,11 @@ class OnnxFile:
             self.constant(f"{stem}/zero_point", zero),
         ]
         return names, {} if same else {"axis": -1}
+
+
+def same_everywhere(values: Real) -> bool:
+    """Return whether all values of a vector are one."""
+    return bool((values == values.flat[0]).all())
 
 
 def index_of(kind: IntType, value: Value, tensor: Tensor) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from simulator.export.onnx_file import OnnxFile, Value
-from simulator.export.onnx_nonlinear import function
+from simulator.export.onnx_nonlinear import divided_by_length, function
 from simulator.graph.ops import Function
 
 
@@ -47,10 +47,8 @@ def _layernorm(file: OnnxFile, op: Any, inputs: list[str]) -> str:
 
 
 def _l2norm(file: OnnxFile, op: Any, inputs: list[str]) -> str:
-    length = file.add("LpNormalization", inputs, f"{op.name}/direction", axis=-1, p=2)
     gain = np.ones(1) if op.weight is None else file.graph.constants[op.weight]
-    factor = file.constant(f"{op.name}/gain", gain.astype(np.float32))
-    return file.add("Mul", [length, factor], f"{op.name}/real")
+    return divided_by_length(file, op.name, inputs[0], gain, op.epsilon)
 
 
 def _mean(file: OnnxFile, op: Any, inputs: list[str]) -> str:

@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import InputError
-from simulator.export.onnx_file import OnnxFile, Value
+from simulator.export.onnx_file import OnnxFile, Value, same_everywhere
 from simulator.export.onnx_float import float_function
 from simulator.export.onnx_nonlinear import NONLINEAR
 from simulator.export.real_numbers import (
+    WIDEST_CODES,
     factors,
     layer_scales,
     power,
@@ -102,7 +103,11 @@ def _layer(file: OnnxFile, op: MatMul) -> Value:
     graph, x = file.graph, file.operand(op.a)
     if x.real:
         raise InputError(f"{op.name}: reads real values; a layer of codes is wanted")
-    codes = graph.constants[op.b].astype(np.int8)
+    kind = graph.tensors[op.b].code_type
+    narrow = kind.signed and kind.bits <= 8
+    if not narrow and kind.bits > WIDEST_CODES - (not kind.signed):
+        raise InputError(f"{op.name}: its weights {op.b} are {kind}, too wide for QDQ form")
+    codes = graph.constants[op.b].astype(np.int8 if narrow else np.int16)
     codes = np.ascontiguousarray(codes.T) if op.transpose_b else codes
     terms, columns = codes.shape
     found = layer_scales(graph, op)
@@ -114,7 +119,7 @@ def _layer(file: OnnxFile, op: MatMul) -> Value:
         [
             file.constant(f"{op.name}/b", codes),
             file.constant(f"{op.name}/b.scale", scale),
-            file.constant(f"{op.name}/b.zero_point", np.zeros(columns, np.int8)),
+            file.constant(f"{op.name}/b.zero_point", np.zeros(columns, codes.dtype)),
         ],
         f"{op.name}/b.real",
         axis=1,
@@ -126,7 +131,7 @@ def _layer(file: OnnxFile, op: MatMul) -> Value:
         sums = file.add("Reshape", [real, shape], f"{op.name}/branch")
         stream = file.read(file.operand(op.residual), op.name, residual_scales(graph, op))
         return file.write(op.name, file.add("Add", [sums, stream], f"{op.name}/sum"))
-    if not graph.result(op).is_float and graph.result(op).code_type.bits > 16:
+    if not graph.result(op).is_float and graph.result(op).code_type.bits > WIDEST_CODES:
         return Value(name=file.add("Reshape", [real, shape], f"{op.name}/sums"), real=True)
     # Codes are reshaped, not real values: the integer kernel ends with them.
     value = file.write(op.name, real)
@@ -163,15 +168,29 @@ def _product(file: OnnxFile, op: Any) -> Value:
         rank = len(graph.result(op).shape) + 1
         order = [*range(rank - 2), rank - 1, rank - 2]
         b = replace(b, name=file.add("Transpose", [b.name], f"{op.name}/turned", perm=order))
-    worth = np.array([(graph.tensors[op.b].scale or (1.0,))[0]])
+    known = graph.tensors[op.b].scale
+    worth = np.array(known if len(known) == 1 else [1.0])
     sums = factors(graph, op.requantize) * result_scales(graph, op.name)
-    operands = [file.read(a, f"{op.name}/0", sums / worth), file.read(b, f"{op.name}/1", worth)]
-    return file.write(op.name, file.add("MatMul", operands, f"{op.name}/real"))
+    factor = sums / worth
+    same = same_everywhere(factor)
+    operands = [
+        file.read(a, f"{op.name}/0", factor if same else np.ones(1)),
+        file.read(b, f"{op.name}/1", worth),
+    ]
+    real = file.add("MatMul", operands, f"{op.name}/real")
+    if not same:
+        by_column = file.real_constant(f"{op.name}/factor", factor)
+        real = file.add("Mul", [real, by_column], f"{op.name}/scaled")
+    return file.write(op.name, real)
+
+
+def _columns(file: OnnxFile, name: str) -> int:
+    return (file.graph.tensors[name].shape or (1,))[-1]
 
 
 def _binary(file: OnnxFile, op: Op, kind: str, worth: Sequence[NDArray[np.float64]]) -> Value:
     operands = [
-        file.read(file.operand(name), f"{op.name}/{index}", scale)
+        file.read(file.operand(name), f"{op.name}/{index}", scale, _columns(file, name))
         for index, (name, scale) in enumerate(zip(op.operands, worth, strict=True))
     ]
     return file.write(op.name, file.add(kind, operands, f"{op.name}/real"))
@@ -186,14 +205,24 @@ def _add(file: OnnxFile, op: Any) -> Value:
     return _binary(file, op, "Add", worth)
 
 
-def _at_own_scales(file: OnnxFile, op: Op, kind: str) -> Value:
-    return _binary(file, op, kind, [scales(file.graph, name) for name in op.operands])
+def _at_common_scale(op: AddShifted | SquaredDifference) -> list[Any]:
+    """Return what codes of both operands are worth at the scale at which they are added."""
+    pairs = ((op.multiplier_a, op.shift_a), (op.multiplier_b, op.shift_b))
+    left = 1 << op.input_left_shift
+    return [np.array([left * multiplier]) * power(shift) for multiplier, shift in pairs]
+
+
+def _add_shifted(file: OnnxFile, op: Any) -> Value:
+    result = op.multiplier * power(op.shift) * scales(file.graph, op.name)
+    worth = [common * result for common in _at_common_scale(op)]
+    return _binary(file, op, "Sub" if op.subtract else "Add", worth)
 
 
 def _squared_difference(file: OnnxFile, op: Any) -> Value:
+    result = np.sqrt(op.multiplier * power(op.shift) * scales(file.graph, op.name))
     a, b = (
-        file.read(file.operand(name), f"{op.name}/{index}", scales(file.graph, name))
-        for index, name in enumerate(op.operands)
+        file.read(file.operand(name), f"{op.name}/{index}", common * result, _columns(file, name))
+        for index, (name, common) in enumerate(zip(op.operands, _at_common_scale(op), strict=True))
     )
     apart = file.add("Sub", [a, b], f"{op.name}/difference")
     return file.write(op.name, file.add("Mul", [apart, apart], f"{op.name}/real"))
@@ -201,7 +230,8 @@ def _squared_difference(file: OnnxFile, op: Any) -> Value:
 
 def _mul(file: OnnxFile, op: Any) -> Value:
     graph = file.graph
-    worth = scales(graph, op.b)
+    known = graph.tensors[op.b].scale
+    worth = np.array(known if len(known) == 1 else [1.0])
     products = factors(graph, op.requantize) * scales(graph, op.name)
     return _binary(file, op, "Mul", [products / worth, worth])
 
@@ -311,7 +341,7 @@ RULES: Mapping[type[Op], Rule] = MappingProxyType(
     {
         MatMul: _product,
         Add: _add,
-        AddShifted: lambda file, op: _at_own_scales(file, op, "Sub" if op.subtract else "Add"),
+        AddShifted: _add_shifted,
         SquaredDifference: _squared_difference,
         Mul: _mul,
         Rescale: _rescale,

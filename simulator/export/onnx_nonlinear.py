@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simulator.errors import InputError
 from simulator.export.onnx_file import OnnxFile, Value, index_of
@@ -57,6 +58,19 @@ def function(file: OnnxFile, name: str, kind: str, x: str) -> str:
         factor = file.constant(f"{name}/factor", np.float32(_SIGMOIDS[kind]))
         argument = file.add("Mul", [x, factor], f"{name}/argument")
     return file.add("Mul", [x, file.add("Sigmoid", [argument], f"{name}/sigmoid")], real)
+
+
+def divided_by_length(
+    file: OnnxFile, name: str, x: str, gain: NDArray[np.floating[Any]], least: float
+) -> str:
+    """Add rows over their lengths, at least ``least``, times a gain; return the real values."""
+    last = file.shape(f"{name}/last", [-1])
+    length = file.add("ReduceL2", [x, last], f"{name}/length", keepdims=1)
+    shortest = file.constant(f"{name}/least", np.float32(least))
+    divisor = file.add("Max", [length, shortest], f"{name}/divisor")
+    direction = file.add("Div", [x, divisor], f"{name}/direction")
+    factor = file.constant(f"{name}/gain", gain.astype(np.float32))
+    return file.add("Mul", [direction, factor], f"{name}/real")
 
 
 def _at_own_scale(kind: str) -> Callable[[OnnxFile, Any], Value]:
@@ -138,11 +152,10 @@ def _layernorm(file: OnnxFile, op: Any) -> Value:
 
 def _l2norm(file: OnnxFile, op: Any) -> Value:
     x = file.read(file.operand(op.a), op.name, np.ones(1))
-    length = file.add("LpNormalization", [x], f"{op.name}/direction", axis=-1, p=2)
     gain = l2norm_gain(file.graph, op)
     by_head = gain.reshape(-1, 1, 1) if gain.size > 1 else gain
-    factor = file.constant(f"{op.name}/gain", np.float32(by_head))
-    return file.write(op.name, file.add("Mul", [length, factor], f"{op.name}/real"))
+    least = max(op.epsilon, 1) * 2.0**-op.sqrt_fraction_bits
+    return file.write(op.name, divided_by_length(file, op.name, x, by_head, least))
 
 
 NONLINEAR: Mapping[type[Op], Callable[[OnnxFile, Any], Value]] = MappingProxyType(

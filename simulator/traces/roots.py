@@ -9,12 +9,12 @@ from simulator.traces.steps import Int64, wide
 
 
 def floor_root(values: Int64) -> Int64:
-    """Return ``floor(sqrt(v))`` of values that are not negative: a float estimate, corrected."""
+    """Return ``floor(sqrt(v))`` of values that are not negative.
+
+    A float64 root, which for 63 bits may be one too large and is never too small.
+    """
     root = wide(np.sqrt(values.astype(np.float64)))
-    root -= root * root > values
-    above = root + 1
-    # The root of 2^63 - 1 is 3037000499; the square of the next number is no int64.
-    return root + ((above < 3037000500) & (above * above <= values))
+    return root - (root * root > values)
 
 
 def newton_root(values: Int64, steps: int, start_bits: int) -> Int64:

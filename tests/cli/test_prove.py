@@ -30,7 +30,6 @@ def narrow(tmp_path: Path) -> Path:
 def test_the_demo_is_proven(without_torch: Run, demo: Demo, tmp_path: Path) -> None:
     out = tmp_path / "proof" / "certificate.json"
     done = without_torch("prove", demo.folder, "--require-proven", "--out", out)
-    assert done.code == 0
     assert "14 of 14 accumulator levels and 116 of 116 values in all are proven" in done.out
     assert "NO" not in done.out
     found = json.loads(out.read_text("utf-8"))
@@ -50,13 +49,12 @@ def test_registers_that_are_too_narrow_are_shown_an_input(
 ) -> None:
     inputs = tmp_path / "inputs"
     given = ("prove", demo.folder, "--profile", narrow, "--inputs-out", inputs)
-    done = without_torch(*given, "--require-proven")
-    assert done.code == 1
+    done = without_torch(*given, "--require-proven", code=1)
     assert "gate failed: 7 of 116 values not proven" in done.err
     # Those that are not proven come first.
     rows = [line.split() for line in done.out.splitlines() if "profile" in line]
     assert [row[-1] for row in rows[:7]] == ["overflows"] * 7
-    assert without_torch(*given).code == 0
+    without_torch(*given)
     index = json.loads((inputs / "index.json").read_text("utf-8"))
     graph = load(demo.folder)
     for entry in index:
@@ -82,12 +80,10 @@ def test_values_that_there_are_not_are_refused(
 ) -> None:
     wrong = tmp_path / "wrong.toml"
     wrong.write_text(narrow.read_text("utf-8").replace("sum = ", "total = "), "utf-8")
-    done = without_torch("prove", demo.folder, "--profile", wrong)
-    assert done.code == 3
+    done = without_torch("prove", demo.folder, "--profile", wrong, code=3)
     assert "ops of this kind have no such value" in done.err
     wrong.write_text(narrow.read_text("utf-8").replace("softmax]", "softmx]"), "utf-8")
-    done = without_torch("profiles", "validate", wrong)
-    assert done.code == 3
+    done = without_torch("profiles", "validate", wrong, code=3)
     assert "softmx: no such kind of op" in done.err + done.out
 
 
@@ -95,7 +91,6 @@ def test_a_finished_run_is_judged_by_what_is_proven(
     without_torch: Run, demo: Demo, tmp_path: Path
 ) -> None:
     done = without_torch("report", demo.folder, "--require-proven", "--markdown")
-    assert done.code == 0
     assert "gates passed: require proven" in done.out
     assert "## Registers" in done.out
     record = json.loads((demo.folder / "run.json").read_text("utf-8"))
@@ -105,8 +100,7 @@ def test_a_finished_run_is_judged_by_what_is_proven(
     spoiled.mkdir()
     (spoiled / "run.json").write_text(json.dumps(record), "utf-8")
     (spoiled / "layers.csv").write_bytes((demo.folder / "layers.csv").read_bytes())
-    done = without_torch("report", spoiled, "--require-proven", "--markdown")
-    assert done.code == 1
+    done = without_torch("report", spoiled, "--require-proven", "--markdown", code=1)
     assert "1 register is not proven free of overflow" in done.err
 
 

@@ -9,23 +9,12 @@ from pathlib import Path
 import numpy as np
 from many_units import Configuration, Field, ManyUnits
 
-from simulator.executor import Executor
 from simulator.export.rtl.benches import bench_of
 from simulator.export.rtl.folder import unit_files
-from simulator.export.rtl.one_op import OpVectors
 from simulator.export.rtl.skeleton import module_text
+from simulator.export.rtl.vectors import OpVectors
 from simulator.export.rtl.words import memory_text
 from simulator.export.rtl.wrappers import wrapper_of
-from simulator.graph import IntGraph
-from simulator.numerics.float_type import Array
-
-
-def vectors_of(graph: IntGraph, codes: Array) -> OpVectors:
-    """Return the one op of a graph whose input is its operand, with its results."""
-    (op,) = graph.ops
-    result = Executor(graph, gemm="numba", threads=1).run(codes).outputs[op.name]
-    activations = {graph.inputs[0]: codes}
-    return OpVectors(op=op, graph=graph, activations=activations, result=result)
 
 
 def through_hardware(
@@ -47,9 +36,7 @@ def through_hardware(
     first = benches[0]
     streams = {stream.name: stream for stream in first.streams}
     used = [name for name in streams if name not in wrappers[0].unused]
-    inputs = {
-        f"in_{name}": f"{name}_field[{streams[name].kind.bits - 1}:0]" for name in used
-    }
+    inputs = {f"in_{name}": f"{name}_field[{streams[name].kind.bits - 1}:0]" for name in used}
     for number, (bench, wrapper) in enumerate(zip(benches, wrappers, strict=True)):
         bodies = {f"device_{number}": wrapper.body}
         for name, (of, old, new) in (changes or {}).items():
@@ -67,14 +54,10 @@ def through_hardware(
     for of, name in zip(order, names, strict=True):
         kind = benches[of].result_kind
         configurations.append(
-            Configuration(
-                module=name, inputs=inputs, out_bits=kind.bits, out_signed=kind.signed
-            )
+            Configuration(module=name, inputs=inputs, out_bits=kind.bits, out_signed=kind.signed)
         )
     hardware = ManyUnits(
-        fields=tuple(
-            Field(name=name, bits=-(-streams[name].kind.bits // 8) * 8) for name in used
-        ),
+        fields=tuple(Field(name=name, bits=-(-streams[name].kind.bits // 8) * 8) for name in used),
         configurations=tuple(configurations),
         files=files,
     )

@@ -89,7 +89,9 @@ ACCUMULATORS = (
 )
 
 
-def _product(accumulator: Accumulator, a: IntType, b: IntType, terms: int, columns: int) -> IntGraph:
+def _product(
+    accumulator: Accumulator, a: IntType, b: IntType, terms: int, columns: int
+) -> IntGraph:
     random = np.random.default_rng(51)
     builder = GraphBuilder(
         "sums", defaults={"rounding": Rounding.FLOOR, "overflow": Overflow.SATURATE}
@@ -132,7 +134,10 @@ def additions() -> Family:
     random = np.random.default_rng(52)
     ties = [256, 128, 384, 512, 64, 640]
     multipliers = [
-        [ties[c % 6] if c % 4 else int(random.integers(1, 700)) for c in range(start, CHANNELS + start)]
+        [
+            ties[c % 6] if c % 4 else int(random.integers(1, 700))
+            for c in range(start, CHANNELS + start)
+        ]
         for start in (0, 3)
     ]
     graphs = {}

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 
-from simulator.export.rtl.wrappers import position
+from simulator.export.rtl.instances import position
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rescaling import LeftShift, RescaleRule, ZeroPointStage
 from simulator.numerics.rounding import DoubleRounding, Rounding
@@ -74,7 +74,8 @@ def every_rescaling() -> list[Rescaling]:
         if left is LeftShift.WIDEN or overflow is Overflow.SATURATE
     ]
     for (rounding, double), kind in zip(
-        ROUNDINGS, [U8, IntType(bits=16), IntType(bits=4), IntType(bits=4, signed=False)] * 2,
+        ROUNDINGS,
+        [U8, IntType(bits=16), IntType(bits=4), IntType(bits=4, signed=False)] * 2,
         strict=True,
     ):
         rule = RescaleRule(rounding=rounding, double_rounding=double, overflow=Overflow.SATURATE)

@@ -39,7 +39,9 @@ def environment() -> dict[str, str]:
     """Return the environment of a process that calls ``verilator``, and Python as ``python3``."""
     root = verilator_root()
     # Verilator calls a script of its own by the name of a Python.
-    path = os.pathsep.join([str(root / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
+    path = os.pathsep.join(
+        [str(root / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
+    )
     return {**os.environ, "VERILATOR_ROOT": str(root), "PATH": path}
 
 
@@ -123,9 +125,7 @@ class Outcome:
     text: str
 
 
-def run_testbench(
-    folder: Path, simulator: str, runtime: Path, *, stalls: bool = False
-) -> Outcome:
+def run_testbench(folder: Path, simulator: str, runtime: Path, *, stalls: bool = False) -> Outcome:
     """Run ``make SIMULATOR`` in the folder of a testbench."""
     options = ["STALLS=+stalls"] if stalls else []
     if simulator == "verilator":

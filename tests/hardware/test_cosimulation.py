@@ -11,10 +11,11 @@ import pytest
 from simulators import run_testbench
 
 from simulator.executor import Executor
-from simulator.export.rtl.folder import testbench_files, write_testbench
-from simulator.export.rtl.one_op import OpVectors
+from simulator.export.rtl.folder import bench_files, write_files
+from simulator.export.rtl.vectors import OpVectors
 from simulator.export.rtl.words import memory_codes
 from simulator.gemm import backend
+from simulator.golden.one_op import of_graph
 from simulator.graph.ops import SPECS
 from simulator.ops import BEHAVIOURS
 
@@ -24,14 +25,11 @@ ENTRY = "add"  # what the block reads
 
 def through_units(graph, op, values, expected, folder, simulator, runtime):
     """Return what the units make of an op's operands; all must equal the emulator's results."""
-    vectors = OpVectors(
-        op=op,
-        graph=graph,
-        activations={name: values[name] for name in op.operands if not graph.is_constant(name)},
-        result=expected,
-    )
+    one = of_graph(graph, op.name)
+    operands = {name: values[name] for name in one.activations}
+    vectors = OpVectors(one=one, activations=operands, result=expected)
     folder.mkdir()
-    write_testbench(folder, testbench_files(vectors))
+    write_files(folder, bench_files(vectors))
     outcome = run_testbench(folder, simulator, runtime)
     assert outcome.passed, outcome.text
     assert (outcome.checked, outcome.mismatches) == (expected.size, 0)

@@ -12,7 +12,7 @@ from many_ops import through_hardware
 from op_modes import FAMILIES
 
 from simulator.executor import Executor
-from simulator.export.rtl.one_op import find_op, run_for_op
+from simulator.export.rtl.vectors import of_run
 
 LEAST = {"verilator": 1_000_000, "iverilog": 20_000}
 
@@ -28,7 +28,7 @@ def test_every_mode(needs, request, record_count, tmp_path, simulator, unit):
     vectors = []
     for graph in family.graphs.values():
         executor = Executor(graph, gemm="numba", threads=1)
-        vectors.append(run_for_op(executor, find_op(graph, "y"), operands))
+        vectors.append(of_run(executor, "y", operands))
     results = through_hardware(vectors, tmp_path, simulator, runtime, family.wrong)
     ours = [one.result.reshape(-1).astype(np.int64) for one in vectors]
     right, wrong = results[: len(ours)], results[len(ours) :]

@@ -65,13 +65,14 @@ def print_agreement(
     if not whole:
         raise _too_few(len(codes), batch)
     executor = Executor(graph, gemm=_gemm())
-    parts: list[tuple[Array, Array]] = []
-    with progress.show(f"compare with {engine}", whole) as advance:
+    with progress.show("emulate", whole) as advance:
+        ran = executor.run(codes[:whole], on_progress=advance).outputs[graph.outputs[0]]
+    parts = []
+    with progress.show(engine, whole) as advance:
         for start in range(0, whole, batch):
-            some = codes[start : start + batch]
-            parts.append((executor.run(some).outputs[graph.outputs[0]], run(some)))
+            parts.append(run(codes[start : start + batch]))
             advance(batch)
-    ours, theirs = (np.concatenate(side).astype(np.float64) for side in zip(*parts, strict=True))
+    ours, theirs = ran.astype(np.float64), np.concatenate(parts).astype(np.float64)
     apart = np.abs(ours - theirs)
     same = (ours.argmax(-1) == theirs.argmax(-1)).mean()
     print(f"{'images':30} {whole} ({escaped(comparison.source)})")

@@ -12,14 +12,16 @@ import typer
 
 from aocq.cli import options
 from aocq.cli.golden.coverage import print_coverage
-from aocq.cli.golden.record import WIDEST_WORD, chosen_formats
-from aocq.cli.golden.record import formats as checked_formats
+from aocq.cli.golden.record import FormatOptions
+from aocq.cli.groups import grouped
 
 if TYPE_CHECKING:
     from simulator.golden.directed import Stimulus
 
 
+@grouped
 def command(
+    *,
     source: Annotated[
         str,
         typer.Argument(
@@ -28,23 +30,7 @@ def command(
         ),
     ],
     out: options.Out,
-    formats: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            callback=checked_formats,
-            help="beside .npy: hex ($readmemh), raw (little-endian), c (headers), with commas",
-        ),
-    ] = "",
-    word_bits: Annotated[
-        int | None,
-        typer.Option(
-            "--word-bits",
-            min=1,
-            max=WIDEST_WORD,
-            help="width of a memory word in hex files (default: one element per word)",
-        ),
-    ] = None,
+    also: FormatOptions,
 ) -> None:
     """Write directed vectors of every unit of a graph, or of a chip, and say what they cover.
 
@@ -61,7 +47,7 @@ def command(
     from simulator.golden.units import Form, write_units
 
     about, stimuli = _stimuli(source)
-    form = Form(formats=chosen_formats(formats), word_bits=word_bits)
+    form = Form(formats=also.names(), word_bits=also.width())
     with made_whole(out) as folder:
         with progress.show("directed", len(stimuli)) as advance:
             manifest = write_units(Kind.DIRECTED, stimuli, folder, form, about, advance)

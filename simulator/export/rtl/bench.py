@@ -5,12 +5,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from math import prod
 from types import MappingProxyType
 
 from simulator.graph.shapes import Shape
 from simulator.numerics.float_type import Array
 from simulator.numerics.integer_type import IntType
+
+
+class Part(StrEnum):
+    """What of an op is tested."""
+
+    WHOLE = "whole"
+    SUMS = "sums"  # products to accumulators
+    REQUANTIZATION = "requantization"  # accumulators to codes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +100,7 @@ class Bench:
 
     op: str
     formula: str
+    part: Part
     loops: tuple[Loop, ...]
     streams: tuple[Stream, ...]
     result: Array

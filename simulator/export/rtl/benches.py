@@ -15,25 +15,31 @@ from simulator.errors import InputError
 from simulator.export.rtl.bench import (
     Bench,
     Loop,
+    Part,
     Rom,
     Stream,
     broadcast_strides,
     loops_over,
     strides_of,
 )
-from simulator.export.rtl.one_op import OpVectors
-from simulator.graph.op import Op
+from simulator.export.rtl.sums import accumulator_parameters
+from simulator.export.rtl.vectors import OpVectors
+from simulator.golden.manifest import RESULT, array_names
+from simulator.graph.op import Op, Requantization, residual_of
 from simulator.graph.ops import SPECS, MatMul, Mean
-from simulator.numerics.float_type import FloatType
+from simulator.numerics.float_type import Array, FloatType
+from simulator.numerics.integer_type import IntType
+
+TERM = "term"  # the loop over what is summed
 
 
-def bench_of(vectors: OpVectors) -> Bench:
-    """Return the testbench of an op.
+def bench_of(vectors: OpVectors, part: Part = Part.WHOLE) -> Bench:
+    """Return the testbench of an op, or of a part of one that sums and requantizes.
 
     Raises
     ------
     InputError
-        If the op only moves codes, or reads or writes real values.
+        If the op only moves codes, reads or writes real values, or has no such part.
     """
     op = vectors.op
     kind = type(op).__name__
@@ -42,33 +48,32 @@ def bench_of(vectors: OpVectors) -> Bench:
             f"op {op.name}: {kind} only moves codes, it has no arithmetic to hold hardware to; "
             "its result is that of the op before it in another order"
         )
-    for name in (*op.operands, *op.constants, op.name):
+    for name in array_names(op).values():
         if isinstance(vectors.tensor(name).type, FloatType):
             raise InputError(
-                f"op {op.name}: {kind} computes in {op.computes_in}, tensor {name} holds real "
-                "values; testbenches are of integers"
+                f"op {op.name}: tensor {name} of this {kind} holds real values; testbenches are of "
+                "integers"
             )
-    return _BENCHES.get(type(op), _by_element)(vectors)
-
-
-def _constants(op: Op) -> dict[str, str]:
-    """Return the names of the constants that an op reads beside its operands, by field."""
-    named = {name: getattr(op, name) for name in op.constant_fields}
-    for requantization in op.requantizations:
-        named |= {"multiplier": requantization.multiplier, "shift": requantization.shift}
-    return {name: tensor for name, tensor in named.items() if tensor is not None}
+    if part is not Part.WHOLE and not isinstance(op, MatMul | Mean):
+        raise InputError(f"op {op.name}: {kind} has no part {part}, only MatMul and Mean have")
+    if part is Part.REQUANTIZATION:
+        return _requantization(vectors)
+    return _BENCHES.get(type(op), _by_element)(vectors, part)
 
 
 def _channel_streams(
-    vectors: OpVectors, loops: tuple[Loop, ...], at: int
+    vectors: OpVectors, loops: tuple[Loop, ...], at: int, without: tuple[str, ...]
 ) -> tuple[tuple[Stream, ...], tuple[Rom, ...]]:
     """Return the constants with one code per channel, loop ``at`` being that of channels.
 
-    The others are tables.
+    The others are tables. Constants ``without`` are left out.
     """
     streams, roms = [], []
     tables = SPECS[type(vectors.op)].own_shapes
-    for name, tensor in _constants(vectors.op).items():
+    operands = (*vectors.op.operand_fields, RESULT)
+    for name, tensor in array_names(vectors.op).items():
+        if name in operands or name in without:
+            continue
         kind, words = vectors.tensor(tensor).code_type, vectors.graph.constants[tensor]
         if name in tables:
             roms.append(Rom(name=name, kind=kind, words=words))
@@ -90,7 +95,8 @@ def _numbers(vectors: OpVectors) -> Mapping[str, int | str]:
     """Return what of an op is one number or word; zero points of operands and of the result."""
     op = vectors.op
     found: dict[str, int | str] = {}
-    for holder in (op, *op.requantizations):
+    holders: tuple[Op | Requantization, ...] = (op, *op.requantizations)
+    for holder in holders:
         for field in fields(holder):
             value = getattr(holder, field.name)
             if isinstance(value, Enum | bool):
@@ -108,35 +114,60 @@ def _numbers(vectors: OpVectors) -> Mapping[str, int | str]:
     return MappingProxyType(found)
 
 
+def _accumulators(vectors: OpVectors) -> tuple[Array, IntType]:
+    """Return the accumulators of every result, and the type of their register."""
+    bits = accumulator_parameters(vectors)["ACCUMULATOR_BITS"]
+    assert isinstance(bits, int)
+    sums = vectors.inner("accumulator")
+    return sums.reshape(vectors.result.shape), IntType(bits=bits)
+
+
 def _bench(
     vectors: OpVectors,
     loops: tuple[Loop, ...],
     operands: tuple[Stream, ...],
     channel_loop: int,
-    *,
-    sums: bool = False,
+    part: Part,
 ) -> Bench:
-    constants, roms = _channel_streams(vectors, loops, channel_loop)
+    without: tuple[str, ...] = ()
+    result, kind = vectors.result, vectors.tensor(vectors.op.name).code_type
+    if part is Part.SUMS:
+        result, kind = _accumulators(vectors)
+        without = ("multiplier", "shift", "residual_multiplier")
+    elif part is Part.REQUANTIZATION:
+        without = ("bias",)
+    constants, roms = _channel_streams(vectors, loops, channel_loop, without)
     return Bench(
         op=vectors.op.name,
         formula=type(vectors.op).__name__,
+        part=part,
         loops=loops,
         streams=operands + constants,
-        result=vectors.result,
-        result_kind=vectors.tensor(vectors.op.name).code_type,
-        sums=sums,
+        result=result,
+        result_kind=kind,
+        sums=loops[-1].name == TERM,
         numbers=_numbers(vectors),
         roms=roms,
     )
 
 
-def _matmul(vectors: OpVectors) -> Bench:
+def _requantization(vectors: OpVectors) -> Bench:
+    """Return the bench of what follows an accumulator."""
+    words, kind = _accumulators(vectors)
+    loops, strides = loops_over(words.shape), strides_of(words.shape)
+    operands = [Stream(name="accumulator", kind=kind, words=words, strides=strides)]
+    if residual_of(vectors.op) is not None:
+        operands.append(_operand(vectors, "residual", strides))
+    return _bench(vectors, loops, tuple(operands), len(loops) - 1, Part.REQUANTIZATION)
+
+
+def _matmul(vectors: OpVectors, part: Part) -> Bench:
     op = vectors.op
     assert isinstance(op, MatMul)
     weights = vectors.graph.is_constant(op.b)
     result = vectors.result.shape
     depth = vectors.tensor(op.a).shape[-1]
-    loops = (*loops_over(result), Loop(name="term", extent=depth))
+    loops = (*loops_over(result), Loop(name=TERM, extent=depth))
     a = (*strides_of((*result[:-1], depth))[:-1], 0, 1)
     b_shape = vectors.tensor(op.b).shape
     matrix = prod(b_shape[-2:])
@@ -145,12 +176,12 @@ def _matmul(vectors: OpVectors) -> Bench:
     if not weights:  # a matrix of its own for every image, head and so on; none of the rows
         outer[:-1] = [matrix * stride for stride in strides_of(result[:-2])]
     operands = [_operand(vectors, "a", a), _operand(vectors, "b", (*outer, column, term))]
-    if op.residual is not None:
+    if op.residual is not None and part is Part.WHOLE:
         operands.append(_operand(vectors, "residual", (*strides_of(result), 0)))
-    return _bench(vectors, loops, tuple(operands), len(loops) - 2, sums=True)
+    return _bench(vectors, loops, tuple(operands), len(loops) - 2, part)
 
 
-def _mean(vectors: OpVectors) -> Bench:
+def _mean(vectors: OpVectors, part: Part) -> Bench:
     op = vectors.op
     assert isinstance(op, Mean)
     shape = (vectors.images, *vectors.tensor(op.a).shape)
@@ -158,12 +189,12 @@ def _mean(vectors: OpVectors) -> Bench:
     strides = strides_of(shape)
     kept = [place for place in range(len(shape)) if place != axis]
     names = loops_over(shape)
-    loops = (*(names[place] for place in kept), Loop(name="term", extent=shape[axis]))
+    loops = (*(names[place] for place in kept), Loop(name=TERM, extent=shape[axis]))
     a = _operand(vectors, "a", (*(strides[place] for place in kept), strides[axis]))
-    return _bench(vectors, loops, (a,), len(loops) - 2, sums=True)
+    return _bench(vectors, loops, (a,), len(loops) - 2, part)
 
 
-def _by_element(vectors: OpVectors) -> Bench:
+def _by_element(vectors: OpVectors, part: Part) -> Bench:
     """Return the bench of an op with one result per element, along rows of the last dimension."""
     shape = vectors.result.shape
     loops = loops_over(shape)
@@ -176,9 +207,9 @@ def _by_element(vectors: OpVectors) -> Bench:
         except ValueError as error:
             raise InputError(f"op {vectors.op.name}: operand {name}: {error}") from error
         operands.append(_operand(vectors, field, strides))
-    return _bench(vectors, loops, tuple(operands), len(loops) - 1)
+    return _bench(vectors, loops, tuple(operands), len(loops) - 1, part)
 
 
-_BENCHES: Mapping[type[Op], Callable[[OpVectors], Bench]] = MappingProxyType(
+_BENCHES: Mapping[type[Op], Callable[[OpVectors, Part], Bench]] = MappingProxyType(
     {MatMul: _matmul, Mean: _mean}
 )

@@ -11,11 +11,11 @@ from pathlib import Path
 from string import Template
 
 from simulator.errors import InputError
-from simulator.export.rtl.bench import Bench, Rom
+from simulator.export.rtl.bench import Bench, Part, Rom
 from simulator.export.rtl.benches import bench_of
-from simulator.export.rtl.one_op import OpVectors
 from simulator.export.rtl.skeleton import module_text, skeleton_text
-from simulator.export.rtl.testbench import testbench_text
+from simulator.export.rtl.testbench import bench_text
+from simulator.export.rtl.vectors import OpVectors
 from simulator.export.rtl.words import memory_text
 from simulator.export.rtl.wrappers import wrapper_of
 
@@ -51,7 +51,7 @@ verilator: .build/verilator/testbench
 .build/verilator/testbench: $$(SOURCES)
 	@mkdir -p .build
 	$$(VERILATOR) --binary --timing --output-split 0 $$(WARNINGS) -CFLAGS "$$(CXX_FLAGS)" \\
-	  $$(VERILATOR_FLAGS) --Mdir .build/verilator --top-module testbench -o testbench $$(SOURCES)
+	$$(VERILATOR_FLAGS) --Mdir .build/verilator --top-module testbench -o testbench $$(SOURCES)
 
 lint:
 	$$(VERILATOR) --lint-only --timing -Wall --top-module testbench $$(SOURCES)
@@ -67,15 +67,15 @@ _README = Template("""\
     make verilator     # Verilator 5 or newer
     make verilator STALLS=+stalls
 
-Feeds the module `$module` with $elements elements and compares $results results, code by code, with those
-of the emulator. It prints how many were checked and the first that differ; the exit status is not 0 unless all
-are equal, none is undefined and none too many. What the module gave is in `.build/icarus.hex` and
-`.build/verilator.hex`.
+Feeds the module `$module` with $elements elements and compares $results results, code by
+code, with those of the emulator. It prints how many were checked and the first that differ; the
+exit status is not 0 unless all are equal, none is undefined and none too many. What the module gave
+is in `.build/icarus.hex` and `.build/verilator.hex`.
 
 - `testbench.sv`: the loops, the memories, the comparison.
 - $device
-- `*.hex`: for `$$readmemh`, one word a line, two's complement at the width of the tensor's type, row-major, images
-  first. `expected.hex` holds the results.
+- `*.hex`: for `$$readmemh`, one word a line, two's complement at the width of the tensor's type,
+  row-major, images first. `expected.hex` holds the results.
 
 $loops
 """)
@@ -92,20 +92,25 @@ class OwnModule:
     sources: Mapping[str, str]
 
 
-def testbench_files(vectors: OpVectors, own: OwnModule | None = None) -> dict[str, str]:
+def bench_files(
+    vectors: OpVectors, own: OwnModule | None = None, part: Part = Part.WHOLE
+) -> dict[str, str]:
     """Return the files of an op's testbench, text by name.
 
     Parameters
     ----------
     own
         the module to test; without, our units
+    part
+        what of the op is tested
 
     Raises
     ------
     InputError
-        If the op has no arithmetic, we have no unit for it, or the module's name is none.
+        If the op has no arithmetic or no such part, we have no unit for it, or the module's name
+        is none.
     """
-    bench = bench_of(vectors)
+    bench = bench_of(vectors, part)
     if own is None:
         module, unused, roms, sources = _units(bench, vectors)
         warnings = "-Wall"
@@ -115,7 +120,7 @@ def testbench_files(vectors: OpVectors, own: OwnModule | None = None) -> dict[st
         sources = _own_sources(bench, own)
         warnings = "-Wno-fatal"
         device = f"`{next(iter(sources))}`: your module; the skeleton says what each port carries."
-    found = {"testbench.sv": testbench_text(bench, module, unused), **sources}
+    found = {"testbench.sv": bench_text(bench, module, unused), **sources}
     found["Makefile"] = _MAKEFILE.substitute(sources=" ".join(found), warnings=warnings)
     found["README.md"] = _readme(bench, module, device)
     return found | _memories(bench, roms, unused)
@@ -181,7 +186,7 @@ def _memories(bench: Bench, roms: Sequence[Rom], unused: Sequence[str]) -> dict[
     return found
 
 
-def write_testbench(folder: Path, texts: Mapping[str, str]) -> None:
+def write_files(folder: Path, texts: Mapping[str, str]) -> None:
     """Write the files into a folder that is there."""
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")

@@ -11,7 +11,7 @@ from simulator.export.rtl.bench import Bench
 def module_text(bench: Bench, module: str, body: str, unused: Sequence[str]) -> str:
     """Return our units as one module."""
     return (
-        f"// Op {bench.op} ({bench.formula}) by units of aocq; its parameters are the op's fields.\n"
+        f"// Op {bench.op} ({bench.formula}) by our units; parameters are the op's fields.\n"
         "`timescale 1ns / 1ps\n"
         "/* verilator lint_off DECLFILENAME */\n"
         "/* verilator lint_off PINCONNECTEMPTY */\n"
@@ -23,7 +23,8 @@ def module_text(bench: Bench, module: str, body: str, unused: Sequence[str]) -> 
 def skeleton_text(bench: Bench, module: str) -> str:
     """Return a module without contents, and what its ports carry as a comment."""
     comment = "\n".join(f"// {line}".rstrip() for line in _meaning(bench))
-    return f"{comment}\n`timescale 1ns / 1ps\n{_header(bench, module, ())}\n  // Your RTL.\nendmodule\n"
+    header = _header(bench, module, ())
+    return f"{comment}\n`timescale 1ns / 1ps\n{header}\n  // Your RTL.\nendmodule\n"
 
 
 def _header(bench: Bench, module: str, unused: Sequence[str]) -> str:
@@ -49,8 +50,8 @@ def _meaning(bench: Bench) -> Iterator[str]:
     last = bench.loops[-1].extent
     yield f"Op {bench.op}: {bench.formula}, as docs/ir.md of aocq defines it."
     yield ""
-    yield "An element is taken at a rising edge of clock at which in_valid and in_ready are 1, a result"
-    yield "is given away where out_valid and out_ready are. reset is synchronous and active high."
+    yield "An element is taken at a rising edge of clock at which in_valid and in_ready are 1, a"
+    yield "result is given away where out_valid and out_ready are. reset is synchronous and high."
     if bench.sums:
         yield f"{last} elements make a sum, the last with in_last, and each sum gives one result."
     else:

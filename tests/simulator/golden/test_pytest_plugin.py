@@ -11,6 +11,10 @@ import sys
 
 import numpy as np
 import pytest
+from small_graphs import Draft
+
+from simulator.golden.emulated import emulated
+from simulator.graph.ops import Rescale
 
 pytest_plugins = "pytester"
 
@@ -38,6 +42,14 @@ def run(pytester):
         return pytester.runpytest_inprocess(*QUIET, *plugin, *arguments)
 
     return call
+
+
+@pytest.fixture(scope="module")
+def numba_loaded():
+    """All of Numba, before a run inside this process imports it: it cannot be imported twice."""
+    d = Draft()
+    d.op(Rescale, "y", d.input("a", (3,)))
+    emulated(d.graph(), np.zeros((1, 3), np.int8))
 
 
 @pytest.fixture
@@ -228,3 +240,45 @@ heavy = {{"numpy", "numba", "torch", "pydantic", "aocq"}} & set(sys.modules)
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=pytester.path)
+
+
+RUNS = """
+    from pathlib import Path
+    import numpy as np
+    from simulator.graph import GraphBuilder, save
+    from simulator.graph.ops import Rescale
+    from simulator.numerics.integer_type import IntType, Overflow
+    from simulator.numerics.rounding import Rounding
+
+    def graph(rounding):
+        builder, s8 = GraphBuilder("halves"), IntType(bits=8)
+        name = builder.input("a", (5,), s8)
+        for op in ("half", "quarter"):
+            fields = {{"rounding": rounding, "overflow": Overflow.SATURATE, "type": s8}}
+            name = builder.op(Rescale, op, name, multiplier=[1], shift=[1], **fields)
+        return builder.build()
+
+    def test_run(golden, tmp_path):
+        made = graph(Rounding.{mode})
+        codes = np.array([[-7, -1, 0, 1, 9]], np.int8)
+        golden.check_run(made, codes, taps=["h*"])
+        save(made, tmp_path / "graph")
+        np.save(tmp_path / "codes.npy", codes)
+        golden.check_run(str(tmp_path / "graph"), tmp_path / "codes.npy", name="again")
+"""
+
+
+def test_a_run_of_a_graph_is_checked_in_every_tensor_asked_for(run, write, pytester, numba_loaded):
+    write(RUNS, mode="HALF_UP")
+    run("--golden-update").assert_outcomes(passed=1)
+    names = {path.name for path in golden_folder(pytester).glob("*.npy")}
+    assert names == {"halves.half.npy", "halves.quarter.npy", "again.quarter.npy"}
+    run().assert_outcomes(passed=1)
+    assert np.load(golden_folder(pytester) / "halves.half.npy").tolist() == [[-3, 0, 0, 1, 5]]
+    write(RUNS, mode="FLOOR")
+    result = run()
+    result.assert_outcomes(failed=1)
+    assert "golden array 'halves.half': 4 of 5 values differ" in said(result)
+    assert "first at [0, 0]: expected -3 (0xfd), got -4 (0xfc)" in said(result)
+    assert "graph_sha256 was" in said(result)
+    assert "inputs_sha256" not in said(result)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every op in QDQ form means what it means in the graph; rounding is onnxruntime's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from exported import built, by_onnxruntime, emulated, inputs_of
+from one_op_graphs import CASES
+
+from simulator.errors import InputError
+from simulator.export.onnx_graph import RULES, describe
+from simulator.graph.ops import (
+    SPECS,
+    Add,
+    AddShifted,
+    Concat,
+    Dequantize,
+    FloatFunction,
+    InterpolatedLookup,
+    L2Norm,
+    LayerNorm,
+    Lookup,
+    MatMul,
+    Mean,
+    Mul,
+    Op,
+    Quantize,
+    Rescale,
+    Reshape,
+    Slice,
+    Transpose,
+)
+
+# Cases whose sums overflow on purpose, or that round several times: not what the form says.
+OTHERWISE = (
+    "saturat",
+    "wrap",
+    "levels",
+    "bits in 9",
+    "in 9 bits",
+    "16 bits, multiplied",
+    "coarse",
+    "rounded twice",
+    "no shift",
+    "large",
+    "31-bit",
+    "Newton step",
+    "of a vector, kept",
+)
+
+
+def cases(*kinds: type[Op]) -> list[tuple[type[Op], str]]:
+    return [
+        (kind, name)
+        for kind in kinds
+        for name in CASES[kind]
+        if not any(word in name for word in OTHERWISE)
+    ]
+
+
+def graph_of(kind: type[Op], name: str):
+    return built(CASES[kind][name])
+
+
+def test_every_op_has_a_form():
+    assert set(RULES) == set(SPECS)
+
+
+@pytest.mark.parametrize(("kind", "name"), cases(Lookup, Reshape, Slice, Transpose), ids=str)
+def test_what_only_moves_or_looks_up_codes_is_exact(kind, name):
+    graph = graph_of(kind, name)
+    values = inputs_of(graph)
+    assert (by_onnxruntime(graph, values) == emulated(graph, values)).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), cases(MatMul, Rescale, Add, AddShifted, Mean, LayerNorm, L2Norm, Concat)
+)
+def test_codes_differ_by_ties_alone(kind, name):
+    """Ties go to even there: few bits are shifted out here, so there are many."""
+    graph = graph_of(kind, name)
+    values = inputs_of(graph)
+    apart = np.abs(by_onnxruntime(graph, values) - emulated(graph, values).astype(np.int64))
+    assert apart.max() <= (4 if len(graph.ops) > 1 else 1)  # what ties made of operands, enlarged
+    assert (apart == 0).mean() > 0.6
+
+
+@pytest.mark.parametrize("name", [name for _, name in cases(Mul)])
+def test_products_of_codes_are_those_of_their_worth(name):
+    graph = graph_of(Mul, name)
+    values = inputs_of(graph)
+    apart = np.abs(by_onnxruntime(graph, values) - emulated(graph, values).astype(np.int64))
+    # An operand made by a Rescale may differ by a code, which is multiplied.
+    assert apart.max() <= 5
+    assert (apart == 0).mean() > 0.7
+
+
+@pytest.mark.parametrize("name", CASES[FloatFunction])
+def test_functions_of_real_values_are_the_same(name):
+    graph = graph_of(FloatFunction, name)
+    values = inputs_of(graph)
+    found, wanted = by_onnxruntime(graph, values), emulated(graph, values)
+    assert np.allclose(found, wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", [Quantize, Dequantize])
+def test_the_ways_between_codes_and_real_values_are_the_same(kind):
+    for name in CASES[kind]:
+        graph = graph_of(kind, name)
+        values = inputs_of(graph)
+        source = graph.tensors[graph.inputs[0]]
+        if not source.is_float and source.code_type.bits > 16:
+            with pytest.raises(InputError, match="has no code type in QDQ form"):
+                describe(graph, 1)
+            continue
+        found, wanted = by_onnxruntime(graph, values), emulated(graph, values)
+        assert np.allclose(found, wanted, rtol=1e-6, atol=1 if kind is Quantize else 1e-6), name
+
+
+@pytest.mark.parametrize("offset", [0, 128])
+def test_signed_codes_can_be_stored_as_unsigned_ones(offset):
+    graph = graph_of(MatMul, "4-bit weights, transposed, per channel")
+    values = inputs_of(graph)
+    apart = np.abs(by_onnxruntime(graph, values, offset) - emulated(graph, values).astype(np.int64))
+    assert apart.max() <= 1
+
+
+def test_another_factor_is_another_file():
+    graph = graph_of(MatMul, "weights")
+    values = inputs_of(graph)
+    (op,) = graph.ops
+    constants = dict(graph.constants)
+    constants[op.requantize.multiplier] = constants[op.requantize.multiplier] * 2
+    other = by_onnxruntime(replace(graph, constants=constants), values)
+    assert np.abs(other - emulated(graph, values)).max() > 10
+
+
+def test_samples_of_no_function_are_refused():
+    graph = graph_of(InterpolatedLookup, "rounded")
+    with pytest.raises(InputError, match=r"^y: its table of 513 samples is that of no function"):
+        describe(graph, 1)
+
+
+def test_codes_without_a_worth_are_refused():
+    graph = graph_of(Rescale, "8 bits")
+    tensors = {**graph.tensors, "y": replace(graph.tensors["y"], scale=())}
+    with pytest.raises(InputError, match="tensor y: has no scale"):
+        describe(replace(graph, tensors=tensors), 1)
