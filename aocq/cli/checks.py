@@ -158,6 +158,13 @@ def _codes(path: Path, parameters: Parameters) -> None:
         raise InputError(f"{path}: {what}; --inputs wants a .npy file of codes")
 
 
+def _operands(texts: list[str], parameters: Parameters) -> None:
+    from aocq.cli.simulate_op import path_of
+
+    for text in texts:
+        _codes(path_of(text), parameters)
+
+
 def _settings(option: str) -> Check:
     def check(texts: list[str], parameters: Parameters) -> None:
         from aocq.zoo.options import check_arguments, check_keys
@@ -241,6 +248,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "export.onnx.out": _out_file,
         "export.tflite.out": _out_file,
         "figures.runs": _of_runs,
+        "golden.directed.out": _golden_out,
         "golden.record.out": _golden_out,
         "lower.folder": _lowered,
         "lower.out": _out_beside_no_run,
@@ -248,6 +256,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "prove.certificate": _out_file,
         "prove.inputs_out": _out_beside_no_run,
         "quantize.out": _out_beside_no_run,
+        "simulate.inputs": _operands,
         "table2.models": _of_networks,
         "targets.model": _named_weights,
     }

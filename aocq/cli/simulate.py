@@ -15,6 +15,7 @@ import typer
 from aocq.cli import options, requests
 from aocq.cli.console import print_columns
 from aocq.cli.groups import grouped
+from aocq.cli.simulate_op import path_of, print_result, simulate_op
 from aocq.cli.torch_free import without_torch
 
 if TYPE_CHECKING:
@@ -36,8 +37,16 @@ def command(
         Path | None, typer.Option("--data", help="folder of images, one subfolder per class")
     ] = None,
     inputs: Annotated[
-        Path | None,
-        typer.Option("--inputs", help=".npy of input codes [images, channels, height, width]"),
+        list[str] | None,
+        typer.Option(
+            "--inputs",
+            help=".npy of input codes [images, channels, height, width]; with --op of its operand, "
+            "or NAME=FILE for each of several: a=x.npy",
+        ),
+    ] = None,
+    op: Annotated[
+        str | None,
+        typer.Option("--op", help="run this op alone, on operands of your own (--inputs)"),
     ] = None,
     limit: options.Limit = None,
     skip_bad_images: options.SkipBadImages = False,
@@ -56,7 +65,7 @@ def command(
             "--out",
             "-o",
             help="folder for codes, TENSOR.BATCH.npy: always of the output, and of each --tap; "
-            "with --data in batches of 32 images",
+            "with --data in batches of 32 images; with --op golden vectors of the op",
         ),
     ] = None,
     as_json: options.Json = False,
@@ -71,8 +80,13 @@ def command(
     Names of tensors are those that `aocq inspect` prints. With --inputs only numpy and numba are
     needed: torch is neither imported nor, with --gemm auto, used for matrix products.
     """
-    if (data is None) == (inputs is None):
+    if (data is None) == (not inputs):
         raise typer.BadParameter("give either --data FOLDER or --inputs CODES.npy")
+    if op is not None:
+        _one_op(graph, op, inputs or (), limit, taps, out, as_json=as_json)
+        return
+    if len(inputs or ()) > 1:
+        raise typer.BadParameter("a graph has one input; several --inputs go with --op")
     if taps and out is None:
         raise typer.BadParameter("--tap writes codes: name a folder for them with --out")
 
@@ -84,17 +98,18 @@ def command(
     tapped = tensors_named(loaded, taps or ())
     # A wrong folder is told before torch is imported.
     images = [] if data is None else _labelled(loaded, data)
-    product = emulation.gemm if inputs is None else without_torch(emulation.gemm)
+    codes = None if not inputs else path_of(inputs[0])
+    product = emulation.gemm if codes is None else without_torch(emulation.gemm)
     executor = Executor(loaded, gemm=product, threads=emulation.threads)
-    with _published(out, executor, inputs or data, limit, tapped) as place:
-        if inputs is not None:
-            result = _simulate_codes(executor, inputs, limit, tapped, place)
+    with _published(out, executor, codes or data, limit, tapped) as place:
+        if codes is not None:
+            result = _simulate_codes(executor, codes, limit, tapped, place)
         else:
             result = _simulate_images(executor, images, limit, skip_bad_images, tapped, place)
         written = len([*place.glob("*.npy")]) if place else 0
     if out is not None:
         print(f"codes: {out}, {written} files: TENSOR.BATCH.npy", file=sys.stderr)
-    about = _about(loaded, data, inputs)
+    about = _about(loaded, data, codes)
     result = {**about, **result}
     if as_json:
         print(json.dumps(result, indent=2, allow_nan=False))
@@ -107,6 +122,24 @@ def command(
     for key, value in result.items():
         print(f"{LABELS.get(key, key):20} {value}")
     _print_accumulators(per_op)
+
+
+def _one_op(
+    graph: Path,
+    op: str,
+    inputs: Sequence[str],
+    limit: int | None,
+    taps: Sequence[str] | None,
+    out: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Run one op of a graph on operands of the user's own."""
+    from simulator.graph import load
+
+    if taps or not inputs:
+        raise typer.BadParameter("--op takes --inputs, and neither --data nor --tap")
+    print_result(simulate_op(load(graph), op, inputs, limit, out), as_json=as_json)
 
 
 def _about(graph: IntGraph, data: Path | None, inputs: Path | None) -> dict[str, Any]:

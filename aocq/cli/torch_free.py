@@ -6,12 +6,6 @@ from __future__ import annotations
 
 def without_torch(gemm: str) -> str:
     """Return the matrix product to use, in place of ``auto`` the first that works without torch."""
-    from simulator.errors import EnvironmentProblem
-    from simulator.gemm import backend
+    from simulator import gemm as products
 
-    for name in ("avx2", "blas") if gemm == "auto" else ():
-        try:
-            return backend(name).name
-        except EnvironmentProblem:
-            continue
-    return "numba" if gemm == "auto" else gemm
+    return products.without_torch(gemm)

@@ -12,6 +12,7 @@ from simulator.gemm.selection import (
     one_thread_per_worker,
     probe_results,
     seconds_of_a_product,
+    without_torch,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "one_thread_per_worker",
     "probe_results",
     "seconds_of_a_product",
+    "without_torch",
 ]

@@ -131,6 +131,16 @@ def _fastest() -> Gemm:
     return min(exact, key=seconds_of_a_product)
 
 
+def without_torch(name: str = "auto") -> str:
+    """Return the backend to use, in place of ``auto`` the first that works without torch."""
+    for candidate in ("avx2", "blas") if name == "auto" else ():
+        try:
+            return backend(candidate).name
+        except EnvironmentProblem:
+            continue
+    return "numba" if name == "auto" else name
+
+
 def limit_threads_of_this_thread(gemm: Gemm) -> None:
     """Make products called from this worker thread use one core (torch counts per thread)."""
     if isinstance(gemm, TorchGemm):

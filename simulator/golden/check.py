@@ -14,35 +14,29 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simulator.errors import InputError
-from simulator.golden.diagnosis import Made, diagnose
+from simulator.golden.diagnosis import Made
 from simulator.golden.dump import Dump
-from simulator.golden.dump_values import DumpedArray, as_integers, code_type
+from simulator.golden.dump_values import as_integers, code_type
 from simulator.golden.files import load_array
 from simulator.golden.inner_types import inner_types
-from simulator.golden.made_of import made_of
 from simulator.golden.manifest import (
     RESULT,
-    ArrayFile,
     ArrayRole,
     Manifest,
     OpEntry,
     array_names,
 )
 from simulator.golden.one_op import OneOp, of_entry, run_kernel, run_trace
-from simulator.golden.patterns import Compared, Values
-from simulator.golden.places import places
+from simulator.golden.patterns import Values
+from simulator.golden.subject import Subject, undecided
 from simulator.golden.trial import finished
-from simulator.golden.verdict import ArrayVerdict, DumpVerdict, Mismatch, Status
+from simulator.golden.verdict import ArrayVerdict, DumpVerdict, Status
 from simulator.graph.graph import Role
 from simulator.graph.names import quoted
 from simulator.numerics.float_type import Array
 from simulator.traces import TRACES
-
-_TOLD = 5  # mismatches of an array
-OPERANDS = "operand"
 
 
 @dataclass(slots=True)
@@ -90,7 +84,7 @@ def check_dump(
             if not dump.has(entry.arrays[RESULT]):
                 not_compared.append(entry.name)
                 if names is not None:
-                    arrays.append(_verdict(dump, entry, RESULT, Status.MISSING))
+                    arrays.append(undecided(dump, entry, RESULT, Status.MISSING))
         if on_progress is not None:
             on_progress(1)
     return DumpVerdict(
@@ -134,133 +128,10 @@ def _given(folder: Path, dump: Dump, state: _State) -> Iterator[ArrayVerdict]:
             if path in seen or not dump.has(path) or role is ArrayRole.RESULT:
                 continue
             seen.add(path)
-            subject = _Subject.read(folder, dump, entry, key)
+            subject = Subject.read(folder, dump, entry, key)
             if not subject.equal:
                 state.wrong[path] = entry.name
             yield subject.verdict(None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Subject:
-    """One array of a dump beside the golden one, or beside what should have come out instead."""
-
-    dump: Dump
-    entry: OpEntry
-    key: str
-    expected: Values
-    dumped: DumpedArray
-
-    @classmethod
-    def read(cls, folder: Path, dump: Dump, entry: OpEntry, key: str) -> _Subject:
-        path = entry.arrays[key]
-        golden = load_array(folder, path, dump.manifest.files[path])
-        return cls(
-            dump=dump,
-            entry=entry,
-            key=key,
-            expected=as_integers(golden),
-            dumped=dump.read(path),
-        )
-
-    @property
-    def file(self) -> ArrayFile:
-        return self.dump.manifest.files[self.entry.arrays[self.key]]
-
-    @property
-    def same_number(self) -> bool:
-        return self.dumped.values.size == self.expected.size
-
-    @property
-    def same_values(self) -> bool:
-        """Tell whether all values are equal, whatever type and shape say."""
-        return (
-            self.same_number
-            and not self.dumped.unknown
-            and np.array_equal(self.dumped.values.ravel(), self.expected.ravel())
-        )
-
-    @property
-    def equal(self) -> bool:
-        return self.same_values and self.dumped.shape_problem is None
-
-    def verdict(self, made: Made | None) -> ArrayVerdict:
-        """Return equal, or a fault with its diagnosis."""
-        verdict = self._described()
-        if self.equal:
-            return replace(verdict, status=Status.EQUAL)
-        if self.same_values or self.dumped.unknown:
-            return verdict
-        compared = Compared(
-            expected=self.expected,
-            got=self.dumped.values,
-            kind=code_type(self.file),
-            itemsize=self.dumped.itemsize,
-        )
-        operands = None
-        if made is not None and verdict.mismatches and self.key == RESULT:
-            operands = made_of(made.one, made.operands, verdict.mismatches[0].index)
-        return replace(
-            verdict,
-            findings=diagnose(compared, made, self.key),
-            diagnosed=True,
-            operands=operands,
-        )
-
-    def without_diagnosis(self, status: Status, note: str) -> ArrayVerdict:
-        """Return that values differ, and why nothing else is said of it."""
-        described = self._described()
-        return replace(described, status=status, notes=(*described.notes, note))
-
-    def _described(self) -> ArrayVerdict:
-        verdict = _verdict(self.dump, self.entry, self.key, Status.FAULT)
-        problem, notes = self.dumped.shape_problem, self.dumped.notes
-        if problem is not None and self.same_values:
-            notes = (*notes, "all values are equal, in the order of the file")
-        verdict = replace(
-            verdict, values=self.expected.size, unknown=len(self.dumped.unknown), notes=notes
-        )
-        if not self.same_number:
-            problem = problem or (
-                f"has {self.dumped.values.size} values, wanted {self.expected.size}"
-            )
-            return replace(verdict, problem=problem)
-        unequal = self._unequal()
-        return replace(
-            verdict,
-            problem=problem,
-            differing=int(unequal.sum()),
-            mismatches=tuple(self._mismatches(unequal)),
-            where=tuple(places(unequal)) if unequal.any() else (),
-        )
-
-    def _unequal(self) -> NDArray[np.bool_]:
-        unequal: NDArray[np.bool_] = np.not_equal(
-            self.dumped.values.reshape(self.expected.shape), self.expected
-        )
-        unequal.reshape(-1)[[*self.dumped.unknown]] = True
-        return unequal
-
-    def _mismatches(self, unequal: NDArray[np.bool_]) -> Iterator[Mismatch]:
-        got = self.dumped.values.reshape(-1)
-        for place in np.flatnonzero(unequal)[:_TOLD]:
-            yield Mismatch(
-                index=tuple(map(int, np.unravel_index(place, self.expected.shape))),
-                expected=int(self.expected.reshape(-1)[place]),
-                got=self.dumped.unknown.get(int(place), int(got[place])),
-            )
-
-
-def _verdict(dump: Dump, entry: OpEntry, key: str, status: Status) -> ArrayVerdict:
-    path = entry.arrays[key]
-    return ArrayVerdict(
-        op=entry.name,
-        op_type=entry.op,
-        array=key,
-        path=path,
-        place=dump.sources[path].file if dump.has(path) else "",
-        kind=code_type(dump.manifest.files[path]),
-        status=status,
-    )
 
 
 def _op(folder: Path, dump: Dump, entry: OpEntry, state: _State) -> Iterator[ArrayVerdict]:
@@ -268,7 +139,7 @@ def _op(folder: Path, dump: Dump, entry: OpEntry, state: _State) -> Iterator[Arr
     named = array_names(entry.decoded())
     made_here = [key for key in entry.arrays if key not in named] + [RESULT]
     subjects = [
-        _Subject.read(folder, dump, entry, key) for key in made_here if dump.has(entry.arrays[key])
+        Subject.read(folder, dump, entry, key) for key in made_here if dump.has(entry.arrays[key])
     ]
     read = [entry.arrays[key] for key in named if key != RESULT]
     doubt = next((state.doubtful[path] for path in read if path in state.doubtful), None)
@@ -295,7 +166,7 @@ def _op(folder: Path, dump: Dump, entry: OpEntry, state: _State) -> Iterator[Arr
     yield from _judged(subjects, made, state.wrong[wrong[0]] if wrong else None)
 
 
-def _unless_equal(subject: _Subject, status: Status, note: str) -> ArrayVerdict:
+def _unless_equal(subject: Subject, status: Status, note: str) -> ArrayVerdict:
     if subject.equal:
         return subject.verdict(None)
     return subject.without_diagnosis(status, note)
@@ -329,7 +200,7 @@ def _made(folder: Path, dump: Dump, entry: OpEntry, wrong: list[str]) -> Made | 
     return Made(one=replace(one, graph=replace(one.graph, constants=constants)), operands=operands)
 
 
-def _judged(subjects: list[_Subject], made: Made, cause: str | None) -> Iterator[ArrayVerdict]:
+def _judged(subjects: list[Subject], made: Made, cause: str | None) -> Iterator[ArrayVerdict]:
     """Judge inner values in order, then the result; ``cause`` made operands wrong before.
 
     Once an inner value is wrong, the accumulator decides on the result; of other inner values what
@@ -338,7 +209,7 @@ def _judged(subjects: list[_Subject], made: Made, cause: str | None) -> Iterator
     expected = _expected(made, subjects)
     order = [*inner_types(made.one.op, made.one.graph), RESULT]
     subjects = sorted(subjects, key=lambda subject: order.index(subject.key))
-    wrong_before: _Subject | None = None
+    wrong_before: Subject | None = None
     agreeing: list[str] = []
     for golden in subjects:
         subject = golden
@@ -365,13 +236,13 @@ def _judged(subjects: list[_Subject], made: Made, cause: str | None) -> Iterator
             yield verdict
 
 
-def _as_dumped(golden: _Subject, verdict: ArrayVerdict) -> ArrayVerdict:
+def _as_dumped(golden: Subject, verdict: ArrayVerdict) -> ArrayVerdict:
     """Return the verdict by the golden values, if those were only dumped in a wrong way."""
     by_golden = golden.verdict(None)
     return by_golden if by_golden.findings else verdict
 
 
-def _after(subject: _Subject, golden: _Subject, inner: _Subject, made: Made) -> ArrayVerdict:
+def _after(subject: Subject, golden: Subject, inner: Subject, made: Made) -> ArrayVerdict:
     """Judge what comes after a wrong inner value."""
     if golden.equal:
         return golden.verdict(None)
@@ -395,7 +266,7 @@ def _after(subject: _Subject, golden: _Subject, inner: _Subject, made: Made) -> 
     return subject.without_diagnosis(Status.UNJUDGED, f"{inner.key} before it is wrong already")
 
 
-def _expected(made: Made, subjects: list[_Subject]) -> Mapping[str, Values]:
+def _expected(made: Made, subjects: list[Subject]) -> Mapping[str, Values]:
     """Return what the op makes of its operands, by array."""
     one: OneOp = made.one
     if type(one.op) in TRACES and len(subjects) > 1:

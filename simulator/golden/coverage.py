@@ -2,7 +2,7 @@
 """What vectors tell apart: for each op, which mistakes its operands and result would show.
 
 A variant is *told apart* if one code of the vectors differs, *proven equal* if no operands
-whatever make a difference (:mod:`simulator.golden.equality`), and else *not told apart*: RTL that
+whatever make a difference (:mod:`simulator.golden.equal`), and else *not told apart*: RTL that
 has this mistake passes these vectors.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from simulator.golden.equality import proven_equal
+from simulator.golden.equal import proven_equal
 from simulator.golden.ties import count_ties
 from simulator.golden.trial import Trial, is_fixed_point, requantization_of
 from simulator.golden.variant import Family, Variant
@@ -26,11 +26,9 @@ from simulator.graph.ops import (
     InterpolatedLookup,
     Lookup,
     Softmax,
-    SoftmaxLut513,
     op_name,
 )
 from simulator.numerics.integer_type import IntArray, limits
-from simulator.numerics.rescaling import ZeroPointStage
 
 # What a chip's arithmetic is made of, as opposed to the values of one network's constants.
 MODES = (
@@ -127,27 +125,53 @@ class OpCoverage:
 
 
 def op_coverage(trial: Trial) -> OpCoverage:
-    """Return what a trial's operands tell apart."""
-    rows = [_row(trial, variant) for variant in variants(trial.unit)]
+    """Return what the operands of a trial tell apart."""
+    return unit_coverage(trial.op.name, [trial])
+
+
+def unit_coverage(name: str, trials: Sequence[Trial]) -> OpCoverage:
+    """Return what several sets of vectors for one unit tell apart together.
+
+    A variant is told apart if any set does so: the codes that differ are those of the first one.
+    It is proven equal if it is for the constants of every set.
+    """
+    tried: dict[str, list[tuple[Trial, Variant]]] = {}
+    for trial in trials:
+        for variant in variants(trial.unit):
+            tried.setdefault(variant.name, []).append((trial, variant))
+    rows = [_row(pairs) for pairs in tried.values()]
     return OpCoverage(
-        op=trial.op.name,
-        kind=op_name(trial.op),
-        reached=_reached(trial),
-        rows=(*rows, *_entry_rows(trial)),
+        op=name,
+        kind=op_name(trials[0].op),
+        reached=_together([_reached(trial) for trial in trials]),
+        rows=(*rows, *_entry_rows(trials)),
     )
 
 
-def _row(trial: Trial, variant: Variant) -> Row:
-    differing = int((variant.codes(trial) != trial.truth).sum())
-    reason = None if differing else proven_equal(trial, variant)
-    verdict = Verdict.TOLD_APART if differing else Verdict.EQUAL if reason else Verdict.NOT_TOLD
+def _row(pairs: Sequence[tuple[Trial, Variant]]) -> Row:
+    """Return the verdict on one variant, tried on several sets of vectors."""
+    variant = pairs[0][1]
+    for trial, tried in pairs:
+        differing = int((tried.codes(trial) != trial.truth).sum())
+        if differing:
+            return _of(variant, Verdict.TOLD_APART, differing=differing)
+    reasons = []
+    for trial, tried in pairs:
+        reason = proven_equal(trial, tried)
+        if reason is None:
+            return _of(variant, Verdict.NOT_TOLD)
+        reasons.append(reason)
+    return _of(variant, Verdict.EQUAL, reason="; ".join(dict.fromkeys(reasons)))
+
+
+def _of(variant: Variant, verdict: Verdict, *, differing: int = 0, reason: str = "") -> Row:
     return Row(
         variant=variant.name,
         family=variant.family,
         sentence=variant.sentence,
         verdict=verdict,
         differing=differing,
-        reason=reason or "",
+        reason=reason,
     )
 
 
@@ -163,7 +187,7 @@ def _reached(trial: Trial) -> Reached:
     if is_fixed_point(trial.op) and getattr(trial.op, "normalisation", "reciprocal") != "division":
         known |= _shift_reached(trial)
     for table in tables_of(trial.op):
-        used = entries_read(trial, table)
+        used = entries_read(trial)
         if used is not None:
             entries = trial.unit.constants[getattr(trial.op, table)].size
             known.setdefault("entries", {})[table] = (len(used), entries)
@@ -188,8 +212,8 @@ def _shift_reached(trial: Trial) -> dict[str, Any]:
     }
 
 
-def entries_read(trial: Trial, table: str) -> IntArray | None:
-    """Return the entries of a table that the operands read; None where it is not known here."""
+def entries_read(trial: Trial) -> IntArray | None:
+    """Return the entries of its table that the operands read; None where it is not known here."""
     op: Op = trial.op
     codes = trial.operands[0].astype(np.int64)
     low = trial.unit.tensors[op.operands[0]].code_type.low
@@ -201,8 +225,6 @@ def entries_read(trial: Trial, table: str) -> IntArray | None:
         return np.union1d(first, between + 1)
     if isinstance(op, Softmax):
         return np.unique(codes.max(axis=-1, keepdims=True) - codes)
-    if isinstance(op, SoftmaxLut513):
-        return None
     return None
 
 
@@ -210,50 +232,28 @@ def _inside(distance: IntArray, op: InterpolatedLookup) -> Any:
     return (distance & ((1 << op.fraction_bits) - 1)) != 0
 
 
-def _entry_rows(trial: Trial) -> Iterator[Row]:
-    """Say of each table whether the wrong value of any entry would be seen."""
-    for table in tables_of(trial.op):
-        used = entries_read(trial, table)
-        if used is None:
+def _entry_rows(trials: Sequence[Trial]) -> Iterator[Row]:
+    """Say of each table whether the wrong value of any entry would be seen: by the fullest set."""
+    for table in tables_of(trials[0].op):
+        used = [entries_read(trial) for trial in trials]
+        read = max((len(found) for found in used if found is not None), default=None)
+        if read is None:
             continue
-        entries = trial.unit.constants[getattr(trial.op, table)].size
-        unread = entries - len(used)
+        entries = trials[0].unit.constants[getattr(trials[0].op, table)].size
+        unread = entries - read
         yield Row(
             variant=f"{table}[any]",
             family=Family.TABLE,
             sentence=f"has one wrong entry in {table}, of {entries}",
             verdict=Verdict.NOT_TOLD if unread else Verdict.TOLD_APART,
-            differing=len(used),
+            differing=read,
             reason=f"{unread} entries are never read" if unread else "",
         )
 
 
-def merged(name: str, parts: Sequence[OpCoverage]) -> OpCoverage:
-    """Return the coverage of several sets of vectors for one unit.
-
-    A variant is told apart if any set does so; it is proven equal if it is for every set that has
-    it: for the constants at hand.
-    """
-    rows: dict[str, Row] = {}
-    for row in (row for part in parts for row in part.rows):
-        known = rows.get(row.variant)
-        rows[row.variant] = row if known is None else _better(known, row)
-    reached = [part.reached for part in parts]
-    return OpCoverage(
-        op=name,
-        kind=parts[0].kind,
-        reached=_together(reached),
-        rows=tuple(rows.values()),
-    )
-
-
-def _better(first: Row, second: Row) -> Row:
-    order = [Verdict.EQUAL, Verdict.NOT_TOLD, Verdict.TOLD_APART]
-    return max(first, second, key=lambda row: (order.index(row.verdict), row.differing))
-
-
 def _together(parts: Sequence[Reached]) -> Reached:
     """Return what all sets reach; tables and operands by the set that has most of them."""
+
     def total(name: str) -> int | None:
         values = [getattr(part, name) for part in parts]
         known = [value for value in values if value is not None]

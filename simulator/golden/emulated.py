@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from simulator.codes_file import read_codes
-from simulator.errors import EnvironmentProblem
 from simulator.executor import Executor
-from simulator.gemm import backend
+from simulator.gemm import without_torch
 from simulator.graph import IntGraph, load, sha256
 from simulator.numerics.float_type import Array
 from simulator.taps import tensors_named
@@ -55,7 +54,7 @@ def emulated(graph: IntGraph | Path | str, inputs: Any, taps: Sequence[str] = ()
         else np.asarray(inputs)
     )
     named = tensors_named(loaded, [*taps, *loaded.outputs])
-    run = Executor(loaded, gemm=product_without_torch()).run(codes, taps=named)
+    run = Executor(loaded, gemm=without_torch()).run(codes, taps=named)
     return EmulatedRun(
         graph_name=loaded.name,
         codes={name: run.taps[name] for name in named},
@@ -64,13 +63,3 @@ def emulated(graph: IntGraph | Path | str, inputs: Any, taps: Sequence[str] = ()
             "inputs_sha256": hashlib.sha256(np.ascontiguousarray(codes).tobytes()).hexdigest(),
         },
     )
-
-
-def product_without_torch() -> str:
-    """Return the first matrix product that is exact here and needs no torch."""
-    for name in ("avx2", "blas"):
-        try:
-            return backend(name).name
-        except EnvironmentProblem:
-            continue
-    return "numba"

@@ -37,8 +37,8 @@ def possible_ties(unit: IntGraph) -> Ties:
     """Return which ties the sums of an op can make.
 
     A sum x, shifted by s after the product with ``m = 2^t * odd``, is a tie where
-    ``x * m = 2^(s-1) modulo 2^s``, which is an odd multiple of ``2^(s-1-t)``. With a residual term r
-    it is ``x = (2^(s-1) - r) / 2^t * odd^-1 modulo 2^(s-t)``, if the division leaves nothing. All
+    ``x * m = 2^(s-1) modulo 2^s``, an odd multiple of ``2^(s-1-t)``. With a residual term r it is
+    ``x = (2^(s-1) - r) / 2^t * odd^-1 modulo 2^(s-t)``, if the division leaves nothing. All
     sums between the bounds count as possible.
     """
     (op,) = unit.ops

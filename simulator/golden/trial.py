@@ -20,7 +20,7 @@ from simulator.gemm import Gemm, backend
 from simulator.golden.one_op import of_op
 from simulator.graph.graph import IntGraph, Role, Tensor
 from simulator.graph.op import Op, Requantization, residual_of
-from simulator.graph.ops import MatMul
+from simulator.graph.ops import SPECS, MatMul
 from simulator.graph.ops.products import residual_factors
 from simulator.numerics.float_type import Array
 from simulator.numerics.integer_type import IntArray, IntType, Overflow
@@ -31,6 +31,7 @@ from simulator.ops import BEHAVIOURS
 from simulator.ops.requantizing import requantizer
 
 WIDE = IntType(bits=64)
+MANY_MACS = 1 << 27  # products that a plain loop still makes in a moment
 _ONE, _ZERO = "identity.multiplier", "identity.shift"
 
 
@@ -45,8 +46,14 @@ def requantization_of(op: Op) -> Requantization | None:
     return found[0] if found else None
 
 
-def products_backend() -> Gemm:
-    """Return the backend of matrix products: one that needs no torch."""
+def products_backend(unit: IntGraph, images: int) -> Gemm:
+    """Return the backend of matrix products: one that needs no torch.
+
+    For small products the plain loop: the others are first tried for exactness.
+    """
+    (op,) = unit.ops
+    if SPECS[type(op)].macs(unit, op) * images < MANY_MACS:
+        return backend("numba")
     try:
         return backend("avx2")
     except EnvironmentProblem:
@@ -62,7 +69,7 @@ def run_unit(unit: IntGraph, operands: Sequence[Array]) -> Array:
         in the order of the op's operands: activations [images, ...], constants without images
     """
     (op,) = unit.ops
-    kernel = BEHAVIOURS[type(op)].build(op, unit, products_backend())
+    kernel = BEHAVIOURS[type(op)].build(op, unit, products_backend(unit, len(operands[0])))
     return kernel([np.ascontiguousarray(operand) for operand in operands]).codes
 
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.golden.stage import rule_of, shifted, stored_codes
 from simulator.golden.trial import Trial
 from simulator.golden.variant import Family, Variant
-from simulator.golden.variants_of_stage import rule_of, shifted, stored_codes
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import L2Norm, LayerNorm, Softmax
 from simulator.graph.ops.normalization import spare_reciprocal_bits

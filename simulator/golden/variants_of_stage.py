@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.golden.changes import with_constant, with_op, with_rule, with_tensor
+from simulator.golden.stage import before_rounding, rule_of, shifted, stored_codes
 from simulator.golden.trial import Trial, is_fixed_point, requantization_of, residual_terms
 from simulator.golden.variant import Family, Variant, unit_variant
 from simulator.graph.graph import IntGraph
@@ -20,10 +21,11 @@ from simulator.graph.op import Op, Requantization
 from simulator.graph.ops import Add, MatMul
 from simulator.numerics.fixed_point import multiplier_and_shift
 from simulator.numerics.float_requantization import FLOAT_DTYPES
-from simulator.numerics.integer_type import IntArray, Overflow, limits
+from simulator.numerics.integer_type import IntArray, Overflow
 from simulator.numerics.rescaling import Arithmetic, LeftShift, RescaleRule, ZeroPointStage
 from simulator.numerics.rounding import FIRST_STEP, DoubleRounding, Rounding, offsets
 from simulator.numerics.softmax_normalisation import Normalisation
+from simulator.traces.steps import rounds_up
 
 REGISTERS = (32, 48)  # widths that a product before the shift is often given
 
@@ -91,9 +93,48 @@ def _choices(unit: IntGraph) -> Iterator[Variant]:
             if not _is_possible(holder, changes):
                 continue
             word = _WORDS.get(str(value), str(value))
+            changed = with_rule(unit, **changes)
+            if value is ZeroPointStage.BEFORE_ROUND and is_fixed_point(op):
+                yield Variant(
+                    name=f"{name}={value}",
+                    family=family,
+                    sentence=word,
+                    codes=_zero_point_first,
+                    unit=changed,
+                )
+                continue
             if value is LeftShift.WRAP:
                 word = "shifts sums left in 32 bits, which wrap, for factors of 1 and more"
-            yield unit_variant(f"{name}={value}", family, word, with_rule(unit, **changes))
+            yield unit_variant(f"{name}={value}", family, word, changed)
+
+
+def _zero_point_first(trial: Trial) -> IntArray:
+    """Codes of a zero point that is part of what is rounded, without its product with 2^shift.
+
+    It is a whole number of codes: sign and parity of what is rounded change, the fraction does not.
+    """
+    rule, zero_point, places = rule_of(trial.op), trial.result.zero_point, trial.shifts
+    values, rounding = trial.scaled, np.full(places.shape, str(rule.rounding))
+    if rule.double_rounding is not DoubleRounding.NONE:
+        twice = places > FIRST_STEP
+        once = replace(rule, double_rounding=DoubleRounding.NONE)
+        values = np.where(twice, shifted(values, np.minimum(places, FIRST_STEP), once), values)
+        symmetric = rule.double_rounding is DoubleRounding.SYMMETRIC
+        second = Rounding.HALF_AWAY if symmetric else Rounding.HALF_UP
+        rounding = np.where(twice, str(second), rounding)
+        places = np.where(twice, places - FIRST_STEP, places)
+    below = values >> places
+    found = np.zeros_like(below)
+    for mode in np.unique(rounding):
+        up = rounds_up(
+            values - (below << places),
+            np.int64(1) << places,
+            below + zero_point < 0,
+            (below + zero_point) & 1,
+            Rounding(str(mode)),
+        )
+        found = np.where(rounding == mode, below + up, found)
+    return stored_codes(trial, found)
 
 
 def _is_possible(holder: Any, changes: Mapping[str, Any]) -> bool:
@@ -169,53 +210,6 @@ def _twice(unit: IntGraph) -> Iterator[Variant]:
             sentence="rounds each of the two terms, then adds them",
             codes=_each_term,
         )
-
-
-def rule_of(op: Op) -> RescaleRule:
-    """Return the rounding and overflow of an op's last step."""
-    holder: Any = requantization_of(op) or op
-    stage = getattr(holder, "zero_point_stage", ZeroPointStage.AFTER_ROUND)
-    return RescaleRule(
-        rounding=holder.rounding,
-        overflow=holder.overflow,
-        double_rounding=getattr(holder, "double_rounding", DoubleRounding.NONE),
-        zero_point_stage=stage,
-    )
-
-
-def shifted(
-    values: NDArray[np.int64], shifts: NDArray[np.int64], rule: RescaleRule
-) -> NDArray[np.int64]:
-    """Shift integers to the right and round by a rule's mode; shifts [channels] or [1]."""
-    bias, if_negative, if_odd = offsets(shifts, rule.rounding, rule.double_rounding)
-    rest = bias + np.where(values < 0, if_negative, 0) + ((values >> shifts) & 1) * if_odd
-    found: NDArray[np.int64] = (values + rest) >> shifts
-    return found
-
-
-def stored_codes(
-    trial: Trial, rounded: NDArray[np.int64], zero_point: int | None = None
-) -> IntArray:
-    """Add the result's zero point to rounded numbers and store them by the op's overflow rule."""
-    result, overflow = trial.result, rule_of(trial.op).overflow
-    low, high = limits(result.code_type, overflow)
-    codes = rounded + (_added_zero_point(trial) if zero_point is None else zero_point)
-    if overflow is Overflow.WRAP:
-        codes = ((codes - low) & (high - low)) + low
-    return np.clip(codes, low, high).astype(result.type.dtype)
-
-
-def _added_zero_point(trial: Trial) -> int:
-    """Return the zero point that is added after rounding: an interpolated table has none."""
-    return 0 if type(trial.op).__name__ == "InterpolatedLookup" else trial.result.zero_point
-
-
-def before_rounding(trial: Trial) -> tuple[NDArray[np.int64], int]:
-    """Return what is rounded, and the zero point that is added later."""
-    zero_point = _added_zero_point(trial)
-    if rule_of(trial.op).zero_point_stage is ZeroPointStage.BEFORE_ROUND:
-        return trial.scaled + (np.int64(zero_point) << trial.shifts), 0
-    return trial.scaled, zero_point
 
 
 def _in_two_steps(trial: Trial, first: NDArray[np.int64]) -> IntArray:

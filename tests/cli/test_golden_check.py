@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -40,13 +40,13 @@ def golden(tmp_path_factory: pytest.TempPathFactory, without_torch: Run) -> Path
 
 
 @pytest.fixture
-def dump(golden: Path, tmp_path: Path) -> Iterator[Path]:
+def dump(golden: Path, tmp_path: Path) -> Path:
     """A dump whose first op rounds ties down."""
     a = np.load(golden / "tensors" / "a.npy").astype(np.int64)
     half = a >> 1
     np.save(tmp_path / "half.npy", half.astype(np.int8))
     np.save(tmp_path / "quarter.npy", (half + 1 >> 1).astype(np.int8))
-    yield tmp_path
+    return tmp_path
 
 
 def test_a_right_dump_ends_with_0(golden: Path, without_torch: Run) -> None:

@@ -17,6 +17,9 @@ NAMES = [source.stem for source in SOURCES]
 PARTS = {"fit", "accumulator_level", "layernorm_root", "divider", "square_root"}  # of units
 
 
+Signed = Mapping[tuple[int | str, ...], str]  # nets by their bits
+
+
 @dataclass(frozen=True, slots=True)
 class Elaborated:
     """A unit with parameters, and the ROMs that it reads: name, entries, bits of a word."""
@@ -64,7 +67,7 @@ DEFAULTS = {
     "layernorm": Elaborated("layernorm", memories=_CHANNEL, row=64),
     "mac": Elaborated("mac", row=9),
 }
-_LEVELS = {
+_LEVELS: dict[str, str | int] = {
     "INNER_LEVELS": 2,
     "INNER_GROUPS": f"128'd{(8 << 32) + 2}",
     "INNER_BITS": f"128'd{(16 << 32) + 14}",
@@ -72,7 +75,7 @@ _LEVELS = {
     "ACCUMULATOR_BITS": 17,
     "ACCUMULATOR_OVERFLOW": 0,
 }
-_NARROW_NORM = {
+_NARROW_NORM: dict[str, str | int] = {
     "CHANNELS": 6,
     "CHANNEL_MULTIPLIER_BITS": 3,
     "GAMMA_BITS": 10,
@@ -94,7 +97,7 @@ _NARROW_MEMORIES = (
     ("gamma", 6, 10),
     ("beta", 6, 9),
 )
-_NARROW_FACTORS = {"MULTIPLIER_BITS": 6, "SCALED_WIDTH": 42}
+_NARROW_FACTORS: dict[str, str | int] = {"MULTIPLIER_BITS": 6, "SCALED_WIDTH": 42}
 _SMALL_TABLE = {"IN_BITS": 5, "TABLE_BITS": 8, "RECIPROCAL_BITS": 20, "SHIFT": 12, "COLUMNS": 9}
 _SMALL_MEMORY = (("table", 32, 8),)
 OTHERS = [
@@ -164,7 +167,7 @@ def false_extensions(netlist: Path) -> list[str]:
             if net.get("signed") and any(isinstance(bit, int) for bit in net["bits"])
         }
 
-        def below_zeros(bits: list[int | str], signed: Mapping[tuple, str] = signed) -> str | None:
+        def below_zeros(bits: list[int | str], signed: Signed = signed) -> str | None:
             width = len(bits)
             while width and bits[width - 1] == "0":
                 width -= 1

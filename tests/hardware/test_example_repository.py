@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The example repository, as a project of its own: the installed wheel, no torch, its own folder."""
+"""The example repository as a project of its own: the installed wheel, no torch, its own folder."""
 
 from __future__ import annotations
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from aocq.cli.golden import check, record, show
+from aocq.cli.golden import check, coverage, directed, record, show
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "record": record.command,
+    "directed": directed.command,
+    "coverage": coverage.command,
     "check": check.command,
     "show": show.command,
 }

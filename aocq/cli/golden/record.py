@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from aocq.cli import options, requests
-from aocq.cli.groups import grouped
+from aocq.cli.groups import OptionGroup, grouped
 from aocq.cli.torch_free import without_torch
 
 if TYPE_CHECKING:
@@ -26,13 +26,97 @@ LARGEST_SEED = (1 << 32) - 1
 Codes = Iterator["Array"]
 
 
-def formats(text: str) -> str:
+def checked_formats(text: str) -> str:
     """Return a list of formats, checked; a usage error names the possible ones."""
     from simulator.golden.formats import FORMATS
 
     for name in filter(None, text.split(",")):
         options.one_of(FORMATS, "{text}: choose {names}, with commas between")(name)
     return text
+
+
+def chosen_formats(text: str) -> tuple[Format, ...]:
+    """Return the formats of a list with commas, in their own order."""
+    from simulator.golden.formats import FORMATS
+
+    return tuple(name for name in FORMATS if name in text.split(","))
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputOptions(OptionGroup):
+    """What a network runs on: images, codes, or random codes."""
+
+    limit: Annotated[
+        int,
+        typer.Option(
+            "--images",
+            min=1,
+            max=options.MOST_IMAGES,
+            help="record this many images, evenly chosen",
+        ),
+    ] = 4
+    data: Annotated[
+        Path | None, typer.Option("--data", help="folder of images, one subfolder per class")
+    ] = None
+    inputs: Annotated[
+        Path | None,
+        typer.Option(
+            "--inputs",
+            help=".npy of input codes, images x channels x height x width; the first ones count",
+        ),
+    ] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--random", min=0, max=LARGEST_SEED, help="random input codes of this seed, no images"
+        ),
+    ] = None
+
+    @property
+    def given(self) -> int:
+        """How many of the three are given."""
+        return sum(source is not None for source in (self.data, self.inputs, self.seed))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormatOptions(OptionGroup):
+    """Files beside the .npy ones."""
+
+    formats: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            callback=checked_formats,
+            help="beside .npy: hex ($readmemh), raw (little-endian), c (headers), with commas",
+        ),
+    ] = ""
+    word_bits: Annotated[
+        int | None,
+        typer.Option(
+            "--word-bits",
+            min=1,
+            max=WIDEST_WORD,
+            help="width of a memory word in hex files, which holds as many elements as fit "
+            "(default: memory.word_bits of --profile, or one element per word)",
+        ),
+    ] = None
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", "-p", help="the profile whose memory.word_bits counts"),
+    ] = None
+
+    def names(self) -> tuple[Format, ...]:
+        """Return the formats that are asked for."""
+        return chosen_formats(self.formats)
+
+    def width(self) -> int | None:
+        """Return the width of a memory word, or None where none is stated."""
+        if self.word_bits is not None or self.profile is None:
+            return self.word_bits
+
+        from simulator.profile import load_profile
+
+        return load_profile(self.profile).memory.word_bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,54 +140,8 @@ def command(
             "(default: all)",
         ),
     ] = None,
-    limit: Annotated[
-        int,
-        typer.Option(
-            "--images",
-            min=1,
-            max=options.MOST_IMAGES,
-            help="record this many images, evenly chosen",
-        ),
-    ] = 4,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", help="folder of images, one subfolder per class"),
-    ] = None,
-    inputs: Annotated[
-        Path | None,
-        typer.Option(
-            "--inputs",
-            help=".npy of input codes, images x channels x height x width; the first ones count",
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            "--random", min=0, max=LARGEST_SEED, help="random input codes of this seed, no images"
-        ),
-    ] = None,
-    formats: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            callback=formats,
-            help="beside .npy: hex ($readmemh), raw (little-endian), c (headers), with commas",
-        ),
-    ] = "",
-    word_bits: Annotated[
-        int | None,
-        typer.Option(
-            "--word-bits",
-            min=1,
-            max=WIDEST_WORD,
-            help="width of a memory word in hex files, which holds as many elements as fit "
-            "(default: memory.word_bits of --profile, or one element per word)",
-        ),
-    ] = None,
-    profile: Annotated[
-        str | None,
-        typer.Option("--profile", "-p", help="the profile whose memory.word_bits counts"),
-    ] = None,
+    running_on: InputOptions,
+    also: FormatOptions,
     emulation: requests.EmulationOptions,
     out: options.Out,
 ) -> None:
@@ -120,18 +158,18 @@ def command(
     from simulator.golden.record import Recording, ops_named, record
     from simulator.graph import load
 
-    if sum(given is not None for given in (data, inputs, seed)) > 1:
+    if running_on.given > 1:
         raise typer.BadParameter("give one of --data FOLDER, --inputs CODES.npy and --random SEED")
     loaded = load(graph)
     chosen = ops_named(loaded, ops or ())
-    operands = _operands(loaded, _data_of(graph, data, inputs, seed), inputs, seed, limit)
+    operands = _operands(loaded, graph, running_on)
     recording = Recording(
         graph=loaded,
         ops=chosen,
         images=operands.images,
         source=operands.source,
-        word_bits=word_bits or _word_bits(profile),
-        formats=_formats(formats),
+        word_bits=also.width(),
+        formats=also.names(),
     )
     executor = Executor(loaded, gemm=without_torch(emulation.gemm), threads=emulation.threads)
     with made_whole(out) as folder:
@@ -141,47 +179,32 @@ def command(
     print(f"{len(chosen)} ops, {operands.images} images, {count} arrays: {out}", file=sys.stderr)
 
 
-def _data_of(graph: Path, data: Path | None, inputs: Path | None, seed: int | None) -> Path | None:
-    """Return the folder of images, the run's own where nothing is given."""
-    if data is not None or inputs is not None or seed is not None:
-        return data
-    own = (graph if graph.is_dir() else graph.parent) / "data" / "val"
-    if own.is_dir():
-        return own
-    raise typer.BadParameter("give --data FOLDER, --inputs CODES.npy or --random SEED")
-
-
-def _word_bits(profile: str | None) -> int | None:
-    if profile is None:
-        return None
-    from simulator.profile import load_profile
-
-    return load_profile(profile).memory.word_bits
-
-
-def _formats(text: str) -> tuple[Format, ...]:
-    from simulator.golden.formats import FORMATS
-
-    return tuple(name for name in FORMATS if name in text.split(","))
-
-
-def _operands(
-    graph: IntGraph, data: Path | None, inputs: Path | None, seed: int | None, images: int
-) -> Operands:
-    """Return the input codes that the options name."""
-    if inputs is not None:
+def _operands(graph: IntGraph, place: Path, asked: InputOptions) -> Operands:
+    """Return the input codes that the options name; ``place`` is that of the graph."""
+    tensor = graph.tensors[graph.inputs[0]]
+    if asked.inputs is not None:
         from simulator.codes_file import read_codes
 
-        codes = read_codes(inputs, graph.tensors[graph.inputs[0]], images)
-        return Operands(images=len(codes), source=f"codes of {inputs.name}", codes=iter([codes]))
-    if seed is not None:
+        codes = read_codes(asked.inputs, tensor, asked.limit)
+        source = f"codes of {asked.inputs.name}"
+        return Operands(images=len(codes), source=source, codes=iter([codes]))
+    if asked.seed is not None:
         from simulator.golden.random_codes import random_codes
 
-        tensor = graph.tensors[graph.inputs[0]]
-        source = f"random codes, seed {seed}"
-        return Operands(images=images, source=source, codes=random_codes(tensor, images, seed))
-    assert data is not None
-    return _of_images(graph, data, images)
+        return Operands(
+            images=asked.limit,
+            source=f"random codes, seed {asked.seed}",
+            codes=random_codes(tensor, asked.limit, asked.seed),
+        )
+    return _of_images(graph, asked.data or _own_images(place), asked.limit)
+
+
+def _own_images(graph: Path) -> Path:
+    """Return the folder of images that a run has of its own."""
+    own = (graph if graph.is_dir() else graph.parent) / "data" / "val"
+    if not own.is_dir():
+        raise typer.BadParameter("give --data FOLDER, --inputs CODES.npy or --random SEED")
+    return own
 
 
 def _of_images(graph: IntGraph, data: Path, images: int) -> Operands:

@@ -51,7 +51,7 @@ def _meaning(bench: Bench) -> Iterator[str]:
     yield f"Op {bench.op}: {bench.formula}, as docs/ir.md of aocq defines it."
     yield ""
     yield "An element is taken at a rising edge of clock at which in_valid and in_ready are 1, a"
-    yield "result is given away where out_valid and out_ready are. reset is synchronous, active high."
+    yield "result is given away where out_valid and out_ready are. reset is synchronous and high."
     if bench.sums:
         yield f"{last} elements make a sum, the last with in_last, and each sum gives one result."
     else:

@@ -25,7 +25,6 @@ _TEXT = Template("""\
 // random pauses on both sides, +seed=N chooses other ones, +results=FILE writes what came.
 `timescale 1ns / 1ps
 /* verilator lint_off BLKSEQ */
-/* verilator lint_off PROCASSINIT */
 /* verilator lint_off UNUSEDSIGNAL */
 module testbench;
   localparam integer RESULTS = $results;
@@ -35,17 +34,17 @@ module testbench;
 
   // The memories.
 $memories
-  reg clock = 1'b0;
-  reg reset = 1'b1;
+  reg clock;
+  reg reset;
   always #5 clock = !clock;
 
   // The device.
-  reg in_valid = 1'b0;
+  reg in_valid;
   wire in_ready;
-  reg in_last = 1'b0;
+  reg in_last;
 $nets
   wire out_valid;
-  reg out_ready = 1'b0;
+  reg out_ready;
   wire [$out_high:0] out_code;
   $module device (
       .clock(clock),
@@ -60,7 +59,7 @@ $ports
   );
 
   // A file must have as many words as its memory: $$readmemh only warns of missing ones.
-  integer problems = 0;
+  integer problems;
   integer handle, lines, characters;
   reg [511:0] line;
   task check_words(input [255:0] name, input integer words);
@@ -82,24 +81,35 @@ $ports
     end
   endtask
 
-  // Random pauses. As the device may depend on out_ready, it changes with the clock like the rest.
-  reg stalls = 1'b0;
-  integer seed = 1;
+  // Random pauses by a shift register with feedback.
+  reg stalls;
+  integer seed;
+  reg [31:0] noise;
+  wire pause_in = stalls && noise[3] && !noise[11];
+  wire pause_out = stalls && noise[7] && !noise[20];
   reg [2047:0] results_name;
-  integer results = 0;
+  integer results;
 
-  integer checked = 0;
-  integer mismatches = 0;
-  integer extra = 0;
-  integer quiet = 0;
-  integer clocks = 0;
-  reg running = 1'b0;
-  reg exhausted = 1'b0;
+  integer checked, mismatches, extra, quiet, clocks;
+  reg running, exhausted;
+$counters
 
   initial begin
+    clock = 1'b0;
+    reset = 1'b1;
+    {in_valid, in_last, out_ready, running, exhausted} = 5'b00000;
+    problems = 0;
+    results = 0;
+    checked = 0;
+    mismatches = 0;
+    extra = 0;
+    quiet = 0;
+    clocks = 0;
+$starts
 $loads
     stalls = $$test$$plusargs("stalls") != 0;
     if ($$value$$plusargs("seed=%d", seed) == 0) seed = 1;
+    noise = {seed[15:0], 16'hace1};
     if (problems != 0) begin
       $$display("FAIL %0d files have another number of words", problems);
       $$finish;
@@ -114,10 +124,9 @@ $loads
   end
 
   // Feed one element after the other.
-$counters
   always @(posedge clock) begin
     if (running && (!in_valid || in_ready)) begin
-      if (exhausted || (stalls && $$random(seed) % 3 == 0)) begin
+      if (exhausted || pause_in) begin
         in_valid <= 1'b0;
       end else begin
         in_valid <= 1'b1;
@@ -126,7 +135,8 @@ $drives
 $advance
       end
     end
-    out_ready <= running && !(stalls && $$random(seed) % 3 == 0);
+    out_ready <= running && !pause_out;
+    if (running) noise <= {noise[30:0], noise[31] ^ noise[21] ^ noise[1] ^ noise[0]};
   end
 
   task report(input integer number);
@@ -142,7 +152,7 @@ $coordinates
     if (running) begin
       clocks <= clocks + 1;
       quiet <= (in_valid && in_ready) || (out_valid && out_ready) ? 0 : quiet + 1;
-      if (out_valid === 1'bx || in_ready === 1'bx || out_valid === 1'bz || in_ready === 1'bz) begin
+      if (^{out_valid, in_ready} === 1'bx) begin
         $$display("FAIL out_valid or in_ready is undefined after %0d results", checked);
         $$finish;
       end else if (out_valid && out_ready) begin
@@ -186,12 +196,11 @@ def bench_text(bench: Bench, module: str, unused: Sequence[str] = ()) -> str:
         silence=SILENCE,
         shown=SHOWN,
         memories=_lines(_memories(bench, streams), 2),
-        nets=_lines(
-            (f"reg [{stream.kind.bits - 1}:0] in_{stream.name} = '0;" for stream in streams), 2
-        ),
+        nets=_lines((f"reg [{stream.kind.bits - 1}:0] in_{stream.name};" for stream in streams), 2),
         out_high=result.bits - 1,
         module=module,
         ports=_lines((f".in_{stream.name}(in_{stream.name})," for stream in streams), 6),
+        starts=_lines(_starts(bench, streams), 4),
         loads=_lines(_loads(streams), 4),
         counters=_lines(_counters(bench, streams), 2),
         is_last=f"{last.name} == {last.extent - 1}",
@@ -230,9 +239,17 @@ def _loads(streams: Sequence[Stream]) -> Iterator[str]:
 
 def _counters(bench: Bench, streams: Sequence[Stream]) -> Iterator[str]:
     for loop in bench.loops:
-        yield f"integer {loop.name} = 0;  // of {loop.extent}"
+        yield f"integer {loop.name};  // of {loop.extent}"
     for stream in streams:
-        yield f"integer at_{stream.name} = 0;"
+        yield f"integer at_{stream.name};"
+
+
+def _starts(bench: Bench, streams: Sequence[Stream]) -> Iterator[str]:
+    for loop in bench.loops:
+        yield f"{loop.name} = 0;"
+    for stream in streams:
+        yield f"at_{stream.name} = 0;"
+        yield f"in_{stream.name} = '0;"
 
 
 def _advance(bench: Bench, streams: Sequence[Stream], at: int) -> Iterator[str]:

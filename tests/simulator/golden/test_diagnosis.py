@@ -8,6 +8,9 @@ import pytest
 from confusion import PAGE, Recorded, measured, named_kinds, table, with_table
 from dump_faults import FAULTS, UNITS
 
+from simulator.golden.verdict_text import array_told
+from simulator.numerics.rounding import Rounding
+
 LEAST_NAMED = 18
 
 
@@ -37,6 +40,23 @@ def test_enough_kinds_are_named_and_the_page_says_which(found):
     assert page == with_table(page, table(found)), "python tests/simulator/golden/confusion.py"
 
 
+WORDS = {
+    Rounding.FLOOR: "rounds toward minus infinity (an arithmetic shift alone)",
+    Rounding.TOWARD_ZERO: "rounds toward zero (truncates)",
+    Rounding.HALF_DOWN: "rounds ties toward minus infinity",
+    Rounding.HALF_AWAY: "rounds ties away from zero",
+    Rounding.HALF_EVEN: "rounds ties to the even code",
+}
+
+
+@pytest.mark.parametrize("name", ["MatMul", "LayerNorm", "Add"])
+@pytest.mark.parametrize("mode", WORDS, ids=str)
+def test_it_is_the_mode_that_was_built_and_no_other(recorded, name, mode):
+    verdict = recorded.judged(name, recorded.unit(name).changed(rounding=mode))
+    modes = [f.sentence for f in verdict.findings if f.kind == "rounding mode"]
+    assert modes == [WORDS[mode]]
+
+
 @pytest.mark.parametrize("name", ["MatMul", "LayerNorm", "Softmax", "Add", "Lookup"])
 def test_a_right_dump_is_equal_and_gets_no_pattern(recorded, name):
     verdict = recorded.judged(name, recorded.unit(name).golden)
@@ -50,8 +70,8 @@ def test_noise_has_no_known_pattern(recorded, name):
     noise = np.random.default_rng(5).integers(1, 7, golden.shape)
     noise[np.random.default_rng(6).random(golden.shape) < 0.5] = 0
     verdict = recorded.judged(name, golden ^ noise.astype(golden.dtype))
-    assert verdict.diagnosed
     assert verdict.findings == ()
+    assert [*array_told(verdict)][-1] == "  pattern no known pattern"
 
 
 def test_a_fault_in_one_channel_is_named_with_it(recorded):

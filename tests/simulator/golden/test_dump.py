@@ -218,15 +218,18 @@ b{x} d
 
 
 def vcd(words, width):
-    """A stream of words at rising edges; every third cycle is not valid, and holds another word."""
+    """A stream of words taken at rising edges; every third cycle is not valid, and has another one.
+
+    As those of registers, words change right at the edge that takes the one before.
+    """
     lines = [VCD.format(width=width, high=width - 1, x="x" * width)]
     time, left = 0, list(words)
     while left:
         valid = time // 10 % 3 != 1
         word = left.pop(0) if valid else "1" * width
-        lines.append(f"#{time + 5}\n0c\nb{word} d\n{int(valid)}v\n#{time + 10}\n1c\n")
+        lines.append(f"b{word} d\n{int(valid)}v\n#{time + 5}\n0c\n#{time + 10}\n1c\n")
         time += 10
-    return "".join([*lines, f"#{time + 5}\n0c\n"])
+    return "".join([*lines, f"0v\n#{time + 5}\n0c\n"])
 
 
 def bits_of(codes, bits, lanes):

@@ -4,41 +4,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from math import isqrt
 
 import numpy as np
 import pytest
-from one_op_graphs import CASES
-from small_graphs import S8, S32, SATURATE, Draft, accumulator, random_codes
+from small_graphs import SATURATE, accumulator
+from trials import CHOSEN, one_layer, trial_of
 
-from simulator.golden.variants import Trial, Variant, unit_of, variants
+from simulator.golden.trial import is_fixed_point
+from simulator.golden.variants import Trial, Variant, variants
 from simulator.graph.ops import LayerNorm, MatMul, Op, Softmax
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.rounding import Rounding, divide
 from simulator.ops import BEHAVIOURS
-
-CHOSEN = [(op_type, next(iter(cases))) for op_type, cases in CASES.items()] + [
-    (MatMul, "onto a residual, per channel"),
-    (MatMul, "pairs wrap in 9 bits, bias last"),
-    (MatMul, "activations, saturating"),
-    (LayerNorm, "multiplied channels"),
-    (Softmax, "division"),
-]
-
-
-@cache
-def trial_of(op_type: type[Op], case: str, images: int = 2) -> Trial:
-    """Return a trial of one of the small graphs, with random codes."""
-    draft = Draft()
-    CASES[op_type][case](draft)
-    graph = draft.graph()
-    unit = unit_of(graph, graph.ops[-1])
-    codes = {
-        name: random_codes(graph.tensors[name], images, seed)
-        for seed, name in enumerate(unit.inputs)
-    }
-    return Trial.of(unit, codes)
+from simulator.traces import trace
 
 
 def found(trial: Trial, name: str) -> Variant:
@@ -72,24 +51,6 @@ def test_changed_ops_compute_what_their_references_say(op_type: type[Op], case: 
             ]
             wanted = BEHAVIOURS[op_type].reference(op, variant.unit, first).codes
             assert np.array_equal(codes[0], wanted), variant.name
-
-
-def one_layer(weights: list[list[int]], bias: list[int], **changes: object) -> Trial:
-    """A layer of signed bytes on all first codes, the second one 3."""
-    draft = Draft(Rounding.HALF_UP)
-    draft.input("a", (1, 2), S8, 5)
-    given = {"shift": (4,), "multiplier": (3,), "zero_point": -7} | changes
-    draft.op(
-        MatMul,
-        "y",
-        "a",
-        draft.constant("w", weights, S8),
-        bias=draft.constant("b", bias, S32),
-        **given,
-    )
-    unit = unit_of(draft.graph(), draft.ops[-1])
-    codes = np.array([[[code, 3]] for code in range(-128, 128)], np.int8)
-    return Trial.of(unit, {"a": codes})
 
 
 def sums_of(trial: Trial) -> list[int]:
@@ -220,3 +181,13 @@ def test_sums_are_made_again_where_they_change() -> None:
         for code in range(-128, 128)
     ]
     assert trial.codes_of(other).ravel().tolist() == changed
+
+
+@pytest.mark.parametrize(("op_type", "case"), CHOSEN)
+def test_what_is_shifted_is_what_the_trace_says(op_type: type[Op], case: str) -> None:
+    trial = trial_of(op_type, case)
+    traced = trace(trial.op, trial.unit, trial.operands)
+    if "scaled" in traced and is_fixed_point(trial.op) and op_type is not Softmax:
+        assert np.array_equal(trial.scaled, traced["scaled"])
+    if "accumulator" in traced:
+        assert np.array_equal(trial.sums, traced["accumulator"])

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Directed vectors: they tell every mode, width and table entry apart, or equality is proven.
+
+Of all shipped profiles: ``tests/hardware/test_directed_profiles.py``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_graphs import encoder_block
+
+from simulator.golden.coverage import unit_coverage
+from simulator.golden.directed import STIMULI, stimuli
+from simulator.golden.directed.of_graph import units_of_graph
+from simulator.golden.directed.of_profile import units_of_profile
+from simulator.golden.one_op import OneOp, run_kernel, run_reference, run_trace
+from simulator.graph.ops import MatMul
+from simulator.profile import load_profile
+
+QUICK = ("ort_cpu", "vta")  # in float, before rounding; shifts alone, wrapping
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_directed_vectors_of_a_profile_leave_nothing_open(name: str) -> None:
+    for unit, base in units_of_profile(load_profile(name)):
+        coverage = unit_coverage(unit, [made.trial for made in stimuli(base, unit)])
+        assert [row.variant for row in coverage.missing] == [], unit
+
+
+def test_units_of_a_graph_have_its_modes_and_widths() -> None:
+    graph = encoder_block()
+    units = [*units_of_graph(graph)]
+    covered = [name for unit in units for name in unit.ops]
+    assert sorted(covered) == sorted(op.name for op in graph.ops if type(op) in STIMULI)
+    for unit in units:
+        assert unit.base.op.name in unit.ops
+    matmul = next(unit for unit in units if isinstance(unit.base.op, MatMul))
+    for made in stimuli(matmul.base, matmul.name):
+        op = made.one.op
+        assert isinstance(op, MatMul)
+        assert op.accumulator == matmul.base.op.accumulator
+        assert op.requantize.rounding is matmul.base.op.requantize.rounding
+        assert made.one.result.type == matmul.base.result.type
+        assert made.one.op.name.startswith(f"{matmul.name}.")
+
+
+def few(one: OneOp, operands: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: codes[:2] for name, codes in operands.items()}
+
+
+def test_kernels_traces_and_references_agree_on_directed_vectors() -> None:
+    for unit in units_of_graph(encoder_block()):
+        for made in stimuli(unit.base, unit.name):
+            codes = run_kernel(made.one, made.operands).codes
+            assert np.array_equal(run_trace(made.one, made.operands)["result"], codes)
+            if codes[0].size < 600:
+                first = few(made.one, dict(made.operands))
+                assert np.array_equal(run_reference(made.one, first).codes, codes[:2])
