@@ -105,5 +105,5 @@ def validate(name: Name) -> None:
 
     profile = load_profile(name)
     for use in table_uses(profile):
-        print(f"{use.name}: {use.table.file}, {use.count} entries of {use.type}", file=sys.stderr)
+        print(f"{use.name}: {use.table.file}, {use.size} entries of {use.type}", file=sys.stderr)
     print(f"{profile.name}: valid, sha256 {profile.sha256()}", file=sys.stderr)

@@ -19,11 +19,11 @@ NEAR_SAMPLES = 4  # codes of 16 bits: samples give half of the interpolation's e
 
 
 def _gelu(x: Real) -> Real:
-    return x / 2 * (1 + np.array([math.erf(value) for value in (x / math.sqrt(2)).tolist()]))
+    return np.asarray(x / 2 * (1 + np.array([math.erf(one / math.sqrt(2)) for one in x.tolist()])))
 
 
 def _gelu_tanh(x: Real) -> Real:
-    return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return np.asarray(x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
 
 
 def _sigmoid(x: Real) -> Real:
@@ -56,7 +56,7 @@ def function_of(graph: IntGraph, op: Lookup | InterpolatedLookup) -> str | None:
     if isinstance(op, InterpolatedLookup):
         step = 1 << op.fraction_bits
         near, codes = NEAR_SAMPLES, x.code_type.low + step * np.arange(len(table))
-    real = x.scale[0] * (codes - x.zero_point)
+    real = np.asarray(x.scale[0] * (codes - x.zero_point), np.float64)
     best: tuple[float, str] | None = None
     for name, function in FUNCTIONS.items():
         wanted = np.floor(function(real) / y.scale[0] + 0.5) + zero_point

@@ -186,9 +186,11 @@ def table_operator(graph: IntGraph, op: Lookup) -> tuple[str, dict[str, bool]]:
     x, y = graph.tensors[op.a], graph.result(op)
     ends = (one_scale(graph, op.a), x.zero_point, one_scale(graph, op.name), y.zero_point)
     table = graph.constants[op.table]
-    types = {"input_type": x.code_type, "output_type": y.code_type}
     for function, approximate in ((function_tables.gelu, False), (function_tables.gelu_tanh, True)):
-        if np.array_equal(function_tables.function_table(function, *ends, **types), table):
+        made = function_tables.function_table(
+            function, *ends, input_type=x.code_type, output_type=y.code_type
+        )
+        if np.array_equal(made, table):
             return "GELU", {"approximate": approximate}
     if x.type == y.type and np.array_equal(
         function_tables.rsqrt_table(*ends, bits=x.code_type.bits), table

@@ -71,7 +71,7 @@ class TableUse(NamedTuple):
 
     path: tuple[str, str]
     table: ChipTable
-    count: int
+    size: int
     type: IntType
     zero_points: dict[str, tuple[int, IntType]]
 
@@ -83,8 +83,8 @@ class TableUse(NamedTuple):
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with the entries."""
         found = self.table.entries
-        if len(found) != self.count:
-            yield f"{self.name}: {self.table.file} has {len(found)} entries, wanted {self.count}"
+        if len(found) != self.size:
+            yield f"{self.name}: {self.table.file} has {len(found)} entries, wanted {self.size}"
         for index, entry in enumerate(found):
             if not self.type.low <= entry <= self.type.high:
                 yield (

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 
 from simulator.errors import InputError
@@ -49,7 +50,7 @@ def copied(
     )
     for old, new in set(files.values()):
         named = re.compile(rf"(\bfile\s*=\s*)(\"|'){re.escape(old)}\2")
-        changed = named.sub(lambda found, path=new: f'{found[1]}"{path}"', changed)
+        changed = named.sub(partial(_named, path=new), changed)
     before, after = tomllib.loads(text), tomllib.loads(changed)
     for (section, key), (_, new) in files.items():
         before[section][key]["file"] = new
@@ -66,3 +67,7 @@ def copied(
             "hand"
         )
     return changed
+
+
+def _named(found: re.Match[str], path: str) -> str:
+    return f'{found[1]}"{path}"'

@@ -79,7 +79,7 @@ def _with_tables(profile: NpuProfile, path: Path) -> NpuProfile:
             continue
         plain[section][key]["entries"] = entries
         if not entries:
-            found.append(f"{use.name}: {use.table.file} has 0 entries, wanted {use.count}")
+            found.append(f"{use.name}: {use.table.file} has 0 entries, wanted {use.size}")
     if found:
         raise _refused(path, found)
     return NpuProfile.model_validate(plain)

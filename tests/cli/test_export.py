@@ -44,7 +44,6 @@ def test_onnx_runs_near_the_emulator_and_says_how_near(
         "export", "onnx", demo.folder, "--out", out, "--compare", IMAGES, "--inputs", codes,
         "--batch", 4,
     )  # fmt: skip
-    done.check(0)
     told = {key.strip(): value.strip() for key, value in figures(done.out).items()}
     assert told["images"].startswith(f"{IMAGES} ")
     assert float(told["codes that differ by 1 at most"].split()[0]) > 95
@@ -68,7 +67,7 @@ def test_model_explorer_gets_the_graph_and_the_run_s_figures(
     without_torch: Run, demo: Demo, tmp_path: Path
 ) -> None:
     out = tmp_path / "demo.json"
-    without_torch("export", "model-explorer", demo.folder, "--out", out).check(0)
+    without_torch("export", "model-explorer", demo.folder, "--out", out)
     (graph,) = json.loads(out.read_text(encoding="utf-8"))["graphs"]
     assert set(rows(demo)) <= {node["id"] for node in graph["nodes"]}
     for key in ("cycles", "weight_bytes", "result_bytes", "sqnr_db", "headroom_bits"):
@@ -89,7 +88,7 @@ def test_a_graph_without_a_run_has_estimates(
     for name in ("graph.json", "graph.safetensors"):
         (folder / name).write_bytes((demo.folder / name).read_bytes())
     out = tmp_path / "graph.json.out"
-    without_torch("export", "model-explorer", folder, "--out", out).check(0)
+    without_torch("export", "model-explorer", folder, "--out", out)
     cycles = json.loads(out.with_suffix(".cycles.json").read_text(encoding="utf-8"))
     (overlay,) = cycles.values()
     wanted = {op: float(row["cycles"]) for op, row in rows(demo).items()}
@@ -101,8 +100,7 @@ def test_tflite_refuses_another_chip_by_the_op(
     without_torch: Run, demo: Demo, tmp_path: Path
 ) -> None:
     out = tmp_path / "demo.tflite"
-    done = without_torch("export", "tflite", demo.folder, "--out", out)
-    done.check(3)
+    done = without_torch("export", "tflite", demo.folder, "--out", out, code=3)
     assert "op patch_embed.proj has no form in a .tflite file" in done.err
     assert not out.exists()
 
@@ -112,8 +110,8 @@ def test_what_is_compared_belongs_to_compare(
 ) -> None:
     out, codes = tmp_path / "demo.onnx", tmp_path / "codes.npy"
     np.save(codes, np.zeros((1, 3, 8, 8), np.int8))
-    done = without_torch("export", "onnx", demo.folder, "--out", out, "--inputs", codes)
-    done.check(2)
+    done = without_torch("export", "onnx", demo.folder, "--out", out, "--inputs", codes, code=2)
+    assert "--inputs and --data are for --compare N" in done.err
     assert not out.exists()
 
 

@@ -75,12 +75,12 @@ def print_agreement(
     ours, theirs = ran.astype(np.float64), np.concatenate(parts).astype(np.float64)
     apart = np.abs(ours - theirs)
     same = (ours.argmax(-1) == theirs.argmax(-1)).mean()
-    print(f"{'images':30} {whole} ({escaped(comparison.source)})")
-    print(f"{'engine':30} {engine}")
-    print(f"{'equal codes':30} {100 * (apart == 0).mean():.2f} %")
-    print(f"{'codes that differ by 1 at most':30} {100 * (apart <= 1).mean():.2f} %")
-    print(f"{'largest difference':30} {apart.max():g} codes")
-    print(f"{'same top-1':30} {100 * same:.2f} %")
+    print(f"{'images':32} {whole} ({escaped(comparison.source)})")
+    print(f"{'engine':32} {engine}")
+    print(f"{'equal codes':32} {100 * (apart == 0).mean():.2f} %")
+    print(f"{'codes that differ by 1 at most':32} {100 * (apart <= 1).mean():.2f} %")
+    print(f"{'largest difference':32} {apart.max():g} codes")
+    print(f"{'same top-1':32} {100 * same:.2f} %")
     if whole < len(codes):
         print(f"note: {len(codes) - whole} images make no whole batch", file=sys.stderr)
 
