@@ -167,7 +167,7 @@ $coordinates
           checked <= checked + 1;
         end
       end
-      if (quiet > PATIENCE || (checked == RESULTS && quiet > SILENCE)) begin
+      if (quiet > PATIENCE || extra > SILENCE || (checked == RESULTS && quiet > SILENCE)) begin
         if (results != 0) $$fclose(results);
         $$display("%0d words checked, %0d mismatches, %0d clocks", checked, mismatches, clocks);
         if (checked == RESULTS && mismatches == 0 && extra == 0 && exhausted) begin
