@@ -60,7 +60,7 @@ class Wave:
 
     def __init__(self, path: Path) -> None:
         try:
-            import pywellen  # type: ignore[import-untyped]
+            import pywellen
         except ImportError as error:
             raise EnvironmentProblem(
                 f"{path}: waveforms are read by the package pywellen, which is not installed; "
