@@ -147,7 +147,8 @@ def _reasons_of_stage(trial: Trial) -> Iterator[str]:
     rounding, once = rule_of(trial.op).rounding, rounds_once(trial)
     if longest_shift(trial) == 0:
         yield "nothing is rounded: every shift is 0"
-    if once and rounding in UNMOVED:
+    both_up = rule_of(trial.op).double_rounding is DoubleRounding.ASYMMETRIC
+    if (once or both_up) and rounding in UNMOVED:
         yield f"{rounding} of a number and of one a whole number away drop the same fraction"
     if once and rounding is Rounding.HALF_EVEN and trial.result.zero_point % 2 == 0:
         yield "an even zero point leaves odd and even as they are"
