@@ -64,7 +64,7 @@ class Wave:
         except ImportError as error:
             raise EnvironmentProblem(
                 f"{path}: waveforms are read by the package pywellen, which is not installed; "
-                "pip install 'pywellen==0.25.*'"
+                "pip install 'aocq[waves]'"
             ) from error
         if not path.is_file():
             raise InputError(f"{path}: not found; name a VCD or FST file")
