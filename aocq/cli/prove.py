@@ -234,6 +234,18 @@ def _write_inputs(
                 files[name] = f"{number:03}.{found.op}.{found.value}.{name}.npy"
                 with replace_file(complete / files[name]) as temporary, temporary.open("wb") as to:
                     np.save(to, codes, allow_pickle=False)
-            index.append({**_plain(found, nearest), "inputs": files})
+            run_alone = _arguments(graph, found.op, files)
+            index.append({**_plain(found, nearest), "inputs": files, "simulate": run_alone})
         write_text(complete / "index.json", strict_json.dumps(index, indent=1) + "\n")
         publish(folder, "prove", sha256(graph))
+
+
+def _arguments(graph: IntGraph, name: str, files: Mapping[str, str]) -> list[str]:
+    """Return what ``aocq simulate RUN`` is given to run an op alone on these files."""
+    op = next(op for op in graph.ops if op.name == name)
+    found = ["--op", name]
+    for field in op.operand_fields:
+        operand = getattr(op, field)
+        if operand in files:
+            found += ["--inputs", f"{field}={files[operand]}"]
+    return found

@@ -63,6 +63,8 @@ def test_registers_that_are_too_narrow_are_shown_an_input(
             codes = np.load(inputs / file)
             assert codes.shape == (1, *graph.tensors[name].shape)
             assert codes.dtype == graph.tensors[name].type.dtype
+        one, run_alone = Path(next(iter(entry["inputs"].values()))), entry["simulate"]
+        assert run_alone == ["--op", entry["op"], "--inputs", f"a={one}"]
     of_layernorm = next(entry for entry in index if entry["value"] == "sum")
     (codes,) = (np.load(inputs / file).astype(int) for file in of_layernorm["inputs"].values())
     op = next(op for op in graph.ops if op.name == of_layernorm["op"])
