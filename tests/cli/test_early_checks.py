@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import inspect
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from command_line import Demo, Finished, digests
 from PIL import Image
 
-from aocq.cli import recipes
+from aocq.cli import export, golden, recipes
 from aocq.cli.app import COMMANDS
 from aocq.cli.checks import CHECKS, check_of
 from aocq.cli.options import GEMMS
@@ -205,9 +205,19 @@ def test_a_network_that_fails_leaves_no_folder(
     assert list(tmp_path.iterdir()) == []
 
 
-def parameters() -> Iterator[tuple[str, str, Any]]:
+GROUPS = {"golden": golden.COMMANDS, "export": export.COMMANDS}
+IN_GROUPS = {
+    f"{group}.{name}": command
+    for group, commands in GROUPS.items()
+    for name, command in commands.items()
+}
+
+
+def parameters(
+    commands: Mapping[str, Callable[..., None]] = COMMANDS,
+) -> Iterator[tuple[str, str, Any]]:
     """Yield command, name and annotation of every parameter."""
-    for command, function in COMMANDS.items():
+    for command, function in commands.items():
         for name, found in inspect.signature(function, eval_str=True).parameters.items():
             yield command, name, found.annotation
 
@@ -223,7 +233,7 @@ def test_every_path_is_checked_first() -> None:
 
 
 def test_no_check_is_of_a_parameter_that_is_gone() -> None:
-    known = {(command, name) for command, name, _ in parameters()}
+    known = {(command, name) for command, name, _ in parameters({**COMMANDS, **IN_GROUPS})}
     for key in CHECKS:
         command, dot, name = key.rpartition(".")
         if dot:
