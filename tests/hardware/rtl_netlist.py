@@ -35,7 +35,7 @@ module bench;
           mismatches = mismatches + 1;
       end
     end
-    if (results == {results} || clocks == 9000) begin
+    if (results == {results} || clocks == 6000) begin
       $display("%0d results, %0d mismatches", results, mismatches);
       $finish;
     end

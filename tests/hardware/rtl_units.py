@@ -74,6 +74,7 @@ _LEVELS: dict[str, str | int] = {
     "INNER_OVERFLOWS": f"128'd{2 << 32}",
     "ACCUMULATOR_BITS": 17,
     "ACCUMULATOR_OVERFLOW": 0,
+    "BIAS_BITS": 14,
 }
 _NARROW_NORM: dict[str, str | int] = {
     "CHANNELS": 6,
@@ -97,7 +98,11 @@ _NARROW_MEMORIES = (
     ("gamma", 6, 10),
     ("beta", 6, 9),
 )
-_NARROW_FACTORS: dict[str, str | int] = {"MULTIPLIER_BITS": 6, "SCALED_WIDTH": 42}
+_NARROW_FACTORS: dict[str, str | int] = {
+    "MULTIPLIER_BITS": 6,
+    "SCALED_WIDTH": 42,
+    "ZERO_POINT_BITS": 7,
+}
 _SMALL_TABLE = {"IN_BITS": 5, "TABLE_BITS": 8, "RECIPROCAL_BITS": 20, "SHIFT": 12, "COLUMNS": 9}
 _SMALL_MEMORY = (("table", 32, 8),)
 OTHERS = [
@@ -119,7 +124,7 @@ OTHERS = [
     Elaborated("requantizer", {"DOUBLE_ROUNDING": 1, "OUT_BITS": 16, **_NARROW_FACTORS}),
     Elaborated("requantizer", {"DOUBLE_ROUNDING": 2, **_NARROW_FACTORS}),
     Elaborated("mac", {**_LEVELS, "BIAS_STAGE": 1}, row=9),
-    Elaborated("mac", {"A_SIGNED": 0, "B_BITS": 4, "ACCUMULATOR_BITS": 14}, row=9),
+    Elaborated("mac", {"A_SIGNED": 0, "B_BITS": 4, "BIAS_BITS": 12, "ACCUMULATOR_BITS": 14}, row=9),
     Elaborated(
         "add",
         {"ROUNDING": 4, "B_BITS": 1, "OUT_ZERO_POINT": -3, "MULTIPLIER_BITS": 9, "SHIFT": 8},
