@@ -126,7 +126,7 @@ def run_testbench(folder: Path, simulator: str, runtime: Path, *, stalls: bool =
     """Run ``make SIMULATOR`` in the folder of a testbench."""
     options = ["STALLS=+stalls"] if stalls else []
     if simulator == "verilator":
-        name, flags = seed_runtime(runtime, folder / ".build" / "verilator")
+        name, flags = seed_runtime(runtime, folder / ".build" / "obj_dir")
         options.append(f'VERILATOR_FLAGS={name} "{flags}"')
     done = run(["make", simulator, *options], folder)
     counts = _COUNTS.search(done.stdout)
