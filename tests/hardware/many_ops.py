@@ -8,13 +8,31 @@ from pathlib import Path
 
 import numpy as np
 from many_units import Configuration, Field, ManyUnits
+from numpy.typing import NDArray
 
+from simulator.export.rtl.bench import Bench
 from simulator.export.rtl.benches import bench_of
 from simulator.export.rtl.folder import unit_files
 from simulator.export.rtl.skeleton import module_text
 from simulator.export.rtl.vectors import OpVectors
 from simulator.export.rtl.words import memory_text
 from simulator.export.rtl.wrappers import wrapper_of
+from simulator.numerics.float_type import Array
+
+
+def element_words(bench: Bench, names: Sequence[str]) -> tuple[dict[str, Array], NDArray[np.bool_]]:
+    """Return the codes of streams element by element, and which elements are the last of a row."""
+    extents = [loop.extent for loop in bench.loops]
+    fields = {}
+    for stream in bench.streams:
+        if stream.name in names:
+            at = np.zeros(extents, np.int64)
+            for axis, stride in enumerate(stream.strides):
+                steps = stride * np.arange(extents[axis])
+                at += steps.reshape([-1 if i == axis else 1 for i in range(len(extents))])
+            fields[stream.name] = stream.words.reshape(-1)[at.reshape(-1)]
+    last = np.broadcast_to(np.arange(extents[-1]) == extents[-1] - 1, extents).reshape(-1)
+    return fields, last
 
 
 def through_hardware(
@@ -61,15 +79,5 @@ def through_hardware(
         configurations=tuple(configurations),
         files=files,
     )
-    extents = [loop.extent for loop in first.loops]
-    fields = {}
-    for name in used:
-        at = sum(
-            np.arange(extent).reshape([-1 if i == axis else 1 for i in range(len(extents))])
-            * streams[name].strides[axis]
-            for axis, extent in enumerate(extents)
-        )
-        places = np.broadcast_to(at, extents).reshape(-1)
-        fields[name] = streams[name].words.reshape(-1)[places]
-    last = np.arange(len(places)) % extents[-1] == extents[-1] - 1
+    fields, last = element_words(first, used)
     return hardware.run(folder, simulator, runtime, fields, last)

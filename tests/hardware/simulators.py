@@ -26,19 +26,16 @@ endmodule
 _COUNTS = re.compile(r"^(\d+) words checked, (\d+) mismatches", re.MULTILINE)
 
 
-def verilator_root() -> Path:
-    """Return the folder of Verilator's package."""
+def environment() -> dict[str, str]:
+    """Return the environment of a process that calls ``verilator``, where it is installed.
+
+    It calls scripts of its own by the names of Python.
+    """
     import environments
 
     root = environments.package_folder("rtl", "verilator")
-    assert root is not None, "needs('verilator') comes first"
-    return root
-
-
-def environment() -> dict[str, str]:
-    """Return the environment of a process that calls ``verilator``, and Python as ``python3``."""
-    root = verilator_root()
-    # Verilator calls a script of its own by the name of a Python.
+    if root is None:
+        return {**os.environ}
     path = os.pathsep.join(
         [str(root / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
     )
@@ -129,7 +126,7 @@ def run_testbench(folder: Path, simulator: str, runtime: Path, *, stalls: bool =
     """Run ``make SIMULATOR`` in the folder of a testbench."""
     options = ["STALLS=+stalls"] if stalls else []
     if simulator == "verilator":
-        name, flags = seed_runtime(runtime, folder / ".build" / "verilator")
+        name, flags = seed_runtime(runtime, folder / ".build" / "obj_dir")
         options.append(f'VERILATOR_FLAGS={name} "{flags}"')
     done = run(["make", simulator, *options], folder)
     counts = _COUNTS.search(done.stdout)

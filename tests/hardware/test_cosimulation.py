@@ -33,7 +33,7 @@ def through_units(graph, op, values, expected, folder, simulator, runtime):
     outcome = run_testbench(folder, simulator, runtime)
     assert outcome.passed, outcome.text
     assert (outcome.checked, outcome.mismatches) == (expected.size, 0)
-    text = (folder / ".build" / f"{simulator}.hex").read_text()
+    text = (folder / ".build" / simulator / f"{op.name}.hex").read_text()
     codes = memory_codes(text, vectors.tensor(op.name).code_type)
     return codes.astype(expected.dtype).reshape(expected.shape)
 

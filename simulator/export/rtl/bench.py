@@ -109,6 +109,11 @@ class Bench:
     numbers: Mapping[str, int | str] = field(default_factory=lambda: MappingProxyType({}))
     roms: tuple[Rom, ...] = ()
 
+    @property
+    def dump_name(self) -> str:
+        """The name by which golden vectors have the results."""
+        return f"{self.op}.accumulator" if self.part is Part.SUMS else self.op
+
 
 def strides_of(shape: Shape) -> tuple[int, ...]:
     """Return the strides of an array in row-major order, in elements."""

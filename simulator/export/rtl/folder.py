@@ -25,8 +25,9 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
 _MAKEFILE = Template("""\
 # `make icarus`, `make verilator`: build and run the testbench; it fails unless every word is equal.
 # `make lint`: Verilator's warnings. STALLS=+stalls puts random pauses on both sides. All that is
-# made is in .build, also what came out: icarus.hex, verilator.hex.
+# made is in .build, also the results: for `aocq golden check DIR .build/icarus`.
 SOURCES := $sources
+RESULTS := $results.hex
 STALLS ?=
 VERILATOR ?= verilator
 VERILATOR_FLAGS ?=
@@ -36,22 +37,25 @@ CXX_FLAGS ?= -std=c++20 -fcoroutines
 
 .PHONY: icarus verilator lint clean
 
-icarus: .build/icarus
-	vvp -n .build/icarus $$(STALLS) +results=.build/icarus.hex | tee .build/icarus.log
+icarus: .build/icarus.vvp
+	@mkdir -p .build/icarus
+	vvp -n .build/icarus.vvp $$(STALLS) +results=.build/icarus/$$(RESULTS) | tee .build/icarus.log
 	@grep -q '^PASS' .build/icarus.log
 
-.build/icarus: $$(SOURCES)
+.build/icarus.vvp: $$(SOURCES)
 	@mkdir -p .build
 	iverilog -g2012 -s testbench -o $$@ $$(SOURCES)
 
-verilator: .build/verilator/testbench
-	.build/verilator/testbench $$(STALLS) +results=.build/verilator.hex | tee .build/verilator.log
+verilator: .build/obj_dir/testbench
+	@mkdir -p .build/verilator
+	.build/obj_dir/testbench $$(STALLS) +results=.build/verilator/$$(RESULTS) \\
+	| tee .build/verilator.log
 	@grep -q '^PASS' .build/verilator.log
 
-.build/verilator/testbench: $$(SOURCES)
+.build/obj_dir/testbench: $$(SOURCES)
 	@mkdir -p .build
 	$$(VERILATOR) --binary --timing --output-split 0 $$(WARNINGS) -CFLAGS "$$(CXX_FLAGS)" \\
-	$$(VERILATOR_FLAGS) --Mdir .build/verilator --top-module testbench -o testbench $$(SOURCES)
+	$$(VERILATOR_FLAGS) --Mdir .build/obj_dir --top-module testbench -o testbench $$(SOURCES)
 
 lint:
 	$$(VERILATOR) --lint-only --timing -Wall --top-module testbench $$(SOURCES)
@@ -70,7 +74,7 @@ _README = Template("""\
 Feeds the module `$module` with $elements elements and compares $results results, code by
 code, with those of the emulator. It prints how many were checked and the first that differ; the
 exit status is not 0 unless all are equal, none is undefined and none too many. What the module gave
-is in `.build/icarus.hex` and `.build/verilator.hex`.
+is in `.build/icarus` and `.build/verilator`.
 
 - `testbench.sv`: the loops, the memories, the comparison.
 - $device
@@ -121,7 +125,9 @@ def bench_files(
         warnings = "-Wno-fatal"
         device = f"`{next(iter(sources))}`: your module; the skeleton says what each port carries."
     found = {"testbench.sv": bench_text(bench, module, unused), **sources}
-    found["Makefile"] = _MAKEFILE.substitute(sources=" ".join(found), warnings=warnings)
+    found["Makefile"] = _MAKEFILE.substitute(
+        sources=" ".join(found), results=bench.dump_name, warnings=warnings
+    )
     found["README.md"] = _readme(bench, module, device)
     return found | _memories(bench, roms, unused)
 

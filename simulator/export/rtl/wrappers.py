@@ -35,9 +35,6 @@ from simulator.graph.ops import (
     SoftmaxIta,
 )
 from simulator.numerics.integer_type import IntType
-from simulator.numerics.rescaling import Arithmetic
-
-_OWN = "--module NAME writes the testbench around a module of your own"
 
 
 def wrapper_of(bench: Bench, vectors: OpVectors) -> Wrapper:
@@ -53,14 +50,8 @@ def wrapper_of(bench: Bench, vectors: OpVectors) -> Wrapper:
         known = ", ".join(sorted(kind.__name__ for kind in _WRAPPERS))
         raise InputError(
             f"op {vectors.op.name}: there is no unit for {type(vectors.op).__name__}, only for "
-            f"{known}; {_OWN}"
+            f"{known}; --module NAME writes the testbench around a module of your own"
         )
-    for requantization in vectors.op.requantizations:
-        if requantization.arithmetic is not Arithmetic.FIXED_POINT:
-            raise InputError(
-                f"op {vectors.op.name}: rescales in {requantization.arithmetic}, the requantizer "
-                f"in fixed point; {_OWN}"
-            )
     return build(bench, vectors)
 
 
