@@ -18,7 +18,7 @@ import numpy as np
 from simulator import strict_json
 from simulator.errors import InputError
 from simulator.files import replace_file, write_text
-from simulator.golden.difference import difference, told, type_problem
+from simulator.golden.check.difference import difference, told, type_problem
 from simulator.numerics.float_type import Array
 
 _KINDS = "biuf"  # bool, signed, unsigned, float

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.golden.coverage import unit_coverage
+from simulator.golden.coverage.of_op import unit_coverage
 from simulator.golden.directed import stimuli
 from simulator.golden.directed.of_profile import units_of_profile
 from simulator.profile import load_profile

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from simulator.executor import Executor
-from simulator.golden.check import check_dump
-from simulator.golden.dump import find_dump
-from simulator.golden.mapping import read_mapping
+from simulator.golden.check.check import check_dump
+from simulator.golden.check.verdict import Status
+from simulator.golden.dump.folder import find_dump
+from simulator.golden.dump.mapping import read_mapping
 from simulator.golden.record import Recording, record
-from simulator.golden.verdict import Status
 from simulator.graph import GraphBuilder
 from simulator.graph.ops import Rescale
 from simulator.numerics.integer_type import IntType, Overflow

@@ -11,7 +11,7 @@ import typer
 from aocq.cli import options
 
 if TYPE_CHECKING:
-    from simulator.golden.verdict import DumpVerdict
+    from simulator.golden.check.verdict import DumpVerdict
 
 
 def command(
@@ -56,11 +56,11 @@ def command(
     Exit code 0 if all compared values are equal, else 1.
     """
     from aocq import progress
-    from simulator.golden.check import check_dump, ops_named
-    from simulator.golden.dump import find_dump
+    from simulator.golden.check.check import check_dump, ops_named
+    from simulator.golden.dump.folder import find_dump
+    from simulator.golden.dump.mapping import read_mapping
     from simulator.golden.files import check_files
     from simulator.golden.manifest import read_manifest
-    from simulator.golden.mapping import read_mapping
 
     manifest = read_manifest(golden)
     names = None if ops is None else ops_named(manifest, ops)
@@ -77,7 +77,7 @@ def _report(verdict: DumpVerdict, junit_file: Path | None, as_json: bool) -> Non
     from simulator import strict_json
     from simulator.control_characters import escaped
     from simulator.files import replace_file
-    from simulator.golden.verdict_text import as_plain, junit, told
+    from simulator.golden.check.verdict_text import as_plain, junit, told
 
     if junit_file is not None:
         with replace_file(junit_file) as temporary:

@@ -14,7 +14,7 @@ from aocq.cli.console import print_columns
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from simulator.golden.coverage import OpCoverage
+    from simulator.golden.coverage.of_op import OpCoverage
 
 
 def command(
@@ -32,8 +32,8 @@ def command(
     """
     from aocq import progress
     from simulator import strict_json
-    from simulator.golden.coverage import as_record
-    from simulator.golden.folder_coverage import folder_coverage, units_of
+    from simulator.golden.coverage.of_folder import folder_coverage, units_of
+    from simulator.golden.coverage.of_op import as_record
     from simulator.golden.manifest import read_manifest
 
     manifest = read_manifest(folder)
@@ -47,7 +47,7 @@ def command(
 
 def print_coverage(coverage: Sequence[OpCoverage], *, every: bool = False) -> None:
     """Print both tables of coverage."""
-    from simulator.golden.coverage_text import by_op, by_variant, summary
+    from simulator.golden.coverage.text import by_op, by_variant, summary
 
     for sentence in summary(coverage):
         print(sentence)

@@ -40,9 +40,9 @@ def command(
     vectors as `aocq golden record` writes them, coverage.json and coverage.md. Torch is not needed.
     """
     from aocq import progress
-    from simulator.golden.coverage_text import write_coverage
+    from simulator.golden.coverage.of_folder import folder_coverage, units_of
+    from simulator.golden.coverage.text import write_coverage
     from simulator.golden.files import made_whole
-    from simulator.golden.folder_coverage import folder_coverage, units_of
     from simulator.golden.manifest import Kind
     from simulator.golden.units import Form, write_units
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from simulator.golden.manifest import array_names
 from simulator.golden.one_op import OneOp
-from simulator.golden.trial import Trial
+from simulator.golden.variants.trial import Trial
 from simulator.graph.graph import IntGraph, Role, Tensor
 from simulator.graph.verify import verify_one_op
 from simulator.graph.verify_shapes import result_shape

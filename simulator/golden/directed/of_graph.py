@@ -10,7 +10,7 @@ from typing import Any
 from simulator.golden.directed import STIMULI
 from simulator.golden.manifest import array_names
 from simulator.golden.one_op import OneOp, of_op
-from simulator.golden.variants_of_constants import TABLES
+from simulator.golden.variants.constants import TABLES
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import Op
 from simulator.graph.ops import op_name

@@ -20,9 +20,9 @@ if __name__ == "__main__":
 
 from dump_faults import FAULTS, UNITS, Unit, cells, dump_folder, dumps, manifest, unit
 
-from simulator.golden.check import check_dump
-from simulator.golden.dump import find_dump
-from simulator.golden.verdict import ArrayVerdict
+from simulator.golden.check.check import check_dump
+from simulator.golden.check.verdict import ArrayVerdict
+from simulator.golden.dump.folder import find_dump
 
 PAGE = Path(__file__).parents[3] / "docs" / "golden_check.md"
 BEGIN, END = "<!-- measured: confusion -->\n", "<!-- end of what is measured -->\n"

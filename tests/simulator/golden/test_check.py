@@ -14,12 +14,12 @@ from small_graphs import encoder_block, input_codes, with_codes
 
 from simulator.errors import InputError
 from simulator.executor import Executor
-from simulator.golden.check import check_dump, ops_named
-from simulator.golden.dump import find_dump
+from simulator.golden.check.check import check_dump, ops_named
+from simulator.golden.check.verdict import Status
+from simulator.golden.check.verdict_text import as_plain, junit, told
+from simulator.golden.dump.folder import find_dump
 from simulator.golden.manifest import read_manifest
 from simulator.golden.record import Recording, record
-from simulator.golden.verdict import Status
-from simulator.golden.verdict_text import as_plain, junit, told
 from simulator.numerics.rounding import Rounding
 
 GRAPH = encoder_block()

@@ -7,10 +7,10 @@ import numpy as np
 from small_graphs import S4, S8, Draft
 from trials import one_layer
 
-from simulator.golden.coverage import OpCoverage, Verdict, op_coverage, unit_coverage
-from simulator.golden.coverage_text import by_op, by_variant, markdown, summary
-from simulator.golden.ties import count_ties
-from simulator.golden.variants import Trial, unit_of
+from simulator.golden.coverage.of_op import OpCoverage, Verdict, op_coverage, unit_coverage
+from simulator.golden.coverage.text import by_op, by_variant, markdown, summary
+from simulator.golden.coverage.ties import count_ties
+from simulator.golden.variants.all_of import Trial, unit_of
 from simulator.graph.ops import Lookup
 
 

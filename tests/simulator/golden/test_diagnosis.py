@@ -8,7 +8,7 @@ import pytest
 from confusion import PAGE, Recorded, measured, named_kinds, table, with_table
 from dump_faults import FAULTS, UNITS
 
-from simulator.golden.verdict_text import array_told
+from simulator.golden.check.verdict_text import array_told
 from simulator.numerics.rounding import Rounding
 
 LEAST_NAMED = 18

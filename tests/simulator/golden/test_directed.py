@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from small_graphs import encoder_block
 
-from simulator.golden.coverage import unit_coverage
+from simulator.golden.coverage.of_op import unit_coverage
 from simulator.golden.directed import STIMULI, stimuli
 from simulator.golden.directed.of_graph import units_of_graph
 from simulator.golden.directed.of_profile import units_of_profile

@@ -10,12 +10,12 @@ import pytest
 from dump_faults import dump_folder, manifest, unit
 
 from simulator.errors import EnvironmentProblem, InputError
-from simulator.golden.check import check_dump
-from simulator.golden.dump import find_dump
+from simulator.golden.check.check import check_dump
+from simulator.golden.check.verdict import Status
+from simulator.golden.dump.folder import find_dump
+from simulator.golden.dump.hex_words import NotHexError, elements_of, parse_hex
+from simulator.golden.dump.mapping import read_mapping
 from simulator.golden.formats import write_hex, write_raw
-from simulator.golden.hex_words import NotHexError, elements_of, parse_hex
-from simulator.golden.mapping import read_mapping
-from simulator.golden.verdict import Status
 from simulator.numerics.integer_type import IntType
 
 S5, S8, S16, U8 = IntType(bits=5), IntType(bits=8), IntType(bits=16), IntType(bits=8, signed=False)

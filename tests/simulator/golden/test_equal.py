@@ -11,9 +11,9 @@ from one_op_graphs import CASES
 from small_graphs import S8, S32, WRAP, Draft, accumulator
 from trials import CHOSEN, one_layer, trial_of
 
-from simulator.golden.equal import proven_equal
-from simulator.golden.ties import possible_ties
-from simulator.golden.variants import Trial, Variant, unit_of, variants
+from simulator.golden.coverage.equal import proven_equal
+from simulator.golden.coverage.ties import possible_ties
+from simulator.golden.variants.all_of import Trial, Variant, unit_of, variants
 from simulator.graph.ops import MatMul, Op, Rescale
 from simulator.numerics.integer_type import IntType
 

@@ -11,8 +11,8 @@ import pytest
 from small_graphs import SATURATE, accumulator
 from trials import CHOSEN, one_layer, trial_of
 
-from simulator.golden.trial import is_fixed_point
-from simulator.golden.variants import Trial, Variant, variants
+from simulator.golden.variants.all_of import Trial, Variant, variants
+from simulator.golden.variants.trial import is_fixed_point
 from simulator.graph.ops import LayerNorm, MatMul, Op, Softmax
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.rounding import Rounding, divide

@@ -9,7 +9,7 @@ import numpy as np
 from one_op_graphs import CASES
 from small_graphs import S8, S32, Draft, random_codes
 
-from simulator.golden.variants import Trial, unit_of
+from simulator.golden.variants.all_of import Trial, unit_of
 from simulator.graph.ops import LayerNorm, MatMul, Op, Softmax
 from simulator.numerics.rounding import Rounding
 

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Coverage as tables: by mistake over all ops, and by op; as Markdown and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from simulator import strict_json
+from simulator.files import write_text
+from simulator.golden.coverage.of_op import MODES, OpCoverage, Verdict, as_record
+
+COVERAGE_JSON, COVERAGE_TEXT = "coverage.json", "coverage.md"
+MOST_NAMES = 6  # of variants, in a cell
+Table = tuple[list[str], list[list[str]]]
+
+
+def by_variant(coverage: Sequence[OpCoverage], *, all_rows: bool = False) -> Table:
+    """Return a row for each mistake: in how many ops it is told apart, proven equal, or neither.
+
+    Of modes, widths and table entries; ``all_rows``: of values of constants, too.
+    """
+    counted: dict[str, dict[Verdict, int]] = {}
+    about: dict[str, tuple[str, str]] = {}
+    for one in coverage:
+        for row in one.rows:
+            if row.family in MODES or all_rows:
+                verdicts = counted.setdefault(row.variant, dict.fromkeys(Verdict, 0))
+                verdicts[row.verdict] += 1
+                about.setdefault(row.variant, (str(row.family), row.sentence))
+    titles = ["mistake", "what", *map(str, Verdict)]
+    order = list(MODES)
+    names = sorted(counted, key=lambda name: [str(f) for f in order].index(about[name][0])
+                   if about[name][0] in map(str, order) else len(order))  # fmt: skip
+    rows = [
+        [name, about[name][1], *(str(counted[name][verdict]) for verdict in Verdict)]
+        for name in names
+    ]
+    return titles, rows
+
+
+def by_op(coverage: Sequence[OpCoverage]) -> Table:
+    """Return a row for each op: what its vectors reach, and what they do not tell apart."""
+    titles = [
+        "op", "kind", "codes", "ties", "clipped", "table", *map(str, Verdict), "of these",
+    ]  # fmt: skip
+    return titles, [_row(one) for one in coverage]
+
+
+def _row(one: OpCoverage) -> list[str]:
+    reached = one.reached
+    ties = clipped = table = "-"
+    if reached.negative_ties is not None and reached.positive_ties is not None:
+        ties = f"{reached.negative_ties + reached.positive_ties:,}"
+    if reached.saturated_low is not None and reached.saturated_high is not None:
+        clipped = f"{reached.saturated_low + reached.saturated_high:,}"
+    if reached.entries:
+        table = ", ".join(f"{used} of {entries}" for used, entries in reached.entries.values())
+    counts = [str(len(one.of(verdict, MODES))) for verdict in Verdict]
+    names = [row.variant for row in one.missing]
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return [
+        one.op,
+        one.kind,
+        f"{reached.codes:,}",
+        ties,
+        clipped,
+        table,
+        *counts,
+        ", ".join(names[:MOST_NAMES]) + more,
+    ]
+
+
+def summary(coverage: Sequence[OpCoverage]) -> list[str]:
+    """Return sentences: how many results, ties and clipped codes, what is not told apart."""
+    codes = sum(one.reached.codes for one in coverage)
+    shifted = [one.reached for one in coverage if one.reached.negative_ties is not None]
+    results = sum(one.codes for one in shifted)
+    ties = sum((one.negative_ties or 0) + (one.positive_ties or 0) for one in shifted)
+    missing = sum(len(one.missing) for one in coverage)
+    told = sum(len(one.of(Verdict.TOLD_APART, MODES)) for one in coverage)
+    equal = sum(len(one.of(Verdict.EQUAL, MODES)) for one in coverage)
+    return [
+        f"{codes:,} results of {len(coverage)} ops; {results:,} are shifted and rounded, "
+        f"{ties:,} of them exact ties",
+        f"modes, widths and table entries: {told} mistakes told apart, {equal} proven equal, "
+        f"{missing} not told apart",
+    ]
+
+
+def markdown(coverage: Sequence[OpCoverage]) -> str:
+    """Return both tables as Markdown."""
+    parts = ["# Coverage", "", *(f"{sentence}.\n" for sentence in summary(coverage))]
+    for title, (titles, rows) in (
+        ("By mistake: number of ops", by_variant(coverage)),
+        ("By op", by_op(coverage)),
+    ):
+        parts += [f"## {title}", "", _line(titles), _line(["---"] * len(titles))]
+        parts += [*map(_line, rows), ""]
+    return "\n".join(parts)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def write_coverage(coverage: Sequence[OpCoverage], folder: Path) -> None:
+    """Write ``coverage.json`` and ``coverage.md``.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be written.
+    """
+    record: dict[str, Any] = {"format": 1, "ops": as_record(coverage)}
+    write_text(folder / COVERAGE_JSON, strict_json.dumps(record, indent=1) + "\n")
+    write_text(folder / COVERAGE_TEXT, markdown(coverage))

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The dump of a device or a simulator: its files, their values, which array each holds."""
