@@ -3,7 +3,8 @@
 
 First what can happen to any array on its way (:mod:`simulator.golden.check.patterns`), then what
 a team could have built instead of the op (:mod:`simulator.golden.variants.all_of`). Where no
-candidate makes the whole array, one that makes all values of the images or channels that differ is named with them.
+candidate makes the whole array, one that makes all values of the images or channels that differ
+is named with them.
 """
 
 from __future__ import annotations

@@ -274,5 +274,5 @@ def test_damaged_waveforms_and_a_missing_reader_are_told(add, dump, monkeypatch)
     with pytest.raises(InputError, match="not a VCD or FST file"):
         judged(add, dump, map_file(dump, WAVE))
     monkeypatch.setitem(sys.modules, "pywellen", None)
-    with pytest.raises(EnvironmentProblem, match="pip install 'pywellen"):
+    with pytest.raises(EnvironmentProblem, match=r"pip install 'aocq\[waves\]'"):
         judged(add, dump, map_file(dump, WAVE))
