@@ -51,7 +51,10 @@ def verilator_runtime(shared_folder: Path) -> Path:
 
     They take most of the time of a build: about 20 s.
     """
+    from presence import need
     from simulators import build_runtime
+
+    need("verilator")
 
     runtime = shared_folder / "verilator_runtime"
     with FileLock(shared_folder / "verilator_runtime.lock"):

@@ -39,8 +39,9 @@ def through_units(graph, op, values, expected, folder, simulator, runtime):
 
 
 @pytest.mark.parametrize(("simulator", "images"), [("verilator", 4), ("iverilog", 1)])
-def test_the_first_block(needs, demo_run, verilator_runtime, tmp_path, simulator, images):
+def test_the_first_block(needs, request, demo_run, tmp_path, simulator, images):
     needs(simulator)
+    runtime = request.getfixturevalue("verilator_runtime") if simulator == "verilator" else None
     graph, codes = demo_run
     block = [op for op in graph.ops if op.name.startswith(BLOCK)]
     run = Executor(graph).run(codes[:images], taps=[ENTRY, *(op.name for op in block)])
@@ -54,7 +55,5 @@ def test_the_first_block(needs, demo_run, verilator_runtime, tmp_path, simulator
         seen.add(type(op).__name__)
         folder = tmp_path / op.name
         name = "icarus" if simulator == "iverilog" else simulator
-        values[op.name] = through_units(
-            graph, op, values, run.taps[op.name], folder, name, verilator_runtime
-        )
+        values[op.name] = through_units(graph, op, values, run.taps[op.name], folder, name, runtime)
     assert {"MatMul", "Softmax", "LayerNorm", "Lookup"} <= seen

@@ -7,7 +7,6 @@ The requantizer has a bench of its own, whose stimuli are sums and not the opera
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from many_ops import through_hardware
 from op_modes import FAMILIES
 
@@ -17,11 +16,8 @@ from simulator.export.rtl.vectors import of_run
 LEAST = {"verilator": 1_000_000, "iverilog": 20_000}
 
 
-@pytest.mark.parametrize("simulator", list(LEAST))
-@pytest.mark.parametrize("unit", list(FAMILIES))
-def test_every_mode(needs, request, record_count, tmp_path, simulator, unit):
-    needs(simulator)
-    runtime = request.getfixturevalue("verilator_runtime") if simulator == "verilator" else None
+def check_every_mode(unit, simulator, runtime, folder, record_count):
+    """Compare a unit in every mode with the kernels, as hardware side by side."""
     family = FAMILIES[unit]()
     images = -(-LEAST[simulator] // family.per_image)
     operands = family.operands(np.random.default_rng(61), images)
@@ -29,7 +25,7 @@ def test_every_mode(needs, request, record_count, tmp_path, simulator, unit):
     for graph in family.graphs.values():
         executor = Executor(graph, gemm="numba", threads=1)
         vectors.append(of_run(executor, "y", operands))
-    results = through_hardware(vectors, tmp_path, simulator, runtime, family.wrong)
+    results = through_hardware(vectors, folder, simulator, runtime, family.wrong)
     ours = [one.result.reshape(-1).astype(np.int64) for one in vectors]
     right, wrong = results[: len(ours)], results[len(ours) :]
     for mode, theirs, expected in zip(family.graphs, right, ours, strict=True):
