@@ -46,7 +46,7 @@ def test_words_comments_addresses_and_digits_are_those_of_readmemh():
     text = "// a comment\n@0 0f A_b /* of\nlines */ 1\n@3\n7\n"
     found = parse_hex(text)
     assert found.words == [0x0F, 0xAB, 1, 7]
-    assert found.digits == 2
+    assert found.digits == [2, 2, 1, 1]
     unknown = parse_hex("0f\n1x zz\n")
     assert unknown.words == [0x0F, 0x10, 0]
     assert unknown.unknown == {1: (2, "1x"), 2: (2, "zz")}
@@ -108,6 +108,63 @@ def test_wide_hex_words_are_values_whether_their_sign_is_extended_or_not(add, du
     (verdict,) = judged(add, dump)
     assert verdict.differing == 1
     assert verdict.mismatches[0].got == 0x123
+
+
+@pytest.mark.parametrize(
+    ("above", "digits"),
+    [("ff", 2), ("deadbeefdeadbeef", 16), ("0f", 2), ("f" * 20, 20), ("0" * 16 + "f", 17)],
+)
+@pytest.mark.parametrize("others", ["", "0" * 20])
+def test_upper_bits_that_are_no_sign_are_a_wrong_value(add, dump, above, digits, others):
+    words = [f"{others}{int(code) & 0xFF:02x}" for code in add.golden.ravel()]
+    place = next(i for i, code in enumerate(add.golden.ravel()) if code >= 0)
+    words[place] = f"{above:0>{digits}}{words[place][-2:]}"
+    (dump / "y.hex").write_text("\n".join(words))
+    (verdict,) = judged(add, dump)
+    assert (verdict.status, verdict.differing) == (Status.FAULT, 1)
+
+
+def test_a_sign_may_be_extended_over_more_than_64_bits(add, dump):
+    words = [f"{int(code) % (1 << 80):020x}" for code in add.golden.ravel()]
+    (dump / "y.hex").write_text("\n".join(words))
+    assert judged(add, dump)[0].status is Status.EQUAL
+    place = next(i for i, code in enumerate(add.golden.ravel()) if code < 0)
+    words[place] = "7" + words[place][1:]
+    (dump / "y.hex").write_text("\n".join(words))
+    (verdict,) = judged(add, dump)
+    assert (verdict.status, verdict.differing) == (Status.FAULT, 1)
+    assert f"(word {place}: bits above its 8 are not 0)" in verdict.mismatches[0].got
+
+
+def test_bits_above_the_lanes_of_a_word_make_its_values_wrong(add, dump):
+    words = add.golden.ravel().view(np.uint8).reshape(-1, 4)[:, ::-1]
+    lines = [bytes(word).hex() for word in words]
+    lines[3] = f"ffff{lines[3]}"
+    (dump / "y.hex").write_text("\n".join(lines))
+    (verdict,) = judged(add, dump, map_file(dump, "file = 'y.hex'\nlanes = 4"))
+    assert (verdict.status, verdict.differing) == (Status.FAULT, 4)
+    assert "(word 3: bits above its 32 are not 0)" in verdict.mismatches[0].got
+
+
+@pytest.mark.parametrize(("spare", "status"), [("00", Status.EQUAL), ("4d", Status.FAULT)])
+def test_lanes_behind_the_last_value_are_zero(add, dump, spare, status):
+    codes = add.golden.ravel().view(np.uint8).tobytes()
+    lines = [codes[i : i + 5][::-1].hex() for i in range(0, len(codes), 5)]
+    lines[-1] = spare + lines[-1]
+    (dump / "y.hex").write_text("\n".join(lines))
+    (verdict,) = judged(add, dump, map_file(dump, "file = 'y.hex'\nlanes = 5"))
+    assert verdict.status is status
+
+
+def test_bits_of_a_signal_above_the_stated_ones_count(add, dump):
+    words = [f"0{word}" for word in bits_of(add.golden, 8, 1)]
+    mapping = map_file(dump, WAVE + "bits = 8")
+    (dump / "run.vcd").write_text(vcd(words, 9))
+    assert judged(add, dump, mapping)[0].status is Status.EQUAL
+    place = next(i for i, code in enumerate(add.golden.ravel()) if code >= 0)
+    words[place] = "1" + words[place][1:]
+    (dump / "run.vcd").write_text(vcd(words, 9))
+    assert judged(add, dump, mapping)[0].differing == 1
 
 
 def test_unknown_digits_are_told_with_their_place(add, dump):
