@@ -55,7 +55,7 @@ def parse_hex(text: str) -> HexWords:
     plain = _COMMENT.sub(lambda found: "\n" * found[0].count("\n"), text)
     tokens = plain.split()
     try:  # nothing but digits, as most files are: ten times as fast
-        if "_" in plain:
+        if "_" in plain or _UNKNOWN.search(plain):  # int() takes 0x as a prefix
             raise ValueError
         words = [int(token, 16) for token in tokens]
         negative = min(words, default=0) < 0

@@ -52,6 +52,12 @@ def test_words_comments_addresses_and_digits_are_those_of_readmemh():
     assert unknown.unknown == {1: (2, "1x"), 2: (2, "zz")}
 
 
+@pytest.mark.parametrize("word", ["0x20", "0X20"])
+def test_a_prefix_of_other_languages_is_an_unknown_digit(word):
+    found = parse_hex(f"00\n{word}\n")
+    assert found.unknown == {1: (2, word)}
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
