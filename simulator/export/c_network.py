@@ -46,7 +46,8 @@ class ExportedC:
 def export_c(graph: IntGraph, folder: Path, constants: Constants | None = None) -> ExportedC:
     """Write a network in C, and all that it needs to be compiled, into ``folder``.
 
-    ``constants`` is left out for arrays in C up to 1 MiB, and a file above.
+    ``constants`` is left out for arrays in C up to 1 MiB, and a file above. Without constants there
+    is no file, whatever it says.
 
     Raises
     ------
@@ -57,6 +58,8 @@ def export_c(graph: IntGraph, folder: Path, constants: Constants | None = None) 
         require_integers(op)
     size = sum(codes.nbytes for codes in graph.constants.values())
     where = constants or (Constants.ARRAYS if size <= LARGEST_IN_C else Constants.FILE)
+    if size == 0:
+        where = Constants.ARRAYS
     network = _Network(graph, arena_of(graph), where)
     write_text(folder / "network.c", "\n".join(network.source()) + "\n")
     write_text(folder / "network.h", "\n".join(network.header()) + "\n")

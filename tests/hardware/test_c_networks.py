@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 from c_compiler import compile_c, mismatches
-from small_graphs import encoder_block, input_codes
+from small_graphs import Draft, encoder_block, input_codes
 
 from simulator.executor import Executor
 from simulator.export.c_network import CONSTANTS_NAME, Constants, export_c
@@ -93,6 +93,17 @@ def test_another_weight_gives_other_logits(needs, block_program, tmp_path):
         computed(graph, program, codes) for program in (command, compiled(changed, tmp_path))
     )
     assert mismatches(one, other) > 0
+
+
+@pytest.mark.parametrize("constants", Constants)
+def test_a_network_without_constants_compiles(needs, tmp_path, constants):
+    needs("cc")
+    d = Draft()
+    d.transpose("y", d.input("a", (2, 3)), 1, 0)
+    graph = d.graph()
+    codes = input_codes(graph, 2)
+    found = computed(graph, compiled(graph, tmp_path, constants), codes)
+    assert mismatches(found, codes.transpose(0, 2, 1)) == 0
 
 
 # --- what main says -------------------------------------------------------------------------------
