@@ -233,6 +233,22 @@ def test_files_that_no_test_uses_are_named_after_whole_runs_only(run, updated, w
     assert "not used" not in said(run())
 
 
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_files_of_a_module_that_uses_none_any_more_are_named(run, updated, write, workers):
+    write("def test_codes(): pass\n")
+    result = run(*workers)
+    result.assert_outcomes(passed=1)
+    assert re.search(r"not used by any test: .*codes\.npy", said(result))
+    assert "not used" not in said(run("test_unit.py::test_codes"))
+
+
+def test_arrays_of_ones_own_are_not_named(run, write, pytester):
+    golden_folder(pytester).mkdir(parents=True)
+    np.save(golden_folder(pytester) / "own.npy", np.zeros(1))
+    write("def test_codes(): pass\n")
+    assert "not used" not in said(run())
+
+
 def test_a_run_starts_without_anything_heavy(pytester):
     code = f"""
 import sys, {MODULE}
