@@ -143,6 +143,7 @@ def test_byte_and_memory_order_are_no_part_of_the_values(run, updated, write):
         ('golden.check("", np.zeros(1, np.int8))', "a name has letters, digits"),
         ('golden.check("codes", [1, 2])', "an array with a type, this is a list"),
         ('golden.check("codes", np.array(["a"]))', "integers, bools or floats"),
+        ('golden.check("codes", np.ma.array([1, 2], mask=[0, 1]))', "an array without a mask"),
         (
             '[golden.check("codes", np.zeros(1, np.int8)) for _ in range(2)]',
             "checked twice in one test",
