@@ -11,6 +11,7 @@ from dump_faults import dump_folder, manifest, unit
 
 from simulator.errors import EnvironmentProblem, InputError
 from simulator.golden.check.check import check_dump
+from simulator.golden.check.patterns import Compared, patterns
 from simulator.golden.check.verdict import Status
 from simulator.golden.dump.folder import find_dump
 from simulator.golden.dump.hex_words import NotHexError, elements_of, parse_hex
@@ -200,6 +201,30 @@ def test_raw_files_by_their_length(add, dump):
     given = "file = 'y.bin'\nbits = 32\nbyte_order = 'big'"
     (verdict,) = judged(add, dump, map_file(dump, given))
     assert [f.kind for f in verdict.findings] == ["sign extension"]
+
+
+def found_in(expected, got):
+    values = [np.array(codes, np.int64) for codes in (expected, got)]
+    return [*patterns(Compared(expected=values[0], got=values[1], kind=S8, itemsize=1))]
+
+
+@pytest.mark.parametrize("value", [0, -1])
+@pytest.mark.parametrize("first", [0, -1, 5])
+def test_one_value_everywhere_is_nothing_written(value, first):
+    (finding,) = found_in([[first, 3, -56], [72, -18, 9]], [[value] * 3] * 2)
+    assert finding.sentence == f"every value is {value}: nothing was written"
+
+
+def test_an_array_that_stops_early_is_told_as_such():
+    (finding,) = found_in([[0, 3, -56], [72, -18, 9]], [[0, 3, -56], [72, 0, 0]])
+    assert finding.sentence.startswith("the last 2 of 6 values are all 0")
+
+
+@pytest.mark.parametrize("name", ["y.hex", "y.bin"])
+def test_an_empty_file_is_nothing_written(add, dump, name):
+    (dump / name).write_bytes(b"")
+    (verdict,) = judged(add, dump)
+    assert [f.sentence for f in verdict.findings] == ["there are no values: nothing was written"]
 
 
 def test_dimensions_in_another_order_by_the_mapping(add, dump):
