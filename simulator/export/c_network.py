@@ -129,6 +129,8 @@ class _Network:
         yield "/* The codes of the outputs after a run, and their names. */"
         yield "extern const aocq_tensor network_output[NETWORK_OUTPUTS];"
         yield "extern const char *const network_output_name[NETWORK_OUTPUTS];"
+        yield "/* The names of all ops in order, then NULL. */"
+        yield "extern const char *const network_op_name[];"
         yield ""
         yield "/* Called behind each op: its name, its result, how many codes did not fit. */"
         yield "typedef void (*network_observer)(void *context, const char *op,"
@@ -193,6 +195,9 @@ class _Network:
         yield "};"
         names = ", ".join(f'"{name}"' for name in outputs)
         yield f"const char *const network_output_name[NETWORK_OUTPUTS] = {{{names}}};"
+        yield "const char *const network_op_name[] = {"
+        yield from (f'    "{op.name}",' for op in self.graph.ops)
+        yield from ("    NULL,", "};")
         yield ""
         yield "void network_run(network_observer observer, void *context)"
         yield "{"

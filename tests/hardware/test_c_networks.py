@@ -122,9 +122,10 @@ def test_no_input_is_no_output(block_program):
     assert (done.returncode, done.stdout) == (0, b"")
 
 
-def test_an_op_that_does_not_exist_is_told(block_program):
+@pytest.mark.parametrize("images", [0, 1])
+def test_an_op_that_does_not_exist_is_told_before_any_image_is_read(block_program, images):
     graph, command = block_program
-    done = run(command, input_codes(graph, 1), "--tap", "nothing")
+    done = run(command, input_codes(graph, images), "--tap", "nothing")
     assert done.returncode == 3
     assert b"--tap nothing: no op has this name" in done.stderr
 
