@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Directed vectors of every shipped profile tell all modes, widths and table entries apart."""
+"""Directed vectors of every shipped profile tell modes and widths apart, and read all entries."""
 
 from __future__ import annotations
 

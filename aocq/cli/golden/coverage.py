@@ -28,7 +28,8 @@ def command(
 
     Every op is computed as somebody could have built it by mistake, one mistake at a time. A
     mistake is told apart if one result differs, proven equal if no operands make a difference, and
-    otherwise RTL that has it passes these vectors. See docs/directed.md.
+    otherwise RTL that has it passes these vectors. Entries of a softmax table are read, which does
+    not tell a wrong one apart. See docs/directed.md.
     """
     from aocq import progress
     from simulator import strict_json

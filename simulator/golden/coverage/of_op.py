@@ -3,7 +3,8 @@
 
 A variant is *told apart* if one code of the vectors differs, *proven equal* if no operands
 whatever make a difference (:mod:`simulator.golden.coverage.equal`), and else *not told apart*: RTL
-that has this mistake passes these vectors.
+that has this mistake passes these vectors. Of tables whose entries are computed with before they
+become codes it is only said that all entries were *read*: a wrong one may round to the same codes.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class Verdict(StrEnum):
 
     TOLD_APART = "told apart"
     EQUAL = "proven equal"
+    READ = "entries read"
     NOT_TOLD = "not told apart"
 
 
@@ -62,9 +64,10 @@ class Row:
     Attributes
     ----------
     differing
-        codes of the vectors that the variant would have made otherwise
+        codes of the vectors that the variant would have made otherwise; of a wrong table entry,
+        how many entries would be seen
     reason
-        of ``proven equal``: why
+        of ``proven equal``: why; of a wrong table entry: how many were read
     """
 
     variant: str
@@ -120,7 +123,7 @@ class OpCoverage:
 
     @property
     def missing(self) -> list[Row]:
-        """Return the modes, widths and table entries that are not told apart."""
+        """Return the modes and widths that are not told apart, and tables not read in full."""
         return self.of(Verdict.NOT_TOLD, MODES)
 
 
@@ -233,21 +236,24 @@ def _inside(distance: IntArray, op: InterpolatedLookup) -> Any:
 
 
 def _entry_rows(trials: Sequence[Trial]) -> Iterator[Row]:
-    """Say of each table whether the wrong value of any entry would be seen: by the fullest set."""
+    """Say of each table whether all its entries were read, by the fullest set of vectors.
+
+    Where the result is the entry itself, any wrong entry that was read is seen, too.
+    """
     for table in tables_of(trials[0].op):
         used = [entries_read(trial) for trial in trials]
         read = max((len(found) for found in used if found is not None), default=None)
         if read is None:
             continue
         entries = trials[0].unit.constants[getattr(trials[0].op, table)].size
-        unread = entries - read
+        seen = Verdict.TOLD_APART if isinstance(trials[0].op, Lookup) else Verdict.READ
         yield Row(
             variant=f"{table}[any]",
             family=Family.TABLE,
             sentence=f"has one wrong entry in {table}, of {entries}",
-            verdict=Verdict.NOT_TOLD if unread else Verdict.TOLD_APART,
-            differing=read,
-            reason=f"{unread} entries are never read" if unread else "",
+            verdict=seen if read == entries else Verdict.NOT_TOLD,
+            differing=read if seen is Verdict.TOLD_APART else 0,
+            reason=f"table entries read: {read} of {entries}",
         )
 
 

@@ -17,7 +17,7 @@ Table = tuple[list[str], list[list[str]]]
 
 
 def by_variant(coverage: Sequence[OpCoverage], *, all_rows: bool = False) -> Table:
-    """Return a row for each mistake: in how many ops it is told apart, proven equal, or neither.
+    """Return a row for each mistake: the number of ops by what vectors say of it.
 
     Of modes, widths and table entries; ``all_rows``: of values of constants, too.
     """
@@ -81,11 +81,13 @@ def summary(coverage: Sequence[OpCoverage]) -> list[str]:
     missing = sum(len(one.missing) for one in coverage)
     told = sum(len(one.of(Verdict.TOLD_APART, MODES)) for one in coverage)
     equal = sum(len(one.of(Verdict.EQUAL, MODES)) for one in coverage)
+    read = sum(len(one.of(Verdict.READ, MODES)) for one in coverage)
+    tables = f"; all entries are read of {read} more tables" if read else ""
     return [
         f"{codes:,} results of {len(coverage)} ops; {results:,} are shifted and rounded, "
         f"{ties:,} of them exact ties",
         f"modes, widths and table entries: {told} mistakes told apart, {equal} proven equal, "
-        f"{missing} not told apart",
+        f"{missing} not told apart{tables}",
     ]
 
 

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import numpy as np
-from small_graphs import S4, S8, Draft
+from small_graphs import S4, S8, U8, Draft
 from trials import one_layer
 
 from simulator.golden.coverage.of_op import OpCoverage, Verdict, op_coverage, unit_coverage
 from simulator.golden.coverage.text import by_op, by_variant, markdown, summary
 from simulator.golden.coverage.ties import count_ties
 from simulator.golden.variants.all_of import Trial, unit_of
-from simulator.graph.ops import Lookup
+from simulator.golden.variants.constants import entry_variants
+from simulator.graph.ops import Lookup, Softmax
 
 
 def verdict(coverage: OpCoverage, name: str) -> Verdict:
@@ -66,18 +67,50 @@ def test_entries_of_a_table() -> None:
     assert part.reached.entries == {"table": (3, 16)}
     assert verdict(part, "table[any]") is Verdict.NOT_TOLD
     assert verdict(whole, "table[any]") is Verdict.TOLD_APART
+    wrong = [*entry_variants(unit, "table", iter(range(16)))]
+    assert len(wrong) == 32
+    assert all((variant.codes(every) != every.truth).any() for variant in wrong)
+    assert any((variant.codes(some) == some.truth).all() for variant in wrong)
+
+
+def test_entries_that_are_computed_with_are_only_read() -> None:
+    draft = Draft()
+    draft.input("a", (2,), S4)
+    table = [(1 << 20) >> code for code in range(16)]
+    draft.op(Softmax, "y", "a", table=table, reciprocal_bits=40, shift=32, type=U8)
+    unit = unit_of(draft.graph(), draft.ops[-1])
+    every = Trial.of(unit, {"a": np.array([[7, 7 - code] for code in range(16)], np.int8)})
+    wrong = [*entry_variants(unit, "table", iter(range(16)))]
+    assert any((variant.codes(every) == every.truth).all() for variant in wrong)
+    whole = op_coverage(every)
+    (row,) = (row for row in whole.rows if row.variant == "table[any]")
+    assert (row.verdict, row.differing) == (Verdict.READ, 0)
+    assert row.reason == "table entries read: 16 of 16"
+    assert row not in whole.missing
+    assert summary([whole])[1].endswith("; all entries are read of 1 more tables")
+    part = op_coverage(Trial(unit, (every.operands[0][:-1],)))
+    (row,) = (row for row in part.rows if row.variant == "table[any]")
+    assert row in part.missing
+    assert row.reason == "table entries read: 15 of 16"
 
 
 def test_tables_of_coverage() -> None:
     found = op_coverage(one_layer([[1], [-9]], [4]))
     titles, rows = by_variant([found, found])
-    assert titles == ["mistake", "what", "told apart", "proven equal", "not told apart"]
+    assert titles == [
+        "mistake",
+        "what",
+        "told apart",
+        "proven equal",
+        "entries read",
+        "not told apart",
+    ]
     (row,) = (row for row in rows if row[0] == "rounding=half_away")
-    assert row[2:] == ["2", "0", "0"]
+    assert row[2:] == ["2", "0", "0", "0"]
     assert "bias=doubled" not in {row[0] for row in rows}
     assert "bias=doubled" in {row[0] for row in by_variant([found], all_rows=True)[1]}
     (line,) = by_op([found])[1]
     assert line[0] == "y"
     assert summary([found])[0].startswith("256 results of 1 ops; 256 are shifted and rounded, ")
     text = markdown([found])
-    assert "| rounding=half_away | rounds ties away from zero | 1 | 0 | 0 |" in text
+    assert "| rounding=half_away | rounds ties away from zero | 1 | 0 | 0 | 0 |" in text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Directed vectors: they tell every mode, width and table entry apart, or equality is proven.
+"""Directed vectors: they tell every mode and width apart or equality is proven, read every entry.
 
 Of all shipped profiles: ``tests/hardware/test_directed_profiles.py``.
 """

@@ -3,20 +3,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
 from one_op_graphs import CASES
-from small_graphs import S8, S32, WRAP, Draft, accumulator
+from random_ops import MAKERS, random_trial
+from small_graphs import S8, S32, SATURATE, U8, WRAP, Draft, accumulator
 from trials import CHOSEN, one_layer, trial_of
 
 from simulator.golden.coverage.equal import proven_equal
-from simulator.golden.coverage.ties import possible_ties
-from simulator.golden.variants.all_of import Trial, Variant, unit_of, variants
-from simulator.graph.ops import MatMul, Op, Rescale
-from simulator.numerics.integer_type import IntType
+from simulator.golden.coverage.ties import possible_ties, sums_interval
+from simulator.golden.variants.all_of import Family, Trial, Variant, unit_of, variants
+from simulator.graph.ops import AddShifted, MatMul, Op, Rescale, SquaredDifference
+from simulator.numerics.accumulator import OverflowPolicy
+from simulator.numerics.integer_type import IntType, Overflow
+from simulator.numerics.rounding import DoubleRounding
 
+# A residual has as many terms as codes, each of which its proofs look at.
+OPS_OF_A_KIND = {**dict.fromkeys(MAKERS, 24), "matmul onto a residual": 10}
 MORE = [(op_type, case) for op_type, cases in CASES.items() for case in [*cases][1:2]]
 
 
@@ -99,3 +105,113 @@ def test_operands_are_enumerated_where_they_are_few() -> None:
     assert reason is not None
     wrong = found(trial, "rounding=half_even")
     assert proven_equal(trial, wrong) is None
+
+
+def wrongly_proven(trial: Trial) -> list[str]:
+    """Names of variants that are proven equal, and differ on the trial's own codes."""
+    return [
+        variant.name
+        for variant in variants(trial.unit)
+        if proven_equal(trial, variant) is not None
+        and not np.array_equal(variant.codes(trial), trial.truth)
+    ]
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_what_is_proven_equal_of_random_ops_is_equal_on_random_codes(kind: str) -> None:
+    drawn = [random_trial(kind, seed) for seed in range(OPS_OF_A_KIND[kind])]
+    tried = [trial for trial in drawn if trial is not None]
+    assert len(tried) > len(drawn) // 2
+    for trial in tried:
+        assert wrongly_proven(trial) == [], trial.op
+
+
+def layer(kind: IntType, weights: list[int], **given: object) -> Trial:
+    """A layer with one output, on random codes."""
+    draft = Draft()
+    draft.input("a", (len(weights),), kind)
+    draft.op(MatMul, "y", "a", draft.constant("w", [[one] for one in weights], S8), **given)
+    unit = unit_of(draft.graph(), draft.ops[-1])
+    codes = np.random.default_rng(3).integers(kind.low, kind.high + 1, (500, len(weights)))
+    return Trial.of(unit, {"a": codes.astype(kind.dtype)})
+
+
+def test_sums_that_wrap_below_zero_are_no_unsigned_sums() -> None:
+    narrow = layer(U8, [3, 3], accumulator=accumulator((0, 8, WRAP)), shift=(1,))
+    assert wrongly_proven(narrow) == []
+    assert proven_equal(narrow, found(narrow, "accumulator=unsigned")) is None
+    wide = layer(U8, [3, 3], accumulator=accumulator((0, 12, WRAP)), shift=(1,))
+    assert proven_equal(wide, found(wide, "accumulator=unsigned")) is not None
+
+
+def test_sums_that_are_only_reported_leave_the_register() -> None:
+    reported = replace(accumulator((0, 8, WRAP)), policy=OverflowPolicy.REPORT)
+    trial = layer(S8, [3, 3], accumulator=reported, shift=(10,))
+    assert sums_interval(trial.unit) == (-768, 762)
+    assert wrongly_proven(trial) == []
+
+
+@pytest.mark.parametrize("outer", [WRAP, SATURATE])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_the_last_product_first_makes_other_groups(outer: Overflow, *, transposed: bool) -> None:
+    def of(weights: list[int]) -> Trial:
+        draft, levels = Draft(), accumulator((2, 8, SATURATE), (0, 32, outer))
+        draft.input("a", (1, len(weights)), IntType(bits=4))
+        row = np.array([weights])
+        b = draft.constant("w", row if transposed else row.T, S8)
+        draft.op(MatMul, "y", "a", b, accumulator=levels, transpose_b=transposed, shift=(1,))
+        unit = unit_of(draft.graph(), draft.ops[-1])
+        codes = np.random.default_rng(3).integers(-8, 8, (500, 1, len(weights)))
+        return Trial.of(unit, {"a": codes.astype(np.int8)})
+
+    # Two products with 9 leave s8, which are one group only if the last product comes first.
+    assert wrongly_proven(of([1, 9, 9])) == []
+    assert proven_equal(of([1, 9, 9]), found(of([1, 9, 9]), "accumulator=descending")) is None
+    whole = of([1, 9, 1, 9])
+    assert proven_equal(whole, found(whole, "accumulator=descending")) is not None
+
+
+@pytest.mark.parametrize("double", DoubleRounding)
+def test_roundings_of_operands_are_part_of_no_proof_about_the_last_one(
+    double: DoubleRounding,
+) -> None:
+    for factors in (
+        (((1 << 29) - 1, 50), ((1 << 29) - 1, 50), (1, 0)),  # only operands shift beyond bit 31
+        (((1 << 29) - 1, 50), ((1 << 29) - 1, 50), (1 << 20, 33)),
+    ):
+        draft = Draft()
+        draft.input("a", (2,), S8)
+        other = draft.operand("b", (2,), S8)
+        draft.op(
+            AddShifted, "y", "a", other, factors=factors, input_left_shift=20,
+            double_rounding=double,
+        )  # fmt: skip
+        graph = draft.graph()
+        unit = unit_of(graph, graph.ops[-1])
+        codes = np.random.default_rng(3).integers(-128, 128, (2, 500, 2)).astype(np.int8)
+        assert wrongly_proven(Trial.of(unit, dict(zip(unit.inputs, codes, strict=True)))) == []
+
+
+def test_squares_are_not_negative_but_what_is_squared_is() -> None:
+    draft = Draft()
+    draft.input("a", (2,), S8)
+    other = draft.operand("b", (2,), S8)
+    factors = ((1 << 29, 50), (1 << 29, 50), (1, 0))  # halves, exactly
+    draft.op(
+        SquaredDifference, "y", "a", other, factors=factors, input_left_shift=20,
+        double_rounding=DoubleRounding.ASYMMETRIC,
+    )  # fmt: skip
+    graph = draft.graph()
+    unit = unit_of(graph, graph.ops[-1])
+    codes = np.random.default_rng(3).integers(-128, 128, (2, 500, 2)).astype(np.int8)
+    trial = Trial.of(unit, dict(zip(unit.inputs, codes, strict=True)))
+    variant = found(trial, "double_rounding=symmetric")
+    assert (variant.codes(trial) != trial.truth).any()
+    assert wrongly_proven(trial) == []
+
+
+def test_a_sum_onto_a_residual_has_one_left_shift_and_one_zero_point_stage() -> None:
+    trial = trial_of(MatMul, "onto a residual, per channel")
+    families = {variant.family for variant in variants(trial.unit)}
+    assert not families & {Family.LEFT_SHIFT, Family.ZERO_POINT_STAGE}
+    assert {Family.ROUNDING, Family.OVERFLOW, Family.DOUBLE_ROUNDING} <= families
