@@ -17,8 +17,7 @@ from simulator.golden.formats import lanes_of
 from simulator.golden.manifest import RESULT, Manifest, OpEntry
 from simulator.graph.names import printable, quoted
 
-_PREFERRED = (Format.NPY, Format.HEX, Format.RAW)
-_NAMED = 5
+_OF_ONE_ARRAY = (Format.NPY, Format.HEX, Format.RAW)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +103,7 @@ def _mapped(
 def _by_name(manifest: Manifest, place: Path) -> tuple[dict[str, MappedArray], list[str]]:
     """Return sources by the names of files, and the files that have no such name.
 
-    Of several files of one array the ``.npy`` file counts, then the hex file.
+    An array has one file: of two, in whatever formats, either could be a stale one.
     """
     known = _names(manifest)
     found: dict[str, list[MappedArray]] = {}
@@ -112,7 +111,7 @@ def _by_name(manifest: Manifest, place: Path) -> tuple[dict[str, MappedArray], l
     folder = place if place.is_dir() else place.parent
     for file in sorted(folder.rglob("*")) if place.is_dir() else [place]:
         form = ENDINGS.get(file.suffix.lower())
-        if form not in _PREFERRED or not file.is_file():
+        if form not in _OF_ONE_ARRAY or not file.is_file():
             continue
         relative = file.relative_to(folder).as_posix()
         path = _golden_path(relative.removesuffix(file.suffix), known)
@@ -123,22 +122,17 @@ def _by_name(manifest: Manifest, place: Path) -> tuple[dict[str, MappedArray], l
         lanes = _lanes(manifest, path) if form is Format.HEX else 1
         source = MappedArray(op=entry.name, array=key, file=relative, format=form, lanes=lanes)
         found.setdefault(path, []).append(source)
-    return {path: _best(path, sources) for path, sources in found.items()}, unknown
+    return {path: _only(path, sources) for path, sources in found.items()}, unknown
 
 
-def _best(path: str, sources: Sequence[MappedArray]) -> MappedArray:
-    """Return the source of the format that counts; InputError where two have it."""
-    first, *others = sorted(sources, key=_rank)
-    if others and _rank(others[0]) == _rank(first):
+def _only(path: str, sources: Sequence[MappedArray]) -> MappedArray:
+    """Return the one source of an array; InputError where two files have it."""
+    if len(sources) > 1:
         raise InputError(
-            f"{first.file} and {others[0].file} are both named as {path}; remove one, or name what "
-            "files hold with --map"
+            f"{printable(sources[0].file)} and {printable(sources[1].file)} are both named as "
+            f"{path}; remove one, or name what files hold with --map"
         )
-    return first
-
-
-def _rank(source: MappedArray) -> int:
-    return _PREFERRED.index(source.format or Format.RAW)
+    return sources[0]
 
 
 def _names(manifest: Manifest) -> dict[str, tuple[OpEntry, str]]:
