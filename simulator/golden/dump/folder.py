@@ -14,7 +14,7 @@ from simulator.errors import InputError
 from simulator.golden.dump.mapping import ENDINGS, Format, MappedArray
 from simulator.golden.dump.values import DumpedArray, read_dumped
 from simulator.golden.formats import lanes_of
-from simulator.golden.manifest import RESULT, Manifest, OpEntry
+from simulator.golden.manifest import RESULT, ArrayRole, Manifest, OpEntry
 from simulator.graph.names import printable, quoted
 
 _OF_ONE_ARRAY = (Format.NPY, Format.HEX, Format.RAW)
@@ -79,7 +79,9 @@ def find_dump(
     else:
         sources, unknown = _by_name(manifest, place)
     if not sources:
-        some = ", ".join([*manifest.files][:3])
+        paths = manifest.files
+        results_first = sorted(paths, key=lambda path: paths[path].role is not ArrayRole.RESULT)
+        some = ", ".join(results_first[:3])
         raise InputError(
             f"{place}: has no file named as one of the golden folder ({some} …), with one of the "
             f"endings {', '.join(ENDINGS)}; name what its files hold with --map"
@@ -90,6 +92,7 @@ def find_dump(
 def _mapped(
     manifest: Manifest, mapping: Sequence[MappedArray]
 ) -> Iterator[tuple[str, MappedArray]]:
+    files: dict[str, str] = {}
     for source in mapping:
         arrays = manifest.entry(source.op).arrays
         if source.array not in arrays:
@@ -97,7 +100,14 @@ def _mapped(
                 f"op {quoted(source.op)}: has no array {quoted(source.array)} in the golden "
                 f"folder; it has {', '.join(arrays)}"
             )
-        yield arrays[source.array], source
+        path = arrays[source.array]
+        if path in files:  # one op's result, and another's operand
+            raise InputError(
+                f"{printable(files[path])} and {printable(source.file)} are both mapped to {path}; "
+                "name one of them"
+            )
+        files[path] = source.file
+        yield path, source
 
 
 def _by_name(manifest: Manifest, place: Path) -> tuple[dict[str, MappedArray], list[str]]:
