@@ -14,7 +14,7 @@ def command() -> None:
     from importlib.metadata import PackageNotFoundError, version
     from platform import machine, python_version
 
-    from aocq.zoo.torchvision_compat import declare_missing_operators
+    import simulator
     from simulator.config import default_threads
     from simulator.errors import EnvironmentProblem
     from simulator.gemm import BACKENDS, PROBE_OPERATIONS, backend, seconds_of_a_product
@@ -26,13 +26,10 @@ def command() -> None:
             print(f"{package:16} {version(package)}")
         except PackageNotFoundError:
             print(f"{package:16} not installed")
-    declared = declare_missing_operators()
-    import aocq.zoo.models
-    import simulator
-
-    print(
-        f"{'torchvision ops':16} {'declared here: ' + ', '.join(declared) if declared else 'own'}"
-    )
+    try:
+        _print_torch()
+    except ModuleNotFoundError:  # what only runs graphs needs no torch
+        print(f"{'networks':16} cannot be quantized here: pip install 'aocq[quantize]'")
     print(f"{'simulator':16} {simulator.__path__[0]}")
     print(f"{'kernel cache':16} {kernel_cache_folder() or 'none: no folder can be made'}")
     print(f"{'threads':16} {default_threads()}")
@@ -46,7 +43,18 @@ def command() -> None:
     used = backend().name if works else ""
     for name, text in works.items():
         print(f"{'gemm ' + name:16} {text}{' (used)' if name == used else ''}")
-    model = aocq.zoo.models.load_model("vit_nano_digits")
-    print(f"{'bundled model':16} {model.name}, {model.parameters:,} parameters")
     if not works:
         raise typer.Exit(EnvironmentProblem.exit_code)
+
+
+def _print_torch() -> None:
+    """Print what makes torch fit torchvision, and that the bundled network loads."""
+    from aocq.zoo.torchvision_compat import declare_missing_operators
+
+    declared = declare_missing_operators()  # before timm, whose import may fail without
+    from aocq.zoo.models import load_model
+
+    told = f"declared here: {', '.join(declared)}" if declared else "own"
+    print(f"{'torchvision ops':16} {told}")
+    model = load_model("vit_nano_digits")
+    print(f"{'bundled model':16} {model.name}, {model.parameters:,} parameters")

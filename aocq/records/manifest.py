@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 from simulator import strict_json
 from simulator.errors import InputError
 from simulator.files import write_text
+from simulator.golden.manifest import read_manifest
 from simulator.reading import read_text, regular_size
 
 MANIFEST_NAME = "manifest.json"
@@ -141,7 +142,20 @@ def refuse_foreign(folder: Path) -> None:
         if path.name not in known and not path.name.startswith(".")
     )
     if foreign:
+        _refuse_golden(folder)
         raise InputError(
             f"{folder}: holds {foreign[0]}, which no command is known to have written, and results "
             "would mix with it; name another folder with --out"
         )
+
+
+def _refuse_golden(folder: Path) -> None:
+    """Refuse golden vectors, which have a manifest of their own."""
+    try:
+        read_manifest(folder)
+    except InputError:
+        return
+    raise InputError(
+        f"{folder}: holds golden vectors, as `aocq golden record` and `aocq golden directed` write "
+        "them; name another folder with --out"
+    )

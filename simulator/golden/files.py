@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,8 +113,13 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_files(folder: Path, manifest: Manifest) -> None:
+def check_files(folder: Path, manifest: Manifest, paths: Collection[str] | None = None) -> None:
     """Compare every file of a golden folder with its sha256.
+
+    Parameters
+    ----------
+    paths
+        the only files to compare; all if left out
 
     Raises
     ------
@@ -122,7 +127,8 @@ def check_files(folder: Path, manifest: Manifest) -> None:
         If one is missing or another.
     """
     entries: dict[str, Any] = {**manifest.files, **(manifest.derived or {})}
-    for path, entry in entries.items():
+    for path in entries if paths is None else paths:
+        entry = entries[path]
         place = folder / path
         if not place.is_file():
             raise InputError(f"{place}: not found, but the manifest names it; record it again")

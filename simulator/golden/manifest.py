@@ -31,6 +31,7 @@ from simulator.reading import read_text
 MANIFEST_NAME = "manifest.json"
 FORMAT: Literal[1] = 1
 RESULT = "result"
+_OF_A_RUN = "run.json"  # no golden folder has one
 # Of folders and files below the golden folder: no way leads out of it.
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*"
 FilePath = Annotated[str, StringConstraints(pattern=rf"^{_PART}(/{_PART})*$")]
@@ -291,9 +292,14 @@ def read_manifest(folder: Path) -> Manifest:
     ------
     InputError
         If there is none, or it is not one: an unknown key, a value of another type, an op whose
-        files are not named.
+        files are not named. Or if the folder is that of a run.
     """
     path = folder / MANIFEST_NAME
+    if (folder / _OF_A_RUN).is_file():
+        raise InputError(
+            f"{folder}: is a run, not golden vectors; `aocq golden record {folder} --out DIR` "
+            "makes them"
+        )
     try:
         return parse_manifest(read_text(path))
     except FileNotFoundError as error:

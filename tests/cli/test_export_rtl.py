@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from command_line import Demo, Finished
 
 Run = Callable[..., Finished]
@@ -54,6 +55,14 @@ def test_golden_vectors(demo: Demo, without_torch: Run, tmp_path: Path) -> None:
     assert len((out / "expected.hex").read_text().split()) == 8704
     done = without_torch("export", "rtl", "--golden", golden, "--op", "head", "--out", out, code=3)
     assert "not in the golden folder" in done.err
+    done = without_torch("export", "rtl", "--golden", golden, "--op", OP, "--out", golden, code=3)
+    assert f"{golden}: holds golden vectors, as `aocq golden record`" in done.err
+    result = golden / "tensors" / f"{OP}.npy"
+    codes = np.load(result)
+    codes.flat[0] ^= 1
+    np.save(result, codes)
+    done = without_torch("export", "rtl", "--golden", golden, "--op", OP, "--out", out, code=3)
+    assert f"{result}: is not the file that was recorded" in done.err
 
 
 def test_what_does_not_go_together(demo: Demo, without_torch: Run, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def dump(golden: Path, tmp_path: Path) -> Path:
 def test_a_right_dump_ends_with_0(golden: Path, without_torch: Run) -> None:
     ended = without_torch("golden", "check", golden, golden / "tensors")
     assert ended.out.splitlines()[-1] == "verdict: equal"
+    assert f"note: `aocq golden coverage {golden}` says which mistakes" in ended.err
 
 
 def test_a_wrong_one_ends_with_1_and_says_why(golden: Path, dump: Path, without_torch: Run) -> None:
@@ -94,6 +95,15 @@ def test_folders_that_are_none_end_with_3(golden: Path, tmp_path: Path, without_
     assert "a golden folder is what" in ended.err
     ended = without_torch("golden", "check", golden, tmp_path, code=3)
     assert "has no file named as one of the golden folder" in ended.err
+
+
+def test_a_run_is_told_from_golden_vectors(
+    golden: Path, tmp_path: Path, without_torch: Run
+) -> None:
+    (tmp_path / "manifest.json").write_text('{"format": 1, "results": {}}')
+    (tmp_path / "run.json").touch()
+    ended = without_torch("golden", "check", tmp_path, golden, code=3)
+    assert f"is a run, not golden vectors; `aocq golden record {tmp_path} --out DIR`" in ended.err
 
 
 def test_altered_golden_files_end_with_3(golden: Path, tmp_path: Path, without_torch: Run) -> None:

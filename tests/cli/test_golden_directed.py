@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,18 @@ def test_coverage_of_a_folder_is_what_was_printed_when_it_was_made(
     assert without_torch("golden", "coverage", out).out == printed
     record = json.loads(without_torch("golden", "coverage", out, "--json").out)
     assert record == json.loads((out / "coverage.json").read_text())
+
+
+def test_coverage_of_altered_files_ends_with_3(
+    directed: tuple[Path, str], without_torch: Run, tmp_path: Path
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(directed[0], copied)
+    codes = np.load(copied / "tensors" / "rescale.ties.npy")
+    codes.flat[0] ^= 1
+    np.save(copied / "tensors" / "rescale.ties.npy", codes)
+    ended = without_torch("golden", "coverage", copied, code=3)
+    assert "rescale.ties.npy: is not the file that was recorded" in ended.err
 
 
 def test_networks_vectors_leave_rounding_modes_open(

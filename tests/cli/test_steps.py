@@ -243,6 +243,12 @@ def test_models_are_listed_by_family(warm: Run) -> None:
     }
 
 
+def test_the_doctor_needs_no_torch(without_torch: Run) -> None:
+    done = without_torch("doctor")
+    assert "cannot be quantized here: pip install 'aocq[quantize]'" in done.out
+    assert "exact" in done.out
+
+
 def test_the_doctor_finds_everything_it_needs(warm: Run) -> None:
     done = warm("doctor")
     for line in ("python", "torch", "timm", "kernel cache", "threads", "gemm blas", "gemm numba"):

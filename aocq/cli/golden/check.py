@@ -60,7 +60,7 @@ def command(
     from simulator.golden.dump.folder import find_dump
     from simulator.golden.dump.mapping import read_mapping
     from simulator.golden.files import check_files
-    from simulator.golden.manifest import read_manifest
+    from simulator.golden.manifest import Kind, read_manifest
 
     manifest = read_manifest(golden)
     names = None if ops is None else ops_named(manifest, ops)
@@ -71,6 +71,8 @@ def command(
     _report(verdict, junit, as_json)
     if not verdict.right:
         raise typer.Exit(1)
+    if manifest.kind is Kind.NETWORK and not as_json:
+        progress.note(f"`aocq golden coverage {golden}` says which mistakes these vectors show")
 
 
 def _report(verdict: DumpVerdict, junit_file: Path | None, as_json: bool) -> None:

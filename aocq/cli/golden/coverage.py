@@ -29,15 +29,17 @@ def command(
     Every op is computed as somebody could have built it by mistake, one mistake at a time. A
     mistake is told apart if one result differs, proven equal if no operands make a difference, and
     otherwise RTL that has it passes these vectors. Entries of a softmax table are read, which does
-    not tell a wrong one apart. See docs/directed.md.
+    not tell a wrong one apart. Every file is compared with its sha256 first. See docs/directed.md.
     """
     from aocq import progress
     from simulator import strict_json
     from simulator.golden.coverage.of_folder import folder_coverage, units_of
     from simulator.golden.coverage.of_op import as_record
+    from simulator.golden.files import check_files
     from simulator.golden.manifest import read_manifest
 
     manifest = read_manifest(folder)
+    check_files(folder, manifest)
     with progress.show("coverage", len(units_of(manifest))) as advance:
         found = folder_coverage(folder, manifest, advance)
     if as_json:

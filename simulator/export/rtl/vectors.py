@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from simulator.executor import Executor
-from simulator.golden.files import load_array
-from simulator.golden.manifest import RESULT, Manifest
+from simulator.golden.files import check_files, load_array
+from simulator.golden.manifest import RESULT, Manifest, array_names
 from simulator.golden.one_op import (
     OneOp,
     of_entry,
@@ -100,6 +100,8 @@ def of_golden(manifest: Manifest, name: str, folder: Path, images: int | None = 
         If the folder has no such op, or its files are missing or damaged.
     """
     entry = manifest.entry(name)
+    named = (entry.arrays[key] for key in array_names(entry.decoded()))
+    check_files(folder, manifest, {*named})
     path = entry.arrays[RESULT]
     operands = operands_of_entry(manifest, entry, folder)
     return OpVectors(

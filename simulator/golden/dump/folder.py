@@ -14,11 +14,10 @@ from simulator.errors import InputError
 from simulator.golden.dump.mapping import ENDINGS, Format, MappedArray
 from simulator.golden.dump.values import DumpedArray, read_dumped
 from simulator.golden.formats import lanes_of
-from simulator.golden.manifest import RESULT, Manifest, OpEntry
+from simulator.golden.manifest import RESULT, ArrayRole, Manifest, OpEntry
 from simulator.graph.names import printable, quoted
 
-_PREFERRED = (Format.NPY, Format.HEX, Format.RAW)
-_NAMED = 5
+_OF_ONE_ARRAY = (Format.NPY, Format.HEX, Format.RAW)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +79,9 @@ def find_dump(
     else:
         sources, unknown = _by_name(manifest, place)
     if not sources:
-        some = ", ".join([*manifest.files][:3])
+        paths = manifest.files
+        results_first = sorted(paths, key=lambda path: paths[path].role is not ArrayRole.RESULT)
+        some = ", ".join(results_first[:3])
         raise InputError(
             f"{place}: has no file named as one of the golden folder ({some} …), with one of the "
             f"endings {', '.join(ENDINGS)}; name what its files hold with --map"
@@ -91,6 +92,7 @@ def find_dump(
 def _mapped(
     manifest: Manifest, mapping: Sequence[MappedArray]
 ) -> Iterator[tuple[str, MappedArray]]:
+    files: dict[str, str] = {}
     for source in mapping:
         arrays = manifest.entry(source.op).arrays
         if source.array not in arrays:
@@ -98,13 +100,20 @@ def _mapped(
                 f"op {quoted(source.op)}: has no array {quoted(source.array)} in the golden "
                 f"folder; it has {', '.join(arrays)}"
             )
-        yield arrays[source.array], source
+        path = arrays[source.array]
+        if path in files:  # one op's result, and another's operand
+            raise InputError(
+                f"{printable(files[path])} and {printable(source.file)} are both mapped to {path}; "
+                "name one of them"
+            )
+        files[path] = source.file
+        yield path, source
 
 
 def _by_name(manifest: Manifest, place: Path) -> tuple[dict[str, MappedArray], list[str]]:
     """Return sources by the names of files, and the files that have no such name.
 
-    Of several files of one array the ``.npy`` file counts, then the hex file.
+    An array has one file: of two, in whatever formats, either could be a stale one.
     """
     known = _names(manifest)
     found: dict[str, list[MappedArray]] = {}
@@ -112,7 +121,7 @@ def _by_name(manifest: Manifest, place: Path) -> tuple[dict[str, MappedArray], l
     folder = place if place.is_dir() else place.parent
     for file in sorted(folder.rglob("*")) if place.is_dir() else [place]:
         form = ENDINGS.get(file.suffix.lower())
-        if form not in _PREFERRED or not file.is_file():
+        if form not in _OF_ONE_ARRAY or not file.is_file():
             continue
         relative = file.relative_to(folder).as_posix()
         path = _golden_path(relative.removesuffix(file.suffix), known)
@@ -123,22 +132,17 @@ def _by_name(manifest: Manifest, place: Path) -> tuple[dict[str, MappedArray], l
         lanes = _lanes(manifest, path) if form is Format.HEX else 1
         source = MappedArray(op=entry.name, array=key, file=relative, format=form, lanes=lanes)
         found.setdefault(path, []).append(source)
-    return {path: _best(path, sources) for path, sources in found.items()}, unknown
+    return {path: _only(path, sources) for path, sources in found.items()}, unknown
 
 
-def _best(path: str, sources: Sequence[MappedArray]) -> MappedArray:
-    """Return the source of the format that counts; InputError where two have it."""
-    first, *others = sorted(sources, key=_rank)
-    if others and _rank(others[0]) == _rank(first):
+def _only(path: str, sources: Sequence[MappedArray]) -> MappedArray:
+    """Return the one source of an array; InputError where two files have it."""
+    if len(sources) > 1:
         raise InputError(
-            f"{first.file} and {others[0].file} are both named as {path}; remove one, or name what "
-            "files hold with --map"
+            f"{printable(sources[0].file)} and {printable(sources[1].file)} are both named as "
+            f"{path}; remove one, or name what files hold with --map"
         )
-    return first
-
-
-def _rank(source: MappedArray) -> int:
-    return _PREFERRED.index(source.format or Format.RAW)
+    return sources[0]
 
 
 def _names(manifest: Manifest) -> dict[str, tuple[OpEntry, str]]:

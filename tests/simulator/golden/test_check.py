@@ -18,6 +18,7 @@ from simulator.golden.check.check import check_dump, ops_named
 from simulator.golden.check.verdict import Status
 from simulator.golden.check.verdict_text import as_plain, junit, told
 from simulator.golden.dump.folder import find_dump
+from simulator.golden.dump.mapping import MappedArray
 from simulator.golden.manifest import read_manifest
 from simulator.golden.record import Recording, record
 from simulator.numerics.rounding import Rounding
@@ -224,9 +225,27 @@ def test_the_verdict_for_programs_and_for_ci_servers(golden, dump):
 def test_an_empty_dump_and_foreign_files_are_told(golden, dump, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(InputError, match="has no file named as one of the golden folder"):
+    named = r"has no file named as one of the golden folder \(tensors/"
+    with pytest.raises(InputError, match=named):
         find_dump(read_manifest(golden), empty)
     np.save(dump / "tensors" / "nobody.npy", np.zeros(1))
     assert verdict_of(golden, dump).unknown_files == ("tensors/nobody.npy",)
     with pytest.raises(InputError, match="not found"):
         find_dump(read_manifest(golden), tmp_path / "nowhere")
+
+
+def test_two_files_mapped_to_one_array_are_refused(golden, tmp_path):
+    manifest = read_manifest(golden)
+    (writer, reader, key) = next(
+        (entry.name, other.name, key)
+        for entry in manifest.ops
+        for other in manifest.ops
+        for key, path in other.arrays.items()
+        if other is not entry and path == entry.arrays["result"]
+    )
+    mapping = [
+        MappedArray(op=writer, file="new.npy"),
+        MappedArray(op=reader, array=key, file="stale.npy"),
+    ]
+    with pytest.raises(InputError, match=r"new\.npy and stale\.npy are both mapped to tensors/"):
+        find_dump(manifest, tmp_path, mapping)

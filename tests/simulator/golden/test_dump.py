@@ -283,17 +283,22 @@ def test_files_that_are_not_what_is_said_are_refused(add, dump, text, told):
         judged(add, dump, map_file(dump, text))
 
 
-def test_two_files_of_one_array_are_refused_unless_one_is_npy(add, dump):
-    (dump / "hex").mkdir()
-    for name in ("y.hex", "hex/y.hex"):
+@pytest.mark.parametrize("second", ["hex/y.hex", "y.npy", "y.raw"])
+def test_two_files_of_one_array_are_refused_whatever_their_formats(add, dump, second):
+    for name in ("y.hex", second):
+        (dump / name).parent.mkdir(exist_ok=True)
         with (dump / name).open("wb") as stream:
-            write_hex(add.golden, 8, None, stream)
-    with pytest.raises(InputError, match="are both named as"):
+            if name.endswith("hex"):
+                write_hex(add.golden ^ 1, 8, None, stream)
+            elif name.endswith("npy"):
+                np.save(stream, add.golden)
+            else:
+                write_raw(add.golden, stream)
+    with pytest.raises(InputError, match=r"are both named as tensors/y\.npy") as refused:
         judged(add, dump)
-    np.save(dump / "y.npy", add.golden)
-    (verdict,) = judged(add, dump)
-    assert verdict.place == "y.npy"
-    assert judged(add, dump / "y.hex")[0].status is Status.EQUAL
+    assert "y.hex" in str(refused.value)
+    assert second in str(refused.value)
+    assert judged(add, dump / "y.hex")[0].status is Status.FAULT
 
 
 VCD = """$timescale 1ns $end
