@@ -146,6 +146,14 @@ def test_the_bound_of_a_layer_is_attained(graph):
     assert unproven(sums_of(graph)) == [found for found in sums_of(graph) if not found.proven]
 
 
+@pytest.mark.parametrize("bias_last", [False, True])
+def test_sums_before_a_bias_that_comes_last_count_too(bias_last):
+    levels = accumulator((0, 10, WRAP), bias_last=bias_last)
+    (found,) = sums_of(linear([[3]], [-300], levels, kind=U8))
+    assert found.interval == (-300, 765 if bias_last else 465)
+    assert found.proven is not bias_last
+
+
 def test_a_mean_that_overflows_does_so_on_its_input():
     d = Draft()
     d.input("a", (3, 2), S8, 100)
