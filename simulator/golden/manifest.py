@@ -113,6 +113,8 @@ class OpEntry:
         accumulator, ``persistent``, ``transient`` and ``changed``; or nothing
     about
         a sentence for people
+    stands_for
+        of a directed unit of a graph: the names of the graph's ops that it is made for
     """
 
     name: str
@@ -121,6 +123,7 @@ class OpEntry:
     arrays: dict[str, FilePath]
     counts: dict[str, int] | None = None
     about: str = ""
+    stands_for: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -129,6 +132,7 @@ class OpEntry:
         arrays: Mapping[str, str],
         counts: Mapping[str, int] | None = None,
         about: str = "",
+        stands_for: tuple[str, ...] = (),
     ) -> OpEntry:
         """Return the entry of an op."""
         fields = {key: value for key, value in plain(op).items() if key != "name"}
@@ -139,6 +143,7 @@ class OpEntry:
             arrays=dict(arrays),
             counts=None if counts is None else dict(counts),
             about=about,
+            stands_for=stands_for,
         )
 
     def decoded(self) -> Op:

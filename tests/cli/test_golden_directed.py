@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import Demo, Finished
+from small_graphs import S8, Draft
 
 from simulator.executor import Executor
-from simulator.graph import load
+from simulator.graph import load, save
+from simulator.graph.ops import Lookup
 
 Run = Callable[..., Finished]
 SCORES = "blocks.0.attn.scores"
@@ -48,6 +50,24 @@ def test_coverage_of_a_folder_is_what_was_printed_when_it_was_made(
     assert without_torch("golden", "coverage", out).out == printed
     record = json.loads(without_torch("golden", "coverage", out, "--json").out)
     assert record == json.loads((out / "coverage.json").read_text())
+
+
+def test_units_of_a_run_name_the_ops_that_they_stand_for(
+    without_torch: Run, tmp_path: Path
+) -> None:
+    draft = Draft()
+    draft.input("image", (2, 4))
+    draft.op(Lookup, "first", "image", table=[*range(-128, 128)], type=S8)
+    draft.op(Lookup, "second", "first", table=[*range(-128, 128)], type=S8)
+    (tmp_path / "run").mkdir()
+    save(draft.graph(), tmp_path / "run")
+    out = tmp_path / "vectors"
+    printed = without_torch("golden", "directed", tmp_path / "run", "--out", out).out
+    assert "stands for" in printed
+    assert without_torch("golden", "coverage", out).out == printed
+    (unit,) = json.loads((out / "coverage.json").read_text())["ops"]
+    assert (unit["op"], unit["stands_for"]) == ("lookup", ["first", "second"])
+    assert "| lookup | first, second |" in (out / "coverage.md").read_text()
 
 
 def test_networks_vectors_leave_rounding_modes_open(
