@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import Demo, Finished
-from small_graphs import S8, Draft
 
 from simulator.executor import Executor
-from simulator.graph import load, save
+from simulator.graph import GraphBuilder, load, save
 from simulator.graph.ops import Lookup
+from simulator.numerics.integer_type import IntType
 
 Run = Callable[..., Finished]
 SCORES = "blocks.0.attn.scores"
@@ -55,12 +55,13 @@ def test_coverage_of_a_folder_is_what_was_printed_when_it_was_made(
 def test_units_of_a_run_name_the_ops_that_they_stand_for(
     without_torch: Run, tmp_path: Path
 ) -> None:
-    draft = Draft()
-    draft.input("image", (2, 4))
-    draft.op(Lookup, "first", "image", table=[*range(-128, 128)], type=S8)
-    draft.op(Lookup, "second", "first", table=[*range(-128, 128)], type=S8)
+    s8, codes = IntType(bits=8), [*range(-128, 128)]
+    builder = GraphBuilder("two_lookups", types={"table": s8})
+    builder.input("image", (2, 4), s8)
+    builder.op(Lookup, "first", "image", table=codes, type=s8)
+    builder.op(Lookup, "second", "first", table=codes, type=s8)
     (tmp_path / "run").mkdir()
-    save(draft.graph(), tmp_path / "run")
+    save(builder.build(), tmp_path / "run")
     out = tmp_path / "vectors"
     printed = without_torch("golden", "directed", tmp_path / "run", "--out", out).out
     assert "stands for" in printed
