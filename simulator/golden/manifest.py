@@ -114,6 +114,8 @@ class OpEntry:
         accumulator, ``persistent``, ``transient`` and ``changed``; or nothing
     about
         a sentence for people
+    stands_for
+        of a directed unit of a graph: the names of the graph's ops that it is made for
     """
 
     name: str
@@ -122,6 +124,7 @@ class OpEntry:
     arrays: dict[str, FilePath]
     counts: dict[str, int] | None = None
     about: str = ""
+    stands_for: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -130,6 +133,7 @@ class OpEntry:
         arrays: Mapping[str, str],
         counts: Mapping[str, int] | None = None,
         about: str = "",
+        stands_for: tuple[str, ...] = (),
     ) -> OpEntry:
         """Return the entry of an op."""
         fields = {key: value for key, value in plain(op).items() if key != "name"}
@@ -140,6 +144,7 @@ class OpEntry:
             arrays=dict(arrays),
             counts=None if counts is None else dict(counts),
             about=about,
+            stands_for=stands_for,
         )
 
     def decoded(self) -> Op:

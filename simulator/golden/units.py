@@ -102,7 +102,7 @@ def _write(stimulus: Stimulus, folder: Path, files: dict[str, ArrayFile]) -> OpE
         path = arrays[name] = inner_path(op.name, name)
         save_array(folder / path, values.astype(kinds[name].dtype))
         files[path] = describe(folder / path, kinds[name], ArrayRole.INNER)
-    return OpEntry.of(op, arrays, counts_of(result), stimulus.about)
+    return OpEntry.of(op, arrays, counts_of(result), stimulus.about, stimulus.stands_for)
 
 
 def counts_of(result: OpResult) -> dict[str, int]:

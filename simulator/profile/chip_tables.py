@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from simulator.graph.verify_tensors import LARGEST_SCALE, SMALLEST_SCALE
 from simulator.numerics.integer_type import IntType
 from simulator.profile.section import Section
 
@@ -29,7 +30,15 @@ PLACES = (
 INTERPOLATED_ENTRIES = 513
 INTERPOLATED = IntType(bits=16)
 
-_Scale = Annotated[float, Field(gt=0, lt=1e30)]
+
+def _of_a_tensor(scale: float) -> float:
+    """Refuse what no tensor of a graph has: its codes are those of a table."""
+    if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:
+        raise ValueError(f"must be a scale from {SMALLEST_SCALE:.3g} to {LARGEST_SCALE:.3g}")
+    return scale
+
+
+_Scale = Annotated[float, AfterValidator(_of_a_tensor)]
 _ZeroPoint = Annotated[int, Field(ge=-(1 << 15), lt=1 << 15)]
 
 
@@ -67,6 +76,8 @@ class TableUse(NamedTuple):
     """A table that a profile has: its place, how many entries it must have, and of which type.
 
     ``zero_points`` are its own, with the types of their codes, by the name of their key.
+    ``positive`` are the entries that are at least 1: of the largest score of a row, counted from
+    the end where below 0. ``least`` is the smallest entry where it is not the type's.
     """
 
     path: tuple[str, str]
@@ -74,6 +85,8 @@ class TableUse(NamedTuple):
     size: int
     type: IntType
     zero_points: dict[str, tuple[int, IntType]]
+    positive: tuple[int, ...] = ()
+    least: int | None = None
 
     @property
     def name(self) -> str:
@@ -83,18 +96,30 @@ class TableUse(NamedTuple):
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with the entries."""
         found = self.table.entries
+        low = self.type.low if self.least is None else self.least
         if len(found) != self.size:
             yield f"{self.name}: {self.table.file} has {len(found)} entries, wanted {self.size}"
         for index, entry in enumerate(found):
-            if not self.type.low <= entry <= self.type.high:
+            if not low <= entry <= self.type.high:
                 yield (
                     f"{self.name}: {self.table.file}: entry {index} is {entry}, wanted "
-                    f"{self.type}: {self.type.low}..{self.type.high}"
+                    f"{self.type}: {low}..{self.type.high}"
                 )
                 break
+        else:
+            yield from self._of_largest_scores()
         for key, (zero_point, kind) in self.zero_points.items():
             if not kind.low <= zero_point <= kind.high:
                 yield f"{self.name}.{key} = {zero_point}: wanted a code of {kind}"
+
+    def _of_largest_scores(self) -> Iterator[str]:
+        found = self.table.entries
+        for index in self.positive if len(found) == self.size else ():
+            if found[index] < 1:
+                yield (
+                    f"{self.name}: {self.table.file}: entry {index % self.size} is {found[index]}, "
+                    "wanted at least 1: an exponential of the largest score"
+                )
 
 
 def table_uses(profile: NpuProfile) -> Iterator[TableUse]:
@@ -115,7 +140,10 @@ def table_uses(profile: NpuProfile) -> Iterator[TableUse]:
         elif isinstance(table, ExponentialTable):
             bits: Any = getattr(profile.softmax, "table_bits", None)
             exponentials = IntType(bits=bits, signed=False)
-            yield TableUse((section, key), table, 1 << codes.bits, exponentials, {})
+            yield TableUse((section, key), table, 1 << codes.bits, exponentials, {}, (0,))
+        elif section == "softmax":
+            last = (-2, -1) if key == "exponential_table" else ()
+            yield TableUse((section, key), table, INTERPOLATED_ENTRIES, INTERPOLATED, {}, last, 0)
         else:
             yield TableUse((section, key), table, INTERPOLATED_ENTRIES, INTERPOLATED, {})
 

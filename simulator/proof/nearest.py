@@ -23,7 +23,7 @@ from simulator.numerics.float_type import Array
 from simulator.proof.candidates import candidates, furthest_pair, matmul_inputs
 from simulator.proof.prove import ValueProof
 from simulator.proof.sums import furthest_row, weights_of, worst_column
-from simulator.traces import trace
+from simulator.traces import uncut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,12 @@ def nearest_input(graph: IntGraph, proof: ValueProof) -> Nearest | None:
     None where nothing is known to try: ops that read real values.
     """
     op = next(op for op in graph.ops if op.name == proof.op)
-    upper = _worse_end(proof)
+    found = _nearest(graph, op, proof, _worse_end(proof))
+    assert found is None or proof.interval[0] <= found.attained <= proof.interval[1], proof
+    return found
+
+
+def _nearest(graph: IntGraph, op: Op, proof: ValueProof, upper: bool) -> Nearest | None:
     if proof.value != "accumulator":
         return _by_trace(graph, op, proof, upper)
     level = proof.level if proof.level is not None else 0
@@ -133,7 +138,7 @@ def _by_trace(graph: IntGraph, op: Op, proof: ValueProof, upper: bool) -> Neares
             graph.constants[name] if graph.is_constant(name) else operands[name]
             for name in op.operands
         ]
-        values = trace(op, graph, given)[proof.value]
+        values = uncut(op, graph, given)[proof.value]
         attained = int(values.max() if upper else values.min())
         if best is None or (attained > best.attained if upper else attained < best.attained):
             best = Nearest(operands=operands, upper=upper, attained=attained)

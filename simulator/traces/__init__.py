@@ -58,7 +58,7 @@ from simulator.traces import (
     sums,
 )
 
-__all__ = ["TRACES", "Trace", "trace"]
+__all__ = ["TRACES", "Trace", "trace", "uncut"]
 
 Trace = Callable[[Any, IntGraph, Sequence[Array]], dict[str, Array]]
 
@@ -111,3 +111,14 @@ def trace(op: Op, graph: IntGraph, operands: Sequence[Array]) -> Mapping[str, Ar
     last ``result``: codes in the type of the result
     """
     return MappingProxyType(TRACES[type(op)](op, graph, operands))
+
+
+# Of ops whose registers wrap: values before they do.
+_UNCUT: Mapping[type[Op], Trace] = MappingProxyType({GeluPolynomial: gelu.polynomial_uncut})
+
+
+def uncut(op: Op, graph: IntGraph, operands: Sequence[Array]) -> Mapping[str, Array]:
+    """Return what :func:`trace` does, but values as they are before an op's register wraps them."""
+    before = _UNCUT.get(type(op))
+    known = trace(op, graph, operands)
+    return known if before is None else {**known, **before(op, graph, operands)}

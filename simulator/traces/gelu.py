@@ -18,25 +18,39 @@ _LARGEST = (1 << 31) - 1
 
 def polynomial(op: GeluPolynomial, graph: IntGraph, operands: Sequence[Array]) -> dict[str, Array]:
     """Return every value of the formula, as the op's register holds it."""
-    register = IntType(bits=op.intermediate_bits)
+    values = polynomial_uncut(op, graph, operands)
+    for name in ("polynomial", "sum", "product"):
+        values[name] = _cut(op, values[name])
+    return {**values, **requantized(values["product"], graph, op.requantize, graph.result(op))}
+
+
+def polynomial_uncut(
+    op: GeluPolynomial, graph: IntGraph, operands: Sequence[Array]
+) -> dict[str, Array]:
+    """Return the values up to the product, each before its register cuts it.
+
+    What a value is computed from is what registers hold. Exact where ``verify`` accepts the op.
+    """
     q = centred(operands[0], graph.tensors[op.a])
     if op.clip_low is not None:
         q = np.maximum(q, op.clip_low)
     distance = np.minimum(np.abs(q), op.clip) - op.clip
     square = distance * distance
     curve = op.constant - square if op.negated else op.constant + square
-    erf = fit(np.sign(q) * curve, register, Overflow.WRAP)
-    total = fit((erf >> op.erf_shift) + op.one >> op.sum_shift, register, Overflow.WRAP)
-    product = fit(q * total, register, Overflow.WRAP)
+    erf = np.sign(q) * curve
+    total = (_cut(op, erf) >> op.erf_shift) + op.one >> op.sum_shift
     return {
         "clipped": q,
         "distance": distance,
         "square": square,
         "polynomial": erf,
         "sum": total,
-        "product": product,
-        **requantized(product, graph, op.requantize, graph.result(op)),
+        "product": q * _cut(op, total),
     }
+
+
+def _cut(op: GeluPolynomial, values: Int64) -> Int64:
+    return fit(values, IntType(bits=op.intermediate_bits), Overflow.WRAP)
 
 
 def shift_gelu(op: ShiftGelu, graph: IntGraph, operands: Sequence[Array]) -> dict[str, Array]:

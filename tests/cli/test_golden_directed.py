@@ -13,7 +13,9 @@ import pytest
 from command_line import Demo, Finished
 
 from simulator.executor import Executor
-from simulator.graph import load
+from simulator.graph import GraphBuilder, load, save
+from simulator.graph.ops import Lookup
+from simulator.numerics.integer_type import IntType
 
 Run = Callable[..., Finished]
 SCORES = "blocks.0.attn.scores"
@@ -61,6 +63,25 @@ def test_coverage_of_altered_files_ends_with_3(
     np.save(copied / "tensors" / "rescale.ties.npy", codes)
     ended = without_torch("golden", "coverage", copied, code=3)
     assert "rescale.ties.npy: is not the file that was recorded" in ended.err
+
+
+def test_units_of_a_run_name_the_ops_that_they_stand_for(
+    without_torch: Run, tmp_path: Path
+) -> None:
+    s8, codes = IntType(bits=8), [*range(-128, 128)]
+    builder = GraphBuilder("two_lookups", types={"table": s8})
+    builder.input("image", (2, 4), s8)
+    builder.op(Lookup, "first", "image", table=codes, type=s8)
+    builder.op(Lookup, "second", "first", table=codes, type=s8)
+    (tmp_path / "run").mkdir()
+    save(builder.build(), tmp_path / "run")
+    out = tmp_path / "vectors"
+    printed = without_torch("golden", "directed", tmp_path / "run", "--out", out).out
+    assert "stands for" in printed
+    assert without_torch("golden", "coverage", out).out == printed
+    (unit,) = json.loads((out / "coverage.json").read_text())["ops"]
+    assert (unit["op"], unit["stands_for"]) == ("lookup", ["first", "second"])
+    assert "| lookup | first, second |" in (out / "coverage.md").read_text()
 
 
 def test_networks_vectors_leave_rounding_modes_open(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,6 +83,7 @@ def _of_graph(path: Path) -> tuple[str, list[Stimulus]]:
 
     def made() -> Iterator[Stimulus]:
         for unit in units_of_graph(graph):
-            yield from stimuli(unit.base, unit.name)
+            for one in stimuli(unit.base, unit.name):
+                yield replace(one, stands_for=unit.ops)
 
     return f"directed at the ops of graph {graph.name}, {sha256(graph)}", [*made()]

@@ -29,7 +29,7 @@ def folder_coverage(
     found = []
     for name, entries in units_of(manifest).items():
         trials = [trial_of(manifest, entry, folder) for entry in entries]
-        found.append(unit_coverage(name, trials))
+        found.append(unit_coverage(name, trials, entries[0].stands_for))
         on_progress(1)
     return found
 

@@ -110,12 +110,19 @@ class Reached:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpCoverage:
-    """Coverage of one op, or of one unit with several sets of vectors."""
+    """Coverage of one op, or of one unit with several sets of vectors.
+
+    Attributes
+    ----------
+    stands_for
+        of a directed unit of a graph: the names of the graph's ops that it is made for
+    """
 
     op: str
     kind: str
     reached: Reached
     rows: tuple[Row, ...]
+    stands_for: tuple[str, ...] = ()
 
     def of(self, verdict: Verdict, families: Sequence[Family] = tuple(Family)) -> list[Row]:
         """Return the rows of a verdict, of some families."""
@@ -132,7 +139,9 @@ def op_coverage(trial: Trial) -> OpCoverage:
     return unit_coverage(trial.op.name, [trial])
 
 
-def unit_coverage(name: str, trials: Sequence[Trial]) -> OpCoverage:
+def unit_coverage(
+    name: str, trials: Sequence[Trial], stands_for: tuple[str, ...] = ()
+) -> OpCoverage:
     """Return what several sets of vectors for one unit tell apart together.
 
     A variant is told apart if any set does so: the codes that differ are those of the first one.
@@ -148,6 +157,7 @@ def unit_coverage(name: str, trials: Sequence[Trial]) -> OpCoverage:
         kind=op_name(trials[0].op),
         reached=_together([_reached(trial) for trial in trials]),
         rows=(*rows, *_entry_rows(trials)),
+        stands_for=stands_for,
     )
 
 

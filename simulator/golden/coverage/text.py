@@ -13,6 +13,7 @@ from simulator.golden.coverage.of_op import MODES, OpCoverage, Verdict, as_recor
 
 COVERAGE_JSON, COVERAGE_TEXT = "coverage.json", "coverage.md"
 MOST_NAMES = 6  # of variants, in a cell
+FIRST_OPS = 2  # of those that a unit stands for, in a terminal
 Table = tuple[list[str], list[list[str]]]
 
 
@@ -40,12 +41,20 @@ def by_variant(coverage: Sequence[OpCoverage], *, all_rows: bool = False) -> Tab
     return titles, rows
 
 
-def by_op(coverage: Sequence[OpCoverage]) -> Table:
-    """Return a row for each op: what its vectors reach, and what they do not tell apart."""
+def by_op(coverage: Sequence[OpCoverage], *, all_names: bool = False) -> Table:
+    """Return a row for each op: what its vectors reach, and what they do not tell apart.
+
+    Of units of a graph also the ops that they stand for: the first ones, or with ``all_names`` all.
+    """
     titles = [
         "op", "kind", "codes", "ties", "clipped", "table", *map(str, Verdict), "of these",
     ]  # fmt: skip
-    return titles, [_row(one) for one in coverage]
+    rows = [_row(one) for one in coverage]
+    if any(one.stands_for for one in coverage):
+        titles.insert(1, "stands for")
+        for one, row in zip(coverage, rows, strict=True):
+            row.insert(1, _names(one.stands_for, None if all_names else FIRST_OPS))
+    return titles, rows
 
 
 def _row(one: OpCoverage) -> list[str]:
@@ -58,8 +67,6 @@ def _row(one: OpCoverage) -> list[str]:
     if reached.entries:
         table = ", ".join(f"{used} of {entries}" for used, entries in reached.entries.values())
     counts = [str(len(one.of(verdict, MODES))) for verdict in Verdict]
-    names = [row.variant for row in one.missing]
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return [
         one.op,
         one.kind,
@@ -68,8 +75,14 @@ def _row(one: OpCoverage) -> list[str]:
         clipped,
         table,
         *counts,
-        ", ".join(names[:MOST_NAMES]) + more,
+        _names([row.variant for row in one.missing], MOST_NAMES),
     ]
+
+
+def _names(names: Sequence[str], most: int | None) -> str:
+    """Return names in one cell: the first ``most`` of them and how many more there are."""
+    shown = ", ".join(names[:most])
+    return shown if most is None or len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def summary(coverage: Sequence[OpCoverage]) -> list[str]:
@@ -96,7 +109,7 @@ def markdown(coverage: Sequence[OpCoverage]) -> str:
     parts = ["# Coverage", "", *(f"{sentence}.\n" for sentence in summary(coverage))]
     for title, (titles, rows) in (
         ("By mistake: number of ops", by_variant(coverage)),
-        ("By op", by_op(coverage)),
+        ("By op", by_op(coverage, all_names=True)),
     ):
         parts += [f"## {title}", "", _line(titles), _line(["---"] * len(titles))]
         parts += [*map(_line, rows), ""]

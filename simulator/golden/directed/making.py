@@ -34,11 +34,14 @@ class Stimulus:
         activations [cases, ...] by the names of tensors
     about
         what they are directed at
+    stands_for
+        the ops of a graph that the unit is made for; none of a profile
     """
 
     one: OneOp
     operands: Mapping[str, Array]
     about: str
+    stands_for: tuple[str, ...] = ()
 
     @property
     def trial(self) -> Trial:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from small_graphs import S4, S8, U8, Draft
 from trials import one_layer
@@ -114,3 +116,12 @@ def test_tables_of_coverage() -> None:
     assert summary([found])[0].startswith("256 results of 1 ops; 256 are shifted and rounded, ")
     text = markdown([found])
     assert "| rounding=half_away | rounds ties away from zero | 1 | 0 | 0 | 0 |" in text
+
+
+def test_units_of_a_graph_say_which_ops_they_stand_for() -> None:
+    alone = op_coverage(one_layer([[1], [-9]], [4]))
+    assert "stands for" not in by_op([alone])[0]
+    unit = replace(alone, op="matmul", stands_for=("fc1", "fc2", "head", "qkv"))
+    titles, (row, other) = by_op([unit, alone])
+    assert (titles[1], row[1], other[1]) == ("stands for", "fc1, fc2 and 2 more", "")
+    assert "| matmul | fc1, fc2, head, qkv | matmul |" in markdown([unit])

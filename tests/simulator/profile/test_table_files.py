@@ -152,13 +152,49 @@ def test_tables_belong_to_algorithms_that_have_them(tmp_path):
 def test_every_table_has_its_count_and_width(tmp_path, neighbour, tables, count, bits, path):
     profile = written(tmp_path, f'{tables}file = "rom.hex"\n', neighbour)
     rom = tmp_path / "rom.hex"
-    rom.write_text(words(range(count), bits), encoding="utf-8")
+    rom.write_text(words(range(1, count + 1), bits), encoding="utf-8")
     loaded = load_profile(str(profile))
     assert flat_values(loaded)[f"{path}.contents"].startswith(f"{count} entries, sha256 ")
-    rom.write_text(words(range(count - 1), bits), encoding="utf-8")
+    rom.write_text(words(range(1, count), bits), encoding="utf-8")
     assert f"has {count - 1} entries, wanted {count}" in refusal(profile)
     rom.write_text(f"{1 << bits:x}", encoding="utf-8")
     assert f"of {bits + 1} bits, wanted {bits}" in refusal(profile)
+
+
+EXP_TABLE = ("edge_npu_int8", "softmax.table", "input_scale = 0.05", 30)
+EXPONENTIALS = ("tflm_int16x8", "softmax.exponential_table", "", 16)
+RECIPROCALS = ("tflm_int16x8", "softmax.reciprocal_table", "", 16)
+
+
+@pytest.mark.parametrize(
+    ("chip", "entries", "problem"),
+    [
+        (EXP_TABLE, [0] + [1] * 255, "entry 0 is 0, wanted at least 1: an exponential of the"),
+        (EXP_TABLE, [1] + [0] * 255, None),
+        (EXPONENTIALS, [-5] + [1] * 512, "entry 0 is -5, wanted s16: 0..32767"),
+        (EXPONENTIALS, [1] * 511 + [0, 1], "entry 511 is 0, wanted at least 1"),
+        (EXPONENTIALS, [1] * 511 + [1, 0], "entry 512 is 0, wanted at least 1"),
+        (EXPONENTIALS, [0] * 511 + [1, 1], None),
+        (RECIPROCALS, [1] * 512 + [-1], "entry 512 is -1, wanted s16: 0..32767"),
+        (RECIPROCALS, [0] * 513, None),
+    ],
+)
+def test_exponentials_are_those_that_a_softmax_can_use(tmp_path, chip, entries, problem):
+    neighbour, name, keys, bits = chip
+    profile = written(tmp_path, f'[{name}]\nfile = "rom.hex"\n{keys}\n', neighbour)
+    (tmp_path / "rom.hex").write_text(words(entries, bits), encoding="utf-8")
+    if problem is None:
+        load_profile(str(profile))
+    else:
+        assert f"{name}: rom.hex: {problem}" in refusal(profile)
+
+
+@pytest.mark.parametrize("scale", ["1e-40", "1e39", "nan", "inf", "0.0"])
+@pytest.mark.parametrize("key", ["input_scale = 0.0625", "output_scale = 0.03125"])
+def test_scales_are_those_that_a_tensor_can_have(tmp_path, key, scale):
+    name = key.partition(" ")[0]
+    tables = GELU.replace(key, f"{name} = {scale}")
+    assert f"gelu.table.{name}" in refusal(gelu_rom(tmp_path, words(CODES), tables))
 
 
 def test_a_dump_is_the_same_profile(tmp_path):

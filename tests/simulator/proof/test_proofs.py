@@ -15,7 +15,7 @@ from small_graphs import S4, S8, S16, S32, SATURATE, U8, WRAP, Draft, accumulato
 from simulator import strict_json
 from simulator.errors import InputError
 from simulator.graph import save
-from simulator.graph.ops import Add, LayerNorm, MatMul, Mean, Softmax
+from simulator.graph.ops import Add, GeluPolynomial, LayerNorm, MatMul, Mean, Softmax
 from simulator.numerics.accumulator import Event
 from simulator.numerics.integer_type import IntType
 from simulator.proof import StatedBy, certificate, nearest_input, prove, unproven
@@ -146,6 +146,14 @@ def test_the_bound_of_a_layer_is_attained(graph):
     assert unproven(sums_of(graph)) == [found for found in sums_of(graph) if not found.proven]
 
 
+@pytest.mark.parametrize("bias_last", [False, True])
+def test_sums_before_a_bias_that_comes_last_count_too(bias_last):
+    levels = accumulator((0, 10, WRAP), bias_last=bias_last)
+    (found,) = sums_of(linear([[3]], [-300], levels, kind=U8))
+    assert found.interval == (-300, 765 if bias_last else 465)
+    assert found.proven is not bias_last
+
+
 def test_a_mean_that_overflows_does_so_on_its_input():
     d = Draft()
     d.input("a", (3, 2), S8, 100)
@@ -212,6 +220,29 @@ def test_the_scaled_sums_of_a_layer_are_driven_out():
     nearest = nearest_input(graph, found)
     assert nearest.attained == found.interval[1 if nearest.upper else 0]
     assert nearest.overflows(found)
+
+
+def wrapping_gelu():
+    d = Draft()
+    d.input("a", (1, 4), S8)
+    curve = {"clip": 100, "constant": -20000, "one": -9000, "erf_shift": 0, "sum_shift": 0}
+    d.op(GeluPolynomial, "y", "a", **curve, negated=False, clip_low=None, intermediate_bits=12)
+    return d.graph()
+
+
+@pytest.mark.parametrize(
+    "widths", [{}, {"gelu_polynomial": dict.fromkeys(("polynomial", "sum", "product"), S32)}]
+)
+def test_values_that_wrap_count_before_they_do_whatever_a_profile_states(widths):
+    graph = wrapping_gelu()
+    proofs = {found.value: found for found in prove(graph, widths)}
+    for value in ("polynomial", "sum", "product"):
+        found = proofs[value]
+        assert (str(found.register.kind), found.register.stated_by) == ("s12", StatedBy.GRAPH)
+        nearest = nearest_input(graph, found)
+        assert not found.proven
+        assert nearest.overflows(found)
+    assert abs(nearest_input(graph, proofs["polynomial"]).attained) == 20000
 
 
 # --- certificates ---------------------------------------------------------------------------------

@@ -19,8 +19,11 @@ from simulator.graph.ops import (
     SoftmaxGemmlowp,
     SoftmaxIBert,
     SoftmaxIta,
+    row_sums,
 )
 from simulator.graph.ops.row_sums import largest_row_sum, softmax_behind
+from simulator.graph.ranges import code_range
+from simulator.graph.verify import verify
 from simulator.numerics.integer_type import IntArray, IntType, Overflow
 from simulator.numerics.rounding import Rounding
 from simulator.numerics.softmax_normalisation import Normalisation
@@ -130,6 +133,35 @@ def test_moved_rows_keep_their_bound_and_broken_ones_have_none():
     assert [largest_row_sum(graph, name) for name in ("turned", "broken", "a")] == [None] * 3
     assert softmax_behind(graph, "twice") is graph.ops[0]
     assert softmax_behind(graph, "a") is None
+
+
+def test_rows_may_be_moved_thousands_of_times():
+    d = attention()
+    d.operand("v", (2, 7, 4), S8)
+    rows = "p"
+    for step in range(1500):  # more than Python calls within each other
+        rows = d.reshape(f"moved{step}", rows, 2, 6, 7)
+    d.op(MatMul, "y", rows, "v")
+    graph = d.graph()
+    assert verify(graph) == []
+    assert bounds(graph, graph.ops[-1]).accumulator == (-128 * 259, 127 * 259)
+
+
+def test_rows_joined_with_themselves_are_not_looked_at_by_every_path(monkeypatch):
+    d = attention()
+    rows = "p"
+    for step in range(20):  # 2^20 paths lead back to the softmax
+        twice = d.op(Concat, f"twice{step}", rows, rows, axis=0)
+        rows = d.slice(f"half{step}", twice, 0, 2)
+    looked_at: list[str] = []
+
+    def counted(graph: IntGraph, name: str) -> tuple[int, int]:
+        looked_at.append(name)
+        return code_range(graph, name)
+
+    monkeypatch.setattr(row_sums, "code_range", counted)
+    assert largest_row_sum(d.graph(), rows) == 259
+    assert len(looked_at) <= 100
 
 
 def test_a_product_with_probabilities_needs_fewer_bits():
