@@ -19,11 +19,11 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python tests/compile_kernels.py $(WORKERS)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore tests/hardware
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore tests/hardware --ignore tests/oracles
 
-# Verilator, Icarus, Yosys, C compilers and an installed wheel: minutes.
+# What needs other tools: Verilator, Icarus, Yosys, C compilers, other implementations (`make oracles`).
 hardware: $(VENV)/.installed
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/hardware
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/hardware tests/oracles
 
 oracles:
 	$(PYTHON) tests/oracles/install.py

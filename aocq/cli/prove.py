@@ -27,7 +27,7 @@ def command(
         typer.Option(
             "--profile",
             "-p",
-            help="hardware profile whose [registers] are looked at (default: the graph's own)",
+            help="hardware profile whose registers are looked at (default: the graph's own)",
         ),
     ] = None,
     certificate: Annotated[

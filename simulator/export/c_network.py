@@ -46,7 +46,8 @@ class ExportedC:
 def export_c(graph: IntGraph, folder: Path, constants: Constants | None = None) -> ExportedC:
     """Write a network in C, and all that it needs to be compiled, into ``folder``.
 
-    ``constants`` is left out for arrays in C up to 1 MiB, and a file above.
+    ``constants`` is left out for arrays in C up to 1 MiB, and a file above. Without constants there
+    is no file, whatever it says.
 
     Raises
     ------
@@ -57,6 +58,8 @@ def export_c(graph: IntGraph, folder: Path, constants: Constants | None = None) 
         require_integers(op)
     size = sum(codes.nbytes for codes in graph.constants.values())
     where = constants or (Constants.ARRAYS if size <= LARGEST_IN_C else Constants.FILE)
+    if size == 0:
+        where = Constants.ARRAYS
     network = _Network(graph, arena_of(graph), where)
     write_text(folder / "network.c", "\n".join(network.source()) + "\n")
     write_text(folder / "network.h", "\n".join(network.header()) + "\n")
@@ -126,6 +129,8 @@ class _Network:
         yield "/* The codes of the outputs after a run, and their names. */"
         yield "extern const aocq_tensor network_output[NETWORK_OUTPUTS];"
         yield "extern const char *const network_output_name[NETWORK_OUTPUTS];"
+        yield "/* The names of all ops in order, then NULL. */"
+        yield "extern const char *const network_op_name[];"
         yield ""
         yield "/* Called behind each op: its name, its result, how many codes did not fit. */"
         yield "typedef void (*network_observer)(void *context, const char *op,"
@@ -190,6 +195,9 @@ class _Network:
         yield "};"
         names = ", ".join(f'"{name}"' for name in outputs)
         yield f"const char *const network_output_name[NETWORK_OUTPUTS] = {{{names}}};"
+        yield "const char *const network_op_name[] = {"
+        yield from (f'    "{op.name}",' for op in self.graph.ops)
+        yield from ("    NULL,", "};")
         yield ""
         yield "void network_run(network_observer observer, void *context)"
         yield "{"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from simulator.errors import InputError
 from simulator.export.real_numbers import WIDEST_CODES, Real, scales
 from simulator.graph import IntGraph, Tensor
-from simulator.numerics.integer_type import IntType
+from simulator.numerics.integer_type import IntType, Overflow, limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,7 @@ class OnnxFile:
     ``nodes`` are what JSON can hold, ``constants`` the initializers by name. Signed codes of up to
     8 bits are stored with ``offset`` added: with 128 they are uint8, which some kernels want.
     ``owner`` is the op that nodes are added for: ``owners`` says of each node's output whose it is.
+    ``overflow`` is what becomes of its codes outside their type.
     """
 
     graph: IntGraph
@@ -47,6 +48,7 @@ class OnnxFile:
     values: dict[str, Value] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
     owner: str = ""
+    overflow: Overflow = Overflow.SATURATE
 
     def add(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         """Add an operator and return its output's name."""
@@ -139,11 +141,16 @@ class OnnxFile:
         return value
 
     def clipped(self, name: str, real: str, tensor: Tensor, worth: Real) -> str:
-        """Return real values between the ends of a type that does not fill its storage."""
+        """Return real values between the codes that the op yields.
+
+        Those are less than what its storage holds where the type is narrower, or where the op
+        saturates without the lowest code.
+        """
         kind = tensor.code_type
-        if kind.bits in {8, 16}:
+        allowed = limits(kind, self.overflow)
+        if kind.bits in {8, 16} and allowed == (kind.low, kind.high):
             return real
-        ends = [(end - tensor.zero_point) * worth for end in (kind.low, kind.high)]
+        ends = [(end - tensor.zero_point) * worth for end in allowed]
         low, high = (
             self.real_constant(f"{name}/{word}", end)
             for word, end in zip(("low", "high"), ends, strict=True)

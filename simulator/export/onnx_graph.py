@@ -33,6 +33,7 @@ from simulator.export.real_numbers import (
     unfolded_bias,
 )
 from simulator.graph import IntGraph
+from simulator.graph.bounds import intermediates
 from simulator.graph.op import Op
 from simulator.graph.ops import (
     Add,
@@ -51,6 +52,8 @@ from simulator.graph.ops import (
     Transpose,
     op_name,
 )
+from simulator.graph.ranges import holds
+from simulator.numerics.integer_type import Overflow
 
 OPSET = 21  # Gelu came with 20, 16-bit codes with 21
 INT32 = (-(1 << 31), (1 << 31) - 1)
@@ -77,9 +80,32 @@ def describe(graph: IntGraph, images: int, *, offset: int = 0) -> OnnxFile:
         rule = RULES.get(type(op))
         if rule is None:
             raise InputError(f"{op.name}: {op_name(op)} has no form in ONNX; nothing is written")
-        file.owner = op.name
+        file.owner, file.overflow = op.name, _overflow(graph, op)
         file.values[op.name] = rule(file, op)
     return file
+
+
+def _overflow(graph: IntGraph, op: Op) -> Overflow:
+    """Return what becomes of an op's codes outside their type.
+
+    Raises
+    ------
+    InputError
+        If they wrap, and its bounds do not say that there are none.
+    """
+    rules = [rule.overflow for rule in op.requantizations]
+    overflow = rules[0] if rules else getattr(op, "overflow", Overflow.SATURATE)
+    if overflow is not Overflow.WRAP:
+        return overflow
+    kind = graph.result(op).code_type
+    for found in intermediates(graph, op):
+        if found.name == "rounded" and not holds(kind, found.interval):
+            raise InputError(
+                f"{op.name}: its codes wrap, and may be {found.interval[0]} to "
+                f"{found.interval[1]}, outside of {kind}; QuantizeLinear saturates. Quantize with "
+                'overflow = "saturate" in the profile, or export another form'
+            )
+    return overflow
 
 
 def ends(file: OnnxFile) -> dict[str, Any]:

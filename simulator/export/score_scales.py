@@ -68,7 +68,7 @@ def score_scale(graph: IntGraph, op: Op) -> float:
 
 def _usual_factor(graph: IntGraph, name: str) -> float:
     """Return ``1 / √K`` of the product that made the scores, sums of masks passed over."""
-    makers = {op.name: op for op in graph.ops}
+    makers = graph.makers
     op = makers.get(name)
     while op is not None and not isinstance(op, MatMul):
         op = makers.get(op.operands[0])

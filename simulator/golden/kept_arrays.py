@@ -30,12 +30,18 @@ def as_array(value: Any) -> Array:
     Raises
     ------
     InputError
-        If it has no type of its own (a list), or one that is neither integer, bool nor float.
+        If it has no type of its own (a list), or one that is neither integer, bool nor float, or
+        if it has a mask.
     """
     if not hasattr(value, "dtype"):
         raise InputError(
             f"a golden value is an array with a type, this is a {type(value).__name__}; "
             "give numpy.array(values, numpy.int8), or the type that you mean"
+        )
+    if isinstance(value, np.ma.MaskedArray):
+        raise InputError(
+            "a golden value is an array without a mask, whose masked values have none; give "
+            "array.filled(0), and the mask as an array of its own"
         )
     array = np.asarray(value)
     if array.dtype.kind not in _KINDS or array.dtype.itemsize > 8:

@@ -29,6 +29,7 @@ from simulator.numerics.float_type import Array
 from simulator.numerics.integer_type import IntArray
 from simulator.ops import BEHAVIOURS, OpResult
 from simulator.ops.behaviour import SumCounts
+from simulator.taps import no_such_tensor
 from simulator.traces import trace
 
 Operands = Mapping[TensorId, Array]
@@ -69,8 +70,7 @@ def of_graph(graph: IntGraph, name: TensorId) -> OneOp:
     """
     op = next((op for op in graph.ops if op.name == name), None)
     if op is None:
-        some = ", ".join(op.name for op in graph.ops[:3])
-        raise InputError(f"op {name}: graph {graph.name} has no such op; it has {some} …")
+        raise InputError(no_such_tensor(graph, name, "op"))
     return of_op(op, graph)
 
 

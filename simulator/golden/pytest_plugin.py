@@ -160,11 +160,13 @@ class _Summary:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._uses: dict[str, list[tuple[str, str]]] = defaultdict(list)  # path: (became, digest)
+        self._modules: set[str] = set()  # files of tests, relative to the root
         self._whole = True  # every test of every module ran and passed
         self._conflicts: list[str] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take up the golden files that a test used."""
+        """Take up a test's module, and the golden files that it used."""
+        self._modules.add(report.nodeid.split("::")[0])
         if report.outcome != "passed":
             self._whole = False
         if report.when != "teardown":
@@ -213,11 +215,19 @@ class _Summary:
         narrowed = any("::" in str(argument) for argument in self._config.args)
         if narrowed or not self._whole:
             return
-        used = {Path(path) for path in self._uses}
-        for folder in sorted({_module_folder(path) for path in used}):
+        used = {Path(path).resolve() for path in self._uses}
+        known = {_module_folder(path) for path in used}
+        for folder in sorted(known | {*self._folders()}):
             for path in sorted(folder.rglob("*.npy")):
-                if path not in used:
+                written = folder in known or path.with_suffix(".json").is_file()
+                if path not in used and written:
                     yield path
+
+    def _folders(self) -> Iterator[Path]:
+        """Yield ``golden/MODULE`` of the modules whose tests ran, whether they use it or not."""
+        for module in self._modules:
+            path = (self._config.rootpath / module).resolve()
+            yield path.parent / "golden" / path.stem
 
 
 def _module_folder(path: Path) -> Path:

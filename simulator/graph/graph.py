@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from types import MappingProxyType
 
 from simulator.graph.op import Op, TensorId
@@ -72,7 +73,7 @@ class Tensor:
         return (self.size * self.type.bits + 7) // 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class IntGraph:
     """The computation of the chip; the only description that anything downstream reads.
 
@@ -102,6 +103,11 @@ class IntGraph:
     ops: tuple[Op, ...]
     constants: Mapping[TensorId, Array]
     meta: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    @cached_property
+    def makers(self) -> Mapping[TensorId, Op]:
+        """The op that writes each result, by the result's name."""
+        return MappingProxyType({op.name: op for op in self.ops})
 
     def result(self, op: Op) -> Tensor:
         """Return the tensor that ``op`` writes."""

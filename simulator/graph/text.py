@@ -36,7 +36,7 @@ def text(graph: IntGraph, *, widths: bool = False) -> str:
     rows += [
         (str(index), graph.result(op), _described(graph, op)) for index, op in enumerate(graph.ops)
     ]
-    ops = {op.name: op for op in graph.ops}
+    ops = graph.makers
     lines = [header]
     for index, tensor, what in rows:
         lines.append(

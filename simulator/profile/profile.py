@@ -228,6 +228,7 @@ class NpuProfile(Section):
         where it is not there, so that profiles from before have the same one.
         """
         values = self.model_dump(mode="json", exclude_none=True)
+        values["registers"] = {kind: kept for kind, kept in values["registers"].items() if kept}
         if not values["registers"]:
             del values["registers"]
         for use in table_uses(self):

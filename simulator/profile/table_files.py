@@ -36,6 +36,8 @@ def read_entries(path: Path, kind: IntType) -> list[int]:
         content = read_bytes(path, LARGEST_FILE)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:  # a name with a NUL
+        raise InputError(f"{str(path)!r}: no name of a file ({error})") from error
     return _of_npy(path, content) if path.suffix == ".npy" else _of_hex(path, content, kind)
 
 

@@ -25,7 +25,7 @@ FORMAT = 1
 
 def certificate(graph: IntGraph, proofs: Sequence[ValueProof]) -> dict[str, Any]:
     """Return the certificate: plain values, for canonical JSON."""
-    ops = {op.name: op for op in graph.ops}
+    ops = graph.makers
     sums = [found for found in proofs if found.value == "accumulator"]
     others = [found for found in proofs if found.value != "accumulator"]
     return {

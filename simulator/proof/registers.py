@@ -43,10 +43,10 @@ class Register:
 
 def register_of(found: Intermediate, widths: Mapping[str, IntType]) -> Register:
     """Return the register of a value; ``widths`` are what a profile states of its kind of op."""
+    if found.register is not None:  # the op wraps or saturates there, whatever a profile says
+        return Register(kind=found.register, stated_by=StatedBy.GRAPH)
     if found.name in widths:
         return Register(kind=widths[found.name], stated_by=StatedBy.PROFILE)
-    if found.register is not None:
-        return Register(kind=found.register, stated_by=StatedBy.GRAPH)
     return Register(kind=EMULATOR, stated_by=StatedBy.EMULATOR)
 
 

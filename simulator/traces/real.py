@@ -121,7 +121,9 @@ def _gelu(x: Real) -> Real:
 
 
 def _gelu_tanh(x: Real) -> Real:
-    values: Real = x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    # 1 + tanh cancels below zero, where the last bit of tanh counts: the C library's, as in _gelu.
+    tanh = np.vectorize(math.tanh, otypes=[np.float64])
+    values: Real = x / 2 * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
     return values
 
 

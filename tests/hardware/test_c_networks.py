@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 from c_compiler import compile_c, mismatches
-from small_graphs import encoder_block, input_codes
+from small_graphs import Draft, encoder_block, input_codes
 
 from simulator.executor import Executor
 from simulator.export.c_network import CONSTANTS_NAME, Constants, export_c
@@ -95,6 +95,17 @@ def test_another_weight_gives_other_logits(needs, block_program, tmp_path):
     assert mismatches(one, other) > 0
 
 
+@pytest.mark.parametrize("constants", Constants)
+def test_a_network_without_constants_compiles(needs, tmp_path, constants):
+    needs("cc")
+    d = Draft()
+    d.transpose("y", d.input("a", (2, 3)), 1, 0)
+    graph = d.graph()
+    codes = input_codes(graph, 2)
+    found = computed(graph, compiled(graph, tmp_path, constants), codes)
+    assert mismatches(found, codes.transpose(0, 2, 1)) == 0
+
+
 # --- what main says -------------------------------------------------------------------------------
 
 
@@ -111,9 +122,10 @@ def test_no_input_is_no_output(block_program):
     assert (done.returncode, done.stdout) == (0, b"")
 
 
-def test_an_op_that_does_not_exist_is_told(block_program):
+@pytest.mark.parametrize("images", [0, 1])
+def test_an_op_that_does_not_exist_is_told_before_any_image_is_read(block_program, images):
     graph, command = block_program
-    done = run(command, input_codes(graph, 1), "--tap", "nothing")
+    done = run(command, input_codes(graph, images), "--tap", "nothing")
     assert done.returncode == 3
     assert b"--tap nothing: no op has this name" in done.stderr
 

@@ -13,7 +13,6 @@
 
 typedef struct {
     const char *name; /* whose result is written, or NULL */
-    int found;
     int failed;
 } tap;
 
@@ -61,10 +60,17 @@ static void write_tapped(void *context, const char *op, const aocq_tensor *resul
 {
     tap *wanted = (tap *)context;
     (void)misfits;
-    if (strcmp(op, wanted->name) == 0) {
-        wanted->found = 1;
+    if (strcmp(op, wanted->name) == 0)
         wanted->failed |= write_codes(result);
-    }
+}
+
+static int is_op(const char *name)
+{
+    const char *const *known;
+    for (known = network_op_name; *known != NULL; known++)
+        if (strcmp(*known, name) == 0)
+            return 1;
+    return 0;
 }
 
 #if NETWORK_CONSTANTS_BYTES > 0
@@ -105,7 +111,7 @@ int main(int count, char **arguments)
 {
     const size_t image = network_input.length * (size_t)network_input.bytes;
     unsigned char *codes = (unsigned char *)network_input.data;
-    tap wanted = {NULL, 0, 0};
+    tap wanted = {NULL, 0};
     int next = 1;
 #if NETWORK_CONSTANTS_BYTES > 0
     if (count < 2)
@@ -118,6 +124,10 @@ int main(int count, char **arguments)
         wanted.name = arguments[next + 1];
     else if (count != next)
         return usage(arguments[0]);
+    if (wanted.name != NULL && !is_op(wanted.name)) {
+        fprintf(stderr, "--tap %s: no op has this name\n", wanted.name);
+        return 3;
+    }
     for (;;) {
         const size_t read = fread(codes, 1, image, stdin);
         size_t output;
@@ -130,15 +140,9 @@ int main(int count, char **arguments)
         }
         reorder(codes, network_input.length, (size_t)network_input.bytes);
         network_run(wanted.name != NULL ? write_tapped : NULL, &wanted);
-        if (wanted.name != NULL) {
-            if (!wanted.found) {
-                fprintf(stderr, "--tap %s: no op has this name\n", wanted.name);
-                return 3;
-            }
-        } else {
+        if (wanted.name == NULL)
             for (output = 0; output < NETWORK_OUTPUTS; output++)
                 wanted.failed |= write_codes(&network_output[output]);
-        }
         if (wanted.failed)
             break;
     }

@@ -72,6 +72,9 @@ def patterns(compared: Compared) -> Iterator[Finding]:
 def _lengths(compared: Compared) -> Iterator[Finding]:
     expected, got = compared.expected.ravel(), compared.got.ravel()
     missing = expected.size - got.size
+    if got.size == 0:
+        yield Finding(kind="unwritten", sentence="there are no values: nothing was written")
+        return
     if missing > 0:
         if np.array_equal(got, expected[: got.size]):
             yield Finding(
@@ -227,7 +230,7 @@ def _unwritten(compared: Compared) -> Iterator[Finding]:
     if len(rest) > 1 or expected.size < 2:
         return
     value = int(rest[0])
-    if first == 0:
+    if (got == value).all():
         yield Finding(kind="unwritten", sentence=f"every value is {value}: nothing was written")
     elif expected.size - first > 1:
         yield Finding(

@@ -30,7 +30,7 @@ class Mismatch:
     index
         [image, ...] in the golden array
     expected, got
-        codes; ``got`` is text where bits are unknown
+        codes; ``got`` is text where a value cannot be read
     """
 
     index: tuple[int, ...]
@@ -59,7 +59,8 @@ class ArrayVerdict:
     path, place
         file of the golden folder; file, and signal, of the dump
     values, differing, unknown
-        how many values there are, differ, and have unknown bits (x, z)
+        how many values there are, differ, and have unknown bits (x, z) or a word with bits of no
+        element
     problem
         what is wrong with type, shape or number of values; None where nothing is
     mismatches

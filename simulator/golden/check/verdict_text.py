@@ -41,7 +41,7 @@ def array_told(array: ArrayVerdict) -> Iterator[str]:
     if array.differing:
         yield f"{head} differs in {array.differing:,} of {array.values:,} values ({array.place})"
     if array.unknown:
-        yield f"  {array.unknown:,} values have unknown bits"
+        yield f"  {array.unknown:,} values have unknown bits, or words with bits of no element"
     brief = array.status is not Status.FAULT
     for number, mismatch in enumerate(array.mismatches[: 1 if brief else None]):
         start = "first at" if number == 0 else "then at"

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from simulator.golden.variants.trial import requantization_of
 from simulator.graph.bounds import intermediates
 from simulator.graph.graph import IntGraph
+from simulator.graph.op import accumulator_of
 from simulator.graph.ops import MatMul, Rescale
 from simulator.graph.ops.products import residual_factors
 from simulator.graph.ranges import Interval, centred_range
+from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.rescaling import LeftShift, ZeroPointStage
 
 
@@ -68,7 +70,9 @@ def sums_interval(unit: IntGraph) -> Interval | None:
     for name in ("accumulator", "product"):
         if name in names:
             found = names[name]
-            if found.levels and not all(level.proven for level in found.levels):
+            accumulator = accumulator_of(op)
+            exact = accumulator is None or accumulator.policy is OverflowPolicy.REPORT
+            if not exact and not all(level.proven for level in found.levels):
                 register = found.levels[-1].register
                 return register.low, register.high
             return found.held

@@ -34,13 +34,13 @@ class HexWords:
     words
         unsigned; those with unknown digits with 0 in their place
     digits
-        hex digits of the longest word
+        how many hex digits each word has
     unknown
         of words with unknown digits: index to line and text
     """
 
     words: list[int]
-    digits: int
+    digits: list[int]
     unknown: dict[int, tuple[int, str]]
 
 
@@ -55,12 +55,12 @@ def parse_hex(text: str) -> HexWords:
     plain = _COMMENT.sub(lambda found: "\n" * found[0].count("\n"), text)
     tokens = plain.split()
     try:  # nothing but digits, as most files are: ten times as fast
-        if "_" in plain:
+        if "_" in plain or _UNKNOWN.search(plain):  # int() takes 0x as a prefix
             raise ValueError
         words = [int(token, 16) for token in tokens]
         negative = min(words, default=0) < 0
         if not negative and "+" not in plain:
-            return HexWords(words=words, digits=max(map(len, tokens), default=0), unknown={})
+            return HexWords(words=words, digits=[*map(len, tokens)], unknown={})
     except ValueError:
         pass
     return _parsed(plain)
@@ -69,7 +69,8 @@ def parse_hex(text: str) -> HexWords:
 def _parsed(plain: str) -> HexWords:
     found: dict[int, int] = {}
     unknown: dict[int, tuple[int, str]] = {}
-    digits = address = 0
+    digits: dict[int, int] = {}
+    address = 0
     for line, token in _tokens(plain):
         if token.startswith("@"):
             address = _address(token, line)
@@ -82,12 +83,15 @@ def _parsed(plain: str) -> HexWords:
         if _UNKNOWN.search(word):
             unknown[address] = (line, token)
         found[address] = int(_UNKNOWN.sub("0", word) or "0", 16)
-        digits = max(digits, len(word))
+        digits[address] = len(word)
         address += 1
     missing = next((i for i in range(len(found)) if i not in found), None)
     if missing is not None:
         raise NotHexError(f"address {missing:x} has no word, later ones have")
-    return HexWords(words=[found[i] for i in range(len(found))], digits=digits, unknown=unknown)
+    order = range(len(found))
+    return HexWords(
+        words=[found[i] for i in order], digits=[digits[i] for i in order], unknown=unknown
+    )
 
 
 def _tokens(plain: str) -> Iterator[tuple[int, str]]:

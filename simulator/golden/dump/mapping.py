@@ -8,8 +8,8 @@
     array = "result"               # or an intermediate, as "accumulator"; default: result
     file = "qkv.hex"               # relative to the dump
     format = "hex"                 # npy, hex, raw, wave; default: by the file's ending
-    lanes = 4                      # elements in a word, the lowest bits first; default 1
-    bits = 8                       # of an element in the file; default: its type's
+    lanes = 4                      # of hex and waves: elements in a word, lowest first; default 1
+    bits = 8                       # of an element in the file; default: its type's; raw: 8 to 64
     byte_order = "little"          # of raw; or "big"
     order = [0, 2, 1]              # dimensions as the file runs through them, slowest first
     signal = "tb.unit.out"         # wave: the value right before each edge of the clock …
@@ -123,7 +123,16 @@ def _problems(arrays: tuple[MappedArray, ...]) -> Iterator[str]:
         wave = entry.form is Format.WAVE
         if wave and (entry.signal is None or entry.clock is None):
             yield f"{place}: a waveform needs signal and clock"
-        if not wave and (entry.signal or entry.clock or entry.when):
-            yield f"{place}: signal, clock and when are of waveforms, {quoted(entry.file)} is none"
+        if not wave and {"signal", "clock", "edge", "when"} & entry.model_fields_set:
+            yield (
+                f"{place}: signal, clock, edge and when are of waveforms, {quoted(entry.file)} is "
+                "none"
+            )
         if entry.form is Format.NPY and (entry.lanes != 1 or entry.bits is not None):
             yield f"{place}: lanes and bits are of hex, raw and waves; .npy has a type of its own"
+        if entry.form is not Format.RAW and "byte_order" in entry.model_fields_set:
+            yield f"{place}: byte_order is of raw files, {quoted(entry.file)} is none"
+        if entry.form is Format.RAW and entry.lanes != 1:
+            yield f"{place}: lanes are of hex and waves; raw has its values one after the other"
+        if entry.form is Format.RAW and entry.bits not in {None, 8, 16, 32, 64}:
+            yield f"{place}: raw values have 8, 16, 32 or 64 bits, not {entry.bits}"

@@ -43,7 +43,8 @@ class DumpedArray:
     notes
         what else was noticed
     unknown
-        index in ``values``, flat, to what was read and where, of unknown bits
+        index in ``values``, flat, to what was read and where, of unknown bits and of words with
+        bits that are in no element
     """
 
     place: str
@@ -161,38 +162,55 @@ def _hex(path: Path, source: MappedArray, file: ArrayFile) -> _Flat:
     lanes = source.lanes
     if lanes > 1 and len(found.words) == prod(file.shape):
         lanes = 1  # a word for each value after all
-    kind = IntType(bits=source.bits or code_type(file).bits, signed=code_type(file).signed)
-    values = _from_words(found.words, kind, lanes, 4 * found.digits)
-    unknown = {
-        word * lanes + lane: f"{text} (line {line})"
-        for word, (line, text) in found.unknown.items()
-        for lane in range(lanes)
-    }
+    kind = _element(source.bits or code_type(file).bits, file)
+    values, unknown = _from_words(found.words, [4 * digits for digits in found.digits], kind, lanes)
+    for word, (line, text) in found.unknown.items():
+        unknown |= dict.fromkeys(range(word * lanes, (word + 1) * lanes), f"{text} (line {line})")
     return _trimmed(values, unknown, lanes, file)
 
 
-def _from_words(words: list[int], kind: IntType, lanes: int, width: int) -> NDArray[np.int64]:
-    """Return the elements of words of ``width`` bits.
+def _element(bits: int, file: ArrayFile) -> IntType:
+    """Return the type of an element of a word; unsigned ones have at most 63 bits."""
+    signed = code_type(file).signed
+    return IntType(bits=bits if signed else min(bits, 63), signed=signed)
+
+
+def _from_words(
+    words: list[int], widths: list[int], kind: IntType, lanes: int
+) -> tuple[NDArray[np.int64], dict[int, str]]:
+    """Return the elements of words of ``widths`` bits, and text of those that cannot be read.
 
     A word of one element may be wider than it, its upper bits 0 or copies of the sign; where they
-    are neither, the word is no such element, and its whole value is returned.
+    are neither, the word is no such element, and its whole value is returned. Bits above the lanes
+    of a word of several elements are 0; where they are not, none of its elements is known.
     """
-    values = elements_of([word & ((1 << kind.bits * lanes) - 1) for word in words], kind, lanes)
-    if lanes > 1 or width <= kind.bits or width > 64:
-        return values.astype(np.int64)
-    above = [word >> kind.bits for word in words]
-    ones = (1 << (width - kind.bits)) - 1
-    whole = elements_of(words, IntType(bits=min(width, 63 + kind.signed), signed=kind.signed), 1)
-    plain = np.array([not bits or (bits == ones and kind.signed) for bits in above], bool)
-    return np.where(plain, values, whole).astype(np.int64)
+    size = kind.bits * lanes
+    packed = [word & ((1 << size) - 1) for word in words]
+    values = elements_of(packed, kind, lanes).astype(np.int64)
+    unknown: dict[int, str] = {}
+    for index, (word, width) in enumerate(zip(words, widths, strict=True)):
+        above = word >> size
+        if not above:
+            continue
+        if lanes == 1:
+            ones = (1 << (width - size)) - 1
+            if kind.signed and above == ones and values[index] < 0:
+                continue
+            whole = word - (word >> (width - 1) << width) if kind.signed else word
+            if -(1 << 63) <= whole < 1 << 63:
+                values[index] = whole
+                continue
+        text = f"{word:#x} (word {index}: bits above its {size} are not 0)"
+        unknown |= dict.fromkeys(range(index * lanes, (index + 1) * lanes), text)
+    return values, unknown
 
 
 def _trimmed(
     values: NDArray[np.int64], unknown: Mapping[int, str], lanes: int, file: ArrayFile
 ) -> _Flat:
-    """Leave out the lanes of the last word that hold nothing."""
+    """Leave out the lanes of the last word that hold nothing: zeros."""
     extra = values.size - prod(file.shape)
-    if 0 < extra < lanes:
+    if 0 < extra < lanes and not values[-extra:].any():
         return _Flat(
             values=values[:-extra],
             unknown={place: text for place, text in unknown.items() if place < values.size - extra},
@@ -234,16 +252,15 @@ def _wave(path: Path, source: MappedArray, file: ArrayFile) -> _Flat:
             f"{path}: signal {source.signal} has {width} bits, not {lanes} lanes of {bits}"
         )
     words: list[int] = []
-    unknown: dict[int, str] = {}
+    undefined: dict[int, str] = {}
     for sample in wave.samples(sampling):
         if isinstance(sample.value, str):
             for lane in range(lanes):
-                unknown[len(words) * lanes + lane] = f"{sample.value} (at time {sample.time})"
+                undefined[len(words) * lanes + lane] = f"{sample.value} (at time {sample.time})"
         words.append(sample.value if isinstance(sample.value, int) else 0)
-    signed = code_type(file).signed
-    kind = IntType(bits=bits if signed else min(bits, 63), signed=signed)
-    values = elements_of([word & ((1 << bits * lanes) - 1) for word in words], kind, lanes)
-    return _trimmed(values.astype(np.int64), unknown, lanes, file)
+    kind = _element(bits, file)
+    values, unknown = _from_words(words, [width] * len(words), kind, lanes)
+    return _trimmed(values, unknown | undefined, lanes, file)
 
 
 _READERS: Mapping[Format, Callable[[Path, MappedArray, ArrayFile], _Flat]] = {

@@ -63,6 +63,8 @@ _CHOICES: Mapping[str, tuple[Family, tuple[Any, ...]]] = MappingProxyType(
         "normalisation": (Family.ARITHMETIC, tuple(Normalisation)),
     }
 )
+# A sum onto a residual has wide left shifts and its zero point after rounding: no op has others.
+_NOT_ONTO_A_RESIDUAL = frozenset({"zero_point_stage", "left_shift"})
 
 
 def variants(unit: IntGraph) -> Iterator[Variant]:
@@ -83,6 +85,8 @@ def _choices(unit: IntGraph) -> Iterator[Variant]:
     (op,) = unit.ops
     holder: Any = requantization_of(op) or op
     for name, (family, values) in _CHOICES.items():
+        if name in _NOT_ONTO_A_RESIDUAL and getattr(op, "residual", None) is not None:
+            continue
         chosen = getattr(holder, name, None)
         for value in values:
             if chosen is None or value == chosen:

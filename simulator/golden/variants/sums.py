@@ -156,12 +156,21 @@ def _descending(trial: Trial) -> Array:
     if isinstance(op, Mean):
         return trial.codes_of(trial.unit, [np.flip(operands[0], op.axis + 1)])
     assert isinstance(op, MatMul)
-    axis = -1 if op.transpose_b else -2
-    operands[0], operands[1] = np.flip(operands[0], -1), np.flip(operands[1], axis)
-    unit = trial.unit
-    if unit.is_constant(op.b):
-        unit = with_constant(unit, op.b, operands[1])
-    return trial.codes_of(unit, operands)
+    operands[0], operands[1] = np.flip(operands[0], -1), np.flip(operands[1], _inner_axis(op))
+    return trial.codes_of(flipped(trial.unit), operands)
+
+
+def _inner_axis(op: MatMul) -> int:
+    """Return the axis of b along which products are added."""
+    return -1 if op.transpose_b else -2
+
+
+def flipped(unit: IntGraph) -> IntGraph:
+    """Return a unit with the constant weights of its last product first."""
+    (op,) = unit.ops
+    if not isinstance(op, MatMul) or not unit.is_constant(op.b):
+        return unit
+    return with_constant(unit, op.b, np.flip(unit.constants[op.b], _inner_axis(op)))
 
 
 def _zero_extended(trial: Trial) -> Array:

@@ -31,12 +31,29 @@ def largest_row_sum(graph: IntGraph, name: TensorId) -> int | None:
     Also the largest sum of any of a row's codes. None where nothing is known: the tensor is not,
     possibly moved, the result of a softmax whose rows have a bound, or its codes can be negative.
     """
-    producers = {op.name: op for op in graph.ops}
-    op = producers.get(name)
+    known: dict[TensorId, int | None] = {}
+    pending = [name]
+    while pending:  # no recursion: rows may be moved thousands of times
+        tensor = pending[-1]
+        op = graph.makers.get(tensor)
+        before = op.operands if isinstance(op, Concat | Reshape | Slice | Transpose) else ()
+        missing = [operand for operand in before if operand not in known]
+        if missing:
+            pending += missing
+            continue
+        known[tensor] = _of_result(graph, tensor, op, known)
+        pending.pop()
+    return known[name]
+
+
+def _of_result(
+    graph: IntGraph, name: TensorId, op: Op | None, known: Mapping[TensorId, int | None]
+) -> int | None:
+    """Return the bound of the result of an op; ``known`` are those of the operands it moves."""
     if op is None or graph.tensors[name].zero_point or code_range(graph, name)[1] <= 0:
         return None
     if isinstance(op, Concat | Reshape | Slice | Transpose):
-        return _of_moved(graph, op)
+        return _of_moved(graph, op, known)
     found = _OF_SOFTMAX.get(type(op))
     if found is None or not _stays_positive(graph, op):
         return None
@@ -46,10 +63,9 @@ def largest_row_sum(graph: IntGraph, name: TensorId) -> int | None:
 
 def softmax_behind(graph: IntGraph, name: TensorId) -> Op | None:
     """Return the softmax whose rows, or parts of them, a tensor holds; of several, the first."""
-    producers = {op.name: op for op in graph.ops}
-    op = producers.get(name)
+    op = graph.makers.get(name)
     while isinstance(op, Concat | Reshape | Slice | Transpose):
-        op = producers.get(op.operands[0])
+        op = graph.makers.get(op.operands[0])
     return op if type(op) in _OF_SOFTMAX else None
 
 
@@ -65,21 +81,24 @@ def _stays_positive(graph: IntGraph, op: Op) -> bool:
     return getattr(op, "overflow", Overflow.SATURATE) is not Overflow.WRAP
 
 
-def _of_moved(graph: IntGraph, op: Concat | Reshape | Slice | Transpose) -> int | None:
+def _of_moved(
+    graph: IntGraph,
+    op: Concat | Reshape | Slice | Transpose,
+    known: Mapping[TensorId, int | None],
+) -> int | None:
     """Return the bound of a result whose rows are whole rows of an operand, or parts of one."""
     if isinstance(op, Concat):
-        sums = [largest_row_sum(graph, name) for name in op.inputs]
-        known = [each for each in sums if each is not None]
-        if len(known) < len(sums):
+        sums = [each for each in (known[name] for name in op.inputs) if each is not None]
+        if len(sums) < len(op.inputs):
             return None
         joins_rows = op.axis == len(graph.result(op).shape) - 1
-        return sum(known) if joins_rows else max(known)
+        return sum(sums) if joins_rows else max(sums)
     before, after = graph.tensors[op.a].shape, graph.result(op).shape
     if isinstance(op, Reshape) and before[-1] != after[-1]:
         return None
     if isinstance(op, Transpose) and op.permutation[-1] != len(before) - 1:
         return None
-    return largest_row_sum(graph, op.a)
+    return known[op.a]
 
 
 def _softmax(graph: IntGraph, op: Softmax) -> int:

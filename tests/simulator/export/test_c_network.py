@@ -93,6 +93,14 @@ def test_constants_in_a_file_are_those_of_the_graph(block, tmp_path):
     assert f"#define NETWORK_CONSTANTS_BYTES {at}\n" in (tmp_path / "network.h").read_text("utf-8")
 
 
+def test_no_constants_are_no_file(tmp_path):
+    d = Draft()
+    d.reshape("y", d.input("a", (2, 3)), 3, 2)
+    assert export_c(d.graph(), tmp_path, Constants.FILE).constants is Constants.ARRAYS
+    assert not (tmp_path / CONSTANTS_NAME).exists()
+    assert CONSTANTS_NAME not in (tmp_path / "README.md").read_text("utf-8")
+
+
 def test_large_constants_go_into_a_file(tmp_path):
     d = Draft()
     d.input("a", (1, 1 << 11))

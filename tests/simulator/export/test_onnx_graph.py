@@ -33,6 +33,7 @@ from simulator.graph.ops import (
     Slice,
     Transpose,
 )
+from simulator.numerics.integer_type import IntType, Overflow
 
 # Cases whose sums overflow on purpose, or that round several times: not what the form says.
 OTHERWISE = (
@@ -149,3 +150,43 @@ def test_codes_without_a_worth_are_refused():
     tensors = {**graph.tensors, "y": replace(graph.tensors["y"], scale=())}
     with pytest.raises(InputError, match="tensor y: has no scale"):
         describe(replace(graph, tensors=tensors), 1)
+
+
+def rescaled(overflow, bits=8, shift=0):
+    def build(d):
+        d.op(Rescale, "y", d.input("a", (64,)), multiplier=[1], shift=[shift], **of_result)
+
+    kind = IntType(bits=bits)
+    of_result = {"overflow": overflow, "type": kind}
+    return built(build)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_what_saturates_symmetrically_has_no_lowest_code(bits):
+    graph = rescaled(Overflow.SATURATE_SYMMETRIC, bits)
+    values = inputs_of(graph)
+    assert values.min() == -128
+    found = by_onnxruntime(graph, values)
+    assert found.min() == 1 - (1 << (bits - 1))
+    assert (found == emulated(graph, values)).all()
+
+
+def test_results_that_may_wrap_are_refused():
+    with pytest.raises(
+        InputError, match=r"^y: its codes wrap, and may be -64 to 64, outside of s4"
+    ):
+        describe(rescaled(Overflow.WRAP, 4, shift=1), 1)
+
+
+def test_results_that_cannot_wrap_are_written():
+    graph = rescaled(Overflow.WRAP)
+    values = inputs_of(graph)
+    assert (by_onnxruntime(graph, values) == emulated(graph, values)).all()
+
+
+def test_sums_of_products_that_may_wrap_are_refused():
+    graph = graph_of(MatMul, "weights")
+    (op,) = graph.ops
+    wrapping = replace(op, requantize=replace(op.requantize, overflow=Overflow.WRAP))
+    with pytest.raises(InputError, match=r"^y: its codes wrap"):
+        describe(replace(graph, ops=(wrapping,)), 1)

@@ -11,6 +11,7 @@ from dump_faults import dump_folder, manifest, unit
 
 from simulator.errors import EnvironmentProblem, InputError
 from simulator.golden.check.check import check_dump
+from simulator.golden.check.patterns import Compared, patterns
 from simulator.golden.check.verdict import Status
 from simulator.golden.dump.folder import find_dump
 from simulator.golden.dump.hex_words import NotHexError, elements_of, parse_hex
@@ -46,10 +47,16 @@ def test_words_comments_addresses_and_digits_are_those_of_readmemh():
     text = "// a comment\n@0 0f A_b /* of\nlines */ 1\n@3\n7\n"
     found = parse_hex(text)
     assert found.words == [0x0F, 0xAB, 1, 7]
-    assert found.digits == 2
+    assert found.digits == [2, 2, 1, 1]
     unknown = parse_hex("0f\n1x zz\n")
     assert unknown.words == [0x0F, 0x10, 0]
     assert unknown.unknown == {1: (2, "1x"), 2: (2, "zz")}
+
+
+@pytest.mark.parametrize("word", ["0x20", "0X20"])
+def test_a_prefix_of_other_languages_is_an_unknown_digit(word):
+    found = parse_hex(f"00\n{word}\n")
+    assert found.unknown == {1: (2, word)}
 
 
 @pytest.mark.parametrize(
@@ -110,6 +117,63 @@ def test_wide_hex_words_are_values_whether_their_sign_is_extended_or_not(add, du
     assert verdict.mismatches[0].got == 0x123
 
 
+@pytest.mark.parametrize(
+    ("above", "digits"),
+    [("ff", 2), ("deadbeefdeadbeef", 16), ("0f", 2), ("f" * 20, 20), ("0" * 16 + "f", 17)],
+)
+@pytest.mark.parametrize("others", ["", "0" * 20])
+def test_upper_bits_that_are_no_sign_are_a_wrong_value(add, dump, above, digits, others):
+    words = [f"{others}{int(code) & 0xFF:02x}" for code in add.golden.ravel()]
+    place = next(i for i, code in enumerate(add.golden.ravel()) if code >= 0)
+    words[place] = f"{above:0>{digits}}{words[place][-2:]}"
+    (dump / "y.hex").write_text("\n".join(words))
+    (verdict,) = judged(add, dump)
+    assert (verdict.status, verdict.differing) == (Status.FAULT, 1)
+
+
+def test_a_sign_may_be_extended_over_more_than_64_bits(add, dump):
+    words = [f"{int(code) % (1 << 80):020x}" for code in add.golden.ravel()]
+    (dump / "y.hex").write_text("\n".join(words))
+    assert judged(add, dump)[0].status is Status.EQUAL
+    place = next(i for i, code in enumerate(add.golden.ravel()) if code < 0)
+    words[place] = "7" + words[place][1:]
+    (dump / "y.hex").write_text("\n".join(words))
+    (verdict,) = judged(add, dump)
+    assert (verdict.status, verdict.differing) == (Status.FAULT, 1)
+    assert f"(word {place}: bits above its 8 are not 0)" in verdict.mismatches[0].got
+
+
+def test_bits_above_the_lanes_of_a_word_make_its_values_wrong(add, dump):
+    words = add.golden.ravel().view(np.uint8).reshape(-1, 4)[:, ::-1]
+    lines = [bytes(word).hex() for word in words]
+    lines[3] = f"ffff{lines[3]}"
+    (dump / "y.hex").write_text("\n".join(lines))
+    (verdict,) = judged(add, dump, map_file(dump, "file = 'y.hex'\nlanes = 4"))
+    assert (verdict.status, verdict.differing) == (Status.FAULT, 4)
+    assert "(word 3: bits above its 32 are not 0)" in verdict.mismatches[0].got
+
+
+@pytest.mark.parametrize(("spare", "status"), [("00", Status.EQUAL), ("4d", Status.FAULT)])
+def test_lanes_behind_the_last_value_are_zero(add, dump, spare, status):
+    codes = add.golden.ravel().view(np.uint8).tobytes()
+    lines = [codes[i : i + 5][::-1].hex() for i in range(0, len(codes), 5)]
+    lines[-1] = spare + lines[-1]
+    (dump / "y.hex").write_text("\n".join(lines))
+    (verdict,) = judged(add, dump, map_file(dump, "file = 'y.hex'\nlanes = 5"))
+    assert verdict.status is status
+
+
+def test_bits_of_a_signal_above_the_stated_ones_count(add, dump):
+    words = [f"0{word}" for word in bits_of(add.golden, 8, 1)]
+    mapping = map_file(dump, WAVE + "bits = 8")
+    (dump / "run.vcd").write_text(vcd(words, 9))
+    assert judged(add, dump, mapping)[0].status is Status.EQUAL
+    place = next(i for i, code in enumerate(add.golden.ravel()) if code >= 0)
+    words[place] = "1" + words[place][1:]
+    (dump / "run.vcd").write_text(vcd(words, 9))
+    assert judged(add, dump, mapping)[0].differing == 1
+
+
 def test_unknown_digits_are_told_with_their_place(add, dump):
     words = [f"{int(code) & 0xFF:02x}" for code in add.golden.ravel()]
     words[70], words[71] = "xx", "0z"
@@ -139,6 +203,30 @@ def test_raw_files_by_their_length(add, dump):
     assert [f.kind for f in verdict.findings] == ["sign extension"]
 
 
+def found_in(expected, got):
+    values = [np.array(codes, np.int64) for codes in (expected, got)]
+    return [*patterns(Compared(expected=values[0], got=values[1], kind=S8, itemsize=1))]
+
+
+@pytest.mark.parametrize("value", [0, -1])
+@pytest.mark.parametrize("first", [0, -1, 5])
+def test_one_value_everywhere_is_nothing_written(value, first):
+    (finding,) = found_in([[first, 3, -56], [72, -18, 9]], [[value] * 3] * 2)
+    assert finding.sentence == f"every value is {value}: nothing was written"
+
+
+def test_an_array_that_stops_early_is_told_as_such():
+    (finding,) = found_in([[0, 3, -56], [72, -18, 9]], [[0, 3, -56], [72, 0, 0]])
+    assert finding.sentence.startswith("the last 2 of 6 values are all 0")
+
+
+@pytest.mark.parametrize("name", ["y.hex", "y.bin"])
+def test_an_empty_file_is_nothing_written(add, dump, name):
+    (dump / name).write_bytes(b"")
+    (verdict,) = judged(add, dump)
+    assert [f.sentence for f in verdict.findings] == ["there are no values: nothing was written"]
+
+
 def test_dimensions_in_another_order_by_the_mapping(add, dump):
     np.save(dump / "columns.npy", add.golden.transpose(0, 2, 1).ravel())
     (verdict,) = judged(add, dump, map_file(dump, "file = 'columns.npy'"))
@@ -162,6 +250,11 @@ def test_dimensions_in_another_order_by_the_mapping(add, dump):
         ("file = 'y.vcd'", "a waveform needs signal and clock"),
         ("file = 'y.hex'\nsignal = 'a'", "are of waveforms"),
         ("file = 'y.npy'\nlanes = 4", "has a type of its own"),
+        ("file = 'y.raw'\nlanes = 4", "lanes are of hex and waves"),
+        ("file = 'y.raw'\nbits = 4", "raw values have 8, 16, 32 or 64 bits"),
+        ("file = 'y.hex'\nbyte_order = 'big'", "byte_order is of raw files"),
+        ("file = 'y.npy'\nbyte_order = 'big'", "byte_order is of raw files"),
+        ("file = 'y.hex'\nedge = 'falling'", "are of waveforms"),
         ("file = 'y.hex'\nlanes = 0", "array.0.lanes"),
         ("file = 'y.hex'\nlane = 4", "array.0.lane"),
         ("file = 'y.hex'\n[[array]]\nop = 'y'\nfile = 'z.hex'", "twice"),

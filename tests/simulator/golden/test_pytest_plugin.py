@@ -143,6 +143,7 @@ def test_byte_and_memory_order_are_no_part_of_the_values(run, updated, write):
         ('golden.check("", np.zeros(1, np.int8))', "a name has letters, digits"),
         ('golden.check("codes", [1, 2])', "an array with a type, this is a list"),
         ('golden.check("codes", np.array(["a"]))', "integers, bools or floats"),
+        ('golden.check("codes", np.ma.array([1, 2], mask=[0, 1]))', "an array without a mask"),
         (
             '[golden.check("codes", np.zeros(1, np.int8)) for _ in range(2)]',
             "checked twice in one test",
@@ -230,6 +231,22 @@ def test_files_that_no_test_uses_are_named_after_whole_runs_only(run, updated, w
     write(text + "\n    def test_other(golden): pass\n", value=4)
     assert "not used" not in said(run("-k", "test_codes"))
     write(text, value=5)
+    assert "not used" not in said(run())
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_files_of_a_module_that_uses_none_any_more_are_named(run, updated, write, workers):
+    write("def test_codes(): pass\n")
+    result = run(*workers)
+    result.assert_outcomes(passed=1)
+    assert re.search(r"not used by any test: .*codes\.npy", said(result))
+    assert "not used" not in said(run("test_unit.py::test_codes"))
+
+
+def test_arrays_of_ones_own_are_not_named(run, write, pytester):
+    golden_folder(pytester).mkdir(parents=True)
+    np.save(golden_folder(pytester) / "own.npy", np.zeros(1))
+    write("def test_codes(): pass\n")
     assert "not used" not in said(run())
 
 

@@ -90,7 +90,9 @@ def _reasons_of_two(trial: Trial, variant: Variant) -> Iterator[str]:
         yield f"no shift is longer than {FIRST_STEP} bits"
     if variant.unit is None and once and rule.rounding in {Rounding.FLOOR, Rounding.TOWARD_ZERO}:
         yield f"{rule.rounding} twice is {rule.rounding} once"
-    if once and not one_bit and scaled is not None:
+    # Another rule changes how these ops round their operands, too.
+    rounds_operands = isinstance(trial.op, AddShifted | SquaredDifference)
+    if once and not one_bit and scaled is not None and not rounds_operands:
         yield from _few_first_steps(trial, variant, scaled)
     if not once and variant.name == "rounded_twice=bit_31":
         asymmetric = rule.double_rounding is DoubleRounding.ASYMMETRIC
@@ -98,7 +100,7 @@ def _reasons_of_two(trial: Trial, variant: Variant) -> Iterator[str]:
             yield "this is what the op does"
     changed = changed_rule(trial, variant)
     both_twice = changed is not None and changed.double_rounding is not DoubleRounding.NONE
-    if not once and both_twice and never_negative(trial):
+    if not once and both_twice and never_negative(trial) and not rounds_operands:
         yield "the two differ only below zero, and nothing is"
 
 
@@ -109,14 +111,14 @@ def _few_first_steps(trial: Trial, variant: Variant, scaled: Interval) -> Iterat
     """
     half = 1 << (FIRST_STEP - 1)
     low, high = scaled
-    if (high - low) // half > MOST_STEPS or zero_point_before(trial):
+    shifts = {int(shift) for shift in trial.shifts if shift > FIRST_STEP}
+    if not shifts or (high - low) // half > MOST_STEPS or zero_point_before(trial):
         return
     points = {
         min(max(multiple * half + step, low), high)
         for multiple in range(low // half, high // half + 2)
         for step in (-1, 0, 1)
     }
-    shifts = {int(shift) for shift in trial.shifts if shift > FIRST_STEP}
     rule, changed = rule_of(trial.op), changed_rule(trial, variant)
     if all(
         shift_right(point, shift, rule.rounding) == _two_steps(point, shift, rule, changed)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from simulator.golden.variants.sums import flipped
 from simulator.golden.variants.trial import Trial
 from simulator.golden.variants.variant import Variant
 from simulator.graph.bounds import bounds, intermediates
@@ -15,11 +16,13 @@ from simulator.numerics.integer_type import Overflow
 
 
 def unsigned(trial: Trial, variant: Variant) -> str | None:
-    """A sum read without sign: none is below zero."""
+    """A sum read without sign: none is below zero, and none becomes so in its register."""
     if variant.name != "accumulator=unsigned":
         return None
-    known = bounds(trial.unit, trial.op).accumulator
-    return "no sum is below zero" if known is not None and known[0] >= 0 else None
+    known = bounds(trial.unit, trial.op)
+    if known.accumulator is None or known.accumulator[0] < 0 or not known.proven_free:
+        return None
+    return "no sum is below zero, and none leaves its register"
 
 
 def other_accumulator(trial: Trial, variant: Variant) -> str | None:
@@ -47,9 +50,11 @@ def other_order(trial: Trial, variant: Variant) -> str | None:
         return None
     if accumulator.policy is OverflowPolicy.REPORT:
         return 'sums are exact in every order: accumulator.policy is "report"'
-    if bounds(trial.unit, trial.op).proven_free:
+    # Groups are counted from the first product: from the other end they may hold other ones.
+    both = (trial.unit, flipped(trial.unit))
+    if all(bounds(unit, unit.ops[0]).proven_free for unit in both):
         return "no input overflows the accumulator: every order gives the same sum"
-    inner_free = all(level.proven for level in levels(trial.unit)[:-1])
+    inner_free = all(level.proven for unit in both for level in levels(unit)[:-1])
     if inner_free and accumulator.levels[-1].overflow is Overflow.WRAP:
         return "a register that wraps gives the same low bits in every order"
     return None
