@@ -10,7 +10,7 @@ import numpy as np
 from many_units import Configuration, Field, ManyUnits
 from numpy.typing import NDArray
 
-from simulator.export.rtl.bench import Bench
+from simulator.export.rtl.bench import Bench, Part
 from simulator.export.rtl.benches import bench_of
 from simulator.export.rtl.folder import unit_files
 from simulator.export.rtl.skeleton import module_text
@@ -41,13 +41,14 @@ def through_hardware(
     simulator: str,
     runtime: Path | None,
     changes: Mapping[str, tuple[int, str, str]] | None = None,
+    part: Part = Part.WHOLE,
 ) -> list[np.ndarray]:
     """Feed ops that have the same operands; return what each yields, and then each changed one.
 
     ``changes`` has modules that are built wrong: of the op of that number, with one text in place
     of another.
     """
-    benches = [bench_of(one) for one in vectors]
+    benches = [bench_of(one, part) for one in vectors]
     wrappers = [wrapper_of(bench, one) for bench, one in zip(benches, vectors, strict=True)]
     files = {}
     configurations = []

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from simulator.export.rtl.bench import Part
 from simulator.graph import GraphBuilder, IntGraph
 from simulator.graph.ops import Add, LayerNorm, Lookup, MatMul, Slice, Softmax, SoftmaxIta
 from simulator.numerics.accumulator import Accumulator, AccumulatorLevel, BiasStage
@@ -47,6 +48,8 @@ class Family:
         modules that are built wrong, as :func:`many_ops.through_hardware` takes them
     alike
         the mode that a mode is provably equal to in this op, or itself
+    part
+        what of the op is built
     """
 
     graphs: Graphs
@@ -54,6 +57,7 @@ class Family:
     operands: Callable[[np.random.Generator, int], Array]
     wrong: Mapping[str, tuple[int, str, str]] = field(default_factory=dict)
     alike: Callable[[str], str] = str
+    part: Part = Part.WHOLE
 
 
 def codes(random: np.random.Generator, shape: tuple[int, ...], kind: IntType = S8) -> Array:
@@ -125,6 +129,7 @@ def sums(a: IntType = S8, b: IntType = S8) -> Family:
             "bias_last": (2, ".BIAS_STAGE(0)", ".BIAS_STAGE(1)"),
             "other_group": (6, ".INNER_GROUPS(4)", ".INNER_GROUPS(3)"),
         },
+        part=Part.SUMS,
     )
 
 

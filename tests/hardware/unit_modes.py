@@ -11,6 +11,7 @@ from many_ops import through_hardware
 from op_modes import FAMILIES
 
 from simulator.executor import Executor
+from simulator.export.rtl.benches import bench_of
 from simulator.export.rtl.vectors import of_run
 
 LEAST = {"verilator": 1_000_000, "iverilog": 20_000}
@@ -25,8 +26,9 @@ def check_every_mode(unit, simulator, runtime, folder, record_count):
     for graph in family.graphs.values():
         executor = Executor(graph, gemm="numba", threads=1)
         vectors.append(of_run(executor, "y", operands))
-    results = through_hardware(vectors, folder, simulator, runtime, family.wrong)
-    ours = [one.result.reshape(-1).astype(np.int64) for one in vectors]
+    results = through_hardware(vectors, folder, simulator, runtime, family.wrong, family.part)
+    benches = [bench_of(one, family.part) for one in vectors]
+    ours = [bench.result.reshape(-1).astype(np.int64) for bench in benches]
     right, wrong = results[: len(ours)], results[len(ours) :]
     for mode, theirs, expected in zip(family.graphs, right, ours, strict=True):
         different = np.flatnonzero(theirs != expected)
