@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,12 +83,7 @@ def test_another_weight_gives_other_logits(needs, block_program, tmp_path):
     graph, command = block_program
     weights = graph.constants["head.weight"].copy()
     weights[0, 0] ^= 1
-    changed = type(graph)(
-        **{
-            **{name: getattr(graph, name) for name in graph.__slots__},
-            "constants": {**graph.constants, "head.weight": weights},
-        }
-    )
+    changed = replace(graph, constants={**graph.constants, "head.weight": weights})
     codes = input_codes(graph, IMAGES)
     one, other = (
         computed(graph, program, codes) for program in (command, compiled(changed, tmp_path))
