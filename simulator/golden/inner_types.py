@@ -6,7 +6,7 @@ from __future__ import annotations
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import Op, accumulator_of
 from simulator.graph.ops import SPECS
-from simulator.graph.ranges import Intermediate, Interval, holds, signed_bits
+from simulator.graph.ranges import Intermediate, holds, narrowest
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.integer_type import IntType
 
@@ -27,13 +27,5 @@ def _type_of(found: Intermediate, op: Op) -> IntType:
         assert accumulator is not None
         exact = accumulator.policy is OverflowPolicy.REPORT
         fits = holds(register, found.interval)
-        return narrowest(found.interval) if exact and not fits else register
-    return found.register or narrowest(found.interval)
-
-
-def narrowest(interval: Interval) -> IntType:
-    """Return the narrowest type that holds an interval, unsigned where nothing is negative."""
-    low, high = interval
-    if low < 0:
-        return IntType(bits=signed_bits(low, high))
-    return IntType(bits=max(high.bit_length(), 1), signed=False)
+        return narrowest(*found.interval) if exact and not fits else register
+    return found.register or narrowest(*found.interval)
