@@ -155,7 +155,7 @@ def test_what_is_no_golden_array_is_refused(run, write, call, message, pytester)
     result = run("--golden-update")
     result.assert_outcomes(failed=1)
     assert message in said(result)
-    assert not list(pytester.path.rglob("../codes*"))
+    assert not list(pytester.path.rglob("codes*"))
 
 
 def test_a_file_that_is_not_the_one_described_fails(run, updated, pytester):
