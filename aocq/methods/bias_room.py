@@ -43,7 +43,7 @@ def _excess(model: QuantizedModel, node: FloatNode, bits: int) -> Array:
     weight = model.weights[node.attributes["weight"]]
     source = max(model.recipe.activation_bits, model.limits.residual_bits)
     products = np.abs(weight.codes.astype(np.float64)).sum(axis=1) * 2.0**source
-    real = np.abs(model.graph.parameters[node.attributes["bias"]].double().numpy())
+    real = np.abs(model.parameter(node.attributes["bias"]))
     codes = real / model.bias_scale(node)
     register = 2.0 ** (bits - 1) - 1
     largest = np.maximum(register - products, register // 2)

@@ -11,13 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.capture.interpreter import Transform
 from aocq.methods.quantizers import ActivationQuantizer, Quantizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from aocq.capture.interpreter import Transform
 
 
 def scores_of(graph: FloatGraph, mask: FloatNode) -> tuple[str, float]:
