@@ -76,7 +76,7 @@ def _integer_statistics(builder: Builder, node: FloatNode, section: IntegerLayer
     # The scale of u: the statistics and epsilon are in its square.
     unit = float(source[0] / factors[0])
     epsilon = _whole_epsilon(node, unit)
-    squares = sum(int(factor) ** 2 for factor in np.broadcast_to(factors, channels))
+    squares = sum(int(factor) ** 2 for factor in factors) * (channels // len(factors))
     variance = channels * _largest(x) ** 2 * squares + epsilon
     longest = 2 * (isqrt(channels) + 1)
     fractions = _fraction_bits(variance, longest, rescale.multiplier_bits, section)

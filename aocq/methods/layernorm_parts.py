@@ -15,6 +15,7 @@ from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.ranges import ObservedRange, activation_quantizer
 from aocq.methods.scale_form import activation_form
+from aocq.recipes.limits import ChipLimits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,8 +93,15 @@ def observe_parts(
                 for part, x in parts_of(node, sources[node.inputs[0]], parameters).items():
                     seen.setdefault(part_name(node.name, part), ObservedRange()).see(x)
         advance(len(batch))
-    zero_point = model.limits.zero_point if bits == 8 else "symmetric"
-    form = activation_form(model.limits)
+    return parts_quantizers(seen, model.limits, bits)
+
+
+def parts_quantizers(
+    seen: Mapping[str, ObservedRange], limits: ChipLimits, bits: int
+) -> dict[str, ActivationQuantizer]:
+    """Return quantizers of parts of LayerNorms from their ranges, see :func:`observe_parts`."""
+    zero_point = limits.zero_point if bits == 8 else "symmetric"
+    form = activation_form(limits)
     return {
         name: activation_quantizer(found.low, found.high, bits, zero_point, form)
         for name, found in seen.items()
