@@ -68,12 +68,11 @@ def _operand_stationary(
     more steps to leave at the far corner.
 
     Overlapped, with a second set of weights: a fold's weights load while its predecessor streams,
-    so folds follow each other every max(streamed, rows) cycles. Only the first load shows; it takes
-    2 * rows - 1 cycles, from the buffer and then down the array (as in ONNXim, arXiv 2406.08051).
-    A single fold has nothing to overlap with and takes the form without overlap: otherwise the
-    longer first load, which that form does not know, would make a better engine slower.
+    right behind its first vector, so folds follow each other every max(streamed, rows) cycles and
+    only the first load shows. ONNXim (arXiv 2406.08051) lets that one take 2 * rows - 1 cycles, from
+    the buffer and then down the array; in an array the two are one movement, of ``rows`` cycles.
     """
     stream = streamed + rows + columns - 2
-    if not overlapped or folds == 1:
+    if not overlapped:
         return folds * (rows + stream)
-    return (2 * rows - 1) + (folds - 1) * max(streamed, rows) + stream
+    return rows + (folds - 1) * max(streamed, rows) + stream

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Systolic arrays in RTL: every product exact, in exactly the cycles of the cost model."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from rtl_units import FOLDER
+from systolic_arrays import Array, run_arrays
+
+from simulator.cost import gemm_cycles
+from simulator.profile import SystolicEngine
+
+PRODUCTS = 200
+LARGEST = 24
+DATAFLOWS = ["output_stationary", "weight_stationary"]
+OVERLAPS = ["none", "fold"]
+# Rows, columns; bits of a, of b, of the accumulator, which wraps in the last one.
+SIZES = [
+    (1, 1, 8, 8, 32),
+    (1, 4, 8, 8, 24),
+    (5, 1, 8, 4, 20),
+    (4, 4, 8, 8, 32),
+    (2, 3, 4, 8, 18),
+    (7, 2, 16, 8, 40),
+    (3, 8, 8, 8, 12),
+]
+
+
+def array_of(rows, columns, a_bits, b_bits, accumulator_bits, dataflow, overlap):
+    engine = SystolicEngine(
+        kind="systolic", rows=rows, columns=columns, dataflow=dataflow, overlap=overlap
+    )
+    return Array(engine=engine, a_bits=a_bits, b_bits=b_bits, accumulator_bits=accumulator_bits)
+
+
+def arrays_of(sizes):
+    return [
+        array_of(*size, dataflow, overlap)
+        for size in sizes
+        for dataflow in DATAFLOWS
+        for overlap in OVERLAPS
+    ]
+
+
+def random_products(seed, count):
+    """Return operands of all kinds of shapes: half of the extents are 1 to 4."""
+    random = np.random.default_rng(seed)
+    shapes = np.where(
+        random.random((count, 3)) < 0.5,
+        random.integers(1, 5, (count, 3)),
+        random.integers(1, LARGEST + 1, (count, 3)),
+    )
+    assert len(np.unique(shapes, axis=0)) > 0.7 * count
+    return [
+        (random.integers(-(1 << 15), 1 << 15, (m, k)), random.integers(-128, 128, (k, n)))
+        for m, k, n in shapes.tolist()
+    ]
+
+
+def check_arrays(arrays, operands, found):
+    """Hold every product and every count exactly; return how many products were compared."""
+    for array, results in zip(arrays, found, strict=True):
+        for (a, b), result in zip(operands, results, strict=True):
+            m, k, n = *a.shape, b.shape[1]
+            assert np.array_equal(result.product, array.expected(a, b)), (array, m, k, n)
+            assert result.cycles == gemm_cycles(m, k, n, array.engine), (array, m, k, n)
+            # The last sums leave row by row, or the clock after they are complete.
+            leave = array.engine.rows if array.engine.dataflow == "output_stationary" else 1
+            assert result.last == result.cycles + leave
+    return len(arrays) * len(operands)
+
+
+def test_verilator(needs, verilator_runtime, record_count, tmp_path):
+    needs("verilator")
+    arrays, operands = arrays_of(SIZES), random_products(19, PRODUCTS)
+    found = run_arrays(tmp_path, arrays, operands, verilator_runtime)
+    compared = check_arrays(arrays, operands, found)
+    record_count("verilator", "RTL systolic arrays, cycles", compared=compared, mismatches=0)
+
+
+def test_icarus(needs, record_count, tmp_path):
+    needs("iverilog")
+    arrays, operands = arrays_of([SIZES[3], SIZES[4]]), random_products(20, 12)
+    found = run_arrays(tmp_path, arrays, operands)
+    compared = check_arrays(arrays, operands, found)
+    record_count("iverilog", "RTL systolic arrays, cycles", compared=compared, mismatches=0)
