@@ -3,7 +3,8 @@
 
 All results are counts. SCALE-Sim 3.0.0 reports the index of the last cycle instead, which is one
 less (scalesim-project/SCALE-Sim issue 125). A fold is one mapping of a part of the product onto the
-array; a partly filled fold takes as long as a full one, because its data cross the whole array.
+array; a partly filled fold takes as long as a full one, because its data cross the whole array. The
+arrays in ``simulator/rtl`` take exactly these cycles, output and weight stationary.
 """
 
 from __future__ import annotations
@@ -48,10 +49,12 @@ def _output_stationary(folds: int, k: int, rows: int, columns: int, overlapped: 
 
     The pair that the far corner needs last enters at step k - 1 and travels rows + columns - 2
     steps. As in SCALE-Sim, moving the finished sums out of the array is not counted; its authors
-    agree that ``rows`` cycles are missing (scalesim-project/scale-sim-v3 issue 4).
+    agree that ``rows`` cycles are missing (scalesim-project/scale-sim-v3 issue 4). In the array of
+    ``simulator/rtl`` they are missing once per product: the sums of a fold leave, column by column,
+    before the operands of the next one come to their place.
 
-    Overlapped, with a second set of sums: a fold may start once its predecessor has been fed (k
-    cycles) and the sums of the fold before have moved out (``rows`` cycles).
+    Overlapped, with a second set of sums: a fold's sums are complete at the earliest k cycles after
+    its predecessor's, and not before those have moved out of their column (``rows`` cycles).
     """
     fold = k + rows + columns - 2
     if not overlapped:
@@ -69,8 +72,9 @@ def _operand_stationary(
 
     Overlapped, with a second set of weights: a fold's weights load while its predecessor streams,
     right behind its first vector, so folds follow each other every max(streamed, rows) cycles and
-    only the first load shows. ONNXim (arXiv 2406.08051) lets that one take 2 * rows - 1 cycles, from
-    the buffer and then down the array; in an array the two are one movement, of ``rows`` cycles.
+    only the first load shows. ONNXim (arXiv 2406.08051) lets that one take 2 * rows - 1 cycles,
+    ``rows`` from the buffer and rows - 1 down the array; in the array of ``simulator/rtl`` weights
+    move down as they come, in ``rows`` cycles.
     """
     stream = streamed + rows + columns - 2
     if not overlapped:

@@ -3,18 +3,16 @@
 
 from __future__ import annotations
 
-import shutil
-
 import numpy as np
 import pytest
-from rtl_units import FOLDER
+from rtl_units import SOURCES
 from systolic_arrays import Array, run_arrays
 
 from simulator.cost import gemm_cycles
 from simulator.profile import SystolicEngine
 
 PRODUCTS = 200
-LARGEST = 24
+LARGEST = 40
 DATAFLOWS = ["output_stationary", "weight_stationary"]
 OVERLAPS = ["none", "fold"]
 # Rows, columns; bits of a, of b, of the accumulator, which wraps in the last one.
@@ -65,6 +63,7 @@ def check_arrays(arrays, operands, found):
     for array, results in zip(arrays, found, strict=True):
         for (a, b), result in zip(operands, results, strict=True):
             m, k, n = *a.shape, b.shape[1]
+            assert result.product is not None, (array, m, k, n)
             assert np.array_equal(result.product, array.expected(a, b)), (array, m, k, n)
             assert result.cycles == gemm_cycles(m, k, n, array.engine), (array, m, k, n)
             # The last sums leave row by row, or the clock after they are complete.
@@ -87,3 +86,60 @@ def test_icarus(needs, record_count, tmp_path):
     found = run_arrays(tmp_path, arrays, operands)
     compared = check_arrays(arrays, operands, found)
     record_count("iverilog", "RTL systolic arrays, cycles", compared=compared, mismatches=0)
+
+
+# Hardware that is wrong in one place: what a fold has to wait for, what moves when.
+WRONG = {
+    "output, none: the next fold does not wait": (
+        ("output_stationary", "none", "systolic_output_stationary"),
+        ("if (complete) waiting <= 1'b0", "waiting <= 1'b0"),
+    ),
+    "output, fold: rows take sums from above when the last has come": (
+        ("output_stationary", "fold", "systolic_output_stationary"),
+        ("(PASSED_BITS'(1) << row) - PASSED_BITS'(1)", "'1"),
+    ),
+    "output, fold: the last pair does not wait": (
+        ("output_stationary", "fold", "systolic_output_stationary"),
+        ("last_step && (passed & IN_COLUMN) != '0", "1'b0"),
+    ),
+    "output, fold: the last pair waits one clock more": (
+        ("output_stationary", "fold", "systolic_output_stationary"),
+        ("(passed & IN_COLUMN) != '0;", "(passed & {IN_COLUMN, 1'b1}) != '0;"),
+    ),
+    "weight, none: weights come one clock later": (
+        ("weight_stationary", "none", "systolic_weight_stationary"),
+        ("loaded || load_ends) && (!", "loaded) && (!"),
+    ),
+    "weight, none: a row of sums is not held": (
+        ("weight_stationary", "none", "weight_stationary_array"),
+        (".CLOCKS(1)", ".CLOCKS(0)"),
+    ),
+    "weight, fold: weights come down over those in use": (
+        ("weight_stationary", "fold", "systolic_weight_stationary"),
+        ("loading && given > (ROW_BITS + 1)'(row)", "loading"),
+    ),
+    "weight, fold: weights wait for the end of the stream": (
+        ("weight_stationary", "fold", "systolic_weight_stationary"),
+        (": stream_begins && !(last_k && last_n)", ": pending && stream_ends"),
+    ),
+    "weight, fold: sums of other folds are not taken along": (
+        ("weight_stationary", "fold", "partial_sums"),
+        ("in_first ? '0 : sums[in_index]", "'0"),
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_wrong_hardware_is_seen(needs, tmp_path, wrong):
+    needs("iverilog")
+    (dataflow, overlap, unit), (right, broken) = WRONG[wrong]
+    text = next(source for source in SOURCES if source.stem == unit).read_text()
+    assert text.count(right) == 1
+    changed = tmp_path / f"{unit}.sv"
+    changed.write_text(text.replace(right, broken))
+    sources = [changed if source.stem == unit else source for source in SOURCES]
+    array = array_of(*SIZES[6], dataflow, overlap)
+    operands = random_products(21, 8)
+    found = run_arrays(tmp_path, [array], operands, sources=sources)
+    with pytest.raises(AssertionError):
+        check_arrays([array], operands, found)
