@@ -169,6 +169,14 @@ class CostEstimate:
         return cycles
 
     @property
+    def by_block(self) -> dict[str, int]:
+        """Total cycles of each block, in order of first appearance; see :func:`block_of`."""
+        cycles = {block_of(op.name): 0 for op in self.ops}
+        for op in self.ops:
+            cycles[block_of(op.name)] += op.total
+        return cycles
+
+    @property
     def bound_by(self) -> dict[Resource, int]:
         """Total cycles of the ops that each resource limits."""
         cycles = dict.fromkeys(RESOURCES, 0)
@@ -190,6 +198,17 @@ class CostEstimate:
     def fits_sram(self) -> bool:
         """True if all live activations fit on the chip."""
         return self.peak_sram_bytes <= self.sram_bytes
+
+
+def block_of(name: TensorId) -> str:
+    """Return the block that an op's name says it belongs to.
+
+    That is its path up to the last part that is a number, ``blocks.3`` of ``blocks.3.attn.qkv`` or
+    ``layers.1.blocks.0``; without a number, its first part.
+    """
+    parts = name.split(".")
+    numbers = [place for place, part in enumerate(parts) if part.isdigit()]
+    return ".".join(parts[: numbers[-1] + 1] if numbers else parts[:1])
 
 
 def estimate(graph: IntGraph, profile: NpuProfile, *, float16: bool = False) -> CostEstimate:

@@ -22,14 +22,6 @@ LiftedResource = Literal[
     "lanes",
     "clock_mhz",
 ]
-LIFTED: tuple[LiftedResource, ...] = (
-    "sram_bytes",
-    "dram_bytes_per_cycle",
-    "sram_bytes_per_cycle",
-    "macs_per_cycle",
-    "lanes",
-    "clock_mhz",
-)
 # A resource is multiplied by powers of this: finer steps would promise what no estimate knows.
 STEP = 2
 MOST_STEPS = 6
@@ -64,7 +56,7 @@ def lifts(graph: IntGraph, profile: NpuProfile, condition: Condition) -> Iterato
         of an estimate, one that more of any resource cannot undo, as a limit of latency is
     """
     base = estimate(graph, profile)
-    for resource in LIFTED:
+    for resource in _RULES:
         found = _least(graph, profile, resource, condition, base)
         if found is not None:
             yield found
@@ -73,7 +65,7 @@ def lifts(graph: IntGraph, profile: NpuProfile, condition: Condition) -> Iterato
 def doubled(graph: IntGraph, profile: NpuProfile) -> Iterator[Lift]:
     """Yield what twice as much of each resource gives, where it gives anything."""
     base = estimate(graph, profile)
-    for resource in LIFTED:
+    for resource in _RULES:
         have = amount(profile, resource)
         if have is None:
             continue
@@ -114,23 +106,7 @@ def _same(costs: CostEstimate, before: CostEstimate) -> bool:
 
 def amount(profile: NpuProfile, resource: LiftedResource) -> float | None:
     """Return how much of a resource a profile has; None where it does not limit it."""
-    compute, memory = profile.compute, profile.memory
-    match resource:
-        case "sram_bytes":
-            return memory.sram_bytes
-        case "dram_bytes_per_cycle":
-            return memory.dram_bytes_per_cycle
-        case "sram_bytes_per_cycle":
-            return memory.sram_port.bytes_per_cycle if memory.sram_port else None
-        case "macs_per_cycle":
-            engine = compute.engine
-            if isinstance(engine, DotEngine):
-                return engine.m * engine.n * engine.k / engine.cycles_per_step
-            return engine.rows * engine.columns
-        case "lanes":
-            return compute.vector.lanes
-        case "clock_mhz":
-            return compute.clock_mhz
+    return _RULES[resource][0](profile)
 
 
 def with_more(profile: NpuProfile, resource: LiftedResource, times: int) -> NpuProfile:
@@ -139,30 +115,53 @@ def with_more(profile: NpuProfile, resource: LiftedResource, times: int) -> NpuP
     An array grows along its outputs: a dot engine in n, a systolic array by turns in columns and
     rows. A faster clock leaves the memories as fast as they are: DRAM gives fewer bytes a cycle.
     """
-    compute, memory = profile.compute, profile.memory
-    match resource:
-        case "sram_bytes":
-            return _changed(profile, memory={"sram_bytes": memory.sram_bytes * times})
-        case "dram_bytes_per_cycle":
-            rate = memory.dram_bytes_per_cycle * times
-            return _changed(profile, memory={"dram_bytes_per_cycle": rate})
-        case "sram_bytes_per_cycle":
-            if memory.sram_port is None:
-                return profile
-            port = _with(memory.sram_port, bytes_per_cycle=memory.sram_port.bytes_per_cycle * times)
-            return _changed(profile, memory={"sram_port": port})
-        case "macs_per_cycle":
-            return _changed(profile, compute={"engine": _larger(profile, times)})
-        case "lanes":
-            vector = _with(compute.vector, lanes=compute.vector.lanes * times)
-            return _changed(profile, compute={"vector": vector})
-        case "clock_mhz":
-            slower = memory.dram_bytes_per_cycle / times
-            return _changed(
-                profile,
-                compute={"clock_mhz": compute.clock_mhz * times},
-                memory={"dram_bytes_per_cycle": slower},
-            )
+    return _RULES[resource][1](profile, times)
+
+
+def _port_rate(profile: NpuProfile) -> float | None:
+    port = profile.memory.sram_port
+    return port.bytes_per_cycle if port else None
+
+
+def _faster_port(profile: NpuProfile, times: int) -> NpuProfile:
+    port = profile.memory.sram_port
+    if port is None:
+        return profile
+    rate = port.bytes_per_cycle * times
+    return _changed(profile, memory={"sram_port": _with(port, bytes_per_cycle=rate)})
+
+
+def _macs(profile: NpuProfile) -> float:
+    engine = profile.compute.engine
+    if isinstance(engine, DotEngine):
+        return engine.m * engine.n * engine.k / engine.cycles_per_step
+    return engine.rows * engine.columns
+
+
+def _more_sram(profile: NpuProfile, times: int) -> NpuProfile:
+    return _changed(profile, memory={"sram_bytes": profile.memory.sram_bytes * times})
+
+
+def _faster_dram(profile: NpuProfile, times: int) -> NpuProfile:
+    rate = profile.memory.dram_bytes_per_cycle * times
+    return _changed(profile, memory={"dram_bytes_per_cycle": rate})
+
+
+def _larger_array(profile: NpuProfile, times: int) -> NpuProfile:
+    return _changed(profile, compute={"engine": _larger(profile, times)})
+
+
+def _more_lanes(profile: NpuProfile, times: int) -> NpuProfile:
+    vector = profile.compute.vector
+    return _changed(profile, compute={"vector": _with(vector, lanes=vector.lanes * times)})
+
+
+def _faster_clock(profile: NpuProfile, times: int) -> NpuProfile:
+    return _changed(
+        profile,
+        compute={"clock_mhz": profile.compute.clock_mhz * times},
+        memory={"dram_bytes_per_cycle": profile.memory.dram_bytes_per_cycle / times},
+    )
 
 
 def _larger(profile: NpuProfile, times: int) -> Section:
@@ -189,3 +188,15 @@ def _changed(
 
 def _with(section: Section, **values: object) -> Section:
     return section.model_copy(update=values)
+
+
+_Amount = Callable[[NpuProfile], float | None]
+_More = Callable[[NpuProfile, int], NpuProfile]
+_RULES: dict[LiftedResource, tuple[_Amount, _More]] = {
+    "sram_bytes": (lambda profile: profile.memory.sram_bytes, _more_sram),
+    "dram_bytes_per_cycle": (lambda profile: profile.memory.dram_bytes_per_cycle, _faster_dram),
+    "sram_bytes_per_cycle": (_port_rate, _faster_port),
+    "macs_per_cycle": (_macs, _larger_array),
+    "lanes": (lambda profile: profile.compute.vector.lanes, _more_lanes),
+    "clock_mhz": (lambda profile: profile.compute.clock_mhz, _faster_clock),
+}
