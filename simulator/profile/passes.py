@@ -70,8 +70,8 @@ class PassSection(Section):
     Attributes
     ----------
     over
-        the elements that count: the ``work`` of the op's kind (a matrix product on the array; the
-        operand's elements of a mean; the result's of most others), the elements of the ``result``
+        the elements that count: the ``work`` of the op's kind (multiply-accumulates of a product;
+        the operand's elements of a mean; the result's of most others), the elements of the ``result``
         or of the first ``operand``, one for each ``row`` of the result, or one for each ``mac`` of
         a product
     reads
