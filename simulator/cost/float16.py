@@ -47,9 +47,8 @@ def float16_estimate(
     """Return the cost of a graph's network in float16 on the same profile."""
     speeds = profile.compute.float16
     chip = profile if speeds is None else float16_profile(profile, speeds)
-    found: CostEstimate = estimate(
-        float16_graph(graph), chip, float16=True, allow_unplaced=allow_unplaced
-    )
+    halves = float16_graph(graph)
+    found = estimate(halves, chip, float16=True, allow_unplaced=allow_unplaced)
     return Float16Estimate(
         weight_bytes=found.weight_bytes,
         peak_sram_bytes=found.peak_sram_bytes,
