@@ -72,6 +72,20 @@ def check_arrays(arrays, operands, found):
     return len(arrays) * len(operands)
 
 
+def test_random_products_reach_folds_that_wait():
+    # Fewer operands than rows: they are fed before sums have left, or weights have come.
+    shapes = [(*a.shape, b.shape[1]) for a, b in random_products(19, PRODUCTS)]
+    for rows, columns, *_ in SIZES:
+        outputs = [-(-m // rows) * -(-n // columns) for m, _, n in shapes]
+        weights = [-(-k // rows) * -(-n // columns) for _, k, n in shapes]
+        assert max(outputs) > 50
+        assert max(weights) > 50
+        if rows > 1:
+            fed = zip(shapes, outputs, weights, strict=True)
+            waits = [(k < rows and f > 1, m < rows and g > 1) for (m, k, _), f, g in fed]
+            assert np.sum(waits, axis=0).min() >= 25
+
+
 def test_verilator(needs, verilator_runtime, record_count, tmp_path):
     needs("verilator")
     arrays, operands = arrays_of(SIZES), random_products(19, PRODUCTS)
