@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from aocq.jobs.captured import CapturedNetwork, captured_network
-from aocq.jobs.cost_record import cycles_record, graph_record, memory_record, profile_record
+from aocq.jobs.cost_record import (
+    cost_records,
+    cycles_record,
+    graph_record,
+    memory_record,
+    plain_costs,
+    profile_record,
+)
 from aocq.jobs.request import ModelRequest
 from aocq.lowering import check_recipe, lower
 from aocq.methods.weightless import METHOD, quantized
@@ -170,10 +177,7 @@ def sized_record(sized: EstimateWithoutWeights) -> dict[str, Any]:
         },
         "profile": profile_record(sized.profile).model_dump(),
         "graph": graph_record(sized.graph).model_dump(),
-        "memory": memory_record(
-            sized.costs, sized.model.parameters, recipe.weight_bits
-        ).model_dump(),
-        "cycles": cycles_record(sized.costs).model_dump(),
-        "latency_ms": sized.costs.latency_ms,
-        "fps": sized.costs.fps,
+        **plain_costs(
+            cost_records(sized.graph, sized.profile, sized.model.parameters, recipe.weight_bits)
+        ),
     }
