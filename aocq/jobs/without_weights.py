@@ -27,27 +27,26 @@ from aocq.progress import Note, Progress
 from aocq.recipes.limits import limits_of
 from aocq.recipes.recipe import Recipe
 from aocq.records.run import CyclesRecord, GraphRecord, MemoryRecord, ModelRecord
-from simulator.cost import CostEstimate, estimate
+from simulator.cost import estimate
 from simulator.errors import AocqError
 from simulator.graph import IntGraph
 from simulator.profile import NpuProfile, load_profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EstimateWithoutWeights:
-    """A network without weights, lowered for a chip, and its costs."""
+class LoweredWithoutWeights:
+    """A network without weights, lowered for a chip."""
 
     model: ModelRecord
     recipe: Recipe
     profile: NpuProfile
     graph: IntGraph
-    costs: CostEstimate
 
 
-def estimate_without_weights(
+def lowered_without_weights(
     captured: CapturedNetwork, recipe: Recipe, profile: NpuProfile
-) -> EstimateWithoutWeights:
-    """Quantize a captured network for a chip, lower it and estimate its costs.
+) -> LoweredWithoutWeights:
+    """Quantize a captured network for a chip and lower it.
 
     Raises
     ------
@@ -57,13 +56,7 @@ def estimate_without_weights(
     limits = limits_of(profile, recipe)
     check_recipe(recipe, limits, profile)
     graph = lower(quantized(captured.network, recipe, limits), profile)
-    return EstimateWithoutWeights(
-        model=captured.model,
-        recipe=recipe,
-        profile=profile,
-        graph=graph,
-        costs=estimate(graph, profile),
-    )
+    return LoweredWithoutWeights(model=captured.model, recipe=recipe, profile=profile, graph=graph)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,22 +141,23 @@ def sizes_of(
     with progress(f"{request.name}: quantize, lower, estimate", len(widths)) as advance:
         for weight_bits, activation_bits in widths:
             recipe = Recipe(weight_bits=weight_bits, activation_bits=activation_bits)
-            sized = estimate_without_weights(captured, recipe, chip)
+            graph = lowered_without_weights(captured, recipe, chip).graph
+            costs = estimate(graph, chip)
             found.append(
                 SizesAtWidths(
                     weight_bits=weight_bits,
                     activation_bits=activation_bits,
-                    graph=graph_record(sized.graph),
-                    memory=memory_record(sized.costs, model.parameters, weight_bits),
-                    cycles=cycles_record(sized.costs),
-                    latency_ms=sized.costs.latency_ms,
+                    graph=graph_record(graph),
+                    memory=memory_record(costs, model.parameters, weight_bits),
+                    cycles=cycles_record(costs),
+                    latency_ms=costs.latency_ms,
                 )
             )
             advance(1)
     return NetworkSizes(request=request, widths=widths, model=model, sizes=found)
 
 
-def sized_record(sized: EstimateWithoutWeights) -> dict[str, Any]:
+def sized_record(sized: LoweredWithoutWeights) -> dict[str, Any]:
     """Return the keys of ``run.json`` that need neither weights nor images."""
     model = sized.model.model_dump()
     del model["checkpoint_sha256"]  # of random weights

@@ -135,7 +135,7 @@ def _vectors(graph: FloatGraph) -> dict[str, NDArray[np.float32]]:
             if name is None or (node.op is FloatOp.LINEAR and key == "weight"):
                 continue
             if node.op in _WITH_VECTORS:
-                kept[name] = np.array(graph.parameters[name], np.float32)
+                kept[name] = graph.parameters[name].numpy().copy()
             else:
                 kept.setdefault(name, zeros(tuple(graph.parameters[name].shape)))
     return kept
