@@ -4,7 +4,7 @@
 from simulator.cost.allocation import Allocation, Buffer, allocate
 from simulator.cost.constants import weight_bytes
 from simulator.cost.engine import gemm_cycles
-from simulator.cost.estimate import CostEstimate, OpCost, UncostedOpError, estimate
+from simulator.cost.estimate import CostEstimate, OpCost, UncostedOpError, UnplacedOpError, estimate
 from simulator.cost.memory import MemoryPlan, plan_memory
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "MemoryPlan",
     "OpCost",
     "UncostedOpError",
+    "UnplacedOpError",
     "allocate",
     "estimate",
     "gemm_cycles",

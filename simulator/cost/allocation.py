@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import add
 
 from simulator.cost.exact import ceil_div
@@ -67,10 +68,12 @@ class Allocation:
     greedy_peak_bytes: int
 
 
-def allocate(buffers: Sequence[Buffer]) -> Allocation:
+@lru_cache(maxsize=8)
+def allocate(buffers: tuple[Buffer, ...]) -> Allocation:
     """Return offsets of ``buffers``: never higher than the greedy ones, often the lowest there are.
 
-    The search stops where it meets :func:`least_end`.
+    The search stops where it meets :func:`least_end`. A few results are kept: estimates of one
+    graph on chips that differ in speed have the same buffers.
     """
     problem = _Problem.of(buffers)
     goal = least_end(buffers)

@@ -16,7 +16,8 @@ from typing import Literal
 
 from simulator.cost.constants import weight_bytes
 from simulator.cost.energy import EnergyEstimate, energy_of
-from simulator.cost.memory import plan_memory
+from simulator.cost.memory import MemoryPlan, plan_memory
+from simulator.cost.placement import kind_of
 from simulator.cost.schedule import StepCost, scheduled
 from simulator.cost.steps import program_of
 from simulator.errors import InputError
@@ -27,6 +28,7 @@ from simulator.profile import NpuProfile
 from simulator.profile.passes import Unit
 
 Resource = Literal["compute", "vector", "host", "sram", "dma"]
+_NAMED = 3  # ops that a message names
 RESOURCES: tuple[Resource, ...] = ("compute", "vector", "host", "sram", "dma")
 
 
@@ -45,6 +47,26 @@ class UncostedOpError(InputError):
         super().__init__(
             f"no cost rule, so no total: {shown}; add their specifications to SPECS in "
             "simulator/graph/ops"
+        )
+
+
+class UnplacedOpError(InputError):
+    """The chip has no place for ops of the graph: a total without them would be wrong.
+
+    Attributes
+    ----------
+    ops
+        names of all of them, in order
+    """
+
+    def __init__(self, profile: str, ops: Sequence[tuple[TensorId, str]]) -> None:
+        self.ops = tuple(name for name, _ in ops)
+        kinds = ", ".join(sorted({kind for _, kind in ops}))
+        first = ", ".join(self.ops[:_NAMED]) + ", …" * (len(ops) > _NAMED)
+        super().__init__(
+            f"profile {profile} has no place for ops of kind {kinds} (compute.placement), and the "
+            f"network has {len(ops)} of them: {first}; place them on the host, or allow them with "
+            "--allow-unplaced, which makes the verdict a NO"
         )
 
 
@@ -99,8 +121,8 @@ class CostEstimate:
         ops that the chip has no place for: their cycles are not in the total
     energy
         None where the profile has no table of energies, or none for these widths or these ops
-    peak_sram_bytes, peak_lower_bound_bytes
-        see :class:`simulator.cost.memory.MemoryPlan`
+    plan
+        buffers of activations and temporaries, with offsets
     weight_bytes
         all constants that ops read, each once: what has to be stored
     dram_bytes
@@ -113,8 +135,7 @@ class CostEstimate:
     steps: tuple[StepCost, ...]
     unplaced: tuple[TensorId, ...]
     energy: EnergyEstimate | None
-    peak_sram_bytes: int
-    peak_lower_bound_bytes: int
+    plan: MemoryPlan
     weight_bytes: int
     dram_bytes: int
     clock_mhz: float
@@ -195,6 +216,16 @@ class CostEstimate:
         return 1e3 / self.latency_ms if self.total_cycles else math.inf
 
     @property
+    def peak_sram_bytes(self) -> int:
+        """SRAM that the memory plan needs."""
+        return self.plan.peak_sram_bytes
+
+    @property
+    def peak_lower_bound_bytes(self) -> int:
+        """SRAM that no memory plan can do without."""
+        return self.plan.peak_lower_bound_bytes
+
+    @property
     def fits_sram(self) -> bool:
         """True if all live activations fit on the chip."""
         return self.peak_sram_bytes <= self.sram_bytes
@@ -211,14 +242,19 @@ def block_of(name: TensorId) -> str:
     return ".".join(parts[: numbers[-1] + 1] if numbers else parts[:1])
 
 
-def estimate(graph: IntGraph, profile: NpuProfile, *, float16: bool = False) -> CostEstimate:
+def estimate(
+    graph: IntGraph, profile: NpuProfile, *, float16: bool = False, allow_unplaced: bool = False
+) -> CostEstimate:
     """Return the ESTIMATED cost of a verified graph on ``profile``, for one image.
 
     With ``float16``, energy is counted as of that format; ``simulator.cost.float16`` makes the
-    graph and the profile that belong to it.
+    graph and the profile that belong to it. With ``allow_unplaced``, ops that the chip has no place
+    for are left out of every figure and named.
 
     Raises
     ------
+    UnplacedOpError
+        If the chip has no place for an op, unless that is allowed.
     UncostedOpError
         If any op has no specification; all of them are named. There is never a partial total.
     """
@@ -226,8 +262,10 @@ def estimate(graph: IntGraph, profile: NpuProfile, *, float16: bool = False) -> 
     if uncosted:
         raise UncostedOpError(uncosted)
     program = program_of(graph, profile)
+    if program.unplaced and not allow_unplaced:
+        kinds = {op.name: kind_of(graph, op) for op in graph.ops}
+        raise UnplacedOpError(profile.name, [(name, kinds[name]) for name in program.unplaced])
     step_costs = scheduled(graph, program, profile)
-    plan = plan_memory(graph, program)
     energy = None
     if profile.energy is not None and not program.unplaced:
         energy = energy_of(graph, step_costs, profile.energy, float16=float16)
@@ -236,8 +274,7 @@ def estimate(graph: IntGraph, profile: NpuProfile, *, float16: bool = False) -> 
         steps=step_costs,
         unplaced=program.unplaced,
         energy=energy,
-        peak_sram_bytes=plan.peak_sram_bytes,
-        peak_lower_bound_bytes=plan.peak_lower_bound_bytes,
+        plan=plan_memory(graph, program),
         weight_bytes=weight_bytes(graph, *graph.ops),
         dram_bytes=sum(cost.dram_bytes for cost in step_costs),
         clock_mhz=profile.compute.clock_mhz,
