@@ -20,12 +20,12 @@ class LayerRow(Record):
     sqnr_db : result against the float network's same tensor; None where there is no such tensor
     differing_codes : mismatches with fake quantization on equal inputs, per image; None where that
         has no such tensor
-    passes : runs of the chip's units that the op takes, 0 of a view; None in older records
     onto_residual : the op adds to the residual stream, whatever its kind
     accumulator_bits : bits that the sums may need, by static bounds; None without an accumulator
     persistent, transient, changed : see :class:`simulator.ops.behaviour.SumCounts`
     sum_bits : bits that the completed sums of the run needed
     headroom_bits : bits of the outermost register less ``sum_bits``; below 0 where it overflowed
+    passes : runs of the chip's units that the op takes, 0 of a view; None in older records
     """
 
     index: Count
@@ -50,12 +50,12 @@ class LayerRow(Record):
     sqnr_db: Decibel | None
     differing_codes: Amount | None = None
     onto_residual: bool = False
-    passes: Count | None = None
     persistent: Count | None = None
     transient: Count | None = None
     changed: Count | None = None
     sum_bits: Bits | None = None
     headroom_bits: Headroom | None = None
+    passes: Count | None = None
 
 
 def layers_csv(rows: list[LayerRow]) -> str:
