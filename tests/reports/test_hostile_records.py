@@ -115,7 +115,10 @@ def test_damaged_bytes_are_refused_or_shown(folder):
         (lambda lines: [*lines[:5], *lines[6:]], "line 6: op number 5, wanted 4: a line is miss"),
         (lambda lines: [*lines[:5], lines[4], *lines[5:]], "line 6: op number 3, wanted 4"),
         (lambda lines: [*lines[:2], lines[3], lines[2], *lines[4:]], "line 3: op number 2"),
-        (lambda lines: [*lines[:2], lines[2] + ",", *lines[3:]], f"line 3: {COLUMNS + 1} cells, wanted {COLUMNS}"),
+        (
+            lambda lines: [*lines[:2], lines[2] + ",", *lines[3:]],
+            f"line 3: {COLUMNS + 1} cells, wanted {COLUMNS}",
+        ),
         (lambda lines: [*lines[:-1], lines[-1][:20]], f"cells, wanted {COLUMNS}"),
         (lambda lines: [*lines, ""], f"line 41: 0 cells, wanted {COLUMNS}"),
         (lambda lines: [lines[0] + ",index", *lines[1:]], "line 1: not the columns"),
