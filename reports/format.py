@@ -8,6 +8,7 @@ from typing import Any
 
 from aocq.records.run import DataRecord
 from simulator.settings import typed
+from simulator.sizes import kib
 
 MISSING = "—"
 # The words of overflow counts, for legends; the definitions are those of SumCounts.
@@ -33,11 +34,6 @@ def signed(value: float | None) -> str:
 def count(value: int) -> str:
     """Write a whole number with thousands separators: ``1,234,567``."""
     return f"{value:,}"
-
-
-def kib(size: int) -> str:
-    """Write bytes as KiB: ``460.50 KiB``."""
-    return f"{size / 1024:,.2f} KiB"
 
 
 def decibel(value: float | None, missing: str = MISSING) -> str:
