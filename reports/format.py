@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from aocq.records.run import DataRecord
+from simulator import sizes
 from simulator.settings import typed
-from simulator.sizes import kib
 
+kib = sizes.kib
 MISSING = "—"
 # The words of overflow counts, for legends; the definitions are those of SumCounts.
 PERSISTENT = "results of which a completed sum did not fit its register"

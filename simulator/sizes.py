@@ -38,7 +38,7 @@ def parse_size(text: str) -> int:
     if found is None or unit is None:
         raise ValueError(f"{text!r} is no size: wanted bytes, or a number with KiB, MiB or GiB")
     whole, _, part = found[1].partition(".")
-    digits = 10 ** len(part)
+    digits = int("1" + "0" * len(part))
     size, rest = divmod(int(whole + part) * unit, digits)
     if rest:
         raise ValueError(f"{text!r} is no whole number of bytes")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics of logits: top-k accuracy, agreement, paired outcomes, signal-to-quantization-noise ratio."""
+"""Metrics of logits: top-k accuracy, agreement, paired outcomes, SQNR."""
 
 from __future__ import annotations
 

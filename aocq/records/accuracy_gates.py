@@ -126,9 +126,7 @@ def _told(sampled: Sampled) -> str:
     return f" (95 %: {low:.2f} to {high:.2f})"
 
 
-def _result(
-    sampled: Sampled, by: By, *, name: str, unit: str, said: str, few: str
-) -> GateResult:
+def _result(sampled: Sampled, by: By, *, name: str, unit: str, said: str, few: str) -> GateResult:
     outcome = _outcome(sampled, by)
     needed = images_to_decide(sampled) if outcome == "undecided" else None
     if outcome == "undecided":
@@ -186,7 +184,7 @@ def images_to_decide(sampled: Sampled) -> int | None:
 
 def _two_digits(number: int) -> int:
     """Return a number rounded up to two digits."""
-    unit = 10 ** max(0, len(str(number)) - 2)
+    unit = int("1" + "0" * max(0, len(str(number)) - 2))
     return -(-number // unit) * unit
 
 

@@ -271,8 +271,9 @@ def _score(difference: float, first: Counts, second: Counts, images: int) -> Rea
     variance = images * (2 * second_share + difference * (1 - difference))
     distance = first - second - images * difference
     with np.errstate(divide="ignore", invalid="ignore"):
-        score = distance / np.sqrt(np.maximum(variance, 0.0))
-    return np.where(distance == 0, 0.0, score)
+        score: Reals = distance / np.sqrt(np.maximum(variance, 0.0))
+    score[distance == 0] = 0.0
+    return score
 
 
 def _probability(
@@ -292,12 +293,15 @@ def _probability(
     def part(number: int, some: int) -> Reals:
         """Probability that ``some`` of ``number`` discordant images are the first's."""
         ways = factorials[number] - factorials[some] - factorials[number - some]
-        return np.exp(ways + some * of_first + (number - some) * of_second)
+        probability: Reals = np.exp(ways + some * of_first + (number - some) * of_second)
+        return probability
 
     start, most = int(numbers[0]), int(most_of_first[0])
     below = np.array([_at_most(most, start, share) for share in (first / both).tolist()])
-    total = np.zeros_like(both)
-    for number, following in zip(numbers.tolist(), [*most_of_first[1:].tolist(), None], strict=True):
+    total: Reals = np.zeros_like(both)
+    for number, following in zip(
+        numbers.tolist(), [*most_of_first[1:].tolist(), None], strict=True
+    ):
         ways = factorials[images] - factorials[number] - factorials[images - number]
         total += below * np.exp(ways + number * log_both + (images - number) * log_none)
         if following == most:
@@ -306,4 +310,4 @@ def _probability(
         elif following is not None and following <= number:
             below = below + second / both * part(number, following)
         most = following if following is not None else most
-    return np.clip(total, 0.0, 1.0)
+    return total
