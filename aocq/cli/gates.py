@@ -48,12 +48,8 @@ MaxLatency = Annotated[
 MinFps = Annotated[
     float | None, _at_most("--min-fps", "at least this many images per second, ESTIMATED")
 ]
-MaxSram = Annotated[
-    int | None, _size("--max-sram-bytes", "ESTIMATED peak of activations in SRAM")
-]
-MaxDram = Annotated[
-    int | None, _size("--max-dram-bytes", "ESTIMATED DRAM traffic of one image")
-]
+MaxSram = Annotated[int | None, _size("--max-sram-bytes", "ESTIMATED peak of activations in SRAM")]
+MaxDram = Annotated[int | None, _size("--max-dram-bytes", "ESTIMATED DRAM traffic of one image")]
 MaxEnergy = Annotated[
     float | None,
     _at_most(

@@ -4,14 +4,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 
 from aocq.records.accuracy_gates import By, agreement_result, drop_result
 from aocq.records.quantities import compared
-from aocq.records.run import Accuracy, MemoryRecord, OverflowRecord, ProofRecord, RunResult
-from aocq.records.verdict import FITS_SRAM, REPORTED_OVERFLOW, GateResult, Verdict
+from aocq.records.run import (
+    Accuracy,
+    CyclesRecord,
+    MemoryRecord,
+    OverflowRecord,
+    ProofRecord,
+    RunResult,
+)
+from aocq.records.verdict import FITS_SRAM, PLACED, REPORTED_OVERFLOW, GateResult, Verdict
 from simulator.errors import InputError
 from simulator.sizes import LARGEST
 
@@ -91,10 +98,12 @@ class Gates:
 class Figures:
     """What gates judge; None is what a run, an estimate or an older record does not have.
 
+    cycles : for the ops that the chip has no place for
     latency_ms, fps, energy_mj : ESTIMATED, of one image
     """
 
     memory: MemoryRecord
+    cycles: CyclesRecord
     latency_ms: float
     fps: float
     energy_mj: float | None = None
@@ -105,10 +114,13 @@ class Figures:
 
 def figures_of(result: RunResult) -> Figures:
     """Return what gates judge of a run."""
+    energy = result.energy_record
     return Figures(
         memory=result.memory,
+        cycles=result.cycles,
         latency_ms=result.latency_ms,
         fps=result.fps,
+        energy_mj=None if energy is None else energy.total_mj,
         accuracy=result.accuracy,
         overflow=result.overflow,
         proof=result.proof,
@@ -116,7 +128,7 @@ def figures_of(result: RunResult) -> Figures:
 
 
 def judge(gates: Gates, figures: Figures) -> Verdict:
-    """Return yes if activations fit the SRAM, no overflow is merely reported, every gate passes.
+    """Return yes if activations fit the SRAM, every op has a place, and every gate passes.
 
     A gate on a figure that there is none of is undecided.
     """
@@ -158,7 +170,7 @@ def _held(name: str, value: float, limit: float, unit: str, reason: str) -> Gate
 
 
 def _of_every_run(figures: Figures) -> list[GateResult]:
-    """Return what no option sets: SRAM, and overflow that is only reported.
+    """Return what no option sets: SRAM, a place for every op, overflow that is only reported.
 
     Where overflow is only reported, sums stay exact that the registers could not hold: the accuracy
     is not the chip's.
@@ -172,7 +184,8 @@ def _of_every_run(figures: Figures) -> list[GateResult]:
             memory.sram_bytes,
             "bytes",
             f"activations need {needed} of SRAM (ESTIMATED), the profile has {available}",
-        )
+        ),
+        _placed(figures.cycles.unplaced),
     ]
     if figures.overflow is not None:
         reported = _only_counted(figures.overflow)
@@ -182,6 +195,17 @@ def _of_every_run(figures: Figures) -> list[GateResult]:
             reason = "no sum is exact only because its overflow is merely reported"
         found.append(_held(REPORTED_OVERFLOW, reported, 0, "sums", reason))
     return found
+
+
+def _placed(unplaced: Sequence[str]) -> GateResult:
+    """Return whether the chip has a place for every op."""
+    number = len(unplaced)
+    ops = f"{number} {'op' if number == 1 else 'ops'}"
+    reason = f"the chip has no place for {ops}: {', '.join(unplaced[:_NAMED])}"
+    reason += ", …" * (number > _NAMED)
+    if not number:
+        reason = "the chip has a place for every op"
+    return _held(PLACED, number, 0, "ops", reason)
 
 
 def _only_counted(overflow: OverflowRecord) -> int:

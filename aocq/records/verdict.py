@@ -14,17 +14,18 @@ Figure = Annotated[int | float, Field(ge=-1e19, le=1e19)]
 # Gates that hold for every run, whatever is asked for.
 FITS_SRAM = "fits_sram"
 REPORTED_OVERFLOW = "reported_overflow"
+PLACED = "placed"
 
 
 class GateResult(Record):
     """One gate on one run.
 
     name : that of its option, such as ``max_drop``, or of a gate that every run has: ``fits_sram``,
-        ``reported_overflow``
+        ``placed`` (each op on some unit of the chip), ``reported_overflow``
     limit : what is allowed, or wanted
     value : what the run has; None where it has no such figure
-    unit : of both: ``points``, ``%``, ``ms``, ``images/s``, ``bytes``, ``mJ``, ``sums`` (outputs of
-        accumulators), ``registers``
+    unit : of both: ``points``, ``%``, ``ms``, ``images/s``, ``bytes``, ``mJ``, ``ops``, ``sums``
+        (outputs of accumulators), ``registers``
     outcome : ``undecided``: the images cannot tell, or there is no such figure
     reason : a sentence with value and limit
     interval : exact 95 % interval of the value; None of a figure that images do not sample
@@ -47,8 +48,8 @@ class GateResult(Record):
 class Verdict(Record):
     """Yes, no or undecided, and why not yes.
 
-    feasible : activations fit the SRAM, every gate passed, and no sum is exact only because its
-        overflow is merely reported
+    feasible : activations fit the SRAM, every op has a place, every gate passed, and no sum is
+        exact only because its overflow is merely reported
     failed : what did not hold, a sentence each; empty where the verdict is UNDECIDED
     gates : the thresholds that were applied, by option name
     results : every gate that was applied, those included that every run has; empty in older records
@@ -61,27 +62,6 @@ class Verdict(Record):
 
 
 UNJUDGED = Verdict(feasible=False, failed=[])  # in the place of a verdict until there is one
-
-
-class LiftRecord(Record):
-    """How much of one resource of the chip would let a gate pass, all else as it is.
-
-    gate : name of the gate, as in :class:`GateResult`
-    resource : such as ``SRAM`` or ``DRAM bandwidth``
-    unit : of ``available`` and ``needed``, such as ``bytes`` or ``bytes/cycle``
-    available : what the profile has
-    needed : the least that passes; None where no amount of this resource does
-    figure : the gate's value with so much of it, or with any amount where none is enough
-    figure_unit : its unit
-    """
-
-    gate: Name
-    resource: Name
-    unit: str
-    available: Figure
-    needed: Figure | None
-    figure: Figure
-    figure_unit: str
 
 
 def answer(verdict: Verdict) -> Literal["YES", "NO", "UNDECIDED"]:
