@@ -144,8 +144,7 @@ def _of_graph(path: Path, profile: str | None, *, prove: bool) -> tuple[str, str
     Others, as the size of the network's parameters, no graph knows by itself. ``prove``: also what
     is proven of its values, which takes a while.
     """
-    from aocq.jobs.cost_record import cycles_record, graph_record, memory_record, proof_record
-    from simulator.cost import estimate
+    from aocq.jobs.cost_record import cost_records, graph_record, plain_costs, proof_record
     from simulator.errors import InputError
     from simulator.graph import load
     from simulator.graph.meta import graph_meta
@@ -160,16 +159,10 @@ def _of_graph(path: Path, profile: str | None, *, prove: bool) -> tuple[str, str
         )
     name = profile or loaded.profile
     chip = load_profile(name)
-    costs = estimate(loaded, chip)
-    memory = memory_record(costs, 0, 0).model_dump()
-    del memory["model_size_bytes"]  # a graph does not say what the network's parameters were
-    found = {
-        "graph": graph_record(loaded).model_dump(),
-        "memory": memory,
-        "cycles": cycles_record(costs).model_dump(),
-        "latency_ms": costs.latency_ms,
-        "fps": costs.fps,
-    }
+    costs = plain_costs(cost_records(loaded, chip, 0, 0))
+    # A graph does not say what the network's parameters were.
+    del costs["memory"]["model_size_bytes"]
+    found = {"graph": graph_record(loaded).model_dump(), **costs}
     if prove:
         found["proof"] = proof_record(loaded, chip).model_dump()
     meta = graph_meta(loaded)

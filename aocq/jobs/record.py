@@ -14,7 +14,7 @@ from typing import Any
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import evenly
 from aocq.jobs.calibration import Calibrated
-from aocq.jobs.cost_record import cycles_record, graph_record, memory_record, profile_record
+from aocq.jobs.cost_record import CostRecords, graph_record, profile_record
 from aocq.jobs.evaluate import Evaluation
 from aocq.jobs.inputs import Inputs
 from aocq.jobs.keys import package_versions
@@ -108,7 +108,7 @@ def run_record(
     calibrated: Calibrated,
     executor: Executor,
     evaluation: Evaluation,
-    costs: CostEstimate,
+    costs: CostRecords,
     proof: ProofRecord,
     rows: list[LayerRow],
     sampled: Sampled,
@@ -150,11 +150,8 @@ def run_record(
         accuracy=accuracy,
         overflow=overflow_record(graph, rows),
         proof=proof,
-        memory=memory_record(costs, inputs.model.parameters, model.recipe.weight_bits),
-        cycles=cycles_record(costs),
-        latency_ms=costs.latency_ms,
-        fps=costs.fps,
         verdict=UNJUDGED,
+        **costs.fields(),
     )
     return judged(result, request.gates)
 
