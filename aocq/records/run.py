@@ -7,9 +7,9 @@ clock, for one image unless a name says otherwise.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aocq.records.fields import MOST, Amount, Bits, Count, Decibel, Headroom, Name, Percent, Record
 from aocq.records.verdict import Verdict
@@ -155,6 +155,14 @@ class Accuracy(Record):
     agreement: Agreement
     logit_sqnr_db: LogitSqnr
     paired: PairedOutcomes | None = None
+
+    @model_validator(mode="after")
+    def _counts_are_of_all_images(self) -> Self:
+        pairs = self.paired.model_dump() if self.paired else {}
+        for name, counts in pairs.items():
+            if sum(counts.values()) != self.images:
+                raise ValueError(f"paired.{name}: the counts are not of {self.images} images")
+        return self
 
 
 class OverflowOfOp(Record):
