@@ -18,7 +18,7 @@ _WRITTEN: Mapping[str, Callable[[float], str]] = MappingProxyType(
         "mJ": lambda value: f"{value:,.4g} mJ",
     }
 )
-_COUNTED = frozenset({"points", "ops", "sums", "registers"})
+_COUNTED = frozenset({"bytes", "points", "ops", "sums", "registers"})
 
 
 def quantity(value: float, unit: str) -> str:
@@ -33,7 +33,12 @@ def bound(limit: float, unit: str) -> str:
     """Write a limit as it was asked for: ``2.5 ms``, ``384.00 KiB``."""
     if unit == "bytes":
         return kib(limit)
-    return f"{limit:,.12g} {unit.removesuffix('s') if limit == 1 and unit in _COUNTED else unit}"
+    return _exact(limit, unit)
+
+
+def _exact(value: float, unit: str) -> str:
+    noun = unit.removesuffix("s") if value == 1 and unit in _COUNTED else unit
+    return f"{value:,} {noun}" if isinstance(value, int) else f"{value:,.12g} {noun}"
 
 
 def compared(value: float, limit: float, unit: str) -> tuple[str, str]:
@@ -41,7 +46,7 @@ def compared(value: float, limit: float, unit: str) -> tuple[str, str]:
     if unit == "bytes":
         if kib(value) != kib(limit) or value == limit:
             return kib(value), kib(limit)
-        return f"{value:,} bytes", f"{limit:,} bytes"
+        return _exact(value, unit), _exact(limit, unit)
     written = quantity(value, unit)
     if value != limit and float(written.partition(" ")[0].replace(",", "")) == limit:
         written = bound(value, unit)
