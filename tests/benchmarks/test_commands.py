@@ -190,8 +190,9 @@ def test_a_point_of_growth_is_measured(monkeypatch, tmp_path):
 def test_a_process_is_timed_and_what_it_complains_of_is_told(tmp_path):
     kept = str(tmp_path)
     found = cost.process(("cost", "--help"), kept)
-    assert 0 < found.cpu < found.wall * 2
-    with pytest.raises(InputError, match=r"cost no/such/folder: error: "):
+    assert found.wall > 0
+    assert found.cpu > 0
+    with pytest.raises(InputError, match=r"--profile nope: error: profile nope: "):
         cost.process(("cost", "no/such/folder", "--profile", "nope"), kept)
 
 
