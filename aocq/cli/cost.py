@@ -62,7 +62,8 @@ def command(
 
     A MODEL needs neither weights nor images: random ones take their place. It is quantized by
     base_ptq, whose graph does not depend on them. That of aocq, which verify takes, does, and may
-    need a third more SRAM: to know, quantize and lower the network, and give the graph.
+    need a third more SRAM: to know, quantize and lower the network, and give the graph. A captured
+    network is kept, so that another profile or width takes a second or two.
 
     With a gate or --junit the estimate is judged, whether activations fit the SRAM included: exit
     code 1 where the verdict is NO or UNDECIDED. Without, the code is 0 and the table says it.
@@ -182,29 +183,30 @@ def _of_model(
     """Return what a run's record says that needs neither weights nor images."""
     from simulator.profile import load_profile
 
-    # Before torch and timm are imported: a mistyped name is told at once.
+    # Before a network is captured: a mistyped name is told at once, and a width that is missing.
     chip = load_profile(profile)
     arguments = options.settings(settings, "--model-kwargs")
 
+    from aocq.lowering import check_recipe
+    from aocq.recipes.limits import limits_of
+
+    recipe = Recipe(weight_bits=weight_bits, activation_bits=activation_bits)
+    check_recipe(recipe, limits_of(chip, recipe), chip)
+
     from aocq import progress
-    from aocq.capture import capture
-    from aocq.jobs.without_weights import estimate_without_weights, sized_record
-    from aocq.recipes.recipe import Recipe
-    from aocq.zoo.models import random_model
+    from aocq.jobs.captured import captured_network
+    from aocq.jobs.request import ModelRequest
+    from aocq.jobs.without_weights import lowered_without_weights, sized_record
     from simulator.errors import InputError
 
+    request = ModelRequest(name=name, classes=classes, arguments=arguments)
     try:
-        model = random_model(name, classes, arguments=arguments)
+        captured = captured_network(request, progress.show, progress.note)
     except InputError as error:
         if "/" in name or name.endswith(".json"):
             raise InputError(f"{name}: no such graph, and no model's name") from error
         raise
-    recipe = Recipe(weight_bits=weight_bits, activation_bits=activation_bits)
-    with progress.show(f"capture, quantize and lower {name} with random weights", 1) as advance:
-        float_graph = capture(model.network, name, model.input_size)
-        sized = estimate_without_weights(model, float_graph, recipe, chip)
-        advance(1)
-    return sized_record(sized)
+    return sized_record(lowered_without_weights(captured, recipe, chip))
 
 
 def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
