@@ -20,7 +20,8 @@ def lift_records(graph: IntGraph, profile: NpuProfile, verdict: Verdict) -> list
     """Return what would meet the gates that failed, or what makes the network faster.
 
     Gates on accuracy, overflow and energy are not met by more of a resource. Where no other gate
-    failed, the records say what twice as much of each resource gives.
+    failed, or none is met by more of one resource alone, the records say what twice as much of each
+    gives.
     """
     failed = [result for result in verdict.results if result.outcome == "fail"]
     conditions = {result.name: met for result in failed if (met := _condition(result))}
@@ -29,9 +30,7 @@ def lift_records(graph: IntGraph, profile: NpuProfile, verdict: Verdict) -> list
         found += [lift_record(lift, gate) for lift in lifts(graph, profile, met)]
     if any(result.name == FITS_SRAM for result in failed):
         found.append(lift_record(enough_sram(graph, profile), FITS_SRAM))
-    if found or conditions:
-        return found
-    return [lift_record(lift, None) for lift in doubled(graph, profile)]
+    return found or [lift_record(lift, None) for lift in doubled(graph, profile)]
 
 
 def lifted_again(result: RunResult, folder: Path) -> RunResult:
