@@ -115,6 +115,11 @@ class ComputeSection(Section):
     fused_lookup_rescale
         True if a table of wide entries and the Rescale behind it are one pass that stores the
         result only
+    fused_lookup
+        True if a table is looked up on the way out of the unit that computes its operand
+    inputs_arranged
+        True if whoever writes an image's codes writes them in the order of the first product:
+        Transposes of inputs take no time of the chip
     streaming_softmax
         False where scores are stored at the width of the sums and exponentials at theirs; True, as
         where it is absent, where they never leave the unit
@@ -128,6 +133,8 @@ class ComputeSection(Section):
     issue_cycles: Cycles | None = None
     requantize: Literal["fused", "vector"] | None = None
     fused_lookup_rescale: bool | None = None
+    fused_lookup: bool | None = None
+    inputs_arranged: bool | None = None
     streaming_softmax: bool | None = None
     placement: Placement | None = None
     host: HostSection | None = None
@@ -179,6 +186,8 @@ class MemorySection(Section):
         of the DRAM port, as in :class:`PortSection`
     double_buffer
         False where a tile is loaded, computed and stored in turn; else transfers run beside
+    constants
+        where weights, biases and tables are kept; ``dram``, where it is absent
     prefetch
         True where weights of an op may be fetched during earlier ops into SRAM that is free
     """
@@ -190,6 +199,7 @@ class MemorySection(Section):
     dram_burst_bytes: Extent | None = None
     dram_latency_cycles: Cycles | None = None
     double_buffer: bool | None = None
+    constants: Literal["dram", "sram"] | None = None
     prefetch: bool | None = None
 
     @model_serializer(mode="wrap")
