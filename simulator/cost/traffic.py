@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from simulator.cost.exact import ceil_div
 from simulator.cost.runs import run_elements
 from simulator.graph.graph import IntGraph, Tensor
-from simulator.graph.ops import Op, TensorId
+from simulator.graph.ops import Add, AddShifted, Mul, Op, SquaredDifference, TensorId
 from simulator.profile.passes import OPERANDS, RESULT, PassesOfKind, PassSection
+
+_ELEMENTWISE = (Add, AddShifted, Mul, SquaredDifference)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +27,14 @@ class Transfer:
         in all, a tensor that is read several times counted as often
     run_bytes
         of one contiguous run
+    written
+        True of a write, False of a read
     """
 
     tensor: TensorId
     bytes: int
     run_bytes: int
+    written: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,8 @@ class TrafficOfOp:
 
     Attributes
     ----------
+    rereads
+        whether an operand that is broadcast is read again for every element that it meets
     result
         the tensor that the last pass stores: of a fused op, if there is one behind it
     counts
@@ -49,6 +56,7 @@ class TrafficOfOp:
     passes: PassesOfKind
     counts: Mapping[str, int]
     result: TensorId
+    rereads: bool = False
 
     @property
     def columns(self) -> int:
@@ -63,6 +71,14 @@ class TrafficOfOp:
             for name, each in self.passes.temporaries.items()
         }
 
+    def uncached(self) -> set[TensorId]:
+        """Return the temporaries that lie where activations belong, even if the SRAM has room."""
+        return {
+            f"{self.op.name}/{name}"
+            for name, each in self.passes.temporaries.items()
+            if each.cached is False
+        }
+
     def reads(self, each: PassSection) -> Iterator[Transfer]:
         """Yield what a pass reads; over macs, all but a second operand once for each column."""
         columns = self.columns if each.over == "mac" else 1
@@ -74,7 +90,7 @@ class TrafficOfOp:
                 tensor = self.graph.tensors[operand]
                 if self.graph.is_constant(operand):
                     continue
-                again = columns if place == 0 else 1
+                again = columns if place == 0 else self._again(operand)
                 run = _run(self.graph, self.op, operand, tensor, each.read_run)
                 yield Transfer(tensor=operand, bytes=tensor.bytes * again, run_bytes=run)
 
@@ -82,17 +98,36 @@ class TrafficOfOp:
         """Return what a pass writes; over macs, a temporary once for each column."""
         if each.writes != RESULT:
             columns = self.columns if each.over == "mac" else 1
-            return self._temporary(each.writes, columns, each.write_run)
+            return self._temporary(each.writes, columns, each.write_run, written=True)
         tensor = self.graph.tensors[self.result]
         run = _run(self.graph, self.op, None, tensor, each.write_run)
-        return Transfer(tensor=self.result, bytes=tensor.bytes, run_bytes=run)
+        return Transfer(tensor=self.result, bytes=tensor.bytes, run_bytes=run, written=True)
 
-    def _temporary(self, name: str, times: int, most: int | None) -> Transfer:
+    def constant_bytes(self, each: PassSection) -> int:
+        """Return the bytes that a pass reads of constants beyond reading each of them once."""
+        added = ceil_div(self.counts[each.over] * (each.constant_bits or 0), 8)
+        if OPERANDS not in each.reads:
+            return added
+        constants = [name for name in self.op.operands if self.graph.is_constant(name)]
+        again = (self.graph.tensors[name].bytes * (self._again(name) - 1) for name in constants)
+        return added + sum(again)
+
+    def _again(self, operand: TensorId) -> int:
+        """Return how often an operand of an elementwise op is read."""
+        if not self.rereads or not isinstance(self.op, _ELEMENTWISE):
+            return 1
+        return self.counts["result"] // self.graph.tensors[operand].size
+
+    def _temporary(
+        self, name: str, times: int, most: int | None, written: bool = False
+    ) -> Transfer:
         described = self.passes.temporaries[name]
         bits = described.traffic_bits or described.bits
         size = ceil_div(self.counts[described.per] * bits, 8)
         run = size if most is None else min(size, ceil_div(most * bits, 8))
-        return Transfer(tensor=f"{self.op.name}/{name}", bytes=size * times, run_bytes=run)
+        return Transfer(
+            tensor=f"{self.op.name}/{name}", bytes=size * times, run_bytes=run, written=written
+        )
 
 
 def _run(

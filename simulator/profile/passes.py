@@ -66,11 +66,15 @@ class TemporarySection(Section):
         one for each row of the result (all but its last dimension)
     traffic_bits
         that a port moves for each element, where these are not all of its bits
+    cached
+        False where it lies in the memory of activations (``memory.arena``) even if it would fit the
+        SRAM
     """
 
     bits: Bits
     per: Literal["result", "operand", "row"] = "result"
     traffic_bits: Bits | None = None
+    cached: bool | None = None
 
 
 class PassSection(Section):
