@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from simulator.cost.constants import constants_of
 from simulator.cost.counts import counts_of, in_blocks, worked_elements
 from simulator.cost.engine import GemmExtents, gemm_extents, heads_cycles
-from simulator.cost.exact import as_written, ceil_div, ceil_times
+from simulator.cost.exact import as_written, ceil_times
 from simulator.cost.exchanges import exchanges
 from simulator.cost.forms import passes_of
 from simulator.cost.fusion import arranged_inputs, fused_ops
