@@ -34,6 +34,8 @@ class TableRow:
         differences from the other rows, by column; columns of their own in every form of the table
     arguments
         of the network's constructor, where they are not those of its name, as they are typed
+    checkpoint
+        sha256 of the network's weights; empty without a run
     data, classes, data_digest
         the images that the run was judged on: their folder's name, how many classes the network
         tells apart, and what two runs on the same images have in common
@@ -61,6 +63,7 @@ class TableRow:
     a_bits: int
     variant: Mapping[str, str] = field(default_factory=dict)
     arguments: str = ""
+    checkpoint: str = ""
     data: str = ""
     classes: int | None = None
     data_digest: str = ""
@@ -106,6 +109,7 @@ def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> Table
         a_bits=method.activation_bits,
         variant=variant,
         arguments=typed(result.model.arguments),
+        checkpoint=result.model.checkpoint_sha256 or "",
         data=data.name if data else "",
         classes=data.classes if data else None,
         data_digest=data.digest if data else "",

@@ -218,11 +218,11 @@ def exit_if_cells_failed(rows: Sequence[TableRow]) -> None:
 
 def print_table(rows: Sequence[TableRow]) -> None:
     """Print the table on stdout, and below it what must be said of single chips."""
-    from reports.alike import different_data
+    from reports.alike import warnings
     from reports.chips import CHIP_LEGEND
     from reports.sweep_table import differ_in_profile, in_common, notes_on, said, terminal
 
-    for line in filter(None, (different_data(rows), said(in_common(rows)))):
+    for line in filter(None, (*warnings(rows), said(in_common(rows)))):
         print(line)
     print_columns(*terminal(rows))
     if differ_in_profile(rows):
