@@ -16,7 +16,8 @@ from reports.rows import TableRow
 # Of the network; of the images that a run was judged on. In the order of the columns.
 BUILT_WITH, WEIGHTS = "built with", "weights"
 NETWORK_COLUMNS = (BUILT_WITH, WEIGHTS)
-DATA_COLUMNS = ("data", "classes", "images")
+CLASSES = "classes"
+DATA_COLUMNS = ("data", CLASSES, "images")
 # The beginnings of the warnings.
 DIFFERENT_DATA = "These runs were judged on different images"
 DIFFERENT_NETWORKS = "These rows are of different networks"
@@ -58,7 +59,7 @@ def cells(row: TableRow, rows: Sequence[TableRow]) -> dict[str, str]:
         BUILT_WITH: row.arguments,
         WEIGHTS: row.checkpoint[:_DIGITS] or MISSING,
         "data": f"{row.data}{digest}" or MISSING,
-        "classes": MISSING if row.classes is None else count(row.classes),
+        CLASSES: MISSING if row.classes is None else count(row.classes),
         "images": MISSING if row.images is None else count(row.images),
     }
 
@@ -157,6 +158,13 @@ def _ran(row: TableRow) -> bool:
 
 
 def _values(rows: Sequence[TableRow], name: str) -> set[str]:
-    """Return the values of a column; those of weights and data are values of runs only."""
-    those = rows if name == BUILT_WITH else [row for row in rows if _ran(row)]
+    """Return the values of a column; those of weights and data are values of runs only.
+
+    Classes may be told of a network without a run too.
+    """
+    those = [
+        row
+        for row in rows
+        if _ran(row) or name == BUILT_WITH or (name == CLASSES and row.classes is not None)
+    ]
     return {cells(row, rows)[name] for row in those}

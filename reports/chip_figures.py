@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from reports import palette
+from reports.alike import judged_on, network
 from reports.figures import WIDTH
-from reports.format import plural
 from reports.picture import Picture, picture
 from reports.rows import TableRow
-from reports.svg import INK, house_style, printable
+from reports.svg import INK, house_style, printable, title
 
 TOP1, AGREEMENT, LATENCY = palette.BLUE, palette.GREEN, palette.PURPLE
 
@@ -41,7 +41,7 @@ def chips(rows: Sequence[TableRow]) -> Picture | None:
         handles, labels = accuracy.get_legend_handles_labels()
         more, others = latency.get_legend_handles_labels()
         figure.legend(handles + more, labels + others, loc="outside lower left", ncols=6)
-        figure.suptitle(printable(_title([row for _, row in ran]), 100), fontsize=10)
+        figure.suptitle(title(_title([row for _, row in ran])), fontsize=10)
         feasible = sum(bool(row.feasible) for _, row in ran)
         best = max(ran, key=lambda item: item[1].integer_top1 or 0.0)[1]
         words = (
@@ -114,16 +114,11 @@ def _latency(axes: Axes, ran: Sequence[tuple[int, TableRow]]) -> None:
 def _title(ran: Sequence[TableRow]) -> str:
     """Return network, method, widths and images, each as often as the runs differ in it."""
     named = [
-        [f"{row.model} ({row.arguments})" if row.arguments else row.model for row in ran],
+        [network(row) for row in ran],
         [f"{row.method} W{row.w_bits}A{row.a_bits}" for row in ran],
-        [_judged(row) for row in ran if row.images is not None],
+        [judged_on(row) for row in ran if row.images is not None],
     ]
     return ", ".join(" / ".join(dict.fromkeys(values)) for values in named if values)
-
-
-def _judged(row: TableRow) -> str:
-    number = plural(row.images or 0, "image")
-    return f"{number} of {row.data}" if row.data else number
 
 
 def _name(row: TableRow) -> str:

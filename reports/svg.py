@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -17,6 +18,8 @@ from matplotlib import style
 from matplotlib.figure import Figure
 
 UNITS_PER_INCH = 72
+LETTERS_IN_A_LINE = 130  # of a title, in a figure of the house width
+LONGEST_TITLE = 1000
 INK = "#767779"  # stands for currentColor until the SVG is written
 _STYLE = {
     "svg.hashsalt": "aocq",  # without it, the ids of clip paths and markers are random
@@ -81,6 +84,11 @@ def svg_text(figure: Figure, name: str, description: str, tips: Mapping[int, str
         text,
     )
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(description)}" ', 1)
+
+
+def title(text: str) -> str:
+    """Return ``text`` as the title of a figure, in as many lines as it needs: none of it is cut."""
+    return "\n".join(textwrap.wrap(printable(text, LONGEST_TITLE), LETTERS_IN_A_LINE))
 
 
 def printable(text: str, longest: int = 40) -> str:

@@ -68,7 +68,8 @@ def command(
             )
         title, name, found = _of_graph(Path(network), profile)
     else:
-        title, name = named(network, model_kwargs or []), profile or "edge_npu_int8"
+        own = [*(model_kwargs or []), *([] if classes is None else [f"num_classes={classes}"])]
+        title, name = named(network, own), profile or "edge_npu_int8"
         found = _of_model(
             network, name, weight_bits or 8, activation_bits or 8, classes, model_kwargs or []
         )

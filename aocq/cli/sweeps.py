@@ -60,6 +60,7 @@ def rows_of_sizes(found: NetworkSizes) -> list[TableRow]:
                 w_bits=weight_bits,
                 a_bits=activation_bits,
                 arguments=typed(found.request.arguments),
+                classes=found.request.classes,
                 note=f"no sizes: {found.reason}",
             )
             for weight_bits, activation_bits in found.widths
@@ -69,7 +70,7 @@ def rows_of_sizes(found: NetworkSizes) -> list[TableRow]:
         widths = (sizes.weight_bits, sizes.activation_bits)
         costs = (sizes.graph, sizes.memory, sizes.cycles, sizes.latency_ms)
         rows.append(sized_row(found.model, *costs, widths))
-    return rows
+    return [replace(row, classes=found.request.classes) for row in rows]
 
 
 def rows_of_cell(cell: Cell, outcome: Outcome, out: Path) -> list[TableRow]:
@@ -95,6 +96,7 @@ def rows_of_cell(cell: Cell, outcome: Outcome, out: Path) -> list[TableRow]:
             a_bits=activation_bits,
             variant=cell.variant,
             arguments=typed(request.model.arguments),
+            classes=request.model.classes,
             note=f"no run: {outcome}",
         )
     ]

@@ -130,9 +130,7 @@ def test_an_older_record_beside_a_new_one_has_a_dash(run: Run) -> None:
     rows = [row(run), row(run, CIFAR)]
     head, lines = terminal(rows)
     assert [line[head.index("data")] for line in lines] == ["—", "cifar100"]
-    assert warnings(rows) == [
-        f"Of 1 of 2 runs it is {UNKNOWN_DATA}: their records are older."
-    ]
+    assert warnings(rows) == [f"Of 1 of 2 runs it is {UNKNOWN_DATA}: their records are older."]
     assert warnings([row(run), row(run)]) == [], "nothing is said to be known of any"
 
 
