@@ -16,7 +16,8 @@ from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult
 from reports import costs, tables
 from reports import format as written
-from reports.figures import cycles_by_block, look, saturation, sqnr_along_depth
+from reports.figures import cycles_by_block, saturation, sqnr_along_depth
+from reports.looks import kind_group, looks
 from reports.ops import (
     by_block,
     first_below,
@@ -38,11 +39,13 @@ def html(result: RunResult, rows: Sequence[LayerRow]) -> str:
     rows
         its ops, in graph order
     """
+    of_kind = looks(row.kind for row in rows)
     template = _environment().get_template("run.html.j2")
     return template.render(
         result=result,
         rows=rows,
         kinds=sorted({row.kind for row in rows}),
+        colors={row.kind: of_kind[kind_group(row.kind)].color for row in rows},
         recipe=json.dumps(result.method.recipe, indent=2, ensure_ascii=False),
         command=shlex.join(result.command),
         blocks=by_block(rows),
@@ -77,7 +80,6 @@ def _environment() -> Environment:
     )
     for function in (written.percent, written.signed, written.count, written.kib, written.decibel):
         environment.filters[function.__name__] = function
-    environment.filters["color"] = lambda kind: look(kind)[0]
     names: dict[str, Any] = {
         **{"tables": tables, "costs": costs, "legend": written},
         **{"share": written.share, "plural": written.plural},

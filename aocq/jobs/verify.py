@@ -22,7 +22,7 @@ from aocq.jobs.inputs import (
 from aocq.jobs.keys import evaluation_key, request_key
 from aocq.jobs.mismatches import mismatches_per_image
 from aocq.jobs.op_sqnr import sqnr_per_op
-from aocq.jobs.record import Sampled, layer_rows, readable, run_record
+from aocq.jobs.record import Sampled, layer_rows, readable, run_record, with_sums_of_stream
 from aocq.jobs.request import EvaluationRequest, VerifyRequest
 from aocq.lowering import lower
 from aocq.methods import QuantizedModel
@@ -109,6 +109,7 @@ def verify(
     mismatches, mismatch_images = _mismatches(request, inputs, model, executor, progress)
     costs = estimate(graph, inputs.profile)
     rows = layer_rows(graph, costs, evaluation, sqnr, mismatches)
+    rows = with_sums_of_stream(rows, model.graph)
     sampled = Sampled(sqnr=sqnr_images, mismatches=mismatch_images)
     result = run_record(
         request, inputs, calibrated, executor, evaluation, costs, proof, rows, sampled
