@@ -6,16 +6,9 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from functools import cache
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult
-from reports import costs, tables
-from reports import format as written
 from reports.figures import cycles_by_block, saturation, sqnr_along_depth
 from reports.looks import kind_group, looks
 from reports.ops import (
@@ -27,6 +20,7 @@ from reports.ops import (
     tightest,
     worst_ops,
 )
+from reports.templating import inline, template
 
 
 def html(result: RunResult, rows: Sequence[LayerRow]) -> str:
@@ -40,8 +34,7 @@ def html(result: RunResult, rows: Sequence[LayerRow]) -> str:
         its ops, in graph order
     """
     of_kind = looks(row.kind for row in rows)
-    template = _environment().get_template("run.html.j2")
-    return template.render(
+    return template("run.html.j2").render(
         result=result,
         rows=rows,
         kinds=sorted({row.kind for row in rows}),
@@ -56,34 +49,8 @@ def html(result: RunResult, rows: Sequence[LayerRow]) -> str:
         first_below=first_below(rows),
         steepest_fall=steepest_fall(rows),
         figures={
-            "depth": _inline(sqnr_along_depth(rows)),
-            "cycles": _inline(cycles_by_block(rows)),
-            "saturation": _inline(saturation(rows)),
+            "depth": inline(sqnr_along_depth(rows)),
+            "cycles": inline(cycles_by_block(rows)),
+            "saturation": inline(saturation(rows)),
         },
     )
-
-
-def _inline(svg: str | None) -> Markup | None:
-    return None if svg is None else Markup(svg)  # our own SVG: names are escaped in it
-
-
-@cache
-def _environment() -> Environment:
-    """Return the templates with everything they may call."""
-    environment = Environment(
-        loader=PackageLoader("reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    for function in (written.percent, written.signed, written.count, written.kib, written.decibel):
-        environment.filters[function.__name__] = function
-    names: dict[str, Any] = {
-        **{"tables": tables, "costs": costs, "legend": written},
-        **{"share": written.share, "plural": written.plural},
-    }
-    names["policy_note"] = written.policy_note
-    environment.globals.update(names, MISSING=written.MISSING, NO_NOISE=written.NO_NOISE)
-    return environment

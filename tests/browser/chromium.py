@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Headless Chromium over its debugging pipe: what a page does, without any package for it.
 
-The protocol is Chrome's own (https://chromedevtools.github.io/devtools-protocol/): messages of JSON that
-end with a zero byte, on the file descriptors 3 (to the browser) and 4 (from it).
+The protocol is Chrome's own (https://chromedevtools.github.io/devtools-protocol/): messages of
+JSON that end with a zero byte, on the file descriptors 3 (to the browser) and 4 (from it).
 """
 
 from __future__ import annotations
