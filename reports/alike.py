@@ -78,17 +78,17 @@ def judged_on(row: TableRow) -> str:
     return of if row.classes is None else f"{of}, {classes(row.classes)}"
 
 
-def groups_of_data(rows: Sequence[TableRow]) -> dict[str, list[TableRow]]:
-    """Return the rows of runs by the digest of their images, in order of appearance.
+def groups_of_data(rows: Sequence[TableRow]) -> list[list[int]]:
+    """Return the places of rows that were judged on the same images, in order of appearance.
 
-    Runs of one group can be compared in accuracy. The empty digest is that of older records, which
-    do not say.
+    Accuracies can be compared within a group. Older records do not say on which images: those of as
+    many are a group.
     """
-    groups: dict[str, list[TableRow]] = {}
-    for row in rows:
+    groups: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
         if _ran(row):
-            groups.setdefault(row.data_digest, []).append(row)
-    return groups
+            groups.setdefault(row.data_digest or count(row.images or 0), []).append(place)
+    return list(groups.values())
 
 
 def warnings(rows: Sequence[TableRow]) -> list[str]:
@@ -101,9 +101,9 @@ def warnings(rows: Sequence[TableRow]) -> list[str]:
 
 
 def _of_data(rows: Sequence[TableRow]) -> str:
-    groups = groups_of_data(rows)
-    known = [members for digest, members in groups.items() if digest]
-    unknown = len(groups.get("", ()))
+    groups = [[rows[place] for place in group] for group in groups_of_data(rows)]
+    known = [members for members in groups if members[0].data_digest]
+    unknown = sum(len(members) for members in groups if not members[0].data_digest)
     found = ""
     if len(known) > 1:
         digests = len({judged_on(members[0]) for members in known}) < len(known)
@@ -116,7 +116,7 @@ def _of_data(rows: Sequence[TableRow]) -> str:
             "other; run them on the same --data with the same --limit."
         )
     if unknown and known:
-        of = f"{count(unknown)} of {count(sum(map(len, groups.values())))} runs"
+        of = f"{count(unknown)} of {count(sum(map(len, groups)))} runs"
         found += f"{' ' * bool(found)}Of {of} it is {UNKNOWN_DATA}: their records are older."
     return found
 

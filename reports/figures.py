@@ -67,7 +67,7 @@ def sqnr_along_depth(rows: Sequence[LayerRow]) -> str | None:
         )
         _scatter(axes, [(op.row, op.sqnr_db) for op in ops], rows)
         _legend(figure)
-        _lay_out(figure)
+        lay_out(figure)
         _name_blocks(axes, rows)
         _name_ops(figure, axes, rows, ops)
         tips = {op.row.index: f"{op.row.op}: {decibel(op.sqnr_db)}" for op in ops}
@@ -133,7 +133,7 @@ def saturation(rows: Sequence[LayerRow]) -> str | None:
         axes.vlines(indices, floor, shares, colors=colors, linewidth=1, alpha=0.5)
         _scatter(axes, ops, rows)
         _legend(figure)
-        _lay_out(figure)
+        lay_out(figure)
         _name_blocks(axes, rows)
         worst, value = max(ops, key=lambda item: item[1])
         tips = {row.index: f"{row.op}: {share(row.saturated, row.elements)}" for row, _ in ops}
@@ -178,7 +178,7 @@ def _scatter(axes: Axes, ops: Sequence[tuple[LayerRow, float]], rows: Sequence[L
         marks.set_urls([f"#op-{row.index}" for row, _ in some])
 
 
-def _lay_out(figure: Figure) -> None:
+def lay_out(figure: Figure) -> None:
     """Give the axes their final place: what is written from here on takes no room of its own."""
     figure.get_layout_engine().execute(figure)  # type: ignore[union-attr]
     figure.set_layout_engine("none")

@@ -47,8 +47,9 @@ class TableRow:
         register bits that no sum used, in the op with the fewest; below 0 where one did not fit
     simulated_top1
         of the fake-quantized network
-    cycles, latency_ms, peak_sram_bytes, sram_bytes
-        ESTIMATED, of one image; the last is what the profile has
+    cycles, latency_ms, peak_sram_bytes, sram_bytes, energy_mj
+        ESTIMATED, of one image; sram_bytes is what the profile has; energy is None where a profile
+        has no table of it
     feasible, reason
         the verdict, and the first reason against it
     paper_top1, paper_delta, paper_float_top1, paper_size_mb
@@ -89,6 +90,7 @@ class TableRow:
     latency_ms: float | None = None
     peak_sram_bytes: int | None = None
     sram_bytes: int | None = None
+    energy_mj: float | None = None
     feasible: bool | None = None
     reason: str = ""
     paper_top1: float | None = None

@@ -64,7 +64,7 @@ def svg_text(figure: Figure, name: str, description: str, tips: Mapping[int, str
     description
         the figure in words, for those who do not see it
     tips
-        hover text of the marks that link to ``#op-<index>``, by index
+        hover text of the marks that link to ``#op-<index>`` or ``#run-<number>``, by that number
     """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
@@ -74,12 +74,13 @@ def svg_text(figure: Figure, name: str, description: str, tips: Mapping[int, str
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
     text = text.replace(INK, "currentColor")
     text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = re.sub(r'(xlink:href="#|url\(#)(?!op-)', rf"\g<1>{name}-", text)
+    text = re.sub(r'(xlink:href="#|url\(#)(?!(?:op|run)-\d)', rf"\g<1>{name}-", text)
     text = re.sub(
-        r'<a xlink:href="#op-(\d+)"[^>]*>',
-        # The table below has every op: a tab stop at each mark would only be in the way.
+        r'<a xlink:href="#(op|run)-(\d+)"[^>]*>',
+        # The table below has every op or run: a tab stop at each mark would only be in the way.
         lambda match: (
-            f'<a href="#op-{match[1]}" tabindex="-1"><title>{escape(tips[int(match[1])])}</title>'
+            f'<a href="#{match[1]}-{match[2]}" tabindex="-1">'
+            f"<title>{escape(tips[int(match[2])])}</title>"
         ),
         text,
     )

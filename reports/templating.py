@@ -39,6 +39,6 @@ def _environment() -> Environment:
         **{"tables": tables, "costs": costs, "legend": written},
         **{"share": written.share, "plural": written.plural},
     }
-    names["policy_note"] = written.policy_note
+    names |= {"policy_note": written.policy_note, "zip": zip}
     environment.globals.update(names, MISSING=written.MISSING, NO_NOISE=written.NO_NOISE)
     return environment

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -180,8 +181,13 @@ def test_a_cell_that_no_profile_holds_is_refused_before_the_first_run(
 def test_finished_runs_are_compared_whatever_made_them(
     warm: Run, demo: Demo, table: Table, tmp_path: Path
 ) -> None:
-    done = warm("compare", table.folder, demo.folder, "--out", tmp_path)
+    page = tmp_path / "pages" / "runs.html"
+    done = warm("compare", table.folder, demo.folder, "--out", tmp_path, "--html", page)
     assert f"table: {tmp_path / 'compare.md'}\n" in done.err
+    assert f"page: {page}\n" in done.err
+    links = re.findall(r'href="([^"#]+)"', page.read_text("utf-8"))
+    assert len(links) == 5
+    assert all((page.parent / link).resolve().is_file() for link in links)
     found = rows(tmp_path / "compare.csv")
     below = [f"{table.folder.name}/{FOLDER}/{name}" for name in sorted(NAMES)]
     assert [row["run"] for row in found] == [*below, demo.folder.name]
