@@ -91,6 +91,7 @@ class HostSection(Section):
     """
 
     cycles_per_element: CyclesPerElement
+    cycles_per_mac: Rate
     copy_bytes_per_cycle: Rate
     handover_cycles: Cycles
 
@@ -134,9 +135,22 @@ class ComputeSection(Section):
     float16: Float16Section | None = None
 
     @model_validator(mode="after")
-    def _host_is_described(self) -> Self:
-        if self.placement and "host" in self.placement.units() and self.host is None:
+    def _places_are_described(self) -> Self:
+        """Check that every unit that has an op is described well enough to cost it."""
+        if self.placement is None:
+            return self
+        if "host" in self.placement.units() and self.host is None:
             raise ValueError("placement: names the host, and there is no [compute.host]")
+        for kind, unit in self.placement:
+            passes = getattr(self.passes, kind, None) if self.passes else None
+            on_array = kind in {"linear", "matmul"}
+            if passes is None and ((unit == "mac") != on_array) and unit in {"mac", "vector"}:
+                if unit == "vector" and not on_array:
+                    continue
+                raise ValueError(
+                    f"placement.{kind} = {unit!r}: that unit has no common form for it; "
+                    f"describe it in [compute.passes.{kind}]"
+                )
         return self
 
 

@@ -70,8 +70,10 @@ class PassSection(Section):
     Attributes
     ----------
     over
-        the elements that count: of the ``result``, the first ``operand``, one for each ``row`` of
-        the result, or one for each ``mac`` of a product
+        the elements that count: the ``work`` of the op's kind (a matrix product on the array; the
+        operand's elements of a mean; the result's of most others), the elements of the ``result``
+        or of the first ``operand``, one for each ``row`` of the result, or one for each ``mac`` of
+        a product
     reads
         ``operands`` (all activations of the op) and temporaries, each from end to end: over macs,
         the first operand and temporaries once for each column of the result
@@ -82,7 +84,7 @@ class PassSection(Section):
     """
 
     unit: Unit = "vector"
-    over: Literal["result", "operand", "row", "mac"] = "result"
+    over: Literal["work", "result", "operand", "row", "mac"] = "work"
     reads: Annotated[tuple[str, ...], Field(strict=False)] = (OPERANDS,)
     writes: str = RESULT
     cycles_per_element: RateOrZero
