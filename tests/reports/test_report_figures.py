@@ -50,11 +50,11 @@ def test_figure_is_the_same_in_another_process(run, build_run):
     code = (
         "import sys, runpy; from reports.figures import *; from reports.figures import saturation;"
     )
-    code += "run = runpy.run_path(sys.argv[1])['_build'](2);"
+    code += "run = runpy.run_path(sys.argv[1])['build'](2);"
     code += "sys.stdout.write(sqnr_along_depth(run[1]))"
-    conftest = __file__.replace("test_report_figures.py", "conftest.py")
+    built_run = __file__.replace("test_report_figures.py", "built_run.py")
     done = subprocess.run(
-        [sys.executable, "-c", code, conftest], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, built_run], capture_output=True, text=True, check=True
     )
 
     assert done.stdout == sqnr_along_depth(run[1])
