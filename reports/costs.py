@@ -37,6 +37,24 @@ def largest_first(numbers: dict[str, int]) -> list[tuple[str, int]]:
     return sorted(numbers.items(), key=lambda item: (-item[1], item[0]))
 
 
+def resource_rows(cycles: CyclesRecord) -> list[tuple[str, int, int]]:
+    """Return what works on an image: (resource, cycles at work, cycles of the ops it limits).
+
+    Those of which the record says nothing are left out.
+    """
+    work = {
+        "compute": cycles.compute,
+        "vector": cycles.vector,
+        "host": cycles.host,
+        "sram": cycles.sram,
+        "dma": cycles.dma,
+        "issue": cycles.issue,
+    }
+    names = [*work, *(name for name in cycles.bound_by if name not in work)]
+    rows = [(name, work.get(name, 0), cycles.bound_by.get(name, 0)) for name in names]
+    return [row for row in rows if row[1] or row[2]]
+
+
 def estimate_rows(
     graph: GraphRecord,
     memory: MemoryRecord,

@@ -68,7 +68,7 @@ def sqnr_along_depth(rows: Sequence[LayerRow]) -> str | None:
         _scatter(axes, [(op.row, op.sqnr_db) for op in ops], rows)
         _legend(figure)
         lay_out(figure)
-        _name_blocks(axes, rows)
+        name_blocks(axes, rows)
         _name_ops(figure, axes, rows, ops)
         tips = {op.row.index: f"{op.row.op}: {decibel(op.sqnr_db)}" for op in ops}
         return svg_text(figure, "depth", _depth_in_words(rows, ops), tips)
@@ -134,7 +134,7 @@ def saturation(rows: Sequence[LayerRow]) -> str | None:
         _scatter(axes, ops, rows)
         _legend(figure)
         lay_out(figure)
-        _name_blocks(axes, rows)
+        name_blocks(axes, rows)
         worst, value = max(ops, key=lambda item: item[1])
         tips = {row.index: f"{row.op}: {share(row.saturated, row.elements)}" for row, _ in ops}
         words = f"Saturated results, {len(ops)} ops. Most: {worst.op}, {value:.2f} percent."
@@ -188,7 +188,7 @@ def _legend(figure: Figure) -> None:
     figure.legend(loc="outside upper left", ncols=9, handletextpad=0.3, columnspacing=1.4)
 
 
-def _name_blocks(axes: Axes, rows: Sequence[LayerRow]) -> None:
+def name_blocks(axes: Axes, rows: Sequence[LayerRow]) -> None:
     """Shade every other block, and write its name above it: whole, or its number, or not at all."""
     width = axes.get_window_extent().width / float(np.ptp(axes.get_xlim()))
     for number, (block, group) in enumerate(groupby(rows, key=lambda row: block_of(row.op))):

@@ -13,6 +13,7 @@ from aocq.records.run import RunResult
 from reports.costs import cycle_rows, memory_rows
 from reports.format import MISSING, classes, count, decibel, kib, percent, plural, share, signed
 from reports.ops import first_below, most_mismatches, tightest, worst_ops
+from reports.sources import sources
 from reports.tables import (
     ESTIMATED,
     KINDS,
@@ -29,7 +30,6 @@ from reports.tables import (
     reason,
     register_rows,
     sampled,
-    sources,
     summary_rows,
     told_apart,
 )

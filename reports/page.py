@@ -9,8 +9,11 @@ from collections.abc import Sequence
 
 from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult
+from reports.answers import answers
+from reports.columns import cell, columns
 from reports.figures import cycles_by_block, saturation, sqnr_along_depth
 from reports.looks import kind_group, looks
+from reports.memory_figure import memory_timeline
 from reports.ops import (
     by_block,
     first_below,
@@ -20,6 +23,7 @@ from reports.ops import (
     tightest,
     worst_ops,
 )
+from reports.roofline import roofline
 from reports.templating import inline, template
 
 
@@ -37,6 +41,10 @@ def html(result: RunResult, rows: Sequence[LayerRow]) -> str:
     return template("run.html.j2").render(
         result=result,
         rows=rows,
+        sections=sections(result),
+        answers=answers(result, rows),
+        columns=columns(rows),
+        cell=cell,
         kinds=sorted({row.kind for row in rows}),
         colors={row.kind: of_kind[kind_group(row.kind)].color for row in rows},
         recipe=json.dumps(result.method.recipe, indent=2, ensure_ascii=False),
@@ -52,5 +60,25 @@ def html(result: RunResult, rows: Sequence[LayerRow]) -> str:
             "depth": inline(sqnr_along_depth(rows)),
             "cycles": inline(cycles_by_block(rows)),
             "saturation": inline(saturation(rows)),
+            "roofline": inline(roofline(result, rows)),
+            "memory": inline(memory_timeline(result, rows)),
         },
     )
+
+
+def sections(result: RunResult) -> list[tuple[str, str]]:
+    """Return the page's sections in order: (id, name)."""
+    return [
+        ("verdict", "Verdict"),
+        ("accuracy", "Accuracy"),
+        ("lost", "Where it is lost"),
+        ("mismatches", "Mismatches"),
+        ("time", "Latency"),
+        ("memory", "Memory"),
+        ("energy", "Energy"),
+        ("overflow", "Overflow"),
+        *([("registers", "Registers")] if result.proof is not None else []),
+        ("all-ops", "All ops"),
+        ("assumed", "What is assumed"),
+        ("made", "How it was made"),
+    ]

@@ -26,7 +26,6 @@ from reports.ops import most_mismatches
 from simulator.settings import typed
 
 ESTIMATED = "ESTIMATED"
-DEFAULT = "every other value"
 # Where integer and fake-quantized networks agree on fewer images, in percent, ops are to blame.
 ENOUGH_AGREEMENT = 98.0
 NAMED = 3  # ops in a sentence
@@ -220,17 +219,6 @@ def mismatch_sentence(result: RunResult, rows: Sequence[LayerRow]) -> str:
         f"Integer and fake-quantized networks agree on {percent(agreed)} of the images. On equal "
         f"inputs there are {total:,.2f} mismatches per image{where}. {verb} {names}."
     )
-
-
-def sources(result: RunResult) -> list[tuple[str, list[str]]]:
-    """Return the profile's values grouped by where they come from: (source, values) pairs."""
-    grouped: dict[str, list[str]] = {}
-    for value, source in sorted(
-        result.profile.sources.items(), key=lambda item: item[0] == "default"
-    ):
-        name = DEFAULT if value == "default" else value
-        grouped.setdefault(source, []).append(name)
-    return list(grouped.items())
 
 
 def told_apart(rows: Iterable[LayerRow]) -> bool:

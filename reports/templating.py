@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from reports import costs, tables
+from reports import answers, costs, limits, sources, tables
 from reports import format as written
 
 
@@ -36,7 +36,8 @@ def _environment() -> Environment:
     for function in (written.percent, written.signed, written.count, written.kib, written.decibel):
         environment.filters[function.__name__] = function
     names: dict[str, Any] = {
-        **{"tables": tables, "costs": costs, "legend": written},
+        **{"tables": tables, "costs": costs, "legend": written, "limits": limits},
+        **{"sources": sources, "answer_rows": answers},
         **{"share": written.share, "plural": written.plural},
     }
     names |= {"policy_note": written.policy_note, "zip": zip}

@@ -23,7 +23,7 @@ from aocq.records.run import (
 from simulator.cost import CostEstimate, estimate
 from simulator.cost.energy import EnergyEstimate
 from simulator.cost.float16 import float16_estimate
-from simulator.cost.lifts import Lift, doubled
+from simulator.cost.lifts import Lift, amount, doubled
 from simulator.cost.ports import dram_port
 from simulator.graph import IntGraph, sha256
 from simulator.graph.macs import total_macs
@@ -190,6 +190,8 @@ def profile_record(profile: NpuProfile) -> ProfileRecord:
         title=profile.title,
         clock_mhz=profile.compute.clock_mhz,
         sources=dict(profile.source),
+        macs_per_cycle=amount(profile, "macs_per_cycle"),
+        lanes=amount(profile, "lanes"),
     )
 
 

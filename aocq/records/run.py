@@ -64,13 +64,19 @@ class MethodRecord(Record):
 
 
 class ProfileRecord(Record):
-    """The hardware profile."""
+    """The hardware profile.
+
+    macs_per_cycle, lanes : multiply-accumulates that the MAC array can do in a cycle, and lanes of
+        the vector unit; None in older records
+    """
 
     name: Name
     sha256: Name
     title: str
     clock_mhz: Amount
     sources: dict[str, str]
+    macs_per_cycle: Amount | None = None
+    lanes: Amount | None = None
 
 
 class GraphRecord(Record):

@@ -8,7 +8,8 @@ import pytest
 from reports.format import count, decibel, kib, percent, plural, share, signed
 from reports.markdown import markdown
 from reports.page import html
-from reports.tables import sources, summary_rows
+from reports.sources import sources
+from reports.tables import summary_rows
 
 
 def _table(text: str, heading: str) -> list[list[str]]:
