@@ -80,17 +80,28 @@ def _plain(value: Any) -> Any:
 
 
 def cost_records(
-    graph: IntGraph, profile: NpuProfile, parameters: int, weight_bits: int
+    graph: IntGraph,
+    profile: NpuProfile,
+    parameters: int,
+    weight_bits: int,
+    *,
+    allow_unplaced: bool = False,
 ) -> CostRecords:
-    """Return what a record says of a graph's cost, for parameters at the width of the weights."""
-    costs = estimate(graph, profile)
+    """Return what a record says of a graph's cost, for parameters at the width of the weights.
+
+    Raises
+    ------
+    UnplacedOpError
+        If the chip has no place for an op, unless that is allowed.
+    """
+    costs = estimate(graph, profile, allow_unplaced=allow_unplaced)
     return CostRecords(
         costs=costs,
         memory=memory_record(costs, parameters, weight_bits),
         cycles=cycles_record(costs),
         ports=port_records(costs, profile),
         energy=energy_record(costs.energy, profile),
-        float16=float16_record(graph, profile),
+        float16=float16_record(graph, profile, allow_unplaced=allow_unplaced),
         lifts=[lift_record(lift, gate=None) for lift in doubled(graph, profile)],
         caveats=[CaveatRecord(about=each.about, text=each.text) for each in profile.caveats],
     )
@@ -127,9 +138,9 @@ def energy_record(energy: EnergyEstimate | None, profile: NpuProfile) -> EnergyR
     )
 
 
-def float16_record(graph: IntGraph, profile: NpuProfile) -> Float16Record:
+def float16_record(graph: IntGraph, profile: NpuProfile, *, allow_unplaced: bool) -> Float16Record:
     """Return estimated costs of the same network in float16."""
-    found = float16_estimate(graph, profile)
+    found = float16_estimate(graph, profile, allow_unplaced=allow_unplaced)
     return Float16Record(
         weight_bytes=found.weight_bytes,
         peak_sram_bytes=found.peak_sram_bytes,

@@ -17,6 +17,7 @@ from typing import Literal
 from simulator.cost.constants import weight_bytes
 from simulator.cost.energy import EnergyEstimate, energy_of
 from simulator.cost.memory import plan_memory
+from simulator.cost.placement import kind_of
 from simulator.cost.schedule import StepCost, scheduled
 from simulator.cost.steps import program_of
 from simulator.errors import InputError
@@ -27,6 +28,7 @@ from simulator.profile import NpuProfile
 from simulator.profile.passes import Unit
 
 Resource = Literal["compute", "vector", "host", "sram", "dma"]
+_NAMED = 3  # ops that a message names
 RESOURCES: tuple[Resource, ...] = ("compute", "vector", "host", "sram", "dma")
 
 
@@ -45,6 +47,26 @@ class UncostedOpError(InputError):
         super().__init__(
             f"no cost rule, so no total: {shown}; add their specifications to SPECS in "
             "simulator/graph/ops"
+        )
+
+
+class UnplacedOpError(InputError):
+    """The chip has no place for ops of the graph: a total without them would be wrong.
+
+    Attributes
+    ----------
+    ops
+        names of all of them, in order
+    """
+
+    def __init__(self, profile: str, ops: Sequence[tuple[TensorId, str]]) -> None:
+        self.ops = tuple(name for name, _ in ops)
+        kinds = ", ".join(sorted({kind for _, kind in ops}))
+        first = ", ".join(self.ops[:_NAMED]) + ", …" * (len(ops) > _NAMED)
+        super().__init__(
+            f"profile {profile} has no place for ops of kind {kinds} (compute.placement), and the "
+            f"network has {len(ops)} of them: {first}; place them on the host, or allow them with "
+            "--allow-unplaced, which makes the verdict a NO"
         )
 
 
@@ -211,14 +233,19 @@ def block_of(name: TensorId) -> str:
     return ".".join(parts[: numbers[-1] + 1] if numbers else parts[:1])
 
 
-def estimate(graph: IntGraph, profile: NpuProfile, *, float16: bool = False) -> CostEstimate:
+def estimate(
+    graph: IntGraph, profile: NpuProfile, *, float16: bool = False, allow_unplaced: bool = False
+) -> CostEstimate:
     """Return the ESTIMATED cost of a verified graph on ``profile``, for one image.
 
     With ``float16``, energy is counted as of that format; ``simulator.cost.float16`` makes the
-    graph and the profile that belong to it.
+    graph and the profile that belong to it. With ``allow_unplaced``, ops that the chip has no place
+    for are left out of every figure and named.
 
     Raises
     ------
+    UnplacedOpError
+        If the chip has no place for an op, unless that is allowed.
     UncostedOpError
         If any op has no specification; all of them are named. There is never a partial total.
     """
@@ -226,6 +253,9 @@ def estimate(graph: IntGraph, profile: NpuProfile, *, float16: bool = False) -> 
     if uncosted:
         raise UncostedOpError(uncosted)
     program = program_of(graph, profile)
+    if program.unplaced and not allow_unplaced:
+        kinds = {op.name: kind_of(graph, op) for op in graph.ops}
+        raise UnplacedOpError(profile.name, [(name, kinds[name]) for name in program.unplaced])
     step_costs = scheduled(graph, program, profile)
     plan = plan_memory(graph, program)
     energy = None

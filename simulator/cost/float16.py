@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from simulator.cost.energy import EnergyEstimate
-from simulator.cost.estimate import CostEstimate, estimate
+from simulator.cost.estimate import estimate
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Op, Rescale, Reshape, TensorId
 from simulator.numerics.integer_type import IntType
@@ -41,11 +41,14 @@ class Float16Estimate:
     energy: EnergyEstimate | None
 
 
-def float16_estimate(graph: IntGraph, profile: NpuProfile) -> Float16Estimate:
+def float16_estimate(
+    graph: IntGraph, profile: NpuProfile, *, allow_unplaced: bool = False
+) -> Float16Estimate:
     """Return the cost of a graph's network in float16 on the same profile."""
     speeds = profile.compute.float16
     chip = profile if speeds is None else float16_profile(profile, speeds)
-    found: CostEstimate = estimate(float16_graph(graph), chip, float16=True)
+    halves = float16_graph(graph)
+    found = estimate(halves, chip, float16=True, allow_unplaced=allow_unplaced)
     return Float16Estimate(
         weight_bytes=found.weight_bytes,
         peak_sram_bytes=found.peak_sram_bytes,

@@ -55,7 +55,7 @@ def lifts(graph: IntGraph, profile: NpuProfile, condition: Condition) -> Iterato
     condition
         of an estimate, one that more of any resource cannot undo, as a limit of latency is
     """
-    base = estimate(graph, profile)
+    base = _estimated(graph, profile)
     for resource in _RULES:
         found = _least(graph, profile, resource, condition, base)
         if found is not None:
@@ -64,12 +64,12 @@ def lifts(graph: IntGraph, profile: NpuProfile, condition: Condition) -> Iterato
 
 def doubled(graph: IntGraph, profile: NpuProfile) -> Iterator[Lift]:
     """Yield what twice as much of each resource gives, where it gives anything."""
-    base = estimate(graph, profile)
+    base = _estimated(graph, profile)
     for resource in _RULES:
         have = amount(profile, resource)
         if have is None:
             continue
-        costs = estimate(graph, with_more(profile, resource, STEP))
+        costs = _estimated(graph, with_more(profile, resource, STEP))
         if costs.latency_ms < base.latency_ms:
             yield Lift(resource=resource, have=have, need=have * STEP, costs=costs)
 
@@ -87,13 +87,17 @@ def _least(
     before = base
     for step in range(1, MOST_STEPS + 1):
         times = STEP**step
-        costs = estimate(graph, with_more(profile, resource, times))
+        costs = _estimated(graph, with_more(profile, resource, times))
         if condition(costs):
             return Lift(resource=resource, have=have, need=have * times, costs=costs)
         if _same(costs, before):
             return None
         before = costs
     return None
+
+
+def _estimated(graph: IntGraph, profile: NpuProfile) -> CostEstimate:
+    return estimate(graph, profile, allow_unplaced=True)
 
 
 def _same(costs: CostEstimate, before: CostEstimate) -> bool:
