@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aocq.records.accuracy_gates import counted, drop_interval, in_percent
+from aocq.records.intervals import share_interval
 from aocq.records.layers import LayerRow
-from aocq.records.run import LogitSqnr, RunResult
+from aocq.records.run import RunResult, TopK
+from reports.attribution import attribution_sentence
 from reports.format import count, decibel, percent, plural, share, signed
+from reports.gates import interval
 from reports.limits import (
     capital,
     fit_sentence,
@@ -72,33 +76,18 @@ def _speed(result: RunResult) -> str:
 def cost_sentence(result: RunResult) -> str:
     """Return what quantization did to top-1 and to the logits."""
     accuracy = result.accuracy
+    low, high = drop_interval(accuracy)
     change = signed(accuracy.integer.top1 - accuracy.float.top1)
     return (
         f"{change} points of top-1 ({percent(accuracy.integer.top1)}, float "
-        f"{percent(accuracy.float.top1)}); {noise_sentence(accuracy.logit_sqnr_db)}"
+        f"{percent(accuracy.float.top1)}, 95 %: {interval(-high, -low)}). "
+        f"{attribution_sentence(accuracy)}"
     )
 
 
-def noise_sentence(sqnr: LogitSqnr) -> str:
-    """Return what the logits' noise comes from: quantization, or the chip's own arithmetic.
-
-    Noise powers are compared, not accuracies: one flipped image decides these. The share of the
-    fake-quantized network is 10^((integer - fake-quantized) / 10) of SQNRs in dB.
-    """
-    whole, fake = sqnr.integer_float, sqnr.simulated_float
-    if whole is None:
-        return "no noise on the logits."
-    told = f"the logits' noise is at {decibel(whole)}"
-    if fake is None:
-        return f"{told}, all of it from the chip's arithmetic."
-    part = 100 * 10 ** (min(whole - fake, 0.0) / 10)
-    rest = 100 - part
-    if rest < 1:
-        return f"{told}, all of it from rounding to codes (fake-quantized: {decibel(fake)})."
-    return (
-        f"{told}, {part:.0f} % of it from rounding to codes (fake-quantized: {decibel(fake)}), "
-        f"{rest:.0f} % from the chip's arithmetic."
-    )
+def top1_interval(found: TopK, images: int) -> str:
+    """Return the exact 95 % interval of an accuracy in percent: ``81.60 to 88.90``."""
+    return interval(*in_percent(share_interval(counted(found.top1, images), images)))
 
 
 def where_sentence(rows: Sequence[LayerRow]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from aocq.records.run import BufferRecord, LiftRecord, RunResult
 from reports.format import count, kib, signed
+from reports.gates import gate_name
 
 NAMED = 4  # buffers in a sentence
 
@@ -114,11 +115,6 @@ def lift_sentence(result: RunResult) -> str:
         f"{capital(_with(best, result))}, where it has {_have(best, result)}, would take "
         f"{best.latency_ms:,.3f} ms ({_change(best.latency_ms, result.latency_ms)})."
     )
-
-
-def gate_name(name: str) -> str:
-    """Return a gate's name in words: ``fits sram``, ``max latency ms``."""
-    return name.replace("_", " ")
 
 
 def peak_sentence(result: RunResult) -> str:

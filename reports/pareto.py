@@ -161,7 +161,7 @@ def _number(
     for at, found in groups:
         axes.annotate(
             ranges(found),
-            axes.transData.inverted().transform(at),
+            tuple(axes.transData.inverted().transform(at)),
             (6, 5),
             textcoords="offset points",
             fontsize=8,

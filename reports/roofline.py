@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -97,7 +98,7 @@ def _roofs(axes: Axes, result: RunResult, ends: tuple[float, float]) -> None:
     port = result.ports.get("dram")
     rate = port.bytes_per_cycle if port else None
     ridge = peak / rate if peak and rate else None
-    style = {"color": INK, "linewidth": 1.2, "zorder": 2}
+    style: dict[str, Any] = {"color": INK, "linewidth": 1.2, "zorder": 2}
     if peak:
         start = max(ends[0], ridge) if ridge else ends[0]
         axes.plot([start, ends[1]], [peak, peak], **style)

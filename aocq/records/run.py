@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from aocq.records.fields import MOST, Amount, Bits, Count, Decibel, Headroom, Name, Percent, Record
+from aocq.records.verdict import Verdict
 from simulator import strict_json
 
 FEW_IMAGES = 200  # below this many, a verdict says how much a single one weighs
@@ -125,9 +126,27 @@ class LogitSqnr(Record):
     integer_simulated: Decibel | None
 
 
+class PairedCounts(Record):
+    """How two networks classify the same images: four counts of images, by their first class."""
+
+    both_right: Count
+    only_first_right: Count
+    only_second_right: Count
+    both_wrong: Count
+
+
+class PairedOutcomes(Record):
+    """Every two of the three networks, in the order of their names."""
+
+    float_integer: PairedCounts
+    float_simulated: PairedCounts
+    simulated_integer: PairedCounts
+
+
 class Accuracy(Record):
     """Float, fake-quantized (``simulated``) and integer networks on the same images.
 
+    paired : None in older records
     sqnr_images, differing_images : on how many of them SQNR and mismatches of single ops were
         found; None in older records
     """
@@ -141,6 +160,7 @@ class Accuracy(Record):
     integer: TopK
     agreement: Agreement
     logit_sqnr_db: LogitSqnr
+    paired: PairedOutcomes | None = None
 
 
 class OverflowOfOp(Record):
@@ -345,20 +365,6 @@ class CaveatRecord(Record):
 
     about: Name
     text: str
-
-
-class Verdict(Record):
-    """Yes or no, and why not.
-
-    feasible : activations fit the SRAM, every gate passed, and no sum is exact only because its
-        overflow is merely reported
-    failed : what did not hold, a sentence each
-    gates : the thresholds that were applied, by option name
-    """
-
-    feasible: bool
-    failed: list[str]
-    gates: dict[str, float] = Field(default_factory=dict)
 
 
 class RunResult(Record):
