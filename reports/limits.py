@@ -21,6 +21,13 @@ RESOURCES = {
     "dma": "the DRAM port",
     "issue": "the issue of ops",
 }
+# More of which resource lifts a limit.
+_LIFTS = {
+    "compute": "macs_per_cycle",
+    "vector": "lanes",
+    "sram": "sram_bytes_per_cycle",
+    "dma": "dram_bytes_per_cycle",
+}
 # What there could be more of, by the record's word: its name, and the unit of a number of it.
 LIFTED = {
     "sram_bytes": ("SRAM", ""),
@@ -103,17 +110,19 @@ def lift_sentence(result: RunResult) -> str:
     meeting = [lift for lift in result.lifts if lift.gate is not None]
     if meeting:
         return " ".join(
-            f"{capital(_with(lift, result))}, where it has {_have(lift, result)}, would meet "
-            f"{gate_name(lift.gate or '')}: {lift.latency_ms:,.3f} ms, peak SRAM "
-            f"{kib(lift.peak_sram_bytes)}."
+            f"With {_instead(lift, result)} this gate would pass: {gate_name(lift.gate or '')} "
+            f"({lift.latency_ms:,.3f} ms, peak SRAM {kib(lift.peak_sram_bytes)})."
             for lift in meeting
         )
-    best = min(result.lifts, key=lambda lift: lift.latency_ms)
-    if best.latency_ms >= result.latency_ms:
+    limits = _LIFTS.get(limiting(result)[0])
+    gaining = [lift for lift in result.lifts if lift.latency_ms < result.latency_ms]
+    if not gaining:
         return "Twice as much of any one resource makes it no faster."
+    # More of what limits it says more than a faster clock, which always helps.
+    best = min(gaining, key=lambda lift: (lift.resource != limits, lift.latency_ms))
     return (
-        f"{capital(_with(best, result))}, where it has {_have(best, result)}, would take "
-        f"{best.latency_ms:,.3f} ms ({_change(best.latency_ms, result.latency_ms)})."
+        f"With {_instead(best, result)} it would take {best.latency_ms:,.3f} ms "
+        f"({_change(best.latency_ms, result.latency_ms)})."
     )
 
 
@@ -161,13 +170,13 @@ def _change(now: float, before: float) -> str:
     return f"{signed(100 * (now / before - 1))} %" if before else "none"
 
 
-def _with(lift: LiftRecord, result: RunResult) -> str:
-    name = LIFTED.get(lift.resource, (lift.resource, ""))[0]
-    return f"{amount(lift.resource, lift.need, result)} of {name}"
-
-
-def _have(lift: LiftRecord, result: RunResult) -> str:
-    return amount(lift.resource, lift.have, result)
+def _instead(lift: LiftRecord, result: RunResult) -> str:
+    """Return what there would be, and what there is: ``512 MACs per cycle instead of 256``."""
+    name, unit = LIFTED.get(lift.resource, (lift.resource, ""))
+    need, have = (amount(lift.resource, value, result) for value in (lift.need, lift.have))
+    if unit:
+        return f"{need} instead of {have.removesuffix(unit)}"
+    return f"{need} of {name} instead of {have}"
 
 
 def _gate(lift: LiftRecord) -> str:
