@@ -13,6 +13,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,15 @@ OPTIONS = (
         "--force-color-profile=srgb",
     ),
 )
+
+# Becomes the browser, with its two ends of the pipes as descriptors 3 and 4.
+_AS_THREE_AND_FOUR = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+for end, number in zip(ends, (3, 4)):
+    os.dup2(end, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def program() -> str | None:
@@ -152,17 +162,12 @@ def browser(folder: Path) -> Iterator[Browser]:
     to_read, to_write = os.pipe()
     from_read, from_write = os.pipe()
 
-    def as_three_and_four() -> None:
-        # Copies above both first: 3 or 4 may be among the four that are open.
-        reader, writer = os.dup(to_read), os.dup(from_write)
-        first, second = os.dup2(reader, 100), os.dup2(writer, 101)
-        os.dup2(first, 3)
-        os.dup2(second, 4)
-
     process = subprocess.Popen(
-        [command, *OPTIONS, f"--user-data-dir={folder}"],
-        preexec_fn=as_three_and_four,  # noqa: PLW1509 (no threads of ours between fork and exec)
-        pass_fds=(3, 4),
+        [
+            *(sys.executable, "-c", _AS_THREE_AND_FOUR, str(to_read), str(from_write)),
+            *(command, *OPTIONS, f"--user-data-dir={folder}"),
+        ],
+        pass_fds=(to_read, from_write),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
