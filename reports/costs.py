@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from aocq.records.run import CyclesRecord, GraphRecord, MemoryRecord
 from reports.format import count, kib, share
+from reports.limits import RESOURCES, limiting
 
 
 def memory_rows(memory: MemoryRecord, weight_bits: int | None) -> list[tuple[str, int]]:
@@ -67,9 +68,11 @@ def estimate_rows(
     *kinds, total = cycle_rows(cycles)
     fits = "yes" if memory.peak_sram_bytes <= memory.sram_bytes else "NO"
     bounds = largest_first(cycles.bound_by)
+    limit, part = limiting(cycles)
     return [
         ("latency", f"{latency_ms:,.3f} ms", ""),
         ("images per second", f"{fps:,.1f}", ""),
+        *([("limited by", RESOURCES.get(limit, limit), f"{part:.0f} % of cycles")] * bool(limit)),
         ("activations fit the SRAM", fits, ""),
         *(
             (what, kib(size), f"{count(size)} bytes")

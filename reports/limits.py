@@ -6,7 +6,7 @@ All of it is ESTIMATED: the figures are those of the run's record.
 
 from __future__ import annotations
 
-from aocq.records.run import BufferRecord, LiftRecord, RunResult
+from aocq.records.run import BufferRecord, CyclesRecord, LiftRecord, RunResult
 from reports.format import count, kib, signed
 from reports.gates import gate_name
 
@@ -40,18 +40,18 @@ LIFTED = {
 }
 
 
-def limiting(result: RunResult) -> tuple[str, float]:
+def limiting(cycles: CyclesRecord) -> tuple[str, float]:
     """Return the resource whose ops take most of the cycles, and their share in percent."""
-    bounds = result.cycles.bound_by
-    if not bounds or not result.cycles.total:
+    bounds = cycles.bound_by
+    if not bounds or not cycles.total:
         return "", 0.0
     name = max(sorted(bounds), key=lambda each: bounds[each])
-    return name, 100 * bounds[name] / result.cycles.total
+    return name, 100 * bounds[name] / cycles.total
 
 
 def limit_sentence(result: RunResult) -> str:
     """Return what limits the time: ``The DRAM port, 66 % of cycles; at 3.2 GB/s 4.200 ms``."""
-    name, part = limiting(result)
+    name, part = limiting(result.cycles)
     if not name:
         return "No op takes a cycle."
     who = RESOURCES.get(name, name)
@@ -114,7 +114,7 @@ def lift_sentence(result: RunResult) -> str:
             f"({lift.latency_ms:,.3f} ms, peak SRAM {kib(lift.peak_sram_bytes)})."
             for lift in meeting
         )
-    limits = _LIFTS.get(limiting(result)[0])
+    limits = _LIFTS.get(limiting(result.cycles)[0])
     gaining = [lift for lift in result.lifts if lift.latency_ms < result.latency_ms]
     if not gaining:
         return "Twice as much of any one resource makes it no faster."

@@ -23,6 +23,7 @@ from reports.format import (
     policy_note,
     signed,
 )
+from reports.limits import limit_sentence
 from reports.ops import most_mismatches
 from simulator.settings import typed
 
@@ -127,7 +128,15 @@ def _cost_rows(result: RunResult) -> list[tuple[str, str]]:
         (f"cycles {ESTIMATED}", count(result.cycles.total)),
         (f"latency {ESTIMATED}", f"{result.latency_ms:,.3f} ms"),
         (f"fps {ESTIMATED}", f"{result.fps:,.2f}"),
+        (f"limit {ESTIMATED}", limit_sentence(result)),
+        *_energy_rows(result),
     ]
+
+
+def _energy_rows(result: RunResult) -> list[tuple[str, str]]:
+    """Return the energy of an image; no row where the profile has no table of it."""
+    energy = result.energy_record
+    return [] if energy is None else [(f"energy {ESTIMATED}", f"{energy.total_mj:,.4g} mJ")]
 
 
 def overflow_sentence(result: RunResult) -> str:
