@@ -126,7 +126,7 @@ def _latency(axes: Axes, ran: Sequence[tuple[int, TableRow]], gates: Mapping[str
     if limit:
         axes.axvline(limit, color=LIMIT, linewidth=1.4, linestyle="-.", label="most latency")
         times.append(limit)
-    axes.set_xlim(min(times, default=1.0) / 2, max(times, default=1.0) * 4)
+    axes.set_xlim(min(times, default=1.0) / 2, max(times, default=1.0) * 8)
     for place, row in ran:
         if row.latency_ms:
             axes.annotate(
@@ -173,13 +173,14 @@ def _sram(axes: Axes, ran: Sequence[tuple[int, TableRow]]) -> None:
         axes.annotate(
             kib(row.peak_sram_bytes or 0),
             (value, place),
-            (7, 0),
+            (-7 if value <= 100 else 7, 0),
             textcoords="offset points",
+            ha="right" if value <= 100 else "left",
             va="center",
             fontsize=8,
         )
     values = [100.0, *(value for _, _, value in found)]
-    axes.set_xlim(min(values) / 2, max(values) * 6)
+    axes.set_xlim(min(values) / 8, max(values) * 8)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g} %"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("of the chip's SRAM (log scale), ESTIMATED")

@@ -11,7 +11,9 @@ from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult
 from reports.answers import answers
 from reports.columns import cell, columns
+from reports.distribution_figure import distributions, narrowest
 from reports.figures import cycles_by_block, saturation, sqnr_along_depth
+from reports.format import percent
 from reports.looks import kind_group, looks
 from reports.memory_figure import memory_timeline
 from reports.ops import (
@@ -55,12 +57,14 @@ def html(result: RunResult, rows: Sequence[LayerRow]) -> str:
         mismatches=most_mismatches(rows),
         tightest=tightest(rows),
         first_below=first_below(rows),
+        narrow_rows=[(name, percent(100 * part)) for name, part in narrowest(result)],
         steepest_fall=steepest_fall(rows),
         figures={
             "depth": inline(sqnr_along_depth(rows)),
             "cycles": inline(cycles_by_block(rows)),
             "saturation": inline(saturation(rows)),
             "roofline": inline(roofline(result, rows)),
+            "distributions": inline(distributions(result, rows)),
             "memory": inline(memory_timeline(result, rows)),
         },
     )
@@ -77,6 +81,7 @@ def sections(result: RunResult) -> list[tuple[str, str]]:
         ("memory", "Memory"),
         ("energy", "Energy"),
         ("overflow", "Overflow"),
+        *([("distributions", "Distributions")] if result.distributions else []),
         *([("registers", "Registers")] if result.proof is not None else []),
         ("all-ops", "All ops"),
         ("assumed", "What is assumed"),

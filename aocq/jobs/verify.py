@@ -40,7 +40,7 @@ from aocq.records.finished import (
 )
 from aocq.records.gates import judged
 from aocq.records.publishing import publish, staging
-from aocq.records.run import RunResult
+from aocq.records.run import DistributionRecord, RunResult
 from aocq.records.run_folder import save_run
 from simulator.executor import Executor
 from simulator.graph import save as save_graph
@@ -105,7 +105,9 @@ def verify(
         evaluation = evaluate(
             inputs.model.network, model, executor, batches, evaluation_folder, advance
         )
-    sqnr, sqnr_images = _sqnr(request, inputs, model, executor, float_graph, progress)
+    sqnr, distributions, sqnr_images = _sqnr(
+        request, inputs, model, executor, float_graph, progress
+    )
     mismatches, mismatch_images = _mismatches(request, inputs, model, executor, progress)
     costs = cost_records(graph, inputs.profile, inputs.model.parameters, model.recipe.weight_bits)
     rows = layer_rows(graph, costs.costs, evaluation, sqnr, mismatches)
@@ -113,7 +115,7 @@ def verify(
     sampled = Sampled(sqnr=sqnr_images, mismatches=mismatch_images)
     result = run_record(
         request, inputs, calibrated, executor, evaluation, costs, proof, rows, sampled
-    )
+    ).model_copy(update={"distributions": distributions})
     complete = staging(request.out)
     quantized_storage.save(model, complete)
     save_graph(graph, complete)
@@ -168,13 +170,14 @@ def _sqnr(
     executor: Executor,
     float_graph: FloatGraph,
     progress: Progress,
-) -> tuple[dict[str, float | None], int]:
-    """Return the SQNR of each op's result, and on how many images it was found."""
+) -> tuple[dict[str, float | None], list[DistributionRecord], int]:
+    """Return each op's SQNR, the distributions of the float values, and on how many images."""
     few = replace(_few(request.evaluation, SQNR_IMAGES), batch=SQNR_BATCH)
     chosen = _batches(few, inputs)
+    distributions: list[DistributionRecord] = []
     with progress("SQNR per op", len(chosen.images)) as advance:
-        found = sqnr_per_op(model, executor, chosen, float_graph.parameters, advance)
-    return found, len(chosen.images) - len(chosen.skipped)
+        found = sqnr_per_op(model, executor, chosen, float_graph.parameters, advance, distributions)
+    return found, distributions, len(chosen.images) - len(chosen.skipped)
 
 
 def _mismatches(

@@ -279,6 +279,15 @@ def build_with_costs(blocks: int = 2) -> Run:
             **{"latency_ms": plain["latency_ms"] * 0.75, "peak_sram_bytes": 582_135},
         },
     ]
+    plain["distributions"] = [
+        {
+            **{"op": row.op, "least": -1.5 - row.index / 20, "most": 1.25},
+            **{"quantiles": [-0.5, -0.25, -0.125, 0.0, 0.125, 0.25, 0.5]},
+            **({"low": -1.0, "high": 1.0} if row.kind != "softmax" else {}),
+        }
+        for row in rows
+        if row.sqnr_db is not None
+    ]
     plain["caveats"] = [
         {"about": "matmul", "text": "Another estimator expects a hundred times as many cycles."},
         {"about": "memory", "text": "The chip's own buffers are not counted."},
