@@ -19,7 +19,7 @@ from aocq.records.verdict import (
 from reports.format import MISSING, plural
 
 GATE_HEAD = ("gate", "limit", "value", "95 % interval", "outcome")
-LIFT_HEAD = ("what would lift it", "has", "needs", "gate", "latency then", "peak SRAM then")
+LIFT_HEAD = ("more of", "has", "with", "meets gate", "latency", "peak SRAM")  # then, ESTIMATED
 # Gates that have no number of their own.
 FLAGS = frozenset({"no_overflow", "require_proven"})
 _CALLED: Mapping[str, str] = MappingProxyType(
@@ -36,6 +36,15 @@ _CALLED: Mapping[str, str] = MappingProxyType(
         "max_energy_mj": "energy, ESTIMATED",
         "no_overflow": "overflow in the run",
         "require_proven": "registers not proven",
+    }
+)
+_RESOURCES: Mapping[str, str] = MappingProxyType(
+    {
+        "sram_bytes": "SRAM",
+        "dram_bytes_per_cycle": "DRAM bytes per cycle",
+        "macs_per_cycle": "MACs per cycle",
+        "lanes": "vector lanes",
+        "clock_mhz": "clock, MHz",
     }
 )
 _OUTCOMES = {"pass": "pass", "fail": "FAIL", "undecided": "UNDECIDED"}
@@ -82,7 +91,7 @@ def lift_rows(lifts: Sequence[LiftRecord]) -> list[tuple[str, str, str, str, str
     """Return what would let gates pass, or make the network faster: cells of :data:`LIFT_HEAD`."""
     return [
         (
-            lift.resource.removesuffix("_bytes").replace("_", " "),
+            _RESOURCES.get(lift.resource, lift.resource.replace("_", " ")),
             _amount(lift.have, lift.resource),
             _amount(lift.need, lift.resource),
             MISSING if lift.gate is None else gate_name(lift.gate),

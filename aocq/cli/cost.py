@@ -97,10 +97,11 @@ def command(
     else:
         _print_table(name, title, found)
     if verdict is not None:
+        from aocq.records.run import LiftRecord
         from aocq.records.verdict_junit import gate_cases
 
         if not as_json:
-            gates.print_gates(verdict)
+            gates.print_gates(verdict, [LiftRecord(**each) for each in found.get("lifts", ())])
         gates.write_junit(judging.junit, gate_cases(verdict, f"{title} on {name}"))
         gates.exit_unless_yes(verdict)
 

@@ -17,6 +17,7 @@ from simulator.sizes import LARGEST, parse_size
 
 if TYPE_CHECKING:
     from aocq.records.gates import Gates
+    from aocq.records.run import LiftRecord
     from aocq.records.verdict import Verdict
     from simulator.junit import TestCase
 
@@ -170,14 +171,14 @@ def write_junit(path: Path | None, cases: Sequence[TestCase]) -> None:
             temporary.write_bytes(junit_xml("aocq gates", cases))
 
 
-def print_gates(verdict: Verdict) -> None:
-    """Print a table of the gates on stdout, if there are any."""
+def print_gates(verdict: Verdict, lifts: Sequence[LiftRecord]) -> None:
+    """Print a table of the gates on stdout, and of what would lift them, if there are any."""
     from aocq.cli.console import print_columns
-    from reports.gates import GATE_HEAD, gate_rows
+    from reports.gates import GATE_HEAD, LIFT_HEAD, gate_rows, lift_rows
 
-    rows = gate_rows(verdict)
-    if rows:
-        print_columns(GATE_HEAD, rows)
+    for head, rows in ((GATE_HEAD, gate_rows(verdict)), (LIFT_HEAD, lift_rows(lifts))):
+        if rows:
+            print_columns(head, rows)
 
 
 def print_reasons(verdict: Verdict, what: str = "") -> None:

@@ -8,19 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from aocq.records.intervals import (
-    Interval,
-    difference_interval,
-    excludes,
-    share_interval,
-    unpaired_interval,
-)
+from aocq.records.intervals import Interval, share_interval, unpaired_interval
+from aocq.records.paired_intervals import difference_interval, excludes
 from aocq.records.run import FEW_IMAGES, Accuracy, PairedCounts
-from aocq.records.verdict import GateResult, Outcome
+from aocq.records.verdict import GateResult, Outcome, missing
 
 By = Literal["interval", "point"]
 # Percentages are quotients in float64: a gate met exactly must not fail by their last digit.
 ROUNDING = 1e-9
+NO_IMAGES = "accuracy is not known: no images were run"
 MOST_IMAGES = 1_000_000  # that an estimate of how many would decide looks at
 
 
@@ -46,8 +42,13 @@ class Sampled:
     decided: Callable[[int], bool] | None
 
 
-def drop_result(limit: float, accuracy: Accuracy, by: By) -> GateResult:
-    """Hold what the integer network loses against float, in points of top-1, to its most."""
+def drop_result(limit: float, accuracy: Accuracy | None, by: By) -> GateResult:
+    """Hold what the integer network loses against float, in points of top-1, to its most.
+
+    None: no images were run.
+    """
+    if accuracy is None:
+        return missing("max_drop", limit, "points", NO_IMAGES)
     drop = accuracy.float.top1 - accuracy.integer.top1
     pair = None if accuracy.paired is None else accuracy.paired.float_integer
     sampled = Sampled(
@@ -69,8 +70,13 @@ def drop_result(limit: float, accuracy: Accuracy, by: By) -> GateResult:
     )
 
 
-def agreement_result(limit: float, accuracy: Accuracy, by: By) -> GateResult:
-    """Hold the share of images on which integer and float agree, in percent, to its least."""
+def agreement_result(limit: float, accuracy: Accuracy | None, by: By) -> GateResult:
+    """Hold the share of images on which integer and float agree, in percent, to its least.
+
+    None: no images were run.
+    """
+    if accuracy is None:
+        return missing("min_agreement", limit, "%", NO_IMAGES)
     agreed, images = accuracy.agreement.integer_float, accuracy.images
     same = counted(agreed, images)
     sampled = Sampled(
@@ -167,7 +173,7 @@ def images_to_decide(sampled: Sampled) -> int | None:
     rates. It is within a tenth of the least such number, rounded up to two digits.
     """
     gap = abs(sampled.value - sampled.limit)
-    if gap <= ROUNDING or sampled.decided is None:
+    if gap <= ROUNDING or sampled.decided is None or sampled.images >= MOST_IMAGES:
         return None
     low, high = sampled.interval
     reach = high - sampled.value if sampled.limit > sampled.value else sampled.value - low

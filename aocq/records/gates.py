@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 
 from aocq.records.accuracy_gates import By, agreement_result, drop_result
-from aocq.records.quantities import compared
+from aocq.records.cost_gates import cost_result, fits_sram, placed
+from aocq.records.overflow_gates import no_overflow, reported_overflow, require_proven
 from aocq.records.run import (
     Accuracy,
     CyclesRecord,
@@ -18,13 +19,11 @@ from aocq.records.run import (
     ProofRecord,
     RunResult,
 )
-from aocq.records.verdict import FITS_SRAM, PLACED, REPORTED_OVERFLOW, GateResult, Verdict
+from aocq.records.verdict import GateResult, Verdict
 from simulator.errors import InputError
 from simulator.sizes import LARGEST
 
 DEFAULT_MAX_DROP = 5.0  # points, of commands that judge every run
-REPORT_POLICY = "report"
-_NAMED = 3  # values that a sentence names
 # Smallest and largest sensible value of each gate that is a number.
 RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
@@ -133,11 +132,16 @@ def judge(gates: Gates, figures: Figures) -> Verdict:
     A gate on a figure that there is none of is undecided.
     """
     found = [
-        *_of_every_run(figures),
+        fits_sram(figures.memory),
+        placed(figures.cycles.unplaced),
+        *([] if figures.overflow is None else [reported_overflow(figures.overflow)]),
         *_of_accuracy(gates, figures.accuracy),
         *_of_costs(gates, figures),
-        *_of_registers(gates, figures),
     ]
+    if gates.no_overflow:
+        found.append(no_overflow(figures.overflow))
+    if gates.require_proven:
+        found.append(require_proven(figures.overflow, figures.proof))
     return Verdict(
         feasible=all(result.outcome == "pass" for result in found),
         failed=[result.reason for result in found if result.outcome == "fail"],
@@ -151,185 +155,31 @@ def judged(result: RunResult, gates: Gates) -> RunResult:
     return result.model_copy(update={"verdict": judge(gates, figures_of(result))})
 
 
-def _missing(name: str, limit: float, unit: str, reason: str) -> GateResult:
-    """Return what a gate says where there is no figure for it."""
-    return GateResult(
-        name=name, limit=limit, value=None, unit=unit, outcome="undecided", reason=reason
-    )
-
-
-def _held(name: str, value: float, limit: float, unit: str, reason: str) -> GateResult:
-    """Return what a gate says of a value that must not exceed its limit."""
-    outcome = "pass" if value <= limit else "fail"
-    return GateResult(
-        name=name, limit=limit, value=value, unit=unit, outcome=outcome, reason=reason
-    )
-
-
-# --- what every run has to hold -------------------------------------------------------------------
-
-
-def _of_every_run(figures: Figures) -> list[GateResult]:
-    """Return what no option sets: SRAM, a place for every op, overflow that is only reported.
-
-    Where overflow is only reported, sums stay exact that the registers could not hold: the accuracy
-    is not the chip's.
-    """
-    memory = figures.memory
-    needed, available = compared(memory.peak_sram_bytes, memory.sram_bytes, "bytes")
-    found = [
-        _held(
-            FITS_SRAM,
-            memory.peak_sram_bytes,
-            memory.sram_bytes,
-            "bytes",
-            f"activations need {needed} of SRAM (ESTIMATED), the profile has {available}",
-        ),
-        _placed(figures.cycles.unplaced),
-    ]
-    if figures.overflow is not None:
-        reported = _only_counted(figures.overflow)
-        sums = f"{reported or 'no'} {'sum' if reported == 1 else 'sums'}"
-        reason = f'{sums} would overflow; accumulator.policy = "report" only counts them'
-        if not reported:
-            reason = "no sum is exact only because its overflow is merely reported"
-        found.append(_held(REPORTED_OVERFLOW, reported, 0, "sums", reason))
-    return found
-
-
-def _placed(unplaced: Sequence[str]) -> GateResult:
-    """Return whether the chip has a place for every op."""
-    number = len(unplaced)
-    ops = f"{number} {'op' if number == 1 else 'ops'}"
-    reason = f"the chip has no place for {ops}: {', '.join(unplaced[:_NAMED])}"
-    reason += ", …" * (number > _NAMED)
-    if not number:
-        reason = "the chip has a place for every op"
-    return _held(PLACED, number, 0, "ops", reason)
-
-
-def _only_counted(overflow: OverflowRecord) -> int:
-    """Return how many overflows are reported only; 0 if none of them would change a sum.
-
-    Older records have no count of it: there all of a run's overflows count.
-    """
-    if overflow.reported is not None:
-        return overflow.reported
-    reports = REPORT_POLICY in (overflow.policy or "").split(", ")
-    return overflow.events if reports and overflow.changed else 0
-
-
-# --- what options ask for -------------------------------------------------------------------------
-
-
 def _of_accuracy(gates: Gates, accuracy: Accuracy | None) -> list[GateResult]:
     """Return the gates on classes; one that was asked for is held to its limit by its interval."""
-    drop, by_default = gates.max_drop, False
+    drop, by = gates.max_drop, gates.decide or "interval"
     if drop is None:
-        drop, by_default = gates.default_drop, True
-    reason = "no images were run"
+        drop, by = gates.default_drop, gates.decide or "point"
     found = []
     if drop is not None:
-        by = gates.decide or ("point" if by_default else "interval")
-        found.append(
-            drop_result(drop, accuracy, by)
-            if accuracy is not None
-            else _missing("max_drop", drop, "points", reason)
-        )
+        found.append(drop_result(drop, accuracy, by))
     if gates.min_agreement is not None:
-        found.append(
-            agreement_result(gates.min_agreement, accuracy, gates.decide or "interval")
-            if accuracy is not None
-            else _missing("min_agreement", gates.min_agreement, "%", reason)
-        )
+        by = gates.decide or "interval"
+        found.append(agreement_result(gates.min_agreement, accuracy, by))
     return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Cost:
-    """A gate on an estimate: its unit, what its sentence calls the figure, and the figure."""
-
-    unit: str
-    called: str
-    figure: Callable[[Figures], float | None]
-    at_least: bool = False
-
-
-_COSTS: Mapping[str, _Cost] = MappingProxyType(
-    {
-        "max_latency_ms": _Cost(unit="ms", called="latency is", figure=lambda f: f.latency_ms),
-        "min_fps": _Cost(
-            unit="images/s", called="throughput is", figure=lambda f: f.fps, at_least=True
-        ),
-        "max_sram_bytes": _Cost(
-            unit="bytes", called="peak of SRAM is", figure=lambda f: f.memory.peak_sram_bytes
-        ),
-        "max_dram_bytes": _Cost(
-            unit="bytes",
-            called="DRAM traffic of one image is",
-            figure=lambda f: f.memory.dram_bytes,
-        ),
-        "max_energy_mj": _Cost(
-            unit="mJ", called="energy of one image is", figure=lambda f: f.energy_mj
-        ),
-    }
-)
-NO_ENERGY = (
-    "energy of one image is not known: the profile has no table of energies, or the record is older"
-)
 
 
 def _of_costs(gates: Gates, figures: Figures) -> list[GateResult]:
-    """Return the gates on estimates, which are exact numbers of the model."""
-    found = []
-    for name, cost in _COSTS.items():
-        limit = getattr(gates, name)
-        if limit is None:
-            continue
-        value = cost.figure(figures)
-        if value is None:
-            found.append(_missing(name, limit, cost.unit, NO_ENERGY))
-            continue
-        written, allowed = compared(value, limit, cost.unit)
-        word = "wanted" if cost.at_least else "allowed"
-        reason = f"ESTIMATED {cost.called} {written}, {word} {allowed}"
-        result = _held(name, value, limit, cost.unit, reason)
-        if cost.at_least:
-            outcome = "pass" if value >= limit else "fail"
-            result = result.model_copy(update={"outcome": outcome})
-        found.append(result)
-    return found
-
-
-def _of_registers(gates: Gates, figures: Figures) -> list[GateResult]:
-    """Return the gates on overflow in the run, and on what is proven for all inputs."""
-    found = []
-    overflow = figures.overflow
-    if gates.no_overflow and overflow is None:
-        found.append(_missing("no_overflow", 0, "sums", "no images were run"))
-    elif gates.no_overflow and overflow is not None:
-        events = overflow.events
-        reason = f"{events:,} {'sum' if events == 1 else 'sums'} overflowed in the run, allowed 0"
-        found.append(_held("no_overflow", events, 0, "sums", reason))
-    if gates.require_proven:
-        found.append(_proven(overflow, figures.proof))
-    return found
-
-
-def _proven(overflow: OverflowRecord | None, proof: ProofRecord | None) -> GateResult:
-    """Return whether all values are proven, or of older records, without a proof, accumulators."""
-    if proof is None and overflow is None:
-        return _missing("require_proven", 0, "registers", "no bounds were looked at")
-    if proof is None and overflow is not None:
-        missing = overflow.counted_free + overflow.overflowing
-        what, named = "accumulator", ""
-    elif proof is not None:
-        registers = [register for register in proof.registers if not register.proven]
-        missing, what = len(registers), "register"
-        named = ", ".join(f"{each.op} {each.value}" for each in registers[:_NAMED])
-        named = f": {named}{', …' * (missing > _NAMED)}" if registers else ""
-    are = f"{what} is" if missing == 1 else f"{what}s are"
-    reason = f"{missing} {are} not proven free of overflow{named}"
-    if not missing:
-        reason = f"all {what}s are proven free of overflow"
-    return _held("require_proven", missing, 0, "registers", reason)
+    values: dict[str, float | None] = {
+        "max_latency_ms": figures.latency_ms,
+        "min_fps": figures.fps,
+        "max_sram_bytes": figures.memory.peak_sram_bytes,
+        "max_dram_bytes": figures.memory.dram_bytes,
+        "max_energy_mj": figures.energy_mj,
+    }
+    limits = {name: getattr(gates, name) for name in values}
+    return [
+        cost_result(name, limit, values[name])
+        for name, limit in limits.items()
+        if limit is not None
+    ]

@@ -18,6 +18,7 @@ _WRITTEN: Mapping[str, Callable[[float], str]] = MappingProxyType(
         "mJ": lambda value: f"{value:,.4g} mJ",
     }
 )
+_COUNTED = frozenset({"bytes", "points", "ops", "sums", "registers"})
 
 
 def quantity(value: float, unit: str) -> str:
@@ -25,17 +26,19 @@ def quantity(value: float, unit: str) -> str:
     written = _WRITTEN.get(unit)
     if written is not None:
         return written(value)
-    return f"{value:,.6g} {value_noun(value, unit)}".rstrip()
-
-
-def value_noun(value: float, unit: str) -> str:
-    """Return a unit that is counted, in its singular for one: ``sums``, ``1 sum``."""
-    return unit.removesuffix("s") if value == 1 else unit
+    return bound(value, unit)
 
 
 def bound(limit: float, unit: str) -> str:
     """Write a limit as it was asked for: ``2.5 ms``, ``384.00 KiB``."""
-    return kib(limit) if unit == "bytes" else f"{limit:,.12g} {value_noun(limit, unit)}"
+    if unit == "bytes":
+        return kib(limit)
+    return _exact(limit, unit)
+
+
+def _exact(value: float, unit: str) -> str:
+    noun = unit.removesuffix("s") if value == 1 and unit in _COUNTED else unit
+    return f"{value:,} {noun}" if isinstance(value, int) else f"{value:,.12g} {noun}"
 
 
 def compared(value: float, limit: float, unit: str) -> tuple[str, str]:
@@ -43,8 +46,8 @@ def compared(value: float, limit: float, unit: str) -> tuple[str, str]:
     if unit == "bytes":
         if kib(value) != kib(limit) or value == limit:
             return kib(value), kib(limit)
-        return f"{value:,} bytes", f"{limit:,} bytes"
+        return _exact(value, unit), _exact(limit, unit)
     written = quantity(value, unit)
     if value != limit and float(written.partition(" ")[0].replace(",", "")) == limit:
-        written = f"{value:,.12g} {value_noun(value, unit)}"
+        written = bound(value, unit)
     return written, bound(limit, unit)

@@ -64,6 +64,28 @@ class Verdict(Record):
 UNJUDGED = Verdict(feasible=False, failed=[])  # in the place of a verdict until there is one
 
 
+def held(
+    name: str, value: float, limit: float, unit: str, reason: str, *, at_least: bool = False
+) -> GateResult:
+    """Return what a gate says of an exact value: up to its limit it passes, or from it on."""
+    passes = value >= limit if at_least else value <= limit
+    return GateResult(
+        name=name,
+        limit=limit,
+        value=value,
+        unit=unit,
+        outcome="pass" if passes else "fail",
+        reason=reason,
+    )
+
+
+def missing(name: str, limit: float, unit: str, reason: str) -> GateResult:
+    """Return what a gate says where there is no figure for it: nothing is decided."""
+    return GateResult(
+        name=name, limit=limit, value=None, unit=unit, outcome="undecided", reason=reason
+    )
+
+
 def answer(verdict: Verdict) -> Literal["YES", "NO", "UNDECIDED"]:
     """Return the verdict's one word: NO if a gate failed, else UNDECIDED if one is open."""
     if verdict.feasible:
