@@ -6,11 +6,14 @@ All of it is ESTIMATED: the figures are those of the run's record.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aocq.records.run import BufferRecord, CyclesRecord, LiftRecord, RunResult
-from reports.format import count, kib, signed
+from reports.format import MISSING, count, kib, signed
 from reports.gates import gate_name
 
 NAMED = 4  # buffers in a sentence
+LIFT_HEAD = ("more of", "has", "with", "meets gate", "latency", "change", "peak SRAM")
 
 # What may limit an op, by the record's word.
 RESOURCES = {
@@ -63,43 +66,54 @@ def _rate(result: RunResult, name: str) -> str:
     """Return how much of a limiting resource there is; empty where the record does not say."""
     port = result.ports.get({"dma": "dram"}.get(name, name))
     if port is not None and port.bytes_per_cycle:
-        return gigabytes(port.bytes_per_cycle, result)
+        return gigabytes(port.bytes_per_cycle, result.profile.clock_mhz)
     macs, lanes = result.profile.macs_per_cycle, result.profile.lanes
     if name == "compute" and macs is not None:
-        return amount("macs_per_cycle", macs, result)
-    return amount("lanes", lanes, result) if name == "vector" and lanes is not None else ""
+        return amount("macs_per_cycle", macs, result.profile.clock_mhz)
+    return (
+        amount("lanes", lanes, result.profile.clock_mhz)
+        if name == "vector" and lanes is not None
+        else ""
+    )
 
 
-def gigabytes(bytes_per_cycle: float, result: RunResult) -> str:
+def gigabytes(bytes_per_cycle: float, clock_mhz: float) -> str:
     """Write a bandwidth: ``3.2 GB/s``, of 10^9 bytes."""
-    return f"{bytes_per_cycle * result.profile.clock_mhz / 1000:.3g} GB/s"
+    return f"{bytes_per_cycle * clock_mhz / 1000:.3g} GB/s"
 
 
-def amount(resource: str, value: float, result: RunResult) -> str:
+def amount(resource: str, value: float, clock_mhz: float) -> str:
     """Write so much of a resource with its unit: ``384.00 KiB``, ``3.2 GB/s``, ``16 lanes``."""
     if resource == "sram_bytes":
         return kib(round(value))
     if resource.endswith("bytes_per_cycle"):
-        return gigabytes(value, result)
+        return gigabytes(value, clock_mhz)
     return f"{value:,.6g}{LIFTED.get(resource, ('', ''))[1]}"
 
 
-def lift_rows(result: RunResult) -> list[tuple[str, str, str, str, str, str]]:
-    """Return resource, what there is, what is tried, latency, its change, peak SRAM of each lift.
+def lift_rows(
+    lifts: Sequence[LiftRecord], clock_mhz: float, latency_ms: float
+) -> list[tuple[str, ...]]:
+    """Return what more of each resource gives, as cells below :data:`LIFT_HEAD`.
 
     Those that meet a gate come first, then those that gain most.
+
+    Parameters
+    ----------
+    clock_mhz, latency_ms
+        of the profile, and of one image without the lift
     """
-    order = sorted(result.lifts, key=lambda lift: (lift.gate is None, lift.latency_ms))
     return [
         (
-            LIFTED.get(lift.resource, (lift.resource, ""))[0],
-            amount(lift.resource, lift.have, result),
-            amount(lift.resource, lift.need, result) + _gate(lift),
+            LIFTED.get(lift.resource, (lift.resource.replace("_", " "), ""))[0],
+            amount(lift.resource, lift.have, clock_mhz),
+            amount(lift.resource, lift.need, clock_mhz),
+            MISSING if lift.gate is None else gate_name(lift.gate),
             f"{lift.latency_ms:,.3f} ms",
-            _change(lift.latency_ms, result.latency_ms),
+            _change(lift.latency_ms, latency_ms),
             kib(lift.peak_sram_bytes),
         )
-        for lift in order
+        for lift in sorted(lifts, key=lambda lift: (lift.gate is None, lift.latency_ms))
     ]
 
 
@@ -173,11 +187,9 @@ def _change(now: float, before: float) -> str:
 def _instead(lift: LiftRecord, result: RunResult) -> str:
     """Return what there would be, and what there is: ``512 MACs per cycle instead of 256``."""
     name, unit = LIFTED.get(lift.resource, (lift.resource, ""))
-    need, have = (amount(lift.resource, value, result) for value in (lift.need, lift.have))
+    need, have = (
+        amount(lift.resource, value, result.profile.clock_mhz) for value in (lift.need, lift.have)
+    )
     if unit:
         return f"{need} instead of {have.removesuffix(unit)}"
     return f"{need} of {name} instead of {have}"
-
-
-def _gate(lift: LiftRecord) -> str:
-    return f", for {gate_name(lift.gate)}" if lift.gate else ""

@@ -10,6 +10,7 @@ from reports.answers import ENERGY_PARTS, against_float16, energy_sentence, port
 from reports.costs import cycle_rows, memory_rows
 from reports.format import MISSING, count, kib, percent
 from reports.limits import (
+    LIFT_HEAD,
     fit_sentence,
     lift_rows,
     lift_sentence,
@@ -59,7 +60,7 @@ def _more(result: RunResult) -> Iterator[str]:
     heads = ("port", "KiB of one image", "cycles", "share of all", "bytes per cycle", "burst")
     for head, rows in (
         ((*heads, "latency"), ports(result)),
-        (("more of", "has", "with", "latency", "change", "peak SRAM"), lift_rows(result)),
+        (LIFT_HEAD, lift_rows(result.lifts, result.profile.clock_mhz, result.latency_ms)),
         (("one image", "integers", "float16", "float16 takes"), against_float16(result)),
     ):
         if rows:

@@ -57,12 +57,32 @@ def memory_timeline(result: RunResult, rows: Sequence[LayerRow]) -> str | None:
 
 
 def live_bytes(buffers: Sequence[BufferRecord], ops: int) -> dict[str, NDArray[np.int64]]:
-    """Return how many bytes are in SRAM during each op, by what they are for."""
-    found = {storage: np.zeros(ops + 1, np.int64) for storage in _STORAGE}
+    """Return how many bytes are in SRAM during each op, by what they are for.
+
+    Of an op of several passes it is the pass with the most bytes.
+    """
+    passes = np.ones(ops, np.int64)
     for buffer in buffers:
-        found[buffer.storage][min(buffer.first, ops)] += buffer.bytes
-        found[buffer.storage][min(buffer.last + 1, ops)] -= buffer.bytes
-    return {storage: np.cumsum(change)[:ops] for storage, change in found.items()}
+        for op, number in ((buffer.first, buffer.first_pass), (buffer.last, buffer.last_pass)):
+            if op < ops:
+                passes[op] = max(passes[op], number + 1)
+    starts = np.concatenate([[0], np.cumsum(passes)])
+
+    def moment(op: int, number: int) -> int:
+        return int(starts[op] + number) if op < ops else int(starts[-1])
+
+    changes = {storage: np.zeros(starts[-1] + 1, np.int64) for storage in _STORAGE}
+    for buffer in buffers:
+        changes[buffer.storage][moment(buffer.first, buffer.first_pass)] += buffer.bytes
+        end = min(moment(buffer.last, buffer.last_pass) + 1, int(starts[-1]))
+        changes[buffer.storage][end] -= buffer.bytes
+    live = {storage: np.cumsum(change)[:-1] for storage, change in changes.items()}
+    total = np.sum([*live.values()], axis=0)
+    fullest = [
+        start + int(np.argmax(total[start:end]))
+        for start, end in zip(starts[:-1], starts[1:], strict=True)
+    ]
+    return {storage: values[fullest] for storage, values in live.items()}
 
 
 def _live(axes: Axes, buffers: Sequence[BufferRecord], result: RunResult, ops: int) -> None:

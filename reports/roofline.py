@@ -116,7 +116,7 @@ def _roofs(axes: Axes, result: RunResult, ends: tuple[float, float]) -> None:
             axes.plot([ends[0], end], [ends[0] * rate, end * rate], **style)
             middle = math.sqrt(ends[0] * end)
             axes.annotate(
-                f"DRAM port, {gigabytes(rate, result)}",
+                f"DRAM port, {gigabytes(rate, result.profile.clock_mhz)}",
                 (middle, middle * rate),
                 (-6, 6),
                 textcoords="offset points",

@@ -99,9 +99,12 @@ def command(
     if verdict is not None:
         from aocq.records.run import LiftRecord
         from aocq.records.verdict_junit import gate_cases
+        from simulator.profile import load_profile
 
         if not as_json:
-            gates.print_gates(verdict, [LiftRecord(**each) for each in found.get("lifts", ())])
+            lifts = [LiftRecord(**each) for each in found.get("lifts", ())]
+            clock = load_profile(name).compute.clock_mhz
+            gates.print_gates(verdict, lifts, clock, found["latency_ms"])
         gates.write_junit(judging.junit, gate_cases(verdict, f"{title} on {name}"))
         gates.exit_unless_yes(verdict)
 
