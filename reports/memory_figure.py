@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -80,7 +81,7 @@ def live_bytes(buffers: Sequence[BufferRecord], ops: int) -> dict[str, NDArray[n
     total = np.sum([*live.values()], axis=0)
     fullest = [
         start + int(np.argmax(total[start:end]))
-        for start, end in zip(starts[:-1], starts[1:], strict=True)
+        for start, end in pairwise(starts.tolist())
     ]
     return {storage: values[fullest] for storage, values in live.items()}
 
