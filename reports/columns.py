@@ -29,6 +29,7 @@ HEADINGS: Mapping[str, str] = MappingProxyType(
         "sram_cycles": "SRAM port",
         "dma_cycles": "DRAM port",
         "stall_cycles": "Stall",
+        "passes": "Passes",
         "macs": "MACs",
         "weight_bytes": "Weight bytes",
         "sram_bytes": "SRAM bytes",

@@ -13,11 +13,11 @@ from aocq.records.layers import LayerRow
 from aocq.records.run import DistributionRecord, RunResult
 from reports import palette
 from reports.figures import WIDTH, lay_out, name_blocks
-from reports.svg import INK, house_style, printable, svg_text
+from reports.svg import house_style, printable, svg_text
 
 # Of the axis, in ranges of the type: what is beyond is drawn at the edge.
 _LEAST, _MOST = -0.75, 1.75
-_INSIDE, _OUTSIDE = palette.BLUE[0], palette.ORANGE[0]
+_INSIDE, _OUTSIDE, _ENDS = palette.BLUE[0], palette.ORANGE[0], palette.GRAY[0]
 
 
 def distributions(result: RunResult, rows: Sequence[LayerRow]) -> str | None:
@@ -53,10 +53,10 @@ def distributions(result: RunResult, rows: Sequence[LayerRow]) -> str | None:
             outside = (ends[:, column] < 0) if column == 0 else (ends[:, column] > 1)
             marks = axes.scatter(
                 places, ends[:, column], s=6 * width, marker=marker, linewidths=0,
-                c=np.where(outside, _OUTSIDE, INK), zorder=3,
+                c=np.where(outside, _OUTSIDE, _ENDS), zorder=3,
             )  # fmt: skip
             marks.set_urls([f"#op-{place}" for place in places])
-        axes.scatter([], [], marker="^", c=INK, label="largest and least value")
+        axes.scatter([], [], marker="^", c=_ENDS, label="largest and least value")
         axes.scatter([], [], marker="^", c=_OUTSIDE, label="the same, clipped")
         first, last = rows[0].index, rows[-1].index
         axes.set(xlim=(first - 1, last + 1), ylim=(_LEAST - 0.05, _MOST + 0.05))

@@ -79,10 +79,7 @@ def live_bytes(buffers: Sequence[BufferRecord], ops: int) -> dict[str, NDArray[n
         changes[buffer.storage][end] -= buffer.bytes
     live = {storage: np.cumsum(change)[:-1] for storage, change in changes.items()}
     total = np.sum([*live.values()], axis=0)
-    fullest = [
-        start + int(np.argmax(total[start:end]))
-        for start, end in pairwise(starts.tolist())
-    ]
+    fullest = [start + int(np.argmax(total[start:end])) for start, end in pairwise(starts.tolist())]
     return {storage: values[fullest] for storage, values in live.items()}
 
 
@@ -180,7 +177,7 @@ def _rectangles(
             for buffer in buffers
         ],
         facecolor=color,
-        edgecolor=INK,
+        edgecolor=palette.GRAY[0],
         linewidth=0.5,
         alpha=0.6,
     )
