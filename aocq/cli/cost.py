@@ -108,7 +108,7 @@ def command(
         from aocq.records.verdict_junit import gate_cases
 
         if not as_json:
-            gates.print_gates(verdict, lifts)
+            gates.print_gates(verdict, lifts, of.chip.compute.clock_mhz, of.found["latency_ms"])
         gates.write_junit(judging.junit, gate_cases(verdict, f"{of.title} on {of.chip_name}"))
         gates.exit_unless_yes(verdict)
 
@@ -225,7 +225,7 @@ def _of_model(
         raise
     sized = lowered_without_weights(captured, recipe, chip)
     return _Estimated(
-        title=named(name, settings),
+        title=named(name, [*settings, *([] if classes is None else [f"num_classes={classes}"])]),
         chip_name=profile,
         graph=sized.graph,
         chip=chip,

@@ -26,7 +26,7 @@ from aocq.records.run import (
 from simulator.cost import CostEstimate, estimate
 from simulator.cost.energy import EnergyEstimate
 from simulator.cost.float16 import float16_estimate
-from simulator.cost.lifts import Lift
+from simulator.cost.lifts import Lift, amount
 from simulator.cost.ports import dram_port
 from simulator.graph import IntGraph, sha256
 from simulator.graph.macs import total_macs
@@ -195,6 +195,8 @@ def profile_record(profile: NpuProfile) -> ProfileRecord:
         title=profile.title,
         clock_mhz=profile.compute.clock_mhz,
         sources=dict(profile.source),
+        macs_per_cycle=amount(profile, "macs_per_cycle"),
+        lanes=amount(profile, "lanes"),
     )
 
 

@@ -23,7 +23,7 @@ from aocq.jobs.keys import evaluation_key, request_key
 from aocq.jobs.lifting import lift_records, lifted_again
 from aocq.jobs.mismatches import mismatches_per_image
 from aocq.jobs.op_sqnr import sqnr_per_op
-from aocq.jobs.record import Sampled, layer_rows, readable, run_record
+from aocq.jobs.record import Sampled, layer_rows, readable, run_record, with_sums_of_stream
 from aocq.jobs.request import EvaluationRequest, VerifyRequest
 from aocq.lowering import lower
 from aocq.methods import QuantizedModel
@@ -41,7 +41,7 @@ from aocq.records.finished import (
 )
 from aocq.records.gates import judged
 from aocq.records.publishing import publish, staging
-from aocq.records.run import RunResult
+from aocq.records.run import DistributionRecord, RunResult
 from aocq.records.run_folder import save_run
 from simulator.executor import Executor
 from simulator.graph import save as save_graph
@@ -114,15 +114,18 @@ def verify(
         evaluation = evaluate(
             inputs.model.network, model, executor, batches, evaluation_folder, advance
         )
-    sqnr, sqnr_images = _sqnr(request, inputs, model, executor, float_graph, progress)
+    sqnr, distributions, sqnr_images = _sqnr(
+        request, inputs, model, executor, float_graph, progress
+    )
     mismatches, mismatch_images = _mismatches(request, inputs, model, executor, progress)
     rows = layer_rows(graph, costs.costs, evaluation, sqnr, mismatches)
+    rows = with_sums_of_stream(rows, model.graph)
     sampled = Sampled(sqnr=sqnr_images, mismatches=mismatch_images)
     result = run_record(
         request, inputs, calibrated, executor, evaluation, costs, proof, rows, sampled
     )
     lifts = lift_records(graph, inputs.profile, result.verdict)
-    result = result.model_copy(update={"lifts": lifts})
+    result = result.model_copy(update={"lifts": lifts, "distributions": distributions})
     complete = staging(request.out)
     quantized_storage.save(model, complete)
     save_graph(graph, complete)
@@ -179,13 +182,14 @@ def _sqnr(
     executor: Executor,
     float_graph: FloatGraph,
     progress: Progress,
-) -> tuple[dict[str, float | None], int]:
-    """Return the SQNR of each op's result, and on how many images it was found."""
+) -> tuple[dict[str, float | None], list[DistributionRecord], int]:
+    """Return each op's SQNR, the distributions of the float values, and on how many images."""
     few = replace(_few(request.evaluation, SQNR_IMAGES), batch=SQNR_BATCH)
     chosen = _batches(few, inputs)
+    distributions: list[DistributionRecord] = []
     with progress("SQNR per op", len(chosen.images)) as advance:
-        found = sqnr_per_op(model, executor, chosen, float_graph.parameters, advance)
-    return found, len(chosen.images) - len(chosen.skipped)
+        found = sqnr_per_op(model, executor, chosen, float_graph.parameters, advance, distributions)
+    return found, distributions, len(chosen.images) - len(chosen.skipped)
 
 
 def _mismatches(
