@@ -157,8 +157,14 @@ def sizes_of(
     return NetworkSizes(request=request, widths=widths, model=model, sizes=found)
 
 
-def sized_record(sized: LoweredWithoutWeights) -> dict[str, Any]:
-    """Return the keys of ``run.json`` that need neither weights nor images."""
+def sized_record(sized: LoweredWithoutWeights, *, allow_unplaced: bool = False) -> dict[str, Any]:
+    """Return the keys of ``run.json`` that need neither weights nor images.
+
+    Raises
+    ------
+    UnplacedOpError
+        If the chip has no place for an op, unless that is allowed.
+    """
     model = sized.model.model_dump()
     del model["checkpoint_sha256"]  # of random weights
     recipe = sized.recipe
@@ -172,6 +178,12 @@ def sized_record(sized: LoweredWithoutWeights) -> dict[str, Any]:
         "profile": profile_record(sized.profile).model_dump(),
         "graph": graph_record(sized.graph).model_dump(),
         **plain_costs(
-            cost_records(sized.graph, sized.profile, sized.model.parameters, recipe.weight_bits)
+            cost_records(
+                sized.graph,
+                sized.profile,
+                sized.model.parameters,
+                recipe.weight_bits,
+                allow_unplaced=allow_unplaced,
+            )
         ),
     }
