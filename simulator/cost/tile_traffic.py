@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a product moves over both ports, and the room that it takes, tile by tile.
+
+With A and B copied, A is moved once where its tiles stay while B's pass, and once for each tile of
+columns otherwise: M K ceil(N / tn) elements; B likewise, N K ceil(M / tm). Partial sums make a round
+trip of 8 bytes for every piece of K but the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from simulator.cost.array_reads import ArrayShape, Numbers, block_count
+from simulator.cost.engine import GemmExtents
+from simulator.cost.ports import bytes_of_bursts
+from simulator.profile.cost import MemorySection
+
+Place = Literal["sram", "dram"]
+Order = Literal["a", "b", "c"]
+SUM_BYTES = 4  # int32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matrix:
+    """An operand or the result of a product: bytes in all, of one contiguous run, and its place.
+
+    ``constant`` is true of weights, which are stored in the order in which they are needed.
+    """
+
+    bytes: int
+    run_bytes: int
+    place: Place
+    constant: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matrices:
+    """The matrices of ``A x B = C``; None for one that the step does not move."""
+
+    a: Matrix | None
+    b: Matrix | None
+    c: Matrix | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loops:
+    """What is tiled, and how.
+
+    Attributes
+    ----------
+    copied
+        the operands that are copied into SRAM tile by tile
+    order
+        what stays while the innermost loop runs: a tile of ``a``, of ``b`` or of the result ``c``
+    buffers
+        2 where the next tile is loaded during the work on one, else 1
+    sums
+        where partial sums wait if K is cut in pieces
+    """
+
+    copied: tuple[Literal["a", "b"], ...]
+    order: Order
+    buffers: int
+    sums: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Extents of tiles, and of blocks of the array; an element of every array for each choice."""
+
+    m: Numbers
+    n: Numbers
+    k: Numbers
+    block_m: Numbers
+    block_n: Numbers
+
+    def where(self, keep: Any) -> Grid:
+        """Return the choices for which ``keep`` is true."""
+        return Grid(
+            self.m[keep], self.n[keep], self.k[keep], self.block_m[keep], self.block_n[keep]
+        )
+
+
+def grid_of(array: ArrayShape, m: Sequence[int], n: Sequence[int], k: Sequence[int]) -> Grid:
+    """Return every combination of extents and blocks."""
+    numbers = range(len(array.blocks))
+    axes = [axis.ravel() for axis in np.meshgrid(m, n, k, numbers, indexing="ij")]
+    blocks = np.array(array.blocks, dtype=np.int64)[axes[3]]
+    return Grid(axes[0], axes[1], axes[2], blocks[:, 0], blocks[:, 1])
+
+
+def tile_count(product: GemmExtents, grid: Grid) -> Numbers:
+    """Return how many tiles there are, of all heads."""
+    return (
+        product.heads
+        * -(-product.m // grid.m)
+        * -(-product.n // grid.n)
+        * -(-product.k // grid.k)
+    )
+
+
+def room(product: GemmExtents, grid: Grid, loops: Loops, heads: int) -> Numbers:
+    """Return the bytes of SRAM for the tiles of ``heads`` products at once, and their sums."""
+    tiles = np.zeros_like(grid.m)
+    if "a" in loops.copied:
+        tiles += -(-grid.m * grid.k * product.a_bits // 8)
+    if "b" in loops.copied:
+        tiles += -(-grid.k * grid.n * product.b_bits // 8)
+    sums = {"a": grid.m * product.n, "b": product.m * grid.n, "c": grid.m * grid.n}[loops.order]
+    held = (grid.k < product.k) & (loops.sums == "sram")
+    return min(heads, product.heads) * (loops.buffers * tiles + held * sums * SUM_BYTES)
+
+
+def traffic(
+    product: GemmExtents, matrices: Matrices, grid: Grid, loops: Loops, memory: MemorySection
+) -> Mapping[str, Numbers]:
+    """Return what both ports move: bytes, and bytes of whole bursts."""
+    ports = _Ports(memory, np.zeros_like(grid.m))
+    a, b, c = matrices.a, matrices.b, matrices.c
+    if a is not None:
+        loads = 1 if loops.order == "a" else -(-product.n // grid.n)
+        run = np.where(grid.k < product.k, grid.k * product.a_bits // 8, a.run_bytes)
+        ports.operand(
+            a, block_count(product.n, grid.n, grid.block_n), loads, run, "a" in loops.copied
+        )
+    if b is not None:
+        loads = 1 if loops.order == "b" else -(-product.m // grid.m)
+        run = np.where(grid.n < product.n, grid.n * product.b_bits // 8, b.run_bytes)
+        ports.operand(
+            b, block_count(product.m, grid.m, grid.block_m), loads, run, "b" in loops.copied
+        )
+    if c is not None:
+        ports.move(c.place, c.bytes, c.run_bytes, 1)
+    trips = 2 * (-(-product.k // grid.k) - 1)
+    sums = SUM_BYTES * product.heads * product.m * product.n
+    ports.move(loops.sums, sums, sums, trips)
+    return ports.totals
+
+
+class _Ports:
+    """Sums of what both ports move."""
+
+    def __init__(self, memory: MemorySection, zero: Numbers) -> None:
+        sram = memory.sram_port.burst_bytes if memory.sram_port else 1
+        self._burst = {"sram": sram, "dram": memory.dram_burst_bytes or 1}
+        names = ("sram", "dram", "sram_bursts", "dram_bursts")
+        self.totals: dict[str, Numbers] = dict.fromkeys(names, zero)
+
+    def move(self, port: Place, size: int, run: Any, times: Any) -> None:
+        """Add ``size`` bytes in runs, so many times."""
+        self.totals[port] = self.totals[port] + size * times
+        bursts = f"{port}_bursts"
+        self.totals[bursts] = (
+            self.totals[bursts] + bytes_of_bursts(size, np.asarray(run), self._burst[port]) * times
+        )
+
+    def operand(self, matrix: Matrix, reads: Any, loads: Any, tile_run: Any, copied: bool) -> None:
+        """Add an operand that the array reads so often, and that is loaded so often if copied."""
+        if not copied:
+            self.move(matrix.place, matrix.bytes, matrix.run_bytes, reads)
+            return
+        run = matrix.run_bytes if matrix.constant else np.minimum(tile_run, matrix.run_bytes)
+        self.move("dram", matrix.bytes, run, loads)
+        self.move("sram", matrix.bytes, matrix.run_bytes, loads + reads)

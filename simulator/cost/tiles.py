@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ways to compute one product: what is copied into SRAM tile by tile, in which order of loops.
+
+An operand that lies in SRAM is read there by the array, block by block. One that lies in DRAM is
+either read there by the array, as often as blocks ask for it, or copied into SRAM in tiles, each
+tile as often as the loops come back to it. No way depends on a bandwidth, and a larger SRAM only
+opens more of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from simulator.cost.array_reads import Numbers, array_shape, split_cycles, tile_extents
+from simulator.cost.engine import GemmExtents
+from simulator.cost.tile_traffic import (
+    Grid,
+    Loops,
+    Matrices,
+    grid_of,
+    room,
+    tile_count,
+    traffic,
+)
+from simulator.profile import DotEngine, SystolicEngine
+from simulator.profile.cost import MemorySection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tiling:
+    """One way to compute a product.
+
+    Attributes
+    ----------
+    m, n, k
+        extents of a tile
+    tiles
+        how many there are, of all heads
+    loops
+        what is copied tile by tile, and in which order
+    sums
+        where partial sums wait for the next piece of K: in the ``array`` where K is one piece
+    room
+        bytes of SRAM for tiles and partial sums
+    """
+
+    m: int
+    n: int
+    k: int
+    tiles: int
+    loops: Loops
+    sums: Literal["array", "sram", "dram"]
+    room: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """Ways to compute a product, an element of every array for each.
+
+    Attributes
+    ----------
+    loops
+        index into ``choices``
+    m, n, k, tiles, room
+        as in :class:`Tiling`
+    serial
+        1 where a tile is loaded, computed and stored in turn
+    split
+        cycles that the array takes longer than for the product in one piece
+    sram, dram, sram_bursts, dram_bursts
+        bytes that the ports move, and those of whole bursts
+    """
+
+    choices: tuple[Loops, ...]
+    loops: Numbers
+    m: Numbers
+    n: Numbers
+    k: Numbers
+    tiles: Numbers
+    room: Numbers
+    serial: Numbers
+    split: Numbers
+    sram: Numbers
+    dram: Numbers
+    sram_bursts: Numbers
+    dram_bursts: Numbers
+
+    def tiling(self, way: int, product: GemmExtents) -> Tiling:
+        """Return one of the ways."""
+        loops = self.choices[self.loops[way]]
+        return Tiling(
+            m=int(self.m[way]),
+            n=int(self.n[way]),
+            k=int(self.k[way]),
+            tiles=int(self.tiles[way]),
+            loops=loops,
+            sums="array" if self.k[way] == product.k else loops.sums,
+            room=int(self.room[way]),
+        )
+
+
+def ways_of(
+    product: GemmExtents,
+    matrices: Matrices,
+    engine: SystolicEngine | DotEngine,
+    memory: MemorySection,
+) -> Ways:
+    """Return the ways to compute a product whose matrices lie at given places."""
+    array = array_shape(engine)
+    whole = grid_of(array, (product.m,), (product.n,), (product.k,))
+    cut = grid_of(
+        array,
+        tile_extents(product.m, array.m),
+        tile_extents(product.n, array.n),
+        tile_extents(product.k, array.k, halves=True),
+    )
+    choices = tuple(_choices(matrices, double_buffer=memory.double_buffer is not False))
+    parts = []
+    for index, loops in enumerate(choices):
+        grid = _useful(cut, loops, product) if loops.copied else whole
+        splits = {
+            piece: split_cycles(product, engine, array, piece)
+            for piece in np.unique(getattr(grid, array.streamed or "k")).tolist()
+        }
+        parts.append(
+            {
+                "loops": np.full_like(grid.m, index),
+                "m": grid.m,
+                "n": grid.n,
+                "k": grid.k,
+                "tiles": tile_count(product, grid),
+                "room": room(product, grid, loops, engine.heads_parallel or 1),
+                "serial": np.full_like(grid.m, loops.buffers == 1),
+                "split": np.array(
+                    [splits[each] for each in getattr(grid, array.streamed or "k").tolist()],
+                    dtype=np.int64,
+                ),
+                **traffic(product, matrices, grid, loops, memory),
+            }
+        )
+    return Ways(
+        choices=choices,
+        **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
+    )
+
+
+def _choices(matrices: Matrices, *, double_buffer: bool) -> Iterator[Loops]:
+    """Yield what can be tiled: nothing, or any of the operands that lie in DRAM.
+
+    An order in which the one copied operand does not stay is worth its loads only for the partial
+    sums, which then fit a smaller place.
+    """
+    yield Loops(copied=(), order="c", buffers=2 if double_buffer else 1, sums="sram")
+    outside = tuple(
+        name
+        for name, matrix in (("a", matrices.a), ("b", matrices.b))
+        if matrix is not None and matrix.place == "dram"
+    )
+    subsets = {(name,) for name in outside} | ({outside} if outside else set())
+    for copied in sorted(subsets):
+        for buffers in (2, 1) if double_buffer else (1,):
+            yield Loops(copied=copied, order="c", buffers=buffers, sums="sram")
+            for order in copied:
+                for sums in ("sram", "dram"):
+                    yield Loops(copied=copied, order=order, buffers=buffers, sums=sums)
+
+
+def _useful(grid: Grid, loops: Loops, product: GemmExtents) -> Grid:
+    """Return the tiles that no other way with the same traffic and less room stands beside.
+
+    Partial sums have a place only where K is cut in pieces, and so has the order that serves them.
+    An operand that is not copied is not cut for its own sake.
+    """
+    keep = np.ones_like(grid.m, dtype=bool)
+    if loops.order == "c" or loops.sums == "dram":
+        keep &= grid.k < product.k
+    if loops.order == "a" and loops.copied == ("a",):
+        keep &= grid.n == product.n
+    if loops.order == "b" and loops.copied == ("b",):
+        keep &= grid.m == product.m
+    return grid.where(keep)
