@@ -3,7 +3,7 @@
 
 from simulator.cost.constants import weight_bytes
 from simulator.cost.engine import gemm_cycles
-from simulator.cost.estimate import CostEstimate, OpCost, UncostedOpError, estimate
+from simulator.cost.estimate import CostEstimate, OpCost, UncostedOpError, UnplacedOpError, estimate
 from simulator.cost.memory import Buffer, MemoryPlan, plan_memory
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "MemoryPlan",
     "OpCost",
     "UncostedOpError",
+    "UnplacedOpError",
     "estimate",
     "gemm_cycles",
     "plan_memory",

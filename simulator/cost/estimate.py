@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from simulator.cost.constants import weight_bytes
+from simulator.cost.energy import EnergyEstimate, energy_of
 from simulator.cost.memory import plan_memory
+from simulator.cost.placement import kind_of
 from simulator.cost.schedule import StepCost, scheduled
 from simulator.cost.steps import program_of
 from simulator.errors import InputError
@@ -26,6 +28,7 @@ from simulator.profile import NpuProfile
 from simulator.profile.passes import Unit
 
 Resource = Literal["compute", "vector", "host", "sram", "dma"]
+_NAMED = 3  # ops that a message names
 RESOURCES: tuple[Resource, ...] = ("compute", "vector", "host", "sram", "dma")
 
 
@@ -44,6 +47,26 @@ class UncostedOpError(InputError):
         super().__init__(
             f"no cost rule, so no total: {shown}; add their specifications to SPECS in "
             "simulator/graph/ops"
+        )
+
+
+class UnplacedOpError(InputError):
+    """The chip has no place for ops of the graph: a total without them would be wrong.
+
+    Attributes
+    ----------
+    ops
+        names of all of them, in order
+    """
+
+    def __init__(self, profile: str, ops: Sequence[tuple[TensorId, str]]) -> None:
+        self.ops = tuple(name for name, _ in ops)
+        kinds = ", ".join(sorted({kind for _, kind in ops}))
+        first = ", ".join(self.ops[:_NAMED]) + ", …" * (len(ops) > _NAMED)
+        super().__init__(
+            f"profile {profile} has no place for ops of kind {kinds} (compute.placement), and the "
+            f"network has {len(ops)} of them: {first}; place them on the host, or allow them with "
+            "--allow-unplaced, which makes the verdict a NO"
         )
 
 
@@ -96,6 +119,8 @@ class CostEstimate:
         in order of execution
     unplaced
         ops that the chip has no place for: their cycles are not in the total
+    energy
+        None where the profile has no table of energies, or none for these widths or these ops
     peak_sram_bytes, peak_lower_bound_bytes
         see :class:`simulator.cost.memory.MemoryPlan`
     weight_bytes
@@ -109,6 +134,7 @@ class CostEstimate:
     ops: tuple[OpCost, ...]
     steps: tuple[StepCost, ...]
     unplaced: tuple[TensorId, ...]
+    energy: EnergyEstimate | None
     peak_sram_bytes: int
     peak_lower_bound_bytes: int
     weight_bytes: int
@@ -165,6 +191,14 @@ class CostEstimate:
         return cycles
 
     @property
+    def by_block(self) -> dict[str, int]:
+        """Total cycles of each block, in order of first appearance; see :func:`block_of`."""
+        cycles = {block_of(op.name): 0 for op in self.ops}
+        for op in self.ops:
+            cycles[block_of(op.name)] += op.total
+        return cycles
+
+    @property
     def bound_by(self) -> dict[Resource, int]:
         """Total cycles of the ops that each resource limits."""
         cycles = dict.fromkeys(RESOURCES, 0)
@@ -188,11 +222,30 @@ class CostEstimate:
         return self.peak_sram_bytes <= self.sram_bytes
 
 
-def estimate(graph: IntGraph, profile: NpuProfile) -> CostEstimate:
+def block_of(name: TensorId) -> str:
+    """Return the block that an op's name says it belongs to.
+
+    That is its path up to the last part that is a number, ``blocks.3`` of ``blocks.3.attn.qkv`` or
+    ``layers.1.blocks.0``; without a number, its first part.
+    """
+    parts = name.split(".")
+    numbers = [place for place, part in enumerate(parts) if part.isdigit()]
+    return ".".join(parts[: numbers[-1] + 1] if numbers else parts[:1])
+
+
+def estimate(
+    graph: IntGraph, profile: NpuProfile, *, float16: bool = False, allow_unplaced: bool = False
+) -> CostEstimate:
     """Return the ESTIMATED cost of a verified graph on ``profile``, for one image.
+
+    With ``float16``, energy is counted as of that format; ``simulator.cost.float16`` makes the
+    graph and the profile that belong to it. With ``allow_unplaced``, ops that the chip has no place
+    for are left out of every figure and named.
 
     Raises
     ------
+    UnplacedOpError
+        If the chip has no place for an op, unless that is allowed.
     UncostedOpError
         If any op has no specification; all of them are named. There is never a partial total.
     """
@@ -200,12 +253,19 @@ def estimate(graph: IntGraph, profile: NpuProfile) -> CostEstimate:
     if uncosted:
         raise UncostedOpError(uncosted)
     program = program_of(graph, profile)
+    if program.unplaced and not allow_unplaced:
+        kinds = {op.name: kind_of(graph, op) for op in graph.ops}
+        raise UnplacedOpError(profile.name, [(name, kinds[name]) for name in program.unplaced])
     step_costs = scheduled(graph, program, profile)
     plan = plan_memory(graph, program)
+    energy = None
+    if profile.energy is not None and not program.unplaced:
+        energy = energy_of(graph, step_costs, profile.energy, float16=float16)
     return CostEstimate(
         ops=_op_costs(graph, step_costs),
         steps=step_costs,
         unplaced=program.unplaced,
+        energy=energy,
         peak_sram_bytes=plan.peak_sram_bytes,
         peak_lower_bound_bytes=plan.peak_lower_bound_bytes,
         weight_bytes=weight_bytes(graph, *graph.ops),

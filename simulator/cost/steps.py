@@ -197,7 +197,7 @@ def _counts(graph: IntGraph, op: Op) -> dict[str, int]:
         "operand": graph.tensors[op.operands[0]].size,
         "row": result.size // columns,
         "mac": product_macs(graph, op),
-        "work": SPECS[type(op)].elements(graph, op),
+        "work": product_macs(graph, op) or SPECS[type(op)].elements(graph, op),
     }
 
 

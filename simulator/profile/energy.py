@@ -37,7 +37,8 @@ class EnergySection(Section):
     sram_byte, dram_byte
         one byte read or written
     leakage_per_cycle
-        of the whole chip, whether it works or waits
+        of the whole chip, whether it works or waits; absent where it is not known, and then not
+        counted
     """
 
     node_nm: Annotated[float, Field(gt=0, le=10_000)]
@@ -46,7 +47,7 @@ class EnergySection(Section):
     vector_element: Picojoules
     sram_byte: Picojoules
     dram_byte: Picojoules
-    leakage_per_cycle: Picojoules
+    leakage_per_cycle: Picojoules | None = None
 
 
 class CaveatSection(Section):
