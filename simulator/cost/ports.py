@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from simulator.cost.exact import as_written, ceil_div, ceil_times
-from simulator.cost.steps import Transfer
+from simulator.cost.traffic import Transfer
 from simulator.profile.cost import MemorySection, PortSection
 
 
@@ -31,34 +30,50 @@ def bytes_of_bursts(size: int, runs: npt.NDArray[Any], burst: int) -> npt.NDArra
 
 
 def port_cycles(transfers: Sequence[Transfer], port: PortSection) -> int:
-    """Return the cycles that a port takes for the transfers of one step; 0 for none.
+    """Return the cycles that a port takes for the transfers of one step; 0 for none."""
+    moved = [(each.written, burst_bytes(each, port.burst_bytes)) for each in transfers]
+    read, written = (sum(size for way, size in moved if way == out) for out in (False, True))
+    return cycles_of_bursts(read, written, port)
 
-    They follow each other without a gap: the latency shows once.
+
+def cycles_of_bursts(read: int, written: int, port: PortSection) -> int:
+    """Return the cycles that a port takes for bytes of whole bursts; 0 for none.
+
+    They follow each other without a gap: the latency shows once. Reads alone take no less than
+    their own bandwidth allows.
     """
-    return cycles_of_bursts(sum(burst_bytes(each, port.burst_bytes) for each in transfers), port)
-
-
-def cycles_of_bursts(moved: int, port: PortSection) -> int:
-    """Return the cycles that a port takes for so many bytes of whole bursts; 0 for none."""
-    if moved == 0:
+    if not read and not written:
         return 0
-    bandwidth: Fraction = as_written(port.bytes_per_cycle)
-    return port.latency_cycles + ceil_times(moved, 1 / bandwidth)
+    read_rate = as_written(port.read_bytes_per_cycle or port.bytes_per_cycle)
+    return port.latency_cycles + max(
+        ceil_times(read + written, 1 / as_written(port.bytes_per_cycle)),
+        ceil_times(read, 1 / read_rate),
+    )
 
 
-def cycles_of_all(moved: npt.NDArray[Any], port: PortSection) -> npt.NDArray[Any]:
+def cycles_of_all(
+    read: npt.NDArray[Any], written: npt.NDArray[Any], port: PortSection
+) -> npt.NDArray[Any]:
     """Return :func:`cycles_of_bursts` of every element, exact as well."""
-    slowness = 1 / as_written(port.bytes_per_cycle)
+    cycles = _ceil_divided(read + written, port.bytes_per_cycle)
+    if port.read_bytes_per_cycle is not None:
+        cycles = np.maximum(cycles, _ceil_divided(read, port.read_bytes_per_cycle))
+    return cycles + (read + written > 0) * port.latency_cycles
+
+
+def _ceil_divided(moved: npt.NDArray[Any], rate: float) -> npt.NDArray[Any]:
+    slowness = 1 / as_written(rate)
     numerator, denominator = slowness.numerator, slowness.denominator
     if max(int(moved.max(initial=0)) * numerator, denominator) > np.iinfo(np.int64).max:
-        moved = moved.astype(object)
-    return -(-moved * numerator // denominator) + (moved > 0) * port.latency_cycles
+        moved = moved.astype(object)  # Python's integers have no end
+    return -(-moved * numerator // denominator)
 
 
 def dram_port(memory: MemorySection) -> PortSection:
     """Return the DRAM's port; a profile without bursts and latency has single bytes and none."""
     return PortSection(
         bytes_per_cycle=memory.dram_bytes_per_cycle,
+        read_bytes_per_cycle=memory.dram_read_bytes_per_cycle,
         burst_bytes=memory.dram_burst_bytes or 1,
         latency_cycles=memory.dram_latency_cycles or 0,
     )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the oracles are, and what is missing.
 
-Three of them are virtual environments: ``lite`` and ``tosa``, whose pins contradict ours and each
-other's, and ``rtl``, which holds Verilator and cocotb. They are in ``.oracles/`` of the repository,
+Four of them are virtual environments: ``lite`` and ``tosa``, whose pins contradict ours and each
+other's, ``rtl``, which holds Verilator and cocotb, and ``vela``, Arm's compiler. They are in ``.oracles/`` of the repository,
 or where the variable ``AOCQ_ORACLES`` says, and ``make oracles`` makes them (:mod:`install`). The
 others come from the system: Debian's ``iverilog`` and ``yosys``, a C and a C++ compiler, and
 ``libgemmlowp-dev``. QNNPACK is a part of PyTorch.
@@ -29,7 +29,7 @@ def folder() -> Path:
 
 
 def python(environment: str) -> Path:
-    """Return the interpreter of a virtual environment: ``lite``, ``tosa`` or ``rtl``."""
+    """Return the interpreter of a virtual environment: one of :data:`install.REQUIREMENTS`."""
     scripts = "Scripts" if os.name == "nt" else "bin"
     return folder() / environment / scripts / "python"
 
@@ -45,6 +45,11 @@ def _missing_package(environment: str, package: str, name: str) -> str | None:
     if python(environment).exists() and package_folder(environment, package):
         return None
     return f"{name} is not in {folder() / environment}: run `make oracles`"
+
+
+def _missing_vela() -> str | None:
+    found = python("vela").exists() and list((folder() / "vela").glob("lib/*/site-packages/ethosu"))
+    return None if found else f"Vela is not in {folder() / 'vela'}: run `make oracles`"
 
 
 def _missing_verilog() -> str | None:
@@ -99,6 +104,7 @@ MISSING: Mapping[str, Callable[[], str | None]] = MappingProxyType(
             or _missing_package("lite", "tflite_micro", "tflite-micro")
         ),
         "tosa": lambda: _missing_package("tosa", "tosa_reference_model", "the TOSA model"),
+        "vela": _missing_vela,
         "verilog": _missing_verilog,
         "iverilog": _missing_verilog,
         "verilator": _missing_verilator,
