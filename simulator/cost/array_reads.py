@@ -14,13 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from simulator.cost.engine import GemmExtents, heads_cycles
 from simulator.cost.exact import ceil_div
+from simulator.cost.ports import Numbers
 from simulator.profile import DotEngine, SystolicEngine
-
-Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,16 +96,14 @@ def tile_extents(extent: int, multiple: int, *, halves: bool = False) -> tuple[i
 
 
 def split_cycles(
-    product: GemmExtents, engine: SystolicEngine | DotEngine, array: ArrayShape, piece: int
+    product: GemmExtents, engine: SystolicEngine | DotEngine, extent: str, piece: int
 ) -> int:
-    """Return how much longer a product takes whose streamed extent is cut in pieces.
+    """Return how many cycles longer a product takes one of whose extents is cut in pieces.
 
-    The last piece is as long as what remains.
+    Each piece has a fill and a drain of its own; the last is as long as what remains.
     """
-    if array.streamed is None:
-        return 0
-    whole, rest = divmod(getattr(product, array.streamed), piece)
-    cycles = whole * heads_cycles(replace(product, **{array.streamed: piece}), engine)
+    whole, rest = divmod(getattr(product, extent), piece)
+    cycles = whole * heads_cycles(replace(product, **{extent: piece}), engine)
     if rest:
-        cycles += heads_cycles(replace(product, **{array.streamed: rest}), engine)
+        cycles += heads_cycles(replace(product, **{extent: rest}), engine)
     return cycles - heads_cycles(product, engine)

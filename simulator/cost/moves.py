@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.cost.array_reads import Numbers
+from simulator.cost.allocation import Buffer
 from simulator.cost.engine import GemmExtents
-from simulator.cost.memory import Buffer, tensor_roots
+from simulator.cost.memory import tensor_roots
 from simulator.cost.network_ends import network_transfers
-from simulator.cost.ports import burst_bytes
-from simulator.cost.steps import Program, Step, Transfer
+from simulator.cost.ports import Numbers, PortTraffic, burst_bytes, no_traffic
+from simulator.cost.steps import Program, Step
+from simulator.cost.traffic import Transfer
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Op, TensorId
 from simulator.profile.cost import MemorySection
@@ -27,143 +28,179 @@ class Moves:
     ----------
     step, buffer
         number of the step, and index of the buffer whose place decides about the port
-    bytes, sram, dram
-        that are moved; and in whole bursts of either port
+    written
+        of a write, not a read
+    sram, dram
+        bytes in whole bursts of either port
     """
 
     step: Numbers
     buffer: Numbers
-    bytes: Numbers
+    written: Numbers
     sram: Numbers
     dram: Numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatrixMove:
-    """A matrix that a product on the array moves; ``buffer`` is None of constants."""
+    """A matrix that a product on the array moves: bytes in all, and of one contiguous run."""
 
-    transfer: Transfer
-    buffer: int | None
+    bytes: int
+    run_bytes: int
+    constant: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductStep:
-    """A matrix product on the array: its step's number, and its matrices; None where it has none.
+    """A matrix product on the array.
 
-    ``constants`` are all constants of the step, a matrix among them or not.
+    Attributes
+    ----------
+    number
+        of its step
+    extents, matrices
+        A, B and C; None for one that the step does not move
+    buffers
+        indexes of theirs, None of a constant and of one that is not moved
     """
 
     number: int
     extents: GemmExtents
-    a: MatrixMove | None
-    b: MatrixMove | None
-    c: MatrixMove | None
+    matrices: tuple[MatrixMove | None, MatrixMove | None, MatrixMove | None]
+    buffers: tuple[int | None, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """What a program's steps move and compute.
+    """What a program's steps compute and move.
 
     Attributes
     ----------
-    steps
-        of the program
+    steps, buffers
+        of the program; the index ``len(buffers)`` stands for what always lives in DRAM
     moves
         activations and temporaries, but the matrices of products
+    matrices
+        those, each moved once
     ends
-        what is fetched or stored beside them where its buffer lives in SRAM
+        what DRAM gives and takes besides where a network input or output lives in SRAM
     constants
-        bytes of every step, and in bursts of the DRAM's port; but the matrices of products
+        of every step, but the matrices of products: what the port of their memory reads
+    weights
+        the constants among those matrices, each read once
     products
         matrix products on the array, in order
     """
 
     steps: tuple[Step, ...]
+    buffers: tuple[Buffer, ...]
     moves: Moves
+    matrices: Moves
     ends: Moves
-    constants: Numbers
-    constant_bursts: Numbers
+    constants: PortTraffic
+    weights: PortTraffic
     products: tuple[ProductStep, ...]
 
 
 def workload_of(
-    graph: IntGraph, program: Program, buffers: Sequence[Buffer], memory: MemorySection
+    graph: IntGraph, program: Program, buffers: tuple[Buffer, ...], memory: MemorySection
 ) -> Workload:
     """Return what the steps of a program move."""
-    roots = tensor_roots(graph) | {name: name for name in program.temporaries}
-    indexes = {buffer.name: index for index, buffer in enumerate(buffers)}
-    index_of = {name: indexes[root] for name, root in roots.items() if root in indexes}
+    roots = tensor_roots(graph, program.arranged) | {name: name for name in program.temporaries}
+    places = {buffer.name: index for index, buffer in enumerate(buffers)}
+    index_of = {name: places.get(root, len(buffers)) for name, root in roots.items()}
+    bursts = memory.sram_port.burst_bytes if memory.sram_port else 1, memory.dram_burst_bytes or 1
+    constant_burst = bursts[memory.constants != "sram"]
     ops = {op.name: op for op in graph.ops}
     moves: list[tuple[int, Transfer]] = []
+    matrices: list[tuple[int, Transfer]] = []
     products: list[ProductStep] = []
-    constants = np.zeros((2, len(program.steps)), dtype=np.int64)
+    constants, weights = no_traffic(len(program.steps)), no_traffic(len(program.steps))
     for number, step in enumerate(program.steps):
-        others, streamed = [*step.reads, *step.writes], set(step.constants)
-        if step.product is not None:
-            matrices = _matrices(graph, ops[step.op], step, index_of)
-            for each in matrices:
-                if each is not None:
-                    if each.buffer is None:
-                        streamed.discard(each.transfer.tensor)
-                    else:
-                        others.remove(each.transfer)
-            a, b, c = matrices
-            products.append(ProductStep(number=number, extents=step.product, a=a, b=b, c=c))
-        moves += ((number, each) for each in others)
-        for name in streamed:
+        others = [*step.reads, *step.writes]
+        operands = ops[step.op].operands[:2] if step.product else ()
+        for name in step.constants:
             size = graph.tensors[name].bytes
-            constants[:, number] += size, _whole_bursts(size, memory)
+            target = weights if name in operands else constants
+            target.read[number] += burst_bytes(_whole(name, size), constant_burst)
+        constants.read[number] += burst_bytes(_whole("", step.constant_bytes), constant_burst)
+        if step.product is not None:
+            found = [*_matrices(graph, operands, step), step.writes[0]]
+            products.append(_product(number, step.product, found, index_of, step.constants))
+            for each in found:
+                if each is not None and each.tensor not in step.constants:
+                    others.remove(each)
+                    matrices.append((number, each))
+        moves += ((number, each) for each in others)
     return Workload(
         steps=program.steps,
-        moves=_columns(moves, index_of, memory),
-        ends=_columns(network_transfers(graph, program, roots), index_of, memory),
-        constants=constants[0],
-        constant_bursts=constants[1],
+        buffers=buffers,
+        moves=_columns(moves, index_of, bursts),
+        matrices=_columns(matrices, index_of, bursts),
+        ends=_columns(network_transfers(graph, program, roots), index_of, bursts),
+        constants=constants,
+        weights=weights,
         products=tuple(products),
     )
 
 
+def _whole(name: TensorId, size: int) -> Transfer:
+    return Transfer(tensor=name, bytes=size, run_bytes=size)
+
+
 def _matrices(
-    graph: IntGraph, op: Op, step: Step, index_of: Mapping[TensorId, int]
-) -> tuple[MatrixMove | None, MatrixMove | None, MatrixMove | None]:
-    """Return A, B and C of a product, as far as its step moves them."""
+    graph: IntGraph, operands: Sequence[TensorId], step: Step
+) -> list[Transfer | None]:
+    """Return A and B of a product, as far as its step reads them."""
     reads = list(step.reads)
-    found: list[MatrixMove | None] = []
-    for name in op.operands[:2]:
+    found: list[Transfer | None] = []
+    for name in operands:
         read = next((each for each in reads if each.tensor == name), None)
         if read is not None:
             reads.remove(read)
-            found.append(MatrixMove(transfer=read, buffer=index_of[name]))
         elif name in step.constants:
-            size = graph.tensors[name].bytes
-            constant = Transfer(tensor=name, bytes=size, run_bytes=size)
-            found.append(MatrixMove(transfer=constant, buffer=None))
-        else:
-            found.append(None)
-    result = MatrixMove(transfer=step.writes[0], buffer=index_of[step.writes[0].tensor])
-    return found[0], found[1], result
+            read = _whole(name, graph.tensors[name].bytes)
+        found.append(read)
+    return found
 
 
-def _whole_bursts(size: int, memory: MemorySection) -> int:
-    return burst_bytes(Transfer(tensor="", bytes=size, run_bytes=size), memory.dram_burst_bytes or 1)
+def _product(
+    number: int,
+    extents: GemmExtents,
+    transfers: Sequence[Transfer | None],
+    index_of: Mapping[TensorId, int],
+    constants: frozenset[TensorId],
+) -> ProductStep:
+    a, b, c = (
+        None
+        if each is None
+        else MatrixMove(
+            bytes=each.bytes, run_bytes=each.run_bytes, constant=each.tensor in constants
+        )
+        for each in transfers
+    )
+    buffers = (
+        None if each is None or each.tensor in constants else index_of[each.tensor]
+        for each in transfers
+    )
+    return ProductStep(number=number, extents=extents, matrices=(a, b, c), buffers=tuple(buffers))
 
 
 def _columns(
-    moves: Iterable[tuple[int, Transfer]], index_of: Mapping[TensorId, int], memory: MemorySection
+    moves: Iterable[tuple[int, Transfer]],
+    index_of: Mapping[TensorId, int],
+    bursts: tuple[int, int],
 ) -> Moves:
-    sram = memory.sram_port.burst_bytes if memory.sram_port else 1
-    dram = memory.dram_burst_bytes or 1
     rows = [
         (
             number,
             index_of[each.tensor],
-            each.bytes,
-            burst_bytes(each, sram),
-            burst_bytes(each, dram),
+            each.written,
+            burst_bytes(each, bursts[0]),
+            burst_bytes(each, bursts[1]),
         )
         for number, each in moves
     ]
-    columns = np.array(rows, dtype=np.int64).reshape(len(rows), 5).T
-    return Moves(
-        step=columns[0], buffer=columns[1], bytes=columns[2], sram=columns[3], dram=columns[4]
-    )
+    names = ("step", "buffer", "written", "sram", "dram")
+    columns = np.array(rows, dtype=np.int64).reshape(len(rows), len(names)).T
+    return Moves(**dict(zip(names, columns, strict=True)))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,48 @@ import numpy.typing as npt
 from simulator.cost.exact import as_written, ceil_div, ceil_times
 from simulator.cost.traffic import Transfer
 from simulator.profile.cost import MemorySection, PortSection
+
+
+Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class PortTraffic:
+    """Bytes that a port reads and writes, in whole bursts; arrays have an element for each step."""
+
+    read: Any
+    written: Any
+
+    @property
+    def bytes(self) -> Any:
+        """Bytes in all."""
+        return self.read + self.written
+
+    def __add__(self, other: PortTraffic) -> PortTraffic:
+        return PortTraffic(self.read + other.read, self.written + other.written)
+
+    def at(self, index: int) -> PortTraffic:
+        """Return the element of one step."""
+        return PortTraffic(int(self.read[index]), int(self.written[index]))
+
+    def cycles(self, port: PortSection | None) -> Any:
+        """Return the cycles that a port takes for it; 0 where nothing limits the port."""
+        if port is None:
+            return np.zeros_like(self.read)
+        return cycles_of_all(self.read, self.written, port)
+
+
+def no_traffic(steps: int) -> PortTraffic:
+    """Return the traffic of so many steps that move nothing."""
+    return PortTraffic(np.zeros(steps, dtype=np.int64), np.zeros(steps, dtype=np.int64))
+
+
+def joined_traffic(parts: Sequence[PortTraffic]) -> PortTraffic:
+    """Return the traffic of several parts, one after the other."""
+    return PortTraffic(
+        np.concatenate([part.read for part in parts]),
+        np.concatenate([part.written for part in parts]),
+    )
 
 
 def burst_bytes(transfer: Transfer, burst: int) -> int:
@@ -65,7 +108,8 @@ def _ceil_divided(moved: npt.NDArray[Any], rate: float) -> npt.NDArray[Any]:
     slowness = 1 / as_written(rate)
     numerator, denominator = slowness.numerator, slowness.denominator
     if max(int(moved.max(initial=0)) * numerator, denominator) > np.iinfo(np.int64).max:
-        moved = moved.astype(object)  # Python's integers have no end
+        # Python's integers have no end, and the cycles are few enough again.
+        return (-(-moved.astype(object) * numerator // denominator)).astype(np.int64)
     return -(-moved * numerator // denominator)
 
 

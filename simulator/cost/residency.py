@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from simulator.cost.exact import ceil_div
-from simulator.cost.memory import ALIGNMENT, Buffer
+from simulator.cost.allocation import ALIGNMENT, Buffer
 from simulator.graph.ops import TensorId
 
 _STEPS_PER_DOUBLING = 4

@@ -3,92 +3,131 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.cost.array_reads import Numbers
-from simulator.cost.ports import cycles_of_all, dram_port
-from simulator.cost.tiles import Ways
+from simulator.cost.ports import Numbers, PortTraffic, dram_port
+from simulator.cost.tiles import Tiling, Ways
 from simulator.profile.cost import MemorySection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Beside:
     """What a product's step computes and moves beside the product's matrices.
 
-    Attributes
-    ----------
-    unit
-        cycles of the array for the product in one piece
-    sram_bursts, dram_bursts
-        of other operands and constants, in whole bursts
+    ``unit`` are the array's cycles for the product in one piece; ``sram`` and ``dram`` what other
+    operands and constants move over both ports, each read and written in whole bursts.
     """
 
     unit: int
-    sram_bursts: int
-    dram_bursts: int
+    sram: tuple[int, int]
+    dram: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TileChoice:
-    """Which way to take with how much room.
+class ProductCost:
+    """What a product's step takes in one way to compute it.
 
     Attributes
     ----------
-    ways
-        to choose from
     unit, sram, dram, total
-        cycles of each: of the array, of both ports, and of all without ``issue_cycles``
-    rooms, best
-        in rising order of their rooms: the best way with that room or less
-    least_traffic
-        the same, by DRAM traffic first and no bandwidth at all
+        cycles of the array and of both ports, and of all, without ``issue_cycles``
+    sram_moved, dram_moved
+        what the ports move
     """
+
+    tiling: Tiling
+    unit: int
+    sram: int
+    dram: int
+    total: int
+    sram_moved: PortTraffic
+    dram_moved: PortTraffic
+
+
+@dataclass(frozen=True, slots=True)
+class ByRoom:
+    """The best way for every amount of room: ``costs[i]`` from ``rooms[i]`` bytes on."""
+
+    rooms: tuple[int, ...]
+    costs: tuple[ProductCost, ...]
+
+    def within(self, free: int) -> ProductCost:
+        """Return the best way that needs no more than ``free`` bytes."""
+        return self.costs[bisect_right(self.rooms, free) - 1]
+
+
+def fastest(ways: Ways, beside: Beside, memory: MemorySection) -> ByRoom:
+    """Return the way with the least cycles; of equally fast ones, that with the least traffic."""
+    figures = _figures(ways, beside, memory)
+    return _by_room(figures, (figures.total, *figures.traffic))
+
+
+def least_moving(ways: Ways, beside: Beside, memory: MemorySection) -> ByRoom:
+    """Return the way with the least DRAM traffic, whatever the bandwidths of the ports."""
+    figures = _figures(ways, beside, memory)
+    return _by_room(figures, figures.traffic)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Figures:
+    """What every way takes, as in :class:`ProductCost`."""
 
     ways: Ways
     unit: Numbers
     sram: Numbers
     dram: Numbers
     total: Numbers
-    rooms: Numbers
-    best: Numbers
-    least_traffic: Numbers
+    sram_moved: PortTraffic
+    dram_moved: PortTraffic
 
-    def way(self, free: int, *, by_traffic: bool = False) -> int:
-        """Return the index of the way to take with ``free`` bytes of SRAM."""
-        last = int(np.searchsorted(self.rooms, free, side="right")) - 1
-        return int((self.least_traffic if by_traffic else self.best)[last])
+    @property
+    def traffic(self) -> tuple[Numbers, ...]:
+        """By which ways are compared, the most important first."""
+        return self.dram_moved.bytes, self.sram_moved.bytes, self.unit, self.ways.room
 
 
-def choice_of(ways: Ways, beside: Beside, memory: MemorySection) -> TileChoice:
-    """Return the way to take for every amount of room: the least cycles, then the least traffic."""
+def _figures(ways: Ways, beside: Beside, memory: MemorySection) -> _Figures:
     outside = dram_port(memory)
-    unit = ways.split + beside.unit
-    sram = np.zeros_like(unit)
-    if memory.sram_port is not None:
-        sram = cycles_of_all(ways.sram_bursts + beside.sram_bursts, memory.sram_port)
-    dram = cycles_of_all(ways.dram_bursts + beside.dram_bursts, outside)
+    sram, dram = ways.sram + PortTraffic(*beside.sram), ways.dram + PortTraffic(*beside.dram)
+    unit, sram_cycles = ways.split + beside.unit, sram.cycles(memory.sram_port)
     # One buffer: each tile but the first waits for its own transfer to begin.
     copied = np.array([bool(loops.copied) for loops in ways.choices])[ways.loops]
-    dram = dram + ways.serial * copied * (ways.tiles - 1) * outside.latency_cycles
-    total = np.where(ways.serial, unit + sram + dram, np.maximum(np.maximum(unit, sram), dram))
-    by_room = np.argsort(ways.room, kind="stable")
-    traffic = (ways.dram_bursts, ways.sram_bursts, ways.split, ways.room)
-    return TileChoice(
+    waits = ways.serial * copied * (ways.tiles - 1) * outside.latency_cycles
+    dram_cycles = dram.cycles(outside) + waits
+    beside_each_other = np.maximum(np.maximum(unit, sram_cycles), dram_cycles)
+    return _Figures(
         ways=ways,
         unit=unit,
-        sram=sram,
-        dram=dram,
-        total=total,
-        rooms=ways.room[by_room],
-        best=_best_so_far(np.lexsort((*reversed(traffic), total)), by_room),
-        least_traffic=_best_so_far(np.lexsort((total * 0, *reversed(traffic))), by_room),
+        sram=sram_cycles,
+        dram=dram_cycles,
+        total=np.where(ways.serial, unit + sram_cycles + dram_cycles, beside_each_other),
+        sram_moved=sram,
+        dram_moved=dram,
     )
 
 
-def _best_so_far(ranking: Numbers, by_room: Numbers) -> Numbers:
-    """Return, for each in order of room, the one that ranks best of those up to it."""
+def _by_room(figures: _Figures, keys: Sequence[Numbers]) -> ByRoom:
+    """Return the way whose ``keys`` are least, the first of them first, for every room."""
+    ranking = np.lexsort(tuple(reversed(keys)))
     rank = np.empty_like(ranking)
     rank[ranking] = np.arange(len(ranking))
-    return ranking[np.minimum.accumulate(rank[by_room])]
+    by_room = np.argsort(figures.ways.room, kind="stable")
+    best = np.minimum.accumulate(rank[by_room])
+    changes = np.flatnonzero(np.diff(best, prepend=len(ranking)))
+    return ByRoom(
+        tuple(figures.ways.room[by_room[changes]].tolist()),
+        tuple(_cost(figures, way) for way in ranking[best[changes]].tolist()),
+    )
+
+
+def _cost(figures: _Figures, way: int) -> ProductCost:
+    return ProductCost(
+        tiling=figures.ways.tiling(way),
+        sram_moved=figures.sram_moved.at(way),
+        dram_moved=figures.dram_moved.at(way),
+        **{name: int(getattr(figures, name)[way]) for name in ("unit", "sram", "dram", "total")},
+    )

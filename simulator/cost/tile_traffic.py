@@ -8,15 +8,15 @@ trip of 8 bytes for every piece of K but the first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from simulator.cost.array_reads import ArrayShape, Numbers, block_count
+from simulator.cost.array_reads import ArrayShape, block_count
 from simulator.cost.engine import GemmExtents
-from simulator.cost.ports import bytes_of_bursts
+from simulator.cost.ports import Numbers, PortTraffic, bytes_of_bursts, no_traffic
 from simulator.profile.cost import MemorySection
 
 Place = Literal["sram", "dram"]
@@ -93,14 +93,16 @@ def grid_of(array: ArrayShape, m: Sequence[int], n: Sequence[int], k: Sequence[i
     return Grid(axes[0], axes[1], axes[2], blocks[:, 0], blocks[:, 1])
 
 
+def joined_grids(grids: Sequence[Grid]) -> Grid:
+    """Return the choices of several grids, one after the other."""
+    names = ("m", "n", "k", "block_m", "block_n")
+    return Grid(*(np.concatenate([getattr(grid, name) for grid in grids]) for name in names))
+
+
 def tile_count(product: GemmExtents, grid: Grid) -> Numbers:
     """Return how many tiles there are, of all heads."""
-    return (
-        product.heads
-        * -(-product.m // grid.m)
-        * -(-product.n // grid.n)
-        * -(-product.k // grid.k)
-    )
+    of_head = -(-product.m // grid.m) * -(-product.n // grid.n) * -(-product.k // grid.k)
+    return product.heads * of_head
 
 
 def room(product: GemmExtents, grid: Grid, loops: Loops, heads: int) -> Numbers:
@@ -115,54 +117,63 @@ def room(product: GemmExtents, grid: Grid, loops: Loops, heads: int) -> Numbers:
     return min(heads, product.heads) * (loops.buffers * tiles + held * sums * SUM_BYTES)
 
 
-def traffic(
+def product_traffic(
     product: GemmExtents, matrices: Matrices, grid: Grid, loops: Loops, memory: MemorySection
-) -> Mapping[str, Numbers]:
-    """Return what both ports move: bytes, and bytes of whole bursts."""
-    ports = _Ports(memory, np.zeros_like(grid.m))
+) -> dict[Place, PortTraffic]:
+    """Return what both ports move."""
+    moved = _Moved(memory, len(grid.m))
     a, b, c = matrices.a, matrices.b, matrices.c
     if a is not None:
         loads = 1 if loops.order == "a" else -(-product.n // grid.n)
         run = np.where(grid.k < product.k, grid.k * product.a_bits // 8, a.run_bytes)
-        ports.operand(
-            a, block_count(product.n, grid.n, grid.block_n), loads, run, "a" in loops.copied
-        )
+        reads = block_count(product.n, grid.n, grid.block_n)
+        moved.operand(a, reads, loads, run, "a" in loops.copied)
     if b is not None:
         loads = 1 if loops.order == "b" else -(-product.m // grid.m)
         run = np.where(grid.n < product.n, grid.n * product.b_bits // 8, b.run_bytes)
-        ports.operand(
-            b, block_count(product.m, grid.m, grid.block_m), loads, run, "b" in loops.copied
-        )
+        reads = block_count(product.m, grid.m, grid.block_m)
+        moved.operand(b, reads, loads, run, "b" in loops.copied)
     if c is not None:
-        ports.move(c.place, c.bytes, c.run_bytes, 1)
-    trips = 2 * (-(-product.k // grid.k) - 1)
-    sums = SUM_BYTES * product.heads * product.m * product.n
-    ports.move(loops.sums, sums, sums, trips)
-    return ports.totals
+        run = c.run_bytes if c.place == "sram" else _result_runs(product, c, grid)
+        moved.add(c.place, "written", c.bytes, run, 1)
+    trips = -(-product.k // grid.k) - 1
+    size = SUM_BYTES * product.heads * product.m * product.n
+    moved.add(loops.sums, "written", size, size, trips)
+    moved.add(loops.sums, "read", size, size, trips)
+    return moved.ports
 
 
-class _Ports:
+def _result_runs(product: GemmExtents, c: Matrix, grid: Grid) -> Numbers:
+    """Return how many bytes of a result leave the array one after the other: a row of its block."""
+    columns = np.minimum(grid.n, np.where(grid.block_n == 0, product.n, grid.block_n))
+    row = c.bytes * columns // (product.heads * product.m * product.n)
+    return np.where(columns < product.n, np.minimum(row, c.run_bytes), c.run_bytes)
+
+
+class _Moved:
     """Sums of what both ports move."""
 
-    def __init__(self, memory: MemorySection, zero: Numbers) -> None:
+    def __init__(self, memory: MemorySection, count: int) -> None:
         sram = memory.sram_port.burst_bytes if memory.sram_port else 1
         self._burst = {"sram": sram, "dram": memory.dram_burst_bytes or 1}
-        names = ("sram", "dram", "sram_bursts", "dram_bursts")
-        self.totals: dict[str, Numbers] = dict.fromkeys(names, zero)
+        self.ports: dict[Place, PortTraffic] = {
+            "sram": no_traffic(count),
+            "dram": no_traffic(count),
+        }
 
-    def move(self, port: Place, size: int, run: Any, times: Any) -> None:
+    def add(
+        self, port: Place, way: Literal["read", "written"], size: int, run: Any, times: Any
+    ) -> None:
         """Add ``size`` bytes in runs, so many times."""
-        self.totals[port] = self.totals[port] + size * times
-        bursts = f"{port}_bursts"
-        self.totals[bursts] = (
-            self.totals[bursts] + bytes_of_bursts(size, np.asarray(run), self._burst[port]) * times
-        )
+        bursts = bytes_of_bursts(size, np.asarray(run), self._burst[port]) * times
+        np.add(getattr(self.ports[port], way), bursts, out=getattr(self.ports[port], way))
 
     def operand(self, matrix: Matrix, reads: Any, loads: Any, tile_run: Any, copied: bool) -> None:
         """Add an operand that the array reads so often, and that is loaded so often if copied."""
         if not copied:
-            self.move(matrix.place, matrix.bytes, matrix.run_bytes, reads)
+            self.add(matrix.place, "read", matrix.bytes, matrix.run_bytes, reads)
             return
         run = matrix.run_bytes if matrix.constant else np.minimum(tile_run, matrix.run_bytes)
-        self.move("dram", matrix.bytes, run, loads)
-        self.move("sram", matrix.bytes, matrix.run_bytes, loads + reads)
+        self.add("dram", "read", matrix.bytes, run, loads)
+        self.add("sram", "written", matrix.bytes, matrix.run_bytes, loads)
+        self.add("sram", "read", matrix.bytes, matrix.run_bytes, reads)

@@ -15,16 +15,18 @@ from typing import Literal
 
 import numpy as np
 
-from simulator.cost.array_reads import Numbers, array_shape, split_cycles, tile_extents
+from simulator.cost.array_reads import array_shape, split_cycles, tile_extents
 from simulator.cost.engine import GemmExtents
+from simulator.cost.ports import Numbers, PortTraffic, joined_traffic
 from simulator.cost.tile_traffic import (
     Grid,
     Loops,
     Matrices,
     grid_of,
+    joined_grids,
+    product_traffic,
     room,
     tile_count,
-    traffic,
 )
 from simulator.profile import DotEngine, SystolicEngine
 from simulator.profile.cost import MemorySection
@@ -71,10 +73,11 @@ class Ways:
         1 where a tile is loaded, computed and stored in turn
     split
         cycles that the array takes longer than for the product in one piece
-    sram, dram, sram_bursts, dram_bursts
-        bytes that the ports move, and those of whole bursts
+    sram, dram
+        what the ports move
     """
 
+    product: GemmExtents
     choices: tuple[Loops, ...]
     loops: Numbers
     m: Numbers
@@ -84,12 +87,10 @@ class Ways:
     room: Numbers
     serial: Numbers
     split: Numbers
-    sram: Numbers
-    dram: Numbers
-    sram_bursts: Numbers
-    dram_bursts: Numbers
+    sram: PortTraffic
+    dram: PortTraffic
 
-    def tiling(self, way: int, product: GemmExtents) -> Tiling:
+    def tiling(self, way: int) -> Tiling:
         """Return one of the ways."""
         loops = self.choices[self.loops[way]]
         return Tiling(
@@ -98,7 +99,7 @@ class Ways:
             k=int(self.k[way]),
             tiles=int(self.tiles[way]),
             loops=loops,
-            sums="array" if self.k[way] == product.k else loops.sums,
+            sums="array" if self.k[way] == self.product.k else loops.sums,
             room=int(self.room[way]),
         )
 
@@ -118,51 +119,62 @@ def ways_of(
         tile_extents(product.n, array.n),
         tile_extents(product.k, array.k, halves=True),
     )
-    choices = tuple(_choices(matrices, double_buffer=memory.double_buffer is not False))
-    parts = []
-    for index, loops in enumerate(choices):
-        grid = _useful(cut, loops, product) if loops.copied else whole
-        splits = {
-            piece: split_cycles(product, engine, array, piece)
-            for piece in np.unique(getattr(grid, array.streamed or "k")).tolist()
-        }
-        parts.append(
-            {
-                "loops": np.full_like(grid.m, index),
-                "m": grid.m,
-                "n": grid.n,
-                "k": grid.k,
-                "tiles": tile_count(product, grid),
-                "room": room(product, grid, loops, engine.heads_parallel or 1),
-                "serial": np.full_like(grid.m, loops.buffers == 1),
-                "split": np.array(
-                    [splits[each] for each in getattr(grid, array.streamed or "k").tolist()],
-                    dtype=np.int64,
-                ),
-                **traffic(product, matrices, grid, loops, memory),
-            }
-        )
+    choices = tuple(_choices(matrices, memory))
+    grids = [_useful(cut, loops, product) if loops.copied else whole for loops in choices]
+    moved = [
+        product_traffic(product, matrices, grid, loops, memory)
+        for grid, loops in zip(grids, choices, strict=True)
+    ]
+    rooms = [
+        room(product, grid, loops, engine.heads_parallel or 1)
+        for grid, loops in zip(grids, choices, strict=True)
+    ]
+    loops_of = np.repeat(np.arange(len(choices)), [len(grid.m) for grid in grids])
+    joined = joined_grids(grids)
     return Ways(
+        product=product,
         choices=choices,
-        **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
+        loops=loops_of,
+        m=joined.m,
+        n=joined.n,
+        k=joined.k,
+        tiles=tile_count(product, joined),
+        room=np.concatenate(rooms),
+        serial=np.array([loops.buffers == 1 for loops in choices])[loops_of],
+        split=_splits(product, engine, joined),
+        sram=joined_traffic([ports["sram"] for ports in moved]),
+        dram=joined_traffic([ports["dram"] for ports in moved]),
     )
 
 
-def _choices(matrices: Matrices, *, double_buffer: bool) -> Iterator[Loops]:
+def _splits(product: GemmExtents, engine: SystolicEngine | DotEngine, grid: Grid) -> Numbers:
+    """Return the cycles that the array takes longer for a product that is cut in tiles."""
+    array = array_shape(engine)
+    if array.streamed is None:
+        return np.zeros_like(grid.m)
+    pieces, index = np.unique(getattr(grid, array.streamed), return_inverse=True)
+    cycles = [split_cycles(product, engine, array.streamed, piece) for piece in pieces.tolist()]
+    return np.array(cycles, dtype=np.int64)[index]
+
+
+def _choices(matrices: Matrices, memory: MemorySection) -> Iterator[Loops]:
     """Yield what can be tiled: nothing, or any of the operands that lie in DRAM.
 
     An order in which the one copied operand does not stay is worth its loads only for the partial
     sums, which then fit a smaller place.
     """
-    yield Loops(copied=(), order="c", buffers=2 if double_buffer else 1, sums="sram")
+    both = (2, 1) if memory.double_buffer is not False else (1,)
+    yield Loops(copied=(), order="c", buffers=both[0], sums="sram")
     outside = tuple(
         name
         for name, matrix in (("a", matrices.a), ("b", matrices.b))
-        if matrix is not None and matrix.place == "dram"
+        if matrix is not None
+        and matrix.place == "dram"
+        and (matrix.constant or memory.tiles_of != "constants")
     )
     subsets = {(name,) for name in outside} | ({outside} if outside else set())
     for copied in sorted(subsets):
-        for buffers in (2, 1) if double_buffer else (1,):
+        for buffers in both:
             yield Loops(copied=copied, order="c", buffers=buffers, sums="sram")
             for order in copied:
                 for sums in ("sram", "dram"):

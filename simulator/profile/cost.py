@@ -209,6 +209,9 @@ class MemorySection(Section):
         ``dram``: they belong to DRAM, and the SRAM is a cache of those that fit
     constants
         where weights, biases and tables are kept; ``dram``, where it is absent
+    tiles_of
+        what the DMA copies into SRAM tile by tile for a product: ``all``, as where it is absent, or
+        ``constants`` alone; the array reads an activation that lies in DRAM there then
     prefetch
         True where weights of an op may be fetched during earlier ops into SRAM that is free
     """
@@ -223,6 +226,7 @@ class MemorySection(Section):
     double_buffer: bool | None = None
     arena: Literal["dram", "sram"] | None = None
     constants: Literal["dram", "sram"] | None = None
+    tiles_of: Literal["all", "constants"] | None = None
     prefetch: bool | None = None
 
     @model_serializer(mode="wrap")
