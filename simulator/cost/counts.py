@@ -12,8 +12,6 @@ from simulator.graph.macs import product_macs
 from simulator.graph.ops import SPECS, Op
 from simulator.profile.passes import PassSection
 
-_AXES_OF_A_PICTURE = 3
-
 
 def counts_of(graph: IntGraph, op: Op) -> dict[str, int]:
     """Return the elements of each kind that passes and temporaries count."""
@@ -46,13 +44,9 @@ def in_blocks(shape: Sequence[int], block: Sequence[int]) -> int:
     shape
         of the tensor; its last three dimensions are height, width and depth of a picture
     block
-        height, width and depth of a block
+        height, width and depth of a block, or only the last ones
     """
-    missing = max(0, _AXES_OF_A_PICTURE - len(shape))
-    sizes = (1,) * missing + tuple(shape)
-    pictures = math.prod(sizes[:-_AXES_OF_A_PICTURE])
-    covered = [
-        ceil_div(size, unit) * unit
-        for size, unit in zip(sizes[-_AXES_OF_A_PICTURE:], block, strict=True)
-    ]
-    return pictures * math.prod(covered)
+    sizes = (1,) * (len(block) - len(shape)) + tuple(shape)
+    pictures = math.prod(sizes[: -len(block)])
+    covered = zip(sizes[-len(block) :], block, strict=True)
+    return pictures * math.prod(ceil_div(size, unit) * unit for size, unit in covered)

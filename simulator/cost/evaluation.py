@@ -108,17 +108,25 @@ def evaluated(chip: Chip, residency: Residency) -> StepCycles:
 
 def least_cycles(chip: Chip, residency: Residency) -> int:
     """Return cycles that no way to compute the products can do without."""
-    work, memory = chip.workload, chip.profile.memory
-    resident = residents(work, residency)
-    sram, dram = port_traffic(work, resident, memory)
-    here = resident[work.matrices.buffer]
-    sram = sram + _of_steps(work.matrices, work.matrices.sram, here, len(work.steps))
-    dram = dram + _of_steps(work.matrices, work.matrices.dram, ~here, len(work.steps))
-    if memory.constants == "sram":
+    work = chip.workload
+    sram, dram = least_traffic(chip, residency)
+    if chip.profile.memory.constants == "sram":
         sram = sram + work.weights
     else:
         dram = dram + work.weights
     return int(all_together(chip, sram, dram).total.sum())
+
+
+def least_traffic(chip: Chip, residency: Residency) -> tuple[PortTraffic, PortTraffic]:
+    """Return what the ports move at least, of products every matrix once and no weights."""
+    work = chip.workload
+    resident = residents(work, residency)
+    sram, dram = port_traffic(work, resident, chip.profile.memory)
+    here = resident[work.matrices.buffer]
+    return (
+        sram + _of_steps(work.matrices, work.matrices.sram, here, len(work.steps)),
+        dram + _of_steps(work.matrices, work.matrices.dram, ~here, len(work.steps)),
+    )
 
 
 def residents(work: Workload, residency: Residency) -> Flags:

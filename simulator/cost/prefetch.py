@@ -24,6 +24,7 @@ from simulator.cost.evaluation import (
     StepCycles,
     all_together,
     best_ways,
+    least_traffic,
     occupied,
     port_traffic,
     residents,
@@ -138,6 +139,16 @@ def with_prefetch(chip: Chip, residency: Residency, prefetch: Prefetch) -> StepC
     fetched = moved.cycles(dram_port(memory)) - own.dram_moved.cycles(dram_port(memory))
     total, port = hidden(own.total, own.dram, fetched, prefetch.since)
     return replace(own, total=total, dram=port, dram_moved=moved)
+
+
+def least_cycles_with_prefetch(chip: Chip, residency: Residency) -> int:
+    """Return cycles that no prefetch can do without: all weights may come from the start on."""
+    port = dram_port(chip.profile.memory)
+    sram, dram = least_traffic(chip, residency)
+    own = all_together(chip, sram, dram)
+    fetched = (dram + chip.workload.weights).cycles(port) - own.dram
+    since = {product.number: 0 for product in chip.workload.products}
+    return int(hidden(own.total, own.dram, fetched, since)[0].sum())
 
 
 def hidden(

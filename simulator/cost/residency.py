@@ -16,8 +16,8 @@ from simulator.cost.exact import ceil_div
 from simulator.cost.allocation import ALIGNMENT, Buffer
 from simulator.graph.ops import TensorId
 
-_STEPS_PER_DOUBLING = 4
-_LEAST_SHARE = 64  # budgets below this part of the peak hold next to nothing
+_PARTS_OF_A_DOUBLING = 4
+LEAST_SHARE = 64  # a budget below this part of all buffers holds next to nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,15 +36,15 @@ class Residency:
     needed_bytes: int
 
 
-def budgets(peak: int) -> Iterator[int]:
-    """Yield sizes of SRAM below ``peak`` bytes, from large to small: four for each doubling.
+def budgets(least: int, most: int) -> Iterator[int]:
+    """Yield sizes of SRAM of at least ``least`` and less than ``most`` bytes, the largest first.
 
     Powers of two and quarters between them: what memories are built in.
     """
-    doubling = 1 << max(peak.bit_length(), 2)
-    while doubling * _LEAST_SHARE >= peak and doubling >= _STEPS_PER_DOUBLING:
-        for part in range(2 * _STEPS_PER_DOUBLING - 1, _STEPS_PER_DOUBLING - 1, -1):
-            if (size := doubling * part // _STEPS_PER_DOUBLING) < peak:
+    doubling = 1 << max(most.bit_length(), 2)
+    while doubling * 2 > least and doubling >= _PARTS_OF_A_DOUBLING:
+        for part in range(2 * _PARTS_OF_A_DOUBLING - 1, _PARTS_OF_A_DOUBLING - 1, -1):
+            if least <= (size := doubling * part // _PARTS_OF_A_DOUBLING) < most:
                 yield size
         doubling //= 2
 

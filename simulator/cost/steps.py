@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from simulator.cost.constants import constants_of
 from simulator.cost.counts import counts_of, in_blocks, worked_elements
 from simulator.cost.engine import GemmExtents, gemm_extents, heads_cycles
-from simulator.cost.exact import as_written, ceil_div, ceil_times
+from simulator.cost.exact import as_written, ceil_times
 from simulator.cost.exchanges import exchanges
 from simulator.cost.forms import passes_of
 from simulator.cost.fusion import arranged_inputs, fused_ops
@@ -226,44 +226,25 @@ def _exchanged(traffic: TrafficOfOp, compute: ComputeSection) -> list[Step]:
     op, each = traffic.op, compute.passes.transpose if compute.passes else None
     if not isinstance(op, Transpose) or each is None:
         return []
-    size, elements = traffic.graph.tensors[op.a].bytes, traffic.counts["result"]
-    bits = traffic.graph.tensors[op.a].type.bits
     found = exchanges(traffic.graph.tensors[op.a].shape, op.permutation)
-    if not found:
-        return []
-    names = [op.a, *(f"{op.name}/{number}" for number in range(len(found) - 1)), traffic.result]
+    between = [f"{op.name}/{number}" for number in range(len(found) - 1)]
+    steps = zip(found, [op.a, *between], [*between, traffic.result], strict=False)
     return [
         Step(
             op=op.name,
             kind="layout",
             name=op.name if len(found) == 1 else f"{op.name}/{number}",
             unit=each.unit,
-            cycles=_cycles(each, in_blocks(pass_.after, each.block or (1, 1, 1)), None, compute),
+            cycles=_cycles(each, in_blocks(exchange.after, each.block or (1,)), None, compute),
             issue_cycles=compute.issue_cycles or 0,
-            elements=elements,
+            elements=traffic.counts["result"],
             macs=0,
-            reads=(
-                _moved(
-                    source, size, bits * min(pass_.before[-1], each.read_run or size), written=False
-                ),
-            ),
-            writes=(
-                _moved(
-                    target, size, bits * min(pass_.after[-1], each.write_run or size), written=True
-                ),
-            ),
+            reads=(traffic.exchanged(source, each, exchange, written=False),),
+            writes=(traffic.exchanged(target, each, exchange, written=True),),
             constants=frozenset(),
         )
-        for number, (pass_, source, target) in enumerate(
-            zip(found, names[:-1], names[1:], strict=True)
-        )
+        for number, (exchange, source, target) in enumerate(steps)
     ]
-
-
-def _moved(tensor: TensorId, size: int, run_bits: int, *, written: bool) -> Transfer:
-    """Return a whole tensor of ``size`` bytes that moves in runs of so many bits."""
-    run = ceil_div(run_bits, 8)
-    return Transfer(tensor=tensor, bytes=size, run_bytes=run, written=written)
 
 
 def _cycles(

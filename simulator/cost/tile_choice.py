@@ -67,9 +67,12 @@ def fastest(ways: Ways, beside: Beside, memory: MemorySection) -> ByRoom:
 
 
 def least_moving(ways: Ways, beside: Beside, memory: MemorySection) -> ByRoom:
-    """Return the way with the least DRAM traffic, whatever the bandwidths of the ports."""
+    """Return the way with the least DRAM traffic, whatever the bandwidths of the ports.
+
+    Of those that move tiles beside the array's work, if any do.
+    """
     figures = _figures(ways, beside, memory)
-    return _by_room(figures, figures.traffic)
+    return _by_room(figures, (ways.serial, *figures.traffic))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

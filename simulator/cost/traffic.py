@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from simulator.cost.exact import ceil_div
+from simulator.cost.exchanges import Exchange
 from simulator.cost.runs import run_elements
 from simulator.graph.graph import IntGraph, Tensor
 from simulator.graph.ops import Add, AddShifted, Mul, Op, SquaredDifference, TensorId
@@ -103,6 +104,21 @@ class TrafficOfOp:
         run = _run(self.graph, self.op, None, tensor, each.write_run)
         return Transfer(tensor=self.result, bytes=tensor.bytes, run_bytes=run, written=True)
 
+    def exchanged(
+        self, tensor: TensorId, each: PassSection, exchange: Exchange, *, written: bool
+    ) -> Transfer:
+        """Return what an exchange of two axes reads or writes of ``tensor``."""
+        bits, elements = self.graph.result(self.op).type.bits, self.counts["result"]
+        most = (each.write_run if written else each.read_run) or elements
+        if each.whole_depth and not written:
+            elements = max(elements, exchange.after[0] * exchange.after[1] * exchange.before[2])
+        return Transfer(
+            tensor=tensor,
+            bytes=ceil_div(elements * bits, 8),
+            run_bytes=ceil_div(most * bits, 8),
+            written=written,
+        )
+
     def constant_bytes(self, each: PassSection) -> int:
         """Return the bytes that a pass reads of constants beyond reading each of them once."""
         added = ceil_div(self.counts[each.over] * (each.constant_bits or 0), 8)
@@ -136,6 +152,5 @@ def _run(
     """Return the bytes of one run of an operand, or of the result (None)."""
     elements = run_elements(graph, op, operand)
     if most is not None:
-        depth = tensor.shape[-1] if tensor.shape else 1
-        elements = min(elements, depth, most)
+        elements = min(elements, most)
     return ceil_div(elements * tensor.type.bits, 8)

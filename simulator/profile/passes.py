@@ -99,6 +99,9 @@ class PassSection(Section):
     read_run, write_run
         most elements that it reads or writes one after the other in memory: its own blocks, of
         which the memory's bursts know nothing
+    whole_depth
+        True of an exchange of axes that fetches, for every place of its result, the operand over
+        its whole depth
     constant_bits
         of a constant that it reads for each element besides: where a program adds zeros or
         multiplies by one to move values
@@ -112,6 +115,7 @@ class PassSection(Section):
     block: Annotated[tuple[Extent, Extent, Extent], Field(strict=False)] | None = None
     read_run: Extent | None = None
     write_run: Extent | None = None
+    whole_depth: bool | None = None
     constant_bits: Bits | None = None
 
     @model_validator(mode="after")

@@ -8,12 +8,17 @@ who brings a network to an Ethos-U does before the compiler:
   scale than in the graph.
 - The network starts where the first operator computes: who writes the image writes it in the order
   of patches.
+- A SquaredDifference is a SUB and a MUL: Vela has no operation for SQUARED_DIFFERENCE, and makes
+  nine of it in 32 bits.
 - Tensors have the graph's own dimensions, without one for images: Vela takes a permutation of more
   dimensions apart into more passes.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,7 +29,9 @@ from simulator.export.tflite_graph import Translation, translate_op
 from simulator.export.tflite_model import tflite_bytes
 from simulator.graph import IntGraph
 from simulator.graph.op import Op
-from simulator.graph.ops import Reshape, Transpose
+from simulator.graph.ops import Add, Mean, Reshape, SquaredDifference, Transpose
+
+_MATRIX = 2
 
 
 class VelaTranslation(Translation):
@@ -34,6 +41,65 @@ class VelaTranslation(Translation):
         """Return an operand with the scale that it has, whatever it is worth to this op."""
         del op, scale
         return self.operand(name)
+
+    def alike(self, other: str, name: str, shape: Sequence[int]) -> tflite_file.Tensor:
+        """Add a tensor of the type and scale of another one, and a shape of its own."""
+        described = self.file.tensors[self.operand(other).index]
+        tensor = self.file.tensor(name, described["dtype"], shape)
+        self.file.tensors[tensor.index]["quantization"] = described["quantization"]
+        return tensor
+
+    def reshape(
+        self, source: tflite_file.Tensor, result: tflite_file.Tensor, shape: Sequence[int]
+    ) -> None:
+        """Add a RESHAPE to a shape that begins with the one image."""
+        sizes = self.integers(f"{result.name}/shape", shape)
+        self.file.op("RESHAPE", [source, sizes], [result])
+
+
+def _squares(found: VelaTranslation, op: SquaredDifference) -> None:
+    result = found.graph.result(op)
+    scale = found.graph.tensors[op.a].scale[0]
+    difference = found.file.tensor(
+        f"{op.name}/difference", "int8", (found.images, *result.shape), scale=scale
+    )
+    found.file.op("SUB", [found.operand(name) for name in op.operands], [difference])
+    found.declare(result)
+    found.file.op("MUL", [difference, difference], [found.tensors[op.name]])
+
+
+def _mean(found: VelaTranslation, op: Mean) -> None:
+    """Add a MEAN of a matrix: Vela takes those that leave at most two dimensions of three."""
+    shape = found.graph.tensors[op.a].shape
+    if op.axis != len(shape) - 1 or len(shape) <= _MATRIX:
+        translate_op(found, op)
+        return
+    result = found.graph.result(op)
+    rows = math.prod(shape[:-1])
+    found.declare(result)
+    flat = found.alike(op.a, f"{op.name}/rows", (1, rows, shape[-1]))
+    means = found.alike(op.name, f"{op.name}/means", (1, rows, 1))
+    found.reshape(found.operand(op.a), flat, (1, rows, shape[-1]))
+    axes = found.integers(f"{op.name}.axes", [_MATRIX])
+    found.file.op("MEAN", [flat, axes], [means], keepDims=True)
+    found.reshape(means, found.tensors[op.name], (1, *result.shape))
+
+
+def _sum(found: VelaTranslation, op: Add) -> None:
+    """Add masks of any width, which switch scores off, as 8-bit codes."""
+    graph, scale = found.graph, found.graph.result(op).scale[0]
+    operands = [
+        found.file.tensor(f"{op.name}/{name}", "int8", data=graph.constants[name], scale=scale)
+        if graph.is_constant(name)
+        else found.operand(name)
+        for name in op.operands
+    ]
+    found.result(op, "ADD", operands)
+
+
+_RULES: Mapping[type[Op], Callable[[VelaTranslation, Any], None]] = MappingProxyType(
+    {SquaredDifference: _squares, Add: _sum, Mean: _mean}
+)
 
 
 def arranged_inputs(graph: IntGraph) -> frozenset[str]:
@@ -56,7 +122,7 @@ def network_file(graph: IntGraph) -> bytes:
     found, given = VelaTranslation(graph, images=1), arranged_inputs(graph)
     for op in graph.ops:
         if op.name not in given:
-            translate_op(found, op)
+            _RULES.get(type(op), translate_op)(found, op)
     found.file.inputs = [found.operand(name) for name in found.inputs]
     found.file.outputs = [found.tensors[name] for name in graph.outputs]
     _remove_images(found.file)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The traffic plan: what lives in SRAM, how products are tiled, which weights are fetched early.
+
+Of a set of plans that the graph and its steps determine, those that fit the chip's SRAM are
+evaluated, and the fastest is taken; of equally fast ones, that with the least DRAM traffic. A larger
+SRAM admits more plans, and a faster port or unit makes no plan slower: so neither makes the best
+plan slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simulator.cost.evaluation import Chip, StepCycles, chip_of, evaluated, least_cycles
+from simulator.cost.memory import MemoryPlan
+from simulator.cost.moves import Workload, workload_of
+from simulator.cost.prefetch import (
+    Prefetch,
+    least_cycles_with_prefetch,
+    prefetch_of,
+    weight_bytes,
+    with_prefetch,
+)
+from simulator.cost.ports import Numbers
+from simulator.cost.residency import LEAST_SHARE, Residency, budgets, filled, meetings
+from simulator.cost.steps import Program
+from simulator.graph.graph import IntGraph
+from simulator.graph.ops import TensorId
+from simulator.profile import NpuProfile
+
+
+_SMALLER_SETS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficPlan:
+    """The plan that was taken, and what the steps take with it.
+
+    Attributes
+    ----------
+    residency
+        the buffers that live in SRAM, and where
+    spilled
+        activations and temporaries that live in DRAM, in order of first need
+    prefetch
+        None where no weights are fetched early
+    cycles
+        of all steps
+    """
+
+    residency: Residency
+    spilled: tuple[TensorId, ...]
+    prefetch: Prefetch | None
+    cycles: StepCycles
+
+
+def traffic_plan(
+    graph: IntGraph, program: Program, memory_plan: MemoryPlan, profile: NpuProfile
+) -> TrafficPlan:
+    """Return the fastest plan for a program's steps on a chip."""
+    memory = profile.memory
+    work = workload_of(graph, program, memory_plan.buffers, memory)
+    chip = chip_of(work, profile)
+    sets = list(residencies(work, memory_plan, memory.sram_bytes))
+    best = _fastest(chip, sets)
+    if memory.prefetch and memory.double_buffer is not False and memory.constants != "sram":
+        best = _faster_with_prefetch(chip, sets, memory_plan.peak_sram_bytes, best)
+    return best
+
+
+def residencies(
+    work: Workload, memory_plan: MemoryPlan, sram_bytes: int
+) -> Iterator[tuple[int, Residency]]:
+    """Yield sets of buffers that fit an SRAM, from large to small, with the budget of each.
+
+    All of them first, if they fit. Then, for every budget, those with the most saved traffic for
+    each byte and step that they are held, and for each step alone.
+    """
+    everything = Residency(
+        offsets=memory_plan.offsets, needed_bytes=memory_plan.peak_sram_bytes
+    )
+    if everything.needed_bytes <= sram_bytes:
+        yield everything.needed_bytes, everything
+    buffers = work.buffers
+    meets = meetings(buffers)
+    saved = saved_traffic(work)
+    held = np.array([buffer.last - buffer.first + 1 for buffer in buffers], dtype=np.float64)
+    sizes = np.array([max(buffer.bytes, 1) for buffer in buffers], dtype=np.float64)
+    orders = [np.argsort(-worth, kind="stable").tolist() for worth in (saved / held / sizes, saved / held)]
+    peak = everything.needed_bytes
+    for budget in budgets(peak // LEAST_SHARE, peak):
+        if budget <= sram_bytes:
+            for order in orders:
+                yield budget, filled(buffers, meets, order, budget)
+    yield 0, Residency(offsets={}, needed_bytes=0)
+
+
+def saved_traffic(work: Workload) -> Numbers:
+    """Return the bytes that DRAM is spared for each buffer that lives in SRAM."""
+    saved = np.zeros(len(work.buffers) + 1, dtype=np.int64)
+    for moves in (work.moves, work.matrices):
+        np.add.at(saved, moves.buffer, moves.dram)
+    np.subtract.at(saved, work.ends.buffer, work.ends.dram)
+    return saved[:-1]
+
+
+def _fastest(chip: Chip, sets: Sequence[tuple[int, Residency]]) -> TrafficPlan:
+    best: TrafficPlan | None = None
+    for _, residency in sets:
+        if best is not None and least_cycles(chip, residency) > best.cycles.rank[0]:
+            continue
+        found = evaluated(chip, residency)
+        if best is None or found.rank < best.cycles.rank:
+            best = _plan(chip, residency, None, found)
+    assert best is not None
+    return best
+
+
+def _faster_with_prefetch(
+    chip: Chip, sets: Sequence[tuple[int, Residency]], peak: int, best: TrafficPlan
+) -> TrafficPlan:
+    """Return the best plan with weights fetched early, or ``best`` where none is better.
+
+    For every budget up to one that holds all weights: beside the sets of buffers for it, and for
+    the next smaller ones, which leave more room.
+    """
+    weights = sum(weight_bytes(product) for product in chip.workload.products)
+    for budget in budgets(peak // LEAST_SHARE, peak + weights + 1):
+        if budget > chip.profile.memory.sram_bytes:
+            continue
+        smaller = sorted({size for size, _ in sets if size <= budget})[-_SMALLER_SETS:]
+        for size, residency in sets:
+            if size not in smaller:
+                continue
+            if least_cycles_with_prefetch(chip, residency) >= best.cycles.rank[0]:
+                continue
+            prefetch = prefetch_of(chip, residency, budget)
+            found = with_prefetch(chip, residency, prefetch)
+            if found.rank < best.cycles.rank:
+                best = _plan(chip, residency, prefetch, found)
+    return best
+
+
+def _plan(
+    chip: Chip, residency: Residency, prefetch: Prefetch | None, cycles: StepCycles
+) -> TrafficPlan:
+    spilled = tuple(b.name for b in chip.workload.buffers if b.name not in residency.offsets)
+    return TrafficPlan(residency=residency, spilled=spilled, prefetch=prefetch, cycles=cycles)
