@@ -76,6 +76,8 @@ class OpCost:
 
     Attributes
     ----------
+    passes
+        runs of units that it takes: its steps
     macs
         multiply-accumulate operations
     weight_bytes
@@ -96,6 +98,7 @@ class OpCost:
 
     name: TensorId
     kind: str
+    passes: int
     macs: int
     weight_bytes: int
     compute: int
@@ -307,6 +310,7 @@ def _op_cost(graph: IntGraph, op: Op, costs: Sequence[StepCost]) -> OpCost:
     return OpCost(
         name=op.name,
         kind=op_name(op),
+        passes=len(costs),
         macs=product_macs(graph, op),
         weight_bytes=weight_bytes(graph, op),
         compute=cycles["compute"],
