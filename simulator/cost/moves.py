@@ -77,7 +77,9 @@ class Workload:
     Attributes
     ----------
     steps, buffers
-        of the program; the index ``len(buffers)`` stands for what always lives in DRAM
+        of the program
+    index_of
+        index of the buffer that each tensor lies in; ``len(buffers)`` of what always lives in DRAM
     moves
         activations and temporaries, but the matrices of products
     matrices
@@ -94,6 +96,7 @@ class Workload:
 
     steps: tuple[Step, ...]
     buffers: tuple[Buffer, ...]
+    index_of: Mapping[TensorId, int]
     moves: Moves
     matrices: Moves
     ends: Moves
@@ -125,9 +128,9 @@ def workload_of(
             target.read[number] += burst_bytes(_whole(name, size), constant_burst)
         constants.read[number] += burst_bytes(_whole("", step.constant_bytes), constant_burst)
         if step.product is not None:
-            found = [*_matrices(graph, operands, step), step.writes[0]]
-            products.append(_product(number, step.product, found, index_of, step.constants))
-            for each in found:
+            transfers = [*_operands(graph, operands, step), step.writes[0]]
+            products.append(_product(number, step.product, transfers, index_of, step.constants))
+            for each in transfers:
                 if each is not None and each.tensor not in step.constants:
                     others.remove(each)
                     matrices.append((number, each))
@@ -135,6 +138,7 @@ def workload_of(
     return Workload(
         steps=program.steps,
         buffers=buffers,
+        index_of=index_of,
         moves=_columns(moves, index_of, bursts),
         matrices=_columns(matrices, index_of, bursts),
         ends=_columns(network_transfers(graph, program, roots), index_of, bursts),
@@ -148,7 +152,7 @@ def _whole(name: TensorId, size: int) -> Transfer:
     return Transfer(tensor=name, bytes=size, run_bytes=size)
 
 
-def _matrices(
+def _operands(
     graph: IntGraph, operands: Sequence[TensorId], step: Step
 ) -> list[Transfer | None]:
     """Return A and B of a product, as far as its step reads them."""

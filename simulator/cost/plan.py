@@ -14,7 +14,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.cost.evaluation import Chip, StepCycles, chip_of, evaluated, least_cycles
+from simulator.cost.evaluation import (
+    Chip,
+    StepCycles,
+    chip_of,
+    evaluated,
+    least_cycles,
+    residents,
+)
 from simulator.cost.memory import MemoryPlan
 from simulator.cost.moves import Workload, workload_of
 from simulator.cost.prefetch import (
@@ -43,8 +50,11 @@ class TrafficPlan:
     ----------
     residency
         the buffers that live in SRAM, and where
+    in_dram
+        activations, views of them and temporaries that live in DRAM
     spilled
-        activations and temporaries that live in DRAM, in order of first need
+        buffers among those whose place in SRAM would have spared DRAM traffic, in order of first
+        need
     prefetch
         None where no weights are fetched early
     cycles
@@ -52,6 +62,7 @@ class TrafficPlan:
     """
 
     residency: Residency
+    in_dram: frozenset[TensorId]
     spilled: tuple[TensorId, ...]
     prefetch: Prefetch | None
     cycles: StepCycles
@@ -147,5 +158,17 @@ def _faster_with_prefetch(
 def _plan(
     chip: Chip, residency: Residency, prefetch: Prefetch | None, cycles: StepCycles
 ) -> TrafficPlan:
-    spilled = tuple(b.name for b in chip.workload.buffers if b.name not in residency.offsets)
-    return TrafficPlan(residency=residency, spilled=spilled, prefetch=prefetch, cycles=cycles)
+    work = chip.workload
+    resident = residents(work, residency)
+    saved = saved_traffic(work).tolist()
+    return TrafficPlan(
+        residency=residency,
+        in_dram=frozenset(name for name, index in work.index_of.items() if not resident[index]),
+        spilled=tuple(
+            buffer.name
+            for index, buffer in enumerate(work.buffers)
+            if not resident[index] and saved[index] > 0
+        ),
+        prefetch=prefetch,
+        cycles=cycles,
+    )
