@@ -14,8 +14,8 @@ from simulator.cost.allocation import Buffer
 from simulator.cost.moves import Moves, ProductStep, Workload
 from simulator.cost.ports import Numbers, PortTraffic, dram_port, no_traffic
 from simulator.cost.residency import Residency, largest_gap
-from simulator.cost.tile_choice import Beside, ByRoom, ProductCost, fastest, least_moving
-from simulator.cost.tile_traffic import Matrices, Matrix, Place
+from simulator.cost.tile_choice import Beside, Choice, ProductCost, choice_of
+from simulator.cost.tile_traffic import Copying, Matrices, Matrix, Place
 from simulator.cost.tiles import Ways, ways_of
 from simulator.profile import NpuProfile
 from simulator.profile.cost import MemorySection
@@ -63,7 +63,7 @@ class Chip:
         the buffers that exist during each step
     kinds
         of products, by number of their step: those with the same extents and matrices have one
-    ways, best
+    ways, choices
         of kinds of products, by what they move from where
     """
 
@@ -73,7 +73,7 @@ class Chip:
     alive: Sequence[Sequence[Buffer]]
     kinds: Mapping[int, int]
     ways: dict[Any, Ways] = field(default_factory=dict)
-    best: dict[Any, ByRoom] = field(default_factory=dict)
+    choices: dict[Any, Choice] = field(default_factory=dict)
 
 
 def chip_of(workload: Workload, profile: NpuProfile) -> Chip:
@@ -96,9 +96,9 @@ def evaluated(chip: Chip, residency: Residency) -> StepCycles:
     memory, work = chip.profile.memory, chip.workload
     resident = residents(work, residency)
     sram, dram = port_traffic(work, resident, memory)
-    aside = traffic_aside(chip, sram, dram)
+    beside = beside_products(chip, sram, dram)
     products = {
-        product.number: best_ways(chip, product, resident, aside[product.number]).within(
+        product.number: choice(chip, product, resident, beside[product.number]).within(
             largest_gap(occupied(chip, residency, product.number), memory.sram_bytes)
         )
         for product in work.products
@@ -161,14 +161,20 @@ def occupied(chip: Chip, residency: Residency, number: int) -> list[tuple[int, i
     ]
 
 
-def traffic_aside(chip: Chip, sram: PortTraffic, dram: PortTraffic) -> list[Beside]:
-    """Return for each step what its unit does and its ports move beside a product's matrices."""
+def beside_products(chip: Chip, sram: PortTraffic, dram: PortTraffic) -> dict[int, Beside]:
+    """Return what each product's unit does and its ports move beside the product's matrices."""
+    numbers = [product.number for product in chip.workload.products]
     columns = (chip.unit, sram.read, sram.written, dram.read, dram.written)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return [Beside(unit, (a, b), (c, d)) for unit, a, b, c, d in rows]
+    rows = zip(*(column[numbers].tolist() for column in columns), strict=True)
+    return {
+        number: Beside(unit, (sram_read, sram_written), (dram_read, dram_written))
+        for number, (unit, sram_read, sram_written, dram_read, dram_written) in zip(
+            numbers, rows, strict=True
+        )
+    }
 
 
-def best_ways(
+def choice(
     chip: Chip,
     product: ProductStep,
     resident: Flags,
@@ -176,11 +182,11 @@ def best_ways(
     *,
     by_traffic: bool = False,
     weights: Place | None = None,
-) -> ByRoom:
-    """Return the best ways to compute a product whose matrices live where ``resident`` says.
+) -> Choice:
+    """Return the ways to compute a product whose matrices live where ``resident`` says.
 
-    The fastest ones, or, with ``by_traffic``, those that move the least; with its weights at a
-    place other than that of constants where one is given.
+    Its weights live where constants do, or at the place that is given. The best way is the fastest,
+    or, with ``by_traffic``, that which moves the least.
     """
     memory = chip.profile.memory
     of_constants = weights or memory.constants or "dram"
@@ -190,7 +196,7 @@ def best_ways(
     )
     kind = (chip.kinds[product.number], places)
     key = (kind, beside, by_traffic)
-    if key not in chip.best:
+    if key not in chip.choices:
         if kind not in chip.ways:
             matrices = Matrices(
                 **{
@@ -198,11 +204,10 @@ def best_ways(
                     for name, move, place in zip("abc", product.matrices, places, strict=True)
                 }
             )
-            engine = chip.profile.compute.engine
-            chip.ways[kind] = ways_of(product.extents, matrices, engine, memory)
-        rank = least_moving if by_traffic else fastest
-        chip.best[key] = rank(chip.ways[kind], beside, memory)
-    return chip.best[key]
+            engine, copying = chip.profile.compute.engine, Copying.by(memory)
+            chip.ways[kind] = ways_of(product.extents, matrices, engine, copying)
+        chip.choices[key] = choice_of(chip.ways[kind], beside, memory, by_traffic=by_traffic)
+    return chip.choices[key]
 
 
 def _of_steps(moves: Moves, bursts: Numbers, flags: Flags, count: int) -> PortTraffic:

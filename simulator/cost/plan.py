@@ -32,7 +32,7 @@ from simulator.cost.prefetch import (
     with_prefetch,
 )
 from simulator.cost.ports import Numbers
-from simulator.cost.residency import LEAST_SHARE, Residency, budgets, filled, meetings
+from simulator.cost.residency import LEAST_SHARE, Residency, budgets, fillings
 from simulator.cost.steps import Program
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import TensorId
@@ -87,25 +87,15 @@ def residencies(
 ) -> Iterator[tuple[int, Residency]]:
     """Yield sets of buffers that fit an SRAM, from large to small, with the budget of each.
 
-    All of them first, if they fit. Then, for every budget, those with the most saved traffic for
-    each byte and step that they are held, and for each step alone.
+    All of them first, if they fit, in the end none.
     """
-    everything = Residency(
-        offsets=memory_plan.offsets, needed_bytes=memory_plan.peak_sram_bytes
-    )
-    if everything.needed_bytes <= sram_bytes:
-        yield everything.needed_bytes, everything
-    buffers = work.buffers
-    meets = meetings(buffers)
-    saved = saved_traffic(work)
-    held = np.array([buffer.last - buffer.first + 1 for buffer in buffers], dtype=np.float64)
-    sizes = np.array([max(buffer.bytes, 1) for buffer in buffers], dtype=np.float64)
-    orders = [np.argsort(-worth, kind="stable").tolist() for worth in (saved / held / sizes, saved / held)]
-    peak = everything.needed_bytes
+    peak = memory_plan.peak_sram_bytes
+    if peak <= sram_bytes:
+        yield peak, Residency(offsets=memory_plan.offsets, needed_bytes=peak)
+    found = fillings(work.buffers, tuple(saved_traffic(work).tolist()))
     for budget in budgets(peak // LEAST_SHARE, peak):
         if budget <= sram_bytes:
-            for order in orders:
-                yield budget, filled(buffers, meets, order, budget)
+            yield from ((budget, residency) for residency in found.within(budget))
     yield 0, Residency(offsets={}, needed_bytes=0)
 
 
@@ -138,15 +128,14 @@ def _faster_with_prefetch(
     For every budget up to one that holds all weights: beside the sets of buffers for it, and for
     the next smaller ones, which leave more room.
     """
+    bounds = [least_cycles_with_prefetch(chip, residency) for _, residency in sets]
     weights = sum(weight_bytes(product) for product in chip.workload.products)
-    for budget in budgets(peak // LEAST_SHARE, peak + weights + 1):
+    for budget in budgets(peak // LEAST_SHARE, peak + weights + 1, parts=2):
         if budget > chip.profile.memory.sram_bytes:
             continue
         smaller = sorted({size for size, _ in sets if size <= budget})[-_SMALLER_SETS:]
-        for size, residency in sets:
-            if size not in smaller:
-                continue
-            if least_cycles_with_prefetch(chip, residency) >= best.cycles.rank[0]:
+        for (size, residency), bound in zip(sets, bounds, strict=True):
+            if size not in smaller or bound >= best.cycles.rank[0]:
                 continue
             prefetch = prefetch_of(chip, residency, budget)
             found = with_prefetch(chip, residency, prefetch)

@@ -23,12 +23,12 @@ from simulator.cost.evaluation import (
     Chip,
     StepCycles,
     all_together,
-    best_ways,
+    beside_products,
+    choice,
     least_traffic,
     occupied,
     port_traffic,
     residents,
-    traffic_aside,
     with_products,
 )
 from simulator.cost.exact import ceil_div
@@ -120,13 +120,13 @@ def with_prefetch(chip: Chip, residency: Residency, prefetch: Prefetch) -> StepC
     early = np.array(sorted(prefetch.since), dtype=np.int64)
     # They are written to SRAM on their way.
     sram.written[early] += work.weights.read[early]
-    aside = traffic_aside(chip, sram, dram)
+    beside = beside_products(chip, sram, dram)
     products = {
-        product.number: best_ways(
+        product.number: choice(
             chip,
             product,
             resident,
-            aside[product.number],
+            beside[product.number],
             by_traffic=True,
             weights="sram" if product.number in prefetch.since else None,
         ).within(prefetch.rooms[product.number])

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -48,36 +46,21 @@ class ProductCost:
     dram_moved: PortTraffic
 
 
-@dataclass(frozen=True, slots=True)
-class ByRoom:
-    """The best way for every amount of room: ``costs[i]`` from ``rooms[i]`` bytes on."""
-
-    rooms: tuple[int, ...]
-    costs: tuple[ProductCost, ...]
-
-    def within(self, free: int) -> ProductCost:
-        """Return the best way that needs no more than ``free`` bytes."""
-        return self.costs[bisect_right(self.rooms, free) - 1]
-
-
-def fastest(ways: Ways, beside: Beside, memory: MemorySection) -> ByRoom:
-    """Return the way with the least cycles; of equally fast ones, that with the least traffic."""
-    figures = _figures(ways, beside, memory)
-    return _by_room(figures, (figures.total, *figures.traffic))
-
-
-def least_moving(ways: Ways, beside: Beside, memory: MemorySection) -> ByRoom:
-    """Return the way with the least DRAM traffic, whatever the bandwidths of the ports.
-
-    Of those that move tiles beside the array's work, if any do.
-    """
-    figures = _figures(ways, beside, memory)
-    return _by_room(figures, (ways.serial, *figures.traffic))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Figures:
-    """What every way takes, as in :class:`ProductCost`."""
+class Choice:
+    """Ways to compute a product's step, and what they are compared by.
+
+    Attributes
+    ----------
+    ways
+        to choose from
+    unit, sram, dram, total, sram_moved, dram_moved
+        of each way, as in :class:`ProductCost`
+    keys
+        the least is the best: of the first of them, then of the next, if equal
+    found
+        by the room that was asked for
+    """
 
     ways: Ways
     unit: Numbers
@@ -86,14 +69,39 @@ class _Figures:
     total: Numbers
     sram_moved: PortTraffic
     dram_moved: PortTraffic
+    keys: tuple[Numbers, ...]
+    found: dict[int, ProductCost] = field(default_factory=dict)
 
-    @property
-    def traffic(self) -> tuple[Numbers, ...]:
-        """By which ways are compared, the most important first."""
-        return self.dram_moved.bytes, self.sram_moved.bytes, self.unit, self.ways.room
+    def within(self, free: int) -> ProductCost:
+        """Return the best way that needs no more than ``free`` bytes of SRAM."""
+        if free not in self.found:
+            best = np.flatnonzero(self.ways.room <= free)
+            for key in self.keys:
+                of_key = key[best]
+                best = best[of_key == of_key.min()]
+            self.found[free] = self._cost(int(best[0]))
+        return self.found[free]
+
+    def _cost(self, way: int) -> ProductCost:
+        return ProductCost(
+            tiling=self.ways.tiling(way),
+            unit=int(self.unit[way]),
+            sram=int(self.sram[way]),
+            dram=int(self.dram[way]),
+            total=int(self.total[way]),
+            sram_moved=self.sram_moved.at(way),
+            dram_moved=self.dram_moved.at(way),
+        )
 
 
-def _figures(ways: Ways, beside: Beside, memory: MemorySection) -> _Figures:
+def choice_of(
+    ways: Ways, beside: Beside, memory: MemorySection, *, by_traffic: bool = False
+) -> Choice:
+    """Return a product's ways, the one with the least cycles the best, then that with least traffic.
+
+    With ``by_traffic``, that with the least DRAM traffic, whatever the ports' bandwidths, of those
+    that move tiles beside the array's work if any do.
+    """
     outside = dram_port(memory)
     sram, dram = ways.sram + PortTraffic(*beside.sram), ways.dram + PortTraffic(*beside.dram)
     unit, sram_cycles = ways.split + beside.unit, sram.cycles(memory.sram_port)
@@ -101,36 +109,15 @@ def _figures(ways: Ways, beside: Beside, memory: MemorySection) -> _Figures:
     copied = np.array([bool(loops.copied) for loops in ways.choices])[ways.loops]
     waits = ways.serial * copied * (ways.tiles - 1) * outside.latency_cycles
     dram_cycles = dram.cycles(outside) + waits
-    beside_each_other = np.maximum(np.maximum(unit, sram_cycles), dram_cycles)
-    return _Figures(
+    together = np.maximum(np.maximum(unit, sram_cycles), dram_cycles)
+    total = np.where(ways.serial, unit + sram_cycles + dram_cycles, together)
+    return Choice(
         ways=ways,
         unit=unit,
         sram=sram_cycles,
         dram=dram_cycles,
-        total=np.where(ways.serial, unit + sram_cycles + dram_cycles, beside_each_other),
+        total=total,
         sram_moved=sram,
         dram_moved=dram,
-    )
-
-
-def _by_room(figures: _Figures, keys: Sequence[Numbers]) -> ByRoom:
-    """Return the way whose ``keys`` are least, the first of them first, for every room."""
-    ranking = np.lexsort(tuple(reversed(keys)))
-    rank = np.empty_like(ranking)
-    rank[ranking] = np.arange(len(ranking))
-    by_room = np.argsort(figures.ways.room, kind="stable")
-    best = np.minimum.accumulate(rank[by_room])
-    changes = np.flatnonzero(np.diff(best, prepend=len(ranking)))
-    return ByRoom(
-        tuple(figures.ways.room[by_room[changes]].tolist()),
-        tuple(_cost(figures, way) for way in ranking[best[changes]].tolist()),
-    )
-
-
-def _cost(figures: _Figures, way: int) -> ProductCost:
-    return ProductCost(
-        tiling=figures.ways.tiling(way),
-        sram_moved=figures.sram_moved.at(way),
-        dram_moved=figures.dram_moved.at(way),
-        **{name: int(getattr(figures, name)[way]) for name in ("unit", "sram", "dram", "total")},
+        keys=(ways.serial if by_traffic else total, dram.bytes, sram.bytes, unit, ways.room),
     )

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a product moves over both ports, and the room that it takes, tile by tile.
 
-With A and B copied, A is moved once where its tiles stay while B's pass, and once for each tile of
-columns otherwise: M K ceil(N / tn) elements; B likewise, N K ceil(M / tm). Partial sums make a round
-trip of 8 bytes for every piece of K but the first.
+With A and B copied, A is moved once where its tiles stay while B's pass, or where it is one tile, and
+once for each tile of columns otherwise: M K ceil(N / tn) elements; B likewise, N K ceil(M / tm).
+Partial sums make a round trip of 8 bytes for every piece of K but the first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -44,6 +44,35 @@ class Matrices:
     a: Matrix | None
     b: Matrix | None
     c: Matrix | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copying:
+    """How a chip moves tiles: what decides on ways to compute a product, and no bandwidth.
+
+    Attributes
+    ----------
+    bursts
+        bytes of a burst of the SRAM's and of the DRAM's port
+    double_buffer, only_constants
+        of the profile's keys ``memory.double_buffer`` and ``memory.tiles_of``
+    """
+
+    bursts: tuple[int, int]
+    double_buffer: bool
+    only_constants: bool
+
+    @classmethod
+    def by(cls, memory: MemorySection) -> Self:
+        """Return how the chip with this memory moves tiles."""
+        return cls(
+            bursts=(
+                memory.sram_port.burst_bytes if memory.sram_port else 1,
+                memory.dram_burst_bytes or 1,
+            ),
+            double_buffer=memory.double_buffer is not False,
+            only_constants=memory.tiles_of == "constants",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +130,13 @@ def joined_grids(grids: Sequence[Grid]) -> Grid:
 
 def tile_count(product: GemmExtents, grid: Grid) -> Numbers:
     """Return how many tiles there are, of all heads."""
-    of_head = -(-product.m // grid.m) * -(-product.n // grid.n) * -(-product.k // grid.k)
-    return product.heads * of_head
+    down, across, deep = pieces(product, grid)
+    return product.heads * down * across * deep
+
+
+def pieces(product: GemmExtents, grid: Grid) -> tuple[Numbers, Numbers, Numbers]:
+    """Return in how many pieces M, N and K are cut."""
+    return -(-product.m // grid.m), -(-product.n // grid.n), -(-product.k // grid.k)
 
 
 def room(product: GemmExtents, grid: Grid, loops: Loops, heads: int) -> Numbers:
@@ -118,25 +152,28 @@ def room(product: GemmExtents, grid: Grid, loops: Loops, heads: int) -> Numbers:
 
 
 def product_traffic(
-    product: GemmExtents, matrices: Matrices, grid: Grid, loops: Loops, memory: MemorySection
+    product: GemmExtents, matrices: Matrices, grid: Grid, loops: Loops, bursts: tuple[int, int]
 ) -> dict[Place, PortTraffic]:
-    """Return what both ports move."""
-    moved = _Moved(memory, len(grid.m))
+    """Return what both ports move in bursts of so many bytes."""
+    moved = _Moved(bursts, len(grid.m))
     a, b, c = matrices.a, matrices.b, matrices.c
+    down, across, deep = pieces(product, grid)
     if a is not None:
-        loads = 1 if loops.order == "a" else -(-product.n // grid.n)
+        stays = (loops.order == "a") | (down * deep == 1)
+        loads = np.where(stays, 1, across)
         run = np.where(grid.k < product.k, grid.k * product.a_bits // 8, a.run_bytes)
         reads = block_count(product.n, grid.n, grid.block_n)
         moved.operand(a, reads, loads, run, "a" in loops.copied)
     if b is not None:
-        loads = 1 if loops.order == "b" else -(-product.m // grid.m)
+        stays = (loops.order == "b") | (across * deep == 1)
+        loads = np.where(stays, 1, down)
         run = np.where(grid.n < product.n, grid.n * product.b_bits // 8, b.run_bytes)
         reads = block_count(product.m, grid.m, grid.block_m)
         moved.operand(b, reads, loads, run, "b" in loops.copied)
     if c is not None:
         run = c.run_bytes if c.place == "sram" else _result_runs(product, c, grid)
         moved.add(c.place, "written", c.bytes, run, 1)
-    trips = -(-product.k // grid.k) - 1
+    trips = deep - 1
     size = SUM_BYTES * product.heads * product.m * product.n
     moved.add(loops.sums, "written", size, size, trips)
     moved.add(loops.sums, "read", size, size, trips)
@@ -153,9 +190,8 @@ def _result_runs(product: GemmExtents, c: Matrix, grid: Grid) -> Numbers:
 class _Moved:
     """Sums of what both ports move."""
 
-    def __init__(self, memory: MemorySection, count: int) -> None:
-        sram = memory.sram_port.burst_bytes if memory.sram_port else 1
-        self._burst = {"sram": sram, "dram": memory.dram_burst_bytes or 1}
+    def __init__(self, bursts: tuple[int, int], count: int) -> None:
+        self._burst = {"sram": bursts[0], "dram": bursts[1]}
         self.ports: dict[Place, PortTraffic] = {
             "sram": no_traffic(count),
             "dram": no_traffic(count),

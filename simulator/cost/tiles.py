@@ -10,7 +10,8 @@ opens more of them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from simulator.cost.array_reads import array_shape, split_cycles, tile_extents
 from simulator.cost.engine import GemmExtents
 from simulator.cost.ports import Numbers, PortTraffic, joined_traffic
 from simulator.cost.tile_traffic import (
+    Copying,
     Grid,
     Loops,
     Matrices,
@@ -29,7 +31,6 @@ from simulator.cost.tile_traffic import (
     tile_count,
 )
 from simulator.profile import DotEngine, SystolicEngine
-from simulator.profile.cost import MemorySection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +105,18 @@ class Ways:
         )
 
 
+@lru_cache(maxsize=256)
 def ways_of(
     product: GemmExtents,
     matrices: Matrices,
     engine: SystolicEngine | DotEngine,
-    memory: MemorySection,
+    copying: Copying,
 ) -> Ways:
-    """Return the ways to compute a product whose matrices lie at given places."""
+    """Return the ways to compute a product whose matrices lie at given places.
+
+    Results are kept: a network has few products that differ, and chips that differ in size and
+    speed have the same ways.
+    """
     array = array_shape(engine)
     whole = grid_of(array, (product.m,), (product.n,), (product.k,))
     cut = grid_of(
@@ -119,12 +125,14 @@ def ways_of(
         tile_extents(product.n, array.n),
         tile_extents(product.k, array.k, halves=True),
     )
-    choices = tuple(_choices(matrices, memory))
+    choices = tuple(_choices(matrices, copying))
     grids = [_useful(cut, loops, product) if loops.copied else whole for loops in choices]
-    moved = [
-        product_traffic(product, matrices, grid, loops, memory)
-        for grid, loops in zip(grids, choices, strict=True)
-    ]
+    once = [replace(loops, buffers=1) for loops in choices]  # one buffer moves what two do
+    traffic = {
+        loops: product_traffic(product, matrices, grid, loops, copying.bursts)
+        for loops, grid in dict(zip(once, grids, strict=True)).items()
+    }
+    moved = [traffic[loops] for loops in once]
     rooms = [
         room(product, grid, loops, engine.heads_parallel or 1)
         for grid, loops in zip(grids, choices, strict=True)
@@ -157,20 +165,20 @@ def _splits(product: GemmExtents, engine: SystolicEngine | DotEngine, grid: Grid
     return np.array(cycles, dtype=np.int64)[index]
 
 
-def _choices(matrices: Matrices, memory: MemorySection) -> Iterator[Loops]:
+def _choices(matrices: Matrices, copying: Copying) -> Iterator[Loops]:
     """Yield what can be tiled: nothing, or any of the operands that lie in DRAM.
 
     An order in which the one copied operand does not stay is worth its loads only for the partial
     sums, which then fit a smaller place.
     """
-    both = (2, 1) if memory.double_buffer is not False else (1,)
+    both = (2, 1) if copying.double_buffer else (1,)
     yield Loops(copied=(), order="c", buffers=both[0], sums="sram")
     outside = tuple(
         name
         for name, matrix in (("a", matrices.a), ("b", matrices.b))
         if matrix is not None
         and matrix.place == "dram"
-        and (matrix.constant or memory.tiles_of != "constants")
+        and (matrix.constant or not copying.only_constants)
     )
     subsets = {(name,) for name in outside} | ({outside} if outside else set())
     for copied in sorted(subsets):
