@@ -76,8 +76,8 @@ def activation_buffers(graph: IntGraph, program: Program) -> tuple[Buffer, ...]:
     first = dict.fromkeys(graph.inputs, 0)
     last = dict.fromkeys(graph.inputs, 0)
     for number, step in enumerate(program.steps):
-        moved = [t.tensor for t in (*step.reads, *step.writes) if t.tensor not in program.in_dram]
-        touched = [roots[name] for name in moved]
+        moved = [roots[each.tensor] for each in (*step.reads, *step.writes)]
+        touched = [name for name in moved if name not in program.in_dram]
         for name in touched:
             first.setdefault(name, number)
         last.update(dict.fromkeys(touched, number))

@@ -82,7 +82,7 @@ class Program:
     fused
         ops without a step of their own, and the op whose last step does them
     in_dram
-        temporaries that lie in DRAM
+        temporaries and results that lie in DRAM whatever room the SRAM has
     arranged
         ops of inputs alone that whoever writes the inputs does
     unplaced
@@ -130,7 +130,7 @@ def program_of(graph: IntGraph, profile: NpuProfile) -> Program:
         exchanged = _exchanged(traffic, compute)
         temporaries |= traffic.temporary_bytes()
         if profile.memory.arena == "dram":
-            in_dram |= traffic.uncached()
+            in_dram |= traffic.outside(profile.memory.sram_bytes)
         if exchanged:
             temporaries |= {
                 each.tensor: each.bytes for step in exchanged[:-1] for each in step.writes

@@ -72,13 +72,26 @@ class TrafficOfOp:
             for name, each in self.passes.temporaries.items()
         }
 
-    def uncached(self) -> set[TensorId]:
-        """Return the temporaries that lie where activations belong, even if the SRAM has room."""
-        return {
+    def outside(self, sram_bytes: int) -> set[TensorId]:
+        """Return what lies where activations belong, in DRAM, even if the SRAM has room.
+
+        These are temporaries that are not cached, and the result where a pass's tensors do not fit
+        the SRAM together: then the passes work in stripes, one behind the other, and what the last
+        one makes is stored stripe by stripe.
+        """
+        uncached = {
             f"{self.op.name}/{name}"
             for name, each in self.passes.temporaries.items()
             if each.cached is False
         }
+        sizes = self.temporary_bytes()
+        for each in self.passes.passes if self.passes.temporaries else ():
+            names = {transfer.tensor for transfer in (*self.reads(each), self.written(each))}
+            tensors = self.graph.tensors
+            held = (sizes.get(name) or tensors[name].bytes for name in names - uncached)
+            if sum(held) > sram_bytes:
+                return uncached | {self.result}
+        return uncached
 
     def reads(self, each: PassSection) -> Iterator[Transfer]:
         """Yield what a pass reads; over macs, all but a second operand once for each column."""

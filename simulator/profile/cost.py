@@ -206,7 +206,8 @@ class MemorySection(Section):
         False where a tile is loaded, computed and stored in turn; else transfers run beside
     arena
         ``sram``, as where it is absent: activations lie there, and in DRAM what does not fit;
-        ``dram``: they belong to DRAM, and the SRAM is a cache of those that fit
+        ``dram``: they belong to DRAM, and the SRAM is a cache of those that fit. Passes of an op
+        whose tensors do not fit together work in stripes then and store their result in DRAM
     constants
         where weights, biases and tables are kept; ``dram``, where it is absent
     tiles_of

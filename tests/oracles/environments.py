@@ -2,10 +2,10 @@
 """Where the oracles are, and what is missing.
 
 Four of them are virtual environments: ``lite`` and ``tosa``, whose pins contradict ours and each
-other's, ``rtl``, which holds Verilator and cocotb, and ``vela``, Arm's compiler. They are in ``.oracles/`` of the repository,
-or where the variable ``AOCQ_ORACLES`` says, and ``make oracles`` makes them (:mod:`install`). The
-others come from the system: Debian's ``iverilog`` and ``yosys``, a C and a C++ compiler, and
-``libgemmlowp-dev``. QNNPACK is a part of PyTorch.
+other's, ``rtl``, which holds Verilator and cocotb, and ``vela``, Arm's compiler. They are in
+``.oracles/`` of the repository, or where the variable ``AOCQ_ORACLES`` says, and ``make oracles``
+makes them (:mod:`install`). The others come from the system: Debian's ``iverilog`` and ``yosys``, a
+C and a C++ compiler, and ``libgemmlowp-dev``. QNNPACK is a part of PyTorch.
 """
 
 from __future__ import annotations
