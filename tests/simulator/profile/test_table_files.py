@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from plain_profiles import changed, plain
+from plain_profiles import plain
 
 from simulator.errors import InputError
 from simulator.numerics.integer_type import IntType
