@@ -47,7 +47,7 @@ def estimate_rows(
 ) -> list[tuple[str, str, str]]:
     """Return a whole estimate as (what, value, share or bytes) rows; cycles come last."""
     *kinds, total = cycle_rows(cycles)
-    fits = "yes" if memory.peak_sram_bytes <= memory.sram_bytes else "no"
+    fits = "yes" if memory.peak_sram_bytes <= memory.sram_bytes else "NO"
     bounds = largest_first(cycles.bound_by)
     return [
         ("latency", f"{latency_ms:,.3f} ms", ""),

@@ -10,8 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult
+from reports.attribution import HEAD as ATTRIBUTION_HEAD
+from reports.attribution import attribution_rows, attribution_sentence
 from reports.costs import cycle_rows, memory_rows
 from reports.format import MISSING, classes, count, decibel, kib, percent, plural, share, signed
+from reports.gates import GATE_HEAD, LIFT_HEAD, against, gate_rows, lift_rows
 from reports.ops import first_below, most_mismatches, tightest, worst_ops
 from reports.tables import (
     ESTIMATED,
@@ -86,8 +89,15 @@ def _title(result: RunResult) -> str:
 
 def _verdict(result: RunResult) -> str:
     lines = [f"**{answer(result)}**: {reason(result)}."]
-    if result.verdict.failed:
-        lines += ["", *(f"- {_plain(gate)}" for gate in result.verdict.failed)]
+    reasons = against(result.verdict)
+    if reasons:
+        lines += ["", *(f"- {_plain(gate)}" for gate in reasons)]
+    for head, rows in (
+        (GATE_HEAD, gate_rows(result.verdict)),
+        (LIFT_HEAD, lift_rows(result.lifts)),
+    ):
+        if rows:
+            lines += ["", _table(head, [[*map(_plain, row)] for row in rows])]
     return "\n".join(lines)
 
 
@@ -112,11 +122,9 @@ def _accuracy(result: RunResult) -> str:
             for name, k in networks
         ],
     )
-    return (
-        accuracies
-        + "\n\n"
-        + _table(["pair", "same class", "logit SQNR"], [row[:3] for row in pairs(result)])
-    )
+    compared = _table(["pair", "same class", "logit SQNR"], [row[:3] for row in pairs(result)])
+    sources_of_noise = _table(ATTRIBUTION_HEAD, attribution_rows(accuracy))
+    return "\n\n".join([accuracies, compared, attribution_sentence(accuracy), sources_of_noise])
 
 
 def _worst(result: RunResult, rows: Sequence[LayerRow]) -> str:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult
-from reports import costs, tables
+from reports import attribution, costs, gates, tables
 from reports import format as written
 from reports.figures import cycles_by_block, look, saturation, sqnr_along_depth
 from reports.ops import (
@@ -82,6 +82,7 @@ def _environment() -> Environment:
         **{"tables": tables, "costs": costs, "legend": written},
         **{"share": written.share, "plural": written.plural},
     }
+    names |= {"attribution": attribution, "gates": gates}
     names["policy_note"] = written.policy_note
     environment.globals.update(names, MISSING=written.MISSING, NO_NOISE=written.NO_NOISE)
     return environment

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aocq.records.run import CyclesRecord, GraphRecord, MemoryRecord, ModelRecord, RunResult
+from aocq.records.verdict import answer
+from reports.gates import against
 from reports.paper_table import (
     differences,
     paper_row,
@@ -47,8 +49,8 @@ class TableRow:
         of the fake-quantized network
     cycles, latency_ms, peak_sram_bytes, sram_bytes
         ESTIMATED, of one image; the last is what the profile has
-    feasible, reason
-        the verdict, and the first reason against it
+    feasible, answer, reason
+        whether the verdict is YES, its word, and the first reason against it
     paper_top1, paper_delta, paper_float_top1, paper_size_mb
         the paper's figures for this network, method and these widths, where it has any
     note
@@ -87,6 +89,7 @@ class TableRow:
     peak_sram_bytes: int | None = None
     sram_bytes: int | None = None
     feasible: bool | None = None
+    answer: str = ""
     reason: str = ""
     paper_top1: float | None = None
     paper_delta: float | None = None
@@ -143,7 +146,7 @@ def _chip_figures(result: RunResult) -> dict[str, Any]:
 
     Older records do not tell persistent from transient overflow: None.
     """
-    overflow, memory, failed = result.overflow, result.memory, result.verdict.failed
+    overflow, memory, reasons = result.overflow, result.memory, against(result.verdict)
     return {
         "overflowed": overflow.events,
         "persistent": overflow.persistent,
@@ -156,7 +159,8 @@ def _chip_figures(result: RunResult) -> dict[str, Any]:
         "peak_sram_bytes": memory.peak_sram_bytes,
         "sram_bytes": memory.sram_bytes,
         "feasible": result.verdict.feasible,
-        "reason": failed[0] if failed else "",
+        "answer": answer(result.verdict),
+        "reason": reasons[0] if reasons else "",
     }
 
 

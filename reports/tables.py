@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from aocq.records.gates import REQUIRE_PROVEN
+from aocq.records import verdict
 from aocq.records.layers import LayerRow
 from aocq.records.run import FEW_IMAGES, Emulation, ProofRecord, RunResult
+from reports import gates
 from reports.format import (
     MISSING,
     NO_NOISE,
@@ -45,23 +46,22 @@ KINDS = (
 
 
 def answer(result: RunResult) -> str:
-    """Return the verdict's one word."""
-    return "YES" if result.verdict.feasible else "NO"
+    """Return the verdict's one word: YES, NO or UNDECIDED."""
+    return verdict.answer(result.verdict)
 
 
 def reason(result: RunResult) -> str:
     """Return the verdict's one sentence."""
-    verdict = result.verdict
-    if verdict.failed:
-        return f"{plural(len(verdict.failed), 'condition')} not met"
-    applied = ", ".join(
-        name.replace("_", " ") + (f" {value:g}" if name != REQUIRE_PROVEN else "")
-        for name, value in verdict.gates.items()
-    )
     number = result.accuracy.images
     few = f" (on {plural(number, 'image')}: one is {100 / number:.2f} points)"
-    passed = f"activations fit the SRAM, gates passed: {applied or 'none set'}"
-    return passed + few * (number < FEW_IMAGES)
+    by_interval = any(found.by == "interval" for found in result.verdict.results)
+    passed = result.verdict.feasible and not by_interval
+    return gates.why(result.verdict) + few * (passed and number < FEW_IMAGES)
+
+
+def judged_group(result: RunResult) -> str:
+    """Return what was judged as the class of a CI server's test cases: ``NETWORK on CHIP``."""
+    return f"{named(result.model.name, result.model.arguments)} on {result.profile.name}"
 
 
 def scheme(result: RunResult) -> str:
@@ -72,9 +72,7 @@ def scheme(result: RunResult) -> str:
 
 def heading(result: RunResult) -> str:
     """Return network, chip and images of a run as its heading."""
-    network = named(result.model.name, result.model.arguments)
-    judged = evaluated(result.accuracy.images, result.data)
-    return f"{network} on {result.profile.name}, {judged}"
+    return f"{judged_group(result)}, {evaluated(result.accuracy.images, result.data)}"
 
 
 def summary_rows(result: RunResult) -> list[tuple[str, str]]:
@@ -87,7 +85,10 @@ def summary_rows(result: RunResult) -> list[tuple[str, str]]:
         *_data_rows(result),
         *_accuracy_rows(result),
         *_cost_rows(result),
-        ("verdict", "; ".join([f"{answer(result)}: {reason(result)}", *result.verdict.failed])),
+        (
+            "verdict",
+            "; ".join([f"{answer(result)}: {reason(result)}", *gates.against(result.verdict)]),
+        ),
     ]
 
 

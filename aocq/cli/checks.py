@@ -234,6 +234,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "data": _data,
         "graph": _graph,
         "inputs": _codes,
+        "junit": _out_file,
         "model_kwargs": _settings("--model-kwargs"),
         "out": _out_folder,
         "preprocessing": _settings("--preprocessing"),

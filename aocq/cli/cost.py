@@ -7,19 +7,26 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aocq.cli import options, recipes
+from aocq.cli import gates, options, recipes
 from aocq.cli.console import print_columns
+from aocq.cli.groups import grouped
 from aocq.recipes.fields import field_specs
 from aocq.recipes.recipe import Recipe
+
+if TYPE_CHECKING:
+    from aocq.records.run import MemoryRecord
+    from aocq.records.verdict import Verdict
 
 _FIELDS = field_specs(Recipe)
 
 
+@grouped
 def command(
+    *,
     network: Annotated[
         str,
         typer.Argument(
@@ -44,6 +51,7 @@ def command(
     ] = None,
     classes: options.Classes = None,
     model_kwargs: options.ModelKwargs = None,
+    judging: gates.CostGateOptions,
     as_json: options.Json = False,
     stream: Annotated[
         str | None,
@@ -56,6 +64,9 @@ def command(
     base_ptq, whose graph does not depend on them. That of aocq, which verify takes, does, and may
     need a third more SRAM: to know, quantize and lower the network, and give the graph.
 
+    With a gate or --junit the estimate is judged, whether activations fit the SRAM included: exit
+    code 1 where the verdict is NO or UNDECIDED. Without, the code is 0 and the table says it.
+
     Example: aocq cost swin_tiny_patch4_window7_224 --profile edge_npu_int8 --w-bits 4
     """
     if stream not in {None, "-"}:
@@ -66,16 +77,61 @@ def command(
                 f"{network} is a graph: --w-bits, --a-bits, --num-classes and --model-kwargs are "
                 "for a MODEL"
             )
-        title, name, found = _of_graph(Path(network), profile)
+        title, name, found = _of_graph(Path(network), profile, prove=judging.require_proven)
     else:
+        if judging.require_proven:
+            raise typer.BadParameter(
+                f"--require-proven: {network} is a MODEL with random weights, of which nothing is "
+                "proven; quantize and lower the network, and give the graph"
+            )
         title, name = named(network, model_kwargs or []), profile or "edge_npu_int8"
         found = _of_model(
             network, name, weight_bits or 8, activation_bits or 8, classes, model_kwargs or []
         )
+    verdict = _judged(found, judging)
+    if verdict is not None:
+        found["verdict"] = verdict.model_dump(mode="json")
     if as_json:
         print(json.dumps(found, indent=2, allow_nan=False))
     else:
         _print_table(name, title, found)
+    if verdict is not None:
+        from aocq.records.run import LiftRecord
+        from aocq.records.verdict_junit import gate_cases
+
+        if not as_json:
+            gates.print_gates(verdict, [LiftRecord(**each) for each in found.get("lifts", ())])
+        gates.write_junit(judging.junit, gate_cases(verdict, f"{title} on {name}"))
+        gates.exit_unless_yes(verdict)
+
+
+def _judged(found: dict[str, Any], judging: gates.CostGateOptions) -> Verdict | None:
+    """Return the verdict on an estimate; None where nothing asks for one."""
+    from aocq.records.gates import Figures, judge
+    from aocq.records.run import CyclesRecord, EnergyRecord, ProofRecord
+
+    given = judging.gates()
+    if not given.applied() and judging.junit is None:
+        return None
+    energy, proof = found.get("energy_record"), found.get("proof")
+    return judge(
+        given,
+        Figures(
+            memory=_memory(found),
+            cycles=CyclesRecord(**found["cycles"]),
+            latency_ms=found["latency_ms"],
+            fps=found["fps"],
+            energy_mj=None if energy is None else EnergyRecord(**energy).total_mj,
+            proof=None if proof is None else ProofRecord(**proof),
+        ),
+    )
+
+
+def _memory(found: dict[str, Any]) -> MemoryRecord:
+    """Return the sizes; a graph by itself does not say what the network's parameters were."""
+    from aocq.records.run import MemoryRecord
+
+    return MemoryRecord(**{"model_size_bytes": 0, **found["memory"]})
 
 
 def named(network: str, settings: Sequence[str]) -> str:
@@ -83,12 +139,13 @@ def named(network: str, settings: Sequence[str]) -> str:
     return f"{network} ({' '.join(settings)})" if settings else network
 
 
-def _of_graph(path: Path, profile: str | None) -> tuple[str, str, dict[str, Any]]:
+def _of_graph(path: Path, profile: str | None, *, prove: bool) -> tuple[str, str, dict[str, Any]]:
     """Return what a graph is of, the profile's name, and the keys of ``run.json`` that it answers.
 
-    Others, as the size of the network's parameters, no graph knows by itself.
+    Others, as the size of the network's parameters, no graph knows by itself. ``prove``: also what
+    is proven of its values, which takes a while.
     """
-    from aocq.jobs.cost_record import cost_records, graph_record, plain_costs
+    from aocq.jobs.cost_record import cost_records, graph_record, plain_costs, proof_record
     from simulator.errors import InputError
     from simulator.graph import load
     from simulator.graph.meta import graph_meta
@@ -102,10 +159,13 @@ def _of_graph(path: Path, profile: str | None) -> tuple[str, str, dict[str, Any]
             "file with --profile"
         )
     name = profile or loaded.profile
-    costs = plain_costs(cost_records(loaded, load_profile(name), 0, 0))
+    chip = load_profile(name)
+    costs = plain_costs(cost_records(loaded, chip, 0, 0))
     # A graph does not say what the network's parameters were.
     del costs["memory"]["model_size_bytes"]
     found = {"graph": graph_record(loaded).model_dump(), **costs}
+    if prove:
+        found["proof"] = proof_record(loaded, chip).model_dump()
     meta = graph_meta(loaded)
     arguments = typed(meta.model_arguments) if meta else ""
     return f"{named(loaded.name, arguments.split())} in {path}", name, found
@@ -148,7 +208,7 @@ def _of_model(
 
 
 def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
-    from aocq.records.run import CyclesRecord, GraphRecord, MemoryRecord
+    from aocq.records.run import CyclesRecord, GraphRecord
     from reports.costs import estimate_rows
 
     method = found.get("method")
@@ -157,8 +217,7 @@ def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
         widths = f" {method['name']} W{method['weight_bits']}A{method['activation_bits']}"
     rows = estimate_rows(
         GraphRecord(**found["graph"]),
-        # A graph by itself does not say what the network's parameters were.
-        MemoryRecord(**{"model_size_bytes": 0, **found["memory"]}),
+        _memory(found),
         method["weight_bits"] if method else None,
         CyclesRecord(**found["cycles"]),
         found["latency_ms"],

@@ -18,9 +18,9 @@ from aocq.jobs.cost_record import CostRecords, graph_record, profile_record
 from aocq.jobs.evaluate import Evaluation
 from aocq.jobs.inputs import Inputs
 from aocq.jobs.keys import package_versions
-from aocq.jobs.metrics import agreement, sqnr_db, top_k
+from aocq.jobs.metrics import agreement, paired_counts, sqnr_db, top_k
 from aocq.jobs.request import VerifyRequest
-from aocq.records.gates import judge
+from aocq.records.gates import judged
 from aocq.records.layers import LayerRow
 from aocq.records.run import (
     Accuracy,
@@ -32,10 +32,12 @@ from aocq.records.run import (
     ModelRecord,
     OverflowOfOp,
     OverflowRecord,
+    PairedOutcomes,
     ProofRecord,
     RunResult,
     TopK,
 )
+from aocq.records.verdict import UNJUDGED
 from aocq.zoo.models import LoadedModel
 from simulator.cost import CostEstimate
 from simulator.counts import sums_of
@@ -115,9 +117,8 @@ def run_record(
     """Return the whole record of a run."""
     graph, model = executor.graph, calibrated.model
     accuracy = _accuracy(evaluation, sampled)
-    overflow = overflow_record(graph, rows)
     emulation_seconds = evaluation.seconds["integer"]
-    return RunResult(
+    result = RunResult(
         command=[readable(part) for part in request.command],
         seed=model.recipe.seed,
         versions=package_versions(),
@@ -148,13 +149,12 @@ def run_record(
         profile=profile_record(inputs.profile),
         graph=graph_record(graph),
         accuracy=accuracy,
-        overflow=overflow,
+        overflow=overflow_record(graph, rows),
         proof=proof,
-        verdict=judge(
-            request.gates, accuracy, overflow, costs.memory, costs.costs.latency_ms, proof
-        ),
+        verdict=UNJUDGED,
         **costs.fields(),
     )
+    return judged(result, request.gates)
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,6 +217,11 @@ def _accuracy(evaluation: Evaluation, sampled: Sampled) -> Accuracy:
             integer_float=sqnr_db(logits["float"], logits["integer"]),
             simulated_float=sqnr_db(logits["float"], logits["simulated"]),
             integer_simulated=sqnr_db(logits["simulated"], logits["integer"]),
+        ),
+        paired=PairedOutcomes(
+            float_integer=paired_counts(logits["float"], logits["integer"], labels),
+            float_simulated=paired_counts(logits["float"], logits["simulated"], labels),
+            simulated_integer=paired_counts(logits["simulated"], logits["integer"], labels),
         ),
         **engines,
     )

@@ -82,7 +82,8 @@ def verify(
     key = request_key(request, inputs)
     before = finished_run(request.out, key)
     if before is not None and _by_same_engine(request, before[0]):
-        return _judged_again(request, before, note, draw)
+        note(f"finished before: took the run in {request.out}; nothing is computed again")
+        return judged_again(request, before, draw)
     if before is None:
         note_replaced(request.out, note)
     note_missing_images(request.calibration.images, inputs.calibration, note)
@@ -134,12 +135,11 @@ def _by_same_engine(request: VerifyRequest, result: RunResult) -> bool:
     }
 
 
-def _judged_again(request: VerifyRequest, before: Run, note: Note, draw: Draw) -> Run:
+def judged_again(request: VerifyRequest, before: Run, draw: Draw) -> Run:
     """Return a finished run under a request's gates; its record and pages say by which."""
     result, rows = before
     command = [readable(part) for part in request.command]
     again = judged(result, request.gates).model_copy(update={"command": command})
-    note(f"finished before: took the run in {request.out}; nothing is computed again")
     if again != result or not has_pages(request.out):
         redraw(request.out, again, rows, draw, record=True)
     return again, rows

@@ -7,11 +7,12 @@ clock, for one image unless a name says otherwise.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aocq.records.fields import MOST, Amount, Bits, Count, Decibel, Headroom, Name, Percent, Record
+from aocq.records.verdict import Verdict
 from simulator import strict_json
 
 FEW_IMAGES = 200  # below this many, a verdict says how much a single one weighs
@@ -119,9 +120,27 @@ class LogitSqnr(Record):
     integer_simulated: Decibel | None
 
 
+class PairedCounts(Record):
+    """How two networks classify the same images: four counts of images, by their first class."""
+
+    both_right: Count
+    only_first_right: Count
+    only_second_right: Count
+    both_wrong: Count
+
+
+class PairedOutcomes(Record):
+    """Every two of the three networks, in the order of their names."""
+
+    float_integer: PairedCounts
+    float_simulated: PairedCounts
+    simulated_integer: PairedCounts
+
+
 class Accuracy(Record):
     """Float, fake-quantized (``simulated``) and integer networks on the same images.
 
+    paired : None in older records
     sqnr_images, differing_images : on how many of them SQNR and mismatches of single ops were
         found; None in older records
     """
@@ -135,6 +154,15 @@ class Accuracy(Record):
     integer: TopK
     agreement: Agreement
     logit_sqnr_db: LogitSqnr
+    paired: PairedOutcomes | None = None
+
+    @model_validator(mode="after")
+    def _counts_are_of_all_images(self) -> Self:
+        pairs = self.paired.model_dump() if self.paired else {}
+        for name, counts in pairs.items():
+            if sum(counts.values()) != self.images:
+                raise ValueError(f"paired.{name}: the counts are not of {self.images} images")
+        return self
 
 
 class OverflowOfOp(Record):
@@ -355,20 +383,6 @@ class CaveatRecord(Record):
 
     about: Name
     text: str
-
-
-class Verdict(Record):
-    """Yes or no, and why not.
-
-    feasible : activations fit the SRAM, every gate passed, and no sum is exact only because its
-        overflow is merely reported
-    failed : what did not hold, a sentence each
-    gates : the thresholds that were applied, by option name
-    """
-
-    feasible: bool
-    failed: list[str]
-    gates: dict[str, float] = Field(default_factory=dict)
 
 
 class RunResult(Record):
