@@ -75,23 +75,21 @@ class TrafficOfOp:
     def outside(self, sram_bytes: int) -> set[TensorId]:
         """Return what lies where activations belong, in DRAM, even if the SRAM has room.
 
-        These are temporaries that are not cached, and the result where a pass's tensors do not fit
-        the SRAM together: then the passes work in stripes, one behind the other, and what the last
-        one makes is stored stripe by stripe.
+        These are temporaries that are not cached, and the result of passes the last of which has
+        tensors that do not fit the SRAM together: then they work in stripes, one behind the other,
+        and what the last one makes is stored stripe by stripe.
         """
         uncached = {
             f"{self.op.name}/{name}"
             for name, each in self.passes.temporaries.items()
             if each.cached is False
         }
-        sizes = self.temporary_bytes()
-        for each in self.passes.passes if self.passes.temporaries else ():
-            names = {transfer.tensor for transfer in (*self.reads(each), self.written(each))}
-            tensors = self.graph.tensors
-            held = (sizes.get(name) or tensors[name].bytes for name in names - uncached)
-            if sum(held) > sram_bytes:
-                return uncached | {self.result}
-        return uncached
+        if not self.passes.temporaries:
+            return uncached
+        sizes, last = self.temporary_bytes(), self.passes.passes[-1]
+        names = {transfer.tensor for transfer in (*self.reads(last), self.written(last))}
+        held = (sizes.get(name) or self.graph.tensors[name].bytes for name in names - uncached)
+        return uncached | ({self.result} if sum(held) > sram_bytes else set())
 
     def reads(self, each: PassSection) -> Iterator[Transfer]:
         """Yield what a pass reads; over macs, all but a second operand once for each column."""

@@ -207,7 +207,7 @@ class MemorySection(Section):
     arena
         ``sram``, as where it is absent: activations lie there, and in DRAM what does not fit;
         ``dram``: they belong to DRAM, and the SRAM is a cache of those that fit. Passes of an op
-        whose tensors do not fit together work in stripes then and store their result in DRAM
+        whose tensors do not fit together work in stripes then, and store their result in DRAM
     constants
         where weights, biases and tables are kept; ``dram``, where it is absent
     tiles_of
