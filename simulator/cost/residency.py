@@ -96,7 +96,7 @@ def fillings(buffers: tuple[Buffer, ...], saved: tuple[int, ...]) -> Fillings:
     """
     held = np.array([buffer.last - buffer.first + 1 for buffer in buffers], dtype=np.float64)
     sizes = np.array([max(buffer.bytes, 1) for buffer in buffers], dtype=np.float64)
-    worths = (np.array(saved) / held / sizes, np.array(saved) / held)
+    worths = (np.array(saved) / held / sizes, np.array(saved) / held, np.array(saved))
     orders = (tuple(np.argsort(-worth, kind="stable").tolist()) for worth in worths)
     return Fillings(buffers, meetings(buffers), tuple(orders))
 
