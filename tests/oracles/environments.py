@@ -4,8 +4,9 @@
 Five of them are virtual environments: ``lite``, ``tosa`` and ``scalesim``, whose pins contradict
 ours and each other's, ``rtl``, which holds Verilator and cocotb, and ``vela``, Arm's compiler. They
 are in ``.oracles/`` of the repository, or where the variable ``AOCQ_ORACLES`` says, and ``make
-oracles`` makes them (:mod:`install`). The others come from the system: Debian's ``iverilog`` and
-``yosys``, a C and a C++ compiler, and ``libgemmlowp-dev``. QNNPACK is a part of PyTorch.
+oracles`` makes them (:mod:`install`). The others come from the system: Debian's ``iverilog``,
+``yosys`` and ``chromium``, a C and a C++ compiler, and ``libgemmlowp-dev``. QNNPACK is a part of
+PyTorch.
 """
 
 from __future__ import annotations
@@ -104,14 +105,15 @@ MISSING: Mapping[str, Callable[[], str | None]] = MappingProxyType(
             or _missing_package("lite", "tflite_micro", "tflite-micro")
         ),
         "tosa": lambda: _missing_package("tosa", "tosa_reference_model", "the TOSA model"),
-        "vela": _missing_vela,
         "scale_sim": lambda: _missing_package("scalesim", "scalesim", "SCALE-Sim"),
+        "vela": _missing_vela,
         "verilog": _missing_verilog,
         "iverilog": _missing_verilog,
         "verilator": _missing_verilator,
         "cocotb": lambda: _missing_verilator() or _missing_package("rtl", "cocotb", "cocotb"),
         "yosys": lambda: _missing_commands("yosys", "yosys"),
         "cc": lambda: _missing_commands("gcc", "gcc"),
+        "chromium": lambda: _missing_commands("chromium", "chromium"),
         "gemmlowp": _missing_gemmlowp,
         "qnnpack": _missing_qnnpack,
     }
