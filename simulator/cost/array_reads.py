@@ -75,7 +75,8 @@ def _dot_blocks(engine: DotEngine) -> list[tuple[int, int]]:
 def block_count(extent: int, tile: Numbers, block: Numbers) -> Numbers:
     """Return how many blocks cover an extent that is cut in tiles; a block of 0 covers a tile."""
     block = np.where(block == 0, tile, block)
-    return extent // tile * -(-tile // block) + -(-(extent % tile) // block)
+    count: Numbers = extent // tile * -(-tile // block) + -(-(extent % tile) // block)
+    return count
 
 
 def tile_extents(extent: int, multiple: int, *, halves: bool = False) -> tuple[int, ...]:
@@ -102,7 +103,8 @@ def split_cycles(
 
     Each piece has a fill and a drain of its own; the last is as long as what remains.
     """
-    whole, rest = divmod(getattr(product, extent), piece)
+    of_product: int = getattr(product, extent)
+    whole, rest = divmod(of_product, piece)
     cycles = whole * heads_cycles(replace(product, **{extent: piece}), engine)
     if rest:
         cycles += heads_cycles(replace(product, **{extent: rest}), engine)

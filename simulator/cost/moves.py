@@ -16,7 +16,7 @@ from simulator.cost.ports import Numbers, PortTraffic, burst_bytes, no_traffic
 from simulator.cost.steps import Program, Step
 from simulator.cost.traffic import Transfer
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import Op, TensorId
+from simulator.graph.ops import TensorId
 from simulator.profile.cost import MemorySection
 
 
@@ -152,9 +152,7 @@ def _whole(name: TensorId, size: int) -> Transfer:
     return Transfer(tensor=name, bytes=size, run_bytes=size)
 
 
-def _operands(
-    graph: IntGraph, operands: Sequence[TensorId], step: Step
-) -> list[Transfer | None]:
+def _operands(graph: IntGraph, operands: Sequence[TensorId], step: Step) -> list[Transfer | None]:
     """Return A and B of a product, as far as its step reads them."""
     reads = list(step.reads)
     found: list[Transfer | None] = []

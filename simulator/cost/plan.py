@@ -2,14 +2,14 @@
 """The traffic plan: what lives in SRAM, how products are tiled, which weights are fetched early.
 
 Of a set of plans that the graph and its steps determine, those that fit the chip's SRAM are
-evaluated, and the fastest is taken; of equally fast ones, that with the least DRAM traffic. A larger
-SRAM admits more plans, and a faster port or unit makes no plan slower: so neither makes the best
-plan slower.
+evaluated, and the fastest is taken; of equally fast ones, that with the least DRAM traffic. A
+larger SRAM admits more plans, and a faster port or unit makes no plan slower: so neither makes the
+best plan slower.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ from simulator.cost.evaluation import (
 )
 from simulator.cost.memory import MemoryPlan
 from simulator.cost.moves import Workload, workload_of
+from simulator.cost.ports import Numbers
 from simulator.cost.prefetch import (
     Prefetch,
     least_cycles_with_prefetch,
@@ -31,13 +32,11 @@ from simulator.cost.prefetch import (
     weight_bytes,
     with_prefetch,
 )
-from simulator.cost.ports import Numbers
 from simulator.cost.residency import LEAST_SHARE, Residency, budgets, fillings
 from simulator.cost.steps import Program
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import TensorId
 from simulator.profile import NpuProfile
-
 
 _SMALLER_SETS = 3
 

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simulator.cost.exact import as_written, ceil_div, ceil_times
+from simulator.cost.exact import as_written, ceil_div
 from simulator.cost.traffic import Transfer
 from simulator.profile.cost import MemorySection, PortSection
-
 
 Numbers = npt.NDArray[np.int64]
 
@@ -41,7 +40,7 @@ class PortTraffic:
         """Return the cycles that a port takes for it; 0 where nothing limits the port."""
         if port is None:
             return np.zeros_like(self.read)
-        return cycles_of_all(self.read, self.written, port)
+        return port_cycles(self.read, self.written, port)
 
 
 def no_traffic(steps: int) -> PortTraffic:
@@ -66,51 +65,36 @@ def burst_bytes(transfer: Transfer, burst: int) -> int:
     return (whole * ceil_div(run, burst) + ceil_div(rest, burst)) * burst
 
 
-def bytes_of_bursts(size: int, runs: npt.NDArray[Any], burst: int) -> npt.NDArray[Any]:
+def bytes_of_bursts(size: int, runs: Numbers, burst: int) -> Numbers:
     """Return :func:`burst_bytes` of ``size`` bytes for every length of their runs."""
     runs = np.maximum(1, np.minimum(runs, size))
-    return (size // runs * -(-runs // burst) + -(-(size % runs) // burst)) * burst
+    bursts: Numbers = size // runs * -(-runs // burst) + -(-(size % runs) // burst)
+    return bursts * burst
 
 
-def port_cycles(transfers: Sequence[Transfer], port: PortSection) -> int:
-    """Return the cycles that a port takes for the transfers of one step; 0 for none."""
-    moved = [(each.written, burst_bytes(each, port.burst_bytes)) for each in transfers]
-    read, written = (sum(size for way, size in moved if way == out) for out in (False, True))
-    return cycles_of_bursts(read, written, port)
-
-
-def cycles_of_bursts(read: int, written: int, port: PortSection) -> int:
-    """Return the cycles that a port takes for bytes of whole bursts; 0 for none.
+def port_cycles(read: Numbers, written: Numbers, port: PortSection) -> Numbers:
+    """Return the cycles that a port takes for bytes of whole bursts, for each step; 0 for none.
 
     They follow each other without a gap: the latency shows once. Reads alone take no less than
     their own bandwidth allows.
     """
-    if not read and not written:
-        return 0
-    read_rate = as_written(port.read_bytes_per_cycle or port.bytes_per_cycle)
-    return port.latency_cycles + max(
-        ceil_times(read + written, 1 / as_written(port.bytes_per_cycle)),
-        ceil_times(read, 1 / read_rate),
-    )
-
-
-def cycles_of_all(
-    read: npt.NDArray[Any], written: npt.NDArray[Any], port: PortSection
-) -> npt.NDArray[Any]:
-    """Return :func:`cycles_of_bursts` of every element, exact as well."""
     cycles = _ceil_divided(read + written, port.bytes_per_cycle)
     if port.read_bytes_per_cycle is not None:
         cycles = np.maximum(cycles, _ceil_divided(read, port.read_bytes_per_cycle))
-    return cycles + (read + written > 0) * port.latency_cycles
+    waits: Numbers = np.where(read + written > 0, port.latency_cycles, 0)
+    return cycles + waits
 
 
-def _ceil_divided(moved: npt.NDArray[Any], rate: float) -> npt.NDArray[Any]:
+def _ceil_divided(moved: Numbers, rate: float) -> Numbers:
+    """Return ``moved / rate``, rounded up, exact for any rate."""
     slowness = 1 / as_written(rate)
     numerator, denominator = slowness.numerator, slowness.denominator
     if max(int(moved.max(initial=0)) * numerator, denominator) > np.iinfo(np.int64).max:
         # Python's integers have no end, and the cycles are few enough again.
-        return (-(-moved.astype(object) * numerator // denominator)).astype(np.int64)
-    return -(-moved * numerator // denominator)
+        exact = -(-moved.astype(object) * numerator // denominator)
+        return np.array(exact, dtype=np.int64)
+    found: Numbers = -(-moved * numerator // denominator)
+    return found
 
 
 def dram_port(memory: MemorySection) -> PortSection:

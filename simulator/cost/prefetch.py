@@ -2,9 +2,9 @@
 """Weights that are fetched before their product begins, while the DRAM's port has nothing to do.
 
 A product's weights get a place in SRAM that is free from some step on until the product is done.
-From that step on they are fetched whenever the port is idle, those that are needed first first; what
-is not there when the product begins is fetched during the product. This order hides as much as any
-can (earliest deadline first, for jobs that may be interrupted).
+From that step on they are fetched whenever the port is idle, those that are needed soonest first;
+what is not there when the product begins is fetched during the product. This order hides as much as
+any can (earliest deadline first, for jobs that may be interrupted).
 
 Places depend on a budget that the graph determines, as in :mod:`simulator.cost.residency`, and how
 products are tiled depends on no bandwidth. So a faster port or unit never makes this slower.

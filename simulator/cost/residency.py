@@ -15,8 +15,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from simulator.cost.exact import ceil_div
 from simulator.cost.allocation import ALIGNMENT, Buffer
+from simulator.cost.exact import ceil_div
 from simulator.graph.ops import TensorId
 
 LEAST_SHARE = 64  # a budget below this part of all buffers holds next to nothing
@@ -86,8 +86,8 @@ def fillings(buffers: tuple[Buffer, ...], saved: tuple[int, ...]) -> Fillings:
     """Return sets of buffers that spare DRAM the most traffic.
 
     Buffers are taken in order of the traffic that each saves for every byte and step that it is
-    held, and for every step alone. A few results are kept: estimates of one graph on chips that
-    differ in size and speed have the same sets.
+    held, for every step alone, or in all. A few results are kept: estimates of one graph on chips
+    that differ in size and speed have the same sets.
 
     Parameters
     ----------
@@ -96,7 +96,8 @@ def fillings(buffers: tuple[Buffer, ...], saved: tuple[int, ...]) -> Fillings:
     """
     held = np.array([buffer.last - buffer.first + 1 for buffer in buffers], dtype=np.float64)
     sizes = np.array([max(buffer.bytes, 1) for buffer in buffers], dtype=np.float64)
-    worths = (np.array(saved) / held / sizes, np.array(saved) / held, np.array(saved))
+    traffic = np.array(saved, dtype=np.float64)
+    worths = (traffic / held / sizes, traffic / held, traffic)
     orders = (tuple(np.argsort(-worth, kind="stable").tolist()) for worth in worths)
     return Fillings(buffers, meetings(buffers), tuple(orders))
 

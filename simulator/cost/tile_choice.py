@@ -97,10 +97,10 @@ class Choice:
 def choice_of(
     ways: Ways, beside: Beside, memory: MemorySection, *, by_traffic: bool = False
 ) -> Choice:
-    """Return a product's ways, the one with the least cycles the best, then that with least traffic.
+    """Return a product's ways, compared by cycles and, where these are equal, by DRAM traffic.
 
-    With ``by_traffic``, that with the least DRAM traffic, whatever the ports' bandwidths, of those
-    that move tiles beside the array's work if any do.
+    With ``by_traffic``, by DRAM traffic, whatever the ports' bandwidths; those that move tiles
+    beside the array's work are better than all others then.
     """
     outside = dram_port(memory)
     sram, dram = ways.sram + PortTraffic(*beside.sram), ways.dram + PortTraffic(*beside.dram)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a product moves over both ports, and the room that it takes, tile by tile.
 
-With A and B copied, A is moved once where its tiles stay while B's pass, or where it is one tile, and
-once for each tile of columns otherwise: M K ceil(N / tn) elements; B likewise, N K ceil(M / tm).
+With A and B copied, A is moved once where its tiles stay while B's pass, or where it is one tile,
+and once for each tile of columns otherwise: M K ceil(N / tn) elements; B likewise, N K ceil(M / tm).
 Partial sums make a round trip of 8 bytes for every piece of K but the first.
 """
 
@@ -20,6 +20,7 @@ from simulator.cost.ports import Numbers, PortTraffic, bytes_of_bursts, no_traff
 from simulator.profile.cost import MemorySection
 
 Place = Literal["sram", "dram"]
+Operand = Literal["a", "b"]
 Order = Literal["a", "b", "c"]
 SUM_BYTES = 4  # int32
 
@@ -91,7 +92,7 @@ class Loops:
         where partial sums wait if K is cut in pieces
     """
 
-    copied: tuple[Literal["a", "b"], ...]
+    copied: tuple[Operand, ...]
     order: Order
     buffers: int
     sums: Place
@@ -148,7 +149,8 @@ def room(product: GemmExtents, grid: Grid, loops: Loops, heads: int) -> Numbers:
         tiles += -(-grid.k * grid.n * product.b_bits // 8)
     sums = {"a": grid.m * product.n, "b": product.m * grid.n, "c": grid.m * grid.n}[loops.order]
     held = (grid.k < product.k) & (loops.sums == "sram")
-    return min(heads, product.heads) * (loops.buffers * tiles + held * sums * SUM_BYTES)
+    at_once: Numbers = loops.buffers * tiles + held * sums * SUM_BYTES
+    return min(heads, product.heads) * at_once
 
 
 def product_traffic(
@@ -171,8 +173,7 @@ def product_traffic(
         reads = block_count(product.m, grid.m, grid.block_m)
         moved.operand(b, reads, loads, run, "b" in loops.copied)
     if c is not None:
-        run = c.run_bytes if c.place == "sram" else _result_runs(product, c, grid)
-        moved.add(c.place, "written", c.bytes, run, 1)
+        moved.add(c.place, "written", c.bytes, _result_runs(product, c, grid), 1)
     trips = deep - 1
     size = SUM_BYTES * product.heads * product.m * product.n
     moved.add(loops.sums, "written", size, size, trips)
@@ -181,7 +182,12 @@ def product_traffic(
 
 
 def _result_runs(product: GemmExtents, c: Matrix, grid: Grid) -> Numbers:
-    """Return how many bytes of a result leave the array one after the other: a row of its block."""
+    """Return the bytes of a result that the array writes to DRAM one after the other.
+
+    A row of its block; in SRAM, blocks lie as the result does.
+    """
+    if c.place == "sram":
+        return np.full_like(grid.n, c.run_bytes)
     columns = np.minimum(grid.n, np.where(grid.block_n == 0, product.n, grid.block_n))
     row = c.bytes * columns // (product.heads * product.m * product.n)
     return np.where(columns < product.n, np.minimum(row, c.run_bytes), c.run_bytes)

@@ -24,6 +24,8 @@ from simulator.cost.tile_traffic import (
     Grid,
     Loops,
     Matrices,
+    Matrix,
+    Operand,
     grid_of,
     joined_grids,
     product_traffic,
@@ -173,20 +175,22 @@ def _choices(matrices: Matrices, copying: Copying) -> Iterator[Loops]:
     """
     both = (2, 1) if copying.double_buffer else (1,)
     yield Loops(copied=(), order="c", buffers=both[0], sums="sram")
+    operands: tuple[tuple[Operand, Matrix | None], ...] = (("a", matrices.a), ("b", matrices.b))
     outside = tuple(
         name
-        for name, matrix in (("a", matrices.a), ("b", matrices.b))
+        for name, matrix in operands
         if matrix is not None
         and matrix.place == "dram"
         and (matrix.constant or not copying.only_constants)
     )
-    subsets = {(name,) for name in outside} | ({outside} if outside else set())
+    subsets: set[tuple[Operand, ...]] = {(name,) for name in outside}
+    subsets |= {outside} if outside else set()
     for copied in sorted(subsets):
         for buffers in both:
             yield Loops(copied=copied, order="c", buffers=buffers, sums="sram")
             for order in copied:
-                for sums in ("sram", "dram"):
-                    yield Loops(copied=copied, order=order, buffers=buffers, sums=sums)
+                yield Loops(copied=copied, order=order, buffers=buffers, sums="sram")
+                yield Loops(copied=copied, order=order, buffers=buffers, sums="dram")
 
 
 def _useful(grid: Grid, loops: Loops, product: GemmExtents) -> Grid:

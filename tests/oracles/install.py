@@ -17,7 +17,6 @@ REQUIREMENTS = {
     "lite": "lite.txt",
     "tosa": "tosa.txt",
     "rtl": "rtl.txt",
-    "vela": "vela.txt",
     "scalesim": "scale_sim.txt",
     "vela": "vela.txt",
 }

@@ -83,9 +83,11 @@ def two_layers():
 
 
 def costs(**changes):
-    rates = {"compute__vector__cycles_per_element": dict.fromkeys(
-        ("softmax", "layernorm", "lookup", "add", "rescale", "mean", "layout", "float"), 200.0
-    )}
+    rates = {
+        "compute__vector__cycles_per_element": dict.fromkeys(
+            ("softmax", "layernorm", "lookup", "add", "rescale", "mean", "layout", "float"), 200.0
+        )
+    }
     slow = {"memory__dram_bytes_per_cycle": 1, "memory__sram_bytes": 1 << 20} | rates
     return estimate(two_layers(), profile_with(**slow | changes))
 

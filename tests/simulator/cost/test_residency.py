@@ -58,15 +58,16 @@ def test_the_most_traffic_for_each_byte_and_step_comes_first():
         Buffer(name="short", bytes=16, first=1, last=1),
         Buffer(name="large", bytes=48, first=2, last=2),
     )
-    dense, much = fillings(found, (400, 150, 300)).within(16)
-    # 400 / 16 / 4 = 6.25 a byte and step, 150 / 16 = 9.4; 100 and 150 a step
-    assert set(dense.offsets) == {"short"}
-    assert set(much.offsets) == {"short"}
-    dense, much = fillings(found, (800, 150, 3000)).within(48)
-    assert set(dense.offsets) == {"large", "short"}  # 62.5, 9.4, then 12.5 does not fit
-    assert set(much.offsets) == {"large", "short"}
-    dense, much = fillings(found, (800, 150, 3000)).within(64)
-    assert set(dense.offsets) == set(much.offsets) == {"large", "long", "short"}
+    # 400 / 16 / 4 = 6.25 a byte and step, 9.4, 6.25; 100, 150 and 300 a step; 400, 150, 300 in all
+    of_steps_and_bytes, of_steps, in_all = fillings(found, (400, 150, 300)).within(16)
+    assert set(of_steps_and_bytes.offsets) == {"short"}
+    assert set(of_steps.offsets) == {"short"}
+    assert set(in_all.offsets) == {"long"}
+    # 12.5, 9.4 and 62.5; 200, 150 and 3000: the large one first, which leaves no room for "long"
+    for residency in fillings(found, (800, 150, 3000)).within(48):
+        assert set(residency.offsets) == {"large", "short"}
+    for residency in fillings(found, (800, 150, 3000)).within(64):
+        assert set(residency.offsets) == {"large", "long", "short"}
 
 
 def test_budgets_are_powers_of_two_and_quarters_between_them():

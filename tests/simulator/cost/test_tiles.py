@@ -34,9 +34,7 @@ def systolic(dataflow, rows=3, columns=2, overlap="none"):
 
 
 def copying(sram=1, dram=1, *, double_buffer=True, only_constants=False):
-    return Copying(
-        bursts=(sram, dram), double_buffer=double_buffer, only_constants=only_constants
-    )
+    return Copying(bursts=(sram, dram), double_buffer=double_buffer, only_constants=only_constants)
 
 
 def bytes_of(product):
@@ -120,7 +118,9 @@ places = st.sampled_from(["sram", "dram"])
 @settings(max_examples=60)
 @given(products, engines, places, places, places, st.booleans())
 def test_traffic_and_room_are_those_of_the_loops(product, engine, a, b, c, double_buffer):
-    ways = ways_of(product, matrices(product, a, b, c), engine, copying(double_buffer=double_buffer))
+    ways = ways_of(
+        product, matrices(product, a, b, c), engine, copying(double_buffer=double_buffer)
+    )
     blocks = array_shape(engine).blocks
     result = bytes_of(product)[2]
     seen = {}
