@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a product moves over both ports, and the room that it takes, tile by tile.
 
-With A and B copied, A is moved once where its tiles stay while B's pass, or where it is one tile,
-and once for each tile of columns otherwise: M K ceil(N / tn) elements; B likewise, N K ceil(M / tm).
-Partial sums make a round trip of 8 bytes for every piece of K but the first.
+With A and B copied, A is moved once where its tiles stay while B's pass, or where it is one tile.
+Otherwise it is moved once for each tile of columns, M K ceil(N / tn) elements, and B likewise,
+N K ceil(M / tm). Partial sums make a round trip of 8 bytes for every piece of K but the first.
 """
 
 from __future__ import annotations
