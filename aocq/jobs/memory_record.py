@@ -68,7 +68,7 @@ def _buffer_record(
     tensor = graph.tensors.get(buffer.name)
     return BufferRecord(
         name=buffer.name,
-        op=_writer(costs, buffer),
+        op=_writer(graph, costs, buffer),
         type=str(tensor.type) if tensor else "temporary",
         bytes=buffer.bytes,
         offset=costs.plan.offsets.get(buffer.name),
@@ -80,9 +80,8 @@ def _buffer_record(
     )
 
 
-def _writer(costs: CostEstimate, buffer: Buffer) -> str:
-    """Return the op whose step writes a buffer first, or the tensor's own name if none does."""
-    if not costs.steps:
+def _writer(graph: IntGraph, costs: CostEstimate, buffer: Buffer) -> str:
+    """Return the op whose step writes a buffer first, or the name of a network input."""
+    if buffer.name in graph.inputs:
         return buffer.name
-    step = costs.steps[buffer.first].step
-    return step.op if buffer.name in {each.tensor for each in step.writes} else buffer.name
+    return costs.steps[buffer.first].step.op

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from simulator.cost.allocation import Buffer
 from simulator.cost.engine import GemmExtents
 from simulator.cost.memory import tensor_roots
 from simulator.cost.network_ends import network_transfers
+from simulator.cost.parts import Part, tensor_parts
 from simulator.cost.ports import Numbers, PortTraffic, burst_bytes, no_traffic
 from simulator.cost.steps import Program, Step
 from simulator.cost.traffic import Transfer
@@ -79,7 +80,8 @@ class Workload:
     steps, buffers
         of the program
     index_of
-        index of the buffer that each tensor lies in; ``len(buffers)`` of what always lives in DRAM
+        indexes of the buffers that each tensor lies in; ``len(buffers)`` of what always lives in
+        DRAM
     moves
         activations and temporaries, but the matrices of products
     matrices
@@ -96,7 +98,7 @@ class Workload:
 
     steps: tuple[Step, ...]
     buffers: tuple[Buffer, ...]
-    index_of: Mapping[TensorId, int]
+    index_of: Mapping[TensorId, tuple[int, ...]]
     moves: Moves
     matrices: Moves
     ends: Moves
@@ -109,9 +111,13 @@ def workload_of(
     graph: IntGraph, program: Program, buffers: tuple[Buffer, ...], memory: MemorySection
 ) -> Workload:
     """Return what the steps of a program move."""
-    roots = tensor_roots(graph, program.arranged) | {name: name for name in program.temporaries}
+    roots = tensor_roots(graph, program.arranged)
     places = {buffer.name: index for index, buffer in enumerate(buffers)}
-    index_of = {name: places.get(root, len(buffers)) for name, root in roots.items()}
+    parts = tensor_parts(graph, program, roots)
+    index_of = {
+        name: tuple(places.get(part.name, len(buffers)) for part in found)
+        for name, found in parts.items()
+    }
     bursts = memory.sram_port.burst_bytes if memory.sram_port else 1, memory.dram_burst_bytes or 1
     constant_burst = bursts[memory.constants != "sram"]
     ops = {op.name: op for op in graph.ops}
@@ -139,9 +145,9 @@ def workload_of(
         steps=program.steps,
         buffers=buffers,
         index_of=index_of,
-        moves=_columns(moves, index_of, bursts),
-        matrices=_columns(matrices, index_of, bursts),
-        ends=_columns(network_transfers(graph, program, roots), index_of, bursts),
+        moves=_columns(_divided(moves, parts), places, bursts),
+        matrices=_columns(_divided(matrices, parts), places, bursts),
+        ends=_columns(_divided(network_transfers(graph, program, roots), parts), places, bursts),
         constants=constants,
         weights=weights,
         products=tuple(products),
@@ -170,7 +176,7 @@ def _product(
     number: int,
     extents: GemmExtents,
     transfers: Sequence[Transfer | None],
-    index_of: Mapping[TensorId, int],
+    index_of: Mapping[TensorId, tuple[int, ...]],
     constants: frozenset[TensorId],
 ) -> ProductStep:
     a, b, c = (
@@ -182,26 +188,38 @@ def _product(
         for each in transfers
     )
     buffers = (
-        None if each is None or each.tensor in constants else index_of[each.tensor]
+        None if each is None or each.tensor in constants else index_of[each.tensor][0]
         for each in transfers
     )
     return ProductStep(number=number, extents=extents, matrices=(a, b, c), buffers=tuple(buffers))
 
 
+def _divided(
+    moves: Iterable[tuple[int, Transfer]], parts: Mapping[TensorId, tuple[Part, ...]]
+) -> Iterator[tuple[int, TensorId, Transfer]]:
+    """Yield transfers with the buffer that each is from or to: one for each part of a tensor."""
+    for number, each in moves:
+        found = parts[each.tensor]
+        whole = sum(part.bytes for part in found)
+        for part in found:
+            size = each.bytes if len(found) == 1 else each.bytes * part.bytes // whole
+            yield number, part.name, replace(each, bytes=size)
+
+
 def _columns(
-    moves: Iterable[tuple[int, Transfer]],
-    index_of: Mapping[TensorId, int],
+    moves: Iterable[tuple[int, TensorId, Transfer]],
+    places: Mapping[TensorId, int],
     bursts: tuple[int, int],
 ) -> Moves:
     rows = [
         (
             number,
-            index_of[each.tensor],
+            places.get(buffer, len(places)),
             each.written,
             burst_bytes(each, bursts[0]),
             burst_bytes(each, bursts[1]),
         )
-        for number, each in moves
+        for number, buffer, each in moves
     ]
     names = ("step", "buffer", "written", "sram", "dram")
     columns = np.array(rows, dtype=np.int64).reshape(len(rows), len(names)).T

@@ -151,7 +151,9 @@ def _plan(
     saved = saved_traffic(work).tolist()
     return TrafficPlan(
         residency=residency,
-        in_dram=frozenset(name for name, index in work.index_of.items() if not resident[index]),
+        in_dram=frozenset(
+            name for name, found in work.index_of.items() if not resident[list(found)].all()
+        ),
         spilled=tuple(
             buffer.name
             for index, buffer in enumerate(work.buffers)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The buffers that tensors lie in: one for each result, but where only parts of a result are read.
+
+Q, K and V lie one after the other in the result of one Transpose, and once the scores are there,
+only V is needed: each of them is a buffer of its own. What writes such a result writes its parts
+one after the other, each where its buffer is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from simulator.cost.steps import Program
+from simulator.graph.graph import IntGraph
+from simulator.graph.ops import Slice, TensorId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A buffer: its name and its bytes."""
+
+    name: TensorId
+    bytes: int
+
+
+Stretch = tuple[int, int]  # the first element of a stored tensor, and the one behind the last
+
+
+def tensor_parts(
+    graph: IntGraph, program: Program, roots: Mapping[TensorId, TensorId]
+) -> dict[TensorId, tuple[Part, ...]]:
+    """Return for every activation and temporary the buffers that it lies in, in order.
+
+    More than one has a result of which several parts that do not overlap are read, and a view of
+    such a result that is wider than a part. A part bears the name of the first tensor that is read
+    as a whole. Network inputs and outputs, results of products on the array and what is overwritten
+    in place are stored as they are.
+
+    Parameters
+    ----------
+    roots
+        for every activation and input, the tensor in whose memory it lies
+    """
+    stretches = _stretches(graph, roots)
+    cuts = _cuts(graph, program, roots, stretches)
+    found = {name: (Part(name=name, bytes=size),) for name, size in program.temporaries.items()}
+    for name, root in roots.items():
+        whole = Part(name=root, bytes=graph.tensors[root].bytes)
+        first, end = stretches[name]
+        found[name] = tuple(
+            part for (start, stop), part in cuts.get(root, ()) if start < end and first < stop
+        ) or (whole,)
+    return found
+
+
+def _stretches(graph: IntGraph, roots: Mapping[TensorId, TensorId]) -> dict[TensorId, Stretch]:
+    """Return where every tensor lies in the one that is stored."""
+    found = {name: (0, graph.tensors[name].size) for name in graph.inputs}
+    for op in graph.ops:
+        root, size = roots[op.name], graph.result(op).size
+        source = op.operands[0]
+        first = 0
+        if root != op.name and roots.get(source) == root and size != graph.tensors[root].size:
+            first = found[source][0]
+            if isinstance(op, Slice):
+                first += op.start * math.prod(graph.tensors[source].shape[op.axis + 1 :])
+        found[op.name] = (first, first + size)
+    return found
+
+
+def _cuts(
+    graph: IntGraph,
+    program: Program,
+    roots: Mapping[TensorId, TensorId],
+    stretches: Mapping[TensorId, Stretch],
+) -> dict[TensorId, list[tuple[Stretch, Part]]]:
+    """Return the parts of results that are stored in parts."""
+    names: dict[TensorId, dict[Stretch, TensorId]] = {}
+    writes: Counter[TensorId] = Counter()
+    kept = {roots.get(name, name) for name in (*graph.inputs, *graph.outputs)}
+    for step in program.steps:
+        for each in step.reads:
+            if each.tensor in roots:
+                of_root = names.setdefault(roots[each.tensor], {})
+                of_root.setdefault(stretches[each.tensor], each.tensor)
+        for each in step.writes:
+            root = roots.get(each.tensor, each.tensor)
+            writes[root] += 1
+            if step.product is not None:
+                kept.add(root)
+    found = {}
+    for root, read in names.items():
+        pieces = _pieces(read, graph.tensors[root].size)
+        bits = graph.tensors[root].type.bits
+        in_bytes = all(first * bits % 8 == 0 for first, _ in pieces)
+        if root not in kept and writes[root] == 1 and len(pieces) > 1 and in_bytes:
+            found[root] = [
+                (
+                    (first, end),
+                    Part(name=read.get((first, end), f"{root}[{first}:{end}]"), bytes=-(-(end - first) * bits // 8)),
+                )
+                for first, end in pieces
+            ]
+    return found
+
+
+def _pieces(read: Iterable[Stretch], size: int) -> list[Stretch]:
+    """Return a tensor in pieces of which none shares an element that is read with another."""
+    starts: list[int] = []
+    reached = 0
+    for first, end in sorted(read):
+        if not starts or first >= reached:
+            starts.append(first)
+        reached = max(reached, end)
+    ends = [*starts[1:], size]
+    return list(zip([0, *starts[1:]], ends, strict=True))
