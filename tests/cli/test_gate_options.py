@@ -114,7 +114,8 @@ def test_a_report_is_undecided_where_the_interval_has_the_limit_inside(
     assert load_run(finished)[0].verdict.feasible
     # Without gates the recorded verdict stays, and is what the file says.
     without_torch("report", finished, "--junit", xml)
-    assert failures(xml) == dict.fromkeys(("fits_sram", "placed", "reported_overflow", "max_drop"))
+    names = ("fits_sram", "placed", "reported_overflow", "max_drop", "no_overflow")
+    assert failures(xml) == dict.fromkeys(names)
 
 
 def test_a_gate_that_the_profile_has_no_figure_for_never_passes(
