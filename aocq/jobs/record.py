@@ -96,6 +96,7 @@ def layer_rows(
                 sqnr_db=sqnr.get(op.name),
                 differing_codes=mismatches.get(op.name),
                 onto_residual=residual_of(op) is not None,
+                passes=cost.passes,
                 **sums_of(op, counts),
             )
         )

@@ -18,10 +18,10 @@ from aocq.jobs.cost_record import (
     cost_records,
     cycles_record,
     graph_record,
-    memory_record,
     plain_costs,
     profile_record,
 )
+from aocq.jobs.memory_record import memory_record
 from aocq.jobs.record import model_record
 from aocq.jobs.request import ModelRequest
 from aocq.lowering import check_recipe, lower

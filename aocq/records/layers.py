@@ -25,6 +25,7 @@ class LayerRow(Record):
     persistent, transient, changed : see :class:`simulator.ops.behaviour.SumCounts`
     sum_bits : bits that the completed sums of the run needed
     headroom_bits : bits of the outermost register less ``sum_bits``; below 0 where it overflowed
+    passes : runs of the chip's units that the op takes, 0 of a view; None in older records
     """
 
     index: Count
@@ -54,6 +55,7 @@ class LayerRow(Record):
     changed: Count | None = None
     sum_bits: Bits | None = None
     headroom_bits: Headroom | None = None
+    passes: Count | None = None
 
 
 def layers_csv(rows: list[LayerRow]) -> str:

@@ -240,7 +240,13 @@ class ProofRecord(Record):
 
 
 class MemoryRecord(Record):
-    """Bytes on the chip and beside it; ``sram_bytes`` is what the profile has."""
+    """Bytes on the chip and beside it.
+
+    sram_bytes : of the profile, for activations
+    peak_sram_bytes : what the memory plan needs, gaps between its buffers included
+    greedy_peak_sram_bytes : what greedy allocation by size needs; None in older records
+    peak_lower_bound_bytes : the most bytes alive at once, which no plan can do without
+    """
 
     sram_bytes: Count
     weight_bytes: Count
@@ -248,6 +254,7 @@ class MemoryRecord(Record):
     peak_sram_bytes: Count
     peak_lower_bound_bytes: Count
     dram_bytes: Count
+    greedy_peak_sram_bytes: Count | None = None
 
 
 class CyclesRecord(Record):
@@ -293,8 +300,10 @@ class BufferRecord(Record):
     """Memory of one activation, with its views, or of one temporary.
 
     op : that writes it; the input's name for an input
+    type : of its elements; ``temporary`` where the graph has no such tensor
     offset : first byte in SRAM; None of a buffer that lives in DRAM
     first, last : indexes of the first and last op during which it exists
+    first_pass, last_pass : numbers of the first and last pass of these two ops
     storage : ``activation``, ``temporary`` (between passes of one op) or ``weights`` (tiles)
     """
 
@@ -305,11 +314,18 @@ class BufferRecord(Record):
     offset: Count | None
     first: Count
     last: Count
+    first_pass: Count = 0
+    last_pass: Count = 0
     storage: Literal["activation", "temporary", "weights"]
 
 
 class PeakRecord(Record):
-    """The moment of the most bytes in SRAM: during which op, and what fills it, largest first."""
+    """The moment at which the most bytes are alive.
+
+    op : that runs then
+    bytes : the sum of what is alive, without gaps between
+    buffers : names of what is alive, the largest first
+    """
 
     op: Name
     bytes: Count

@@ -26,6 +26,7 @@ OF_CHIPS_WITHOUT_A_PROFILE = {
 }
 # Of no consequence for integers, or names of other things.
 OTHERS = {"name", "title", "format", "ops", "compute", "memory", "source", "registers"}
+OTHERS |= {"energy", "caveats"}
 
 
 def choices(annotation: Any, path: str) -> Iterator[tuple[str, str]]:
