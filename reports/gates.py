@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gates of a verdict as rows of text: limit, value, interval, outcome; and what would lift a NO."""
+"""Gates of a verdict as rows of text: limit, value, interval, outcome."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 
-from aocq.records.quantities import bound, compared, quantity
-from aocq.records.run import LiftRecord
+from aocq.records.quantities import bound, compared
 from aocq.records.verdict import (
     FITS_SRAM,
     PLACED,
@@ -19,7 +18,6 @@ from aocq.records.verdict import (
 from reports.format import MISSING, plural
 
 GATE_HEAD = ("gate", "limit", "value", "95 % interval", "outcome")
-LIFT_HEAD = ("more of", "has", "with", "meets gate", "latency", "peak SRAM")  # then, ESTIMATED
 # Gates that have no number of their own.
 FLAGS = frozenset({"no_overflow", "require_proven"})
 _CALLED: Mapping[str, str] = MappingProxyType(
@@ -36,15 +34,6 @@ _CALLED: Mapping[str, str] = MappingProxyType(
         "max_energy_mj": "energy, ESTIMATED",
         "no_overflow": "overflow in the run",
         "require_proven": "registers not proven",
-    }
-)
-_RESOURCES: Mapping[str, str] = MappingProxyType(
-    {
-        "sram_bytes": "SRAM",
-        "dram_bytes_per_cycle": "DRAM bytes per cycle",
-        "macs_per_cycle": "MACs per cycle",
-        "lanes": "vector lanes",
-        "clock_mhz": "clock, MHz",
     }
 )
 _OUTCOMES = {"pass": "pass", "fail": "FAIL", "undecided": "UNDECIDED"}
@@ -85,25 +74,6 @@ def interval(low: float, high: float) -> str:
 def _plain(value: float) -> str:
     text = f"{value:.2f}"
     return text.removeprefix("-") if float(text) == 0 else text
-
-
-def lift_rows(lifts: Sequence[LiftRecord]) -> list[tuple[str, str, str, str, str, str]]:
-    """Return what would let gates pass, or make the network faster: cells of :data:`LIFT_HEAD`."""
-    return [
-        (
-            _RESOURCES.get(lift.resource, lift.resource.replace("_", " ")),
-            _amount(lift.have, lift.resource),
-            _amount(lift.need, lift.resource),
-            MISSING if lift.gate is None else gate_name(lift.gate),
-            quantity(lift.latency_ms, "ms"),
-            quantity(lift.peak_sram_bytes, "bytes"),
-        )
-        for lift in lifts
-    ]
-
-
-def _amount(value: float, resource: str) -> str:
-    return quantity(value, "bytes") if resource.endswith("_bytes") else f"{value:,.6g}"
 
 
 def against(verdict: Verdict) -> list[str]:

@@ -36,6 +36,8 @@ class TableRow:
         differences from the other rows, by column; columns of their own in every form of the table
     arguments
         of the network's constructor, where they are not those of its name, as they are typed
+    checkpoint
+        sha256 of the network's weights; empty without a run
     data, classes, data_digest
         the images that the run was judged on: their folder's name, how many classes the network
         tells apart, and what two runs on the same images have in common
@@ -47,8 +49,9 @@ class TableRow:
         register bits that no sum used, in the op with the fewest; below 0 where one did not fit
     simulated_top1
         of the fake-quantized network
-    cycles, latency_ms, peak_sram_bytes, sram_bytes
-        ESTIMATED, of one image; the last is what the profile has
+    cycles, latency_ms, peak_sram_bytes, sram_bytes, energy_mj
+        ESTIMATED, of one image; sram_bytes is what the profile has; energy is None where a profile
+        has no table of it
     feasible, answer, reason
         whether the verdict is YES, its word, and the first reason against it
     paper_top1, paper_delta, paper_float_top1, paper_size_mb
@@ -63,6 +66,7 @@ class TableRow:
     a_bits: int
     variant: Mapping[str, str] = field(default_factory=dict)
     arguments: str = ""
+    checkpoint: str = ""
     data: str = ""
     classes: int | None = None
     data_digest: str = ""
@@ -88,6 +92,7 @@ class TableRow:
     latency_ms: float | None = None
     peak_sram_bytes: int | None = None
     sram_bytes: int | None = None
+    energy_mj: float | None = None
     feasible: bool | None = None
     answer: str = ""
     reason: str = ""
@@ -109,6 +114,7 @@ def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> Table
         a_bits=method.activation_bits,
         variant=variant,
         arguments=typed(result.model.arguments),
+        checkpoint=result.model.checkpoint_sha256 or "",
         data=data.name if data else "",
         classes=data.classes if data else None,
         data_digest=data.digest if data else "",
@@ -158,6 +164,7 @@ def _chip_figures(result: RunResult) -> dict[str, Any]:
         "latency_ms": result.latency_ms,
         "peak_sram_bytes": memory.peak_sram_bytes,
         "sram_bytes": memory.sram_bytes,
+        "energy_mj": result.energy_record.total_mj if result.energy_record else None,
         "feasible": result.verdict.feasible,
         "answer": answer(result.verdict),
         "reason": reasons[0] if reasons else "",

@@ -23,11 +23,11 @@ from reports.format import (
     policy_note,
     signed,
 )
+from reports.limits import limit_sentence
 from reports.ops import most_mismatches
 from simulator.settings import typed
 
 ESTIMATED = "ESTIMATED"
-DEFAULT = "every other value"
 # Where integer and fake-quantized networks agree on fewer images, in percent, ops are to blame.
 ENOUGH_AGREEMENT = 98.0
 NAMED = 3  # ops in a sentence
@@ -128,7 +128,15 @@ def _cost_rows(result: RunResult) -> list[tuple[str, str]]:
         (f"cycles {ESTIMATED}", count(result.cycles.total)),
         (f"latency {ESTIMATED}", f"{result.latency_ms:,.3f} ms"),
         (f"fps {ESTIMATED}", f"{result.fps:,.2f}"),
+        (f"limit {ESTIMATED}", limit_sentence(result)),
+        *_energy_rows(result),
     ]
+
+
+def _energy_rows(result: RunResult) -> list[tuple[str, str]]:
+    """Return the energy of an image; no row where the profile has no table of it."""
+    energy = result.energy_record
+    return [] if energy is None else [(f"energy {ESTIMATED}", f"{energy.total_mj:,.4g} mJ")]
 
 
 def overflow_sentence(result: RunResult) -> str:
@@ -221,17 +229,6 @@ def mismatch_sentence(result: RunResult, rows: Sequence[LayerRow]) -> str:
         f"Integer and fake-quantized networks agree on {percent(agreed)} of the images. On equal "
         f"inputs there are {total:,.2f} mismatches per image{where}. {verb} {names}."
     )
-
-
-def sources(result: RunResult) -> list[tuple[str, list[str]]]:
-    """Return the profile's values grouped by where they come from: (source, values) pairs."""
-    grouped: dict[str, list[str]] = {}
-    for value, source in sorted(
-        result.profile.sources.items(), key=lambda item: item[0] == "default"
-    ):
-        name = DEFAULT if value == "default" else value
-        grouped.setdefault(source, []).append(name)
-    return list(grouped.items())
 
 
 def told_apart(rows: Iterable[LayerRow]) -> bool:

@@ -243,6 +243,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "weights": _weights,
         "accumulators.folder": _quantized,
         "accumulators.out": _out_beside_no_run,
+        "compare.html": _out_file,
         "cost.network": _graph_or_name,
         "demo.out": _demo,
         "export.model-explorer.out": _out_file,

@@ -96,6 +96,14 @@ Decide = Annotated[
         "nobody asked for)",
     ),
 ]
+AllowUnplaced = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unplaced",
+        help="an op that the profile has no place for (compute.placement) makes the verdict a NO; "
+        "without, it is an error",
+    ),
+]
 Junit = Annotated[
     Path | None,
     typer.Option("--junit", help="also write the verdict as JUnit XML, a test case per gate"),
@@ -112,6 +120,7 @@ class CostGateOptions(OptionGroup):
     max_dram_bytes: MaxDram = None
     max_energy_mj: MaxEnergy = None
     require_proven: RequireProven = False
+    allow_unplaced: AllowUnplaced = False
     junit: Junit = None
 
     def gates(self, **more: Any) -> Gates:
@@ -125,6 +134,7 @@ class CostGateOptions(OptionGroup):
             max_dram_bytes=self.max_dram_bytes,
             max_energy_mj=self.max_energy_mj,
             require_proven=self.require_proven,
+            allow_unplaced=self.allow_unplaced,
             **more,
         )
 
@@ -171,12 +181,19 @@ def write_junit(path: Path | None, cases: Sequence[TestCase]) -> None:
             temporary.write_bytes(junit_xml("aocq gates", cases))
 
 
-def print_gates(verdict: Verdict, lifts: Sequence[LiftRecord]) -> None:
-    """Print a table of the gates on stdout, and of what would lift them, if there are any."""
-    from aocq.cli.console import print_columns
-    from reports.gates import GATE_HEAD, LIFT_HEAD, gate_rows, lift_rows
+def print_gates(
+    verdict: Verdict, lifts: Sequence[LiftRecord], clock_mhz: float, latency_ms: float
+) -> None:
+    """Print a table of the gates on stdout, and of what would lift them, if there are any.
 
-    for head, rows in ((GATE_HEAD, gate_rows(verdict)), (LIFT_HEAD, lift_rows(lifts))):
+    ``clock_mhz`` and ``latency_ms`` are the chip's, and those of one image without a lift.
+    """
+    from aocq.cli.console import print_columns
+    from reports.gates import GATE_HEAD, gate_rows
+    from reports.limits import LIFT_HEAD, lift_rows
+
+    lifted = lift_rows(lifts, clock_mhz, latency_ms)
+    for head, rows in ((GATE_HEAD, gate_rows(verdict)), (LIFT_HEAD, lifted)):
         if rows:
             print_columns(head, rows)
 

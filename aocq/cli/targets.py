@@ -94,7 +94,7 @@ def command(
             cells.append(cell(request, asked, {"profile": profile_name}))
         title = f"{built(cells[0].request.model)} on {len(cells)} hardware profiles"
         rows = sweeps.run_table(cells, "targets", title, out, skip_impossible=True)
-        publish_with_figure(rows, title, out)
+        publish_with_figure(rows, title, out, given.applied())
         verdicts = verdicts_of(cells, rows)
         gates.write_junit(judging.costs.junit, cases_of(cells, rows, verdicts))
     if given.applied():
@@ -175,10 +175,12 @@ def known_profiles(text: str) -> dict[str, str]:
     return found
 
 
-def publish_with_figure(rows: Sequence[TableRow], title: str, out: Path) -> None:
+def publish_with_figure(
+    rows: Sequence[TableRow], title: str, out: Path, gates: Mapping[str, float]
+) -> None:
     """Publish a table with its figure, if any chip could be run."""
     from reports.chip_figures import chips
 
-    if figure := chips(rows):
+    if figure := chips(rows, gates):
         sweeps.publish_table("targets", title, rows, out, figure=figure)
         print(f"figure: {out / 'targets.png'}", file=sys.stderr)

@@ -76,7 +76,7 @@ def run_and_report(request: VerifyRequest, *, as_json: bool, junit: Path | None 
         print(result.to_json(), end="")
     else:
         print_summary(result)
-        gates.print_gates(result.verdict, result.lifts)
+        gates.print_gates(result.verdict, result.lifts, result.profile.clock_mhz, result.latency_ms)
     for path in result.accuracy.skipped_images:
         print(f"skipped: {path} cannot be decoded", file=sys.stderr)
     if result.accuracy.agreement.integer_simulated < ENOUGH_AGREEMENT:

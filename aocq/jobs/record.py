@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aocq.capture.float_graph import FloatGraph
+from aocq.capture.residual_stream import residual_stream
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import evenly
 from aocq.jobs.calibration import Calibrated
 from aocq.jobs.cost_record import CostRecords, graph_record, profile_record
 from aocq.jobs.evaluate import Evaluation
 from aocq.jobs.inputs import Inputs
-from aocq.jobs.keys import package_versions
 from aocq.jobs.metrics import agreement, paired_counts, sqnr_db, top_k
 from aocq.jobs.request import VerifyRequest
 from aocq.records.gates import judged
-from aocq.records.layers import LayerRow
+from aocq.records.layers import SUMS, LayerRow
+from aocq.records.provenance import package_versions
 from aocq.records.run import (
     Accuracy,
     Agreement,
@@ -101,6 +103,17 @@ def layer_rows(
             )
         )
     return rows
+
+
+def with_sums_of_stream(rows: list[LayerRow], graph: FloatGraph) -> list[LayerRow]:
+    """Return the rows, those of additions on the residual stream of the float graph marked so."""
+    stream = residual_stream(graph)
+    return [
+        row.model_copy(update={"onto_residual": True})
+        if row.kind in SUMS and row.op in stream
+        else row
+        for row in rows
+    ]
 
 
 def run_record(

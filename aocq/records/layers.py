@@ -12,6 +12,8 @@ from pydantic import StringConstraints, ValidationError
 
 from aocq.records.fields import Amount, Bits, Count, Decibel, Headroom, Name, Record, first_mistake
 
+SUMS = ("add", "float_add")  # kinds of ops that add two tensors
+
 
 class LayerRow(Record):
     """One op of the graph, in order: a row of ``layers.csv``.
@@ -20,7 +22,8 @@ class LayerRow(Record):
     sqnr_db : result against the float network's same tensor; None where there is no such tensor
     differing_codes : mismatches with fake quantization on equal inputs, per image; None where that
         has no such tensor
-    onto_residual : the op adds to the residual stream, whatever its kind
+    onto_residual : the op adds to the residual stream, whatever its kind; older records mark only
+        layers so, and no additions
     accumulator_bits : bits that the sums may need, by static bounds; None without an accumulator
     persistent, transient, changed : see :class:`simulator.ops.behaviour.SumCounts`
     sum_bits : bits that the completed sums of the run needed

@@ -11,10 +11,22 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from aocq.records.fields import MOST, Amount, Bits, Count, Decibel, Headroom, Name, Percent, Record
+from aocq.records.fields import (
+    MOST,
+    Amount,
+    Bits,
+    Count,
+    Decibel,
+    Headroom,
+    Name,
+    Percent,
+    Real,
+    Record,
+)
 from aocq.records.verdict import Verdict
 from simulator import strict_json
 
+QUANTILES = (0.001, 0.01, 0.25, 0.5, 0.75, 0.99, 0.999)
 FEW_IMAGES = 200  # below this many, a verdict says how much a single one weighs
 
 
@@ -65,13 +77,19 @@ class MethodRecord(Record):
 
 
 class ProfileRecord(Record):
-    """The hardware profile."""
+    """The hardware profile.
+
+    macs_per_cycle, lanes : multiply-accumulates that the MAC array can do in a cycle, and lanes of
+        the vector unit; None in older records
+    """
 
     name: Name
     sha256: Name
     title: str
     clock_mhz: Amount
     sources: dict[str, str]
+    macs_per_cycle: Amount | None = None
+    lanes: Amount | None = None
 
 
 class GraphRecord(Record):
@@ -385,6 +403,22 @@ class CaveatRecord(Record):
     text: str
 
 
+class DistributionRecord(Record):
+    """How the float network's values of one op's result lie in the type that holds its codes.
+
+    quantiles : those at :data:`QUANTILES`, of an even sample of the values
+    least, most : of all values
+    low, high : least and largest value that a code can stand for; None where none are codes
+    """
+
+    op: Name
+    least: Real
+    most: Real
+    quantiles: Annotated[list[Real], Field(min_length=7, max_length=7)]
+    low: Real | None = None
+    high: Real | None = None
+
+
 class RunResult(Record):
     """One run: what was asked, what came out, and the hashes that identify all of it.
 
@@ -397,6 +431,7 @@ class RunResult(Record):
     float16 : the same network in float16; None in older records
     lifts : what would meet the gates that failed, or make the network faster
     caveats : of the profile
+    distributions : of the tensors that have an SQNR, in order; empty in older records
     notes : what a reader should know beside the figures, a sentence each, e.g. which of a
         checkpoint's weights were taken
     """
@@ -426,6 +461,7 @@ class RunResult(Record):
     float16: Float16Record | None = None
     lifts: list[LiftRecord] = Field(default_factory=list)
     caveats: list[CaveatRecord] = Field(default_factory=list)
+    distributions: list[DistributionRecord] = Field(default_factory=list)
     verdict: Verdict
     notes: list[str] = Field(default_factory=list)
 

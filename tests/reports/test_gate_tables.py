@@ -14,7 +14,8 @@ from aocq.records.run import LiftRecord, RunResult
 from aocq.records.verdict import GateResult, Verdict
 from aocq.records.verdict_junit import gate_cases
 from reports.attribution import attribution_rows, attribution_sentence, sources_of_noise
-from reports.gates import against, gate_rows, lift_rows, why
+from reports.gates import against, gate_rows, why
+from reports.limits import lift_rows
 from reports.markdown import markdown
 from reports.page import html
 from reports.rows import run_row
@@ -135,15 +136,15 @@ def test_what_would_lift_a_gate_is_a_table(near: RunResult, run: Run) -> None:
         **{"latency_ms": 2.5, "peak_sram_bytes": 491_712},
     )
     faster = lift.model_copy(update={"resource": "lanes", "have": 16, "need": 32, "gate": None})
-    rows = lift_rows([lift, faster])
+    rows = lift_rows([faster, lift], 500.0, 2.5)
     assert rows == [
         (
             *("SRAM", "384.00 KiB", "480.19 KiB", "activations fit the SRAM, ESTIMATED"),
-            *("2.500 ms", "480.19 KiB"),
+            *("2.500 ms", "0.00 %", "480.19 KiB"),
         ),
-        ("vector lanes", "16", "32", "—", "2.500 ms", "480.19 KiB"),
+        ("vector lanes", "16 lanes", "32 lanes", "—", "2.500 ms", "0.00 %", "480.19 KiB"),
     ]
-    lifted = judged(near, GATES).model_copy(update={"lifts": [lift, faster]})
+    lifted = judged(near, GATES).model_copy(update={"lifts": [lift, faster], "latency_ms": 2.5})
     text = markdown(lifted, run[1])
     for cells in rows:
         assert f"| {' | '.join(cells)} |" in text
