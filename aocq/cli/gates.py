@@ -96,6 +96,14 @@ Decide = Annotated[
         "nobody asked for)",
     ),
 ]
+AllowUnplaced = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unplaced",
+        help="an op that the profile has no place for (compute.placement) makes the verdict a NO; "
+        "without, it is an error",
+    ),
+]
 Junit = Annotated[
     Path | None,
     typer.Option("--junit", help="also write the verdict as JUnit XML, a test case per gate"),
@@ -112,6 +120,7 @@ class CostGateOptions(OptionGroup):
     max_dram_bytes: MaxDram = None
     max_energy_mj: MaxEnergy = None
     require_proven: RequireProven = False
+    allow_unplaced: AllowUnplaced = False
     junit: Junit = None
 
     def gates(self, **more: Any) -> Gates:
@@ -125,6 +134,7 @@ class CostGateOptions(OptionGroup):
             max_dram_bytes=self.max_dram_bytes,
             max_energy_mj=self.max_energy_mj,
             require_proven=self.require_proven,
+            allow_unplaced=self.allow_unplaced,
             **more,
         )
 

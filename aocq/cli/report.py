@@ -36,6 +36,7 @@ def command(
     recorded verdict stays.
     """
     from aocq import progress
+    from aocq.jobs.lifting import lifted_again
     from aocq.records.finished import note_changes
     from aocq.records.gates import judged
     from aocq.records.run_folder import load_run
@@ -48,7 +49,7 @@ def command(
         result, rows = load_run(folder)
         note_changes(folder, progress.note)
         if given.applied():
-            result = judged(result, given)
+            result = lifted_again(judged(result, given), folder)
         print(markdown(result, rows), end="")
     else:
         result = write(folder, out or folder, given)
@@ -60,6 +61,7 @@ def command(
 def write(folder: Path, out: Path, given: Gates) -> RunResult:
     """Write the pages of the run in ``folder`` into ``out``; return the run as they show it."""
     from aocq import progress
+    from aocq.jobs.lifting import lifted_again
     from aocq.records.finished import note_changes, redraw
     from aocq.records.gates import judged
     from aocq.records.publishing import claimed, publish, refuse_blocked, staging
@@ -76,7 +78,7 @@ def write(folder: Path, out: Path, given: Gates) -> RunResult:
         result, rows = load_run(folder)
         note_changes(folder, progress.note)
         if given.applied():
-            result = judged(result, given)
+            result = lifted_again(judged(result, given), folder)
         if here:
             redraw(out, result, rows, write_report, record=bool(given.applied()))
         else:

@@ -26,7 +26,7 @@ from aocq.records.run import (
 from simulator.cost import CostEstimate, estimate
 from simulator.cost.energy import EnergyEstimate
 from simulator.cost.float16 import float16_estimate
-from simulator.cost.lifts import Lift, amount, doubled
+from simulator.cost.lifts import Lift, amount
 from simulator.cost.ports import dram_port
 from simulator.graph import IntGraph, sha256
 from simulator.graph.macs import total_macs
@@ -53,7 +53,6 @@ class CostRecords:
     peak: PeakRecord | None
     energy: EnergyRecord | None
     float16: Float16Record
-    lifts: list[LiftRecord]
     caveats: list[CaveatRecord]
 
     def fields(self) -> dict[str, Any]:
@@ -68,7 +67,6 @@ class CostRecords:
             "peak": self.peak,
             "energy_record": self.energy,
             "float16": self.float16,
-            "lifts": self.lifts,
             "caveats": self.caveats,
         }
 
@@ -111,7 +109,6 @@ def cost_records(
         peak=peak_record(costs),
         energy=energy_record(costs.energy, profile),
         float16=float16_record(graph, profile, allow_unplaced=allow_unplaced),
-        lifts=[lift_record(lift, gate=None) for lift in doubled(graph, profile)],
         caveats=[CaveatRecord(about=each.about, text=each.text) for each in profile.caveats],
     )
 

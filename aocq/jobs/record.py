@@ -19,11 +19,11 @@ from aocq.jobs.calibration import Calibrated
 from aocq.jobs.cost_record import CostRecords, graph_record, profile_record
 from aocq.jobs.evaluate import Evaluation
 from aocq.jobs.inputs import Inputs
-from aocq.jobs.keys import package_versions
 from aocq.jobs.metrics import agreement, paired_counts, sqnr_db, top_k
 from aocq.jobs.request import VerifyRequest
 from aocq.records.gates import judged
 from aocq.records.layers import SUMS, LayerRow
+from aocq.records.provenance import package_versions
 from aocq.records.run import (
     Accuracy,
     Agreement,

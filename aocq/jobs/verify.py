@@ -20,6 +20,7 @@ from aocq.jobs.inputs import (
     open_inputs,
 )
 from aocq.jobs.keys import evaluation_key, request_key
+from aocq.jobs.lifting import lift_records, lifted_again
 from aocq.jobs.mismatches import mismatches_per_image
 from aocq.jobs.op_sqnr import sqnr_per_op
 from aocq.jobs.record import Sampled, layer_rows, readable, run_record, with_sums_of_stream
@@ -96,6 +97,14 @@ def verify(
     calibrated = calibrated_once(request, inputs, float_graph, progress, note)
     model = calibrated.model
     graph = lower(model, inputs.profile)
+    # Before the images: an op without a place is told at once.
+    costs = cost_records(
+        graph,
+        inputs.profile,
+        inputs.model.parameters,
+        model.recipe.weight_bits,
+        allow_unplaced=request.gates.allow_unplaced,
+    )
     proof = proof_record(graph, inputs.profile)
     emulation = request.emulation
     executor = Executor(graph, gemm=emulation.gemm, threads=emulation.threads)
@@ -109,13 +118,14 @@ def verify(
         request, inputs, model, executor, float_graph, progress
     )
     mismatches, mismatch_images = _mismatches(request, inputs, model, executor, progress)
-    costs = cost_records(graph, inputs.profile, inputs.model.parameters, model.recipe.weight_bits)
     rows = layer_rows(graph, costs.costs, evaluation, sqnr, mismatches)
     rows = with_sums_of_stream(rows, model.graph)
     sampled = Sampled(sqnr=sqnr_images, mismatches=mismatch_images)
     result = run_record(
         request, inputs, calibrated, executor, evaluation, costs, proof, rows, sampled
-    ).model_copy(update={"distributions": distributions})
+    )
+    lifts = lift_records(graph, inputs.profile, result.verdict)
+    result = result.model_copy(update={"lifts": lifts, "distributions": distributions})
     complete = staging(request.out)
     quantized_storage.save(model, complete)
     save_graph(graph, complete)
@@ -143,6 +153,8 @@ def judged_again(request: VerifyRequest, before: Run, draw: Draw) -> Run:
     result, rows = before
     command = [readable(part) for part in request.command]
     again = judged(result, request.gates).model_copy(update={"command": command})
+    if again.verdict != result.verdict:
+        again = lifted_again(again, request.out)
     if again != result or not has_pages(request.out):
         redraw(request.out, again, rows, draw, record=True)
     return again, rows

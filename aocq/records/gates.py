@@ -51,6 +51,7 @@ class Gates:
     no_overflow : no accumulator overflowed in the run, not even where its sum was right in the end
     require_proven : no input can overflow a register, whatever the run's images did
     default_drop : as ``max_drop`` where that is None, but held to by the point estimate
+    allow_unplaced : no gate: an op that the chip has no place for makes a NO, and is no error
     decide : what accuracies are held to their limits by; None: the default by its point estimate,
         what was asked for by its interval
     """
@@ -66,6 +67,7 @@ class Gates:
     require_proven: bool = False
     default_drop: float | None = None
     decide: By | None = None
+    allow_unplaced: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a gate that every run would pass, or none.
@@ -85,7 +87,7 @@ class Gates:
         """Return the gates that are set, by name; 1 is that of a gate without a number."""
         drop = self.default_drop if self.max_drop is None else self.max_drop
         found = {field.name: getattr(self, field.name) for field in fields(self)}
-        found |= {"max_drop": drop, "default_drop": None, "decide": None}
+        found |= {"max_drop": drop, "default_drop": None, "decide": None, "allow_unplaced": None}
         return {
             name: float(value)
             for name, value in found.items()

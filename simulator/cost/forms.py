@@ -6,8 +6,7 @@ from __future__ import annotations
 from typing import cast
 
 from simulator.cost.placement import place_of
-from simulator.graph.graph import IntGraph
-from simulator.graph.ops import Lookup, Rescale, TensorId
+from simulator.graph.ops import Op, SquaredDifference
 from simulator.profile.cost import ComputeSection, HostSection
 from simulator.profile.passes import (
     OPERANDS,
@@ -21,29 +20,12 @@ from simulator.profile.passes import (
 _STORED_BITS = 32  # sums, and exponentials that a chip stores
 
 
-def fused_rescales(graph: IntGraph, compute: ComputeSection) -> dict[TensorId, TensorId]:
-    """Return the Rescales that their Lookup does in the same pass: name of each, with the Lookup's.
-
-    Nothing else may read the table's wide result.
-    """
-    if not compute.fused_lookup_rescale:
-        return {}
-    readers: dict[TensorId, int] = {}
-    for op in graph.ops:
-        for name in op.operands:
-            readers[name] = readers.get(name, 0) + 1
-    lookups = {op.name for op in graph.ops if isinstance(op, Lookup)} - set(graph.outputs)
-    return {
-        op.name: op.a
-        for op in graph.ops
-        if isinstance(op, Rescale) and op.a in lookups and readers[op.a] == 1
-    }
-
-
-def passes_of(kind: PlacedKind, compute: ComputeSection) -> PassesOfKind:
-    """Return the passes of ops of ``kind``, which the chip has a place for."""
+def passes_of(op: Op, kind: PlacedKind, compute: ComputeSection) -> PassesOfKind:
+    """Return the passes of an op of ``kind``, which the chip has a place for."""
     unit = place_of(kind, compute)
     stated = getattr(compute.passes, kind, None) if compute.passes else None
+    if isinstance(op, SquaredDifference) and compute.passes:
+        stated = compute.passes.squared_difference or stated
     if stated is not None and unit != "host":
         return cast("PassesOfKind", stated)
     if unit == "mac":

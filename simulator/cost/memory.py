@@ -72,11 +72,12 @@ def activation_buffers(graph: IntGraph, program: Program) -> tuple[Buffer, ...]:
     it to its last use, an output to the end. A view is not stored again: the buffer it looks into
     lives until the last use of either. What a fused step does not store has no buffer.
     """
-    roots = tensor_roots(graph) | {name: name for name in program.temporaries}
+    roots = tensor_roots(graph, program.arranged) | {name: name for name in program.temporaries}
     first = dict.fromkeys(graph.inputs, 0)
     last = dict.fromkeys(graph.inputs, 0)
     for number, step in enumerate(program.steps):
-        touched = [roots[each.tensor] for each in (*step.reads, *step.writes)]
+        moved = [roots[each.tensor] for each in (*step.reads, *step.writes)]
+        touched = [name for name in moved if name not in program.in_dram]
         for name in touched:
             first.setdefault(name, number)
         last.update(dict.fromkeys(touched, number))
@@ -93,8 +94,13 @@ def activation_buffers(graph: IntGraph, program: Program) -> tuple[Buffer, ...]:
     )
 
 
-def tensor_roots(graph: IntGraph) -> dict[TensorId, TensorId]:
+def tensor_roots(
+    graph: IntGraph, arranged: frozenset[TensorId] = frozenset()
+) -> dict[TensorId, TensorId]:
     """Return, for every activation and input, the tensor in whose memory it lies.
+
+    ``arranged`` are ops of inputs whose results lie in the input's memory, see
+    :func:`simulator.cost.fusion.arranged_inputs`.
 
     A view of a constant is stored on its own: constants have no memory on the chip to look into.
     """
@@ -103,7 +109,8 @@ def tensor_roots(graph: IntGraph) -> dict[TensorId, TensorId]:
     roots = {name: name for name in graph.inputs}
     for step, op in enumerate(graph.ops):
         source = op.operands[0]
-        if SPECS[type(op)].is_view(graph, op) and source in roots:
+        is_view = op.name in arranged or SPECS[type(op)].is_view(graph, op)
+        if is_view and source in roots:
             roots[op.name] = roots[source]
         else:
             roots[op.name] = _overwritten(graph, op, step, roots, last_read) or op.name

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from simulator.cost.memory import tensor_roots
-from simulator.cost.steps import Program, Transfer
+from simulator.cost.steps import Program
+from simulator.cost.traffic import Transfer
 from simulator.graph.graph import IntGraph
 
 
@@ -14,7 +15,7 @@ def network_transfers(graph: IntGraph, program: Program) -> list[tuple[Transfer,
     An input is fetched by the first step that reads it, or a view of it, and stays on the chip; an
     output is stored by the last step that writes it or what it is a view of.
     """
-    roots = tensor_roots(graph)
+    roots = tensor_roots(graph, program.arranged)
     moved: list[list[Transfer]] = [[] for _ in program.steps]
     outside = set(graph.inputs)
     writers: dict[str, int] = {}
@@ -25,10 +26,10 @@ def network_transfers(graph: IntGraph, program: Program) -> list[tuple[Transfer,
         writers |= {roots.get(each.tensor, each.tensor): number for each in step.writes}
     for name in graph.outputs:
         if roots.get(name) in writers:
-            moved[writers[roots[name]]].append(_whole(graph, name))
+            moved[writers[roots[name]]].append(_whole(graph, name, written=True))
     return [tuple(each) for each in moved]
 
 
-def _whole(graph: IntGraph, name: str) -> Transfer:
+def _whole(graph: IntGraph, name: str, *, written: bool = False) -> Transfer:
     size = graph.tensors[name].bytes
-    return Transfer(tensor=name, bytes=size, run_bytes=size)
+    return Transfer(tensor=name, bytes=size, run_bytes=size, written=written)

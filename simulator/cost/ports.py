@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from simulator.cost.exact import as_written, ceil_div, ceil_times
-from simulator.cost.steps import Transfer
+from simulator.cost.traffic import Transfer
 from simulator.profile.cost import MemorySection, PortSection
 
 
@@ -23,19 +23,30 @@ def burst_bytes(transfer: Transfer, burst: int) -> int:
 def port_cycles(transfers: Sequence[Transfer], port: PortSection) -> int:
     """Return the cycles that a port takes for the transfers of one step; 0 for none.
 
-    They follow each other without a gap: the latency shows once.
+    They follow each other without a gap: the latency shows once. Reads alone take no less than
+    their own bandwidth allows.
     """
-    moved = sum(burst_bytes(each, port.burst_bytes) for each in transfers)
-    if moved == 0:
+    moved = {
+        written: sum(
+            burst_bytes(each, port.burst_bytes) for each in transfers if each.written == written
+        )
+        for written in (False, True)
+    }
+    if not any(moved.values()):
         return 0
     bandwidth: Fraction = as_written(port.bytes_per_cycle)
-    return port.latency_cycles + ceil_times(moved, 1 / bandwidth)
+    read_bandwidth = as_written(port.read_bytes_per_cycle or port.bytes_per_cycle)
+    return port.latency_cycles + max(
+        ceil_times(sum(moved.values()), 1 / bandwidth),
+        ceil_times(moved[False], 1 / read_bandwidth),
+    )
 
 
 def dram_port(memory: MemorySection) -> PortSection:
     """Return the DRAM's port; a profile without bursts and latency has single bytes and none."""
     return PortSection(
         bytes_per_cycle=memory.dram_bytes_per_cycle,
+        read_bytes_per_cycle=memory.dram_read_bytes_per_cycle,
         burst_bytes=memory.dram_burst_bytes or 1,
         latency_cycles=memory.dram_latency_cycles or 0,
     )

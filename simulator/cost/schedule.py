@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from simulator.cost.network_ends import network_transfers
 from simulator.cost.ports import dram_port, port_cycles
-from simulator.cost.steps import Program, Step, Transfer
+from simulator.cost.steps import Program, Step
+from simulator.cost.traffic import Transfer
 from simulator.graph.graph import IntGraph
 from simulator.profile import NpuProfile
 
@@ -38,10 +39,16 @@ class StepCost:
 def scheduled(graph: IntGraph, program: Program, profile: NpuProfile) -> tuple[StepCost, ...]:
     """Return the cost of every step, in order."""
     ends = network_transfers(graph, program)
-    return tuple(
-        step_cost(step, on_chip(step), (*ends[number], *constant_transfers(graph, step)), profile)
-        for number, step in enumerate(program.steps)
-    )
+    in_sram = profile.memory.constants == "sram"
+    found = []
+    for number, step in enumerate(program.steps):
+        constants = constant_transfers(graph, step)
+        outside = tuple(t for t in on_chip(step) if t.tensor in program.in_dram)
+        inside = tuple(t for t in on_chip(step) if t.tensor not in program.in_dram)
+        sram = (*inside, *(constants if in_sram else ()))
+        dram = (*ends[number], *outside, *(() if in_sram else constants))
+        found.append(step_cost(step, sram, dram, profile))
+    return tuple(found)
 
 
 def on_chip(step: Step) -> tuple[Transfer, ...]:
@@ -50,8 +57,10 @@ def on_chip(step: Step) -> tuple[Transfer, ...]:
 
 
 def constant_transfers(graph: IntGraph, step: Step) -> tuple[Transfer, ...]:
-    """Return the constants that a step streams from DRAM, each once."""
+    """Return the constants that a step reads, each once, and those that its program adds."""
     sizes = {name: graph.tensors[name].bytes for name in sorted(step.constants)}
+    if step.constant_bytes:
+        sizes[f"{step.name}/constants"] = step.constant_bytes
     return tuple(Transfer(tensor=name, bytes=size, run_bytes=size) for name, size in sizes.items())
 
 

@@ -2,8 +2,8 @@
 """The steps of a graph on a chip: each op as the passes that the chip's units make of it.
 
 A step is one run of one unit. Cycles, traffic, memory plan and energy are all functions of this
-list; nothing else says what an op costs. An op that is a view has no step, and neither has a
-Rescale that the table before it does in the same pass (``compute.fused_lookup_rescale``).
+list; nothing else says what an op costs. An op that is a view has no step, and neither has one that
+the pass before it does as well (:mod:`simulator.cost.fusion`).
 """
 
 from __future__ import annotations
@@ -12,36 +12,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from simulator.cost.constants import constants_of
+from simulator.cost.counts import counts_of, in_blocks, worked_elements
 from simulator.cost.engine import GemmExtents, gemm_extents, heads_cycles
-from simulator.cost.exact import as_written, ceil_div, ceil_times
-from simulator.cost.forms import fused_rescales, passes_of
+from simulator.cost.exact import as_written, ceil_times
+from simulator.cost.exchanges import exchanges
+from simulator.cost.forms import passes_of
+from simulator.cost.fusion import arranged_inputs, fused_ops
 from simulator.cost.placement import kind_of, place_of
-from simulator.cost.runs import run_elements
+from simulator.cost.traffic import TrafficOfOp, Transfer
 from simulator.graph.graph import IntGraph
 from simulator.graph.macs import product_macs
-from simulator.graph.ops import SPECS, Op, TensorId
+from simulator.graph.ops import SPECS, Lookup, Op, TensorId, Transpose
 from simulator.profile import NpuProfile
-from simulator.profile.cost import HostSection
-from simulator.profile.passes import OPERANDS, RESULT, PassesOfKind, PassSection, PlacedKind, Unit
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Transfer:
-    """Bytes of one activation or temporary that a step reads or writes.
-
-    Attributes
-    ----------
-    tensor
-        name of the activation as an op reads it (a view has its own), or of a temporary
-    bytes
-        in all, a tensor that is read several times counted as often
-    run_bytes
-        of one contiguous run
-    """
-
-    tensor: TensorId
-    bytes: int
-    run_bytes: int
+from simulator.profile.cost import ComputeSection, HostSection
+from simulator.profile.passes import PassSection, PlacedKind, Unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +50,8 @@ class Step:
         activations and temporaries
     constants
         names of the constants it reads
+    constant_bytes
+        of constants that its program reads besides, see ``constant_bits`` of a pass
     product
         extents of a matrix product on the array, whose operands pass it tile by tile; else None
     """
@@ -81,6 +67,7 @@ class Step:
     reads: tuple[Transfer, ...]
     writes: tuple[Transfer, ...]
     constants: frozenset[TensorId]
+    constant_bytes: int = 0
     product: GemmExtents | None = None
 
 
@@ -93,44 +80,96 @@ class Program:
     temporaries
         bytes of each tensor that lives between the steps of one op
     fused
-        Rescales without a step of their own, and the op whose last step does them
+        ops without a step of their own, and the op whose last step does them
+    in_dram
+        temporaries and results that lie in DRAM whatever room the SRAM has
+    arranged
+        ops of inputs alone that whoever writes the inputs does
     unplaced
         ops that the chip has no place for, in order; they have no steps
     """
 
     steps: tuple[Step, ...]
     temporaries: Mapping[TensorId, int]
+    in_dram: frozenset[TensorId]
     fused: Mapping[TensorId, TensorId]
+    arranged: frozenset[TensorId]
     unplaced: tuple[TensorId, ...]
 
 
 def program_of(graph: IntGraph, profile: NpuProfile) -> Program:
     """Return the steps of a verified graph on a chip."""
-    fused = fused_rescales(graph, profile.compute)
-    results = {lookup: rescale for rescale, lookup in fused.items()}
+    compute = profile.compute
+    fused, arranged = fused_ops(graph, compute), arranged_inputs(graph, compute)
+    results = _results(fused)
     steps: list[Step] = []
+    last: dict[TensorId, int] = {}  # the number of each op's last step
     temporaries: dict[TensorId, int] = {}
+    in_dram: set[TensorId] = set()
     unplaced: list[TensorId] = []
     for op in graph.ops:
-        if op.name in fused or SPECS[type(op)].is_view(graph, op):
+        if op.name in fused:
+            last[op.name] = last[fused[op.name]]
+            steps[last[op.name]] = _with_fused(graph, op, steps[last[op.name]], compute)
+            continue
+        if op.name in arranged or SPECS[type(op)].is_view(graph, op):
             continue
         kind = kind_of(graph, op)
-        if place_of(kind, profile.compute) == "none":
+        if place_of(kind, compute) == "none":
             unplaced.append(op.name)
             continue
-        passes = passes_of(kind, profile.compute)
-        counts = _counts(graph, op)
-        temporaries |= {
-            f"{op.name}/{name}": ceil_div(counts[each.per] * each.bits, 8)
-            for name, each in passes.temporaries.items()
-        }
-        result = results.get(op.name, op.name)
-        steps += _steps(graph, op, passes, _Context(profile, kind, counts, result, temporaries))
+        passes = passes_of(op, kind, compute)
+        traffic = TrafficOfOp(
+            graph=graph,
+            op=op,
+            passes=passes,
+            counts=counts_of(graph, op),
+            rereads=bool(compute.broadcast_rereads),
+            result=results.get(op.name, op.name),
+        )
+        exchanged = _exchanged(traffic, compute)
+        temporaries |= traffic.temporary_bytes()
+        if profile.memory.arena == "dram":
+            in_dram |= traffic.outside(profile.memory.sram_bytes)
+        if exchanged:
+            temporaries |= {
+                each.tensor: each.bytes for step in exchanged[:-1] for each in step.writes
+            }
+        steps += exchanged or _steps(traffic, kind, compute)
+        last[op.name] = len(steps) - 1
     return Program(
-        steps=_with_handovers(steps, profile.compute.host),
+        steps=_with_handovers(steps, compute.host),
         temporaries=temporaries,
+        in_dram=frozenset(in_dram),
         fused=fused,
+        arranged=arranged,
         unplaced=tuple(unplaced),
+    )
+
+
+def _results(fused: Mapping[TensorId, TensorId]) -> dict[TensorId, TensorId]:
+    """Return, for an op that others are fused to, the last of these: what its last step stores."""
+    results: dict[TensorId, TensorId] = {}
+    for name, before in fused.items():  # in order of the graph: the last one stays
+        source = before
+        while source in fused:
+            source = fused[source]
+        results[source] = name
+    return results
+
+
+def _with_fused(graph: IntGraph, op: Op, step: Step, compute: ComputeSection) -> Step:
+    """Return the last step of the op before ``op`` with ``op`` on its way out.
+
+    A table's constants are read too, and codes leave no faster than it takes them.
+    """
+    if not isinstance(op, Lookup):
+        return step
+    rate = as_written(compute.vector.cycles_per_element.lookup) / compute.vector.lanes
+    return replace(
+        step,
+        cycles=max(step.cycles, ceil_times(graph.result(op).size, rate)),
+        constants=step.constants | constants_of(graph, op),
     )
 
 
@@ -152,63 +191,71 @@ def _with_handovers(steps: Sequence[Step], host: HostSection | None) -> tuple[St
     return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class _Context:
-    """What the steps of one op share."""
-
-    profile: NpuProfile
-    kind: PlacedKind
-    counts: Mapping[str, int]
-    result: TensorId
-    temporaries: Mapping[TensorId, int]
-
-
-def _steps(graph: IntGraph, op: Op, passes: PassesOfKind, context: _Context) -> Iterator[Step]:
+def _steps(traffic: TrafficOfOp, kind: PlacedKind, compute: ComputeSection) -> Iterator[Step]:
     """Yield one step for each pass; the first one reads the op's constants and has its MACs."""
-    compute = context.profile.compute
-    for number, each in enumerate(passes.passes):
+    graph, op, passes = traffic.graph, traffic.op, traffic.passes.passes
+    for number, each in enumerate(passes):
         product = None
-        if each.unit == "mac" and context.kind in {"linear", "matmul"} and each.over == "work":
+        if each.unit == "mac" and kind in {"linear", "matmul"} and each.over == "work":
             product = gemm_extents(graph, op)
-        reads = tuple(_reads(graph, op, each, context))
-        writes = (_written(graph, op, each, context),)
+        reads, writes = tuple(traffic.reads(each)), (traffic.written(each),)
+        elements = worked_elements(graph, op, each)
         yield Step(
             op=op.name,
-            kind=context.kind,
-            name=op.name if len(passes.passes) == 1 else f"{op.name}/{number}",
+            kind=kind,
+            name=op.name if len(passes) == 1 else f"{op.name}/{number}",
             unit=each.unit,
-            cycles=_cycles(each, product, context) + _copied(each, (*reads, *writes), compute.host),
+            cycles=_cycles(each, elements, product, compute)
+            + _copied(each, (*reads, *writes), compute.host),
             issue_cycles=compute.issue_cycles or 0,
-            elements=0 if product else context.counts[each.over],
+            elements=0 if product else traffic.counts[each.over],
             macs=product_macs(graph, op) if number == 0 else 0,
             reads=reads,
             writes=writes,
             constants=constants_of(graph, op) if number == 0 else frozenset(),
+            constant_bytes=traffic.constant_bytes(each),
             product=product,
         )
 
 
-def _counts(graph: IntGraph, op: Op) -> dict[str, int]:
-    """Return the elements of each kind that passes and temporaries count."""
-    result = graph.result(op)
-    columns = result.shape[-1] if result.shape else 1
-    return {
-        "result": result.size,
-        "operand": graph.tensors[op.operands[0]].size,
-        "row": result.size // columns,
-        "mac": product_macs(graph, op),
-        "work": product_macs(graph, op) or SPECS[type(op)].elements(graph, op),
-    }
+def _exchanged(traffic: TrafficOfOp, compute: ComputeSection) -> list[Step]:
+    """Return the steps of a Transpose on a chip that exchanges two axes at once; none of others.
+
+    Results in between are temporaries of the result's size.
+    """
+    op, each = traffic.op, compute.passes.transpose if compute.passes else None
+    if not isinstance(op, Transpose) or each is None:
+        return []
+    found = exchanges(traffic.graph.tensors[op.a].shape, op.permutation)
+    between = [f"{op.name}/{number}" for number in range(len(found) - 1)]
+    steps = zip(found, [op.a, *between], [*between, traffic.result], strict=False)
+    return [
+        Step(
+            op=op.name,
+            kind="layout",
+            name=op.name if len(found) == 1 else f"{op.name}/{number}",
+            unit=each.unit,
+            cycles=_cycles(each, in_blocks(exchange.after, each.block or (1,)), None, compute),
+            issue_cycles=compute.issue_cycles or 0,
+            elements=traffic.counts["result"],
+            macs=0,
+            reads=(traffic.exchanged(source, each, exchange, written=False),),
+            writes=(traffic.exchanged(target, each, exchange, written=True),),
+            constants=frozenset(),
+        )
+        for number, (exchange, source, target) in enumerate(steps)
+    ]
 
 
-def _cycles(each: PassSection, product: GemmExtents | None, context: _Context) -> int:
+def _cycles(
+    each: PassSection, elements: int, product: GemmExtents | None, compute: ComputeSection
+) -> int:
     """Return the cycles of a pass on its unit, all operands at hand."""
-    compute = context.profile.compute
     if product is not None:
         return heads_cycles(product, compute.engine)
     rate = as_written(each.cycles_per_element)
     lanes = compute.vector.lanes if each.unit == "vector" else 1
-    return ceil_times(context.counts[each.over], rate / lanes)
+    return ceil_times(elements, rate / lanes)
 
 
 def _copied(each: PassSection, moved: Sequence[Transfer], host: HostSection | None) -> int:
@@ -217,31 +264,3 @@ def _copied(each: PassSection, moved: Sequence[Transfer], host: HostSection | No
         return 0
     copied = sum(transfer.bytes for transfer in moved)
     return ceil_times(copied, 1 / as_written(host.copy_bytes_per_cycle))
-
-
-def _reads(graph: IntGraph, op: Op, each: PassSection, context: _Context) -> Iterator[Transfer]:
-    """Yield what a pass reads; over macs, all but a second operand once for each column."""
-    columns = graph.result(op).shape[-1] if each.over == "mac" else 1
-    for name in each.reads:
-        if name != OPERANDS:
-            size = context.temporaries[f"{op.name}/{name}"]
-            yield Transfer(tensor=f"{op.name}/{name}", bytes=size * columns, run_bytes=size)
-            continue
-        for place, operand in enumerate(op.operands):
-            tensor = graph.tensors[operand]
-            if graph.is_constant(operand):
-                continue
-            again = columns if place == 0 else 1
-            run = ceil_div(run_elements(graph, op, operand) * tensor.type.bits, 8)
-            yield Transfer(tensor=operand, bytes=tensor.bytes * again, run_bytes=run)
-
-
-def _written(graph: IntGraph, op: Op, each: PassSection, context: _Context) -> Transfer:
-    """Return what a pass writes; over macs, a temporary once for each column."""
-    if each.writes == RESULT:
-        tensor = graph.tensors[context.result]
-        run = ceil_div(run_elements(graph, op, None) * tensor.type.bits, 8)
-        return Transfer(tensor=context.result, bytes=tensor.bytes, run_bytes=run)
-    size = context.temporaries[f"{op.name}/{each.writes}"]
-    columns = graph.result(op).shape[-1] if each.over == "mac" else 1
-    return Transfer(tensor=f"{op.name}/{each.writes}", bytes=size * columns, run_bytes=size)

@@ -115,6 +115,14 @@ class ComputeSection(Section):
     fused_lookup_rescale
         True if a table of wide entries and the Rescale behind it are one pass that stores the
         result only
+    fused_lookup
+        True if a table is looked up on the way out of the unit that computes its operand
+    inputs_arranged
+        True if whoever writes an image's codes writes them in the order of the first product:
+        Transposes of inputs take no time of the chip
+    broadcast_rereads
+        True where an operand with fewer elements than the result is read again for each that it
+        meets, constants too
     streaming_softmax
         False where scores are stored at the width of the sums and exponentials at theirs; True, as
         where it is absent, where they never leave the unit
@@ -128,6 +136,9 @@ class ComputeSection(Section):
     issue_cycles: Cycles | None = None
     requantize: Literal["fused", "vector"] | None = None
     fused_lookup_rescale: bool | None = None
+    fused_lookup: bool | None = None
+    inputs_arranged: bool | None = None
+    broadcast_rereads: bool | None = None
     streaming_softmax: bool | None = None
     placement: Placement | None = None
     host: HostSection | None = None
@@ -158,10 +169,13 @@ class PortSection(Section):
     """A memory's port: bandwidth in bytes per cycle of the compute clock.
 
     A transfer takes ``latency_cycles``, then whole bursts: a contiguous run that is no multiple of
-    ``burst_bytes`` takes as long as the next multiple.
+    ``burst_bytes`` takes as long as the next multiple. What is read comes no faster than
+    ``read_bytes_per_cycle``, where the requests that may be under way at once allow no more: their
+    bytes over the latency.
     """
 
     bytes_per_cycle: Rate
+    read_bytes_per_cycle: Rate | None = None
     burst_bytes: Extent = 1
     latency_cycles: Cycles = 0
 
@@ -175,10 +189,16 @@ class MemorySection(Section):
         width of a memory word: how golden vectors are packed
     sram_port
         absent where the SRAM always keeps up
-    dram_burst_bytes, dram_latency_cycles
+    dram_read_bytes_per_cycle, dram_burst_bytes, dram_latency_cycles
         of the DRAM port, as in :class:`PortSection`
     double_buffer
         False where a tile is loaded, computed and stored in turn; else transfers run beside
+    arena
+        ``sram``, as where it is absent: activations lie there, and in DRAM what does not fit;
+        ``dram``: they belong to DRAM, and the SRAM is a cache of those that fit. Passes of an op
+        whose tensors do not fit together work in stripes then, and store their result in DRAM
+    constants
+        where weights, biases and tables are kept; ``dram``, where it is absent
     prefetch
         True where weights of an op may be fetched during earlier ops into SRAM that is free
     """
@@ -187,9 +207,12 @@ class MemorySection(Section):
     dram_bytes_per_cycle: Rate
     word_bits: Annotated[int, Field(ge=1, le=LARGEST_WORD)] | None = None
     sram_port: PortSection | None = None
+    dram_read_bytes_per_cycle: Rate | None = None
     dram_burst_bytes: Extent | None = None
     dram_latency_cycles: Cycles | None = None
     double_buffer: bool | None = None
+    arena: Literal["dram", "sram"] | None = None
+    constants: Literal["dram", "sram"] | None = None
     prefetch: bool | None = None
 
     @model_serializer(mode="wrap")

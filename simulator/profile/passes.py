@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from simulator.profile.rates import RateOrZero
+from simulator.profile.rates import Extent, RateOrZero
 from simulator.profile.section import Section
 
 Unit = Literal["mac", "vector", "dma", "host"]
@@ -25,6 +25,7 @@ PlacedKind = Literal[
     "layout",
     "float",
 ]
+Bits = Annotated[int, Field(ge=1, le=64)]
 OPERANDS = "operands"
 RESULT = "result"
 _MOST_PASSES = 200
@@ -54,14 +55,26 @@ class Placement(Section):
 
 
 class TemporarySection(Section):
-    """A tensor between the passes of one op: ``bits`` for each of what ``per`` counts.
+    """A tensor between the passes of one op.
 
-    per : ``result``: as many as the result has elements; ``operand``: as the first operand;
-        ``row``: one for each row of the result (all but its last dimension)
+    Attributes
+    ----------
+    bits
+        of memory for each element
+    per
+        ``result``: as many elements as the result has; ``operand``: as the first operand; ``row``:
+        one for each row of the result (all but its last dimension)
+    traffic_bits
+        that a port moves for each element, where these are not all of its bits
+    cached
+        False where it lies in the memory of activations (``memory.arena``) even if it would fit the
+        SRAM
     """
 
-    bits: Annotated[int, Field(ge=1, le=64)]
+    bits: Bits
     per: Literal["result", "operand", "row"] = "result"
+    traffic_bits: Bits | None = None
+    cached: bool | None = None
 
 
 class PassSection(Section):
@@ -80,6 +93,18 @@ class PassSection(Section):
         ``result`` or a temporary
     cycles_per_element
         of one lane of the vector unit; of the whole array, the DMA or the host
+    block
+        height, width and depth of what the unit takes at once. The elements of a result or operand
+        lie as pictures of its last three dimensions, and blocks that they fill in part count whole.
+    read_run, write_run
+        most elements that it reads or writes one after the other in memory: its own blocks, of
+        which the memory's bursts know nothing
+    whole_depth
+        True of an exchange of axes that fetches, for every place of its result, the operand over
+        its whole depth
+    constant_bits
+        of a constant that it reads for each element besides: where a program adds zeros or
+        multiplies by one to move values
     """
 
     unit: Unit = "vector"
@@ -87,6 +112,17 @@ class PassSection(Section):
     reads: Annotated[tuple[str, ...], Field(strict=False)] = (OPERANDS,)
     writes: str = RESULT
     cycles_per_element: RateOrZero
+    block: Annotated[tuple[Extent, Extent, Extent], Field(strict=False)] | None = None
+    read_run: Extent | None = None
+    write_run: Extent | None = None
+    whole_depth: bool | None = None
+    constant_bits: Bits | None = None
+
+    @model_validator(mode="after")
+    def _blocks_have_pictures(self) -> Self:
+        if self.block is not None and self.over not in {"work", "result", "operand"}:
+            raise ValueError(f"block: over = {self.over!r} counts elements of no picture")
+        return self
 
 
 class PassesOfKind(Section):
@@ -119,18 +155,25 @@ class PassesOfKind(Section):
 
 
 class Passes(Section):
-    """Passes by kind of op; a kind that is absent takes one pass at its rate."""
+    """Passes by kind of op; a kind that is absent takes one pass at its rate.
+
+    ``squared_difference`` and ``transpose`` are kinds of ops too; absent, they have the passes of
+    ``add`` and ``layout``. A Transpose takes its passes once for every exchange of two axes (see
+    :func:`simulator.cost.exchanges.exchanges`).
+    """
 
     matmul: PassesOfKind | None = None
     softmax: PassesOfKind | None = None
     layernorm: PassesOfKind | None = None
     lookup: PassesOfKind | None = None
     add: PassesOfKind | None = None
+    squared_difference: PassesOfKind | None = None
     rescale: PassesOfKind | None = None
     mean: PassesOfKind | None = None
     layout: PassesOfKind | None = None
+    transpose: PassSection | None = None
     float: PassesOfKind | None = None
 
     def kinds(self) -> Iterator[tuple[str, PassesOfKind]]:
         """Return the kinds that have passes of their own, with these."""
-        yield from ((kind, passes) for kind, passes in self if passes is not None)
+        yield from ((kind, passes) for kind, passes in self if isinstance(passes, PassesOfKind))

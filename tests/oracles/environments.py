@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the oracles are, and what is missing.
 
-Four of them are virtual environments: ``lite``, ``tosa`` and ``scalesim``, whose pins contradict
-ours and each other's, and ``rtl``, which holds Verilator and cocotb. They are in ``.oracles/`` of
-the repository, or where the variable ``AOCQ_ORACLES`` says, and ``make oracles`` makes them
-(:mod:`install`). The others come from the system: Debian's ``iverilog``, ``yosys`` and
-``chromium``, a C and a C++ compiler, and ``libgemmlowp-dev``. QNNPACK is a part of PyTorch.
+Five of them are virtual environments: ``lite``, ``tosa`` and ``scalesim``, whose pins contradict
+ours and each other's, ``rtl``, which holds Verilator and cocotb, and ``vela``, Arm's compiler. They
+are in ``.oracles/`` of the repository, or where the variable ``AOCQ_ORACLES`` says, and ``make
+oracles`` makes them (:mod:`install`). The others come from the system: Debian's ``iverilog``,
+``yosys`` and ``chromium``, a C and a C++ compiler, and ``libgemmlowp-dev``. QNNPACK is a part of
+PyTorch.
 """
 
 from __future__ import annotations
@@ -45,6 +46,11 @@ def _missing_package(environment: str, package: str, name: str) -> str | None:
     if python(environment).exists() and package_folder(environment, package):
         return None
     return f"{name} is not in {folder() / environment}: run `make oracles`"
+
+
+def _missing_vela() -> str | None:
+    found = python("vela").exists() and list((folder() / "vela").glob("lib/*/site-packages/ethosu"))
+    return None if found else f"Vela is not in {folder() / 'vela'}: run `make oracles`"
 
 
 def _missing_verilog() -> str | None:
@@ -100,6 +106,7 @@ MISSING: Mapping[str, Callable[[], str | None]] = MappingProxyType(
         ),
         "tosa": lambda: _missing_package("tosa", "tosa_reference_model", "the TOSA model"),
         "scale_sim": lambda: _missing_package("scalesim", "scalesim", "SCALE-Sim"),
+        "vela": _missing_vela,
         "verilog": _missing_verilog,
         "iverilog": _missing_verilog,
         "verilator": _missing_verilator,

@@ -18,6 +18,7 @@ REQUIREMENTS = {
     "tosa": "tosa.txt",
     "rtl": "rtl.txt",
     "scalesim": "scale_sim.txt",
+    "vela": "vela.txt",
 }
 # May be gone from the registry: (environment, requirements).
 OPTIONAL = {"lite": "tflite_micro.txt"}

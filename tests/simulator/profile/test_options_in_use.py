@@ -25,8 +25,10 @@ OF_CHIPS_WITHOUT_A_PROFILE = {
     Rounding.TOWARD_ZERO.value: "TRUNCATE of Arm's Ethos-U (Vela), AP_TRN_ZERO (UG1399)",
 }
 # Of no consequence for integers, or names of other things.
-OTHERS = {"name", "title", "format", "ops", "compute", "memory", "source", "registers"}
-OTHERS |= {"energy", "caveats"}
+OTHERS = {
+    *("name", "title", "format", "ops", "compute", "memory", "energy", "caveats", "source"),
+    "registers",
+}
 
 
 def choices(annotation: Any, path: str) -> Iterator[tuple[str, str]]:
