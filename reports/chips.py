@@ -15,8 +15,8 @@ CHIP_LEGEND = (
     "Top-1 in percent, Δ: integer minus float, in points; float ops: of all ops of the graph; "
     f"persistent: {PERSISTENT}; transient: {TRANSIENT}; headroom: register bits that no completed "
     "sum used, in the op with the fewest. Cycles, ms, peak SRAM (of what the chip has) and energy "
-    "are ESTIMATED, for one image. Feasible: activations fit the SRAM, gates passed if any were set, "
-    "and overflow is not merely reported."
+    "are ESTIMATED, for one image. Feasible: activations fit the SRAM, gates passed if any were "
+    "set, and overflow is not merely reported."
 )
 
 
