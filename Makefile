@@ -19,11 +19,12 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python tests/compile_kernels.py $(WORKERS)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore tests/hardware --ignore tests/oracles
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --ignore tests/hardware --ignore tests/oracles --ignore tests/browser
 
-# What needs other tools: Verilator, Icarus, Yosys, C compilers, other implementations (`make oracles`).
+# What needs other tools: Verilator, Icarus, Yosys, C compilers, Chromium, other implementations
+# (`make oracles`).
 hardware: $(VENV)/.installed
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/hardware tests/oracles
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/hardware tests/oracles tests/browser
 
 oracles:
 	$(PYTHON) tests/oracles/install.py

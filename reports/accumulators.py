@@ -19,7 +19,7 @@ from reports import palette
 from reports.figures import WIDTH
 from reports.format import CHANGED, MISSING, PERSISTENT, TRANSIENT, evaluated, named, percent, share
 from reports.picture import Picture, picture
-from reports.svg import INK, house_style, printable
+from reports.svg import INK, house_style, title
 from simulator.files import write_text
 
 HEAD = (
@@ -143,7 +143,12 @@ def figure(record: SweepRecord) -> Picture:
                 overflow.plot(bits, values, linestyle=line, label=f"{rule}, {what}", **style)
         accuracy.set(ylabel="integer top-1 (%)", ylim=(-3, 103))
         accuracy.set_title(
-            printable(f"{network(record)}, {record.method} on {record.profile}", 100), fontsize=9
+            title(
+                f"{network(record)}, {record.method} "
+                f"W{record.weight_bits}A{record.activation_bits} on {record.profile}, "
+                f"{evaluated(record.images, record.data)}"
+            ),
+            fontsize=9,
         )
         accuracy.legend(**BESIDE)
         _shares(overflow, shares)

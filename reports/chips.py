@@ -28,7 +28,7 @@ def chip_cells(row: TableRow) -> dict[str, str]:
         "headroom": MISSING if row.least_headroom_bits is None else str(row.least_headroom_bits),
         "cycles": brief(row.cycles),
         "ms": MISSING if row.latency_ms is None else f"{row.latency_ms:,.3f}",
-        "feasible": MISSING if row.feasible is None else "yes" if row.feasible else "no",
+        "feasible": MISSING if row.feasible is None else row.answer.lower(),
         "SRAM KiB": MISSING,
     }
     if row.peak_sram_bytes is not None and row.sram_bytes is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from aocq.records.run import CyclesRecord, GraphRecord, MemoryRecord
 from reports.format import count, kib, share
+from reports.limits import RESOURCES, limiting
 
 
 def memory_rows(memory: MemoryRecord, weight_bits: int | None) -> list[tuple[str, int]]:
@@ -37,6 +38,24 @@ def largest_first(numbers: dict[str, int]) -> list[tuple[str, int]]:
     return sorted(numbers.items(), key=lambda item: (-item[1], item[0]))
 
 
+def resource_rows(cycles: CyclesRecord) -> list[tuple[str, int, int]]:
+    """Return what works on an image: (resource, cycles at work, cycles of the ops it limits).
+
+    Those of which the record says nothing are left out.
+    """
+    work = {
+        "compute": cycles.compute,
+        "vector": cycles.vector,
+        "host": cycles.host,
+        "sram": cycles.sram,
+        "dma": cycles.dma,
+        "issue": cycles.issue,
+    }
+    names = [*work, *(name for name in cycles.bound_by if name not in work)]
+    rows = [(name, work.get(name, 0), cycles.bound_by.get(name, 0)) for name in names]
+    return [row for row in rows if row[1] or row[2]]
+
+
 def estimate_rows(
     graph: GraphRecord,
     memory: MemoryRecord,
@@ -47,11 +66,13 @@ def estimate_rows(
 ) -> list[tuple[str, str, str]]:
     """Return a whole estimate as (what, value, share or bytes) rows; cycles come last."""
     *kinds, total = cycle_rows(cycles)
-    fits = "yes" if memory.peak_sram_bytes <= memory.sram_bytes else "no"
+    fits = "yes" if memory.peak_sram_bytes <= memory.sram_bytes else "NO"
     bounds = largest_first(cycles.bound_by)
+    limit, part = limiting(cycles)
     return [
         ("latency", f"{latency_ms:,.3f} ms", ""),
         ("images per second", f"{fps:,.1f}", ""),
+        *([("limited by", RESOURCES.get(limit, limit), f"{part:.0f} % of cycles")] * bool(limit)),
         ("activations fit the SRAM", fits, ""),
         *(
             (what, kib(size), f"{count(size)} bytes")

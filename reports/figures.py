@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
@@ -19,25 +19,17 @@ from numpy.typing import NDArray
 from aocq.records.layers import LayerRow
 from reports import palette
 from reports.format import decibel, share
-from reports.ops import Measured, block_of, by_block, first_below, measured, worst_ops
+from reports.looks import kind_group, looks
+from reports.ops import (
+    Measured,
+    block_of,
+    by_block,
+    first_below,
+    measured,
+    sums_of_stream,
+    worst_ops,
+)
 from reports.svg import INK, house_style, printable, svg_text
-
-LAYOUT_KINDS = ("concat", "slice", "reshape", "transpose")
-LAYOUT = "layout"
-FLOAT = "float"  # all that is not integer arithmetic, in the look of other kinds
-SUMS = ("add", "float_add")
-# Colour and marker by kind of op.
-LOOKS = {
-    "matmul": palette.BLUE,
-    "add": palette.ORANGE,
-    "layernorm": palette.GREEN,
-    "softmax": palette.PURPLE,
-    "lookup": palette.PINK,
-    "rescale": palette.TEAL,
-    "mean": palette.OCHRE,
-    LAYOUT: palette.GRAY,
-}
-OTHER_LOOK = palette.RED
 
 WIDTH = 12.5  # inches
 LABELLED = 6  # ops named in the depth figure
@@ -49,7 +41,7 @@ _PLACES = [(x, y) for y in (-14, 14, -28, 28, -42, 42, -56, 56) for x in (8, -8,
 def sqnr_along_depth(rows: Sequence[LayerRow]) -> str | None:
     """Draw SQNR in graph order, a mark per op; None if no op has an SQNR.
 
-    A line joins all sums with the stream (:func:`is_sum`): in a transformer that is the stream.
+    A line joins the sums of the residual stream (:func:`reports.ops.sums_of_stream`).
     """
     ops = measured(rows)
     if not ops:
@@ -65,7 +57,7 @@ def sqnr_along_depth(rows: Sequence[LayerRow]) -> str | None:
         axes.grid(visible=False, axis="x")
         axes.axhspan(low - 2 * margin, 0, color=palette.NO_SIGNAL, alpha=0.1, linewidth=0)
         axes.axhline(0, color=INK, linewidth=1)
-        stream = [op for op in ops if is_sum(op.row)]
+        stream = _on_stream(rows, ops)
         axes.plot(
             [op.row.index for op in stream],
             [op.sqnr_db for op in stream],
@@ -73,18 +65,13 @@ def sqnr_along_depth(rows: Sequence[LayerRow]) -> str | None:
             linewidth=1.2,
             alpha=0.6,
         )
-        _scatter(axes, [(op.row, op.sqnr_db) for op in ops], len(rows))
+        _scatter(axes, [(op.row, op.sqnr_db) for op in ops], rows)
         _legend(figure)
-        _lay_out(figure)
-        _name_blocks(axes, rows)
+        lay_out(figure)
+        name_blocks(axes, rows)
         _name_ops(figure, axes, rows, ops)
         tips = {op.row.index: f"{op.row.op}: {decibel(op.sqnr_db)}" for op in ops}
         return svg_text(figure, "depth", _depth_in_words(rows, ops), tips)
-
-
-def is_sum(row: LayerRow) -> bool:
-    """Return whether an op is an addition, or a layer that ends on the residual stream."""
-    return row.kind in SUMS or row.onto_residual
 
 
 def cycles_by_block(rows: Sequence[LayerRow]) -> str | None:
@@ -95,12 +82,24 @@ def cycles_by_block(rows: Sequence[LayerRow]) -> str | None:
     with house_style():
         figure, axes = _axes(1.1 + 0.27 * len(blocks))
         start = [0] * len(blocks)
-        for group in _groups(row.kind for row in rows if row.cycles):
+        for group, look in looks(row.kind for row in rows).items():
             widths = [
                 sum(n for kind, n in block.cycles_by_kind.items() if kind_group(kind) == group)
                 for block in blocks
             ]
-            axes.barh(range(len(blocks)), widths, 0.72, start, color=look(group)[0], label=group)
+            if not any(widths):
+                continue
+            axes.barh(
+                range(len(blocks)),
+                widths,
+                0.72,
+                start,
+                color=look.color,
+                hatch=look.hatch,
+                edgecolor=palette.HATCH,
+                linewidth=0,
+                label=printable(group),
+            )
             start = [a + b for a, b in zip(start, widths, strict=True)]
         axes.set_yticks(range(len(blocks)), [printable(block.name) for block in blocks])
         axes.set(ylim=(len(blocks) - 0.4, -0.6), xlabel="cycles of one image, ESTIMATED")
@@ -129,35 +128,23 @@ def saturation(rows: Sequence[LayerRow]) -> str | None:
         axes.set_title(" ", fontsize=8)  # the blocks' names will stand here
         axes.grid(visible=False, axis="x")
         indices, shares = [row.index for row, _ in ops], [value for _, value in ops]
-        colors = [look(row.kind)[0] for row, _ in ops]
+        of = looks(row.kind for row in rows)
+        colors = [of[kind_group(row.kind)].color for row, _ in ops]
         axes.vlines(indices, floor, shares, colors=colors, linewidth=1, alpha=0.5)
-        _scatter(axes, ops, len(rows))
+        _scatter(axes, ops, rows)
         _legend(figure)
-        _lay_out(figure)
-        _name_blocks(axes, rows)
+        lay_out(figure)
+        name_blocks(axes, rows)
         worst, value = max(ops, key=lambda item: item[1])
         tips = {row.index: f"{row.op}: {share(row.saturated, row.elements)}" for row, _ in ops}
         words = f"Saturated results, {len(ops)} ops. Most: {worst.op}, {value:.2f} percent."
         return svg_text(figure, "saturation", words, tips)
 
 
-def kind_group(kind: str) -> str:
-    """Return the kind as figures tell it: those that only move data are one, and those in float."""
-    if kind.startswith("float_") or kind in {"quantize", "dequantize"}:
-        return FLOAT
-    return LAYOUT if kind in LAYOUT_KINDS else kind
-
-
-def look(kind: str) -> tuple[str, str]:
-    """Return the colour and the marker of an op kind."""
-    return LOOKS.get(kind_group(kind), OTHER_LOOK)
-
-
-def _groups(kinds: Iterable[str]) -> list[str]:
-    """Return the groups that occur, in the order of the legend."""
-    order = list(LOOKS)
-    found = {kind_group(kind) for kind in kinds}
-    return sorted(found, key=lambda g: (order.index(g) if g in LOOKS else len(order), g))
+def _on_stream(rows: Sequence[LayerRow], ops: Sequence[Measured]) -> list[Measured]:
+    """Return those of the measured ops that are sums of the residual stream."""
+    stream = {row.index for row in sums_of_stream(rows)}
+    return [op for op in ops if op.row.index in stream]
 
 
 def _axes(height: float) -> tuple[Figure, Axes]:
@@ -171,18 +158,19 @@ def _depth_limits(rows: Sequence[LayerRow]) -> tuple[float, float]:
     return first - margin, last + margin
 
 
-def _scatter(axes: Axes, ops: Sequence[tuple[LayerRow, float]], total: int) -> None:
+def _scatter(axes: Axes, ops: Sequence[tuple[LayerRow, float]], rows: Sequence[LayerRow]) -> None:
     """Mark ops at their index, each mark a link to the op's row in the table."""
-    size = 34 if total <= 80 else 22 if total <= 250 else 14
-    for group in _groups(row.kind for row, _ in ops):
+    size = 34 if len(rows) <= 80 else 22 if len(rows) <= 250 else 14
+    for group, look in looks(row.kind for row in rows).items():
         some = [(row, value) for row, value in ops if kind_group(row.kind) == group]
-        color, marker = look(group)
+        if not some:
+            continue
         marks = axes.scatter(
             [row.index for row, _ in some],
             [value for _, value in some],
             s=size,
-            c=color,
-            marker=marker,
+            c=look.color,
+            marker=look.marker,
             linewidths=0,
             label=printable(group),
             zorder=3,
@@ -190,7 +178,7 @@ def _scatter(axes: Axes, ops: Sequence[tuple[LayerRow, float]], total: int) -> N
         marks.set_urls([f"#op-{row.index}" for row, _ in some])
 
 
-def _lay_out(figure: Figure) -> None:
+def lay_out(figure: Figure) -> None:
     """Give the axes their final place: what is written from here on takes no room of its own."""
     figure.get_layout_engine().execute(figure)  # type: ignore[union-attr]
     figure.set_layout_engine("none")
@@ -200,7 +188,7 @@ def _legend(figure: Figure) -> None:
     figure.legend(loc="outside upper left", ncols=9, handletextpad=0.3, columnspacing=1.4)
 
 
-def _name_blocks(axes: Axes, rows: Sequence[LayerRow]) -> None:
+def name_blocks(axes: Axes, rows: Sequence[LayerRow]) -> None:
     """Shade every other block, and write its name above it: whole, or its number, or not at all."""
     width = axes.get_window_extent().width / float(np.ptp(axes.get_xlim()))
     for number, (block, group) in enumerate(groupby(rows, key=lambda row: block_of(row.op))):
@@ -231,19 +219,19 @@ def _name_ops(
     worst = worst_ops(rows, _CANDIDATES)
     wanted = {op.row.index: op for op in [worst[0], *(op for _, op in first_below(rows)), *worst]}
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
-    drawn = _drawn(axes, ops)
+    drawn = _drawn(axes, rows, ops)
     taken: list[Bbox] = []
     for op in wanted.values():
         if len(taken) < LABELLED:
             taken += _place_label(axes, renderer, op, drawn, taken)
 
 
-def _drawn(axes: Axes, ops: Sequence[Measured]) -> NDArray[np.float64]:
+def _drawn(axes: Axes, rows: Sequence[LayerRow], ops: Sequence[Measured]) -> NDArray[np.float64]:
     """Return points, in pixels, that no label may hide: marks, the stream's line, the 0 dB line."""
     marks = [(op.row.index, op.sqnr_db) for op in ops]
     depth = np.linspace(*axes.get_xlim(), 2000)
     lines = [np.column_stack([depth, np.zeros_like(depth)])]
-    stream = np.array([(op.row.index, op.sqnr_db) for op in ops if is_sum(op.row)])
+    stream = np.array([(op.row.index, op.sqnr_db) for op in _on_stream(rows, ops)])
     if len(stream):
         lines.append(np.column_stack([depth, np.interp(depth, *stream.T)]))
     return np.asarray(axes.transData.transform(np.vstack([marks, *lines])))

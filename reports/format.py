@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from aocq.records.run import DataRecord
+from simulator import sizes
 from simulator.settings import typed
 
+kib = sizes.kib
 MISSING = "—"
 # The words of overflow counts, for legends; the definitions are those of SumCounts.
 PERSISTENT = "results of which a completed sum did not fit its register"
@@ -33,11 +35,6 @@ def signed(value: float | None) -> str:
 def count(value: int) -> str:
     """Write a whole number with thousands separators: ``1,234,567``."""
     return f"{value:,}"
-
-
-def kib(size: int) -> str:
-    """Write bytes as KiB: ``460.50 KiB``."""
-    return f"{size / 1024:,.2f} KiB"
 
 
 def decibel(value: float | None, missing: str = MISSING) -> str:

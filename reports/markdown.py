@@ -4,19 +4,21 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult
-from reports.costs import cycle_rows, memory_rows
-from reports.format import MISSING, classes, count, decibel, kib, percent, plural, share, signed
+from reports.answers import answers
+from reports.attribution import HEAD as ATTRIBUTION_HEAD
+from reports.attribution import attribution_rows, attribution_sentence
+from reports.format import classes, count, decibel, percent, plural, share, signed
+from reports.gates import GATE_HEAD, against, gate_rows
+from reports.markdown_costs import costs
+from reports.markdown_text import code, plain, table
 from reports.ops import first_below, most_mismatches, tightest, worst_ops
+from reports.sources import assumed_sentence, rests_on, sources
 from reports.tables import (
-    ESTIMATED,
-    KINDS,
-    NOT_MEASURED,
     answer,
     facts,
     identities,
@@ -29,7 +31,6 @@ from reports.tables import (
     reason,
     register_rows,
     sampled,
-    sources,
     summary_rows,
     told_apart,
 )
@@ -50,25 +51,22 @@ def markdown(result: RunResult, rows: Sequence[LayerRow]) -> str:
     """
     parts = [
         f"# {_title(result)}: {answer(result)}",
-        _verdict(result),
-        "\n".join(f"- note: {_plain(note)}" for note in result.notes),
-        _table(["", "value"], [(key, _plain(value)) for key, value in summary_rows(result)[:-1]]),
+        _verdict(result, rows),
+        "\n".join(f"- note: {plain(note)}" for note in result.notes),
+        table(["", "value"], [(key, plain(value)) for key, value in summary_rows(result)[:-1]]),
         "## Accuracy",
         _accuracy(result),
         "## Where accuracy is lost",
         _worst(result, rows),
         "## Mismatches with fake quantization",
         _mismatches(result, rows),
-        f"## Cycles and memory ({ESTIMATED})",
-        NOT_MEASURED,
-        _cycles(result),
-        KINDS,
-        _memory(result),
-        _sources(result),
+        *costs(result),
         "## Overflow and saturation",
         _overflow(result, rows),
         _headroom(rows),
         *_registers(result),
+        "## What is measured, documented or assumed",
+        _assumed(result),
         "## How it was made",
         _made(result),
     ]
@@ -78,16 +76,21 @@ def markdown(result: RunResult, rows: Sequence[LayerRow]) -> str:
 def _title(result: RunResult) -> str:
     """Return :func:`heading`, what comes from outside as code."""
     model, data = result.model, result.data
-    built = f" ({_code(typed(model.arguments))})" if model.arguments else ""
+    built = f" ({code(typed(model.arguments))})" if model.arguments else ""
     number = plural(result.accuracy.images, "image")
-    judged = f"{number} of {_code(data.name)}, {classes(data.classes)}" if data else number
-    return f"{_code(model.name)}{built} on {_code(result.profile.name)}, {judged}"
+    judged = f"{number} of {code(data.name)}, {classes(data.classes)}" if data else number
+    return f"{code(model.name)}{built} on {code(result.profile.name)}, {judged}"
 
 
-def _verdict(result: RunResult) -> str:
+def _verdict(result: RunResult, ops: Sequence[LayerRow]) -> str:
     lines = [f"**{answer(result)}**: {reason(result)}."]
-    if result.verdict.failed:
-        lines += ["", *(f"- {_plain(gate)}" for gate in result.verdict.failed)]
+    reasons = against(result.verdict)
+    if reasons:
+        lines += ["", *(f"- {plain(gate)}" for gate in reasons)]
+    gates = gate_rows(result.verdict)
+    if gates:
+        lines += ["", table(GATE_HEAD, [[*map(plain, row)] for row in gates])]
+    lines += ["", *(f"- **{a.question}** {plain(a.text)}" for a in answers(result, ops))]
     return "\n".join(lines)
 
 
@@ -99,7 +102,7 @@ def _accuracy(result: RunResult) -> str:
         ("fake-quantized", accuracy.simulated),
         ("integer", accuracy.integer),
     ]
-    accuracies = _table(
+    accuracies = table(
         ["network", "top-1", "against float", "top-5", "against float"],
         [
             (
@@ -112,11 +115,9 @@ def _accuracy(result: RunResult) -> str:
             for name, k in networks
         ],
     )
-    return (
-        accuracies
-        + "\n\n"
-        + _table(["pair", "same class", "logit SQNR"], [row[:3] for row in pairs(result)])
-    )
+    compared = table(["pair", "same class", "logit SQNR"], [row[:3] for row in pairs(result)])
+    sources_of_noise = table(ATTRIBUTION_HEAD, attribution_rows(accuracy))
+    return "\n\n".join([accuracies, compared, attribution_sentence(accuracy), sources_of_noise])
 
 
 def _worst(result: RunResult, rows: Sequence[LayerRow]) -> str:
@@ -124,17 +125,17 @@ def _worst(result: RunResult, rows: Sequence[LayerRow]) -> str:
     if not worst:
         return "No op has a float tensor to compare with."
     firsts = [
-        f"- first below {level:g} dB: {_code(op.row.op)} ({decibel(op.sqnr_db)})"
+        f"- first below {level:g} dB: {code(op.row.op)} ({decibel(op.sqnr_db)})"
         for level, op in first_below(rows)
     ]
-    table = _table(
+    found = table(
         ["worst ops", "#", "kind", "type", "SQNR", "change from the op before"],
         [
             (
-                _code(op.row.op),
+                code(op.row.op),
                 str(op.row.index),
-                _code(op.row.kind),
-                _code(op.row.type),
+                code(op.row.kind),
+                code(op.row.type),
                 decibel(op.sqnr_db),
                 signed(op.change),
             )
@@ -142,40 +143,31 @@ def _worst(result: RunResult, rows: Sequence[LayerRow]) -> str:
         ],
     )
     of = sampled(result.accuracy.sqnr_images)
-    return "\n".join([*firsts, "", f"SQNR of each op's result{of}.", "", table]).lstrip()
+    return "\n".join([*firsts, "", f"SQNR of each op's result{of}.", "", found]).lstrip()
 
 
 def _mismatches(result: RunResult, rows: Sequence[LayerRow]) -> str:
-    sentence, most = _plain(mismatch_sentence(result, rows)), most_mismatches(rows)
+    sentence, most = plain(mismatch_sentence(result, rows)), most_mismatches(rows)
     if not most:
         return sentence
-    table = _table(
+    found = table(
         ["op", "#", "kind", "mismatches per image"],
         [
-            (_code(row.op), str(row.index), _code(row.kind), f"{row.differing_codes:,.2f}")
+            (code(row.op), str(row.index), code(row.kind), f"{row.differing_codes:,.2f}")
             for row in most
         ],
     )
-    return f"{sentence}\n\n{table}"
+    return f"{sentence}\n\n{found}"
 
 
-def _cycles(result: RunResult) -> str:
-    *kinds, total = cycle_rows(result.cycles)
-    return _table(
-        ["cycles of one image", "count", "share"],
-        [*((_code(kind), number, part) for kind, number, part in kinds), total],
+def _assumed(result: RunResult) -> str:
+    known = table(
+        ["figures rest on", "known", "from"],
+        [[plain(cell) for cell in row] for row in rests_on(result)],
     )
-
-
-def _memory(result: RunResult) -> str:
-    found = memory_rows(result.memory, result.method.weight_bits)
-    rows = [(name, kib(size), count(size)) for name, size in found]
-    return _table(["memory", "size", "bytes"], rows)
-
-
-def _sources(result: RunResult) -> str:
-    rows = [(_plain(source), ", ".join(map(_plain, names))) for source, names in sources(result)]
-    return _table(["source", "values of the profile"], rows)
+    rows = [(plain(source), ", ".join(map(plain, names))) for source, names in sources(result)]
+    every = table(["source", "values of the profile"], rows)
+    return "\n\n".join([plain(assumed_sentence(result)), known, every])
 
 
 def _overflow(result: RunResult, rows: Sequence[LayerRow]) -> str:
@@ -185,11 +177,11 @@ def _overflow(result: RunResult, rows: Sequence[LayerRow]) -> str:
         return f"{sentence} No result left its type."
     apart = told_apart(rows)
     kinds = ["persistent", "transient", "changed", "headroom"] if apart else []
-    table = _table(
+    found = table(
         ["op", "overflowed", *kinds, "saturated", "elements", "saturated share"],
         [
             (
-                _code(op.op),
+                code(op.op),
                 count(op.overflowed),
                 *(in_accumulator(op.op, rows) if apart else ()),
                 count(op.saturated),
@@ -200,7 +192,7 @@ def _overflow(result: RunResult, rows: Sequence[LayerRow]) -> str:
         ],
     )
     more = len(result.overflow.per_op) - len(shown)
-    return f"{sentence}\n\n{table}" + (f"\n\nand {plural(more, 'further op')}." if more else "")
+    return f"{sentence}\n\n{found}" + (f"\n\nand {plural(more, 'further op')}." if more else "")
 
 
 def _headroom(rows: Sequence[LayerRow]) -> str:
@@ -208,11 +200,11 @@ def _headroom(rows: Sequence[LayerRow]) -> str:
     found = tightest(rows)
     if not found:
         return ""
-    return _table(
+    return table(
         ["least headroom", "#", "bits left", "bits needed", "bits needed at most", "proven free"],
         [
             (
-                _code(row.op),
+                code(row.op),
                 str(row.index),
                 optional(row.headroom_bits),
                 optional(row.sum_bits),
@@ -232,9 +224,9 @@ def _registers(result: RunResult) -> Iterator[str]:
     yield f"{proof_sentence(result.proof)}."
     found = register_rows(result.proof)
     if found:
-        yield _table(
+        yield table(
             ["register", "value", "bits needed", "type", "slack", "proven"],
-            [(_code(op), *map(_plain, rest)) for op, *rest in found],
+            [(code(op), *map(plain, rest)) for op, *rest in found],
         )
 
 
@@ -242,24 +234,4 @@ def _made(result: RunResult) -> str:
     recipe = json.dumps(result.method.recipe, ensure_ascii=False)
     command = shlex.join(result.command)
     rows = [*identities(result), *facts(result), ("recipe", recipe), ("command", command)]
-    return _table(["", "value"], [(_plain(key), _code(value)) for key, value in rows])
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _code(text: str) -> str:
-    """Return ``text`` as a code span that no content can end, for a cell of a table."""
-    text = " ".join(text.split()).replace("|", "\\|") or MISSING
-    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-    space = " " if text[:1] == "`" or text[-1:] == "`" else ""
-    return f"{fence}{space}{text}{space}{fence}"
-
-
-def _plain(text: str) -> str:
-    """Return ``text`` with everything escaped that Markdown or HTML would read as markup."""
-    text = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # An underscore inside a word is no markup; names are full of them.
-    return re.sub(r"([\\`*\[\]|#~$]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+    return table(["", "value"], [(plain(key), code(value)) for key, value in rows])

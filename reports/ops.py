@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from aocq.records.layers import LayerRow
+from aocq.records.layers import SUMS, LayerRow
 
+_COUNTED = re.compile(r"[^.]+\.\d+(\.(blocks|layers)\.\d+)?(?=\.|$)")  # and blocks of a stage
+_SOFTMAX = re.compile("softmax|shiftmax")
 THRESHOLDS_DB = (20.0, 10.0, 0.0)  # good, poor, noise as strong as the signal
 
 
@@ -85,11 +88,31 @@ def tightest(rows: Iterable[LayerRow], count: int = 10) -> list[LayerRow]:
 def block_of(name: str) -> str:
     """Return the block of an op: ``blocks.3`` of ``blocks.3.attn.qkv``, ``head`` of ``head.fc``.
 
-    The second part belongs to it only where it counts blocks; elsewhere it is a layer's own name.
+    A part after the first belongs to it only where it counts blocks, of a stage too:
+    ``layers.0.blocks.1``; elsewhere it is a layer's own name.
     """
-    first, _, rest = name.partition(".")
-    second = rest.partition(".")[0]
-    return f"{first}.{second}" if second.isdecimal() else first
+    counted = _COUNTED.match(name)
+    return counted[0] if counted else name.partition(".")[0]
+
+
+def sums_of_stream(rows: Sequence[LayerRow]) -> list[LayerRow]:
+    """Return the sums of the residual stream, in graph order: additions, layers that end on it.
+
+    Older records do not mark additions; there all are taken but those into a softmax, which add
+    positions or masks to scores.
+    """
+    marked = any(row.onto_residual for row in rows if row.kind in SUMS)
+    found = [
+        row for row in rows if row.onto_residual or (not marked and _may_be_on_stream(row, rows))
+    ]
+    return sorted(found, key=lambda row: row.index)
+
+
+def _may_be_on_stream(row: LayerRow, rows: Sequence[LayerRow]) -> bool:
+    if row.kind not in SUMS:
+        return False
+    later = (other for other in rows[row.index + 1 :] if other.kind not in SUMS)
+    return not _SOFTMAX.search(next((other.kind for other in later), ""))
 
 
 def by_block(rows: Sequence[LayerRow]) -> list[BlockTotal]:

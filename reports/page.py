@@ -6,17 +6,16 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from functools import cache
-from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult
-from reports import costs, tables
-from reports import format as written
-from reports.figures import cycles_by_block, look, saturation, sqnr_along_depth
+from reports.answers import answers
+from reports.columns import cell, columns
+from reports.distribution_figure import distributions, narrowest
+from reports.figures import cycles_by_block, saturation, sqnr_along_depth
+from reports.format import percent
+from reports.looks import kind_group, looks
+from reports.memory_figure import memory_timeline
 from reports.ops import (
     by_block,
     first_below,
@@ -26,6 +25,8 @@ from reports.ops import (
     tightest,
     worst_ops,
 )
+from reports.roofline import roofline
+from reports.templating import inline, template
 
 
 def html(result: RunResult, rows: Sequence[LayerRow]) -> str:
@@ -38,11 +39,16 @@ def html(result: RunResult, rows: Sequence[LayerRow]) -> str:
     rows
         its ops, in graph order
     """
-    template = _environment().get_template("run.html.j2")
-    return template.render(
+    of_kind = looks(row.kind for row in rows)
+    return template("run.html.j2").render(
         result=result,
         rows=rows,
+        sections=sections(result),
+        answers=answers(result, rows),
+        columns=columns(rows),
+        cell=cell,
         kinds=sorted({row.kind for row in rows}),
+        colors={row.kind: of_kind[kind_group(row.kind)].color for row in rows},
         recipe=json.dumps(result.method.recipe, indent=2, ensure_ascii=False),
         command=shlex.join(result.command),
         blocks=by_block(rows),
@@ -51,37 +57,33 @@ def html(result: RunResult, rows: Sequence[LayerRow]) -> str:
         mismatches=most_mismatches(rows),
         tightest=tightest(rows),
         first_below=first_below(rows),
+        narrow_rows=[(name, percent(100 * part)) for name, part in narrowest(result)],
         steepest_fall=steepest_fall(rows),
         figures={
-            "depth": _inline(sqnr_along_depth(rows)),
-            "cycles": _inline(cycles_by_block(rows)),
-            "saturation": _inline(saturation(rows)),
+            "depth": inline(sqnr_along_depth(rows)),
+            "cycles": inline(cycles_by_block(rows)),
+            "saturation": inline(saturation(rows)),
+            "roofline": inline(roofline(result, rows)),
+            "distributions": inline(distributions(result, rows)),
+            "memory": inline(memory_timeline(result, rows)),
         },
     )
 
 
-def _inline(svg: str | None) -> Markup | None:
-    return None if svg is None else Markup(svg)  # our own SVG: names are escaped in it
-
-
-@cache
-def _environment() -> Environment:
-    """Return the templates with everything they may call."""
-    environment = Environment(
-        loader=PackageLoader("reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    for function in (written.percent, written.signed, written.count, written.kib, written.decibel):
-        environment.filters[function.__name__] = function
-    environment.filters["color"] = lambda kind: look(kind)[0]
-    names: dict[str, Any] = {
-        **{"tables": tables, "costs": costs, "legend": written},
-        **{"share": written.share, "plural": written.plural},
-    }
-    names["policy_note"] = written.policy_note
-    environment.globals.update(names, MISSING=written.MISSING, NO_NOISE=written.NO_NOISE)
-    return environment
+def sections(result: RunResult) -> list[tuple[str, str]]:
+    """Return the page's sections in order: (id, name)."""
+    return [
+        ("verdict", "Verdict"),
+        ("accuracy", "Accuracy"),
+        ("lost", "Where it is lost"),
+        ("mismatches", "Mismatches"),
+        ("time", "Latency"),
+        ("memory", "Memory"),
+        ("energy", "Energy"),
+        ("overflow", "Overflow"),
+        *([("distributions", "Distributions")] if result.distributions else []),
+        *([("registers", "Registers")] if result.proof is not None else []),
+        ("all-ops", "All ops"),
+        ("assumed", "What is assumed"),
+        ("made", "How it was made"),
+    ]

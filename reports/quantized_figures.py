@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from reports import palette
 from reports.figures import WIDTH
-from reports.svg import house_style, printable, svg_text
+from reports.svg import house_style, printable, svg_text, title
 
 BINS = 128
 BEFORE, AFTER = palette.BLUE[0], palette.ORANGE[0]
@@ -58,6 +58,8 @@ class Magnitudes:
 def densities(activations: Sequence[Activation], network: str) -> str:
     """Draw how often values of a network occur before and after quantization, a panel for each.
 
+    ``network`` is the figure's title: the network, what it is built with, and the images.
+
     Panels share their axes and bins, so that methods compare by eye. Counts are logarithmic: what
     matters are the outliers, and they are few.
     """
@@ -82,7 +84,7 @@ def densities(activations: Sequence[Activation], network: str) -> str:
             panel.set_title(f"{printable(item.title)}: {printable(item.tensor)}", fontsize=9)
             panel.set(xlabel="value", ylabel=f"count in {BINS} intervals")
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
-        figure.suptitle(printable(network, 100), fontsize=10)
+        figure.suptitle(title(network), fontsize=10)
         titles = " and ".join(item.title for item in activations)
         words = (
             f"Values of {activations[0].tensor} of {network} before and after quantization: "
@@ -116,7 +118,7 @@ def magnitudes(depth: Magnitudes) -> str:
             panel.plot(place, peaks, color=AFTER, marker="D", markersize=4, label="largest")
             _logarithmic(panel)
             panel.set_ylabel(f"largest |value| per {what}")
-        panels[0].set_title(printable(depth.title, 100), fontsize=9)
+        panels[0].set_title(title(depth.title), fontsize=9)
         names = [printable(name, 22) for name in depth.tensors]
         panels[1].set_xticks(place, names, rotation=60, ha="right", fontsize=7)
         panels[1].set_xlabel("sums of the residual stream, along depth")
@@ -134,13 +136,15 @@ def _logarithmic(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def scale_passes(losses: Mapping[str, Mapping[int, float]]) -> str | None:
+def scale_passes(losses: Mapping[str, Mapping[int, float]], of: str) -> str | None:
     """Draw each block's loss over the passes s0..s4, against its s0; None without any entry.
 
     Parameters
     ----------
     losses
         by block, by pass
+    of
+        the figure's title: network, method and widths
     """
     drawn = {block: by for block, by in losses.items() if by.get(0) and len(by) > 1}
     if not drawn:
@@ -162,7 +166,8 @@ def scale_passes(losses: Mapping[str, Mapping[int, float]]) -> str | None:
         ticks = sorted({index for by in drawn.values() for index in by})
         axes.set_xticks(ticks, [f"s{index}" for index in ticks])
         axes.set(xlabel="pass of scale refinement", ylabel="loss of the block, s0 = 1")
+        axes.set_title(title(of), fontsize=9)
         figure.legend(loc="outside right upper", fontsize=8)
         end = np.median([by[max(by)] / by[0] for by in drawn.values()])
-        words = f"Loss over scale passes, {len(drawn)} blocks; median at the end {end:.2f}."
+        words = f"Loss over scale passes, {of}, {len(drawn)} blocks; median at the end {end:.2f}."
         return svg_text(figure, "scales", words, {})

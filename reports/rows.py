@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aocq.records.run import CyclesRecord, GraphRecord, MemoryRecord, ModelRecord, RunResult
+from aocq.records.verdict import answer
+from reports.gates import against
 from reports.paper_table import (
     differences,
     paper_row,
@@ -34,6 +36,8 @@ class TableRow:
         differences from the other rows, by column; columns of their own in every form of the table
     arguments
         of the network's constructor, where they are not those of its name, as they are typed
+    checkpoint
+        sha256 of the network's weights; empty without a run
     data, classes, data_digest
         the images that the run was judged on: their folder's name, how many classes the network
         tells apart, and what two runs on the same images have in common
@@ -45,10 +49,11 @@ class TableRow:
         register bits that no sum used, in the op with the fewest; below 0 where one did not fit
     simulated_top1
         of the fake-quantized network
-    cycles, latency_ms, peak_sram_bytes, sram_bytes
-        ESTIMATED, of one image; the last is what the profile has
-    feasible, reason
-        the verdict, and the first reason against it
+    cycles, latency_ms, peak_sram_bytes, sram_bytes, energy_mj
+        ESTIMATED, of one image; sram_bytes is what the profile has; energy is None where a profile
+        has no table of it
+    feasible, answer, reason
+        whether the verdict is YES, its word, and the first reason against it
     paper_top1, paper_delta, paper_float_top1, paper_size_mb
         the paper's figures for this network, method and these widths, where it has any
     note
@@ -61,6 +66,7 @@ class TableRow:
     a_bits: int
     variant: Mapping[str, str] = field(default_factory=dict)
     arguments: str = ""
+    checkpoint: str = ""
     data: str = ""
     classes: int | None = None
     data_digest: str = ""
@@ -86,7 +92,9 @@ class TableRow:
     latency_ms: float | None = None
     peak_sram_bytes: int | None = None
     sram_bytes: int | None = None
+    energy_mj: float | None = None
     feasible: bool | None = None
+    answer: str = ""
     reason: str = ""
     paper_top1: float | None = None
     paper_delta: float | None = None
@@ -106,6 +114,7 @@ def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> Table
         a_bits=method.activation_bits,
         variant=variant,
         arguments=typed(result.model.arguments),
+        checkpoint=result.model.checkpoint_sha256 or "",
         data=data.name if data else "",
         classes=data.classes if data else None,
         data_digest=data.digest if data else "",
@@ -143,7 +152,7 @@ def _chip_figures(result: RunResult) -> dict[str, Any]:
 
     Older records do not tell persistent from transient overflow: None.
     """
-    overflow, memory, failed = result.overflow, result.memory, result.verdict.failed
+    overflow, memory, reasons = result.overflow, result.memory, against(result.verdict)
     return {
         "overflowed": overflow.events,
         "persistent": overflow.persistent,
@@ -155,8 +164,10 @@ def _chip_figures(result: RunResult) -> dict[str, Any]:
         "latency_ms": result.latency_ms,
         "peak_sram_bytes": memory.peak_sram_bytes,
         "sram_bytes": memory.sram_bytes,
+        "energy_mj": result.energy_record.total_mj if result.energy_record else None,
         "feasible": result.verdict.feasible,
-        "reason": failed[0] if failed else "",
+        "answer": answer(result.verdict),
+        "reason": reasons[0] if reasons else "",
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -17,6 +18,8 @@ from matplotlib import style
 from matplotlib.figure import Figure
 
 UNITS_PER_INCH = 72
+LETTERS_IN_A_LINE = 130  # of a title, in a figure of the house width
+LONGEST_TITLE = 1000
 INK = "#767779"  # stands for currentColor until the SVG is written
 _STYLE = {
     "svg.hashsalt": "aocq",  # without it, the ids of clip paths and markers are random
@@ -61,7 +64,7 @@ def svg_text(figure: Figure, name: str, description: str, tips: Mapping[int, str
     description
         the figure in words, for those who do not see it
     tips
-        hover text of the marks that link to ``#op-<index>``, by index
+        hover text of the marks that link to ``#op-<index>`` or ``#run-<number>``, by that number
     """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
@@ -71,16 +74,22 @@ def svg_text(figure: Figure, name: str, description: str, tips: Mapping[int, str
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
     text = text.replace(INK, "currentColor")
     text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = re.sub(r'(xlink:href="#|url\(#)(?!op-)', rf"\g<1>{name}-", text)
+    text = re.sub(r'(xlink:href="#|url\(#)(?!(?:op|run)-\d)', rf"\g<1>{name}-", text)
     text = re.sub(
-        r'<a xlink:href="#op-(\d+)"[^>]*>',
-        # The table below has every op: a tab stop at each mark would only be in the way.
+        r'<a xlink:href="#(op|run)-(\d+)"[^>]*>',
+        # The table below has every op or run: a tab stop at each mark would only be in the way.
         lambda match: (
-            f'<a href="#op-{match[1]}" tabindex="-1"><title>{escape(tips[int(match[1])])}</title>'
+            f'<a href="#{match[1]}-{match[2]}" tabindex="-1">'
+            f"<title>{escape(tips[int(match[2])])}</title>"
         ),
         text,
     )
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(description)}" ', 1)
+
+
+def title(text: str) -> str:
+    """Return ``text`` as the title of a figure, in as many lines as it needs: none of it is cut."""
+    return "\n".join(textwrap.wrap(printable(text, LONGEST_TITLE), LETTERS_IN_A_LINE))
 
 
 def printable(text: str, longest: int = 40) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from reports.alike import DATA_COLUMNS, NETWORK_COLUMNS, alike, apart, cells, different_data
+from reports.alike import DATA_COLUMNS, NETWORK_COLUMNS, alike, apart, cells, network, warnings
 from reports.chips import CHIP_COLUMNS, CHIP_LEGEND, SIZE_COLUMNS, chip_cells
 from reports.format import MISSING, NO_NOISE, decibel, percent, policy_note, signed
 from reports.rows import FLOAT, SIZES_ONLY, TableRow
@@ -32,7 +32,7 @@ def markdown(title: str, rows: Sequence[TableRow], blocks: Sequence[Block] = ())
     legend = CHIP_LEGEND if differ_in_profile(rows) else LEGEND
     notes = [f"- {note}" for note in notes_on(rows)]
     common = said(alike(rows))
-    above = [different_data(rows), f"In all rows: {common}." if common else ""]
+    above = [*warnings(rows), f"In all rows: {common}." if common else ""]
     parts = [f"# {title}", *filter(None, above), table, legend]
     parts += ["\n".join(notes)] if notes else []
     if blocks:
@@ -209,4 +209,4 @@ def _written(row: TableRow, columns: Sequence[str], rows: Sequence[TableRow]) ->
 
 def _place(row: TableRow) -> str:
     variant = "".join(f" {name} {value}" for name, value in row.variant.items() if value)
-    return f"{row.model} {row.method} W{row.w_bits}A{row.a_bits}{variant}"
+    return f"{network(row)} {row.method} W{row.w_bits}A{row.a_bits}{variant}"

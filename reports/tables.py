@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from aocq.records.gates import REQUIRE_PROVEN
+from aocq.records import verdict
 from aocq.records.layers import LayerRow
 from aocq.records.run import FEW_IMAGES, Emulation, ProofRecord, RunResult
+from reports import gates
 from reports.format import (
     MISSING,
     NO_NOISE,
@@ -22,11 +23,11 @@ from reports.format import (
     policy_note,
     signed,
 )
+from reports.limits import limit_sentence
 from reports.ops import most_mismatches
 from simulator.settings import typed
 
 ESTIMATED = "ESTIMATED"
-DEFAULT = "every other value"
 # Where integer and fake-quantized networks agree on fewer images, in percent, ops are to blame.
 ENOUGH_AGREEMENT = 98.0
 NAMED = 3  # ops in a sentence
@@ -45,23 +46,22 @@ KINDS = (
 
 
 def answer(result: RunResult) -> str:
-    """Return the verdict's one word."""
-    return "YES" if result.verdict.feasible else "NO"
+    """Return the verdict's one word: YES, NO or UNDECIDED."""
+    return verdict.answer(result.verdict)
 
 
 def reason(result: RunResult) -> str:
     """Return the verdict's one sentence."""
-    verdict = result.verdict
-    if verdict.failed:
-        return f"{plural(len(verdict.failed), 'condition')} not met"
-    applied = ", ".join(
-        name.replace("_", " ") + (f" {value:g}" if name != REQUIRE_PROVEN else "")
-        for name, value in verdict.gates.items()
-    )
     number = result.accuracy.images
     few = f" (on {plural(number, 'image')}: one is {100 / number:.2f} points)"
-    passed = f"activations fit the SRAM, gates passed: {applied or 'none set'}"
-    return passed + few * (number < FEW_IMAGES)
+    by_interval = any(found.by == "interval" for found in result.verdict.results)
+    passed = result.verdict.feasible and not by_interval
+    return gates.why(result.verdict) + few * (passed and number < FEW_IMAGES)
+
+
+def judged_group(result: RunResult) -> str:
+    """Return what was judged as the class of a CI server's test cases: ``NETWORK on CHIP``."""
+    return f"{named(result.model.name, result.model.arguments)} on {result.profile.name}"
 
 
 def scheme(result: RunResult) -> str:
@@ -72,9 +72,7 @@ def scheme(result: RunResult) -> str:
 
 def heading(result: RunResult) -> str:
     """Return network, chip and images of a run as its heading."""
-    network = named(result.model.name, result.model.arguments)
-    judged = evaluated(result.accuracy.images, result.data)
-    return f"{network} on {result.profile.name}, {judged}"
+    return f"{judged_group(result)}, {evaluated(result.accuracy.images, result.data)}"
 
 
 def summary_rows(result: RunResult) -> list[tuple[str, str]]:
@@ -87,7 +85,10 @@ def summary_rows(result: RunResult) -> list[tuple[str, str]]:
         *_data_rows(result),
         *_accuracy_rows(result),
         *_cost_rows(result),
-        ("verdict", "; ".join([f"{answer(result)}: {reason(result)}", *result.verdict.failed])),
+        (
+            "verdict",
+            "; ".join([f"{answer(result)}: {reason(result)}", *gates.against(result.verdict)]),
+        ),
     ]
 
 
@@ -127,7 +128,15 @@ def _cost_rows(result: RunResult) -> list[tuple[str, str]]:
         (f"cycles {ESTIMATED}", count(result.cycles.total)),
         (f"latency {ESTIMATED}", f"{result.latency_ms:,.3f} ms"),
         (f"fps {ESTIMATED}", f"{result.fps:,.2f}"),
+        (f"limit {ESTIMATED}", limit_sentence(result)),
+        *_energy_rows(result),
     ]
+
+
+def _energy_rows(result: RunResult) -> list[tuple[str, str]]:
+    """Return the energy of an image; no row where the profile has no table of it."""
+    energy = result.energy_record
+    return [] if energy is None else [(f"energy {ESTIMATED}", f"{energy.total_mj:,.4g} mJ")]
 
 
 def overflow_sentence(result: RunResult) -> str:
@@ -220,17 +229,6 @@ def mismatch_sentence(result: RunResult, rows: Sequence[LayerRow]) -> str:
         f"Integer and fake-quantized networks agree on {percent(agreed)} of the images. On equal "
         f"inputs there are {total:,.2f} mismatches per image{where}. {verb} {names}."
     )
-
-
-def sources(result: RunResult) -> list[tuple[str, list[str]]]:
-    """Return the profile's values grouped by where they come from: (source, values) pairs."""
-    grouped: dict[str, list[str]] = {}
-    for value, source in sorted(
-        result.profile.sources.items(), key=lambda item: item[0] == "default"
-    ):
-        name = DEFAULT if value == "default" else value
-        grouped.setdefault(source, []).append(name)
-    return list(grouped.items())
 
 
 def told_apart(rows: Iterable[LayerRow]) -> bool:

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import torch
-
 
 class FloatOp(StrEnum):
     """The operations of a FloatGraph; ``attributes`` of a node in brackets.
@@ -92,12 +90,13 @@ class FloatGraph:
     Attributes
     ----------
     parameters
-        float32 tensors by timm's names; folded ones (LayerScale) already hold the product
+        float32 tensors by timm's names; folded ones (LayerScale) already hold the product. They are
+        torch's, but numpy's in a network whose costs are estimated without torch
     """
 
     name: str
     nodes: tuple[FloatNode, ...]
-    parameters: Mapping[str, torch.Tensor]
+    parameters: Mapping[str, Any]
 
     @property
     def input(self) -> FloatNode:
@@ -115,6 +114,15 @@ class FloatGraph:
             if node.name == name:
                 return node
         raise KeyError(name)
+
+
+def readers_of(graph: FloatGraph) -> dict[str, list[FloatNode]]:
+    """Return the readers of each node, once for each time that they read it."""
+    readers: dict[str, list[FloatNode]] = {}
+    for node in graph.nodes:
+        for name in node.inputs:
+            readers.setdefault(name, []).append(node)
+    return readers
 
 
 def sliced(node: FloatNode) -> range:

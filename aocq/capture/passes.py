@@ -10,20 +10,11 @@ from types import MappingProxyType
 
 import torch
 
-from aocq.capture.float_graph import LAYOUT, FloatGraph, FloatNode, FloatOp
+from aocq.capture.float_graph import LAYOUT, FloatGraph, FloatNode, FloatOp, readers_of
 
 # What is added to a score that shall not count: exp of it is below the last of 32 bits. Networks
 # write -100, -1e9 or minus infinity.
 MASKED = -32 * math.log(2)
-
-
-def readers_of(graph: FloatGraph) -> dict[str, list[FloatNode]]:
-    """Return the readers of each node, once for each time that they read it."""
-    readers: dict[str, list[FloatNode]] = {}
-    for node in graph.nodes:
-        for name in node.inputs:
-            readers.setdefault(name, []).append(node)
-    return readers
 
 
 def masks(graph: FloatGraph) -> FloatGraph:

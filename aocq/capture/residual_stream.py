@@ -5,8 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from aocq.capture.float_graph import ARITHMETIC, LAYOUT, FloatGraph, FloatNode, FloatOp
-from aocq.capture.passes import readers_of
+from aocq.capture.float_graph import (
+    ARITHMETIC,
+    LAYOUT,
+    FloatGraph,
+    FloatNode,
+    FloatOp,
+    readers_of,
+)
 
 # What stands between the last sum and the final normalization of networks that pool before it.
 _POOLING = LAYOUT | {FloatOp.MEAN}

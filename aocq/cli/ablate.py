@@ -54,6 +54,7 @@ def command(
         from aocq import progress
         from aocq.jobs.ablation import all_combinations, conditions, named, one_at_a_time
         from aocq.jobs.cells import built, cell
+        from simulator.profile import load_profile
 
         cells = []
         for asked in recipe.at_widths(widths, run.calibrating.preset):
@@ -65,7 +66,10 @@ def command(
                 cells.append(cell(request, replace(asked, aocq=chosen), named(chosen)))
         how = "one level changed at a time" if grid == "one" else "every combination of levels"
         whole = cells[0].request  # both lists begin with the whole method
-        title = f"Levels of {method} on {built(whole.model)}: first the whole method, then {how}"
+        title = (
+            f"Levels of {method} on {built(whole.model)} for {load_profile(profile).name}: first "
+            f"the whole method, then {how}"
+        )
         rows = sweeps.run_table(cells, "ablate", title, out)
         if rows[0].integer_top1 is not None:
             blocks = conditions(whole, progress.show)

@@ -6,20 +6,30 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from aocq.cli import options, recipes
+from aocq.cli import gates, options, recipes
 from aocq.cli.console import print_columns
+from aocq.cli.groups import grouped
 from aocq.recipes.fields import field_specs
 from aocq.recipes.recipe import Recipe
+
+if TYPE_CHECKING:
+    from aocq.records.run import LiftRecord, MemoryRecord
+    from aocq.records.verdict import Verdict
+    from simulator.graph import IntGraph
+    from simulator.profile import NpuProfile
 
 _FIELDS = field_specs(Recipe)
 
 
+@grouped
 def command(
+    *,
     network: Annotated[
         str,
         typer.Argument(
@@ -44,6 +54,7 @@ def command(
     ] = None,
     classes: options.Classes = None,
     model_kwargs: options.ModelKwargs = None,
+    judging: gates.CostGateOptions,
     as_json: options.Json = False,
     stream: Annotated[
         str | None,
@@ -54,7 +65,11 @@ def command(
 
     A MODEL needs neither weights nor images: random ones take their place. It is quantized by
     base_ptq, whose graph does not depend on them. That of aocq, which verify takes, does, and may
-    need a third more SRAM: to know, quantize and lower the network, and give the graph.
+    need a third more SRAM: to know, quantize and lower the network, and give the graph. A captured
+    network is kept, so that another profile or width takes a second or two.
+
+    With a gate or --junit the estimate is judged, whether activations fit the SRAM included: exit
+    code 1 where the verdict is NO or UNDECIDED. Without, the code is 0 and the table says it.
 
     Example: aocq cost swin_tiny_patch4_window7_224 --profile edge_npu_int8 --w-bits 4
     """
@@ -66,16 +81,76 @@ def command(
                 f"{network} is a graph: --w-bits, --a-bits, --num-classes and --model-kwargs are "
                 "for a MODEL"
             )
-        title, name, found = _of_graph(Path(network), profile)
+        of = _of_graph(Path(network), profile, judging)
     else:
-        title, name = named(network, model_kwargs or []), profile or "edge_npu_int8"
-        found = _of_model(
-            network, name, weight_bits or 8, activation_bits or 8, classes, model_kwargs or []
+        if judging.require_proven:
+            raise typer.BadParameter(
+                f"--require-proven: {network} is a MODEL with random weights, of which nothing is "
+                "proven; quantize and lower the network, and give the graph"
+            )
+        recipe = Recipe(weight_bits=weight_bits or 8, activation_bits=activation_bits or 8)
+        of = _of_model(
+            network, profile or "edge_npu_int8", recipe, classes, model_kwargs or [], judging
         )
+    verdict = _judged(of.found, judging)
+    lifts: list[LiftRecord] = []
+    if verdict is not None:
+        from aocq.jobs.lifting import lift_records
+
+        lifts = lift_records(of.graph, of.chip, verdict)
+        of.found["verdict"] = verdict.model_dump(mode="json")
+        of.found["lifts"] = [each.model_dump(mode="json") for each in lifts]
     if as_json:
-        print(json.dumps(found, indent=2, allow_nan=False))
+        print(json.dumps(of.found, indent=2, allow_nan=False))
     else:
-        _print_table(name, title, found)
+        _print_table(of.chip_name, of.title, of.found)
+    if verdict is not None:
+        from aocq.records.verdict_junit import gate_cases
+
+        if not as_json:
+            gates.print_gates(verdict, lifts, of.chip.compute.clock_mhz, of.found["latency_ms"])
+        gates.write_junit(judging.junit, gate_cases(verdict, f"{of.title} on {of.chip_name}"))
+        gates.exit_unless_yes(verdict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Estimated:
+    """A network on a chip, and the keys of ``run.json`` that its estimate answers."""
+
+    title: str
+    chip_name: str
+    graph: IntGraph
+    chip: NpuProfile
+    found: dict[str, Any]
+
+
+def _judged(found: dict[str, Any], judging: gates.CostGateOptions) -> Verdict | None:
+    """Return the verdict on an estimate; None where nothing asks for one."""
+    from aocq.records.gates import Figures, judge
+    from aocq.records.run import CyclesRecord, EnergyRecord, ProofRecord
+
+    given = judging.gates()
+    if not given.applied() and judging.junit is None:
+        return None
+    energy, proof = found.get("energy_record"), found.get("proof")
+    return judge(
+        given,
+        Figures(
+            memory=_memory(found),
+            cycles=CyclesRecord(**found["cycles"]),
+            latency_ms=found["latency_ms"],
+            fps=found["fps"],
+            energy_mj=None if energy is None else EnergyRecord(**energy).total_mj,
+            proof=None if proof is None else ProofRecord(**proof),
+        ),
+    )
+
+
+def _memory(found: dict[str, Any]) -> MemoryRecord:
+    """Return the sizes; a graph by itself does not say what the network's parameters were."""
+    from aocq.records.run import MemoryRecord
+
+    return MemoryRecord(**{"model_size_bytes": 0, **found["memory"]})
 
 
 def named(network: str, settings: Sequence[str]) -> str:
@@ -83,12 +158,12 @@ def named(network: str, settings: Sequence[str]) -> str:
     return f"{network} ({' '.join(settings)})" if settings else network
 
 
-def _of_graph(path: Path, profile: str | None) -> tuple[str, str, dict[str, Any]]:
-    """Return what a graph is of, the profile's name, and the keys of ``run.json`` that it answers.
+def _of_graph(path: Path, profile: str | None, judging: gates.CostGateOptions) -> _Estimated:
+    """Return what a graph says of its network, whose parameters' size it does not know.
 
-    Others, as the size of the network's parameters, no graph knows by itself.
+    Where a gate asks for it, also what is proven of its values, which takes a while.
     """
-    from aocq.jobs.cost_record import cost_records, graph_record, plain_costs
+    from aocq.jobs.cost_record import cost_records, graph_record, plain_costs, proof_record
     from simulator.errors import InputError
     from simulator.graph import load
     from simulator.graph.meta import graph_meta
@@ -102,53 +177,64 @@ def _of_graph(path: Path, profile: str | None) -> tuple[str, str, dict[str, Any]
             "file with --profile"
         )
     name = profile or loaded.profile
-    costs = plain_costs(cost_records(loaded, load_profile(name), 0, 0))
+    chip = load_profile(name)
+    costs = plain_costs(cost_records(loaded, chip, 0, 0, allow_unplaced=judging.allow_unplaced))
     # A graph does not say what the network's parameters were.
     del costs["memory"]["model_size_bytes"]
     found = {"graph": graph_record(loaded).model_dump(), **costs}
+    if judging.require_proven:
+        found["proof"] = proof_record(loaded, chip).model_dump()
     meta = graph_meta(loaded)
     arguments = typed(meta.model_arguments) if meta else ""
-    return f"{named(loaded.name, arguments.split())} in {path}", name, found
+    title = f"{named(loaded.name, arguments.split())} in {path}"
+    return _Estimated(title=title, chip_name=name, graph=loaded, chip=chip, found=found)
 
 
 def _of_model(
     name: str,
     profile: str,
-    weight_bits: int,
-    activation_bits: int,
+    recipe: Recipe,
     classes: int | None,
     settings: list[str],
-) -> dict[str, Any]:
+    judging: gates.CostGateOptions,
+) -> _Estimated:
     """Return what a run's record says that needs neither weights nor images."""
     from simulator.profile import load_profile
 
-    # Before torch and timm are imported: a mistyped name is told at once.
+    # Before a network is captured: a mistyped name is told at once, and a width that is missing.
     chip = load_profile(profile)
     arguments = options.settings(settings, "--model-kwargs")
 
+    from aocq.lowering import check_recipe
+    from aocq.recipes.limits import limits_of
+
+    check_recipe(recipe, limits_of(chip, recipe), chip)
+
     from aocq import progress
-    from aocq.capture import capture
-    from aocq.jobs.without_weights import estimate_without_weights, sized_record
-    from aocq.recipes.recipe import Recipe
-    from aocq.zoo.models import random_model
+    from aocq.jobs.captured import captured_network
+    from aocq.jobs.request import ModelRequest
+    from aocq.jobs.without_weights import lowered_without_weights, sized_record
     from simulator.errors import InputError
 
+    request = ModelRequest(name=name, classes=classes, arguments=arguments)
     try:
-        model = random_model(name, classes, arguments=arguments)
+        captured = captured_network(request, progress.show, progress.note)
     except InputError as error:
         if "/" in name or name.endswith(".json"):
             raise InputError(f"{name}: no such graph, and no model's name") from error
         raise
-    recipe = Recipe(weight_bits=weight_bits, activation_bits=activation_bits)
-    with progress.show(f"capture, quantize and lower {name} with random weights", 1) as advance:
-        float_graph = capture(model.network, name, model.input_size)
-        sized = estimate_without_weights(model, float_graph, recipe, chip)
-        advance(1)
-    return sized_record(sized)
+    sized = lowered_without_weights(captured, recipe, chip)
+    return _Estimated(
+        title=named(name, [*settings, *([] if classes is None else [f"num_classes={classes}"])]),
+        chip_name=profile,
+        graph=sized.graph,
+        chip=chip,
+        found=sized_record(sized, allow_unplaced=judging.allow_unplaced),
+    )
 
 
 def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
-    from aocq.records.run import CyclesRecord, GraphRecord, MemoryRecord
+    from aocq.records.run import CyclesRecord, GraphRecord
     from reports.costs import estimate_rows
 
     method = found.get("method")
@@ -157,8 +243,7 @@ def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
         widths = f" {method['name']} W{method['weight_bits']}A{method['activation_bits']}"
     rows = estimate_rows(
         GraphRecord(**found["graph"]),
-        # A graph by itself does not say what the network's parameters were.
-        MemoryRecord(**{"model_size_bytes": 0, **found["memory"]}),
+        _memory(found),
         method["weight_bits"] if method else None,
         CyclesRecord(**found["cycles"]),
         found["latency_ms"],

@@ -47,7 +47,7 @@ def command(
     from aocq import progress
     from aocq.demo.digits import write_image_folder
     from aocq.jobs.request import ModelRequest
-    from aocq.records.gates import Gates
+    from aocq.records.gates import DEFAULT_MAX_DROP, Gates
     from aocq.records.publishing import claimed
     from simulator.errors import InputError
     from simulator.profile import load_profile
@@ -79,6 +79,6 @@ def command(
             method=method,
             recipe=recipe,
             out=out,
-            gates=Gates(),
+            gates=Gates(default_drop=DEFAULT_MAX_DROP),
         )
         verify.run_and_report(request, as_json=as_json)

@@ -57,8 +57,10 @@ def command(
         models = [storage.load(folder) for folder in runs]
         drawn: dict[str, str] = {}
         activations = []
+        judged_on: list[str] = []
         for number, (folder, model) in enumerate(zip(runs, models, strict=True), 1):
-            pixels = _pixels(folder, model, data, images)
+            pixels, said = _pixels(folder, model, data, images)
+            judged_on.append(said)
             stream = stream_along_depth(model.graph)
             names = [node.name for node in model.graph.nodes]
             if tensor and tensor not in names:
@@ -76,18 +78,20 @@ def command(
             )
             values = [pairs[name][0].float().abs() for name in stream]
             depth = Magnitudes(
-                title=f"{network(model)}, {title(model)}",
+                title=f"{network(model)}, {title(model)}, {judged_on[-1]}",
                 tensors=tuple(stream),
                 channels=tuple(x.reshape(-1, x.shape[-1]).amax(0).numpy() for x in values),
                 tokens=tuple(x.amax(-1).flatten().numpy() for x in values),
             )
             drawn[f"magnitudes-{number}"] = magnitudes(depth)
-            scales = scale_figure(losses_of_passes(model))
+            scales = scale_figure(losses_of_passes(model), f"{network(model)}, {title(model)}")
             if scales:
                 drawn[f"scales-{number}"] = scales
             else:
                 progress.note(f"{folder}: {model.method} logged no passes of scale refinement")
-        drawn["density"] = densities(activations, " / ".join(dict.fromkeys(map(network, models))))
+        of = " / ".join(dict.fromkeys(map(network, models)))
+        of += f", {' / '.join(dict.fromkeys(judged_on))}"
+        drawn["density"] = densities(activations, of)
         complete = staging(out)
         for name, text in sorted(drawn.items()):
             write_text(complete / f"{name}.svg", text)
@@ -96,10 +100,12 @@ def command(
             print(out / f"{name}.svg")
 
 
-def _pixels(folder: Path, model: QuantizedModel, data: Path, images: int) -> Tensor:
-    """Return images of a folder as a quantized model takes them."""
+def _pixels(folder: Path, model: QuantizedModel, data: Path, images: int) -> tuple[Tensor, str]:
+    """Return images of a folder as a quantized model takes them, and what to call them."""
     from aocq.data.image_folder import read_image_folder
     from aocq.data.loader import evenly, load_calibration_images
+    from aocq.jobs.record import data_record
+    from reports.format import evaluated
     from simulator.errors import InputError
     from simulator.graph.meta import meta_of
 
@@ -107,7 +113,8 @@ def _pixels(folder: Path, model: QuantizedModel, data: Path, images: int) -> Ten
     if meta is None:
         raise InputError(f"{folder}: does not say how images are preprocessed; quantize again")
     files = evenly(read_image_folder(data, meta.classes), images)
-    return load_calibration_images(files, meta.preprocessing)[0]
+    said = evaluated(len(files), data_record(data, files, meta.classes))
+    return load_calibration_images(files, meta.preprocessing)[0], said
 
 
 def title(model: QuantizedModel) -> str:

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aocq.cli import gates
+from aocq.cli.groups import grouped
 
 if TYPE_CHECKING:
     from aocq.records.gates import Gates
     from aocq.records.run import RunResult
 
 
+@grouped
 def command(
+    *,
     folder: Annotated[Path, typer.Argument(help="run folder, as aocq verify --out wrote it")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="folder for the pages (default: the same)")
     ] = None,
-    max_drop: gates.OptionalMaxDrop = None,
-    min_agreement: gates.MinAgreement = None,
-    max_latency_ms: gates.MaxLatency = None,
-    require_proven: gates.RequireProven = False,
+    judging: gates.GateOptions,
     as_markdown: Annotated[
         bool, typer.Option("--markdown", help="print the report as Markdown instead of writing")
     ] = False,
@@ -32,35 +32,36 @@ def command(
     """Write report.html and report.md from run.json and layers.csv. Needs no torch.
 
     With gates the run is judged again, by these alone: the pages and, in the run's own folder,
-    run.json say so, and the exit code is 1 if one fails. Without, the recorded verdict stays.
+    run.json say so, and the exit code is 1 where the verdict is NO or UNDECIDED. Without, the
+    recorded verdict stays.
     """
     from aocq import progress
+    from aocq.jobs.lifting import lifted_again
     from aocq.records.finished import note_changes
-    from aocq.records.gates import Gates, judged
+    from aocq.records.gates import judged
     from aocq.records.run_folder import load_run
+    from aocq.records.verdict_junit import gate_cases
     from reports.markdown import markdown
+    from reports.tables import judged_group
 
-    given = Gates(
-        max_drop=max_drop,
-        min_agreement=min_agreement,
-        max_latency_ms=max_latency_ms,
-        require_proven=require_proven,
-    )
+    given = judging.gates()
     if as_markdown:
         result, rows = load_run(folder)
         note_changes(folder, progress.note)
         if given.applied():
-            result = judged(result, given)
+            result = lifted_again(judged(result, given), folder)
         print(markdown(result, rows), end="")
     else:
         result = write(folder, out or folder, given)
+    gates.write_junit(judging.costs.junit, gate_cases(result.verdict, judged_group(result)))
     if given.applied():
-        gates.exit_if_failed(result)
+        gates.exit_unless_yes(result.verdict)
 
 
 def write(folder: Path, out: Path, given: Gates) -> RunResult:
     """Write the pages of the run in ``folder`` into ``out``; return the run as they show it."""
     from aocq import progress
+    from aocq.jobs.lifting import lifted_again
     from aocq.records.finished import note_changes, redraw
     from aocq.records.gates import judged
     from aocq.records.publishing import claimed, publish, refuse_blocked, staging
@@ -77,7 +78,7 @@ def write(folder: Path, out: Path, given: Gates) -> RunResult:
         result, rows = load_run(folder)
         note_changes(folder, progress.note)
         if given.applied():
-            result = judged(result, given)
+            result = lifted_again(judged(result, given), folder)
         if here:
             redraw(out, result, rows, write_report, record=bool(given.applied()))
         else:

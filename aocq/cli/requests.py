@@ -174,7 +174,7 @@ class RunOptions(OptionGroup):
             ),
             evaluation=self.evaluation.request(data),
             emulation=self.emulation.request(),
-            gates=gates or Gates(max_drop=None),
+            gates=gates or Gates(),
             out=out,
             command=("aocq", *sys.argv[1:]),
         )

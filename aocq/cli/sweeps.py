@@ -60,6 +60,7 @@ def rows_of_sizes(found: NetworkSizes) -> list[TableRow]:
                 w_bits=weight_bits,
                 a_bits=activation_bits,
                 arguments=typed(found.request.arguments),
+                classes=found.request.classes,
                 note=f"no sizes: {found.reason}",
             )
             for weight_bits, activation_bits in found.widths
@@ -69,7 +70,7 @@ def rows_of_sizes(found: NetworkSizes) -> list[TableRow]:
         widths = (sizes.weight_bits, sizes.activation_bits)
         costs = (sizes.graph, sizes.memory, sizes.cycles, sizes.latency_ms)
         rows.append(sized_row(found.model, *costs, widths))
-    return rows
+    return [replace(row, classes=found.request.classes) for row in rows]
 
 
 def rows_of_cell(cell: Cell, outcome: Outcome, out: Path) -> list[TableRow]:
@@ -95,6 +96,7 @@ def rows_of_cell(cell: Cell, outcome: Outcome, out: Path) -> list[TableRow]:
             a_bits=activation_bits,
             variant=cell.variant,
             arguments=typed(request.model.arguments),
+            classes=request.model.classes,
             note=f"no run: {outcome}",
         )
     ]
@@ -218,11 +220,11 @@ def exit_if_cells_failed(rows: Sequence[TableRow]) -> None:
 
 def print_table(rows: Sequence[TableRow]) -> None:
     """Print the table on stdout, and below it what must be said of single chips."""
-    from reports.alike import different_data
+    from reports.alike import warnings
     from reports.chips import CHIP_LEGEND
     from reports.sweep_table import differ_in_profile, in_common, notes_on, said, terminal
 
-    for line in filter(None, (different_data(rows), said(in_common(rows)))):
+    for line in filter(None, (*warnings(rows), said(in_common(rows)))):
         print(line)
     print_columns(*terminal(rows))
     if differ_in_profile(rows):

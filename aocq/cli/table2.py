@@ -13,12 +13,18 @@ from aocq.cli import options, recipes, requests, sweeps
 from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
 
-TITLE = "Networks, methods and widths"
 # Options with a default, of which sizes and costs need none.
 FOR_IMAGES = (
     *("--preset", "--float-ops", "--batch", "--skip-bad-images", "--seed", "--device"),
     *("--threads", "--gemm"),
 )
+
+
+def title(profile: str) -> str:
+    """Return the table's title, which names the profile: no column does."""
+    from simulator.profile import load_profile
+
+    return f"Networks, methods and widths on {load_profile(profile).name}"
 
 
 def each_once(models: list[str]) -> list[str]:
@@ -95,7 +101,7 @@ def command(
                 )
         unrun = [network.request_of(name) for name, _ in networks]
         with sweeps.claimed_table(out, "table2"):
-            rows = sweeps.table_of_sizes(unrun, profile, widths, "table2", TITLE, out)
+            rows = sweeps.table_of_sizes(unrun, profile, widths, "table2", title(profile), out)
         sweeps.exit_if_cells_failed(rows)
         return
 
@@ -114,5 +120,5 @@ def command(
                     out=out,
                 )
                 cells.append(cell(request, asked))
-        rows = sweeps.run_table(cells, "table2", TITLE, out, size_without_weights=True)
+        rows = sweeps.run_table(cells, "table2", title(profile), out, size_without_weights=True)
     sweeps.exit_if_cells_failed(rows)

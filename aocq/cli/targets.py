@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aocq.cli import options, recipes, requests, sweeps
+from aocq.cli import gates, options, recipes, requests, sweeps
 from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from aocq.jobs.cells import Cell
+    from aocq.records.verdict import Verdict
     from reports.rows import TableRow
+    from simulator.junit import TestCase
 
 ALL = "all"
 QUANTIZED = "quantized"
@@ -47,14 +49,19 @@ def command(
     recipe: recipes.SweepFields,
     network: requests.NetworkOptions,
     run: requests.RunOptions,
+    judging: gates.GateOptions,
     out: options.Out = Path("runs/targets"),
 ) -> None:
     """Run one network on many hardware profiles, and make one table and one figure of them.
 
     For every chip: accuracy, overflow, ESTIMATED cycles and memory, feasible or not. Each run is an
-    ordinary `aocq verify` without gates in OUT/MODEL/METHOD-wXaY-PROFILE. Chips that want the same
-    calibration share it: it is kept in OUT/quantized, which may be deleted. The same command goes
-    on where it stopped; a chip that fails is a row with its reason, and the others go on.
+    ordinary `aocq verify`, with the gates that are given here and no others, in
+    OUT/MODEL/METHOD-wXaY-PROFILE. Chips that want the same calibration share it: it is kept in
+    OUT/quantized, which may be deleted. The same command goes on where it stopped; a chip that
+    fails is a row with its reason, and the others go on.
+
+    With gates, the exit code is 1 if a chip does not pass them all; with --profiles all, if none
+    does.
 
     Writes targets.md, targets.csv and targets.json after every run, targets.svg and targets.png at
     the end.
@@ -67,6 +74,7 @@ def command(
         raise typer.BadParameter(f"--bits {bits!r}: one pair, e.g. 8/8")
     name, weights = sweeps.parse_model(model)
     chosen = known_profiles(profiles)
+    given = judging.gates()
     with sweeps.claimed_table(out, "targets"):
         from aocq.jobs.cells import built, cell
 
@@ -80,13 +88,53 @@ def command(
                 method=method,
                 recipe=asked,
                 out=out,
+                gates=given,
                 shared_folder=out / QUANTIZED,
             )
             cells.append(cell(request, asked, {"profile": profile_name}))
         title = f"{built(cells[0].request.model)} on {len(cells)} hardware profiles"
         rows = sweeps.run_table(cells, "targets", title, out, skip_impossible=True)
-        publish_with_figure(rows, title, out)
+        publish_with_figure(rows, title, out, given.applied())
+        verdicts = verdicts_of(cells, rows)
+        gates.write_junit(judging.costs.junit, cases_of(cells, rows, verdicts))
+    if given.applied():
+        for name, verdict in verdicts.items():
+            gates.print_reasons(verdict, name)
     sweeps.exit_if_cells_failed(asked_for(cells, rows) if profiles == ALL else rows)
+    passed = [verdict.feasible for verdict in verdicts.values()]
+    if given.applied() and not (any(passed) if profiles == ALL else all(passed)):
+        raise typer.Exit(1)
+
+
+def verdicts_of(cells: Sequence[Cell], rows: Sequence[TableRow]) -> dict[str, Verdict]:
+    """Return the verdicts on the chips that were run, by profile."""
+    from aocq.records.run_folder import load_record
+
+    return {
+        cell.variant["profile"]: load_record(cell.request.out).verdict
+        for cell, row in zip(cells, rows, strict=True)
+        if row.feasible is not None
+    }
+
+
+def cases_of(
+    cells: Sequence[Cell], rows: Sequence[TableRow], verdicts: Mapping[str, Verdict]
+) -> list[TestCase]:
+    """Return test cases for a CI server: the gates of every chip, an error where it was not run."""
+    from aocq.jobs.cells import built
+    from aocq.records.verdict_junit import gate_cases
+    from simulator.junit import Problem, TestCase
+
+    cases = []
+    for cell, row in zip(cells, rows, strict=True):
+        profile = cell.variant["profile"]
+        group = f"{built(cell.request.model)} on {profile}"
+        if profile in verdicts:
+            cases += gate_cases(verdicts[profile], group)
+        else:
+            problem = Problem(kind="no run", message=row.note, text=row.note, error=True)
+            cases.append(TestCase(group=group, name="run", problem=problem))
+    return cases
 
 
 def asked_for(cells: Sequence[Cell], rows: Sequence[TableRow]) -> list[TableRow]:
@@ -127,10 +175,12 @@ def known_profiles(text: str) -> dict[str, str]:
     return found
 
 
-def publish_with_figure(rows: Sequence[TableRow], title: str, out: Path) -> None:
+def publish_with_figure(
+    rows: Sequence[TableRow], title: str, out: Path, gates: Mapping[str, float]
+) -> None:
     """Publish a table with its figure, if any chip could be run."""
     from reports.chip_figures import chips
 
-    if figure := chips(rows):
+    if figure := chips(rows, gates):
         sweeps.publish_table("targets", title, rows, out, figure=figure)
         print(f"figure: {out / 'targets.png'}", file=sys.stderr)

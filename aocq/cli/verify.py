@@ -35,12 +35,13 @@ def command(
     Writes run.json, layers.csv, report.html, report.md, the quantized model and the integer graph
     into --out. An interrupted run goes on where it stopped when the same command is given again.
     A finished run in --out that answers the same request is not made again: it is judged by the
-    gates that are given now.
+    gates that are given now. Exit code 1 where the verdict is NO or UNDECIDED.
 
     Example: aocq verify deit_tiny_patch16_224 --data imagenet/val --calib-data imagenet/train
     --w-bits 8 --profile edge_npu_int8 --out runs/deit --max-drop 1
     """
     from aocq import progress
+    from aocq.records.gates import DEFAULT_MAX_DROP
     from aocq.records.publishing import claimed
 
     with claimed(out, progress.note):
@@ -51,16 +52,17 @@ def command(
             method=method,
             recipe=recipe.recipe(method, run.calibrating.preset),
             out=out,
-            gates=judging.gates(),
+            gates=judging.gates(default_drop=DEFAULT_MAX_DROP),
         )
-        run_and_report(request, as_json=as_json)
+        run_and_report(request, as_json=as_json, junit=judging.costs.junit)
 
 
-def run_and_report(request: VerifyRequest, *, as_json: bool) -> None:
-    """Do the job and its report in a claimed folder, print the summary, exit with 1 on a no."""
+def run_and_report(request: VerifyRequest, *, as_json: bool, junit: Path | None = None) -> None:
+    """Do the job and its report in a claimed folder, print the summary, exit with 1 on no yes."""
     from aocq import progress
     from aocq.jobs import verify as pipeline
-    from reports.tables import ENOUGH_AGREEMENT, mismatch_sentence
+    from aocq.records.verdict_junit import gate_cases
+    from reports.tables import ENOUGH_AGREEMENT, judged_group, mismatch_sentence
     from reports.write import PAGE_NAME, write_report
 
     result, rows = pipeline.verify(request, progress.show, progress.note, draw=write_report)
@@ -74,12 +76,14 @@ def run_and_report(request: VerifyRequest, *, as_json: bool) -> None:
         print(result.to_json(), end="")
     else:
         print_summary(result)
+        gates.print_gates(result.verdict, result.lifts, result.profile.clock_mhz, result.latency_ms)
     for path in result.accuracy.skipped_images:
         print(f"skipped: {path} cannot be decoded", file=sys.stderr)
     if result.accuracy.agreement.integer_simulated < ENOUGH_AGREEMENT:
         print(f"note: {mismatch_sentence(result, rows)}", file=sys.stderr)
     print(f"report: {request.out / PAGE_NAME}", file=sys.stderr)
-    gates.exit_if_failed(result)
+    gates.write_junit(junit, gate_cases(result.verdict, judged_group(result)))
+    gates.exit_unless_yes(result.verdict)
 
 
 def print_summary(result: RunResult) -> None:

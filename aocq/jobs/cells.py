@@ -54,7 +54,7 @@ def cell(template: VerifyRequest, recipe: Recipe, variant: Mapping[str, str] | N
 
 def built(model: ModelRequest) -> str:
     """Return a network's name and, in brackets, what it is built with, for a title."""
-    arguments = typed(model.arguments)
+    arguments = typed(_own(model))
     return f"{model.name} ({arguments})" if arguments else model.name
 
 
@@ -64,11 +64,17 @@ def network_folder(model: ModelRequest) -> str:
     What it is built with follows timm's name, as it is typed: ``NAME,img_size=32,depths=2,2``. A
     name that no file system takes is cut, with a digest of the whole.
     """
-    own: dict[str, Any] = dict(model.arguments)
-    if model.classes is not None:
-        own["num_classes"] = model.classes
+    own = _own(model)
     whole = ",".join([model.name, *(typed({key: own[key]}) for key in own)])
     plain = re.sub(r"[^\w.,=+-]", "_", whole, flags=re.ASCII)
     if plain == whole and len(plain) <= LONGEST_NAME:
         return plain
     return f"{plain[:LONGEST_NAME]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+
+
+def _own(model: ModelRequest) -> dict[str, Any]:
+    """Return what a network is built with that its name does not say, classes included."""
+    own: dict[str, Any] = dict(model.arguments)
+    if model.classes is not None:
+        own["num_classes"] = model.classes
+    return own

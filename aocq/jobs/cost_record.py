@@ -6,8 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from aocq.jobs.memory_record import buffer_records, memory_record, peak_record
 from aocq.records.fields import Record
 from aocq.records.run import (
+    BufferRecord,
     CaveatRecord,
     CyclesRecord,
     EnergyRecord,
@@ -15,6 +17,7 @@ from aocq.records.run import (
     GraphRecord,
     LiftRecord,
     MemoryRecord,
+    PeakRecord,
     PortRecord,
     ProfileRecord,
     ProofRecord,
@@ -23,7 +26,7 @@ from aocq.records.run import (
 from simulator.cost import CostEstimate, estimate
 from simulator.cost.energy import EnergyEstimate
 from simulator.cost.float16 import float16_estimate
-from simulator.cost.lifts import Lift, doubled
+from simulator.cost.lifts import Lift, amount
 from simulator.cost.ports import dram_port
 from simulator.graph import IntGraph, sha256
 from simulator.graph.macs import total_macs
@@ -46,9 +49,10 @@ class CostRecords:
     memory: MemoryRecord
     cycles: CyclesRecord
     ports: dict[str, PortRecord]
+    buffers: list[BufferRecord]
+    peak: PeakRecord | None
     energy: EnergyRecord | None
     float16: Float16Record
-    lifts: list[LiftRecord]
     caveats: list[CaveatRecord]
 
     def fields(self) -> dict[str, Any]:
@@ -59,9 +63,10 @@ class CostRecords:
             "latency_ms": self.costs.latency_ms,
             "fps": self.costs.fps,
             "ports": self.ports,
+            "buffers": self.buffers,
+            "peak": self.peak,
             "energy_record": self.energy,
             "float16": self.float16,
-            "lifts": self.lifts,
             "caveats": self.caveats,
         }
 
@@ -100,9 +105,10 @@ def cost_records(
         memory=memory_record(costs, parameters, weight_bits),
         cycles=cycles_record(costs),
         ports=port_records(costs, profile),
+        buffers=buffer_records(graph, costs),
+        peak=peak_record(costs),
         energy=energy_record(costs.energy, profile),
         float16=float16_record(graph, profile, allow_unplaced=allow_unplaced),
-        lifts=[lift_record(lift, gate=None) for lift in doubled(graph, profile)],
         caveats=[CaveatRecord(about=each.about, text=each.text) for each in profile.caveats],
     )
 
@@ -163,18 +169,6 @@ def lift_record(lift: Lift, gate: str | None) -> LiftRecord:
     )
 
 
-def memory_record(costs: CostEstimate, parameters: int, weight_bits: int) -> MemoryRecord:
-    """Return bytes on the chip and beside it, and of all parameters at the width of the weights."""
-    return MemoryRecord(
-        weight_bytes=costs.weight_bytes,
-        model_size_bytes=(parameters * weight_bits + 7) // 8,
-        peak_sram_bytes=costs.peak_sram_bytes,
-        peak_lower_bound_bytes=costs.peak_lower_bound_bytes,
-        sram_bytes=costs.sram_bytes,
-        dram_bytes=costs.dram_bytes,
-    )
-
-
 def cycles_record(costs: CostEstimate) -> CyclesRecord:
     """Return estimated cycles."""
     return CyclesRecord(
@@ -201,6 +195,8 @@ def profile_record(profile: NpuProfile) -> ProfileRecord:
         title=profile.title,
         clock_mhz=profile.compute.clock_mhz,
         sources=dict(profile.source),
+        macs_per_cycle=amount(profile, "macs_per_cycle"),
+        lanes=amount(profile, "lanes"),
     )
 
 

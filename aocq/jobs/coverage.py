@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from aocq.capture import FloatGraph, UnsupportedOperatorError, capture, run
-from aocq.jobs.without_weights import estimate_without_weights
-from aocq.lowering import LoweringError
+from aocq.jobs.calibration import calibrated
+from aocq.lowering import LoweringError, check_recipe, lower
+from aocq.recipes.limits import limits_of
 from aocq.recipes.recipe import Recipe
 from aocq.zoo.architectures import ARCHITECTURES, Architecture
 from aocq.zoo.models import LoadedModel, random_model
@@ -124,9 +125,7 @@ def coverage_of(
             wrong = f"the captured graph computes something else: logits differ by {difference:.1e}"
             return replace(result, missing=wrong)
         result = replace(result, nodes=len(graph.nodes))
-        lowered = estimate_without_weights(
-            model, graph, Recipe(weight_bits=weight_bits), profile
-        ).graph
+        lowered = with_random_weights(model, graph, Recipe(weight_bits=weight_bits), profile)
         result = replace(result, ops=len(lowered.ops), float_ops=lowered.float_ops)
         compared, unequal = _compared(lowered, _images(model.input_size))
     except (UnsupportedOperatorError, LoweringError) as error:
@@ -136,6 +135,24 @@ def coverage_of(
     if unequal:
         return replace(result, missing=f"integers differ in {', '.join(unequal)}")
     return replace(result, compared=compared)
+
+
+def with_random_weights(
+    model: LoadedModel, graph: FloatGraph, recipe: Recipe, profile: NpuProfile
+) -> IntGraph:
+    """Quantize a captured network for a chip on random images by base_ptq, and lower it.
+
+    Raises
+    ------
+    InputError
+        If the profile cannot hold what the recipe asks for, or the network cannot be lowered.
+    """
+    recipe = replace(recipe, weight_range="minmax")
+    limits = limits_of(profile, recipe)
+    check_recipe(recipe, limits, profile)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    images = torch.randn(2, *model.input_size, generator=generator)
+    return lower(calibrated("base_ptq", graph, images, recipe, limits), profile)
 
 
 def _images(input_size: tuple[int, int, int]) -> torch.Tensor:

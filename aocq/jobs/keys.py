@@ -6,22 +6,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
-from platform import python_version
 
-import aocq
-import simulator
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import evenly
 from aocq.jobs.inputs import Inputs
 from aocq.jobs.request import CalibrationRequest, VerifyRequest
 from aocq.recipes.limits import ChipLimits, limits_of
+from aocq.records.provenance import code_digest, package_versions
 from aocq.zoo.models import LoadedModel
 from simulator.graph import IntGraph, sha256
-
-PACKAGES = ("aocq", "torch", "timm", "numpy", "numba", "safetensors", "pillow")
 
 
 def calibration_key(
@@ -108,24 +102,6 @@ def _identity(model: LoadedModel) -> tuple[str, ...]:
         *model_meta(model).values(),
         *package_versions().values(),
     )
-
-
-@cache
-def code_digest() -> str:
-    """Return a digest of this project's own sources: a version does not change with every edit.
-
-    Without it, a run that was interrupted would go on with the decisions of other code.
-    """
-    digest = hashlib.sha256()
-    for package in (aocq, simulator):
-        for source in sorted(Path(package.__path__[0]).rglob("*.py")):
-            digest.update(source.read_bytes())
-    return digest.hexdigest()
-
-
-def package_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that a figure may depend on."""
-    return {"python": python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def _listing(images: Sequence[LabelledImage]) -> str:

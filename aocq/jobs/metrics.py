@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics of logits: top-k accuracy, agreement, signal-to-quantization-noise ratio."""
+"""Metrics of logits: top-k accuracy, agreement, paired outcomes, SQNR."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from aocq.records.run import PairedCounts
 
 Logits = NDArray[np.float64]
 
@@ -22,6 +24,20 @@ def top_k(logits: Logits, labels: NDArray[np.int64], k: int) -> float:
 def agreement(a: Logits, b: Logits) -> float:
     """Return the share of images, in percent, for which both predict the same class."""
     return 100 * int((a.argmax(axis=1) == b.argmax(axis=1)).sum()) / len(a)
+
+
+def paired_counts(first: Logits, second: Logits, labels: NDArray[np.int64]) -> PairedCounts:
+    """Return on how many images both, one alone, or none has the largest logit at the class.
+
+    Of equal logits the lowest class counts, as in :func:`top_k`.
+    """
+    one, other = first.argmax(axis=1) == labels, second.argmax(axis=1) == labels
+    return PairedCounts(
+        both_right=int((one & other).sum()),
+        only_first_right=int((one & ~other).sum()),
+        only_second_right=int((~one & other).sum()),
+        both_wrong=int((~one & ~other).sum()),
+    )
 
 
 def sqnr_db(reference: Logits, approximation: Logits) -> float | None:

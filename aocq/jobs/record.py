@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aocq.capture.float_graph import FloatGraph
+from aocq.capture.residual_stream import residual_stream
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import evenly
 from aocq.jobs.calibration import Calibrated
 from aocq.jobs.cost_record import CostRecords, graph_record, profile_record
 from aocq.jobs.evaluate import Evaluation
 from aocq.jobs.inputs import Inputs
-from aocq.jobs.keys import package_versions
-from aocq.jobs.metrics import agreement, sqnr_db, top_k
+from aocq.jobs.metrics import agreement, paired_counts, sqnr_db, top_k
 from aocq.jobs.request import VerifyRequest
-from aocq.records.gates import judge
-from aocq.records.layers import LayerRow
+from aocq.records.gates import judged
+from aocq.records.layers import SUMS, LayerRow
+from aocq.records.provenance import package_versions
 from aocq.records.run import (
     Accuracy,
     Agreement,
@@ -32,10 +34,12 @@ from aocq.records.run import (
     ModelRecord,
     OverflowOfOp,
     OverflowRecord,
+    PairedOutcomes,
     ProofRecord,
     RunResult,
     TopK,
 )
+from aocq.records.verdict import UNJUDGED
 from aocq.zoo.models import LoadedModel
 from simulator.cost import CostEstimate
 from simulator.counts import sums_of
@@ -94,10 +98,22 @@ def layer_rows(
                 sqnr_db=sqnr.get(op.name),
                 differing_codes=mismatches.get(op.name),
                 onto_residual=residual_of(op) is not None,
+                passes=cost.passes,
                 **sums_of(op, counts),
             )
         )
     return rows
+
+
+def with_sums_of_stream(rows: list[LayerRow], graph: FloatGraph) -> list[LayerRow]:
+    """Return the rows, those of additions on the residual stream of the float graph marked so."""
+    stream = residual_stream(graph)
+    return [
+        row.model_copy(update={"onto_residual": True})
+        if row.kind in SUMS and row.op in stream
+        else row
+        for row in rows
+    ]
 
 
 def run_record(
@@ -114,9 +130,8 @@ def run_record(
     """Return the whole record of a run."""
     graph, model = executor.graph, calibrated.model
     accuracy = _accuracy(evaluation, sampled)
-    overflow = overflow_record(graph, rows)
     emulation_seconds = evaluation.seconds["integer"]
-    return RunResult(
+    result = RunResult(
         command=[readable(part) for part in request.command],
         seed=model.recipe.seed,
         versions=package_versions(),
@@ -147,13 +162,12 @@ def run_record(
         profile=profile_record(inputs.profile),
         graph=graph_record(graph),
         accuracy=accuracy,
-        overflow=overflow,
+        overflow=overflow_record(graph, rows),
         proof=proof,
-        verdict=judge(
-            request.gates, accuracy, overflow, costs.memory, costs.costs.latency_ms, proof
-        ),
+        verdict=UNJUDGED,
         **costs.fields(),
     )
+    return judged(result, request.gates)
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,6 +230,11 @@ def _accuracy(evaluation: Evaluation, sampled: Sampled) -> Accuracy:
             integer_float=sqnr_db(logits["float"], logits["integer"]),
             simulated_float=sqnr_db(logits["float"], logits["simulated"]),
             integer_simulated=sqnr_db(logits["simulated"], logits["integer"]),
+        ),
+        paired=PairedOutcomes(
+            float_integer=paired_counts(logits["float"], logits["integer"], labels),
+            float_simulated=paired_counts(logits["float"], logits["simulated"], labels),
+            simulated_integer=paired_counts(logits["simulated"], logits["integer"], labels),
         ),
         **engines,
     )

@@ -11,11 +11,12 @@ from aocq.jobs.cells import Cell
 from aocq.jobs.inputs import RUN_FILES, Inputs, check_method, open_inputs
 from aocq.jobs.keys import request_key
 from aocq.jobs.request import VerifyRequest
-from aocq.jobs.verify import verify
+from aocq.jobs.verify import judged_again, verify
 from aocq.jobs.without_weights import UnrunSizes, sizes_or_reason
 from aocq.lowering.lower import CannotHoldError
 from aocq.progress import Note, Progress
 from aocq.records.finished import Draw, finished_run
+from aocq.records.gates import judged
 from aocq.records.publishing import claimed, refuse_blocked
 from aocq.records.run import RunResult
 from aocq.zoo.models import WeightsUnavailable
@@ -38,9 +39,9 @@ def run_cells(
 ) -> Iterator[tuple[Cell, Outcome]]:
     """Yield the cells in order, each with its record or with the error that stopped it.
 
-    A finished run in a cell's folder is taken as it is if it answers the same request: the same
-    network, images, method, recipe, profile and packages. One that was killed goes on where it
-    stopped. A cell that fails does not stop the others.
+    A finished run in a cell's folder is taken if it answers the same request: the same network,
+    images, method, recipe, profile and packages. Where it was judged by other gates it is judged
+    again. One that was killed goes on where it stopped. A cell that fails does not stop the others.
 
     Parameters
     ----------
@@ -112,6 +113,8 @@ def _outcome(
         before = finished_run(cell.request.out, request_key(cell.request, inputs))
         if before is not None:
             note(f"{name}: finished before")
+            if judged(before[0], cell.request.gates).verdict != before[0].verdict:
+                return judged_again(cell.request, before, draw)[0]
             return before[0]
         note(name)
         result, _ = verify(cell.request, progress, note, inputs, draw)

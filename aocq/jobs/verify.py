@@ -20,9 +20,10 @@ from aocq.jobs.inputs import (
     open_inputs,
 )
 from aocq.jobs.keys import evaluation_key, request_key
+from aocq.jobs.lifting import lift_records, lifted_again
 from aocq.jobs.mismatches import mismatches_per_image
 from aocq.jobs.op_sqnr import sqnr_per_op
-from aocq.jobs.record import Sampled, layer_rows, readable, run_record
+from aocq.jobs.record import Sampled, layer_rows, readable, run_record, with_sums_of_stream
 from aocq.jobs.request import EvaluationRequest, VerifyRequest
 from aocq.lowering import lower
 from aocq.methods import QuantizedModel
@@ -40,7 +41,7 @@ from aocq.records.finished import (
 )
 from aocq.records.gates import judged
 from aocq.records.publishing import publish, staging
-from aocq.records.run import RunResult
+from aocq.records.run import DistributionRecord, RunResult
 from aocq.records.run_folder import save_run
 from simulator.executor import Executor
 from simulator.graph import save as save_graph
@@ -82,7 +83,8 @@ def verify(
     key = request_key(request, inputs)
     before = finished_run(request.out, key)
     if before is not None and _by_same_engine(request, before[0]):
-        return _judged_again(request, before, note, draw)
+        note(f"finished before: took the run in {request.out}; nothing is computed again")
+        return judged_again(request, before, draw)
     if before is None:
         note_replaced(request.out, note)
     note_missing_images(request.calibration.images, inputs.calibration, note)
@@ -95,6 +97,14 @@ def verify(
     calibrated = calibrated_once(request, inputs, float_graph, progress, note)
     model = calibrated.model
     graph = lower(model, inputs.profile)
+    # Before the images: an op without a place is told at once.
+    costs = cost_records(
+        graph,
+        inputs.profile,
+        inputs.model.parameters,
+        model.recipe.weight_bits,
+        allow_unplaced=request.gates.allow_unplaced,
+    )
     proof = proof_record(graph, inputs.profile)
     emulation = request.emulation
     executor = Executor(graph, gemm=emulation.gemm, threads=emulation.threads)
@@ -104,14 +114,18 @@ def verify(
         evaluation = evaluate(
             inputs.model.network, model, executor, batches, evaluation_folder, advance
         )
-    sqnr, sqnr_images = _sqnr(request, inputs, model, executor, float_graph, progress)
+    sqnr, distributions, sqnr_images = _sqnr(
+        request, inputs, model, executor, float_graph, progress
+    )
     mismatches, mismatch_images = _mismatches(request, inputs, model, executor, progress)
-    costs = cost_records(graph, inputs.profile, inputs.model.parameters, model.recipe.weight_bits)
     rows = layer_rows(graph, costs.costs, evaluation, sqnr, mismatches)
+    rows = with_sums_of_stream(rows, model.graph)
     sampled = Sampled(sqnr=sqnr_images, mismatches=mismatch_images)
     result = run_record(
         request, inputs, calibrated, executor, evaluation, costs, proof, rows, sampled
     )
+    lifts = lift_records(graph, inputs.profile, result.verdict)
+    result = result.model_copy(update={"lifts": lifts, "distributions": distributions})
     complete = staging(request.out)
     quantized_storage.save(model, complete)
     save_graph(graph, complete)
@@ -134,12 +148,13 @@ def _by_same_engine(request: VerifyRequest, result: RunResult) -> bool:
     }
 
 
-def _judged_again(request: VerifyRequest, before: Run, note: Note, draw: Draw) -> Run:
+def judged_again(request: VerifyRequest, before: Run, draw: Draw) -> Run:
     """Return a finished run under a request's gates; its record and pages say by which."""
     result, rows = before
     command = [readable(part) for part in request.command]
     again = judged(result, request.gates).model_copy(update={"command": command})
-    note(f"finished before: took the run in {request.out}; nothing is computed again")
+    if again.verdict != result.verdict:
+        again = lifted_again(again, request.out)
     if again != result or not has_pages(request.out):
         redraw(request.out, again, rows, draw, record=True)
     return again, rows
@@ -167,13 +182,14 @@ def _sqnr(
     executor: Executor,
     float_graph: FloatGraph,
     progress: Progress,
-) -> tuple[dict[str, float | None], int]:
-    """Return the SQNR of each op's result, and on how many images it was found."""
+) -> tuple[dict[str, float | None], list[DistributionRecord], int]:
+    """Return each op's SQNR, the distributions of the float values, and on how many images."""
     few = replace(_few(request.evaluation, SQNR_IMAGES), batch=SQNR_BATCH)
     chosen = _batches(few, inputs)
+    distributions: list[DistributionRecord] = []
     with progress("SQNR per op", len(chosen.images)) as advance:
-        found = sqnr_per_op(model, executor, chosen, float_graph.parameters, advance)
-    return found, len(chosen.images) - len(chosen.skipped)
+        found = sqnr_per_op(model, executor, chosen, float_graph.parameters, advance, distributions)
+    return found, distributions, len(chosen.images) - len(chosen.skipped)
 
 
 def _mismatches(

@@ -1,74 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cycles, bytes and ops of a network on a chip, without its weights and images: random ones serve.
+"""Cycles, bytes and ops of a network on a chip, without its weights and images.
 
-These figures do not depend on values. Codes do: accuracy and overflow are not among them.
+These figures do not depend on values. Codes do: accuracy and overflow are not among them. Nothing
+here needs torch but the capture of a network that was not captured before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from aocq.capture import FloatGraph, capture
-from aocq.jobs.calibration import calibrated
+from aocq.jobs.captured import CapturedNetwork, captured_network
 from aocq.jobs.cost_record import (
     cost_records,
     cycles_record,
     graph_record,
-    memory_record,
     plain_costs,
     profile_record,
 )
-from aocq.jobs.record import model_record
+from aocq.jobs.memory_record import memory_record
 from aocq.jobs.request import ModelRequest
 from aocq.lowering import check_recipe, lower
+from aocq.methods.weightless import METHOD, quantized
 from aocq.progress import Note, Progress
 from aocq.recipes.limits import limits_of
 from aocq.recipes.recipe import Recipe
 from aocq.records.run import CyclesRecord, GraphRecord, MemoryRecord, ModelRecord
-from aocq.zoo.models import LoadedModel, random_model
-from simulator.cost import CostEstimate, estimate
+from simulator.cost import estimate
 from simulator.errors import AocqError
 from simulator.graph import IntGraph
 from simulator.profile import NpuProfile, load_profile
 
-METHOD = "base_ptq"  # every chip that holds any method's integers holds these
-IMAGES = 2
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EstimateWithoutWeights:
-    """A network with random weights, lowered for a chip, and its costs."""
+class LoweredWithoutWeights:
+    """A network without weights, lowered for a chip."""
 
-    model: LoadedModel
+    model: ModelRecord
     recipe: Recipe
     profile: NpuProfile
     graph: IntGraph
-    costs: CostEstimate
 
 
-def estimate_without_weights(
-    model: LoadedModel, float_graph: FloatGraph, recipe: Recipe, profile: NpuProfile
-) -> EstimateWithoutWeights:
-    """Quantize a captured network for a chip on random images, lower it and estimate its costs.
+def lowered_without_weights(
+    captured: CapturedNetwork, recipe: Recipe, profile: NpuProfile
+) -> LoweredWithoutWeights:
+    """Quantize a captured network for a chip and lower it.
 
     Raises
     ------
     InputError
         If the profile cannot hold what the recipe asks for, or the network cannot be lowered.
     """
-    recipe = replace(recipe, weight_range="minmax")
     limits = limits_of(profile, recipe)
     check_recipe(recipe, limits, profile)
-    generator = torch.Generator().manual_seed(recipe.seed)
-    images = torch.randn(IMAGES, *model.input_size, generator=generator)
-    graph = lower(calibrated(METHOD, float_graph, images, recipe, limits), profile)
-    return EstimateWithoutWeights(
-        model=model, recipe=recipe, profile=profile, graph=graph, costs=estimate(graph, profile)
-    )
+    graph = lower(quantized(captured.network, recipe, limits), profile)
+    return LoweredWithoutWeights(model=captured.model, recipe=recipe, profile=profile, graph=graph)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,12 +107,12 @@ def sizes_or_reason(
     progress: Progress,
     note: Note,
 ) -> NetworkSizes:
-    """Return sizes and costs of a network with random weights, or what stood against them.
+    """Return sizes and costs of a network without weights, or what stood against them.
 
     A network that cannot be sized does not stop others.
     """
     try:
-        return sizes_of(request, profile, widths, progress)
+        return sizes_of(request, profile, widths, progress, note)
     except AocqError as error:
         reason = str(error)
     except (ArithmeticError, MemoryError, RuntimeError, ValueError) as error:
@@ -134,9 +122,13 @@ def sizes_or_reason(
 
 
 def sizes_of(
-    request: ModelRequest, profile: str, widths: Sequence[tuple[int, int]], progress: Progress
+    request: ModelRequest,
+    profile: str,
+    widths: Sequence[tuple[int, int]],
+    progress: Progress,
+    note: Note,
 ) -> NetworkSizes:
-    """Return sizes and costs of a network with random weights.
+    """Return sizes and costs of a network without weights.
 
     Raises
     ------
@@ -144,35 +136,36 @@ def sizes_of(
         If there is no such network, or the profile cannot hold it.
     """
     chip = load_profile(profile)
-    network = random_model(
-        request.name,
-        request.classes,
-        arguments=request.arguments,
-        preprocessing=request.preprocessing,
-    )
-    found = []
-    with progress(f"{request.name}: capture, quantize, lower", len(widths)) as advance:
-        float_graph = capture(network.network, request.name, network.input_size)
+    captured = captured_network(request, progress, note)
+    model, found = captured.model, []
+    with progress(f"{request.name}: quantize, lower, estimate", len(widths)) as advance:
         for weight_bits, activation_bits in widths:
             recipe = Recipe(weight_bits=weight_bits, activation_bits=activation_bits)
-            sized = estimate_without_weights(network, float_graph, recipe, chip)
+            graph = lowered_without_weights(captured, recipe, chip).graph
+            costs = estimate(graph, chip)
             found.append(
                 SizesAtWidths(
                     weight_bits=weight_bits,
                     activation_bits=activation_bits,
-                    graph=graph_record(sized.graph),
-                    memory=memory_record(sized.costs, network.parameters, weight_bits),
-                    cycles=cycles_record(sized.costs),
-                    latency_ms=sized.costs.latency_ms,
+                    graph=graph_record(graph),
+                    memory=memory_record(costs, model.parameters, weight_bits),
+                    cycles=cycles_record(costs),
+                    latency_ms=costs.latency_ms,
                 )
             )
             advance(1)
-    return NetworkSizes(request=request, widths=widths, model=model_record(network), sizes=found)
+    return NetworkSizes(request=request, widths=widths, model=model, sizes=found)
 
 
-def sized_record(sized: EstimateWithoutWeights) -> dict[str, Any]:
-    """Return the keys of ``run.json`` that need neither weights nor images."""
-    model = model_record(sized.model).model_dump()
+def sized_record(sized: LoweredWithoutWeights, *, allow_unplaced: bool = False) -> dict[str, Any]:
+    """Return the keys of ``run.json`` that need neither weights nor images.
+
+    Raises
+    ------
+    UnplacedOpError
+        If the chip has no place for an op, unless that is allowed.
+    """
+    model = sized.model.model_dump()
     del model["checkpoint_sha256"]  # of random weights
     recipe = sized.recipe
     return {
@@ -185,6 +178,12 @@ def sized_record(sized: EstimateWithoutWeights) -> dict[str, Any]:
         "profile": profile_record(sized.profile).model_dump(),
         "graph": graph_record(sized.graph).model_dump(),
         **plain_costs(
-            cost_records(sized.graph, sized.profile, sized.model.parameters, recipe.weight_bits)
+            cost_records(
+                sized.graph,
+                sized.profile,
+                sized.model.parameters,
+                recipe.weight_bits,
+                allow_unplaced=allow_unplaced,
+            )
         ),
     }

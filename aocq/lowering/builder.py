@@ -143,11 +143,10 @@ class Builder:
 
     def affine_parameters(self, node: FloatNode) -> tuple[Real, Real]:
         """Return a LayerNorm's γ and β, float64 [C]; 1 and 0 where it has none."""
-        parameters = self.model.graph.parameters
         weight, bias = node.attributes["weight"], node.attributes["bias"]
         channels = node.shape[-1]
-        gamma = parameters[weight].double().numpy() if weight else np.ones(channels)
-        beta = parameters[bias].double().numpy() if bias else np.zeros(channels)
+        gamma = self.model.parameter(weight) if weight else np.ones(channels)
+        beta = self.model.parameter(bias) if bias else np.zeros(channels)
         return gamma, beta
 
     def constant(

@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from aocq.capture import FloatNode
@@ -90,8 +89,7 @@ def function_of_table(builder: Builder, node: FloatNode, table: SampleTable) -> 
     quantizer = builder.quantizer(node)
     if isinstance(quantizer, LevelQuantizer):
         codes = np.arange(kind.low, kind.high + 1)
-        real = torch.from_numpy((codes - written.zero_point) * written.scale)
-        levels = quantizer.codes(real).numpy().astype(np.int64)
+        levels = quantizer.integer_codes(np.float64(written.scale) * (codes - written.zero_point))
         constant = builder.constant(f"{node.name}.levels", levels, quantizer.type)
         builder.graph.append(Lookup(name=node.name, a=name, table=constant))
         return

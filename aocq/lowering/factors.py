@@ -71,18 +71,20 @@ def fixed_point(
         the chip does not have.
     """
     limit = min(largest_shift, section.shift[1])
-    if section.kind == "power_of_two":
-        pairs = [_power_of_two(float(factor), limit, sum_bits) for factor in factors]
-    else:
-        derive = _DERIVATIONS[section.derivation]
-        pairs = [derive(float(factor), section.multiplier_bits, limit) for factor in factors]
-        pairs = [
-            pair
-            if pair[1] <= largest_shift
-            else multiplier_and_shift(float(factor), section.multiplier_bits, largest_shift)
-            for factor, pair in zip(factors, pairs, strict=True)
-        ]
-    both = np.array([on_chip(pair, section) for pair in pairs], np.int64).reshape(-1, 2)
+    bits = section.multiplier_bits
+    derive = _DERIVATIONS[section.derivation]
+
+    def of(factor: float) -> tuple[int, int]:
+        if section.kind == "power_of_two":
+            return on_chip(_power_of_two(factor, limit, sum_bits), section)
+        pair = derive(factor, bits, limit)
+        if pair[1] > largest_shift:
+            pair = multiplier_and_shift(factor, bits, largest_shift)
+        return on_chip(pair, section)
+
+    numbers = [float(factor) for factor in factors]
+    pairs = {factor: of(factor) for factor in dict.fromkeys(numbers)}  # each number once
+    both = np.array([pairs[factor] for factor in numbers], np.int64).reshape(-1, 2)
     return FixedPoint(both[:, 0].copy(), both[:, 1].copy())
 
 

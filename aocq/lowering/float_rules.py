@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
-import torch
 
 from aocq.capture import FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC, GELUS
@@ -94,9 +93,12 @@ def _input(lowering: MixedLowering, node: FloatNode) -> None:
 
 def _constant(lowering: MixedLowering, node: FloatNode) -> None:
     """The real values, fake-quantized where the constant has a quantizer."""
-    value = lowering.builder.model.graph.parameters[node.attributes["parameter"]]
-    real = lowering.builder.model.fake_quantize(node, value.reshape(node.shape).double())
-    lowering.builder.graph.constant(node.name, real.numpy(), FLOAT32)
+    model = lowering.builder.model
+    real = model.parameter(node.attributes["parameter"]).reshape(node.shape)
+    quantizer = model.activations.get(node.name)
+    if quantizer is not None:
+        real = (quantizer.integer_codes(real) - quantizer.zero_point) * model.scales(node.name)
+    lowering.builder.graph.constant(node.name, real, FLOAT32)
 
 
 def _linear(lowering: MixedLowering, node: FloatNode) -> None:
@@ -108,9 +110,7 @@ def _linear(lowering: MixedLowering, node: FloatNode) -> None:
         if weight is None:
             matrix = lowering.parameter(node, "weight")
         else:
-            matrix = builder.graph.constant(
-                f"{node.name}.weight", weight.dequantized().numpy(), FLOAT32
-            )
+            matrix = builder.graph.constant(f"{node.name}.weight", weight.real(), FLOAT32)
         real = lowering.real(source)
         lowering.function(node, Function.LINEAR, real, weight=matrix, bias=bias)
         return
@@ -226,10 +226,10 @@ def _mask(lowering: MixedLowering, node: FloatNode) -> None:
     if not lowering.is_float(source):
         RULES[FloatOp.MASK](lowering.builder, node)
         return
-    value = lowering.builder.model.graph.parameters[node.attributes["parameter"]]
+    value = lowering.builder.model.parameter(node.attributes["parameter"])
     # Minus infinity is none of the numbers that a constant can be.
-    finite = value.clamp_min(torch.finfo(torch.float32).min / 4)
-    constant = lowering.builder.graph.constant(f"{node.name}.added", finite.numpy(), FLOAT32)
+    finite = np.maximum(value, float(np.finfo(np.float32).min) / 4)
+    constant = lowering.builder.graph.constant(f"{node.name}.added", finite, FLOAT32)
     lowering.function(node, Function.ADD, lowering.real(source), constant)
 
 

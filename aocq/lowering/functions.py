@@ -8,14 +8,12 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import torch
 
 from aocq.capture import FloatNode
 from aocq.capture.float_graph import GELUS
-from aocq.capture.interpreter import UNARY_FUNCTIONS
 from aocq.lowering.builder import Builder
 from aocq.lowering.chip_tables import TABLE_513_FRACTION_BITS, function_of_table
-from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
+from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer, Real
 from simulator.errors import InputError
 from simulator.graph.graph import Tensor
 from simulator.graph.ops import (
@@ -28,6 +26,7 @@ from simulator.graph.ops import (
 from simulator.numerics import function_tables
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.polynomial_gelu import polynomial_gelu_constants, shift_gelu_octave
+from simulator.numerics.real_functions import REAL_FUNCTIONS
 from simulator.numerics.rounding import Rounding
 
 # Wide codes between a function's table and the rescaling by channel.
@@ -56,9 +55,9 @@ def _table(builder: Builder, node: FloatNode) -> None:
     """
     x = builder.tensor(node.inputs[0])
     codes = np.arange(x.code_type.low, x.code_type.high + 1)
-    function = UNARY_FUNCTIONS[node.attributes["function"]]
+    function = REAL_FUNCTIONS[node.attributes["function"]]
     scale = builder.scale(node.inputs[0], f"the table of {node.name}")
-    real = function(torch.from_numpy((codes - x.zero_point) * scale))
+    real = np.array([function(value) for value in ((codes - x.zero_point) * scale).tolist()])
     quantizer = builder.quantizer(node)
     if isinstance(quantizer, ActivationQuantizer) and quantizer.table_scale:
         _wide_table(builder, node, x, real, quantizer)
@@ -66,7 +65,7 @@ def _table(builder: Builder, node: FloatNode) -> None:
     y = builder.result(node)
     reader = "a table without wide codes (table_scale)"
     if isinstance(quantizer, LevelQuantizer):
-        table = quantizer.codes(real).numpy().astype(np.int64)
+        table = quantizer.integer_codes(real)
     elif _evaluated_in_float32(builder, node):
         table = function_tables.function_table(
             FLOAT32_FUNCTIONS[node.attributes["function"]],
@@ -78,7 +77,7 @@ def _table(builder: Builder, node: FloatNode) -> None:
             output_type=y.code_type,
         )
     else:
-        rounded = np.floor(real.numpy() / builder.scale(node.name, reader) + 0.5) + y.zero_point
+        rounded = np.floor(real / builder.scale(node.name, reader) + 0.5) + y.zero_point
         table = np.clip(rounded, y.code_type.low, y.code_type.high).astype(np.int64)
     name = builder.constant(f"{node.name}.table", table, y.code_type)
     builder.graph.append(Lookup(name=node.name, a=x.name, table=name))
@@ -94,7 +93,7 @@ def _wide_table(
     builder: Builder,
     node: FloatNode,
     x: Tensor,
-    real: torch.Tensor,
+    real: Real,
     quantizer: ActivationQuantizer,
 ) -> None:
     """A table of wide codes at one scale, then a factor for each channel.
@@ -102,20 +101,20 @@ def _wide_table(
     Wide codes saturate where the channels' codes do so anyway.
     """
     table_scale = quantizer.table_scale
-    exact = torch.round(real / table_scale)
-    clamped = torch.clamp(exact, WIDE.low, WIDE.high)
-    wide = exact.numpy().astype(np.int64)
-    codes = [
-        quantizer.codes((wide_codes * table_scale)[:, None]) for wide_codes in (exact, clamped)
-    ]
-    if not torch.equal(*codes):
+    exact = np.rint(real / table_scale)
+    clamped = np.clip(exact, WIDE.low, WIDE.high)
+    wanted, found = (
+        quantizer.integer_codes((wide_codes * table_scale)[:, None])
+        for wide_codes in (exact, clamped)
+    )
+    if not np.array_equal(wanted, found):
         raise InputError(
-            f"{node.name}: its table needs codes up to {int(np.abs(wide).max())} at table_scale "
+            f"{node.name}: its table needs codes up to {int(np.abs(exact).max())} at table_scale "
             f"{table_scale:g}, {WIDE} holds {WIDE.high}; choose a larger table_scale"
         )
     name = f"{node.name}.wide"
     builder.graph.declare(name, node.shape, WIDE, scale=(table_scale,))
-    table = builder.constant(f"{name}.table", clamped.numpy().astype(np.int64), WIDE)
+    table = builder.constant(f"{name}.table", clamped.astype(np.int64), WIDE)
     builder.graph.append(Lookup(name=name, a=x.name, table=table))
     builder.result(node)
     sums, scales = np.array([table_scale]), builder.channel_scales(node.name)

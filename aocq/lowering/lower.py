@@ -37,13 +37,14 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
         If the graph would break a rule of the IR (a product whose sums need more than 64 bits), or
         the network leaves an operation in float that has no float operator.
     """
-    check_recipe(model.recipe, _limits_used(model), profile, leaves_floats=model.leaves_floats)
+    leaves_floats = model.leaves_floats  # walks the whole graph
+    check_recipe(model.recipe, _limits_used(model), profile, leaves_floats=leaves_floats)
     builder = Builder(model=model, profile=profile)
     mixed = MixedLowering(builder)
     for node in model.graph.nodes:
         try:
             with np.errstate(divide="raise", over="raise", invalid="raise"):
-                if model.leaves_floats:
+                if leaves_floats:
                     lower_mixed(mixed, node)
                 elif in_float(node, profile):
                     lower_in_float(mixed, node)

@@ -57,8 +57,8 @@ class MixedLowering:
         name = node.attributes[attribute]
         if not name:
             return None
-        value = self.builder.model.graph.parameters[name]
-        return self.builder.graph.constant(f"{node.name}.{attribute}", value.numpy(), FLOAT32)
+        value = self.builder.model.parameter(name)
+        return self.builder.graph.constant(f"{node.name}.{attribute}", value, FLOAT32)
 
     def scale_constant(self, op_name: str, scales: Scales) -> str:
         """Add a scale as a constant, in the fewest dimensions that broadcast alike."""

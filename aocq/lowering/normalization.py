@@ -76,7 +76,7 @@ def _integer_statistics(builder: Builder, node: FloatNode, section: IntegerLayer
     # The scale of u: the statistics and epsilon are in its square.
     unit = float(source[0] / factors[0])
     epsilon = _whole_epsilon(node, unit)
-    squares = sum(int(factor) ** 2 for factor in np.broadcast_to(factors, channels))
+    squares = sum(int(factor) ** 2 for factor in factors) * (channels // len(factors))
     variance = channels * _largest(x) ** 2 * squares + epsilon
     longest = 2 * (isqrt(channels) + 1)
     fractions = _fraction_bits(variance, longest, rescale.multiplier_bits, section)
@@ -129,8 +129,7 @@ def l2norm(builder: Builder, node: FloatNode) -> None:
     x = builder.tensor(node.inputs[0])
     unit = builder.scale(node.inputs[0], f"the length of rows in {node.name}")
     y, name = builder.result(node), node.attributes["gain"]
-    parameters = builder.model.graph.parameters
-    gain = parameters[name].double().numpy().reshape(-1) if name else np.ones(1)
+    gain = builder.model.parameter(name).reshape(-1) if name else np.ones(1)
     gain = gain / builder.scale(node.name, node.name)
     # No value exceeds its row's length, or twice that where the root, rounded down, has few bits.
     longest, squares = 2, node.shape[-1] * _largest(x) ** 2

@@ -34,8 +34,8 @@ def _input(builder: Builder, node: FloatNode) -> None:
 
 def _constant(builder: Builder, node: FloatNode) -> None:
     quantizer = builder.quantizer(node)
-    value = builder.model.graph.parameters[node.attributes["parameter"]].reshape(node.shape)
-    codes = quantizer.codes(value.double()).numpy().astype(np.int64)
+    value = builder.model.parameter(node.attributes["parameter"]).reshape(node.shape)
+    codes = quantizer.integer_codes(value)
     scale = as_scale(builder.model.scales(node.name))
     builder.constant(node.name, codes, quantizer.type, quantizer.zero_point, scale)
 

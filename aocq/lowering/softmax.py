@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from aocq.capture import FloatNode
 from aocq.lowering.builder import Builder
@@ -58,7 +57,7 @@ def mask(builder: Builder, node: FloatNode) -> None:
             "network without masks"
         )
     x = builder.tensor(node.inputs[0])
-    low = builder.model.graph.parameters[node.attributes["parameter"]] != 0
+    low = builder.model.parameter(node.attributes["parameter"]) != 0
     overflow = builder.overflow("add")
     if overflow is Overflow.WRAP:
         raise InputError(
@@ -72,7 +71,7 @@ def mask(builder: Builder, node: FloatNode) -> None:
         builder.multiplier(f"{node.name}.multiplier_{side}", factor << shift, section)
         for side, factor in (("a", 1), ("b", (1 << x.code_type.bits) - 1))
     ]
-    codes = -low.numpy().astype(np.int64)
+    codes = -low.astype(np.int64)
     builder.like(node, x)
     builder.graph.append(
         Add(
@@ -124,8 +123,7 @@ def softmax(builder: Builder, node: FloatNode) -> None:
     builder.graph.append(rule(builder, name, scores, section))
     builder.graph.declare(name, node.shape, codes, scale=(probability_scale,))
     builder.result(node)
-    real = torch.arange(codes.high + 1, dtype=torch.float64) * probability_scale
-    levels = quantizer.codes(real).numpy().astype(np.int64)
+    levels = quantizer.integer_codes(np.arange(codes.high + 1.0) * probability_scale)
     constant = builder.constant(f"{node.name}.levels", levels, quantizer.type)
     builder.graph.append(Lookup(name=node.name, a=name, table=constant))
 

@@ -11,11 +11,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from aocq.capture import FloatGraph, FloatNode, FloatOp, run
+from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.residual_stream import arithmetic_source, residual_stream
 from aocq.methods.masks import lowest_code_wanted, scores_of
@@ -32,6 +30,9 @@ from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
 from simulator.errors import InputError
 from simulator.numerics.integer_type import IntType
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BATCH = 8
 
@@ -164,6 +165,10 @@ def observe(
 
     With ``mse`` ranges the images pass twice: the histogram needs the final range.
     """
+    import torch
+
+    from aocq.capture import run
+
     seen = {node.name: ObservedRange() for node in graph.nodes if node.op in ARITHMETIC}
     batches = images.split(BATCH)
     passes = [ObservedRange.see]
@@ -195,7 +200,7 @@ def observe(
 
 def check_finite(node: FloatNode, x: Tensor) -> None:
     """Raise InputError where a float network's values are not finite."""
-    if not bool(torch.isfinite(x).all()):
+    if not bool(x.isfinite().all()):
         raise InputError(
             f"{node.name}: the float network yields values that are not finite there (NaN or "
             "infinity); use a sound checkpoint, images like those it was trained on, and their "

@@ -41,11 +41,13 @@ def _excess(model: QuantizedModel, node: FloatNode, bits: int) -> Array:
     of the layer there, and the chip is too narrow for it.
     """
     weight = model.weights[node.attributes["weight"]]
-    source = max(model.recipe.activation_bits, model.limits.residual_bits)
-    products = np.abs(weight.codes.astype(np.float64)).sum(axis=1) * 2.0**source
-    real = np.abs(model.graph.parameters[node.attributes["bias"]].double().numpy())
+    real = np.abs(model.parameter(node.attributes["bias"]))
     codes = real / model.bias_scale(node)
     register = 2.0 ** (bits - 1) - 1
+    if codes.max() <= register // 2:  # none is too large, whatever the products are
+        return np.zeros(len(weight.scale))
+    source = max(model.recipe.activation_bits, model.limits.residual_bits)
+    products = np.abs(weight.codes.astype(np.float64)).sum(axis=1) * 2.0**source
     largest = np.maximum(register - products, register // 2)
     excess: Array = np.where(codes > products, codes / largest, 0.0)
     return excess if len(weight.scale) > 1 else excess.max(keepdims=True)

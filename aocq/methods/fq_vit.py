@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run
-from aocq.capture.float_graph import ARITHMETIC
-from aocq.capture.passes import readers_of
+from aocq.capture.float_graph import ARITHMETIC, readers_of
 from aocq.capture.residual_stream import readers_through_layout, residual_stream
 from aocq.methods import base_ptq
 from aocq.methods.quantized_model import QuantizedModel

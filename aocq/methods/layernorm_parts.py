@@ -8,16 +8,17 @@ quantized tensors.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from aocq.capture import FloatNode, FloatOp
-from aocq.capture.interpreter import IMAGES_AT_ONCE, run
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.ranges import ObservedRange, activation_quantizer
 from aocq.methods.scale_form import activation_form
+from aocq.recipes.limits import ChipLimits
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PARTS = (
     "input",
@@ -44,7 +45,7 @@ def parts_of(node: FloatNode, x: Tensor, parameters: Mapping[str, Tensor]) -> di
     mean = x.mean(-1, keepdim=True)
     squares = (x - mean) ** 2
     variance = squares.mean(-1, keepdim=True)
-    root = torch.rsqrt(variance + node.attributes["epsilon"])
+    root = (variance + node.attributes["epsilon"]).rsqrt()
     normalized = (x - mean) * root
     scaled = normalized * parameters[weight] if weight else normalized
     shifted = scaled + parameters[bias] if bias else scaled
@@ -70,6 +71,10 @@ def observe_parts(
     advance
         called with the number of images done since the last call
     """
+    import torch
+
+    from aocq.capture.interpreter import IMAGES_AT_ONCE, run
+
     graph = model.graph
     norms = [node for node in graph.nodes if node.op is FloatOp.LAYERNORM]
     parameters = model.fake_quantized_parameters()
@@ -88,8 +93,15 @@ def observe_parts(
                 for part, x in parts_of(node, sources[node.inputs[0]], parameters).items():
                     seen.setdefault(part_name(node.name, part), ObservedRange()).see(x)
         advance(len(batch))
-    zero_point = model.limits.zero_point if bits == 8 else "symmetric"
-    form = activation_form(model.limits)
+    return parts_quantizers(seen, model.limits, bits)
+
+
+def parts_quantizers(
+    seen: Mapping[str, ObservedRange], limits: ChipLimits, bits: int
+) -> dict[str, ActivationQuantizer]:
+    """Return quantizers of parts of LayerNorms from their ranges, see :func:`observe_parts`."""
+    zero_point = limits.zero_point if bits == 8 else "symmetric"
+    form = activation_form(limits)
     return {
         name: activation_quantizer(found.low, found.high, bits, zero_point, form)
         for name, found in seen.items()

@@ -11,13 +11,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-
-from torch import Tensor
+from typing import TYPE_CHECKING, TypeVar
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.capture.interpreter import Transform
 from aocq.methods.quantizers import ActivationQuantizer, Quantizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from aocq.capture.interpreter import Transform
+
+Scores = TypeVar("Scores", "float", "Tensor")
 
 
 def scores_of(graph: FloatGraph, mask: FloatNode) -> tuple[str, float]:
@@ -69,5 +74,11 @@ def lowest_code_wanted(masked: Tensor, factor: float, bits: int) -> Tensor:
     factor
         of the scores, see :func:`scores_of`
     """
-    distance = math.log(masked.shape[-1]) + (bits + 1) * math.log(2)
-    return (masked.amax(-1, keepdim=True) - distance) / factor
+    largest: Tensor = masked.amax(-1, keepdim=True)
+    return lowest_wanted(largest, masked.shape[-1], factor, bits)
+
+
+def lowest_wanted(largest: Scores, columns: int, factor: float, bits: int) -> Scores:
+    """Return the same from the largest score of a row of so many columns, or of many rows."""
+    distance = math.log(columns) + (bits + 1) * math.log(2)
+    return (largest - distance) / factor

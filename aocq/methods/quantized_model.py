@@ -5,12 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
@@ -22,6 +20,9 @@ from aocq.methods.scales import Scales, linear_scales, moved, quantizer_scales
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
 from simulator.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,10 @@ class QuantizedModel:
     log: tuple[Mapping[str, Any], ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
     layernorm_quantizers: Mapping[str, ActivationQuantizer] = field(default_factory=dict)
+
+    def parameter(self, name: str) -> NDArray[np.float64]:
+        """Return the values of a parameter of the float network."""
+        return np.asarray(self.graph.parameters[name], np.float64)
 
     @property
     def leaves_floats(self) -> bool:
@@ -120,7 +125,7 @@ class QuantizedModel:
         """
         if not node.attributes["bias"]:
             return np.zeros(len(self.weights[node.attributes["weight"]].codes), np.int64)
-        real = self.graph.parameters[node.attributes["bias"]].double().numpy()
+        real = self.parameter(node.attributes["bias"])
         codes = np.rint(real / self.bias_scale(node))
         if not np.abs(codes).max(initial=0) < 2.0**62:
             raise InputError(
@@ -151,6 +156,8 @@ class QuantizedModel:
         from a chip only by what the chip approximates. Biases stay as they are where products are
         rescaled in float.
         """
+        import torch
+
         parameters = {name: value.double() for name, value in self.graph.parameters.items()}
         for node in () if self.leaves_floats else self.graph.nodes:
             if node.op is FloatOp.LINEAR and node.attributes["bias"]:

@@ -1,17 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quantizers: uniform ones with channel factors, ones with given levels, integer weights."""
+"""Quantizers: uniform ones with channel factors, ones with given levels, integer weights.
+
+Methods quantize torch's tensors with them, the lowering numpy's arrays, which needs no torch.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from simulator.numerics.integer_type import IntType
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Real = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +49,11 @@ class ActivationQuantizer:
         """Return ``scale α``, float64, shaped to broadcast with the tensor."""
         return (_as_tensor(self.alpha or (1.0,)) * self.scale).reshape(-1, *(1,) * (-1 - self.axis))
 
+    def scale_array(self) -> Real:
+        """Return :meth:`scales` as numpy's array."""
+        scales: Real = np.array(self.alpha or (1.0,)) * self.scale
+        return scales.reshape(-1, *(1,) * (-1 - self.axis))
+
     @property
     def span(self) -> tuple[int, int]:
         """Lowest and highest code, less the zero point."""
@@ -50,6 +62,13 @@ class ActivationQuantizer:
     def codes(self, x: Tensor) -> Tensor:
         """Return the codes of ``x`` as whole numbers in its own float type."""
         return self.ratio(x, self.scales().to(x)).round_().clamp_(*self.span).add_(self.zero_point)
+
+    def integer_codes(self, x: Real) -> NDArray[np.int64]:
+        """Return the codes of numpy's float64: those that :meth:`codes` yields."""
+        if self.table_scale:
+            x = np.rint(x / self.table_scale) * self.table_scale
+        codes = np.clip(np.rint(x / self.scale_array()), *self.span) + self.zero_point
+        return np.asarray(codes, np.int64)
 
     def ratio(self, x: Tensor, scales: Tensor) -> Tensor:
         """Return ``x / scales`` in a new tensor; ``x`` as the table yields it, where there is one.
@@ -73,6 +92,8 @@ class ActivationQuantizer:
 # A search quantizes by the same factors for hundreds of candidates and thousands of parts.
 @lru_cache(maxsize=256)
 def _as_tensor(factors: tuple[float, ...]) -> Tensor:
+    import torch
+
     return torch.tensor(factors, dtype=torch.float64)
 
 
@@ -111,9 +132,16 @@ class LevelQuantizer:
 
     def codes(self, x: Tensor) -> Tensor:
         """Return the levels of ``x`` as whole numbers in its own float type."""
+        import torch
+
         borders = torch.tensor(self.thresholds, dtype=torch.float64)
         index = torch.bucketize((x / self.scale).double(), borders, right=True)
         return torch.tensor(self.levels, dtype=x.dtype)[index]
+
+    def integer_codes(self, x: Real) -> NDArray[np.int64]:
+        """Return the levels of numpy's float64: those that :meth:`codes` yields."""
+        index = np.searchsorted(self.thresholds, x / self.scale, side="right")
+        return np.array(self.levels, np.int64)[index]
 
     def of_probability_codes(self, bits: int) -> LevelQuantizer:
         """Return the quantizer that first rounds ``x`` to a multiple of ``2^-bits``, half up.
@@ -121,8 +149,8 @@ class LevelQuantizer:
         That is what a chip computes whose softmax yields unsigned codes of ``bits`` bits, and a
         table then levels: those that no code reaches are gone.
         """
-        grid = torch.arange(1 << bits, dtype=torch.float64) / (1 << bits)
-        level_of_code = [int(level) for level in self.codes(grid)]
+        grid = np.arange(1 << bits) / (1 << bits)
+        level_of_code = [int(level) for level in self.integer_codes(grid)]
         firsts = [
             code
             for code in range(1, len(level_of_code))
@@ -165,7 +193,14 @@ class QuantizedWeight:
     scale: NDArray[np.float64]
     alpha: tuple[float, ...] = ()
 
-    def dequantized(self) -> Tensor:
+    def real(self) -> Real:
         """Return the real weights, float64 [N, K]."""
         columns = np.array(self.alpha or (1.0,))
-        return torch.from_numpy(self.codes.astype(np.float64) * self.scale[:, None] / columns)
+        weights: Real = self.codes.astype(np.float64) * self.scale[:, None] / columns
+        return weights
+
+    def dequantized(self) -> Tensor:
+        """Return the real weights as torch's tensor, float64 [N, K]."""
+        import torch
+
+        return torch.from_numpy(self.real())

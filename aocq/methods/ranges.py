@@ -5,15 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from aocq.methods.scale_form import ANY_SCALE, HALVINGS, Array, ScaleForm
 from simulator.numerics.integer_type import IntType
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Candidates of the search, as shares of the observed range.
 SHRINK = np.linspace(1.0, 0.3, 71)
@@ -41,6 +43,8 @@ class ObservedRange:
 
         A sparse sample misses the rare large values; a scale that clips those ruins the network.
         """
+        import torch
+
         if self.histogram is None:
             self.histogram = np.zeros(BINS)
         width = max(self.high - self.low, 1e-30)
@@ -74,6 +78,8 @@ def least_squares_quantizer(
     seen: ObservedRange, bits: int, zero_point: str, form: ScaleForm = ANY_SCALE
 ) -> ActivationQuantizer:
     """Return the quantizer of least squared error over the histogram, among shrunken ranges."""
+    import torch
+
     assert seen.histogram is not None
     edges = np.linspace(seen.low, seen.high, BINS + 1)
     centres = torch.from_numpy((edges[:-1] + edges[1:]) / 2)

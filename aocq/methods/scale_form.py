@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from aocq.recipes.limits import ChipLimits
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Array = NDArray[np.float64]
 
@@ -58,11 +59,13 @@ class ScaleForm:
         """
         if not self.restricts:
             return scale
-        if isinstance(scale, Tensor):
-            return torch.from_numpy(self._nearest(scale.numpy()))
         if isinstance(scale, np.ndarray):
             return self._nearest(scale)
-        return float(self._nearest(np.float64(scale)))
+        if isinstance(scale, (int, float, np.number)):
+            return float(self._nearest(np.float64(scale)))
+        import torch
+
+        return torch.from_numpy(self._nearest(scale.numpy()))
 
     def _nearest(self, scale: Array | np.float64) -> Array:
         if self.power_of_two:
@@ -91,7 +94,7 @@ class ScaleForm:
         if self.power_of_two:
             shares = [0.5**k for k in range(HALVINGS + 1)]
             full = self.nearest(full)
-        if isinstance(full, Tensor):
+        if isinstance(full, np.ndarray):
             return [self.nearest(full * share) for share in shares]
         return [self.nearest(full * share) for share in shares]
 

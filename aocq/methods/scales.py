@@ -25,7 +25,7 @@ def quantizer_scales(quantizer: Quantizer, shape: Shape) -> Scales:
     """Return the scales of a tensor of ``shape`` that ``quantizer`` made codes of."""
     if isinstance(quantizer, LevelQuantizer):
         return np.full((1,) * len(shape), quantizer.scale)
-    scales: Scales = quantizer.scales().numpy()
+    scales = quantizer.scale_array()
     return scales.reshape((1,) * (len(shape) - scales.ndim) + scales.shape)
 
 

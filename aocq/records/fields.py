@@ -15,6 +15,7 @@ Bits = Annotated[int, Field(ge=0, le=1024)]
 Headroom = Annotated[int, Field(ge=-1024, le=1024)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Decibel = Annotated[float, Field(ge=-1e4, le=1e4)]
+Real = Annotated[float, Field(ge=-1e38, le=1e38)]  # a value of a tensor
 Amount = Annotated[float, Field(ge=0, le=1e15)]  # seconds, milliseconds, rates
 Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,1000}$")]
 

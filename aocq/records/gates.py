@@ -4,31 +4,38 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
 
+from aocq.records.accuracy_gates import By, agreement_result, drop_result
+from aocq.records.cost_gates import cost_result, fits_sram, placed
+from aocq.records.overflow_gates import no_overflow, reported_overflow, require_proven
 from aocq.records.run import (
-    FEW_IMAGES,
     Accuracy,
+    CyclesRecord,
     MemoryRecord,
     OverflowRecord,
     ProofRecord,
     RunResult,
-    Verdict,
 )
+from aocq.records.verdict import GateResult, Verdict
 from simulator.errors import InputError
+from simulator.sizes import LARGEST
 
-# Percentages are quotients in float64: a gate met exactly must not fail by their last digit.
-ROUNDING = 1e-9
-REPORT_POLICY = "report"
-# A gate without a number: it is applied, or not.
-REQUIRE_PROVEN = "require_proven"
-_NAMED = 3  # values that a sentence names
+DEFAULT_MAX_DROP = 5.0  # points, of commands that judge every run
 # Smallest and largest sensible value of each gate that is a number.
-RANGES = {
-    "max_drop": (-100.0, 100.0),
-    "min_agreement": (0.0, 100.0),
-    "max_latency_ms": (0.0, 1e9),
-}
+RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "max_drop": (-100.0, 100.0),
+        "min_agreement": (0.0, 100.0),
+        "max_latency_ms": (0.0, 1e9),
+        "min_fps": (0.0, 1e9),
+        "max_sram_bytes": (0, LARGEST),
+        "max_dram_bytes": (0, LARGEST),
+        "max_energy_mj": (0.0, 1e9),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +44,30 @@ class Gates:
 
     max_drop : float top-1 minus integer top-1, in points
     min_agreement : integer against float, in percent
-    max_latency_ms : ESTIMATED latency of one image
+    max_latency_ms, max_energy_mj : ESTIMATED, of one image
+    min_fps : ESTIMATED images per second
+    max_sram_bytes : ESTIMATED peak
+    max_dram_bytes : ESTIMATED traffic of one image
+    no_overflow : no accumulator overflowed in the run, not even where its sum was right in the end
     require_proven : no input can overflow a register, whatever the run's images did
+    default_drop : as ``max_drop`` where that is None, but held to by the point estimate
+    allow_unplaced : no gate: an op that the chip has no place for makes a NO, and is no error
+    decide : what accuracies are held to their limits by; None: the default by its point estimate,
+        what was asked for by its interval
     """
 
-    max_drop: float | None = 5.0
+    max_drop: float | None = None
     min_agreement: float | None = None
     max_latency_ms: float | None = None
+    min_fps: float | None = None
+    max_sram_bytes: int | None = None
+    max_dram_bytes: int | None = None
+    max_energy_mj: float | None = None
+    no_overflow: bool = False
     require_proven: bool = False
+    default_drop: float | None = None
+    decide: By | None = None
+    allow_unplaced: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a gate that every run would pass, or none.
@@ -54,110 +77,111 @@ class Gates:
         InputError
             If a gate is not a number or out of its range.
         """
-        for name, value in self.applied().items():
-            if name == REQUIRE_PROVEN:
-                continue
-            least, most = RANGES[name]
-            if not (math.isfinite(value) and least <= value <= most):
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and least <= value <= most):
                 option = f"--{name.replace('_', '-')}"
                 raise InputError(f"{option} {value}: wanted a number from {least:g} to {most:g}")
 
     def applied(self) -> dict[str, float]:
-        """Return the gates that are set, by name; 1 is that of the gate without a number."""
-        set_ = {name: value for name, value in asdict(self).items() if value not in {None, False}}
-        return {name: float(value) for name, value in set_.items()}
+        """Return the gates that are set, by name; 1 is that of a gate without a number."""
+        drop = self.default_drop if self.max_drop is None else self.max_drop
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        found |= {"max_drop": drop, "default_drop": None, "decide": None, "allow_unplaced": None}
+        return {
+            name: float(value)
+            for name, value in found.items()
+            if value is not None and value is not False
+        }
 
 
-def judge(
-    gates: Gates,
-    accuracy: Accuracy,
-    overflow: OverflowRecord,
-    memory: MemoryRecord,
-    latency_ms: float,
-    proof: ProofRecord | None = None,
-) -> Verdict:
-    """Return yes if activations fit the SRAM, no overflow is merely reported, every gate passes."""
-    failed = [
-        *_of_the_chip(overflow, memory),
-        *_of_accuracy(gates, accuracy),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What gates judge; None is what a run, an estimate or an older record does not have.
+
+    cycles : for the ops that the chip has no place for
+    latency_ms, fps, energy_mj : ESTIMATED, of one image
+    """
+
+    memory: MemoryRecord
+    cycles: CyclesRecord
+    latency_ms: float
+    fps: float
+    energy_mj: float | None = None
+    accuracy: Accuracy | None = None
+    overflow: OverflowRecord | None = None
+    proof: ProofRecord | None = None
+
+
+def figures_of(result: RunResult) -> Figures:
+    """Return what gates judge of a run."""
+    energy = result.energy_record
+    return Figures(
+        memory=result.memory,
+        cycles=result.cycles,
+        latency_ms=result.latency_ms,
+        fps=result.fps,
+        energy_mj=None if energy is None else energy.total_mj,
+        accuracy=result.accuracy,
+        overflow=result.overflow,
+        proof=result.proof,
+    )
+
+
+def judge(gates: Gates, figures: Figures) -> Verdict:
+    """Return yes if activations fit the SRAM, every op has a place, and every gate passes.
+
+    A gate on a figure that there is none of is undecided.
+    """
+    found = [
+        fits_sram(figures.memory),
+        placed(figures.cycles.unplaced),
+        *([] if figures.overflow is None else [reported_overflow(figures.overflow)]),
+        *_of_accuracy(gates, figures.accuracy),
+        *_of_costs(gates, figures),
     ]
-    if gates.max_latency_ms is not None and latency_ms > gates.max_latency_ms:
-        failed.append(
-            f"ESTIMATED latency is {latency_ms:.3f} ms, allowed {gates.max_latency_ms:g} ms"
-        )
+    if gates.no_overflow:
+        found.append(no_overflow(figures.overflow))
     if gates.require_proven:
-        failed += _not_proven(overflow, proof)
-    return Verdict(feasible=not failed, failed=failed, gates=gates.applied())
+        found.append(require_proven(figures.overflow, figures.proof))
+    return Verdict(
+        feasible=all(result.outcome == "pass" for result in found),
+        failed=[result.reason for result in found if result.outcome == "fail"],
+        gates=gates.applied(),
+        results=found,
+    )
 
 
 def judged(result: RunResult, gates: Gates) -> RunResult:
     """Return a finished run with the verdict that other gates give it."""
-    verdict = judge(
-        gates, result.accuracy, result.overflow, result.memory, result.latency_ms, result.proof
-    )
-    return result.model_copy(update={"verdict": verdict})
+    return result.model_copy(update={"verdict": judge(gates, figures_of(result))})
 
 
-def _of_the_chip(overflow: OverflowRecord, memory: MemoryRecord) -> list[str]:
-    """Return the reasons against a run that no gate sets: SRAM, and overflow that is only reported.
-
-    Where overflow is only reported, sums stay exact that the registers could not hold: the accuracy
-    is not the chip's.
-    """
-    failed = []
-    if memory.peak_sram_bytes > memory.sram_bytes:
-        failed.append(
-            f"activations need {memory.peak_sram_bytes} bytes of SRAM (ESTIMATED), the profile has "
-            f"{memory.sram_bytes}"
-        )
-    reported = _only_counted(overflow)
-    if reported:
-        failed.append(
-            f"{reported} {'sum' if reported == 1 else 'sums'} would overflow; "
-            'accumulator.policy = "report" only counts them'
-        )
-    return failed
+def _of_accuracy(gates: Gates, accuracy: Accuracy | None) -> list[GateResult]:
+    """Return the gates on classes; one that was asked for is held to its limit by its interval."""
+    drop, by = gates.max_drop, gates.decide or "interval"
+    if drop is None:
+        drop, by = gates.default_drop, gates.decide or "point"
+    found = []
+    if drop is not None:
+        found.append(drop_result(drop, accuracy, by))
+    if gates.min_agreement is not None:
+        by = gates.decide or "interval"
+        found.append(agreement_result(gates.min_agreement, accuracy, by))
+    return found
 
 
-def _only_counted(overflow: OverflowRecord) -> int:
-    """Return how many overflows are reported only; 0 if none of them would change a sum.
-
-    Older records have no count of it: there all of a run's overflows count.
-    """
-    if overflow.reported is not None:
-        return overflow.reported
-    reports = REPORT_POLICY in (overflow.policy or "").split(", ")
-    return overflow.events if reports and overflow.changed else 0
-
-
-def _not_proven(overflow: OverflowRecord, proof: ProofRecord | None) -> list[str]:
-    """Return what is not proven: values, or of older records, which have none, accumulators."""
-    if proof is None:
-        sums = overflow.counted_free + overflow.overflowing
-        what = "accumulator is" if sums == 1 else "accumulators are"
-        return [f"{sums} {what} not proven free of overflow"] if sums else []
-    missing = [register for register in proof.registers if not register.proven]
-    if not missing:
-        return []
-    named = ", ".join(f"{each.op} {each.value}" for each in missing[:_NAMED])
-    more = ", …" * (len(missing) > _NAMED)
-    what = "register is" if len(missing) == 1 else "registers are"
-    return [f"{len(missing)} {what} not proven free of overflow: {named}{more}"]
-
-
-def _of_accuracy(gates: Gates, accuracy: Accuracy) -> list[str]:
-    failed = []
-    drop = accuracy.float.top1 - accuracy.integer.top1
-    if gates.max_drop is not None and drop > gates.max_drop + ROUNDING:
-        few = f" (one of {accuracy.images} images is {100 / accuracy.images:.2f} points)"
-        failed.append(
-            f"integer top-1 is {drop:.2f} points below float, allowed {gates.max_drop:g}"
-            + few * (accuracy.images < FEW_IMAGES)
-        )
-    agreed = accuracy.agreement.integer_float
-    if gates.min_agreement is not None and agreed < gates.min_agreement - ROUNDING:
-        failed.append(
-            f"integer agrees with float on {agreed:.2f} % of images, "
-            f"wanted {gates.min_agreement:g} %"
-        )
-    return failed
+def _of_costs(gates: Gates, figures: Figures) -> list[GateResult]:
+    values: dict[str, float | None] = {
+        "max_latency_ms": figures.latency_ms,
+        "min_fps": figures.fps,
+        "max_sram_bytes": figures.memory.peak_sram_bytes,
+        "max_dram_bytes": figures.memory.dram_bytes,
+        "max_energy_mj": figures.energy_mj,
+    }
+    limits = {name: getattr(gates, name) for name in values}
+    return [
+        cost_result(name, limit, values[name])
+        for name, limit in limits.items()
+        if limit is not None
+    ]

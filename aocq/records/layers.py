@@ -12,6 +12,8 @@ from pydantic import StringConstraints, ValidationError
 
 from aocq.records.fields import Amount, Bits, Count, Decibel, Headroom, Name, Record, first_mistake
 
+SUMS = ("add", "float_add")  # kinds of ops that add two tensors
+
 
 class LayerRow(Record):
     """One op of the graph, in order: a row of ``layers.csv``.
@@ -20,11 +22,13 @@ class LayerRow(Record):
     sqnr_db : result against the float network's same tensor; None where there is no such tensor
     differing_codes : mismatches with fake quantization on equal inputs, per image; None where that
         has no such tensor
-    onto_residual : the op adds to the residual stream, whatever its kind
+    onto_residual : the op adds to the residual stream, whatever its kind; older records mark only
+        layers so, and no additions
     accumulator_bits : bits that the sums may need, by static bounds; None without an accumulator
     persistent, transient, changed : see :class:`simulator.ops.behaviour.SumCounts`
     sum_bits : bits that the completed sums of the run needed
     headroom_bits : bits of the outermost register less ``sum_bits``; below 0 where it overflowed
+    passes : runs of the chip's units that the op takes, 0 of a view; None in older records
     """
 
     index: Count
@@ -54,6 +58,7 @@ class LayerRow(Record):
     changed: Count | None = None
     sum_bits: Bits | None = None
     headroom_bits: Headroom | None = None
+    passes: Count | None = None
 
 
 def layers_csv(rows: list[LayerRow]) -> str:

@@ -7,13 +7,26 @@ clock, for one image unless a name says otherwise.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from aocq.records.fields import MOST, Amount, Bits, Count, Decibel, Headroom, Name, Percent, Record
+from aocq.records.fields import (
+    MOST,
+    Amount,
+    Bits,
+    Count,
+    Decibel,
+    Headroom,
+    Name,
+    Percent,
+    Real,
+    Record,
+)
+from aocq.records.verdict import Verdict
 from simulator import strict_json
 
+QUANTILES = (0.001, 0.01, 0.25, 0.5, 0.75, 0.99, 0.999)
 FEW_IMAGES = 200  # below this many, a verdict says how much a single one weighs
 
 
@@ -64,13 +77,19 @@ class MethodRecord(Record):
 
 
 class ProfileRecord(Record):
-    """The hardware profile."""
+    """The hardware profile.
+
+    macs_per_cycle, lanes : multiply-accumulates that the MAC array can do in a cycle, and lanes of
+        the vector unit; None in older records
+    """
 
     name: Name
     sha256: Name
     title: str
     clock_mhz: Amount
     sources: dict[str, str]
+    macs_per_cycle: Amount | None = None
+    lanes: Amount | None = None
 
 
 class GraphRecord(Record):
@@ -119,9 +138,27 @@ class LogitSqnr(Record):
     integer_simulated: Decibel | None
 
 
+class PairedCounts(Record):
+    """How two networks classify the same images: four counts of images, by their first class."""
+
+    both_right: Count
+    only_first_right: Count
+    only_second_right: Count
+    both_wrong: Count
+
+
+class PairedOutcomes(Record):
+    """Every two of the three networks, in the order of their names."""
+
+    float_integer: PairedCounts
+    float_simulated: PairedCounts
+    simulated_integer: PairedCounts
+
+
 class Accuracy(Record):
     """Float, fake-quantized (``simulated``) and integer networks on the same images.
 
+    paired : None in older records
     sqnr_images, differing_images : on how many of them SQNR and mismatches of single ops were
         found; None in older records
     """
@@ -135,6 +172,15 @@ class Accuracy(Record):
     integer: TopK
     agreement: Agreement
     logit_sqnr_db: LogitSqnr
+    paired: PairedOutcomes | None = None
+
+    @model_validator(mode="after")
+    def _counts_are_of_all_images(self) -> Self:
+        pairs = self.paired.model_dump() if self.paired else {}
+        for name, counts in pairs.items():
+            if sum(counts.values()) != self.images:
+                raise ValueError(f"paired.{name}: the counts are not of {self.images} images")
+        return self
 
 
 class OverflowOfOp(Record):
@@ -212,7 +258,13 @@ class ProofRecord(Record):
 
 
 class MemoryRecord(Record):
-    """Bytes on the chip and beside it; ``sram_bytes`` is what the profile has."""
+    """Bytes on the chip and beside it.
+
+    sram_bytes : of the profile, for activations
+    peak_sram_bytes : what the memory plan needs, gaps between its buffers included
+    greedy_peak_sram_bytes : what greedy allocation by size needs; None in older records
+    peak_lower_bound_bytes : the most bytes alive at once, which no plan can do without
+    """
 
     sram_bytes: Count
     weight_bytes: Count
@@ -220,6 +272,7 @@ class MemoryRecord(Record):
     peak_sram_bytes: Count
     peak_lower_bound_bytes: Count
     dram_bytes: Count
+    greedy_peak_sram_bytes: Count | None = None
 
 
 class CyclesRecord(Record):
@@ -265,8 +318,10 @@ class BufferRecord(Record):
     """Memory of one activation, with its views, or of one temporary.
 
     op : that writes it; the input's name for an input
+    type : of its elements; ``temporary`` where the graph has no such tensor
     offset : first byte in SRAM; None of a buffer that lives in DRAM
     first, last : indexes of the first and last op during which it exists
+    first_pass, last_pass : numbers of the first and last pass of these two ops
     storage : ``activation``, ``temporary`` (between passes of one op) or ``weights`` (tiles)
     """
 
@@ -277,11 +332,18 @@ class BufferRecord(Record):
     offset: Count | None
     first: Count
     last: Count
+    first_pass: Count = 0
+    last_pass: Count = 0
     storage: Literal["activation", "temporary", "weights"]
 
 
 class PeakRecord(Record):
-    """The moment of the most bytes in SRAM: during which op, and what fills it, largest first."""
+    """The moment at which the most bytes are alive.
+
+    op : that runs then
+    bytes : the sum of what is alive, without gaps between
+    buffers : names of what is alive, the largest first
+    """
 
     op: Name
     bytes: Count
@@ -341,18 +403,20 @@ class CaveatRecord(Record):
     text: str
 
 
-class Verdict(Record):
-    """Yes or no, and why not.
+class DistributionRecord(Record):
+    """How the float network's values of one op's result lie in the type that holds its codes.
 
-    feasible : activations fit the SRAM, every gate passed, and no sum is exact only because its
-        overflow is merely reported
-    failed : what did not hold, a sentence each
-    gates : the thresholds that were applied, by option name
+    quantiles : those at :data:`QUANTILES`, of an even sample of the values
+    least, most : of all values
+    low, high : least and largest value that a code can stand for; None where none are codes
     """
 
-    feasible: bool
-    failed: list[str]
-    gates: dict[str, float] = Field(default_factory=dict)
+    op: Name
+    least: Real
+    most: Real
+    quantiles: Annotated[list[Real], Field(min_length=7, max_length=7)]
+    low: Real | None = None
+    high: Real | None = None
 
 
 class RunResult(Record):
@@ -367,6 +431,7 @@ class RunResult(Record):
     float16 : the same network in float16; None in older records
     lifts : what would meet the gates that failed, or make the network faster
     caveats : of the profile
+    distributions : of the tensors that have an SQNR, in order; empty in older records
     notes : what a reader should know beside the figures, a sentence each, e.g. which of a
         checkpoint's weights were taken
     """
@@ -396,6 +461,7 @@ class RunResult(Record):
     float16: Float16Record | None = None
     lifts: list[LiftRecord] = Field(default_factory=list)
     caveats: list[CaveatRecord] = Field(default_factory=list)
+    distributions: list[DistributionRecord] = Field(default_factory=list)
     verdict: Verdict
     notes: list[str] = Field(default_factory=list)
 

@@ -3,7 +3,8 @@
 
 All results are counts. SCALE-Sim 3.0.0 reports the index of the last cycle instead, which is one
 less (scalesim-project/SCALE-Sim issue 125). A fold is one mapping of a part of the product onto the
-array; a partly filled fold takes as long as a full one, because its data cross the whole array.
+array; a partly filled fold takes as long as a full one, because its data cross the whole array. The
+arrays in ``simulator/rtl`` take exactly these cycles, output and weight stationary.
 """
 
 from __future__ import annotations
@@ -116,10 +117,12 @@ def _output_stationary(folds: int, k: int, rows: int, columns: int, overlapped: 
 
     The pair that the far corner needs last enters at step k - 1 and travels rows + columns - 2
     steps. As in SCALE-Sim, moving the finished sums out of the array is not counted; its authors
-    agree that ``rows`` cycles are missing (scalesim-project/scale-sim-v3 issue 4).
+    agree that ``rows`` cycles are missing (scalesim-project/scale-sim-v3 issue 4). In the array of
+    ``simulator/rtl`` they are missing once per product: the sums of a fold leave, column by column,
+    before the operands of the next one come to their place.
 
-    Overlapped, with a second set of sums: a fold may start once its predecessor has been fed (k
-    cycles) and the sums of the fold before have moved out (``rows`` cycles).
+    Overlapped, with a second set of sums: a fold's sums are complete at the earliest k cycles after
+    its predecessor's, and not before those have moved out of their column (``rows`` cycles).
     """
     fold = k + rows + columns - 2
     if not overlapped:
@@ -136,12 +139,12 @@ def _operand_stationary(
     more steps to leave at the far corner.
 
     Overlapped, with a second set of weights: a fold's weights load while its predecessor streams,
-    so folds follow each other every max(streamed, rows) cycles. Only the first load shows; it takes
-    2 * rows - 1 cycles, from the buffer and then down the array (as in ONNXim, arXiv 2406.08051).
-    A single fold has nothing to overlap with and takes the form without overlap: otherwise the
-    longer first load, which that form does not know, would make a better engine slower.
+    right behind its first vector, so folds follow each other every max(streamed, rows) cycles and
+    only the first load shows. ONNXim (arXiv 2406.08051) lets that one take 2 * rows - 1 cycles,
+    ``rows`` from the buffer and rows - 1 down the array; in the array of ``simulator/rtl`` weights
+    move down as they come, in ``rows`` cycles.
     """
     stream = streamed + rows + columns - 2
-    if not overlapped or folds == 1:
+    if not overlapped:
         return folds * (rows + stream)
-    return (2 * rows - 1) + (folds - 1) * max(streamed, rows) + stream
+    return rows + (folds - 1) * max(streamed, rows) + stream

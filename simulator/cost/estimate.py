@@ -16,7 +16,7 @@ from typing import Literal
 
 from simulator.cost.constants import weight_bytes
 from simulator.cost.energy import EnergyEstimate, energy_of
-from simulator.cost.memory import plan_memory
+from simulator.cost.memory import MemoryPlan, plan_memory
 from simulator.cost.placement import kind_of
 from simulator.cost.schedule import StepCost, scheduled
 from simulator.cost.steps import program_of
@@ -76,6 +76,8 @@ class OpCost:
 
     Attributes
     ----------
+    passes
+        runs of units that it takes: its steps
     macs
         multiply-accumulate operations
     weight_bytes
@@ -96,6 +98,7 @@ class OpCost:
 
     name: TensorId
     kind: str
+    passes: int
     macs: int
     weight_bytes: int
     compute: int
@@ -121,8 +124,8 @@ class CostEstimate:
         ops that the chip has no place for: their cycles are not in the total
     energy
         None where the profile has no table of energies, or none for these widths or these ops
-    peak_sram_bytes, peak_lower_bound_bytes
-        see :class:`simulator.cost.memory.MemoryPlan`
+    plan
+        buffers of activations and temporaries, with offsets
     weight_bytes
         all constants that ops read, each once: what has to be stored
     dram_bytes
@@ -135,8 +138,7 @@ class CostEstimate:
     steps: tuple[StepCost, ...]
     unplaced: tuple[TensorId, ...]
     energy: EnergyEstimate | None
-    peak_sram_bytes: int
-    peak_lower_bound_bytes: int
+    plan: MemoryPlan
     weight_bytes: int
     dram_bytes: int
     clock_mhz: float
@@ -217,6 +219,16 @@ class CostEstimate:
         return 1e3 / self.latency_ms if self.total_cycles else math.inf
 
     @property
+    def peak_sram_bytes(self) -> int:
+        """SRAM that the memory plan needs."""
+        return self.plan.peak_sram_bytes
+
+    @property
+    def peak_lower_bound_bytes(self) -> int:
+        """SRAM that no memory plan can do without."""
+        return self.plan.peak_lower_bound_bytes
+
+    @property
     def fits_sram(self) -> bool:
         """True if all live activations fit on the chip."""
         return self.peak_sram_bytes <= self.sram_bytes
@@ -257,7 +269,6 @@ def estimate(
         kinds = {op.name: kind_of(graph, op) for op in graph.ops}
         raise UnplacedOpError(profile.name, [(name, kinds[name]) for name in program.unplaced])
     step_costs = scheduled(graph, program, profile)
-    plan = plan_memory(graph, program)
     energy = None
     if profile.energy is not None and not program.unplaced:
         energy = energy_of(graph, step_costs, profile.energy, float16=float16)
@@ -266,8 +277,7 @@ def estimate(
         steps=step_costs,
         unplaced=program.unplaced,
         energy=energy,
-        peak_sram_bytes=plan.peak_sram_bytes,
-        peak_lower_bound_bytes=plan.peak_lower_bound_bytes,
+        plan=plan_memory(graph, program),
         weight_bytes=weight_bytes(graph, *graph.ops),
         dram_bytes=sum(cost.dram_bytes for cost in step_costs),
         clock_mhz=profile.compute.clock_mhz,
@@ -300,6 +310,7 @@ def _op_cost(graph: IntGraph, op: Op, costs: Sequence[StepCost]) -> OpCost:
     return OpCost(
         name=op.name,
         kind=op_name(op),
+        passes=len(costs),
         macs=product_macs(graph, op),
         weight_bytes=weight_bytes(graph, op),
         compute=cycles["compute"],

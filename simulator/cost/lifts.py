@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from simulator.cost.estimate import CostEstimate, estimate
+from simulator.cost.exact import ceil_div
 from simulator.graph.graph import IntGraph
 from simulator.profile import NpuProfile
 from simulator.profile.cost import DotEngine
@@ -60,6 +61,14 @@ def lifts(graph: IntGraph, profile: NpuProfile, condition: Condition) -> Iterato
         found = _least(graph, profile, resource, condition, base)
         if found is not None:
             yield found
+
+
+def enough_sram(graph: IntGraph, profile: NpuProfile) -> Lift:
+    """Return the chip with as much SRAM as the network's peak, to the next KiB."""
+    have = profile.memory.sram_bytes
+    need = ceil_div(_estimated(graph, profile).peak_sram_bytes, 1024) * 1024
+    costs = _estimated(graph, _changed(profile, memory={"sram_bytes": need}))
+    return Lift(resource="sram_bytes", have=have, need=need, costs=costs)
 
 
 def doubled(graph: IntGraph, profile: NpuProfile) -> Iterator[Lift]:

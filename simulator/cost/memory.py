@@ -10,40 +10,14 @@ and a Concat never has its operands computed in place.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from simulator.cost.exact import ceil_div
+from simulator.cost.allocation import Buffer, allocate, busiest
 from simulator.cost.steps import Program
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import residual_of
 from simulator.graph.ops import SPECS, Op, TensorId
-
-ALIGNMENT = 16  # bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Buffer:
-    """Memory of one activation and of every view of it.
-
-    Attributes
-    ----------
-    name
-        the tensor that is stored; its views bear other names
-    bytes
-        its size
-    first, last
-        indexes of the first and last step during which it must exist
-    """
-
-    name: TensorId
-    bytes: int
-    first: int
-    last: int
-
-    def meets(self, other: Buffer) -> bool:
-        """Return true if some step needs both."""
-        return self.first <= other.last and other.first <= self.last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,25 +30,38 @@ class MemoryPlan:
         first byte of each buffer in SRAM, a multiple of ``ALIGNMENT``
     peak_sram_bytes
         end of the highest buffer: the SRAM that this plan needs
+    greedy_peak_sram_bytes
+        the same where buffers are placed by size alone, the largest first
     peak_lower_bound_bytes
         the most bytes alive during one step: what no plan can do without
+    peak_step
+        index of the first step with so many
+    peak_buffers
+        what is alive then, the largest first
     """
 
     buffers: tuple[Buffer, ...]
     offsets: Mapping[TensorId, int]
     peak_sram_bytes: int
+    greedy_peak_sram_bytes: int
     peak_lower_bound_bytes: int
+    peak_step: int
+    peak_buffers: tuple[Buffer, ...]
 
 
 def plan_memory(graph: IntGraph, program: Program) -> MemoryPlan:
     """Return the buffers of ``graph`` with an offset for each."""
     buffers = activation_buffers(graph, program)
-    offsets = allocate(buffers)
+    allocation = allocate(buffers)
+    crowd = busiest(buffers)
     return MemoryPlan(
         buffers=buffers,
-        offsets=offsets,
-        peak_sram_bytes=max((offsets[b.name] + b.bytes for b in buffers), default=0),
-        peak_lower_bound_bytes=peak_live_bytes(buffers),
+        offsets=allocation.offsets,
+        peak_sram_bytes=allocation.peak_bytes,
+        greedy_peak_sram_bytes=allocation.greedy_peak_bytes,
+        peak_lower_bound_bytes=sum(buffer.bytes for buffer in crowd),
+        peak_step=max((buffer.first for buffer in crowd), default=0),
+        peak_buffers=tuple(sorted(crowd, key=lambda b: (-b.bytes, b.first, b.name))),
     )
 
 
@@ -153,36 +140,3 @@ def _overwritten(
     if root in map(roots.get, others):
         return None
     return root if graph.tensors[root].bytes == graph.result(op).bytes else None
-
-
-def peak_live_bytes(buffers: Sequence[Buffer]) -> int:
-    """Return the most bytes that must exist during one step."""
-    # The live bytes only grow where a buffer begins, so these steps are enough.
-    steps = {buffer.first for buffer in buffers}
-    return max(
-        (sum(b.bytes for b in buffers if b.first <= step <= b.last) for step in steps), default=0
-    )
-
-
-def allocate(buffers: Sequence[Buffer]) -> dict[TensorId, int]:
-    """Return an offset for each buffer: the largest first, each as low as it fits.
-
-    "Greedy by size" of Pisarchyk and Lee (arXiv 2001.03288), with the lowest gap instead of the
-    tightest. Buffers that no step needs together may share bytes.
-    """
-    offsets: dict[TensorId, int] = {}
-    placed: list[Buffer] = []
-    for buffer in sorted(buffers, key=lambda b: (-b.bytes, b.first, b.name)):
-        neighbours = [other for other in placed if buffer.meets(other)]
-        offset = 0
-        for other in sorted(neighbours, key=lambda b: offsets[b.name]):
-            if offset + buffer.bytes <= offsets[other.name]:
-                break
-            offset = max(offset, _aligned(offsets[other.name] + other.bytes))
-        offsets[buffer.name] = offset
-        placed.append(buffer)
-    return offsets
-
-
-def _aligned(offset: int) -> int:
-    return ceil_div(offset, ALIGNMENT) * ALIGNMENT

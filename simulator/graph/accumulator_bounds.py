@@ -63,10 +63,11 @@ def of_weights(b: IntArray, a: Interval, group: int, bias: IntArray | None) -> C
     found = Columns(*(np.empty(columns, np.int64) for _ in Columns._fields))
     for start in range(0, columns, step):
         part = slice(start, start + step)
-        positive, negative = (
-            np.add.reduceat(signed, starts, axis=0, dtype=np.int64)
-            for signed in (np.maximum(b[:, part], 0), np.minimum(b[:, part], 0))
+        positive, total = (
+            np.add.reduceat(terms, starts, axis=0, dtype=np.int64)
+            for terms in (np.maximum(b[:, part], 0), b[:, part])
         )
+        negative = total - positive
         least = (positive * a[0] + negative * a[1]).min(axis=0)
         most = (positive * a[1] + negative * a[0]).max(axis=0)
         preset = np.zeros_like(least) if bias is None else bias[part].astype(np.int64)

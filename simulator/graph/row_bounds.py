@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt
@@ -52,17 +53,21 @@ class RowBounds:
     @property
     def square_sum(self) -> Interval:
         """Bounds of sum(u^2), attained."""
-        squares = [squared(ends) for ends in zip(self.low, self.high, strict=True)]
-        return sum(least for least, _ in squares), sum(most for _, most in squares)
+        least, most = 0, 0
+        for ends, count in Counter(zip(self.low, self.high, strict=True)).items():
+            a, b = squared(ends)  # of many channels, mostly alike
+            least, most = least + count * a, most + count * b
+        return least, most
 
     @property
     def deviation(self) -> Interval:
         """Bounds of C u[c] - sum(u) over all c, attained where one channel is opposed to others."""
         low, high = self.sum
         others = self.channels - 1
+        ends = {*zip(self.low, self.high, strict=True)}
         return (
-            min(others * a - (high - b) for a, b in zip(self.low, self.high, strict=True)),
-            max(others * b - (low - a) for a, b in zip(self.low, self.high, strict=True)),
+            min(others * a - (high - b) for a, b in ends),
+            max(others * b - (low - a) for a, b in ends),
         )
 
     @property

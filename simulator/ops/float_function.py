@@ -18,48 +18,18 @@ from simulator.graph.graph import IntGraph
 from simulator.graph.ops import FloatFunction, Function
 from simulator.numerics.float_type import Array
 from simulator.numerics.jit import kernel as compiled
+from simulator.numerics.real_functions import (
+    CUBIC,
+    REAL_FUNCTIONS,
+    ROOT_2_OVER_PI,
+    ROOT_HALF,
+)
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
-
-ROOT_HALF = math.sqrt(0.5)
-ROOT_2_OVER_PI = math.sqrt(2 / math.pi)
-CUBIC = 0.044715
 
 Rows = list[list[float]]
 
 
 # --- references: one image in plain Python floats -------------------------------------------------
-
-
-def _gelu(x: float) -> float:
-    return 0.5 * x * (1 + math.erf(x * ROOT_HALF))
-
-
-def _gelu_tanh(x: float) -> float:
-    return 0.5 * x * (1 + math.tanh(ROOT_2_OVER_PI * (x + CUBIC * x * x * x)))
-
-
-def _relu(x: float) -> float:
-    return max(x, 0.0)
-
-
-def _silu(x: float) -> float:
-    small = math.exp(-abs(x))  # exp of a positive number may be too large
-    return x * (1.0 if x >= 0 else small) / (1 + small)
-
-
-def _hardswish(x: float) -> float:
-    return x * min(max(x + 3, 0.0), 6.0) / 6
-
-
-_OF_ONE_VALUE: Mapping[Function, Callable[[float], float]] = MappingProxyType(
-    {
-        Function.GELU: _gelu,
-        Function.GELU_TANH: _gelu_tanh,
-        Function.RELU: _relu,
-        Function.SILU: _silu,
-        Function.HARDSWISH: _hardswish,
-    }
-)
 
 
 def _sum(values: Sequence[float]) -> float:
@@ -126,8 +96,8 @@ def _evaluated(  # noqa: PLR0911 - one return per function
 ) -> object:
     flat: list[float] = a.reshape(-1).tolist()
     rows: Rows = a.reshape(-1, a.shape[-1]).tolist()
-    if op.function in _OF_ONE_VALUE:
-        return [_OF_ONE_VALUE[op.function](x) for x in flat]
+    if op.function in REAL_FUNCTIONS:
+        return [REAL_FUNCTIONS[op.function](x) for x in flat]
     if op.function is Function.SCALE:
         return [x * op.factor for x in flat]
     if op.function is Function.ADD:

@@ -24,9 +24,10 @@ from aocq.methods import METHODS, QuantizedModel
 from aocq.methods.fq_vit import quantize_weight
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from simulator.boundary import quantize
+from simulator.cost import estimate
 from simulator.errors import InputError
 from simulator.executor import Executor, run_reference
-from simulator.graph import IntGraph
+from simulator.graph import IntGraph, sha256
 from simulator.graph.ops import Add, LayerNorm, Lookup, Rescale
 from simulator.numerics.integer_type import IntType
 from simulator.profile import NpuProfile
@@ -187,6 +188,23 @@ def test_a_balanced_function_is_a_table_of_wide_codes_and_a_rescaling(nano: Capt
     ].astype(np.float64)
     scales = quantizer.scale * np.array(quantizer.alpha)
     np.testing.assert_allclose(factors, quantizer.table_scale / scales, rtol=1e-8)
+
+
+def test_a_table_and_its_rescaling_in_one_pass_store_no_wide_codes(nano: Captured) -> None:
+    """It is a matter of cost alone: the integers are the same."""
+    model = balanced(plain_model(nano("class_token")[1]), "multiplier")
+    name = "blocks.0.mlp.act"
+    chip = CHIPS["multiplier"]
+    one_pass = chip.compute.model_copy(update={"fused_lookup_rescale": True})
+    chips = (chip, chip.model_copy(update={"compute": one_pass}))
+    apart, fused = (lower(model, chip) for chip in chips)
+    assert sha256(apart) == sha256(fused)
+    costs = [estimate(apart, chip) for chip in chips]
+    stored = [{buffer.name: buffer.bytes for buffer in each.plan.buffers} for each in costs]
+    assert stored[0][f"{name}.wide"] == 2 * stored[0][name]
+    assert stored[1] == {key: size for key, size in stored[0].items() if key != f"{name}.wide"}
+    assert costs[1].total_cycles < costs[0].total_cycles
+    assert costs[1].peak_sram_bytes < costs[0].peak_sram_bytes
 
 
 def test_the_table_rounds_ties_as_fake_quantization_does(nano: Captured) -> None:

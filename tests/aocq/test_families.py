@@ -22,7 +22,7 @@ from torch import nn
 from aocq.capture import FloatGraph, FloatOp, capture, run
 from aocq.capture.residual_stream import fusable_layers, residual_stream
 from aocq.capture.verify import verify
-from aocq.jobs.without_weights import estimate_without_weights
+from aocq.jobs.coverage import with_random_weights
 from aocq.lowering import lower
 from aocq.methods import METHODS
 from aocq.recipes.aocq_options import AocqOptions
@@ -180,6 +180,6 @@ def test_what_is_not_listed_cannot_be_lowered(family: Family, pattern: str) -> N
         chosen[0], arguments=plain if family.name in {"vit", "naflex"} else {"img_size": 64}
     )
     with pytest.raises(InputError, match=r"has no lowering|cannot be lowered|only LayerScale"):
-        estimate_without_weights(
+        with_random_weights(
             model, capture(model.network, chosen[0], model.input_size), Recipe(), CHIP
         )

@@ -12,9 +12,10 @@ from simulator.control_characters import escaped
 
 FINE, VERDICT, USAGE, INPUT, ENVIRONMENT, INTERRUPTED = 0, 1, 2, 3, 4, 130
 DOCUMENTED = {FINE, VERDICT, USAGE, INPUT, ENVIRONMENT}
-# What a verdict of NO says: a gate's, or that of an accumulator whose policy is "error".
+# What a verdict says that is no YES: a gate's, or that of an accumulator whose policy is "error".
 NO = re.compile(
-    r"^gate failed: |^error: op \S+: \d+ sums overflowed the accumulator \(", re.MULTILINE
+    r"^gate (?:failed|undecided): |^error: op \S+: \d+ sums overflowed the accumulator \(",
+    re.MULTILINE,
 )
 
 

@@ -21,6 +21,7 @@ def test_a_word_is_no_verdict(err: str) -> None:
 
 def test_a_gate_s_words_are_a_verdict() -> None:
     assert problems(ended(1, "note: a\ngate failed: latency is 3 ms, at most 2 allowed\n")) == []
+    assert problems(ended(1, "gate undecided: energy of one image is not known\n")) == []
 
 
 @pytest.mark.parametrize("mark", ["\x1b[2J", "\x9b", "\u202e", "\u2028"])

@@ -32,6 +32,8 @@ def test_the_demo_takes_less_than_a_minute_and_says_where_its_report_is(demo: De
     assert demo.process.seconds < 60
     assert demo.process.err.endswith(f"report: {demo.folder / 'report.html'}\n")
     assert re.search(r"^verdict +YES", demo.process.out, re.MULTILINE)
+    gate = r"drop of top-1 +≤ 5 points +0.00 points +-1.03 to 1.03 +pass \(by the point estimate\)"
+    assert re.search(gate, demo.process.out)
     assert "evaluate: 360/360" in demo.process.err
     assert "evaluate" not in demo.process.out
 
@@ -55,6 +57,12 @@ def test_the_record_of_the_demo_is_complete(demo: Demo) -> None:
     assert abs(result.accuracy.float.top1 - result.accuracy.integer.top1) <= 1
     assert result.verdict.feasible
     assert result.verdict.failed == []
+    paired = result.accuracy.paired
+    assert paired is not None
+    for first in ("float", "simulated"):
+        counts = paired.float_integer if first == "float" else paired.simulated_integer
+        right = 100 * (counts.both_right + counts.only_first_right) / 360
+        assert right == getattr(result.accuracy, first).top1
     assert {"aocq", "torch", "timm", "numpy", "numba", "python"} <= set(result.versions)
     assert result.method.calibration_images == 128
     assert (result.method.weight_bits, result.method.activation_bits) == (4, 8)
@@ -89,7 +97,14 @@ def test_gates_that_fail_give_exit_code_1_and_a_complete_run(
     for failure in result.verdict.failed:
         assert f"gate failed: {failure}" in process.err
     assert "ESTIMATED latency is" in process.err
-    assert "points below float, allowed -100" in process.err
+    assert "points below float (95 %: " in process.err
+    # 100 % of 360 images agree, which shows no more than some 99 % of all.
+    assert "gate undecided: integer agrees with float on 100.00 % of images" in process.err
+    outcomes = {found.name: found.outcome for found in result.verdict.results}
+    assert outcomes == {
+        **dict.fromkeys(("fits_sram", "placed", "reported_overflow"), "pass"),
+        **{"max_drop": "fail", "min_agreement": "undecided", "max_latency_ms": "fail"},
+    }
     assert {path.name for path in folder.iterdir()} == set(RUN_FILES)
 
 

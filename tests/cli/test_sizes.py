@@ -29,13 +29,14 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 
 def test_costs_do_not_depend_on_weights_and_images(warm: Run, demo: Demo, tmp_path: Path) -> None:
+    cache = {"AOCQ_CACHE_DIR": str(tmp_path / "cache")}
     trained = tmp_path / "trained"
     calibration = ("--calib-data", demo.folder / "data" / "calib", "--calib", 8)
     widths = ("--w-bits", 4, "--a-bits", 8)
     warm("quantize", MODEL, *calibration, "--method", "base_ptq", *widths, "--out", trained)
     warm("lower", trained)
     of_graph = json.loads(warm("cost", trained, "--json").out)
-    done = warm("cost", MODEL, *widths, "--json", "-")
+    done = warm("cost", MODEL, *widths, "--json", "-", **cache)
     found = json.loads(done.out)
     assert "random weights" in done.err
     assert found["model"]["parameters"] == random_model(MODEL).parameters
@@ -46,6 +47,30 @@ def test_costs_do_not_depend_on_weights_and_images(warm: Run, demo: Demo, tmp_pa
     for kind, keys in ((MemoryRecord, found["memory"]), (CyclesRecord, found["cycles"])):
         assert set(keys) | {"model_size_bytes"} >= set(kind.model_fields)
     assert {**found["graph"], "sha256": ""} == {**of_graph["graph"], "sha256": ""}
+
+
+@pytest.mark.parametrize(
+    "others",
+    [(), ("--w-bits", 4), ("--profile", "litert_ref"), ("--profile", "esp32_p4")],
+    ids=["same", "another width", "LayerNorm as a graph", "powers of two"],
+)
+def test_a_network_is_captured_once_and_then_needs_no_torch(
+    warm: Run, without_torch: Run, tmp_path: Path, others: tuple[object, ...]
+) -> None:
+    """The processes of ``without_torch`` find neither torch nor timm."""
+    kept = {"AOCQ_CACHE_DIR": str(tmp_path / "kept")}
+    missing = without_torch("cost", MODEL, *others, "--json", code=4, **kept).err
+    assert "torch is not installed" in missing
+    assert "capture vit_nano_digits with random weights" in warm("cost", MODEL, **kept).err
+    again = without_torch("cost", MODEL, *others, "--json", **kept)
+    assert again.err == ""
+    fresh = warm("cost", MODEL, *others, "--json", AOCQ_CACHE_DIR=str(tmp_path / "fresh"))
+    assert again.out == fresh.out
+
+
+def test_a_width_that_a_chip_does_not_have_is_told_before_the_capture(without_torch: Run) -> None:
+    done = without_torch("cost", MODEL, "--profile", "ethos_u55_256", "--w-bits", 4, code=3)
+    assert "weight.bits = [8] has no 4" in done.err
 
 
 def test_costs_of_another_construction(warm: Run) -> None:

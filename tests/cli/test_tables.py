@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -180,8 +181,13 @@ def test_a_cell_that_no_profile_holds_is_refused_before_the_first_run(
 def test_finished_runs_are_compared_whatever_made_them(
     warm: Run, demo: Demo, table: Table, tmp_path: Path
 ) -> None:
-    done = warm("compare", table.folder, demo.folder, "--out", tmp_path)
+    page = tmp_path / "pages" / "runs.html"
+    done = warm("compare", table.folder, demo.folder, "--out", tmp_path, "--html", page)
     assert f"table: {tmp_path / 'compare.md'}\n" in done.err
+    assert f"page: {page}\n" in done.err
+    links = re.findall(r'href="([^"#]+)"', page.read_text("utf-8"))
+    assert len(links) == 5
+    assert all((page.parent / link).resolve().is_file() for link in links)
     found = rows(tmp_path / "compare.csv")
     below = [f"{table.folder.name}/{FOLDER}/{name}" for name in sorted(NAMES)]
     assert [row["run"] for row in found] == [*below, demo.folder.name]
@@ -207,7 +213,9 @@ def test_runs_on_other_images_are_compared_as_such(
     warm("verify", FOLDER, "--data", moved, "--calib-data", calib, *small, "--out", tmp_path / "o")
     one = table.folder / FOLDER / NAMES[0]
     done = warm("compare", one, tmp_path / "o", "--out", tmp_path / "compare")
-    assert done.out.startswith(f"{DIFFERENT_DATA}\nclasses 10, images 20\n")
+    warning, common, *_ = done.out.splitlines()
+    assert warning.startswith(f"{DIFFERENT_DATA}: 20 images of val, 10 classes (sha256 ")
+    assert common == "classes 10, images 20"
     text = (tmp_path / "compare" / "compare.md").read_text("utf-8")
     assert DIFFERENT_DATA in text
     digests = [row["data_digest"] for row in rows(tmp_path / "compare" / "compare.csv")]

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 import pytest
 from command_line import Demo, Finished
@@ -91,7 +93,7 @@ def test_every_chip_is_a_row_with_the_figures_of_its_run(targets: Targets) -> No
     assert int(found["wraps_at_13"]["persistent"]) > 0
     assert int(found["wraps_at_13"]["least_headroom_bits"]) < 0
     assert found["tiny_sram"]["feasible"] == "False"
-    assert "the profile has 4096" in found["tiny_sram"]["reason"]
+    assert "the profile has 4.00 KiB" in found["tiny_sram"]["reason"]
 
 
 def test_chips_that_cannot_are_rows_with_their_reason_and_stop_no_other(targets: Targets) -> None:
@@ -191,6 +193,38 @@ def test_runs_on_several_chips_are_compared_as_chips(
         assert {**row, "run": ""} == {**ours[row["profile"]], "run": ""}
     assert "headroom" in done.out
     assert "tiny_sram: activations need" in done.out
+
+
+def test_gates_judge_every_chip_and_finished_runs_again(
+    warm: Run, targets: Targets, tmp_path: Path
+) -> None:
+    folder = tmp_path / "targets"
+    shutil.copytree(targets.folder, folder)
+    chosen = f"edge_npu_int8,{targets.profiles[2]},{targets.profiles[4]}"
+    command = (*targets.command[:-1], folder, "--profiles", chosen, "--junit", tmp_path / "x.xml")
+    done = warm(*command, "--no-overflow", "--max-drop", 1, code=3)
+    assert done.err.count("finished before") == 2
+    assert "gate undecided: edge_npu_int8: integer top-1 is" in done.err
+    assert re.search(r"gate failed: wraps_at_13: [\d,]+ sums overflowed in the run", done.err)
+    found = {row["profile"]: row for row in rows(folder / "targets.csv")}
+    assert found["edge_npu_int8"]["answer"] == "UNDECIDED"
+    assert found["wraps_at_13"]["answer"] == "NO"
+    assert "points below float" in found["wraps_at_13"]["reason"]
+    for name in ("edge_npu_int8", "wraps_at_13"):
+        run = folder / MODEL / f"base_ptq-w8a8-{name}"
+        assert {*load_run(run)[0].verdict.gates} == {"max_drop", "no_overflow"}
+        assert "overflow in the run" in (run / "report.md").read_text("utf-8")
+    suite = ElementTree.parse(tmp_path / "x.xml").getroot()[0]
+    assert {case.get("classname") for case in suite} == {
+        f"{MODEL} on {name}" for name in ("edge_npu_int8", "wraps_at_13", "no_overflow")
+    }
+    assert suite.get("errors") == "1", "one was not run"
+    # Without the chip that cannot be run the verdicts are the code; without gates nothing is.
+    two = (*command[:-4], f"edge_npu_int8,{targets.profiles[2]}", "--max-drop", 100)
+    warm(*two, "--no-overflow", code=1)
+    warm(*two)
+    warm(*two[:-2])
+    assert load_run(folder / MODEL / "base_ptq-w8a8-wraps_at_13")[0].verdict.gates == {}
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the oracles are, and what is missing.
 
-Four of them are virtual environments: ``lite`` and ``tosa``, whose pins contradict ours and each
-other's, ``rtl``, which holds Verilator and cocotb, and ``vela``, Arm's compiler. They are in
-``.oracles/`` of the repository, or where the variable ``AOCQ_ORACLES`` says, and ``make oracles``
-makes them (:mod:`install`). The others come from the system: Debian's ``iverilog`` and ``yosys``, a
-C and a C++ compiler, and ``libgemmlowp-dev``. QNNPACK is a part of PyTorch.
+Five of them are virtual environments: ``lite``, ``tosa`` and ``scalesim``, whose pins contradict
+ours and each other's, ``rtl``, which holds Verilator and cocotb, and ``vela``, Arm's compiler. They
+are in ``.oracles/`` of the repository, or where the variable ``AOCQ_ORACLES`` says, and ``make
+oracles`` makes them (:mod:`install`). The others come from the system: Debian's ``iverilog``,
+``yosys`` and ``chromium``, a C and a C++ compiler, and ``libgemmlowp-dev``. QNNPACK is a part of
+PyTorch.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def folder() -> Path:
 
 
 def python(environment: str) -> Path:
-    """Return the interpreter of a virtual environment: one of :data:`install.REQUIREMENTS`."""
+    """Return the interpreter of a virtual environment: a key of ``REQUIREMENTS``."""
     scripts = "Scripts" if os.name == "nt" else "bin"
     return folder() / environment / scripts / "python"
 
@@ -104,6 +105,7 @@ MISSING: Mapping[str, Callable[[], str | None]] = MappingProxyType(
             or _missing_package("lite", "tflite_micro", "tflite-micro")
         ),
         "tosa": lambda: _missing_package("tosa", "tosa_reference_model", "the TOSA model"),
+        "scale_sim": lambda: _missing_package("scalesim", "scalesim", "SCALE-Sim"),
         "vela": _missing_vela,
         "verilog": _missing_verilog,
         "iverilog": _missing_verilog,
@@ -111,6 +113,7 @@ MISSING: Mapping[str, Callable[[], str | None]] = MappingProxyType(
         "cocotb": lambda: _missing_verilator() or _missing_package("rtl", "cocotb", "cocotb"),
         "yosys": lambda: _missing_commands("yosys", "yosys"),
         "cc": lambda: _missing_commands("gcc", "gcc"),
+        "chromium": lambda: _missing_commands("chromium", "chromium"),
         "gemmlowp": _missing_gemmlowp,
         "qnnpack": _missing_qnnpack,
     }

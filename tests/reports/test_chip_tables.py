@@ -16,7 +16,7 @@ import pytest
 from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult
 from aocq.records.run_folder import load_record
-from reports.chip_figures import chips
+from reports.chip_figures import chips, most_latency
 from reports.format import brief
 from reports.rows import TableRow, run_row
 from reports.sweep_table import csv_text, differ_in_profile, in_common, markdown, notes_on, terminal
@@ -173,6 +173,22 @@ def test_the_figure_has_a_mark_for_every_chip_that_was_run(rows: list[TableRow])
     assert "4 chips, 3 of them run, feasible on 2." in drawn.svg
     assert chips(rows) == drawn, "the same bytes each time"
     assert chips(rows[3:]) is None
+
+
+def test_limits_of_gates_and_the_srams_are_lines_of_the_figure(rows: list[TableRow]) -> None:
+    gates = {"max_drop": 2.0, "min_agreement": 90.0, "max_latency_ms": 12.0, "min_fps": 100.0}
+    drawn = chips(rows, gates)
+    assert drawn is not None
+    labels = {"least top-1", "least agreement", "most latency"}
+    assert all(f">{label}</text>" in drawn.svg for label in labels)
+    assert most_latency(gates) == 10.0
+    assert most_latency({"max_latency_ms": 5.0, "max_drop": 1.0}) == 5.0
+    assert most_latency({}) is None
+    plain = chips(rows)
+    assert plain is not None
+    assert not any(label in plain.svg for label in labels)
+    assert ">SRAM that the chip has</text>" in plain.svg
+    assert ">460.50 KiB</text>" in plain.svg
 
 
 def test_the_figure_is_written_in_two_forms(rows: list[TableRow], tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from aocq.records.accumulator_widths import (
     save_sweep,
 )
 from aocq.records.gates import Gates, judged
-from aocq.records.layers import layers_csv
+from aocq.records.layers import LayerRow, layers_csv
 from aocq.records.run_folder import LAYERS_NAME, RUN_NAME, load_record, load_run, save_run
 from reports.accumulators import csv_text as sweep_csv
 from reports.accumulators import figure
@@ -30,6 +30,7 @@ from reports.sweep_table import csv_text
 from reports.sweep_table import markdown as table
 from simulator.errors import InputError
 
+COLUMNS = len(LayerRow.model_fields)
 PAGES = 5  # of accepted mutants, per kind of file: figures take long
 
 
@@ -114,9 +115,12 @@ def test_damaged_bytes_are_refused_or_shown(folder):
         (lambda lines: [*lines[:5], *lines[6:]], "line 6: op number 5, wanted 4: a line is miss"),
         (lambda lines: [*lines[:5], lines[4], *lines[5:]], "line 6: op number 3, wanted 4"),
         (lambda lines: [*lines[:2], lines[3], lines[2], *lines[4:]], "line 3: op number 2"),
-        (lambda lines: [*lines[:2], lines[2] + ",", *lines[3:]], "line 3: 28 cells, wanted 27"),
-        (lambda lines: [*lines[:-1], lines[-1][:20]], "cells, wanted 27"),
-        (lambda lines: [*lines, ""], "line 41: 0 cells, wanted 27"),
+        (
+            lambda lines: [*lines[:2], lines[2] + ",", *lines[3:]],
+            f"line 3: {COLUMNS + 1} cells, wanted {COLUMNS}",
+        ),
+        (lambda lines: [*lines[:-1], lines[-1][:20]], f"cells, wanted {COLUMNS}"),
+        (lambda lines: [*lines, ""], f"line 41: 0 cells, wanted {COLUMNS}"),
         (lambda lines: [lines[0] + ",index", *lines[1:]], "line 1: not the columns"),
         (lambda lines: [lines[0].replace("macs", "max"), *lines[1:]], "line 1: not the columns"),
         (lambda lines: [], "line 1: not the columns"),

@@ -56,7 +56,7 @@ def test_page_and_markdown_say_it(run):
         assert "Mismatches with fake quantization" in written
         assert "Responsible are" in written
     assert "| `blocks.0.attn.probs` |" in text
-    section = page[page.index('id="mismatches"') : page.index('id="cost"')]
+    section = page[page.index('id="mismatches"') : page.index('id="time"')]
     assert section.count("<tr>") == 1 + len(COUNTS)
     bare = markdown(result, _with_counts(run[1], {}))
     assert "mismatches per image" not in bare

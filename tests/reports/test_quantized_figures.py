@@ -35,6 +35,14 @@ def test_densities_stand_side_by_side_with_a_legend_and_labels() -> None:
     )
 
 
+def test_no_part_of_a_long_title_is_cut() -> None:
+    """A network with model arguments must not be taken for the one of its timm name."""
+    arguments = "img_size=32 patch_size=2 embed_dim=48 depths=2,2,2 num_heads=3,6,12 window_size=4"
+    of = f"swin_tiny_patch4_window7_224 ({arguments}), 8 images of val, 10 classes"
+    found = texts(densities([activation("aocq W4A8", 0.1)], of))
+    assert of in " ".join(found)
+
+
 def test_a_constant_tensor_can_be_drawn() -> None:
     flat = np.zeros(10, np.float32)
     assert "<svg" in densities([Activation(title="t", tensor="x", before=flat, after=flat)], "vit")
@@ -54,13 +62,21 @@ def test_magnitudes_name_the_tensors_along_depth_and_the_worst() -> None:
 
 
 def test_scale_passes_are_relative_to_the_start() -> None:
-    svg = scale_passes({"blocks.0": {0: 4.0, 1: 2.0, 4: 1.0}, "blocks.1": {0: 2.0, 4: 1.0}})
-    assert svg is not None
-    assert {"s0", "s1", "s4", "blocks.0", "blocks.1", "loss of the block, s0 = 1"} <= set(
-        texts(svg)
+    svg = scale_passes(
+        {"blocks.0": {0: 4.0, 1: 2.0, 4: 1.0}, "blocks.1": {0: 2.0, 4: 1.0}}, "vit, aocq W4A8"
     )
+    assert svg is not None
+    assert {
+        "vit, aocq W4A8",
+        "s0",
+        "s1",
+        "s4",
+        "blocks.0",
+        "blocks.1",
+        "loss of the block, s0 = 1",
+    } <= set(texts(svg))
     assert "2 blocks; median at the end 0.38" in svg
     larger = {"blocks.0": {0: 12.0, 1: 6.0, 4: 3.0}, "blocks.1": {0: 2.0, 4: 1.0}}
-    assert scale_passes(larger) == svg
-    assert scale_passes({}) is None
-    assert scale_passes({"blocks.0": {0: 1.0}}) is None, "one pass is no course"
+    assert scale_passes(larger, "vit, aocq W4A8") == svg
+    assert scale_passes({}, "vit") is None
+    assert scale_passes({"blocks.0": {0: 1.0}}, "vit") is None, "one pass is no course"

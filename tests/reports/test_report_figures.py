@@ -9,14 +9,10 @@ from xml.etree import ElementTree
 import matplotlib
 import pytest
 
-from reports.figures import (
-    cycles_by_block,
-    is_sum,
-    kind_group,
-    look,
-    saturation,
-    sqnr_along_depth,
-)
+from reports import palette
+from reports.figures import cycles_by_block, saturation, sqnr_along_depth
+from reports.looks import kind_group, looks
+from reports.ops import sums_of_stream
 
 FIGURES = [sqnr_along_depth, cycles_by_block, saturation]
 XLINK = "{http://www.w3.org/1999/xlink}"
@@ -54,11 +50,11 @@ def test_figure_is_the_same_in_another_process(run, build_run):
     code = (
         "import sys, runpy; from reports.figures import *; from reports.figures import saturation;"
     )
-    code += "run = runpy.run_path(sys.argv[1])['_build'](2);"
+    code += "run = runpy.run_path(sys.argv[1])['build'](2);"
     code += "sys.stdout.write(sqnr_along_depth(run[1]))"
-    conftest = __file__.replace("test_report_figures.py", "conftest.py")
+    built_run = __file__.replace("test_report_figures.py", "built_run.py")
     done = subprocess.run(
-        [sys.executable, "-c", code, conftest], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, built_run], capture_output=True, text=True, check=True
     )
 
     assert done.stdout == sqnr_along_depth(run[1])
@@ -67,7 +63,7 @@ def test_figure_is_the_same_in_another_process(run, build_run):
 def _stream_line(rows):
     """Points of the line that joins sums: the one path in their colour that is not filled."""
     paths = re.findall(r"<path[^>]+>", sqnr_along_depth(rows))
-    colour = look("add")[0]
+    colour = looks(["add"])["add"].color
     return [
         re.findall(r"[ML] [-.\d]+ [-.\d]+", path) for path in paths if f"stroke: {colour}" in path
     ]
@@ -78,7 +74,7 @@ def test_layers_that_end_on_the_stream_are_on_its_line(run):
     _, rows = run
     changes = {"kind": "matmul", "onto_residual": True}
     fused = [row.model_copy(update=changes) if row.kind == "add" else row for row in rows]
-    sums = sum(is_sum(row) and row.sqnr_db is not None for row in fused)
+    sums = sum(row.sqnr_db is not None for row in sums_of_stream(fused))
     assert sums > 2
     assert _stream_line(fused) == _stream_line(rows)
     assert [len(points) for points in _stream_line(fused)] == [sums]
@@ -136,8 +132,61 @@ def test_blocks_are_bars_in_order(run):
     assert texts.index("patch_embed") < texts.index("blocks.0") < texts.index("head")
 
 
+def test_positions_and_masks_added_to_scores_are_not_on_the_line(run):
+    """As in Swin: they stand before a softmax, and their SQNR is not that of the stream."""
+    _, rows = run
+    swin = [
+        row.model_copy(update={"kind": "add"}) if row.op.endswith("attn.scores") else row
+        for row in rows
+    ]
+    assert [row.op for row in sums_of_stream(swin)] == [row.op for row in sums_of_stream(rows)]
+    marked = [row.model_copy(update={"onto_residual": row.op.endswith("add2")}) for row in rows]
+    assert [row.op for row in sums_of_stream(marked)] == ["blocks.0.add2", "blocks.1.add2"]
+    (line,) = _stream_line(marked)
+    assert len(line) == 2
+
+
 def test_kinds_that_only_move_data_look_alike():
     assert kind_group("slice") == kind_group("concat") == "layout"
-    assert look("slice") == look("reshape") != look("matmul")
     assert kind_group("float_gelu") == kind_group("dequantize") == kind_group("quantize") == "float"
-    assert look("something_new") not in [look("matmul"), look("slice")]
+    assert list(looks(["slice", "matmul", "reshape"])) == ["matmul", "layout"]
+
+
+def test_no_two_kinds_of_a_graph_look_alike():
+    """Kinds of all sorts: common ones look as in every graph, others take what is free."""
+    others = ["mul", "l2norm", "shift_gelu", "gelu_polynomial", "interpolated_lookup", "lookup"]
+    others += [
+        "softmax_ita",
+        "softmax_lut513",
+        "layernorm_bisection",
+        *map("new_{}".format, range(20)),
+    ]
+    common = ["matmul", "add", "layernorm", "transpose", "float_mul"]
+    found = looks([*others, *common])
+    assert len(found) == len(others) + len(common)
+    assert len({*found.values()}) == len(found)
+    alone = looks(common)
+    assert all(found[group] == look for group, look in alone.items())
+    assert len({look.color for look in looks(common + others[:7]).values()}) == 12
+    assert looks(["softmax_ita"])["softmax_ita"].color == looks(["softmax"])["softmax"].color
+
+
+def test_bars_of_many_kinds_are_hatched_where_colours_repeat(run):
+    rows = [row.model_copy(update={"kind": f"kind{row.index}", "cycles": 10}) for row in run[1]]
+    svg = cycles_by_block(rows)
+    assert svg.count("<pattern") >= 2
+    assert {row.kind for row in rows} <= set(_texts(svg))
+
+
+def test_every_colour_can_be_seen_on_white_and_on_near_black():
+    """At least 3 : 1, as WCAG 2.1 has it for graphics; the formula is its relative luminance."""
+
+    def luminance(color):
+        parts = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    for color, _ in palette.SERIES:
+        assert 1.05 / (luminance(color) + 0.05) >= 3, color
+        assert (luminance(color) + 0.05) / (luminance("#14171a") + 0.05) >= 3, color
+    assert len({color for color, _ in palette.SERIES}) == len({m for _, m in palette.SERIES}) == 12

@@ -8,7 +8,8 @@ import pytest
 from reports.format import count, decibel, kib, percent, plural, share, signed
 from reports.markdown import markdown
 from reports.page import html
-from reports.tables import sources, summary_rows
+from reports.sources import sources
+from reports.tables import summary_rows
 
 
 def _table(text: str, heading: str) -> list[list[str]]:
@@ -74,6 +75,7 @@ def test_summary_is_what_is_printed_after_a_run(run):
         ("cycles ESTIMATED", f"{run[0].cycles.total:,}"),
         ("latency ESTIMATED", f"{run[0].latency_ms:.3f} ms"),
         ("fps ESTIMATED", f"{run[0].fps:.2f}"),
+        ("limit ESTIMATED", f"The MAC array, 91 % of cycles; {run[0].latency_ms:.3f} ms."),
         (
             "verdict",
             "NO: 2 conditions not met; "

@@ -14,7 +14,13 @@ from parsed_page import ParsedPage
 
 from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult
-from reports.alike import DIFFERENT_DATA
+from reports.alike import (
+    DIFFERENT_DATA,
+    DIFFERENT_NETWORKS,
+    DIFFERENT_WEIGHTS,
+    UNKNOWN_DATA,
+    warnings,
+)
 from reports.chip_figures import chips
 from reports.markdown import markdown as report
 from reports.page import html
@@ -102,6 +108,8 @@ def test_runs_on_different_data_say_so_above_the_table(run: Run, tmp_path: Path)
     assert shown == [["cifar100", "100"], ["digits", "10"]]
     text = markdown("T", rows)
     assert text.index(DIFFERENT_DATA) < text.index("| model |")
+    sets = "400 images of cifar100, 100 classes; 400 images of digits, 10 classes. "
+    assert f"{DIFFERENT_DATA}: {sets}" in text
     write_table("t", "T", rows, tmp_path)
     plain = json.loads((tmp_path / "t.json").read_text("utf-8"))["rows"]
     assert [(r["data"], r["classes"], r["data_digest"]) for r in plain] == [
@@ -122,7 +130,31 @@ def test_an_older_record_beside_a_new_one_has_a_dash(run: Run) -> None:
     rows = [row(run), row(run, CIFAR)]
     head, lines = terminal(rows)
     assert [line[head.index("data")] for line in lines] == ["—", "cifar100"]
-    assert DIFFERENT_DATA not in markdown("T", rows), "nobody knows"
+    assert warnings(rows) == [f"Of 1 of 2 runs it is {UNKNOWN_DATA}: their records are older."]
+    assert warnings([row(run), row(run)]) == [], "nothing is said to be known of any"
+
+
+def test_rows_of_different_networks_are_named_above_the_table(run: Run) -> None:
+    swin, micro = row(run, CIFAR, name="swin"), row(run, CIFAR, name="swin", arguments=MICRO)
+    assert warnings([swin, swin]) == []
+    (found,) = warnings([swin, micro, swin])
+    assert found.startswith(f"{DIFFERENT_NETWORKS}: swin; swin ({TYPED}). ")
+    assert found in markdown("T", [swin, micro])
+    sized = TableRow(model="vit", method="sizes only", w_bits=8, a_bits=8)
+    assert warnings([swin, sized])[0].startswith(f"{DIFFERENT_NETWORKS}: swin; vit. ")
+    many = [row(run, CIFAR, name=f"vit{number}") for number in range(6)]
+    assert ": vit0; vit1; vit2; vit3; and 2 more. " in warnings(many)[0]
+
+
+def test_runs_of_one_network_with_other_weights_are_told_apart(run: Run) -> None:
+    rows = [row(run, CIFAR), row(run, CIFAR, checkpoint_sha256="beef" * 16)]
+    head, lines = terminal(rows)
+    assert [line[head.index("weights")] for line in lines] == ["c0ffeec0", "beefbeef"]
+    (found,) = warnings(rows)
+    assert found.startswith(f"{DIFFERENT_WEIGHTS}, {rows[0].model}: sha256 beefbeef…; c0ffeec0…")
+    other = row(run, CIFAR, name="vit", checkpoint_sha256="beef" * 16)
+    assert not any(DIFFERENT_WEIGHTS in warning for warning in warnings([rows[0], other]))
+    assert "weights" not in terminal([rows[0], other])[0]
 
 
 def test_a_cell_without_a_run_sets_no_data_apart(run: Run) -> None:

@@ -45,7 +45,10 @@ def test_first_op_below_each_threshold(run):
     ("op", "block"),
     [
         ("blocks.3.attn.qkv", "blocks.3"),
-        ("layers.0.blocks.1.norm", "layers.0"),
+        ("layers.0.blocks.1.norm", "layers.0.blocks.1"),
+        ("layers.1.downsample.norm", "layers.1"),
+        ("blocks.3.mlp.0.fc1", "blocks.3"),
+        ("blocks.3", "blocks.3"),
         ("patch_embed.proj", "patch_embed"),
         ("head", "head"),
         ("", ""),

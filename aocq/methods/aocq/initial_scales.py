@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run, run_in_parts
-from aocq.capture.float_graph import ARITHMETIC, LAYOUT
-from aocq.capture.passes import keeps_channels, readers_of
+from aocq.capture.float_graph import ARITHMETIC, LAYOUT, readers_of
+from aocq.capture.passes import keeps_channels
 from aocq.capture.residual_stream import fusable_layers, residual_stream, stream_terms
 from aocq.methods.aocq.balance import (
     ChannelRange,
@@ -267,7 +267,8 @@ class InitialScales:
         return rounded_weights
 
     def _weight(self, layer: FloatNode) -> Tensor:
-        return self.graph.parameters[layer.attributes["weight"]]
+        weight: Tensor = self.graph.parameters[layer.attributes["weight"]]
+        return weight
 
 
 def linear_readers(graph: FloatGraph) -> dict[str, list[FloatNode]]:

@@ -49,7 +49,8 @@ def channel_factors(
     if options.loss_channels == "gamma":
         for node in graph.nodes:
             if node.op is FloatOp.LAYERNORM and name in node.inputs and node.attributes["weight"]:
-                return graph.parameters[node.attributes["weight"]].abs()
+                gamma: Tensor = graph.parameters[node.attributes["weight"]]
+                return gamma.abs()
     return plain
 
 

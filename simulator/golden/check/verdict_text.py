@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
-from xml.etree import ElementTree
 
 from simulator.golden.check.verdict import ArrayVerdict, DumpVerdict, Status
+from simulator.junit import Problem, TestCase, junit_xml
 
 NO_PATTERN = "no known pattern"
 _NAMED = 5  # names in a line
@@ -127,30 +127,11 @@ def _plain(array: ArrayVerdict) -> dict[str, Any]:
 
 def junit(verdict: DumpVerdict) -> bytes:
     """Return a verdict as JUnit XML: a test case per array."""
-    failed = [array for array in verdict.arrays if array.status is not Status.EQUAL]
-    suite = ElementTree.Element(
-        "testsuite",
-        name="aocq golden check",
-        tests=str(len(verdict.arrays)),
-        failures=str(len(failed)),
-        errors="0",
-        skipped="0",
-    )
+    cases = []
     for array in verdict.arrays:
-        case = ElementTree.SubElement(
-            suite, "testcase", classname=f"golden.{array.op}", name=array.array
-        )
-        if array.status is Status.EQUAL:
-            continue
-        lines = [_printable(line) for line in array_told(array)]
-        failure = ElementTree.SubElement(case, "failure", message=lines[0], type=array.status.value)
-        failure.text = "\n".join(lines)
-    root = ElementTree.Element("testsuites")
-    root.append(suite)
-    ElementTree.indent(root)
-    return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
-
-
-def _printable(line: str) -> str:
-    """Return a line without what XML 1.0 cannot hold."""
-    return "".join(mark if mark.isprintable() else "?" for mark in line)
+        problem = None
+        if array.status is not Status.EQUAL:
+            lines = [*array_told(array)]
+            problem = Problem(kind=array.status.value, message=lines[0], text="\n".join(lines))
+        cases.append(TestCase(group=f"golden.{array.op}", name=array.array, problem=problem))
+    return junit_xml("aocq golden check", cases)

@@ -21,7 +21,7 @@ from aocq.data import loader
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import BadImageError, ImageBatches
 from aocq.jobs.evaluate import Evaluation, _as_row, _from_row, evaluate
-from aocq.jobs.metrics import agreement, decibel, sqnr_db, top_k
+from aocq.jobs.metrics import agreement, decibel, paired_counts, sqnr_db, top_k
 from aocq.jobs.op_sqnr import sqnr_per_op
 from aocq.lowering import lower
 from aocq.methods import METHODS, QuantizedModel
@@ -225,6 +225,25 @@ def test_the_noise_of_every_op_is_measured_against_the_float_network(
     assert "cls_token" not in found, "constants do not pass through the network"
     assert all(value is not None and value > 10 for value in found.values()), found
     assert found["image"] > found["head"], "errors add up along the network"
+
+
+def test_outcomes_are_counted_in_pairs_and_add_up_to_both_accuracies() -> None:
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 3, 400)
+    first, second = (np.round(rng.normal(size=(400, 3)), 1) for _ in range(2))  # with ties
+    found = paired_counts(first, second, labels)
+    right = [
+        [int(np.argmax(row)) == label for row, label in zip(logits, labels, strict=True)]
+        for logits in (first, second)
+    ]
+    pairs = [*zip(*right, strict=True)]
+    assert [*found.model_dump().values()] == [
+        pairs.count((one, other))
+        for one, other in ((True, True), (True, False), (False, True), (False, False))
+    ]
+    ours = 100 * (found.both_right + found.only_first_right) / 400
+    assert ours == top_k(first, labels, 1)
+    assert 100 * (found.both_right + found.only_second_right) / 400 == top_k(second, labels, 1)
 
 
 def test_top_k_counts_hits_and_breaks_ties_by_class_number() -> None:

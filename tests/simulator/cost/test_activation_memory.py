@@ -4,12 +4,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cost_graphs import S4, S8, Sketch, profile_with, transformer
-from hypothesis import given
-from hypothesis import strategies as st
 from small_graphs import S16, Draft
 
-from simulator.cost import Buffer, MemoryPlan, plan_memory, weight_bytes
-from simulator.cost.memory import ALIGNMENT, activation_buffers, allocate, peak_live_bytes
+from simulator.cost import MemoryPlan, plan_memory, weight_bytes
+from simulator.cost.memory import activation_buffers
 from simulator.cost.steps import program_of
 from simulator.graph import verify
 from simulator.graph.ops import LayerNorm, MatMul, Rescale
@@ -170,51 +168,6 @@ def test_a_graph_without_ops():
     s.input("x", 10)
     plan = planned(s.graph("x"))
     assert (plan.peak_sram_bytes, plan.peak_lower_bound_bytes) == (10, 10)
-
-
-@st.composite
-def buffers(draw):
-    found = []
-    for index in range(draw(st.integers(0, 12))):
-        first = draw(st.integers(0, 8))
-        last = first + draw(st.integers(0, 5))
-        found.append(
-            Buffer(name=f"b{index}", bytes=draw(st.integers(0, 100)), first=first, last=last)
-        )
-    return tuple(found)
-
-
-@given(buffers())
-def test_allocation_never_shares_bytes_that_live_together(found):
-    offsets = allocate(found)
-    assert all(offset % ALIGNMENT == 0 for offset in offsets.values())
-    for step in range(15):
-        taken = [
-            byte
-            for b in found
-            if b.first <= step <= b.last
-            for byte in range(offsets[b.name], offsets[b.name] + b.bytes)
-        ]
-        assert len(taken) == len(set(taken))
-        assert len(taken) <= peak_live_bytes(found)
-    end = max((offsets[b.name] + b.bytes for b in found), default=0)
-    assert end >= peak_live_bytes(found)
-
-
-@given(buffers())
-def test_lower_bound_is_the_busiest_step(found):
-    live = [sum(b.bytes for b in found if b.first <= step <= b.last) for step in range(15)]
-    assert peak_live_bytes(found) == max(live)
-
-
-def test_allocation_fills_the_lowest_gap_and_aligns():
-    found = (
-        Buffer(name="large", bytes=40, first=0, last=0),
-        Buffer(name="medium", bytes=30, first=0, last=2),
-        Buffer(name="small", bytes=20, first=1, last=2),
-    )
-    # medium lies behind large at the next multiple of 16; small fits into what large has left.
-    assert allocate(found) == {"large": 0, "medium": 48, "small": 0}
 
 
 def test_plan_of_a_transformer():

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The memory plan of an estimate as records: every buffer, and what fills the SRAM at its peak."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aocq.records.run import BufferRecord, MemoryRecord, PeakRecord
+from simulator.cost import Buffer, CostEstimate
+from simulator.graph import IntGraph
+
+
+def memory_record(costs: CostEstimate, parameters: int, weight_bits: int) -> MemoryRecord:
+    """Return bytes on the chip and beside it, and of all parameters at the width of the weights."""
+    plan = costs.plan
+    return MemoryRecord(
+        weight_bytes=costs.weight_bytes,
+        model_size_bytes=(parameters * weight_bits + 7) // 8,
+        peak_sram_bytes=plan.peak_sram_bytes,
+        greedy_peak_sram_bytes=plan.greedy_peak_sram_bytes,
+        peak_lower_bound_bytes=plan.peak_lower_bound_bytes,
+        sram_bytes=costs.sram_bytes,
+        dram_bytes=costs.dram_bytes,
+    )
+
+
+def peak_record(costs: CostEstimate) -> PeakRecord | None:
+    """Return the first moment with the most bytes alive; None of a graph without steps."""
+    plan = costs.plan
+    if not costs.steps:
+        return None
+    return PeakRecord(
+        op=costs.steps[plan.peak_step].step.op,
+        bytes=plan.peak_lower_bound_bytes,
+        buffers=[buffer.name for buffer in plan.peak_buffers],
+    )
+
+
+def buffer_records(graph: IntGraph, costs: CostEstimate) -> list[BufferRecord]:
+    """Return all buffers, in order of first need."""
+    moments = _moments(graph, costs)
+    return [_buffer_record(graph, costs, buffer, moments) for buffer in costs.plan.buffers]
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """A step by the index of its op and its number among the op's passes."""
+
+    op: int
+    number: int
+
+
+def _moments(graph: IntGraph, costs: CostEstimate) -> list[_Moment]:
+    places = {op.name: place for place, op in enumerate(graph.ops)}
+    begun: dict[str, int] = {}
+    found = []
+    for number, cost in enumerate(costs.steps):
+        name = cost.step.op
+        found.append(_Moment(places[name], number - begun.setdefault(name, number)))
+    return found or [_Moment(0, 0)]
+
+
+def _buffer_record(
+    graph: IntGraph, costs: CostEstimate, buffer: Buffer, moments: Sequence[_Moment]
+) -> BufferRecord:
+    first, last = moments[buffer.first], moments[buffer.last]
+    tensor = graph.tensors.get(buffer.name)
+    return BufferRecord(
+        name=buffer.name,
+        op=_writer(costs, buffer),
+        type=str(tensor.type) if tensor else "temporary",
+        bytes=buffer.bytes,
+        offset=costs.plan.offsets.get(buffer.name),
+        first=first.op,
+        last=last.op,
+        first_pass=first.number,
+        last_pass=last.number,
+        storage="activation" if tensor else "temporary",
+    )
+
+
+def _writer(costs: CostEstimate, buffer: Buffer) -> str:
+    """Return the op whose step writes a buffer first, or the tensor's own name if none does."""
+    if not costs.steps:
+        return buffer.name
+    step = costs.steps[buffer.first].step
+    return step.op if buffer.name in {each.tensor for each in step.writes} else buffer.name

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a reader wants to know of a run first: questions and their answers, a sentence each.
+
+Costs are ESTIMATED; a question that a record cannot answer says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aocq.records.accuracy_gates import counted, drop_interval, in_percent
+from aocq.records.intervals import share_interval
+from aocq.records.layers import LayerRow
+from aocq.records.run import RunResult, TopK
+from reports.attribution import attribution_sentence
+from reports.format import count, decibel, percent, plural, share, signed
+from reports.gates import interval
+from reports.limits import (
+    capital,
+    fit_sentence,
+    lift_sentence,
+    limit_sentence,
+    peak_sentence,
+)
+from reports.ops import steepest_fall, worst_ops
+from reports.sources import assumed_sentence
+from reports.tables import overflow_sentence
+
+ENERGY_PARTS = {
+    "mac": "multiply-accumulates",
+    "vector": "vector unit",
+    "sram": "SRAM",
+    "dram": "DRAM",
+    "leakage": "leakage",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A question and its answer; ``section``: the id of the page's section that has more."""
+
+    question: str
+    text: str
+    section: str
+
+
+def answers(result: RunResult, rows: Sequence[LayerRow]) -> list[Answer]:
+    """Return the questions with their answers, in the order of the page's sections."""
+    lift = lift_sentence(result) or "The record does not say; it is older."
+    return [
+        Answer(
+            "Does it fit?", f"{fit_sentence(result)} {peak_sentence(result)}".rstrip(), "memory"
+        ),
+        Answer("How fast?", _speed(result), "time"),
+        Answer("What limits it?", limit_sentence(result), "time"),
+        Answer("What would lift that?", lift, "time"),
+        Answer("What did quantization cost?", cost_sentence(result), "accuracy"),
+        Answer("Where?", where_sentence(rows), "lost"),
+        Answer(
+            "Can an accumulator overflow?", f"{capital(overflow_sentence(result))}.", "overflow"
+        ),
+        Answer("How much energy?", energy_sentence(result), "energy"),
+        Answer("What of this is assumed?", assumed_sentence(result), "assumed"),
+    ]
+
+
+def _speed(result: RunResult) -> str:
+    text = f"{result.latency_ms:,.3f} ms, {result.fps:,.2f} images/s"
+    half = result.float16
+    if half is None or not half.latency_ms or not result.latency_ms:
+        return f"{text}."
+    return f"{text}; {times(half.latency_ms, result.latency_ms)} as fast as in float16."
+
+
+def cost_sentence(result: RunResult) -> str:
+    """Return what quantization did to top-1 and to the logits."""
+    accuracy = result.accuracy
+    low, high = drop_interval(accuracy)
+    change = signed(accuracy.integer.top1 - accuracy.float.top1)
+    return (
+        f"{change} points of top-1 ({percent(accuracy.integer.top1)}, float "
+        f"{percent(accuracy.float.top1)}, 95 %: {interval(-high, -low)}). "
+        f"{attribution_sentence(accuracy)}"
+    )
+
+
+def top1_interval(found: TopK, images: int) -> str:
+    """Return the exact 95 % interval of an accuracy in percent: ``81.60 to 88.90``."""
+    return interval(*in_percent(share_interval(counted(found.top1, images), images)))
+
+
+def where_sentence(rows: Sequence[LayerRow]) -> str:
+    """Return the op of lowest SQNR and that of the steepest fall."""
+    worst = worst_ops(rows, 1)
+    if not worst:
+        return "No op has an SQNR."
+    text = f"Lowest SQNR: {worst[0].row.op}, {decibel(worst[0].sqnr_db)}"
+    fall = steepest_fall(rows)
+    if fall is not None:
+        text += f"; steepest fall: {fall.row.op}, {signed(fall.change)} dB"
+    return f"{text}."
+
+
+def energy_sentence(result: RunResult) -> str:
+    """Return the energy of an image and what spends most; that there is none without a table."""
+    energy = result.energy_record
+    if energy is None:
+        return "Not estimated: the profile has no energies for this network."
+    text = f"{energy.total_mj:,.4g} mJ an image at {energy.node_nm:g} nm"
+    if energy.total_mj:
+        part = max(sorted(energy.parts), key=lambda name: energy.parts[name])
+        spent = 100 * energy.parts[part] / energy.total_mj
+        text += f", {spent:.0f} % of it in {ENERGY_PARTS.get(part, part)}"
+    return f"{text}."
+
+
+def times(more: float, less: float) -> str:
+    """Write a ratio: ``3.91 times``."""
+    return f"{more / less:.3g} times"
+
+
+def against_float16(result: RunResult) -> list[tuple[str, str, str, str]]:
+    """Return what the network costs, what it would in float16, and the ratio, as rows of text."""
+    half = result.float16
+    if half is None:
+        return []
+    memory, energy = result.memory, result.energy_record
+    pairs: list[tuple[str, float | None, float | None, str]] = [
+        ("latency, ms", result.latency_ms, half.latency_ms, ",.3f"),
+        ("cycles", result.cycles.total, half.cycles, ","),
+        ("constants, KiB", memory.weight_bytes / 1024, half.weight_bytes / 1024, ",.2f"),
+        ("peak SRAM, KiB", memory.peak_sram_bytes / 1024, half.peak_sram_bytes / 1024, ",.2f"),
+        ("DRAM traffic, KiB", memory.dram_bytes / 1024, half.dram_bytes / 1024, ",.2f"),
+        ("energy, mJ", energy.total_mj if energy else None, half.energy_mj, ",.4g"),
+    ]
+    return [
+        (name, format(now, look), format(then, look), times(then, now))
+        for name, now, then, look in pairs
+        if now and then is not None
+    ]
+
+
+def ports(result: RunResult) -> list[tuple[str, ...]]:
+    """Return what memories' ports move: name, KiB, cycles, share of all, rate, burst, latency."""
+    return [
+        (
+            name.upper(),
+            f"{port.bytes / 1024:,.2f}",
+            count(port.cycles),
+            share(port.cycles, result.cycles.total),
+            "not limited" if port.bytes_per_cycle is None else f"{port.bytes_per_cycle:,.4g}",
+            plural(port.burst_bytes, "byte"),
+            plural(port.latency_cycles, "cycle"),
+        )
+        for name, port in result.ports.items()
+    ]

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What limits a run, what fills its SRAM, and what more of one resource would give, as sentences.
+
+All of it is ESTIMATED: the figures are those of the run's record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from aocq.records.run import BufferRecord, CyclesRecord, LiftRecord, RunResult
+from reports.format import MISSING, count, kib, signed
+from reports.gates import gate_name
+
+NAMED = 4  # buffers in a sentence
+LIFT_HEAD = ("more of", "has", "with", "meets gate", "latency", "change", "peak SRAM")
+
+# What may limit an op, by the record's word.
+RESOURCES = {
+    "compute": "the MAC array",
+    "vector": "the vector unit",
+    "host": "the host",
+    "sram": "the SRAM port",
+    "dma": "the DRAM port",
+    "issue": "the issue of ops",
+}
+# More of which resource lifts a limit.
+_LIFTS = {
+    "compute": "macs_per_cycle",
+    "vector": "lanes",
+    "sram": "sram_bytes_per_cycle",
+    "dma": "dram_bytes_per_cycle",
+}
+# What there could be more of, by the record's word: its name, and the unit of a number of it.
+LIFTED = {
+    "sram_bytes": ("SRAM", ""),
+    "sram_bytes_per_cycle": ("SRAM bandwidth", ""),
+    "dram_bytes_per_cycle": ("DRAM bandwidth", ""),
+    "macs_per_cycle": ("multipliers", " MACs per cycle"),
+    "lanes": ("vector lanes", " lanes"),
+    "host_speed": ("host speed", " times"),
+    "clock_mhz": ("clock", " MHz"),
+}
+
+
+def limiting(cycles: CyclesRecord) -> tuple[str, float]:
+    """Return the resource whose ops take most of the cycles, and their share in percent."""
+    bounds = cycles.bound_by
+    if not bounds or not cycles.total:
+        return "", 0.0
+    name = max(sorted(bounds), key=lambda each: bounds[each])
+    return name, 100 * bounds[name] / cycles.total
+
+
+def limit_sentence(result: RunResult) -> str:
+    """Return what limits the time: ``The DRAM port, 66 % of cycles; at 3.2 GB/s 4.200 ms``."""
+    name, part = limiting(result.cycles)
+    if not name:
+        return "No op takes a cycle."
+    who = RESOURCES.get(name, name)
+    rate = _rate(result, name)
+    return f"{capital(who)}, {part:.0f} % of cycles; {f'at {rate} ' * bool(rate)}{_ms(result)}."
+
+
+def _rate(result: RunResult, name: str) -> str:
+    """Return how much of a limiting resource there is; empty where the record does not say."""
+    port = result.ports.get({"dma": "dram"}.get(name, name))
+    if port is not None and port.bytes_per_cycle:
+        return gigabytes(port.bytes_per_cycle, result.profile.clock_mhz)
+    macs, lanes = result.profile.macs_per_cycle, result.profile.lanes
+    if name == "compute" and macs is not None:
+        return amount("macs_per_cycle", macs, result.profile.clock_mhz)
+    return (
+        amount("lanes", lanes, result.profile.clock_mhz)
+        if name == "vector" and lanes is not None
+        else ""
+    )
+
+
+def gigabytes(bytes_per_cycle: float, clock_mhz: float) -> str:
+    """Write a bandwidth: ``3.2 GB/s``, of 10^9 bytes."""
+    return f"{bytes_per_cycle * clock_mhz / 1000:.3g} GB/s"
+
+
+def amount(resource: str, value: float, clock_mhz: float) -> str:
+    """Write so much of a resource with its unit: ``384.00 KiB``, ``3.2 GB/s``, ``16 lanes``."""
+    if resource == "sram_bytes":
+        return kib(round(value))
+    if resource.endswith("bytes_per_cycle"):
+        return gigabytes(value, clock_mhz)
+    return f"{value:,.6g}{LIFTED.get(resource, ('', ''))[1]}"
+
+
+def lift_rows(
+    lifts: Sequence[LiftRecord], clock_mhz: float, latency_ms: float
+) -> list[tuple[str, ...]]:
+    """Return what more of each resource gives, as cells below :data:`LIFT_HEAD`.
+
+    Those that meet a gate come first, then those that gain most.
+
+    Parameters
+    ----------
+    clock_mhz, latency_ms
+        of the profile, and of one image without the lift
+    """
+    return [
+        (
+            LIFTED.get(lift.resource, (lift.resource.replace("_", " "), ""))[0],
+            amount(lift.resource, lift.have, clock_mhz),
+            amount(lift.resource, lift.need, clock_mhz),
+            MISSING if lift.gate is None else gate_name(lift.gate),
+            f"{lift.latency_ms:,.3f} ms",
+            _change(lift.latency_ms, latency_ms),
+            kib(lift.peak_sram_bytes),
+        )
+        for lift in sorted(lifts, key=lambda lift: (lift.gate is None, lift.latency_ms))
+    ]
+
+
+def lift_sentence(result: RunResult) -> str:
+    """Return what would lift the limit; what meets the gates that failed, where one did."""
+    if not result.lifts:
+        return ""
+    meeting = [lift for lift in result.lifts if lift.gate is not None]
+    if meeting:
+        return " ".join(
+            f"With {_instead(lift, result)} this gate would pass: {gate_name(lift.gate or '')} "
+            f"({lift.latency_ms:,.3f} ms, peak SRAM {kib(lift.peak_sram_bytes)})."
+            for lift in meeting
+        )
+    limits = _LIFTS.get(limiting(result.cycles)[0])
+    gaining = [lift for lift in result.lifts if lift.latency_ms < result.latency_ms]
+    if not gaining:
+        return "Twice as much of any one resource makes it no faster."
+    # More of what limits it says more than a faster clock, which always helps.
+    best = min(gaining, key=lambda lift: (lift.resource != limits, lift.latency_ms))
+    return (
+        f"With {_instead(best, result)} it would take {best.latency_ms:,.3f} ms "
+        f"({_change(best.latency_ms, result.latency_ms)})."
+    )
+
+
+def peak_sentence(result: RunResult) -> str:
+    """Return during which op the SRAM is fullest, and with what; empty in older records."""
+    peak = result.peak
+    if peak is None:
+        return ""
+    found = peak_buffers(result)
+    parts = [f"{each.name} ({each.type}, {kib(each.bytes)})" for each in found[:NAMED]]
+    more = len(found) - NAMED
+    rest = f" + {count(more)} smaller" if more > 0 else ""
+    return f"Most at {peak.op}: {kib(peak.bytes)} = {' + '.join(parts)}{rest}."
+
+
+def fit_sentence(result: RunResult) -> str:
+    """Return whether activations fit the SRAM, and by how much they do or do not."""
+    memory = result.memory
+    spare = memory.sram_bytes - memory.peak_sram_bytes
+    has = f"the profile has {kib(memory.sram_bytes)}"
+    needs = f"{kib(memory.peak_sram_bytes)} at the peak, {has}"
+    return f"Yes: {needs}." if spare >= 0 else f"No: {needs}, {kib(-spare)} too little."
+
+
+def peak_buffers(result: RunResult) -> list[BufferRecord]:
+    """Return the buffers that fill the SRAM at its fullest, largest first."""
+    if result.peak is None:
+        return []
+    by_name = {buffer.name: buffer for buffer in result.buffers}
+    found = [by_name[name] for name in result.peak.buffers if name in by_name]
+    return sorted(found, key=lambda buffer: -buffer.bytes)
+
+
+def capital(text: str) -> str:
+    """Return text with a capital at its beginning."""
+    return text[:1].upper() + text[1:]
+
+
+def _ms(result: RunResult) -> str:
+    return f"{result.latency_ms:,.3f} ms"
+
+
+def _change(now: float, before: float) -> str:
+    """Return a change in percent: ``-25.00 %``."""
+    return f"{signed(100 * (now / before - 1))} %" if before else "none"
+
+
+def _instead(lift: LiftRecord, result: RunResult) -> str:
+    """Return what there would be, and what there is: ``512 MACs per cycle instead of 256``."""
+    name, unit = LIFTED.get(lift.resource, (lift.resource, ""))
+    need, have = (
+        amount(lift.resource, value, result.profile.clock_mhz) for value in (lift.need, lift.have)
+    )
+    if unit:
+        return f"{need} instead of {have.removesuffix(unit)}"
+    return f"{need} of {name} instead of {have}"

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A running Chromium, and pages for it; without Chromium the tests are skipped.
+
+With ``AOCQ_REQUIRE_ORACLES=1`` they fail instead: see ``tests/oracles/environments.py``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chromium import Browser, browser
+
+for folder in ("oracles", "reports"):
+    sys.path.append(str(Path(__file__).parent.parent / folder))
+
+HOSTILE = "<script>alert(1)</script>&'\"" + "verylongnamewithoutanyspace" * 8
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Return the browser of all tests."""
+    from presence import need
+
+    need("chromium")
+    with browser(tmp_path_factory.mktemp("profile")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def page_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the page of a name as a file: see :data:`PAGES`."""
+    folder = tmp_path_factory.mktemp("pages")
+
+    def written(name: str) -> Path:
+        path = folder / f"{name}.html"
+        if not path.exists():
+            path.write_text(PAGES[name](), encoding="utf-8")
+        return path
+
+    return written
+
+
+def _whole() -> str:
+    """Return the report of a run with everything that a record can hold."""
+    from built_run import build_with_costs
+
+    from reports.page import html
+
+    return html(*build_with_costs(12))
+
+
+def _older() -> str:
+    from built_run import build
+
+    from reports.page import html
+
+    return html(*build(2))
+
+
+def _hostile() -> str:
+    """Return the report of a run whose every name is markup, and too long for a phone."""
+    from built_run import build_with_costs
+
+    from reports.page import html
+
+    result, rows = build_with_costs(2)
+    rows = [row.model_copy(update={"op": f"{HOSTILE}.{row.index}"}) for row in rows]
+    parts: dict[str, Any] = {
+        "command": [HOSTILE],
+        "notes": [HOSTILE],
+        "model": result.model.model_copy(update={"name": HOSTILE}),
+        "data": result.data and result.data.model_copy(update={"name": HOSTILE}),
+        "profile": result.profile.model_copy(
+            update={"title": HOSTILE, "sources": {"default": HOSTILE, HOSTILE: HOSTILE}}
+        ),
+        "verdict": result.verdict.model_copy(update={"failed": [HOSTILE]}),
+        "caveats": [caveat.model_copy(update={"text": HOSTILE}) for caveat in result.caveats],
+    }
+    return html(result.model_copy(update=parts), rows)
+
+
+def _compared(runs: int) -> str:
+    """Return a comparison of runs of two networks on two sets of images."""
+    from built_run import build_with_costs
+
+    from reports.comparison import Compared, html
+
+    result, _ = build_with_costs(2)
+    found = []
+    for number in range(runs):
+        data = result.data and result.data.model_copy(update={"digest": "ab" * 32})
+        top1 = result.accuracy.integer.model_copy(update={"top1": 60.0 + number % 7})
+        parts: dict[str, Any] = {
+            "latency_ms": 1.5 + number,
+            "accuracy": result.accuracy.model_copy(update={"integer": top1}),
+            "data": data if number % 3 else result.data,
+            "model": result.model.model_copy(update={"name": f"network_{number % 2}"}),
+        }
+        found.append(Compared(result=result.model_copy(update=parts), name=f"runs/{number}"))
+    return html(found)
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "whole": _whole,
+    "older": _older,
+    "hostile": _hostile,
+    "two_compared": lambda: _compared(2),
+    "many_compared": lambda: _compared(20),
+}
