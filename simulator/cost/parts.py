@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from simulator.cost.exact import ceil_div
 from simulator.cost.steps import Program
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Slice, TensorId
@@ -46,13 +47,14 @@ def tensor_parts(
     """
     stretches = _stretches(graph, roots)
     cuts = _cuts(graph, program, roots, stretches)
-    found = {name: (Part(name=name, bytes=size),) for name, size in program.temporaries.items()}
+    found: dict[TensorId, tuple[Part, ...]] = {
+        name: (Part(name=name, bytes=size),) for name, size in program.temporaries.items()
+    }
     for name, root in roots.items():
-        whole = Part(name=root, bytes=graph.tensors[root].bytes)
         first, end = stretches[name]
         found[name] = tuple(
             part for (start, stop), part in cuts.get(root, ()) if start < end and first < stop
-        ) or (whole,)
+        ) or (Part(name=root, bytes=graph.tensors[root].bytes),)
     return found
 
 
@@ -77,34 +79,33 @@ def _cuts(
     roots: Mapping[TensorId, TensorId],
     stretches: Mapping[TensorId, Stretch],
 ) -> dict[TensorId, list[tuple[Stretch, Part]]]:
-    """Return the parts of results that are stored in parts."""
-    names: dict[TensorId, dict[Stretch, TensorId]] = {}
+    """Return the parts of the results that are stored in parts."""
+    read: dict[TensorId, dict[Stretch, TensorId]] = {}
     writes: Counter[TensorId] = Counter()
-    kept = {roots.get(name, name) for name in (*graph.inputs, *graph.outputs)}
+    whole = {roots.get(name, name) for name in (*graph.inputs, *graph.outputs)}
     for step in program.steps:
-        for each in step.reads:
-            if each.tensor in roots:
-                of_root = names.setdefault(roots[each.tensor], {})
-                of_root.setdefault(stretches[each.tensor], each.tensor)
-        for each in step.writes:
-            root = roots.get(each.tensor, each.tensor)
-            writes[root] += 1
-            if step.product is not None:
-                kept.add(root)
+        for name in (each.tensor for each in step.reads if each.tensor in roots):
+            read.setdefault(roots[name], {}).setdefault(stretches[name], name)
+        written = {roots.get(each.tensor, each.tensor) for each in step.writes}
+        writes.update(written)
+        if step.product is not None:
+            whole |= written
     found = {}
-    for root, read in names.items():
-        pieces = _pieces(read, graph.tensors[root].size)
-        bits = graph.tensors[root].type.bits
-        in_bytes = all(first * bits % 8 == 0 for first, _ in pieces)
-        if root not in kept and writes[root] == 1 and len(pieces) > 1 and in_bytes:
+    for root in read.keys() - whole:
+        tensor = graph.tensors[root]
+        pieces = _pieces(read[root], tensor.size)
+        in_bytes = all(first * tensor.type.bits % 8 == 0 for first, _ in pieces)
+        if len(pieces) > 1 and in_bytes and writes[root] == 1:
             found[root] = [
-                (
-                    (first, end),
-                    Part(name=read.get((first, end), f"{root}[{first}:{end}]"), bytes=-(-(end - first) * bits // 8)),
-                )
-                for first, end in pieces
+                (piece, _part(piece, read[root], root, tensor.type.bits)) for piece in pieces
             ]
     return found
+
+
+def _part(piece: Stretch, names: Mapping[Stretch, TensorId], root: TensorId, bits: int) -> Part:
+    first, end = piece
+    size = ceil_div((end - first) * bits, 8)
+    return Part(name=names.get(piece, f"{root}[{first}:{end}]"), bytes=size)
 
 
 def _pieces(read: Iterable[Stretch], size: int) -> list[Stretch]:
