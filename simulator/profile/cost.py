@@ -124,8 +124,8 @@ class ComputeSection(Section):
         True where an operand with fewer elements than the result is read again for each that it
         meets, constants too
     streaming_softmax
-        False where scores are stored at the width of the sums and exponentials at theirs; True, as
-        where it is absent, where they never leave the unit
+        False where exponentials are stored, at the width of the op's table of them or in 32 bits;
+        True, as where it is absent, where they never leave the unit
     passes
         ops that take more than one pass, or other ones than the common form
     """
