@@ -258,7 +258,7 @@ def _cycles(
 
 def _copied(each: PassSection, moved: Sequence[Transfer], host: HostSection | None) -> int:
     """Return the cycles in which a pass of the host copies what it reads and writes."""
-    if each.unit != "host" or host is None:
+    if each.unit != "host" or host is None or host.copy_bytes_per_cycle is None:
         return 0
     copied = sum(transfer.bytes for transfer in moved)
     return ceil_times(copied, 1 / as_written(host.copy_bytes_per_cycle))

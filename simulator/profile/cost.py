@@ -86,13 +86,14 @@ class HostSection(Section):
     """The processor beside the chip, for ops that are placed there.
 
     Rates are cycles of the chip's compute clock for one element. What such an op reads and writes
-    is copied at ``copy_bytes_per_cycle``; ``handover_cycles`` pass at every border between chip and
-    host, for the interrupt and the conversion of layouts.
+    is copied at ``copy_bytes_per_cycle``, absent where chip and host share a memory;
+    ``handover_cycles`` pass at every border between chip and host, for the interrupt and the
+    conversion of layouts.
     """
 
     cycles_per_element: CyclesPerElement
     cycles_per_mac: Rate
-    copy_bytes_per_cycle: Rate
+    copy_bytes_per_cycle: Rate | None = None
     handover_cycles: Cycles
 
 
