@@ -177,7 +177,8 @@ def _places(
                 [_rectangle(buffer, lives[buffer.name]) for buffer in some],
                 facecolor=color,
                 edgecolor=palette.GRAY[0],
-                linewidth=0.5,
+                # An outline would be all there is of a temporary between two passes.
+                linewidth=[0.5 if lives[b.name][1] - lives[b.name][0] >= 1 else 0 for b in some],
                 alpha=0.6,
             )
             patches.set_urls([f"#op-{index.get(b.op, 0)}" for b in some])
