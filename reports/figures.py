@@ -123,7 +123,9 @@ def saturation(rows: Sequence[LayerRow]) -> str | None:
         axes.set_yscale("log")
         axes.set(xlim=_depth_limits(rows), ylim=(floor, max(200, floor * 4)))
         axes.set(xlabel="op, in graph order", ylabel="saturated results (log scale)")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
+        axes.yaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:.12f}".rstrip("0").rstrip(".") + " %")
+        )
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_title(" ", fontsize=8)  # the blocks' names will stand here
         axes.grid(visible=False, axis="x")

@@ -73,6 +73,7 @@ def svg_text(figure: Figure, name: str, description: str, tips: Mapping[int, str
     # A style element would reach out of the figure and into the page.
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
     text = text.replace(INK, "currentColor")
+    text = _compact(text)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(xlink:href="#|url\(#)(?!(?:op|run)-\d)', rf"\g<1>{name}-", text)
     text = re.sub(
@@ -85,6 +86,16 @@ def svg_text(figure: Figure, name: str, description: str, tips: Mapping[int, str
         text,
     )
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(description)}" ', 1)
+
+
+def _compact(text: str) -> str:
+    """Return SVG text with coordinates of a hundredth of a point, and without indentation."""
+    text = re.sub(
+        r'\b(d|x|y|points|transform)="[^"]*"',
+        lambda match: re.sub(r"(\.\d\d)\d+", r"\1", match[0]),
+        text,
+    )
+    return re.sub(r"\n\s*", "\n", text)
 
 
 def title(text: str) -> str:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Environment variables, which no other module reads.
+"""Environment variables, which no other module reads; defaults in brackets.
 
-==================  ====================================================================
-``AOCQ_CACHE_DIR``  folder for compiled kernels (default ``~/.cache/aocq``)
-``AOCQ_THREADS``    worker threads of the emulator (default: every core available here)
-==================  ====================================================================
+==================  =================================================================
+``AOCQ_CACHE_DIR``  folder for compiled kernels and captured networks (``~/.cache/aocq``)
+``AOCQ_THREADS``    worker threads of the emulator (every core available here)
+==================  =================================================================
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from simulator.ownership import check_private_folder, foreign
 
 
 def cache_folder() -> Path | None:
-    """Return the folder for what this user has compiled, None where no folder can be made.
+    """Return the folder for what this user has compiled and captured, None where none can be made.
 
     Without a home that can be written it is one in the temporary folder; without one there that is
     this user's alone, a new one that is removed when the process ends.

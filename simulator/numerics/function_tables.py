@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator.numerics.fixed_point import q31_multiplier_and_shift
 from simulator.numerics.integer_type import IntType, Overflow, fit
-from simulator.numerics.inverse_square_root import inverse_square_roots_kernel
+from simulator.numerics.inverse_square_root import (
+    inverse_square_root,
+    inverse_square_roots_kernel,
+)
 from simulator.numerics.rounding import DoubleRounding, Rounding, offsets
 
 Table = NDArray[np.int64]
@@ -112,15 +116,29 @@ def rsqrt_table(
     fraction_bits = 20
     places = shift + fraction_bits
     kind = IntType(bits=bits)
-    values = np.arange(1, kind.high - input_zero_point + 1)
-    roots = np.empty_like(values)
-    inverse_square_roots_kernel(values, fraction_bits, roots)
+    roots = _inverse_roots(fraction_bits, bits)[: kind.high - input_zero_point]
     # Products of 52 bits, none of them negative: one offset is all of both roundings.
     offset, _, _ = offsets(np.array([places]), Rounding.HALF_UP, DoubleRounding.SYMMETRIC)
     results = (roots * multiplier + offset >> places) + output_zero_point
     not_positive = input_zero_point - kind.low + 1
     table = np.concatenate([np.full(not_positive, kind.high), np.minimum(results, kind.high)])
     return table.astype(np.int64)
+
+
+@cache
+def _inverse_roots(fraction_bits: int, bits: int) -> Table:
+    """Return the inverse square roots of 1 to 2^bits - 1, which all tables read.
+
+    Those of 8-bit codes in Python: the kernel takes a second to compile.
+    """
+    values = np.arange(1, 1 << bits)
+    roots = np.empty_like(values)
+    if bits <= INT8.bits:
+        roots[:] = [inverse_square_root(value, fraction_bits) for value in values.tolist()]
+    else:
+        inverse_square_roots_kernel(values, fraction_bits, roots)
+    roots.flags.writeable = False
+    return roots
 
 
 def interpolation_table(

@@ -10,12 +10,18 @@ import pytest
 from small_subjects import small_subject
 
 from aocq.methods import storage
-from benchmarks import command_line, emulation, gemm, growth, kernels, networks, peak
+from benchmarks import command_line, cost, emulation, gemm, growth, kernels, networks, peak
 from simulator.errors import InputError
 from simulator.graph import save
 from simulator.profile import load_profile
 
-COMMANDS = {"emulation": emulation, "gemm": gemm, "kernels": kernels, "growth": growth}
+COMMANDS = {
+    "emulation": emulation,
+    "gemm": gemm,
+    "kernels": kernels,
+    "growth": growth,
+    "cost": cost,
+}
 
 
 def call(monkeypatch, module, *words: str) -> None:
@@ -179,3 +185,17 @@ def test_a_point_of_growth_is_measured(monkeypatch, tmp_path):
     row = growth.measure(built, "tokens", 2, asked)
     assert (row["tokens"], row["width"]) == (5, 192)
     assert row["milliseconds"] > 0
+
+
+def test_a_process_is_timed_and_what_it_complains_of_is_told(tmp_path):
+    kept = str(tmp_path)
+    found = cost.process(("cost", "--help"), kept)
+    assert found.wall > 0
+    assert found.cpu > 0
+    with pytest.raises(InputError, match=r"--profile nope: error: profile nope: "):
+        cost.process(("cost", "no/such/folder", "--profile", "nope"), kept)
+
+
+def test_the_steps_of_an_estimate_are_timed():
+    found = cost.steps("vit_nano_digits", seconds=0.05)
+    assert found["lower_cpu"] > found["estimate_cpu"] > 0

@@ -220,7 +220,7 @@ def test_gates_judge_every_chip_and_finished_runs_again(
     }
     assert suite.get("errors") == "1", "one was not run"
     # Without the chip that cannot be run the verdicts are the code; without gates nothing is.
-    two = (*command[:-4], f"edge_npu_int8,{targets.profiles[2]}", "--max-drop", 100)
+    two = (*command[:-3], f"edge_npu_int8,{targets.profiles[2]}", "--max-drop", 100)
     warm(*two, "--no-overflow", code=1)
     warm(*two)
     warm(*two[:-2])

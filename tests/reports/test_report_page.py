@@ -6,6 +6,7 @@ import io
 import re
 
 import pytest
+from built_run import build_with_costs
 from parsed_page import ParsedPage
 
 from aocq.records.layers import layers_csv
@@ -201,3 +202,8 @@ def test_page_stays_small(build_run, blocks):
 
     assert len(html(result, rows).encode()) < 1_000_000
     assert len(rows) in {199, 503}
+
+
+def test_the_page_of_a_run_with_everything_stays_small():
+    """As many ops as DeiT-Tiny has before layout: figures of memory and distributions included."""
+    assert len(html(*build_with_costs(12)).encode()) < 800_000
