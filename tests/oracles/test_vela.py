@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import vela_comparison
 from presence import need
-from vela_comparison import Comparison, class_of, order, our_cycles, recorded_cycles, table
+from vela_comparison import Comparison, class_of, our_cycles, out_of_order, recorded_cycles, table
 from vela_graphs import graph_for
 from vela_network import network_file
 from vela_oracle import CLASSES, VelaError, VelaSetting, by_class, vela_rows
@@ -45,8 +45,7 @@ def test_every_weighty_class_and_the_total_lie_in_their_bands(setting):
 
 
 def test_chips_and_memory_modes_have_vela_s_order():
-    ours, velas = order([compared(setting) for setting in OF_TINY])
-    assert ours == velas
+    assert out_of_order([compared(setting) for setting in OF_TINY]) == []
 
 
 WRONG = {
