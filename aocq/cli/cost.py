@@ -88,8 +88,7 @@ def _of_graph(path: Path, profile: str | None) -> tuple[str, str, dict[str, Any]
 
     Others, as the size of the network's parameters, no graph knows by itself.
     """
-    from aocq.jobs.cost_record import cycles_record, graph_record, memory_record
-    from simulator.cost import estimate
+    from aocq.jobs.cost_record import cost_records, graph_record, plain_costs
     from simulator.errors import InputError
     from simulator.graph import load
     from simulator.graph.meta import graph_meta
@@ -103,16 +102,10 @@ def _of_graph(path: Path, profile: str | None) -> tuple[str, str, dict[str, Any]
             "file with --profile"
         )
     name = profile or loaded.profile
-    costs = estimate(loaded, load_profile(name))
-    memory = memory_record(costs, 0, 0).model_dump()
-    del memory["model_size_bytes"]  # a graph does not say what the network's parameters were
-    found = {
-        "graph": graph_record(loaded).model_dump(),
-        "memory": memory,
-        "cycles": cycles_record(costs).model_dump(),
-        "latency_ms": costs.latency_ms,
-        "fps": costs.fps,
-    }
+    costs = plain_costs(cost_records(loaded, load_profile(name), 0, 0))
+    # A graph does not say what the network's parameters were.
+    del costs["memory"]["model_size_bytes"]
+    found = {"graph": graph_record(loaded).model_dump(), **costs}
     meta = graph_meta(loaded)
     arguments = typed(meta.model_arguments) if meta else ""
     return f"{named(loaded.name, arguments.split())} in {path}", name, found

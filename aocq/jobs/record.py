@@ -14,7 +14,7 @@ from typing import Any
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import evenly
 from aocq.jobs.calibration import Calibrated
-from aocq.jobs.cost_record import cycles_record, graph_record, memory_record, profile_record
+from aocq.jobs.cost_record import CostRecords, graph_record, profile_record
 from aocq.jobs.evaluate import Evaluation
 from aocq.jobs.inputs import Inputs
 from aocq.jobs.keys import package_versions
@@ -106,7 +106,7 @@ def run_record(
     calibrated: Calibrated,
     executor: Executor,
     evaluation: Evaluation,
-    costs: CostEstimate,
+    costs: CostRecords,
     proof: ProofRecord,
     rows: list[LayerRow],
     sampled: Sampled,
@@ -115,7 +115,6 @@ def run_record(
     graph, model = executor.graph, calibrated.model
     accuracy = _accuracy(evaluation, sampled)
     overflow = overflow_record(graph, rows)
-    memory = memory_record(costs, inputs.model.parameters, model.recipe.weight_bits)
     emulation_seconds = evaluation.seconds["integer"]
     return RunResult(
         command=[readable(part) for part in request.command],
@@ -150,11 +149,10 @@ def run_record(
         accuracy=accuracy,
         overflow=overflow,
         proof=proof,
-        memory=memory,
-        cycles=cycles_record(costs),
-        latency_ms=costs.latency_ms,
-        fps=costs.fps,
-        verdict=judge(request.gates, accuracy, overflow, memory, costs.latency_ms, proof),
+        verdict=judge(
+            request.gates, accuracy, overflow, costs.memory, costs.costs.latency_ms, proof
+        ),
+        **costs.fields(),
     )
 
 

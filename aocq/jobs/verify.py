@@ -9,7 +9,7 @@ from dataclasses import replace
 from aocq.capture import FloatGraph, capture
 from aocq.data.loader import ImageBatches, evenly
 from aocq.jobs.calibration import calibrated_once, forget_calibration
-from aocq.jobs.cost_record import proof_record
+from aocq.jobs.cost_record import cost_records, proof_record
 from aocq.jobs.evaluate import evaluate
 from aocq.jobs.inputs import (
     Inputs,
@@ -42,7 +42,6 @@ from aocq.records.gates import judged
 from aocq.records.publishing import publish, staging
 from aocq.records.run import RunResult
 from aocq.records.run_folder import save_run
-from simulator.cost import estimate
 from simulator.executor import Executor
 from simulator.graph import save as save_graph
 
@@ -107,8 +106,8 @@ def verify(
         )
     sqnr, sqnr_images = _sqnr(request, inputs, model, executor, float_graph, progress)
     mismatches, mismatch_images = _mismatches(request, inputs, model, executor, progress)
-    costs = estimate(graph, inputs.profile)
-    rows = layer_rows(graph, costs, evaluation, sqnr, mismatches)
+    costs = cost_records(graph, inputs.profile, inputs.model.parameters, model.recipe.weight_bits)
+    rows = layer_rows(graph, costs.costs, evaluation, sqnr, mismatches)
     sampled = Sampled(sqnr=sqnr_images, mismatches=mismatch_images)
     result = run_record(
         request, inputs, calibrated, executor, evaluation, costs, proof, rows, sampled

@@ -14,7 +14,14 @@ import torch
 
 from aocq.capture import FloatGraph, capture
 from aocq.jobs.calibration import calibrated
-from aocq.jobs.cost_record import cycles_record, graph_record, memory_record, profile_record
+from aocq.jobs.cost_record import (
+    cost_records,
+    cycles_record,
+    graph_record,
+    memory_record,
+    plain_costs,
+    profile_record,
+)
 from aocq.jobs.record import model_record
 from aocq.jobs.request import ModelRequest
 from aocq.lowering import check_recipe, lower
@@ -177,10 +184,7 @@ def sized_record(sized: EstimateWithoutWeights) -> dict[str, Any]:
         },
         "profile": profile_record(sized.profile).model_dump(),
         "graph": graph_record(sized.graph).model_dump(),
-        "memory": memory_record(
-            sized.costs, sized.model.parameters, recipe.weight_bits
-        ).model_dump(),
-        "cycles": cycles_record(sized.costs).model_dump(),
-        "latency_ms": sized.costs.latency_ms,
-        "fps": sized.costs.fps,
+        **plain_costs(
+            cost_records(sized.graph, sized.profile, sized.model.parameters, recipe.weight_bits)
+        ),
     }

@@ -223,7 +223,16 @@ class MemoryRecord(Record):
 
 
 class CyclesRecord(Record):
-    """ESTIMATED cycles of one image."""
+    """ESTIMATED cycles of one image.
+
+    compute, vector, host : in which the MAC array, the vector unit and the host work
+    issue : before steps start
+    sram, dma : in which the ports of SRAM and DRAM work
+    stall : in which units wait for a port
+    by_kind, by_block : totals by kind of op, and by block of the network
+    bound_by : totals of the ops that each resource limits
+    unplaced : ops that the chip has no place for, whose cycles are not in the total
+    """
 
     total: Count
     compute: Count
@@ -232,6 +241,104 @@ class CyclesRecord(Record):
     stall: Count
     by_kind: dict[str, Count]
     bound_by: dict[str, Count]
+    host: Count = 0
+    issue: Count = 0
+    sram: Count = 0
+    by_block: dict[str, Count] = Field(default_factory=dict)
+    unplaced: list[Name] = Field(default_factory=list)
+
+
+class PortRecord(Record):
+    """What a memory's port moves for one image, and the port's limits as the profile states them.
+
+    bytes_per_cycle : None where the profile does not limit the port
+    """
+
+    bytes: Count
+    cycles: Count
+    bytes_per_cycle: Amount | None
+    burst_bytes: Count
+    latency_cycles: Count
+
+
+class BufferRecord(Record):
+    """Memory of one activation, with its views, or of one temporary.
+
+    op : that writes it; the input's name for an input
+    offset : first byte in SRAM; None of a buffer that lives in DRAM
+    first, last : indexes of the first and last op during which it exists
+    storage : ``activation``, ``temporary`` (between passes of one op) or ``weights`` (tiles)
+    """
+
+    name: Name
+    op: Name
+    type: Name
+    bytes: Count
+    offset: Count | None
+    first: Count
+    last: Count
+    storage: Literal["activation", "temporary", "weights"]
+
+
+class PeakRecord(Record):
+    """The moment of the most bytes in SRAM: during which op, and what fills it, largest first."""
+
+    op: Name
+    bytes: Count
+    buffers: list[Name]
+
+
+class EnergyRecord(Record):
+    """ESTIMATED energy of one image in millijoules; None of a run whose profile has no table.
+
+    parts : by what spends it: ``mac``, ``vector``, ``sram``, ``dram``, ``leakage``
+    """
+
+    node_nm: Amount
+    total_mj: Amount
+    parts: dict[str, Amount]
+    source: str
+
+
+class Float16Record(Record):
+    """The same network in float16 on the same profile, ESTIMATED.
+
+    cycles, latency_ms : None where the profile does not say how fast the chip is in float16
+    energy_mj : None where it has no energies, or none of a multiply-accumulate in float16
+    """
+
+    weight_bytes: Count
+    peak_sram_bytes: Count
+    dram_bytes: Count
+    cycles: Count | None = None
+    latency_ms: Amount | None = None
+    energy_mj: Amount | None = None
+
+
+class LiftRecord(Record):
+    """What more of one resource would give, found by estimating again.
+
+    resource : ``sram_bytes``, ``dram_bytes_per_cycle``, ``macs_per_cycle``, ``lanes`` or
+        ``clock_mhz``
+    have, need : of the profile, and the least that meets the gate, or (where no gate failed) twice
+        as much
+    gate : the gate that it would meet; None where no gate failed
+    latency_ms, peak_sram_bytes : with it
+    """
+
+    resource: Name
+    have: Amount
+    need: Amount
+    gate: Name | None
+    latency_ms: Amount
+    peak_sram_bytes: Count
+
+
+class CaveatRecord(Record):
+    """What the profile says beside a figure."""
+
+    about: Name
+    text: str
 
 
 class Verdict(Record):
@@ -253,7 +360,13 @@ class RunResult(Record):
 
     data : None in older records
     proof : None in older records
-    energy : empty: no profile has energies yet
+    energy : empty; what older records have in place of ``energy_record``
+    ports : by name, ``sram`` and ``dram``
+    buffers, peak : the memory plan; empty and None in older records
+    energy_record : None where the profile has no energies
+    float16 : the same network in float16; None in older records
+    lifts : what would meet the gates that failed, or make the network faster
+    caveats : of the profile
     notes : what a reader should know beside the figures, a sentence each, e.g. which of a
         checkpoint's weights were taken
     """
@@ -276,6 +389,13 @@ class RunResult(Record):
     latency_ms: Amount
     fps: Amount
     energy: dict[str, float] = Field(default_factory=dict)
+    ports: dict[str, PortRecord] = Field(default_factory=dict)
+    buffers: list[BufferRecord] = Field(default_factory=list)
+    peak: PeakRecord | None = None
+    energy_record: EnergyRecord | None = None
+    float16: Float16Record | None = None
+    lifts: list[LiftRecord] = Field(default_factory=list)
+    caveats: list[CaveatRecord] = Field(default_factory=list)
     verdict: Verdict
     notes: list[str] = Field(default_factory=list)
 

@@ -3,13 +3,82 @@
 
 All results are counts. SCALE-Sim 3.0.0 reports the index of the last cycle instead, which is one
 less (scalesim-project/SCALE-Sim issue 125). A fold is one mapping of a part of the product onto the
-array; a partly filled fold takes as long as a full one, because its data cross the whole array.
+array; a partly filled fold takes as long as a full one, because its data cross the whole array. The
+arrays in ``simulator/rtl`` take exactly these cycles, output and weight stationary.
 """
 
 from __future__ import annotations
 
-from simulator.cost.exact import ceil_div
+import math
+from dataclasses import dataclass
+
+from simulator.cost.exact import as_written, ceil_div, ceil_times
+from simulator.graph.graph import IntGraph
+from simulator.graph.ops import Op
 from simulator.profile import DotEngine, SystolicEngine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GemmExtents:
+    """``heads`` products of ``[m, k] x [k, n]``, with the widths of their operands in bits."""
+
+    heads: int
+    m: int
+    k: int
+    n: int
+    a_bits: int
+    b_bits: int
+
+
+def gemm_extents(graph: IntGraph, op: Op) -> GemmExtents:
+    """Return the products of ``op`` and the extents of each.
+
+    Operands with leading dimensions are one product per index of these. A matrix ``b`` that all
+    rows of ``a`` share makes one product, with all leading dimensions of ``a`` in M.
+    """
+    a, b = (graph.tensors[name] for name in op.operands[:2])
+    heads = math.prod(a.shape[:-2]) if len(b.shape) > 2 else 1
+    return GemmExtents(
+        heads=heads,
+        m=math.prod(a.shape[:-1]) // heads,
+        k=a.shape[-1],
+        n=graph.result(op).shape[-1],
+        a_bits=a.type.bits,
+        b_bits=b.type.bits,
+    )
+
+
+def heads_cycles(product: GemmExtents, engine: SystolicEngine | DotEngine) -> int:
+    """Return the cycles of all products of an op, operands always at hand.
+
+    As many heads are computed at once as the array can; each of the others has its own fill and
+    drain. Operands narrower than the array's are faster only where the profile says so.
+    """
+    rounds = ceil_div(product.heads, engine.heads_parallel or 1)
+    cycles = rounds * gemm_cycles(product.m, product.k, product.n, engine)
+    speeds = [
+        as_written(width.speed)
+        for width in engine.widths or ()
+        if product.a_bits <= width.a_bits and product.b_bits <= width.b_bits
+    ]
+    return ceil_times(cycles, 1 / max(speeds, default=as_written(1.0)))
+
+
+def padded_rows(m: int, engine: DotEngine) -> int:
+    """Return how many steps of ``engine.m`` rows a product of ``m`` rows takes.
+
+    Where the array takes its rows as a rectangle, the rows of the product lie in a picture of
+    height x width whose product is ``m``; the best one counts.
+    """
+    if engine.rectangle is None:
+        return ceil_div(m, engine.m)
+    height, width = engine.rectangle
+    small = [rows for rows in range(1, math.isqrt(m) + 1) if m % rows == 0]
+    return min(
+        ceil_div(rows, height) * ceil_div(m // rows, width)
+        for divisor in small
+        for rows in (divisor, m // divisor)
+    )
 
 
 def gemm_cycles(m: int, k: int, n: int, engine: SystolicEngine | DotEngine) -> int:
@@ -28,7 +97,7 @@ def gemm_cycles(m: int, k: int, n: int, engine: SystolicEngine | DotEngine) -> i
         cycles of the compute clock, operands always at hand
     """
     if isinstance(engine, DotEngine):
-        steps = ceil_div(m, engine.m) * ceil_div(n, engine.n) * ceil_div(k, engine.k)
+        steps = padded_rows(m, engine) * ceil_div(n, engine.n) * ceil_div(k, engine.k)
         return steps * engine.cycles_per_step + engine.pipeline_depth
     rows, columns = engine.rows, engine.columns
     overlapped = engine.overlap == "fold"
@@ -48,10 +117,12 @@ def _output_stationary(folds: int, k: int, rows: int, columns: int, overlapped: 
 
     The pair that the far corner needs last enters at step k - 1 and travels rows + columns - 2
     steps. As in SCALE-Sim, moving the finished sums out of the array is not counted; its authors
-    agree that ``rows`` cycles are missing (scalesim-project/scale-sim-v3 issue 4).
+    agree that ``rows`` cycles are missing (scalesim-project/scale-sim-v3 issue 4). In the array of
+    ``simulator/rtl`` they are missing once per product: the sums of a fold leave, column by column,
+    before the operands of the next one come to their place.
 
-    Overlapped, with a second set of sums: a fold may start once its predecessor has been fed (k
-    cycles) and the sums of the fold before have moved out (``rows`` cycles).
+    Overlapped, with a second set of sums: a fold's sums are complete at the earliest k cycles after
+    its predecessor's, and not before those have moved out of their column (``rows`` cycles).
     """
     fold = k + rows + columns - 2
     if not overlapped:
@@ -68,12 +139,12 @@ def _operand_stationary(
     more steps to leave at the far corner.
 
     Overlapped, with a second set of weights: a fold's weights load while its predecessor streams,
-    so folds follow each other every max(streamed, rows) cycles. Only the first load shows; it takes
-    2 * rows - 1 cycles, from the buffer and then down the array (as in ONNXim, arXiv 2406.08051).
-    A single fold has nothing to overlap with and takes the form without overlap: otherwise the
-    longer first load, which that form does not know, would make a better engine slower.
+    right behind its first vector, so folds follow each other every max(streamed, rows) cycles and
+    only the first load shows. ONNXim (arXiv 2406.08051) lets that one take 2 * rows - 1 cycles,
+    ``rows`` from the buffer and rows - 1 down the array; in the array of ``simulator/rtl`` weights
+    move down as they come, in ``rows`` cycles.
     """
     stream = streamed + rows + columns - 2
-    if not overlapped or folds == 1:
+    if not overlapped:
         return folds * (rows + stream)
-    return (2 * rows - 1) + (folds - 1) * max(streamed, rows) + stream
+    return rows + (folds - 1) * max(streamed, rows) + stream

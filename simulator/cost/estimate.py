@@ -10,21 +10,26 @@ on the chip. Nothing spills: where the peak exceeds the SRAM, the estimate is st
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from simulator.cost.dma import dma_cycles, network_bytes
-from simulator.cost.engine import gemm_cycles
-from simulator.cost.memory import plan_memory, weight_bytes
-from simulator.cost.vector import vector_cycles
+from simulator.cost.constants import weight_bytes
+from simulator.cost.energy import EnergyEstimate, energy_of
+from simulator.cost.memory import plan_memory
+from simulator.cost.placement import kind_of
+from simulator.cost.schedule import StepCost, scheduled
+from simulator.cost.steps import program_of
 from simulator.errors import InputError
 from simulator.graph.graph import IntGraph
 from simulator.graph.macs import product_macs
 from simulator.graph.ops import SPECS, Op, TensorId, op_name
-from simulator.profile import ComputeSection, NpuProfile
+from simulator.profile import NpuProfile
+from simulator.profile.passes import Unit
 
-Resource = Literal["compute", "vector", "dma"]
-RESOURCES: tuple[Resource, ...] = ("compute", "vector", "dma")
+Resource = Literal["compute", "vector", "host", "sram", "dma"]
+_NAMED = 3  # ops that a message names
+RESOURCES: tuple[Resource, ...] = ("compute", "vector", "host", "sram", "dma")
 
 
 class UncostedOpError(InputError):
@@ -45,6 +50,26 @@ class UncostedOpError(InputError):
         )
 
 
+class UnplacedOpError(InputError):
+    """The chip has no place for ops of the graph: a total without them would be wrong.
+
+    Attributes
+    ----------
+    ops
+        names of all of them, in order
+    """
+
+    def __init__(self, profile: str, ops: Sequence[tuple[TensorId, str]]) -> None:
+        self.ops = tuple(name for name, _ in ops)
+        kinds = ", ".join(sorted({kind for _, kind in ops}))
+        first = ", ".join(self.ops[:_NAMED]) + ", …" * (len(ops) > _NAMED)
+        super().__init__(
+            f"profile {profile} has no place for ops of kind {kinds} (compute.placement), and the "
+            f"network has {len(ops)} of them: {first}; place them on the host, or allow them with "
+            "--allow-unplaced, which makes the verdict a NO"
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpCost:
     """ESTIMATED cost of one op for one image; cycles of the compute clock.
@@ -55,16 +80,18 @@ class OpCost:
         multiply-accumulate operations
     weight_bytes
         constants that the op streams from DRAM
-    compute, vector
-        cycles of the MAC engine and of the vector unit
-    dma
-        cycles of the DRAM port: constants, and network inputs and outputs
+    compute, vector, host
+        cycles of the MAC engine, of the vector unit and of the host, all operands at hand
+    issue
+        cycles before its steps start
+    sram, dma
+        cycles of the SRAM's and of the DRAM's port
     stall
-        cycles in which only the DRAM port works: ``total - compute - vector``
+        cycles in which units wait for a port: ``total - compute - vector - host - issue``
     total
-        ``max(compute + vector, dma)``
+        cycles from its first step to its last
     bound_by
-        which of compute, vector and dma is the largest
+        which of compute, vector, host, sram and dma is the largest
     """
 
     name: TensorId
@@ -73,6 +100,9 @@ class OpCost:
     weight_bytes: int
     compute: int
     vector: int
+    host: int
+    issue: int
+    sram: int
     dma: int
     stall: int
     total: int
@@ -85,8 +115,12 @@ class CostEstimate:
 
     Attributes
     ----------
-    ops
+    ops, steps
         in order of execution
+    unplaced
+        ops that the chip has no place for: their cycles are not in the total
+    energy
+        None where the profile has no table of energies, or none for these widths or these ops
     peak_sram_bytes, peak_lower_bound_bytes
         see :class:`simulator.cost.memory.MemoryPlan`
     weight_bytes
@@ -98,6 +132,9 @@ class CostEstimate:
     """
 
     ops: tuple[OpCost, ...]
+    steps: tuple[StepCost, ...]
+    unplaced: tuple[TensorId, ...]
+    energy: EnergyEstimate | None
     peak_sram_bytes: int
     peak_lower_bound_bytes: int
     weight_bytes: int
@@ -121,13 +158,28 @@ class CostEstimate:
         return sum(op.vector for op in self.ops)
 
     @property
+    def host_cycles(self) -> int:
+        """Cycles in which the host works."""
+        return sum(op.host for op in self.ops)
+
+    @property
+    def issue_cycles(self) -> int:
+        """Cycles before steps start."""
+        return sum(op.issue for op in self.ops)
+
+    @property
+    def sram_cycles(self) -> int:
+        """Cycles in which the SRAM's port works, hidden or not."""
+        return sum(op.sram for op in self.ops)
+
+    @property
     def dma_cycles(self) -> int:
         """Cycles in which the DRAM port works, hidden or not."""
         return sum(op.dma for op in self.ops)
 
     @property
     def stall_cycles(self) -> int:
-        """Cycles in which only the DRAM port works."""
+        """Cycles in which units wait for a port."""
         return sum(op.stall for op in self.ops)
 
     @property
@@ -136,6 +188,14 @@ class CostEstimate:
         cycles = {op.kind: 0 for op in self.ops}
         for op in self.ops:
             cycles[op.kind] += op.total
+        return cycles
+
+    @property
+    def by_block(self) -> dict[str, int]:
+        """Total cycles of each block, in order of first appearance; see :func:`block_of`."""
+        cycles = {block_of(op.name): 0 for op in self.ops}
+        for op in self.ops:
+            cycles[block_of(op.name)] += op.total
         return cycles
 
     @property
@@ -162,73 +222,93 @@ class CostEstimate:
         return self.peak_sram_bytes <= self.sram_bytes
 
 
-def engine_cycles(graph: IntGraph, op: Op, compute: ComputeSection) -> int:
-    """Return the cycles of the MAC engine: 0 but for products.
+def block_of(name: TensorId) -> str:
+    """Return the block that an op's name says it belongs to.
 
-    The products of all heads are computed one after the other, each with its own fill and drain.
-    Requantization is fused: codes leave the array at the rate of its drain and cost nothing more.
-    The width of the operands changes nothing: 4-bit weights are not assumed to run faster.
+    That is its path up to the last part that is a number, ``blocks.3`` of ``blocks.3.attn.qkv`` or
+    ``layers.1.blocks.0``; without a number, its first part.
     """
-    if SPECS[type(op)].rate is not None:
-        return 0
-    heads, m, k, n = gemm_extents(graph, op)
-    return heads * gemm_cycles(m, k, n, compute.engine)
+    parts = name.split(".")
+    numbers = [place for place, part in enumerate(parts) if part.isdigit()]
+    return ".".join(parts[: numbers[-1] + 1] if numbers else parts[:1])
 
 
-def gemm_extents(graph: IntGraph, op: Op) -> tuple[int, int, int, int]:
-    """Return (heads, M, K, N): products to compute and the extents of each.
-
-    Operands with leading dimensions are one product per index of these. A matrix ``b`` that all
-    rows of ``a`` share makes one product, with all leading dimensions of ``a`` in M.
-    """
-    a, b = (graph.tensors[name].shape for name in op.operands[:2])
-    heads = math.prod(a[:-2]) if len(b) > 2 else 1
-    return heads, math.prod(a[:-1]) // heads, a[-1], graph.result(op).shape[-1]
-
-
-def estimate(graph: IntGraph, profile: NpuProfile) -> CostEstimate:
+def estimate(
+    graph: IntGraph, profile: NpuProfile, *, float16: bool = False, allow_unplaced: bool = False
+) -> CostEstimate:
     """Return the ESTIMATED cost of a verified graph on ``profile``, for one image.
+
+    With ``float16``, energy is counted as of that format; ``simulator.cost.float16`` makes the
+    graph and the profile that belong to it. With ``allow_unplaced``, ops that the chip has no place
+    for are left out of every figure and named.
 
     Raises
     ------
+    UnplacedOpError
+        If the chip has no place for an op, unless that is allowed.
     UncostedOpError
         If any op has no specification; all of them are named. There is never a partial total.
     """
     uncosted = tuple(op for op in graph.ops if type(op) not in SPECS)
     if uncosted:
         raise UncostedOpError(uncosted)
-    moved = network_bytes(graph)
-    ops = tuple(_op_cost(graph, op, profile, moved[op.name]) for op in graph.ops)
-    plan = plan_memory(graph)
+    program = program_of(graph, profile)
+    if program.unplaced and not allow_unplaced:
+        kinds = {op.name: kind_of(graph, op) for op in graph.ops}
+        raise UnplacedOpError(profile.name, [(name, kinds[name]) for name in program.unplaced])
+    step_costs = scheduled(graph, program, profile)
+    plan = plan_memory(graph, program)
+    energy = None
+    if profile.energy is not None and not program.unplaced:
+        energy = energy_of(graph, step_costs, profile.energy, float16=float16)
     return CostEstimate(
-        ops=ops,
+        ops=_op_costs(graph, step_costs),
+        steps=step_costs,
+        unplaced=program.unplaced,
+        energy=energy,
         peak_sram_bytes=plan.peak_sram_bytes,
         peak_lower_bound_bytes=plan.peak_lower_bound_bytes,
         weight_bytes=weight_bytes(graph, *graph.ops),
-        dram_bytes=sum(moved.values()) + sum(op.weight_bytes for op in ops),
+        dram_bytes=sum(cost.dram_bytes for cost in step_costs),
         clock_mhz=profile.compute.clock_mhz,
         sram_bytes=profile.memory.sram_bytes,
     )
 
 
-def _op_cost(graph: IntGraph, op: Op, profile: NpuProfile, moved_bytes: int) -> OpCost:
-    """Cost one op; ``moved_bytes`` are network inputs and outputs that it moves."""
-    compute = engine_cycles(graph, op, profile.compute)
-    vector = vector_cycles(graph, op, profile.compute.vector)
-    constants = weight_bytes(graph, op)
-    dma = dma_cycles(constants + moved_bytes, profile.memory.dram_bytes_per_cycle)
-    cycles: dict[Resource, int] = {"compute": compute, "vector": vector, "dma": dma}
-    total = max(compute + vector, dma)
+def _op_costs(graph: IntGraph, step_costs: Sequence[StepCost]) -> tuple[OpCost, ...]:
+    """Return the cost of each op, the sum of its steps; 0 of a view."""
+    of_op: dict[TensorId, list[StepCost]] = {op.name: [] for op in graph.ops}
+    for cost in step_costs:
+        of_op[cost.step.op].append(cost)
+    return tuple(_op_cost(graph, op, of_op[op.name]) for op in graph.ops)
+
+
+def _op_cost(graph: IntGraph, op: Op, costs: Sequence[StepCost]) -> OpCost:
+    def of_unit(*units: Unit) -> int:
+        return sum(cost.step.cycles for cost in costs if cost.step.unit in units)
+
+    cycles: dict[Resource, int] = {
+        # Where nothing takes any time (a view), the vector unit would be the one to do it.
+        "vector": of_unit("vector"),
+        "compute": of_unit("mac"),
+        "host": of_unit("host"),
+        "sram": sum(cost.sram_cycles for cost in costs),
+        "dma": sum(cost.dram_cycles for cost in costs),
+    }
+    issue = sum(cost.step.issue_cycles for cost in costs)
+    total = sum(cost.total for cost in costs)
     return OpCost(
         name=op.name,
         kind=op_name(op),
         macs=product_macs(graph, op),
-        weight_bytes=constants,
-        compute=compute,
-        vector=vector,
-        dma=dma,
-        stall=total - compute - vector,
+        weight_bytes=weight_bytes(graph, op),
+        compute=cycles["compute"],
+        vector=cycles["vector"],
+        host=cycles["host"],
+        issue=issue,
+        sram=cycles["sram"],
+        dma=cycles["dma"],
+        stall=total - issue - cycles["compute"] - cycles["vector"] - cycles["host"],
         total=total,
-        # Where nothing takes any time (a view), the vector unit would be the one to do it.
-        bound_by=max(("vector", "compute", "dma"), key=cycles.__getitem__),
+        bound_by=max(cycles, key=cycles.__getitem__),
     )

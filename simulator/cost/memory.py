@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """SRAM plan of activations: lifetimes and offsets; bytes of the constants that ops read.
 
-Only tensors of the graph count. The int32 sums of a matrix product and the exponentials of a
-softmax are not in SRAM in this form: they live in the array's accumulators and in the vector unit.
-Nor are constants: weights stream from DRAM through buffers of the engine. A layer that ends on the
+Tensors of the graph count, and temporaries that the profile's passes keep between steps. Where it
+states none, sums of a matrix product live in the array's accumulators and exponentials in the
+vector unit. Constants stream from DRAM. A layer that ends on the
 residual stream overwrites it, code by code, where nothing reads it later; no other result does so,
 and a Concat never has its operands computed in place.
 """
@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from simulator.cost.exact import ceil_div
+from simulator.cost.steps import Program
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import residual_of
 from simulator.graph.ops import SPECS, Op, TensorId
@@ -32,7 +33,7 @@ class Buffer:
     bytes
         its size
     first, last
-        indexes of the first and last op during which it must exist
+        indexes of the first and last step during which it must exist
     """
 
     name: TensorId
@@ -41,7 +42,7 @@ class Buffer:
     last: int
 
     def meets(self, other: Buffer) -> bool:
-        """Return true if some op needs both."""
+        """Return true if some step needs both."""
         return self.first <= other.last and other.first <= self.last
 
 
@@ -56,7 +57,7 @@ class MemoryPlan:
     peak_sram_bytes
         end of the highest buffer: the SRAM that this plan needs
     peak_lower_bound_bytes
-        the most bytes alive during one op: what no plan can do without
+        the most bytes alive during one step: what no plan can do without
     """
 
     buffers: tuple[Buffer, ...]
@@ -65,9 +66,9 @@ class MemoryPlan:
     peak_lower_bound_bytes: int
 
 
-def plan_memory(graph: IntGraph) -> MemoryPlan:
+def plan_memory(graph: IntGraph, program: Program) -> MemoryPlan:
     """Return the buffers of ``graph`` with an offset for each."""
-    buffers = activation_buffers(graph)
+    buffers = activation_buffers(graph, program)
     offsets = allocate(buffers)
     return MemoryPlan(
         buffers=buffers,
@@ -77,28 +78,35 @@ def plan_memory(graph: IntGraph) -> MemoryPlan:
     )
 
 
-def activation_buffers(graph: IntGraph) -> tuple[Buffer, ...]:
-    """Return the buffers of inputs and results, in order of first need.
+def activation_buffers(graph: IntGraph, program: Program) -> tuple[Buffer, ...]:
+    """Return the buffers of inputs, results and temporaries, in order of first need.
 
-    An input lives from the start to its last use, a result from its op to its last use, an output
-    to the end. A view is not stored again: the buffer it looks into lives until the last use of
-    either.
+    An input lives from the start to its last use, a result or temporary from the step that writes
+    it to its last use, an output to the end. A view is not stored again: the buffer it looks into
+    lives until the last use of either. What a fused step does not store has no buffer.
     """
-    roots = _roots(graph)
+    roots = tensor_roots(graph) | {name: name for name in program.temporaries}
     first = dict.fromkeys(graph.inputs, 0)
     last = dict.fromkeys(graph.inputs, 0)
-    for step, op in enumerate(graph.ops):
-        first.setdefault(roots[op.name], step)
-        last.update({roots[name]: step for name in (op.name, *op.operands) if name in roots})
-    end = max(len(graph.ops) - 1, 0)
-    last.update({roots[name]: end for name in graph.outputs if name in roots})
+    for number, step in enumerate(program.steps):
+        touched = [roots[each.tensor] for each in (*step.reads, *step.writes)]
+        for name in touched:
+            first.setdefault(name, number)
+        last.update(dict.fromkeys(touched, number))
+    end = max(len(program.steps) - 1, 0)
+    last.update({roots[name]: end for name in graph.outputs if roots.get(name) in first})
     return tuple(
-        Buffer(name=name, bytes=graph.tensors[name].bytes, first=step, last=last[name])
-        for name, step in first.items()
+        Buffer(
+            name=name,
+            bytes=program.temporaries.get(name) or graph.tensors[name].bytes,
+            first=number,
+            last=last[name],
+        )
+        for name, number in first.items()
     )
 
 
-def _roots(graph: IntGraph) -> dict[TensorId, TensorId]:
+def tensor_roots(graph: IntGraph) -> dict[TensorId, TensorId]:
     """Return, for every activation and input, the tensor in whose memory it lies.
 
     A view of a constant is stored on its own: constants have no memory on the chip to look into.
@@ -141,7 +149,7 @@ def _overwritten(
 
 
 def peak_live_bytes(buffers: Sequence[Buffer]) -> int:
-    """Return the most bytes that must exist during one op."""
+    """Return the most bytes that must exist during one step."""
     # The live bytes only grow where a buffer begins, so these steps are enough.
     steps = {buffer.first for buffer in buffers}
     return max(
@@ -153,7 +161,7 @@ def allocate(buffers: Sequence[Buffer]) -> dict[TensorId, int]:
     """Return an offset for each buffer: the largest first, each as low as it fits.
 
     "Greedy by size" of Pisarchyk and Lee (arXiv 2001.03288), with the lowest gap instead of the
-    tightest. Buffers that no op needs together may share bytes.
+    tightest. Buffers that no step needs together may share bytes.
     """
     offsets: dict[TensorId, int] = {}
     placed: list[Buffer] = []
@@ -171,17 +179,3 @@ def allocate(buffers: Sequence[Buffer]) -> dict[TensorId, int]:
 
 def _aligned(offset: int) -> int:
     return ceil_div(offset, ALIGNMENT) * ALIGNMENT
-
-
-def constants_of(graph: IntGraph, op: Op) -> frozenset[TensorId]:
-    """Return every constant that ``op`` reads: weights, bias, multipliers, shifts, tables."""
-    return frozenset(name for name in (*op.operands, *op.constants) if graph.is_constant(name))
-
-
-def weight_bytes(graph: IntGraph, *ops: Op) -> int:
-    """Return the bytes of all constants that ``ops`` read, each constant once.
-
-    Codes are packed at their own width (:attr:`simulator.graph.graph.Tensor.bytes`).
-    """
-    names = frozenset[TensorId]().union(*(constants_of(graph, op) for op in ops))
-    return sum(graph.tensors[name].bytes for name in names)

@@ -1,62 +1,78 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of a profile that change no integers: for the cost model, and the layout of vectors."""
+"""Tables of a profile that change no integers: for the cost model, and the layout of vectors.
+
+Keys that came later than the first profiles are optional. Absent, they leave the estimate as it was
+(no port limits, no issue cycles, one pass for each op) and the profile's hash as it was.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from simulator.profile.passes import Passes, Placement
+from simulator.profile.rates import CyclesPerElement, Extent, Rate, RateOrZero
 from simulator.profile.section import Section
 
 # Far beyond any chip, and small enough for cycles and milliseconds to be numbers.
-LARGEST_EXTENT = 1 << 20
 LARGEST_MEMORY = 1 << 40
 LARGEST_WORD = 1 << 16  # bits
-LARGEST_RATE = 1e6
-Extent = Annotated[int, Field(ge=1, le=LARGEST_EXTENT)]
+LARGEST_WAIT = 1 << 30  # cycles
+Cycles = Annotated[int, Field(ge=0, le=LARGEST_WAIT)]
+Width = Annotated[int, Field(ge=1, le=64)]
+
+
+class WidthSpeed(Section):
+    """How many times as many multiply-accumulates a cycle an array does at two widths of operands.
+
+    ``a_bits`` and ``b_bits`` are the widths of the left and the right operand (activations and
+    weights of a layer); the speed holds for operands at most as wide.
+    """
+
+    a_bits: Width
+    b_bits: Width
+    speed: Rate
 
 
 class SystolicEngine(Section):
-    """A systolic array of ``rows`` x ``columns`` multipliers."""
+    """A systolic array of ``rows`` x ``columns`` multipliers.
+
+    ``heads_parallel`` is how many products of a batch it computes at once; ``widths`` what narrower
+    operands gain: nothing, where it is absent.
+    """
 
     kind: Literal["systolic"]
     rows: Extent
     columns: Extent
     dataflow: Literal["output_stationary", "weight_stationary", "input_stationary"]
     overlap: Literal["none", "fold"]
+    heads_parallel: Extent | None = None
+    widths: tuple[WidthSpeed, ...] | None = Field(default=None, strict=False)
 
 
 class DotEngine(Section):
-    """A dot-product engine: per step, ``m`` x ``n`` outputs of ``k`` products each."""
+    """A dot-product engine: per step, ``m`` x ``n`` outputs of ``k`` products each.
+
+    ``rectangle`` is how the ``m`` rows lie where the array takes them as height x width of a
+    picture: a product of 197 rows is a picture of 1 x 197, which leaves half of 2 x 2 idle.
+    """
 
     kind: Literal["dot"]
     m: Extent
     n: Extent
     k: Extent
     cycles_per_step: Extent
-    pipeline_depth: Annotated[int, Field(ge=0, le=LARGEST_EXTENT)]
+    pipeline_depth: Annotated[int, Field(ge=0, le=LARGEST_WAIT)]
+    rectangle: Annotated[tuple[Extent, Extent], Field(strict=False)] | None = None
+    heads_parallel: Extent | None = None
+    widths: tuple[WidthSpeed, ...] | None = Field(default=None, strict=False)
 
-
-# A field below bears the name of the builtin.
-_Rate = Annotated[float, Field(ge=1 / LARGEST_RATE, le=LARGEST_RATE)]
-_RateOrZero = Annotated[float, Field(ge=0, le=LARGEST_RATE)]
-
-
-class CyclesPerElement(Section):
-    """Cycles that one lane of the vector unit takes for one element of each op.
-
-    ``float`` is the rate of every op that is not integer arithmetic.
-    """
-
-    softmax: _Rate
-    layernorm: _Rate
-    lookup: _Rate
-    add: _Rate
-    rescale: _Rate
-    mean: _Rate
-    layout: _RateOrZero
-    float: _Rate
+    @model_validator(mode="after")
+    def _rectangle_has_m_places(self) -> Self:
+        if self.rectangle and self.rectangle[0] * self.rectangle[1] != self.m:
+            raise ValueError(f"rectangle: height times width must be m = {self.m}")
+        return self
 
 
 class VectorSection(Section):
@@ -66,29 +82,133 @@ class VectorSection(Section):
     cycles_per_element: CyclesPerElement
 
 
-class ComputeSection(Section):
-    """Compute units and clock rate."""
+class HostSection(Section):
+    """The processor beside the chip, for ops that are placed there.
 
-    clock_mhz: _Rate
+    Rates are cycles of the chip's compute clock for one element. What such an op reads and writes
+    is copied at ``copy_bytes_per_cycle``; ``handover_cycles`` pass at every border between chip and
+    host, for the interrupt and the conversion of layouts.
+    """
+
+    cycles_per_element: CyclesPerElement
+    cycles_per_mac: Rate
+    copy_bytes_per_cycle: Rate
+    handover_cycles: Cycles
+
+
+class Float16Section(Section):
+    """What the same chip does in float16: rates relative to 8-bit integers, 1 for the same."""
+
+    mac_speed: Rate
+    vector_speed: Rate
+
+
+class ComputeSection(Section):
+    """Compute units and clock rate.
+
+    Attributes
+    ----------
+    issue_cycles
+        of every pass, before its unit starts
+    requantize
+        ``fused`` into the drain of the array, or a pass of the ``vector`` unit that reads the sums
+    fused_lookup_rescale
+        True if a table of wide entries and the Rescale behind it are one pass that stores the
+        result only
+    streaming_softmax
+        False where scores are stored at the width of the sums and exponentials at theirs; True, as
+        where it is absent, where they never leave the unit
+    passes
+        ops that take more than one pass, or other ones than the common form
+    """
+
+    clock_mhz: Rate
     engine: Annotated[SystolicEngine | DotEngine, Field(discriminator="kind")]
     vector: VectorSection
+    issue_cycles: Cycles | None = None
+    requantize: Literal["fused", "vector"] | None = None
+    fused_lookup_rescale: bool | None = None
+    streaming_softmax: bool | None = None
+    placement: Placement | None = None
+    host: HostSection | None = None
+    passes: Passes | None = None
+    float16: Float16Section | None = None
+
+    @model_validator(mode="after")
+    def _places_are_described(self) -> Self:
+        """Check that every unit that has an op is described well enough to cost it."""
+        if self.placement is None:
+            return self
+        if "host" in self.placement.units() and self.host is None:
+            raise ValueError("placement: names the host, and there is no [compute.host]")
+        for kind, unit in self.placement:
+            passes = getattr(self.passes, kind, None) if self.passes else None
+            on_array = kind in {"linear", "matmul"}
+            if passes is None and ((unit == "mac") != on_array) and unit in {"mac", "vector"}:
+                if unit == "vector" and not on_array:
+                    continue
+                raise ValueError(
+                    f"placement.{kind} = {unit!r}: that unit has no common form for it; "
+                    f"describe it in [compute.passes.{kind}]"
+                )
+        return self
+
+
+class PortSection(Section):
+    """A memory's port: bandwidth in bytes per cycle of the compute clock.
+
+    A transfer takes ``latency_cycles``, then whole bursts: a contiguous run that is no multiple of
+    ``burst_bytes`` takes as long as the next multiple.
+    """
+
+    bytes_per_cycle: Rate
+    burst_bytes: Extent = 1
+    latency_cycles: Cycles = 0
 
 
 class MemorySection(Section):
     """Memory sizes in bytes, bandwidths in bytes per cycle of the compute clock.
 
-    ``word_bits`` is the width of a memory word: how golden vectors are packed. Where it is not
-    stated, the table reads as if there were no such key, so that profiles from before keep their
-    hashes.
+    Attributes
+    ----------
+    word_bits
+        width of a memory word: how golden vectors are packed
+    sram_port
+        absent where the SRAM always keeps up
+    dram_burst_bytes, dram_latency_cycles
+        of the DRAM port, as in :class:`PortSection`
+    double_buffer
+        False where a tile is loaded, computed and stored in turn; else transfers run beside
+    prefetch
+        True where weights of an op may be fetched during earlier ops into SRAM that is free
     """
 
     sram_bytes: Annotated[int, Field(ge=1, le=LARGEST_MEMORY)]
-    dram_bytes_per_cycle: _Rate
+    dram_bytes_per_cycle: Rate
     word_bits: Annotated[int, Field(ge=1, le=LARGEST_WORD)] | None = None
+    sram_port: PortSection | None = None
+    dram_burst_bytes: Extent | None = None
+    dram_latency_cycles: Cycles | None = None
+    double_buffer: bool | None = None
+    prefetch: bool | None = None
 
     @model_serializer(mode="wrap")
     def _stated(self, serialized: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not stated: the table reads as before there was such a key."""
         values: dict[str, Any] = serialized(self)
-        if self.word_bits is None:
-            values.pop("word_bits", None)
-        return values
+        return {key: value for key, value in values.items() if value is not None}
+
+
+__all__ = [
+    "ComputeSection",
+    "CyclesPerElement",
+    "DotEngine",
+    "Float16Section",
+    "HostSection",
+    "MemorySection",
+    "PortSection",
+    "RateOrZero",
+    "SystolicEngine",
+    "VectorSection",
+    "WidthSpeed",
+]

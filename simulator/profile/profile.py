@@ -36,6 +36,7 @@ from simulator.profile.arithmetic import (
 from simulator.profile.chip_tables import table_uses
 from simulator.profile.cost import ComputeSection, MemorySection
 from simulator.profile.effects import SUMMING, keys_read
+from simulator.profile.energy import CaveatSection, EnergySection
 from simulator.profile.problems import named, problems, shortened
 from simulator.profile.registers import Registers, widths
 from simulator.profile.section import Section
@@ -95,6 +96,8 @@ class NpuProfile(Section):
     ops: Annotated[dict[OpKind, OverrideSection], Field(default_factory=dict)]
     compute: ComputeSection
     memory: MemorySection
+    energy: EnergySection | None = None
+    caveats: Annotated[tuple[CaveatSection, ...], Field(default=(), strict=False)]
     source: dict[str, str]
     # By table and kind of op: the general table, its changes, and both together.
     _exceptions: dict[tuple[str, str], tuple[Section, Mapping[str, Any], Section]] = PrivateAttr(
@@ -229,8 +232,9 @@ class NpuProfile(Section):
         """
         values = self.model_dump(mode="json", exclude_none=True)
         values["registers"] = {kind: kept for kind, kept in values["registers"].items() if kept}
-        if not values["registers"]:
-            del values["registers"]
+        for table in ("registers", "caveats"):
+            if not values[table]:
+                del values[table]
         for use in table_uses(self):
             section, key = use.path
             del values[section][key]["file"]

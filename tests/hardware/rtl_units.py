@@ -14,7 +14,12 @@ import simulator.rtl
 FOLDER = Path(simulator.rtl.__file__).parent
 SOURCES = sorted(FOLDER.glob("*.sv"))
 NAMES = [source.stem for source in SOURCES]
-PARTS = {"fit", "accumulator_level", "layernorm_root", "divider", "square_root"}  # of units
+PARTS = {  # of units
+    *("fit", "accumulator_level", "layernorm_root", "divider", "square_root"),
+    *("delay", "delay_line", "skew", "partial_sums"),
+    *("output_stationary_element", "output_stationary_array"),
+    *("weight_stationary_element", "weight_stationary_array"),
+}
 
 
 Signed = Mapping[tuple[int | str, ...], str]  # nets by their bits
@@ -66,6 +71,9 @@ DEFAULTS = {
     "softmax_ita": Elaborated("softmax_ita", row=40),
     "layernorm": Elaborated("layernorm", memories=_CHANNEL, row=64),
     "mac": Elaborated("mac", row=9),
+    # Parts of units that are synthesized whole.
+    "output_stationary_array": Elaborated("output_stationary_array", {"ROWS": 2, "COLUMNS": 2}),
+    "weight_stationary_array": Elaborated("weight_stationary_array", {"ROWS": 2, "COLUMNS": 2}),
 }
 _LEVELS: dict[str, str | int] = {
     "INNER_LEVELS": 2,
@@ -105,6 +113,15 @@ _NARROW_FACTORS: dict[str, str | int] = {
 }
 _SMALL_TABLE = {"IN_BITS": 5, "TABLE_BITS": 8, "RECIPROCAL_BITS": 20, "SHIFT": 12, "COLUMNS": 9}
 _SMALL_MEMORY = (("table", 32, 8),)
+_SMALL_ARRAY: dict[str, str | int] = {
+    "ROWS": 3,
+    "COLUMNS": 2,
+    "A_BITS": 5,
+    "B_BITS": 4,
+    "ACCUMULATOR_BITS": 11,
+    "EXTENT_BITS": 3,
+}
+_ONE_ELEMENT = {**_SMALL_ARRAY, "ROWS": 1, "COLUMNS": 1}
 OTHERS = [
     *(
         Elaborated(
@@ -154,6 +171,13 @@ OTHERS = [
         memories=_NARROW_MEMORIES,
         row=6,
     ),
+    *(
+        Elaborated(f"systolic_{dataflow}_stationary", {**_SMALL_ARRAY, **size, "OVERLAP": overlap})
+        for dataflow, size in (("output", {}), ("weight", {"VECTORS": 8}))
+        for overlap in (0, 1)
+    ),
+    Elaborated("systolic_output_stationary", _ONE_ELEMENT),
+    Elaborated("systolic_weight_stationary", {**_ONE_ELEMENT, "VECTORS": 8}),
 ]
 
 

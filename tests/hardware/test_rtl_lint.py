@@ -100,6 +100,8 @@ def test_no_sign_is_lost(needs, tmp_path, one):
         ("requantizer", "($signed(in_zero_point))", "({in_zero_point})"),
         ("requantizer", "product + in_residual_term", "product + {1'b0, in_accumulator}"),
         ("mac", "EXACT_BITS'($signed(accumulator))", "EXACT_BITS'($unsigned(accumulator))"),
+        ("output_stationary_element", "BITS'($signed(product))", "BITS'($unsigned(product))"),
+        ("weight_stationary_element", "BITS'($signed(weight))", "BITS'($unsigned(weight))"),
     ],
 )
 def test_a_lost_sign_would_be_seen(needs, tmp_path, unit, right, wrong):

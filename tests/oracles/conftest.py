@@ -15,6 +15,7 @@ from gemmlowp_oracle import Gemmlowp
 from lite_oracle import Engine, Lite
 from oracle_process import OracleProcess
 from presence import need
+from scale_sim_oracle import ScaleSim
 from tally import COUNTS
 from tosa_oracle import Tosa
 from verilog_oracle import Verilog
@@ -55,6 +56,14 @@ def tosa() -> Iterator[Tosa]:
     need("tosa")
     with OracleProcess(environments.python("tosa"), "tosa_process.py") as process:
         yield Tosa(process)
+
+
+@pytest.fixture(scope="session")
+def scale_sim() -> Iterator[ScaleSim]:
+    """SCALE-Sim."""
+    need("scale_sim")
+    with OracleProcess(environments.python("scalesim"), "scale_sim_process.py") as process:
+        yield ScaleSim(process)
 
 
 @pytest.fixture(scope="session")

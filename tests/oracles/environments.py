@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the oracles are, and what is missing.
 
-Three of them are virtual environments: ``lite`` and ``tosa``, whose pins contradict ours and each
-other's, and ``rtl``, which holds Verilator and cocotb. They are in ``.oracles/`` of the repository,
-or where the variable ``AOCQ_ORACLES`` says, and ``make oracles`` makes them (:mod:`install`). The
-others come from the system: Debian's ``iverilog`` and ``yosys``, a C and a C++ compiler, and
-``libgemmlowp-dev``. QNNPACK is a part of PyTorch.
+Four of them are virtual environments: ``lite``, ``tosa`` and ``scalesim``, whose pins contradict
+ours and each other's, and ``rtl``, which holds Verilator and cocotb. They are in ``.oracles/`` of
+the repository, or where the variable ``AOCQ_ORACLES`` says, and ``make oracles`` makes them
+(:mod:`install`). The others come from the system: Debian's ``iverilog`` and ``yosys``, a C and a
+C++ compiler, and ``libgemmlowp-dev``. QNNPACK is a part of PyTorch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def folder() -> Path:
 
 
 def python(environment: str) -> Path:
-    """Return the interpreter of a virtual environment: ``lite``, ``tosa`` or ``rtl``."""
+    """Return the interpreter of a virtual environment: a key of ``REQUIREMENTS``."""
     scripts = "Scripts" if os.name == "nt" else "bin"
     return folder() / environment / scripts / "python"
 
@@ -99,6 +99,7 @@ MISSING: Mapping[str, Callable[[], str | None]] = MappingProxyType(
             or _missing_package("lite", "tflite_micro", "tflite-micro")
         ),
         "tosa": lambda: _missing_package("tosa", "tosa_reference_model", "the TOSA model"),
+        "scale_sim": lambda: _missing_package("scalesim", "scalesim", "SCALE-Sim"),
         "verilog": _missing_verilog,
         "iverilog": _missing_verilog,
         "verilator": _missing_verilator,

@@ -13,7 +13,12 @@ from pathlib import Path
 
 from environments import HERE, folder, python
 
-REQUIREMENTS = {"lite": "lite.txt", "tosa": "tosa.txt", "rtl": "rtl.txt"}
+REQUIREMENTS = {
+    "lite": "lite.txt",
+    "tosa": "tosa.txt",
+    "rtl": "rtl.txt",
+    "scalesim": "scale_sim.txt",
+}
 # May be gone from the registry: (environment, requirements).
 OPTIONAL = {"lite": "tflite_micro.txt"}
 

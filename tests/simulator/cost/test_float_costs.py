@@ -9,6 +9,7 @@ from cost_graphs import profile_with
 from small_graphs import S32, Draft
 
 from simulator.cost import estimate, plan_memory
+from simulator.cost.steps import program_of
 from simulator.graph import verify
 from simulator.graph.ops import Dequantize, FloatFunction, Function, Quantize
 from simulator.numerics.float_type import FLOAT32
@@ -62,4 +63,4 @@ def test_dequantize_takes_it_too_and_bytes_are_counted():
     assert cost.vector_cycles == 24 * 8 // 16
     assert cost.weight_bytes == 12 * 4
     assert cost.dram_bytes == 48 + 2 * 24 * 4
-    assert plan_memory(graph).peak_sram_bytes == 2 * 24 * 4
+    assert plan_memory(graph, program_of(graph, profile_with())).peak_sram_bytes == 2 * 24 * 4

@@ -67,18 +67,25 @@ def test_overlapped_output_stationary_follows_its_timeline(m, k, n, rows, column
 @given(extents, extents, extents, sides, sides)
 def test_overlapped_weight_stationary_follows_its_timeline(m, k, n, rows, columns):
     folds = len(range(0, k, rows)) * len(range(0, n, columns))
-    first = 2 * rows - 1 if folds > 1 else rows
-    end = systolic_stepping.overlapped_end(folds, m, rows, first, rows + columns - 2)
+    end = systolic_stepping.overlapped_end(folds, m, rows, rows, rows + columns - 2)
     engine = systolic(rows, columns, "weight_stationary", "fold")
     assert gemm_cycles(m, k, n, engine) == end
 
 
 def test_overlapped_weight_stationary_in_numbers():
-    # 2 x 3 folds of 4 x 4 weights, 10 vectors: 7 to load, 5 * 10 apart, 10 + 6 for the last.
+    # 2 x 3 folds of 4 x 4 weights, 10 vectors: 4 to load, 5 * 10 apart, 10 + 6 for the last.
     engine = systolic(4, 4, "weight_stationary", "fold")
-    assert gemm_cycles(10, 8, 12, engine) == 7 + 50 + 16
+    assert gemm_cycles(10, 8, 12, engine) == 4 + 50 + 16
     # 3 vectors are fewer than the 4 cycles that the next weights need.
-    assert gemm_cycles(3, 8, 12, engine) == 7 + 20 + 9
+    assert gemm_cycles(3, 8, 12, engine) == 4 + 20 + 9
+
+
+@given(extents, extents, extents, sides, sides)
+def test_a_single_fold_has_nothing_to_overlap(m, k, n, rows, columns):
+    k, n = min(k, rows), min(n, columns)
+    engines = [systolic(rows, columns, "weight_stationary", word) for word in ("none", "fold")]
+    strict, overlapped = (gemm_cycles(m, k, n, engine) for engine in engines)
+    assert strict == overlapped
 
 
 @pytest.mark.parametrize("overlap", ["none", "fold"])

@@ -9,7 +9,7 @@ from cost_graphs import Sketch, profile_with
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.cost import vector_cycles
+from simulator.cost import estimate
 from simulator.profile import CyclesPerElement, VectorSection
 
 RATES = {
@@ -29,8 +29,12 @@ def unit(lanes=1, **rates):
 
 
 def last_cost(sketch, vector=None):
-    op = sketch.ops[-1]
-    return vector_cycles(sketch.graph(op.name), op, vector or unit())
+    stated = (vector or unit()).model_dump()
+    profile = profile_with(
+        compute__vector__lanes=stated["lanes"],
+        compute__vector__cycles_per_element=stated["cycles_per_element"],
+    )
+    return estimate(sketch.graph(sketch.ops[-1].name), profile).ops[-1].vector
 
 
 @pytest.mark.parametrize(

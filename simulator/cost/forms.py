@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The passes of an op on a chip: those that its profile states, or the common form of its kind."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from simulator.cost.placement import place_of
+from simulator.graph.graph import IntGraph
+from simulator.graph.ops import Lookup, Rescale, TensorId
+from simulator.profile.cost import ComputeSection, HostSection
+from simulator.profile.passes import (
+    OPERANDS,
+    PassesOfKind,
+    PassSection,
+    PlacedKind,
+    TemporarySection,
+    Unit,
+)
+
+_STORED_BITS = 32  # sums, and exponentials that a chip stores
+
+
+def fused_rescales(graph: IntGraph, compute: ComputeSection) -> dict[TensorId, TensorId]:
+    """Return the Rescales that their Lookup does in the same pass: name of each, with the Lookup's.
+
+    Nothing else may read the table's wide result.
+    """
+    if not compute.fused_lookup_rescale:
+        return {}
+    readers: dict[TensorId, int] = {}
+    for op in graph.ops:
+        for name in op.operands:
+            readers[name] = readers.get(name, 0) + 1
+    lookups = {op.name for op in graph.ops if isinstance(op, Lookup)} - set(graph.outputs)
+    return {
+        op.name: op.a
+        for op in graph.ops
+        if isinstance(op, Rescale) and op.a in lookups and readers[op.a] == 1
+    }
+
+
+def passes_of(kind: PlacedKind, compute: ComputeSection) -> PassesOfKind:
+    """Return the passes of ops of ``kind``, which the chip has a place for."""
+    unit = place_of(kind, compute)
+    stated = getattr(compute.passes, kind, None) if compute.passes else None
+    if stated is not None and unit != "host":
+        return cast("PassesOfKind", stated)
+    if unit == "mac":
+        return _on_the_array(compute)
+    if unit == "dma":
+        return _one_pass("dma", 0.0)  # the port's time is all there is
+    if unit == "host" and compute.host is not None:
+        return _one_pass("host", _host_rate(kind, compute.host))
+    rate: float = getattr(compute.vector.cycles_per_element, kind)
+    if kind == "softmax" and compute.streaming_softmax is False:
+        return _stored_softmax(rate)
+    return _one_pass("vector", rate)
+
+
+def _one_pass(unit: Unit, rate: float) -> PassesOfKind:
+    return PassesOfKind(temporaries={}, passes=(PassSection(unit=unit, cycles_per_element=rate),))
+
+
+def _host_rate(kind: PlacedKind, host: HostSection) -> float:
+    if kind in {"linear", "matmul"}:
+        return host.cycles_per_mac
+    return cast("float", getattr(host.cycles_per_element, kind))
+
+
+def _on_the_array(compute: ComputeSection) -> PassesOfKind:
+    """Return one pass of the MAC array, or the sums stored and requantized by the vector unit."""
+    if compute.requantize != "vector":
+        return _one_pass("mac", 0.0)
+    rate = compute.vector.cycles_per_element.rescale
+    return PassesOfKind(
+        temporaries={"sums": TemporarySection(bits=_STORED_BITS)},
+        passes=(
+            PassSection(unit="mac", writes="sums", cycles_per_element=0.0),
+            PassSection(over="result", reads=("sums",), cycles_per_element=rate),
+        ),
+    )
+
+
+def _stored_softmax(rate: float) -> PassesOfKind:
+    """Return softmax with stored exponentials: a maximum, exponentials and their sum, a division.
+
+    Each of the three sweeps takes a third of the rate.
+    """
+    return PassesOfKind(
+        temporaries={
+            "maximum": TemporarySection(bits=_STORED_BITS, per="row"),
+            "exponentials": TemporarySection(bits=_STORED_BITS),
+        },
+        passes=(
+            PassSection(over="operand", writes="maximum", cycles_per_element=rate / 3),
+            PassSection(
+                reads=(OPERANDS, "maximum"), writes="exponentials", cycles_per_element=rate / 3
+            ),
+            PassSection(reads=("exponentials",), cycles_per_element=rate / 3),
+        ),
+    )

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+from cost_graphs import S4, S8, S16, Sketch, profile_with, transformer
+from test_estimate import linear_graph
+
+from simulator.cost import estimate
+from simulator.cost.energy import mac_energy
+
+TABLE = {
+    "node_nm": 28,
+    "float16_mac": 17,
+    "mac": [{"a_bits": 8, "b_bits": 8, "pj": 3}, {"a_bits": 8, "b_bits": 4, "pj": 2}],
+    "vector_element": 5,
+    "sram_byte": 7,
+    "dram_byte": 11,
+    "leakage_per_cycle": 13,
+}
+
+
+def parts(graph, **changes):
+    """Return picojoules by part."""
+    profile = profile_with(energy=TABLE | changes)
+    energy = estimate(graph, profile).energy
+    return {part: round(mj * 1e9) for part, mj in energy.parts.items()}
+
+
+def test_every_part_of_a_small_graph():
+    graph = linear_graph()
+    cost = estimate(graph, profile_with())
+    # 8 x 10 x 6 with weights of 4 bits; the table's 48 codes; 80 in, 48 through, 48 out
+    assert parts(graph) == {
+        "mac": 480 * 2,
+        "vector": 48 * 5,
+        "sram": (80 + 48 + 48 + 48) * 7,
+        "dram": cost.dram_bytes * 11,
+        "leakage": cost.total_cycles * 13,
+    }
+
+
+def test_leakage_that_is_not_stated_is_absent_and_not_zero():
+    table = {name: value for name, value in TABLE.items() if name != "leakage_per_cycle"}
+    energy = estimate(linear_graph(), profile_with(energy=table)).energy
+    assert set(energy.parts) == {"mac", "vector", "sram", "dram"}
+    assert energy.total_mj == sum(energy.parts.values())
+
+
+@pytest.mark.parametrize(
+    ("a_bits", "b_bits", "pj"), [(8, 8, 3), (8, 4, 2), (4, 3, 2), (4, 8, 3), (16, 4, None)]
+)
+def test_the_least_entry_that_holds_both_operands(a_bits, b_bits, pj):
+    assert mac_energy(profile_with(energy=TABLE).energy, a_bits, b_bits) == pj
+
+
+def test_no_energy_where_the_table_has_no_entry_for_a_product():
+    s = Sketch()
+    s.matmul("y", s.input("a", 4, 4), s.ones("w", S16, 4, 4))
+    graph = s.graph("y")
+    assert estimate(graph, profile_with(energy=TABLE)).energy is None
+
+
+def test_a_profile_without_a_table_has_none():
+    values = profile_with().model_dump(mode="json", exclude={"energy"})
+    values["source"].pop("energy")
+    values["source"].pop("energy.float16_mac")
+    profile = type(profile_with()).model_validate(values)
+    assert estimate(transformer(), profile).energy is None
+
+
+def test_narrower_weights_cost_less_where_the_table_says_so():
+    def macs(weight_type):
+        s = Sketch()
+        s.linear("y", s.input("a", 8, 10), 6, weight_type)
+        return parts(s.graph("y"))["mac"]
+
+    assert (macs(S8), macs(S4)) == (480 * 3, 480 * 2)

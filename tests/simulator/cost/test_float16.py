@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from cost_graphs import Sketch, profile_with, transformer
+
+from simulator.cost import estimate
+from simulator.cost.float16 import float16_estimate
+
+DOT = {"kind": "dot", "m": 4, "n": 4, "k": 4, "cycles_per_step": 1, "pipeline_depth": 0}
+
+
+def two_layers():
+    s = Sketch()
+    hidden = s.linear("first", s.input("x", 8, 16), 16)
+    s.linear("second", s.rescale("scaled", s.lookup("gelu", hidden)), 4)
+    return s.graph("second")
+
+
+def without(*keys):
+    """Return the profile without optional tables, and without their sources."""
+    values = profile_with(compute__engine=DOT).model_dump(mode="json")
+    for path in keys:
+        *tables, key = path.split(".")
+        table = values
+        for name in tables:
+            table = table[name]
+        table[key] = None
+    values["source"] = {"default": "assumed: of a test"}
+    return type(profile_with()).model_validate(values)
+
+
+def test_two_bytes_an_element_and_nothing_that_only_integers_need():
+    found = float16_estimate(two_layers(), profile_with())
+    # Weights and biases: no multipliers, no shifts, no table of the GELU
+    assert found.weight_bytes == 2 * (16 * 16 + 16 + 16 * 4 + 4)
+    assert found.dram_bytes == found.weight_bytes + 2 * (8 * 16 + 8 * 4)
+    assert found.peak_sram_bytes == 2 * (8 * 16 + 8 * 16)
+
+
+def test_rates_are_those_of_the_profile_and_a_rescale_is_gone():
+    profile = profile_with(
+        compute__engine=DOT,
+        compute__float16={"mac_speed": 0.5, "vector_speed": 0.25},
+        memory__dram_bytes_per_cycle=1e6,
+    )
+    graph = two_layers()
+    found = float16_estimate(graph, profile)
+    products = 2 * (2 * 4 * 4) + 2 * (2 * 1 * 4)  # steps of 4 x 4 x 4, at half the speed
+    table = 8 * 16 * 4 // 16  # 16 lanes, a quarter of the speed
+    assert found.cycles == products + table
+    assert found.latency_ms == found.cycles / 500e3
+
+
+def test_no_cycles_and_no_energy_where_the_profile_has_no_float16():
+    found = float16_estimate(two_layers(), without("compute.float16"))
+    assert (found.cycles, found.latency_ms, found.energy) == (None, None, None)
+    assert found.weight_bytes == 2 * (16 * 16 + 16 + 16 * 4 + 4)
+
+
+def test_no_energy_where_a_float16_product_has_none():
+    found = float16_estimate(two_layers(), without("energy.float16_mac"))
+    assert found.cycles is not None
+    assert found.energy is None
+
+
+def test_a_whole_network_is_larger_and_slower_than_its_integers():
+    graph, profile = transformer(tokens=17, width=8, blocks=2), profile_with()
+    integers, found = estimate(graph, profile), float16_estimate(graph, profile)
+    assert found.cycles > integers.total_cycles
+    assert found.peak_sram_bytes > integers.peak_sram_bytes
+    assert found.energy.total_mj > integers.energy.total_mj
