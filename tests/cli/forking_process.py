@@ -5,8 +5,8 @@ Loading torch, timm, Numba and matplotlib takes longer than most commands do. Wh
 loading itself runs in processes of its own.
 
 The one argument is ``with-torch`` or ``without-torch``: then torch, timm and torchvision are not to
-be found. Reads a JSON object per line, arguments and environment; answers with another: code, out,
-err.
+be found. Reads a JSON object per line, arguments and environment. Answers with the number of the command's
+process, which may be sent a signal, and with another object when that has ended: code, out, err.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import importlib
 import json
 import os
 import pkgutil
+import signal
 import sys
 import tempfile
 import traceback
@@ -89,6 +90,7 @@ def load(*, torch: bool) -> None:
 
 def child(arguments: list[str], environment: Mapping[str, str], out: Path, err: Path) -> None:
     """Run one command as ``python -m aocq`` would, and end the process."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as a shell's command in front has it
     os.environ.clear()
     os.environ.update(environment)
     for descriptor, path in ((1, out), (2, err)):
@@ -117,6 +119,7 @@ def serve() -> None:
             process = os.fork()
             if process == 0:
                 child(**json.loads(line), out=out, err=err)
+            print(process, flush=True)
             _, status = os.waitpid(process, 0)
             answer = {
                 "code": os.waitstatus_to_exitcode(status),
