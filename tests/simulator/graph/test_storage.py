@@ -479,4 +479,4 @@ def test_no_edited_value_of_an_op_gives_a_traceback(op, tmp_path):
     graph = alone(op, one_op_of_every_type())
     last = len(graph.ops) - 1
     found = accepted_edits(graph, tmp_path, lambda w: w[:2] == ("ops", last) and len(w) > 2)
-    assert (found > 0) == (type(op) not in WITHOUT_CHOICES)
+    assert found > 0 or type(op) in WITHOUT_CHOICES
