@@ -88,23 +88,23 @@ def attack(folder, name, mutants):
 
 def test_run_json_is_refused_or_shown(folder):
     plain = json.loads((folder / RUN_NAME).read_text())
-    mutants = ((said, json.dumps(x)) for said, x in json_mutants(plain, seed=4, count=2000))
+    mutants = ((said, json.dumps(x)) for said, x in json_mutants(plain, seed=4, count=600))
     accepted, refused = attack(folder, RUN_NAME, mutants)
-    assert accepted > 100
-    assert refused > 1000
+    assert accepted > 30
+    assert refused > 300
 
 
 def test_layers_csv_is_refused_or_shown(folder):
     text = (folder / LAYERS_NAME).read_text()
-    accepted, refused = attack(folder, LAYERS_NAME, text_mutants(text, seed=8, count=2000))
-    assert accepted > 50
-    assert refused > 1000
+    accepted, refused = attack(folder, LAYERS_NAME, text_mutants(text, seed=8, count=600))
+    assert accepted > 15
+    assert refused > 300
 
 
 def test_damaged_bytes_are_refused_or_shown(folder):
     for name in (RUN_NAME, LAYERS_NAME):
         content = (folder / name).read_bytes()
-        attack(folder, name, byte_mutants(content, seed=12, count=500))
+        attack(folder, name, byte_mutants(content, seed=12, count=200))
         (folder / name).write_bytes(content)
 
 
@@ -243,8 +243,8 @@ def test_a_sweep_is_unreadable_or_shown(sweep, tmp_path):
     save_sweep(sweep, tmp_path)
     path = tmp_path / SWEEP_NAME
     text = path.read_text()
-    variants = [(said, json.dumps(x)) for said, x in json_mutants(json.loads(text), 6, 1600)]
-    variants += [(said, x) for said, x in byte_mutants(text.encode(), seed=6, count=500)]
+    variants = [(said, json.dumps(x)) for said, x in json_mutants(json.loads(text), 6, 500)]
+    variants += [(said, x) for said, x in byte_mutants(text.encode(), seed=6, count=200)]
     accepted = 0
     for said, mutant in variants:
         path.write_bytes(mutant if isinstance(mutant, bytes) else mutant.encode())
@@ -256,4 +256,4 @@ def test_a_sweep_is_unreadable_or_shown(sweep, tmp_path):
         assert sweep_csv(found), said
         if accepted % 20 == 0:
             assert figure(found).png, said
-    assert 50 < accepted < 700
+    assert 16 < accepted < 230
