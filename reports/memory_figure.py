@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -57,35 +56,40 @@ def memory_timeline(result: RunResult, rows: Sequence[LayerRow]) -> str | None:
         return svg_text(figure, "memory", _in_words(result), _tips(buffers, rows))
 
 
-def live_bytes(buffers: Sequence[BufferRecord], ops: int) -> dict[str, NDArray[np.int64]]:
+def live_bytes(buffers: Sequence[BufferRecord], ops: int) -> dict[str, NDArray[np.float64]]:
     """Return how many bytes are in SRAM during each op, by what they are for.
 
     Of an op of several passes it is the pass with the most bytes.
     """
-    passes = np.ones(ops, np.int64)
+    moments = {(op, 0) for op in range(ops)}
+    moments |= {at for each in buffers for at in (_begin(each), _end(each)) if at[0] < ops}
+    order = sorted(moments)
+    place = {moment: number for number, moment in enumerate(order)}
+    changes = {storage: np.zeros(len(order) + 1) for storage in _STORAGE}
     for buffer in buffers:
-        for op, number in ((buffer.first, buffer.first_pass), (buffer.last, buffer.last_pass)):
-            if op < ops:
-                passes[op] = max(passes[op], number + 1)
-    starts = np.concatenate([[0], np.cumsum(passes)])
-
-    def moment(op: int, number: int) -> int:
-        return int(starts[op] + number) if op < ops else int(starts[-1])
-
-    changes = {storage: np.zeros(starts[-1] + 1, np.int64) for storage in _STORAGE}
-    for buffer in buffers:
-        changes[buffer.storage][moment(buffer.first, buffer.first_pass)] += buffer.bytes
-        end = min(moment(buffer.last, buffer.last_pass) + 1, int(starts[-1]))
+        changes[buffer.storage][place.get(_begin(buffer), len(order))] += buffer.bytes
+        end = place.get(_end(buffer), len(order) - 1) + 1
         changes[buffer.storage][end] -= buffer.bytes
     live = {storage: np.cumsum(change)[:-1] for storage, change in changes.items()}
     total = np.sum([*live.values()], axis=0)
-    fullest = [start + int(np.argmax(total[start:end])) for start, end in pairwise(starts.tolist())]
+    fullest = [0] * ops
+    for number, (op, _) in enumerate(order):
+        if total[number] >= total[fullest[op]] or order[fullest[op]][0] != op:
+            fullest[op] = number
     return {storage: values[fullest] for storage, values in live.items()}
+
+
+def _begin(buffer: BufferRecord) -> tuple[int, int]:
+    return buffer.first, buffer.first_pass
+
+
+def _end(buffer: BufferRecord) -> tuple[int, int]:
+    return buffer.last, buffer.last_pass
 
 
 def _live(axes: Axes, buffers: Sequence[BufferRecord], result: RunResult, ops: int) -> None:
     edges = np.arange(ops + 1) - 0.5
-    below = np.zeros(ops, np.int64)
+    below = np.zeros(ops)
     for storage, values in live_bytes(buffers, ops).items():
         if values.any():
             color, label = _STORAGE[storage]
@@ -102,7 +106,7 @@ def _live(axes: Axes, buffers: Sequence[BufferRecord], result: RunResult, ops: i
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
-def _peak(axes: Axes, live: NDArray[np.int64]) -> None:
+def _peak(axes: Axes, live: NDArray[np.float64]) -> None:
     """Write how many bytes the fullest op has."""
     op = int(np.argmax(live))
     right = op < len(live) / 2
@@ -171,7 +175,7 @@ def _rectangles(
         [
             Rectangle(
                 (buffer.first - 0.5, (buffer.offset or 0) / 1024),
-                buffer.last - buffer.first + 1,
+                min(buffer.last, len(rows)) - buffer.first + 1,
                 buffer.bytes / 1024,
             )
             for buffer in buffers
