@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from aocq.records.run import BufferRecord, MemoryRecord, PeakRecord
 from simulator.cost import Buffer, CostEstimate
 from simulator.graph import IntGraph
+from simulator.graph.graph import Tensor
 
 
 def memory_record(costs: CostEstimate, parameters: int, weight_bits: int) -> MemoryRecord:
@@ -65,19 +66,24 @@ def _buffer_record(
     graph: IntGraph, costs: CostEstimate, buffer: Buffer, moments: Sequence[_Moment]
 ) -> BufferRecord:
     first, last = moments[buffer.first], moments[buffer.last]
-    tensor = graph.tensors.get(buffer.name)
+    temporary = buffer.temporary_bits is not None
     return BufferRecord(
         name=buffer.name,
         op=_writer(graph, costs, buffer),
-        type=str(tensor.type) if tensor else "temporary",
+        type=f"{buffer.temporary_bits} bits" if temporary else str(_tensor(graph, buffer).type),
         bytes=buffer.bytes,
         offset=costs.plan.offsets.get(buffer.name),
         first=first.op,
         last=last.op,
         first_pass=first.number,
         last_pass=last.number,
-        storage="activation" if tensor else "temporary",
+        storage="temporary" if temporary else "activation",
     )
+
+
+def _tensor(graph: IntGraph, buffer: Buffer) -> Tensor:
+    """Return the tensor that a buffer holds; of a part without a name, what it is a part of."""
+    return graph.tensors[buffer.name.partition("[")[0]]
 
 
 def _writer(graph: IntGraph, costs: CostEstimate, buffer: Buffer) -> str:

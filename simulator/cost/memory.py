@@ -72,14 +72,18 @@ def activation_buffers(graph: IntGraph, program: Program) -> tuple[Buffer, ...]:
     An input lives from the start to its last use, a result or temporary from the step that writes
     it to its last use, an output to the end. A view is not stored again: the buffer it looks into
     lives until the last use of either; see :mod:`simulator.cost.parts` for results that are read in
-    parts. What a fused step does not store has no buffer.
+    parts. What a fused step does not store has no buffer. What a product is added to is needed to
+    its last step, which may be the one that adds.
     """
     roots = tensor_roots(graph, program.arranged)
     parts = tensor_parts(graph, program, roots)
+    residuals = {op.name: residual_of(op) for op in graph.ops}
     first: dict[Part, int] = {part: 0 for name in graph.inputs for part in parts[name]}
     last = dict(first)
     for number, step in enumerate(program.steps):
         moved = [each.tensor for each in (*step.reads, *step.writes)]
+        if (residual := residuals[step.op]) is not None and not graph.is_constant(residual):
+            moved.append(residual)
         stored = [name for name in moved if roots.get(name, name) not in program.in_dram]
         touched = [part for name in stored for part in parts[name]]
         for part in touched:
@@ -89,7 +93,13 @@ def activation_buffers(graph: IntGraph, program: Program) -> tuple[Buffer, ...]:
     kept = [part for name in graph.outputs for part in parts.get(name, ()) if part in first]
     last.update(dict.fromkeys(kept, end))
     return tuple(
-        Buffer(name=part.name, bytes=part.bytes, first=number, last=last[part])
+        Buffer(
+            name=part.name,
+            bytes=part.bytes,
+            first=number,
+            last=last[part],
+            temporary_bits=part.temporary_bits,
+        )
         for part, number in first.items()
     )
 

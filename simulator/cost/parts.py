@@ -21,10 +21,11 @@ from simulator.graph.ops import Slice, TensorId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A buffer: its name and its bytes."""
+    """A buffer: its name, its bytes, and of a temporary the bits of one element."""
 
     name: TensorId
     bytes: int
+    temporary_bits: int | None = None
 
 
 Stretch = tuple[int, int]  # the first element of a stored tensor, and the one behind the last
@@ -48,7 +49,8 @@ def tensor_parts(
     stretches = _stretches(graph, roots)
     cuts = _cuts(graph, program, roots, stretches)
     found: dict[TensorId, tuple[Part, ...]] = {
-        name: (Part(name=name, bytes=size),) for name, size in program.temporaries.items()
+        name: (Part(name=name, bytes=each.bytes, temporary_bits=each.bits),)
+        for name, each in program.temporaries.items()
     }
     for name, root in roots.items():
         first, end = stretches[name]
