@@ -48,23 +48,23 @@ def test_chips_and_memory_modes_have_vela_s_order():
     assert out_of_order([compared(setting) for setting in OF_TINY]) == []
 
 
-WRONG = {
-    "engine": {"rectangle": None, "m": 8},
-    "passes": None,
-    "fused_lookup": None,
+WRONG: dict[str, tuple[str, Any]] = {
+    "an array twice as large": ("engine", {"rectangle": None, "m": 8}),
+    "an array with the sums of one step": ("engine", {"accumulators": None}),
+    "common forms of all ops": ("passes", None),
 }
 
 
-@pytest.mark.parametrize("key", WRONG)
-def test_another_chip_is_noticed(key, monkeypatch):
-    """An array twice as large, common forms for all ops, tables as passes: none is the chip."""
+@pytest.mark.parametrize("kind", WRONG)
+def test_another_chip_is_noticed(kind, monkeypatch):
+    key, change = WRONG[kind]
 
     def other(setting: VelaSetting) -> NpuProfile:
         profile = profile_of(setting)
-        change: Any = WRONG[key]
+        changed = change
         if isinstance(change, dict):
-            change = getattr(profile.compute, key).model_copy(update=change)
-        compute = profile.compute.model_copy(update={key: change})
+            changed = getattr(profile.compute, key).model_copy(update=change)
+        compute = profile.compute.model_copy(update={key: changed})
         return profile.model_copy(update={"compute": compute})
 
     monkeypatch.setattr(vela_comparison, "profile_of", other)
