@@ -33,12 +33,14 @@ def _tiling(tiling: Mapping[str, Any] | None) -> tuple[str, str]:
     tiles = f"{count(tiling['tiles'])} of {extents}"
     if not tiling["copied"]:
         return tiles, MISSING
-    sums = (
-        "" if tiling["partial_sums"] == "array" else f", sums in {tiling['partial_sums'].upper()}"
-    )
-    buffers = "two buffers" if tiling["buffers"] == 2 else "one buffer"
-    copied = " and ".join(tiling["copied"])
-    return tiles, f"{copied}, {tiling['stays']} stays, {buffers}, {kib(tiling['sram_bytes'])}{sums}"
+    how = [
+        "sums stay" if tiling["stays"] == "sums" else f"{tiling['stays']} stays",
+        "two buffers" if tiling["buffers"] == 2 else "one buffer",
+        kib(tiling["sram_bytes"]),
+    ]
+    if tiling["partial_sums"] != "array":
+        how.append(f"partial sums in {tiling['partial_sums'].upper()}")
+    return tiles, f"{' and '.join(tiling['copied'])} ({', '.join(how)})"
 
 
 def _outside(step: Mapping[str, Any]) -> Iterator[str]:
