@@ -15,7 +15,9 @@ from contextlib import contextmanager
 
 from markupsafe import escape
 from matplotlib import style
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 
 UNITS_PER_INCH = 72
 LETTERS_IN_A_LINE = 130  # of a title, in a figure of the house width
@@ -67,7 +69,11 @@ def svg_text(figure: Figure, name: str, description: str, tips: Mapping[int, str
         hover text of the marks that link to ``#op-<index>`` or ``#run-<number>``, by that number
     """
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
+    if isinstance(figure.get_layout_engine(), PlaceHolderLayoutEngine):
+        # Everything has its place: ``savefig`` would draw the figure twice, first for the layout.
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=_NO_METADATA)  # type: ignore[no-untyped-call]
+    else:
+        figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     # A style element would reach out of the figure and into the page.

@@ -234,7 +234,7 @@ def _of_model(
 
 
 def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
-    from aocq.records.run import CyclesRecord, GraphRecord
+    from aocq.records.run import BufferRecord, CyclesRecord, GraphRecord, PeakRecord
     from reports.costs import estimate_rows
 
     method = found.get("method")
@@ -248,6 +248,8 @@ def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
         CyclesRecord(**found["cycles"]),
         found["latency_ms"],
         found["fps"],
+        PeakRecord(**found["peak"]) if found["peak"] else None,
+        [BufferRecord(**buffer) for buffer in found["buffers"]],
     )
     print_columns([f"{network}{widths} on {profile}, one image", "ESTIMATED", ""], rows)
     if method:

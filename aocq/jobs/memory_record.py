@@ -69,7 +69,7 @@ def _buffer_record(
     return BufferRecord(
         name=buffer.name,
         op=_writer(costs, buffer),
-        type=str(tensor.type) if tensor else "temporary",
+        type=str(tensor.type) if tensor else f"{buffer.temporary_bits} bits",
         bytes=buffer.bytes,
         offset=costs.plan.offsets.get(buffer.name),
         first=first.op,

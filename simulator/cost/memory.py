@@ -70,28 +70,31 @@ def activation_buffers(graph: IntGraph, program: Program) -> tuple[Buffer, ...]:
 
     An input lives from the start to its last use, a result or temporary from the step that writes
     it to its last use, an output to the end. A view is not stored again: the buffer it looks into
-    lives until the last use of either. What a fused step does not store has no buffer.
+    lives until the last use of either. What a fused step does not store has no buffer. What a
+    product is added to is needed to its last step, which may be the one that adds.
     """
     roots = tensor_roots(graph, program.arranged) | {name: name for name in program.temporaries}
+    residuals = {op.name: residual_of(op) for op in graph.ops}
     first = dict.fromkeys(graph.inputs, 0)
     last = dict.fromkeys(graph.inputs, 0)
     for number, step in enumerate(program.steps):
-        moved = [roots[each.tensor] for each in (*step.reads, *step.writes)]
-        touched = [name for name in moved if name not in program.in_dram]
+        moved = {each.tensor for each in (*step.reads, *step.writes)}
+        if (residual := residuals[step.op]) is not None and not graph.is_constant(residual):
+            moved.add(residual)
+        touched = sorted({roots[name] for name in moved} - program.in_dram)
         for name in touched:
             first.setdefault(name, number)
         last.update(dict.fromkeys(touched, number))
     end = max(len(program.steps) - 1, 0)
     last.update({roots[name]: end for name in graph.outputs if roots.get(name) in first})
-    return tuple(
-        Buffer(
-            name=name,
-            bytes=program.temporaries.get(name) or graph.tensors[name].bytes,
-            first=number,
-            last=last[name],
-        )
-        for name, number in first.items()
-    )
+    return tuple(_buffer(graph, program, name, begin, last[name]) for name, begin in first.items())
+
+
+def _buffer(graph: IntGraph, program: Program, name: TensorId, first: int, last: int) -> Buffer:
+    temporary = program.temporaries.get(name)
+    stored = temporary or graph.tensors[name]
+    bits = temporary.bits if temporary else None
+    return Buffer(name=name, bytes=stored.bytes, first=first, last=last, temporary_bits=bits)
 
 
 def tensor_roots(

@@ -86,13 +86,14 @@ class HostSection(Section):
     """The processor beside the chip, for ops that are placed there.
 
     Rates are cycles of the chip's compute clock for one element. What such an op reads and writes
-    is copied at ``copy_bytes_per_cycle``; ``handover_cycles`` pass at every border between chip and
-    host, for the interrupt and the conversion of layouts.
+    is copied at ``copy_bytes_per_cycle``, absent where chip and host share a memory;
+    ``handover_cycles`` pass at every border between chip and host, for the interrupt and the
+    conversion of layouts.
     """
 
     cycles_per_element: CyclesPerElement
     cycles_per_mac: Rate
-    copy_bytes_per_cycle: Rate
+    copy_bytes_per_cycle: Rate | None = None
     handover_cycles: Cycles
 
 
@@ -124,8 +125,8 @@ class ComputeSection(Section):
         True where an operand with fewer elements than the result is read again for each that it
         meets, constants too
     streaming_softmax
-        False where scores are stored at the width of the sums and exponentials at theirs; True, as
-        where it is absent, where they never leave the unit
+        False where exponentials are stored, at the width of the op's table of them or in 32 bits;
+        True, as where it is absent, where they never leave the unit
     passes
         ops that take more than one pass, or other ones than the common form
     """

@@ -50,6 +50,12 @@ def test_an_op_on_the_host_is_copied_and_handed_over_at_both_borders():
     assert middle.bound_by == "host"
 
 
+def test_nothing_is_copied_where_chip_and_host_share_a_memory():
+    shared = {key: value for key, value in HOST.items() if key != "copy_bytes_per_cycle"}
+    profile = profile_with(compute__placement={"add": "host"}, compute__host=shared)
+    assert of_op(three_ops(), "middle", profile).host == 160 * 3
+
+
 def test_neighbours_on_the_host_have_one_border_each_way():
     both = {"add": "host", "rescale": "host"}
     profile = profile_with(compute__placement=both, compute__host=HOST)
