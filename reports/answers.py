@@ -108,7 +108,7 @@ def energy_sentence(result: RunResult) -> str:
     if energy is None:
         return "Not estimated: the profile has no energies for this network."
     text = f"{energy.total_mj:,.4g} mJ an image at {energy.node_nm:g} nm"
-    if energy.total_mj:
+    if energy.total_mj and energy.parts:
         part = max(sorted(energy.parts), key=lambda name: energy.parts[name])
         spent = 100 * energy.parts[part] / energy.total_mj
         text += f", {spent:.0f} % of it in {ENERGY_PARTS.get(part, part)}"

@@ -8,15 +8,15 @@ from reports.rows import TableRow
 
 CHIP_COLUMNS = (
     *("float", "integer", "Δ", "agreement", "float ops"),
-    *("persistent", "transient", "headroom", "cycles", "ms", "SRAM KiB", "feasible"),
+    *("persistent", "transient", "headroom", "cycles", "ms", "SRAM KiB", "mJ", "feasible"),
 )
 SIZE_COLUMNS = ("cycles", "ms", "SRAM KiB")
 CHIP_LEGEND = (
     "Top-1 in percent, Δ: integer minus float, in points; float ops: of all ops of the graph; "
     f"persistent: {PERSISTENT}; transient: {TRANSIENT}; headroom: register bits that no completed "
-    "sum used, in the op with the fewest. Cycles, ms and peak SRAM (of what the chip has) are "
-    "ESTIMATED, for one image. Feasible: activations fit the SRAM, gates passed if any were set, "
-    "and overflow is not merely reported."
+    "sum used, in the op with the fewest. Cycles, ms, peak SRAM (of what the chip has) and energy "
+    "are ESTIMATED, for one image. Feasible: activations fit the SRAM, gates passed if any were "
+    "set, and overflow is not merely reported."
 )
 
 
@@ -30,6 +30,7 @@ def chip_cells(row: TableRow) -> dict[str, str]:
         "ms": MISSING if row.latency_ms is None else f"{row.latency_ms:,.3f}",
         "feasible": MISSING if row.feasible is None else row.answer.lower(),
         "SRAM KiB": MISSING,
+        "mJ": MISSING if row.energy_mj is None else f"{row.energy_mj:,.3g}",
     }
     if row.peak_sram_bytes is not None and row.sram_bytes is not None:
         cells["SRAM KiB"] = f"{row.peak_sram_bytes / 1024:,.1f} of {row.sram_bytes / 1024:,.0f}"

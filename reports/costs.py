@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
-from aocq.records.run import CyclesRecord, GraphRecord, MemoryRecord
+from collections.abc import Sequence
+
+from aocq.records.run import BufferRecord, CyclesRecord, GraphRecord, MemoryRecord, PeakRecord
 from reports.format import count, kib, share
 from reports.limits import RESOURCES, limiting
+from reports.memory_plan import peak_rows, too_many_bytes
 
 
 def memory_rows(memory: MemoryRecord, weight_bits: int | None) -> list[tuple[str, int]]:
@@ -14,11 +17,17 @@ def memory_rows(memory: MemoryRecord, weight_bits: int | None) -> list[tuple[str
     ``weight_bits`` is the width at which all parameters are counted; None where that is not known.
     """
     of_parameters = (f"all parameters at {weight_bits} bits", memory.model_size_bytes)
+    greedy = memory.greedy_peak_sram_bytes
     return [
         *([] if weight_bits is None else [of_parameters]),
         ("constants of the graph: weights, biases, multipliers, tables", memory.weight_bytes),
         ("SRAM of the profile, for activations", memory.sram_bytes),
         ("peak SRAM", memory.peak_sram_bytes),
+        *(
+            []
+            if greedy in {None, memory.peak_sram_bytes}
+            else [("peak of greedy allocation", greedy)]
+        ),
         ("lower bound of the peak", memory.peak_lower_bound_bytes),
         ("DRAM traffic of one image", memory.dram_bytes),
     ]
@@ -63,24 +72,40 @@ def estimate_rows(
     cycles: CyclesRecord,
     latency_ms: float,
     fps: float,
+    peak: PeakRecord | None,
+    buffers: Sequence[BufferRecord],
 ) -> list[tuple[str, str, str]]:
     """Return a whole estimate as (what, value, share or bytes) rows; cycles come last."""
     *kinds, total = cycle_rows(cycles)
-    fits = "yes" if memory.peak_sram_bytes <= memory.sram_bytes else "NO"
+    over = too_many_bytes(memory)
+    fits = (f"NO, {kib(over)} too many", f"{count(over)} bytes") if over else ("yes", "")
     bounds = largest_first(cycles.bound_by)
     limit, part = limiting(cycles)
     return [
         ("latency", f"{latency_ms:,.3f} ms", ""),
         ("images per second", f"{fps:,.1f}", ""),
         *([("limited by", RESOURCES.get(limit, limit), f"{part:.0f} % of cycles")] * bool(limit)),
-        ("activations fit the SRAM", fits, ""),
+        ("activations fit the SRAM", *fits),
         *(
             (what, kib(size), f"{count(size)} bytes")
             for what, size in memory_rows(memory, weight_bits)
         ),
+        *_peak(memory, peak, buffers),
         ("ops", count(graph.ops), f"{count(graph.float_ops)} float"),
         ("multiply-accumulates", count(graph.macs), ""),
         ("cycles", *total[1:]),
         *((f"  in ops bound by {what}", count(n), share(n, cycles.total)) for what, n in bounds),
         *((f"  of {kind}", number, part) for kind, number, part in kinds),
+    ]
+
+
+def _peak(
+    memory: MemoryRecord, peak: PeakRecord | None, buffers: Sequence[BufferRecord]
+) -> list[tuple[str, str, str]]:
+    if peak is None:
+        return []
+    rows = peak_rows(memory, peak, buffers)
+    return [
+        (f"SRAM is fullest during {peak.op}", "", ""),
+        *((f"  {what}", kib(size), f"{count(size)} bytes") for what, size in rows),
     ]

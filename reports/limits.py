@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aocq.records.run import BufferRecord, CyclesRecord, LiftRecord, RunResult
-from reports.format import MISSING, count, kib, signed
+from reports.format import MISSING, kib, signed
 from reports.gates import gate_name
+from reports.memory_plan import fit, fullest, peak_in_words
 
-NAMED = 4  # buffers in a sentence
 LIFT_HEAD = ("more of", "has", "with", "meets gate", "latency", "change", "peak SRAM")
 
 # What may limit an op, by the record's word.
@@ -142,32 +142,17 @@ def lift_sentence(result: RunResult) -> str:
 
 def peak_sentence(result: RunResult) -> str:
     """Return during which op the SRAM is fullest, and with what; empty in older records."""
-    peak = result.peak
-    if peak is None:
-        return ""
-    found = peak_buffers(result)
-    parts = [f"{each.name} ({each.type}, {kib(each.bytes)})" for each in found[:NAMED]]
-    more = len(found) - NAMED
-    rest = f" + {count(more)} smaller" if more > 0 else ""
-    return f"Most at {peak.op}: {kib(peak.bytes)} = {' + '.join(parts)}{rest}."
+    return peak_in_words(result.peak, result.buffers)
 
 
 def fit_sentence(result: RunResult) -> str:
     """Return whether activations fit the SRAM, and by how much they do or do not."""
-    memory = result.memory
-    spare = memory.sram_bytes - memory.peak_sram_bytes
-    has = f"the profile has {kib(memory.sram_bytes)}"
-    needs = f"{kib(memory.peak_sram_bytes)} at the peak, {has}"
-    return f"Yes: {needs}." if spare >= 0 else f"No: {needs}, {kib(-spare)} too little."
+    return fit(result.memory)
 
 
 def peak_buffers(result: RunResult) -> list[BufferRecord]:
     """Return the buffers that fill the SRAM at its fullest, largest first."""
-    if result.peak is None:
-        return []
-    by_name = {buffer.name: buffer for buffer in result.buffers}
-    found = [by_name[name] for name in result.peak.buffers if name in by_name]
-    return sorted(found, key=lambda buffer: -buffer.bytes)
+    return fullest(result.peak, result.buffers)
 
 
 def capital(text: str) -> str:

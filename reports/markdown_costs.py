@@ -71,8 +71,11 @@ def _memory(result: RunResult) -> Iterator[str]:
     found = peak_buffers(result)
     if found:
         yield table(
-            ["at the peak", "written by", "type", "for", "size"],
-            [(code(b.name), code(b.op), code(b.type), b.storage, kib(b.bytes)) for b in found],
+            ["at the peak", "written by", "type", "for", "size", "bytes"],
+            [
+                (code(b.name), code(b.op), code(b.type), b.storage, kib(b.bytes), count(b.bytes))
+                for b in found
+            ],
         )
     sizes = memory_rows(result.memory, result.method.weight_bits)
     yield table(

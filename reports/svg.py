@@ -15,7 +15,9 @@ from contextlib import contextmanager
 
 from markupsafe import escape
 from matplotlib import style
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import PlaceHolderLayoutEngine
 
 UNITS_PER_INCH = 72
 LETTERS_IN_A_LINE = 130  # of a title, in a figure of the house width
@@ -67,12 +69,14 @@ def svg_text(figure: Figure, name: str, description: str, tips: Mapping[int, str
         hover text of the marks that link to ``#op-<index>`` or ``#run-<number>``, by that number
     """
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
+    lay_out(figure)
+    FigureCanvasSVG(figure).print_svg(buffer, metadata=_NO_METADATA)  # type: ignore[no-untyped-call]
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     # A style element would reach out of the figure and into the page.
     text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
     text = text.replace(INK, "currentColor")
+    text = _compact(text)
     text = re.sub(r'\bid="', f'id="{name}-', text)
     text = re.sub(r'(xlink:href="#|url\(#)(?!(?:op|run)-\d)', rf"\g<1>{name}-", text)
     text = re.sub(
@@ -87,9 +91,30 @@ def svg_text(figure: Figure, name: str, description: str, tips: Mapping[int, str
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(description)}" ', 1)
 
 
+def _compact(text: str) -> str:
+    """Return SVG text with coordinates of a hundredth of a point, and without indentation."""
+    text = re.sub(
+        r'\b(d|x|y|points|transform)="[^"]*"',
+        lambda match: re.sub(r"(\.\d\d)\d+", r"\1", match[0]),
+        text,
+    )
+    return re.sub(r"\n\s*", "\n", text)
+
+
 def title(text: str) -> str:
     """Return ``text`` as the title of a figure, in as many lines as it needs: none of it is cut."""
     return "\n".join(textwrap.wrap(printable(text, LONGEST_TITLE), LETTERS_IN_A_LINE))
+
+
+def lay_out(figure: Figure) -> None:
+    """Give the axes their final place: what is written from here on takes no room of its own.
+
+    ``savefig`` would find the place for each form of a figure, and twice for each.
+    """
+    engine = figure.get_layout_engine()
+    if engine is not None and not isinstance(engine, PlaceHolderLayoutEngine):
+        engine.execute(figure)
+        figure.set_layout_engine("none")
 
 
 def printable(text: str, longest: int = 40) -> str:

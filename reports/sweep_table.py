@@ -163,7 +163,8 @@ def _columns(rows: Sequence[TableRow]) -> list[str]:
     names = ["model", *apart(rows, NETWORK_COLUMNS), "method", "W/A", *_variants(rows)]
     names += apart(rows, DATA_COLUMNS)
     if differ_in_profile(rows):
-        return [*names, *CHIP_COLUMNS]
+        energies = any(row.energy_mj is not None for row in rows)
+        return [*names, *(name for name in CHIP_COLUMNS if name != "mJ" or energies)]
     with_paper = any(row.paper_size_mb is not None for row in rows)
     sized = any(row.method == SIZES_ONLY for row in rows)
     # Without any run there is no accuracy either.

@@ -35,6 +35,7 @@ def _environment() -> Environment:
     )
     for function in (written.percent, written.signed, written.count, written.kib, written.decibel):
         environment.filters[function.__name__] = function
+    environment.filters["capital"] = limits.capital
     names: dict[str, Any] = {
         **{"tables": tables, "costs": costs, "legend": written, "limits": limits},
         **{"sources": sources, "answer_rows": answers},

@@ -22,17 +22,18 @@ HOSTILE: tuple[Any, ...] = (
 
 
 def json_mutants(document: Any, seed: int, count: int) -> Iterator[tuple[str, Any]]:
-    """Yield ``count`` copies of a parsed JSON document, each changed in one place.
+    """Yield ``count`` variants of a parsed JSON document, each changed in one place.
+
+    They share what is not on the way to that place.
 
     A value becomes a hostile one or its neighbour, is removed, doubled, or put under another key.
     """
     chance = random.Random(seed)
     places = list(_places(document, ()))
     for _ in range(count):
-        changed = copy.deepcopy(document)
         place = chance.choice(places)
-        holder, key = _holder(changed, place), place[-1]
-        done = _change(chance, holder, key)
+        changed, holder = _copied(document, place)
+        done = _change(chance, holder, place[-1])
         yield f"{'.'.join(map(str, place))}: {done}", changed
 
 
@@ -45,10 +46,13 @@ def _places(value: Any, place: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
         yield from _places(value[key], (*place, key))
 
 
-def _holder(document: Any, place: tuple[Any, ...]) -> Any:
+def _copied(document: Any, place: tuple[Any, ...]) -> tuple[Any, Any]:
+    """Return a document of its own on the way to a place, and what holds the place."""
+    changed = holder = copy.copy(document)
     for key in place[:-1]:
-        document = document[key]
-    return document
+        holder[key] = copy.copy(holder[key])
+        holder = holder[key]
+    return changed, holder
 
 
 def _change(chance: random.Random, holder: Any, key: Any) -> str:

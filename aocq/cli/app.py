@@ -40,8 +40,8 @@ app = typer.Typer(
     cls=Commands,
     help="Quantize a timm vision transformer, emulate it bit-accurately for an edge NPU, and "
     "report accuracy, memory and estimated cycles. Start with: aocq demo",
-    epilog="Exit codes: 0 fine, 1 the verdict is NO, 2 usage, 3 bad input, 4 environment, "
-    "70 a mistake of aocq's own, 130 interrupted, 141 the output's pipe was closed.",
+    epilog="Exit codes: 0 fine, 1 the verdict is NO or UNDECIDED, 2 usage, 3 bad input, "
+    "4 environment, 70 a mistake of aocq's own, 130 interrupted, 141 the output's pipe was closed.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -65,7 +65,7 @@ def drop_result(limit: float, accuracy: Accuracy | None, by: By) -> GateResult:
         by,
         name="max_drop",
         unit="points",
-        said=f"integer top-1 is {drop:.2f} points below float{_told(sampled)}, allowed {limit:g}",
+        said=f"{_compared(drop)}{_told(sampled)}, allowed {limit:g}",
         few=few * (accuracy.images < FEW_IMAGES),
     )
 
@@ -125,6 +125,13 @@ def counted(percent: float, images: int) -> int:
 def in_percent(interval: Interval) -> Interval:
     """Return an interval of shares in percent."""
     return Interval(100 * interval.low, 100 * interval.high)
+
+
+def _compared(drop: float) -> str:
+    """Return how integer top-1 stands to float; an interval that follows is of the drop."""
+    if drop < 0:
+        return f"integer top-1 is {-drop:.2f} points above float, a drop of {drop:.2f}"
+    return f"integer top-1 is {drop:.2f} points below float"
 
 
 def _told(sampled: Sampled) -> str:

@@ -318,7 +318,7 @@ class BufferRecord(Record):
     """Memory of one activation, with its views, or of one temporary.
 
     op : that writes it; the input's name for an input
-    type : of its elements; ``temporary`` where the graph has no such tensor
+    type : of its elements, ``s8``; of a temporary ``32 bits``
     offset : first byte in SRAM; None of a buffer that lives in DRAM
     first, last : indexes of the first and last op during which it exists
     first_pass, last_pass : numbers of the first and last pass of these two ops

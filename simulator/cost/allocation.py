@@ -37,12 +37,15 @@ class Buffer:
         its size
     first, last
         indexes of the first and last step during which it must exist
+    temporary_bits
+        of each element of a temporary; None of a tensor of the graph
     """
 
     name: TensorId
     bytes: int
     first: int
     last: int
+    temporary_bits: int | None = None
 
     def meets(self, other: Buffer) -> bool:
         """Return true if some step needs both."""

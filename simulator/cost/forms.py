@@ -6,7 +6,14 @@ from __future__ import annotations
 from typing import cast
 
 from simulator.cost.placement import place_of
-from simulator.graph.ops import Op, SquaredDifference
+from simulator.graph.graph import IntGraph
+from simulator.graph.ops import (
+    Op,
+    Softmax,
+    SoftmaxFloatTable,
+    SoftmaxLut513,
+    SquaredDifference,
+)
 from simulator.profile.cost import ComputeSection, HostSection
 from simulator.profile.passes import (
     OPERANDS,
@@ -20,7 +27,7 @@ from simulator.profile.passes import (
 _STORED_BITS = 32  # sums, and exponentials that a chip stores
 
 
-def passes_of(op: Op, kind: PlacedKind, compute: ComputeSection) -> PassesOfKind:
+def passes_of(graph: IntGraph, op: Op, kind: PlacedKind, compute: ComputeSection) -> PassesOfKind:
     """Return the passes of an op of ``kind``, which the chip has a place for."""
     unit = place_of(kind, compute)
     stated = getattr(compute.passes, kind, None) if compute.passes else None
@@ -36,7 +43,7 @@ def passes_of(op: Op, kind: PlacedKind, compute: ComputeSection) -> PassesOfKind
         return _one_pass("host", _host_rate(kind, compute.host))
     rate: float = getattr(compute.vector.cycles_per_element, kind)
     if kind == "softmax" and compute.streaming_softmax is False:
-        return _stored_softmax(rate)
+        return _stored_softmax(rate, exponential_bits(graph, op))
     return _one_pass("vector", rate)
 
 
@@ -64,7 +71,14 @@ def _on_the_array(compute: ComputeSection) -> PassesOfKind:
     )
 
 
-def _stored_softmax(rate: float) -> PassesOfKind:
+def exponential_bits(graph: IntGraph, op: Op) -> int:
+    """Return the width of a softmax's exponentials: of its table's entries, else 32 bits."""
+    tables = {Softmax: "table", SoftmaxFloatTable: "table", SoftmaxLut513: "exp_table"}
+    field = tables.get(type(op))
+    return graph.tensors[getattr(op, field)].type.bits if field else _STORED_BITS
+
+
+def _stored_softmax(rate: float, bits: int) -> PassesOfKind:
     """Return softmax with stored exponentials: a maximum, exponentials and their sum, a division.
 
     Each of the three sweeps takes a third of the rate.
@@ -72,7 +86,7 @@ def _stored_softmax(rate: float) -> PassesOfKind:
     return PassesOfKind(
         temporaries={
             "maximum": TemporarySection(bits=_STORED_BITS, per="row"),
-            "exponentials": TemporarySection(bits=_STORED_BITS),
+            "exponentials": TemporarySection(bits=bits),
         },
         passes=(
             PassSection(over="operand", writes="maximum", cycles_per_element=rate / 3),

@@ -19,7 +19,7 @@ from simulator.cost.exchanges import exchanges
 from simulator.cost.forms import passes_of
 from simulator.cost.fusion import arranged_inputs, fused_ops
 from simulator.cost.placement import kind_of, place_of
-from simulator.cost.traffic import TrafficOfOp, Transfer
+from simulator.cost.traffic import Temporary, TrafficOfOp, Transfer
 from simulator.graph.graph import IntGraph
 from simulator.graph.macs import product_macs
 from simulator.graph.ops import SPECS, Lookup, Op, TensorId, Transpose
@@ -78,7 +78,7 @@ class Program:
     Attributes
     ----------
     temporaries
-        bytes of each tensor that lives between the steps of one op
+        tensors that live between the steps of one op
     fused
         ops without a step of their own, and the op whose last step does them
     in_dram
@@ -90,7 +90,7 @@ class Program:
     """
 
     steps: tuple[Step, ...]
-    temporaries: Mapping[TensorId, int]
+    temporaries: Mapping[TensorId, Temporary]
     in_dram: frozenset[TensorId]
     fused: Mapping[TensorId, TensorId]
     arranged: frozenset[TensorId]
@@ -104,7 +104,7 @@ def program_of(graph: IntGraph, profile: NpuProfile) -> Program:
     results = _results(fused)
     steps: list[Step] = []
     last: dict[TensorId, int] = {}  # the number of each op's last step
-    temporaries: dict[TensorId, int] = {}
+    temporaries: dict[TensorId, Temporary] = {}
     in_dram: set[TensorId] = set()
     unplaced: list[TensorId] = []
     for op in graph.ops:
@@ -118,7 +118,7 @@ def program_of(graph: IntGraph, profile: NpuProfile) -> Program:
         if place_of(kind, compute) == "none":
             unplaced.append(op.name)
             continue
-        passes = passes_of(op, kind, compute)
+        passes = passes_of(graph, op, kind, compute)
         traffic = TrafficOfOp(
             graph=graph,
             op=op,
@@ -128,13 +128,11 @@ def program_of(graph: IntGraph, profile: NpuProfile) -> Program:
             result=results.get(op.name, op.name),
         )
         exchanged = _exchanged(traffic, compute)
-        temporaries |= traffic.temporary_bytes()
+        temporaries |= traffic.temporaries()
         if profile.memory.arena == "dram":
             in_dram |= traffic.outside(profile.memory.sram_bytes)
-        if exchanged:
-            temporaries |= {
-                each.tensor: each.bytes for step in exchanged[:-1] for each in step.writes
-            }
+        between = Temporary(elements=traffic.counts["result"], bits=graph.result(op).type.bits)
+        temporaries |= {each.tensor: between for step in exchanged[:-1] for each in step.writes}
         steps += exchanged or _steps(traffic, kind, compute)
         last[op.name] = len(steps) - 1
     return Program(
@@ -260,7 +258,7 @@ def _cycles(
 
 def _copied(each: PassSection, moved: Sequence[Transfer], host: HostSection | None) -> int:
     """Return the cycles in which a pass of the host copies what it reads and writes."""
-    if each.unit != "host" or host is None:
+    if each.unit != "host" or host is None or host.copy_bytes_per_cycle is None:
         return 0
     copied = sum(transfer.bytes for transfer in moved)
     return ceil_times(copied, 1 / as_written(host.copy_bytes_per_cycle))

@@ -39,6 +39,19 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Temporary:
+    """A tensor that lives between the steps of one op; ``bits`` of each element, packed."""
+
+    elements: int
+    bits: int
+
+    @property
+    def bytes(self) -> int:
+        """Its size in memory."""
+        return ceil_div(self.elements * self.bits, 8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficOfOp:
     """What the passes of one op share.
 
@@ -65,10 +78,10 @@ class TrafficOfOp:
         shape = self.graph.result(self.op).shape
         return shape[-1] if shape else 1
 
-    def temporary_bytes(self) -> dict[TensorId, int]:
-        """Return the memory of each temporary, by its name in the program."""
+    def temporaries(self) -> dict[TensorId, Temporary]:
+        """Return the temporaries, by their names in the program."""
         return {
-            f"{self.op.name}/{name}": ceil_div(self.counts[each.per] * each.bits, 8)
+            f"{self.op.name}/{name}": Temporary(elements=self.counts[each.per], bits=each.bits)
             for name, each in self.passes.temporaries.items()
         }
 
@@ -86,7 +99,8 @@ class TrafficOfOp:
         }
         if not self.passes.temporaries:
             return uncached
-        sizes, last = self.temporary_bytes(), self.passes.passes[-1]
+        sizes = {name: each.bytes for name, each in self.temporaries().items()}
+        last = self.passes.passes[-1]
         names = {transfer.tensor for transfer in (*self.reads(last), self.written(last))}
         held = (sizes.get(name) or self.graph.tensors[name].bytes for name in names - uncached)
         return uncached | ({self.result} if sum(held) > sram_bytes else set())

@@ -56,6 +56,8 @@ class DotEngine(Section):
 
     ``rectangle`` is how the ``m`` rows lie where the array takes them as height x width of a
     picture: a product of 197 rows is a picture of 1 x 197, which leaves half of 2 x 2 idle.
+    ``accumulators`` is how many sums it holds while all of K passes: the more, the less often it
+    reads its operands; as many as a step makes, where it is absent.
     """
 
     kind: Literal["dot"]
@@ -65,6 +67,7 @@ class DotEngine(Section):
     cycles_per_step: Extent
     pipeline_depth: Annotated[int, Field(ge=0, le=LARGEST_WAIT)]
     rectangle: Annotated[tuple[Extent, Extent], Field(strict=False)] | None = None
+    accumulators: Extent | None = None
     heads_parallel: Extent | None = None
     widths: tuple[WidthSpeed, ...] | None = Field(default=None, strict=False)
 
@@ -72,6 +75,14 @@ class DotEngine(Section):
     def _rectangle_has_m_places(self) -> Self:
         if self.rectangle and self.rectangle[0] * self.rectangle[1] != self.m:
             raise ValueError(f"rectangle: height times width must be m = {self.m}")
+        return self
+
+    @model_validator(mode="after")
+    def _sums_of_a_step_have_places(self) -> Self:
+        if self.accumulators is not None and self.accumulators < self.m * self.n:
+            raise ValueError(
+                f"accumulators = {self.accumulators}: a step makes m * n = {self.m * self.n} sums"
+            )
         return self
 
 
@@ -86,13 +97,14 @@ class HostSection(Section):
     """The processor beside the chip, for ops that are placed there.
 
     Rates are cycles of the chip's compute clock for one element. What such an op reads and writes
-    is copied at ``copy_bytes_per_cycle``; ``handover_cycles`` pass at every border between chip and
-    host, for the interrupt and the conversion of layouts.
+    is copied at ``copy_bytes_per_cycle``, absent where chip and host share a memory;
+    ``handover_cycles`` pass at every border between chip and host, for the interrupt and the
+    conversion of layouts.
     """
 
     cycles_per_element: CyclesPerElement
     cycles_per_mac: Rate
-    copy_bytes_per_cycle: Rate
+    copy_bytes_per_cycle: Rate | None = None
     handover_cycles: Cycles
 
 
@@ -124,8 +136,8 @@ class ComputeSection(Section):
         True where an operand with fewer elements than the result is read again for each that it
         meets, constants too
     streaming_softmax
-        False where scores are stored at the width of the sums and exponentials at theirs; True, as
-        where it is absent, where they never leave the unit
+        False where exponentials are stored, at the width of the op's table of them or in 32 bits;
+        True, as where it is absent, where they never leave the unit
     passes
         ops that take more than one pass, or other ones than the common form
     """
@@ -199,6 +211,9 @@ class MemorySection(Section):
         whose tensors do not fit together work in stripes then, and store their result in DRAM
     constants
         where weights, biases and tables are kept; ``dram``, where it is absent
+    tiles_of
+        what the DMA copies into SRAM tile by tile for a product: ``all``, as where it is absent, or
+        ``constants`` alone; the array reads an activation that lies in DRAM there then
     prefetch
         True where weights of an op may be fetched during earlier ops into SRAM that is free
     """
@@ -213,6 +228,7 @@ class MemorySection(Section):
     double_buffer: bool | None = None
     arena: Literal["dram", "sram"] | None = None
     constants: Literal["dram", "sram"] | None = None
+    tiles_of: Literal["all", "constants"] | None = None
     prefetch: bool | None = None
 
     @model_serializer(mode="wrap")

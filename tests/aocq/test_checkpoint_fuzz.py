@@ -20,7 +20,7 @@ from aocq.checkpoint import fit, read
 from aocq.zoo.models import load_model, timm
 from simulator.errors import AocqError, InputError
 
-COUNT = 2_000
+COUNT = 500
 # Two blocks' worth of names in a few kilobytes.
 TINY: dict[str, Any] = {
     **{"img_size": 4, "patch_size": 2, "embed_dim": 4, "depth": 1, "num_heads": 1},

@@ -57,7 +57,7 @@ def seeds() -> dict[str, bytes]:
 
 
 SEEDS = seeds()
-MUTANTS = 150  # of each
+MUTANTS = 100  # of each
 PREPROCESSING: dict[str, Any] = {
     "interpolation": "bicubic",
     "mean": (0.5,),
@@ -103,6 +103,6 @@ def test_damaged_files_are_bad_or_images(
         except ValueError:
             continue
         assert preprocessing_transform(settings)(image).shape == (channels, 8, 8), what
-    assert accepted > 10
-    assert refused > 10
+    assert accepted > 7
+    assert refused > 7
     assert capsys.readouterr() == ("", "")

@@ -25,7 +25,7 @@ from simulator.errors import AocqError, InputError
 from simulator.profile import NpuProfile, load_profile, profile_paths
 from simulator.profile.copying import copied
 
-EACH = 350
+EACH = 150
 SOURCES = (
     "edge_npu_int8",
     "esp32_s3_20b",
@@ -35,7 +35,7 @@ SOURCES = (
     "tosa_double",
 )
 # Lowering takes longer than reading: one of so many accepted profiles is used.
-ONE_OF = 50
+ONE_OF = 20
 SIZE = input_size(NANO)
 
 

@@ -102,10 +102,10 @@ def attacked(tmp_path: Path) -> Attacked:
 
 
 def test_mutants_of_the_json(attacked: Attacked) -> None:
-    for what, plain in json_mutants(attacked.plain, seed=3, count=2_000):
+    for what, plain in json_mutants(attacked.plain, seed=3, count=600):
         attacked.attack(what, json.dumps(plain).encode())
-    assert attacked.found["refused"] > 1_000
-    assert attacked.found["lowered"] > 100
+    assert attacked.found["refused"] > 300
+    assert attacked.found["lowered"] > 30
 
 
 @pytest.mark.parametrize(
@@ -127,29 +127,29 @@ def test_mutants_of_other_methods_and_chips(tmp_path: Path, method: str, profile
 
 
 def test_bytes_of_the_json(attacked: Attacked) -> None:
-    for what, text in byte_mutants(attacked.text, seed=5, count=2_000):
+    for what, text in byte_mutants(attacked.text, seed=5, count=600):
         attacked.attack(what, text)
-    assert attacked.found["refused"] > 1_000
+    assert attacked.found["refused"] > 300
 
 
 def test_bytes_of_the_tensors(attacked: Attacked) -> None:
     """With the hash that belongs to them, so that what is in them counts."""
     hashes = 0
-    for what, tensors in byte_mutants(attacked.tensors, seed=6, count=2_000):
+    for what, tensors in byte_mutants(attacked.tensors, seed=6, count=600):
         sha256 = hashlib.sha256(tensors).hexdigest()
         hashes += sha256 != attacked.plain["tensors_sha256"]
         text = json.dumps({**attacked.plain, "tensors_sha256": sha256})
         attacked.attack(what, text.encode(), tensors)
-    assert hashes > 1_400
-    assert attacked.found["refused"] > 500
-    assert attacked.found["lowered"] > 100
+    assert hashes > 420
+    assert attacked.found["refused"] > 150
+    assert attacked.found["lowered"] > 30
 
 
 def test_two_edits_at_once(attacked: Attacked) -> None:
     """A name changed wherever it stands, or two places of a file."""
-    for what, plain in _edited_twice(attacked.plain, seed=7, count=500):
+    for what, plain in _edited_twice(attacked.plain, seed=7, count=200):
         attacked.attack(what, json.dumps(plain).encode())
-    assert attacked.found["refused"] > 250
+    assert attacked.found["refused"] > 100
 
 
 def _edited_twice(plain: Any, seed: int, count: int) -> Iterator[tuple[str, Any]]:

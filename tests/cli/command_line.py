@@ -91,18 +91,39 @@ class Forking:
 
     def run(self, *arguments: object, code: int = 0, **environment: str) -> Finished:
         """Run ``aocq`` to its end and hold its exit code to ``code``."""
+        start = time.monotonic()
+        self._begin(arguments, environment)
+        finished = self._end(start)
+        finished.check(code)
+        return finished
+
+    def stopped(self, *arguments: object, when: Callable[[], bool], signal: int) -> Finished:
+        """Run ``aocq`` and send it ``signal`` as soon as ``when()`` holds."""
+        start = time.monotonic()
+        process = self._begin(arguments, {})
+        while not when():
+            os.kill(process, 0)  # an error where it ended too early
+            assert time.monotonic() - start < 240
+            time.sleep(0.002)
+        os.kill(process, signal)
+        return self._end(start)
+
+    def _begin(self, arguments: tuple[object, ...], environment: dict[str, str]) -> int:
+        """Have a command begun, and return the number of its process."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        start = time.monotonic()
         request = {
             "arguments": [str(part) for part in arguments],
             "environment": {**ENVIRONMENT, **environment},
         }
         print(json.dumps(request), file=self.process.stdin, flush=True)
+        return int(self.process.stdout.readline())
+
+    def _end(self, start: float) -> Finished:
+        """Wait for the end of the command that was begun."""
+        assert self.process.stdout is not None
         answer = json.loads(self.process.stdout.readline())
-        finished = Finished(**answer, seconds=time.monotonic() - start)
-        finished.check(code)
-        return finished
+        return Finished(**answer, seconds=time.monotonic() - start)
 
     def close(self) -> None:
         """End the process."""

@@ -28,11 +28,17 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 
 
 @pytest.fixture(scope="session")
-def warm() -> Iterator[Callable[..., Finished]]:
+def forking() -> Iterator[Forking]:
+    """Begins every command with torch and timm already loaded."""
+    process = Forking(torch=True)
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="session")
+def warm(forking: Forking) -> Callable[..., Finished]:
     """Runs ``aocq`` as :func:`command_line.aocq` does, with torch and timm already loaded."""
-    forking = Forking(torch=True)
-    yield forking.run
-    forking.close()
+    return forking.run
 
 
 @pytest.fixture(scope="session")

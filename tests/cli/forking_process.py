@@ -5,24 +5,32 @@ Loading torch, timm, Numba and matplotlib takes longer than most commands do. Wh
 loading itself runs in processes of its own.
 
 The one argument is ``with-torch`` or ``without-torch``: then torch, timm and torchvision are not to
-be found. Reads a JSON object per line, arguments and environment; answers with another: code, out,
-err.
+be found. Reads a JSON object per line, arguments and environment. Answers with the number of the
+command's process, which may be sent a signal, and at its end with another object: code, out, err.
 """
 
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
+import pkgutil
+import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Mapping
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
+import aocq
+import reports
+import simulator
 from aocq.cli import main
 
+# What runs on being imported, and what wants scikit-learn.
+PROGRAMS = frozenset({"aocq.__main__", "aocq.demo.train"})
 BLOCKED = frozenset({"torch", "timm", "torchvision"})
 
 
@@ -35,38 +43,54 @@ class Blocker:
             raise ModuleNotFoundError(f"{name} is not installed", name=name)
 
 
-def warm_up() -> None:
-    """Do a small job: kernels, torch.export and fonts are loaded at their first use.
-
-    Without a thread that outlives it: ``OMP_NUM_THREADS`` is 1, and the executor ends its own.
-    """
+@contextmanager
+def silence() -> Iterator[None]:
+    """Let nothing that is printed meanwhile be seen."""
     with (
-        tempfile.TemporaryDirectory() as folder,
         Path(os.devnull).open("w", encoding="utf-8") as nothing,
         redirect_stdout(nothing),
         redirect_stderr(nothing),
     ):
-        sys.argv = ["aocq", "demo", "--preset", "fast", "--out", folder]
-        with suppress(SystemExit):
-            main()
+        yield
+
+
+def warm_up(*arguments: str) -> None:
+    """Run a command: kernels, torch.export, fonts and tables of options load at their first use.
+
+    Without a thread that outlives it: ``OMP_NUM_THREADS`` is 1, and the executor ends its own.
+    """
+    sys.argv = ["aocq", *arguments]
+    with silence(), suppress(SystemExit):
+        main()
+
+
+def modules() -> Iterator[str]:
+    """Yield the modules of all commands, which import them when they are run."""
+    for package in (aocq, simulator, reports):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if module.name not in PROGRAMS:
+                yield module.name
 
 
 def load(*, torch: bool) -> None:
     """Import what commands need."""
     if torch:
-        import aocq.jobs.verify  # noqa: F401  (loads torch and timm)
+        import aocq.jobs.verify  # noqa: F401  (torchvision's operators, before torchvision)
     else:
         sys.meta_path.insert(0, Blocker())  # type: ignore[arg-type]
-    import reports.write  # noqa: F401  (loads matplotlib)
-    import simulator.executor  # noqa: F401  (loads Numba)
-
+    for name in modules():
+        with suppress(ModuleNotFoundError):  # torch, where it is not to be found
+            importlib.import_module(name)
+    warm_up("verify", "no model", "--no-such-option")  # messages in rich's frames
     if torch:
-        warm_up()
+        with tempfile.TemporaryDirectory() as folder:
+            warm_up("demo", "--preset", "fast", "--out", folder)
     gc.freeze()  # a child's collections would copy all of it
 
 
 def child(arguments: list[str], environment: Mapping[str, str], out: Path, err: Path) -> None:
     """Run one command as ``python -m aocq`` would, and end the process."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # as a shell's command in front has it
     os.environ.clear()
     os.environ.update(environment)
     for descriptor, path in ((1, out), (2, err)):
@@ -95,6 +119,7 @@ def serve() -> None:
             process = os.fork()
             if process == 0:
                 child(**json.loads(line), out=out, err=err)
+            print(process, flush=True)
             _, status = os.waitpid(process, 0)
             answer = {
                 "code": os.waitstatus_to_exitcode(status),

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from command_line import RUN_FILES, Demo, Finished, digests, record, stopped
+from command_line import RUN_FILES, Demo, Finished, Forking, digests, record, stopped
 
-QUICK = ("--preset", "fast", "--calib", 32)
+Run = Callable[..., Finished]
+QUICK = ("--method", "base_ptq", "--calib", 32)
 JOB = ("--limit", 120, "--batch", 2, "--threads", 1, *QUICK)
 
 
@@ -44,7 +45,7 @@ def batches(folder: Path) -> dict[Path, int]:
 
 @pytest.fixture(scope="module")
 def story(
-    demo: Demo, warm: Callable[..., Finished], tmp_path_factory: pytest.TempPathFactory
+    demo: Demo, warm: Run, forking: Forking, tmp_path_factory: pytest.TempPathFactory
 ) -> Story:
     folder = tmp_path_factory.mktemp("story")
     for name in RUN_FILES:
@@ -57,7 +58,7 @@ def story(
 
     interrupted = stopped(*command, when=lambda: done(2), signal=signal.SIGINT)
     after_interrupt, reached = digests(folder), len(batches(folder))
-    killed = stopped(*command, when=lambda: done(reached + 5), signal=signal.SIGKILL)
+    killed = forking.stopped(*command, when=lambda: done(reached + 5), signal=signal.SIGKILL)
     after_kill, kept = digests(folder), batches(folder)
     left = tmp_path_factory.mktemp("left")
     shutil.copytree(folder / ".work", left / ".work")
@@ -110,7 +111,7 @@ def test_the_same_command_goes_on_where_it_was_killed(story: Story) -> None:
 
 
 def test_a_resumed_run_ends_as_if_nothing_had_happened(
-    story: Story, demo: Demo, warm: Callable[..., Finished], tmp_path: Path
+    story: Story, demo: Demo, warm: Run, tmp_path: Path
 ) -> None:
     warm(*demo.verify, *JOB, "--out", tmp_path)
     resumed, straight = digests(story.folder), digests(tmp_path)
@@ -126,7 +127,7 @@ def test_another_command_takes_nothing_up_that_is_not_its_own(
     other: tuple[object, ...],
     story: Story,
     demo: Demo,
-    warm: Callable[..., Finished],
+    warm: Run,
     tmp_path: Path,
 ) -> None:
     shutil.copytree(story.left / ".work", tmp_path / "left" / ".work")
@@ -146,7 +147,7 @@ def damaged(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["emptied", "cut", "a_bit_flipped"])
 def test_damaged_work_is_made_again(
-    how: str, story: Story, demo: Demo, warm: Callable[..., Finished], tmp_path: Path
+    how: str, story: Story, demo: Demo, warm: Run, tmp_path: Path
 ) -> None:
     """Batches and the quantized model alike: never taken as they are, never in the way."""
     shutil.copytree(story.left / ".work", tmp_path / ".work")
@@ -163,7 +164,7 @@ def test_damaged_work_is_made_again(
 
 @pytest.mark.parametrize("name", ["quantized.json", "quantized.safetensors", "seconds.json"])
 def test_a_kept_model_is_whole_or_made_again(
-    name: str, story: Story, demo: Demo, warm: Callable[..., Finished], tmp_path: Path
+    name: str, story: Story, demo: Demo, warm: Run, tmp_path: Path
 ) -> None:
     shutil.copytree(story.left / ".work", tmp_path / ".work")
     [path] = (tmp_path / ".work").rglob(name)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from command_line import Demo, Finished, stopped
+from command_line import Demo, Finished, Forking
 
 from aocq.records.run_folder import load_run
 from reports.alike import DIFFERENT_DATA
@@ -132,10 +132,12 @@ def test_another_request_takes_no_finished_cell(
     assert written(folder)["base_ptq-w4a8"] > before["base_ptq-w4a8"]
 
 
-def test_a_killed_table_goes_on_where_it_stopped(warm: Run, demo: Demo, tmp_path: Path) -> None:
+def test_a_killed_table_goes_on_where_it_stopped(
+    warm: Run, forking: Forking, demo: Demo, tmp_path: Path
+) -> None:
     command = (*job(demo), "--methods", "base_ptq", "--out", tmp_path)
     first = tmp_path / FOLDER / "base_ptq-w8a8"
-    killed = stopped(*command, when=(first / "manifest.json").exists, signal=9)
+    killed = forking.stopped(*command, when=(first / "manifest.json").exists, signal=9)
     assert killed.code == -9
     before = written(tmp_path)
     assert "base_ptq-w8a8" in before

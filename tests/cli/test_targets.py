@@ -146,7 +146,7 @@ def test_the_table_names_what_chips_have_in_common_once_and_cuts_nothing(targets
     assert first == (f"model {MODEL}, method base_ptq, W/A 8/8, data val, classes 10, images 20")
     head = next(line for line in targets.process.out.splitlines() if "persistent" in line)
     assert head.split()[0] == "profile"
-    assert len(head) <= 150
+    assert len(head) <= 155
     assert "tiny_sram: activations need" in targets.process.out
     assert "no_overflow: no run: op " in targets.process.out
     assert "ESTIMATED" in targets.process.out
@@ -220,9 +220,8 @@ def test_gates_judge_every_chip_and_finished_runs_again(
     }
     assert suite.get("errors") == "1", "one was not run"
     # Without the chip that cannot be run the verdicts are the code; without gates nothing is.
-    two = (*command[:-4], f"edge_npu_int8,{targets.profiles[2]}", "--max-drop", 100)
+    two = (*command[:-3], f"edge_npu_int8,{targets.profiles[2]}", "--max-drop", 100)
     warm(*two, "--no-overflow", code=1)
-    warm(*two)
     warm(*two[:-2])
     assert load_run(folder / MODEL / "base_ptq-w8a8-wraps_at_13")[0].verdict.gates == {}
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ RECORDED = Path(__file__).parent / "recorded" / "vela_cycles.csv"
 SHARE = 0.05  # of a total: classes below it are not held to a band
 CLASS_BAND = 1.5
 TOTAL_BAND = 1.3
+RANKED = 1.1
 
 
 def class_of(graph: IntGraph, op: Op) -> str:
@@ -78,27 +80,43 @@ def _within(ratio: float, band: float) -> bool:
     return 1 / band <= ratio <= band
 
 
-def recorded_cycles(path: Path = RECORDED) -> dict[tuple[str, VelaSetting], dict[str, int]]:
-    """Return Vela's cycles by class, of every network and setting of a recorded file."""
+def recorded_cycles(
+    path: Path = RECORDED, network: str = ""
+) -> dict[tuple[str, VelaSetting], dict[str, int]]:
+    """Return Vela's cycles by class, of every network and setting of a recorded file.
+
+    Where it has no column ``network``, all rows are of ``network``; rows of Vela's legacy core,
+    which leaves operators without cycles, are left out (column ``core``).
+    """
     found: dict[tuple[str, VelaSetting], dict[str, int]] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
+            if row.get("core", "regor") != "regor":
+                continue
+            budget = row.get("arena_cache_size")
             setting = VelaSetting(
                 accelerator=row["accelerator"],
                 system_config=row["system_config"],
                 memory_mode=row["memory_mode"],
-                arena_cache_size=int(row["arena_cache_size"]) if row["arena_cache_size"] else None,
+                arena_cache_size=int(budget) if budget else None,
             )
-            cycles = found.setdefault((row["network"], setting), dict.fromkeys(CLASSES, 0))
-            cycles[row["op_class"]] = int(row["op_cycles"])
+            key = (row.get("network", network), setting)
+            cycles = found.setdefault(key, dict.fromkeys(CLASSES, 0))
+            cycles[row["op_class"]] += int(row["op_cycles"])
     return found
 
 
-def order(comparisons: Sequence[Comparison]) -> tuple[list[str], list[str]]:
-    """Return the settings from the fastest to the slowest, by us and by Vela."""
-    by_us = sorted(comparisons, key=lambda each: sum(each.ours.values()))
-    by_vela = sorted(comparisons, key=lambda each: sum(each.vela.values()))
-    return [str(each.setting) for each in by_us], [str(each.setting) for each in by_vela]
+def out_of_order(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
+    """Return the pairs of settings of a network of which the slower one is the faster by us.
+
+    Pairs that Vela tells apart by less than :data:`RANKED` are not compared.
+    """
+    found = []
+    for a, b in itertools.permutations(comparisons, 2):
+        slower = sum(b.vela.values()) > RANKED * sum(a.vela.values())
+        if a.network == b.network and slower and sum(b.ours.values()) < sum(a.ours.values()):
+            found.append((str(a.setting), str(b.setting)))
+    return found
 
 
 def table(comparisons: Iterable[Comparison]) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks of timm with random weights, lowered for an Ethos-U."""
+"""Networks of timm without their weights, lowered for an Ethos-U."""
 
 from __future__ import annotations
 
@@ -7,24 +7,19 @@ from functools import cache
 
 from vela_settings import PROFILES
 
-from aocq.capture import FloatGraph, capture
-from aocq.jobs.without_weights import estimate_without_weights
+from aocq.jobs.captured import captured_network
+from aocq.jobs.request import ModelRequest
+from aocq.jobs.without_weights import lowered_without_weights
+from aocq.progress import note, silent
 from aocq.recipes.recipe import Recipe
-from aocq.zoo.models import LoadedModel, random_model
 from simulator.graph import IntGraph
 from simulator.profile import load_profile
 
 
 @cache
-def _captured(network: str) -> tuple[LoadedModel, FloatGraph]:
-    model = random_model(network, None)
-    return model, capture(model.network, network, model.input_size)
-
-
-@cache
 def _lowered(network: str, profile: str) -> IntGraph:
-    model, graph = _captured(network)
-    return estimate_without_weights(model, graph, Recipe(), load_profile(profile)).graph
+    captured = captured_network(ModelRequest(name=network), silent, note)
+    return lowered_without_weights(captured, Recipe(), load_profile(profile)).graph
 
 
 def graph_for(network: str, accelerator: str) -> IntGraph:

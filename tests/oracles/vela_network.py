@@ -4,6 +4,7 @@
 It differs from :mod:`simulator.export.tflite_graph` in what no cycle depends on, or what a person
 who brings a network to an Ethos-U does before the compiler:
 
+- Weights: where the graph has none, they are random.
 - Scales: Vela refuses a RESHAPE that changes a scale, so there is none; some operators see another
   scale than in the graph.
 - The network starts where the first operator computes: who writes the image writes it in the order
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -29,9 +31,11 @@ from simulator.export.tflite_graph import Translation, translate_op
 from simulator.export.tflite_model import tflite_bytes
 from simulator.graph import IntGraph
 from simulator.graph.op import Op
-from simulator.graph.ops import Add, Mean, Reshape, SquaredDifference, Transpose
+from simulator.graph.ops import Add, MatMul, Mean, Reshape, SquaredDifference, Transpose
 
 _MATRIX = 2
+_LARGEST_CODE = 127
+_LARGEST = 3  # standard deviations, of some hundred weights
 
 
 class VelaTranslation(Translation):
@@ -111,6 +115,22 @@ def arranged_inputs(graph: IntGraph) -> frozenset[str]:
     return frozenset(found)
 
 
+def with_weights(graph: IntGraph) -> IntGraph:
+    """Return a graph whose layers have weights: zeros, of a graph without any, are random codes.
+
+    Vela compresses weights, so what they are has some influence on its cycles. The codes have the
+    normal distribution of a fresh network's; the largest of some hundred is the largest code.
+    """
+    generator = np.random.default_rng(0)
+    constants = dict(graph.constants)
+    for op in graph.ops:
+        if isinstance(op, MatMul) and graph.is_constant(op.b) and not constants[op.b].any():
+            codes = generator.normal(scale=_LARGEST_CODE / _LARGEST, size=constants[op.b].shape)
+            codes = np.rint(codes).clip(-_LARGEST_CODE, _LARGEST_CODE)
+            constants[op.b] = codes.astype(constants[op.b].dtype)
+    return replace(graph, constants=constants)
+
+
 def network_file(graph: IntGraph) -> bytes:
     """Return a .tflite file of a graph for one image.
 
@@ -119,6 +139,7 @@ def network_file(graph: IntGraph) -> bytes:
     InputError
         If an op has no form in TFLite; it is named.
     """
+    graph = with_weights(graph)
     found, given = VelaTranslation(graph, images=1), arranged_inputs(graph)
     for op in graph.ops:
         if op.name not in given:

@@ -7,6 +7,7 @@ in a cycle, its bursts, latencies and requests under way. What a memory mode doe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -74,11 +75,17 @@ SYSTEMS: Mapping[str, System] = MappingProxyType(
         "Ethos_U55_Deep_Embedded": System(
             clock_mhz=200, sram=_memory(8, 32, 32, 8), outside=_memory(0.5, 128, 64, 2)
         ),
+        "Ethos_U65_Mid_End": System(
+            clock_mhz=500, sram=_memory(16, 32, 32, 8), outside=_memory(7.5, 128, 500, 12)
+        ),
         "Ethos_U65_High_End": System(
             clock_mhz=1000, sram=_memory(16, 32, 32, 16), outside=_memory(3.75, 128, 500, 24)
         ),
         "Ethos_U65_Client_Server": System(
             clock_mhz=1000, sram=_memory(16, 32, 32, 16), outside=_memory(12, 128, 500, 24)
+        ),
+        "Ethos_U85_SYS_Flash_High": System(
+            clock_mhz=500, sram=_memory(32, 64, 32, 16), outside=_memory(1, 128, 64, 2)
         ),
         "Ethos_U85_SYS_DRAM_Low": System(
             clock_mhz=500, sram=_memory(32, 64, 16, 16), outside=_memory(7.5, 128, 500, 24)
@@ -91,7 +98,6 @@ SYSTEMS: Mapping[str, System] = MappingProxyType(
         ),
     }
 )
-_DEDICATED = {"Dedicated_Sram_256KB": 256, "Dedicated_Sram_384KB": 384, "Dedicated_Sram_512KB": 512}
 
 
 def profile_of(setting: VelaSetting) -> NpuProfile:
@@ -123,4 +129,5 @@ def profile_of(setting: VelaSetting) -> NpuProfile:
 def _sram_bytes(setting: VelaSetting) -> int:
     if setting.arena_cache_size is not None:
         return setting.arena_cache_size
-    return _DEDICATED.get(setting.memory_mode, _ENOUGH_SRAM // _KIB) * _KIB
+    budget = re.search(r"_(\d+)KB$", setting.memory_mode)
+    return int(budget[1]) * _KIB if budget else _ENOUGH_SRAM

@@ -6,14 +6,13 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
 
 from aocq.records.layers import LayerRow
-from aocq.records.run import BufferRecord, DistributionRecord, RunResult
+from aocq.records.run import DistributionRecord, RunResult
 from reports import palette
 from reports.distribution_figure import distributions, in_range, narrowest
-from reports.memory_figure import live_bytes, memory_timeline
+from reports.memory_figure import memory_timeline
 from reports.roofline import roofline
 
 Run = tuple[RunResult, list[LayerRow]]
@@ -70,36 +69,6 @@ def test_older_records_and_empty_ones_have_no_such_figures(run: Run, costed: Run
 
 
 # --- memory ---------------------------------------------------------------------------------------
-
-
-def buffer(first: tuple[int, int], last: tuple[int, int], size: int, **more: str) -> BufferRecord:
-    at = {"first": first[0], "first_pass": first[1], "last": last[0], "last_pass": last[1]}
-    kind = {"type": "s8", "storage": "activation", "offset": 0, **more}
-    return BufferRecord.model_validate({"name": "x", "op": "x", "bytes": size, **at, **kind})
-
-
-def test_live_bytes_are_those_of_the_fullest_pass_of_each_op() -> None:
-    """Two temporaries of one op that never meet: the larger counts, not both."""
-    found = live_bytes(
-        [
-            buffer((0, 0), (2, 0), 100),
-            buffer((1, 0), (1, 0), 40, storage="temporary"),
-            buffer((1, 1), (1, 1), 70, storage="temporary"),
-            buffer((1, 1), (3, 0), 5),
-        ],
-        4,
-    )
-    assert found["temporary"].tolist() == [0, 70, 0, 0]
-    assert found["activation"].tolist() == [100, 105, 105, 5]
-    assert not found["weights"].any()
-
-
-def test_live_bytes_are_a_sum_over_what_exists(costed: Run) -> None:
-    result, rows = costed
-    held = [each for each in result.buffers if each.offset is not None]
-    total = np.sum([*live_bytes(held, len(rows)).values()], axis=0)
-    for op in range(len(rows)):
-        assert total[op] == sum(b.bytes for b in held if b.first <= op <= b.last)
 
 
 def test_the_budget_is_a_line_at_the_profiles_sram(costed: Run) -> None:

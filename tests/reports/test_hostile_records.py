@@ -35,9 +35,9 @@ PAGES = 5  # of accepted mutants, per kind of file: figures take long
 
 
 @pytest.fixture
-def folder(run, tmp_path):
-    """A run with every field of a row filled somewhere."""
-    result, rows = run
+def folder(costed, tmp_path):
+    """A run with every field filled somewhere."""
+    result, rows = costed
     sums = {"persistent": 0, "transient": 2, "changed": 2, "sum_bits": 20, "headroom_bits": 12}
     rows = [
         row.model_copy(update={"differing_codes": 1.5, **(sums if row.accumulator_bits else {})})
@@ -88,23 +88,23 @@ def attack(folder, name, mutants):
 
 def test_run_json_is_refused_or_shown(folder):
     plain = json.loads((folder / RUN_NAME).read_text())
-    mutants = ((said, json.dumps(x)) for said, x in json_mutants(plain, seed=4, count=2000))
+    mutants = ((said, json.dumps(x)) for said, x in json_mutants(plain, seed=4, count=600))
     accepted, refused = attack(folder, RUN_NAME, mutants)
-    assert accepted > 100
-    assert refused > 1000
+    assert accepted > 30
+    assert refused > 300
 
 
 def test_layers_csv_is_refused_or_shown(folder):
     text = (folder / LAYERS_NAME).read_text()
-    accepted, refused = attack(folder, LAYERS_NAME, text_mutants(text, seed=8, count=2000))
-    assert accepted > 50
-    assert refused > 1000
+    accepted, refused = attack(folder, LAYERS_NAME, text_mutants(text, seed=8, count=600))
+    assert accepted > 15
+    assert refused > 300
 
 
 def test_damaged_bytes_are_refused_or_shown(folder):
     for name in (RUN_NAME, LAYERS_NAME):
         content = (folder / name).read_bytes()
-        attack(folder, name, byte_mutants(content, seed=12, count=500))
+        attack(folder, name, byte_mutants(content, seed=12, count=200))
         (folder / name).write_bytes(content)
 
 
@@ -163,7 +163,7 @@ def test_figures_that_are_no_numbers_are_refused(folder, run, value):
         ('"name": "minmax"', '"name": "min\\u001b[2Jmax"'),
         ('"images": 400', '"images": true'),
         ('"seed": 0', '"seed": 0.5'),
-        ('"latency_ms": ', '"latency_ms": -'),
+        ('"fps": ', '"fps": -'),
         ('"recipe": {', '"recipe": {"a": 1e400, '),
     ],
 )
@@ -178,8 +178,9 @@ def test_a_record_holds_what_a_run_can_be(folder, old, new):
 def test_older_records_still_load(folder, run):
     """Without what later versions added: columns of layers.csv, data, notes, reported sums."""
     result, rows = run
+    save_run(result, rows, folder)
     plain = json.loads((folder / RUN_NAME).read_text())
-    for key in ("data", "notes"):
+    for key in ("data", "notes", "distributions", "buffers", "peak", "ports", "lifts", "caveats"):
         del plain[key]
     del plain["overflow"]["reported"]
     (folder / RUN_NAME).write_text(json.dumps(plain))
@@ -243,8 +244,8 @@ def test_a_sweep_is_unreadable_or_shown(sweep, tmp_path):
     save_sweep(sweep, tmp_path)
     path = tmp_path / SWEEP_NAME
     text = path.read_text()
-    variants = [(said, json.dumps(x)) for said, x in json_mutants(json.loads(text), 6, 1600)]
-    variants += [(said, x) for said, x in byte_mutants(text.encode(), seed=6, count=500)]
+    variants = [(said, json.dumps(x)) for said, x in json_mutants(json.loads(text), 6, 500)]
+    variants += [(said, x) for said, x in byte_mutants(text.encode(), seed=6, count=200)]
     accepted = 0
     for said, mutant in variants:
         path.write_bytes(mutant if isinstance(mutant, bytes) else mutant.encode())
@@ -256,4 +257,4 @@ def test_a_sweep_is_unreadable_or_shown(sweep, tmp_path):
         assert sweep_csv(found), said
         if accepted % 20 == 0:
             assert figure(found).png, said
-    assert 50 < accepted < 700
+    assert 16 < accepted < 230

@@ -190,3 +190,12 @@ def test_every_colour_can_be_seen_on_white_and_on_near_black():
         assert 1.05 / (luminance(color) + 0.05) >= 3, color
         assert (luminance(color) + 0.05) / (luminance("#14171a") + 0.05) >= 3, color
     assert len({color for color, _ in palette.SERIES}) == len({m for _, m in palette.SERIES}) == 12
+
+
+def test_coordinates_are_short_and_numbers_in_texts_are_whole(run):
+    """A tick of 0.001 % must not become one of 0.00 %."""
+    svg = saturation(run[1])
+    places = re.findall(r'(?:\bd|points|transform)="([^"]*)"', svg)
+    assert places
+    assert not [place for place in places if re.search(r"\.\d{3}", place)]
+    assert any(re.fullmatch(r"0\.0+1 %", text) for text in _texts(svg))

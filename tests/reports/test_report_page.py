@@ -6,6 +6,7 @@ import io
 import re
 
 import pytest
+from built_run import build_with_costs
 from parsed_page import ParsedPage
 
 from aocq.records.layers import layers_csv
@@ -15,7 +16,7 @@ from reports.tables import summary_rows
 
 LATER_COLUMNS = {
     **{"persistent": 1, "transient": 2, "changed": 3, "sum_bits": 20, "headroom_bits": -1},
-    "differing_codes": 1.25,
+    **{"differing_codes": 1.25, "passes": 3},
 }
 HOSTILE = "<script>alert('1')</script>\"&$x_1$|`"
 
@@ -201,3 +202,8 @@ def test_page_stays_small(build_run, blocks):
 
     assert len(html(result, rows).encode()) < 1_000_000
     assert len(rows) in {199, 503}
+
+
+def test_the_page_of_a_run_with_everything_stays_small():
+    """As many ops as DeiT-Tiny has before layout: figures of memory and distributions included."""
+    assert len(html(*build_with_costs(12)).encode()) < 800_000

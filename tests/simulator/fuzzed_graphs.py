@@ -157,6 +157,21 @@ def append_first_case(d: Draft, op_type: type[Op]) -> None:
     d.append(replace(op, name=name, **renamed))
 
 
+def alone(op: Op, graph: IntGraph) -> IntGraph:
+    """Return a graph that ends with one op of another; what it reads comes from the input."""
+    d = Draft()
+    for name in dict.fromkeys((*op.operands, *op.constants)):
+        tensor = graph.tensors[name]
+        if graph.is_constant(name):
+            d.constant(name, graph.constants[name], tensor.type, tensor.zero_point)
+        else:
+            d.operand(name, tensor.shape, tensor.type, tensor.zero_point)
+    result = graph.result(op)
+    d.declare(op.name, result.shape, result.type, result.zero_point)
+    d.append(op)
+    return d.graph()
+
+
 def lay_out(plain: Any) -> str:
     """Write a graph's JSON in the canonical layout, whatever its values are."""
 

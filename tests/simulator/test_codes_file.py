@@ -156,7 +156,7 @@ def test_damaged_files_give_a_message_or_codes(tmp_path: Path) -> None:
     for tensor, array in ((IMAGE, CODES), (WIDE, CODES.astype(">i2")), (REAL, CODES.astype("f4"))):
         content = io.BytesIO()
         np.save(content, array)
-        for what, mutant in byte_mutants(content.getvalue(), seed=7, count=700):
+        for what, mutant in byte_mutants(content.getvalue(), seed=7, count=250):
             path.write_bytes(mutant)
             found = codes_or_message(path, tensor)
             if isinstance(found, str):
@@ -166,7 +166,7 @@ def test_damaged_files_give_a_message_or_codes(tmp_path: Path) -> None:
             accepted += 1
             assert found.shape[1:] == tensor.shape, what
             assert found.dtype == tensor.type.dtype, what
-    assert 40 < accepted < 600
+    assert 14 < accepted < 215
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before  # KiB
     assert grown < 50_000
 

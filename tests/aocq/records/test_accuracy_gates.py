@@ -134,6 +134,14 @@ def test_the_point_estimate_says_what_one_of_few_images_weighs() -> None:
     assert "one of" not in drop_result(1, SEEN, "point").reason
 
 
+def test_a_gain_is_told_as_a_negative_drop() -> None:
+    gains = accuracy(200, both=155, only_float=4, only_integer=5)
+    told = (
+        "integer top-1 is 0.50 points above float, a drop of -0.50 (95 %: -3.94 to 2.87), allowed"
+    )
+    assert drop_result(5, gains, "interval").reason.startswith(told)
+
+
 def test_counts_that_are_not_of_all_images_are_refused() -> None:
     plain = SEEN.model_dump()
     plain["paired"]["float_integer"]["both_wrong"] += 1

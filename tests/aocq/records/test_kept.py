@@ -24,7 +24,7 @@ def test_no_damage_passes(tmp_path: Path) -> None:
     path = tmp_path / "batch-00000.npz"
     keep(path, bytes(range(256)) * 4)
     whole = path.read_bytes()
-    for said, mutant in byte_mutants(whole, seed=3, count=3000):
+    for said, mutant in byte_mutants(whole, seed=3, count=1000):
         path.write_bytes(mutant)
         assert (kept(path) is None) == (mutant != whole), said
     path.unlink()

@@ -355,7 +355,7 @@ def test_a_hostile_manifest_removes_nothing_outside_and_stops_nothing(tmp_path: 
     precious = tmp_path / "precious"
     precious.write_text("mine")
     readable = 0
-    for said, mutant in json_mutants(plain, seed=16, count=2000):
+    for said, mutant in json_mutants(plain, seed=16, count=600):
         (folder / MANIFEST_NAME).write_text(json.dumps(mutant))
         found = load_manifest(folder)
         assert all("/" not in name and name not in {"", ".", ".."} for name in found.names), said
@@ -363,7 +363,7 @@ def test_a_hostile_manifest_removes_nothing_outside_and_stops_nothing(tmp_path: 
             readable += 1
             save_manifest(found, folder)
             assert load_manifest(folder) == found, said
-    assert readable > 25
+    assert readable > 8
     for name in ("../precious", str(precious), "..", ".", "", "a/b", "a\0b", "\x1b[2J"):
         plain["results"]["verify"]["files"] = {name: "0" * 64}
         (folder / MANIFEST_NAME).write_text(json.dumps(plain))

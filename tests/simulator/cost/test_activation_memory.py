@@ -10,7 +10,7 @@ from simulator.cost import MemoryPlan, plan_memory, weight_bytes
 from simulator.cost.memory import activation_buffers
 from simulator.cost.steps import program_of
 from simulator.graph import verify
-from simulator.graph.ops import LayerNorm, MatMul, Rescale
+from simulator.graph.ops import LayerNorm, Lookup, MatMul, Rescale, Shiftmax
 from simulator.numerics.integer_type import IntType
 
 
@@ -170,6 +170,67 @@ def test_a_graph_without_ops():
     assert (plan.peak_sram_bytes, plan.peak_lower_bound_bytes) == (10, 10)
 
 
+def test_stored_exponentials_are_as_wide_as_the_table_says():
+    s = Sketch()
+    s.softmax("p", s.input("x", 4, 16))  # its table has 16-bit entries
+    graph = s.graph("p")
+    assert lifetimes(graph) == {"x": (64, 0, 0), "p": (64, 0, 0)}  # streaming, without the key
+    assert lifetimes(graph, compute__streaming_softmax=False) == {
+        "x": (64, 0, 1),
+        "p/maximum": (4 * 4, 0, 1),
+        "p/exponentials": (2 * 64, 1, 2),
+        "p": (64, 2, 2),
+    }
+    # alive: 80 | 64 + 16 + 128 | 192
+    plan = planned(graph, compute__streaming_softmax=False)
+    assert (plan.peak_lower_bound_bytes, plan.peak_step) == (208, 1)
+    assert [b.name for b in plan.peak_buffers] == ["p/exponentials", "x", "p/maximum"]
+
+
+def test_other_exponentials_take_32_bits():
+    draft = Draft()
+    draft.input("x", (4, 16))
+    draft.op(Shiftmax, "p", "x")
+    found = lifetimes(draft.graph("p"), compute__streaming_softmax=False)
+    assert found["p/exponentials"] == (4 * 64, 1, 2)
+
+
+def test_sums_are_stored_where_another_unit_requantizes_them():
+    s = Sketch()
+    graph = s.graph(s.lookup("y", s.linear("wide", s.input("x", 4, 8), 16)))
+    assert lifetimes(graph, compute__requantize="vector") == {
+        "x": (32, 0, 0),
+        "wide/sums": (4 * 64, 0, 1),
+        "wide": (64, 1, 2),
+        "y": (64, 2, 2),
+    }
+
+
+def test_what_a_product_is_added_to_is_needed_until_its_sums_are_codes():
+    draft = Draft()
+    draft.input("x", (1, 1))
+    _fused(draft, S16)  # a wider result: it cannot overwrite the stream
+    graph = draft.graph("sum")
+    profile = profile_with(compute__requantize="vector")
+    steps = [step.name for step in program_of(graph, profile).steps]
+    _, _, last = lifetimes(graph, compute__requantize="vector")["stream"]
+    assert steps[last] == "sum/1"
+
+
+def test_a_fused_table_and_rescaling_store_the_last_result_only():
+    draft = Draft()
+    draft.input("x", (4, 8))
+    draft.op(Lookup, "wide", "x", table=np.arange(256), type=S16)
+    draft.op(Rescale, "y", "wide")
+    graph = draft.graph("y")
+    assert verify(graph) == []
+    assert lifetimes(graph) == {"x": (32, 0, 0), "wide": (64, 0, 1), "y": (32, 1, 1)}
+    fused = {"compute__fused_lookup_rescale": True}
+    assert lifetimes(graph, **fused) == {"x": (32, 0, 0), "y": (32, 0, 0)}
+    read_twice = draft.graph("y", "wide")
+    assert lifetimes(read_twice, **fused)["wide"] == (64, 0, 1)
+
+
 def test_plan_of_a_transformer():
     graph = transformer(blocks=2)
     assert verify(graph) == []
@@ -177,7 +238,9 @@ def test_plan_of_a_transformer():
     assert plan.peak_sram_bytes >= plan.peak_lower_bound_bytes
     assert {b.name for b in plan.buffers} == plan.offsets.keys()
     assert "block0.split" not in plan.offsets
-    assert "block0.q" not in plan.offsets
+    # The parts that are read of one Transpose; K is transposed once more.
+    assert "block0.parts" not in plan.offsets
+    assert {"block0.q", "block0.k", "block0.v", "block0.k_columns"} <= plan.offsets.keys()
 
 
 def test_weight_bytes_are_packed_and_counted_once():

@@ -27,7 +27,7 @@ from simulator.profile import load_profile
 
 CHIP = load_profile("edge_npu_int8")
 GRAPHS = {"classes": classifier, "block": encoder_block, "every op": one_op_of_every_type}
-COUNTS = {"classes": 1100, "block": 300, "every op": 700}
+COUNTS = {"classes": 400, "block": 150, "every op": 250}
 COMPARED = 6  # every so many with plain Python integers, which are slow
 LARGEST_RUN = 10**5  # elements of a tensor
 MORE_MEMORY = 300_000  # KiB that a test may take beside what a sound graph does
@@ -88,7 +88,7 @@ class Attack:
 
     def finish(self) -> None:
         """Both kinds of outcome are there, and no mutant took much memory."""
-        assert self.outcomes["refused"] > 30, self.outcomes
+        assert self.outcomes["refused"] > 20, self.outcomes
         assert self.outcomes["used"] > 10, self.outcomes
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - self.before
         assert grown < MORE_MEMORY, f"{grown} KiB"
@@ -132,7 +132,7 @@ def test_damaged_bytes(attack: Callable[[str], Attack], file: str) -> None:
     attacked = attack("classes")
     path = attacked.folder / file
     whole = path.read_bytes()
-    for what, changed in byte_mutants(whole, seed=3, count=2000):
+    for what, changed in byte_mutants(whole, seed=3, count=600):
         path.write_bytes(changed)
         attacked.attempt(what)
-    assert attacked.outcomes["refused"] > 1800, attacked.outcomes
+    assert attacked.outcomes["refused"] > 540, attacked.outcomes
