@@ -12,8 +12,8 @@ from matplotlib.ticker import FuncFormatter
 from aocq.records.layers import LayerRow
 from aocq.records.run import DistributionRecord, RunResult
 from reports import palette
-from reports.figures import WIDTH, lay_out, name_blocks
-from reports.svg import house_style, printable, svg_text
+from reports.figures import WIDTH, name_blocks
+from reports.svg import house_style, lay_out, printable, svg_text
 
 # Of the axis, in ranges of the type: what is beyond is drawn at the edge.
 _LEAST, _MOST = -0.75, 1.75

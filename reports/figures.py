@@ -29,7 +29,7 @@ from reports.ops import (
     sums_of_stream,
     worst_ops,
 )
-from reports.svg import INK, house_style, printable, svg_text
+from reports.svg import INK, house_style, lay_out, printable, svg_text
 
 WIDTH = 12.5  # inches
 LABELLED = 6  # ops named in the depth figure
@@ -178,12 +178,6 @@ def _scatter(axes: Axes, ops: Sequence[tuple[LayerRow, float]], rows: Sequence[L
             zorder=3,
         )
         marks.set_urls([f"#op-{row.index}" for row, _ in some])
-
-
-def lay_out(figure: Figure) -> None:
-    """Give the axes their final place: what is written from here on takes no room of its own."""
-    figure.get_layout_engine().execute(figure)  # type: ignore[union-attr]
-    figure.set_layout_engine("none")
 
 
 def _legend(figure: Figure) -> None:

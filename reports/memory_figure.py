@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from aocq.records.layers import LayerRow
 from aocq.records.run import BufferRecord, RunResult
 from reports import palette
-from reports.figures import WIDTH, lay_out, name_blocks
+from reports.figures import WIDTH, name_blocks
 from reports.format import kib
 from reports.limits import peak_buffers, peak_sentence
 from reports.looks import kind_group, looks
-from reports.svg import INK, house_style, printable, svg_text
+from reports.svg import INK, house_style, lay_out, printable, svg_text
 
 # What bytes are for: their colour, their hatch, and what the legend calls them.
 IN_DRAM = "in DRAM"

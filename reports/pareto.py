@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from reports import palette
 from reports.alike import judged_on, network
-from reports.figures import WIDTH, lay_out
+from reports.figures import WIDTH
 from reports.rows import TableRow
-from reports.svg import INK, house_style, printable, svg_text, title
+from reports.svg import INK, house_style, lay_out, printable, svg_text, title
 
 HEIGHT = 4.6  # inches
 TOUCHING = (28.0, 11.0)  # pixels between two marks that share a label

@@ -7,6 +7,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from reports.svg import svg_text
@@ -34,8 +35,8 @@ class Picture:
 def picture(figure: Figure, name: str, description: str) -> Picture:
     """Return ``figure`` in both forms; call it in the house style, see :mod:`reports.svg`."""
     buffer = io.BytesIO()
+    svg = svg_text(figure, name, description, {})
+    figure.set(dpi=PIXELS_PER_INCH, facecolor="white")
     # Without the metadata, the same figure gives the same bytes whatever matplotlib wrote it.
-    figure.savefig(
-        buffer, format="png", dpi=PIXELS_PER_INCH, facecolor="white", metadata={"Software": None}
-    )
-    return Picture(svg=svg_text(figure, name, description, {}), png=buffer.getvalue())
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
+    return Picture(svg=svg, png=buffer.getvalue())

@@ -18,9 +18,9 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult
 from reports import palette
-from reports.figures import WIDTH, lay_out
+from reports.figures import WIDTH
 from reports.limits import RESOURCES, gigabytes
-from reports.svg import INK, house_style, svg_text
+from reports.svg import INK, house_style, lay_out, svg_text
 
 # By what bounds an op.
 _LOOKS = {

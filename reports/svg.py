@@ -69,11 +69,8 @@ def svg_text(figure: Figure, name: str, description: str, tips: Mapping[int, str
         hover text of the marks that link to ``#op-<index>`` or ``#run-<number>``, by that number
     """
     buffer = io.StringIO()
-    if isinstance(figure.get_layout_engine(), PlaceHolderLayoutEngine):
-        # Everything has its place: ``savefig`` would draw the figure twice, first for the layout.
-        FigureCanvasSVG(figure).print_svg(buffer, metadata=_NO_METADATA)  # type: ignore[no-untyped-call]
-    else:
-        figure.savefig(buffer, format="svg", metadata=_NO_METADATA)
+    lay_out(figure)
+    FigureCanvasSVG(figure).print_svg(buffer, metadata=_NO_METADATA)  # type: ignore[no-untyped-call]
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     # A style element would reach out of the figure and into the page.
@@ -107,6 +104,17 @@ def _compact(text: str) -> str:
 def title(text: str) -> str:
     """Return ``text`` as the title of a figure, in as many lines as it needs: none of it is cut."""
     return "\n".join(textwrap.wrap(printable(text, LONGEST_TITLE), LETTERS_IN_A_LINE))
+
+
+def lay_out(figure: Figure) -> None:
+    """Give the axes their final place: what is written from here on takes no room of its own.
+
+    ``savefig`` would find the place for each form of a figure, and twice for each.
+    """
+    engine = figure.get_layout_engine()
+    if engine is not None and not isinstance(engine, PlaceHolderLayoutEngine):
+        engine.execute(figure)
+        figure.set_layout_engine("none")
 
 
 def printable(text: str, longest: int = 40) -> str:

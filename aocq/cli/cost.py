@@ -55,6 +55,10 @@ def command(
     classes: options.Classes = None,
     model_kwargs: options.ModelKwargs = None,
     judging: gates.CostGateOptions,
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", help="also what lives in SRAM, tiles and traffic of every step"),
+    ] = False,
     as_json: options.Json = False,
     stream: Annotated[
         str | None,
@@ -100,6 +104,8 @@ def command(
         lifts = lift_records(of.graph, of.chip, verdict)
         of.found["verdict"] = verdict.model_dump(mode="json")
         of.found["lifts"] = [each.model_dump(mode="json") for each in lifts]
+    if plan:
+        of.found["plan"] = _plan(of, judging)
     if as_json:
         print(json.dumps(of.found, indent=2, allow_nan=False))
     else:
@@ -122,6 +128,14 @@ class _Estimated:
     graph: IntGraph
     chip: NpuProfile
     found: dict[str, Any]
+
+
+def _plan(of: _Estimated, judging: gates.CostGateOptions) -> dict[str, Any]:
+    """Return the traffic plan behind an estimate."""
+    from aocq.jobs.plan_record import plan_record
+    from simulator.cost import estimate
+
+    return plan_record(estimate(of.graph, of.chip, allow_unplaced=judging.allow_unplaced))
 
 
 def _judged(found: dict[str, Any], judging: gates.CostGateOptions) -> Verdict | None:
@@ -236,6 +250,7 @@ def _of_model(
 def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
     from aocq.records.run import BufferRecord, CyclesRecord, GraphRecord, PeakRecord
     from reports.costs import estimate_rows
+    from reports.plan_table import PLAN_HEAD, plan_rows
 
     method = found.get("method")
     widths = ""
@@ -252,5 +267,7 @@ def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
         [BufferRecord(**buffer) for buffer in found["buffers"]],
     )
     print_columns([f"{network}{widths} on {profile}, one image", "ESTIMATED", ""], rows)
+    if "plan" in found:
+        print_columns(PLAN_HEAD, plan_rows(found["plan"]))
     if method:
         print("note: other methods make other graphs; aocq's may need more SRAM", file=sys.stderr)

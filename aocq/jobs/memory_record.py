@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from aocq.records.run import BufferRecord, MemoryRecord, PeakRecord
 from simulator.cost import Buffer, CostEstimate
 from simulator.graph import IntGraph
+from simulator.graph.graph import Tensor
 
 
 def memory_record(costs: CostEstimate, parameters: int, weight_bits: int) -> MemoryRecord:
@@ -65,24 +66,28 @@ def _buffer_record(
     graph: IntGraph, costs: CostEstimate, buffer: Buffer, moments: Sequence[_Moment]
 ) -> BufferRecord:
     first, last = moments[buffer.first], moments[buffer.last]
-    tensor = graph.tensors.get(buffer.name)
+    temporary = buffer.temporary_bits is not None
     return BufferRecord(
         name=buffer.name,
-        op=_writer(costs, buffer),
-        type=str(tensor.type) if tensor else f"{buffer.temporary_bits} bits",
+        op=_writer(graph, costs, buffer),
+        type=f"{buffer.temporary_bits} bits" if temporary else str(_tensor(graph, buffer).type),
         bytes=buffer.bytes,
         offset=costs.plan.offsets.get(buffer.name),
         first=first.op,
         last=last.op,
         first_pass=first.number,
         last_pass=last.number,
-        storage="activation" if tensor else "temporary",
+        storage="temporary" if temporary else "activation",
     )
 
 
-def _writer(costs: CostEstimate, buffer: Buffer) -> str:
-    """Return the op whose step writes a buffer first, or the tensor's own name if none does."""
-    if not costs.steps:
+def _tensor(graph: IntGraph, buffer: Buffer) -> Tensor:
+    """Return the tensor that a buffer holds; of a part without a name, what it is a part of."""
+    return graph.tensors[buffer.name.partition("[")[0]]
+
+
+def _writer(graph: IntGraph, costs: CostEstimate, buffer: Buffer) -> str:
+    """Return the op whose step writes a buffer first, or the name of a network input."""
+    if buffer.name in graph.inputs:
         return buffer.name
-    step = costs.steps[buffer.first].step
-    return step.op if buffer.name in {each.tensor for each in step.writes} else buffer.name
+    return costs.steps[buffer.first].step.op
