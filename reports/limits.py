@@ -13,7 +13,10 @@ from reports.format import MISSING, kib, signed
 from reports.gates import gate_name
 from reports.memory_plan import fit, fullest, peak_in_words
 
-_NO_LIFT = "No lift is recorded: more of one resource alone does not help, or the run's graph is not at hand."
+_NO_LIFT = (
+    "No lift is recorded: more of one resource alone does not help, or the run's graph is not "
+    "at hand."
+)
 LIFT_HEAD = ("more of", "has", "with", "meets gate", "latency", "change", "peak SRAM")
 
 # What may limit an op, by the record's word.
