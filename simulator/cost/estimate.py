@@ -338,5 +338,5 @@ def _op_cost(graph: IntGraph, op: Op, costs: Sequence[StepCost]) -> OpCost:
         dma=cycles["dma"],
         stall=total - issue - cycles["compute"] - cycles["vector"] - cycles["host"],
         total=total,
-        bound_by=max(cycles, key=cycles.__getitem__),
+        bound_by=max(cycles, key=lambda each: cycles[each] + (each == "dma") * of_unit("dma")),
     )

@@ -125,8 +125,9 @@ def amount(profile: NpuProfile, resource: LiftedResource) -> float | None:
 def with_more(profile: NpuProfile, resource: LiftedResource, times: int) -> NpuProfile:
     """Return a profile with ``times`` as much of one resource, a power of two.
 
-    An array grows along its outputs: a dot engine in n, a systolic array by turns in columns and
-    rows. A faster clock leaves the memories as fast as they are: DRAM gives fewer bytes a cycle.
+    An array grows along its outputs: a dot engine in n, with places for at least the sums of a
+    step, a systolic array by turns in columns and rows. A faster clock is the chip's, its SRAM
+    included. The DRAM remains as fast as it is: it gives fewer bytes a cycle, after more cycles.
     """
     return _RULES[resource][1](profile, times)
 
@@ -170,17 +171,25 @@ def _more_lanes(profile: NpuProfile, times: int) -> NpuProfile:
 
 
 def _faster_clock(profile: NpuProfile, times: int) -> NpuProfile:
+    memory = profile.memory
+    reads, waits = memory.dram_read_bytes_per_cycle, memory.dram_latency_cycles
     return _changed(
         profile,
         compute={"clock_mhz": profile.compute.clock_mhz * times},
-        memory={"dram_bytes_per_cycle": profile.memory.dram_bytes_per_cycle / times},
+        memory={
+            "dram_bytes_per_cycle": memory.dram_bytes_per_cycle / times,
+            "dram_read_bytes_per_cycle": None if reads is None else reads / times,
+            "dram_latency_cycles": None if waits is None else waits * times,
+        },
     )
 
 
 def _larger(profile: NpuProfile, times: int) -> Section:
     engine = profile.compute.engine
     if isinstance(engine, DotEngine):
-        return _with(engine, n=engine.n * times)
+        columns, sums = engine.n * times, engine.accumulators
+        held = None if sums is None else max(sums, engine.m * columns)
+        return _with(engine, n=columns, accumulators=held)
     doublings = int(math.log2(times))
     columns, rows = 2 ** ((doublings + 1) // 2), 2 ** (doublings // 2)
     return _with(engine, columns=engine.columns * columns, rows=engine.rows * rows)

@@ -166,10 +166,10 @@ class ComputeSection(Section):
             raise ValueError("placement: names the host, and there is no [compute.host]")
         for kind, unit in self.placement:
             passes = getattr(self.passes, kind, None) if self.passes else None
-            on_array = kind in {"linear", "matmul"}
-            if passes is None and ((unit == "mac") != on_array) and unit in {"mac", "vector"}:
-                if unit == "vector" and not on_array:
-                    continue
+            common = {"mac" if kind in {"linear", "matmul"} else "vector", "host", "none", None}
+            if kind == "layout":
+                common.add("dma")
+            if passes is None and unit not in common:
                 raise ValueError(
                     f"placement.{kind} = {unit!r}: that unit has no common form for it; "
                     f"describe it in [compute.passes.{kind}]"

@@ -35,6 +35,20 @@ def test_a_faster_clock_leaves_the_dram_as_fast_as_it_is():
     assert faster.memory.dram_bytes_per_cycle * faster.compute.clock_mhz == 8 * 500
 
 
+def test_a_faster_clock_waits_more_cycles_for_the_dram():
+    profile = profile_with(memory__dram_read_bytes_per_cycle=4, memory__dram_latency_cycles=100)
+    memory = with_more(profile, "clock_mhz", 2).memory
+    assert (memory.dram_read_bytes_per_cycle, memory.dram_latency_cycles) == (2, 200)
+
+
+def test_a_larger_dot_engine_has_places_for_its_sums():
+    profile = profile_with(compute__engine=DOT | {"accumulators": 32})
+    assert with_more(profile, "macs_per_cycle", 2).compute.engine.accumulators == 32
+    larger = with_more(profile, "macs_per_cycle", 64)
+    assert larger.compute.engine.accumulators == 4 * 4 * 64
+    assert estimate(transformer(), larger).total_cycles > 0
+
+
 def test_the_least_multiple_that_meets_a_limit():
     graph, profile = transformer(tokens=17, blocks=2), profile_with(memory__dram_bytes_per_cycle=1)
     base = estimate(graph, profile).latency_ms
