@@ -144,7 +144,8 @@ def _judged(found: dict[str, Any], judging: gates.CostGateOptions) -> Verdict | 
     from aocq.records.run import CyclesRecord, EnergyRecord, ProofRecord
 
     given = judging.gates()
-    if not given.applied() and judging.junit is None:
+    unplaced = found["cycles"]["unplaced"]
+    if not given.applied() and judging.junit is None and not unplaced:
         return None
     energy, proof = found.get("energy_record"), found.get("proof")
     return judge(
@@ -249,7 +250,7 @@ def _of_model(
 
 def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
     from aocq.records.run import BufferRecord, CyclesRecord, GraphRecord, PeakRecord
-    from reports.costs import estimate_rows
+    from reports.costs import estimate_rows, more_rows
     from reports.plan_table import PLAN_HEAD, plan_rows
 
     method = found.get("method")
@@ -266,7 +267,10 @@ def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
         PeakRecord(**found["peak"]) if found["peak"] else None,
         [BufferRecord(**buffer) for buffer in found["buffers"]],
     )
+    rows += more_rows(found)
     print_columns([f"{network}{widths} on {profile}, one image", "ESTIMATED", ""], rows)
+    for caveat in found["caveats"]:
+        print(f"note: of {caveat['about']}: {caveat['text']}", file=sys.stderr)
     if "plan" in found:
         print_columns(PLAN_HEAD, plan_rows(found["plan"]))
     if method:
