@@ -106,6 +106,6 @@ def _peak(
         return []
     rows = peak_rows(memory, peak, buffers)
     return [
-        (f"SRAM is fullest during {peak.op}", "", ""),
+        (f"alive at the peak, during {peak.op}", "", ""),
         *((f"  {what}", kib(size), f"{count(size)} bytes") for what, size in rows),
     ]

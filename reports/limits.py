@@ -13,6 +13,10 @@ from reports.format import MISSING, kib, signed
 from reports.gates import gate_name
 from reports.memory_plan import fit, fullest, peak_in_words
 
+_NO_LIFT = (
+    "No lift is recorded: more of one resource alone does not help, or the run's graph is not "
+    "at hand."
+)
 LIFT_HEAD = ("more of", "has", "with", "meets gate", "latency", "change", "peak SRAM")
 
 # What may limit an op, by the record's word.
@@ -118,17 +122,29 @@ def lift_rows(
 
 
 def lift_sentence(result: RunResult) -> str:
-    """Return what would lift the limit; what meets the gates that failed, where one did."""
+    """Return what would lift the limit; what meets the gates that failed, where one did.
+
+    Empty of an older record, which does not say.
+    """
     if not result.lifts:
-        return ""
-    meeting = [lift for lift in result.lifts if lift.gate is not None]
-    if meeting:
+        known = result.float16 is not None  # recorded since lifts are
+        return _NO_LIFT * known
+    limits = _LIFTS.get(limiting(result.cycles)[0])
+    gates = dict.fromkeys(lift.gate for lift in result.lifts if lift.gate is not None)
+    if gates:
+        meeting = [
+            # The least more, and of as much more that of what limits it.
+            min(
+                (lift for lift in result.lifts if lift.gate == gate),
+                key=lambda lift: (lift.need / (lift.have or 1), lift.resource != limits),
+            )
+            for gate in gates
+        ]
         return " ".join(
             f"With {_instead(lift, result)} this gate would pass: {gate_name(lift.gate or '')} "
             f"({lift.latency_ms:,.3f} ms, peak SRAM {kib(lift.peak_sram_bytes)})."
             for lift in meeting
         )
-    limits = _LIFTS.get(limiting(result.cycles)[0])
     gaining = [lift for lift in result.lifts if lift.latency_ms < result.latency_ms]
     if not gaining:
         return "Twice as much of any one resource makes it no faster."

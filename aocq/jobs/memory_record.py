@@ -39,7 +39,7 @@ def peak_record(costs: CostEstimate) -> PeakRecord | None:
 
 
 def buffer_records(graph: IntGraph, costs: CostEstimate) -> list[BufferRecord]:
-    """Return all buffers, in order of first need."""
+    """Return all buffers, in order of first need, where they lie on this chip."""
     moments = _moments(graph, costs)
     return [_buffer_record(graph, costs, buffer, moments) for buffer in costs.plan.buffers]
 
@@ -72,7 +72,7 @@ def _buffer_record(
         op=_writer(graph, costs, buffer),
         type=f"{buffer.temporary_bits} bits" if temporary else str(_tensor(graph, buffer).type),
         bytes=buffer.bytes,
-        offset=costs.plan.offsets.get(buffer.name),
+        offset=costs.traffic.residency.offsets.get(buffer.name),
         first=first.op,
         last=last.op,
         first_pass=first.number,
@@ -87,7 +87,11 @@ def _tensor(graph: IntGraph, buffer: Buffer) -> Tensor:
 
 
 def _writer(graph: IntGraph, costs: CostEstimate, buffer: Buffer) -> str:
-    """Return the op whose step writes a buffer first, or the name of a network input."""
-    if buffer.name in graph.inputs:
+    """Return the op whose step writes a buffer first, or the tensor's own name if none does.
+
+    Network inputs are written by nobody, and views of constants are read before anything else.
+    """
+    if buffer.name in graph.inputs or not costs.steps:
         return buffer.name
-    return costs.steps[buffer.first].step.op
+    step = costs.steps[buffer.first].step
+    return buffer.name if buffer.name in {each.tensor for each in step.reads} else step.op

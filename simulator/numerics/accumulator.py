@@ -25,7 +25,7 @@ from enum import IntFlag, StrEnum
 from itertools import pairwise
 
 from simulator.numerics.added_field import added
-from simulator.numerics.integer_type import IntType, Overflow, fit
+from simulator.numerics.integer_type import IntType, Overflow, fit, limits
 
 
 class BiasStage(StrEnum):
@@ -136,11 +136,14 @@ def _grouped(addends: Sequence[int], size: int) -> list[Sequence[int]]:
 def _events(groups: Sequence[Sequence[int]], start: int, last: list[int], kind: IntType) -> Event:
     """Compare the exact sums of one level with its register."""
     event = Event.NONE
+    low, high = kind.low, kind.high
     for group in groups:
-        sums = list(itertools.accumulate([*group, *last], initial=start))
-        outside = [not kind.low <= total <= kind.high for total in sums]
-        event |= Event.PERSISTENT if outside[-1] else Event.NONE
-        event |= Event.TRANSIENT if any(outside[:-1]) else Event.NONE
+        sums = itertools.accumulate([*group, *last], initial=start)
+        outside = [not low <= total <= high for total in sums]
+        if outside[-1]:
+            event |= Event.PERSISTENT
+        if any(outside[:-1]):
+            event |= Event.TRANSIENT
     return event
 
 
@@ -148,7 +151,8 @@ def _add_up(start: int, addends: Sequence[int], level: AccumulatorLevel) -> int:
     """Add up one group in one register."""
     if level.overflow is Overflow.WRAP:
         return fit(start + sum(addends), level.kind, level.overflow)
-    register = fit(start, level.kind, level.overflow)
+    low, high = limits(level.kind, level.overflow)  # as ``fit`` does, which asks for them each time
+    register = min(max(start, low), high)
     for addend in addends:
-        register = fit(register + addend, level.kind, level.overflow)
+        register = min(max(register + addend, low), high)
     return register

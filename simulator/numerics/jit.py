@@ -10,7 +10,9 @@ written (issue 4908), and processes that fill it at once can mix up signatures.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numba
@@ -47,10 +49,10 @@ def has_avx2() -> bool:
     return is_compiling() and bool(cpu_features().get("avx2"))
 
 
+@cache
 def cpu_features() -> Mapping[str, bool]:
     """Return which instruction sets this CPU has, by LLVM's names."""
-    features: Mapping[str, bool] = binding.get_host_cpu_features()
-    return features
+    return MappingProxyType(binding.get_host_cpu_features())
 
 
 def is_compiling() -> bool:

@@ -24,6 +24,7 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 
 pytestmark = [
     pytest.mark.data,
+    pytest.mark.networks,
     pytest.mark.skipif(
         not DATA.is_dir(), reason="../shared/data, beside the repository, is not there"
     ),

@@ -16,8 +16,10 @@ from families import EXAMPLES
 from aocq.capture import FloatGraph, FloatOp, capture
 from aocq.jobs.coverage import with_random_weights
 from aocq.lowering import check_recipe, lower
+from aocq.methods import base_ptq
+from aocq.methods.masks import scores_of
 from aocq.methods.weightless import WeightlessNetwork, quantized, without_matrices
-from aocq.recipes.limits import limits_of
+from aocq.recipes.limits import ANY_CHIP, limits_of
 from aocq.recipes.recipe import Recipe
 from aocq.zoo.models import LoadedModel, random_model
 from simulator.cost import estimate
@@ -94,6 +96,26 @@ def test_costs_on_every_chip_at_every_width(chip: str) -> None:
     profile = load_profile(chip)
     for bits in profile.weight.bits:
         assert_same_costs(EVERY_CHIP, profile, bits)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_quantizers_are_those_of_base_ptq(bits: int) -> None:
+    """Masked scores too, whose lowest code has to be low enough for the probabilities."""
+    recipe = Recipe(activation_bits=bits, weight_range="minmax")
+    limits = replace(ANY_CHIP, layernorm_part_bits=8)
+    model, graph, weightless = network("swin_tiny_patch4_window7_224")
+    images = torch.randn(2, *model.input_size, generator=torch.Generator().manual_seed(0))
+    expected = base_ptq.quantize(graph, images, recipe, limits).activations
+    found = quantized(weightless, recipe, limits).activations
+    masked = {scores_of(graph, graph.node(name))[0] for name in weightless.masked}
+    assert masked
+    assert found.keys() == expected.keys()
+    for name, quantizer in found.items():
+        if name in masked:  # float32 in one, float64 in the other
+            assert quantizer.scale == pytest.approx(expected[name].scale, rel=1e-6)
+            assert quantizer.type == expected[name].type
+        else:
+            assert quantizer == expected[name]
 
 
 def test_matrices_are_gone_and_vectors_stay() -> None:

@@ -49,7 +49,7 @@ def test_cost_judges_where_a_gate_is_given_and_only_tells_where_none_is(
     assert "activations fit the SRAM" in told.out
     (line,) = (line for line in told.out.splitlines() if "activations fit the SRAM" in line)
     assert "  NO, 5.56 KiB too many  " in line
-    assert "SRAM is fullest during " in told.out
+    assert "alive at the peak, during " in told.out
     assert "verdict" not in json.loads(without_torch("cost", demo.folder, "--json").out)
     xml = tmp_path / "cost.xml"
     chip = ("--profile", small_sram, "--junit", xml)

@@ -4,13 +4,25 @@
 from __future__ import annotations
 
 import pytest
-from networks import cases, fingerprint
+from networks import DEMO, cases, fingerprint
 from record import recorded
 
 CASES = {case.name: case for case in cases()}
+# What one network's graph and scales are found with is found once.
+ONE_WORKER = pytest.mark.xdist_group("golden")
+# `make test` has every profile, on the demo network, and every family, on one profile.
+OTHERS = {
+    name for name, case in CASES.items() if case.network != DEMO and case.profile != "edge_npu_int8"
+}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.networks, ONE_WORKER] if name in OTHERS else [])
+        for name in CASES
+    ],
+)
 def test_graph_and_logits_are_those_on_record(name: str) -> None:
     assert dict(fingerprint(CASES[name])) == recorded().get(name)
 
