@@ -152,3 +152,14 @@ def test_places_of_early_weights_are_free():
         tiling = found.steps[number].tiling
         if tiling is not None:
             assert tiling.room <= profile.memory.sram_bytes - len(taken)
+
+
+def test_weights_that_are_fetched_early_are_written_to_sram_and_read_there():
+    s = Sketch()
+    s.linear("y", s.softmax("x", s.input("a", 16, 16)), 16)
+    slow = {"compute__vector__cycles_per_element__softmax": 100}  # the port is idle for long
+    profile = profile_with(memory__prefetch=True, memory__dram_bytes_per_cycle=4, **slow)
+    last = estimate(s.graph("y"), profile).steps[-1]
+    assert last.fetched_since == 0
+    # 16 x 16 codes of A, of the result, and twice of the weights; the array has 16 x 16 places.
+    assert last.sram_bytes == 4 * 256 + 256  # and the result again, on its way out

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import pytest
+from cost_graphs import Sketch, profile_with
 from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.cost.allocation import ALIGNMENT, Buffer
 from simulator.cost.residency import budgets, filled, fillings, largest_gap, meetings
+from simulator.cost.steps import program_of
 
 LAST = 9
 
@@ -89,3 +92,23 @@ def test_largest_gap():
     assert largest_gap([(60, 90), (0, 10)], 100) == 50
     assert largest_gap([(0, 100)], 100) == 0
     assert largest_gap([(0, 60), (10, 20)], 60) == 0
+
+
+@pytest.mark.parametrize(("sram_bytes", "outside"), [(499, {"y"}), (500, set())])
+def test_a_result_of_passes_that_do_not_fit_together_lies_where_activations_belong(
+    sram_bytes, outside
+):
+    passes = {
+        "temporaries": {"wide": {"bits": 32}},
+        "passes": [
+            {"writes": "wide", "cycles_per_element": 1},
+            {"reads": ["wide"], "cycles_per_element": 1},
+        ],
+    }
+    s = Sketch()
+    s.rescale("y", s.input("x", 10, 10))
+    profile = profile_with(
+        compute__passes={"rescale": passes}, memory__arena="dram", memory__sram_bytes=sram_bytes
+    )
+    # The last pass reads 100 temporaries of 4 bytes and writes 100 codes.
+    assert program_of(s.graph("y"), profile).in_dram == outside

@@ -7,12 +7,14 @@ from itertools import product as every
 
 import numpy as np
 import pytest
+from cost_graphs import profile_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.cost.array_reads import array_shape, block_count, split_cycles, tile_extents
 from simulator.cost.engine import GemmExtents, gemm_cycles, heads_cycles
-from simulator.cost.tile_traffic import Copying, Matrices, Matrix
+from simulator.cost.tile_choice import Beside, choice_of
+from simulator.cost.tile_traffic import Copying, Loops, Matrices, Matrix, grid_of, room
 from simulator.cost.tiles import ways_of
 from simulator.profile import DotEngine, SystolicEngine
 
@@ -266,3 +268,29 @@ def test_extents_of_tiles_are_multiples_or_all(halves, extent, multiple):
 def test_block_count(extent, tile, block):
     counted = sum(len(cut(end - start, block or tile)) for start, end in cut(extent, tile))
     assert block_count(extent, np.array([tile]), np.array([block])).tolist() == [counted]
+
+
+def test_heads_at_once_have_their_tiles_at_once():
+    product = GemmExtents(heads=3, m=8, k=8, n=8, a_bits=8, b_bits=8)
+    engine = profile_with().compute.engine
+    grid = grid_of(array_shape(engine), (8,), (8,), (8,))
+    loops = Loops(copied=("a",), order="a", buffers=2, sums="sram")
+    found = [room(product, grid, loops, heads).tolist() for heads in (1, 2, 8)]
+    assert found == [[2 * 64], [2 * 2 * 64], [3 * 2 * 64]]
+
+
+def test_every_tile_of_a_single_buffer_waits_for_the_latency():
+    product = GemmExtents(heads=1, m=64, k=64, n=64, a_bits=8, b_bits=8)
+    outside = Matrix(bytes=64 * 64, run_bytes=64 * 64, place="dram", constant=True)
+    quick, slow = (
+        profile_with(memory__double_buffer=False, memory__dram_latency_cycles=cycles)
+        for cycles in (0, 100)
+    )
+    copying, engine = Copying.by(quick.memory), quick.compute.engine
+    ways = ways_of(product, Matrices(a=None, b=outside, c=None), engine, copying)
+    beside = Beside(0, (0, 0), (0, 0))
+    waits = choice_of(ways, beside, slow.memory).dram - choice_of(ways, beside, quick.memory).dram
+    copied = [bool(ways.choices[index].copied) for index in ways.loops]
+    expected = [tiles if each else 1 for tiles, each in zip(ways.tiles, copied, strict=True)]
+    assert waits.tolist() == [100 * each for each in expected]
+    assert max(expected) > 1
