@@ -14,6 +14,7 @@ import torch
 from families import EXAMPLES
 
 from aocq.capture import FloatGraph, FloatOp, capture
+from aocq.jobs.cost_record import cost_records, plain_costs
 from aocq.jobs.coverage import with_random_weights
 from aocq.lowering import check_recipe, lower
 from aocq.methods import base_ptq
@@ -22,7 +23,6 @@ from aocq.methods.weightless import WeightlessNetwork, quantized, without_matric
 from aocq.recipes.limits import ANY_CHIP, limits_of
 from aocq.recipes.recipe import Recipe
 from aocq.zoo.models import LoadedModel, random_model
-from simulator.cost import estimate
 from simulator.errors import InputError
 from simulator.graph import IntGraph
 from simulator.graph.op import Op
@@ -65,6 +65,11 @@ def lowered(name: str, recipe: Recipe, chip: NpuProfile) -> IntGraph:
     return lower(quantized(network(name).weightless, recipe, limits), chip)
 
 
+def costs(graph: IntGraph, chip: NpuProfile) -> Mapping[str, Any]:
+    """Everything that is printed of a graph's costs."""
+    return plain_costs(cost_records(graph, chip, 1, 8, allow_unplaced=True))
+
+
 def outcome(lowering: Callable[[], IntGraph]) -> IntGraph | str:
     """The graph, or why there is none."""
     try:
@@ -82,7 +87,7 @@ def assert_same_costs(name: str, chip: NpuProfile, weight_bits: int) -> None:
         assert found == expected
         return
     assert structure(found) == structure(expected)
-    assert estimate(found, chip) == estimate(expected, chip)
+    assert costs(found, chip) == costs(expected, chip)
 
 
 @pytest.mark.parametrize("chip", CHIPS)
