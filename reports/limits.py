@@ -43,6 +43,7 @@ RESOURCES = {
 _LIFTS = {
     "compute": "macs_per_cycle",
     "vector": "lanes",
+    "host": "host_speed",
     "sram": "sram_bytes_per_cycle",
     "dma": "dram_bytes_per_cycle",
 }

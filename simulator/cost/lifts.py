@@ -12,7 +12,7 @@ from simulator.cost.estimate import CostEstimate, estimate
 from simulator.cost.exact import ceil_div
 from simulator.graph.graph import IntGraph
 from simulator.profile import NpuProfile
-from simulator.profile.cost import DotEngine
+from simulator.profile.cost import DotEngine, HostSection
 from simulator.profile.section import Section
 
 LiftedResource = Literal[
@@ -21,6 +21,7 @@ LiftedResource = Literal[
     "sram_bytes_per_cycle",
     "macs_per_cycle",
     "lanes",
+    "host_speed",
     "clock_mhz",
 ]
 # A resource is multiplied by powers of this: finer steps would promise what no estimate knows.
@@ -175,13 +176,50 @@ def _faster_clock(profile: NpuProfile, times: int) -> NpuProfile:
     reads, waits = memory.dram_read_bytes_per_cycle, memory.dram_latency_cycles
     return _changed(
         profile,
-        compute={"clock_mhz": profile.compute.clock_mhz * times},
+        compute={
+            "clock_mhz": profile.compute.clock_mhz * times,
+            "host": _slower_host(profile, times),
+        },
         memory={
             "dram_bytes_per_cycle": memory.dram_bytes_per_cycle / times,
             "dram_read_bytes_per_cycle": None if reads is None else reads / times,
             "dram_latency_cycles": None if waits is None else waits * times,
         },
     )
+
+
+def _slower_host(profile: NpuProfile, times: float) -> HostSection | None:
+    """Return the host with rates in so many times as many cycles; None where there is none."""
+    host = profile.compute.host
+    if host is None:
+        return None
+    rates = {kind: rate * times for kind, rate in host.cycles_per_element}
+    copies = host.copy_bytes_per_cycle
+    return host.model_copy(
+        update={
+            "cycles_per_element": host.cycles_per_element.model_copy(update=rates),
+            "cycles_per_mac": host.cycles_per_mac * times,
+            "copy_bytes_per_cycle": None if copies is None else copies / times,
+            "handover_cycles": round(host.handover_cycles * times),
+        }
+    )
+
+
+def _host(profile: NpuProfile) -> float | None:
+    """Return 1 for a chip with ops on a host, which is the unit that its speed is lifted in."""
+    compute = profile.compute
+    placed = compute.placement is not None and "host" in compute.placement.units()
+    return 1 if placed and compute.host is not None else None
+
+
+def _faster_host(profile: NpuProfile, times: int) -> NpuProfile:
+    """Return a chip whose host is faster; copies and handovers take as long as before."""
+    host = profile.compute.host
+    if host is None:
+        return profile
+    faster = _slower_host(profile, 1 / times)
+    kept = {key: getattr(host, key) for key in ("copy_bytes_per_cycle", "handover_cycles")}
+    return _changed(profile, compute={"host": faster and faster.model_copy(update=kept)})
 
 
 def _larger(profile: NpuProfile, times: int) -> Section:
@@ -220,5 +258,6 @@ _RULES: dict[LiftedResource, tuple[_Amount, _More]] = {
     "sram_bytes_per_cycle": (_port_rate, _faster_port),
     "macs_per_cycle": (_macs, _larger_array),
     "lanes": (lambda profile: profile.compute.vector.lanes, _more_lanes),
+    "host_speed": (_host, _faster_host),
     "clock_mhz": (lambda profile: profile.compute.clock_mhz, _faster_clock),
 }

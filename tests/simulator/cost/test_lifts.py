@@ -29,6 +29,28 @@ def test_more_of_a_resource_is_as_much_as_is_said(resource, engine):
     assert all(amount(with_more(profile, resource, 4), o) == amount(profile, o) for o in others)
 
 
+def test_a_host_is_lifted_by_itself_and_no_faster_for_the_chips_clock():
+    rate = {"softmax": 30, "layernorm": 30, "lookup": 2, "add": 3, "rescale": 10, "mean": 10}
+    host = {
+        "cycles_per_element": rate | {"layout": 5, "float": 20},
+        "cycles_per_mac": 4,
+        "copy_bytes_per_cycle": 2,
+        "handover_cycles": 100,
+    }
+    profile = profile_with(compute__placement={"softmax": "host"}, compute__host=host)
+    graph = transformer(tokens=17, blocks=2)
+    base = estimate(graph, profile)
+    on_host = base.host_cycles / profile.compute.clock_mhz
+    clock = with_more(profile, "clock_mhz", 4)
+    assert estimate(graph, clock).host_cycles / clock.compute.clock_mhz == on_host
+    faster = estimate(graph, with_more(profile, "host_speed", 2))
+    copies = sum(4 * 17 * 17 // 2 for _ in range(2))  # 2 heads' codes in and out, each block
+    assert faster.host_cycles - copies == (base.host_cycles - copies) // 2
+    assert faster.issue_cycles == base.issue_cycles
+    assert "host_speed" in {lift.resource for lift in doubled(graph, profile)}
+    assert amount(profile_with(), "host_speed") is None
+
+
 def test_a_faster_clock_leaves_the_dram_as_fast_as_it_is():
     profile = profile_with(compute__clock_mhz=500, memory__dram_bytes_per_cycle=8)
     faster = with_more(profile, "clock_mhz", 2)
