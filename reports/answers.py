@@ -14,26 +14,20 @@ from aocq.records.intervals import share_interval
 from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult, TopK
 from reports.attribution import attribution_sentence
-from reports.format import count, decibel, percent, plural, share, signed
+from reports.format import count, decibel, kib, percent, plural, share, signed
 from reports.gates import interval
 from reports.limits import (
+    ENERGY_PARTS,
     capital,
     fit_sentence,
     lift_sentence,
     limit_sentence,
     peak_sentence,
+    times,
 )
 from reports.ops import steepest_fall, worst_ops
 from reports.sources import assumed_sentence
 from reports.tables import overflow_sentence
-
-ENERGY_PARTS = {
-    "mac": "multiply-accumulates",
-    "vector": "vector unit",
-    "sram": "SRAM",
-    "dram": "DRAM",
-    "leakage": "leakage",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +43,7 @@ def answers(result: RunResult, rows: Sequence[LayerRow]) -> list[Answer]:
     """Return the questions with their answers, in the order of the page's sections."""
     lift = lift_sentence(result) or "The record does not say; it is older."
     return [
-        Answer(
-            "Does it fit?", f"{fit_sentence(result)} {peak_sentence(result)}".rstrip(), "memory"
-        ),
+        Answer("Does it fit?", _fits(result), "memory"),
         Answer("How fast?", _speed(result), "time"),
         Answer("What limits it?", limit_sentence(result), "time"),
         Answer("What would lift that?", lift, "time"),
@@ -63,6 +55,16 @@ def answers(result: RunResult, rows: Sequence[LayerRow]) -> list[Answer]:
         Answer("How much energy?", energy_sentence(result), "energy"),
         Answer("What of this is assumed?", assumed_sentence(result), "assumed"),
     ]
+
+
+def _fits(result: RunResult) -> str:
+    allowed = [
+        gate.limit
+        for gate in result.verdict.results
+        if gate.name == "max_sram_bytes" and gate.outcome == "fail"
+    ]
+    more = [f"The gate allows {kib(round(limit))}." for limit in allowed]
+    return " ".join([fit_sentence(result), *more, peak_sentence(result)]).rstrip()
 
 
 def _speed(result: RunResult) -> str:
@@ -115,11 +117,6 @@ def energy_sentence(result: RunResult) -> str:
     return f"{text}."
 
 
-def times(more: float, less: float) -> str:
-    """Write a ratio: ``3.91 times``."""
-    return f"{more / less:.3g} times"
-
-
 def against_float16(result: RunResult) -> list[tuple[str, str, str, str]]:
     """Return what the network costs, what it would in float16, and the ratio, as rows of text."""
     half = result.float16
@@ -134,11 +131,16 @@ def against_float16(result: RunResult) -> list[tuple[str, str, str, str]]:
         ("DRAM traffic, KiB", memory.dram_bytes / 1024, half.dram_bytes / 1024, ",.2f"),
         ("energy, mJ", energy.total_mj if energy else None, half.energy_mj, ",.4g"),
     ]
-    return [
+    rows = [
         (name, format(now, look), format(then, look), times(then, now))
         for name, now, then, look in pairs
         if now and then is not None
     ]
+    now, then = (
+        "yes" if peak <= memory.sram_bytes else "NO"
+        for peak in (memory.peak_sram_bytes, half.peak_sram_bytes)
+    )
+    return [*rows, ("fits the SRAM", now, then, "")]
 
 
 def ports(result: RunResult) -> list[tuple[str, ...]]:

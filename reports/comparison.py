@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from aocq.records.run import RunResult
+from aocq.records.run import CyclesRecord, EnergyRecord, RunResult
 from reports.alike import groups_of_data, judged_on, network, warnings
 from reports.format import MISSING, NO_NOISE, count, decibel, kib, percent, plural, share, signed
+from reports.limits import RESOURCES, limiting
 from reports.pareto import pareto
 from reports.rows import TableRow, run_row
 from reports.tables import ESTIMATED, answer, images, reason, scheme
@@ -147,13 +148,33 @@ def _cost(results: Sequence[RunResult]) -> list[Line]:
             )
             for kind in kinds
         ),
+        Line("limited by", [_limit(result.cycles) for result in results]),
         Line("peak SRAM", [kib(result.memory.peak_sram_bytes) for result in results]),
         Line("SRAM of the profile", [kib(result.memory.sram_bytes) for result in results]),
         Line("DRAM traffic", [kib(result.memory.dram_bytes) for result in results]),
         Line("constants", [kib(result.memory.weight_bytes) for result in results]),
+        Line("energy", [_energy(result.energy_record) for result in results]),
+        Line("float16 takes", [_float16(result) for result in results]),
         Line("multiply-accumulates", [count(result.graph.macs) for result in results]),
         Line("ops not in integers", [_of(r.graph.float_ops, r.graph.ops) for r in results]),
     ]
+
+
+def _limit(cycles: CyclesRecord) -> str:
+    name, part = limiting(cycles)
+    return f"{RESOURCES.get(name, name)}, {part:.0f} %" if name else MISSING
+
+
+def _energy(energy: EnergyRecord | None) -> str:
+    return MISSING if energy is None else f"{energy.total_mj:,.4g} mJ at {energy.node_nm:g} nm"
+
+
+def _float16(result: RunResult) -> str:
+    """Return how many times as long the same network takes in float16."""
+    half = result.float16
+    if half is None or half.latency_ms is None or not result.latency_ms:
+        return MISSING
+    return f"{half.latency_ms / result.latency_ms:.3g} times as long"
 
 
 def _overflow(results: Sequence[RunResult]) -> list[Line]:

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from aocq.records.run import BufferRecord, CyclesRecord, GraphRecord, MemoryRecord, PeakRecord
 from reports.format import count, kib, share
-from reports.limits import RESOURCES, limiting
+from reports.limits import ENERGY_PARTS, RESOURCES, limiting, times
 from reports.memory_plan import peak_rows, too_many_bytes
+
+_NAMED = 3  # ops that a row names
 
 
 def memory_rows(memory: MemoryRecord, weight_bits: int | None) -> list[tuple[str, int]]:
@@ -99,6 +102,37 @@ def estimate_rows(
     ]
 
 
+def more_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return energy, float16 and ops without a place, of the keys of ``run.json``.
+
+    What a profile does not say is left out.
+    """
+    rows: list[tuple[str, str, str]] = []
+    energy, half = found.get("energy_record"), found.get("float16")
+    if energy is not None:
+        rows.append((f"energy at {energy['node_nm']:g} nm", f"{energy['total_mj']:.4g} mJ", ""))
+        rows += [
+            (
+                f"  {ENERGY_PARTS.get(part, part)}",
+                f"{spent:.4g} mJ",
+                share(spent, energy["total_mj"]),
+            )
+            for part, spent in energy["parts"].items()
+        ]
+    if half is not None and half["latency_ms"] is not None:
+        faster = times(half["latency_ms"], found["latency_ms"])
+        rows.append(("in float16, latency", f"{half['latency_ms']:,.3f} ms", faster))
+    if half is not None:
+        peak, sram = half["peak_sram_bytes"], found["memory"]["sram_bytes"]
+        fits = "fits" if peak <= sram else f"NO, {kib(peak - sram)} too many"
+        rows.append(("in float16, peak SRAM", kib(peak), fits))
+    unplaced = found["cycles"]["unplaced"]
+    if unplaced:
+        named = ", ".join(unplaced[:_NAMED]) + ", …" * (len(unplaced) > _NAMED)
+        rows.append(("ops without a place, in no figure above", count(len(unplaced)), named))
+    return rows
+
+
 def _peak(
     memory: MemoryRecord, peak: PeakRecord | None, buffers: Sequence[BufferRecord]
 ) -> list[tuple[str, str, str]]:
@@ -106,6 +140,6 @@ def _peak(
         return []
     rows = peak_rows(memory, peak, buffers)
     return [
-        (f"SRAM is fullest during {peak.op}", "", ""),
+        (f"alive at the peak, during {peak.op}", "", ""),
         *((f"  {what}", kib(size), f"{count(size)} bytes") for what, size in rows),
     ]

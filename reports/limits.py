@@ -9,12 +9,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aocq.records.run import BufferRecord, CyclesRecord, LiftRecord, RunResult
+from aocq.records.verdict import Verdict
 from reports.format import MISSING, kib, signed
 from reports.gates import gate_name
 from reports.memory_plan import fit, fullest, peak_in_words
 
+_NO_LIFT = (
+    "No lift is recorded: more of one resource alone does not help, or the run's graph is not "
+    "at hand."
+)
+# Gates that more of a resource may meet, and gates on what the network needs of any chip.
+_LIFTED_GATES = ("fits_sram", "max_latency_ms", "min_fps", "max_dram_bytes")
+_OF_THE_NETWORK = ("max_sram_bytes", "max_energy_mj")
 LIFT_HEAD = ("more of", "has", "with", "meets gate", "latency", "change", "peak SRAM")
 
+ENERGY_PARTS = {
+    "mac": "multiply-accumulates",
+    "vector": "vector unit",
+    "sram": "SRAM",
+    "dram": "DRAM",
+    "leakage": "leakage",
+}
 # What may limit an op, by the record's word.
 RESOURCES = {
     "compute": "the MAC array",
@@ -28,6 +43,7 @@ RESOURCES = {
 _LIFTS = {
     "compute": "macs_per_cycle",
     "vector": "lanes",
+    "host": "host_speed",
     "sram": "sram_bytes_per_cycle",
     "dma": "dram_bytes_per_cycle",
 }
@@ -117,18 +133,53 @@ def lift_rows(
     ]
 
 
+def unmet_sentence(verdict: Verdict, lifts: Sequence[LiftRecord]) -> str:
+    """Return which failed gates on costs more of one resource alone does not meet; else nothing."""
+    met = {lift.gate for lift in lifts}
+    failed = [gate.name for gate in verdict.results if gate.outcome == "fail"]
+    unmet = [name for name in failed if name in _LIFTED_GATES and name not in met]
+    own = [name for name in failed if name in _OF_THE_NETWORK]
+    told = []
+    if unmet:
+        names = " and ".join(map(gate_name, unmet))
+        told.append(f"No single resource meets, were there 64 times as much of it: {names}.")
+    if own:
+        names = " and ".join(map(gate_name, own))
+        told.append(
+            f"No larger chip meets: {names}. Narrower codes, another network or a smaller image do."
+        )
+    return " ".join(told)
+
+
 def lift_sentence(result: RunResult) -> str:
-    """Return what would lift the limit; what meets the gates that failed, where one did."""
+    """Return what would lift the limit; what meets the gates that failed, where one did.
+
+    Empty of an older record, which does not say.
+    """
+    unmet = unmet_sentence(result.verdict, result.lifts)
+    return f"{_lifted(result)} {unmet}".strip()
+
+
+def _lifted(result: RunResult) -> str:
     if not result.lifts:
-        return ""
-    meeting = [lift for lift in result.lifts if lift.gate is not None]
-    if meeting:
+        known = result.float16 is not None  # recorded since lifts are
+        return _NO_LIFT * known
+    limits = _LIFTS.get(limiting(result.cycles)[0])
+    gates = dict.fromkeys(lift.gate for lift in result.lifts if lift.gate is not None)
+    if gates:
+        meeting = [
+            # The least more, and of as much more that of what limits it.
+            min(
+                (lift for lift in result.lifts if lift.gate == gate),
+                key=lambda lift: (lift.need / (lift.have or 1), lift.resource != limits),
+            )
+            for gate in gates
+        ]
         return " ".join(
             f"With {_instead(lift, result)} this gate would pass: {gate_name(lift.gate or '')} "
             f"({lift.latency_ms:,.3f} ms, peak SRAM {kib(lift.peak_sram_bytes)})."
             for lift in meeting
         )
-    limits = _LIFTS.get(limiting(result.cycles)[0])
     gaining = [lift for lift in result.lifts if lift.latency_ms < result.latency_ms]
     if not gaining:
         return "Twice as much of any one resource makes it no faster."
@@ -138,6 +189,11 @@ def lift_sentence(result: RunResult) -> str:
         f"With {_instead(best, result)} it would take {best.latency_ms:,.3f} ms "
         f"({_change(best.latency_ms, result.latency_ms)})."
     )
+
+
+def times(more: float, less: float) -> str:
+    """Write a ratio: ``3.91 times``."""
+    return f"{more / less:.3g} times"
 
 
 def peak_sentence(result: RunResult) -> str:

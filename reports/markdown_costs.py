@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from aocq.records.run import RunResult
-from reports.answers import ENERGY_PARTS, against_float16, energy_sentence, ports
+from reports.answers import against_float16, energy_sentence, ports
 from reports.costs import cycle_rows, memory_rows
 from reports.format import MISSING, count, kib, percent
 from reports.limits import (
+    ENERGY_PARTS,
     LIFT_HEAD,
     fit_sentence,
     lift_rows,

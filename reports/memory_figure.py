@@ -29,7 +29,7 @@ _STORAGE = {
     "activation": (palette.BLUE[0], "", "activations"),
     "temporary": (palette.ORANGE[0], "", "temporaries between passes of an op"),
     "weights": (palette.GREEN[0], "", "tiles of weights"),
-    IN_DRAM: (palette.GRAY[0], "///", "in DRAM: the SRAM has no room"),
+    IN_DRAM: (palette.GRAY[0], "///", "in DRAM"),
 }
 _BUDGET = palette.RED[0]
 _IN_SIGHT = 4  # times the peak: a budget beyond is named at the top and not drawn

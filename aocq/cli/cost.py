@@ -55,6 +55,10 @@ def command(
     classes: options.Classes = None,
     model_kwargs: options.ModelKwargs = None,
     judging: gates.CostGateOptions,
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", help="also what lives in SRAM, tiles and traffic of every step"),
+    ] = False,
     as_json: options.Json = False,
     stream: Annotated[
         str | None,
@@ -100,6 +104,8 @@ def command(
         lifts = lift_records(of.graph, of.chip, verdict)
         of.found["verdict"] = verdict.model_dump(mode="json")
         of.found["lifts"] = [each.model_dump(mode="json") for each in lifts]
+    if plan:
+        of.found["plan"] = _plan(of, judging)
     if as_json:
         print(json.dumps(of.found, indent=2, allow_nan=False))
     else:
@@ -124,13 +130,22 @@ class _Estimated:
     found: dict[str, Any]
 
 
+def _plan(of: _Estimated, judging: gates.CostGateOptions) -> dict[str, Any]:
+    """Return the traffic plan behind an estimate."""
+    from aocq.jobs.plan_record import plan_record
+    from simulator.cost import estimate
+
+    return plan_record(estimate(of.graph, of.chip, allow_unplaced=judging.allow_unplaced))
+
+
 def _judged(found: dict[str, Any], judging: gates.CostGateOptions) -> Verdict | None:
     """Return the verdict on an estimate; None where nothing asks for one."""
     from aocq.records.gates import Figures, judge
     from aocq.records.run import CyclesRecord, EnergyRecord, ProofRecord
 
     given = judging.gates()
-    if not given.applied() and judging.junit is None:
+    unplaced = found["cycles"]["unplaced"]
+    if not given.applied() and judging.junit is None and not unplaced:
         return None
     energy, proof = found.get("energy_record"), found.get("proof")
     return judge(
@@ -235,7 +250,8 @@ def _of_model(
 
 def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
     from aocq.records.run import BufferRecord, CyclesRecord, GraphRecord, PeakRecord
-    from reports.costs import estimate_rows
+    from reports.costs import estimate_rows, more_rows
+    from reports.plan_table import PLAN_HEAD, plan_rows
 
     method = found.get("method")
     widths = ""
@@ -251,6 +267,11 @@ def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
         PeakRecord(**found["peak"]) if found["peak"] else None,
         [BufferRecord(**buffer) for buffer in found["buffers"]],
     )
+    rows += more_rows(found)
     print_columns([f"{network}{widths} on {profile}, one image", "ESTIMATED", ""], rows)
+    for caveat in found["caveats"]:
+        print(f"note: of {caveat['about']}: {caveat['text']}", file=sys.stderr)
+    if "plan" in found:
+        print_columns(PLAN_HEAD, plan_rows(found["plan"]))
     if method:
         print("note: other methods make other graphs; aocq's may need more SRAM", file=sys.stderr)

@@ -190,12 +190,15 @@ def print_gates(
     """
     from aocq.cli.console import print_columns
     from reports.gates import GATE_HEAD, gate_rows
-    from reports.limits import LIFT_HEAD, lift_rows
+    from reports.limits import LIFT_HEAD, lift_rows, unmet_sentence
 
     lifted = lift_rows(lifts, clock_mhz, latency_ms)
     for head, rows in ((GATE_HEAD, gate_rows(verdict)), (LIFT_HEAD, lifted)):
         if rows:
             print_columns(head, rows)
+    unmet = unmet_sentence(verdict, lifts)
+    if unmet:
+        print(unmet)
 
 
 def print_reasons(verdict: Verdict, what: str = "") -> None:

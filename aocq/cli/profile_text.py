@@ -11,7 +11,8 @@ from typing import Any
 from simulator.profile import CONFIDENCE, NpuProfile, flat_values
 
 # Tables that do not change an integer, and the file's head.
-COST_TABLES = ("compute", "memory")
+COST_TABLES = ("compute", "memory", "energy")
+CAVEATS = "caveats"
 REGISTERS = "registers"  # widths: they decide what is proven, and no integer
 HEAD = ("name", "title", "format")
 SAME = '"'  # as in the line above
@@ -25,7 +26,7 @@ def confidence_counts(profile: NpuProfile) -> Counter[str]:
     return Counter(
         profile.confidence_of(path)
         for path in flat_values(profile)
-        if path.split(".")[0] not in (*COST_TABLES, REGISTERS, *HEAD)
+        if path.split(".")[0] not in (*COST_TABLES, CAVEATS, REGISTERS, *HEAD)
     )
 
 
@@ -60,13 +61,13 @@ def as_data(profile: NpuProfile) -> dict[str, Any]:
 
 def page(profile: NpuProfile, columns: int) -> str:
     """Return a profile for a person, ``columns`` wide: a table of the file is a paragraph."""
-    tables: dict[str, dict[str, str]] = {}
+    tables: dict[str, dict[str, Any]] = {}
     for path, value in flat_values(profile).items():
         table, _, key = path.partition(".")
-        if table not in (*HEAD, "ops"):
-            tables.setdefault(table, {})[key] = _written(value)
+        if table not in (*HEAD, CAVEATS, "ops"):
+            tables.setdefault(table, {})[key] = value
     arithmetic = {table: tables[table] for table in tables if table not in COST_TABLES}
-    costs = {table: tables[table] for table in COST_TABLES}
+    costs = {table: tables[table] for table in COST_TABLES if table in tables}
     return "\n".join(
         [
             profile.title,
@@ -74,31 +75,56 @@ def page(profile: NpuProfile, columns: int) -> str:
             *_paragraphs(profile, arithmetic, columns),
             *_exceptions(profile, columns),
             *_paragraphs(profile, costs, columns),
+            *_caveats(profile, columns),
         ]
     )
 
 
+def _caveats(profile: NpuProfile, columns: int) -> Iterator[str]:
+    """Yield what a reader must know beside the figures."""
+    for caveat in profile.caveats:
+        yield ""
+        yield from textwrap.wrap(f"{caveat.about}: {caveat.text}", columns)
+
+
 def _paragraphs(
-    profile: NpuProfile, tables: Mapping[str, Mapping[str, str]], columns: int
+    profile: NpuProfile, tables: Mapping[str, Mapping[str, Any]], columns: int
 ) -> Iterator[str]:
     """Yield some tables, the columns of all below each other."""
     key_width = max(len(key) for values in tables.values() for key in values)
-    longest = max(len(value) for values in tables.values() for value in values.values())
+    longest = max(len(_written(value)) for values in tables.values() for value in values.values())
     value_width = min(longest, VALUE_WIDTH)
     for table, values in tables.items():
         yield from ("", table)
         above = ""
         for key, value in values.items():
             path = f"{table}.{key}"
-            left = f"  {key:{key_width}}  {value:{value_width}}  "
+            left = f"  {key:{key_width}}  {_written(value):{value_width}}  "
             yield from _with_source(left, profile, path, columns, above)
+            yield from _entries(value, columns)
             above = profile.source_of(path)
 
 
+def _entries(value: Any, columns: int) -> Iterator[str]:
+    """Yield what a list of tables holds, but for levels, each below the other."""
+    if not _is_list_of_tables(value) or "overflow" in value[0]:
+        return
+    for number, entry in enumerate(value, start=1):
+        stated = (f"{key} {_written(one)}" for key, one in entry.items() if one is not None)
+        text = f"{number}. {', '.join(stated)}"
+        yield from textwrap.wrap(text, columns, initial_indent=INDENT, subsequent_indent=INDENT)
+
+
+def _is_list_of_tables(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
 def _written(value: Any) -> str:
-    """Return a value as a person writes it; levels as graphs print them."""
-    if isinstance(value, list) and value and isinstance(value[0], dict):
+    """Return a value as a person writes it; levels as graphs print them, of tables how many."""
+    if _is_list_of_tables(value) and "overflow" in value[0]:
         return ", ".join(f"{one['group']}:{one['bits']} {one['overflow']}" for one in value)
+    if _is_list_of_tables(value):
+        return f"{len(value)}, below"
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, bool):

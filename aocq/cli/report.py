@@ -55,6 +55,10 @@ def command(
         result = write(folder, out or folder, given)
     gates.write_junit(judging.costs.junit, gate_cases(result.verdict, judged_group(result)))
     if given.applied():
+        if not as_markdown:
+            gates.print_gates(
+                result.verdict, result.lifts, result.profile.clock_mhz, result.latency_ms
+            )
         gates.exit_unless_yes(result.verdict)
 
 

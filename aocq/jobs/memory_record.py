@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from aocq.records.run import BufferRecord, MemoryRecord, PeakRecord
 from simulator.cost import Buffer, CostEstimate
 from simulator.graph import IntGraph
+from simulator.graph.graph import Tensor
 
 
 def memory_record(costs: CostEstimate, parameters: int, weight_bits: int) -> MemoryRecord:
@@ -38,7 +39,7 @@ def peak_record(costs: CostEstimate) -> PeakRecord | None:
 
 
 def buffer_records(graph: IntGraph, costs: CostEstimate) -> list[BufferRecord]:
-    """Return all buffers, in order of first need."""
+    """Return all buffers, in order of first need, where they lie on this chip."""
     moments = _moments(graph, costs)
     return [_buffer_record(graph, costs, buffer, moments) for buffer in costs.plan.buffers]
 
@@ -65,24 +66,32 @@ def _buffer_record(
     graph: IntGraph, costs: CostEstimate, buffer: Buffer, moments: Sequence[_Moment]
 ) -> BufferRecord:
     first, last = moments[buffer.first], moments[buffer.last]
-    tensor = graph.tensors.get(buffer.name)
+    temporary = buffer.temporary_bits is not None
     return BufferRecord(
         name=buffer.name,
-        op=_writer(costs, buffer),
-        type=str(tensor.type) if tensor else f"{buffer.temporary_bits} bits",
+        op=_writer(graph, costs, buffer),
+        type=f"{buffer.temporary_bits} bits" if temporary else str(_tensor(graph, buffer).type),
         bytes=buffer.bytes,
-        offset=costs.plan.offsets.get(buffer.name),
+        offset=costs.traffic.residency.offsets.get(buffer.name),
         first=first.op,
         last=last.op,
         first_pass=first.number,
         last_pass=last.number,
-        storage="activation" if tensor else "temporary",
+        storage="temporary" if temporary else "activation",
     )
 
 
-def _writer(costs: CostEstimate, buffer: Buffer) -> str:
-    """Return the op whose step writes a buffer first, or the tensor's own name if none does."""
-    if not costs.steps:
+def _tensor(graph: IntGraph, buffer: Buffer) -> Tensor:
+    """Return the tensor that a buffer holds; of a part without a name, what it is a part of."""
+    return graph.tensors[buffer.name.partition("[")[0]]
+
+
+def _writer(graph: IntGraph, costs: CostEstimate, buffer: Buffer) -> str:
+    """Return the op whose step writes a buffer first, or the tensor's own name if none does.
+
+    Network inputs are written by nobody, and views of constants are read before anything else.
+    """
+    if buffer.name in graph.inputs or not costs.steps:
         return buffer.name
     step = costs.steps[buffer.first].step
-    return step.op if buffer.name in {each.tensor for each in step.writes} else buffer.name
+    return buffer.name if buffer.name in {each.tensor for each in step.reads} else step.op

@@ -18,7 +18,6 @@ from simulator.profile.energy import EnergySection
 
 EnergyPart = Literal["mac", "vector", "sram", "dram", "leakage"]
 PICOJOULES_PER_MILLIJOULE = 10**9
-_FLOAT16_BITS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +55,9 @@ def energy_of(
 ) -> EnergyEstimate | None:
     """Return the energy of a graph whose steps cost ``costs``.
 
-    With ``float16``, multiply-accumulates cost what the table says of that format.
+    A pass of the array that is no product counts as a multiply-accumulate for each element, at the
+    widths of the op's operands. With ``float16``, multiply-accumulates cost what the table says of
+    that format.
 
     Returns
     -------
@@ -73,12 +74,13 @@ def energy_of(
         spent["leakage"] = cycles * as_written(table.leakage_per_cycle)
     for cost in costs:
         step = cost.step
-        if step.macs and step.unit == "mac":
-            a_bits, b_bits = (graph.tensors[name].type.bits for name in operands[step.op][:2])
-            each = _float16_mac(table) if float16 else mac_energy(table, a_bits, b_bits)
+        if step.unit == "mac":
+            bits = [graph.tensors[name].type.bits for name in operands[step.op][:2]]
+            each = _float16_mac(table) if float16 else mac_energy(table, bits[0], bits[-1])
             if each is None:
                 return None
-            spent["mac"] += step.macs * each
+            # Passes of the array that are no product (sums, a maximum) use it once an element.
+            spent["mac"] += (step.macs or step.elements) * each
         if step.unit == "vector":
             spent["vector"] += step.elements * as_written(table.vector_element)
         spent["sram"] += cost.sram_bytes * as_written(table.sram_byte)

@@ -56,12 +56,17 @@ def heads_cycles(product: GemmExtents, engine: SystolicEngine | DotEngine) -> in
     """
     rounds = ceil_div(product.heads, engine.heads_parallel or 1)
     cycles = rounds * gemm_cycles(product.m, product.k, product.n, engine)
+    return ceil_times(cycles, 1 / as_written(width_speed(engine, product.a_bits, product.b_bits)))
+
+
+def width_speed(engine: SystolicEngine | DotEngine, a_bits: int, b_bits: int) -> float:
+    """Return how many times as fast an array is with operands of these widths; 1 unless stated."""
     speeds = [
-        as_written(width.speed)
+        width.speed
         for width in engine.widths or ()
-        if product.a_bits <= width.a_bits and product.b_bits <= width.b_bits
+        if a_bits <= width.a_bits and b_bits <= width.b_bits
     ]
-    return ceil_times(cycles, 1 / max(speeds, default=as_written(1.0)))
+    return max(speeds, default=1.0)
 
 
 def padded_rows(m: int, engine: DotEngine) -> int:

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """ESTIMATED cycles, bytes and latency of a graph on a profile, op by op.
 
-The first form, stated in full in ``docs/cost.md``: ops run one after the other; constants stream
-from DRAM once per op that reads them, double-buffered against that op's own work; activations stay
-on the chip. Nothing spills: where the peak exceeds the SRAM, the estimate is still given and
-``fits_sram`` is False (a later form will add the traffic).
+Stated in full in ``docs/cost.md``: ops run one after the other, each as steps of the chip's units.
+What a step moves over the ports of SRAM and DRAM is a matter of the traffic plan
+(:mod:`simulator.cost.plan`): activations that the SRAM does not hold are read and written in DRAM.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from simulator.cost.constants import weight_bytes
 from simulator.cost.energy import EnergyEstimate, energy_of
 from simulator.cost.memory import MemoryPlan, plan_memory
 from simulator.cost.placement import kind_of
+from simulator.cost.plan import TrafficPlan, traffic_plan
 from simulator.cost.schedule import StepCost, scheduled
 from simulator.cost.steps import program_of
 from simulator.errors import InputError
@@ -125,11 +125,14 @@ class CostEstimate:
     energy
         None where the profile has no table of energies, or none for these widths or these ops
     plan
-        buffers of activations and temporaries, with offsets
+        buffers of activations and temporaries, with offsets, as if all of them had a place in SRAM
+    traffic
+        which of them have one on this chip, how products are tiled, which weights are fetched early
     weight_bytes
         all constants that ops read, each once: what has to be stored
     dram_bytes
-        traffic of one image: a constant that several ops read is counted for each of them
+        that the DRAM's port moves for one image, in whole bursts: inputs, outputs, constants, each
+        as often as ops read them, and activations that do not live in SRAM
     clock_mhz, sram_bytes
         of the profile
     """
@@ -139,6 +142,7 @@ class CostEstimate:
     unplaced: tuple[TensorId, ...]
     energy: EnergyEstimate | None
     plan: MemoryPlan
+    traffic: TrafficPlan
     weight_bytes: int
     dram_bytes: int
     clock_mhz: float
@@ -229,6 +233,16 @@ class CostEstimate:
         return self.plan.peak_lower_bound_bytes
 
     @property
+    def sram_traffic_bytes(self) -> int:
+        """Bytes that the SRAM's port moves for one image, in whole bursts."""
+        return sum(step.sram_bytes for step in self.steps)
+
+    @property
+    def spilled(self) -> tuple[TensorId, ...]:
+        """Activations and temporaries that live in DRAM because the SRAM does not hold them."""
+        return self.traffic.spilled
+
+    @property
     def fits_sram(self) -> bool:
         """True if all live activations fit on the chip."""
         return self.peak_sram_bytes <= self.sram_bytes
@@ -268,7 +282,9 @@ def estimate(
     if program.unplaced and not allow_unplaced:
         kinds = {op.name: kind_of(graph, op) for op in graph.ops}
         raise UnplacedOpError(profile.name, [(name, kinds[name]) for name in program.unplaced])
-    step_costs = scheduled(graph, program, profile)
+    memory_plan = plan_memory(graph, program)
+    traffic = traffic_plan(graph, program, memory_plan, profile)
+    step_costs = scheduled(program, traffic)
     energy = None
     if profile.energy is not None and not program.unplaced:
         energy = energy_of(graph, step_costs, profile.energy, float16=float16)
@@ -277,7 +293,8 @@ def estimate(
         steps=step_costs,
         unplaced=program.unplaced,
         energy=energy,
-        plan=plan_memory(graph, program),
+        plan=memory_plan,
+        traffic=traffic,
         weight_bytes=weight_bytes(graph, *graph.ops),
         dram_bytes=sum(cost.dram_bytes for cost in step_costs),
         clock_mhz=profile.compute.clock_mhz,
@@ -295,7 +312,7 @@ def _op_costs(graph: IntGraph, step_costs: Sequence[StepCost]) -> tuple[OpCost, 
 
 def _op_cost(graph: IntGraph, op: Op, costs: Sequence[StepCost]) -> OpCost:
     def of_unit(*units: Unit) -> int:
-        return sum(cost.step.cycles for cost in costs if cost.step.unit in units)
+        return sum(cost.unit_cycles for cost in costs if cost.step.unit in units)
 
     cycles: dict[Resource, int] = {
         # Where nothing takes any time (a view), the vector unit would be the one to do it.
@@ -321,5 +338,5 @@ def _op_cost(graph: IntGraph, op: Op, costs: Sequence[StepCost]) -> OpCost:
         dma=cycles["dma"],
         stall=total - issue - cycles["compute"] - cycles["vector"] - cycles["host"],
         total=total,
-        bound_by=max(cycles, key=cycles.__getitem__),
+        bound_by=max(cycles, key=lambda each: cycles[each] + (each == "dma") * of_unit("dma")),
     )

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import lru_cache
 
 
+@lru_cache(maxsize=1024)
 def as_written(rate: float) -> Fraction:
     """Return the decimal number that a profile's file shows.
 

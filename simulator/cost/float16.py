@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from simulator.cost.energy import EnergyEstimate
+from simulator.cost.engine import width_speed
 from simulator.cost.estimate import estimate
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Op, Rescale, Reshape, TensorId
@@ -18,6 +19,7 @@ from simulator.profile import NpuProfile
 from simulator.profile.cost import Float16Section, WidthSpeed
 
 HALF = IntType(bits=16)  # two bytes; no value of it is ever read
+BYTE_BITS = 8  # the integers that a profile's speeds in float16 are relative to
 _KEPT_FIELDS = ("bias", "gamma", "beta")
 
 
@@ -83,10 +85,12 @@ def float16_profile(profile: NpuProfile, speeds: Float16Section) -> NpuProfile:
     """Return the profile with the array's and the vector unit's rates in float16."""
     rates = profile.compute.vector.cycles_per_element
     slower = rates.model_copy(update={kind: rate / speeds.vector_speed for kind, rate in rates})
-    widths = (WidthSpeed(a_bits=HALF.bits, b_bits=HALF.bits, speed=speeds.mac_speed),)
+    engine = profile.compute.engine
+    speed = speeds.mac_speed * width_speed(engine, BYTE_BITS, BYTE_BITS)
+    widths = (WidthSpeed(a_bits=HALF.bits, b_bits=HALF.bits, speed=speed),)
     compute = profile.compute.model_copy(
         update={
-            "engine": profile.compute.engine.model_copy(update={"widths": widths}),
+            "engine": engine.model_copy(update={"widths": widths}),
             "vector": profile.compute.vector.model_copy(update={"cycles_per_element": slower}),
         }
     )

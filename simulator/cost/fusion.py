@@ -12,9 +12,10 @@ from simulator.profile.cost import ComputeSection
 def fused_ops(graph: IntGraph, compute: ComputeSection) -> dict[TensorId, TensorId]:
     """Return the ops that the pass before them does: the name of each, with that of the op before.
 
-    Nothing else may read what that pass would have stored. A table (``fused_lookup``) is looked up
-    on the way out of a unit of the chip, a Rescale (``fused_lookup_rescale``) behind a table of
-    wide entries.
+    Nothing else may read what that pass would have stored, and there must be such a pass: whoever
+    writes the network's inputs has none, nor has an op without a place. A table (``fused_lookup``)
+    is looked up on the way out of a unit of the chip, a Rescale (``fused_lookup_rescale``) behind a
+    table of wide entries.
     """
     readers: dict[TensorId, int] = {}
     for op in graph.ops:
@@ -22,12 +23,14 @@ def fused_ops(graph: IntGraph, compute: ComputeSection) -> dict[TensorId, Tensor
             readers[name] = readers.get(name, 0) + 1
     kept = set(graph.outputs)
     before = {op.name: op for op in graph.ops}
+    arranged = arranged_inputs(graph, compute)
     found: dict[TensorId, TensorId] = {}
     for op in graph.ops:
         source = before.get(op.operands[0])
         if source is None or source.name in kept or readers[source.name] != 1:
             continue
-        if _joins(graph, op, source, compute):
+        placed = place_of(kind_of(graph, source), compute) != "none" or source.name in found
+        if placed and source.name not in arranged and _joins(graph, op, source, compute):
             found[op.name] = source.name
     return found
 

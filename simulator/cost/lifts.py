@@ -12,7 +12,7 @@ from simulator.cost.estimate import CostEstimate, estimate
 from simulator.cost.exact import ceil_div
 from simulator.graph.graph import IntGraph
 from simulator.profile import NpuProfile
-from simulator.profile.cost import DotEngine
+from simulator.profile.cost import DotEngine, HostSection
 from simulator.profile.section import Section
 
 LiftedResource = Literal[
@@ -21,6 +21,7 @@ LiftedResource = Literal[
     "sram_bytes_per_cycle",
     "macs_per_cycle",
     "lanes",
+    "host_speed",
     "clock_mhz",
 ]
 # A resource is multiplied by powers of this: finer steps would promise what no estimate knows.
@@ -125,8 +126,9 @@ def amount(profile: NpuProfile, resource: LiftedResource) -> float | None:
 def with_more(profile: NpuProfile, resource: LiftedResource, times: int) -> NpuProfile:
     """Return a profile with ``times`` as much of one resource, a power of two.
 
-    An array grows along its outputs: a dot engine in n, a systolic array by turns in columns and
-    rows. A faster clock leaves the memories as fast as they are: DRAM gives fewer bytes a cycle.
+    An array grows along its outputs: a dot engine in n, with places for at least the sums of a
+    step, a systolic array by turns in columns and rows. A faster clock is the chip's, its SRAM
+    included. The DRAM remains as fast as it is: it gives fewer bytes a cycle, after more cycles.
     """
     return _RULES[resource][1](profile, times)
 
@@ -170,17 +172,62 @@ def _more_lanes(profile: NpuProfile, times: int) -> NpuProfile:
 
 
 def _faster_clock(profile: NpuProfile, times: int) -> NpuProfile:
+    memory = profile.memory
+    reads, waits = memory.dram_read_bytes_per_cycle, memory.dram_latency_cycles
     return _changed(
         profile,
-        compute={"clock_mhz": profile.compute.clock_mhz * times},
-        memory={"dram_bytes_per_cycle": profile.memory.dram_bytes_per_cycle / times},
+        compute={
+            "clock_mhz": profile.compute.clock_mhz * times,
+            "host": _slower_host(profile, times),
+        },
+        memory={
+            "dram_bytes_per_cycle": memory.dram_bytes_per_cycle / times,
+            "dram_read_bytes_per_cycle": None if reads is None else reads / times,
+            "dram_latency_cycles": None if waits is None else waits * times,
+        },
     )
+
+
+def _slower_host(profile: NpuProfile, times: float) -> HostSection | None:
+    """Return the host with rates in so many times as many cycles; None where there is none."""
+    host = profile.compute.host
+    if host is None:
+        return None
+    rates = {kind: rate * times for kind, rate in host.cycles_per_element}
+    copies = host.copy_bytes_per_cycle
+    return host.model_copy(
+        update={
+            "cycles_per_element": host.cycles_per_element.model_copy(update=rates),
+            "cycles_per_mac": host.cycles_per_mac * times,
+            "copy_bytes_per_cycle": None if copies is None else copies / times,
+            "handover_cycles": round(host.handover_cycles * times),
+        }
+    )
+
+
+def _host(profile: NpuProfile) -> float | None:
+    """Return 1 for a chip with ops on a host, which is the unit that its speed is lifted in."""
+    compute = profile.compute
+    placed = compute.placement is not None and "host" in compute.placement.units()
+    return 1 if placed and compute.host is not None else None
+
+
+def _faster_host(profile: NpuProfile, times: int) -> NpuProfile:
+    """Return a chip whose host is faster; copies and handovers take as long as before."""
+    host = profile.compute.host
+    if host is None:
+        return profile
+    faster = _slower_host(profile, 1 / times)
+    kept = {key: getattr(host, key) for key in ("copy_bytes_per_cycle", "handover_cycles")}
+    return _changed(profile, compute={"host": faster and faster.model_copy(update=kept)})
 
 
 def _larger(profile: NpuProfile, times: int) -> Section:
     engine = profile.compute.engine
     if isinstance(engine, DotEngine):
-        return _with(engine, n=engine.n * times)
+        columns, sums = engine.n * times, engine.accumulators
+        held = None if sums is None else max(sums, engine.m * columns)
+        return _with(engine, n=columns, accumulators=held)
     doublings = int(math.log2(times))
     columns, rows = 2 ** ((doublings + 1) // 2), 2 ** (doublings // 2)
     return _with(engine, columns=engine.columns * columns, rows=engine.rows * rows)
@@ -211,5 +258,6 @@ _RULES: dict[LiftedResource, tuple[_Amount, _More]] = {
     "sram_bytes_per_cycle": (_port_rate, _faster_port),
     "macs_per_cycle": (_macs, _larger_array),
     "lanes": (lambda profile: profile.compute.vector.lanes, _more_lanes),
+    "host_speed": (_host, _faster_host),
     "clock_mhz": (lambda profile: profile.compute.clock_mhz, _faster_clock),
 }

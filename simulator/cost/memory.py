@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from simulator.cost.allocation import Buffer, allocate, busiest
+from simulator.cost.parts import Part, tensor_parts
 from simulator.cost.steps import Program
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import residual_of
@@ -70,31 +71,37 @@ def activation_buffers(graph: IntGraph, program: Program) -> tuple[Buffer, ...]:
 
     An input lives from the start to its last use, a result or temporary from the step that writes
     it to its last use, an output to the end. A view is not stored again: the buffer it looks into
-    lives until the last use of either. What a fused step does not store has no buffer. What a
-    product is added to is needed to its last step, which may be the one that adds.
+    lives until the last use of either; see :mod:`simulator.cost.parts` for results that are read in
+    parts. What a fused step does not store has no buffer. What a product is added to is needed to
+    its last step, which may be the one that adds.
     """
-    roots = tensor_roots(graph, program.arranged) | {name: name for name in program.temporaries}
+    roots = tensor_roots(graph, program.arranged)
+    parts = tensor_parts(graph, program, roots)
     residuals = {op.name: residual_of(op) for op in graph.ops}
-    first = dict.fromkeys(graph.inputs, 0)
-    last = dict.fromkeys(graph.inputs, 0)
+    first: dict[Part, int] = {part: 0 for name in graph.inputs for part in parts[name]}
+    last = dict(first)
     for number, step in enumerate(program.steps):
-        moved = {each.tensor for each in (*step.reads, *step.writes)}
+        moved = [each.tensor for each in (*step.reads, *step.writes)]
         if (residual := residuals[step.op]) is not None and not graph.is_constant(residual):
-            moved.add(residual)
-        touched = sorted({roots[name] for name in moved} - program.in_dram)
-        for name in touched:
-            first.setdefault(name, number)
+            moved.append(residual)
+        stored = [name for name in moved if roots.get(name, name) not in program.in_dram]
+        touched = [part for name in stored for part in parts[name]]
+        for part in touched:
+            first.setdefault(part, number)
         last.update(dict.fromkeys(touched, number))
     end = max(len(program.steps) - 1, 0)
-    last.update({roots[name]: end for name in graph.outputs if roots.get(name) in first})
-    return tuple(_buffer(graph, program, name, begin, last[name]) for name, begin in first.items())
-
-
-def _buffer(graph: IntGraph, program: Program, name: TensorId, first: int, last: int) -> Buffer:
-    temporary = program.temporaries.get(name)
-    stored = temporary or graph.tensors[name]
-    bits = temporary.bits if temporary else None
-    return Buffer(name=name, bytes=stored.bytes, first=first, last=last, temporary_bits=bits)
+    kept = [part for name in graph.outputs for part in parts.get(name, ()) if part in first]
+    last.update(dict.fromkeys(kept, end))
+    return tuple(
+        Buffer(
+            name=part.name,
+            bytes=part.bytes,
+            first=number,
+            last=last[part],
+            temporary_bits=part.temporary_bits,
+        )
+        for part, number in first.items()
+    )
 
 
 def tensor_roots(

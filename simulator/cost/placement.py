@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import cast
 
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import SPECS, Op
 from simulator.profile.cost import ComputeSection
-from simulator.profile.passes import PlacedKind, Unit
-
-Place = Unit | Literal["none"]
+from simulator.profile.passes import Place, PlacedKind
 
 
 def kind_of(graph: IntGraph, op: Op) -> PlacedKind:

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps with their traffic, one after the other: how long each takes and what it waits for."""
+"""Steps one after the other under their traffic plan: how long each takes, and what it moves."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from simulator.cost.network_ends import network_transfers
-from simulator.cost.ports import dram_port, port_cycles
+from simulator.cost.plan import TrafficPlan
 from simulator.cost.steps import Program, Step
-from simulator.cost.traffic import Transfer
-from simulator.graph.graph import IntGraph
-from simulator.profile import NpuProfile
+from simulator.cost.tiles import Tiling
+from simulator.graph.ops import TensorId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,64 +17,68 @@ class StepCost:
 
     Attributes
     ----------
+    unit_cycles
+        of its unit, all operands at hand: of a product, in the tiles that were chosen
     sram_bytes, dram_bytes
-        that it reads and writes
+        that the ports move for it, in whole bursts
     sram_cycles, dram_cycles
-        of the two ports; 0 of the SRAM's where the profile does not state one
+        of the two ports during it; 0 of the SRAM's where the profile does not state one. Weights
+        that are fetched early count in the step during which they arrive.
     total
-        ``issue + max(unit, SRAM, DRAM)``, or their sum on a chip without double buffers
+        ``issue + max(unit, SRAM, DRAM)``, or their sum where a tile is loaded, computed and stored
+        in turn
+    tiling
+        of a product on the array
+    in_dram
+        activations and temporaries that it reads or writes in DRAM
+    fetched_since
+        number of the step during which its weights may begin to arrive, None where they arrive
+        during their own
     """
 
     step: Step
+    unit_cycles: int
     sram_bytes: int
     dram_bytes: int
     sram_cycles: int
     dram_cycles: int
     total: int
+    tiling: Tiling | None = None
+    in_dram: tuple[TensorId, ...] = ()
+    fetched_since: int | None = None
 
 
-def scheduled(graph: IntGraph, program: Program, profile: NpuProfile) -> tuple[StepCost, ...]:
+def scheduled(program: Program, plan: TrafficPlan) -> tuple[StepCost, ...]:
     """Return the cost of every step, in order."""
-    ends = network_transfers(graph, program)
-    in_sram = profile.memory.constants == "sram"
-    found = []
-    for number, step in enumerate(program.steps):
-        constants = constant_transfers(graph, step)
-        outside = tuple(t for t in on_chip(step) if t.tensor in program.in_dram)
-        inside = tuple(t for t in on_chip(step) if t.tensor not in program.in_dram)
-        sram = (*inside, *(constants if in_sram else ()))
-        dram = (*ends[number], *outside, *(() if in_sram else constants))
-        found.append(step_cost(step, sram, dram, profile))
-    return tuple(found)
-
-
-def on_chip(step: Step) -> tuple[Transfer, ...]:
-    """Return what a step reads from and writes to SRAM where every activation has a place there."""
-    return (*step.reads, *step.writes)
-
-
-def constant_transfers(graph: IntGraph, step: Step) -> tuple[Transfer, ...]:
-    """Return the constants that a step reads, each once, and those that its program adds."""
-    sizes = {name: graph.tensors[name].bytes for name in sorted(step.constants)}
-    if step.constant_bytes:
-        sizes[f"{step.name}/constants"] = step.constant_bytes
-    return tuple(Transfer(tensor=name, bytes=size, run_bytes=size) for name, size in sizes.items())
-
-
-def step_cost(
-    step: Step, sram: Sequence[Transfer], dram: Sequence[Transfer], profile: NpuProfile
-) -> StepCost:
-    """Return the cost of a step that moves ``sram`` and ``dram`` bytes."""
-    memory = profile.memory
-    sram_cycles = port_cycles(sram, memory.sram_port) if memory.sram_port else 0
-    dram_cycles = port_cycles(dram, dram_port(memory))
-    parts = (step.cycles, sram_cycles, dram_cycles)
-    work = sum(parts) if memory.double_buffer is False else max(parts)
-    return StepCost(
-        step=step,
-        sram_bytes=sum(each.bytes for each in sram),
-        dram_bytes=sum(each.bytes for each in dram),
-        sram_cycles=sram_cycles,
-        dram_cycles=dram_cycles,
-        total=step.issue_cycles + work,
+    cycles = plan.cycles
+    columns = (
+        cycles.unit,
+        cycles.sram_moved.bytes,
+        cycles.dram_moved.bytes,
+        cycles.sram,
+        cycles.dram,
+        cycles.total,
     )
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    since = plan.prefetch.since if plan.prefetch else {}
+    outside = set(plan.in_dram)
+    found = []
+    for number, (step, row) in enumerate(zip(program.steps, rows, strict=True)):
+        unit, sram_bytes, dram_bytes, sram, dram, total = row
+        product = cycles.products.get(number)
+        touched = dict.fromkeys(each.tensor for each in (*step.reads, *step.writes))
+        found.append(
+            StepCost(
+                step=step,
+                unit_cycles=unit,
+                sram_bytes=sram_bytes,
+                dram_bytes=dram_bytes,
+                sram_cycles=sram,
+                dram_cycles=dram,
+                total=step.issue_cycles + total,
+                tiling=product.tiling if product else None,
+                in_dram=tuple(name for name in touched if name in outside),
+                fetched_since=since.get(number),
+            )
+        )
+    return tuple(found)

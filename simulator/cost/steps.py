@@ -222,7 +222,7 @@ def _exchanged(traffic: TrafficOfOp, compute: ComputeSection) -> list[Step]:
     Results in between are temporaries of the result's size.
     """
     op, each = traffic.op, compute.passes.transpose if compute.passes else None
-    if not isinstance(op, Transpose) or each is None:
+    if not isinstance(op, Transpose) or each is None or place_of("layout", compute) == "host":
         return []
     found = exchanges(traffic.graph.tensors[op.a].shape, op.permutation)
     between = [f"{op.name}/{number}" for number in range(len(found) - 1)]

@@ -56,6 +56,8 @@ class DotEngine(Section):
 
     ``rectangle`` is how the ``m`` rows lie where the array takes them as height x width of a
     picture: a product of 197 rows is a picture of 1 x 197, which leaves half of 2 x 2 idle.
+    ``accumulators`` is how many sums it holds while all of K passes: the more, the less often it
+    reads its operands; as many as a step makes, where it is absent.
     """
 
     kind: Literal["dot"]
@@ -65,6 +67,7 @@ class DotEngine(Section):
     cycles_per_step: Extent
     pipeline_depth: Annotated[int, Field(ge=0, le=LARGEST_WAIT)]
     rectangle: Annotated[tuple[Extent, Extent], Field(strict=False)] | None = None
+    accumulators: Extent | None = None
     heads_parallel: Extent | None = None
     widths: tuple[WidthSpeed, ...] | None = Field(default=None, strict=False)
 
@@ -72,6 +75,14 @@ class DotEngine(Section):
     def _rectangle_has_m_places(self) -> Self:
         if self.rectangle and self.rectangle[0] * self.rectangle[1] != self.m:
             raise ValueError(f"rectangle: height times width must be m = {self.m}")
+        return self
+
+    @model_validator(mode="after")
+    def _sums_of_a_step_have_places(self) -> Self:
+        if self.accumulators is not None and self.accumulators < self.m * self.n:
+            raise ValueError(
+                f"accumulators = {self.accumulators}: a step makes m * n = {self.m * self.n} sums"
+            )
         return self
 
 
@@ -155,10 +166,10 @@ class ComputeSection(Section):
             raise ValueError("placement: names the host, and there is no [compute.host]")
         for kind, unit in self.placement:
             passes = getattr(self.passes, kind, None) if self.passes else None
-            on_array = kind in {"linear", "matmul"}
-            if passes is None and ((unit == "mac") != on_array) and unit in {"mac", "vector"}:
-                if unit == "vector" and not on_array:
-                    continue
+            common = {"mac" if kind in {"linear", "matmul"} else "vector", "host", "none", None}
+            if kind == "layout":
+                common.add("dma")
+            if passes is None and unit not in common:
                 raise ValueError(
                     f"placement.{kind} = {unit!r}: that unit has no common form for it; "
                     f"describe it in [compute.passes.{kind}]"
@@ -200,6 +211,9 @@ class MemorySection(Section):
         whose tensors do not fit together work in stripes then, and store their result in DRAM
     constants
         where weights, biases and tables are kept; ``dram``, where it is absent
+    tiles_of
+        what the DMA copies into SRAM tile by tile for a product: ``all``, as where it is absent, or
+        ``constants`` alone; the array reads an activation that lies in DRAM there then
     prefetch
         True where weights of an op may be fetched during earlier ops into SRAM that is free
     """
@@ -214,6 +228,7 @@ class MemorySection(Section):
     double_buffer: bool | None = None
     arena: Literal["dram", "sram"] | None = None
     constants: Literal["dram", "sram"] | None = None
+    tiles_of: Literal["all", "constants"] | None = None
     prefetch: bool | None = None
 
     @model_serializer(mode="wrap")

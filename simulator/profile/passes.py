@@ -12,6 +12,7 @@ from simulator.profile.rates import Extent, RateOrZero
 from simulator.profile.section import Section
 
 Unit = Literal["mac", "vector", "dma", "host"]
+Place = Literal["mac", "vector", "dma", "host", "none"]
 # ``linear``: a product with constants; ``matmul``: of two activations.
 PlacedKind = Literal[
     "linear",
@@ -38,16 +39,16 @@ class Placement(Section):
     array, everything else on the vector unit.
     """
 
-    linear: Unit | Literal["none"] | None = None
-    matmul: Unit | Literal["none"] | None = None
-    softmax: Unit | Literal["none"] | None = None
-    layernorm: Unit | Literal["none"] | None = None
-    lookup: Unit | Literal["none"] | None = None
-    add: Unit | Literal["none"] | None = None
-    rescale: Unit | Literal["none"] | None = None
-    mean: Unit | Literal["none"] | None = None
-    layout: Unit | Literal["none"] | None = None
-    float: Unit | Literal["none"] | None = None
+    linear: Place | None = None
+    matmul: Place | None = None
+    softmax: Place | None = None
+    layernorm: Place | None = None
+    lookup: Place | None = None
+    add: Place | None = None
+    rescale: Place | None = None
+    mean: Place | None = None
+    layout: Place | None = None
+    float: Place | None = None
 
     def units(self) -> set[str]:
         """Return the units that some kind is placed on."""

@@ -155,6 +155,18 @@ class NpuProfile(Section):
         return self
 
     @model_validator(mode="after")
+    def _layout_on_the_dma_takes_time(self) -> Self:
+        placement, passes = self.compute.placement, self.compute.passes
+        on_dma = placement is not None and placement.layout == "dma"
+        described = passes is not None and passes.layout is not None
+        if on_dma and not described and self.memory.sram_port is None:
+            raise ValueError(
+                'compute.placement.layout = "dma": takes the time of the ports alone, and the '
+                "SRAM's has no limit; state memory.sram_port or [compute.passes.layout]"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _shifts_alone_need_scales_that_are_powers_of_two(self) -> Self:
         """Factors of products are quotients of scales; other kinds of op can do without."""
         shifting = [k for k in _PRODUCTS if self.rescale_of(k).kind == "power_of_two"]

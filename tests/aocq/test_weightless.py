@@ -14,13 +14,15 @@ import torch
 from families import EXAMPLES
 
 from aocq.capture import FloatGraph, FloatOp, capture
+from aocq.jobs.cost_record import cost_records, plain_costs
 from aocq.jobs.coverage import with_random_weights
 from aocq.lowering import check_recipe, lower
+from aocq.methods import base_ptq
+from aocq.methods.masks import scores_of
 from aocq.methods.weightless import WeightlessNetwork, quantized, without_matrices
-from aocq.recipes.limits import limits_of
+from aocq.recipes.limits import ANY_CHIP, limits_of
 from aocq.recipes.recipe import Recipe
 from aocq.zoo.models import LoadedModel, random_model
-from simulator.cost import estimate
 from simulator.errors import InputError
 from simulator.graph import IntGraph
 from simulator.graph.op import Op
@@ -63,6 +65,11 @@ def lowered(name: str, recipe: Recipe, chip: NpuProfile) -> IntGraph:
     return lower(quantized(network(name).weightless, recipe, limits), chip)
 
 
+def costs(graph: IntGraph, chip: NpuProfile) -> Mapping[str, Any]:
+    """Everything that is printed of a graph's costs."""
+    return plain_costs(cost_records(graph, chip, 1, 8, allow_unplaced=True))
+
+
 def outcome(lowering: Callable[[], IntGraph]) -> IntGraph | str:
     """The graph, or why there is none."""
     try:
@@ -80,7 +87,7 @@ def assert_same_costs(name: str, chip: NpuProfile, weight_bits: int) -> None:
         assert found == expected
         return
     assert structure(found) == structure(expected)
-    assert estimate(found, chip) == estimate(expected, chip)
+    assert costs(found, chip) == costs(expected, chip)
 
 
 @pytest.mark.parametrize("chip", CHIPS)
@@ -94,6 +101,26 @@ def test_costs_on_every_chip_at_every_width(chip: str) -> None:
     profile = load_profile(chip)
     for bits in profile.weight.bits:
         assert_same_costs(EVERY_CHIP, profile, bits)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_quantizers_are_those_of_base_ptq(bits: int) -> None:
+    """Masked scores too, whose lowest code has to be low enough for the probabilities."""
+    recipe = Recipe(activation_bits=bits, weight_range="minmax")
+    limits = replace(ANY_CHIP, layernorm_part_bits=8)
+    model, graph, weightless = network("swin_tiny_patch4_window7_224")
+    images = torch.randn(2, *model.input_size, generator=torch.Generator().manual_seed(0))
+    expected = base_ptq.quantize(graph, images, recipe, limits).activations
+    found = quantized(weightless, recipe, limits).activations
+    masked = {scores_of(graph, graph.node(name))[0] for name in weightless.masked}
+    assert masked
+    assert found.keys() == expected.keys()
+    for name, quantizer in found.items():
+        if name in masked:  # float32 in one, float64 in the other
+            assert quantizer.scale == pytest.approx(expected[name].scale, rel=1e-6)
+            assert quantizer.type == expected[name].type
+        else:
+            assert quantizer == expected[name]
 
 
 def test_matrices_are_gone_and_vectors_stay() -> None:

@@ -118,8 +118,8 @@ def arranged_inputs(graph: IntGraph) -> frozenset[str]:
 def with_weights(graph: IntGraph) -> IntGraph:
     """Return a graph whose layers have weights: zeros, of a graph without any, are random codes.
 
-    Vela compresses weights, so what they are has some influence on its cycles. The codes are normally
-    distributed like those of a fresh network, whose largest of some hundred is the largest code.
+    Vela compresses weights, so what they are has some influence on its cycles. The codes have the
+    normal distribution of a fresh network's; the largest of some hundred is the largest code.
     """
     generator = np.random.default_rng(0)
     constants = dict(graph.constants)

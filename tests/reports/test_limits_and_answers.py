@@ -76,6 +76,11 @@ def test_what_lifts_a_limit_is_more_of_the_limiting_resource(costed: Run) -> Non
     assert lift_sentence(same) == "Twice as much of any one resource makes it no faster."
 
 
+def test_a_record_without_lifts_says_so_where_it_could_have_had_some(costed: Run) -> None:
+    assert lift_sentence(changed(costed[0], lifts=[])).startswith("No lift is recorded: ")
+    assert lift_sentence(changed(costed[0], lifts=[], float16=None)) == ""
+
+
 def test_a_failed_gate_is_met_by_what_its_lift_says(costed: Run) -> None:
     found = [
         lift("dram_bytes_per_cycle", 6.4, 12.8, 3.0),
@@ -86,6 +91,15 @@ def test_a_failed_gate_is_met_by_what_its_lift_says(costed: Run) -> None:
         "With 512.00 KiB of SRAM instead of 384.00 KiB this gate would pass: activations fit the "
         "SRAM, ESTIMATED (4.000 ms, peak SRAM 460.50 KiB)."
     )
+    more = [
+        *found,
+        lift("lanes", 8.0, 32.0, 2.0, "max_latency_ms"),
+        lift("dram_bytes_per_cycle", 6.4, 12.8, 2.5, "max_latency_ms"),
+    ]
+    both = lift_sentence(changed(result, lifts=more))
+    assert both.count("this gate would pass") == 2
+    assert "With 12.8 GB/s" not in both
+    assert "With 6.4 GB/s of DRAM bandwidth instead of 3.2 GB/s this gate would pass: lat" in both
     first, second = lift_rows(result.lifts, 500.0, 4.0)
     assert first[:2] == ("SRAM", "384.00 KiB")
     assert first[3:6] == ("activations fit the SRAM, ESTIMATED", "4.000 ms", "0.00 %")
@@ -128,7 +142,7 @@ def test_float16_is_beside_the_integers_as_a_ratio(costed: Run) -> None:
     half = {"cycles": None, "latency_ms": None, "energy_mj": None}
     without = changed(costed[0], float16=half)
     assert {name for name, *_ in against_float16(without)} == {
-        *("constants, KiB", "peak SRAM, KiB", "DRAM traffic, KiB"),
+        *("constants, KiB", "peak SRAM, KiB", "DRAM traffic, KiB", "fits the SRAM"),
     }
     assert "as fast as in float16" not in html(without, costed[1])
 

@@ -6,15 +6,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aocq.jobs import captured
 from aocq.jobs.captured import CapturedNetwork, captured_network
 from aocq.jobs.request import ModelRequest
 from aocq.jobs.without_weights import lowered_without_weights, sized_record
+from aocq.progress import silent
 from aocq.recipes.recipe import Recipe
 from simulator.errors import InputError
 from simulator.profile import load_profile
@@ -71,6 +74,31 @@ def test_a_network_is_captured_once(folder: Path) -> None:
     (path,) = folder.iterdir()
     assert path.stat().st_size < 1 << 17
     assert folder.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("swin_tiny_patch4_window7_224", {"img_size": 56, "depths": (1, 2), "num_heads": (2, 4)}),
+        ("levit_128s", {"img_size": 64}),
+        ("swinv2_tiny_window8_256", {"img_size": 64, "depths": (1, 1), "num_heads": (2, 4)}),
+    ],
+)
+def test_a_file_holds_all_of_a_network(name: str, arguments: dict[str, object]) -> None:
+    """Masks, rolls and slices; patches; L2 normalizations: every kind of attribute."""
+    fresh = captured._captured(ModelRequest(name=name, arguments=arguments), silent)
+    found = captured._decoded(captured._encoded(fresh))
+    assert found.model == fresh.model
+    network, expected = found.network, fresh.network
+    assert network.graph.name == expected.graph.name
+    for node, wanted in zip(network.graph.nodes, expected.graph.nodes, strict=True):
+        assert node == replace(wanted, attributes=dict(wanted.attributes))
+    assert network.graph.parameters.keys() == expected.graph.parameters.keys()
+    for key, value in network.graph.parameters.items():
+        assert value.dtype == np.float32
+        assert np.array_equal(value, expected.graph.parameters[key])
+    for part in ("largest", "ranges", "masked", "parts"):
+        assert getattr(network, part) == getattr(expected, part)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from cost_graphs import Sketch, profile_with, transformer
+from cost_graphs import S8, Sketch, profile_with, transformer
 
 from aocq.jobs.memory_record import buffer_records, memory_record, peak_record
 from simulator.cost import estimate
@@ -63,6 +63,18 @@ def test_temporaries_are_told_with_the_passes_that_need_them():
     assert found["p/maximum"].op == "p"
 
 
+def test_parts_of_a_result_and_views_of_constants_have_their_writers():
+    graph = transformer(tokens=9, heads=2, width=8)
+    found = {b.name: b for b in buffer_records(graph, estimate(graph, profile_with()))}
+    assert found["block0.q"].op == found["block0.v"].op == "block0.parts"
+    s = Sketch()
+    row = s.reshape("row", s.ones("codes", S8, 2, 3), 1, 6)
+    graph = s.graph(s.concat("both", row, s.input("x", 4, 6)))
+    assert [b.op for b in buffer_records(graph, estimate(graph, profile_with()))] == [
+        *("x", "row", "both")
+    ]
+
+
 @pytest.mark.parametrize("streaming", [True, False])
 def test_the_records_give_the_peak_again(streaming):
     """Bytes alive during each pass, from the records alone, are at most those of the peak."""
@@ -89,6 +101,25 @@ def test_the_records_give_the_peak_again(streaming):
     assert [sizes[name] for name in peak.buffers] == sorted(
         (sizes[name] for name in peak.buffers), reverse=True
     )
+
+
+@pytest.mark.parametrize("sram_bytes", [200, 300, 1 << 20])
+def test_buffers_lie_in_sram_or_in_dram(sram_bytes):
+    graph = transformer(tokens=9, heads=2, width=8, blocks=2)
+    costs = estimate(graph, profile_with(memory__sram_bytes=sram_bytes))
+    buffers = buffer_records(graph, costs)
+    held = [b for b in buffers if b.offset is not None]
+    fits = memory_record(costs, 0, 0).peak_sram_bytes <= sram_bytes
+    assert (len(held) == len(buffers)) == fits
+    assert held
+    assert all(b.offset + b.bytes <= sram_bytes for b in held)
+    for number, one in enumerate(held):
+        for other in held[:number]:
+            together = one.first <= other.last and other.first <= one.last
+            apart = (
+                one.offset + one.bytes <= other.offset or other.offset + other.bytes <= one.offset
+            )
+            assert apart or not together
 
 
 def test_a_graph_without_steps_has_no_peak():

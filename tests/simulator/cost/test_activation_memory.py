@@ -238,7 +238,9 @@ def test_plan_of_a_transformer():
     assert plan.peak_sram_bytes >= plan.peak_lower_bound_bytes
     assert {b.name for b in plan.buffers} == plan.offsets.keys()
     assert "block0.split" not in plan.offsets
-    assert "block0.q" not in plan.offsets
+    # The parts that are read of one Transpose; K is transposed once more.
+    assert "block0.parts" not in plan.offsets
+    assert {"block0.q", "block0.k", "block0.v", "block0.k_columns"} <= plan.offsets.keys()
 
 
 def test_weight_bytes_are_packed_and_counted_once():

@@ -29,11 +29,12 @@ def parts(graph, **changes):
 def test_every_part_of_a_small_graph():
     graph = linear_graph()
     cost = estimate(graph, profile_with())
-    # 8 x 10 x 6 with weights of 4 bits; the table's 48 codes; 80 in, 48 through, 48 out
+    # 8 x 10 x 6 with weights of 4 bits; the table's 48 codes; 80 in, 48 through, 48 out. What DRAM
+    # gives is written to SRAM, and what it takes is read there.
     assert parts(graph) == {
         "mac": 480 * 2,
         "vector": 48 * 5,
-        "sram": (80 + 48 + 48 + 48) * 7,
+        "sram": (2 * 80 + 48 + 48 + 2 * 48) * 7,
         "dram": cost.dram_bytes * 11,
         "leakage": cost.total_cycles * 13,
     }
@@ -75,3 +76,22 @@ def test_narrower_weights_cost_less_where_the_table_says_so():
         return parts(s.graph("y"))["mac"]
 
     assert (macs(S8), macs(S4)) == (480 * 3, 480 * 2)
+
+
+def test_a_pass_of_the_array_that_is_no_product_counts_each_element():
+    by_rows = {
+        "temporaries": {"products": {"bits": 32, "per": "operand"}},
+        "passes": [
+            {"over": "mac", "writes": "products", "cycles_per_element": 8},
+            {"unit": "mac", "over": "mac", "reads": ["products"], "cycles_per_element": 0.25},
+        ],
+    }
+    pooled = {"passes": [{"unit": "mac", "over": "operand", "cycles_per_element": 1}]}
+    s = Sketch()
+    a = s.input("a", 4, 10)
+    s.mean("y", s.matmul("product", a, s.transpose("b", s.slice("part", a, 0, 3), 1, 0)))
+    profile = profile_with(energy=TABLE, compute__passes={"matmul": by_rows, "mean": pooled})
+    energy = estimate(s.graph("y"), profile).energy
+    # The vector unit multiplies 120 times, the array adds as often, then 12 results for the mean.
+    assert round(energy.parts["mac"] * 1e9) == (120 + 12) * 3
+    assert round(energy.parts["vector"] * 1e9) == (120 + 30) * 5

@@ -51,6 +51,19 @@ def test_rates_are_those_of_the_profile_and_a_rescale_is_gone():
     assert found.latency_ms == found.cycles / 500e3
 
 
+def test_the_speed_is_relative_to_the_chips_integers_of_eight_bits():
+    def products(**engine):
+        profile = profile_with(
+            compute__engine=DOT | engine,
+            compute__float16={"mac_speed": 0.5, "vector_speed": 1000.0},
+            memory__dram_bytes_per_cycle=1e6,
+        )
+        return float16_estimate(two_layers(), profile).cycles
+
+    fast = {"widths": [{"a_bits": 8, "b_bits": 8, "speed": 4}]}
+    assert (products(), products(**fast)) == (81, 21)  # 40 and 10 steps at half the speed, a table
+
+
 def test_no_cycles_and_no_energy_where_the_profile_has_no_float16():
     found = float16_estimate(two_layers(), without("compute.float16"))
     assert (found.cycles, found.latency_ms, found.energy) == (None, None, None)

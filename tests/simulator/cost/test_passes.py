@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from cost_graphs import S8, Sketch, profile_with
 from pydantic import ValidationError
@@ -11,9 +12,7 @@ from small_graphs import COMMON_SCALE, Draft
 from simulator.cost import estimate, plan_memory
 from simulator.cost.counts import in_blocks
 from simulator.cost.ports import port_cycles
-from simulator.cost.schedule import scheduled
 from simulator.cost.steps import program_of
-from simulator.cost.traffic import Transfer
 from simulator.graph.ops import SquaredDifference
 from simulator.profile.cost import PortSection
 from simulator.profile.passes import PassSection
@@ -69,7 +68,7 @@ def test_an_uncached_temporary_lies_where_activations_belong():
         assert (program.in_dram == {"y/products"}) == (not where)
         if where:
             assert buffers["y/products"] == 4 * 96  # memory for whole products
-        first = scheduled(graph, program, profile)[0]
+        first = estimate(graph, profile).steps[0]
         others = 96 + 80 + 5  # both operands are inputs; a multiplier and a shift
         assert first.dram_bytes == others + (0 if where else 96 * 5)
 
@@ -197,7 +196,7 @@ def test_a_pass_may_read_constants_that_its_program_adds():
     softmax = {"passes": [{"cycles_per_element": 1, "constant_bits": 32}]}
     profile = with_passes(compute__passes={"softmax": softmax})
     plain = with_passes()
-    added = [scheduled(graph, program_of(graph, each), each)[0] for each in (profile, plain)]
+    added = [estimate(graph, each).steps[0] for each in (profile, plain)]
     assert added[0].dram_bytes - added[1].dram_bytes == 24 * 4
 
 
@@ -205,7 +204,7 @@ def test_constants_in_sram_take_its_port():
     s = Sketch()
     graph = s.graph(s.linear("y", s.input("x", 4, 8), 32))
     inside, outside = (
-        scheduled(graph, program_of(graph, each), each)[0]
+        estimate(graph, each).steps[0]
         for each in (with_passes(memory__constants="sram"), with_passes())
     )
     constants = outside.dram_bytes - inside.dram_bytes
@@ -216,8 +215,5 @@ def test_constants_in_sram_take_its_port():
 @pytest.mark.parametrize(("read", "written", "cycles"), [(80, 0, 20), (0, 80, 10), (40, 80, 15)])
 def test_reads_come_no_faster_than_their_requests(read, written, cycles):
     port = PortSection(bytes_per_cycle=8, read_bytes_per_cycle=4, latency_cycles=3)
-    transfers = [
-        Transfer(tensor="a", bytes=read, run_bytes=read),
-        Transfer(tensor="b", bytes=written, run_bytes=written, written=True),
-    ]
-    assert port_cycles(transfers, port) == 3 + cycles
+    found = port_cycles(np.array([0, read]), np.array([0, written]), port)
+    assert found.tolist() == [0, 3 + cycles]

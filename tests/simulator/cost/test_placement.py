@@ -97,11 +97,61 @@ def test_where_it_is_allowed_the_ops_are_named_and_cost_nothing():
         ({"compute__placement": {"matmul": "vector"}}, r"\[compute.passes.matmul\]"),
         ({"compute__placement": {"softmax": "mac"}}, r"\[compute.passes.softmax\]"),
         ({"compute__placement": {"softmax": "gpu"}}, "'mac', 'vector', 'dma' or 'host'"),
+        ({"compute__placement": {"linear": "dma"}}, "linear = 'dma': that unit has no common form"),
+        ({"compute__placement": {"softmax": "dma"}}, r"\[compute.passes.softmax\]"),
+        ({"compute__placement": {"layout": "dma"}}, "state memory.sram_port"),
     ],
 )
 def test_places_that_cannot_be_costed_are_refused(changes, message):
     with pytest.raises((ValidationError, InputError), match=message):
         profile_with(**changes)
+
+
+def test_layout_on_the_dma_takes_the_time_of_the_port():
+    s = Sketch()
+    s.transpose("y", s.rescale("x", s.input("a", 8, 10)), 1, 0)
+    profile = profile_with(
+        compute__placement={"layout": "dma"}, memory__sram_port={"bytes_per_cycle": 4}
+    )
+    op = of_op(s.graph("y"), "y", profile)
+    assert (op.total, op.vector) == (80 // 4, 0)  # read in SRAM, written to DRAM beside that
+
+
+def test_a_transpose_that_is_placed_on_the_host_runs_there():
+    s = Sketch()
+    s.transpose("y", s.input("a", 8, 10), 1, 0)
+    profile = profile_with(
+        compute__placement={"layout": "host"},
+        compute__host=HOST,
+        compute__passes={"transpose": {"unit": "dma", "cycles_per_element": 0}},
+    )
+    assert of_op(s.graph("y"), "y", profile).host == 80 * 5 + (80 + 80) // 2
+
+
+def test_a_pass_of_the_dma_that_takes_the_longest_is_what_limits_its_op():
+    s = Sketch()
+    s.rescale("z", s.transpose("y", s.rescale("x", s.input("a", 8, 10)), 1, 0))
+    slow = {"transpose": {"unit": "dma", "cycles_per_element": 2}}
+    op = of_op(s.graph("z"), "y", profile_with(compute__passes=slow))
+    assert (op.total, op.dma, op.bound_by) == (160, 0, "dma")
+
+
+def test_nothing_is_fused_to_an_op_without_a_place():
+    s = Sketch()
+    s.rescale("y", s.lookup("table", s.input("x", 4, 8)))
+    profile = profile_with(
+        compute__placement={"lookup": "none"}, compute__fused_lookup_rescale=True
+    )
+    costs = estimate(s.graph("y"), profile, allow_unplaced=True)
+    assert costs.unplaced == ("table",)
+    assert [op.vector for op in costs.ops] == [0, 2]
+
+
+def test_nothing_is_fused_to_what_whoever_writes_the_inputs_does():
+    s = Sketch()
+    s.lookup("y", s.transpose("arranged", s.input("x", 4, 8), 1, 0))
+    profile = profile_with(compute__inputs_arranged=True, compute__fused_lookup=True)
+    assert [op.vector for op in estimate(s.graph("y"), profile).ops] == [0, 2]
 
 
 def test_requantization_that_is_not_fused_is_a_pass_of_the_vector_unit():
@@ -127,15 +177,18 @@ def test_a_product_by_rows_is_passes_over_its_multiplications():
         ],
     }
     profile = profile_with(
-        compute__passes={"matmul": passes}, memory__sram_port={"bytes_per_cycle": 8}
+        compute__passes={"matmul": passes},
+        memory__sram_port={"bytes_per_cycle": 8},
+        memory__dram_bytes_per_cycle=1,
     )
     s = Sketch()
     a = s.input("a", 4, 10)
     s.matmul("y", a, s.transpose("b", s.slice("part", a, 0, 3, axis=0), 1, 0))
     op = of_op(s.graph("y"), "y", profile)
     assert (op.macs, op.vector, op.compute) == (120, 120 * 8 // 16, 30)
-    # Per column of the result: the 40 codes of a, 4 bytes written and read for each; b once
-    assert op.sram == -(-(3 * 40 + 30 + 3 * 160) // 8) + -(-(3 * 160 + 12) // 8)
+    # Per column of the result: the 40 codes of a, 4 bytes written and read for each; b once. The
+    # network's output is read again on its way out.
+    assert op.sram == -(-(3 * 40 + 30 + 3 * 160) // 8) + -(-(3 * 160 + 12 + 12) // 8)
 
 
 @pytest.mark.parametrize(("heads", "cycles"), [(1, 6), (2, 4), (3, 2), (8, 2)])
