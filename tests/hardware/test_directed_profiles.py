@@ -11,7 +11,6 @@ from simulator.golden.directed.of_profile import units_of_profile
 from simulator.profile import load_profile
 from simulator.profile.loading import profile_paths
 
-
 # Operands of its squares are rounded twice, too: below zero the rules differ, and no vector that is
 # made shows it.
 OPEN = pytest.mark.xfail(
