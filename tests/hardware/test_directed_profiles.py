@@ -11,18 +11,8 @@ from simulator.golden.directed.of_profile import units_of_profile
 from simulator.profile import load_profile
 from simulator.profile.loading import profile_paths
 
-# Operands of its squares are rounded twice, too: below zero the rules differ, and no vector that is
-# made shows it.
-OPEN = pytest.mark.xfail(
-    strict=True, reason="layernorm_squares: double_rounding=asymmetric is neither shown nor proven"
-)
-NAMES = [
-    pytest.param(name, marks=OPEN) if name == "tflm_int16x8" else name
-    for name in sorted(profile_paths())
-]
 
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(profile_paths()))
 def test_nothing_stays_open(name: str) -> None:
     units = [*units_of_profile(load_profile(name))]
     assert units

@@ -210,6 +210,24 @@ def test_squares_are_not_negative_but_what_is_squared_is() -> None:
     assert wrongly_proven(trial) == []
 
 
+def test_squares_of_operands_that_are_rounded_once_differ_nowhere() -> None:
+    wide = IntType(bits=16)  # too many pairs to enumerate
+    draft = Draft()
+    draft.input("a", (2,), wide)
+    other = draft.operand("b", (2,), wide)
+    factors = ((1 << 30, 31), (1 << 30, 31), (3 << 29, 34))
+    draft.op(
+        SquaredDifference, "y", "a", other, factors=factors, input_left_shift=0,
+        double_rounding=DoubleRounding.SYMMETRIC,
+    )  # fmt: skip
+    graph = draft.graph()
+    unit = unit_of(graph, graph.ops[-1])
+    codes = np.random.default_rng(3).integers(-32768, 32768, (2, 500, 2)).astype(np.int16)
+    trial = Trial.of(unit, dict(zip(unit.inputs, codes, strict=True)))
+    assert proven_equal(trial, found(trial, "double_rounding=asymmetric")) is not None
+    assert wrongly_proven(trial) == []
+
+
 def test_a_sum_onto_a_residual_has_one_left_shift_and_one_zero_point_stage() -> None:
     trial = trial_of(MatMul, "onto a residual, per channel")
     families = {variant.family for variant in variants(trial.unit)}

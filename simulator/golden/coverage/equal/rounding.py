@@ -21,7 +21,7 @@ from simulator.golden.coverage.ties import Ties, possible_ties
 from simulator.golden.variants.stage import rule_of
 from simulator.golden.variants.trial import Trial, is_fixed_point, requantization_of
 from simulator.golden.variants.variant import Family, Variant
-from simulator.graph.ops import AddShifted, SoftmaxFloatTable, SquaredDifference
+from simulator.graph.ops import AddShifted, Op, SoftmaxFloatTable, SquaredDifference
 from simulator.graph.ranges import Interval
 from simulator.numerics.rescaling import RescaleRule
 from simulator.numerics.rounding import (
@@ -100,8 +100,15 @@ def _reasons_of_two(trial: Trial, variant: Variant) -> Iterator[str]:
             yield "this is what the op does"
     changed = changed_rule(trial, variant)
     both_twice = changed is not None and changed.double_rounding is not DoubleRounding.NONE
-    if not once and both_twice and never_negative(trial) and not rounds_operands:
+    if not once and both_twice and never_negative(trial) and _operands_once(trial.op):
         yield "the two differ only below zero, and nothing is"
+
+
+def _operands_once(op: Op) -> bool:
+    """Tell whether no operand is rounded twice: few ops round any, and by these shifts once."""
+    if not isinstance(op, AddShifted | SquaredDifference):
+        return True
+    return max(op.shift_a, op.shift_b) <= FIRST_STEP
 
 
 def _few_first_steps(trial: Trial, variant: Variant, scaled: Interval) -> Iterator[str]:
