@@ -14,8 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -83,7 +83,8 @@ def _captured(request: ModelRequest, progress: Progress) -> CapturedNetwork:
     from aocq.jobs.record import model_record
     from aocq.zoo.models import random_model
 
-    with progress(f"capture {request.name} with random weights", 1) as advance:
+    what = f"capture {request.name} with random weights"
+    with progress(what, 1) as advance, _one_thread():
         model = random_model(
             request.name,
             request.classes,
@@ -96,6 +97,23 @@ def _captured(request: ModelRequest, progress: Progress) -> CapturedNetwork:
         network = without_matrices(graph, images)
         advance(1)
     return CapturedNetwork(model=model_record(model), network=network)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute in one thread.
+
+    Several gain little on two images, and wait for each other, busily, where others need the cores.
+    Ranges do not depend on how many there are, either.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 # --- the folder -----------------------------------------------------------------------------------
