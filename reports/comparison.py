@@ -100,6 +100,12 @@ def sections(results: Sequence[RunResult]) -> list[tuple[str, list[Line]]]:
     ]
 
 
+def _data(result: RunResult) -> str:
+    """Return the name of a run's data and the beginning of its digest: ``val d9a31c3a``."""
+    data = result.data
+    return MISSING if data is None else f"{data.name} {data.digest[:8]}".rstrip()
+
+
 def _identity(results: Sequence[RunResult]) -> list[Line]:
     return [
         Line("network", [result.model.name for result in results]),
@@ -107,7 +113,7 @@ def _identity(results: Sequence[RunResult]) -> list[Line]:
         Line("weights", [(r.model.checkpoint_sha256 or MISSING)[:8] for r in results]),
         Line("method", [scheme(result) for result in results]),
         Line("profile", [result.profile.name for result in results]),
-        Line("data", [r.data.name if r.data else MISSING for r in results]),
+        Line("data", [_data(r) for r in results]),
         Line("classes", [count(r.data.classes) if r.data else MISSING for r in results]),
         Line("images", [images(result) for result in results]),
     ]

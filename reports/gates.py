@@ -84,7 +84,9 @@ def against(verdict: Verdict) -> list[str]:
 def why(verdict: Verdict) -> str:
     """Return the verdict's one sentence, without its word."""
     if verdict.failed:
-        return f"{plural(len(verdict.failed), 'condition')} not met"
+        text = f"{plural(len(verdict.failed), 'condition')} not met"
+        open_ = len(undecided(verdict))
+        return text + f", {open_} not shown to hold" * bool(open_)
     if not verdict.feasible:
         return f"{plural(len(undecided(verdict)), 'gate')} not shown to hold"
     return f"activations fit the SRAM, gates passed: {_applied(verdict) or 'none set'}"

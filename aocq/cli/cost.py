@@ -69,8 +69,8 @@ def command(
 
     A MODEL needs neither weights nor images: random ones take their place. It is quantized by
     base_ptq, whose graph does not depend on them. That of aocq, which verify takes, does, and may
-    need a third more SRAM: to know, quantize and lower the network, and give the graph. A captured
-    network is kept, so that another profile or width takes a second or two.
+    need half as much SRAM again: to know, quantize and lower the network, and give the graph. A
+    captured network is kept, so that another profile or width takes a second or two.
 
     With a gate or --junit the estimate is judged, whether activations fit the SRAM included: exit
     code 1 where the verdict is NO or UNDECIDED. Without, the code is 0 and the table says it.
@@ -274,4 +274,7 @@ def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
     if "plan" in found:
         print_columns(PLAN_HEAD, plan_rows(found["plan"]))
     if method:
-        print("note: other methods make other graphs; aocq's may need more SRAM", file=sys.stderr)
+        print(
+            "note: other methods make other graphs; aocq's may need up to half as much SRAM again",
+            file=sys.stderr,
+        )

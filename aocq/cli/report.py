@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,10 +56,10 @@ def command(
         result = write(folder, out or folder, given)
     gates.write_junit(judging.costs.junit, gate_cases(result.verdict, judged_group(result)))
     if given.applied():
-        if not as_markdown:
-            gates.print_gates(
-                result.verdict, result.lifts, result.profile.clock_mhz, result.latency_ms
-            )
+        from aocq.records.verdict import answer
+        from reports.gates import why
+
+        print(f"verdict: {answer(result.verdict)}: {why(result.verdict)}", file=sys.stderr)
         gates.exit_unless_yes(result.verdict)
 
 

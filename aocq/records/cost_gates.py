@@ -36,7 +36,8 @@ _COSTS: Mapping[str, _Cost] = MappingProxyType(
     }
 )
 NO_ENERGY = (
-    "energy of one image is not known: the profile has no table of energies, or the record is older"
+    "energy of one image is not known: the profile has no table of energies that holds for the "
+    "network ([energy], docs/profiles.md), or the record is older"
 )
 
 

@@ -88,7 +88,9 @@ def test_the_same_rows_are_in_markdown_and_reasons_on_the_page(near: RunResult, 
     for told in against(result.verdict):
         assert told in page
     assert answer(result) == "NO"
-    assert summary_rows(result)[-1][1].startswith("NO: 2 conditions not met; ESTIMATED peak")
+    assert summary_rows(result)[-1][1].startswith(
+        "NO: 2 conditions not met, 3 not shown to hold; ESTIMATED peak"
+    )
 
 
 def test_an_undecided_verdict_says_so_everywhere(near: RunResult, run: Run) -> None:

@@ -96,7 +96,7 @@ def test_where_it_is_allowed_the_ops_are_named_and_cost_nothing():
         ({"compute__placement": {"float": "host"}}, r"there is no \[compute.host\]"),
         ({"compute__placement": {"matmul": "vector"}}, r"\[compute.passes.matmul\]"),
         ({"compute__placement": {"softmax": "mac"}}, r"\[compute.passes.softmax\]"),
-        ({"compute__placement": {"softmax": "gpu"}}, "'mac', 'vector', 'dma' or 'host'"),
+        ({"compute__placement": {"softmax": "gpu"}}, "'mac', 'vector', 'dma', 'host' or 'none'"),
         ({"compute__placement": {"linear": "dma"}}, "linear = 'dma': that unit has no common form"),
         ({"compute__placement": {"softmax": "dma"}}, r"\[compute.passes.softmax\]"),
         ({"compute__placement": {"layout": "dma"}}, "state memory.sram_port"),
