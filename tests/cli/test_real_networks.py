@@ -32,7 +32,7 @@ def job(name: str, weights: str, images: int, calibration: int) -> tuple[object,
 
 def test_deit_tiny_loses_little(tmp_path: Path) -> None:
     weights = "deit_tiny_patch16_224.lnq8.fp16.safetensors"
-    job_of_deit = job("deit_tiny_patch16_224", weights, 128, 32)
+    job_of_deit = job("deit_tiny_patch16_224", weights, 128, 64)
     aocq(*job_of_deit, "--method", "aocq", "--preset", "fast", "--out", tmp_path)
     result, rows = load_run(tmp_path)
     assert result.accuracy.images == 128
@@ -70,7 +70,7 @@ def test_vit_tiny_drowns_in_the_outliers_of_its_residual_stream(tmp_path: Path) 
 
 def test_factors_per_channel_save_vit_tiny(tmp_path: Path) -> None:
     weights = "vit_tiny_patch16_224.augreg_in21k_ft_in1k.fp16.safetensors"
-    job_of_vit = job("vit_tiny_patch16_224", weights, 16, 8)
+    job_of_vit = job("vit_tiny_patch16_224", weights, 16, 16)
     # 16 images: one is 6 points, and the gate of 5 may fail by a single one.
     gate = ("--max-drop", 20, "--decide", "point")
     aocq(*job_of_vit, "--method", "aocq", "--preset", "fast", *gate, "--out", tmp_path)
