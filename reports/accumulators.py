@@ -12,7 +12,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from aocq.records.accumulator_widths import SWEEP_NAME, SweepRecord, SweepRow, save_sweep
 from reports import palette
@@ -172,5 +172,5 @@ def _shares(axes: Axes, shares: Sequence[float]) -> None:
     axes.set_yscale("log")
     axes.set_ylim(min(shares) / 3, 200)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.legend(**BESIDE)

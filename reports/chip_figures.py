@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from reports import palette
 from reports.alike import judged_on, network
@@ -138,7 +138,7 @@ def _latency(axes: Axes, ran: Sequence[tuple[int, TableRow]], gates: Mapping[str
                 fontsize=8,
             )
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("latency of one image, ms (log scale), ESTIMATED")
 
 
@@ -182,7 +182,7 @@ def _sram(axes: Axes, ran: Sequence[tuple[int, TableRow]]) -> None:
     values = [100.0, *(value for _, _, value in found)]
     axes.set_xlim(min(values) / 8, max(values) * 8)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g} %"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("of the chip's SRAM (log scale), ESTIMATED")
 
 

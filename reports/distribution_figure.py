@@ -63,7 +63,7 @@ def distributions(result: RunResult, rows: Sequence[LayerRow]) -> str | None:
         axes.set(xlabel="op, in graph order", ylabel="float values, range of the type = 0 to 100 %")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
         axes.grid(visible=False, axis="x")
-        axes.set_title(" ", fontsize=8)  # the blocks' names will stand here
+        axes.set_title(" ", fontsize=8, y=1.0)  # the blocks' names will stand here
         figure.legend(loc="outside upper left", ncols=6)
         lay_out(figure)
         name_blocks(axes, rows)

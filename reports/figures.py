@@ -12,7 +12,7 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 from matplotlib.transforms import Bbox, BboxBase
 from numpy.typing import NDArray
 
@@ -53,7 +53,7 @@ def sqnr_along_depth(rows: Sequence[LayerRow]) -> str | None:
         margin = 0.06 * max(high - low, 1.0)
         axes.set(xlim=_depth_limits(rows), ylim=(low - 2 * margin, high + margin))
         axes.set(xlabel="op, in graph order", ylabel="SQNR against the float network (dB)")
-        axes.set_title(" ", fontsize=8)  # the blocks' names will stand here
+        axes.set_title(" ", fontsize=8, y=1.0)  # the blocks' names will stand here
         axes.grid(visible=False, axis="x")
         axes.axhspan(low - 2 * margin, 0, color=palette.NO_SIGNAL, alpha=0.1, linewidth=0)
         axes.axhline(0, color=INK, linewidth=1)
@@ -126,8 +126,8 @@ def saturation(rows: Sequence[LayerRow]) -> str | None:
         axes.yaxis.set_major_formatter(
             FuncFormatter(lambda value, _: f"{value:.12f}".rstrip("0").rstrip(".") + " %")
         )
-        axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.set_title(" ", fontsize=8)  # the blocks' names will stand here
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_title(" ", fontsize=8, y=1.0)  # the blocks' names will stand here
         axes.grid(visible=False, axis="x")
         indices, shares = [row.index for row, _ in ops], [value for _, value in ops]
         of = looks(row.kind for row in rows)

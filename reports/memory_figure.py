@@ -91,7 +91,7 @@ def memory_timeline(result: RunResult, rows: Sequence[LayerRow]) -> str | None:
         live.set_xlim(-1, len(rows))
         _live(live, result, *live_bytes(buffers, lives, len(rows)))
         _places(places, dict(zip((b.name for b in buffers), lives, strict=True)), result, rows)
-        live.set_title(" ", fontsize=8)  # the blocks' names will stand here
+        live.set_title(" ", fontsize=8, y=1.0)  # the blocks' names will stand here
         places.set_xlabel("op, in graph order")
         figure.legend(*live.get_legend_handles_labels(), loc="outside upper left", ncols=5)
         figure.legend(*places.get_legend_handles_labels(), loc="outside lower left", ncols=8)

@@ -13,7 +13,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult
@@ -83,7 +83,7 @@ def roofline(result: RunResult, rows: Sequence[LayerRow]) -> str | None:
             )
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
-            axis.set_minor_formatter(NullFormatter())
+            axis.set_minor_locator(NullLocator())
         axes.set_xlabel("MACs for each byte of constants from DRAM (log scale)")
         axes.set_ylabel("MACs per cycle achieved (log scale), ESTIMATED")
         figure.legend(loc="outside upper left", ncols=6)

@@ -251,7 +251,8 @@ def test_folders_of_networks_of_one_name_are_told_apart() -> None:
 def test_an_ablation_varies_one_level_at_a_time_and_judges_the_streams(
     warm: Run, demo: Demo, tmp_path: Path
 ) -> None:
-    method = ("--method", "fq_vit", "--preset", "fast", "--limit", 4, "--out", tmp_path)
+    few = ("--limit", 2, "--calib", 4)
+    method = ("--method", "fq_vit", "--preset", "fast", *few, "--out", tmp_path)
     done = warm(*job(demo, "ablate"), *method)
     found = rows(tmp_path / "ablate.csv")
     levels = ("alpha", "scales", "rounding", "loss", "inputs")

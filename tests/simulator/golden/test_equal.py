@@ -22,7 +22,7 @@ from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import DoubleRounding
 
 # A residual has as many terms as codes, each of which its proofs look at.
-OPS_OF_A_KIND = {**dict.fromkeys(MAKERS, 24), "matmul onto a residual": 10}
+OPS_OF_A_KIND = {**dict.fromkeys(MAKERS, 12), "matmul onto a residual": 8}
 MORE = [(op_type, case) for op_type, cases in CASES.items() for case in [*cases][1:2]]
 
 
