@@ -18,10 +18,10 @@ from simulator.gemm import Gemm, backend, limit_threads_of_this_thread, one_thre
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import accumulator_of
 from simulator.graph.ops import SPECS, Op
-from simulator.kernel_choice import kernel_of
+from simulator.kernel_choice import Step, group_steps, single_step
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.float_type import Array
-from simulator.ops import BEHAVIOURS, Kernel
+from simulator.ops import BEHAVIOURS
 from simulator.ops.behaviour import SumCounts
 from simulator.taps import no_such_tensor
 
@@ -75,11 +75,11 @@ class Executor:
         self.graph = graph
         self.gemm: Gemm = backend(gemm)
         self.threads = threads or default_threads()
-        self._steps: list[tuple[Op, Kernel]] = [
-            (op, kernel_of(op, graph, self.gemm, portable=portable)) for op in graph.ops
-        ]
+        self.portable = portable
+        self._groups = () if portable else group_steps(graph, self.gemm)
+        self._single: dict[str, Step] = {}
+        self._steps = self._steps_for(graph.outputs)
         self._masks = {op.name for op in graph.ops if SPECS[type(op)].is_mask(graph, op)}
-        self._last_use = {name: step for step, op in enumerate(graph.ops) for name in op.operands}
 
     def run(
         self,
@@ -105,6 +105,9 @@ class Executor:
             If the shape, type or range of ``images`` is not the input's, or a tap does not exist.
         """
         self._check(images, taps)
+        # The steps of no taps are made beforehand, and a list that others may have put there.
+        dissolved = any(op.name in taps for step in self._groups for op in step.ops[:-1])
+        steps = self._steps_for({*taps, *self.graph.outputs}) if dissolved else self._steps
         images = np.ascontiguousarray(images)  # as kernels take them
         size = IMAGES_PER_TASK
         if not any(_may_stop(op) for op in self.graph.ops):
@@ -120,31 +123,56 @@ class Executor:
             ) as pool,
         ):
             for task, part in zip(
-                tasks, pool.map(lambda task: self._run_task(task, taps), tasks), strict=True
+                tasks, pool.map(lambda task: self._run_task(task, taps, steps), tasks), strict=True
             ):
                 parts.append(part)
                 if on_progress:
                     on_progress(len(task))
         return _join(parts)
 
-    def _run_task(self, images: Array, taps: Collection[str]) -> RunOutput:
+    def _steps_for(self, kept: Collection[str]) -> list[Step]:
+        """Return the steps of a run that writes out the tensors to keep: groups without them."""
+        groups = {
+            op.name: step
+            for step in self._groups
+            if not any(op.name in kept for op in step.ops[:-1])
+            for op in step.ops
+        }
+        steps = []
+        for op in self.graph.ops:
+            group = groups.get(op.name)
+            if group is None:
+                if op.name not in self._single:
+                    self._single[op.name] = single_step(
+                        op, self.graph, self.gemm, portable=self.portable
+                    )
+                steps.append(self._single[op.name])
+            elif op is group.ops[-1]:
+                steps.append(group)
+        return steps
+
+    def _run_task(
+        self, images: Array, taps: Collection[str], steps: Sequence[Step]
+    ) -> RunOutput:
         """Run a few images on the calling thread."""
         graph = self.graph
         kept = {*taps, *graph.outputs}
+        last_use = {name: number for number, step in enumerate(steps) for name in step.operands}
         values: dict[str, Array] = {**graph.constants, graph.inputs[0]: images}
         counts = {}
-        for step, (op, kernel) in enumerate(self._steps):
-            result = kernel([values[name] for name in op.operands])
-            values[op.name] = result.codes
-            counts[op.name] = OpCounts(
-                elements=result.codes.size,
-                saturated=0 if op.name in self._masks else result.saturated,
-                sums=result.sums,
-                in_order=result.in_order,
-            )
-            _stop_at_errors(op, result.sums)
-            for name in op.operands:
-                if self._last_use[name] == step and name not in kept:
+        for number, step in enumerate(steps):
+            inner, result = step.kernel([values[name] for name in step.operands])
+            values[step.result] = result.codes
+            for op, found in zip(step.ops, (*inner, result), strict=True):
+                counts[op.name] = OpCounts(
+                    elements=found.elements,
+                    saturated=0 if op.name in self._masks else found.saturated,
+                    sums=found.sums,
+                    in_order=found.in_order,
+                )
+                _stop_at_errors(op, found.sums)
+            for name in step.operands:
+                if last_use[name] == number and name not in kept:
                     values.pop(name, None)
         return RunOutput(
             outputs={name: values[name] for name in graph.outputs},

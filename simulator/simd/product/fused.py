@@ -79,18 +79,27 @@ def multiply_activations(
     rest as above.
     """
     columns = rights.shape[1] if transposed else rights.shape[2]
-    turned = np.empty((rights.shape[2], rights.shape[1]), rights.dtype)
     saturated = 0
     for i in range(lefts.shape[0]):
-        if transposed and rights.shape[2] % PAIR == 0:
-            pack_pairs_of_columns(rights[i], signed, panels)
-        elif transposed:
-            transpose_codes(rights[i], turned)
-            pack_pairs(turned, panels)
-        else:
-            pack_pairs(rights[i], panels)
+        pack_activations(rights[i], transposed, signed, panels, 0, initial)
         saturated += multiply_and_requantize(
             lefts[i], 0, panels, PAIR, 0, initial, codes, sums, requantizer, extremes, out,
             i * lefts.shape[1] * columns, columns,
         )  # fmt: skip
     return saturated
+
+
+@kernel
+def pack_activations(right, transposed, signed, panels, shifted, initial):
+    """Pack a right operand that has just been made, [K, N], or [N, K] where ``transposed``.
+
+    ``initial`` becomes what sums start with where left codes are ``shifted``.
+    """
+    if transposed and right.shape[1] % PAIR == 0:
+        pack_pairs_of_columns(right, signed, panels)
+    elif transposed:
+        turned = np.empty((right.shape[1], right.shape[0]), right.dtype)
+        transpose_codes(right, turned)
+        pack_pairs(turned, panels)
+    else:
+        pack_pairs(right, panels)
