@@ -14,6 +14,7 @@ INT1, INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 6
 I8X32, I16X16, I32X8, I64X4 = (
     ir.VectorType(lane, 256 // lane.width) for lane in (INT8, INT16, INT32, INT64)
 )
+I32X16 = ir.VectorType(INT32, 16)  # of 512 bits: for products alone
 
 LANES: int = I32X8.count  # of 32 bits: what most kernels take at a time
 

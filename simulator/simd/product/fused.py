@@ -7,13 +7,12 @@ import numpy as np
 
 from simulator.numerics.jit import kernel
 from simulator.simd.lanes.requantize_row import requantize_row
+from simulator.simd.product.forms import PAIR
 from simulator.simd.product.packing import (
-    PAIR,
     STRIP_ROWS,
-    multiply_terms,
+    multiply_from,
     pack_pairs,
     pack_pairs_of_columns,
-    start_sums,
     take_rows,
     transpose_codes,
 )
@@ -50,8 +49,10 @@ def multiply_and_requantize(
     for start in range(0, a.shape[0], STRIP_ROWS):
         count = min(STRIP_ROWS, a.shape[0] - start)
         take_rows(a, start, count, shifted, codes)
-        start_sums(initial, count, sums)
-        multiply_terms(codes, count, 0, codes.shape[1], panels, per_step, chunk, sums)
+        multiply_from(
+            initial, codes, count, 0, codes.shape[1], panels, per_step, chunk, sums.reshape(-1), 0,
+            sums.shape[1],
+        )  # fmt: skip
         place = out_at + start * columns
         saturated += requantize_strip(sums, count, requantizer, extremes, out, place, columns)
     return saturated
