@@ -23,6 +23,8 @@ from simulator.numerics.integer_type import IntArray
 from simulator.simd.lanes.lookup import ENTRIES, I8X64, permuted, permutes_bytes, quarters_of
 from simulator.simd.lanes.vectors import (
 
+    I32X16,
+    I64X8,
     INT1,
     INT8,
     INT32,
@@ -36,6 +38,7 @@ from simulator.simd.lanes.vectors import (
     intrinsic,
     load,
     loop,
+    loop_if_any,
     splat,
     store,
 )
@@ -43,7 +46,6 @@ from simulator.simd.lanes.vectors import (
 BLOCK = 64  # codes that are looked up at a time: as many may be read behind a row
 NARROW = 16  # exponentials of one register
 WORD_BYTES = 4  # of an exponential
-I32X16, I64X8 = (ir.VectorType(lane, 512 // lane.width) for lane in (INT32, INT64))
 HALF_BITS = 32
 LOWER_HALF = (1 << HALF_BITS) - 1
 # A dword of codes moves to where interleaving bytes within quarters of a register takes its words
@@ -122,18 +124,9 @@ def _blocks(builder: Any, columns: Any, size: int, start: Values, body: Any) -> 
     ``inside`` tells, of the last block, which of its places belong to the row; it is None before.
     """
     last = builder.and_(builder.sub(columns, constant(1)), constant(-size))
-    before = builder.block
-    with builder.if_then(builder.icmp_signed(">", last, constant(0))):
-        whole = loop(
-            builder, constant(0), last, size, start, lambda first, kept: body(first, kept, None)
-        )
-        ran = builder.block
-    carried = []
-    for value, found in zip(start, whole, strict=True):
-        phi = builder.phi(found.type)
-        phi.add_incoming(value, before)
-        phi.add_incoming(found, ran)
-        carried.append(phi)
+    carried = loop_if_any(
+        builder, constant(0), last, size, start, lambda first, kept: body(first, kept, None)
+    )
     missing = builder.sub(constant(size), builder.sub(columns, last))
     ones = builder.lshr(constant(-1), builder.add(missing, constant(64 - size)))
     inside = builder.bitcast(builder.trunc(ones, ir.IntType(size)), ir.VectorType(INT1, size))
