@@ -144,6 +144,13 @@ def fill(builder: Any, value: Any, vector: Any) -> Any:
     return builder.shuffle_vector(first, undefined, zeros)
 
 
+def joined(builder: Any, lower: Any, upper: Any) -> Any:
+    """Return two registers as one, twice as wide."""
+    lanes = list(range(2 * lower.type.count))
+    order = ir.Constant(ir.VectorType(INT32, len(lanes)), lanes)
+    return builder.shuffle_vector(lower, upper, order)
+
+
 def smaller(builder: Any, a: Any, b: Any) -> Any:
     """Return the smaller of each pair of signed lanes."""
     return builder.select(builder.icmp_signed("<", a, b), a, b)

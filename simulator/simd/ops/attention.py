@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -25,7 +26,6 @@ from simulator.simd.lanes.vectors import LANES
 from simulator.simd.ops.add import add_constants
 from simulator.simd.ops.attention_strips import ATTEND, MOST_ADDS, Added, Matrices, Product
 from simulator.simd.ops.matmul_fused import FIRST_SUM, one_pass_requantizer, sum_counts
-from simulator.simd.ops.requantizing import AnySimdRequantizer
 from simulator.simd.ops.softmax import softmax_constants
 from simulator.simd.product.forms import PAIR, QUAD, Form, left_codes
 from simulator.simd.product.packing import empty_panels, padded_terms
@@ -75,7 +75,7 @@ class _Factor:
     form: Form
     shifted: int
     left_dtype: type[np.integer]
-    requantizer: AnySimdRequantizer
+    requantizer: tuple[object, ...]
     dtype: np.dtype[Any]
 
     @classmethod
@@ -90,7 +90,7 @@ class _Factor:
             form=form,
             shifted=shifted,
             left_dtype=left,
-            requantizer=requantizer,
+            requantizer=requantizer.arguments,
             dtype=graph.result(op).type.dtype,
         )
 
@@ -108,7 +108,7 @@ class _Factor:
             shifted=self.shifted,
             codes=np.empty((rows, padded), self.left_dtype),
             sums=np.empty((rows, len(panels) * TILE_COLUMNS), np.int32),
-            requantizer=self.requantizer.arguments,
+            requantizer=self.requantizer,
             extremes=FIRST_SUM.copy(),
         )
 
@@ -181,14 +181,20 @@ def _matrices(codes: IntArray) -> Matrices:
     """Return where the kernel finds matrices [..., rows, columns]: mostly without a copy."""
     if codes.strides[-1] != codes.itemsize or min(codes.strides) < 0:
         codes = np.ascontiguousarray(codes)
+    starts, size = _places(codes.shape, codes.strides)
+    flat = np.lib.stride_tricks.as_strided(codes, (size,), codes.strides[-1:])
+    return Matrices(flat, starts, codes.strides[-2], *codes.shape[-2:])
+
+
+@lru_cache(maxsize=64)
+def _places(
+    shape: tuple[int, ...], strides: tuple[int, ...]
+) -> tuple[NDArray[np.int64], int]:
+    """Return where matrices of bytes begin, and how much memory they span."""
     starts = np.zeros((), np.int64)
-    for extent, stride in zip(codes.shape[:-2], codes.strides[:-2], strict=True):
-        starts = starts[..., None] + np.arange(extent) * (stride // codes.itemsize)
-    *_, rows, columns = codes.shape
-    step = codes.strides[-2] // codes.itemsize
-    size = int(starts.max()) + (rows - 1) * step + columns
-    flat = np.lib.stride_tricks.as_strided(codes, (size,), (codes.itemsize,))
-    return Matrices(flat, starts.reshape(-1), step, rows, columns)
+    for extent, stride in zip(shape[:-2], strides[:-2], strict=True):
+        starts = starts[..., None] + np.arange(extent) * stride
+    return starts.reshape(-1), int(starts.max()) + (shape[-2] - 1) * strides[-2] + shape[-1]
 
 
 def _empty(

@@ -70,7 +70,7 @@ class Layer:
     packed: Packed
     left: LeftForm
     initial: NDArray[np.int32]
-    requantizer: AnySimdRequantizer
+    requantizer: tuple[object, ...]
     dtype: np.dtype[Any]
 
     @classmethod
@@ -89,7 +89,7 @@ class Layer:
             packed=packed,
             left=left,
             initial=initial,
-            requantizer=requantizer,
+            requantizer=requantizer.arguments,
             dtype=graph.result(op).type.dtype,
         )
 
@@ -104,7 +104,7 @@ class Layer:
             self.initial,
             np.empty((STRIP_ROWS, packed.padded_terms), left.dtype),
             np.empty((STRIP_ROWS, len(self.initial)), np.int32),
-            self.requantizer.arguments,
+            self.requantizer,
             extremes,
         )
 
@@ -165,4 +165,5 @@ def _of_activations(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer
 
 def sum_counts(extremes: NDArray[np.int32]) -> SumCounts:
     """Return the counts of sums that cannot overflow, by their ends lane by lane, int32 [16]."""
-    return SumCounts(0, 0, 0, int(extremes[:LANES].min()), int(extremes[LANES:].max()))
+    ends = extremes.tolist()
+    return SumCounts(0, 0, 0, min(ends[:LANES]), max(ends[LANES:]))
