@@ -49,6 +49,12 @@ def element(builder: Any, start: Any, *steps: tuple[Any, int]) -> Any:
     return builder.gep(start, [offset])
 
 
+def hidden(builder: Any, address: Any) -> Any:
+    """Return an address whose origin the optimizer does not see: an assembly of no instruction."""
+    kind = ir.FunctionType(address.type, [address.type])
+    return builder.asm(kind, "", "=r,0", [address], False)
+
+
 def load(builder: Any, place: Any, vector: Any) -> Any:
     """Load a register from an address of any alignment."""
     return builder.load(builder.bitcast(place, vector.as_pointer()), align=1)

@@ -32,6 +32,11 @@ def form_of(b: IntArray) -> Form:
     return Form.QUADS if exact_chunk(b) >= QUAD else Form.PAIRS
 
 
+def terms_per_step(form: Form) -> int:
+    """Return how many terms of a column lie side by side: pairs, or quads."""
+    return PAIR if form is Form.PAIRS else QUAD
+
+
 def left_codes(form: Form, dtype: np.dtype) -> tuple[type[np.integer], int]:
     """Return the type of left codes that the tile reads, and what is added to make them so."""
     if form is Form.PAIRS:

@@ -31,7 +31,6 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 
-from simulator.numerics.jit import cpu_features
 from simulator.simd.lanes.vectors import (
     I8X32,
     I16X16,
@@ -45,13 +44,14 @@ from simulator.simd.lanes.vectors import (
     call,
     constant,
     element,
+    hidden,
     intrinsic,
     load,
     loop,
     splat,
     store,
 )
-from simulator.simd.product.dot import add_quads, instruction_for
+from simulator.simd.product.dot import add_quads, has_wide_vnni, instruction_for
 
 TILE_COLUMNS = 16
 UNROLLED = 2  # steps in one round of the loop
@@ -72,7 +72,7 @@ class Shape(NamedTuple):
 
 NARROW, WIDE = Shape(6, I32X8), Shape(8, I32X16)
 TILE_ROWS = NARROW.rows
-VNNI_SHAPE = WIDE if cpu_features().get("avx512vnni") else NARROW
+VNNI_SHAPE = WIDE if has_wide_vnni() else NARROW
 VNNI_ROWS = VNNI_SHAPE.rows
 
 # Adds the products of a left register and a right one, both seen as int32, to one of sums.
@@ -155,7 +155,12 @@ def _places(context: Any, builder: Any, kinds: Any, arguments: Any, shape: Shape
     rows = [element(builder, left, (at, 1), (stride, row)) for row in range(shape.rows)]
     columns = element(builder, place(3), (arguments[4], 1))
     in_bytes = [builder.bitcast(address, INT8.as_pointer()) for address in (*rows, columns)]
-    return Places(in_bytes[:-1], in_bytes[-1], tile(7), tile(10))
+    rows, columns = in_bytes[:-1], in_bytes[-1]
+    if shape.rows <= NARROW.rows:
+        # Each row's address in a register of its own: told that they are multiples of a stride, the
+        # compiler adds them up anew in each step. There is no room for more rows.
+        rows = [hidden(builder, address) for address in rows]
+    return Places(rows, columns, tile(7), tile(10))
 
 
 def _pairs(builder: Any) -> Add:
