@@ -18,7 +18,6 @@ from simulator.graph.bounds import bounds
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Add, MatMul, Op, Softmax
 from simulator.numerics.integer_type import IntArray
-from simulator.numerics.jit import has_vnni
 from simulator.ops.behaviour import GroupKernel, InnerResult, OpResult, SumCounts
 from simulator.simd.lanes.padded_codes import PADDING
 from simulator.simd.lanes.softmax_row import BLOCK
@@ -27,7 +26,7 @@ from simulator.simd.ops.add import add_constants
 from simulator.simd.ops.attention_strips import ATTEND, MOST_ADDS, Added, Matrices, Product
 from simulator.simd.ops.matmul_fused import FIRST_SUM, one_pass_requantizer, sum_counts
 from simulator.simd.ops.softmax import softmax_constants
-from simulator.simd.product.forms import PAIR, QUAD, Form, left_codes
+from simulator.simd.product.forms import Form, form_of_activations, left_codes, terms_per_step
 from simulator.simd.product.packing import empty_panels, padded_terms
 from simulator.simd.product.tile import TILE_COLUMNS, TILE_ROWS, VNNI_ROWS
 
@@ -102,7 +101,7 @@ class _Factor:
         return Product(
             transposed=self.transposed,
             panels=panels,
-            per_step=PAIR if self.form is Form.PAIRS else QUAD,
+            per_step=terms_per_step(self.form),
             terms=needed,
             initial=np.empty(len(panels) * TILE_COLUMNS, np.int32),
             shifted=self.shifted,
@@ -121,8 +120,8 @@ def simd_kernel(ops: Sequence[Any], graph: IntGraph, gemm: Gemm) -> GroupKernel 
     first, *between, normalized, last = ops
     if not isinstance(gemm, Avx2Gemm) or first.residual or last.residual:
         return None
-    signed = all(graph.tensors[op.b].type.dtype == np.int8 for op in (first, last))
-    form = Form.VNNI if has_vnni() and signed else Form.PAIRS
+    forms = {form_of_activations(graph.tensors[op.b].type.dtype) for op in (first, last)}
+    form = forms.pop() if len(forms) == 1 else Form.PAIRS
     scores, context = _Factor.of(first, graph, form), _Factor.of(last, graph, form)
     added = [add_constants(op, graph) for op in between]
     columns = graph.result(first).shape[-1]
