@@ -21,8 +21,8 @@ from simulator.graph.ops import SPECS, Op
 from simulator.kernel_choice import Step, group_steps, single_step
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.float_type import Array
-from simulator.ops import BEHAVIOURS
-from simulator.ops.behaviour import SumCounts
+from simulator.ops import BEHAVIOURS, OpResult
+from simulator.ops.behaviour import InnerResult, SumCounts
 from simulator.taps import no_such_tensor
 
 # Images that one worker takes at a time: enough to feed the matrix product, few enough for caches.
@@ -151,9 +151,7 @@ class Executor:
                 steps.append(group)
         return steps
 
-    def _run_task(
-        self, images: Array, taps: Collection[str], steps: Sequence[Step]
-    ) -> RunOutput:
+    def _run_task(self, images: Array, taps: Collection[str], steps: Sequence[Step]) -> RunOutput:
         """Run a few images on the calling thread."""
         graph = self.graph
         kept = {*taps, *graph.outputs}
@@ -163,7 +161,8 @@ class Executor:
         for number, step in enumerate(steps):
             inner, result = step.kernel([values[name] for name in step.operands])
             values[step.result] = result.codes
-            for op, found in zip(step.ops, (*inner, result), strict=True):
+            results: list[InnerResult | OpResult] = [*inner, result]
+            for op, found in zip(step.ops, results, strict=True):
                 counts[op.name] = OpCounts(
                     elements=found.elements,
                     saturated=0 if op.name in self._masks else found.saturated,

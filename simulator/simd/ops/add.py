@@ -87,9 +87,7 @@ def simd_kernel(op: Add, graph: IntGraph, _: Gemm) -> Kernel | None:
         b = np.ascontiguousarray(operands[1]) if constant_b is None else constant_b
         out = np.empty(a.shape, result.type.dtype)
         flat = out.reshape(-1)
-        saturated = add_rows_simd(
-            a.reshape(-1), b.reshape(-1), *constants.arguments, columns, flat
-        )
+        saturated = add_rows_simd(a.reshape(-1), b.reshape(-1), *constants.arguments, columns, flat)
         return OpResult(out, int(saturated))
 
     return kernel

@@ -124,7 +124,7 @@ def _attend_by(pack_right: Any) -> Any:
         codes
             scratch: the scores of a strip, flat, and 64 codes behind them that may be read
         adds, added
-            how many Adds follow the scores, and :data:`MOST_ADDS` of :class:`Added`: of these or any
+            how many Adds follow the scores, and :data:`MOST_ADDS` of :class:`Added`
         softmax
             constants of :func:`simulator.simd.ops.softmax.softmax_rows_simd`, from the table on
 
@@ -162,7 +162,12 @@ def _attend_by(pack_right: Any) -> Any:
                         codes[: count * columns], added[number], head, start * columns
                     )
                 misfits[3] += softmax_rows_simd(
-                    codes, count, columns, *softmax, context.codes.reshape(-1), context.codes.shape[1]
+                    codes,
+                    count,
+                    columns,
+                    *softmax,
+                    context.codes.reshape(-1),
+                    context.codes.shape[1],
                 )
                 sum_up(context, count)
                 place = out.starts[head] + start * out.step
