@@ -20,7 +20,7 @@ from llvmlite import binding
 from numba.core import config as numba_config
 
 from simulator.config import cache_folder
-from simulator.kernel_cache import KernelCache
+from simulator.kernel_cache import keep_compiled
 
 
 def kernel_cache_folder() -> Path | None:
@@ -40,7 +40,7 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
         cache=False, nogil=True, fastmath=False, error_model="python", boundscheck=False
     )(function)
     if is_compiling():
-        compiled._cache = KernelCache(function, kernel_cache_folder())
+        keep_compiled(compiled, kernel_cache_folder())
     return compiled  # type: ignore[no-any-return]
 
 

@@ -5,8 +5,9 @@ Loading torch, timm, Numba and matplotlib takes longer than most commands do. Wh
 loading itself runs in processes of its own.
 
 The one argument is ``with-torch`` or ``without-torch``: then torch and torchvision are not to be
-found, and timm cannot be imported. Reads a JSON object per line, arguments and environment. Answers with the number of the
-command's process, which may be sent a signal, and at its end with another object: code, out, err.
+found, and timm cannot be imported. Reads a JSON object per line, arguments and environment. Answers
+with the number of the command's process, which may be sent a signal, and at its end with another
+object: code, out, err.
 """
 
 from __future__ import annotations
