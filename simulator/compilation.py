@@ -15,7 +15,6 @@ for files of kernels come into place whole.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 import time
@@ -101,6 +100,8 @@ def _opened(folder: Path) -> int | None:
 
 def _byte(name: str) -> int:
     """Return the place of a kernel's lock: a number below 2**62, which files may have."""
+    import hashlib
+
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 2
 
 

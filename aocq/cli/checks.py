@@ -47,6 +47,10 @@ def check_of(command: str, parameter: str) -> Check | None:
 
 
 def _profile(name: str, parameters: Parameters) -> None:
+    from simulator.profile_names import profile_file
+
+    profile_file(name)  # a mistyped name takes none of what reads the file
+
     from simulator.profile import load_profile
 
     profile = load_profile(name)

@@ -10,23 +10,52 @@ written (issue 4908), and processes that fill it at once can mix up signatures.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, cached_property, update_wrapper
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numba
-from llvmlite import binding
-from numba.core import config as numba_config
-
+import simulator.kernel_sources  # noqa: F401  (notes the time before kernels are imported)
 from simulator.config import cache_folder
-from simulator.kernel_cache import keep_compiled
 
 
 def kernel_cache_folder() -> Path | None:
     """Return the folder of compiled kernels, None where nothing can be kept."""
     folder = cache_folder()
     return None if folder is None else folder / "kernels"
+
+
+class Kernel:
+    """A function that is compiled at its first call; until then Numba is not even imported.
+
+    That takes a fifth of a second, and commands that run no kernel import modules which have some.
+    To Numba, and to whoever asks for anything but the function, it is Numba's dispatcher.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.py_func = function
+        update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run the compiled function."""
+        return self.dispatcher(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.dispatcher, name)
+
+    @cached_property
+    def dispatcher(self) -> Any:
+        """Numba's dispatcher; the function itself where kernels are not compiled."""
+        import numba
+
+        compiled: Any = numba.njit(
+            cache=False, nogil=True, fastmath=False, error_model="python", boundscheck=False
+        )(self.py_func)
+        if is_compiling():
+            from simulator.kernel_cache import keep_compiled
+
+            keep_compiled(compiled, kernel_cache_folder())
+        return compiled
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,12 +65,7 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     :mod:`simulator.graph.ranges` proves that nothing passes 63 bits) and write into arrays that
     the caller allocated.
     """
-    compiled: Any = numba.njit(
-        cache=False, nogil=True, fastmath=False, error_model="python", boundscheck=False
-    )(function)
-    if is_compiling():
-        keep_compiled(compiled, kernel_cache_folder())
-    return compiled  # type: ignore[no-any-return]
+    return Kernel(function)
 
 
 def has_avx2() -> bool:
@@ -52,10 +76,14 @@ def has_avx2() -> bool:
 @cache
 def cpu_features() -> Mapping[str, bool]:
     """Return which instruction sets this CPU has, by LLVM's names."""
+    from llvmlite import binding
+
     return MappingProxyType(binding.get_host_cpu_features())
 
 
 def is_compiling() -> bool:
     """Tell whether kernels are compiled; without (NUMBA_DISABLE_JIT) they run as plain Python."""
+    from numba.core import config as numba_config
+
     config: Any = numba_config  # its attributes are set at run time
     return not config.DISABLE_JIT

@@ -13,8 +13,8 @@ import pytest
 from command_line import Demo, Finished, digests
 from PIL import Image
 
-from aocq.cli import export, golden, recipes
-from aocq.cli.app import COMMANDS
+from aocq.cli import recipes
+from aocq.cli.app import COMMANDS, GROUPS
 from aocq.cli.checks import CHECKS, check_of
 from aocq.cli.options import GEMMS
 from aocq.recipes.methods import METHOD_SPECS
@@ -221,10 +221,9 @@ def test_a_network_that_fails_leaves_no_folder(
     assert list(tmp_path.iterdir()) == []
 
 
-GROUPS = {"golden": golden.COMMANDS, "export": export.COMMANDS}
 IN_GROUPS = {
     f"{group}.{name}": command
-    for group, commands in GROUPS.items()
+    for group, (_, commands) in GROUPS.items()
     for name, command in commands.items()
 }
 

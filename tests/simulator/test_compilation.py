@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turns at compiling: of several processes one compiles a kernel, whatever becomes of the others."""
+"""Turns at compiling: of several processes one compiles a kernel, whatever the others suffer."""
 
 from __future__ import annotations
 
