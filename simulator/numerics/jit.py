@@ -41,6 +41,8 @@ class Kernel:
         return self.dispatcher(*arguments)
 
     def __getattr__(self, name: str) -> Any:
+        if name in {"dispatcher", "py_func"}:  # of one that is being copied, and has nothing yet
+            raise AttributeError(name)
         return getattr(self.dispatcher, name)
 
     @cached_property
