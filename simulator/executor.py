@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from simulator import compilation
 from simulator.boundary import problem_of_codes
 from simulator.config import default_threads
 from simulator.counts import OpCounts, summed
@@ -159,6 +160,7 @@ class Executor:
         values: dict[str, Array] = {**graph.constants, graph.inputs[0]: images}
         counts = {}
         for number, step in enumerate(steps):
+            compilation.at(number + 1, len(steps))
             inner, result = step.kernel([values[name] for name in step.operands])
             values[step.result] = result.codes
             results: list[InnerResult | OpResult] = [*inner, result]
