@@ -77,7 +77,7 @@ class Executor:
         self.gemm: Gemm = backend(gemm)
         self.threads = threads or default_threads()
         self.portable = portable
-        self._groups = () if portable else group_steps(graph, self.gemm)
+        self._groups = () if portable else group_steps(graph, lambda _: self.gemm)
         self._single: dict[str, Step] = {}
         self._steps = self._steps_for(graph.outputs)
         self._masks = {op.name for op in graph.ops if SPECS[type(op)].is_mask(graph, op)}

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from simulator.gemm import Gemm
@@ -74,10 +74,11 @@ def single_step(op: Op, graph: IntGraph, gemm: Gemm, *, portable: bool = False) 
     return Step(ops=(op,), operands=tuple(op.operands), kernel=OneKernel(kernel))
 
 
-def group_steps(graph: IntGraph, gemm: Gemm) -> Sequence[Step]:
+def group_steps(graph: IntGraph, gemm_of: Callable[[Op], Gemm]) -> Sequence[Step]:
     """Return the steps of several ops that a graph has here, in no op more than once.
 
-    No op outside a step reads what is inside, and no output of the graph is.
+    No op outside a step reads what is inside, and no output of the graph is. ``gemm_of`` gives the
+    backend of an op's products.
     """
     if not has_avx2():
         return ()
@@ -87,7 +88,7 @@ def group_steps(graph: IntGraph, gemm: Gemm) -> Sequence[Step]:
     for op in graph.ops:
         if op.name in taken:
             continue
-        found = group_form(graph, op, following(op), gemm)
+        found = group_form(graph, op, following(op), gemm_of)
         if found is not None:
             ops, kernel = found
             made = {op.name for op in ops}

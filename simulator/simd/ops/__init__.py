@@ -58,11 +58,11 @@ class GroupForm(NamedTuple):
         returns the ops of a group that begins with an op, none if it does not; the last argument
         are the ops behind it, of which each is the only reader of the one before
     build
-        as in :data:`FORMS`, of these ops
+        as in :data:`FORMS`, of these ops; the last argument gives the backend of an op's products
     """
 
     find: Callable[[IntGraph, Op, Sequence[Op]], Sequence[Op]]
-    build: Callable[[Sequence[Any], IntGraph, Gemm], GroupKernel | None]
+    build: Callable[[Sequence[Any], IntGraph, Callable[[Op], Gemm]], GroupKernel | None]
 
 
 GROUP_FORMS: Mapping[str, GroupForm] = MappingProxyType(
@@ -83,7 +83,7 @@ def form(op: Op, graph: IntGraph, gemm: Gemm) -> Kernel | None:
 
 
 def group_form(
-    graph: IntGraph, first: Op, following: Sequence[Op], gemm: Gemm
+    graph: IntGraph, first: Op, following: Sequence[Op], gemm_of: Callable[[Op], Gemm]
 ) -> tuple[tuple[Op, ...], GroupKernel] | None:
     """Return the ops of a group that begins with an op, and their kernel; None if there is none.
 
@@ -92,7 +92,7 @@ def group_form(
     """
     for found in GROUP_FORMS.values():
         ops = found.find(graph, first, following)
-        kernel = found.build(ops, graph, gemm) if ops else None
+        kernel = found.build(ops, graph, gemm_of) if ops else None
         if kernel is not None:
             return tuple(ops), kernel
     return None

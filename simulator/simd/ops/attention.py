@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -112,13 +112,16 @@ class _Factor:
         )
 
 
-def simd_kernel(ops: Sequence[Any], graph: IntGraph, gemm: Gemm) -> GroupKernel | None:
+def simd_kernel(
+    ops: Sequence[Any], graph: IntGraph, gemm_of: Callable[[Op], Gemm]
+) -> GroupKernel | None:
     """Return a kernel of the ops that :func:`find` gives, or none where one has no such form.
 
     Its operands are those of all ops that no op of the group makes, in order.
     """
     first, *between, normalized, last = ops
-    if not isinstance(gemm, Avx2Gemm) or first.residual or last.residual:
+    tiles = all(isinstance(gemm_of(op), Avx2Gemm) for op in (first, last))
+    if not tiles or first.residual or last.residual:
         return None
     forms = {form_of_activations(graph.tensors[op.b].type.dtype) for op in (first, last)}
     form = forms.pop() if len(forms) == 1 else Form.PAIRS

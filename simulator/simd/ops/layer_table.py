@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -32,12 +32,14 @@ def find(graph: IntGraph, first: Op, following: Sequence[Op]) -> Sequence[Op]:
     return (first, following[0]) if isinstance(following[0], Lookup) else ()
 
 
-def simd_kernel(ops: Sequence[Op], graph: IntGraph, gemm: Gemm) -> GroupKernel | None:
+def simd_kernel(
+    ops: Sequence[Op], graph: IntGraph, gemm_of: Callable[[Op], Gemm]
+) -> GroupKernel | None:
     """Return a kernel of the ops that :func:`find` gives, or none where one has no such form."""
     product, lookup = ops
     assert isinstance(product, MatMul)
     assert isinstance(lookup, Lookup)
-    if not isinstance(gemm, Avx2Gemm) or product.residual:
+    if not isinstance(gemm_of(product), Avx2Gemm) or product.residual:
         return None
     requantizer = one_pass_requantizer(product, graph, bounds(graph, product))
     bytes_only = all(
