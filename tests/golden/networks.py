@@ -35,8 +35,7 @@ from simulator.boundary import quantize
 from simulator.errors import InputError
 from simulator.executor import Executor
 from simulator.graph import IntGraph, sha256
-from simulator.profile import load_profile
-from simulator.profile.loading import profile_paths
+from simulator.profile import load_profile, profile_paths
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "aocq"))
 

@@ -8,8 +8,7 @@ import pytest
 from simulator.golden.coverage.of_op import unit_coverage
 from simulator.golden.directed import stimuli
 from simulator.golden.directed.of_profile import units_of_profile
-from simulator.profile import load_profile
-from simulator.profile.loading import profile_paths
+from simulator.profile import load_profile, profile_paths
 
 
 @pytest.mark.parametrize("name", sorted(profile_paths()))
