@@ -23,6 +23,8 @@ from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.float_type import Array
 from simulator.ops import BEHAVIOURS, Kernel
 from simulator.ops.behaviour import SumCounts
+from simulator.split import split_of
+from simulator.split_run import run_split, split_steps
 from simulator.taps import no_such_tensor
 
 # Images that one worker takes at a time: enough to feed the matrix product, few enough for caches.
@@ -80,6 +82,10 @@ class Executor:
         ]
         self._masks = {op.name for op in graph.ops if SPECS[type(op)].is_mask(graph, op)}
         self._last_use = {name: step for step, op in enumerate(graph.ops) for name in op.operands}
+        # Where an overflow ends the run, what it tells of the first images must not depend on how
+        # many workers there are: no image is shared then.
+        stops = any(_may_stop(op) for op in graph.ops)
+        self._split = None if stops or self.threads == 1 else split_of(graph, self.threads)
 
     def run(
         self,
@@ -106,12 +112,7 @@ class Executor:
         """
         self._check(images, taps)
         images = np.ascontiguousarray(images)  # as kernels take them
-        size = IMAGES_PER_TASK
-        if not any(_may_stop(op) for op in self.graph.ops):
-            # Few images are spread over all workers; but where an overflow ends the run, what it
-            # tells of the first ones must not depend on how many workers there are.
-            size = min(size, -(-len(images) // self.threads))
-        tasks = [images[i : i + size] for i in range(0, len(images), size)]
+        tasks, shared = self._tasks(images)
         parts: list[RunOutput] = []
         with (
             one_thread_per_worker(self.gemm),
@@ -125,7 +126,40 @@ class Executor:
                 parts.append(part)
                 if on_progress:
                     on_progress(len(task))
+            if len(shared):
+                parts.append(self._run_shared(shared, taps, pool))
+                if on_progress:
+                    on_progress(len(shared))
         return _join(parts)
+
+    def _tasks(self, images: Array) -> tuple[list[Array], Array]:
+        """Return the images of each task of one worker, and those that all workers share.
+
+        Every worker gets as many; what is left over is shared.
+        """
+        size, shared = IMAGES_PER_TASK, 0
+        if self._split is not None:
+            shared = len(images) % self.threads if self._split.any else 0
+            each = -(-(len(images) - shared) // self.threads)
+            size = -(-each // -(-each // IMAGES_PER_TASK)) if each else 1
+        whole = len(images) - shared
+        return [images[i : min(i + size, whole)] for i in range(0, whole, size)], images[whole:]
+
+    def _run_shared(self, images: Array, taps: Collection[str], pool: ThreadPoolExecutor) -> RunOutput:
+        """Run fewer images than workers, each on all of them."""
+        assert self._split is not None
+        kept = {*taps, *self.graph.outputs}
+        finished = [
+            [name for name in op.operands if self._last_use[name] == step and name not in kept]
+            for step, op in enumerate(self.graph.ops)
+        ]
+        steps = split_steps(self.graph, self._split, self._steps, finished)
+        found = run_split(self.graph, self._split, steps, images, kept, self._masks, pool)
+        return RunOutput(
+            outputs={name: found.values[name] for name in self.graph.outputs},
+            taps={name: np.ascontiguousarray(found.values[name]) for name in taps},
+            counts=found.counts,
+        )
 
     def _run_task(self, images: Array, taps: Collection[str]) -> RunOutput:
         """Run a few images on the calling thread."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Add
+from simulator.graph.shapes import repeated_shape
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.output_stage import output_stage_kernel
@@ -74,12 +75,13 @@ def channel_multipliers(op: Add, graph: IntGraph) -> list[NDArray[np.int64]]:
 def constant_operand(op: Add, graph: IntGraph) -> IntArray | None:
     """Return the codes of a constant b, None where b is an activation.
 
-    Dimensions of extent 1 are written out. Leading dimensions that b does not have are not: kernels
-    begin again with its first row after its last.
+    Dimensions of extent 1 are written out, but for leading ones. These, and those that b does not
+    have, are not: kernels begin again with its first row after its last.
     """
     if not graph.is_constant(op.b):
         return None
     codes, shape = graph.constants[op.b], graph.result(op).shape
+    codes = codes.reshape(repeated_shape(codes.shape))
     return np.ascontiguousarray(np.broadcast_to(codes, shape[len(shape) - codes.ndim :]))
 
 

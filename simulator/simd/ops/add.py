@@ -68,6 +68,7 @@ def simd_kernel(op: Add, graph: IntGraph, _: Gemm) -> Kernel | None:
     columns = repeats_after if uniform else result.shape[-1]
     if columns < LANES:
         return None
+    whole_images = uniform and constant_b is None  # of as many rows as there are in the operands
     held = LANES if uniform else columns // LANES * LANES  # channels whose constants are held
     pre_shift_offset = -sum(
         zero * factor[:1].repeat(held) if uniform else zero * factor[:held]
@@ -97,7 +98,7 @@ def simd_kernel(op: Add, graph: IntGraph, _: Gemm) -> Kernel | None:
             result.zero_point,
             low,
             high,
-            columns,
+            b.size // len(a) if whole_images else columns,
             out.reshape(-1),
         )
         return OpResult(out, int(saturated))

@@ -52,7 +52,7 @@ def _by_weights(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer) ->
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = np.ascontiguousarray(operands[0])
-        out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
+        out = PaddedCodes.empty((*a.shape[:-1], packed.columns), result.type.dtype)
         extremes = FIRST_SUM.copy()
         saturated = multiply_and_requantize(
             a.reshape(-1, packed.terms),
@@ -77,17 +77,17 @@ def _by_weights(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer) ->
 def _of_activations(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer) -> Kernel:
     """Kernel of a product of two activations, one pair of matrices after the other."""
     result = graph.result(op)
-    rows, columns = result.shape[-2:]
+    columns = result.shape[-1]
     terms = graph.tensors[op.a].shape[-1]
     panels_shape = pairs_shape(terms, columns)
     padded_terms, padded = panels_shape[1] // TILE_COLUMNS, panels_shape[0] * TILE_COLUMNS
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a, b = (np.ascontiguousarray(operand) for operand in operands)
-        out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
+        out = PaddedCodes.empty((*a.shape[:-1], columns), result.type.dtype)
         extremes = FIRST_SUM.copy()
         saturated = multiply_activations(
-            a.reshape(-1, rows, terms),
+            a.reshape(-1, *a.shape[-2:]),
             b.reshape(-1, *b.shape[-2:]),
             op.transpose_b,
             b.dtype == np.int8,

@@ -151,7 +151,7 @@ def _by_weights(
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = np.ascontiguousarray(operands[0])
-        out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
+        out = PaddedCodes.empty((*a.shape[:-1], packed.columns), result.type.dtype)
         scratch = Scratch.empty((packed.padded_terms, packed.left_dtype), packed.terms, padded)
         saturated = narrow_and_requantize(
             a.reshape(-1, packed.terms),
@@ -185,7 +185,7 @@ def _of_activations(
 ) -> Kernel:
     """Kernel of a product of two activations, one pair of matrices after the other."""
     result = graph.result(op)
-    rows, columns = result.shape[-2:]
+    columns = result.shape[-1]
     terms = graph.tensors[op.a].shape[-1]
     padded = -(-columns // GROUP) * GROUP
     padded_terms = pairs_shape(terms, columns)[1] // TILE_COLUMNS
@@ -193,10 +193,10 @@ def _of_activations(
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a, b = (np.ascontiguousarray(operand) for operand in operands)
-        out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
+        out = PaddedCodes.empty((*a.shape[:-1], columns), result.type.dtype)
         scratch = Scratch.empty((padded_terms, np.int16), terms, padded)
         saturated = narrow_activations(
-            a.reshape(-1, rows, terms),
+            a.reshape(-1, *a.shape[-2:]),
             b.reshape(-1, *b.shape[-2:]),
             op.transpose_b,
             np.empty((padded // TILE_COLUMNS, padded_terms * TILE_COLUMNS), np.int16),
