@@ -111,4 +111,5 @@ def _of_activations(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer
 
 
 def _counts(extremes: NDArray[np.int32]) -> SumCounts:
-    return SumCounts(0, 0, 0, int(extremes[:LANES].min()), int(extremes[LANES:].max()))
+    ends = extremes.tolist()  # a reduction by numpy would let go of the interpreter, and wait for it
+    return SumCounts(0, 0, 0, min(ends[:LANES]), max(ends[LANES:]))

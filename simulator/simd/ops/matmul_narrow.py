@@ -127,8 +127,8 @@ class Scratch:
 
     def result(self, codes: IntArray, saturated: int) -> OpResult:
         """Return a result with what was counted."""
-        least, most = int(self.extremes[0, :LANES].min()), int(self.extremes[0, LANES:].max())
-        sums = SumCounts.of(self.counts[:3], least, most)
+        ends = self.extremes[0].tolist()
+        sums = SumCounts.of(self.counts[:3], min(ends[:LANES]), max(ends[LANES:]))
         return OpResult(codes, saturated, sums, int(self.counts[3]))
 
 
