@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -24,7 +24,7 @@ from simulator.numerics.float_type import Array
 from simulator.ops import BEHAVIOURS, Kernel
 from simulator.ops.behaviour import SumCounts
 from simulator.split import split_of
-from simulator.split_run import run_split, split_steps
+from simulator.split_run import LocalStep, local_steps, run_split
 from simulator.taps import no_such_tensor
 
 # Images that one worker takes at a time: enough to feed the matrix product, few enough for caches.
@@ -85,6 +85,7 @@ class Executor:
         # Where an overflow ends the run, what it tells of the first images must not depend on how
         # many workers there are: no image is shared then.
         stops = any(_may_stop(op) for op in graph.ops)
+        self._local_steps: list[list[LocalStep]] = []
         self._split = None if stops or self.threads == 1 else split_of(graph, self.threads)
 
     def run(
@@ -145,20 +146,29 @@ class Executor:
         whole = len(images) - shared
         return [images[i : min(i + size, whole)] for i in range(0, whole, size)], images[whole:]
 
-    def _run_shared(self, images: Array, taps: Collection[str], pool: ThreadPoolExecutor) -> RunOutput:
+    def _run_shared(
+        self, images: Array, taps: Collection[str], pool: ThreadPoolExecutor
+    ) -> RunOutput:
         """Run fewer images than workers, each on all of them."""
-        assert self._split is not None
+        split = self._split
+        assert split is not None
+        if not self._local_steps:
+            self._local_steps = [
+                local_steps(self.graph, split, worker) for worker in range(split.workers)
+            ]
+        limit_threads_of_this_thread(self.gemm)
+        kernels = [kernel for _, kernel in self._steps]
         kept = {*taps, *self.graph.outputs}
-        finished = [
-            [name for name in op.operands if self._last_use[name] == step and name not in kept]
-            for step, op in enumerate(self.graph.ops)
-        ]
-        steps = split_steps(self.graph, self._split, self._steps, finished)
-        found = run_split(self.graph, self._split, steps, images, kept, self._masks, pool)
+        values, counts = run_split(
+            self.graph, split, kernels, self._local_steps, images, kept, pool
+        )
         return RunOutput(
-            outputs={name: found.values[name] for name in self.graph.outputs},
-            taps={name: np.ascontiguousarray(found.values[name]) for name in taps},
-            counts=found.counts,
+            outputs={name: values[name] for name in self.graph.outputs},
+            taps={name: np.ascontiguousarray(values[name]) for name in taps},
+            counts={
+                name: replace(found, saturated=0) if name in self._masks else found
+                for name, found in counts.items()
+            },
         )
 
     def _run_task(self, images: Array, taps: Collection[str]) -> RunOutput:
@@ -215,6 +225,8 @@ def _stop_at_errors(op: Op, sums: SumCounts | None) -> None:
 
 def _join(parts: Sequence[RunOutput]) -> RunOutput:
     first = parts[0]
+    if len(parts) == 1:
+        return first
     return RunOutput(
         outputs={
             name: np.concatenate([part.outputs[name] for part in parts]) for name in first.outputs

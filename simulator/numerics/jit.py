@@ -21,6 +21,7 @@ from numba.core import config as numba_config
 
 from simulator.config import cache_folder
 from simulator.kernel_cache import KernelCache
+from simulator.numerics.interpreter_lock import spin_in_kernels
 
 
 def kernel_cache_folder() -> Path | None:
@@ -40,6 +41,7 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
         cache=False, nogil=True, fastmath=False, error_model="python", boundscheck=False
     )(function)
     if is_compiling():
+        spin_in_kernels()
         compiled._cache = KernelCache(function, kernel_cache_folder())
     return compiled  # type: ignore[no-any-return]
 
