@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Executor as Pool
 from dataclasses import dataclass, field
+from functools import reduce
 from queue import SimpleQueue
 
 import numpy as np
@@ -24,6 +25,7 @@ from simulator.graph.shapes import Shape
 from simulator.numerics.float_type import Array
 from simulator.numerics.interpreter_lock import waiter
 from simulator.ops import Kernel, OpResult
+from simulator.ops.behaviour import SumCounts
 from simulator.split import Cut, Split
 
 # The rows of a result that a worker made, or none from a worker that has failed.
@@ -279,11 +281,11 @@ def _joined(name: TensorId, split: Split, workers: Sequence[_Worker]) -> Array:
 
 
 def _counts(graph: IntGraph, op: Op, images: int, workers: Sequence[_Worker]) -> OpCounts:
-    total = OpCounts(elements=images * graph.result(op).size)
-    for worker in workers:
-        found = worker.counted.get(op.name)
-        if found is not None:
-            total += OpCounts(
-                saturated=found.saturated, sums=found.sums, in_order=found.in_order
-            )
-    return total
+    found = [worker.counted[op.name] for worker in workers if op.name in worker.counted]
+    sums = [part.sums for part in found if part.sums]
+    return OpCounts(
+        elements=images * graph.result(op).size,
+        saturated=sum(part.saturated for part in found),
+        sums=reduce(SumCounts.merged, sums) if sums else None,
+        in_order=sum(part.in_order for part in found),
+    )
