@@ -18,13 +18,12 @@ from simulator.gemm import Gemm, backend, limit_threads_of_this_thread, one_thre
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import accumulator_of
 from simulator.graph.ops import SPECS, Op
-from simulator.kernel_choice import kernel_of
+from simulator.kernel_choice import Step, group_steps, single_step
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.float_type import Array
-from simulator.ops import BEHAVIOURS, Kernel
+from simulator.ops import BEHAVIOURS
 from simulator.ops.behaviour import SumCounts
-from simulator.split import split_of
-from simulator.split_run import LocalStep, local_steps, run_split
+from simulator.split_run import SharedRun, shared_run
 from simulator.taps import no_such_tensor
 
 # Images that one worker takes at a time: enough to feed the matrix product, few enough for caches.
@@ -77,16 +76,16 @@ class Executor:
         self.graph = graph
         self.gemm: Gemm = backend(gemm)
         self.threads = threads or default_threads()
-        self._steps: list[tuple[Op, Kernel]] = [
-            (op, kernel_of(op, graph, self.gemm, portable=portable)) for op in graph.ops
-        ]
+        self.portable = portable
+        self._groups = () if portable else group_steps(graph, self.gemm)
+        self._single: dict[str, Step] = {}
+        self._steps = self._steps_for(graph.outputs)
         self._masks = {op.name for op in graph.ops if SPECS[type(op)].is_mask(graph, op)}
-        self._last_use = {name: step for step, op in enumerate(graph.ops) for name in op.operands}
         # Where an overflow ends the run, what it tells of the first images must not depend on how
         # many workers there are: no image is shared then.
-        stops = any(_may_stop(op) for op in graph.ops)
-        self._local_steps: list[list[LocalStep]] = []
-        self._split = None if stops or self.threads == 1 else split_of(graph, self.threads)
+        self._may_stop = any(_may_stop(op) for op in graph.ops)
+        self._shared_steps: Sequence[Step] | None = None
+        self._shared_run: SharedRun | None = None
 
     def run(
         self,
@@ -112,8 +111,12 @@ class Executor:
             If the shape, type or range of ``images`` is not the input's, or a tap does not exist.
         """
         self._check(images, taps)
+        # The steps of no taps are made beforehand, and a list that others may have put there.
+        dissolved = any(op.name in taps for step in self._groups for op in step.ops[:-1])
+        steps = self._steps_for({*taps, *self.graph.outputs}) if dissolved else self._steps
         images = np.ascontiguousarray(images)  # as kernels take them
-        tasks, shared = self._tasks(images)
+        shared = self._shared(steps) if self.threads > 1 and not self._may_stop else None
+        tasks, rest = self._tasks(images, shares=shared is not None)
         parts: list[RunOutput] = []
         with (
             one_thread_per_worker(self.gemm),
@@ -122,46 +125,50 @@ class Executor:
             ) as pool,
         ):
             for task, part in zip(
-                tasks, pool.map(lambda task: self._run_task(task, taps), tasks), strict=True
+                tasks, pool.map(lambda task: self._run_task(task, taps, steps), tasks), strict=True
             ):
                 parts.append(part)
                 if on_progress:
                     on_progress(len(task))
-            if len(shared):
-                parts.append(self._run_shared(shared, taps, pool))
+            if shared is not None and len(rest):
+                parts.append(self._run_rest(shared, rest, taps, steps, pool))
                 if on_progress:
-                    on_progress(len(shared))
+                    on_progress(len(rest))
         return _join(parts)
 
-    def _tasks(self, images: Array) -> tuple[list[Array], Array]:
+    def _tasks(self, images: Array, *, shares: bool) -> tuple[list[Array], Array]:
         """Return the images of each task of one worker, and those that all workers share.
 
-        Every worker gets as many; what is left over is shared.
+        Every worker takes as many images; what is left over is shared.
         """
-        size, shared = IMAGES_PER_TASK, 0
-        if self._split is not None:
-            shared = len(images) % self.threads if self._split.any else 0
-            each = -(-(len(images) - shared) // self.threads)
+        if self._may_stop:
+            size, rest = IMAGES_PER_TASK, 0
+        else:
+            rest = len(images) % self.threads if shares else 0
+            each = -(-(len(images) - rest) // self.threads)
             size = -(-each // -(-each // IMAGES_PER_TASK)) if each else 1
-        whole = len(images) - shared
+        whole = len(images) - rest
         return [images[i : min(i + size, whole)] for i in range(0, whole, size)], images[whole:]
 
-    def _run_shared(
-        self, images: Array, taps: Collection[str], pool: ThreadPoolExecutor
+    def _shared(self, steps: Sequence[Step]) -> SharedRun | None:
+        """Return how all workers run the same images, None where no step can be shared."""
+        if steps is not self._shared_steps:
+            self._shared_run = shared_run(self.graph, steps, self.threads)
+            self._shared_steps = steps
+        return self._shared_run
+
+    def _run_rest(
+        self,
+        shared: SharedRun,
+        images: Array,
+        taps: Collection[str],
+        steps: Sequence[Step],
+        pool: ThreadPoolExecutor,
     ) -> RunOutput:
         """Run fewer images than workers, each on all of them."""
-        split = self._split
-        assert split is not None
-        if not self._local_steps:
-            self._local_steps = [
-                local_steps(self.graph, split, worker) for worker in range(split.workers)
-            ]
-        limit_threads_of_this_thread(self.gemm)
-        kernels = [kernel for _, kernel in self._steps]
+        limit_threads_of_this_thread(self.gemm)  # this thread is one of the workers
         kept = {*taps, *self.graph.outputs}
-        values, counts = run_split(
-            self.graph, split, kernels, self._local_steps, images, kept, pool
-        )
+        values, counts = shared.run(images, kept, pool)
         return RunOutput(
             outputs={name: values[name] for name in self.graph.outputs},
             taps={name: np.ascontiguousarray(values[name]) for name in taps},
@@ -171,24 +178,49 @@ class Executor:
             },
         )
 
-    def _run_task(self, images: Array, taps: Collection[str]) -> RunOutput:
+    def _steps_for(self, kept: Collection[str]) -> list[Step]:
+        """Return the steps of a run that writes out the tensors to keep: groups without them."""
+        groups = {
+            op.name: step
+            for step in self._groups
+            if not any(op.name in kept for op in step.ops[:-1])
+            for op in step.ops
+        }
+        steps = []
+        for op in self.graph.ops:
+            group = groups.get(op.name)
+            if group is None:
+                if op.name not in self._single:
+                    self._single[op.name] = single_step(
+                        op, self.graph, self.gemm, portable=self.portable
+                    )
+                steps.append(self._single[op.name])
+            elif op is group.ops[-1]:
+                steps.append(group)
+        return steps
+
+    def _run_task(
+        self, images: Array, taps: Collection[str], steps: Sequence[Step]
+    ) -> RunOutput:
         """Run a few images on the calling thread."""
         graph = self.graph
         kept = {*taps, *graph.outputs}
+        last_use = {name: number for number, step in enumerate(steps) for name in step.operands}
         values: dict[str, Array] = {**graph.constants, graph.inputs[0]: images}
         counts = {}
-        for step, (op, kernel) in enumerate(self._steps):
-            result = kernel([values[name] for name in op.operands])
-            values[op.name] = result.codes
-            counts[op.name] = OpCounts(
-                elements=result.codes.size,
-                saturated=0 if op.name in self._masks else result.saturated,
-                sums=result.sums,
-                in_order=result.in_order,
-            )
-            _stop_at_errors(op, result.sums)
-            for name in op.operands:
-                if self._last_use[name] == step and name not in kept:
+        for number, step in enumerate(steps):
+            inner, result = step.kernel([values[name] for name in step.operands])
+            values[step.result] = result.codes
+            for op, found in zip(step.ops, (*inner, result), strict=True):
+                counts[op.name] = OpCounts(
+                    elements=found.elements,
+                    saturated=0 if op.name in self._masks else found.saturated,
+                    sums=found.sums,
+                    in_order=found.in_order,
+                )
+                _stop_at_errors(op, found.sums)
+            for name in step.operands:
+                if last_use[name] == number and name not in kept:
                     values.pop(name, None)
         return RunOutput(
             outputs={name: values[name] for name in graph.outputs},

@@ -48,7 +48,8 @@ from simulator.graph.ops import (
     SquaredDifference,
     Transpose,
 )
-from simulator.graph.shapes import Shape, repeated_shape
+from simulator.graph.shapes import Shape
+from simulator.kernel_choice import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +69,11 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OpCuts:
-    """What workers take of an op's operands, and make of its result; None is all of it."""
+class Cuts:
+    """What workers take of the operands of an op or step, and make of its result.
+
+    None is all of it.
+    """
 
     operands: tuple[Cut | None, ...]
     result: Cut | None
@@ -81,45 +85,62 @@ class Split:
 
     workers
         how many
-    ops
-        per op name
+    steps
+        by the tensor that a step writes out
     exchanged
-        results that are cut, and of which some op takes other rows than its worker made
+        tensors that are cut, and of which some step takes other rows than its worker made
     """
 
     workers: int
-    ops: Mapping[str, OpCuts]
-    exchanged: frozenset[str]
-
-    @property
-    def any(self) -> bool:
-        """Whether anything is shared at all."""
-        return any(cuts.result is not None for cuts in self.ops.values())
+    steps: Mapping[TensorId, Cuts]
+    exchanged: frozenset[TensorId]
 
     def of(self, name: TensorId) -> Cut | None:
         """Return what each worker holds of a tensor; inputs and constants are whole everywhere."""
-        return self.ops[name].result if name in self.ops else None
+        return self.steps[name].result if name in self.steps else None
 
 
-def split_of(graph: IntGraph, workers: int) -> Split:
-    """Return how workers share an image of a valid graph."""
+def split_of(graph: IntGraph, steps: Sequence[Step], workers: int) -> Split:
+    """Return how workers share an image in the steps of a valid graph."""
     made: dict[TensorId, Cut | None] = {}
-    ops: dict[str, OpCuts] = {}
+    found: dict[TensorId, Cuts] = {}
     exchanged = set()
-    for op in graph.ops:
-        given = [made.get(name) for name in op.operands]
-        rule = RULES.get(type(op))
-        found = rule(op, graph, given, workers) if rule else None
-        cuts = found or OpCuts(operands=(None,) * len(given), result=None)
-        for name, has, wants in zip(op.operands, given, cuts.operands, strict=True):
-            if has is not None and has != wants:
+    for step in steps:
+        cuts = _cuts_of(step.ops, graph, made, workers)
+        if cuts is None:
+            cuts = Cuts(operands=(None,) * len(step.operands), result=None)
+        for name, wanted in zip(step.operands, cuts.operands, strict=True):
+            if made.get(name) not in (None, wanted):
                 exchanged.add(name)
-        ops[op.name] = cuts
-        made[op.name] = cuts.result
-    return Split(workers=workers, ops=MappingProxyType(ops), exchanged=frozenset(exchanged))
+        found[step.result] = cuts
+        made[step.result] = cuts.result
+    return Split(workers=workers, steps=MappingProxyType(found), exchanged=frozenset(exchanged))
 
 
-Rule = Callable[[Any, IntGraph, Sequence[Cut | None], int], OpCuts | None]
+Given = Sequence[Cut | None]
+Rule = Callable[[Any, IntGraph, Given, int], Cuts | None]
+
+
+def _cuts_of(
+    ops: Sequence[Op], graph: IntGraph, made: Mapping[TensorId, Cut | None], workers: int
+) -> Cuts | None:
+    """Return the cuts of ops that one kernel runs, if each takes the rows that the others make."""
+    inner: dict[TensorId, Cut | None] = {}
+    outer: list[Cut | None] = []
+    result = None
+    for op in ops:
+        rule = RULES.get(type(op))
+        given = [inner.get(name, made.get(name)) for name in op.operands]
+        cuts = rule(op, graph, given, workers) if rule else None
+        if cuts is None:
+            return None
+        for name, wanted in zip(op.operands, cuts.operands, strict=True):
+            if name not in inner:
+                outer.append(wanted)
+            elif inner[name] != wanted:
+                return None
+        result = inner[op.name] = cuts.result
+    return Cuts(operands=tuple(outer), result=result)
 
 
 def _even(shape: Shape, workers: int) -> Cut | None:
@@ -133,18 +154,19 @@ def _even(shape: Shape, workers: int) -> Cut | None:
     return Cut(axis=axis, borders=borders)
 
 
-def _rows_of(given: Sequence[Cut | None], shape: Shape, workers: int) -> Cut | None:
+def _rows_of(given: Given, shape: Shape, workers: int) -> Cut | None:
     """Return the first operand's cut that leaves rows whole, or a new one."""
     cuts = [cut for cut in given if cut is not None and cut.axis < len(shape) - 1]
     return cuts[0] if cuts else _even(shape, workers)
 
 
 def _by_rows(
-    op: Op, graph: IntGraph, given: Sequence[Cut | None], workers: int
-) -> OpCuts | None:
+    op: Op, graph: IntGraph, given: Given, workers: int
+) -> Cuts | None:
     """Rows [C] of the result come from the same rows of activations of the same leading shape.
 
-    Constants may have an entry for each channel, or repeat along the dimension that is cut.
+    Constants of the op have entries for all elements or for each channel; constant operands are
+    cut where they do not repeat.
     """
     shape = graph.result(op).shape
     cut = _rows_of(given, shape, workers)
@@ -154,33 +176,33 @@ def _by_rows(
     for name in op.operands:
         extents = graph.tensors[name].shape
         if graph.is_constant(name):
-            if cut.axis >= len(shape) - len(repeated_shape(extents)):
-                return None
-            wanted.append(None)
+            axis = cut.axis - (len(shape) - len(extents))
+            varies = axis >= 0 and extents[axis] > 1
+            wanted.append(Cut(axis=axis, borders=cut.borders) if varies else None)
         elif extents[:-1] != shape[:-1]:
             return None
         else:
             wanted.append(cut)
-    return OpCuts(operands=tuple(wanted), result=cut)
+    return Cuts(operands=tuple(wanted), result=cut)
 
 
 def _product(
-    op: MatMul, graph: IntGraph, given: Sequence[Cut | None], workers: int
-) -> OpCuts | None:
+    op: MatMul, graph: IntGraph, given: Given, workers: int
+) -> Cuts | None:
     """Rows of the left operand; matrices that stand side by side, such as heads, in both."""
     shape = graph.result(op).shape
     if graph.is_constant(op.b):
         cut = _rows_of(given, shape, workers)
-        return cut and OpCuts(operands=(cut, None, cut)[: len(given)], result=cut)
+        return cut and Cuts(operands=(cut, None, cut)[: len(given)], result=cut)
     left, right = given
     beside = [cut for cut in (left, right) if cut is not None and cut.axis < len(shape) - 2]
     cut = beside[0] if beside else _rows_of([left], shape, workers)
     if cut is None:
         return None
-    return OpCuts(operands=(cut, cut if cut.axis < len(shape) - 2 else None), result=cut)
+    return Cuts(operands=(cut, cut if cut.axis < len(shape) - 2 else None), result=cut)
 
 
-def _mean(op: Mean, graph: IntGraph, given: Sequence[Cut | None], _: int) -> OpCuts | None:
+def _mean(op: Mean, graph: IntGraph, given: Given, _: int) -> Cuts | None:
     """Every other dimension than that of the terms, and that of the channels."""
     (cut,) = given
     if cut is None or cut.axis == op.axis:
@@ -189,33 +211,33 @@ def _mean(op: Mean, graph: IntGraph, given: Sequence[Cut | None], _: int) -> OpC
     axis = cut.axis - gone
     if axis >= len(graph.result(op).shape) - 1:
         return None
-    return OpCuts(operands=(cut,), result=Cut(axis=axis, borders=cut.borders))
+    return Cuts(operands=(cut,), result=Cut(axis=axis, borders=cut.borders))
 
 
-def _concat(op: Concat, _: IntGraph, given: Sequence[Cut | None], __: int) -> OpCuts | None:
+def _concat(op: Concat, _: IntGraph, given: Given, __: int) -> Cuts | None:
     """All operands along another dimension."""
     cuts = [cut for cut in given if cut is not None]
     if not cuts or cuts[0].axis == op.axis:
         return None
-    return OpCuts(operands=(cuts[0],) * len(given), result=cuts[0])
+    return Cuts(operands=(cuts[0],) * len(given), result=cuts[0])
 
 
-def _slice(op: Slice, _: IntGraph, given: Sequence[Cut | None], __: int) -> OpCuts | None:
+def _slice(op: Slice, _: IntGraph, given: Given, __: int) -> Cuts | None:
     (cut,) = given
     if cut is None or cut.axis == op.axis:
         return None
-    return OpCuts(operands=(cut,), result=cut)
+    return Cuts(operands=(cut,), result=cut)
 
 
-def _transpose(op: Transpose, _: IntGraph, given: Sequence[Cut | None], __: int) -> OpCuts | None:
+def _transpose(op: Transpose, _: IntGraph, given: Given, __: int) -> Cuts | None:
     (cut,) = given
     if cut is None:
         return None
     axis = op.permutation.index(cut.axis)
-    return OpCuts(operands=(cut,), result=Cut(axis=axis, borders=cut.borders))
+    return Cuts(operands=(cut,), result=Cut(axis=axis, borders=cut.borders))
 
 
-def _reshape(op: Reshape, graph: IntGraph, given: Sequence[Cut | None], _: int) -> OpCuts | None:
+def _reshape(op: Reshape, graph: IntGraph, given: Given, _: int) -> Cuts | None:
     """A dimension with as many elements before it, if its entries are not cut through."""
     (cut,) = given
     if cut is None:
@@ -229,7 +251,7 @@ def _reshape(op: Reshape, graph: IntGraph, given: Sequence[Cut | None], _: int) 
             continue
         borders = tuple(code // wanted for code in codes)
         if after[axis] > 1:
-            return OpCuts(operands=(cut,), result=Cut(axis=axis, borders=borders))
+            return Cuts(operands=(cut,), result=Cut(axis=axis, borders=borders))
     return None
 
 

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Executor as Pool
 from dataclasses import dataclass, field
-from functools import reduce
 from queue import SimpleQueue
 
 import numpy as np
@@ -21,16 +20,17 @@ from simulator.counts import OpCounts
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import TensorId
 from simulator.graph.ops import Op, Reshape
-from simulator.graph.shapes import Shape
+from simulator.kernel_choice import Step
 from simulator.numerics.float_type import Array
 from simulator.numerics.interpreter_lock import waiter
-from simulator.ops import Kernel, OpResult
+from simulator.ops import GroupKernel, OpResult
 from simulator.ops.behaviour import SumCounts
-from simulator.split import Cut, Split
+from simulator.split import Cut, Cuts, Split, split_of
 
 # The rows of a result that a worker made, or none from a worker that has failed.
 Message = tuple[TensorId, int, Array] | None
-NOTHING: Array = np.empty(0, np.int8)
+# Elements, saturated, sums, in order: as in InnerResult.
+Counted = tuple[int, int, SumCounts | None, int]
 COUNTERS_APART = 16  # int64: no two workers' counters lie in one line of a cache
 
 
@@ -54,41 +54,46 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalStep:
-    """What one worker does at one op.
+    """What one worker does at one step.
 
+    ops, kernel : the step's
     sources : of its operands
-    shape : that of its rows of a Reshape's result, one extent as -1; none of other ops
-    sends : whether others take rows of its result
-    counts : whether it counts what happens, and no other worker counts the same
-    finished : tensors that no later op takes
+    result : the tensor that it writes out
+    sends : whether others take rows of it
+    counts : whether this worker counts what happens, and no other counts the same
+    finished : tensors that no later step takes
     """
 
-    op: Op
+    ops: tuple[Op, ...]
+    kernel: GroupKernel
     sources: tuple[Source, ...]
-    shape: Shape | None
+    result: TensorId
     sends: bool
     counts: bool
     finished: tuple[TensorId, ...]
 
 
-def local_steps(graph: IntGraph, split: Split, worker: int) -> list[LocalStep]:
-    """Return what a worker does, op by op."""
-    last_use = {name: op.name for op in graph.ops for name in op.operands}
-    steps = []
-    for op in graph.ops:
-        cuts = split.ops[op.name]
-        wanted = zip(op.operands, cuts.operands, strict=True)
-        steps.append(
+def local_steps(
+    graph: IntGraph, split: Split, steps: Sequence[Step], worker: int
+) -> list[LocalStep]:
+    """Return what a worker does, step by step."""
+    last_use = {name: step.result for step in steps for name in step.operands}
+    local = []
+    for step in steps:
+        cuts = split.steps[step.result]
+        wanted = zip(step.operands, cuts.operands, strict=True)
+        local.append(
             LocalStep(
-                op=op,
+                ops=step.ops,
+                kernel=_local_kernel(graph, cuts, step),
                 sources=tuple(_source(graph, split, worker, name, cut) for name, cut in wanted),
-                shape=_local_shape(graph, cuts.result, op) if isinstance(op, Reshape) else None,
-                sends=op.name in split.exchanged,
+                result=step.result,
+                sends=step.result in split.exchanged,
                 counts=cuts.result is not None or worker == 0,
-                finished=tuple({name for name in op.operands if last_use[name] == op.name}),
+                finished=tuple({name for name in step.operands if last_use[name] == step.result}),
             )
         )
-    return steps
+    return local
 
 
 def _source(
@@ -103,11 +108,17 @@ def _source(
     return Source(name=name, join=join, part=part)
 
 
-def _local_shape(graph: IntGraph, cut: Cut | None, op: Reshape) -> Shape:
-    shape = list(graph.result(op).shape)
-    if cut is not None:
-        shape[cut.axis] = -1
-    return tuple(shape)
+def _local_kernel(graph: IntGraph, cuts: Cuts, step: Step) -> GroupKernel:
+    """Return a step's kernel for ranges of rows.
+
+    Kernels take from their operands how many rows there are; a new shape they cannot take from
+    there.
+    """
+    if cuts.result is None or not isinstance(step.ops[-1], Reshape):
+        return step.kernel
+    shape = list(graph.tensors[step.result].shape)
+    shape[cuts.result.axis] = -1
+    return lambda operands: ((), OpResult(operands[0].reshape(len(operands[0]), *shape)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +156,7 @@ class _Worker:
     made : what it has made of each tensor that is still to be used
     received : the rows that all workers made, by tensor and by worker
     whole : tensors that it has put together from them
-    counted : what was counted, by op
+    counted : what it counted, step by step, an entry for each op
     heard : how many messages of each worker it has taken
     """
 
@@ -156,16 +167,14 @@ class _Worker:
         default_factory=lambda: defaultdict(dict)
     )
     whole: dict[TensorId, Array] = field(default_factory=dict)
-    counted: dict[str, OpResult] = field(default_factory=dict)
+    counted: dict[str, Counted] = field(default_factory=dict)
     heard: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
 
-    def walk(
-        self, kernels: Sequence[Kernel], steps: Sequence[LocalStep], kept: Collection[TensorId]
-    ) -> None:
-        """Run all ops."""
+    def walk(self, steps: Sequence[LocalStep], kept: Collection[TensorId]) -> None:
+        """Run all steps."""
         try:
-            for kernel, step in zip(kernels, steps, strict=True):
-                self._run(kernel, step)
+            for step in steps:
+                self._run(step)
                 for name in step.finished:
                     if name not in kept:
                         self.made.pop(name, None)
@@ -174,24 +183,22 @@ class _Worker:
             self.exchange.send(self.number, None)
             raise
 
-    def _run(self, kernel: Kernel, step: LocalStep) -> None:
+    def _run(self, step: LocalStep) -> None:
         operands = [
             self.made[source.name]
             if source.join is None and source.part is None
             else self._take(source)
             for source in step.sources
         ]
-        name = step.op.name
-        if step.shape is None:
-            result = kernel(operands)
-        else:
-            result = OpResult(operands[0].reshape(len(operands[0]), *step.shape))
-        self.made[name] = result.codes
+        inner, result = step.kernel(operands)
+        codes = self.made[step.result] = result.codes
         if step.sends:
-            self.received[name][self.number] = result.codes
-            self.exchange.send(self.number, (name, self.number, result.codes))
-        if step.counts and (result.saturated or result.sums):
-            self.counted[name] = result._replace(codes=NOTHING)
+            self.received[step.result][self.number] = codes
+            self.exchange.send(self.number, (step.result, self.number, codes))
+        if step.counts:
+            self.counted[step.result] = (codes.size, *result[1:])
+            for op, found in zip(step.ops, inner, strict=False):  # the last op is counted above
+                self.counted[op.name] = found
 
     def _take(self, source: Source) -> Array:
         codes = self.made[source.name] if source.join is None else self._joined(source)
@@ -220,50 +227,54 @@ class _Worker:
         self.received[name][number] = codes
 
 
-def run_split(
-    graph: IntGraph,
-    split: Split,
-    kernels: Sequence[Kernel],
-    steps: Sequence[Sequence[LocalStep]],
-    images: Array,
-    kept: Collection[TensorId],
-    pool: Pool,
-) -> tuple[Mapping[TensorId, Array], Mapping[str, OpCounts]]:
-    """Run images, each on all workers; return the tensors to keep, and counts by op.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedRun:
+    """The steps of a graph, prepared for images that so many workers share."""
 
-    Parameters
-    ----------
-    kernels
-        of the graph's ops
-    steps
-        :func:`local_steps` of every worker
-    images
-        codes [images, ...]
-    kept
-        names of tensors
-    pool
-        runs all workers but one, the calling thread, at once: they wait for each other
-    """
-    exchange = Exchange.between(split.workers)
-    held = {**graph.constants, graph.inputs[0]: images}
-    workers = [
-        _Worker(number=number, exchange=exchange, made=dict(held))
-        for number in range(split.workers)
-    ]
-    futures = [
-        pool.submit(worker.walk, kernels, steps[worker.number], kept) for worker in workers[1:]
-    ]
-    failures: list[BaseException | None] = []
-    try:
-        workers[0].walk(kernels, steps[0], kept)
-    except BaseException as failure:
-        failures.append(failure)
-    failures += [future.exception() for future in futures]
-    _raise_first(failures)
-    return (
-        {name: _joined(name, split, workers) for name in kept},
-        {op.name: _counts(graph, op, len(images), workers) for op in graph.ops},
-    )
+    graph: IntGraph
+    split: Split
+    local: Sequence[Sequence[LocalStep]]
+
+    def run(
+        self, images: Array, kept: Collection[TensorId], pool: Pool
+    ) -> tuple[Mapping[TensorId, Array], Mapping[str, OpCounts]]:
+        """Run images, each on all workers; return the tensors to keep, and counts by op.
+
+        Parameters
+        ----------
+        images
+            codes [images, ...]
+        kept
+            names of tensors that steps write out
+        pool
+            runs all workers but one, the calling thread, at once: they wait for each other
+        """
+        exchange = Exchange.between(self.split.workers)
+        held = {**self.graph.constants, self.graph.inputs[0]: images}
+        workers = [
+            _Worker(number=number, exchange=exchange, made=dict(held))
+            for number in range(self.split.workers)
+        ]
+        futures = [
+            pool.submit(worker.walk, self.local[worker.number], kept) for worker in workers[1:]
+        ]
+        failures: list[BaseException | None] = []
+        try:
+            workers[0].walk(self.local[0], kept)
+        except BaseException as failure:
+            failures.append(failure)
+        failures += [future.exception() for future in futures]
+        _raise_first(failures)
+        return {name: _joined(name, self.split, workers) for name in kept}, _counts(workers)
+
+
+def shared_run(graph: IntGraph, steps: Sequence[Step], workers: int) -> SharedRun | None:
+    """Return a graph's steps for images that workers share, None where they can share none."""
+    split = split_of(graph, steps, workers)
+    if all(cuts.result is None for cuts in split.steps.values()):
+        return None
+    local = [local_steps(graph, split, steps, worker) for worker in range(workers)]
+    return SharedRun(graph=graph, split=split, local=local)
 
 
 def _raise_first(failures: Sequence[BaseException | None]) -> None:
@@ -280,12 +291,16 @@ def _joined(name: TensorId, split: Split, workers: Sequence[_Worker]) -> Array:
     return np.concatenate([worker.made[name] for worker in workers], axis=cut.axis + 1)
 
 
-def _counts(graph: IntGraph, op: Op, images: int, workers: Sequence[_Worker]) -> OpCounts:
-    found = [worker.counted[op.name] for worker in workers if op.name in worker.counted]
-    sums = [part.sums for part in found if part.sums]
-    return OpCounts(
-        elements=images * graph.result(op).size,
-        saturated=sum(part.saturated for part in found),
-        sums=reduce(SumCounts.merged, sums) if sums else None,
-        in_order=sum(part.in_order for part in found),
-    )
+def _counts(workers: Sequence[_Worker]) -> Mapping[str, OpCounts]:
+    first, *others = [worker.counted for worker in workers]  # the first counts every op
+    counts = {}
+    for name, (elements, saturated, sums, in_order) in first.items():
+        for other in others:
+            more = other.get(name)
+            if more is not None:
+                elements, saturated = elements + more[0], saturated + more[1]
+                sums, in_order = sums and more[2] and sums.merged(more[2]), in_order + more[3]
+        counts[name] = OpCounts(
+            elements=elements, saturated=saturated, sums=sums, in_order=in_order
+        )
+    return counts

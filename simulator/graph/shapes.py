@@ -25,12 +25,6 @@ def broadcasts(constant: Shape, shape: Shape) -> bool:
         return False
 
 
-def repeated_shape(constant: Shape) -> Shape:
-    """Return the shape of a constant without what it is repeated along anyway: leading ones."""
-    first = next((axis for axis, extent in enumerate(constant) if extent > 1), len(constant) - 1)
-    return constant[max(first, 0) :]
-
-
 def sum_shape(shapes: Sequence[Shape]) -> Shape:
     """Return the shape of ``a + b`` where b is repeated to the shape of a, channels excepted.
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Add
-from simulator.graph.shapes import repeated_shape
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.output_stage import output_stage_kernel
@@ -44,11 +43,10 @@ def build(op: Add, graph: IntGraph, _: Gemm) -> Kernel:
     stage = output_stage(op, result).arguments
     factors = channel_multipliers(op, graph)
     zero_points = [graph.tensors[operand].zero_point for operand in op.operands]
-    constant_b = constant_operand(op, graph)
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = np.ascontiguousarray(operands[0]).reshape(-1, channels)
-        b = np.ascontiguousarray(operands[1]) if constant_b is None else constant_b
+        b = second_operand(operands)
         out = np.empty(a.shape, result.type.dtype)
         saturated = add_rows(
             a,
@@ -72,17 +70,14 @@ def channel_multipliers(op: Add, graph: IntGraph) -> list[NDArray[np.int64]]:
     ]
 
 
-def constant_operand(op: Add, graph: IntGraph) -> IntArray | None:
-    """Return the codes of a constant b, None where b is an activation.
+def second_operand(operands: Sequence[IntArray]) -> IntArray:
+    """Return the codes of b, contiguous, the dimensions in which a constant is repeated written out.
 
-    Dimensions of extent 1 are written out, but for leading ones. These, and those that b does not
-    have, are not: kernels begin again with its first row after its last.
+    Leading dimensions that b does not have are not: kernels begin again with its first row after
+    its last.
     """
-    if not graph.is_constant(op.b):
-        return None
-    codes, shape = graph.constants[op.b], graph.result(op).shape
-    codes = codes.reshape(repeated_shape(codes.shape))
-    return np.ascontiguousarray(np.broadcast_to(codes, shape[len(shape) - codes.ndim :]))
+    a, b = operands
+    return np.ascontiguousarray(np.broadcast_to(b, a.shape[a.ndim - b.ndim :]))
 
 
 @compiled

@@ -9,11 +9,12 @@ from typing import Any
 from llvmlite import ir
 from numba import extending
 
-INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+INT1, INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 # One register of 256 bits, in the ways the kernels look at it.
 I8X32, I16X16, I32X8, I64X4 = (
     ir.VectorType(lane, 256 // lane.width) for lane in (INT8, INT16, INT32, INT64)
 )
+I32X16 = ir.VectorType(INT32, 16)  # of 512 bits: for products alone
 
 LANES: int = I32X8.count  # of 32 bits: what most kernels take at a time
 

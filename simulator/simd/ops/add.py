@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -19,7 +20,7 @@ from simulator.graph.ops import Add
 from simulator.numerics.integer_type import IntArray, Overflow, limits
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.rounding import offsets, shift_right_kernel
-from simulator.ops.add import channel_multipliers, constant_operand
+from simulator.ops.add import channel_multipliers, second_operand
 from simulator.ops.behaviour import Kernel, OpResult
 from simulator.simd.lanes.requantization import (
     LANE_BITS,
@@ -53,42 +54,71 @@ EVEN_LOWER = [0, 8, 2, 10, 4, 12, 6, 14]  # the lower halves of even and odd sum
 LONGEST_SHIFT = 32  # up to here the lower half holds the shifted sum, sign and all
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddConstants:
+    """The constants of an Add as :func:`add_rows_simd` takes them.
+
+    Attributes
+    ----------
+    arguments
+        from the factors on, up to the columns
+    uniform
+        whether all channels have the same factors: a row may then be as long as b
+    """
+
+    arguments: tuple[object, ...]
+    uniform: bool
+
+
 def simd_kernel(op: Add, graph: IntGraph, _: Gemm) -> Kernel | None:
     """Return a kernel for batches in vector registers, or none where numbers are too wide."""
+    constants = add_constants(op, graph)
+    if constants is None:
+        return None
+    result = graph.result(op)
+    channels = result.shape[-1]
+    if channels < LANES and not (constants.uniform and prod(graph.tensors[op.b].shape) >= LANES):
+        return None
+
+    def kernel(operands: Sequence[IntArray]) -> OpResult:
+        a = np.ascontiguousarray(operands[0])
+        b = second_operand(operands)
+        out = np.empty(a.shape, result.type.dtype)
+        flat = out.reshape(-1)
+        # Where all channels are alike, a row may be as long as b.
+        columns = b.size if constants.uniform else channels
+        saturated = add_rows_simd(
+            a.reshape(-1), b.reshape(-1), *constants.arguments, columns, flat
+        )
+        return OpResult(out, int(saturated))
+
+    return kernel
+
+
+def add_constants(op: Add, graph: IntGraph) -> AddConstants | None:
+    """Return the constants of an Add in vector registers, or none where numbers are too wide."""
     factors = channel_multipliers(op, graph)
     if not _fits_lanes(op, graph, factors):
         return None
     result = graph.result(op)
     low, high = limits(result.code_type, op.overflow)
     zero_points = [graph.tensors[operand].zero_point for operand in op.operands]
-    constant_b = constant_operand(op, graph)
-    repeats_after = prod(graph.tensors[op.b].shape) if constant_b is None else constant_b.size
     uniform = all((factor == factor[0]).all() for factor in factors)
-    # Where all channels are alike, a row may be as long as b.
-    columns = repeats_after if uniform else result.shape[-1]
-    if columns < LANES:
-        return None
-    whole_images = uniform and constant_b is None  # of as many rows as there are in the operands
-    held = LANES if uniform else columns // LANES * LANES  # channels whose constants are held
+    # Channels whose constants are held.
+    held = LANES if uniform else result.shape[-1] // LANES * LANES
     pre_shift_offset = -sum(
         zero * factor[:1].repeat(held) if uniform else zero * factor[:held]
         for zero, factor in zip(zero_points, factors, strict=True)
     )
-    parts = offsets(np.full(held, op.shift), op.rounding)
+    parts = offsets(np.full(held or 1, op.shift), op.rounding)
     plain = not parts[1:].any()
     added = [pre_shift_offset + parts[0]] if plain else [pre_shift_offset, *parts]
-    constants = np.concatenate([even_and_odd(part).reshape(-1) for part in added])
+    constants = np.concatenate([even_and_odd(part[:held]).reshape(-1) for part in added])
     multipliers = [
         (factor[:1].repeat(LANES) if uniform else factor).astype(np.int32) for factor in factors
     ]
-
-    def kernel(operands: Sequence[IntArray]) -> OpResult:
-        a = np.ascontiguousarray(operands[0])
-        b = np.ascontiguousarray(operands[1]) if constant_b is None else constant_b
-        out = np.empty(a.shape, result.type.dtype)
-        saturated = add_rows_simd(
-            a.reshape(-1),
-            b.reshape(-1),
+    return AddConstants(
+        arguments=(
             *multipliers,
             *zero_points,
             plain,
@@ -98,12 +128,9 @@ def simd_kernel(op: Add, graph: IntGraph, _: Gemm) -> Kernel | None:
             result.zero_point,
             low,
             high,
-            b.size // len(a) if whole_images else columns,
-            out.reshape(-1),
-        )
-        return OpResult(out, int(saturated))
-
-    return kernel
+        ),
+        uniform=uniform,
+    )
 
 
 def _fits_lanes(op: Add, graph: IntGraph, factors: Sequence[NDArray[np.int64]]) -> bool:
@@ -128,7 +155,7 @@ def add_rows_simd(
 ):  # fmt: skip
     """Add ``a`` and ``b``, flat rows of ``columns`` codes, into ``out``; count what saturates.
 
-    Rows of ``b`` repeat. ``columns`` is 8 or more.
+    Rows of ``b`` repeat.
 
     Parameters
     ----------

@@ -33,15 +33,23 @@ FIRST_SUM = np.repeat(np.array([(1 << 31) - 1, -(1 << 31)], np.int32), LANES)
 
 def fused_kernel(op: MatMul, graph: IntGraph, known: Bounds) -> Kernel | None:
     """Return a kernel for batches, or none where widths or rounding have no such form."""
-    bytes_only = all(graph.tensors[name].type.dtype.itemsize == 1 for name in (op.a, op.b))
-    if not bytes_only or known.accumulator is None or signed_bits(*known.accumulator) > LANE_BITS:
-        return None
-    requantizer = simd_requantizer(graph, op.requantize, graph.result(op))
+    requantizer = one_pass_requantizer(op, graph, known)
     if requantizer is None:
         return None
     if graph.is_constant(op.b):
         return _by_weights(op, graph, requantizer)
     return _of_activations(op, graph, requantizer)
+
+
+def one_pass_requantizer(
+    op: MatMul, graph: IntGraph, known: Bounds
+) -> AnySimdRequantizer | None:
+    """Return what makes codes of 32-bit sums of bytes, or none where there is no such form."""
+    bytes_only = all(graph.tensors[name].type.dtype.itemsize == 1 for name in (op.a, op.b))
+    narrow = known.accumulator is not None and signed_bits(*known.accumulator) <= LANE_BITS
+    if not (bytes_only and narrow and known.proven_free):
+        return None
+    return simd_requantizer(graph, op.requantize, graph.result(op))
 
 
 def _by_weights(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer) -> Kernel | None:
@@ -75,7 +83,7 @@ def _by_weights(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer) ->
             0,
             packed.columns,
         )
-        return OpResult(out.codes, int(saturated), _counts(extremes))
+        return OpResult(out.codes, int(saturated), sum_counts(extremes))
 
     return kernel
 
@@ -105,11 +113,12 @@ def _of_activations(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer
             extremes,
             out.flat,
         )
-        return OpResult(out.codes, int(saturated), _counts(extremes))
+        return OpResult(out.codes, int(saturated), sum_counts(extremes))
 
     return kernel
 
 
-def _counts(extremes: NDArray[np.int32]) -> SumCounts:
-    ends = extremes.tolist()  # a reduction by numpy would let go of the interpreter, and wait for it
+def sum_counts(extremes: NDArray[np.int32]) -> SumCounts:
+    """Return the counts of sums that cannot overflow, by their ends lane by lane, int32 [16]."""
+    ends = extremes.tolist()  # a reduction by numpy would let go of the interpreter
     return SumCounts(0, 0, 0, min(ends[:LANES]), max(ends[LANES:]))

@@ -7,13 +7,12 @@ import numpy as np
 
 from simulator.numerics.jit import kernel
 from simulator.simd.lanes.requantize_row import requantize_row
+from simulator.simd.product.forms import PAIR
 from simulator.simd.product.packing import (
-    PAIR,
     STRIP_ROWS,
-    multiply_terms,
+    multiply_from,
     pack_pairs,
     pack_pairs_of_columns,
-    start_sums,
     take_rows,
     transpose_codes,
 )
@@ -50,8 +49,10 @@ def multiply_and_requantize(
     for start in range(0, a.shape[0], STRIP_ROWS):
         count = min(STRIP_ROWS, a.shape[0] - start)
         take_rows(a, start, count, shifted, codes)
-        start_sums(initial, count, sums)
-        multiply_terms(codes, count, 0, codes.shape[1], panels, per_step, chunk, sums)
+        multiply_from(
+            initial, codes, count, 0, codes.shape[1], panels, per_step, chunk, sums.reshape(-1), 0,
+            sums.shape[1],
+        )  # fmt: skip
         place = out_at + start * columns
         saturated += requantize_strip(sums, count, requantizer, extremes, out, place, columns)
     return saturated
@@ -79,18 +80,27 @@ def multiply_activations(
     rest as above.
     """
     columns = rights.shape[1] if transposed else rights.shape[2]
-    turned = np.empty((rights.shape[2], rights.shape[1]), rights.dtype)
     saturated = 0
     for i in range(lefts.shape[0]):
-        if transposed and rights.shape[2] % PAIR == 0:
-            pack_pairs_of_columns(rights[i], signed, panels)
-        elif transposed:
-            transpose_codes(rights[i], turned)
-            pack_pairs(turned, panels)
-        else:
-            pack_pairs(rights[i], panels)
+        pack_activations(rights[i], transposed, signed, panels, 0, initial)
         saturated += multiply_and_requantize(
             lefts[i], 0, panels, PAIR, 0, initial, codes, sums, requantizer, extremes, out,
             i * lefts.shape[1] * columns, columns,
         )  # fmt: skip
     return saturated
+
+
+@kernel
+def pack_activations(right, transposed, signed, panels, shifted, initial):
+    """Pack a right operand that has just been made, [K, N], or [N, K] where ``transposed``.
+
+    ``initial`` becomes what sums start with where left codes are ``shifted``.
+    """
+    if transposed and right.shape[1] % PAIR == 0:
+        pack_pairs_of_columns(right, signed, panels)
+    elif transposed:
+        turned = np.empty((right.shape[1], right.shape[0]), right.dtype)
+        transpose_codes(right, turned)
+        pack_pairs(turned, panels)
+    else:
+        pack_pairs(right, panels)

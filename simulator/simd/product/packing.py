@@ -4,34 +4,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator.numerics.integer_type import IntArray
-from simulator.numerics.jit import has_vnni, kernel
-from simulator.simd.product.dot import multiplies_signed_bytes
-from simulator.simd.product.tile import STEP_BYTES, TILE_COLUMNS, TILE_ROWS, multiply_tile
+from simulator.numerics.jit import kernel
+from simulator.simd.product.forms import PAIR, QUAD, Form, exact_chunk, form_of, left_codes
+from simulator.simd.product.tile import (
+    STEP_BYTES,
+    TILE_COLUMNS,
+    TILE_ROWS,
+    VNNI_ROWS,
+    multiply_tile,
+)
 
-# Rows whose sums are held together: their codes and sums stay in the second cache.
-STRIP_ROWS = 8 * TILE_ROWS
-# Terms after which the next columns are taken: 16 columns of as many pairs fill half a first cache.
-BLOCK_TERMS = 512
-PAIR, QUAD = 2, 4
+# Rows whose sums are held together, a multiple of those of a tile of any form: their codes and sums
+# stay in the second cache.
+STRIP_ROWS = 48
+# Bytes of 16 columns after which the next columns are taken: they fill half a first cache.
+BLOCK_BYTES = 1 << 14
 TERMS_MULTIPLE = {PAIR: 4, QUAD: 8}  # two steps of the tile
-CODE_RANGE = (1 << 15) - 1  # what 16 bits hold
-CODE_LIMIT = 255  # the largest magnitude of an 8-bit code, as unsigned
-SIGN = 128  # makes signed bytes unsigned
-
-
-class Form(Enum):
-    """How a right operand is packed, by the type of its panels; see the tile."""
-
-    PAIRS = np.dtype(np.int16)
-    QUADS = np.dtype(np.int8)
-    VNNI = np.dtype(np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,46 +92,10 @@ def left_form(packed: Packed, dtype: np.dtype) -> LeftForm:
     return LeftForm(left, shifted, np.int32(-shifted) * packed.column_sums)
 
 
-def left_codes(form: Form, dtype: np.dtype) -> tuple[type[np.integer], int]:
-    """Return the type of left codes that the tile reads, and what is added to make them so."""
-    if form is Form.PAIRS:
-        return np.int16, 0
-    if dtype != np.int8:
-        return np.uint8, 0
-    if form is Form.VNNI and multiplies_signed_bytes():
-        return np.int8, 0
-    return np.uint8, SIGN
-
-
-def form_of(b: IntArray) -> Form:
-    """Return the fastest exact form of a right operand of at most 8 bits."""
-    if has_vnni() and b.dtype == np.int8:
-        return Form.VNNI
-    return Form.QUADS if exact_chunk(b) >= QUAD else Form.PAIRS
-
-
 def pairs_shape(terms: int, columns: int) -> tuple[int, int]:
     """Return the shape of the panels of a right operand that is packed as pairs."""
     multiple = TERMS_MULTIPLE[PAIR]
     return -(-columns // TILE_COLUMNS), -(-terms // multiple) * multiple * TILE_COLUMNS
-
-
-def exact_chunk(b: IntArray) -> int:
-    """Return how many quads of ``b`` [K, N] 16 bits hold with any left bytes, as an even number.
-
-    A lane adds products of two terms in each quad, of one sign at worst.
-    """
-    if b.dtype != np.int8 or not b.size:
-        return 0
-    if max(int(b.max()), -int(b.min())) > CODE_RANGE // (QUAD * CODE_LIMIT):
-        return 0  # one code alone leaves room for less than 4 quads
-    pairs = np.zeros(((len(b) + 1) // 2 * 2, b.shape[1]), np.int64)
-    pairs[: len(b)] = b
-    in_twos = pairs.reshape(-1, 2, b.shape[1])
-    above, below = np.maximum(in_twos, 0).sum(axis=1), np.minimum(in_twos, 0).sum(axis=1)
-    largest = max(int(above.max()), -int(below.min()))
-    quads = CODE_RANGE // (CODE_LIMIT * max(largest, 1))
-    return min(quads, 64) // 2 * 2
 
 
 def pack(b: IntArray, panels_multiple: int = 1, form: Form | None = None) -> Packed:
@@ -282,27 +240,72 @@ def multiply_terms(codes, count, first, last, panels, per_step, chunk, sums):
     sums
         int32 [48, panels * 16]
     """
+    flat, width = sums.reshape(-1), sums.shape[1]
+    block = block_terms(per_step)
+    for term in range(first, last, block):
+        terms = min(block, last - term)
+        multiply_block(
+            codes, count, term, terms, panels, per_step, chunk, flat, 0, width, flat, 0, width
+        )
+
+
+@kernel
+def multiply_from(
+    initial, codes, count, first, last, panels, per_step, chunk, sums, sums_at, sums_stride
+):
+    """As :func:`multiply_terms`, but write ``initial``, int32 [panels * 16], plus the product.
+
+    ``sums`` is flat; its rows start at ``sums_at``, ``sums_stride`` apart. Rows beyond ``count``
+    are written, too, up to a whole tile.
+    """
+    block = block_terms(per_step)
+    terms = min(block, last - first)
+    multiply_block(
+        codes, count, first, terms, panels, per_step, chunk, initial, 0, 0, sums, sums_at,
+        sums_stride,
+    )  # fmt: skip
+    for term in range(first + block, last, block):
+        terms = min(block, last - term)
+        multiply_block(
+            codes, count, term, terms, panels, per_step, chunk, sums, sums_at, sums_stride, sums,
+            sums_at, sums_stride,
+        )  # fmt: skip
+
+
+@kernel
+def block_terms(per_step):
+    """Return how many terms are taken of 16 columns on end."""
+    return BLOCK_BYTES // (STEP_BYTES * TILE_COLUMNS) * per_step
+
+
+@kernel
+def multiply_block(
+    codes, count, first, terms, panels, per_step, chunk, start, start_at, start_stride, sums,
+    sums_at, sums_stride,
+):  # fmt: skip
+    """Write ``start`` plus the product of ``terms`` terms, both flat, into ``sums``."""
+    flat_codes, flat_panels = codes.reshape(-1), panels.reshape(-1)
     width = codes.shape[1]
-    flat_codes = codes.reshape(-1)
-    flat_panels = panels.reshape(-1)
-    flat_sums = sums.reshape(-1)
     step = STEP_BYTES * TILE_COLUMNS // panels.itemsize  # elements of a panel
-    for term in range(first, last, BLOCK_TERMS):
-        steps = min(BLOCK_TERMS, last - term) // per_step
-        for panel in range(panels.shape[0]):
-            for i in range(0, count, TILE_ROWS):
-                multiply_tile(
-                    flat_codes,
-                    i * width + term,
-                    width,
-                    flat_panels,
-                    panel * panels.shape[1] + term // per_step * step,
-                    steps,
-                    chunk,
-                    flat_sums,
-                    i * sums.shape[1] + panel * TILE_COLUMNS,
-                    sums.shape[1],
-                )
+    rows = VNNI_ROWS if panels.itemsize == STEP_BYTES else TILE_ROWS
+    for panel in range(panels.shape[0]):
+        column = panel * TILE_COLUMNS
+        for i in range(0, count, rows):
+            multiply_tile(
+                flat_codes,
+                i * width + first,
+                width,
+                flat_panels,
+                panel * panels.shape[1] + first // per_step * step,
+                terms // per_step,
+                chunk,
+                start,
+                start_at + i * start_stride + column,
+                start_stride,
+                sums,
+                sums_at + i * sums_stride + column,
+                sums_stride,
+            )
 
 
 @kernel
