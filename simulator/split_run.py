@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from simulator.counts import OpCounts
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import TensorId
-from simulator.graph.ops import Op, Reshape
+from simulator.graph.ops import SPECS, Op, Reshape
 from simulator.kernel_choice import Step
 from simulator.numerics.float_type import Array
 from simulator.numerics.interpreter_lock import waiter
@@ -45,11 +45,13 @@ class Source:
     name : the tensor
     join : the dimension, images counted, along which everybody's rows are put together; or none
     part : what is taken of that then; or none, all of it
+    as_made : whether it is what the worker made, neither put together nor a part
     """
 
     name: TensorId
     join: int | None
     part: tuple[slice, ...] | None
+    as_made: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ class LocalStep:
     sources : of its operands
     result : the tensor that it writes out
     sends : whether others take rows of it
-    counts : whether this worker counts what happens, and no other counts the same
+    counts : whether something may happen that this worker counts, and no other counts the same
     finished : tensors that no later step takes
     """
 
@@ -89,8 +91,15 @@ def local_steps(
                 sources=tuple(_source(graph, split, worker, name, cut) for name, cut in wanted),
                 result=step.result,
                 sends=step.result in split.exchanged,
-                counts=cuts.result is not None or worker == 0,
-                finished=tuple({name for name in step.operands if last_use[name] == step.result}),
+                counts=not all(SPECS[type(op)].moves_codes for op in step.ops)
+                and (cuts.result is not None or worker == 0),
+                finished=tuple(
+                    {
+                        name
+                        for name in step.operands
+                        if last_use[name] == step.result and not graph.is_constant(name)
+                    }
+                ),
             )
         )
     return local
@@ -105,7 +114,7 @@ def _source(
     if wanted is not None and wanted != has:
         before = wanted.axis + (not graph.is_constant(name))
         part = (*[slice(None)] * before, wanted.rows(worker))
-    return Source(name=name, join=join, part=part)
+    return Source(name=name, join=join, part=part, as_made=has == wanted)
 
 
 def _local_kernel(graph: IntGraph, cuts: Cuts, step: Step) -> GroupKernel:
@@ -171,34 +180,33 @@ class _Worker:
     heard: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
 
     def walk(self, steps: Sequence[LocalStep], kept: Collection[TensorId]) -> None:
-        """Run all steps."""
+        """Run all steps.
+
+        While one worker is here, the others are not: every microsecond counts for all of them.
+        """
+        made, counted = self.made, self.counted
         try:
             for step in steps:
-                self._run(step)
+                operands = [
+                    made[source.name] if source.as_made else self._take(source)
+                    for source in step.sources
+                ]
+                inner, result = step.kernel(operands)
+                made[step.result] = result.codes
+                if step.sends:
+                    self.received[step.result][self.number] = result.codes
+                    self.exchange.send(self.number, (step.result, self.number, result.codes))
+                if step.counts:
+                    counted[step.result] = (result.codes.size, *result[1:])
+                    for op, found in zip(step.ops, inner, strict=False):  # but for the last one
+                        counted[op.name] = found
                 for name in step.finished:
                     if name not in kept:
-                        self.made.pop(name, None)
+                        made.pop(name, None)
                     self.whole.pop(name, None)
         except BaseException:
             self.exchange.send(self.number, None)
             raise
-
-    def _run(self, step: LocalStep) -> None:
-        operands = [
-            self.made[source.name]
-            if source.join is None and source.part is None
-            else self._take(source)
-            for source in step.sources
-        ]
-        inner, result = step.kernel(operands)
-        codes = self.made[step.result] = result.codes
-        if step.sends:
-            self.received[step.result][self.number] = codes
-            self.exchange.send(self.number, (step.result, self.number, codes))
-        if step.counts:
-            self.counted[step.result] = (codes.size, *result[1:])
-            for op, found in zip(step.ops, inner, strict=False):  # the last op is counted above
-                self.counted[op.name] = found
 
     def _take(self, source: Source) -> Array:
         codes = self.made[source.name] if source.join is None else self._joined(source)
@@ -265,7 +273,10 @@ class SharedRun:
             failures.append(failure)
         failures += [future.exception() for future in futures]
         _raise_first(failures)
-        return {name: _joined(name, self.split, workers) for name in kept}, _counts(workers)
+        return (
+            {name: _joined(name, self.split, workers) for name in kept},
+            _counts(self.graph, len(images), workers),
+        )
 
 
 def shared_run(graph: IntGraph, steps: Sequence[Step], workers: int) -> SharedRun | None:
@@ -291,16 +302,24 @@ def _joined(name: TensorId, split: Split, workers: Sequence[_Worker]) -> Array:
     return np.concatenate([worker.made[name] for worker in workers], axis=cut.axis + 1)
 
 
-def _counts(workers: Sequence[_Worker]) -> Mapping[str, OpCounts]:
-    first, *others = [worker.counted for worker in workers]  # the first counts every op
+def _counts(
+    graph: IntGraph, images: int, workers: Sequence[_Worker]
+) -> Mapping[str, OpCounts]:
+    """Return what all workers counted together; where codes only move, none does."""
+    first, *others = [worker.counted for worker in workers]  # the first counts every other op
     counts = {}
-    for name, (elements, saturated, sums, in_order) in first.items():
+    for op in graph.ops:
+        mine = first.get(op.name)
+        if mine is None:
+            counts[op.name] = OpCounts(elements=images * graph.result(op).size)
+            continue
+        elements, saturated, sums, in_order = mine
         for other in others:
-            more = other.get(name)
+            more = other.get(op.name)
             if more is not None:
                 elements, saturated = elements + more[0], saturated + more[1]
                 sums, in_order = sums and more[2] and sums.merged(more[2]), in_order + more[3]
-        counts[name] = OpCounts(
+        counts[op.name] = OpCounts(
             elements=elements, saturated=saturated, sums=sums, in_order=in_order
         )
     return counts

@@ -24,9 +24,10 @@ from typing import Any
 
 from llvmlite import binding
 
-# Rounds of a wait: 30 to 90 microseconds with x86's pause, of 15 to 45 nanoseconds.
+# Rounds of a wait for the flag: 30 to 90 microseconds with x86's pause, of 15 to 45 nanoseconds.
 ROUNDS_WITH_PAUSE = 2_000
 ROUNDS_WITHOUT = 50_000
+LONGER = 10  # a wait for another thread's work: so many times as long
 
 # Pointers are typed, as older versions want them; newer ones read them as well.
 _LLVM = """
@@ -78,7 +79,7 @@ look:
 wait:
   {pause}
   %next = add i32 %round, 1
-  %long = icmp ugt i32 %next, {rounds}
+  %long = icmp ugt i32 %next, {more_rounds}
   br i1 %long, label %done, label %look
 done:
   call void @take_again(i8* %state)
@@ -100,12 +101,14 @@ def _functions() -> Any:
     binding.initialize_native_asmprinter()
     triple = binding.get_default_triple()
     with_pause = triple.startswith("x86_64")
+    rounds = ROUNDS_WITH_PAUSE if with_pause else ROUNDS_WITHOUT
     text = _LLVM.format(
         save=_address(ctypes.pythonapi.PyEval_SaveThread),
         restore=_address(ctypes.pythonapi.PyEval_RestoreThread),
         declarations="declare void @llvm.x86.sse2.pause()" if with_pause else "",
         pause="call void @llvm.x86.sse2.pause()" if with_pause else "",
-        rounds=ROUNDS_WITH_PAUSE if with_pause else ROUNDS_WITHOUT,
+        rounds=rounds,
+        more_rounds=LONGER * rounds,
     )
     module = binding.parse_assembly(text)
     module.verify()
