@@ -10,8 +10,10 @@ from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import TensorId
 from simulator.graph.ops import Op
+from simulator.numerics.float_type import Array
 from simulator.numerics.jit import has_avx2
-from simulator.ops import BEHAVIOURS, GroupKernel, Kernel
+from simulator.ops import BEHAVIOURS, GroupKernel, Kernel, OpResult
+from simulator.ops.behaviour import InnerResult
 from simulator.simd.ops import form, group_form
 from simulator.simd.ops.groups import following_readers
 
@@ -38,6 +40,17 @@ class Step:
         return self.ops[-1].name
 
 
+@dataclass(frozen=True, slots=True)
+class OneKernel:
+    """The kernel of a single op as that of a step."""
+
+    kernel: Kernel
+
+    def __call__(self, operands: Sequence[Array]) -> tuple[Sequence[InnerResult], OpResult]:
+        """Run it; there is nothing inside."""
+        return (), self.kernel(operands)
+
+
 def kernel_of(op: Op, graph: IntGraph, gemm: Gemm, *, portable: bool = False) -> Kernel:
     """Return the kernel that runs an op on batches; all its kernels give the same integers.
 
@@ -58,7 +71,7 @@ def kernel_of(op: Op, graph: IntGraph, gemm: Gemm, *, portable: bool = False) ->
 def single_step(op: Op, graph: IntGraph, gemm: Gemm, *, portable: bool = False) -> Step:
     """Return an op as a step of its own; see :func:`kernel_of`."""
     kernel = kernel_of(op, graph, gemm, portable=portable)
-    return Step(ops=(op,), operands=tuple(op.operands), kernel=lambda given: ((), kernel(given)))
+    return Step(ops=(op,), operands=tuple(op.operands), kernel=OneKernel(kernel))
 
 
 def group_steps(graph: IntGraph, gemm: Gemm) -> Sequence[Step]:

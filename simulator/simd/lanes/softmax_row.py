@@ -20,7 +20,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from simulator.numerics.integer_type import IntArray
-from simulator.numerics.jit import cpu_features
+from simulator.simd.lanes.lookup import ENTRIES, I8X64, permuted, permutes_bytes, quarters_of
 from simulator.simd.lanes.vectors import (
 
     INT1,
@@ -42,9 +42,8 @@ from simulator.simd.lanes.vectors import (
 
 BLOCK = 64  # codes that are looked up at a time: as many may be read behind a row
 NARROW = 16  # exponentials of one register
-ENTRIES = 256  # of a table: distances of bytes
 WORD_BYTES = 4  # of an exponential
-I8X64, I32X16, I64X8 = (ir.VectorType(lane, 512 // lane.width) for lane in (INT8, INT32, INT64))
+I32X16, I64X8 = (ir.VectorType(lane, 512 // lane.width) for lane in (INT32, INT64))
 HALF_BITS = 32
 LOWER_HALF = (1 << HALF_BITS) - 1
 # A dword of codes moves to where interleaving bytes within quarters of a register takes its words
@@ -59,11 +58,6 @@ def table_in_bytes(table: IntArray) -> NDArray[np.uint8]:
     """
     words = np.ascontiguousarray(table, "<u4")
     return np.ascontiguousarray(words.view(np.uint8).reshape(ENTRIES, WORD_BYTES).T).reshape(-1)
-
-
-def permutes_bytes() -> bool:
-    """Tell whether this CPU permutes the bytes of two registers of 512 bits (AVX-512 VBMI)."""
-    return bool(cpu_features().get("avx512vbmi"))
 
 
 @intrinsic
@@ -158,20 +152,12 @@ def _by_permutation(
         return builder.bitcast(builder.shuffle_vector(words, words, order), I8X64)
 
     distances = moved(distances)
-    upper = builder.icmp_signed("<", distances, nothing)
     if inside is not None:
         inside = builder.icmp_signed("<", moved(builder.sext(inside, I8X64)), nothing)
     planes, sums = [], []
     for plane, total in enumerate(totals):
-        quarters = [
-            load(builder, element(builder, table[1], (constant(BLOCK), 4 * plane + i)), I8X64)
-            for i in range(ENTRIES // BLOCK)
-        ]
-        low, high = (
-            call(builder, "llvm.x86.avx512.vpermi2var.qi.512", I8X64, first, distances, second)
-            for first, second in (quarters[:2], quarters[2:])
-        )
-        found = builder.select(upper, high, low)
+        start = element(builder, table[1], (constant(ENTRIES), plane))
+        found = permuted(builder, quarters_of(builder, start), distances)
         if inside is not None:
             found = builder.select(inside, found, nothing)
         planes.append(found)

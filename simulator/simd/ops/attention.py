@@ -17,19 +17,21 @@ from simulator.graph.bounds import bounds
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Add, MatMul, Op, Softmax
 from simulator.numerics.integer_type import IntArray
+from simulator.numerics.jit import has_vnni
 from simulator.ops.behaviour import GroupKernel, InnerResult, OpResult, SumCounts
 from simulator.simd.lanes.padded_codes import PADDING
 from simulator.simd.lanes.softmax_row import BLOCK
 from simulator.simd.lanes.vectors import LANES
 from simulator.simd.ops.add import add_constants
-from simulator.simd.ops.attention_strips import MOST_ADDS, Added, Matrices, Product, attend
+from simulator.simd.ops.attention_strips import ATTEND, MOST_ADDS, Added, Matrices, Product
 from simulator.simd.ops.matmul_fused import FIRST_SUM, one_pass_requantizer, sum_counts
 from simulator.simd.ops.requantizing import AnySimdRequantizer
 from simulator.simd.ops.softmax import softmax_constants
-from simulator.simd.product.packing import Form, left_codes, pairs_shape
-from simulator.simd.product.tile import TILE_COLUMNS, TILE_ROWS
+from simulator.simd.product.forms import PAIR, QUAD, Form, left_codes
+from simulator.simd.product.packing import empty_panels, padded_terms
+from simulator.simd.product.tile import TILE_COLUMNS, TILE_ROWS, VNNI_ROWS
 
-STRIP_TILES = 10  # tiles of rows in a strip, at most
+STRIP_ROWS = 60  # at most: sums of a few hundred tokens stay in the second cache
 WRITTEN_AT_ONCE = 16  # probabilities
 # What a kernel takes in place of an Add that is not there.
 _NO_ROUNDING = np.zeros((3, LANES), np.int64)
@@ -70,22 +72,22 @@ class _Factor:
     """One of both products, for matrices of any number of rows."""
 
     transposed: bool
-    signed: bool
+    form: Form
     shifted: int
     left_dtype: type[np.integer]
     requantizer: AnySimdRequantizer
     dtype: np.dtype[Any]
 
     @classmethod
-    def of(cls, op: MatMul, graph: IntGraph) -> _Factor | None:
+    def of(cls, op: MatMul, graph: IntGraph, form: Form) -> _Factor | None:
         """Return how a product is made in one pass, or none where its numbers are too wide."""
         requantizer = one_pass_requantizer(op, graph, bounds(graph, op))
         if requantizer is None:
             return None
-        left, shifted = left_codes(Form.PAIRS, graph.tensors[op.a].type.dtype)
+        left, shifted = left_codes(form, graph.tensors[op.a].type.dtype)
         return cls(
             transposed=op.transpose_b,
-            signed=graph.tensors[op.b].type.dtype == np.int8,
+            form=form,
             shifted=shifted,
             left_dtype=left,
             requantizer=requantizer,
@@ -94,18 +96,18 @@ class _Factor:
 
     def product(self, terms: int, columns: int, rows: int, left_multiple: int) -> Product:
         """Return what the kernel takes, with scratch for strips of so many rows."""
-        panels, length = pairs_shape(terms, columns)
-        padded_terms = length // TILE_COLUMNS
-        padded = -(-padded_terms // left_multiple) * left_multiple
+        panels = empty_panels(terms, columns, self.form)
+        needed = padded_terms(terms, self.form)
+        padded = -(-needed // left_multiple) * left_multiple
         return Product(
             transposed=self.transposed,
-            signed=self.signed,
-            panels=np.empty((panels, length), np.int16),
-            per_step=2,
-            initial=np.zeros(panels * TILE_COLUMNS, np.int32),
+            panels=panels,
+            per_step=PAIR if self.form is Form.PAIRS else QUAD,
+            terms=needed,
+            initial=np.empty(len(panels) * TILE_COLUMNS, np.int32),
             shifted=self.shifted,
             codes=np.empty((rows, padded), self.left_dtype),
-            sums=np.empty((rows, panels * TILE_COLUMNS), np.int32),
+            sums=np.empty((rows, len(panels) * TILE_COLUMNS), np.int32),
             requantizer=self.requantizer.arguments,
             extremes=FIRST_SUM.copy(),
         )
@@ -119,7 +121,9 @@ def simd_kernel(ops: Sequence[Any], graph: IntGraph, gemm: Gemm) -> GroupKernel 
     first, *between, normalized, last = ops
     if not isinstance(gemm, Avx2Gemm) or first.residual or last.residual:
         return None
-    scores, context = _Factor.of(first, graph), _Factor.of(last, graph)
+    signed = all(graph.tensors[op.b].type.dtype == np.int8 for op in (first, last))
+    form = Form.VNNI if has_vnni() and signed else Form.PAIRS
+    scores, context = _Factor.of(first, graph, form), _Factor.of(last, graph, form)
     added = [add_constants(op, graph) for op in between]
     columns = graph.result(first).shape[-1]
     if scores is None or context is None or columns < LANES:
@@ -139,13 +143,13 @@ def simd_kernel(ops: Sequence[Any], graph: IntGraph, gemm: Gemm) -> GroupKernel 
         q, k, *constants, v = operands
         leading, rows = q.shape[:-2], q.shape[-2]
         width = v.shape[-2] if context.transposed else v.shape[-1]
-        strip = _strip_rows(rows)
+        strip = _strip_rows(rows, TILE_ROWS if form is Form.PAIRS else VNNI_ROWS)
         products = (
             scores.product(q.shape[-1], columns, strip, 1),
             context.product(columns, width, strip, WRITTEN_AT_ONCE),
         )
         out, result = _empty(leading, rows, width, context.dtype)
-        misfits = attend(
+        misfits = ATTEND[form](
             _matrices(q),
             _matrices(k),
             _matrices(v),
@@ -167,10 +171,10 @@ def simd_kernel(ops: Sequence[Any], graph: IntGraph, gemm: Gemm) -> GroupKernel 
     return kernel
 
 
-def _strip_rows(rows: int) -> int:
-    """Return how many rows each strip has, so that the last is not much shorter."""
-    strips = -(-rows // (STRIP_TILES * TILE_ROWS))
-    return -(-rows // (strips * TILE_ROWS)) * TILE_ROWS
+def _strip_rows(rows: int, tile: int) -> int:
+    """Return how many rows each strip has, whole tiles: the last is not much shorter."""
+    strips = -(-rows // (STRIP_ROWS // tile * tile))
+    return -(-rows // (strips * tile)) * tile
 
 
 def _matrices(codes: IntArray) -> Matrices:

@@ -7,7 +7,9 @@ of the values all stay in the second cache. Keys and values are packed once per 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +18,9 @@ from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel
 from simulator.simd.ops.add import add_rows_simd
 from simulator.simd.ops.softmax import softmax_rows_simd
-from simulator.simd.product.fused import pack_activations, requantize_strip
-from simulator.simd.product.packing import multiply_terms, start_sums, take_rows
+from simulator.simd.product.forms import Form
+from simulator.simd.product.fused import pack_right_pairs, pack_right_quads, requantize_strip
+from simulator.simd.product.packing import multiply_from, take_rows
 
 MOST_ADDS = 2  # between scores and softmax: a bias of positions, and a mask
 
@@ -42,8 +45,8 @@ class Product(NamedTuple):
     """What a product of a strip and the right operand of a head takes; scratch where not said.
 
     transposed : whether the right operand is [N, K]
-    signed : whether it is of signed bytes
-    panels, per_step, initial : see :func:`simulator.simd.product.fused.pack_activations`
+    panels, per_step, terms : the packed right operand, terms of a step, and all with padding
+    initial : int32 [padded N], what sums start with
     shifted : what is added to left codes
     codes : left codes [strip, padded K or more]
     sums : int32 [strip, padded N]
@@ -52,9 +55,9 @@ class Product(NamedTuple):
     """
 
     transposed: bool
-    signed: bool
     panels: IntArray
     per_step: int
+    terms: int
     initial: NDArray[np.int32]
     shifted: int
     codes: IntArray
@@ -77,61 +80,6 @@ class Added(NamedTuple):
 
 
 @kernel
-def attend(queries, keys, values, scores, codes, adds, added, softmax, context, out):
-    """Write the context of all heads into ``out``; count by op what did not fit.
-
-    Parameters
-    ----------
-    queries, keys, values, out
-        :class:`Matrices`; up to 7 codes are stored behind the rows of ``out``
-    scores, context
-        :class:`Product`
-    codes
-        scratch: the scores of a strip, flat, and 64 codes behind them that may be read
-    adds, added
-        how many Adds follow the scores, and :data:`MOST_ADDS` of :class:`Added`: of these or any
-    softmax
-        constants of :func:`simulator.simd.ops.softmax.softmax_rows_simd`, from the table on
-
-    Returns
-    -------
-    int64 [5]
-        of scores, two Adds, softmax, context
-    """
-    misfits = np.zeros(5, np.int64)
-    columns = keys.rows if scores.transposed else keys.columns
-    strip = scores.codes.shape[0]
-    left = np.empty((strip, queries.columns), queries.codes.dtype)
-    key = np.empty((keys.rows, keys.columns), keys.codes.dtype)
-    value = np.empty((values.rows, values.columns), values.codes.dtype)
-    for head in range(out.starts.shape[0]):
-        pack_matrix(keys, head, key, scores)
-        pack_matrix(values, head, value, context)
-        for start in range(0, queries.rows, strip):
-            count = min(strip, queries.rows - start)
-            take_matrix(queries, head, start, count, left)
-            take_rows(left, 0, count, scores.shifted, scores.codes)
-            sum_up(scores, count)
-            misfits[0] += requantize_strip(
-                scores.sums, count, scores.requantizer, scores.extremes, codes, 0, columns
-            )
-            for number in range(adds):
-                misfits[1 + number] += add_constant(
-                    codes[: count * columns], added[number], head, start * columns
-                )
-            misfits[3] += softmax_rows_simd(
-                codes, count, columns, *softmax, context.codes.reshape(-1), context.codes.shape[1]
-            )
-            sum_up(context, count)
-            place = out.starts[head] + start * out.step
-            misfits[4] += requantize_strip(
-                context.sums, count, context.requantizer, context.extremes, out.codes, place,
-                out.step,
-            )  # fmt: skip
-    return misfits
-
-
-@kernel
 def take_matrix(matrices, head, start, count, out):
     """Copy ``count`` rows of a head's matrix from ``start`` on."""
     for i in range(count):
@@ -142,22 +90,13 @@ def take_matrix(matrices, head, start, count, out):
 
 
 @kernel
-def pack_matrix(matrices, head, matrix, product):
-    """Pack a head's matrix, by way of ``matrix``, as the right operand of a product."""
-    take_matrix(matrices, head, 0, matrices.rows, matrix)
-    pack_activations(
-        matrix, product.transposed, product.signed, product.panels, product.shifted, product.initial
-    )
-
-
-@kernel
 def sum_up(product, count):
     """Multiply ``count`` rows of left codes by the packed right operand."""
-    start_sums(product.initial, count, product.sums)
-    terms = product.panels.shape[1] * product.panels.itemsize // 64 * product.per_step
-    multiply_terms(
-        product.codes, count, 0, terms, product.panels, product.per_step, 0, product.sums
-    )
+    sums = product.sums
+    multiply_from(
+        product.initial, product.codes, count, 0, product.terms, product.panels, product.per_step,
+        0, sums.reshape(-1), 0, sums.shape[1],
+    )  # fmt: skip
 
 
 @kernel
@@ -166,3 +105,77 @@ def add_constant(codes, added, head, place):
     matrix = added.codes[added.of_head[head]].reshape(-1)
     rows = matrix[place : place + codes.shape[0]]
     return add_rows_simd(codes, rows, *added.arguments, codes.shape[0], codes)
+
+
+def _attend_by(pack_right: Any) -> Any:
+    """Return the kernel of attentions whose right operands are packed in one way."""
+
+    @kernel
+    def attend(queries, keys, values, scores, codes, adds, added, softmax, context, out):
+        """Write the context of all heads into ``out``; count by op what did not fit.
+
+        Parameters
+        ----------
+        queries, keys, values, out
+            :class:`Matrices`; up to 7 codes are stored behind the rows of ``out``
+        scores, context
+            :class:`Product`
+        codes
+            scratch: the scores of a strip, flat, and 64 codes behind them that may be read
+        adds, added
+            how many Adds follow the scores, and :data:`MOST_ADDS` of :class:`Added`: of these or any
+        softmax
+            constants of :func:`simulator.simd.ops.softmax.softmax_rows_simd`, from the table on
+
+        Returns
+        -------
+        int64 [5]
+            of scores, two Adds, softmax, context
+        """
+        misfits = np.zeros(5, np.int64)
+        columns = keys.rows if scores.transposed else keys.columns
+        strip = scores.codes.shape[0]
+        left = np.empty((strip, queries.columns), queries.codes.dtype)
+        key = np.empty((keys.rows, keys.columns), keys.codes.dtype)
+        value = np.empty((values.rows, values.columns), values.codes.dtype)
+        turned_key = np.empty((keys.columns, keys.rows), key.dtype)
+        turned_value = np.empty((values.columns, values.rows), value.dtype)
+        for head in range(out.starts.shape[0]):
+            take_matrix(keys, head, 0, keys.rows, key)
+            pack_right(
+                key, scores.transposed, turned_key, scores.shifted, scores.panels, scores.initial
+            )
+            take_matrix(values, head, 0, values.rows, value)
+            pack_right(
+                value, context.transposed, turned_value, context.shifted, context.panels,
+                context.initial,
+            )  # fmt: skip
+            for start in range(0, queries.rows, strip):
+                count = min(strip, queries.rows - start)
+                take_matrix(queries, head, start, count, left)
+                take_rows(left, 0, count, scores.shifted, scores.codes)
+                sum_up(scores, count)
+                misfits[0] += requantize_strip(
+                    scores.sums, count, scores.requantizer, scores.extremes, codes, 0, columns
+                )
+                for number in range(adds):
+                    misfits[1 + number] += add_constant(
+                        codes[: count * columns], added[number], head, start * columns
+                    )
+                misfits[3] += softmax_rows_simd(
+                    codes, count, columns, *softmax, context.codes.reshape(-1), context.codes.shape[1]
+                )
+                sum_up(context, count)
+                place = out.starts[head] + start * out.step
+                misfits[4] += requantize_strip(
+                    context.sums, count, context.requantizer, context.extremes, out.codes, place,
+                    out.step,
+                )  # fmt: skip
+        return misfits
+
+    return attend
+
+
+ATTEND: Mapping[Form, Any] = MappingProxyType(
+    {Form.PAIRS: _attend_by(pack_right_pairs), Form.VNNI: _attend_by(pack_right_quads)}
+)

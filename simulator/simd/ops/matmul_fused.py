@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,18 +15,27 @@ from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
 from simulator.graph.ranges import Bounds, signed_bits
 from simulator.numerics.integer_type import IntArray
+from simulator.numerics.jit import has_vnni
 from simulator.ops.behaviour import Kernel, OpResult, SumCounts
 from simulator.simd.lanes.padded_codes import PaddedCodes
 from simulator.simd.lanes.requantization import LANE_BITS
 from simulator.simd.lanes.vectors import LANES
 from simulator.simd.ops.requantizing import AnySimdRequantizer, simd_requantizer
-from simulator.simd.product.fused import multiply_activations, multiply_and_requantize
+from simulator.simd.product.forms import PAIR, QUAD, Form, left_codes
+from simulator.simd.product.fused import (
+    multiply_activations_as_pairs,
+    multiply_activations_as_quads,
+    multiply_and_requantize,
+)
 from simulator.simd.product.packing import (
     STRIP_ROWS,
+    LeftForm,
+    Packed,
+    empty_panels,
     left_form,
     pack,
     padded_columns,
-    pairs_shape,
+    padded_terms,
 )
 from simulator.simd.product.tile import TILE_COLUMNS
 
@@ -52,36 +63,65 @@ def one_pass_requantizer(
     return simd_requantizer(graph, op.requantize, graph.result(op))
 
 
-def _by_weights(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer) -> Kernel | None:
-    """Kernel of a product with weights, packed here, once."""
-    result = graph.result(op)
-    weights = graph.constants[op.b]
-    packed = pack(weights.T if op.transpose_b else weights)
-    if packed.terms > LONGEST_INT32_SUM:
-        return None
-    left = left_form(packed, graph.tensors[op.a].type.dtype)
-    initial = left.initial
-    if op.bias:
-        initial = initial + padded_columns(graph.constants[op.bias].astype(np.int32), len(initial))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A product with weights in one pass, its constants ready."""
 
-    def kernel(operands: Sequence[IntArray]) -> OpResult:
-        a = np.ascontiguousarray(operands[0])
-        out = PaddedCodes.empty((*a.shape[:-1], packed.columns), result.type.dtype)
-        extremes = FIRST_SUM.copy()
-        saturated = multiply_and_requantize(
-            a.reshape(-1, packed.terms),
+    packed: Packed
+    left: LeftForm
+    initial: NDArray[np.int32]
+    requantizer: AnySimdRequantizer
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer) -> Layer | None:
+        """Pack the weights; none where sums are too long."""
+        weights = graph.constants[op.b]
+        packed = pack(weights.T if op.transpose_b else weights)
+        if packed.terms > LONGEST_INT32_SUM:
+            return None
+        left = left_form(packed, graph.tensors[op.a].type.dtype)
+        initial = left.initial
+        if op.bias:
+            bias = graph.constants[op.bias].astype(np.int32)
+            initial = initial + padded_columns(bias, len(initial))
+        return cls(
+            packed=packed,
+            left=left,
+            initial=initial,
+            requantizer=requantizer,
+            dtype=graph.result(op).type.dtype,
+        )
+
+    def arguments(self, extremes: NDArray[np.int32]) -> tuple[object, ...]:
+        """Return what :func:`multiply_and_requantize` takes between ``a`` and ``out``."""
+        packed, left = self.packed, self.left
+        return (
             left.shifted,
             packed.panels,
             packed.per_step,
             packed.chunk,
-            initial,
+            self.initial,
             np.empty((STRIP_ROWS, packed.padded_terms), left.dtype),
-            np.empty((STRIP_ROWS, len(initial)), np.int32),
-            requantizer.arguments,
+            np.empty((STRIP_ROWS, len(self.initial)), np.int32),
+            self.requantizer.arguments,
             extremes,
-            out.flat,
-            0,
-            packed.columns,
+        )
+
+
+def _by_weights(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer) -> Kernel | None:
+    """Kernel of a product with weights, packed here, once."""
+    layer = Layer.of(op, graph, requantizer)
+    if layer is None:
+        return None
+    terms, columns = layer.packed.terms, layer.packed.columns
+
+    def kernel(operands: Sequence[IntArray]) -> OpResult:
+        a = np.ascontiguousarray(operands[0])
+        out = PaddedCodes.empty((*a.shape[:-1], columns), layer.dtype)
+        extremes = FIRST_SUM.copy()
+        saturated = multiply_and_requantize(
+            a.reshape(-1, terms), *layer.arguments(extremes), out.flat, 0, columns
         )
         return OpResult(out.codes, int(saturated), sum_counts(extremes))
 
@@ -93,21 +133,26 @@ def _of_activations(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer
     result = graph.result(op)
     columns = result.shape[-1]
     terms = graph.tensors[op.a].shape[-1]
-    panels_shape = pairs_shape(terms, columns)
-    padded_terms, padded = panels_shape[1] // TILE_COLUMNS, panels_shape[0] * TILE_COLUMNS
+    left, right = (graph.tensors[name].type.dtype for name in (op.a, op.b))
+    as_quads = has_vnni() and right == np.int8
+    form = Form.VNNI if as_quads else Form.PAIRS
+    multiply = multiply_activations_as_quads if as_quads else multiply_activations_as_pairs
+    codes_dtype, shifted = left_codes(form, left)
+    padded = -(-columns // TILE_COLUMNS) * TILE_COLUMNS
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a, b = (np.ascontiguousarray(operand) for operand in operands)
         out = PaddedCodes.empty((*a.shape[:-1], columns), result.type.dtype)
         extremes = FIRST_SUM.copy()
-        saturated = multiply_activations(
+        saturated = multiply(
             a.reshape(-1, *a.shape[-2:]),
             b.reshape(-1, *b.shape[-2:]),
             op.transpose_b,
-            b.dtype == np.int8,
-            np.empty(panels_shape, np.int16),
-            np.zeros(padded, np.int32),
-            np.empty((STRIP_ROWS, padded_terms), np.int16),
+            shifted,
+            empty_panels(terms, columns, form),
+            QUAD if as_quads else PAIR,
+            np.empty(padded, np.int32),
+            np.empty((STRIP_ROWS, padded_terms(terms, form)), codes_dtype),
             np.empty((STRIP_ROWS, padded), np.int32),
             requantizer.arguments,
             extremes,

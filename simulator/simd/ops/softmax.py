@@ -17,11 +17,11 @@ from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.softmax_normalisation import Normalisation
 from simulator.ops.behaviour import Kernel, OpResult
 from simulator.ops.requantizing import output_stage
+from simulator.simd.lanes.lookup import ENTRIES
 from simulator.simd.lanes.padded_codes import PaddedCodes
 from simulator.simd.lanes.requantization import LANE_BITS, is_bit_mask
 from simulator.simd.lanes.softmax_row import (
     BLOCK,
-    ENTRIES,
     exponentiate_row,
     normalize_row,
     table_in_bytes,

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from simulator.numerics.jit import kernel
 from simulator.simd.lanes.requantize_row import requantize_row
-from simulator.simd.product.forms import PAIR
+from simulator.simd.product.forms import PAIR, QUAD
 from simulator.simd.product.packing import (
     STRIP_ROWS,
     multiply_from,
@@ -16,6 +18,8 @@ from simulator.simd.product.packing import (
     take_rows,
     transpose_codes,
 )
+from simulator.simd.product.quads import pack_quads, pack_quads_of_columns, sum_columns
+from simulator.simd.product.tile import TILE_COLUMNS
 
 
 @kernel
@@ -70,37 +74,61 @@ def requantize_strip(sums, count, requantizer, extremes, out, out_at, columns):
     return saturated
 
 
+def _multiply_activations_by(pack_right: Any) -> Any:
+    """Return the kernel of products of activations whose right operands are packed in one way."""
+
+    @kernel
+    def multiply_activations(
+        lefts, rights, transposed, shifted, panels, per_step, initial, codes, sums, requantizer,
+        extremes, out,
+    ):  # fmt: skip
+        """Requantize ``lefts[i] @ rights[i]`` for every i into ``out``, flat; count what saturates.
+
+        ``rights`` is [B, K, N], or [B, N, K] where ``transposed``. The rest as above;
+        ``initial`` is scratch.
+        """
+        columns = rights.shape[1] if transposed else rights.shape[2]
+        turned = np.empty((rights.shape[2], rights.shape[1]), rights.dtype)
+        saturated = 0
+        for i in range(lefts.shape[0]):
+            pack_right(rights[i], transposed, turned, shifted, panels, initial)
+            saturated += multiply_and_requantize(
+                lefts[i], shifted, panels, per_step, 0, initial, codes, sums, requantizer, extremes,
+                out, i * lefts.shape[1] * columns, columns,
+            )  # fmt: skip
+        return saturated
+
+    return multiply_activations
+
+
 @kernel
-def multiply_activations(
-    lefts, rights, transposed, signed, panels, initial, codes, sums, requantizer, extremes, out
-):
-    """Requantize ``lefts[i] @ rights[i]`` for every i into ``out``, flat; count what saturates.
-
-    ``rights`` is [B, K, N], or [B, N, K] where ``transposed``, of ``signed`` bytes or others. The
-    rest as above.
-    """
-    columns = rights.shape[1] if transposed else rights.shape[2]
-    saturated = 0
-    for i in range(lefts.shape[0]):
-        pack_activations(rights[i], transposed, signed, panels, 0, initial)
-        saturated += multiply_and_requantize(
-            lefts[i], 0, panels, PAIR, 0, initial, codes, sums, requantizer, extremes, out,
-            i * lefts.shape[1] * columns, columns,
-        )  # fmt: skip
-    return saturated
-
-
-@kernel
-def pack_activations(right, transposed, signed, panels, shifted, initial):
-    """Pack a right operand that has just been made, [K, N], or [N, K] where ``transposed``.
-
-    ``initial`` becomes what sums start with where left codes are ``shifted``.
-    """
-    if transposed and right.shape[1] % PAIR == 0:
-        pack_pairs_of_columns(right, signed, panels)
+def pack_right_pairs(b, transposed, turned, shifted, panels, initial):
+    """Pack [K, N], or [N, K], as pairs; ``turned`` is scratch for the other order."""
+    initial[:] = 0
+    if transposed and b.shape[1] % PAIR == 0:
+        pack_pairs_of_columns(b, panels)
     elif transposed:
-        turned = np.empty((right.shape[1], right.shape[0]), right.dtype)
-        transpose_codes(right, turned)
+        transpose_codes(b, turned)
         pack_pairs(turned, panels)
     else:
-        pack_pairs(right, panels)
+        pack_pairs(b, panels)
+
+
+@kernel
+def pack_right_quads(b, transposed, turned, shifted, panels, initial):
+    """Pack signed bytes for VNNI; set what sums start with where left codes are ``shifted``."""
+    if transposed and b.shape[1] % QUAD == 0:
+        pack_quads_of_columns(b, panels)
+    elif transposed:
+        transpose_codes(b, turned)
+        pack_quads(turned, panels)
+    else:
+        pack_quads(b, panels)
+    if shifted:
+        sum_columns(panels, 0, panels.shape[1] // TILE_COLUMNS * QUAD, -shifted, initial)
+    else:
+        initial[:] = 0
+
+
+multiply_activations_as_pairs = _multiply_activations_by(pack_right_pairs)
+multiply_activations_as_quads = _multiply_activations_by(pack_right_quads)

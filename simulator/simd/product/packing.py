@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel
-from simulator.simd.product.forms import PAIR, QUAD, Form, exact_chunk, form_of, left_codes
+from simulator.simd.product.forms import PAIR, QUAD, SIGN, Form, exact_chunk, form_of, left_codes
 from simulator.simd.product.tile import (
     STEP_BYTES,
     TILE_COLUMNS,
@@ -92,10 +92,18 @@ def left_form(packed: Packed, dtype: np.dtype) -> LeftForm:
     return LeftForm(left, shifted, np.int32(-shifted) * packed.column_sums)
 
 
-def pairs_shape(terms: int, columns: int) -> tuple[int, int]:
-    """Return the shape of the panels of a right operand that is packed as pairs."""
-    multiple = TERMS_MULTIPLE[PAIR]
-    return -(-columns // TILE_COLUMNS), -(-terms // multiple) * multiple * TILE_COLUMNS
+def empty_panels(terms: int, columns: int, form: Form) -> IntArray:
+    """Allocate panels of a right operand [K, N]; see :class:`Packed`."""
+    per_step = PAIR if form is Form.PAIRS else QUAD
+    steps = padded_terms(terms, form) // per_step
+    width = steps * STEP_BYTES * TILE_COLUMNS // form.value.itemsize
+    return np.empty((-(-columns // TILE_COLUMNS), width), form.value)
+
+
+def padded_terms(terms: int, form: Form) -> int:
+    """Return K with its padding."""
+    multiple = TERMS_MULTIPLE[PAIR if form is Form.PAIRS else QUAD]
+    return -(-terms // multiple) * multiple
 
 
 def pack(b: IntArray, panels_multiple: int = 1, form: Form | None = None) -> Packed:
@@ -108,8 +116,7 @@ def pack(b: IntArray, panels_multiple: int = 1, form: Form | None = None) -> Pac
     chunk = exact_chunk(b) if form is Form.QUADS else 0
     per_step = PAIR if form is Form.PAIRS else QUAD
     terms, columns = b.shape
-    multiple = TERMS_MULTIPLE[per_step]
-    padded = -(-terms // multiple) * multiple
+    padded = padded_terms(terms, form)
     multiple = panels_multiple * TILE_COLUMNS
     panels = -(-columns // multiple) * panels_multiple
     dtype = np.int8 if per_step == QUAD else np.int16
@@ -183,14 +190,15 @@ def pack_pairs(b, out):
 
 
 @kernel
-def pack_pairs_of_columns(columns, signed, out):
+def pack_pairs_of_columns(columns, out):
     """As :func:`pack_pairs`, of contiguous ``columns`` [N, K] of bytes with an even K.
 
     Two neighbouring bytes are read at once, and written at once as two 16-bit numbers.
     """
     count, terms = columns.shape
     twos = columns.view(np.uint16)
-    sign = np.int32(128 if signed else 0)  # flipped and taken off, it extends the sign
+    # Flipped and taken off, it extends the sign.
+    sign = np.int32(SIGN if np.iinfo(columns.dtype).min else 0)
     for index in range(out.shape[0]):
         panel = out[index].view(np.uint32)
         first = index * TILE_COLUMNS
