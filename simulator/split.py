@@ -186,6 +186,15 @@ def _by_rows(
     return Cuts(operands=tuple(wanted), result=cut)
 
 
+def _l2_norm(op: L2Norm, graph: IntGraph, given: Given, workers: int) -> Cuts | None:
+    """Rows as above, but heads with gains of their own stay together."""
+    cuts = _by_rows(op, graph, given, workers)
+    heads = len(graph.result(op).shape) - 3
+    if cuts is None or cuts.result is None:
+        return None
+    return None if cuts.result.axis == heads and graph.constants[op.gain].size > 1 else cuts
+
+
 def _product(
     op: MatMul, graph: IntGraph, given: Given, workers: int
 ) -> Cuts | None:
@@ -265,7 +274,6 @@ RULES: Mapping[type[Op], Rule] = MappingProxyType(
                 Dequantize,
                 GeluPolynomial,
                 InterpolatedLookup,
-                L2Norm,
                 LayerNorm,
                 LayerNormBisection,
                 Lookup,
@@ -285,6 +293,7 @@ RULES: Mapping[type[Op], Rule] = MappingProxyType(
             ),
             _by_rows,
         ),
+        L2Norm: _l2_norm,
         MatMul: _product,
         Mean: _mean,
         Concat: _concat,

@@ -87,7 +87,7 @@ def local_steps(
         local.append(
             LocalStep(
                 ops=step.ops,
-                kernel=_local_kernel(graph, cuts, step),
+                kernel=local_kernel(graph, cuts, step),
                 sources=tuple(_source(graph, split, worker, name, cut) for name, cut in wanted),
                 result=step.result,
                 sends=step.result in split.exchanged,
@@ -117,7 +117,7 @@ def _source(
     return Source(name=name, join=join, part=part, as_made=has == wanted)
 
 
-def _local_kernel(graph: IntGraph, cuts: Cuts, step: Step) -> GroupKernel:
+def local_kernel(graph: IntGraph, cuts: Cuts, step: Step) -> GroupKernel:
     """Return a step's kernel for ranges of rows.
 
     Kernels take from their operands how many rows there are; a new shape they cannot take from
