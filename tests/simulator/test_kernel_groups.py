@@ -63,7 +63,7 @@ def attention(
             zero_point=zero,
         )  # fmt: skip
     d.op(Softmax, "probabilities", name, table=EXPONENTIALS, reciprocal_bits=60, shift=52)
-    d.op(MatMul, "context", "probabilities", "v", shift=(40,), **factor)
+    d.op(MatMul, "context", "probabilities", "v", shift=(37,), **factor)
     return d.graph()
 
 

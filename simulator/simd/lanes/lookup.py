@@ -24,7 +24,7 @@ from simulator.simd.lanes.vectors import (
     element,
     intrinsic,
     load,
-    loop,
+    loop_if_any,
     splat,
     store,
 )
@@ -74,9 +74,7 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any
         store(builder, found, element(builder, target, (first, 1)))
         return []
 
-    some = builder.icmp_signed(">", whole, constant(0))
-    with builder.if_then(some):
-        loop(builder, constant(0), whole, vector.count, [], register)
+    loop_if_any(builder, constant(0), whole, vector.count, [], register)
     return whole
 
 

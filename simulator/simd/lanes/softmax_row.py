@@ -23,6 +23,8 @@ from simulator.numerics.integer_type import IntArray
 from simulator.simd.lanes.lookup import ENTRIES, I8X64, permuted, permutes_bytes, quarters_of
 from simulator.simd.lanes.vectors import (
 
+    I32X16,
+    I64X8,
     INT1,
     INT8,
     INT32,
@@ -36,6 +38,7 @@ from simulator.simd.lanes.vectors import (
     intrinsic,
     load,
     loop,
+    loop_if_any,
     splat,
     store,
 )
@@ -43,7 +46,6 @@ from simulator.simd.lanes.vectors import (
 BLOCK = 64  # codes that are looked up at a time: as many may be read behind a row
 NARROW = 16  # exponentials of one register
 WORD_BYTES = 4  # of an exponential
-I32X16, I64X8 = (ir.VectorType(lane, 512 // lane.width) for lane in (INT32, INT64))
 HALF_BITS = 32
 LOWER_HALF = (1 << HALF_BITS) - 1
 # A dword of codes moves to where interleaving bytes within quarters of a register takes its words
@@ -61,7 +63,7 @@ def table_in_bytes(table: IntArray) -> NDArray[np.uint8]:
 
 
 @intrinsic
-def exponentiate_row(typing, codes, codes_at, columns, words, planes, exponentials):
+def exponentiate_row(typing, codes, codes_at, columns, words, planes, exponentials, written_at):
     """Write the exponentials of a row; return their sum.
 
     Parameters
@@ -75,10 +77,11 @@ def exponentiate_row(typing, codes, codes_at, columns, words, planes, exponentia
     planes
         the same as :func:`table_in_bytes` gives it
     exponentials
-        int32, with room for 64 behind the row: up to there zeros may be written
+        int32, flat: the row's from ``written_at`` on, up to a multiple of 64 with zeros
     """
     index = types.intp
-    return types.int64(codes, index, index, words, planes, exponentials), _exponentiate
+    signature = types.int64(codes, index, index, words, planes, exponentials, index)
+    return signature, _exponentiate
 
 
 def _exponentiate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -88,6 +91,7 @@ def _exponentiate(context: Any, builder: Any, signature: Any, arguments: Any) ->
         for i, lane in ((0, INT8), (3, INT32), (4, INT8), (5, INT32))
     )
     row, columns = element(builder, row, (arguments[1], 1)), arguments[2]
+    target = element(builder, target, (arguments[6], 1))
     largest = _largest(builder, row, columns, kinds[0].dtype.signed)
     look_up, size = (_by_permutation, BLOCK) if permutes_bytes() else (_by_loads, NARROW)
     many = fill(builder, largest, ir.VectorType(INT8, size))
@@ -122,18 +126,9 @@ def _blocks(builder: Any, columns: Any, size: int, start: Values, body: Any) -> 
     ``inside`` tells, of the last block, which of its places belong to the row; it is None before.
     """
     last = builder.and_(builder.sub(columns, constant(1)), constant(-size))
-    before = builder.block
-    with builder.if_then(builder.icmp_signed(">", last, constant(0))):
-        whole = loop(
-            builder, constant(0), last, size, start, lambda first, kept: body(first, kept, None)
-        )
-        ran = builder.block
-    carried = []
-    for value, found in zip(start, whole, strict=True):
-        phi = builder.phi(found.type)
-        phi.add_incoming(value, before)
-        phi.add_incoming(found, ran)
-        carried.append(phi)
+    carried = loop_if_any(
+        builder, constant(0), last, size, start, lambda first, kept: body(first, kept, None)
+    )
     missing = builder.sub(constant(size), builder.sub(columns, last))
     ones = builder.lshr(constant(-1), builder.add(missing, constant(64 - size)))
     inside = builder.bitcast(builder.trunc(ones, ir.IntType(size)), ir.VectorType(INT1, size))
@@ -235,7 +230,7 @@ def _sum_of_planes(builder: Any, totals: Values) -> Any:
 
 
 @intrinsic
-def normalize_row(typing, exponentials, columns, inverse, stage, out, out_at):
+def normalize_row(typing, exponentials, read_at, columns, inverse, stage, out, out_at):
     """Write ``(exponential * inverse + offset >> shift) + zero point`` of a row, rounded.
 
     Returns how many did not fit and became the highest code.
@@ -243,7 +238,7 @@ def normalize_row(typing, exponentials, columns, inverse, stage, out, out_at):
     Parameters
     ----------
     exponentials
-        int32, padded to 16 behind the row with zeros
+        int32, flat: the row from ``read_at`` on, padded to a multiple of 16 with zeros
     inverse
         the row's reciprocal, below 2^31
     stage
@@ -254,16 +249,17 @@ def normalize_row(typing, exponentials, columns, inverse, stage, out, out_at):
         yields the zero point
     """
     index = types.intp
-    return types.int64(exponentials, index, types.int64, stage, out, index), _normalize
+    return types.int64(exponentials, index, index, types.int64, stage, out, index), _normalize
 
 
 def _normalize(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
     kinds = signature.args
-    exponentials, columns, inverse, stage, out, out_at = arguments
-    lane = ir.IntType(kinds[4].dtype.bitwidth)
+    exponentials, read_at, columns, inverse, stage, out, out_at = arguments
+    lane = ir.IntType(kinds[5].dtype.bitwidth)
     source = address_of(context, builder, kinds[0], exponentials, INT32)
-    target = element(builder, address_of(context, builder, kinds[4], out, lane), (out_at, 1))
-    numbers = [builder.extract_value(stage, i) for i in range(len(kinds[3]))]
+    source = element(builder, source, (read_at, 1))
+    target = element(builder, address_of(context, builder, kinds[5], out, lane), (out_at, 1))
+    numbers = [builder.extract_value(stage, i) for i in range(len(kinds[4]))]
     distance, upper, high = (
         fill(builder, builder.trunc(number, INT32), I32X16)
         for number in (numbers[0], *numbers[-2:])

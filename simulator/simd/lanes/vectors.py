@@ -16,6 +16,8 @@ I8X32, I16X16, I32X8, I64X4 = (
 )
 I32X16 = ir.VectorType(INT32, 16)  # of 512 bits: for products alone
 
+I32X16, I64X8 = (ir.VectorType(lane, 512 // lane.width) for lane in (INT32, INT64))
+
 LANES: int = I32X8.count  # of 32 bits: what most kernels take at a time
 
 Values = Sequence[Any]
@@ -99,6 +101,28 @@ def loop(
     builder.cbranch(builder.icmp_signed("<", following, end), block, after)
     builder.position_at_end(after)
     return left
+
+
+def loop_if_any(
+    builder: Any,
+    begin: Any,
+    end: Any,
+    step: int | Any,
+    carried: Values,
+    body: Callable[[Any, list[Any]], list[Any]],
+) -> list[Any]:
+    """As :func:`loop`, but not at all where ``begin`` is not below ``end``."""
+    before = builder.block
+    with builder.if_then(builder.icmp_signed("<", begin, end)):
+        left = loop(builder, begin, end, step, carried, body)
+        ran = builder.block
+    merged = []
+    for value, found in zip(carried, left, strict=True):
+        phi = builder.phi(found.type)
+        phi.add_incoming(value, before)
+        phi.add_incoming(found, ran)
+        merged.append(phi)
+    return merged
 
 
 def call(builder: Any, name: str, result: Any, *arguments: Any) -> Any:

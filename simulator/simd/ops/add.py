@@ -51,7 +51,7 @@ from simulator.simd.lanes.vectors import (
 )
 
 EVEN_LOWER = [0, 8, 2, 10, 4, 12, 6, 14]  # the lower halves of even and odd sums, in turns
-LONGEST_SHIFT = 32  # up to here the lower half holds the shifted sum, sign and all
+LONGEST_SHIFT = 62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +239,11 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any, parts:
     channels = builder.udiv(
         context.make_array(kinds[8])(context, builder, arguments[8]).nitems, constant(parts)
     )
-    distance = fill(builder, arguments[9], I64X4)
+    # Shifted by 32 at most the lower half holds what is left, sign and all; then by the rest.
+    shift, most = arguments[9], constant(LANE_BITS)
+    first_shift = builder.select(builder.icmp_signed("<", shift, most), shift, most)
+    distance, first_distance = (fill(builder, number, I64X4) for number in (shift, first_shift))
+    rest = fill(builder, builder.trunc(builder.sub(shift, first_shift), INT32), I32X8)
     ends = broadcast_each(builder, arguments[10:13])
 
     def eight(first: Any, carried: Values) -> list[Any]:
@@ -265,9 +269,9 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any, parts:
                 where = element(builder, constants, (channels, part), (channel, 1), half)
                 added.append(load(builder, where, I64X4))
             total = rounded(builder, total, added if parts == 1 else [*added, distance])
-            halves.append(builder.bitcast(builder.lshr(total, distance), I32X8))
+            halves.append(builder.bitcast(builder.lshr(total, first_distance), I32X8))
         order = ir.Constant(ir.VectorType(INT32, LANES), EVEN_LOWER)
-        lower = builder.shuffle_vector(*halves, order)
+        lower = builder.ashr(builder.shuffle_vector(*halves, order), rest)
         where = element(builder, out, (arguments[1], 1), (first, 1))
         return [store_fitted(builder, lower, ends, where, carried[0])]
 

@@ -28,6 +28,7 @@ from simulator.simd.lanes.softmax_row import (
 )
 
 WORD_BITS = 31  # of exponentials and reciprocals: their products have 62
+EXPONENTIALS = 2048  # that are held at once, where a row is not longer: they stay in the first cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,13 +140,26 @@ def softmax_rows_simd(rows, count, columns, words, planes, reciprocal_bits, stag
     out
         flat; rows of results start ``width`` apart. Up to 16 are stored behind each
     """
-    exponentials = np.empty(columns + BLOCK, np.int32)
-    one = np.int64(1) << reciprocal_bits
+    # Rows do not wait for each other's sums and divisions where each step takes a few of them.
+    width_of_row = (columns + BLOCK - 1) // BLOCK * BLOCK
+    together = max(1, EXPONENTIALS // width_of_row)
+    exponentials = np.empty(together * width_of_row, np.int32)
+    inverses = np.empty(together, np.uint64)
+    one = np.uint64(1) << np.uint64(reciprocal_bits)
     saturated = 0
-    for i in range(count):
-        total = exponentiate_row(rows, i * columns, columns, words, planes, exponentials)
-        # Unsigned: a division without cases.
-        inverse = np.uint64(one + (total >> 1)) // np.uint64(total)
-        place = i * width
-        saturated += normalize_row(exponentials, columns, np.int64(inverse), stage, out, place)
+    for first in range(0, count, together):
+        some = min(together, count - first)
+        for i in range(some):
+            place = (first + i) * columns
+            inverses[i] = exponentiate_row(
+                rows, place, columns, words, planes, exponentials, i * width_of_row
+            )
+        for i in range(some):
+            # Unsigned: a division without cases.
+            inverses[i] = (one + (inverses[i] >> np.uint64(1))) // inverses[i]
+        for i in range(some):
+            place = (first + i) * width
+            saturated += normalize_row(
+                exponentials, i * width_of_row, columns, np.int64(inverses[i]), stage, out, place
+            )
     return saturated
