@@ -175,12 +175,12 @@ def add_rows_simd(
     for i in range(a.shape[0] // columns):
         start = i % rows_of_b * columns
         at = i * columns
-        if plain:
+        if whole and plain:  # rows of registers are of one at least
             saturated += _add_plain_row(
                 a, at, b, start, whole, step, factor_a, factor_b, constants, shift, zero_y, low,
                 high, out,
             )  # fmt: skip
-        else:
+        elif whole:
             saturated += _add_any_row(
                 a, at, b, start, whole, step, factor_a, factor_b, constants, shift, zero_y, low,
                 high, out,
