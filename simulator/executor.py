@@ -131,7 +131,7 @@ class Executor:
                 if on_progress:
                     on_progress(len(task))
             if shared is not None and len(rest):
-                parts.append(self._run_rest(shared, rest, taps, steps, pool))
+                parts.append(self._run_rest(shared, rest, taps, pool))
                 if on_progress:
                     on_progress(len(rest))
         return _join(parts)
@@ -162,7 +162,6 @@ class Executor:
         shared: SharedRun,
         images: Array,
         taps: Collection[str],
-        steps: Sequence[Step],
         pool: ThreadPoolExecutor,
     ) -> RunOutput:
         """Run fewer images than workers, each on all of them."""
@@ -199,9 +198,7 @@ class Executor:
                 steps.append(group)
         return steps
 
-    def _run_task(
-        self, images: Array, taps: Collection[str], steps: Sequence[Step]
-    ) -> RunOutput:
+    def _run_task(self, images: Array, taps: Collection[str], steps: Sequence[Step]) -> RunOutput:
         """Run a few images on the calling thread."""
         graph = self.graph
         kept = {*taps, *graph.outputs}

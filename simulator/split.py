@@ -160,9 +160,7 @@ def _rows_of(given: Given, shape: Shape, workers: int) -> Cut | None:
     return cuts[0] if cuts else _even(shape, workers)
 
 
-def _by_rows(
-    op: Op, graph: IntGraph, given: Given, workers: int
-) -> Cuts | None:
+def _by_rows(op: Op, graph: IntGraph, given: Given, workers: int) -> Cuts | None:
     """Rows [C] of the result come from the same rows of activations of the same leading shape.
 
     Constants of the op have entries for all elements or for each channel; constant operands are
@@ -195,14 +193,14 @@ def _l2_norm(op: L2Norm, graph: IntGraph, given: Given, workers: int) -> Cuts | 
     return None if cuts.result.axis == heads and graph.constants[op.gain].size > 1 else cuts
 
 
-def _product(
-    op: MatMul, graph: IntGraph, given: Given, workers: int
-) -> Cuts | None:
+def _product(op: MatMul, graph: IntGraph, given: Given, workers: int) -> Cuts | None:
     """Rows of the left operand; matrices that stand side by side, such as heads, in both."""
     shape = graph.result(op).shape
     if graph.is_constant(op.b):
         cut = _rows_of(given, shape, workers)
-        return cut and Cuts(operands=(cut, None, cut)[: len(given)], result=cut)
+        if cut is None:
+            return None
+        return Cuts(operands=(cut, None, cut)[: len(given)], result=cut)
     left, right = given
     beside = [cut for cut in (left, right) if cut is not None and cut.axis < len(shape) - 2]
     cut = beside[0] if beside else _rows_of([left], shape, workers)

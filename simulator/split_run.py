@@ -302,9 +302,7 @@ def _joined(name: TensorId, split: Split, workers: Sequence[_Worker]) -> Array:
     return np.concatenate([worker.made[name] for worker in workers], axis=cut.axis + 1)
 
 
-def _counts(
-    graph: IntGraph, images: int, workers: Sequence[_Worker]
-) -> Mapping[str, OpCounts]:
+def _counts(graph: IntGraph, images: int, workers: Sequence[_Worker]) -> Mapping[str, OpCounts]:
     """Return what all workers counted together; where codes only move, none does."""
     first, *others = [worker.counted for worker in workers]  # the first counts every other op
     counts = {}

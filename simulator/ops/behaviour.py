@@ -76,7 +76,6 @@ class OpResult(NamedTuple):
     sums: SumCounts | None = None
     in_order: int = 0
 
-
     @property
     def elements(self) -> int:
         """How many results there are."""

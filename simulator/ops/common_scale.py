@@ -16,7 +16,7 @@ from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.output_stage import output_stage_kernel
 from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
 from simulator.ops.behaviour import Kernel, OpResult
-from simulator.ops.broadcasting import broadcast_integers, broadcast_batch
+from simulator.ops.broadcasting import broadcast_batch, broadcast_integers
 from simulator.ops.requantizing import output_stage
 
 CommonScaleOp = AddShifted | SquaredDifference

@@ -13,7 +13,7 @@ from simulator.graph.ops import Mul
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
-from simulator.ops.broadcasting import broadcast_integers, broadcast_batch
+from simulator.ops.broadcasting import broadcast_batch, broadcast_integers
 from simulator.ops.requantizing import requantize_reference, requantizer
 
 

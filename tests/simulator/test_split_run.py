@@ -45,7 +45,9 @@ def test_any_number_of_workers_tokens_and_images_gives_the_same_bits(tokens, ima
 def test_narrow_accumulators_are_counted_alike(gemm, bits):
     block = encoder_block(seed=3, tokens=7)
     narrow = accumulator((0, bits, SATURATE))
-    ops = [replace(op, accumulator=narrow) if hasattr(op, "accumulator") else op for op in block.ops]
+    ops = (
+        replace(op, accumulator=narrow) if hasattr(op, "accumulator") else op for op in block.ops
+    )
     graph = replace(block, ops=tuple(ops))
     assert verify(graph) == []
     alone = assert_same_runs(graph, 1, 2, gemm=gemm)

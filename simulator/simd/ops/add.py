@@ -87,9 +87,7 @@ def simd_kernel(op: Add, graph: IntGraph, _: Gemm) -> Kernel | None:
         flat = out.reshape(-1)
         # Where all channels are alike, a row may be as long as b.
         columns = b.size if constants.uniform else channels
-        saturated = add_rows_simd(
-            a.reshape(-1), b.reshape(-1), *constants.arguments, columns, flat
-        )
+        saturated = add_rows_simd(a.reshape(-1), b.reshape(-1), *constants.arguments, columns, flat)
         return OpResult(out, int(saturated))
 
     return kernel
