@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -118,23 +118,28 @@ class Executor:
         shared = self._shared(steps) if self.threads > 1 and not self._may_stop else None
         tasks, rest = self._tasks(images, shares=shared is not None)
         parts: list[RunOutput] = []
-        with (
-            one_thread_per_worker(self.gemm),
-            ThreadPoolExecutor(
-                self.threads, initializer=limit_threads_of_this_thread, initargs=(self.gemm,)
-            ) as pool,
-        ):
-            for task, part in zip(
-                tasks, pool.map(lambda task: self._run_task(task, taps, steps), tasks), strict=True
-            ):
+        with one_thread_per_worker(self.gemm):
+            for task, part in self._run_tasks(tasks, taps, steps):
                 parts.append(part)
                 if on_progress:
                     on_progress(len(task))
             if shared is not None and len(rest):
-                parts.append(self._run_rest(shared, rest, taps, pool))
+                parts.append(self._run_rest(shared, rest, taps))
                 if on_progress:
                     on_progress(len(rest))
         return _join(parts)
+
+    def _run_tasks(
+        self, tasks: Sequence[Array], taps: Collection[str], steps: Sequence[Step]
+    ) -> Iterator[tuple[Array, RunOutput]]:
+        """Run tasks side by side, each on one worker; yield their results in order."""
+        if not tasks:
+            return
+        with ThreadPoolExecutor(
+            self.threads, initializer=limit_threads_of_this_thread, initargs=(self.gemm,)
+        ) as pool:
+            found = pool.map(lambda task: self._run_task(task, taps, steps), tasks)
+            yield from zip(tasks, found, strict=True)
 
     def _tasks(self, images: Array, *, shares: bool) -> tuple[list[Array], Array]:
         """Return the images of each task of one worker, and those that all workers share.
@@ -157,24 +162,16 @@ class Executor:
             self._shared_steps = steps
         return self._shared_run
 
-    def _run_rest(
-        self,
-        shared: SharedRun,
-        images: Array,
-        taps: Collection[str],
-        pool: ThreadPoolExecutor,
-    ) -> RunOutput:
+    def _run_rest(self, shared: SharedRun, images: Array, taps: Collection[str]) -> RunOutput:
         """Run fewer images than workers, each on all of them."""
-        limit_threads_of_this_thread(self.gemm)  # this thread is one of the workers
         kept = {*taps, *self.graph.outputs}
-        values, counts = shared.run(images, kept, pool)
+        values, counts = shared.run(images, kept, lambda: limit_threads_of_this_thread(self.gemm))
+        for name in self._masks:
+            counts[name] = replace(counts[name], saturated=0)
         return RunOutput(
             outputs={name: values[name] for name in self.graph.outputs},
             taps={name: np.ascontiguousarray(values[name]) for name in taps},
-            counts={
-                name: replace(found, saturated=0) if name in self._masks else found
-                for name, found in counts.items()
-            },
+            counts=counts,
         )
 
     def _steps_for(self, kept: Collection[str]) -> list[Step]:

@@ -7,10 +7,11 @@ they then send each other as they made them: an array is never written again onc
 
 from __future__ import annotations
 
+from _thread import start_new_thread
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import Executor as Pool
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from queue import SimpleQueue
 
 import numpy as np
@@ -182,31 +183,31 @@ class _Worker:
     def walk(self, steps: Sequence[LocalStep], kept: Collection[TensorId]) -> None:
         """Run all steps.
 
-        While one worker is here, the others are not: every microsecond counts for all of them.
+        While one worker is here, the others cannot be: every microsecond counts for all of them.
         """
         made, counted = self.made, self.counted
-        try:
-            for step in steps:
-                operands = [
-                    made[source.name] if source.as_made else self._take(source)
-                    for source in step.sources
-                ]
-                inner, result = step.kernel(operands)
-                made[step.result] = result.codes
-                if step.sends:
-                    self.received[step.result][self.number] = result.codes
-                    self.exchange.send(self.number, (step.result, self.number, result.codes))
-                if step.counts:
-                    counted[step.result] = (result.codes.size, *result[1:])
-                    for op, found in zip(step.ops, inner, strict=False):  # but for the last one
-                        counted[op.name] = found
-                for name in step.finished:
-                    if name not in kept:
-                        made.pop(name, None)
-                    self.whole.pop(name, None)
-        except BaseException:
-            self.exchange.send(self.number, None)
-            raise
+        for step in steps:
+            operands = [
+                made[source.name] if source.as_made else self._take(source)
+                for source in step.sources
+            ]
+            inner, result = step.kernel(operands)
+            made[step.result] = result.codes
+            if step.sends:
+                self.received[step.result][self.number] = result.codes
+                self.exchange.send(self.number, (step.result, self.number, result.codes))
+            if step.counts:
+                counted[step.result] = (result.codes.size, *result[1:])
+                for op, found in zip(step.ops, inner, strict=False):  # all but the last
+                    counted[op.name] = found
+            for name in step.finished:
+                if name not in kept:
+                    made.pop(name, None)
+                self.whole.pop(name, None)
+
+    def give_up(self) -> None:
+        """Tell the others that nothing more will come."""
+        self.exchange.send(self.number, None)
 
     def _take(self, source: Source) -> Array:
         codes = self.made[source.name] if source.join is None else self._joined(source)
@@ -237,16 +238,22 @@ class _Worker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedRun:
-    """The steps of a graph, prepared for images that so many workers share."""
+    """The steps of a graph, prepared for images that so many workers share.
+
+    nothing : by number of images, the counts where nothing happened
+    """
 
     graph: IntGraph
     split: Split
     local: Sequence[Sequence[LocalStep]]
+    nothing: dict[int, Mapping[str, OpCounts]] = field(default_factory=dict)
 
     def run(
-        self, images: Array, kept: Collection[TensorId], pool: Pool
-    ) -> tuple[Mapping[TensorId, Array], Mapping[str, OpCounts]]:
+        self, images: Array, kept: Collection[TensorId], begin: Callable[[], object]
+    ) -> tuple[Mapping[TensorId, Array], dict[str, OpCounts]]:
         """Run images, each on all workers; return the tensors to keep, and counts by op.
+
+        The calling thread is one of the workers.
 
         Parameters
         ----------
@@ -254,8 +261,8 @@ class SharedRun:
             codes [images, ...]
         kept
             names of tensors that steps write out
-        pool
-            runs all workers but one, the calling thread, at once: they wait for each other
+        begin
+            called first in the thread of every worker
         """
         exchange = Exchange.between(self.split.workers)
         held = {**self.graph.constants, self.graph.inputs[0]: images}
@@ -263,20 +270,49 @@ class SharedRun:
             _Worker(number=number, exchange=exchange, made=dict(held))
             for number in range(self.split.workers)
         ]
-        futures = [
-            pool.submit(worker.walk, self.local[worker.number], kept) for worker in workers[1:]
-        ]
-        failures: list[BaseException | None] = []
-        try:
-            workers[0].walk(self.local[0], kept)
-        except BaseException as failure:
-            failures.append(failure)
-        failures += [future.exception() for future in futures]
-        _raise_first(failures)
+        endings: SimpleQueue[BaseException | None] = SimpleQueue()
+
+        def work(worker: _Worker) -> None:
+            try:
+                begin()
+                worker.walk(self.local[worker.number], kept)
+            except BaseException as failure:
+                worker.give_up()
+                endings.put(failure)
+            else:
+                endings.put(None)
+
+        for worker in workers[1:]:
+            try:
+                # Not by threading: its start() waits for the thread, and this one has work to do.
+                start_new_thread(work, (worker,))
+            except RuntimeError as failure:  # no thread more
+                worker.give_up()
+                endings.put(failure)
+        work(workers[0])
+        _raise_first([endings.get() for _ in workers])
         return (
             {name: _joined(name, self.split, workers) for name in kept},
-            _counts(self.graph, len(images), workers),
+            self._counts(len(images), workers),
         )
+
+    def _counts(self, images: int, workers: Sequence[_Worker]) -> dict[str, OpCounts]:
+        """Return what all workers counted together."""
+        if images not in self.nothing:
+            self.nothing[images] = {
+                op.name: OpCounts(elements=images * self.graph.result(op).size)
+                for op in self.graph.ops
+            }
+        counts = dict(self.nothing[images])
+        first, *others = [worker.counted for worker in workers]  # the first counts all that occurs
+        for name, found in first.items():
+            elements, saturated, sums, in_order = reduce(
+                _both, [other[name] for other in others if name in other], found
+            )
+            counts[name] = OpCounts(
+                elements=elements, saturated=saturated, sums=sums, in_order=in_order
+            )
+        return counts
 
 
 def shared_run(graph: IntGraph, steps: Sequence[Step], workers: int) -> SharedRun | None:
@@ -286,6 +322,11 @@ def shared_run(graph: IntGraph, steps: Sequence[Step], workers: int) -> SharedRu
         return None
     local = [local_steps(graph, split, steps, worker) for worker in range(workers)]
     return SharedRun(graph=graph, split=split, local=local)
+
+
+def _both(one: Counted, other: Counted) -> Counted:
+    sums = one[2].merged(other[2]) if one[2] and other[2] else None
+    return one[0] + other[0], one[1] + other[1], sums, one[3] + other[3]
 
 
 def _raise_first(failures: Sequence[BaseException | None]) -> None:
@@ -300,24 +341,3 @@ def _joined(name: TensorId, split: Split, workers: Sequence[_Worker]) -> Array:
     if cut is None:
         return workers[0].made[name]
     return np.concatenate([worker.made[name] for worker in workers], axis=cut.axis + 1)
-
-
-def _counts(graph: IntGraph, images: int, workers: Sequence[_Worker]) -> Mapping[str, OpCounts]:
-    """Return what all workers counted together; where codes only move, none does."""
-    first, *others = [worker.counted for worker in workers]  # the first counts every other op
-    counts = {}
-    for op in graph.ops:
-        mine = first.get(op.name)
-        if mine is None:
-            counts[op.name] = OpCounts(elements=images * graph.result(op).size)
-            continue
-        elements, saturated, sums, in_order = mine
-        for other in others:
-            more = other.get(op.name)
-            if more is not None:
-                elements, saturated = elements + more[0], saturated + more[1]
-                sums, in_order = sums and more[2] and sums.merged(more[2]), in_order + more[3]
-        counts[op.name] = OpCounts(
-            elements=elements, saturated=saturated, sums=sums, in_order=in_order
-        )
-    return counts

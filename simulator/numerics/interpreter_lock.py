@@ -24,10 +24,10 @@ from typing import Any
 
 from llvmlite import binding
 
-# Rounds of a wait for the flag: 30 to 90 microseconds with x86's pause, of 15 to 45 nanoseconds.
-ROUNDS_WITH_PAUSE = 2_000
-ROUNDS_WITHOUT = 50_000
-LONGER = 10  # a wait for another thread's work: so many times as long
+# Rounds of a wait for the flag: 100 to 300 microseconds with x86's pause, of 15 to 45 nanoseconds.
+ROUNDS_WITH_PAUSE = 6_000
+ROUNDS_WITHOUT = 150_000
+LONGER = 4  # a wait for another thread's work: so many times as long
 
 # Pointers are typed, as older versions want them; newer ones read them as well.
 _LLVM = """

@@ -77,6 +77,8 @@ def second_operand(operands: Sequence[IntArray]) -> IntArray:
     its last.
     """
     a, b = operands
+    if b.shape == a.shape:
+        return np.ascontiguousarray(b)
     return np.ascontiguousarray(np.broadcast_to(b, a.shape[a.ndim - b.ndim :]))
 
 
