@@ -12,6 +12,7 @@ from simulator.numerics.jit import has_avx2, kernel
 from simulator.simd.product.forms import Form
 from simulator.simd.product.packing import (
     STRIP_ROWS,
+    LeftForm,
     Packed,
     left_form,
     multiply_from,
@@ -47,6 +48,7 @@ class PackedProduct:
         self.packed = pack(b)
         self._b = b
         self._pairs: Packed | None = None  # for left codes of 16 bits, when there are any
+        self._left: dict[np.dtype, LeftForm] = {}  # by the types of left codes that there were
 
     def __call__(self, a: IntArray) -> IntArray:
         """Return int32 [M, N], or int64 where the left codes have 16 bits."""
@@ -64,7 +66,9 @@ class PackedProduct:
         return total
 
     def _part(self, a: IntArray, packed: Packed, first: int, last: int) -> IntArray:
-        left = left_form(packed, a.dtype)
+        left = self._left.get(a.dtype)
+        if left is None:
+            left = self._left[a.dtype] = left_form(packed, a.dtype)
         out = np.empty((len(a), packed.columns), np.int32)
         multiply_rows(
             a,

@@ -30,6 +30,7 @@ from simulator.simd.lanes.vectors import (
     constant,
     element,
     fill,
+    joined,
     larger,
     load,
     smaller,
@@ -41,7 +42,6 @@ LANE_BITS = 32
 LARGEST_ZERO_POINT = 1 << 30  # a shifted upper half has 31 bits: their sum has 32
 LOWER_HALF = (1 << LANE_BITS) - 1
 LARGEST_UPPER_BIAS = 1 << 62  # an upper half of 31 bits and one of this still fit 32
-EVEN_UPPER = [1, 9, 3, 11, 5, 13, 7, 15]  # the upper halves of even and odd products, in turns
 
 Parts = Sequence[Callable[[Any], Any]]  # of ``arguments``: each gives its address as that of a type
 Rule = Callable[[Any, Any], Any]  # 8 sums and the first one's channel become rounded numbers
@@ -186,48 +186,53 @@ def upper_rule(builder: Any, parts: Parts) -> Rule:
     multipliers, odd_ones, offsets, shifts = (part(INT32) for part in parts)
 
     def rule(values: Any, first: Any) -> Any:
-        vector = values.type
-
         def constants(start: Any) -> Any:
-            return load(builder, element(builder, start, (first, 1)), vector)
+            return load(builder, element(builder, start, (first, 1)), values.type)
 
         products = [
-            builder.bitcast(builder.mul(widened(builder, values, odd), low_words), vector)
-            for odd, low_words in (
-                (False, widened(builder, constants(multipliers), odd=False)),
-                (True, widened(builder, constants(odd_ones), odd=False)),
+            builder.mul(
+                widened(builder, values, odd), widened(builder, constants(factors), odd=False)
             )
+            for odd, factors in ((False, multipliers), (True, odd_ones))
         ]
-        order = [i + 1 if i % 2 == 0 else vector.count + i for i in range(vector.count)]
-        mask = ir.Constant(ir.VectorType(INT32, vector.count), order)
-        upper = builder.add(builder.shuffle_vector(*products, mask), constants(offsets))
+        upper = builder.add(upper_halves(builder, products, values.type), constants(offsets))
         return builder.ashr(upper, constants(shifts))
 
     return rule
 
 
 def fixed_point_rule(builder: Any, parts: Parts) -> Rule:
-    """Return how 8 sums become rounded numbers by what stands before the ends in ``arguments``."""
+    """Return how 8 or 16 sums become rounded numbers by what stands before the ends."""
     multipliers, shifts = (part(INT32) for part in parts[:2])
     halves = [part(INT64) for part in parts[2:]]
 
     def rule(values: Any, first: Any) -> Any:
-        factors = load(builder, element(builder, multipliers, (first, 1)), I32X8)
+        factors = load(builder, element(builder, multipliers, (first, 1)), values.type)
+
+        def constants_of(half: Any, odd: bool) -> Any:
+            found = None
+            for eight in range(0, values.type.count, LANES):
+                offset = constant(eight + (LANES // 2 if odd else 0))
+                some = load(builder, element(builder, half, (first, 1), (offset, 1)), I64X4)
+                found = some if found is None else joined(builder, found, some)
+            return found
+
         products = []
         for odd in (False, True):
-            offset = constant(LANES // 2 if odd else 0)
-            constants = [
-                load(builder, element(builder, half, (first, 1), (offset, 1)), I64X4)
-                for half in halves
-            ]
+            constants = [constants_of(half, odd) for half in halves]
             product = builder.mul(widened(builder, values, odd), widened(builder, factors, odd))
-            products.append(builder.bitcast(rounded(builder, product, constants), I32X8))
-        order = ir.Constant(ir.VectorType(INT32, LANES), EVEN_UPPER)
-        upper = builder.shuffle_vector(*products, order)
-        distance = load(builder, element(builder, shifts, (first, 1)), I32X8)
-        return builder.ashr(upper, distance)
+            products.append(rounded(builder, product, constants))
+        distance = load(builder, element(builder, shifts, (first, 1)), values.type)
+        return builder.ashr(upper_halves(builder, products, values.type), distance)
 
     return rule
+
+
+def upper_halves(builder: Any, products: Values, vector: Any) -> Any:
+    """Return the upper halves of even and odd products of 64 bits, in turns, as a ``vector``."""
+    order = [i + 1 if i % 2 == 0 else vector.count + i for i in range(vector.count)]
+    mask = ir.Constant(ir.VectorType(INT32, vector.count), order)
+    return builder.shuffle_vector(*(builder.bitcast(half, vector) for half in products), mask)
 
 
 def broadcast_each(builder: Any, numbers: Values, vector: Any = I32X8) -> list[Any]:
@@ -276,7 +281,8 @@ def rounded(builder: Any, product: Any, constants: Values) -> Any:
     else:
         pre_shift_offset, bias, if_negative, if_odd, distance = constants
         product = builder.add(product, pre_shift_offset)
-    below = builder.sext(builder.icmp_signed("<", product, splat(I64X4, 0)), I64X4)
+    none = splat(product.type, 0)
+    below = builder.sext(builder.icmp_signed("<", product, none), product.type)
     total = builder.add(builder.add(product, bias), builder.and_(below, if_negative))
     if distance is None:
         return total

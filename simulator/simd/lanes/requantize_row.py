@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from llvmlite import ir
@@ -29,6 +30,7 @@ from simulator.simd.lanes.vectors import (
     constant,
     element,
     intrinsic,
+    joined,
     larger,
     load,
     loop,
@@ -58,13 +60,16 @@ def requantize_row(typing, sums, sums_at, out, out_at, requantizer, extremes):
     index = types.intp
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        none, one = constant(0), constant(1)
-        sums_kind, _, out_kind, *kinds = signature.args
-        sums, sums_at, out, out_at, *others = arguments
-        return _generate(
-            context, builder, (sums_kind, out_kind, *kinds[1:]),
-            ((sums, sums_at, none), (out, out_at, none), *others), one,
-        )  # fmt: skip
+        def place(number: int, lane: Any) -> Any:
+            return address_of(context, builder, signature.args[number], arguments[number], lane)
+
+        rows = Rows(
+            count=constant(1),
+            sums=(element(builder, place(0, INT32), (arguments[1], 1)), constant(0)),
+            codes=(_codes(builder, place, signature, 2, arguments[3]), constant(0)),
+        )
+        constants = signature.args[4], arguments[4]
+        return requantized(context, builder, rows, constants, place(5, INT32))
 
     return types.int64(sums, index, out, index, requantizer, extremes), generate
 
@@ -77,36 +82,55 @@ def requantize_rows(
     index = types.intp
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        kinds = signature.args
-        count, *others = arguments[6:]
-        return _generate(
-            context, builder, (kinds[0], kinds[3], *kinds[7:]),
-            (arguments[:3], arguments[3:6], *others), count,
-        )  # fmt: skip
+        def place(number: int, lane: Any) -> Any:
+            return address_of(context, builder, signature.args[number], arguments[number], lane)
 
-    signature = types.int64(
-        sums, index, index, out, index, index, index, requantizer, extremes
-    )
+        rows = Rows(
+            count=arguments[6],
+            sums=(element(builder, place(0, INT32), (arguments[1], 1)), arguments[2]),
+            codes=(_codes(builder, place, signature, 3, arguments[4]), arguments[5]),
+        )
+        constants = signature.args[7], arguments[7]
+        return requantized(context, builder, rows, constants, place(8, INT32))
+
+    signature = types.int64(sums, index, index, out, index, index, index, requantizer, extremes)
     return signature, generate
 
 
-def _generate(context: Any, builder: Any, all_kinds: Values, arguments: Values, count: Any) -> Any:
-    """Requantize rows: memory, first element and stride of sums and codes come as threes."""
-    sums_kind, out_kind, constants_kind, extremes_kind = all_kinds
-    (sums, sums_at, sums_stride), (out, out_at, out_stride), requantizer, extremes = arguments
-    kinds = list(constants_kind.types)
-    parts = [builder.extract_value(requantizer, i) for i in range(len(kinds))]
+def _codes(builder: Any, place: Any, signature: Any, number: int, begin: Any) -> Any:
+    lane = ir.IntType(signature.args[number].dtype.bitwidth)
+    return element(builder, place(number, lane), (begin, 1))
+
+
+class Rows(NamedTuple):
+    """Rows of sums and of codes: how many; where each begin, and how far they are apart.
+
+    ``from_sum`` makes of lanes of ``sums`` what is requantized.
+    """
+
+    count: Any
+    sums: tuple[Any, Any]
+    codes: tuple[Any, Any]
+    from_sum: Callable[[Any], Any] = lambda values: values
+
+
+def requantized(
+    context: Any, builder: Any, rows: Rows, constants: tuple[Any, Any], extremes: Any
+) -> Any:
+    """Generate the requantization of rows; return how many codes did not fit.
+
+    ``constants`` are type and value of a requantizer, ``extremes`` where those of the sums are, or
+    None.
+    """
+    kinds = list(constants[0].types)
+    parts = [builder.extract_value(constants[1], i) for i in range(len(kinds))]
     columns = context.make_array(kinds[0])(context, builder, parts[0]).nitems
-    code = ir.IntType(out_kind.dtype.bitwidth)
-    source = element(builder, address_of(context, builder, sums_kind, sums, INT32), (sums_at, 1))
-    target = element(builder, address_of(context, builder, out_kind, out, code), (out_at, 1))
-    extreme = address_of(context, builder, extremes_kind, extremes, INT32)
     with builder.goto_entry_block():  # a place per kernel, not per row
         total = builder.alloca(INT64)
 
     def by(rule: Rule, vector: Any = I32X8) -> None:
-        rows = _Rows(columns, (source, sums_stride), (target, out_stride), parts[-ENDS:])
-        builder.store(_all_rows(builder, count, rows, rule, extreme, vector), total)
+        ends = {kind: broadcast_each(builder, parts[-ENDS:], kind) for kind in (vector, I32X8)}
+        builder.store(_all_rows(builder, rows, columns, (rule, ends, vector), extremes), total)
 
     def part(position: int) -> Any:
         return lambda lane: address_of(context, builder, kinds[position], parts[position], lane)
@@ -119,10 +143,10 @@ def _generate(context: Any, builder: Any, all_kinds: Values, arguments: Values, 
             chosen = builder.icmp_signed("==", parts[mode], constant(index))
             with builder.if_then(chosen):
                 by(rule)
-    elif all(kinds[i].dtype == types.int32 for i in before_ends):
-        by(upper_rule(builder, [part(i) for i in before_ends]), widest_lanes())
     else:
-        by(fixed_point_rule(builder, [part(i) for i in before_ends]))
+        upper = all(kinds[i].dtype == types.int32 for i in before_ends)
+        rule = upper_rule if upper else fixed_point_rule
+        by(rule(builder, [part(i) for i in before_ends]), widest_lanes())
     return builder.load(total)
 
 
@@ -131,59 +155,45 @@ def widest_lanes() -> Any:
     return I32X16 if cpu_features().get("avx512f") else I32X8
 
 
-class _Rows(NamedTuple):
-    """Rows of ``columns`` sums and of codes: the first of each, how far they are apart; the ends."""
+def _all_rows(builder: Any, rows: Rows, columns: Any, form: Any, extremes: Any) -> Any:
+    """Requantize rows, a register at a time; return how many codes did not fit."""
+    rule, ends, vector = form
+    wide = vector.count > LANES
+    whole = builder.and_(columns, constant(-vector.count)) if wide else columns
 
-    columns: Any
-    sums: Values
-    codes: Values
-    ends: Values
-
-
-def _all_rows(
-    builder: Any, count: Any, rows: _Rows, rule: Rule, extremes: Any, vector: Any
-) -> Any:
-    """Requantize ``count`` rows, a register at a time; return how many codes did not fit."""
-    narrow = vector == I32X8
-    ends = {kind: broadcast_each(builder, rows.ends, kind) for kind in {vector, I32X8}}
-    whole = rows.columns if narrow else builder.and_(rows.columns, constant(-vector.count))
-
-    def one_row(row: Any, carried: list[Any]) -> list[Any]:
+    def one_row(number: Any, carried: list[Any]) -> list[Any]:
         source, target = (
-            builder.gep(start, [builder.mul(row, stride)]) for start, stride in rows[1:3]
+            builder.gep(start, [builder.mul(number, stride)]) for start, stride in rows[1:3]
         )
 
         def some(first: Any, carried: list[Any], kind: Any = vector) -> list[Any]:
-            saturated, least, most = carried
-            values = load(builder, element(builder, source, (first, 1)), kind)
+            values = rows.from_sum(load(builder, element(builder, source, (first, 1)), kind))
             place = element(builder, target, (first, 1))
-            saturated = store_fitted(builder, rule(values, first), ends[kind], place, saturated)
-            return [saturated, smaller(builder, least, values), larger(builder, most, values)]
-
-        if narrow:
-            return loop(builder, constant(0), whole, vector.count, carried, some)
-        carried = loop_if_any(builder, constant(0), whole, vector.count, carried, some)
+            saturated = store_fitted(builder, rule(values, first), ends[kind], place, carried[0])
+            nearer = (smaller, larger)[: len(carried) - 1]
+            found = zip(nearer, carried[1:], strict=True)
+            return [saturated, *(choose(builder, value, values) for choose, value in found)]
 
         def last_eight(first: Any, carried: list[Any]) -> list[Any]:
-            halves = [_half(builder, value, 0) for value in carried]
-            left = some(first, halves, I32X8)
-            return [
-                _joined(builder, half, _half(builder, value, 1))
-                for half, value in zip(left, carried, strict=True)
-            ]
+            left = some(first, [_half(builder, value, 0) for value in carried], I32X8)
+            kept = (_half(builder, value, 1) for value in carried)
+            return [joined(builder, *halves) for halves in zip(left, kept, strict=True)]
 
-        return loop_if_any(builder, whole, rows.columns, LANES, carried, last_eight)
+        if not wide:
+            return loop(builder, constant(0), whole, vector.count, carried, some)
+        carried = loop_if_any(builder, constant(0), whole, vector.count, carried, some)
+        return loop_if_any(builder, whole, columns, LANES, carried, last_eight)
 
-    places = [element(builder, extremes, (constant(LANES), i)) for i in (0, 1)]
+    places = []
+    if extremes is not None:
+        places = [element(builder, extremes, (constant(LANES), i)) for i in (0, 1)]
     start = [splat(I32X8, 0), *(load(builder, place, I32X8) for place in places)]
-    if not narrow:
-        start = [_joined(builder, start[0], start[0]), *(_joined(builder, v, v) for v in start[1:])]
-    saturated, least, most = loop(builder, constant(0), count, 1, start, one_row)
-    if not narrow:
-        least = smaller(builder, _half(builder, least, 0), _half(builder, least, 1))
-        most = larger(builder, _half(builder, most, 0), _half(builder, most, 1))
-    for value, place in zip((least, most), places, strict=True):
-        store(builder, value, place)
+    if wide:
+        start = [joined(builder, value, value) for value in start]
+    saturated, *found = loop(builder, constant(0), rows.count, 1, start, one_row)
+    for value, place, nearer in zip(found, places, (smaller, larger), strict=False):
+        halves = [_half(builder, value, i) for i in (0, 1)] if wide else [value, value]
+        store(builder, nearer(builder, *halves), place)
     added = call(builder, f"llvm.vector.reduce.add.v{vector.count}i32", INT32, saturated)
     return builder.sext(added, INT64)
 
@@ -192,8 +202,3 @@ def _half(builder: Any, values: Any, number: int) -> Any:
     """Return the lower or the upper 8 of 16 lanes."""
     lanes = ir.Constant(I32X8, list(range(LANES * number, LANES * (number + 1))))
     return builder.shuffle_vector(values, values, lanes)
-
-
-def _joined(builder: Any, lower: Any, upper: Any) -> Any:
-    """Return 8 lanes and 8 more as one register."""
-    return builder.shuffle_vector(lower, upper, ir.Constant(I32X16, list(range(2 * LANES))))

@@ -14,8 +14,8 @@ INT1, INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 6
 I8X32, I16X16, I32X8, I64X4 = (
     ir.VectorType(lane, 256 // lane.width) for lane in (INT8, INT16, INT32, INT64)
 )
-I32X16 = ir.VectorType(INT32, 16)  # of 512 bits: for products alone
 
+# And of 512 bits.
 I32X16, I64X8 = (ir.VectorType(lane, 512 // lane.width) for lane in (INT32, INT64))
 
 LANES: int = I32X8.count  # of 32 bits: what most kernels take at a time
@@ -49,6 +49,12 @@ def element(builder: Any, start: Any, *steps: tuple[Any, int]) -> Any:
     for index, factor in steps:
         offset = builder.add(offset, builder.mul(index, constant(factor)))
     return builder.gep(start, [offset])
+
+
+def hidden(builder: Any, address: Any) -> Any:
+    """Return an address whose origin the optimizer does not see: an assembly of no instruction."""
+    kind = ir.FunctionType(address.type, [address.type])
+    return builder.asm(kind, "", "=r,0", [address], False)
 
 
 def load(builder: Any, place: Any, vector: Any) -> Any:
@@ -142,6 +148,13 @@ def fill(builder: Any, value: Any, vector: Any) -> Any:
     first = builder.insert_element(undefined, value, ir.Constant(INT32, 0))
     zeros = ir.Constant(ir.VectorType(INT32, vector.count), [0] * vector.count)
     return builder.shuffle_vector(first, undefined, zeros)
+
+
+def joined(builder: Any, lower: Any, upper: Any) -> Any:
+    """Return two registers as one, twice as wide."""
+    lanes = list(range(2 * lower.type.count))
+    order = ir.Constant(ir.VectorType(INT32, len(lanes)), lanes)
+    return builder.shuffle_vector(lower, upper, order)
 
 
 def smaller(builder: Any, a: Any, b: Any) -> Any:

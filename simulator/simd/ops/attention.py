@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -17,7 +18,6 @@ from simulator.graph.bounds import bounds
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Add, MatMul, Op, Softmax
 from simulator.numerics.integer_type import IntArray
-from simulator.numerics.jit import has_vnni
 from simulator.ops.behaviour import GroupKernel, InnerResult, OpResult, SumCounts
 from simulator.simd.lanes.padded_codes import PADDING
 from simulator.simd.lanes.softmax_row import BLOCK
@@ -25,9 +25,8 @@ from simulator.simd.lanes.vectors import LANES
 from simulator.simd.ops.add import add_constants
 from simulator.simd.ops.attention_strips import ATTEND, MOST_ADDS, Added, Matrices, Product
 from simulator.simd.ops.matmul_fused import FIRST_SUM, one_pass_requantizer, sum_counts
-from simulator.simd.ops.requantizing import AnySimdRequantizer
 from simulator.simd.ops.softmax import softmax_constants
-from simulator.simd.product.forms import PAIR, QUAD, Form, left_codes
+from simulator.simd.product.forms import Form, form_of_activations, left_codes, terms_per_step
 from simulator.simd.product.packing import empty_panels, padded_terms
 from simulator.simd.product.tile import TILE_COLUMNS, TILE_ROWS, VNNI_ROWS
 
@@ -75,7 +74,7 @@ class _Factor:
     form: Form
     shifted: int
     left_dtype: type[np.integer]
-    requantizer: AnySimdRequantizer
+    requantizer: tuple[object, ...]
     dtype: np.dtype[Any]
 
     @classmethod
@@ -90,7 +89,7 @@ class _Factor:
             form=form,
             shifted=shifted,
             left_dtype=left,
-            requantizer=requantizer,
+            requantizer=requantizer.arguments,
             dtype=graph.result(op).type.dtype,
         )
 
@@ -102,13 +101,13 @@ class _Factor:
         return Product(
             transposed=self.transposed,
             panels=panels,
-            per_step=PAIR if self.form is Form.PAIRS else QUAD,
+            per_step=terms_per_step(self.form),
             terms=needed,
             initial=np.empty(len(panels) * TILE_COLUMNS, np.int32),
             shifted=self.shifted,
             codes=np.empty((rows, padded), self.left_dtype),
             sums=np.empty((rows, len(panels) * TILE_COLUMNS), np.int32),
-            requantizer=self.requantizer.arguments,
+            requantizer=self.requantizer,
             extremes=FIRST_SUM.copy(),
         )
 
@@ -121,8 +120,8 @@ def simd_kernel(ops: Sequence[Any], graph: IntGraph, gemm: Gemm) -> GroupKernel 
     first, *between, normalized, last = ops
     if not isinstance(gemm, Avx2Gemm) or first.residual or last.residual:
         return None
-    signed = all(graph.tensors[op.b].type.dtype == np.int8 for op in (first, last))
-    form = Form.VNNI if has_vnni() and signed else Form.PAIRS
+    forms = {form_of_activations(graph.tensors[op.b].type.dtype) for op in (first, last)}
+    form = forms.pop() if len(forms) == 1 else Form.PAIRS
     scores, context = _Factor.of(first, graph, form), _Factor.of(last, graph, form)
     added = [add_constants(op, graph) for op in between]
     columns = graph.result(first).shape[-1]
@@ -181,14 +180,20 @@ def _matrices(codes: IntArray) -> Matrices:
     """Return where the kernel finds matrices [..., rows, columns]: mostly without a copy."""
     if codes.strides[-1] != codes.itemsize or min(codes.strides) < 0:
         codes = np.ascontiguousarray(codes)
+    starts, size = _places(codes.shape, codes.strides)
+    flat = np.lib.stride_tricks.as_strided(codes, (size,), codes.strides[-1:])
+    return Matrices(flat, starts, codes.strides[-2], *codes.shape[-2:])
+
+
+@lru_cache(maxsize=64)
+def _places(
+    shape: tuple[int, ...], strides: tuple[int, ...]
+) -> tuple[NDArray[np.int64], int]:
+    """Return where matrices of bytes begin, and how much memory they span."""
     starts = np.zeros((), np.int64)
-    for extent, stride in zip(codes.shape[:-2], codes.strides[:-2], strict=True):
-        starts = starts[..., None] + np.arange(extent) * (stride // codes.itemsize)
-    *_, rows, columns = codes.shape
-    step = codes.strides[-2] // codes.itemsize
-    size = int(starts.max()) + (rows - 1) * step + columns
-    flat = np.lib.stride_tricks.as_strided(codes, (size,), (codes.itemsize,))
-    return Matrices(flat, starts.reshape(-1), step, rows, columns)
+    for extent, stride in zip(shape[:-2], strides[:-2], strict=True):
+        starts = starts[..., None] + np.arange(extent) * stride
+    return starts.reshape(-1), int(starts.max()) + (shape[-2] - 1) * strides[-2] + shape[-1]
 
 
 def _empty(

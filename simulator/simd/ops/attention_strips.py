@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel
+from simulator.simd.lanes.copy_rows import copy_rows
 from simulator.simd.ops.add import add_rows_simd
 from simulator.simd.ops.softmax import softmax_rows_simd
 from simulator.simd.product.forms import Form
 from simulator.simd.product.fused import pack_right_pairs, pack_right_quads, requantize_strip
-from simulator.simd.product.packing import multiply_from, take_rows
+from simulator.simd.product.packing import multiply_from
 
 MOST_ADDS = 2  # between scores and softmax: a bias of positions, and a mask
 
@@ -80,13 +81,13 @@ class Added(NamedTuple):
 
 
 @kernel
-def take_matrix(matrices, head, start, count, out):
-    """Copy ``count`` rows of a head's matrix from ``start`` on."""
-    for i in range(count):
-        place = matrices.starts[head] + (start + i) * matrices.step
-        row = matrices.codes[place : place + matrices.columns]
-        for k in range(matrices.columns):
-            out[i, k] = row[k]
+def take_rows_of(matrices, head, start, count, shifted, out):
+    """``out[:count]`` = rows of a head's matrix from ``start`` on, plus ``shifted``."""
+    begin = matrices.starts[head] + start * matrices.step
+    copy_rows(
+        matrices.codes, begin, matrices.step, count, matrices.columns, shifted, out.reshape(-1),
+        out.shape[1],
+    )  # fmt: skip
 
 
 @kernel
@@ -135,25 +136,23 @@ def _attend_by(pack_right: Any) -> Any:
         misfits = np.zeros(5, np.int64)
         columns = keys.rows if scores.transposed else keys.columns
         strip = scores.codes.shape[0]
-        left = np.empty((strip, queries.columns), queries.codes.dtype)
         key = np.empty((keys.rows, keys.columns), keys.codes.dtype)
         value = np.empty((values.rows, values.columns), values.codes.dtype)
         turned_key = np.empty((keys.columns, keys.rows), key.dtype)
         turned_value = np.empty((values.columns, values.rows), value.dtype)
         for head in range(out.starts.shape[0]):
-            take_matrix(keys, head, 0, keys.rows, key)
+            take_rows_of(keys, head, 0, keys.rows, 0, key)
             pack_right(
                 key, scores.transposed, turned_key, scores.shifted, scores.panels, scores.initial
             )
-            take_matrix(values, head, 0, values.rows, value)
+            take_rows_of(values, head, 0, values.rows, 0, value)
             pack_right(
                 value, context.transposed, turned_value, context.shifted, context.panels,
                 context.initial,
             )  # fmt: skip
             for start in range(0, queries.rows, strip):
                 count = min(strip, queries.rows - start)
-                take_matrix(queries, head, start, count, left)
-                take_rows(left, 0, count, scores.shifted, scores.codes)
+                take_rows_of(queries, head, start, count, scores.shifted, scores.codes)
                 sum_up(scores, count)
                 misfits[0] += requantize_strip(
                     scores.sums, count, scores.requantizer, scores.extremes, codes, 0, columns

@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel
-from simulator.simd.product.forms import PAIR, QUAD, SIGN, Form, exact_chunk, form_of, left_codes
+from simulator.simd.product.forms import (
+    PAIR,
+    QUAD,
+    SIGN,
+    Form,
+    exact_chunk,
+    form_of,
+    left_codes,
+    terms_per_step,
+)
+from simulator.simd.product.quads import CODES_AT_ONCE, pack_quads, shift_codes, sum_columns
 from simulator.simd.product.tile import (
     STEP_BYTES,
     TILE_COLUMNS,
@@ -92,17 +102,17 @@ def left_form(packed: Packed, dtype: np.dtype) -> LeftForm:
     return LeftForm(left, shifted, np.int32(-shifted) * packed.column_sums)
 
 
-def empty_panels(terms: int, columns: int, form: Form) -> IntArray:
+def empty_panels(terms: int, columns: int, form: Form, panels_multiple: int = 1) -> IntArray:
     """Allocate panels of a right operand [K, N]; see :class:`Packed`."""
-    per_step = PAIR if form is Form.PAIRS else QUAD
-    steps = padded_terms(terms, form) // per_step
+    steps = padded_terms(terms, form) // terms_per_step(form)
     width = steps * STEP_BYTES * TILE_COLUMNS // form.value.itemsize
-    return np.empty((-(-columns // TILE_COLUMNS), width), form.value)
+    panels = -(-columns // (panels_multiple * TILE_COLUMNS)) * panels_multiple
+    return np.empty((panels, width), form.value)
 
 
 def padded_terms(terms: int, form: Form) -> int:
     """Return K with its padding."""
-    multiple = TERMS_MULTIPLE[PAIR if form is Form.PAIRS else QUAD]
+    multiple = TERMS_MULTIPLE[terms_per_step(form)]
     return -(-terms // multiple) * multiple
 
 
@@ -114,21 +124,20 @@ def pack(b: IntArray, panels_multiple: int = 1, form: Form | None = None) -> Pac
     """
     form = form or form_of(b)
     chunk = exact_chunk(b) if form is Form.QUADS else 0
-    per_step = PAIR if form is Form.PAIRS else QUAD
+    per_step = terms_per_step(form)
     terms, columns = b.shape
-    padded = padded_terms(terms, form)
-    multiple = panels_multiple * TILE_COLUMNS
-    panels = -(-columns // multiple) * panels_multiple
-    dtype = np.int8 if per_step == QUAD else np.int16
-    out: IntArray = np.empty((panels, padded * TILE_COLUMNS), dtype)
-    if per_step == PAIR:
-        pack_pairs(np.ascontiguousarray(b), out)
+    panels = empty_panels(terms, columns, form, panels_multiple)
+    sums = np.empty(len(panels) * TILE_COLUMNS, np.int32)
+    if form is Form.VNNI:
+        pack_quads(np.ascontiguousarray(b), panels)
+        sum_columns(panels, 0, padded_terms(terms, form), 1, sums)
+        return Packed(panels, terms, columns, per_step, chunk, sums)
+    if form is Form.PAIRS:
+        pack_pairs(np.ascontiguousarray(b), panels)
     else:
-        pack_columns(np.ascontiguousarray(b.T), per_step, out)
-    sums = padded_columns(b.sum(axis=0, dtype=np.int32), panels * TILE_COLUMNS)
-    return Packed(
-        out.view(form.value) if form is Form.VNNI else out, terms, columns, per_step, chunk, sums
-    )
+        pack_columns(np.ascontiguousarray(b.T), per_step, panels)
+    sums = padded_columns(b.sum(axis=0, dtype=np.int32), len(sums))
+    return Packed(panels, terms, columns, per_step, chunk, sums)
 
 
 def padded_columns(vector: NDArray[Any], length: int) -> NDArray[Any]:
@@ -226,11 +235,19 @@ def transpose_codes(a, out):
 
 @kernel
 def take_rows(a, start, count, shifted, codes):
-    """``codes[:count] = a[start : start + count] + shifted``; padding stays as it is."""
+    """``codes[:count] = a[start : start + count] + shifted``; padding stays as it is.
+
+    Both are contiguous. What is added wraps: a signed byte plus 128 is an unsigned one.
+    """
+    terms, width = a.shape[1], codes.shape[1]
+    source, target = a.reshape(-1), codes.reshape(-1)
+    whole = terms // CODES_AT_ONCE * CODES_AT_ONCE
     for i in range(count):
-        row = a[start + i]
-        for k in range(a.shape[1]):
-            codes[i, k] = np.int16(row[k]) + np.int16(shifted)
+        first = (start + i) * terms
+        if whole:
+            shift_codes(source, first, whole, shifted, target, i * width)
+        for k in range(whole, terms):
+            codes[i, k] = np.int16(source[first + k]) + np.int16(shifted)
 
 
 @kernel

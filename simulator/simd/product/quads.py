@@ -34,6 +34,7 @@ from simulator.simd.product.tile import STEP_BYTES, TILE_COLUMNS, VNNI_SHAPE
 
 LINE = ir.VectorType(INT8, TILE_COLUMNS)
 STEP = ir.VectorType(INT8, TILE_COLUMNS * STEP_BYTES)
+CODES_AT_ONCE = 32
 TURNED = 4  # quads that are turned at once: a square in registers of 128 bits
 FOUR = ir.VectorType(INT32, TURNED)
 ONES = 0x01010101
@@ -100,6 +101,37 @@ def sum_columns(panels, first, last, factor, sums):
 
 
 @intrinsic
+def shift_codes(typing, codes, codes_at, count, shifted, out, out_at):
+    """Copy ``count`` codes, a multiple of 32, of any integer types, and add a number to them."""
+    index = types.intp
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        codes, codes_at, count, shifted, out, out_at = arguments
+        kinds = [signature.args[position] for position in (0, 4)]
+        lanes = [ir.IntType(kind.dtype.bitwidth) for kind in kinds]
+        before, after = (ir.VectorType(lane, CODES_AT_ONCE) for lane in lanes)
+        source = address_of(context, builder, kinds[0], codes, lanes[0])
+        target = address_of(context, builder, kinds[1], out, lanes[1])
+        addend = fill(builder, builder.trunc(shifted, lanes[1]), after)
+
+        def some(first: Any, _: Values) -> list[Any]:
+            loaded = load(builder, element(builder, source, (codes_at, 1), (first, 1)), before)
+            if lanes[0].width < lanes[1].width:
+                extend = builder.sext if kinds[0].dtype.signed else builder.zext
+                loaded = extend(loaded, after)
+            elif lanes[0].width > lanes[1].width:
+                loaded = builder.trunc(loaded, after)
+            place = element(builder, target, (out_at, 1), (first, 1))
+            store(builder, builder.add(loaded, addend), place)
+            return []
+
+        loop(builder, constant(0), count, CODES_AT_ONCE, [], some)
+        return context.get_dummy_value()
+
+    return types.void(codes, index, index, index, out, index), generate
+
+
+@intrinsic
 def interleave_lines(typing, codes, codes_at, stride, panel, panel_at):
     """Write 4 lines of 16 bytes, ``stride`` apart, as 16 quads."""
     index = types.intp
@@ -155,9 +187,11 @@ def _turned(builder: Any, rows: Values) -> list[Any]:
     def picked(a: Any, b: Any, lanes: Values) -> Any:
         return builder.shuffle_vector(a, b, ir.Constant(FOUR, list(lanes)))
 
-    low = [picked(rows[i], rows[i + 1], (0, 4, 1, 5)) for i in (0, 2)]
-    high = [picked(rows[i], rows[i + 1], (2, 6, 3, 7)) for i in (0, 2)]
-    return [picked(*half, lanes) for half in (low, high) for lanes in ((0, 1, 4, 5), (2, 3, 6, 7))]
+    found = []
+    for lanes in ((0, 4, 1, 5), (2, 6, 3, 7)):
+        first, second = (picked(rows[i], rows[i + 1], lanes) for i in (0, 2))
+        found += [picked(first, second, (0, 1, 4, 5)), picked(first, second, (2, 3, 6, 7))]
+    return found
 
 
 def _joined(builder: Any, registers: Values) -> Any:
