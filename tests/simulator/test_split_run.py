@@ -9,10 +9,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from one_op_graphs import CASES
-from small_graphs import SATURATE, Draft, accumulator, encoder_block, input_codes
+from small_graphs import (
+    S8,
+    SATURATE,
+    Draft,
+    accumulator,
+    encoder_block,
+    exponentials,
+    input_codes,
+)
 
 from simulator.executor import Executor
 from simulator.graph import verify
+from simulator.graph.ops import Add, Lookup, MatMul, Softmax
+from simulator.numerics.jit import has_avx2
+from simulator.split import Cut, split_of
 from simulator.split_run import Exchange
 
 
@@ -52,6 +63,40 @@ def test_narrow_accumulators_are_counted_alike(gemm, bits):
     assert verify(graph) == []
     alone = assert_same_runs(graph, 1, 2, gemm=gemm)
     assert sum(found.overflowed for found in alone.counts.values()) > 0
+
+
+def grouped(tokens):
+    """A graph whose attention is one kernel, and a layer with its table another."""
+    rng = np.random.default_rng(tokens)
+    d = Draft()
+    d.input("image", (tokens, 24), S8)
+    q, k, v = (d.slice(name, "image", 8 * i, 8 * i + 8, axis=1) for i, name in enumerate("qkv"))
+    factor = {"multiplier": ((1 << 30) + 77,)}
+    d.op(MatMul, "scores", q, k, transpose_b=True, shift=(39,), **factor)
+    bias = d.constant("bias", rng.integers(-128, 128, (tokens, tokens)).tolist(), S8)
+    d.op(Add, "biased", "scores", bias, multiplier_a=(5,), multiplier_b=(3,), shift=2)
+    table = exponentials(8, largest=(1 << 30) - 1, half_life=9)
+    d.op(Softmax, "probabilities", "biased", table=table, reciprocal_bits=60, shift=52)
+    d.op(MatMul, "context", "probabilities", v, shift=(37,), **factor)
+    weight = d.constant("weight", rng.integers(-128, 128, (8, 16)).tolist(), S8)
+    d.op(MatMul, "layer", "context", weight, shift=(39,), **factor)
+    d.op(Lookup, "curve", "layer", table=(rng.permutation(256) - 128).tolist())
+    return d.graph()
+
+
+@pytest.mark.skipif(not has_avx2(), reason="this CPU has no AVX2")
+@pytest.mark.parametrize("tokens", [9, 16, 27])
+def test_steps_of_several_ops_are_shared(tokens):
+    graph = grouped(tokens)
+    executor = Executor(graph, gemm="avx2", threads=2)
+    groups = [[op.name for op in step.ops] for step in executor._steps if len(step.ops) > 1]
+    assert groups == [["scores", "biased", "probabilities", "context"], ["layer", "curve"]]
+    split = split_of(graph, executor._steps, 2)
+    assert split.of("context") == split.of("curve") == Cut(axis=0, borders=(0, tokens // 2, tokens))
+    for images in (1, 2, 3):
+        assert_same_runs(graph, images, 2, gemm="avx2")
+        assert_same_runs(graph, images, 3, gemm="avx2")
+    assert_same_runs(graph, 1, 2, gemm="avx2", taps=["probabilities"])
 
 
 def one_input_cases():
