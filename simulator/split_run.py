@@ -290,7 +290,7 @@ class SharedRun:
                 worker.give_up()
                 endings.put(failure)
         work(workers[0])
-        _raise_first([endings.get() for _ in workers])
+        _raise_first(_all(endings, len(workers)))
         return (
             {name: _joined(name, self.split, workers) for name in kept},
             self._counts(len(images), workers),
@@ -327,6 +327,18 @@ def shared_run(graph: IntGraph, steps: Sequence[Step], workers: int) -> SharedRu
 def _both(one: Counted, other: Counted) -> Counted:
     sums = one[2].merged(other[2]) if one[2] and other[2] else None
     return one[0] + other[0], one[1] + other[1], sums, one[3] + other[3]
+
+
+def _all(endings: SimpleQueue[BaseException | None], count: int) -> list[BaseException | None]:
+    """Wait for all workers, through an interrupt from the keyboard too, which is then another."""
+    found: list[BaseException | None] = []
+    interrupts: list[BaseException | None] = []
+    while len(found) < count:
+        try:
+            found.append(endings.get())
+        except KeyboardInterrupt as interrupt:
+            interrupts.append(interrupt)
+    return [*interrupts, *found]
 
 
 def _raise_first(failures: Sequence[BaseException | None]) -> None:

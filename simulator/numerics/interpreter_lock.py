@@ -18,7 +18,9 @@ Compiled kernels call ``PyEval_SaveThread`` and ``PyEval_RestoreThread`` by name
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -88,15 +90,28 @@ done:
 """
 
 
+_LOCK = threading.Lock()
+
+
 def _address(function: Any) -> int:
     address = ctypes.cast(function, ctypes.c_void_p).value
     assert address is not None
     return address
 
 
+@dataclass(frozen=True, slots=True)
+class _Addresses:
+    let_go: int
+    take_again: int
+    wait_for: int
+
+
 @cache
-def _functions() -> Any:
-    """Compile the functions above; the engine that is returned holds them in memory."""
+def _compiled() -> _Addresses:
+    """Compile the functions above, into memory that is never given back: kernels may return late.
+
+    Under the lock: a second result would be thrown away.
+    """
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     triple = binding.get_default_triple()
@@ -115,15 +130,22 @@ def _functions() -> Any:
     machine = binding.Target.from_triple(triple).create_target_machine(opt=2)
     engine = binding.create_mcjit_compiler(module, machine)
     engine.finalize_object()
-    return engine
+    found = _Addresses(*map(engine.get_function_address, ("let_go", "take_again", "wait_for")))
+    engine.detach()
+    return found
+
+
+def _functions() -> _Addresses:
+    with _LOCK:
+        return _compiled()
 
 
 @cache
 def spin_in_kernels() -> None:
     """Let kernels that are compiled or loaded from now on wait for a moment before they sleep."""
-    engine = _functions()
-    binding.add_symbol("PyEval_SaveThread", engine.get_function_address("let_go"))
-    binding.add_symbol("PyEval_RestoreThread", engine.get_function_address("take_again"))
+    functions = _functions()
+    binding.add_symbol("PyEval_SaveThread", functions.let_go)
+    binding.add_symbol("PyEval_RestoreThread", functions.take_again)
 
 
 @cache
@@ -132,5 +154,5 @@ def waiter() -> Callable[[int, int], None]:
 
     For a moment only, without the interpreter's lock: then it returns, whatever the number.
     """
-    address = _functions().get_function_address("wait_for")
-    return ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(address)
+    kind = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
+    return kind(_functions().wait_for)

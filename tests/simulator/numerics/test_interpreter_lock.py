@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -81,6 +83,33 @@ def test_a_thread_that_came_out_of_a_kernel_and_sleeps_holds_nobody_up():
     over.set()
     thread.join()
     assert min(spent) < LONG / 100
+
+
+FIRST_WAITS = """
+import threading
+import numpy as np
+from simulator.numerics.interpreter_lock import waiter
+
+counter, together = np.zeros(1, np.int64), threading.Barrier(8)
+
+def wait():
+    together.wait()
+    for _ in range(50):
+        waiter()(counter.ctypes.data, 0)
+
+threads = [threading.Thread(target=wait) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_threads_that_all_wait_for_the_first_time_share_one_function():
+    """One of several would be freed while others call it."""
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", FIRST_WAITS], check=False)
+        assert done.returncode == 0
 
 
 def test_names_can_be_given_again():
