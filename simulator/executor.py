@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from simulator import compilation
 from simulator.boundary import problem_of_codes
 from simulator.config import default_threads
 from simulator.counts import OpCounts, summed
@@ -203,6 +204,7 @@ class Executor:
         values: dict[str, Array] = {**graph.constants, graph.inputs[0]: images}
         counts = {}
         for number, step in enumerate(steps):
+            compilation.at(number + 1, len(steps))
             inner, result = step.kernel([values[name] for name in step.operands])
             values[step.result] = result.codes
             for op, found in zip(step.ops, (*inner, result), strict=True):

@@ -17,6 +17,7 @@ from queue import SimpleQueue
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator import compilation
 from simulator.counts import OpCounts
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import TensorId
@@ -186,7 +187,8 @@ class _Worker:
         While one worker is here, the others cannot be: every microsecond counts for all of them.
         """
         made, counted = self.made, self.counted
-        for step in steps:
+        for number, step in enumerate(steps):
+            compilation.at(number + 1, len(steps))
             operands = [
                 made[source.name] if source.as_made else self._take(source)
                 for source in step.sources

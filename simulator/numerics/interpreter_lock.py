@@ -24,8 +24,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from llvmlite import binding
-
 # Rounds of a wait for the flag: 100 to 300 microseconds with x86's pause, of 15 to 45 nanoseconds.
 ROUNDS_WITH_PAUSE = 6_000
 ROUNDS_WITHOUT = 150_000
@@ -112,6 +110,8 @@ def _compiled() -> _Addresses:
 
     Under the lock: a second result would be thrown away.
     """
+    from llvmlite import binding
+
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     triple = binding.get_default_triple()
@@ -143,6 +143,8 @@ def _functions() -> _Addresses:
 @cache
 def spin_in_kernels() -> None:
     """Let kernels that are compiled or loaded from now on wait for a moment before they sleep."""
+    from llvmlite import binding
+
     functions = _functions()
     binding.add_symbol("PyEval_SaveThread", functions.let_go)
     binding.add_symbol("PyEval_RestoreThread", functions.take_again)
