@@ -22,8 +22,8 @@ from simulator.graph.ops import SPECS, Op
 from simulator.kernel_choice import Step, group_steps, single_step
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.float_type import Array
-from simulator.ops import BEHAVIOURS
-from simulator.ops.behaviour import SumCounts
+from simulator.ops import BEHAVIOURS, OpResult
+from simulator.ops.behaviour import InnerResult, SumCounts
 from simulator.split_run import SharedRun, shared_run
 from simulator.taps import no_such_tensor
 
@@ -207,7 +207,8 @@ class Executor:
             compilation.at(number + 1, len(steps))
             inner, result = step.kernel([values[name] for name in step.operands])
             values[step.result] = result.codes
-            for op, found in zip(step.ops, (*inner, result), strict=True):
+            results: list[InnerResult | OpResult] = [*inner, result]
+            for op, found in zip(step.ops, results, strict=True):
                 counts[op.name] = OpCounts(
                     elements=found.elements,
                     saturated=0 if op.name in self._masks else found.saturated,

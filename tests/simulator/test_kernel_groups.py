@@ -152,16 +152,12 @@ def layer(rows=7, terms=16, columns=24, kind=S8, table_kind=S8):
     d = Draft(Rounding.HALF_UP, SATURATE)
     d.input("image", (rows, terms), kind, 3)
     d.constant("weights", RANDOM.integers(-128, 128, (columns, terms)).tolist(), S8)
-    d.op(
-        MatMul, "fc1", "image", "weights", transpose_b=True, multiplier=(1 << 30,), shift=(38,)
-    )
+    d.op(MatMul, "fc1", "image", "weights", transpose_b=True, multiplier=(1 << 30,), shift=(38,))
     d.op(Lookup, "act", "fc1", table=TABLE if table_kind == S8 else TABLE + 128, type=table_kind)
     return d.graph()
 
 
-@pytest.mark.parametrize(
-    "sizes", [(1, 1, 1), (7, 16, 24), (49, 17, 65), (97, 9, 3)], ids=lambda sizes: str(sizes)
-)
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (7, 16, 24), (49, 17, 65), (97, 9, 3)], ids=str)
 @pytest.mark.parametrize("table_kind", [S8, U8])
 def test_a_layer_and_its_table_as_one_kernel(sizes, table_kind):
     found = assert_group_equals_its_ops(layer(*sizes, table_kind=table_kind), ("fc1", "act"))

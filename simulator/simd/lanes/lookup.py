@@ -59,15 +59,20 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any
         for kind, argument in zip(signature.args, arguments, strict=True)
     )
     size = context.make_array(signature.args[0])(context, builder, arguments[0]).nitems
-    if permutes_bytes():
-        vector, quarters = I8X64, quarters_of(builder, table)
-    else:
-        vector, quarters = I8X32, []
+    tables = None if permutes_bytes() else parts, table
+    return looked_up(builder, source, size, tables, target)
+
+
+def looked_up(builder: Any, source: Any, size: Any, tables: tuple[Any, Any], target: Any) -> Any:
+    """Generate :func:`look_up_bytes`: by shuffles of parts, or by permutations where None are."""
+    parts, table = tables
+    vector = I8X64 if parts is None else I8X32
+    quarters = quarters_of(builder, table) if parts is None else []
     whole = builder.and_(size, constant(-vector.count))
 
     def register(first: Any, _: Any) -> list[Any]:
         patterns = load(builder, element(builder, source, (first, 1)), vector)
-        if quarters:
+        if parts is None:
             found = permuted(builder, quarters, patterns)
         else:
             found = _shuffled(builder, parts, patterns)

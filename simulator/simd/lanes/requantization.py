@@ -136,7 +136,6 @@ class SimdRequantizer:
         }[self.depends_on]
         return (self.multiplier, self.shift, *(half.reshape(-1) for half in halves), *ends)
 
-
     def _upper_parts(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Return the odd multipliers where the even ones are, and the upper halves of the bias."""
         odd = np.repeat(self.multiplier[1::2], 2)

@@ -24,7 +24,6 @@ from simulator.simd.lanes.vectors import (
     INT32,
     INT64,
     LANES,
-    Values,
     address_of,
     call,
     constant,

@@ -12,7 +12,7 @@ elsewhere: a shuffle of AVX2 chooses from 16 bytes only, and 64 of them would be
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from simulator.numerics.integer_type import IntArray
 from simulator.simd.lanes.lookup import ENTRIES, I8X64, permuted, permutes_bytes, quarters_of
 from simulator.simd.lanes.vectors import (
-
     I32X16,
     I64X8,
     INT1,
@@ -90,17 +89,39 @@ def _exponentiate(context: Any, builder: Any, signature: Any, arguments: Any) ->
         address_of(context, builder, kinds[i], arguments[i], lane)
         for i, lane in ((0, INT8), (3, INT32), (4, INT8), (5, INT32))
     )
-    row, columns = element(builder, row, (arguments[1], 1)), arguments[2]
-    target = element(builder, target, (arguments[6], 1))
-    largest = _largest(builder, row, columns, kinds[0].dtype.signed)
-    look_up, size = (_by_permutation, BLOCK) if permutes_bytes() else (_by_loads, NARROW)
+    places = RowPlaces(
+        codes=element(builder, row, (arguments[1], 1)),
+        words=words,
+        planes=planes,
+        exponentials=element(builder, target, (arguments[6], 1)),
+    )
+    signed = kinds[0].dtype.signed
+    return exponentiated(builder, places, arguments[2], signed=signed, permutes=permutes_bytes())
+
+
+class RowPlaces(NamedTuple):
+    """Where a row and its exponentials are, and the table in both forms."""
+
+    codes: Any
+    words: Any
+    planes: Any
+    exponentials: Any
+
+
+def exponentiated(
+    builder: Any, places: RowPlaces, columns: Any, *, signed: bool, permutes: bool
+) -> Any:
+    """Generate :func:`exponentiate_row`; ``permutes``: by permutations, else by loads."""
+    largest = _largest(builder, places.codes, columns, signed)
+    look_up, size = (_by_permutation, BLOCK) if permutes else (_by_loads, NARROW)
     many = fill(builder, largest, ir.VectorType(INT8, size))
 
     def block(first: Any, totals: list[Any], inside: Any) -> list[Any]:
-        codes = load(builder, element(builder, row, (first, 1)), many.type)
+        codes = load(builder, element(builder, places.codes, (first, 1)), many.type)
         distances = builder.sub(many, codes)  # of bytes: exact, as unsigned ones
-        place = element(builder, target, (first, 1))
-        return look_up(builder, distances, inside, (words, planes), place, totals)
+        place = element(builder, places.exponentials, (first, 1))
+        table = (places.words, places.planes)
+        return look_up(builder, distances, inside, table, place, totals)
 
     start = [ir.Constant(I64X8, None)] * WORD_BYTES
     return _sum_of_planes(builder, _blocks(builder, columns, size, start, block))
@@ -132,7 +153,8 @@ def _blocks(builder: Any, columns: Any, size: int, start: Values, body: Any) -> 
     missing = builder.sub(constant(size), builder.sub(columns, last))
     ones = builder.lshr(constant(-1), builder.add(missing, constant(64 - size)))
     inside = builder.bitcast(builder.trunc(ones, ir.IntType(size)), ir.VectorType(INT1, size))
-    return body(last, carried, inside)
+    left: list[Any] = body(last, carried, inside)
+    return left
 
 
 def _by_permutation(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +19,7 @@ from simulator.graph.bounds import bounds
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Add, MatMul, Op, Softmax
 from simulator.numerics.integer_type import IntArray
-from simulator.ops.behaviour import GroupKernel, InnerResult, OpResult, SumCounts
+from simulator.ops.behaviour import GroupKernel, InnerResult, OpResult
 from simulator.simd.lanes.padded_codes import PADDING
 from simulator.simd.lanes.softmax_row import BLOCK
 from simulator.simd.lanes.vectors import LANES
@@ -32,15 +33,14 @@ from simulator.simd.product.tile import TILE_COLUMNS, TILE_ROWS, VNNI_ROWS
 
 STRIP_ROWS = 60  # at most: sums of a few hundred tokens stay in the second cache
 WRITTEN_AT_ONCE = 16  # probabilities
-# What a kernel takes in place of an Add that is not there.
-_NO_ROUNDING = np.zeros((3, LANES), np.int64)
+# What a kernel takes in place of an Add that is not there: numbers of the same types.
+_FACTORS = np.zeros(LANES, np.int32)
+_PARTS = np.zeros((3, LANES), np.int64)
 NOTHING = Added(
     codes=np.zeros((1, 1, 1), np.int8),
     of_head=np.zeros(1, np.int64),
-    arguments=(
-        *[np.zeros(LANES, np.int32)] * 2, 0, 0, True, _NO_ROUNDING[0], _NO_ROUNDING[:, 0], 0, 0, 0, 0,
-    ),
-)  # fmt: skip
+    arguments=(_FACTORS, _FACTORS, 0, 0, True, _PARTS[0], _PARTS[:, 0], 0, 0, 0, 0),
+)
 
 
 def find(graph: IntGraph, first: Op, following: Sequence[Op]) -> Sequence[Op]:
@@ -60,7 +60,7 @@ def find(graph: IntGraph, first: Op, following: Sequence[Op]) -> Sequence[Op]:
     is_attention = isinstance(softmax, Softmax) and isinstance(values, MatMul)
     if not is_attention or any(
         op.operands[0] != before.name or op.operands.count(before.name) > 1
-        for before, op in zip(chain, chain[1:], strict=False)
+        for before, op in itertools.pairwise(chain)
     ):
         return ()
     return chain
@@ -140,6 +140,7 @@ def simd_kernel(ops: Sequence[Any], graph: IntGraph, gemm: Gemm) -> GroupKernel 
 
     def kernel(operands: Sequence[IntArray]) -> tuple[Sequence[InnerResult], OpResult]:
         q, k, *constants, v = operands
+        assert all(codes.shape[-2] == q.shape[-2] for codes in constants)
         leading, rows = q.shape[:-2], q.shape[-2]
         width = v.shape[-2] if context.transposed else v.shape[-1]
         strip = _strip_rows(rows, TILE_ROWS if form is Form.PAIRS else VNNI_ROWS)
@@ -186,9 +187,7 @@ def _matrices(codes: IntArray) -> Matrices:
 
 
 @lru_cache(maxsize=64)
-def _places(
-    shape: tuple[int, ...], strides: tuple[int, ...]
-) -> tuple[NDArray[np.int64], int]:
+def _places(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[NDArray[np.int64], int]:
     """Return where matrices of bytes begin, and how much memory they span."""
     starts = np.zeros((), np.int64)
     for extent, stride in zip(shape[:-2], strides[:-2], strict=True):
@@ -205,7 +204,7 @@ def _empty(
     takes them.
     """
     *outer, heads = leading
-    side_by_side = width % LANES == 0
+    side_by_side = width % LANES == 0 and bool(outer)
     shape = (*outer, rows, heads, width) if side_by_side else (*leading, rows, width)
     flat = np.empty(prod(shape) + PADDING, dtype)
     result = flat[: prod(shape)].reshape(shape)

@@ -22,6 +22,7 @@ from simulator.simd.ops.softmax import softmax_rows_simd
 from simulator.simd.product.forms import Form
 from simulator.simd.product.fused import pack_right_pairs, pack_right_quads, requantize_strip
 from simulator.simd.product.packing import multiply_from
+from simulator.simd.product.tile import TILE_COLUMNS
 
 MOST_ADDS = 2  # between scores and softmax: a bias of positions, and a mask
 
@@ -91,6 +92,23 @@ def take_rows_of(matrices, head, start, count, shifted, out):
 
 
 @kernel
+def right_operand(matrices, product):
+    """Allocate a right operand with rows up to whole panels, or zeros up to whole steps."""
+    rows = product.panels.shape[0] * TILE_COLUMNS if product.transposed else product.terms
+    return np.zeros((rows, matrices.columns), matrices.codes.dtype)
+
+
+@kernel
+def take_right(matrices, head, product, out):
+    """Copy a head's matrix into a :func:`right_operand`; its last column fills the last panel."""
+    rows = matrices.rows
+    take_rows_of(matrices, head, 0, rows, 0, out)
+    if product.transposed:
+        for i in range(rows, out.shape[0]):
+            out[i] = out[rows - 1]
+
+
+@kernel
 def sum_up(product, count):
     """Multiply ``count`` rows of left codes by the packed right operand."""
     sums = product.sums
@@ -124,7 +142,7 @@ def _attend_by(pack_right: Any) -> Any:
         codes
             scratch: the scores of a strip, flat, and 64 codes behind them that may be read
         adds, added
-            how many Adds follow the scores, and :data:`MOST_ADDS` of :class:`Added`: of these or any
+            how many Adds follow the scores, and :data:`MOST_ADDS` of :class:`Added`
         softmax
             constants of :func:`simulator.simd.ops.softmax.softmax_rows_simd`, from the table on
 
@@ -136,16 +154,15 @@ def _attend_by(pack_right: Any) -> Any:
         misfits = np.zeros(5, np.int64)
         columns = keys.rows if scores.transposed else keys.columns
         strip = scores.codes.shape[0]
-        key = np.empty((keys.rows, keys.columns), keys.codes.dtype)
-        value = np.empty((values.rows, values.columns), values.codes.dtype)
-        turned_key = np.empty((keys.columns, keys.rows), key.dtype)
-        turned_value = np.empty((values.columns, values.rows), value.dtype)
+        key, value = right_operand(keys, scores), right_operand(values, context)
+        turned_key = np.empty((key.shape[1], key.shape[0]), key.dtype)
+        turned_value = np.empty((value.shape[1], value.shape[0]), value.dtype)
         for head in range(out.starts.shape[0]):
-            take_rows_of(keys, head, 0, keys.rows, 0, key)
+            take_right(keys, head, scores, key)
             pack_right(
                 key, scores.transposed, turned_key, scores.shifted, scores.panels, scores.initial
             )
-            take_rows_of(values, head, 0, values.rows, 0, value)
+            take_right(values, head, context, value)
             pack_right(
                 value, context.transposed, turned_value, context.shifted, context.panels,
                 context.initial,
@@ -162,7 +179,12 @@ def _attend_by(pack_right: Any) -> Any:
                         codes[: count * columns], added[number], head, start * columns
                     )
                 misfits[3] += softmax_rows_simd(
-                    codes, count, columns, *softmax, context.codes.reshape(-1), context.codes.shape[1]
+                    codes,
+                    count,
+                    columns,
+                    *softmax,
+                    context.codes.reshape(-1),
+                    context.codes.shape[1],
                 )
                 sum_up(context, count)
                 place = out.starts[head] + start * out.step

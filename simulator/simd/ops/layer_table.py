@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A layer and the table that its codes pass, as one kernel: a strip is looked up once it is made."""
+"""A layer and the table that its codes pass, as one kernel: strip by strip, still in cache."""
 
 from __future__ import annotations
 

@@ -32,7 +32,9 @@ from simulator.simd.lanes.requantization import SimdRequantizer
 from simulator.simd.lanes.vectors import LANES
 
 EXACT_FLOAT_BITS = 53
-CENTRED = 2048  # codes that are held at once, where a row is not longer: they stay in the first cache
+CENTRED = (
+    2048  # codes that are held at once, where a row is not longer: they stay in the first cache
+)
 
 
 def simd_kernel(op: LayerNorm, graph: IntGraph, _: Gemm) -> Kernel | None:

@@ -33,7 +33,7 @@ def simd_kernel(op: Lookup, graph: IntGraph, _: Gemm) -> Kernel | None:
 
 
 def tables_of(op: Lookup, graph: IntGraph) -> tuple[IntArray, IntArray]:
-    """Return what :func:`look_up_in_parts` takes: the parts of a table by pattern, and the table."""
+    """Return a table by pattern as :func:`look_up_in_parts` takes it: its parts, and whole."""
     table = table_by_pattern(op, graph)
     return np.repeat(table.reshape(-1, 1, PART), 2, axis=1).reshape(-1), table
 

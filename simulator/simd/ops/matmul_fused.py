@@ -47,9 +47,7 @@ def fused_kernel(op: MatMul, graph: IntGraph, known: Bounds) -> Kernel | None:
     return _of_activations(op, graph, requantizer)
 
 
-def one_pass_requantizer(
-    op: MatMul, graph: IntGraph, known: Bounds
-) -> AnySimdRequantizer | None:
+def one_pass_requantizer(op: MatMul, graph: IntGraph, known: Bounds) -> AnySimdRequantizer | None:
     """Return what makes codes of 32-bit sums of bytes, or none where there is no such form."""
     bytes_only = all(graph.tensors[name].type.dtype.itemsize == 1 for name in (op.a, op.b))
     narrow = known.accumulator is not None and signed_bits(*known.accumulator) <= LANE_BITS

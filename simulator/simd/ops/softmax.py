@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Softmax
-from simulator.numerics.integer_type import IntArray, Overflow
+from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.softmax_normalisation import Normalisation
 from simulator.ops.behaviour import Kernel, OpResult
@@ -28,7 +28,9 @@ from simulator.simd.lanes.softmax_row import (
 )
 
 WORD_BITS = 31  # of exponentials and reciprocals: their products have 62
-EXPONENTIALS = 2048  # that are held at once, where a row is not longer: they stay in the first cache
+EXPONENTIALS = (
+    2048  # that are held at once, where a row is not longer: they stay in the first cache
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +85,7 @@ def simd_kernel(op: Softmax, graph: IntGraph, _: Gemm) -> Kernel | None:
     return kernel
 
 
-def softmax_constants(
-    op: Softmax, graph: IntGraph, shifted: int = 0
-) -> SoftmaxConstants | None:
+def softmax_constants(op: Softmax, graph: IntGraph, shifted: int = 0) -> SoftmaxConstants | None:
     """Return the constants of a softmax in vector registers, or none where it has no such form.
 
     ``shifted`` is what is added to every code of the result.
