@@ -71,7 +71,7 @@ def channel_multipliers(op: Add, graph: IntGraph) -> list[NDArray[np.int64]]:
 
 
 def second_operand(operands: Sequence[IntArray]) -> IntArray:
-    """Return the codes of b, contiguous; dimensions in which a constant is repeated are written out.
+    """Return the codes of b, contiguous; where a constant is repeated, it is written out.
 
     Leading dimensions that b does not have are not: kernels begin again with its first row after
     its last.
