@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,9 @@ LITERT_EMULATOR = "emulator as LiteRT"
 RESOLVERS = {"LiteRT reference": "litert_ref", "LiteRT optimized": "litert_default"}
 
 
-def onnxruntime(subject: Subject, threads: int, process: OtherProcess) -> list[Engine]:
+def onnxruntime(
+    subject: Subject, threads: int, process: OtherProcess, among: Sequence[int] = ORT_BATCHES
+) -> list[Engine]:
     """Return onnxruntime on the QDQ form of a graph, in the form and at the batch that suit it.
 
     Where the fastest form saturates inside its products, the fastest that does not is beside it.
@@ -47,7 +49,7 @@ def onnxruntime(subject: Subject, threads: int, process: OtherProcess) -> list[E
     for form in FORMS:
         found = [
             engine_of_onnxruntime(subject.graph, codes, form, batch, threads, process)
-            for batch in ORT_BATCHES
+            for batch in among
             if batch <= len(codes)
         ]
         tried[form] = min(found, key=lambda engine: engine.seconds_per_image(engine.batch))

@@ -55,7 +55,9 @@ class Kernel:
         )(self.py_func)
         if is_compiling():
             from simulator.kernel_cache import keep_compiled
+            from simulator.numerics.interpreter_lock import spin_in_kernels
 
+            spin_in_kernels()
             keep_compiled(compiled, kernel_cache_folder())
         return compiled
 

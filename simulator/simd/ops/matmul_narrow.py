@@ -129,8 +129,8 @@ class Scratch:
 
     def result(self, codes: IntArray, saturated: int) -> OpResult:
         """Return a result with what was counted."""
-        least, most = int(self.extremes[0, :LANES].min()), int(self.extremes[0, LANES:].max())
-        sums = SumCounts.of(self.counts[:3], least, most)
+        ends = self.extremes[0].tolist()
+        sums = SumCounts.of(self.counts[:3], min(ends[:LANES]), max(ends[LANES:]))
         return OpResult(codes, saturated, sums, int(self.counts[3]))
 
 
@@ -160,7 +160,7 @@ def _by_weights(
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = np.ascontiguousarray(operands[0])
-        out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
+        out = PaddedCodes.empty((*a.shape[:-1], packed.columns), result.type.dtype)
         scratch = Scratch.empty((packed.padded_terms, left.dtype), packed.terms, padded)
         saturated = narrow_and_requantize(
             a.reshape(-1, packed.terms),
@@ -194,7 +194,7 @@ def _of_activations(
 ) -> Kernel:
     """Kernel of a product of two activations, one pair of matrices after the other."""
     result = graph.result(op)
-    rows, columns = result.shape[-2:]
+    columns = result.shape[-1]
     terms = graph.tensors[op.a].shape[-1]
     padded = -(-columns // GROUP) * GROUP
     left, right = (graph.tensors[name].type.dtype for name in (op.a, op.b))
@@ -205,10 +205,10 @@ def _of_activations(
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a, b = (np.ascontiguousarray(operand) for operand in operands)
-        out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
+        out = PaddedCodes.empty((*a.shape[:-1], columns), result.type.dtype)
         scratch = Scratch.empty((padded_terms(terms, form), codes_dtype), terms, padded)
         saturated = NARROW_ACTIVATIONS[form](
-            a.reshape(-1, rows, terms),
+            a.reshape(-1, *a.shape[-2:]),
             b.reshape(-1, *b.shape[-2:]),
             op.transpose_b,
             shifted,
