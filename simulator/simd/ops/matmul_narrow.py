@@ -35,7 +35,7 @@ from simulator.simd.product.narrow_bounds import (
     padded_to_checks,
     reach_of,
 )
-from simulator.simd.product.narrow_in_order import pack_lanes
+from simulator.simd.product.narrow_in_order import TURNED_ROWS, pack_lanes
 from simulator.simd.product.packing import STRIP_ROWS, pack, padded_columns, pairs_shape
 from simulator.simd.product.tile import TILE_COLUMNS
 
@@ -96,6 +96,7 @@ class Scratch:
 
     codes: IntArray
     twice: IntArray
+    turned: IntArray
     sums: IntArray
     flags: IntArray
     lengths: IntArray
@@ -108,8 +109,9 @@ class Scratch:
         return cls(
             codes=np.empty((STRIP_ROWS, codes[0]), codes[1]),
             twice=np.zeros((STRIP_ROWS, padded_to_checks(terms)), np.int32),
+            turned=np.zeros_like(_empty_lanes(terms, TURNED_ROWS)),
             sums=np.empty((STRIP_ROWS, padded), np.int32),
-            flags=np.empty((STRIP_ROWS, padded // TILE_COLUMNS), np.uint8),
+            flags=np.empty((2, STRIP_ROWS, padded // LANES), np.uint8),
             lengths=np.empty((STRIP_ROWS, 1 + -(-terms // CHECKED_TERMS)), np.int32),
             extremes=np.stack([FIRST_SUM, FIRST_SUM]),
             counts=np.zeros(4, np.int64),
@@ -118,7 +120,7 @@ class Scratch:
     @property
     def arguments(self) -> tuple[IntArray, ...]:
         """Return what the kernels take."""
-        return self.codes, self.twice, self.sums, self.flags, self.lengths
+        return self.codes, self.twice, self.turned, self.sums, self.flags, self.lengths
 
     def result(self, codes: IntArray, saturated: int) -> OpResult:
         """Return a result with what was counted."""

@@ -15,9 +15,10 @@ import numpy as np
 
 from simulator.numerics.jit import kernel
 from simulator.simd.product.fused import requantize_strip
-from simulator.simd.product.narrow_bounds import CHECKED_TERMS, measure_columns, measure_rows
+from simulator.simd.product.narrow_bounds import CHECKED_TERMS, measure_columns
 from simulator.simd.product.narrow_flags import flag_row
-from simulator.simd.product.narrow_in_order import accumulate_flagged, pack_lanes, take_twice
+from simulator.simd.product.narrow_in_order import accumulate_flagged, pack_lanes
+from simulator.simd.product.narrow_rows import measure_rows
 from simulator.simd.product.packing import (
     PAIR,
     STRIP_ROWS,
@@ -32,8 +33,8 @@ from simulator.simd.product.packing import (
 @kernel
 def narrow_and_requantize(
     a, centre, shifted, panels, per_step, chunk, b, lanes, state, reach, corrections, biases,
-    register, codes, twice, sums, flags, lengths, requantizer, extremes, counts, out, out_at,
-    columns,
+    register, codes, twice, turned, sums, flags, lengths, requantizer, extremes, counts, out,
+    out_at, columns,
 ):  # fmt: skip
     """Requantize ``a @ b`` [M, N] out of narrow registers into ``out``; count what saturates.
 
@@ -55,10 +56,10 @@ def narrow_and_requantize(
         that differs; what is added last
     register
         of :class:`Register`
-    twice
-        int32 [48, padded terms]: scratch, zeros behind the codes
+    twice, turned
+        int32 [48, padded terms], int16 [2, padded terms * 32]: scratch, zeros behind the codes
     flags, lengths
-        uint8 [48, panels], int32 [48, 1 + blocks]: scratch
+        uint8 [2, 48, columns / 8], int32 [48, 1 + blocks]: scratch
     extremes
         int32 [2, 16]: least and largest exact sums, lane by lane; the second row is scratch
     counts
@@ -78,8 +79,10 @@ def narrow_and_requantize(
             if not state[0]:
                 pack_lanes(b, lanes)
                 state[0] = True
-            take_twice(a, start, count, twice)
-            accumulate_flagged(count, lanes, biases, register, twice, sums, flags, columns, counts)
+            accumulate_flagged(
+                a, start, count, lanes, biases, register, twice, turned, sums, flags[0], columns,
+                counts,
+            )  # fmt: skip
         place = out_at + start * columns
         saturated += requantize_strip(sums, count, requantizer, extremes[1], out, place, columns)
     return saturated
@@ -90,32 +93,44 @@ def sum_strip(
     count, panels, per_step, chunk, reach, corrections, biases, register, codes, sums, flags,
     lengths,
 ):  # fmt: skip
-    """Make exact sums of a strip, bias included; flag groups that might overflow; say if any."""
+    """Make exact sums of a strip, bias included; flag sums that might overflow; say if any.
+
+    If the bound on all terms flags some, that of the first block tells whether bounds of blocks
+    are worth their time: where it alone flags more than half as many, nearly all registers are too
+    narrow for any bound, and the flags of the first stay.
+    """
+    whole, flagged = flags[0], flags[1]
     start_sums(biases[0], count, sums)
     blocks = lengths.shape[1] - 1
-    flags[:] = 0
-    if flag_strip(count, 0, 0, reach, register, sums, flags, lengths):
-        flags[:] = 0
+    whole[:] = 0
+    suspects = flag_strip(count, 0, 0, reach, register, sums, whole, lengths)
+    flagged[:] = 0
+    by_blocks = suspects and (
+        2 * flag_strip(count, 1, 1, reach, register, sums, flagged, lengths) < suspects
+    )
+    if by_blocks:
         for block in range(1, blocks + 1):
             first = (block - 1) * CHECKED_TERMS
             last = min(first + CHECKED_TERMS, codes.shape[1])
-            flag_strip(count, block, block, reach, register, sums, flags, lengths)
+            if block > 1:
+                flag_strip(count, block, block, reach, register, sums, flagged, lengths)
             multiply_terms(codes, count, first, last, panels, per_step, chunk, sums)
             if per_step != PAIR:
                 add_row(corrections[block], count, sums)
+        whole[:] = flagged
     else:
         multiply_terms(codes, count, 0, codes.shape[1], panels, per_step, chunk, sums)
         if per_step != PAIR:
             add_row(corrections[0], count, sums)
     if register[6]:
         add_row(biases[3], count, sums)
-        flag_strip(count, blocks + 1, 0, reach, register, sums, flags, lengths)
-    return has_flags(count, flags)
+        flag_strip(count, blocks + 1, 0, reach, register, sums, whole, lengths)
+    return count_flags(count, whole) != 0
 
 
 @kernel
 def flag_strip(count, row, block, reach, register, sums, flags, lengths):
-    """Flag the groups of a strip by one row of the reach; say whether any flag is set."""
+    """Flag the sums of a strip by one row of the reach; return how many eights have a flag."""
     norms, below, above = reach
     width = sums.shape[1]
     flat_sums, flat_flags = sums.reshape(-1), flags.reshape(-1)
@@ -124,17 +139,17 @@ def flag_strip(count, row, block, reach, register, sums, flags, lengths):
             flat_sums, i * width, norms, below, above, row * width, lengths[i, block],
             register[0], register[1], flat_flags, i * flags.shape[1],
         )  # fmt: skip
-    return has_flags(count, flags)
+    return count_flags(count, flags)
 
 
 @kernel
-def has_flags(count, flags):
-    """Tell whether some group of a strip is flagged."""
-    some = False
+def count_flags(count, flags):
+    """Return how many of the eights of sums of a strip have a flag."""
+    found = 0
     for i in range(count):
-        for panel in range(flags.shape[1]):
-            some |= flags[i, panel] != 0
-    return some
+        for place in range(flags.shape[1]):
+            found += flags[i, place] != 0
+    return found
 
 
 @kernel
@@ -161,23 +176,23 @@ def find_extremes(sums, count, extremes):
 @kernel
 def narrow_activations(
     lefts, rights, transposed, panels, lanes, state, reach, corrections, biases, register, codes,
-    twice, sums, flags, lengths, requantizer, extremes, counts, out,
+    twice, turned, sums, flags, lengths, requantizer, extremes, counts, out,
 ):  # fmt: skip
     """Requantize ``lefts[i] @ rights[i]`` for every i; see above, and ``multiply_activations``."""
     columns = rights.shape[1] if transposed else rights.shape[2]
-    turned = np.empty((rights.shape[2], rights.shape[1]), rights.dtype)
+    upright = np.empty((rights.shape[2], rights.shape[1]), rights.dtype)
     saturated = 0
     for i in range(lefts.shape[0]):
         b = rights[i]
         if transposed:
-            transpose_codes(b, turned)
-            b = turned
+            transpose_codes(b, upright)
+            b = upright
         pack_pairs(b, panels)
         measure_columns(b, reach[0])
         state[0] = False
         saturated += narrow_and_requantize(
             lefts[i], 0, 0, panels, PAIR, 0, b, lanes, state, reach, corrections, biases, register,
-            codes, twice, sums, flags, lengths, requantizer, extremes, counts, out,
+            codes, twice, turned, sums, flags, lengths, requantizer, extremes, counts, out,
             i * lefts.shape[1] * columns, columns,
         )  # fmt: skip
     return saturated

@@ -139,22 +139,3 @@ def whole_root(squares):
     Below 2^31 a root that is no whole number is too far from any for a float64 to miss its side.
     """
     return np.int32(np.ceil(np.sqrt(np.float64(squares))))
-
-
-@kernel
-def measure_rows(a, start, count, centre, lengths):
-    """Write lengths of rows of ``a - centre``, int32 [48, 1 + blocks]: all terms, each block."""
-    terms = a.shape[1]
-    middle = np.int32(centre)
-    for i in range(count):
-        row = a[start + i]
-        whole = np.int32(0)
-        for block in range(1, lengths.shape[1]):
-            squares = np.int32(0)
-            first = (block - 1) * CHECKED_TERMS
-            for k in range(first, min(first + CHECKED_TERMS, terms)):
-                code = np.int32(np.int32(row[k]) - middle)
-                squares = np.int32(squares + np.int32(code * code))
-            lengths[i, block] = whole_root(squares)
-            whole = np.int32(whole + squares)
-        lengths[i, 0] = whole_root(whole)

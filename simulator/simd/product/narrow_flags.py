@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
 from numba import types
 
 from simulator.simd.lanes.vectors import (
@@ -21,15 +20,12 @@ from simulator.simd.lanes.vectors import (
     intrinsic,
     load,
     loop,
-    splat,
 )
-
-BITS = ir.IntType(LANES)  # one bit per lane
 
 
 @intrinsic
 def flag_row(typing, sums, at, norms, below, above, block_at, norm, low, high, flags, flags_at):
-    """Flag each 16 columns of a row in which some sum may leave ``low`` to ``high``.
+    """Flag each sum of a row that may leave ``low`` to ``high``.
 
     Parameters
     ----------
@@ -42,7 +38,7 @@ def flag_row(typing, sums, at, norms, below, above, block_at, norm, low, high, f
     below, above
         the same shape: the least and the largest of what else partial sums of the next terms hold
     flags
-        uint8, flat, from ``flags_at`` on: 1 is put in
+        uint8, flat, from ``flags_at`` on: a bit for each column, put in
     """
     index = types.intp
     signature = types.void(
@@ -64,24 +60,22 @@ def _flag_row(context: Any, builder: Any, signature: Any, arguments: Any) -> Any
     columns = builder.extract_value(context.make_array(kinds[2])(context, builder, norms).shape, 1)
     row, bottom, top = (fill(builder, builder.trunc(n, INT32), I32X8) for n in (norm, low, high))
 
-    def sixteen(first: Any, _: Values) -> list[Any]:
-        outside = splat(ir.VectorType(ir.IntType(1), LANES), 0)
-        for part in range(2):
-            offset = (first, 1), (constant(LANES), part)
-            total = load(builder, element(builder, sums, *offset), I32X8)
-            length, low_drift, high_drift = (
-                load(builder, element(builder, vector, *offset), I32X8)
-                for vector in (lengths, down, up)
-            )
-            reach = builder.mul(length, row)
-            highest = builder.add(builder.add(total, high_drift), reach)
-            lowest = builder.sub(builder.add(total, low_drift), reach)
-            outside = builder.or_(outside, builder.icmp_signed(">", highest, top))
-            outside = builder.or_(outside, builder.icmp_signed("<", lowest, bottom))
-        some = builder.icmp_unsigned("!=", builder.bitcast(outside, BITS), ir.Constant(BITS, 0))
-        flag = builder.gep(flags, [builder.lshr(first, constant(4))])
-        builder.store(builder.or_(builder.load(flag), builder.zext(some, INT8)), flag)
+    def eight(first: Any, _: Values) -> list[Any]:
+        total = load(builder, element(builder, sums, (first, 1)), I32X8)
+        length, low_drift, high_drift = (
+            load(builder, element(builder, vector, (first, 1)), I32X8)
+            for vector in (lengths, down, up)
+        )
+        reach = builder.mul(length, row)
+        highest = builder.add(builder.add(total, high_drift), reach)
+        lowest = builder.sub(builder.add(total, low_drift), reach)
+        outside = builder.or_(
+            builder.icmp_signed(">", highest, top), builder.icmp_signed("<", lowest, bottom)
+        )
+        flag = builder.gep(flags, [builder.lshr(first, constant(3))])
+        found = builder.bitcast(outside, INT8)
+        builder.store(builder.or_(builder.load(flag), found), flag)
         return []
 
-    loop(builder, constant(0), columns, 2 * LANES, [], sixteen)
+    loop(builder, constant(0), columns, LANES, [], eight)
     return context.get_dummy_value()

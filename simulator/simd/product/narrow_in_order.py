@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sums that may overflow, made again term by term, two rows and 32 or 16 columns side by side."""
+"""Sums that may overflow, made again term by term, many side by side.
+
+Side by side lie columns of one row, or rows of one column: whichever takes fewer sums in to reach
+all flagged ones. Where registers drift out of range, they mostly do so in a few columns, for all
+rows.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from simulator.numerics.jit import kernel
-from simulator.simd.product.narrow_bounds import CLIPPED_I32, FULL_I16, PANELS
+from simulator.simd.lanes.vectors import LANES
+from simulator.simd.product.narrow_bounds import CLIPPED_I32, FULL_I16
+from simulator.simd.product.narrow_rows import turn_rows
 from simulator.simd.product.narrow_tile import (
     NARROW_COLUMNS,
     NARROW_ROWS,
@@ -17,7 +24,10 @@ from simulator.simd.product.narrow_tile import (
     accumulate_i32_2,
     accumulate_i32_8,
 )
+from simulator.simd.product.packing import STRIP_ROWS
 from simulator.simd.product.tile import TILE_COLUMNS
+
+TURNED_ROWS = -(-STRIP_ROWS // NARROW_COLUMNS) * NARROW_COLUMNS
 
 
 @kernel
@@ -49,88 +59,177 @@ def take_twice(a, start, count, twice):
 
 
 @kernel
-def accumulate_flagged(count, lanes, biases, register, twice, sums, flags, columns, counts):
-    """Accumulate flagged groups in order, 2 rows and 32 or 16 columns; put their sums in place."""
-    if register[4] == CLIPPED_I32:
-        accumulate_in_i32(count, lanes, biases, register, twice, sums, flags, columns, counts)
-    else:
-        accumulate_in_i16(count, lanes, biases, register, twice, sums, flags, columns, counts)
+def accumulate_flagged(
+    a, first, count, lanes, biases, register, twice, turned, sums, flags, columns, counts
+):
+    """Accumulate flagged sums of a strip in order, and others beside them; put them in place.
 
-
-@kernel
-def accumulate_in_i32(count, lanes, biases, register, twice, sums, flags, columns, counts):
-    """Accumulate groups of 16 columns in lanes of 32 bits."""
-    low, high, wraps, apply, _, often, _ = register
-    flat_codes, flat_sums, flat_lanes = twice.reshape(-1), sums.reshape(-1), lanes.reshape(-1)
-    start, flagged, last = biases[1], biases[2], biases[3]
-    terms = twice.shape[1]
-    width = sums.shape[1]
+    Parameters
+    ----------
+    a, first, count
+        left codes [M, K], and which rows of them the strip is
+    lanes, biases, register, twice, turned, sums, columns, counts
+        see :func:`simulator.simd.product.narrow.narrow_and_requantize`
+    flags
+        uint8 [48, columns / 8]: a bit for each sum
+    """
+    width = TILE_COLUMNS if register[4] == CLIPPED_I32 else NARROW_COLUMNS
+    chosen = np.empty(NARROW_COLUMNS, np.int64)
+    has_twice, has_turned = False, False
     # One group's columns after the other: they stay in the first cache for all rows.
-    for panel in range(flags.shape[1]):
-        column = panel * TILE_COLUMNS
-        place = panel // PANELS * lanes.shape[1] + panel % PANELS * TILE_COLUMNS
-        for i in range(0, count, NARROW_ROWS):
-            rows = min(NARROW_ROWS, count - i)
-            some = False
-            for r in range(i, i + rows):
-                some |= flags[r, panel] != 0
-            if not some:
-                continue
-            counts[3] += rows * max(min(TILE_COLUMNS, columns - column), 0)
-            if often:
-                accumulate_i32_2(
-                    flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged, last,
-                    column, columns, rows, low, high, wraps, apply, flat_sums, i * width + column,
-                    width, counts,
-                )  # fmt: skip
-            else:
-                accumulate_i32_8(
-                    flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged, last,
-                    column, columns, rows, low, high, wraps, apply, flat_sums, i * width + column,
-                    width, counts,
-                )  # fmt: skip
+    for column in range(0, sums.shape[1], width):
+        found = flagged_columns(count, column, min(width, columns - column), flags, chosen)
+        if not found:
+            continue
+        by_columns = -(-found // NARROW_ROWS) * -(-count // width)
+        if by_columns < flagged_pairs(count, column, width, flags):
+            if not has_turned:
+                turn_rows(a, first, count, turned)
+                has_turned = True
+            accumulate_columns(
+                count, chosen[:found], width, lanes, biases, register, turned, sums, counts
+            )
+        else:
+            if not has_twice:
+                take_twice(a, first, count, twice)
+                has_twice = True
+            accumulate_rows(
+                count, column, width, lanes, biases, register, twice, sums, flags, columns, counts
+            )
 
 
 @kernel
-def accumulate_in_i16(count, lanes, biases, register, twice, sums, flags, columns, counts):
-    """Accumulate groups of 32 columns in lanes of 16 bits."""
-    low, high, wraps, apply, layout, often, _ = register
-    flat_codes, flat_sums, flat_lanes = twice.reshape(-1), sums.reshape(-1), lanes.reshape(-1)
-    start, flagged, last = biases[1], biases[2], biases[3]
-    terms = twice.shape[1]
-    width = sums.shape[1]
-    for group in range(lanes.shape[0]):
-        column = group * NARROW_COLUMNS
-        place = group * lanes.shape[1]
-        for i in range(0, count, NARROW_ROWS):
+def flagged_columns(count, first, width, flags, chosen):
+    """List those of ``width`` columns in which some row is flagged; return how many there are."""
+    found = 0
+    for column in range(first, first + width):
+        bits = 0
+        for i in range(count):
+            bits |= flags[i, column // LANES]
+        if bits >> (column % LANES) & 1:
+            chosen[found] = column
+            found += 1
+    return found
+
+
+@kernel
+def flagged_pairs(count, column, width, flags):
+    """Return how many pairs of rows have a flag among ``width`` columns."""
+    found = 0
+    for i in range(0, count, NARROW_ROWS):
+        found += is_pair_flagged(i, count, column, width, flags)
+    return found
+
+
+@kernel
+def is_pair_flagged(i, count, column, width, flags):
+    """Tell whether one of two rows has a flag among ``width`` columns."""
+    bits = 0
+    for row in range(i, min(i + NARROW_ROWS, count)):
+        for place in range(column // LANES, (column + width) // LANES):
+            bits |= flags[row, place]
+    return bits != 0
+
+
+@kernel
+def accumulate_rows(
+    count, column, width, lanes, biases, register, twice, sums, flags, columns, counts
+):
+    """Accumulate the flagged pairs of rows, ``width`` columns side by side."""
+    place = column // NARROW_COLUMNS * lanes.shape[1] + column % NARROW_COLUMNS
+    for i in range(0, count, NARROW_ROWS):
+        if is_pair_flagged(i, count, column, width, flags):
             rows = min(NARROW_ROWS, count - i)
-            some = False
-            for r in range(i, i + rows):
-                some |= flags[r, group * PANELS] != 0 or flags[r, group * PANELS + 1] != 0
-            if not some:
-                continue
-            counts[3] += rows * min(NARROW_COLUMNS, columns - column)
-            if layout == FULL_I16 and often:
-                accumulate_full_i16_2(
-                    flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged, last,
-                    column, columns, rows, low, high, wraps, apply, flat_sums, i * width + column,
-                    width, counts,
-                )  # fmt: skip
-            elif layout == FULL_I16:
-                accumulate_full_i16_8(
-                    flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged, last,
-                    column, columns, rows, low, high, wraps, apply, flat_sums, i * width + column,
-                    width, counts,
-                )  # fmt: skip
-            elif often:
-                accumulate_i16_1(
-                    flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged, last,
-                    column, columns, rows, low, high, wraps, apply, flat_sums, i * width + column,
-                    width, counts,
-                )  # fmt: skip
-            else:
-                accumulate_i16_8(
-                    flat_codes, i * terms, terms, flat_lanes, place, terms, start, flagged, last,
-                    column, columns, rows, low, high, wraps, apply, flat_sums, i * width + column,
-                    width, counts,
-                )  # fmt: skip
+            counts[3] += rows * min(width, columns - column)
+            accumulate_tile(
+                register, twice, i, lanes, place, biases[1:], 0, column, columns, rows, sums, counts
+            )
+
+
+@kernel
+def accumulate_columns(count, chosen, width, lanes, biases, register, turned, sums, counts):
+    """Accumulate chosen columns, two at a time, ``width`` rows side by side."""
+    terms = turned.shape[1] // NARROW_COLUMNS
+    codes = np.zeros((NARROW_ROWS, terms), np.int32)
+    starts = np.zeros((3, NARROW_ROWS, TURNED_ROWS), np.int32)
+    exact = np.zeros((NARROW_ROWS, TURNED_ROWS), np.int32)
+    for start in range(0, len(chosen), NARROW_ROWS):
+        pair = chosen[start : start + NARROW_ROWS]
+        counts[3] += count * len(pair)
+        for c in range(len(pair)):
+            column = pair[c]
+            own = lanes[column // NARROW_COLUMNS]
+            for k in range(terms):
+                code = np.int32(own[k * NARROW_COLUMNS + column % NARROW_COLUMNS]) & 0xFFFF
+                codes[c, k] = np.int32(code | (code << 16))
+            for i in range(count):
+                exact[c, i] = sums[i, column]
+            for kind in range(3):
+                starts[kind, c] = biases[1 + kind, column]
+        for row in range(0, count, width):
+            place = row // NARROW_COLUMNS * turned.shape[1] + row % NARROW_COLUMNS
+            accumulate_tile(
+                register, codes, 0, turned, place, starts.reshape(3, -1), TURNED_ROWS, row, count,
+                len(pair), exact, counts,
+            )  # fmt: skip
+        for c in range(len(pair)):
+            for i in range(count):
+                sums[i, pair[c]] = exact[c, i]
+
+
+@kernel
+def accumulate_tile(
+    register, codes, row, lanes, lanes_at, starts, starts_stride, column, columns, rows, sums,
+    counts,
+):  # fmt: skip
+    """Accumulate two rows of ``codes`` with the columns of ``lanes`` as the register wants it.
+
+    Parameters
+    ----------
+    codes, row
+        int32 [rows, terms], each code in both halves; the first row to take
+    lanes, lanes_at
+        int16 [groups, terms * 32], and where the columns begin in it
+    starts, starts_stride
+        int32 [3, columns]: what registers start with, where that differs, what is added last; and
+        how much farther the second row's are
+    column, columns, rows
+        the first column in ``sums`` and ``starts``, how many there are, how many of the rows
+    sums
+        int32 [rows, columns]
+    """
+    low, high, wraps, apply, layout, often, _ = register
+    flat_codes, flat_lanes, flat_sums = codes.reshape(-1), lanes.reshape(-1), sums.reshape(-1)
+    start, flagged, last = starts[0], starts[1], starts[2]
+    terms, width = codes.shape[1], sums.shape[1]
+    at, sums_at = row * terms, row * width + column
+    if layout == CLIPPED_I32 and often:
+        accumulate_i32_2(
+            flat_codes, at, terms, flat_lanes, lanes_at, terms, start, flagged, last, starts_stride,
+            column, columns, rows, low, high, wraps, apply, flat_sums, sums_at, width, counts,
+        )  # fmt: skip
+    elif layout == CLIPPED_I32:
+        accumulate_i32_8(
+            flat_codes, at, terms, flat_lanes, lanes_at, terms, start, flagged, last, starts_stride,
+            column, columns, rows, low, high, wraps, apply, flat_sums, sums_at, width, counts,
+        )  # fmt: skip
+    elif layout == FULL_I16 and often:
+        accumulate_full_i16_2(
+            flat_codes, at, terms, flat_lanes, lanes_at, terms, start, flagged, last, starts_stride,
+            column, columns, rows, low, high, wraps, apply, flat_sums, sums_at, width, counts,
+        )  # fmt: skip
+    elif layout == FULL_I16:
+        accumulate_full_i16_8(
+            flat_codes, at, terms, flat_lanes, lanes_at, terms, start, flagged, last, starts_stride,
+            column, columns, rows, low, high, wraps, apply, flat_sums, sums_at, width, counts,
+        )  # fmt: skip
+    elif often:
+        accumulate_i16_1(
+            flat_codes, at, terms, flat_lanes, lanes_at, terms, start, flagged, last, starts_stride,
+            column, columns, rows, low, high, wraps, apply, flat_sums, sums_at, width, counts,
+        )  # fmt: skip
+    else:
+        accumulate_i16_8(
+            flat_codes, at, terms, flat_lanes, lanes_at, terms, start, flagged, last, starts_stride,
+            column, columns, rows, low, high, wraps, apply, flat_sums, sums_at, width, counts,
+        )  # fmt: skip
