@@ -164,7 +164,7 @@ def _by_weights(
             packed.chunk,
             weights,
             lanes,
-            np.ones(1, np.bool_),
+            np.array([True, False]),
             reach.arguments,
             corrections.astype(np.int32),
             biases,
@@ -201,9 +201,10 @@ def _of_activations(
             a.reshape(-1, rows, terms),
             b.reshape(-1, *b.shape[-2:]),
             op.transpose_b,
+            b.dtype == np.int8,
             np.empty((padded // TILE_COLUMNS, padded_terms * TILE_COLUMNS), np.int16),
             _empty_lanes(terms, padded),
-            np.zeros(1, np.bool_),
+            np.zeros(2, np.bool_),
             Reach.empty(terms, padded).arguments,
             np.zeros((1, padded), np.int32),
             biases,
@@ -220,5 +221,5 @@ def _of_activations(
 
 
 def _empty_lanes(terms: int, padded: int) -> NDArray[np.int16]:
-    """Return memory for the right operand's codes as ordered accumulation reads them."""
-    return np.empty((padded // GROUP, padded_to_checks(terms) * GROUP), np.int16)
+    """Return zeros in place of the right operand's codes as ordered accumulation reads them."""
+    return np.zeros((padded // GROUP, padded_to_checks(terms) * GROUP), np.int16)

@@ -18,12 +18,13 @@ from simulator.simd.product.fused import requantize_strip
 from simulator.simd.product.narrow_bounds import CHECKED_TERMS, measure_columns
 from simulator.simd.product.narrow_flags import flag_row
 from simulator.simd.product.narrow_in_order import accumulate_flagged, pack_lanes
-from simulator.simd.product.narrow_rows import measure_rows
+from simulator.simd.product.narrow_rows import measure_rows, measure_turned, turn_rows
 from simulator.simd.product.packing import (
     PAIR,
     STRIP_ROWS,
     multiply_terms,
     pack_pairs,
+    pack_pairs_of_columns,
     start_sums,
     take_rows,
     transpose_codes,
@@ -45,8 +46,8 @@ def narrow_and_requantize(
     centre
         what left codes lie around
     b, lanes, state
-        codes [K, N], and int16 [groups, terms * 32] for :func:`pack_lanes`; ``state[0]`` tells
-        whether they are packed already
+        codes [K, N], or [N, K] where ``state[1]``, and int16 [groups, terms * 32] for
+        :func:`pack_lanes`, zeros at its end; ``state[0]`` tells whether they are packed already
     reach
         of :class:`Reach`
     corrections
@@ -74,17 +75,22 @@ def narrow_and_requantize(
             count, panels, per_step, chunk, reach, corrections, biases, register, codes, sums,
             flags, lengths,
         )  # fmt: skip
-        find_extremes(sums, count, extremes[0])
+        seen = extremes[0]
         if flagged:
+            find_extremes(sums, count, seen)
+            seen = extremes[1]  # of what registers hold: not looked at
             if not state[0]:
-                pack_lanes(b, lanes)
+                if state[1]:
+                    turn_rows(b, 0, b.shape[0], lanes)
+                else:
+                    pack_lanes(b, lanes)
                 state[0] = True
             accumulate_flagged(
                 a, start, count, lanes, biases, register, twice, turned, sums, flags[0], columns,
                 counts,
             )  # fmt: skip
         place = out_at + start * columns
-        saturated += requantize_strip(sums, count, requantizer, extremes[1], out, place, columns)
+        saturated += requantize_strip(sums, count, requantizer, seen, out, place, columns)
     return saturated
 
 
@@ -103,7 +109,9 @@ def sum_strip(
     start_sums(biases[0], count, sums)
     blocks = lengths.shape[1] - 1
     whole[:] = 0
-    suspects = flag_strip(count, 0, 0, reach, register, sums, whole, lengths)
+    suspects = 0
+    if reaches_out(count, reach, register, sums, flagged, lengths):
+        suspects = flag_strip(count, 0, 0, reach, register, sums, whole, lengths)
     flagged[:] = 0
     by_blocks = suspects and (
         2 * flag_strip(count, 1, 1, reach, register, sums, flagged, lengths) < suspects
@@ -126,6 +134,21 @@ def sum_strip(
         add_row(biases[3], count, sums)
         flag_strip(count, blocks + 1, 0, reach, register, sums, whole, lengths)
     return count_flags(count, whole) != 0
+
+
+@kernel
+def reaches_out(count, reach, register, sums, flags, lengths):
+    """Tell whether sums of a row as long as a strip's longest might overflow, with rows alike."""
+    norms, below, above = reach
+    longest = np.int32(0)
+    for i in range(count):
+        longest = max(longest, lengths[i, 0])
+    flags[0] = 0
+    flag_row(
+        sums.reshape(-1), 0, norms, below, above, 0, longest, register[0], register[1],
+        flags.reshape(-1), 0,
+    )  # fmt: skip
+    return count_flags(1, flags) != 0
 
 
 @kernel
@@ -162,8 +185,8 @@ def add_row(row, count, sums):
 
 @kernel
 def find_extremes(sums, count, extremes):
-    """Put the least and the largest sums of a strip into int32 [16]: all lanes alike."""
-    least, most = extremes[0], extremes[8]
+    """Put the least and the largest sums so far into int32 [16], all lanes alike."""
+    least, most = extremes[:8].min(), extremes[8:].max()
     for i in range(count):
         row = sums[i]
         for j in range(row.shape[0]):
@@ -175,20 +198,27 @@ def find_extremes(sums, count, extremes):
 
 @kernel
 def narrow_activations(
-    lefts, rights, transposed, panels, lanes, state, reach, corrections, biases, register, codes,
-    twice, turned, sums, flags, lengths, requantizer, extremes, counts, out,
+    lefts, rights, transposed, signed, panels, lanes, state, reach, corrections, biases, register,
+    codes, twice, turned, sums, flags, lengths, requantizer, extremes, counts, out,
 ):  # fmt: skip
     """Requantize ``lefts[i] @ rights[i]`` for every i; see above, and ``multiply_activations``."""
     columns = rights.shape[1] if transposed else rights.shape[2]
     upright = np.empty((rights.shape[2], rights.shape[1]), rights.dtype)
+    state[1] = transposed
     saturated = 0
     for i in range(lefts.shape[0]):
         b = rights[i]
-        if transposed:
+        if transposed and b.shape[1] % PAIR == 0:
+            pack_pairs_of_columns(b, signed, panels)
+        elif transposed:
             transpose_codes(b, upright)
-            b = upright
-        pack_pairs(b, panels)
-        measure_columns(b, reach[0])
+            pack_pairs(upright, panels)
+        else:
+            pack_pairs(b, panels)
+        if transposed:
+            measure_turned(b, lengths, reach[0])
+        else:
+            measure_columns(b, reach[0])
         state[0] = False
         saturated += narrow_and_requantize(
             lefts[i], 0, 0, panels, PAIR, 0, b, lanes, state, reach, corrections, biases, register,

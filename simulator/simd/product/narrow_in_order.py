@@ -81,8 +81,9 @@ def accumulate_flagged(
         found = flagged_columns(count, column, min(width, columns - column), flags, chosen)
         if not found:
             continue
+        # Columns are gathered and put back: that takes half as long again.
         by_columns = -(-found // NARROW_ROWS) * -(-count // width)
-        if by_columns < flagged_pairs(count, column, width, flags):
+        if 3 * by_columns < 2 * flagged_pairs(count, column, width, flags):
             if not has_turned:
                 turn_rows(a, first, count, turned)
                 has_turned = True
@@ -102,13 +103,14 @@ def accumulate_flagged(
 def flagged_columns(count, first, width, flags, chosen):
     """List those of ``width`` columns in which some row is flagged; return how many there are."""
     found = 0
-    for column in range(first, first + width):
+    for eight in range(first, first + width, LANES):
         bits = 0
         for i in range(count):
-            bits |= flags[i, column // LANES]
-        if bits >> (column % LANES) & 1:
-            chosen[found] = column
-            found += 1
+            bits |= flags[i, eight // LANES]
+        for lane in range(min(LANES, first + width - eight)):
+            if bits >> lane & 1:
+                chosen[found] = eight + lane
+                found += 1
     return found
 
 
@@ -136,100 +138,101 @@ def accumulate_rows(
     count, column, width, lanes, biases, register, twice, sums, flags, columns, counts
 ):
     """Accumulate the flagged pairs of rows, ``width`` columns side by side."""
+    terms, stride = twice.shape[1], sums.shape[1]
     place = column // NARROW_COLUMNS * lanes.shape[1] + column % NARROW_COLUMNS
+    tiles = np.empty((STRIP_ROWS // NARROW_ROWS, 5), np.int64)
+    number = 0
     for i in range(0, count, NARROW_ROWS):
         if is_pair_flagged(i, count, column, width, flags):
             rows = min(NARROW_ROWS, count - i)
             counts[3] += rows * min(width, columns - column)
-            accumulate_tile(
-                register, twice, i, lanes, place, biases[1:], 0, column, columns, rows, sums, counts
-            )
+            put_tile(tiles, number, i * terms, place, column, rows, i * stride + column)
+            number += 1
+    accumulate_tiles(
+        register, tiles, number, twice.reshape(-1), lanes.reshape(-1), terms, biases[1], biases[2],
+        biases[3], 0, columns, sums.reshape(-1), stride, counts,
+    )  # fmt: skip
+
+
+@kernel
+def put_tile(tiles, number, codes_at, lanes_at, column, rows, sums_at):
+    """Write one of the tiles that :mod:`simulator.simd.product.narrow_tile` takes."""
+    tile = tiles[number]
+    tile[0], tile[1], tile[2], tile[3], tile[4] = codes_at, lanes_at, column, rows, sums_at
 
 
 @kernel
 def accumulate_columns(count, chosen, width, lanes, biases, register, turned, sums, counts):
     """Accumulate chosen columns, two at a time, ``width`` rows side by side."""
     terms = turned.shape[1] // NARROW_COLUMNS
-    codes = np.zeros((NARROW_ROWS, terms), np.int32)
-    starts = np.zeros((3, NARROW_ROWS, TURNED_ROWS), np.int32)
-    exact = np.zeros((NARROW_ROWS, TURNED_ROWS), np.int32)
-    for start in range(0, len(chosen), NARROW_ROWS):
-        pair = chosen[start : start + NARROW_ROWS]
-        counts[3] += count * len(pair)
-        for c in range(len(pair)):
-            column = pair[c]
-            own = lanes[column // NARROW_COLUMNS]
+    codes = np.zeros(NARROW_ROWS * terms, np.int32)
+    starts = np.zeros((3, NARROW_ROWS * TURNED_ROWS), np.int32)
+    start, flagged, last = starts[0], starts[1], starts[2]
+    exact = np.zeros(NARROW_ROWS * TURNED_ROWS, np.int32)
+    tiles = np.empty((TURNED_ROWS // TILE_COLUMNS, 5), np.int64)
+    flat_lanes, flat_turned = lanes.reshape(-1), turned.reshape(-1)
+    for first in range(0, len(chosen), NARROW_ROWS):
+        found = min(NARROW_ROWS, len(chosen) - first)
+        counts[3] += count * found
+        for c in range(found):
+            column = chosen[first + c]
+            place = column // NARROW_COLUMNS * lanes.shape[1] + column % NARROW_COLUMNS
             for k in range(terms):
-                code = np.int32(own[k * NARROW_COLUMNS + column % NARROW_COLUMNS]) & 0xFFFF
-                codes[c, k] = np.int32(code | (code << 16))
+                code = np.int32(flat_lanes[place + k * NARROW_COLUMNS]) & np.int32(0xFFFF)
+                codes[c * terms + k] = np.int32(code | np.int32(code << 16))
             for i in range(count):
-                exact[c, i] = sums[i, column]
-            for kind in range(3):
-                starts[kind, c] = biases[1 + kind, column]
+                exact[c * TURNED_ROWS + i] = sums[i, column]
+                start[c * TURNED_ROWS + i] = biases[1, column]
+                flagged[c * TURNED_ROWS + i] = biases[2, column]
+                last[c * TURNED_ROWS + i] = biases[3, column]
+        number = 0
         for row in range(0, count, width):
             place = row // NARROW_COLUMNS * turned.shape[1] + row % NARROW_COLUMNS
-            accumulate_tile(
-                register, codes, 0, turned, place, starts.reshape(3, -1), TURNED_ROWS, row, count,
-                len(pair), exact, counts,
-            )  # fmt: skip
-        for c in range(len(pair)):
+            put_tile(tiles, number, 0, place, row, found, row)
+            number += 1
+        accumulate_tiles(
+            register, tiles, number, codes, flat_turned, terms, start, flagged, last, TURNED_ROWS,
+            count, exact, TURNED_ROWS, counts,
+        )  # fmt: skip
+        for c in range(found):
             for i in range(count):
-                sums[i, pair[c]] = exact[c, i]
+                sums[i, chosen[first + c]] = exact[c * TURNED_ROWS + i]
 
 
 @kernel
-def accumulate_tile(
-    register, codes, row, lanes, lanes_at, starts, starts_stride, column, columns, rows, sums,
-    counts,
+def accumulate_tiles(
+    register, tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, sums,
+    sums_stride, counts,
 ):  # fmt: skip
-    """Accumulate two rows of ``codes`` with the columns of ``lanes`` as the register wants it.
-
-    Parameters
-    ----------
-    codes, row
-        int32 [rows, terms], each code in both halves; the first row to take
-    lanes, lanes_at
-        int16 [groups, terms * 32], and where the columns begin in it
-    starts, starts_stride
-        int32 [3, columns]: what registers start with, where that differs, what is added last; and
-        how much farther the second row's are
-    column, columns, rows
-        the first column in ``sums`` and ``starts``, how many there are, how many of the rows
-    sums
-        int32 [rows, columns]
-    """
+    """Accumulate tiles as the register wants it; see :mod:`simulator.simd.product.narrow_tile`."""
     low, high, wraps, apply, layout, often, _ = register
-    flat_codes, flat_lanes, flat_sums = codes.reshape(-1), lanes.reshape(-1), sums.reshape(-1)
-    start, flagged, last = starts[0], starts[1], starts[2]
-    terms, width = codes.shape[1], sums.shape[1]
-    at, sums_at = row * terms, row * width + column
     if layout == CLIPPED_I32 and often:
         accumulate_i32_2(
-            flat_codes, at, terms, flat_lanes, lanes_at, terms, start, flagged, last, starts_stride,
-            column, columns, rows, low, high, wraps, apply, flat_sums, sums_at, width, counts,
+            tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low,
+            high, wraps, apply, sums, sums_stride, counts,
         )  # fmt: skip
     elif layout == CLIPPED_I32:
         accumulate_i32_8(
-            flat_codes, at, terms, flat_lanes, lanes_at, terms, start, flagged, last, starts_stride,
-            column, columns, rows, low, high, wraps, apply, flat_sums, sums_at, width, counts,
+            tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low,
+            high, wraps, apply, sums, sums_stride, counts,
         )  # fmt: skip
     elif layout == FULL_I16 and often:
         accumulate_full_i16_2(
-            flat_codes, at, terms, flat_lanes, lanes_at, terms, start, flagged, last, starts_stride,
-            column, columns, rows, low, high, wraps, apply, flat_sums, sums_at, width, counts,
+            tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low,
+            high, wraps, apply, sums, sums_stride, counts,
         )  # fmt: skip
     elif layout == FULL_I16:
         accumulate_full_i16_8(
-            flat_codes, at, terms, flat_lanes, lanes_at, terms, start, flagged, last, starts_stride,
-            column, columns, rows, low, high, wraps, apply, flat_sums, sums_at, width, counts,
+            tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low,
+            high, wraps, apply, sums, sums_stride, counts,
         )  # fmt: skip
     elif often:
         accumulate_i16_1(
-            flat_codes, at, terms, flat_lanes, lanes_at, terms, start, flagged, last, starts_stride,
-            column, columns, rows, low, high, wraps, apply, flat_sums, sums_at, width, counts,
+            tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low,
+            high, wraps, apply, sums, sums_stride, counts,
         )  # fmt: skip
     else:
         accumulate_i16_8(
-            flat_codes, at, terms, flat_lanes, lanes_at, terms, start, flagged, last, starts_stride,
-            column, columns, rows, low, high, wraps, apply, flat_sums, sums_at, width, counts,
+            tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low,
+            high, wraps, apply, sums, sums_stride, counts,
         )  # fmt: skip

@@ -102,6 +102,28 @@ def measure_rows(a, start, count, centre, lengths):
         lengths[i, 0] = whole_root(whole)
 
 
+@kernel
+def measure_turned(b, lengths, norms):
+    """Write the lengths of the columns of a right operand that is [N, K].
+
+    Parameters
+    ----------
+    lengths
+        int32 [48, 1 + blocks]: scratch
+    norms
+        of :class:`simulator.simd.product.narrow_bounds.Reach`
+    """
+    columns = b.shape[0]
+    for start in range(0, columns, lengths.shape[0]):
+        count = min(lengths.shape[0], columns - start)
+        measure_rows(b, start, count, 0, lengths)
+        for i in range(count):
+            for block in range(lengths.shape[1]):
+                norms[block, start + i] = lengths[i, block]
+    for block in range(lengths.shape[1]):
+        norms[block, columns:] = norms[block, columns - 1]
+
+
 @intrinsic
 def turn_sixteen(typing, codes, at, stride, rows, terms, turned, turned_at):
     """Write up to 16 rows so that for each term the rows' codes lie side by side.

@@ -110,43 +110,94 @@ _i16_1, _i16_8 = (_kernel_of(Lanes(True, False, terms)) for terms in (1, 8))
 _i32_2, _i32_8 = (_kernel_of(Lanes(False, False, terms)) for terms in (2, 8))
 
 
-# Each in a function of its own, which is never inlined: all registers are needed.
+# Each in a function of its own, which is never inlined: all registers are needed. Each takes all
+# tiles of a group at once: handing over the arrays takes as long as tens of terms.
+# ``tiles`` is int64 [tiles, 5]: where codes and lanes begin, the first column, how many rows, where
+# sums begin.
 
 
 @kernel
-def accumulate_full_i16_2(*arguments):
+def accumulate_full_i16_2(
+    tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low, high,
+    wraps, apply, sums, sums_stride, counts,
+):  # fmt: skip
     """Registers of 16 bits, looked at after 2 terms."""
-    _full_i16_2(*arguments)
+    for tile in range(number):
+        codes_at, lanes_at, column, rows, sums_at = tiles[tile]
+        _full_i16_2(
+            codes, codes_at, terms, lanes, lanes_at, terms, start, flagged, last, bias_stride,
+            column, columns, rows, low, high, wraps, apply, sums, sums_at, sums_stride, counts,
+        )  # fmt: skip
 
 
 @kernel
-def accumulate_full_i16_8(*arguments):
+def accumulate_full_i16_8(
+    tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low, high,
+    wraps, apply, sums, sums_stride, counts,
+):  # fmt: skip
     """Registers of 16 bits, looked at after 8 terms."""
-    _full_i16_8(*arguments)
+    for tile in range(number):
+        codes_at, lanes_at, column, rows, sums_at = tiles[tile]
+        _full_i16_8(
+            codes, codes_at, terms, lanes, lanes_at, terms, start, flagged, last, bias_stride,
+            column, columns, rows, low, high, wraps, apply, sums, sums_at, sums_stride, counts,
+        )  # fmt: skip
 
 
 @kernel
-def accumulate_i16_1(*arguments):
+def accumulate_i16_1(
+    tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low, high,
+    wraps, apply, sums, sums_stride, counts,
+):  # fmt: skip
     """Registers of less than 16 bits, looked at after every term."""
-    _i16_1(*arguments)
+    for tile in range(number):
+        codes_at, lanes_at, column, rows, sums_at = tiles[tile]
+        _i16_1(
+            codes, codes_at, terms, lanes, lanes_at, terms, start, flagged, last, bias_stride,
+            column, columns, rows, low, high, wraps, apply, sums, sums_at, sums_stride, counts,
+        )  # fmt: skip
 
 
 @kernel
-def accumulate_i16_8(*arguments):
+def accumulate_i16_8(
+    tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low, high,
+    wraps, apply, sums, sums_stride, counts,
+):  # fmt: skip
     """Registers of less than 16 bits, looked at after 8 terms."""
-    _i16_8(*arguments)
+    for tile in range(number):
+        codes_at, lanes_at, column, rows, sums_at = tiles[tile]
+        _i16_8(
+            codes, codes_at, terms, lanes, lanes_at, terms, start, flagged, last, bias_stride,
+            column, columns, rows, low, high, wraps, apply, sums, sums_at, sums_stride, counts,
+        )  # fmt: skip
 
 
 @kernel
-def accumulate_i32_2(*arguments):
+def accumulate_i32_2(
+    tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low, high,
+    wraps, apply, sums, sums_stride, counts,
+):  # fmt: skip
     """Registers of more than 16 bits, looked at after 2 terms."""
-    _i32_2(*arguments)
+    for tile in range(number):
+        codes_at, lanes_at, column, rows, sums_at = tiles[tile]
+        _i32_2(
+            codes, codes_at, terms, lanes, lanes_at, terms, start, flagged, last, bias_stride,
+            column, columns, rows, low, high, wraps, apply, sums, sums_at, sums_stride, counts,
+        )  # fmt: skip
 
 
 @kernel
-def accumulate_i32_8(*arguments):
+def accumulate_i32_8(
+    tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low, high,
+    wraps, apply, sums, sums_stride, counts,
+):  # fmt: skip
     """Registers of more than 16 bits, looked at after 8 terms."""
-    _i32_8(*arguments)
+    for tile in range(number):
+        codes_at, lanes_at, column, rows, sums_at = tiles[tile]
+        _i32_8(
+            codes, codes_at, terms, lanes, lanes_at, terms, start, flagged, last, bias_stride,
+            column, columns, rows, low, high, wraps, apply, sums, sums_at, sums_stride, counts,
+        )  # fmt: skip
 
 
 def _generate(context: Any, builder: Any, signature: Any, arguments: Any, lanes: Lanes) -> Any:
