@@ -9,18 +9,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.gemm.avx2 import left_form
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
 from simulator.graph.ranges import Bounds, code_range, signed_bits
 from simulator.numerics.accumulator import Accumulator, BiasStage, OverflowPolicy
 from simulator.numerics.integer_type import IntArray, Overflow
+from simulator.numerics.jit import has_vnni
 from simulator.ops.behaviour import Kernel, OpResult, SumCounts
 from simulator.simd.lanes.padded_codes import PaddedCodes
 from simulator.simd.lanes.vectors import LANES
 from simulator.simd.ops.matmul_fused import FIRST_SUM
 from simulator.simd.ops.requantizing import AnySimdRequantizer, simd_requantizer
-from simulator.simd.product.narrow import narrow_activations, narrow_and_requantize
+from simulator.simd.product.forms import Form, left_codes, terms_per_step
+from simulator.simd.product.narrow import (
+    narrow_activations_as_pairs,
+    narrow_activations_as_quads,
+    narrow_and_requantize,
+)
 from simulator.simd.product.narrow_bounds import (
     CHECKED_TERMS,
     CLIPPED_I16,
@@ -36,7 +41,14 @@ from simulator.simd.product.narrow_bounds import (
     reach_of,
 )
 from simulator.simd.product.narrow_in_order import TURNED_ROWS, pack_lanes
-from simulator.simd.product.packing import STRIP_ROWS, pack, padded_columns, pairs_shape
+from simulator.simd.product.packing import (
+    STRIP_ROWS,
+    empty_panels,
+    left_form,
+    pack,
+    padded_columns,
+    padded_terms,
+)
 from simulator.simd.product.tile import TILE_COLUMNS
 
 GROUP = PANELS * TILE_COLUMNS
@@ -141,24 +153,22 @@ def _by_weights(
     lanes = _empty_lanes(packed.terms, padded)
     pack_lanes(weights, lanes)
     centre = graph.tensors[op.a].zero_point
-    reach = reach_of(weights, padded, centre)
-    shifted, whole = left_form(packed, graph.tensors[op.a].type.dtype)
-    blocks = range(0, packed.terms, CHECKED_TERMS)
-    parts = [weights[first : first + CHECKED_TERMS].sum(axis=0, dtype=np.int32) for first in blocks]
-    corrections = np.stack([whole, *(-shifted * padded_columns(p, padded) for p in parts)])
+    left = left_form(packed, graph.tensors[op.a].type.dtype)
+    reach = reach_of(weights, padded, centre, left.shifted)
     bias = np.zeros(packed.columns, np.int64)
     if op.bias:
         bias = graph.constants[op.bias].astype(np.int64)
     biases = padded_columns(_biases(bias, op.accumulator, register), padded)
+    biases[0] += left.initial
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = np.ascontiguousarray(operands[0])
-        out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
-        scratch = Scratch.empty((packed.padded_terms, packed.left_dtype), packed.terms, padded)
+        out = PaddedCodes.empty((*a.shape[:-1], packed.columns), result.type.dtype)
+        scratch = Scratch.empty((packed.padded_terms, left.dtype), packed.terms, padded)
         saturated = narrow_and_requantize(
             a.reshape(-1, packed.terms),
             centre,
-            shifted,
+            left.shifted,
             packed.panels,
             packed.per_step,
             packed.chunk,
@@ -166,7 +176,6 @@ def _by_weights(
             lanes,
             np.array([True, False]),
             reach.arguments,
-            corrections.astype(np.int32),
             biases,
             register.arguments,
             *scratch.arguments,
@@ -187,27 +196,29 @@ def _of_activations(
 ) -> Kernel:
     """Kernel of a product of two activations, one pair of matrices after the other."""
     result = graph.result(op)
-    rows, columns = result.shape[-2:]
+    columns = result.shape[-1]
     terms = graph.tensors[op.a].shape[-1]
+    left, right = (graph.tensors[name].type.dtype for name in (op.a, op.b))
+    form = Form.VNNI if has_vnni() and right == np.int8 else Form.PAIRS
+    narrow = narrow_activations_as_quads if form is Form.VNNI else narrow_activations_as_pairs
+    codes_dtype, shifted = left_codes(form, left)
     padded = -(-columns // GROUP) * GROUP
-    padded_terms = pairs_shape(terms, columns)[1] // TILE_COLUMNS
-    biases = np.zeros((4, padded), np.int32)
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a, b = (np.ascontiguousarray(operand) for operand in operands)
-        out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
-        scratch = Scratch.empty((padded_terms, np.int16), terms, padded)
-        saturated = narrow_activations(
-            a.reshape(-1, rows, terms),
+        out = PaddedCodes.empty((*a.shape[:-1], columns), result.type.dtype)
+        scratch = Scratch.empty((padded_terms(terms, form), codes_dtype), terms, padded)
+        saturated = narrow(
+            a.reshape(-1, *a.shape[-2:]),
             b.reshape(-1, *b.shape[-2:]),
             op.transpose_b,
-            b.dtype == np.int8,
-            np.empty((padded // TILE_COLUMNS, padded_terms * TILE_COLUMNS), np.int16),
+            shifted,
+            empty_panels(terms, columns, form, PANELS),
+            terms_per_step(form),
             _empty_lanes(terms, padded),
             np.zeros(2, np.bool_),
             Reach.empty(terms, padded).arguments,
-            np.zeros((1, padded), np.int32),
-            biases,
+            np.zeros((4, padded), np.int32),
             register.arguments,
             *scratch.arguments,
             requantizer.arguments,

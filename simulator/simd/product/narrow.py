@@ -11,31 +11,29 @@ term, many side by side.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from simulator.numerics.jit import kernel
-from simulator.simd.product.fused import requantize_strip
+from simulator.simd.product.fused import pack_right_pairs, pack_right_quads, requantize_strip
 from simulator.simd.product.narrow_bounds import CHECKED_TERMS, measure_columns
 from simulator.simd.product.narrow_flags import flag_row
 from simulator.simd.product.narrow_in_order import accumulate_flagged, pack_lanes
 from simulator.simd.product.narrow_rows import measure_rows, measure_turned, turn_rows
 from simulator.simd.product.packing import (
-    PAIR,
     STRIP_ROWS,
+    multiply_from,
     multiply_terms,
-    pack_pairs,
-    pack_pairs_of_columns,
-    start_sums,
     take_rows,
-    transpose_codes,
 )
+from simulator.simd.product.quads import sum_columns
 
 
 @kernel
 def narrow_and_requantize(
-    a, centre, shifted, panels, per_step, chunk, b, lanes, state, reach, corrections, biases,
-    register, codes, twice, turned, sums, flags, lengths, requantizer, extremes, counts, out,
-    out_at, columns,
+    a, centre, shifted, panels, per_step, chunk, b, lanes, state, reach, biases, register, codes,
+    twice, turned, sums, flags, lengths, requantizer, extremes, counts, out, out_at, columns,
 ):  # fmt: skip
     """Requantize ``a @ b`` [M, N] out of narrow registers into ``out``; count what saturates.
 
@@ -50,11 +48,9 @@ def narrow_and_requantize(
         :func:`pack_lanes`, zeros at its end; ``state[0]`` tells whether they are packed already
     reach
         of :class:`Reach`
-    corrections
-        int32 [1 + blocks, padded columns]: what undoes the shift, of all terms and of each block
     biases
-        int32 [4, padded columns]: what exact sums start with; what registers start with; -1 where
-        that differs; what is added last
+        int32 [4, padded columns]: what exact sums start with, what undoes the shift included; what
+        registers start with; -1 where that is not the bias; what is added last
     register
         of :class:`Register`
     twice, turned
@@ -72,9 +68,8 @@ def narrow_and_requantize(
         take_rows(a, start, count, shifted, codes)
         measure_rows(a, start, count, centre, lengths)
         flagged = sum_strip(
-            count, panels, per_step, chunk, reach, corrections, biases, register, codes, sums,
-            flags, lengths,
-        )  # fmt: skip
+            count, panels, per_step, chunk, reach, biases, register, codes, sums, flags, lengths
+        )
         seen = extremes[0]
         if flagged:
             find_extremes(sums, count, seen)
@@ -95,71 +90,67 @@ def narrow_and_requantize(
 
 
 @kernel
-def sum_strip(
-    count, panels, per_step, chunk, reach, corrections, biases, register, codes, sums, flags,
-    lengths,
-):  # fmt: skip
+def sum_strip(count, panels, per_step, chunk, reach, biases, register, codes, sums, flags, lengths):
     """Make exact sums of a strip, bias included; flag sums that might overflow; say if any.
 
     If the bound on all terms flags some, that of the first block tells whether bounds of blocks
-    are worth their time: where it alone flags more than half as many, nearly all registers are too
-    narrow for any bound, and the flags of the first stay.
+    are worth their time: where it alone flags half as many, nearly all registers are too narrow for
+    any bound, and the flags of the first stay.
     """
     whole, flagged = flags[0], flags[1]
-    start_sums(biases[0], count, sums)
+    start, flat, width = biases[0], sums.reshape(-1), sums.shape[1]
     blocks = lengths.shape[1] - 1
     whole[:] = 0
-    suspects = 0
-    if reaches_out(count, reach, register, sums, flagged, lengths):
-        suspects = flag_strip(count, 0, 0, reach, register, sums, whole, lengths)
     flagged[:] = 0
-    by_blocks = suspects and (
-        2 * flag_strip(count, 1, 1, reach, register, sums, flagged, lengths) < suspects
-    )
-    if by_blocks:
-        for block in range(1, blocks + 1):
-            first = (block - 1) * CHECKED_TERMS
-            last = min(first + CHECKED_TERMS, codes.shape[1])
-            if block > 1:
-                flag_strip(count, block, block, reach, register, sums, flagged, lengths)
-            multiply_terms(codes, count, first, last, panels, per_step, chunk, sums)
-            if per_step != PAIR:
-                add_row(corrections[block], count, sums)
-        whole[:] = flagged
-    else:
-        multiply_terms(codes, count, 0, codes.shape[1], panels, per_step, chunk, sums)
-        if per_step != PAIR:
-            add_row(corrections[0], count, sums)
+    suspects = 0
+    if reaches_out(count, reach, register, start, flagged, lengths):
+        suspects = flag_strip(count, 0, 0, reach, register, start, 0, whole, lengths)
+        flagged[0] = 0
+    first, last = 0, codes.shape[1]
+    if suspects and (
+        2 * flag_strip(count, 1, 1, reach, register, start, 0, flagged, lengths) < suspects
+    ):
+        last = min(CHECKED_TERMS, last)
+        whole[:] = 0
+    multiply_from(start, codes, count, 0, last, panels, per_step, chunk, flat, 0, width)
+    for block in range(2, blocks + 1):
+        first, last = last, min(last + CHECKED_TERMS, codes.shape[1])
+        if first == last:
+            break
+        flag_strip(count, block, block, reach, register, flat, width, flagged, lengths)
+        multiply_terms(codes, count, first, last, panels, per_step, chunk, sums)
+    if suspects:
+        np.bitwise_or(whole, flagged, whole)
     if register[6]:
         add_row(biases[3], count, sums)
-        flag_strip(count, blocks + 1, 0, reach, register, sums, whole, lengths)
+        flag_strip(count, blocks + 1, 0, reach, register, flat, width, whole, lengths)
     return count_flags(count, whole) != 0
 
 
 @kernel
-def reaches_out(count, reach, register, sums, flags, lengths):
+def reaches_out(count, reach, register, start, flags, lengths):
     """Tell whether sums of a row as long as a strip's longest might overflow, with rows alike."""
     norms, below, above = reach
     longest = np.int32(0)
     for i in range(count):
         longest = max(longest, lengths[i, 0])
-    flags[0] = 0
     flag_row(
-        sums.reshape(-1), 0, norms, below, above, 0, longest, register[0], register[1],
-        flags.reshape(-1), 0,
-    )  # fmt: skip
+        start, 0, norms, below, above, 0, longest, register[0], register[1], flags.reshape(-1), 0
+    )
     return count_flags(1, flags) != 0
 
 
 @kernel
-def flag_strip(count, row, block, reach, register, sums, flags, lengths):
-    """Flag the sums of a strip by one row of the reach; return how many eights have a flag."""
+def flag_strip(count, row, block, reach, register, sums, stride, flags, lengths):
+    """Flag sums of a strip by one row of the reach; return how many eights have a flag.
+
+    ``sums`` is flat; its rows begin ``stride`` apart.
+    """
     norms, below, above = reach
-    width = sums.shape[1]
-    flat_sums, flat_flags = sums.reshape(-1), flags.reshape(-1)
+    flat_flags = flags.reshape(-1)
     for i in range(count):
         flag_row(
-            flat_sums, i * width, norms, below, above, row * width, lengths[i, block],
+            sums, i * stride, norms, below, above, row * norms.shape[1], lengths[i, block],
             register[0], register[1], flat_flags, i * flags.shape[1],
         )  # fmt: skip
     return count_flags(count, flags)
@@ -196,33 +187,54 @@ def find_extremes(sums, count, extremes):
     extremes[8:] = most
 
 
+def _narrow_activations_by(pack_right: Any) -> Any:
+    """Return the kernel of products of activations whose right operands are packed in one way."""
+
+    @kernel
+    def narrow_activations(
+        lefts, rights, transposed, shifted, panels, per_step, lanes, state, reach, biases, register,
+        codes, twice, turned, sums, flags, lengths, requantizer, extremes, counts, out,
+    ):  # fmt: skip
+        """Requantize ``lefts[i] @ rights[i]`` for every i; see above, and ``multiply_activations``.
+
+        ``state``, ``reach`` and ``biases`` are zeros: there is no bias.
+        """
+        columns = rights.shape[1] if transposed else rights.shape[2]
+        upright = np.empty((rights.shape[2], rights.shape[1]), rights.dtype)
+        state[1] = transposed
+        saturated = 0
+        for i in range(lefts.shape[0]):
+            b = rights[i]
+            pack_right(b, transposed, upright, shifted, panels, biases[0])
+            if shifted:
+                shift_reach(panels, codes.shape[1], shifted, reach)
+            if transposed:
+                measure_turned(b, lengths, reach[0])
+            else:
+                measure_columns(b, reach[0])
+            state[0] = False
+            saturated += narrow_and_requantize(
+                lefts[i], 0, shifted, panels, per_step, 0, b, lanes, state, reach, biases, register,
+                codes, twice, turned, sums, flags, lengths, requantizer, extremes, counts, out,
+                i * lefts.shape[1] * columns, columns,
+            )  # fmt: skip
+        return saturated
+
+    return narrow_activations
+
+
 @kernel
-def narrow_activations(
-    lefts, rights, transposed, signed, panels, lanes, state, reach, corrections, biases, register,
-    codes, twice, turned, sums, flags, lengths, requantizer, extremes, counts, out,
-):  # fmt: skip
-    """Requantize ``lefts[i] @ rights[i]`` for every i; see above, and ``multiply_activations``."""
-    columns = rights.shape[1] if transposed else rights.shape[2]
-    upright = np.empty((rights.shape[2], rights.shape[1]), rights.dtype)
-    state[1] = transposed
-    saturated = 0
-    for i in range(lefts.shape[0]):
-        b = rights[i]
-        if transposed and b.shape[1] % PAIR == 0:
-            pack_pairs_of_columns(b, signed, panels)
-        elif transposed:
-            transpose_codes(b, upright)
-            pack_pairs(upright, panels)
-        else:
-            pack_pairs(b, panels)
-        if transposed:
-            measure_turned(b, lengths, reach[0])
-        else:
-            measure_columns(b, reach[0])
-        state[0] = False
-        saturated += narrow_and_requantize(
-            lefts[i], 0, 0, panels, PAIR, 0, b, lanes, state, reach, corrections, biases, register,
-            codes, twice, turned, sums, flags, lengths, requantizer, extremes, counts, out,
-            i * lefts.shape[1] * columns, columns,
-        )  # fmt: skip
-    return saturated
+def shift_reach(panels, terms, shifted, reach):
+    """Write what later terms take off sums again; see :class:`Reach`. There is no other constant.
+
+    Of quads: with pairs, nothing is shifted.
+    """
+    _, below, above = reach
+    for row in range(below.shape[0] - 1):
+        first = max(row - 1, 0) * CHECKED_TERMS
+        sum_columns(panels, first, terms, shifted, below[row])
+        above[row] = below[row]
+
+
+narrow_activations_as_pairs = _narrow_activations_by(pack_right_pairs)
+narrow_activations_as_quads = _narrow_activations_by(pack_right_quads)

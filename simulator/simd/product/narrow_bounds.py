@@ -21,7 +21,8 @@ FULL_I16, CLIPPED_I16, CLIPPED_I32 = 0, 1, 2
 CHECK_INTERVAL = 8  # terms between two checks for clipping, where registers allow as many
 LANE_CODES = 1 << 16
 # Terms of which a partial sum (below 2^30: it has at most 31 bits), how far the next may be (below
-# 2^29) and what a constant adds (below 2^28) still fit 32 bits together.
+# 2^29) and what a constant adds (below 2^28) still fit 32 bits together. What is shifted makes a
+# partial sum larger by at most 2^28, and is taken off it before anything else is added.
 LONGEST = 8192
 WIDEST = 30  # bits of a register that still has room for a product in 32 bits
 
@@ -77,7 +78,8 @@ class Reach:
     The first row is of all terms, then one of each block; the last is 0.
 
     norms : lengths, rounded up
-    below, above : the least and the largest partial sum of the constant in the left codes
+    below, above : the least and the largest partial sum of the constant in the left codes; in both,
+        what later terms will take off sums again because left codes are shifted
     """
 
     norms: NDArray[np.int32]
@@ -96,16 +98,20 @@ class Reach:
         return self.norms, self.below, self.above
 
 
-def reach_of(b: IntArray, columns: int, centre: int) -> Reach:
-    """Measure weights [K, N] for left codes around ``centre``; the last column repeats."""
+def reach_of(b: IntArray, columns: int, centre: int, shifted: int) -> Reach:
+    """Measure weights [K, N] for left codes around ``centre``; the last column repeats.
+
+    ``shifted`` is what the product adds to left codes: sums start with what undoes it at their end.
+    """
     reach = Reach.empty(len(b), columns)
     measure_columns(b, reach.norms)
     edges = [0, *range(0, len(b), CHECKED_TERMS)]
     ends = [len(b), *(edge + CHECKED_TERMS for edge in edges[1:])]
     for row, (first, last) in enumerate(zip(edges, ends, strict=True)):
         sums = centre * np.cumsum(b[first:last], axis=0, dtype=np.int64)
-        reach.below[row] = padded_columns(np.minimum(sums.min(axis=0), 0), columns)
-        reach.above[row] = padded_columns(np.maximum(sums.max(axis=0), 0), columns)
+        later = shifted * b[first:].sum(axis=0, dtype=np.int64)
+        reach.below[row] = padded_columns(np.minimum(sums.min(axis=0), 0) + later, columns)
+        reach.above[row] = padded_columns(np.maximum(sums.max(axis=0), 0) + later, columns)
     return reach
 
 
