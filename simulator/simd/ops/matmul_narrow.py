@@ -40,6 +40,7 @@ from simulator.simd.product.narrow_bounds import (
     padded_to_checks,
     reach_of,
 )
+from simulator.simd.product.narrow_flags import FLAGGED_ROWS
 from simulator.simd.product.narrow_in_order import TURNED_ROWS, pack_lanes
 from simulator.simd.product.packing import (
     STRIP_ROWS,
@@ -123,7 +124,7 @@ class Scratch:
             twice=np.zeros((STRIP_ROWS, padded_to_checks(terms)), np.int32),
             turned=np.zeros_like(_empty_lanes(terms, TURNED_ROWS)),
             sums=np.empty((STRIP_ROWS, padded), np.int32),
-            flags=np.empty((2, STRIP_ROWS, padded // LANES), np.uint8),
+            flags=np.empty((2, STRIP_ROWS // FLAGGED_ROWS, padded // LANES), np.uint8),
             lengths=np.empty((STRIP_ROWS, 1 + -(-terms // CHECKED_TERMS)), np.int32),
             extremes=np.stack([FIRST_SUM, FIRST_SUM]),
             counts=np.zeros(4, np.int64),

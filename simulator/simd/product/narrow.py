@@ -18,7 +18,7 @@ import numpy as np
 from simulator.numerics.jit import kernel
 from simulator.simd.product.fused import pack_right_pairs, pack_right_quads, requantize_strip
 from simulator.simd.product.narrow_bounds import CHECKED_TERMS, measure_columns
-from simulator.simd.product.narrow_flags import flag_row
+from simulator.simd.product.narrow_flags import FLAGGED_ROWS, flag_rows
 from simulator.simd.product.narrow_in_order import accumulate_flagged, pack_lanes
 from simulator.simd.product.narrow_rows import measure_rows, measure_turned, turn_rows
 from simulator.simd.product.packing import (
@@ -56,7 +56,7 @@ def narrow_and_requantize(
     twice, turned
         int32 [48, padded terms], int16 [2, padded terms * 32]: scratch, zeros behind the codes
     flags, lengths
-        uint8 [2, 48, columns / 8], int32 [48, 1 + blocks]: scratch
+        uint8 [2, 6, columns / 8], int32 [48, 1 + blocks]: scratch
     extremes
         int32 [2, 16]: least and largest exact sums, lane by lane; the second row is scratch
     counts
@@ -124,43 +124,54 @@ def sum_strip(count, panels, per_step, chunk, reach, biases, register, codes, su
     if register[6]:
         add_row(biases[3], count, sums)
         flag_strip(count, blocks + 1, 0, reach, register, flat, width, whole, lengths)
-    return count_flags(count, whole) != 0
+    return count_flags(whole) != 0
 
 
 @kernel
 def reaches_out(count, reach, register, start, flags, lengths):
     """Tell whether sums of a row as long as a strip's longest might overflow, with rows alike."""
     norms, below, above = reach
-    longest = np.int32(0)
-    for i in range(count):
-        longest = max(longest, lengths[i, 0])
-    flag_row(
-        start, 0, norms, below, above, 0, longest, register[0], register[1], flags.reshape(-1), 0
-    )
-    return count_flags(1, flags) != 0
+    longest = find_longest(0, count, 0, lengths)
+    flag_rows(
+        start, 0, 1, 1, norms, below, above, 0, longest, register[0], register[1],
+        flags.reshape(-1), 0,
+    )  # fmt: skip
+    return count_flags(flags) != 0
 
 
 @kernel
 def flag_strip(count, row, block, reach, register, sums, stride, flags, lengths):
-    """Flag sums of a strip by one row of the reach; return how many eights have a flag.
+    """Flag columns of each few rows by one row of the reach; return how many eights have a flag.
 
-    ``sums`` is flat; its rows begin ``stride`` apart.
+    ``sums`` is flat; its rows begin ``stride`` apart; 0: they are alike.
     """
     norms, below, above = reach
     flat_flags = flags.reshape(-1)
-    for i in range(count):
-        flag_row(
-            sums, i * stride, norms, below, above, row * norms.shape[1], lengths[i, block],
-            register[0], register[1], flat_flags, i * flags.shape[1],
+    for i in range(0, count, FLAGGED_ROWS):
+        rows = min(FLAGGED_ROWS, count - i)
+        longest = find_longest(i, rows, block, lengths)
+        flag_rows(
+            sums, i * stride, max(stride, 1), rows if stride else 1, norms, below, above,
+            row * norms.shape[1], longest, register[0], register[1], flat_flags,
+            i // FLAGGED_ROWS * flags.shape[1],
         )  # fmt: skip
-    return count_flags(count, flags)
+    return count_flags(flags)
 
 
 @kernel
-def count_flags(count, flags):
-    """Return how many of the eights of sums of a strip have a flag."""
+def find_longest(first, rows, block, lengths):
+    """Return the largest length of some rows."""
+    longest = np.int32(0)
+    for i in range(first, first + rows):
+        longest = max(longest, lengths[i, block])
+    return longest
+
+
+@kernel
+def count_flags(flags):
+    """Return how many eights of columns have a flag, over all few rows."""
     found = 0
-    for i in range(count):
+    for i in range(flags.shape[0]):
         for place in range(flags.shape[1]):
             found += flags[i, place] != 0
     return found

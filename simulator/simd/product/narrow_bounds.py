@@ -14,7 +14,7 @@ from simulator.simd.product.narrow_tile import NARROW_COLUMNS
 from simulator.simd.product.packing import padded_columns
 from simulator.simd.product.tile import TILE_COLUMNS
 
-CHECKED_TERMS = 96  # of a block
+CHECKED_TERMS = 64  # of a block
 PANELS = NARROW_COLUMNS // TILE_COLUMNS
 # How registers are held: each fills a lane of 16 bits; in lanes of 16 or of 32 bits, with clipping.
 FULL_I16, CLIPPED_I16, CLIPPED_I32 = 0, 1, 2

@@ -13,6 +13,7 @@ import numpy as np
 from simulator.numerics.jit import kernel
 from simulator.simd.lanes.vectors import LANES
 from simulator.simd.product.narrow_bounds import CLIPPED_I32, FULL_I16
+from simulator.simd.product.narrow_flags import FLAGGED_ROWS
 from simulator.simd.product.narrow_rows import turn_rows
 from simulator.simd.product.narrow_tile import (
     NARROW_COLUMNS,
@@ -71,14 +72,14 @@ def accumulate_flagged(
     lanes, biases, register, twice, turned, sums, columns, counts
         see :func:`simulator.simd.product.narrow.narrow_and_requantize`
     flags
-        uint8 [48, columns / 8]: a bit for each sum
+        uint8 [6, columns / 8]: a bit for each column of 8 rows
     """
     width = TILE_COLUMNS if register[4] == CLIPPED_I32 else NARROW_COLUMNS
     chosen = np.empty(NARROW_COLUMNS, np.int64)
     has_twice, has_turned = False, False
     # One group's columns after the other: they stay in the first cache for all rows.
     for column in range(0, sums.shape[1], width):
-        found = flagged_columns(count, column, min(width, columns - column), flags, chosen)
+        found = flagged_columns(column, min(width, columns - column), flags, chosen)
         if not found:
             continue
         # Columns are gathered and put back: that takes half as long again.
@@ -100,12 +101,12 @@ def accumulate_flagged(
 
 
 @kernel
-def flagged_columns(count, first, width, flags, chosen):
+def flagged_columns(first, width, flags, chosen):
     """List those of ``width`` columns in which some row is flagged; return how many there are."""
     found = 0
     for eight in range(first, first + width, LANES):
         bits = 0
-        for i in range(count):
+        for i in range(flags.shape[0]):
             bits |= flags[i, eight // LANES]
         for lane in range(min(LANES, first + width - eight)):
             if bits >> lane & 1:
@@ -119,17 +120,16 @@ def flagged_pairs(count, column, width, flags):
     """Return how many pairs of rows have a flag among ``width`` columns."""
     found = 0
     for i in range(0, count, NARROW_ROWS):
-        found += is_pair_flagged(i, count, column, width, flags)
+        found += is_pair_flagged(i, column, width, flags)
     return found
 
 
 @kernel
-def is_pair_flagged(i, count, column, width, flags):
-    """Tell whether one of two rows has a flag among ``width`` columns."""
+def is_pair_flagged(i, column, width, flags):
+    """Tell whether two rows, which have their flags together, have one among some columns."""
     bits = 0
-    for row in range(i, min(i + NARROW_ROWS, count)):
-        for place in range(column // LANES, (column + width) // LANES):
-            bits |= flags[row, place]
+    for place in range(column // LANES, (column + width) // LANES):
+        bits |= flags[i // FLAGGED_ROWS, place]
     return bits != 0
 
 
@@ -143,7 +143,7 @@ def accumulate_rows(
     tiles = np.empty((STRIP_ROWS // NARROW_ROWS, 5), np.int64)
     number = 0
     for i in range(0, count, NARROW_ROWS):
-        if is_pair_flagged(i, count, column, width, flags):
+        if is_pair_flagged(i, column, width, flags):
             rows = min(NARROW_ROWS, count - i)
             counts[3] += rows * min(width, columns - column)
             put_tile(tiles, number, i * terms, place, column, rows, i * stride + column)
