@@ -14,18 +14,13 @@ from simulator.graph.ops import MatMul
 from simulator.graph.ranges import Bounds, code_range, signed_bits
 from simulator.numerics.accumulator import Accumulator, BiasStage, OverflowPolicy
 from simulator.numerics.integer_type import IntArray, Overflow
-from simulator.numerics.jit import has_vnni
 from simulator.ops.behaviour import Kernel, OpResult, SumCounts
 from simulator.simd.lanes.padded_codes import PaddedCodes
 from simulator.simd.lanes.vectors import LANES
 from simulator.simd.ops.matmul_fused import FIRST_SUM
 from simulator.simd.ops.requantizing import AnySimdRequantizer, simd_requantizer
-from simulator.simd.product.forms import Form, left_codes, terms_per_step
-from simulator.simd.product.narrow import (
-    narrow_activations_as_pairs,
-    narrow_activations_as_quads,
-    narrow_and_requantize,
-)
+from simulator.simd.product.forms import form_of_activations, left_codes, terms_per_step
+from simulator.simd.product.narrow import NARROW_ACTIVATIONS, narrow_and_requantize
 from simulator.simd.product.narrow_bounds import (
     CHECKED_TERMS,
     CLIPPED_I16,
@@ -200,8 +195,7 @@ def _of_activations(
     columns = result.shape[-1]
     terms = graph.tensors[op.a].shape[-1]
     left, right = (graph.tensors[name].type.dtype for name in (op.a, op.b))
-    form = Form.VNNI if has_vnni() and right == np.int8 else Form.PAIRS
-    narrow = narrow_activations_as_quads if form is Form.VNNI else narrow_activations_as_pairs
+    form = form_of_activations(right)
     codes_dtype, shifted = left_codes(form, left)
     padded = -(-columns // GROUP) * GROUP
 
@@ -209,7 +203,7 @@ def _of_activations(
         a, b = (np.ascontiguousarray(operand) for operand in operands)
         out = PaddedCodes.empty((*a.shape[:-1], columns), result.type.dtype)
         scratch = Scratch.empty((padded_terms(terms, form), codes_dtype), terms, padded)
-        saturated = narrow(
+        saturated = NARROW_ACTIVATIONS[form](
             a.reshape(-1, *a.shape[-2:]),
             b.reshape(-1, *b.shape[-2:]),
             op.transpose_b,

@@ -32,6 +32,11 @@ def form_of(b: IntArray) -> Form:
     return Form.QUADS if exact_chunk(b) >= QUAD else Form.PAIRS
 
 
+def form_of_activations(dtype: np.dtype) -> Form:
+    """Return the fastest form of right operands that are packed for every image."""
+    return Form.VNNI if has_vnni() and dtype == np.int8 else Form.PAIRS
+
+
 def terms_per_step(form: Form) -> int:
     """Return how many terms of a column lie side by side: pairs, or quads."""
     return PAIR if form is Form.PAIRS else QUAD

@@ -11,11 +11,14 @@ term, many side by side.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from simulator.numerics.jit import kernel
+from simulator.simd.product.forms import Form
 from simulator.simd.product.fused import pack_right_pairs, pack_right_quads, requantize_strip
 from simulator.simd.product.narrow_bounds import CHECKED_TERMS, measure_columns
 from simulator.simd.product.narrow_flags import FLAGGED_ROWS, flag_rows
@@ -206,7 +209,7 @@ def _narrow_activations_by(pack_right: Any) -> Any:
         lefts, rights, transposed, shifted, panels, per_step, lanes, state, reach, biases, register,
         codes, twice, turned, sums, flags, lengths, requantizer, extremes, counts, out,
     ):  # fmt: skip
-        """Requantize ``lefts[i] @ rights[i]`` for every i; see above, and ``multiply_activations``.
+        """Requantize ``lefts[i] @ rights[i]`` for every i; see ``MULTIPLY_ACTIVATIONS``, too.
 
         ``state``, ``reach`` and ``biases`` are zeros: there is no bias.
         """
@@ -247,5 +250,9 @@ def shift_reach(panels, terms, shifted, reach):
         above[row] = below[row]
 
 
-narrow_activations_as_pairs = _narrow_activations_by(pack_right_pairs)
-narrow_activations_as_quads = _narrow_activations_by(pack_right_quads)
+NARROW_ACTIVATIONS: Mapping[Form, Any] = MappingProxyType(
+    {
+        Form.PAIRS: _narrow_activations_by(pack_right_pairs),
+        Form.VNNI: _narrow_activations_by(pack_right_quads),
+    }
+)
