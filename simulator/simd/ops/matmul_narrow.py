@@ -83,7 +83,7 @@ def _register(op: MatMul, graph: IntGraph) -> Register | None:
         wraps=level.overflow is Overflow.WRAP,
         apply=op.accumulator.policy is not OverflowPolicy.REPORT,
         layout=layout,
-        often=is_checked_often(max(corners), layout, level.kind.low, level.kind.high),
+        often=is_checked_often(max(corners)),
         bias_last=op.bias is not None and op.accumulator.bias is BiasStage.AFTER_LAST_BLOCK,
     )
 

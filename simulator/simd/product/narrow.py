@@ -100,6 +100,7 @@ def sum_strip(count, panels, per_step, chunk, reach, biases, register, codes, su
     are worth their time: where it alone flags half as many, nearly all registers are too narrow for
     any bound, and the flags of the first stay.
     """
+    none, one = np.int64(0), np.int64(1)  # no literals: each would make a kernel of its own
     whole, flagged = flags[0], flags[1]
     start, flat, width = biases[0], sums.reshape(-1), sums.shape[1]
     blocks = lengths.shape[1] - 1
@@ -107,11 +108,11 @@ def sum_strip(count, panels, per_step, chunk, reach, biases, register, codes, su
     flagged[:] = 0
     suspects = 0
     if reaches_out(count, reach, register, start, flagged, lengths):
-        suspects = flag_strip(count, 0, 0, reach, register, start, 0, whole, lengths)
+        suspects = flag_strip(count, none, none, reach, register, start, none, whole, lengths)
         flagged[0] = 0
     first, last = 0, codes.shape[1]
     if suspects and (
-        2 * flag_strip(count, 1, 1, reach, register, start, 0, flagged, lengths) < suspects
+        2 * flag_strip(count, one, one, reach, register, start, none, flagged, lengths) < suspects
     ):
         last = min(CHECKED_TERMS, last)
         whole[:] = 0
@@ -126,7 +127,7 @@ def sum_strip(count, panels, per_step, chunk, reach, biases, register, codes, su
         np.bitwise_or(whole, flagged, whole)
     if register[6]:
         add_row(biases[3], count, sums)
-        flag_strip(count, blocks + 1, 0, reach, register, flat, width, whole, lengths)
+        flag_strip(count, blocks + 1, none, reach, register, flat, width, whole, lengths)
     return count_flags(whole) != 0
 
 
@@ -134,7 +135,7 @@ def sum_strip(count, panels, per_step, chunk, reach, biases, register, codes, su
 def reaches_out(count, reach, register, start, flags, lengths):
     """Tell whether sums of a row as long as a strip's longest might overflow, with rows alike."""
     norms, below, above = reach
-    longest = find_longest(0, count, 0, lengths)
+    longest = find_longest(np.int64(0), count, np.int64(0), lengths)
     flag_rows(
         start, 0, 1, 1, norms, below, above, 0, longest, register[0], register[1],
         flags.reshape(-1), 0,

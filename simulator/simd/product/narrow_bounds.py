@@ -35,7 +35,7 @@ class Register:
     wraps : whether it wraps, or saturates
     apply : whether its overflow changes sums, or is only counted
     layout : one of the three above
-    often : whether eight terms are too many to look for clipping after
+    often : whether eight terms are too many to look for clipping after, in full registers
     bias_last : whether there is a bias to add last
     """
 
@@ -55,15 +55,13 @@ class Register:
         )  # fmt: skip
 
 
-def is_checked_often(largest_product: int, layout: int, low: int, high: int) -> bool:
-    """Tell whether comparing after eight terms could miss clipping.
+def is_checked_often(largest_product: int) -> bool:
+    """Tell whether comparing full registers after eight terms could miss clipping.
 
     What was clipped off is at most the sum of the terms' magnitudes; below 2^16 it leaves a trace
-    in 16 bits. And seven terms must not reach from one end of the register to the other.
+    in 16 bits. Then seven terms cannot reach from one end of the register to the other, either.
     """
-    reaches_across = (CHECK_INTERVAL - 1) * largest_product > high - low
-    loses_bits = layout != CLIPPED_I32 and CHECK_INTERVAL * largest_product >= LANE_CODES
-    return reaches_across or loses_bits
+    return CHECK_INTERVAL * largest_product >= LANE_CODES
 
 
 def padded_to_checks(terms: int) -> int:

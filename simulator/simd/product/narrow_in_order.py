@@ -12,7 +12,7 @@ import numpy as np
 
 from simulator.numerics.jit import kernel
 from simulator.simd.lanes.vectors import LANES
-from simulator.simd.product.narrow_bounds import CLIPPED_I32, FULL_I16
+from simulator.simd.product.narrow_bounds import CLIPPED_I16, CLIPPED_I32
 from simulator.simd.product.narrow_flags import FLAGGED_ROWS
 from simulator.simd.product.narrow_rows import turn_rows
 from simulator.simd.product.narrow_tile import (
@@ -21,9 +21,7 @@ from simulator.simd.product.narrow_tile import (
     accumulate_full_i16_2,
     accumulate_full_i16_8,
     accumulate_i16_1,
-    accumulate_i16_8,
     accumulate_i32_2,
-    accumulate_i32_8,
 )
 from simulator.simd.product.packing import STRIP_ROWS
 from simulator.simd.product.tile import TILE_COLUMNS
@@ -141,7 +139,7 @@ def accumulate_rows(
     terms, stride = twice.shape[1], sums.shape[1]
     place = column // NARROW_COLUMNS * lanes.shape[1] + column % NARROW_COLUMNS
     tiles = np.empty((STRIP_ROWS // NARROW_ROWS, 5), np.int64)
-    number = 0
+    number = np.int64(0)
     for i in range(0, count, NARROW_ROWS):
         if is_pair_flagged(i, column, width, flags):
             rows = min(NARROW_ROWS, count - i)
@@ -150,7 +148,7 @@ def accumulate_rows(
             number += 1
     accumulate_tiles(
         register, tiles, number, twice.reshape(-1), lanes.reshape(-1), terms, biases[1], biases[2],
-        biases[3], 0, columns, sums.reshape(-1), stride, counts,
+        biases[3], np.int64(0), columns, sums.reshape(-1), stride, counts,
     )  # fmt: skip
 
 
@@ -168,6 +166,7 @@ def accumulate_columns(count, chosen, width, lanes, biases, register, turned, su
     codes = np.zeros(NARROW_ROWS * terms, np.int32)
     starts = np.zeros((3, NARROW_ROWS * TURNED_ROWS), np.int32)
     start, flagged, last = starts[0], starts[1], starts[2]
+    stride = np.int64(TURNED_ROWS)
     exact = np.zeros(NARROW_ROWS * TURNED_ROWS, np.int32)
     tiles = np.empty((TURNED_ROWS // TILE_COLUMNS, 5), np.int64)
     flat_lanes, flat_turned = lanes.reshape(-1), turned.reshape(-1)
@@ -185,14 +184,14 @@ def accumulate_columns(count, chosen, width, lanes, biases, register, turned, su
                 start[c * TURNED_ROWS + i] = biases[1, column]
                 flagged[c * TURNED_ROWS + i] = biases[2, column]
                 last[c * TURNED_ROWS + i] = biases[3, column]
-        number = 0
+        number = np.int64(0)
         for row in range(0, count, width):
             place = row // NARROW_COLUMNS * turned.shape[1] + row % NARROW_COLUMNS
             put_tile(tiles, number, 0, place, row, found, row)
             number += 1
         accumulate_tiles(
-            register, tiles, number, codes, flat_turned, terms, start, flagged, last, TURNED_ROWS,
-            count, exact, TURNED_ROWS, counts,
+            register, tiles, number, codes, flat_turned, terms, start, flagged, last, stride,
+            count, exact, stride, counts,
         )  # fmt: skip
         for c in range(found):
             for i in range(count):
@@ -204,35 +203,28 @@ def accumulate_tiles(
     register, tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, sums,
     sums_stride, counts,
 ):  # fmt: skip
-    """Accumulate tiles as the register wants it; see :mod:`simulator.simd.product.narrow_tile`."""
+    """Accumulate tiles as the register wants it; see :mod:`simulator.simd.product.narrow_tile`.
+
+    Callers hand over no literal number: each would make a kernel of its own.
+    """
     low, high, wraps, apply, layout, often, _ = register
-    if layout == CLIPPED_I32 and often:
+    if layout == CLIPPED_I32:
         accumulate_i32_2(
             tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low,
             high, wraps, apply, sums, sums_stride, counts,
         )  # fmt: skip
-    elif layout == CLIPPED_I32:
-        accumulate_i32_8(
-            tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low,
-            high, wraps, apply, sums, sums_stride, counts,
-        )  # fmt: skip
-    elif layout == FULL_I16 and often:
-        accumulate_full_i16_2(
-            tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low,
-            high, wraps, apply, sums, sums_stride, counts,
-        )  # fmt: skip
-    elif layout == FULL_I16:
-        accumulate_full_i16_8(
-            tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low,
-            high, wraps, apply, sums, sums_stride, counts,
-        )  # fmt: skip
-    elif often:
+    elif layout == CLIPPED_I16:
         accumulate_i16_1(
             tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low,
             high, wraps, apply, sums, sums_stride, counts,
         )  # fmt: skip
+    elif often:
+        accumulate_full_i16_2(
+            tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low,
+            high, wraps, apply, sums, sums_stride, counts,
+        )  # fmt: skip
     else:
-        accumulate_i16_8(
+        accumulate_full_i16_8(
             tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low,
             high, wraps, apply, sums, sums_stride, counts,
         )  # fmt: skip

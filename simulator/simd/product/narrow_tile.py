@@ -49,7 +49,8 @@ class Lanes(NamedTuple):
 
     of_16_bits : in lanes of 16 bits, not of 32
     full : they fill their lanes
-    per_check : terms after which the unclipped sum is compared
+    per_check : terms after which the unclipped sum is compared; products below 2^15 allow two, or
+        one where registers have less than 16 bits, always
     """
 
     of_16_bits: bool
@@ -106,8 +107,8 @@ def _kernel_of(lanes: Lanes) -> Any:
 
 
 _full_i16_2, _full_i16_8 = (_kernel_of(Lanes(True, True, terms)) for terms in (2, 8))
-_i16_1, _i16_8 = (_kernel_of(Lanes(True, False, terms)) for terms in (1, 8))
-_i32_2, _i32_8 = (_kernel_of(Lanes(False, False, terms)) for terms in (2, 8))
+_i16_1 = _kernel_of(Lanes(True, False, 1))
+_i32_2 = _kernel_of(Lanes(False, False, 2))
 
 
 # Each in a function of its own, which is never inlined: all registers are needed. Each takes all
@@ -159,20 +160,6 @@ def accumulate_i16_1(
 
 
 @kernel
-def accumulate_i16_8(
-    tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low, high,
-    wraps, apply, sums, sums_stride, counts,
-):  # fmt: skip
-    """Registers of less than 16 bits, looked at after 8 terms."""
-    for tile in range(number):
-        codes_at, lanes_at, column, rows, sums_at = tiles[tile]
-        _i16_8(
-            codes, codes_at, terms, lanes, lanes_at, terms, start, flagged, last, bias_stride,
-            column, columns, rows, low, high, wraps, apply, sums, sums_at, sums_stride, counts,
-        )  # fmt: skip
-
-
-@kernel
 def accumulate_i32_2(
     tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low, high,
     wraps, apply, sums, sums_stride, counts,
@@ -181,20 +168,6 @@ def accumulate_i32_2(
     for tile in range(number):
         codes_at, lanes_at, column, rows, sums_at = tiles[tile]
         _i32_2(
-            codes, codes_at, terms, lanes, lanes_at, terms, start, flagged, last, bias_stride,
-            column, columns, rows, low, high, wraps, apply, sums, sums_at, sums_stride, counts,
-        )  # fmt: skip
-
-
-@kernel
-def accumulate_i32_8(
-    tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low, high,
-    wraps, apply, sums, sums_stride, counts,
-):  # fmt: skip
-    """Registers of more than 16 bits, looked at after 8 terms."""
-    for tile in range(number):
-        codes_at, lanes_at, column, rows, sums_at = tiles[tile]
-        _i32_8(
             codes, codes_at, terms, lanes, lanes_at, terms, start, flagged, last, bias_stride,
             column, columns, rows, low, high, wraps, apply, sums, sums_at, sums_stride, counts,
         )  # fmt: skip
