@@ -82,7 +82,7 @@ def accumulate_flagged(
             continue
         # Columns are gathered and put back: that takes half as long again.
         by_columns = -(-found // NARROW_ROWS) * -(-count // width)
-        if 3 * by_columns < 2 * flagged_pairs(count, column, width, flags):
+        if 3 * by_columns < 2 * flagged_tiles(count, column, width, flags):
             if not has_turned:
                 turn_rows(a, first, count, turned)
                 has_turned = True
@@ -114,17 +114,17 @@ def flagged_columns(first, width, flags, chosen):
 
 
 @kernel
-def flagged_pairs(count, column, width, flags):
-    """Return how many pairs of rows have a flag among ``width`` columns."""
+def flagged_tiles(count, column, width, flags):
+    """Return how many tiles of rows have a flag among ``width`` columns."""
     found = 0
     for i in range(0, count, NARROW_ROWS):
-        found += is_pair_flagged(i, column, width, flags)
+        found += is_flagged(i, column, width, flags)
     return found
 
 
 @kernel
-def is_pair_flagged(i, column, width, flags):
-    """Tell whether two rows, which have their flags together, have one among some columns."""
+def is_flagged(i, column, width, flags):
+    """Tell whether rows of a tile, which have their flags together, have one among some columns."""
     bits = 0
     for place in range(column // LANES, (column + width) // LANES):
         bits |= flags[i // FLAGGED_ROWS, place]
@@ -135,13 +135,13 @@ def is_pair_flagged(i, column, width, flags):
 def accumulate_rows(
     count, column, width, lanes, biases, register, twice, sums, flags, columns, counts
 ):
-    """Accumulate the flagged pairs of rows, ``width`` columns side by side."""
+    """Accumulate the flagged rows, a tile of them at a time, ``width`` columns side by side."""
     terms, stride = twice.shape[1], sums.shape[1]
     place = column // NARROW_COLUMNS * lanes.shape[1] + column % NARROW_COLUMNS
     tiles = np.empty((STRIP_ROWS // NARROW_ROWS, 5), np.int64)
     number = np.int64(0)
     for i in range(0, count, NARROW_ROWS):
-        if is_pair_flagged(i, column, width, flags):
+        if is_flagged(i, column, width, flags):
             rows = min(NARROW_ROWS, count - i)
             counts[3] += rows * min(width, columns - column)
             put_tile(tiles, number, i * terms, place, column, rows, i * stride + column)
@@ -161,7 +161,7 @@ def put_tile(tiles, number, codes_at, lanes_at, column, rows, sums_at):
 
 @kernel
 def accumulate_columns(count, chosen, width, lanes, biases, register, turned, sums, counts):
-    """Accumulate chosen columns, two at a time, ``width`` rows side by side."""
+    """Accumulate chosen columns, a tile of them at a time, ``width`` rows side by side."""
     terms = turned.shape[1] // NARROW_COLUMNS
     codes = np.zeros(NARROW_ROWS * terms, np.int32)
     starts = np.zeros((3, NARROW_ROWS * TURNED_ROWS), np.int32)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 
-from simulator.numerics.jit import kernel
+from simulator.numerics.jit import cpu_features, kernel
 from simulator.simd.lanes.vectors import (
     I16X16,
     I32X8,
@@ -39,7 +39,8 @@ from simulator.simd.lanes.vectors import (
     store,
 )
 
-NARROW_ROWS = 2
+# Registers, their unclipped sums and the traces of clipping fill 12 of 16 registers, or 24 of 32.
+NARROW_ROWS = 4 if cpu_features().get("avx512vl") else 2
 NARROW_COLUMNS = 32  # of 16-bit registers; as 32-bit registers, half as many at a time
 BITS = ir.IntType(LANES)
 
@@ -68,7 +69,7 @@ def _kernel_of(lanes: Lanes) -> Any:
         bias_stride, column, columns, count, low, high, wraps, apply, sums, sums_at, sums_stride,
         counts,
     ):  # fmt: skip
-        """Accumulate 2 rows and 32 (or 16) columns of a product in order in their registers.
+        """Accumulate 2 or 4 rows and 32 (or 16) columns of a product in order in their registers.
 
         Parameters
         ----------
