@@ -91,7 +91,10 @@ def emulator(
     # Enough for every worker to have several tasks.
     batch = min(8 * threads, len(codes))
     return Engine(
-        name=name, run=run, batch=batch, facts={"threads": threads, "gemm": executor.gemm.name}
+        name=name,
+        run=run,
+        batch=batch,
+        facts={"threads": threads, "gemm": ", ".join(executor.backends)},
     )
 
 

@@ -274,9 +274,24 @@ def facts(result: RunResult) -> list[tuple[str, str]]:
         ("threads", count(emulation.threads)),
         ("GEMM backend", emulation.gemm_backend),
         *[(f"GEMM {name}", found) for name, found in emulation.gemm_probe.items()],
+        *_products(emulation),
         *_in_order(emulation),
         *sorted(result.versions.items()),
     ]
+
+
+def _products(emulation: Emulation) -> list[tuple[str, str]]:
+    """Return which backend ran which products, and why; nothing in older records."""
+    found = []
+    for product in emulation.products:
+        rates = ", ".join(
+            f"{name} {'at most ' if name in product.alone else ''}{gops:.0f}"
+            for name, gops in product.gops.items()
+        )
+        measured = f" ({rates} Gop/s on one core)" if rates else ""
+        text = f"{product.backend}, {len(product.ops)} ops: {product.reason}{measured}"
+        found.append((f"products: {product.product_class or 'others'}", text))
+    return found
 
 
 def _in_order(emulation: Emulation) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from simulator.boundary import problem_of_codes
 from simulator.config import default_threads
 from simulator.counts import OpCounts, summed
 from simulator.errors import AccumulatorOverflow, InputError
-from simulator.gemm import Gemm, backend, limit_threads_of_this_thread, one_thread_per_worker
+from simulator.gemm import NumbaGemm, backend, limit_threads_of_this_thread, one_thread_per_worker
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import accumulator_of
 from simulator.graph.ops import SPECS, Op
@@ -23,6 +23,7 @@ from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.float_type import Array
 from simulator.ops import BEHAVIOURS, Kernel
 from simulator.ops.behaviour import SumCounts
+from simulator.product_choice import AUTO, backends_in_use, choose
 from simulator.taps import no_such_tensor
 
 # Images that one worker takes at a time: enough to feed the matrix product, few enough for caches.
@@ -51,10 +52,14 @@ class Executor:
     graph
         a valid graph
     gemm
-        ``auto`` or a backend of :mod:`simulator.gemm`; every backend gives the same integers
+        ``auto``: for each product the backend that is fastest for its class
+        (:mod:`simulator.product_choice`), or one backend of :mod:`simulator.gemm` for all; every
+        backend gives the same integers
     portable
         whether to leave out vector code and run every op by its portable kernel, to compare both;
         products are ``gemm``'s either way
+    without_torch
+        whether ``auto`` leaves torch alone even where it is faster
     threads
         worker threads; default :func:`simulator.config.default_threads`
 
@@ -68,15 +73,25 @@ class Executor:
         self,
         graph: IntGraph,
         *,
-        gemm: str = "auto",
+        gemm: str = AUTO,
         portable: bool = False,
+        without_torch: bool = False,
         threads: int | None = None,
     ) -> None:
         self.graph = graph
-        self.gemm: Gemm = backend(gemm)
         self.threads = threads or default_threads()
+        self.choices = choose(graph, gemm, portable=portable, without_torch=without_torch)
+        self.backends = backends_in_use(self.choices)
+        self._gemms = [backend(name) for name in self.backends]
         self._steps: list[tuple[Op, Kernel]] = [
-            (op, kernel_of(op, graph, self.gemm, portable=portable)) for op in graph.ops
+            (
+                op,
+                self.choices[op.name].kernel_of(op, graph, portable=portable)
+                if op.name in self.choices
+                # An op without a product asks for none.
+                else kernel_of(op, graph, NumbaGemm(), portable=portable),
+            )
+            for op in graph.ops
         ]
         self._masks = {op.name for op in graph.ops if SPECS[type(op)].is_mask(graph, op)}
         self._last_use = {name: step for step, op in enumerate(graph.ops) for name in op.operands}
@@ -114,9 +129,9 @@ class Executor:
         tasks = [images[i : i + size] for i in range(0, len(images), size)]
         parts: list[RunOutput] = []
         with (
-            one_thread_per_worker(self.gemm),
+            one_thread_per_worker(*self._gemms),
             ThreadPoolExecutor(
-                self.threads, initializer=limit_threads_of_this_thread, initargs=(self.gemm,)
+                self.threads, initializer=lambda: limit_threads_of_this_thread(*self._gemms)
             ) as pool,
         ):
             for task, part in zip(

@@ -11,6 +11,11 @@ from simulator.ops import BEHAVIOURS, Kernel
 from simulator.simd.ops import form
 
 
+def vector_form(op: Op, graph: IntGraph, gemm: Gemm) -> Kernel | None:
+    """Return the kernel of an op in vector registers; none where CPU or numbers do not allow it."""
+    return form(op, graph, gemm) if has_avx2() else None
+
+
 def kernel_of(op: Op, graph: IntGraph, gemm: Gemm, *, portable: bool = False) -> Kernel:
     """Return the kernel that runs an op on batches; all its kernels give the same integers.
 
@@ -24,5 +29,5 @@ def kernel_of(op: Op, graph: IntGraph, gemm: Gemm, *, portable: bool = False) ->
         whether to leave out vector code, so that both can be compared. With a portable ``gemm``
         (``numba``) nothing but plain loops is left.
     """
-    simd = form(op, graph, gemm) if has_avx2() and not portable else None
+    simd = None if portable else vector_form(op, graph, gemm)
     return BEHAVIOURS[type(op)].build(op, graph, gemm) if simd is None else simd
