@@ -49,6 +49,13 @@ def has_avx2() -> bool:
     return is_compiling() and bool(cpu_features().get("avx2"))
 
 
+def has_vnni() -> bool:
+    """Tell whether kernels are compiled for an x86 CPU that adds four products of bytes at once."""
+    features = cpu_features()
+    in_avx512 = features.get("avx512vnni") and features.get("avx512vl")
+    return has_avx2() and bool(features.get("avxvnni") or in_avx512)
+
+
 @cache
 def cpu_features() -> Mapping[str, bool]:
     """Return which instruction sets this CPU has, by LLVM's names."""

@@ -61,7 +61,8 @@ def store(builder: Any, value: Any, place: Any) -> None:
 def broadcast(builder: Any, place: Any, lane: Any, vector: Any) -> Any:
     """Load one element of type ``lane`` into every place of a register, seen as ``vector``."""
     one = builder.load(builder.bitcast(place, lane.as_pointer()), align=1)
-    return builder.bitcast(fill(builder, one, ir.VectorType(lane, 256 // lane.width)), vector)
+    lanes = vector.count * vector.element.width // lane.width
+    return builder.bitcast(fill(builder, one, ir.VectorType(lane, lanes)), vector)
 
 
 def loop(

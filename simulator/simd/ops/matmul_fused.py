@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.gemm.avx2 import left_form
 from simulator.gemm.protocol import LONGEST_INT32_SUM
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
@@ -20,7 +19,13 @@ from simulator.simd.lanes.requantization import LANE_BITS
 from simulator.simd.lanes.vectors import LANES
 from simulator.simd.ops.requantizing import AnySimdRequantizer, simd_requantizer
 from simulator.simd.product.fused import multiply_activations, multiply_and_requantize
-from simulator.simd.product.packing import STRIP_ROWS, pack, padded_columns, pairs_shape
+from simulator.simd.product.packing import (
+    STRIP_ROWS,
+    left_form,
+    pack,
+    padded_columns,
+    pairs_shape,
+)
 from simulator.simd.product.tile import TILE_COLUMNS
 
 FIRST_SUM = np.repeat(np.array([(1 << 31) - 1, -(1 << 31)], np.int32), LANES)
@@ -46,7 +51,8 @@ def _by_weights(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer) ->
     packed = pack(weights.T if op.transpose_b else weights)
     if packed.terms > LONGEST_INT32_SUM:
         return None
-    shifted, initial = left_form(packed, graph.tensors[op.a].type.dtype)
+    left = left_form(packed, graph.tensors[op.a].type.dtype)
+    initial = left.initial
     if op.bias:
         initial = initial + padded_columns(graph.constants[op.bias].astype(np.int32), len(initial))
 
@@ -56,12 +62,12 @@ def _by_weights(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer) ->
         extremes = FIRST_SUM.copy()
         saturated = multiply_and_requantize(
             a.reshape(-1, packed.terms),
-            shifted,
+            left.shifted,
             packed.panels,
             packed.per_step,
             packed.chunk,
             initial,
-            np.empty((STRIP_ROWS, packed.padded_terms), packed.left_dtype),
+            np.empty((STRIP_ROWS, packed.padded_terms), left.dtype),
             np.empty((STRIP_ROWS, len(initial)), np.int32),
             requantizer.arguments,
             extremes,

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.gemm.avx2 import left_form
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
 from simulator.graph.ranges import Bounds, code_range, signed_bits
@@ -36,7 +35,13 @@ from simulator.simd.product.narrow_bounds import (
     reach_of,
 )
 from simulator.simd.product.narrow_in_order import pack_lanes
-from simulator.simd.product.packing import STRIP_ROWS, pack, padded_columns, pairs_shape
+from simulator.simd.product.packing import (
+    STRIP_ROWS,
+    left_form,
+    pack,
+    padded_columns,
+    pairs_shape,
+)
 from simulator.simd.product.tile import TILE_COLUMNS
 
 GROUP = PANELS * TILE_COLUMNS
@@ -140,10 +145,12 @@ def _by_weights(
     pack_lanes(weights, lanes)
     centre = graph.tensors[op.a].zero_point
     reach = reach_of(weights, padded, centre)
-    shifted, whole = left_form(packed, graph.tensors[op.a].type.dtype)
+    left = left_form(packed, graph.tensors[op.a].type.dtype)
     blocks = range(0, packed.terms, CHECKED_TERMS)
     parts = [weights[first : first + CHECKED_TERMS].sum(axis=0, dtype=np.int32) for first in blocks]
-    corrections = np.stack([whole, *(-shifted * padded_columns(p, padded) for p in parts)])
+    corrections = np.stack(
+        [left.initial, *(-left.shifted * padded_columns(p, padded) for p in parts)]
+    )
     bias = np.zeros(packed.columns, np.int64)
     if op.bias:
         bias = graph.constants[op.bias].astype(np.int64)
@@ -152,11 +159,11 @@ def _by_weights(
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = np.ascontiguousarray(operands[0])
         out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
-        scratch = Scratch.empty((packed.padded_terms, packed.left_dtype), packed.terms, padded)
+        scratch = Scratch.empty((packed.padded_terms, left.dtype), packed.terms, padded)
         saturated = narrow_and_requantize(
             a.reshape(-1, packed.terms),
             centre,
-            shifted,
+            left.shifted,
             packed.panels,
             packed.per_step,
             packed.chunk,

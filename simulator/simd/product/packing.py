@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator.numerics.integer_type import IntArray
-from simulator.numerics.jit import kernel
-from simulator.simd.product.tile import TILE_COLUMNS, TILE_ROWS, multiply_tile
+from simulator.numerics.jit import has_vnni, kernel
+from simulator.simd.product.dot import multiplies_signed_bytes
+from simulator.simd.product.tile import STEP_BYTES, TILE_COLUMNS, TILE_ROWS, multiply_tile
 
 # Rows whose sums are held together: their codes and sums stay in the second cache.
 STRIP_ROWS = 8 * TILE_ROWS
@@ -21,6 +23,15 @@ PAIR, QUAD = 2, 4
 TERMS_MULTIPLE = {PAIR: 4, QUAD: 8}  # two steps of the tile
 CODE_RANGE = (1 << 15) - 1  # what 16 bits hold
 CODE_LIMIT = 255  # the largest magnitude of an 8-bit code, as unsigned
+SIGN = 128  # makes signed bytes unsigned
+
+
+class Form(Enum):
+    """How a right operand is packed, by the type of its panels; see the tile."""
+
+    PAIRS = np.dtype(np.int16)
+    QUADS = np.dtype(np.int8)
+    VNNI = np.dtype(np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +41,15 @@ class Packed:
     Attributes
     ----------
     panels
-        int16 or int8 [panels, padded K * 16]: for each pair or quad of terms, those terms of every
-        column; missing terms are zero, missing columns repeat the last
+        int16 or int8 [panels, padded K * 16], or int32 [panels, padded K * 4]: for each pair or
+        quad of terms, those terms of every column; missing terms are zero, missing columns repeat
+        the last
     terms, columns
         K and N
     per_step
         2: pairs, or 4: quads
     chunk
-        quads that may be added up in 16 bits
+        quads that may be added up in 16 bits, where they are
     column_sums
         int32 [panels * 16]: the sum of each column, for left codes that are shifted by a constant
     """
@@ -52,12 +64,56 @@ class Packed:
     @property
     def padded_terms(self) -> int:
         """K with its padding."""
-        return int(self.panels.shape[1]) // TILE_COLUMNS
+        step_bytes = STEP_BYTES * TILE_COLUMNS
+        return int(self.panels.shape[1]) * self.panels.itemsize // step_bytes * self.per_step
 
     @property
-    def left_dtype(self) -> type[np.integer]:
-        """Packed type of left codes: 16-bit numbers, or unsigned bytes."""
-        return np.uint8 if self.per_step == QUAD else np.int16
+    def form(self) -> Form:
+        """What the tile does with it."""
+        return Form(self.panels.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftForm:
+    """Left codes as the tile reads them beside a right operand.
+
+    Attributes
+    ----------
+    dtype
+        16-bit numbers, or bytes
+    shifted
+        what is added to the codes
+    initial
+        int32 [panels * 16]: what sums start with to undo that
+    """
+
+    dtype: type[np.integer]
+    shifted: int
+    initial: NDArray[np.int32]
+
+
+def left_form(packed: Packed, dtype: np.dtype) -> LeftForm:
+    """Return what becomes of left codes of a type: bytes are unsigned beside quads, mostly."""
+    left, shifted = left_codes(packed.form, dtype)
+    return LeftForm(left, shifted, np.int32(-shifted) * packed.column_sums)
+
+
+def left_codes(form: Form, dtype: np.dtype) -> tuple[type[np.integer], int]:
+    """Return the type of left codes that the tile reads, and what is added to make them so."""
+    if form is Form.PAIRS:
+        return np.int16, 0
+    if dtype != np.int8:
+        return np.uint8, 0
+    if form is Form.VNNI and multiplies_signed_bytes():
+        return np.int8, 0
+    return np.uint8, SIGN
+
+
+def form_of(b: IntArray) -> Form:
+    """Return the fastest exact form of a right operand of at most 8 bits."""
+    if has_vnni() and b.dtype == np.int8:
+        return Form.VNNI
+    return Form.QUADS if exact_chunk(b) >= QUAD else Form.PAIRS
 
 
 def pairs_shape(terms: int, columns: int) -> tuple[int, int]:
@@ -84,23 +140,30 @@ def exact_chunk(b: IntArray) -> int:
     return min(quads, 64) // 2 * 2
 
 
-def pack(b: IntArray, panels_multiple: int = 1) -> Packed:
-    """Pack codes of at most 8 bits [K, N]: as quads where they are narrow, else as pairs."""
-    chunk = exact_chunk(b)
-    per_step = QUAD if chunk >= QUAD else PAIR
+def pack(b: IntArray, panels_multiple: int = 1, form: Form | None = None) -> Packed:
+    """Pack codes of at most 8 bits [K, N], in the fastest form, or in one that is exact for them.
+
+    :attr:`Form.QUADS` is exact where :func:`exact_chunk` is not 0, :attr:`Form.VNNI` for signed
+    codes.
+    """
+    form = form or form_of(b)
+    chunk = exact_chunk(b) if form is Form.QUADS else 0
+    per_step = PAIR if form is Form.PAIRS else QUAD
     terms, columns = b.shape
     multiple = TERMS_MULTIPLE[per_step]
     padded = -(-terms // multiple) * multiple
     multiple = panels_multiple * TILE_COLUMNS
     panels = -(-columns // multiple) * panels_multiple
     dtype = np.int8 if per_step == QUAD else np.int16
-    out = np.empty((panels, padded * TILE_COLUMNS), dtype)
+    out: IntArray = np.empty((panels, padded * TILE_COLUMNS), dtype)
     if per_step == PAIR:
         pack_pairs(np.ascontiguousarray(b), out)
     else:
         pack_columns(np.ascontiguousarray(b.T), per_step, out)
     sums = padded_columns(b.sum(axis=0, dtype=np.int32), panels * TILE_COLUMNS)
-    return Packed(out, terms, columns, per_step, chunk, sums)
+    return Packed(
+        out.view(form.value) if form is Form.VNNI else out, terms, columns, per_step, chunk, sums
+    )
 
 
 def padded_columns(vector: NDArray[Any], length: int) -> NDArray[Any]:
@@ -211,7 +274,7 @@ def multiply_terms(codes, count, first, last, panels, per_step, chunk, sums):
     Parameters
     ----------
     codes
-        int16 or uint8 [48, padded K]
+        int16, uint8 or int8 [48, padded K]
     first, last
         the terms to take, of the padded ones: multiples of two steps
     panels, per_step, chunk
@@ -223,6 +286,7 @@ def multiply_terms(codes, count, first, last, panels, per_step, chunk, sums):
     flat_codes = codes.reshape(-1)
     flat_panels = panels.reshape(-1)
     flat_sums = sums.reshape(-1)
+    step = STEP_BYTES * TILE_COLUMNS // panels.itemsize  # elements of a panel
     for term in range(first, last, BLOCK_TERMS):
         steps = min(BLOCK_TERMS, last - term) // per_step
         for panel in range(panels.shape[0]):
@@ -232,7 +296,7 @@ def multiply_terms(codes, count, first, last, panels, per_step, chunk, sums):
                     i * width + term,
                     width,
                     flat_panels,
-                    panel * panels.shape[1] + term * TILE_COLUMNS,
+                    panel * panels.shape[1] + term // per_step * step,
                     steps,
                     chunk,
                     flat_sums,
