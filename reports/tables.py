@@ -285,7 +285,7 @@ def _products(emulation: Emulation) -> list[tuple[str, str]]:
     found = []
     for product in emulation.products:
         rates = ", ".join(
-            f"{name} {'at most ' if name in product.alone else ''}{gops:.0f}"
+            f"{name} {'at most ' if name in product.at_most else ''}{gops:.0f}"
             for name, gops in product.gops.items()
         )
         measured = f" ({rates} Gop/s on one core)" if rates else ""

@@ -191,7 +191,7 @@ def product_records(choices: Mapping[str, Choice]) -> list[ProductRecord]:
                 backend=name,
                 reason=reason,
                 gops={other: round(rate.gops, 1) for other, rate in rates.items()},
-                alone=[other for other, rate in rates.items() if rate.product_alone],
+                at_most=[other for other, rate in rates.items() if rate.at_most],
             )
         )
     return records

@@ -39,8 +39,7 @@ class ProductRecord(Record):
     backend, reason : which backend, and why
     gops : measured on the CPU of the run: 10^9 multiplications and additions of the whole op per
         second and core, by backend
-    alone : those of ``gops`` that the product without its requantization ruled out: the rate is of
-        that, and the op's is lower
+    at_most : those of ``gops`` that are bounds: of backends that their product alone ruled out
     """
 
     product_class: Name | None = None
@@ -48,7 +47,7 @@ class ProductRecord(Record):
     backend: Name
     reason: Name
     gops: dict[str, Amount] = Field(default_factory=dict)
-    alone: list[Name] = Field(default_factory=list)
+    at_most: list[Name] = Field(default_factory=list)
 
 
 class Emulation(Record):

@@ -17,16 +17,13 @@ from simulator.numerics.jit import cpu_features, has_avx2, is_compiling
 from simulator.ops import Kernel
 from simulator.product_choice.classes import ProductClass, class_of, operations_of_a_task
 from simulator.product_choice.kept import KeptRates, Rates, kept_rates
-from simulator.product_choice.measuring import measure
+from simulator.product_choice.measuring import MARGIN, measure
 
 AUTO = "auto"
 TILES, TORCH, BLAS, NUMBA = "avx2", "torch", "blas", "numba"
 # What a CPU multiplies bytes with quickly. On x86 without any, torch's int8 product may be thirty
 # times slower than float32: it is not tried there.
 FAST_BYTES = ("avxvnni", "avx512vnni", "amx-int8")
-# How much faster than our tiles another has to be: rates are not known more exactly, and what the
-# tiles leave undone (threads of libraries, copies) costs other ops their caches.
-MARGIN = 1.1
 # Of the time of all products of a graph: what torch has to save for being imported.
 WORTH_AN_IMPORT = 0.1
 SMALL = 1 << 21  # operations of a task below which a product is not measured: microseconds
@@ -184,7 +181,7 @@ def chosen(
         faster = {
             name: gops
             for name, gops in whole.items()
-            if not known[name].product_alone and gops > MARGIN * known[first].gops
+            if not known[name].at_most and gops > MARGIN * known[first].gops
         }
         best = max(faster, key=faster.__getitem__) if faster else first
     return Choice(
@@ -201,16 +198,16 @@ def _reason(best: str, first: str, known: Rates) -> str:
     if first not in known or len(known) < 2:
         return f"nothing else can be used here that is as fast as {best}"
     ours = known[first].gops
-    rivals = {name: rate.gops / ours for name, rate in known.items() if name != first}
     if best != first:
-        return f"measured {rivals[best]:.2f} times as fast as {first} for products of this class"
-    nearest = max(rivals, key=rivals.__getitem__)
-    if known[nearest].product_alone:
-        return f"measured faster than the bare product of {nearest}, the fastest other"
-    ratio = rivals[nearest]
-    if ratio > 1:
-        return f"{nearest} was measured {ratio:.2f} times as fast, below the margin of {MARGIN}"
-    return f"measured {1 / ratio:.2f} times as fast as {nearest}, the fastest other"
+        return f"{known[best].gops / ours:.2f} times as fast as {first}"
+    others = [
+        f"{'at least ' if rate.at_most else ''}{ours / rate.gops:.2f} times as fast as {name}"
+        for name, rate in known.items()
+        if name != first
+    ]
+    words = ", ".join(others)
+    close = any(not rate.at_most and rate.gops > ours for rate in known.values())
+    return f"{words}; another has to be {MARGIN} times as fast" if close else words
 
 
 def _without_measuring(op: MatMul, graph: IntGraph, first: str) -> Choice | None:

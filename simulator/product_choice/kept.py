@@ -105,7 +105,7 @@ class KeptRates:
                 "weight_bits": which.weight_bits,
                 "size": [which.rows, which.terms, which.columns],
                 "rates": {
-                    name: {"gops": rate.gops, "product_alone": rate.product_alone}
+                    name: {"gops": rate.gops, "at_most": rate.at_most}
                     for name, rate in rates.items()
                 },
             }
@@ -141,12 +141,12 @@ def _class_and_rates(entry: Mapping[str, Any]) -> tuple[ProductClass, dict[str, 
 
 
 def _rate(plain: Mapping[str, Any]) -> Rate:
-    gops, alone = plain["gops"], plain["product_alone"]
+    gops, alone = plain["gops"], plain["at_most"]
     if type(alone) is not bool or isinstance(gops, bool) or not isinstance(gops, int | float):
         raise ValueError("a rate is no number")
     if not 0 < gops < math.inf:
         raise ValueError("a rate is not positive")
-    return Rate(gops=float(gops), product_alone=alone)
+    return Rate(gops=float(gops), at_most=alone)
 
 
 @cache
