@@ -9,18 +9,22 @@ alone.
 
 from simulator.product_choice.choosing import (
     AUTO,
+    WORTH_AN_IMPORT,
     Choice,
     backends_in_use,
     check_backend,
+    choices_of_usual_classes,
     choose,
-    measured,
+    may_try_torch,
 )
 from simulator.product_choice.classes import Kind, ProductClass, class_of
 from simulator.product_choice.kept import KeptRates, kept_rates
-from simulator.product_choice.measuring import Rate
+from simulator.product_choice.measuring import MARGIN, Rate
 
 __all__ = [
     "AUTO",
+    "MARGIN",
+    "WORTH_AN_IMPORT",
     "Choice",
     "KeptRates",
     "Kind",
@@ -28,8 +32,9 @@ __all__ = [
     "Rate",
     "backends_in_use",
     "check_backend",
+    "choices_of_usual_classes",
     "choose",
     "class_of",
     "kept_rates",
-    "measured",
+    "may_try_torch",
 ]

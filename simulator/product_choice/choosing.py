@@ -15,7 +15,12 @@ from simulator.graph.ops import MatMul, Op
 from simulator.kernel_choice import kernel_of, vector_form
 from simulator.numerics.jit import cpu_features, has_avx2, is_compiling
 from simulator.ops import Kernel
-from simulator.product_choice.classes import ProductClass, class_of, operations_of_a_task
+from simulator.product_choice.classes import (
+    ProductClass,
+    class_of,
+    operations_of_a_task,
+    usual_classes,
+)
 from simulator.product_choice.kept import KeptRates, Rates, kept_rates
 from simulator.product_choice.measuring import MARGIN, measure
 
@@ -114,6 +119,17 @@ def choose(
         kernel = kernels[op.name] if choice.backend == TILES else None
         found[op.name] = replace(choice, kernel=kernel)
     return MappingProxyType({name: choice for name, choice in found.items() if choice})
+
+
+def choices_of_usual_classes(kept: KeptRates | None = None) -> tuple[Choice, ...]:
+    """Measure the usual classes, torch among the backends where it is installed; keep the rates."""
+    kept = kept or kept_rates()
+    candidates = _without_torch()
+    if may_try_torch() and is_usable(TORCH):
+        candidates.append(TORCH)
+    classes = usual_classes() if is_compiling() else ()
+    measured(classes, candidates, kept)
+    return tuple(_usable_choice(which, kept.of(which), candidates, 0) for which in classes)
 
 
 def check_backend(gemm: str) -> None:
@@ -255,19 +271,28 @@ def _candidates(
     without_torch: bool,
 ) -> list[str]:
     """Return the backends to compare, the one to beat first."""
-    names = [TILES, BLAS] if has_avx2() and is_usable(TILES) else [BLAS, NUMBA]
+    names = _without_torch()
     if without_torch or not may_try_torch():
         return names
     wanted = "torch" in sys.modules or _is_worth_importing(kept, products, names)
     return [*names, TORCH] if wanted else names
 
 
+def _without_torch() -> list[str]:
+    return [TILES, BLAS] if has_avx2() and is_usable(TILES) else [BLAS, NUMBA]
+
+
 def _is_worth_importing(
     kept: KeptRates, products: Collection[tuple[ProductClass, int]], others: Sequence[str]
 ) -> bool:
-    """Tell whether kept rates say that torch saves enough of the time of all products."""
+    """Tell whether kept rates say that torch saves enough of the time of all products.
+
+    Of sums alone the rest of the op is not known: they do not count.
+    """
     before = after = 0.0
     for which, operations in products:
+        if which.kind.is_sums:
+            continue
         rates = kept.of(which)
         plain = chosen(which, rates, others).backend
         quick = chosen(which, rates, [*others, TORCH]).backend

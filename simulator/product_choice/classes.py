@@ -126,3 +126,29 @@ def _kind(op: MatMul, graph: IntGraph, *, weights: bool, one_pass: bool) -> Kind
 def _nearest(size: int, sizes: tuple[int, ...]) -> int:
     """Return the size of a list with the least ratio to another."""
     return min(sizes, key=lambda known: abs(math.log(known / size)))
+
+
+def usual_classes() -> tuple[ProductClass, ...]:
+    """Return classes of the products of small and middle vision transformers, Swin's among them."""
+    rows, tokens, head = LAYER_ROWS[-1], 197, 64
+    layers = [
+        (192, 192),
+        (192, 768),
+        (768, 192),
+        (384, 1536),
+        (1536, 384),
+        (768, 3072),
+        (3072, 768),
+    ]
+    matrices = [(tokens, head, tokens), (tokens, tokens, head), (49, 32, 49), (49, 49, 32)]
+    found = [(Kind.LAYER, WEIGHTS, (rows, *size)) for size in layers]
+    found += [(Kind.LAYER, WEIGHTS, (LAYER_ROWS[0], 192, 768))]
+    found += [(Kind.LAYER, NARROW_WEIGHTS, (rows, *size)) for size in ((192, 768), (768, 192))]
+    found += [(Kind.ATTENTION, WEIGHTS, size) for size in matrices]
+    found += [(Kind.NARROW_LAYER, WEIGHTS, (rows, *size)) for size in ((192, 768), (768, 192))]
+    found += [(Kind.NARROW_ATTENTION, WEIGHTS, size) for size in matrices[:2]]
+    found += [(Kind.LAYER_SUMS, WEIGHTS, (rows, 192, 768))]
+    return tuple(
+        ProductClass(kind=kind, weight_bits=bits, rows=size[0], terms=size[1], columns=size[2])
+        for kind, bits, size in found
+    )

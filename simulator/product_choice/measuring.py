@@ -8,6 +8,7 @@ with our requantization added, is too slow to win needs no more, and its kernels
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,7 @@ from simulator.kernel_choice import kernel_of
 from simulator.numerics.accumulator import Accumulator, AccumulatorLevel
 from simulator.numerics.integer_type import IntArray, IntType, Overflow
 from simulator.numerics.rounding import Rounding
-from simulator.product_choice.classes import NARROW_WEIGHTS, ProductClass
+from simulator.product_choice.classes import NARROW_WEIGHTS, WEIGHTS, ProductClass
 
 TURNS = 5  # of every backend, one after the other; their median counts
 TURN_SECONDS = 1e-3  # a turn repeats short ops
@@ -35,7 +36,7 @@ MATRICES = 12  # of an attention that is timed, as of a few images
 MARGIN = 1.1
 HOPELESS = 4.0  # times as slow as the fastest: one turn is enough
 NARROW_BITS = 20
-SHIFT = 37  # sums of 2^13 become codes of 2^6
+CODES = 40  # standard deviation of results
 S8 = IntType(bits=8)
 Job = Callable[[], object]
 
@@ -173,9 +174,13 @@ class Trial:
         return self.operations / seconds / 1e9
 
 
+def spread_of(bits: int) -> int:
+    """Return the standard deviation of operands of so many bits."""
+    return 30 if bits > NARROW_WEIGHTS else 3
+
+
 def _codes(random: np.random.Generator, shape: tuple[int, ...], kind: IntType) -> IntArray:
-    spread = 30 if kind.bits > NARROW_WEIGHTS else 3
-    drawn = np.rint(random.normal(0, spread, shape)).clip(kind.low, kind.high)
+    drawn = np.rint(random.normal(0, spread_of(kind.bits), shape)).clip(kind.low, kind.high)
     codes: IntArray = drawn.astype(kind.dtype)
     return codes
 
@@ -201,6 +206,12 @@ def _multipliers(count: int) -> list[int]:
     return [(1 << 30) + 12345 * i for i in range(count)]
 
 
+def _shift(which: ProductClass) -> list[int]:
+    """Return the shift that makes codes of sums of normally distributed products."""
+    deviation = spread_of(WEIGHTS) * spread_of(which.weight_bits) * math.sqrt(which.terms)
+    return [30 + max(0, round(math.log2(deviation / CODES)))]
+
+
 def _layer(
     which: ProductClass, rows: tuple[int, ...], weights: IntArray, kind: IntType
 ) -> IntGraph:
@@ -216,7 +227,7 @@ def _layer(
         bias=[100] * len(weights),
         type=S8,
         multiplier=_multipliers(len(weights)),
-        shift=[SHIFT],
+        shift=_shift(which),
     )
     return builder.unverified()
 
@@ -234,6 +245,6 @@ def _attention(which: ProductClass, left: tuple[int, ...], right: tuple[int, ...
         bias=None,
         type=S8,
         multiplier=_multipliers(1),
-        shift=[SHIFT],
+        shift=_shift(which),
     )
     return builder.unverified()

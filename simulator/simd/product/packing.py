@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.numerics.integer_type import IntArray
-from simulator.numerics.jit import has_vnni, kernel
+from simulator.numerics.jit import has_avx2, has_vnni, kernel
 from simulator.simd.product.dot import multiplies_signed_bytes
 from simulator.simd.product.tile import STEP_BYTES, TILE_COLUMNS, TILE_ROWS, multiply_tile
 
@@ -114,6 +114,14 @@ def form_of(b: IntArray) -> Form:
     if has_vnni() and b.dtype == np.int8:
         return Form.VNNI
     return Form.QUADS if exact_chunk(b) >= QUAD else Form.PAIRS
+
+
+def forms_here() -> tuple[str, ...]:
+    """Return the names of the forms that this CPU multiplies, the fastest first."""
+    if not has_avx2():
+        return ()
+    plain = (Form.QUADS, Form.PAIRS)
+    return tuple(form.name.lower() for form in ((Form.VNNI, *plain) if has_vnni() else plain))
 
 
 def pairs_shape(terms: int, columns: int) -> tuple[int, int]:
