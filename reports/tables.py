@@ -289,7 +289,8 @@ def _products(emulation: Emulation) -> list[tuple[str, str]]:
             for name, gops in product.gops.items()
         )
         measured = f" ({rates} Gop/s on one core)" if rates else ""
-        text = f"{product.backend}, {len(product.ops)} ops: {product.reason}{measured}"
+        ops = f"{len(product.ops)} op{'s' * (len(product.ops) > 1)}"
+        text = f"{product.backend}, {ops}: {product.reason}{measured}"
         found.append((f"products: {product.product_class or 'others'}", text))
     return found
 
