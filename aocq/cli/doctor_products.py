@@ -31,7 +31,7 @@ def print_products(usable: Sequence[str]) -> None:
     from simulator.numerics.jit import cpu_features
     from simulator.processor import processor_model
     from simulator.product_choice import choices_of_usual_classes, kept_rates
-    from simulator.simd.product.packing import forms_here
+    from simulator.simd.product.forms import forms_here
 
     there = [name for feature, name in FEATURES.items() if cpu_features().get(feature)]
     print(f"{'processor':16} {processor_model()}")

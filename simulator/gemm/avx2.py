@@ -9,16 +9,17 @@ from simulator.gemm.portable import BlasGemm, NumbaGemm
 from simulator.gemm.protocol import LONGEST_INT32_SUM, Product
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import has_avx2, kernel
+from simulator.simd.product.forms import Form
 from simulator.simd.product.packing import (
     STRIP_ROWS,
-    Form,
+    LeftForm,
     Packed,
     left_form,
-    multiply_terms,
+    multiply_from,
     pack,
-    start_sums,
     take_rows,
 )
+from simulator.simd.product.tile import TILE_COLUMNS
 
 # Terms of 16-bit times 8-bit codes whose sum stays below 2^31, as a multiple of a block.
 TERMS_OF_16_BITS = 256
@@ -47,6 +48,7 @@ class PackedProduct:
         self.packed = pack(b)
         self._b = b
         self._pairs: Packed | None = None  # for left codes of 16 bits, when there are any
+        self._left: dict[np.dtype, LeftForm] = {}  # by the types of left codes that there were
 
     def __call__(self, a: IntArray) -> IntArray:
         """Return int32 [M, N], or int64 where the left codes have 16 bits."""
@@ -64,7 +66,9 @@ class PackedProduct:
         return total
 
     def _part(self, a: IntArray, packed: Packed, first: int, last: int) -> IntArray:
-        left = left_form(packed, a.dtype)
+        left = self._left.get(a.dtype)
+        if left is None:
+            left = self._left[a.dtype] = left_form(packed, a.dtype)
         out = np.empty((len(a), packed.columns), np.int32)
         multiply_rows(
             a,
@@ -86,12 +90,25 @@ class PackedProduct:
 def multiply_rows(  # type: ignore[no-untyped-def]
     a, first, last, shifted, panels, per_step, chunk, initial, codes, sums, out
 ):
-    """Multiply rows [M, K] strip by strip into ``out`` [M, N]."""
+    """Multiply rows [M, K] strip by strip into ``out`` [M, N].
+
+    Whole strips of whole panels are written at once, others by way of ``sums``.
+    """
+    columns = out.shape[1]
+    flat_out, flat_sums = out.reshape(-1), sums.reshape(-1)
+    whole = columns == panels.shape[0] * TILE_COLUMNS
     for start in range(0, a.shape[0], STRIP_ROWS):
         count = min(STRIP_ROWS, a.shape[0] - start)
         take_rows(a, start, count, shifted, codes)
-        start_sums(initial, count, sums)
-        multiply_terms(codes, count, first, last, panels, per_step, chunk, sums)
+        if whole and count == STRIP_ROWS:
+            multiply_from(
+                initial, codes, count, first, last, panels, per_step, chunk, flat_out,
+                start * columns, columns,
+            )  # fmt: skip
+            continue
+        multiply_from(
+            initial, codes, count, first, last, panels, per_step, chunk, flat_sums, 0, sums.shape[1]
+        )
         for i in range(count):
-            for j in range(out.shape[1]):
+            for j in range(columns):
                 out[start + i, j] = sums[i, j]

@@ -58,8 +58,21 @@ def has_vnni() -> bool:
 
 @cache
 def cpu_features() -> Mapping[str, bool]:
-    """Return which instruction sets this CPU has, by LLVM's names."""
-    return MappingProxyType(binding.get_host_cpu_features())
+    """Return which instruction sets kernels are compiled for, by LLVM's names.
+
+    Those of this CPU, unless Numba is told of others: by ``NUMBA_CPU_FEATURES`` such as
+    ``+avx2,-avx512f``, of which all that are not named are missing, or ``NUMBA_ENABLE_AVX=0``.
+    """
+    config: Any = numba_config  # its attributes are set at run time
+    if config.CPU_FEATURES is not None:
+        named = config.CPU_FEATURES.split(",")
+        return MappingProxyType({name[1:]: name[0] == "+" for name in named if name})
+    found = binding.get_host_cpu_features()
+    kept = {
+        name: has and (config.ENABLE_AVX or not name.startswith("avx"))
+        for name, has in found.items()
+    }
+    return MappingProxyType(kept)
 
 
 def is_compiling() -> bool:

@@ -14,6 +14,7 @@ INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 I8X32, I16X16, I32X8, I64X4 = (
     ir.VectorType(lane, 256 // lane.width) for lane in (INT8, INT16, INT32, INT64)
 )
+I32X16 = ir.VectorType(INT32, 16)  # of 512 bits: for products alone
 
 LANES: int = I32X8.count  # of 32 bits: what most kernels take at a time
 
@@ -46,6 +47,12 @@ def element(builder: Any, start: Any, *steps: tuple[Any, int]) -> Any:
     for index, factor in steps:
         offset = builder.add(offset, builder.mul(index, constant(factor)))
     return builder.gep(start, [offset])
+
+
+def hidden(builder: Any, address: Any) -> Any:
+    """Return an address whose origin the optimizer does not see: an assembly of no instruction."""
+    kind = ir.FunctionType(address.type, [address.type])
+    return builder.asm(kind, "", "=r,0", [address], False)
 
 
 def load(builder: Any, place: Any, vector: Any) -> Any:

@@ -13,18 +13,25 @@ from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
 from simulator.graph.ranges import Bounds, signed_bits
 from simulator.numerics.integer_type import IntArray
+from simulator.numerics.jit import has_vnni
 from simulator.ops.behaviour import Kernel, OpResult, SumCounts
 from simulator.simd.lanes.padded_codes import PaddedCodes
 from simulator.simd.lanes.requantization import LANE_BITS
 from simulator.simd.lanes.vectors import LANES
 from simulator.simd.ops.requantizing import AnySimdRequantizer, simd_requantizer
-from simulator.simd.product.fused import multiply_activations, multiply_and_requantize
+from simulator.simd.product.forms import PAIR, QUAD, Form, left_codes
+from simulator.simd.product.fused import (
+    multiply_activations_as_pairs,
+    multiply_activations_as_quads,
+    multiply_and_requantize,
+)
 from simulator.simd.product.packing import (
     STRIP_ROWS,
+    empty_panels,
     left_form,
     pack,
     padded_columns,
-    pairs_shape,
+    padded_terms,
 )
 from simulator.simd.product.tile import TILE_COLUMNS
 
@@ -85,21 +92,26 @@ def _of_activations(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer
     result = graph.result(op)
     rows, columns = result.shape[-2:]
     terms = graph.tensors[op.a].shape[-1]
-    panels_shape = pairs_shape(terms, columns)
-    padded_terms, padded = panels_shape[1] // TILE_COLUMNS, panels_shape[0] * TILE_COLUMNS
+    left, right = (graph.tensors[name].type.dtype for name in (op.a, op.b))
+    as_quads = has_vnni() and right == np.int8
+    form = Form.VNNI if as_quads else Form.PAIRS
+    multiply = multiply_activations_as_quads if as_quads else multiply_activations_as_pairs
+    codes_dtype, shifted = left_codes(form, left)
+    padded = -(-columns // TILE_COLUMNS) * TILE_COLUMNS
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a, b = (np.ascontiguousarray(operand) for operand in operands)
         out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
         extremes = FIRST_SUM.copy()
-        saturated = multiply_activations(
+        saturated = multiply(
             a.reshape(-1, rows, terms),
             b.reshape(-1, *b.shape[-2:]),
             op.transpose_b,
-            b.dtype == np.int8,
-            np.empty(panels_shape, np.int16),
-            np.zeros(padded, np.int32),
-            np.empty((STRIP_ROWS, padded_terms), np.int16),
+            shifted,
+            empty_panels(terms, columns, form),
+            QUAD if as_quads else PAIR,
+            np.empty(padded, np.int32),
+            np.empty((STRIP_ROWS, padded_terms(terms, form)), codes_dtype),
             np.empty((STRIP_ROWS, padded), np.int32),
             requantizer.arguments,
             extremes,

@@ -19,6 +19,7 @@ from simulator.simd.lanes.padded_codes import PaddedCodes
 from simulator.simd.lanes.vectors import LANES
 from simulator.simd.ops.matmul_fused import FIRST_SUM
 from simulator.simd.ops.requantizing import AnySimdRequantizer, simd_requantizer
+from simulator.simd.product.forms import Form
 from simulator.simd.product.narrow import narrow_activations, narrow_and_requantize
 from simulator.simd.product.narrow_bounds import (
     CHECKED_TERMS,
@@ -40,7 +41,7 @@ from simulator.simd.product.packing import (
     left_form,
     pack,
     padded_columns,
-    pairs_shape,
+    padded_terms,
 )
 from simulator.simd.product.tile import TILE_COLUMNS
 
@@ -195,18 +196,18 @@ def _of_activations(
     rows, columns = result.shape[-2:]
     terms = graph.tensors[op.a].shape[-1]
     padded = -(-columns // GROUP) * GROUP
-    padded_terms = pairs_shape(terms, columns)[1] // TILE_COLUMNS
+    padded_k = padded_terms(terms, Form.PAIRS)
     biases = np.zeros((4, padded), np.int32)
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a, b = (np.ascontiguousarray(operand) for operand in operands)
         out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
-        scratch = Scratch.empty((padded_terms, np.int16), terms, padded)
+        scratch = Scratch.empty((padded_k, np.int16), terms, padded)
         saturated = narrow_activations(
             a.reshape(-1, rows, terms),
             b.reshape(-1, *b.shape[-2:]),
             op.transpose_b,
-            np.empty((padded // TILE_COLUMNS, padded_terms * TILE_COLUMNS), np.int16),
+            np.empty((padded // TILE_COLUMNS, padded_k * TILE_COLUMNS), np.int16),
             _empty_lanes(terms, padded),
             np.zeros(1, np.bool_),
             Reach.empty(terms, padded).arguments,

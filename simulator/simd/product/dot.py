@@ -29,8 +29,16 @@ def instruction_for(*, signed_left: bool) -> str:
 
 
 def multiplies_signed_bytes() -> bool:
-    """Tell whether left codes may be signed, too."""
-    return has_vnni() and bool(cpu_features().get("avxvnniint8"))
+    """Tell whether left codes are multiplied as signed bytes.
+
+    The instruction has 256 bits: on a CPU that has the unsigned one of 512, that is preferred.
+    """
+    return bool(cpu_features().get("avxvnniint8")) and not has_wide_vnni()
+
+
+def has_wide_vnni() -> bool:
+    """Tell whether registers of 512 bits are multiplied."""
+    return bool(cpu_features().get("avx512vnni"))
 
 
 def add_quads(

@@ -14,12 +14,12 @@ from __future__ import annotations
 import numpy as np
 
 from simulator.numerics.jit import kernel
+from simulator.simd.product.forms import PAIR
 from simulator.simd.product.fused import requantize_strip
 from simulator.simd.product.narrow_bounds import CHECKED_TERMS, measure_columns, measure_rows
 from simulator.simd.product.narrow_flags import flag_row
 from simulator.simd.product.narrow_in_order import accumulate_flagged, pack_lanes, take_twice
 from simulator.simd.product.packing import (
-    PAIR,
     STRIP_ROWS,
     multiply_terms,
     pack_pairs,
