@@ -14,7 +14,13 @@ from simulator.boundary import problem_of_codes
 from simulator.config import default_threads
 from simulator.counts import OpCounts, summed
 from simulator.errors import AccumulatorOverflow, InputError
-from simulator.gemm import NumbaGemm, backend, limit_threads_of_this_thread, one_thread_per_worker
+from simulator.gemm import (
+    Gemm,
+    NumbaGemm,
+    backend,
+    limit_threads_of_this_thread,
+    one_thread_per_worker,
+)
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import accumulator_of
 from simulator.graph.ops import SPECS, Op
@@ -84,14 +90,7 @@ class Executor:
         self.backends = backends_in_use(self.choices)
         self._gemms = [backend(name) for name in self.backends]
         self._steps: list[tuple[Op, Kernel]] = [
-            (
-                op,
-                self.choices[op.name].kernel_of(op, graph, portable=portable)
-                if op.name in self.choices
-                # An op without a product asks for none.
-                else kernel_of(op, graph, NumbaGemm(), portable=portable),
-            )
-            for op in graph.ops
+            (op, kernel_of(op, graph, self._gemm_of(op), portable=portable)) for op in graph.ops
         ]
         self._masks = {op.name for op in graph.ops if SPECS[type(op)].is_mask(graph, op)}
         self._last_use = {name: step for step, op in enumerate(graph.ops) for name in op.operands}
@@ -141,6 +140,11 @@ class Executor:
                 if on_progress:
                     on_progress(len(task))
         return _join(parts)
+
+    def _gemm_of(self, op: Op) -> Gemm:
+        """Return the backend of an op's product; any of one without, which asks for none."""
+        choice = self.choices.get(op.name)
+        return NumbaGemm() if choice is None else backend(choice.backend)
 
     def _run_task(self, images: Array, taps: Collection[str]) -> RunOutput:
         """Run a few images on the calling thread."""

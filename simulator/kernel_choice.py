@@ -5,15 +5,16 @@ from __future__ import annotations
 
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import Op
+from simulator.graph.ops import MatMul, Op
 from simulator.numerics.jit import has_avx2
 from simulator.ops import BEHAVIOURS, Kernel
 from simulator.simd.ops import form
+from simulator.simd.ops.matmul import has_one_pass
 
 
-def vector_form(op: Op, graph: IntGraph, gemm: Gemm) -> Kernel | None:
-    """Return the kernel of an op in vector registers; none where CPU or numbers do not allow it."""
-    return form(op, graph, gemm) if has_avx2() else None
+def is_one_pass(op: MatMul, graph: IntGraph) -> bool:
+    """Tell whether a product and its requantization are one pass of vector code, by our tiles."""
+    return has_avx2() and has_one_pass(op, graph)
 
 
 def kernel_of(op: Op, graph: IntGraph, gemm: Gemm, *, portable: bool = False) -> Kernel:
@@ -29,5 +30,5 @@ def kernel_of(op: Op, graph: IntGraph, gemm: Gemm, *, portable: bool = False) ->
         whether to leave out vector code, so that both can be compared. With a portable ``gemm``
         (``numba``) nothing but plain loops is left.
     """
-    simd = None if portable else vector_form(op, graph, gemm)
+    simd = form(op, graph, gemm) if has_avx2() and not portable else None
     return BEHAVIOURS[type(op)].build(op, graph, gemm) if simd is None else simd

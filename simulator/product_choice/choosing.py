@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from simulator.errors import EnvironmentProblem
 from simulator.gemm import BACKENDS, backend
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import MatMul, Op
-from simulator.kernel_choice import kernel_of, vector_form
+from simulator.graph.ops import MatMul
+from simulator.kernel_choice import is_one_pass
 from simulator.numerics.jit import cpu_features, has_avx2, is_compiling
-from simulator.ops import Kernel
 from simulator.product_choice.classes import (
     ProductClass,
     class_of,
@@ -51,8 +50,6 @@ class Choice:
         measured for the class, by backend; empty where nothing was
     operations
         multiplications and additions of a task
-    kernel
-        of the op, where it was made on the way: packing weights twice takes its time
     """
 
     backend: str
@@ -60,12 +57,6 @@ class Choice:
     product_class: ProductClass | None = None
     rates: Rates = field(default_factory=lambda: NOTHING)
     operations: int = 0
-    kernel: Kernel | None = field(default=None, compare=False, repr=False)
-
-    def kernel_of(self, op: Op, graph: IntGraph, *, portable: bool) -> Kernel:
-        """Return the op's kernel, that of the choice where there is one already."""
-        gemm = backend(self.backend)
-        return self.kernel or kernel_of(op, graph, gemm, portable=portable)
 
 
 def choose(
@@ -107,17 +98,17 @@ def choose(
     rest = _first_usable()
     found = {op.name: _without_measuring(op, graph, rest) for op in products}
     open_ones = [op for op in products if found[op.name] is None]
-    kernels = {op.name: None if portable else _tile_kernel(op, graph) for op in open_ones}
-    classes = {
-        op.name: class_of(op, graph, one_pass=kernels[op.name] is not None) for op in open_ones
-    }
-    work = [(classes[op.name], operations_of_a_task(op, graph)) for op in open_ones]
+    work = [
+        (
+            class_of(op, graph, one_pass=not portable and is_one_pass(op, graph)),
+            operations_of_a_task(op, graph),
+        )
+        for op in open_ones
+    ]
     candidates = _candidates(kept, work, without_torch=without_torch)
-    measured(set(classes.values()), candidates, kept)
+    measured({which for which, _ in work}, candidates, kept)
     for op, (which, operations) in zip(open_ones, work, strict=True):
-        choice = _usable_choice(which, kept.of(which), candidates, operations)
-        kernel = kernels[op.name] if choice.backend == TILES else None
-        found[op.name] = replace(choice, kernel=kernel)
+        found[op.name] = _usable_choice(which, kept.of(which), candidates, operations)
     return MappingProxyType({name: choice for name, choice in found.items() if choice})
 
 
@@ -300,8 +291,3 @@ def _is_worth_importing(
             before += operations / rates[plain].gops
             after += operations / rates[quick].gops
     return before - after > WORTH_AN_IMPORT * before
-
-
-def _tile_kernel(op: MatMul, graph: IntGraph) -> Kernel | None:
-    """Return the kernel that multiplies and requantizes at once, if the op has one here."""
-    return vector_form(op, graph, backend(TILES)) if is_usable(TILES) else None
