@@ -75,22 +75,22 @@ def onnxruntime(subject: Subject, threads: int, process: OtherProcess) -> list[E
     """
     codes = codes_of(subject.graph, subject.images)
 
-    def engine(form: str, level: str, batch: int) -> Engine:
+    def engine(form: str, level: str, batch: int) -> tuple[float, Engine]:
         made = engine_of_onnxruntime(subject.graph, codes, form, batch, threads, process, level)
-        talk(f"{made.name}, {batch} images at a time: {1e3 * _least_seconds(made):.4g} ms/image")
-        return made
+        seconds = _least_seconds(made)
+        talk(f"{made.name}, {batch} images at a time: {1e3 * seconds:.4g} ms/image")
+        return seconds, made
 
     first = min(ORT_TRIED, len(codes))
     tried = {
-        (form, level): _least_seconds(engine(form, level, first))
-        for form in FORMS
-        for level in OPTIMIZATIONS
+        (form, level): engine(form, level, first)[0] for form in FORMS for level in OPTIMIZATIONS
     }
     safe = [key for key in tried if not (FORMS[key[0]].saturates and not has_fast_bytes())]
     found = []
     for form, level in dict.fromkeys(min(keys, key=tried.__getitem__) for keys in (tried, safe)):
         batches = [batch for batch in ORT_BATCHES if batch <= len(codes)]
-        found.append(min((engine(form, level, batch) for batch in batches), key=_least_seconds))
+        timed = [engine(form, level, batch) for batch in batches]
+        found.append(min(timed, key=lambda pair: pair[0])[1])
     return found
 
 
