@@ -84,7 +84,11 @@ def arguments() -> argparse.Namespace:
         help="graph.json of `aocq`, instead of --model; peers need quantized.json beside it",
     )
     parser.add_argument(
-        "--w-bits", type=int, default=8, help="of --model's weights (default %(default)s)"
+        "--w-bits",
+        type=int,
+        choices=range(2, 9),
+        default=8,
+        help="of --model's weights (default %(default)s)",
     )
     parser.add_argument("--profile", default="edge_npu_int8", help="the chip (default %(default)s)")
     parser.add_argument(
