@@ -18,7 +18,7 @@ import simulator
 from simulator import executor as executor_module
 from simulator.errors import EnvironmentProblem
 from simulator.executor import Executor
-from simulator.gemm import BACKENDS
+from simulator.gemm import BACKENDS, backend
 from simulator.graph.ops import MatMul
 from simulator.numerics.jit import has_avx2
 from simulator.product_choice import (
@@ -216,16 +216,25 @@ from pathlib import Path
 
 graph = load(Path(sys.argv[3]))
 choosing.may_try_torch = lambda: True
-which = class_of(graph.ops[0], graph, one_pass=choosing.has_avx2())
 first = "avx2" if choosing.has_avx2() else "blas"
-for gops in (105.0, 115.0):
-    for without_torch in (True, False):
-        kept = KeptRates.opened(None, {})
-        plain = {name: Rate(gops=50.0) for name in ("avx2", "blas", "numba")}
-        kept.rates[which] = {**plain, first: Rate(gops=100.0), "torch": Rate(gops=gops)}
-        print(gops, without_torch)
-        choices = choose(graph, kept=kept, without_torch=without_torch)
-        assert choices["large"].backend == first
+ROUNDS = {
+    "slower": (90.0, 0.1, False, False),
+    "too little": (115.0, 0.2, False, False),
+    "not wanted": (115.0, 0.1, True, False),
+    "sums alone": (115.0, 0.1, False, True),
+    "worth it": (115.0, 0.1, False, False),
+}
+for name, (gops, worth, without_torch, portable) in ROUNDS.items():
+    print(name)
+    choosing.WORTH_AN_IMPORT = worth
+    which = class_of(graph.ops[0], graph, one_pass=not portable)
+    kept = KeptRates.opened(None, {})
+    plain = {other: Rate(gops=50.0) for other in ("avx2", "blas", "numba")}
+    kept.rates[which] = {**plain, first: Rate(gops=100.0), "torch": Rate(gops=gops)}
+    if first == "blas" and not portable:  # without AVX2 there is no op of one pass
+        choosing.is_one_pass = lambda op, graph: True
+    choices = choose(graph, kept=kept, without_torch=without_torch, portable=portable)
+    assert choices["large"].backend == first
 assert "torch" not in sys.modules
 """
 
@@ -245,10 +254,7 @@ def test_torch_is_imported_only_where_it_saves_a_tenth(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "105.0 True",
-        "105.0 False",
-        "115.0 True",
-        "115.0 False",
+        *("slower", "too little", "not wanted", "sums alone", "worth it"),
         "torch was asked for",
     ]
 
@@ -287,3 +293,29 @@ def test_mixed_backends_give_the_same_integers(monkeypatch, narrow, turn):
     assert found.counts == expected.counts
     for name in taps:
         assert np.array_equal(found.taps[name], expected.taps[name]), name
+
+
+def test_every_product_is_multiplied_by_its_backend(monkeypatch):
+    used = set()
+
+    class Noted:
+        def __init__(self, name):
+            self.name = name
+
+        def prepare(self, b):
+            used.add((self.name, b.shape))
+            return backend(self.name).prepare(b)
+
+    graph = encoder_block()
+    monkeypatch.setattr(executor_module, "choose", mixed(["blas", "numba"]))
+    monkeypatch.setattr(executor_module, "backend", Noted)
+    executor = Executor(graph, threads=1)
+    executor.run(input_codes(graph, 1))
+    wanted = set()
+    for op in graph.ops:
+        if isinstance(op, MatMul):
+            shape = graph.tensors[op.b].shape[-2:]
+            terms_first = shape[::-1] if op.transpose_b else shape
+            wanted.add((executor.choices[op.name].backend, terms_first))
+    assert used == wanted
+    assert {name for name, _ in used} == {"blas", "numba"}
