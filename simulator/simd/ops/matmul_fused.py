@@ -13,18 +13,13 @@ from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
 from simulator.graph.ranges import Bounds, signed_bits
 from simulator.numerics.integer_type import IntArray
-from simulator.numerics.jit import has_vnni
 from simulator.ops.behaviour import Kernel, OpResult, SumCounts
 from simulator.simd.lanes.padded_codes import PaddedCodes
 from simulator.simd.lanes.requantization import LANE_BITS
 from simulator.simd.lanes.vectors import LANES
 from simulator.simd.ops.requantizing import AnySimdRequantizer, simd_requantizer
-from simulator.simd.product.forms import PAIR, QUAD, Form, left_codes
-from simulator.simd.product.fused import (
-    multiply_activations_as_pairs,
-    multiply_activations_as_quads,
-    multiply_and_requantize,
-)
+from simulator.simd.product.forms import form_of_activations, left_codes, terms_per_step
+from simulator.simd.product.fused import MULTIPLY_ACTIVATIONS, multiply_and_requantize
 from simulator.simd.product.packing import (
     STRIP_ROWS,
     empty_panels,
@@ -93,9 +88,8 @@ def _of_activations(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer
     rows, columns = result.shape[-2:]
     terms = graph.tensors[op.a].shape[-1]
     left, right = (graph.tensors[name].type.dtype for name in (op.a, op.b))
-    as_quads = has_vnni() and right == np.int8
-    form = Form.VNNI if as_quads else Form.PAIRS
-    multiply = multiply_activations_as_quads if as_quads else multiply_activations_as_pairs
+    form = form_of_activations(right)
+    multiply = MULTIPLY_ACTIVATIONS[form]
     codes_dtype, shifted = left_codes(form, left)
     padded = -(-columns // TILE_COLUMNS) * TILE_COLUMNS
 
@@ -109,7 +103,7 @@ def _of_activations(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer
             op.transpose_b,
             shifted,
             empty_panels(terms, columns, form),
-            QUAD if as_quads else PAIR,
+            terms_per_step(form),
             np.empty(padded, np.int32),
             np.empty((STRIP_ROWS, padded_terms(terms, form)), codes_dtype),
             np.empty((STRIP_ROWS, padded), np.int32),

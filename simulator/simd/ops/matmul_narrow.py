@@ -19,8 +19,8 @@ from simulator.simd.lanes.padded_codes import PaddedCodes
 from simulator.simd.lanes.vectors import LANES
 from simulator.simd.ops.matmul_fused import FIRST_SUM
 from simulator.simd.ops.requantizing import AnySimdRequantizer, simd_requantizer
-from simulator.simd.product.forms import Form
-from simulator.simd.product.narrow import narrow_activations, narrow_and_requantize
+from simulator.simd.product.forms import form_of_activations, left_codes, terms_per_step
+from simulator.simd.product.narrow import NARROW_ACTIVATIONS, narrow_and_requantize
 from simulator.simd.product.narrow_bounds import (
     CHECKED_TERMS,
     CLIPPED_I16,
@@ -38,6 +38,7 @@ from simulator.simd.product.narrow_bounds import (
 from simulator.simd.product.narrow_in_order import pack_lanes
 from simulator.simd.product.packing import (
     STRIP_ROWS,
+    empty_panels,
     left_form,
     pack,
     padded_columns,
@@ -196,22 +197,27 @@ def _of_activations(
     rows, columns = result.shape[-2:]
     terms = graph.tensors[op.a].shape[-1]
     padded = -(-columns // GROUP) * GROUP
-    padded_k = padded_terms(terms, Form.PAIRS)
+    left, right = (graph.tensors[name].type.dtype for name in (op.a, op.b))
+    form = form_of_activations(right)
+    codes_dtype, shifted = left_codes(form, left)
+    blocks = -(-terms // CHECKED_TERMS)
     biases = np.zeros((4, padded), np.int32)
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a, b = (np.ascontiguousarray(operand) for operand in operands)
         out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
-        scratch = Scratch.empty((padded_k, np.int16), terms, padded)
-        saturated = narrow_activations(
+        scratch = Scratch.empty((padded_terms(terms, form), codes_dtype), terms, padded)
+        saturated = NARROW_ACTIVATIONS[form](
             a.reshape(-1, rows, terms),
             b.reshape(-1, *b.shape[-2:]),
             op.transpose_b,
-            np.empty((padded // TILE_COLUMNS, padded_k * TILE_COLUMNS), np.int16),
+            shifted,
+            empty_panels(terms, columns, form, PANELS),
+            terms_per_step(form),
             _empty_lanes(terms, padded),
             np.zeros(1, np.bool_),
             Reach.empty(terms, padded).arguments,
-            np.zeros((1, padded), np.int32),
+            np.empty((1 + blocks, padded), np.int32),
             biases,
             register.arguments,
             *scratch.arguments,

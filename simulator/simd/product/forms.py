@@ -40,6 +40,11 @@ def forms_here() -> tuple[str, ...]:
     return tuple(form.name.lower() for form in ((Form.VNNI, *plain) if has_vnni() else plain))
 
 
+def form_of_activations(dtype: np.dtype) -> Form:
+    """Return the fastest form of right operands that are packed for every image."""
+    return Form.VNNI if has_vnni() and dtype == np.int8 else Form.PAIRS
+
+
 def terms_per_step(form: Form) -> int:
     """Return how many terms of a column lie side by side: pairs, or quads."""
     return PAIR if form is Form.PAIRS else QUAD

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from simulator.numerics.jit import kernel
 from simulator.simd.lanes.requantize_row import requantize_row
-from simulator.simd.product.forms import PAIR, QUAD
+from simulator.simd.product.forms import PAIR, QUAD, Form
 from simulator.simd.product.packing import (
     STRIP_ROWS,
     multiply_from,
@@ -130,5 +132,9 @@ def pack_right_quads(b, transposed, turned, shifted, panels, initial):
         initial[:] = 0
 
 
-multiply_activations_as_pairs = _multiply_activations_by(pack_right_pairs)
-multiply_activations_as_quads = _multiply_activations_by(pack_right_quads)
+MULTIPLY_ACTIVATIONS: Mapping[Form, Any] = MappingProxyType(
+    {
+        Form.PAIRS: _multiply_activations_by(pack_right_pairs),
+        Form.VNNI: _multiply_activations_by(pack_right_quads),
+    }
+)

@@ -79,54 +79,45 @@ VNNI_ROWS = VNNI_SHAPE.rows
 Add = Callable[[Any, Any, Any], Any]
 
 
-def tile_of(shape: Shape | None = None) -> Any:
-    """Return the function of a tile; without a shape, it has that of its form."""
+@intrinsic
+def multiply_tile(
+    typing, left, left_at, left_stride, packed, packed_at, steps, chunk, start, start_at,
+    start_stride, sums, sums_at, sums_stride,
+):  # fmt: skip
+    """Write ``start`` plus a product of some rows of ``left`` and 16 packed columns.
 
-    @intrinsic
-    def multiply_tile(
-        typing, left, left_at, left_stride, packed, packed_at, steps, chunk, start, start_at,
-        start_stride, sums, sums_at, sums_stride,
-    ):  # fmt: skip
-        """Write ``start`` plus a product of some rows of ``left`` and 16 packed columns.
+    Parameters
+    ----------
+    left
+        int16, uint8 or int8, flat; rows of codes start at ``left_at``, ``left_stride`` elements
+        apart
+    packed
+        int16 (pairs), int8 (quads) or int32 (vnni), flat; from ``packed_at`` on, for each step, the
+        step's 2 or 4 codes of every column
+    steps
+        how many pairs or quads of terms there are: a multiple of 2
+    chunk
+        for quads: how many of them 16 bits hold; a multiple of 2
+    start, sums
+        int32, flat; rows of 16 sums start at ``start_at``, ``start_stride`` elements apart
+    """
+    index = types.intp
+    signature = types.void(
+        left, index, index, packed, index, index, index, start, index, index, sums, index, index
+    )  # fmt: skip
 
-        Parameters
-        ----------
-        left
-            int16, uint8 or int8, flat; rows of codes start at ``left_at``, ``left_stride``
-            elements apart
-        packed
-            int16 (pairs), int8 (quads) or int32 (vnni), flat; from ``packed_at`` on, for each
-            step, the step's 2 or 4 codes of every column
-        steps
-            how many pairs or quads of terms there are: a multiple of 2
-        chunk
-            for quads: how many of them 16 bits hold; a multiple of 2
-        start, sums
-            int32, flat; rows of 16 sums start at ``start_at``, ``start_stride`` elements apart
-        """
-        index = types.intp
-        signature = types.void(
-            left, index, index, packed, index, index, index, start, index, index, sums, index, index
-        )  # fmt: skip
-        quads = packed.dtype == types.int8
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         is_vnni = packed.dtype == types.int32
-        held = shape or (VNNI_SHAPE if is_vnni else NARROW)
+        shape = VNNI_SHAPE if is_vnni else NARROW
+        places = _places(context, builder, signature.args, arguments, shape)
+        if packed.dtype == types.int8:
+            _in_16_bits(builder, places, arguments[5:7], shape)
+        else:
+            add = quads_added(builder, left.dtype.signed) if is_vnni else pairs_added(builder)
+            multiply_in_32_bits(builder, places, arguments[5], shape, add)
+        return context.get_dummy_value()
 
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            places = _places(context, builder, signature.args, arguments, held)
-            if quads:
-                _in_16_bits(builder, places, arguments[5:7], held)
-            else:
-                add = _quads_at_once(builder, left.dtype.signed) if is_vnni else _pairs(builder)
-                _in_32_bits(builder, places, arguments[5], held, add)
-            return context.get_dummy_value()
-
-        return signature, generate
-
-    return multiply_tile
-
-
-multiply_tile = tile_of()
+    return signature, generate
 
 
 class Places(NamedTuple):
@@ -155,15 +146,12 @@ def _places(context: Any, builder: Any, kinds: Any, arguments: Any, shape: Shape
     rows = [element(builder, left, (at, 1), (stride, row)) for row in range(shape.rows)]
     columns = element(builder, place(3), (arguments[4], 1))
     in_bytes = [builder.bitcast(address, INT8.as_pointer()) for address in (*rows, columns)]
-    rows, columns = in_bytes[:-1], in_bytes[-1]
-    if shape.rows <= NARROW.rows:
-        # Each row's address in a register of its own: told that they are multiples of a stride, the
-        # compiler adds them up anew in each step. There is no room for more rows.
-        rows = [hidden(builder, address) for address in rows]
-    return Places(rows, columns, tile(7), tile(10))
+    return Places(in_bytes[:-1], in_bytes[-1], tile(7), tile(10))
 
 
-def _pairs(builder: Any) -> Add:
+def pairs_added(builder: Any) -> Add:
+    """Return how pairs are multiplied and added."""
+
     def add(total: Any, a: Any, b: Any) -> Any:
         seen = [builder.bitcast(codes, I16X16) for codes in (a, b)]
         return builder.add(total, call(builder, "llvm.x86.avx2.pmadd.wd", I32X8, *seen))
@@ -171,8 +159,9 @@ def _pairs(builder: Any) -> Add:
     return add
 
 
-def _quads_at_once(builder: Any, signed_left: bool) -> Add:
-    instruction = instruction_for(signed_left=signed_left)
+def quads_added(builder: Any, signed_left: bool, instruction: str | None = None) -> Add:
+    """Return how quads are, by an instruction, or by the one that this CPU has."""
+    instruction = instruction or instruction_for(signed_left=signed_left)
 
     def add(total: Any, a: Any, b: Any) -> Any:
         return add_quads(builder, total, a, b, instruction, signed_left)
@@ -180,10 +169,10 @@ def _quads_at_once(builder: Any, signed_left: bool) -> Add:
     return add
 
 
-def _in_32_bits(builder: Any, places: Places, steps: Any, shape: Shape, add: Add) -> None:
+def multiply_in_32_bits(builder: Any, places: Places, steps: Any, shape: Shape, add: Add) -> None:
     """Pairs and vnni: sums of 32 bits stay in registers to the end."""
     start = [load(builder, place, shape.register) for place in places.start]
-    final = multiply_steps(builder, places, (constant(0), steps), shape, add, start)
+    final = _steps(builder, places, (constant(0), steps), shape, add, start)
     for value, place in zip(final, places.sums, strict=True):
         store(builder, value, place)
 
@@ -203,7 +192,7 @@ def _in_16_bits(builder: Any, places: Places, counts: Values, shape: Shape) -> N
     def one_chunk(begin: Any, _: Values) -> list[Any]:
         stop = builder.add(begin, chunk)
         stop = builder.select(builder.icmp_signed("<", stop, steps), stop, steps)
-        partial = multiply_steps(builder, places, (begin, stop), shape, add, nothing)
+        partial = _steps(builder, places, (begin, stop), shape, add, nothing)
         for value, place in zip(partial, places.sums, strict=True):
             wide = call(builder, "llvm.x86.avx2.pmadd.wd", I32X8, value, ones)
             store(builder, builder.add(load(builder, place, I32X8), wide), place)
@@ -212,10 +201,15 @@ def _in_16_bits(builder: Any, places: Places, counts: Values, shape: Shape) -> N
     loop(builder, constant(0), steps, chunk, [], one_chunk)
 
 
-def multiply_steps(
+def _steps(
     builder: Any, places: Places, limits: tuple[Any, Any], shape: Shape, add: Add, start: Values
 ) -> list[Any]:
     """Add up the products of all steps between two limits, in registers."""
+    rows = places.rows
+    if shape.rows <= NARROW.rows:
+        # Each row's address in a register of its own: told that they are multiples of a stride, the
+        # compiler adds them up anew in each step. There is no room for more rows.
+        rows = [hidden(builder, address) for address in rows]
     width = STEP_BYTES * shape.register.count
     registers = range(TILE_COLUMNS // shape.register.count)
 
@@ -230,7 +224,7 @@ def multiply_steps(
             ]
             columns = [load(builder, place, shape.register) for place in columns]
             for row in range(shape.rows):
-                place = element(builder, places.rows[row], (step, STEP_BYTES))
+                place = element(builder, rows[row], (step, STEP_BYTES))
                 a = broadcast(builder, place, INT32, shape.register)
                 for register in registers:
                     spot = row * len(registers) + register
