@@ -213,7 +213,7 @@ def _reason(best: str, first: str, known: Rates) -> str:
         if name != first
     ]
     words = ", ".join(others)
-    close = any(not rate.at_most and rate.gops > ours for rate in known.values())
+    close = any(rate.gops > ours for rate in known.values())
     return f"{words}; another has to be {MARGIN} times as fast" if close else words
 
 
