@@ -35,7 +35,7 @@ class Slow(NumbaGemm):
 
     def prepare(self, b):
         product = super().prepare(b)
-        return lambda a: max((product(a) for _ in range(9)), key=len)
+        return lambda a: max((product(a) for _ in range(40)), key=len)
 
 
 # --- measuring ------------------------------------------------------------------------------------
@@ -64,7 +64,7 @@ def test_a_trial_is_a_valid_op_whose_kernels_agree(kind, bits):
 @pytest.mark.parametrize("which", [LAYER, product_class(Kind.ATTENTION_SUMS, 16, 32, 16)])
 def test_the_slower_backend_has_the_lower_rate(which):
     found = measure(which, [NumbaGemm(), Slow()])
-    assert found["numba"].gops > 3 * found["slow"].gops > 0
+    assert found["numba"].gops > 2 * found["slow"].gops > 0
     assert not found["numba"].at_most
 
 
