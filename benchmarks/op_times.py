@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Time of the emulator by op: a clock around the kernel of every op.
+"""Time of the emulator by op: a clock around the kernel of every op, or of a few that have one.
 
 Read once, not in turns: a clock costs a little in ops that only change a shape.
 """
@@ -7,14 +7,16 @@ Read once, not in turns: a clock costs a little in ops that only change a shape.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from simulator.executor import Executor
 from simulator.graph import IntGraph
 from simulator.graph.ops import SPECS, MatMul, Op, op_name
+from simulator.kernel_choice import Step
 from simulator.numerics.float_type import Array
-from simulator.ops import Kernel, OpResult
+from simulator.ops import GroupKernel, OpResult
+from simulator.ops.behaviour import InnerResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,7 @@ class OpTimes:
     by_kind
         seconds inside kernels, summed over worker threads, the largest first
     by_op
-        the same by op name
+        the same by op name; the time of a kernel of several ops is its last one's
     wall
         seconds of the run
     share
@@ -47,6 +49,11 @@ def kind_of(op: Op, graph: IntGraph) -> str:
     return "layout" if SPECS[type(op)].moves_codes else op_name(op)
 
 
+def kind_of_step(step: Step, graph: IntGraph) -> str:
+    """Return what a table calls a step: the kinds of its ops, joined, each once."""
+    return " + ".join(dict.fromkeys(kind_of(op, graph) for op in step.ops))
+
+
 def op_times(executor: Executor, codes: Array) -> OpTimes:
     """Run ``codes`` [images, ...] with clocks, after one image without; the executor stays clean.
 
@@ -54,10 +61,11 @@ def op_times(executor: Executor, codes: Array) -> OpTimes:
     """
     executor.run(codes[:1])
     plain = executor._steps
-    # One list per op: appending is safe from several threads, adding up is not.
+    # One list per step: appending is safe from several threads, adding up is not.
     spent: list[list[float]] = [[] for _ in plain]
     executor._steps = [
-        (op, _clocked(kernel, times)) for (op, kernel), times in zip(plain, spent, strict=True)
+        replace(step, kernel=_clocked(step.kernel, times))
+        for step, times in zip(plain, spent, strict=True)
     ]
     start = time.perf_counter()
     try:
@@ -65,18 +73,19 @@ def op_times(executor: Executor, codes: Array) -> OpTimes:
     finally:
         executor._steps = plain
     wall = time.perf_counter() - start
-    by_op = {op.name: sum(times) for (op, _), times in zip(plain, spent, strict=True)}
+    by_op = {op.name: 0.0 for op in executor.graph.ops}
     by_kind: dict[str, float] = {}
-    for op, _ in plain:
-        kind = kind_of(op, executor.graph)
-        by_kind[kind] = by_kind.get(kind, 0.0) + by_op[op.name]
+    for step, times in zip(plain, spent, strict=True):
+        by_op[step.result] = sum(times)
+        kind = kind_of_step(step, executor.graph)
+        by_kind[kind] = by_kind.get(kind, 0.0) + by_op[step.result]
     ordered = dict(sorted(by_kind.items(), key=lambda item: -item[1]))
     share = sum(by_op.values()) / (wall * executor.threads)
     return OpTimes(by_kind=ordered, by_op=by_op, wall=wall, share=share)
 
 
-def _clocked(kernel: Kernel, times: list[float]) -> Callable[[Sequence[Array]], OpResult]:
-    def timed(operands: Sequence[Array]) -> OpResult:
+def _clocked(kernel: GroupKernel, times: list[float]) -> GroupKernel:
+    def timed(operands: Sequence[Array]) -> tuple[Sequence[InnerResult], OpResult]:
         start = time.perf_counter()
         result = kernel(operands)
         times.append(time.perf_counter() - start)

@@ -25,11 +25,11 @@ from simulator.gemm import (
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import accumulator_of
 from simulator.graph.ops import SPECS, Op
-from simulator.kernel_choice import kernel_of
+from simulator.kernel_choice import Step, group_steps, single_step
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.float_type import Array
-from simulator.ops import BEHAVIOURS, Kernel
-from simulator.ops.behaviour import SumCounts
+from simulator.ops import BEHAVIOURS, OpResult
+from simulator.ops.behaviour import InnerResult, SumCounts
 from simulator.product_choice import AUTO, backends_in_use, choose
 from simulator.taps import no_such_tensor
 
@@ -90,11 +90,11 @@ class Executor:
         self.choices = choose(graph, gemm, portable=portable, without_torch=without_torch)
         self.backends = backends_in_use(self.choices)
         self._gemms = [backend(name) for name in self.backends]
-        self._steps: list[tuple[Op, Kernel]] = [
-            (op, kernel_of(op, graph, self._gemm_of(op), portable=portable)) for op in graph.ops
-        ]
+        self.portable = portable
+        self._groups = () if portable else group_steps(graph, self._gemm_of)
+        self._single: dict[str, Step] = {}
+        self._steps = self._steps_for(graph.outputs)
         self._masks = {op.name for op in graph.ops if SPECS[type(op)].is_mask(graph, op)}
-        self._last_use = {name: step for step, op in enumerate(graph.ops) for name in op.operands}
 
     def run(
         self,
@@ -120,6 +120,9 @@ class Executor:
             If the shape, type or range of ``images`` is not the input's, or a tap does not exist.
         """
         self._check(images, taps)
+        # The steps of no taps are made beforehand, and a list that others may have put there.
+        dissolved = any(op.name in taps for step in self._groups for op in step.ops[:-1])
+        steps = self._steps_for({*taps, *self.graph.outputs}) if dissolved else self._steps
         images = np.ascontiguousarray(images)  # as kernels take them
         size = IMAGES_PER_TASK
         if not any(_may_stop(op) for op in self.graph.ops):
@@ -135,7 +138,7 @@ class Executor:
             ) as pool,
         ):
             for task, part in zip(
-                tasks, pool.map(lambda task: self._run_task(task, taps), tasks), strict=True
+                tasks, pool.map(lambda task: self._run_task(task, taps, steps), tasks), strict=True
             ):
                 parts.append(part)
                 if on_progress:
@@ -147,25 +150,49 @@ class Executor:
         choice = self.choices.get(op.name)
         return NumbaGemm() if choice is None else backend(choice.backend)
 
-    def _run_task(self, images: Array, taps: Collection[str]) -> RunOutput:
+    def _steps_for(self, kept: Collection[str]) -> list[Step]:
+        """Return the steps of a run that writes out the tensors to keep: groups without them."""
+        groups = {
+            op.name: step
+            for step in self._groups
+            if not any(op.name in kept for op in step.ops[:-1])
+            for op in step.ops
+        }
+        steps = []
+        for op in self.graph.ops:
+            group = groups.get(op.name)
+            if group is None:
+                if op.name not in self._single:
+                    self._single[op.name] = single_step(
+                        op, self.graph, self._gemm_of(op), portable=self.portable
+                    )
+                steps.append(self._single[op.name])
+            elif op is group.ops[-1]:
+                steps.append(group)
+        return steps
+
+    def _run_task(self, images: Array, taps: Collection[str], steps: Sequence[Step]) -> RunOutput:
         """Run a few images on the calling thread."""
         graph = self.graph
         kept = {*taps, *graph.outputs}
+        last_use = {name: number for number, step in enumerate(steps) for name in step.operands}
         values: dict[str, Array] = {**graph.constants, graph.inputs[0]: images}
         counts = {}
-        for step, (op, kernel) in enumerate(self._steps):
-            compilation.at(step + 1, len(self._steps))
-            result = kernel([values[name] for name in op.operands])
-            values[op.name] = result.codes
-            counts[op.name] = OpCounts(
-                elements=result.codes.size,
-                saturated=0 if op.name in self._masks else result.saturated,
-                sums=result.sums,
-                in_order=result.in_order,
-            )
-            _stop_at_errors(op, result.sums)
-            for name in op.operands:
-                if self._last_use[name] == step and name not in kept:
+        for number, step in enumerate(steps):
+            compilation.at(number + 1, len(steps))
+            inner, result = step.kernel([values[name] for name in step.operands])
+            values[step.result] = result.codes
+            results: list[InnerResult | OpResult] = [*inner, result]
+            for op, found in zip(step.ops, results, strict=True):
+                counts[op.name] = OpCounts(
+                    elements=found.elements,
+                    saturated=0 if op.name in self._masks else found.saturated,
+                    sums=found.sums,
+                    in_order=found.in_order,
+                )
+                _stop_at_errors(op, found.sums)
+            for name in step.operands:
+                if last_use[name] == number and name not in kept:
                     values.pop(name, None)
         return RunOutput(
             outputs={name: values[name] for name in graph.outputs},

@@ -65,9 +65,9 @@ from simulator.ops import (
     softmax_lut513,
     squared_difference,
 )
-from simulator.ops.behaviour import Behaviour, Kernel, OpResult
+from simulator.ops.behaviour import Behaviour, GroupKernel, Kernel, OpResult
 
-__all__ = ["BEHAVIOURS", "Behaviour", "Kernel", "OpResult"]
+__all__ = ["BEHAVIOURS", "Behaviour", "GroupKernel", "Kernel", "OpResult"]
 
 BEHAVIOURS: Mapping[type[Op], Behaviour] = MappingProxyType(
     {

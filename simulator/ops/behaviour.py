@@ -76,8 +76,28 @@ class OpResult(NamedTuple):
     sums: SumCounts | None = None
     in_order: int = 0
 
+    @property
+    def elements(self) -> int:
+        """How many results there are."""
+        return self.codes.size
+
+
+class InnerResult(NamedTuple):
+    """What a kernel of several ops tells of one whose result it does not write out.
+
+    elements : results computed
+    saturated, sums, in_order : see :class:`OpResult`
+    """
+
+    elements: int
+    saturated: int = 0
+    sums: SumCounts | None = None
+    in_order: int = 0
+
 
 Kernel = Callable[[Sequence[Array]], OpResult]
+# A kernel of several ops: of all but the last, whose result is written out, only what is counted.
+GroupKernel = Callable[[Sequence[Array]], tuple[Sequence[InnerResult], OpResult]]
 Reference = Callable[[Any, IntGraph, Sequence[Array]], OpResult]
 
 

@@ -205,7 +205,7 @@ def test_an_error_in_a_worker_reaches_the_caller(block, codes, monkeypatch):
     def fail(_):
         raise RuntimeError("a broken kernel")
 
-    monkeypatch.setattr(executor, "_steps", [(block.ops[0], fail)])
+    monkeypatch.setattr(executor, "_steps", [replace(executor._steps[0], kernel=fail)])
     with pytest.raises(RuntimeError, match="a broken kernel"):
         executor.run(codes)
 

@@ -30,6 +30,7 @@ from simulator.simd.lanes.vectors import (
     constant,
     element,
     fill,
+    joined,
     larger,
     load,
     smaller,
@@ -39,7 +40,8 @@ from simulator.simd.lanes.vectors import (
 
 LANE_BITS = 32
 LARGEST_ZERO_POINT = 1 << 30  # a shifted upper half has 31 bits: their sum has 32
-EVEN_UPPER = [1, 9, 3, 11, 5, 13, 7, 15]  # the upper halves of even and odd products, in turns
+LOWER_HALF = (1 << LANE_BITS) - 1
+LARGEST_UPPER_BIAS = 1 << 62  # an upper half of 31 bits and one of this still fit 32
 
 Parts = Sequence[Callable[[Any], Any]]  # of ``arguments``: each gives its address as that of a type
 Rule = Callable[[Any, Any], Any]  # 8 sums and the first one's channel become rounded numbers
@@ -48,6 +50,7 @@ Rule = Callable[[Any, Any], Any]  # 8 sums and the first one's channel become ro
 class DependsOn(Enum):
     """Property of a product that its rounding offset depends on."""
 
+    UPPER = -1  # nothing, and only the upper half of a product takes part: that of ``bias`` is all
     NOTHING = 0  # ``pre_shift_offset`` is in ``bias``
     SIGN = 1  # and ``pre_shift_offset`` is 0
     BITS = 2
@@ -97,6 +100,8 @@ class SimdRequantizer:
         depends_on = DependsOn.BITS
         if not (if_negative.any() or if_odd.any()):
             depends_on, bias = DependsOn.NOTHING, bias + requantizer.pre_shift_offset
+            if not (bias & LOWER_HALF).any() and (np.abs(bias) < LARGEST_UPPER_BIAS).all():
+                depends_on = DependsOn.UPPER
         elif not (if_odd.any() or requantizer.pre_shift_offset.any()):
             depends_on = DependsOn.SIGN
 
@@ -120,14 +125,22 @@ class SimdRequantizer:
     @property
     def arguments(self) -> tuple[object, ...]:
         """Return what kernels take as ``requantizer``; how many they are tells what is added."""
+        ends = (self.zero_point, self.low, self.high)
+        if self.depends_on is DependsOn.UPPER:
+            return (self.multiplier, *self._upper_parts(), self.shift, *ends)
         all_parts = [self.pre_shift_offset, self.bias, self.if_negative, self.if_odd, self.distance]
         halves = {
             DependsOn.NOTHING: [self.bias],
             DependsOn.SIGN: [self.bias, self.if_negative],
             DependsOn.BITS: all_parts,
         }[self.depends_on]
-        ends = (self.zero_point, self.low, self.high)
         return (self.multiplier, self.shift, *(half.reshape(-1) for half in halves), *ends)
+
+    def _upper_parts(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return the odd multipliers where the even ones are, and the upper halves of the bias."""
+        odd = np.repeat(self.multiplier[1::2], 2)
+        bias = self.bias.transpose(0, 2, 1).reshape(-1) >> LANE_BITS
+        return odd, bias.astype(np.int32)
 
 
 def _fits_lanes(requantizer: Requantizer, padded: int) -> bool:
@@ -163,45 +176,80 @@ def _padded(vector: NDArray[np.int64], length: int, filling: int) -> NDArray[np.
     return np.concatenate([vector, np.full(length - len(vector), filling, np.int64)])
 
 
-def fixed_point_rule(builder: Any, parts: Parts) -> Rule:
-    """Return how 8 sums become rounded numbers by what stands before the ends in ``arguments``."""
-    multipliers, shifts = (part(INT32) for part in parts[:2])
-    halves = [part(INT64) for part in parts[2:]]
+def upper_rule(builder: Any, parts: Parts) -> Rule:
+    """Return how 8 or 16 sums become rounded numbers where nothing but upper halves takes part.
+
+    ``parts`` are the multipliers, those of odd channels in pairs, the offsets of the upper halves,
+    and the shifts.
+    """
+    multipliers, odd_ones, offsets, shifts = (part(INT32) for part in parts)
 
     def rule(values: Any, first: Any) -> Any:
-        factors = load(builder, element(builder, multipliers, (first, 1)), I32X8)
-        products = []
-        for odd in (False, True):
-            offset = constant(LANES // 2 if odd else 0)
-            constants = [
-                load(builder, element(builder, half, (first, 1), (offset, 1)), I64X4)
-                for half in halves
-            ]
-            product = builder.mul(widened(builder, values, odd), widened(builder, factors, odd))
-            products.append(builder.bitcast(rounded(builder, product, constants), I32X8))
-        order = ir.Constant(ir.VectorType(INT32, LANES), EVEN_UPPER)
-        upper = builder.shuffle_vector(*products, order)
-        distance = load(builder, element(builder, shifts, (first, 1)), I32X8)
-        return builder.ashr(upper, distance)
+        def constants(start: Any) -> Any:
+            return load(builder, element(builder, start, (first, 1)), values.type)
+
+        products = [
+            builder.mul(
+                widened(builder, values, odd), widened(builder, constants(factors), odd=False)
+            )
+            for odd, factors in ((False, multipliers), (True, odd_ones))
+        ]
+        upper = builder.add(upper_halves(builder, products, values.type), constants(offsets))
+        return builder.ashr(upper, constants(shifts))
 
     return rule
 
 
-def broadcast_each(builder: Any, numbers: Values) -> list[Any]:
+def fixed_point_rule(builder: Any, parts: Parts) -> Rule:
+    """Return how 8 or 16 sums become rounded numbers by what stands before the ends."""
+    multipliers, shifts = (part(INT32) for part in parts[:2])
+    halves = [part(INT64) for part in parts[2:]]
+
+    def rule(values: Any, first: Any) -> Any:
+        factors = load(builder, element(builder, multipliers, (first, 1)), values.type)
+
+        def constants_of(half: Any, odd: bool) -> Any:
+            found = None
+            for eight in range(0, values.type.count, LANES):
+                offset = constant(eight + (LANES // 2 if odd else 0))
+                some = load(builder, element(builder, half, (first, 1), (offset, 1)), I64X4)
+                found = some if found is None else joined(builder, found, some)
+            return found
+
+        products = []
+        for odd in (False, True):
+            constants = [constants_of(half, odd) for half in halves]
+            product = builder.mul(widened(builder, values, odd), widened(builder, factors, odd))
+            products.append(rounded(builder, product, constants))
+        distance = load(builder, element(builder, shifts, (first, 1)), values.type)
+        return builder.ashr(upper_halves(builder, products, values.type), distance)
+
+    return rule
+
+
+def upper_halves(builder: Any, products: Values, vector: Any) -> Any:
+    """Return the upper halves of even and odd products of 64 bits, in turns, as a ``vector``."""
+    order = [i + 1 if i % 2 == 0 else vector.count + i for i in range(vector.count)]
+    mask = ir.Constant(ir.VectorType(INT32, vector.count), order)
+    return builder.shuffle_vector(*(builder.bitcast(half, vector) for half in products), mask)
+
+
+def broadcast_each(builder: Any, numbers: Values, vector: Any = I32X8) -> list[Any]:
     """Return a register per number, which it fills."""
-    return [fill(builder, builder.trunc(number, INT32), I32X8) for number in numbers]
+    return [fill(builder, builder.trunc(number, INT32), vector) for number in numbers]
 
 
 def store_fitted(builder: Any, rounded: Any, ends: Values, place: Any, saturated: Any) -> Any:
-    """Store 8 rounded values as codes; return ``saturated``, one more in lanes that did not fit.
+    """Store rounded values as codes; return ``saturated``, one more in lanes that did not fit.
 
     ``ends`` holds zero point, lowest and highest code.
     """
     zero, low, high = ends
     codes = builder.add(rounded, zero)
     fitted = smaller(builder, larger(builder, codes, low), high)
-    changed = builder.sext(builder.icmp_signed("!=", codes, fitted), I32X8)
-    store(builder, builder.trunc(fitted, ir.VectorType(place.type.pointee, LANES)), place)
+    changed = builder.sext(builder.icmp_signed("!=", codes, fitted), codes.type)
+    narrow = ir.VectorType(place.type.pointee, rounded.type.count)
+    store(builder, builder.trunc(fitted, narrow), place)
     return builder.sub(saturated, changed)
 
 
@@ -215,9 +263,10 @@ def sum_of_lanes(builder: Any, values: Any) -> Any:
 
 
 def widened(builder: Any, values: Any, odd: bool) -> Any:
-    """Return the even or the odd ones of 8 lanes as 64-bit numbers."""
-    wide = builder.bitcast(values, I64X4)
-    distance = splat(I64X4, LANE_BITS)
+    """Return the even or the odd ones of 32-bit lanes as 64-bit numbers."""
+    vector = ir.VectorType(INT64, values.type.count // 2)
+    wide = builder.bitcast(values, vector)
+    distance = splat(vector, LANE_BITS)
     return builder.ashr(wide if odd else builder.shl(wide, distance), distance)
 
 
@@ -231,7 +280,8 @@ def rounded(builder: Any, product: Any, constants: Values) -> Any:
     else:
         pre_shift_offset, bias, if_negative, if_odd, distance = constants
         product = builder.add(product, pre_shift_offset)
-    below = builder.sext(builder.icmp_signed("<", product, splat(I64X4, 0)), I64X4)
+    none = splat(product.type, 0)
+    below = builder.sext(builder.icmp_signed("<", product, none), product.type)
     total = builder.add(builder.add(product, bias), builder.and_(below, if_negative))
     if distance is None:
         return total

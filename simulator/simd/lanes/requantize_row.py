@@ -1,34 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One row of sums becomes codes in vector registers, in fixed point or in float."""
+"""Rows of sums become codes in vector registers, in fixed point or in float."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 from numba import types
 
+from simulator.numerics.jit import cpu_features
 from simulator.simd.lanes.float_requantization import float_rules
 from simulator.simd.lanes.requantization import (
     Rule,
     broadcast_each,
     fixed_point_rule,
     store_fitted,
-    sum_of_lanes,
+    upper_rule,
 )
 from simulator.simd.lanes.vectors import (
     I32X8,
+    I32X16,
     INT32,
     INT64,
     LANES,
-    Values,
     address_of,
+    call,
     constant,
     element,
     intrinsic,
+    joined,
     larger,
     load,
     loop,
+    loop_if_any,
     smaller,
     splat,
     store,
@@ -52,26 +57,79 @@ def requantize_row(typing, sums, sums_at, out, out_at, requantizer, extremes):
         int32 [16]: lane by lane the least and the largest sum so far
     """
     index = types.intp
-    return types.int64(sums, index, out, index, requantizer, extremes), _generate
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def place(number: int, lane: Any) -> Any:
+            return address_of(context, builder, signature.args[number], arguments[number], lane)
+
+        rows = Rows(
+            count=constant(1),
+            sums=(element(builder, place(0, INT32), (arguments[1], 1)), constant(0)),
+            codes=(_codes(builder, place, signature, 2, arguments[3]), constant(0)),
+        )
+        constants = signature.args[4], arguments[4]
+        return requantized(context, builder, rows, constants, place(5, INT32))
+
+    return types.int64(sums, index, out, index, requantizer, extremes), generate
 
 
-def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    sums_kind, _, out_kind, _, constants_kind, extremes_kind = signature.args
-    sums, sums_at, out, out_at, requantizer, extremes = arguments
-    kinds = list(constants_kind.types)
-    parts = [builder.extract_value(requantizer, i) for i in range(len(kinds))]
-    count = context.make_array(kinds[0])(context, builder, parts[0]).nitems
-    code = ir.IntType(out_kind.dtype.bitwidth)
-    source = element(builder, address_of(context, builder, sums_kind, sums, INT32), (sums_at, 1))
-    target = element(builder, address_of(context, builder, out_kind, out, code), (out_at, 1))
-    extreme = address_of(context, builder, extremes_kind, extremes, INT32)
-    ends = broadcast_each(builder, parts[-ENDS:])
+@intrinsic
+def requantize_rows(
+    typing, sums, sums_at, sums_stride, out, out_at, out_stride, count, requantizer, extremes
+):
+    """As :func:`requantize_row`, ``count`` rows, ``sums_stride`` and ``out_stride`` apart."""
+    index = types.intp
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def place(number: int, lane: Any) -> Any:
+            return address_of(context, builder, signature.args[number], arguments[number], lane)
+
+        rows = Rows(
+            count=arguments[6],
+            sums=(element(builder, place(0, INT32), (arguments[1], 1)), arguments[2]),
+            codes=(_codes(builder, place, signature, 3, arguments[4]), arguments[5]),
+        )
+        constants = signature.args[7], arguments[7]
+        return requantized(context, builder, rows, constants, place(8, INT32))
+
+    signature = types.int64(sums, index, index, out, index, index, index, requantizer, extremes)
+    return signature, generate
+
+
+def _codes(builder: Any, place: Any, signature: Any, number: int, begin: Any) -> Any:
+    lane = ir.IntType(signature.args[number].dtype.bitwidth)
+    return element(builder, place(number, lane), (begin, 1))
+
+
+class Rows(NamedTuple):
+    """Rows of sums and of codes: how many; where each begin, and how far they are apart.
+
+    ``from_sum`` makes of lanes of ``sums`` what is requantized.
+    """
+
+    count: Any
+    sums: tuple[Any, Any]
+    codes: tuple[Any, Any]
+    from_sum: Callable[[Any], Any] = lambda values: values
+
+
+def requantized(
+    context: Any, builder: Any, rows: Rows, constants: tuple[Any, Any], extremes: Any
+) -> Any:
+    """Generate the requantization of rows; return how many codes did not fit.
+
+    ``constants`` are type and value of a requantizer, ``extremes`` where those of the sums are, or
+    None.
+    """
+    kinds = list(constants[0].types)
+    parts = [builder.extract_value(constants[1], i) for i in range(len(kinds))]
+    columns = context.make_array(kinds[0])(context, builder, parts[0]).nitems
     with builder.goto_entry_block():  # a place per kernel, not per row
         total = builder.alloca(INT64)
 
-    def by(rule: Rule) -> None:
-        saturated = _loop(builder, count, rule, (source, target, extreme), ends)
-        builder.store(saturated, total)
+    def by(rule: Rule, vector: Any = I32X8) -> None:
+        ends = {kind: broadcast_each(builder, parts[-ENDS:], kind) for kind in (vector, I32X8)}
+        builder.store(_all_rows(builder, rows, columns, (rule, ends, vector), extremes), total)
 
     def part(position: int) -> Any:
         return lambda lane: address_of(context, builder, kinds[position], parts[position], lane)
@@ -85,28 +143,61 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any
             with builder.if_then(chosen):
                 by(rule)
     else:
-        by(fixed_point_rule(builder, [part(i) for i in before_ends]))
+        upper = all(kinds[i].dtype == types.int32 for i in before_ends)
+        rule = upper_rule if upper else fixed_point_rule
+        by(rule(builder, [part(i) for i in before_ends]), widest_lanes())
     return builder.load(total)
 
 
-def _loop(builder: Any, count: Any, rule: Rule, places: Values, ends: Values) -> Any:
-    """Requantize the row, 8 sums at a time; return how many codes did not fit."""
-    source, target, extremes = places
+def widest_lanes() -> Any:
+    """Return the widest register of 32-bit lanes that this CPU has."""
+    return I32X16 if cpu_features().get("avx512f") else I32X8
 
-    def eight(first: Any, carried: Values) -> list[Any]:
-        saturated, least, most = carried
-        values = load(builder, element(builder, source, (first, 1)), I32X8)
-        codes = rule(values, first)
-        place = element(builder, target, (first, 1))
-        return [
-            store_fitted(builder, codes, ends, place, saturated),
-            smaller(builder, least, values),
-            larger(builder, most, values),
-        ]
 
-    ends_so_far = [element(builder, extremes, (constant(LANES), i)) for i in (0, 1)]
-    start = [splat(I32X8, 0), *(load(builder, place, I32X8) for place in ends_so_far)]
-    saturated, *found = loop(builder, constant(0), count, LANES, start, eight)
-    for value, place in zip(found, ends_so_far, strict=True):
-        store(builder, value, place)
-    return sum_of_lanes(builder, saturated)
+def _all_rows(builder: Any, rows: Rows, columns: Any, form: Any, extremes: Any) -> Any:
+    """Requantize rows, a register at a time; return how many codes did not fit."""
+    rule, ends, vector = form
+    wide = vector.count > LANES
+    whole = builder.and_(columns, constant(-vector.count)) if wide else columns
+
+    def one_row(number: Any, carried: list[Any]) -> list[Any]:
+        source, target = (
+            builder.gep(start, [builder.mul(number, stride)]) for start, stride in rows[1:3]
+        )
+
+        def some(first: Any, carried: list[Any], kind: Any = vector) -> list[Any]:
+            values = rows.from_sum(load(builder, element(builder, source, (first, 1)), kind))
+            place = element(builder, target, (first, 1))
+            saturated = store_fitted(builder, rule(values, first), ends[kind], place, carried[0])
+            nearer = (smaller, larger)[: len(carried) - 1]
+            found = zip(nearer, carried[1:], strict=True)
+            return [saturated, *(choose(builder, value, values) for choose, value in found)]
+
+        def last_eight(first: Any, carried: list[Any]) -> list[Any]:
+            left = some(first, [_half(builder, value, 0) for value in carried], I32X8)
+            kept = (_half(builder, value, 1) for value in carried)
+            return [joined(builder, *halves) for halves in zip(left, kept, strict=True)]
+
+        if not wide:
+            return loop(builder, constant(0), whole, vector.count, carried, some)
+        carried = loop_if_any(builder, constant(0), whole, vector.count, carried, some)
+        return loop_if_any(builder, whole, columns, LANES, carried, last_eight)
+
+    places = []
+    if extremes is not None:
+        places = [element(builder, extremes, (constant(LANES), i)) for i in (0, 1)]
+    start = [splat(I32X8, 0), *(load(builder, place, I32X8) for place in places)]
+    if wide:
+        start = [joined(builder, value, value) for value in start]
+    saturated, *found = loop(builder, constant(0), rows.count, 1, start, one_row)
+    for value, place, nearer in zip(found, places, (smaller, larger), strict=False):
+        halves = [_half(builder, value, i) for i in (0, 1)] if wide else [value, value]
+        store(builder, nearer(builder, *halves), place)
+    added = call(builder, f"llvm.vector.reduce.add.v{vector.count}i32", INT32, saturated)
+    return builder.sext(added, INT64)
+
+
+def _half(builder: Any, values: Any, number: int) -> Any:
+    """Return the lower or the upper 8 of 16 lanes."""
+    lanes = ir.Constant(I32X8, list(range(LANES * number, LANES * (number + 1))))
+    return builder.shuffle_vector(values, values, lanes)

@@ -9,12 +9,14 @@ from typing import Any
 from llvmlite import ir
 from numba import extending
 
-INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+INT1, INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 # One register of 256 bits, in the ways the kernels look at it.
 I8X32, I16X16, I32X8, I64X4 = (
     ir.VectorType(lane, 256 // lane.width) for lane in (INT8, INT16, INT32, INT64)
 )
-I32X16 = ir.VectorType(INT32, 16)  # of 512 bits: for products alone
+
+# And of 512 bits.
+I32X16, I64X8 = (ir.VectorType(lane, 512 // lane.width) for lane in (INT32, INT64))
 
 LANES: int = I32X8.count  # of 32 bits: what most kernels take at a time
 
@@ -107,6 +109,28 @@ def loop(
     return left
 
 
+def loop_if_any(
+    builder: Any,
+    begin: Any,
+    end: Any,
+    step: int | Any,
+    carried: Values,
+    body: Callable[[Any, list[Any]], list[Any]],
+) -> list[Any]:
+    """As :func:`loop`, but not at all where ``begin`` is not below ``end``."""
+    before = builder.block
+    with builder.if_then(builder.icmp_signed("<", begin, end)):
+        left = loop(builder, begin, end, step, carried, body)
+        ran = builder.block
+    merged = []
+    for value, found in zip(carried, left, strict=True):
+        phi = builder.phi(found.type)
+        phi.add_incoming(value, before)
+        phi.add_incoming(found, ran)
+        merged.append(phi)
+    return merged
+
+
 def call(builder: Any, name: str, result: Any, *arguments: Any) -> Any:
     """Call an LLVM intrinsic."""
     kind = ir.FunctionType(result, [argument.type for argument in arguments])
@@ -124,6 +148,13 @@ def fill(builder: Any, value: Any, vector: Any) -> Any:
     first = builder.insert_element(undefined, value, ir.Constant(INT32, 0))
     zeros = ir.Constant(ir.VectorType(INT32, vector.count), [0] * vector.count)
     return builder.shuffle_vector(first, undefined, zeros)
+
+
+def joined(builder: Any, lower: Any, upper: Any) -> Any:
+    """Return two registers as one, twice as wide."""
+    lanes = list(range(2 * lower.type.count))
+    order = ir.Constant(ir.VectorType(INT32, len(lanes)), lanes)
+    return builder.shuffle_vector(lower, upper, order)
 
 
 def smaller(builder: Any, a: Any, b: Any) -> Any:

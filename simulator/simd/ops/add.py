@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -50,44 +51,72 @@ from simulator.simd.lanes.vectors import (
 )
 
 EVEN_LOWER = [0, 8, 2, 10, 4, 12, 6, 14]  # the lower halves of even and odd sums, in turns
-LONGEST_SHIFT = 32  # up to here the lower half holds the shifted sum, sign and all
+LONGEST_SHIFT = 62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddConstants:
+    """The constants of an Add as :func:`add_rows_simd` takes them.
+
+    Attributes
+    ----------
+    arguments
+        from the factors on, up to the columns
+    uniform
+        whether all channels have the same factors: a row may then be as long as b
+    """
+
+    arguments: tuple[object, ...]
+    uniform: bool
 
 
 def simd_kernel(op: Add, graph: IntGraph, _: Gemm) -> Kernel | None:
     """Return a kernel for batches in vector registers, or none where numbers are too wide."""
+    constants = add_constants(op, graph)
+    if constants is None:
+        return None
+    result = graph.result(op)
+    constant_b = constant_operand(op, graph)
+    repeats_after = prod(graph.tensors[op.b].shape) if constant_b is None else constant_b.size
+    columns = repeats_after if constants.uniform else result.shape[-1]
+    if columns < LANES:
+        return None
+
+    def kernel(operands: Sequence[IntArray]) -> OpResult:
+        a = np.ascontiguousarray(operands[0])
+        b = np.ascontiguousarray(operands[1]) if constant_b is None else constant_b
+        out = np.empty(a.shape, result.type.dtype)
+        flat = out.reshape(-1)
+        saturated = add_rows_simd(a.reshape(-1), b.reshape(-1), *constants.arguments, columns, flat)
+        return OpResult(out, int(saturated))
+
+    return kernel
+
+
+def add_constants(op: Add, graph: IntGraph) -> AddConstants | None:
+    """Return the constants of an Add in vector registers, or none where numbers are too wide."""
     factors = channel_multipliers(op, graph)
     if not _fits_lanes(op, graph, factors):
         return None
     result = graph.result(op)
     low, high = limits(result.code_type, op.overflow)
     zero_points = [graph.tensors[operand].zero_point for operand in op.operands]
-    constant_b = constant_operand(op, graph)
-    repeats_after = prod(graph.tensors[op.b].shape) if constant_b is None else constant_b.size
     uniform = all((factor == factor[0]).all() for factor in factors)
-    # Where all channels are alike, a row may be as long as b.
-    columns = repeats_after if uniform else result.shape[-1]
-    if columns < LANES:
-        return None
-    held = LANES if uniform else columns // LANES * LANES  # channels whose constants are held
+    # Channels whose constants are held.
+    held = LANES if uniform else result.shape[-1] // LANES * LANES
     pre_shift_offset = -sum(
         zero * factor[:1].repeat(held) if uniform else zero * factor[:held]
         for zero, factor in zip(zero_points, factors, strict=True)
     )
-    parts = offsets(np.full(held, op.shift), op.rounding)
+    parts = offsets(np.full(held or 1, op.shift), op.rounding)
     plain = not parts[1:].any()
     added = [pre_shift_offset + parts[0]] if plain else [pre_shift_offset, *parts]
-    constants = np.concatenate([even_and_odd(part).reshape(-1) for part in added])
+    constants = np.concatenate([even_and_odd(part[:held]).reshape(-1) for part in added])
     multipliers = [
         (factor[:1].repeat(LANES) if uniform else factor).astype(np.int32) for factor in factors
     ]
-
-    def kernel(operands: Sequence[IntArray]) -> OpResult:
-        a = np.ascontiguousarray(operands[0])
-        b = np.ascontiguousarray(operands[1]) if constant_b is None else constant_b
-        out = np.empty(a.shape, result.type.dtype)
-        saturated = add_rows_simd(
-            a.reshape(-1),
-            b.reshape(-1),
+    return AddConstants(
+        arguments=(
             *multipliers,
             *zero_points,
             plain,
@@ -97,12 +126,9 @@ def simd_kernel(op: Add, graph: IntGraph, _: Gemm) -> Kernel | None:
             result.zero_point,
             low,
             high,
-            columns,
-            out.reshape(-1),
-        )
-        return OpResult(out, int(saturated))
-
-    return kernel
+        ),
+        uniform=uniform,
+    )
 
 
 def _fits_lanes(op: Add, graph: IntGraph, factors: Sequence[NDArray[np.int64]]) -> bool:
@@ -211,7 +237,11 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any, parts:
     channels = builder.udiv(
         context.make_array(kinds[8])(context, builder, arguments[8]).nitems, constant(parts)
     )
-    distance = fill(builder, arguments[9], I64X4)
+    # Shifted by 32 at most the lower half holds what is left, sign and all; then by the rest.
+    shift, most = arguments[9], constant(LANE_BITS)
+    first_shift = builder.select(builder.icmp_signed("<", shift, most), shift, most)
+    distance, first_distance = (fill(builder, number, I64X4) for number in (shift, first_shift))
+    rest = fill(builder, builder.trunc(builder.sub(shift, first_shift), INT32), I32X8)
     ends = broadcast_each(builder, arguments[10:13])
 
     def eight(first: Any, carried: Values) -> list[Any]:
@@ -237,9 +267,9 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any, parts:
                 where = element(builder, constants, (channels, part), (channel, 1), half)
                 added.append(load(builder, where, I64X4))
             total = rounded(builder, total, added if parts == 1 else [*added, distance])
-            halves.append(builder.bitcast(builder.lshr(total, distance), I32X8))
+            halves.append(builder.bitcast(builder.lshr(total, first_distance), I32X8))
         order = ir.Constant(ir.VectorType(INT32, LANES), EVEN_LOWER)
-        lower = builder.shuffle_vector(*halves, order)
+        lower = builder.ashr(builder.shuffle_vector(*halves, order), rest)
         where = element(builder, out, (arguments[1], 1), (first, 1))
         return [store_fitted(builder, lower, ends, where, carried[0])]
 

@@ -26,12 +26,15 @@ from simulator.numerics.rescaling import RescaleRule
 from simulator.numerics.square_root import isqrt_kernel, newton_root_kernel
 from simulator.ops.behaviour import Kernel, OpResult
 from simulator.ops.layernorm import channel_factors
+from simulator.simd.lanes.normalize_row import normalize_channels
 from simulator.simd.lanes.padded_codes import PaddedCodes
 from simulator.simd.lanes.requantization import SimdRequantizer
-from simulator.simd.lanes.requantize_row import requantize_row
 from simulator.simd.lanes.vectors import LANES
 
 EXACT_FLOAT_BITS = 53
+CENTRED = (
+    2048  # codes that are held at once, where a row is not longer: they stay in the first cache
+)
 
 
 def simd_kernel(op: LayerNorm, graph: IntGraph, _: Gemm) -> Kernel | None:
@@ -118,29 +121,38 @@ def layer_norm_rows_simd(
 ):
     """Normalize each row [channels] of codes into ``out``, flat; count what saturates."""
     channels = rows.shape[1]
-    normalized = np.zeros(requantizer[0].shape[0], np.int32)
-    centred = np.empty(channels, np.int32)
-    extremes = np.zeros(2 * LANES, np.int32)
+    padded = requantizer[0].shape[0]
+    # Rows do not wait for each other's roots and divisions where each step takes a few of them.
+    together = max(1, CENTRED // padded)
+    centred = np.zeros((together, padded), np.int32)
+    totals = np.empty(together, np.int64)
+    inverses = np.empty(together, np.float64)
+    flat = centred.reshape(-1)
     zero = np.int32(zero_point)
     unit = 0.5**spare_bits
     saturated = 0
-    for i in range(rows.shape[0]):
-        row = rows[i]
-        total, squares = np.int32(0), np.int32(0)
-        for c in range(channels):
-            u = np.int32(np.int32(np.int32(row[c]) - zero) * factors[c])
-            centred[c] = u
-            total = np.int32(total + u)
-            squares = np.int32(squares + np.int32(u * u))
-        variance = channels * np.int64(squares) - np.int64(total) * np.int64(total) + epsilon
-        widened = variance << (2 * sqrt_fraction_bits)
-        if root_steps:
-            root = newton_root_kernel(widened, root_steps, root_start_bits)
-        else:
-            root = isqrt_kernel(widened)
-        inverse = np.float64((np.int64(1) << reciprocal_bits) // max(root, np.int64(1))) * unit
-        for c in range(channels):
-            x = np.int32(np.int32(np.int32(channels) * centred[c]) - total)
-            normalized[c] = np.int32(np.floor(np.float64(x) * inverse))
-        saturated += requantize_row(normalized, 0, out, i * channels, requantizer, extremes)
+    for first in range(0, rows.shape[0], together):
+        some = min(together, rows.shape[0] - first)
+        for i in range(some):
+            row, kept = rows[first + i], centred[i]
+            total, squares = np.int32(0), np.int32(0)
+            for c in range(channels):
+                u = np.int32(np.int32(np.int32(row[c]) - zero) * factors[c])
+                kept[c] = u
+                total = np.int32(total + u)
+                squares = np.int32(squares + np.int32(u * u))
+            totals[i] = total
+            variance = channels * np.int64(squares) - np.int64(total) * np.int64(total) + epsilon
+            widened = variance << (2 * sqrt_fraction_bits)
+            if root_steps:
+                root = newton_root_kernel(widened, root_steps, root_start_bits)
+            else:
+                root = isqrt_kernel(widened)
+            quotient = (np.int64(1) << reciprocal_bits) // max(root, np.int64(1))
+            inverses[i] = np.float64(quotient) * unit
+        for i in range(some):
+            place = (first + i) * channels
+            saturated += normalize_channels(
+                flat, i * padded, channels, totals[i], inverses[i], requantizer, out, place
+            )
     return saturated

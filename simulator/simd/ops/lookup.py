@@ -21,8 +21,7 @@ def simd_kernel(op: Lookup, graph: IntGraph, _: Gemm) -> Kernel | None:
     """Return a kernel for batches in vector registers, or none where codes are not bytes."""
     if any(graph.tensors[name].type.dtype.itemsize > 1 for name in (op.a, op.name)):
         return None
-    table = table_by_pattern(op, graph)
-    parts = np.repeat(table.reshape(-1, 1, PART), 2, axis=1).reshape(-1)
+    parts, table = tables_of(op, graph)
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         patterns = patterns_of(operands[0])
@@ -33,8 +32,14 @@ def simd_kernel(op: Lookup, graph: IntGraph, _: Gemm) -> Kernel | None:
     return kernel
 
 
+def tables_of(op: Lookup, graph: IntGraph) -> tuple[IntArray, IntArray]:
+    """Return a table by pattern as :func:`look_up_in_parts` takes it: its parts, and whole."""
+    table = table_by_pattern(op, graph)
+    return np.repeat(table.reshape(-1, 1, PART), 2, axis=1).reshape(-1), table
+
+
 @compiled
 def look_up_in_parts(patterns, parts, table, out):
     """``out[i] = table[patterns[i]]`` for bytes: whole registers first, then what is left."""
-    done = look_up_bytes(patterns, parts, out)
+    done = look_up_bytes(patterns, parts, table, out)
     look_up(patterns[done:], table, out[done:])

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,8 @@ from simulator.simd.product.forms import form_of_activations, left_codes, terms_
 from simulator.simd.product.fused import MULTIPLY_ACTIVATIONS, multiply_and_requantize
 from simulator.simd.product.packing import (
     STRIP_ROWS,
+    LeftForm,
+    Packed,
     empty_panels,
     left_form,
     pack,
@@ -35,10 +39,7 @@ FIRST_SUM = np.repeat(np.array([(1 << 31) - 1, -(1 << 31)], np.int32), LANES)
 
 def fused_kernel(op: MatMul, graph: IntGraph, known: Bounds) -> Kernel | None:
     """Return a kernel for batches, or none where widths or rounding have no such form."""
-    bytes_only = all(graph.tensors[name].type.dtype.itemsize == 1 for name in (op.a, op.b))
-    if not bytes_only or known.accumulator is None or signed_bits(*known.accumulator) > LANE_BITS:
-        return None
-    requantizer = simd_requantizer(graph, op.requantize, graph.result(op))
+    requantizer = one_pass_requantizer(op, graph, known)
     if requantizer is None:
         return None
     if graph.is_constant(op.b):
@@ -46,38 +47,76 @@ def fused_kernel(op: MatMul, graph: IntGraph, known: Bounds) -> Kernel | None:
     return _of_activations(op, graph, requantizer)
 
 
-def _by_weights(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer) -> Kernel | None:
-    """Kernel of a product with weights, packed here, once."""
-    result = graph.result(op)
-    weights = graph.constants[op.b]
-    packed = pack(weights.T if op.transpose_b else weights)
-    if packed.terms > LONGEST_INT32_SUM:
+def one_pass_requantizer(op: MatMul, graph: IntGraph, known: Bounds) -> AnySimdRequantizer | None:
+    """Return what makes codes of 32-bit sums of bytes, or none where there is no such form."""
+    bytes_only = all(graph.tensors[name].type.dtype.itemsize == 1 for name in (op.a, op.b))
+    narrow = known.accumulator is not None and signed_bits(*known.accumulator) <= LANE_BITS
+    if not (bytes_only and narrow and known.proven_free):
         return None
-    left = left_form(packed, graph.tensors[op.a].type.dtype)
-    initial = left.initial
-    if op.bias:
-        initial = initial + padded_columns(graph.constants[op.bias].astype(np.int32), len(initial))
+    return simd_requantizer(graph, op.requantize, graph.result(op))
 
-    def kernel(operands: Sequence[IntArray]) -> OpResult:
-        a = np.ascontiguousarray(operands[0])
-        out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
-        extremes = FIRST_SUM.copy()
-        saturated = multiply_and_requantize(
-            a.reshape(-1, packed.terms),
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A product with weights in one pass, its constants ready."""
+
+    packed: Packed
+    left: LeftForm
+    initial: NDArray[np.int32]
+    requantizer: tuple[object, ...]
+    dtype: np.dtype[Any]
+
+    @classmethod
+    def of(cls, op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer) -> Layer | None:
+        """Pack the weights; none where sums are too long."""
+        weights = graph.constants[op.b]
+        packed = pack(weights.T if op.transpose_b else weights)
+        if packed.terms > LONGEST_INT32_SUM:
+            return None
+        left = left_form(packed, graph.tensors[op.a].type.dtype)
+        initial = left.initial
+        if op.bias:
+            bias = graph.constants[op.bias].astype(np.int32)
+            initial = initial + padded_columns(bias, len(initial))
+        return cls(
+            packed=packed,
+            left=left,
+            initial=initial,
+            requantizer=requantizer.arguments,
+            dtype=graph.result(op).type.dtype,
+        )
+
+    def arguments(self, extremes: NDArray[np.int32]) -> tuple[object, ...]:
+        """Return what :func:`multiply_and_requantize` takes between ``a`` and ``out``."""
+        packed, left = self.packed, self.left
+        return (
             left.shifted,
             packed.panels,
             packed.per_step,
             packed.chunk,
-            initial,
+            self.initial,
             np.empty((STRIP_ROWS, packed.padded_terms), left.dtype),
-            np.empty((STRIP_ROWS, len(initial)), np.int32),
-            requantizer.arguments,
+            np.empty((STRIP_ROWS, len(self.initial)), np.int32),
+            self.requantizer,
             extremes,
-            out.flat,
-            0,
-            packed.columns,
         )
-        return OpResult(out.codes, int(saturated), _counts(extremes))
+
+
+def _by_weights(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer) -> Kernel | None:
+    """Kernel of a product with weights, packed here, once."""
+    layer = Layer.of(op, graph, requantizer)
+    if layer is None:
+        return None
+    terms, columns = layer.packed.terms, layer.packed.columns
+
+    def kernel(operands: Sequence[IntArray]) -> OpResult:
+        a = np.ascontiguousarray(operands[0])
+        out = PaddedCodes.empty((*a.shape[:-1], columns), layer.dtype)
+        extremes = FIRST_SUM.copy()
+        saturated = multiply_and_requantize(
+            a.reshape(-1, terms), *layer.arguments(extremes), out.flat, 0, columns
+        )
+        return OpResult(out.codes, int(saturated), sum_counts(extremes))
 
     return kernel
 
@@ -111,10 +150,12 @@ def _of_activations(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer
             extremes,
             out.flat,
         )
-        return OpResult(out.codes, int(saturated), _counts(extremes))
+        return OpResult(out.codes, int(saturated), sum_counts(extremes))
 
     return kernel
 
 
-def _counts(extremes: NDArray[np.int32]) -> SumCounts:
-    return SumCounts(0, 0, 0, int(extremes[:LANES].min()), int(extremes[LANES:].max()))
+def sum_counts(extremes: NDArray[np.int32]) -> SumCounts:
+    """Return the counts of sums that cannot overflow, by their ends lane by lane, int32 [16]."""
+    ends = extremes.tolist()
+    return SumCounts(0, 0, 0, min(ends[:LANES]), max(ends[LANES:]))

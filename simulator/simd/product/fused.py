@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from simulator.numerics.jit import kernel
-from simulator.simd.lanes.requantize_row import requantize_row
+from simulator.simd.lanes.requantize_row import requantize_rows
 from simulator.simd.product.forms import PAIR, QUAD, Form
 from simulator.simd.product.packing import (
     STRIP_ROWS,
@@ -67,13 +67,10 @@ def multiply_and_requantize(
 @kernel
 def requantize_strip(sums, count, requantizer, extremes, out, out_at, columns):
     """Requantize ``count`` rows of sums into ``out`` from ``out_at`` on; count what saturates."""
-    saturated = 0
     width = sums.shape[1]
-    flat = sums.reshape(-1)
-    for i in range(count):
-        place = out_at + i * columns
-        saturated += requantize_row(flat, i * width, out, place, requantizer, extremes)
-    return saturated
+    return requantize_rows(
+        sums.reshape(-1), 0, width, out, out_at, columns, count, requantizer, extremes
+    )
 
 
 def _multiply_activations_by(pack_right: Any) -> Any:

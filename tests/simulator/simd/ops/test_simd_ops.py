@@ -66,7 +66,8 @@ def test_add_of_rows_that_are_no_whole_registers(rounding, alike, shape, repeate
 
 
 @every_rounding
-def test_add_of_a_constant_with_wide_factors(rounding):
+@pytest.mark.parametrize("shift", [31, 32, 33, 40])
+def test_add_of_a_constant_with_wide_factors(rounding, shift):
     d = Draft(rounding, SATURATE)
     d.input("a", (2, 3, 16), S8, 3)
     d.constant("b", numbers(-128, 127, 3, 16), S8, -5)
@@ -77,7 +78,7 @@ def test_add_of_a_constant_with_wide_factors(rounding):
         "b",
         multiplier_a=((1 << 31) - 1,),
         multiplier_b=((1 << 30) + 12345,),
-        shift=31,
+        shift=shift,
     )
     assert_taken_and_equal(d.graph(), "add")
 
@@ -194,7 +195,8 @@ def test_limits_of_add():
         return d.graph()
 
     assert module_of(add(32, 1 << 30)) == "simd.ops.add"
-    assert module_of(add(33, 1 << 30)) == "ops.add"  # the lower word has not all of it
+    assert module_of(add(33, 1 << 30)) == "simd.ops.add"
+    assert module_of(add(63, 1 << 30)) == "ops.add"  # what is rounded needs more than 64 bits
     assert module_of(add(5, 1 << 27)) == "simd.ops.add"
     assert module_of(add(4, 1 << 27)) == "ops.add"  # more than 31 bits are left
 
