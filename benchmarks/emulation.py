@@ -5,9 +5,11 @@ Peers (``--peers``), each at the batch that suits it best among a few, tried bef
 
 float           torch eager in float32, with timm's fused attention
 fake-quantized  fake quantization in torch, float64, as `aocq verify` runs it
-onnxruntime     the same integers as an int8 QDQ model, all graph optimisations on
+onnxruntime     the same integers as an int8 QDQ model, in the form and with the graph optimisations
+                that suit it best: all are tried
 litert          LiteRT's kernels on the network quantized for `litert_ref`; beside them the emulator
-                of that same file, which must yield the same codes
+                of that same file, which must yield the same codes; with several threads also
+                LiteRT's reference beside the emulator on one core
 
 With ``--batch`` the emulator and those of the first and the third take so many images at a time:
 ``--batch 1`` tells how long a single image takes, which all cores share.
@@ -84,6 +86,13 @@ def arguments() -> argparse.Namespace:
         type=Path,
         metavar="FOLDER",
         help="graph.json of `aocq`, instead of --model; peers need quantized.json beside it",
+    )
+    parser.add_argument(
+        "--w-bits",
+        type=int,
+        choices=range(2, 9),
+        default=8,
+        help="of --model's weights (default %(default)s)",
     )
     parser.add_argument("--profile", default="edge_npu_int8", help="the chip (default %(default)s)")
     parser.add_argument(
@@ -248,6 +257,7 @@ def main() -> None:
         accumulator=asked.accumulator,
         data=asked.data,
         images=asked.images,
+        weight_bits=asked.w_bits,
     )
     talk(f"{given.name} for {given.graph.profile}, {asked.images} images")
     with other_process(wanted) as process:

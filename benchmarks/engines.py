@@ -100,7 +100,10 @@ def emulator(
     # Enough for every worker to have several tasks.
     most = min(8 * threads, len(codes)) if batch is None else batch
     return Engine(
-        name=name, run=run, batch=most, facts={"threads": threads, "gemm": executor.gemm.name}
+        name=name,
+        run=run,
+        batch=most,
+        facts={"threads": threads, "gemm": ", ".join(executor.backends)},
     )
 
 

@@ -15,7 +15,13 @@ from simulator.boundary import problem_of_codes
 from simulator.config import default_threads
 from simulator.counts import OpCounts, summed
 from simulator.errors import AccumulatorOverflow, InputError
-from simulator.gemm import Gemm, backend, limit_threads_of_this_thread, one_thread_per_worker
+from simulator.gemm import (
+    Gemm,
+    NumbaGemm,
+    backend,
+    limit_threads_of_this_thread,
+    one_thread_per_worker,
+)
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import accumulator_of
 from simulator.graph.ops import SPECS, Op
@@ -24,6 +30,7 @@ from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.float_type import Array
 from simulator.ops import BEHAVIOURS, OpResult
 from simulator.ops.behaviour import InnerResult, SumCounts
+from simulator.product_choice import AUTO, backends_in_use, choose
 from simulator.split_run import SharedRun, shared_run
 from simulator.taps import no_such_tensor
 
@@ -53,10 +60,14 @@ class Executor:
     graph
         a valid graph
     gemm
-        ``auto`` or a backend of :mod:`simulator.gemm`; every backend gives the same integers
+        ``auto``: for each product the backend that is fastest for its class
+        (:mod:`simulator.product_choice`), or one backend of :mod:`simulator.gemm` for all; every
+        backend gives the same integers
     portable
         whether to leave out vector code and run every op by its portable kernel, to compare both;
         products are ``gemm``'s either way
+    without_torch
+        whether ``auto`` leaves torch alone even where it is faster
     threads
         worker threads; default :func:`simulator.config.default_threads`
 
@@ -70,15 +81,18 @@ class Executor:
         self,
         graph: IntGraph,
         *,
-        gemm: str = "auto",
+        gemm: str = AUTO,
         portable: bool = False,
+        without_torch: bool = False,
         threads: int | None = None,
     ) -> None:
         self.graph = graph
-        self.gemm: Gemm = backend(gemm)
         self.threads = threads or default_threads()
+        self.choices = choose(graph, gemm, portable=portable, without_torch=without_torch)
+        self.backends = backends_in_use(self.choices)
+        self._gemms = [backend(name) for name in self.backends]
         self.portable = portable
-        self._groups = () if portable else group_steps(graph, lambda _: self.gemm)
+        self._groups = () if portable else group_steps(graph, self._gemm_of)
         self._single: dict[str, Step] = {}
         self._steps = self._steps_for(graph.outputs)
         self._masks = {op.name for op in graph.ops if SPECS[type(op)].is_mask(graph, op)}
@@ -119,7 +133,7 @@ class Executor:
         shared = self._shared(steps) if self.threads > 1 and not self._may_stop else None
         tasks, rest = self._tasks(images, shares=shared is not None)
         parts: list[RunOutput] = []
-        with one_thread_per_worker(self.gemm):
+        with one_thread_per_worker(*self._gemms):
             for task, part in self._run_tasks(tasks, taps, steps):
                 parts.append(part)
                 if on_progress:
@@ -137,7 +151,7 @@ class Executor:
         if not tasks:
             return
         with ThreadPoolExecutor(
-            self.threads, initializer=limit_threads_of_this_thread, initargs=(self.gemm,)
+            self.threads, initializer=lambda: limit_threads_of_this_thread(*self._gemms)
         ) as pool:
             found = pool.map(lambda task: self._run_task(task, taps, steps), tasks)
             yield from zip(tasks, found, strict=True)
@@ -166,7 +180,9 @@ class Executor:
     def _run_rest(self, shared: SharedRun, images: Array, taps: Collection[str]) -> RunOutput:
         """Run fewer images than workers, each on all of them."""
         kept = {*taps, *self.graph.outputs}
-        values, counts = shared.run(images, kept, lambda: limit_threads_of_this_thread(self.gemm))
+        values, counts = shared.run(
+            images, kept, lambda: limit_threads_of_this_thread(*self._gemms)
+        )
         for name in self._masks:
             counts[name] = replace(counts[name], saturated=0)
         return RunOutput(
@@ -174,6 +190,11 @@ class Executor:
             taps={name: np.ascontiguousarray(values[name]) for name in taps},
             counts=counts,
         )
+
+    def _gemm_of(self, op: Op) -> Gemm:
+        """Return the backend of an op's product; any of one without, which asks for none."""
+        choice = self.choices.get(op.name)
+        return NumbaGemm() if choice is None else backend(choice.backend)
 
     def _steps_for(self, kept: Collection[str]) -> list[Step]:
         """Return the steps of a run that writes out the tensors to keep: groups without them."""
@@ -189,7 +210,7 @@ class Executor:
             if group is None:
                 if op.name not in self._single:
                     self._single[op.name] = single_step(
-                        op, self.graph, self.gemm, portable=self.portable
+                        op, self.graph, self._gemm_of(op), portable=self.portable
                     )
                 steps.append(self._single[op.name])
             elif op is group.ops[-1]:

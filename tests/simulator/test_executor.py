@@ -231,7 +231,7 @@ folder = Path(sys.argv[2])
 executor = Executor(load(folder), threads=2)
 run = executor.run(np.load(folder / "codes.npy"), taps=["add1"])
 np.savez(folder / "results.npz", **run.outputs, **run.taps)
-print(executor.gemm.name, sum(count.overflowed for count in run.counts.values()))
+print(*executor.backends, sum(count.overflowed for count in run.counts.values()))
 assert "torch" not in sys.modules
 """
 
