@@ -59,6 +59,11 @@ class Moments:
         self.inputs += (weighted.T @ x).double().cpu()
         self.targets += (y * weights).sum(0).double().cpu()
 
+    def join(self, other: Moments) -> None:
+        """Add the moments of other tokens."""
+        self.inputs += other.inputs
+        self.targets += other.targets
+
 
 def centred(moments: Moments) -> Tensor:
     """Return the inputs' second moments about their mean, [K, K]: the bias takes up the mean."""
