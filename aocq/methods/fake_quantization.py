@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -51,14 +53,23 @@ Value = Codes | Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
-    """What is known of a tensor of codes before any image: scales, and all codes' lowest, highest.
+    """What is known of a tensor of codes before any image.
 
-    ``lowest`` and ``highest`` are less the zero point.
+    Attributes
+    ----------
+    scales
+        of the codes, float64, as :mod:`aocq.methods.scales` holds them
+    lowest, highest
+        that a code can be, less the zero point
     """
 
     scales: Scales
     lowest: int
     highest: int
+
+    def codes(self, steps: Tensor) -> Codes:
+        """Return codes of this form."""
+        return Codes(steps, _tensor(self.scales))
 
     @property
     def reach(self) -> int:
@@ -118,7 +129,7 @@ class FakeQuantization:
             assert isinstance(source, Codes)
             moves = node.op in LAYOUT
             steps = apply(node, [source.steps], {}, len(images)) if moves else source.steps
-            return Codes(steps, torch.from_numpy(self.forms[node.name].scales))
+            return self.forms[node.name].codes(steps)
         if node.name in self.tables:
             return self._looked_up(node, inputs[0])
         if node.op is FloatOp.INPUT:
@@ -131,8 +142,7 @@ class FakeQuantization:
         return real if quantizer is None else self._codes(node, quantizer, real)
 
     def _codes(self, node: FloatNode, quantizer: Quantizer, real: Tensor) -> Codes:
-        steps = quantizer.steps(real).float()
-        return Codes(steps, torch.from_numpy(self.forms[node.name].scales))
+        return self.forms[node.name].codes(quantizer.steps(real).float())
 
     def _product(self, node: FloatNode, inputs: Sequence[Value]) -> Tensor:
         """Return the real values of sums that are computed as whole numbers, float64."""
@@ -186,7 +196,7 @@ class FakeQuantization:
                 scales = product_scales(node, forms[0].scales, forms[1].scales)
                 terms = self.graph.node(node.inputs[0]).shape[-1]
                 largest = terms * forms[0].reach * forms[1].reach
-                return _Product(torch.from_numpy(scales)) if largest < EXACT else None
+                return _Product(_tensor(scales)) if largest < EXACT else None
             weight = self.model.weights[node.attributes["weight"]]
             scales = linear_scales(node, forms[0].scales, weight)
         except InputError:  # scales vary along the sum
@@ -195,8 +205,8 @@ class FakeQuantization:
             return None
         bias = node.attributes["bias"]
         return _Product(
-            torch.from_numpy(scales),
-            torch.from_numpy(weight.codes).float(),
+            _tensor(scales),
+            _tensor(weight.codes).float(),
             self.parameters[bias] if bias else None,
         )
 
@@ -211,6 +221,10 @@ class FakeQuantization:
         steps = torch.arange(source.lowest, source.highest + 1, dtype=torch.float64)
         real = steps * float(source.scales.reshape(()))
         return quantizer.through_table(apply(node, [real], {}, len(real)))
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.array(array))  # a copy: torch warns of arrays that are read-only
 
 
 def _real(value: Value) -> Tensor:
