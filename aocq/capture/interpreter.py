@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
@@ -92,16 +93,22 @@ def run_in_parts(
     ``transform`` sees each node once for each part, in any order of parts.
     """
     first = next(iter(feeds.values()))
-    device = first.device.type
+    parts, device = parts_of(len(first), first.device.type), first.device.type
+    whole: dict[str, Tensor] = {}
+    lock = Lock()
 
-    def part(images: slice) -> dict[str, Tensor]:
+    def compute(images: slice) -> None:
         own = {name: value[images] for name, value in feeds.items()}
-        return run(graph, own, fetches, transform=transform, parameters=parameters)
+        found = run(graph, own, fetches, transform=transform, parameters=parameters)
+        with lock:  # of which type they are, and where, only the first part tells
+            for name, value in found.items():
+                if name not in whole:
+                    whole[name] = value.new_empty(len(first), *value.shape[1:])
+        for name, value in found.items():
+            whole[name][images] = value
 
-    parts = in_threads(part, parts_of(len(first), device), device)
-    if len(parts) == 1:
-        return parts[0]
-    return {name: torch.cat([part[name] for part in parts]) for name in fetches}
+    in_threads(compute, parts, device)
+    return {name: whole[name] for name in fetches}
 
 
 def apply(

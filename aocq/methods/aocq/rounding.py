@@ -18,7 +18,7 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run_in_parts
 from aocq.capture.float_graph import LAYOUT
-from aocq.capture.parts import in_threads, parts_of
+from aocq.capture.parts import in_threads
 from aocq.capture.passes import keeps_channels
 from aocq.capture.residual_stream import stream_terms
 from aocq.methods.aocq.blocks import Block, segments
@@ -43,8 +43,9 @@ from aocq.recipes.recipe import Recipe
 
 # From fewer tokens, the mean of their errors says little about those of other images.
 TOKENS_FOR_BIAS = 50
-# Parts of images whose moments are held at once, and most values kept of a layer's input: 1 GiB.
-PARTS = 8
+# Images whose tokens are summed up in float32, and of how many batches the sums are held at once.
+BATCH, BATCHES = 16, 8
+# Most values kept of a layer's input: 1 GiB.
 MOST_KEPT = 2**28
 # How often scales and codes are fitted to each other, and passes over the columns each time.
 ROUNDS, PASSES = 2, 2
@@ -287,10 +288,10 @@ def _moments(
         )
         return own
 
-    parts = parts_of(len(real), device)
-    for start in range(0, len(parts), PARTS):
-        for part in in_threads(gather, parts[start : start + PARTS], device):
-            moments.join(part)
+    batches = [slice(start, start + BATCH) for start in range(0, len(real), BATCH)]
+    for start in range(0, len(batches), BATCHES):
+        for batch in in_threads(gather, batches[start : start + BATCHES], device):
+            moments.join(batch)
     if kept is not None:
         feeds[source] = kept
     return moments
