@@ -29,8 +29,11 @@ from aocq.methods.fake_quantization import FakeQuantization
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.records.kept import keep, kept
 from simulator.counts import OpCounts, summed
-from simulator.errors import AccumulatorOverflow, InputError
+from simulator.errors import AccumulatorOverflow, EnvironmentProblem, InputError
 from simulator.executor import Executor
+from simulator.gemm import Gemm, backend
+from simulator.gemm.selection import FAST_BYTES
+from simulator.numerics.jit import cpu_features
 from simulator.ops.behaviour import SumCounts
 
 ENGINES = ("float", "simulated", "integer")  # keys of records: simulated is fake-quantized
@@ -85,7 +88,7 @@ def evaluate(
     InputError
         If no image at all could be decoded.
     """
-    fake_quantized = FakeQuantization(model)
+    fake_quantized = FakeQuantization(model, _product_of_bytes())
     compiled = False
     for index, group in _open_groups(batches, work, on_progress):
         arrays: dict[str, Any] = {"skipped": np.array([*map(str, group.skipped)], dtype=str)}
@@ -101,6 +104,16 @@ def evaluate(
         if on_progress:
             on_progress(len(group.labels) + len(group.skipped))
     return _collect(work, executor, batches)
+
+
+def _product_of_bytes() -> Gemm | None:
+    """Return torch's product of bytes where the CPU has instructions for it and it is exact."""
+    if not any(cpu_features().get(name) for name in FAST_BYTES):
+        return None
+    try:
+        return backend("torch")
+    except EnvironmentProblem:
+        return None
 
 
 def _compile(executor: Executor, image: Tensor) -> None:

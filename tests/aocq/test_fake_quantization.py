@@ -19,6 +19,7 @@ from aocq.capture import FloatGraph, FloatOp
 from aocq.methods import METHODS, QuantizedModel
 from aocq.methods import fake_quantization as module
 from aocq.methods.fake_quantization import FakeQuantization
+from simulator.gemm import NumbaGemm
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
 X = images(9, input_size(NANO))
@@ -47,7 +48,7 @@ def test_every_layer_is_a_sum_of_codes_and_every_logit_is_the_same(
     model = quantized(nano(variant)[1])
     fake_quantized = FakeQuantization(model)
     products = {n.name for n in model.graph.nodes if n.op in {FloatOp.LINEAR, FloatOp.MATMUL}}
-    assert set(fake_quantized.products) == products
+    assert fake_quantized.layers.keys() | fake_quantized.products.keys() == products
     assert set(fake_quantized.tables) == {n.name for n in model.graph.nodes if n.op is FloatOp.UNARY}
     assert_same(model, fake_quantized)
 
@@ -58,6 +59,26 @@ def test_every_method_has_the_same_logits(method: str, nano: Captured) -> None:
     assert_same(quantized(nano("class_token")[1], method))
 
 
+@pytest.mark.parametrize("variant", ["class_token", "mean_then_norm"])
+def test_sums_of_bytes_are_the_same(variant: str, nano: Captured) -> None:
+    """Zero points and all: the layers behind LayerNorm and GELU have some."""
+    model = quantized(nano(variant)[1])
+    fake_quantized = FakeQuantization(model, NumbaGemm())
+    assert all(layer.of_bytes is not None for layer in fake_quantized.layers.values())
+    assert any(layer.zero_point for layer in fake_quantized.layers.values())
+    plain = FakeQuantization(model)
+    assert all(layer.of_bytes is None for layer in plain.layers.values())
+    assert torch.equal(fake_quantized.logits(X), plain.logits(X))
+    assert_same(model, fake_quantized)
+
+
+def test_codes_that_are_no_signed_bytes_are_summed_in_float32(nano: Captured) -> None:
+    model = quantized(nano("class_token")[1], activation_bits=16)
+    fake_quantized = FakeQuantization(model, NumbaGemm())
+    assert all(layer.of_bytes is None for layer in fake_quantized.layers.values())
+    assert_same(model, fake_quantized)
+
+
 def test_sums_that_may_not_be_exact_are_left_to_float64(
     nano: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +86,7 @@ def test_sums_that_may_not_be_exact_are_left_to_float64(
     monkeypatch.setattr(module, "EXACT", 1)
     monkeypatch.setattr(module, "LONGEST_TABLE", 1)
     fake_quantized = FakeQuantization(model)
+    assert not fake_quantized.layers
     assert not fake_quantized.products
     assert not fake_quantized.tables
     assert_same(model, fake_quantized)
@@ -84,7 +106,8 @@ def test_the_border_of_what_is_exact_is_the_largest_sum_that_codes_can_have(
         largest = reach[0] * reach[1] * model.graph.node(node.inputs[0]).shape[-1]
     for border, exact in ((largest, False), (largest + 1, True)):
         monkeypatch.setattr(module, "EXACT", border)
-        assert (name in FakeQuantization(model).products) == exact
+        fake_quantized = FakeQuantization(model)
+        assert (name in fake_quantized.layers.keys() | fake_quantized.products.keys()) == exact
 
 
 def test_scales_that_vary_along_a_sum_are_left_to_float64(nano: Captured) -> None:
@@ -96,5 +119,6 @@ def test_scales_that_vary_along_a_sum_are_left_to_float64(nano: Captured) -> Non
     changed = replace(model, activations={**model.activations, name: uneven})
     fake_quantized = FakeQuantization(changed)
     assert "blocks.0.attn.scores" not in fake_quantized.products
-    assert {name, "blocks.0.attn.context"} <= fake_quantized.products.keys()
+    assert name in fake_quantized.layers
+    assert "blocks.0.attn.context" in fake_quantized.products
     assert_same(changed, fake_quantized)
