@@ -11,6 +11,7 @@ A function of one tensor of codes is looked up: it has no more values than there
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,30 +84,43 @@ class _Form:
 
 
 @dataclass(frozen=True, slots=True)
-class _Layer:
-    """A linear layer on codes: scales of its sums [N] and bias [N], float64.
+class _Sums:
+    """How sums of codes become a tensor: ``sums * factor + offset``, float64.
 
-    Its sums come from signed bytes, or else from the weight's codes, float32 [N, K]. What a zero
-    point adds to the sums of bytes is ``excess`` [N].
+    Attributes
+    ----------
+    span
+        lowest and highest code less the zero point, where factor and offset are in codes of the
+        result; None where they are real values
     """
 
-    scales: Tensor
-    bias: Tensor | None
+    factor: Tensor
+    offset: Tensor | None
+    span: tuple[int, int] | None
+
+    def __call__(self, sums: Tensor) -> Tensor:
+        """Return codes less their zero point, float32, or real values, from ``sums`` in float64."""
+        result = sums.mul_(self.factor)
+        if self.offset is not None:
+            result.add_(self.offset)
+        return result if self.span is None else result.round_().clamp_(*self.span).float()
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A linear layer on codes: weight codes, float32 [N, K], or what multiplies signed bytes."""
+
     weight: Tensor
     zero_point: int
-    excess: Tensor
     of_bytes: Product | None
 
     def __call__(self, steps: Tensor) -> Tensor:
-        """Return the real values of the layer's sums, float64."""
+        """Return the sums, float64; those of bytes contain what their zero point adds."""
         if self.of_bytes is None:
-            sums = functional.linear(steps, self.weight).double()
-        else:
-            codes = (steps + self.zero_point).to(torch.int8).reshape(-1, steps.shape[-1])
-            found = torch.from_numpy(self.of_bytes(codes.numpy())).double()
-            sums = found.sub_(self.excess).reshape(*steps.shape[:-1], -1)
-        real = sums.mul_(self.scales)
-        return real if self.bias is None else real.add_(self.bias)
+            return functional.linear(steps, self.weight).double()
+        codes = (steps + self.zero_point).to(torch.int8).reshape(-1, steps.shape[-1])
+        sums = torch.from_numpy(self.of_bytes(codes.numpy())).double()
+        return sums.reshape(*steps.shape[:-1], -1)
 
 
 class FakeQuantization:
@@ -126,7 +140,7 @@ class FakeQuantization:
         self.forms: dict[str, _Form] = {}
         self.of_bytes = of_bytes
         self.layers: dict[str, _Layer] = {}
-        self.products: dict[str, Tensor] = {}
+        self.sums: dict[str, _Sums] = {}
         self.tables: dict[str, Tensor] = {}
         self.last_use = {name: node.name for node in self.graph.nodes for name in node.inputs}
         for node in self.graph.nodes:
@@ -163,13 +177,10 @@ class FakeQuantization:
             return self.forms[node.name].codes(steps)
         if node.name in self.tables:
             return self._looked_up(node, inputs[0])
+        if node.name in self.sums:
+            return self._summed(node, [_steps(value) for value in inputs])
         if node.op is FloatOp.INPUT:
             real = images if node.name in self.quantizers else images.double()
-        elif node.name in self.layers:
-            real = self.layers[node.name](_steps(inputs[0]))
-        elif node.name in self.products:
-            sums = apply(node, [_steps(value) for value in inputs], {}, len(images))
-            real = sums.double().mul_(self.products[node.name])
         else:
             real = apply(node, [_real(value) for value in inputs], self.parameters, len(images))
         quantizer = self.quantizers.get(node.name)
@@ -177,6 +188,18 @@ class FakeQuantization:
 
     def _codes(self, node: FloatNode, quantizer: Quantizer, real: Tensor) -> Codes:
         return self.forms[node.name].codes(quantizer.steps(real).float())
+
+    def _summed(self, node: FloatNode, steps: list[Tensor]) -> Value:
+        """Return the result of a layer or a product, whose sums are whole numbers."""
+        if node.name in self.layers:
+            sums = self.layers[node.name](steps[0])
+        else:
+            sums = apply(node, steps, {}, len(steps[0])).double()
+        result = self.sums[node.name](sums)
+        if self.sums[node.name].span is not None:
+            return self.forms[node.name].codes(result)
+        quantizer = self.quantizers.get(node.name)
+        return result if quantizer is None else self._codes(node, quantizer, result)
 
     def _looked_up(self, node: FloatNode, source: Value) -> Codes:
         """Return the codes of a function of codes that have one scale."""
@@ -201,48 +224,49 @@ class FakeQuantization:
             scales = moved(source.scales, self.graph.node(node.inputs[0]).shape, node)
             self.forms[node.name] = replace(source, scales=scales)
         if node.op is FloatOp.LINEAR and source is not None:
-            layer = self._layer(node, source)
-            if layer is not None:
-                self.layers[node.name] = layer
+            self._prepare_layer(node, source)
         if node.op is FloatOp.MATMUL and all(name in self.forms for name in node.inputs):
-            scales = self._scales_of_product(node, *(self.forms[name] for name in node.inputs))
-            if scales is not None:
-                self.products[node.name] = scales
+            self._prepare_product(node, *(self.forms[name] for name in node.inputs))
         if node.op is FloatOp.UNARY and source is not None:
             table = self._table(node, source)
             if table is not None:
                 self.tables[node.name] = table
 
-    def _layer(self, node: FloatNode, source: _Form) -> _Layer | None:
-        """Return how a layer is computed from codes; None where a sum may not be exact."""
+    def _prepare_layer(self, node: FloatNode, source: _Form) -> None:
+        """Note how a layer is computed from codes, unless a sum may not be exact."""
         weight = self.model.weights[node.attributes["weight"]]
         codes = weight.codes.astype(np.int64)
         if source.reach * int(np.abs(codes).sum(1).max()) >= EXACT:
-            return None
+            return
         try:
-            scales = linear_scales(node, source.scales, weight)
+            scales = linear_scales(node, source.scales, weight).reshape(-1)
         except InputError:  # the input's vary along the sum
-            return None
-        bias = node.attributes["bias"]
-        by_bytes = self.of_bytes if source.is_signed_byte else None
-        return _Layer(
-            _tensor(scales.reshape(-1)),
-            self.parameters[bias] if bias else None,
-            _tensor(weight.codes).float(),
-            source.zero_point,
-            _tensor(source.zero_point * codes.sum(1)).double(),
-            None if by_bytes is None else by_bytes.prepare(np.ascontiguousarray(weight.codes.T)),
-        )
+            return
+        of_bytes = None
+        offset = np.zeros(len(codes))
+        if self.of_bytes is not None and source.is_signed_byte:
+            of_bytes = self.of_bytes.prepare(np.ascontiguousarray(weight.codes.T))
+            offset -= source.zero_point * codes.sum(1) * scales
+        if node.attributes["bias"]:
+            offset += self.parameters[node.attributes["bias"]].numpy()
+        self.layers[node.name] = _Layer(_tensor(weight.codes).float(), source.zero_point, of_bytes)
+        self.sums[node.name] = self._rule(node, scales, offset)
 
-    def _scales_of_product(self, node: FloatNode, a: _Form, b: _Form) -> Tensor | None:
-        """Return the scales of a product's sums; None where a sum may not be exact."""
+    def _prepare_product(self, node: FloatNode, a: _Form, b: _Form) -> None:
+        """Note how a product is computed from codes, unless a sum may not be exact."""
         terms = self.graph.node(node.inputs[0]).shape[-1]
         if terms * a.reach * b.reach >= EXACT:
-            return None
-        try:
-            return _tensor(product_scales(node, a.scales, b.scales))
-        except InputError:  # they vary along the sum
-            return None
+            return
+        with suppress(InputError):  # scales vary along the sum
+            self.sums[node.name] = self._rule(node, product_scales(node, a.scales, b.scales), None)
+
+    def _rule(self, node: FloatNode, scales: Scales, offset: Scales | None) -> _Sums:
+        """Return what becomes of sums of these scales: where that is possible, codes at once."""
+        quantizer, span = self.quantizers.get(node.name), None
+        if isinstance(quantizer, ActivationQuantizer) and not quantizer.table_scale:
+            own, span = quantizer.scale_array(), quantizer.span
+            scales, offset = scales / own, None if offset is None else offset / own
+        return _Sums(_tensor(scales), None if offset is None else _tensor(offset), span)
 
     def _table(self, node: FloatNode, source: _Form) -> Tensor | None:
         """Return a function's values for all codes, float64, None where a table is of no use."""
