@@ -4,8 +4,9 @@
 Shapes are the layers of ViTs of three widths, on the tokens of one image (M = 197) and of four
 (788), and the two products of attention of one head. Beside them, in the same rounds: numpy's
 float32 product of the same shape; a loop of float32 multiply-adds that never leave the registers;
-on x86, the same of int16 pairs. The operands of a layer are prepared before, as an emulator does
-once; those of attention within the time, as it does for every image.
+on x86, the same of int16 pairs and, with VNNI, of quads of bytes. The operands of a layer are
+prepared before, as an emulator does once; those of attention within the time, as it does for every
+image.
 
 Times are of the processor, not of the clock on the wall. A multiply-add is two operations.
 
@@ -53,6 +54,7 @@ COLUMNS = {
     "of_float": "of numpy float32",
     "of_float_peak": "of float32 loop",
     "of_pair_peak": "of int16 loop",
+    "of_quad_peak": "of VNNI loop",
 }
 
 
@@ -169,13 +171,15 @@ def measure(shape: Shape, gemms: Mapping[str, Gemm], pairs: int) -> list[dict[st
     peaks = {"float32 loop": peak.float_peak}
     if peak.HAS_PAIRS:
         peaks["int16 loop"] = peak.pair_peak
+    if peak.HAS_QUADS:
+        peaks["VNNI loop"] = peak.quad_peak
     sides += [Side(name=name, turn=_inverse(found)) for name, found in peaks.items()]
     times = take_turns(sides, pairs)
     rows = []
     for name in (*gemms, FLOAT):
         each = [spent / shape.operations for spent in times[name]]
         floats = [spent / shape.operations for spent in times[FLOAT]]
-        pair = times.get("int16 loop")
+        pair, quad = times.get("int16 loop"), times.get("VNNI loop")
         rows.append(
             {
                 "model": shape.model,
@@ -188,6 +192,7 @@ def measure(shape: Shape, gemms: Mapping[str, Gemm], pairs: int) -> list[dict[st
                 "of_float": ratio(floats, each).median,
                 "of_float_peak": ratio(times["float32 loop"], each).median,
                 "of_pair_peak": ratio(pair, each).median if pair else None,
+                "of_quad_peak": ratio(quad, each).median if quad else None,
                 "threads": 1,
                 "batch": shape.m // TOKENS,
                 "pairs": pairs,
@@ -211,8 +216,14 @@ def peaks_line(pairs: int) -> str:
     )
     if not peak.HAS_PAIRS:
         return f"{line}."
-    found = [peak.pair_peak() for _ in range(pairs)]
-    return f"{line}, and {statistics.median(found) / 1e9:.1f} Gop/s in int16 pairs."
+    found = {"int16 pairs": peak.pair_peak}
+    if peak.HAS_QUADS:
+        found["quads of bytes (VNNI)"] = peak.quad_peak
+    told = [
+        f"{statistics.median([rate() for _ in range(pairs)]) / 1e9:.1f} Gop/s in {name}"
+        for name, rate in found.items()
+    ]
+    return f"{line}, and {', '.join(told)}."
 
 
 def arguments() -> argparse.Namespace:

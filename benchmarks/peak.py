@@ -2,15 +2,14 @@
 """Peak of one core: multiply-adds that never leave its registers, and its clock.
 
 The loops are written in LLVM's own language, as many independent sums as registers hold: from
-Python's, a compiler would have to guess that. They are ceilings for products of float32, and of
-int16 pairs, the widest exact product of bytes on CPUs without VNNI.
+Python's, a compiler would have to guess that. They are ceilings for products of float32, of int16
+pairs, the widest exact product of bytes on CPUs without VNNI, and of quads of bytes by VNNI.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -18,7 +17,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from benchmarks.pairs import cpu_seconds
-from simulator.numerics.jit import kernel
+from simulator.numerics.jit import cpu_features, has_vnni, kernel
 
 # More than the latency of a multiply-add times the units that do it; with two operands, they fit
 # into 16 registers.
@@ -27,12 +26,15 @@ ROUNDS = 4_000_000
 
 
 def _features() -> Any:
-    return llvm.get_host_cpu_features()
+    return cpu_features()
 
 
 # float32 values in a register: AVX-512 has 16, AVX 8, all others 4.
 LANES = 16 if _features().get("avx512f") else 8 if _features().get("avx") else 4
 HAS_PAIRS = bool(_features().get("avx2"))
+HAS_QUADS = has_vnni()
+# int32 sums in a register of VNNI: 512 bits where AVX-512 has the instruction, else 256.
+QUAD_LANES = 16 if _features().get("avx512vnni") else 8
 
 
 def _loop(builder: Any, count: Any, vector: Any, step: Any) -> Any:
@@ -98,6 +100,23 @@ def _pair_loop(_typing: Any, _count: Any) -> Any:
     return types.int32(types.int64), generate
 
 
+@intrinsic
+def _quad_loop(_typing: Any, _count: Any) -> Any:
+    """Sum products of bytes in quads, by VNNI: sum = sum + quads(x * y)."""
+    vector = ir.VectorType(ir.IntType(32), QUAD_LANES)
+
+    def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
+        name = f"llvm.x86.avx512.vpdpbusd.{32 * QUAD_LANES}"
+        kind = ir.FunctionType(vector, [vector] * 3)
+        quads = cgutils.get_or_insert_function(builder.module, kind, name)
+        x, y = (ir.Constant(vector, [value] * QUAD_LANES) for value in (0x01020304, 0x05060708))
+        return _loop(
+            builder, arguments[0], vector, lambda total: builder.call(quads, [total, x, y])
+        )
+
+    return types.int32(types.int64), generate
+
+
 @kernel
 def _run_float(count):  # type: ignore[no-untyped-def]
     return _float_loop(count)
@@ -106,6 +125,11 @@ def _run_float(count):  # type: ignore[no-untyped-def]
 @kernel
 def _run_pairs(count):  # type: ignore[no-untyped-def]
     return _pair_loop(count)
+
+
+@kernel
+def _run_quads(count):  # type: ignore[no-untyped-def]
+    return _quad_loop(count)
 
 
 @kernel
@@ -132,6 +156,11 @@ def float_peak() -> float:
 def pair_peak() -> float:
     """Return int16 operations per second of one core; only where :data:`HAS_PAIRS`."""
     return 2 * SUMS * 16 * ROUNDS / _seconds(_run_pairs)
+
+
+def quad_peak() -> float:
+    """Return operations on bytes per second of one core; only where :data:`HAS_QUADS`."""
+    return 2 * SUMS * 4 * QUAD_LANES * ROUNDS / _seconds(_run_quads)
 
 
 def _seconds(loop: Any) -> float:

@@ -49,10 +49,30 @@ def has_avx2() -> bool:
     return is_compiling() and bool(cpu_features().get("avx2"))
 
 
+def has_vnni() -> bool:
+    """Tell whether kernels are compiled for an x86 CPU that adds four products of bytes at once."""
+    features = cpu_features()
+    in_avx512 = features.get("avx512vnni") and features.get("avx512vl")
+    return has_avx2() and bool(features.get("avxvnni") or in_avx512)
+
+
 @cache
 def cpu_features() -> Mapping[str, bool]:
-    """Return which instruction sets this CPU has, by LLVM's names."""
-    return MappingProxyType(binding.get_host_cpu_features())
+    """Return which instruction sets kernels are compiled for, by LLVM's names.
+
+    Those of this CPU, unless Numba is told of others: by ``NUMBA_CPU_FEATURES`` such as
+    ``+avx2,-avx512f``, of which all that are not named are missing, or ``NUMBA_ENABLE_AVX=0``.
+    """
+    config: Any = numba_config  # its attributes are set at run time
+    if config.CPU_FEATURES is not None:
+        named = config.CPU_FEATURES.split(",")
+        return MappingProxyType({name[1:]: name[0] == "+" for name in named if name})
+    found = binding.get_host_cpu_features()
+    kept = {
+        name: has and (config.ENABLE_AVX or not name.startswith("avx"))
+        for name, has in found.items()
+    }
+    return MappingProxyType(kept)
 
 
 def is_compiling() -> bool:

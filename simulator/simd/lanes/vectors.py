@@ -14,6 +14,7 @@ INT8, INT16, INT32, INT64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 I8X32, I16X16, I32X8, I64X4 = (
     ir.VectorType(lane, 256 // lane.width) for lane in (INT8, INT16, INT32, INT64)
 )
+I32X16 = ir.VectorType(INT32, 16)  # of 512 bits: for products alone
 
 LANES: int = I32X8.count  # of 32 bits: what most kernels take at a time
 
@@ -48,6 +49,12 @@ def element(builder: Any, start: Any, *steps: tuple[Any, int]) -> Any:
     return builder.gep(start, [offset])
 
 
+def hidden(builder: Any, address: Any) -> Any:
+    """Return an address whose origin the optimizer does not see: an assembly of no instruction."""
+    kind = ir.FunctionType(address.type, [address.type])
+    return builder.asm(kind, "", "=r,0", [address], False)
+
+
 def load(builder: Any, place: Any, vector: Any) -> Any:
     """Load a register from an address of any alignment."""
     return builder.load(builder.bitcast(place, vector.as_pointer()), align=1)
@@ -61,7 +68,8 @@ def store(builder: Any, value: Any, place: Any) -> None:
 def broadcast(builder: Any, place: Any, lane: Any, vector: Any) -> Any:
     """Load one element of type ``lane`` into every place of a register, seen as ``vector``."""
     one = builder.load(builder.bitcast(place, lane.as_pointer()), align=1)
-    return builder.bitcast(fill(builder, one, ir.VectorType(lane, 256 // lane.width)), vector)
+    lanes = vector.count * vector.element.width // lane.width
+    return builder.bitcast(fill(builder, one, ir.VectorType(lane, lanes)), vector)
 
 
 def loop(

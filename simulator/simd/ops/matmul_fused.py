@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.gemm.avx2 import left_form
 from simulator.gemm.protocol import LONGEST_INT32_SUM
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
@@ -19,8 +18,16 @@ from simulator.simd.lanes.padded_codes import PaddedCodes
 from simulator.simd.lanes.requantization import LANE_BITS
 from simulator.simd.lanes.vectors import LANES
 from simulator.simd.ops.requantizing import AnySimdRequantizer, simd_requantizer
-from simulator.simd.product.fused import multiply_activations, multiply_and_requantize
-from simulator.simd.product.packing import STRIP_ROWS, pack, padded_columns, pairs_shape
+from simulator.simd.product.forms import form_of_activations, left_codes, terms_per_step
+from simulator.simd.product.fused import MULTIPLY_ACTIVATIONS, multiply_and_requantize
+from simulator.simd.product.packing import (
+    STRIP_ROWS,
+    empty_panels,
+    left_form,
+    pack,
+    padded_columns,
+    padded_terms,
+)
 from simulator.simd.product.tile import TILE_COLUMNS
 
 FIRST_SUM = np.repeat(np.array([(1 << 31) - 1, -(1 << 31)], np.int32), LANES)
@@ -46,7 +53,8 @@ def _by_weights(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer) ->
     packed = pack(weights.T if op.transpose_b else weights)
     if packed.terms > LONGEST_INT32_SUM:
         return None
-    shifted, initial = left_form(packed, graph.tensors[op.a].type.dtype)
+    left = left_form(packed, graph.tensors[op.a].type.dtype)
+    initial = left.initial
     if op.bias:
         initial = initial + padded_columns(graph.constants[op.bias].astype(np.int32), len(initial))
 
@@ -56,12 +64,12 @@ def _by_weights(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer) ->
         extremes = FIRST_SUM.copy()
         saturated = multiply_and_requantize(
             a.reshape(-1, packed.terms),
-            shifted,
+            left.shifted,
             packed.panels,
             packed.per_step,
             packed.chunk,
             initial,
-            np.empty((STRIP_ROWS, packed.padded_terms), packed.left_dtype),
+            np.empty((STRIP_ROWS, packed.padded_terms), left.dtype),
             np.empty((STRIP_ROWS, len(initial)), np.int32),
             requantizer.arguments,
             extremes,
@@ -79,21 +87,25 @@ def _of_activations(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer
     result = graph.result(op)
     rows, columns = result.shape[-2:]
     terms = graph.tensors[op.a].shape[-1]
-    panels_shape = pairs_shape(terms, columns)
-    padded_terms, padded = panels_shape[1] // TILE_COLUMNS, panels_shape[0] * TILE_COLUMNS
+    left, right = (graph.tensors[name].type.dtype for name in (op.a, op.b))
+    form = form_of_activations(right)
+    multiply = MULTIPLY_ACTIVATIONS[form]
+    codes_dtype, shifted = left_codes(form, left)
+    padded = -(-columns // TILE_COLUMNS) * TILE_COLUMNS
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a, b = (np.ascontiguousarray(operand) for operand in operands)
         out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
         extremes = FIRST_SUM.copy()
-        saturated = multiply_activations(
+        saturated = multiply(
             a.reshape(-1, rows, terms),
             b.reshape(-1, *b.shape[-2:]),
             op.transpose_b,
-            b.dtype == np.int8,
-            np.empty(panels_shape, np.int16),
-            np.zeros(padded, np.int32),
-            np.empty((STRIP_ROWS, padded_terms), np.int16),
+            shifted,
+            empty_panels(terms, columns, form),
+            terms_per_step(form),
+            np.empty(padded, np.int32),
+            np.empty((STRIP_ROWS, padded_terms(terms, form)), codes_dtype),
             np.empty((STRIP_ROWS, padded), np.int32),
             requantizer.arguments,
             extremes,

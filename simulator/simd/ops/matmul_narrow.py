@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.gemm.avx2 import left_form
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
 from simulator.graph.ranges import Bounds, code_range, signed_bits
@@ -20,7 +19,8 @@ from simulator.simd.lanes.padded_codes import PaddedCodes
 from simulator.simd.lanes.vectors import LANES
 from simulator.simd.ops.matmul_fused import FIRST_SUM
 from simulator.simd.ops.requantizing import AnySimdRequantizer, simd_requantizer
-from simulator.simd.product.narrow import narrow_activations, narrow_and_requantize
+from simulator.simd.product.forms import form_of_activations, left_codes, terms_per_step
+from simulator.simd.product.narrow import NARROW_ACTIVATIONS, narrow_and_requantize
 from simulator.simd.product.narrow_bounds import (
     CHECKED_TERMS,
     CLIPPED_I16,
@@ -36,7 +36,14 @@ from simulator.simd.product.narrow_bounds import (
     reach_of,
 )
 from simulator.simd.product.narrow_in_order import pack_lanes
-from simulator.simd.product.packing import STRIP_ROWS, pack, padded_columns, pairs_shape
+from simulator.simd.product.packing import (
+    STRIP_ROWS,
+    empty_panels,
+    left_form,
+    pack,
+    padded_columns,
+    padded_terms,
+)
 from simulator.simd.product.tile import TILE_COLUMNS
 
 GROUP = PANELS * TILE_COLUMNS
@@ -140,10 +147,12 @@ def _by_weights(
     pack_lanes(weights, lanes)
     centre = graph.tensors[op.a].zero_point
     reach = reach_of(weights, padded, centre)
-    shifted, whole = left_form(packed, graph.tensors[op.a].type.dtype)
+    left = left_form(packed, graph.tensors[op.a].type.dtype)
     blocks = range(0, packed.terms, CHECKED_TERMS)
     parts = [weights[first : first + CHECKED_TERMS].sum(axis=0, dtype=np.int32) for first in blocks]
-    corrections = np.stack([whole, *(-shifted * padded_columns(p, padded) for p in parts)])
+    corrections = np.stack(
+        [left.initial, *(-left.shifted * padded_columns(p, padded) for p in parts)]
+    )
     bias = np.zeros(packed.columns, np.int64)
     if op.bias:
         bias = graph.constants[op.bias].astype(np.int64)
@@ -152,11 +161,11 @@ def _by_weights(
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = np.ascontiguousarray(operands[0])
         out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
-        scratch = Scratch.empty((packed.padded_terms, packed.left_dtype), packed.terms, padded)
+        scratch = Scratch.empty((packed.padded_terms, left.dtype), packed.terms, padded)
         saturated = narrow_and_requantize(
             a.reshape(-1, packed.terms),
             centre,
-            shifted,
+            left.shifted,
             packed.panels,
             packed.per_step,
             packed.chunk,
@@ -188,22 +197,27 @@ def _of_activations(
     rows, columns = result.shape[-2:]
     terms = graph.tensors[op.a].shape[-1]
     padded = -(-columns // GROUP) * GROUP
-    padded_terms = pairs_shape(terms, columns)[1] // TILE_COLUMNS
+    left, right = (graph.tensors[name].type.dtype for name in (op.a, op.b))
+    form = form_of_activations(right)
+    codes_dtype, shifted = left_codes(form, left)
+    blocks = -(-terms // CHECKED_TERMS)
     biases = np.zeros((4, padded), np.int32)
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a, b = (np.ascontiguousarray(operand) for operand in operands)
         out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
-        scratch = Scratch.empty((padded_terms, np.int16), terms, padded)
-        saturated = narrow_activations(
+        scratch = Scratch.empty((padded_terms(terms, form), codes_dtype), terms, padded)
+        saturated = NARROW_ACTIVATIONS[form](
             a.reshape(-1, rows, terms),
             b.reshape(-1, *b.shape[-2:]),
             op.transpose_b,
-            np.empty((padded // TILE_COLUMNS, padded_terms * TILE_COLUMNS), np.int16),
+            shifted,
+            empty_panels(terms, columns, form, PANELS),
+            terms_per_step(form),
             _empty_lanes(terms, padded),
             np.zeros(1, np.bool_),
             Reach.empty(terms, padded).arguments,
-            np.zeros((1, padded), np.int32),
+            np.empty((1 + blocks, padded), np.int32),
             biases,
             register.arguments,
             *scratch.arguments,

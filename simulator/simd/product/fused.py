@@ -3,20 +3,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 import numpy as np
 
 from simulator.numerics.jit import kernel
 from simulator.simd.lanes.requantize_row import requantize_row
+from simulator.simd.product.forms import PAIR, QUAD, Form
 from simulator.simd.product.packing import (
-    PAIR,
     STRIP_ROWS,
-    multiply_terms,
+    multiply_from,
     pack_pairs,
     pack_pairs_of_columns,
-    start_sums,
     take_rows,
     transpose_codes,
 )
+from simulator.simd.product.quads import pack_quads, pack_quads_of_columns, sum_columns
+from simulator.simd.product.tile import TILE_COLUMNS
 
 
 @kernel
@@ -50,8 +55,10 @@ def multiply_and_requantize(
     for start in range(0, a.shape[0], STRIP_ROWS):
         count = min(STRIP_ROWS, a.shape[0] - start)
         take_rows(a, start, count, shifted, codes)
-        start_sums(initial, count, sums)
-        multiply_terms(codes, count, 0, codes.shape[1], panels, per_step, chunk, sums)
+        multiply_from(
+            initial, codes, count, 0, codes.shape[1], panels, per_step, chunk, sums.reshape(-1), 0,
+            sums.shape[1],
+        )  # fmt: skip
         place = out_at + start * columns
         saturated += requantize_strip(sums, count, requantizer, extremes, out, place, columns)
     return saturated
@@ -69,28 +76,65 @@ def requantize_strip(sums, count, requantizer, extremes, out, out_at, columns):
     return saturated
 
 
-@kernel
-def multiply_activations(
-    lefts, rights, transposed, signed, panels, initial, codes, sums, requantizer, extremes, out
-):
-    """Requantize ``lefts[i] @ rights[i]`` for every i into ``out``, flat; count what saturates.
+def _multiply_activations_by(pack_right: Any) -> Any:
+    """Return the kernel of products of activations whose right operands are packed in one way."""
 
-    ``rights`` is [B, K, N], or [B, N, K] where ``transposed``, of ``signed`` bytes or others. The
-    rest as above.
-    """
-    columns = rights.shape[1] if transposed else rights.shape[2]
-    turned = np.empty((rights.shape[2], rights.shape[1]), rights.dtype)
-    saturated = 0
-    for i in range(lefts.shape[0]):
-        if transposed and rights.shape[2] % PAIR == 0:
-            pack_pairs_of_columns(rights[i], signed, panels)
-        elif transposed:
-            transpose_codes(rights[i], turned)
-            pack_pairs(turned, panels)
-        else:
-            pack_pairs(rights[i], panels)
-        saturated += multiply_and_requantize(
-            lefts[i], 0, panels, PAIR, 0, initial, codes, sums, requantizer, extremes, out,
-            i * lefts.shape[1] * columns, columns,
-        )  # fmt: skip
-    return saturated
+    @kernel
+    def multiply_activations(
+        lefts, rights, transposed, shifted, panels, per_step, initial, codes, sums, requantizer,
+        extremes, out,
+    ):  # fmt: skip
+        """Requantize ``lefts[i] @ rights[i]`` for every i into ``out``, flat; count what saturates.
+
+        ``rights`` is [B, K, N], or [B, N, K] where ``transposed``. The rest as above;
+        ``initial`` is scratch.
+        """
+        columns = rights.shape[1] if transposed else rights.shape[2]
+        turned = np.empty((rights.shape[2], rights.shape[1]), rights.dtype)
+        saturated = 0
+        for i in range(lefts.shape[0]):
+            pack_right(rights[i], transposed, turned, shifted, panels, initial)
+            saturated += multiply_and_requantize(
+                lefts[i], shifted, panels, per_step, 0, initial, codes, sums, requantizer, extremes,
+                out, i * lefts.shape[1] * columns, columns,
+            )  # fmt: skip
+        return saturated
+
+    return multiply_activations
+
+
+@kernel
+def pack_right_pairs(b, transposed, turned, shifted, panels, initial):
+    """Pack [K, N], or [N, K], as pairs; ``turned`` is scratch for the other order."""
+    initial[:] = 0
+    if transposed and b.shape[1] % PAIR == 0:
+        pack_pairs_of_columns(b, panels)
+    elif transposed:
+        transpose_codes(b, turned)
+        pack_pairs(turned, panels)
+    else:
+        pack_pairs(b, panels)
+
+
+@kernel
+def pack_right_quads(b, transposed, turned, shifted, panels, initial):
+    """Pack signed bytes for VNNI; set what sums start with where left codes are ``shifted``."""
+    if transposed and b.shape[1] % QUAD == 0:
+        pack_quads_of_columns(b, panels)
+    elif transposed:
+        transpose_codes(b, turned)
+        pack_quads(turned, panels)
+    else:
+        pack_quads(b, panels)
+    if shifted:
+        sum_columns(panels, 0, panels.shape[1] // TILE_COLUMNS * QUAD, -shifted, initial)
+    else:
+        initial[:] = 0
+
+
+MULTIPLY_ACTIVATIONS: Mapping[Form, Any] = MappingProxyType(
+    {
+        Form.PAIRS: _multiply_activations_by(pack_right_pairs),
+        Form.VNNI: _multiply_activations_by(pack_right_quads),
+    }
+)

@@ -11,15 +11,19 @@ term, many side by side.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 import numpy as np
 
 from simulator.numerics.jit import kernel
+from simulator.simd.product.forms import PAIR, QUAD, Form
 from simulator.simd.product.fused import requantize_strip
 from simulator.simd.product.narrow_bounds import CHECKED_TERMS, measure_columns, measure_rows
 from simulator.simd.product.narrow_flags import flag_row
 from simulator.simd.product.narrow_in_order import accumulate_flagged, pack_lanes, take_twice
 from simulator.simd.product.packing import (
-    PAIR,
     STRIP_ROWS,
     multiply_terms,
     pack_pairs,
@@ -27,6 +31,8 @@ from simulator.simd.product.packing import (
     take_rows,
     transpose_codes,
 )
+from simulator.simd.product.quads import pack_quads, sum_columns
+from simulator.simd.product.tile import TILE_COLUMNS
 
 
 @kernel
@@ -158,26 +164,58 @@ def find_extremes(sums, count, extremes):
     extremes[8:] = most
 
 
+def _narrow_activations_by(pack_right: Any) -> Any:
+    """Return the kernel of products of activations whose right operands are packed in one way."""
+
+    @kernel
+    def narrow_activations(
+        lefts, rights, transposed, shifted, panels, per_step, lanes, state, reach, corrections,
+        biases, register, codes, twice, sums, flags, lengths, requantizer, extremes, counts, out,
+    ):  # fmt: skip
+        """Requantize ``lefts[i] @ rights[i]`` for every i; see ``MULTIPLY_ACTIVATIONS``, too.
+
+        ``corrections`` is as above, and scratch.
+        """
+        columns = rights.shape[1] if transposed else rights.shape[2]
+        turned = np.empty((rights.shape[2], rights.shape[1]), rights.dtype)
+        saturated = 0
+        for i in range(lefts.shape[0]):
+            b = rights[i]
+            if transposed:
+                transpose_codes(b, turned)
+                b = turned
+            pack_right(b, shifted, panels, corrections)
+            measure_columns(b, reach[0])
+            state[0] = False
+            saturated += narrow_and_requantize(
+                lefts[i], 0, shifted, panels, per_step, 0, b, lanes, state, reach, corrections,
+                biases, register, codes, twice, sums, flags, lengths, requantizer, extremes, counts,
+                out, i * lefts.shape[1] * columns, columns,
+            )  # fmt: skip
+        return saturated
+
+    return narrow_activations
+
+
 @kernel
-def narrow_activations(
-    lefts, rights, transposed, panels, lanes, state, reach, corrections, biases, register, codes,
-    twice, sums, flags, lengths, requantizer, extremes, counts, out,
-):  # fmt: skip
-    """Requantize ``lefts[i] @ rights[i]`` for every i; see above, and ``multiply_activations``."""
-    columns = rights.shape[1] if transposed else rights.shape[2]
-    turned = np.empty((rights.shape[2], rights.shape[1]), rights.dtype)
-    saturated = 0
-    for i in range(lefts.shape[0]):
-        b = rights[i]
-        if transposed:
-            transpose_codes(b, turned)
-            b = turned
-        pack_pairs(b, panels)
-        measure_columns(b, reach[0])
-        state[0] = False
-        saturated += narrow_and_requantize(
-            lefts[i], 0, 0, panels, PAIR, 0, b, lanes, state, reach, corrections, biases, register,
-            codes, twice, sums, flags, lengths, requantizer, extremes, counts, out,
-            i * lefts.shape[1] * columns, columns,
-        )  # fmt: skip
-    return saturated
+def _pack_pairs(b, shifted, panels, corrections):
+    pack_pairs(b, panels)
+
+
+@kernel
+def _pack_quads(b, shifted, panels, corrections):
+    """Pack [K, N]; set what undoes the shift of left codes, of all terms and of each block."""
+    pack_quads(b, panels)
+    padded = panels.shape[1] // TILE_COLUMNS * QUAD
+    sum_columns(panels, 0, padded, -shifted, corrections[0])
+    for block in range(1, corrections.shape[0]):
+        first = (block - 1) * CHECKED_TERMS
+        sum_columns(panels, first, min(first + CHECKED_TERMS, padded), -shifted, corrections[block])
+
+
+NARROW_ACTIVATIONS: Mapping[Form, Any] = MappingProxyType(
+    {
+        Form.PAIRS: _narrow_activations_by(_pack_pairs),
+        Form.VNNI: _narrow_activations_by(_pack_quads),
+    }
+)

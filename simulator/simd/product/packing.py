@@ -11,16 +11,31 @@ from numpy.typing import NDArray
 
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel
-from simulator.simd.product.tile import TILE_COLUMNS, TILE_ROWS, multiply_tile
+from simulator.simd.product.forms import (
+    PAIR,
+    QUAD,
+    SIGN,
+    Form,
+    exact_chunk,
+    form_of,
+    left_codes,
+    terms_per_step,
+)
+from simulator.simd.product.quads import CODES_AT_ONCE, pack_quads, shift_codes, sum_columns
+from simulator.simd.product.tile import (
+    STEP_BYTES,
+    TILE_COLUMNS,
+    TILE_ROWS,
+    VNNI_ROWS,
+    multiply_tile,
+)
 
-# Rows whose sums are held together: their codes and sums stay in the second cache.
-STRIP_ROWS = 8 * TILE_ROWS
-# Terms after which the next columns are taken: 16 columns of as many pairs fill half a first cache.
-BLOCK_TERMS = 512
-PAIR, QUAD = 2, 4
+# Rows whose sums are held together, a multiple of those of a tile of any form: their codes and sums
+# stay in the second cache.
+STRIP_ROWS = 48
+# Bytes of 16 columns after which the next columns are taken: they fill half a first cache.
+BLOCK_BYTES = 1 << 14
 TERMS_MULTIPLE = {PAIR: 4, QUAD: 8}  # two steps of the tile
-CODE_RANGE = (1 << 15) - 1  # what 16 bits hold
-CODE_LIMIT = 255  # the largest magnitude of an 8-bit code, as unsigned
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +45,15 @@ class Packed:
     Attributes
     ----------
     panels
-        int16 or int8 [panels, padded K * 16]: for each pair or quad of terms, those terms of every
-        column; missing terms are zero, missing columns repeat the last
+        int16 or int8 [panels, padded K * 16], or int32 [panels, padded K * 4]: for each pair or
+        quad of terms, those terms of every column; missing terms are zero, missing columns repeat
+        the last
     terms, columns
         K and N
     per_step
         2: pairs, or 4: quads
     chunk
-        quads that may be added up in 16 bits
+        quads that may be added up in 16 bits, where they are
     column_sums
         int32 [panels * 16]: the sum of each column, for left codes that are shifted by a constant
     """
@@ -52,55 +68,76 @@ class Packed:
     @property
     def padded_terms(self) -> int:
         """K with its padding."""
-        return int(self.panels.shape[1]) // TILE_COLUMNS
+        step_bytes = STEP_BYTES * TILE_COLUMNS
+        return int(self.panels.shape[1]) * self.panels.itemsize // step_bytes * self.per_step
 
     @property
-    def left_dtype(self) -> type[np.integer]:
-        """Packed type of left codes: 16-bit numbers, or unsigned bytes."""
-        return np.uint8 if self.per_step == QUAD else np.int16
+    def form(self) -> Form:
+        """What the tile does with it."""
+        return Form(self.panels.dtype)
 
 
-def pairs_shape(terms: int, columns: int) -> tuple[int, int]:
-    """Return the shape of the panels of a right operand that is packed as pairs."""
-    multiple = TERMS_MULTIPLE[PAIR]
-    return -(-columns // TILE_COLUMNS), -(-terms // multiple) * multiple * TILE_COLUMNS
+@dataclass(frozen=True, slots=True)
+class LeftForm:
+    """Left codes as the tile reads them beside a right operand.
 
-
-def exact_chunk(b: IntArray) -> int:
-    """Return how many quads of ``b`` [K, N] 16 bits hold with any left bytes, as an even number.
-
-    A lane adds products of two terms in each quad, of one sign at worst.
+    Attributes
+    ----------
+    dtype
+        16-bit numbers, or bytes
+    shifted
+        what is added to the codes
+    initial
+        int32 [panels * 16]: what sums start with to undo that
     """
-    if b.dtype != np.int8 or not b.size:
-        return 0
-    if max(int(b.max()), -int(b.min())) > CODE_RANGE // (QUAD * CODE_LIMIT):
-        return 0  # one code alone leaves room for less than 4 quads
-    pairs = np.zeros(((len(b) + 1) // 2 * 2, b.shape[1]), np.int64)
-    pairs[: len(b)] = b
-    in_twos = pairs.reshape(-1, 2, b.shape[1])
-    above, below = np.maximum(in_twos, 0).sum(axis=1), np.minimum(in_twos, 0).sum(axis=1)
-    largest = max(int(above.max()), -int(below.min()))
-    quads = CODE_RANGE // (CODE_LIMIT * max(largest, 1))
-    return min(quads, 64) // 2 * 2
+
+    dtype: type[np.integer]
+    shifted: int
+    initial: NDArray[np.int32]
 
 
-def pack(b: IntArray, panels_multiple: int = 1) -> Packed:
-    """Pack codes of at most 8 bits [K, N]: as quads where they are narrow, else as pairs."""
-    chunk = exact_chunk(b)
-    per_step = QUAD if chunk >= QUAD else PAIR
+def left_form(packed: Packed, dtype: np.dtype) -> LeftForm:
+    """Return what becomes of left codes of a type: bytes are unsigned beside quads, mostly."""
+    left, shifted = left_codes(packed.form, dtype)
+    return LeftForm(left, shifted, np.int32(-shifted) * packed.column_sums)
+
+
+def empty_panels(terms: int, columns: int, form: Form, panels_multiple: int = 1) -> IntArray:
+    """Allocate panels of a right operand [K, N]; see :class:`Packed`."""
+    steps = padded_terms(terms, form) // terms_per_step(form)
+    width = steps * STEP_BYTES * TILE_COLUMNS // form.value.itemsize
+    panels = -(-columns // (panels_multiple * TILE_COLUMNS)) * panels_multiple
+    return np.empty((panels, width), form.value)
+
+
+def padded_terms(terms: int, form: Form) -> int:
+    """Return K with its padding."""
+    multiple = TERMS_MULTIPLE[terms_per_step(form)]
+    return -(-terms // multiple) * multiple
+
+
+def pack(b: IntArray, panels_multiple: int = 1, form: Form | None = None) -> Packed:
+    """Pack codes of at most 8 bits [K, N], in the fastest form, or in one that is exact for them.
+
+    :attr:`Form.QUADS` is exact where :func:`exact_chunk` is not 0, :attr:`Form.VNNI` for signed
+    codes.
+    """
+    form = form or form_of(b)
+    chunk = exact_chunk(b) if form is Form.QUADS else 0
+    per_step = terms_per_step(form)
     terms, columns = b.shape
-    multiple = TERMS_MULTIPLE[per_step]
-    padded = -(-terms // multiple) * multiple
-    multiple = panels_multiple * TILE_COLUMNS
-    panels = -(-columns // multiple) * panels_multiple
-    dtype = np.int8 if per_step == QUAD else np.int16
-    out = np.empty((panels, padded * TILE_COLUMNS), dtype)
-    if per_step == PAIR:
-        pack_pairs(np.ascontiguousarray(b), out)
+    panels = empty_panels(terms, columns, form, panels_multiple)
+    sums = np.empty(len(panels) * TILE_COLUMNS, np.int32)
+    if form is Form.VNNI:
+        pack_quads(np.ascontiguousarray(b), panels)
+        sum_columns(panels, 0, padded_terms(terms, form), 1, sums)
+        return Packed(panels, terms, columns, per_step, chunk, sums)
+    if form is Form.PAIRS:
+        pack_pairs(np.ascontiguousarray(b), panels)
     else:
-        pack_columns(np.ascontiguousarray(b.T), per_step, out)
-    sums = padded_columns(b.sum(axis=0, dtype=np.int32), panels * TILE_COLUMNS)
-    return Packed(out, terms, columns, per_step, chunk, sums)
+        pack_columns(np.ascontiguousarray(b.T), per_step, panels)
+    sums = padded_columns(b.sum(axis=0, dtype=np.int32), len(sums))
+    return Packed(panels, terms, columns, per_step, chunk, sums)
 
 
 def padded_columns(vector: NDArray[Any], length: int) -> NDArray[Any]:
@@ -162,14 +199,15 @@ def pack_pairs(b, out):
 
 
 @kernel
-def pack_pairs_of_columns(columns, signed, out):
+def pack_pairs_of_columns(columns, out):
     """As :func:`pack_pairs`, of contiguous ``columns`` [N, K] of bytes with an even K.
 
     Two neighbouring bytes are read at once, and written at once as two 16-bit numbers.
     """
     count, terms = columns.shape
     twos = columns.view(np.uint16)
-    sign = np.int32(128 if signed else 0)  # flipped and taken off, it extends the sign
+    # Flipped and taken off, it extends the sign.
+    sign = np.int32(SIGN if np.iinfo(columns.dtype).min else 0)
     for index in range(out.shape[0]):
         panel = out[index].view(np.uint32)
         first = index * TILE_COLUMNS
@@ -197,11 +235,19 @@ def transpose_codes(a, out):
 
 @kernel
 def take_rows(a, start, count, shifted, codes):
-    """``codes[:count] = a[start : start + count] + shifted``; padding stays as it is."""
+    """``codes[:count] = a[start : start + count] + shifted``; padding stays as it is.
+
+    Both are contiguous. What is added wraps: a signed byte plus 128 is an unsigned one.
+    """
+    terms, width = a.shape[1], codes.shape[1]
+    source, target = a.reshape(-1), codes.reshape(-1)
+    whole = terms // CODES_AT_ONCE * CODES_AT_ONCE
     for i in range(count):
-        row = a[start + i]
-        for k in range(a.shape[1]):
-            codes[i, k] = np.int16(row[k]) + np.int16(shifted)
+        first = (start + i) * terms
+        if whole:
+            shift_codes(source, first, whole, shifted, target, i * width)
+        for k in range(whole, terms):
+            codes[i, k] = np.int16(source[first + k]) + np.int16(shifted)
 
 
 @kernel
@@ -211,7 +257,7 @@ def multiply_terms(codes, count, first, last, panels, per_step, chunk, sums):
     Parameters
     ----------
     codes
-        int16 or uint8 [48, padded K]
+        int16, uint8 or int8 [48, padded K]
     first, last
         the terms to take, of the padded ones: multiples of two steps
     panels, per_step, chunk
@@ -219,26 +265,72 @@ def multiply_terms(codes, count, first, last, panels, per_step, chunk, sums):
     sums
         int32 [48, panels * 16]
     """
+    flat, width = sums.reshape(-1), sums.shape[1]
+    block = block_terms(per_step)
+    for term in range(first, last, block):
+        terms = min(block, last - term)
+        multiply_block(
+            codes, count, term, terms, panels, per_step, chunk, flat, 0, width, flat, 0, width
+        )
+
+
+@kernel
+def multiply_from(
+    initial, codes, count, first, last, panels, per_step, chunk, sums, sums_at, sums_stride
+):
+    """As :func:`multiply_terms`, but write ``initial``, int32 [panels * 16], plus the product.
+
+    ``sums`` is flat; its rows start at ``sums_at``, ``sums_stride`` apart. Rows beyond ``count``
+    are written, too, up to a whole tile.
+    """
+    block = block_terms(per_step)
+    terms = min(block, last - first)
+    multiply_block(
+        codes, count, first, terms, panels, per_step, chunk, initial, 0, 0, sums, sums_at,
+        sums_stride,
+    )  # fmt: skip
+    for term in range(first + block, last, block):
+        terms = min(block, last - term)
+        multiply_block(
+            codes, count, term, terms, panels, per_step, chunk, sums, sums_at, sums_stride, sums,
+            sums_at, sums_stride,
+        )  # fmt: skip
+
+
+@kernel
+def block_terms(per_step):
+    """Return how many terms are taken of 16 columns on end."""
+    return BLOCK_BYTES // (STEP_BYTES * TILE_COLUMNS) * per_step
+
+
+@kernel
+def multiply_block(
+    codes, count, first, terms, panels, per_step, chunk, start, start_at, start_stride, sums,
+    sums_at, sums_stride,
+):  # fmt: skip
+    """Write ``start`` plus the product of ``terms`` terms, both flat, into ``sums``."""
+    flat_codes, flat_panels = codes.reshape(-1), panels.reshape(-1)
     width = codes.shape[1]
-    flat_codes = codes.reshape(-1)
-    flat_panels = panels.reshape(-1)
-    flat_sums = sums.reshape(-1)
-    for term in range(first, last, BLOCK_TERMS):
-        steps = min(BLOCK_TERMS, last - term) // per_step
-        for panel in range(panels.shape[0]):
-            for i in range(0, count, TILE_ROWS):
-                multiply_tile(
-                    flat_codes,
-                    i * width + term,
-                    width,
-                    flat_panels,
-                    panel * panels.shape[1] + term * TILE_COLUMNS,
-                    steps,
-                    chunk,
-                    flat_sums,
-                    i * sums.shape[1] + panel * TILE_COLUMNS,
-                    sums.shape[1],
-                )
+    step = STEP_BYTES * TILE_COLUMNS // panels.itemsize  # elements of a panel
+    rows = VNNI_ROWS if panels.itemsize == STEP_BYTES else TILE_ROWS
+    for panel in range(panels.shape[0]):
+        column = panel * TILE_COLUMNS
+        for i in range(0, count, rows):
+            multiply_tile(
+                flat_codes,
+                i * width + first,
+                width,
+                flat_panels,
+                panel * panels.shape[1] + first // per_step * step,
+                terms // per_step,
+                chunk,
+                start,
+                start_at + i * start_stride + column,
+                start_stride,
+                sums,
+                sums_at + i * sums_stride + column,
+                sums_stride,
+            )
 
 
 @kernel

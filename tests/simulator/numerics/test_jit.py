@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import numba
 import pytest
 from numba.core import config
 
+from simulator.numerics import jit
 from simulator.numerics.jit import kernel_cache_folder
 from simulator.numerics.output_stage import fit_kernel
 from simulator.ops.add import add_rows
@@ -20,3 +22,26 @@ def test_kernels_are_compiled_without_relaxed_arithmetic(kernel):
     assert options["fastmath"] is False
     assert options["error_model"] == "python"
     assert kernel.py_func.__name__ == kernel.__name__
+
+
+@pytest.fixture
+def features(monkeypatch):
+    """Return a function that asks for the features under some of Numba's settings."""
+
+    def found(**settings):
+        for name, value in settings.items():
+            monkeypatch.setattr(config, name, value)
+        return jit.cpu_features.__wrapped__()
+
+    return found
+
+
+def test_features_are_those_that_kernels_are_compiled_for(features):
+    compiled_for = numba.njit(lambda: 0).targetctx.codegen().magic_tuple()[2].split(",")
+    assert {f"{'+' if has else '-'}{name}" for name, has in features().items()} == set(compiled_for)
+
+
+def test_features_that_numba_is_told_of(features):
+    assert features(CPU_FEATURES="+avx2,-avx512f,") == {"avx2": True, "avx512f": False}
+    kept = features(CPU_FEATURES=None, ENABLE_AVX=0)
+    assert not any(has for name, has in kept.items() if name.startswith("avx"))

@@ -37,6 +37,7 @@ from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.float_type import FloatType
 from simulator.numerics.rescaling import Arithmetic
 from simulator.numerics.rounding import DoubleRounding, Rounding
+from simulator.simd.product import forms
 
 pytestmark = needs_avx2
 
@@ -123,6 +124,7 @@ ATTENTION = {
     "scores": lambda **f: attention(S8, (2, 19, 21), (2, 18, 21), transpose_b=True, **f),
     "even scores": lambda **f: attention(U8, (2, 19, 22), (2, 18, 22), transpose_b=True, **f),
     "context": lambda **f: attention(U8, (3, 5, 67), (3, 67, 33), **f),
+    "long": lambda **f: attention(S8, (2, 50, 201), (2, 201, 17), **f),  # blocks, strips
 }
 
 
@@ -166,6 +168,18 @@ def test_policies_of_narrow_registers(policy):
 def test_narrow_registers_of_activations(name, register):
     graph = ATTENTION[name](levels=accumulator((0, register, SATURATE)))
     assert_taken_and_equal(graph, "matmul_narrow", "avx2")
+
+
+def test_the_forms_of_a_cpu_without_vnni(monkeypatch):
+    """On a CPU with VNNI the other tests see its form alone; every kernel here is compiled anew."""
+    monkeypatch.setattr(forms, "has_vnni", lambda: False)
+    narrow = {"levels": accumulator((0, 16, SATURATE))}
+    sizes = {"terms": 150, "columns": 35}
+    for bits, kind, fields in ((4, S8, {}), (8, U8, {}), (4, U8, narrow), (8, S8, narrow)):
+        graph = linear(Rounding.HALF_UP, bits=bits, kind=kind, **sizes, **fields)
+        assert_taken_and_equal(graph, f"matmul_{'narrow' if fields else 'fused'}", "avx2")
+    assert_taken_and_equal(ATTENTION["scores"](), "matmul_fused", "avx2")
+    assert_taken_and_equal(ATTENTION["context"](**narrow), "matmul_narrow", "avx2")
 
 
 def test_clipping_up_and_down_that_cancels_later_is_seen():
