@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -51,9 +52,7 @@ def prepared(graph: FloatGraph, count: int) -> tuple[BlockState, Counting, list[
     chosen = initial.of_block(block, values[block.source])
     state = BlockState.of(graph, block, values[block.source], chosen)
     target, importance = values[block.result], initial.importance[block.result]
-    plain = block_loss(
-        graph, block.result, target, chosen[block.result], importance, recipe.aocq
-    )
+    plain = block_loss(graph, block.result, target, chosen[block.result], importance, recipe.aocq)
     now = state.quantizers[NAME]
     candidates = [Candidate(replace(now, scale=now.scale * factor)) for factor in FACTORS]
     return state, Counting(plain.target, plain.weights, plain.channels), candidates
@@ -128,6 +127,6 @@ def test_the_first_images_are_evenly_spread(count: int) -> None:
     assert sorted(order) == list(range(count))
     first = sorted(order[:FIRST_IMAGES])
     assert first[0] == 0
-    gaps = [after - before for before, after in zip(first, first[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(first)]
     assert len(set(gaps)) <= 1
     assert all(gap == max(count // FIRST_IMAGES, 1) for gap in gaps)

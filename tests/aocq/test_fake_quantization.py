@@ -49,7 +49,9 @@ def test_every_layer_is_a_sum_of_codes_and_every_logit_is_the_same(
     fake_quantized = FakeQuantization(model)
     products = {n.name for n in model.graph.nodes if n.op in {FloatOp.LINEAR, FloatOp.MATMUL}}
     assert set(fake_quantized.sums) == products
-    assert set(fake_quantized.tables) == {n.name for n in model.graph.nodes if n.op is FloatOp.UNARY}
+    assert set(fake_quantized.tables) == {
+        n.name for n in model.graph.nodes if n.op is FloatOp.UNARY
+    }
     assert_same(model, fake_quantized)
 
 

@@ -129,7 +129,8 @@ def clipped_magnitude(x: Tensor, seen: ChannelRange, weights: Tensor, bits: int)
         error = (x / scale).round_().clamp_(int_type.low, int_type.high).mul_(scale).sub_(x)
         return error.square_().mul_(weights).sum(0)
 
-    for share, error in zip(SHRINK, in_threads(error_of, SHRINK, x.device.type), strict=True):
+    shares = SHRINK.tolist()
+    for share, error in zip(shares, in_threads(error_of, shares, x.device.type), strict=True):
         best = torch.where(error < least, full * share, best)
         least = torch.minimum(error, least)
     return best.double().cpu()
