@@ -104,9 +104,7 @@ class Prepared:
 
 def copied(state: BlockState) -> BlockState:
     """Return a state that a search can change."""
-    parts = [
-        replace(part, values=dict(part.values), raw=dict(part.raw)) for part in state.parts
-    ]
+    parts = [replace(part, values=dict(part.values), raw=dict(part.raw)) for part in state.parts]
     return replace(state, quantizers=dict(state.quantizers), parts=parts)
 
 
