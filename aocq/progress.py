@@ -16,6 +16,9 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 Note = Callable[[str], None]
 
 SECONDS_BETWEEN_LINES = 30.0
+SECONDS_IN_SILENCE = 1.0  # that kernels may take before a line says so
+COMPILING = "compiling kernels, on the first run only"
+_shown: list[Callable[[str], None]] = []  # of what is being done, innermost last: says more of it
 
 
 @contextmanager
@@ -53,9 +56,27 @@ def show(what: str, total: int) -> Iterator[Callable[[int], None]]:
         stream = getattr(sys.stderr, "rich_proxied_file", sys.stderr)
         with Bar(*columns, console=Console(file=stream)) as bar:
             task = bar.add_task(what, total=total)
-            yield lambda steps: bar.advance(task, steps)
+            with _saying(lambda text: bar.update(task, description=f"{what}: {text}")):
+                yield lambda steps: bar.update(task, advance=steps, description=what)
         return
-    yield _Lines(what, total).advance
+    lines = _Lines(what, total)
+    with _saying(lines.say):
+        yield lines.advance
+
+
+@contextmanager
+def _saying(say: Callable[[str], None]) -> Iterator[None]:
+    _shown.append(say)
+    try:
+        yield
+    finally:
+        _shown.remove(say)
+
+
+def compiling(place: tuple[int, int] | None) -> None:
+    """Say, beside what is being done, that a kernel is compiled: a watcher of `compilation`."""
+    text = COMPILING if place is None else f"{COMPILING}: op {place[0]} of {place[1]}"
+    (_shown[-1] if _shown else _between.say)(text)
 
 
 class _Lines:
@@ -64,6 +85,7 @@ class _Lines:
     def __init__(self, what: str, total: int) -> None:
         self.what, self.total, self.done = what, total, 0
         self.start = self.last = time.monotonic()
+        self.said: float | None = None  # when a line of :meth:`say` may be next
 
     def advance(self, steps: int) -> None:
         self.done += steps
@@ -77,6 +99,18 @@ class _Lines:
         if not finished and self.done:
             line += f", about {elapsed / self.done * (self.total - self.done):.0f} s left"
         print(line, file=sys.stderr, flush=True)
+
+    def say(self, text: str) -> None:
+        """Say more of what is being done, where it takes more than a moment."""
+        now = time.monotonic()
+        if self.said is None:
+            self.said = now + SECONDS_IN_SILENCE
+        elif now >= self.said:
+            self.said = now + SECONDS_BETWEEN_LINES
+            print(f"{self.what}: {text}" if self.what else text, file=sys.stderr, flush=True)
+
+
+_between = _Lines("", 0)  # outside of what is shown
 
 
 def note(text: str) -> None:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
+from simulator import compilation
 from simulator.boundary import problem_of_codes
 from simulator.config import default_threads
 from simulator.counts import OpCounts, summed
@@ -134,6 +135,7 @@ class Executor:
         values: dict[str, Array] = {**graph.constants, graph.inputs[0]: images}
         counts = {}
         for step, (op, kernel) in enumerate(self._steps):
+            compilation.at(step + 1, len(self._steps))
             result = kernel([values[name] for name in op.operands])
             values[op.name] = result.codes
             counts[op.name] = OpCounts(

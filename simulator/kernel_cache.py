@@ -31,7 +31,9 @@ from numba.core import config as numba_config
 from numba.core import serialize, sigutils
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
+from numba.core.compiler_lock import global_compiler_lock
 
+from simulator.compilation import turn
 from simulator.control_characters import escaped
 from simulator.kernel_sources import edited_since_import, sources_digest
 from simulator.ownership import check_private_folder, foreign
@@ -40,6 +42,7 @@ from simulator.ownership import check_private_folder, foreign
 _compile_result: Any = CompileResult
 _dumps: Any = serialize.dumps
 _arguments: Any = sigutils.normalize_signature
+_one_thread: Any = global_compiler_lock
 
 MAGIC = b"aocq kernel 1\n"  # another number when the form of files changes
 # What makes Numba compile the same kernel to other code.
@@ -47,6 +50,29 @@ _SETTINGS = (
     *("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "ENABLE_AVX", "BOUNDSCHECK"),
     *("DEBUGINFO_DEFAULT", "DISABLE_INTEL_SVML"),
 )
+
+
+def keep_compiled(kernel: Any, folder: Path | None) -> None:
+    """Let a kernel, Numba's dispatcher, load its compiled signatures from a folder and save them.
+
+    Of several processes that want the same signature at once, one compiles it
+    (:func:`simulator.compilation.turn`).
+    """
+    cache = kernel._cache = KernelCache(kernel.py_func, folder)
+    compile_now = kernel.compile
+
+    def compile_in_turn(sig: Any) -> Any:
+        # Numba's own lock comes first: a thread that held it would wait for one that has the turn.
+        with _one_thread:
+            if _arguments(sig)[0] in kernel.overloads:
+                return compile_now(sig)
+            name = cache.missing(sig, kernel.targetctx)
+            if name is None:
+                return compile_now(sig)
+            with turn(cache.folder if name else None, name):
+                return compile_now(sig)
+
+    kernel.compile = compile_in_turn
 
 
 class KernelCache(_Cache):
@@ -77,6 +103,20 @@ class KernelCache(_Cache):
 
     def _is_stale(self) -> bool:
         return edited_since_import(self.function.__code__.co_filename)
+
+    def missing(self, sig: Any, target_context: Any) -> str | None:
+        """Return the name that a signature's file would have; None if it is there.
+
+        Empty: none can be had or kept.
+        """
+        if not self.enabled or self.folder is None or self._is_stale():
+            return ""
+        try:
+            key = overload_key(self.function, sig, target_context.codegen())
+            name = _file_name(self.function, key)
+            return None if (self.folder / name).exists() else name
+        except Exception:
+            return ""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled signature, or None if it has to be compiled."""

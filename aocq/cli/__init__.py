@@ -28,10 +28,12 @@ def main() -> None:
 
 def _run() -> int:
     """Return the exit code of the command that ``sys.argv`` asks for."""
+    from aocq import progress
     from aocq.cli import ending, interruption, streams
+    from simulator import compilation
 
     resumes = False
-    with interruption.noted() as interrupted:
+    with interruption.noted() as interrupted, compilation.watched(progress.compiling):
         try:
             from aocq.cli.app import app, resumes_after
 

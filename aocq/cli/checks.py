@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from aocq.cli import options
+from aocq.cli import network_checks, options
 
 Parameters = Mapping[str, Any]
 Check = Callable[[Any, Parameters], None]
@@ -47,6 +47,10 @@ def check_of(command: str, parameter: str) -> Check | None:
 
 
 def _profile(name: str, parameters: Parameters) -> None:
+    from simulator.profile_names import profile_file
+
+    profile_file(name)  # a mistyped name takes none of what reads the file
+
     from simulator.profile import load_profile
 
     profile = load_profile(name)
@@ -67,39 +71,17 @@ def _profile(name: str, parameters: Parameters) -> None:
         raise InputError(f"profile {profile.name}: {told}; or choose another profile")
 
 
-def _weights(path: Path, parameters: Parameters) -> None:
-    from simulator.errors import InputError
-
-    del parameters
-    if not path.is_file():
-        what = "is no file" if path.exists() else "no such file"
-        raise InputError(f"{path}: {what}; --weights wants a .safetensors or .pth file")
-
-
-def _named_weights(text: str, parameters: Parameters) -> None:
-    from aocq.cli.sweeps import parse_model
-
-    _, weights = parse_model(text)
-    if weights is not None:
-        _weights(weights, parameters)
-
-
-def _of_networks(texts: list[str], parameters: Parameters) -> None:
-    for text in texts if parameters.get("data") is not None else ():
-        _named_weights(text, parameters)
-
-
 def _calibration(folder: Path, parameters: Parameters) -> None:
     from aocq.data.first_look import check_image_folder
 
     if parameters.get("data", folder) is not None:  # else it is a wrong usage, as the command says
-        check_image_folder(folder, "--calib-data", parameters.get("classes"))
+        check_image_folder(folder, "--calib-data", network_checks.classes(parameters))
 
 
 def _data(folder: Path, parameters: Parameters) -> None:
     from aocq.data.first_look import check_image_folder, check_whole
 
-    images = check_image_folder(folder, "--data", parameters.get("classes"))
+    images = check_image_folder(folder, "--data", network_checks.classes(parameters))
     if not parameters.get("skip_bad_images"):
         check_whole(images, parameters.get("limit"))
 
@@ -146,8 +128,14 @@ def _graph(path: Path, parameters: Parameters) -> None:
 
 
 def _graph_or_name(text: str, parameters: Parameters) -> None:
+    from simulator.errors import InputError
+
     if Path(text).exists():
         _graph(Path(text), parameters)
+    elif "/" in text or text.endswith(".json"):
+        raise InputError(f"{text}: no such graph, and no model's name")
+    else:
+        network_checks.name(text, parameters)
 
 
 def _codes(path: Path, parameters: Parameters) -> None:
@@ -235,12 +223,13 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "graph": _graph,
         "inputs": _codes,
         "junit": _out_file,
+        "model": network_checks.pretrained_or_weights,
         "model_kwargs": _settings("--model-kwargs"),
         "out": _out_folder,
         "preprocessing": _settings("--preprocessing"),
         "profile": _profile,
         "threads": _threads,
-        "weights": _weights,
+        "weights": network_checks.weights,
         "accumulators.folder": _quantized,
         "accumulators.out": _out_beside_no_run,
         "compare.html": _out_file,
@@ -259,7 +248,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "prove.inputs_out": _out_beside_no_run,
         "quantize.out": _out_beside_no_run,
         "simulate.inputs": _operands,
-        "table2.models": _of_networks,
-        "targets.model": _named_weights,
+        "table2.models": network_checks.named_with_weights,
+        "targets.model": network_checks.named_with_weights,
     }
 )

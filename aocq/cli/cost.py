@@ -229,15 +229,9 @@ def _of_model(
     from aocq.jobs.captured import captured_network
     from aocq.jobs.request import ModelRequest
     from aocq.jobs.without_weights import lowered_without_weights, sized_record
-    from simulator.errors import InputError
 
     request = ModelRequest(name=name, classes=classes, arguments=arguments)
-    try:
-        captured = captured_network(request, progress.show, progress.note)
-    except InputError as error:
-        if "/" in name or name.endswith(".json"):
-            raise InputError(f"{name}: no such graph, and no model's name") from error
-        raise
+    captured = captured_network(request, progress.show, progress.note)
     sized = lowered_without_weights(captured, recipe, chip)
     return _Estimated(
         title=named(name, [*settings, *([] if classes is None else [f"num_classes={classes}"])]),

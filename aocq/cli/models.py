@@ -51,24 +51,23 @@ def command(
 
 
 def _known(pattern: str) -> list[str]:
-    from aocq.zoo.torchvision_compat import declare_missing_operators
-
-    declare_missing_operators()  # must come before timm, whose import may fail without it
-    import timm
-
     from aocq.zoo.families import known_networks
+    from aocq.zoo.published import networks
 
-    names = known_networks(lambda module: timm.list_models(module=module))
+    names = known_networks(networks().of_module)
     return [name for name in ["vit_nano_digits", *names] if fnmatch(name, pattern)]
 
 
 def _nothing(pattern: str) -> Exception:
     """Return the error where no known network has such a name."""
-    import timm
-
+    from aocq.zoo.published import networks
     from simulator.errors import InputError
 
-    others = [name for name in timm.list_models(pattern) if not name.startswith("test_")]
+    others = [
+        name
+        for name in networks().modules
+        if fnmatch(name, pattern) and not name.startswith("test_")
+    ]
     if others:
         return InputError(
             f"{pattern}: timm has {', '.join(others[:3])}{' …' * (len(others) > 3)}, of no known "
@@ -76,8 +75,8 @@ def _nothing(pattern: str) -> Exception:
             "tells how far they come"
         )
     return InputError(
-        f"{pattern}: timm {timm.__version__} has no such model, without the tag of its weights and "
-        "beside those for its own tests; `aocq models` lists all"
+        f"{pattern}: timm {networks().version} has no such model, without the tag of its weights "
+        "and beside those for its own tests; `aocq models` lists all"
     )
 
 

@@ -116,10 +116,10 @@ def table_of_sizes(
     """
     from aocq import progress
     from aocq.jobs.without_weights import sizes_or_reason
-    from aocq.zoo.models import published_config
+    from aocq.zoo.published import check_name, networks
 
     for model in models:
-        published_config(model.name)
+        check_name(model.name, networks())
     rows: list[TableRow] = []
     for model in models:
         rows += rows_of_sizes(sizes_or_reason(model, profile, widths, progress.show, progress.note))

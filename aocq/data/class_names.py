@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -122,18 +124,18 @@ def _nearest_class(stranger: str, classes: int) -> str:
 
 @cache
 def imagenet_class_numbers() -> Mapping[str, int]:
-    """Return class numbers of ImageNet-1k by WordNet id and by each of their names."""
-    from aocq.zoo.torchvision_compat import declare_missing_operators
+    """Return class numbers of ImageNet-1k by WordNet id and by each of their names.
 
-    declare_missing_operators()  # must come before timm, whose import may fail without it
-    from timm.data import ImageNetInfo
-
-    info = ImageNetInfo()
+    Raises
+    ------
+    ModuleNotFoundError
+        If timm, whose files have the names, is not installed.
+    """
     numbers: dict[str, int] = {}
     shared: set[str] = set()  # names that mean two classes ("crane") mean none
-    for number, synset in enumerate(info.label_names()):
+    for number, (synset, names) in enumerate(_imagenet_synsets()):
         numbers[synset] = number
-        for name in info.label_name_to_description(synset, detailed=False).split(","):
+        for name in names.split(","):
             plain = _plain(name)
             if numbers.get(plain, number) != number:
                 shared.add(plain)
@@ -141,6 +143,35 @@ def imagenet_class_numbers() -> Mapping[str, int]:
     return MappingProxyType(
         {name: number for name, number in numbers.items() if name not in shared}
     )
+
+
+def _imagenet_synsets() -> list[tuple[str, str]]:
+    """Return WordNet id and names of every class, in the order of the classes.
+
+    timm's files are read where they lie: to import timm takes seconds. A timm that has them
+    elsewhere is asked.
+    """
+    spec = find_spec("timm")
+    for place in (spec.submodule_search_locations if spec else None) or []:
+        folder = Path(place) / "data" / "_info"
+        try:
+            lemmas = (folder / "imagenet_synset_to_lemma.txt").read_text(encoding="utf-8")
+            synsets = (folder / "imagenet_synsets.txt").read_text(encoding="utf-8").splitlines()
+            names = dict(csv.reader(lemmas.splitlines(), delimiter="\t"))
+            return [(synset, names[synset]) for synset in synsets]
+        except (KeyError, OSError, ValueError):
+            pass
+    return _synsets_by_timm()
+
+
+def _synsets_by_timm() -> list[tuple[str, str]]:
+    from aocq.zoo.torchvision_compat import declare_missing_operators
+
+    declare_missing_operators()  # must come before timm, whose import may fail without it
+    from timm.data import ImageNetInfo
+
+    info = ImageNetInfo()
+    return [(synset, info.label_name_to_description(synset)) for synset in info.label_names()]
 
 
 def _plain(name: str) -> str:

@@ -13,8 +13,7 @@ from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
-from aocq.data.class_names import IMAGENET_CLASSES, class_numbers
-from aocq.data.image_folder import class_folders, evenly, list_images
+from aocq.data.image_folder import class_folders, class_labels, evenly, list_images
 
 LISTED = 100_000  # files; a larger folder is not walked to its end
 LOOKED_AT = 2_000  # files, which take a quarter of a second
@@ -35,8 +34,7 @@ def check_image_folder(folder: Path, option: str, classes: int | None = None) ->
     option
         the one that named the folder
     classes
-        how many the network tells apart, where that is known: then names of subfolders are judged,
-        but for ImageNet's, which take timm to know
+        how many the network tells apart, where that is known: then names of subfolders are judged
 
     Raises
     ------
@@ -47,9 +45,8 @@ def check_image_folder(folder: Path, option: str, classes: int | None = None) ->
     if len(list(islice(_names(subfolders), LISTED))) == LISTED:
         return []
     found = list_images(folder, option).images
-    if classes is not None and classes != IMAGENET_CLASSES:
-        names = [name for name, images in found.items() if images]
-        class_numbers(names, classes, folder, [name for name in found if name not in names])
+    if classes is not None:
+        class_labels(folder, found, classes)
     return [path for images in found.values() for path in images]
 
 

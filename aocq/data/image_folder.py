@@ -74,14 +74,9 @@ def read_image_folder(
     """
     listing = list_images(folder)
     found = listing.images
-    names = [name for name, images in found.items() if images]
-    empty = [name for name, images in found.items() if not images]
-    try:
-        labels = class_numbers(names, classes, folder, empty)
-    except InputError as error:
-        above = [name for name in names if _has_folders_only(folder / name, found[name])]
-        hint = f"; {folder / above[0]} has folders, too: is it the one?" if above else ""
-        raise InputError(f"{error}{hint}") from error
+    labels = class_labels(folder, found, classes)
+    names = [*labels]
+    empty = [name for name in found if name not in labels]
     _tell(folder, listing.beside, empty, listing.left_out, note)
     if is_alphabetical(names, classes):
         order = sorted(names)
@@ -90,6 +85,25 @@ def read_image_folder(
             f"{len(order) - 1} is {order[-1]}; name them by class number where that is wrong"
         )
     return [LabelledImage(path=path, label=labels[name]) for name in names for path in found[name]]
+
+
+def class_labels(folder: Path, found: Mapping[str, Sequence[Path]], classes: int) -> dict[str, int]:
+    """Return the class numbers of those class folders that have images.
+
+    Raises
+    ------
+    InputError
+        If their names map to no classes.
+    """
+    names = [name for name, images in found.items() if images]
+    empty = [name for name, images in found.items() if not images]
+    try:
+        numbers = class_numbers(names, classes, folder, empty)
+    except InputError as error:
+        above = [name for name in names if _has_folders_only(folder / name, found[name])]
+        hint = f"; {folder / above[0]} has folders, too: is it the one?" if above else ""
+        raise InputError(f"{error}{hint}") from error
+    return {name: numbers[name] for name in names}
 
 
 def _has_folders_only(subfolder: Path, images: Sequence[Path]) -> bool:

@@ -80,7 +80,7 @@ def _captured(request: ModelRequest, progress: Progress) -> CapturedNetwork:
     import torch
 
     from aocq.capture import capture
-    from aocq.jobs.record import model_record
+    from aocq.jobs.model_record import model_record
     from aocq.zoo.models import random_model
 
     what = f"capture {request.name} with random weights"

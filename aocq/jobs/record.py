@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from aocq.jobs.cost_record import CostRecords, graph_record, profile_record
 from aocq.jobs.evaluate import Evaluation
 from aocq.jobs.inputs import Inputs
 from aocq.jobs.metrics import agreement, paired_counts, sqnr_db, top_k
+from aocq.jobs.model_record import model_record
 from aocq.jobs.request import VerifyRequest
 from aocq.records.gates import judged
 from aocq.records.layers import SUMS, LayerRow
@@ -31,7 +31,6 @@ from aocq.records.run import (
     Emulation,
     LogitSqnr,
     MethodRecord,
-    ModelRecord,
     OverflowOfOp,
     OverflowRecord,
     PairedOutcomes,
@@ -40,7 +39,6 @@ from aocq.records.run import (
     TopK,
 )
 from aocq.records.verdict import UNJUDGED
-from aocq.zoo.models import LoadedModel
 from simulator.cost import CostEstimate
 from simulator.counts import sums_of
 from simulator.executor import Executor
@@ -168,24 +166,6 @@ def run_record(
         **costs.fields(),
     )
     return judged(result, request.gates)
-
-
-def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as JSON gives them back."""
-    found: dict[str, Any] = json.loads(json.dumps(dict(settings), default=str, allow_nan=False))
-    return found
-
-
-def model_record(model: LoadedModel) -> ModelRecord:
-    """Return what a record says of a network."""
-    return ModelRecord(
-        name=model.name,
-        checkpoint_sha256=model.checkpoint_sha256,
-        parameters=model.parameters,
-        table_bytes=model.table_bytes,
-        arguments=_plain(model.arguments),
-        preprocessing=_plain(model.preprocessing),
-    )
 
 
 def readable(text: str) -> str:

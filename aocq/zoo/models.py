@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from aocq.zoo import options as model_options
+from aocq.zoo import published
 from aocq.zoo.options import RESERVED, check_arguments
 from aocq.zoo.torchvision_compat import declare_missing_operators
 from simulator.errors import EnvironmentProblem, InputError
@@ -26,7 +27,7 @@ declare_missing_operators()
 
 import timm  # noqa: E402  (cannot be imported before the operators are declared)
 from timm.data import resolve_model_data_config  # noqa: E402
-from timm.models import PretrainedCfg, get_pretrained_cfg  # noqa: E402
+from timm.models import get_pretrained_cfg  # noqa: E402
 
 import aocq.demo.model  # noqa: E402, F401  (registers vit_nano_digits)
 from aocq import checkpoint  # noqa: E402
@@ -113,17 +114,9 @@ def load_model(
     EnvironmentProblem
         If pretrained weights are wanted and cannot be fetched.
     """
-    published = published_config(name)
-    if weights is None and (published is None or not published.has_weights):
-        raise InputError(
-            f"model {name}: timm {timm.__version__} has no pretrained weights of it; pass "
-            "--weights FILE (.safetensors or .pth)"
-        )
-    if weights is None and classes is not None and published and classes != published.num_classes:
-        raise InputError(
-            f"model {name}: its pretrained weights have {published.num_classes} classes, not "
-            f"{classes}; pass --weights FILE of a network with {classes}"
-        )
+    found = published_weights(name)
+    if weights is None:
+        published.check_weights(name, classes, found, timm.__version__)
     check_arguments(name, arguments)
     options = _options(classes, arguments)
     taken: tuple[str, ...] = ()
@@ -151,7 +144,7 @@ def random_model(
     tensors of nothing but zeros have no range that could be quantized. Trained networks have
     neither.
     """
-    published_config(name)
+    published_weights(name)
     check_arguments(name, arguments)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -175,19 +168,22 @@ def class_count(name: str) -> int | None:
     InputError
         If timm has no such model.
     """
-    config = published_config(name)
-    return config.num_classes if config is not None and config.num_classes else None
+    found = published_weights(name)
+    return found.classes or None if found else None
 
 
-def published_config(name: str) -> PretrainedCfg | None:
+def published_weights(name: str) -> published.Weights | None:
     """Return what timm knows of published weights; InputError where it has no such model."""
+    published.keep_for_later()
     if not timm.is_model(name):
-        raise InputError(f"model {name}: timm {timm.__version__} has no such model{_nearest(name)}")
+        raise InputError(published.unknown_name(name, timm.__version__, timm.list_models()))
     try:
-        return get_pretrained_cfg(name)
+        config = get_pretrained_cfg(name)
     except RuntimeError as error:  # no such weight tag
-        tags = ", ".join(timm.list_pretrained(f"{name.partition('.')[0]}.*"))
-        raise InputError(f"model {name}: {error}; timm {timm.__version__} has {tags}") from error
+        known = timm.list_models(f"{name.partition('.')[0]}.*", include_tags=True)
+        tags = [tagged.partition(".")[2] for tagged in known]
+        raise InputError(published.unknown_tag(name, timm.__version__, tags)) from error
+    return None if config is None else published.weights_of(config)
 
 
 def _loaded(
@@ -208,13 +204,6 @@ def _loaded(
         checkpoint_sha256=_sha256(network, weights),
         arguments=MappingProxyType(dict(arguments)),
     )
-
-
-def _nearest(name: str) -> str:
-    known = timm.list_models()
-    base = name.partition(".")[0]
-    near = difflib.get_close_matches(base, known, n=4, cutoff=0.5)
-    return f"; nearest: {', '.join(near)}" if near else "; `aocq models` lists them"
 
 
 def _built(name: str, options: Mapping[str, Any]) -> nn.Module:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -32,11 +33,10 @@ class _File(BaseModel):
     tensors: list[dict[str, Any]]
 
 
-_FILE: TypeAdapter[Any] = TypeAdapter(_File)
-_TENSOR: TypeAdapter[Any] = TypeAdapter(Tensor)
-_OPS: Mapping[str, TypeAdapter[Any]] = MappingProxyType(
-    {name: TypeAdapter(kind) for name, kind in OP_TYPES.items()}
-)
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return what reads a kind of entry, made when the first such entry is read."""
+    return TypeAdapter(kind)
 
 
 def decode(text: str, constants: Mapping[str, Array]) -> IntGraph:
@@ -50,7 +50,7 @@ def decode(text: str, constants: Mapping[str, Array]) -> IntGraph:
     plain = _parsed(text)
     if plain.get("format", FORMAT) != FORMAT:
         raise ValueError(f"format {quoted(plain['format'])}: this version reads format {FORMAT}")
-    file: _File = _validated(_FILE, plain, "graph")
+    file: _File = _validated(_adapter(_File), plain, "graph")
     tensors = [_tensor(entry) for entry in file.tensors]
     return IntGraph(
         name=file.name,
@@ -83,7 +83,7 @@ def _tensor(entry: Mapping[str, Any]) -> Tensor:
         parsed = None
     if parsed is None:
         raise ValueError(f"{place}: type {quoted(kind)}: wanted s1 to s64, u1 to u63, f32 or f64")
-    tensor: Tensor = _validated(_TENSOR, {**entry, "type": parsed}, place)
+    tensor: Tensor = _validated(_adapter(Tensor), {**entry, "type": parsed}, place)
     return tensor
 
 
@@ -97,16 +97,17 @@ def decode_op(entry: Mapping[str, Any]) -> Op:
     """
     place = f"op {quoted(entry.get('name'))}"
     kind = entry.get("op")
-    if not isinstance(kind, str) or kind not in _OPS:
+    if not isinstance(kind, str) or kind not in OP_TYPES:
         raise ValueError(f"{place}: op {quoted(kind)}: unknown")
     parameters = {key: value for key, value in entry.items() if key != "op"}
-    op: Op = _validated(_OPS[kind], parameters, place)
+    adapter = _adapter(OP_TYPES[kind])  # type: ignore[arg-type]  # Op says that it is no Hashable
+    op: Op = _validated(adapter, parameters, place)
     return op
 
 
 def _validated(adapter: TypeAdapter[Any], entry: Mapping[str, Any], place: str) -> Any:
     try:
-        problem = next(impossible_numbers(entry), None) if adapter is not _FILE else None
+        problem = next(impossible_numbers(entry), None) if adapter is not _adapter(_File) else None
         if problem is None:
             return adapter.validate_python(entry)
     except RecursionError:

@@ -10,23 +10,54 @@ written (issue 4908), and processes that fill it at once can mix up signatures.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, cached_property, update_wrapper
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numba
-from llvmlite import binding
-from numba.core import config as numba_config
-
+import simulator.kernel_sources  # noqa: F401  (notes the time before kernels are imported)
 from simulator.config import cache_folder
-from simulator.kernel_cache import KernelCache
 
 
 def kernel_cache_folder() -> Path | None:
     """Return the folder of compiled kernels, None where nothing can be kept."""
     folder = cache_folder()
     return None if folder is None else folder / "kernels"
+
+
+class Kernel:
+    """A function that is compiled at its first call; until then Numba is not even imported.
+
+    That takes a fifth of a second, and commands that run no kernel import modules which have some.
+    To Numba, and to whoever asks for anything but the function, it is Numba's dispatcher.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.py_func = function
+        update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run the compiled function."""
+        return self.dispatcher(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in {"dispatcher", "py_func"}:  # of one that is being copied, and has nothing yet
+            raise AttributeError(name)
+        return getattr(self.dispatcher, name)
+
+    @cached_property
+    def dispatcher(self) -> Any:
+        """Numba's dispatcher; the function itself where kernels are not compiled."""
+        import numba
+
+        compiled: Any = numba.njit(
+            cache=False, nogil=True, fastmath=False, error_model="python", boundscheck=False
+        )(self.py_func)
+        if is_compiling():
+            from simulator.kernel_cache import keep_compiled
+
+            keep_compiled(compiled, kernel_cache_folder())
+        return compiled
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,12 +67,7 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     :mod:`simulator.graph.ranges` proves that nothing passes 63 bits) and write into arrays that
     the caller allocated.
     """
-    compiled: Any = numba.njit(
-        cache=False, nogil=True, fastmath=False, error_model="python", boundscheck=False
-    )(function)
-    if is_compiling():
-        compiled._cache = KernelCache(function, kernel_cache_folder())
-    return compiled  # type: ignore[no-any-return]
+    return Kernel(function)
 
 
 def has_avx2() -> bool:
@@ -63,6 +89,9 @@ def cpu_features() -> Mapping[str, bool]:
     Those of this CPU, unless Numba is told of others: by ``NUMBA_CPU_FEATURES`` such as
     ``+avx2,-avx512f``, of which all that are not named are missing, or ``NUMBA_ENABLE_AVX=0``.
     """
+    from llvmlite import binding
+    from numba.core import config as numba_config
+
     config: Any = numba_config  # its attributes are set at run time
     if config.CPU_FEATURES is not None:
         named = config.CPU_FEATURES.split(",")
@@ -77,5 +106,7 @@ def cpu_features() -> Mapping[str, bool]:
 
 def is_compiling() -> bool:
     """Tell whether kernels are compiled; without (NUMBA_DISABLE_JIT) they run as plain Python."""
+    from numba.core import config as numba_config
+
     config: Any = numba_config  # its attributes are set at run time
     return not config.DISABLE_JIT

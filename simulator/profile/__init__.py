@@ -23,8 +23,9 @@ from simulator.profile.cost import (
     SystolicEngine,
     VectorSection,
 )
-from simulator.profile.loading import load_profile, profile_paths
+from simulator.profile.loading import load_profile
 from simulator.profile.profile import CONFIDENCE, NpuProfile, OpKind, flat_values
+from simulator.profile_names import profile_paths
 
 __all__ = [
     "CONFIDENCE",

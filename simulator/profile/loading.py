@@ -3,29 +3,23 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-import hw_profiles
 from simulator.errors import InputError
 from simulator.profile.chip_tables import table_uses, with_entries
 from simulator.profile.problems import problems
 from simulator.profile.profile import NpuProfile
 from simulator.profile.table_files import read_entries
+from simulator.profile_names import profile_file
 from simulator.reading import read_bytes
 
 # Far beyond any profile: reading a key of a hundred thousand parts takes minutes.
 LARGEST_FILE = 1 << 16
 LONGEST_KEY = 500
-
-
-def profile_paths() -> dict[str, Path]:
-    """Return the shipped profiles by name."""
-    return {path.stem: path for path in sorted(hw_profiles.FOLDER.glob("*.toml"))}
 
 
 def load_profile(name_or_path: str) -> NpuProfile:
@@ -39,16 +33,7 @@ def load_profile(name_or_path: str) -> NpuProfile:
         If there is no such profile or file, it is not TOML, or values are unknown, missing, of the
         wrong type or out of range: all of them in one message, each with its path.
     """
-    shipped = profile_paths()
-    path = shipped.get(name_or_path, Path(name_or_path))
-    if not _is_file(path):
-        if path.suffix == ".toml" or any(mark in name_or_path for mark in "/\\"):
-            raise InputError(f"profile {name_or_path}: {_why_no_file(path)}; name a TOML file")
-        near = difflib.get_close_matches(name_or_path, shipped, n=3, cutoff=0.3) or list(shipped)
-        raise InputError(
-            f"profile {name_or_path}: neither a shipped profile nor a file; nearest: "
-            f"{', '.join(near)} (`aocq profiles list` shows all)"
-        )
+    path = profile_file(name_or_path)
     try:
         parsed = _parsed(path)
         if found := with_entries(parsed):
@@ -83,20 +68,6 @@ def _with_tables(profile: NpuProfile, path: Path) -> NpuProfile:
     if found:
         raise _refused(path, found)
     return NpuProfile.model_validate(plain)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name too long, a folder that cannot be searched
-        return False
-
-
-def _why_no_file(path: Path) -> str:
-    try:
-        return "is a folder" if path.is_dir() else "no such file"
-    except (OSError, ValueError):
-        return "no such file"
 
 
 def _parsed(path: Path) -> dict[str, Any]:

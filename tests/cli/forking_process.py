@@ -4,9 +4,10 @@
 Loading torch, timm, Numba and matplotlib takes longer than most commands do. What is tested of the
 loading itself runs in processes of its own.
 
-The one argument is ``with-torch`` or ``without-torch``: then torch, timm and torchvision are not to
-be found. Reads a JSON object per line, arguments and environment. Answers with the number of the
-command's process, which may be sent a signal, and at its end with another object: code, out, err.
+The one argument is ``with-torch`` or ``without-torch``: then torch and torchvision are not to be
+found, and timm cannot be imported. Reads a JSON object per line, arguments and environment. Answers
+with the number of the command's process, which may be sent a signal, and at its end with another
+object: code, out, err.
 """
 
 from __future__ import annotations
@@ -31,15 +32,18 @@ from aocq.cli import main
 
 # What runs on being imported, and what wants scikit-learn.
 PROGRAMS = frozenset({"aocq.__main__", "aocq.demo.train"})
-BLOCKED = frozenset({"torch", "timm", "torchvision"})
+BLOCKED = frozenset({"torch", "torchvision"})
 
 
 class Blocker:
-    """A finder of modules that says of some that they are not installed."""
+    """A finder of modules that says of some that they are not installed.
+
+    timm is there, to look for its files; it cannot be imported.
+    """
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """Raise ModuleNotFoundError for what is blocked; leave all else to others."""
-        if name.partition(".")[0] in BLOCKED:
+        if name.partition(".")[0] in BLOCKED or name.startswith("timm."):
             raise ModuleNotFoundError(f"{name} is not installed", name=name)
 
 

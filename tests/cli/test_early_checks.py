@@ -13,8 +13,8 @@ import pytest
 from command_line import Demo, Finished, digests
 from PIL import Image
 
-from aocq.cli import export, golden, recipes
-from aocq.cli.app import COMMANDS
+from aocq.cli import recipes
+from aocq.cli.app import COMMANDS, GROUPS
 from aocq.cli.checks import CHECKS, check_of
 from aocq.cli.options import GEMMS
 from aocq.recipes.methods import METHOD_SPECS
@@ -51,6 +51,9 @@ class Places:
         (root / "flat" / "0.png").write_bytes(encoded(1))
         (root / "bare" / "0").mkdir(parents=True)
         (root / "bare" / "0" / "notes.txt").write_text("none", encoding="utf-8")
+        for name in ("cat", "dog"):
+            (root / "named" / name).mkdir(parents=True)
+            (root / "named" / name / "0.png").write_bytes(encoded(1))
         damaged = class_folders(root / "damaged")
         (damaged / "7" / "1.png").write_bytes(encoded(1)[:45])
         (root / "quantized").mkdir()
@@ -94,6 +97,12 @@ def cases() -> Iterator[tuple[str, int, str]]:
         yield f"{command} {option} edge_npu_int", 3, "nearest: edge_npu_int8"
         method = "--methods" if command.startswith("table2") else "--method"
         yield f"{command} {method} aoqc", 2, "nearest: aocq"
+        misspelt = command.replace(MODEL, "deit_tiny_patch16_225")
+        yield misspelt, 3, "has no such model; nearest: deit_tiny_patch16_224"
+        tagged = command.replace(MODEL, "vit_tiny_patch16_224.in1k")
+        yield tagged, 3, "no weights with the tag in1k; timm"
+        named = command.replace(MODEL, "deit_tiny_patch16_224").replace("@images", "@named")
+        yield named, 3, "(cat, dog) are not WordNet ids or class names of ImageNet (unknown: cat,"
         yield f"{command} --calib-data @none", 3, "none: no such folder; --calib-data wants"
         yield f"{command} --calib-data @flat", 3, "flat: has no subfolders"
     for command in (f"verify {MODEL}", f"table2 {MODEL}", f"ablate {MODEL}", f"targets {MODEL}"):
@@ -107,6 +116,8 @@ def cases() -> Iterator[tuple[str, int, str]]:
     for command in NETWORK_COMMANDS:
         yield f"{command} --num-classes 9", 3, "images: 10 class folders for a network of 9 classes"
     for command in (NETWORK_COMMANDS[0], NETWORK_COMMANDS[1], NETWORK_COMMANDS[3]):
+        unpublished = command.replace(MODEL, "vit_small_patch16_36x1_224")
+        yield unpublished, 3, "has no pretrained weights of it; pass --weights FILE"
         yield f"{command} --weights @none.pth", 3, "none.pth: no such file; --weights wants"
         yield f"{command} --weights @empty", 3, "empty: is no file; --weights wants"
     for command in NETWORK_COMMANDS[:2]:
@@ -135,8 +146,13 @@ def cases() -> Iterator[tuple[str, int, str]]:
     for command in ("profiles validate", "demo --profile"):
         yield f"{command} @nope.toml", 3, "nope.toml: no such file; name a TOML file"
     yield "cost vit_nano_digits --profile edge_npu_int", 3, "nearest: edge_npu_int8"
+    yield "cost deit_tiny_patch16_225", 3, "has no such model; nearest: deit_tiny_patch16_224"
+    yield "cost @none/graph", 3, "no such graph, and no model's name"
     yield "cost vit_nano_digits --model-kwargs 7", 2, "wanted KEY=VALUE"
     yield "inspect @none", 3, "none: not found; a graph is the two files"
+    yield "models deit_tiny*", 0, ""
+    yield "models resnet18*", 3, "timm has resnet18, resnet18d, of no known"
+    yield "models nope*", 3, "has no such model, without the tag of its weights"
     yield "models --check --out @empty", 3, "empty: is a folder; name a file"
     yield "models --check --profile edge_npu_int", 3, "nearest: edge_npu_int8"
     yield "compare @empty --out @weights.pth/table", 3, "weights.pth/table: cannot be written"
@@ -205,10 +221,9 @@ def test_a_network_that_fails_leaves_no_folder(
     assert list(tmp_path.iterdir()) == []
 
 
-GROUPS = {"golden": golden.COMMANDS, "export": export.COMMANDS}
 IN_GROUPS = {
     f"{group}.{name}": command
-    for group, commands in GROUPS.items()
+    for group, (_, commands) in GROUPS.items()
     for name, command in commands.items()
 }
 

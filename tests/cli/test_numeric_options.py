@@ -12,14 +12,14 @@ import pytest
 import typer
 
 from aocq.cli import profiles
-from aocq.cli.app import COMMANDS, app
+from aocq.cli.app import COMMANDS, app_of
 from aocq.cli.options import finite
 
 # No option takes one of these: what is not finite, negative, too long for any memory, no digit.
 NEVER = ("nan", "inf", "-inf", "1e999", str(10**30), "9" * 5000, "²", "٣٫٥", "", "0x10", "1,5")
 
 
-GROUP: Any = typer.main.get_command(app)
+GROUP: Any = typer.main.get_command(app_of())
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **COMMANDS,
     **{f"profiles {c.name}": c.callback for c in profiles.app.registered_commands if c.callback},

@@ -15,7 +15,7 @@ from command_line import Demo, Finished
 from typer.testing import CliRunner
 
 import aocq.zoo.models
-from aocq.cli.app import app
+from aocq.cli.app import app_of
 from aocq.records.run import CyclesRecord, MemoryRecord
 from aocq.zoo.models import random_model
 
@@ -152,7 +152,7 @@ def test_a_network_without_weights_has_sizes_beside_runs(
 
     monkeypatch.setattr(aocq.zoo.models.timm, "create_model", offline)
     arguments = ["table2", MODEL, *map(str, (*images, *wanted))]
-    done = CliRunner().invoke(app, arguments)
+    done = CliRunner().invoke(app_of(), arguments)
     assert done.exit_code == 0, done.output
     (row,) = rows(tmp_path)
     assert (row["model"], row["method"]) == (MODEL, "sizes only")
@@ -160,7 +160,7 @@ def test_a_network_without_weights_has_sizes_beside_runs(
     assert "no route to host" in row["note"]
     arguments[1] = f"{MODEL}={weights}"
     arguments[arguments.index("base_ptq,fq_vit")] = "base_ptq"
-    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert CliRunner().invoke(app_of(), arguments).exit_code == 0
     assert all(row["integer_top1"] for row in rows(tmp_path))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numba
 import numpy as np
 
-from simulator.kernel_cache import KernelCache
+from simulator.kernel_cache import KernelCache, keep_compiled
 
 ROUNDS = 25
 ARGUMENTS = [
@@ -53,7 +53,7 @@ def calling(inner):
 
 def cached(function, folder):
     compiled = numba.njit(function)
-    compiled._cache = KernelCache(function, folder)
+    keep_compiled(compiled, folder)
     return compiled
 
 

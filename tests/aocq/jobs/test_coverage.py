@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from aocq.cli.app import app
+from aocq.cli.app import app_of
 from aocq.jobs import coverage as module
 from aocq.jobs.coverage import HEAD, CoverageResult, coverage_of, matching, row
 from aocq.zoo.architectures import ARCHITECTURES, Architecture
@@ -132,7 +132,7 @@ def test_the_command_prints_the_table_and_writes_it(
 ) -> None:
     monkeypatch.setattr(module, "ARCHITECTURES", (PLAIN,))
     file = tmp_path / "table.md"
-    done = CliRunner().invoke(app, ["models", "deit*", "--check", "--out", str(file)])
+    done = CliRunner().invoke(app_of(), ["models", "deit*", "--check", "--out", str(file)])
     assert done.exit_code == 0, done.output
     head, rule, line = file.read_text(encoding="utf-8").splitlines()
     assert head == f"| {' | '.join(HEAD)} |"
@@ -144,7 +144,7 @@ def test_the_command_prints_the_table_and_writes_it(
 
 @pytest.mark.parametrize("check", [(), ("--check",)])
 def test_a_name_that_timm_does_not_have_is_told(check: tuple[str, ...]) -> None:
-    done = CliRunner().invoke(app, ["models", "pvtx*", *check])
+    done = CliRunner().invoke(app_of(), ["models", "pvtx*", *check])
     assert isinstance(done.exception, InputError)
     assert "pvtx*: timm " in str(done.exception)
     assert "has no such model" in str(done.exception)
@@ -152,7 +152,7 @@ def test_a_name_that_timm_does_not_have_is_told(check: tuple[str, ...]) -> None:
 
 
 def test_networks_that_are_not_listed_are_told_from_those_that_are_not_there() -> None:
-    done = CliRunner().invoke(app, ["models", "pvt_v2_b[0-3]"])
+    done = CliRunner().invoke(app_of(), ["models", "pvt_v2_b[0-3]"])
     assert isinstance(done.exception, InputError)
     told = str(done.exception)
     assert "pvt_v2_b[0-3]: timm has pvt_v2_b0, pvt_v2_b1, pvt_v2_b2 …, of no known family" in told
@@ -160,6 +160,6 @@ def test_networks_that_are_not_listed_are_told_from_those_that_are_not_there() -
 
 
 def test_options_of_the_check_are_refused_without_it() -> None:
-    done = CliRunner().invoke(app, ["models", "--out", "table.md"])
+    done = CliRunner().invoke(app_of(), ["models", "--out", "table.md"])
     assert done.exit_code == 2
     assert "are for --check" in done.output

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import copy
+
 import numba
 import pytest
 from numba.core import config
@@ -22,6 +24,12 @@ def test_kernels_are_compiled_without_relaxed_arithmetic(kernel):
     assert options["fastmath"] is False
     assert options["error_model"] == "python"
     assert kernel.py_func.__name__ == kernel.__name__
+
+
+def test_a_copy_of_a_kernel_computes_the_same():
+    again = copy.copy(fit_kernel)
+    assert again.py_func is fit_kernel.py_func
+    assert again(300, -128, 127, False) == fit_kernel(300, -128, 127, False)
 
 
 @pytest.fixture
