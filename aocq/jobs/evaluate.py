@@ -32,8 +32,7 @@ from simulator.counts import OpCounts, summed
 from simulator.errors import AccumulatorOverflow, EnvironmentProblem, InputError
 from simulator.executor import Executor
 from simulator.gemm import Gemm, backend
-from simulator.gemm.selection import FAST_BYTES
-from simulator.numerics.jit import cpu_features
+from simulator.numerics.jit import multiplies_bytes
 from simulator.ops.behaviour import SumCounts
 
 ENGINES = ("float", "simulated", "integer")  # keys of records: simulated is fake-quantized
@@ -108,7 +107,7 @@ def evaluate(
 
 def _product_of_bytes() -> Gemm | None:
     """Return torch's product of bytes where the CPU has instructions for it and it is exact."""
-    if not any(cpu_features().get(name) for name in FAST_BYTES):
+    if not multiplies_bytes():
         return None
     try:
         return backend("torch")

@@ -13,7 +13,7 @@ from simulator.gemm import BACKENDS, backend
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
 from simulator.kernel_choice import is_one_pass
-from simulator.numerics.jit import cpu_features, has_avx2, is_compiling
+from simulator.numerics.jit import has_avx2, is_compiling, multiplies_bytes
 from simulator.product_choice.classes import (
     ProductClass,
     class_of,
@@ -25,9 +25,6 @@ from simulator.product_choice.measuring import MARGIN, measure
 
 AUTO = "auto"
 TILES, TORCH, BLAS, NUMBA = "avx2", "torch", "blas", "numba"
-# What a CPU multiplies bytes with quickly. On x86 without any, torch's int8 product may be thirty
-# times slower than float32: it is not tried there.
-FAST_BYTES = ("avxvnni", "avx512vnni", "amx-int8")
 # Of the time of all products of a graph: what torch has to save for being imported.
 WORTH_AN_IMPORT = 0.1
 SMALL = 1 << 21  # operations of a task below which a product is not measured: microseconds
@@ -250,9 +247,11 @@ def is_usable(name: str) -> bool:
 
 
 def may_try_torch() -> bool:
-    """Tell whether torch's int8 product may be fast on this CPU."""
-    features = cpu_features()
-    return not has_avx2() or any(features.get(name) for name in FAST_BYTES)
+    """Tell whether torch's int8 product may be fast on this CPU.
+
+    On x86 without instructions for bytes it may be thirty times slower than float32.
+    """
+    return not has_avx2() or multiplies_bytes()
 
 
 def _candidates(
