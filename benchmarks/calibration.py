@@ -24,10 +24,11 @@ from torch.profiler import ProfilerActivity, profile
 
 from aocq.capture import FloatGraph, capture, run_in_parts
 from aocq.methods.aocq import adaround
+from aocq.methods.aocq.block_state import BlockState
 from aocq.methods.aocq.blocks import Block, blocks
 from aocq.methods.aocq.initial_scales import InitialScales, channel_ranges
 from aocq.methods.aocq.rounding import FakeQuantizedNetwork, Streams, round_block
-from aocq.methods.aocq.scale_refinement import BlockState, choose_exponents, refine, searched
+from aocq.methods.aocq.scale_refinement import choose_exponents, refine, searched
 from aocq.methods.aocq.token_norm import BlockLoss, block_loss
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.limits import ANY_CHIP
@@ -88,10 +89,14 @@ class Prepared:
         chosen = self.initial.of_block(self.block, source)
         return BlockState.of(self.graph, self.block, source, chosen)
 
+    def source_of(self, state: BlockState) -> Tensor:
+        """Return the values where the block starts."""
+        return state.value(self.block.source)
+
     def loss(self, state: BlockState) -> BlockLoss:
         """Return what the search minimizes."""
         name = self.block.result
-        target = run_in_parts(self.graph, {self.block.source: state.source}, [name])[name]
+        target = run_in_parts(self.graph, {self.block.source: self.source_of(state)}, [name])[name]
         importance = self.initial.importance[name]
         quantizer = state.quantizers.get(name)
         return block_loss(self.graph, name, target, quantizer, importance, self.recipe.aocq)
@@ -99,8 +104,8 @@ class Prepared:
 
 def copied(state: BlockState) -> BlockState:
     """Return a state that a search can change."""
-    own = {key: dict(getattr(state, key)) for key in ("quantizers", "values", "raw")}
-    return replace(state, **own)
+    parts = [replace(part, values=dict(part.values), raw=dict(part.raw)) for part in state.parts]
+    return replace(state, quantizers=dict(state.quantizers), parts=parts)
 
 
 def prepared(arguments: argparse.Namespace) -> Prepared:
@@ -137,7 +142,7 @@ def stages(start: Prepared, passes: int) -> dict[str, Callable[[], Any]]:
             )
 
     return {
-        "first scales": lambda: start.initial.of_block(block, state.source),
+        "first scales": lambda: start.initial.of_block(block, start.source_of(state)),
         "exponents of α": lambda: choose_exponents(
             copied(state), start.initial, loss, lambda: None
         ),

@@ -5,9 +5,14 @@ Peers (``--peers``), each at the batch that suits it best among a few, tried bef
 
 float           torch eager in float32, with timm's fused attention
 fake-quantized  fake quantization in torch, float64, as `aocq verify` runs it
-onnxruntime     the same integers as an int8 QDQ model, all graph optimisations on
+onnxruntime     the same integers as an int8 QDQ model, in the form and with the graph optimisations
+                that suit it best: all are tried
 litert          LiteRT's kernels on the network quantized for `litert_ref`; beside them the emulator
-                of that same file, which must yield the same codes
+                of that same file, which must yield the same codes; with several threads also
+                LiteRT's reference beside the emulator on one core
+
+With ``--batch`` the emulator and those of the first and the third take so many images at a time:
+``--batch 1`` tells how long a single image takes, which all cores share.
 
 Every round runs every side once for about ``--seconds``. The ratio is peer / emulator: above 1, the
 emulator is faster. The last two peers need `make oracles`; without, they are left out.
@@ -19,6 +24,7 @@ accumulators (``--accumulator``), whose time depends on values, want --graph or 
     python -m benchmarks.emulation
     python -m benchmarks.emulation --graph FOLDER --data FOLDER --peers onnxruntime
     python -m benchmarks.emulation --weights FILE --data FOLDER --accumulator 16s --peers float
+    python -m benchmarks.emulation --graph FOLDER --data FOLDER --peers float --batch 1
 """
 
 from __future__ import annotations
@@ -81,6 +87,13 @@ def arguments() -> argparse.Namespace:
         metavar="FOLDER",
         help="graph.json of `aocq`, instead of --model; peers need quantized.json beside it",
     )
+    parser.add_argument(
+        "--w-bits",
+        type=int,
+        choices=range(2, 9),
+        default=8,
+        help="of --model's weights (default %(default)s)",
+    )
     parser.add_argument("--profile", default="edge_npu_int8", help="the chip (default %(default)s)")
     parser.add_argument(
         "--accumulator",
@@ -106,6 +119,11 @@ def arguments() -> argparse.Namespace:
         default=default_threads(),
         help="of every side (default: all cores, here %(default)s)",
     )
+    parser.add_argument(
+        "--batch",
+        type=command_line.at_least_one,
+        help="images at a time of every side (default: what suits each best)",
+    )
     parser.add_argument("--gemm", default="auto", help="the emulator's backend")
     parser.add_argument(
         "--peers", default=",".join(PEERS), help="a list with commas (default %(default)s)"
@@ -128,11 +146,13 @@ def other_process(wanted: Sequence[str]) -> Iterator[OtherProcess | None]:
 
 
 def engines_of(
-    name: str, given: Subject, threads: int, gemm: str, process: OtherProcess | None
+    name: str, given: Subject, asked: argparse.Namespace, process: OtherProcess | None
 ) -> list[Engine]:
     """Return a peer's engines, none where it cannot run: a line says why."""
+    threads, gemm = asked.threads, asked.gemm
+    among = {} if asked.batch is None else {"among": (asked.batch,)}
     if name == "float":
-        return [float_torch(given, threads)]
+        return [float_torch(given, threads, **among)]
     absent = OtherProcess.missing(INSTALLED_AS[name]) if name in INSTALLED_AS else None
     if given.model is None:
         absent = "not run: the folder has no quantized.json"
@@ -141,7 +161,7 @@ def engines_of(
             return [fake_quantized(given, threads)]
         if absent is None and process is not None:
             return {
-                "onnxruntime": lambda: peers.onnxruntime(given, threads, process),
+                "onnxruntime": lambda: peers.onnxruntime(given, threads, process, **among),
                 "litert": lambda: peers.litert(given, threads, gemm, process),
             }[name]()
     except AocqError as error:
@@ -237,17 +257,18 @@ def main() -> None:
         accumulator=asked.accumulator,
         data=asked.data,
         images=asked.images,
+        weight_bits=asked.w_bits,
     )
     talk(f"{given.name} for {given.graph.profile}, {asked.images} images")
     with other_process(wanted) as process:
-        ours = emulator(given.graph, given.images, asked.threads, asked.gemm)
+        ours = emulator(given.graph, given.images, asked.threads, asked.gemm, batch=asked.batch)
         engines = [ours]
         for name in wanted:
-            engines += engines_of(name, given, asked.threads, asked.gemm, process)
+            engines += engines_of(name, given, asked, process)
         found = measure(engines, asked.images, asked.seconds, asked.pairs)
     executor = Executor(given.graph, threads=asked.threads, gemm=asked.gemm)
     images = found[ours.name].images
-    times = op_times(executor, codes_of(given.graph, given.images[:images]))
+    times = op_times(executor, codes_of(given.graph, given.images[:images]), asked.batch)
     shared = {
         "model": given.name,
         "profile": given.graph.profile,

@@ -59,7 +59,13 @@ def _onnxruntime(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = header["threads"]
     options.inter_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = {
+        "all": levels.ORT_ENABLE_ALL,
+        "extended": levels.ORT_ENABLE_EXTENDED,
+        "basic": levels.ORT_ENABLE_BASIC,
+        "disabled": levels.ORT_DISABLE_ALL,
+    }[header["optimizations"]]
     options.log_severity_level = 3
     for key, value in header["settings"].items():
         options.add_session_config_entry(key, value)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -76,23 +77,40 @@ def codes_of(graph: IntGraph, images: torch.Tensor) -> NDArray[Any]:
 
 
 def emulator(
-    graph: IntGraph, images: torch.Tensor, threads: int, gemm: str, name: str = "emulator"
+    graph: IntGraph,
+    images: torch.Tensor,
+    threads: int,
+    gemm: str,
+    name: str = "emulator",
+    batch: int | None = None,
 ) -> Engine:
-    """Return ours; all images of a turn are one batch."""
+    """Return ours, ``batch`` images at a time; without, all images of a turn are one batch."""
     executor = Executor(graph, threads=threads, gemm=gemm)
     codes = codes_of(graph, images)
 
     def run(count: int) -> tuple[float, Logits]:
         start = time.perf_counter()
-        output = executor.run(codes[:count])
+        outputs = [
+            executor.run(part).outputs[graph.outputs[0]]
+            for part in in_batches(codes[:count], batch)
+        ]
         passed = time.perf_counter() - start
-        return passed, output.outputs[graph.outputs[0]]
+        return passed, np.concatenate(outputs)
 
     # Enough for every worker to have several tasks.
-    batch = min(8 * threads, len(codes))
+    most = min(8 * threads, len(codes)) if batch is None else batch
     return Engine(
-        name=name, run=run, batch=batch, facts={"threads": threads, "gemm": executor.gemm.name}
+        name=name,
+        run=run,
+        batch=most,
+        facts={"threads": threads, "gemm": ", ".join(executor.backends)},
     )
+
+
+def in_batches(codes: NDArray[Any], batch: int | None) -> list[NDArray[Any]]:
+    """Return ``batch`` images each, or all at once."""
+    size = len(codes) if batch is None else batch
+    return [codes[first : first + size] for first in range(0, len(codes), size)]
 
 
 def float_at(network: nn.Module, images: torch.Tensor, batch: int, threads: int) -> Engine:
@@ -108,9 +126,9 @@ def float_at(network: nn.Module, images: torch.Tensor, batch: int, threads: int)
     return Engine(name="float32 torch", run=run, batch=batch, facts={"threads": threads})
 
 
-def float_torch(subject: Subject, threads: int) -> Engine:
-    """Return torch in float32 at the batch that suits it best among :data:`BATCHES`."""
-    batches = [batch for batch in BATCHES if batch <= len(subject.images)]
+def float_torch(subject: Subject, threads: int, among: Sequence[int] = BATCHES) -> Engine:
+    """Return torch in float32 at the batch that suits it best of some."""
+    batches = [batch for batch in among if batch <= len(subject.images)]
     tried = {batch: float_at(subject.network, subject.images, batch, threads) for batch in batches}
     tried[batches[0]].run(batches[0])  # the first call is slower than all others
     best = min(batches, key=lambda batch: tried[batch].seconds_per_image(batch))

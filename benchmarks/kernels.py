@@ -33,13 +33,20 @@ from benchmarks.op_times import kind_of
 from benchmarks.pairs import Side, cpu_seconds, ratio, take_turns, talk
 from benchmarks.records import write
 from simulator.executor import Executor
-from simulator.gemm import Gemm, backend, limit_threads_of_this_thread, one_thread_per_worker
+from simulator.gemm import (
+    Gemm,
+    NumbaGemm,
+    backend,
+    limit_threads_of_this_thread,
+    one_thread_per_worker,
+)
 from simulator.graph import IntGraph, Role, Tensor, verify
 from simulator.graph.macs import product_macs
 from simulator.graph.ops import SPECS, MatMul, Op, Rescale
 from simulator.kernel_choice import kernel_of
 from simulator.numerics.float_type import Array
 from simulator.numerics.integer_type import IntType
+from simulator.product_choice import backends_in_use, choose
 
 SECONDS = 0.05  # of processor time, at least, for one side in one round
 SUMS = IntType(bits=32)
@@ -232,17 +239,20 @@ def main() -> None:
         data=asked.data,
         images=1,
     )
-    gemm = backend(asked.gemm)
+    choices = choose(given.graph, asked.gemm)
     shared = {"model": given.name, "weights": given.weights, "pixels": given.pixels}
     rows = []
     for one in wanted(alone(given.graph, codes_of(given.graph, given.images)), asked.kinds):
         many = max(round(asked.megabytes * 1e6 / one.bytes), 1)
         for size, copies in (("cache", 1), ("memory", many)):
+            # An op without a product asks for no backend.
+            gemm = backend(choices[one.op.name].backend) if one.op.name in choices else NumbaGemm()
             rows.append({**measure(one, gemm, size, copies, asked.pairs), **shared})
             last = rows[-1]
             talk(f"{one.kind} {one.op.name}, {size}: {last['gigabytes']:.3g} GB/s")
     title = (
-        f"Kernels of {given.name} for {given.graph.profile} on one core (products by {gemm.name}): "
+        f"Kernels of {given.name} for {given.graph.profile} on one core (products by "
+        f"{', '.join(backends_in_use(choices))}): "
         f"{given.weights}, {given.pixels}; medians over {asked.pairs} rounds."
     )
     print(write(asked.out, "kernels", title, rows, COLUMNS))

@@ -131,9 +131,11 @@ def pictures(network: nn.Module, shape: Shape, data: Path | None, count: int) ->
     return load_calibration_images(files, resolve_model_data_config(network))[0]
 
 
-def quantized(graph: FloatGraph, profile: NpuProfile, images: Tensor) -> QuantizedModel:
+def quantized(
+    graph: FloatGraph, profile: NpuProfile, images: Tensor, weight_bits: int = 8
+) -> QuantizedModel:
     """Quantize for a profile by ``base_ptq``, with ranges of a few images: quick, as time goes."""
-    recipe = Recipe(weight_range="minmax")
+    recipe = Recipe(weight_range="minmax", weight_bits=weight_bits)
     few = images[:CALIBRATION_IMAGES]
     return calibrated("base_ptq", graph, few, recipe, limits_of(profile, recipe))
 
@@ -152,6 +154,7 @@ def subject(
     accumulator: str | None,
     data: Path | None,
     images: int,
+    weight_bits: int = 8,
 ) -> Subject:
     """Make or read the network in all its forms.
 
@@ -160,6 +163,8 @@ def subject(
     graph
         a folder that holds ``graph.json`` and, where other engines are to run the same network or
         the accumulator is to be another, ``quantized.json``; it has precedence over ``name``
+    weight_bits
+        of a network that is quantized here
 
     Raises
     ------
@@ -180,7 +185,7 @@ def subject(
     network, shape = float_network(name, weights)
     pixels = pictures(network, shape, data, images)
     if lowered is None:
-        model = quantized(capture(network, name, shape), chip, pixels)
+        model = quantized(capture(network, name, shape), chip, pixels, weight_bits)
         lowered = lower(model, chip)
     return Subject(
         name=name,

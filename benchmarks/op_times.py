@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from benchmarks.engines import in_batches
 from simulator.executor import Executor
 from simulator.graph import IntGraph
 from simulator.graph.ops import SPECS, MatMul, Op, op_name
@@ -54,8 +55,10 @@ def kind_of_step(step: Step, graph: IntGraph) -> str:
     return " + ".join(dict.fromkeys(kind_of(op, graph) for op in step.ops))
 
 
-def op_times(executor: Executor, codes: Array) -> OpTimes:
+def op_times(executor: Executor, codes: Array, batch: int | None = None) -> OpTimes:
     """Run ``codes`` [images, ...] with clocks, after one image without; the executor stays clean.
+
+    All images are one batch, or ``batch`` of them at a time.
 
     The executor's list of ops and kernels is not public: a test holds this to the plain run.
     """
@@ -69,7 +72,8 @@ def op_times(executor: Executor, codes: Array) -> OpTimes:
     ]
     start = time.perf_counter()
     try:
-        executor.run(codes)
+        for part in in_batches(codes, batch):
+            executor.run(part)
     finally:
         executor._steps = plain
     wall = time.perf_counter() - start

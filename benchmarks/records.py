@@ -15,32 +15,16 @@ from typing import Any
 
 from simulator.config import default_threads
 from simulator.files import write_text
+from simulator.processor import processor_flags, processor_model
 
 Row = Mapping[str, Any]
 DEFAULT_FOLDER = Path(__file__).parent / "results"
 PACKAGES = ("numpy", "numba", "torch", "timm")
-# What decides how fast integers are multiplied, of all that /proc/cpuinfo lists.
-FLAGS = ("avx2", "fma", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
 
 
 def cpu_model() -> str:
-    """Return the processor's name, family and model, and which of :data:`FLAGS` it has."""
-    facts: dict[str, str] = {}
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        key, _, value = line.partition(":")
-        facts.setdefault(key.strip(), value.strip())
-    name = facts.get("model name") or platform.processor() or platform.machine()
-    numbers = [
-        f"{key} {facts[of]}"
-        for key, of in (("family", "cpu family"), ("model", "model"))
-        if of in facts
-    ]
-    flags = facts.get("flags", facts.get("Features", "")).split()
-    return ", ".join([name, *numbers, " ".join(flag for flag in FLAGS if flag in flags)])
+    """Return the processor's name, family and model, and what multiplies integers quickly."""
+    return ", ".join([processor_model(), " ".join(processor_flags())])
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:

@@ -274,9 +274,25 @@ def facts(result: RunResult) -> list[tuple[str, str]]:
         ("threads", count(emulation.threads)),
         ("GEMM backend", emulation.gemm_backend),
         *[(f"GEMM {name}", found) for name, found in emulation.gemm_probe.items()],
+        *_products(emulation),
         *_in_order(emulation),
         *sorted(result.versions.items()),
     ]
+
+
+def _products(emulation: Emulation) -> list[tuple[str, str]]:
+    """Return which backend ran which products, and why; nothing in older records."""
+    found = []
+    for product in emulation.products:
+        rates = ", ".join(
+            f"{name} {'at most ' if name in product.at_most else ''}{gops:.0f}"
+            for name, gops in product.gops.items()
+        )
+        measured = f" ({rates} Gop/s on one core)" if rates else ""
+        ops = f"{len(product.ops)} op{'s' * (len(product.ops) > 1)}"
+        text = f"{product.backend}, {ops}: {product.reason}{measured}"
+        found.append((f"products: {product.product_class or 'others'}", text))
+    return found
 
 
 def _in_order(emulation: Emulation) -> list[tuple[str, str]]:

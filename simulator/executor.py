@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -15,7 +15,13 @@ from simulator.boundary import problem_of_codes
 from simulator.config import default_threads
 from simulator.counts import OpCounts, summed
 from simulator.errors import AccumulatorOverflow, InputError
-from simulator.gemm import Gemm, backend, limit_threads_of_this_thread, one_thread_per_worker
+from simulator.gemm import (
+    Gemm,
+    NumbaGemm,
+    backend,
+    limit_threads_of_this_thread,
+    one_thread_per_worker,
+)
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import accumulator_of
 from simulator.graph.ops import SPECS, Op
@@ -24,6 +30,8 @@ from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.float_type import Array
 from simulator.ops import BEHAVIOURS, OpResult
 from simulator.ops.behaviour import InnerResult, SumCounts
+from simulator.product_choice import AUTO, backends_in_use, choose
+from simulator.split_run import SharedRun, shared_run
 from simulator.taps import no_such_tensor
 
 # Images that one worker takes at a time: enough to feed the matrix product, few enough for caches.
@@ -52,10 +60,14 @@ class Executor:
     graph
         a valid graph
     gemm
-        ``auto`` or a backend of :mod:`simulator.gemm`; every backend gives the same integers
+        ``auto``: for each product the backend that is fastest for its class
+        (:mod:`simulator.product_choice`), or one backend of :mod:`simulator.gemm` for all; every
+        backend gives the same integers
     portable
         whether to leave out vector code and run every op by its portable kernel, to compare both;
         products are ``gemm``'s either way
+    without_torch
+        whether ``auto`` leaves torch alone even where it is faster
     threads
         worker threads; default :func:`simulator.config.default_threads`
 
@@ -69,18 +81,26 @@ class Executor:
         self,
         graph: IntGraph,
         *,
-        gemm: str = "auto",
+        gemm: str = AUTO,
         portable: bool = False,
+        without_torch: bool = False,
         threads: int | None = None,
     ) -> None:
         self.graph = graph
-        self.gemm: Gemm = backend(gemm)
         self.threads = threads or default_threads()
+        self.choices = choose(graph, gemm, portable=portable, without_torch=without_torch)
+        self.backends = backends_in_use(self.choices)
+        self._gemms = [backend(name) for name in self.backends]
         self.portable = portable
-        self._groups = () if portable else group_steps(graph, lambda _: self.gemm)
+        self._groups = () if portable else group_steps(graph, self._gemm_of)
         self._single: dict[str, Step] = {}
         self._steps = self._steps_for(graph.outputs)
         self._masks = {op.name for op in graph.ops if SPECS[type(op)].is_mask(graph, op)}
+        # Where an overflow ends the run, what it tells of the first images must not depend on how
+        # many workers there are: no image is shared then.
+        self._may_stop = any(_may_stop(op) for op in graph.ops)
+        self._shared_steps: Sequence[Step] | None = None
+        self._shared_run: SharedRun | None = None
 
     def run(
         self,
@@ -110,26 +130,71 @@ class Executor:
         dissolved = any(op.name in taps for step in self._groups for op in step.ops[:-1])
         steps = self._steps_for({*taps, *self.graph.outputs}) if dissolved else self._steps
         images = np.ascontiguousarray(images)  # as kernels take them
-        size = IMAGES_PER_TASK
-        if not any(_may_stop(op) for op in self.graph.ops):
-            # Few images are spread over all workers; but where an overflow ends the run, what it
-            # tells of the first ones must not depend on how many workers there are.
-            size = min(size, -(-len(images) // self.threads))
-        tasks = [images[i : i + size] for i in range(0, len(images), size)]
+        shared = self._shared(steps) if self.threads > 1 and not self._may_stop else None
+        tasks, rest = self._tasks(images, shares=shared is not None)
         parts: list[RunOutput] = []
-        with (
-            one_thread_per_worker(self.gemm),
-            ThreadPoolExecutor(
-                self.threads, initializer=limit_threads_of_this_thread, initargs=(self.gemm,)
-            ) as pool,
-        ):
-            for task, part in zip(
-                tasks, pool.map(lambda task: self._run_task(task, taps, steps), tasks), strict=True
-            ):
+        with one_thread_per_worker(*self._gemms):
+            for task, part in self._run_tasks(tasks, taps, steps):
                 parts.append(part)
                 if on_progress:
                     on_progress(len(task))
+            if shared is not None and len(rest):
+                parts.append(self._run_rest(shared, rest, taps))
+                if on_progress:
+                    on_progress(len(rest))
         return _join(parts)
+
+    def _run_tasks(
+        self, tasks: Sequence[Array], taps: Collection[str], steps: Sequence[Step]
+    ) -> Iterator[tuple[Array, RunOutput]]:
+        """Run tasks side by side, each on one worker; yield their results in order."""
+        if not tasks:
+            return
+        with ThreadPoolExecutor(
+            self.threads, initializer=lambda: limit_threads_of_this_thread(*self._gemms)
+        ) as pool:
+            found = pool.map(lambda task: self._run_task(task, taps, steps), tasks)
+            yield from zip(tasks, found, strict=True)
+
+    def _tasks(self, images: Array, *, shares: bool) -> tuple[list[Array], Array]:
+        """Return the images of each task of one worker, and those that all workers share.
+
+        Every worker takes as many images; what is left over is shared.
+        """
+        if self._may_stop:
+            size, rest = IMAGES_PER_TASK, 0
+        else:
+            rest = len(images) % self.threads if shares else 0
+            each = -(-(len(images) - rest) // self.threads)
+            size = -(-each // -(-each // IMAGES_PER_TASK)) if each else 1
+        whole = len(images) - rest
+        return [images[i : min(i + size, whole)] for i in range(0, whole, size)], images[whole:]
+
+    def _shared(self, steps: Sequence[Step]) -> SharedRun | None:
+        """Return how all workers run the same images, None where no step can be shared."""
+        if steps is not self._shared_steps:
+            self._shared_run = shared_run(self.graph, steps, self.threads)
+            self._shared_steps = steps
+        return self._shared_run
+
+    def _run_rest(self, shared: SharedRun, images: Array, taps: Collection[str]) -> RunOutput:
+        """Run fewer images than workers, each on all of them."""
+        kept = {*taps, *self.graph.outputs}
+        values, counts = shared.run(
+            images, kept, lambda: limit_threads_of_this_thread(*self._gemms)
+        )
+        for name in self._masks:
+            counts[name] = replace(counts[name], saturated=0)
+        return RunOutput(
+            outputs={name: values[name] for name in self.graph.outputs},
+            taps={name: np.ascontiguousarray(values[name]) for name in taps},
+            counts=counts,
+        )
+
+    def _gemm_of(self, op: Op) -> Gemm:
+        """Return the backend of an op's product; any of one without, which asks for none."""
+        choice = self.choices.get(op.name)
+        return NumbaGemm() if choice is None else backend(choice.backend)
 
     def _steps_for(self, kept: Collection[str]) -> list[Step]:
         """Return the steps of a run that writes out the tensors to keep: groups without them."""
@@ -145,7 +210,7 @@ class Executor:
             if group is None:
                 if op.name not in self._single:
                     self._single[op.name] = single_step(
-                        op, self.graph, self.gemm, portable=self.portable
+                        op, self.graph, self._gemm_of(op), portable=self.portable
                     )
                 steps.append(self._single[op.name])
             elif op is group.ops[-1]:
@@ -210,6 +275,8 @@ def _stop_at_errors(op: Op, sums: SumCounts | None) -> None:
 
 def _join(parts: Sequence[RunOutput]) -> RunOutput:
     first = parts[0]
+    if len(parts) == 1:
+        return first
     return RunOutput(
         outputs={
             name: np.concatenate([part.outputs[name] for part in parts]) for name in first.outputs

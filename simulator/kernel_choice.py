@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import TensorId
-from simulator.graph.ops import Op
+from simulator.graph.ops import MatMul, Op
 from simulator.numerics.float_type import Array
 from simulator.numerics.jit import has_avx2
 from simulator.ops import BEHAVIOURS, GroupKernel, Kernel, OpResult
 from simulator.ops.behaviour import InnerResult
 from simulator.simd.ops import form, group_form
 from simulator.simd.ops.groups import following_readers
+from simulator.simd.ops.matmul import has_one_pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,11 @@ class OneKernel:
     def __call__(self, operands: Sequence[Array]) -> tuple[Sequence[InnerResult], OpResult]:
         """Run it; there is nothing inside."""
         return (), self.kernel(operands)
+
+
+def is_one_pass(op: MatMul, graph: IntGraph) -> bool:
+    """Tell whether a product and its requantization are one pass of vector code, by our tiles."""
+    return has_avx2() and has_one_pass(op, graph)
 
 
 def kernel_of(op: Op, graph: IntGraph, gemm: Gemm, *, portable: bool = False) -> Kernel:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from threading import Lock
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +19,7 @@ from aocq.capture.float_graph import (
     patch_positions,
     sliced,
 )
+from aocq.capture.parts import in_threads, parts_of
 
 UNARY_FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
     {
@@ -31,11 +33,6 @@ UNARY_FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
 )
 
 Transform = Callable[[FloatNode, Tensor], Tensor]
-
-# Of a small ViT, so many images' tensors stay in a CPU's caches; 32 at once took twice as long.
-# A GPU is busy with more only.
-IMAGES_AT_ONCE = {"cpu": 4}
-IMAGES_ELSEWHERE = 64
 
 
 def run(
@@ -75,7 +72,7 @@ def run(
     for node in graph.nodes:
         if node.name not in needed:
             continue
-        result = _RULES[node.op](node, [values[name] for name in node.inputs], weights, batch)
+        result = apply(node, [values[name] for name in node.inputs], weights, batch)
         values[node.name] = transform(node, result) if transform else result
         for name in set(node.inputs):
             if last_use[name] == node.name and name not in fetches:
@@ -91,23 +88,34 @@ def run_in_parts(
     transform: Transform | None = None,
     parameters: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Compute the same as :func:`run`, few images at a time so that their tensors stay in caches.
+    """Compute the same as :func:`run` in parts of few images, by several threads.
 
-    ``transform`` sees each node once for each part.
+    ``transform`` sees each node once for each part, in any order of parts.
     """
     first = next(iter(feeds.values()))
-    images = IMAGES_AT_ONCE.get(first.device.type, IMAGES_ELSEWHERE)
-    parts = [
-        run(
-            graph,
-            {name: value[start : start + images] for name, value in feeds.items()},
-            fetches,
-            transform=transform,
-            parameters=parameters,
-        )
-        for start in range(0, len(first), images)
-    ]
-    return {name: torch.cat([part[name] for part in parts]) for name in fetches}
+    parts, device = parts_of(len(first), first.device.type), first.device.type
+    whole: dict[str, Tensor] = {}
+    lock = Lock()
+
+    def compute(images: slice) -> None:
+        own = {name: value[images] for name, value in feeds.items()}
+        found = run(graph, own, fetches, transform=transform, parameters=parameters)
+        with lock:  # of which type they are, and where, only the first part tells
+            for name, value in found.items():
+                if name not in whole:
+                    whole[name] = value.new_empty(len(first), *value.shape[1:])
+        for name, value in found.items():
+            whole[name][images] = value
+
+    in_threads(compute, parts, device)
+    return {name: whole[name] for name in fetches}
+
+
+def apply(
+    node: FloatNode, inputs: list[Tensor], parameters: Mapping[str, Tensor], batch: int
+) -> Tensor:
+    """Return the result of one node on ``batch`` images, from its inputs [batch, ...]."""
+    return _RULES[node.op](node, inputs, parameters, batch)
 
 
 def _needed(graph: FloatGraph, feeds: Mapping[str, Tensor], fetches: Collection[str]) -> set[str]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import typer
 
+from aocq.cli.doctor_products import print_products
+
 
 def command() -> None:
-    """Check the installation: versions, torchvision, GEMM backends, kernel cache, threads.
+    """Check the installation: versions, torchvision, kernel cache, threads, matrix products.
 
-    Exit code 4 if something needed does not work.
+    Products are measured by all backends and classes of size, and the rates kept for other
+    commands, which choose by them. Exit code 4 if something needed does not work.
     """
     from importlib.metadata import PackageNotFoundError, version
     from platform import machine, python_version
@@ -40,11 +43,11 @@ def command() -> None:
             works[name] = f"exact, {speed:.0f} Gop/s on one core"
         except EnvironmentProblem as problem:
             print(f"{'gemm ' + name:16} {problem}")
-    used = backend().name if works else ""
     for name, text in works.items():
-        print(f"{'gemm ' + name:16} {text}{' (used)' if name == used else ''}")
+        print(f"{'gemm ' + name:16} {text}")
     if not works:
         raise typer.Exit(EnvironmentProblem.exit_code)
+    print_products(list(works))
 
 
 def _print_torch() -> None:

@@ -16,7 +16,6 @@ from aocq.cli import options, requests
 from aocq.cli.console import print_columns
 from aocq.cli.groups import grouped
 from aocq.cli.simulate_op import path_of, print_result, simulate_op
-from aocq.cli.torch_free import without_torch
 
 if TYPE_CHECKING:
     from aocq.data.image_folder import LabelledImage
@@ -99,8 +98,12 @@ def command(
     # A wrong folder is told before torch is imported.
     images = [] if data is None else _labelled(loaded, data)
     codes = None if not inputs else path_of(inputs[0])
-    product = emulation.gemm if codes is None else without_torch(emulation.gemm)
-    executor = Executor(loaded, gemm=product, threads=emulation.threads)
+    executor = Executor(
+        loaded,
+        gemm=emulation.gemm,
+        without_torch=codes is not None,
+        threads=emulation.threads,
+    )
     with _published(out, executor, codes or data, limit, tapped) as place:
         if codes is not None:
             result = _simulate_codes(executor, codes, limit, tapped, place)
@@ -307,7 +310,7 @@ def _counts(
     return {
         "images": images,
         "graph_sha256": sha256(graph),
-        "gemm_backend": executor.gemm.name,
+        "gemm_backend": ", ".join(executor.backends),
         "walked": sum(count.in_order for count in totals.values()),
         "overflowed": sum(count.overflowed for count in totals.values()),
         **{

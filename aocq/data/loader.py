@@ -52,7 +52,7 @@ class Group:
 
 @dataclass(slots=True)
 class ImageBatches:
-    """Batches of preprocessed images, streamed: never more than two are held.
+    """Batches of preprocessed images, streamed: no more are held than are being read, and one.
 
     Attributes
     ----------
@@ -62,6 +62,9 @@ class ImageBatches:
         timm's data configuration of the model (size, crop, interpolation, mean, std)
     skip_bad
         leave undecodable images out (they are noted in ``skipped``) instead of raising
+    readers
+        how many batches are read at once, one thread each: more than one where nothing else is
+        computed meanwhile
     """
 
     images: Sequence[LabelledImage]
@@ -69,6 +72,7 @@ class ImageBatches:
     batch: int = 32
     skip_bad: bool = False
     skipped: list[Path] = field(default_factory=list)
+    readers: int = 1
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (images [n, channels, height, width] float32, labels [n]), ``n <= batch``.
@@ -85,7 +89,7 @@ class ImageBatches:
     def groups(self) -> Iterator[Group]:
         """Yield every ``batch`` files as a group, empty ones too.
 
-        While the caller computes, a thread decodes the next group, and no more than that one.
+        While the caller computes, threads decode the next groups, no more than ``readers`` of them.
 
         Raises
         ------
@@ -94,11 +98,11 @@ class ImageBatches:
         """
         transform = preprocessing_transform(self.preprocessing)
         reading: deque[Future[Group]] = deque()
-        with ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(self.readers) as pool:
             for start in range(0, len(self.images), self.batch):
                 files = self.images[start : start + self.batch]
                 reading.append(pool.submit(self._read, files, transform))
-                if len(reading) > 1:
+                if len(reading) > self.readers:
                     yield self._noted(reading.popleft().result())
             while reading:
                 yield self._noted(reading.popleft().result())
@@ -169,7 +173,8 @@ def load_calibration_images(
     InputError
         If none can be decoded.
     """
-    batches = ImageBatches(images, preprocessing, skip_bad=skip_bad)
+    readers = torch.get_num_threads()
+    batches = ImageBatches(images, preprocessing, skip_bad=skip_bad, readers=readers)
     tensors = [batch for batch, _ in batches]
     if not tensors:
         raise InputError(f"{images[0].path.parent.parent}: none of the images can be decoded")

@@ -21,15 +21,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aocq.capture import run_in_parts
+from aocq.capture.parts import in_threads, parts_of
 from aocq.data.loader import BadImageError, Group, ImageBatches
 from aocq.jobs.metrics import Logits
 from aocq.jobs.run_images import run_batch
+from aocq.methods.fake_quantization import FakeQuantization
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.records.kept import keep, kept
 from simulator.counts import OpCounts, summed
-from simulator.errors import AccumulatorOverflow, InputError
+from simulator.errors import AccumulatorOverflow, EnvironmentProblem, InputError
 from simulator.executor import Executor
+from simulator.gemm import Gemm, backend
+from simulator.numerics.jit import multiplies_bytes
 from simulator.ops.behaviour import SumCounts
 
 ENGINES = ("float", "simulated", "integer")  # keys of records: simulated is fake-quantized
@@ -84,7 +87,7 @@ def evaluate(
     InputError
         If no image at all could be decoded.
     """
-    parameters = model.fake_quantized_parameters()
+    fake_quantized = FakeQuantization(model, _product_of_bytes())
     compiled = False
     for index, group in _open_groups(batches, work, on_progress):
         arrays: dict[str, Any] = {"skipped": np.array([*map(str, group.skipped)], dtype=str)}
@@ -92,7 +95,7 @@ def evaluate(
             if not compiled:
                 _compile(executor, group.images[:1])
                 compiled = True
-            arrays |= _run_engines(network, model, parameters, executor, group.images)
+            arrays |= _run_engines(network, fake_quantized, executor, group.images)
             arrays["labels"] = group.labels.numpy()
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)
@@ -100,6 +103,16 @@ def evaluate(
         if on_progress:
             on_progress(len(group.labels) + len(group.skipped))
     return _collect(work, executor, batches)
+
+
+def _product_of_bytes() -> Gemm | None:
+    """Return torch's product of bytes where the CPU has instructions for it and it is exact."""
+    if not multiplies_bytes():
+        return None
+    try:
+        return backend("torch")
+    except EnvironmentProblem:
+        return None
 
 
 def _compile(executor: Executor, image: Tensor) -> None:
@@ -146,25 +159,16 @@ def _open_groups(
 
 
 def _run_engines(
-    network: nn.Module,
-    model: QuantizedModel,
-    parameters: Mapping[str, Tensor],
-    executor: Executor,
-    images: Tensor,
+    network: nn.Module, fake_quantized: FakeQuantization, executor: Executor, images: Tensor
 ) -> dict[str, Any]:
     """Run one batch through every engine."""
-    graph = model.graph
     clock = [time.perf_counter()]
     with torch.inference_mode():
-        real = _finite("float", network(images))
-        clock.append(time.perf_counter())
-        rounded = run_in_parts(
-            graph,
-            {graph.input.name: model.fake_quantized_image(images)},
-            [graph.output.name],
-            transform=model.fake_quantize,
-            parameters=parameters,
-        )[graph.output.name]
+        parts = parts_of(len(images))
+        real = torch.cat(in_threads(lambda part: network(images[part]), parts))
+    _finite("float", real)
+    clock.append(time.perf_counter())
+    rounded = fake_quantized.logits(images)
     _finite("fake-quantized", rounded)
     clock.append(time.perf_counter())
     run = run_batch(executor, images)

@@ -24,9 +24,9 @@ from aocq.records.run_folder import LAYERS_NAME, REPORT_NAMES, RUN_NAME
 from aocq.zoo.models import LoadedModel, class_count, load_model
 from aocq.zoo.options import channels_averaged, crop_kept
 from simulator.errors import EnvironmentProblem, InputError
-from simulator.gemm import backend
 from simulator.graph.storage import JSON_NAME as GRAPH_JSON_NAME
 from simulator.graph.storage import TENSORS_NAME as GRAPH_TENSORS_NAME
+from simulator.product_choice import check_backend
 from simulator.profile import NpuProfile, load_profile
 
 RUN_FILES = (
@@ -65,7 +65,7 @@ def open_inputs(request: VerifyRequest) -> Inputs:
     profile = load_profile(request.profile)
     asked = request.calibration
     check_method(asked.method, asked.recipe, profile, asked.device)
-    backend(request.emulation.gemm)
+    check_backend(request.emulation.gemm)
     # Before weights are fetched: a wrong folder must not come to light after that.
     expected = request.model.classes or class_count(request.model.name)
     listed = _listed(request, expected) if expected else None

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from aocq.capture import run as run_float
 from aocq.capture.float_graph import ARITHMETIC
+from aocq.capture.parts import in_threads
 from aocq.data.loader import ImageBatches
 from aocq.jobs.distributions import Distribution
 from aocq.jobs.metrics import decibel
-from aocq.jobs.run_images import run_images
+from aocq.jobs.run_images import IntegerRun, run_images
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.records.run import DistributionRecord
 from simulator.executor import Executor
@@ -52,12 +53,15 @@ def sqnr_per_op(
     for images, _, run in run_images(executor, batches, taps=names, on_progress=on_progress):
         with torch.inference_mode():
             real = run_float(model.graph, {source: images}, names, parameters=float_parameters)
-        for name in names:
+
+        def measure(name: str, real: dict[str, Tensor] = real, run: IntegerRun = run) -> None:
             reference = real[name].double().numpy()
             error = reference - run.real(name)
             power[name] += np.sum(reference**2), np.sum(error**2)
             if distributions is not None:
                 gathered[name].add(reference)
+
+        in_threads(measure, names)
     if distributions is not None:
         distributions += filter(None, (gathered[name].record() for name in names))
     return {name: decibel(float(signal), float(noise)) for name, (signal, noise) in power.items()}

@@ -34,6 +34,7 @@ from aocq.records.run import (
     OverflowOfOp,
     OverflowRecord,
     PairedOutcomes,
+    ProductRecord,
     ProofRecord,
     RunResult,
     TopK,
@@ -49,6 +50,8 @@ from simulator.graph.op import accumulator_of, residual_of
 from simulator.graph.ops import op_name
 from simulator.graph.ranges import signed_bits
 from simulator.numerics.accumulator import OverflowPolicy
+from simulator.processor import processor_model
+from simulator.product_choice import Choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,8 +140,10 @@ def run_record(
             seconds=emulation_seconds,
             images_per_second=accuracy.images / emulation_seconds,
             threads=executor.threads,
-            gemm_backend=executor.gemm.name,
+            gemm_backend=", ".join(executor.backends) or "none",
             gemm_probe=probe_results(),
+            processor=processor_model(),
+            products=product_records(executor.choices),
             walked=sum(counts.in_order for counts in evaluation.counts.values()),
             sums=sum(counts.elements for counts in evaluation.counts.values() if counts.sums),
         ),
@@ -166,6 +171,28 @@ def run_record(
         **costs.fields(),
     )
     return judged(result, request.gates)
+
+
+def product_records(choices: Mapping[str, Choice]) -> list[ProductRecord]:
+    """Return which backend ran which products, those of one class and reason together."""
+    together: dict[tuple[str, str, str], list[str]] = {}
+    for op, choice in choices.items():
+        which = str(choice.product_class or "")
+        together.setdefault((which, choice.backend, choice.reason), []).append(op)
+    records = []
+    for (which, name, reason), ops in together.items():
+        rates = choices[ops[0]].rates
+        records.append(
+            ProductRecord(
+                product_class=which or None,
+                ops=ops,
+                backend=name,
+                reason=reason,
+                gops={other: round(rate.gops, 1) for other, rate in rates.items()},
+                at_most=[other for other, rate in rates.items() if rate.at_most],
+            )
+        )
+    return records
 
 
 def readable(text: str) -> str:

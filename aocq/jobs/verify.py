@@ -45,6 +45,7 @@ from aocq.records.run import DistributionRecord, RunResult
 from aocq.records.run_folder import save_run
 from simulator.executor import Executor
 from simulator.graph import save as save_graph
+from simulator.product_choice import AUTO
 
 # Per-op SQNR settles within a few images: every op has 10^4 values and more in each.
 SQNR_IMAGES = 32
@@ -142,7 +143,7 @@ def _by_same_engine(request: VerifyRequest, result: RunResult) -> bool:
     """Return whether a run's times are of the threads and the backend that are asked for."""
     emulation = result.emulation
     asked = request.emulation
-    return asked.gemm in {"auto", emulation.gemm_backend} and asked.threads in {
+    return asked.gemm in {AUTO, emulation.gemm_backend} and asked.threads in {
         None,
         emulation.threads,
     }

@@ -73,7 +73,8 @@ def observe_parts(
     """
     import torch
 
-    from aocq.capture.interpreter import IMAGES_AT_ONCE, run
+    from aocq.capture.interpreter import run
+    from aocq.capture.parts import IMAGES_AT_ONCE
 
     graph = model.graph
     norms = [node for node in graph.nodes if node.op is FloatOp.LAYERNORM]

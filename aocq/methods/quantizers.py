@@ -61,7 +61,11 @@ class ActivationQuantizer:
 
     def codes(self, x: Tensor) -> Tensor:
         """Return the codes of ``x`` as whole numbers in its own float type."""
-        return self.ratio(x, self.scales().to(x)).round_().clamp_(*self.span).add_(self.zero_point)
+        return self.steps(x).add_(self.zero_point)
+
+    def steps(self, x: Tensor) -> Tensor:
+        """Return the codes of ``x`` less the zero point, as :meth:`codes`."""
+        return self.ratio(x, self.scales().to(x)).round_().clamp_(*self.span)
 
     def integer_codes(self, x: Real) -> NDArray[np.int64]:
         """Return the codes of numpy's float64: those that :meth:`codes` yields."""
@@ -75,9 +79,13 @@ class ActivationQuantizer:
 
         What follows can be done in place: new tensors would take as long as the arithmetic.
         """
-        if self.table_scale:
-            x = (x / self.table_scale).round_().mul_(self.table_scale)
-        return x / scales
+        return self.through_table(x) / scales
+
+    def through_table(self, x: Tensor) -> Tensor:
+        """Return ``x`` in the wide codes of its table, where there is one."""
+        if not self.table_scale:
+            return x
+        return (x / self.table_scale).round_().mul_(self.table_scale)
 
     def real(self, codes: Tensor) -> Tensor:
         """Return the real values of codes."""
@@ -137,6 +145,10 @@ class LevelQuantizer:
         borders = torch.tensor(self.thresholds, dtype=torch.float64)
         index = torch.bucketize((x / self.scale).double(), borders, right=True)
         return torch.tensor(self.levels, dtype=x.dtype)[index]
+
+    def steps(self, x: Tensor) -> Tensor:
+        """Return the levels of ``x``, whose zero point is 0: as :meth:`codes`."""
+        return self.codes(x)
 
     def integer_codes(self, x: Real) -> NDArray[np.int64]:
         """Return the levels of numpy's float64: those that :meth:`codes` yields."""

@@ -30,11 +30,34 @@ QUANTILES = (0.001, 0.01, 0.25, 0.5, 0.75, 0.99, 0.999)
 FEW_IMAGES = 200  # below this many, a verdict says how much a single one weighs
 
 
+class ProductRecord(Record):
+    """Matrix products of one class, and what ran them: see :mod:`simulator.product_choice`.
+
+    product_class : in words: kind, bits of weights, rows x terms x columns that stand for it; None
+        where the choice did not ask for it
+    ops : by name, in order
+    backend, reason : which backend, and why
+    gops : measured on the CPU of the run: 10^9 multiplications and additions of the whole op per
+        second and core, by backend
+    at_most : those of ``gops`` that are bounds: of backends that their product alone ruled out
+    """
+
+    product_class: Name | None = None
+    ops: list[Name]
+    backend: Name
+    reason: Name
+    gops: dict[str, Amount] = Field(default_factory=dict)
+    at_most: list[Name] = Field(default_factory=list)
+
+
 class Emulation(Record):
     """Time and matrix product of the integer emulation over all images, without decoding.
 
-    gemm_backend : the matrix product that was used
+    gemm_backend : the backends of matrix products that were used, with commas, that of the most
+        operations first
     gemm_probe : what the probe of every backend said: ``exact``, or why it cannot be used
+    processor : name and model of the CPU; None in older records
+    products : which backend ran which products, and why; empty in older records
     walked : sums accumulated in order, term by term, because no bound kept them in their registers
     sums : sums of all accumulators
     """
@@ -44,6 +67,8 @@ class Emulation(Record):
     threads: Count
     gemm_backend: Name
     gemm_probe: dict[str, str] = Field(default_factory=dict)
+    processor: str | None = None
+    products: list[ProductRecord] = Field(default_factory=list)
     walked: Count | None = None
     sums: Count | None = None
 

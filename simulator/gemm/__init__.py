@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exact integer matrix products, by the fastest backend that is proven exact on this CPU."""
+"""Exact integer matrix products by backends, each proven exact on this CPU before it is used."""
 
 from simulator.gemm.exactness import is_exact
 from simulator.gemm.portable import BlasGemm, NumbaGemm, TorchGemm
@@ -12,7 +12,6 @@ from simulator.gemm.selection import (
     one_thread_per_worker,
     probe_results,
     seconds_of_a_product,
-    without_torch,
 )
 
 __all__ = [
@@ -29,5 +28,4 @@ __all__ = [
     "one_thread_per_worker",
     "probe_results",
     "seconds_of_a_product",
-    "without_torch",
 ]

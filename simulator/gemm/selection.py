@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Exact integer matrix products, by the fastest backend that is proven exact on this CPU.
+"""Exact integer matrix products: backends by name, each proven exact on this CPU before it is used.
 
 ===========  ====================================================================================
 ``avx2``     our own tiles in vector registers (:mod:`simulator.simd.product.tile`), on x86 CPUs
@@ -11,7 +11,8 @@
 ``numba``    a plain loop on 64-bit integers: any operands, always exact.
 ===========  ====================================================================================
 
-All backends give the same integers; the tests hold them equal.
+All backends give the same integers; the tests hold them equal. Which one runs a product is chosen
+by :mod:`simulator.product_choice`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from simulator.errors import EnvironmentProblem
 from simulator.gemm.exactness import is_exact
 from simulator.gemm.portable import BlasGemm, NumbaGemm, TorchGemm
 from simulator.gemm.protocol import Gemm
-from simulator.numerics.jit import cpu_features, is_compiling
 
 # [M, K, N] of the product that backends are timed on: a layer of a small ViT.
 PROBE = (197, 192, 576)
@@ -73,8 +73,6 @@ BACKENDS: Mapping[str, Callable[[], Gemm]] = MappingProxyType(
 
 UNTRIED = "not tried"
 EXACT = "exact"
-# What a CPU multiplies bytes with quickly; without any, nothing is as fast as our own tiles.
-FAST_BYTES = ("avxvnni", "avx512vnni", "amx-int8")
 _probed: dict[str, str] = {}
 
 
@@ -84,20 +82,14 @@ def probe_results() -> dict[str, str]:
 
 
 @cache
-def backend(name: str = "auto") -> Gemm:
-    """Return a backend by name; ``auto`` takes the fastest that is importable and exact here.
-
-    Which one that is depends on the CPU, so they are timed; but without VNNI torch's int8 product
-    may be thirty times slower than float32 BLAS, and the tiles of AVX2 are taken untimed: torch
-    need not be imported then. All give the same integers.
+def backend(name: str) -> Gemm:
+    """Return a backend by name; all give the same integers.
 
     Raises
     ------
     EnvironmentProblem
-        If the named backend is unknown, not importable, or not exact on this CPU.
+        If there is none of this name, or it is not importable or not exact on this CPU.
     """
-    if name == "auto":
-        return _fastest()
     if name not in BACKENDS:
         raise EnvironmentProblem(f"GEMM backend {name!r}: choose auto, {', '.join(BACKENDS)}")
     try:
@@ -113,38 +105,11 @@ def backend(name: str = "auto") -> Gemm:
     return gemm
 
 
-def _fastest() -> Gemm:
-    """Return the fastest backend that is exact here."""
-    features = cpu_features()
-    exact: list[Gemm] = []
-    for candidate in BACKENDS:
-        if candidate == NumbaGemm.name and exact and not is_compiling():
-            continue  # as plain Python its probe alone takes a minute
-        try:
-            exact.append(backend(candidate))
-        except EnvironmentProblem:
-            continue
-        if candidate == "avx2" and not any(features.get(name) for name in FAST_BYTES):
-            return exact[-1]
-    if not exact:
-        raise EnvironmentProblem("no matrix product on this CPU is exact, not even Numba's")
-    return min(exact, key=seconds_of_a_product)
-
-
-def without_torch(name: str = "auto") -> str:
-    """Return the backend to use, in place of ``auto`` the first that works without torch."""
-    for candidate in ("avx2", "blas") if name == "auto" else ():
-        try:
-            return backend(candidate).name
-        except EnvironmentProblem:
-            continue
-    return "numba" if name == "auto" else name
-
-
-def limit_threads_of_this_thread(gemm: Gemm) -> None:
+def limit_threads_of_this_thread(*gemms: Gemm) -> None:
     """Make products called from this worker thread use one core (torch counts per thread)."""
-    if isinstance(gemm, TorchGemm):
-        gemm._torch.set_num_threads(1)
+    for gemm in gemms:
+        if isinstance(gemm, TorchGemm):
+            gemm._torch.set_num_threads(1)
 
 
 @cache
@@ -154,17 +119,18 @@ def _libraries() -> ThreadpoolController:
 
 
 @contextmanager
-def one_thread_per_worker(gemm: Gemm) -> Iterator[None]:
+def one_thread_per_worker(*gemms: Gemm) -> Iterator[None]:
     """Keep products to one core each while several workers call them; restore afterwards.
 
     The setting of a torch worker thread is also the default of threads that start later.
     """
+    torch = next((gemm._torch for gemm in gemms if isinstance(gemm, TorchGemm)), None)
     with _libraries().limit(limits=1, user_api="blas"):
-        if not isinstance(gemm, TorchGemm):
+        if torch is None:
             yield
             return
-        configured = gemm._torch.get_num_threads()
+        configured = torch.get_num_threads()
         try:
             yield
         finally:
-            gemm._torch.set_num_threads(configured)
+            torch.set_num_threads(configured)

@@ -14,7 +14,6 @@ import numpy as np
 
 from simulator.codes_file import read_codes
 from simulator.executor import Executor
-from simulator.gemm import without_torch
 from simulator.graph import IntGraph, load, sha256
 from simulator.numerics.float_type import Array
 from simulator.taps import tensors_named
@@ -54,7 +53,7 @@ def emulated(graph: IntGraph | Path | str, inputs: Any, taps: Sequence[str] = ()
         else np.asarray(inputs)
     )
     named = tensors_named(loaded, [*taps, *loaded.outputs])
-    run = Executor(loaded, gemm=without_torch()).run(codes, taps=named)
+    run = Executor(loaded, without_torch=True).run(codes, taps=named)
     return EmulatedRun(
         graph_name=loaded.name,
         codes={name: run.taps[name] for name in named},

@@ -18,6 +18,9 @@ from typing import Any
 import simulator.kernel_sources  # noqa: F401  (notes the time before kernels are imported)
 from simulator.config import cache_folder
 
+# Instruction sets that multiply bytes and add to 32 bits, by LLVM's names.
+FAST_BYTES = ("avxvnni", "avx512vnni", "amx-int8")
+
 
 def kernel_cache_folder() -> Path | None:
     """Return the folder of compiled kernels, None where nothing can be kept."""
@@ -55,7 +58,9 @@ class Kernel:
         )(self.py_func)
         if is_compiling():
             from simulator.kernel_cache import keep_compiled
+            from simulator.numerics.interpreter_lock import spin_in_kernels
 
+            spin_in_kernels()
             keep_compiled(compiled, kernel_cache_folder())
         return compiled
 
@@ -80,6 +85,11 @@ def has_vnni() -> bool:
     features = cpu_features()
     in_avx512 = features.get("avx512vnni") and features.get("avx512vl")
     return has_avx2() and bool(features.get("avxvnni") or in_avx512)
+
+
+def multiplies_bytes() -> bool:
+    """Tell whether the CPU has instructions that add products of bytes to 32 bits, of any kind."""
+    return any(cpu_features().get(name) for name in FAST_BYTES)
 
 
 @cache

@@ -43,11 +43,10 @@ def build(op: Add, graph: IntGraph, _: Gemm) -> Kernel:
     stage = output_stage(op, result).arguments
     factors = channel_multipliers(op, graph)
     zero_points = [graph.tensors[operand].zero_point for operand in op.operands]
-    constant_b = constant_operand(op, graph)
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = np.ascontiguousarray(operands[0]).reshape(-1, channels)
-        b = np.ascontiguousarray(operands[1]) if constant_b is None else constant_b
+        b = second_operand(operands)
         out = np.empty(a.shape, result.type.dtype)
         saturated = add_rows(
             a,
@@ -71,16 +70,16 @@ def channel_multipliers(op: Add, graph: IntGraph) -> list[NDArray[np.int64]]:
     ]
 
 
-def constant_operand(op: Add, graph: IntGraph) -> IntArray | None:
-    """Return the codes of a constant b, None where b is an activation.
+def second_operand(operands: Sequence[IntArray]) -> IntArray:
+    """Return the codes of b, contiguous; where a constant is repeated, it is written out.
 
-    Dimensions of extent 1 are written out. Leading dimensions that b does not have are not: kernels
-    begin again with its first row after its last.
+    Leading dimensions that b does not have are not: kernels begin again with its first row after
+    its last.
     """
-    if not graph.is_constant(op.b):
-        return None
-    codes, shape = graph.constants[op.b], graph.result(op).shape
-    return np.ascontiguousarray(np.broadcast_to(codes, shape[len(shape) - codes.ndim :]))
+    a, b = operands
+    if b.shape == a.shape:
+        return np.ascontiguousarray(b)
+    return np.ascontiguousarray(np.broadcast_to(b, a.shape[a.ndim - b.ndim :]))
 
 
 @compiled

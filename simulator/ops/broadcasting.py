@@ -19,16 +19,13 @@ def broadcast_integers(
     return a, b
 
 
-def broadcast_rows(operands: Sequence[IntArray], result: Tensor) -> tuple[IntArray, IntArray]:
-    """Return both operands of a batch as rows [images * rows, channels].
+def broadcast_batch(operands: Sequence[IntArray]) -> tuple[IntArray, IntArray]:
+    """Return both operands of a batch in the result's shape [images, ...].
 
     What repeats is written out: kernels then need no strides.
     """
-    shape = (len(operands[0]), *result.shape)
-    a, b = (
-        np.ascontiguousarray(np.broadcast_to(codes, shape)).reshape(-1, result.shape[-1])
-        for codes in operands
-    )
+    shape = np.broadcast_shapes(*(codes.shape for codes in operands))
+    a, b = (np.ascontiguousarray(np.broadcast_to(codes, shape)) for codes in operands)
     return a, b
 
 

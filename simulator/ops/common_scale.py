@@ -16,7 +16,7 @@ from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.output_stage import output_stage_kernel
 from simulator.numerics.rounding import offsets, shift_right, shift_right_kernel
 from simulator.ops.behaviour import Kernel, OpResult
-from simulator.ops.broadcasting import broadcast_integers, broadcast_rows
+from simulator.ops.broadcasting import broadcast_batch, broadcast_integers
 from simulator.ops.requantizing import output_stage
 
 CommonScaleOp = AddShifted | SquaredDifference
@@ -73,7 +73,7 @@ def build(op: CommonScaleOp, graph: IntGraph, _: Gemm) -> Kernel:
     stage = output_stage(op, result, double_rounding=op.double_rounding).arguments
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
-        a, b = broadcast_rows(operands, result)
+        a, b = broadcast_batch(operands)
         out = np.empty(a.shape, result.type.dtype)
         saturated = join_at_common_scale(
             a.reshape(-1),
@@ -87,7 +87,7 @@ def build(op: CommonScaleOp, graph: IntGraph, _: Gemm) -> Kernel:
             stage,
             out.reshape(-1),
         )
-        return OpResult(out.reshape(-1, *result.shape), int(saturated))
+        return OpResult(out, int(saturated))
 
     return kernel
 

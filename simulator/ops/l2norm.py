@@ -20,9 +20,8 @@ from simulator.ops.behaviour import Behaviour, Kernel, OpResult
 from simulator.ops.requantizing import output_stage
 
 
-def _rows_of_a_gain(op: L2Norm, graph: IntGraph) -> int:
-    """Return how many rows follow each other under one gain: those of a head."""
-    shape = graph.result(op).shape
+def _rows_of_a_gain(shape: Sequence[int]) -> int:
+    """Return how many rows follow each other under one gain: those of a head, of one image."""
     return shape[-2] if len(shape) > 2 else 1
 
 
@@ -38,7 +37,7 @@ def reference(op: L2Norm, graph: IntGraph, operands: Sequence[IntArray]) -> OpRe
         u = [code - zero_point for code in row]
         root = isqrt(sum(value * value for value in u) << 2 * op.sqrt_fraction_bits)
         inverse = (1 << op.reciprocal_bits) // max(root, op.epsilon, 1)
-        gain = gains[number // _rows_of_a_gain(op, graph) % len(gains)]
+        gain = gains[number // _rows_of_a_gain(result.shape) % len(gains)]
         codes = []
         for value in u:
             normalized = value * inverse >> spare_reciprocal_bits(op)
@@ -68,7 +67,7 @@ def build(op: L2Norm, graph: IntGraph, _: Gemm) -> Kernel:
             op.reciprocal_bits,
             spare_reciprocal_bits(op),
             gains,
-            _rows_of_a_gain(op, graph),
+            _rows_of_a_gain(operands[0].shape[1:]),
             stage,
             out,
         )

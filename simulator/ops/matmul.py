@@ -83,7 +83,6 @@ def build(op: MatMul, graph: IntGraph, gemm: Gemm) -> Kernel:
     if not graph.is_constant(op.b):
         return _two_activations(op, graph, gemm, known)
     requantize = requantizer(graph, op.requantize, graph.result(op))
-    shape = graph.result(op).shape
     weights = graph.constants[op.b]
     weights = weights.T if op.transpose_b else weights
     multiply = _accumulating(op, graph, gemm, weights, known)
@@ -98,7 +97,7 @@ def build(op: MatMul, graph: IntGraph, gemm: Gemm) -> Kernel:
             codes, saturated = requantize.onto(sums, bias, operands[2], residual_zero, factors)
         else:
             codes, saturated = requantize(sums, bias)
-        return OpResult(codes.reshape(len(a), *shape), saturated, counts, in_order)
+        return OpResult(codes.reshape(*a.shape[:-1], -1), saturated, counts, in_order)
 
     return kernel
 
@@ -106,7 +105,7 @@ def build(op: MatMul, graph: IntGraph, gemm: Gemm) -> Kernel:
 def _two_activations(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> Kernel:
     """Products of two activations, one pair of matrices at a time."""
     requantize = requantizer(graph, op.requantize, graph.result(op))
-    shape = graph.result(op).shape
+    columns = graph.result(op).shape[-1]
     fits_32 = known.accumulator is not None and signed_bits(*known.accumulator) <= 32
     dtype = np.int32 if known.proven_free and fits_32 else np.int64
 
@@ -114,7 +113,7 @@ def _two_activations(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> 
         a, b = operands
         b = np.swapaxes(b, -1, -2) if op.transpose_b else b
         lefts, rights = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
-        sums = np.empty((len(lefts), *shape[-2:]), dtype)
+        sums = np.empty((*lefts.shape[:2], columns), dtype)
         found, in_order = [], 0
         for left, right, out in zip(lefts, rights, sums, strict=True):
             out[...], counts, _, some = _accumulating(op, graph, gemm, right, known)(left)
@@ -122,7 +121,7 @@ def _two_activations(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> 
             in_order += some
         codes, saturated = requantize(sums)
         counts = reduce(SumCounts.merged, found)
-        return OpResult(codes.reshape(len(a), *shape), saturated, counts, in_order)
+        return OpResult(codes.reshape(*a.shape[:-1], -1), saturated, counts, in_order)
 
     return kernel
 

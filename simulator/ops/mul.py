@@ -13,7 +13,7 @@ from simulator.graph.ops import Mul
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
-from simulator.ops.broadcasting import broadcast_integers, broadcast_rows
+from simulator.ops.broadcasting import broadcast_batch, broadcast_integers
 from simulator.ops.requantizing import requantize_reference, requantizer
 
 
@@ -33,11 +33,10 @@ def build(op: Mul, graph: IntGraph, _: Gemm) -> Kernel:
     zero_points = [graph.tensors[name].zero_point for name in op.operands]
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
-        a, b = broadcast_rows(operands, result)
+        a, b = broadcast_batch(operands)
         products = np.empty(a.shape, np.int64)
         multiply(a.reshape(-1), b.reshape(-1), *zero_points, products.reshape(-1))
-        codes, saturated = requantize(products)
-        return OpResult(codes.reshape(-1, *result.shape), saturated)
+        return OpResult(*requantize(products))
 
     return kernel
 

@@ -276,9 +276,9 @@ def test_a_killed_calibration_goes_on_where_it_was(
         calls.append(f"scales of {state.block.name}")
         return real_refine(state, *rest)
 
-    def round_layer(network: Any, block: Any, node: Any, *rest: Any) -> Any:
+    def round_layer(network: Any, feeds: Any, node: Any, *rest: Any) -> Any:
         calls.append(node.name)
-        return real_round(network, block, node, *rest)
+        return real_round(network, feeds, node, *rest)
 
     monkeypatch.setattr(method, "refine", refine)
     monkeypatch.setattr(rounding_stage, "round_layer", round_layer)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from aocq.capture import FloatGraph, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.methods.aocq import adaround, closed_form
+from aocq.methods.aocq import rounding as rounding_stage
 from aocq.methods.aocq.blocks import Block, blocks, segments
 from aocq.methods.aocq.closed_form import (
     Moments,
@@ -369,7 +370,8 @@ class Network:
         node = self.graph.node(name)
         streams = self.streams(block)
         targets = float_targets(self.graph, block, streams)
-        return round_layer(self.fake_quantized(), block, node, streams, targets, recipe)
+        feeds = {block.source: streams.quantized}
+        return round_layer(self.fake_quantized(), feeds, node, targets, recipe)
 
     def result_error(self, name: str, found: LayerResult) -> float:
         """Mean squared error of the tokens that lead to the logits, against the float layer's."""
@@ -511,7 +513,8 @@ def test_a_block_is_its_layers_one_after_the_other(rounding: str, nano: Captured
     plain = network.fake_quantized()
     targets = float_targets(network.graph, block, streams)
     for node in linear_nodes(network.graph, block):
-        alone = round_layer(plain, block, node, streams, targets, recipe)
+        feeds = {block.source: streams.quantized}
+        alone = round_layer(plain, feeds, node, targets, recipe)
         np.testing.assert_array_equal(alone.weight.codes, results[node.name].weight.codes)
         np.testing.assert_array_equal(alone.weight.scale, results[node.name].weight.scale)
         plain.take(node, alone)
@@ -520,6 +523,27 @@ def test_a_block_is_its_layers_one_after_the_other(rounding: str, nano: Captured
     torch.testing.assert_close(behind.real, real)
     assert torch.equal(behind.quantized, held)
     assert not torch.equal(behind.quantized, behind.real)
+
+
+@pytest.mark.parametrize("most", [0, rounding_stage.MOST_KEPT])
+def test_inputs_are_kept_for_what_follows_unless_they_are_too_large(
+    most: int, nano: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounding_stage, "MOST_KEPT", most)
+    network = Network(nano("class_token")[1], 16)
+    block, recipe = blocks(network.graph)[1], Recipe(weight_bits=4)
+    streams = network.streams(block)
+    targets = float_targets(network.graph, block, streams)
+    node = network.graph.node("blocks.0.mlp.fc1")
+    feeds, own = {block.source: streams.quantized}, network.fake_quantized()
+    found = round_layer(own, feeds, node, targets, recipe)
+    wanted = own({block.source: streams.quantized}, [node.inputs[0]])[node.inputs[0]]
+    assert list(feeds) == [block.source, *([node.inputs[0]] if most else [])]
+    if most:
+        assert torch.equal(feeds[node.inputs[0]], wanted)
+    again = round_layer(own, feeds, node, targets, recipe)
+    np.testing.assert_array_equal(again.weight.codes, found.weight.codes)
+    np.testing.assert_array_equal(again.weight.scale, found.weight.scale)
 
 
 def test_finished_layers_are_taken_as_they_are(nano: Captured) -> None:

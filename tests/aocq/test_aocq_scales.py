@@ -15,14 +15,12 @@ from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.residual_stream import residual_stream
 from aocq.methods.aocq.balance import ChannelRange
+from aocq.methods.aocq.block_state import BlockState, Candidate, Quantizers, behind
 from aocq.methods.aocq.blocks import Block, blocks
 from aocq.methods.aocq.initial_scales import EXPONENT, InitialScales
 from aocq.methods.aocq.scale_refinement import (
     EXPONENTS,
-    BlockState,
-    Quantizers,
     balanced,
-    behind,
     choose_exponents,
     refine,
     searched,
@@ -131,7 +129,7 @@ def test_a_state_holds_what_the_network_yields(prepared: Prepared) -> None:
         state = prepared.state(block)
         for name in block.nodes:
             assert torch.equal(
-                state.values[name], prepared.fake_quantized(prepared.quantizers, name)
+                state.value(name), prepared.fake_quantized(prepared.quantizers, name)
             )
 
 
@@ -144,10 +142,22 @@ def test_a_candidate_is_judged_by_what_it_would_yield(factor: float, prepared: P
             now = state.quantizers[name]
             candidate = replace(now, scale=now.scale * factor)
             changed = state.quantizers | {name: candidate}
-            again = BlockState.of(prepared.graph, block, state.values[block.source], changed)
-            found = state.result_with(name, candidate)
-            assert torch.equal(found, again.values[block.result]), name
+            again = BlockState.of(prepared.graph, block, prepared.source(block), changed)
+            state.prepare(name)
+            found = [state.result_with(name, Candidate(candidate), part) for part in state.parts]
+            assert torch.equal(torch.cat(found), again.value(block.result)), name
             assert state.quantizers[name] is now
+
+
+class _PleasedByClipping(BlockLoss):
+    """A loss that falls with the result itself."""
+
+    @classmethod
+    def of(cls, loss: BlockLoss) -> _PleasedByClipping:
+        return cls(loss.target, loss.weights, loss.channels)
+
+    def error(self, result: Tensor, images: Tensor | slice = slice(None)) -> Tensor:
+        return result.abs().sum()
 
 
 def test_sums_of_the_stream_keep_their_scales_and_their_parts_too(nano: Captured) -> None:
@@ -159,17 +169,22 @@ def test_sums_of_the_stream_keep_their_scales_and_their_parts_too(nano: Captured
     for block in prepared.chain:
         state = prepared.state(block)
         before = dict(state.quantizers)
-        refine(state, names(state), lambda result: float(result.abs().sum()), 1, lambda: None)
+        refine(state, names(state), _PleasedByClipping.of(prepared.loss(block)), 1, lambda: None)
         assert not kept & set(names(state))
         assert all(state.quantizers[name] == before[name] for name in before if name in kept)
         changed |= state.quantizers != before
     assert changed
 
 
+def loss_of(state: BlockState, loss: BlockLoss) -> float:
+    return sum(state.errors(loss)) / state.power(loss)
+
+
 def test_refinement_never_raises_the_loss_and_logs_what_it_is(prepared: Prepared) -> None:
     for block in prepared.chain:
         state, loss = prepared.state(block), prepared.loss(block)
-        losses = [loss(state.values[block.result])]
+        losses = [loss_of(state, loss)]
+        assert losses[0] == pytest.approx(float(loss(state.value(block.result))), rel=1e-5)
         taken: list[int] = []
         log = refine(state, names(state), loss, 4, lambda taken=taken: taken.append(1))
         losses += [entry["loss"] for entry in log[1:]]
@@ -179,9 +194,9 @@ def test_refinement_never_raises_the_loss_and_logs_what_it_is(prepared: Prepared
         assert losses == sorted(losses, reverse=True)
         assert (losses[-1] < losses[0]) == bool(names(state))
         assert len(taken) == 4 * len(names(state))
-        again = BlockState.of(prepared.graph, block, state.values[block.source], state.quantizers)
-        assert torch.equal(again.values[block.result], state.values[block.result])
-        assert loss(again.values[block.result]) == losses[-1]
+        again = BlockState.of(prepared.graph, block, prepared.source(block), state.quantizers)
+        assert torch.equal(again.value(block.result), state.value(block.result))
+        assert loss_of(again, loss) == losses[-1]
 
 
 def test_more_passes_go_on_where_fewer_end(nano: Captured) -> None:
@@ -235,13 +250,14 @@ def test_the_exponent_is_the_one_of_least_loss_with_rounded_weights(nano: Captur
         for exponent in EXPONENTS:
             candidate = initial.input_quantizer(prepared.graph.node(name), exponent)
             weights = initial.rounded_readers(name, candidate.alpha)
-            losses[exponent] = float(loss(again.result_with(name, candidate, weights)))
+            again.prepare(name)
+            judged = Candidate(candidate, weights)
+            losses[exponent] = sum(again.error_with(name, judged, loss, p) for p in again.parts)
         best = min(losses, key=losses.__getitem__)
         assert state.quantizers[name] == initial.input_quantizer(prepared.graph.node(name), best), (
             name
         )
-        again.quantizers[name] = state.quantizers[name]
-        again.update([name])
+        again.take(name, state.quantizers[name])
         exponents.append(best)
     # Some other exponent than the one at the start, so that a choice was made.
     assert any(exponent != EXPONENT for exponent in exponents)

@@ -54,6 +54,15 @@ def test_emulation_beside_torch(monkeypatch, capsys, tmp_path):
     assert str(tmp_path) not in json.dumps(rows)
 
 
+def test_emulation_of_one_image_at_a_time(monkeypatch, capsys, tmp_path):
+    options = "--model vit_nano_digits --images 8 --pairs 1 --seconds 0.01 --threads 2 --batch 1"
+    call(monkeypatch, emulation, *options.split(), "--peers", "float", "--out", str(tmp_path))
+    assert "Inside kernels and products" in capsys.readouterr().out
+    rows = json.loads((tmp_path / "emulation.json").read_text(encoding="utf-8"))
+    assert [row["batch"] for row in rows] == [1, 1]
+    assert all(row["agreement"] is None or row["agreement"] > 50 for row in rows)
+
+
 def test_emulation_without_a_quantized_model(monkeypatch, capsys, tmp_path):
     subject = small_subject()
     save(subject.graph, tmp_path)

@@ -129,6 +129,21 @@ def test_the_same_job_gives_the_same_bytes_on_any_threads_and_backend(
     assert emulations[1].threads == 3
 
 
+def test_every_product_is_on_record_with_its_backend_and_the_reason(
+    demo: Demo, again: tuple[Path, Finished]
+) -> None:
+    for folder, forced in ((demo.folder, None), (again[0], "numba")):
+        result, rows = load_run(folder)
+        emulation = result.emulation
+        named = [name for product in emulation.products for name in product.ops]
+        assert sorted(named) == sorted(row.op for row in rows if row.kind == "matmul")
+        used = {product.backend for product in emulation.products}
+        assert used == {*emulation.gemm_backend.split(", ")}
+        assert emulation.processor
+        reasons = {product.reason for product in emulation.products}
+        assert (reasons == {"asked for: --gemm numba"}) == (forced is not None)
+
+
 def test_the_command_is_on_record(demo: Demo, again: tuple[Path, Finished]) -> None:
     command = load_run(again[0])[0].command
     assert command[:3] == ["aocq", "verify", "vit_nano_digits"]

@@ -20,6 +20,7 @@ from aocq.data.loader import ImageBatches
 from aocq.records.run_folder import load_run
 from simulator.boundary import quantize
 from simulator.graph import load
+from simulator.product_choice.classes import usual_classes
 
 Run = Callable[..., Finished]
 
@@ -250,11 +251,34 @@ def test_the_doctor_needs_no_torch(without_torch: Run) -> None:
     assert "exact" in done.out
 
 
-def test_the_doctor_finds_everything_it_needs(warm: Run) -> None:
-    done = warm("doctor")
+@pytest.fixture(scope="module")
+def doctor(warm: Run) -> Finished:
+    return warm("doctor")
+
+
+def test_the_doctor_finds_everything_it_needs(doctor: Finished) -> None:
     for line in ("python", "torch", "timm", "kernel cache", "threads", "gemm blas", "gemm numba"):
-        assert f"\n{line}" in f"\n{done.out}"
-    assert "vit_nano_digits, 102,730 parameters" in done.out
+        assert f"\n{line}" in f"\n{doctor.out}"
+    assert "vit_nano_digits, 102,730 parameters" in doctor.out
+
+
+def test_the_doctor_says_which_products_are_fast_here(doctor: Finished) -> None:
+    lines = doctor.out.splitlines()
+    (path,) = (line.split()[-1] for line in lines if line.startswith("rates kept in"))
+    (head,) = (line.split() for line in lines if line.startswith("products "))
+    names = head[1:-1]
+    rows = [line for line in lines if line.startswith(("layer, ", "attention, "))]
+    kept = json.loads(Path(path).read_text("utf-8"))["classes"]
+    assert len(rows) == len(usual_classes()) <= len(kept)
+    for row, which in zip(rows, usual_classes(), strict=True):
+        cells = row.removeprefix(str(which)).split()
+        assert row.startswith(str(which))
+        assert len(cells) == len(names) + 1
+        assert cells[-1] in names
+    taken = [row.split()[-1] for row in rows]
+    for name in {*taken}:
+        count = "all" if len({*taken}) == 1 else f"{taken.count(name)} of {len(taken)}"
+        assert f"--gemm auto takes {name} for {count} classes." in lines
 
 
 @pytest.mark.parametrize("command", ["lower", "figures", "accumulators"])

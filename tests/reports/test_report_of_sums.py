@@ -7,7 +7,7 @@ import pytest
 from parsed_page import ParsedPage
 
 from aocq.records.layers import LayerRow
-from aocq.records.run import RunResult
+from aocq.records.run import ProductRecord, RunResult
 from reports.markdown import markdown
 from reports.ops import tightest
 from reports.page import html
@@ -118,6 +118,32 @@ def test_the_tightest_accumulators_come_first(counted: Run, run: Run) -> None:
     assert len(tightest(counted[1])) == 10
     assert tightest(run[1]) == []
     assert in_accumulator("nothing of that name", counted[1]) == ["—"] * 4
+
+
+def test_products_are_told_with_their_reasons(run: Run) -> None:
+    result, _ = run
+    told = {
+        "products": [
+            ProductRecord(
+                product_class="layer, 8-bit weights, 1576 x 192 x 768",
+                ops=["blocks.0.mlp.fc1", "blocks.1.mlp.fc1"],
+                backend="avx2",
+                reason="1.50 times as fast as torch",
+                gops={"avx2": 300.1, "blas": 93.0, "torch": 200.0},
+                at_most=["blas"],
+            ),
+            ProductRecord(ops=["head"], backend="blas", reason="too small to measure"),
+        ]
+    }
+    newer = result.model_copy(update={"emulation": result.emulation.model_copy(update=told)})
+    found = dict(facts(newer))
+    assert found["products: layer, 8-bit weights, 1576 x 192 x 768"] == (
+        "avx2, 2 ops: 1.50 times as fast as torch "
+        "(avx2 300, blas at most 93, torch 200 Gop/s on one core)"
+    )
+    assert found["products: others"] == "blas, 1 op: too small to measure"
+    again = RunResult.model_validate_json(newer.to_json())
+    assert again.emulation.products == told["products"]
 
 
 def test_the_product_its_probe_and_sums_accumulated_in_order_are_told(run: Run) -> None:

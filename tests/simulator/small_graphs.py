@@ -211,10 +211,10 @@ def exponentials(bits: int = 8, largest: int = 1000, half_life: int = 12) -> lis
     return [largest >> (code // half_life) for code in range(1 << bits)]
 
 
-def encoder_block(seed: int = 1) -> IntGraph:
+def encoder_block(seed: int = 1, tokens: int = 5) -> IntGraph:
     """Return a graph like one block of a vision transformer: every type of op occurs."""
     rng = np.random.default_rng(seed)
-    tokens, heads, width, hidden = 5, 2, 3, 8
+    heads, width, hidden = 2, 3, 8
     channels = heads * width
     d = Draft()
 

@@ -148,7 +148,9 @@ def test_progress_adds_up_and_comes_from_this_thread(block, codes):
         seen.append(images)
 
     Executor(block, threads=2).run(codes, on_progress=note)
-    assert seen == [IMAGES_PER_TASK, IMAGES_PER_TASK, 3]
+    # Two rounds of as many images for both workers, and the last image for both together.
+    assert IMAGES_PER_TASK < IMAGES // 2 <= 2 * IMAGES_PER_TASK
+    assert seen == [5, 5, 5, 3, 1]
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 5), (3, 4), (4, 4), (3, 1, 4, 4), (0, 4, 4)])
@@ -229,7 +231,7 @@ folder = Path(sys.argv[2])
 executor = Executor(load(folder), threads=2)
 run = executor.run(np.load(folder / "codes.npy"), taps=["add1"])
 np.savez(folder / "results.npz", **run.outputs, **run.taps)
-print(executor.gemm.name, sum(count.overflowed for count in run.counts.values()))
+print(*executor.backends, sum(count.overflowed for count in run.counts.values()))
 assert "torch" not in sys.modules
 """
 

@@ -64,7 +64,7 @@ def print_agreement(
     whole = len(codes) // batch * batch
     if not whole:
         raise _too_few(len(codes), batch)
-    executor = Executor(graph, gemm=_gemm())
+    executor = Executor(graph, without_torch=True)
     with progress.show("emulate", whole) as advance:
         ran = executor.run(codes[:whole], on_progress=advance).outputs[graph.outputs[0]]
     parts = []
@@ -118,19 +118,6 @@ def _codes_of_images(graph: IntGraph, folder: Path, count: int) -> Array:
     source = graph.tensors[graph.inputs[0]]
     batches = ImageBatches(images, meta.preprocessing)
     return np.concatenate([quantize(batch.numpy(), source) for batch, _ in batches])
-
-
-def _gemm() -> str:
-    """Return the first matrix product that works without torch."""
-    from simulator.errors import EnvironmentProblem
-    from simulator.gemm import backend
-
-    for name in ("avx2", "blas"):
-        try:
-            return backend(name).name
-        except EnvironmentProblem:
-            continue
-    return "numba"
 
 
 def _too_few(images: int, batch: int) -> Exception:

@@ -13,7 +13,6 @@ import typer
 
 from aocq.cli import options, requests
 from aocq.cli.groups import OptionGroup, grouped
-from aocq.cli.torch_free import without_torch
 
 if TYPE_CHECKING:
     from aocq.data.image_folder import LabelledImage
@@ -171,7 +170,7 @@ def command(
         word_bits=also.width(),
         formats=also.names(),
     )
-    executor = Executor(loaded, gemm=without_torch(emulation.gemm), threads=emulation.threads)
+    executor = Executor(loaded, gemm=emulation.gemm, without_torch=True, threads=emulation.threads)
     with made_whole(out) as folder:
         with progress.show("record", recording.steps) as advance:
             manifest = record(recording, executor, operands.codes, folder, advance)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aocq.capture.parts import in_threads
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.scale_form import ANY_SCALE, ScaleForm, activation_form
 from aocq.recipes.limits import ChipLimits
@@ -39,6 +40,12 @@ class ChannelRange:
         largest = torch.maximum(self.low.abs(), self.high.abs())
         top = float(largest.max())
         return largest.clamp_min(top * 1e-6) if top else torch.ones_like(largest)
+
+    def widened(self, other: ChannelRange) -> ChannelRange:
+        """Return the range that holds both."""
+        return ChannelRange(
+            torch.minimum(self.low, other.low), torch.maximum(self.high, other.high)
+        )
 
 
 def form(recipe: Recipe, limits: ChipLimits) -> str:
@@ -116,10 +123,14 @@ def clipped_magnitude(x: Tensor, seen: ChannelRange, weights: Tensor, bits: int)
     int_type = IntType(bits=bits)
     full = seen.magnitude.to(x)
     best, least = full, torch.full_like(full, float("inf"))
-    for share in SHRINK:
+
+    def error_of(share: float) -> Tensor:
         scale = full * (share / int_type.high)
-        codes = torch.clamp(torch.round(x / scale), int_type.low, int_type.high)
-        error = (weights * (codes * scale - x) ** 2).sum(0)
+        error = (x / scale).round_().clamp_(int_type.low, int_type.high).mul_(scale).sub_(x)
+        return error.square_().mul_(weights).sum(0)
+
+    shares = SHRINK.tolist()
+    for share, error in zip(shares, in_threads(error_of, shares, x.device.type), strict=True):
         best = torch.where(error < least, full * share, best)
         least = torch.minimum(error, least)
     return best.double().cpu()

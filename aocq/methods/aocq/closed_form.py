@@ -24,6 +24,7 @@ from simulator.numerics.integer_type import IntType
 DAMPING = 0.01
 ATTEMPTS = 30  # of an inverse, each with ten times the damping of the one before
 COLUMNS_AT_ONCE = 64
+COLUMNS_OF_A_PRODUCT = 256
 # Of moments that were summed up in float32, relative.
 PRECISION = 1e-5
 
@@ -56,8 +57,24 @@ class Moments:
         x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
         weighted = x * weights
         # Kept on the CPU, wherever the tokens are.
-        self.inputs += (weighted.T @ x).double().cpu()
+        self.inputs += _symmetric_product(weighted, x).double().cpu()
         self.targets += (y * weights).sum(0).double().cpu()
+
+    def join(self, other: Moments) -> None:
+        """Add the moments of other tokens."""
+        self.inputs += other.inputs
+        self.targets += other.targets
+
+
+def _symmetric_product(a: Tensor, b: Tensor) -> Tensor:
+    """Return ``aᵀ b`` [K, K], which is known to be symmetric: the blocks below are those above."""
+    size = a.shape[1]
+    product = a.new_empty(size, size)
+    for start in range(0, size, COLUMNS_OF_A_PRODUCT):
+        stop = min(start + COLUMNS_OF_A_PRODUCT, size)
+        torch.mm(a[:, start:stop].T, b[:, start:], out=product[start:stop, start:])
+        product[stop:, start:stop] = product[start:stop, stop:].T
+    return product
 
 
 def centred(moments: Moments) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run, run_in_parts
 from aocq.capture.float_graph import ARITHMETIC, LAYOUT, readers_of
+from aocq.capture.parts import in_threads, parts_of
 from aocq.capture.passes import keeps_channels
 from aocq.capture.residual_stream import fusable_layers, residual_stream, stream_terms
 from aocq.methods.aocq.balance import (
@@ -75,28 +76,40 @@ def channel_ranges(
         If a value is not finite.
     """
     seen: dict[str, ChannelRange] = {}
+    device = images.device.type
+    for batch in images.split(BATCH):
 
-    def widen(name: str, x: Tensor) -> None:
-        rows = x.reshape(-1, x.shape[-1]).double()
-        low, high = rows.amin(0).cpu(), rows.amax(0).cpu()
-        before = seen.get(name)
-        if before is not None:
-            low, high = torch.minimum(low, before.low), torch.maximum(high, before.high)
-        seen[name] = ChannelRange(low, high)
+        def observe(part: slice, batch: Tensor = batch) -> dict[str, ChannelRange]:
+            return _observed(graph, batch[part], probability_bits)
+
+        for found in in_threads(observe, parts_of(len(batch), device), device):
+            for name, own in found.items():
+                seen[name] = seen[name].widened(own) if name in seen else own
+        on_images(len(batch))
+    return seen
+
+
+def _observed(graph: FloatGraph, images: Tensor, probability_bits: int) -> dict[str, ChannelRange]:
+    """Return the channel ranges over a few images."""
+    seen: dict[str, ChannelRange] = {}
+
+    def see(name: str, x: Tensor) -> None:
+        rows = x.reshape(-1, x.shape[-1])
+        own = ChannelRange(rows.amin(0).double().cpu(), rows.amax(0).double().cpu())
+        seen[name] = seen[name].widened(own) if name in seen else own
 
     def note(node: FloatNode, x: Tensor) -> Tensor:
         if node.op is FloatOp.MASK:
             name, factor = scores_of(graph, node)
-            widen(name, lowest_code_wanted(x, factor, probability_bits))
+            see(name, lowest_code_wanted(x, factor, probability_bits))
         elif node.op in ARITHMETIC:
-            check_finite(node, x)
-            widen(node.name, x)
+            see(node.name, x)
+            # Looked for in the ranges: NaN and infinities get there, and x is far larger.
+            check_finite(node, torch.stack([seen[node.name].low, seen[node.name].high]))
         return x
 
-    for batch in images.split(BATCH):
-        note(graph.input, batch)
-        run(graph, {graph.input.name: batch}, [graph.output.name], transform=note)
-        on_images(len(batch))
+    note(graph.input, images)
+    run(graph, {graph.input.name: images}, [graph.output.name], transform=note)
     return seen
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from aocq.capture import FloatGraph, run_in_parts
 from aocq.methods.aocq import adaround, checkpoints
 from aocq.methods.aocq.balance import balances_inputs
+from aocq.methods.aocq.block_state import BlockState, Quantizers
 from aocq.methods.aocq.blocks import Block, blocks
 from aocq.methods.aocq.initial_scales import (
     InitialScales,
@@ -21,15 +22,9 @@ from aocq.methods.aocq.initial_scales import (
     linear_readers,
     without_codes,
 )
+from aocq.methods.aocq.race import spread
 from aocq.methods.aocq.rounding import FakeQuantizedNetwork, Streams, linear_nodes, round_block
-from aocq.methods.aocq.scale_refinement import (
-    BlockState,
-    Quantizers,
-    balanced,
-    choose_exponents,
-    refine,
-    searched,
-)
+from aocq.methods.aocq.scale_refinement import balanced, choose_exponents, refine, searched
 from aocq.methods.aocq.token_norm import block_loss
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
@@ -107,7 +102,7 @@ def _split(images: Tensor, count: int) -> tuple[Tensor, Tensor]:
     These are the others, or all if there are fewer than twice as many.
     """
     count = min(count, len(images))
-    chosen = torch.arange(count) * len(images) // count
+    chosen = torch.tensor(spread(count)) * len(images) // count
     others = torch.ones(len(images), dtype=torch.bool)
     others[chosen] = len(images) < 2 * count
     return images[chosen], images[others]
@@ -187,11 +182,11 @@ def _first_stage(
             names = searched(graph, block, initial.without_codes)
             form = activation_form(initial.limits)
             entries = refine(state, names, loss, options.scale_passes, steps.search, form)
-            quantized = state.values[block.result]
+            quantized = state.value(block.result)
             checkpoints.save_scales(work, block, chosen, entries)
         else:
             state = BlockState.of(graph, block, quantized, chosen)
-            quantized = state.values[block.result]
+            quantized = state.value(block.result)
             steps.search(steps.searches(graph, block, initial.recipe, initial.limits))
         quantizers |= chosen
         log += entries

@@ -8,6 +8,7 @@ they also make up for the stream's own error; their tokens are weighted by the t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp, run_in_parts
 from aocq.capture.float_graph import LAYOUT
+from aocq.capture.parts import in_threads
 from aocq.capture.passes import keeps_channels
 from aocq.capture.residual_stream import stream_terms
 from aocq.methods.aocq.blocks import Block, segments
@@ -41,7 +43,10 @@ from aocq.recipes.recipe import Recipe
 
 # From fewer tokens, the mean of their errors says little about those of other images.
 TOKENS_FOR_BIAS = 50
-BATCH = 16
+# Images whose tokens are summed up in float32, and of how many batches the sums are held at once.
+BATCH, BATCHES = 16, 8
+# Most values kept of a layer's input: 1 GiB.
+MOST_KEPT = 2**28
 # How often scales and codes are fitted to each other, and passes over the columns each time.
 ROUNDS, PASSES = 2, 2
 
@@ -119,12 +124,13 @@ def round_block(
     # Attention's result is computed once, not for every layer of the MLP.
     for part in segments(network.graph, block):
         targets = float_targets(network.graph, part, streams)
+        feeds = {part.source: streams.quantized}
         for node in linear_nodes(network.graph, part):
             if node.name not in known:
-                results[node.name] = round_layer(network, part, node, streams, targets, recipe)
+                results[node.name] = round_layer(network, feeds, node, targets, recipe)
             network.take(node, results[node.name])
             on_layer()
-        values = network({part.source: streams.quantized}, [part.result])
+        values = network(feeds, [part.result])
         streams = Streams(targets[part.result], values[part.result])
     return results, streams
 
@@ -145,15 +151,20 @@ def _target_of(graph: FloatGraph, node: FloatNode) -> FloatNode:
 
 def round_layer(
     network: FakeQuantizedNetwork,
-    block: Block,
+    feeds: dict[str, Tensor],
     node: FloatNode,
-    streams: Streams,
     targets: Mapping[str, Tensor],
     recipe: Recipe,
 ) -> LayerResult:
     """Turn one linear layer's weights into integers by the recipe's ``rounding``.
 
-    ``targets`` are those of the block, see :func:`float_targets`.
+    Parameters
+    ----------
+    feeds
+        values of the quantized network before the layer, by node name, [images, ...]; the layer's
+        input is added, so that nothing before it is computed again
+    targets
+        those of the block, see :func:`float_targets`
     """
     graph, limits = network.graph, network.limits
     weight = graph.parameters[node.attributes["weight"]]
@@ -172,8 +183,9 @@ def round_layer(
         return LayerResult(
             _weight(codes, nearest.scale, recipe.weight_bits, limits, alpha), None, codes
         )
-    moments = _moments(network, block, node, streams, targets, recipe, alpha)
-    tokens = len(streams.real) * float(network.importance[node.name].clamp(max=1).sum())
+    moments = _moments(network, feeds, node, targets, recipe, alpha)
+    images = len(next(iter(feeds.values())))
+    tokens = images * float(network.importance[node.name].clamp(max=1).sum())
     fits_bias = bool(bias_name) and tokens >= TOKENS_FOR_BIAS
     # What a bias does not take up, the weights have to.
     second = centred(moments) if fits_bias else regular(moments.inputs[:-1, :-1])
@@ -241,33 +253,54 @@ def node_inputs(graph: FloatGraph, node: FloatNode) -> int:
 
 def _moments(
     network: FakeQuantizedNetwork,
-    block: Block,
+    feeds: dict[str, Tensor],
     node: FloatNode,
-    streams: Streams,
     targets: Mapping[str, Tensor],
     recipe: Recipe,
     alpha: tuple[float, ...],
 ) -> Moments:
-    """Gather inputs (in balanced form) and targets of a layer over all images."""
+    """Gather inputs (in balanced form) and targets of a layer over all images.
+
+    The inputs are kept in ``feeds``, unless they are too large.
+    """
     graph, total = network.graph, _target_of(network.graph, node)
-    factors = torch.tensor(alpha or (1.0,), dtype=torch.float32, device=streams.real.device)
+    source, real = node.inputs[0], targets[total.name]
+    device = real.device.type
+    factors = torch.tensor(alpha or (1.0,), dtype=torch.float32, device=real.device)
     moments = Moments.empty(node.shape[-1], node_inputs(graph, node))
-    real = targets[total.name]
     importance = network.importance[total.name].to(real)
-    fetches, weights = [node.inputs[0]], importance.expand_as(real[..., :1])
+    fetches, weights = [source], importance.expand_as(real[..., :1])
     if total is not node:
         fetches += [name for name in total.inputs if name != node.name]
         weights = token_weights(real, recipe.aocq, importance)
-    for start in range(0, len(streams.real), BATCH):
-        part = slice(start, start + BATCH)
-        values = network({block.source: streams.quantized[part]}, fetches)
-        target = real[part] if total is node else real[part] - values[fetches[1]]
-        moments.add(
-            (values[fetches[0]] / factors).flatten(0, -2),
+    kept = _room(graph.node(source), real) if source not in feeds else None
+
+    def gather(images: slice) -> Moments:
+        values = network({name: x[images] for name, x in feeds.items()}, fetches)
+        if kept is not None:
+            kept[images] = values[source]
+        own = Moments.empty(node.shape[-1], node_inputs(graph, node))
+        target = real[images] if total is node else real[images] - values[fetches[1]]
+        own.add(
+            (values[source] / factors).flatten(0, -2),
             target.flatten(0, -2),
-            weights[part].flatten(0, -2),
+            weights[images].flatten(0, -2),
         )
+        return own
+
+    batches = [slice(start, start + BATCH) for start in range(0, len(real), BATCH)]
+    for start in range(0, len(batches), BATCHES):
+        for batch in in_threads(gather, batches[start : start + BATCHES], device):
+            moments.join(batch)
+    if kept is not None:
+        feeds[source] = kept
     return moments
+
+
+def _room(node: FloatNode, real: Tensor) -> Tensor | None:
+    """Return a tensor for a node's values on as many images as ``real`` has, None if too large."""
+    values = len(real) * math.prod(node.shape)
+    return real.new_empty(len(real), *node.shape) if values <= MOST_KEPT else None
 
 
 def _fitted_bias(moments: Moments, weight: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
 
 Block after block, each on what the quantized blocks before it yield; target is the float network.
 Within a block the tensors are visited in order of execution, pass after pass with ever smaller
-steps, and every candidate is judged by the loss of the whole block. A judgement by the tensor alone
-clips rare values that matter.
+steps, and every candidate is judged by the loss of the whole block, on a few images first
+(:mod:`aocq.methods.aocq.race`). A judgement by the tensor alone clips rare values that matter.
 
 Sums of the stream keep their scale: the best clipping of every channel has been found already
 (``alpha_choice``), and one factor for all of them, judged at the end of a block, hides errors that
@@ -15,19 +15,18 @@ times the median, it left twice the loss (docs/accuracy.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from aocq.capture import FloatGraph, FloatNode, FloatOp, run_in_parts
+from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
+from aocq.capture.parts import in_threads
 from aocq.capture.residual_stream import residual_stream
-from aocq.methods.aocq.blocks import Block, within
+from aocq.methods.aocq.block_state import BlockState, Candidate
+from aocq.methods.aocq.blocks import Block
 from aocq.methods.aocq.initial_scales import InitialScales, shared_parts
-from aocq.methods.masks import quantizing
-from aocq.methods.quantizers import ActivationQuantizer
+from aocq.methods.aocq.race import race
+from aocq.methods.aocq.token_norm import BlockLoss
 from aocq.methods.scale_form import ANY_SCALE, ScaleForm
 
 # Factors on the current scale that each pass tries.
@@ -42,81 +41,11 @@ PASSES_OF_POWERS_OF_TWO: tuple[tuple[float, ...], ...] = ((0.25, 0.5, 2.0), *(((
 # How far a linear input's factors may follow its channels' ranges.
 EXPONENTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
-Quantizers = dict[str, ActivationQuantizer]
-Loss = Callable[[Tensor], Tensor]
-
-
-@dataclass(slots=True)
-class BlockState:
-    """One block on the search images, under the quantizers chosen so far.
-
-    ``values`` are quantized results and ``raw`` the same before their quantizer, by node name;
-    ``own`` is the graph without other blocks.
-    """
-
-    graph: FloatGraph
-    block: Block
-    source: Tensor
-    quantizers: Quantizers
-    values: dict[str, Tensor]
-    raw: dict[str, Tensor]
-    own: FloatGraph
-
-    @classmethod
-    def of(
-        cls, graph: FloatGraph, block: Block, source: Tensor, quantizers: Quantizers
-    ) -> BlockState:
-        """Run the block on its quantized ``source``."""
-        values, raw = {block.source: source}, dict[str, Tensor]()
-        state = cls(graph, block, source, quantizers, values, raw, within(graph, block))
-        state.update(block.nodes)
-        return state
-
-    def update(self, names: Iterable[str]) -> None:
-        """Compute ``names`` and everything of the block behind them anew."""
-        stale = behind(self.own, self.block, names)
-        known = {name: value for name, value in self.values.items() if name not in stale}
-        raw: dict[str, list[Tensor]] = {}
-        fake_quantize = quantizing(self.own, self.quantizers)
-
-        def keep(node: FloatNode, x: Tensor) -> Tensor:
-            if node.name in self.quantizers:
-                raw.setdefault(node.name, []).append(x)
-            return fake_quantize(node, x)
-
-        self.values = known | run_in_parts(self.own, known, sorted(stale), transform=keep)
-        self.raw |= {name: torch.cat(parts) for name, parts in raw.items()}
-
-    def result_with(
-        self,
-        name: str,
-        quantizer: ActivationQuantizer,
-        parameters: Mapping[str, Tensor] | None = None,
-    ) -> Tensor:
-        """Return the block's result if ``name`` had another quantizer (and weights others)."""
-        stale = behind(self.own, self.block, [name])
-        feeds = {key: value for key, value in self.values.items() if key not in stale}
-        fake_quantize = quantizing(self.own, {**self.quantizers, name: quantizer})
-        result = self.block.result
-        feeds[name] = quantizer(self.raw[name])
-        return run_in_parts(
-            self.own, feeds, [result], transform=fake_quantize, parameters=parameters
-        )[result]
-
-
-def behind(graph: FloatGraph, block: Block, names: Iterable[str]) -> frozenset[str]:
-    """Return ``names`` and the nodes of ``block`` that depend on them."""
-    stale = set(names)
-    for name in block.nodes:
-        if any(source in stale for source in graph.node(name).inputs):
-            stale.add(name)
-    return frozenset(stale)
-
 
 def refine(
     state: BlockState,
     names: Sequence[str],
-    loss: Loss,
+    loss: BlockLoss,
     passes: int,
     on_step: Callable[[], None],
     form: ScaleForm = ANY_SCALE,
@@ -135,18 +64,22 @@ def refine(
         which scales there are to choose from
     """
     tried = PASSES_OF_POWERS_OF_TWO if form.power_of_two else PASSES
-    best = float(loss(state.values[state.block.result]))
-    log = [_entry(state.block, 0, best)]
+    errors, power = state.errors(loss), state.power(loss)
+    log = [_entry(state.block, 0, sum(errors) / power)]
     for number, factors in enumerate(tried[:passes], start=1):
         for name in names:
-            best = _improve(state, name, _candidates(state, name, factors, form), best, loss)
+            candidates = _candidates(state, name, factors, form)
+            best = race(state, name, candidates, loss, errors)
+            if best is not None:
+                state.take(name, candidates[best.index].quantizer)
+                errors = best.errors
             on_step()
-        log.append(_entry(state.block, number, best))
+        log.append(_entry(state.block, number, sum(errors) / power))
     return log
 
 
 def choose_exponents(
-    state: BlockState, initial: InitialScales, loss: Loss, on_step: Callable[[], None]
+    state: BlockState, initial: InitialScales, loss: BlockLoss, on_step: Callable[[], None]
 ) -> None:
     """Choose how far the factors of every linear layer's input follow its channels' ranges.
 
@@ -154,13 +87,16 @@ def choose_exponents(
     reading layers' weights rounded, so that fewer weight bits get smoother factors.
     """
     for name in balanced(state.block, initial.readers):
-        node, losses = state.graph.node(name), {}
-        for exponent in EXPONENTS:
-            candidate = initial.input_quantizer(node, exponent)
-            weights = initial.rounded_readers(name, candidate.alpha)
-            losses[candidate] = float(loss(state.result_with(name, candidate, weights)))
-        state.quantizers[name] = min(losses, key=losses.__getitem__)
-        state.update([name])
+        node = state.graph.node(name)
+
+        def candidate(exponent: float, name: str = name, node: FloatNode = node) -> Candidate:
+            quantizer = initial.input_quantizer(node, exponent)
+            return Candidate(quantizer, initial.rounded_readers(name, quantizer.alpha))
+
+        candidates = in_threads(candidate, EXPONENTS)
+        best = race(state, name, candidates, loss)
+        assert best is not None  # without a limit, one of them is
+        state.take(name, candidates[best.index].quantizer)
         on_step()
 
 
@@ -194,32 +130,15 @@ def _entry(block: Block, number: int, loss: float) -> dict[str, Any]:
 
 def _candidates(
     state: BlockState, name: str, factors: Iterable[float], form: ScaleForm
-) -> list[ActivationQuantizer]:
+) -> list[Candidate]:
     now = state.quantizers[name]
     return [
-        replace(
-            now,
-            scale=form.nearest(now.scale * factor),
-            table_scale=form.nearest(now.table_scale * factor) if now.table_scale else 0.0,
+        Candidate(
+            replace(
+                now,
+                scale=form.nearest(now.scale * factor),
+                table_scale=form.nearest(now.table_scale * factor) if now.table_scale else 0.0,
+            )
         )
         for factor in factors
     ]
-
-
-def _improve(
-    state: BlockState,
-    name: str,
-    candidates: Iterable[ActivationQuantizer],
-    best: float,
-    loss: Loss,
-) -> float:
-    """Take the candidate of least loss, if any is below ``best``; return the loss then."""
-    chosen = None
-    for candidate in candidates:
-        candidate_loss = float(loss(state.result_with(name, candidate)))
-        if candidate_loss < best:
-            best, chosen = candidate_loss, candidate
-    if chosen is not None:
-        state.quantizers[name] = chosen
-        state.update([name])
-    return best

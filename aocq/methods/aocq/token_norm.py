@@ -79,9 +79,17 @@ class BlockLoss:
 
     def sums(self, result: Tensor, images: Tensor | slice) -> tuple[Tensor, Tensor]:
         """Return error and power: both sums of the quotient."""
+        return self.error(result, images), self.power(images)
+
+    def error(self, result: Tensor, images: Tensor | slice = slice(None)) -> Tensor:
+        """Return the sum above the quotient's line."""
         target, weights = self.target[images], self.weights[images]
-        error = (weights * (self.channels * (result - target)) ** 2).sum()
-        return error, (weights * (self.channels * target) ** 2).sum()
+        return (weights * (self.channels * (result - target)) ** 2).sum()
+
+    def power(self, images: Tensor | slice = slice(None)) -> Tensor:
+        """Return the sum below the quotient's line."""
+        target, weights = self.target[images], self.weights[images]
+        return (weights * (self.channels * target) ** 2).sum()
 
 
 def block_loss(

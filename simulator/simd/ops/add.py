@@ -20,7 +20,7 @@ from simulator.graph.ops import Add
 from simulator.numerics.integer_type import IntArray, Overflow, limits
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.rounding import offsets, shift_right_kernel
-from simulator.ops.add import channel_multipliers, constant_operand
+from simulator.ops.add import channel_multipliers, second_operand
 from simulator.ops.behaviour import Kernel, OpResult
 from simulator.simd.lanes.requantization import (
     LANE_BITS,
@@ -76,17 +76,17 @@ def simd_kernel(op: Add, graph: IntGraph, _: Gemm) -> Kernel | None:
     if constants is None:
         return None
     result = graph.result(op)
-    constant_b = constant_operand(op, graph)
-    repeats_after = prod(graph.tensors[op.b].shape) if constant_b is None else constant_b.size
-    columns = repeats_after if constants.uniform else result.shape[-1]
-    if columns < LANES:
+    channels = result.shape[-1]
+    if channels < LANES and not (constants.uniform and prod(graph.tensors[op.b].shape) >= LANES):
         return None
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = np.ascontiguousarray(operands[0])
-        b = np.ascontiguousarray(operands[1]) if constant_b is None else constant_b
+        b = second_operand(operands)
         out = np.empty(a.shape, result.type.dtype)
         flat = out.reshape(-1)
+        # Where all channels are alike, a row may be as long as b.
+        columns = b.size if constants.uniform else channels
         saturated = add_rows_simd(a.reshape(-1), b.reshape(-1), *constants.arguments, columns, flat)
         return OpResult(out, int(saturated))
 
@@ -153,7 +153,7 @@ def add_rows_simd(
 ):  # fmt: skip
     """Add ``a`` and ``b``, flat rows of ``columns`` codes, into ``out``; count what saturates.
 
-    Rows of ``b`` repeat. ``columns`` is 8 or more.
+    Rows of ``b`` repeat.
 
     Parameters
     ----------
@@ -173,12 +173,12 @@ def add_rows_simd(
     for i in range(a.shape[0] // columns):
         start = i % rows_of_b * columns
         at = i * columns
-        if plain:
+        if whole and plain:  # rows of registers are of one at least
             saturated += _add_plain_row(
                 a, at, b, start, whole, step, factor_a, factor_b, constants, shift, zero_y, low,
                 high, out,
             )  # fmt: skip
-        else:
+        elif whole:
             saturated += _add_any_row(
                 a, at, b, start, whole, step, factor_a, factor_b, constants, shift, zero_y, low,
                 high, out,

@@ -8,9 +8,27 @@ from simulator.gemm.avx2 import Avx2Gemm
 from simulator.graph.bounds import bounds
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
+from simulator.graph.ranges import signed_bits
 from simulator.ops.behaviour import Kernel
+from simulator.simd.lanes.requantization import LANE_BITS
 from simulator.simd.ops.matmul_fused import fused_kernel
 from simulator.simd.ops.matmul_narrow import narrow_kernel
+from simulator.simd.ops.requantizing import simd_requantizer
+
+
+def has_one_pass(op: MatMul, graph: IntGraph) -> bool:
+    """Tell whether an op has such a kernel with backend ``avx2``, without packing its weights."""
+    known = bounds(graph, op)
+    bytes_only = all(graph.tensors[name].type.dtype.itemsize == 1 for name in (op.a, op.b))
+    if op.residual or not bytes_only or known.accumulator is None:
+        return False
+    one_register = known.proven_free or len(op.accumulator.levels) == 1
+    fits = signed_bits(*known.accumulator) <= LANE_BITS
+    return (
+        one_register
+        and fits
+        and simd_requantizer(graph, op.requantize, graph.result(op)) is not None
+    )
 
 
 def simd_kernel(op: MatMul, graph: IntGraph, gemm: Gemm) -> Kernel | None:

@@ -124,7 +124,7 @@ def _by_weights(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer) ->
 def _of_activations(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer) -> Kernel:
     """Kernel of a product of two activations, one pair of matrices after the other."""
     result = graph.result(op)
-    rows, columns = result.shape[-2:]
+    columns = result.shape[-1]
     terms = graph.tensors[op.a].shape[-1]
     left, right = (graph.tensors[name].type.dtype for name in (op.a, op.b))
     form = form_of_activations(right)
@@ -134,10 +134,10 @@ def _of_activations(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a, b = (np.ascontiguousarray(operand) for operand in operands)
-        out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
+        out = PaddedCodes.empty((*a.shape[:-1], columns), result.type.dtype)
         extremes = FIRST_SUM.copy()
         saturated = multiply(
-            a.reshape(-1, rows, terms),
+            a.reshape(-1, *a.shape[-2:]),
             b.reshape(-1, *b.shape[-2:]),
             op.transpose_b,
             shifted,
@@ -157,5 +157,5 @@ def _of_activations(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer
 
 def sum_counts(extremes: NDArray[np.int32]) -> SumCounts:
     """Return the counts of sums that cannot overflow, by their ends lane by lane, int32 [16]."""
-    ends = extremes.tolist()
+    ends = extremes.tolist()  # a reduction by numpy would let go of the interpreter
     return SumCounts(0, 0, 0, min(ends[:LANES]), max(ends[LANES:]))

@@ -35,7 +35,8 @@ from simulator.simd.product.narrow_bounds import (
     padded_to_checks,
     reach_of,
 )
-from simulator.simd.product.narrow_in_order import pack_lanes
+from simulator.simd.product.narrow_flags import FLAGGED_ROWS
+from simulator.simd.product.narrow_in_order import TURNED_ROWS, pack_lanes
 from simulator.simd.product.packing import (
     STRIP_ROWS,
     empty_panels,
@@ -82,7 +83,7 @@ def _register(op: MatMul, graph: IntGraph) -> Register | None:
         wraps=level.overflow is Overflow.WRAP,
         apply=op.accumulator.policy is not OverflowPolicy.REPORT,
         layout=layout,
-        often=is_checked_often(max(corners), layout, level.kind.low, level.kind.high),
+        often=is_checked_often(max(corners)),
         bias_last=op.bias is not None and op.accumulator.bias is BiasStage.AFTER_LAST_BLOCK,
     )
 
@@ -103,6 +104,7 @@ class Scratch:
 
     codes: IntArray
     twice: IntArray
+    turned: IntArray
     sums: IntArray
     flags: IntArray
     lengths: IntArray
@@ -115,8 +117,9 @@ class Scratch:
         return cls(
             codes=np.empty((STRIP_ROWS, codes[0]), codes[1]),
             twice=np.zeros((STRIP_ROWS, padded_to_checks(terms)), np.int32),
+            turned=np.zeros_like(_empty_lanes(terms, TURNED_ROWS)),
             sums=np.empty((STRIP_ROWS, padded), np.int32),
-            flags=np.empty((STRIP_ROWS, padded // TILE_COLUMNS), np.uint8),
+            flags=np.empty((2, STRIP_ROWS // FLAGGED_ROWS, padded // LANES), np.uint8),
             lengths=np.empty((STRIP_ROWS, 1 + -(-terms // CHECKED_TERMS)), np.int32),
             extremes=np.stack([FIRST_SUM, FIRST_SUM]),
             counts=np.zeros(4, np.int64),
@@ -125,12 +128,12 @@ class Scratch:
     @property
     def arguments(self) -> tuple[IntArray, ...]:
         """Return what the kernels take."""
-        return self.codes, self.twice, self.sums, self.flags, self.lengths
+        return self.codes, self.twice, self.turned, self.sums, self.flags, self.lengths
 
     def result(self, codes: IntArray, saturated: int) -> OpResult:
         """Return a result with what was counted."""
-        least, most = int(self.extremes[0, :LANES].min()), int(self.extremes[0, LANES:].max())
-        sums = SumCounts.of(self.counts[:3], least, most)
+        ends = self.extremes[0].tolist()
+        sums = SumCounts.of(self.counts[:3], min(ends[:LANES]), max(ends[LANES:]))
         return OpResult(codes, saturated, sums, int(self.counts[3]))
 
 
@@ -146,21 +149,17 @@ def _by_weights(
     lanes = _empty_lanes(packed.terms, padded)
     pack_lanes(weights, lanes)
     centre = graph.tensors[op.a].zero_point
-    reach = reach_of(weights, padded, centre)
     left = left_form(packed, graph.tensors[op.a].type.dtype)
-    blocks = range(0, packed.terms, CHECKED_TERMS)
-    parts = [weights[first : first + CHECKED_TERMS].sum(axis=0, dtype=np.int32) for first in blocks]
-    corrections = np.stack(
-        [left.initial, *(-left.shifted * padded_columns(p, padded) for p in parts)]
-    )
+    reach = reach_of(weights, padded, centre, left.shifted)
     bias = np.zeros(packed.columns, np.int64)
     if op.bias:
         bias = graph.constants[op.bias].astype(np.int64)
     biases = padded_columns(_biases(bias, op.accumulator, register), padded)
+    biases[0] += left.initial
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = np.ascontiguousarray(operands[0])
-        out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
+        out = PaddedCodes.empty((*a.shape[:-1], packed.columns), result.type.dtype)
         scratch = Scratch.empty((packed.padded_terms, left.dtype), packed.terms, padded)
         saturated = narrow_and_requantize(
             a.reshape(-1, packed.terms),
@@ -171,9 +170,8 @@ def _by_weights(
             packed.chunk,
             weights,
             lanes,
-            np.ones(1, np.bool_),
+            np.array([True, False]),
             reach.arguments,
-            corrections.astype(np.int32),
             biases,
             register.arguments,
             *scratch.arguments,
@@ -194,31 +192,28 @@ def _of_activations(
 ) -> Kernel:
     """Kernel of a product of two activations, one pair of matrices after the other."""
     result = graph.result(op)
-    rows, columns = result.shape[-2:]
+    columns = result.shape[-1]
     terms = graph.tensors[op.a].shape[-1]
-    padded = -(-columns // GROUP) * GROUP
     left, right = (graph.tensors[name].type.dtype for name in (op.a, op.b))
     form = form_of_activations(right)
     codes_dtype, shifted = left_codes(form, left)
-    blocks = -(-terms // CHECKED_TERMS)
-    biases = np.zeros((4, padded), np.int32)
+    padded = -(-columns // GROUP) * GROUP
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a, b = (np.ascontiguousarray(operand) for operand in operands)
-        out = PaddedCodes.empty((len(a), *result.shape), result.type.dtype)
+        out = PaddedCodes.empty((*a.shape[:-1], columns), result.type.dtype)
         scratch = Scratch.empty((padded_terms(terms, form), codes_dtype), terms, padded)
         saturated = NARROW_ACTIVATIONS[form](
-            a.reshape(-1, rows, terms),
+            a.reshape(-1, *a.shape[-2:]),
             b.reshape(-1, *b.shape[-2:]),
             op.transpose_b,
             shifted,
             empty_panels(terms, columns, form, PANELS),
             terms_per_step(form),
             _empty_lanes(terms, padded),
-            np.zeros(1, np.bool_),
+            np.zeros(2, np.bool_),
             Reach.empty(terms, padded).arguments,
-            np.empty((1 + blocks, padded), np.int32),
-            biases,
+            np.zeros((4, padded), np.int32),
             register.arguments,
             *scratch.arguments,
             requantizer.arguments,
@@ -232,5 +227,5 @@ def _of_activations(
 
 
 def _empty_lanes(terms: int, padded: int) -> NDArray[np.int16]:
-    """Return memory for the right operand's codes as ordered accumulation reads them."""
-    return np.empty((padded // GROUP, padded_to_checks(terms) * GROUP), np.int16)
+    """Return zeros in place of the right operand's codes as ordered accumulation reads them."""
+    return np.zeros((padded // GROUP, padded_to_checks(terms) * GROUP), np.int16)

@@ -8,7 +8,7 @@ from enum import Enum
 import numpy as np
 
 from simulator.numerics.integer_type import IntArray
-from simulator.numerics.jit import has_vnni
+from simulator.numerics.jit import has_avx2, has_vnni
 from simulator.simd.product.dot import multiplies_signed_bytes
 
 PAIR, QUAD = 2, 4
@@ -30,6 +30,14 @@ def form_of(b: IntArray) -> Form:
     if has_vnni() and b.dtype == np.int8:
         return Form.VNNI
     return Form.QUADS if exact_chunk(b) >= QUAD else Form.PAIRS
+
+
+def forms_here() -> tuple[str, ...]:
+    """Return the names of the forms that this CPU multiplies, the fastest first."""
+    if not has_avx2():
+        return ()
+    plain = (Form.QUADS, Form.PAIRS)
+    return tuple(form.name.lower() for form in ((Form.VNNI, *plain) if has_vnni() else plain))
 
 
 def form_of_activations(dtype: np.dtype) -> Form:

@@ -14,14 +14,15 @@ from simulator.simd.product.narrow_tile import NARROW_COLUMNS
 from simulator.simd.product.packing import padded_columns
 from simulator.simd.product.tile import TILE_COLUMNS
 
-CHECKED_TERMS = 96  # of a block
+CHECKED_TERMS = 64  # of a block
 PANELS = NARROW_COLUMNS // TILE_COLUMNS
 # How registers are held: each fills a lane of 16 bits; in lanes of 16 or of 32 bits, with clipping.
 FULL_I16, CLIPPED_I16, CLIPPED_I32 = 0, 1, 2
 CHECK_INTERVAL = 8  # terms between two checks for clipping, where registers allow as many
 LANE_CODES = 1 << 16
 # Terms of which a partial sum (below 2^30: it has at most 31 bits), how far the next may be (below
-# 2^29) and what a constant adds (below 2^28) still fit 32 bits together.
+# 2^29) and what a constant adds (below 2^28) still fit 32 bits together. What is shifted makes a
+# partial sum larger by at most 2^28, and is taken off it before anything else is added.
 LONGEST = 8192
 WIDEST = 30  # bits of a register that still has room for a product in 32 bits
 
@@ -34,7 +35,7 @@ class Register:
     wraps : whether it wraps, or saturates
     apply : whether its overflow changes sums, or is only counted
     layout : one of the three above
-    often : whether eight terms are too many to look for clipping after
+    often : whether eight terms are too many to look for clipping after, in full registers
     bias_last : whether there is a bias to add last
     """
 
@@ -54,15 +55,13 @@ class Register:
         )  # fmt: skip
 
 
-def is_checked_often(largest_product: int, layout: int, low: int, high: int) -> bool:
-    """Tell whether comparing after eight terms could miss clipping.
+def is_checked_often(largest_product: int) -> bool:
+    """Tell whether comparing full registers after eight terms could miss clipping.
 
     What was clipped off is at most the sum of the terms' magnitudes; below 2^16 it leaves a trace
-    in 16 bits. And seven terms must not reach from one end of the register to the other.
+    in 16 bits. Then seven terms cannot reach from one end of the register to the other, either.
     """
-    reaches_across = (CHECK_INTERVAL - 1) * largest_product > high - low
-    loses_bits = layout != CLIPPED_I32 and CHECK_INTERVAL * largest_product >= LANE_CODES
-    return reaches_across or loses_bits
+    return CHECK_INTERVAL * largest_product >= LANE_CODES
 
 
 def padded_to_checks(terms: int) -> int:
@@ -77,7 +76,8 @@ class Reach:
     The first row is of all terms, then one of each block; the last is 0.
 
     norms : lengths, rounded up
-    below, above : the least and the largest partial sum of the constant in the left codes
+    below, above : the least and the largest partial sum of the constant in the left codes; in both,
+        what later terms will take off sums again because left codes are shifted
     """
 
     norms: NDArray[np.int32]
@@ -96,16 +96,20 @@ class Reach:
         return self.norms, self.below, self.above
 
 
-def reach_of(b: IntArray, columns: int, centre: int) -> Reach:
-    """Measure weights [K, N] for left codes around ``centre``; the last column repeats."""
+def reach_of(b: IntArray, columns: int, centre: int, shifted: int) -> Reach:
+    """Measure weights [K, N] for left codes around ``centre``; the last column repeats.
+
+    ``shifted`` is what the product adds to left codes: sums start with what undoes it at their end.
+    """
     reach = Reach.empty(len(b), columns)
     measure_columns(b, reach.norms)
     edges = [0, *range(0, len(b), CHECKED_TERMS)]
     ends = [len(b), *(edge + CHECKED_TERMS for edge in edges[1:])]
     for row, (first, last) in enumerate(zip(edges, ends, strict=True)):
         sums = centre * np.cumsum(b[first:last], axis=0, dtype=np.int64)
-        reach.below[row] = padded_columns(np.minimum(sums.min(axis=0), 0), columns)
-        reach.above[row] = padded_columns(np.maximum(sums.max(axis=0), 0), columns)
+        later = shifted * b[first:].sum(axis=0, dtype=np.int64)
+        reach.below[row] = padded_columns(np.minimum(sums.min(axis=0), 0) + later, columns)
+        reach.above[row] = padded_columns(np.maximum(sums.max(axis=0), 0) + later, columns)
     return reach
 
 
@@ -139,22 +143,3 @@ def whole_root(squares):
     Below 2^31 a root that is no whole number is too far from any for a float64 to miss its side.
     """
     return np.int32(np.ceil(np.sqrt(np.float64(squares))))
-
-
-@kernel
-def measure_rows(a, start, count, centre, lengths):
-    """Write lengths of rows of ``a - centre``, int32 [48, 1 + blocks]: all terms, each block."""
-    terms = a.shape[1]
-    middle = np.int32(centre)
-    for i in range(count):
-        row = a[start + i]
-        whole = np.int32(0)
-        for block in range(1, lengths.shape[1]):
-            squares = np.int32(0)
-            first = (block - 1) * CHECKED_TERMS
-            for k in range(first, min(first + CHECKED_TERMS, terms)):
-                code = np.int32(np.int32(row[k]) - middle)
-                squares = np.int32(squares + np.int32(code * code))
-            lengths[i, block] = whole_root(squares)
-            whole = np.int32(whole + squares)
-        lengths[i, 0] = whole_root(whole)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from numba import types
 
-from simulator.numerics.jit import kernel
+from simulator.numerics.jit import cpu_features, kernel
 from simulator.simd.lanes.vectors import (
     I16X16,
     I32X8,
@@ -39,7 +39,8 @@ from simulator.simd.lanes.vectors import (
     store,
 )
 
-NARROW_ROWS = 2
+# Registers, their unclipped sums and the traces of clipping fill 12 of 16 registers, or 24 of 32.
+NARROW_ROWS = 4 if cpu_features().get("avx512vl") else 2
 NARROW_COLUMNS = 32  # of 16-bit registers; as 32-bit registers, half as many at a time
 BITS = ir.IntType(LANES)
 
@@ -49,7 +50,8 @@ class Lanes(NamedTuple):
 
     of_16_bits : in lanes of 16 bits, not of 32
     full : they fill their lanes
-    per_check : terms after which the unclipped sum is compared
+    per_check : terms after which the unclipped sum is compared; products below 2^15 allow two, or
+        one where registers have less than 16 bits, always
     """
 
     of_16_bits: bool
@@ -64,9 +66,10 @@ def _kernel_of(lanes: Lanes) -> Any:
     @intrinsic
     def accumulate_tile(
         typing, codes, codes_at, codes_stride, lanes, lanes_at, terms, start, flagged, bias,
-         column, columns, count, low, high, wraps, apply, sums, sums_at, sums_stride, counts,
+        bias_stride, column, columns, count, low, high, wraps, apply, sums, sums_at, sums_stride,
+        counts,
     ):  # fmt: skip
-        """Accumulate 2 rows and 32 (or 16) columns of a product in order in their registers.
+        """Accumulate 2 or 4 rows and 32 (or 16) columns of a product in order in their registers.
 
         Parameters
         ----------
@@ -81,6 +84,8 @@ def _kernel_of(lanes: Lanes) -> Any:
             int32, flat: what the registers hold first, and -1 where that is not the exact bias
         bias
             int32, flat: what is added last
+        bias_stride
+            from one row's ``start``, ``flagged``, ``bias`` to the next one's; 0: all rows' alike
         column, columns, count
             the first column, how many there are, and how many of the rows: others are not counted
         sums
@@ -91,7 +96,7 @@ def _kernel_of(lanes: Lanes) -> Any:
         index = types.intp
         signature = types.void(
             codes, index, index, lanes, index, index, start, flagged, bias, index, index,
-            index, index, index, types.boolean, types.boolean, sums, index, index, counts,
+            index, index, index, index, types.boolean, types.boolean, sums, index, index, counts,
         )  # fmt: skip
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -103,52 +108,75 @@ def _kernel_of(lanes: Lanes) -> Any:
 
 
 _full_i16_2, _full_i16_8 = (_kernel_of(Lanes(True, True, terms)) for terms in (2, 8))
-_i16_1, _i16_8 = (_kernel_of(Lanes(True, False, terms)) for terms in (1, 8))
-_i32_2, _i32_8 = (_kernel_of(Lanes(False, False, terms)) for terms in (2, 8))
+_i16_1 = _kernel_of(Lanes(True, False, 1))
+_i32_2 = _kernel_of(Lanes(False, False, 2))
 
 
-# Each in a function of its own, which is never inlined: all registers are needed.
+# Each in a function of its own, which is never inlined: all registers are needed. Each takes all
+# tiles of a group at once: handing over the arrays takes as long as tens of terms.
+# ``tiles`` is int64 [tiles, 5]: where codes and lanes begin, the first column, how many rows, where
+# sums begin.
 
 
 @kernel
-def accumulate_full_i16_2(*arguments):
+def accumulate_full_i16_2(
+    tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low, high,
+    wraps, apply, sums, sums_stride, counts,
+):  # fmt: skip
     """Registers of 16 bits, looked at after 2 terms."""
-    _full_i16_2(*arguments)
+    for tile in range(number):
+        codes_at, lanes_at, column, rows, sums_at = tiles[tile]
+        _full_i16_2(
+            codes, codes_at, terms, lanes, lanes_at, terms, start, flagged, last, bias_stride,
+            column, columns, rows, low, high, wraps, apply, sums, sums_at, sums_stride, counts,
+        )  # fmt: skip
 
 
 @kernel
-def accumulate_full_i16_8(*arguments):
+def accumulate_full_i16_8(
+    tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low, high,
+    wraps, apply, sums, sums_stride, counts,
+):  # fmt: skip
     """Registers of 16 bits, looked at after 8 terms."""
-    _full_i16_8(*arguments)
+    for tile in range(number):
+        codes_at, lanes_at, column, rows, sums_at = tiles[tile]
+        _full_i16_8(
+            codes, codes_at, terms, lanes, lanes_at, terms, start, flagged, last, bias_stride,
+            column, columns, rows, low, high, wraps, apply, sums, sums_at, sums_stride, counts,
+        )  # fmt: skip
 
 
 @kernel
-def accumulate_i16_1(*arguments):
+def accumulate_i16_1(
+    tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low, high,
+    wraps, apply, sums, sums_stride, counts,
+):  # fmt: skip
     """Registers of less than 16 bits, looked at after every term."""
-    _i16_1(*arguments)
+    for tile in range(number):
+        codes_at, lanes_at, column, rows, sums_at = tiles[tile]
+        _i16_1(
+            codes, codes_at, terms, lanes, lanes_at, terms, start, flagged, last, bias_stride,
+            column, columns, rows, low, high, wraps, apply, sums, sums_at, sums_stride, counts,
+        )  # fmt: skip
 
 
 @kernel
-def accumulate_i16_8(*arguments):
-    """Registers of less than 16 bits, looked at after 8 terms."""
-    _i16_8(*arguments)
-
-
-@kernel
-def accumulate_i32_2(*arguments):
+def accumulate_i32_2(
+    tiles, number, codes, lanes, terms, start, flagged, last, bias_stride, columns, low, high,
+    wraps, apply, sums, sums_stride, counts,
+):  # fmt: skip
     """Registers of more than 16 bits, looked at after 2 terms."""
-    _i32_2(*arguments)
-
-
-@kernel
-def accumulate_i32_8(*arguments):
-    """Registers of more than 16 bits, looked at after 8 terms."""
-    _i32_8(*arguments)
+    for tile in range(number):
+        codes_at, lanes_at, column, rows, sums_at = tiles[tile]
+        _i32_2(
+            codes, codes_at, terms, lanes, lanes_at, terms, start, flagged, last, bias_stride,
+            column, columns, rows, low, high, wraps, apply, sums, sums_at, sums_stride, counts,
+        )  # fmt: skip
 
 
 def _generate(context: Any, builder: Any, signature: Any, arguments: Any, lanes: Lanes) -> Any:
     (
-        _, codes_at, codes_stride, _, lanes_at, terms, _, _, _, column, columns,
+        _, codes_at, codes_stride, _, lanes_at, terms, _, _, _, bias_stride, column, columns,
         count, low, high, wraps, apply, _, sums_at, sums_stride, _,
     ) = arguments  # fmt: skip
     kinds = signature.args
@@ -164,74 +192,92 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any, lanes:
     start, flagged, bias = (place(position, INT32, (column, 1)) for position in (6, 7, 8))
     bottom, top = builder.trunc(low, INT32), builder.trunc(high, INT32)
     view = I16X16 if of_16_bits else I32X8
-    parts = NARROW_COLUMNS // I16X16.count if of_16_bits else 2
     ends = [fill(builder, builder.trunc(end, view.element), view) for end in (bottom, top)]
 
-    def initial(vector: Any, part: int) -> Any:
-        registers = [
-            load(builder, element(builder, vector, (constant(1), offset)), I32X8)
-            for offset in range(part * view.count, (part + 1) * view.count, LANES)
-        ]
-        if not of_16_bits:
-            return registers[0]
-        wide = _joined(builder, registers)
-        return builder.trunc(wide, I16X16)
+    def initial(vector: Any, row: int) -> list[Any]:
+        found = []
+        for first in range(0, _width(lanes), 2 * LANES):
+            two = [
+                load(
+                    builder,
+                    element(builder, vector, (bias_stride, row), (constant(1), first + more)),
+                    I32X8,
+                )
+                for more in (0, LANES)
+            ]
+            found += _held(builder, two, of_16_bits)
+        return found
 
-    registers = [initial(start, part) for _ in rows for part in range(parts)]
-    clipped = [initial(flagged, part) for _ in rows for part in range(parts)]
+    registers = [register for row in range(NARROW_ROWS) for register in initial(start, row)]
+    clipped = [register for row in range(NARROW_ROWS) for register in initial(flagged, row)]
 
     def some_terms(first: Any, carried: Values) -> list[Any]:
         held, flags = list(carried[: len(registers)]), list(carried[len(registers) :])
-        ahead = [builder.add(first, constant(step)) for step in range(lanes.per_check)]
-        columns = [_columns(builder, packed, term, of_16_bits) for term in ahead]
-        spot = 0
-        # One register after the other: only its unclipped sum is needed beside it.
-        for row in rows:
-            codes = [
-                broadcast(builder, element(builder, row, (term, 1)), INT32, I16X16)
-                for term in ahead
-            ]
-            for part in range(0, parts, 1 if of_16_bits else 2):
-                width = 1 if of_16_bits else 2
-                exact = held[spot : spot + width]
-                for code, vectors in zip(codes, columns, strict=True):
-                    product = builder.mul(code, vectors[part // width])
-                    for i, addend in enumerate(
-                        [product] if of_16_bits else _in_i32(builder, product)
-                    ):
-                        exact[i] = builder.add(exact[i], addend)
-                        held[spot + i] = _clipped_sum(builder, held[spot + i], addend, ends, lanes)
-                for i in range(width):
-                    trace = builder.xor(held[spot + i], exact[i])
-                    flags[spot + i] = builder.or_(flags[spot + i], trace)
-                spot += width
+        exact = list(held)
+        # A term of all registers, then the next: their chains of additions run side by side.
+        for step in range(lanes.per_check):
+            term = builder.add(first, constant(step))
+            columns = _columns(builder, packed, term, of_16_bits)
+            spot = 0
+            for row in rows:
+                code = broadcast(builder, element(builder, row, (term, 1)), INT32, I16X16)
+                for vector in columns:
+                    product = _product(builder, code, vector, of_16_bits)
+                    exact[spot] = builder.add(exact[spot], product)
+                    held[spot] = _clipped_sum(builder, held[spot], product, ends, lanes)
+                    spot += 1
+        for spot, (register, total) in enumerate(zip(held, exact, strict=True)):
+            flags[spot] = builder.or_(flags[spot], builder.xor(register, total))
         return [*held, *flags]
 
     begin = [*registers, *clipped]
     final = loop(builder, constant(0), terms, lanes.per_check, begin, some_terms)
     held, flags = final[: len(registers)], final[len(registers) :]
-    counters = [place(19, INT64, (constant(1), kind)) for kind in range(3)]
+    counters = [place(20, INT64, (constant(1), kind)) for kind in range(3)]
     limits = [fill(builder, end, I32X8) for end in (bottom, top)]
-    spot = 0
+    per_row = len(held) // NARROW_ROWS
     for row in range(NARROW_ROWS):
-        for part in range(parts):
-            values = _in_i32(builder, held[spot]) if of_16_bits else [held[spot]]
-            marks = _in_i32(builder, flags[spot]) if of_16_bits else [flags[spot]]
-            for index, (value, mark) in enumerate(zip(values, marks, strict=True)):
-                offset = part * view.count + index * LANES
-                where = place(16, INT32, (sums_at, 1), (sums_stride, row), (constant(1), offset))
-                last = load(builder, element(builder, bias, (constant(1), offset)), I32X8)
-                present = _present(builder, column, offset, columns, (row, count))
-                _finish(
-                    builder, (value, mark, last, present), limits, (wraps, apply), where, counters
-                )
-            spot += 1
+        own = slice(row * per_row, (row + 1) * per_row)
+        values, marks = (_in_order(builder, found[own], of_16_bits) for found in (held, flags))
+        for index, (value, mark) in enumerate(zip(values, marks, strict=True)):
+            offset = index * LANES
+            where = place(17, INT32, (sums_at, 1), (sums_stride, row), (constant(1), offset))
+            addend = element(builder, bias, (bias_stride, row), (constant(1), offset))
+            last = load(builder, addend, I32X8)
+            present = _present(builder, column, offset, columns, (row, count))
+            _finish(builder, (value, mark, last, present), limits, (wraps, apply), where, counters)
     return context.get_dummy_value()
 
 
-def _joined(builder: Any, registers: Values) -> Any:
+def _width(lanes: Lanes) -> int:
+    """Return the columns of a tile."""
+    return NARROW_COLUMNS if lanes.of_16_bits else 2 * LANES
+
+
+def _held(builder: Any, two: Values, of_16_bits: bool) -> list[Any]:
+    """Return 16 numbers as registers hold them: in one of 16-bit lanes, or even and odd ones."""
     order = ir.Constant(ir.VectorType(INT32, 2 * LANES), list(range(2 * LANES)))
-    return builder.shuffle_vector(*registers, order)
+    if of_16_bits:
+        return [builder.trunc(builder.shuffle_vector(*two, order), I16X16)]
+    return [_every_second(builder, two, first) for first in (0, 1)]
+
+
+def _every_second(builder: Any, two: Values, first: int) -> Any:
+    order = ir.Constant(I32X8, list(range(first, 2 * LANES, 2)))
+    return builder.shuffle_vector(*two, order)
+
+
+def _in_order(builder: Any, registers: Values, of_16_bits: bool) -> list[Any]:
+    """Return registers of a row as 8 numbers of 32 bits each, in the columns' order."""
+    if of_16_bits:
+        return [half for register in registers for half in _in_i32(builder, register)]
+    even, odd = registers
+    found = []
+    for first in (0, LANES // 2):
+        turns = [(lane + first, lane + first + LANES) for lane in range(LANES // 2)]
+        order = ir.Constant(I32X8, [lane for turn in turns for lane in turn])
+        found.append(builder.shuffle_vector(even, odd, order))
+    return found
 
 
 def _in_i32(builder: Any, register: Any) -> list[Any]:
@@ -246,13 +292,25 @@ def _in_i32(builder: Any, register: Any) -> list[Any]:
 
 
 def _columns(builder: Any, packed: Any, term: Any, of_16_bits: bool) -> list[Any]:
-    """Return the codes of one term's columns. Products of 8-bit codes fit 16 bits, too."""
+    """Return the codes of one term's columns; for 32 bits the even and the odd ones, and zeros."""
     parts = range(NARROW_COLUMNS // I16X16.count if of_16_bits else 1)
     places = [
         element(builder, packed, (term, NARROW_COLUMNS), (constant(I16X16.count), part))
         for part in parts
     ]
-    return [load(builder, place, I16X16) for place in places]
+    found = [load(builder, place, I16X16) for place in places]
+    if of_16_bits:
+        return found
+    pairs = builder.bitcast(found[0], I32X8)
+    halves = (splat(I32X8, 0xFFFF), splat(I32X8, -0x10000))
+    return [builder.bitcast(builder.and_(pairs, half), I16X16) for half in halves]
+
+
+def _product(builder: Any, code: Any, columns: Any, of_16_bits: bool) -> Any:
+    """Return products. Those of 8-bit codes fit 16 bits; beside a zero they become 32 bits wide."""
+    if of_16_bits:
+        return builder.mul(code, columns)
+    return call(builder, "llvm.x86.avx2.pmadd.wd", I32X8, code, columns)
 
 
 def _clipped_sum(builder: Any, held: Any, product: Any, ends: Values, lanes: Lanes) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from one_op_graphs import assert_kernel_equals_reference
 from simd_cases import (
+    RANDOM,
     assert_taken_and_equal,
     every_rounding,
     module_of,
@@ -198,6 +199,64 @@ def test_clipping_up_and_down_that_cancels_later_is_seen():
     operands = {"a": np.array([[up_and_down]], np.int8)}
     result = assert_kernel_equals_reference(graph, operands, "avx2")
     assert (result.sums.changed, result.sums.transient) == (0, 1)
+
+
+def drifting(registers, rows, columns, *, high_columns=(), high_rows=()):
+    """Return a graph of small codes and weights, and operands, with columns and rows that are not.
+
+    Half of the terms of a high column or row add up, the other half takes away as much.
+    """
+    terms = 200
+    signs = np.where(np.arange(terms) < terms // 2, 1, -1)
+    weights = RANDOM.integers(-3, 4, (terms, columns))
+    weights[:, list(high_columns)] = 100 * signs[:, None]
+    d = Draft(Rounding.HALF_UP, SATURATE)
+    d.input("a", (rows, terms), S8)
+    d.constant("weights", weights.tolist(), S8)
+    levels = accumulator((0, registers, SATURATE))
+    d.op(MatMul, "y", "a", "weights", multiplier=(1 << 30,), shift=(40,), accumulator=levels)
+    codes = RANDOM.integers(20, 25, (1, rows, terms))
+    codes[:, list(high_rows)] = 127 * np.sign(weights[:, 0])
+    return d.graph(), {"a": codes.astype(np.int8)}
+
+
+@pytest.mark.parametrize("register", [16, 18])
+def test_few_columns_that_drift_are_accumulated_for_all_rows(register):
+    """Both layouts; a strip and a few rows, a last group that is not full."""
+    rows = 50
+    graph, operands = drifting(register, rows, 35, high_columns=(3, 9, 34))
+    result = assert_kernel_equals_reference(graph, operands, "avx2")
+    assert result.sums.transient == 3 * rows
+    kernel = kernel_of(graph.ops[-1], graph, backend("avx2"))
+    # The last two rows of 35 columns are fewer as rows.
+    assert 3 * 48 <= kernel([operands["a"], None]).in_order <= 3 * 48 + 2 * 35
+
+
+@pytest.mark.parametrize(("register", "most"), [(16, 8 * 35), (18, 0)])
+def test_rows_that_are_long_are_accumulated_with_their_neighbours_alone(register, most):
+    graph, operands = drifting(register, 50, 35, high_rows=(13,))
+    result = assert_kernel_equals_reference(graph, operands, "avx2")
+    assert bool(result.sums.overflowed) == bool(most)
+    kernel = kernel_of(graph.ops[-1], graph, backend("avx2"))
+    assert bool(most) <= kernel([operands["a"], None]).in_order <= most
+
+
+@pytest.mark.parametrize("code", [-128, 127])
+@pytest.mark.parametrize("register", [26, 28, 30])
+def test_the_longest_sums(code, register):
+    """8192 terms of the largest products: beyond 26 bits, as far as 28 go, and within 30."""
+    terms = 8192
+    d = Draft(Rounding.FLOOR, SATURATE)
+    d.input("a", (1, terms), S8)
+    signs = np.where(np.arange(terms) < terms // 2, 1, -1)
+    columns = [np.full(terms, -128), np.full(terms, 127), 127 * signs]
+    d.constant("weights", np.stack(columns, axis=1).tolist(), S8)
+    levels = accumulator((0, register, SATURATE))
+    d.op(MatMul, "y", "a", "weights", multiplier=(1 << 30,), shift=(50,), accumulator=levels)
+    operands = {"a": np.full((1, 1, terms), code, np.int8)}
+    result = assert_kernel_equals_reference(d.graph(), operands, "avx2")
+    expected = {26: (2, 1), 28: (int(code == -128), 0), 30: (0, 0)}
+    assert (result.sums.persistent, result.sums.transient) == expected[register]
 
 
 def test_sums_that_no_bound_lets_overflow_are_not_accumulated_in_order():

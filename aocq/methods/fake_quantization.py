@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fake quantization of a whole network, with its matrix products as products of whole numbers.
+
+What the interpreter yields in float64 under :meth:`QuantizedModel.fake_quantize` is a sum of
+products of codes times scales. Here the codes are summed as bytes or in float32, wherever no
+partial sum can pass 2^24, so that every one of them is exact in any order; the scales, and
+everything that is no product, stay in float64. Both differ by float64's rounding, and this takes
+half of the time.
+A function of one tensor of codes is looked up: it has no more values than there are codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from aocq.capture import FloatNode, FloatOp
+from aocq.capture.float_graph import LAYOUT
+from aocq.capture.interpreter import apply
+from aocq.capture.parts import in_threads, parts_of
+from aocq.methods.masks import quantizer_of
+from aocq.methods.quantized_model import QuantizedModel
+from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer, Quantizer
+from aocq.methods.scales import Scales, linear_scales, moved, product_scales, quantizer_scales
+from simulator.errors import InputError
+from simulator.gemm import Gemm, Product
+
+# Whole numbers up to here, and sums of them, are exact in float32.
+EXACT = 2**24
+# Of a longer table, most entries would be computed for nothing.
+LONGEST_TABLE = 2**12
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """Codes less their zero point, float32 [images, ...], and scales that broadcast, float64."""
+
+    steps: Tensor
+    scales: Tensor
+
+    def real(self) -> Tensor:
+        """Return the real values, float64."""
+        return self.steps.double().mul_(self.scales)
+
+
+Value = Codes | Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Form:
+    """What is known of a tensor of codes before any image.
+
+    Attributes
+    ----------
+    scales
+        of the codes, float64, as :mod:`aocq.methods.scales` holds them
+    lowest, highest
+        that a code can be, less the zero point
+    """
+
+    scales: Scales
+    lowest: int
+    highest: int
+    zero_point: int
+
+    @property
+    def is_signed_byte(self) -> bool:
+        return self.lowest + self.zero_point >= -128 and self.highest + self.zero_point <= 127
+
+    def codes(self, steps: Tensor) -> Codes:
+        """Return codes of this form."""
+        return Codes(steps, _tensor(self.scales))
+
+    @property
+    def reach(self) -> int:
+        return max(-self.lowest, self.highest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """How sums of codes become a tensor: ``sums * factor + offset``, float64.
+
+    Attributes
+    ----------
+    span
+        lowest and highest code less the zero point, where factor and offset are in codes of the
+        result; None where they are real values
+    """
+
+    factor: Tensor
+    offset: Tensor | None
+    span: tuple[int, int] | None
+
+    def __call__(self, sums: Tensor) -> Tensor:
+        """Return codes less their zero point, float32, or real values, from ``sums`` in float64."""
+        result = sums.mul_(self.factor)
+        if self.offset is not None:
+            result.add_(self.offset)
+        return result if self.span is None else result.round_().clamp_(*self.span).float()
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A linear layer on codes: weight codes, float32 [N, K], or what multiplies signed bytes."""
+
+    weight: Tensor
+    zero_point: int
+    of_bytes: Product | None
+
+    def __call__(self, steps: Tensor) -> Tensor:
+        """Return the sums, float64; those of bytes contain what their zero point adds."""
+        if self.of_bytes is None:
+            return functional.linear(steps, self.weight).double()
+        codes = (steps + self.zero_point).to(torch.int8).reshape(-1, steps.shape[-1])
+        sums = torch.from_numpy(self.of_bytes(codes.numpy())).double()
+        return sums.reshape(*steps.shape[:-1], -1)
+
+
+class FakeQuantization:
+    """A quantized model made ready to compute what its integers stand for, few images at a time."""
+
+    def __init__(self, model: QuantizedModel, of_bytes: Gemm | None = None) -> None:
+        """Find the forms of all tensors, and which products are exact.
+
+        Parameters
+        ----------
+        of_bytes
+            what multiplies signed bytes faster than float32 is multiplied, if anything does here
+        """
+        self.model, self.graph = model, model.graph
+        self.parameters = model.fake_quantized_parameters()
+        self.quantizers: dict[str, Quantizer] = {}
+        self.forms: dict[str, _Form] = {}
+        self.of_bytes = of_bytes
+        self.layers: dict[str, _Layer] = {}
+        self.sums: dict[str, _Sums] = {}
+        self.tables: dict[str, Tensor] = {}
+        self.last_use = {name: node.name for node in self.graph.nodes for name in node.inputs}
+        for node in self.graph.nodes:
+            self._prepare(node)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the network's result, float64 [count, classes].
+
+        Parameters
+        ----------
+        images
+            preprocessed, float32 [count, channels, height, width]
+        """
+        with torch.inference_mode():
+            parts = parts_of(len(images))
+            return torch.cat(in_threads(lambda part: self._run(images[part]), parts))
+
+    def _run(self, images: Tensor) -> Tensor:
+        values: dict[str, Value] = {}
+        for node in self.graph.nodes:
+            inputs = [values[name] for name in node.inputs]
+            values[node.name] = self._value(node, inputs, images)
+            for name in set(node.inputs):
+                if self.last_use[name] == node.name:
+                    del values[name]
+        return _real(values[self.graph.output.name])
+
+    def _value(self, node: FloatNode, inputs: Sequence[Value], images: Tensor) -> Value:
+        """Return a node's result: codes where it has a form, else real values in float64."""
+        if node.name in self.forms and node.op in LAYOUT | {FloatOp.SCALE}:
+            steps = _steps(inputs[0])
+            if node.op in LAYOUT:
+                steps = apply(node, [steps], {}, len(images))
+            return self.forms[node.name].codes(steps)
+        if node.name in self.tables:
+            return self._looked_up(node, inputs[0])
+        if node.name in self.sums:
+            return self._summed(node, [_steps(value) for value in inputs])
+        if node.op is FloatOp.INPUT:
+            real = images if node.name in self.quantizers else images.double()
+        else:
+            real = apply(node, [_real(value) for value in inputs], self.parameters, len(images))
+        quantizer = self.quantizers.get(node.name)
+        return real if quantizer is None else self._codes(node, quantizer, real)
+
+    def _codes(self, node: FloatNode, quantizer: Quantizer, real: Tensor) -> Codes:
+        return self.forms[node.name].codes(quantizer.steps(real).float())
+
+    def _summed(self, node: FloatNode, steps: list[Tensor]) -> Value:
+        """Return the result of a layer or a product, whose sums are whole numbers."""
+        if node.name in self.layers:
+            sums = self.layers[node.name](steps[0])
+        else:
+            sums = apply(node, steps, {}, len(steps[0])).double()
+        result = self.sums[node.name](sums)
+        if self.sums[node.name].span is not None:
+            return self.forms[node.name].codes(result)
+        quantizer = self.quantizers.get(node.name)
+        return result if quantizer is None else self._codes(node, quantizer, result)
+
+    def _looked_up(self, node: FloatNode, source: Value) -> Codes:
+        """Return the codes of a function of codes that have one scale."""
+        steps = _steps(source)
+        index = steps.flatten().sub(self.forms[node.inputs[0]].lowest).int()
+        found = self.tables[node.name].index_select(0, index).reshape(steps.shape)
+        quantizer = self.quantizers[node.name]
+        assert isinstance(quantizer, ActivationQuantizer)
+        return self._codes(node, replace(quantizer, table_scale=0.0), found)
+
+    def _prepare(self, node: FloatNode) -> None:
+        """Note the form of a node's result, and how it is computed."""
+        quantizer = quantizer_of(self.graph, self.model.activations, node)
+        source = self.forms.get(node.inputs[0]) if node.inputs else None
+        if quantizer is not None:
+            self.quantizers[node.name] = quantizer
+            self.forms[node.name] = _form(quantizer, node)
+        elif source is not None and node.op is FloatOp.SCALE:
+            scales = source.scales * float(node.attributes["factor"])
+            self.forms[node.name] = replace(source, scales=scales)
+        elif source is not None and node.op in LAYOUT:
+            scales = moved(source.scales, self.graph.node(node.inputs[0]).shape, node)
+            self.forms[node.name] = replace(source, scales=scales)
+        if node.op is FloatOp.LINEAR and source is not None:
+            self._prepare_layer(node, source)
+        if node.op is FloatOp.MATMUL and all(name in self.forms for name in node.inputs):
+            self._prepare_product(node, *(self.forms[name] for name in node.inputs))
+        if node.op is FloatOp.UNARY and source is not None:
+            table = self._table(node, source)
+            if table is not None:
+                self.tables[node.name] = table
+
+    def _prepare_layer(self, node: FloatNode, source: _Form) -> None:
+        """Note how a layer is computed from codes, unless a sum may not be exact."""
+        weight = self.model.weights[node.attributes["weight"]]
+        codes = weight.codes.astype(np.int64)
+        if source.reach * int(np.abs(codes).sum(1).max()) >= EXACT:
+            return
+        try:
+            scales = linear_scales(node, source.scales, weight).reshape(-1)
+        except InputError:  # the input's vary along the sum
+            return
+        of_bytes = None
+        offset = np.zeros(len(codes))
+        if self.of_bytes is not None and source.is_signed_byte:
+            of_bytes = self.of_bytes.prepare(np.ascontiguousarray(weight.codes.T))
+            offset -= source.zero_point * codes.sum(1) * scales
+        if node.attributes["bias"]:
+            offset += self.parameters[node.attributes["bias"]].numpy()
+        self.layers[node.name] = _Layer(_tensor(weight.codes).float(), source.zero_point, of_bytes)
+        self.sums[node.name] = self._rule(node, scales, offset)
+
+    def _prepare_product(self, node: FloatNode, a: _Form, b: _Form) -> None:
+        """Note how a product is computed from codes, unless a sum may not be exact."""
+        terms = self.graph.node(node.inputs[0]).shape[-1]
+        if terms * a.reach * b.reach >= EXACT:
+            return
+        with suppress(InputError):  # scales vary along the sum
+            self.sums[node.name] = self._rule(node, product_scales(node, a.scales, b.scales), None)
+
+    def _rule(self, node: FloatNode, scales: Scales, offset: Scales | None) -> _Sums:
+        """Return what becomes of sums of these scales: where that is possible, codes at once."""
+        quantizer, span = self.quantizers.get(node.name), None
+        if isinstance(quantizer, ActivationQuantizer) and not quantizer.table_scale:
+            own, span = quantizer.scale_array(), quantizer.span
+            scales, offset = scales / own, None if offset is None else offset / own
+        return _Sums(_tensor(scales), None if offset is None else _tensor(offset), span)
+
+    def _table(self, node: FloatNode, source: _Form) -> Tensor | None:
+        """Return a function's values for all codes, float64, None where a table is of no use."""
+        quantizer = self.quantizers.get(node.name)
+        entries = source.highest - source.lowest + 1
+        if source.scales.size > 1 or entries > LONGEST_TABLE:
+            return None
+        if not isinstance(quantizer, ActivationQuantizer):
+            return None
+        steps = torch.arange(source.lowest, source.highest + 1, dtype=torch.float64)
+        real = steps * float(source.scales.reshape(()))
+        return quantizer.through_table(apply(node, [real], {}, len(real)))
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.array(array))  # a copy: torch warns of arrays that are read-only
+
+
+def _steps(value: Value) -> Tensor:
+    assert isinstance(value, Codes)
+    return value.steps
+
+
+def _real(value: Value) -> Tensor:
+    return value.real() if isinstance(value, Codes) else value
+
+
+def _form(quantizer: Quantizer, node: FloatNode) -> _Form:
+    if isinstance(quantizer, LevelQuantizer):
+        lowest, highest = quantizer.levels[0], quantizer.levels[-1]
+    else:
+        lowest, highest = quantizer.span
+    return _Form(
+        scales=quantizer_scales(quantizer, node.shape),
+        lowest=lowest,
+        highest=highest,
+        zero_point=quantizer.zero_point,
+    )
