@@ -113,7 +113,7 @@ class _Sums:
 
         These are whole numbers of any type.
         """
-        offset = NONE if self.offset is None else self.offset.numpy()
+        offset = NONE if self.offset is None else self.offset.reshape(-1).numpy()
         if self.span is None:
             return _in_rows(real_of_sums, sums, self.factor, offset, dtype=torch.float64)
         low, high = map(float, self.span)
@@ -291,6 +291,7 @@ class FakeQuantization:
             offset -= source.zero_point * codes.sum(1) * scales
         if node.attributes["bias"]:
             offset += self.parameters[node.attributes["bias"]].numpy()
+        scales = np.broadcast_to(scales, len(codes))
         self.layers[node.name] = _Layer(_tensor(weight.codes).float(), source.zero_point, of_bytes)
         self.sums[node.name] = self._rule(node, scales, offset)
 
