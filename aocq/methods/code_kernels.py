@@ -120,3 +120,19 @@ def signed_bytes(steps: Array, zero_point: int, out: Array) -> None:
     """Write ``steps + zero_point`` as int8; both are flat."""
     for index in range(steps.size):
         out[index] = np.int8(np.int32(steps[index]) + np.int32(zero_point))
+
+
+@kernel
+def squared_errors(
+    rows: Array, scales: Array, low: float, high: float, importance: Array, out: Array
+) -> None:
+    """Write ``(clamp(round(rows / scales)) * scales - rows)^2 * importance``.
+
+    Scales are [rows, 1], importance is [columns].
+    """
+    for row in range(rows.shape[0]):
+        scale = scales[row, 0]
+        for column in range(rows.shape[1]):
+            code = clamped(rows[row, column] / scale, low, high)
+            error = code * scale - rows[row, column]
+            out[row, column] = error * error * importance[column]

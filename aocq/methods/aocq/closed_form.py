@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from aocq.methods.aocq.column_kernels import descend_block, round_block
+from aocq.methods.code_kernels import squared_errors
 from aocq.methods.ranges import SHRINK, row_magnitudes
 from aocq.methods.scale_form import ANY_SCALE, ScaleForm
 from simulator.numerics.integer_type import IntType
@@ -101,10 +102,11 @@ def row_scales(
     int_type = IntType(bits=bits)
     full = torch.from_numpy(row_magnitudes(weight.numpy())).to(weight) / int_type.high
     best, least = form.nearest(full), torch.full_like(full, float("inf"))
+    rows, factors = weight.contiguous().numpy(), importance.contiguous().numpy()
+    low, high = float(int_type.low), float(int_type.high)
     buffer = torch.empty_like(weight)  # one for all scales: new ones would take most of the time
     for scale in form.candidates(full, SHRINK):
-        torch.div(weight, scale, out=buffer).round_().clamp_(int_type.low, int_type.high)
-        buffer.mul_(scale).sub_(weight).pow_(2).mul_(importance)
+        squared_errors(rows, scale.numpy(), low, high, factors, buffer.numpy())
         error = buffer.sum(dim=1, keepdim=True)
         best = torch.where(error < least, scale, best)
         least = torch.minimum(error, least)
