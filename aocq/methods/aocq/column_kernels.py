@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from aocq.methods.code_kernels import clamped
 from simulator.numerics.jit import kernel
 

@@ -19,9 +19,7 @@ from aocq.methods.aocq.blocks import Block, segments
 MOST_KEPT = 2**28
 
 
-def room_for_stream(
-    graph: FloatGraph, chain: Sequence[Block], images: Tensor
-) -> dict[str, Tensor]:
+def room_for_stream(graph: FloatGraph, chain: Sequence[Block], images: Tensor) -> dict[str, Tensor]:
     """Return tensors for the float values at the ends of all segments, [images, ...] by name.
 
     None where they would be more than :data:`MOST_KEPT` values.
