@@ -80,6 +80,16 @@ def codes_of_real(real: Array, scales: Array, low: float, high: float, out: Arra
 
 
 @kernel
+def entry(table: Array, step: float, lowest: int) -> float:
+    """Return ``table[step - lowest]``, NaN for NaN; nothing outside the table is read.
+
+    Without branches, of which LLVM makes no vectors.
+    """
+    found = table[min(max(np.int64(step) - lowest, 0), table.size - 1)]
+    return np.nan if np.isnan(step) else found
+
+
+@kernel
 def codes_of_table(
     steps: Array, lowest: int, table: Array, scales: Array, low: float, high: float, out: Array
 ) -> None:
@@ -89,11 +99,11 @@ def codes_of_table(
         if own.size == 1:
             one = own[0]
             for column in range(steps.shape[1]):
-                found = table[np.int64(steps[row, column]) - lowest]
+                found = entry(table, steps[row, column], lowest)
                 out[row, column] = clamped(found / one, low, high)
         else:
             for column in range(steps.shape[1]):
-                found = table[np.int64(steps[row, column]) - lowest]
+                found = entry(table, steps[row, column], lowest)
                 out[row, column] = clamped(found / own[column], low, high)
 
 

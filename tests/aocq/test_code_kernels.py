@@ -103,6 +103,13 @@ def test_codes_are_looked_up_and_become_bytes(shape: tuple[int, int]) -> None:
     same(stored, (steps.reshape(-1) - lowest - 128).astype(np.int8))
 
 
+def test_nothing_is_read_outside_a_table() -> None:
+    steps = np.array([[np.nan, 5.0, -1.0, 3e9]], np.float32)
+    codes = np.empty(steps.shape, np.float32)
+    codes_of_table(steps, 0, np.arange(1.0, 6.0), np.ones((1, 1)), LOW, HIGH, codes)
+    assert np.array_equal(codes, [[np.nan, 5.0, 1.0, 5.0]], equal_nan=True)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("bits", [2, 8])
 def test_squared_errors(shape: tuple[int, int], bits: int) -> None:
