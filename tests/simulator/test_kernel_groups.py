@@ -108,6 +108,11 @@ ATTENTIONS = {
     "keys as columns": {"normal_order": True, "tokens": 17},
     "a bias per head": {"leading": (2, 3), "biases": [(3, 7, 11)]},
     "a bias, a mask": {"leading": (4, 3), "biases": [(3, 7, 11)], "mask": (4, 1, 7, 11)},
+    "a bias per head and window, a mask": {
+        "leading": (4, 3),
+        "biases": [(4, 3, 7, 11)],
+        "mask": (4, 1, 7, 11),
+    },
     "a mask alone": {"leading": (2, 2, 1), "mask": (2, 1, 7, 11)},
     "rounding by bits": {"rounding": Rounding.HALF_EVEN, "tokens": 70},
 }
