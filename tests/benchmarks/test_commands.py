@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 
@@ -22,6 +23,7 @@ COMMANDS = {
     "growth": growth,
     "cost": cost,
 }
+ASKED = argparse.Namespace(threads=1, gemm="auto", batch=None)
 
 
 def call(monkeypatch, module, *words: str) -> None:
@@ -86,7 +88,7 @@ def test_emulation_without_a_quantized_model(monkeypatch, capsys, tmp_path):
         weights="given weights",
         pixels="random pixels",
     )
-    assert emulation.engines_of("onnxruntime", given, 1, "auto", None) == []
+    assert emulation.engines_of("onnxruntime", given, ASKED, None) == []
     assert "no quantized.json" in capsys.readouterr().err
 
 
@@ -95,7 +97,7 @@ def test_peers_that_are_not_installed_are_named(monkeypatch, capsys, subject, tm
     with emulation.other_process(["onnxruntime", "litert"]) as process:
         assert process is None
     for name in ("onnxruntime", "litert"):
-        assert emulation.engines_of(name, subject, 1, "auto", None) == []
+        assert emulation.engines_of(name, subject, ASKED, None) == []
     lines = capsys.readouterr().err.splitlines()
     assert lines == [f"{name}: not installed: make oracles" for name in ("onnxruntime", "litert")]
 
@@ -202,7 +204,7 @@ def test_a_process_is_timed_and_what_it_complains_of_is_told(tmp_path):
     assert found.wall > 0
     assert found.cpu > 0
     with pytest.raises(InputError, match=r"--profile nope: error: profile nope: "):
-        cost.process(("cost", "no/such/folder", "--profile", "nope"), kept)
+        cost.process(("cost", "vit_nano_digits", "--profile", "nope"), kept)
 
 
 def test_the_steps_of_an_estimate_are_timed():

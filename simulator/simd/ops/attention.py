@@ -21,26 +21,27 @@ from simulator.graph.ops import Add, MatMul, Op, Softmax
 from simulator.numerics.integer_type import IntArray
 from simulator.ops.behaviour import GroupKernel, InnerResult, OpResult
 from simulator.simd.lanes.padded_codes import PADDING
-from simulator.simd.lanes.softmax_row import BLOCK
 from simulator.simd.lanes.vectors import LANES
 from simulator.simd.ops.add import add_constants
-from simulator.simd.ops.attention_strips import ATTEND, MOST_ADDS, Added, Matrices, Product
+from simulator.simd.ops.attention_strips import ATTEND, MOST_ADDS, ProductParts
 from simulator.simd.ops.matmul_fused import FIRST_SUM, one_pass_requantizer, sum_counts
 from simulator.simd.ops.softmax import softmax_constants
 from simulator.simd.product.forms import Form, form_of_activations, left_codes, terms_per_step
 from simulator.simd.product.packing import empty_panels, padded_terms
-from simulator.simd.product.tile import TILE_COLUMNS, TILE_ROWS, VNNI_ROWS
+from simulator.simd.product.tile import TILE_ROWS, VNNI_ROWS
 
 STRIP_ROWS = 60  # at most: sums of a few hundred tokens stay in the second cache
 WRITTEN_AT_ONCE = 16  # probabilities
+FIRST_SUMS = np.stack([FIRST_SUM, FIRST_SUM])
 # What a kernel takes in place of an Add that is not there: numbers of the same types.
 _FACTORS = np.zeros(LANES, np.int32)
 _PARTS = np.zeros((3, LANES), np.int64)
-NOTHING = Added(
-    codes=np.zeros((1, 1, 1), np.int8),
-    of_head=np.zeros(1, np.int64),
-    arguments=(_FACTORS, _FACTORS, 0, 0, True, _PARTS[0], _PARTS[:, 0], 0, 0, 0, 0),
+NOTHING = (
+    np.zeros((1, 1, 1), np.int8),
+    np.zeros(1, np.int64),
+    (_FACTORS, _FACTORS, 0, 0, True, _PARTS[0], _PARTS[:, 0], 0, 0, 0, 0),
 )
+Fields = tuple[IntArray, NDArray[np.int64], int, int, int]  # of Matrices
 
 
 def find(graph: IntGraph, first: Op, following: Sequence[Op]) -> Sequence[Op]:
@@ -93,22 +94,20 @@ class _Factor:
             dtype=graph.result(op).type.dtype,
         )
 
-    def product(self, terms: int, columns: int, rows: int, left_multiple: int) -> Product:
-        """Return what the kernel takes, with scratch for strips of so many rows."""
+    def parts(self, terms: int, columns: int, left_multiple: int) -> ProductParts:
+        """Return what the kernel takes; rows of left codes get room for a multiple of so many."""
         panels = empty_panels(terms, columns, self.form)
         needed = padded_terms(terms, self.form)
-        padded = -(-needed // left_multiple) * left_multiple
-        return Product(
-            transposed=self.transposed,
-            panels=panels,
-            per_step=terms_per_step(self.form),
-            terms=needed,
-            initial=np.empty(len(panels) * TILE_COLUMNS, np.int32),
-            shifted=self.shifted,
-            codes=np.empty((rows, padded), self.left_dtype),
-            sums=np.empty((rows, len(panels) * TILE_COLUMNS), np.int32),
-            requantizer=self.requantizer,
-            extremes=FIRST_SUM.copy(),
+        return (
+            self.transposed,
+            panels[:0],
+            *panels.shape,
+            terms_per_step(self.form),
+            needed,
+            self.shifted,
+            np.empty(0, self.left_dtype),
+            -(-needed // left_multiple) * left_multiple,
+            self.requantizer,
         )
 
 
@@ -140,32 +139,33 @@ def simd_kernel(
     if softmax is None or not alike or any(one is None or not one.uniform for one in added):
         return None
     arguments = [one.arguments for one in added if one is not None]
+    depth = graph.tensors[first.a].shape[-1]
+    width = graph.result(last).shape[-1]
+    products = (scores.parts(depth, columns, 1), context.parts(columns, width, WRITTEN_AT_ONCE))
+    attend, tile = ATTEND[form], TILE_ROWS if form is Form.PAIRS else VNNI_ROWS
+    of_scores, softmax_arguments = np.empty(0, scores.dtype), softmax.arguments
 
     def kernel(operands: Sequence[IntArray]) -> tuple[Sequence[InnerResult], OpResult]:
         q, k, *constants, v = operands
         assert all(codes.shape[-2] == q.shape[-2] for codes in constants)
         leading, rows = q.shape[:-2], q.shape[-2]
-        width = v.shape[-2] if context.transposed else v.shape[-1]
-        strip = _strip_rows(rows, TILE_ROWS if form is Form.PAIRS else VNNI_ROWS)
-        products = (
-            scores.product(q.shape[-1], columns, strip, 1),
-            context.product(columns, width, strip, WRITTEN_AT_ONCE),
-        )
         out, result = _empty(leading, rows, width, context.dtype)
-        misfits = ATTEND[form](
+        extremes = FIRST_SUMS.copy()
+        misfits = attend(
             _matrices(q),
             _matrices(k),
             _matrices(v),
-            products[0],
-            np.empty(strip * columns + BLOCK, scores.dtype),
+            out,
+            _strip_rows(rows, tile),
+            products,
+            of_scores,
             len(constants),
             _all_added(constants, arguments, leading),
-            softmax.arguments,
-            products[1],
-            out,
+            softmax_arguments,
+            extremes,
         ).tolist()
         made = prod(leading) * rows * columns
-        sums = [sum_counts(product.extremes) for product in products]
+        sums = [sum_counts(ends) for ends in extremes]
         inner = [InnerResult(made, misfits[0], sums[0])]
         inner += [InnerResult(made, misfits[1 + i]) for i in range(len(constants))]
         inner.append(InnerResult(made, misfits[3]))
@@ -180,13 +180,13 @@ def _strip_rows(rows: int, tile: int) -> int:
     return -(-rows // (strips * tile)) * tile
 
 
-def _matrices(codes: IntArray) -> Matrices:
+def _matrices(codes: IntArray) -> Fields:
     """Return where the kernel finds matrices [..., rows, columns]: mostly without a copy."""
     if codes.strides[-1] != codes.itemsize or min(codes.strides) < 0:
         codes = np.ascontiguousarray(codes)
     starts, size = _places(codes.shape, codes.strides)
     flat = np.lib.stride_tricks.as_strided(codes, (size,), codes.strides[-1:])
-    return Matrices(flat, starts, codes.strides[-2], *codes.shape[-2:])
+    return (flat, starts, codes.strides[-2], *codes.shape[-2:])
 
 
 @lru_cache(maxsize=64)
@@ -200,7 +200,7 @@ def _places(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[NDArray[n
 
 def _empty(
     leading: tuple[int, ...], rows: int, width: int, dtype: np.dtype[Any]
-) -> tuple[Matrices, IntArray]:
+) -> tuple[Fields, IntArray]:
     """Allocate the result [..., heads, rows, width]; also return it as the kernel takes it.
 
     Where nothing is stored behind a row, rows of all heads stand side by side, as the next layer
@@ -213,18 +213,23 @@ def _empty(
     result = flat[: prod(shape)].reshape(shape)
     if side_by_side:
         result = result.swapaxes(-2, -3)
-    found = _matrices(result)
-    return Matrices(flat, found.starts, found.step, rows, width), result
+    starts, _ = _places(result.shape, result.strides)
+    return (flat, starts, result.strides[-2], rows, width), result
 
 
 def _all_added(
-    constants: Sequence[IntArray], arguments: Sequence[tuple[object, ...]], leading: Sequence[int]
-) -> tuple[Added, ...]:
+    constants: Sequence[IntArray], arguments: Sequence[tuple[object, ...]], leading: tuple[int, ...]
+) -> tuple[tuple[object, ...], ...]:
     """Return what is added, as many as the kernel takes; it does not look at the last ones."""
     found = []
     for codes, of_op in zip(constants, arguments, strict=True):
         matrices = np.ascontiguousarray(codes).reshape(-1, *codes.shape[-2:])
-        numbers = np.arange(len(matrices)).reshape(codes.shape[:-2])
-        of_head = np.ascontiguousarray(np.broadcast_to(numbers, leading)).reshape(-1)
-        found.append(Added(matrices, of_head, of_op))
+        found.append((matrices, _matrix_of_head(codes.shape[:-2], leading), of_op))
     return (*found, *[found[0] if found else NOTHING] * (MOST_ADDS - len(found)))
+
+
+@lru_cache(maxsize=64)
+def _matrix_of_head(shape: tuple[int, ...], leading: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return which matrix each head takes of a constant that has ``shape`` of them."""
+    numbers = np.arange(prod(shape)).reshape(shape)
+    return np.ascontiguousarray(np.broadcast_to(numbers, leading)).reshape(-1)

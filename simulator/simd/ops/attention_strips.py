@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel
 from simulator.simd.lanes.copy_rows import copy_rows
+from simulator.simd.lanes.softmax_row import BLOCK
 from simulator.simd.ops.add import add_rows_simd
 from simulator.simd.ops.softmax import softmax_rows_simd
 from simulator.simd.product.forms import Form
@@ -68,6 +69,12 @@ class Product(NamedTuple):
     extremes: NDArray[np.int32]
 
 
+# What a :class:`Product` is made of in the kernel, where no call of Python allocates its scratch:
+# transposed; an array of the panels' type, how many panels, how long one is; per_step, terms,
+# shifted; an array of the left codes' type, how long a row of them is; requantizer.
+ProductParts = tuple[bool, IntArray, int, int, int, int, int, IntArray, int, tuple[object, ...]]
+
+
 class Added(NamedTuple):
     """A constant that is added to the scores.
 
@@ -79,6 +86,38 @@ class Added(NamedTuple):
     codes: IntArray
     of_head: NDArray[np.int64]
     arguments: tuple[object, ...]
+
+
+@kernel
+def matrices_of(fields):
+    """Return :class:`Matrices` of their fields."""
+    codes, starts, step, rows, columns = fields
+    return Matrices(codes, starts, step, rows, columns)
+
+
+@kernel
+def added_of(fields):
+    """Return :class:`Added` of its fields."""
+    codes, of_head, arguments = fields
+    return Added(codes, of_head, arguments)
+
+
+@kernel
+def product_of(parts, strip, extremes):
+    """Return the :class:`Product` of strips of so many rows, with its scratch."""
+    transposed, of_panels, count, length, per_step, terms, shifted, of_codes, width, last = parts
+    return Product(
+        transposed,
+        np.empty((count, length), of_panels.dtype),
+        per_step,
+        terms,
+        np.empty(count * TILE_COLUMNS, np.int32),
+        shifted,
+        np.empty((strip, width), of_codes.dtype),
+        np.empty((strip, count * TILE_COLUMNS), np.int32),
+        last,
+        extremes,
+    )
 
 
 @kernel
@@ -130,30 +169,40 @@ def _attend_by(pack_right: Any) -> Any:
     """Return the kernel of attentions whose right operands are packed in one way."""
 
     @kernel
-    def attend(queries, keys, values, scores, codes, adds, added, softmax, context, out):
+    def attend(q, k, v, out_of, strip, products, of_scores, adds, added, softmax, extremes):
         """Write the context of all heads into ``out``; count by op what did not fit.
 
         Parameters
         ----------
-        queries, keys, values, out
-            :class:`Matrices`; up to 7 codes are stored behind the rows of ``out``
-        scores, context
-            :class:`Product`
-        codes
-            scratch: the scores of a strip, flat, and 64 codes behind them that may be read
+        q, k, v, out_of
+            queries, keys, values and context, each the fields of :class:`Matrices` as a plain
+            tuple: Numba takes long to tell the types of others. Up to 7 codes are stored behind
+            the rows of the context
+        strip
+            how many queries are taken at a time
+        products
+            :data:`ProductParts` of scores and context
+        of_scores
+            an array of the scores' type
         adds, added
             how many Adds follow the scores, and :data:`MOST_ADDS` of :class:`Added`
         softmax
             constants of :func:`simulator.simd.ops.softmax.softmax_rows_simd`, from the table on
+        extremes
+            int32 [2, 16], results: least and largest sums of scores and context, lane by lane
 
         Returns
         -------
         int64 [5]
             of scores, two Adds, softmax, context
         """
+        queries, keys, values = matrices_of(q), matrices_of(k), matrices_of(v)
+        out = matrices_of(out_of)
+        scores = product_of(products[0], strip, extremes[0])
+        context = product_of(products[1], strip, extremes[1])
         misfits = np.zeros(5, np.int64)
         columns = keys.rows if scores.transposed else keys.columns
-        strip = scores.codes.shape[0]
+        codes = np.empty(strip * columns + BLOCK, of_scores.dtype)
         key, value = right_operand(keys, scores), right_operand(values, context)
         turned_key = np.empty((key.shape[1], key.shape[0]), key.dtype)
         turned_value = np.empty((value.shape[1], value.shape[0]), value.dtype)
@@ -176,7 +225,7 @@ def _attend_by(pack_right: Any) -> Any:
                 )
                 for number in range(adds):
                     misfits[1 + number] += add_constant(
-                        codes[: count * columns], added[number], head, start * columns
+                        codes[: count * columns], added_of(added[number]), head, start * columns
                     )
                 misfits[3] += softmax_rows_simd(
                     codes,
