@@ -126,6 +126,12 @@ def test_attention_as_one_kernel(name):
     assert_group_equals_its_ops(graph, tuple(inner))
 
 
+def test_attention_with_a_constant_that_can_only_be_read():
+    graph = attention(leading=(4, 3), biases=[(3, 7, 11)], mask=(4, 1, 7, 11))
+    graph.constants["off"].flags.writeable = False
+    assert_group_equals_its_ops(graph, ("scores", "add0", "mask", "probabilities", "context"))
+
+
 def test_attention_counts_what_saturates_in_every_op():
     graph = attention(leading=(2, 3), biases=[(3, 7, 11)], rows=7)
     found = assert_group_equals_its_ops(graph, ("scores", "add0", "probabilities", "context"))
