@@ -226,7 +226,7 @@ def _all_added(
     """
     found = []
     for codes, of_op in zip(constants, arguments, strict=True):
-        matrices = np.require(codes, requirements="CW").reshape(-1, *codes.shape[-2:])
+        matrices = np.require(codes, requirements=("C", "W")).reshape(-1, *codes.shape[-2:])
         found.append((matrices, _matrix_of_head(codes.shape[:-2], leading), of_op))
     return (*found, *[found[0] if found else NOTHING] * (MOST_ADDS - len(found)))
 
