@@ -11,7 +11,7 @@ A function of one tensor of codes is looked up: it has no more values than there
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +26,14 @@ from aocq.capture import FloatNode, FloatOp
 from aocq.capture.float_graph import LAYOUT
 from aocq.capture.interpreter import apply
 from aocq.capture.parts import in_threads, parts_of
+from aocq.methods.code_kernels import (
+    codes_of_added,
+    codes_of_real,
+    codes_of_sums,
+    codes_of_table,
+    real_of_sums,
+    signed_bytes,
+)
 from aocq.methods.masks import quantizer_of
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer, Quantizer
@@ -37,6 +45,7 @@ from simulator.gemm import Gemm, Product
 EXACT = 2**24
 # Of a longer table, most entries would be computed for nothing.
 LONGEST_TABLE = 2**12
+NONE = np.empty(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +57,7 @@ class Codes:
 
     def real(self) -> Tensor:
         """Return the real values, float64."""
-        return self.steps.double().mul_(self.scales)
+        return _in_rows(real_of_sums, self.steps, self.scales, NONE, dtype=torch.float64)
 
 
 Value = Codes | Tensor
@@ -100,11 +109,15 @@ class _Sums:
     span: tuple[int, int] | None
 
     def __call__(self, sums: Tensor) -> Tensor:
-        """Return codes less their zero point, float32, or real values, from ``sums`` in float64."""
-        result = sums.mul_(self.factor)
-        if self.offset is not None:
-            result.add_(self.offset)
-        return result if self.span is None else result.round_().clamp_(*self.span).float()
+        """Return codes less their zero point, float32, or real values, float64, from ``sums``.
+
+        These are whole numbers of any type.
+        """
+        offset = NONE if self.offset is None else self.offset.reshape(-1).numpy()
+        if self.span is None:
+            return _in_rows(real_of_sums, sums, self.factor, offset, dtype=torch.float64)
+        low, high = map(float, self.span)
+        return _in_rows(codes_of_sums, sums, self.factor, offset, low, high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +129,12 @@ class _Layer:
     of_bytes: Product | None
 
     def __call__(self, steps: Tensor) -> Tensor:
-        """Return the sums, float64; those of bytes contain what their zero point adds."""
+        """Return the sums; those of bytes are int32 and contain what their zero point adds."""
         if self.of_bytes is None:
-            return functional.linear(steps, self.weight).double()
-        codes = (steps + self.zero_point).to(torch.int8).reshape(-1, steps.shape[-1])
-        sums = torch.from_numpy(self.of_bytes(codes.numpy())).double()
+            return functional.linear(steps, self.weight)
+        codes = np.empty((steps.numel() // steps.shape[-1], steps.shape[-1]), np.int8)
+        signed_bytes(steps.reshape(-1).numpy(), self.zero_point, codes.reshape(-1))
+        sums = torch.from_numpy(self.of_bytes(codes))
         return sums.reshape(*steps.shape[:-1], -1)
 
 
@@ -180,6 +194,14 @@ class FakeQuantization:
             return self._looked_up(node, inputs[0])
         if node.name in self.sums:
             return self._summed(node, [_steps(value) for value in inputs])
+        if node.op is FloatOp.ADD:
+            a, b = inputs
+            if isinstance(b, Codes):
+                a, b = b, a
+            if isinstance(a, Codes) and not isinstance(b, Codes):
+                added = self._added(node, a, b)
+                if added is not None:
+                    return added
         if node.op is FloatOp.INPUT:
             real = images if node.name in self.quantizers else images.double()
         else:
@@ -188,6 +210,9 @@ class FakeQuantization:
         return real if quantizer is None else self._codes(node, quantizer, real)
 
     def _codes(self, node: FloatNode, quantizer: Quantizer, real: Tensor) -> Codes:
+        rule = _uniform(quantizer)
+        if rule is not None and real.dtype == torch.float64:
+            return self.forms[node.name].codes(_in_rows(codes_of_real, real, *rule))
         return self.forms[node.name].codes(quantizer.steps(real).float())
 
     def _summed(self, node: FloatNode, steps: list[Tensor]) -> Value:
@@ -195,7 +220,7 @@ class FakeQuantization:
         if node.name in self.layers:
             sums = self.layers[node.name](steps[0])
         else:
-            sums = apply(node, steps, {}, len(steps[0])).double()
+            sums = apply(node, steps, {}, len(steps[0]))
         result = self.sums[node.name](sums)
         if self.sums[node.name].span is not None:
             return self.forms[node.name].codes(result)
@@ -204,12 +229,28 @@ class FakeQuantization:
 
     def _looked_up(self, node: FloatNode, source: Value) -> Codes:
         """Return the codes of a function of codes that have one scale."""
-        steps = _steps(source)
-        index = steps.flatten().sub(self.forms[node.inputs[0]].lowest).int()
-        found = self.tables[node.name].index_select(0, index).reshape(steps.shape)
         quantizer = self.quantizers[node.name]
         assert isinstance(quantizer, ActivationQuantizer)
-        return self._codes(node, replace(quantizer, table_scale=0.0), found)
+        scales, low, high = _rule(quantizer)
+        steps = _in_rows(
+            codes_of_table,
+            _steps(source),
+            scales,
+            low,
+            high,
+            before=(self.forms[node.inputs[0]].lowest, self.tables[node.name].numpy()),
+        )
+        return self.forms[node.name].codes(steps)
+
+    def _added(self, node: FloatNode, codes: Codes, real: Tensor) -> Codes | None:
+        """Return the codes of a sum of codes and real values; None where it takes more steps."""
+        rule = _uniform(self.quantizers.get(node.name))
+        if rule is None or codes.steps.shape != real.shape:
+            return None
+        factor = _periodic(codes.scales, real.shape)
+        rows = real.reshape(-1, real.shape[-1]).numpy()
+        steps = _in_rows(codes_of_added, codes.steps, *rule, before=(factor, rows))
+        return self.forms[node.name].codes(steps)
 
     def _prepare(self, node: FloatNode) -> None:
         """Note the form of a node's result, and how it is computed."""
@@ -250,6 +291,7 @@ class FakeQuantization:
             offset -= source.zero_point * codes.sum(1) * scales
         if node.attributes["bias"]:
             offset += self.parameters[node.attributes["bias"]].numpy()
+        scales = np.broadcast_to(scales, len(codes))
         self.layers[node.name] = _Layer(_tensor(weight.codes).float(), source.zero_point, of_bytes)
         self.sums[node.name] = self._rule(node, scales, offset)
 
@@ -280,6 +322,49 @@ class FakeQuantization:
         steps = torch.arange(source.lowest, source.highest + 1, dtype=torch.float64)
         real = steps * float(source.scales.reshape(()))
         return quantizer.through_table(apply(node, [real], {}, len(real)))
+
+
+def _uniform(quantizer: Quantizer | None) -> tuple[Tensor, float, float] | None:
+    """Return scales, lowest and highest code of a quantizer that only divides and rounds."""
+    if not isinstance(quantizer, ActivationQuantizer) or quantizer.table_scale:
+        return None
+    return _rule(quantizer)
+
+
+def _rule(quantizer: ActivationQuantizer) -> tuple[Tensor, float, float]:
+    low, high = quantizer.span
+    return quantizer.scales(), float(low), float(high)
+
+
+def _periodic(scales: Tensor, shape: Sequence[int]) -> NDArray[np.float64]:
+    """Return scales that broadcast with [images, ...], as :mod:`aocq.methods.code_kernels` does."""
+    array = scales.numpy()
+    array = array.reshape((1,) * (len(shape) - 1 - array.ndim) + array.shape)
+    own, last = array.shape[:-1], array.shape[-1]
+    first = next((axis for axis, size in enumerate(own) if size > 1), len(own))
+    rows = (*own[:first], *shape[1 + first : -1], last)
+    return np.ascontiguousarray(np.broadcast_to(array, rows).reshape(-1, last))
+
+
+def _in_rows(
+    function: Callable[..., None],
+    values: Tensor,
+    scales: Tensor,
+    *arguments: Any,
+    before: tuple[Any, ...] = (),
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Return what a kernel writes for ``values`` [images, ...], whose rows are its last axis."""
+    out = torch.empty(values.shape, dtype=dtype)
+    columns = values.shape[-1]
+    function(
+        values.reshape(-1, columns).numpy(),
+        *before,
+        _periodic(scales, values.shape),
+        *arguments,
+        out.view(-1, columns).numpy(),
+    )
+    return out
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:

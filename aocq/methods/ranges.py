@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from aocq.methods.code_kernels import squared_errors
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from aocq.methods.scale_form import ANY_SCALE, HALVINGS, Array, ScaleForm
 from simulator.numerics.integer_type import IntType
@@ -133,9 +134,11 @@ def quantize_weight(
     rows = real if granularity == "per_channel" else real.reshape(1, -1)
     full = row_magnitudes(rows) / int_type.high
     scale, least = form.nearest(full), np.full(full.shape, np.inf)
-    buffer = np.empty_like(rows)
+    rows = np.ascontiguousarray(rows)
+    buffer, alike = np.empty_like(rows), np.ones(rows.shape[1])
     for candidate in form.candidates(full, SHRINK) if search == "mse" else []:
-        error = _squared_errors(rows, candidate, int_type, buffer)
+        squared_errors(rows, candidate, float(int_type.low), float(int_type.high), alike, buffer)
+        error = buffer.sum(axis=1, keepdims=True)
         scale = np.where(error < least, candidate, scale)
         least = np.minimum(error, least)
     codes = _nearest_codes(rows, scale, int_type, buffer).reshape(real.shape)
@@ -148,15 +151,3 @@ def _nearest_codes(rows: Array, scale: Array, int_type: IntType, buffer: Array) 
     np.rint(buffer, out=buffer)
     np.maximum(buffer, int_type.low, out=buffer)
     return np.minimum(buffer, int_type.high, out=buffer)
-
-
-def _squared_errors(rows: Array, scale: Array, int_type: IntType, buffer: Array) -> Array:
-    """Return the squared rounding error of each row, [N, 1].
-
-    In one array: a search over 71 scales would spend two thirds of its time on new ones.
-    """
-    _nearest_codes(rows, scale, int_type, buffer)
-    np.multiply(buffer, scale, out=buffer)
-    np.subtract(buffer, rows, out=buffer)
-    errors: Array = np.multiply(buffer, buffer, out=buffer).sum(axis=1, keepdims=True)
-    return errors

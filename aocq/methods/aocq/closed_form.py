@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from aocq.methods.aocq.column_kernels import descend_block, round_block
+from aocq.methods.code_kernels import squared_errors
 from aocq.methods.ranges import SHRINK, row_magnitudes
-from aocq.methods.scale_form import ANY_SCALE, Array, ScaleForm
+from aocq.methods.scale_form import ANY_SCALE, ScaleForm
 from simulator.numerics.integer_type import IntType
 
 # Damping, as a share of the mean diagonal of the second moments.
@@ -101,10 +102,11 @@ def row_scales(
     int_type = IntType(bits=bits)
     full = torch.from_numpy(row_magnitudes(weight.numpy())).to(weight) / int_type.high
     best, least = form.nearest(full), torch.full_like(full, float("inf"))
+    rows, factors = weight.contiguous().numpy(), importance.contiguous().numpy()
+    low, high = float(int_type.low), float(int_type.high)
     buffer = torch.empty_like(weight)  # one for all scales: new ones would take most of the time
     for scale in form.candidates(full, SHRINK):
-        torch.div(weight, scale, out=buffer).round_().clamp_(int_type.low, int_type.high)
-        buffer.mul_(scale).sub_(weight).pow_(2).mul_(importance)
+        squared_errors(rows, scale.numpy(), low, high, factors, buffer.numpy())
         error = buffer.sum(dim=1, keepdim=True)
         best = torch.where(error < least, scale, best)
         least = torch.minimum(error, least)
@@ -144,13 +146,15 @@ def round_columns(
     # A column of weights is a row here, so that it lies in one piece.
     work = weight[:, order].double().T.contiguous()
     codes, sought = torch.zeros_like(work), torch.zeros_like(work)
+    int_type = IntType(bits=bits)
     for block in _blocks(len(work)):
         errors = torch.zeros_like(work[block])
-        _round_block(
+        round_block(
             *(tensor.numpy() for tensor in (work[block], codes[block], sought[block], errors)),
-            factor=factor[block, block].numpy(),
-            scales=scales.double().numpy(),
-            int_type=IntType(bits=bits),
+            factor[block, block].contiguous().numpy(),
+            scales.double().contiguous().numpy(),
+            float(int_type.low),
+            float(int_type.high),
         )
         work[block.stop :] -= factor[block, block.stop :].T @ errors
     back = torch.argsort(order)
@@ -180,27 +184,6 @@ def _blocks(columns: int) -> list[slice]:
     return [slice(start, min(start + COLUMNS_AT_ONCE, columns)) for start in starts]
 
 
-def _round_block(
-    work: Array,
-    codes: Array,
-    sought: Array,
-    errors: Array,
-    *,
-    factor: Array,
-    scales: Array,
-    int_type: IntType,
-) -> None:
-    """Round some columns, each one's error spread over those behind it; [columns, N] in place.
-
-    In NumPy, whose calls on arrays this small cost half of torch's.
-    """
-    for column in range(len(work)):
-        np.divide(work[column], scales, out=sought[column])
-        np.clip(np.rint(sought[column]), int_type.low, int_type.high, out=codes[column])
-        errors[column] = (work[column] - codes[column] * scales) / factor[column, column]
-        work[column + 1 :] -= factor[column, column + 1 :, None] * errors[column]
-
-
 def descend(
     codes: Tensor, weight: Tensor, moments: Tensor, scales: Tensor, bits: int, passes: int
 ) -> tuple[Tensor, Tensor]:
@@ -222,30 +205,20 @@ def descend(
     improved = codes[:, order].T.contiguous()
     sought = improved.clone()
     slope = damped @ (improved - (weight / scales[:, None])[:, order].T)
+    int_type = IntType(bits=bits)
     for _ in range(passes):
         for block in _blocks(len(improved)):
             changes = torch.zeros_like(improved[block])
-            _descend_block(
+            descend_block(
                 *(tensor.numpy() for tensor in (improved[block], sought[block], changes)),
-                slope=slope[block].clone().numpy(),
-                moments=damped[block, block].numpy(),
-                int_type=IntType(bits=bits),
+                slope[block].clone().numpy(),
+                damped[block, block].contiguous().numpy(),
+                float(int_type.low),
+                float(int_type.high),
             )
             slope += damped[block].T @ changes
     back = torch.argsort(order)
     return improved[back].T.contiguous(), sought[back].T.contiguous()
-
-
-def _descend_block(
-    codes: Array, sought: Array, changes: Array, *, slope: Array, moments: Array, int_type: IntType
-) -> None:
-    """Improve the codes of some columns one after the other; [columns, N] in place."""
-    for column in range(len(codes)):
-        np.subtract(codes[column], slope[column] / moments[column, column], out=sought[column])
-        code = np.clip(np.rint(sought[column]), int_type.low, int_type.high)
-        np.subtract(code, codes[column], out=changes[column])
-        codes[column] = code
-        slope[column + 1 :] += moments[column, column + 1 :, None] * changes[column]
 
 
 def refit_scales(codes: Tensor, weight: Tensor, moments: Tensor, scales: Tensor) -> Tensor:

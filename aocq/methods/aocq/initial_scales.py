@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from aocq.capture import FloatGraph, FloatNode, FloatOp, run, run_in_parts
+from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC, LAYOUT, readers_of
 from aocq.capture.parts import in_threads, parts_of
 from aocq.capture.passes import keeps_channels
@@ -22,6 +23,7 @@ from aocq.methods.aocq.balance import (
     stream_quantizer,
 )
 from aocq.methods.aocq.blocks import Block
+from aocq.methods.aocq.float_stream import computed_from
 from aocq.methods.aocq.token_norm import token_weights
 from aocq.methods.aocq.tokens import token_importance
 from aocq.methods.base_ptq import (
@@ -62,13 +64,27 @@ def without_codes(graph: FloatGraph, limits: ChipLimits) -> frozenset[str]:
 
 
 def channel_ranges(
-    graph: FloatGraph, images: Tensor, probability_bits: int, on_images: Callable[[int], None]
+    graph: FloatGraph,
+    images: Tensor,
+    probability_bits: int,
+    on_images: Callable[[int], None],
+    *,
+    observed: Tensor | None = None,
+    kept: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, ChannelRange]:
     """Return every arithmetic node's channel ranges over the float network's values.
 
     Those of masked scores reach as far down as the lowest code has to, for probabilities of
     ``probability_bits``.
-    ``on_images`` is called with the number of images run since the last call.
+    ``on_images`` is called with the number of images observed since the last call.
+
+    Parameters
+    ----------
+    observed
+        which images count, bool [images]; None for all
+    kept
+        tensors [images, ...] by node name, which are filled with its values on all images; without
+        any, images that do not count are not run
 
     Raises
     ------
@@ -76,22 +92,36 @@ def channel_ranges(
         If a value is not finite.
     """
     seen: dict[str, ChannelRange] = {}
+    counts = torch.ones(len(images), dtype=torch.bool) if observed is None else observed
+    if not kept:
+        images, counts = images[counts], counts[counts]
     device = images.device.type
-    for batch in images.split(BATCH):
 
-        def observe(part: slice, batch: Tensor = batch) -> dict[str, ChannelRange]:
-            return _observed(graph, batch[part], probability_bits)
+    def observe(part: slice) -> dict[str, ChannelRange]:
+        own = {name: values[part] for name, values in kept.items()}
+        return _observed(graph, images[part], probability_bits, counts[part], own)
 
-        for found in in_threads(observe, parts_of(len(batch), device), device):
+    parts = parts_of(len(images), device)
+    at_once = max(BATCH // (parts[0].stop - parts[0].start), 1)
+    for start in range(0, len(parts), at_once):
+        batch = parts[start : start + at_once]
+        for found in in_threads(observe, batch, device):
             for name, own in found.items():
                 seen[name] = seen[name].widened(own) if name in seen else own
-        on_images(len(batch))
+        on_images(int(counts[batch[0].start : batch[-1].stop].sum()))
     return seen
 
 
-def _observed(graph: FloatGraph, images: Tensor, probability_bits: int) -> dict[str, ChannelRange]:
-    """Return the channel ranges over a few images."""
+def _observed(
+    graph: FloatGraph,
+    images: Tensor,
+    probability_bits: int,
+    counts: Tensor,
+    kept: Mapping[str, Tensor],
+) -> dict[str, ChannelRange]:
+    """Return the channel ranges over a few images, of which some count; fill what is kept."""
     seen: dict[str, ChannelRange] = {}
+    some, every = bool(counts.any()), bool(counts.all())
 
     def see(name: str, x: Tensor) -> None:
         rows = x.reshape(-1, x.shape[-1])
@@ -99,11 +129,16 @@ def _observed(graph: FloatGraph, images: Tensor, probability_bits: int) -> dict[
         seen[name] = seen[name].widened(own) if name in seen else own
 
     def note(node: FloatNode, x: Tensor) -> Tensor:
+        if node.name in kept:
+            kept[node.name][:] = x
+        if not some:
+            return x
+        own = x if every else x[counts]
         if node.op is FloatOp.MASK:
             name, factor = scores_of(graph, node)
-            see(name, lowest_code_wanted(x, factor, probability_bits))
+            see(name, lowest_code_wanted(own, factor, probability_bits))
         elif node.op in ARITHMETIC:
-            see(node.name, x)
+            see(node.name, own)
             # Looked for in the ranges: NaN and infinities get there, and x is far larger.
             check_finite(node, torch.stack([seen[node.name].low, seen[node.name].high]))
         return x
@@ -147,10 +182,13 @@ class InitialScales:
             and node.name not in self.parts
         )
 
-    def of_block(self, block: Block, source: Tensor) -> dict[str, ActivationQuantizer]:
+    def of_block(
+        self, block: Block, source: Tensor, known: Mapping[str, Tensor] = MappingProxyType({})
+    ) -> dict[str, ActivationQuantizer]:
         """Return s0 of a block's tensors; parts of a concatenation share its quantizer.
 
-        ``source`` are the float network's values where the block starts, [images, ...].
+        ``source`` are the float network's values where the block starts, [images, ...], and
+        ``known`` those of other tensors of the block, by name.
         """
         nodes = [
             self.graph.node(name)
@@ -158,7 +196,7 @@ class InitialScales:
             if self.graph.node(name).op in ARITHMETIC and name not in self.without_codes
         ]
         sampled = [node.name for node in nodes if self.needs_values(node)]
-        values = run_in_parts(self.graph, {block.source: source}, sampled) if sampled else {}
+        values = computed_from(self.graph, {**known, block.source: source}, sampled)
         chosen = {node.name: self.choose(node, values) for node in nodes}
         for part, whole in self.parts.items():
             if part in chosen:

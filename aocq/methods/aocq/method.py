@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aocq.capture import FloatGraph, run_in_parts
+from aocq.capture import FloatGraph
 from aocq.methods.aocq import adaround, checkpoints
 from aocq.methods.aocq.balance import balances_inputs
 from aocq.methods.aocq.block_state import BlockState, Quantizers
 from aocq.methods.aocq.blocks import Block, blocks
+from aocq.methods.aocq.float_stream import computed_from, room_for_stream
 from aocq.methods.aocq.initial_scales import (
     InitialScales,
     channel_ranges,
@@ -69,15 +70,24 @@ def quantize(
     graph = replace(
         graph, parameters={name: value.to(device) for name, value in graph.parameters.items()}
     )
-    searching, observed = _split(images, recipe.aocq.search_images)
-    steps = _Steps(on_progress, len(observed))
+    searching, observed = _split(len(images), recipe.aocq.search_images)
+    steps = _Steps(on_progress, int(observed.sum()))
     steps.plan(chain, graph, recipe, limits)
     with torch.no_grad():
-        seen = channel_ranges(graph, observed, limits.probability_bits(recipe), steps.advance)
+        stream = room_for_stream(graph, chain, images)
+        seen = channel_ranges(
+            graph,
+            images,
+            limits.probability_bits(recipe),
+            steps.advance,
+            observed=observed,
+            kept=stream,
+        )
         initial = InitialScales(graph, seen, recipe, limits)
-        quantizers, log = _first_stage(graph, chain, initial, searching, work, steps)
+        known = {name: values[searching] for name, values in stream.items()}
+        quantizers, log = _first_stage(chain, initial, images[searching], known, work, steps)
         fake_quantized = FakeQuantizedNetwork(graph, quantizers, recipe, limits)
-        weights, biases = _second_stage(fake_quantized, chain, images, recipe, work, steps)
+        weights, biases = _second_stage(fake_quantized, chain, images, stream, recipe, work, steps)
     return QuantizedModel(
         graph=replace(
             network,
@@ -96,16 +106,17 @@ def quantize(
     )
 
 
-def _split(images: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return ``count`` images to judge scales on, evenly taken, and those to observe ranges on.
+def _split(images: int, count: int) -> tuple[Tensor, Tensor]:
+    """Return which ``count`` images to judge scales on, evenly taken, and which to observe.
 
-    These are the others, or all if there are fewer than twice as many.
+    Indices [count], and bool [images]. Ranges are observed on the others, or on all if there are
+    fewer than twice as many.
     """
-    count = min(count, len(images))
-    chosen = torch.tensor(spread(count)) * len(images) // count
-    others = torch.ones(len(images), dtype=torch.bool)
-    others[chosen] = len(images) < 2 * count
-    return images[chosen], images[others]
+    count = min(count, images)
+    chosen = torch.tensor(spread(count)) * images // count
+    others = torch.ones(images, dtype=torch.bool)
+    others[chosen] = images < 2 * count
+    return chosen, others
 
 
 class _Steps:
@@ -152,23 +163,25 @@ class _Steps:
 
 
 def _first_stage(
-    graph: FloatGraph,
     chain: tuple[Block, ...],
     initial: InitialScales,
     images: Tensor,
+    stream: Mapping[str, Tensor],
     work: Path | None,
     steps: _Steps,
 ) -> tuple[dict[str, ActivationQuantizer], list[dict[str, Any]]]:
-    options = initial.recipe.aocq
+    graph, options = initial.graph, initial.recipe.aocq
     source = graph.input.name
     quantizers: Quantizers = {source: initial.choose(graph.input, {})}
     log: list[dict[str, Any]] = []
     real, quantized = images, quantizers[source](images)
     for block in chain:
         chosen, entries = checkpoints.load_scales(work, block)
-        target = run_in_parts(graph, {block.source: real}, [block.result])[block.result]
+        known = {name: stream[name] for name in block.nodes if name in stream}
+        found = computed_from(graph, {**known, block.source: real}, [block.result])
+        target = found[block.result]
         if chosen is None:
-            chosen = initial.of_block(block, real)
+            chosen = initial.of_block(block, real, known)
             state = BlockState.of(graph, block, quantized, chosen)
             loss = block_loss(
                 graph,
@@ -198,6 +211,7 @@ def _second_stage(
     fake_quantized: FakeQuantizedNetwork,
     chain: tuple[Block, ...],
     images: Tensor,
+    stream: dict[str, Tensor],
     recipe: Recipe,
     work: Path | None,
     steps: _Steps,
@@ -208,8 +222,9 @@ def _second_stage(
     streams = Streams(images, quantizers[graph.input.name](images))
     for block in chain:
         known, entered = checkpoints.load_weights(work, block), streams
+        own = {name: stream.pop(name) for name in block.nodes if name in stream}
         results, streams = round_block(
-            fake_quantized, block, entered, recipe, known, lambda: steps.advance(steps.WEIGHT)
+            fake_quantized, block, entered, recipe, known, lambda: steps.advance(steps.WEIGHT), own
         )
         if recipe.aocq.rounding == "adaround" and not known:
             with torch.enable_grad():

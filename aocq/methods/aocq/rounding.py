@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from aocq.methods.aocq.closed_form import (
     round_columns,
     row_scales,
 )
+from aocq.methods.aocq.float_stream import MOST_KEPT, computed_from
 from aocq.methods.aocq.token_norm import token_weights
 from aocq.methods.aocq.tokens import token_importance
 from aocq.methods.masks import quantizing
@@ -45,8 +47,6 @@ from aocq.recipes.recipe import Recipe
 TOKENS_FOR_BIAS = 50
 # Images whose tokens are summed up in float32, and of how many batches the sums are held at once.
 BATCH, BATCHES = 16, 8
-# Most values kept of a layer's input: 1 GiB.
-MOST_KEPT = 2**28
 # How often scales and codes are fitted to each other, and passes over the columns each time.
 ROUNDS, PASSES = 2, 2
 
@@ -105,6 +105,7 @@ def round_block(
     recipe: Recipe,
     known: Mapping[str, LayerResult],
     on_layer: Callable[[], None],
+    float_stream: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> tuple[dict[str, LayerResult], Streams]:
     """Round a block's weights to integers, and hand them to the fake-quantized network.
 
@@ -114,6 +115,8 @@ def round_block(
         layers that an earlier run finished, by node name
     on_layer
         called after every layer
+    float_stream
+        the float network's values that are known, [images, ...] by node name
 
     Returns
     -------
@@ -123,7 +126,7 @@ def round_block(
     results = dict(known)
     # Attention's result is computed once, not for every layer of the MLP.
     for part in segments(network.graph, block):
-        targets = float_targets(network.graph, part, streams)
+        targets = float_targets(network.graph, part, streams, float_stream)
         feeds = {part.source: streams.quantized}
         for node in linear_nodes(network.graph, part):
             if node.name not in known:
@@ -135,12 +138,21 @@ def round_block(
     return results, streams
 
 
-def float_targets(graph: FloatGraph, block: Block, streams: Streams) -> dict[str, Tensor]:
-    """Return the float network's values of what a block's layers are fitted to, and its result."""
+def float_targets(
+    graph: FloatGraph,
+    block: Block,
+    streams: Streams,
+    float_stream: Mapping[str, Tensor] = MappingProxyType({}),
+) -> dict[str, Tensor]:
+    """Return the float network's values of what a block's layers are fitted to, and its result.
+
+    Those in ``float_stream`` are not computed again.
+    """
     layers = linear_nodes(graph, block)
     targets = {_target_of(graph, node).name for node in layers} | {block.result}
     inside = [name for name in block.nodes if name in targets]
-    return run_in_parts(graph, {block.source: streams.real}, inside)
+    known = {name: float_stream[name] for name in inside if name in float_stream}
+    return computed_from(graph, {**known, block.source: streams.real}, inside)
 
 
 def _target_of(graph: FloatGraph, node: FloatNode) -> FloatNode:
