@@ -17,7 +17,7 @@ Note = Callable[[str], None]
 
 SECONDS_BETWEEN_LINES = 30.0
 SECONDS_IN_SILENCE = 1.0  # that kernels may take before a line says so
-COMPILING = "compiling kernels, on the first run only"
+COMPILING = "compiling kernels, which are kept for the next run"
 _shown: list[Callable[[str], None]] = []  # of what is being done, innermost last: says more of it
 
 

@@ -99,8 +99,8 @@ class Executor:
         # Where an overflow ends the run, what it tells of the first images must not depend on how
         # many workers there are: no image is shared then.
         self._may_stop = any(_may_stop(op) for op in graph.ops)
-        self._shared_steps: Sequence[Step] | None = None
-        self._shared_run: SharedRun | None = None
+        # Of the steps last asked for. One attribute: other threads may run other steps meanwhile.
+        self._shared_run: tuple[Sequence[Step], SharedRun | None] | None = None
 
     def run(
         self,
@@ -172,10 +172,10 @@ class Executor:
 
     def _shared(self, steps: Sequence[Step]) -> SharedRun | None:
         """Return how all workers run the same images, None where no step can be shared."""
-        if steps is not self._shared_steps:
-            self._shared_run = shared_run(self.graph, steps, self.threads)
-            self._shared_steps = steps
-        return self._shared_run
+        found = self._shared_run
+        if found is None or found[0] is not steps:
+            found = self._shared_run = (steps, shared_run(self.graph, steps, self.threads))
+        return found[1]
 
     def _run_rest(self, shared: SharedRun, images: Array, taps: Collection[str]) -> RunOutput:
         """Run fewer images than workers, each on all of them."""

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ Message = tuple[TensorId, int, Array] | None
 # Elements, saturated, sums, in order: as in InnerResult.
 Counted = tuple[int, int, SumCounts | None, int]
 COUNTERS_APART = 16  # int64: no two workers' counters lie in one line of a cache
+LONGEST_SLEEP = 0.1  # seconds between two looks whether all workers have ended
 
 
 class _OtherFailed(Exception):
@@ -239,6 +240,39 @@ class _Worker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Endings:
+    """How workers ended.
+
+    found : each one's failure, or None
+    news : one for each of them, to wait for
+    """
+
+    found: list[BaseException | None] = field(default_factory=list)
+    news: SimpleQueue[None] = field(default_factory=SimpleQueue)
+
+    def note(self, failure: BaseException | None) -> None:
+        """Say that a worker has ended."""
+        self.found.append(failure)
+        self.news.put(None)
+
+    def of_all(self, count: int) -> list[BaseException | None]:
+        """Wait for all workers, through an interrupt from the keyboard too, which is then another.
+
+        An interrupt may come when news were just taken: so they are not what is counted, and not
+        waited for without end.
+        """
+        interrupts: list[BaseException | None] = []
+        while len(self.found) < count:
+            try:
+                self.news.get(timeout=LONGEST_SLEEP)
+            except Empty:
+                continue
+            except KeyboardInterrupt as interrupt:
+                interrupts.append(interrupt)
+        return [*interrupts, *self.found]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SharedRun:
     """The steps of a graph, prepared for images that so many workers share.
 
@@ -272,7 +306,7 @@ class SharedRun:
             _Worker(number=number, exchange=exchange, made=dict(held))
             for number in range(self.split.workers)
         ]
-        endings: SimpleQueue[BaseException | None] = SimpleQueue()
+        endings = _Endings()
 
         def work(worker: _Worker) -> None:
             try:
@@ -280,19 +314,23 @@ class SharedRun:
                 worker.walk(self.local[worker.number], kept)
             except BaseException as failure:
                 worker.give_up()
-                endings.put(failure)
+                endings.note(failure)
             else:
-                endings.put(None)
+                endings.note(None)
 
-        for worker in workers[1:]:
-            try:
-                # Not by threading: its start() waits for the thread, and this one has work to do.
-                start_new_thread(work, (worker,))
-            except RuntimeError as failure:  # no thread more
-                worker.give_up()
-                endings.put(failure)
-        work(workers[0])
-        _raise_first(_all(endings, len(workers)))
+        try:
+            for worker in workers[1:]:
+                try:
+                    # Not by threading: its start() waits for the thread; this one has work to do.
+                    start_new_thread(work, (worker,))
+                except RuntimeError as failure:  # no thread more
+                    worker.give_up()
+                    endings.note(failure)
+            work(workers[0])
+        except KeyboardInterrupt:  # outside of what work() guards
+            workers[0].give_up()
+            raise
+        _raise_first(endings.of_all(len(workers)))
         return (
             {name: _joined(name, self.split, workers) for name in kept},
             self._counts(len(images), workers),
@@ -329,18 +367,6 @@ def shared_run(graph: IntGraph, steps: Sequence[Step], workers: int) -> SharedRu
 def _both(one: Counted, other: Counted) -> Counted:
     sums = one[2].merged(other[2]) if one[2] and other[2] else None
     return one[0] + other[0], one[1] + other[1], sums, one[3] + other[3]
-
-
-def _all(endings: SimpleQueue[BaseException | None], count: int) -> list[BaseException | None]:
-    """Wait for all workers, through an interrupt from the keyboard too, which is then another."""
-    found: list[BaseException | None] = []
-    interrupts: list[BaseException | None] = []
-    while len(found) < count:
-        try:
-            found.append(endings.get())
-        except KeyboardInterrupt as interrupt:
-            interrupts.append(interrupt)
-    return [*interrupts, *found]
 
 
 def _raise_first(failures: Sequence[BaseException | None]) -> None:

@@ -36,10 +36,14 @@ def print_products(usable: Sequence[str]) -> None:
     there = [name for feature, name in FEATURES.items() if cpu_features().get(feature)]
     print(f"{'processor':16} {processor_model()}")
     print(f"{'multiplies with':16} {', '.join(there) or 'nothing made for bytes'}")
-    print(f"{'tiles':16} {', '.join(forms_here()) or 'none: they need AVX2 and a compiler'}")
+    print(
+        f"{'tiles of avx2':16} {', '.join(forms_here()) or 'none: they need AVX2 and a compiler'}"
+    )
     choices = choices_of_usual_classes()
     kept = kept_rates().path
     print(f"{'rates kept in':16} {kept or 'nothing: no folder can be made, every run measures'}")
+    if kept:
+        print(f"{'':16} (remove it to measure again, best on a machine with nothing else to do)")
     names = list(dict.fromkeys(name for choice in choices for name in choice.rates))
     if not names:
         print("Products are not measured here: nothing is compiled.")
@@ -47,7 +51,8 @@ def print_products(usable: Sequence[str]) -> None:
     _print_table(choices, names)
     print(
         "Gop/s of whole ops (product, requantization, the way between) on one core, by classes of\n"
-        "rows x terms x columns; < where the product alone says that it cannot be more."
+        "rows x terms x columns; < where the product alone says that it cannot be more; numba's\n"
+        "plain loop is never the fastest, and not measured where there are tiles."
     )
     print(_summary(choices, usable))
 

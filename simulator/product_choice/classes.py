@@ -26,7 +26,8 @@ class Kind(StrEnum):
     """What a product is, of what decides how fast its kernels are.
 
     An op whose sums may overflow is of a narrow kind. ``SUMS`` are products whose op has no form in
-    one pass (a residual, several registers): its requantization is the same with every backend.
+    one pass (several registers, numbers that are too wide): its requantization is the same with
+    every backend.
     """
 
     LAYER = "layer"

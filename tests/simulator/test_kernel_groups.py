@@ -108,6 +108,11 @@ ATTENTIONS = {
     "keys as columns": {"normal_order": True, "tokens": 17},
     "a bias per head": {"leading": (2, 3), "biases": [(3, 7, 11)]},
     "a bias, a mask": {"leading": (4, 3), "biases": [(3, 7, 11)], "mask": (4, 1, 7, 11)},
+    "a bias per head and window, a mask": {
+        "leading": (4, 3),
+        "biases": [(4, 3, 7, 11)],
+        "mask": (4, 1, 7, 11),
+    },
     "a mask alone": {"leading": (2, 2, 1), "mask": (2, 1, 7, 11)},
     "rounding by bits": {"rounding": Rounding.HALF_EVEN, "tokens": 70},
 }
@@ -119,6 +124,12 @@ def test_attention_as_one_kernel(name):
     graph = attention(**case)
     inner = [op.name for op in graph.ops if isinstance(op, MatMul | Add | Softmax)]
     assert_group_equals_its_ops(graph, tuple(inner))
+
+
+def test_attention_with_a_constant_that_can_only_be_read():
+    graph = attention(leading=(4, 3), biases=[(3, 7, 11)], mask=(4, 1, 7, 11))
+    graph.constants["off"].flags.writeable = False
+    assert_group_equals_its_ops(graph, ("scores", "add0", "mask", "probabilities", "context"))
 
 
 def test_attention_counts_what_saturates_in_every_op():

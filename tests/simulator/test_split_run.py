@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from simulator.graph import verify
 from simulator.graph.ops import Add, Lookup, MatMul, Softmax
 from simulator.numerics.jit import has_avx2
 from simulator.split import Cut, split_of
-from simulator.split_run import Exchange
+from simulator.split_run import Exchange, _Endings
 
 
 def assert_same_runs(graph, images, threads, *, taps=(), **options):
@@ -141,6 +142,45 @@ def test_a_failure_of_any_worker_reaches_the_caller(block, caller, name, threads
         executor.run(input_codes(block, 1))
     executor._steps = steps
     assert executor.run(input_codes(block, 1)).outputs["head"].shape == (1, 4)
+
+
+class TakenThenInterrupted(SimpleQueue):
+    """Hands nothing over: Ctrl-C comes between the queue and the caller."""
+
+    def get(self, block=True, timeout=None):
+        super().get(block, timeout)
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_that_takes_the_news_of_an_ending_with_it_is_survived():
+    endings = _Endings(news=TakenThenInterrupted())
+    endings.note(None)
+    threading.Timer(0.05, endings.note, (RuntimeError("a broken kernel"),)).start()
+    first, *others = endings.of_all(2)
+    assert isinstance(first, KeyboardInterrupt)
+    assert isinstance(others[-1], RuntimeError)
+
+
+@pytest.mark.skipif(not has_avx2(), reason="this CPU has no AVX2")
+def test_a_run_with_taps_beside_another_one_gets_its_own_steps():
+    """The other run gets in wherever the executor remembers something."""
+    graph = grouped(9)
+    codes = input_codes(graph, 1)
+    between = []
+
+    class Interrupted(Executor):
+        def __setattr__(self, name, value):
+            super().__setattr__(name, value)
+            if between:
+                between.pop()
+                self.run(codes)
+
+    executor = Interrupted(graph, gemm="avx2", threads=2)
+    expected = executor.run(codes, taps=["biased"]).taps["biased"]
+    between.append("another thread")
+    found = executor.run(codes, taps=["biased"]).taps["biased"]
+    assert not between
+    assert np.array_equal(found, expected)
 
 
 def test_messages_arrive_in_every_other_inbox():

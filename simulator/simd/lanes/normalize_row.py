@@ -14,7 +14,6 @@ from simulator.simd.lanes.vectors import (
     address_of,
     call,
     constant,
-    element,
     fill,
     intrinsic,
 )
@@ -44,7 +43,6 @@ def normalize_channels(
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         centred, read_at, channels, total, inverse, requantizer, out, out_at = arguments
         source = address_of(context, builder, signature.args[0], centred, INT32)
-        source = element(builder, source, (read_at, 1))
         code = ir.IntType(signature.args[6].dtype.bitwidth)
         target = address_of(context, builder, signature.args[6], out, code)
 
@@ -61,8 +59,8 @@ def normalize_channels(
 
         rows = Rows(
             count=constant(1),
-            sums=(source, constant(0)),
-            codes=(element(builder, target, (out_at, 1)), constant(0)),
+            sums=(source, read_at, constant(0)),
+            codes=(target, out_at, constant(0)),
             from_sum=normalized,
         )
         return requantized(context, builder, rows, (signature.args[5], requantizer), None)

@@ -44,7 +44,9 @@ LOWER_HALF = (1 << LANE_BITS) - 1
 LARGEST_UPPER_BIAS = 1 << 62  # an upper half of 31 bits and one of this still fit 32
 
 Parts = Sequence[Callable[[Any], Any]]  # of ``arguments``: each gives its address as that of a type
-Rule = Callable[[Any, Any], Any]  # 8 sums and the first one's channel become rounded numbers
+# 8 sums and the first one's channel become rounded numbers; in fixed point third what is added to
+# even and to odd products
+Rule = Callable[..., Any]
 
 
 class DependsOn(Enum):
@@ -184,7 +186,7 @@ def upper_rule(builder: Any, parts: Parts) -> Rule:
     """
     multipliers, odd_ones, offsets, shifts = (part(INT32) for part in parts)
 
-    def rule(values: Any, first: Any) -> Any:
+    def rule(values: Any, first: Any, terms: Values = ()) -> Any:
         def constants(start: Any) -> Any:
             return load(builder, element(builder, start, (first, 1)), values.type)
 
@@ -194,6 +196,8 @@ def upper_rule(builder: Any, parts: Parts) -> Rule:
             )
             for odd, factors in ((False, multipliers), (True, odd_ones))
         ]
+        if terms:
+            products = [builder.add(*both) for both in zip(products, terms, strict=True)]
         upper = builder.add(upper_halves(builder, products, values.type), constants(offsets))
         return builder.ashr(upper, constants(shifts))
 
@@ -205,7 +209,7 @@ def fixed_point_rule(builder: Any, parts: Parts) -> Rule:
     multipliers, shifts = (part(INT32) for part in parts[:2])
     halves = [part(INT64) for part in parts[2:]]
 
-    def rule(values: Any, first: Any) -> Any:
+    def rule(values: Any, first: Any, terms: Values = ()) -> Any:
         factors = load(builder, element(builder, multipliers, (first, 1)), values.type)
 
         def constants_of(half: Any, odd: bool) -> Any:
@@ -220,6 +224,8 @@ def fixed_point_rule(builder: Any, parts: Parts) -> Rule:
         for odd in (False, True):
             constants = [constants_of(half, odd) for half in halves]
             product = builder.mul(widened(builder, values, odd), widened(builder, factors, odd))
+            if terms:
+                product = builder.add(product, terms[odd])
             products.append(rounded(builder, product, constants))
         distance = load(builder, element(builder, shifts, (first, 1)), values.type)
         return builder.ashr(upper_halves(builder, products, values.type), distance)

@@ -18,6 +18,7 @@ from simulator.simd.lanes.requantization import (
     store_fitted,
     upper_rule,
 )
+from simulator.simd.lanes.residual_term import is_residual, residual_terms
 from simulator.simd.lanes.vectors import (
     I32X8,
     I32X16,
@@ -52,7 +53,10 @@ def requantize_row(typing, sums, sums_at, out, out_at, requantizer, extremes):
     ----------
     requantizer
         ``arguments`` of a :class:`simulator.simd.lanes.requantization.SimdRequantizer` or of a
-        :class:`simulator.simd.lanes.float_requantization.SimdFloatRequantizer`
+        :class:`simulator.simd.lanes.float_requantization.SimdFloatRequantizer`; last, where sums go
+        onto a residual, ``arguments`` of a
+        :class:`simulator.simd.lanes.residual_term.ResidualTerm` as a tuple. The residual's codes
+        lie as those of ``out`` do
     extremes
         int32 [16]: lane by lane the least and the largest sum so far
     """
@@ -64,8 +68,8 @@ def requantize_row(typing, sums, sums_at, out, out_at, requantizer, extremes):
 
         rows = Rows(
             count=constant(1),
-            sums=(element(builder, place(0, INT32), (arguments[1], 1)), constant(0)),
-            codes=(_codes(builder, place, signature, 2, arguments[3]), constant(0)),
+            sums=(place(0, INT32), arguments[1], constant(0)),
+            codes=(place(2, _code(signature.args[2])), arguments[3], constant(0)),
         )
         constants = signature.args[4], arguments[4]
         return requantized(context, builder, rows, constants, place(5, INT32))
@@ -86,8 +90,8 @@ def requantize_rows(
 
         rows = Rows(
             count=arguments[6],
-            sums=(element(builder, place(0, INT32), (arguments[1], 1)), arguments[2]),
-            codes=(_codes(builder, place, signature, 3, arguments[4]), arguments[5]),
+            sums=(place(0, INT32), arguments[1], arguments[2]),
+            codes=(place(3, _code(signature.args[3])), arguments[4], arguments[5]),
         )
         constants = signature.args[7], arguments[7]
         return requantized(context, builder, rows, constants, place(8, INT32))
@@ -96,20 +100,19 @@ def requantize_rows(
     return signature, generate
 
 
-def _codes(builder: Any, place: Any, signature: Any, number: int, begin: Any) -> Any:
-    lane = ir.IntType(signature.args[number].dtype.bitwidth)
-    return element(builder, place(number, lane), (begin, 1))
+def _code(kind: Any) -> Any:
+    return ir.IntType(kind.dtype.bitwidth)
 
 
 class Rows(NamedTuple):
-    """Rows of sums and of codes: how many; where each begin, and how far they are apart.
+    """Rows of sums and of codes: how many; address, where the first begins, how far they are apart.
 
     ``from_sum`` makes of lanes of ``sums`` what is requantized.
     """
 
     count: Any
-    sums: tuple[Any, Any]
-    codes: tuple[Any, Any]
+    sums: tuple[Any, Any, Any]
+    codes: tuple[Any, Any, Any]
     from_sum: Callable[[Any], Any] = lambda values: values
 
 
@@ -123,13 +126,17 @@ def requantized(
     """
     kinds = list(constants[0].types)
     parts = [builder.extract_value(constants[1], i) for i in range(len(kinds))]
+    terms = None
+    if is_residual(kinds[-1]):
+        terms = residual_terms(context, builder, kinds.pop(), parts.pop())
     columns = context.make_array(kinds[0])(context, builder, parts[0]).nitems
     with builder.goto_entry_block():  # a place per kernel, not per row
         total = builder.alloca(INT64)
 
     def by(rule: Rule, vector: Any = I32X8) -> None:
         ends = {kind: broadcast_each(builder, parts[-ENDS:], kind) for kind in (vector, I32X8)}
-        builder.store(_all_rows(builder, rows, columns, (rule, ends, vector), extremes), total)
+        form = (rule, ends, vector, terms)
+        builder.store(_all_rows(builder, rows, columns, form, extremes), total)
 
     def part(position: int) -> Any:
         return lambda lane: address_of(context, builder, kinds[position], parts[position], lane)
@@ -156,19 +163,23 @@ def widest_lanes() -> Any:
 
 def _all_rows(builder: Any, rows: Rows, columns: Any, form: Any, extremes: Any) -> Any:
     """Requantize rows, a register at a time; return how many codes did not fit."""
-    rule, ends, vector = form
+    rule, ends, vector, terms = form
     wide = vector.count > LANES
     whole = builder.and_(columns, constant(-vector.count)) if wide else columns
 
     def one_row(number: Any, carried: list[Any]) -> list[Any]:
-        source, target = (
-            builder.gep(start, [builder.mul(number, stride)]) for start, stride in rows[1:3]
+        (sums, source), (codes, target) = (
+            (start, builder.add(begin, builder.mul(number, stride)))
+            for start, begin, stride in rows[1:3]
         )
 
         def some(first: Any, carried: list[Any], kind: Any = vector) -> list[Any]:
-            values = rows.from_sum(load(builder, element(builder, source, (first, 1)), kind))
-            place = element(builder, target, (first, 1))
-            saturated = store_fitted(builder, rule(values, first), ends[kind], place, carried[0])
+            where = element(builder, sums, (source, 1), (first, 1))
+            values = rows.from_sum(load(builder, where, kind))
+            added = [] if terms is None else [terms(target, first, kind)]
+            place = element(builder, codes, (target, 1), (first, 1))
+            rounded = rule(values, first, *added)
+            saturated = store_fitted(builder, rounded, ends[kind], place, carried[0])
             nearer = (smaller, larger)[: len(carried) - 1]
             found = zip(nearer, carried[1:], strict=True)
             return [saturated, *(choose(builder, value, values) for choose, value in found)]

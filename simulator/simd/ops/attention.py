@@ -220,10 +220,13 @@ def _empty(
 def _all_added(
     constants: Sequence[IntArray], arguments: Sequence[tuple[object, ...]], leading: tuple[int, ...]
 ) -> tuple[tuple[object, ...], ...]:
-    """Return what is added, as many as the kernel takes; it does not look at the last ones."""
+    """Return what is added, as many as the kernel takes; it does not look at the last ones.
+
+    All can be written, though nobody does: to Numba others are of another type.
+    """
     found = []
     for codes, of_op in zip(constants, arguments, strict=True):
-        matrices = np.ascontiguousarray(codes).reshape(-1, *codes.shape[-2:])
+        matrices = np.require(codes, requirements=("C", "W")).reshape(-1, *codes.shape[-2:])
         found.append((matrices, _matrix_of_head(codes.shape[:-2], leading), of_op))
     return (*found, *[found[0] if found else NOTHING] * (MOST_ADDS - len(found)))
 
@@ -232,4 +235,5 @@ def _all_added(
 def _matrix_of_head(shape: tuple[int, ...], leading: tuple[int, ...]) -> NDArray[np.int64]:
     """Return which matrix each head takes of a constant that has ``shape`` of them."""
     numbers = np.arange(prod(shape)).reshape(shape)
-    return np.ascontiguousarray(np.broadcast_to(numbers, leading)).reshape(-1)
+    copy = np.array(np.broadcast_to(numbers, leading))  # the view can only be read
+    return copy.reshape(-1)

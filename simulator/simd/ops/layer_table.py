@@ -57,7 +57,7 @@ def simd_kernel(
         extremes = FIRST_SUM.copy()
         saturated = multiply_and_look_up(
             a.reshape(-1, terms),
-            layer.arguments(extremes),
+            layer.arguments(extremes, operands),
             out.flat.view(layer.dtype),
             columns,
             out.flat.view(np.uint8),

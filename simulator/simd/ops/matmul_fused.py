@@ -18,8 +18,13 @@ from simulator.numerics.integer_type import IntArray
 from simulator.ops.behaviour import Kernel, OpResult, SumCounts
 from simulator.simd.lanes.padded_codes import PaddedCodes
 from simulator.simd.lanes.requantization import LANE_BITS
+from simulator.simd.lanes.residual_term import ResidualTerm
 from simulator.simd.lanes.vectors import LANES
-from simulator.simd.ops.requantizing import AnySimdRequantizer, simd_requantizer
+from simulator.simd.ops.requantizing import (
+    AnySimdRequantizer,
+    product_requantizer,
+    residual_term,
+)
 from simulator.simd.product.forms import form_of_activations, left_codes, terms_per_step
 from simulator.simd.product.fused import MULTIPLY_ACTIVATIONS, multiply_and_requantize
 from simulator.simd.product.packing import (
@@ -53,7 +58,7 @@ def one_pass_requantizer(op: MatMul, graph: IntGraph, known: Bounds) -> AnySimdR
     narrow = known.accumulator is not None and signed_bits(*known.accumulator) <= LANE_BITS
     if not (bytes_only and narrow and known.proven_free):
         return None
-    return simd_requantizer(graph, op.requantize, graph.result(op))
+    return product_requantizer(op, graph)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +69,7 @@ class Layer:
     left: LeftForm
     initial: NDArray[np.int32]
     requantizer: tuple[object, ...]
+    residual: ResidualTerm | None
     dtype: np.dtype[Any]
 
     @classmethod
@@ -83,12 +89,16 @@ class Layer:
             left=left,
             initial=initial,
             requantizer=requantizer.arguments,
+            residual=residual_term(op, graph),
             dtype=graph.result(op).type.dtype,
         )
 
-    def arguments(self, extremes: NDArray[np.int32]) -> tuple[object, ...]:
+    def arguments(
+        self, extremes: NDArray[np.int32], operands: Sequence[IntArray]
+    ) -> tuple[object, ...]:
         """Return what :func:`multiply_and_requantize` takes between ``a`` and ``out``."""
         packed, left = self.packed, self.left
+        residual = (self.residual.arguments(operands[2]),) if self.residual else ()
         return (
             left.shifted,
             packed.panels,
@@ -97,7 +107,7 @@ class Layer:
             self.initial,
             np.empty((STRIP_ROWS, packed.padded_terms), left.dtype),
             np.empty((STRIP_ROWS, len(self.initial)), np.int32),
-            self.requantizer,
+            (*self.requantizer, *residual),
             extremes,
         )
 
@@ -114,7 +124,7 @@ def _by_weights(op: MatMul, graph: IntGraph, requantizer: AnySimdRequantizer) ->
         out = PaddedCodes.empty((*a.shape[:-1], columns), layer.dtype)
         extremes = FIRST_SUM.copy()
         saturated = multiply_and_requantize(
-            a.reshape(-1, terms), *layer.arguments(extremes), out.flat, 0, columns
+            a.reshape(-1, terms), *layer.arguments(extremes, operands), out.flat, 0, columns
         )
         return OpResult(out.codes, int(saturated), sum_counts(extremes))
 

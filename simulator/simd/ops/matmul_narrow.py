@@ -18,7 +18,7 @@ from simulator.ops.behaviour import Kernel, OpResult, SumCounts
 from simulator.simd.lanes.padded_codes import PaddedCodes
 from simulator.simd.lanes.vectors import LANES
 from simulator.simd.ops.matmul_fused import FIRST_SUM
-from simulator.simd.ops.requantizing import AnySimdRequantizer, simd_requantizer
+from simulator.simd.ops.requantizing import AnySimdRequantizer, product_requantizer, residual_term
 from simulator.simd.product.forms import form_of_activations, left_codes, terms_per_step
 from simulator.simd.product.narrow import NARROW_ACTIVATIONS, narrow_and_requantize
 from simulator.simd.product.narrow_bounds import (
@@ -59,7 +59,7 @@ def narrow_kernel(op: MatMul, graph: IntGraph, known: Bounds) -> Kernel | None:
         return None
     if graph.tensors[op.a].shape[-1] > LONGEST:
         return None
-    requantizer = simd_requantizer(graph, op.requantize, graph.result(op))
+    requantizer = product_requantizer(op, graph)
     if requantizer is None:
         return None
     if graph.is_constant(op.b):
@@ -156,9 +156,11 @@ def _by_weights(
         bias = graph.constants[op.bias].astype(np.int64)
     biases = padded_columns(_biases(bias, op.accumulator, register), padded)
     biases[0] += left.initial
+    onto = residual_term(op, graph)
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         a = np.ascontiguousarray(operands[0])
+        residual = (onto.arguments(operands[2]),) if onto else ()
         out = PaddedCodes.empty((*a.shape[:-1], packed.columns), result.type.dtype)
         scratch = Scratch.empty((packed.padded_terms, left.dtype), packed.terms, padded)
         saturated = narrow_and_requantize(
@@ -175,7 +177,7 @@ def _by_weights(
             biases,
             register.arguments,
             *scratch.arguments,
-            requantizer.arguments,
+            (*requantizer.arguments, *residual),
             scratch.extremes,
             scratch.counts,
             out.flat,
