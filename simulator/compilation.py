@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What surrounds the compilation of a kernel: who is told of it, and whose turn it is.
 
-A kernel that is not in the cache (:mod:`simulator.kernel_cache`) takes up to a second to compile,
-all of a network's on a new machine ten and more. Those who watch are told, so that a command is not
-silent meanwhile. Of several processes that want the same kernel one compiles it; the others wait
-for their turn and then find it in the cache.
+A kernel that is not in the cache (:mod:`simulator.kernel_cache`) takes a second to compile, the
+largest six, all of a network's on a new machine ten and more. Those who watch are told, so that a
+command is not silent meanwhile. Of several processes that want the same kernel one compiles it; the
+others wait for their turn and then find it in the cache.
 
 Turns are locks on bytes of one file of the cache's folder, one byte for each kernel and signature.
 The system releases them when their process ends, however it ends. Where there are no such locks
@@ -18,18 +18,22 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from simulator.ownership import check_private_folder, foreign
 
-LONGEST_WAIT = 20.0  # seconds: the largest kernel takes one; whoever takes longer was stopped
+# Seconds: the largest kernel takes six where nobody else wants the core. Whoever takes longer than
+# this was stopped.
+LONGEST_WAIT = 60.0
 _LOOKS = 0.05  # seconds between two looks whether it is our turn
 LOCKS = ".turns"
 
 # (which op of how many), or None where the kernel is of no graph that is being run
 Place = tuple[int, int] | None
+Step = TypeVar("Step")
 _watchers: list[Callable[[Place], None]] = []
 _place = threading.local()
 _files: dict[Path, int | None] = {}  # folder to the open file: closing one would release all locks
@@ -45,9 +49,14 @@ def watched(watcher: Callable[[Place], None]) -> Iterator[None]:
         _watchers.remove(watcher)
 
 
-def at(number: int, total: int) -> None:
-    """Say that this thread runs op ``number`` of ``total``."""
-    _place.now = (number, total)
+def one_by_one(steps: Sequence[Step]) -> Iterator[tuple[int, Step]]:
+    """Yield steps with their numbers, 0 first; what compiles meanwhile is told to be theirs."""
+    try:
+        for number, step in enumerate(steps):
+            _place.now = (number + 1, len(steps))
+            yield number, step
+    finally:
+        _place.now = None
 
 
 @contextmanager

@@ -224,8 +224,7 @@ class Executor:
         last_use = {name: number for number, step in enumerate(steps) for name in step.operands}
         values: dict[str, Array] = {**graph.constants, graph.inputs[0]: images}
         counts = {}
-        for number, step in enumerate(steps):
-            compilation.at(number + 1, len(steps))
+        for number, step in compilation.one_by_one(steps):
             inner, result = step.kernel([values[name] for name in step.operands])
             values[step.result] = result.codes
             results: list[InnerResult | OpResult] = [*inner, result]

@@ -188,8 +188,7 @@ class _Worker:
         While one worker is here, the others cannot be: every microsecond counts for all of them.
         """
         made, counted = self.made, self.counted
-        for number, step in enumerate(steps):
-            compilation.at(number + 1, len(steps))
+        for _, step in compilation.one_by_one(steps):
             operands = [
                 made[source.name] if source.as_made else self._take(source)
                 for source in step.sources

@@ -23,7 +23,7 @@ Run = Callable[..., Finished]
 def again(warm: Run, demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Finished]:
     """The demo's job with other threads, another backend, and gates that cannot hold."""
     folder = tmp_path_factory.mktemp("again")
-    gates = ("--max-latency-ms", 1e-9, "--max-drop", -100, "--min-agreement", 100)
+    gates = ("--max-latency-ms", 1e-9, "--max-drop", -100, "--min-agreement", 99)
     engine = ("--threads", 3, "--gemm", "numba")
     return folder, warm(*demo.verify, "--out", folder, *engine, *gates, "--json", code=1)
 
@@ -32,7 +32,7 @@ def test_the_demo_takes_less_than_a_minute_and_says_where_its_report_is(demo: De
     assert demo.process.seconds < 60
     assert demo.process.err.endswith(f"report: {demo.folder / 'report.html'}\n")
     assert re.search(r"^verdict +YES", demo.process.out, re.MULTILINE)
-    gate = r"drop of top-1 +≤ 5 points +0.00 points +-1.03 to 1.03 +pass \(by the point estimate\)"
+    gate = r"drop of top-1 +≤ 5 points +\S+ points +-\S+ to \S+ +pass \(by the point estimate\)"
     assert re.search(gate, demo.process.out)
     assert "evaluate: 360/360" in demo.process.err
     assert "evaluate" not in demo.process.out
@@ -92,14 +92,14 @@ def test_gates_that_fail_give_exit_code_1_and_a_complete_run(
     folder, process = again
     result, _ = load_run(folder)
     assert not result.verdict.feasible
-    assert result.accuracy.agreement.integer_float == 100
-    assert len(result.verdict.failed) == 2, "all images agree"
+    assert result.accuracy.agreement.integer_float > 99
+    assert len(result.verdict.failed) == 2
     for failure in result.verdict.failed:
         assert f"gate failed: {failure}" in process.err
     assert "ESTIMATED latency is" in process.err
     assert "points below float (95 %: " in process.err
-    # 100 % of 360 images agree, which shows no more than some 99 % of all.
-    assert "gate undecided: integer agrees with float on 100.00 % of images" in process.err
+    # If all of 360 images agree, that shows no more than some 98.98 % of all.
+    assert "gate undecided: integer agrees with float on " in process.err
     outcomes = {found.name: found.outcome for found in result.verdict.results}
     assert outcomes == {
         **dict.fromkeys(("fits_sram", "placed", "reported_overflow"), "pass"),

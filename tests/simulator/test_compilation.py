@@ -137,10 +137,9 @@ def test_those_who_watch_are_told_of_what_is_compiled_alone(folder):
         assert told == [None]
         cached(signature_number, folder)(ARGUMENTS[0])
         assert told == [None]
-        compilation.at(3, 7)
-        try:
-            cached(signature_number, folder)(ARGUMENTS[1])
-        finally:
-            del compilation._place.now
-    cached(signature_number, folder)(ARGUMENTS[2])
-    assert told == [None, (3, 7)]
+        for number, size in compilation.one_by_one(ARGUMENTS[1:2]):
+            cached(signature_number, folder)(size)
+            assert number == 0
+        cached(signature_number, folder)(ARGUMENTS[2])
+    cached(signature_number, folder)(ARGUMENTS[3])
+    assert told == [None, (1, 1), None]

@@ -20,6 +20,7 @@ from simulator.errors import EnvironmentProblem
 from simulator.executor import Executor
 from simulator.gemm import BACKENDS, backend
 from simulator.graph.ops import MatMul
+from simulator.numerics import jit
 from simulator.numerics.jit import has_avx2
 from simulator.product_choice import (
     Choice,
@@ -129,10 +130,10 @@ def test_the_tiles_are_beaten_class_by_class(monkeypatch):
 def test_torch_is_not_tried_where_no_instruction_makes_it_fast(monkeypatch):
     pytest.importorskip("torch")
     measured = Measurements(monkeypatch, torch=1000.0)
-    monkeypatch.setattr(choosing, "cpu_features", lambda: {"avx2": True})
+    monkeypatch.setattr(jit, "cpu_features", lambda: {"avx2": True})
     choose(layers(), kept=nothing_kept())
     assert measured[0][1] == ["avx2", "blas"]
-    monkeypatch.setattr(choosing, "cpu_features", lambda: {"avx2": True, "amx-int8": True})
+    monkeypatch.setattr(jit, "cpu_features", lambda: {"avx2": True, "amx-int8": True})
     choose(layers(), kept=nothing_kept())
     assert measured[1][1] == ["avx2", "blas", "torch"]
 
