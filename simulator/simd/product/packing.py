@@ -331,11 +331,3 @@ def multiply_block(
                 sums_at + i * sums_stride + column,
                 sums_stride,
             )
-
-
-@kernel
-def start_sums(initial, count, sums):
-    """``sums[:count] = initial``, int32 [columns]."""
-    for i in range(count):
-        for j in range(sums.shape[1]):
-            sums[i, j] = initial[j]
