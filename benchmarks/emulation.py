@@ -4,7 +4,7 @@
 Peers (``--peers``), each at the batch that suits it best among a few, tried before:
 
 float           torch eager in float32, with timm's fused attention
-fake-quantized  fake quantization in torch, float64, as `aocq verify` runs it
+fake-quantized  fake quantization in torch, float64, as `aocq verify` compares op by op with
 onnxruntime     the same integers as an int8 QDQ model, in the form and with the graph optimisations
                 that suit it best: all are tried
 litert          LiteRT's kernels on the network quantized for `litert_ref`; beside them the emulator

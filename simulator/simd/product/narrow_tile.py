@@ -114,6 +114,8 @@ _i32_2 = _kernel_of(Lanes(False, False, 2))
 
 # Each in a function of its own, which is never inlined: all registers are needed. Each takes all
 # tiles of a group at once: handing over the arrays takes as long as tens of terms.
+# They are written out: made by a function, each would enclose an intrinsic, whose pickle differs in
+# every process, and no kernel would be found in the cache again.
 # ``tiles`` is int64 [tiles, 5]: where codes and lanes begin, the first column, how many rows, where
 # sums begin.
 
