@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.capture.residual_stream import arithmetic_source, residual_stream
+from aocq.capture.residual_stream import arithmetic_source, logits, residual_stream
 from aocq.methods.masks import lowest_code_wanted, scores_of
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer
@@ -121,18 +121,6 @@ def bits_of(
     if node.name == graph.input.name or node.name in logits(graph):
         return max(recipe.activation_bits, END_BITS)
     return recipe.activation_bits
-
-
-def logits(graph: FloatGraph) -> frozenset[str]:
-    """Return the network's result, and the nodes that it is moved, scaled or added up from."""
-    names, opened = set(), [graph.output.name]
-    while opened:
-        node = graph.node(opened.pop())
-        if node.op in ARITHMETIC:
-            names.add(node.name)
-        if node.op is FloatOp.ADD or node.op not in ARITHMETIC:
-            opened += node.inputs
-    return frozenset(names)
 
 
 def _share_scales_of_concatenations(

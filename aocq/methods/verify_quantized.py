@@ -9,10 +9,10 @@ import numpy as np
 
 from aocq.capture import FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.capture.residual_stream import residual_stream
+from aocq.capture.residual_stream import logits, residual_stream
 from aocq.capture.verify import parameters_of
 from aocq.capture.verify import verify as verify_graph
-from aocq.methods.base_ptq import END_BITS, logits
+from aocq.methods.base_ptq import END_BITS
 from aocq.methods.layernorm_parts import PARTS, part_name
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizer_entries import LARGEST, SMALLEST
