@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aocq.capture import FloatNode, FloatOp
 from aocq.capture.float_graph import patch_positions, sliced
-from aocq.methods.quantizers import LevelQuantizer, QuantizedWeight, Quantizer
+from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
 from simulator.errors import InputError
 
 Scales = NDArray[np.float64]
@@ -22,8 +22,12 @@ Shape = tuple[int, ...]
 
 
 def quantizer_scales(quantizer: Quantizer, shape: Shape) -> Scales:
-    """Return the scales of a tensor of ``shape`` that ``quantizer`` made codes of."""
-    if isinstance(quantizer, LevelQuantizer):
+    """Return the scales of a tensor of ``shape`` that ``quantizer`` made codes of.
+
+    Of codes with dynamic steps, those of a group whose factor is 1: sums of products of such codes,
+    each times its group's factor, have the scales that follow from it.
+    """
+    if not isinstance(quantizer, ActivationQuantizer):
         return np.full((1,) * len(shape), quantizer.scale)
     scales = quantizer.scale_array()
     return scales.reshape((1,) * (len(shape) - scales.ndim) + scales.shape)
