@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FloatGraph: a network in nineteen operations, for one image."""
+"""FloatGraph: a network in a few operations, for one image."""
 
 from __future__ import annotations
 
@@ -21,10 +21,15 @@ class FloatOp(StrEnum):
     MATMUL = "matmul"  # [transpose_b] of two nodes
     SOFTMAX = "softmax"  # over the last dimension
     UNARY = "unary"  # [function] see UNARY_FUNCTIONS
-    LAYERNORM = "layernorm"  # [weight, bias, epsilon] over the last dimension
+    # [weight, bias, epsilon] over the last dimension; with [centred] False an RMS norm, which
+    # divides by the root of the mean square and takes no mean away
+    LAYERNORM = "layernorm"
     # [gain, epsilon] gain x / max(‖x‖, epsilon) over the last dimension; gain (heads, 1, 1) or (1)
     L2NORM = "l2norm"
     ADD = "add"  # of two nodes; the second may repeat, as ``broadcast_to`` does
+    # [order] x H / √order in blocks of the last dimension; H of ±1, symmetric: its own inverse
+    HADAMARD = "hadamard"
+    REQUANTIZE = "requantize"  # the same values, which get codes of their own as an operand
     SCALE = "scale"  # [factor] times a positive constant
     MEAN = "mean"  # [axis]
     CONCAT = "concat"  # [axis]
@@ -52,6 +57,8 @@ ARITHMETIC = frozenset(
         FloatOp.ADD,
         FloatOp.MEAN,
         FloatOp.CONCAT,
+        FloatOp.HADAMARD,
+        FloatOp.REQUANTIZE,
     }
 )
 # Operations that move values from one place to another; zeros may come in.
@@ -123,6 +130,11 @@ def readers_of(graph: FloatGraph) -> dict[str, list[FloatNode]]:
         for name in node.inputs:
             readers.setdefault(name, []).append(node)
     return readers
+
+
+def is_centred(node: FloatNode) -> bool:
+    """Return whether a LAYERNORM takes the mean away: an RMS norm does not."""
+    return bool(node.attributes.get("centred", True))
 
 
 def sliced(node: FloatNode) -> range:
