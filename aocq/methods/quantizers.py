@@ -269,11 +269,12 @@ class DynamicQuantizer:
     def __call__(self, x: Tensor) -> Tensor:
         """Quantize and dequantize ``x`` (fake quantization)."""
         codes, factors = self.split(x)
-        real = codes.unflatten(-1, (-1, self.group)) * (factors * self.scale)[..., None]
+        real: Tensor = codes.unflatten(-1, (-1, self.group)) * (factors * self.scale)[..., None]
         return real.flatten(-2).to(x.dtype)
 
 
-Quantizer = ActivationQuantizer | LevelQuantizer | DynamicQuantizer
+StaticQuantizer = ActivationQuantizer | LevelQuantizer
+Quantizer = StaticQuantizer | DynamicQuantizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
