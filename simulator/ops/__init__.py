@@ -25,6 +25,7 @@ from simulator.graph.ops import (
     Quantize,
     Rescale,
     Reshape,
+    ScaledMatMul,
     ShiftGelu,
     Shiftmax,
     Slice,
@@ -54,6 +55,7 @@ from simulator.ops import (
     mul,
     quantize,
     rescale,
+    scaled_matmul,
     shift_gelu,
     shiftmax,
     softmax,
@@ -72,6 +74,7 @@ __all__ = ["BEHAVIOURS", "Behaviour", "GroupKernel", "Kernel", "OpResult"]
 BEHAVIOURS: Mapping[type[Op], Behaviour] = MappingProxyType(
     {
         MatMul: matmul.BEHAVIOUR,
+        ScaledMatMul: scaled_matmul.BEHAVIOUR,
         Rescale: rescale.BEHAVIOUR,
         Add: add.BEHAVIOUR,
         LayerNorm: layernorm.BEHAVIOUR,
