@@ -40,9 +40,7 @@ class Steps:
     form: StepForm
 
 
-def dynamic_steps(
-    graph: FloatGraph, options: AocqOptions, limits: ChipLimits
-) -> dict[str, Steps]:
+def dynamic_steps(graph: FloatGraph, options: AocqOptions, limits: ChipLimits) -> dict[str, Steps]:
     """Return the operands that have dynamic steps by what is asked for and the chip allows."""
     found = {}
     for node in graph.nodes:
