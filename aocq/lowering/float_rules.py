@@ -95,8 +95,8 @@ def _constant(lowering: MixedLowering, node: FloatNode) -> None:
     """The real values, fake-quantized where the constant has a quantizer."""
     model = lowering.builder.model
     real = model.parameter(node.attributes["parameter"]).reshape(node.shape)
-    quantizer = model.activations.get(node.name)
-    if quantizer is not None:
+    if node.name in model.activations:
+        quantizer = lowering.builder.quantizer(node)
         real = (quantizer.integer_codes(real) - quantizer.zero_point) * model.scales(node.name)
     lowering.builder.graph.constant(node.name, real, FLOAT32)
 

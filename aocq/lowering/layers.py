@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from aocq.capture import FloatNode
 from aocq.lowering.builder import Builder, along_channels
+from aocq.lowering.operand_codes import scaling
 from aocq.methods.scales import compressed, product_scales
-from simulator.graph.ops import MatMul, Requantization
+from simulator.graph.ops import MatMul, Requantization, ScaledMatMul
 from simulator.numerics.integer_type import IntType
 
 
@@ -26,14 +28,15 @@ def linear(builder: Builder, node: FloatNode) -> None:
 
 def layer(
     builder: Builder, node: FloatNode, name: str, requantize: Requantization, **residual: Any
-) -> MatMul:
+) -> MatMul | ScaledMatMul:
     """Return a layer's matrix product; its integer bias contains the input's zero point."""
     x = builder.tensor(node.inputs[0])
     weight = builder.model.weights[node.attributes["weight"]]
     bias = builder.model.bias_codes(node)
     codes = bias - x.zero_point * weight.codes.sum(axis=1, dtype=np.int64)
     bias_type = IntType(bits=builder.profile.accumulator_of("linear").bias_bits)
-    return MatMul(
+    return _product(
+        scaling(builder, node),
         name=name,
         a=x.name,
         b=builder.constant(f"{node.name}.weight", weight.codes, IntType(bits=weight.bits)),
@@ -52,7 +55,8 @@ def matmul(builder: Builder, node: FloatNode) -> None:
     sums = product_scales(node, *map(builder.model.scales, node.inputs))
     factors = along_channels(f"{node.name} (its sums)", compressed(sums))
     builder.graph.append(
-        MatMul(
+        _product(
+            scaling(builder, node),
             name=node.name,
             a=a.name,
             b=b.name,
@@ -64,3 +68,8 @@ def matmul(builder: Builder, node: FloatNode) -> None:
             ),
         )
     )
+
+
+def _product(scaled: Mapping[str, Any], **operands: Any) -> MatMul | ScaledMatMul:
+    """Return a matrix product, of operands with dynamic steps where ``scaled`` is not empty."""
+    return ScaledMatMul(**operands, **scaled) if scaled else MatMul(**operands)

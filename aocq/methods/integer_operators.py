@@ -36,7 +36,7 @@ def completed(
         if isinstance(quantizer, LevelQuantizer):
             bits = limits.probability_bits(recipe)
             quantizers[name] = quantizer.of_probability_codes(bits) if is_softmax else quantizer
-        elif not is_softmax:
+        elif isinstance(quantizer, ActivationQuantizer) and not is_softmax:
             # Rounded again: a ratio times the smallest scale may miss the largest by a bit.
             largest = quantizer.scale * max(quantizer.alpha or (1.0,))
             largest = activation_form(limits).nearest(largest)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -17,9 +17,15 @@ from pydantic import (
     model_validator,
 )
 
-from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer, Quantizer
+from aocq.methods.quantizers import (
+    ActivationQuantizer,
+    DynamicQuantizer,
+    LevelQuantizer,
+    Quantizer,
+)
 from simulator.numerics.integer_type import IntType
 
+LARGEST_GROUP = 1 << 28  # elements of a tensor
 WIDEST = 16  # bits of a code, and of a level: operands of a product have no more
 # Of scales, and of ratios of scales: all that float32 values can ask for in 16 bits; products of a
 # few of them are still numbers that float64 holds.
@@ -106,18 +112,48 @@ class LevelEntry(Entry):
         )
 
 
-UNIFORM, LEVELS = "uniform quantizer", "levels"
+class DynamicEntry(Entry):
+    """A :class:`DynamicQuantizer`."""
+
+    base: UniformEntry
+    bits: Annotated[int, Field(ge=2, le=8)]
+    group: Annotated[int, Field(ge=1, le=LARGEST_GROUP)]
+    form: Literal["multiplier", "power_of_two"]
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        base = self.base.quantizer()
+        if base.zero_point or base.alpha or base.table_scale or base.axis != -1:
+            raise ValueError("base: has one scale, and neither zero_point nor alpha nor axis")
+        if not base.type.signed or base.type.bits < self.bits:
+            raise ValueError(f"base: wanted signed codes of {self.bits} bits or more")
+        return self
+
+    def quantizer(self) -> DynamicQuantizer:
+        """Return the quantizer of the entry."""
+        return DynamicQuantizer(
+            base=self.base.quantizer(), bits=self.bits, group=self.group, form=self.form
+        )
+
+
+UNIFORM, LEVELS, DYNAMIC = "uniform quantizer", "levels", "dynamic quantizer"
 QuantizerEntry = Annotated[
-    Annotated[UniformEntry, Tag(UNIFORM)] | Annotated[LevelEntry, Tag(LEVELS)],
-    Discriminator(lambda entry: LEVELS if _has_levels(entry) else UNIFORM),
+    Annotated[UniformEntry, Tag(UNIFORM)]
+    | Annotated[LevelEntry, Tag(LEVELS)]
+    | Annotated[DynamicEntry, Tag(DYNAMIC)],
+    Discriminator(lambda entry: _kind(entry)),
 ]
 
 
-def _has_levels(entry: Any) -> bool:
-    return isinstance(entry, LevelEntry) or (isinstance(entry, dict) and "levels" in entry)
+def _kind(entry: Any) -> str:
+    """Return which kind an entry is, by a key that the others do not have."""
+    for entry_class, key, kind in ((LevelEntry, "levels", LEVELS), (DynamicEntry, "base", DYNAMIC)):
+        if isinstance(entry, entry_class) or (isinstance(entry, dict) and key in entry):
+            return kind
+    return UNIFORM
 
 
-_ENTRY: TypeAdapter[UniformEntry | LevelEntry] = TypeAdapter(QuantizerEntry)
+_ENTRY: TypeAdapter[UniformEntry | LevelEntry | DynamicEntry] = TypeAdapter(QuantizerEntry)
 
 
 def quantizer_to_plain(quantizer: Quantizer) -> dict[str, Any]:
@@ -128,6 +164,13 @@ def quantizer_to_plain(quantizer: Quantizer) -> dict[str, Any]:
             "thresholds": list(quantizer.thresholds),
             "scale": quantizer.scale,
             "bits": quantizer.bits,
+        }
+    if isinstance(quantizer, DynamicQuantizer):
+        return {
+            "base": quantizer_to_plain(quantizer.base),
+            "bits": quantizer.bits,
+            "group": quantizer.group,
+            "form": quantizer.form,
         }
     return {
         "type": str(quantizer.type),

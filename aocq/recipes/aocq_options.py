@@ -16,6 +16,7 @@ from aocq.recipes.fields import STRICT, Option, check_fields
 Alpha = Literal["none", "pot3", "pot5", "pot7", "free"]
 Rounding = Literal["nearest", "gptq", "adaround"]
 Loss = Literal["mse", "token_norm"]
+RowSteps = Literal["none", "scores", "projection", "attention", "all"]
 PresetName = Literal["fast", "default", "paper"]
 
 
@@ -54,6 +55,14 @@ class AocqOptions:
         codes), or ``gamma`` of the LayerNorm that reads the block's result
     class_token_weight
         how many times an ordinary token the class token counts
+    row_steps
+        which operands of products have a step for each row, found as the chip runs: queries and
+        keys (``scores``), the input of attention's projection (``projection``), both
+        (``attention``), or also what LayerNorm and functions hand to layers (``all``). They are
+        the results of rotations and requantizations in front of products
+    block_steps
+        whether what a function hands to a layer (fc2's input) has a power of two for each block of
+        the sum, found as the chip runs
 
     Raises
     ------
@@ -102,6 +111,16 @@ class AocqOptions:
             bounds=Interval(ge=0.01, le=1000),
         ),
     ] = 8.0
+    row_steps: Annotated[
+        RowSteps,
+        Option(
+            "operands with a step for each row, found as the chip runs: queries and keys, the "
+            "projection's input, both, or the inputs of the other layers too"
+        ),
+    ] = "none"
+    block_steps: Annotated[
+        bool, Option("a power of two for each block of fc2's input, found as the chip runs")
+    ] = False
 
     def __post_init__(self) -> None:
         """Refuse what no field can be."""

@@ -15,6 +15,7 @@ from simulator.profile import GraphLayerNorm, NpuProfile
 
 Granularity = Literal["per_tensor", "per_channel"]
 Scales = Literal["any", "power_of_two"]
+RowScale = Literal["none", "power_of_two", "multiplier"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,11 @@ class ChipLimits:
     layernorm_part_bits
         width of the tensors inside LayerNorm on a chip that computes it as a graph of operators:
         their ranges are observed too; None: it has an operator of its own
+    row_scale
+        of operands of products, whether each row's step is found as the chip runs, and its form
+    block
+        terms of a product's sum that share a step, a power of two found as the chip runs: their
+        sum is shifted; 0: it has none
 
     Raises
     ------
@@ -71,6 +77,8 @@ class ChipLimits:
     channel_factor_bits: Annotated[int, Interval(ge=2, le=16)] = 8
     fused_add: bool = False
     layernorm_part_bits: Literal[8, 16] | None = None
+    row_scale: RowScale = "none"
+    block: Annotated[int, Interval(ge=0, le=1 << 16)] = 0
 
     def __post_init__(self) -> None:
         """Refuse what no field can be."""
@@ -112,6 +120,8 @@ def limits_of(profile: NpuProfile, recipe: Recipe) -> ChipLimits:
         channel_factor_bits=norm.channel_factor_bits,
         fused_add=profile.residual.fused_add,
         layernorm_part_bits=norm.part_bits if isinstance(norm, GraphLayerNorm) else None,
+        row_scale=(profile.dynamic and profile.dynamic.row_scale) or "none",
+        block=profile.dynamic.block if profile.dynamic else 0,
     )
 
 
@@ -199,6 +209,18 @@ _RULES = (
     _Rule(
         lambda model, chip: chip.zero_point in {"asymmetric", model.zero_point},
         'activation.zero_point = "symmetric", the model has zero points',
+    ),
+    _Rule(
+        # A multiplier can be 2^k.
+        lambda model, chip: (
+            model.row_scale in {"none", chip.row_scale} or chip.row_scale == "multiplier"
+        ),
+        'dynamic.row_scale = "{chip.row_scale}", the model has steps by row in the form '
+        '"{model.row_scale}"',
+    ),
+    _Rule(
+        lambda model, chip: model.block in {0, chip.block},
+        "dynamic.block = {chip.block}, the model has steps for blocks of {model.block} terms",
     ),
 )
 

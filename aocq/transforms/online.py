@@ -12,7 +12,7 @@ Source: QuaRot (arXiv 2404.00456), online Hadamard products.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -22,7 +22,7 @@ from torch import Tensor
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import LAYOUT
 from aocq.capture.passes import keeps_channels
-from aocq.capture.residual_stream import arithmetic_source, logits
+from aocq.capture.residual_stream import arithmetic_source, logits, residual_stream
 from aocq.capture.tracing import readings
 from aocq.transforms.editing import Editing
 from aocq.transforms.heads import Values, mixes_probabilities, value_paths
@@ -44,65 +44,70 @@ Statistics = Mapping[str, ChannelStatistics]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A tensor that is rotated: ``name``, whose values ``source`` makes, for the ``layers``."""
+class Balanced:
+    """A tensor whose channels can be balanced, by its ``name``.
+
+    Attributes
+    ----------
+    source
+        the node that makes its values
+    layers
+        the linear layers that read them, and nothing else does
+    """
 
     name: str
     source: FloatNode
     layers: tuple[FloatNode, ...]
-    # Whether nothing but the layers reads the values that ``source`` makes, nor zeros beside them.
-    alone: bool
 
 
-def places(graph: FloatGraph, makers: frozenset[FloatOp]) -> list[Place]:
-    """Return the inputs of linear layers that ``makers`` make, but for those of the logits.
+def rotated_layers(graph: FloatGraph, makers: frozenset[FloatOp]) -> dict[str, list[FloatNode]]:
+    """Return the linear layers whose inputs ``makers`` make, by the tensor that they read.
 
-    In front of layout operations that keep the channels, so that a tensor is rotated once for all
-    of its readers.
+    But for those of the logits, and those that read the residual stream.
     """
-    last = logits(graph)
+    apart = logits(graph) | residual_stream(graph)
     found: dict[str, list[FloatNode]] = {}
     for layer in graph.nodes:
-        if layer.op is FloatOp.LINEAR and layer.name not in last:
+        if layer.op is FloatOp.LINEAR and layer.name not in logits(graph):
             source = arithmetic_source(graph, layer.inputs[0])
-            if source.op in makers:
-                found.setdefault(_first_place(graph, layer.inputs[0]), []).append(layer)
-    return [
-        Place(name, arithmetic_source(graph, name), tuple(layers), _alone(graph, name, layers))
-        for name, layers in found.items()
-    ]
+            if source.op in makers and source.name not in apart:
+                found.setdefault(layer.inputs[0], []).append(layer)
+    return found
 
 
-def _first_place(graph: FloatGraph, name: str) -> str:
-    """Return the first tensor back from ``name`` whose channels only moves of whole tokens follow.
+def balanced(graph: FloatGraph, makers: frozenset[FloatOp]) -> list[Balanced]:
+    """Return the tensors whose channels can be balanced in front of rotations."""
+    rotated = [layer for layers in rotated_layers(graph, makers).values() for layer in layers]
+    names = {layer.name for layer in rotated}
+    by_source: dict[str, list[FloatNode]] = {}
+    for layer in rotated:
+        by_source.setdefault(arithmetic_source(graph, layer.inputs[0]).name, []).append(layer)
+    found = []
+    for name, layers in by_source.items():
+        source = graph.node(name)
+        alone = {reading.reader.name for reading in readings(graph, name, LAYOUT)} <= names
+        whole = source.op is FloatOp.MATMUL or all(
+            keeps_channels(after, before)
+            for layer in layers
+            for after, before in _moves(graph, layer.inputs[0])
+        )
+        # Zeros that come in are none any more when a mean was taken away.
+        padded = any(
+            after.op is FloatOp.PAD for layer in layers for after, _ in _moves(graph, layer.inputs[0])
+        )
+        if alone and whole and not padded and source.op in _BALANCES:
+            read = layers[0].inputs[0] if source.op is FloatOp.MATMUL else name
+            found.append(Balanced(read, source, tuple(layers)))
+    return found
 
-    And which nothing reads but linear layers.
-    """
+
+def _moves(graph: FloatGraph, name: str) -> Iterator[tuple[FloatNode, FloatNode]]:
+    """Yield the layout nodes between a tensor and what makes its values, with what they read."""
     node = graph.node(name)
     while node.op in LAYOUT:
         before = graph.node(node.inputs[0])
-        read = readings(graph, before.name, LAYOUT)
-        if not keeps_channels(node, before) or any(
-            reading.reader.op is not FloatOp.LINEAR for reading in read
-        ):
-            break
+        yield node, before
         node = before
-    return node.name
-
-
-def _alone(graph: FloatGraph, name: str, layers: list[FloatNode]) -> bool:
-    source = arithmetic_source(graph, name)
-    names = {layer.name for layer in layers}
-    if any(found.reader.name not in names for found in readings(graph, source.name, LAYOUT)):
-        return False
-    between = [graph.node(layer.inputs[0]) for layer in layers]
-    while between:
-        node = between.pop()
-        if node.op is FloatOp.PAD:
-            return False
-        if node.op in LAYOUT:
-            between.append(graph.node(node.inputs[0]))
-    return True
 
 
 def rotate_inputs(
@@ -117,33 +122,22 @@ def rotate_inputs(
     most
         largest order
     block
-        order that is wanted where it divides the channels; 0: the largest one
+        largest order that is wanted; 0: none
     """
     editing = Editing(graph)
-    for place in places(graph, makers):
-        width = editing.nodes[place.name].shape[-1]
+    for name, layers in rotated_layers(graph, makers).items():
+        width = editing.nodes[name].shape[-1]
         order = largest_order(width, min(block or most, most))
         if order < 2:
             continue
-        readers = _readers_through_layout(graph, place)
-        editing.put_behind(place.name, FloatOp.HADAMARD, readers, order=order)
+        readers = [layer.name for layer in layers]
+        editing.put_behind(name, FloatOp.HADAMARD, readers, order=order)
         rotation = block_rotation(width, order)
-        for layer in place.layers:
-            weight = editing.value(layer.name, "weight")
+        for layer in readers:
+            weight = editing.value(layer, "weight")
             assert weight is not None
-            editing.set(layer.name, "weight", weight @ rotation)
+            editing.set(layer, "weight", weight @ rotation)
     return editing.graph()
-
-
-def _readers_through_layout(graph: FloatGraph, place: Place) -> frozenset[str]:
-    """Return the direct readers of a place on the way to its layers."""
-    wanted: set[str] = set()
-    for layer in place.layers:
-        node = layer
-        while place.name not in node.inputs:
-            node = graph.node(node.inputs[0])
-        wanted.add(node.name)
-    return frozenset(wanted)
 
 
 def balance_inputs(
@@ -156,21 +150,17 @@ def balance_inputs(
     Parameters
     ----------
     statistics
-        by name of the tensor in front of the layers, see :func:`places`
+        by name, see :func:`balanced`
     """
     editing = Editing(graph)
     paths = {path.product.name: path for path in value_paths(graph)}
-    for place in places(graph, makers):
-        if not place.alone or place.name not in statistics:
-            continue
-        balance = _BALANCES.get(place.source.op)
-        if balance is not None:
-            balance(editing, place, statistics[place.name], paths)
+    for place in balanced(graph, makers):
+        _BALANCES[place.source.op](editing, place, statistics[place.name], paths)
     return editing.graph()
 
 
 def _balance_norm(
-    editing: Editing, place: Place, seen: ChannelStatistics, _: Mapping[str, Values]
+    editing: Editing, place: Balanced, seen: ChannelStatistics, _: Mapping[str, Values]
 ) -> None:
     """Fold α and the means into γ and β of a LayerNorm, and into the layers behind it."""
     alpha = _alpha(editing, place.layers, seen)
@@ -184,7 +174,7 @@ def _balance_norm(
 
 
 def _balance_values(
-    editing: Editing, place: Place, seen: ChannelStatistics, paths: Mapping[str, Values]
+    editing: Editing, place: Balanced, seen: ChannelStatistics, paths: Mapping[str, Values]
 ) -> None:
     """Fold α and the means into the layer that makes attention's values."""
     path = paths.get(place.source.name)
@@ -235,5 +225,5 @@ def _alpha(
 
 
 _BALANCES: Mapping[
-    FloatOp, Callable[[Editing, Place, ChannelStatistics, Mapping[str, Values]], None]
+    FloatOp, Callable[[Editing, Balanced, ChannelStatistics, Mapping[str, Values]], None]
 ] = MappingProxyType({FloatOp.LAYERNORM: _balance_norm, FloatOp.MATMUL: _balance_values})

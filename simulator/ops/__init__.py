@@ -30,6 +30,7 @@ from simulator.graph.ops import (
     Quantize,
     Rescale,
     Reshape,
+    ScaledMatMul,
     ShiftGelu,
     Shiftmax,
     Slice,
@@ -63,6 +64,7 @@ from simulator.ops import (
     mul,
     quantize,
     rescale,
+    scaled_matmul,
     shift_gelu,
     shiftmax,
     softmax,
@@ -81,6 +83,7 @@ __all__ = ["BEHAVIOURS", "Behaviour", "GroupKernel", "Kernel", "OpResult"]
 BEHAVIOURS: Mapping[type[Op], Behaviour] = MappingProxyType(
     {
         MatMul: matmul.BEHAVIOUR,
+        ScaledMatMul: scaled_matmul.BEHAVIOUR,
         Rescale: rescale.BEHAVIOUR,
         Add: add.BEHAVIOUR,
         LayerNorm: layernorm.BEHAVIOUR,

@@ -34,6 +34,23 @@ class ActivationSection(Section):
     scale: Scales = "any"
 
 
+class DynamicSection(Section):
+    """Steps of matrix products' operands that are found as the chip runs.
+
+    ``row_scale``: one for each row (token, or token and head), applied to the sums. ``block``:
+    a power of two for each so many terms of a sum, whose partial sum is shifted; 0: there are none.
+    """
+
+    row_scale: Literal["power_of_two", "multiplier"] | None = None
+    block: Annotated[int, Field(ge=0, le=1 << 16)] = 0
+
+    @model_validator(mode="after")
+    def _blocks_are_powers_of_two(self) -> Self:
+        if self.block and (self.block < 8 or self.block & (self.block - 1)):
+            raise ValueError(f"block = {self.block}: must be 0 or a power of two of 8 to 2^16")
+        return self
+
+
 class WeightSection(Section):
     """Weights of matrix products."""
 

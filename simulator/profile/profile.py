@@ -30,6 +30,7 @@ from simulator.profile.aliases import normalised
 from simulator.profile.arithmetic import (
     AccumulatorSection,
     ActivationSection,
+    DynamicSection,
     RescaleSection,
     WeightSection,
 )
@@ -84,6 +85,7 @@ class NpuProfile(Section):
     format: Literal[1]
     activation: ActivationSection
     weight: WeightSection
+    dynamic: DynamicSection | None = None
     accumulator: AccumulatorSection
     rescale: RescaleSection
     residual: ResidualSection

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from elementwise_graphs import ELEMENTWISE_CASES
+from scaled_product_graphs import SCALED_CASES
 from simd_graphs import IN_REGISTERS, SIMD_CASES
 from small_graphs import (
     S4,
@@ -48,6 +49,7 @@ from simulator.graph.ops import (
     Quantize,
     Rescale,
     Reshape,
+    ScaledMatMul,
     Shiftmax,
     Slice,
     Softmax,
@@ -318,6 +320,7 @@ PER_HEAD = [[[0.25]], [[0.03]]]
 ONE_SIGN = np.linspace(0.1, 3, 24).reshape(6, 4)
 CASES: Mapping[type[Op], Mapping[str, Build]] = {
     **ELEMENTWISE_CASES,
+    ScaledMatMul: SCALED_CASES,
     MatMul: {
         "weights": _linear,
         "large weights": lambda d: _linear(d, weights=ODD_WEIGHTS, shift=(10,)),

@@ -65,6 +65,7 @@ COMMON_SCALE = {
 DEFAULTS: Mapping[type[Op], Mapping[str, Any]] = MappingProxyType(
     {
         ops.MatMul: {"transpose_b": False, "multiplier": (1,), "shift": (6,)},
+        ops.ScaledMatMul: {"transpose_b": False, "block": 0, "multiplier": (1,), "shift": (11,)},
         ops.Rescale: {"multiplier": (1,), "shift": (1,)},
         ops.Add: {"multiplier_a": (3,), "multiplier_b": (5,), "shift": 3},
         ops.LayerNorm: {

@@ -32,9 +32,10 @@ from aocq.methods.base_ptq import (
     multiplied_with_activations,
     probabilities_quantizer,
 )
+from aocq.methods.dynamic_steps import WIDEST_BASE, Steps, dynamic_steps
 from aocq.methods.masks import lowest_code_wanted, scores_of
 from aocq.methods.operands import row_blocks
-from aocq.methods.quantizers import ActivationQuantizer
+from aocq.methods.quantizers import ActivationQuantizer, DynamicQuantizer, Quantizer
 from aocq.methods.ranges import activation_quantizer, quantize_weight
 from aocq.methods.scale_form import activation_form, weight_form
 from aocq.recipes.limits import ChipLimits
@@ -166,6 +167,7 @@ class InitialScales:
         self.symmetric = multiplied_with_activations(graph)
         self.parts = shared_parts(graph)
         self.without_codes = without_codes(graph, limits)
+        self.dynamic = dynamic_steps(graph, recipe.aocq, limits)
         self.balanced = form(recipe, limits) != "none"
         self.readers = linear_readers(graph) if balances_inputs(recipe, limits) else {}
         self.columns = {
@@ -184,7 +186,7 @@ class InitialScales:
 
     def of_block(
         self, block: Block, source: Tensor, known: Mapping[str, Tensor] = MappingProxyType({})
-    ) -> dict[str, ActivationQuantizer]:
+    ) -> dict[str, Quantizer]:
         """Return s0 of a block's tensors; parts of a concatenation share its quantizer.
 
         ``source`` are the float network's values where the block starts, [images, ...], and
@@ -203,7 +205,7 @@ class InitialScales:
                 chosen[part] = chosen[whole]
         return chosen
 
-    def choose(self, node: FloatNode, values: Mapping[str, Tensor]) -> ActivationQuantizer:
+    def choose(self, node: FloatNode, values: Mapping[str, Tensor]) -> Quantizer:
         """Return the quantizer of an arithmetic node.
 
         ``values`` [images, tokens, C] are the float network's, by node, where :meth:`needs_values`.
@@ -217,6 +219,8 @@ class InitialScales:
             return self._plain(name, limits.residual_bits)
         if name in self.columns:
             return self.input_quantizer(node, EXPONENT)
+        if name in self.dynamic:
+            return self._dynamic(name, self.dynamic[name])
         if node.op is FloatOp.LINEAR and name in self.symmetric:
             return self._operands(node)
         return self._plain(name, bits_of(self.graph, node, self.stream, recipe, limits))
@@ -271,6 +275,18 @@ class InitialScales:
         seen = self.seen[name]
         low, high = float(seen.low.min()), float(seen.high.max())
         return activation_quantizer(low, high, bits, zero_point, activation_form(self.limits))
+
+    def _dynamic(self, name: str, steps: Steps) -> DynamicQuantizer:
+        """Return dynamic steps on wide codes of the whole range: nothing is clipped."""
+        base, bits = IntType(bits=WIDEST_BASE), self.recipe.activation_bits
+        form = activation_form(self.limits)
+        scale = form.nearest(float(self.seen[name].magnitude.max()) / base.high)
+        return DynamicQuantizer(
+            base=ActivationQuantizer(type=base, scale=scale, zero_point=0),
+            bits=bits,
+            group=steps.group,
+            form=steps.form,
+        )
 
     def _operands(self, node: FloatNode) -> ActivationQuantizer:
         """One scale each for queries, keys and values: rows of one layer, so it costs nothing.

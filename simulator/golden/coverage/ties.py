@@ -13,7 +13,7 @@ from simulator.graph.bounds import intermediates
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import accumulator_of
 from simulator.graph.ops import MatMul, Rescale
-from simulator.graph.ops.products import residual_factors
+from simulator.graph.ops.onto_residual import residual_factors
 from simulator.graph.ranges import Interval, centred_range
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.rescaling import LeftShift, ZeroPointStage

@@ -21,7 +21,7 @@ from simulator.golden.one_op import of_op
 from simulator.graph.graph import IntGraph, Role, Tensor
 from simulator.graph.op import Op, Requantization, residual_of
 from simulator.graph.ops import SPECS, MatMul
-from simulator.graph.ops.products import residual_factors
+from simulator.graph.ops.onto_residual import residual_factors
 from simulator.numerics.float_type import Array
 from simulator.numerics.integer_type import IntArray, IntType, Overflow
 from simulator.numerics.requantization import Requantizer

@@ -29,6 +29,7 @@ from simulator.graph.ops import (
     normalization,
     products,
     real,
+    scaled_product,
     softmax,
     softmax_ita,
     softmax_polynomial,
@@ -45,6 +46,7 @@ from simulator.graph.ops.lookup import InterpolatedLookup, Lookup
 from simulator.graph.ops.normalization import L2Norm, LayerNorm, LayerNormBisection
 from simulator.graph.ops.products import MatMul, Mean
 from simulator.graph.ops.real import Dequantize, Quantize
+from simulator.graph.ops.scaled_product import ScaledMatMul
 from simulator.graph.ops.softmax import Softmax
 from simulator.graph.ops.softmax_ita import SoftmaxIta
 from simulator.graph.ops.softmax_polynomial import Shiftmax, SoftmaxIBert, SoftmaxLog2
@@ -80,6 +82,7 @@ __all__ = [
     "Requantization",
     "Rescale",
     "Reshape",
+    "ScaledMatMul",
     "ShiftGelu",
     "Shiftmax",
     "Slice",
@@ -102,6 +105,7 @@ SPECS: Mapping[type[Op], OpSpec] = MappingProxyType(
         spec.op: spec
         for family in (
             products,
+            scaled_product,
             elementwise,
             common_scale,
             lookup,
