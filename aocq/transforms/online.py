@@ -65,12 +65,12 @@ def rotated_layers(graph: FloatGraph, makers: frozenset[FloatOp]) -> dict[str, l
 
     But for those of the logits, and those that read the residual stream.
     """
-    apart = logits(graph) | residual_stream(graph)
+    last, stream = logits(graph), residual_stream(graph)
     found: dict[str, list[FloatNode]] = {}
     for layer in graph.nodes:
-        if layer.op is FloatOp.LINEAR and layer.name not in logits(graph):
+        if layer.op is FloatOp.LINEAR and layer.name not in last:
             source = arithmetic_source(graph, layer.inputs[0])
-            if source.op in makers and source.name not in apart:
+            if source.op in makers and source.name not in stream:
                 found.setdefault(layer.inputs[0], []).append(layer)
     return found
 
