@@ -12,6 +12,7 @@ from aocq.transforms.heads import rotate_heads
 from aocq.transforms.online import balance_inputs, balanced, rotate_inputs
 from aocq.transforms.operands import requantize_inputs, requantize_products
 from aocq.transforms.statistics import channel_statistics
+from aocq.transforms.stream import rotate_stream
 
 # Who makes the inputs of layers: LayerNorms those of qkv and fc1, functions that of fc2, products
 # that of attention's projection.
@@ -22,7 +23,7 @@ PRODUCTS = frozenset({FloatOp.MATMUL})
 
 def changes_network(options: AocqOptions, limits: ChipLimits) -> bool:
     """Return whether :func:`transformed` changes a network at all."""
-    asked = options.rotate_heads or options.hadamard != "none"
+    asked = options.rotate_heads or options.hadamard != "none" or _whole_stream(options, limits)
     return asked or _steps(options, limits) != "none" or _in_blocks(options, limits)
 
 
@@ -37,6 +38,8 @@ def transformed(
         some of the calibration images, of which balanced channels get their factors; preprocessed,
         [count, channels, height, width]
     """
+    if _whole_stream(options, limits):
+        graph = rotate_stream(graph)
     rotated = _rotated(options)
     if rotated and options.balance_inputs:
         names = [place.name for place in balanced(graph, rotated)]
@@ -46,6 +49,12 @@ def transformed(
     if rotated:
         graph = rotate_inputs(graph, rotated, limits.hadamard_order, options.hadamard_block)
     return _with_operands(graph, options, limits)
+
+
+def _whole_stream(options: AocqOptions, limits: ChipLimits) -> bool:
+    """Return whether the stream is rotated: where no factors hold its channels balanced."""
+    without = limits.channel_factor == "none" or limits.activation_granularity == "per_tensor"
+    return options.rotate_stream == "always" or (options.rotate_stream == "unbalanced" and without)
 
 
 def _rotated(options: AocqOptions) -> frozenset[FloatOp]:
