@@ -63,7 +63,7 @@ def shift_groups(  # type: ignore[no-untyped-def]
     """
     zero, least, most = np.int32(zero_point), np.int32(low), np.int32(high)
     mask, one = np.int32(high - low), np.int32(1)
-    saturated = 0
+    saturated = np.int64(0)
     for i in range(groups.shape[0]):
         shift = np.int32(min(np.int64(exponents[i]), offsets.shape[1] - 1))
         bias, if_negative, if_odd = offsets[0, shift], offsets[1, shift], offsets[2, shift]
@@ -79,7 +79,7 @@ def shift_groups(  # type: ignore[no-untyped-def]
             if wrap:
                 fitted = np.int32(np.int32(np.int32(code - least) & mask) + least)
             out[i, c] = fitted
-        saturated += outside
+        saturated += np.int64(outside)
     return saturated
 
 

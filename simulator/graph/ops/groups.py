@@ -93,8 +93,8 @@ class GroupQuantize(Op):
         r[g] = floor(h * 2^S / max(maximum[g], 1))
         y[c] = fit(round((a[c] - z_a) * r[g] >> S))
 
-    One unit of y is worth maximum[g] / h units of a: a row factor of the product that reads y. y has
-    no zero point. Of a group's own maximum no code lies beyond ±h.
+    One unit of y is worth maximum[g] / h units of a: a row factor of the product that reads y. y
+    has no zero point. Of a group's own maximum no code lies beyond ±h.
 
     Attributes
     ----------

@@ -29,10 +29,11 @@ class Hadamard(Op):
         s[b n + i] = sum(H[i, j] * (a[b n + j] - z_a) for j)
         y          = requantize(s)
 
-    H has entries ±1 and is symmetric, ``H H = n I``: y is the rotation ``a H / √n`` where the factor
-    of the requantization is s_a / (√n s_y). Orders are 2^k, 12 · 2^k and 20 · 2^k, at most 8192; H
-    is defined in ``simulator/numerics/hadamard.py``. The sum is exact. It takes additions only:
-    log2(n) for each element where n = 2^k, and 4.5 (12) or 6.5 (20) more with the other factor.
+    H has entries ±1 and is symmetric, ``H H = n I``: y is the rotation ``a H / √n`` where the
+    factor of the requantization is s_a / (√n s_y). Orders are 2^k, 12 · 2^k and 20 · 2^k, at most
+    8192; H is defined in ``simulator/numerics/hadamard.py``. The sum is exact. It takes additions
+    only: log2(n) for each element where n = 2^k, and 4.5 + k or 6.5 + k where it is 12 or 20 times
+    2^k.
 
     Source: QuaRot (arXiv 2404.00456), where such rotations at run time make 4-bit activations.
 
