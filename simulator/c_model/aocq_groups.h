@@ -81,14 +81,15 @@ static inline void aocq_group_scale(const aocq_group_scale_op *op, const aocq_te
 typedef struct {
     size_t groups;
     size_t length;
+    int bits;
+    int reciprocal_bits;
     aocq_output_stage stage;
 } aocq_group_quantize_op;
 
 static inline uint64_t aocq_group_quantize(const aocq_group_quantize_op *op, const aocq_tensor *a,
                                            const aocq_tensor *maximum, const aocq_result *y)
 {
-    const int64_t numerator =
-        aocq_shift_up(aocq_highest(y->bits, y->is_signed), op->stage.shift);
+    const int64_t numerator = aocq_shift_up(aocq_highest(op->bits, 1), op->reciprocal_bits);
     uint64_t misfits = 0;
     size_t group, c;
     for (group = 0; group < op->groups; group++) {
@@ -116,7 +117,8 @@ static inline uint64_t aocq_group_shift(const aocq_group_shift_op *op, const aoc
         const int shift = (int)aocq_at(exponent, group);
         for (c = group * op->length; c < (group + 1) * op->length; c++) {
             const int64_t u = aocq_at(a, c) - a->zero_point;
-            misfits += aocq_store(y, c, aocq_round_once(u, shift, op->rounding), op->overflow);
+            const int64_t rounded = aocq_round_once(u, shift, op->rounding);
+            misfits += aocq_store(y, c, rounded + y->zero_point, op->overflow);
         }
     }
     return misfits;

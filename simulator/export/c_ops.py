@@ -236,7 +236,11 @@ def _group_scale(op: GroupMaximum | GroupExponent, site: Site) -> Call:
 
 
 def _group_quantize(op: GroupQuantize, site: Site) -> Call:
-    fields: dict[str, Value] = {**_groups(site, op.a, op.group), "stage": stage(op)}
+    fields: dict[str, Value] = {
+        **_groups(site, op.a, op.group),
+        **numbers_of(op, "bits", "reciprocal_bits"),
+        "stage": stage(op),
+    }
     struct, function = "aocq_group_quantize_op", "aocq_group_quantize"
     return Call((), struct, fields, function, (op.a, op.maximum))
 

@@ -51,20 +51,21 @@ def group_quantize(
 ) -> dict[str, Array]:
     """Return every value of the formula: reciprocals with one element for each group."""
     u, result = centred(operands[0], graph.tensors[op.a]), graph.result(op)
-    numerator = np.int64(result.code_type.high) << np.int64(op.shift)
+    numerator = np.int64((1 << op.bits - 1) - 1) << np.int64(op.reciprocal_bits)
     reciprocals = numerator // np.maximum(wide(operands[1]), 1)
     scaled = u * np.repeat(reciprocals, op.group, axis=-1)
     return {
         "centred": u,
         "reciprocal": reciprocals,
-        **shifted(scaled, op.shift, op.rounding, op.overflow, result, zero_point=0),
+        **shifted(scaled, op.shift, op.rounding, op.overflow, result),
     }
 
 
 def group_shift(op: GroupShift, graph: IntGraph, operands: Sequence[Array]) -> dict[str, Array]:
     """Return the rounded numbers."""
     u = centred(operands[0], graph.tensors[op.a])
-    rounded = round_shift(u, np.repeat(wide(operands[1]), op.group, axis=-1), op.rounding)
+    shifts = np.repeat(wide(operands[1]), op.group, axis=-1)
+    rounded = round_shift(u, shifts, op.rounding) + graph.result(op).zero_point
     return {
         "centred": u,
         "rounded": rounded,

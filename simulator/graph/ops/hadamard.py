@@ -83,9 +83,10 @@ def _hadamard_text(graph: IntGraph, op: Hadamard) -> str:
     return f"{op.a} × H{op.order}   {requantization(graph, op.requantize)}"
 
 
-def _additions(graph: IntGraph, op: Hadamard) -> int:
-    """Return the additions of one image."""
-    return operand_size(graph, op) // op.order * additions(op.order)
+def _steps(graph: IntGraph, op: Hadamard) -> int:
+    """Return the additions of one image, and one requantization for each element."""
+    size = operand_size(graph, op)
+    return size // op.order * additions(op.order) + size
 
 
 SPECS = (
@@ -95,8 +96,8 @@ SPECS = (
         shape=_hadamard_shape,
         intermediates=_hadamard_intermediates,
         text=_hadamard_text,
-        rate="add",
+        rate="hadamard",
         rules=_hadamard_rules,
-        elements=_additions,
+        elements=_steps,
     ),
 )
