@@ -10,8 +10,9 @@ import numpy as np
 
 from aocq.capture import FloatNode
 from aocq.lowering.builder import Builder, along_channels
-from aocq.lowering.operand_codes import scaling
+from aocq.lowering.operand_codes import scaled_up, scaling
 from aocq.methods.scales import compressed, product_scales
+from simulator.graph.graph import Tensor
 from simulator.graph.ops import MatMul, Requantization, ScaledMatMul
 from simulator.numerics.integer_type import IntType
 
@@ -22,8 +23,25 @@ def linear(builder: Builder, node: FloatNode) -> None:
         return
     builder.result(node)
     sums, scales = builder.model.bias_scale(node), builder.channel_scales(node.name)
-    requantize = builder.requantization(node.name, "linear", sums, scales)
+    largest = largest_scaled_sum(builder, node)
+    requantize = builder.requantization(
+        node.name, "linear", sums, scales, largest_sum=largest
+    )
     builder.graph.append(layer(builder, node, node.name, requantize))
+
+
+def largest_scaled_sum(builder: Builder, node: FloatNode) -> int:
+    """Return a bound of the magnitude of a layer's sums; 0 where their input has plain steps."""
+    weights = builder.model.weights[node.attributes["weight"]].codes.astype(np.int64)
+    terms = int(np.abs(weights).sum(axis=1).max())
+    products = terms * _reach(builder.tensor(node.inputs[0]))
+    sums = scaled_up(builder, scaling(builder, node), products)
+    return sums and sums + int(np.abs(builder.model.bias_codes(node)).max())
+
+
+def _reach(x: Tensor) -> int:
+    """Return the largest magnitude of a tensor's codes."""
+    return max(-x.code_type.low, x.code_type.high)
 
 
 def layer(
@@ -54,9 +72,11 @@ def matmul(builder: Builder, node: FloatNode) -> None:
     builder.result(node)
     sums = product_scales(node, *map(builder.model.scales, node.inputs))
     factors = along_channels(f"{node.name} (its sums)", compressed(sums))
+    scaled = scaling(builder, node)
+    largest = scaled_up(builder, scaled, a.shape[-1] * _reach(a) * _reach(b))
     builder.graph.append(
         _product(
-            scaling(builder, node),
+            scaled,
             name=node.name,
             a=a.name,
             b=b.name,
@@ -64,7 +84,11 @@ def matmul(builder: Builder, node: FloatNode) -> None:
             bias=None,
             accumulator=builder.accumulator("matmul"),
             requantize=builder.requantization(
-                node.name, "matmul", factors, builder.channel_scales(node.name)
+                node.name,
+                "matmul",
+                factors,
+                builder.channel_scales(node.name),
+                largest_sum=largest,
             ),
         )
     )

@@ -137,6 +137,20 @@ def scaling(builder: Builder, node: FloatNode) -> Mapping[str, Any]:
     return {**nothing, **found} if found else {}
 
 
+def scaled_up(builder: Builder, scaled: Mapping[str, Any], plain: int) -> int:
+    """Return the largest magnitude of scaled sums, from that of plain sums of products of codes.
+
+    0 where nothing scales them.
+    """
+    if not scaled:
+        return 0
+    for field in ("row_factor", "column_factor"):
+        name = scaled.get(field)
+        plain *= builder.graph.tensors[name].code_type.high if name else 1
+    exponent = scaled.get("block_exponent")
+    return plain << builder.graph.tensors[exponent].code_type.high if exponent else plain
+
+
 def _row(name: str, quantizer: DynamicQuantizer) -> dict[str, Any]:
     if quantizer.form == "multiplier":
         return {"row_factor": f"{name}.maximum"}
