@@ -24,9 +24,7 @@ def linear(builder: Builder, node: FloatNode) -> None:
     builder.result(node)
     sums, scales = builder.model.bias_scale(node), builder.channel_scales(node.name)
     largest = largest_scaled_sum(builder, node)
-    requantize = builder.requantization(
-        node.name, "linear", sums, scales, largest_sum=largest
-    )
+    requantize = builder.requantization(node.name, "linear", sums, scales, largest_sum=largest)
     builder.graph.append(layer(builder, node, node.name, requantize))
 
 

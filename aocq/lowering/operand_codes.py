@@ -16,8 +16,8 @@ import numpy as np
 
 from aocq.capture import FloatNode, FloatOp
 from aocq.lowering.builder import Builder, along_channels
-from aocq.methods.quantizers import DynamicQuantizer
-from aocq.methods.scales import as_scale
+from aocq.methods.quantizers import DynamicQuantizer, StaticQuantizer
+from aocq.methods.scales import compressed, quantizer_scales
 from simulator.graph.ops import (
     GroupExponent,
     GroupMaximum,
@@ -44,21 +44,29 @@ def requantize(builder: Builder, node: FloatNode) -> None:
 def _operand(builder: Builder, node: FloatNode) -> None:
     quantizer = builder.model.activations[node.name]
     if not isinstance(quantizer, DynamicQuantizer):
-        builder.result(node)
-        _wide_codes(builder, node, node.name)
+        if _has_codes_already(builder, node, quantizer):
+            builder.aliases[node.name] = builder.tensor(node.inputs[0])
+        else:
+            builder.result(node)
+            _wide_codes(builder, node, node.name)
         return
-    base, source = quantizer.base, builder.tensor(node.inputs[0])
-    same = (base.type, base.zero_point, (base.scale,)) == (
-        source.type,
-        source.zero_point,
-        as_scale(builder.model.scales(node.inputs[0])),
-    )
-    wide = source.name
-    if node.op is FloatOp.HADAMARD or not same:
+    wide, base = builder.tensor(node.inputs[0]).name, quantizer.base
+    if not _has_codes_already(builder, node, base):
         wide = f"{node.name}.base"
         builder.graph.declare(wide, node.shape, base.type, base.zero_point, (base.scale,))
         _wide_codes(builder, node, wide)
     _narrow_codes(builder, node, quantizer, wide)
+
+
+def _has_codes_already(builder: Builder, node: FloatNode, wanted: StaticQuantizer) -> bool:
+    """Whether a requantization wants the codes that its input has."""
+    source = builder.tensor(node.inputs[0])
+    own = builder.model.scales(node.inputs[0])
+    return (
+        node.op is FloatOp.REQUANTIZE
+        and (wanted.type, wanted.zero_point) == (source.type, source.zero_point)
+        and np.array_equal(compressed(own), compressed(quantizer_scales(wanted, node.shape)))
+    )
 
 
 def _wide_codes(builder: Builder, node: FloatNode, name: str) -> None:

@@ -137,12 +137,6 @@ class DynamicEntry(Entry):
 
 
 UNIFORM, LEVELS, DYNAMIC = "uniform quantizer", "levels", "dynamic quantizer"
-QuantizerEntry = Annotated[
-    Annotated[UniformEntry, Tag(UNIFORM)]
-    | Annotated[LevelEntry, Tag(LEVELS)]
-    | Annotated[DynamicEntry, Tag(DYNAMIC)],
-    Discriminator(lambda entry: _kind(entry)),
-]
 
 
 def _kind(entry: Any) -> str:
@@ -151,6 +145,14 @@ def _kind(entry: Any) -> str:
         if isinstance(entry, entry_class) or (isinstance(entry, dict) and key in entry):
             return kind
     return UNIFORM
+
+
+QuantizerEntry = Annotated[
+    Annotated[UniformEntry, Tag(UNIFORM)]
+    | Annotated[LevelEntry, Tag(LEVELS)]
+    | Annotated[DynamicEntry, Tag(DYNAMIC)],
+    Discriminator(_kind),
+]
 
 
 _ENTRY: TypeAdapter[UniformEntry | LevelEntry | DynamicEntry] = TypeAdapter(QuantizerEntry)

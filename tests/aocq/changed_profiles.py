@@ -17,3 +17,9 @@ def changed(name: str = "edge_npu_int8", **values: Any) -> NpuProfile:
         assert key in plain[section], path
         plain[section][key] = value
     return NpuProfile.model_validate(plain)
+
+
+def with_dynamic_steps(name: str = "edge_npu_int8", **dynamic: Any) -> NpuProfile:
+    """Read a shipped profile and give it a table ``[dynamic]``."""
+    plain = tomllib.loads(profile_paths()[name].read_text(encoding="utf-8"))
+    return NpuProfile.model_validate({**plain, "dynamic": dynamic})
