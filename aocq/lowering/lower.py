@@ -76,8 +76,8 @@ def _limits_used(model: QuantizedModel) -> ChipLimits:
     """Return those of a model's limits that it makes use of.
 
     It does without channel factors if no LayerNorm reads any, without fused additions if no layer
-    has one, without scales by channel or head if no tensor has them, and without dynamic steps if
-    no operand has them.
+    has one, without scales by channel or head if no tensor has them, without dynamic steps if no
+    operand has them, and without rotations of orders that it has none of.
     """
     factors = {name for name, quantizer in model.activations.items() if _varies(quantizer)}
     read = {
@@ -92,6 +92,14 @@ def _limits_used(model: QuantizedModel) -> ChipLimits:
         fused_add=bool(model.fused_layers) and not model.leaves_floats,
         activation_granularity="per_channel" if factors else "per_tensor",
         channel_factor=model.limits.channel_factor if read & factors else "none",
+        hadamard_order=max(
+            (
+                node.attributes["order"]
+                for node in model.graph.nodes
+                if node.op is FloatOp.HADAMARD
+            ),
+            default=0,
+        ),
         **_steps_used(model),
     )
 
@@ -157,6 +165,7 @@ def check_recipe(
             f"softmax.output_bits = {profile.softmax.output_bits}, the model's probabilities have "
             f"{probability_bits}"
         )
+    problems += _missing_rotations(recipe, profile)
     problems += _missing_steps(recipe, profile)
     problems += exceeded(limits, limits_of(profile, recipe))
     if problems:
@@ -167,6 +176,23 @@ def check_recipe(
             + (anew if len(advice) < len(problems) else "or choose another profile"),
             plainly=f"profile {profile.name}: {'; '.join(problems)}",
         )
+
+
+def _missing_rotations(recipe: Recipe, profile: NpuProfile) -> list[str]:
+    """Return which rotations a recipe asks for that a profile does not have."""
+    options, largest = recipe.aocq, limits_of(profile, recipe).hadamard_order
+    if options.hadamard == "none":
+        return []
+    if not largest:
+        return [
+            f"hadamard: the chip has no rotations (no table [hadamard]), aocq.hadamard is "
+            f'"{options.hadamard}" (choose --hadamard none)'
+        ]
+    if options.hadamard_block > largest:
+        return [
+            f"hadamard.largest_order = {largest}, aocq.hadamard_block is {options.hadamard_block}"
+        ]
+    return []
 
 
 def _missing_steps(recipe: Recipe, profile: NpuProfile) -> list[str]:

@@ -11,6 +11,7 @@ from annotated_types import Interval
 
 from aocq.recipes.fields import STRICT, check_fields
 from aocq.recipes.recipe import Recipe
+from simulator.numerics.hadamard import LARGEST_ORDER
 from simulator.profile import GraphLayerNorm, NpuProfile
 
 Granularity = Literal["per_tensor", "per_channel"]
@@ -52,6 +53,8 @@ class ChipLimits:
     layernorm_part_bits
         width of the tensors inside LayerNorm on a chip that computes it as a graph of operators:
         their ranges are observed too; None: it has an operator of its own
+    hadamard_order
+        largest order of a rotation by a Hadamard matrix as the chip runs; 0: it has none
     row_scale
         of operands of products, whether each row's step is found as the chip runs, and its form
     block
@@ -80,6 +83,7 @@ class ChipLimits:
     channel_factor_bits: Annotated[int, Interval(ge=2, le=16)] = 8
     fused_add: bool = False
     layernorm_part_bits: Literal[8, 16] | None = None
+    hadamard_order: Annotated[int, Interval(ge=0, le=LARGEST_ORDER)] = 0
     row_scale: RowScale = "none"
     block: Annotated[int, Interval(ge=0, le=1 << 16)] = 0
 
@@ -129,6 +133,7 @@ def limits_of(profile: NpuProfile, recipe: Recipe) -> ChipLimits:
         channel_factor_bits=norm.channel_factor_bits,
         fused_add=profile.residual.fused_add,
         layernorm_part_bits=norm.part_bits if isinstance(norm, GraphLayerNorm) else None,
+        hadamard_order=profile.hadamard.largest_order if profile.hadamard else 0,
         row_scale=(profile.dynamic and profile.dynamic.row_scale) or "none",
         block=profile.dynamic.block if profile.dynamic else 0,
     )
@@ -218,6 +223,11 @@ _RULES = (
     _Rule(
         lambda model, chip: chip.zero_point in {"asymmetric", model.zero_point},
         'activation.zero_point = "symmetric", the model has zero points',
+    ),
+    _Rule(
+        lambda model, chip: model.hadamard_order <= chip.hadamard_order,
+        "hadamard.largest_order = {chip.hadamard_order}, the model has rotations of order "
+        "{model.hadamard_order}",
     ),
     _Rule(
         # A multiplier can be 2^k.

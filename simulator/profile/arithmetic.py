@@ -14,6 +14,7 @@ from simulator.numerics.accumulator import (
     OverflowPolicy,
 )
 from simulator.numerics.fixed_point import LARGEST_SHIFT
+from simulator.numerics.hadamard import LARGEST_ORDER
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rescaling import Arithmetic, LeftShift, RescaleRule, ZeroPointStage
 from simulator.numerics.rounding import DoubleRounding, Rounding
@@ -75,6 +76,15 @@ class DynamicSection(Section):
         if self.block and (self.block < 8 or self.block & (self.block - 1)):
             raise ValueError(f"block = {self.block}: must be 0 or a power of two of 8 to 2^16")
         return self
+
+
+class HadamardSection(Section):
+    """Rotations of activations by Hadamard matrices, as the chip runs.
+
+    ``largest_order``: of the matrix, which is that of how many channels are rotated together.
+    """
+
+    largest_order: Annotated[int, Field(ge=2, le=LARGEST_ORDER)]
 
 
 class WeightSection(Section):

@@ -31,6 +31,7 @@ from simulator.profile.arithmetic import (
     AccumulatorSection,
     ActivationSection,
     DynamicSection,
+    HadamardSection,
     RescaleSection,
     WeightSection,
 )
@@ -86,6 +87,7 @@ class NpuProfile(Section):
     activation: ActivationSection
     weight: WeightSection
     dynamic: DynamicSection | None = None
+    hadamard: HadamardSection | None = None
     accumulator: AccumulatorSection
     rescale: RescaleSection
     residual: ResidualSection

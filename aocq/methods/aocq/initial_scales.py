@@ -31,11 +31,16 @@ from aocq.methods.base_ptq import (
     multiplied_with_activations,
     probabilities_quantizer,
 )
-from aocq.methods.dynamic_steps import WIDEST_BASE, Steps, dynamic_steps
+from aocq.methods.dynamic_steps import OPERANDS, WIDEST_BASE, Steps, dynamic_steps
 from aocq.methods.masks import lowest_code_wanted, scores_of
 from aocq.methods.operands import row_blocks
 from aocq.methods.quantizers import ActivationQuantizer, DynamicQuantizer, Quantizer
-from aocq.methods.ranges import activation_quantizer, quantize_weight
+from aocq.methods.ranges import (
+    ObservedRange,
+    activation_quantizer,
+    least_squares_quantizer,
+    quantize_weight,
+)
 from aocq.methods.scale_form import activation_form, weight_form
 from aocq.methods.tensor_widths import tensor_widths, weight_widths
 from aocq.recipes.limits import ChipLimits
@@ -170,6 +175,7 @@ class InitialScales:
         self.parts = shared_parts(graph)
         self.without_codes = without_codes(graph, limits)
         self.dynamic = dynamic_steps(graph, recipe.aocq, limits)
+        self.clipped = clipped_operands(graph) - self.dynamic.keys()
         self.balanced = form(recipe, limits) != "none"
         self.readers = linear_readers(graph) if balances_inputs(recipe, limits) else {}
         self.columns = {
@@ -179,7 +185,7 @@ class InitialScales:
 
     def needs_values(self, node: FloatNode) -> bool:
         """Whether :meth:`choose` looks at a node's values, not only at its ranges."""
-        return (
+        return node.name in self.clipped or (
             self.balanced
             and self.recipe.aocq.alpha_choice == "mse"
             and (node.name in self.stream or node.name in self.joins)
@@ -223,6 +229,8 @@ class InitialScales:
             return self.input_quantizer(node, EXPONENT)
         if name in self.dynamic:
             return self._dynamic(name, self.dynamic[name])
+        if name in self.clipped:
+            return self._of_least_error(node, values[name])
         if node.op is FloatOp.LINEAR and name in self.symmetric:
             return self._operands(node)
         return self._plain(name, self.widths[name])
@@ -277,6 +285,15 @@ class InitialScales:
         seen = self.seen[name]
         low, high = float(seen.low.min()), float(seen.high.max())
         return activation_quantizer(low, high, bits, zero_point, activation_form(self.limits))
+
+    def _of_least_error(self, node: FloatNode, values: Tensor) -> ActivationQuantizer:
+        """Return one scale of least squared error: rare large values of a rotation are clipped."""
+        seen = ObservedRange()
+        seen.see(values)
+        seen.count(values.cpu())
+        zero_point = "symmetric" if node.name in self.symmetric else self.limits.zero_point
+        bits = self.widths[node.name]
+        return least_squares_quantizer(seen, bits, zero_point, activation_form(self.limits))
 
     def _dynamic(self, name: str, steps: Steps) -> DynamicQuantizer:
         """Return dynamic steps on wide codes of the whole range: nothing is clipped."""
@@ -338,6 +355,23 @@ class InitialScales:
     def _weight(self, layer: FloatNode) -> Tensor:
         weight: Tensor = self.graph.parameters[layer.attributes["weight"]]
         return weight
+
+
+def clipped_operands(graph: FloatGraph) -> frozenset[str]:
+    """Return the rotations and requantizations that layers, or products as values, read.
+
+    Not queries and keys: attention looks at the few large ones.
+    """
+    readers = readers_of(graph)
+    return frozenset(
+        node.name
+        for node in graph.nodes
+        if node.op in OPERANDS
+        and all(
+            not (reader.op is FloatOp.MATMUL and reader.attributes["transpose_b"])
+            for reader in readers.get(node.name, [])
+        )
+    )
 
 
 def linear_readers(graph: FloatGraph) -> dict[str, list[FloatNode]]:
