@@ -93,11 +93,7 @@ def _limits_used(model: QuantizedModel) -> ChipLimits:
         activation_granularity="per_channel" if factors else "per_tensor",
         channel_factor=model.limits.channel_factor if read & factors else "none",
         hadamard_order=max(
-            (
-                node.attributes["order"]
-                for node in model.graph.nodes
-                if node.op is FloatOp.HADAMARD
-            ),
+            (node.attributes["order"] for node in model.graph.nodes if node.op is FloatOp.HADAMARD),
             default=0,
         ),
         **_steps_used(model),

@@ -20,6 +20,7 @@ def changed(name: str = "edge_npu_int8", **values: Any) -> NpuProfile:
 
 
 def with_dynamic_steps(name: str = "edge_npu_int8", **dynamic: Any) -> NpuProfile:
-    """Read a shipped profile and give it a table ``[dynamic]``."""
+    """Read a shipped profile, and give it rotations and a table ``[dynamic]``."""
     plain = tomllib.loads(profile_paths()[name].read_text(encoding="utf-8"))
-    return NpuProfile.model_validate({**plain, "dynamic": dynamic})
+    rotating = {"hadamard": {"largest_order": 4096}}
+    return NpuProfile.model_validate({**plain, **rotating, "dynamic": dynamic})
