@@ -215,11 +215,12 @@ def _matmul_text(graph: IntGraph, op: MatMul) -> str:
     if op.residual_multiplier is not None:
         shown = factor(graph, op.residual_multiplier)
         requantized += f" onto {op.residual} × {shown} >> {op.residual_fraction_bits}"
-    accumulator = _accumulator_text(op.accumulator, _matmul_sums(graph, op)[0])
+    accumulator = accumulator_text(op.accumulator, _matmul_sums(graph, op)[0])
     return f"{op.a} × {other}   {accumulator}   {requantized}"
 
 
-def _accumulator_text(accumulator: Accumulator, sums: Intermediate) -> str:
+def accumulator_text(accumulator: Accumulator, sums: Intermediate) -> str:
+    """Return an accumulator's levels, and the bits that its sums may need."""
     proof = "proven" if all(level.proven for level in sums.levels) else "may need"
     return f"acc {accumulator}, {proof} {signed_bits(*sums.interval)} bits"
 
@@ -272,7 +273,7 @@ def _mean_sums(graph: IntGraph, op: Mean) -> tuple[Intermediate, Channels]:
 
 
 def _mean_text(graph: IntGraph, op: Mean) -> str:
-    accumulator = _accumulator_text(op.accumulator, _mean_sums(graph, op)[0])
+    accumulator = accumulator_text(op.accumulator, _mean_sums(graph, op)[0])
     return (
         f"{op.a} over {op.axis}{', kept' * op.keep_dimension}   {accumulator}   "
         f"{requantization(graph, op.requantize)}"
