@@ -21,6 +21,7 @@ from simulator.graph.ops import (
     Add,
     AddShifted,
     Concat,
+    DeferredSoftmax,
     Dequantize,
     GeluPolynomial,
     InterpolatedLookup,
@@ -31,6 +32,7 @@ from simulator.graph.ops import (
     MatMul,
     Mean,
     Mul,
+    NormalizedMatMul,
     Op,
     Quantize,
     Rescale,
@@ -193,7 +195,9 @@ def _l2_norm(op: L2Norm, graph: IntGraph, given: Given, workers: int) -> Cuts | 
     return None if cuts.result.axis == heads and graph.constants[op.gain].size > 1 else cuts
 
 
-def _product(op: MatMul, graph: IntGraph, given: Given, workers: int) -> Cuts | None:
+def _product(
+    op: MatMul | NormalizedMatMul, graph: IntGraph, given: Given, workers: int
+) -> Cuts | None:
     """Rows of the left operand; matrices that stand side by side, such as heads, in both."""
     shape = graph.result(op).shape
     if graph.is_constant(op.b):
@@ -269,6 +273,7 @@ RULES: Mapping[type[Op], Rule] = MappingProxyType(
             (
                 Add,
                 AddShifted,
+                DeferredSoftmax,
                 Dequantize,
                 GeluPolynomial,
                 InterpolatedLookup,
@@ -293,6 +298,7 @@ RULES: Mapping[type[Op], Rule] = MappingProxyType(
         ),
         L2Norm: _l2_norm,
         MatMul: _product,
+        NormalizedMatMul: _product,
         Mean: _mean,
         Concat: _concat,
         Slice: _slice,
