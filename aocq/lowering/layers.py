@@ -8,10 +8,15 @@ from typing import Any
 import numpy as np
 
 from aocq.capture import FloatNode
+from aocq.capture.residual_stream import arithmetic_source
 from aocq.lowering.builder import Builder, along_channels
-from aocq.methods.scales import compressed, product_scales
-from simulator.graph.ops import MatMul, Requantization
+from aocq.methods.logarithmic_rows import LogarithmicQuantizer
+from aocq.methods.scales import Scales, compressed, product_scales
+from simulator.graph.ops import MatMul, NormalizedMatMul, Requantization
+from simulator.numerics.fixed_point import LARGEST_SHIFT
 from simulator.numerics.integer_type import IntType
+from simulator.numerics.softmax_constants import LEVEL_BITS
+from simulator.profile import DeferredLog2Softmax
 
 
 def linear(builder: Builder, node: FloatNode) -> None:
@@ -51,6 +56,11 @@ def matmul(builder: Builder, node: FloatNode) -> None:
     builder.result(node)
     sums = product_scales(node, *map(builder.model.scales, node.inputs))
     factors = along_channels(f"{node.name} (its sums)", compressed(sums))
+    source = arithmetic_source(builder.model.graph, node.inputs[0])
+    quantizer = builder.model.activations.get(source.name)
+    if isinstance(quantizer, LogarithmicQuantizer):
+        _normalized(builder, node, factors, source.name, quantizer)
+        return
     builder.graph.append(
         MatMul(
             name=node.name,
@@ -61,6 +71,46 @@ def matmul(builder: Builder, node: FloatNode) -> None:
             accumulator=builder.accumulator("matmul"),
             requantize=builder.requantization(
                 node.name, "matmul", factors, builder.channel_scales(node.name)
+            ),
+        )
+    )
+
+
+def _normalized(
+    builder: Builder,
+    node: FloatNode,
+    factors: Scales,
+    softmax: str,
+    quantizer: LogarithmicQuantizer,
+) -> None:
+    """The product of a softmax's logarithms, divided by the sum of each row's levels.
+
+    Multipliers have as many bits as 64 bits leave room for behind the reciprocal.
+    """
+    profile = builder.profile
+    assert isinstance(profile.softmax, DeferredLog2Softmax)  # the softmax was lowered to it
+    bits = profile.softmax.reciprocal_bits
+    a, b = (builder.tensor(name) for name in node.inputs)
+    table = f"{softmax}.levels"
+    if table not in builder.graph.tensors:
+        builder.constant(table, np.array(quantizer.levels), IntType(bits=LEVEL_BITS, signed=False))
+    largest_sum = a.shape[-1] * quantizer.levels[0]
+    widest = -b.code_type.low * ((1 << bits) + largest_sum // 2)
+    builder.graph.append(
+        NormalizedMatMul(
+            name=node.name,
+            a=a.name,
+            b=b.name,
+            levels=table,
+            transpose_b=node.attributes["transpose_b"],
+            reciprocal_bits=bits,
+            accumulator=builder.accumulator("matmul"),
+            requantize=builder.requantization(
+                node.name,
+                "matmul",
+                factors * 2.0**-bits,
+                builder.channel_scales(node.name),
+                most_bits=LARGEST_SHIFT - widest.bit_length(),
             ),
         )
     )

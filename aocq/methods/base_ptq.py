@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.residual_stream import arithmetic_source, residual_stream
+from aocq.methods.logarithmic_rows import LogarithmicQuantizer
 from aocq.methods.masks import lowest_code_wanted, scores_of
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BATCH = 8
+Plain = ActivationQuantizer | LogarithmicQuantizer
 
 
 def quantize(
@@ -82,16 +84,16 @@ def quantize(
 
 def quantizers(
     graph: FloatGraph, seen: Mapping[str, ObservedRange], recipe: Recipe, limits: ChipLimits
-) -> dict[str, ActivationQuantizer]:
+) -> dict[str, Plain]:
     """Return a quantizer for every arithmetic node from what :func:`observe` saw."""
     symmetric = multiplied_with_activations(graph)
     stream = residual_stream(graph)
-    activations = {}
+    activations: dict[str, Plain] = {}
     for node in graph.nodes:
         if node.op not in ARITHMETIC:
             continue
         if node.op is FloatOp.SOFTMAX:
-            activations[node.name] = probabilities_quantizer(limits.probability_bits(recipe))
+            activations[node.name] = probabilities_quantizer(recipe, limits)
             continue
         zero_point = "symmetric" if node.name in symmetric else limits.zero_point
         observed = seen[node.name]
@@ -135,9 +137,7 @@ def logits(graph: FloatGraph) -> frozenset[str]:
     return frozenset(names)
 
 
-def _share_scales_of_concatenations(
-    graph: FloatGraph, activations: dict[str, ActivationQuantizer]
-) -> None:
+def _share_scales_of_concatenations(graph: FloatGraph, activations: dict[str, Plain]) -> None:
     """Give tensors that only a concatenation reads its scale, so that they need no rescaling."""
     readers = Counter(name for node in graph.nodes for name in node.inputs)
     for node in graph.nodes:
@@ -147,8 +147,14 @@ def _share_scales_of_concatenations(
                     activations[name] = activations[node.name]
 
 
-def probabilities_quantizer(bits: int) -> ActivationQuantizer:
-    """Return the quantizer of softmax's result: unsigned, scale ``2^-bits``, zero point 0."""
+def probabilities_quantizer(recipe: Recipe, limits: ChipLimits) -> Plain:
+    """Return the quantizer of softmax's result: unsigned, scale ``2^-bits``, zero point 0.
+
+    Of a chip whose softmax leaves the division to the product behind it, one of logarithms.
+    """
+    bits, per_octave = limits.probability_bits(recipe), limits.softmax_levels_per_octave
+    if per_octave is not None:
+        return LogarithmicQuantizer.of(bits, per_octave)
     return ActivationQuantizer(
         type=IntType(bits=bits, signed=False), scale=2.0**-bits, zero_point=0
     )
@@ -182,7 +188,7 @@ def observe(
         ) -> Tensor:
             if node.op is FloatOp.MASK:
                 name, factor = scores_of(graph, node)
-                note(seen[name], lowest_code_wanted(x, factor, limits.probability_bits(recipe)))
+                note(seen[name], lowest_code_wanted(x, factor, limits.resolved_bits(recipe)))
             elif node.name in seen:
                 check_finite(node, x)
                 note(seen[node.name], x)

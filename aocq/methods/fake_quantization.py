@@ -35,6 +35,7 @@ from aocq.methods.code_kernels import (
     real_of_sums,
     signed_bytes,
 )
+from aocq.methods.logarithmic_rows import LogarithmicQuantizer
 from aocq.methods.masks import quantizer_of
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer, Quantizer
@@ -208,9 +209,12 @@ class FakeQuantization:
         else:
             real = apply(node, [_real(value) for value in inputs], self.parameters, len(images))
         quantizer = self.quantizers.get(node.name)
+        if isinstance(quantizer, LogarithmicQuantizer):
+            return quantizer(real)
         return real if quantizer is None else self._codes(node, quantizer, real)
 
     def _codes(self, node: FloatNode, quantizer: Quantizer, real: Tensor) -> Codes:
+        assert not isinstance(quantizer, LogarithmicQuantizer)
         rule = _uniform(quantizer)
         if rule is not None and real.dtype == torch.float64:
             return self.forms[node.name].codes(_in_rows(codes_of_real, real, *rule))
@@ -259,6 +263,9 @@ class FakeQuantization:
         source = self.forms.get(node.inputs[0]) if node.inputs else None
         if quantizer is not None:
             self.quantizers[node.name] = quantizer
+        if isinstance(quantizer, LogarithmicQuantizer):
+            pass  # every row has a scale of its own: what reads them sums real values
+        elif quantizer is not None:
             self.forms[node.name] = _form(quantizer, node)
         elif source is not None and node.op is FloatOp.SCALE:
             scales = source.scales * float(node.attributes["factor"])
@@ -381,7 +388,7 @@ def _real(value: Value) -> Tensor:
     return value.real() if isinstance(value, Codes) else value
 
 
-def _form(quantizer: Quantizer, node: FloatNode) -> _Form:
+def _form(quantizer: ActivationQuantizer | LevelQuantizer, node: FloatNode) -> _Form:
     if isinstance(quantizer, LevelQuantizer):
         lowest, highest = quantizer.levels[0], quantizer.levels[-1]
     else:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -17,8 +17,10 @@ from pydantic import (
     model_validator,
 )
 
+from aocq.methods.logarithmic_rows import LogarithmicQuantizer
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer, Quantizer
 from simulator.numerics.integer_type import IntType
+from simulator.numerics.softmax_constants import LEVEL_BITS
 
 WIDEST = 16  # bits of a code, and of a level: operands of a product have no more
 # Of scales, and of ratios of scales: all that float32 values can ask for in 16 bits; products of a
@@ -106,18 +108,49 @@ class LevelEntry(Entry):
         )
 
 
-UNIFORM, LEVELS = "uniform quantizer", "levels"
+class LogarithmicEntry(Entry):
+    """A :class:`LogarithmicQuantizer`."""
+
+    levels: Annotated[list[Level], Field(min_length=8, max_length=256)]
+    levels_per_octave: Literal[1, 2]
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        levels = self.levels
+        if len(levels) & (len(levels) - 1):
+            raise ValueError(f"{len(levels)} levels: wanted a power of two, one for each code")
+        if not 0 < levels[0] < 1 << LEVEL_BITS or levels[-1] < 0:
+            raise ValueError(f"levels: wanted 1 to {(1 << LEVEL_BITS) - 1} first, none below 0")
+        if any(a < b for a, b in pairwise(levels)):
+            raise ValueError("levels: must not ascend")
+        return self
+
+    def quantizer(self) -> LogarithmicQuantizer:
+        """Return the quantizer of the entry."""
+        return LogarithmicQuantizer(
+            levels=tuple(self.levels), levels_per_octave=self.levels_per_octave
+        )
+
+
+UNIFORM, LEVELS, LOGARITHMIC = "uniform quantizer", "levels", "logarithms"
+
+
+def _form_of(entry: Any) -> str:
+    keys = entry if isinstance(entry, dict) else type(entry).model_fields
+    if "levels_per_octave" in keys:
+        return LOGARITHMIC
+    return LEVELS if "levels" in keys else UNIFORM
+
+
 QuantizerEntry = Annotated[
-    Annotated[UniformEntry, Tag(UNIFORM)] | Annotated[LevelEntry, Tag(LEVELS)],
-    Discriminator(lambda entry: LEVELS if _has_levels(entry) else UNIFORM),
+    Annotated[UniformEntry, Tag(UNIFORM)]
+    | Annotated[LevelEntry, Tag(LEVELS)]
+    | Annotated[LogarithmicEntry, Tag(LOGARITHMIC)],
+    Discriminator(_form_of),
 ]
 
 
-def _has_levels(entry: Any) -> bool:
-    return isinstance(entry, LevelEntry) or (isinstance(entry, dict) and "levels" in entry)
-
-
-_ENTRY: TypeAdapter[UniformEntry | LevelEntry] = TypeAdapter(QuantizerEntry)
+_ENTRY: TypeAdapter[UniformEntry | LevelEntry | LogarithmicEntry] = TypeAdapter(QuantizerEntry)
 
 
 def quantizer_to_plain(quantizer: Quantizer) -> dict[str, Any]:
@@ -128,6 +161,11 @@ def quantizer_to_plain(quantizer: Quantizer) -> dict[str, Any]:
             "thresholds": list(quantizer.thresholds),
             "scale": quantizer.scale,
             "bits": quantizer.bits,
+        }
+    if isinstance(quantizer, LogarithmicQuantizer):
+        return {
+            "levels": list(quantizer.levels),
+            "levels_per_octave": quantizer.levels_per_octave,
         }
     return {
         "type": str(quantizer.type),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from aocq.methods.logarithmic_rows import LogarithmicQuantizer
 from simulator.numerics.integer_type import IntType
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ class LevelQuantizer:
         return self.real(self.codes(x))
 
 
-Quantizer = ActivationQuantizer | LevelQuantizer
+Quantizer = ActivationQuantizer | LevelQuantizer | LogarithmicQuantizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from aocq.capture import FloatNode, FloatOp
 from aocq.capture.float_graph import patch_positions, sliced
-from aocq.methods.quantizers import LevelQuantizer, QuantizedWeight, Quantizer
+from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
 from simulator.errors import InputError
 
 Scales = NDArray[np.float64]
@@ -23,7 +23,7 @@ Shape = tuple[int, ...]
 
 def quantizer_scales(quantizer: Quantizer, shape: Shape) -> Scales:
     """Return the scales of a tensor of ``shape`` that ``quantizer`` made codes of."""
-    if isinstance(quantizer, LevelQuantizer):
+    if not isinstance(quantizer, ActivationQuantizer):
         return np.full((1,) * len(shape), quantizer.scale)
     scales = quantizer.scale_array()
     return scales.reshape((1,) * (len(shape) - scales.ndim) + scales.shape)

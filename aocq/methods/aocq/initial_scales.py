@@ -34,7 +34,7 @@ from aocq.methods.base_ptq import (
 )
 from aocq.methods.masks import lowest_code_wanted, scores_of
 from aocq.methods.operands import row_blocks
-from aocq.methods.quantizers import ActivationQuantizer
+from aocq.methods.quantizers import ActivationQuantizer, Quantizer
 from aocq.methods.ranges import activation_quantizer, quantize_weight
 from aocq.methods.scale_form import activation_form, weight_form
 from aocq.recipes.limits import ChipLimits
@@ -184,7 +184,7 @@ class InitialScales:
 
     def of_block(
         self, block: Block, source: Tensor, known: Mapping[str, Tensor] = MappingProxyType({})
-    ) -> dict[str, ActivationQuantizer]:
+    ) -> dict[str, Quantizer]:
         """Return s0 of a block's tensors; parts of a concatenation share its quantizer.
 
         ``source`` are the float network's values where the block starts, [images, ...], and
@@ -203,14 +203,14 @@ class InitialScales:
                 chosen[part] = chosen[whole]
         return chosen
 
-    def choose(self, node: FloatNode, values: Mapping[str, Tensor]) -> ActivationQuantizer:
+    def choose(self, node: FloatNode, values: Mapping[str, Tensor]) -> Quantizer:
         """Return the quantizer of an arithmetic node.
 
         ``values`` [images, tokens, C] are the float network's, by node, where :meth:`needs_values`.
         """
         name, recipe, limits = node.name, self.recipe, self.limits
         if node.op is FloatOp.SOFTMAX:
-            return probabilities_quantizer(limits.probability_bits(recipe))
+            return probabilities_quantizer(recipe, limits)
         if name in self.stream or name in self.joins:
             if self.balanced:
                 return self._on_the_stream(node, values)

@@ -28,7 +28,7 @@ from aocq.methods.aocq.rounding import FakeQuantizedNetwork, Streams, linear_nod
 from aocq.methods.aocq.scale_refinement import balanced, choose_exponents, refine, searched
 from aocq.methods.aocq.token_norm import block_loss
 from aocq.methods.quantized_model import QuantizedModel
-from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
+from aocq.methods.quantizers import QuantizedWeight
 from aocq.methods.scale_form import activation_form
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
@@ -78,7 +78,7 @@ def quantize(
         seen = channel_ranges(
             graph,
             images,
-            limits.probability_bits(recipe),
+            limits.resolved_bits(recipe),
             steps.advance,
             observed=observed,
             kept=stream,
@@ -169,7 +169,7 @@ def _first_stage(
     stream: Mapping[str, Tensor],
     work: Path | None,
     steps: _Steps,
-) -> tuple[dict[str, ActivationQuantizer], list[dict[str, Any]]]:
+) -> tuple[Quantizers, list[dict[str, Any]]]:
     graph, options = initial.graph, initial.recipe.aocq
     source = graph.input.name
     quantizers: Quantizers = {source: initial.choose(graph.input, {})}

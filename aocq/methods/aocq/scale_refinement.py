@@ -27,6 +27,7 @@ from aocq.methods.aocq.blocks import Block
 from aocq.methods.aocq.initial_scales import InitialScales, shared_parts
 from aocq.methods.aocq.race import race
 from aocq.methods.aocq.token_norm import BlockLoss
+from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.scale_form import ANY_SCALE, ScaleForm
 
 # Factors on the current scale that each pass tries.
@@ -132,6 +133,7 @@ def _candidates(
     state: BlockState, name: str, factors: Iterable[float], form: ScaleForm
 ) -> list[Candidate]:
     now = state.quantizers[name]
+    assert isinstance(now, ActivationQuantizer)  # others have no scale to choose
     return [
         Candidate(
             replace(

@@ -22,9 +22,9 @@ from simulator.numerics.accumulator import Accumulator, OverflowPolicy
 from simulator.numerics.fixed_point import LARGEST_SHIFT
 from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
 from simulator.numerics.rounding import Rounding, shift_right
+from simulator.numerics.softmax_constants import LEVEL_BITS
 
 WIDEST_LOGARITHMS = 8
-LEVEL_BITS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
