@@ -32,8 +32,6 @@ from simulator.profile.effects import SUMMING
 
 # Widths of sums that are requantized without an accumulator: products of two codes, or less.
 SHORT_SUMS = 34
-# Of a sum times its factor: beside it there is room for a residual's term, a sign and a rounding.
-PRODUCT_BITS = 61
 
 
 def shift_type(section: RescaleSection) -> IntType:
@@ -192,7 +190,7 @@ class Builder:
         sums: Scales,
         scales: Scales,
         largest_shift: int = LARGEST_SHIFT,
-        largest_sum: int = 0,
+        most_bits: int = LARGEST_SHIFT,
     ) -> Requantization:
         """Add the factors of a requantization: one for all channels, or one each.
 
@@ -202,14 +200,12 @@ class Builder:
             of the op: its own table of the profile counts
         sums, scales
             scales of the sums and of the result, [C] or [1]
-        largest_sum
-            magnitude of the sums; where a product with the chip's multiplier would not fit 64
-            bits, the multiplier has fewer bits
+        most_bits
+            of multipliers, where there is room for fewer than the chip's have
         """
         section = self.profile.rescale_of(op_kind)
-        if section.derivation == "normalized":
-            bits = min(section.multiplier_bits, max(PRODUCT_BITS - largest_sum.bit_length(), 1))
-            section = section.model_copy(update={"multiplier_bits": bits})
+        if section.multiplier_bits > most_bits and section.derivation == "normalized":
+            section = section.model_copy(update={"multiplier_bits": most_bits})
         factors = ratio(sums, scales, section)
         multiplier, shift = f"{node_name}.multiplier", None
         if section.arithmetic is Arithmetic.FIXED_POINT:

@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 
 from aocq.capture import FloatNode
+from aocq.capture.residual_stream import arithmetic_source
 from aocq.lowering.builder import Builder, along_channels
-from aocq.lowering.operand_codes import scaled_up, scaling
-from aocq.methods.scales import compressed, product_scales
+from aocq.lowering.operand_codes import room_for_multipliers, scaling
+from aocq.methods.logarithmic_rows import LogarithmicQuantizer
+from aocq.methods.scales import Scales, compressed, product_scales
 from simulator.graph.graph import Tensor
-from simulator.graph.ops import MatMul, Requantization, ScaledMatMul
+from simulator.graph.ops import MatMul, NormalizedMatMul, Requantization, ScaledMatMul
+from simulator.numerics.fixed_point import LARGEST_SHIFT
 from simulator.numerics.integer_type import IntType
+from simulator.numerics.softmax_constants import LEVEL_BITS
+from simulator.profile import DeferredLog2Softmax
 
 
 def linear(builder: Builder, node: FloatNode) -> None:
@@ -23,18 +28,17 @@ def linear(builder: Builder, node: FloatNode) -> None:
         return
     builder.result(node)
     sums, scales = builder.model.bias_scale(node), builder.channel_scales(node.name)
-    largest = largest_scaled_sum(builder, node)
-    requantize = builder.requantization(node.name, "linear", sums, scales, largest_sum=largest)
+    room = multiplier_room(builder, node)
+    requantize = builder.requantization(node.name, "linear", sums, scales, most_bits=room)
     builder.graph.append(layer(builder, node, node.name, requantize))
 
 
-def largest_scaled_sum(builder: Builder, node: FloatNode) -> int:
-    """Return a bound of the magnitude of a layer's sums; 0 where their input has plain steps."""
+def multiplier_room(builder: Builder, node: FloatNode) -> int:
+    """Return how many bits a multiplier of a layer's sums may have."""
     weights = builder.model.weights[node.attributes["weight"]].codes.astype(np.int64)
-    terms = int(np.abs(weights).sum(axis=1).max())
-    products = terms * _reach(builder.tensor(node.inputs[0]))
-    sums = scaled_up(builder, scaling(builder, node), products)
-    return sums and sums + int(np.abs(builder.model.bias_codes(node)).max())
+    largest = int(np.abs(weights).sum(axis=1).max()) * _reach(builder.tensor(node.inputs[0]))
+    bias = int(np.abs(builder.model.bias_codes(node)).max())
+    return room_for_multipliers(builder, scaling(builder, node), largest, bias)
 
 
 def _reach(x: Tensor) -> int:
@@ -70,8 +74,13 @@ def matmul(builder: Builder, node: FloatNode) -> None:
     builder.result(node)
     sums = product_scales(node, *map(builder.model.scales, node.inputs))
     factors = along_channels(f"{node.name} (its sums)", compressed(sums))
+    source = arithmetic_source(builder.model.graph, node.inputs[0])
+    quantizer = builder.model.activations.get(source.name)
+    if isinstance(quantizer, LogarithmicQuantizer):
+        _normalized(builder, node, factors, source.name, quantizer)
+        return
     scaled = scaling(builder, node)
-    largest = scaled_up(builder, scaled, a.shape[-1] * _reach(a) * _reach(b))
+    largest = a.shape[-1] * _reach(a) * _reach(b)
     builder.graph.append(
         _product(
             scaled,
@@ -86,7 +95,7 @@ def matmul(builder: Builder, node: FloatNode) -> None:
                 "matmul",
                 factors,
                 builder.channel_scales(node.name),
-                largest_sum=largest,
+                most_bits=room_for_multipliers(builder, scaled, largest),
             ),
         )
     )
@@ -95,3 +104,43 @@ def matmul(builder: Builder, node: FloatNode) -> None:
 def _product(scaled: Mapping[str, Any], **operands: Any) -> MatMul | ScaledMatMul:
     """Return a matrix product, of operands with dynamic steps where ``scaled`` is not empty."""
     return ScaledMatMul(**operands, **scaled) if scaled else MatMul(**operands)
+
+
+def _normalized(
+    builder: Builder,
+    node: FloatNode,
+    factors: Scales,
+    softmax: str,
+    quantizer: LogarithmicQuantizer,
+) -> None:
+    """The product of a softmax's logarithms, divided by the sum of each row's levels.
+
+    Multipliers have as many bits as 64 bits leave room for behind the reciprocal.
+    """
+    profile = builder.profile
+    assert isinstance(profile.softmax, DeferredLog2Softmax)  # the softmax was lowered to it
+    bits = profile.softmax.reciprocal_bits
+    a, b = (builder.tensor(name) for name in node.inputs)
+    table = f"{softmax}.levels"
+    if table not in builder.graph.tensors:
+        builder.constant(table, np.array(quantizer.levels), IntType(bits=LEVEL_BITS, signed=False))
+    largest_sum = a.shape[-1] * quantizer.levels[0]
+    widest = -b.code_type.low * ((1 << bits) + largest_sum // 2)
+    builder.graph.append(
+        NormalizedMatMul(
+            name=node.name,
+            a=a.name,
+            b=b.name,
+            levels=table,
+            transpose_b=node.attributes["transpose_b"],
+            reciprocal_bits=bits,
+            accumulator=builder.accumulator("matmul"),
+            requantize=builder.requantization(
+                node.name,
+                "matmul",
+                factors * 2.0**-bits,
+                builder.channel_scales(node.name),
+                most_bits=LARGEST_SHIFT - widest.bit_length(),
+            ),
+        )
+    )

@@ -27,8 +27,12 @@ from simulator.graph.ops import (
     Lookup,
     Rescale,
 )
+from simulator.numerics.fixed_point import LARGEST_SHIFT
 from simulator.numerics.integer_type import IntType
 from simulator.numerics.rounding import Rounding
+
+# Of a scaled sum times its multiplier.
+PRODUCT_BITS = 61
 
 
 def hadamard(builder: Builder, node: FloatNode) -> None:
@@ -145,18 +149,30 @@ def scaling(builder: Builder, node: FloatNode) -> Mapping[str, Any]:
     return {**nothing, **found} if found else {}
 
 
-def scaled_up(builder: Builder, scaled: Mapping[str, Any], plain: int) -> int:
-    """Return the largest magnitude of scaled sums, from that of plain sums of products of codes.
+def room_for_multipliers(
+    builder: Builder, scaled: Mapping[str, Any], largest: int, bias: int = 0
+) -> int:
+    """Return how many bits a multiplier of scaled sums may have: their product fits 64 bits.
 
-    0 where nothing scales them.
+    Beside it there is room for a residual's term, a sign and a rounding. As many as any has where
+    nothing scales the sums.
+
+    Parameters
+    ----------
+    largest
+        magnitude of plain sums of products of codes
+    bias
+        magnitude of what is added to the scaled sums
     """
     if not scaled:
-        return 0
+        return LARGEST_SHIFT
     for field in ("row_factor", "column_factor"):
         name = scaled.get(field)
-        plain *= builder.graph.tensors[name].code_type.high if name else 1
+        largest *= builder.graph.tensors[name].code_type.high if name else 1
     exponent = scaled.get("block_exponent")
-    return plain << builder.graph.tensors[exponent].code_type.high if exponent else plain
+    if exponent:
+        largest <<= builder.graph.tensors[exponent].code_type.high
+    return max(PRODUCT_BITS - (largest + bias).bit_length(), 1)
 
 
 def _row(name: str, quantizer: DynamicQuantizer) -> dict[str, Any]:

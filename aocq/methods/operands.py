@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aocq.capture import FloatGraph, FloatNode, FloatOp, run
+from aocq.capture import FloatGraph, FloatNode, run
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.residual_stream import arithmetic_source
 from aocq.capture.tracing import sent

@@ -220,7 +220,7 @@ class InitialScales:
         """
         name = node.name
         if node.op is FloatOp.SOFTMAX:
-            return probabilities_quantizer(self.widths[name])
+            return probabilities_quantizer(self.widths[name], self.limits.softmax_levels_per_octave)
         if name in self.stream or name in self.joins:
             if self.balanced:
                 return self._on_the_stream(node, values)

@@ -67,7 +67,7 @@ def sums_interval(unit: IntGraph) -> Interval | None:
     if isinstance(op, Rescale):
         return centred_range(unit, op.a)
     names = {found.name: found for found in intermediates(unit, op)}
-    for name in ("accumulator", "product"):
+    for name in ("normalized", "accumulator", "product"):
         if name in names:
             found = names[name]
             accumulator = accumulator_of(op)

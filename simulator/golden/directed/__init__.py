@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
-from simulator.golden.directed import elementwise, products, rows
+from simulator.golden.directed import elementwise, normalized, products, rows
 from simulator.golden.directed.making import Stimulus
 from simulator.golden.one_op import OneOp
 from simulator.graph.op import Op
 from simulator.graph.ops import (
     Add,
     AddShifted,
+    DeferredSoftmax,
     GeluPolynomial,
     InterpolatedLookup,
     L2Norm,
@@ -26,6 +27,7 @@ from simulator.graph.ops import (
     MatMul,
     Mean,
     Mul,
+    NormalizedMatMul,
     Rescale,
     ShiftGelu,
     Shiftmax,
@@ -65,6 +67,8 @@ STIMULI: Mapping[type[Op], Callable[[OneOp, str], Iterator[Stimulus]]] = Mapping
         Shiftmax: rows.softmax_rows,
         SoftmaxIta: rows.softmax_rows,
         SoftmaxLog2: rows.softmax_rows,
+        DeferredSoftmax: rows.softmax_rows,
+        NormalizedMatMul: normalized.normalized_matmul,
     }
 )
 
