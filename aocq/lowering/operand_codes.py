@@ -111,6 +111,8 @@ def _narrow_codes(builder: Builder, node: FloatNode, quantizer: DynamicQuantizer
             a=a,
             maximum=maximum,
             group=quantizer.group,
+            bits=quantizer.bits,
+            reciprocal_bits=quantizer.reciprocal_bits,
             shift=quantizer.reciprocal_bits,
             rounding=Rounding.HALF_UP,
             overflow=overflow,

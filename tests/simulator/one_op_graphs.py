@@ -262,12 +262,6 @@ def _by_group(
     d.op(op, "y", "a", "scales", group=group, **changes)
 
 
-def _quantized_by_maximum(d: Draft, source: Any = S8) -> None:
-    d.input("a", (2, 3, 8), source, -3)
-    d.op(GroupMaximum, "scales", "a", group=8)
-    d.op(GroupQuantize, "y", "a", "scales", group=8)
-
-
 def _mean(d: Draft, shape: tuple[int, ...] = (6, 4), **changes: Any) -> None:
     d.input("a", shape, S8, 29)
     d.op(Mean, "y", "a", **{"zero_point": -3} | changes)
@@ -465,13 +459,15 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
     },
     GroupQuantize: {
         "8 bits": partial(_by_group, GroupQuantize),
-        "by its own maximum": _quantized_by_maximum,
-        "16 bits, by its own maximum": lambda d: _quantized_by_maximum(d, S16),
         "16 bits": partial(
-            _by_group, GroupQuantize, source=S16, scales=U16, group=33, shift=20, type=S8
+            _by_group, GroupQuantize, source=S16, scales=U16, group=33, bits=8, shift=23, type=S8
         ),
-        "coarse reciprocal": partial(_by_group, GroupQuantize, scales=U4, shift=3),
-        "no fraction bits": partial(_by_group, GroupQuantize, source=U8, scales=U4, shift=0),
+        "coarse reciprocal": partial(
+            _by_group, GroupQuantize, scales=U4, reciprocal_bits=3, shift=3, zero_point=2
+        ),
+        "no fraction bits": partial(
+            _by_group, GroupQuantize, source=U8, scales=U4, reciprocal_bits=0, shift=1, type=U4
+        ),
     },
     GroupShift: {
         "8 bits": partial(_by_group, GroupShift, scales=U4),
@@ -487,7 +483,7 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
             _by_group, GroupShift, source=U8, scales=IntType(bits=3, signed=False), group=1
         ),
         "few places": partial(
-            _by_group, GroupShift, scales=IntType(bits=2, signed=False), type=IntType(bits=6)
+            _by_group, GroupShift, scales=IntType(bits=2, signed=False), type=U8, zero_point=100
         ),
     },
     LayerNorm: {
