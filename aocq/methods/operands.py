@@ -91,9 +91,8 @@ def row_blocks(graph: FloatGraph, layer: FloatNode) -> tuple[tuple[int, ...], ..
 
 def _send(graph: FloatGraph, source: FloatNode, name: str, axis: int) -> Tensor:
     """Send each element's index along ``axis`` of ``source`` to ``name``, in its shape."""
-    return sent(
-        graph, source, name, torch.arange(source.shape[axis]).reshape(-1, *(1,) * (-1 - axis))
-    )
+    numbers = torch.arange(source.shape[axis]).reshape(-1, *(1,) * (-1 - axis))
+    return sent(graph, source, name, numbers)
 
 
 def _factor(graph: FloatGraph, source: FloatNode, name: str) -> float:

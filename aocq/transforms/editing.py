@@ -79,8 +79,9 @@ class Editing:
         for node in self.nodes.values():
             if node.name in readers:
                 inputs = tuple(name if read == source else read for read in node.inputs)
-                node = replace(node, inputs=inputs)
-            nodes[node.name] = node
+                nodes[node.name] = replace(node, inputs=inputs)
+            else:
+                nodes[node.name] = node
             if node.name == source:
                 nodes[name] = added
         self.nodes = nodes

@@ -102,9 +102,7 @@ def value_paths(graph: FloatGraph) -> list[Values]:
     return found
 
 
-def _heads(
-    graph: FloatGraph, name: str, product: FloatNode
-) -> tuple[FloatNode, Tensor] | None:
+def _heads(graph: FloatGraph, name: str, product: FloatNode) -> tuple[FloatNode, Tensor] | None:
     """Return the layer whose rows an operand holds, and which ones as its heads' channels.
 
     None where something else reads them too, or a head's channels are not the same in all tokens.
@@ -165,7 +163,8 @@ def _by_column(heads: Tensor, columns: Tensor, rotation: Tensor) -> Tensor:
     whole = torch.block_diag(*[rotation] * len(heads))
     place = torch.zeros(int(heads.max()) + 1, dtype=torch.long)
     place[heads.flatten()] = torch.arange(heads.numel())
-    return whole[place[columns]][:, place[columns]]
+    ordered: Tensor = whole[place[columns]][:, place[columns]]
+    return ordered
 
 
 def mixes_probabilities(graph: FloatGraph, product: FloatNode) -> bool:

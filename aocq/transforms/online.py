@@ -93,7 +93,9 @@ def balanced(graph: FloatGraph, makers: frozenset[FloatOp]) -> list[Balanced]:
         )
         # Zeros that come in are none any more when a mean was taken away.
         padded = any(
-            after.op is FloatOp.PAD for layer in layers for after, _ in _moves(graph, layer.inputs[0])
+            after.op is FloatOp.PAD
+            for layer in layers
+            for after, _ in _moves(graph, layer.inputs[0])
         )
         if alone and whole and not padded and source.op in _BALANCES:
             read = layers[0].inputs[0] if source.op is FloatOp.MATMUL else name
@@ -209,9 +211,7 @@ def _take_in(editing: Editing, layer: str, alpha: Tensor, mean: Tensor) -> None:
         editing.set(layer, "bias", offset if bias is None else bias + offset)
 
 
-def _alpha(
-    editing: Editing, layers: tuple[FloatNode, ...], seen: ChannelStatistics
-) -> Tensor:
+def _alpha(editing: Editing, layers: tuple[FloatNode, ...], seen: ChannelStatistics) -> Tensor:
     """Return √(σ / ‖w‖) of every channel, 1 in the median, [C]."""
     squares = torch.zeros_like(seen.deviation)
     for layer in layers:

@@ -35,4 +35,5 @@ def has_matrix(order: int) -> bool:
 def block_rotation(width: int, order: int) -> Tensor:
     """Return ``H / √order`` in blocks along the diagonal, [width, width], float64."""
     matrix = torch.from_numpy(hadamard_matrix(order).astype("float64")) / math.sqrt(order)
-    return torch.block_diag(*[matrix] * (width // order))
+    rotation: Tensor = torch.block_diag(*[matrix] * (width // order))
+    return rotation

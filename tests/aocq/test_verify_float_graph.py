@@ -143,7 +143,11 @@ def test_one_operation_is_sound(name: str) -> None:
         ("matmul", {"attributes": {"transpose_b": False}}, "does not go together"),
         ("matmul", {"attributes": {"transpose_b": 1}}, "attributes.transpose_b"),
         ("rms_norm", {"attributes": {"weight": None, "bias": "b", "centred": 0}}, "epsilon"),
-        ("hadamard", {"attributes": {"order": 3}}, "attributes.order: Value error, Hadamard order 3: must be"),
+        (
+            "hadamard",
+            {"attributes": {"order": 3}},
+            "attributes.order: Value error, Hadamard order",
+        ),
         ("hadamard", {"attributes": {"order": 8}}, "4 channels, which are not whole blocks of 8"),
         ("requantize", {"attributes": {"order": 2}}, "attributes.order"),
         ("slice", {"attributes": {"axis": 1, "start": 1, "stop": 9}}, "its inputs imply"),

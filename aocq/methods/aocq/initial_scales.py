@@ -222,15 +222,13 @@ class InitialScales:
         if node.op is FloatOp.SOFTMAX:
             return probabilities_quantizer(self.widths[name], self.limits.softmax_levels_per_octave)
         if name in self.stream or name in self.joins:
-            if self.balanced:
-                return self._on_the_stream(node, values)
-            return self._plain(name, self.limits.residual_bits)
+            plain = not self.balanced
+            width = self.limits.residual_bits
+            return self._plain(name, width) if plain else self._on_the_stream(node, values)
         if name in self.columns:
             return self.input_quantizer(node, EXPONENT)
-        if name in self.dynamic:
-            return self._dynamic(name, self.dynamic[name])
-        if name in self.clipped:
-            return self._of_least_error(node, values[name])
+        if node.op in OPERANDS:
+            return self._narrowed(node, values)
         if node.op is FloatOp.LINEAR and name in self.symmetric:
             return self._operands(node)
         return self._plain(name, self.widths[name])
@@ -285,6 +283,15 @@ class InitialScales:
         seen = self.seen[name]
         low, high = float(seen.low.min()), float(seen.high.max())
         return activation_quantizer(low, high, bits, zero_point, activation_form(self.limits))
+
+    def _narrowed(self, node: FloatNode, values: Mapping[str, Tensor]) -> Quantizer:
+        """Return the quantizer of a rotation or a requantization."""
+        name = node.name
+        if name in self.dynamic:
+            return self._dynamic(name, self.dynamic[name])
+        if name in self.clipped:
+            return self._of_least_error(node, values[name])
+        return self._plain(name, self.widths[name])
 
     def _of_least_error(self, node: FloatNode, values: Tensor) -> ActivationQuantizer:
         """Return one scale of least squared error: rare large values of a rotation are clipped."""
