@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 
 from aocq.methods.aocq.blocks import Block
 from aocq.methods.aocq.rounding import LayerResult
-from aocq.methods.quantizers import Quantizer, QuantizedWeight
+from aocq.methods.quantizers import QuantizedWeight, Quantizer
 from aocq.methods.storage import quantizer_from_plain, quantizer_to_plain
 from aocq.records.kept import keep, kept
 from simulator import strict_json

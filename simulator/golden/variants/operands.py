@@ -31,6 +31,7 @@ from simulator.graph.ops import (
     MatMul,
     Mean,
     Mul,
+    NormalizedMatMul,
     Rescale,
     ShiftGelu,
     SquaredDifference,
@@ -87,7 +88,8 @@ def _signs(unit: IntGraph) -> Iterator[Variant]:
     (op,) = unit.ops
     for index, field in enumerate(op.operand_fields):
         name = getattr(op, field)
-        if not isinstance(name, str):
+        is_index = isinstance(op, NormalizedMatMul) and field == "a"
+        if not isinstance(name, str) or is_index:
             continue
         kind = unit.tensors[name].code_type
         if not 1 < kind.bits <= WIDEST_READ:
