@@ -8,8 +8,7 @@ from math import prod
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
+from simulator.export.c_groups import GROUP_CALLS
 from simulator.export.c_structs import (
     Call,
     Site,
@@ -30,11 +29,6 @@ from simulator.graph.ops import (
     AddShifted,
     DeferredSoftmax,
     GeluPolynomial,
-    GroupExponent,
-    GroupMaximum,
-    GroupQuantize,
-    GroupShift,
-    Hadamard,
     InterpolatedLookup,
     L2Norm,
     LayerNorm,
@@ -58,7 +52,6 @@ from simulator.graph.ops import (
     SquaredDifference,
     Transpose,
 )
-from simulator.numerics.hadamard import factors, hadamard_matrix
 
 
 def _matmul(op: MatMul, site: Site) -> Call:
@@ -211,52 +204,6 @@ def _l2norm(op: L2Norm, site: Site) -> Call:
     return Call((), "aocq_l2norm_op", fields, "aocq_l2norm", (op.a,))
 
 
-def _hadamard(op: Hadamard, site: Site) -> Call:
-    paley, sylvester = factors(op.order)
-    rows_of_signs = (hadamard_matrix(paley) < 0) @ (1 << np.arange(paley, dtype=np.int64))
-    signs = ", ".join(f"{row}u" for row in rows_of_signs.tolist())
-    fields: dict[str, Value] = {
-        **rows(site, "channels"),
-        "order": op.order,
-        "sylvester": sylvester,
-        "negative": "negative",
-        "requantize": requantization(site, op.requantize),
-    }
-    declaration = f"static const uint32_t negative[] = {{{signs}}};"
-    return Call((declaration,), "aocq_hadamard_op", fields, "aocq_hadamard", (op.a,))
-
-
-def _groups(site: Site, a: str, length: int) -> dict[str, Value]:
-    return {"groups": prod(site.shape(a)) // length, "length": length}
-
-
-def _group_scale(op: GroupMaximum | GroupExponent, site: Site) -> Call:
-    bits = op.bits if isinstance(op, GroupExponent) else 0
-    fields: dict[str, Value] = {**_groups(site, op.a, op.group), "bits": bits}
-    struct, function = "aocq_group_scale_op", "aocq_group_scale"
-    return Call((), struct, fields, function, (op.a,), counts=False)
-
-
-def _group_quantize(op: GroupQuantize, site: Site) -> Call:
-    fields: dict[str, Value] = {
-        **_groups(site, op.a, op.group),
-        **numbers_of(op, "bits", "reciprocal_bits"),
-        "stage": stage(op),
-    }
-    struct, function = "aocq_group_quantize_op", "aocq_group_quantize"
-    return Call((), struct, fields, function, (op.a, op.maximum))
-
-
-def _group_shift(op: GroupShift, site: Site) -> Call:
-    fields: dict[str, Value] = {
-        **_groups(site, op.a, op.group),
-        "rounding": word("ROUND", op.rounding),
-        "overflow": word("OVERFLOW", op.overflow),
-    }
-    struct, function = "aocq_group_shift_op", "aocq_group_shift"
-    return Call((), struct, fields, function, (op.a, op.exponent))
-
-
 def _softmax(op: Softmax, site: Site) -> Call:
     fields: dict[str, Value] = {
         **rows(site, "columns"),
@@ -345,11 +292,7 @@ CALLS: Mapping[type[Op], Callable[[Any, Site], Call]] = MappingProxyType(
         LayerNorm: _layernorm,
         LayerNormBisection: _layernorm_bisection,
         L2Norm: _l2norm,
-        Hadamard: _hadamard,
-        GroupMaximum: _group_scale,
-        GroupExponent: _group_scale,
-        GroupQuantize: _group_quantize,
-        GroupShift: _group_shift,
+        **GROUP_CALLS,
         Softmax: _softmax,
         SoftmaxGemmlowp: _softmax_of_numbers(
             "softmax_gemmlowp", "input_multiplier", "input_left_shift", "smallest_difference"

@@ -68,7 +68,7 @@ def shift_groups(  # type: ignore[no-untyped-def]
     mask, one = np.int32(high - low), np.int32(1)
     saturated = np.int64(0)
     for i in range(groups.shape[0]):
-        shift = np.int32(min(np.int64(exponents[i]), offsets.shape[1] - 1))
+        shift = np.int32(min(max(np.int64(exponents[i]), 0), offsets.shape[1] - 1))
         bias, if_negative, if_odd = offsets[0, shift], offsets[1, shift], offsets[2, shift]
         outside = np.int32(0)
         for c in range(groups.shape[1]):
