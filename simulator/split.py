@@ -21,6 +21,7 @@ from simulator.graph.ops import (
     Add,
     AddShifted,
     Concat,
+    DeferredSoftmax,
     Dequantize,
     GeluPolynomial,
     GroupExponent,
@@ -36,6 +37,7 @@ from simulator.graph.ops import (
     MatMul,
     Mean,
     Mul,
+    NormalizedMatMul,
     Op,
     Quantize,
     Rescale,
@@ -198,7 +200,9 @@ def _l2_norm(op: L2Norm, graph: IntGraph, given: Given, workers: int) -> Cuts | 
     return None if cuts.result.axis == heads and graph.constants[op.gain].size > 1 else cuts
 
 
-def _product(op: MatMul, graph: IntGraph, given: Given, workers: int) -> Cuts | None:
+def _product(
+    op: MatMul | NormalizedMatMul, graph: IntGraph, given: Given, workers: int
+) -> Cuts | None:
     """Rows of the left operand; matrices that stand side by side, such as heads, in both."""
     shape = graph.result(op).shape
     if graph.is_constant(op.b):
@@ -274,6 +278,7 @@ RULES: Mapping[type[Op], Rule] = MappingProxyType(
             (
                 Add,
                 AddShifted,
+                DeferredSoftmax,
                 Dequantize,
                 GeluPolynomial,
                 GroupExponent,
@@ -303,6 +308,7 @@ RULES: Mapping[type[Op], Rule] = MappingProxyType(
         ),
         L2Norm: _l2_norm,
         MatMul: _product,
+        NormalizedMatMul: _product,
         Mean: _mean,
         Concat: _concat,
         Slice: _slice,

@@ -190,6 +190,7 @@ class Builder:
         sums: Scales,
         scales: Scales,
         largest_shift: int = LARGEST_SHIFT,
+        most_bits: int = LARGEST_SHIFT,
     ) -> Requantization:
         """Add the factors of a requantization: one for all channels, or one each.
 
@@ -199,8 +200,12 @@ class Builder:
             of the op: its own table of the profile counts
         sums, scales
             scales of the sums and of the result, [C] or [1]
+        most_bits
+            of multipliers, where there is room for fewer than the chip's have
         """
         section = self.profile.rescale_of(op_kind)
+        if section.multiplier_bits > most_bits and section.derivation == "normalized":
+            section = section.model_copy(update={"multiplier_bits": most_bits})
         factors = ratio(sums, scales, section)
         multiplier, shift = f"{node_name}.multiplier", None
         if section.arithmetic is Arithmetic.FIXED_POINT:

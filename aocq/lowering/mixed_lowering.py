@@ -14,6 +14,7 @@ import numpy as np
 
 from aocq.capture import FloatNode
 from aocq.lowering.builder import Builder
+from aocq.methods.logarithmic_rows import LogarithmicQuantizer
 from aocq.methods.quantizers import DynamicQuantizer, LevelQuantizer
 from aocq.methods.scales import Scales, as_scale, compressed
 from simulator.errors import InputError
@@ -106,6 +107,11 @@ class MixedLowering:
             return
         source = self.float_name(node)
         scales = self.builder.model.scales(node.name)
+        if isinstance(quantizer, LogarithmicQuantizer):
+            raise InputError(
+                f"{node.name}: its codes are logarithms, which products know only in networks "
+                "without float operators; quantize every operator, or this one with one scale"
+            )
         if isinstance(quantizer, LevelQuantizer):
             self._quantize_to_levels(node, quantizer, source)
             return

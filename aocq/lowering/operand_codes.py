@@ -16,8 +16,8 @@ import numpy as np
 
 from aocq.capture import FloatNode, FloatOp
 from aocq.lowering.builder import Builder, along_channels
-from aocq.methods.quantizers import DynamicQuantizer
-from aocq.methods.scales import as_scale
+from aocq.methods.quantizers import DynamicQuantizer, StaticQuantizer
+from aocq.methods.scales import compressed, quantizer_scales
 from simulator.graph.ops import (
     GroupExponent,
     GroupMaximum,
@@ -27,8 +27,12 @@ from simulator.graph.ops import (
     Lookup,
     Rescale,
 )
+from simulator.numerics.fixed_point import LARGEST_SHIFT
 from simulator.numerics.integer_type import IntType
 from simulator.numerics.rounding import Rounding
+
+# Of a scaled sum times its multiplier.
+PRODUCT_BITS = 61
 
 
 def hadamard(builder: Builder, node: FloatNode) -> None:
@@ -44,21 +48,29 @@ def requantize(builder: Builder, node: FloatNode) -> None:
 def _operand(builder: Builder, node: FloatNode) -> None:
     quantizer = builder.model.activations[node.name]
     if not isinstance(quantizer, DynamicQuantizer):
-        builder.result(node)
-        _wide_codes(builder, node, node.name)
+        if _has_codes_already(builder, node, quantizer):
+            builder.aliases[node.name] = builder.tensor(node.inputs[0])
+        else:
+            builder.result(node)
+            _wide_codes(builder, node, node.name)
         return
-    base, source = quantizer.base, builder.tensor(node.inputs[0])
-    same = (base.type, base.zero_point, (base.scale,)) == (
-        source.type,
-        source.zero_point,
-        as_scale(builder.model.scales(node.inputs[0])),
-    )
-    wide = source.name
-    if node.op is FloatOp.HADAMARD or not same:
+    wide, base = builder.tensor(node.inputs[0]).name, quantizer.base
+    if not _has_codes_already(builder, node, base):
         wide = f"{node.name}.base"
         builder.graph.declare(wide, node.shape, base.type, base.zero_point, (base.scale,))
         _wide_codes(builder, node, wide)
     _narrow_codes(builder, node, quantizer, wide)
+
+
+def _has_codes_already(builder: Builder, node: FloatNode, wanted: StaticQuantizer) -> bool:
+    """Whether a requantization wants the codes that its input has."""
+    source = builder.tensor(node.inputs[0])
+    own = builder.model.scales(node.inputs[0])
+    return (
+        node.op is FloatOp.REQUANTIZE
+        and (wanted.type, wanted.zero_point) == (source.type, source.zero_point)
+        and np.array_equal(compressed(own), compressed(quantizer_scales(wanted, node.shape)))
+    )
 
 
 def _wide_codes(builder: Builder, node: FloatNode, name: str) -> None:
@@ -99,6 +111,8 @@ def _narrow_codes(builder: Builder, node: FloatNode, quantizer: DynamicQuantizer
             a=a,
             maximum=maximum,
             group=quantizer.group,
+            bits=quantizer.bits,
+            reciprocal_bits=quantizer.reciprocal_bits,
             shift=quantizer.reciprocal_bits,
             rounding=Rounding.HALF_UP,
             overflow=overflow,
@@ -135,6 +149,32 @@ def scaling(builder: Builder, node: FloatNode) -> Mapping[str, Any]:
             found |= _column_scaling(builder, name, quantizer) if side else _row(name, quantizer)
     nothing = {"row_factor": None, "column_factor": None, "block_exponent": None, "block": 0}
     return {**nothing, **found} if found else {}
+
+
+def room_for_multipliers(
+    builder: Builder, scaled: Mapping[str, Any], largest: int, bias: int = 0
+) -> int:
+    """Return how many bits a multiplier of scaled sums may have: their product fits 64 bits.
+
+    Beside it there is room for a residual's term, a sign and a rounding. As many as any has where
+    nothing scales the sums.
+
+    Parameters
+    ----------
+    largest
+        magnitude of plain sums of products of codes
+    bias
+        magnitude of what is added to the scaled sums
+    """
+    if not scaled:
+        return LARGEST_SHIFT
+    for field in ("row_factor", "column_factor"):
+        name = scaled.get(field)
+        largest *= builder.graph.tensors[name].code_type.high if name else 1
+    exponent = scaled.get("block_exponent")
+    if exponent:
+        largest <<= builder.graph.tensors[exponent].code_type.high
+    return max(PRODUCT_BITS - (largest + bias).bit_length(), 1)
 
 
 def _row(name: str, quantizer: DynamicQuantizer) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from aocq.methods.code_kernels import (
     real_of_sums,
     signed_bytes,
 )
+from aocq.methods.logarithmic_rows import LogarithmicQuantizer
 from aocq.methods.masks import quantizer_of
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import (
@@ -230,12 +231,15 @@ class FakeQuantization:
         else:
             real = apply(node, [_real(value) for value in inputs], self.parameters, len(images))
         quantizer = self.quantizers.get(node.name)
+        if isinstance(quantizer, LogarithmicQuantizer):
+            return quantizer(real)
         return real if quantizer is None else self._codes(node, quantizer, real)
 
     def _codes(self, node: FloatNode, quantizer: Quantizer, real: Tensor) -> Codes:
         if isinstance(quantizer, DynamicQuantizer):
             steps, factors = quantizer.split(real)
             return replace(self.forms[node.name].codes(steps.float()), factors=factors)
+        assert not isinstance(quantizer, LogarithmicQuantizer)
         rule = _uniform(quantizer)
         if rule is not None and real.dtype == torch.float64:
             return self.forms[node.name].codes(_in_rows(codes_of_real, real, *rule))
@@ -303,6 +307,9 @@ class FakeQuantization:
         source = self.forms.get(node.inputs[0]) if node.inputs else None
         if quantizer is not None:
             self.quantizers[node.name] = quantizer
+        if isinstance(quantizer, LogarithmicQuantizer):
+            pass  # every row has a scale of its own: what reads them sums real values
+        elif quantizer is not None:
             self.forms[node.name] = _form(quantizer, node)
         elif source is not None and node.op is FloatOp.SCALE:
             scales = source.scales * float(node.attributes["factor"])
@@ -430,7 +437,9 @@ def _real(value: Value) -> Tensor:
     return value.real() if isinstance(value, Codes) else value
 
 
-def _form(quantizer: Quantizer, node: FloatNode) -> _Form:
+def _form(
+    quantizer: ActivationQuantizer | LevelQuantizer | DynamicQuantizer, node: FloatNode
+) -> _Form:
     if isinstance(quantizer, LevelQuantizer):
         lowest, highest = quantizer.levels[0], quantizer.levels[-1]
     elif isinstance(quantizer, DynamicQuantizer):

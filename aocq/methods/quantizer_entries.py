@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from aocq.methods.logarithmic_rows import LogarithmicQuantizer
 from aocq.methods.quantizers import (
     ActivationQuantizer,
     DynamicQuantizer,
@@ -24,6 +25,7 @@ from aocq.methods.quantizers import (
     Quantizer,
 )
 from simulator.numerics.integer_type import IntType
+from simulator.numerics.softmax_constants import LEVEL_BITS
 
 LARGEST_GROUP = 1 << 28  # elements of a tensor
 WIDEST = 16  # bits of a code, and of a level: operands of a product have no more
@@ -136,24 +138,56 @@ class DynamicEntry(Entry):
         )
 
 
-UNIFORM, LEVELS, DYNAMIC = "uniform quantizer", "levels", "dynamic quantizer"
-QuantizerEntry = Annotated[
-    Annotated[UniformEntry, Tag(UNIFORM)]
-    | Annotated[LevelEntry, Tag(LEVELS)]
-    | Annotated[DynamicEntry, Tag(DYNAMIC)],
-    Discriminator(lambda entry: _kind(entry)),
-]
+class LogarithmicEntry(Entry):
+    """A :class:`LogarithmicQuantizer`."""
+
+    levels: Annotated[list[Level], Field(min_length=8, max_length=256)]
+    levels_per_octave: Literal[1, 2]
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        levels = self.levels
+        if len(levels) & (len(levels) - 1):
+            raise ValueError(f"{len(levels)} levels: wanted a power of two, one for each code")
+        if not 0 < levels[0] < 1 << LEVEL_BITS or levels[-1] < 0:
+            raise ValueError(f"levels: wanted 1 to {(1 << LEVEL_BITS) - 1} first, none below 0")
+        if any(a < b for a, b in pairwise(levels)):
+            raise ValueError("levels: must not ascend")
+        return self
+
+    def quantizer(self) -> LogarithmicQuantizer:
+        """Return the quantizer of the entry."""
+        return LogarithmicQuantizer(
+            levels=tuple(self.levels), levels_per_octave=self.levels_per_octave
+        )
+
+
+UNIFORM, LEVELS, LOGARITHMIC = "uniform quantizer", "levels", "logarithms"
+DYNAMIC = "dynamic quantizer"
 
 
 def _kind(entry: Any) -> str:
     """Return which kind an entry is, by a key that the others do not have."""
-    for entry_class, key, kind in ((LevelEntry, "levels", LEVELS), (DynamicEntry, "base", DYNAMIC)):
-        if isinstance(entry, entry_class) or (isinstance(entry, dict) and key in entry):
-            return kind
-    return UNIFORM
+    keys = entry if isinstance(entry, dict) else type(entry).model_fields
+    if "levels_per_octave" in keys:
+        return LOGARITHMIC
+    if "base" in keys:
+        return DYNAMIC
+    return LEVELS if "levels" in keys else UNIFORM
 
 
-_ENTRY: TypeAdapter[UniformEntry | LevelEntry | DynamicEntry] = TypeAdapter(QuantizerEntry)
+QuantizerEntry = Annotated[
+    Annotated[UniformEntry, Tag(UNIFORM)]
+    | Annotated[LevelEntry, Tag(LEVELS)]
+    | Annotated[LogarithmicEntry, Tag(LOGARITHMIC)]
+    | Annotated[DynamicEntry, Tag(DYNAMIC)],
+    Discriminator(_kind),
+]
+
+
+_ENTRY: TypeAdapter[UniformEntry | LevelEntry | LogarithmicEntry | DynamicEntry] = TypeAdapter(
+    QuantizerEntry
+)
 
 
 def quantizer_to_plain(quantizer: Quantizer) -> dict[str, Any]:
@@ -164,6 +198,11 @@ def quantizer_to_plain(quantizer: Quantizer) -> dict[str, Any]:
             "thresholds": list(quantizer.thresholds),
             "scale": quantizer.scale,
             "bits": quantizer.bits,
+        }
+    if isinstance(quantizer, LogarithmicQuantizer):
+        return {
+            "levels": list(quantizer.levels),
+            "levels_per_octave": quantizer.levels_per_octave,
         }
     if isinstance(quantizer, DynamicQuantizer):
         return {

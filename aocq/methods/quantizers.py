@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from aocq.methods.logarithmic_rows import LogarithmicQuantizer
 from simulator.numerics.integer_type import IntType
 
 if TYPE_CHECKING:
@@ -273,7 +274,7 @@ class DynamicQuantizer:
         return real.flatten(-2).to(x.dtype)
 
 
-StaticQuantizer = ActivationQuantizer | LevelQuantizer
+StaticQuantizer = ActivationQuantizer | LevelQuantizer | LogarithmicQuantizer
 Quantizer = StaticQuantizer | DynamicQuantizer
 
 

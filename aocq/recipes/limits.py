@@ -12,7 +12,8 @@ from annotated_types import Interval
 from aocq.recipes.fields import STRICT, check_fields
 from aocq.recipes.recipe import Recipe
 from simulator.numerics.hadamard import LARGEST_ORDER
-from simulator.profile import GraphLayerNorm, NpuProfile
+from simulator.numerics.softmax_constants import LEVEL_BITS
+from simulator.profile import DeferredLog2Softmax, GraphLayerNorm, NpuProfile
 
 Granularity = Literal["per_tensor", "per_channel"]
 Scales = Literal["any", "power_of_two"]
@@ -31,6 +32,9 @@ class ChipLimits:
         width of the residual stream
     softmax_bits
         width of probabilities; None: that of the other activations
+    softmax_levels_per_octave
+        of probabilities whose codes are logarithms, where the division by the row's sum comes after
+        the product that reads them; None: codes are multiples of 2^-bits
     weight_granularity, activation_granularity
         whether the rows of a weight, and the channels and heads of an activation, may have scales
         of their own
@@ -72,6 +76,7 @@ class ChipLimits:
     vector_bits: Annotated[int | None, Interval(ge=3, le=16)] = None
     residual_bits: Annotated[int, Interval(ge=3, le=16)] = 8
     softmax_bits: Annotated[int | None, Interval(ge=3, le=16)] = None
+    softmax_levels_per_octave: Literal[1, 2] | None = None
     weight_granularity: Granularity = "per_channel"
     weight_scale: Scales = "any"
     activation_granularity: Granularity = "per_channel"
@@ -103,6 +108,11 @@ class ChipLimits:
         """Return the width of softmax's results."""
         return recipe.activation_bits if self.softmax_bits is None else self.softmax_bits
 
+    def resolved_bits(self, recipe: Recipe) -> int:
+        """Return how many bits tell a probability from none: a code's, or a level's."""
+        logarithmic = self.softmax_levels_per_octave is not None
+        return LEVEL_BITS if logarithmic else self.probability_bits(recipe)
+
 
 ANY_CHIP = ChipLimits()
 
@@ -117,11 +127,15 @@ def limits_of(profile: NpuProfile, recipe: Recipe) -> ChipLimits:
     operand_bits, vector_bits = profile.activation.operand_width, profile.activation.bits
     if recipe.activation_bits in {softmax_bits, *range(operand_bits)}:
         softmax_bits = None
+    per_octave = None
+    if isinstance(profile.softmax, DeferredLog2Softmax):
+        softmax_bits, per_octave = profile.softmax.output_bits, profile.softmax.levels_per_octave
     norm = profile.layernorm
     return ChipLimits(
         vector_bits=vector_bits if vector_bits != operand_bits else None,
         residual_bits=profile.activation.residual_bits,
         softmax_bits=softmax_bits,
+        softmax_levels_per_octave=per_octave,
         weight_granularity=profile.weight.granularity,
         weight_scale=profile.weight.scale,
         activation_granularity=profile.activation.granularity,
@@ -187,6 +201,14 @@ _RULES = (
     _Rule(
         lambda model, chip: model.residual_bits <= chip.residual_bits,
         "activation.residual_bits = {chip.residual_bits}, the model has {model.residual_bits}",
+    ),
+    _Rule(
+        lambda model, chip: (
+            model.softmax_levels_per_octave in {None, chip.softmax_levels_per_octave}
+        ),
+        "softmax.levels_per_octave: the model's probabilities are logarithms with "
+        "{model.softmax_levels_per_octave} levels per octave, the profile's softmax has "
+        "{chip.softmax_levels_per_octave}",
     ),
     _Rule(
         _factors_fit,

@@ -5,9 +5,9 @@ H has entries ±1, ``H = Hᵀ`` and ``H H = n I``: divided by √n it is orthogo
 The orders are ``2^k``, ``12 · 2^k`` and ``20 · 2^k``: H is the Kronecker product of a matrix of
 order 1, 12 or 20 by Paley's second construction and a Sylvester matrix ``[[1, 1], [1, -1]] ⊗ …``.
 
-Source: R. E. A. C. Paley, On orthogonal matrices, Journal of Mathematics and Physics 12 (1933): of a
-prime power q = 4 j + 1, with the symmetric conference matrix C of order q + 1, whose entries beside
-the border of ones are the quadratic character of the difference of two elements of GF(q)::
+Source: R. E. A. C. Paley, On orthogonal matrices, Journal of Mathematics and Physics 12 (1933). Of
+a prime power q = 4 j + 1, with the symmetric conference matrix C of order q + 1, whose entries
+beside the border of ones are the quadratic character of the difference of two elements of GF(q)::
 
     H = C ⊗ [[1, 1], [1, -1]] + I ⊗ [[1, -1], [-1, -1]]              of order 2 (q + 1)
 """
@@ -42,9 +42,9 @@ def factors(order: int) -> tuple[int, int]:
     """
     for paley in (1, 12, 20):
         sylvester, rest = divmod(order, paley)
-        if not rest and sylvester > 0 and not sylvester & (sylvester - 1):
-            if order <= LARGEST_ORDER:
-                return paley, sylvester
+        power_of_two = not rest and sylvester > 0 and not sylvester & (sylvester - 1)
+        if power_of_two and order <= LARGEST_ORDER:
+            return paley, sylvester
     raise ValueError(
         f"Hadamard order {order}: must be 2^k, 12 · 2^k or 20 · 2^k, at most {LARGEST_ORDER}"
     )

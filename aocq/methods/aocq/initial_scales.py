@@ -220,7 +220,7 @@ class InitialScales:
         """
         name = node.name
         if node.op is FloatOp.SOFTMAX:
-            return probabilities_quantizer(self.widths[name])
+            return probabilities_quantizer(self.widths[name], self.limits.softmax_levels_per_octave)
         if name in self.stream or name in self.joins:
             plain = not self.balanced
             width = self.limits.residual_bits
@@ -304,12 +304,12 @@ class InitialScales:
 
     def _dynamic(self, name: str, steps: Steps) -> DynamicQuantizer:
         """Return dynamic steps on wide codes of the whole range: nothing is clipped."""
-        base, bits = IntType(bits=WIDEST_BASE), self.recipe.activation_bits
+        base = IntType(bits=WIDEST_BASE)
         form = activation_form(self.limits)
         scale = form.nearest(float(self.seen[name].magnitude.max()) / base.high)
         return DynamicQuantizer(
             base=ActivationQuantizer(type=base, scale=scale, zero_point=0),
-            bits=bits,
+            bits=self.widths[name],
             group=steps.group,
             form=steps.form,
         )

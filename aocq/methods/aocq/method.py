@@ -89,7 +89,7 @@ def quantize(
         seen = channel_ranges(
             graph,
             images,
-            limits.probability_bits(recipe),
+            limits.resolved_bits(recipe),
             steps.advance,
             observed=observed,
             kept=stream,

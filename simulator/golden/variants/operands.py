@@ -20,12 +20,18 @@ from simulator.graph.ops import (
     Add,
     AddShifted,
     GeluPolynomial,
+    GroupExponent,
+    GroupMaximum,
+    GroupQuantize,
+    GroupShift,
+    Hadamard,
     L2Norm,
     LayerNorm,
     LayerNormBisection,
     MatMul,
     Mean,
     Mul,
+    NormalizedMatMul,
     Rescale,
     ShiftGelu,
     SquaredDifference,
@@ -38,6 +44,11 @@ READS_ZERO_POINTS: tuple[type[Op], ...] = (
     Add,
     AddShifted,
     GeluPolynomial,
+    GroupExponent,
+    GroupMaximum,
+    GroupQuantize,
+    GroupShift,
+    Hadamard,
     L2Norm,
     LayerNorm,
     LayerNormBisection,
@@ -77,7 +88,8 @@ def _signs(unit: IntGraph) -> Iterator[Variant]:
     (op,) = unit.ops
     for index, field in enumerate(op.operand_fields):
         name = getattr(op, field)
-        if not isinstance(name, str):
+        is_index = isinstance(op, NormalizedMatMul) and field == "a"
+        if not isinstance(name, str) or is_index:
             continue
         kind = unit.tensors[name].code_type
         if not 1 < kind.bits <= WIDEST_READ:
@@ -112,6 +124,8 @@ def _zero_points(unit: IntGraph) -> Iterator[Variant]:
         fields = ("residual",) if op.residual is not None else ()
     else:
         fields = op.operand_fields if isinstance(op, READS_ZERO_POINTS) else ()
+        if isinstance(op, GroupQuantize | GroupShift):
+            fields = ("a",)  # scales have none
     for field in fields:
         tensor = unit.tensors[getattr(op, field)]
         for name, sentence, value in zero_point_changes(field, tensor.zero_point):

@@ -14,7 +14,7 @@ from simulator.golden.variants.trial import Trial, finished
 from simulator.golden.variants.variant import Family, Variant, unit_variant
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import accumulator_of
-from simulator.graph.ops import MatMul, Mean
+from simulator.graph.ops import MatMul, Mean, NormalizedMatMul
 from simulator.numerics.accumulator import (
     Accumulator,
     AccumulatorLevel,
@@ -45,7 +45,7 @@ def variants(unit: IntGraph) -> Iterator[Variant]:
         sentence="adds the last product first",
         codes=_descending,
     )
-    if not accumulator.levels[-1].bits > 48:
+    if not isinstance(op, NormalizedMatMul) and not accumulator.levels[-1].bits > 48:
         yield Variant(
             name="accumulator=unsigned",
             family=Family.SIGN,
@@ -155,12 +155,12 @@ def _descending(trial: Trial) -> Array:
     op, operands = trial.op, list(trial.operands)
     if isinstance(op, Mean):
         return trial.codes_of(trial.unit, [np.flip(operands[0], op.axis + 1)])
-    assert isinstance(op, MatMul)
+    assert isinstance(op, MatMul | NormalizedMatMul)
     operands[0], operands[1] = np.flip(operands[0], -1), np.flip(operands[1], _inner_axis(op))
     return trial.codes_of(flipped(trial.unit), operands)
 
 
-def _inner_axis(op: MatMul) -> int:
+def _inner_axis(op: MatMul | NormalizedMatMul) -> int:
     """Return the axis of b along which products are added."""
     return -1 if op.transpose_b else -2
 

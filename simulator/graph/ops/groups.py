@@ -29,6 +29,7 @@ from simulator.graph.ranges import (
     widened,
 )
 from simulator.graph.shapes import Shape
+from simulator.numerics.fixed_point import LARGEST_SHIFT
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rounding import Rounding, shift_right
 
@@ -87,22 +88,26 @@ class GroupExponent(Op):
 class GroupQuantize(Op):
     """Codes at the scale that a group's largest magnitude asks for, by one reciprocal per group.
 
-    With S = ``shift``, and h the largest code of y's type (7 of four bits), for channel c of group
+    rb is ``reciprocal_bits``, h is ``2^(bits - 1) - 1`` (7 of four bits); for channel c of group
     g::
 
-        r[g] = floor(h * 2^S / max(maximum[g], 1))
-        y[c] = fit(round((a[c] - z_a) * r[g] >> S))
+        r[g] = floor(h * 2^rb / max(maximum[g], 1))
+        y[c] = fit(round((a[c] - z_a) * r[g] >> shift) + z_y)
 
-    One unit of y is worth maximum[g] / h units of a: a row factor of the product that reads y. y has
-    no zero point. Of a group's own maximum no code lies beyond ±h.
+    Where ``shift`` is rb, one unit of y is worth maximum[g] / h units of a: a row factor of the
+    product that reads y. With a group's own maximum no code lies beyond ±h.
 
     Attributes
     ----------
     maximum
         unsigned, of C / group channels: GroupMaximum of a
+    bits
+        the width of signed codes that the largest magnitude fills, at least 2
+    reciprocal_bits
+        fraction bits of the reciprocal, which is too small by less than 2^-rb: with two bits more
+        than a has, a code is off by less than a quarter before it is rounded
     shift
-        S, fraction bits of the reciprocal. The reciprocal is too small by less than 2^-S: with S at
-        least two more than the bits of a, a code is off by less than a quarter before it is rounded
+        places to the right, rb where scales are as above
     rounding
         of the shift; half_up is a constant and an arithmetic shift
     """
@@ -112,6 +117,8 @@ class GroupQuantize(Op):
     a: TensorId
     maximum: TensorId
     group: int
+    bits: int
+    reciprocal_bits: int
     shift: int
     rounding: Rounding
     overflow: Overflow
@@ -123,10 +130,10 @@ class GroupShift(Op):
 
     For channel c of group g::
 
-        y[c] = fit(round((a[c] - z_a) >> exponent[g]))
+        y[c] = fit(round((a[c] - z_a) >> exponent[g]) + z_y)
 
     One unit of y is worth 2^exponent[g] units of a: a shift of the partial sum over this group in
-    the product that reads y. y has no zero point.
+    the product that reads y.
 
     Attributes
     ----------
@@ -176,8 +183,6 @@ def _has_no_constants(graph: IntGraph, op: Op) -> Iterator[str]:
 def _operand_rules(graph: IntGraph, op: GroupOp) -> Iterator[str]:
     if graph.tensors[op.a].code_type.bits > WIDEST_OPERAND:
         yield f"operand {op.a} has more than {WIDEST_OPERAND} bits"
-    if graph.result(op).zero_point:
-        yield f"zero point {graph.result(op).zero_point} of the result: must be 0"
 
 
 def _is_plain_unsigned(graph: IntGraph, name: TensorId, bits: int) -> Iterator[str]:
@@ -212,22 +217,16 @@ def _exponent_rules(graph: IntGraph, op: GroupExponent) -> Iterator[str]:
     yield from _holds(graph, op, largest_exponent(graph, op))
 
 
-def _signed_result(graph: IntGraph, op: GroupOp) -> Iterator[str]:
-    kind = graph.result(op).code_type
-    if not kind.signed or kind.bits < 2 or kind.bits > WIDEST_OPERAND:
-        yield f"result is {kind}, wanted a signed type of 2..{WIDEST_OPERAND} bits"
-
-
 def _quantize_rules(graph: IntGraph, op: GroupQuantize) -> Iterator[str]:
     yield from _operand_rules(graph, op)
     yield from _is_plain_unsigned(graph, op.maximum, WIDEST_OPERAND)
-    yield from _signed_result(graph, op)
+    yield from within("bits", op.bits, 2, WIDEST_OPERAND)
+    yield from within("reciprocal_bits", op.reciprocal_bits, 0, LARGEST_SHIFT - op.bits)
 
 
 def _shift_rules(graph: IntGraph, op: GroupShift) -> Iterator[str]:
     yield from _operand_rules(graph, op)
     yield from _is_plain_unsigned(graph, op.exponent, WIDEST_EXPONENT)
-    yield from _signed_result(graph, op)
 
 
 def _magnitudes(graph: IntGraph, name: TensorId) -> Interval:
@@ -250,21 +249,21 @@ def _exponent_intermediates(graph: IntGraph, op: GroupExponent) -> Iterator[Inte
     yield Intermediate("rounded", (next(ends), next(ends)))
 
 
-def reciprocal(op: GroupQuantize, graph: IntGraph, maximum: int) -> int:
-    """Return the reciprocal r of a group's largest magnitude: plain Python integers."""
-    return (graph.result(op).code_type.high << op.shift) // max(maximum, 1)
+def numerator(op: GroupQuantize) -> int:
+    """Return what the largest magnitude of a group divides."""
+    return (1 << op.bits - 1) - 1 << op.reciprocal_bits
 
 
 def _quantize_intermediates(graph: IntGraph, op: GroupQuantize) -> Iterator[Intermediate]:
     centred = centred_range(graph, op.a)
     yield Intermediate("centred", centred)
     low, high = code_range(graph, op.maximum)
-    numerator = graph.result(op).code_type.high << op.shift
-    inverse = reciprocal(op, graph, high), reciprocal(op, graph, low)
-    yield Intermediate("reciprocal", inverse, (0, numerator))
+    most = numerator(op)
+    inverse = most // max(high, 1), most // max(low, 1)
+    yield Intermediate("reciprocal", inverse, (0, most))
     product = times(centred, inverse)
     if _is_its_own_maximum(graph, op):
-        product = max(product[0], -numerator), min(product[1], numerator)
+        product = max(product[0], -most), min(product[1], most)
     yield from shifted(graph, op, product, product)
 
 
@@ -282,7 +281,8 @@ def _shift_intermediates(graph: IntGraph, op: GroupShift) -> Iterator[Intermedia
     ends = [
         tuple(shift_right(end, exponent, op.rounding) for end in centred) for exponent in exponents
     ]
-    yield Intermediate("rounded", hull(*((low, high) for low, high in ends)))
+    zero_point = graph.result(op).zero_point
+    yield Intermediate("rounded", hull(*((a + zero_point, b + zero_point) for a, b in ends)))
 
 
 def _maximum_text(_: IntGraph, op: GroupMaximum) -> str:
@@ -295,8 +295,8 @@ def _exponent_text(_: IntGraph, op: GroupExponent) -> str:
 
 def _quantize_text(_: IntGraph, op: GroupQuantize) -> str:
     return (
-        f"{op.a} / {op.maximum}   groups of {op.group}, reciprocal 2^-{op.shift} "
-        f"{op.rounding} {op.overflow}"
+        f"{op.a} / {op.maximum}   groups of {op.group}, {op.bits} bits, reciprocal "
+        f"2^-{op.reciprocal_bits} >> {op.shift} {op.rounding} {op.overflow}"
     )
 
 
@@ -311,7 +311,7 @@ SPECS = (
         shape=_one_for_each_group,
         intermediates=_maximum_intermediates,
         text=_maximum_text,
-        rate="mean",
+        rate="group",
         rules=_maximum_rules,
         batch=_has_no_constants,
         elements=operand_size,
@@ -322,7 +322,7 @@ SPECS = (
         shape=_one_for_each_group,
         intermediates=_exponent_intermediates,
         text=_exponent_text,
-        rate="mean",
+        rate="group",
         rules=_exponent_rules,
         batch=_has_no_constants,
         elements=operand_size,
@@ -333,7 +333,7 @@ SPECS = (
         shape=_codes_shape,
         intermediates=_quantize_intermediates,
         text=_quantize_text,
-        rate="rescale",
+        rate="group",
         rules=_quantize_rules,
         batch=_has_no_constants,
         shifts=("shift",),
@@ -344,7 +344,7 @@ SPECS = (
         shape=_codes_shape,
         intermediates=_shift_intermediates,
         text=_shift_text,
-        rate="rescale",
+        rate="group",
         rules=_shift_rules,
         batch=_has_no_constants,
     ),

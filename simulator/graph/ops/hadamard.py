@@ -29,10 +29,11 @@ class Hadamard(Op):
         s[b n + i] = sum(H[i, j] * (a[b n + j] - z_a) for j)
         y          = requantize(s)
 
-    H has entries ±1 and is symmetric, ``H H = n I``: y is the rotation ``a H / √n`` where the factor
-    of the requantization is s_a / (√n s_y). Orders are 2^k, 12 · 2^k and 20 · 2^k, at most 8192; H
-    is defined in ``simulator/numerics/hadamard.py``. The sum is exact. It takes additions only:
-    log2(n) for each element where n = 2^k, and 4.5 (12) or 6.5 (20) more with the other factor.
+    H has entries ±1 and is symmetric, ``H H = n I``: y is the rotation ``a H / √n`` where the
+    factor of the requantization is s_a / (√n s_y). Orders are 2^k, 12 · 2^k and 20 · 2^k, at most
+    8192; H is defined in ``simulator/numerics/hadamard.py``. The sum is exact. It takes additions
+    only: log2(n) for each element where n = 2^k, and 4.5 + k or 6.5 + k where it is 12 or 20 times
+    2^k.
 
     Source: QuaRot (arXiv 2404.00456), where such rotations at run time make 4-bit activations.
 
@@ -82,9 +83,10 @@ def _hadamard_text(graph: IntGraph, op: Hadamard) -> str:
     return f"{op.a} × H{op.order}   {requantization(graph, op.requantize)}"
 
 
-def _additions(graph: IntGraph, op: Hadamard) -> int:
-    """Return the additions of one image."""
-    return operand_size(graph, op) // op.order * additions(op.order)
+def _steps(graph: IntGraph, op: Hadamard) -> int:
+    """Return the additions of one image, and one requantization for each element."""
+    size = operand_size(graph, op)
+    return size // op.order * additions(op.order) + size
 
 
 SPECS = (
@@ -94,8 +96,8 @@ SPECS = (
         shape=_hadamard_shape,
         intermediates=_hadamard_intermediates,
         text=_hadamard_text,
-        rate="add",
+        rate="hadamard",
         rules=_hadamard_rules,
-        elements=_additions,
+        elements=_steps,
     ),
 )
