@@ -40,7 +40,7 @@ def transformed(
     """
     if _whole_stream(options, limits):
         graph = rotate_stream(graph)
-    rotated = _rotated(options)
+    rotated = _rotated(options, limits)
     if rotated and options.balance_inputs:
         names = [place.name for place in balanced(graph, rotated)]
         graph = balance_inputs(graph, rotated, channel_statistics(graph, names, images))
@@ -57,12 +57,16 @@ def _whole_stream(options: AocqOptions, limits: ChipLimits) -> bool:
     return options.rotate_stream == "always" or (options.rotate_stream == "unbalanced" and without)
 
 
-def _rotated(options: AocqOptions) -> frozenset[FloatOp]:
-    """Return who makes the inputs of layers that are rotated as the network runs."""
+def _rotated(options: AocqOptions, limits: ChipLimits) -> frozenset[FloatOp]:
+    """Return who makes the inputs of layers that are rotated as the network runs.
+
+    LayerNorms of a rotated stream yield rotated values as it is.
+    """
+    norms = frozenset[FloatOp]() if _whole_stream(options, limits) else NORMS
     return {
         "none": frozenset[FloatOp](),
         "fc2": FUNCTIONS,
-        "all": FUNCTIONS | PRODUCTS | NORMS,
+        "all": FUNCTIONS | PRODUCTS | norms,
     }[options.hadamard]
 
 
