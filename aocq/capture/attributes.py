@@ -65,7 +65,6 @@ class _LayerNorm(Attributes):
     weight: str | None
     bias: str | None
     epsilon: Annotated[float, Field(gt=0, le=1)]
-    centred: bool = True
 
 
 class _L2Norm(Attributes):

@@ -21,9 +21,7 @@ class FloatOp(StrEnum):
     MATMUL = "matmul"  # [transpose_b] of two nodes
     SOFTMAX = "softmax"  # over the last dimension
     UNARY = "unary"  # [function] see UNARY_FUNCTIONS
-    # [weight, bias, epsilon] over the last dimension; with [centred] False an RMS norm, which
-    # divides by the root of the mean square and takes no mean away
-    LAYERNORM = "layernorm"
+    LAYERNORM = "layernorm"  # [weight, bias, epsilon] over the last dimension
     # [gain, epsilon] gain x / max(‖x‖, epsilon) over the last dimension; gain (heads, 1, 1) or (1)
     L2NORM = "l2norm"
     ADD = "add"  # of two nodes; the second may repeat, as ``broadcast_to`` does
@@ -130,11 +128,6 @@ def readers_of(graph: FloatGraph) -> dict[str, list[FloatNode]]:
         for name in node.inputs:
             readers.setdefault(name, []).append(node)
     return readers
-
-
-def is_centred(node: FloatNode) -> bool:
-    """Return whether a LAYERNORM takes the mean away: an RMS norm does not."""
-    return bool(node.attributes.get("centred", True))
 
 
 def sliced(node: FloatNode) -> range:

@@ -18,7 +18,6 @@ from aocq.capture.float_graph import (
     FloatGraph,
     FloatNode,
     FloatOp,
-    is_centred,
     patch_positions,
     sliced,
 )
@@ -164,14 +163,14 @@ def _matmul(node: FloatNode, inputs: list[Tensor], _: Any, __: int) -> Tensor:
 def _layernorm(
     node: FloatNode, inputs: list[Tensor], weights: Mapping[str, Tensor], _: int
 ) -> Tensor:
-    weight, bias = (
-        weights[name] if (name := node.attributes[key]) else None for key in ("weight", "bias")
+    weight, bias = node.attributes["weight"], node.attributes["bias"]
+    return functional.layer_norm(
+        inputs[0],
+        node.shape[-1:],
+        weights[weight] if weight else None,
+        weights[bias] if bias else None,
+        node.attributes["epsilon"],
     )
-    epsilon = node.attributes["epsilon"]
-    if is_centred(node):
-        return functional.layer_norm(inputs[0], node.shape[-1:], weight, bias, epsilon)
-    normalized = functional.rms_norm(inputs[0], node.shape[-1:], weight, epsilon)
-    return normalized if bias is None else normalized + bias
 
 
 def _l2norm(node: FloatNode, inputs: list[Tensor], weights: Mapping[str, Tensor], _: int) -> Tensor:

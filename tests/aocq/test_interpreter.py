@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -144,21 +143,3 @@ def test_a_hadamard_node_is_a_product_with_its_matrix(channels: int, order: int)
     found = apply(node, [codes], {}, 2)
     assert torch.equal(found, codes @ blocks / math.sqrt(order))
     torch.testing.assert_close(apply(node, [found], {}, 2), codes)
-
-
-def test_a_norm_that_is_not_centred_keeps_the_mean() -> None:
-    attributes = {"weight": "gain", "bias": "offset", "epsilon": 0.25}
-    node = FloatNode(
-        name="norm",
-        op=FloatOp.LAYERNORM,
-        inputs=("x",),
-        attributes=MappingProxyType({**attributes, "centred": False}),
-        shape=(3, 4),
-    )
-    x = images(1, (2, 3, 4)).double()[0] + 3
-    parameters = {"gain": torch.arange(1.0, 5).double(), "offset": torch.ones(4).double()}
-    expected = x / (x.pow(2).mean(-1, keepdim=True) + 0.25).sqrt() * parameters["gain"] + 1
-    torch.testing.assert_close(apply(node, [x], parameters, 2), expected)
-    centred = replace(node, attributes=MappingProxyType(attributes))
-    difference = apply(centred, [x], parameters, 2) - expected
-    assert float(difference.abs().min()) > 0.1

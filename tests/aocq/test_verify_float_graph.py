@@ -79,19 +79,6 @@ LAYERS: dict[str, tuple[FloatNode, dict[str, torch.Tensor]]] = {
         node(FloatOp.L2NORM, "image", (2, 6, 4), gain="g", epsilon=1e-12),
         {"g": torch.ones(2, 1, 1)},
     ),
-    "rms_norm": (
-        node(
-            FloatOp.LAYERNORM,
-            "image",
-            (2, 6, 4),
-            "rms_norm",
-            weight=None,
-            bias="b",
-            epsilon=1e-6,
-            centred=False,
-        ),
-        {"b": torch.ones(4)},
-    ),
     "hadamard": (node(FloatOp.HADAMARD, "image", (2, 6, 4), order=2), {}),
     "requantize": (node(FloatOp.REQUANTIZE, "image", (2, 6, 4)), {}),
     "matmul": (node(FloatOp.MATMUL, "image image", (2, 6, 6), transpose_b=True), {}),
@@ -142,7 +129,6 @@ def test_one_operation_is_sound(name: str) -> None:
         ("l2norm", {"inputs": ("image", "image")}, "reads 2 tensors, wanted 1"),
         ("matmul", {"attributes": {"transpose_b": False}}, "does not go together"),
         ("matmul", {"attributes": {"transpose_b": 1}}, "attributes.transpose_b"),
-        ("rms_norm", {"attributes": {"weight": None, "bias": "b", "centred": 0}}, "epsilon"),
         (
             "hadamard",
             {"attributes": {"order": 3}},
