@@ -59,7 +59,7 @@ STRICT = ChipLimits(
 
 @pytest.mark.parametrize("name", [field.name for field in fields(ChipLimits)])
 def test_every_limit_is_compared(name: str) -> None:
-    model = replace(ANY_CHIP, fused_add=True, channel_factor_bits=16)
+    model = replace(ANY_CHIP, fused_add=True, channel_factor_bits=16, softmax_levels_per_octave=2)
     chip = replace(model, **{name: getattr(STRICT, name)})
     assert len(exceeded(model, chip)) == (name not in WITHOUT_A_RULE)
 

@@ -12,7 +12,7 @@ from simulator.numerics.rounding import DoubleRounding, Rounding
 from simulator.profile import flat_values, load_profile, profile_paths
 
 SHIPPED = sorted(profile_paths())
-GENERIC = {"edge_npu_a4", "edge_npu_int8", "narrow_acc_20"}
+GENERIC = {"edge_npu_a4", "edge_npu_int8", "edge_npu_w4a4_deferred", "narrow_acc_20"}
 VENDORS = sorted(set(SHIPPED) - GENERIC)
 TABLES = (
     *("activation", "weight", "accumulator", "rescale", "residual", "add", "mean", "softmax"),
