@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import InputError
+from simulator.export.onnx_deferred import DEFERRED
 from simulator.export.onnx_file import OnnxFile, Value, same_everywhere
 from simulator.export.onnx_float import float_function
 from simulator.export.onnx_nonlinear import NONLINEAR
@@ -380,5 +381,6 @@ RULES: Mapping[type[Op], Rule] = MappingProxyType(
         Dequantize: _dequantize,
         FloatFunction: float_function,
         **NONLINEAR,
+        **DEFERRED,
     }
 )
