@@ -31,6 +31,7 @@ from simulator.graph.ops import (
     Quantize,
     Rescale,
     Reshape,
+    ScaledMatMul,
     ShiftGelu,
     Shiftmax,
     Slice,
@@ -65,6 +66,7 @@ Trace = Callable[[Any, IntGraph, Sequence[Array]], dict[str, Array]]
 TRACES: Mapping[type[Op], Trace] = MappingProxyType(
     {
         MatMul: sums.matmul,
+        ScaledMatMul: sums.scaled_matmul,
         Mean: sums.mean,
         Rescale: elementwise.rescale,
         Add: elementwise.add,

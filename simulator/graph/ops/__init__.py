@@ -54,6 +54,7 @@ __all__ = [
     "SPECS",
     "Add",
     "AddShifted",
+    "AnyMatMul",
     "Concat",
     "Dequantize",
     "FloatFunction",
@@ -90,6 +91,9 @@ __all__ = [
     "op_name",
     "op_names",
 ]
+
+# Products of two matrices, with what they have in common: a, b, bias, accumulator, residual.
+AnyMatMul = MatMul | ScaledMatMul
 
 SPECS: Mapping[type[Op], OpSpec] = MappingProxyType(
     {

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_graphs import encoder_block
+from one_op_graphs import CASES
+from small_graphs import Draft, encoder_block
 
 from simulator.golden.coverage.of_op import unit_coverage
 from simulator.golden.directed import STIMULI, stimuli
 from simulator.golden.directed.of_graph import units_of_graph
 from simulator.golden.directed.of_profile import units_of_profile
-from simulator.golden.one_op import OneOp, run_kernel, run_reference, run_trace
-from simulator.graph.ops import MatMul
+from simulator.golden.one_op import OneOp, of_op, run_kernel, run_reference, run_trace
+from simulator.graph.ops import MatMul, ScaledMatMul
 from simulator.profile import load_profile
 
 QUICK = ("ort_cpu", "vta")  # in float, before rounding; shifts alone, wrapping
@@ -57,3 +58,27 @@ def test_kernels_traces_and_references_agree_on_directed_vectors() -> None:
             if codes[0].size < 600:
                 first = few(made.one, dict(made.operands))
                 assert np.array_equal(run_reference(made.one, first).codes, codes[:2])
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "row factors, saturating",
+        "exponents, blocks, then shifted",
+        "exponents and row factors, rows in three dimensions",
+        "onto a residual",
+        "activations, exponents, proven",
+        "values with a factor per column",
+    ],
+)
+def test_directed_vectors_of_scaled_products_leave_nothing_open(case: str) -> None:
+    draft = Draft()
+    CASES[ScaledMatMul][case](draft)
+    graph = draft.graph()
+    base = of_op(graph.ops[-1], graph)
+    found = list(stimuli(base, "unit"))
+    coverage = unit_coverage("unit", [made.trial for made in found])
+    assert [row.variant for row in coverage.missing] == []
+    for made in found:
+        codes = run_kernel(made.one, made.operands).codes
+        assert np.array_equal(run_trace(made.one, made.operands)["result"], codes)
