@@ -40,7 +40,7 @@ def candidates(graph: IntGraph, op: Op, *, upper: bool) -> Iterator[Mapping[Tens
         return
     if isinstance(op, AnyMatMul):
         if graph.is_constant(op.b):
-            yield _of_layer(graph, op, upper)
+            yield from _of_layer(graph, op, upper)
         else:
             yield matmul_inputs(graph, op, furthest_pair(graph, op, upper=upper))
         return
@@ -93,22 +93,28 @@ def _heaviest_row(graph: IntGraph, softmax: Op, terms: int) -> IntArray:
     return np.pad(chosen, (0, terms - len(chosen)))
 
 
-def _of_layer(graph: IntGraph, op: AnyMatMul, upper: bool) -> Mapping[TensorId, Array]:
-    """Return the row that makes the largest, or smallest, product with a channel's multiplier."""
+def _of_layer(graph: IntGraph, op: AnyMatMul, upper: bool) -> Iterator[Mapping[TensorId, Array]]:
+    """Yield the row that makes the largest, or smallest, product with a channel's multiplier.
+
+    And the one that makes the largest, or smallest, sum, where that is another.
+    """
     weights, codes = weights_of(graph, op), code_range(graph, op.a)
     bias = graph.constants[op.bias] if op.bias else np.zeros(weights.shape[1], np.int64)
     sums = of_weights(weights, codes, 0, None)
     largest = np.array([_largest_scale(graph, op)], object)
     values = Channels.of(sums.least, sums.most).times(largest).plus(Channels.of(bias, bias))
     scaled = values.times(graph.constants[op.requantize.multiplier])
-    column = int(np.argmax(scaled.high) if upper else np.argmin(scaled.low))
-    operands = {op.a: furthest_row(weights[:, column], codes, upper=upper)}
-    found = dict(matmul_inputs(graph, op, operands))
-    if op.residual is not None:
-        residual = graph.tensors[op.residual]
-        end = code_range(graph, op.residual)[1 if upper else 0]
-        found[op.residual] = np.full((1, *residual.shape), end, residual.type.dtype)
-    return found
+    columns = [
+        int(np.argmax(each.high) if upper else np.argmin(each.low)) for each in (scaled, values)
+    ]
+    for column in dict.fromkeys(columns):
+        operands = {op.a: furthest_row(weights[:, column], codes, upper=upper)}
+        found = dict(matmul_inputs(graph, op, operands))
+        if op.residual is not None:
+            residual = graph.tensors[op.residual]
+            end = code_range(graph, op.residual)[1 if upper else 0]
+            found[op.residual] = np.full((1, *residual.shape), end, residual.type.dtype)
+        yield found
 
 
 def matmul_inputs(
