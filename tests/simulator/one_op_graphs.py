@@ -662,6 +662,8 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
             levels=[255 - code for code in range(256)],
             type=S16,
             multiplier=(300,),
+            shift=(32,),
+            reciprocal_bits=30,
             zero_point=-77,
         ),
         "to unsigned": lambda d: _normalized(

@@ -69,6 +69,7 @@ def test_every_limit_is_compared(name: str) -> None:
         hadamard_order=64,
         row_scale="multiplier",
         block=64,
+        softmax_levels_per_octave=2,
     )
     chip = replace(model, **{name: getattr(STRICT, name)})
     assert len(exceeded(model, chip)) == (name not in WITHOUT_A_RULE)
