@@ -38,6 +38,17 @@ def logits(graph: FloatGraph) -> frozenset[str]:
     return frozenset(names)
 
 
+def factor_between(graph: FloatGraph, source: str, name: str) -> float:
+    """Return the factor of ``name`` over the values of ``source`` that it holds."""
+    factor = 1.0
+    while name != source:
+        node = graph.node(name)
+        if node.op is FloatOp.SCALE:
+            factor *= float(node.attributes["factor"])
+        (name,) = node.inputs
+    return factor
+
+
 def residual_stream(graph: FloatGraph) -> frozenset[str]:
     """Return the tensors that carry the sum of all branches from block to block.
 

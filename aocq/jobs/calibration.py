@@ -125,7 +125,7 @@ def prepared(
     few = evenly(files, STATISTICS_IMAGES)
     images = None
     with progress("rotate", len(few)) as advance:
-        if needs_images(options):
+        if needs_images(options, limits):
             images, _ = load_calibration_images(
                 few, loaded.preprocessing, skip_bad=request.skip_bad_images
             )

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -273,7 +272,7 @@ def _shiftmax(_: Builder, name: str, scores: Scores, section: Any) -> Op:
 
 def _ita(builder: Builder, name: str, scores: Scores, section: Any) -> Op:
     """An octave is a fixed number of codes: scores at another scale are rescaled first."""
-    octave_scale = math.log(2) / (1 << section.octave_bits)
+    octave_scale = softmax_constants.octave_scale(1 << section.octave_bits)
     wanted = Codes(scores.tensor.code_type, octave_scale)
     return SoftmaxIta(
         name=name,

@@ -14,6 +14,7 @@ from aocq.recipes.recipe import Recipe
 from simulator.numerics.hadamard import LARGEST_ORDER
 from simulator.numerics.softmax_constants import LEVEL_BITS
 from simulator.profile import DeferredLog2Softmax, GraphLayerNorm, NpuProfile
+from simulator.profile.algorithms import ItaSoftmax
 
 Granularity = Literal["per_tensor", "per_channel"]
 Scales = Literal["any", "power_of_two"]
@@ -59,6 +60,13 @@ class ChipLimits:
         their ranges are observed too; None: it has an operator of its own
     hadamard_order
         largest order of a rotation by a Hadamard matrix as the chip runs; 0: it has none
+    approximate_probabilities
+        whether softmax rounds probabilities down, or to whole octaves, so that they do not add up
+        to 1
+    octave_codes
+        how many codes of scores halve a probability: the chip's own number where it has one,
+        otherwise enough that whole numbers of codes serve softmax's constants. None: scores may
+        have any scale
     row_scale
         of operands of products, whether each row's step is found as the chip runs, and its form
     block
@@ -89,6 +97,8 @@ class ChipLimits:
     fused_add: bool = False
     layernorm_part_bits: Literal[8, 16] | None = None
     hadamard_order: Annotated[int, Interval(ge=0, le=LARGEST_ORDER)] = 0
+    approximate_probabilities: bool = False
+    octave_codes: Annotated[int | None, Interval(ge=1, le=256)] = None
     row_scale: RowScale = "none"
     block: Annotated[int, Interval(ge=0, le=1 << 16)] = 0
 
@@ -115,6 +125,14 @@ class ChipLimits:
 
 
 ANY_CHIP = ChipLimits()
+
+# Algorithms of softmax that round down, or to powers of two.
+_APPROXIMATE = frozenset({"ibert_poly", "shiftmax", "ita_shift", "log2"})
+# Those that take whole numbers of codes for ln 2 or 1, and how many codes an octave then has: 8-bit
+# scores reach 6.3 octaves to either side, and a whole number is within 2.5 % of ln 2.
+_WHOLE_OCTAVES = frozenset({"ibert_poly", "shiftmax"})
+OCTAVE_CODES = 20
+BYTE = 8
 
 
 def limits_of(profile: NpuProfile, recipe: Recipe) -> ChipLimits:
@@ -147,10 +165,20 @@ def limits_of(profile: NpuProfile, recipe: Recipe) -> ChipLimits:
         channel_factor_bits=norm.channel_factor_bits,
         fused_add=profile.residual.fused_add,
         layernorm_part_bits=norm.part_bits if isinstance(norm, GraphLayerNorm) else None,
+        approximate_probabilities=profile.softmax.algorithm in _APPROXIMATE,
+        octave_codes=_octave_codes(profile),
         hadamard_order=profile.hadamard.largest_order if profile.hadamard else 0,
         row_scale=(profile.dynamic and profile.dynamic.row_scale) or "none",
         block=profile.dynamic.block if profile.dynamic else 0,
     )
+
+
+def _octave_codes(profile: NpuProfile) -> int | None:
+    softmax = profile.softmax
+    if isinstance(softmax, ItaSoftmax):
+        return 1 << softmax.octave_bits
+    whole = softmax.algorithm in _WHOLE_OCTAVES and profile.activation.bits == BYTE
+    return OCTAVE_CODES if whole and profile.activation.scale == "any" else None
 
 
 def _bias_bits(profile: NpuProfile) -> int:

@@ -8,27 +8,37 @@ from torch import Tensor
 from aocq.capture import FloatGraph, FloatOp
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.limits import ChipLimits
+from aocq.transforms.attention import align_scores, centre_values
 from aocq.transforms.heads import rotate_heads
 from aocq.transforms.online import balance_inputs, balanced, rotate_inputs
 from aocq.transforms.operands import requantize_inputs, requantize_products
 from aocq.transforms.statistics import channel_statistics
 from aocq.transforms.stream import rotate_stream
+from simulator.numerics.integer_type import IntType
+from simulator.numerics.softmax_constants import octave_scale
 
 # Who makes the inputs of layers: LayerNorms those of qkv and fc1, functions that of fc2, products
 # that of attention's projection.
 NORMS = frozenset({FloatOp.LAYERNORM})
 FUNCTIONS = frozenset({FloatOp.UNARY})
 PRODUCTS = frozenset({FloatOp.MATMUL})
+SCORES = IntType(bits=8)
 
 
 def changes_network(options: AocqOptions, limits: ChipLimits) -> bool:
     """Return whether :func:`transformed` changes a network at all."""
     asked = options.rotate_heads or options.hadamard != "none" or _whole_stream(options, limits)
+    if limits.approximate_probabilities:
+        return True
     return asked or _steps(options, limits) != "none" or _in_blocks(options, limits)
 
 
-def needs_images(options: AocqOptions) -> bool:
-    """Return whether :func:`transformed` looks at calibration images: to balance channels."""
+def needs_images(options: AocqOptions, limits: ChipLimits) -> bool:
+    """Return whether :func:`transformed` looks at calibration images: to balance channels, say."""
+    return limits.approximate_probabilities or _balances(options)
+
+
+def _balances(options: AocqOptions) -> bool:
     return options.hadamard == "all" and options.balance_inputs
 
 
@@ -46,7 +56,12 @@ def transformed(
     if _whole_stream(options, limits):
         graph = rotate_stream(graph)
     rotated = _rotated(options, limits)
-    if needs_images(options):
+    if limits.approximate_probabilities:
+        assert images is not None
+        graph = centre_values(graph, images)
+        if limits.octave_codes is not None:
+            graph = align_scores(graph, images, SCORES.high * octave_scale(limits.octave_codes))
+    if _balances(options):
         assert images is not None
         names = [place.name for place in balanced(graph, rotated)]
         graph = balance_inputs(graph, rotated, channel_statistics(graph, names, images))

@@ -77,7 +77,7 @@ def rotate_queries_and_keys(graph: FloatGraph) -> FloatGraph:
     for product in graph.nodes:
         if product.op is not FloatOp.MATMUL or not product.attributes["transpose_b"]:
             continue
-        sides = [_heads(graph, name, product) for name in product.inputs]
+        sides = [heads_of(graph, name, product) for name in product.inputs]
         if None in sides:
             continue
         width = graph.node(product.inputs[0]).shape[-1]
@@ -95,14 +95,14 @@ def value_paths(graph: FloatGraph) -> list[Values]:
     found = []
     for product in graph.nodes:
         if product.op is FloatOp.MATMUL and not product.attributes["transpose_b"]:
-            made = _heads(graph, product.inputs[1], product)
+            made = heads_of(graph, product.inputs[1], product)
             readers = None if made is None else _readers(graph, product, *made)
             if made is not None and readers:
                 found.append(Values(*made, readers, product))
     return found
 
 
-def _heads(graph: FloatGraph, name: str, product: FloatNode) -> tuple[FloatNode, Tensor] | None:
+def heads_of(graph: FloatGraph, name: str, product: FloatNode) -> tuple[FloatNode, Tensor] | None:
     """Return the layer whose rows an operand holds, and which ones as its heads' channels.
 
     None where something else reads them too, or a head's channels are not the same in all tokens.

@@ -116,6 +116,11 @@ def float_table(scale: float, beta: float = 1.0, bits: int = 8) -> NDArray[np.fl
     return np.array([math.exp(argument) for argument in arguments.tolist()], np.float32)
 
 
+def octave_scale(codes: int) -> float:
+    """Return the scale of scores of which so many codes halve a probability."""
+    return math.log(2) / codes
+
+
 def ibert_constants(scale: float) -> IBertConstants:
     """Return I-BERT's polynomial of exp, algorithm 2 of arXiv 2101.01321, in codes.
 

@@ -369,7 +369,7 @@ class Network:
         block = next(block for block in blocks(self.graph) if name in block.nodes)
         node = self.graph.node(name)
         streams = self.streams(block)
-        targets = float_targets(self.graph, block, streams)
+        targets = float_targets(self.fake_quantized(), block, streams)
         feeds = {block.source: streams.quantized}
         return round_layer(self.fake_quantized(), feeds, node, targets, recipe)
 
@@ -511,7 +511,7 @@ def test_a_block_is_its_layers_one_after_the_other(rounding: str, nano: Captured
     assert list(results) == [node.name for node in linear_nodes(network.graph, block)]
     assert len(done) == len(results)
     plain = network.fake_quantized()
-    targets = float_targets(network.graph, block, streams)
+    targets = float_targets(network.fake_quantized(), block, streams)
     for node in linear_nodes(network.graph, block):
         feeds = {block.source: streams.quantized}
         alone = round_layer(plain, feeds, node, targets, recipe)
@@ -533,7 +533,7 @@ def test_inputs_are_kept_for_what_follows_unless_they_are_too_large(
     network = Network(nano("class_token")[1], 16)
     block, recipe = blocks(network.graph)[1], Recipe(weight_bits=4)
     streams = network.streams(block)
-    targets = float_targets(network.graph, block, streams)
+    targets = float_targets(network.fake_quantized(), block, streams)
     node = network.graph.node("blocks.0.mlp.fc1")
     feeds, own = {block.source: streams.quantized}, network.fake_quantized()
     found = round_layer(own, feeds, node, targets, recipe)

@@ -46,6 +46,7 @@ from aocq.methods.tensor_widths import tensor_widths, weight_widths
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
 from simulator.numerics.integer_type import IntType
+from simulator.numerics.softmax_constants import octave_scale
 
 # How far the factors of a linear layer's input follow the channels' ranges before that is decided.
 EXPONENT = 0.5
@@ -67,6 +68,18 @@ def shared_parts(graph: FloatGraph) -> dict[str, str]:
 def without_codes(graph: FloatGraph, limits: ChipLimits) -> frozenset[str]:
     """Return the layers whose sums the chip adds to the stream: they need no quantizer."""
     return frozenset(fusable_layers(graph) if limits.fused_add else ())
+
+
+def octave_scores(graph: FloatGraph, limits: ChipLimits) -> dict[str, float]:
+    """Return the scales of scores on a chip whose softmax takes so many codes for an octave."""
+    if limits.octave_codes is None:
+        return {}
+    found = {}
+    for node in graph.nodes:
+        if node.op is FloatOp.SOFTMAX:
+            name, factor = scores_of(graph, graph.node(node.inputs[0]))
+            found[name] = octave_scale(limits.octave_codes) / factor
+    return found
 
 
 def channel_ranges(
@@ -173,6 +186,7 @@ class InitialScales:
         self.joins = stream_terms(graph)
         self.symmetric = multiplied_with_activations(graph)
         self.parts = shared_parts(graph)
+        self.scores = octave_scores(graph, limits)
         self.without_codes = without_codes(graph, limits)
         self.dynamic = dynamic_steps(graph, recipe.aocq, limits)
         self.clipped = clipped_operands(graph) - self.dynamic.keys()
@@ -182,6 +196,11 @@ class InitialScales:
             name: torch.cat([self._weight(reader) for reader in found]).cpu().double().pow(2).sum(0)
             for name, found in self.readers.items()
         }
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """Tensors whose scale is not searched for: without codes, dynamic, or softmax's own."""
+        return self.without_codes | self.dynamic.keys() | self.scores.keys()
 
     def needs_values(self, node: FloatNode) -> bool:
         """Whether :meth:`choose` looks at a node's values, not only at its ranges."""
@@ -219,8 +238,8 @@ class InitialScales:
         ``values`` [images, tokens, C] are the float network's, by node, where :meth:`needs_values`.
         """
         name = node.name
-        if node.op is FloatOp.SOFTMAX:
-            return probabilities_quantizer(self.widths[name], self.limits.softmax_levels_per_octave)
+        if node.op is FloatOp.SOFTMAX or name in self.scores:
+            return self._at_a_softmax(node)
         if name in self.stream or name in self.joins:
             plain = not self.balanced
             width = self.limits.residual_bits
@@ -232,6 +251,14 @@ class InitialScales:
         if node.op is FloatOp.LINEAR and name in self.symmetric:
             return self._operands(node)
         return self._plain(name, self.widths[name])
+
+    def _at_a_softmax(self, node: FloatNode) -> Quantizer:
+        """Return the quantizer of probabilities, or of scores whose octaves are whole codes."""
+        width = self.widths[node.name]
+        if node.op is FloatOp.SOFTMAX:
+            return probabilities_quantizer(width, self.limits.softmax_levels_per_octave)
+        scale = activation_form(self.limits).nearest(self.scores[node.name])
+        return ActivationQuantizer(type=IntType(bits=width), scale=scale, zero_point=0)
 
     def input_quantizer(self, node: FloatNode, exponent: float) -> ActivationQuantizer:
         """Return the balanced quantizer of a linear layer's input; see ``exponent`` there."""

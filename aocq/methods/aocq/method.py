@@ -21,6 +21,7 @@ from aocq.methods.aocq.initial_scales import (
     InitialScales,
     channel_ranges,
     linear_readers,
+    octave_scores,
     without_codes,
 )
 from aocq.methods.aocq.race import spread
@@ -162,7 +163,11 @@ class _Steps:
         readers = linear_readers(graph) if balances_inputs(recipe, limits) else {}
         exponents = balanced(block, readers)
         dynamic = dynamic_steps(graph, recipe.aocq, limits)
-        tensors = searched(graph, block, without_codes(graph, limits) | dynamic.keys())
+        tensors = searched(
+            graph,
+            block,
+            without_codes(graph, limits) | dynamic.keys() | octave_scores(graph, limits).keys(),
+        )
         return len(exponents) + len(tensors) * recipe.aocq.scale_passes
 
     def search(self, count: int = 1) -> None:
@@ -208,7 +213,7 @@ def _first_stage(
                 options,
             )
             choose_exponents(state, initial, loss, steps.search)
-            names = searched(graph, block, initial.without_codes | initial.dynamic.keys())
+            names = searched(graph, block, initial.kept)
             form = activation_form(initial.limits)
             entries = refine(state, names, loss, options.scale_passes, steps.search, form)
             take_exact_bases(state, initial.limits)

@@ -21,7 +21,7 @@ from aocq.capture import FloatGraph, FloatNode, FloatOp, run_in_parts
 from aocq.capture.float_graph import LAYOUT
 from aocq.capture.parts import in_threads
 from aocq.capture.passes import keeps_channels
-from aocq.capture.residual_stream import stream_terms
+from aocq.capture.residual_stream import arithmetic_source, stream_terms
 from aocq.methods.aocq.blocks import Block, segments
 from aocq.methods.aocq.closed_form import (
     Moments,
@@ -49,6 +49,11 @@ from aocq.recipes.recipe import Recipe
 TOKENS_FOR_BIAS = 50
 # Images whose tokens are summed up in float32, and of how many batches the sums are held at once.
 BATCH, BATCHES = 16, 8
+# Of a channel of a layer's input: what is further off has other reasons than the chip's operators.
+MOST_GAIN = 2.0
+# Of a channel's power that the slope explains: a slope is not believed below the first share, and
+# in full from the second one on.
+CERTAIN = (0.6, 0.9)
 # How often scales and codes are fitted to each other, and passes over the columns each time.
 ROUNDS, PASSES = 2, 2
 
@@ -99,6 +104,14 @@ class FakeQuantizedNetwork:
             operators=self.operators,
         )
 
+    def approximates_input(self, node: FloatNode) -> bool:
+        """Whether the chip approximates what makes a layer's input, or an operand of that."""
+        source = arithmetic_source(self.graph, node.inputs[0])
+        makers = [source]
+        if source.op is FloatOp.MATMUL:
+            makers += [arithmetic_source(self.graph, name) for name in source.inputs]
+        return any(self.operators(maker) is not None for maker in makers)
+
     def take(self, node: FloatNode, result: LayerResult) -> None:
         """Let a layer's integers replace its float weights in everything that follows."""
         name, bias = node.attributes["weight"], node.attributes["bias"]
@@ -135,7 +148,7 @@ def round_block(
     results = dict(known)
     # Attention's result is computed once, not for every layer of the MLP.
     for part in segments(network.graph, block):
-        targets = float_targets(network.graph, part, streams, float_stream)
+        targets = float_targets(network, part, streams, float_stream)
         feeds = {part.source: streams.quantized}
         for node in linear_nodes(network.graph, part):
             if node.name not in known:
@@ -148,17 +161,19 @@ def round_block(
 
 
 def float_targets(
-    graph: FloatGraph,
+    network: FakeQuantizedNetwork,
     block: Block,
     streams: Streams,
     float_stream: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> dict[str, Tensor]:
     """Return the float network's values of what a block's layers are fitted to, and its result.
 
-    Those in ``float_stream`` are not computed again.
+    And of the inputs that the chip approximates. Those in ``float_stream`` are not computed again.
     """
+    graph = network.graph
     layers = linear_nodes(graph, block)
     targets = {_target_of(graph, node).name for node in layers} | {block.result}
+    targets |= {node.inputs[0] for node in layers if network.approximates_input(node)}
     inside = [name for name in block.nodes if name in targets]
     known = {name: float_stream[name] for name in inside if name in float_stream}
     return computed_from(graph, {**known, block.source: streams.real}, inside)
@@ -204,6 +219,8 @@ def round_layer(
         codes = torch.from_numpy(nearest.codes.astype(np.float64))
         return LayerResult(_weight(codes, nearest.scale, bits, limits, alpha), None, codes)
     moments = _moments(network, feeds, node, targets, recipe, alpha)
+    if network.approximates_input(node):
+        columns = columns / _gains(network, feeds, node, targets)
     images = len(next(iter(feeds.values())))
     tokens = images * float(network.importance[node.name].clamp(max=1).sum())
     fits_bias = bool(bias_name) and tokens >= TOKENS_FOR_BIAS
@@ -220,6 +237,36 @@ def round_layer(
         codes, sought = descend(codes, columns, second, scales, bits, PASSES)
     fitted = _fitted_bias(moments, codes * scales[:, None]) if fits_bias else None
     return LayerResult(_weight(codes, scales.numpy(), bits, limits, alpha), fitted, sought)
+
+
+def _gains(
+    network: FakeQuantizedNetwork,
+    feeds: Mapping[str, Tensor],
+    node: FloatNode,
+    targets: Mapping[str, Tensor],
+) -> Tensor:
+    """Return how many times too large every channel of a layer's input is on the chip, [K].
+
+    Probabilities that are rounded down, or a root that is, make what they reach smaller or larger
+    throughout: no bias makes up for that. It is the slope of the chip's values over the float
+    network's; noise that has nothing to do with these does not change it, as it would the other
+    way round. Where both have little to do with each other, it says nothing, and is 1.
+    """
+    name = node.inputs[0]
+    found = feeds[name] if name in feeds else network(feeds, [name])[name]
+    real = targets[name].flatten(0, -2)
+    found = found.flatten(0, -2)
+    deviation, own = real - real.mean(0), found - found.mean(0)
+    power, power_found, common = (
+        (a * b).sum(0).double().cpu()
+        for a, b in ((deviation, deviation), (own, own), (deviation, own))
+    )
+    tiny = torch.finfo(power.dtype).tiny
+    explained = common.square() / (power * power_found).clamp_min(tiny)
+    low, high = CERTAIN
+    trust = ((explained - low) / (high - low)).clamp(0, 1)
+    slope = torch.where(power > 0, common / power.clamp_min(tiny), 1.0)
+    return (1 + trust * (slope - 1)).clamp(1 / MOST_GAIN, MOST_GAIN)
 
 
 def _shared(scales: Tensor, limits: ChipLimits) -> Tensor:
