@@ -18,6 +18,7 @@ Alpha = Literal["none", "pot3", "pot5", "pot7", "free"]
 Rounding = Literal["nearest", "gptq", "adaround"]
 Loss = Literal["mse", "token_norm"]
 RotateStream = Literal["never", "unbalanced", "always"]
+NarrowSums = Literal["counted", "observed", "proven"]
 RowSteps = Literal["none", "scores", "projection", "attention", "all"]
 Hadamard = Literal["none", "fc2", "all"]
 PresetName = Literal["fast", "default", "paper"]
@@ -58,6 +59,9 @@ class AocqOptions:
         codes), or ``gamma`` of the LayerNorm that reads the block's result
     class_token_weight
         how many times an ordinary token the class token counts
+    narrow_sums
+        on chips whose sums have few bits: scales of weights ``observed`` to be large enough for the
+        sums of calibration images, ``proven`` for any input, or overflow is only ``counted``
     rotate_stream
         whether the residual stream is rotated, which the layers around it take in: ``unbalanced``,
         on chips that have no factors for its channels
@@ -127,6 +131,13 @@ class AocqOptions:
             bounds=Interval(ge=0.01, le=1000),
         ),
     ] = 8.0
+    narrow_sums: Annotated[
+        NarrowSums,
+        Option(
+            "where sums have few bits: weights whose sums fit on the calibration images, provably "
+            "on any, or overflow is only counted"
+        ),
+    ] = "observed"
     rotate_stream: Annotated[
         RotateStream,
         Option(

@@ -67,6 +67,8 @@ class ChipLimits:
         how many codes of scores halve a probability: the chip's own number where it has one,
         otherwise enough that whole numbers of codes serve softmax's constants. None: scores may
         have any scale
+    sum_bits
+        of a layer's sums, where these are narrow; None: they hold whatever occurs
     row_scale
         of operands of products, whether each row's step is found as the chip runs, and its form
     block
@@ -99,6 +101,7 @@ class ChipLimits:
     hadamard_order: Annotated[int, Interval(ge=0, le=LARGEST_ORDER)] = 0
     approximate_probabilities: bool = False
     octave_codes: Annotated[int | None, Interval(ge=1, le=256)] = None
+    sum_bits: Annotated[int | None, Interval(ge=8, le=64)] = None
     row_scale: RowScale = "none"
     block: Annotated[int, Interval(ge=0, le=1 << 16)] = 0
 
@@ -132,6 +135,8 @@ _APPROXIMATE = frozenset({"ibert_poly", "shiftmax", "ita_shift", "log2"})
 # scores reach 6.3 octaves to either side, and a whole number is within 2.5 % of ln 2.
 _WHOLE_OCTAVES = frozenset({"ibert_poly", "shiftmax"})
 OCTAVE_CODES = 20
+# Sums of so many bits hold what 8-bit operands add up to in any network.
+WIDE_SUMS = 26
 BYTE = 8
 
 
@@ -167,10 +172,16 @@ def limits_of(profile: NpuProfile, recipe: Recipe) -> ChipLimits:
         layernorm_part_bits=norm.part_bits if isinstance(norm, GraphLayerNorm) else None,
         approximate_probabilities=profile.softmax.algorithm in _APPROXIMATE,
         octave_codes=_octave_codes(profile),
+        sum_bits=_narrow_sum_bits(profile),
         hadamard_order=profile.hadamard.largest_order if profile.hadamard else 0,
         row_scale=(profile.dynamic and profile.dynamic.row_scale) or "none",
         block=profile.dynamic.block if profile.dynamic else 0,
     )
+
+
+def _narrow_sum_bits(profile: NpuProfile) -> int | None:
+    bits = profile.accumulator_of("linear").levels[-1].bits
+    return bits if bits < WIDE_SUMS else None
 
 
 def _octave_codes(profile: NpuProfile) -> int | None:

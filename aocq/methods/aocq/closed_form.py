@@ -40,16 +40,20 @@ class Moments:
         Σ w x xᵀ with a 1 appended to x for the bias, [K + 1, K + 1]
     targets
         Σ w y, [N]
+    reach
+        largest ``|y|``, [N]
     """
 
     inputs: Tensor
     targets: Tensor
+    reach: Tensor
 
     @classmethod
     def empty(cls, outputs: int, inputs: int) -> Moments:
         """Return zeros for a layer [outputs, inputs]."""
         return cls(
             torch.zeros(inputs + 1, inputs + 1, dtype=torch.float64),
+            torch.zeros(outputs, dtype=torch.float64),
             torch.zeros(outputs, dtype=torch.float64),
         )
 
@@ -60,11 +64,13 @@ class Moments:
         # Kept on the CPU, wherever the tokens are.
         self.inputs += _symmetric_product(weighted, x).double().cpu()
         self.targets += (y * weights).sum(0).double().cpu()
+        self.reach = torch.maximum(self.reach, y.abs().amax(0).double().cpu())
 
     def join(self, other: Moments) -> None:
         """Add the moments of other tokens."""
         self.inputs += other.inputs
         self.targets += other.targets
+        self.reach = torch.maximum(self.reach, other.reach)
 
 
 def _symmetric_product(a: Tensor, b: Tensor) -> Tensor:

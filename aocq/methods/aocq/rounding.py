@@ -21,7 +21,7 @@ from aocq.capture import FloatGraph, FloatNode, FloatOp, run_in_parts
 from aocq.capture.float_graph import LAYOUT
 from aocq.capture.parts import in_threads
 from aocq.capture.passes import keeps_channels
-from aocq.capture.residual_stream import arithmetic_source, stream_terms
+from aocq.capture.residual_stream import arithmetic_source, factor_between, stream_terms
 from aocq.methods.aocq.blocks import Block, segments
 from aocq.methods.aocq.closed_form import (
     Moments,
@@ -33,6 +33,7 @@ from aocq.methods.aocq.closed_form import (
     row_scales,
 )
 from aocq.methods.aocq.float_stream import MOST_KEPT, computed_from
+from aocq.methods.aocq.narrow_sums import Register, projected, smallest_scales
 from aocq.methods.aocq.token_norm import token_weights
 from aocq.methods.aocq.tokens import token_importance
 from aocq.methods.chip_operators import ChipOperators, exact_operators, operator_of
@@ -229,14 +230,35 @@ def round_layer(
     form = weight_form(limits)
     # A power of two cannot follow the codes: the next one is twice as far as any fit goes.
     refits = limits.weight_granularity == "per_channel" and not form.power_of_two
-    scales = _shared(row_scales(columns, second.diagonal(), bits, form), limits)
+    register, wanted = _register(network, node), recipe.aocq.narrow_sums
+    real_bias = graph.parameters[bias_name].cpu() if bias_name else torch.zeros(len(columns))
+    smallest = torch.zeros(len(columns), dtype=torch.float64)
+    if register is not None:
+        smallest = smallest_scales(register, wanted, columns, real_bias, moments.reach)
+
+    def large_enough(scales: Tensor) -> Tensor:
+        return _shared(form.nearest(torch.maximum(scales, smallest)), limits)
+
+    scales = large_enough(row_scales(columns, second.diagonal(), bits, form))
     codes, sought = round_columns(columns, second, scales, bits)
     for _ in range(ROUNDS):
         if refits:
-            scales = form.nearest(refit_scales(codes, columns, second, scales))
+            scales = large_enough(refit_scales(codes, columns, second, scales))
         codes, sought = descend(codes, columns, second, scales, bits, PASSES)
     fitted = _fitted_bias(moments, codes * scales[:, None]) if fits_bias else None
+    if register is not None and wanted == "proven":
+        codes = projected(register, codes, scales, real_bias if fitted is None else fitted)
     return LayerResult(_weight(codes, scales.numpy(), bits, limits, alpha), fitted, sought)
+
+
+def _register(network: FakeQuantizedNetwork, node: FloatNode) -> Register | None:
+    """Return where a layer's sums have to fit; None where they do anyway."""
+    source = arithmetic_source(network.graph, node.inputs[0])
+    quantizer = network.quantizers.get(source.name)
+    if network.limits.sum_bits is None or not isinstance(quantizer, ActivationQuantizer):
+        return None
+    factor = factor_between(network.graph, source.name, node.inputs[0])
+    return Register.of(network.limits.sum_bits, quantizer, factor)
 
 
 def _gains(

@@ -41,8 +41,12 @@ def test_defaults_are_possible_values(cls: type) -> None:
 
 
 # Lowering sees for itself whether biases fit, and makes parts of LayerNorm of what was observed;
-# probabilities, and what no product reads, are compared with the recipe.
-WITHOUT_A_RULE = {"bias_bits", "layernorm_part_bits", "softmax_bits", "vector_bits"}
+# probabilities, and what no product reads, are compared with the recipe. What softmax approximates
+# and narrow sums are reasons for a choice, no bounds on it.
+WITHOUT_A_RULE = {
+    *("bias_bits", "layernorm_part_bits", "softmax_bits", "vector_bits"),
+    *("approximate_probabilities", "octave_codes", "sum_bits"),
+}
 # The least that a chip can allow.
 STRICT = ChipLimits(
     residual_bits=3,
