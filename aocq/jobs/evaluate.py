@@ -25,6 +25,7 @@ from aocq.capture.parts import in_threads, parts_of
 from aocq.data.loader import BadImageError, Group, ImageBatches
 from aocq.jobs.metrics import Logits
 from aocq.jobs.run_images import run_batch
+from aocq.methods.chip_operators import ChipOperators, exact_operators
 from aocq.methods.fake_quantization import FakeQuantization
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.records.kept import keep, kept
@@ -70,6 +71,7 @@ def evaluate(
     batches: ImageBatches,
     work: Path,
     on_progress: Callable[[int], None] | None = None,
+    operators: ChipOperators = exact_operators,
 ) -> Evaluation:
     """Run all three engines over ``batches``.
 
@@ -79,6 +81,8 @@ def evaluate(
         folder for finished batches; it must belong to exactly this network, model, graph and data
     on_progress
         called with the number of images (skipped ones included) done since the last call
+    operators
+        those of the chip that fake quantization is to have, where they are not exact
 
     Raises
     ------
@@ -87,7 +91,7 @@ def evaluate(
     InputError
         If no image at all could be decoded.
     """
-    fake_quantized = FakeQuantization(model, _product_of_bytes())
+    fake_quantized = FakeQuantization(model, _product_of_bytes(), operators)
     compiled = False
     for index, group in _open_groups(batches, work, on_progress):
         arrays: dict[str, Any] = {"skipped": np.array([*map(str, group.skipped)], dtype=str)}

@@ -26,6 +26,7 @@ from aocq.jobs.op_sqnr import sqnr_per_op
 from aocq.jobs.record import Sampled, layer_rows, readable, run_record, with_sums_of_stream
 from aocq.jobs.request import EvaluationRequest, VerifyRequest
 from aocq.lowering import lower
+from aocq.lowering.operators import operators_of
 from aocq.methods import QuantizedModel
 from aocq.methods import storage as quantized_storage
 from aocq.progress import Note, Progress
@@ -114,7 +115,13 @@ def verify(
     evaluation_folder = request.out / WORK / f"evaluation-{evaluation_key(request, inputs, graph)}"
     with progress("evaluate", len(batches.images)) as advance:
         evaluation = evaluate(
-            inputs.model.network, model, executor, batches, evaluation_folder, advance
+            inputs.model.network,
+            model,
+            executor,
+            batches,
+            evaluation_folder,
+            advance,
+            operators_of(inputs.profile, model.recipe, parts=True),
         )
     sqnr, distributions, sqnr_images = _sqnr(
         request, inputs, model, executor, float_graph, progress

@@ -15,6 +15,7 @@ from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import GELUS, PARAMETER_ATTRIBUTES
 from aocq.lowering.lower import lower
 from aocq.methods.chip_operators import ChipOperators, Operator, exact_operators
+from aocq.methods.layernorm_parts import PARTS, part_name
 from aocq.methods.masks import scores_of
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer, Quantizer
@@ -23,7 +24,7 @@ from aocq.recipes.limits import limits_of
 from aocq.recipes.recipe import Recipe
 from simulator.boundary import dequantize
 from simulator.executor import Executor
-from simulator.profile import NpuProfile
+from simulator.profile import GraphLayerNorm, NpuProfile
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,13 +35,19 @@ _APPROXIMATE = frozenset({"ibert_poly", "shiftmax", "ita_shift", "log2", "shift_
 _APPROXIMATE_NORMS = frozenset({"isqrt_bisect"})
 
 
-def operators_of(profile: NpuProfile, recipe: Recipe) -> ChipOperators:
-    """Return the operators of a chip that a calibration must know; :func:`exact_operators` if none.
+def operators_of(profile: NpuProfile, recipe: Recipe, *, parts: bool = False) -> ChipOperators:
+    """Return the operators of a chip that differ from exact ones; :func:`exact_operators` if none.
 
-    A LayerNorm that is a graph of operators in 8 bits is taken as exact: it is nearly so once the
-    stream is rotated.
+    Parameters
+    ----------
+    parts
+        whether a LayerNorm that is a graph of operators is one of them, too: where the quantizers
+        of its parts are known. While a network is calibrated they are not, and it is taken as
+        exact, which it nearly is once the stream is rotated
     """
     kinds = approximate(profile)
+    if parts and isinstance(profile.layernorm, GraphLayerNorm):
+        kinds |= {FloatOp.LAYERNORM}
     return _Lowered(profile, recipe, kinds) if kinds else exact_operators
 
 
@@ -77,14 +84,20 @@ class _Lowered:
             return None
         form = ScaleForm(float32=limits_of(self.profile, self.recipe).float32_scales)
         source = replace(source, scale=form.nearest(source.scale * factor))
+        parts = _parts(node, quantizers) if node.op is FloatOp.LAYERNORM else {}
         key = (node.name, source, result)
         with self.lock:
             if key not in self.made:
-                self.made[key] = self._lowered(graph, node, source, result)
+                self.made[key] = self._lowered(graph, node, source, result, parts)
             return self.made[key]
 
     def _lowered(
-        self, graph: FloatGraph, node: FloatNode, source: ActivationQuantizer, result: Quantizer
+        self,
+        graph: FloatGraph,
+        node: FloatNode,
+        source: ActivationQuantizer,
+        result: Quantizer,
+        parts: Mapping[str, ActivationQuantizer],
     ) -> Operator:
         """Return one node as the chip computes it."""
         shape = graph.node(node.inputs[0]).shape
@@ -105,6 +118,7 @@ class _Lowered:
             activations={SOURCE: source, node.name: result},
             weights={},
             calibration_images=0,
+            layernorm_quantizers=parts,
         )
         executor = Executor(lower(model, self.profile), threads=1)
         lowered = executor.graph
@@ -118,3 +132,10 @@ class _Lowered:
             return torch.from_numpy(dequantize(found, lowered.tensors[output])).to(inputs[0])
 
         return operator
+
+
+def _parts(norm: FloatNode, quantizers: Mapping[str, Quantizer]) -> dict[str, ActivationQuantizer]:
+    """Return the quantizers of a LayerNorm's parts, those that are known."""
+    names = (part_name(norm.name, part) for part in PARTS)
+    found = {name: quantizers.get(name) for name in names}
+    return {name: q for name, q in found.items() if isinstance(q, ActivationQuantizer)}

@@ -29,6 +29,7 @@ from aocq.capture import FloatNode, FloatOp
 from aocq.capture.float_graph import LAYOUT
 from aocq.capture.interpreter import apply
 from aocq.capture.parts import in_threads, parts_of
+from aocq.methods.chip_operators import ChipOperators, Operator, exact_operators
 from aocq.methods.code_kernels import (
     codes_of_added,
     codes_of_real,
@@ -165,13 +166,20 @@ class _Layer:
 class FakeQuantization:
     """A quantized model made ready to compute what its integers stand for, few images at a time."""
 
-    def __init__(self, model: QuantizedModel, of_bytes: Gemm | None = None) -> None:
+    def __init__(
+        self,
+        model: QuantizedModel,
+        of_bytes: Gemm | None = None,
+        operators: ChipOperators = exact_operators,
+    ) -> None:
         """Find the forms of all tensors, and which products are exact.
 
         Parameters
         ----------
         of_bytes
             what multiplies signed bytes faster than float32 is multiplied, if anything does here
+        operators
+            the chip's own, in place of exact ones whose results are rounded
         """
         self.model, self.graph = model, model.graph
         self.parameters = model.fake_quantized_parameters()
@@ -182,8 +190,13 @@ class FakeQuantization:
         self.sums: dict[str, _Sums] = {}
         self.tables: dict[str, Tensor] = {}
         self.last_use = {name: node.name for node in self.graph.nodes for name in node.inputs}
+        self.operators: dict[str, Operator] = {}
+        known = {**model.activations, **model.layernorm_quantizers}
         for node in self.graph.nodes:
             self._prepare(node)
+            operator = operators(self.graph, node, known)
+            if operator is not None:
+                self.operators[node.name] = operator
 
     def logits(self, images: Tensor) -> Tensor:
         """Return the network's result, float64 [count, classes].
@@ -209,6 +222,12 @@ class FakeQuantization:
 
     def _value(self, node: FloatNode, inputs: Sequence[Value], images: Tensor) -> Value:
         """Return a node's result: codes where it has a form, else real values in float64."""
+        if node.name in self.operators:
+            real = self.operators[node.name]([_real(value) for value in inputs])
+            return self._codes(node, self.quantizers[node.name], real)
+        return self._exact_value(node, inputs, images)
+
+    def _exact_value(self, node: FloatNode, inputs: Sequence[Value], images: Tensor) -> Value:
         if node.name in self.forms and node.op in LAYOUT | {FloatOp.SCALE}:
             steps = _steps(inputs[0])
             if node.op in LAYOUT:

@@ -26,6 +26,7 @@ from aocq.methods.aocq.block_state import BlockState, Candidate
 from aocq.methods.aocq.blocks import blocks
 from aocq.methods.aocq.rounding import FakeQuantizedNetwork
 from aocq.methods.chip_operators import exact_operators, with_those_before
+from aocq.methods.fake_quantization import FakeQuantization
 from aocq.recipes.aocq_options import AocqOptions
 from simulator.boundary import dequantize, quantize
 from simulator.executor import Executor
@@ -149,3 +150,14 @@ def test_a_calibration_that_knows_its_chip_is_closer_to_the_float_network() -> N
         return float(np.square(real - target.numpy()).sum())
 
     assert 1.3 * error(operators_of(chip, recipe)) < error(exact_operators)
+
+
+@pytest.mark.parametrize("profile", ["deeploy_pulp", "ita_26b", "ethos_u85_256"])
+def test_fake_quantization_has_the_chips_operators(profile: str) -> None:
+    model, found = emulated(profile)
+    pixels = images(8, input_size(TINY))
+    operators = operators_of(load_profile(profile), model.recipe, parts=True)
+    exact = FakeQuantization(model).logits(pixels).numpy()
+    own = FakeQuantization(model, operators=operators).logits(pixels).numpy()
+    chip = found[model.graph.output.name].numpy()
+    assert np.square(own - chip).sum() < np.square(exact - chip).sum() / 2
