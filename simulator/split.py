@@ -22,6 +22,7 @@ from simulator.graph.ops import (
     AddShifted,
     AnyMatMul,
     Concat,
+    DeferredSoftmax,
     Dequantize,
     GeluPolynomial,
     GroupExponent,
@@ -37,6 +38,7 @@ from simulator.graph.ops import (
     MatMul,
     Mean,
     Mul,
+    NormalizedMatMul,
     Op,
     Quantize,
     Rescale,
@@ -201,7 +203,9 @@ def _l2_norm(op: L2Norm, graph: IntGraph, given: Given, workers: int) -> Cuts | 
     return None if cuts.result.axis == heads and graph.constants[op.gain].size > 1 else cuts
 
 
-def _product(op: AnyMatMul, graph: IntGraph, given: Given, workers: int) -> Cuts | None:
+def _product(
+    op: AnyMatMul | NormalizedMatMul, graph: IntGraph, given: Given, workers: int
+) -> Cuts | None:
     """Rows of the left operand; matrices that stand side by side, such as heads, in both."""
     shape = graph.result(op).shape
     if graph.is_constant(op.b):
@@ -288,6 +292,7 @@ RULES: Mapping[type[Op], Rule] = MappingProxyType(
             (
                 Add,
                 AddShifted,
+                DeferredSoftmax,
                 Dequantize,
                 GeluPolynomial,
                 GroupExponent,
@@ -317,6 +322,7 @@ RULES: Mapping[type[Op], Rule] = MappingProxyType(
         ),
         L2Norm: _l2_norm,
         MatMul: _product,
+        NormalizedMatMul: _product,
         ScaledMatMul: _scaled_product,
         Mean: _mean,
         Concat: _concat,

@@ -28,6 +28,7 @@ from simulator.graph.ops import (
     Add,
     AddShifted,
     AnyMatMul,
+    DeferredSoftmax,
     GeluPolynomial,
     InterpolatedLookup,
     L2Norm,
@@ -37,6 +38,7 @@ from simulator.graph.ops import (
     MatMul,
     Mean,
     Mul,
+    NormalizedMatMul,
     Rescale,
     Reshape,
     ScaledMatMul,
@@ -248,6 +250,30 @@ def _softmax_of_numbers(name: str, *numbers: str) -> Callable[[Any, Site], Call]
     return call
 
 
+def _deferred_softmax(op: DeferredSoftmax, site: Site) -> Call:
+    fields = {**rows(site, "columns"), **numbers_of(op, "multiplier", "shift")}
+    struct, function = "aocq_deferred_softmax_op", "aocq_deferred_softmax"
+    return Call((), struct, fields, function, (op.a,), counts=False)
+
+
+def _normalized_matmul(op: NormalizedMatMul, site: Site) -> Call:
+    declaration, accumulator = accumulator_struct(op, op.accumulator)
+    a = site.shape(op.a)
+    fields: dict[str, Value] = {
+        "batches": prod(a[:-2]),
+        "rows": a[-2],
+        "depth": a[-1],
+        "columns": site.channels,
+        "transpose_b": int(op.transpose_b),
+        "levels": site.codes(op.levels),
+        "reciprocal_bits": op.reciprocal_bits,
+        "accumulator": accumulator,
+        "requantize": requantization(site, op.requantize),
+    }
+    struct, function = "aocq_normalized_matmul_op", "aocq_normalized_matmul"
+    return Call((declaration,), struct, fields, function, (op.a, op.b))
+
+
 def _reshape(op: Reshape, _: Site) -> Call:
     return Call((), None, {}, "aocq_copy", (op.a,), counts=False)
 
@@ -294,6 +320,8 @@ CALLS: Mapping[type[Op], Callable[[Any, Site], Call]] = MappingProxyType(
         Shiftmax: _softmax_of_numbers("shiftmax", "x0", "n", "output_bits"),
         SoftmaxIta: _softmax_of_numbers("softmax_ita", "octave_bits", "group", "largest"),
         SoftmaxLog2: _softmax_of_numbers("softmax_log2", "x0", "b", "c", "n"),
+        DeferredSoftmax: _deferred_softmax,
+        NormalizedMatMul: _normalized_matmul,
         Reshape: _reshape,
         Slice: _slice,
         Transpose: _transpose,

@@ -35,6 +35,8 @@ MANY = 0.1
 # and how many sums were accumulated in order
 Sums = tuple[IntArray, SumCounts, NDArray[np.int64] | None, int]
 LeftProduct = Callable[[IntArray], Sums]
+# (a [..., M, K], b) -> (sums [matrices, M, N], what happened, how many were accumulated in order)
+ActivationProduct = Callable[[IntArray, IntArray], tuple[IntArray, SumCounts, int]]
 
 
 def reference(op: MatMul, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
@@ -108,12 +110,26 @@ def build(op: MatMul, graph: IntGraph, gemm: Gemm) -> Kernel:
 def _two_activations(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> Kernel:
     """Products of two activations, one pair of matrices at a time."""
     requantize = requantizer(graph, op.requantize, graph.result(op))
+    sums_of = sums_of_activations(op, graph, gemm, known)
+
+    def kernel(operands: Sequence[IntArray]) -> OpResult:
+        a, b = operands
+        sums, counts, in_order = sums_of(a, b)
+        codes, saturated = requantize(sums)
+        return OpResult(codes.reshape(*a.shape[:-1], -1), saturated, counts, in_order)
+
+    return kernel
+
+
+def sums_of_activations(
+    op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds
+) -> ActivationProduct:
+    """Return what makes the sums [matrices, M, N] of two activations, and counts overflow."""
     columns = graph.result(op).shape[-1]
     fits_32 = known.accumulator is not None and signed_bits(*known.accumulator) <= 32
     dtype = np.int32 if known.proven_free and fits_32 else np.int64
 
-    def kernel(operands: Sequence[IntArray]) -> OpResult:
-        a, b = operands
+    def product(a: IntArray, b: IntArray) -> tuple[IntArray, SumCounts, int]:
         b = np.swapaxes(b, -1, -2) if op.transpose_b else b
         lefts, rights = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
         sums = np.empty((*lefts.shape[:2], columns), dtype)
@@ -122,11 +138,9 @@ def _two_activations(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> 
             out[...], counts, _, some = _accumulating(op, graph, gemm, right, known)(left)
             found.append(counts)
             in_order += some
-        codes, saturated = requantize(sums)
-        counts = reduce(SumCounts.merged, found)
-        return OpResult(codes.reshape(*a.shape[:-1], -1), saturated, counts, in_order)
+        return sums, reduce(SumCounts.merged, found), in_order
 
-    return kernel
+    return product
 
 
 def _accumulating(

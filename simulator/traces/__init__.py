@@ -17,6 +17,7 @@ from simulator.graph.ops import (
     Add,
     AddShifted,
     Concat,
+    DeferredSoftmax,
     Dequantize,
     FloatFunction,
     GeluPolynomial,
@@ -33,6 +34,7 @@ from simulator.graph.ops import (
     MatMul,
     Mean,
     Mul,
+    NormalizedMatMul,
     Quantize,
     Rescale,
     Reshape,
@@ -53,6 +55,7 @@ from simulator.graph.ops import (
 from simulator.numerics.float_type import Array
 from simulator.traces import (
     common_scale,
+    deferred_softmax,
     elementwise,
     gelu,
     groups,
@@ -99,6 +102,8 @@ TRACES: Mapping[type[Op], Trace] = MappingProxyType(
         Shiftmax: softmax_polynomial.shiftmax,
         SoftmaxLog2: softmax_polynomial.log2,
         SoftmaxIta: softmax_polynomial.ita,
+        DeferredSoftmax: deferred_softmax.softmax,
+        NormalizedMatMul: deferred_softmax.matmul,
         Concat: moving.concat,
         Slice: moving.slice_,
         Reshape: moving.reshape,

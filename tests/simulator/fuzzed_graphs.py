@@ -34,6 +34,7 @@ from simulator.graph.ops import (
     Add,
     AddShifted,
     Concat,
+    DeferredSoftmax,
     Dequantize,
     FloatFunction,
     Function,
@@ -50,6 +51,7 @@ from simulator.graph.ops import (
     MatMul,
     Mean,
     Mul,
+    NormalizedMatMul,
     Op,
     Quantize,
     Rescale,
@@ -132,6 +134,8 @@ def one_op_of_every_type() -> IntGraph:
     d.op(Shiftmax, "shiftmax", "norm")
     d.op(SoftmaxIta, "ita", "norm")
     d.op(SoftmaxLog2, "log2", "norm")
+    d.op(DeferredSoftmax, "deferred", "norm")
+    d.op(NormalizedMatMul, "normalized", "deferred", "norm", transpose_b=True)
     d.op(AddShifted, "sum", "norm", "add")
     d.op(SquaredDifference, "square", "norm", "add")
     d.op(Mul, "product", "norm", "add")

@@ -69,7 +69,14 @@ def sums_interval(unit: IntGraph) -> Interval | None:
     names = {found.name: found for found in intermediates(unit, op)}
     if isinstance(op, Hadamard):
         return names["sum"].interval
-    for name in ("biased", "column_scaled", "row_scaled", "accumulator", "product"):
+    for name in (
+        "normalized",
+        "biased",
+        "column_scaled",
+        "row_scaled",
+        "accumulator",
+        "product",
+    ):
         if name in names:
             found = names[name]
             accumulator = accumulator_of(op)

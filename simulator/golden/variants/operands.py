@@ -32,6 +32,7 @@ from simulator.graph.ops import (
     MatMul,
     Mean,
     Mul,
+    NormalizedMatMul,
     Rescale,
     ScaledMatMul,
     ShiftGelu,
@@ -93,8 +94,12 @@ def _signs(unit: IntGraph) -> Iterator[Variant]:
     present = [field for field in op.operand_fields if getattr(op, field) is not None]
     for index, field in enumerate(present):
         name = getattr(op, field)
-        if not isinstance(name, str) or field == "block_exponent":
-            continue  # no chip shifts by a negative number of places
+        if not isinstance(name, str):
+            continue
+        # A code that is an index has no sign, and no chip shifts by a negative number of places.
+        is_index = isinstance(op, NormalizedMatMul) and field == "a"
+        if is_index or field == "block_exponent":
+            continue
         kind = unit.tensors[name].code_type
         if not 1 < kind.bits <= WIDEST_READ:
             continue

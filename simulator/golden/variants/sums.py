@@ -14,7 +14,7 @@ from simulator.golden.variants.trial import Trial, finished, with_factors
 from simulator.golden.variants.variant import Family, Variant, unit_variant
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import accumulator_of
-from simulator.graph.ops import AnyMatMul, MatMul, Mean, ScaledMatMul
+from simulator.graph.ops import AnyMatMul, MatMul, Mean, NormalizedMatMul, ScaledMatMul
 from simulator.numerics.accumulator import (
     Accumulator,
     AccumulatorLevel,
@@ -46,7 +46,7 @@ def variants(unit: IntGraph) -> Iterator[Variant]:
         sentence="adds the last product first",
         codes=_descending,
     )
-    if not accumulator.levels[-1].bits > 48:
+    if not isinstance(op, NormalizedMatMul) and not accumulator.levels[-1].bits > 48:
         yield Variant(
             name="accumulator=unsigned",
             family=Family.SIGN,
@@ -159,7 +159,7 @@ def _descending(trial: Trial) -> Array:
     op, operands = trial.op, list(trial.operands)
     if isinstance(op, Mean):
         return trial.codes_of(trial.unit, [np.flip(operands[0], op.axis + 1)])
-    assert isinstance(op, AnyMatMul)
+    assert isinstance(op, AnyMatMul | NormalizedMatMul)
     operands[0], operands[1] = np.flip(operands[0], -1), np.flip(operands[1], _inner_axis(op))
     if isinstance(op, ScaledMatMul) and op.block_exponent is not None:
         place = op.operands.index(op.block_exponent)
@@ -167,7 +167,7 @@ def _descending(trial: Trial) -> Array:
     return trial.codes_of(flipped(trial.unit), operands)
 
 
-def _inner_axis(op: AnyMatMul) -> int:
+def _inner_axis(op: AnyMatMul | NormalizedMatMul) -> int:
     """Return the axis of b along which products are added."""
     return -1 if op.transpose_b else -2
 

@@ -19,6 +19,7 @@ from types import MappingProxyType
 from simulator.graph.op import Op, Requantization, TensorId
 from simulator.graph.ops import (
     common_scale,
+    deferred_softmax,
     elementwise,
     float_function,
     gelu,
@@ -36,6 +37,7 @@ from simulator.graph.ops import (
     softmax_tflite,
 )
 from simulator.graph.ops.common_scale import AddShifted, SquaredDifference
+from simulator.graph.ops.deferred_softmax import DeferredSoftmax, NormalizedMatMul
 from simulator.graph.ops.elementwise import Add, Mul, Rescale
 from simulator.graph.ops.float_function import FloatFunction, Function
 from simulator.graph.ops.gelu import GeluPolynomial, ShiftGelu
@@ -60,6 +62,7 @@ __all__ = [
     "AddShifted",
     "AnyMatMul",
     "Concat",
+    "DeferredSoftmax",
     "Dequantize",
     "FloatFunction",
     "Function",
@@ -77,6 +80,7 @@ __all__ = [
     "MatMul",
     "Mean",
     "Mul",
+    "NormalizedMatMul",
     "Op",
     "OpSpec",
     "Quantize",
@@ -121,6 +125,7 @@ SPECS: Mapping[type[Op], OpSpec] = MappingProxyType(
             softmax_tflite,
             softmax_polynomial,
             softmax_ita,
+            deferred_softmax,
             layout,
             real,
             float_function,

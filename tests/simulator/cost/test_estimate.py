@@ -15,7 +15,7 @@ from simulator.errors import InputError
 from simulator.graph import verify
 from simulator.graph.builder import GraphBuilder
 from simulator.graph.macs import total_macs
-from simulator.graph.ops import SPECS, MatMul, Op, Rescale, ScaledMatMul
+from simulator.graph.ops import SPECS, MatMul, NormalizedMatMul, Op, Rescale, ScaledMatMul
 from simulator.numerics.integer_type import IntType
 from simulator.profile import CyclesPerElement, NpuProfile
 
@@ -167,7 +167,7 @@ def test_there_is_no_total_while_any_op_is_uncosted():
 
 def test_every_op_of_the_format_has_a_rate_but_products_of_the_engine():
     rates = {spec.op: spec.rate for spec in SPECS.values()}
-    assert rates.pop(MatMul) is rates.pop(ScaledMatMul) is None
+    assert {rates.pop(op) for op in (MatMul, NormalizedMatMul, ScaledMatMul)} == {None}
     assert set(rates.values()) == CyclesPerElement.model_fields.keys()
 
 
