@@ -27,7 +27,7 @@ from aocq.recipes.recipe import Recipe
 from aocq.records.claim import WORK
 from aocq.records.kept import keep, kept
 from aocq.records.manifest import Entry, file_digest, is_whole
-from aocq.transforms.apply import changes_network, transformed
+from aocq.transforms.apply import changes_network, needs_images, transformed
 from aocq.zoo.models import LoadedModel
 from simulator import strict_json
 from simulator.errors import InputError
@@ -117,10 +117,12 @@ def prepared(
     if request.method != "aocq" or not changes_network(options, limits):
         return graph
     few = evenly(files, STATISTICS_IMAGES)
+    images = None
     with progress("rotate", len(few)) as advance:
-        images, _ = load_calibration_images(
-            few, loaded.preprocessing, skip_bad=request.skip_bad_images
-        )
+        if needs_images(options):
+            images, _ = load_calibration_images(
+                few, loaded.preprocessing, skip_bad=request.skip_bad_images
+            )
         rotated = transformed(graph, options, limits, images)
         advance(len(few))
     return rotated

@@ -26,8 +26,13 @@ def changes_network(options: AocqOptions, limits: ChipLimits) -> bool:
     return asked or _steps(options, limits) != "none" or _in_blocks(options, limits)
 
 
+def needs_images(options: AocqOptions) -> bool:
+    """Return whether :func:`transformed` looks at calibration images: to balance channels."""
+    return options.hadamard == "all" and options.balance_inputs
+
+
 def transformed(
-    graph: FloatGraph, options: AocqOptions, limits: ChipLimits, images: Tensor
+    graph: FloatGraph, options: AocqOptions, limits: ChipLimits, images: Tensor | None
 ) -> FloatGraph:
     """Return the same network in the form that a recipe quantizes.
 
@@ -35,10 +40,11 @@ def transformed(
     ----------
     images
         some of the calibration images, of which balanced channels get their factors; preprocessed,
-        [count, channels, height, width]
+        [count, channels, height, width]; none where :func:`needs_images` says so
     """
     rotated = _rotated(options)
-    if rotated and options.balance_inputs:
+    if needs_images(options):
+        assert images is not None
         names = [place.name for place in balanced(graph, rotated)]
         graph = balance_inputs(graph, rotated, channel_statistics(graph, names, images))
     if options.rotate_heads:

@@ -27,6 +27,7 @@ from simulator.graph.op import Op
 from simulator.graph.ops import (
     Add,
     AddShifted,
+    AnyMatMul,
     DeferredSoftmax,
     GeluPolynomial,
     InterpolatedLookup,
@@ -40,6 +41,7 @@ from simulator.graph.ops import (
     NormalizedMatMul,
     Rescale,
     Reshape,
+    ScaledMatMul,
     ShiftGelu,
     Shiftmax,
     Slice,
@@ -55,6 +57,20 @@ from simulator.graph.ops import (
 
 
 def _matmul(op: MatMul, site: Site) -> Call:
+    declaration, fields = _product_fields(op, site)
+    operands = (op.a, op.b, op.residual)
+    return Call((declaration,), "aocq_matmul_op", fields, "aocq_matmul", operands)
+
+
+def _scaled_matmul(op: ScaledMatMul, site: Site) -> Call:
+    declaration, product = _product_fields(op, site)
+    fields: dict[str, Value] = {"product": product, "block": op.block}
+    names = (op.a, op.b, op.row_factor, op.column_factor, op.block_exponent, op.residual)
+    return Call((declaration,), "aocq_scaled_matmul_op", fields, "aocq_scaled_matmul", names)
+
+
+def _product_fields(op: AnyMatMul, site: Site) -> tuple[str, dict[str, Value]]:
+    """Return the declaration of a product's levels, and the fields of an ``aocq_matmul_op``."""
     declaration, accumulator = accumulator_struct(op, op.accumulator)
     a = site.shape(op.a)
     fields: dict[str, Value] = {
@@ -70,8 +86,7 @@ def _matmul(op: MatMul, site: Site) -> Call:
         "residual_multiplier": site.codes(op.residual_multiplier),
         "residual_fraction_bits": op.residual_fraction_bits,
     }
-    operands = (op.a, op.b, op.residual)
-    return Call((declaration,), "aocq_matmul_op", fields, "aocq_matmul", operands)
+    return declaration, fields
 
 
 def _mean(op: Mean, site: Site) -> Call:
@@ -279,6 +294,7 @@ def _transpose(op: Transpose, site: Site) -> Call:
 CALLS: Mapping[type[Op], Callable[[Any, Site], Call]] = MappingProxyType(
     {
         MatMul: _matmul,
+        ScaledMatMul: _scaled_matmul,
         Mean: _mean,
         Rescale: _rescale,
         Add: _add,

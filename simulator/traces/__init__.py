@@ -38,6 +38,7 @@ from simulator.graph.ops import (
     Quantize,
     Rescale,
     Reshape,
+    ScaledMatMul,
     ShiftGelu,
     Shiftmax,
     Slice,
@@ -74,6 +75,7 @@ Trace = Callable[[Any, IntGraph, Sequence[Array]], dict[str, Array]]
 TRACES: Mapping[type[Op], Trace] = MappingProxyType(
     {
         MatMul: sums.matmul,
+        ScaledMatMul: sums.scaled_matmul,
         Mean: sums.mean,
         Rescale: elementwise.rescale,
         Add: elementwise.add,

@@ -60,6 +60,7 @@ __all__ = [
     "SPECS",
     "Add",
     "AddShifted",
+    "AnyMatMul",
     "Concat",
     "DeferredSoftmax",
     "Dequantize",
@@ -103,6 +104,9 @@ __all__ = [
     "op_name",
     "op_names",
 ]
+
+# Products of two matrices, with what they have in common: a, b, bias, accumulator, residual.
+AnyMatMul = MatMul | ScaledMatMul
 
 SPECS: Mapping[type[Op], OpSpec] = MappingProxyType(
     {

@@ -185,6 +185,11 @@ def _macs(graph: IntGraph, op: ScaledMatMul) -> int:
     return graph.result(op).size * graph.tensors[op.a].shape[-1]
 
 
+def _scalings(graph: IntGraph, op: ScaledMatMul) -> int:
+    factors = (op.row_factor is not None) + (op.column_factor is not None)
+    return graph.result(op).size * factors
+
+
 def _intermediates(graph: IntGraph, op: ScaledMatMul) -> Iterator[Intermediate]:
     sums, completed = _sums(graph, op)
     yield sums
@@ -271,5 +276,6 @@ SPECS = (
         per_channel=("bias",),
         widest_operand=16,
         macs=_macs,
+        scalings=_scalings,
     ),
 )
