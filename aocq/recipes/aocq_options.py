@@ -14,7 +14,7 @@ from annotated_types import Interval
 from aocq.recipes.fields import STRICT, Option, check_fields
 
 Alpha = Literal["none", "pot3", "pot5", "pot7", "free"]
-Rounding = Literal["nearest", "gptq", "adaround"]
+Rounding = Literal["nearest", "gptq", "adaround", "reconstruct"]
 Loss = Literal["mse", "token_norm"]
 PresetName = Literal["fast", "default", "paper"]
 
@@ -81,6 +81,10 @@ class AocqOptions:
     rounding: Annotated[Rounding, Option("rounding of the weights")] = "gptq"
     adaround_steps: Annotated[int, Interval(ge=1)] = 300
     adaround_batch: Annotated[int, Interval(ge=1)] = 8
+    reconstruction_steps: Annotated[int, Interval(ge=1)] = 200
+    reconstruction_batch: Annotated[int, Interval(ge=1)] = 8
+    drop: Annotated[float, Interval(ge=0, lt=1)] = 0.5
+    held_out: Annotated[float, Interval(ge=0, lt=1)] = 0.2
     loss: Annotated[Loss, Option("error of a block")] = "token_norm"
     norm_exponent: Annotated[
         float,
@@ -106,6 +110,12 @@ class AocqOptions:
     def __post_init__(self) -> None:
         """Refuse what no field can be."""
         check_fields(self)
+
+    @property
+    def learning_steps(self) -> int:
+        """Steps of back-propagation per block."""
+        steps = {"adaround": self.adaround_steps, "reconstruct": self.reconstruction_steps}
+        return steps.get(self.rounding, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
