@@ -30,7 +30,7 @@ from simulator.numerics.integer_type import IntType
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
 SOFT = AocqOptions(rounding="adaround", adaround_steps=60)
 # Everything judges: these networks have few images.
-STRAIGHT = AocqOptions(rounding="reconstruct", reconstruction_steps=60, held_out=0.0)
+STRAIGHT = AocqOptions(rounding="reconstruct", reconstruction_steps=60, held_out_share=0.0)
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -233,7 +233,11 @@ def test_what_does_harm_is_not_taken(
     monkeypatch.setattr(reconstruction, "LONGEST_RATE", 1e6)
     monkeypatch.setattr(learned_weights, "CODES_RATE", 1e6)
     options = replace(
-        STRAIGHT, rounding=rounding, adaround_steps=3, reconstruction_steps=3, held_out=held_out
+        STRAIGHT,
+        rounding=rounding,
+        adaround_steps=3,
+        reconstruction_steps=3,
+        held_out_share=held_out,
     )
     start, found = learn(Network(nano("class_token")[1], 32), options)
     assert found.layers is start.layers

@@ -73,7 +73,7 @@ def reconstruct(
     soft = options.rounding == "adaround"
     steps = options.adaround_steps if soft else options.reconstruction_steps
     batch = options.adaround_batch if soft else options.reconstruction_batch
-    training, judging = split(len(streams.real), 0.0 if soft else options.held_out)
+    training, judging = split(len(streams.real), 0.0 if soft else options.held_out_share)
     kept = start
     first = least = state.loss_of(start, judging)
     adam = torch.optim.Adam(state.groups())
@@ -189,11 +189,15 @@ class _BlockLearning:
                     for name in names
                     if isinstance(network.quantizers.get(name), ActivationQuantizer)
                 }
-            if options.drop:
+            if options.drop_probability:
                 largest = max(math.prod(own.node(name).shape) for name in block.nodes)
                 size = CHOICES + largest * (parts_of(2**10, device.type)[0].stop)
                 generator = torch.Generator().manual_seed(recipe.seed)
-                kept = (torch.rand(size, generator=generator) >= options.drop).float().to(device)
+                kept = (
+                    (torch.rand(size, generator=generator) >= options.drop_probability)
+                    .float()
+                    .to(device)
+                )
         return cls(
             own,
             block,
