@@ -55,7 +55,7 @@ def _profile(name: str, parameters: Parameters) -> None:
 
     profile = load_profile(name)
     weight_bits = parameters.get("weight_bits")
-    activation_bits = parameters.get("activation_bits", profile.activation.bits)
+    activation_bits = parameters.get("activation_bits", profile.activation.operand_width)
     if weight_bits is None or activation_bits is None:
         return
 
@@ -65,7 +65,13 @@ def _profile(name: str, parameters: Parameters) -> None:
 
     method, float_ops = parameters.get("method"), parameters.get("float_ops")
     in_float = method is not None and float_ops is not None and leaves_floats(method, float_ops)
-    missing = missing_widths(profile, weight_bits, activation_bits, leaves_floats=in_float)
+    missing = missing_widths(
+        profile,
+        weight_bits,
+        activation_bits,
+        parameters.get("end_bits"),
+        leaves_floats=in_float,
+    )
     if missing:
         told = "; ".join(problem + advice for problem, advice in missing.items())
         raise InputError(f"profile {profile.name}: {told}; or choose another profile")

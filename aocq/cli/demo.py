@@ -69,7 +69,7 @@ def command(
         )
         recipe = Recipe(
             weight_bits=weight_bits or default_weight_bits(chip.weight.bits),
-            activation_bits=chip.activation.bits,
+            activation_bits=chip.activation.operand_width,
             aocq=PRESETS[preset].options,
         )
         request = run.request(

@@ -119,9 +119,21 @@ def check_recipe(
         If it cannot, naming every key of the profile that forbids it.
     """
     advice = missing_widths(
-        profile, recipe.weight_bits, recipe.activation_bits, leaves_floats=leaves_floats
+        profile,
+        recipe.weight_bits,
+        recipe.activation_bits,
+        recipe.end_bits,
+        leaves_floats=leaves_floats,
     )
     problems = list(advice)
+    vector_bits, bits = limits.vector_width(recipe), profile.activation.bits
+    operands_fit = recipe.activation_bits == profile.activation.operand_width
+    # Between operators in float a chip only stores codes, and narrow ones fit.
+    if operands_fit and (vector_bits > bits if leaves_floats else vector_bits != bits):
+        problems.append(
+            f"activation.bits = {bits}, the model's tensors that no product reads have "
+            f"{vector_bits}"
+        )
     # Fully quantized networks take the chip's probabilities as they are.
     probability_bits = limits.probability_bits(recipe)
     if not leaves_floats and profile.softmax.output_bits != probability_bits:

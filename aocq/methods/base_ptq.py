@@ -10,12 +10,12 @@ answers.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.capture.residual_stream import arithmetic_source, residual_stream
+from aocq.capture.residual_stream import arithmetic_source
 from aocq.methods.masks import lowest_code_wanted, scores_of
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer
@@ -26,6 +26,7 @@ from aocq.methods.ranges import (
     quantize_weight,
 )
 from aocq.methods.scale_form import activation_form, weight_form
+from aocq.methods.tensor_widths import tensor_widths, weight_widths
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
 from simulator.errors import InputError
@@ -55,15 +56,14 @@ def quantize(
     """
     seen = observe(graph, images, recipe, limits, on_progress)
     weights = {
-        node.attributes["weight"]: quantize_weight(
-            graph.parameters[node.attributes["weight"]],
-            recipe.weight_bits,
+        name: quantize_weight(
+            graph.parameters[name],
+            bits,
             limits.weight_granularity,
             recipe.weight_range,
             weight_form(limits),
         )
-        for node in graph.nodes
-        if node.op is FloatOp.LINEAR
+        for name, bits in weight_widths(graph, recipe).items()
     }
     return QuantizedModel(
         graph=graph,
@@ -85,17 +85,17 @@ def quantizers(
 ) -> dict[str, ActivationQuantizer]:
     """Return a quantizer for every arithmetic node from what :func:`observe` saw."""
     symmetric = multiplied_with_activations(graph)
-    stream = residual_stream(graph)
+    widths = tensor_widths(graph, recipe, limits)
     activations = {}
     for node in graph.nodes:
         if node.op not in ARITHMETIC:
             continue
         if node.op is FloatOp.SOFTMAX:
-            activations[node.name] = probabilities_quantizer(limits.probability_bits(recipe))
+            activations[node.name] = probabilities_quantizer(widths[node.name])
             continue
         zero_point = "symmetric" if node.name in symmetric else limits.zero_point
         observed = seen[node.name]
-        bits = bits_of(graph, node, stream, recipe, limits)
+        bits = widths[node.name]
         if recipe.activation_range == "mse" and node.op is not FloatOp.CONSTANT:
             activations[node.name] = least_squares_quantizer(
                 observed, bits, zero_point, activation_form(limits)
@@ -106,33 +106,6 @@ def quantizers(
             )
     _share_scales_of_concatenations(graph, activations)
     return activations
-
-
-# Of pixels, and of logits, whose order few codes could not tell.
-END_BITS = 8
-
-
-def bits_of(
-    graph: FloatGraph, node: FloatNode, stream: Collection[str], recipe: Recipe, limits: ChipLimits
-) -> int:
-    """Return the bits of a node's codes; the network's input and logits have at least 8."""
-    if node.name in stream:
-        return limits.residual_bits
-    if node.name == graph.input.name or node.name in logits(graph):
-        return max(recipe.activation_bits, END_BITS)
-    return recipe.activation_bits
-
-
-def logits(graph: FloatGraph) -> frozenset[str]:
-    """Return the network's result, and the nodes that it is moved, scaled or added up from."""
-    names, opened = set(), [graph.output.name]
-    while opened:
-        node = graph.node(opened.pop())
-        if node.op in ARITHMETIC:
-            names.add(node.name)
-        if node.op is FloatOp.ADD or node.op not in ARITHMETIC:
-            opened += node.inputs
-    return frozenset(names)
 
 
 def _share_scales_of_concatenations(

@@ -46,7 +46,11 @@ def _excess(model: QuantizedModel, node: FloatNode, bits: int) -> Array:
     register = 2.0 ** (bits - 1) - 1
     if codes.max() <= register // 2:  # none is too large, whatever the products are
         return np.zeros(len(weight.scale))
-    source = max(model.recipe.activation_bits, model.limits.residual_bits)
+    source = max(
+        model.recipe.activation_bits,
+        model.recipe.end_bits or 0,
+        model.limits.residual_bits,
+    )
     products = np.abs(weight.codes.astype(np.float64)).sum(axis=1) * 2.0**source
     largest = np.maximum(register - products, register // 2)
     excess: Array = np.where(codes > products, codes / largest, 0.0)

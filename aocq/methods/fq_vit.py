@@ -28,6 +28,7 @@ from aocq.methods.quantizers import (
 )
 from aocq.methods.ranges import ObservedRange, activation_quantizer
 from aocq.methods.scale_form import ANY_SCALE, ScaleForm, activation_form, weight_form
+from aocq.methods.tensor_widths import tensor_widths, weight_widths
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
 from simulator.numerics.integer_type import IntType
@@ -82,14 +83,10 @@ def quantize(
         limits=limits,
         activations=activations,
         weights={
-            node.attributes["weight"]: quantize_weight(
-                graph.parameters[node.attributes["weight"]],
-                recipe.weight_bits,
-                limits.weight_granularity,
-                weight_form(limits),
+            name: quantize_weight(
+                graph.parameters[name], bits, limits.weight_granularity, weight_form(limits)
             )
-            for node in graph.nodes
-            if node.op is FloatOp.LINEAR
+            for name, bits in weight_widths(graph, recipe).items()
         },
         calibration_images=len(images),
         log=tuple(_log_entry(name, seen[name], activations) for name in seen),
@@ -127,18 +124,18 @@ def _quantizers(
 ) -> dict[str, Quantizer]:
     """Return the quantizers before channel factors."""
     symmetric = base_ptq.multiplied_with_activations(graph)
-    stream = residual_stream(graph)
+    widths = tensor_widths(graph, recipe, limits)
     in_float = set() if recipe.float_ops == "integer" else functions_of(graph)
     found: dict[str, Quantizer] = {}
     for node in graph.nodes:
         if node.op not in ARITHMETIC or node.name in in_float:
             continue
-        bits = base_ptq.bits_of(graph, node, stream, recipe, limits)
+        bits = widths[node.name]
         observed = seen[node.name]
         if node.op is FloatOp.SOFTMAX:
-            powers = log_int_softmax(limits.probability_bits(recipe))
+            powers = log_int_softmax(bits)
             if recipe.float_ops == "integer":
-                powers = powers.of_probability_codes(limits.probability_bits(recipe))
+                powers = powers.of_probability_codes(bits)
             found[node.name] = powers
         elif node.name in symmetric or limits.zero_point == "symmetric":
             found[node.name] = activation_quantizer(

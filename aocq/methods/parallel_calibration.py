@@ -8,7 +8,7 @@ embeddings stay in float: their nodes have no quantizer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -42,6 +42,7 @@ from aocq.methods.quantizers import (
 )
 from aocq.methods.scale_form import ScaleForm, activation_form, weight_form
 from aocq.methods.searched_scales import SearchedScales
+from aocq.methods.tensor_widths import weight_widths
 from aocq.methods.twin_ranges import WIDEST_TWIN, gelu_twin, negative_scale, softmax_exponents
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
@@ -97,7 +98,9 @@ def calibrate(
     """
     images = images[:IMAGES]
     scales = SearchedScales(graph, images, recipe, limits)
-    calibration = _Calibration(graph, recipe, limits, settings, scales)
+    calibration = _Calibration(
+        graph, recipe, limits, settings, scales, weight_widths(graph, recipe)
+    )
     layers = [node for node in graph.nodes if node.op in {FloatOp.LINEAR, FloatOp.MATMUL}]
     tensors = values_of(graph, images, layers, settings.direction, recipe.seed)
     for done, (node, values) in enumerate(tensors, start=1):
@@ -131,17 +134,18 @@ class _Calibration:
     limits: ChipLimits
     settings: Settings
     scales: SearchedScales
+    weight_widths: Mapping[str, int]
     weights: dict[str, QuantizedWeight] = field(default_factory=dict)
     log: list[dict[str, Any]] = field(default_factory=list)
 
-    @property
-    def search(self) -> Search:
+    def search(self, weight_bits: int, activation_bits: int) -> Search:
+        """Return the settings of a search at widths of weights and of activations."""
         return Search(
             grid=self.settings.grid,
             objective=self.settings.objective,
             rounds=self.settings.rounds,
-            weight_bits=self.recipe.weight_bits,
-            activation_bits=self.recipe.activation_bits,
+            weight_bits=weight_bits,
+            activation_bits=activation_bits,
             weight_form=weight_form(self.limits),
             activation_form=activation_form(self.limits),
             one_scale=self.limits.activation_granularity == "per_tensor",
@@ -167,11 +171,14 @@ class _Calibration:
             ),
             blocks=len(blocks),
         )
-        candidates, fraction = self._input_candidates(source, x)
-        result = search_linear(layer, candidates, self.search)
-        self._note_weight(node, layer, order, result)
+        search = self.search(
+            self.weight_widths[node.attributes["weight"]], self.scales.bits(source.name)
+        )
+        candidates, fraction = self._input_candidates(source, x, search)
+        result = search_linear(layer, candidates, search)
+        self._note_weight(node, layer, order, result, search.weight_bits)
         if result.input is not None and fraction:
-            bits, form = self.recipe.activation_bits, activation_form(self.limits)
+            bits, form = search.activation_bits, search.activation_form
             multiple = round(result.input / (negative_scale(bits, form) / fraction))
             self.scales.note_levels(source.name, gelu_twin(multiple, fraction, bits, form))
         elif result.input is not None:
@@ -186,13 +193,15 @@ class _Calibration:
             return tuple((row,) for row in rows)
         return row_blocks(self.graph, node)
 
-    def _input_candidates(self, source: FloatNode, x: Tensor) -> tuple[InputCandidates | None, int]:
+    def _input_candidates(
+        self, source: FloatNode, x: Tensor, search: Search
+    ) -> tuple[InputCandidates | None, int]:
         """Return the candidates for a layer's input and, of a twin quantizer, its fraction."""
         if source.op is FloatOp.INPUT:
             return None, 0
-        uniform = uniform_candidates(x, self.search)
+        uniform = uniform_candidates(x, search)
         multiples = self.settings.gelu_multiples
-        bits, form = self.recipe.activation_bits, activation_form(self.limits)
+        bits, form = search.activation_bits, search.activation_form
         is_gelu = source.attributes.get("function") in GELUS
         if multiples is None or not is_gelu or bits > WIDEST_TWIN:
             return uniform, 0
@@ -212,9 +221,8 @@ class _Calibration:
         )
 
     def _note_weight(
-        self, node: FloatNode, layer: LinearLayer, order: Tensor, result: LinearScales
+        self, node: FloatNode, layer: LinearLayer, order: Tensor, result: LinearScales, bits: int
     ) -> None:
-        bits = self.recipe.weight_bits
         codes = torch.empty(layer.weight.shape, dtype=torch.int8)
         codes[order] = weight_codes(layer.weight, result.weight, bits)
         scale = result.weight
@@ -247,13 +255,14 @@ class _Calibration:
             factors=(operands[0].factor, operands[1].factor),
             left_bits=self.scales.bits(operands[0].source),
         )
+        search = self.search(self.recipe.weight_bits, self.recipe.activation_bits)
         left = self.graph.node(operands[0].source)
         is_twin = left.op is FloatOp.SOFTMAX and self.scales.bits(left.name) <= WIDEST_TWIN
         if self.settings.softmax_levels and is_twin:
             levels = self._probability_levels(self.settings.softmax_levels)
-            result = search_product_with_levels(product, levels, self.search)
+            result = search_product_with_levels(product, levels, search)
         else:
-            result = search_product(product, self.search)
+            result = search_product(product, search)
         entry: dict[str, Any] = {"layer": node.name, "rounds": result.rounds}
         for side, operand, scales in zip("ab", operands, (result.a, result.b), strict=True):
             if isinstance(scales, LevelQuantizer):

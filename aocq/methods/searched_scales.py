@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from aocq.capture import FloatGraph, FloatOp
+from aocq.capture import FloatGraph
 from aocq.methods.layer_search import full_scale
 from aocq.methods.layer_values import values_at
 from aocq.methods.operands import Operand
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer, Quantizer
 from aocq.methods.scale_form import activation_form
+from aocq.methods.tensor_widths import operand_widths
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
 from simulator.numerics.integer_type import IntType
@@ -43,12 +44,15 @@ class SearchedScales:
     limits: ChipLimits
     found: dict[str, _AlongAxis] = field(default_factory=dict)
     levels: dict[str, LevelQuantizer] = field(default_factory=dict)
+    _widths: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Note the widths of all tensors that products read."""
+        self._widths = operand_widths(self.graph, self.recipe, self.limits)
 
     def bits(self, name: str) -> int:
-        """Return the width of a tensor's codes."""
-        recipe, limits = self.recipe, self.limits
-        is_softmax = self.graph.node(name).op is FloatOp.SOFTMAX
-        return limits.probability_bits(recipe) if is_softmax else recipe.activation_bits
+        """Return the width of the codes of a tensor that a product reads."""
+        return self._widths[name]
 
     def note_heads(self, operand: Operand, scales: Tensor) -> None:
         """Note the scales of an operand's heads, [heads], for the tensor that it is a view of."""

@@ -9,15 +9,14 @@ import numpy as np
 
 from aocq.capture import FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
-from aocq.capture.residual_stream import residual_stream
 from aocq.capture.verify import parameters_of
 from aocq.capture.verify import verify as verify_graph
-from aocq.methods.base_ptq import END_BITS, logits
 from aocq.methods.layernorm_parts import PARTS, part_name
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizer_entries import LARGEST, SMALLEST
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
 from aocq.methods.scale_form import activation_form, weight_form
+from aocq.methods.tensor_widths import tensor_widths, weight_widths
 from simulator.errors import InputError
 from simulator.graph.meta import meta_of
 from simulator.graph.names import quoted
@@ -139,9 +138,10 @@ def _every_parameter_is_read(model: QuantizedModel) -> Iterator[str]:
 
 
 def _codes_are_as_narrow_as_asked_for(model: QuantizedModel) -> Iterator[str]:
+    wanted = weight_widths(model.graph, model.recipe)
     for name, weight in model.weights.items():
-        if weight.bits != model.recipe.weight_bits:
-            yield f"weights.{name}: has {weight.bits} bits, the recipe {model.recipe.weight_bits}"
+        if weight.bits != wanted[name]:
+            yield f"weights.{name}: has {weight.bits} bits, the recipe {wanted[name]} for it"
     widths = _widths(model)
     for name, quantizer in model.activations.items():
         width = (
@@ -153,15 +153,9 @@ def _codes_are_as_narrow_as_asked_for(model: QuantizedModel) -> Iterator[str]:
 
 def _widths(model: QuantizedModel) -> dict[str, int]:
     """Return the most bits of each node's codes: terms may share the quantizer of their sum."""
-    graph, recipe, limits = model.graph, model.recipe, model.limits
-    ends = {graph.input.name, *logits(graph)}
-    special = {
-        **dict.fromkeys(ends, max(recipe.activation_bits, END_BITS)),
-        **dict.fromkeys(residual_stream(graph), limits.residual_bits),
-        **{n.name: limits.probability_bits(recipe) for n in graph.nodes if n.op is FloatOp.SOFTMAX},
-    }
-    widths = {name: special.get(name, recipe.activation_bits) for name in model.activations}
-    widths = {node.name: widths.get(node.name, 0) for node in graph.nodes}
+    graph = model.graph
+    asked = tensor_widths(graph, model.recipe, model.limits)
+    widths = {n.name: asked[n.name] if n.name in model.activations else 0 for n in graph.nodes}
     for node in reversed(graph.nodes):
         if node.op in {FloatOp.ADD, FloatOp.CONCAT} or node.op not in ARITHMETIC:
             for name in node.inputs:

@@ -35,6 +35,7 @@ from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import QuantizedWeight
 from aocq.methods.ranges import ObservedRange, row_magnitudes
 from aocq.methods.scale_form import weight_form
+from aocq.methods.tensor_widths import weight_widths
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
 from simulator.numerics.integer_type import IntType
@@ -200,13 +201,13 @@ def _weights(
         if node.op is FloatOp.LINEAR
     }
     memory = np.zeros(max(map(math.prod, sizes.values()), default=0), np.int8)
-    form, high = weight_form(limits), IntType(bits=recipe.weight_bits).high
+    form, widths = weight_form(limits), weight_widths(network.graph, recipe)
     found = {}
     for name, (rows, columns) in sizes.items():
         magnitude = row_magnitudes(np.full((1, 1), network.largest[name]))[0]
-        scale = form.nearest(magnitude / high)
+        scale = form.nearest(magnitude / IntType(bits=widths[name]).high)
         found[name] = QuantizedWeight(
-            bits=recipe.weight_bits,
+            bits=widths[name],
             codes=memory[: rows * columns].reshape(rows, columns),
             scale=np.repeat(scale, rows) if limits.weight_granularity == "per_channel" else scale,
         )

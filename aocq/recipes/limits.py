@@ -23,6 +23,8 @@ class ChipLimits:
 
     Attributes
     ----------
+    vector_bits
+        width of tensors that no matrix product reads; None: that of those that one reads
     residual_bits
         width of the residual stream
     softmax_bits
@@ -58,6 +60,7 @@ class ChipLimits:
 
     __pydantic_config__: ClassVar[Mapping[str, object]] = STRICT
 
+    vector_bits: Annotated[int | None, Interval(ge=3, le=16)] = None
     residual_bits: Annotated[int, Interval(ge=3, le=16)] = 8
     softmax_bits: Annotated[int | None, Interval(ge=3, le=16)] = None
     weight_granularity: Granularity = "per_channel"
@@ -80,6 +83,10 @@ class ChipLimits:
         """Return the limits as JSON holds them."""
         return asdict(self)
 
+    def vector_width(self, recipe: Recipe) -> int:
+        """Return the width of tensors that no matrix product reads."""
+        return recipe.activation_bits if self.vector_bits is None else self.vector_bits
+
     def probability_bits(self, recipe: Recipe) -> int:
         """Return the width of softmax's results."""
         return recipe.activation_bits if self.softmax_bits is None else self.softmax_bits
@@ -91,14 +98,16 @@ ANY_CHIP = ChipLimits()
 def limits_of(profile: NpuProfile, recipe: Recipe) -> ChipLimits:
     """Return what a profile allows a recipe.
 
-    Probabilities have the chip's width where the other activations have theirs; in a narrower
-    recipe they are as narrow.
+    Probabilities have the chip's width where the other operands have theirs; in a narrower recipe
+    they are as narrow.
     """
     softmax_bits: int | None = profile.softmax.output_bits
-    if recipe.activation_bits in {softmax_bits, *range(profile.activation.bits)}:
+    operand_bits, vector_bits = profile.activation.operand_width, profile.activation.bits
+    if recipe.activation_bits in {softmax_bits, *range(operand_bits)}:
         softmax_bits = None
     norm = profile.layernorm
     return ChipLimits(
+        vector_bits=vector_bits if vector_bits != operand_bits else None,
         residual_bits=profile.activation.residual_bits,
         softmax_bits=softmax_bits,
         weight_granularity=profile.weight.granularity,

@@ -25,7 +25,13 @@ class Recipe:
     Attributes
     ----------
     weight_bits, activation_bits
-        widths of weights (up to 8) and of every activation (up to 16)
+        widths of the operands of matrix products: weights (up to 8) and activations (up to 16).
+        Other activations have the width of the chip's vector unit, see
+        :mod:`aocq.methods.tensor_widths`
+    end_bits
+        width of both operands at the two ends of a network: the image and the first layer's
+        weights, the classifier's input and weights. None: as everywhere, but the image has at
+        least 8
     activation_range
         of ``base_ptq``: ``minmax``, or ``mse``, the clipping of least squared error per tensor
     weight_range
@@ -54,11 +60,19 @@ class Recipe:
         int,
         Interval(ge=3, le=16),
         Option(
-            "bits of the activations, 3 to 8 or 16; other than the profile's own only with "
-            "methods that leave operators in float",
+            "bits of the activations that products read, 3 to 8 or 16; other than the profile's "
+            "own only with methods that leave operators in float",
             name="--a-bits",
         ),
     ] = 8
+    end_bits: Annotated[
+        int | None,
+        Interval(ge=3, le=8),
+        Option(
+            "bits of the image, the first layer's weights, the classifier's input and weights "
+            "(default: as everywhere, 8 or more for the image)"
+        ),
+    ] = None
     activation_range: Annotated[
         RangeSearch,
         Option("method base_ptq: activation scales from the observed range or of least error"),

@@ -8,6 +8,7 @@ from math import prod
 from types import MappingProxyType
 from typing import Any
 
+from simulator.export.c_groups import GROUP_CALLS
 from simulator.export.c_structs import (
     Call,
     Site,
@@ -265,6 +266,7 @@ CALLS: Mapping[type[Op], Callable[[Any, Site], Call]] = MappingProxyType(
         LayerNorm: _layernorm,
         LayerNormBisection: _layernorm_bisection,
         L2Norm: _l2norm,
+        **GROUP_CALLS,
         Softmax: _softmax,
         SoftmaxGemmlowp: _softmax_of_numbers(
             "softmax_gemmlowp", "input_multiplier", "input_left_shift", "smallest_difference"

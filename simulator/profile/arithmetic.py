@@ -25,13 +25,39 @@ Granularity = Literal["per_tensor", "per_channel"]
 
 
 class ActivationSection(Section):
-    """Activations: every tensor between two ops."""
+    """Activations: every tensor between two ops.
+
+    Attributes
+    ----------
+    bits
+        width of what the vector unit reads and writes
+    operand_bits
+        width of the operands of matrix products, that of the others where it is absent. The array
+        reads both widths: pixels have at least 8 bits
+    residual_bits
+        width of the residual stream
+    """
 
     bits: Annotated[int, Field(ge=3, le=16)]
+    operand_bits: Annotated[int, Field(ge=3, le=16)] | None = None
     residual_bits: Annotated[int, Field(ge=8, le=16)]
     zero_point: Literal["symmetric", "asymmetric"]
     granularity: Granularity = "per_channel"
     scale: Scales = "any"
+
+    @model_validator(mode="after")
+    def _operands_are_no_wider(self) -> Self:
+        if self.operand_width > self.bits:
+            raise ValueError(
+                f"operand_bits = {self.operand_bits}: operands are no wider than what the vector "
+                f"unit writes, bits = {self.bits}"
+            )
+        return self
+
+    @property
+    def operand_width(self) -> int:
+        """Width of the operands of matrix products."""
+        return self.bits if self.operand_bits is None else self.operand_bits
 
 
 class WeightSection(Section):

@@ -29,7 +29,7 @@ from aocq.methods.aocq.balance import (
 from aocq.methods.aocq.token_norm import BlockLoss, channel_factors, token_weights
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from aocq.recipes.aocq_options import AocqOptions
-from aocq.recipes.limits import ChipLimits
+from aocq.recipes.limits import ANY_CHIP, ChipLimits
 from aocq.recipes.recipe import Recipe
 from simulator.numerics.integer_type import IntType
 
@@ -170,8 +170,8 @@ def channel_range(channels: int, seed: int, *, one_sided: bool = False) -> Chann
 def test_exponent_0_is_one_scale(zero_point: str) -> None:
     seen = channel_range(20, 0)
     ones = torch.ones(20, dtype=torch.float64)
-    chosen = recipe(zero_point=zero_point)
-    found = linear_input_quantizer(seen, ones, 0.0, *chosen, through_table=True)
+    limits = ChipLimits(zero_point=zero_point)
+    found = linear_input_quantizer(seen, ones, 0.0, 8, limits, through_table=True)
     assert (found.alpha, found.table_scale) == ((), 0.0)
     x = torch.stack([seen.low, seen.high])
     assert float((found(x) - x).abs().max()) <= found.scale * 0.501
@@ -181,8 +181,8 @@ def test_exponent_0_is_one_scale(zero_point: str) -> None:
 def test_factors_follow_the_ranges_by_the_exponent(exponent: float) -> None:
     seen = channel_range(20, 1)
     ones = torch.ones(20, dtype=torch.float64)
-    chosen = recipe(zero_point="symmetric")
-    found = linear_input_quantizer(seen, ones, exponent, *chosen, through_table=False)
+    limits = ChipLimits(zero_point="symmetric")
+    found = linear_input_quantizer(seen, ones, exponent, 8, limits, through_table=False)
     relative = seen.magnitude / seen.magnitude.max()
     torch.testing.assert_close(torch.tensor(found.alpha, dtype=torch.float64), relative**exponent)
     assert (found.zero_point, found.table_scale) == (0, 0.0)
@@ -197,7 +197,7 @@ def test_wide_codes_of_a_table_reach_further_than_any_code(seed: int, exponent: 
     one_sided = seed % 2 == 0
     seen = channel_range(20, seed, one_sided=one_sided)
     columns = torch.rand(20, generator=drawn(seed), dtype=torch.float64)
-    found = linear_input_quantizer(seen, columns, exponent, *recipe(), through_table=True)
+    found = linear_input_quantizer(seen, columns, exponent, 8, ANY_CHIP, through_table=True)
     assert found.table_scale > 0
     assert (found.zero_point < 0) == one_sided
     spread = torch.randn(4000, 20, generator=drawn(seed), dtype=torch.float64)
@@ -216,8 +216,8 @@ def test_a_zero_point_pays_where_values_are_of_one_sign() -> None:
     x = seen.low + uniform * (seen.high - seen.low)
     cost = {}
     for zero_point in ("symmetric", "asymmetric"):
-        chosen = recipe(zero_point=zero_point)
-        found = linear_input_quantizer(seen, columns, 1.0, *chosen, through_table=True)
+        limits = ChipLimits(zero_point=zero_point)
+        found = linear_input_quantizer(seen, columns, 1.0, 8, limits, through_table=True)
         cost[zero_point] = float(((found(x) - x) ** 2 * columns).sum())
     assert cost["asymmetric"] < 0.6 * cost["symmetric"]
 
@@ -227,7 +227,7 @@ def test_columns_decide_about_the_zero_point() -> None:
     seen = ChannelRange(torch.tensor([0.0, -1.0]).double(), torch.tensor([1.0, 1.0]).double())
     found = [
         linear_input_quantizer(
-            seen, torch.tensor(columns).double(), 1.0, *recipe(), through_table=False
+            seen, torch.tensor(columns).double(), 1.0, 8, ANY_CHIP, through_table=False
         ).zero_point
         for columns in ([1.0, 1e-9], [1e-9, 1.0])
     ]

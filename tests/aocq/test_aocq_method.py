@@ -36,7 +36,7 @@ CHIPS = ("edge_npu_int8", "narrow_acc_20", "edge_npu_a4")
 def recipe(profile: str = "edge_npu_int8", **fields: Any) -> tuple[Recipe, ChipLimits]:
     options = {"search_images": 8, **fields.pop("aocq", {})}
     chip = load_profile(profile)
-    widths = {"activation_bits": chip.activation.bits}
+    widths = {"activation_bits": chip.activation.operand_width}
     return for_chip(chip, **{**widths, **fields, "aocq": options})
 
 

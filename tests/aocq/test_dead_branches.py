@@ -98,7 +98,7 @@ def quantized(change: str, profile: NpuProfile, method: str = "base_ptq") -> Qua
     recipe = for_chip(
         profile,
         weight_bits=max(profile.weight.bits),
-        activation_bits=profile.activation.bits,
+        activation_bits=profile.activation.operand_width,
         float_ops="integer",
     )
     return _quantized(change, method, *recipe)

@@ -51,7 +51,10 @@ def _quantized(recipe: Recipe, limits: ChipLimits) -> QuantizedModel:
 
 def use(profile: NpuProfile) -> None:
     """Quantize, lower and cost a network for a profile; it may be refused."""
-    bits = {"weight_bits": max(profile.weight.bits), "activation_bits": profile.activation.bits}
+    bits = {
+        "weight_bits": max(profile.weight.bits),
+        "activation_bits": profile.activation.operand_width,
+    }
     try:
         graph = lower(_quantized(*for_chip(profile, **bits)), profile)
     except AocqError:

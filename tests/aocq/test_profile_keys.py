@@ -96,7 +96,10 @@ def _quantized(recipe: Recipe, limits: ChipLimits) -> QuantizedModel:
 
 
 def recipe_for(profile: NpuProfile) -> tuple[Recipe, ChipLimits]:
-    widths = {"weight_bits": profile.weight.bits[0], "activation_bits": profile.activation.bits}
+    widths = {
+        "weight_bits": profile.weight.bits[0],
+        "activation_bits": profile.activation.operand_width,
+    }
     return for_chip(profile, **widths)
 
 
@@ -367,7 +370,10 @@ def test_the_narrowest_type_of_codes(codes: list[int], signed: bool, bits: int) 
 def test_constants_have_the_chip_s_width_or_the_narrowest(name: str) -> None:
     """β and shifts that stand for multipliers have no width of the chip's."""
     profile = load_profile(name)
-    bits = {"weight_bits": max(profile.weight.bits), "activation_bits": profile.activation.bits}
+    bits = {
+        "weight_bits": max(profile.weight.bits),
+        "activation_bits": profile.activation.operand_width,
+    }
     model = _of_16_channels(*for_chip(profile, **bits))
     graph = lower(model, profile)
     widths = {

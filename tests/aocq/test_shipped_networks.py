@@ -72,7 +72,10 @@ def repeated(graph: IntGraph) -> set[str]:
 def test_a_shipped_profile_runs_the_bundled_network_to_the_bit(name: str, bundled: Bundled) -> None:
     """Op by op, on what the chip holds; ops in plain Python are slow, and blocks are alike."""
     profile = load_profile(name)
-    bits = {"weight_bits": max(profile.weight.bits), "activation_bits": profile.activation.bits}
+    bits = {
+        "weight_bits": max(profile.weight.bits),
+        "activation_bits": profile.activation.operand_width,
+    }
     graph = lower(quantized(bundled, *for_chip(profile, **bits)), profile)
     codes = quantize(bundled.image.numpy(), graph.tensors[graph.inputs[0]])
     run = Executor(graph, threads=1).run(codes, taps=[op.name for op in graph.ops])

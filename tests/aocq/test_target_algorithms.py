@@ -71,7 +71,7 @@ def chip(*changes: Mapping[str, Any]) -> NpuProfile:
 
 def quantized(graph: FloatGraph, profile: NpuProfile) -> QuantizedModel:
     """Quantize within the profile's limits."""
-    recipe = for_chip(profile, activation_bits=profile.activation.bits)
+    recipe = for_chip(profile, activation_bits=profile.activation.operand_width)
     return calibrated("base_ptq", graph, images(32, graph.input.shape), *recipe)
 
 

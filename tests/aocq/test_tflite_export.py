@@ -30,7 +30,7 @@ IMAGES = 8
 
 def lowered(graph: FloatGraph, name: str) -> IntGraph:
     profile = load_profile(name)
-    recipe = for_chip(profile, activation_bits=profile.activation.bits)
+    recipe = for_chip(profile, activation_bits=profile.activation.operand_width)
     return lower(calibrated("base_ptq", graph, images(32, graph.input.shape), *recipe), profile)
 
 

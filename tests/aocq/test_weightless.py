@@ -79,7 +79,7 @@ def outcome(lowering: Callable[[], IntGraph]) -> IntGraph | str:
 
 
 def assert_same_costs(name: str, chip: NpuProfile, weight_bits: int) -> None:
-    recipe = Recipe(weight_bits=weight_bits, activation_bits=chip.activation.bits)
+    recipe = Recipe(weight_bits=weight_bits, activation_bits=chip.activation.operand_width)
     model, graph, _ = network(name)
     expected = outcome(lambda: with_random_weights(model, graph, recipe, chip))
     found = outcome(lambda: lowered(name, recipe, chip))

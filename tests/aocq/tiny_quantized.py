@@ -46,7 +46,7 @@ def tiny(method: str = "base_ptq", profile: str = "edge_npu_int8", **fields: Any
     """Quantize the tiny network for a profile as the product does."""
     chip, pixels = load_profile(profile), images(8, input_size(TINY))
     options = AocqOptions(scale_passes=1, search_images=4)
-    bits = {"weight_bits": min(chip.weight.bits), "activation_bits": chip.activation.bits}
+    bits = {"weight_bits": min(chip.weight.bits), "activation_bits": chip.activation.operand_width}
     recipe = for_chip(chip, **{**bits, "aocq": options, **fields})
     model = calibrated(method, tiny_graph(), pixels, *recipe)
     return replace(model, meta=meta_of(model.graph))

@@ -39,7 +39,7 @@ class Network:
         """Quantize within the profile's limits, weights to 8 bits."""
         request = CalibrationRequest(
             method="base_ptq",
-            recipe=Recipe(activation_bits=profile.activation.bits),
+            recipe=Recipe(activation_bits=profile.activation.operand_width),
             folder=self.calibration[0].path.parent.parent,
             images=len(self.calibration),
         )

@@ -26,6 +26,11 @@ from simulator.graph.ops import (
     FloatFunction,
     Function,
     GeluPolynomial,
+    GroupExponent,
+    GroupMaximum,
+    GroupQuantize,
+    GroupShift,
+    Hadamard,
     InterpolatedLookup,
     LayerNorm,
     LayerNormBisection,
@@ -116,6 +121,11 @@ def one_op_of_every_type() -> IntGraph:
     d.op(GeluPolynomial, "polynomial", "norm", clip_low=-127)
     d.op(ShiftGelu, "shift_gelu", "norm")
     d.op(LayerNormBisection, "bisection", "norm", weight=ones, bias=ones)
+    d.op(Hadamard, "hadamard", "norm", order=4)
+    d.op(GroupMaximum, "maximum", "norm", group=2)
+    d.op(GroupExponent, "exponent", "norm", group=2)
+    d.op(GroupQuantize, "codes", "norm", "maximum", group=2)
+    d.op(GroupShift, "shifted", "norm", "exponent", group=2)
     d.op(Lookup, "lookup", "softmax", table=range(256), type=d.tensors["softmax"].type)
     d.op(Concat, "concat", "lookup", "softmax")
     d.slice("slice", "concat", 1, 3)

@@ -117,6 +117,11 @@ DEFAULTS: Mapping[type[Op], Mapping[str, Any]] = MappingProxyType(
             "multiplier": (3,),
             "shift": (8,),
         },
+        ops.Hadamard: {"multiplier": (1,), "shift": (1,)},
+        ops.GroupMaximum: {"type": U16},
+        ops.GroupExponent: {"bits": 4, "type": U4},
+        ops.GroupQuantize: {"bits": 4, "reciprocal_bits": 24, "shift": 24, "type": S4},
+        ops.GroupShift: {"type": S4},
         ops.Concat: {"axis": 0},
         ops.Slice: {"axis": 0},
     }

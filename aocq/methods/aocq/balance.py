@@ -140,7 +140,7 @@ def linear_input_quantizer(
     seen: ChannelRange,
     columns: Tensor,
     exponent: float,
-    recipe: Recipe,
+    bits: int,
     limits: ChipLimits,
     *,
     through_table: bool,
@@ -157,7 +157,7 @@ def linear_input_quantizer(
     through_table
         whether a function's table yields the tensor, see ``ActivationQuantizer.table_scale``
     """
-    int_type, form = IntType(bits=recipe.activation_bits), activation_form(limits)
+    int_type, form = IntType(bits=bits), activation_form(limits)
     choices = (1,) if limits.zero_point == "symmetric" else ASYMMETRIES
     best, least = None, float("inf")
     for ratio in choices:

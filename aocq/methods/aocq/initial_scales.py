@@ -27,7 +27,6 @@ from aocq.methods.aocq.float_stream import computed_from
 from aocq.methods.aocq.token_norm import token_weights
 from aocq.methods.aocq.tokens import token_importance
 from aocq.methods.base_ptq import (
-    bits_of,
     check_finite,
     multiplied_with_activations,
     probabilities_quantizer,
@@ -37,6 +36,7 @@ from aocq.methods.operands import row_blocks
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.ranges import activation_quantizer, quantize_weight
 from aocq.methods.scale_form import activation_form, weight_form
+from aocq.methods.tensor_widths import tensor_widths, weight_widths
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
 from simulator.numerics.integer_type import IntType
@@ -161,6 +161,8 @@ class InitialScales:
         """Take the ranges of every arithmetic node's channels over the calibration images."""
         self.graph, self.seen, self.recipe, self.limits = graph, seen, recipe, limits
         self.stream = residual_stream(graph)
+        self.widths = tensor_widths(graph, recipe, limits)
+        self.weight_widths = weight_widths(graph, recipe)
         self.importance = token_importance(graph, recipe.aocq)
         self.joins = stream_terms(graph)
         self.symmetric = multiplied_with_activations(graph)
@@ -208,18 +210,18 @@ class InitialScales:
 
         ``values`` [images, tokens, C] are the float network's, by node, where :meth:`needs_values`.
         """
-        name, recipe, limits = node.name, self.recipe, self.limits
+        name = node.name
         if node.op is FloatOp.SOFTMAX:
-            return probabilities_quantizer(limits.probability_bits(recipe))
+            return probabilities_quantizer(self.widths[name])
         if name in self.stream or name in self.joins:
             if self.balanced:
                 return self._on_the_stream(node, values)
-            return self._plain(name, limits.residual_bits)
+            return self._plain(name, self.limits.residual_bits)
         if name in self.columns:
             return self.input_quantizer(node, EXPONENT)
         if node.op is FloatOp.LINEAR and name in self.symmetric:
             return self._operands(node)
-        return self._plain(name, bits_of(self.graph, node, self.stream, recipe, limits))
+        return self._plain(name, self.widths[name])
 
     def input_quantizer(self, node: FloatNode, exponent: float) -> ActivationQuantizer:
         """Return the balanced quantizer of a linear layer's input; see ``exponent`` there."""
@@ -227,7 +229,7 @@ class InitialScales:
             self.seen[node.name],
             self.columns[node.name],
             exponent,
-            self.recipe,
+            self.widths[node.name],
             self.limits,
             through_table=node.op is FloatOp.UNARY,
         )
@@ -277,7 +279,7 @@ class InitialScales:
 
         One for all three on a chip with one scale per tensor.
         """
-        int_type, form = IntType(bits=self.recipe.activation_bits), activation_form(self.limits)
+        int_type, form = IntType(bits=self.widths[node.name]), activation_form(self.limits)
         magnitude = self.seen[node.name].magnitude.double()
         factors = magnitude.max().expand_as(magnitude).clone()
         if self.limits.activation_granularity == "per_channel":
@@ -307,7 +309,7 @@ class InitialScales:
             real = self._weight(reader)
             rounded = quantize_weight(
                 real.cpu().double() * factors,
-                recipe.weight_bits,
+                self.weight_widths[reader.attributes["weight"]],
                 limits.weight_granularity,
                 recipe.weight_range,
                 weight_form(limits),

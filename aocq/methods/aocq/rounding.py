@@ -40,6 +40,7 @@ from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
 from aocq.methods.ranges import quantize_weight
 from aocq.methods.scale_form import weight_form
 from aocq.methods.scales import moved
+from aocq.methods.tensor_widths import weight_widths
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
 
@@ -207,27 +208,25 @@ def round_layer(
     graph, limits = network.graph, network.limits
     weight = graph.parameters[node.attributes["weight"]]
     bias_name = node.attributes["bias"]
+    bits = weight_widths(graph, recipe)[node.attributes["weight"]]
     alpha = _input_factors(network, node)
     columns = weight.cpu().double() * torch.tensor(alpha or (1.0,), dtype=torch.float64)
     if recipe.aocq.rounding == "nearest":
         nearest = quantize_weight(
             columns,
-            recipe.weight_bits,
+            bits,
             limits.weight_granularity,
             recipe.weight_range,
             weight_form(limits),
         )
         codes = torch.from_numpy(nearest.codes.astype(np.float64))
-        return LayerResult(
-            _weight(codes, nearest.scale, recipe.weight_bits, limits, alpha), None, codes
-        )
+        return LayerResult(_weight(codes, nearest.scale, bits, limits, alpha), None, codes)
     moments = _moments(network, feeds, node, targets, recipe, alpha)
     images = len(next(iter(feeds.values())))
     tokens = images * float(network.importance[node.name].clamp(max=1).sum())
     fits_bias = bool(bias_name) and tokens >= TOKENS_FOR_BIAS
     # What a bias does not take up, the weights have to.
     second = centred(moments) if fits_bias else regular(moments.inputs[:-1, :-1])
-    bits = recipe.weight_bits
     form = weight_form(limits)
     # A power of two cannot follow the codes: the next one is twice as far as any fit goes.
     refits = limits.weight_granularity == "per_channel" and not form.power_of_two
@@ -238,9 +237,7 @@ def round_layer(
             scales = form.nearest(refit_scales(codes, columns, second, scales))
         codes, sought = descend(codes, columns, second, scales, bits, PASSES)
     fitted = _fitted_bias(moments, codes * scales[:, None]) if fits_bias else None
-    return LayerResult(
-        _weight(codes, scales.numpy(), recipe.weight_bits, limits, alpha), fitted, sought
-    )
+    return LayerResult(_weight(codes, scales.numpy(), bits, limits, alpha), fitted, sought)
 
 
 def _shared(scales: Tensor, limits: ChipLimits) -> Tensor:

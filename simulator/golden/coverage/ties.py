@@ -12,7 +12,7 @@ from simulator.golden.variants.trial import requantization_of
 from simulator.graph.bounds import intermediates
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import accumulator_of
-from simulator.graph.ops import MatMul, Rescale
+from simulator.graph.ops import Hadamard, MatMul, Rescale
 from simulator.graph.ops.products import residual_factors
 from simulator.graph.ranges import Interval, centred_range
 from simulator.numerics.accumulator import OverflowPolicy
@@ -67,6 +67,8 @@ def sums_interval(unit: IntGraph) -> Interval | None:
     if isinstance(op, Rescale):
         return centred_range(unit, op.a)
     names = {found.name: found for found in intermediates(unit, op)}
+    if isinstance(op, Hadamard):
+        return names["sum"].interval
     for name in ("accumulator", "product"):
         if name in names:
             found = names[name]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
-from simulator.golden.directed import elementwise, products, rows
+from simulator.golden.directed import elementwise, groups, products, rows
 from simulator.golden.directed.making import Stimulus
 from simulator.golden.one_op import OneOp
 from simulator.graph.op import Op
@@ -18,6 +18,11 @@ from simulator.graph.ops import (
     Add,
     AddShifted,
     GeluPolynomial,
+    GroupExponent,
+    GroupMaximum,
+    GroupQuantize,
+    GroupShift,
+    Hadamard,
     InterpolatedLookup,
     L2Norm,
     LayerNorm,
@@ -57,6 +62,11 @@ STIMULI: Mapping[type[Op], Callable[[OneOp, str], Iterator[Stimulus]]] = Mapping
         LayerNorm: rows.layer_norm,
         LayerNormBisection: rows.bisection,
         L2Norm: rows.l2_norm,
+        Hadamard: groups.hadamard,
+        GroupMaximum: groups.scales,
+        GroupExponent: groups.scales,
+        GroupQuantize: groups.group_quantize,
+        GroupShift: groups.group_shift,
         Softmax: rows.softmax,
         SoftmaxFloatTable: rows.float_table,
         SoftmaxGemmlowp: rows.softmax_rows,

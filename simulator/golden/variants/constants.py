@@ -16,6 +16,7 @@ from simulator.golden.variants.variant import Family, Variant, unit_variant
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import Op
 from simulator.graph.ops import SPECS, Lookup, Softmax
+from simulator.graph.verify_shapes import shapes_agree
 
 TABLES = frozenset({"table", "exp_table", "reciprocal_table"})
 # What the other files vary, or what says where codes lie and not what they are.
@@ -158,4 +159,5 @@ def _neighbours(unit: IntGraph, field: str, value: int) -> Iterator[Variant]:
 def _problems(unit: IntGraph) -> Iterator[str]:
     """Yield what is wrong with a changed op: it must be one that its kernel can compute."""
     (op,) = unit.ops
+    yield from shapes_agree(unit, op)
     yield from SPECS[type(op)].rules(unit, op)

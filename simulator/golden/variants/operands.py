@@ -20,6 +20,11 @@ from simulator.graph.ops import (
     Add,
     AddShifted,
     GeluPolynomial,
+    GroupExponent,
+    GroupMaximum,
+    GroupQuantize,
+    GroupShift,
+    Hadamard,
     L2Norm,
     LayerNorm,
     LayerNormBisection,
@@ -38,6 +43,11 @@ READS_ZERO_POINTS: tuple[type[Op], ...] = (
     Add,
     AddShifted,
     GeluPolynomial,
+    GroupExponent,
+    GroupMaximum,
+    GroupQuantize,
+    GroupShift,
+    Hadamard,
     L2Norm,
     LayerNorm,
     LayerNormBisection,
@@ -112,6 +122,8 @@ def _zero_points(unit: IntGraph) -> Iterator[Variant]:
         fields = ("residual",) if op.residual is not None else ()
     else:
         fields = op.operand_fields if isinstance(op, READS_ZERO_POINTS) else ()
+        if isinstance(op, GroupQuantize | GroupShift):
+            fields = ("a",)  # scales have none
     for field in fields:
         tensor = unit.tensors[getattr(op, field)]
         for name, sentence, value in zero_point_changes(field, tensor.zero_point):

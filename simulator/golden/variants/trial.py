@@ -20,7 +20,7 @@ from simulator.gemm import Gemm, backend
 from simulator.golden.one_op import of_op
 from simulator.graph.graph import IntGraph, Role, Tensor
 from simulator.graph.op import Op, Requantization, residual_of
-from simulator.graph.ops import SPECS, MatMul
+from simulator.graph.ops import SPECS, GroupShift, MatMul
 from simulator.graph.ops.products import residual_factors
 from simulator.numerics.float_type import Array
 from simulator.numerics.integer_type import IntArray, IntType, Overflow
@@ -127,8 +127,10 @@ class Trial:
 
     @property
     def shifts(self) -> NDArray[np.int64]:
-        """The places of the last right shift, [channels] or [1]."""
+        """The places of the last right shift, [channels] or [1]; the most of a GroupShift."""
         parameters = requantization_of(self.op)
+        if isinstance(self.op, GroupShift):
+            return np.array([self.unit.tensors[self.op.exponent].code_type.high], np.int64)
         if parameters is None:
             return np.array([getattr(self.op, "shift", 0)], np.int64)
         assert parameters.shift is not None

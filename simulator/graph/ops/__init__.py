@@ -22,6 +22,8 @@ from simulator.graph.ops import (
     elementwise,
     float_function,
     gelu,
+    groups,
+    hadamard,
     layout,
     lookup,
     normalization,
@@ -36,6 +38,8 @@ from simulator.graph.ops.common_scale import AddShifted, SquaredDifference
 from simulator.graph.ops.elementwise import Add, Mul, Rescale
 from simulator.graph.ops.float_function import FloatFunction, Function
 from simulator.graph.ops.gelu import GeluPolynomial, ShiftGelu
+from simulator.graph.ops.groups import GroupExponent, GroupMaximum, GroupQuantize, GroupShift
+from simulator.graph.ops.hadamard import Hadamard
 from simulator.graph.ops.layout import Concat, Reshape, Slice, Transpose
 from simulator.graph.ops.lookup import InterpolatedLookup, Lookup
 from simulator.graph.ops.normalization import L2Norm, LayerNorm, LayerNormBisection
@@ -57,6 +61,11 @@ __all__ = [
     "FloatFunction",
     "Function",
     "GeluPolynomial",
+    "GroupExponent",
+    "GroupMaximum",
+    "GroupQuantize",
+    "GroupShift",
+    "Hadamard",
     "InterpolatedLookup",
     "L2Norm",
     "LayerNorm",
@@ -98,6 +107,8 @@ SPECS: Mapping[type[Op], OpSpec] = MappingProxyType(
             lookup,
             gelu,
             normalization,
+            hadamard,
+            groups,
             softmax,
             softmax_tflite,
             softmax_polynomial,

@@ -22,6 +22,7 @@ from simulator.profile import load_profile, profile_paths
     [
         *({"weight_bits": bits} for bits in (0, 1, 9)),
         *({"activation_bits": bits} for bits in (0, 2, 17)),
+        *({"vector_bits": 2}, {"vector_bits": 17}, {"end_bits": 2}, {"end_bits": 9}),
         *({"softmax_bits": 0}, {"residual_bits": 64}, {"channel_factor_bits": 1}, {"seed": -1}),
         *({"weight_range": "max"}, {"layernorm_part_bits": 4}, {"zero_point": None}),
         {"aocq": {"norm_exponent": float("nan")}},
@@ -40,8 +41,8 @@ def test_defaults_are_possible_values(cls: type) -> None:
 
 
 # Lowering sees for itself whether biases fit, and makes parts of LayerNorm of what was observed;
-# probabilities are compared with the recipe.
-WITHOUT_A_RULE = {"bias_bits", "layernorm_part_bits", "softmax_bits"}
+# probabilities, and what no product reads, are compared with the recipe.
+WITHOUT_A_RULE = {"bias_bits", "layernorm_part_bits", "softmax_bits", "vector_bits"}
 # The least that a chip can allow.
 STRICT = ChipLimits(
     residual_bits=3,

@@ -19,6 +19,11 @@ from simulator.graph.ops import (
     Concat,
     Dequantize,
     FloatFunction,
+    GroupExponent,
+    GroupMaximum,
+    GroupQuantize,
+    GroupShift,
+    Hadamard,
     InterpolatedLookup,
     L2Norm,
     LayerNorm,
@@ -78,7 +83,8 @@ def test_what_only_moves_or_looks_up_codes_is_exact(kind, name):
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), cases(MatMul, Rescale, Add, AddShifted, Mean, LayerNorm, L2Norm, Concat)
+    ("kind", "name"),
+    cases(MatMul, Rescale, Add, AddShifted, Mean, LayerNorm, L2Norm, Hadamard, Concat),
 )
 def test_codes_differ_by_ties_alone(kind, name):
     """Ties go to even there: few bits are shifted out here, so there are many."""
@@ -87,6 +93,13 @@ def test_codes_differ_by_ties_alone(kind, name):
     apart = np.abs(by_onnxruntime(graph, values) - emulated(graph, values).astype(np.int64))
     assert apart.max() <= (4 if len(graph.ops) > 1 else 1)  # what ties made of operands, enlarged
     assert (apart == 0).mean() > 0.6
+
+
+@pytest.mark.parametrize("kind", [GroupMaximum, GroupExponent, GroupQuantize, GroupShift])
+def test_scales_that_are_found_at_run_time_are_refused(kind):
+    name = next(iter(CASES[kind]))
+    with pytest.raises(InputError, match=r"y: group_\w+ scales each group .* at run time"):
+        describe(graph_of(kind, name), 1)
 
 
 @pytest.mark.parametrize("name", [name for _, name in cases(Mul)])

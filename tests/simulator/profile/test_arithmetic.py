@@ -18,6 +18,7 @@ from simulator.numerics.rounding import Rounding
     ("path", "values", "wrong"),
     [
         ("activation.bits", (3, 8, 16), (2, 17)),
+        ("activation.operand_bits", (3, 4, 8, None), (2, 17)),
         ("activation.residual_bits", (8, 16), (7, 17)),
         ("activation.granularity", ("per_tensor", "per_channel"), ("per_row",)),
         ("activation.scale", ("any", "power_of_two"), ("float32",)),
