@@ -13,14 +13,26 @@ import numpy as np
 
 from simulator.export.rtl.bench import Part
 from simulator.graph import GraphBuilder, IntGraph
-from simulator.graph.ops import Add, LayerNorm, Lookup, MatMul, Slice, Softmax, SoftmaxIta
+from simulator.graph.ops import (
+    Add,
+    DeferredSoftmax,
+    LayerNorm,
+    Lookup,
+    MatMul,
+    NormalizedMatMul,
+    Slice,
+    Softmax,
+    SoftmaxIta,
+)
 from simulator.numerics.accumulator import Accumulator, AccumulatorLevel, BiasStage
 from simulator.numerics.float_type import Array
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import Rounding
+from simulator.numerics.softmax_constants import levels_of_octaves
 from simulator.numerics.softmax_normalisation import Normalisation
 
 S8, U8, S16 = IntType(bits=8), IntType(bits=8, signed=False), IntType(bits=16)
+U4 = IntType(bits=4, signed=False)
 CHANNELS = 64
 Graphs = Mapping[str, IntGraph]
 ENDINGS = tuple(product(Rounding, Overflow))
@@ -250,6 +262,68 @@ def ita() -> Family:
     return Family(graphs, CHANNELS, _scores, wrong)
 
 
+def deferred() -> Family:
+    """Return DeferredSoftmax with several factors and widths of codes."""
+    graphs = {}
+    for multiplier, shift, bits in [(1131746993, 33, 4), (23, 8, 3), (1, 0, 8), (7, 3, 5)]:
+        builder = GraphBuilder("row")
+        builder.input("a", (CHANNELS,), S8)
+        kind = IntType(bits=bits, signed=False)
+        builder.op(DeferredSoftmax, "y", "a", multiplier=multiplier, shift=shift, type=kind)
+        graphs[f"multiplier {multiplier} shift {shift} bits {bits}"] = builder.build()
+    wrong = {
+        "multiplier": (1, ".MULTIPLIER(23)", ".MULTIPLIER(24)"),
+        "scaled_too_narrow": (
+            0,
+            ".MULTIPLIER(1131746993)",
+            ".MULTIPLIER(1131746993),\n      .SCALED_WIDTH(37)",
+        ),
+    }
+    return Family(graphs, CHANNELS, _scores, wrong)
+
+
+def _normalized(levels: Accumulator, **fields: Any) -> IntGraph:
+    """Values are looked up by 4-bit codes of the same input, so that both ends are there."""
+    terms, columns = 6, 50
+    builder = GraphBuilder("sums", defaults={"accumulator": levels})
+    x = builder.input("x", (1 + columns, terms), U4)
+    a = builder.op(Slice, "a", x, axis=0, start=0, stop=1)
+    rows = builder.op(Slice, "rows", x, axis=0, start=1, stop=1 + columns)
+    values = [-128, -127, -100, -64, -32, -7, -3, -1, 0, 1, 2, 5, 33, 64, 126, 127]
+    b = builder.op(Lookup, "b", rows, table=builder.constant("values", values, S8), type=S8)
+    worth = builder.constant("levels", levels_of_octaves(4, 2), U8)
+    builder.op(NormalizedMatMul, "y", a, b, levels=worth, transpose_b=True, **fields)
+    return builder.build()
+
+
+def normalized() -> Family:
+    """Return NormalizedMatMul: ties by a reciprocal of few bits, several accumulators and ends."""
+    plain = {"reciprocal_bits": 12, "multiplier": 3, "shift": 13, "type": IntType(bits=7)}
+    wide = {"reciprocal_bits": 32, "multiplier": 2872034, "shift": 53, "type": S8}
+    modes = [
+        (_levels((0, 32, WRAP)), Rounding.HALF_UP, CLIP, wide | {"zero_point": 12}),
+        (_levels((0, 32, WRAP)), Rounding.HALF_EVEN, CLIP, plain),
+        (_levels((0, 14, CLIP)), Rounding.HALF_AWAY, WRAP, plain),
+        (_levels((2, 14, CLIP), (0, 15, WRAP)), Rounding.FLOOR, CLIP, plain | {"zero_point": -5}),
+    ]
+    graphs = {
+        f"{levels} {rounding} {overflow} {fields['reciprocal_bits']}": _normalized(
+            levels, rounding=rounding, overflow=overflow, **fields
+        )
+        for levels, rounding, overflow, fields in modes
+    }
+    return Family(
+        graphs,
+        50,
+        lambda random, images: codes(random, (images, 51, 6), U4),
+        {
+            "sum_too_narrow": (0, ".SUM_WIDTH(10)", ".SUM_WIDTH(9)"),
+            "one_bit_less": (2, ".ACCUMULATOR_BITS(14)", ".ACCUMULATOR_BITS(13)"),
+            "reciprocal_bits": (1, ".RECIPROCAL_BITS(12)", ".RECIPROCAL_BITS(11)"),
+        },
+    )
+
+
 def _layernorm(**fields: Any) -> IntGraph:
     random = np.random.default_rng(54)
     builder = GraphBuilder("row")
@@ -307,6 +381,8 @@ FAMILIES: Mapping[str, Callable[[], Family]] = MappingProxyType(
         "softmax_exp_table, reciprocal": lambda: softmaxes(Normalisation.RECIPROCAL),
         "softmax_exp_table, division": lambda: softmaxes(Normalisation.DIVISION),
         "softmax_ita": ita,
+        "deferred_softmax": deferred,
+        "normalized_mac": normalized,
         "layernorm": layernorms,
     }
 )

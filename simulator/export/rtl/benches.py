@@ -26,7 +26,7 @@ from simulator.export.rtl.sums import accumulator_parameters
 from simulator.export.rtl.vectors import OpVectors
 from simulator.golden.manifest import RESULT, array_names
 from simulator.graph.op import Op, Requantization, residual_of
-from simulator.graph.ops import SPECS, MatMul, Mean
+from simulator.graph.ops import SPECS, MatMul, Mean, NormalizedMatMul
 from simulator.numerics.float_type import Array, FloatType
 from simulator.numerics.integer_type import IntType
 
@@ -163,7 +163,7 @@ def _requantization(vectors: OpVectors) -> Bench:
 
 def _matmul(vectors: OpVectors, part: Part) -> Bench:
     op = vectors.op
-    assert isinstance(op, MatMul)
+    assert isinstance(op, MatMul | NormalizedMatMul)
     weights = vectors.graph.is_constant(op.b)
     result = vectors.result.shape
     depth = vectors.tensor(op.a).shape[-1]
@@ -176,7 +176,7 @@ def _matmul(vectors: OpVectors, part: Part) -> Bench:
     if not weights:  # a matrix of its own for every image, head and so on; none of the rows
         outer[:-1] = [matrix * stride for stride in strides_of(result[:-2])]
     operands = [_operand(vectors, "a", a), _operand(vectors, "b", (*outer, column, term))]
-    if op.residual is not None and part is Part.WHOLE:
+    if residual_of(op) is not None and part is Part.WHOLE:
         operands.append(_operand(vectors, "residual", (*strides_of(result), 0)))
     return _bench(vectors, loops, tuple(operands), len(loops) - 2, part)
 
@@ -211,5 +211,5 @@ def _by_element(vectors: OpVectors, part: Part) -> Bench:
 
 
 _BENCHES: Mapping[type[Op], Callable[[OpVectors, Part], Bench]] = MappingProxyType(
-    {MatMul: _matmul, Mean: _mean}
+    {MatMul: _matmul, Mean: _mean, NormalizedMatMul: _matmul}
 )
