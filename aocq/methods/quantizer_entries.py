@@ -136,7 +136,7 @@ UNIFORM, LEVELS, LOGARITHMIC = "uniform quantizer", "levels", "logarithms"
 
 
 def _form_of(entry: Any) -> str:
-    keys = entry if isinstance(entry, dict) else type(entry).model_fields
+    keys = entry if isinstance(entry, dict) else getattr(type(entry), "model_fields", ())
     if "levels_per_octave" in keys:
         return LOGARITHMIC
     return LEVELS if "levels" in keys else UNIFORM

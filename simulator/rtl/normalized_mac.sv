@@ -40,7 +40,6 @@ module normalized_mac #(
   localparam integer DIVIDEND_BITS =
       (RECIPROCAL_BITS + 1 > SUM_WIDTH ? RECIPROCAL_BITS + 1 : SUM_WIDTH) + 1;
   localparam [DIVIDEND_BITS-1:0] ONE = DIVIDEND_BITS'(1'b1) << RECIPROCAL_BITS;
-  localparam integer PRODUCT_BITS = ACCUMULATOR_BITS + RECIPROCAL_WIDTH + 1;
 
   reg [LEVEL_BITS-1:0] levels[0:(1 << A_BITS)-1];
   initial $readmemh(LEVELS_FILE, levels);
@@ -54,8 +53,9 @@ module normalized_mac #(
   wire [SUM_WIDTH-1:0] divisor = sum == '0 ? SUM_WIDTH'(1) : sum;
   wire [RECIPROCAL_WIDTH-1:0] reciprocal;
   wire [SUM_WIDTH-1:0] unused_remainder;
-  wire signed [PRODUCT_BITS-1:0] normalized =
-      PRODUCT_BITS'($signed(accumulator)) * PRODUCT_BITS'($signed({1'b0, reciprocal}));
+  // Of the product, as many bits as the register keeps.
+  wire signed [NORMALIZED_WIDTH-1:0] normalized =
+      NORMALIZED_WIDTH'($signed(accumulator)) * NORMALIZED_WIDTH'($signed({1'b0, reciprocal}));
 
   wire open = !dividing && !out_valid;
   wire taken = in_valid && in_ready;
@@ -74,7 +74,7 @@ module normalized_mac #(
       .INNER_GROUPS(INNER_GROUPS),
       .INNER_BITS(INNER_BITS),
       .INNER_OVERFLOWS(INNER_OVERFLOWS)
-  ) sums (
+  ) sum_unit (
       .clock(clock),
       .reset(reset),
       .in_valid(in_valid && open),
@@ -115,7 +115,7 @@ module normalized_mac #(
       divided <= 1'b0;
       dividing <= 1'b0;
       out_valid <= 1'b1;
-      out_normalized <= NORMALIZED_WIDTH'(normalized);
+      out_normalized <= normalized;
     end
     if (out_valid && out_ready) out_valid <= 1'b0;
     if (reset) begin

@@ -273,11 +273,7 @@ def deferred() -> Family:
         graphs[f"multiplier {multiplier} shift {shift} bits {bits}"] = builder.build()
     wrong = {
         "multiplier": (1, ".MULTIPLIER(23)", ".MULTIPLIER(24)"),
-        "scaled_too_narrow": (
-            0,
-            ".MULTIPLIER(1131746993)",
-            ".MULTIPLIER(1131746993),\n      .SCALED_WIDTH(37)",
-        ),
+        "scaled_too_narrow": (0, ".SHIFT(33)", ".SCALED_WIDTH(37),\n      .SHIFT(33)"),
     }
     return Family(graphs, CHANNELS, _scores, wrong)
 
@@ -298,30 +294,38 @@ def _normalized(levels: Accumulator, **fields: Any) -> IntGraph:
 
 def normalized() -> Family:
     """Return NormalizedMatMul: ties by a reciprocal of few bits, several accumulators and ends."""
-    plain = {"reciprocal_bits": 12, "multiplier": 3, "shift": 13, "type": IntType(bits=7)}
-    wide = {"reciprocal_bits": 32, "multiplier": 2872034, "shift": 53, "type": S8}
+    fields = {"reciprocal_bits": 12, "multiplier": 3, "shift": 13, "type": IntType(bits=7)}
     modes = [
-        (_levels((0, 32, WRAP)), Rounding.HALF_UP, CLIP, wide | {"zero_point": 12}),
-        (_levels((0, 32, WRAP)), Rounding.HALF_EVEN, CLIP, plain),
-        (_levels((0, 14, CLIP)), Rounding.HALF_AWAY, WRAP, plain),
-        (_levels((2, 14, CLIP), (0, 15, WRAP)), Rounding.FLOOR, CLIP, plain | {"zero_point": -5}),
+        (_levels((0, 32, WRAP)), Rounding.HALF_EVEN, CLIP, 0),
+        (_levels((0, 32, WRAP)), Rounding.HALF_UP, Overflow.SATURATE_SYMMETRIC, 12),
+        (_levels((0, 14, CLIP)), Rounding.HALF_AWAY, WRAP, 0),
+        (_levels((2, 14, CLIP), (0, 15, WRAP)), Rounding.FLOOR, CLIP, -5),
     ]
     graphs = {
-        f"{levels} {rounding} {overflow} {fields['reciprocal_bits']}": _normalized(
-            levels, rounding=rounding, overflow=overflow, **fields
+        f"{levels} {rounding} {overflow}": _normalized(
+            levels, rounding=rounding, overflow=overflow, zero_point=zero_point, **fields
         )
-        for levels, rounding, overflow, fields in modes
+        for levels, rounding, overflow, zero_point in modes
     }
-    return Family(
-        graphs,
-        50,
-        lambda random, images: codes(random, (images, 51, 6), U4),
-        {
-            "sum_too_narrow": (0, ".SUM_WIDTH(10)", ".SUM_WIDTH(9)"),
-            "one_bit_less": (2, ".ACCUMULATOR_BITS(14)", ".ACCUMULATOR_BITS(13)"),
-            "reciprocal_bits": (1, ".RECIPROCAL_BITS(12)", ".RECIPROCAL_BITS(11)"),
-        },
-    )
+    wrong = {
+        "sum_too_narrow": (0, ".SUM_WIDTH(10)", ".SUM_WIDTH(9)"),
+        "one_bit_less": (2, ".ACCUMULATOR_BITS(14)", ".ACCUMULATOR_BITS(13)"),
+        "reciprocal_bits": (1, ".RECIPROCAL_BITS(12)", ".RECIPROCAL_BITS(11)"),
+    }
+    return Family(graphs, 50, _codes_of_levels, wrong)
+
+
+def normalized_by_wide_reciprocals() -> Family:
+    """Return NormalizedMatMul as a network has it."""
+    levels, fields = _levels((0, 32, WRAP)), {"multiplier": 2872034, "shift": 53, "zero_point": 12}
+    plain = {"rounding": Rounding.HALF_UP, "overflow": CLIP, "type": S8, "reciprocal_bits": 32}
+    wrong = {"too_narrow": (0, ".NORMALIZED_WIDTH(41)", ".NORMALIZED_WIDTH(38)")}
+    return Family({"32 bits": _normalized(levels, **plain, **fields)}, 50, _codes_of_levels, wrong)
+
+
+def _codes_of_levels(random: np.random.Generator, images: int) -> Array:
+    """Return a row of codes, and rows of which values are looked up."""
+    return codes(random, (images, 51, 6), U4)
 
 
 def _layernorm(**fields: Any) -> IntGraph:
@@ -383,6 +387,7 @@ FAMILIES: Mapping[str, Callable[[], Family]] = MappingProxyType(
         "softmax_ita": ita,
         "deferred_softmax": deferred,
         "normalized_mac": normalized,
+        "normalized_mac, 32 bits": normalized_by_wide_reciprocals,
         "layernorm": layernorms,
     }
 )
