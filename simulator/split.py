@@ -20,10 +20,16 @@ from simulator.graph.op import TensorId
 from simulator.graph.ops import (
     Add,
     AddShifted,
+    AnyMatMul,
     Concat,
     DeferredSoftmax,
     Dequantize,
     GeluPolynomial,
+    GroupExponent,
+    GroupMaximum,
+    GroupQuantize,
+    GroupShift,
+    Hadamard,
     InterpolatedLookup,
     L2Norm,
     LayerNorm,
@@ -37,6 +43,7 @@ from simulator.graph.ops import (
     Quantize,
     Rescale,
     Reshape,
+    ScaledMatMul,
     ShiftGelu,
     Shiftmax,
     Slice,
@@ -50,6 +57,7 @@ from simulator.graph.ops import (
     SquaredDifference,
     Transpose,
 )
+from simulator.graph.ops.scaled_product import by_field
 from simulator.graph.shapes import Shape
 from simulator.kernel_choice import Step
 
@@ -196,7 +204,7 @@ def _l2_norm(op: L2Norm, graph: IntGraph, given: Given, workers: int) -> Cuts | 
 
 
 def _product(
-    op: MatMul | NormalizedMatMul, graph: IntGraph, given: Given, workers: int
+    op: AnyMatMul | NormalizedMatMul, graph: IntGraph, given: Given, workers: int
 ) -> Cuts | None:
     """Rows of the left operand; matrices that stand side by side, such as heads, in both."""
     shape = graph.result(op).shape
@@ -211,6 +219,17 @@ def _product(
     if cut is None:
         return None
     return Cuts(operands=(cut, cut if cut.axis < len(shape) - 2 else None), result=cut)
+
+
+def _scaled_product(op: ScaledMatMul, graph: IntGraph, given: Given, workers: int) -> Cuts | None:
+    """Rows of a, with their factors, exponents and residuals; b and its factors as in a MatMul."""
+    cuts = by_field(op, given)
+    pair = _product(op, graph, [cuts["a"], cuts["b"]], workers)
+    if pair is None:
+        return None
+    right = pair.operands[1]
+    wanted = [right if field in {"b", "column_factor"} else pair.result for field in cuts]
+    return Cuts(operands=tuple(wanted), result=pair.result)
 
 
 def _mean(op: Mean, graph: IntGraph, given: Given, _: int) -> Cuts | None:
@@ -276,6 +295,11 @@ RULES: Mapping[type[Op], Rule] = MappingProxyType(
                 DeferredSoftmax,
                 Dequantize,
                 GeluPolynomial,
+                GroupExponent,
+                GroupMaximum,
+                GroupQuantize,
+                GroupShift,
+                Hadamard,
                 InterpolatedLookup,
                 LayerNorm,
                 LayerNormBisection,
@@ -299,6 +323,7 @@ RULES: Mapping[type[Op], Rule] = MappingProxyType(
         L2Norm: _l2_norm,
         MatMul: _product,
         NormalizedMatMul: _product,
+        ScaledMatMul: _scaled_product,
         Mean: _mean,
         Concat: _concat,
         Slice: _slice,

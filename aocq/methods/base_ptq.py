@@ -198,5 +198,9 @@ def multiplied_with_activations(graph: FloatGraph) -> set[str]:
     for node in graph.nodes:
         if node.op is FloatOp.MATMUL:
             for name in node.inputs:
-                names.add(arithmetic_source(graph, name).name)
+                source = arithmetic_source(graph, name)
+                names.add(source.name)
+                if source.op is FloatOp.REQUANTIZE:
+                    # So that what it reads can be its own codes already.
+                    names.add(arithmetic_source(graph, source.inputs[0]).name)
     return names

@@ -18,10 +18,16 @@ from pydantic import (
 )
 
 from aocq.methods.logarithmic_rows import LogarithmicQuantizer
-from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer, Quantizer
+from aocq.methods.quantizers import (
+    ActivationQuantizer,
+    DynamicQuantizer,
+    LevelQuantizer,
+    Quantizer,
+)
 from simulator.numerics.integer_type import IntType
 from simulator.numerics.softmax_constants import LEVEL_BITS
 
+LARGEST_GROUP = 1 << 28  # elements of a tensor
 WIDEST = 16  # bits of a code, and of a level: operands of a product have no more
 # Of scales, and of ratios of scales: all that float32 values can ask for in 16 bits; products of a
 # few of them are still numbers that float64 holds.
@@ -108,6 +114,30 @@ class LevelEntry(Entry):
         )
 
 
+class DynamicEntry(Entry):
+    """A :class:`DynamicQuantizer`."""
+
+    base: UniformEntry
+    bits: Annotated[int, Field(ge=2, le=8)]
+    group: Annotated[int, Field(ge=1, le=LARGEST_GROUP)]
+    form: Literal["multiplier", "power_of_two"]
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        base = self.base.quantizer()
+        if base.zero_point or base.alpha or base.table_scale or base.axis != -1:
+            raise ValueError("base: has one scale, and neither zero_point nor alpha nor axis")
+        if not base.type.signed or base.type.bits < self.bits:
+            raise ValueError(f"base: wanted signed codes of {self.bits} bits or more")
+        return self
+
+    def quantizer(self) -> DynamicQuantizer:
+        """Return the quantizer of the entry."""
+        return DynamicQuantizer(
+            base=self.base.quantizer(), bits=self.bits, group=self.group, form=self.form
+        )
+
+
 class LogarithmicEntry(Entry):
     """A :class:`LogarithmicQuantizer`."""
 
@@ -133,24 +163,31 @@ class LogarithmicEntry(Entry):
 
 
 UNIFORM, LEVELS, LOGARITHMIC = "uniform quantizer", "levels", "logarithms"
+DYNAMIC = "dynamic quantizer"
 
 
-def _form_of(entry: Any) -> str:
+def _kind(entry: Any) -> str:
+    """Return which kind an entry is, by a key that the others do not have."""
     keys = entry if isinstance(entry, dict) else getattr(type(entry), "model_fields", ())
     if "levels_per_octave" in keys:
         return LOGARITHMIC
+    if "base" in keys:
+        return DYNAMIC
     return LEVELS if "levels" in keys else UNIFORM
 
 
 QuantizerEntry = Annotated[
     Annotated[UniformEntry, Tag(UNIFORM)]
     | Annotated[LevelEntry, Tag(LEVELS)]
-    | Annotated[LogarithmicEntry, Tag(LOGARITHMIC)],
-    Discriminator(_form_of),
+    | Annotated[LogarithmicEntry, Tag(LOGARITHMIC)]
+    | Annotated[DynamicEntry, Tag(DYNAMIC)],
+    Discriminator(_kind),
 ]
 
 
-_ENTRY: TypeAdapter[UniformEntry | LevelEntry | LogarithmicEntry] = TypeAdapter(QuantizerEntry)
+_ENTRY: TypeAdapter[UniformEntry | LevelEntry | LogarithmicEntry | DynamicEntry] = TypeAdapter(
+    QuantizerEntry
+)
 
 
 def quantizer_to_plain(quantizer: Quantizer) -> dict[str, Any]:
@@ -166,6 +203,13 @@ def quantizer_to_plain(quantizer: Quantizer) -> dict[str, Any]:
         return {
             "levels": list(quantizer.levels),
             "levels_per_octave": quantizer.levels_per_octave,
+        }
+    if isinstance(quantizer, DynamicQuantizer):
+        return {
+            "base": quantizer_to_plain(quantizer.base),
+            "bits": quantizer.bits,
+            "group": quantizer.group,
+            "form": quantizer.form,
         }
     return {
         "type": str(quantizer.type),

@@ -11,11 +11,17 @@ from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC, readers_of
 from aocq.capture.verify import parameters_of
 from aocq.capture.verify import verify as verify_graph
+from aocq.methods.dynamic_steps import problems_of
 from aocq.methods.layernorm_parts import PARTS, part_name
 from aocq.methods.logarithmic_rows import LogarithmicQuantizer
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizer_entries import LARGEST, SMALLEST
-from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
+from aocq.methods.quantizers import (
+    ActivationQuantizer,
+    DynamicQuantizer,
+    QuantizedWeight,
+    Quantizer,
+)
 from aocq.methods.scale_form import activation_form, weight_form
 from aocq.methods.tensor_widths import tensor_widths, weight_widths
 from simulator.errors import InputError
@@ -71,6 +77,14 @@ def _unfit(quantizer: Quantizer, node: FloatNode) -> Iterator[str]:
         )
     if quantizer.table_scale and (plain or node.op is not FloatOp.UNARY):
         yield "table_scale: only the channel factors of a function's result have it"
+
+
+def _dynamic_steps_are_of_operands(model: QuantizedModel) -> Iterator[str]:
+    nodes = {node.name: node for node in model.graph.nodes}
+    for name, quantizer in model.activations.items():
+        if isinstance(quantizer, DynamicQuantizer):
+            for problem in problems_of(model.graph, nodes[name], quantizer, model.limits):
+                yield f"activations.{name}: {problem}"
 
 
 def _probabilities_are_the_chips(model: QuantizedModel) -> Iterator[str]:
@@ -209,7 +223,8 @@ def _scales_have_the_form_asked_for(model: QuantizedModel) -> Iterator[str]:
         if not np.array_equal(weights.nearest(weight.scale), weight.scale):
             yield f"weights.{name}: has scales of another form than limits.weight_scale"
     for name, quantizer in model.activations.items():
-        if activations.nearest(quantizer.scale) != quantizer.scale:
+        held = quantizer.base if isinstance(quantizer, DynamicQuantizer) else quantizer
+        if activations.nearest(held.scale) != held.scale:
             yield f"activations.{name}: has a scale of another form than limits.activation_scale"
         if quantizer.zero_point and model.limits.zero_point == "symmetric":
             yield f"activations.{name}: has a zero point, limits.zero_point is symmetric"
@@ -231,6 +246,7 @@ def _meta_is_of_the_network(model: QuantizedModel) -> Iterator[str]:
 
 _RULES: tuple[Callable[[QuantizedModel], Iterator[str]], ...] = (
     _quantizers_fit_their_tensors,
+    _dynamic_steps_are_of_operands,
     _probabilities_are_the_chips,
     _parts_are_of_layernorms,
     _weights_are_of_layers,

@@ -11,11 +11,13 @@ from annotated_types import Interval
 
 from aocq.recipes.fields import STRICT, check_fields
 from aocq.recipes.recipe import Recipe
+from simulator.numerics.hadamard import LARGEST_ORDER
 from simulator.numerics.softmax_constants import LEVEL_BITS
 from simulator.profile import DeferredLog2Softmax, GraphLayerNorm, NpuProfile
 
 Granularity = Literal["per_tensor", "per_channel"]
 Scales = Literal["any", "power_of_two"]
+RowScale = Literal["none", "power_of_two", "multiplier"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,13 @@ class ChipLimits:
     layernorm_part_bits
         width of the tensors inside LayerNorm on a chip that computes it as a graph of operators:
         their ranges are observed too; None: it has an operator of its own
+    hadamard_order
+        largest order of a rotation by a Hadamard matrix as the chip runs; 0: it has none
+    row_scale
+        of operands of products, whether each row's step is found as the chip runs, and its form
+    block
+        terms of a product's sum that share a step, a power of two found as the chip runs: their
+        sum is shifted; 0: it has none
 
     Raises
     ------
@@ -79,6 +88,9 @@ class ChipLimits:
     channel_factor_bits: Annotated[int, Interval(ge=2, le=16)] = 8
     fused_add: bool = False
     layernorm_part_bits: Literal[8, 16] | None = None
+    hadamard_order: Annotated[int, Interval(ge=0, le=LARGEST_ORDER)] = 0
+    row_scale: RowScale = "none"
+    block: Annotated[int, Interval(ge=0, le=1 << 16)] = 0
 
     def __post_init__(self) -> None:
         """Refuse what no field can be."""
@@ -135,6 +147,9 @@ def limits_of(profile: NpuProfile, recipe: Recipe) -> ChipLimits:
         channel_factor_bits=norm.channel_factor_bits,
         fused_add=profile.residual.fused_add,
         layernorm_part_bits=norm.part_bits if isinstance(norm, GraphLayerNorm) else None,
+        hadamard_order=profile.hadamard.largest_order if profile.hadamard else 0,
+        row_scale=(profile.dynamic and profile.dynamic.row_scale) or "none",
+        block=profile.dynamic.block if profile.dynamic else 0,
     )
 
 
@@ -230,6 +245,23 @@ _RULES = (
     _Rule(
         lambda model, chip: chip.zero_point in {"asymmetric", model.zero_point},
         'activation.zero_point = "symmetric", the model has zero points',
+    ),
+    _Rule(
+        lambda model, chip: model.hadamard_order <= chip.hadamard_order,
+        "hadamard.largest_order = {chip.hadamard_order}, the model has rotations of order "
+        "{model.hadamard_order}",
+    ),
+    _Rule(
+        # A multiplier can be 2^k.
+        lambda model, chip: (
+            model.row_scale in {"none", chip.row_scale} or chip.row_scale == "multiplier"
+        ),
+        'dynamic.row_scale = "{chip.row_scale}", the model has steps by row in the form '
+        '"{model.row_scale}"',
+    ),
+    _Rule(
+        lambda model, chip: model.block in {0, chip.block},
+        "dynamic.block = {chip.block}, the model has steps for blocks of {model.block} terms",
     ),
 )
 

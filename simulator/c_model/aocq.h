@@ -7,6 +7,7 @@
 #include "aocq_deferred_softmax.h"
 #include "aocq_elementwise.h"
 #include "aocq_functions.h"
+#include "aocq_groups.h"
 #include "aocq_layout.h"
 #include "aocq_normalization.h"
 #include "aocq_numerics.h"

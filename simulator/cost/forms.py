@@ -43,7 +43,7 @@ def passes_of(graph: IntGraph, op: Op, kind: PlacedKind, compute: ComputeSection
         return _one_pass("dma", 0.0)  # the port's time is all there is
     if unit == "host" and compute.host is not None:
         return _one_pass("host", _host_rate(kind, compute.host))
-    rate: float = getattr(compute.vector.cycles_per_element, kind)
+    rate = compute.vector.cycles_per_element.of(kind)
     if kind == "softmax" and compute.streaming_softmax is False:
         return _stored_softmax(rate, exponential_bits(graph, op))
     return _one_pass("vector", rate)
@@ -56,7 +56,7 @@ def _one_pass(unit: Unit, rate: float) -> PassesOfKind:
 def _host_rate(kind: PlacedKind, host: HostSection) -> float:
     if kind in {"linear", "matmul"}:
         return host.cycles_per_mac
-    return cast("float", getattr(host.cycles_per_element, kind))
+    return host.cycles_per_element.of(kind)
 
 
 def _on_the_array(compute: ComputeSection) -> PassesOfKind:

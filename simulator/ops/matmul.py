@@ -13,10 +13,11 @@ from simulator.gemm import Gemm, Product
 from simulator.graph.bounds import bounds
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
-from simulator.graph.ops.products import residual_factors
+from simulator.graph.ops.onto_residual import OntoResidual, residual_factors
 from simulator.graph.ranges import Bounds, signed_bits
 from simulator.numerics.accumulator import BiasStage, OverflowPolicy, accumulate
 from simulator.numerics.accumulator_kernels import (
+    NOT_SHIFTED,
     accumulate_candidates,
     accumulate_rows,
     level_table,
@@ -55,14 +56,16 @@ def reference(op: MatMul, graph: IntGraph, operands: Sequence[IntArray]) -> OpRe
                 products = [x * y for x, y in zip(left[m], right[n], strict=True)]
                 sums[(*index, m, n)], event = accumulate(products, bias[n], op.accumulator)
                 found.append(one_sum(bias[n] + sum(products), event))
-    residual_terms = _residual_reference(op, graph, operands[2]) if op.residual else None
+    residual_terms = residual_reference(op, graph, operands[2]) if op.residual else None
     codes, saturated = requantize_reference(
         sums.reshape(graph.result(op).shape), graph, op.requantize, graph.result(op), residual_terms
     )
     return OpResult(codes, saturated, reduce(SumCounts.merged, found))
 
 
-def _residual_reference(op: MatMul, graph: IntGraph, residual: IntArray) -> NDArray[np.object_]:
+def residual_reference(
+    op: OntoResidual, graph: IntGraph, residual: IntArray
+) -> NDArray[np.object_]:
     """Residual term of every product with the multiplier, in plain Python integers."""
     assert op.residual is not None
     assert op.residual_multiplier is not None
@@ -197,8 +200,9 @@ def _in_order(
             accumulate_rows(rows, wide_b, narrow, last, *one_level, apply, sums, events)
         else:
             accumulate_candidates(
-                rows, rows_of_b, bias, last, levels, square_a, bound, apply, sums, events
-            )
+                rows, rows_of_b, bias, last, levels, NOT_SHIFTED, square_a, bound, apply,
+                sums, events,
+            )  # fmt: skip
         return sums, SumCounts.of(events, least, most), None, candidates
 
     return in_order

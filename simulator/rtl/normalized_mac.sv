@@ -73,7 +73,9 @@ module normalized_mac #(
       .INNER_LEVELS(INNER_LEVELS),
       .INNER_GROUPS(INNER_GROUPS),
       .INNER_BITS(INNER_BITS),
-      .INNER_OVERFLOWS(INNER_OVERFLOWS)
+      .INNER_OVERFLOWS(INNER_OVERFLOWS),
+      .SHIFTED_LEVEL(-1),
+      .EXPONENT_BITS(1)
   ) sum_unit (
       .clock(clock),
       .reset(reset),
@@ -83,6 +85,7 @@ module normalized_mac #(
       .in_a(level),
       .in_b(in_b),
       .in_bias(2'd0),
+      .in_exponent(1'b0),
       .out_valid(mac_valid),
       .out_ready(finish),
       .out_accumulator(accumulator)

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 from elementwise_graphs import ELEMENTWISE_CASES
+from scaled_product_graphs import SCALED_CASES
 from simd_graphs import IN_REGISTERS, SIMD_CASES
 from small_graphs import (
     S4,
@@ -35,6 +36,11 @@ from simulator.graph.ops import (
     Dequantize,
     FloatFunction,
     Function,
+    GroupExponent,
+    GroupMaximum,
+    GroupQuantize,
+    GroupShift,
+    Hadamard,
     L2Norm,
     LayerNorm,
     Lookup,
@@ -45,6 +51,7 @@ from simulator.graph.ops import (
     Quantize,
     Rescale,
     Reshape,
+    ScaledMatMul,
     Shiftmax,
     Slice,
     Softmax,
@@ -237,6 +244,24 @@ def _rescale(d: Draft, source: Any, **changes: Any) -> None:
     d.op(Rescale, "y", "a", **{"zero_point": 2} | changes)
 
 
+def _hadamard(d: Draft, order: int, source: Any = S8, blocks: int = 1, **changes: Any) -> None:
+    d.input("a", (2, 3, order * blocks), source, (source.low + 2 * source.high) // 3)
+    d.op(Hadamard, "y", "a", **{"order": order, "zero_point": 2} | changes)
+
+
+def _scales(op: type[Op], d: Draft, source: Any = S8, group: int = 4, **changes: Any) -> None:
+    d.input("a", (2, 3, 3 * group), source, (source.low + 2 * source.high) // 3)
+    d.op(op, "y", "a", group=group, **changes)
+
+
+def _by_group(
+    op: type[Op], d: Draft, source: Any = S8, scales: Any = U8, group: int = 5, **changes: Any
+) -> None:
+    d.input("a", (2, 3, 4 * group), source, (source.low + 2 * source.high) // 3)
+    d.operand("scales", (2, 3, 4), scales)
+    d.op(op, "y", "a", "scales", group=group, **changes)
+
+
 def _mean(d: Draft, shape: tuple[int, ...] = (6, 4), **changes: Any) -> None:
     d.input("a", shape, S8, 29)
     d.op(Mean, "y", "a", **{"zero_point": -3} | changes)
@@ -300,6 +325,7 @@ PER_HEAD = [[[0.25]], [[0.03]]]
 ONE_SIGN = np.linspace(0.1, 3, 24).reshape(6, 4)
 CASES: Mapping[type[Op], Mapping[str, Build]] = {
     **ELEMENTWISE_CASES,
+    ScaledMatMul: SCALED_CASES,
     MatMul: {
         "weights": _linear,
         "large weights": lambda d: _linear(d, weights=ODD_WEIGHTS, shift=(10,)),
@@ -402,6 +428,62 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
             reciprocal_bits=16,
             normalized_fraction_bits=3,
             shift=2,
+        ),
+    },
+    Hadamard: {
+        "order 4": lambda d: _hadamard(d, 4),
+        "order 1": lambda d: _hadamard(d, 1, blocks=5),
+        "order 12, to 16 bits": lambda d: _hadamard(d, 12, type=S16, shift=(0,)),
+        "order 20, unsigned": lambda d: _hadamard(d, 20, U8, shift=(4,)),
+        "blocks of 8, per channel": lambda d: _hadamard(
+            d, 8, blocks=2, multiplier=range(1, 17), shift=[3, 5] * 8
+        ),
+        "order 64, to 4 bits": lambda d: _hadamard(d, 64, type=S4, shift=(7,)),
+        "order 192, 16 bits": lambda d: _hadamard(d, 192, S16, multiplier=(3,), shift=(14,)),
+        "order 40, 4 bits": lambda d: _hadamard(d, 40, S4, blocks=2, type=S8),
+    },
+    GroupMaximum: {
+        "8 bits": partial(_scales, GroupMaximum),
+        "4 bits": partial(_scales, GroupMaximum, source=S4, type=U4),
+        "16 bits, groups of one": partial(_scales, GroupMaximum, source=S16, group=1),
+        "unsigned, long groups": partial(_scales, GroupMaximum, source=U8, group=67, type=U8),
+    },
+    GroupExponent: {
+        "8 bits": partial(_scales, GroupExponent),
+        "16 bits": partial(_scales, GroupExponent, source=S16, group=3),
+        "unsigned, for 2 bits": partial(_scales, GroupExponent, source=U8, group=33, bits=2),
+        "nothing to shift": partial(_scales, GroupExponent, source=S4, bits=6),
+        "16 bits, for 2 bits": partial(
+            _scales, GroupExponent, source=S16, bits=2, type=IntType(bits=5, signed=False)
+        ),
+    },
+    GroupQuantize: {
+        "8 bits": partial(_by_group, GroupQuantize),
+        "16 bits": partial(
+            _by_group, GroupQuantize, source=S16, scales=U16, group=33, bits=8, shift=23, type=S8
+        ),
+        "coarse reciprocal": partial(
+            _by_group, GroupQuantize, scales=U4, reciprocal_bits=3, shift=3, zero_point=2
+        ),
+        "no fraction bits": partial(
+            _by_group, GroupQuantize, source=U8, scales=U4, reciprocal_bits=0, shift=1, type=U4
+        ),
+    },
+    GroupShift: {
+        "8 bits": partial(_by_group, GroupShift, scales=U4),
+        "16 bits, to 8": partial(
+            _by_group,
+            GroupShift,
+            source=S16,
+            scales=IntType(bits=5, signed=False),
+            group=33,
+            type=S8,
+        ),
+        "unsigned, groups of one": partial(
+            _by_group, GroupShift, source=U8, scales=IntType(bits=3, signed=False), group=1
+        ),
+        "few places": partial(
+            _by_group, GroupShift, scales=IntType(bits=2, signed=False), type=U8, zero_point=100
         ),
     },
     LayerNorm: {

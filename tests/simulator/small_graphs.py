@@ -66,6 +66,7 @@ LEVELS = (128, 91, 64, 45, 32, 23, 16, 11, 8, 6, 4, 3, 2, 1, 1, 0)  # half octav
 DEFAULTS: Mapping[type[Op], Mapping[str, Any]] = MappingProxyType(
     {
         ops.MatMul: {"transpose_b": False, "multiplier": (1,), "shift": (6,)},
+        ops.ScaledMatMul: {"transpose_b": False, "block": 0, "multiplier": (1,), "shift": (11,)},
         ops.Rescale: {"multiplier": (1,), "shift": (1,)},
         ops.Add: {"multiplier_a": (3,), "multiplier_b": (5,), "shift": 3},
         ops.LayerNorm: {
@@ -126,6 +127,11 @@ DEFAULTS: Mapping[type[Op], Mapping[str, Any]] = MappingProxyType(
             "multiplier": (3,),
             "shift": (8,),
         },
+        ops.Hadamard: {"multiplier": (1,), "shift": (1,)},
+        ops.GroupMaximum: {"type": U16},
+        ops.GroupExponent: {"bits": 4, "type": U4},
+        ops.GroupQuantize: {"bits": 4, "reciprocal_bits": 24, "shift": 24, "type": S4},
+        ops.GroupShift: {"type": S4},
         ops.Concat: {"axis": 0},
         ops.Slice: {"axis": 0},
     }

@@ -20,7 +20,9 @@ from simulator.export.rtl.instances import (
     typed,
     zero_point,
 )
-from simulator.export.rtl.sums import multiplication, normalized, rescale, sums_of
+from simulator.export.rtl.normalized_sums import normalized_sums
+from simulator.export.rtl.scaled_sums import scaled_sums
+from simulator.export.rtl.sums import multiplication, rescale, sums_of
 from simulator.export.rtl.vectors import OpVectors
 from simulator.graph.op import Op
 from simulator.graph.ops import (
@@ -33,6 +35,7 @@ from simulator.graph.ops import (
     Mul,
     NormalizedMatMul,
     Rescale,
+    ScaledMatMul,
     Softmax,
     SoftmaxIta,
 )
@@ -217,6 +220,7 @@ def _channel_roms(bench: Bench) -> tuple[Rom, ...]:
 _WRAPPERS: Mapping[type[Op], Callable[[Bench, OpVectors], Wrapper]] = MappingProxyType(
     {
         MatMul: sums_of,
+        ScaledMatMul: scaled_sums,
         Mean: sums_of,
         Rescale: rescale,
         Mul: multiplication,
@@ -225,7 +229,7 @@ _WRAPPERS: Mapping[type[Op], Callable[[Bench, OpVectors], Wrapper]] = MappingPro
         Softmax: _softmax,
         SoftmaxIta: _softmax_ita,
         DeferredSoftmax: _deferred_softmax,
-        NormalizedMatMul: normalized,
+        NormalizedMatMul: normalized_sums,
         LayerNorm: _layernorm,
     }
 )

@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
-from simulator.golden.directed import elementwise, normalized, products, rows
+from simulator.golden.directed import (
+    elementwise,
+    groups,
+    normalized,
+    products,
+    rows,
+    scaled_products,
+)
 from simulator.golden.directed.making import Stimulus
 from simulator.golden.one_op import OneOp
 from simulator.graph.op import Op
@@ -19,6 +26,11 @@ from simulator.graph.ops import (
     AddShifted,
     DeferredSoftmax,
     GeluPolynomial,
+    GroupExponent,
+    GroupMaximum,
+    GroupQuantize,
+    GroupShift,
+    Hadamard,
     InterpolatedLookup,
     L2Norm,
     LayerNorm,
@@ -29,6 +41,7 @@ from simulator.graph.ops import (
     Mul,
     NormalizedMatMul,
     Rescale,
+    ScaledMatMul,
     ShiftGelu,
     Shiftmax,
     Softmax,
@@ -46,6 +59,7 @@ __all__ = ["STIMULI", "Stimulus", "stimuli"]
 STIMULI: Mapping[type[Op], Callable[[OneOp, str], Iterator[Stimulus]]] = MappingProxyType(
     {
         MatMul: products.matmul,
+        ScaledMatMul: scaled_products.scaled_matmul,
         Mean: products.mean,
         Rescale: elementwise.unary,
         GeluPolynomial: elementwise.unary,
@@ -59,6 +73,11 @@ STIMULI: Mapping[type[Op], Callable[[OneOp, str], Iterator[Stimulus]]] = Mapping
         LayerNorm: rows.layer_norm,
         LayerNormBisection: rows.bisection,
         L2Norm: rows.l2_norm,
+        Hadamard: groups.hadamard,
+        GroupMaximum: groups.scales,
+        GroupExponent: groups.scales,
+        GroupQuantize: groups.group_quantize,
+        GroupShift: groups.group_shift,
         Softmax: rows.softmax,
         SoftmaxFloatTable: rows.float_table,
         SoftmaxGemmlowp: rows.softmax_rows,

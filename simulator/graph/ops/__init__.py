@@ -23,11 +23,14 @@ from simulator.graph.ops import (
     elementwise,
     float_function,
     gelu,
+    groups,
+    hadamard,
     layout,
     lookup,
     normalization,
     products,
     real,
+    scaled_product,
     softmax,
     softmax_ita,
     softmax_polynomial,
@@ -38,11 +41,14 @@ from simulator.graph.ops.deferred_softmax import DeferredSoftmax, NormalizedMatM
 from simulator.graph.ops.elementwise import Add, Mul, Rescale
 from simulator.graph.ops.float_function import FloatFunction, Function
 from simulator.graph.ops.gelu import GeluPolynomial, ShiftGelu
+from simulator.graph.ops.groups import GroupExponent, GroupMaximum, GroupQuantize, GroupShift
+from simulator.graph.ops.hadamard import Hadamard
 from simulator.graph.ops.layout import Concat, Reshape, Slice, Transpose
 from simulator.graph.ops.lookup import InterpolatedLookup, Lookup
 from simulator.graph.ops.normalization import L2Norm, LayerNorm, LayerNormBisection
 from simulator.graph.ops.products import MatMul, Mean
 from simulator.graph.ops.real import Dequantize, Quantize
+from simulator.graph.ops.scaled_product import ScaledMatMul
 from simulator.graph.ops.softmax import Softmax
 from simulator.graph.ops.softmax_ita import SoftmaxIta
 from simulator.graph.ops.softmax_polynomial import Shiftmax, SoftmaxIBert, SoftmaxLog2
@@ -54,12 +60,18 @@ __all__ = [
     "SPECS",
     "Add",
     "AddShifted",
+    "AnyMatMul",
     "Concat",
     "DeferredSoftmax",
     "Dequantize",
     "FloatFunction",
     "Function",
     "GeluPolynomial",
+    "GroupExponent",
+    "GroupMaximum",
+    "GroupQuantize",
+    "GroupShift",
+    "Hadamard",
     "InterpolatedLookup",
     "L2Norm",
     "LayerNorm",
@@ -75,6 +87,7 @@ __all__ = [
     "Requantization",
     "Rescale",
     "Reshape",
+    "ScaledMatMul",
     "ShiftGelu",
     "Shiftmax",
     "Slice",
@@ -92,16 +105,22 @@ __all__ = [
     "op_names",
 ]
 
+# Products of two matrices, with what they have in common: a, b, bias, accumulator, residual.
+AnyMatMul = MatMul | ScaledMatMul
+
 SPECS: Mapping[type[Op], OpSpec] = MappingProxyType(
     {
         spec.op: spec
         for family in (
             products,
+            scaled_product,
             elementwise,
             common_scale,
             lookup,
             gelu,
             normalization,
+            hadamard,
+            groups,
             softmax,
             softmax_tflite,
             softmax_polynomial,
