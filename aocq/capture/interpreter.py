@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from threading import Lock
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +22,7 @@ from aocq.capture.float_graph import (
     sliced,
 )
 from aocq.capture.parts import in_threads, parts_of
+from simulator.numerics.hadamard import factors, hadamard_matrix
 
 UNARY_FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
     {
@@ -176,6 +179,27 @@ def _l2norm(node: FloatNode, inputs: list[Tensor], weights: Mapping[str, Tensor]
     return rows * weights[gain] if gain else rows
 
 
+def _hadamard(node: FloatNode, inputs: list[Tensor], _: Any, __: int) -> Tensor:
+    return hadamard(inputs[0], node.attributes["order"])
+
+
+def hadamard(x: Tensor, order: int) -> Tensor:
+    """Return ``x H / √order`` [..., C], in blocks of ``order`` of the last dimension.
+
+    By the factors of H, which is far less work than a product with it. Whole numbers stay whole
+    before they are divided by the root.
+    """
+    paley, sylvester = factors(order)
+    blocks = x.reshape(*x.shape[:-1], x.shape[-1] // order, paley, sylvester)
+    summed = _matrix(paley).to(x) @ (blocks @ _matrix(sylvester).to(x))
+    return (summed / math.sqrt(order)).reshape(x.shape)
+
+
+@cache
+def _matrix(order: int) -> Tensor:
+    return torch.from_numpy(hadamard_matrix(order).astype("float64"))
+
+
 def _slice(node: FloatNode, inputs: list[Tensor], _: Any, __: int) -> Tensor:
     taken = sliced(node)
     part = (slice(None),) * (node.attributes["axis"] + 1)
@@ -239,6 +263,8 @@ _RULES: Mapping[FloatOp, Callable[[FloatNode, list[Tensor], Mapping[str, Tensor]
             FloatOp.PAD: _pad,
             FloatOp.PATCHES: _patches,
             FloatOp.MASK: _mask,
+            FloatOp.HADAMARD: _hadamard,
+            FloatOp.REQUANTIZE: lambda node, inputs, w, b: inputs[0],
         }
     )
 )

@@ -39,7 +39,7 @@ def command(
         from aocq.data.image_folder import read_image_folder
         from aocq.data.loader import evenly
         from aocq.jobs import inputs
-        from aocq.jobs.calibration import BLOCKS, calibrate
+        from aocq.jobs.calibration import BLOCKS, calibrate, prepared
         from aocq.jobs.keys import calibration_key
         from aocq.methods import storage
         from aocq.recipes.limits import limits_of
@@ -65,6 +65,7 @@ def command(
         blocks = out / WORK / f"{BLOCKS}-{key}"
         graph = capture(loaded.network, network.name, loaded.input_size)
         inputs.check_operations(asked, graph, chip)
+        graph = prepared(asked, limits, graph, loaded, files, progress.show)
         quantized = calibrate(asked, limits, graph, loaded, files, progress.show, blocks)
         storage.save(quantized, staging(out))
         publish(out, "quantize", key)

@@ -27,11 +27,14 @@ from aocq.recipes.recipe import Recipe
 from aocq.records.claim import WORK
 from aocq.records.kept import keep, kept
 from aocq.records.manifest import Entry, file_digest, is_whole
+from aocq.transforms.apply import changes_network, needs_images, transformed
 from aocq.zoo.models import LoadedModel
 from simulator import strict_json
 from simulator.errors import InputError
 
 SECONDS_NAME = "seconds.json"
+# Means and deviations of channels settle within a few images of some 200 tokens each.
+STATISTICS_IMAGES = 32
 BLOCKS = "blocks"  # in it, with a digest: what a method keeps of an unfinished calibration
 
 
@@ -92,6 +95,39 @@ def calibrated(
     return replace(model, layernorm_quantizers=parts)
 
 
+def prepared(
+    request: CalibrationRequest,
+    limits: ChipLimits,
+    graph: FloatGraph,
+    loaded: LoadedModel,
+    files: Sequence[LabelledImage],
+    progress: Progress,
+) -> FloatGraph:
+    """Return a captured network in the form that a request's method quantizes: rotated, say.
+
+    The same at every call, which takes a run of the float network on some of the images where the
+    recipe asks for balanced channels, and nothing where it asks for no other form.
+
+    Parameters
+    ----------
+    files
+        the calibration images to use, of all in the request's folder
+    """
+    options = request.recipe.aocq
+    if request.method != "aocq" or not changes_network(options, limits):
+        return graph
+    few = evenly(files, STATISTICS_IMAGES)
+    images = None
+    with progress("rotate", len(few)) as advance:
+        if needs_images(options):
+            images, _ = load_calibration_images(
+                few, loaded.preprocessing, skip_bad=request.skip_bad_images
+            )
+        rotated = transformed(graph, options, limits, images)
+        advance(len(few))
+    return rotated
+
+
 def calibrate(
     request: CalibrationRequest,
     limits: ChipLimits,
@@ -101,7 +137,7 @@ def calibrate(
     progress: Progress,
     work: Path | None = None,
 ) -> QuantizedModel:
-    """Decode image files and quantize a loaded network on them.
+    """Decode image files and quantize a loaded network, which is :func:`prepared`, on them.
 
     Parameters
     ----------
@@ -143,6 +179,15 @@ def forget_calibration(request: VerifyRequest, inputs: Inputs) -> None:
     """Delete what a finished run kept of its calibration, unless others may take it up."""
     if request.calibration.shared_folder is None:
         shutil.rmtree(_folder(request, inputs), ignore_errors=True)
+
+
+def prepared_for_run(
+    request: VerifyRequest, inputs: Inputs, graph: FloatGraph, progress: Progress
+) -> FloatGraph:
+    """Return a run's captured network as :func:`prepared` returns it."""
+    limits, asked = _shared_limits(request, inputs), request.calibration
+    files = evenly(inputs.calibration, asked.images)
+    return prepared(asked, limits, graph, inputs.model, files, progress)
 
 
 def _folder(request: VerifyRequest, inputs: Inputs, name: str = "quantized") -> Path:

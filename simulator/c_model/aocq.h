@@ -4,8 +4,10 @@
 #define AOCQ_H
 
 #include "aocq_accumulator.h"
+#include "aocq_deferred_softmax.h"
 #include "aocq_elementwise.h"
 #include "aocq_functions.h"
+#include "aocq_groups.h"
 #include "aocq_layout.h"
 #include "aocq_normalization.h"
 #include "aocq_numerics.h"

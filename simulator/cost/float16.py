@@ -2,7 +2,8 @@
 """The same network in float16 on the same chip: what quantization gains, as a figure.
 
 Weights, biases, gammas, betas and activations take two bytes. What only integers need is gone:
-multipliers, shifts and tables of codes, and every Rescale. The other ops are the same.
+multipliers, shifts and tables of codes, every Rescale and every rotation, and codes at a scale of
+their group. Of such a scale one value is moved. The other ops are the same.
 """
 
 from __future__ import annotations
@@ -13,7 +14,18 @@ from simulator.cost.energy import EnergyEstimate
 from simulator.cost.engine import width_speed
 from simulator.cost.estimate import estimate
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import Op, Rescale, Reshape, TensorId
+from simulator.graph.ops import (
+    GroupExponent,
+    GroupMaximum,
+    GroupQuantize,
+    GroupShift,
+    Hadamard,
+    Op,
+    Rescale,
+    Reshape,
+    Slice,
+    TensorId,
+)
 from simulator.numerics.integer_type import IntType
 from simulator.profile import NpuProfile
 from simulator.profile.cost import Float16Section, WidthSpeed
@@ -70,10 +82,17 @@ def float16_graph(graph: IntGraph) -> IntGraph:
         name: replace(tensor, type=HALF, shape=tensor.shape if name in kept else (0,))
         for name, tensor in graph.tensors.items()
     }
-    ops = tuple(
-        Reshape(name=op.name, a=op.a) if isinstance(op, Rescale) else op for op in graph.ops
-    )
-    return replace(graph, tensors=tensors, ops=ops)
+    return replace(graph, tensors=tensors, ops=tuple(_in_float16(op, graph) for op in graph.ops))
+
+
+def _in_float16(op: Op, graph: IntGraph) -> Op:
+    """Return an op, or what stands for it where only integers need it."""
+    if isinstance(op, Rescale | Hadamard | GroupQuantize | GroupShift):
+        return Reshape(name=op.name, a=op.a)
+    if isinstance(op, GroupMaximum | GroupExponent):
+        shape = graph.result(op).shape
+        return Slice(name=op.name, a=op.a, axis=len(shape) - 1, start=0, stop=shape[-1])
+    return op
 
 
 def _kept_constants(op: Op) -> set[TensorId]:
@@ -84,7 +103,8 @@ def _kept_constants(op: Op) -> set[TensorId]:
 def float16_profile(profile: NpuProfile, speeds: Float16Section) -> NpuProfile:
     """Return the profile with the array's and the vector unit's rates in float16."""
     rates = profile.compute.vector.cycles_per_element
-    slower = rates.model_copy(update={kind: rate / speeds.vector_speed for kind, rate in rates})
+    stated = {kind: rate / speeds.vector_speed for kind, rate in rates if rate is not None}
+    slower = rates.model_copy(update=stated)
     engine = profile.compute.engine
     speed = speeds.mac_speed * width_speed(engine, BYTE_BITS, BYTE_BITS)
     widths = (WidthSpeed(a_bits=HALF.bits, b_bits=HALF.bits, speed=speed),)

@@ -193,7 +193,7 @@ def _slower_host(profile: NpuProfile, times: float) -> HostSection | None:
     host = profile.compute.host
     if host is None:
         return None
-    rates = {kind: rate * times for kind, rate in host.cycles_per_element}
+    rates = {kind: rate * times for kind, rate in host.cycles_per_element if rate is not None}
     copies = host.copy_bytes_per_cycle
     return host.model_copy(
         update={

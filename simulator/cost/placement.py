@@ -9,6 +9,7 @@ from simulator.graph.graph import IntGraph
 from simulator.graph.ops import SPECS, Op
 from simulator.profile.cost import ComputeSection
 from simulator.profile.passes import Place, PlacedKind
+from simulator.profile.rates import NEAREST_KIND
 
 
 def kind_of(graph: IntGraph, op: Op) -> PlacedKind:
@@ -28,4 +29,8 @@ def place_of(kind: PlacedKind, compute: ComputeSection) -> Place:
     stated = getattr(compute.placement, kind) if compute.placement else None
     if stated is not None:
         return cast("Place", stated)
+    nearest = NEAREST_KIND.get(kind)
+    if nearest is not None and compute.placement:
+        like = getattr(compute.placement, nearest)
+        return cast("Place", like) if like in {"host", "none"} else "vector"
     return "mac" if kind in {"linear", "matmul"} else "vector"

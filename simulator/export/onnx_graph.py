@@ -19,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import InputError
+from simulator.export.onnx_deferred import DEFERRED
 from simulator.export.onnx_file import OnnxFile, Value, same_everywhere
 from simulator.export.onnx_float import float_function
+from simulator.export.onnx_groups import GROUPS
 from simulator.export.onnx_nonlinear import NONLINEAR
 from simulator.export.real_numbers import (
     WIDEST_CODES,
@@ -380,5 +382,7 @@ RULES: Mapping[type[Op], Rule] = MappingProxyType(
         Dequantize: _dequantize,
         FloatFunction: float_function,
         **NONLINEAR,
+        **GROUPS,
+        **DEFERRED,
     }
 )

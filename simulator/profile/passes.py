@@ -25,6 +25,8 @@ PlacedKind = Literal[
     "mean",
     "layout",
     "float",
+    "hadamard",
+    "group",
 ]
 Bits = Annotated[int, Field(ge=1, le=64)]
 OPERANDS = "operands"
@@ -36,7 +38,8 @@ class Placement(Section):
     """The unit that runs each kind of op; ``none`` where the chip has no place for it.
 
     Absent kinds run where they did before there were placements: products of codes on the MAC
-    array, everything else on the vector unit.
+    array, everything else on the vector unit; ``hadamard`` and ``group`` where ``add`` and
+    ``rescale`` are, if these are on the host or have no place.
     """
 
     linear: Place | None = None
@@ -49,6 +52,8 @@ class Placement(Section):
     mean: Place | None = None
     layout: Place | None = None
     float: Place | None = None
+    hadamard: Place | None = None
+    group: Place | None = None
 
     def units(self) -> set[str]:
         """Return the units that some kind is placed on."""
@@ -174,6 +179,8 @@ class Passes(Section):
     layout: PassesOfKind | None = None
     transpose: PassSection | None = None
     float: PassesOfKind | None = None
+    hadamard: PassesOfKind | None = None
+    group: PassesOfKind | None = None
 
     def kinds(self) -> Iterator[tuple[str, PassesOfKind]]:
         """Return the kinds that have passes of their own, with these."""

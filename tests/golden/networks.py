@@ -26,6 +26,7 @@ from aocq.demo.model import vit_nano_digits
 from aocq.jobs.calibration import calibrated
 from aocq.lowering import check_recipe, lower
 from aocq.methods import QuantizedModel
+from aocq.methods.logarithmic_rows import LogarithmicQuantizer
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer, Quantizer
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.limits import ChipLimits, limits_of
@@ -201,6 +202,8 @@ def _wide(tensor: Tensor) -> Tensor:
 
 def _in_float32(quantizer: Quantizer) -> Quantizer:
     """Return a quantizer whose real numbers are those of a float32."""
+    if isinstance(quantizer, LogarithmicQuantizer):
+        return quantizer  # has whole numbers only
     rounded = {"scale": float(np.float32(quantizer.scale))}
     if isinstance(quantizer, LevelQuantizer):
         return replace(quantizer, **rounded)

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 from elementwise_graphs import ELEMENTWISE_CASES
+from scaled_product_graphs import SCALED_CASES
 from simd_graphs import IN_REGISTERS, SIMD_CASES
 from small_graphs import (
     S4,
@@ -31,18 +32,26 @@ from simulator.graph import IntGraph
 from simulator.graph.ops import (
     Add,
     Concat,
+    DeferredSoftmax,
     Dequantize,
     FloatFunction,
     Function,
+    GroupExponent,
+    GroupMaximum,
+    GroupQuantize,
+    GroupShift,
+    Hadamard,
     L2Norm,
     LayerNorm,
     Lookup,
     MatMul,
     Mean,
+    NormalizedMatMul,
     Op,
     Quantize,
     Rescale,
     Reshape,
+    ScaledMatMul,
     Shiftmax,
     Slice,
     Softmax,
@@ -142,6 +151,14 @@ def _attention(
     d.op(MatMul, "y", "a", "b", **{"shift": (8,), "zero_point": -6} | changes)
 
 
+def _normalized(
+    d: Draft, a: tuple[int, ...], b: tuple[int, ...], kind: Any = U4, **changes: Any
+) -> None:
+    d.input("a", a, kind)
+    d.operand("b", b, changes.pop("kind_b", S8))
+    d.op(NormalizedMatMul, "y", "a", "b", **changes)
+
+
 def _add(d: Draft, kind_b: Any = S8, **changes: Any) -> None:
     d.input("a", (3, 4), S8, -17)
     d.operand("b", (3, 4), kind_b, kind_b.high // 3)
@@ -227,6 +244,24 @@ def _rescale(d: Draft, source: Any, **changes: Any) -> None:
     d.op(Rescale, "y", "a", **{"zero_point": 2} | changes)
 
 
+def _hadamard(d: Draft, order: int, source: Any = S8, blocks: int = 1, **changes: Any) -> None:
+    d.input("a", (2, 3, order * blocks), source, (source.low + 2 * source.high) // 3)
+    d.op(Hadamard, "y", "a", **{"order": order, "zero_point": 2} | changes)
+
+
+def _scales(op: type[Op], d: Draft, source: Any = S8, group: int = 4, **changes: Any) -> None:
+    d.input("a", (2, 3, 3 * group), source, (source.low + 2 * source.high) // 3)
+    d.op(op, "y", "a", group=group, **changes)
+
+
+def _by_group(
+    op: type[Op], d: Draft, source: Any = S8, scales: Any = U8, group: int = 5, **changes: Any
+) -> None:
+    d.input("a", (2, 3, 4 * group), source, (source.low + 2 * source.high) // 3)
+    d.operand("scales", (2, 3, 4), scales)
+    d.op(op, "y", "a", "scales", group=group, **changes)
+
+
 def _mean(d: Draft, shape: tuple[int, ...] = (6, 4), **changes: Any) -> None:
     d.input("a", shape, S8, 29)
     d.op(Mean, "y", "a", **{"zero_point": -3} | changes)
@@ -282,6 +317,7 @@ def _scores(op_type: type[Op], source: Any = S8, shape: Any = (3, 40), **changes
 
 
 Build = Callable[[Draft], None]
+U3 = IntType(bits=3, signed=False)
 DIVISION = {"normalisation": Normalisation.DIVISION}
 LUT513 = dict(zip(("exp_table", "reciprocal_table"), lut513_tables(), strict=True))
 STEEP_LUT513 = LUT513 | {"exp_table": [0] * 511 + [1, 2]}
@@ -289,6 +325,7 @@ PER_HEAD = [[[0.25]], [[0.03]]]
 ONE_SIGN = np.linspace(0.1, 3, 24).reshape(6, 4)
 CASES: Mapping[type[Op], Mapping[str, Build]] = {
     **ELEMENTWISE_CASES,
+    ScaledMatMul: SCALED_CASES,
     MatMul: {
         "weights": _linear,
         "large weights": lambda d: _linear(d, weights=ODD_WEIGHTS, shift=(10,)),
@@ -391,6 +428,62 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
             reciprocal_bits=16,
             normalized_fraction_bits=3,
             shift=2,
+        ),
+    },
+    Hadamard: {
+        "order 4": lambda d: _hadamard(d, 4),
+        "order 1": lambda d: _hadamard(d, 1, blocks=5),
+        "order 12, to 16 bits": lambda d: _hadamard(d, 12, type=S16, shift=(0,)),
+        "order 20, unsigned": lambda d: _hadamard(d, 20, U8, shift=(4,)),
+        "blocks of 8, per channel": lambda d: _hadamard(
+            d, 8, blocks=2, multiplier=range(1, 17), shift=[3, 5] * 8
+        ),
+        "order 64, to 4 bits": lambda d: _hadamard(d, 64, type=S4, shift=(7,)),
+        "order 192, 16 bits": lambda d: _hadamard(d, 192, S16, multiplier=(3,), shift=(14,)),
+        "order 40, 4 bits": lambda d: _hadamard(d, 40, S4, blocks=2, type=S8),
+    },
+    GroupMaximum: {
+        "8 bits": partial(_scales, GroupMaximum),
+        "4 bits": partial(_scales, GroupMaximum, source=S4, type=U4),
+        "16 bits, groups of one": partial(_scales, GroupMaximum, source=S16, group=1),
+        "unsigned, long groups": partial(_scales, GroupMaximum, source=U8, group=67, type=U8),
+    },
+    GroupExponent: {
+        "8 bits": partial(_scales, GroupExponent),
+        "16 bits": partial(_scales, GroupExponent, source=S16, group=3),
+        "unsigned, for 2 bits": partial(_scales, GroupExponent, source=U8, group=33, bits=2),
+        "nothing to shift": partial(_scales, GroupExponent, source=S4, bits=6),
+        "16 bits, for 2 bits": partial(
+            _scales, GroupExponent, source=S16, bits=2, type=IntType(bits=5, signed=False)
+        ),
+    },
+    GroupQuantize: {
+        "8 bits": partial(_by_group, GroupQuantize),
+        "16 bits": partial(
+            _by_group, GroupQuantize, source=S16, scales=U16, group=33, bits=8, shift=23, type=S8
+        ),
+        "coarse reciprocal": partial(
+            _by_group, GroupQuantize, scales=U4, reciprocal_bits=3, shift=3, zero_point=2
+        ),
+        "no fraction bits": partial(
+            _by_group, GroupQuantize, source=U8, scales=U4, reciprocal_bits=0, shift=1, type=U4
+        ),
+    },
+    GroupShift: {
+        "8 bits": partial(_by_group, GroupShift, scales=U4),
+        "16 bits, to 8": partial(
+            _by_group,
+            GroupShift,
+            source=S16,
+            scales=IntType(bits=5, signed=False),
+            group=33,
+            type=S8,
+        ),
+        "unsigned, groups of one": partial(
+            _by_group, GroupShift, source=U8, scales=IntType(bits=3, signed=False), group=1
+        ),
+        "few places": partial(
+            _by_group, GroupShift, scales=IntType(bits=2, signed=False), type=U8, zero_point=100
         ),
     },
     LayerNorm: {
@@ -523,6 +616,71 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "coarse": _scores(SoftmaxLog2, x0=-1, b=1, c=1, n=3),
         "exponentials of 0": _scores(SoftmaxLog2, x0=-5, b=9, c=3, n=2, type=U8),
         "16 bits": _scores(SoftmaxLog2, S16, x0=-1000, b=3900, c=5800000, n=24, type=U8),
+    },
+    DeferredSoftmax: {
+        "half octaves": _scores(DeferredSoftmax),
+        "unsigned, octaves of 3 bits": _scores(DeferredSoftmax, U8, type=U3),
+        "scores of 4 bits": _scores(DeferredSoftmax, S4, multiplier=1000),
+        "no shift": _scores(DeferredSoftmax, type=U8, multiplier=1, shift=0),
+        "all alike": _scores(DeferredSoftmax, multiplier=0),
+        "16 bits": _scores(
+            DeferredSoftmax, S16, type=U8, multiplier=(1 << 31) - 1, shift=40, shape=(2, 3, 17)
+        ),
+        "one score": _scores(DeferredSoftmax, shape=(3, 1)),
+    },
+    NormalizedMatMul: {
+        "half octaves": lambda d: _normalized(d, (2, 3, 5), (2, 5, 4)),
+        "transposed, per channel": lambda d: _normalized(
+            d,
+            (2, 2, 3, 7),
+            (2, 2, 4, 7),
+            transpose_b=True,
+            multiplier=(1, 3, 2, 7),
+            shift=(18, 21, 23, 20),
+            zero_point=-6,
+        ),
+        "matrices": lambda d: _normalized(d, (3, 9), (9, 4), kind_b=S4, shift=(18,)),
+        "levels of 0": lambda d: _normalized(
+            d, (4, 2), (2, 3), U3, levels=[255, 1, 0, 0, 0, 0, 0, 0]
+        ),
+        "many ties": lambda d: _normalized(
+            d,
+            (9, 2),
+            (2, 8),
+            U3,
+            levels=[4, 2, 1, 1, 0, 0, 0, 0],
+            reciprocal_bits=4,
+            multiplier=(1,),
+            shift=(4,),
+        ),
+        "one code": lambda d: _normalized(d, (3, 1), (1, 1)),
+        "8-bit codes, to 16 bits": lambda d: _normalized(
+            d,
+            (2, 3, 40),
+            (2, 40, 3),
+            U8,
+            levels=[255 - code for code in range(256)],
+            type=S16,
+            multiplier=(300,),
+            shift=(32,),
+            reciprocal_bits=30,
+            zero_point=-77,
+        ),
+        "to unsigned": lambda d: _normalized(
+            d, (2, 3, 5), (2, 5, 4), type=U8, zero_point=100, shift=(21,), multiplier=(5,)
+        ),
+        "saturating": lambda d: _normalized(
+            d, (2, 9, 30), (2, 30, 4), accumulator=accumulator((0, 15, SATURATE))
+        ),
+        "wrapping": lambda d: _normalized(
+            d, (2, 9, 30), (2, 4, 30), transpose_b=True, accumulator=accumulator((0, 14, WRAP))
+        ),
+        "two levels": lambda d: _normalized(
+            d, (2, 9, 30), (2, 30, 4), accumulator=accumulator((2, 15, SATURATE), (0, 16, WRAP))
+        ),
+        "16-bit values": lambda d: _normalized(
+            d, (2, 3, 5), (2, 5, 4), kind_b=S16, type=S16, accumulator=accumulator((0, 40, WRAP))
+        ),
     },
     Lookup: {
         "signed": lambda d: _lookup(d, S8, S8),

@@ -24,7 +24,7 @@ from aocq.methods.aocq.rounding import LayerResult, Streams, linear_nodes
 from aocq.methods.aocq.token_norm import block_loss
 from aocq.methods.aocq.tokens import token_importance
 from aocq.methods.masks import quantizer_of
-from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
+from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
 from aocq.recipes.recipe import Recipe
 from simulator.numerics.integer_type import IntType
 
@@ -78,7 +78,7 @@ class SoftWeight:
 def optimize(
     graph: FloatGraph,
     block: Block,
-    quantizers: Mapping[str, ActivationQuantizer],
+    quantizers: Mapping[str, Quantizer],
     streams: Streams,
     results: dict[str, LayerResult],
     recipe: Recipe,
@@ -184,7 +184,7 @@ class _StraightThrough(Function):
 
 
 def straight_through(
-    graph: FloatGraph, quantizers: Mapping[str, ActivationQuantizer]
+    graph: FloatGraph, quantizers: Mapping[str, Quantizer]
 ) -> Callable[[FloatNode, Tensor], Tensor]:
     """Quantize in the forward pass; in the backward pass, round like the identity and clip."""
 
@@ -192,6 +192,8 @@ def straight_through(
         quantizer = quantizer_of(graph, quantizers, node)
         if quantizer is None:
             return x
+        if not isinstance(quantizer, ActivationQuantizer):  # nothing is clipped
+            return x + (quantizer(x) - x).detach()
         result: Tensor = _StraightThrough.apply(x, quantizer)  # type: ignore[no-untyped-call]
         return result
 

@@ -14,9 +14,9 @@ from aocq.capture.parts import in_threads, parts_of
 from aocq.methods.aocq.blocks import Block, within
 from aocq.methods.aocq.token_norm import BlockLoss
 from aocq.methods.masks import quantizing
-from aocq.methods.quantizers import ActivationQuantizer
+from aocq.methods.quantizers import Quantizer
 
-Quantizers = dict[str, ActivationQuantizer]
+Quantizers = dict[str, Quantizer]
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class Part:
 class Candidate:
     """A quantizer to judge, and parameters that go with it, such as rounded weights, by name."""
 
-    quantizer: ActivationQuantizer
+    quantizer: Quantizer
     parameters: Mapping[str, Tensor] | None = None
 
 
@@ -82,7 +82,7 @@ class BlockState:
         later = behind(self.own, self.block, [name]) - {name}
         self._compute([other for other in self.block.nodes if other not in later])
 
-    def take(self, name: str, quantizer: ActivationQuantizer) -> None:
+    def take(self, name: str, quantizer: Quantizer) -> None:
         """Give ``name`` another quantizer."""
         self.quantizers[name] = quantizer
         outdated = behind(self.own, self.block, [name])

@@ -15,12 +15,12 @@ from safetensors.torch import load, save
 
 from aocq.methods.aocq.blocks import Block
 from aocq.methods.aocq.rounding import LayerResult
-from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
+from aocq.methods.quantizers import QuantizedWeight, Quantizer
 from aocq.methods.storage import quantizer_from_plain, quantizer_to_plain
 from aocq.records.kept import keep, kept
 from simulator import strict_json
 
-Scales = dict[str, ActivationQuantizer]
+Scales = dict[str, Quantizer]
 
 
 def load_scales(work: Path | None, block: Block) -> tuple[Scales | None, list[dict[str, Any]]]:
@@ -32,12 +32,8 @@ def load_scales(work: Path | None, block: Block) -> tuple[Scales | None, list[di
         plain = strict_json.loads(content)
     except ValueError:  # numbers that are none: not what a result could hold either
         return None, []
-    scales: Scales = {}
-    for name, entry in plain["quantizers"].items():
-        quantizer = quantizer_from_plain(entry)
-        assert isinstance(quantizer, ActivationQuantizer)
-        scales[name] = quantizer
-    return scales, plain["log"]
+    found = {name: quantizer_from_plain(entry) for name, entry in plain["quantizers"].items()}
+    return found, plain["log"]
 
 
 def save_scales(work: Path | None, block: Block, scales: Scales, log: list[dict[str, Any]]) -> None:

@@ -31,10 +31,16 @@ from aocq.methods.base_ptq import (
     multiplied_with_activations,
     probabilities_quantizer,
 )
+from aocq.methods.dynamic_steps import OPERANDS, WIDEST_BASE, Steps, dynamic_steps
 from aocq.methods.masks import lowest_code_wanted, scores_of
 from aocq.methods.operands import row_blocks
-from aocq.methods.quantizers import ActivationQuantizer
-from aocq.methods.ranges import activation_quantizer, quantize_weight
+from aocq.methods.quantizers import ActivationQuantizer, DynamicQuantizer, Quantizer
+from aocq.methods.ranges import (
+    ObservedRange,
+    activation_quantizer,
+    least_squares_quantizer,
+    quantize_weight,
+)
 from aocq.methods.scale_form import activation_form, weight_form
 from aocq.methods.tensor_widths import tensor_widths, weight_widths
 from aocq.recipes.limits import ChipLimits
@@ -168,6 +174,8 @@ class InitialScales:
         self.symmetric = multiplied_with_activations(graph)
         self.parts = shared_parts(graph)
         self.without_codes = without_codes(graph, limits)
+        self.dynamic = dynamic_steps(graph, recipe.aocq, limits)
+        self.clipped = clipped_operands(graph) - self.dynamic.keys()
         self.balanced = form(recipe, limits) != "none"
         self.readers = linear_readers(graph) if balances_inputs(recipe, limits) else {}
         self.columns = {
@@ -177,7 +185,7 @@ class InitialScales:
 
     def needs_values(self, node: FloatNode) -> bool:
         """Whether :meth:`choose` looks at a node's values, not only at its ranges."""
-        return (
+        return node.name in self.clipped or (
             self.balanced
             and self.recipe.aocq.alpha_choice == "mse"
             and (node.name in self.stream or node.name in self.joins)
@@ -186,7 +194,7 @@ class InitialScales:
 
     def of_block(
         self, block: Block, source: Tensor, known: Mapping[str, Tensor] = MappingProxyType({})
-    ) -> dict[str, ActivationQuantizer]:
+    ) -> dict[str, Quantizer]:
         """Return s0 of a block's tensors; parts of a concatenation share its quantizer.
 
         ``source`` are the float network's values where the block starts, [images, ...], and
@@ -205,20 +213,22 @@ class InitialScales:
                 chosen[part] = chosen[whole]
         return chosen
 
-    def choose(self, node: FloatNode, values: Mapping[str, Tensor]) -> ActivationQuantizer:
+    def choose(self, node: FloatNode, values: Mapping[str, Tensor]) -> Quantizer:
         """Return the quantizer of an arithmetic node.
 
         ``values`` [images, tokens, C] are the float network's, by node, where :meth:`needs_values`.
         """
         name = node.name
         if node.op is FloatOp.SOFTMAX:
-            return probabilities_quantizer(self.widths[name])
+            return probabilities_quantizer(self.widths[name], self.limits.softmax_levels_per_octave)
         if name in self.stream or name in self.joins:
-            if self.balanced:
-                return self._on_the_stream(node, values)
-            return self._plain(name, self.limits.residual_bits)
+            plain = not self.balanced
+            width = self.limits.residual_bits
+            return self._plain(name, width) if plain else self._on_the_stream(node, values)
         if name in self.columns:
             return self.input_quantizer(node, EXPONENT)
+        if node.op in OPERANDS:
+            return self._narrowed(node, values)
         if node.op is FloatOp.LINEAR and name in self.symmetric:
             return self._operands(node)
         return self._plain(name, self.widths[name])
@@ -274,6 +284,36 @@ class InitialScales:
         low, high = float(seen.low.min()), float(seen.high.max())
         return activation_quantizer(low, high, bits, zero_point, activation_form(self.limits))
 
+    def _narrowed(self, node: FloatNode, values: Mapping[str, Tensor]) -> Quantizer:
+        """Return the quantizer of a rotation or a requantization."""
+        name = node.name
+        if name in self.dynamic:
+            return self._dynamic(name, self.dynamic[name])
+        if name in self.clipped:
+            return self._of_least_error(node, values[name])
+        return self._plain(name, self.widths[name])
+
+    def _of_least_error(self, node: FloatNode, values: Tensor) -> ActivationQuantizer:
+        """Return one scale of least squared error: rare large values of a rotation are clipped."""
+        seen = ObservedRange()
+        seen.see(values)
+        seen.count(values.cpu())
+        zero_point = "symmetric" if node.name in self.symmetric else self.limits.zero_point
+        bits = self.widths[node.name]
+        return least_squares_quantizer(seen, bits, zero_point, activation_form(self.limits))
+
+    def _dynamic(self, name: str, steps: Steps) -> DynamicQuantizer:
+        """Return dynamic steps on wide codes of the whole range: nothing is clipped."""
+        base = IntType(bits=WIDEST_BASE)
+        form = activation_form(self.limits)
+        scale = form.nearest(float(self.seen[name].magnitude.max()) / base.high)
+        return DynamicQuantizer(
+            base=ActivationQuantizer(type=base, scale=scale, zero_point=0),
+            bits=self.widths[name],
+            group=steps.group,
+            form=steps.form,
+        )
+
     def _operands(self, node: FloatNode) -> ActivationQuantizer:
         """One scale each for queries, keys and values: rows of one layer, so it costs nothing.
 
@@ -322,6 +362,23 @@ class InitialScales:
     def _weight(self, layer: FloatNode) -> Tensor:
         weight: Tensor = self.graph.parameters[layer.attributes["weight"]]
         return weight
+
+
+def clipped_operands(graph: FloatGraph) -> frozenset[str]:
+    """Return the rotations and requantizations that layers, or products as values, read.
+
+    Not queries and keys: attention looks at the few large ones.
+    """
+    readers = readers_of(graph)
+    return frozenset(
+        node.name
+        for node in graph.nodes
+        if node.op in OPERANDS
+        and all(
+            not (reader.op is FloatOp.MATMUL and reader.attributes["transpose_b"])
+            for reader in readers.get(node.name, [])
+        )
+    )
 
 
 def linear_readers(graph: FloatGraph) -> dict[str, list[FloatNode]]:

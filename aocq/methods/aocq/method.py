@@ -25,10 +25,17 @@ from aocq.methods.aocq.initial_scales import (
 )
 from aocq.methods.aocq.race import spread
 from aocq.methods.aocq.rounding import FakeQuantizedNetwork, Streams, linear_nodes, round_block
-from aocq.methods.aocq.scale_refinement import balanced, choose_exponents, refine, searched
+from aocq.methods.aocq.scale_refinement import (
+    balanced,
+    choose_exponents,
+    refine,
+    searched,
+    take_exact_bases,
+)
 from aocq.methods.aocq.token_norm import block_loss
+from aocq.methods.dynamic_steps import dynamic_steps
 from aocq.methods.quantized_model import QuantizedModel
-from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
+from aocq.methods.quantizers import QuantizedWeight
 from aocq.methods.scale_form import activation_form
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
@@ -78,7 +85,7 @@ def quantize(
         seen = channel_ranges(
             graph,
             images,
-            limits.probability_bits(recipe),
+            limits.resolved_bits(recipe),
             steps.advance,
             observed=observed,
             kept=stream,
@@ -148,7 +155,8 @@ class _Steps:
         """Return how many tensors' candidates a block has, over all passes."""
         readers = linear_readers(graph) if balances_inputs(recipe, limits) else {}
         exponents = balanced(block, readers)
-        tensors = searched(graph, block, without_codes(graph, limits))
+        dynamic = dynamic_steps(graph, recipe.aocq, limits)
+        tensors = searched(graph, block, without_codes(graph, limits) | dynamic.keys())
         return len(exponents) + len(tensors) * recipe.aocq.scale_passes
 
     def search(self, count: int = 1) -> None:
@@ -169,7 +177,7 @@ def _first_stage(
     stream: Mapping[str, Tensor],
     work: Path | None,
     steps: _Steps,
-) -> tuple[dict[str, ActivationQuantizer], list[dict[str, Any]]]:
+) -> tuple[Quantizers, list[dict[str, Any]]]:
     graph, options = initial.graph, initial.recipe.aocq
     source = graph.input.name
     quantizers: Quantizers = {source: initial.choose(graph.input, {})}
@@ -192,9 +200,10 @@ def _first_stage(
                 options,
             )
             choose_exponents(state, initial, loss, steps.search)
-            names = searched(graph, block, initial.without_codes)
+            names = searched(graph, block, initial.without_codes | initial.dynamic.keys())
             form = activation_form(initial.limits)
             entries = refine(state, names, loss, options.scale_passes, steps.search, form)
+            take_exact_bases(state, initial.limits)
             quantized = state.value(block.result)
             checkpoints.save_scales(work, block, chosen, entries)
         else:

@@ -36,7 +36,7 @@ from aocq.methods.aocq.float_stream import MOST_KEPT, computed_from
 from aocq.methods.aocq.token_norm import token_weights
 from aocq.methods.aocq.tokens import token_importance
 from aocq.methods.masks import quantizing
-from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
+from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
 from aocq.methods.ranges import quantize_weight
 from aocq.methods.scale_form import weight_form
 from aocq.methods.scales import moved
@@ -75,7 +75,7 @@ class FakeQuantizedNetwork:
     def __init__(
         self,
         graph: FloatGraph,
-        quantizers: Mapping[str, ActivationQuantizer],
+        quantizers: Mapping[str, Quantizer],
         recipe: Recipe,
         limits: ChipLimits,
     ) -> None:
@@ -246,7 +246,8 @@ def _input_factors(network: FakeQuantizedNetwork, node: FloatNode) -> tuple[floa
             return ()
         moves.insert(0, (source, before))
         source = before
-    alpha = network.quantizers[source.name].alpha
+    quantizer = network.quantizers[source.name]
+    alpha = quantizer.alpha if isinstance(quantizer, ActivationQuantizer) else ()
     if all(keeps_channels(*move) for move in moves):
         return alpha if len(alpha) == node_inputs(network.graph, node) else ()
     factors = np.array(alpha or (1.0,)).reshape((1,) * (len(source.shape) - 1) + (-1,))

@@ -10,14 +10,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
-from simulator.golden.directed import elementwise, products, rows
+from simulator.golden.directed import (
+    elementwise,
+    groups,
+    normalized,
+    products,
+    rows,
+    scaled_products,
+)
 from simulator.golden.directed.making import Stimulus
 from simulator.golden.one_op import OneOp
 from simulator.graph.op import Op
 from simulator.graph.ops import (
     Add,
     AddShifted,
+    DeferredSoftmax,
     GeluPolynomial,
+    GroupExponent,
+    GroupMaximum,
+    GroupQuantize,
+    GroupShift,
+    Hadamard,
     InterpolatedLookup,
     L2Norm,
     LayerNorm,
@@ -26,7 +39,9 @@ from simulator.graph.ops import (
     MatMul,
     Mean,
     Mul,
+    NormalizedMatMul,
     Rescale,
+    ScaledMatMul,
     ShiftGelu,
     Shiftmax,
     Softmax,
@@ -44,6 +59,7 @@ __all__ = ["STIMULI", "Stimulus", "stimuli"]
 STIMULI: Mapping[type[Op], Callable[[OneOp, str], Iterator[Stimulus]]] = MappingProxyType(
     {
         MatMul: products.matmul,
+        ScaledMatMul: scaled_products.scaled_matmul,
         Mean: products.mean,
         Rescale: elementwise.unary,
         GeluPolynomial: elementwise.unary,
@@ -57,6 +73,11 @@ STIMULI: Mapping[type[Op], Callable[[OneOp, str], Iterator[Stimulus]]] = Mapping
         LayerNorm: rows.layer_norm,
         LayerNormBisection: rows.bisection,
         L2Norm: rows.l2_norm,
+        Hadamard: groups.hadamard,
+        GroupMaximum: groups.scales,
+        GroupExponent: groups.scales,
+        GroupQuantize: groups.group_quantize,
+        GroupShift: groups.group_shift,
         Softmax: rows.softmax,
         SoftmaxFloatTable: rows.float_table,
         SoftmaxGemmlowp: rows.softmax_rows,
@@ -65,6 +86,8 @@ STIMULI: Mapping[type[Op], Callable[[OneOp, str], Iterator[Stimulus]]] = Mapping
         Shiftmax: rows.softmax_rows,
         SoftmaxIta: rows.softmax_rows,
         SoftmaxLog2: rows.softmax_rows,
+        DeferredSoftmax: rows.softmax_rows,
+        NormalizedMatMul: normalized.normalized_matmul,
     }
 )
 

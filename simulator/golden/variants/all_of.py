@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 from simulator.golden.variants import (
     constants,
+    groups,
     last_step,
     operands,
     rows,
@@ -36,5 +37,6 @@ def variants(unit: IntGraph) -> Iterator[Variant]:
         sums.variants,
         constants.variants,
         rows.variants,
+        groups.variants,
     ):
         yield from source(unit)

@@ -16,10 +16,11 @@ from simulator.golden.variants.variant import Family, Variant, unit_variant
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import Op
 from simulator.graph.ops import SPECS, Lookup, Softmax
+from simulator.graph.verify_shapes import shapes_agree
 
-TABLES = frozenset({"table", "exp_table", "reciprocal_table"})
+TABLES = frozenset({"table", "levels", "exp_table", "reciprocal_table"})
 # What the other files vary, or what says where codes lie and not what they are.
-NOT_PARAMETERS = frozenset({"shift", "axis", "start", "stop", "step", "bias"})
+NOT_PARAMETERS = frozenset({"shift", "axis", "start", "stop", "step", "bias", "block"})
 MISSING = {"beta": 0, "weight": 1, "gamma": 1, "channel_multiplier": 1, "channel_shift": 0}
 MOST_ENTRIES = 1 << 12  # of tables whose entries are varied one by one
 
@@ -158,4 +159,5 @@ def _neighbours(unit: IntGraph, field: str, value: int) -> Iterator[Variant]:
 def _problems(unit: IntGraph) -> Iterator[str]:
     """Yield what is wrong with a changed op: it must be one that its kernel can compute."""
     (op,) = unit.ops
+    yield from shapes_agree(unit, op)
     yield from SPECS[type(op)].rules(unit, op)

@@ -5,6 +5,7 @@ from cost_graphs import Sketch, profile_with, transformer
 
 from simulator.cost import estimate
 from simulator.cost.float16 import float16_estimate
+from simulator.graph.ops import GroupMaximum, GroupQuantize, Hadamard
 
 DOT = {"kind": "dot", "m": 4, "n": 4, "k": 4, "cycles_per_step": 1, "pipeline_depth": 0}
 
@@ -35,6 +36,20 @@ def test_two_bytes_an_element_and_nothing_that_only_integers_need():
     assert found.weight_bytes == 2 * (16 * 16 + 16 + 16 * 4 + 4)
     assert found.dram_bytes == found.weight_bytes + 2 * (8 * 16 + 8 * 4)
     assert found.peak_sram_bytes == 2 * (8 * 16 + 8 * 16)
+
+
+def test_no_rotation_and_no_scales_of_groups():
+    s = Sketch()
+    x = s.op(Hadamard, "turned", s.input("x", 8, 16), order=16, multiplier=1, shift=1)
+    s.op(GroupMaximum, "maximum", x, group=16)
+    fields = {"bits": 4, "reciprocal_bits": 20, "shift": 20}
+    s.op(GroupQuantize, "codes", x, "maximum", group=16, **fields)
+    profile = profile_with(
+        compute__float16={"mac_speed": 1.0, "vector_speed": 1.0}, memory__dram_bytes_per_cycle=1e6
+    )
+    found = float16_estimate(s.graph("codes", "maximum"), profile)
+    assert found.cycles == 1  # of a value for each row
+    assert estimate(s.graph("codes", "maximum"), profile).total_cycles > 50
 
 
 def test_rates_are_those_of_the_profile_and_a_rescale_is_gone():

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from simulator.cost import UnplacedOpError, estimate
 from simulator.cost.float16 import float16_estimate
 from simulator.errors import InputError
+from simulator.graph.ops import Hadamard
 
 RATES = {
     "softmax": 30,
@@ -48,6 +49,26 @@ def test_an_op_on_the_host_is_copied_and_handed_over_at_both_borders():
     assert (last.host, last.issue) == (0, 1000)
     assert middle.total == 1000 + 160 * 3 + copies
     assert middle.bound_by == "host"
+
+
+def rotated():
+    s = Sketch()
+    s.op(Hadamard, "y", s.input("x", 10, 16), order=16, multiplier=1, shift=1)
+    return s.graph("y")
+
+
+def test_a_rotation_is_placed_as_sums_are_or_by_itself():
+    shared = {key: value for key, value in HOST.items() if key != "copy_bytes_per_cycle"}
+    on_host = profile_with(compute__placement={"add": "host"}, compute__host=shared)
+    assert of_op(rotated(), "y", on_host).host == 160 * (4 + 1) * 3
+    rates = {**shared, "cycles_per_element": {**RATES, "hadamard": 0.5}}
+    stated = profile_with(compute__placement={"add": "host"}, compute__host=rates)
+    assert of_op(rotated(), "y", stated).host == 160 * (4 + 1) / 2
+    apart = {"add": "host", "hadamard": "vector"}
+    back = profile_with(compute__placement=apart, compute__host=shared)
+    assert (of_op(rotated(), "y", back).host, of_op(rotated(), "y", back).vector) == (0, 50)
+    with pytest.raises(UnplacedOpError, match="hadamard"):
+        estimate(rotated(), profile_with(compute__placement={"add": "none"}))
 
 
 def test_nothing_is_copied_where_chip_and_host_share_a_memory():

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.cost import estimate
+from simulator.graph.ops import GroupExponent, GroupShift, Hadamard
 from simulator.profile import CyclesPerElement, VectorSection
 
 RATES = {
@@ -58,6 +59,30 @@ def test_every_kind_of_op(build, cycles):
     sketch = Sketch()
     build(sketch, sketch.input("x", 4, 6))
     assert last_cost(sketch) == cycles
+
+
+def rotation(order):
+    sketch = Sketch()
+    x = sketch.input("x", 4, 48)
+    sketch.op(Hadamard, "y", x, order=order, multiplier=1, shift=1)
+    return sketch
+
+
+@pytest.mark.parametrize(("order", "additions"), [(1, 0), (16, 4), (12, 4.5), (48, 6.5)])
+def test_a_rotation_takes_its_additions_and_one_requantization(order, additions):
+    steps = 4 * 48 * (additions + 1)
+    assert last_cost(rotation(order), unit(hadamard=0.25)) == steps * 0.25
+    assert last_cost(rotation(order)) == steps * 1.5  # as an addition
+
+
+def test_scales_of_groups_take_their_operands_and_codes_their_results():
+    sketch = Sketch()
+    x = sketch.input("x", 4, 48)
+    sketch.op(GroupExponent, "y", x, group=16, bits=4)
+    assert last_cost(sketch, unit(group=0.75)) == 4 * 48 * 0.75
+    sketch.op(GroupShift, "z", x, "y", group=16)
+    assert last_cost(sketch, unit(group=0.75)) == 4 * 48 * 0.75
+    assert last_cost(sketch) == 4 * 48 * 0.5  # as a Rescale
 
 
 def test_a_slice_behind_dimensions_of_one_is_a_view():

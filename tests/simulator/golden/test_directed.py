@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_graphs import encoder_block
+from one_op_graphs import CASES
+from small_graphs import Draft, encoder_block
 
 from simulator.golden.coverage.of_op import unit_coverage
 from simulator.golden.directed import STIMULI, stimuli
 from simulator.golden.directed.of_graph import units_of_graph
 from simulator.golden.directed.of_profile import units_of_profile
-from simulator.golden.one_op import OneOp, run_kernel, run_reference, run_trace
-from simulator.graph.ops import MatMul
+from simulator.golden.one_op import OneOp, of_op, run_kernel, run_reference, run_trace
+from simulator.graph.ops import (
+    GroupExponent,
+    GroupMaximum,
+    GroupQuantize,
+    GroupShift,
+    Hadamard,
+    MatMul,
+    Op,
+    ScaledMatMul,
+)
+from simulator.numerics.rounding import Rounding
 from simulator.profile import load_profile
 
 QUICK = ("ort_cpu", "vta")  # in float, before rounding; shifts alone, wrapping
@@ -26,6 +37,19 @@ def test_directed_vectors_of_a_profile_leave_nothing_open(name: str) -> None:
     for unit, base in units_of_profile(load_profile(name)):
         coverage = unit_coverage(unit, [made.trial for made in stimuli(base, unit)])
         assert [row.variant for row in coverage.missing] == [], unit
+
+
+@pytest.mark.parametrize("kind", [Hadamard, GroupMaximum, GroupExponent, GroupQuantize, GroupShift])
+@pytest.mark.parametrize("rounding", [Rounding.HALF_UP, Rounding.HALF_EVEN])
+def test_directed_vectors_of_rotations_and_groups_leave_nothing_open(
+    kind: type[Op], rounding: Rounding
+) -> None:
+    draft = Draft(rounding)
+    next(iter(CASES[kind].values()))(draft)
+    graph = draft.graph()
+    base = of_op(graph.ops[-1], graph)
+    coverage = unit_coverage("unit", [made.trial for made in stimuli(base, "unit")])
+    assert [row.variant for row in coverage.missing] == []
 
 
 def test_units_of_a_graph_have_its_modes_and_widths() -> None:
@@ -57,3 +81,27 @@ def test_kernels_traces_and_references_agree_on_directed_vectors() -> None:
             if codes[0].size < 600:
                 first = few(made.one, dict(made.operands))
                 assert np.array_equal(run_reference(made.one, first).codes, codes[:2])
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "row factors, saturating",
+        "exponents, blocks, then shifted",
+        "exponents and row factors, rows in three dimensions",
+        "onto a residual",
+        "activations, exponents, proven",
+        "values with a factor per column",
+    ],
+)
+def test_directed_vectors_of_scaled_products_leave_nothing_open(case: str) -> None:
+    draft = Draft()
+    CASES[ScaledMatMul][case](draft)
+    graph = draft.graph()
+    base = of_op(graph.ops[-1], graph)
+    found = list(stimuli(base, "unit"))
+    coverage = unit_coverage("unit", [made.trial for made in found])
+    assert [row.variant for row in coverage.missing] == []
+    for made in found:
+        codes = run_kernel(made.one, made.operands).codes
+        assert np.array_equal(run_trace(made.one, made.operands)["result"], codes)

@@ -30,6 +30,10 @@ from simulator.errors import InputError
 from simulator.graph import IntGraph, load, save, sha256, text, verify
 from simulator.graph.ops import (
     Dequantize,
+    GroupExponent,
+    GroupMaximum,
+    GroupShift,
+    Hadamard,
     Lookup,
     Mul,
     Rescale,
@@ -420,7 +424,10 @@ TENSORS_TO_EDIT = {"a", "w", "matmul", "matmul.shift", "softmax.table", "transpo
 
 
 # Every edit of their fields is refused; shifts, epsilons and flags of others make other graphs.
-WITHOUT_CHOICES = {Dequantize, Lookup, Mul, Rescale, Reshape, SoftmaxFloatTable}
+WITHOUT_CHOICES = {
+    *(Dequantize, Lookup, Mul, Rescale, Reshape, SoftmaxFloatTable),
+    *(GroupExponent, GroupMaximum, GroupShift, Hadamard),
+}
 
 
 def edits(plain, wanted):
