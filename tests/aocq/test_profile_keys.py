@@ -125,6 +125,7 @@ def _seen(profile: str) -> str:
 # By path: what the chip differs in to begin with, and another value of the key.
 KEYS: Mapping[str, tuple[Changes, Any]] = {
     "activation.bits": ({}, 7),
+    "activation.operand_bits": ({}, 7),
     "activation.residual_bits": ({}, 16),
     "activation.zero_point": ({}, "symmetric"),
     "activation.scale": ({}, "power_of_two"),
