@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
@@ -61,6 +61,26 @@ class LayerResult:
     sought: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class RoundedBlock:
+    """A block's layers in integers, and what was learned beside them.
+
+    Attributes
+    ----------
+    layers
+        by node name
+    quantizers
+        those of activations whose step was learned, by node name
+    losses
+        of the block on the images that judged what was learned, at the start and at last; none
+        where nothing was
+    """
+
+    layers: dict[str, LayerResult]
+    quantizers: dict[str, Quantizer] = field(default_factory=dict)
+    losses: tuple[float, ...] = ()
+
+
 @dataclass(slots=True)
 class Streams:
     """Float and quantized values of the tensor at which a block starts, [images, ...]."""
@@ -75,11 +95,11 @@ class FakeQuantizedNetwork:
     def __init__(
         self,
         graph: FloatGraph,
-        quantizers: Mapping[str, Quantizer],
+        quantizers: dict[str, Quantizer],
         recipe: Recipe,
         limits: ChipLimits,
     ) -> None:
-        """Start with float weights."""
+        """Start with float weights; ``quantizers`` of what is learned are replaced."""
         self.graph, self.quantizers, self.limits = graph, quantizers, limits
         self.importance = token_importance(graph, recipe.aocq)
         self.parameters: dict[str, Tensor] = {}
@@ -90,6 +110,12 @@ class FakeQuantizedNetwork:
         return run_in_parts(
             self.graph, feeds, fetches, transform=fake_quantize, parameters=self.parameters
         )
+
+    def take_block(self, block: Block, found: RoundedBlock) -> None:
+        """Let what was found of a block replace what it was in everything that follows."""
+        self.quantizers |= found.quantizers
+        for node in linear_nodes(self.graph, block):
+            self.take(node, found.layers[node.name])
 
     def take(self, node: FloatNode, result: LayerResult) -> None:
         """Let a layer's integers replace its float weights in everything that follows."""
