@@ -97,7 +97,7 @@ def test_every_rounding_and_overflow_side_by_side(
     found = through_hardware(vectors, tmp_path, simulator, verilator_runtime)
     for mode, one, hardware in zip(modes, vectors, found, strict=True):
         assert np.array_equal(hardware.reshape(one.result.shape), one.result), mode
-    assert len({one.result.tobytes() for one in vectors}) >= 2 * len(Rounding)
+    assert len({one.result.tobytes() for one in vectors}) > len(Rounding)
 
 
 def test_there_are_no_parts():
