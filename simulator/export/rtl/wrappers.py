@@ -10,6 +10,7 @@ import numpy as np
 
 from simulator.errors import InputError
 from simulator.export.rtl.bench import Bench, Rom, Wrapper
+from simulator.export.rtl.groups import group_codes, group_scale, hadamard
 from simulator.export.rtl.instances import (
     CODE,
     SCALED_WIDTH,
@@ -25,6 +26,11 @@ from simulator.export.rtl.vectors import OpVectors
 from simulator.graph.op import Op
 from simulator.graph.ops import (
     Add,
+    GroupExponent,
+    GroupMaximum,
+    GroupQuantize,
+    GroupShift,
+    Hadamard,
     LayerNorm,
     Lookup,
     MatMul,
@@ -207,5 +213,10 @@ _WRAPPERS: Mapping[type[Op], Callable[[Bench, OpVectors], Wrapper]] = MappingPro
         Softmax: _softmax,
         SoftmaxIta: _softmax_ita,
         LayerNorm: _layernorm,
+        Hadamard: hadamard,
+        GroupMaximum: group_scale,
+        GroupExponent: group_scale,
+        GroupQuantize: group_codes,
+        GroupShift: group_codes,
     }
 )
