@@ -32,8 +32,8 @@ module group_scale #(
   wire in_sign = IN_SIGNED != 0 && in_code[IN_BITS-1];
   wire signed [IN_BITS:0] centred =
       $signed({in_sign, in_code}) - (IN_BITS + 1)'(IN_ZERO_POINT);
-  wire signed [IN_BITS:0] opposite = -centred;
-  wire [IN_BITS-1:0] magnitude = centred[IN_BITS] ? opposite[IN_BITS-1:0] : centred[IN_BITS-1:0];
+  wire [IN_BITS-1:0] low_bits = centred[IN_BITS-1:0];
+  wire [IN_BITS-1:0] magnitude = centred[IN_BITS] ? -low_bits : low_bits;
   wire [IN_BITS-1:0] chosen = magnitude > largest ? magnitude : largest;
 
   wire advance = !out_valid || out_ready;
