@@ -333,7 +333,7 @@ def _rotation(order: int, **fields: Any) -> IntGraph:
 def _sparse(random: np.random.Generator, images: int) -> Array:
     """Return rows in which most codes are near the zero point: sums meet ties, few are clipped."""
     values = -9 + random.integers(-2, 3, (images, BLOCKS))
-    return np.where(random.integers(0, 12, (images, 1)) == 0, codes(random, values.shape), values)
+    return np.where(random.integers(0, 4, (images, 1)) == 0, codes(random, values.shape), values)
 
 
 def rotations(order: int, endings: Sequence[tuple[Rounding, Overflow]]) -> Family:
