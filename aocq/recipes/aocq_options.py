@@ -12,10 +12,14 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Interval
 
 from aocq.recipes.fields import STRICT, Option, check_fields
+from simulator.numerics.hadamard import LARGEST_ORDER
 
 Alpha = Literal["none", "pot3", "pot5", "pot7", "free"]
-Rounding = Literal["nearest", "gptq", "adaround"]
+Rounding = Literal["nearest", "gptq", "adaround", "reconstruct"]
 Loss = Literal["mse", "token_norm"]
+RotateStream = Literal["never", "unbalanced", "always"]
+RowSteps = Literal["none", "scores", "projection", "attention", "all"]
+Hadamard = Literal["none", "fc2", "all"]
 PresetName = Literal["fast", "default", "paper"]
 
 
@@ -42,9 +46,16 @@ class AocqOptions:
         how many images a candidate scale is judged on
     rounding
         framework level, second stage: ``nearest``, ``gptq`` (the closed form: one column after the
-        other, the rest corrected), or ``adaround`` (back-propagation, from the closed form on)
+        other, the rest corrected); or, by back-propagation from the closed form on, ``adaround``
+        (rounding directions) or ``reconstruct`` (codes, scales, biases and activation steps)
     adaround_steps, adaround_batch
         steps of back-propagation per block, and images per step
+    reconstruction_steps, reconstruction_batch
+        the same of ``reconstruct``
+    drop_probability
+        of an activation to be left in float in such a step (QDrop, arXiv 2203.05740)
+    held_out_share
+        share of the images that are not learned from, and decide what is kept; 0: all do both
     loss
         loss level: ``token_norm`` weighs every token by ``1 / norm^exponent``; ``mse`` all alike
     norm_exponent
@@ -54,6 +65,27 @@ class AocqOptions:
         codes), or ``gamma`` of the LayerNorm that reads the block's result
     class_token_weight
         how many times an ordinary token the class token counts
+    rotate_stream
+        whether the residual stream is rotated, which the layers around it take in: ``unbalanced``,
+        on chips that have no factors for its channels
+    rotate_heads
+        whether attention's queries, keys and values are rotated within each head, which the layers
+        around them take in
+    hadamard
+        which inputs of linear layers are rotated as the network runs: that of ``fc2`` (results of
+        functions), or ``all`` (of LayerNorms and of attention's products, too). With
+        ``balance_inputs`` their channels are balanced before
+    hadamard_block
+        largest order of these rotations, in channels; 0: as many as there are, or the chip's
+        largest
+    row_steps
+        which operands of products have a step for each row, found as the chip runs: queries and
+        keys (``scores``), the input of attention's projection (``projection``), both
+        (``attention``), or also what LayerNorm and functions hand to layers (``all``). They are
+        the results of rotations and requantizations in front of products
+    block_steps
+        whether what a function hands to a layer (fc2's input) has a power of two for each block of
+        the sum, found as the chip runs
 
     Raises
     ------
@@ -81,6 +113,25 @@ class AocqOptions:
     rounding: Annotated[Rounding, Option("rounding of the weights")] = "gptq"
     adaround_steps: Annotated[int, Interval(ge=1)] = 300
     adaround_batch: Annotated[int, Interval(ge=1)] = 8
+    reconstruction_steps: Annotated[
+        int,
+        Interval(ge=1),
+        Option("steps of back-propagation per block, with --rounding reconstruct"),
+    ] = 200
+    reconstruction_batch: Annotated[int, Interval(ge=1), Option("images of each of them")] = 8
+    drop_probability: Annotated[
+        float,
+        Interval(ge=0, lt=1),
+        Option("of an activation to stay in float in one of them", bounds=Interval(ge=0, le=0.99)),
+    ] = 0.5
+    held_out_share: Annotated[
+        float,
+        Interval(ge=0, lt=1),
+        Option(
+            "of the calibration images, which judge what the others teach",
+            bounds=Interval(ge=0, le=0.9),
+        ),
+    ] = 0.2
     loss: Annotated[Loss, Option("error of a block")] = "token_norm"
     norm_exponent: Annotated[
         float,
@@ -102,10 +153,48 @@ class AocqOptions:
             bounds=Interval(ge=0.01, le=1000),
         ),
     ] = 8.0
+    rotate_stream: Annotated[
+        RotateStream,
+        Option(
+            "rotate the residual stream, folded into weights: never, always, or where the chip has "
+            "no factors for its channels"
+        ),
+    ] = "unbalanced"
+    rotate_heads: Annotated[
+        bool, Option("rotate queries, keys and values within heads, folded into weights")
+    ] = False
+    hadamard: Annotated[
+        Hadamard,
+        Option(
+            "inputs of linear layers that are rotated as the network runs: none, what functions "
+            "hand to fc2, or all"
+        ),
+    ] = "none"
+    hadamard_block: Annotated[
+        int,
+        Interval(ge=0, le=LARGEST_ORDER),
+        Option("largest order of these rotations; 0: all channels"),
+    ] = 0
+    row_steps: Annotated[
+        RowSteps,
+        Option(
+            "operands with a step for each row, found as the chip runs: queries and keys, the "
+            "projection's input, both, or the inputs of the other layers too"
+        ),
+    ] = "none"
+    block_steps: Annotated[
+        bool, Option("a power of two for each block of fc2's input, found as the chip runs")
+    ] = False
 
     def __post_init__(self) -> None:
         """Refuse what no field can be."""
         check_fields(self)
+
+    @property
+    def learning_steps(self) -> int:
+        """Steps of back-propagation per block."""
+        steps = {"adaround": self.adaround_steps, "reconstruct": self.reconstruction_steps}
+        return steps.get(self.rounding, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph
-from aocq.methods.aocq import adaround, checkpoints
+from aocq.methods.aocq import checkpoints
 from aocq.methods.aocq.balance import balances_inputs
 from aocq.methods.aocq.block_state import BlockState, Quantizers
 from aocq.methods.aocq.blocks import Block, blocks
@@ -24,11 +24,26 @@ from aocq.methods.aocq.initial_scales import (
     without_codes,
 )
 from aocq.methods.aocq.race import spread
-from aocq.methods.aocq.rounding import FakeQuantizedNetwork, Streams, linear_nodes, round_block
-from aocq.methods.aocq.scale_refinement import balanced, choose_exponents, refine, searched
+from aocq.methods.aocq.reconstruction import reconstruct
+from aocq.methods.aocq.rounding import (
+    FakeQuantizedNetwork,
+    RoundedBlock,
+    Streams,
+    linear_nodes,
+    round_block,
+)
+from aocq.methods.aocq.scale_refinement import (
+    balanced,
+    choose_exponents,
+    refine,
+    searched,
+    take_exact_bases,
+)
 from aocq.methods.aocq.token_norm import block_loss
+from aocq.methods.chip_operators import ChipOperators, exact_operators, with_those_before
+from aocq.methods.dynamic_steps import dynamic_steps
 from aocq.methods.quantized_model import QuantizedModel
-from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
+from aocq.methods.quantizers import QuantizedWeight
 from aocq.methods.scale_form import activation_form
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
@@ -45,6 +60,7 @@ def quantize(
     *,
     device: str = "cpu",
     work: Path | None = None,
+    operators: ChipOperators = exact_operators,
 ) -> QuantizedModel:
     """Quantize ``graph`` by AOCQ (FITEE 2025, doi 10.1631/FITEE.2400994; reconstruction).
 
@@ -59,6 +75,8 @@ def quantize(
     work
         folder for finished blocks, which belongs to exactly these arguments; a killed calibration
         goes on behind the last of them
+    operators
+        those of the chip, where they are not exact
 
     Raises
     ------
@@ -78,16 +96,20 @@ def quantize(
         seen = channel_ranges(
             graph,
             images,
-            limits.probability_bits(recipe),
+            limits.resolved_bits(recipe),
             steps.advance,
             observed=observed,
             kept=stream,
         )
         initial = InitialScales(graph, seen, recipe, limits)
         known = {name: values[searching] for name, values in stream.items()}
-        quantizers, log = _first_stage(chain, initial, images[searching], known, work, steps)
-        fake_quantized = FakeQuantizedNetwork(graph, quantizers, recipe, limits)
-        weights, biases = _second_stage(fake_quantized, chain, images, stream, recipe, work, steps)
+        quantizers, log = _first_stage(
+            chain, initial, images[searching], known, work, steps, operators
+        )
+        fake_quantized = FakeQuantizedNetwork(graph, quantizers, recipe, limits, operators)
+        weights, biases, learned = _second_stage(
+            fake_quantized, chain, images, stream, recipe, work, steps
+        )
     return QuantizedModel(
         graph=replace(
             network,
@@ -102,7 +124,7 @@ def quantize(
         activations=quantizers,
         weights=weights,
         calibration_images=len(images),
-        log=tuple(log),
+        log=(*log, *learned),
     )
 
 
@@ -140,15 +162,15 @@ class _Steps:
         for block in chain:
             layers = len(linear_nodes(graph, block))
             self.total += (self.searches(graph, block, recipe, limits) + layers) * self.WEIGHT
-            if options.rounding == "adaround":
-                self.total += options.adaround_steps
+            self.total += options.learning_steps
 
     @staticmethod
     def searches(graph: FloatGraph, block: Block, recipe: Recipe, limits: ChipLimits) -> int:
         """Return how many tensors' candidates a block has, over all passes."""
         readers = linear_readers(graph) if balances_inputs(recipe, limits) else {}
         exponents = balanced(block, readers)
-        tensors = searched(graph, block, without_codes(graph, limits))
+        dynamic = dynamic_steps(graph, recipe.aocq, limits)
+        tensors = searched(graph, block, without_codes(graph, limits) | dynamic.keys())
         return len(exponents) + len(tensors) * recipe.aocq.scale_passes
 
     def search(self, count: int = 1) -> None:
@@ -169,20 +191,22 @@ def _first_stage(
     stream: Mapping[str, Tensor],
     work: Path | None,
     steps: _Steps,
-) -> tuple[dict[str, ActivationQuantizer], list[dict[str, Any]]]:
+    operators: ChipOperators,
+) -> tuple[Quantizers, list[dict[str, Any]]]:
     graph, options = initial.graph, initial.recipe.aocq
     source = graph.input.name
     quantizers: Quantizers = {source: initial.choose(graph.input, {})}
     log: list[dict[str, Any]] = []
     real, quantized = images, quantizers[source](images)
     for block in chain:
+        known_operators = with_those_before(operators, graph, dict(quantizers))
         chosen, entries = checkpoints.load_scales(work, block)
         known = {name: stream[name] for name in block.nodes if name in stream}
         found = computed_from(graph, {**known, block.source: real}, [block.result])
         target = found[block.result]
         if chosen is None:
             chosen = initial.of_block(block, real, known)
-            state = BlockState.of(graph, block, quantized, chosen)
+            state = BlockState.of(graph, block, quantized, chosen, known_operators)
             loss = block_loss(
                 graph,
                 block.result,
@@ -192,13 +216,14 @@ def _first_stage(
                 options,
             )
             choose_exponents(state, initial, loss, steps.search)
-            names = searched(graph, block, initial.without_codes)
+            names = searched(graph, block, initial.without_codes | initial.dynamic.keys())
             form = activation_form(initial.limits)
             entries = refine(state, names, loss, options.scale_passes, steps.search, form)
+            take_exact_bases(state, initial.limits)
             quantized = state.value(block.result)
             checkpoints.save_scales(work, block, chosen, entries)
         else:
-            state = BlockState.of(graph, block, quantized, chosen)
+            state = BlockState.of(graph, block, quantized, chosen, known_operators)
             quantized = state.value(block.result)
             steps.search(steps.searches(graph, block, initial.recipe, initial.limits))
         quantizers |= chosen
@@ -215,32 +240,43 @@ def _second_stage(
     recipe: Recipe,
     work: Path | None,
     steps: _Steps,
-) -> tuple[dict[str, QuantizedWeight], dict[str, Tensor]]:
+) -> tuple[dict[str, QuantizedWeight], dict[str, Tensor], list[dict[str, Any]]]:
     graph, quantizers = fake_quantized.graph, fake_quantized.quantizers
     weights: dict[str, QuantizedWeight] = {}
     biases: dict[str, Tensor] = {}
     streams = Streams(images, quantizers[graph.input.name](images))
+    log: list[dict[str, Any]] = []
     for block in chain:
         known, entered = checkpoints.load_weights(work, block), streams
         own = {name: stream.pop(name) for name in block.nodes if name in stream}
-        results, streams = round_block(
-            fake_quantized, block, entered, recipe, known, lambda: steps.advance(steps.WEIGHT), own
+        if known is not None:
+            fake_quantized.take_block(block, known)
+        layers, streams = round_block(
+            fake_quantized,
+            block,
+            entered,
+            recipe,
+            known.layers if known is not None else {},
+            lambda: steps.advance(steps.WEIGHT),
+            own,
         )
-        if recipe.aocq.rounding == "adaround" and not known:
-            with torch.enable_grad():
-                results = adaround.optimize(
-                    graph, block, quantizers, entered, results, recipe, lambda: steps.advance(1)
-                )
-            for node in linear_nodes(graph, block):
-                fake_quantized.take(node, results[node.name])
-            learned = fake_quantized({block.source: entered.quantized}, [block.result])
-            streams = Streams(streams.real, learned[block.result])
-        elif recipe.aocq.rounding == "adaround":
-            steps.advance(recipe.aocq.adaround_steps)
-        checkpoints.save_weights(work, block, results)
+        found = known or RoundedBlock(layers)
+        if known is not None:
+            steps.advance(recipe.aocq.learning_steps)
+        elif recipe.aocq.learning_steps:
+            found = reconstruct(
+                fake_quantized, block, entered, found, recipe, lambda: steps.advance(1)
+            )
+            fake_quantized.take_block(block, found)
+            values = fake_quantized({block.source: entered.quantized}, [block.result])
+            streams = Streams(streams.real, values[block.result])
+        checkpoints.save_weights(work, block, found)
+        if found.losses:
+            before, after = found.losses
+            log.append({"stage": "learning", "block": block.name, "before": before, "after": after})
         for node in linear_nodes(graph, block):
-            result = results[node.name]
+            result = found.layers[node.name]
             weights[node.attributes["weight"]] = result.weight
             if result.bias is not None:
                 biases[node.attributes["bias"]] = result.bias
-    return weights, biases
+    return weights, biases, log

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
@@ -35,8 +35,9 @@ from aocq.methods.aocq.closed_form import (
 from aocq.methods.aocq.float_stream import MOST_KEPT, computed_from
 from aocq.methods.aocq.token_norm import token_weights
 from aocq.methods.aocq.tokens import token_importance
+from aocq.methods.chip_operators import ChipOperators, exact_operators, operator_of
 from aocq.methods.masks import quantizing
-from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
+from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
 from aocq.methods.ranges import quantize_weight
 from aocq.methods.scale_form import weight_form
 from aocq.methods.scales import moved
@@ -61,6 +62,26 @@ class LayerResult:
     sought: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class RoundedBlock:
+    """A block's layers in integers, and what was learned beside them.
+
+    Attributes
+    ----------
+    layers
+        by node name
+    quantizers
+        those of activations whose step was learned, by node name
+    losses
+        of the block on the images that judged what was learned, at the start and at last; none
+        where nothing was
+    """
+
+    layers: dict[str, LayerResult]
+    quantizers: dict[str, Quantizer] = field(default_factory=dict)
+    losses: tuple[float, ...] = ()
+
+
 @dataclass(slots=True)
 class Streams:
     """Float and quantized values of the tensor at which a block starts, [images, ...]."""
@@ -75,12 +96,14 @@ class FakeQuantizedNetwork:
     def __init__(
         self,
         graph: FloatGraph,
-        quantizers: Mapping[str, ActivationQuantizer],
+        quantizers: dict[str, Quantizer],
         recipe: Recipe,
         limits: ChipLimits,
+        operators: ChipOperators = exact_operators,
     ) -> None:
-        """Start with float weights."""
+        """Start with float weights; ``quantizers`` of what is learned are replaced."""
         self.graph, self.quantizers, self.limits = graph, quantizers, limits
+        self.operators = operator_of(graph, quantizers, operators)
         self.importance = token_importance(graph, recipe.aocq)
         self.parameters: dict[str, Tensor] = {}
 
@@ -88,8 +111,19 @@ class FakeQuantizedNetwork:
         """Run from ``feeds`` to ``fetches``."""
         fake_quantize = quantizing(self.graph, self.quantizers)
         return run_in_parts(
-            self.graph, feeds, fetches, transform=fake_quantize, parameters=self.parameters
+            self.graph,
+            feeds,
+            fetches,
+            transform=fake_quantize,
+            parameters=self.parameters,
+            operators=self.operators,
         )
+
+    def take_block(self, block: Block, found: RoundedBlock) -> None:
+        """Let what was found of a block replace what it was in everything that follows."""
+        self.quantizers |= found.quantizers
+        for node in linear_nodes(self.graph, block):
+            self.take(node, found.layers[node.name])
 
     def take(self, node: FloatNode, result: LayerResult) -> None:
         """Let a layer's integers replace its float weights in everything that follows."""
@@ -246,7 +280,8 @@ def _input_factors(network: FakeQuantizedNetwork, node: FloatNode) -> tuple[floa
             return ()
         moves.insert(0, (source, before))
         source = before
-    alpha = network.quantizers[source.name].alpha
+    quantizer = network.quantizers[source.name]
+    alpha = quantizer.alpha if isinstance(quantizer, ActivationQuantizer) else ()
     if all(keeps_channels(*move) for move in moves):
         return alpha if len(alpha) == node_inputs(network.graph, node) else ()
     factors = np.array(alpha or (1.0,)).reshape((1,) * (len(source.shape) - 1) + (-1,))
