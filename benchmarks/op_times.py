@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from benchmarks.engines import in_batches
 from simulator.executor import Executor
 from simulator.graph import IntGraph
-from simulator.graph.ops import SPECS, MatMul, Op, op_name
+from simulator.graph.ops import SPECS, AnyMatMul, Op, op_name
 from simulator.kernel_choice import Step
 from simulator.numerics.float_type import Array
 from simulator.ops import GroupKernel, OpResult
@@ -45,8 +45,8 @@ class OpTimes:
 
 def kind_of(op: Op, graph: IntGraph) -> str:
     """Return what a table calls an op: products by their operands, all that only moves in one."""
-    if isinstance(op, MatMul):
-        return "matmul, weights" if graph.is_constant(op.b) else "matmul, activations"
+    if isinstance(op, AnyMatMul):
+        return f"{op_name(op)}, {'weights' if graph.is_constant(op.b) else 'activations'}"
     return "layout" if SPECS[type(op)].moves_codes else op_name(op)
 
 

@@ -16,6 +16,8 @@ from reports.rows import TableRow
 # Of the network; of the images that a run was judged on. In the order of the columns.
 BUILT_WITH, WEIGHTS = "built with", "weights"
 NETWORK_COLUMNS = (BUILT_WITH, WEIGHTS)
+# Of activations, where W/A does not say it all.
+WIDTHS = "widths"
 CLASSES = "classes"
 DATA_COLUMNS = ("data", CLASSES, "images")
 # The beginnings of the warnings.
@@ -28,7 +30,7 @@ _DIGITS = 8  # of a sha256
 
 
 def apart(rows: Sequence[TableRow], columns: Sequence[str]) -> list[str]:
-    """Return those of :data:`NETWORK_COLUMNS` or :data:`DATA_COLUMNS` in which rows differ.
+    """Return those of the columns of this module in which rows differ.
 
     Weights are told apart only where rows of the same network have different ones.
     """
@@ -41,7 +43,7 @@ def apart(rows: Sequence[TableRow], columns: Sequence[str]) -> list[str]:
 def alike(rows: Sequence[TableRow]) -> dict[str, str]:
     """Return the values of network and data that all rows have in common, by column."""
     found = {}
-    for name in (BUILT_WITH, *DATA_COLUMNS):
+    for name in (BUILT_WITH, WIDTHS, *DATA_COLUMNS):
         values = _values(rows, name)
         if len(values) == 1 and not values & {"", MISSING}:
             found[name] = values.pop()
@@ -57,6 +59,7 @@ def cells(row: TableRow, rows: Sequence[TableRow]) -> dict[str, str]:
     digest = f" {row.data_digest[:_DIGITS]}" if len(digests) > 1 else ""
     return {
         BUILT_WITH: row.arguments,
+        WIDTHS: row.widths,
         WEIGHTS: row.checkpoint[:_DIGITS] or MISSING,
         "data": f"{row.data}{digest}" or MISSING,
         CLASSES: MISSING if row.classes is None else count(row.classes),

@@ -8,7 +8,18 @@ from dataclasses import dataclass
 
 from aocq.records.run import CyclesRecord, EnergyRecord, RunResult
 from reports.alike import groups_of_data, judged_on, network, warnings
-from reports.format import MISSING, NO_NOISE, count, decibel, kib, percent, plural, share, signed
+from reports.format import (
+    MISSING,
+    NO_NOISE,
+    convention,
+    count,
+    decibel,
+    kib,
+    percent,
+    plural,
+    share,
+    signed,
+)
 from reports.limits import RESOURCES, limiting
 from reports.pareto import pareto
 from reports.rows import TableRow, run_row
@@ -112,6 +123,7 @@ def _identity(results: Sequence[RunResult]) -> list[Line]:
         Line("built with", [typed(result.model.arguments) or MISSING for result in results]),
         Line("weights", [(r.model.checkpoint_sha256 or MISSING)[:8] for r in results]),
         Line("method", [scheme(result) for result in results]),
+        Line("widths", [convention(w) if (w := r.method.widths) else MISSING for r in results]),
         Line("profile", [result.profile.name for result in results]),
         Line("data", [_data(r) for r in results]),
         Line("classes", [count(r.data.classes) if r.data else MISSING for r in results]),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from aocq.records.run import DataRecord
+from aocq.records.run import DataRecord, WidthsRecord
 from simulator import sizes
 from simulator.settings import typed
 
@@ -54,6 +54,18 @@ def share(part: int, whole: int) -> str:
 def plural(number: int, noun: str) -> str:
     """Write a counted noun: ``1 event``, ``2 events``."""
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def convention(widths: WidthsRecord) -> str:
+    """Write what a width of activations means in a run: ``operands 4 bits, vector unit 8 bits``."""
+    told = {
+        "operands": widths.operands,
+        "probabilities": None if widths.probabilities == widths.operands else widths.probabilities,
+        "vector unit": widths.vector,
+        "stream": widths.stream,
+        "ends": widths.ends,
+    }
+    return ", ".join(f"{name} {bits} bits" for name, bits in told.items() if bits is not None)
 
 
 def named(model: str, arguments: Mapping[str, Any]) -> str:

@@ -7,8 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from aocq.records.run import CyclesRecord, GraphRecord, MemoryRecord, ModelRecord, RunResult
+from aocq.records.run import (
+    CyclesRecord,
+    GraphRecord,
+    MemoryRecord,
+    MethodRecord,
+    ModelRecord,
+    RunResult,
+)
 from aocq.records.verdict import answer
+from reports.format import convention
 from reports.gates import against
 from reports.paper_table import (
     differences,
@@ -36,6 +44,8 @@ class TableRow:
         differences from the other rows, by column; columns of their own in every form of the table
     arguments
         of the network's constructor, where they are not those of its name, as they are typed
+    widths
+        what the width of activations means where they do not all have it; empty where they do
     checkpoint
         sha256 of the network's weights; empty without a run
     data, classes, data_digest
@@ -66,6 +76,7 @@ class TableRow:
     a_bits: int
     variant: Mapping[str, str] = field(default_factory=dict)
     arguments: str = ""
+    widths: str = ""
     checkpoint: str = ""
     data: str = ""
     classes: int | None = None
@@ -112,6 +123,7 @@ def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> Table
         method=method.name,
         w_bits=method.weight_bits,
         a_bits=method.activation_bits,
+        widths=_own_widths(method),
         variant=variant,
         arguments=typed(result.model.arguments),
         checkpoint=result.model.checkpoint_sha256 or "",
@@ -145,6 +157,14 @@ def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> Table
         paper_size_mb=paper.size_mb,
         note="; ".join(differences(result, paper, base)),
     )
+
+
+def _own_widths(method: MethodRecord) -> str:
+    """Return what ``A4`` means in a run, where activations do not all have that width."""
+    widths = method.widths
+    if widths is None or (widths.vector == widths.operands and widths.ends is None):
+        return ""
+    return convention(widths)
 
 
 def _chip_figures(result: RunResult) -> dict[str, Any]:

@@ -10,7 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from reports.alike import DATA_COLUMNS, NETWORK_COLUMNS, alike, apart, cells, network, warnings
+from reports.alike import (
+    DATA_COLUMNS,
+    NETWORK_COLUMNS,
+    WIDTHS,
+    alike,
+    apart,
+    cells,
+    network,
+    warnings,
+)
 from reports.chips import CHIP_COLUMNS, CHIP_LEGEND, SIZE_COLUMNS, chip_cells
 from reports.format import MISSING, NO_NOISE, decibel, percent, policy_note, signed
 from reports.rows import FLOAT, SIZES_ONLY, TableRow
@@ -160,8 +169,8 @@ def _columns(rows: Sequence[TableRow]) -> list[str]:
 
     What networks are built with, and the images, have columns where rows differ in them.
     """
-    names = ["model", *apart(rows, NETWORK_COLUMNS), "method", "W/A", *_variants(rows)]
-    names += apart(rows, DATA_COLUMNS)
+    names = ["model", *apart(rows, NETWORK_COLUMNS), "method", "W/A", *apart(rows, (WIDTHS,))]
+    names += [*_variants(rows), *apart(rows, DATA_COLUMNS)]
     if differ_in_profile(rows):
         energies = any(row.energy_mj is not None for row in rows)
         return [*names, *(name for name in CHIP_COLUMNS if name != "mJ" or energies)]

@@ -13,6 +13,7 @@ from reports.format import (
     MISSING,
     NO_NOISE,
     classes,
+    convention,
     count,
     decibel,
     evaluated,
@@ -81,6 +82,7 @@ def summary_rows(result: RunResult) -> list[tuple[str, str]]:
         ("model", result.model.name),
         *_argument_rows(result),
         ("method", scheme(result)),
+        *_width_rows(result),
         ("profile", result.profile.name),
         *_data_rows(result),
         *_accuracy_rows(result),
@@ -96,6 +98,12 @@ def _argument_rows(result: RunResult) -> list[tuple[str, str]]:
     """Return the constructor's arguments that are not those of the name; no row without any."""
     arguments = result.model.arguments
     return [("built with", typed(arguments))] if arguments else []
+
+
+def _width_rows(result: RunResult) -> list[tuple[str, str]]:
+    """Return the widths behind a scheme; no row for an older record."""
+    widths = result.method.widths
+    return [] if widths is None else [("widths", convention(widths))]
 
 
 def _data_rows(result: RunResult) -> list[tuple[str, str]]:

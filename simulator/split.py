@@ -20,7 +20,9 @@ from simulator.graph.op import TensorId
 from simulator.graph.ops import (
     Add,
     AddShifted,
+    AnyMatMul,
     Concat,
+    DeferredSoftmax,
     Dequantize,
     GeluPolynomial,
     GroupExponent,
@@ -36,10 +38,12 @@ from simulator.graph.ops import (
     MatMul,
     Mean,
     Mul,
+    NormalizedMatMul,
     Op,
     Quantize,
     Rescale,
     Reshape,
+    ScaledMatMul,
     ShiftGelu,
     Shiftmax,
     Slice,
@@ -53,6 +57,7 @@ from simulator.graph.ops import (
     SquaredDifference,
     Transpose,
 )
+from simulator.graph.ops.scaled_product import by_field
 from simulator.graph.shapes import Shape
 from simulator.kernel_choice import Step
 
@@ -198,7 +203,9 @@ def _l2_norm(op: L2Norm, graph: IntGraph, given: Given, workers: int) -> Cuts | 
     return None if cuts.result.axis == heads and graph.constants[op.gain].size > 1 else cuts
 
 
-def _product(op: MatMul, graph: IntGraph, given: Given, workers: int) -> Cuts | None:
+def _product(
+    op: AnyMatMul | NormalizedMatMul, graph: IntGraph, given: Given, workers: int
+) -> Cuts | None:
     """Rows of the left operand; matrices that stand side by side, such as heads, in both."""
     shape = graph.result(op).shape
     if graph.is_constant(op.b):
@@ -212,6 +219,17 @@ def _product(op: MatMul, graph: IntGraph, given: Given, workers: int) -> Cuts | 
     if cut is None:
         return None
     return Cuts(operands=(cut, cut if cut.axis < len(shape) - 2 else None), result=cut)
+
+
+def _scaled_product(op: ScaledMatMul, graph: IntGraph, given: Given, workers: int) -> Cuts | None:
+    """Rows of a, with their factors, exponents and residuals; b and its factors as in a MatMul."""
+    cuts = by_field(op, given)
+    pair = _product(op, graph, [cuts["a"], cuts["b"]], workers)
+    if pair is None:
+        return None
+    right = pair.operands[1]
+    wanted = [right if field in {"b", "column_factor"} else pair.result for field in cuts]
+    return Cuts(operands=tuple(wanted), result=pair.result)
 
 
 def _mean(op: Mean, graph: IntGraph, given: Given, _: int) -> Cuts | None:
@@ -274,6 +292,7 @@ RULES: Mapping[type[Op], Rule] = MappingProxyType(
             (
                 Add,
                 AddShifted,
+                DeferredSoftmax,
                 Dequantize,
                 GeluPolynomial,
                 GroupExponent,
@@ -303,6 +322,8 @@ RULES: Mapping[type[Op], Rule] = MappingProxyType(
         ),
         L2Norm: _l2_norm,
         MatMul: _product,
+        NormalizedMatMul: _product,
+        ScaledMatMul: _scaled_product,
         Mean: _mean,
         Concat: _concat,
         Slice: _slice,

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from aocq.capture.float_graph import FloatOp
 from aocq.capture.interpreter import UNARY_FUNCTIONS
+from simulator.numerics.hadamard import LARGEST_ORDER, factors
 
 MOST_DIMENSIONS = 16
 LARGEST_TENSOR = 1 << 28  # elements: the attention of 16 heads over 4,096 tokens
@@ -24,6 +25,11 @@ def _known_function(name: str) -> str:
     if name not in UNARY_FUNCTIONS:
         raise ValueError(f"wanted one of {', '.join(UNARY_FUNCTIONS)}")
     return name
+
+
+def _order_of_a_matrix(order: int) -> int:
+    factors(order)  # refuses others
+    return order
 
 
 Axis = Annotated[int, Field(ge=0, lt=MOST_DIMENSIONS)]
@@ -68,6 +74,10 @@ class _L2Norm(Attributes):
 
 class _Scale(Attributes):
     factor: Annotated[float, Field(ge=SMALLEST_FACTOR, le=LARGEST_FACTOR)]
+
+
+class _Hadamard(Attributes):
+    order: Annotated[int, Field(ge=2, le=LARGEST_ORDER), AfterValidator(_order_of_a_matrix)]
 
 
 class _OnAxis(Attributes):
@@ -119,5 +129,7 @@ ATTRIBUTES: Mapping[FloatOp, type[Attributes]] = MappingProxyType(
         FloatOp.PAD: _Pad,
         FloatOp.PATCHES: _Patches,
         FloatOp.MASK: _Constant,
+        FloatOp.HADAMARD: _Hadamard,
+        FloatOp.REQUANTIZE: Attributes,
     }
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""FloatGraph: a network in nineteen operations, for one image."""
+"""FloatGraph: a network in a few operations, for one image."""
 
 from __future__ import annotations
 
@@ -25,6 +25,9 @@ class FloatOp(StrEnum):
     # [gain, epsilon] gain x / max(‖x‖, epsilon) over the last dimension; gain (heads, 1, 1) or (1)
     L2NORM = "l2norm"
     ADD = "add"  # of two nodes; the second may repeat, as ``broadcast_to`` does
+    # [order] x H / √order in blocks of the last dimension; H of ±1, symmetric: its own inverse
+    HADAMARD = "hadamard"
+    REQUANTIZE = "requantize"  # the same values, which get codes of their own as an operand
     SCALE = "scale"  # [factor] times a positive constant
     MEAN = "mean"  # [axis]
     CONCAT = "concat"  # [axis]
@@ -52,6 +55,8 @@ ARITHMETIC = frozenset(
         FloatOp.ADD,
         FloatOp.MEAN,
         FloatOp.CONCAT,
+        FloatOp.HADAMARD,
+        FloatOp.REQUANTIZE,
     }
 )
 # Operations that move values from one place to another; zeros may come in.

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from threading import Lock
 from types import MappingProxyType
 from typing import Any
@@ -20,6 +22,7 @@ from aocq.capture.float_graph import (
     sliced,
 )
 from aocq.capture.parts import in_threads, parts_of
+from simulator.numerics.hadamard import factors, hadamard_matrix
 
 UNARY_FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
     {
@@ -33,6 +36,8 @@ UNARY_FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
 )
 
 Transform = Callable[[FloatNode, Tensor], Tensor]
+# What computes a node in place of its own rule, from its inputs [batch, ...]; None for the rule.
+OperatorOf = Callable[[FloatNode], Callable[[list[Tensor]], Tensor] | None]
 
 
 def run(
@@ -42,6 +47,7 @@ def run(
     *,
     transform: Transform | None = None,
     parameters: Mapping[str, Tensor] | None = None,
+    operators: OperatorOf | None = None,
 ) -> dict[str, Tensor]:
     """Compute ``fetches`` from ``feeds``, running only the nodes in between.
 
@@ -56,6 +62,8 @@ def run(
         following nodes see and what is returned
     parameters
         replacements of parameters by name, e.g. quantized weights
+    operators
+        other rules of some nodes, e.g. those of a chip
 
     Raises
     ------
@@ -72,7 +80,9 @@ def run(
     for node in graph.nodes:
         if node.name not in needed:
             continue
-        result = apply(node, [values[name] for name in node.inputs], weights, batch)
+        inputs = [values[name] for name in node.inputs]
+        operator = operators(node) if operators else None
+        result = operator(inputs) if operator else apply(node, inputs, weights, batch)
         values[node.name] = transform(node, result) if transform else result
         for name in set(node.inputs):
             if last_use[name] == node.name and name not in fetches:
@@ -87,6 +97,7 @@ def run_in_parts(
     *,
     transform: Transform | None = None,
     parameters: Mapping[str, Tensor] | None = None,
+    operators: OperatorOf | None = None,
 ) -> dict[str, Tensor]:
     """Compute the same as :func:`run` in parts of few images, by several threads.
 
@@ -99,7 +110,9 @@ def run_in_parts(
 
     def compute(images: slice) -> None:
         own = {name: value[images] for name, value in feeds.items()}
-        found = run(graph, own, fetches, transform=transform, parameters=parameters)
+        found = run(
+            graph, own, fetches, transform=transform, parameters=parameters, operators=operators
+        )
         with lock:  # of which type they are, and where, only the first part tells
             for name, value in found.items():
                 if name not in whole:
@@ -176,6 +189,27 @@ def _l2norm(node: FloatNode, inputs: list[Tensor], weights: Mapping[str, Tensor]
     return rows * weights[gain] if gain else rows
 
 
+def _hadamard(node: FloatNode, inputs: list[Tensor], _: Any, __: int) -> Tensor:
+    return hadamard(inputs[0], node.attributes["order"])
+
+
+def hadamard(x: Tensor, order: int) -> Tensor:
+    """Return ``x H / √order`` [..., C], in blocks of ``order`` of the last dimension.
+
+    By the factors of H, which is far less work than a product with it. Whole numbers stay whole
+    before they are divided by the root.
+    """
+    paley, sylvester = factors(order)
+    blocks = x.reshape(*x.shape[:-1], x.shape[-1] // order, paley, sylvester)
+    summed = _matrix(paley).to(x) @ (blocks @ _matrix(sylvester).to(x))
+    return (summed / math.sqrt(order)).reshape(x.shape)
+
+
+@cache
+def _matrix(order: int) -> Tensor:
+    return torch.from_numpy(hadamard_matrix(order).astype("float64"))
+
+
 def _slice(node: FloatNode, inputs: list[Tensor], _: Any, __: int) -> Tensor:
     taken = sliced(node)
     part = (slice(None),) * (node.attributes["axis"] + 1)
@@ -239,6 +273,8 @@ _RULES: Mapping[FloatOp, Callable[[FloatNode, list[Tensor], Mapping[str, Tensor]
             FloatOp.PAD: _pad,
             FloatOp.PATCHES: _patches,
             FloatOp.MASK: _mask,
+            FloatOp.HADAMARD: _hadamard,
+            FloatOp.REQUANTIZE: lambda node, inputs, w, b: inputs[0],
         }
     )
 )

@@ -26,6 +26,18 @@ def arithmetic_source(graph: FloatGraph, name: str) -> FloatNode:
     return node
 
 
+def logits(graph: FloatGraph) -> frozenset[str]:
+    """Return the network's result, and the nodes that it is moved, scaled or added up from."""
+    names, opened = set(), [graph.output.name]
+    while opened:
+        node = graph.node(opened.pop())
+        if node.op in ARITHMETIC:
+            names.add(node.name)
+        if node.op is FloatOp.ADD or node.op not in ARITHMETIC:
+            opened += node.inputs
+    return frozenset(names)
+
+
 def residual_stream(graph: FloatGraph) -> frozenset[str]:
     """Return the tensors that carry the sum of all branches from block to block.
 

@@ -222,6 +222,8 @@ def _no_image_hides_it(node: FloatNode, inputs: list[tuple[int, ...]]) -> None:
     """Check rules that torch does not check on tensors without elements."""
     if node.op is FloatOp.RESHAPE and math.prod(inputs[0]) != math.prod(node.shape):
         raise _wrong(node, f"has shape {list(node.shape)}, which does not hold {list(inputs[0])}")
+    if node.op is FloatOp.HADAMARD and node.shape[-1] % (order := node.attributes["order"]):
+        raise _wrong(node, f"has {node.shape[-1]} channels, which are not whole blocks of {order}")
     if node.op is FloatOp.ROLL:
         axis, shift = node.attributes["axis"], node.attributes["shift"]
         if axis >= len(inputs[0]) or shift >= inputs[0][axis]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,7 @@ import typer
 
 from aocq.cli import gates, options, recipes
 from aocq.cli.console import print_columns
-from aocq.cli.groups import grouped
+from aocq.cli.groups import OptionGroup, grouped
 from aocq.recipes.fields import field_specs
 from aocq.recipes.recipe import Recipe
 
@@ -25,6 +25,27 @@ if TYPE_CHECKING:
     from simulator.profile import NpuProfile
 
 _FIELDS = field_specs(Recipe)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelWidths(OptionGroup):
+    """Widths of a network that is given by its name; a graph has its own."""
+
+    weight_bits: Annotated[
+        int | None, recipes.option(_FIELDS["weight_bits"], "of a MODEL's weights (default: 8)")
+    ] = None
+    activation_bits: Annotated[
+        int | None,
+        recipes.option(
+            _FIELDS["activation_bits"], "of a MODEL's activations that products read (default: 8)"
+        ),
+    ] = None
+    end_bits: Annotated[int | None, recipes.option(_FIELDS["end_bits"])] = None
+
+    def recipe(self) -> Recipe:
+        """Return the recipe of the widths."""
+        given = {name: bits for name, bits in asdict(self).items() if bits is not None}
+        return Recipe(**given)
 
 
 @grouped
@@ -45,13 +66,7 @@ def command(
             help="hardware profile (default: the graph's own; edge_npu_int8 for a MODEL)",
         ),
     ] = None,
-    weight_bits: Annotated[
-        int | None, recipes.option(_FIELDS["weight_bits"], "of a MODEL's weights (default: 8)")
-    ] = None,
-    activation_bits: Annotated[
-        int | None,
-        recipes.option(_FIELDS["activation_bits"], "of a MODEL's activations (default: 8)"),
-    ] = None,
+    widths: ModelWidths,
     classes: options.Classes = None,
     model_kwargs: options.ModelKwargs = None,
     judging: gates.CostGateOptions,
@@ -80,10 +95,10 @@ def command(
     if stream not in {None, "-"}:
         raise typer.BadParameter(f"{stream}: one GRAPH or MODEL at a time")
     if Path(network).exists():
-        if weight_bits or activation_bits or classes or model_kwargs:
+        if widths != ModelWidths() or classes or model_kwargs:
             raise typer.BadParameter(
-                f"{network} is a graph: --w-bits, --a-bits, --num-classes and --model-kwargs are "
-                "for a MODEL"
+                f"{network} is a graph: --w-bits, --a-bits, --end-bits, --num-classes and "
+                "--model-kwargs are for a MODEL"
             )
         of = _of_graph(Path(network), profile, judging)
     else:
@@ -92,9 +107,13 @@ def command(
                 f"--require-proven: {network} is a MODEL with random weights, of which nothing is "
                 "proven; quantize and lower the network, and give the graph"
             )
-        recipe = Recipe(weight_bits=weight_bits or 8, activation_bits=activation_bits or 8)
         of = _of_model(
-            network, profile or "edge_npu_int8", recipe, classes, model_kwargs or [], judging
+            network,
+            profile or "edge_npu_int8",
+            widths.recipe(),
+            classes,
+            model_kwargs or [],
+            judging,
         )
     verdict = _judged(of.found, judging)
     lifts: list[LiftRecord] = []

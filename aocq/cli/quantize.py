@@ -39,7 +39,7 @@ def command(
         from aocq.data.image_folder import read_image_folder
         from aocq.data.loader import evenly
         from aocq.jobs import inputs
-        from aocq.jobs.calibration import BLOCKS, calibrate
+        from aocq.jobs.calibration import BLOCKS, calibrate, prepared
         from aocq.jobs.keys import calibration_key
         from aocq.methods import storage
         from aocq.recipes.limits import limits_of
@@ -61,11 +61,12 @@ def command(
         inputs.note_crop(loaded, network.preprocessing, progress.note)
         inputs.note_weights(loaded, progress.note)
         files = evenly(images, asked.images)
-        key = calibration_key(asked, limits, loaded, files)
+        key = calibration_key(asked, limits, loaded, files, chip)
         blocks = out / WORK / f"{BLOCKS}-{key}"
         graph = capture(loaded.network, network.name, loaded.input_size)
         inputs.check_operations(asked, graph, chip)
-        quantized = calibrate(asked, limits, graph, loaded, files, progress.show, blocks)
+        graph = prepared(asked, limits, graph, loaded, files, progress.show)
+        quantized = calibrate(asked, limits, graph, loaded, files, progress.show, blocks, chip)
         storage.save(quantized, staging(out))
         publish(out, "quantize", key)
         shutil.rmtree(blocks, ignore_errors=True)

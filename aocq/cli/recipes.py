@@ -118,7 +118,7 @@ class RecipeFields(OptionGroup):
 class SweepFields(RecipeFields):
     """Fields that are the same in all cells of a table."""
 
-    NAMES = ("float_ops", "seed")
+    NAMES = ("end_bits", "float_ops", "seed")
 
     def at_widths(self, widths: Sequence[tuple[int, int]], preset: PresetName) -> list[Recipe]:
         """Return a recipe for each pair of (weight bits, activation bits)."""

@@ -109,6 +109,8 @@ def table_of_sizes(
     name: str,
     title: str,
     out: Path,
+    *,
+    end_bits: int | None = None,
 ) -> list[TableRow]:
     """Size every network up, write the table after each, print it at the end.
 
@@ -122,7 +124,9 @@ def table_of_sizes(
         check_name(model.name, networks())
     rows: list[TableRow] = []
     for model in models:
-        rows += rows_of_sizes(sizes_or_reason(model, profile, widths, progress.show, progress.note))
+        show, note = progress.show, progress.note
+        found = sizes_or_reason(model, profile, widths, show, note, end_bits=end_bits)
+        rows += rows_of_sizes(found)
         publish_table(name, title, rows, out)
     print_table(rows)
     print(f"table: {out / name}.md", file=sys.stderr)

@@ -101,7 +101,10 @@ def command(
                 )
         unrun = [network.request_of(name) for name, _ in networks]
         with sweeps.claimed_table(out, "table2"):
-            rows = sweeps.table_of_sizes(unrun, profile, widths, "table2", title(profile), out)
+            ends = recipe.values["end_bits"]
+            rows = sweeps.table_of_sizes(
+                unrun, profile, widths, "table2", title(profile), out, end_bits=ends
+            )
         sweeps.exit_if_cells_failed(rows)
         return
 

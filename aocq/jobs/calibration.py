@@ -18,8 +18,10 @@ from aocq.data.loader import evenly, load_calibration_images
 from aocq.jobs.inputs import Inputs
 from aocq.jobs.keys import calibration_key, model_meta
 from aocq.jobs.request import CalibrationRequest, VerifyRequest
+from aocq.lowering.operators import operators_of
 from aocq.methods import METHODS, QuantizedModel, storage
 from aocq.methods.bias_room import with_room_for_biases
+from aocq.methods.chip_operators import ChipOperators, exact_operators
 from aocq.methods.layernorm_parts import observe_parts
 from aocq.progress import Note, Progress, silent
 from aocq.recipes.limits import ChipLimits, limits_of
@@ -27,11 +29,15 @@ from aocq.recipes.recipe import Recipe
 from aocq.records.claim import WORK
 from aocq.records.kept import keep, kept
 from aocq.records.manifest import Entry, file_digest, is_whole
+from aocq.transforms.apply import changes_network, needs_images, transformed
 from aocq.zoo.models import LoadedModel
 from simulator import strict_json
 from simulator.errors import InputError
+from simulator.profile import NpuProfile
 
 SECONDS_NAME = "seconds.json"
+# Means and deviations of channels settle within a few images of some 200 tokens each.
+STATISTICS_IMAGES = 32
 BLOCKS = "blocks"  # in it, with a digest: what a method keeps of an unfinished calibration
 
 
@@ -53,6 +59,7 @@ def calibrated(
     *,
     device: str = "cpu",
     work: Path | None = None,
+    operators: ChipOperators = exact_operators,
 ) -> QuantizedModel:
     """Quantize a captured network on images, parts of its LayerNorms included where a chip has any.
 
@@ -60,7 +67,7 @@ def calibrated(
     ----------
     images
         preprocessed, float32 [count, channels, height, width]
-    device, work
+    device, work, operators
         see :class:`aocq.methods.Method`
 
     Raises
@@ -78,7 +85,9 @@ def calibrated(
             reached = now
 
         try:
-            model = METHODS[method](graph, images, recipe, limits, report, device=device, work=work)
+            model = METHODS[method](
+                graph, images, recipe, limits, report, device=device, work=work, operators=operators
+            )
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise InputError(
                 f"{graph.name}: {method} cannot solve for a layer's weights: what it sees of the "
@@ -92,6 +101,39 @@ def calibrated(
     return replace(model, layernorm_quantizers=parts)
 
 
+def prepared(
+    request: CalibrationRequest,
+    limits: ChipLimits,
+    graph: FloatGraph,
+    loaded: LoadedModel,
+    files: Sequence[LabelledImage],
+    progress: Progress,
+) -> FloatGraph:
+    """Return a captured network in the form that a request's method quantizes: rotated, say.
+
+    The same at every call, which takes a run of the float network on some of the images where the
+    recipe asks for balanced channels, and nothing where it asks for no other form.
+
+    Parameters
+    ----------
+    files
+        the calibration images to use, of all in the request's folder
+    """
+    options = request.recipe.aocq
+    if request.method != "aocq" or not changes_network(options, limits):
+        return graph
+    few = evenly(files, STATISTICS_IMAGES)
+    images = None
+    with progress("rotate", len(few)) as advance:
+        if needs_images(options):
+            images, _ = load_calibration_images(
+                few, loaded.preprocessing, skip_bad=request.skip_bad_images
+            )
+        rotated = transformed(graph, options, limits, images)
+        advance(len(few))
+    return rotated
+
+
 def calibrate(
     request: CalibrationRequest,
     limits: ChipLimits,
@@ -100,8 +142,9 @@ def calibrate(
     files: Sequence[LabelledImage],
     progress: Progress,
     work: Path | None = None,
+    profile: NpuProfile | None = None,
 ) -> QuantizedModel:
-    """Decode image files and quantize a loaded network on them.
+    """Decode image files and quantize a loaded network, which is :func:`prepared`, on them.
 
     Parameters
     ----------
@@ -109,6 +152,8 @@ def calibrate(
         the images to use, of all in the request's folder
     work
         a folder for what an unfinished calibration keeps, see :class:`aocq.methods.Method`
+    profile
+        the chip whose own operators the method is to know; None: exact ones
     """
     images, skipped = load_calibration_images(
         files, loaded.preprocessing, skip_bad=request.skip_bad_images
@@ -122,6 +167,7 @@ def calibrate(
         progress,
         device=request.device,
         work=work,
+        operators=operators_of(profile, request.recipe) if profile else exact_operators,
     )
     log = (*({"skipped": str(path)} for path in skipped), *model.log)
     return replace(model, meta=model_meta(loaded), log=log)
@@ -145,10 +191,20 @@ def forget_calibration(request: VerifyRequest, inputs: Inputs) -> None:
         shutil.rmtree(_folder(request, inputs), ignore_errors=True)
 
 
+def prepared_for_run(
+    request: VerifyRequest, inputs: Inputs, graph: FloatGraph, progress: Progress
+) -> FloatGraph:
+    """Return a run's captured network as :func:`prepared` returns it."""
+    limits, asked = _shared_limits(request, inputs), request.calibration
+    files = evenly(inputs.calibration, asked.images)
+    return prepared(asked, limits, graph, inputs.model, files, progress)
+
+
 def _folder(request: VerifyRequest, inputs: Inputs, name: str = "quantized") -> Path:
     """Return where a run's calibration is kept, or what a method keeps of an unfinished one."""
     files = evenly(inputs.calibration, request.calibration.images)
-    key = calibration_key(request.calibration, _shared_limits(request, inputs), inputs.model, files)
+    limits = _shared_limits(request, inputs)
+    key = calibration_key(request.calibration, limits, inputs.model, files, inputs.profile)
     return (request.calibration.shared_folder or request.out / WORK) / f"{name}-{key}"
 
 
@@ -172,6 +228,7 @@ def _kept_or_new(
         evenly(inputs.calibration, request.calibration.images),
         progress,
         blocks,
+        inputs.profile,
     )
     seconds = time.perf_counter() - start
     storage.save(model, folder)

@@ -22,6 +22,7 @@ from aocq.data.loader import ImageBatches
 from aocq.jobs.op_sqnr import is_readable
 from aocq.jobs.run_images import run_images
 from aocq.methods.quantized_model import QuantizedModel
+from aocq.methods.quantizers import DynamicQuantizer
 from simulator.executor import Executor
 from simulator.graph import IntGraph
 
@@ -48,10 +49,11 @@ def mismatches_per_image(
     """
     graph = executor.graph
     names = compared(model, graph)
+    readable = [name for name in names if is_readable(graph, name)]
     parameters = model.fake_quantized_parameters()
     found, images_run = dict.fromkeys(names, 0), 0
     for images, _, run in run_images(executor, batches, taps=names, on_progress=on_progress):
-        held = {name: torch.from_numpy(run.real(name)) for name in names}
+        held = {name: torch.from_numpy(run.real(name)) for name in readable}
         held[model.graph.input.name] = model.fake_quantized_image(images)
         for name in names:
             codes = _codes_from(model, name, held, parameters)
@@ -61,7 +63,10 @@ def mismatches_per_image(
 
 
 def compared(model: QuantizedModel, graph: IntGraph) -> list[str]:
-    """Return the quantized arithmetic nodes whose codes a run of ``graph`` can return."""
+    """Return the quantized arithmetic nodes whose codes a run of ``graph`` can return.
+
+    Codes with dynamic steps are compared too; what reads them gets them from what they are made of.
+    """
     return [
         node.name
         for node in model.graph.nodes
@@ -69,7 +74,10 @@ def compared(model: QuantizedModel, graph: IntGraph) -> list[str]:
         and node.inputs
         and node.name in model.activations
         and node.name in graph.tensors
-        and is_readable(graph, node.name)
+        and (
+            is_readable(graph, node.name)
+            or isinstance(model.activations[node.name], DynamicQuantizer)
+        )
     ]
 
 

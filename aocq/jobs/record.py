@@ -18,6 +18,7 @@ from aocq.jobs.calibration import Calibrated
 from aocq.jobs.cost_record import CostRecords, graph_record, profile_record
 from aocq.jobs.evaluate import Evaluation
 from aocq.jobs.inputs import Inputs
+from aocq.jobs.method_record import method_record
 from aocq.jobs.metrics import agreement, paired_counts, sqnr_db, top_k
 from aocq.jobs.model_record import model_record
 from aocq.jobs.request import VerifyRequest
@@ -30,7 +31,6 @@ from aocq.records.run import (
     DataRecord,
     Emulation,
     LogitSqnr,
-    MethodRecord,
     OverflowOfOp,
     OverflowRecord,
     PairedOutcomes,
@@ -154,14 +154,7 @@ def run_record(
             evenly(inputs.images, request.evaluation.limit),
             inputs.model.classes,
         ),
-        method=MethodRecord(
-            name=model.method,
-            weight_bits=model.recipe.weight_bits,
-            activation_bits=model.recipe.activation_bits,
-            recipe={**model.recipe.plain(), **model.limits.plain()},
-            calibration_images=model.calibration_images,
-            seconds=calibrated.seconds,
-        ),
+        method=method_record(model, calibrated.seconds),
         profile=profile_record(inputs.profile),
         graph=graph_record(graph),
         accuracy=accuracy,

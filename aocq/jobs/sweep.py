@@ -83,7 +83,10 @@ def run_cells(
             elif (of := (cell.request.model.name, cell.widths)) not in sized:
                 sized.add(of)
                 model, profile = cell.request.model, cell.request.profile
-                sizes = sizes_or_reason(model, profile, [cell.widths], progress, note)
+                ends = cell.request.calibration.recipe.end_bits
+                sizes = sizes_or_reason(
+                    model, profile, [cell.widths], progress, note, end_bits=ends
+                )
                 yield cell, UnrunSizes(reason=str(reason), found=sizes)
             continue
         inputs = replace(

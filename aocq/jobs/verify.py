@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from aocq.capture import FloatGraph, capture
 from aocq.data.loader import ImageBatches, evenly
-from aocq.jobs.calibration import calibrated_once, forget_calibration
+from aocq.jobs.calibration import calibrated_once, forget_calibration, prepared_for_run
 from aocq.jobs.cost_record import cost_records, proof_record
 from aocq.jobs.evaluate import evaluate
 from aocq.jobs.inputs import (
@@ -95,6 +95,7 @@ def verify(
         float_graph = capture(inputs.model.network, request.model.name, inputs.model.input_size)
         advance(1)
     check_operations(request.calibration, float_graph, inputs.profile)
+    float_graph = prepared_for_run(request, inputs, float_graph, progress)
     calibrated = calibrated_once(request, inputs, float_graph, progress, note)
     model = calibrated.model
     graph = lower(model, inputs.profile)

@@ -106,13 +106,15 @@ def sizes_or_reason(
     widths: Sequence[tuple[int, int]],
     progress: Progress,
     note: Note,
+    *,
+    end_bits: int | None = None,
 ) -> NetworkSizes:
     """Return sizes and costs of a network without weights, or what stood against them.
 
     A network that cannot be sized does not stop others.
     """
     try:
-        return sizes_of(request, profile, widths, progress, note)
+        return sizes_of(request, profile, widths, progress, note, end_bits=end_bits)
     except AocqError as error:
         reason = str(error)
     except (ArithmeticError, MemoryError, RuntimeError, ValueError) as error:
@@ -127,6 +129,8 @@ def sizes_of(
     widths: Sequence[tuple[int, int]],
     progress: Progress,
     note: Note,
+    *,
+    end_bits: int | None = None,
 ) -> NetworkSizes:
     """Return sizes and costs of a network without weights.
 
@@ -140,7 +144,9 @@ def sizes_of(
     model, found = captured.model, []
     with progress(f"{request.name}: quantize, lower, estimate", len(widths)) as advance:
         for weight_bits, activation_bits in widths:
-            recipe = Recipe(weight_bits=weight_bits, activation_bits=activation_bits)
+            recipe = Recipe(
+                weight_bits=weight_bits, activation_bits=activation_bits, end_bits=end_bits
+            )
             graph = lowered_without_weights(captured, recipe, chip).graph
             costs = estimate(graph, chip)
             found.append(

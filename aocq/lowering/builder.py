@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from aocq.capture import FloatNode
 from aocq.lowering.factors import Real, fixed_point, ratio
 from aocq.methods.quantized_model import QuantizedModel
-from aocq.methods.quantizers import Quantizer
+from aocq.methods.quantizers import DynamicQuantizer, StaticQuantizer
 from aocq.methods.scales import Scales, as_scale, compressed
 from simulator.errors import InputError
 from simulator.graph.builder import GraphBuilder, narrowest
@@ -91,9 +91,11 @@ class Builder:
         """Return the tensor of a node's codes, with the node's scale."""
         return self.aliases.get(node_name) or self.graph.tensors[node_name]
 
-    def quantizer(self, node: FloatNode) -> Quantizer:
-        """Return the quantizer of an arithmetic node."""
-        return self.model.activations[node.name]
+    def quantizer(self, node: FloatNode) -> StaticQuantizer:
+        """Return the quantizer of an arithmetic node whose steps do not depend on the image."""
+        quantizer = self.model.activations[node.name]
+        assert not isinstance(quantizer, DynamicQuantizer), node.name  # of operands only: verified
+        return quantizer
 
     def result(self, node: FloatNode) -> Tensor:
         """Declare the result of an arithmetic node's op, with the node's quantizer."""
@@ -188,6 +190,7 @@ class Builder:
         sums: Scales,
         scales: Scales,
         largest_shift: int = LARGEST_SHIFT,
+        most_bits: int = LARGEST_SHIFT,
     ) -> Requantization:
         """Add the factors of a requantization: one for all channels, or one each.
 
@@ -197,8 +200,12 @@ class Builder:
             of the op: its own table of the profile counts
         sums, scales
             scales of the sums and of the result, [C] or [1]
+        most_bits
+            of multipliers, where there is room for fewer than the chip's have
         """
         section = self.profile.rescale_of(op_kind)
+        if section.multiplier_bits > most_bits and section.derivation == "normalized":
+            section = section.model_copy(update={"multiplier_bits": most_bits})
         factors = ratio(sums, scales, section)
         multiplier, shift = f"{node_name}.multiplier", None
         if section.arithmetic is Arithmetic.FIXED_POINT:

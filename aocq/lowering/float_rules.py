@@ -9,6 +9,7 @@ method that leaves float operators around a product decided its scales with floa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -29,6 +30,7 @@ from simulator.graph.ops import (
     Function,
 )
 from simulator.numerics.float_type import FLOAT32
+from simulator.numerics.hadamard import hadamard_matrix
 from simulator.numerics.integer_type import IntType
 from simulator.profile import NpuProfile
 
@@ -95,8 +97,8 @@ def _constant(lowering: MixedLowering, node: FloatNode) -> None:
     """The real values, fake-quantized where the constant has a quantizer."""
     model = lowering.builder.model
     real = model.parameter(node.attributes["parameter"]).reshape(node.shape)
-    quantizer = model.activations.get(node.name)
-    if quantizer is not None:
+    if node.name in model.activations:
+        quantizer = lowering.builder.quantizer(node)
         real = (quantizer.integer_codes(real) - quantizer.zero_point) * model.scales(node.name)
     lowering.builder.graph.constant(node.name, real, FLOAT32)
 
@@ -233,6 +235,20 @@ def _mask(lowering: MixedLowering, node: FloatNode) -> None:
     lowering.function(node, Function.ADD, lowering.real(source), constant)
 
 
+def _hadamard(lowering: MixedLowering, node: FloatNode) -> None:
+    """A layer whose matrix is the rotation."""
+    order, channels = int(node.attributes["order"]), node.shape[-1]
+    rotation = np.kron(np.eye(channels // order), hadamard_matrix(order)) / math.sqrt(order)
+    matrix = lowering.builder.graph.constant(f"{node.name}.matrix", rotation, FLOAT32)
+    x = lowering.real(node.inputs[0])
+    lowering.function(node, Function.LINEAR, x, weight=matrix, bias=None)
+
+
+def _requantized(lowering: MixedLowering, node: FloatNode) -> None:
+    """The same real values: a factor of 1 in front of other codes."""
+    lowering.function(node, Function.SCALE, lowering.real(node.inputs[0]), factor=1.0)
+
+
 def _layout(lowering: MixedLowering, node: FloatNode) -> None:
     RULES[node.op](lowering.builder, node)
 
@@ -258,5 +274,7 @@ FLOAT_RULES: Mapping[FloatOp, Callable[[MixedLowering, FloatNode], None]] = Mapp
         FloatOp.PAD: _layout,
         FloatOp.PATCHES: _layout,
         FloatOp.MASK: _mask,
+        FloatOp.HADAMARD: _hadamard,
+        FloatOp.REQUANTIZE: _requantized,
     }
 )

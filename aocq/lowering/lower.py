@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from aocq.lowering.float_rules import in_float, lower_in_float, lower_mixed
 from aocq.lowering.mixed_lowering import MixedLowering
 from aocq.lowering.rules import RULES
 from aocq.methods.quantized_model import QuantizedModel
-from aocq.methods.quantizers import ActivationQuantizer, Quantizer
+from aocq.methods.quantizers import ActivationQuantizer, DynamicQuantizer, Quantizer
 from aocq.recipes.limits import ChipLimits, exceeded, limits_of
 from aocq.recipes.recipe import Recipe
 from aocq.recipes.widths import missing_widths
@@ -75,7 +76,8 @@ def _limits_used(model: QuantizedModel) -> ChipLimits:
     """Return those of a model's limits that it makes use of.
 
     It does without channel factors if no LayerNorm reads any, without fused additions if no layer
-    has one, and without scales by channel or head if no tensor has them.
+    has one, without scales by channel or head if no tensor has them, without dynamic steps if no
+    operand has them, and without rotations of orders that it has none of.
     """
     factors = {name for name, quantizer in model.activations.items() if _varies(quantizer)}
     read = {
@@ -90,7 +92,25 @@ def _limits_used(model: QuantizedModel) -> ChipLimits:
         fused_add=bool(model.fused_layers) and not model.leaves_floats,
         activation_granularity="per_channel" if factors else "per_tensor",
         channel_factor=model.limits.channel_factor if read & factors else "none",
+        hadamard_order=max(
+            (node.attributes["order"] for node in model.graph.nodes if node.op is FloatOp.HADAMARD),
+            default=0,
+        ),
+        **_steps_used(model),
     )
+
+
+def _steps_used(model: QuantizedModel) -> dict[str, Any]:
+    """Return the limits on dynamic steps: none where no operand has such steps."""
+    dynamic = [
+        quantizer.group == model.graph.node(name).shape[-1]
+        for name, quantizer in model.activations.items()
+        if isinstance(quantizer, DynamicQuantizer)
+    ]
+    return {
+        "row_scale": model.limits.row_scale if True in dynamic else "none",
+        "block": model.limits.block if False in dynamic else 0,
+    }
 
 
 def _varies(quantizer: Quantizer) -> bool:
@@ -141,6 +161,8 @@ def check_recipe(
             f"softmax.output_bits = {profile.softmax.output_bits}, the model's probabilities have "
             f"{probability_bits}"
         )
+    problems += _missing_rotations(recipe, profile)
+    problems += _missing_steps(recipe, profile)
     problems += exceeded(limits, limits_of(profile, recipe))
     if problems:
         advised = [problem + advice.get(problem, "") for problem in problems]
@@ -150,3 +172,37 @@ def check_recipe(
             + (anew if len(advice) < len(problems) else "or choose another profile"),
             plainly=f"profile {profile.name}: {'; '.join(problems)}",
         )
+
+
+def _missing_rotations(recipe: Recipe, profile: NpuProfile) -> list[str]:
+    """Return which rotations a recipe asks for that a profile does not have."""
+    options, largest = recipe.aocq, limits_of(profile, recipe).hadamard_order
+    if options.hadamard == "none":
+        return []
+    if not largest:
+        return [
+            f"hadamard: the chip has no rotations (no table [hadamard]), aocq.hadamard is "
+            f'"{options.hadamard}" (choose --hadamard none)'
+        ]
+    if options.hadamard_block > largest:
+        return [
+            f"hadamard.largest_order = {largest}, aocq.hadamard_block is {options.hadamard_block}"
+        ]
+    return []
+
+
+def _missing_steps(recipe: Recipe, profile: NpuProfile) -> list[str]:
+    """Return which dynamic steps a recipe asks for that a profile does not have."""
+    options, chip = recipe.aocq, limits_of(profile, recipe)
+    problems = []
+    if options.row_steps != "none" and chip.row_scale == "none":
+        problems.append(
+            f"dynamic.row_scale: the chip has no steps by row, aocq.row_steps is "
+            f'"{options.row_steps}" (choose --row-steps none)'
+        )
+    if options.block_steps and not chip.block:
+        problems.append(
+            "dynamic.block: the chip has no steps by block, aocq.block_steps is true (choose "
+            "--no-block-steps)"
+        )
+    return problems

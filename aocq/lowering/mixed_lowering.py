@@ -14,7 +14,8 @@ import numpy as np
 
 from aocq.capture import FloatNode
 from aocq.lowering.builder import Builder
-from aocq.methods.quantizers import LevelQuantizer
+from aocq.methods.logarithmic_rows import LogarithmicQuantizer
+from aocq.methods.quantizers import DynamicQuantizer, LevelQuantizer
 from aocq.methods.scales import Scales, as_scale, compressed
 from simulator.errors import InputError
 from simulator.graph.graph import Role
@@ -106,9 +107,19 @@ class MixedLowering:
             return
         source = self.float_name(node)
         scales = self.builder.model.scales(node.name)
+        if isinstance(quantizer, LogarithmicQuantizer):
+            raise InputError(
+                f"{node.name}: its codes are logarithms, which products know only in networks "
+                "without float operators; quantize every operator, or this one with one scale"
+            )
         if isinstance(quantizer, LevelQuantizer):
             self._quantize_to_levels(node, quantizer, source)
             return
+        if isinstance(quantizer, DynamicQuantizer):
+            raise InputError(
+                f"{node.name}: its steps are found as the chip runs, which products know only in "
+                "networks without float operators; quantize every operator, or this one statically"
+            )
         if quantizer.table_scale:
             raise InputError(
                 f"{node.name}: its quantizer has a table's scale (table_scale), and its function "

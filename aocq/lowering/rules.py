@@ -14,6 +14,7 @@ from aocq.lowering.builder import Builder, along_channels
 from aocq.lowering.functions import unary
 from aocq.lowering.layers import linear, matmul
 from aocq.lowering.normalization import l2norm, layernorm
+from aocq.lowering.operand_codes import hadamard, requantize
 from aocq.lowering.softmax import mask, softmax
 from aocq.lowering.sums import add, mean
 from aocq.methods.scales import Scales, as_scale, compressed
@@ -197,5 +198,7 @@ RULES: Mapping[FloatOp, Callable[[Builder, FloatNode], None]] = MappingProxyType
         FloatOp.PAD: _pad,
         FloatOp.PATCHES: _patches,
         FloatOp.MASK: mask,
+        FloatOp.HADAMARD: hadamard,
+        FloatOp.REQUANTIZE: requantize,
     }
 )

@@ -14,11 +14,14 @@ import numpy as np
 from aocq.capture import FloatNode
 from aocq.lowering.builder import Builder
 from aocq.lowering.chip_tables import Codes, at_codes
-from aocq.methods.quantizers import LevelQuantizer
+from aocq.lowering.factors import fixed_point
+from aocq.methods.logarithmic_rows import LogarithmicQuantizer
+from aocq.methods.quantizers import LevelQuantizer, Quantizer
 from simulator.errors import InputError
 from simulator.graph.graph import Tensor
 from simulator.graph.ops import (
     Add,
+    DeferredSoftmax,
     Lookup,
     Op,
     Shiftmax,
@@ -33,7 +36,7 @@ from simulator.graph.ops import (
 from simulator.numerics import softmax_constants
 from simulator.numerics.float_type import FLOAT32
 from simulator.numerics.integer_type import IntType, Overflow
-from simulator.profile import SoftmaxSection
+from simulator.profile import DeferredLog2Softmax, SoftmaxSection
 
 INT16 = IntType(bits=16)
 # Algorithms whose lowest code is no small probability, and why.
@@ -103,6 +106,9 @@ def softmax(builder: Builder, node: FloatNode) -> None:
     scale = builder.scale(node.inputs[0], f"softmax {node.name}")
     scores = Scores(builder.tensor(node.inputs[0]), scale)
     quantizer = builder.quantizer(node)
+    if section.algorithm == "deferred_log2" or isinstance(quantizer, LogarithmicQuantizer):
+        _deferred(builder, node, scores, quantizer)
+        return
     codes = IntType(bits=section.output_bits, signed=False)
     probability_scale = 2.0**-section.output_bits
     rule = _RULES[section.algorithm]
@@ -126,6 +132,31 @@ def softmax(builder: Builder, node: FloatNode) -> None:
     levels = quantizer.integer_codes(np.arange(codes.high + 1.0) * probability_scale)
     constant = builder.constant(f"{node.name}.levels", levels, quantizer.type)
     builder.graph.append(Lookup(name=node.name, a=name, table=constant))
+
+
+def _deferred(builder: Builder, node: FloatNode, scores: Scores, quantizer: Quantizer) -> None:
+    """Logarithms of exponentials, which the product that reads them divides by their sum."""
+    profile, wanted = builder.profile, None
+    if isinstance(profile.softmax, DeferredLog2Softmax):
+        bits, per_octave = profile.softmax.output_bits, profile.softmax.levels_per_octave
+        wanted = LogarithmicQuantizer.of(bits, per_octave)
+    if not isinstance(quantizer, LogarithmicQuantizer) or quantizer != wanted:
+        raise InputError(
+            f"{node.name}: profile {profile.name} has softmax.algorithm = "
+            f'"{profile.softmax.algorithm}", and the model\'s probabilities are other codes; '
+            "quantize for this profile"
+        )
+    factor = softmax_constants.logarithm_factor(scores.scale, quantizer.levels_per_octave)
+    fixed = fixed_point([factor], profile.rescale_of("softmax"))
+    builder.graph.declare(node.name, node.shape, quantizer.type)  # rows have scales of their own
+    builder.graph.append(
+        DeferredSoftmax(
+            name=node.name,
+            a=scores.tensor.name,
+            multiplier=int(fixed.multipliers[0]),
+            shift=int(fixed.shifts[0]),
+        )
+    )
 
 
 def _exp_table(builder: Builder, name: str, scores: Scores, section: Any) -> Op:

@@ -10,7 +10,7 @@ import numpy as np
 from aocq.capture import FloatNode
 from aocq.lowering.builder import Builder, shift_type
 from aocq.lowering.factors import at_common_shift, fixed_point, on_chip, ratio
-from aocq.lowering.layers import layer
+from aocq.lowering.layers import layer, multiplier_room
 from simulator.graph.ops import Add, AddShifted, Mean, Requantization
 from simulator.numerics.common_scale import CommonScale, sum_constants
 from simulator.numerics.fixed_point import LARGEST_SHIFT, mean_multiplier_and_shift
@@ -59,7 +59,12 @@ def _fused_add(builder: Builder, node: FloatNode, branch: str) -> None:
             builder.model.graph.node(branch),
             node.name,
             builder.requantization(
-                node.name, "linear", sums, scales, min(largest_shift, LARGEST_SHIFT)
+                node.name,
+                "linear",
+                sums,
+                scales,
+                min(largest_shift, LARGEST_SHIFT),
+                multiplier_room(builder, builder.model.graph.node(branch)),
             ),
             residual=residual.name,
             residual_multiplier=builder.constant(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.residual_stream import arithmetic_source
+from aocq.methods.logarithmic_rows import LevelsPerOctave, LogarithmicQuantizer
 from aocq.methods.masks import lowest_code_wanted, scores_of
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BATCH = 8
+Plain = ActivationQuantizer | LogarithmicQuantizer
 
 
 def quantize(
@@ -82,16 +84,18 @@ def quantize(
 
 def quantizers(
     graph: FloatGraph, seen: Mapping[str, ObservedRange], recipe: Recipe, limits: ChipLimits
-) -> dict[str, ActivationQuantizer]:
+) -> dict[str, Plain]:
     """Return a quantizer for every arithmetic node from what :func:`observe` saw."""
     symmetric = multiplied_with_activations(graph)
     widths = tensor_widths(graph, recipe, limits)
-    activations = {}
+    activations: dict[str, Plain] = {}
     for node in graph.nodes:
         if node.op not in ARITHMETIC:
             continue
         if node.op is FloatOp.SOFTMAX:
-            activations[node.name] = probabilities_quantizer(widths[node.name])
+            activations[node.name] = probabilities_quantizer(
+                widths[node.name], limits.softmax_levels_per_octave
+            )
             continue
         zero_point = "symmetric" if node.name in symmetric else limits.zero_point
         observed = seen[node.name]
@@ -108,9 +112,7 @@ def quantizers(
     return activations
 
 
-def _share_scales_of_concatenations(
-    graph: FloatGraph, activations: dict[str, ActivationQuantizer]
-) -> None:
+def _share_scales_of_concatenations(graph: FloatGraph, activations: dict[str, Plain]) -> None:
     """Give tensors that only a concatenation reads its scale, so that they need no rescaling."""
     readers = Counter(name for node in graph.nodes for name in node.inputs)
     for node in graph.nodes:
@@ -120,8 +122,14 @@ def _share_scales_of_concatenations(
                     activations[name] = activations[node.name]
 
 
-def probabilities_quantizer(bits: int) -> ActivationQuantizer:
-    """Return the quantizer of softmax's result: unsigned, scale ``2^-bits``, zero point 0."""
+def probabilities_quantizer(bits: int, per_octave: LevelsPerOctave | None = None) -> Plain:
+    """Return the quantizer of softmax's result: unsigned, scale ``2^-bits``, zero point 0.
+
+    Of a chip whose softmax leaves the division to the product behind it, one of logarithms, with so
+    many levels to an octave.
+    """
+    if per_octave is not None:
+        return LogarithmicQuantizer.of(bits, per_octave)
     return ActivationQuantizer(
         type=IntType(bits=bits, signed=False), scale=2.0**-bits, zero_point=0
     )
@@ -155,7 +163,7 @@ def observe(
         ) -> Tensor:
             if node.op is FloatOp.MASK:
                 name, factor = scores_of(graph, node)
-                note(seen[name], lowest_code_wanted(x, factor, limits.probability_bits(recipe)))
+                note(seen[name], lowest_code_wanted(x, factor, limits.resolved_bits(recipe)))
             elif node.name in seen:
                 check_finite(node, x)
                 note(seen[node.name], x)
@@ -190,5 +198,9 @@ def multiplied_with_activations(graph: FloatGraph) -> set[str]:
     for node in graph.nodes:
         if node.op is FloatOp.MATMUL:
             for name in node.inputs:
-                names.add(arithmetic_source(graph, name).name)
+                source = arithmetic_source(graph, name)
+                names.add(source.name)
+                if source.op is FloatOp.REQUANTIZE:
+                    # So that what it reads can be its own codes already.
+                    names.add(arithmetic_source(graph, source.inputs[0]).name)
     return names

@@ -8,6 +8,8 @@ everything that is no product, stay in float64, in one pass over memory each
 (:mod:`aocq.methods.code_kernels`). Both differ by float64's rounding, and this takes less than
 half of the time.
 A function of one tensor of codes is looked up: it has no more values than there are codes.
+Where codes have a step of their own in each row, so have their sums; where blocks of a row have,
+codes are multiplied by their block's factor, a whole number, and summed in float64.
 """
 
 from __future__ import annotations
@@ -35,9 +37,15 @@ from aocq.methods.code_kernels import (
     real_of_sums,
     signed_bytes,
 )
+from aocq.methods.logarithmic_rows import LogarithmicQuantizer
 from aocq.methods.masks import quantizer_of
 from aocq.methods.quantized_model import QuantizedModel
-from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer, Quantizer
+from aocq.methods.quantizers import (
+    ActivationQuantizer,
+    DynamicQuantizer,
+    LevelQuantizer,
+    Quantizer,
+)
 from aocq.methods.scales import Scales, linear_scales, moved, product_scales, quantizer_scales
 from simulator.errors import InputError
 from simulator.gemm import Gemm, Product
@@ -51,13 +59,28 @@ NONE = np.empty(0)
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """Codes less their zero point, float32 [images, ...], and scales that broadcast, float64."""
+    """Codes less their zero point, float32 [images, ...], and scales that broadcast, float64.
+
+    ``factors`` [images, ..., groups] are those of groups of the last dimension whose steps are
+    dynamic, whole numbers in float64: scales are then of a group whose factor is 1.
+    """
 
     steps: Tensor
     scales: Tensor
+    factors: Tensor | None = None
+
+    def whole(self) -> Tensor:
+        """Return the codes times their groups' factors: whole numbers, float64."""
+        if self.factors is None:
+            return self.steps.double()
+        groups = self.factors.shape[-1]
+        grouped: Tensor = self.steps.double().unflatten(-1, (groups, -1))
+        return grouped.mul_(self.factors[..., None]).flatten(-2)
 
     def real(self) -> Tensor:
         """Return the real values, float64."""
+        if self.factors is not None:
+            return self.whole().mul_(self.scales)
         return _in_rows(real_of_sums, self.steps, self.scales, NONE, dtype=torch.float64)
 
 
@@ -194,7 +217,7 @@ class FakeQuantization:
         if node.name in self.tables:
             return self._looked_up(node, inputs[0])
         if node.name in self.sums:
-            return self._summed(node, [_steps(value) for value in inputs])
+            return self._summed(node, [_codes(value) for value in inputs])
         if node.op is FloatOp.ADD:
             a, b = inputs
             if isinstance(b, Codes):
@@ -208,25 +231,50 @@ class FakeQuantization:
         else:
             real = apply(node, [_real(value) for value in inputs], self.parameters, len(images))
         quantizer = self.quantizers.get(node.name)
+        if isinstance(quantizer, LogarithmicQuantizer):
+            return quantizer(real)
         return real if quantizer is None else self._codes(node, quantizer, real)
 
     def _codes(self, node: FloatNode, quantizer: Quantizer, real: Tensor) -> Codes:
+        if isinstance(quantizer, DynamicQuantizer):
+            steps, factors = quantizer.split(real)
+            return replace(self.forms[node.name].codes(steps.float()), factors=factors)
+        assert not isinstance(quantizer, LogarithmicQuantizer)
         rule = _uniform(quantizer)
         if rule is not None and real.dtype == torch.float64:
             return self.forms[node.name].codes(_in_rows(codes_of_real, real, *rule))
         return self.forms[node.name].codes(quantizer.steps(real).float())
 
-    def _summed(self, node: FloatNode, steps: list[Tensor]) -> Value:
+    def _summed(self, node: FloatNode, inputs: list[Codes]) -> Value:
         """Return the result of a layer or a product, whose sums are whole numbers."""
-        if node.name in self.layers:
-            sums = self.layers[node.name](steps[0])
+        if any(codes.factors is not None for codes in inputs):
+            sums = self._scaled(node, inputs)
         else:
-            sums = apply(node, steps, {}, len(steps[0]))
+            sums = self._plain(node, [codes.steps for codes in inputs])
         result = self.sums[node.name](sums)
         if self.sums[node.name].span is not None:
             return self.forms[node.name].codes(result)
         quantizer = self.quantizers.get(node.name)
         return result if quantizer is None else self._codes(node, quantizer, result)
+
+    def _plain(self, node: FloatNode, steps: list[Tensor]) -> Tensor:
+        """Return the sums of products of codes."""
+        if node.name in self.layers:
+            return self.layers[node.name](steps[0])
+        return apply(node, steps, {}, len(steps[0]))
+
+    def _scaled(self, node: FloatNode, inputs: list[Codes]) -> Tensor:
+        """Return sums, float64, each product times the factors of its codes' groups."""
+        if any(codes.factors is not None and codes.factors.shape[-1] > 1 for codes in inputs):
+            whole = [codes.whole() for codes in inputs]
+            if node.name in self.layers:
+                return functional.linear(whole[0], self.layers[node.name].weight.double())
+            return apply(node, whole, {}, len(whole[0]))
+        sums = self._plain(node, [codes.steps for codes in inputs]).double()
+        for side, codes in enumerate(inputs):  # one factor for each row of the operand
+            if codes.factors is not None:
+                sums *= codes.factors if side == 0 else codes.factors.transpose(-1, -2)
+        return sums
 
     def _looked_up(self, node: FloatNode, source: Value) -> Codes:
         """Return the codes of a function of codes that have one scale."""
@@ -259,6 +307,9 @@ class FakeQuantization:
         source = self.forms.get(node.inputs[0]) if node.inputs else None
         if quantizer is not None:
             self.quantizers[node.name] = quantizer
+        if isinstance(quantizer, LogarithmicQuantizer):
+            pass  # every row has a scale of its own: what reads them sums real values
+        elif quantizer is not None:
             self.forms[node.name] = _form(quantizer, node)
         elif source is not None and node.op is FloatOp.SCALE:
             scales = source.scales * float(node.attributes["factor"])
@@ -377,13 +428,22 @@ def _steps(value: Value) -> Tensor:
     return value.steps
 
 
+def _codes(value: Value) -> Codes:
+    assert isinstance(value, Codes)
+    return value
+
+
 def _real(value: Value) -> Tensor:
     return value.real() if isinstance(value, Codes) else value
 
 
-def _form(quantizer: Quantizer, node: FloatNode) -> _Form:
+def _form(
+    quantizer: ActivationQuantizer | LevelQuantizer | DynamicQuantizer, node: FloatNode
+) -> _Form:
     if isinstance(quantizer, LevelQuantizer):
         lowest, highest = quantizer.levels[0], quantizer.levels[-1]
+    elif isinstance(quantizer, DynamicQuantizer):
+        lowest, highest = quantizer.type.low, quantizer.type.high
     else:
         lowest, highest = quantizer.span
     return _Form(

@@ -19,6 +19,7 @@ from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.capture.float_graph import ARITHMETIC, readers_of
 from aocq.capture.residual_stream import readers_through_layout, residual_stream
 from aocq.methods import base_ptq
+from aocq.methods.integer_operators import refuse_levels
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import (
     ActivationQuantizer,
@@ -135,6 +136,7 @@ def _quantizers(
         if node.op is FloatOp.SOFTMAX:
             powers = log_int_softmax(bits)
             if recipe.float_ops == "integer":
+                refuse_levels(node.name, limits)
                 powers = powers.of_probability_codes(bits)
             found[node.name] = powers
         elif node.name in symmetric or limits.zero_point == "symmetric":

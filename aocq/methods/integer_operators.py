@@ -14,6 +14,23 @@ from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer, Quantiz
 from aocq.methods.scale_form import activation_form
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
+from simulator.errors import InputError
+
+
+def refuse_levels(name: str, limits: ChipLimits) -> None:
+    """Refuse a method's own levels of probabilities where a chip's codes are logarithms.
+
+    Raises
+    ------
+    InputError
+        If they are.
+    """
+    if limits.softmax_levels_per_octave is not None:
+        raise InputError(
+            f"{name}: the method has levels of its own for probabilities, and the profile's "
+            'softmax.algorithm = "deferred_log2" has others; choose --method aocq or base_ptq, '
+            "--float-ops declared, or a profile with another softmax.algorithm"
+        )
 
 
 def completed(
@@ -34,9 +51,11 @@ def completed(
     for name, quantizer in own.items():
         is_softmax = graph.node(name).op is FloatOp.SOFTMAX
         if isinstance(quantizer, LevelQuantizer):
+            if is_softmax:
+                refuse_levels(name, limits)
             bits = limits.probability_bits(recipe)
             quantizers[name] = quantizer.of_probability_codes(bits) if is_softmax else quantizer
-        elif not is_softmax:
+        elif isinstance(quantizer, ActivationQuantizer) and not is_softmax:
             # Rounded again: a ratio times the smallest scale may miss the largest by a bit.
             largest = quantizer.scale * max(quantizer.alpha or (1.0,))
             largest = activation_form(limits).nearest(largest)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aocq.capture import FloatGraph, FloatNode, FloatOp, run
+from aocq.capture import FloatGraph, FloatNode, run
 from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.residual_stream import arithmetic_source
+from aocq.capture.tracing import sent
 
 # From the end: channels, and the heads of attention in [heads, tokens, channels].
 CHANNELS, HEADS = -1, -3
@@ -90,14 +91,8 @@ def row_blocks(graph: FloatGraph, layer: FloatNode) -> tuple[tuple[int, ...], ..
 
 def _send(graph: FloatGraph, source: FloatNode, name: str, axis: int) -> Tensor:
     """Send each element's index along ``axis`` of ``source`` to ``name``, in its shape."""
-    length = source.shape[axis]
-    numbers = torch.arange(length, dtype=torch.float64).reshape(-1, *(1,) * (-1 - axis))
-
-    def undo_scale(node: FloatNode, x: Tensor) -> Tensor:
-        return torch.round(x / node.attributes["factor"]) if node.op is FloatOp.SCALE else x
-
-    fed = {source.name: numbers.expand(1, *source.shape)}
-    return run(graph, fed, [name], transform=undo_scale)[name][0]
+    numbers = torch.arange(source.shape[axis]).reshape(-1, *(1,) * (-1 - axis))
+    return sent(graph, source, name, numbers)
 
 
 def _factor(graph: FloatGraph, source: FloatNode, name: str) -> float:

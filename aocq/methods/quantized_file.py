@@ -23,6 +23,7 @@ from pydantic import (
 from aocq.capture import FloatNode, FloatOp
 from aocq.capture.attributes import MOST_DIMENSIONS
 from aocq.methods.quantizer_entries import (
+    DYNAMIC,
     LEVELS,
     UNIFORM,
     Entry,
@@ -38,7 +39,7 @@ from simulator.graph.names import LONGEST_NAME, is_name, printable
 
 FORMAT = 3
 MOST_IMAGES = 1 << 40
-_TAGS = frozenset({UNIFORM, LEVELS})
+_TAGS = frozenset({UNIFORM, LEVELS, DYNAMIC})
 
 
 def _plain_name(text: str) -> str:

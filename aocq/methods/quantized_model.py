@@ -15,8 +15,7 @@ from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.residual_stream import fusable_layers
 from aocq.methods.masks import quantizer_of
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
-from aocq.methods.scale_form import ScaleForm
-from aocq.methods.scales import Scales, linear_scales, moved, quantizer_scales
+from aocq.methods.scales import Scales, linear_scales, scales_of
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
 from simulator.errors import InputError
@@ -89,20 +88,8 @@ class QuantizedModel:
         }
 
     def scales(self, name: str) -> Scales:
-        """Return the scales of a node's codes, as :mod:`aocq.methods.scales` holds them.
-
-        Layout nodes have the scales of what they move, scale nodes a multiple of their input's.
-        """
-        node = self.graph.node(name)
-        if name in self.activations:
-            return quantizer_scales(self.activations[name], node.shape)
-        source = self.graph.node(node.inputs[0])
-        scales = self.scales(source.name)
-        if node.op is FloatOp.SCALE:
-            # Where files hold scales in float32, they hold this one so, too.
-            form = ScaleForm(float32=self.limits.float32_scales)
-            return form.nearest(scales * float(node.attributes["factor"]))
-        return moved(scales, source.shape, node)
+        """Return the scales of a node's codes, as :mod:`aocq.methods.scales` holds them."""
+        return scales_of(self.graph, self.activations, self.limits, name)
 
     def bias_scale(self, node: FloatNode) -> NDArray[np.float64]:
         """Return the scale of a linear node's accumulator, [N] or [1].

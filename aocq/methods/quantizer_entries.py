@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -17,9 +17,17 @@ from pydantic import (
     model_validator,
 )
 
-from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer, Quantizer
+from aocq.methods.logarithmic_rows import LogarithmicQuantizer
+from aocq.methods.quantizers import (
+    ActivationQuantizer,
+    DynamicQuantizer,
+    LevelQuantizer,
+    Quantizer,
+)
 from simulator.numerics.integer_type import IntType
+from simulator.numerics.softmax_constants import LEVEL_BITS
 
+LARGEST_GROUP = 1 << 28  # elements of a tensor
 WIDEST = 16  # bits of a code, and of a level: operands of a product have no more
 # Of scales, and of ratios of scales: all that float32 values can ask for in 16 bits; products of a
 # few of them are still numbers that float64 holds.
@@ -106,18 +114,80 @@ class LevelEntry(Entry):
         )
 
 
-UNIFORM, LEVELS = "uniform quantizer", "levels"
+class DynamicEntry(Entry):
+    """A :class:`DynamicQuantizer`."""
+
+    base: UniformEntry
+    bits: Annotated[int, Field(ge=2, le=8)]
+    group: Annotated[int, Field(ge=1, le=LARGEST_GROUP)]
+    form: Literal["multiplier", "power_of_two"]
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        base = self.base.quantizer()
+        if base.zero_point or base.alpha or base.table_scale or base.axis != -1:
+            raise ValueError("base: has one scale, and neither zero_point nor alpha nor axis")
+        if not base.type.signed or base.type.bits < self.bits:
+            raise ValueError(f"base: wanted signed codes of {self.bits} bits or more")
+        return self
+
+    def quantizer(self) -> DynamicQuantizer:
+        """Return the quantizer of the entry."""
+        return DynamicQuantizer(
+            base=self.base.quantizer(), bits=self.bits, group=self.group, form=self.form
+        )
+
+
+class LogarithmicEntry(Entry):
+    """A :class:`LogarithmicQuantizer`."""
+
+    levels: Annotated[list[Level], Field(min_length=8, max_length=256)]
+    levels_per_octave: Literal[1, 2]
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        levels = self.levels
+        if len(levels) & (len(levels) - 1):
+            raise ValueError(f"{len(levels)} levels: wanted a power of two, one for each code")
+        if not 0 < levels[0] < 1 << LEVEL_BITS or levels[-1] < 0:
+            raise ValueError(f"levels: wanted 1 to {(1 << LEVEL_BITS) - 1} first, none below 0")
+        if any(a < b for a, b in pairwise(levels)):
+            raise ValueError("levels: must not ascend")
+        return self
+
+    def quantizer(self) -> LogarithmicQuantizer:
+        """Return the quantizer of the entry."""
+        return LogarithmicQuantizer(
+            levels=tuple(self.levels), levels_per_octave=self.levels_per_octave
+        )
+
+
+UNIFORM, LEVELS, LOGARITHMIC = "uniform quantizer", "levels", "logarithms"
+DYNAMIC = "dynamic quantizer"
+
+
+def _kind(entry: Any) -> str:
+    """Return which kind an entry is, by a key that the others do not have."""
+    keys = entry if isinstance(entry, dict) else getattr(type(entry), "model_fields", ())
+    if "levels_per_octave" in keys:
+        return LOGARITHMIC
+    if "base" in keys:
+        return DYNAMIC
+    return LEVELS if "levels" in keys else UNIFORM
+
+
 QuantizerEntry = Annotated[
-    Annotated[UniformEntry, Tag(UNIFORM)] | Annotated[LevelEntry, Tag(LEVELS)],
-    Discriminator(lambda entry: LEVELS if _has_levels(entry) else UNIFORM),
+    Annotated[UniformEntry, Tag(UNIFORM)]
+    | Annotated[LevelEntry, Tag(LEVELS)]
+    | Annotated[LogarithmicEntry, Tag(LOGARITHMIC)]
+    | Annotated[DynamicEntry, Tag(DYNAMIC)],
+    Discriminator(_kind),
 ]
 
 
-def _has_levels(entry: Any) -> bool:
-    return isinstance(entry, LevelEntry) or (isinstance(entry, dict) and "levels" in entry)
-
-
-_ENTRY: TypeAdapter[UniformEntry | LevelEntry] = TypeAdapter(QuantizerEntry)
+_ENTRY: TypeAdapter[UniformEntry | LevelEntry | LogarithmicEntry | DynamicEntry] = TypeAdapter(
+    QuantizerEntry
+)
 
 
 def quantizer_to_plain(quantizer: Quantizer) -> dict[str, Any]:
@@ -128,6 +198,18 @@ def quantizer_to_plain(quantizer: Quantizer) -> dict[str, Any]:
             "thresholds": list(quantizer.thresholds),
             "scale": quantizer.scale,
             "bits": quantizer.bits,
+        }
+    if isinstance(quantizer, LogarithmicQuantizer):
+        return {
+            "levels": list(quantizer.levels),
+            "levels_per_octave": quantizer.levels_per_octave,
+        }
+    if isinstance(quantizer, DynamicQuantizer):
+        return {
+            "base": quantizer_to_plain(quantizer.base),
+            "bits": quantizer.bits,
+            "group": quantizer.group,
+            "form": quantizer.form,
         }
     return {
         "type": str(quantizer.type),

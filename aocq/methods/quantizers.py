@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aocq.methods.logarithmic_rows import LogarithmicQuantizer
 from simulator.numerics.integer_type import IntType
 
 if TYPE_CHECKING:
@@ -184,7 +185,97 @@ class LevelQuantizer:
         return self.real(self.codes(x))
 
 
-Quantizer = ActivationQuantizer | LevelQuantizer
+StepForm = Literal["multiplier", "power_of_two"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DynamicQuantizer:
+    """A quantizer whose step is found as the chip runs, one for each group of neighbours.
+
+    The tensor gets wide codes b of ``base``; in each ``group`` of the last dimension their
+    largest magnitude m, at least 1, decides about the step, in steps of ``base``::
+
+        multiplier:    m / q with q = 2^(bits-1) - 1; r = floor(q 2^S / m)
+                       code = floor(b r / 2^S + 1/2)
+        power_of_two:  2^e with e = max(0, bit_length(m) - (bits - 1))
+                       code = floor(b / 2^e + 1/2)
+
+    and the code is fitted to ``bits``. A group of a whole row of a product's operand is a step per
+    token (ZeroQuant, arXiv 2206.01861), groups with powers of two are blocks with a shared
+    exponent (OCP Microscaling Formats v1.0).
+
+    Attributes
+    ----------
+    base
+        of the wide codes: one scale and the zero point 0
+    bits
+        of the narrow codes, which are signed
+    group
+        elements of the last dimension that share a step; divides it
+    """
+
+    base: ActivationQuantizer
+    bits: int
+    group: int
+    form: StepForm
+
+    @property
+    def type(self) -> IntType:
+        """Of the narrow codes."""
+        return IntType(bits=self.bits)
+
+    @property
+    def zero_point(self) -> int:
+        """0: the largest magnitude decides, on either side."""
+        return 0
+
+    @property
+    def reciprocal_bits(self) -> int:
+        """S, fraction bits of the reciprocal: the code's error is at most 2^-8 before rounding."""
+        return self.base.type.bits + 8
+
+    @property
+    def scale(self) -> float:
+        """The real value of code 1 in a group whose factor (see :meth:`split`) is 1."""
+        return self.base.scale / (self.type.high if self.form == "multiplier" else 1)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return codes [..., K] and the factor of each group [..., K / group], float64.
+
+        Both are whole numbers: ``x`` is about ``scale * factor * code``. Factors are m, or 2^e.
+        """
+        import torch
+
+        wide = self.base.steps(x).double().unflatten(-1, (-1, self.group))
+        largest = wide.abs().amax(-1, keepdim=True).clamp_(min=1)
+        if self.form == "multiplier":
+            one = 2.0**self.reciprocal_bits
+            reciprocal = torch.floor(self.type.high * one / largest)
+            codes, factors = wide.mul_(reciprocal).div_(one), largest
+        else:
+            exponents = (torch.frexp(largest).exponent - (self.bits - 1)).clamp_(min=0)
+            factors = torch.ldexp(torch.ones_like(largest), exponents)
+            codes = wide.div_(factors)
+        codes = codes.add_(0.5).floor_().clamp_(self.type.low, self.type.high)
+        return codes.flatten(-2), factors.squeeze(-1)
+
+    def codes(self, x: Tensor) -> Tensor:
+        """Return the narrow codes of ``x`` as whole numbers in its own float type."""
+        return self.split(x)[0].to(x.dtype)
+
+    def steps(self, x: Tensor) -> Tensor:
+        """Return the narrow codes, whose zero point is 0: as :meth:`codes`."""
+        return self.codes(x)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Quantize and dequantize ``x`` (fake quantization)."""
+        codes, factors = self.split(x)
+        real: Tensor = codes.unflatten(-1, (-1, self.group)) * (factors * self.scale)[..., None]
+        return real.flatten(-2).to(x.dtype)
+
+
+StaticQuantizer = ActivationQuantizer | LevelQuantizer | LogarithmicQuantizer
+Quantizer = StaticQuantizer | DynamicQuantizer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

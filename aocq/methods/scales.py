@@ -8,13 +8,16 @@ varies, so that they broadcast with the tensor.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aocq.capture import FloatNode, FloatOp
+from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import patch_positions, sliced
-from aocq.methods.quantizers import LevelQuantizer, QuantizedWeight, Quantizer
+from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
+from aocq.methods.scale_form import ScaleForm
+from aocq.recipes.limits import ChipLimits
 from simulator.errors import InputError
 
 Scales = NDArray[np.float64]
@@ -22,11 +25,34 @@ Shape = tuple[int, ...]
 
 
 def quantizer_scales(quantizer: Quantizer, shape: Shape) -> Scales:
-    """Return the scales of a tensor of ``shape`` that ``quantizer`` made codes of."""
-    if isinstance(quantizer, LevelQuantizer):
+    """Return the scales of a tensor of ``shape`` that ``quantizer`` made codes of.
+
+    Of codes with dynamic steps, those of a group whose factor is 1: sums of products of such codes,
+    each times its group's factor, have the scales that follow from it.
+    """
+    if not isinstance(quantizer, ActivationQuantizer):
         return np.full((1,) * len(shape), quantizer.scale)
     scales = quantizer.scale_array()
     return scales.reshape((1,) * (len(shape) - scales.ndim) + scales.shape)
+
+
+def scales_of(
+    graph: FloatGraph, quantizers: Mapping[str, Quantizer], limits: ChipLimits, name: str
+) -> Scales:
+    """Return the scales of a node's codes.
+
+    Layout nodes have the scales of what they move, scale nodes a multiple of their input's.
+    """
+    node = graph.node(name)
+    if name in quantizers:
+        return quantizer_scales(quantizers[name], node.shape)
+    source = graph.node(node.inputs[0])
+    scales = scales_of(graph, quantizers, limits, source.name)
+    if node.op is FloatOp.SCALE:
+        # Where files hold scales in float32, they hold this one so, too.
+        form = ScaleForm(float32=limits.float32_scales)
+        return form.nearest(scales * float(node.attributes["factor"]))
+    return moved(scales, source.shape, node)
 
 
 def compressed(scales: Scales) -> Scales:

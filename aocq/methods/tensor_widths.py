@@ -11,7 +11,7 @@ first layer's weights, the classifier's input and weights (``recipe.end_bits``).
 from __future__ import annotations
 
 from aocq.capture.float_graph import ARITHMETIC, FloatGraph, FloatNode, FloatOp
-from aocq.capture.residual_stream import arithmetic_source, residual_stream
+from aocq.capture.residual_stream import arithmetic_source, logits, residual_stream
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
 from aocq.recipes.widths import LEAST_END_BITS
@@ -72,18 +72,6 @@ def classifiers(graph: FloatGraph) -> list[FloatNode]:
     """Return the linear layers whose sums are the logits."""
     last = logits(graph)
     return [node for node in graph.nodes if node.op is FloatOp.LINEAR and node.name in last]
-
-
-def logits(graph: FloatGraph) -> frozenset[str]:
-    """Return the network's result, and the nodes that it is moved, scaled or added up from."""
-    names, opened = set(), [graph.output.name]
-    while opened:
-        node = graph.node(opened.pop())
-        if node.op in ARITHMETIC:
-            names.add(node.name)
-        if node.op is FloatOp.ADD or node.op not in ARITHMETIC:
-            opened += node.inputs
-    return frozenset(names)
 
 
 def _reads_the_image(graph: FloatGraph, layer: FloatNode) -> bool:

@@ -7,14 +7,21 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from aocq.capture import FloatNode, FloatOp
-from aocq.capture.float_graph import ARITHMETIC
+from aocq.capture import FloatGraph, FloatNode, FloatOp
+from aocq.capture.float_graph import ARITHMETIC, readers_of
 from aocq.capture.verify import parameters_of
 from aocq.capture.verify import verify as verify_graph
+from aocq.methods.dynamic_steps import problems_of
 from aocq.methods.layernorm_parts import PARTS, part_name
+from aocq.methods.logarithmic_rows import LogarithmicQuantizer
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizer_entries import LARGEST, SMALLEST
-from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
+from aocq.methods.quantizers import (
+    ActivationQuantizer,
+    DynamicQuantizer,
+    QuantizedWeight,
+    Quantizer,
+)
 from aocq.methods.scale_form import activation_form, weight_form
 from aocq.methods.tensor_widths import tensor_widths, weight_widths
 from simulator.errors import InputError
@@ -57,6 +64,8 @@ def _unfit(quantizer: Quantizer, node: FloatNode) -> Iterator[str]:
     plain = isinstance(quantizer, ActivationQuantizer) and not quantizer.alpha
     if node.op is FloatOp.INPUT and not plain:
         yield "the image has one scale for all its values, not channel factors or levels"
+    if isinstance(quantizer, LogarithmicQuantizer) and node.op is not FloatOp.SOFTMAX:
+        yield "logarithms are codes of a softmax's rows"
     if not isinstance(quantizer, ActivationQuantizer):
         return
     if -quantizer.axis > len(node.shape):
@@ -68,6 +77,48 @@ def _unfit(quantizer: Quantizer, node: FloatNode) -> Iterator[str]:
         )
     if quantizer.table_scale and (plain or node.op is not FloatOp.UNARY):
         yield "table_scale: only the channel factors of a function's result have it"
+
+
+def _dynamic_steps_are_of_operands(model: QuantizedModel) -> Iterator[str]:
+    nodes = {node.name: node for node in model.graph.nodes}
+    for name, quantizer in model.activations.items():
+        if isinstance(quantizer, DynamicQuantizer):
+            for problem in problems_of(model.graph, nodes[name], quantizer, model.limits):
+                yield f"activations.{name}: {problem}"
+
+
+def _probabilities_are_the_chips(model: QuantizedModel) -> Iterator[str]:
+    """Whether logarithms are those of the limits, and only products' left operands."""
+    readers = readers_of(model.graph)
+    wanted = model.limits.softmax_levels_per_octave
+    for name, quantizer in model.activations.items():
+        if not isinstance(quantizer, LogarithmicQuantizer):
+            continue
+        if quantizer.levels_per_octave != wanted:
+            yield (
+                f"activations.{name}: has {quantizer.levels_per_octave} levels per octave, "
+                f"limits.softmax_levels_per_octave is {wanted}"
+            )
+        if any(not _divides(model.graph, reader, name) for reader in readers.get(name, ())):
+            yield (
+                f"activations.{name}: are logarithms of whole rows, which only the left operand of "
+                "a product stands for"
+            )
+
+
+def _divides(graph: FloatGraph, reader: FloatNode, name: str) -> bool:
+    """Whether a product reads rows whole: as they are, or moved as they are."""
+    if reader.op is FloatOp.MATMUL:
+        return reader.inputs[0] == name != reader.inputs[1]
+    before = graph.node(name).shape
+    if reader.op is FloatOp.TRANSPOSE:
+        whole = reader.attributes["permutation"][-1] == len(before) - 1
+    elif reader.op in {FloatOp.SLICE, FloatOp.ROLL}:
+        whole = reader.attributes["axis"] != len(before) - 1
+    else:
+        whole = reader.op is FloatOp.RESHAPE and reader.shape[-1] == before[-1]
+    readers = readers_of(graph).get(reader.name, ())
+    return whole and all(_divides(graph, each, reader.name) for each in readers)
 
 
 def _parts_are_of_layernorms(model: QuantizedModel) -> Iterator[str]:
@@ -172,7 +223,8 @@ def _scales_have_the_form_asked_for(model: QuantizedModel) -> Iterator[str]:
         if not np.array_equal(weights.nearest(weight.scale), weight.scale):
             yield f"weights.{name}: has scales of another form than limits.weight_scale"
     for name, quantizer in model.activations.items():
-        if activations.nearest(quantizer.scale) != quantizer.scale:
+        held = quantizer.base if isinstance(quantizer, DynamicQuantizer) else quantizer
+        if activations.nearest(held.scale) != held.scale:
             yield f"activations.{name}: has a scale of another form than limits.activation_scale"
         if quantizer.zero_point and model.limits.zero_point == "symmetric":
             yield f"activations.{name}: has a zero point, limits.zero_point is symmetric"
@@ -194,6 +246,8 @@ def _meta_is_of_the_network(model: QuantizedModel) -> Iterator[str]:
 
 _RULES: tuple[Callable[[QuantizedModel], Iterator[str]], ...] = (
     _quantizers_fit_their_tensors,
+    _dynamic_steps_are_of_operands,
+    _probabilities_are_the_chips,
     _parts_are_of_layernorms,
     _weights_are_of_layers,
     _every_parameter_is_read,

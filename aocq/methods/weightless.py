@@ -183,7 +183,7 @@ def _reach_down(
 ) -> None:
     """Widen the range of masked scores to what switches them off, see :mod:`aocq.methods.masks`."""
     name, factor = scores_of(graph, mask)
-    bits = limits.probability_bits(recipe)
+    bits = limits.resolved_bits(recipe)
     for end in (largest.low, largest.high):
         wanted = lowest_wanted(end, mask.shape[-1], factor, bits)
         seen[name].low = min(seen[name].low, wanted)

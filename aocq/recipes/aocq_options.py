@@ -12,10 +12,14 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Interval
 
 from aocq.recipes.fields import STRICT, Option, check_fields
+from simulator.numerics.hadamard import LARGEST_ORDER
 
 Alpha = Literal["none", "pot3", "pot5", "pot7", "free"]
 Rounding = Literal["nearest", "gptq", "adaround", "reconstruct"]
 Loss = Literal["mse", "token_norm"]
+RotateStream = Literal["never", "unbalanced", "always"]
+RowSteps = Literal["none", "scores", "projection", "attention", "all"]
+Hadamard = Literal["none", "fc2", "all"]
 PresetName = Literal["fast", "default", "paper"]
 
 
@@ -61,6 +65,27 @@ class AocqOptions:
         codes), or ``gamma`` of the LayerNorm that reads the block's result
     class_token_weight
         how many times an ordinary token the class token counts
+    rotate_stream
+        whether the residual stream is rotated, which the layers around it take in: ``unbalanced``,
+        on chips that have no factors for its channels
+    rotate_heads
+        whether attention's queries, keys and values are rotated within each head, which the layers
+        around them take in
+    hadamard
+        which inputs of linear layers are rotated as the network runs: that of ``fc2`` (results of
+        functions), or ``all`` (of LayerNorms and of attention's products, too). With
+        ``balance_inputs`` their channels are balanced before
+    hadamard_block
+        largest order of these rotations, in channels; 0: as many as there are, or the chip's
+        largest
+    row_steps
+        which operands of products have a step for each row, found as the chip runs: queries and
+        keys (``scores``), the input of attention's projection (``projection``), both
+        (``attention``), or also what LayerNorm and functions hand to layers (``all``). They are
+        the results of rotations and requantizations in front of products
+    block_steps
+        whether what a function hands to a layer (fc2's input) has a power of two for each block of
+        the sum, found as the chip runs
 
     Raises
     ------
@@ -128,6 +153,38 @@ class AocqOptions:
             bounds=Interval(ge=0.01, le=1000),
         ),
     ] = 8.0
+    rotate_stream: Annotated[
+        RotateStream,
+        Option(
+            "rotate the residual stream, folded into weights: never, always, or where the chip has "
+            "no factors for its channels"
+        ),
+    ] = "unbalanced"
+    rotate_heads: Annotated[
+        bool, Option("rotate queries, keys and values within heads, folded into weights")
+    ] = False
+    hadamard: Annotated[
+        Hadamard,
+        Option(
+            "inputs of linear layers that are rotated as the network runs: none, what functions "
+            "hand to fc2, or all"
+        ),
+    ] = "none"
+    hadamard_block: Annotated[
+        int,
+        Interval(ge=0, le=LARGEST_ORDER),
+        Option("largest order of these rotations; 0: all channels"),
+    ] = 0
+    row_steps: Annotated[
+        RowSteps,
+        Option(
+            "operands with a step for each row, found as the chip runs: queries and keys, the "
+            "projection's input, both, or the inputs of the other layers too"
+        ),
+    ] = "none"
+    block_steps: Annotated[
+        bool, Option("a power of two for each block of fc2's input, found as the chip runs")
+    ] = False
 
     def __post_init__(self) -> None:
         """Refuse what no field can be."""

@@ -11,10 +11,13 @@ from annotated_types import Interval
 
 from aocq.recipes.fields import STRICT, check_fields
 from aocq.recipes.recipe import Recipe
-from simulator.profile import GraphLayerNorm, NpuProfile
+from simulator.numerics.hadamard import LARGEST_ORDER
+from simulator.numerics.softmax_constants import LEVEL_BITS
+from simulator.profile import DeferredLog2Softmax, GraphLayerNorm, NpuProfile
 
 Granularity = Literal["per_tensor", "per_channel"]
 Scales = Literal["any", "power_of_two"]
+RowScale = Literal["none", "power_of_two", "multiplier"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,9 @@ class ChipLimits:
         width of the residual stream
     softmax_bits
         width of probabilities; None: that of the other activations
+    softmax_levels_per_octave
+        of probabilities whose codes are logarithms, where the division by the row's sum comes after
+        the product that reads them; None: codes are multiples of 2^-bits
     weight_granularity, activation_granularity
         whether the rows of a weight, and the channels and heads of an activation, may have scales
         of their own
@@ -51,6 +57,13 @@ class ChipLimits:
     layernorm_part_bits
         width of the tensors inside LayerNorm on a chip that computes it as a graph of operators:
         their ranges are observed too; None: it has an operator of its own
+    hadamard_order
+        largest order of a rotation by a Hadamard matrix as the chip runs; 0: it has none
+    row_scale
+        of operands of products, whether each row's step is found as the chip runs, and its form
+    block
+        terms of a product's sum that share a step, a power of two found as the chip runs: their
+        sum is shifted; 0: it has none
 
     Raises
     ------
@@ -63,6 +76,7 @@ class ChipLimits:
     vector_bits: Annotated[int | None, Interval(ge=3, le=16)] = None
     residual_bits: Annotated[int, Interval(ge=3, le=16)] = 8
     softmax_bits: Annotated[int | None, Interval(ge=3, le=16)] = None
+    softmax_levels_per_octave: Literal[1, 2] | None = None
     weight_granularity: Granularity = "per_channel"
     weight_scale: Scales = "any"
     activation_granularity: Granularity = "per_channel"
@@ -74,6 +88,9 @@ class ChipLimits:
     channel_factor_bits: Annotated[int, Interval(ge=2, le=16)] = 8
     fused_add: bool = False
     layernorm_part_bits: Literal[8, 16] | None = None
+    hadamard_order: Annotated[int, Interval(ge=0, le=LARGEST_ORDER)] = 0
+    row_scale: RowScale = "none"
+    block: Annotated[int, Interval(ge=0, le=1 << 16)] = 0
 
     def __post_init__(self) -> None:
         """Refuse what no field can be."""
@@ -91,6 +108,11 @@ class ChipLimits:
         """Return the width of softmax's results."""
         return recipe.activation_bits if self.softmax_bits is None else self.softmax_bits
 
+    def resolved_bits(self, recipe: Recipe) -> int:
+        """Return how many bits tell a probability from none: a code's, or a level's."""
+        logarithmic = self.softmax_levels_per_octave is not None
+        return LEVEL_BITS if logarithmic else self.probability_bits(recipe)
+
 
 ANY_CHIP = ChipLimits()
 
@@ -105,11 +127,15 @@ def limits_of(profile: NpuProfile, recipe: Recipe) -> ChipLimits:
     operand_bits, vector_bits = profile.activation.operand_width, profile.activation.bits
     if recipe.activation_bits in {softmax_bits, *range(operand_bits)}:
         softmax_bits = None
+    per_octave = None
+    if isinstance(profile.softmax, DeferredLog2Softmax):
+        softmax_bits, per_octave = profile.softmax.output_bits, profile.softmax.levels_per_octave
     norm = profile.layernorm
     return ChipLimits(
         vector_bits=vector_bits if vector_bits != operand_bits else None,
         residual_bits=profile.activation.residual_bits,
         softmax_bits=softmax_bits,
+        softmax_levels_per_octave=per_octave,
         weight_granularity=profile.weight.granularity,
         weight_scale=profile.weight.scale,
         activation_granularity=profile.activation.granularity,
@@ -121,6 +147,9 @@ def limits_of(profile: NpuProfile, recipe: Recipe) -> ChipLimits:
         channel_factor_bits=norm.channel_factor_bits,
         fused_add=profile.residual.fused_add,
         layernorm_part_bits=norm.part_bits if isinstance(norm, GraphLayerNorm) else None,
+        hadamard_order=profile.hadamard.largest_order if profile.hadamard else 0,
+        row_scale=(profile.dynamic and profile.dynamic.row_scale) or "none",
+        block=profile.dynamic.block if profile.dynamic else 0,
     )
 
 
@@ -174,6 +203,14 @@ _RULES = (
         "activation.residual_bits = {chip.residual_bits}, the model has {model.residual_bits}",
     ),
     _Rule(
+        lambda model, chip: (
+            model.softmax_levels_per_octave in {None, chip.softmax_levels_per_octave}
+        ),
+        "softmax.levels_per_octave: the model's probabilities are logarithms with "
+        "{model.softmax_levels_per_octave} levels per octave, the profile's softmax has "
+        "{chip.softmax_levels_per_octave}",
+    ),
+    _Rule(
         _factors_fit,
         'layernorm.channel_factor = "{chip.channel_factor}" of {chip.channel_factor_bits} bits, '
         'the model has "{model.channel_factor}" of {model.channel_factor_bits}',
@@ -208,6 +245,23 @@ _RULES = (
     _Rule(
         lambda model, chip: chip.zero_point in {"asymmetric", model.zero_point},
         'activation.zero_point = "symmetric", the model has zero points',
+    ),
+    _Rule(
+        lambda model, chip: model.hadamard_order <= chip.hadamard_order,
+        "hadamard.largest_order = {chip.hadamard_order}, the model has rotations of order "
+        "{model.hadamard_order}",
+    ),
+    _Rule(
+        # A multiplier can be 2^k.
+        lambda model, chip: (
+            model.row_scale in {"none", chip.row_scale} or chip.row_scale == "multiplier"
+        ),
+        'dynamic.row_scale = "{chip.row_scale}", the model has steps by row in the form '
+        '"{model.row_scale}"',
+    ),
+    _Rule(
+        lambda model, chip: model.block in {0, chip.block},
+        "dynamic.block = {chip.block}, the model has steps for blocks of {model.block} terms",
     ),
 )
 

@@ -90,12 +90,29 @@ class ModelRecord(Record):
     preprocessing: dict[str, Any] = Field(default_factory=dict)
 
 
+class WidthsRecord(Record):
+    """Bits of activations by what reads them: what "A4" means in a run.
+
+    operands : of activations that matrix products read
+    vector : of what the vector unit reads, such as scores and GELU's input
+    stream : of the residual stream
+    ends : of both operands of the first layer and of the classifier; None: as everywhere
+    """
+
+    operands: Bits
+    probabilities: Bits
+    vector: Bits
+    stream: Bits
+    ends: Bits | None
+
+
 class MethodRecord(Record):
-    """The quantization method and what it was asked for."""
+    """The quantization method and what it was asked for; ``widths``: None in older records."""
 
     name: Name
     weight_bits: Bits
     activation_bits: Bits
+    widths: WidthsRecord | None = None
     recipe: dict[str, Any]
     calibration_images: Count
     seconds: Amount

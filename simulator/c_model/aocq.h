@@ -4,6 +4,7 @@
 #define AOCQ_H
 
 #include "aocq_accumulator.h"
+#include "aocq_deferred_softmax.h"
 #include "aocq_elementwise.h"
 #include "aocq_functions.h"
 #include "aocq_groups.h"

@@ -58,13 +58,32 @@ static inline void aocq_start(const aocq_accumulator *acc, aocq_registers *held,
         held->sum[acc->levels - 1] = aocq_added(acc, acc->levels - 1, 0, bias);
 }
 
-/* Take in one product; groups that it completes are handed outward. */
-static inline void aocq_accumulate(const aocq_accumulator *acc, aocq_registers *held,
-                                   int64_t product)
+/* A number, of any sign, times 2^places. */
+static inline int64_t aocq_scaled_up(int64_t number, int places)
+{
+    return aocq_wrap((uint64_t)number << places, 64, 1);
+}
+
+/* The level whose addends are shifted by the exponents of blocks of `block` products: the first
+ * whose groups are larger. */
+static inline int aocq_shifted_level(const aocq_accumulator *acc, int64_t block)
+{
+    int level = 0;
+    while (level < acc->levels - 1 && acc->level[level].group <= block)
+        level++;
+    return level;
+}
+
+/* Take in one product; groups that it completes are handed outward. What enters level `shifted`
+ * is shifted to the left. */
+static inline void aocq_accumulate_shifted(const aocq_accumulator *acc, aocq_registers *held,
+                                           int64_t product, int shifted, int places)
 {
     int64_t addend = product;
     int level;
     for (level = 0; level < acc->levels; level++) {
+        if (level == shifted)
+            addend = aocq_scaled_up(addend, places);
         held->sum[level] = aocq_added(acc, level, held->sum[level], addend);
         held->products[level] += level == 0 ? 1 : acc->level[level - 1].group;
         if (level == acc->levels - 1 || held->products[level] < acc->level[level].group)
@@ -73,6 +92,13 @@ static inline void aocq_accumulate(const aocq_accumulator *acc, aocq_registers *
         held->sum[level] = 0;
         held->products[level] = 0;
     }
+}
+
+/* Take in one product, of which nothing is shifted. */
+static inline void aocq_accumulate(const aocq_accumulator *acc, aocq_registers *held,
+                                   int64_t product)
+{
+    aocq_accumulate_shifted(acc, held, product, -1, 0);
 }
 
 /* Hand groups that are not full outward, add a bias that comes last; the accumulator. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* MatMul and Mean: sums in an accumulator, then requantization. Formulas: docs/ir.md.
+/* Matrix products and Mean: sums in an accumulator, then requantization. Formulas: docs/ir.md.
  *
  * All functions of ops return how many codes did not fit the result's type before its overflow rule.
  */
@@ -62,6 +62,67 @@ static inline uint64_t aocq_matmul(const aocq_matmul_op *op, const aocq_tensor *
                 const int64_t onto = aocq_matmul_residual(op, residual, index, n);
                 misfits += aocq_requantize(&op->requantize, sum, n, onto, y, index);
             }
+        }
+    }
+    return misfits;
+}
+
+typedef struct {
+    aocq_matmul_op product;      /* its bias is added to scaled sums */
+    size_t block; /* products that share an exponent; 0 without exponents */
+} aocq_scaled_matmul_op;
+
+/* The accumulator of y[row, n]; `row` counts those of all batches. A block is a whole number of the
+ * groups of levels that hold less: none of them is open where a block ends. */
+static inline int64_t aocq_scaled_sum(const aocq_scaled_matmul_op *op, const aocq_tensor *a,
+                                      const aocq_tensor *b, const aocq_tensor *exponent,
+                                      size_t batch, size_t row, size_t n)
+{
+    const aocq_matmul_op *of = &op->product;
+    const size_t matrix = of->b_is_shared ? 0 : batch * of->depth * of->columns;
+    const size_t first_b = matrix + (of->transpose_b ? n * of->depth : n);
+    const size_t step_b = of->transpose_b ? 1 : of->columns;
+    const int shifted = aocq_shifted_level(&of->accumulator, (int64_t)op->block);
+    aocq_registers held;
+    size_t k;
+    aocq_start(&of->accumulator, &held, 0);
+    for (k = 0; k < of->depth; k++) {
+        const int64_t product =
+            aocq_at(a, row * of->depth + k) * aocq_at(b, first_b + k * step_b);
+        const int places = (int)aocq_at(exponent, (row * of->depth + k) / op->block);
+        aocq_accumulate_shifted(&of->accumulator, &held, product, shifted, places);
+    }
+    return aocq_finished_sum(&of->accumulator, &held, 0);
+}
+
+/* row_factor [batches, rows], column_factor [batches, columns], block_exponent [batches, rows,
+ * depth / block] and residual: NULL where there is none. */
+static inline uint64_t aocq_scaled_matmul(const aocq_scaled_matmul_op *op, const aocq_tensor *a,
+                                          const aocq_tensor *b, const aocq_tensor *row_factor,
+                                          const aocq_tensor *column_factor,
+                                          const aocq_tensor *block_exponent,
+                                          const aocq_tensor *residual, const aocq_result *y)
+{
+    const aocq_matmul_op *of = &op->product;
+    aocq_matmul_op without_bias = *of;
+    uint64_t misfits = 0;
+    size_t row, n, index = 0;
+    without_bias.bias.data = NULL;
+    for (row = 0; row < of->batches * of->rows; row++) {
+        const size_t batch = row / of->rows;
+        for (n = 0; n < of->columns; n++, index++) {
+            const int64_t onto = aocq_matmul_residual(of, residual, index, n);
+            int64_t sum =
+                block_exponent != NULL
+                    ? aocq_scaled_sum(op, a, b, block_exponent, batch, row, n)
+                    : aocq_matmul_sum(&without_bias, a, b, batch, row % of->rows, n);
+            if (row_factor != NULL)
+                sum *= aocq_at(row_factor, row);
+            if (column_factor != NULL)
+                sum *= aocq_at(column_factor, batch * of->columns + n);
+            if (of->bias.data != NULL)
+                sum += aocq_at(&of->bias, n);
+            misfits += aocq_requantize(&of->requantize, sum, n, onto, y, index);
         }
     }
     return misfits;

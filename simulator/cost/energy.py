@@ -83,6 +83,8 @@ def energy_of(
             spent["mac"] += (step.macs or step.elements) * each
         if step.unit == "vector":
             spent["vector"] += step.elements * as_written(table.vector_element)
+        if step.unit != "host":
+            spent["vector"] += step.scalings * as_written(table.vector_element)
         spent["sram"] += cost.sram_bytes * as_written(table.sram_byte)
         spent["dram"] += cost.dram_bytes * as_written(table.dram_byte)
     return EnergyEstimate(

@@ -8,6 +8,7 @@ from typing import cast
 from simulator.cost.placement import place_of
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import (
+    NormalizedMatMul,
     Op,
     Softmax,
     SoftmaxFloatTable,
@@ -33,10 +34,11 @@ def passes_of(graph: IntGraph, op: Op, kind: PlacedKind, compute: ComputeSection
     stated = getattr(compute.passes, kind, None) if compute.passes else None
     if isinstance(op, SquaredDifference) and compute.passes:
         stated = compute.passes.squared_difference or stated
-    if stated is not None and unit != "host":
+    normalized = isinstance(op, NormalizedMatMul)
+    if stated is not None and unit != "host" and not normalized:
         return cast("PassesOfKind", stated)
     if unit == "mac":
-        return _on_the_array(compute)
+        return _normalized(compute) if normalized else _on_the_array(compute)
     if unit == "dma":
         return _one_pass("dma", 0.0)  # the port's time is all there is
     if unit == "host" and compute.host is not None:
@@ -67,6 +69,30 @@ def _on_the_array(compute: ComputeSection) -> PassesOfKind:
         passes=(
             PassSection(unit="mac", writes="sums", cycles_per_element=0.0),
             PassSection(over="result", reads=("sums",), cycles_per_element=rate),
+        ),
+    )
+
+
+def _normalized(compute: ComputeSection) -> PassesOfKind:
+    """Return a product whose sums the vector unit multiplies by one reciprocal for each row.
+
+    The sums of levels are made where the codes are, at the rate of a softmax's elements; what is
+    left of it is a division for each row, and a multiplication for each result.
+    """
+    rates = compute.vector.cycles_per_element
+    return PassesOfKind(
+        temporaries={
+            "sums": TemporarySection(bits=_STORED_BITS),
+            "reciprocals": TemporarySection(bits=_STORED_BITS, per="row"),
+        },
+        passes=(
+            PassSection(unit="mac", writes="sums", cycles_per_element=0.0),
+            PassSection(
+                over="row", reads=(), writes="reciprocals", cycles_per_element=rates.softmax
+            ),
+            PassSection(
+                over="result", reads=("sums", "reciprocals"), cycles_per_element=rates.rescale
+            ),
         ),
     )
 

@@ -52,6 +52,8 @@ class Step:
         names of the constants it reads
     constant_bytes
         of constants that its program reads besides, see ``constant_bits`` of a pass
+    scalings
+        multiplications of sums by factors of their row or column, by the vector unit
     product
         extents of a matrix product on the array, whose operands pass it tile by tile; else None
     """
@@ -68,6 +70,7 @@ class Step:
     writes: tuple[Transfer, ...]
     constants: frozenset[TensorId]
     constant_bytes: int = 0
+    scalings: int = 0
     product: GemmExtents | None = None
 
 
@@ -134,6 +137,8 @@ def program_of(graph: IntGraph, profile: NpuProfile) -> Program:
         between = Temporary(elements=traffic.counts["result"], bits=graph.result(op).type.bits)
         temporaries |= {each.tensor: between for step in exchanged[:-1] for each in step.writes}
         steps += exchanged or _steps(traffic, kind, compute)
+        if SPECS[type(op)].scalings(graph, op):
+            steps[-1] = _with_scalings(graph, op, steps[-1], compute)
         last[op.name] = len(steps) - 1
     return Program(
         steps=_with_handovers(steps, compute.host),
@@ -169,6 +174,22 @@ def _with_fused(graph: IntGraph, op: Op, step: Step, compute: ComputeSection) ->
         cycles=max(step.cycles, ceil_times(graph.result(op).size, rate)),
         constants=step.constants | constants_of(graph, op),
     )
+
+
+def _with_scalings(graph: IntGraph, op: Op, step: Step, compute: ComputeSection) -> Step:
+    """Return the last step of a product with the multiplications by factors that inputs decide.
+
+    The array's sums pass the vector unit on their way out, which multiplies while the array goes
+    on; a step of the vector unit, or of the host, does that besides what it does anyway.
+    """
+    count = SPECS[type(op)].scalings(graph, op)
+    if step.unit == "host" and compute.host is not None:
+        cycles = ceil_times(count, as_written(compute.host.cycles_per_element.rescale))
+    else:
+        rate = as_written(compute.vector.cycles_per_element.rescale)
+        cycles = ceil_times(count, rate / compute.vector.lanes)
+    together = max(step.cycles, cycles) if step.unit == "mac" else step.cycles + cycles
+    return replace(step, cycles=together, scalings=count)
 
 
 def _with_handovers(steps: Sequence[Step], host: HostSection | None) -> tuple[Step, ...]:

@@ -27,6 +27,8 @@ from simulator.graph.op import Op
 from simulator.graph.ops import (
     Add,
     AddShifted,
+    AnyMatMul,
+    DeferredSoftmax,
     GeluPolynomial,
     InterpolatedLookup,
     L2Norm,
@@ -36,8 +38,10 @@ from simulator.graph.ops import (
     MatMul,
     Mean,
     Mul,
+    NormalizedMatMul,
     Rescale,
     Reshape,
+    ScaledMatMul,
     ShiftGelu,
     Shiftmax,
     Slice,
@@ -53,6 +57,20 @@ from simulator.graph.ops import (
 
 
 def _matmul(op: MatMul, site: Site) -> Call:
+    declaration, fields = _product_fields(op, site)
+    operands = (op.a, op.b, op.residual)
+    return Call((declaration,), "aocq_matmul_op", fields, "aocq_matmul", operands)
+
+
+def _scaled_matmul(op: ScaledMatMul, site: Site) -> Call:
+    declaration, product = _product_fields(op, site)
+    fields: dict[str, Value] = {"product": product, "block": op.block}
+    names = (op.a, op.b, op.row_factor, op.column_factor, op.block_exponent, op.residual)
+    return Call((declaration,), "aocq_scaled_matmul_op", fields, "aocq_scaled_matmul", names)
+
+
+def _product_fields(op: AnyMatMul, site: Site) -> tuple[str, dict[str, Value]]:
+    """Return the declaration of a product's levels, and the fields of an ``aocq_matmul_op``."""
     declaration, accumulator = accumulator_struct(op, op.accumulator)
     a = site.shape(op.a)
     fields: dict[str, Value] = {
@@ -68,8 +86,7 @@ def _matmul(op: MatMul, site: Site) -> Call:
         "residual_multiplier": site.codes(op.residual_multiplier),
         "residual_fraction_bits": op.residual_fraction_bits,
     }
-    operands = (op.a, op.b, op.residual)
-    return Call((declaration,), "aocq_matmul_op", fields, "aocq_matmul", operands)
+    return declaration, fields
 
 
 def _mean(op: Mean, site: Site) -> Call:
@@ -233,6 +250,30 @@ def _softmax_of_numbers(name: str, *numbers: str) -> Callable[[Any, Site], Call]
     return call
 
 
+def _deferred_softmax(op: DeferredSoftmax, site: Site) -> Call:
+    fields = {**rows(site, "columns"), **numbers_of(op, "multiplier", "shift")}
+    struct, function = "aocq_deferred_softmax_op", "aocq_deferred_softmax"
+    return Call((), struct, fields, function, (op.a,), counts=False)
+
+
+def _normalized_matmul(op: NormalizedMatMul, site: Site) -> Call:
+    declaration, accumulator = accumulator_struct(op, op.accumulator)
+    a = site.shape(op.a)
+    fields: dict[str, Value] = {
+        "batches": prod(a[:-2]),
+        "rows": a[-2],
+        "depth": a[-1],
+        "columns": site.channels,
+        "transpose_b": int(op.transpose_b),
+        "levels": site.codes(op.levels),
+        "reciprocal_bits": op.reciprocal_bits,
+        "accumulator": accumulator,
+        "requantize": requantization(site, op.requantize),
+    }
+    struct, function = "aocq_normalized_matmul_op", "aocq_normalized_matmul"
+    return Call((declaration,), struct, fields, function, (op.a, op.b))
+
+
 def _reshape(op: Reshape, _: Site) -> Call:
     return Call((), None, {}, "aocq_copy", (op.a,), counts=False)
 
@@ -253,6 +294,7 @@ def _transpose(op: Transpose, site: Site) -> Call:
 CALLS: Mapping[type[Op], Callable[[Any, Site], Call]] = MappingProxyType(
     {
         MatMul: _matmul,
+        ScaledMatMul: _scaled_matmul,
         Mean: _mean,
         Rescale: _rescale,
         Add: _add,
@@ -278,6 +320,8 @@ CALLS: Mapping[type[Op], Callable[[Any, Site], Call]] = MappingProxyType(
         Shiftmax: _softmax_of_numbers("shiftmax", "x0", "n", "output_bits"),
         SoftmaxIta: _softmax_of_numbers("softmax_ita", "octave_bits", "group", "largest"),
         SoftmaxLog2: _softmax_of_numbers("softmax_log2", "x0", "b", "c", "n"),
+        DeferredSoftmax: _deferred_softmax,
+        NormalizedMatMul: _normalized_matmul,
         Reshape: _reshape,
         Slice: _slice,
         Transpose: _transpose,

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.errors import InputError
+from simulator.export.onnx_deferred import DEFERRED
 from simulator.export.onnx_file import OnnxFile, Value, same_everywhere
 from simulator.export.onnx_float import float_function
 from simulator.export.onnx_groups import GROUPS
@@ -382,5 +383,6 @@ RULES: Mapping[type[Op], Rule] = MappingProxyType(
         FloatFunction: float_function,
         **NONLINEAR,
         **GROUPS,
+        **DEFERRED,
     }
 )

@@ -20,7 +20,7 @@ from simulator.errors import InputError
 from simulator.graph import IntGraph
 from simulator.graph.op import Op
 from simulator.graph.ops import (
-    MatMul,
+    AnyMatMul,
     Shiftmax,
     Softmax,
     SoftmaxFloatTable,
@@ -70,7 +70,7 @@ def _usual_factor(graph: IntGraph, name: str) -> float:
     """Return ``1 / √K`` of the product that made the scores, sums of masks passed over."""
     makers = graph.makers
     op = makers.get(name)
-    while op is not None and not isinstance(op, MatMul):
+    while op is not None and not isinstance(op, AnyMatMul):
         op = makers.get(op.operands[0])
     return 1.0 if op is None else graph.tensors[op.a].shape[-1] ** -0.5
 

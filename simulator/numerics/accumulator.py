@@ -103,14 +103,31 @@ class Accumulator:
         return ", ".join(map(str, self.levels)) + policy
 
 
-def accumulate(products: Sequence[int], bias: int, accumulator: Accumulator) -> tuple[int, Event]:
-    """Accumulate ``products`` in plain Python integers; also say what overflowed."""
+def accumulate(
+    products: Sequence[int],
+    bias: int,
+    accumulator: Accumulator,
+    exponents: Sequence[int] = (),
+    block: int = 0,
+) -> tuple[int, Event]:
+    """Accumulate ``products`` in plain Python integers; also say what overflowed.
+
+    Where there are ``exponents``, one for each ``block`` of products, what enters the first level
+    whose groups are larger than a block is shifted to the left by that of its block.
+    """
     addends, exact = list(products), list(products)
     event = Event.NONE
     done = 1  # products that one addend stands for
     for level in accumulator.levels:
         outermost = level is accumulator.levels[-1]
         size = len(addends) if outermost else level.group // done
+        if exponents and (outermost or level.group > block):
+            places = [exponents[index * done // block] for index in range(len(addends))]
+            addends, exact = (
+                [addend << left for addend, left in zip(sums, places, strict=True)]
+                for sums in (addends, exact)
+            )
+            exponents = ()
         start, last = _bias_of(accumulator, bias) if outermost else (0, [])
         event |= _events(_grouped(exact, size), start, last, level.kind)
         addends = [_add_up(start, [*group, *last], level) for group in _grouped(addends, size)]

@@ -30,10 +30,27 @@ def level_table(accumulator: Accumulator, length: int) -> NDArray[np.int64]:
     return np.array(rows, dtype=np.int64)
 
 
+def first_shifted_level(accumulator: Accumulator, block: int) -> int:
+    """Return the level whose addends are shifted by the exponents of blocks of products.
+
+    It is the first one whose groups are larger than a block.
+    """
+    groups = [level.group for level in accumulator.levels]
+    return next(level for level, group in enumerate(groups) if group == 0 or group > block)
+
+
+# Exponents, products that share one, the level whose addends are shifted: of products without any.
+NOT_SHIFTED = (np.zeros((1, 1), np.uint8), 1, -1)
+
+
 @kernel
-def accumulate_kernel(a, b, bias, bias_last, levels, registers, sums, counts):  # type: ignore[no-untyped-def]
+def accumulate_kernel(  # type: ignore[no-untyped-def]
+    a, b, bias, bias_last, levels, exponents, block, shifted, registers, sums, counts
+):
     """Dot product of ``a`` and ``b`` through ``levels``: its sum, the exact sum, the event's bits.
 
+    What enters level ``shifted`` is shifted to the left by the one of ``exponents`` that belongs to
+    its block of products; -1: nothing is.
     ``registers``, ``sums`` and ``counts`` are int64 scratch of one entry per level: what the
     level's register holds, what one of unlimited width would hold, addends so far. Registers of
     wrapping levels hold the exact sum of their addends until it is handed over.
@@ -54,6 +71,9 @@ def accumulate_kernel(a, b, bias, bias_last, levels, registers, sums, counts):  
         addend = np.int64(a[k]) * np.int64(b[k])
         exact = addend
         for level in range(outer + 1):
+            if level == shifted:
+                addend <<= np.int64(exponents[k // block])
+                exact <<= np.int64(exponents[k // block])
             on_the_way |= sums[level] < levels[level, 1] or sums[level] > levels[level, 2]
             sums[level] += exact
             registers[level] += addend
@@ -111,7 +131,7 @@ def count_event(event, counts):  # type: ignore[no-untyped-def]
 
 @kernel
 def accumulate_candidates(  # type: ignore[no-untyped-def]
-    a, b, bias, bias_last, levels, square_a, bound, apply, exact, events
+    a, b, bias, bias_last, levels, shifts, square_a, bound, apply, exact, events
 ):
     """Accumulate in order those outputs of ``a @ b`` that may overflow; the others stay exact.
 
@@ -121,8 +141,11 @@ def accumulate_candidates(  # type: ignore[no-untyped-def]
         [M, K] and [N, K] codes: the second operand has its columns as rows
     bias, bound
         int64 [N]; ``bound`` from :func:`overflow_bound_squared`
+    shifts
+        exponents [M, K / block], ``block`` and the level from :func:`first_shifted_level`; or
+        ``NOT_SHIFTED``
     square_a
-        int64 [M]: squared lengths of the rows of ``a``
+        int64 [M]: squared lengths of the rows of ``a``, shifted as their products are; or more
     apply
         whether overflows change sums, or are only counted
     exact
@@ -133,13 +156,16 @@ def accumulate_candidates(  # type: ignore[no-untyped-def]
     registers = np.empty(levels.shape[0], np.int64)
     sums = np.empty(levels.shape[0], np.int64)
     counts = np.empty(levels.shape[0], np.int64)
+    exponents, block, shifted = shifts
     for i in range(a.shape[0]):
+        row = exponents[i if shifted >= 0 else 0]
         for j in range(b.shape[0]):
             if square_a[i] <= bound[j]:
                 continue
             total, _, event = accumulate_kernel(
-                a[i], b[j], bias[j], bias_last, levels, registers, sums, counts
-            )
+                a[i], b[j], bias[j], bias_last, levels, row, block, shifted,
+                registers, sums, counts,
+            )  # fmt: skip
             count_event(event, events)
             if apply:
                 exact[i, j] = total

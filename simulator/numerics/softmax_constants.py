@@ -22,6 +22,9 @@ Real = np.float64 | np.float32
 # TFLite's table of exponentials starts at exp(-10); below, nothing is added to a sum.
 LUT513_LOWEST = -10.0
 LUT513_STEPS = 512
+# Of what logarithms stand for: an operand of a product like the probabilities of other softmaxes.
+LEVEL_BITS = 8
+LARGEST_LEVEL = 1 << LEVEL_BITS - 1
 
 
 class GemmlowpConstants(NamedTuple):
@@ -141,6 +144,25 @@ def log2_constants(scale: float) -> Log2Constants:
     x0 = math.floor(-0.6931 / scale)
     a, b, c = 0.35815147, 0.96963238, 1.0
     return Log2Constants(x0, math.floor(b / a / scale), math.floor(c / a / scale**2))
+
+
+def levels_of_octaves(bits: int, per_octave: int) -> tuple[int, ...]:
+    """Return what logarithms of exponentials are worth: ``128 * 2^(-code / per_octave)``.
+
+    In 8 bits, rounded to the nearest, for codes of ``bits`` bits; the highest code stands for all
+    that is further away, and is worth nothing.
+
+    >>> levels_of_octaves(3, 2)
+    (128, 91, 64, 45, 32, 23, 16, 0)
+    """
+    powers = [round(LARGEST_LEVEL * 2.0 ** (-code / per_octave)) for code in range(1 << bits)]
+    return (*powers[:-1], 0)
+
+
+def logarithm_factor(scale: float, per_octave: int) -> float:
+    """Return the steps of a logarithm, ``per_octave`` to an octave, in one code of scores."""
+    _must_be_positive(scale)
+    return scale * per_octave / math.log(2)
 
 
 def _must_be_positive(scale: float) -> None:

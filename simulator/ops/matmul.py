@@ -13,10 +13,11 @@ from simulator.gemm import Gemm, Product
 from simulator.graph.bounds import bounds
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import MatMul
-from simulator.graph.ops.products import residual_factors
+from simulator.graph.ops.onto_residual import OntoResidual, residual_factors
 from simulator.graph.ranges import Bounds, signed_bits
 from simulator.numerics.accumulator import BiasStage, OverflowPolicy, accumulate
 from simulator.numerics.accumulator_kernels import (
+    NOT_SHIFTED,
     accumulate_candidates,
     accumulate_rows,
     level_table,
@@ -34,6 +35,8 @@ MANY = 0.1
 # and how many sums were accumulated in order
 Sums = tuple[IntArray, SumCounts, NDArray[np.int64] | None, int]
 LeftProduct = Callable[[IntArray], Sums]
+# (a [..., M, K], b) -> (sums [matrices, M, N], what happened, how many were accumulated in order)
+ActivationProduct = Callable[[IntArray, IntArray], tuple[IntArray, SumCounts, int]]
 
 
 def reference(op: MatMul, graph: IntGraph, operands: Sequence[IntArray]) -> OpResult:
@@ -53,14 +56,16 @@ def reference(op: MatMul, graph: IntGraph, operands: Sequence[IntArray]) -> OpRe
                 products = [x * y for x, y in zip(left[m], right[n], strict=True)]
                 sums[(*index, m, n)], event = accumulate(products, bias[n], op.accumulator)
                 found.append(one_sum(bias[n] + sum(products), event))
-    residual_terms = _residual_reference(op, graph, operands[2]) if op.residual else None
+    residual_terms = residual_reference(op, graph, operands[2]) if op.residual else None
     codes, saturated = requantize_reference(
         sums.reshape(graph.result(op).shape), graph, op.requantize, graph.result(op), residual_terms
     )
     return OpResult(codes, saturated, reduce(SumCounts.merged, found))
 
 
-def _residual_reference(op: MatMul, graph: IntGraph, residual: IntArray) -> NDArray[np.object_]:
+def residual_reference(
+    op: OntoResidual, graph: IntGraph, residual: IntArray
+) -> NDArray[np.object_]:
     """Residual term of every product with the multiplier, in plain Python integers."""
     assert op.residual is not None
     assert op.residual_multiplier is not None
@@ -105,12 +110,26 @@ def build(op: MatMul, graph: IntGraph, gemm: Gemm) -> Kernel:
 def _two_activations(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> Kernel:
     """Products of two activations, one pair of matrices at a time."""
     requantize = requantizer(graph, op.requantize, graph.result(op))
+    sums_of = sums_of_activations(op, graph, gemm, known)
+
+    def kernel(operands: Sequence[IntArray]) -> OpResult:
+        a, b = operands
+        sums, counts, in_order = sums_of(a, b)
+        codes, saturated = requantize(sums)
+        return OpResult(codes.reshape(*a.shape[:-1], -1), saturated, counts, in_order)
+
+    return kernel
+
+
+def sums_of_activations(
+    op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds
+) -> ActivationProduct:
+    """Return what makes the sums [matrices, M, N] of two activations, and counts overflow."""
     columns = graph.result(op).shape[-1]
     fits_32 = known.accumulator is not None and signed_bits(*known.accumulator) <= 32
     dtype = np.int32 if known.proven_free and fits_32 else np.int64
 
-    def kernel(operands: Sequence[IntArray]) -> OpResult:
-        a, b = operands
+    def product(a: IntArray, b: IntArray) -> tuple[IntArray, SumCounts, int]:
         b = np.swapaxes(b, -1, -2) if op.transpose_b else b
         lefts, rights = a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
         sums = np.empty((*lefts.shape[:2], columns), dtype)
@@ -119,11 +138,9 @@ def _two_activations(op: MatMul, graph: IntGraph, gemm: Gemm, known: Bounds) -> 
             out[...], counts, _, some = _accumulating(op, graph, gemm, right, known)(left)
             found.append(counts)
             in_order += some
-        codes, saturated = requantize(sums)
-        counts = reduce(SumCounts.merged, found)
-        return OpResult(codes.reshape(*a.shape[:-1], -1), saturated, counts, in_order)
+        return sums, reduce(SumCounts.merged, found), in_order
 
-    return kernel
+    return product
 
 
 def _accumulating(
@@ -183,8 +200,9 @@ def _in_order(
             accumulate_rows(rows, wide_b, narrow, last, *one_level, apply, sums, events)
         else:
             accumulate_candidates(
-                rows, rows_of_b, bias, last, levels, square_a, bound, apply, sums, events
-            )
+                rows, rows_of_b, bias, last, levels, NOT_SHIFTED, square_a, bound, apply,
+                sums, events,
+            )  # fmt: skip
         return sums, SumCounts.of(events, least, most), None, candidates
 
     return in_order

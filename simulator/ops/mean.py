@@ -94,10 +94,11 @@ def sum_rows(rows, bias_last, levels, apply, sums, events):  # type: ignore[no-u
     registers = np.empty(levels.shape[0], np.int64)
     exact = np.empty(levels.shape[0], np.int64)
     counts = np.empty(levels.shape[0], np.int64)
+    no_exponents = np.zeros(1, np.uint8)
     for i in range(rows.shape[0]):
         total, _, event = accumulate_kernel(
-            rows[i], ones, 0, bias_last, levels, registers, exact, counts
-        )
+            rows[i], ones, 0, bias_last, levels, no_exponents, 1, -1, registers, exact, counts
+        )  # fmt: skip
         count_event(event, events)
         if apply:
             sums[i] = total

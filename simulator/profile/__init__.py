@@ -6,6 +6,7 @@ in the file. The keys are documented in ``docs/profiles.md``.
 """
 
 from simulator.profile.algorithms import (
+    DeferredLog2Softmax,
     ExpTableSoftmax,
     GraphLayerNorm,
     IntegerLayerNorm,
@@ -32,6 +33,7 @@ __all__ = [
     "AccumulatorSection",
     "ComputeSection",
     "CyclesPerElement",
+    "DeferredLog2Softmax",
     "DotEngine",
     "ExpTableSoftmax",
     "GraphLayerNorm",

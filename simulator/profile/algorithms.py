@@ -98,6 +98,19 @@ class Log2Softmax(Section):
     largest_exponent: Annotated[int, Field(ge=1, le=30)]
 
 
+class DeferredLog2Softmax(Section):
+    """Logarithms of exponentials as codes; the division comes after the product with the values.
+
+    ``output_bits``: of a code; ``levels_per_octave``: codes in a factor of two. The reciprocal of a
+    row's sum has ``reciprocal_bits`` fraction bits.
+    """
+
+    algorithm: Literal["deferred_log2"]
+    output_bits: Annotated[int, Field(ge=3, le=8)]
+    levels_per_octave: Literal[1, 2]
+    reciprocal_bits: Annotated[int, Field(ge=16, le=40)]
+
+
 class FloatSoftmax(Section):
     """Softmax stays an operator in float, outside the accelerator."""
 
@@ -114,6 +127,7 @@ SoftmaxSection = Annotated[
     | ShiftmaxSoftmax
     | ItaSoftmax
     | Log2Softmax
+    | DeferredLog2Softmax
     | FloatSoftmax,
     Field(discriminator="algorithm"),
 ]

@@ -14,6 +14,7 @@ from simulator.numerics.accumulator import (
     OverflowPolicy,
 )
 from simulator.numerics.fixed_point import LARGEST_SHIFT
+from simulator.numerics.hadamard import LARGEST_ORDER
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rescaling import Arithmetic, LeftShift, RescaleRule, ZeroPointStage
 from simulator.numerics.rounding import DoubleRounding, Rounding
@@ -58,6 +59,32 @@ class ActivationSection(Section):
     def operand_width(self) -> int:
         """Width of the operands of matrix products."""
         return self.bits if self.operand_bits is None else self.operand_bits
+
+
+class DynamicSection(Section):
+    """Steps of matrix products' operands that are found as the chip runs.
+
+    ``row_scale``: one for each row (token, or token and head), applied to the sums. ``block``:
+    a power of two for each so many terms of a sum, whose partial sum is shifted; 0: there are none.
+    """
+
+    row_scale: Literal["power_of_two", "multiplier"] | None = None
+    block: Annotated[int, Field(ge=0, le=1 << 16)] = 0
+
+    @model_validator(mode="after")
+    def _blocks_are_powers_of_two(self) -> Self:
+        if self.block and (self.block < 8 or self.block & (self.block - 1)):
+            raise ValueError(f"block = {self.block}: must be 0 or a power of two of 8 to 2^16")
+        return self
+
+
+class HadamardSection(Section):
+    """Rotations of activations by Hadamard matrices, as the chip runs.
+
+    ``largest_order``: of the matrix, which is that of how many channels are rotated together.
+    """
+
+    largest_order: Annotated[int, Field(ge=2, le=LARGEST_ORDER)]
 
 
 class WeightSection(Section):

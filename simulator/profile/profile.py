@@ -30,6 +30,8 @@ from simulator.profile.aliases import normalised
 from simulator.profile.arithmetic import (
     AccumulatorSection,
     ActivationSection,
+    DynamicSection,
+    HadamardSection,
     RescaleSection,
     WeightSection,
 )
@@ -84,6 +86,8 @@ class NpuProfile(Section):
     format: Literal[1]
     activation: ActivationSection
     weight: WeightSection
+    dynamic: DynamicSection | None = None
+    hadamard: HadamardSection | None = None
     accumulator: AccumulatorSection
     rescale: RescaleSection
     residual: ResidualSection

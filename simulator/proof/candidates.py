@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import product
+from math import prod
 
 import numpy as np
 
@@ -12,8 +13,9 @@ from simulator.graph.accumulator_bounds import of_weights
 from simulator.graph.graph import IntGraph, Tensor
 from simulator.graph.last_steps import Channels
 from simulator.graph.op import Op, TensorId
-from simulator.graph.ops import MatMul
+from simulator.graph.ops import AnyMatMul, ScaledMatMul
 from simulator.graph.ops.row_sums import largest_row_sum, softmax_behind
+from simulator.graph.ops.scaled_product import largest_code, largest_exponent
 from simulator.graph.ranges import code_range
 from simulator.numerics.float_type import Array
 from simulator.numerics.integer_type import IntArray
@@ -36,9 +38,9 @@ def candidates(graph: IntGraph, op: Op, *, upper: bool) -> Iterator[Mapping[Tens
     read = [tensor for tensor in tensors if not graph.is_constant(tensor.name)]
     if any(tensor.is_float for tensor in tensors):
         return
-    if isinstance(op, MatMul):
+    if isinstance(op, AnyMatMul):
         if graph.is_constant(op.b):
-            yield _of_layer(graph, op, upper)
+            yield from _of_layer(graph, op, upper)
         else:
             yield matmul_inputs(graph, op, furthest_pair(graph, op, upper=upper))
         return
@@ -67,7 +69,7 @@ def _patterns(tensor: Tensor) -> list[Array]:
     return found
 
 
-def furthest_pair(graph: IntGraph, op: MatMul, *, upper: bool) -> dict[TensorId, IntArray]:
+def furthest_pair(graph: IntGraph, op: AnyMatMul, *, upper: bool) -> dict[TensorId, IntArray]:
     """Return the row and the column of two activations whose product goes furthest.
 
     Both are codes at an end of their type; a row of probabilities is one that its softmax makes.
@@ -91,27 +93,36 @@ def _heaviest_row(graph: IntGraph, softmax: Op, terms: int) -> IntArray:
     return np.pad(chosen, (0, terms - len(chosen)))
 
 
-def _of_layer(graph: IntGraph, op: MatMul, upper: bool) -> Mapping[TensorId, Array]:
-    """Return the row that makes the largest, or smallest, product with a channel's multiplier."""
+def _of_layer(graph: IntGraph, op: AnyMatMul, upper: bool) -> Iterator[Mapping[TensorId, Array]]:
+    """Yield the row that makes the largest, or smallest, product with a channel's multiplier.
+
+    And the one that makes the largest, or smallest, sum, where that is another.
+    """
     weights, codes = weights_of(graph, op), code_range(graph, op.a)
-    sums = of_weights(weights, codes, 0, graph.constants[op.bias] if op.bias else None)
-    scaled = Channels.of(sums.least, sums.most).times(graph.constants[op.requantize.multiplier])
-    column = int(np.argmax(scaled.high) if upper else np.argmin(scaled.low))
-    operands = {op.a: furthest_row(weights[:, column], codes, upper=upper)}
-    found = dict(matmul_inputs(graph, op, operands))
-    if op.residual is not None:
-        residual = graph.tensors[op.residual]
-        end = code_range(graph, op.residual)[1 if upper else 0]
-        found[op.residual] = np.full((1, *residual.shape), end, residual.type.dtype)
-    return found
+    bias = graph.constants[op.bias] if op.bias else np.zeros(weights.shape[1], np.int64)
+    sums = of_weights(weights, codes, 0, None)
+    largest = np.array([_largest_scale(graph, op)], object)
+    values = Channels.of(sums.least, sums.most).times(largest).plus(Channels.of(bias, bias))
+    scaled = values.times(graph.constants[op.requantize.multiplier])
+    columns = [
+        int(np.argmax(each.high) if upper else np.argmin(each.low)) for each in (scaled, values)
+    ]
+    for column in dict.fromkeys(columns):
+        operands = {op.a: furthest_row(weights[:, column], codes, upper=upper)}
+        found = dict(matmul_inputs(graph, op, operands))
+        if op.residual is not None:
+            residual = graph.tensors[op.residual]
+            end = code_range(graph, op.residual)[1 if upper else 0]
+            found[op.residual] = np.full((1, *residual.shape), end, residual.type.dtype)
+        yield found
 
 
 def matmul_inputs(
-    graph: IntGraph, op: MatMul, rows: Mapping[TensorId, IntArray]
+    graph: IntGraph, op: AnyMatMul, rows: Mapping[TensorId, IntArray]
 ) -> Mapping[TensorId, Array]:
     """Return a product's activations [1, ...] of one row [K] or column [K] each, repeated.
 
-    A residual has the code of 0.
+    A residual has the code of 0, factors and exponents have their largest code.
     """
     found: dict[TensorId, Array] = {}
     for name, row in rows.items():
@@ -123,7 +134,25 @@ def matmul_inputs(
     if op.residual is not None:
         residual = graph.tensors[op.residual]
         found[op.residual] = np.full((1, *residual.shape), residual.zero_point, residual.type.dtype)
+    for scale in _scales(op):
+        shape, largest = graph.tensors[scale].shape, largest_code(graph, scale)
+        found[scale] = np.full((1, *shape), largest, graph.tensors[scale].type.dtype)
     return found
+
+
+def _scales(op: AnyMatMul) -> list[TensorId]:
+    """Return the tensors of a product's factors and exponents."""
+    if not isinstance(op, ScaledMatMul):
+        return []
+    return [n for n in (op.row_factor, op.column_factor, op.block_exponent) if n is not None]
+
+
+def _largest_scale(graph: IntGraph, op: AnyMatMul) -> int:
+    """Return the most that factors and exponents multiply a sum by."""
+    if not isinstance(op, ScaledMatMul):
+        return 1
+    factors = [n for n in (op.row_factor, op.column_factor) if n is not None]
+    return prod(largest_code(graph, name) for name in factors) << largest_exponent(graph, op)
 
 
 def _rows_of_probabilities(graph: IntGraph, softmax: Op) -> IntArray:

@@ -13,12 +13,12 @@ from typing import Any
 
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import Op, accumulator_of
-from simulator.graph.ops import MatMul, Mean
+from simulator.graph.ops import AnyMatMul, Mean
 from simulator.graph.ops.row_sums import largest_row_sum, softmax_behind
 from simulator.graph.ranges import centred_range, code_range
 from simulator.graph.storage import sha256
 from simulator.proof.prove import ValueProof, unproven
-from simulator.proof.sums import WorstColumn, worst_column
+from simulator.proof.sums import WorstColumn, places_of_level, worst_column
 
 FORMAT = 1
 
@@ -47,12 +47,14 @@ def _sum(graph: IntGraph, op: Op, found: ValueProof) -> dict[str, Any]:
     if isinstance(op, Mean):
         terms = graph.tensors[op.a].shape[op.axis]
         return {"terms": min(group, terms) if group else terms, "a": [*centred_range(graph, op.a)]}
-    assert isinstance(op, MatMul)
+    assert isinstance(op, AnyMatMul)
     terms = graph.tensors[op.a].shape[-1]
     made: dict[str, Any] = {
         "terms": min(group, terms) if group else terms,
         "a": [*code_range(graph, op.a)],
     }
+    if places := places_of_level(graph, op, level):
+        made["left_shift"] = places
     if graph.is_constant(op.b):
         made["weights"] = op.b
         for end, upper in (("worst_low", False), ("worst_high", True)):

@@ -16,13 +16,14 @@ import numpy as np
 
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import Op, TensorId
-from simulator.graph.ops import MatMul, Mean
+from simulator.graph.ops import AnyMatMul, Mean, ScaledMatMul
+from simulator.graph.ops.scaled_product import largest_exponent
 from simulator.graph.ranges import code_range
 from simulator.numerics.accumulator import Event, accumulate
 from simulator.numerics.float_type import Array
 from simulator.proof.candidates import candidates, furthest_pair, matmul_inputs
 from simulator.proof.prove import ValueProof
-from simulator.proof.sums import furthest_row, weights_of, worst_column
+from simulator.proof.sums import furthest_row, places_of_level, weights_of, worst_column
 from simulator.traces import uncut
 
 
@@ -73,7 +74,7 @@ def _nearest(graph: IntGraph, op: Op, proof: ValueProof, upper: bool) -> Nearest
     level = proof.level if proof.level is not None else 0
     if isinstance(op, Mean):
         return _of_mean(graph, op, level, upper)
-    assert isinstance(op, MatMul)
+    assert isinstance(op, AnyMatMul)
     if graph.is_constant(op.b):
         return _of_weights(graph, op, level, upper)
     return _of_activations(graph, op, level, upper)
@@ -86,22 +87,22 @@ def _worse_end(proof: ValueProof) -> bool:
     return high - kind.high >= kind.low - low
 
 
-def _of_weights(graph: IntGraph, op: MatMul, level: int, upper: bool) -> Nearest:
+def _of_weights(graph: IntGraph, op: AnyMatMul, level: int, upper: bool) -> Nearest:
     worst = worst_column(graph, op, level, upper=upper)
     column = weights_of(graph, op)[:, worst.column]
     row = furthest_row(column, code_range(graph, op.a), upper=upper)
     products = [int(code) * int(weight) for code, weight in zip(row, column, strict=True)]
-    bias = int(graph.constants[op.bias][worst.column]) if op.bias else 0
+    places = places_of_level(graph, op, level)
     return Nearest(
         operands=matmul_inputs(graph, op, {op.a: row}),
         upper=upper,
-        attained=sum(products[worst.start : worst.stop]) + worst.bias,
+        attained=(sum(products[worst.start : worst.stop]) + worst.bias) << places,
         place=(0, worst.column),
-        event=accumulate(products, bias, op.accumulator)[1],
+        event=_event(graph, op, products, worst.column),
     )
 
 
-def _of_activations(graph: IntGraph, op: MatMul, level: int, upper: bool) -> Nearest:
+def _of_activations(graph: IntGraph, op: AnyMatMul, level: int, upper: bool) -> Nearest:
     pair = furthest_pair(graph, op, upper=upper)
     row, column = pair[op.a], pair[op.b]
     products = [int(a) * int(b) for a, b in zip(row, column, strict=True)]
@@ -110,10 +111,19 @@ def _of_activations(graph: IntGraph, op: MatMul, level: int, upper: bool) -> Nea
     return Nearest(
         operands=matmul_inputs(graph, op, pair),
         upper=upper,
-        attained=(max if upper else min)(sums),
+        attained=(max if upper else min)(sums) << places_of_level(graph, op, level),
         place=(0, 0),
-        event=accumulate(products, 0, op.accumulator)[1],
+        event=_event(graph, op, products, 0),
     )
+
+
+def _event(graph: IntGraph, op: AnyMatMul, products: list[int], column: int) -> Event:
+    """Return what the accumulator says of the products of a column; exponents are the largest."""
+    if isinstance(op, ScaledMatMul):
+        exponents = [largest_exponent(graph, op)] * (len(products) // op.block if op.block else 0)
+        return accumulate(products, 0, op.accumulator, exponents, op.block)[1]
+    bias = int(graph.constants[op.bias][column]) if op.bias else 0
+    return accumulate(products, bias, op.accumulator)[1]
 
 
 def _of_mean(graph: IntGraph, op: Mean, level: int, upper: bool) -> Nearest:

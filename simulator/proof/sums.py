@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import MatMul
+from simulator.graph.ops import AnyMatMul, MatMul, ScaledMatMul
+from simulator.graph.ops.scaled_product import largest_exponent
 from simulator.graph.ranges import Interval, code_range
 from simulator.numerics.accumulator import BiasStage
 from simulator.numerics.integer_type import IntArray
@@ -44,14 +45,17 @@ class WorstColumn:
     bound: int
 
 
-def weights_of(graph: IntGraph, op: MatMul) -> IntArray:
+def weights_of(graph: IntGraph, op: AnyMatMul) -> IntArray:
     """Return the constant right operand as [K, N]."""
     b = graph.constants[op.b]
     return b.T if op.transpose_b else b
 
 
-def worst_column(graph: IntGraph, op: MatMul, level: int, *, upper: bool) -> WorstColumn:
-    """Return the column that reaches the upper or the lower end of a level's sums."""
+def worst_column(graph: IntGraph, op: AnyMatMul, level: int, *, upper: bool) -> WorstColumn:
+    """Return the column that reaches the upper or the lower end of a level's sums.
+
+    Sums are those before the exponents of blocks, see :func:`places_of_level`.
+    """
     b, (low, high) = weights_of(graph, op), code_range(graph, op.a)
     terms, columns = b.shape
     levels = op.accumulator.levels
@@ -78,14 +82,22 @@ def worst_column(graph: IntGraph, op: MatMul, level: int, *, upper: bool) -> Wor
     )
 
 
-def _bias(graph: IntGraph, op: MatMul, columns: int, upper: bool) -> NDArray[np.int64]:
+def _bias(graph: IntGraph, op: AnyMatMul, columns: int, upper: bool) -> NDArray[np.int64]:
     """Return what of each column's bias is in the sums that go furthest out."""
-    if op.bias is None:
+    if op.bias is None or not isinstance(op, MatMul):  # others add it to scaled sums
         return np.zeros(columns, np.int64)
     bias = graph.constants[op.bias].astype(np.int64)
     if op.accumulator.bias is BiasStage.PRELOAD:
         return bias
     return np.maximum(bias, 0) if upper else np.minimum(bias, 0)
+
+
+def places_of_level(graph: IntGraph, op: AnyMatMul, level: int) -> int:
+    """Return by how many places, at most, the sums of an accumulator's level are shifted left."""
+    if not isinstance(op, ScaledMatMul) or op.block_exponent is None:
+        return 0
+    group = op.accumulator.levels[level].group
+    return largest_exponent(graph, op) if group == 0 or group > op.block else 0
 
 
 def furthest_row(weights: IntArray, codes: Interval, *, upper: bool) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Multiply-accumulate with levels of partial sums, one product per clock: the sums of MatMul.
 // Two clocks: the product, then all registers. The sum is there two clocks after its last operands.
+// Where blocks of products have exponents (ScaledMatMul), what enters one level is shifted to the left.
 `timescale 1ns / 1ps
 `default_nettype none
 
@@ -17,7 +18,10 @@ module mac #(
     parameter integer INNER_LEVELS = 0,
     parameter [127:0] INNER_GROUPS = 128'd0,
     parameter [127:0] INNER_BITS = 128'd0,
-    parameter [127:0] INNER_OVERFLOWS = 128'd0
+    parameter [127:0] INNER_OVERFLOWS = 128'd0,
+    // The level whose addends are shifted: 0 the products, INNER_LEVELS those of the outermost register.
+    parameter integer SHIFTED_LEVEL = -1,  // -1: none, and no exponent is read
+    parameter integer EXPONENT_BITS = 1
 ) (
     input wire clock,
     input wire reset,
@@ -28,6 +32,7 @@ module mac #(
     input  wire [A_BITS-1:0] in_a,
     input  wire [B_BITS-1:0] in_b,
     input  wire signed [BIAS_BITS-1:0] in_bias,
+    input  wire [EXPONENT_BITS-1:0] in_exponent,  // of the block that the product belongs to
 
     output reg out_valid,
     input wire out_ready,
@@ -50,10 +55,12 @@ module mac #(
   reg product_valid, product_first, product_last;
   reg signed [PRODUCT_BITS-1:0] product;
   reg signed [BIAS_BITS-1:0] bias;
+  reg [EXPONENT_BITS-1:0] exponent;
 
   wire signed [BUS_BITS-1:0] sums[0:INNER_LEVELS];
   wire [INNER_LEVELS:0] ready;
-  assign sums[0] = BUS_BITS'($signed(product));
+  wire signed [BUS_BITS-1:0] wide_product = BUS_BITS'($signed(product));
+  assign sums[0] = SHIFTED_LEVEL == 0 ? wide_product <<< exponent : wide_product;
   assign ready[0] = product_valid;
 
   genvar level;
@@ -79,7 +86,8 @@ module mac #(
           .sum(sum),
           .complete(ready[level+1])
       );
-      assign sums[level+1] = BUS_BITS'($signed(sum));
+      wire signed [BUS_BITS-1:0] wide_sum = BUS_BITS'($signed(sum));
+      assign sums[level+1] = SHIFTED_LEVEL == level + 1 ? wide_sum <<< exponent : wide_sum;
     end
   endgenerate
 
@@ -135,6 +143,7 @@ module mac #(
       product_last <= in_last;
       product <= a * b;
       bias <= in_bias;
+      exponent <= in_exponent;
       if (product_valid) accumulator <= $signed(added);
       out_valid <= product_valid && product_last;
       out_accumulator <= $signed(BIAS_STAGE == 0 ? added : finished);

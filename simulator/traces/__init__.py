@@ -17,6 +17,7 @@ from simulator.graph.ops import (
     Add,
     AddShifted,
     Concat,
+    DeferredSoftmax,
     Dequantize,
     FloatFunction,
     GeluPolynomial,
@@ -33,9 +34,11 @@ from simulator.graph.ops import (
     MatMul,
     Mean,
     Mul,
+    NormalizedMatMul,
     Quantize,
     Rescale,
     Reshape,
+    ScaledMatMul,
     ShiftGelu,
     Shiftmax,
     Slice,
@@ -52,6 +55,7 @@ from simulator.graph.ops import (
 from simulator.numerics.float_type import Array
 from simulator.traces import (
     common_scale,
+    deferred_softmax,
     elementwise,
     gelu,
     groups,
@@ -71,6 +75,7 @@ Trace = Callable[[Any, IntGraph, Sequence[Array]], dict[str, Array]]
 TRACES: Mapping[type[Op], Trace] = MappingProxyType(
     {
         MatMul: sums.matmul,
+        ScaledMatMul: sums.scaled_matmul,
         Mean: sums.mean,
         Rescale: elementwise.rescale,
         Add: elementwise.add,
@@ -97,6 +102,8 @@ TRACES: Mapping[type[Op], Trace] = MappingProxyType(
         Shiftmax: softmax_polynomial.shiftmax,
         SoftmaxLog2: softmax_polynomial.log2,
         SoftmaxIta: softmax_polynomial.ita,
+        DeferredSoftmax: deferred_softmax.softmax,
+        NormalizedMatMul: deferred_softmax.matmul,
         Concat: moving.concat,
         Slice: moving.slice_,
         Reshape: moving.reshape,

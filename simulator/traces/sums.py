@@ -1,21 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sums of products or codes in an accumulator: traces of MatMul and Mean."""
+"""Sums of products or codes in an accumulator: traces of matrix products and Mean."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
 from simulator.graph.bounds import bounds
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import MatMul, Mean
+from simulator.graph.ops import AnyMatMul, MatMul, Mean, ScaledMatMul
+from simulator.graph.ops.scaled_product import by_field
 from simulator.numerics.accumulator import Accumulator, AccumulatorLevel, BiasStage, OverflowPolicy
 from simulator.numerics.float_type import Array
 from simulator.traces.steps import Int64, centred, constant, fit, requantized, wide
 
 # (first k, k behind the last) -> the exact sum of these terms, for all outputs at once
 Terms = Callable[[int, int], Int64]
+
+
+class Shift(NamedTuple):
+    """The level whose addends are shifted to the left, and places by an addend's first term."""
+
+    level: int
+    places: Callable[[int], Int64]
+
+
 _FLOAT64_IS_EXACT = 1 << 53
 
 
@@ -30,19 +42,71 @@ def matmul(op: MatMul, graph: IntGraph, operands: Sequence[Array]) -> dict[str, 
         op.accumulator,
         free=bounds(graph, op).proven_free,
     )
-    result = graph.result(op)
-    terms: Int64 | int = 0
-    if residual:
-        assert op.residual is not None
-        assert op.residual_multiplier is not None
-        assert op.requantize.shift is not None
-        left = constant(graph, op.requantize.shift) - op.residual_fraction_bits
-        factors = constant(graph, op.residual_multiplier) << left
-        terms = centred(residual[0], graph.tensors[op.residual]) * factors
+    terms = residual_terms(op, graph, *residual)
     return {
         "accumulator": sums,
-        **requantized(sums, graph, op.requantize, result, terms),
+        **requantized(sums, graph, op.requantize, graph.result(op), terms),
     }
+
+
+def residual_terms(op: AnyMatMul, graph: IntGraph, residual: Array | None = None) -> Int64 | int:
+    """Return what a residual adds to the products with the multiplier, 0 without one."""
+    if residual is None:
+        return 0
+    assert op.residual is not None
+    assert op.residual_multiplier is not None
+    assert op.requantize.shift is not None
+    left = constant(graph, op.requantize.shift) - op.residual_fraction_bits
+    factors = constant(graph, op.residual_multiplier) << left
+    return centred(residual, graph.tensors[op.residual]) * factors
+
+
+def scaled_matmul(op: ScaledMatMul, graph: IntGraph, operands: Sequence[Array]) -> dict[str, Array]:
+    """Return ``accumulator``, sums after each factor and the bias, and the requantization's."""
+    given = by_field(op, operands)
+    a, b = given["a"], given["b"]
+    b = np.swapaxes(b, -1, -2) if op.transpose_b else b
+    values = _scaled_sums(op, graph, a, b, given.get("block_exponent"))
+    found: dict[str, Array] = {"accumulator": values}
+    if op.row_factor:
+        values = found["row_scaled"] = values * wide(given["row_factor"])
+    if op.column_factor:
+        factors = wide(given["column_factor"]).swapaxes(-1, -2)
+        values = found["column_scaled"] = values * factors
+    if op.bias:
+        values = found["biased"] = values + constant(graph, op.bias)
+    terms = residual_terms(op, graph, given.get("residual"))
+    return found | requantized(values, graph, op.requantize, graph.result(op), terms)
+
+
+def _scaled_sums(
+    op: ScaledMatMul, graph: IntGraph, a: Array, b: Array, exponents: Array | None
+) -> Int64:
+    """Return the accumulator of a product whose blocks of terms may have exponents."""
+
+    def plain(start: int, stop: int) -> Int64:
+        return exact_product(a[..., start:stop], b[..., start:stop, :])
+
+    def places(start: int) -> Int64:
+        assert exponents is not None
+        return wide(exponents)[..., start // op.block, None]
+
+    def shifted_terms(start: int, stop: int) -> Int64:
+        """Sum parts of blocks, each shifted."""
+        borders = [start, *range((start // op.block + 1) * op.block, stop, op.block), stop]
+        return sum(
+            (plain(*part) << places(part[0]) for part in pairwise(borders)), np.zeros((), np.int64)
+        )
+
+    length, free = a.shape[-1], bounds(graph, op).proven_free
+    if exponents is None:
+        return accumulated(plain, length, np.int64(0), op.accumulator, free=free)
+    groups = [level.group or length + 1 for level in op.accumulator.levels]
+    first = next(index for index, group in enumerate(groups) if group > op.block)
+    if first == 0 or free or op.accumulator.policy is OverflowPolicy.REPORT:
+        return accumulated(shifted_terms, length, np.int64(0), op.accumulator, free=free)
+    shift = Shift(first, places)
+    return _register(op.accumulator.levels, plain, range(length), np.int64(0), None, shift)
 
 
 def mean(op: Mean, graph: IntGraph, operands: Sequence[Array]) -> dict[str, Array]:
@@ -95,6 +159,7 @@ def _register(
     span: range,
     first: Int64 | np.int64,
     last: Int64 | np.int64 | None,
+    shift: Shift | None = None,
 ) -> Int64:
     """Return the outermost register of ``levels`` after the terms ``k`` in ``span``, in order.
 
@@ -109,9 +174,11 @@ def _register(
     for start in range(span.start, span.stop, size):
         part = range(start, min(start + size, span.stop))
         addend = (
-            _register(inner, terms, part, np.int64(0), None)
+            _register(inner, terms, part, np.int64(0), None, shift)
             if inner
             else terms(part.start, part.stop)
         )
+        if shift is not None and shift.level == len(inner):
+            addend = addend << shift.places(part.start)
         register = fit(register + addend, level.kind, level.overflow)
     return register if last is None else fit(register + last, level.kind, level.overflow)

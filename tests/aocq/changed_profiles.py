@@ -17,3 +17,10 @@ def changed(name: str = "edge_npu_int8", **values: Any) -> NpuProfile:
         assert key in plain[section], path
         plain[section][key] = value
     return NpuProfile.model_validate(plain)
+
+
+def with_dynamic_steps(name: str = "edge_npu_int8", **dynamic: Any) -> NpuProfile:
+    """Read a shipped profile, and give it rotations and a table ``[dynamic]``."""
+    plain = tomllib.loads(profile_paths()[name].read_text(encoding="utf-8"))
+    rotating = {"hadamard": {"largest_order": 4096}}
+    return NpuProfile.model_validate({**plain, **rotating, "dynamic": dynamic})

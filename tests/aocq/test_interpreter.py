@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from types import MappingProxyType
 
+import numpy as np
 import pytest
 import torch
 from tiny_models import VARIANTS, images, input_size, network
 from torch import Tensor, nn
 
-from aocq.capture import FloatGraph, FloatNode, run
+from aocq.capture import FloatGraph, FloatNode, FloatOp, run
+from aocq.capture.interpreter import apply
 from aocq.capture.residual_stream import residual_stream
+from simulator.numerics.hadamard import hadamard_matrix
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
 
@@ -121,3 +126,20 @@ def test_the_residual_stream_begins_at_the_tokens(small: Captured) -> None:
     assert residual_stream(small("mean_without_class_token")[1]) == {*SUMS, "add"}
     # A normalization before the blocks is where their stream begins.
     assert residual_stream(small("pre_norm")[1]) == {*SUMS, "norm_pre", "add", "concat"}
+
+
+@pytest.mark.parametrize(("channels", "order"), [(48, 48), (48, 12), (64, 16), (40, 20), (6, 2)])
+def test_a_hadamard_node_is_a_product_with_its_matrix(channels: int, order: int) -> None:
+    node = FloatNode(
+        name="rotated",
+        op=FloatOp.HADAMARD,
+        inputs=("x",),
+        attributes=MappingProxyType({"order": order}),
+        shape=(5, channels),
+    )
+    codes = torch.randint(-128, 128, (2, 5, channels), dtype=torch.float64)
+    matrix = torch.from_numpy(hadamard_matrix(order).astype(np.float64))
+    blocks = torch.block_diag(*[matrix] * (channels // order))
+    found = apply(node, [codes], {}, 2)
+    assert torch.equal(found, codes @ blocks / math.sqrt(order))
+    torch.testing.assert_close(apply(node, [found], {}, 2), codes)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import torch
 from command_line import Demo, Finished, record
 
 from aocq.methods import METHODS
+from simulator.profile import profile_paths
 
 Run = Callable[..., Finished]
 SHORT = ("--limit", 10, "--batch", 10)
+DEPTH = 2  # blocks of the demo
 
 
 @pytest.mark.parametrize("command", ["verify", "quantize", "demo"])
@@ -86,7 +89,33 @@ def test_the_recipe_on_record_is_the_preset_with_what_was_given(
         "norm_exponent": 1.0,
         "loss_channels": "gamma",
         "class_token_weight": 2.5,
+        "rotate_heads": False,
+        "hadamard": "none",
+        "hadamard_block": 0,
+        "row_steps": "none",
+        "block_steps": False,
     }
+
+
+def test_rotations_are_of_the_float_network_too(warm: Run, demo: Demo, tmp_path: Path) -> None:
+    """A rotated tensor is compared with the rotated one of the float network."""
+    profile = tmp_path / "rotating.toml"
+    shipped = profile_paths()["edge_npu_int8"].read_text(encoding="utf-8")
+    profile.write_text(
+        shipped.replace('name = "edge_npu_int8"', 'name = "rotating"').replace(
+            "[residual]", "[hadamard]\nlargest_order = 64\n\n[residual]"
+        ),
+        encoding="utf-8",
+    )
+    job = (*demo.verify, *SHORT, "--profile", profile, "--scale-passes", 0)
+    job = (*job, "--rotate-heads", "--hadamard", "all")
+    warm(*job, "--out", tmp_path / "run")
+    with (tmp_path / "run" / "layers.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["op"]: row for row in csv.DictReader(file)}
+    rotated = {name: float(row["sqnr_db"]) for name, row in rows.items() if ".hadamard" in name}
+    assert len(rotated) == 4 * DEPTH
+    assert min(rotated.values()) > 15
+    warm(*demo.verify, *SHORT, "--hadamard", "all", "--out", tmp_path / "refused", code=3)
 
 
 def test_a_preset_has_its_number_of_images_and_missing_ones_are_noted(

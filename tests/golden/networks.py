@@ -26,6 +26,7 @@ from aocq.demo.model import vit_nano_digits
 from aocq.jobs.calibration import calibrated
 from aocq.lowering import check_recipe, lower
 from aocq.methods import QuantizedModel
+from aocq.methods.logarithmic_rows import LogarithmicQuantizer
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer, Quantizer
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.limits import ChipLimits, limits_of
@@ -35,7 +36,7 @@ from simulator.boundary import quantize
 from simulator.errors import InputError
 from simulator.executor import Executor
 from simulator.graph import IntGraph, sha256
-from simulator.profile import load_profile, profile_paths
+from simulator.profile import NpuProfile, load_profile, profile_paths
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "aocq"))
 
@@ -111,18 +112,27 @@ def lowered(case: Case) -> IntGraph:
         If the profile cannot hold the recipe, or the network cannot be lowered for it.
     """
     profile = load_profile(case.profile)
-    limits = limits_of(profile, RECIPE)
-    check_recipe(RECIPE, limits, profile, leaves_floats=case.method == WITH_FLOATS)
-    return lower(_quantized(case.network, case.method, limits), profile)
+    recipe = recipe_for(profile)
+    limits = limits_of(profile, recipe)
+    check_recipe(recipe, limits, profile, leaves_floats=case.method == WITH_FLOATS)
+    return lower(_quantized(case.network, case.method, recipe, limits), profile)
+
+
+def recipe_for(profile: NpuProfile) -> Recipe:
+    """Return the recipe of all cases, with narrow operands where a profile states their width."""
+    operand_bits = profile.activation.operand_bits
+    if operand_bits is None:
+        return RECIPE
+    return replace(RECIPE, weight_bits=4, activation_bits=operand_bits, end_bits=8)
 
 
 @cache
-def _quantized(network: str, method: str, limits: ChipLimits) -> QuantizedModel:
+def _quantized(network: str, method: str, recipe: Recipe, limits: ChipLimits) -> QuantizedModel:
     graph = captured(network)
     wide = replace(graph, parameters={n: _wide(p) for n, p in graph.parameters.items()})
     calibration = images_of(network, CALIBRATION_IMAGES)
     own = METHOD if method == WITH_FLOATS else method
-    model = calibrated(own, wide, calibration, RECIPE, limits)
+    model = calibrated(own, wide, calibration, recipe, limits)
     if method == WITH_FLOATS:
         model = replace(model, activations=_without_floats(model), layernorm_quantizers={})
     held = {name: _in_float32(quantizer) for name, quantizer in model.activations.items()}
@@ -192,6 +202,8 @@ def _wide(tensor: Tensor) -> Tensor:
 
 def _in_float32(quantizer: Quantizer) -> Quantizer:
     """Return a quantizer whose real numbers are those of a float32."""
+    if isinstance(quantizer, LogarithmicQuantizer):
+        return quantizer  # has whole numbers only
     rounded = {"scale": float(np.float32(quantizer.scale))}
     if isinstance(quantizer, LevelQuantizer):
         return replace(quantizer, **rounded)

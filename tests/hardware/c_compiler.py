@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +30,6 @@ HEADERS = Path(simulator.c_model.__file__).parent
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 CHECKED = ("-fsanitize=undefined", "-fno-sanitize-recover")
 COMPILERS = tuple(name for name in ("gcc", "clang") if shutil.which(name)) or ("gcc",)
-
-# Where `small_graphs` and `one_op_graphs` are.
-sys.path.append(str(Path(__file__).parent.parent / "simulator"))
 
 
 class StoppedByCheck(AssertionError):

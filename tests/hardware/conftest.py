@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from simulator.graph import IntGraph
     from simulator.numerics.float_type import Array
 
-sys.path.append(str(Path(__file__).parent.parent / "oracles"))
+# Where `presence` is, and where `small_graphs` are.
+sys.path += [str(Path(__file__).parent.parent / folder) for folder in ("oracles", "simulator")]
 
 
 @pytest.fixture(scope="session")

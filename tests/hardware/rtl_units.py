@@ -111,6 +111,13 @@ _NARROW_FACTORS: dict[str, str | int] = {
     "SCALED_WIDTH": 42,
     "ZERO_POINT_BITS": 7,
 }
+_NARROW_SCALER: dict[str, str | int] = {
+    "ROW_FACTOR_BITS": 4,
+    "COLUMN_FACTOR_BITS": 3,
+    "BIAS_BITS": 7,
+    "ROW_SCALED_WIDTH": 19,
+    "BIASED_WIDTH": 22,
+}
 _SMALL_TABLE = {"IN_BITS": 5, "TABLE_BITS": 8, "RECIPROCAL_BITS": 20, "SHIFT": 12, "COLUMNS": 9}
 _SMALL_MEMORY = (("table", 32, 8),)
 _SMALL_ARRAY: dict[str, str | int] = {
@@ -141,6 +148,10 @@ OTHERS = [
     Elaborated("requantizer", {"DOUBLE_ROUNDING": 1, "OUT_BITS": 16, **_NARROW_FACTORS}),
     Elaborated("requantizer", {"DOUBLE_ROUNDING": 2, **_NARROW_FACTORS}),
     Elaborated("mac", {**_LEVELS, "BIAS_STAGE": 1}, row=9),
+    Elaborated("mac", {**_LEVELS, "SHIFTED_LEVEL": 1, "EXPONENT_BITS": 3}, row=9),
+    Elaborated("mac", {**_LEVELS, "SHIFTED_LEVEL": 0, "EXPONENT_BITS": 4}, row=9),
+    Elaborated("mac", {**_LEVELS, "SHIFTED_LEVEL": 2, "EXPONENT_BITS": 5}, row=9),
+    Elaborated("sum_scaler", {"ACCUMULATOR_BITS": 14, "BESIDE_BITS": 9, **_NARROW_SCALER}),
     Elaborated("mac", {"A_SIGNED": 0, "B_BITS": 4, "BIAS_BITS": 12, "ACCUMULATOR_BITS": 14}, row=9),
     Elaborated(
         "add",

@@ -8,17 +8,12 @@ exactly between two codes, or one unit beside it.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-
-sys.path.append(str(Path(__file__).parent.parent / "simulator"))
-
 from c_compiler import OpCase
 from small_graphs import S4, S8, S16, S32, SATURATE, U8, WRAP, Draft, accumulator, exponentials
 

@@ -14,7 +14,19 @@ from typing import Any
 import numpy as np
 from one_op_graphs import CASES
 from safetensors.numpy import load_file, save_file
-from small_graphs import S4, S8, S32, SATURATE, WRAP, Draft, accumulator, exponentials, with_tensor
+from small_graphs import (
+    S4,
+    S8,
+    S32,
+    SATURATE,
+    U4,
+    U8,
+    WRAP,
+    Draft,
+    accumulator,
+    exponentials,
+    with_tensor,
+)
 
 from simulator.graph import IntGraph, verify
 from simulator.graph.ops import (
@@ -22,6 +34,7 @@ from simulator.graph.ops import (
     Add,
     AddShifted,
     Concat,
+    DeferredSoftmax,
     Dequantize,
     FloatFunction,
     Function,
@@ -38,9 +51,11 @@ from simulator.graph.ops import (
     MatMul,
     Mean,
     Mul,
+    NormalizedMatMul,
     Op,
     Quantize,
     Rescale,
+    ScaledMatMul,
     ShiftGelu,
     Shiftmax,
     Softmax,
@@ -107,6 +122,11 @@ def one_op_of_every_type() -> IntGraph:
         LayerNorm, "norm", "add", gamma=ones, beta=ones, channel_shift=ones, channel_multiplier=ones
     )
     d.op(Softmax, "softmax", "norm", table=exponentials())
+    shares = {
+        "row_factor": d.operand("row_factor", (2, 1), U8),
+        "block_exponent": d.operand("exponents", (2, 2), U4),
+    }
+    d.op(ScaledMatMul, "scaled", "softmax", "w", block=2, accumulator=levels, **shares)
     d.op(SoftmaxGemmlowp, "gemmlowp", "norm")
     d.op(SoftmaxLut513, "lut513", "norm", exp_table=[9] * 513, reciprocal_table=[8] * 513)
     d.op(SoftmaxFloatTable, "float_table", "norm", table=[1.0] * 256)
@@ -114,6 +134,8 @@ def one_op_of_every_type() -> IntGraph:
     d.op(Shiftmax, "shiftmax", "norm")
     d.op(SoftmaxIta, "ita", "norm")
     d.op(SoftmaxLog2, "log2", "norm")
+    d.op(DeferredSoftmax, "deferred", "norm")
+    d.op(NormalizedMatMul, "normalized", "deferred", "norm", transpose_b=True)
     d.op(AddShifted, "sum", "norm", "add")
     d.op(SquaredDifference, "square", "norm", "add")
     d.op(Mul, "product", "norm", "add")

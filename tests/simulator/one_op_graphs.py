@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from elementwise_graphs import ELEMENTWISE_CASES
+from scaled_product_graphs import SCALED_CASES
 from simd_graphs import IN_REGISTERS, SIMD_CASES
 from small_graphs import (
     S4,
@@ -31,6 +32,7 @@ from simulator.graph import IntGraph
 from simulator.graph.ops import (
     Add,
     Concat,
+    DeferredSoftmax,
     Dequantize,
     FloatFunction,
     Function,
@@ -44,10 +46,12 @@ from simulator.graph.ops import (
     Lookup,
     MatMul,
     Mean,
+    NormalizedMatMul,
     Op,
     Quantize,
     Rescale,
     Reshape,
+    ScaledMatMul,
     Shiftmax,
     Slice,
     Softmax,
@@ -145,6 +149,14 @@ def _attention(
     d.input("a", a, kind)
     d.operand("b", b, S16 if kind == S16 else S8)
     d.op(MatMul, "y", "a", "b", **{"shift": (8,), "zero_point": -6} | changes)
+
+
+def _normalized(
+    d: Draft, a: tuple[int, ...], b: tuple[int, ...], kind: Any = U4, **changes: Any
+) -> None:
+    d.input("a", a, kind)
+    d.operand("b", b, changes.pop("kind_b", S8))
+    d.op(NormalizedMatMul, "y", "a", "b", **changes)
 
 
 def _add(d: Draft, kind_b: Any = S8, **changes: Any) -> None:
@@ -305,6 +317,7 @@ def _scores(op_type: type[Op], source: Any = S8, shape: Any = (3, 40), **changes
 
 
 Build = Callable[[Draft], None]
+U3 = IntType(bits=3, signed=False)
 DIVISION = {"normalisation": Normalisation.DIVISION}
 LUT513 = dict(zip(("exp_table", "reciprocal_table"), lut513_tables(), strict=True))
 STEEP_LUT513 = LUT513 | {"exp_table": [0] * 511 + [1, 2]}
@@ -312,6 +325,7 @@ PER_HEAD = [[[0.25]], [[0.03]]]
 ONE_SIGN = np.linspace(0.1, 3, 24).reshape(6, 4)
 CASES: Mapping[type[Op], Mapping[str, Build]] = {
     **ELEMENTWISE_CASES,
+    ScaledMatMul: SCALED_CASES,
     MatMul: {
         "weights": _linear,
         "large weights": lambda d: _linear(d, weights=ODD_WEIGHTS, shift=(10,)),
@@ -602,6 +616,71 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "coarse": _scores(SoftmaxLog2, x0=-1, b=1, c=1, n=3),
         "exponentials of 0": _scores(SoftmaxLog2, x0=-5, b=9, c=3, n=2, type=U8),
         "16 bits": _scores(SoftmaxLog2, S16, x0=-1000, b=3900, c=5800000, n=24, type=U8),
+    },
+    DeferredSoftmax: {
+        "half octaves": _scores(DeferredSoftmax),
+        "unsigned, octaves of 3 bits": _scores(DeferredSoftmax, U8, type=U3),
+        "scores of 4 bits": _scores(DeferredSoftmax, S4, multiplier=1000),
+        "no shift": _scores(DeferredSoftmax, type=U8, multiplier=1, shift=0),
+        "all alike": _scores(DeferredSoftmax, multiplier=0),
+        "16 bits": _scores(
+            DeferredSoftmax, S16, type=U8, multiplier=(1 << 31) - 1, shift=40, shape=(2, 3, 17)
+        ),
+        "one score": _scores(DeferredSoftmax, shape=(3, 1)),
+    },
+    NormalizedMatMul: {
+        "half octaves": lambda d: _normalized(d, (2, 3, 5), (2, 5, 4)),
+        "transposed, per channel": lambda d: _normalized(
+            d,
+            (2, 2, 3, 7),
+            (2, 2, 4, 7),
+            transpose_b=True,
+            multiplier=(1, 3, 2, 7),
+            shift=(18, 21, 23, 20),
+            zero_point=-6,
+        ),
+        "matrices": lambda d: _normalized(d, (3, 9), (9, 4), kind_b=S4, shift=(18,)),
+        "levels of 0": lambda d: _normalized(
+            d, (4, 2), (2, 3), U3, levels=[255, 1, 0, 0, 0, 0, 0, 0]
+        ),
+        "many ties": lambda d: _normalized(
+            d,
+            (9, 2),
+            (2, 8),
+            U3,
+            levels=[4, 2, 1, 1, 0, 0, 0, 0],
+            reciprocal_bits=4,
+            multiplier=(1,),
+            shift=(4,),
+        ),
+        "one code": lambda d: _normalized(d, (3, 1), (1, 1)),
+        "8-bit codes, to 16 bits": lambda d: _normalized(
+            d,
+            (2, 3, 40),
+            (2, 40, 3),
+            U8,
+            levels=[255 - code for code in range(256)],
+            type=S16,
+            multiplier=(300,),
+            shift=(32,),
+            reciprocal_bits=30,
+            zero_point=-77,
+        ),
+        "to unsigned": lambda d: _normalized(
+            d, (2, 3, 5), (2, 5, 4), type=U8, zero_point=100, shift=(21,), multiplier=(5,)
+        ),
+        "saturating": lambda d: _normalized(
+            d, (2, 9, 30), (2, 30, 4), accumulator=accumulator((0, 15, SATURATE))
+        ),
+        "wrapping": lambda d: _normalized(
+            d, (2, 9, 30), (2, 4, 30), transpose_b=True, accumulator=accumulator((0, 14, WRAP))
+        ),
+        "two levels": lambda d: _normalized(
+            d, (2, 9, 30), (2, 30, 4), accumulator=accumulator((2, 15, SATURATE), (0, 16, WRAP))
+        ),
+        "16-bit values": lambda d: _normalized(
+            d, (2, 3, 5), (2, 5, 4), kind_b=S16, type=S16, accumulator=accumulator((0, 40, WRAP))
+        ),
     },
     Lookup: {
         "signed": lambda d: _lookup(d, S8, S8),

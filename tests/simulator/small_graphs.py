@@ -61,10 +61,12 @@ COMMON_SCALE = {
     "input_left_shift": 3,
     "double_rounding": DoubleRounding.NONE,
 }
+LEVELS = (128, 91, 64, 45, 32, 23, 16, 11, 8, 6, 4, 3, 2, 1, 1, 0)  # half octaves of 4 bits
 # What drafts leave out, by op: fields, and the type and zero point of the result (else s8 and 0).
 DEFAULTS: Mapping[type[Op], Mapping[str, Any]] = MappingProxyType(
     {
         ops.MatMul: {"transpose_b": False, "multiplier": (1,), "shift": (6,)},
+        ops.ScaledMatMul: {"transpose_b": False, "block": 0, "multiplier": (1,), "shift": (11,)},
         ops.Rescale: {"multiplier": (1,), "shift": (1,)},
         ops.Add: {"multiplier_a": (3,), "multiplier_b": (5,), "shift": 3},
         ops.LayerNorm: {
@@ -94,6 +96,14 @@ DEFAULTS: Mapping[type[Op], Mapping[str, Any]] = MappingProxyType(
         ops.Shiftmax: {"x0": -20, "n": 15, "output_bits": 16, "type": S16},
         ops.SoftmaxIta: {"octave_bits": 5, "group": 16, "largest": 255, "type": U8},
         ops.SoftmaxLog2: {"x0": -14, "b": 54, "c": 1116, "n": 30, "type": U4},
+        ops.DeferredSoftmax: {"multiplier": 23, "shift": 8, "type": U4},
+        ops.NormalizedMatMul: {
+            "levels": LEVELS,
+            "transpose_b": False,
+            "reciprocal_bits": 20,
+            "multiplier": (3,),
+            "shift": (22,),
+        },
         ops.Mean: {"axis": 0, "multiplier": (1,), "shift": (2,)},
         ops.AddShifted: {"subtract": False, **COMMON_SCALE},
         ops.SquaredDifference: COMMON_SCALE,

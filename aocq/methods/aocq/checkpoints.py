@@ -15,12 +15,12 @@ from safetensors.torch import load, save
 
 from aocq.methods.aocq.blocks import Block
 from aocq.methods.aocq.rounding import LayerResult, RoundedBlock
-from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
+from aocq.methods.quantizers import QuantizedWeight, Quantizer
 from aocq.methods.storage import quantizer_from_plain, quantizer_to_plain
 from aocq.records.kept import keep, kept
 from simulator import strict_json
 
-Scales = dict[str, ActivationQuantizer]
+Scales = dict[str, Quantizer]
 # Names of tensors that belong to no layer.
 _QUANTIZERS, _LOSSES = "|quantizers", "|losses"
 
@@ -93,12 +93,7 @@ def _to_plain(scales: Scales) -> dict[str, Any]:
 
 
 def _from_plain(plain: dict[str, Any]) -> Scales:
-    scales: Scales = {}
-    for name, entry in plain.items():
-        quantizer = quantizer_from_plain(entry)
-        assert isinstance(quantizer, ActivationQuantizer)
-        scales[name] = quantizer
-    return scales
+    return {name: quantizer_from_plain(entry) for name, entry in plain.items()}
 
 
 def _scales_path(work: Path, block: Block) -> Path:

@@ -31,10 +31,16 @@ from aocq.methods.base_ptq import (
     multiplied_with_activations,
     probabilities_quantizer,
 )
+from aocq.methods.dynamic_steps import OPERANDS, WIDEST_BASE, Steps, dynamic_steps
 from aocq.methods.masks import lowest_code_wanted, scores_of
 from aocq.methods.operands import row_blocks
-from aocq.methods.quantizers import ActivationQuantizer
-from aocq.methods.ranges import activation_quantizer, quantize_weight
+from aocq.methods.quantizers import ActivationQuantizer, DynamicQuantizer, Quantizer
+from aocq.methods.ranges import (
+    ObservedRange,
+    activation_quantizer,
+    least_squares_quantizer,
+    quantize_weight,
+)
 from aocq.methods.scale_form import activation_form, weight_form
 from aocq.methods.tensor_widths import tensor_widths, weight_widths
 from aocq.recipes.limits import ChipLimits
@@ -168,6 +174,9 @@ class InitialScales:
         self.symmetric = multiplied_with_activations(graph)
         self.parts = shared_parts(graph)
         self.without_codes = without_codes(graph, limits)
+        self.dynamic = dynamic_steps(graph, recipe.aocq, limits)
+        narrowed = {node.name for node in graph.nodes if node.op in OPERANDS}
+        self.clipped = narrowed - self.dynamic.keys()
         self.balanced = form(recipe, limits) != "none"
         self.readers = linear_readers(graph) if balances_inputs(recipe, limits) else {}
         self.columns = {
@@ -178,6 +187,18 @@ class InitialScales:
     def needs_values(self, node: FloatNode) -> bool:
         """Whether :meth:`choose` looks at a node's values, not only at its ranges."""
         return (
+            node.name in self.clipped
+            or (node.op is FloatOp.LINEAR and self._is_narrow_operand(node.name))
+            or self._is_clipped_on_the_stream(node)
+        )
+
+    def _is_narrow_operand(self, name: str) -> bool:
+        """Whether products of activations read codes with fewer bits than the vector unit's."""
+        narrow = self.widths[name] < self.limits.vector_width(self.recipe)
+        return narrow and name in self.symmetric
+
+    def _is_clipped_on_the_stream(self, node: FloatNode) -> bool:
+        return (
             self.balanced
             and self.recipe.aocq.alpha_choice == "mse"
             and (node.name in self.stream or node.name in self.joins)
@@ -186,7 +207,7 @@ class InitialScales:
 
     def of_block(
         self, block: Block, source: Tensor, known: Mapping[str, Tensor] = MappingProxyType({})
-    ) -> dict[str, ActivationQuantizer]:
+    ) -> dict[str, Quantizer]:
         """Return s0 of a block's tensors; parts of a concatenation share its quantizer.
 
         ``source`` are the float network's values where the block starts, [images, ...], and
@@ -205,22 +226,24 @@ class InitialScales:
                 chosen[part] = chosen[whole]
         return chosen
 
-    def choose(self, node: FloatNode, values: Mapping[str, Tensor]) -> ActivationQuantizer:
+    def choose(self, node: FloatNode, values: Mapping[str, Tensor]) -> Quantizer:
         """Return the quantizer of an arithmetic node.
 
         ``values`` [images, tokens, C] are the float network's, by node, where :meth:`needs_values`.
         """
         name = node.name
         if node.op is FloatOp.SOFTMAX:
-            return probabilities_quantizer(self.widths[name])
+            return probabilities_quantizer(self.widths[name], self.limits.softmax_levels_per_octave)
         if name in self.stream or name in self.joins:
-            if self.balanced:
-                return self._on_the_stream(node, values)
-            return self._plain(name, self.limits.residual_bits)
+            plain = not self.balanced
+            width = self.limits.residual_bits
+            return self._plain(name, width) if plain else self._on_the_stream(node, values)
         if name in self.columns:
             return self.input_quantizer(node, EXPONENT)
+        if node.op in OPERANDS:
+            return self._narrowed(node, values)
         if node.op is FloatOp.LINEAR and name in self.symmetric:
-            return self._operands(node)
+            return self._operands(node, values.get(name))
         return self._plain(name, self.widths[name])
 
     def input_quantizer(self, node: FloatNode, exponent: float) -> ActivationQuantizer:
@@ -274,17 +297,51 @@ class InitialScales:
         low, high = float(seen.low.min()), float(seen.high.max())
         return activation_quantizer(low, high, bits, zero_point, activation_form(self.limits))
 
-    def _operands(self, node: FloatNode) -> ActivationQuantizer:
+    def _narrowed(self, node: FloatNode, values: Mapping[str, Tensor]) -> Quantizer:
+        """Return the quantizer of a rotation or a requantization."""
+        name = node.name
+        if name in self.dynamic:
+            return self._dynamic(name, self.dynamic[name])
+        zero_point = "symmetric" if name in self.symmetric else self.limits.zero_point
+        return self._of_least_error(values[name], self.widths[name], zero_point)
+
+    def _of_least_error(self, values: Tensor, bits: int, zero_point: str) -> ActivationQuantizer:
+        """Return one scale of least squared error, which clips large values that are rare."""
+        seen = ObservedRange()
+        seen.see(values)
+        seen.count(values.cpu())
+        return least_squares_quantizer(seen, bits, zero_point, activation_form(self.limits))
+
+    def _dynamic(self, name: str, steps: Steps) -> DynamicQuantizer:
+        """Return dynamic steps on wide codes of the whole range: nothing is clipped."""
+        base = IntType(bits=WIDEST_BASE)
+        form = activation_form(self.limits)
+        scale = form.nearest(float(self.seen[name].magnitude.max()) / base.high)
+        return DynamicQuantizer(
+            base=ActivationQuantizer(type=base, scale=scale, zero_point=0),
+            bits=self.widths[name],
+            group=steps.group,
+            form=steps.form,
+        )
+
+    def _operands(self, node: FloatNode, values: Tensor | None) -> ActivationQuantizer:
         """One scale each for queries, keys and values: rows of one layer, so it costs nothing.
 
-        One for all three on a chip with one scale per tensor.
+        One for all three on a chip with one scale per tensor. Operands that are narrower than other
+        tensors (of which ``values`` are given) clip large ones that are rare: at 4 bits the result
+        of attention is 3 to 5 dB closer (docs/decisions/0045-passes-over-float-graphs.md).
         """
         int_type, form = IntType(bits=self.widths[node.name]), activation_form(self.limits)
         magnitude = self.seen[node.name].magnitude.double()
-        factors = magnitude.max().expand_as(magnitude).clone()
-        if self.limits.activation_granularity == "per_channel":
-            for rows in row_blocks(self.graph, node):
-                factors[list(rows)] = magnitude[list(rows)].max()
+        factors = torch.empty_like(magnitude)
+        per_channel = self.limits.activation_granularity == "per_channel"
+        for rows in map(
+            list, row_blocks(self.graph, node) if per_channel else [range(len(factors))]
+        ):
+            factors[rows] = magnitude[rows].max()
+            if values is not None:
+                clipped = self._of_least_error(values[..., rows], int_type.bits, "symmetric")
+                factors[rows] = clipped.scale * int_type.high
         if form.power_of_two:  # what codes of such scales reach
             factors = form.nearest(factors / int_type.high) * int_type.high
         top = float(factors.max())

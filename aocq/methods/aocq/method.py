@@ -32,10 +32,18 @@ from aocq.methods.aocq.rounding import (
     linear_nodes,
     round_block,
 )
-from aocq.methods.aocq.scale_refinement import balanced, choose_exponents, refine, searched
+from aocq.methods.aocq.scale_refinement import (
+    balanced,
+    choose_exponents,
+    refine,
+    searched,
+    take_exact_bases,
+)
 from aocq.methods.aocq.token_norm import block_loss
+from aocq.methods.chip_operators import ChipOperators, exact_operators, with_those_before
+from aocq.methods.dynamic_steps import dynamic_steps
 from aocq.methods.quantized_model import QuantizedModel
-from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
+from aocq.methods.quantizers import QuantizedWeight
 from aocq.methods.scale_form import activation_form
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
@@ -52,6 +60,7 @@ def quantize(
     *,
     device: str = "cpu",
     work: Path | None = None,
+    operators: ChipOperators = exact_operators,
 ) -> QuantizedModel:
     """Quantize ``graph`` by AOCQ (FITEE 2025, doi 10.1631/FITEE.2400994; reconstruction).
 
@@ -66,6 +75,8 @@ def quantize(
     work
         folder for finished blocks, which belongs to exactly these arguments; a killed calibration
         goes on behind the last of them
+    operators
+        those of the chip, where they are not exact
 
     Raises
     ------
@@ -85,15 +96,17 @@ def quantize(
         seen = channel_ranges(
             graph,
             images,
-            limits.probability_bits(recipe),
+            limits.resolved_bits(recipe),
             steps.advance,
             observed=observed,
             kept=stream,
         )
         initial = InitialScales(graph, seen, recipe, limits)
         known = {name: values[searching] for name, values in stream.items()}
-        quantizers, log = _first_stage(chain, initial, images[searching], known, work, steps)
-        fake_quantized = FakeQuantizedNetwork(graph, quantizers, recipe, limits)
+        quantizers, log = _first_stage(
+            chain, initial, images[searching], known, work, steps, operators
+        )
+        fake_quantized = FakeQuantizedNetwork(graph, quantizers, recipe, limits, operators)
         weights, biases, learned = _second_stage(
             fake_quantized, chain, images, stream, recipe, work, steps
         )
@@ -156,7 +169,8 @@ class _Steps:
         """Return how many tensors' candidates a block has, over all passes."""
         readers = linear_readers(graph) if balances_inputs(recipe, limits) else {}
         exponents = balanced(block, readers)
-        tensors = searched(graph, block, without_codes(graph, limits))
+        dynamic = dynamic_steps(graph, recipe.aocq, limits)
+        tensors = searched(graph, block, without_codes(graph, limits) | dynamic.keys())
         return len(exponents) + len(tensors) * recipe.aocq.scale_passes
 
     def search(self, count: int = 1) -> None:
@@ -177,20 +191,22 @@ def _first_stage(
     stream: Mapping[str, Tensor],
     work: Path | None,
     steps: _Steps,
-) -> tuple[dict[str, ActivationQuantizer], list[dict[str, Any]]]:
+    operators: ChipOperators,
+) -> tuple[Quantizers, list[dict[str, Any]]]:
     graph, options = initial.graph, initial.recipe.aocq
     source = graph.input.name
     quantizers: Quantizers = {source: initial.choose(graph.input, {})}
     log: list[dict[str, Any]] = []
     real, quantized = images, quantizers[source](images)
     for block in chain:
+        known_operators = with_those_before(operators, graph, dict(quantizers))
         chosen, entries = checkpoints.load_scales(work, block)
         known = {name: stream[name] for name in block.nodes if name in stream}
         found = computed_from(graph, {**known, block.source: real}, [block.result])
         target = found[block.result]
         if chosen is None:
             chosen = initial.of_block(block, real, known)
-            state = BlockState.of(graph, block, quantized, chosen)
+            state = BlockState.of(graph, block, quantized, chosen, known_operators)
             loss = block_loss(
                 graph,
                 block.result,
@@ -200,13 +216,14 @@ def _first_stage(
                 options,
             )
             choose_exponents(state, initial, loss, steps.search)
-            names = searched(graph, block, initial.without_codes)
+            names = searched(graph, block, initial.without_codes | initial.dynamic.keys())
             form = activation_form(initial.limits)
             entries = refine(state, names, loss, options.scale_passes, steps.search, form)
+            take_exact_bases(state, initial.limits)
             quantized = state.value(block.result)
             checkpoints.save_scales(work, block, chosen, entries)
         else:
-            state = BlockState.of(graph, block, quantized, chosen)
+            state = BlockState.of(graph, block, quantized, chosen, known_operators)
             quantized = state.value(block.result)
             steps.search(steps.searches(graph, block, initial.recipe, initial.limits))
         quantizers |= chosen

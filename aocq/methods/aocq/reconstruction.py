@@ -34,7 +34,7 @@ from aocq.methods.aocq.scale_refinement import searched
 from aocq.methods.aocq.straight_through import Drop, StraightThrough, with_factor
 from aocq.methods.aocq.token_norm import BlockLoss, block_loss
 from aocq.methods.masks import quantizing
-from aocq.methods.quantizers import ActivationQuantizer
+from aocq.methods.quantizers import ActivationQuantizer, Quantizer
 from aocq.methods.scale_form import ScaleForm, activation_form, weight_form
 from aocq.recipes.recipe import Recipe
 
@@ -142,7 +142,7 @@ class _BlockLearning:
 
     graph: FloatGraph
     block: Block
-    quantizers: dict[str, ActivationQuantizer]
+    quantizers: dict[str, Quantizer]
     streams: Streams
     loss: BlockLoss
     nodes: dict[str, FloatNode]
@@ -268,10 +268,11 @@ class _BlockLearning:
     def learned(self) -> RoundedBlock:
         """Return the block in integers, as it is now."""
         layers = {self.nodes[name].name: layer.result() for name, layer in self.layers.items()}
-        quantizers = {
-            name: with_factor(self.quantizers[name], float(growth.detach().exp()), self.form)
-            for name, growth in self.growth.items()
-        }
+        quantizers: dict[str, Quantizer] = {}
+        for name, growth in self.growth.items():
+            quantizer = self.quantizers[name]
+            assert isinstance(quantizer, ActivationQuantizer)  # others have no factor to learn
+            quantizers[name] = with_factor(quantizer, float(growth.detach().exp()), self.form)
         return RoundedBlock(layers, quantizers)
 
     def loss_of(self, learned: RoundedBlock, images: Tensor) -> float:

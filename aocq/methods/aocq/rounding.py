@@ -35,8 +35,9 @@ from aocq.methods.aocq.closed_form import (
 from aocq.methods.aocq.float_stream import MOST_KEPT, computed_from
 from aocq.methods.aocq.token_norm import token_weights
 from aocq.methods.aocq.tokens import token_importance
+from aocq.methods.chip_operators import ChipOperators, exact_operators, operator_of
 from aocq.methods.masks import quantizing
-from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight
+from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
 from aocq.methods.ranges import quantize_weight
 from aocq.methods.scale_form import weight_form
 from aocq.methods.scales import moved
@@ -77,7 +78,7 @@ class RoundedBlock:
     """
 
     layers: dict[str, LayerResult]
-    quantizers: dict[str, ActivationQuantizer] = field(default_factory=dict)
+    quantizers: dict[str, Quantizer] = field(default_factory=dict)
     losses: tuple[float, ...] = ()
 
 
@@ -95,12 +96,14 @@ class FakeQuantizedNetwork:
     def __init__(
         self,
         graph: FloatGraph,
-        quantizers: dict[str, ActivationQuantizer],
+        quantizers: dict[str, Quantizer],
         recipe: Recipe,
         limits: ChipLimits,
+        operators: ChipOperators = exact_operators,
     ) -> None:
         """Start with float weights; ``quantizers`` of what is learned are replaced."""
         self.graph, self.quantizers, self.limits = graph, quantizers, limits
+        self.operators = operator_of(graph, quantizers, operators)
         self.importance = token_importance(graph, recipe.aocq)
         self.parameters: dict[str, Tensor] = {}
 
@@ -108,7 +111,12 @@ class FakeQuantizedNetwork:
         """Run from ``feeds`` to ``fetches``."""
         fake_quantize = quantizing(self.graph, self.quantizers)
         return run_in_parts(
-            self.graph, feeds, fetches, transform=fake_quantize, parameters=self.parameters
+            self.graph,
+            feeds,
+            fetches,
+            transform=fake_quantize,
+            parameters=self.parameters,
+            operators=self.operators,
         )
 
     def take_block(self, block: Block, found: RoundedBlock) -> None:
@@ -272,7 +280,8 @@ def _input_factors(network: FakeQuantizedNetwork, node: FloatNode) -> tuple[floa
             return ()
         moves.insert(0, (source, before))
         source = before
-    alpha = network.quantizers[source.name].alpha
+    quantizer = network.quantizers[source.name]
+    alpha = quantizer.alpha if isinstance(quantizer, ActivationQuantizer) else ()
     if all(keeps_channels(*move) for move in moves):
         return alpha if len(alpha) == node_inputs(network.graph, node) else ()
     factors = np.array(alpha or (1.0,)).reshape((1,) * (len(source.shape) - 1) + (-1,))

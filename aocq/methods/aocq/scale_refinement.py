@@ -27,7 +27,10 @@ from aocq.methods.aocq.blocks import Block
 from aocq.methods.aocq.initial_scales import InitialScales, shared_parts
 from aocq.methods.aocq.race import race
 from aocq.methods.aocq.token_norm import BlockLoss
+from aocq.methods.dynamic_steps import with_exact_base
+from aocq.methods.quantizers import ActivationQuantizer, DynamicQuantizer
 from aocq.methods.scale_form import ANY_SCALE, ScaleForm
+from aocq.recipes.limits import ChipLimits
 
 # Factors on the current scale that each pass tries.
 PASSES: tuple[tuple[float, ...], ...] = (
@@ -78,6 +81,18 @@ def refine(
     return log
 
 
+def take_exact_bases(state: BlockState, limits: ChipLimits) -> None:
+    """Let dynamic operands start from the codes that their inputs have now, without a rounding.
+
+    Their steps are found as the chip runs, so that there is no scale to choose before.
+    """
+    for name in state.block.nodes:
+        if isinstance(state.quantizers.get(name), DynamicQuantizer):
+            found = with_exact_base(state.graph, name, state.quantizers, limits)
+            if found is not None:
+                state.take(name, found)
+
+
 def choose_exponents(
     state: BlockState, initial: InitialScales, loss: BlockLoss, on_step: Callable[[], None]
 ) -> None:
@@ -112,7 +127,8 @@ def balanced(block: Block, readers: Mapping[str, list[FloatNode]]) -> list[str]:
 def searched(graph: FloatGraph, block: Block, without: frozenset[str]) -> list[str]:
     """Return the tensors whose scale is refined.
 
-    Not probabilities, constants, shared parts, sums of the stream, nor those ``without`` codes.
+    Not probabilities, constants, shared parts, sums of the stream, nor those ``without`` codes or
+    without a scale to choose.
     """
     kept = shared_parts(graph).keys() | residual_stream(graph) | without
     return [
@@ -132,6 +148,7 @@ def _candidates(
     state: BlockState, name: str, factors: Iterable[float], form: ScaleForm
 ) -> list[Candidate]:
     now = state.quantizers[name]
+    assert isinstance(now, ActivationQuantizer)  # others have no scale to choose
     return [
         Candidate(
             replace(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatOp
-from aocq.methods.quantizers import ActivationQuantizer
+from aocq.methods.quantizers import ActivationQuantizer, Quantizer
 from aocq.recipes.aocq_options import AocqOptions
 
 # Relative to the mean norm: keeps tokens of almost no deviation from taking all the weight.
@@ -37,15 +37,16 @@ def token_weights(y: Tensor, options: AocqOptions, importance: Tensor | float = 
 
 
 def channel_factors(
-    graph: FloatGraph, name: str, quantizer: ActivationQuantizer | None, options: AocqOptions
+    graph: FloatGraph, name: str, quantizer: Quantizer | None, options: AocqOptions
 ) -> Tensor:
     """Return the channel factors of the loss by ``loss_channels``, [C] or [1].
 
     1 for a tensor without α, or that no LayerNorm reads.
     """
     plain = torch.ones(1)
-    if options.loss_channels == "alpha" and quantizer and quantizer.alpha:
-        return 1 / torch.tensor(quantizer.alpha)
+    alpha = quantizer.alpha if isinstance(quantizer, ActivationQuantizer) else ()
+    if options.loss_channels == "alpha" and alpha:
+        return 1 / torch.tensor(alpha)
     if options.loss_channels == "gamma":
         for node in graph.nodes:
             if node.op is FloatOp.LAYERNORM and name in node.inputs and node.attributes["weight"]:
@@ -96,7 +97,7 @@ def block_loss(
     graph: FloatGraph,
     name: str,
     target: Tensor,
-    quantizer: ActivationQuantizer | None,
+    quantizer: Quantizer | None,
     importance: Tensor,
     options: AocqOptions,
 ) -> BlockLoss:

@@ -25,6 +25,8 @@ _BY_TOKEN = frozenset(
         FloatOp.UNARY,
         FloatOp.LAYERNORM,
         FloatOp.L2NORM,
+        FloatOp.HADAMARD,
+        FloatOp.REQUANTIZE,
         FloatOp.SCALE,
         FloatOp.ADD,
     }

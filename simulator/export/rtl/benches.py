@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from enum import Enum
 from math import prod
 from types import MappingProxyType
@@ -26,7 +26,7 @@ from simulator.export.rtl.sums import accumulator_parameters
 from simulator.export.rtl.vectors import OpVectors
 from simulator.golden.manifest import RESULT, array_names
 from simulator.graph.op import Op, Requantization, residual_of
-from simulator.graph.ops import SPECS, MatMul, Mean
+from simulator.graph.ops import SPECS, AnyMatMul, MatMul, Mean, ScaledMatMul
 from simulator.numerics.float_type import Array, FloatType
 from simulator.numerics.integer_type import IntType
 
@@ -164,19 +164,50 @@ def _requantization(vectors: OpVectors) -> Bench:
 def _matmul(vectors: OpVectors, part: Part) -> Bench:
     op = vectors.op
     assert isinstance(op, MatMul)
+    loops, operands = _of_matrices(vectors, op)
+    if op.residual is not None and part is Part.WHOLE:
+        operands.append(_operand(vectors, "residual", (*strides_of(vectors.result.shape), 0)))
+    return _bench(vectors, loops, tuple(operands), len(loops) - 2, part)
+
+
+def _of_a(vectors: OpVectors, op: AnyMatMul) -> tuple[int, ...]:
+    """Return the shape of the left operand of all images: the rows of the result, K terms each."""
+    return (*vectors.result.shape[:-1], vectors.tensor(op.a).shape[-1])
+
+
+def _of_matrices(vectors: OpVectors, op: AnyMatMul) -> tuple[tuple[Loop, ...], list[Stream]]:
+    """Return the loops of a matrix product, and its two operands."""
     weights = vectors.graph.is_constant(op.b)
     result = vectors.result.shape
-    depth = vectors.tensor(op.a).shape[-1]
-    loops = (*loops_over(result), Loop(name=TERM, extent=depth))
-    a = (*strides_of((*result[:-1], depth))[:-1], 0, 1)
+    loops = (*loops_over(result), Loop(name=TERM, extent=vectors.tensor(op.a).shape[-1]))
+    a = (*strides_of(_of_a(vectors, op))[:-1], 0, 1)
     b_shape = vectors.tensor(op.b).shape
     matrix = prod(b_shape[-2:])
     column, term = (b_shape[-1], 1) if op.transpose_b else (1, b_shape[-1])
     outer = [0] * (len(result) - 1)
     if not weights:  # a matrix of its own for every image, head and so on; none of the rows
         outer[:-1] = [matrix * stride for stride in strides_of(result[:-2])]
-    operands = [_operand(vectors, "a", a), _operand(vectors, "b", (*outer, column, term))]
-    if op.residual is not None and part is Part.WHOLE:
+    return loops, [_operand(vectors, "a", a), _operand(vectors, "b", (*outer, column, term))]
+
+
+def _scaled_matmul(vectors: OpVectors, part: Part) -> Bench:
+    """Return the bench of a MatMul, with factors and an exponent beside each product."""
+    op = vectors.op
+    assert isinstance(op, ScaledMatMul)
+    result = vectors.result.shape
+    loops, operands = _of_matrices(vectors, op)
+    rows = strides_of(result[:-1])
+    if op.row_factor is not None:
+        operands.append(_operand(vectors, "row_factor", (*rows, 0, 0)))
+    if op.column_factor is not None:
+        of_matrix = [result[-1] * stride for stride in strides_of(result[:-2])]
+        operands.append(_operand(vectors, "column_factor", (*of_matrix, 0, 1, 0)))
+    if op.block_exponent is not None:
+        exponents = _operand(
+            vectors, "block_exponent", (*strides_of(_of_a(vectors, op))[:-1], 0, 1)
+        )
+        operands.append(replace(exponents, words=np.repeat(exponents.words, op.block, axis=-1)))
+    if op.residual is not None:
         operands.append(_operand(vectors, "residual", (*strides_of(result), 0)))
     return _bench(vectors, loops, tuple(operands), len(loops) - 2, part)
 
@@ -211,5 +242,5 @@ def _by_element(vectors: OpVectors, part: Part) -> Bench:
 
 
 _BENCHES: Mapping[type[Op], Callable[[OpVectors, Part], Bench]] = MappingProxyType(
-    {MatMul: _matmul, Mean: _mean}
+    {MatMul: _matmul, ScaledMatMul: _scaled_matmul, Mean: _mean}
 )

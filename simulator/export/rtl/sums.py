@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modules of ``mac`` and ``requantizer``: MatMul and Mean, their two parts, Rescale and Mul."""
+"""Modules of ``mac`` and ``requantizer``: sums of products and Mean, Rescale and Mul."""
 
 from __future__ import annotations
 
@@ -23,11 +23,16 @@ from simulator.export.rtl.instances import (
 )
 from simulator.export.rtl.vectors import OpVectors
 from simulator.graph.bounds import bounds
-from simulator.graph.ops import MatMul, Mean
+from simulator.graph.ops import AnyMatMul, MatMul, Mean
 from simulator.graph.ranges import signed_bits
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.integer_type import IntType, Overflow
 
+# Of a mac whose products have no exponents: parameters and ports.
+NOT_SHIFTED: tuple[dict[str, int | str], dict[str, str]] = (
+    {"SHIFTED_LEVEL": -1, "EXPONENT_BITS": 1},
+    {"in_exponent": "1'b0"},
+)
 _NO_TERM = f"{SCALED_WIDTH}'d0"
 # What belongs to a sum goes beside the two registers that its last product passes.
 _KEPT = """\
@@ -49,13 +54,14 @@ def sums_of(bench: Bench, vectors: OpVectors) -> Wrapper:
         return _requantization(bench, vectors)
     before, parameters, operands = _operands(bench, vectors)
     registers = accumulator_parameters(vectors)
+    parameters, operands = {**parameters, **NOT_SHIFTED[0]}, {**operands, **NOT_SHIFTED[1]}
     if bench.part is Part.SUMS:
         ports = {**CLOCK, **INPUT, "in_last": "in_last", **operands, **OUTPUT}
         ports["out_accumulator"] = "out_code"
         body = before + instance("mac", "sum_unit", {**parameters, **registers}, ports)
         return Wrapper(body=body, units=("mac",))
     kept = [found for found in bench.streams if found.name not in ("a", "b", "bias")]
-    nets, term, units = _residual_term(bench, vectors)
+    nets, term, units = residual_term(bench, vectors)
     bits = registers["ACCUMULATOR_BITS"]
     assert isinstance(bits, int)
     sums = {"out_valid": "sum_valid", "out_ready": "sum_ready", "out_accumulator": "sum"}
@@ -63,10 +69,11 @@ def sums_of(bench: Bench, vectors: OpVectors) -> Wrapper:
     rescaled = {"in_valid": "sum_valid", "in_ready": "sum_ready", "in_last": "1'b1"}
     rescaled |= {"in_accumulator": "sum", "in_multiplier": "multiplier"}
     body = (
-        f"  wire sum_valid, sum_ready;\n  wire signed [{bits - 1}:0] sum;\n{before}{_kept(kept)}"
+        f"  wire sum_valid, sum_ready;\n  wire signed [{bits - 1}:0] sum;\n{before}"
+        + beside_sums(kept)
         + instance("mac", "sum_unit", {**parameters, **registers}, ports)
         + nets
-        + _requantizer(bench, vectors, bits, {**rescaled, "in_shift": "6'(shift)"}, term)
+        + requantizer(bench, vectors, bits, {**rescaled, "in_shift": "6'(shift)"}, term)
     )
     return Wrapper(body=body, units=("mac", "requantizer", *units))
 
@@ -90,7 +97,7 @@ def _operands(bench: Bench, vectors: OpVectors) -> tuple[str, Parameters, Mappin
 def accumulator_parameters(vectors: OpVectors) -> dict[str, int | str]:
     """Return the registers of a ``mac``; sums that stay exact have one register, wide enough."""
     op = vectors.op
-    assert isinstance(op, MatMul | Mean)
+    assert isinstance(op, AnyMatMul | Mean)
     levels = op.accumulator.levels
     outer, overflow, inner = levels[-1].bits, levels[-1].overflow, levels[:-1]
     if op.accumulator.policy is OverflowPolicy.REPORT:
@@ -113,7 +120,8 @@ def accumulator_parameters(vectors: OpVectors) -> dict[str, int | str]:
     return found
 
 
-def _kept(streams: list[Stream]) -> str:
+def beside_sums(streams: list[Stream]) -> str:
+    """Return SystemVerilog that keeps streams beside the sum that they belong to."""
     text = _KEPT.format(
         bits=sum(found.kind.bits for found in streams),
         nets=", ".join(f"in_{found.name}" for found in reversed(streams)),
@@ -126,12 +134,12 @@ def _kept(streams: list[Stream]) -> str:
     return text
 
 
-def _residual_term(
+def residual_term(
     bench: Bench, vectors: OpVectors, prefix: str = ""
 ) -> tuple[str, str, tuple[str, ...]]:
     """Return SystemVerilog of a residual's term, its net, and the unit."""
     op = vectors.op
-    if not isinstance(op, MatMul) or op.residual is None:
+    if not isinstance(op, AnyMatMul) or op.residual is None:
         return "", _NO_TERM, ()
     parameters = {
         **typed("RESIDUAL", stream(bench, "residual").kind),
@@ -148,7 +156,7 @@ def _residual_term(
 
 
 def _requantization(bench: Bench, vectors: OpVectors) -> Wrapper:
-    nets, term, units = _residual_term(bench, vectors, "in_")
+    nets, term, units = residual_term(bench, vectors, "in_")
     bits = stream(bench, "accumulator").kind.bits
     return rescaling(bench, vectors, (nets, "in_accumulator", bits), term, units)
 
@@ -164,13 +172,14 @@ def rescaling(
     nets, name, bits = value
     ports = {**INPUT, "in_last": "in_last", "in_accumulator": name}
     ports |= {"in_multiplier": "in_multiplier", "in_shift": "6'(in_shift)"}
-    body = nets + _requantizer(bench, vectors, bits, ports, term)
+    body = nets + requantizer(bench, vectors, bits, ports, term)
     return Wrapper(body=body, units=("requantizer", *others))
 
 
-def _requantizer(
+def requantizer(
     bench: Bench, vectors: OpVectors, bits: int, ports: Mapping[str, str], term: str
 ) -> str:
+    """Return a ``requantizer`` of sums of so many bits."""
     (rule,) = vectors.op.requantizations
     zero = zero_point(vectors)
     zero_bits = max(signed_bits(zero, zero), 2)

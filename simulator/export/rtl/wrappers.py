@@ -20,6 +20,7 @@ from simulator.export.rtl.instances import (
     typed,
     zero_point,
 )
+from simulator.export.rtl.scaled_sums import scaled_sums
 from simulator.export.rtl.sums import multiplication, rescale, sums_of
 from simulator.export.rtl.vectors import OpVectors
 from simulator.graph.op import Op
@@ -31,6 +32,7 @@ from simulator.graph.ops import (
     Mean,
     Mul,
     Rescale,
+    ScaledMatMul,
     Softmax,
     SoftmaxIta,
 )
@@ -199,6 +201,7 @@ def _channel_roms(bench: Bench) -> tuple[Rom, ...]:
 _WRAPPERS: Mapping[type[Op], Callable[[Bench, OpVectors], Wrapper]] = MappingProxyType(
     {
         MatMul: sums_of,
+        ScaledMatMul: scaled_sums,
         Mean: sums_of,
         Rescale: rescale,
         Mul: multiplication,

@@ -32,7 +32,7 @@ from simulator.golden.manifest import (
     array_names,
 )
 from simulator.golden.one_op import OneOp, of_entry, run_kernel, run_trace
-from simulator.golden.variants.trial import finished
+from simulator.golden.variants.trial import finished, with_factors
 from simulator.graph.graph import Role
 from simulator.graph.names import quoted
 from simulator.numerics.float_type import Array
@@ -258,7 +258,8 @@ def _after(subject: Subject, golden: Subject, inner: Subject, made: Made) -> Arr
             made.operands.get(name, made.one.graph.constants.get(name))
             for name in made.one.op.operands
         ]
-        codes = finished(made.one.graph, sums, operands)  # type: ignore[arg-type]
+        scaled = with_factors(made.one.graph, sums, operands)  # type: ignore[arg-type]
+        codes = finished(made.one.graph, scaled, operands)  # type: ignore[arg-type]
         follows = replace(subject, expected=as_integers(codes))
         if follows.equal:
             note = "is what the requantizer makes of the dump's accumulators: it is right"

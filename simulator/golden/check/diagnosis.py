@@ -20,7 +20,7 @@ from simulator.golden.dump.values import as_integers
 from simulator.golden.one_op import OneOp, Operands
 from simulator.golden.variants.all_of import variants
 from simulator.golden.variants.constants import entry_variants, tables_of
-from simulator.golden.variants.trial import Trial, requantization_of, without_requantization
+from simulator.golden.variants.trial import Trial, accumulating, requantization_of
 from simulator.golden.variants.variant import Variant
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import Lookup
@@ -60,7 +60,7 @@ def _unit(one: OneOp, array: str) -> IntGraph | None:
     if array == "result":
         return one.graph
     if array == "accumulator" and requantization_of(one.op) is not None:
-        return without_requantization(one.graph)
+        return accumulating(one.graph)
     return None
 
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from simulator.golden.manifest import RESULT, array_names
 from simulator.golden.one_op import OneOp, Operands, run_trace
-from simulator.graph.ops import SPECS, Lookup, MatMul
+from simulator.graph.ops import SPECS, AnyMatMul, Lookup, ScaledMatMul
 from simulator.numerics.float_type import Array
 from simulator.traces import TRACES
 
+_OF_PRODUCTS = frozenset({"a", "b", "row_factor", "column_factor", "block_exponent"})
 _SHOWN = 12  # numbers of a row that are listed
 
 
@@ -56,10 +57,12 @@ def _read(
             shown[name] = _Shown(array=one.graph.constants[name], before=())
         else:
             shown[name] = _Shown(array=operands[name][0], before=(image,))
-    if isinstance(one.op, MatMul):
+    if isinstance(one.op, AnyMatMul):
         yield from _factors(one.op, shown, place)
+    if isinstance(one.op, ScaledMatMul):
+        yield from _scales(one.op, shown, place)
     for key, name in array_names(one.op).items():
-        if key == RESULT or (isinstance(one.op, MatMul) and key in {"a", "b"}):
+        if key == RESULT or (isinstance(one.op, AnyMatMul) and key in _OF_PRODUCTS):
             continue
         if name in shown:
             yield from _operand(key, shown[name], one.result.shape, place)
@@ -82,7 +85,7 @@ class _Shown:
 
 
 def _factors(
-    op: MatMul, shown: Mapping[str, _Shown], place: tuple[int, ...]
+    op: AnyMatMul, shown: Mapping[str, _Shown], place: tuple[int, ...]
 ) -> Iterator[tuple[str, str]]:
     """The row of a and the column of b, as they are multiplied."""
     a, b = shown[op.a], shown[op.b]
@@ -92,6 +95,23 @@ def _factors(
     yield f"a[{a.told(*row, ':')}]", _numbers(a.array[row])
     where = b.told(*leading, *((column, ":") if op.transpose_b else (":", column)))
     yield f"b[{where}]", _numbers(right[leading][..., column])
+
+
+def _scales(
+    op: ScaledMatMul, shown: Mapping[str, _Shown], place: tuple[int, ...]
+) -> Iterator[tuple[str, str]]:
+    """The factors of the row and of the column, and the exponents of the row's blocks."""
+    *row, column = place
+    places = {
+        "row_factor": (op.row_factor, (*row, 0)),
+        "column_factor": (op.column_factor, (*row[:-1], column, 0)),
+    }
+    for key, (name, at) in places.items():
+        if name is not None:
+            yield f"{key}[{shown[name].told(*at)}]", str(shown[name].array[at])
+    if op.block_exponent is not None:
+        exponents = shown[op.block_exponent]
+        yield f"block_exponent[{exponents.told(*row, ':')}]", _numbers(exponents.array[tuple(row)])
 
 
 def _operand(

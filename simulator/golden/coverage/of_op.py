@@ -26,6 +26,7 @@ from simulator.graph.op import Op
 from simulator.graph.ops import (
     InterpolatedLookup,
     Lookup,
+    NormalizedMatMul,
     Softmax,
     op_name,
 )
@@ -236,6 +237,8 @@ def entries_read(trial: Trial) -> IntArray | None:
         first = np.unique((codes - low) >> op.fraction_bits)
         between = np.unique(((codes - low) >> op.fraction_bits)[_inside(codes - low, op)])
         return np.union1d(first, between + 1)
+    if isinstance(op, NormalizedMatMul):
+        return np.unique(codes)
     if isinstance(op, Softmax):
         return np.unique(codes.max(axis=-1, keepdims=True) - codes)
     return None

@@ -12,8 +12,8 @@ from simulator.golden.variants.trial import requantization_of
 from simulator.graph.bounds import intermediates
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import accumulator_of
-from simulator.graph.ops import Hadamard, MatMul, Rescale
-from simulator.graph.ops.products import residual_factors
+from simulator.graph.ops import AnyMatMul, Hadamard, Rescale
+from simulator.graph.ops.onto_residual import residual_factors
 from simulator.graph.ranges import Interval, centred_range
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.rescaling import LeftShift, ZeroPointStage
@@ -69,7 +69,14 @@ def sums_interval(unit: IntGraph) -> Interval | None:
     names = {found.name: found for found in intermediates(unit, op)}
     if isinstance(op, Hadamard):
         return names["sum"].interval
-    for name in ("accumulator", "product"):
+    for name in (
+        "normalized",
+        "biased",
+        "column_scaled",
+        "row_scaled",
+        "accumulator",
+        "product",
+    ):
         if name in names:
             found = names[name]
             accumulator = accumulator_of(op)
@@ -86,7 +93,7 @@ def _channels(unit: IntGraph) -> set[tuple[int, int, int]]:
     (op,) = unit.ops
     (parameters,) = op.requantizations
     assert parameters.shift is not None
-    factors = residual_factors(unit, op) if isinstance(op, MatMul) else np.zeros(1, np.int64)
+    factors = residual_factors(unit, op) if isinstance(op, AnyMatMul) else np.zeros(1, np.int64)
     columns = np.broadcast_arrays(
         unit.constants[parameters.multiplier].astype(np.int64),
         unit.constants[parameters.shift].astype(np.int64),
@@ -98,7 +105,7 @@ def _channels(unit: IntGraph) -> set[tuple[int, int, int]]:
 def _residual_codes(unit: IntGraph) -> NDArray[np.object_]:
     """Return every code of the residual less its zero point; 0 alone without one."""
     (op,) = unit.ops
-    if not isinstance(op, MatMul) or op.residual is None:
+    if not isinstance(op, AnyMatMul) or op.residual is None:
         return np.array([0], object)
     tensor = unit.tensors[op.residual]
     kind = tensor.code_type

@@ -10,13 +10,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
-from simulator.golden.directed import elementwise, groups, products, rows
+from simulator.golden.directed import (
+    elementwise,
+    groups,
+    normalized,
+    products,
+    rows,
+    scaled_products,
+)
 from simulator.golden.directed.making import Stimulus
 from simulator.golden.one_op import OneOp
 from simulator.graph.op import Op
 from simulator.graph.ops import (
     Add,
     AddShifted,
+    DeferredSoftmax,
     GeluPolynomial,
     GroupExponent,
     GroupMaximum,
@@ -31,7 +39,9 @@ from simulator.graph.ops import (
     MatMul,
     Mean,
     Mul,
+    NormalizedMatMul,
     Rescale,
+    ScaledMatMul,
     ShiftGelu,
     Shiftmax,
     Softmax,
@@ -49,6 +59,7 @@ __all__ = ["STIMULI", "Stimulus", "stimuli"]
 STIMULI: Mapping[type[Op], Callable[[OneOp, str], Iterator[Stimulus]]] = MappingProxyType(
     {
         MatMul: products.matmul,
+        ScaledMatMul: scaled_products.scaled_matmul,
         Mean: products.mean,
         Rescale: elementwise.unary,
         GeluPolynomial: elementwise.unary,
@@ -75,6 +86,8 @@ STIMULI: Mapping[type[Op], Callable[[OneOp, str], Iterator[Stimulus]]] = Mapping
         Shiftmax: rows.softmax_rows,
         SoftmaxIta: rows.softmax_rows,
         SoftmaxLog2: rows.softmax_rows,
+        DeferredSoftmax: rows.softmax_rows,
+        NormalizedMatMul: normalized.normalized_matmul,
     }
 )
 

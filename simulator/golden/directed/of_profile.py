@@ -20,11 +20,13 @@ from simulator.graph.builder import GraphBuilder
 from simulator.graph.ops import (
     Add,
     AddShifted,
+    DeferredSoftmax,
     GeluPolynomial,
     InterpolatedLookup,
     Lookup,
     MatMul,
     Mean,
+    NormalizedMatMul,
     Rescale,
     ShiftGelu,
     Shiftmax,
@@ -38,11 +40,12 @@ from simulator.graph.ops import (
 )
 from simulator.numerics import function_tables, softmax_constants
 from simulator.numerics.common_scale import sum_constants
+from simulator.numerics.fixed_point import multiplier_and_shift
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.polynomial_gelu import polynomial_gelu_constants, shift_gelu_octave
 from simulator.numerics.rescaling import Arithmetic
 from simulator.numerics.rounding import Rounding
-from simulator.profile import NpuProfile, OpKind, RescaleSection
+from simulator.profile import DeferredLog2Softmax, NpuProfile, OpKind, RescaleSection
 
 SCALE = 0.04  # of activations and scores
 ZERO_POINT = -7  # odd, so that a tie's neighbours are told apart by it
@@ -127,10 +130,12 @@ def _products(profile: NpuProfile) -> Iterator[tuple[str, OneOp]]:
         yield f"linear_w{bits}", alone(builder)
     if profile.residual.fused_add:
         yield "linear_onto_residual", _fused(profile)
-    for name, left in (
-        ("matmul", kind),
-        ("matmul_probabilities", IntType(bits=profile.softmax.output_bits, signed=False)),
-    ):
+    probabilities = IntType(bits=profile.softmax.output_bits, signed=False)
+    lefts = {"matmul": kind, "matmul_probabilities": probabilities}
+    if isinstance(profile.softmax, DeferredLog2Softmax):
+        yield "normalized_matmul", _normalized(profile, profile.softmax)
+        del lefts["matmul_probabilities"]
+    for name, left in lefts.items():
         builder = builder_of(profile, "matmul")
         builder.input("a", (4, 6), left)
         builder.declare("b", (6, 5), kind)
@@ -140,6 +145,29 @@ def _products(profile: NpuProfile) -> Iterator[tuple[str, OneOp]]:
             **factor(section),
         )  # fmt: skip
         yield name, alone(builder)
+
+
+def _normalized(profile: NpuProfile, softmax: DeferredLog2Softmax) -> OneOp:
+    """A product of a softmax's logarithms, its multipliers as wide as 64 bits leave room for."""
+    kind, zero_point = activation(profile)
+    builder = builder_of(profile, "matmul")
+    builder.input("a", (4, 6), IntType(bits=softmax.output_bits, signed=False))
+    builder.declare("b", (6, 5), kind)
+    section = profile.rescale_of("matmul")
+    bits = min(multiplier_bits(section), 61 - kind.bits - softmax.reciprocal_bits)
+    levels = softmax_constants.levels_of_octaves(softmax.output_bits, softmax.levels_per_octave)
+    builder.types = {
+        **builder.types,
+        "multiplier": IntType(bits=bits, signed=False),
+        "levels": IntType(bits=softmax_constants.LEVEL_BITS, signed=False),
+    }
+    shift = min(max(bits - 1 + softmax.reciprocal_bits, section.shift[0]), section.shift[1])
+    builder.op(
+        NormalizedMatMul, "y", "a", "b", levels=levels, transpose_b=False,
+        reciprocal_bits=softmax.reciprocal_bits, multiplier=[1 << (bits - 1)], shift=[shift],
+        type=kind, zero_point=zero_point,
+    )  # fmt: skip
+    return alone(builder)
 
 
 def _fused(profile: NpuProfile) -> OneOp:
@@ -279,6 +307,14 @@ def _shiftmax(profile: NpuProfile, _: IntType) -> dict[str, Any]:
     }
 
 
+def _deferred(profile: NpuProfile, _: IntType) -> dict[str, Any]:
+    section: Any = profile.softmax
+    factor = softmax_constants.logarithm_factor(SCALE, section.levels_per_octave)
+    rescale = profile.rescale_of("softmax")
+    multiplier, shift = multiplier_and_shift(factor, multiplier_bits(rescale), rescale.shift[1])
+    return {"op": DeferredSoftmax, "multiplier": multiplier, "shift": shift}
+
+
 def _ita(profile: NpuProfile, _: IntType) -> dict[str, Any]:
     section: Any = profile.softmax
     return {
@@ -310,6 +346,7 @@ _SOFTMAXES: Mapping[str, Callable[[NpuProfile, IntType], dict[str, Any]]] = {
     "shiftmax": _shiftmax,
     "ita_shift": _ita,
     "log2": _log2,
+    "deferred_log2": _deferred,
 }
 
 

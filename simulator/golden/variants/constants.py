@@ -18,9 +18,9 @@ from simulator.graph.op import Op
 from simulator.graph.ops import SPECS, Lookup, Softmax
 from simulator.graph.verify_shapes import shapes_agree
 
-TABLES = frozenset({"table", "exp_table", "reciprocal_table"})
+TABLES = frozenset({"table", "levels", "exp_table", "reciprocal_table"})
 # What the other files vary, or what says where codes lie and not what they are.
-NOT_PARAMETERS = frozenset({"shift", "axis", "start", "stop", "step", "bias"})
+NOT_PARAMETERS = frozenset({"shift", "axis", "start", "stop", "step", "bias", "block"})
 MISSING = {"beta": 0, "weight": 1, "gamma": 1, "channel_multiplier": 1, "channel_shift": 0}
 MOST_ENTRIES = 1 << 12  # of tables whose entries are varied one by one
 

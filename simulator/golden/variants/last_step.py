@@ -18,7 +18,7 @@ from simulator.golden.variants.trial import Trial, is_fixed_point, requantizatio
 from simulator.golden.variants.variant import Family, Variant, unit_variant
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import Op, Requantization
-from simulator.graph.ops import Add, MatMul
+from simulator.graph.ops import Add, AnyMatMul, NormalizedMatMul, ScaledMatMul
 from simulator.numerics.fixed_point import multiplier_and_shift
 from simulator.numerics.float_requantization import FLOAT_DTYPES
 from simulator.numerics.integer_type import IntArray, Overflow
@@ -63,15 +63,18 @@ _CHOICES: Mapping[str, tuple[Family, tuple[Any, ...]]] = MappingProxyType(
         "normalisation": (Family.ARITHMETIC, tuple(Normalisation)),
     }
 )
-# A sum onto a residual has wide left shifts and its zero point after rounding: no op has others.
+# A sum onto a residual has wide left shifts and its zero point after rounding, and so has a
+# normalized one: no op has others.
 _NOT_ONTO_A_RESIDUAL = frozenset({"zero_point_stage", "left_shift"})
+# A scaled sum may have more than 32 bits: no op wraps it there.
+_NOT_OF_SCALED_SUMS = frozenset({"left_shift"})
 
 
 def variants(unit: IntGraph) -> Iterator[Variant]:
     """Yield the variants of an op's last step."""
     (op,) = unit.ops
     yield from _choices(unit)
-    if requantization_of(op) is not None:
+    if requantization_of(op) is not None and not isinstance(op, NormalizedMatMul):
         yield from _arithmetic(unit)
     if is_fixed_point(op):
         yield from _twice(unit)
@@ -85,7 +88,11 @@ def _choices(unit: IntGraph) -> Iterator[Variant]:
     (op,) = unit.ops
     holder: Any = requantization_of(op) or op
     for name, (family, values) in _CHOICES.items():
-        if name in _NOT_ONTO_A_RESIDUAL and getattr(op, "residual", None) is not None:
+        if name in _NOT_ONTO_A_RESIDUAL and (
+            getattr(op, "residual", None) is not None or isinstance(op, NormalizedMatMul)
+        ):
+            continue
+        if name in _NOT_OF_SCALED_SUMS and isinstance(op, ScaledMatMul):
             continue
         chosen = getattr(holder, name, None)
         for value in values:
@@ -154,7 +161,7 @@ def _arithmetic(unit: IntGraph) -> Iterator[Variant]:
     """The factor in another arithmetic, of the same value as nearly as that can hold it."""
     (op,) = unit.ops
     (parameters,) = op.requantizations
-    if getattr(op, "residual", None) is not None:
+    if getattr(op, "residual", None) is not None or isinstance(op, ScaledMatMul):
         return
     for arithmetic in Arithmetic:
         if arithmetic is parameters.arithmetic:
@@ -240,7 +247,7 @@ _TWICE: Mapping[str, Callable[[Trial], IntArray]] = MappingProxyType(
 
 def _each_term(trial: Trial) -> IntArray:
     rule = rule_of(trial.op)
-    if isinstance(trial.op, MatMul):
+    if isinstance(trial.op, AnyMatMul):
         second = residual_terms(trial.unit, trial.operands)
     else:
         assert isinstance(trial.op, Add)

@@ -19,6 +19,7 @@ from simulator.graph.ops import (
     SPECS,
     Add,
     AddShifted,
+    AnyMatMul,
     GeluPolynomial,
     GroupExponent,
     GroupMaximum,
@@ -31,10 +32,13 @@ from simulator.graph.ops import (
     MatMul,
     Mean,
     Mul,
+    NormalizedMatMul,
     Rescale,
+    ScaledMatMul,
     ShiftGelu,
     SquaredDifference,
 )
+from simulator.graph.ops.scaled_product import by_field
 from simulator.numerics.float_type import Array
 from simulator.numerics.integer_type import IntArray, IntType
 
@@ -69,6 +73,8 @@ def variants(unit: IntGraph) -> Iterator[Variant]:
     yield from _signs(unit)
     if isinstance(op, MatMul):
         yield from _zero_points_in_a_bias(unit, op)
+    if isinstance(op, ScaledMatMul):
+        yield from _factors(unit, op)
     yield from _zero_points(unit)
     yield from _swapped(unit)
 
@@ -85,9 +91,14 @@ def read_as(codes: IntArray, kind: IntType) -> IntArray:
 def _signs(unit: IntGraph) -> Iterator[Variant]:
     """Each operand's bits read with a sign where they have none, and the other way round."""
     (op,) = unit.ops
-    for index, field in enumerate(op.operand_fields):
+    present = [field for field in op.operand_fields if getattr(op, field) is not None]
+    for index, field in enumerate(present):
         name = getattr(op, field)
         if not isinstance(name, str):
+            continue
+        # A code that is an index has no sign, and no chip shifts by a negative number of places.
+        is_index = isinstance(op, NormalizedMatMul) and field == "a"
+        if is_index or field == "block_exponent":
             continue
         kind = unit.tensors[name].code_type
         if not 1 < kind.bits <= WIDEST_READ:
@@ -118,7 +129,7 @@ def _read(trial: Trial, index: int, kind: IntType) -> Array:
 def _zero_points(unit: IntGraph) -> Iterator[Variant]:
     (op,) = unit.ops
     fields: tuple[str, ...]
-    if isinstance(op, MatMul):
+    if isinstance(op, AnyMatMul):
         fields = ("residual",) if op.residual is not None else ()
     else:
         fields = op.operand_fields if isinstance(op, READS_ZERO_POINTS) else ()
@@ -142,6 +153,43 @@ def _zero_points_in_a_bias(unit: IntGraph, op: MatMul) -> Iterator[Variant]:
     for name, sentence, value in zero_point_changes("a", zero_point):
         changed = with_constant(unit, op.bias, bias - (value - zero_point) * sums)
         yield unit_variant(name, Family.ZERO_POINT, sentence, changed)
+
+
+_FACTORS = (
+    ("row_factor", 1, 0, "without the factors of rows"),
+    ("row_factor", 1, 1, "each row by the factor of the next one"),
+    ("column_factor", 1, 0, "without the factors of columns"),
+    ("column_factor", 1, 1, "each column by the factor of the next one"),
+    ("block_exponent", 0, 0, "without the exponents of blocks"),
+    ("block_exponent", 0, 1, "each block by the exponent of the next one"),
+)
+
+
+def _factors(unit: IntGraph, op: ScaledMatMul) -> Iterator[Variant]:
+    """Factors and exponents left out, and those of the next row, column or block."""
+    given = by_field(op, op.operands)
+    for field, neutral, step, words in _FACTORS:
+        extents = unit.tensors[given[field]].shape if field in given else ()
+        axis = -1 if field == "block_exponent" else -2
+        if extents and (not step or extents[axis:][:1] > (1,)):
+            yield Variant(
+                name=f"{field}={'next' if step else neutral}",
+                family=Family.SCALING,
+                sentence=f"scales sums {words}",
+                codes=partial(_scaled_by_others, field=field, neutral=neutral, step=step),
+            )
+
+
+def _scaled_by_others(trial: Trial, field: str, neutral: int, step: int) -> Array:
+    """Run the op with other factors: the next ones, or such as change nothing."""
+    place = trial.op.operands.index(getattr(trial.op, field))
+    operands = list(trial.operands)
+    if step:
+        axis = -1 if field == "block_exponent" else -2
+        operands[place] = np.roll(operands[place], -step, axis)
+    else:
+        operands[place] = np.full_like(operands[place], neutral)
+    return trial.codes_of(trial.unit, operands)
 
 
 def _swapped(unit: IntGraph) -> Iterator[Variant]:

@@ -11,15 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.golden.variants.stage import rule_of, shifted, stored_codes
-from simulator.golden.variants.trial import Trial
+from simulator.golden.variants.trial import Trial, finished
 from simulator.golden.variants.variant import Family, Variant
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import L2Norm, LayerNorm, Softmax
+from simulator.graph.ops import (
+    DeferredSoftmax,
+    L2Norm,
+    LayerNorm,
+    NormalizedMatMul,
+    Softmax,
+)
 from simulator.graph.ops.normalization import spare_reciprocal_bits
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.softmax_normalisation import Normalisation
 from simulator.numerics.square_root import isqrt_kernel, newton_root_kernel
 from simulator.ops.layernorm import channel_factors
+from simulator.traces import trace
 
 Integers = NDArray[np.int64]
 
@@ -125,6 +132,53 @@ def variants(unit: IntGraph) -> Iterator[Variant]:
                 sentence=sentence,
                 codes=partial(_softmax, reciprocal=reciprocal),
             )
+
+    elif isinstance(op, NormalizedMatMul):
+        for name, sentence, reciprocal in SOFTMAX:
+            yield Variant(
+                name=name,
+                family=Family.RECIPROCAL,
+                sentence=sentence,
+                codes=partial(_divided, reciprocal=reciprocal),
+            )
+    elif isinstance(op, DeferredSoftmax):
+        yield Variant(
+            name="logarithm=floor",
+            family=Family.ROUNDING,
+            sentence="floors logarithms where they are rounded",
+            codes=_floored,
+        )
+        yield Variant(
+            name="logarithm=wrap",
+            family=Family.OVERFLOW,
+            sentence="keeps the low bits of logarithms beyond the highest code",
+            codes=_wrapped,
+        )
+
+
+def _floored(trial: Trial) -> IntArray:
+    """Codes of logarithms that are rounded down."""
+    op, scaled = trial.op, trace(trial.op, trial.unit, trial.operands)["scaled"]
+    assert isinstance(op, DeferredSoftmax)
+    kind = trial.result.code_type
+    codes: IntArray = np.minimum(scaled >> op.shift, kind.high).astype(kind.dtype)
+    return codes
+
+
+def _wrapped(trial: Trial) -> IntArray:
+    """Codes of logarithms without a largest one."""
+    logarithms = trace(trial.op, trial.unit, trial.operands)["logarithms"]
+    kind = trial.result.code_type
+    return (logarithms & kind.high).astype(kind.dtype)
+
+
+def _divided(trial: Trial, reciprocal: Callable[[int, Integers], Integers]) -> IntArray:
+    """Codes of a normalized product with another reciprocal."""
+    op = trial.op
+    assert isinstance(op, NormalizedMatMul)
+    found = trace(op, trial.unit, trial.operands)
+    normalized = found["accumulator"] * reciprocal(op.reciprocal_bits, found["sum"])
+    return finished(trial.unit, normalized, trial.operands)
 
 
 def _normalized(trial: Trial, inner: Inner) -> IntArray:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from simulator.golden.variants.changes import with_constant, with_op
-from simulator.golden.variants.trial import Trial, finished
+from simulator.golden.variants.trial import Trial, finished, with_factors
 from simulator.golden.variants.variant import Family, Variant, unit_variant
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import accumulator_of
-from simulator.graph.ops import MatMul, Mean
+from simulator.graph.ops import AnyMatMul, MatMul, Mean, NormalizedMatMul, ScaledMatMul
 from simulator.numerics.accumulator import (
     Accumulator,
     AccumulatorLevel,
@@ -23,6 +23,7 @@ from simulator.numerics.accumulator import (
 )
 from simulator.numerics.float_type import Array
 from simulator.numerics.integer_type import Overflow
+from simulator.traces import trace
 
 WIDTHS = (16, 18, 20, 24, 26, 32, 40, 48)
 OTHER_RULE = {Overflow.WRAP: Overflow.SATURATE, Overflow.SATURATE: Overflow.WRAP}
@@ -34,7 +35,7 @@ def variants(unit: IntGraph) -> Iterator[Variant]:
     accumulator = accumulator_of(op)
     if accumulator is None:
         return
-    if isinstance(op, MatMul):
+    if isinstance(op, AnyMatMul):
         yield from _bias(unit, op)
     yield from _overflow(unit, accumulator)
     yield from _widths(unit, accumulator)
@@ -45,7 +46,7 @@ def variants(unit: IntGraph) -> Iterator[Variant]:
         sentence="adds the last product first",
         codes=_descending,
     )
-    if not accumulator.levels[-1].bits > 48:
+    if not isinstance(op, NormalizedMatMul) and not accumulator.levels[-1].bits > 48:
         yield Variant(
             name="accumulator=unsigned",
             family=Family.SIGN,
@@ -54,7 +55,7 @@ def variants(unit: IntGraph) -> Iterator[Variant]:
         )
 
 
-def _bias(unit: IntGraph, op: MatMul) -> Iterator[Variant]:
+def _bias(unit: IntGraph, op: AnyMatMul) -> Iterator[Variant]:
     if op.bias is None:
         return
     bias = unit.constants[op.bias].astype(np.int64)
@@ -142,6 +143,9 @@ def _levels(unit: IntGraph, accumulator: Accumulator) -> Iterator[Variant]:
         return
     group = accumulator.levels[0].group
     for other in {2 * group, max(group // 2, 1)} - {group}:
+        block = getattr(op, "block", 0)
+        if other <= block and block % other:
+            continue  # its groups would cross the borders of blocks
         yield unit_variant(
             f"accumulator.group={other}",
             Family.ACCUMULATOR_ORDER,
@@ -155,12 +159,15 @@ def _descending(trial: Trial) -> Array:
     op, operands = trial.op, list(trial.operands)
     if isinstance(op, Mean):
         return trial.codes_of(trial.unit, [np.flip(operands[0], op.axis + 1)])
-    assert isinstance(op, MatMul)
+    assert isinstance(op, AnyMatMul | NormalizedMatMul)
     operands[0], operands[1] = np.flip(operands[0], -1), np.flip(operands[1], _inner_axis(op))
+    if isinstance(op, ScaledMatMul) and op.block_exponent is not None:
+        place = op.operands.index(op.block_exponent)
+        operands[place] = np.flip(operands[place], -1)
     return trial.codes_of(flipped(trial.unit), operands)
 
 
-def _inner_axis(op: MatMul) -> int:
+def _inner_axis(op: AnyMatMul | NormalizedMatMul) -> int:
     """Return the axis of b along which products are added."""
     return -1 if op.transpose_b else -2
 
@@ -168,7 +175,7 @@ def _inner_axis(op: MatMul) -> int:
 def flipped(unit: IntGraph) -> IntGraph:
     """Return a unit with the constant weights of its last product first."""
     (op,) = unit.ops
-    if not isinstance(op, MatMul) or not unit.is_constant(op.b):
+    if not isinstance(op, AnyMatMul) or not unit.is_constant(op.b):
         return unit
     return with_constant(unit, op.b, np.flip(unit.constants[op.b], _inner_axis(op)))
 
@@ -178,5 +185,8 @@ def _zero_extended(trial: Trial) -> Array:
     accumulator = accumulator_of(trial.op)
     assert accumulator is not None
     bits = accumulator.levels[-1].bits
-    values = trial.sums.astype(np.int64) & ((1 << bits) - 1)
-    return finished(trial.unit, values, trial.operands)
+    mask = (1 << bits) - 1
+    if not isinstance(trial.op, ScaledMatMul):
+        return finished(trial.unit, trial.sums.astype(np.int64) & mask, trial.operands)
+    held = trace(trial.op, trial.unit, trial.operands)["accumulator"].astype(np.int64) & mask
+    return finished(trial.unit, with_factors(trial.unit, held, trial.operands), trial.operands)

@@ -20,8 +20,9 @@ from simulator.gemm import Gemm, backend
 from simulator.golden.one_op import of_op
 from simulator.graph.graph import IntGraph, Role, Tensor
 from simulator.graph.op import Op, Requantization, residual_of
-from simulator.graph.ops import SPECS, GroupShift, MatMul
-from simulator.graph.ops.products import residual_factors
+from simulator.graph.ops import SPECS, AnyMatMul, GroupShift, ScaledMatMul
+from simulator.graph.ops.onto_residual import residual_factors
+from simulator.graph.ops.scaled_product import by_field
 from simulator.numerics.float_type import Array
 from simulator.numerics.integer_type import IntArray, IntType, Overflow
 from simulator.numerics.requantization import Requantizer
@@ -112,7 +113,8 @@ class Trial:
     @cached_property
     def sums(self) -> IntArray:
         """What the op's requantization takes, [images, ..., channels]; int64."""
-        return run_unit(without_requantization(self.unit), self.operands)
+        unit = without_requantization(self.unit)
+        return run_unit(unit, self.operands[: len(unit.ops[0].operands)])  # a residual is the last
 
     @cached_property
     def scaled(self) -> NDArray[np.int64]:
@@ -182,7 +184,7 @@ def without_requantization(unit: IntGraph) -> IntGraph:
         multiplier=_ONE, shift=_ZERO, rounding=Rounding.FLOOR, overflow=Overflow.SATURATE
     )
     changes: dict[str, Any] = {"requantize": identity}
-    if isinstance(op, MatMul):
+    if isinstance(op, AnyMatMul):
         changes |= {"residual": None, "residual_multiplier": None, "residual_fraction_bits": 0}
     made = {
         name: Tensor(name=name, shape=(1,), type=IntType(bits=1, signed=False), role=Role.CONSTANT)
@@ -225,12 +227,39 @@ def scaled_sums(unit: IntGraph, sums: IntArray, operands: Sequence[Array]) -> ND
     return scaled + residual_terms(unit, operands)
 
 
+def with_factors(unit: IntGraph, sums: IntArray, operands: Sequence[Array]) -> IntArray:
+    """Return what a requantization takes of the sums in an accumulator [images, ..., channels].
+
+    It is the sums, but of products with factors of rows and columns.
+    """
+    (op,) = unit.ops
+    if not isinstance(op, ScaledMatMul):
+        return sums
+    given = by_field(op, operands)
+    values = sums.astype(np.int64)
+    if op.row_factor is not None:
+        values = values * given["row_factor"].astype(np.int64)
+    if op.column_factor is not None:
+        values = values * given["column_factor"].astype(np.int64).swapaxes(-1, -2)
+    return values if op.bias is None else values + unit.constants[op.bias].astype(np.int64)
+
+
+def accumulating(unit: IntGraph) -> IntGraph:
+    """Return the unit of an op with a requantization whose results are its accumulator's sums."""
+    plain = without_requantization(unit)
+    (op,) = plain.ops
+    if not isinstance(op, ScaledMatMul):
+        return plain
+    return replace(plain, ops=(replace(op, row_factor=None, column_factor=None, bias=None),))
+
+
 def residual_terms(unit: IntGraph, operands: Sequence[Array]) -> NDArray[np.int64]:
     """Return what a residual adds to the products before the shift; a zero without one."""
     (op,) = unit.ops
-    if not isinstance(op, MatMul) or op.residual is None:
+    if not isinstance(op, AnyMatMul) or op.residual is None:
         return np.zeros(1, np.int64)
-    codes = operands[2].astype(np.int64) - unit.tensors[op.residual].zero_point
+    residual = operands[op.operands.index(op.residual)]
+    codes = residual.astype(np.int64) - unit.tensors[op.residual].zero_point
     return codes * residual_factors(unit, op)
 
 
@@ -239,11 +268,12 @@ def finished(unit: IntGraph, sums: IntArray, operands: Sequence[Array]) -> Array
     (op,) = unit.ops
     (parameters,) = op.requantizations
     requantize = requantizer(unit, parameters, unit.result(op))
-    if not isinstance(op, MatMul) or op.residual is None:
+    if not isinstance(op, AnyMatMul) or op.residual is None:
         return requantize(sums)[0]
     assert isinstance(requantize, Requantizer)
     zero_point = unit.tensors[op.residual].zero_point
-    return requantize.onto(sums, None, operands[2], zero_point, residual_factors(unit, op))[0]
+    residual = operands[op.operands.index(op.residual)]
+    return requantize.onto(sums, None, residual, zero_point, residual_factors(unit, op))[0]
 
 
 def is_fixed_point(op: Op) -> bool:

@@ -26,6 +26,7 @@ class Family(StrEnum):
     ZERO_POINT = "zero point"
     BIAS = "bias"
     RESIDUAL = "residual"
+    SCALING = "factor of a row, column or block"
     ACCUMULATOR_WIDTH = "accumulator width"
     ACCUMULATOR_OVERFLOW = "accumulator overflow rule"
     ACCUMULATOR_ORDER = "accumulation order"

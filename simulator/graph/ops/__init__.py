@@ -19,6 +19,7 @@ from types import MappingProxyType
 from simulator.graph.op import Op, Requantization, TensorId
 from simulator.graph.ops import (
     common_scale,
+    deferred_softmax,
     elementwise,
     float_function,
     gelu,
@@ -29,12 +30,14 @@ from simulator.graph.ops import (
     normalization,
     products,
     real,
+    scaled_product,
     softmax,
     softmax_ita,
     softmax_polynomial,
     softmax_tflite,
 )
 from simulator.graph.ops.common_scale import AddShifted, SquaredDifference
+from simulator.graph.ops.deferred_softmax import DeferredSoftmax, NormalizedMatMul
 from simulator.graph.ops.elementwise import Add, Mul, Rescale
 from simulator.graph.ops.float_function import FloatFunction, Function
 from simulator.graph.ops.gelu import GeluPolynomial, ShiftGelu
@@ -45,6 +48,7 @@ from simulator.graph.ops.lookup import InterpolatedLookup, Lookup
 from simulator.graph.ops.normalization import L2Norm, LayerNorm, LayerNormBisection
 from simulator.graph.ops.products import MatMul, Mean
 from simulator.graph.ops.real import Dequantize, Quantize
+from simulator.graph.ops.scaled_product import ScaledMatMul
 from simulator.graph.ops.softmax import Softmax
 from simulator.graph.ops.softmax_ita import SoftmaxIta
 from simulator.graph.ops.softmax_polynomial import Shiftmax, SoftmaxIBert, SoftmaxLog2
@@ -56,7 +60,9 @@ __all__ = [
     "SPECS",
     "Add",
     "AddShifted",
+    "AnyMatMul",
     "Concat",
+    "DeferredSoftmax",
     "Dequantize",
     "FloatFunction",
     "Function",
@@ -74,12 +80,14 @@ __all__ = [
     "MatMul",
     "Mean",
     "Mul",
+    "NormalizedMatMul",
     "Op",
     "OpSpec",
     "Quantize",
     "Requantization",
     "Rescale",
     "Reshape",
+    "ScaledMatMul",
     "ShiftGelu",
     "Shiftmax",
     "Slice",
@@ -97,11 +105,15 @@ __all__ = [
     "op_names",
 ]
 
+# Products of two matrices, with what they have in common: a, b, bias, accumulator, residual.
+AnyMatMul = MatMul | ScaledMatMul
+
 SPECS: Mapping[type[Op], OpSpec] = MappingProxyType(
     {
         spec.op: spec
         for family in (
             products,
+            scaled_product,
             elementwise,
             common_scale,
             lookup,
@@ -113,6 +125,7 @@ SPECS: Mapping[type[Op], OpSpec] = MappingProxyType(
             softmax_tflite,
             softmax_polynomial,
             softmax_ita,
+            deferred_softmax,
             layout,
             real,
             float_function,

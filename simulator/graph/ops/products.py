@@ -4,19 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
-
-import numpy as np
-from numpy.typing import NDArray
 
 from simulator.graph.accumulator_bounds import leaving, of_equal_terms, of_weights, sums_in
 from simulator.graph.graph import IntGraph
 from simulator.graph.last_steps import Channels, requantized
 from simulator.graph.op import Op, Requantization, TensorId, added
+from simulator.graph.ops.onto_residual import (
+    OntoResidual,
+    residual_bounds,
+    residual_joins,
+)
 from simulator.graph.ops.row_sums import largest_row_sum
 from simulator.graph.ops.spec import OpSpec, operand_size
-from simulator.graph.parameters import ends, first_has_images
+from simulator.graph.parameters import first_has_images
 from simulator.graph.ranges import (
     Intermediate,
     Interval,
@@ -29,7 +31,6 @@ from simulator.graph.shapes import Shape, product_shape
 from simulator.graph.text_parts import factor, requantization, type_and_shape
 from simulator.numerics.accumulator import Accumulator
 from simulator.numerics.float_type import FloatType
-from simulator.numerics.rescaling import Arithmetic, LeftShift, ZeroPointStage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,55 +92,30 @@ def _matmul_shape(op: MatMul, shapes: Sequence[Shape], _: Shape) -> Shape:
     return product
 
 
-def _matmul_batch(graph: IntGraph, op: MatMul) -> Iterator[str]:
+def weights_or_equal_ranks(graph: IntGraph, op: Op) -> Iterator[str]:
+    """Yield where the operands of a product do not have the dimensions that its kernel takes."""
     yield from first_has_images(graph, op)
-    a, b = (graph.tensors[name].shape for name in (op.a, op.b))
-    if len(b) != (2 if graph.is_constant(op.b) else len(a)):
+    a, b = (graph.tensors[name].shape for name in op.operands[:2])
+    if len(b) != (2 if graph.is_constant(op.operands[1]) else len(a)):
         yield f"cannot multiply {a} by {b}: weights are matrices, activations have equal ranks"
 
 
 def _matmul_rules(graph: IntGraph, op: MatMul) -> Iterator[str]:
-    if op.bias is not None:
-        kind = graph.tensors[op.bias].type
-        if isinstance(kind, FloatType) or kind.bits > 48:
-            yield f"bias {op.bias} is {kind}, wanted codes of at most 48 bits"
+    yield from bias_is_narrow(graph, op.bias)
     if not graph.is_constant(op.b):
         if any(graph.tensors[name].zero_point for name in op.operands):
             yield "a product of two activations needs zero points 0"
         if op.bias is not None:
             yield "a product of two activations has no bias"
-    yield from _residual_joins(graph, op)
+    yield from residual_joins(graph, op)
 
 
-def _residual_joins(graph: IntGraph, op: MatMul) -> Iterator[str]:
-    if (op.residual is None) != (op.residual_multiplier is None):
-        yield "residual and residual_multiplier go together"
-    if op.residual is None:
-        if op.residual_fraction_bits:
-            yield "residual_fraction_bits without a residual"
-        return
-    if not graph.is_constant(op.b):
-        yield "a product of two activations takes no residual"
-    if graph.is_constant(op.residual):
-        yield f"residual {op.residual} is a constant"
-    if op.requantize != replace(
-        op.requantize,
-        arithmetic=Arithmetic.FIXED_POINT,
-        left_shift=LeftShift.WIDEN,
-        zero_point_stage=ZeroPointStage.AFTER_ROUND,
-    ):
-        yield (
-            "a sum onto a residual is rescaled in fixed point, with wide left shifts and the zero "
-            "point after rounding"
-        )
-        return
-    assert op.requantize.shift is not None
-    smallest = min(ends(graph, op.requantize.shift))
-    if not 0 <= op.residual_fraction_bits <= smallest:
-        yield (
-            f"residual_fraction_bits {op.residual_fraction_bits}: must be 0..{smallest}, the "
-            "smallest shift"
-        )
+def bias_is_narrow(graph: IntGraph, bias: TensorId | None) -> Iterator[str]:
+    """Yield where a bias could pass 64 bits before any register sees it."""
+    if bias is not None:
+        kind = graph.tensors[bias].type
+        if isinstance(kind, FloatType) or kind.bits > 48:
+            yield f"bias {bias} is {kind}, wanted codes of at most 48 bits"
 
 
 def _matmul_macs(graph: IntGraph, op: MatMul) -> int:
@@ -150,7 +126,7 @@ def _matmul_intermediates(graph: IntGraph, op: MatMul) -> Iterator[Intermediate]
     sums, completed = _matmul_sums(graph, op)
     yield sums
     left = leaving(sums, completed, op.accumulator)
-    yield from requantized(graph, op, left, _residual_bounds(graph, op))
+    yield from requantized(graph, op, left, residual_bounds(graph, op))
 
 
 def _matmul_sums(graph: IntGraph, op: MatMul) -> tuple[Intermediate, Channels]:
@@ -167,43 +143,19 @@ def _matmul_sums(graph: IntGraph, op: MatMul) -> tuple[Intermediate, Channels]:
             columns.in_register(op.accumulator.bias),
         )
         return found, Channels.of(columns.least, columns.most)
-    sums_of = _sums_of_activations(graph, op)
+    sums_of = sums_of_activations(graph, op.a, op.b)
     sums = sums_of(graph.tensors[op.a].shape[-1])
     return sums_in(sums, sums_of, op.accumulator), Channels.all_alike(sums)
 
 
-def _sums_of_activations(graph: IntGraph, op: MatMul) -> Callable[[int], Interval]:
+def sums_of_activations(graph: IntGraph, a: TensorId, b: TensorId) -> Callable[[int], Interval]:
     """Return the bounds of sums of so many terms, at most all, of a product of two activations."""
-    terms = graph.tensors[op.a].shape[-1]
-    a, b = code_range(graph, op.a), code_range(graph, op.b)
-    row_sum = largest_row_sum(graph, op.a)
+    terms = graph.tensors[a].shape[-1]
+    left, right = code_range(graph, a), code_range(graph, b)
+    row_sum = largest_row_sum(graph, a)
     if row_sum is None:
-        return lambda count: of_equal_terms(times(a, b), min(count, terms))
-    return lambda count: of_equal_terms(b, min(row_sum, min(count, terms) * a[1]))
-
-
-def residual_factors(graph: IntGraph, op: MatMul) -> NDArray[np.int64]:
-    """Return what each code of a MatMul's residual is multiplied with before the shift, int64 [N].
-
-    Zeros without a residual. Wider than 62 bits they would be wrong, which :func:`bounds` tells.
-    """
-    channels = graph.result(op).shape[-1]
-    if op.residual_multiplier is None:
-        return np.zeros(channels, np.int64)
-    assert op.requantize.shift is not None
-    multiplier = graph.constants[op.residual_multiplier].astype(np.int64)
-    left = graph.constants[op.requantize.shift].astype(np.int64) - op.residual_fraction_bits
-    return np.array(np.broadcast_to(multiplier << left, (channels,)))
-
-
-def _residual_bounds(graph: IntGraph, op: MatMul) -> Channels | None:
-    """Bounds of the residual's term in a MatMul, in unbounded integers; None without one."""
-    if op.residual is None or op.residual_multiplier is None:
-        return None
-    assert op.requantize.shift is not None
-    left = graph.constants[op.requantize.shift].astype(np.int64) - op.residual_fraction_bits
-    codes = Channels.all_alike(centred_range(graph, op.residual))
-    return codes.times(graph.constants[op.residual_multiplier]).shifted_left(left)
+        return lambda count: of_equal_terms(times(left, right), min(count, terms))
+    return lambda count: of_equal_terms(right, min(row_sum, min(count, terms) * left[1]))
 
 
 def _matmul_text(graph: IntGraph, op: MatMul) -> str:
@@ -211,15 +163,21 @@ def _matmul_text(graph: IntGraph, op: MatMul) -> str:
     other = f"{b.name}ᵀ" if op.transpose_b else b.name
     if graph.is_constant(op.b):
         other = type_and_shape(b) + (f" + {graph.tensors[op.bias].type} bias" if op.bias else "")
+    accumulator = accumulator_text(op.accumulator, _matmul_sums(graph, op)[0])
+    return f"{op.a} × {other}   {accumulator}   {requantization_onto(graph, op)}"
+
+
+def requantization_onto(graph: IntGraph, op: OntoResidual) -> str:
+    """Return a requantization, and the residual that it goes onto where there is one."""
     requantized = requantization(graph, op.requantize)
     if op.residual_multiplier is not None:
         shown = factor(graph, op.residual_multiplier)
         requantized += f" onto {op.residual} × {shown} >> {op.residual_fraction_bits}"
-    accumulator = _accumulator_text(op.accumulator, _matmul_sums(graph, op)[0])
-    return f"{op.a} × {other}   {accumulator}   {requantized}"
+    return requantized
 
 
-def _accumulator_text(accumulator: Accumulator, sums: Intermediate) -> str:
+def accumulator_text(accumulator: Accumulator, sums: Intermediate) -> str:
+    """Return an accumulator's levels, and the bits that its sums may need."""
     proof = "proven" if all(level.proven for level in sums.levels) else "may need"
     return f"acc {accumulator}, {proof} {signed_bits(*sums.interval)} bits"
 
@@ -272,7 +230,7 @@ def _mean_sums(graph: IntGraph, op: Mean) -> tuple[Intermediate, Channels]:
 
 
 def _mean_text(graph: IntGraph, op: Mean) -> str:
-    accumulator = _accumulator_text(op.accumulator, _mean_sums(graph, op)[0])
+    accumulator = accumulator_text(op.accumulator, _mean_sums(graph, op)[0])
     return (
         f"{op.a} over {op.axis}{', kept' * op.keep_dimension}   {accumulator}   "
         f"{requantization(graph, op.requantize)}"
@@ -289,7 +247,7 @@ SPECS = (
         text=_matmul_text,
         rate=None,
         rules=_matmul_rules,
-        batch=_matmul_batch,
+        batch=weights_or_equal_ranks,
         multipliers=("residual_multiplier",),
         per_channel=("bias",),
         widest_operand=16,

@@ -36,8 +36,8 @@ def operand_size(graph: IntGraph, op: Op) -> int:
     return graph.tensors[op.operands[0]].size
 
 
-def no_macs(_: IntGraph, __: Op) -> int:
-    """Return 0: the op is no matrix product."""
+def no_products(_: IntGraph, __: Op) -> int:
+    """Return 0: the op is no matrix product, or has no factors that inputs decide."""
     return 0
 
 
@@ -88,6 +88,9 @@ class OpSpec:
         most bits of an operand of its sums; None where it has no accumulator
     macs
         multiply-accumulate operations for one image
+    scalings
+        multiplications of sums of a product by factors that inputs decide, which the vector unit
+        makes as the sums leave the MAC array
     elements
         elements for which the vector unit takes time
     is_view
@@ -111,7 +114,8 @@ class OpSpec:
     per_channel: tuple[str, ...] = ()
     own_shapes: tuple[str, ...] = ()
     widest_operand: int | None = None
-    macs: Callable[[IntGraph, Any], int] = no_macs
+    macs: Callable[[IntGraph, Any], int] = no_products
+    scalings: Callable[[IntGraph, Any], int] = no_products
     elements: Callable[[IntGraph, Any], int] = result_size
     is_view: Callable[[IntGraph, Any], bool] = never
     is_mask: Callable[[IntGraph, Any], bool] = never

@@ -2,7 +2,7 @@
 """What a residual adds to products before their one shift, in vector registers.
 
 A term is ``(code - zero_point) * multiplier << left``, of which the multiplier has 32 bits and the
-product with it 64, as :func:`simulator.graph.ops.products.residual_factors` has it in one number.
+product with it 64: :func:`simulator.graph.ops.onto_residual.residual_factors` has it in one number.
 Sums and shifts of 64-bit lanes lose only bits above them: a total that fits, as the bounds of a
 valid graph say, is exact whatever its terms are.
 """

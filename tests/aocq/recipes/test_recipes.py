@@ -54,12 +54,23 @@ STRICT = ChipLimits(
     zero_point="symmetric",
     channel_factor="none",
     channel_factor_bits=2,
+    hadamard_order=0,
+    row_scale="none",
+    block=0,
 )
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(ChipLimits)])
 def test_every_limit_is_compared(name: str) -> None:
-    model = replace(ANY_CHIP, fused_add=True, channel_factor_bits=16)
+    model = replace(
+        ANY_CHIP,
+        fused_add=True,
+        channel_factor_bits=16,
+        hadamard_order=64,
+        row_scale="multiplier",
+        block=64,
+        softmax_levels_per_octave=2,
+    )
     chip = replace(model, **{name: getattr(STRICT, name)})
     assert len(exceeded(model, chip)) == (name not in WITHOUT_A_RULE)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 from cost_graphs import S4, S8, S16, Sketch, profile_with, transformer
-from test_estimate import linear_graph
+from test_estimate import linear_graph, scaled_graph
 
 from simulator.cost import estimate
 from simulator.cost.energy import mac_energy
@@ -95,3 +95,10 @@ def test_a_pass_of_the_array_that_is_no_product_counts_each_element():
     # The vector unit multiplies 120 times, the array adds as often, then 12 results for the mean.
     assert round(energy.parts["mac"] * 1e9) == (120 + 12) * 3
     assert round(energy.parts["vector"] * 1e9) == (120 + 30) * 5
+
+
+def test_factors_of_rows_count_as_elements_of_the_vector_unit():
+    """48 sums times their row's factor; these are 8 elements of a Slice and of a Rescale."""
+    found = parts(scaled_graph())
+    assert found["vector"] == (48 + 8 + 8) * 5
+    assert found["mac"] == 480 * 3

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import inf
 
 import pytest
-from cost_graphs import S4, S8, Sketch, profile_with, transformer
+from cost_graphs import S4, S8, U8, Sketch, profile_with, transformer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,8 +13,10 @@ from simulator.cost import UncostedOpError, estimate, gemm_cycles
 from simulator.cost.engine import gemm_extents
 from simulator.errors import InputError
 from simulator.graph import verify
+from simulator.graph.builder import GraphBuilder
 from simulator.graph.macs import total_macs
-from simulator.graph.ops import SPECS, MatMul, Op
+from simulator.graph.ops import SPECS, MatMul, NormalizedMatMul, Op, Rescale, ScaledMatMul
+from simulator.numerics.integer_type import IntType
 from simulator.profile import CyclesPerElement, NpuProfile
 
 STRICT = {
@@ -165,7 +167,7 @@ def test_there_is_no_total_while_any_op_is_uncosted():
 
 def test_every_op_of_the_format_has_a_rate_but_products_of_the_engine():
     rates = {spec.op: spec.rate for spec in SPECS.values()}
-    assert rates.pop(MatMul) is None
+    assert {rates.pop(op) for op in (MatMul, NormalizedMatMul, ScaledMatMul)} == {None}
     assert set(rates.values()) == CyclesPerElement.model_fields.keys()
 
 
@@ -263,3 +265,50 @@ def test_a_transformer_pays_for_each_product():
         name: heads * gemm_cycles(m, k, n, profile.compute.engine)
         for name, (heads, m, k, n) in expected.items()
     }
+
+
+def unsigned(s, name, a, columns, kind):
+    """Some columns of a tensor as codes of another type."""
+    part = s.slice(f"{name}.part", a, 0, columns, axis=1)
+    return GraphBuilder.op(s, Rescale, name, part, multiplier=1, shift=1, type=kind)
+
+
+def scaled_graph():
+    """8 x 10 times 10 x 6 with factors of rows."""
+    s = Sketch()
+    x = s.input("x", 8, 10)
+    factor = unsigned(s, "factor", x, 1, U8)
+    s.op(
+        ScaledMatMul, "y", x, s.ones("w", S8, 10, 6), row_factor=factor, transpose_b=False,
+        bias=None, block=0, multiplier=1, shift=1,
+    )  # fmt: skip
+    return s.graph("y")
+
+
+@pytest.mark.parametrize(("lanes", "cycles"), [(1, 96), (2, 64)])
+def test_factors_of_rows_are_multiplied_as_sums_leave_the_array(lanes, cycles):
+    """48 sums at a rate of 2 cycles, beside 64 cycles of the array."""
+    graph = scaled_graph()
+    assert verify(graph) == []
+    rates = profile_with().compute.vector.cycles_per_element.model_dump() | {"rescale": 2.0}
+    vector = {"lanes": lanes, "cycles_per_element": rates}
+    profile = profile_with(compute__engine=STRICT, compute__vector=vector)
+    found = of_op(graph, "y", profile)
+    assert (found.compute, found.macs) == (cycles, 480)
+    stored = profile_with(
+        compute__engine=STRICT, compute__vector=vector, compute__requantize="vector"
+    )
+    assert of_op(graph, "y", stored).vector == 2 * 2 * 48 / lanes
+
+
+def test_exponents_of_blocks_take_no_cycles():
+    s = Sketch()
+    x = s.input("x", 8, 10)
+    exponent = unsigned(s, "exponent", x, 5, IntType(bits=2, signed=False))
+    s.op(
+        ScaledMatMul, "y", x, s.ones("w", S8, 10, 6), block_exponent=exponent, block=2,
+        transpose_b=False, bias=None, multiplier=1, shift=1,
+    )  # fmt: skip
+    graph = s.graph("y")
+    assert verify(graph) == []
+    assert of_op(graph, "y", profile_with(compute__engine=STRICT)).compute == 64

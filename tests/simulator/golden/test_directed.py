@@ -24,6 +24,7 @@ from simulator.graph.ops import (
     Hadamard,
     MatMul,
     Op,
+    ScaledMatMul,
 )
 from simulator.numerics.rounding import Rounding
 from simulator.profile import load_profile
@@ -80,3 +81,27 @@ def test_kernels_traces_and_references_agree_on_directed_vectors() -> None:
             if codes[0].size < 600:
                 first = few(made.one, dict(made.operands))
                 assert np.array_equal(run_reference(made.one, first).codes, codes[:2])
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "row factors, saturating",
+        "exponents, blocks, then shifted",
+        "exponents and row factors, rows in three dimensions",
+        "onto a residual",
+        "activations, exponents, proven",
+        "values with a factor per column",
+    ],
+)
+def test_directed_vectors_of_scaled_products_leave_nothing_open(case: str) -> None:
+    draft = Draft()
+    CASES[ScaledMatMul][case](draft)
+    graph = draft.graph()
+    base = of_op(graph.ops[-1], graph)
+    found = list(stimuli(base, "unit"))
+    coverage = unit_coverage("unit", [made.trial for made in found])
+    assert [row.variant for row in coverage.missing] == []
+    for made in found:
+        codes = run_kernel(made.one, made.operands).codes
+        assert np.array_equal(run_trace(made.one, made.operands)["result"], codes)

@@ -10,13 +10,15 @@ from one_op_graphs import CASES
 from small_graphs import S8, S32, Draft, random_codes
 
 from simulator.golden.variants.all_of import Trial, unit_of
-from simulator.graph.ops import LayerNorm, MatMul, Op, Softmax
+from simulator.graph.ops import LayerNorm, MatMul, Op, ScaledMatMul, Softmax
 from simulator.numerics.rounding import Rounding
 
 CHOSEN = [(op_type, next(iter(cases))) for op_type, cases in CASES.items()] + [
     (MatMul, "onto a residual, per channel"),
     (MatMul, "pairs wrap in 9 bits, bias last"),
     (MatMul, "activations, saturating"),
+    (ScaledMatMul, "exponents, pairs, then shifted"),
+    (ScaledMatMul, "activations, exponents"),
     (LayerNorm, "multiplied channels"),
     (Softmax, "division"),
 ]

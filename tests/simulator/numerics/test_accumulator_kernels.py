@@ -15,6 +15,7 @@ from small_graphs import SATURATE, WRAP, accumulator
 
 from simulator.numerics.accumulator import Event, OverflowPolicy, accumulate
 from simulator.numerics.accumulator_kernels import (
+    NOT_SHIFTED,
     accumulate_candidates,
     accumulate_rows,
     level_table,
@@ -40,10 +41,12 @@ def test_accumulating_the_candidates_gives_every_sum(levels, seed):
     events = np.zeros(3, np.int64)
     before = exact.copy()
     accumulate_candidates(
-        a, b, bias, bias_last, table, square_a, bound, False, before, np.zeros(3, int)
+        a, b, bias, bias_last, table, NOT_SHIFTED, square_a, bound, False, before, np.zeros(3, int)
     )
     assert before.tolist() == exact.tolist()
-    accumulate_candidates(a, b, bias, bias_last, table, square_a, bound, True, exact, events)
+    accumulate_candidates(
+        a, b, bias, bias_last, table, NOT_SHIFTED, square_a, bound, True, exact, events
+    )
     expected = [
         [
             accumulate([int(x) * int(y) for x, y in zip(row, column, strict=True)], int(c), levels)

@@ -11,7 +11,7 @@ from one_op_graphs import CASES, assert_kernel_equals_reference, operands_for
 from small_graphs import Draft
 
 from simulator.graph import ops, verify
-from simulator.graph.ops import OP_TYPES, SPECS, MatMul, Mean, Softmax, op_name
+from simulator.graph.ops import OP_TYPES, SPECS, MatMul, Mean, ScaledMatMul, Softmax, op_name
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.jit import has_avx2
 from simulator.numerics.rounding import Rounding
@@ -80,9 +80,11 @@ def test_kernel_equals_reference_in_every_mode(kind, name):
 
 
 @pytest.mark.parametrize("gemm", [name for name in ("torch", "blas", "avx2") if usable(name)])
-@pytest.mark.parametrize("name", CASES[MatMul])
-def test_products_are_the_same_with_every_backend(name, gemm):
-    graph = graph_of(MatMul, name)
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in (MatMul, ScaledMatMul) for name in CASES[kind]]
+)
+def test_products_are_the_same_with_every_backend(kind, name, gemm):
+    graph = graph_of(kind, name)
     assert_kernel_equals_reference(graph, operands_for(graph, seed=3), gemm)
 
 
@@ -122,7 +124,7 @@ def test_the_cases_tell_any_two_overflows_apart(kind):
         assert any(0 < result.saturated < result.codes.size for result in results)
 
 
-@pytest.mark.parametrize("kind", [MatMul, Mean])
+@pytest.mark.parametrize("kind", [MatMul, ScaledMatMul, Mean])
 def test_some_accumulators_overflow_in_part_and_others_never(kind):
     results = outcomes(kind, Rounding.HALF_UP, Overflow.SATURATE)
     assert any(0 < result.sums.overflowed < result.codes.size for result in results)

@@ -16,7 +16,7 @@ from small_graphs import S8, S16, S32, WRAP, Draft, accumulator
 
 from simulator.graph import verify
 from simulator.graph.bounds import bounds
-from simulator.graph.ops import Add, L2Norm, LayerNorm, MatMul, Mean, Rescale, Softmax
+from simulator.graph.ops import Add, L2Norm, LayerNorm, MatMul, Mean, Rescale, ScaledMatMul, Softmax
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import Rounding
 
@@ -137,6 +137,38 @@ def test_widest_matmul(rounding, overflow, terms, shift, constant):
             multiplier=multipliers(bits),
             shift=(shift,),
             zero_point=127,
+        )
+        return d
+
+    check(build, range(32))
+
+
+@given(roundings, overflows, st.sampled_from([1, 3, 5]), shifts, st.booleans())
+def test_widest_scaled_matmul(rounding, overflow, block, shift, constant):
+    def build(bits):
+        d = Draft(rounding, overflow)
+        d.input("a", (2, 15), S8)
+        d.operand("e", (2, 15 // block), IntType(bits=4, signed=False))
+        d.operand("row", (2, 1), IntType(bits=8, signed=False))
+        given = {"row_factor": "row", "block_exponent": "e", "block": block}
+        if constant:
+            d.constant("b", np.resize([S8.low, S8.high, -1], (3, 15)), S8)
+            bias = [-(1 << 47), (1 << 47) - 1, 0]
+            given["bias"] = d.constant("bias", bias, IntType(bits=48))
+        else:
+            d.operand("b", (3, 15), S8)
+            given["column_factor"] = d.operand("column", (3, 1), IntType(bits=6, signed=False))
+        d.op(
+            ScaledMatMul,
+            "y",
+            "a",
+            "b",
+            transpose_b=True,
+            accumulator=WIDE,
+            multiplier=multipliers(bits),
+            shift=(shift,),
+            zero_point=127,
+            **given,
         )
         return d
 

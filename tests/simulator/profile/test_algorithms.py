@@ -32,6 +32,12 @@ TABLES = {
         {"algorithm": "shiftmax", "output_bits": 8, "largest_exponent": 15},
         {"algorithm": "ita_shift", "output_bits": 8, "octave_bits": 5, "group": 16},
         {"algorithm": "log2", "output_bits": 8, "code_bits": 4, "largest_exponent": 30},
+        {
+            "algorithm": "deferred_log2",
+            "output_bits": 4,
+            "levels_per_octave": 2,
+            "reciprocal_bits": 32,
+        },
         {"algorithm": "float32", "output_bits": 8},
     ],
     "gelu": [

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
+from scaled_product_graphs import SCALED_CASES
 from small_graphs import S4, S8, S16, S32, SATURATE, U8, WRAP, Draft, accumulator, encoder_block
 
 from simulator import strict_json
@@ -298,3 +299,37 @@ def test_a_certificate_is_recomputed_from_the_files_by_numpy_alone(tmp_path):
         if not entry["proven"]
     ]
     assert found["values"] == len(found["accumulators"]) + len(found["intermediates"])
+
+
+# --- scaled products ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", SCALED_CASES)
+def test_the_bound_of_a_scaled_product_is_attained(case):
+    d = Draft()
+    SCALED_CASES[case](d)
+    graph = d.graph()
+    for found in sums_of(graph):
+        nearest = nearest_input(graph, found)
+        assert nearest.attained == found.interval[1 if nearest.upper else 0]
+        assert nearest.overflows(found) == (not found.proven)
+        if nearest.overflows(found):
+            assert nearest.event & (Event.TRANSIENT | Event.PERSISTENT)
+    for found in prove(graph):
+        if found.value in {"row_scaled", "column_scaled", "biased"} and not unproven(
+            sums_of(graph)
+        ):
+            nearest = nearest_input(graph, found)
+            assert nearest.attained == found.interval[1 if nearest.upper else 0], found
+
+
+def test_a_certificate_says_how_far_sums_are_shifted():
+    d = Draft()
+    SCALED_CASES["exponents, blocks, then shifted"](d)
+    graph = d.graph()
+    inner, outer = certificate(graph, prove(graph))["accumulators"]
+    assert "left_shift" not in inner
+    assert outer["left_shift"] == 7
+    worst, (low, high) = outer["worst_high"], outer["a"]
+    assert worst["positive"] * high + worst["negative"] * low == worst["bound"]
+    assert worst["bound"] << 7 == outer["high"]

@@ -31,8 +31,8 @@ def test_the_page_names_the_values_inside_every_op_in_order() -> None:
     inside = {op: names for op, names in measured.items() if names}
     assert stated.keys() == inside.keys()
     for op, names in inside.items():
-        # An AddShifted has a sum or a difference.
-        either = {"difference"} if op == "AddShifted" else set()
+        # An AddShifted has a sum or a difference, a ScaledMatMul column factors or a bias.
+        either = {"AddShifted": {"difference"}, "ScaledMatMul": {"column_scaled"}}.get(op, set())
         assert [name for name in stated[op] if name not in either] == [
             "sum" if name in either else name for name in names
         ], op

@@ -13,7 +13,7 @@ from small_graphs import S8, S16, S32, Draft, with_op
 from simulator.graph import IntGraph, text, verify
 from simulator.graph.bounds import bounds
 from simulator.graph.ops import MatMul
-from simulator.graph.ops.products import residual_factors
+from simulator.graph.ops.onto_residual import residual_factors
 from simulator.numerics.integer_type import IntType
 
 
