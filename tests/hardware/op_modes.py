@@ -15,6 +15,7 @@ from simulator.export.rtl.bench import Part
 from simulator.graph import GraphBuilder, IntGraph
 from simulator.graph.ops import (
     Add,
+    DeferredSoftmax,
     GroupExponent,
     GroupMaximum,
     GroupQuantize,
@@ -23,6 +24,7 @@ from simulator.graph.ops import (
     LayerNorm,
     Lookup,
     MatMul,
+    NormalizedMatMul,
     Slice,
     Softmax,
     SoftmaxIta,
@@ -31,9 +33,11 @@ from simulator.numerics.accumulator import Accumulator, AccumulatorLevel, BiasSt
 from simulator.numerics.float_type import Array
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import Rounding
+from simulator.numerics.softmax_constants import levels_of_octaves
 from simulator.numerics.softmax_normalisation import Normalisation
 
 S8, U8, S16 = IntType(bits=8), IntType(bits=8, signed=False), IntType(bits=16)
+U4 = IntType(bits=4, signed=False)
 CHANNELS = 64
 Graphs = Mapping[str, IntGraph]
 ENDINGS = tuple(product(Rounding, Overflow))
@@ -263,6 +267,72 @@ def ita() -> Family:
     return Family(graphs, CHANNELS, _scores, wrong)
 
 
+def deferred() -> Family:
+    """Return DeferredSoftmax with several factors and widths of codes."""
+    graphs = {}
+    for multiplier, shift, bits in [(1131746993, 33, 4), (23, 8, 3), (1, 0, 8), (7, 3, 5)]:
+        builder = GraphBuilder("row")
+        builder.input("a", (CHANNELS,), S8)
+        kind = IntType(bits=bits, signed=False)
+        builder.op(DeferredSoftmax, "y", "a", multiplier=multiplier, shift=shift, type=kind)
+        graphs[f"multiplier {multiplier} shift {shift} bits {bits}"] = builder.build()
+    wrong = {
+        "multiplier": (1, ".MULTIPLIER(23)", ".MULTIPLIER(24)"),
+        "scaled_too_narrow": (0, ".SHIFT(33)", ".SCALED_WIDTH(37),\n      .SHIFT(33)"),
+    }
+    return Family(graphs, CHANNELS, _scores, wrong)
+
+
+def _normalized(levels: Accumulator, **fields: Any) -> IntGraph:
+    """Values are looked up by 4-bit codes of the same input, so that both ends are there."""
+    terms, columns = 6, 50
+    builder = GraphBuilder("sums", defaults={"accumulator": levels})
+    x = builder.input("x", (1 + columns, terms), U4)
+    a = builder.op(Slice, "a", x, axis=0, start=0, stop=1)
+    rows = builder.op(Slice, "rows", x, axis=0, start=1, stop=1 + columns)
+    values = [-128, -127, -100, -64, -32, -7, -3, -1, 0, 1, 2, 5, 33, 64, 126, 127]
+    b = builder.op(Lookup, "b", rows, table=builder.constant("values", values, S8), type=S8)
+    worth = builder.constant("levels", levels_of_octaves(4, 2), U8)
+    builder.op(NormalizedMatMul, "y", a, b, levels=worth, transpose_b=True, **fields)
+    return builder.build()
+
+
+def normalized() -> Family:
+    """Return NormalizedMatMul: ties by a reciprocal of few bits, several accumulators and ends."""
+    fields = {"reciprocal_bits": 12, "multiplier": 3, "shift": 13, "type": IntType(bits=7)}
+    modes = [
+        (_levels((0, 32, WRAP)), Rounding.HALF_EVEN, CLIP, 0),
+        (_levels((0, 32, WRAP)), Rounding.HALF_UP, Overflow.SATURATE_SYMMETRIC, 12),
+        (_levels((0, 14, CLIP)), Rounding.HALF_AWAY, WRAP, 0),
+        (_levels((2, 14, CLIP), (0, 15, WRAP)), Rounding.FLOOR, CLIP, -5),
+    ]
+    graphs = {
+        f"{levels} {rounding} {overflow}": _normalized(
+            levels, rounding=rounding, overflow=overflow, zero_point=zero_point, **fields
+        )
+        for levels, rounding, overflow, zero_point in modes
+    }
+    wrong = {
+        "sum_too_narrow": (0, ".SUM_WIDTH(10)", ".SUM_WIDTH(9)"),
+        "one_bit_less": (2, ".ACCUMULATOR_BITS(14)", ".ACCUMULATOR_BITS(13)"),
+        "reciprocal_bits": (1, ".RECIPROCAL_BITS(12)", ".RECIPROCAL_BITS(11)"),
+    }
+    return Family(graphs, 50, _codes_of_levels, wrong)
+
+
+def normalized_by_wide_reciprocals() -> Family:
+    """Return NormalizedMatMul as a network has it."""
+    levels, fields = _levels((0, 32, WRAP)), {"multiplier": 2872034, "shift": 53, "zero_point": 12}
+    plain = {"rounding": Rounding.HALF_UP, "overflow": CLIP, "type": S8, "reciprocal_bits": 32}
+    wrong = {"too_narrow": (0, ".NORMALIZED_WIDTH(41)", ".NORMALIZED_WIDTH(38)")}
+    return Family({"32 bits": _normalized(levels, **plain, **fields)}, 50, _codes_of_levels, wrong)
+
+
+def _codes_of_levels(random: np.random.Generator, images: int) -> Array:
+    """Return a row of codes, and rows of which values are looked up."""
+    return codes(random, (images, 51, 6), U4)
+
+
 def _layernorm(**fields: Any) -> IntGraph:
     random = np.random.default_rng(54)
     builder = GraphBuilder("row")
@@ -425,6 +495,9 @@ FAMILIES: Mapping[str, Callable[[], Family]] = MappingProxyType(
         "softmax_exp_table, reciprocal": lambda: softmaxes(Normalisation.RECIPROCAL),
         "softmax_exp_table, division": lambda: softmaxes(Normalisation.DIVISION),
         "softmax_ita": ita,
+        "deferred_softmax": deferred,
+        "normalized_mac": normalized,
+        "normalized_mac, 32 bits": normalized_by_wide_reciprocals,
         "layernorm": layernorms,
         "hadamard, order 24": lambda: rotations(24, FEW_ENDINGS),
         **{

@@ -78,6 +78,8 @@ DEFAULTS = {
     "lookup": Elaborated("lookup", memories=_TABLE),
     "softmax_exp_table": Elaborated("softmax_exp_table", memories=(("table", 256, 30),), row=17),
     "softmax_ita": Elaborated("softmax_ita", row=40),
+    "deferred_softmax": Elaborated("deferred_softmax", row=17),
+    "normalized_mac": Elaborated("normalized_mac", memories=(("levels", 16, 8),), row=9),
     "layernorm": Elaborated("layernorm", memories=_CHANNEL, row=64),
     "mac": Elaborated("mac", row=9),
     "hadamard": Elaborated("hadamard", memories=_rotated(64), row=64),
@@ -97,6 +99,7 @@ _LEVELS: dict[str, str | int] = {
     "ACCUMULATOR_OVERFLOW": 0,
     "BIAS_BITS": 14,
 }
+_INNER_LEVELS = {key: value for key, value in _LEVELS.items() if key != "BIAS_BITS"}
 _NARROW_NORM: dict[str, str | int] = {
     "CHANNELS": 6,
     "CHANNEL_MULTIPLIER_BITS": 3,
@@ -188,6 +191,22 @@ OTHERS = [
     ),
     Elaborated("softmax_ita", {"COLUMNS": 20, "OCTAVE_BITS": 0, "GROUP": 4}, row=11),
     Elaborated("softmax_ita", {"COLUMNS": 9, "GROUP": 99, "LARGEST": 127, "IN_BITS": 7}, row=9),
+    Elaborated(
+        "deferred_softmax", {"COLUMNS": 9, "SHIFT": 0, "MULTIPLIER": 1, "OUT_BITS": 8}, row=9
+    ),
+    Elaborated("deferred_softmax", {"IN_SIGNED": 0, "MULTIPLIER": 23, "SHIFT": 45}, row=5),
+    Elaborated(
+        "normalized_mac",
+        {
+            **_INNER_LEVELS,
+            "A_BITS": 3,
+            "RECIPROCAL_BITS": 9,
+            "SUM_WIDTH": 12,
+            "NORMALIZED_WIDTH": 20,
+        },
+        memories=(("levels", 8, 8),),
+        row=5,
+    ),
     Elaborated("layernorm", _NARROW_NORM, memories=_NARROW_MEMORIES, row=6),
     Elaborated(
         "layernorm",

@@ -36,6 +36,7 @@ from simulator.graph.ops import (
     GroupShift,
     MatMul,
     Mean,
+    NormalizedMatMul,
     ScaledMatMul,
 )
 from simulator.numerics.float_type import Array, FloatType
@@ -181,12 +182,22 @@ def _matmul(vectors: OpVectors, part: Part) -> Bench:
     return _bench(vectors, loops, tuple(operands), len(loops) - 2, part)
 
 
-def _of_a(vectors: OpVectors, op: AnyMatMul) -> tuple[int, ...]:
+def _normalized_matmul(vectors: OpVectors, part: Part) -> Bench:
+    """Return the bench of a MatMul of codes."""
+    op = vectors.op
+    assert isinstance(op, NormalizedMatMul)
+    loops, operands = _of_matrices(vectors, op)
+    return _bench(vectors, loops, tuple(operands), len(loops) - 2, part)
+
+
+def _of_a(vectors: OpVectors, op: AnyMatMul | NormalizedMatMul) -> tuple[int, ...]:
     """Return the shape of the left operand of all images: the rows of the result, K terms each."""
     return (*vectors.result.shape[:-1], vectors.tensor(op.a).shape[-1])
 
 
-def _of_matrices(vectors: OpVectors, op: AnyMatMul) -> tuple[tuple[Loop, ...], list[Stream]]:
+def _of_matrices(
+    vectors: OpVectors, op: AnyMatMul | NormalizedMatMul
+) -> tuple[tuple[Loop, ...], list[Stream]]:
     """Return the loops of a matrix product, and its two operands."""
     weights = vectors.graph.is_constant(op.b)
     result = vectors.result.shape
@@ -273,5 +284,6 @@ _BENCHES: Mapping[type[Op], Callable[[OpVectors, Part], Bench]] = MappingProxyTy
         GroupExponent: _group_scale,
         GroupQuantize: _group_codes,
         GroupShift: _group_codes,
+        NormalizedMatMul: _normalized_matmul,
     }
 )

@@ -24,7 +24,7 @@ from simulator.export.rtl.instances import (
 )
 from simulator.export.rtl.vectors import OpVectors
 from simulator.graph.bounds import bounds
-from simulator.graph.ops import AnyMatMul, MatMul, Mean
+from simulator.graph.ops import AnyMatMul, MatMul, Mean, NormalizedMatMul
 from simulator.graph.ranges import signed_bits
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.integer_type import IntType, Overflow
@@ -98,7 +98,7 @@ def _operands(bench: Bench, vectors: OpVectors) -> tuple[str, Parameters, Mappin
 def accumulator_parameters(vectors: OpVectors) -> dict[str, int | str]:
     """Return the registers of a ``mac``; sums that stay exact have one register, wide enough."""
     op = vectors.op
-    assert isinstance(op, AnyMatMul | Mean)
+    assert isinstance(op, AnyMatMul | Mean | NormalizedMatMul)
     levels = op.accumulator.levels
     outer, overflow, inner = levels[-1].bits, levels[-1].overflow, levels[:-1]
     if op.accumulator.policy is OverflowPolicy.REPORT:
