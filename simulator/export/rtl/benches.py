@@ -279,11 +279,11 @@ _BENCHES: Mapping[type[Op], Callable[[OpVectors, Part], Bench]] = MappingProxyTy
     {
         MatMul: _matmul,
         ScaledMatMul: _scaled_matmul,
+        NormalizedMatMul: _normalized_matmul,
         Mean: _mean,
         GroupMaximum: _group_scale,
         GroupExponent: _group_scale,
         GroupQuantize: _group_codes,
         GroupShift: _group_codes,
-        NormalizedMatMul: _normalized_matmul,
     }
 )
