@@ -165,10 +165,6 @@ KEYS: Mapping[str, tuple[Changes, Any]] = {
         "nearest",
     ),
     "gelu.fraction_bits": (gelu("shift_gelu", fraction_bits=23), 12),
-    "softmax.levels_per_octave": (
-        softmax("deferred_log2", levels_per_octave=2, reciprocal_bits=32),
-        1,
-    ),
     "layernorm.algorithm": (layernorm("float32"), "isqrt_bisect"),
     "layernorm.sqrt_fraction_bits": ({}, 8),
     "layernorm.reciprocal_bits": ({}, 40),

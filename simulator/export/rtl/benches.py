@@ -22,6 +22,7 @@ from simulator.export.rtl.bench import (
     loops_over,
     strides_of,
 )
+from simulator.export.rtl.groups import group_loops
 from simulator.export.rtl.sums import accumulator_parameters
 from simulator.export.rtl.vectors import OpVectors
 from simulator.golden.manifest import RESULT, array_names
@@ -29,6 +30,10 @@ from simulator.graph.op import Op, Requantization, residual_of
 from simulator.graph.ops import (
     SPECS,
     AnyMatMul,
+    GroupExponent,
+    GroupMaximum,
+    GroupQuantize,
+    GroupShift,
     MatMul,
     Mean,
     NormalizedMatMul,
@@ -242,6 +247,18 @@ def _mean(vectors: OpVectors, part: Part) -> Bench:
     return _bench(vectors, loops, (a,), len(loops) - 2, part)
 
 
+def _group_scale(vectors: OpVectors, part: Part) -> Bench:
+    loops, strides = group_loops(vectors, TERM)
+    return _bench(vectors, loops, (_operand(vectors, "a", strides["a"]),), len(loops) - 2, part)
+
+
+def _group_codes(vectors: OpVectors, part: Part) -> Bench:
+    """Codes group by group: the last of each has ``in_last``."""
+    loops, strides = group_loops(vectors, "member")
+    operands = tuple(_operand(vectors, name, strides[name]) for name in vectors.op.operand_fields)
+    return _bench(vectors, loops, operands, len(loops) - 1, part)
+
+
 def _by_element(vectors: OpVectors, part: Part) -> Bench:
     """Return the bench of an op with one result per element, along rows of the last dimension."""
     shape = vectors.result.shape
@@ -264,5 +281,9 @@ _BENCHES: Mapping[type[Op], Callable[[OpVectors, Part], Bench]] = MappingProxyTy
         ScaledMatMul: _scaled_matmul,
         NormalizedMatMul: _normalized_matmul,
         Mean: _mean,
+        GroupMaximum: _group_scale,
+        GroupExponent: _group_scale,
+        GroupQuantize: _group_codes,
+        GroupShift: _group_codes,
     }
 )

@@ -17,6 +17,7 @@ from simulator.export.rtl.instances import (
     instance,
     position,
     result_type,
+    rule_parameters,
     stream,
     typed,
     zero_point,
@@ -188,11 +189,7 @@ def requantizer(
         "MULTIPLIER_BITS": stream(bench, "multiplier").kind.bits,
         "ZERO_POINT_BITS": zero_bits,
         "SCALED_WIDTH": SCALED_WIDTH,
-        "ROUNDING": position(rule.rounding),
-        "DOUBLE_ROUNDING": position(rule.double_rounding),
-        "OVERFLOW": position(rule.overflow),
-        "ZERO_POINT_STAGE": position(rule.zero_point_stage),
-        "LEFT_SHIFT": position(rule.left_shift),
+        **rule_parameters(rule),
         **result_type(bench),
     }
     fixed = {"in_residual_term": term, "out_last": ""}

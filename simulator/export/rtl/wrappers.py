@@ -10,6 +10,7 @@ import numpy as np
 
 from simulator.errors import InputError
 from simulator.export.rtl.bench import Bench, Rom, Wrapper
+from simulator.export.rtl.groups import group_codes, group_scale, hadamard
 from simulator.export.rtl.instances import (
     CODE,
     SCALED_WIDTH,
@@ -28,6 +29,11 @@ from simulator.graph.op import Op
 from simulator.graph.ops import (
     Add,
     DeferredSoftmax,
+    GroupExponent,
+    GroupMaximum,
+    GroupQuantize,
+    GroupShift,
+    Hadamard,
     LayerNorm,
     Lookup,
     MatMul,
@@ -231,5 +237,10 @@ _WRAPPERS: Mapping[type[Op], Callable[[Bench, OpVectors], Wrapper]] = MappingPro
         DeferredSoftmax: _deferred_softmax,
         NormalizedMatMul: normalized_sums,
         LayerNorm: _layernorm,
+        Hadamard: hadamard,
+        GroupMaximum: group_scale,
+        GroupExponent: group_scale,
+        GroupQuantize: group_codes,
+        GroupShift: group_codes,
     }
 )
