@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from many_ops import through_hardware
-from op_modes import codes
 from scaled_product_graphs import SCALED_CASES
 from simulators import run_testbench
 from small_graphs import Draft
+from unit_family import codes
 
 from simulator.errors import InputError
 from simulator.export.rtl.bench import Part
