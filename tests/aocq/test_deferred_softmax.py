@@ -33,7 +33,7 @@ from simulator.graph.ops import DeferredSoftmax, NormalizedMatMul
 from simulator.ops.deferred_softmax import logarithm
 from simulator.profile import NpuProfile, load_profile, profile_paths
 
-CHIP = "edge_npu_w4a4_deferred"
+CHIP = "edge_npu_w4a4"
 HALVES = LogarithmicQuantizer.of(4, 2)
 
 

@@ -265,7 +265,13 @@ def _second_stage(
             steps.advance(recipe.aocq.learning_steps)
         elif recipe.aocq.learning_steps:
             found = reconstruct(
-                fake_quantized, block, entered, found, recipe, lambda: steps.advance(1)
+                fake_quantized,
+                block,
+                entered,
+                streams.real,
+                found,
+                recipe,
+                lambda: steps.advance(1),
             )
             fake_quantized.take_block(block, found)
             values = fake_quantized({block.source: entered.quantized}, [block.result])
