@@ -139,9 +139,10 @@ def stages(start: Prepared, passes: int) -> dict[str, Callable[[], Any]]:
         return round_block(fake_quantized, block, streams, recipe, {}, lambda: None)[0]
 
     found = RoundedBlock(closed_form())
+    target = run_in_parts(graph, {block.source: start.source}, [block.result])[block.result]
 
     def back_propagation() -> None:
-        reconstruct(fake_quantized, block, streams, found, recipe, lambda: None)
+        reconstruct(fake_quantized, block, streams, target, found, recipe, lambda: None)
 
     return {
         "first scales": lambda: start.initial.of_block(block, start.source_of(state)),

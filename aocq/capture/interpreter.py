@@ -36,6 +36,8 @@ UNARY_FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
 )
 
 Transform = Callable[[FloatNode, Tensor], Tensor]
+# What computes a node in place of its own rule, from its inputs [batch, ...]; None for the rule.
+OperatorOf = Callable[[FloatNode], Callable[[list[Tensor]], Tensor] | None]
 
 
 def run(
@@ -45,6 +47,7 @@ def run(
     *,
     transform: Transform | None = None,
     parameters: Mapping[str, Tensor] | None = None,
+    operators: OperatorOf | None = None,
 ) -> dict[str, Tensor]:
     """Compute ``fetches`` from ``feeds``, running only the nodes in between.
 
@@ -59,6 +62,8 @@ def run(
         following nodes see and what is returned
     parameters
         replacements of parameters by name, e.g. quantized weights
+    operators
+        other rules of some nodes, e.g. those of a chip
 
     Raises
     ------
@@ -75,7 +80,9 @@ def run(
     for node in graph.nodes:
         if node.name not in needed:
             continue
-        result = apply(node, [values[name] for name in node.inputs], weights, batch)
+        inputs = [values[name] for name in node.inputs]
+        operator = operators(node) if operators else None
+        result = operator(inputs) if operator else apply(node, inputs, weights, batch)
         values[node.name] = transform(node, result) if transform else result
         for name in set(node.inputs):
             if last_use[name] == node.name and name not in fetches:
@@ -90,6 +97,7 @@ def run_in_parts(
     *,
     transform: Transform | None = None,
     parameters: Mapping[str, Tensor] | None = None,
+    operators: OperatorOf | None = None,
 ) -> dict[str, Tensor]:
     """Compute the same as :func:`run` in parts of few images, by several threads.
 
@@ -102,7 +110,9 @@ def run_in_parts(
 
     def compute(images: slice) -> None:
         own = {name: value[images] for name, value in feeds.items()}
-        found = run(graph, own, fetches, transform=transform, parameters=parameters)
+        found = run(
+            graph, own, fetches, transform=transform, parameters=parameters, operators=operators
+        )
         with lock:  # of which type they are, and where, only the first part tells
             for name, value in found.items():
                 if name not in whole:

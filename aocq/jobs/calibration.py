@@ -18,8 +18,10 @@ from aocq.data.loader import evenly, load_calibration_images
 from aocq.jobs.inputs import Inputs
 from aocq.jobs.keys import calibration_key, model_meta
 from aocq.jobs.request import CalibrationRequest, VerifyRequest
+from aocq.lowering.operators import operators_of
 from aocq.methods import METHODS, QuantizedModel, storage
 from aocq.methods.bias_room import with_room_for_biases
+from aocq.methods.chip_operators import ChipOperators, exact_operators
 from aocq.methods.layernorm_parts import observe_parts
 from aocq.progress import Note, Progress, silent
 from aocq.recipes.limits import ChipLimits, limits_of
@@ -31,6 +33,7 @@ from aocq.transforms.apply import changes_network, needs_images, transformed
 from aocq.zoo.models import LoadedModel
 from simulator import strict_json
 from simulator.errors import InputError
+from simulator.profile import NpuProfile
 
 SECONDS_NAME = "seconds.json"
 # Means and deviations of channels settle within a few images of some 200 tokens each.
@@ -56,6 +59,7 @@ def calibrated(
     *,
     device: str = "cpu",
     work: Path | None = None,
+    operators: ChipOperators = exact_operators,
 ) -> QuantizedModel:
     """Quantize a captured network on images, parts of its LayerNorms included where a chip has any.
 
@@ -63,7 +67,7 @@ def calibrated(
     ----------
     images
         preprocessed, float32 [count, channels, height, width]
-    device, work
+    device, work, operators
         see :class:`aocq.methods.Method`
 
     Raises
@@ -81,7 +85,9 @@ def calibrated(
             reached = now
 
         try:
-            model = METHODS[method](graph, images, recipe, limits, report, device=device, work=work)
+            model = METHODS[method](
+                graph, images, recipe, limits, report, device=device, work=work, operators=operators
+            )
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             raise InputError(
                 f"{graph.name}: {method} cannot solve for a layer's weights: what it sees of the "
@@ -136,6 +142,7 @@ def calibrate(
     files: Sequence[LabelledImage],
     progress: Progress,
     work: Path | None = None,
+    profile: NpuProfile | None = None,
 ) -> QuantizedModel:
     """Decode image files and quantize a loaded network, which is :func:`prepared`, on them.
 
@@ -145,6 +152,8 @@ def calibrate(
         the images to use, of all in the request's folder
     work
         a folder for what an unfinished calibration keeps, see :class:`aocq.methods.Method`
+    profile
+        the chip whose own operators the method is to know; None: exact ones
     """
     images, skipped = load_calibration_images(
         files, loaded.preprocessing, skip_bad=request.skip_bad_images
@@ -158,6 +167,7 @@ def calibrate(
         progress,
         device=request.device,
         work=work,
+        operators=operators_of(profile, request.recipe) if profile else exact_operators,
     )
     log = (*({"skipped": str(path)} for path in skipped), *model.log)
     return replace(model, meta=model_meta(loaded), log=log)
@@ -193,7 +203,8 @@ def prepared_for_run(
 def _folder(request: VerifyRequest, inputs: Inputs, name: str = "quantized") -> Path:
     """Return where a run's calibration is kept, or what a method keeps of an unfinished one."""
     files = evenly(inputs.calibration, request.calibration.images)
-    key = calibration_key(request.calibration, _shared_limits(request, inputs), inputs.model, files)
+    limits = _shared_limits(request, inputs)
+    key = calibration_key(request.calibration, limits, inputs.model, files, inputs.profile)
     return (request.calibration.shared_folder or request.out / WORK) / f"{name}-{key}"
 
 
@@ -217,6 +228,7 @@ def _kept_or_new(
         evenly(inputs.calibration, request.calibration.images),
         progress,
         blocks,
+        inputs.profile,
     )
     seconds = time.perf_counter() - start
     storage.save(model, folder)

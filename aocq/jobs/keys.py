@@ -12,10 +12,12 @@ from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import evenly
 from aocq.jobs.inputs import Inputs
 from aocq.jobs.request import CalibrationRequest, VerifyRequest
+from aocq.lowering.operators import approximate
 from aocq.recipes.limits import ChipLimits, limits_of
 from aocq.records.provenance import code_digest, package_versions
 from aocq.zoo.models import LoadedModel
 from simulator.graph import IntGraph, sha256
+from simulator.profile import NpuProfile
 
 
 def calibration_key(
@@ -23,11 +25,14 @@ def calibration_key(
     limits: ChipLimits,
     model: LoadedModel,
     files: Sequence[LabelledImage],
+    profile: NpuProfile,
 ) -> str:
     """Return a digest of everything that a method's decisions depend on.
 
-    ``files`` are the images that are used, of all in the request's folder.
+    ``files`` are the images that are used, of all in the request's folder. The whole ``profile``
+    counts where a method heeds operators that it approximates.
     """
+    heeded = request.method == "aocq" and approximate(profile)
     return _digest(
         *_identity(model),
         request.method,
@@ -35,6 +40,7 @@ def calibration_key(
         str(request.skip_bad_images),
         request.device,
         _listing(files),
+        profile.sha256() if heeded else "",
     )
 
 
@@ -48,6 +54,7 @@ def request_key(request: VerifyRequest, inputs: Inputs) -> str:
         limits_of(inputs.profile, request.calibration.recipe),
         inputs.model,
         evenly(inputs.calibration, request.calibration.images),
+        inputs.profile,
     )
     images = _listing(evenly(inputs.images, request.evaluation.limit))
     return _digest(calibration, inputs.profile.sha256(), images, str(request.evaluation.batch))

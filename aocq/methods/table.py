@@ -20,6 +20,7 @@ from aocq.capture import FloatGraph
 from aocq.methods import base_ptq, base_ptq_paper, fq_vit, ptq4vit
 from aocq.methods.aocq import method as aocq_method
 from aocq.methods.bias_room import with_room_for_biases
+from aocq.methods.chip_operators import ChipOperators, exact_operators
 from aocq.methods.least_scales import with_scales_for_functions
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.recipes.limits import ANY_CHIP, ChipLimits
@@ -42,6 +43,7 @@ class Decide(Protocol):
         *,
         device: str,
         work: Path | None,
+        operators: ChipOperators,
     ) -> QuantizedModel:
         """Decide every scale and every integer weight."""
         ...
@@ -64,6 +66,7 @@ class Method:
         *,
         device: str = "cpu",
         work: Path | None = None,
+        operators: ChipOperators = exact_operators,
     ) -> QuantizedModel:
         """Decide every scale and every integer weight, all of which chips can hold.
 
@@ -80,8 +83,19 @@ class Method:
         work
             a folder where a method may keep finished parts, so that a calibration that was killed
             goes on with them: it belongs to these arguments alone, and is deleted by the caller
+        operators
+            the chip's own, where they are not exact; only ``aocq`` heeds them
         """
-        model = self.decide(graph, images, recipe, limits, on_progress, device=device, work=work)
+        model = self.decide(
+            graph,
+            images,
+            recipe,
+            limits,
+            on_progress,
+            device=device,
+            work=work,
+            operators=operators,
+        )
         return with_room_for_biases(with_scales_for_functions(model))
 
 
@@ -101,8 +115,9 @@ def _on_the_cpu(quantize: Plain) -> Decide:
         *,
         device: str,
         work: Path | None,
+        operators: ChipOperators,
     ) -> QuantizedModel:
-        del device, work
+        del device, work, operators
         return quantize(graph, images, recipe, limits, on_progress)
 
     return decide

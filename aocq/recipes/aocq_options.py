@@ -17,6 +17,7 @@ from simulator.numerics.hadamard import LARGEST_ORDER
 Alpha = Literal["none", "pot3", "pot5", "pot7", "free"]
 Rounding = Literal["nearest", "gptq", "adaround", "reconstruct"]
 Loss = Literal["mse", "token_norm"]
+RotateStream = Literal["never", "unbalanced", "always"]
 RowSteps = Literal["none", "scores", "projection", "attention", "all"]
 Hadamard = Literal["none", "fc2", "all"]
 PresetName = Literal["fast", "default", "paper"]
@@ -64,6 +65,9 @@ class AocqOptions:
         codes), or ``gamma`` of the LayerNorm that reads the block's result
     class_token_weight
         how many times an ordinary token the class token counts
+    rotate_stream
+        whether the residual stream is rotated, which the layers around it take in: ``unbalanced``,
+        on chips that have no factors for its channels
     rotate_heads
         whether attention's queries, keys and values are rotated within each head, which the layers
         around them take in
@@ -149,6 +153,13 @@ class AocqOptions:
             bounds=Interval(ge=0.01, le=1000),
         ),
     ] = 8.0
+    rotate_stream: Annotated[
+        RotateStream,
+        Option(
+            "rotate the residual stream, folded into weights: never, always, or where the chip has "
+            "no factors for its channels"
+        ),
+    ] = "unbalanced"
     rotate_heads: Annotated[
         bool, Option("rotate queries, keys and values within heads, folded into weights")
     ] = False

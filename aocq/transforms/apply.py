@@ -12,6 +12,7 @@ from aocq.transforms.heads import rotate_heads
 from aocq.transforms.online import balance_inputs, balanced, rotate_inputs
 from aocq.transforms.operands import requantize_inputs, requantize_products
 from aocq.transforms.statistics import channel_statistics
+from aocq.transforms.stream import rotate_stream
 
 # Who makes the inputs of layers: LayerNorms those of qkv and fc1, functions that of fc2, products
 # that of attention's projection.
@@ -22,7 +23,7 @@ PRODUCTS = frozenset({FloatOp.MATMUL})
 
 def changes_network(options: AocqOptions, limits: ChipLimits) -> bool:
     """Return whether :func:`transformed` changes a network at all."""
-    asked = options.rotate_heads or options.hadamard != "none"
+    asked = options.rotate_heads or options.hadamard != "none" or _whole_stream(options, limits)
     return asked or _steps(options, limits) != "none" or _in_blocks(options, limits)
 
 
@@ -42,7 +43,9 @@ def transformed(
         some of the calibration images, of which balanced channels get their factors; preprocessed,
         [count, channels, height, width]; none where :func:`needs_images` says so
     """
-    rotated = _rotated(options)
+    if _whole_stream(options, limits):
+        graph = rotate_stream(graph)
+    rotated = _rotated(options, limits)
     if needs_images(options):
         assert images is not None
         names = [place.name for place in balanced(graph, rotated)]
@@ -54,12 +57,22 @@ def transformed(
     return _with_operands(graph, options, limits)
 
 
-def _rotated(options: AocqOptions) -> frozenset[FloatOp]:
-    """Return who makes the inputs of layers that are rotated as the network runs."""
+def _whole_stream(options: AocqOptions, limits: ChipLimits) -> bool:
+    """Return whether the stream is rotated: where no factors hold its channels balanced."""
+    without = limits.channel_factor == "none" or limits.activation_granularity == "per_tensor"
+    return options.rotate_stream == "always" or (options.rotate_stream == "unbalanced" and without)
+
+
+def _rotated(options: AocqOptions, limits: ChipLimits) -> frozenset[FloatOp]:
+    """Return who makes the inputs of layers that are rotated as the network runs.
+
+    LayerNorms of a rotated stream yield rotated values as it is.
+    """
+    norms = frozenset[FloatOp]() if _whole_stream(options, limits) else NORMS
     return {
         "none": frozenset[FloatOp](),
         "fc2": FUNCTIONS,
-        "all": FUNCTIONS | PRODUCTS | NORMS,
+        "all": FUNCTIONS | PRODUCTS | norms,
     }[options.hadamard]
 
 

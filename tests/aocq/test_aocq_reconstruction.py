@@ -161,14 +161,21 @@ def block_of(network: Network) -> tuple[Any, Streams, RoundedBlock]:
     return block, network.streams(block), RoundedBlock(layers)
 
 
-def learn(network: Network, options: AocqOptions) -> tuple[RoundedBlock, RoundedBlock]:
-    """Return a block before and after."""
+def learn(
+    network: Network, options: AocqOptions, **limits: Any
+) -> tuple[RoundedBlock, RoundedBlock]:
+    """Return a block before and after; ``limits`` hold for what is learned."""
     block, streams, start = block_of(network)
+    network.limits = replace(network.limits, **limits)
     recipe = Recipe(weight_bits=4, aocq=options)
     taken: list[int] = []
-    fake_quantized = network.fake_quantized()
-    found = reconstruct(fake_quantized, block, streams, start, recipe, lambda: taken.append(1))
+    target = run(network.graph, {block.source: streams.real}, [block.result])[block.result]
+    fake_quantized, threads = network.fake_quantized(), torch.get_num_threads()
+    found = reconstruct(
+        fake_quantized, block, streams, target, start, recipe, lambda: taken.append(1)
+    )
     assert len(taken) == options.learning_steps
+    assert torch.get_num_threads() == threads
     return start, found
 
 
@@ -274,16 +281,8 @@ def test_scales_that_a_chip_restricts_are_not_learned(
     weights: Any, activations: Any, nano: Captured
 ) -> None:
     network = Network(nano("class_token")[1], 32)
-    block, streams, start = block_of(network)
-    network.limits = replace(network.limits, weight_scale=weights, activation_scale=activations)
-    found = reconstruct(
-        network.fake_quantized(),
-        block,
-        streams,
-        start,
-        Recipe(weight_bits=4, aocq=replace(STRAIGHT, reconstruction_steps=40)),
-        lambda: None,
-    )
+    restricted = {"weight_scale": weights, "activation_scale": activations}
+    start, found = learn(network, replace(STRAIGHT, reconstruction_steps=40), **restricted)
     assert bool(found.quantizers) == (activations == "any")
     same = [
         np.array_equal(after.weight.scale, start.layers[name].weight.scale)
@@ -294,10 +293,8 @@ def test_scales_that_a_chip_restricts_are_not_learned(
 
 def test_scales_of_files_in_float32_stay_such_numbers(nano: Captured) -> None:
     network = Network(nano("class_token")[1], 32)
-    block, streams, start = block_of(network)
-    network.limits = replace(network.limits, float32_scales=True)
-    recipe = Recipe(weight_bits=4, aocq=replace(STRAIGHT, reconstruction_steps=40))
-    found = reconstruct(network.fake_quantized(), block, streams, start, recipe, lambda: None)
+    options = replace(STRAIGHT, reconstruction_steps=40)
+    _, found = learn(network, options, float32_scales=True)
     assert found.quantizers
     for quantizer in found.quantizers.values():
         assert quantizer.scale == float(np.float32(quantizer.scale))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from types import MappingProxyType
@@ -13,14 +13,31 @@ import numpy as np
 
 from simulator.export.rtl.bench import Part
 from simulator.graph import GraphBuilder, IntGraph
-from simulator.graph.ops import Add, LayerNorm, Lookup, MatMul, Slice, Softmax, SoftmaxIta
+from simulator.graph.ops import (
+    Add,
+    DeferredSoftmax,
+    GroupExponent,
+    GroupMaximum,
+    GroupQuantize,
+    GroupShift,
+    Hadamard,
+    LayerNorm,
+    Lookup,
+    MatMul,
+    NormalizedMatMul,
+    Slice,
+    Softmax,
+    SoftmaxIta,
+)
 from simulator.numerics.accumulator import Accumulator, AccumulatorLevel, BiasStage
 from simulator.numerics.float_type import Array
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import Rounding
+from simulator.numerics.softmax_constants import levels_of_octaves
 from simulator.numerics.softmax_normalisation import Normalisation
 
 S8, U8, S16 = IntType(bits=8), IntType(bits=8, signed=False), IntType(bits=16)
+U4 = IntType(bits=4, signed=False)
 CHANNELS = 64
 Graphs = Mapping[str, IntGraph]
 ENDINGS = tuple(product(Rounding, Overflow))
@@ -250,6 +267,72 @@ def ita() -> Family:
     return Family(graphs, CHANNELS, _scores, wrong)
 
 
+def deferred() -> Family:
+    """Return DeferredSoftmax with several factors and widths of codes."""
+    graphs = {}
+    for multiplier, shift, bits in [(1131746993, 33, 4), (23, 8, 3), (1, 0, 8), (7, 3, 5)]:
+        builder = GraphBuilder("row")
+        builder.input("a", (CHANNELS,), S8)
+        kind = IntType(bits=bits, signed=False)
+        builder.op(DeferredSoftmax, "y", "a", multiplier=multiplier, shift=shift, type=kind)
+        graphs[f"multiplier {multiplier} shift {shift} bits {bits}"] = builder.build()
+    wrong = {
+        "multiplier": (1, ".MULTIPLIER(23)", ".MULTIPLIER(24)"),
+        "scaled_too_narrow": (0, ".SHIFT(33)", ".SCALED_WIDTH(37),\n      .SHIFT(33)"),
+    }
+    return Family(graphs, CHANNELS, _scores, wrong)
+
+
+def _normalized(levels: Accumulator, **fields: Any) -> IntGraph:
+    """Values are looked up by 4-bit codes of the same input, so that both ends are there."""
+    terms, columns = 6, 50
+    builder = GraphBuilder("sums", defaults={"accumulator": levels})
+    x = builder.input("x", (1 + columns, terms), U4)
+    a = builder.op(Slice, "a", x, axis=0, start=0, stop=1)
+    rows = builder.op(Slice, "rows", x, axis=0, start=1, stop=1 + columns)
+    values = [-128, -127, -100, -64, -32, -7, -3, -1, 0, 1, 2, 5, 33, 64, 126, 127]
+    b = builder.op(Lookup, "b", rows, table=builder.constant("values", values, S8), type=S8)
+    worth = builder.constant("levels", levels_of_octaves(4, 2), U8)
+    builder.op(NormalizedMatMul, "y", a, b, levels=worth, transpose_b=True, **fields)
+    return builder.build()
+
+
+def normalized() -> Family:
+    """Return NormalizedMatMul: ties by a reciprocal of few bits, several accumulators and ends."""
+    fields = {"reciprocal_bits": 12, "multiplier": 3, "shift": 13, "type": IntType(bits=7)}
+    modes = [
+        (_levels((0, 32, WRAP)), Rounding.HALF_EVEN, CLIP, 0),
+        (_levels((0, 32, WRAP)), Rounding.HALF_UP, Overflow.SATURATE_SYMMETRIC, 12),
+        (_levels((0, 14, CLIP)), Rounding.HALF_AWAY, WRAP, 0),
+        (_levels((2, 14, CLIP), (0, 15, WRAP)), Rounding.FLOOR, CLIP, -5),
+    ]
+    graphs = {
+        f"{levels} {rounding} {overflow}": _normalized(
+            levels, rounding=rounding, overflow=overflow, zero_point=zero_point, **fields
+        )
+        for levels, rounding, overflow, zero_point in modes
+    }
+    wrong = {
+        "sum_too_narrow": (0, ".SUM_WIDTH(10)", ".SUM_WIDTH(9)"),
+        "one_bit_less": (2, ".ACCUMULATOR_BITS(14)", ".ACCUMULATOR_BITS(13)"),
+        "reciprocal_bits": (1, ".RECIPROCAL_BITS(12)", ".RECIPROCAL_BITS(11)"),
+    }
+    return Family(graphs, 50, _codes_of_levels, wrong)
+
+
+def normalized_by_wide_reciprocals() -> Family:
+    """Return NormalizedMatMul as a network has it."""
+    levels, fields = _levels((0, 32, WRAP)), {"multiplier": 2872034, "shift": 53, "zero_point": 12}
+    plain = {"rounding": Rounding.HALF_UP, "overflow": CLIP, "type": S8, "reciprocal_bits": 32}
+    wrong = {"too_narrow": (0, ".NORMALIZED_WIDTH(41)", ".NORMALIZED_WIDTH(38)")}
+    return Family({"32 bits": _normalized(levels, **plain, **fields)}, 50, _codes_of_levels, wrong)
+
+
+def _codes_of_levels(random: np.random.Generator, images: int) -> Array:
+    """Return a row of codes, and rows of which values are looked up."""
+    return codes(random, (images, 51, 6), U4)
+
+
 def _layernorm(**fields: Any) -> IntGraph:
     random = np.random.default_rng(54)
     builder = GraphBuilder("row")
@@ -298,6 +381,111 @@ def _rows(random: np.random.Generator, images: int) -> Array:
     return np.where(constant, level, values).astype(np.int8)
 
 
+BLOCKS = 120  # channels: whole blocks of 1, 8, 24 and 40
+
+
+def _rotation(order: int, **fields: Any) -> IntGraph:
+    builder = GraphBuilder("rotation")
+    builder.input("a", (BLOCKS,), S8, zero_point=-9)
+    random = np.random.default_rng(55)
+    multiplier = np.where(np.arange(BLOCKS) % 4, 8 << np.arange(BLOCKS) % 3, 11)
+    multiplier = np.where(np.arange(BLOCKS) % 7, multiplier, random.integers(1, 40, BLOCKS))
+    kinds = {"multiplier": (multiplier, IntType(bits=6, signed=False))}
+    kinds["shift"] = (5 + np.arange(BLOCKS) % 3, IntType(bits=6, signed=False))
+    constants = {
+        name: builder.constant(name, values, kind) for name, (values, kind) in kinds.items()
+    }
+    given = {"type": S8, "zero_point": 3} | fields
+    builder.op(Hadamard, "y", "a", order=order, **constants, **given)
+    return builder.build()
+
+
+def _sparse(random: np.random.Generator, images: int) -> Array:
+    """Return rows in which most codes are near the zero point: sums meet ties, few are clipped."""
+    values = -9 + random.integers(-2, 3, (images, BLOCKS))
+    return np.where(random.integers(0, 4, (images, 1)) == 0, codes(random, values.shape), values)
+
+
+def rotations(order: int, endings: Sequence[tuple[Rounding, Overflow]]) -> Family:
+    """Return Hadamard of an order in several modes."""
+    graphs = {
+        f"{rounding} {overflow}": _rotation(order, rounding=rounding, overflow=overflow)
+        for rounding, overflow in endings
+    }
+    wrong = {"zero_point": (0, ".IN_ZERO_POINT(-9)", ".IN_ZERO_POINT(-8)")}
+    if order == 24:
+        wrong["sum_too_narrow"] = (0, ".SUM_WIDTH(13)", ".SUM_WIDTH(8)")
+    return Family(
+        graphs, BLOCKS, lambda random, images: _sparse(random, images).astype(np.int8), wrong
+    )
+
+
+def _groups(source: IntType = S8) -> GraphBuilder:
+    builder = GraphBuilder("groups")
+    builder.input("a", (CHANNELS,), source, zero_point=5)
+    return builder
+
+
+def _scaled_codes(random: np.random.Generator, images: int) -> Array:
+    """Return codes of groups with large and with small magnitudes."""
+    reach = 1 << random.integers(0, 8, (images, CHANNELS // 8))
+    values = random.integers(-128, 128, (images, CHANNELS))
+    return np.clip(5 + values * np.repeat(reach, 8, axis=1) // 128, -128, 127).astype(np.int8)
+
+
+def scales() -> Family:
+    """Return GroupMaximum, and GroupExponent of several widths."""
+    graphs = {}
+    for bits in (0, 2, 4, 9):
+        builder = _groups()
+        if bits:
+            kind = IntType(bits=4, signed=False)
+            builder.op(GroupExponent, "y", "a", group=8, bits=bits, type=kind)
+        else:
+            builder.op(GroupMaximum, "y", "a", group=8, type=U8)
+        graphs[f"exponent for {bits} bits" if bits else "maximum"] = builder.build()
+    wrong = {
+        "reads_unsigned": (0, ".IN_SIGNED(1)", ".IN_SIGNED(0)"),
+        "zero_point": (2, ".IN_ZERO_POINT(5)", ".IN_ZERO_POINT(4)"),
+    }
+    return Family(graphs, CHANNELS // 8, _scaled_codes, wrong)
+
+
+def by_reciprocals() -> Family:
+    """Return GroupQuantize in every mode, where codes are half as large as they may be."""
+    graphs = {}
+    for rounding, overflow in ENDINGS:
+        builder = _groups()
+        builder.op(GroupMaximum, "maximum", "a", group=8, type=U8)
+        fields = {"bits": 4, "reciprocal_bits": 12, "shift": 11, "rounding": rounding}
+        builder.op(
+            GroupQuantize, "y", "a", "maximum", group=8, overflow=overflow, zero_point=1,
+            type=IntType(bits=4), **fields,
+        )  # fmt: skip
+        graphs[f"{rounding} {overflow}"] = builder.build()
+    wrong = {
+        "numerator": (0, ".NUMERATOR(28672)", ".NUMERATOR(28671)"),
+        "zero_point": (0, ".A_ZERO_POINT(5)", ".A_ZERO_POINT(6)"),
+    }
+    return Family(graphs, CHANNELS, _scaled_codes, wrong)
+
+
+def by_shifts() -> Family:
+    """Return GroupShift in every mode."""
+    graphs = {}
+    for rounding, overflow in ENDINGS:
+        builder = _groups()
+        kind = IntType(bits=3, signed=False)
+        builder.op(GroupExponent, "exponent", "a", group=8, bits=4, type=kind)
+        builder.op(
+            GroupShift, "y", "a", "exponent", group=8, rounding=rounding, overflow=overflow,
+            zero_point=-3, type=IntType(bits=4),
+        )  # fmt: skip
+        graphs[f"{rounding} {overflow}"] = builder.build()
+    wrong = {"zero_point": (0, ".A_ZERO_POINT(5)", ".A_ZERO_POINT(4)")}
+    return Family(graphs, CHANNELS, _scaled_codes, wrong)
+
+
 FAMILIES: Mapping[str, Callable[[], Family]] = MappingProxyType(
     {
         "mac": sums,
@@ -307,6 +495,17 @@ FAMILIES: Mapping[str, Callable[[], Family]] = MappingProxyType(
         "softmax_exp_table, reciprocal": lambda: softmaxes(Normalisation.RECIPROCAL),
         "softmax_exp_table, division": lambda: softmaxes(Normalisation.DIVISION),
         "softmax_ita": ita,
+        "deferred_softmax": deferred,
+        "normalized_mac": normalized,
+        "normalized_mac, 32 bits": normalized_by_wide_reciprocals,
         "layernorm": layernorms,
+        "hadamard, order 24": lambda: rotations(24, FEW_ENDINGS),
+        **{
+            f"hadamard, order {order}": lambda order=order: rotations(order, FEW_ENDINGS[:2])
+            for order in (1, 8, 40)
+        },
+        "group_scale": scales,
+        "group_quantize": by_reciprocals,
+        "group_shift": by_shifts,
     }
 )

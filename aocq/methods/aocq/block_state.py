@@ -13,6 +13,7 @@ from aocq.capture import FloatGraph, FloatNode, run
 from aocq.capture.parts import in_threads, parts_of
 from aocq.methods.aocq.blocks import Block, within
 from aocq.methods.aocq.token_norm import BlockLoss
+from aocq.methods.chip_operators import ChipOperators, exact_operators, operator_of
 from aocq.methods.masks import quantizing
 from aocq.methods.quantizers import Quantizer
 
@@ -53,6 +54,8 @@ class BlockState:
         of the images, in order
     own
         the graph without other blocks
+    operators
+        those of the chip
     """
 
     graph: FloatGraph
@@ -60,17 +63,23 @@ class BlockState:
     quantizers: Quantizers
     parts: list[Part]
     own: FloatGraph
+    operators: ChipOperators = exact_operators
 
     @classmethod
     def of(
-        cls, graph: FloatGraph, block: Block, source: Tensor, quantizers: Quantizers
+        cls,
+        graph: FloatGraph,
+        block: Block,
+        source: Tensor,
+        quantizers: Quantizers,
+        operators: ChipOperators = exact_operators,
     ) -> BlockState:
         """Start a block on its quantized ``source``."""
         parts = [
             Part(images, {block.source: source[images]}, {})
             for images in parts_of(len(source), source.device.type)
         ]
-        return cls(graph, block, quantizers, parts, within(graph, block))
+        return cls(graph, block, quantizers, parts, within(graph, block), operators)
 
     def value(self, name: str) -> Tensor:
         """Return the quantized result of a node, [images, ...]."""
@@ -109,26 +118,34 @@ class BlockState:
         """Return the block's result on one part if ``name`` had another quantizer."""
         stale = behind(self.own, self.block, [name])
         feeds = {key: value for key, value in part.values.items() if key not in stale}
-        feeds[name] = candidate.quantizer(part.raw[name])
-        fake_quantize = quantizing(self.own, {**self.quantizers, name: candidate.quantizer})
+        if name in part.raw:
+            feeds[name] = candidate.quantizer(part.raw[name])
+        changed = {**self.quantizers, name: candidate.quantizer}
         result = self.block.result
         return run(
-            self.own, feeds, [result], transform=fake_quantize, parameters=candidate.parameters
+            self.own,
+            feeds,
+            [result],
+            transform=quantizing(self.own, changed),
+            parameters=candidate.parameters,
+            operators=operator_of(self.own, changed, self.operators),
         )[result]
 
     def _compute(self, names: Sequence[str]) -> None:
         """Compute the nodes of ``names`` that are not known, and keep all in between."""
         fake_quantize = quantizing(self.own, self.quantizers)
+        operators = operator_of(self.own, self.quantizers, self.operators)
 
         def compute(part: Part) -> None:
             def keep(node: FloatNode, x: Tensor) -> Tensor:
-                if node.name in self.quantizers:
+                # A chip's own operator yields codes: for other ones it has to run again.
+                if node.name in self.quantizers and operators(node) is None:
                     part.raw[node.name] = x
                 part.values[node.name] = value = fake_quantize(node, x)
                 return value
 
             unknown = [name for name in names if name not in part.values]
-            run(self.own, dict(part.values), unknown, transform=keep)
+            run(self.own, dict(part.values), unknown, transform=keep, operators=operators)
 
         in_threads(compute, self.parts, self.device)
 

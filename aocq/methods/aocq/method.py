@@ -40,6 +40,7 @@ from aocq.methods.aocq.scale_refinement import (
     take_exact_bases,
 )
 from aocq.methods.aocq.token_norm import block_loss
+from aocq.methods.chip_operators import ChipOperators, exact_operators, with_those_before
 from aocq.methods.dynamic_steps import dynamic_steps
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import QuantizedWeight
@@ -59,6 +60,7 @@ def quantize(
     *,
     device: str = "cpu",
     work: Path | None = None,
+    operators: ChipOperators = exact_operators,
 ) -> QuantizedModel:
     """Quantize ``graph`` by AOCQ (FITEE 2025, doi 10.1631/FITEE.2400994; reconstruction).
 
@@ -73,6 +75,8 @@ def quantize(
     work
         folder for finished blocks, which belongs to exactly these arguments; a killed calibration
         goes on behind the last of them
+    operators
+        those of the chip, where they are not exact
 
     Raises
     ------
@@ -99,8 +103,10 @@ def quantize(
         )
         initial = InitialScales(graph, seen, recipe, limits)
         known = {name: values[searching] for name, values in stream.items()}
-        quantizers, log = _first_stage(chain, initial, images[searching], known, work, steps)
-        fake_quantized = FakeQuantizedNetwork(graph, quantizers, recipe, limits)
+        quantizers, log = _first_stage(
+            chain, initial, images[searching], known, work, steps, operators
+        )
+        fake_quantized = FakeQuantizedNetwork(graph, quantizers, recipe, limits, operators)
         weights, biases, learned = _second_stage(
             fake_quantized, chain, images, stream, recipe, work, steps
         )
@@ -185,6 +191,7 @@ def _first_stage(
     stream: Mapping[str, Tensor],
     work: Path | None,
     steps: _Steps,
+    operators: ChipOperators,
 ) -> tuple[Quantizers, list[dict[str, Any]]]:
     graph, options = initial.graph, initial.recipe.aocq
     source = graph.input.name
@@ -192,13 +199,14 @@ def _first_stage(
     log: list[dict[str, Any]] = []
     real, quantized = images, quantizers[source](images)
     for block in chain:
+        known_operators = with_those_before(operators, graph, dict(quantizers))
         chosen, entries = checkpoints.load_scales(work, block)
         known = {name: stream[name] for name in block.nodes if name in stream}
         found = computed_from(graph, {**known, block.source: real}, [block.result])
         target = found[block.result]
         if chosen is None:
             chosen = initial.of_block(block, real, known)
-            state = BlockState.of(graph, block, quantized, chosen)
+            state = BlockState.of(graph, block, quantized, chosen, known_operators)
             loss = block_loss(
                 graph,
                 block.result,
@@ -215,7 +223,7 @@ def _first_stage(
             quantized = state.value(block.result)
             checkpoints.save_scales(work, block, chosen, entries)
         else:
-            state = BlockState.of(graph, block, quantized, chosen)
+            state = BlockState.of(graph, block, quantized, chosen, known_operators)
             quantized = state.value(block.result)
             steps.search(steps.searches(graph, block, initial.recipe, initial.limits))
         quantizers |= chosen
@@ -257,7 +265,13 @@ def _second_stage(
             steps.advance(recipe.aocq.learning_steps)
         elif recipe.aocq.learning_steps:
             found = reconstruct(
-                fake_quantized, block, entered, found, recipe, lambda: steps.advance(1)
+                fake_quantized,
+                block,
+                entered,
+                streams.real,
+                found,
+                recipe,
+                lambda: steps.advance(1),
             )
             fake_quantized.take_block(block, found)
             values = fake_quantized({block.source: entered.quantized}, [block.result])

@@ -11,7 +11,7 @@ is better.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,9 +19,8 @@ import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, run
-from aocq.capture.parts import in_threads, parts_of
+from aocq.capture.parts import Item, Result, in_threads, one_thread, parts_of
 from aocq.methods.aocq.blocks import Block, within
-from aocq.methods.aocq.float_stream import computed_from
 from aocq.methods.aocq.initial_scales import without_codes
 from aocq.methods.aocq.learned_weights import LearnedWeight, SoftWeight, StraightThroughWeight
 from aocq.methods.aocq.rounding import (
@@ -53,6 +52,7 @@ def reconstruct(
     network: FakeQuantizedNetwork,
     block: Block,
     streams: Streams,
+    target: Tensor,
     start: RoundedBlock,
     recipe: Recipe,
     on_step: Callable[[], None],
@@ -63,17 +63,26 @@ def reconstruct(
     ----------
     streams
         where the block starts
+    target
+        the float network's values of its result, [images, ...]
     start
         what the closed form found
     on_step
         called after every step of back-propagation
     """
-    state = _BlockLearning.of(network, block, streams, start.layers, recipe)
+    with one_thread() as threads:
+        state = _BlockLearning.of(network, block, streams, target, start.layers, recipe, threads)
+        return _learn(state, start, recipe, on_step)
+
+
+def _learn(
+    state: _BlockLearning, start: RoundedBlock, recipe: Recipe, on_step: Callable[[], None]
+) -> RoundedBlock:
     options = recipe.aocq
     soft = options.rounding == "adaround"
-    steps = options.adaround_steps if soft else options.reconstruction_steps
+    steps = options.learning_steps
     batch = options.adaround_batch if soft else options.reconstruction_batch
-    training, judging = split(len(streams.real), 0.0 if soft else options.held_out_share)
+    training, judging = split(state.images, 0.0 if soft else options.held_out_share)
     kept = start
     first = least = state.loss_of(start, judging)
     adam = torch.optim.Adam(state.groups())
@@ -127,6 +136,8 @@ class _BlockLearning:
         logarithms of factors on activation steps, scalars by node name
     kept
         for each value whether it is quantized, at random; None: all are
+    threads
+        that compute a few images each
     """
 
     graph: FloatGraph
@@ -140,6 +151,7 @@ class _BlockLearning:
     growth: dict[str, Tensor]
     form: ScaleForm
     kept: Tensor | None
+    threads: int
 
     @classmethod
     def of(
@@ -147,18 +159,18 @@ class _BlockLearning:
         network: FakeQuantizedNetwork,
         block: Block,
         streams: Streams,
+        target: Tensor,
         results: Mapping[str, LayerResult],
         recipe: Recipe,
+        threads: int,
     ) -> _BlockLearning:
         """Begin a block."""
         own, device = within(network.graph, block), streams.real.device
         options = recipe.aocq
-        with torch.no_grad():
-            target = computed_from(own, {block.source: streams.real}, [block.result])
         loss = block_loss(
             network.graph,
             block.result,
-            target[block.result],
+            target,
             network.quantizers.get(block.result),
             network.importance[block.result],
             options,
@@ -210,6 +222,7 @@ class _BlockLearning:
             growth,
             activation_form(network.limits),
             kept,
+            threads,
         )
 
     def groups(self) -> list[dict[str, Any]]:
@@ -238,7 +251,7 @@ class _BlockLearning:
                 error = self._error(images[part], leaves, seed)
                 return torch.autograd.grad(error / power, list(leaves.values()))
 
-        found = in_threads(derivatives, list(zip(parts, seeds, strict=True)), self.device)
+        found = self._in_threads(derivatives, list(zip(parts, seeds, strict=True)))
         slopes = [
             torch.stack(own).sum(0) if len(own) > 1 else own[0] for own in zip(*found, strict=True)
         ]
@@ -287,8 +300,18 @@ class _BlockLearning:
                 )
                 return float(self.loss.error(values[self.block.result], own))
 
-        errors = in_threads(error, parts_of(len(images), self.device), self.device)
+        errors = self._in_threads(error, parts_of(len(images), self.device))
         return sum(errors) / float(self.loss.power(images))
+
+    def _in_threads(
+        self, function: Callable[[Item], Result], items: Sequence[Item]
+    ) -> list[Result]:
+        return in_threads(function, items, self.device, threads=self.threads)
+
+    @property
+    def images(self) -> int:
+        """How many images there are."""
+        return len(self.streams.real)
 
     @property
     def weights(self) -> int:

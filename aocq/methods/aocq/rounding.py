@@ -35,6 +35,7 @@ from aocq.methods.aocq.closed_form import (
 from aocq.methods.aocq.float_stream import MOST_KEPT, computed_from
 from aocq.methods.aocq.token_norm import token_weights
 from aocq.methods.aocq.tokens import token_importance
+from aocq.methods.chip_operators import ChipOperators, exact_operators, operator_of
 from aocq.methods.masks import quantizing
 from aocq.methods.quantizers import ActivationQuantizer, QuantizedWeight, Quantizer
 from aocq.methods.ranges import quantize_weight
@@ -98,9 +99,11 @@ class FakeQuantizedNetwork:
         quantizers: dict[str, Quantizer],
         recipe: Recipe,
         limits: ChipLimits,
+        operators: ChipOperators = exact_operators,
     ) -> None:
         """Start with float weights; ``quantizers`` of what is learned are replaced."""
         self.graph, self.quantizers, self.limits = graph, quantizers, limits
+        self.operators = operator_of(graph, quantizers, operators)
         self.importance = token_importance(graph, recipe.aocq)
         self.parameters: dict[str, Tensor] = {}
 
@@ -108,7 +111,12 @@ class FakeQuantizedNetwork:
         """Run from ``feeds`` to ``fetches``."""
         fake_quantize = quantizing(self.graph, self.quantizers)
         return run_in_parts(
-            self.graph, feeds, fetches, transform=fake_quantize, parameters=self.parameters
+            self.graph,
+            feeds,
+            fetches,
+            transform=fake_quantize,
+            parameters=self.parameters,
+            operators=self.operators,
         )
 
     def take_block(self, block: Block, found: RoundedBlock) -> None:

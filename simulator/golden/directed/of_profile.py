@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from simulator.errors import InputError
 from simulator.golden.directed.of_layernorm import layer_norms
+from simulator.golden.directed.of_scaled_products import scaled_products
 from simulator.golden.one_op import OneOp, of_op
 from simulator.graph.builder import GraphBuilder
 from simulator.graph.ops import (
@@ -55,6 +56,7 @@ LENGTH = 12  # of rows
 def units_of_profile(profile: NpuProfile) -> Iterator[tuple[str, OneOp]]:
     """Yield the ops of a chip with the names of their units; none that it leaves in float."""
     yield from _products(profile)
+    yield from scaled_products(profile, builder_of)
     yield from _sums(profile)
     yield "rescale", _rescale(profile)
     yield from _softmax(profile)

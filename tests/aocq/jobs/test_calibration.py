@@ -18,6 +18,7 @@ from aocq.jobs import calibration, inputs
 from aocq.jobs.keys import calibration_key
 from aocq.jobs.request import CalibrationRequest
 from aocq.methods import METHODS
+from aocq.methods.chip_operators import exact_operators
 from aocq.recipes.limits import ANY_CHIP, ChipLimits
 from aocq.recipes.methods import METHOD_SPECS
 from aocq.recipes.recipe import Recipe
@@ -73,6 +74,7 @@ def test_device_and_work_reach_the_method(
     assert seen == {
         "device": "cuda",
         "work": tmp_path / "work",
+        "operators": exact_operators,
         "images": 3,
         "limits": limits,
     }
@@ -95,9 +97,12 @@ def test_a_calibration_is_known_by_all_it_depends_on(files: list[LabelledImage])
         method: str = "base_ptq",
         limits: ChipLimits = ANY_CHIP,
         chosen: list[LabelledImage] = files,
+        profile: str = "edge_npu_int8",
         **changed: Any,
     ) -> str:
-        return calibration_key(asked_of(method, **changed), limits, model, chosen)
+        return calibration_key(
+            asked_of(method, **changed), limits, model, chosen, load_profile(profile)
+        )
 
     others = [
         key(),
@@ -107,6 +112,8 @@ def test_a_calibration_is_known_by_all_it_depends_on(files: list[LabelledImage])
         key(chosen=files[:2]),
         key(skip_bad_images=True),
         key(device="cuda"),
+        key(method="aocq", profile="deeploy_pulp"),
+        key(method="aocq", profile="ita_26b"),
     ]
     assert len(set(others)) == len(others)
     assert key() == others[0]
