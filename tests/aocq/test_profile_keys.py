@@ -152,6 +152,10 @@ KEYS: Mapping[str, tuple[Changes, Any]] = {
     "softmax.octave_bits": (softmax("ita_shift", octave_bits=5, group=16), 4),
     "softmax.group": (softmax("ita_shift", octave_bits=5, group=16), 8),
     "softmax.code_bits": (softmax("log2", code_bits=4, largest_exponent=30), 3),
+    "softmax.levels_per_octave": (
+        softmax("deferred_log2", levels_per_octave=2, reciprocal_bits=32),
+        1,
+    ),
     "gelu.algorithm": ({}, "float32"),
     "gelu.evaluated_in": (
         # With enough entries for a float32 to be on the other side of a tie.
