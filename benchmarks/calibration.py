@@ -26,7 +26,7 @@ from aocq.capture import FloatGraph, capture, run_in_parts
 from aocq.methods.aocq.block_state import BlockState
 from aocq.methods.aocq.blocks import Block, blocks
 from aocq.methods.aocq.initial_scales import InitialScales, channel_ranges
-from aocq.methods.aocq.reconstruction import reconstruct
+from aocq.methods.aocq.reconstruction import Judge, reconstruct
 from aocq.methods.aocq.rounding import FakeQuantizedNetwork, RoundedBlock, Streams, round_block
 from aocq.methods.aocq.scale_refinement import choose_exponents, refine, searched
 from aocq.methods.aocq.token_norm import BlockLoss, block_loss
@@ -139,10 +139,11 @@ def stages(start: Prepared, passes: int) -> dict[str, Callable[[], Any]]:
         return round_block(fake_quantized, block, streams, recipe, {}, lambda: None)[0]
 
     found = RoundedBlock(closed_form())
-    target = run_in_parts(graph, {block.source: start.source}, [block.result])[block.result]
+    values = run_in_parts(graph, {block.source: start.source}, [block.result])
+    judge = Judge((), block.result, values[block.result])
 
     def back_propagation() -> None:
-        reconstruct(fake_quantized, block, streams, target, found, recipe, lambda: None)
+        reconstruct(fake_quantized, block, judge, streams, found, recipe, lambda: None)
 
     return {
         "first scales": lambda: start.initial.of_block(block, start.source_of(state)),

@@ -52,6 +52,9 @@ class AocqOptions:
         steps of back-propagation per block, and images per step
     reconstruction_steps, reconstruction_batch
         the same of ``reconstruct``
+    look_ahead
+        of ``adaround`` and ``reconstruct``: how many blocks in float are between a block and the
+        place where its error is measured
     drop_probability
         of an activation to be left in float in such a step (QDrop, arXiv 2203.05740)
     held_out_share
@@ -119,6 +122,14 @@ class AocqOptions:
         Option("steps of back-propagation per block, with --rounding reconstruct"),
     ] = 200
     reconstruction_batch: Annotated[int, Interval(ge=1), Option("images of each of them")] = 8
+    look_ahead: Annotated[
+        int,
+        Interval(ge=0),
+        Option(
+            "blocks in float behind a block, at whose end its error counts",
+            bounds=Interval(ge=0, le=100),
+        ),
+    ] = 0
     drop_probability: Annotated[
         float,
         Interval(ge=0, lt=1),

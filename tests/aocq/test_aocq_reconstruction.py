@@ -17,7 +17,7 @@ from aocq.capture import FloatGraph, run
 from aocq.methods.aocq import learned_weights, reconstruction
 from aocq.methods.aocq.blocks import blocks
 from aocq.methods.aocq.learned_weights import SoftWeight, StraightThroughWeight
-from aocq.methods.aocq.reconstruction import reconstruct
+from aocq.methods.aocq.reconstruction import Judge, reconstruct
 from aocq.methods.aocq.rounding import RoundedBlock, Streams, linear_nodes
 from aocq.methods.aocq.straight_through import Drop, StraightThrough, with_factor
 from aocq.methods.aocq.token_norm import BlockLoss, block_loss
@@ -169,10 +169,13 @@ def learn(
     network.limits = replace(network.limits, **limits)
     recipe = Recipe(weight_bits=4, aocq=options)
     taken: list[int] = []
-    target = run(network.graph, {block.source: streams.real}, [block.result])[block.result]
+    later = blocks(network.graph)[2 : 2 + options.look_ahead]
+    result = later[-1].result if later else block.result
+    target = run(network.graph, {block.source: streams.real}, [result])[result]
+    judge = Judge(tuple(name for own in later for name in own.nodes), result, target)
     fake_quantized, threads = network.fake_quantized(), torch.get_num_threads()
     found = reconstruct(
-        fake_quantized, block, streams, target, start, recipe, lambda: taken.append(1)
+        fake_quantized, block, judge, streams, start, recipe, lambda: taken.append(1)
     )
     assert len(taken) == options.learning_steps
     assert torch.get_num_threads() == threads
@@ -228,6 +231,30 @@ def test_what_is_learned_lowers_the_loss_of_the_block(
     wanted = {f"blocks.0.{name}" for name in steps} if options.rounding == "reconstruct" else set()
     assert changed >= wanted
     assert blocks(network.graph)[1].result not in changed
+
+
+@pytest.mark.parametrize("options", [SOFT, STRAIGHT], ids=["adaround", "reconstruct"])
+def test_the_error_may_be_measured_behind_blocks_in_float(
+    options: AocqOptions, nano: Captured
+) -> None:
+    """Behind the tiny network's block are the logits; nothing but the block is quantized."""
+    network = Network(nano("class_token")[1], 32)
+    graph, (block, streams, _) = network.graph, block_of(network)
+    start, found = learn(network, replace(options, look_ahead=1))
+    assert found.losses[1] < found.losses[0]
+    own = {name: network.quantizers[name] for name in block.nodes if name in network.quantizers}
+    result = graph.output.name
+    target = run(graph, {block.source: streams.real}, [result])[result]
+    for state, expected in zip((start, found), found.losses, strict=True):
+        fake_quantized = network.fake_quantized()
+        fake_quantized.quantizers = dict(own)
+        fake_quantized.take_block(block, state)
+        held = fake_quantized({block.source: streams.quantized}, [result])[result]
+        error = ((held - target) ** 2).sum(-1) / (
+            (target - target.mean(-1, keepdim=True)) ** 2
+        ).sum(-1)
+        power = (target**2).sum(-1) / ((target - target.mean(-1, keepdim=True)) ** 2).sum(-1)
+        assert float(error.sum() / power.sum()) == pytest.approx(expected, rel=0.05)
 
 
 @pytest.mark.parametrize("held_out", [0.0, 0.25])

@@ -83,6 +83,7 @@ def test_the_recipe_on_record_is_the_preset_with_what_was_given(
         "adaround_batch": 32,
         "reconstruction_steps": 200,
         "reconstruction_batch": 8,
+        "look_ahead": 0,
         "drop_probability": 0.5,
         "held_out_share": 0.2,
         "loss": "mse",

@@ -27,7 +27,7 @@ STRETCH = 1.2
 WARM_UP = 0.2
 EXPONENTS = (20.0, 2.0)
 # Learning rates: of codes, in codes; of scales and of biases, relative to their size.
-CODES_RATE, SCALES_RATE, BIASES_RATE = 4e-3, 1e-3, 3e-3
+CODES_RATE, SCALES_RATE, BIASES_RATE = 1.2e-2, 1e-3, 3e-3
 # The codes' start lies so far within the interval that rounds to it, at least.
 MARGIN = 1e-3
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from aocq.methods.aocq.initial_scales import (
     without_codes,
 )
 from aocq.methods.aocq.race import spread
-from aocq.methods.aocq.reconstruction import reconstruct
+from aocq.methods.aocq.reconstruction import Judge, reconstruct
 from aocq.methods.aocq.rounding import (
     FakeQuantizedNetwork,
     RoundedBlock,
@@ -246,7 +246,7 @@ def _second_stage(
     biases: dict[str, Tensor] = {}
     streams = Streams(images, quantizers[graph.input.name](images))
     log: list[dict[str, Any]] = []
-    for block in chain:
+    for number, block in enumerate(chain):
         known, entered = checkpoints.load_weights(work, block), streams
         own = {name: stream.pop(name) for name in block.nodes if name in stream}
         if known is not None:
@@ -267,8 +267,8 @@ def _second_stage(
             found = reconstruct(
                 fake_quantized,
                 block,
+                _judge(graph, chain[number:][: recipe.aocq.look_ahead + 1], streams.real, stream),
                 entered,
-                streams.real,
                 found,
                 recipe,
                 lambda: steps.advance(1),
@@ -286,3 +286,18 @@ def _second_stage(
             if result.bias is not None:
                 biases[node.attributes["bias"]] = result.bias
     return weights, biases, log
+
+
+def _judge(
+    graph: FloatGraph, chain: Sequence[Block], real: Tensor, stream: Mapping[str, Tensor]
+) -> Judge:
+    """Return the judge of the first block at the end of the last.
+
+    ``real`` are the float network's values behind the first block, ``stream`` those of others that
+    are known.
+    """
+    behind = tuple(name for block in chain[1:] for name in block.nodes)
+    result = chain[-1].result
+    known = {name: stream[name] for name in behind if name in stream}
+    known[chain[0].result] = real
+    return Judge(behind, result, computed_from(graph, known, [result])[result])

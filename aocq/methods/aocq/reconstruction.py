@@ -48,11 +48,30 @@ JUDGEMENTS = 5
 CHOICES = 2**20
 
 
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Where the error of a block is measured: at its own result, or behind blocks in float.
+
+    Attributes
+    ----------
+    behind
+        nodes of the blocks in between, which stay in float
+    result
+        name of the last of them, or the block's own result
+    target
+        the float network's values of ``result``, [images, ...]
+    """
+
+    behind: tuple[str, ...]
+    result: str
+    target: Tensor
+
+
 def reconstruct(
     network: FakeQuantizedNetwork,
     block: Block,
+    judge: Judge,
     streams: Streams,
-    target: Tensor,
     start: RoundedBlock,
     recipe: Recipe,
     on_step: Callable[[], None],
@@ -61,17 +80,17 @@ def reconstruct(
 
     Parameters
     ----------
+    judge
+        where the error is measured
     streams
         where the block starts
-    target
-        the float network's values of its result, [images, ...]
     start
         what the closed form found
     on_step
         called after every step of back-propagation
     """
     with one_thread() as threads:
-        state = _BlockLearning.of(network, block, streams, target, start.layers, recipe, threads)
+        state = _BlockLearning.of(network, block, judge, streams, start.layers, recipe, threads)
         return _learn(state, start, recipe, on_step)
 
 
@@ -127,7 +146,9 @@ class _BlockLearning:
     Attributes
     ----------
     graph
-        without other blocks
+        without other blocks than those up to ``result``
+    result
+        the tensor whose error is measured
     layers
         by name of their weight
     biases
@@ -142,6 +163,7 @@ class _BlockLearning:
 
     graph: FloatGraph
     block: Block
+    result: str
     quantizers: dict[str, Quantizer]
     streams: Streams
     loss: BlockLoss
@@ -158,21 +180,21 @@ class _BlockLearning:
         cls,
         network: FakeQuantizedNetwork,
         block: Block,
+        judge: Judge,
         streams: Streams,
-        target: Tensor,
         results: Mapping[str, LayerResult],
         recipe: Recipe,
         threads: int,
     ) -> _BlockLearning:
         """Begin a block."""
-        own, device = within(network.graph, block), streams.real.device
-        options = recipe.aocq
+        options, device = recipe.aocq, streams.real.device
+        own = within(network.graph, replace(block, nodes=(*block.nodes, *judge.behind)))
         loss = block_loss(
             network.graph,
-            block.result,
-            target,
-            network.quantizers.get(block.result),
-            network.importance[block.result],
+            judge.result,
+            judge.target,
+            network.quantizers.get(judge.result),
+            network.importance[judge.result],
             options,
         )
         nodes = {node.attributes["weight"]: node for node in linear_nodes(network.graph, block)}
@@ -213,7 +235,8 @@ class _BlockLearning:
         return cls(
             own,
             block,
-            network.quantizers,
+            judge.result,
+            {name: network.quantizers[name] for name in block.nodes if name in network.quantizers},
             streams,
             loss,
             nodes,
@@ -294,11 +317,11 @@ class _BlockLearning:
                 values = run(
                     self.graph,
                     feeds,
-                    [self.block.result],
+                    [self.result],
                     transform=transform,
                     parameters=parameters,
                 )
-                return float(self.loss.error(values[self.block.result], own))
+                return float(self.loss.error(values[self.result], own))
 
         errors = self._in_threads(error, parts_of(len(images), self.device))
         return sum(errors) / float(self.loss.power(images))
@@ -341,10 +364,8 @@ class _BlockLearning:
         feeds = {self.block.source: self.streams.quantized[images]}
         learned = {name: value for name, value in leaves.items() if name not in factors}
         parameters = {**self.biases, **learned}
-        values = run(
-            self.graph, feeds, [self.block.result], transform=transform, parameters=parameters
-        )
-        return self.loss.error(values[self.block.result], images)
+        values = run(self.graph, feeds, [self.result], transform=transform, parameters=parameters)
+        return self.loss.error(values[self.result], images)
 
 
 def _deviations(
