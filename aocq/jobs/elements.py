@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal
 
 from aocq.jobs.cells import Cell, cell
@@ -25,7 +24,6 @@ from simulator.profile.variation import toml_text, varied
 Role = Literal["full", "bare", "without", "alone", "instead"]
 PROFILES = "profiles"
 END_BITS = 8  # of the convention of published rows, where the command line has no other
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +33,9 @@ class Setting:
     ``chip_name`` is what the name of a profile with these values ends in.
     """
 
-    options: Mapping[str, Any] = _NOTHING
-    recipe: Mapping[str, Any] = _NOTHING
-    chip: Mapping[str, Any] = _NOTHING
+    options: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    chip: Mapping[str, Any] = field(default_factory=dict)
     chip_name: str = ""
 
 
