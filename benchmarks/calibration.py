@@ -23,11 +23,11 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from aocq.capture import FloatGraph, capture, run_in_parts
-from aocq.methods.aocq import adaround
 from aocq.methods.aocq.block_state import BlockState
 from aocq.methods.aocq.blocks import Block, blocks
 from aocq.methods.aocq.initial_scales import InitialScales, channel_ranges
-from aocq.methods.aocq.rounding import FakeQuantizedNetwork, Streams, round_block
+from aocq.methods.aocq.reconstruction import Judge, reconstruct
+from aocq.methods.aocq.rounding import FakeQuantizedNetwork, RoundedBlock, Streams, round_block
 from aocq.methods.aocq.scale_refinement import choose_exponents, refine, searched
 from aocq.methods.aocq.token_norm import BlockLoss, block_loss
 from aocq.recipes.aocq_options import AocqOptions
@@ -113,7 +113,11 @@ def prepared(arguments: argparse.Namespace) -> Prepared:
     network, shape = float_network(arguments.model, arguments.weights)
     images = pictures(network, shape, arguments.data, arguments.images)
     graph = capture(network, arguments.model, shape)
-    options = AocqOptions(search_images=arguments.search, adaround_steps=arguments.steps)
+    options = AocqOptions(
+        search_images=arguments.search,
+        rounding="reconstruct",
+        reconstruction_steps=arguments.steps,
+    )
     recipe = Recipe(weight_bits=4, aocq=options)
     seen = channel_ranges(graph, images[:OBSERVED], recipe.activation_bits, lambda _: None)
     block = next(block for block in blocks(graph) if block.name == f"blocks.{arguments.block}")
@@ -129,17 +133,17 @@ def stages(start: Prepared, passes: int) -> dict[str, Callable[[], Any]]:
     names = searched(graph, block, start.initial.without_codes)
     streams = Streams(start.source, start.source)
 
+    fake_quantized = FakeQuantizedNetwork(graph, dict(state.quantizers), recipe, ANY_CHIP)
+
     def closed_form() -> Any:
-        fake_quantized = FakeQuantizedNetwork(graph, state.quantizers, recipe, ANY_CHIP)
         return round_block(fake_quantized, block, streams, recipe, {}, lambda: None)[0]
 
-    results = closed_form()
+    found = RoundedBlock(closed_form())
+    values = run_in_parts(graph, {block.source: start.source}, [block.result])
+    judge = Judge((), block.result, values[block.result])
 
     def back_propagation() -> None:
-        with torch.enable_grad():
-            adaround.optimize(
-                graph, block, state.quantizers, streams, results, recipe, lambda: None
-            )
+        reconstruct(fake_quantized, block, judge, streams, found, recipe, lambda: None)
 
     return {
         "first scales": lambda: start.initial.of_block(block, start.source_of(state)),
@@ -150,7 +154,7 @@ def stages(start: Prepared, passes: int) -> dict[str, Callable[[], Any]]:
             copied(state), names, loss, passes, lambda: None
         ),
         "closed form": closed_form,
-        f"back-propagation, {recipe.aocq.adaround_steps} steps": back_propagation,
+        f"back-propagation, {recipe.aocq.reconstruction_steps} steps": back_propagation,
     }
 
 

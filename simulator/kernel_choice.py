@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import TensorId
-from simulator.graph.ops import AnyMatMul, MatMul, Op
+from simulator.graph.ops import MatMul, MatrixProduct, Op
 from simulator.numerics.float_type import Array
 from simulator.numerics.jit import has_avx2
 from simulator.ops import BEHAVIOURS, GroupKernel, Kernel, OpResult
@@ -52,7 +52,7 @@ class OneKernel:
         return (), self.kernel(operands)
 
 
-def is_one_pass(op: AnyMatMul, graph: IntGraph) -> bool:
+def is_one_pass(op: MatrixProduct, graph: IntGraph) -> bool:
     """Tell whether a product and its requantization are one pass of vector code, by our tiles."""
     return has_avx2() and isinstance(op, MatMul) and has_one_pass(op, graph)
 

@@ -69,7 +69,7 @@ OPS = {
     "mul": "Mul and not MatMul",
     "quantize": "Quantize",
     "rows": "SoftmaxGemmlowp or SoftmaxIta",
-    "softmax": "Softmax and not (Gemmlowp or Lut or Float or IBert or Ita or Log2)",
+    "softmax": "Softmax and not (Gemmlowp or Lut or Float or IBert or Ita or Log2 or Deferred)",
     "softmax_ibert": "IBert",
     "softmax_lut513": "Lut513",
 }

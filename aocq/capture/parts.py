@@ -7,8 +7,9 @@ wait for each other as often; and a sum would depend on how many share it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -31,11 +32,31 @@ def parts_of(images: int, device: str = "cpu") -> list[slice]:
     return [slice(start, min(start + step, images)) for start in range(0, images, step)]
 
 
+@contextmanager
+def one_thread() -> Iterator[int]:
+    """Let torch compute by one thread, and yield how many it had, for :func:`in_threads`.
+
+    Of many short operations: torch's threads wait for each other by turning in circles, which takes
+    processor time from whatever else runs.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
+
+
 def in_threads(
-    function: Callable[[Item], Result], items: Sequence[Item], device: str = "cpu"
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    device: str = "cpu",
+    *,
+    threads: int | None = None,
 ) -> list[Result]:
     """Return ``function`` of every item, in their order, by as many threads as torch has.
 
+    By ``threads`` of them, if that is given.
     Each call computes on one core, under the caller's grad and inference mode. On a GPU, whose
     driver is one, and where there is only one thread or item, the caller's thread does it all.
 
@@ -44,8 +65,8 @@ def in_threads(
     Exception
         What ``function`` raises for the first item for which it does.
     """
-    threads = torch.get_num_threads()
-    workers = min(threads, len(items)) if device == "cpu" else 1
+    before = torch.get_num_threads()
+    workers = min(threads or before, len(items)) if device == "cpu" else 1
     if workers < 2:
         return [function(item) for item in items]
     grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
@@ -59,4 +80,4 @@ def in_threads(
         with ThreadPoolExecutor(workers) as pool:
             return list(pool.map(call, items))
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)

@@ -1,17 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``aocq ablate``: what each level of AOCQ contributes."""
+"""``aocq ablate``: what each level of AOCQ, or each element of four-bit operands, contributes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from aocq.cli import options, recipes, requests, sweeps
+from aocq.cli.elements import ElementOptions, run_elements
 from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
+
+if TYPE_CHECKING:
+    from aocq.jobs.cells import Cell
+    from aocq.jobs.request import VerifyRequest
+    from reports.rows import TableRow
+
+Grid = Literal["one", "full", "elements"]
 
 
 @resuming
@@ -21,13 +30,14 @@ def command(
     data: options.Data,
     bits: sweeps.Bits = "4/8",
     grid: Annotated[
-        Literal["one", "full"],
+        Grid,
         typer.Option(
             "--grid",
             help="one: the preset's method, and one level changed at a time; full: alpha x scale "
-            "passes x rounding x loss",
+            "passes x rounding x loss; elements: each element of a recipe for narrow operands",
         ),
     ] = "one",
+    elements: ElementOptions,
     method: Annotated[
         str,
         typer.Option(
@@ -47,31 +57,60 @@ def command(
     Runs, resumption and columns are those of `aocq table2`. Writes ablate.md, ablate.csv and
     ablate.json, and conditioning.csv: the condition number of the stream that enters each block,
     of x and of x / α.
+
+    With --grid elements, the recipe for narrow operands takes the levels' place: the full one, the
+    bare one, each element alone, left out, or in another form: options of the recipe, and of the
+    chip, whose varied profiles are kept in OUT/profiles. elements.md, .csv and .html say what each
+    gains, and what it costs by the estimate.
+
+    Example: aocq ablate deit_tiny_patch16_224 --grid elements --data imagenet/val --calib-data
+    imagenet/train --bits 4/4 --profile edge_npu_w4a4_dynamic --out runs/elements
     """
     widths = sweeps.parse_widths(bits)
+    of_elements = grid == "elements"
+    if of_elements and (len(widths) != 1 or method != "aocq"):
+        raise typer.BadParameter("--grid elements: one pair of --bits, and --method aocq")
+    if not of_elements and elements != ElementOptions():
+        raise typer.BadParameter("--elements, --hadamard-block: only with --grid elements")
 
     with sweeps.claimed_table(out, "ablate"):
-        from aocq import progress
-        from aocq.jobs.ablation import all_combinations, conditions, named, one_at_a_time
-        from aocq.jobs.cells import built, cell
+        from aocq.jobs.cells import built
         from simulator.profile import load_profile
 
-        cells = []
-        for asked in recipe.at_widths(widths, run.calibrating.preset):
-            request = run.request(
+        templates = [
+            run.request(
                 model.request(), data, profile=profile, method=method, recipe=asked, out=out
             )
-            variants = one_at_a_time if grid == "one" else all_combinations
-            for chosen in variants(asked.aocq):
-                cells.append(cell(request, replace(asked, aocq=chosen), named(chosen)))
-        how = "one level changed at a time" if grid == "one" else "every combination of levels"
-        whole = cells[0].request  # both lists begin with the whole method
-        title = (
-            f"Levels of {method} on {built(whole.model)} for {load_profile(profile).name}: first "
-            f"the whole method, then {how}"
-        )
-        rows = sweeps.run_table(cells, "ablate", title, out)
-        if rows[0].integer_top1 is not None:
-            blocks = conditions(whole, progress.show)
-            sweeps.publish_table("ablate", title, rows, out, blocks)
+            for asked in recipe.at_widths(widths, run.calibrating.preset)
+        ]
+        place = f"{built(templates[0].model)} for {load_profile(profile).name}"
+        if of_elements:
+            title = f"Elements of W{widths[0][0]}A{widths[0][1]} on {place}"
+            rows = run_elements(templates[0], title, elements)
+        else:
+            rows = run_levels(templates, f"Levels of {method} on {place}", whole=grid == "full")
     sweeps.exit_if_cells_failed(rows)
+
+
+def run_levels(templates: Sequence[VerifyRequest], of_what: str, *, whole: bool) -> list[TableRow]:
+    """Run the levels of AOCQ: the ``whole`` grid, or one of them changed at a time."""
+    from aocq import progress
+    from aocq.jobs.ablation import all_combinations, conditions, named, one_at_a_time
+    from aocq.jobs.cells import cell
+
+    cells: list[Cell] = []
+    for request in templates:
+        asked = request.calibration.recipe
+        variants = all_combinations if whole else one_at_a_time
+        for chosen in variants(asked.aocq):
+            cells.append(cell(request, replace(asked, aocq=chosen), named(chosen)))
+    how = "every combination of levels" if whole else "one level changed at a time"
+    title = f"{of_what}: first the whole method, then {how}"
+    out = templates[0].out
+    rows = sweeps.run_table(cells, "ablate", title, out)
+    if rows[0].integer_top1 is not None:
+        # Both lists begin with the whole method.
+        sweeps.publish_table(
+            "ablate", title, rows, out, conditions(cells[0].request, progress.show)
+        )
+    return rows

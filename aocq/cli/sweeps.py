@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from reports.rows import TableRow
     from reports.sweep_table import Block
 
+_NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 Bits = Annotated[str, typer.Option("--bits", help="bits of weights/activations, with commas")]
 
 
@@ -141,11 +143,13 @@ def run_table(
     *,
     skip_impossible: bool = False,
     size_without_weights: bool = False,
+    beside: Callable[[Sequence[TableRow]], Mapping[str, str]] | None = None,
 ) -> list[TableRow]:
     """Run the cells, write the table after every one, print it at the end.
 
     ``skip_impossible`` and ``size_without_weights`` are those of
-    :func:`aocq.jobs.sweep.run_cells`.
+    :func:`aocq.jobs.sweep.run_cells`; ``beside`` returns the texts of files that are published with
+    the rows that are there, by name.
     """
     from aocq import progress
     from aocq.jobs.sweep import run_cells
@@ -164,7 +168,7 @@ def run_table(
         size_without_weights=size_without_weights,
     ):
         rows += rows_of_cell(cell, outcome, out)
-        publish_table(name, title, rows, out)
+        publish_table(name, title, rows, out, texts=beside(rows) if beside else {})
     print_table(rows)
     print(f"table: {out / name}.md", file=sys.stderr)
     return rows
@@ -196,18 +200,23 @@ def publish_table(
     out: Path,
     blocks: Sequence[Block] = (),
     figure: Picture | None = None,
+    texts: Mapping[str, str] = _NO_TEXTS,
 ) -> None:
     """Let a table take the place of the command's earlier one in ``out``, which is claimed.
 
-    ``blocks`` are those of :func:`reports.sweep_table.write_table`; ``figure`` is the table's own.
+    ``blocks`` are those of :func:`reports.sweep_table.write_table`; ``figure`` and ``texts`` (of
+    other files, by name) are the table's own.
     """
     from aocq.records.publishing import publish, staging
     from reports.sweep_table import write_table
+    from simulator.files import write_text
 
     complete = staging(out)
     write_table(name, title, rows, complete, blocks)
     if figure is not None:
         figure.write(complete, name)
+    for file, text in texts.items():
+        write_text(complete / file, text)
     publish(out, name, title)
 
 

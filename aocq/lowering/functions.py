@@ -117,32 +117,60 @@ def _wide_table(
     table = builder.constant(f"{name}.table", clamped.astype(np.int64), WIDE)
     builder.graph.append(Lookup(name=name, a=x.name, table=table))
     builder.result(node)
-    sums, scales = np.array([table_scale]), builder.channel_scales(node.name)
+    _rescaled_by_channel(builder, node, name, table_scale)
+
+
+def _rescaled_by_channel(builder: Builder, node: FloatNode, wide: str, scale: float) -> None:
+    """Bring wide codes at one scale to a node's own codes, a factor for each channel."""
+    sums, scales = np.array([scale]), builder.channel_scales(node.name)
     requantize = builder.requantization(node.name, "rescale", sums, scales)
-    builder.graph.append(Rescale(name=node.name, a=name, requantize=requantize))
+    builder.graph.append(Rescale(name=node.name, a=wide, requantize=requantize))
 
 
 def _table_513(builder: Builder, node: FloatNode) -> None:
-    """Samples with straight lines between them, as TFLite tabulates functions of 16-bit codes."""
-    x = builder.tensor(node.inputs[0])
+    """Samples with straight lines between them, as TFLite tabulates functions of 16-bit codes.
+
+    Of what has narrower codes the table yields wide ones, which are rescaled.
+    """
+    x, quantizer = builder.tensor(node.inputs[0]), builder.quantizer(node)
+    if isinstance(quantizer, ActivationQuantizer) and quantizer.type.bits < x.code_type.bits:
+        name, scale = f"{node.name}.wide", quantizer.table_scale or _wide_scale(quantizer)
+        builder.graph.declare(name, node.shape, WIDE, scale=(scale,))
+        _interpolated(builder, node, name, scale)
+        builder.result(node)
+        _rescaled_by_channel(builder, node, name, scale)
+        return
     y = builder.result(node)
     if y.zero_point:
         raise InputError(
             f"{node.name}: an interpolated table yields codes around 0, its quantizer has the zero "
             f"point {y.zero_point}; set activation.zero_point to symmetric in the profile"
         )
+    _interpolated(builder, node, node.name, builder.scale(node.name, "an interpolated table"))
+
+
+def _wide_scale(quantizer: ActivationQuantizer) -> float:
+    """Return the scale at which wide codes just reach further than a quantizer's own."""
+    furthest = max(map(abs, quantizer.span)) + 0.5
+    return furthest * quantizer.scale * max(quantizer.alpha, default=1.0) / WIDE.high
+
+
+def _interpolated(builder: Builder, node: FloatNode, name: str, scale: float) -> None:
+    """Add a function of 16-bit codes by samples; its codes, around 0, have a scale."""
+    x = builder.tensor(node.inputs[0])
     table = function_tables.interpolation_table(
         FLOAT32_FUNCTIONS[node.attributes["function"]],
         builder.scale(node.inputs[0], f"the table of {node.name}"),
-        builder.scale(node.name, "an interpolated table"),
+        scale,
         input_zero_point=x.zero_point,
-        output_zero_point=y.zero_point,
+        output_zero_point=0,
     )
+    kind = builder.graph.tensors[name].code_type
     builder.graph.append(
         InterpolatedLookup(
-            name=node.name,
+            name=name,
             a=x.name,
-            table=builder.constant(f"{node.name}.table", table, y.code_type),
+            table=builder.constant(f"{name}.table", table, kind),
             fraction_bits=TABLE_513_FRACTION_BITS,
             shift=TABLE_513_FRACTION_BITS,
             rounding=Rounding.HALF_UP,

@@ -14,6 +14,7 @@ from aocq.lowering.builder import Builder, along_channels
 from aocq.lowering.operand_codes import room_for_multipliers, scaling
 from aocq.methods.logarithmic_rows import LogarithmicQuantizer
 from aocq.methods.scales import Scales, compressed, product_scales
+from simulator.errors import InputError
 from simulator.graph.graph import Tensor
 from simulator.graph.ops import MatMul, NormalizedMatMul, Requantization, ScaledMatMul
 from simulator.numerics.fixed_point import LARGEST_SHIFT
@@ -119,6 +120,11 @@ def _normalized(
     """
     profile = builder.profile
     assert isinstance(profile.softmax, DeferredLog2Softmax)  # the softmax was lowered to it
+    if scaling(builder, node):
+        raise InputError(
+            f"{node.inputs[1]}: its steps are found as the chip runs, and the product with "
+            f"{softmax} divides by the sum of levels alone; quantize it statically"
+        )
     bits = profile.softmax.reciprocal_bits
     a, b = (builder.tensor(name) for name in node.inputs)
     table = f"{softmax}.levels"

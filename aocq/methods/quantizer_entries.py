@@ -168,7 +168,7 @@ DYNAMIC = "dynamic quantizer"
 
 def _kind(entry: Any) -> str:
     """Return which kind an entry is, by a key that the others do not have."""
-    keys = entry if isinstance(entry, dict) else type(entry).model_fields
+    keys = entry if isinstance(entry, dict) else getattr(type(entry), "model_fields", ())
     if "levels_per_octave" in keys:
         return LOGARITHMIC
     if "base" in keys:

@@ -15,7 +15,7 @@ from aocq.recipes.fields import STRICT, Option, check_fields
 from simulator.numerics.hadamard import LARGEST_ORDER
 
 Alpha = Literal["none", "pot3", "pot5", "pot7", "free"]
-Rounding = Literal["nearest", "gptq", "adaround"]
+Rounding = Literal["nearest", "gptq", "adaround", "reconstruct"]
 Loss = Literal["mse", "token_norm"]
 RotateStream = Literal["never", "unbalanced", "always"]
 NarrowSums = Literal["counted", "observed", "proven"]
@@ -47,9 +47,19 @@ class AocqOptions:
         how many images a candidate scale is judged on
     rounding
         framework level, second stage: ``nearest``, ``gptq`` (the closed form: one column after the
-        other, the rest corrected), or ``adaround`` (back-propagation, from the closed form on)
+        other, the rest corrected); or, by back-propagation from the closed form on, ``adaround``
+        (rounding directions) or ``reconstruct`` (codes, scales, biases and activation steps)
     adaround_steps, adaround_batch
         steps of back-propagation per block, and images per step
+    reconstruction_steps, reconstruction_batch
+        the same of ``reconstruct``
+    look_ahead
+        of ``adaround`` and ``reconstruct``: how many blocks in float are between a block and the
+        place where its error is measured
+    drop_probability
+        of an activation to be left in float in such a step (QDrop, arXiv 2203.05740)
+    held_out_share
+        share of the images that are not learned from, and decide what is kept; 0: all do both
     loss
         loss level: ``token_norm`` weighs every token by ``1 / norm^exponent``; ``mse`` all alike
     norm_exponent
@@ -110,6 +120,33 @@ class AocqOptions:
     rounding: Annotated[Rounding, Option("rounding of the weights")] = "gptq"
     adaround_steps: Annotated[int, Interval(ge=1)] = 300
     adaround_batch: Annotated[int, Interval(ge=1)] = 8
+    reconstruction_steps: Annotated[
+        int,
+        Interval(ge=1),
+        Option("steps of back-propagation per block, with --rounding reconstruct"),
+    ] = 200
+    reconstruction_batch: Annotated[int, Interval(ge=1), Option("images of each of them")] = 8
+    look_ahead: Annotated[
+        int,
+        Interval(ge=0),
+        Option(
+            "blocks in float behind a block, at whose end its error counts",
+            bounds=Interval(ge=0, le=100),
+        ),
+    ] = 0
+    drop_probability: Annotated[
+        float,
+        Interval(ge=0, lt=1),
+        Option("of an activation to stay in float in one of them", bounds=Interval(ge=0, le=0.99)),
+    ] = 0.5
+    held_out_share: Annotated[
+        float,
+        Interval(ge=0, lt=1),
+        Option(
+            "of the calibration images, which judge what the others teach",
+            bounds=Interval(ge=0, le=0.9),
+        ),
+    ] = 0.2
     loss: Annotated[Loss, Option("error of a block")] = "token_norm"
     norm_exponent: Annotated[
         float,
@@ -174,6 +211,12 @@ class AocqOptions:
     def __post_init__(self) -> None:
         """Refuse what no field can be."""
         check_fields(self)
+
+    @property
+    def learning_steps(self) -> int:
+        """Steps of back-propagation per block."""
+        steps = {"adaround": self.adaround_steps, "reconstruct": self.reconstruction_steps}
+        return steps.get(self.rounding, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatOp
-from aocq.recipes.aocq_options import AocqOptions
+from aocq.recipes.aocq_options import AocqOptions, Hadamard
 from aocq.recipes.limits import ChipLimits
 from aocq.transforms.attention import align_scores, centre_values
 from aocq.transforms.heads import rotate_heads
 from aocq.transforms.online import balance_inputs, balanced, rotate_inputs
 from aocq.transforms.operands import requantize_inputs, requantize_products
 from aocq.transforms.statistics import channel_statistics
-from aocq.transforms.stream import rotate_stream
+from aocq.transforms.stream import rotate_stream, stretches
 from simulator.numerics.integer_type import IntType
 from simulator.numerics.softmax_constants import octave_scale
 
@@ -23,6 +26,14 @@ NORMS = frozenset({FloatOp.LAYERNORM})
 FUNCTIONS = frozenset({FloatOp.UNARY})
 PRODUCTS = frozenset({FloatOp.MATMUL})
 SCORES = IntType(bits=8)
+_ROTATED: Mapping[Hadamard, frozenset[FloatOp]] = MappingProxyType(
+    {"none": frozenset(), "fc2": FUNCTIONS, "all": FUNCTIONS | PRODUCTS | NORMS}
+)
+
+
+def made_by(graph: FloatGraph, operations: frozenset[FloatOp]) -> frozenset[str]:
+    """Return the names of the nodes of some operations."""
+    return frozenset(node.name for node in graph.nodes if node.op in operations)
 
 
 def changes_network(options: AocqOptions, limits: ChipLimits) -> bool:
@@ -53,9 +64,11 @@ def transformed(
         some of the calibration images, of which balanced channels get their factors; preprocessed,
         [count, channels, height, width]; none where :func:`needs_images` says so
     """
+    done: frozenset[str] = frozenset()  # LayerNorms of a rotated stream yield rotated values
     if _whole_stream(options, limits):
+        done = frozenset(norm.name for part in stretches(graph) for norm, _ in part.norms)
         graph = rotate_stream(graph)
-    rotated = _rotated(options, limits)
+    rotated = made_by(graph, _ROTATED[options.hadamard]) - done
     if limits.approximate_probabilities:
         assert images is not None
         graph = centre_values(graph, images)
@@ -78,19 +91,6 @@ def _whole_stream(options: AocqOptions, limits: ChipLimits) -> bool:
     return options.rotate_stream == "always" or (options.rotate_stream == "unbalanced" and without)
 
 
-def _rotated(options: AocqOptions, limits: ChipLimits) -> frozenset[FloatOp]:
-    """Return who makes the inputs of layers that are rotated as the network runs.
-
-    LayerNorms of a rotated stream yield rotated values as it is.
-    """
-    norms = frozenset[FloatOp]() if _whole_stream(options, limits) else NORMS
-    return {
-        "none": frozenset[FloatOp](),
-        "fc2": FUNCTIONS,
-        "all": FUNCTIONS | PRODUCTS | norms,
-    }[options.hadamard]
-
-
 def _with_operands(graph: FloatGraph, options: AocqOptions, limits: ChipLimits) -> FloatGraph:
     """Give operands whose steps are found as the chip runs codes of their own."""
     steps, makers = _steps(options, limits), frozenset[FloatOp]()
@@ -102,7 +102,7 @@ def _with_operands(graph: FloatGraph, options: AocqOptions, limits: ChipLimits) 
         makers |= NORMS | FUNCTIONS
     if _in_blocks(options, limits):
         makers |= FUNCTIONS
-    return requantize_inputs(graph, makers)
+    return requantize_inputs(graph, made_by(graph, makers))
 
 
 def _steps(options: AocqOptions, limits: ChipLimits) -> str:

@@ -60,8 +60,8 @@ class Balanced:
     layers: tuple[FloatNode, ...]
 
 
-def rotated_layers(graph: FloatGraph, makers: frozenset[FloatOp]) -> dict[str, list[FloatNode]]:
-    """Return the linear layers whose inputs ``makers`` make, by the tensor that they read.
+def rotated_layers(graph: FloatGraph, sources: frozenset[str]) -> dict[str, list[FloatNode]]:
+    """Return the linear layers whose inputs ``sources`` make, by the tensor that they read.
 
     But for those of the logits, and those that read the residual stream.
     """
@@ -70,14 +70,14 @@ def rotated_layers(graph: FloatGraph, makers: frozenset[FloatOp]) -> dict[str, l
     for layer in graph.nodes:
         if layer.op is FloatOp.LINEAR and layer.name not in last:
             source = arithmetic_source(graph, layer.inputs[0])
-            if source.op in makers and source.name not in stream:
+            if source.name in sources - stream:
                 found.setdefault(layer.inputs[0], []).append(layer)
     return found
 
 
-def balanced(graph: FloatGraph, makers: frozenset[FloatOp]) -> list[Balanced]:
+def balanced(graph: FloatGraph, sources: frozenset[str]) -> list[Balanced]:
     """Return the tensors whose channels can be balanced in front of rotations."""
-    rotated = [layer for layers in rotated_layers(graph, makers).values() for layer in layers]
+    rotated = [layer for layers in rotated_layers(graph, sources).values() for layer in layers]
     names = {layer.name for layer in rotated}
     by_source: dict[str, list[FloatNode]] = {}
     for layer in rotated:
@@ -113,21 +113,21 @@ def _moves(graph: FloatGraph, name: str) -> Iterator[tuple[FloatNode, FloatNode]
 
 
 def rotate_inputs(
-    graph: FloatGraph, makers: frozenset[FloatOp], most: int, block: int = 0
+    graph: FloatGraph, sources: frozenset[str], most: int, block: int = 0
 ) -> FloatGraph:
     """Put HADAMARD nodes in front of linear layers, and their inverses into the weights.
 
     Parameters
     ----------
-    makers
-        of which operations' results
+    sources
+        names of the nodes whose results are rotated, see :func:`rotated_layers`
     most
         largest order
     block
         largest order that is wanted; 0: none
     """
     editing = Editing(graph)
-    for name, layers in rotated_layers(graph, makers).items():
+    for name, layers in rotated_layers(graph, sources).items():
         width = editing.nodes[name].shape[-1]
         order = largest_order(width, min(block or most, most))
         if order < 2:
@@ -143,7 +143,7 @@ def rotate_inputs(
 
 
 def balance_inputs(
-    graph: FloatGraph, makers: frozenset[FloatOp], statistics: Statistics
+    graph: FloatGraph, sources: frozenset[str], statistics: Statistics
 ) -> FloatGraph:
     """Divide the channels in front of rotations by α, and take their means away.
 
@@ -156,7 +156,7 @@ def balance_inputs(
     """
     editing = Editing(graph)
     paths = {path.product.name: path for path in value_paths(graph)}
-    for place in balanced(graph, makers):
+    for place in balanced(graph, sources):
         _BALANCES[place.source.op](editing, place, statistics[place.name], paths)
     return editing.graph()
 

@@ -27,9 +27,9 @@ def requantize_products(graph: FloatGraph) -> FloatGraph:
     return editing.graph()
 
 
-def requantize_inputs(graph: FloatGraph, makers: frozenset[FloatOp]) -> FloatGraph:
-    """Put REQUANTIZE in front of linear layers whose inputs ``makers`` make."""
+def requantize_inputs(graph: FloatGraph, sources: frozenset[str]) -> FloatGraph:
+    """Put REQUANTIZE in front of linear layers whose inputs ``sources`` make."""
     editing = Editing(graph)
-    for name, layers in rotated_layers(graph, makers).items():
+    for name, layers in rotated_layers(graph, sources).items():
         editing.put_behind(name, FloatOp.REQUANTIZE, [layer.name for layer in layers])
     return editing.graph()

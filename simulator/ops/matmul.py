@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from simulator.gemm import Gemm, Product
 from simulator.graph.bounds import bounds
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import MatMul
+from simulator.graph.ops import AnyMatMul, MatMul
 from simulator.graph.ops.onto_residual import OntoResidual, residual_factors
 from simulator.graph.ranges import Bounds, signed_bits
 from simulator.numerics.accumulator import BiasStage, OverflowPolicy, accumulate
@@ -153,7 +153,7 @@ def _accumulating(
         bias = graph.constants[op.bias].astype(np.int64)
     multiply = gemm.prepare(b)
     if not known.proven_free:
-        return _in_order(op, multiply, b, bias, known)
+        return in_order_sums(op, multiply, b, bias, known)
 
     def proven(a: IntArray) -> Sums:
         sums = multiply(a)
@@ -164,8 +164,8 @@ def _accumulating(
     return proven
 
 
-def _in_order(
-    op: MatMul, multiply: Product, b: IntArray, bias: NDArray[np.int64], known: Bounds
+def in_order_sums(
+    op: AnyMatMul, multiply: Product, b: IntArray, bias: NDArray[np.int64], known: Bounds
 ) -> LeftProduct:
     """Exact sums first; then those that may overflow are accumulated in order.
 

@@ -18,7 +18,6 @@ from simulator.graph.ops.scaled_product import by_field
 from simulator.graph.ranges import Bounds
 from simulator.numerics.accumulator import OverflowPolicy, accumulate
 from simulator.numerics.accumulator_kernels import (
-    NOT_SHIFTED,
     accumulate_candidates,
     first_shifted_level,
     level_table,
@@ -28,7 +27,7 @@ from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.requantization import Requantizer
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult, SumCounts, one_sum
-from simulator.ops.matmul import residual_reference
+from simulator.ops.matmul import in_order_sums, residual_reference
 from simulator.ops.requantizing import requantize_reference, requantizer
 
 # (a [M, K], exponents [M, K / block] or none) -> (sums that leave the accumulator int64 [M, N],
@@ -140,13 +139,24 @@ def _accumulating(op: ScaledMatMul, gemm: Gemm, b: IntArray, known: Bounds) -> L
     """Choose how ``a @ b`` passes the accumulator: proven, or in order where it may overflow."""
     multiply = _multiplying(op, gemm, b)
     if not known.proven_free:
-        return _in_order(op, multiply, b)
+        return _in_order(op, multiply, b) if op.block else _as_matmul(op, gemm, b, known)
 
     def proven(a: IntArray, exponents: IntArray | None) -> Sums:
         sums = multiply(a, exponents)
         return sums, SumCounts(0, 0, 0, int(sums.min()), int(sums.max())), 0
 
     return proven
+
+
+def _as_matmul(op: ScaledMatMul, gemm: Gemm, b: IntArray, known: Bounds) -> LeftProduct:
+    """Sums without exponents are a MatMul's, without a bias."""
+    plain = in_order_sums(op, gemm.prepare(b), b, np.zeros(b.shape[1], np.int64), known)
+
+    def in_order(a: IntArray, _: IntArray | None) -> Sums:
+        sums, counts, _, some = plain(a)
+        return sums.astype(np.int64, copy=False), counts, some
+
+    return in_order
 
 
 def _multiplying(
@@ -173,7 +183,7 @@ def _in_order(
     multiply: Callable[[IntArray, IntArray | None], NDArray[np.int64]],
     b: IntArray,
 ) -> LeftProduct:
-    """Exact sums first; then those that may overflow are accumulated in order."""
+    """Exact sums of shifted blocks first; then those that may overflow are accumulated in order."""
     rows_of_b = np.ascontiguousarray(b.T)
     bias = np.zeros(len(rows_of_b), np.int64)
     square_b = (rows_of_b.astype(np.int64) ** 2).sum(axis=1)
@@ -185,9 +195,8 @@ def _in_order(
     def in_order(a: IntArray, exponents: IntArray | None) -> Sums:
         sums = multiply(a, exponents)
         least, most = int(sums.min()), int(sums.max())
-        shifts = NOT_SHIFTED
-        if exponents is not None:
-            shifts = (np.ascontiguousarray(exponents), op.block, shifted)
+        assert exponents is not None
+        shifts = (np.ascontiguousarray(exponents), op.block, shifted)
         square_a = _squared_lengths(a, exponents)
         events = np.zeros(3, np.int64)
         candidates = int((square_a[:, None] > bound).sum())
@@ -200,14 +209,12 @@ def _in_order(
     return in_order
 
 
-def _squared_lengths(a: IntArray, exponents: IntArray | None) -> NDArray[np.int64]:
+def _squared_lengths(a: IntArray, exponents: IntArray) -> NDArray[np.int64]:
     """Return the squared length of each row of a [M, K], its codes shifted; or a little more.
 
     Shifted codes may have 47 bits, their squares 94: they are added up in float64, whose error,
     below 2^-40 of the sum, is added, too. Beyond int64 its largest value stands for all.
     """
-    if exponents is None:
-        exponents = np.zeros((len(a), 1), np.uint8)
     blocks = (a.astype(np.int64) ** 2).reshape(*exponents.shape, -1).sum(axis=2)
     total = np.ldexp(blocks.astype(np.float64), 2 * exponents.astype(np.int32)).sum(axis=1)
     lengths: NDArray[np.int64] = np.ceil(np.minimum(total * (1 + 2.0**-40), 2.0**62)).astype("i8")

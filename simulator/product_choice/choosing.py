@@ -11,7 +11,7 @@ from types import MappingProxyType
 from simulator.errors import EnvironmentProblem
 from simulator.gemm import BACKENDS, backend
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import AnyMatMul
+from simulator.graph.ops import MatrixProduct
 from simulator.kernel_choice import is_one_pass
 from simulator.numerics.jit import has_avx2, is_compiling, multiplies_bytes
 from simulator.product_choice.classes import (
@@ -86,7 +86,7 @@ def choose(
     EnvironmentProblem
         If a named backend cannot be used here, or with ``auto`` none can.
     """
-    products = [op for op in graph.ops if isinstance(op, AnyMatMul)]
+    products = [op for op in graph.ops if isinstance(op, MatrixProduct)]
     check_backend(gemm)
     if gemm != AUTO:
         forced = Choice(backend=gemm, reason=f"asked for: --gemm {gemm}")
@@ -214,7 +214,7 @@ def _reason(best: str, first: str, known: Rates) -> str:
     return f"{words}; another has to be {MARGIN} times as fast" if close else words
 
 
-def _without_measuring(op: AnyMatMul, graph: IntGraph, first: str) -> Choice | None:
+def _without_measuring(op: MatrixProduct, graph: IntGraph, first: str) -> Choice | None:
     """Return the choice where there is nothing to measure."""
     operations = operations_of_a_task(op, graph)
     if any(graph.tensors[name].type.dtype.itemsize > 1 for name in (op.a, op.b)):

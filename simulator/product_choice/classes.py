@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from simulator.graph.bounds import bounds
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import AnyMatMul, ScaledMatMul
+from simulator.graph.ops import MatrixProduct, ScaledMatMul
 
 # Images of a worker's task, as the executor hands them out where there are enough.
 IMAGES = 8
@@ -81,7 +81,7 @@ class ProductClass:
         return 2 * self.rows * self.terms * self.columns
 
 
-def class_of(op: AnyMatMul, graph: IntGraph, *, one_pass: bool) -> ProductClass:
+def class_of(op: MatrixProduct, graph: IntGraph, *, one_pass: bool) -> ProductClass:
     """Return the class of an op's product.
 
     Parameters
@@ -113,12 +113,12 @@ def class_of(op: AnyMatMul, graph: IntGraph, *, one_pass: bool) -> ProductClass:
     )
 
 
-def operations_of_a_task(op: AnyMatMul, graph: IntGraph) -> int:
+def operations_of_a_task(op: MatrixProduct, graph: IntGraph) -> int:
     """Return the multiplications and additions of an op for all images of a task."""
     return 2 * IMAGES * graph.result(op).size * graph.tensors[op.a].shape[-1]
 
 
-def _kind(op: AnyMatMul, graph: IntGraph, *, weights: bool, one_pass: bool) -> Kind:
+def _kind(op: MatrixProduct, graph: IntGraph, *, weights: bool, one_pass: bool) -> Kind:
     if not one_pass:
         return Kind.LAYER_SUMS if weights else Kind.ATTENTION_SUMS
     if bounds(graph, op).proven_free:

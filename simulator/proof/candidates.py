@@ -15,7 +15,7 @@ from simulator.graph.last_steps import Channels
 from simulator.graph.op import Op, TensorId
 from simulator.graph.ops import AnyMatMul, ScaledMatMul
 from simulator.graph.ops.row_sums import largest_row_sum, softmax_behind
-from simulator.graph.ops.scaled_product import largest_exponent
+from simulator.graph.ops.scaled_product import largest_code, largest_exponent
 from simulator.graph.ranges import code_range
 from simulator.numerics.float_type import Array
 from simulator.numerics.integer_type import IntArray
@@ -135,8 +135,8 @@ def matmul_inputs(
         residual = graph.tensors[op.residual]
         found[op.residual] = np.full((1, *residual.shape), residual.zero_point, residual.type.dtype)
     for scale in _scales(op):
-        kind = graph.tensors[scale].code_type
-        found[scale] = np.full((1, *graph.tensors[scale].shape), kind.high, kind.dtype)
+        shape, largest = graph.tensors[scale].shape, largest_code(graph, scale)
+        found[scale] = np.full((1, *shape), largest, graph.tensors[scale].type.dtype)
     return found
 
 
@@ -152,7 +152,7 @@ def _largest_scale(graph: IntGraph, op: AnyMatMul) -> int:
     if not isinstance(op, ScaledMatMul):
         return 1
     factors = [n for n in (op.row_factor, op.column_factor) if n is not None]
-    return prod(code_range(graph, name)[1] for name in factors) << largest_exponent(graph, op)
+    return prod(largest_code(graph, name) for name in factors) << largest_exponent(graph, op)
 
 
 def _rows_of_probabilities(graph: IntGraph, softmax: Op) -> IntArray:

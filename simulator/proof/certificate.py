@@ -13,7 +13,7 @@ from typing import Any
 
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import Op, accumulator_of
-from simulator.graph.ops import AnyMatMul, Mean
+from simulator.graph.ops import AnyMatMul, Mean, NormalizedMatMul
 from simulator.graph.ops.row_sums import largest_row_sum, softmax_behind
 from simulator.graph.ranges import centred_range, code_range
 from simulator.graph.storage import sha256
@@ -47,8 +47,14 @@ def _sum(graph: IntGraph, op: Op, found: ValueProof) -> dict[str, Any]:
     if isinstance(op, Mean):
         terms = graph.tensors[op.a].shape[op.axis]
         return {"terms": min(group, terms) if group else terms, "a": [*centred_range(graph, op.a)]}
-    assert isinstance(op, AnyMatMul)
+    assert isinstance(op, AnyMatMul | NormalizedMatMul)
     terms = graph.tensors[op.a].shape[-1]
+    if isinstance(op, NormalizedMatMul):
+        return {
+            "terms": min(group, terms) if group else terms,
+            "levels": [*code_range(graph, op.levels)],
+            "b": [*code_range(graph, op.b)],
+        }
     made: dict[str, Any] = {
         "terms": min(group, terms) if group else terms,
         "a": [*code_range(graph, op.a)],

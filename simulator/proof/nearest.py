@@ -16,7 +16,7 @@ import numpy as np
 
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import Op, TensorId
-from simulator.graph.ops import AnyMatMul, Mean, ScaledMatMul
+from simulator.graph.ops import AnyMatMul, Mean, NormalizedMatMul, ScaledMatMul
 from simulator.graph.ops.scaled_product import largest_exponent
 from simulator.graph.ranges import code_range
 from simulator.numerics.accumulator import Event, accumulate
@@ -74,6 +74,8 @@ def _nearest(graph: IntGraph, op: Op, proof: ValueProof, upper: bool) -> Nearest
     level = proof.level if proof.level is not None else 0
     if isinstance(op, Mean):
         return _of_mean(graph, op, level, upper)
+    if isinstance(op, NormalizedMatMul):
+        return _of_levels(graph, op, level, upper)
     assert isinstance(op, AnyMatMul)
     if graph.is_constant(op.b):
         return _of_weights(graph, op, level, upper)
@@ -114,6 +116,24 @@ def _of_activations(graph: IntGraph, op: AnyMatMul, level: int, upper: bool) -> 
         attained=(max if upper else min)(sums) << places_of_level(graph, op, level),
         place=(0, 0),
         event=_event(graph, op, products, 0),
+    )
+
+
+def _of_levels(graph: IntGraph, op: NormalizedMatMul, level: int, upper: bool) -> Nearest:
+    """A row of the code with the largest level, and values at one end."""
+    a, b = graph.tensors[op.a], graph.tensors[op.b]
+    levels, terms = graph.constants[op.levels], a.shape[-1]
+    code, value = int(levels.argmax()), code_range(graph, op.b)[1 if upper else 0]
+    product = int(levels[code]) * value
+    return Nearest(
+        operands={
+            op.a: np.full((1, *a.shape), code, a.type.dtype),
+            op.b: np.full((1, *b.shape), value, b.type.dtype),
+        },
+        upper=upper,
+        attained=min(op.accumulator.levels[level].group or terms, terms) * product,
+        place=(0, 0),
+        event=accumulate([product] * terms, 0, op.accumulator)[1],
     )
 
 

@@ -106,10 +106,10 @@ def test_the_float_network_stays_as_it_was(nano: Captured) -> None:
     assert changed <= biases
 
 
-@pytest.mark.parametrize("rounding", ["gptq", "adaround"])
+@pytest.mark.parametrize("rounding", ["gptq", "adaround", "reconstruct"])
 def test_two_runs_yield_the_same(rounding: str, nano: Captured) -> None:
     graph = nano("class_token")[1]
-    options = {"rounding": rounding, "adaround_steps": 20}
+    options = {"rounding": rounding, "adaround_steps": 20, "reconstruction_steps": 20}
     torch.manual_seed(1)
     first = quantized(graph, weight_bits=4, aocq=options)
     torch.manual_seed(2)
@@ -205,6 +205,7 @@ def test_outlier_channels_cost_less_than_by_the_plain_method(seed: int) -> None:
         ({"search_images": 2}, True),
         ({"rounding": "nearest"}, False),
         ({"rounding": "adaround", "adaround_steps": 30}, False),
+        ({"rounding": "reconstruct", "reconstruction_steps": 30}, True),
         ({"loss": "mse"}, True),
         ({"norm_exponent": 1.0}, True),
         ({"class_token_weight": 1.0}, True),
@@ -257,14 +258,19 @@ def layers_of_blocks(graph: FloatGraph) -> list[str]:
 
 @pytest.mark.parametrize(
     ("rounding", "share"),
-    [*(("gptq", share) for share in (0.2, 0.5, 0.8, 0.97)), ("adaround", 0.5)],
+    [
+        *(("gptq", share) for share in (0.2, 0.5, 0.8, 0.97)),
+        ("adaround", 0.5),
+        ("reconstruct", 0.6),
+    ],
 )
 def test_a_killed_calibration_goes_on_where_it_was(
     share: float, rounding: str, nano: Captured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph = nano("class_token")[1]
     x = images(16, input_size(NANO))
-    chosen = recipe(weight_bits=4, aocq={"rounding": rounding, "adaround_steps": 10})
+    few = {"adaround_steps": 10, "reconstruction_steps": 10}
+    chosen = recipe(weight_bits=4, aocq={"rounding": rounding, **few})
     steps: list[tuple[int, int]] = []
     whole = METHODS["aocq"](graph, x, *chosen, lambda *step: steps.append(step))
     stop = int(len(steps) * share)
@@ -348,7 +354,7 @@ def test_work_that_is_no_json_is_made_again(
     assert kept(path) == content
 
 
-@pytest.mark.parametrize("rounding", ["gptq", "adaround"])
+@pytest.mark.parametrize("rounding", ["gptq", "adaround", "reconstruct"])
 @pytest.mark.parametrize("which", [slice(0, None, 2), slice(1, None, 2), slice(None)])
 def test_damaged_work_is_made_again(
     which: slice, rounding: str, nano: Captured, tmp_path: Path
@@ -356,7 +362,8 @@ def test_damaged_work_is_made_again(
     """A bit of a scale or of a weight that changed would be another network, without a word."""
     graph = nano("class_token")[1]
     x = images(8, input_size(NANO))
-    chosen = recipe(weight_bits=4, aocq={"rounding": rounding, "adaround_steps": 4})
+    few = {"adaround_steps": 4, "reconstruction_steps": 4}
+    chosen = recipe(weight_bits=4, aocq={"rounding": rounding, **few})
     whole = METHODS["aocq"](graph, x, *chosen, work=tmp_path)
     files = sorted(tmp_path.iterdir())
     assert len(files) == 6

@@ -4,20 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from asked import asked, recipe_of
-from tiny_models import NANO, images, input_size
+from asked import recipe_of
+from tiny_rounded import Network
 from torch import Tensor, nn
 
 from aocq.capture import FloatGraph, FloatOp, run
-from aocq.capture.float_graph import ARITHMETIC
-from aocq.methods.aocq import adaround, closed_form
+from aocq.methods.aocq import closed_form
 from aocq.methods.aocq import rounding as rounding_stage
-from aocq.methods.aocq.blocks import Block, blocks, segments
+from aocq.methods.aocq.blocks import blocks, segments
 from aocq.methods.aocq.closed_form import (
     Moments,
     centred,
@@ -28,22 +26,14 @@ from aocq.methods.aocq.closed_form import (
     row_scales,
 )
 from aocq.methods.aocq.rounding import (
-    FakeQuantizedNetwork,
-    LayerResult,
-    Streams,
     float_targets,
     linear_nodes,
     round_block,
     round_layer,
 )
-from aocq.methods.aocq.token_norm import BlockLoss, block_loss
 from aocq.methods.aocq.tokens import tokens_read
-from aocq.methods.quantizers import ActivationQuantizer
-from aocq.methods.ranges import SHRINK, activation_quantizer, quantize_weight
-from aocq.recipes.aocq_options import AocqOptions
-from aocq.recipes.limits import ANY_CHIP
+from aocq.methods.ranges import SHRINK, quantize_weight
 from aocq.recipes.recipe import Recipe
-from simulator.numerics.integer_type import IntType
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
 
@@ -332,60 +322,6 @@ def test_rows_without_codes_keep_their_scale() -> None:
 # --- layers ---------------------------------------------------------------------------------------
 
 
-class Network:
-    """A tiny network whose tensors are held at few bits, and its values block by block."""
-
-    def __init__(self, graph: FloatGraph, count: int, *, alpha: bool = False) -> None:
-        self.graph, self.images = graph, images(count, input_size(NANO))
-        self.limits = ANY_CHIP
-        self.quantizers: dict[str, ActivationQuantizer] = {}
-        nodes = [node for node in graph.nodes if node.op in ARITHMETIC]
-        values = run(graph, {"image": self.images}, [node.name for node in nodes])
-        for node in nodes:
-            low, high = float(values[node.name].min()), float(values[node.name].max())
-            self.quantizers[node.name] = activation_quantizer(low, high, 6, "symmetric")
-        if alpha:
-            found = values["blocks.0.norm2"].flatten(0, -2).abs().amax(0).double()
-            factors = tuple((found / found.max()).tolist())
-            self.quantizers["blocks.0.norm2"] = ActivationQuantizer(
-                type=self.quantizers["blocks.0.norm2"].type,
-                scale=self.quantizers["blocks.0.norm2"].scale,
-                zero_point=0,
-                alpha=factors,
-            )
-
-    def fake_quantized(self) -> FakeQuantizedNetwork:
-        recipe = Recipe(aocq=AocqOptions(class_token_weight=1.0))
-        return FakeQuantizedNetwork(self.graph, self.quantizers, recipe, self.limits)
-
-    def streams(self, block: Block) -> Streams:
-        image = self.quantizers["image"](self.images)
-        real = run(self.graph, {"image": self.images}, [block.source])[block.source]
-        return Streams(real, self.fake_quantized()({"image": image}, [block.source])[block.source])
-
-    def layer(self, name: str, **options: Any) -> LayerResult:
-        aocq = {key: options.pop(key) for key in ("rounding", "loss") if key in options}
-        recipe, self.limits = asked(**{"weight_bits": 4, **options, "aocq": aocq})
-        block = next(block for block in blocks(self.graph) if name in block.nodes)
-        node = self.graph.node(name)
-        streams = self.streams(block)
-        targets = float_targets(self.fake_quantized(), block, streams)
-        feeds = {block.source: streams.quantized}
-        return round_layer(self.fake_quantized(), feeds, node, targets, recipe)
-
-    def result_error(self, name: str, found: LayerResult) -> float:
-        """Mean squared error of the tokens that lead to the logits, against the float layer's."""
-        node = self.graph.node(name)
-        parameters = {node.attributes["weight"]: found.weight.dequantized().float()}
-        if found.bias is not None:
-            parameters[node.attributes["bias"]] = found.bias.float()
-        image = self.quantizers["image"](self.images)
-        x = self.fake_quantized()({"image": image}, [node.inputs[0]])
-        held = run(self.graph, x, [name], parameters=parameters)[name]
-        real = run(self.graph, {"image": self.images}, [name])[name]
-        return float(((held - real) ** 2)[:, tokens_read(self.graph)[name]].mean())
-
-
 @pytest.mark.parametrize("variant", ["class_token", "mean_then_norm", "distilled"])
 def test_linear_nodes_are_all_layers_in_order(variant: str, nano: Captured) -> None:
     graph = nano(variant)[1]
@@ -555,121 +491,3 @@ def test_finished_layers_are_taken_as_they_are(nano: Captured) -> None:
     assert all(again[name] is first[name] for name in first)
     assert torch.equal(behind.quantized, same.quantized)
     assert torch.equal(behind.real, same.real)
-
-
-# --- by back-propagation --------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("zero_point", [-128, -3, 0])
-@pytest.mark.parametrize("alpha", [(), (1.0, 0.5, 0.25)])
-def test_the_derivative_of_a_quantizer_is_1_where_it_does_not_clip(
-    alpha: tuple[float, ...], zero_point: int, nano: Captured
-) -> None:
-    quantizer = ActivationQuantizer(
-        type=IntType(bits=8), scale=0.01, zero_point=zero_point, alpha=alpha
-    )
-    graph = nano("class_token")[1]
-    node = graph.nodes[1]
-    x = (2 * normal(50, 3)).float().requires_grad_()
-    slopes = normal(50, 3, seed=1).float()
-    result = adaround.straight_through(graph, {node.name: quantizer})(node, x)
-    assert torch.equal(result, quantizer(x.detach()))
-    result.backward(slopes)
-    lowest, highest = (quantizer.real(torch.tensor(float(end))) for end in (-128, 127))
-    inside = (x >= lowest) & (x <= highest)
-    assert 0 < int(inside.sum()) < inside.numel()
-    assert x.grad is not None
-    assert torch.equal(x.grad, slopes * inside)
-
-
-def test_what_has_no_quantizer_stays_as_it_is(nano: Captured) -> None:
-    graph = nano("class_token")[1]
-    node = graph.nodes[1]
-    x = torch.ones(2)
-    assert adaround.straight_through(graph, {})(node, x) is x
-
-
-@pytest.mark.parametrize("alpha", [False, True])
-def test_learned_directions_do_not_raise_the_loss_of_the_block(alpha: bool, nano: Captured) -> None:
-    graph = nano("class_token")[1]
-    network = Network(graph, 32, alpha=alpha)
-    block = blocks(graph)[1]
-    recipe = Recipe(weight_bits=4, aocq=AocqOptions(adaround_steps=60))
-    streams, nodes = network.streams(block), linear_nodes(graph, block)
-    closed = {node.name: network.layer(node.name) for node in nodes}
-    taken: list[int] = []
-    learned = adaround.optimize(
-        graph,
-        block,
-        network.quantizers,
-        streams,
-        dict(closed),
-        recipe,
-        lambda: taken.append(1),
-    )
-    assert len(taken) == 60
-    target = run(graph, {block.source: streams.real}, [block.result])[block.result]
-    importance = network.fake_quantized().importance[block.result]
-    loss = block_loss(
-        graph, block.result, target, network.quantizers[block.result], importance, recipe.aocq
-    )
-    losses = []
-    for results in (closed, learned):
-        fake_quantized = network.fake_quantized()
-        for node in nodes:
-            found = results[node.name]
-            weight = found.weight.dequantized().float()
-            fake_quantized.parameters[node.attributes["weight"]] = weight
-            if found.bias is not None:
-                fake_quantized.parameters[node.attributes["bias"]] = found.bias.float()
-        held = fake_quantized({block.source: streams.quantized}, [block.result])[block.result]
-        losses.append(float(loss(held)))
-    assert losses[1] < losses[0]
-    for node in nodes:
-        before, after = closed[node.name], learned[node.name]
-        sought = before.sought.clamp(-8, 7).numpy()
-        assert np.abs(after.weight.codes - sought).max() <= 1
-        np.testing.assert_array_equal(after.weight.scale, before.weight.scale)
-        assert after.weight.alpha == before.weight.alpha
-
-
-def test_directions_that_do_harm_are_not_taken(
-    nano: Captured, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Steps far too long: what the closed form found is kept, layer by layer."""
-    monkeypatch.setattr(adaround, "LEARNING_RATE", 1e6)
-    monkeypatch.setattr(adaround, "LONGEST_RATE", 1e6)
-    graph = nano("class_token")[1]
-    network = Network(graph, 32)
-    block = blocks(graph)[1]
-    options = AocqOptions(rounding="adaround", adaround_steps=3)
-    closed = {node.name: network.layer(node.name) for node in linear_nodes(graph, block)}
-    learned = adaround.optimize(
-        graph,
-        block,
-        network.quantizers,
-        network.streams(block),
-        dict(closed),
-        Recipe(weight_bits=4, aocq=options),
-        lambda: None,
-    )
-    for name, before in closed.items():
-        assert learned[name] is before, name
-
-
-def test_directions_of_a_loss_that_is_no_number_are_not_taken(
-    nano: Captured, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(BlockLoss, "sums", lambda _, result, __: (result.sum() * torch.nan,) * 2)
-    graph = nano("class_token")[1]
-    network = Network(graph, 32)
-    block = blocks(graph)[1]
-    recipe = Recipe(
-        weight_bits=4, aocq=AocqOptions(rounding="adaround", adaround_steps=1, adaround_batch=2)
-    )
-    closed = {node.name: network.layer(node.name) for node in linear_nodes(graph, block)}
-    streams = network.streams(block)
-    learned = adaround.optimize(
-        graph, block, network.quantizers, streams, dict(closed), recipe, lambda: None
-    )
-    assert all(learned[name] is before for name, before in closed.items())

@@ -35,6 +35,7 @@ SIZE = input_size(NANO)
 NAMES = tuple(METHODS)
 FAST = AocqOptions(search_images=4, scale_passes=2)
 ADAROUND = replace(FAST, rounding="adaround", adaround_steps=3)
+RECONSTRUCT = replace(FAST, rounding="reconstruct", reconstruction_steps=3)
 NEAREST = replace(FAST, rounding="nearest")
 
 # Ranges of all images, so that none of their values is clipped.
@@ -109,7 +110,11 @@ def test_every_scale_of_every_weight_is_a_power_of_two(
         assert any(len(set(weight.scale.tolist())) > 1 for weight in model.weights.values())
 
 
-@pytest.mark.parametrize("options", [FAST, NEAREST, ADAROUND], ids=["gptq", "nearest", "adaround"])
+@pytest.mark.parametrize(
+    "options",
+    [FAST, NEAREST, ADAROUND, RECONSTRUCT],
+    ids=["gptq", "nearest", "adaround", "reconstruct"],
+)
 def test_no_rounding_of_aocq_leaves_the_form_of_the_weights(
     options: AocqOptions, nano: Captured
 ) -> None:
@@ -308,7 +313,9 @@ def test_rows_that_no_product_reads_have_the_chips_form_too(nano: Captured) -> N
     assert all(map(is_power, found.scales().flatten().tolist()))
 
 
-@pytest.mark.parametrize("options", [FAST, ADAROUND], ids=["gptq", "adaround"])
+@pytest.mark.parametrize(
+    "options", [FAST, ADAROUND, RECONSTRUCT], ids=["gptq", "adaround", "reconstruct"]
+)
 def test_scales_of_balanced_tensors_are_float32_and_their_factors_are_ratios(
     options: AocqOptions, nano: Captured
 ) -> None:

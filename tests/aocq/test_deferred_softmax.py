@@ -33,7 +33,7 @@ from simulator.graph.ops import DeferredSoftmax, NormalizedMatMul
 from simulator.ops.deferred_softmax import logarithm
 from simulator.profile import NpuProfile, load_profile, profile_paths
 
-CHIP = "edge_npu_w4a4_deferred"
+CHIP = "edge_npu_w4a4"
 HALVES = LogarithmicQuantizer.of(4, 2)
 
 
@@ -112,7 +112,9 @@ def test_every_product_of_probabilities_is_that_of_fake_quantization(method: str
     pixels = images(24, input_size(TINY), seed=3)
     codes = quantize(pixels.numpy(), graph.tensors[graph.inputs[0]])
     names = [softmax.a, softmax.name, product.b, product.name]
-    taps = Executor(graph, gemm="numba", threads=1).run(codes, taps=names).taps
+    executor = Executor(graph, gemm="numba", threads=1)
+    assert executor.choices[product.name].backend == "numba"
+    taps = executor.run(codes, taps=names).taps
     scores, values = (
         torch.from_numpy(dequantize(taps[name], graph.tensors[name]))
         for name in (softmax.a, product.b)

@@ -125,6 +125,7 @@ def _seen(profile: str) -> str:
 # By path: what the chip differs in to begin with, and another value of the key.
 KEYS: Mapping[str, tuple[Changes, Any]] = {
     "activation.bits": ({}, 7),
+    "activation.operand_bits": ({}, 7),
     "activation.residual_bits": ({}, 16),
     "activation.zero_point": ({}, "symmetric"),
     "activation.scale": ({}, "power_of_two"),
@@ -151,6 +152,10 @@ KEYS: Mapping[str, tuple[Changes, Any]] = {
     "softmax.octave_bits": (softmax("ita_shift", octave_bits=5, group=16), 4),
     "softmax.group": (softmax("ita_shift", octave_bits=5, group=16), 8),
     "softmax.code_bits": (softmax("log2", code_bits=4, largest_exponent=30), 3),
+    "softmax.levels_per_octave": (
+        softmax("deferred_log2", levels_per_octave=2, reciprocal_bits=32),
+        1,
+    ),
     "gelu.algorithm": ({}, "float32"),
     "gelu.evaluated_in": (
         # With enough entries for a float32 to be on the other side of a tie.
@@ -180,6 +185,9 @@ OF_RECIPES: Mapping[str, Any] = {
     "residual.fused_add": False,
     "layernorm.channel_factor": "shift",
     "layernorm.channel_factor_bits": 4,
+    "hadamard.largest_order": 64,
+    "dynamic.row_scale": "multiplier",
+    "dynamic.block": 64,
 }
 ONE_VALUE = {"accumulator.order"}
 # Tables of a chip's own, which test_lowering_onto_tables.py lowers onto.
@@ -189,14 +197,15 @@ IN_FILES = {
 }
 TABLES = (
     *("activation", "weight", "accumulator", "rescale", "residual"),
-    *("add", "mean", "softmax", "gelu", "layernorm"),
+    *("add", "mean", "softmax", "gelu", "layernorm", "hadamard", "dynamic"),
 )
 
 
 def paths_of(table: str) -> Iterator[str]:
     """Every key that a table can have, of all its algorithms."""
     annotation = NpuProfile.model_fields[table].annotation
-    for section in get_args(annotation) or (annotation,):
+    sections = set(get_args(annotation) or (annotation,)) - {type(None)}
+    for section in sections:
         yield from (f"{table}.{key}" for key in section.model_fields)
 
 

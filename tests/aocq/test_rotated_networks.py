@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asked import for_chip
+import torch
+from asked import asked, for_chip
 from fake_quantized import logits, sqnr
 from tiny_models import images, input_size
 from tiny_quantized import TINY, meta_of, tiny_graph
@@ -90,6 +91,27 @@ def test_a_rotation_of_few_bits_is_clipped_where_its_error_is_least() -> None:
     narrow = initial.choose(node, {node.name: values})
     assert isinstance(narrow, ActivationQuantizer)
     assert narrow.scale * 15 < 0.8 * float(values.max() - values.min())
+
+
+def test_narrow_queries_keys_and_values_are_clipped_each_by_itself() -> None:
+    """Operands of 4 bits beside tensors of 8; where all have 4 bits, ranges stay whole."""
+    scales = {}
+    for bits in (8, None):
+        recipe, limits = asked(activation_bits=4, vector_bits=bits)
+        graph = tiny_graph()
+        seen = channel_ranges(graph, PIXELS, 4, lambda count: None)
+        initial = InitialScales(graph, seen, recipe, limits)
+        node = graph.node("blocks.0.attn.qkv")
+        assert initial.needs_values(node) == (bits == 8)
+        values = images(1, (1, 400, 24))[0] * (torch.arange(24) // 8 + 1)
+        quantizer = initial.choose(node, {node.name: values} if bits else {})
+        assert isinstance(quantizer, ActivationQuantizer)
+        scales[bits] = quantizer.scales()
+    reached = scales[8].reshape(3, 8)[:, 0] * 7 / torch.arange(1, 4)  # in standard deviations
+    assert bool(((reached > 2) & (reached < 3)).all())
+    assert len(set(scales[8].tolist())) == 3
+    whole = seen["blocks.0.attn.qkv"].magnitude.reshape(3, 8).amax(1)
+    assert torch.allclose(scales[None].reshape(3, 8)[:, 0] * 7, whole)
 
 
 def test_a_chip_without_rotations_refuses_them() -> None:

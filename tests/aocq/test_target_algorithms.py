@@ -26,6 +26,7 @@ from simulator.graph import IntGraph
 from simulator.graph.ops import (
     Add,
     AddShifted,
+    DeferredSoftmax,
     GeluPolynomial,
     InterpolatedLookup,
     LayerNorm,
@@ -125,6 +126,11 @@ ALGORITHMS: Mapping[str, tuple[list[Mapping[str, Any]], type[Op], float]] = {
     "Shiftmax": ([softmax("shiftmax", largest_exponent=15)], Shiftmax, 10),
     "ITA softmax": ([softmax("ita_shift", octave_bits=5, group=16)], SoftmaxIta, 10),
     "log2 softmax": ([softmax("log2", code_bits=4, largest_exponent=30)], SoftmaxLog2, 5),
+    "division after the product": (
+        [softmax("deferred_log2", bits=4, levels_per_octave=2, reciprocal_bits=32)],
+        DeferredSoftmax,
+        20,
+    ),
     "513 entries, 16 bits": (
         [softmax("lut513_q15", bits=15), gelu("table_513"), WIDE],
         SoftmaxLut513,

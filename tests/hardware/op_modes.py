@@ -4,68 +4,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from itertools import product
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from group_modes import by_reciprocals, by_shifts, rotations, scales
+from unit_family import CHANNELS, ENDINGS, FEW_ENDINGS, S8, U8, Family, codes
 
 from simulator.export.rtl.bench import Part
 from simulator.graph import GraphBuilder, IntGraph
-from simulator.graph.ops import Add, LayerNorm, Lookup, MatMul, Slice, Softmax, SoftmaxIta
+from simulator.graph.ops import (
+    Add,
+    DeferredSoftmax,
+    LayerNorm,
+    Lookup,
+    MatMul,
+    NormalizedMatMul,
+    Slice,
+    Softmax,
+    SoftmaxIta,
+)
 from simulator.numerics.accumulator import Accumulator, AccumulatorLevel, BiasStage
 from simulator.numerics.float_type import Array
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import Rounding
+from simulator.numerics.softmax_constants import levels_of_octaves
 from simulator.numerics.softmax_normalisation import Normalisation
 
-S8, U8, S16 = IntType(bits=8), IntType(bits=8, signed=False), IntType(bits=16)
-CHANNELS = 64
-Graphs = Mapping[str, IntGraph]
-ENDINGS = tuple(product(Rounding, Overflow))
-# Every rounding and every overflow, for units that take long.
-FEW_ENDINGS = tuple(
-    (rounding, overflow)
-    for rounding, overflow in ENDINGS
-    if overflow is Overflow.SATURATE or rounding is Rounding.HALF_EVEN
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One unit in several modes, all fed with the same operands.
-
-    Attributes
-    ----------
-    graphs
-        by the name of the mode; the op is ``y``
-    per_image
-        results of an image
-    operands
-        ``operands(random, images)``: codes [images, ...]
-    wrong
-        modules that are built wrong, as :func:`many_ops.through_hardware` takes them
-    alike
-        the mode that a mode is provably equal to in this op, or itself
-    part
-        what of the op is built
-    """
-
-    graphs: Graphs
-    per_image: int
-    operands: Callable[[np.random.Generator, int], Array]
-    wrong: Mapping[str, tuple[int, str, str]] = field(default_factory=dict)
-    alike: Callable[[str], str] = str
-    part: Part = Part.WHOLE
-
-
-def codes(random: np.random.Generator, shape: tuple[int, ...], kind: IntType = S8) -> Array:
-    """Return codes of the whole type, its ends more often than the others."""
-    values = random.integers(kind.low, kind.high + 1, shape)
-    values = np.where(random.integers(0, 16, shape) == 0, kind.low, values)
-    values = np.where(random.integers(0, 16, shape) == 0, kind.high, values)
-    return values.astype(kind.dtype)
+U4 = IntType(bits=4, signed=False)
 
 
 def _levels(*levels: tuple[int, int, Overflow], last: bool = False) -> Accumulator:
@@ -250,6 +216,72 @@ def ita() -> Family:
     return Family(graphs, CHANNELS, _scores, wrong)
 
 
+def deferred() -> Family:
+    """Return DeferredSoftmax with several factors and widths of codes."""
+    graphs = {}
+    for multiplier, shift, bits in [(1131746993, 33, 4), (23, 8, 3), (1, 0, 8), (7, 3, 5)]:
+        builder = GraphBuilder("row")
+        builder.input("a", (CHANNELS,), S8)
+        kind = IntType(bits=bits, signed=False)
+        builder.op(DeferredSoftmax, "y", "a", multiplier=multiplier, shift=shift, type=kind)
+        graphs[f"multiplier {multiplier} shift {shift} bits {bits}"] = builder.build()
+    wrong = {
+        "multiplier": (1, ".MULTIPLIER(23)", ".MULTIPLIER(24)"),
+        "scaled_too_narrow": (0, ".SHIFT(33)", ".SCALED_WIDTH(37),\n      .SHIFT(33)"),
+    }
+    return Family(graphs, CHANNELS, _scores, wrong)
+
+
+def _normalized(levels: Accumulator, **fields: Any) -> IntGraph:
+    """Values are looked up by 4-bit codes of the same input, so that both ends are there."""
+    terms, columns = 6, 50
+    builder = GraphBuilder("sums", defaults={"accumulator": levels})
+    x = builder.input("x", (1 + columns, terms), U4)
+    a = builder.op(Slice, "a", x, axis=0, start=0, stop=1)
+    rows = builder.op(Slice, "rows", x, axis=0, start=1, stop=1 + columns)
+    values = [-128, -127, -100, -64, -32, -7, -3, -1, 0, 1, 2, 5, 33, 64, 126, 127]
+    b = builder.op(Lookup, "b", rows, table=builder.constant("values", values, S8), type=S8)
+    worth = builder.constant("levels", levels_of_octaves(4, 2), U8)
+    builder.op(NormalizedMatMul, "y", a, b, levels=worth, transpose_b=True, **fields)
+    return builder.build()
+
+
+def normalized() -> Family:
+    """Return NormalizedMatMul: ties by a reciprocal of few bits, several accumulators and ends."""
+    fields = {"reciprocal_bits": 12, "multiplier": 3, "shift": 13, "type": IntType(bits=7)}
+    modes = [
+        (_levels((0, 32, WRAP)), Rounding.HALF_EVEN, CLIP, 0),
+        (_levels((0, 32, WRAP)), Rounding.HALF_UP, Overflow.SATURATE_SYMMETRIC, 12),
+        (_levels((0, 14, CLIP)), Rounding.HALF_AWAY, WRAP, 0),
+        (_levels((2, 14, CLIP), (0, 15, WRAP)), Rounding.FLOOR, CLIP, -5),
+    ]
+    graphs = {
+        f"{levels} {rounding} {overflow}": _normalized(
+            levels, rounding=rounding, overflow=overflow, zero_point=zero_point, **fields
+        )
+        for levels, rounding, overflow, zero_point in modes
+    }
+    wrong = {
+        "sum_too_narrow": (0, ".SUM_WIDTH(10)", ".SUM_WIDTH(9)"),
+        "one_bit_less": (2, ".ACCUMULATOR_BITS(14)", ".ACCUMULATOR_BITS(13)"),
+        "reciprocal_bits": (1, ".RECIPROCAL_BITS(12)", ".RECIPROCAL_BITS(11)"),
+    }
+    return Family(graphs, 50, _codes_of_levels, wrong)
+
+
+def normalized_by_wide_reciprocals() -> Family:
+    """Return NormalizedMatMul as a network has it."""
+    levels, fields = _levels((0, 32, WRAP)), {"multiplier": 2872034, "shift": 53, "zero_point": 12}
+    plain = {"rounding": Rounding.HALF_UP, "overflow": CLIP, "type": S8, "reciprocal_bits": 32}
+    wrong = {"too_narrow": (0, ".NORMALIZED_WIDTH(41)", ".NORMALIZED_WIDTH(38)")}
+    return Family({"32 bits": _normalized(levels, **plain, **fields)}, 50, _codes_of_levels, wrong)
+
+
+def _codes_of_levels(random: np.random.Generator, images: int) -> Array:
+    """Return a row of codes, and rows of which values are looked up."""
+    return codes(random, (images, 51, 6), U4)
+
+
 def _layernorm(**fields: Any) -> IntGraph:
     random = np.random.default_rng(54)
     builder = GraphBuilder("row")
@@ -307,6 +339,17 @@ FAMILIES: Mapping[str, Callable[[], Family]] = MappingProxyType(
         "softmax_exp_table, reciprocal": lambda: softmaxes(Normalisation.RECIPROCAL),
         "softmax_exp_table, division": lambda: softmaxes(Normalisation.DIVISION),
         "softmax_ita": ita,
+        "deferred_softmax": deferred,
+        "normalized_mac": normalized,
+        "normalized_mac, 32 bits": normalized_by_wide_reciprocals,
         "layernorm": layernorms,
+        "hadamard, order 24": lambda: rotations(24, FEW_ENDINGS),
+        **{
+            f"hadamard, order {order}": lambda order=order: rotations(order, FEW_ENDINGS[:2])
+            for order in (1, 8, 40)
+        },
+        "group_scale": scales,
+        "group_quantize": by_reciprocals,
+        "group_shift": by_shifts,
     }
 )

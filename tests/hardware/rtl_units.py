@@ -15,7 +15,7 @@ FOLDER = Path(simulator.rtl.__file__).parent
 SOURCES = sorted(FOLDER.glob("*.sv"))
 NAMES = [source.stem for source in SOURCES]
 PARTS = {  # of units
-    *("fit", "accumulator_level", "layernorm_root", "divider", "square_root"),
+    *("fit", "accumulator_level", "layernorm_root", "divider", "square_root", "hadamard_factor"),
     *("delay", "delay_line", "skew", "partial_sums"),
     *("output_stationary_element", "output_stationary_array"),
     *("weight_stationary_element", "weight_stationary_array"),
@@ -62,6 +62,15 @@ _CHANNEL = (
     ("gamma", 64, 32),
     ("beta", 64, 32),
 )
+# Words that are numbers of pairs, whatever they are: of 6 and of 10.
+_SUBTRACTED = {12: (("subtracted_12", 10, 2),), 20: (("subtracted_20", 36, 3),)}
+
+
+def _rotated(channels: int, bits: int = 31) -> tuple[tuple[str, int, int], ...]:
+    """Return the memories of a rotation, with that which the default parameters name."""
+    return ("multiplier", channels, bits), ("shift", channels, 5), *_SUBTRACTED[12]
+
+
 # As the layers of the demo network have them, which is what the parameters' defaults are.
 DEFAULTS = {
     **{name: Elaborated(name) for name in NAMES},
@@ -69,8 +78,14 @@ DEFAULTS = {
     "lookup": Elaborated("lookup", memories=_TABLE),
     "softmax_exp_table": Elaborated("softmax_exp_table", memories=(("table", 256, 30),), row=17),
     "softmax_ita": Elaborated("softmax_ita", row=40),
+    "deferred_softmax": Elaborated("deferred_softmax", row=17),
+    "normalized_mac": Elaborated("normalized_mac", memories=(("levels", 16, 8),), row=9),
     "layernorm": Elaborated("layernorm", memories=_CHANNEL, row=64),
     "mac": Elaborated("mac", row=9),
+    "hadamard": Elaborated("hadamard", memories=_rotated(64), row=64),
+    "hadamard_factor": Elaborated("hadamard_factor", memories=_SUBTRACTED[12]),
+    "group_scale": Elaborated("group_scale", row=8),
+    "group_quantize": Elaborated("group_quantize", row=8),
     # Parts of units that are synthesized whole.
     "output_stationary_array": Elaborated("output_stationary_array", {"ROWS": 2, "COLUMNS": 2}),
     "weight_stationary_array": Elaborated("weight_stationary_array", {"ROWS": 2, "COLUMNS": 2}),
@@ -84,6 +99,7 @@ _LEVELS: dict[str, str | int] = {
     "ACCUMULATOR_OVERFLOW": 0,
     "BIAS_BITS": 14,
 }
+_INNER_LEVELS = {key: value for key, value in _LEVELS.items() if key != "BIAS_BITS"}
 _NARROW_NORM: dict[str, str | int] = {
     "CHANNELS": 6,
     "CHANNEL_MULTIPLIER_BITS": 3,
@@ -175,6 +191,22 @@ OTHERS = [
     ),
     Elaborated("softmax_ita", {"COLUMNS": 20, "OCTAVE_BITS": 0, "GROUP": 4}, row=11),
     Elaborated("softmax_ita", {"COLUMNS": 9, "GROUP": 99, "LARGEST": 127, "IN_BITS": 7}, row=9),
+    Elaborated(
+        "deferred_softmax", {"COLUMNS": 9, "SHIFT": 0, "MULTIPLIER": 1, "OUT_BITS": 8}, row=9
+    ),
+    Elaborated("deferred_softmax", {"IN_SIGNED": 0, "MULTIPLIER": 23, "SHIFT": 45}, row=5),
+    Elaborated(
+        "normalized_mac",
+        {
+            **_INNER_LEVELS,
+            "A_BITS": 3,
+            "RECIPROCAL_BITS": 9,
+            "SUM_WIDTH": 12,
+            "NORMALIZED_WIDTH": 20,
+        },
+        memories=(("levels", 8, 8),),
+        row=5,
+    ),
     Elaborated("layernorm", _NARROW_NORM, memories=_NARROW_MEMORIES, row=6),
     Elaborated(
         "layernorm",
@@ -187,6 +219,36 @@ OTHERS = [
         for dataflow, size in (("output", {}), ("weight", {"VECTORS": 8}))
         for overlap in (0, 1)
     ),
+    Elaborated(
+        "hadamard",
+        {"PALEY": 12, "SYLVESTER": 2, "CHANNELS": 48, "MULTIPLIER_BITS": 6, "SCALED_WIDTH": 42}
+        | {"ROUNDING": 5, "IN_ZERO_POINT": -7},
+        memories=_rotated(48, 6),
+        row=48,
+    ),
+    Elaborated(
+        "hadamard",
+        {"PALEY": 20, "SYLVESTER": 1, "CHANNELS": 20, "MULTIPLIER_BITS": 6, "SCALED_WIDTH": 42}
+        | {"IN_SIGNED": 0, "OVERFLOW": 2, "SUBTRACTED_FILE": '"subtracted_20.hex"'},
+        memories=(*_rotated(20, 6), *_SUBTRACTED[20]),
+        row=20,
+    ),
+    Elaborated(
+        "hadamard",
+        {"SYLVESTER": 1, "CHANNELS": 3, "MULTIPLIER_BITS": 6, "SCALED_WIDTH": 42, "LEFT_SHIFT": 1},
+        memories=_rotated(3, 6),
+        row=3,
+    ),
+    Elaborated("group_scale", {"IN_SIGNED": 0, "IN_ZERO_POINT": 200}, row=5),
+    Elaborated("group_scale", {"IN_BITS": 16, "BITS": 4, "OUT_BITS": 4}, row=3),
+    Elaborated(
+        "group_quantize",
+        {"NUMERATOR": "64'd28672", "RECIPROCAL_WIDTH": 15, "SHIFT": 11, "SCALED_WIDTH": 24}
+        | {"ROUNDING": 4, "A_ZERO_POINT": 9, "OUT_ZERO_POINT": -2},
+        row=4,
+    ),
+    Elaborated("group_shift", {"ROUNDING": 1, "OVERFLOW": 1, "A_ZERO_POINT": -9}, row=4),
+    Elaborated("group_shift", {"A_BITS": 16, "EXPONENT_BITS": 5, "OUT_BITS": 8, "OVERFLOW": 2}),
     Elaborated("systolic_output_stationary", _ONE_ELEMENT),
     Elaborated("systolic_weight_stationary", {**_ONE_ELEMENT, "VECTORS": 8}),
 ]

@@ -41,6 +41,14 @@ SWAPS = {
         (5, "ROOT_STEPS", 1),
         (5, "NORMALIZED_FRACTION_BITS", 5),
     ],
+    "hadamard, order 24": [
+        (5, "ROUNDING", 2),
+        (5, "OVERFLOW", 2),
+        (5, "SYLVESTER", 1),
+    ],
+    "group_scale": [(0, "BITS", 4), (1, "BITS", 0), (1, "IN_SIGNED", 0)],
+    "group_quantize": [(6, "ROUNDING", 3), (6, "OVERFLOW", 2), (6, "SHIFT", 10)],
+    "group_shift": [(6, "ROUNDING", 3), (6, "OVERFLOW", 2), (6, "A_ZERO_POINT", 0)],
 }
 
 

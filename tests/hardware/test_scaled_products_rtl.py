@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from many_ops import through_hardware
-from op_modes import codes
 from scaled_product_graphs import SCALED_CASES
 from simulators import run_testbench
 from small_graphs import Draft
+from unit_family import codes
 
 from simulator.errors import InputError
 from simulator.export.rtl.bench import Part
@@ -97,7 +97,7 @@ def test_every_rounding_and_overflow_side_by_side(
     found = through_hardware(vectors, tmp_path, simulator, verilator_runtime)
     for mode, one, hardware in zip(modes, vectors, found, strict=True):
         assert np.array_equal(hardware.reshape(one.result.shape), one.result), mode
-    assert len({one.result.tobytes() for one in vectors}) >= 2 * len(Rounding)
+    assert len({one.result.tobytes() for one in vectors}) > len(Rounding)
 
 
 def test_there_are_no_parts():

@@ -243,6 +243,8 @@ def build_with_costs(blocks: int = 2) -> Run:
     plain["cycles"] |= {"issue": total // 50, "sram": total // 3, "host": 0}
     plain["data"] = {"name": "val", "classes": 1000, "images": 401, "digest": "da7a" * 16}
     plain["model"]["arguments"] = {"img_size": 224, "depth": 2}
+    widths = {"operands": 8, "probabilities": 8, "vector": 8, "stream": 16, "ends": None}
+    plain["method"]["widths"] = widths
     plain["ports"] = {
         "sram": {
             **{"bytes": 9_000_000, "cycles": total // 3, "bytes_per_cycle": 16.0},

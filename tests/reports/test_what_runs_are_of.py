@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from built_run import build_with_costs
 from parsed_page import ParsedPage
 
 from aocq.records.layers import LayerRow
-from aocq.records.run import RunResult
+from aocq.records.run import RunResult, WidthsRecord
 from reports.alike import (
     DIFFERENT_DATA,
     DIFFERENT_NETWORKS,
@@ -170,3 +171,37 @@ def test_the_figure_of_chips_says_what_it_is_of(run: Run, arguments: dict[str, A
     assert drawn is not None
     built = f" ({TYPED})" if arguments else ""
     assert f"swin{built}, minmax W8A8, 400 images of cifar100" in drawn.svg
+
+
+# --- widths of activations ------------------------------------------------------------------------
+
+
+def test_a_run_says_its_widths_and_an_older_record_has_none(run: Run) -> None:
+    plain = build_with_costs()[0]
+    assert dict(summary_rows(plain))["widths"] == (
+        "operands 8 bits, vector unit 8 bits, stream 16 bits"
+    )
+    assert "widths" not in dict(summary_rows(run[0]))
+    found = {"operands": 4, "probabilities": 8, "vector": 8, "stream": 8, "ends": 8}
+    result = of_widths(plain, **found)
+    said = "operands 4 bits, probabilities 8 bits, vector unit 8 bits, stream 8 bits, ends 8 bits"
+    assert dict(summary_rows(result))["widths"] == said
+    assert said in report(result, run[1])
+
+
+def test_rows_of_one_table_are_told_apart_by_their_widths() -> None:
+    plain = build_with_costs()[0]
+    found = {"operands": 8, "probabilities": 8, "vector": 16, "stream": 16, "ends": None}
+    rows = [run_row(of_widths(plain, **found), {}, "a"), run_row(plain, {}, "b")]
+    assert [row.widths for row in rows] == [
+        "operands 8 bits, vector unit 16 bits, stream 16 bits",
+        "",
+    ]
+    assert "widths" in terminal(rows)[0]
+    assert "widths" not in terminal(rows[1:])[0]
+    assert in_common(rows[:1])["widths"] == rows[0].widths
+
+
+def of_widths(result: RunResult, **widths: int | None) -> RunResult:
+    method = result.method.model_copy(update={"widths": WidthsRecord.model_validate(widths)})
+    return result.model_copy(update={"method": method})

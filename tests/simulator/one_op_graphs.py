@@ -656,8 +656,8 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "one code": lambda d: _normalized(d, (3, 1), (1, 1)),
         "8-bit codes, to 16 bits": lambda d: _normalized(
             d,
-            (2, 3, 40),
-            (2, 40, 3),
+            (2, 3, 17),
+            (2, 17, 3),
             U8,
             levels=[255 - code for code in range(256)],
             type=S16,
@@ -670,13 +670,13 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
             d, (2, 3, 5), (2, 5, 4), type=U8, zero_point=100, shift=(21,), multiplier=(5,)
         ),
         "saturating": lambda d: _normalized(
-            d, (2, 9, 30), (2, 30, 4), accumulator=accumulator((0, 15, SATURATE))
+            d, (2, 3, 11), (2, 11, 4), accumulator=accumulator((0, 15, SATURATE))
         ),
         "wrapping": lambda d: _normalized(
-            d, (2, 9, 30), (2, 4, 30), transpose_b=True, accumulator=accumulator((0, 14, WRAP))
+            d, (2, 3, 11), (2, 4, 11), transpose_b=True, accumulator=accumulator((0, 14, WRAP))
         ),
         "two levels": lambda d: _normalized(
-            d, (2, 9, 30), (2, 30, 4), accumulator=accumulator((2, 15, SATURATE), (0, 16, WRAP))
+            d, (2, 3, 11), (2, 11, 4), accumulator=accumulator((2, 15, SATURATE), (0, 16, WRAP))
         ),
         "16-bit values": lambda d: _normalized(
             d, (2, 3, 5), (2, 5, 4), kind_b=S16, type=S16, accumulator=accumulator((0, 40, WRAP))

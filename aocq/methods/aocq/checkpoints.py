@@ -14,13 +14,15 @@ import torch
 from safetensors.torch import load, save
 
 from aocq.methods.aocq.blocks import Block
-from aocq.methods.aocq.rounding import LayerResult
+from aocq.methods.aocq.rounding import LayerResult, RoundedBlock
 from aocq.methods.quantizers import QuantizedWeight, Quantizer
 from aocq.methods.storage import quantizer_from_plain, quantizer_to_plain
 from aocq.records.kept import keep, kept
 from simulator import strict_json
 
 Scales = dict[str, Quantizer]
+# Names of tensors that belong to no layer.
+_QUANTIZERS, _LOSSES = "|quantizers", "|losses"
 
 
 def load_scales(work: Path | None, block: Block) -> tuple[Scales | None, list[dict[str, Any]]]:
@@ -32,29 +34,25 @@ def load_scales(work: Path | None, block: Block) -> tuple[Scales | None, list[di
         plain = strict_json.loads(content)
     except ValueError:  # numbers that are none: not what a result could hold either
         return None, []
-    found = {name: quantizer_from_plain(entry) for name, entry in plain["quantizers"].items()}
-    return found, plain["log"]
+    return _from_plain(plain["quantizers"]), plain["log"]
 
 
 def save_scales(work: Path | None, block: Block, scales: Scales, log: list[dict[str, Any]]) -> None:
     """Keep a block's quantizers and log."""
     if work is not None:
-        plain = {
-            "quantizers": {name: quantizer_to_plain(found) for name, found in scales.items()},
-            "log": log,
-        }
+        plain = {"quantizers": _to_plain(scales), "log": log}
         keep(_scales_path(work, block), json.dumps(plain).encode())
 
 
-def load_weights(work: Path | None, block: Block) -> dict[str, LayerResult]:
-    """Return a block's layers by node name from stage 2; none where it is still to do."""
+def load_weights(work: Path | None, block: Block) -> RoundedBlock | None:
+    """Return a block from stage 2; None where it is still to do."""
     content = None if work is None else kept(_weights_path(work, block))
     if content is None:
-        return {}
+        return None
     tensors = load(content)
-    results = {}
+    layers = {}
     for name in sorted(key.removesuffix("|codes") for key in tensors if key.endswith("|codes")):
-        results[name] = LayerResult(
+        layers[name] = LayerResult(
             weight=QuantizedWeight(
                 bits=int(tensors[f"{name}|bits"]),
                 codes=tensors[f"{name}|codes"].numpy(),
@@ -64,15 +62,20 @@ def load_weights(work: Path | None, block: Block) -> dict[str, LayerResult]:
             bias=tensors.get(f"{name}|bias"),
             sought=tensors[f"{name}|sought"],
         )
-    return results
+    plain = strict_json.loads(tensors[_QUANTIZERS].numpy().tobytes())
+    return RoundedBlock(layers, _from_plain(plain), tuple(tensors[_LOSSES].tolist()))
 
 
-def save_weights(work: Path | None, block: Block, results: dict[str, LayerResult]) -> None:
-    """Keep a block's layers."""
+def save_weights(work: Path | None, block: Block, found: RoundedBlock) -> None:
+    """Keep a block's layers and the quantizers learned with them, in one file."""
     if work is None:
         return
-    tensors: dict[str, torch.Tensor] = {}
-    for name, result in results.items():
+    plain = json.dumps(_to_plain(found.quantizers)).encode()
+    tensors: dict[str, torch.Tensor] = {
+        _QUANTIZERS: torch.tensor(list(plain), dtype=torch.uint8),
+        _LOSSES: torch.tensor(found.losses, dtype=torch.float64),
+    }
+    for name, result in found.layers.items():
         tensors |= {
             f"{name}|bits": torch.tensor(result.weight.bits),
             f"{name}|codes": torch.from_numpy(result.weight.codes),
@@ -83,6 +86,14 @@ def save_weights(work: Path | None, block: Block, results: dict[str, LayerResult
         if result.bias is not None:
             tensors[f"{name}|bias"] = result.bias.contiguous()
     keep(_weights_path(work, block), save(tensors))
+
+
+def _to_plain(scales: Scales) -> dict[str, Any]:
+    return {name: quantizer_to_plain(found) for name, found in scales.items()}
+
+
+def _from_plain(plain: dict[str, Any]) -> Scales:
+    return {name: quantizer_from_plain(entry) for name, entry in plain.items()}
 
 
 def _scales_path(work: Path, block: Block) -> Path:

@@ -189,7 +189,8 @@ class InitialScales:
         self.scores = octave_scores(graph, limits)
         self.without_codes = without_codes(graph, limits)
         self.dynamic = dynamic_steps(graph, recipe.aocq, limits)
-        self.clipped = clipped_operands(graph) - self.dynamic.keys()
+        narrowed = {node.name for node in graph.nodes if node.op in OPERANDS}
+        self.clipped = narrowed - self.dynamic.keys()
         self.balanced = form(recipe, limits) != "none"
         self.readers = linear_readers(graph) if balances_inputs(recipe, limits) else {}
         self.columns = {
@@ -204,7 +205,19 @@ class InitialScales:
 
     def needs_values(self, node: FloatNode) -> bool:
         """Whether :meth:`choose` looks at a node's values, not only at its ranges."""
-        return node.name in self.clipped or (
+        return (
+            node.name in self.clipped
+            or (node.op is FloatOp.LINEAR and self._is_narrow_operand(node.name))
+            or self._is_clipped_on_the_stream(node)
+        )
+
+    def _is_narrow_operand(self, name: str) -> bool:
+        """Whether products of activations read codes with fewer bits than the vector unit's."""
+        narrow = self.widths[name] < self.limits.vector_width(self.recipe)
+        return narrow and name in self.symmetric
+
+    def _is_clipped_on_the_stream(self, node: FloatNode) -> bool:
+        return (
             self.balanced
             and self.recipe.aocq.alpha_choice == "mse"
             and (node.name in self.stream or node.name in self.joins)
@@ -249,7 +262,7 @@ class InitialScales:
         if node.op in OPERANDS:
             return self._narrowed(node, values)
         if node.op is FloatOp.LINEAR and name in self.symmetric:
-            return self._operands(node)
+            return self._operands(node, values.get(name))
         return self._plain(name, self.widths[name])
 
     def _at_a_softmax(self, node: FloatNode) -> Quantizer:
@@ -316,17 +329,14 @@ class InitialScales:
         name = node.name
         if name in self.dynamic:
             return self._dynamic(name, self.dynamic[name])
-        if name in self.clipped:
-            return self._of_least_error(node, values[name])
-        return self._plain(name, self.widths[name])
+        zero_point = "symmetric" if name in self.symmetric else self.limits.zero_point
+        return self._of_least_error(values[name], self.widths[name], zero_point)
 
-    def _of_least_error(self, node: FloatNode, values: Tensor) -> ActivationQuantizer:
-        """Return one scale of least squared error: rare large values of a rotation are clipped."""
+    def _of_least_error(self, values: Tensor, bits: int, zero_point: str) -> ActivationQuantizer:
+        """Return one scale of least squared error, which clips large values that are rare."""
         seen = ObservedRange()
         seen.see(values)
         seen.count(values.cpu())
-        zero_point = "symmetric" if node.name in self.symmetric else self.limits.zero_point
-        bits = self.widths[node.name]
         return least_squares_quantizer(seen, bits, zero_point, activation_form(self.limits))
 
     def _dynamic(self, name: str, steps: Steps) -> DynamicQuantizer:
@@ -341,17 +351,24 @@ class InitialScales:
             form=steps.form,
         )
 
-    def _operands(self, node: FloatNode) -> ActivationQuantizer:
+    def _operands(self, node: FloatNode, values: Tensor | None) -> ActivationQuantizer:
         """One scale each for queries, keys and values: rows of one layer, so it costs nothing.
 
-        One for all three on a chip with one scale per tensor.
+        One for all three on a chip with one scale per tensor. Operands that are narrower than other
+        tensors (of which ``values`` are given) clip large ones that are rare: at 4 bits the result
+        of attention is 3 to 5 dB closer (docs/decisions/0045-passes-over-float-graphs.md).
         """
         int_type, form = IntType(bits=self.widths[node.name]), activation_form(self.limits)
         magnitude = self.seen[node.name].magnitude.double()
-        factors = magnitude.max().expand_as(magnitude).clone()
-        if self.limits.activation_granularity == "per_channel":
-            for rows in row_blocks(self.graph, node):
-                factors[list(rows)] = magnitude[list(rows)].max()
+        factors = torch.empty_like(magnitude)
+        per_channel = self.limits.activation_granularity == "per_channel"
+        for rows in map(
+            list, row_blocks(self.graph, node) if per_channel else [range(len(factors))]
+        ):
+            factors[rows] = magnitude[rows].max()
+            if values is not None:
+                clipped = self._of_least_error(values[..., rows], int_type.bits, "symmetric")
+                factors[rows] = clipped.scale * int_type.high
         if form.power_of_two:  # what codes of such scales reach
             factors = form.nearest(factors / int_type.high) * int_type.high
         top = float(factors.max())
@@ -389,23 +406,6 @@ class InitialScales:
     def _weight(self, layer: FloatNode) -> Tensor:
         weight: Tensor = self.graph.parameters[layer.attributes["weight"]]
         return weight
-
-
-def clipped_operands(graph: FloatGraph) -> frozenset[str]:
-    """Return the rotations and requantizations that layers, or products as values, read.
-
-    Not queries and keys: attention looks at the few large ones.
-    """
-    readers = readers_of(graph)
-    return frozenset(
-        node.name
-        for node in graph.nodes
-        if node.op in OPERANDS
-        and all(
-            not (reader.op is FloatOp.MATMUL and reader.attributes["transpose_b"])
-            for reader in readers.get(node.name, [])
-        )
-    )
 
 
 def linear_readers(graph: FloatGraph) -> dict[str, list[FloatNode]]:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph
-from aocq.methods.aocq import adaround, checkpoints
+from aocq.methods.aocq import checkpoints
 from aocq.methods.aocq.balance import balances_inputs
 from aocq.methods.aocq.block_state import BlockState, Quantizers
 from aocq.methods.aocq.blocks import Block, blocks
@@ -25,7 +25,14 @@ from aocq.methods.aocq.initial_scales import (
     without_codes,
 )
 from aocq.methods.aocq.race import spread
-from aocq.methods.aocq.rounding import FakeQuantizedNetwork, Streams, linear_nodes, round_block
+from aocq.methods.aocq.reconstruction import Judge, reconstruct
+from aocq.methods.aocq.rounding import (
+    FakeQuantizedNetwork,
+    RoundedBlock,
+    Streams,
+    linear_nodes,
+    round_block,
+)
 from aocq.methods.aocq.scale_refinement import (
     balanced,
     choose_exponents,
@@ -101,7 +108,9 @@ def quantize(
             chain, initial, images[searching], known, work, steps, operators
         )
         fake_quantized = FakeQuantizedNetwork(graph, quantizers, recipe, limits, operators)
-        weights, biases = _second_stage(fake_quantized, chain, images, stream, recipe, work, steps)
+        weights, biases, learned = _second_stage(
+            fake_quantized, chain, images, stream, recipe, work, steps
+        )
     return QuantizedModel(
         graph=replace(
             network,
@@ -116,7 +125,7 @@ def quantize(
         activations=quantizers,
         weights=weights,
         calibration_images=len(images),
-        log=tuple(log),
+        log=(*log, *learned),
     )
 
 
@@ -154,8 +163,7 @@ class _Steps:
         for block in chain:
             layers = len(linear_nodes(graph, block))
             self.total += (self.searches(graph, block, recipe, limits) + layers) * self.WEIGHT
-            if options.rounding == "adaround":
-                self.total += options.adaround_steps
+            self.total += options.learning_steps
 
     @staticmethod
     def searches(graph: FloatGraph, block: Block, recipe: Recipe, limits: ChipLimits) -> int:
@@ -237,32 +245,64 @@ def _second_stage(
     recipe: Recipe,
     work: Path | None,
     steps: _Steps,
-) -> tuple[dict[str, QuantizedWeight], dict[str, Tensor]]:
+) -> tuple[dict[str, QuantizedWeight], dict[str, Tensor], list[dict[str, Any]]]:
     graph, quantizers = fake_quantized.graph, fake_quantized.quantizers
     weights: dict[str, QuantizedWeight] = {}
     biases: dict[str, Tensor] = {}
     streams = Streams(images, quantizers[graph.input.name](images))
-    for block in chain:
+    log: list[dict[str, Any]] = []
+    for number, block in enumerate(chain):
         known, entered = checkpoints.load_weights(work, block), streams
         own = {name: stream.pop(name) for name in block.nodes if name in stream}
-        results, streams = round_block(
-            fake_quantized, block, entered, recipe, known, lambda: steps.advance(steps.WEIGHT), own
+        if known is not None:
+            fake_quantized.take_block(block, known)
+        layers, streams = round_block(
+            fake_quantized,
+            block,
+            entered,
+            recipe,
+            known.layers if known is not None else {},
+            lambda: steps.advance(steps.WEIGHT),
+            own,
         )
-        if recipe.aocq.rounding == "adaround" and not known:
-            with torch.enable_grad():
-                results = adaround.optimize(
-                    graph, block, quantizers, entered, results, recipe, lambda: steps.advance(1)
-                )
-            for node in linear_nodes(graph, block):
-                fake_quantized.take(node, results[node.name])
-            learned = fake_quantized({block.source: entered.quantized}, [block.result])
-            streams = Streams(streams.real, learned[block.result])
-        elif recipe.aocq.rounding == "adaround":
-            steps.advance(recipe.aocq.adaround_steps)
-        checkpoints.save_weights(work, block, results)
+        found = known or RoundedBlock(layers)
+        if known is not None:
+            steps.advance(recipe.aocq.learning_steps)
+        elif recipe.aocq.learning_steps:
+            found = reconstruct(
+                fake_quantized,
+                block,
+                _judge(graph, chain[number:][: recipe.aocq.look_ahead + 1], streams.real, stream),
+                entered,
+                found,
+                recipe,
+                lambda: steps.advance(1),
+            )
+            fake_quantized.take_block(block, found)
+            values = fake_quantized({block.source: entered.quantized}, [block.result])
+            streams = Streams(streams.real, values[block.result])
+        checkpoints.save_weights(work, block, found)
+        if found.losses:
+            before, after = found.losses
+            log.append({"stage": "learning", "block": block.name, "before": before, "after": after})
         for node in linear_nodes(graph, block):
-            result = results[node.name]
+            result = found.layers[node.name]
             weights[node.attributes["weight"]] = result.weight
             if result.bias is not None:
                 biases[node.attributes["bias"]] = result.bias
-    return weights, biases
+    return weights, biases, log
+
+
+def _judge(
+    graph: FloatGraph, chain: Sequence[Block], real: Tensor, stream: Mapping[str, Tensor]
+) -> Judge:
+    """Return the judge of the first block at the end of the last.
+
+    ``real`` are the float network's values behind the first block, ``stream`` those of others that
+    are known.
+    """
+    behind = tuple(name for block in chain[1:] for name in block.nodes)
+    result = chain[-1].result
+    known = {name: stream[name] for name in behind if name in stream}
+    known[chain[0].result] = real
+    return Judge(behind, result, computed_from(graph, known, [result])[result])

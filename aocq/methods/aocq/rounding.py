@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
@@ -68,6 +68,26 @@ class LayerResult:
     sought: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class RoundedBlock:
+    """A block's layers in integers, and what was learned beside them.
+
+    Attributes
+    ----------
+    layers
+        by node name
+    quantizers
+        those of activations whose step was learned, by node name
+    losses
+        of the block on the images that judged what was learned, at the start and at last; none
+        where nothing was
+    """
+
+    layers: dict[str, LayerResult]
+    quantizers: dict[str, Quantizer] = field(default_factory=dict)
+    losses: tuple[float, ...] = ()
+
+
 @dataclass(slots=True)
 class Streams:
     """Float and quantized values of the tensor at which a block starts, [images, ...]."""
@@ -82,12 +102,12 @@ class FakeQuantizedNetwork:
     def __init__(
         self,
         graph: FloatGraph,
-        quantizers: Mapping[str, Quantizer],
+        quantizers: dict[str, Quantizer],
         recipe: Recipe,
         limits: ChipLimits,
         operators: ChipOperators = exact_operators,
     ) -> None:
-        """Start with float weights, and a chip's operators."""
+        """Start with float weights; ``quantizers`` of what is learned are replaced."""
         self.graph, self.quantizers, self.limits = graph, quantizers, limits
         self.operators = operator_of(graph, quantizers, operators)
         self.importance = token_importance(graph, recipe.aocq)
@@ -112,6 +132,12 @@ class FakeQuantizedNetwork:
         if source.op is FloatOp.MATMUL:
             makers += [arithmetic_source(self.graph, name) for name in source.inputs]
         return any(self.operators(maker) is not None for maker in makers)
+
+    def take_block(self, block: Block, found: RoundedBlock) -> None:
+        """Let what was found of a block replace what it was in everything that follows."""
+        self.quantizers |= found.quantizers
+        for node in linear_nodes(self.graph, block):
+            self.take(node, found.layers[node.name])
 
     def take(self, node: FloatNode, result: LayerResult) -> None:
         """Let a layer's integers replace its float weights in everything that follows."""

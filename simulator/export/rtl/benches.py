@@ -22,11 +22,23 @@ from simulator.export.rtl.bench import (
     loops_over,
     strides_of,
 )
+from simulator.export.rtl.groups import group_loops
 from simulator.export.rtl.sums import accumulator_parameters
 from simulator.export.rtl.vectors import OpVectors
 from simulator.golden.manifest import RESULT, array_names
 from simulator.graph.op import Op, Requantization, residual_of
-from simulator.graph.ops import SPECS, AnyMatMul, MatMul, Mean, ScaledMatMul
+from simulator.graph.ops import (
+    SPECS,
+    AnyMatMul,
+    GroupExponent,
+    GroupMaximum,
+    GroupQuantize,
+    GroupShift,
+    MatMul,
+    Mean,
+    NormalizedMatMul,
+    ScaledMatMul,
+)
 from simulator.numerics.float_type import Array, FloatType
 from simulator.numerics.integer_type import IntType
 
@@ -170,12 +182,22 @@ def _matmul(vectors: OpVectors, part: Part) -> Bench:
     return _bench(vectors, loops, tuple(operands), len(loops) - 2, part)
 
 
-def _of_a(vectors: OpVectors, op: AnyMatMul) -> tuple[int, ...]:
+def _normalized_matmul(vectors: OpVectors, part: Part) -> Bench:
+    """Return the bench of a MatMul of codes."""
+    op = vectors.op
+    assert isinstance(op, NormalizedMatMul)
+    loops, operands = _of_matrices(vectors, op)
+    return _bench(vectors, loops, tuple(operands), len(loops) - 2, part)
+
+
+def _of_a(vectors: OpVectors, op: AnyMatMul | NormalizedMatMul) -> tuple[int, ...]:
     """Return the shape of the left operand of all images: the rows of the result, K terms each."""
     return (*vectors.result.shape[:-1], vectors.tensor(op.a).shape[-1])
 
 
-def _of_matrices(vectors: OpVectors, op: AnyMatMul) -> tuple[tuple[Loop, ...], list[Stream]]:
+def _of_matrices(
+    vectors: OpVectors, op: AnyMatMul | NormalizedMatMul
+) -> tuple[tuple[Loop, ...], list[Stream]]:
     """Return the loops of a matrix product, and its two operands."""
     weights = vectors.graph.is_constant(op.b)
     result = vectors.result.shape
@@ -225,6 +247,18 @@ def _mean(vectors: OpVectors, part: Part) -> Bench:
     return _bench(vectors, loops, (a,), len(loops) - 2, part)
 
 
+def _group_scale(vectors: OpVectors, part: Part) -> Bench:
+    loops, strides = group_loops(vectors, TERM)
+    return _bench(vectors, loops, (_operand(vectors, "a", strides["a"]),), len(loops) - 2, part)
+
+
+def _group_codes(vectors: OpVectors, part: Part) -> Bench:
+    """Codes group by group: the last of each has ``in_last``."""
+    loops, strides = group_loops(vectors, "member")
+    operands = tuple(_operand(vectors, name, strides[name]) for name in vectors.op.operand_fields)
+    return _bench(vectors, loops, operands, len(loops) - 1, part)
+
+
 def _by_element(vectors: OpVectors, part: Part) -> Bench:
     """Return the bench of an op with one result per element, along rows of the last dimension."""
     shape = vectors.result.shape
@@ -242,5 +276,14 @@ def _by_element(vectors: OpVectors, part: Part) -> Bench:
 
 
 _BENCHES: Mapping[type[Op], Callable[[OpVectors, Part], Bench]] = MappingProxyType(
-    {MatMul: _matmul, ScaledMatMul: _scaled_matmul, Mean: _mean}
+    {
+        MatMul: _matmul,
+        ScaledMatMul: _scaled_matmul,
+        NormalizedMatMul: _normalized_matmul,
+        Mean: _mean,
+        GroupMaximum: _group_scale,
+        GroupExponent: _group_scale,
+        GroupQuantize: _group_codes,
+        GroupShift: _group_codes,
+    }
 )

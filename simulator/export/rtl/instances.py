@@ -10,6 +10,7 @@ from simulator.export.rtl.bench import Bench, Stream
 from simulator.export.rtl.vectors import OpVectors
 from simulator.graph.ranges import signed_bits
 from simulator.numerics.integer_type import IntType
+from simulator.numerics.rescaling import RescaleRule
 
 Parameters = Mapping[str, int | str]
 CLOCK = {"clock": "clock", "reset": "reset"}
@@ -57,6 +58,17 @@ def typed(prefix: str, kind: IntType) -> dict[str, int | str]:
 def result_type(bench: Bench) -> dict[str, int | str]:
     """Return the parameters of the result's type."""
     return typed("OUT", bench.result_kind)
+
+
+def rule_parameters(rule: RescaleRule) -> dict[str, int | str]:
+    """Return the parameters of a requantization's choices."""
+    return {
+        "ROUNDING": position(rule.rounding),
+        "DOUBLE_ROUNDING": position(rule.double_rounding),
+        "OVERFLOW": position(rule.overflow),
+        "ZERO_POINT_STAGE": position(rule.zero_point_stage),
+        "LEFT_SHIFT": position(rule.left_shift),
+    }
 
 
 def stream(bench: Bench, name: str) -> Stream:

@@ -17,13 +17,14 @@ from simulator.export.rtl.instances import (
     instance,
     position,
     result_type,
+    rule_parameters,
     stream,
     typed,
     zero_point,
 )
 from simulator.export.rtl.vectors import OpVectors
 from simulator.graph.bounds import bounds
-from simulator.graph.ops import AnyMatMul, MatMul, Mean
+from simulator.graph.ops import AnyMatMul, MatMul, Mean, NormalizedMatMul
 from simulator.graph.ranges import signed_bits
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.integer_type import IntType, Overflow
@@ -97,7 +98,7 @@ def _operands(bench: Bench, vectors: OpVectors) -> tuple[str, Parameters, Mappin
 def accumulator_parameters(vectors: OpVectors) -> dict[str, int | str]:
     """Return the registers of a ``mac``; sums that stay exact have one register, wide enough."""
     op = vectors.op
-    assert isinstance(op, AnyMatMul | Mean)
+    assert isinstance(op, AnyMatMul | Mean | NormalizedMatMul)
     levels = op.accumulator.levels
     outer, overflow, inner = levels[-1].bits, levels[-1].overflow, levels[:-1]
     if op.accumulator.policy is OverflowPolicy.REPORT:
@@ -188,11 +189,7 @@ def requantizer(
         "MULTIPLIER_BITS": stream(bench, "multiplier").kind.bits,
         "ZERO_POINT_BITS": zero_bits,
         "SCALED_WIDTH": SCALED_WIDTH,
-        "ROUNDING": position(rule.rounding),
-        "DOUBLE_ROUNDING": position(rule.double_rounding),
-        "OVERFLOW": position(rule.overflow),
-        "ZERO_POINT_STAGE": position(rule.zero_point_stage),
-        "LEFT_SHIFT": position(rule.left_shift),
+        **rule_parameters(rule),
         **result_type(bench),
     }
     fixed = {"in_residual_term": term, "out_last": ""}

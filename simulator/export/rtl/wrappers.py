@@ -10,6 +10,7 @@ import numpy as np
 
 from simulator.errors import InputError
 from simulator.export.rtl.bench import Bench, Rom, Wrapper
+from simulator.export.rtl.groups import group_codes, group_scale, hadamard
 from simulator.export.rtl.instances import (
     CODE,
     SCALED_WIDTH,
@@ -20,17 +21,25 @@ from simulator.export.rtl.instances import (
     typed,
     zero_point,
 )
+from simulator.export.rtl.normalized_sums import normalized_sums
 from simulator.export.rtl.scaled_sums import scaled_sums
 from simulator.export.rtl.sums import multiplication, rescale, sums_of
 from simulator.export.rtl.vectors import OpVectors
 from simulator.graph.op import Op
 from simulator.graph.ops import (
     Add,
+    DeferredSoftmax,
+    GroupExponent,
+    GroupMaximum,
+    GroupQuantize,
+    GroupShift,
+    Hadamard,
     LayerNorm,
     Lookup,
     MatMul,
     Mean,
     Mul,
+    NormalizedMatMul,
     Rescale,
     ScaledMatMul,
     Softmax,
@@ -155,6 +164,22 @@ def _softmax_ita(bench: Bench, vectors: OpVectors) -> Wrapper:
     )
 
 
+def _deferred_softmax(bench: Bench, vectors: OpVectors) -> Wrapper:
+    op = vectors.op
+    assert isinstance(op, DeferredSoftmax)
+    parameters = {
+        **typed("IN", stream(bench, "a").kind),
+        "COLUMNS": bench.loops[-1].extent,
+        "MULTIPLIER": op.multiplier,
+        "SHIFT": op.shift,
+        "OUT_BITS": bench.result_kind.bits,
+    }
+    ports = {"in_code": "in_a"}, {"out_code": "out_code"}
+    return Wrapper(
+        body=op_unit("deferred_softmax", parameters, *ports), units=("deferred_softmax",)
+    )
+
+
 def _layernorm(bench: Bench, vectors: OpVectors) -> Wrapper:
     op = vectors.op
     assert isinstance(op, LayerNorm)
@@ -209,6 +234,13 @@ _WRAPPERS: Mapping[type[Op], Callable[[Bench, OpVectors], Wrapper]] = MappingPro
         Lookup: _lookup,
         Softmax: _softmax,
         SoftmaxIta: _softmax_ita,
+        DeferredSoftmax: _deferred_softmax,
+        NormalizedMatMul: normalized_sums,
         LayerNorm: _layernorm,
+        Hadamard: hadamard,
+        GroupMaximum: group_scale,
+        GroupExponent: group_scale,
+        GroupQuantize: group_codes,
+        GroupShift: group_codes,
     }
 )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from simulator.errors import InputError
 from simulator.golden.directed.of_layernorm import layer_norms
+from simulator.golden.directed.of_scaled_products import scaled_products
 from simulator.golden.one_op import OneOp, of_op
 from simulator.graph.builder import GraphBuilder
 from simulator.graph.ops import (
@@ -55,6 +56,7 @@ LENGTH = 12  # of rows
 def units_of_profile(profile: NpuProfile) -> Iterator[tuple[str, OneOp]]:
     """Yield the ops of a chip with the names of their units; none that it leaves in float."""
     yield from _products(profile)
+    yield from scaled_products(profile, builder_of)
     yield from _sums(profile)
     yield "rescale", _rescale(profile)
     yield from _softmax(profile)
@@ -102,8 +104,17 @@ def factor(section: RescaleSection, halvings: int = 7) -> dict[str, Any]:
 
 def activation(profile: NpuProfile) -> tuple[IntType, int]:
     """Return the type of activations, and a zero point that the chip can have."""
+    return _with_zero_point(profile, profile.activation.bits)
+
+
+def operand(profile: NpuProfile) -> tuple[IntType, int]:
+    """Return the type of what products read, and a zero point that the chip can have."""
+    return _with_zero_point(profile, profile.activation.operand_width)
+
+
+def _with_zero_point(profile: NpuProfile, bits: int) -> tuple[IntType, int]:
     zero_point = ZERO_POINT if profile.activation.zero_point == "asymmetric" else 0
-    kind = IntType(bits=profile.activation.bits)
+    kind = IntType(bits=bits)
     return kind, max(zero_point, kind.low + 1)
 
 
@@ -113,16 +124,16 @@ def alone(builder: GraphBuilder) -> OneOp:
 
 
 def _products(profile: NpuProfile) -> Iterator[tuple[str, OneOp]]:
-    kind, zero_point = activation(profile)
+    (kind, zero_point), (read, offset) = activation(profile), operand(profile)
     random = np.random.default_rng(1)
     for bits in profile.weight.bits:
         width = IntType(bits=bits)
         weights = random.integers(width.low, width.high, (8, 24), endpoint=True)
         builder = builder_of(profile, "linear")
-        builder.input("a", (3, 24), kind, zero_point)
+        builder.input("a", (3, 24), read, offset)
         given: dict[str, Any] = {
             "b": builder.constant("w", weights, width),
-            "bias": random.integers(-500, 500, 8) - zero_point * weights.sum(axis=1),
+            "bias": random.integers(-500, 500, 8) - offset * weights.sum(axis=1),
             "transpose_b": True,
             **factor(profile.rescale_of("linear")),
         }
@@ -131,14 +142,14 @@ def _products(profile: NpuProfile) -> Iterator[tuple[str, OneOp]]:
     if profile.residual.fused_add:
         yield "linear_onto_residual", _fused(profile)
     probabilities = IntType(bits=profile.softmax.output_bits, signed=False)
-    lefts = {"matmul": kind, "matmul_probabilities": probabilities}
+    lefts = {"matmul": read, "matmul_probabilities": probabilities}
     if isinstance(profile.softmax, DeferredLog2Softmax):
         yield "normalized_matmul", _normalized(profile, profile.softmax)
         del lefts["matmul_probabilities"]
     for name, left in lefts.items():
         builder = builder_of(profile, "matmul")
         builder.input("a", (4, 6), left)
-        builder.declare("b", (6, 5), kind)
+        builder.declare("b", (6, 5), read)
         section = profile.rescale_of("matmul")
         builder.op(
             MatMul, "y", "a", "b", transpose_b=False, type=kind, zero_point=zero_point,
@@ -152,7 +163,7 @@ def _normalized(profile: NpuProfile, softmax: DeferredLog2Softmax) -> OneOp:
     kind, zero_point = activation(profile)
     builder = builder_of(profile, "matmul")
     builder.input("a", (4, 6), IntType(bits=softmax.output_bits, signed=False))
-    builder.declare("b", (6, 5), kind)
+    builder.declare("b", (6, 5), operand(profile)[0])
     section = profile.rescale_of("matmul")
     bits = min(multiplier_bits(section), 61 - kind.bits - softmax.reciprocal_bits)
     levels = softmax_constants.levels_of_octaves(softmax.output_bits, softmax.levels_per_octave)
@@ -172,11 +183,10 @@ def _normalized(profile: NpuProfile, softmax: DeferredLog2Softmax) -> OneOp:
 
 def _fused(profile: NpuProfile) -> OneOp:
     """A layer whose sums go onto the residual stream."""
-    kind, zero_point = activation(profile)
     stream = IntType(bits=profile.activation.residual_bits)
     bits = min(profile.weight.bits)
     builder = builder_of(profile, "linear")
-    builder.input("a", (3, 24), kind, zero_point)
+    builder.input("a", (3, 24), *operand(profile))
     builder.declare("r", (3, 8), stream)
     weights = np.random.default_rng(2).integers(-3, 4, (8, 24))
     builder.op(

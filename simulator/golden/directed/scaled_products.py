@@ -32,6 +32,7 @@ from simulator.graph.ops import ScaledMatMul
 from simulator.numerics.integer_type import IntArray
 
 FRACTION_BITS = 2  # of a residual's multiplier
+BLOCKS = 8  # of rows that overflow no register
 RANDOM = 4  # choices of factors and exponents beside the neutral and the largest ones
 
 
@@ -53,7 +54,8 @@ def scaled_matmul(base: OneOp, name: str) -> Iterator[Stimulus]:
     weights = [1, b.high, b.low] + ([-1] if b.signed else [])
     single = _one_term_a_block(op, every_code(a, 512), weights)
     yield from _vectors(base, f"{name}.ties", TIES, single, factors(base), largest)
-    count = term_count(op.accumulator, largest << _largest_exponent(base), biased=False) or 16
+    count = term_count(op.accumulator, largest << _largest_exponent(base), biased=False)
+    count = count or max(16, BLOCKS * op.block)
     count += -count % (op.block or 1)
     groups = [level.group for level in op.accumulator.levels if level.group]
     many = sequences(count, a.low, a.high, groups), np.array(columns_of(count, b.low, b.high)).T

@@ -78,6 +78,7 @@ __all__ = [
     "LayerNormBisection",
     "Lookup",
     "MatMul",
+    "MatrixProduct",
     "Mean",
     "Mul",
     "NormalizedMatMul",
@@ -107,6 +108,7 @@ __all__ = [
 
 # Products of two matrices, with what they have in common: a, b, bias, accumulator, residual.
 AnyMatMul = MatMul | ScaledMatMul
+MatrixProduct = AnyMatMul | NormalizedMatMul  # what a backend of products multiplies
 
 SPECS: Mapping[type[Op], OpSpec] = MappingProxyType(
     {

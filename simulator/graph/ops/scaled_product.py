@@ -13,6 +13,9 @@ from simulator.graph.accumulator_bounds import leaving, of_weights, sums_in
 from simulator.graph.graph import IntGraph
 from simulator.graph.last_steps import Channels, requantized
 from simulator.graph.op import Op, Requantization, TensorId
+from simulator.graph.ops.groups import WIDEST_EXPONENT, GroupExponent, GroupMaximum
+from simulator.graph.ops.groups import largest_exponent as exponent_of_group
+from simulator.graph.ops.layout import Reshape, Slice, Transpose
 from simulator.graph.ops.onto_residual import residual_bounds, residual_joins
 from simulator.graph.ops.products import (
     accumulator_text,
@@ -22,13 +25,18 @@ from simulator.graph.ops.products import (
     weights_or_equal_ranks,
 )
 from simulator.graph.ops.spec import OpSpec
-from simulator.graph.ranges import Intermediate, Interval, code_range, shifted_left
+from simulator.graph.ranges import (
+    Intermediate,
+    Interval,
+    code_range,
+    largest_magnitude,
+    shifted_left,
+)
 from simulator.graph.shapes import Shape, product_shape
 from simulator.graph.text_parts import type_and_shape
 from simulator.numerics.accumulator import Accumulator
 from simulator.numerics.rescaling import Arithmetic, LeftShift
 
-WIDEST_EXPONENT = 5
 _Value = TypeVar("_Value")
 
 
@@ -196,7 +204,7 @@ def _intermediates(graph: IntGraph, op: ScaledMatMul) -> Iterator[Intermediate]:
     values = leaving(sums, completed, op.accumulator)
     for name, field in (("row_scaled", op.row_factor), ("column_scaled", op.column_factor)):
         if field is not None:
-            values = _scaled(values, code_range(graph, field))
+            values = _scaled(values, (0, largest_code(graph, field)))
             yield Intermediate(name, values.interval)
     if op.bias is not None:
         bias = graph.constants[op.bias]
@@ -214,7 +222,7 @@ def _scaled(values: Channels, factor: Interval) -> Channels:
 def _sums(graph: IntGraph, op: ScaledMatMul) -> tuple[Intermediate, Channels]:
     """Return the bounds of the partial sums, and those of the completed ones.
 
-    No exponent is larger than the largest code of its type. Terms can be 0, so that no partial sum
+    Terms can be 0, so that no partial sum
     is beyond those of all terms, and none with smaller exponents beyond those with the largest.
     """
     left = largest_exponent(graph, op)
@@ -244,7 +252,23 @@ def _sums(graph: IntGraph, op: ScaledMatMul) -> tuple[Intermediate, Channels]:
 
 def largest_exponent(graph: IntGraph, op: ScaledMatMul) -> int:
     """Return the most places that a block's sum is shifted to the left."""
-    return 0 if op.block_exponent is None else code_range(graph, op.block_exponent)[1]
+    return 0 if op.block_exponent is None else largest_code(graph, op.block_exponent)
+
+
+def largest_code(graph: IntGraph, name: TensorId) -> int:
+    """Return the largest code of factors or exponents: of their type, or what made them.
+
+    What a group's exponent and maximum can be follows from the codes that they are of
+    (docs/decisions/0032-bounds-that-need-the-op-before.md); codes may have been moved.
+    """
+    most, maker = code_range(graph, name)[1], graph.makers.get(name)
+    while isinstance(maker, Reshape | Slice | Transpose):
+        maker = graph.makers.get(maker.a)
+    if isinstance(maker, GroupExponent):
+        return min(most, exponent_of_group(graph, maker))
+    if isinstance(maker, GroupMaximum):
+        return min(most, max(1, largest_magnitude(graph, maker.a)))
+    return most
 
 
 def _text(graph: IntGraph, op: ScaledMatMul) -> str:

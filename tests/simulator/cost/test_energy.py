@@ -98,7 +98,7 @@ def test_a_pass_of_the_array_that_is_no_product_counts_each_element():
 
 
 def test_factors_of_rows_count_as_elements_of_the_vector_unit():
-    """48 sums times their row's factor; the factors themselves are 8 elements of a Rescale."""
+    """48 sums times their row's factor; these are 8 elements of a Slice and of a Rescale."""
     found = parts(scaled_graph())
-    assert found["vector"] == (48 + 8) * 5
+    assert found["vector"] == (48 + 8 + 8) * 5
     assert found["mac"] == 480 * 3

@@ -105,3 +105,25 @@ def test_directed_vectors_of_scaled_products_leave_nothing_open(case: str) -> No
     for made in found:
         codes = run_kernel(made.one, made.operands).codes
         assert np.array_equal(run_trace(made.one, made.operands)["result"], codes)
+
+
+@pytest.mark.parametrize(
+    ("name", "units"),
+    [
+        ("edge_npu_w4a4_dynamic", ["scaled_linear", "scaled_matmul", "shifted_linear"]),
+        ("edge_npu_w4a4_shifts", ["shifted_linear"]),
+        ("edge_npu_w4a4", []),
+    ],
+)
+def test_chips_with_steps_for_rows_and_blocks_have_scaled_products(
+    name: str, units: list[str]
+) -> None:
+    found = [
+        (unit, base)
+        for unit, base in units_of_profile(load_profile(name))
+        if isinstance(base.op, ScaledMatMul)
+    ]
+    assert [unit for unit, _ in found] == units
+    for unit, base in found:
+        coverage = unit_coverage(unit, [made.trial for made in stimuli(base, unit)])
+        assert [row.variant for row in coverage.missing] == [], unit

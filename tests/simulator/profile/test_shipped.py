@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
+from simulator.cost.engine import width_speed
 from simulator.numerics.accumulator import BiasStage, OverflowPolicy
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rescaling import ZeroPointStage
@@ -14,8 +17,7 @@ from simulator.profile import flat_values, load_profile, profile_paths
 SHIPPED = sorted(profile_paths())
 GENERIC = {
     *("edge_npu_a4", "edge_npu_int8", "narrow_acc_20"),
-    *("edge_npu_w4a4", "edge_npu_w4a4_deferred"),
-    *("edge_npu_w4a4_dynamic", "edge_npu_w4a4_shifts"),
+    *("edge_npu_w4a4", "edge_npu_w4a4_dynamic", "edge_npu_w4a4_shifts"),
 }
 VENDORS = sorted(set(SHIPPED) - GENERIC)
 TABLES = (
@@ -205,3 +207,18 @@ def test_only_what_an_oracle_was_asked_about_is_measured():
     oracles = {"tflm_cmsis_int8", "litert_ref", "litert_xnnpack", "ort_cpu"}
     oracles |= {"tflm_int16x8", "litert_ruy", "qnnpack"}
     assert measured == oracles | {"tosa_single", "tosa_double"}
+
+
+FOUR_BITS = sorted(name for name in SHIPPED if "w4a4" in name)
+
+
+@pytest.mark.parametrize("name", FOUR_BITS)
+def test_an_array_of_4_bit_multipliers_takes_a_pass_for_each_part_of_its_operands(name):
+    profile = load_profile(name)
+    activation = profile.activation
+    assert (activation.operand_width, activation.bits, activation.residual_bits) == (4, 8, 8)
+    energies = {(entry.a_bits, entry.b_bits): entry.pj for entry in profile.energy.mac}
+    for a_bits, b_bits in product((4, 8, 16), (4, 8)):
+        passes = (a_bits // 4) * (b_bits // 4)
+        assert width_speed(profile.compute.engine, a_bits, b_bits) == 1 / passes
+        assert energies[a_bits, b_bits] == pytest.approx(passes * energies[4, 4])

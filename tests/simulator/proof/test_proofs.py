@@ -11,12 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from scaled_product_graphs import SCALED_CASES
-from small_graphs import S4, S8, S16, S32, SATURATE, U8, WRAP, Draft, accumulator, encoder_block
+from small_graphs import S4, S8, S16, S32, SATURATE, U4, U8, WRAP, Draft, accumulator, encoder_block
 
 from simulator import strict_json
 from simulator.errors import InputError
 from simulator.graph import save
-from simulator.graph.ops import Add, GeluPolynomial, LayerNorm, MatMul, Mean, Softmax
+from simulator.graph.ops import (
+    Add,
+    GeluPolynomial,
+    LayerNorm,
+    MatMul,
+    Mean,
+    NormalizedMatMul,
+    Softmax,
+)
 from simulator.numerics.accumulator import Event
 from simulator.numerics.integer_type import IntType
 from simulator.proof import StatedBy, certificate, nearest_input, prove, unproven
@@ -69,6 +77,21 @@ def test_levels_of_an_accumulator_are_proven_one_by_one():
     assert not inner.proven
     assert outer.proven
     assert inner.place == "accumulator level 0"
+
+
+@pytest.mark.parametrize("levels", [((0, 12, WRAP),), ((2, 14, SATURATE), (0, 14, WRAP))])
+def test_the_furthest_sum_of_levels_is_a_row_of_the_largest(levels):
+    d = Draft()
+    d.input("a", (2, 5), U4)
+    d.operand("b", (5, 3), S8)
+    d.op(NormalizedMatMul, "y", "a", "b", accumulator=accumulator(*levels))
+    graph = d.graph()
+    for proof in (one for one in sums_of(graph) if one.op == "y"):
+        found = nearest_input(graph, proof)
+        assert found.attained in proof.interval
+        assert (found.event & Event.PERSISTENT) > 0
+    stated = certificate(graph, sums_of(graph))["accumulators"]
+    assert all(one["levels"] == [0, 128] for one in stated)
 
 
 def test_unsigned_registers_hold_nothing_below_zero():

@@ -12,9 +12,10 @@ from small_graphs import S4, S8, S16, S32, SATURATE, U4, U8, WRAP, Draft, accumu
 
 from simulator.graph import IntGraph, text, verify
 from simulator.graph.bounds import bounds, intermediates
-from simulator.graph.ops import SPECS, ScaledMatMul
+from simulator.graph.ops import SPECS, GroupExponent, GroupMaximum, Rescale, ScaledMatMul
 from simulator.numerics.integer_type import IntType
 from simulator.numerics.rescaling import Arithmetic, LeftShift
+from simulator.proof import nearest_input, prove
 
 U3, U5, U6 = (IntType(bits=bits, signed=False) for bits in (3, 5, 6))
 WEIGHTS = np.array([[1, -8], [2, 7], [-3, 0], [4, 5], [-8, 1], [7, -2]])
@@ -156,3 +157,25 @@ def test_unsigned_and_wide_codes_have_their_bounds() -> None:
     values = found(d.graph())
     assert values["accumulator"].interval == (-1500, 1500)
     assert values["row_scaled"].interval == (-1500 * 65535, 1500 * 65535)
+
+
+def test_exponents_and_factors_are_bounded_by_what_made_them() -> None:
+    """Of signed bytes: magnitudes up to 128, so a shift of at most 8 - 3 places to four bits."""
+    d = Draft()
+    d.input("x", (3, 6), S8)
+    exponents = d.op(GroupExponent, "e", "x", group=3, bits=4, type=U5)
+    maxima = d.op(GroupMaximum, "m", "x", group=6, type=U8)
+    codes = d.op(Rescale, "a", "x", type=S4, shift=(4,))
+    weights = d.constant("w", [[1]] * 6, S8)
+    moved = d.reshape("moved", d.transpose("t", exponents, 1, 0), 3, 2)
+    given = {"row_factor": maxima, "block_exponent": moved, "block": 3}
+    d.op(ScaledMatMul, "y", codes, weights, **given)
+    graph = d.graph()
+    assert verify(graph) == []
+    values = found(graph)
+    assert values["accumulator"].interval == (-48 << 5, 42 << 5)
+    assert values["row_scaled"].interval == ((-48 << 5) * 128, (42 << 5) * 128)
+    (proof,) = (each for each in prove(graph) if (each.op, each.value) == ("y", "accumulator"))
+    nearest = nearest_input(graph, proof)
+    assert nearest is not None
+    assert nearest.attained == proof.interval[1 if nearest.upper else 0]

@@ -17,7 +17,14 @@ from aocq.capture import FloatGraph, FloatOp, capture, run
 from aocq.capture.verify import verify
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.limits import ChipLimits
-from aocq.transforms.apply import FUNCTIONS, NORMS, PRODUCTS, changes_network, transformed
+from aocq.transforms.apply import (
+    FUNCTIONS,
+    NORMS,
+    PRODUCTS,
+    changes_network,
+    made_by,
+    transformed,
+)
 from aocq.transforms.heads import rotate_heads, rotate_queries_and_keys, rotate_values
 from aocq.transforms.online import balance_inputs, balanced, rotate_inputs
 from aocq.transforms.operands import requantize_inputs, requantize_products
@@ -73,19 +80,23 @@ def distance(a: FloatGraph, b: FloatGraph) -> float:
 
 
 def balanced_channels(graph: FloatGraph) -> FloatGraph:
-    names = [place.name for place in balanced(graph, ALL)]
+    names = [place.name for place in balanced(graph, made_by(graph, ALL))]
     seen = channel_statistics(graph, names, images(3, graph.input.shape, seed=2).double())
-    return balance_inputs(graph, ALL, seen)
+    return balance_inputs(graph, made_by(graph, ALL), seen)
+
+
+def rotated_inputs(graph: FloatGraph, block: int = 0) -> FloatGraph:
+    return rotate_inputs(graph, made_by(graph, ALL), 8192, block)
 
 
 PASSES: dict[str, Callable[[FloatGraph], FloatGraph]] = {
     "values": rotate_values,
     "queries and keys": rotate_queries_and_keys,
-    "inputs": lambda graph: rotate_inputs(graph, ALL, 8192),
-    "inputs in blocks": lambda graph: rotate_inputs(graph, ALL, 8192, 4),
+    "inputs": rotated_inputs,
+    "inputs in blocks": lambda graph: rotated_inputs(graph, 4),
     "balance": balanced_channels,
-    "everything": lambda graph: rotate_inputs(rotate_heads(balanced_channels(graph)), ALL, 8192),
-    "operands": lambda graph: requantize_inputs(requantize_products(graph), ALL),
+    "everything": lambda graph: rotated_inputs(rotate_heads(balanced_channels(graph))),
+    "operands": lambda graph: requantize_inputs(requantize_products(graph), made_by(graph, ALL)),
 }
 
 
@@ -128,7 +139,7 @@ def test_queries_are_rotated_and_their_normalization_forbids_it(small: Captured)
 
 
 def test_only_what_leads_to_the_logits_and_the_stream_stays_unrotated(small: Captured) -> None:
-    graph = rotate_inputs(small("distilled")[1], ALL, 8192)
+    graph = rotated_inputs(small("distilled")[1])
     rotated = {node.inputs[0] for node in graph.nodes if node.op is FloatOp.HADAMARD}
     plain = {node.name for node in graph.nodes if node.op is FloatOp.LINEAR} - {
         node.name
@@ -146,7 +157,7 @@ def test_only_what_leads_to_the_logits_and_the_stream_stays_unrotated(small: Cap
 def test_padded_windows_are_not_balanced() -> None:
     """A zero beside the tokens would no longer be the mean that was taken away."""
     graph = example("swin_tiny_patch4_window7_224")
-    found = {place.source.name for place in balanced(graph, NORMS)}
+    found = {place.source.name for place in balanced(graph, made_by(graph, NORMS))}
     padded = {node.name for node in graph.nodes if node.op is FloatOp.PAD}
     assert padded
     assert "layers.0.blocks.0.norm1" not in found
@@ -187,6 +198,8 @@ def test_a_recipe_asks_for_passes_and_a_chip_allows_them(small: Captured) -> Non
         return ops.count(FloatOp.HADAMARD), ops.count(FloatOp.REQUANTIZE)
 
     assert not changes_network(AocqOptions(), CHIP)
+    # LayerNorms of a rotated stream yield rotated values: fc2's and proj's inputs are left.
+    assert nodes(AocqOptions(hadamard="all", rotate_stream="always")) == (4, 0)
     assert nodes(AocqOptions(rotate_heads=True)) == (0, 0)
     assert nodes(AocqOptions(hadamard="fc2")) == (2, 0)
     assert nodes(AocqOptions(hadamard="all", rotate_heads=True)) == (8, 0)

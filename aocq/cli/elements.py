@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``aocq ablate --grid elements``: what each element of a recipe gains, and what it costs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aocq.cli import recipes, sweeps
+from aocq.cli.groups import OptionGroup
+from aocq.recipes.aocq_options import AocqOptions
+from aocq.recipes.fields import field_specs
+
+if TYPE_CHECKING:
+    from aocq.jobs.elements import Element, Variation
+    from aocq.jobs.request import VerifyRequest
+    from reports.element_table import ElementRow
+    from reports.rows import TableRow
+
+
+@dataclass(frozen=True, kw_only=True)
+class ElementOptions(OptionGroup):
+    """Options of ``--grid elements`` alone."""
+
+    elements: Annotated[
+        str | None,
+        typer.Option(
+            "--elements",
+            help="of --grid elements: only the rows of these, short names with commas (default: "
+            "all that the profile has)",
+        ),
+    ] = None
+    hadamard_block: Annotated[
+        int,
+        recipes.option(
+            field_specs(AocqOptions)["hadamard_block"],
+            "of --grid elements: largest order of rotations by additions; 0: all channels",
+        ),
+    ] = 0
+
+
+def run_elements(template: VerifyRequest, title: str, options: ElementOptions) -> list[TableRow]:
+    """Run the rows of an ablation of elements into ``template.out``, which is claimed.
+
+    Raises
+    ------
+    BadParameter
+        If an element is named that the profile does not have.
+    """
+    from aocq.jobs.elements import END_BITS, cells_of, elements_of, variations
+    from reports.element_table import files
+    from simulator.profile import load_profile
+
+    profile = load_profile(template.profile)
+    asked = template.calibration
+    rotated = replace(asked.recipe.aocq, hadamard_block=options.hadamard_block)
+    template = replace(
+        template, calibration=replace(asked, recipe=replace(asked.recipe, aocq=rotated))
+    )
+    end_bits = asked.recipe.end_bits or END_BITS
+    elements = elements_of(profile, end_bits)
+    wanted = _wanted(elements, options.elements)
+    rows = [row for row in variations(elements) if row.element is None or row.element.key in wanted]
+    known: dict[str, Mapping[str, float | None]] = {}
+
+    def beside(found: Sequence[TableRow]) -> dict[str, str]:
+        return files(title, _element_rows(rows, found, template.out, known))
+
+    cells = cells_of(template, profile, rows)
+    table = sweeps.run_table(
+        cells, "ablate", title, template.out, skip_impossible=True, beside=beside
+    )
+    print(f"gains and costs: {template.out / 'elements.md'}", file=sys.stderr)
+    return table
+
+
+def _wanted(elements: Sequence[Element], text: str | None) -> set[str]:
+    """Return the short names of the elements whose rows are asked for."""
+    known = {each.key for each in elements}
+    wanted = known if text is None else {part.strip() for part in text.split(",")}
+    if unknown := sorted(wanted - known):
+        raise typer.BadParameter(
+            f"--elements: no element {', '.join(map(repr, unknown))} of this profile; choose from "
+            f"{', '.join(each.key for each in elements)}"
+        )
+    return wanted
+
+
+def _element_rows(
+    rows: Sequence[Variation],
+    found: Sequence[TableRow],
+    out: Path,
+    known: dict[str, Mapping[str, float | None]],
+) -> list[ElementRow]:
+    """Return the rows that are there; ``known`` keeps the figures of runs, by folder."""
+    from reports.element_table import ElementRow
+
+    table = []
+    for row, of_run in zip(rows, found, strict=False):  # those behind are not run yet
+        if of_run.run and of_run.run not in known:
+            known[of_run.run] = _figures(out / of_run.run)
+        table.append(
+            ElementRow(
+                role=row.role,
+                element=row.element.key if row.element else "",
+                title=row.element.title if row.element else "",
+                against=row.against,
+                figures=known.get(of_run.run, {}),
+                run=of_run.run,
+                note="" if of_run.run else of_run.note,
+            )
+        )
+    return table
+
+
+def _figures(folder: Path) -> Mapping[str, float | None]:
+    """Return the figures of a finished run: of its record, and of the graph that was run."""
+    from aocq.records.run_folder import load_run
+    from reports.element_table import figures_of
+    from simulator.cost.work import work_of
+    from simulator.graph import load
+
+    result, ops = load_run(folder)
+    on_vector_unit = {op.op for op in ops if op.vector_cycles > 0}
+    return figures_of(result, work_of(load(folder), on_vector_unit))
