@@ -17,7 +17,8 @@ from simulator.numerics.rounding import offsets, shift_right
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
 
 # Of a difference of 16-bit codes, below 2^16, all larger shifts leave the same: no more than its
-# sign, and less than half of a unit. So 32 bits hold it with any constant of rounding.
+# sign, and less than half of a unit. So 32 bits hold it with any constant of rounding, and with the
+# zero point of a result of at most 16 bits.
 LARGEST_EFFECTIVE_SHIFT = 18
 
 

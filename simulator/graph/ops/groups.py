@@ -133,7 +133,7 @@ class GroupShift(Op):
         y[c] = fit(round((a[c] - z_a) >> exponent[g]) + z_y)
 
     One unit of y is worth 2^exponent[g] units of a: a shift of the partial sum over this group in
-    the product that reads y.
+    the product that reads y. Like a, y has at most 16 bits.
 
     Attributes
     ----------
@@ -227,6 +227,8 @@ def _quantize_rules(graph: IntGraph, op: GroupQuantize) -> Iterator[str]:
 def _shift_rules(graph: IntGraph, op: GroupShift) -> Iterator[str]:
     yield from _operand_rules(graph, op)
     yield from _is_plain_unsigned(graph, op.exponent, WIDEST_EXPONENT)
+    if graph.result(op).code_type.bits > WIDEST_OPERAND:
+        yield f"result has more than {WIDEST_OPERAND} bits"
 
 
 def _magnitudes(graph: IntGraph, name: TensorId) -> Interval:

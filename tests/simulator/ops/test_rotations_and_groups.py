@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
-from one_op_graphs import results
+from one_op_graphs import assert_kernel_equals_reference, results
 from small_graphs import S4, S8, S16, U4, U8, U16, Draft, random_codes
 
 from simulator.executor import Executor
@@ -13,7 +15,8 @@ from simulator.graph import verify
 from simulator.graph.bounds import intermediates
 from simulator.graph.ops import GroupExponent, GroupMaximum, GroupQuantize, GroupShift, Hadamard
 from simulator.numerics.hadamard import hadamard_matrix
-from simulator.numerics.integer_type import IntType
+from simulator.numerics.integer_type import IntType, Overflow
+from simulator.numerics.rounding import Rounding
 
 S30 = IntType(bits=30)
 
@@ -109,6 +112,27 @@ def test_one_more_than_the_largest_exponent_is_never_needed():
     found = run(draft, codes)
     assert found["exponent"].ravel().tolist() == [4, 5, 0, 1]
     assert found["y"][0, :, 0].tolist() == [8, -4, 0, 4]  # 127 / 16 rounds up to one code more
+
+
+@pytest.mark.parametrize("rounding", Rounding)
+@pytest.mark.parametrize("overflow", Overflow)
+@pytest.mark.parametrize("kind", [S4, S16, U16])
+def test_shifts_at_the_ends_of_all_types(rounding, overflow, kind):
+    """The furthest codes at every exponent, with zero points at the ends of both types."""
+    for source, end in itertools.product((S16, U16), (0, 1)):
+        zero_point = (source.low, source.high)[end]
+        draft = Draft(rounding, overflow)
+        draft.input("a", (32, 6), source, zero_point)
+        draft.operand("e", (32, 2), IntType(bits=5, signed=False))
+        at_the_end = (kind.high, kind.low)[end]  # away from 0 in the direction of the codes
+        draft.op(GroupShift, "y", "a", "e", group=3, type=kind, zero_point=at_the_end)
+        graph = draft.graph()
+        assert verify(graph) == []
+        inside = zero_point + 1 - 2 * end
+        codes = [source.low, source.high, zero_point, inside, source.low + 1, source.high - 1]
+        exponents = np.stack([np.arange(32), 31 - np.arange(32)], axis=1).astype(np.uint8)
+        operands = {"a": np.array([[codes] * 32], source.dtype), "e": exponents[None]}
+        assert_kernel_equals_reference(graph, operands)
 
 
 def test_scales_of_four_bits_have_a_type_of_their_own():

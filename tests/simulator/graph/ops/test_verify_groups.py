@@ -44,6 +44,7 @@ VALID = [
     of_two(GroupQuantize, bits=2, reciprocal_bits=0, shift=0),
     of_two(GroupQuantize, scales=U16, bits=16, reciprocal_bits=40, shift=40, type=S16),
     of_two(GroupShift, scales=U5, zero_point=-3),
+    of_two(GroupShift, scales=U5, type=S16, zero_point=-32768),
 ]
 
 
@@ -77,6 +78,7 @@ REFUSED = [
     (of_two(GroupQuantize, shift=63), "shift 63: must be 0..62"),
     (of_two(GroupShift, scales=IntType(bits=6, signed=False)), "of at most 5 bits without one"),
     (of_two(GroupShift, (3, 4, 1)), "s has shape (3, 4, 1), wanted (3, 4)"),
+    (of_two(GroupShift, type=S17), "result has more than 16 bits"),
 ]  # fmt: skip
 
 
