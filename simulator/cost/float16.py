@@ -2,12 +2,14 @@
 """The same network in float16 on the same chip: what quantization gains, as a figure.
 
 Weights, biases, gammas, betas and activations take two bytes. What only integers need is gone:
-multipliers, shifts and tables of codes, every Rescale and every rotation, and codes at a scale of
-their group. Of such a scale one value is moved. The other ops are the same.
+multipliers, shifts and tables of codes, every Rescale and every rotation, codes at a scale of their
+group, and these scales: products have no factors of rows and columns. A softmax whose division is
+left to the product divides itself. The other ops are the same.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from simulator.cost.energy import EnergyEstimate
@@ -20,9 +22,12 @@ from simulator.graph.ops import (
     GroupQuantize,
     GroupShift,
     Hadamard,
+    MatMul,
+    NormalizedMatMul,
     Op,
     Rescale,
     Reshape,
+    ScaledMatMul,
     Slice,
     TensorId,
 )
@@ -82,7 +87,8 @@ def float16_graph(graph: IntGraph) -> IntGraph:
         name: replace(tensor, type=HALF, shape=tensor.shape if name in kept else (0,))
         for name, tensor in graph.tensors.items()
     }
-    return replace(graph, tensors=tensors, ops=tuple(_in_float16(op, graph) for op in graph.ops))
+    ops = _read([_in_float16(op, graph) for op in graph.ops], graph.outputs)
+    return replace(graph, tensors=tensors, ops=ops)
 
 
 def _in_float16(op: Op, graph: IntGraph) -> Op:
@@ -92,7 +98,34 @@ def _in_float16(op: Op, graph: IntGraph) -> Op:
     if isinstance(op, GroupMaximum | GroupExponent):
         shape = graph.result(op).shape
         return Slice(name=op.name, a=op.a, axis=len(shape) - 1, start=0, stop=shape[-1])
+    if isinstance(op, ScaledMatMul | NormalizedMatMul):
+        return _plain_product(op)
     return op
+
+
+def _plain_product(op: ScaledMatMul | NormalizedMatMul) -> MatMul:
+    """Return the product alone, onto its residual where it has one."""
+    fields = ("residual", "residual_multiplier", "residual_fraction_bits")
+    return MatMul(
+        name=op.name,
+        a=op.a,
+        b=op.b,
+        transpose_b=op.transpose_b,
+        bias=getattr(op, "bias", None),
+        accumulator=op.accumulator,
+        requantize=op.requantize,
+        **{field: getattr(op, field) for field in fields if hasattr(op, field)},
+    )
+
+
+def _read(ops: Sequence[Op], outputs: Sequence[TensorId]) -> tuple[Op, ...]:
+    """Return the ops that outputs are made of, in order."""
+    wanted, found = set(outputs), []
+    for op in reversed(ops):
+        if op.name in wanted:
+            wanted |= {*op.operands}
+            found.append(op)
+    return tuple(reversed(found))
 
 
 def _kept_constants(op: Op) -> set[TensorId]:

@@ -1,12 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from cost_graphs import Sketch, profile_with, transformer
+import numpy as np
+from cost_graphs import S8, S32, Sketch, profile_with, transformer
 
 from simulator.cost import estimate
 from simulator.cost.float16 import float16_estimate
-from simulator.graph.ops import GroupMaximum, GroupQuantize, Hadamard
+from simulator.graph.ops import (
+    DeferredSoftmax,
+    GroupMaximum,
+    GroupQuantize,
+    Hadamard,
+    MatMul,
+    NormalizedMatMul,
+    ScaledMatMul,
+)
 
+PRODUCT = {"transpose_b": False, "multiplier": 1, "shift": 1}
 DOT = {"kind": "dot", "m": 4, "n": 4, "k": 4, "cycles_per_step": 1, "pipeline_depth": 0}
 
 
@@ -50,6 +60,35 @@ def test_no_rotation_and_no_scales_of_groups():
     found = float16_estimate(s.graph("codes", "maximum"), profile)
     assert found.cycles == 1  # of a value for each row
     assert estimate(s.graph("codes", "maximum"), profile).total_cycles > 50
+
+
+def test_factors_and_the_division_behind_a_product_are_gone():
+    """A product costs in float16 what it does without them, and nothing finds scales for it."""
+    profile = profile_with(memory__dram_bytes_per_cycle=1e6)
+
+    def found(build):
+        s = Sketch()
+        build(s, s.input("x", 8, 16), s.ones("w", S8, 16, 4))
+        whole = float16_estimate(s.graph("y"), profile)
+        return whole.cycles, whole.peak_sram_bytes, whole.dram_bytes, whole.energy
+
+    def scaled(s, x, w):
+        s.op(GroupMaximum, "factor", x, group=16)
+        given = {"block": 0, "bias": s.ones("bias", S32, 4), **PRODUCT}
+        s.op(ScaledMatMul, "y", x, w, row_factor="factor", **given)
+
+    def normalized(s, x, _):
+        s.op(DeferredSoftmax, "softmax", x, multiplier=1, shift=1)
+        values = s.reshape("values", x, 16, 8)
+        given = {"reciprocal_bits": 20, "levels": np.ones(256), **PRODUCT}
+        s.op(NormalizedMatMul, "y", "softmax", values, **given)
+
+    def plain(s, x, _):
+        softmax = s.softmax("softmax", x)
+        s.op(MatMul, "y", softmax, s.reshape("values", x, 16, 8), bias=None, **PRODUCT)
+
+    assert found(scaled) == found(lambda s, x, w: s.matmul("y", x, w, bias=s.ones("b", S32, 4)))
+    assert found(normalized) == found(plain)
 
 
 def test_rates_are_those_of_the_profile_and_a_rescale_is_gone():
