@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+from simulator.cost.engine import multiplied_bits
 from simulator.cost.exact import as_written
 from simulator.cost.schedule import StepCost
 from simulator.graph.graph import IntGraph
@@ -65,7 +66,7 @@ def energy_of(
         None where the table has no entry for a multiply-accumulate of the graph's widths: a sum
         without it would be too small
     """
-    operands = {op.name: op.operands for op in graph.ops}
+    ops = {op.name: op for op in graph.ops}
     spent: dict[EnergyPart, Fraction] = dict.fromkeys(
         ("mac", "vector", "sram", "dram"), Fraction(0)
     )
@@ -75,8 +76,8 @@ def energy_of(
     for cost in costs:
         step = cost.step
         if step.unit == "mac":
-            bits = [graph.tensors[name].type.bits for name in operands[step.op][:2]]
-            each = _float16_mac(table) if float16 else mac_energy(table, bits[0], bits[-1])
+            bits = multiplied_bits(graph, ops[step.op])
+            each = _float16_mac(table) if float16 else mac_energy(table, *bits)
             if each is None:
                 return None
             # Passes of the array that are no product (sums, a maximum) use it once an element.

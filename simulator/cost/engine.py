@@ -12,15 +12,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from simulator.cost.exact import as_written, ceil_div, ceil_times
 from simulator.graph.graph import IntGraph
-from simulator.graph.ops import Op
+from simulator.graph.ops import NormalizedMatMul, Op
 from simulator.profile import DotEngine, SystolicEngine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GemmExtents:
-    """``heads`` products of ``[m, k] x [k, n]``, with the widths of their operands in bits."""
+    """``heads`` products of ``[m, k] x [k, n]``, with the widths of their operands in bits.
+
+    ``multiplied``: the widths of what the multipliers take, see :func:`multiplied_bits`.
+    """
 
     heads: int
     m: int
@@ -28,6 +33,22 @@ class GemmExtents:
     n: int
     a_bits: int
     b_bits: int
+    multiplied: tuple[int, int]
+
+
+def multiplied_bits(graph: IntGraph, op: Op) -> tuple[int, int]:
+    """Return the widths of what the array multiplies: those of the op's first and last factor.
+
+    They are those of its operands, but codes of levels are decoded in front of the multipliers,
+    which take the levels. Levels that are powers of two do no more than shift the other operand:
+    they count as wide as their codes.
+    """
+    widths = [graph.tensors[name].type.bits for name in op.operands[:2]]
+    if isinstance(op, NormalizedMatMul):
+        levels = graph.constants[op.levels].astype(np.int64)
+        if (levels & levels - 1).any():
+            widths[0] = max(widths[0], int(levels.max()).bit_length())
+    return widths[0], widths[-1]
 
 
 def gemm_extents(graph: IntGraph, op: Op) -> GemmExtents:
@@ -45,6 +66,7 @@ def gemm_extents(graph: IntGraph, op: Op) -> GemmExtents:
         n=graph.result(op).shape[-1],
         a_bits=a.type.bits,
         b_bits=b.type.bits,
+        multiplied=multiplied_bits(graph, op),
     )
 
 
@@ -56,7 +78,7 @@ def heads_cycles(product: GemmExtents, engine: SystolicEngine | DotEngine) -> in
     """
     rounds = ceil_div(product.heads, engine.heads_parallel or 1)
     cycles = rounds * gemm_cycles(product.m, product.k, product.n, engine)
-    return ceil_times(cycles, 1 / as_written(width_speed(engine, product.a_bits, product.b_bits)))
+    return ceil_times(cycles, 1 / as_written(width_speed(engine, *product.multiplied)))
 
 
 def width_speed(engine: SystolicEngine | DotEngine, a_bits: int, b_bits: int) -> float:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 
+from simulator.cost.engine import multiplied_bits
 from simulator.cost.exact import ceil_div
 from simulator.cost.placement import kind_of
 from simulator.graph.graph import IntGraph
@@ -60,6 +61,6 @@ def work_of(graph: IntGraph, on_vector_unit: Container[TensorId]) -> Work:
 
 
 def _parts(graph: IntGraph, op: Op) -> int:
-    """Return how many products of narrow operands a product of the op's operands takes."""
-    a, b = (graph.tensors[name].type.bits for name in op.operands[:2])
+    """Return how many products of narrow operands a product of the op's factors takes."""
+    a, b = multiplied_bits(graph, op)
     return ceil_div(a, NARROW_BITS) * ceil_div(b, NARROW_BITS)

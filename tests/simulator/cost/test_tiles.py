@@ -55,7 +55,7 @@ def matrices(product, a="dram", b="dram", c="dram"):
 
 
 def extents(m, k, n, heads=1):
-    return GemmExtents(heads=heads, m=m, k=k, n=n, a_bits=8, b_bits=8)
+    return GemmExtents(heads=heads, m=m, k=k, n=n, a_bits=8, b_bits=8, multiplied=(8, 8))
 
 
 def cut(extent, piece):
@@ -271,7 +271,7 @@ def test_block_count(extent, tile, block):
 
 
 def test_heads_at_once_have_their_tiles_at_once():
-    product = GemmExtents(heads=3, m=8, k=8, n=8, a_bits=8, b_bits=8)
+    product = GemmExtents(heads=3, m=8, k=8, n=8, a_bits=8, b_bits=8, multiplied=(8, 8))
     engine = profile_with().compute.engine
     grid = grid_of(array_shape(engine), (8,), (8,), (8,))
     loops = Loops(copied=("a",), order="a", buffers=2, sums="sram")
@@ -280,7 +280,7 @@ def test_heads_at_once_have_their_tiles_at_once():
 
 
 def test_every_tile_of_a_single_buffer_waits_for_the_latency():
-    product = GemmExtents(heads=1, m=64, k=64, n=64, a_bits=8, b_bits=8)
+    product = GemmExtents(heads=1, m=64, k=64, n=64, a_bits=8, b_bits=8, multiplied=(8, 8))
     outside = Matrix(bytes=64 * 64, run_bytes=64 * 64, place="dram", constant=True)
     quick, slow = (
         profile_with(memory__double_buffer=False, memory__dram_latency_cycles=cycles)
