@@ -15,7 +15,7 @@ from typing import ClassVar
 from simulator.graph.graph import IntGraph
 from simulator.graph.last_steps import shifted
 from simulator.graph.op import Op, TensorId
-from simulator.graph.ops.spec import OpSpec, operand_size
+from simulator.graph.ops.spec import OpSpec, operand_size, result_size
 from simulator.graph.parameters import within
 from simulator.graph.ranges import (
     Intermediate,
@@ -256,6 +256,11 @@ def numerator(op: GroupQuantize) -> int:
     return (1 << op.bits - 1) - 1 << op.reciprocal_bits
 
 
+def _codes_and_reciprocals(graph: IntGraph, op: GroupQuantize) -> int:
+    """Return the codes of one image, and one division for each group."""
+    return result_size(graph, op) + graph.tensors[op.maximum].size
+
+
 def _quantize_intermediates(graph: IntGraph, op: GroupQuantize) -> Iterator[Intermediate]:
     centred = centred_range(graph, op.a)
     yield Intermediate("centred", centred)
@@ -339,6 +344,7 @@ SPECS = (
         rules=_quantize_rules,
         batch=_has_no_constants,
         shifts=("shift",),
+        elements=_codes_and_reciprocals,
     ),
     OpSpec(
         op=GroupShift,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.cost import estimate
-from simulator.graph.ops import GroupExponent, GroupShift, Hadamard
+from simulator.graph.ops import GroupExponent, GroupMaximum, GroupQuantize, GroupShift, Hadamard
 from simulator.profile import CyclesPerElement, VectorSection
 
 RATES = {
@@ -83,6 +83,15 @@ def test_scales_of_groups_take_their_operands_and_codes_their_results():
     sketch.op(GroupShift, "z", x, "y", group=16)
     assert last_cost(sketch, unit(group=0.75)) == 4 * 48 * 0.75
     assert last_cost(sketch) == 4 * 48 * 0.5  # as a Rescale
+
+
+def test_codes_by_a_reciprocal_take_one_element_more_for_each_group():
+    sketch = Sketch()
+    x = sketch.input("x", 4, 48)
+    sketch.op(GroupMaximum, "maximum", x, group=16)
+    fields = {"bits": 4, "reciprocal_bits": 20, "shift": 20}
+    sketch.op(GroupQuantize, "y", x, "maximum", group=16, **fields)
+    assert last_cost(sketch, unit(group=0.75)) == (4 * 48 + 4 * 3) * 0.75
 
 
 def test_a_slice_behind_dimensions_of_one_is_a_view():
