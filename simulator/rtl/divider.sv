@@ -39,7 +39,7 @@ module divider #(
       held <= divisor;
     end else if (left != '0) begin
       left <= left - COUNT_BITS'(1);
-      word <= {word[DIVIDEND_BITS-2:0], fits};
+      word <= DIVIDEND_BITS'({word, fits});
       remainder <= DIVISOR_BITS'(fits ? partial - subtracted : partial);
     end
     if (reset) begin

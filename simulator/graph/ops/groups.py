@@ -95,7 +95,8 @@ class GroupQuantize(Op):
         y[c] = fit(round((a[c] - z_a) * r[g] >> shift) + z_y)
 
     Where ``shift`` is rb, one unit of y is worth maximum[g] / h units of a: a row factor of the
-    product that reads y. With a group's own maximum no code lies beyond ±h.
+    product that reads y. With a group's own maximum no code lies beyond ±h. Like a, y has at most
+    16 bits.
 
     Attributes
     ----------
@@ -185,6 +186,11 @@ def _operand_rules(graph: IntGraph, op: GroupOp) -> Iterator[str]:
         yield f"operand {op.a} has more than {WIDEST_OPERAND} bits"
 
 
+def _is_narrow(graph: IntGraph, op: GroupQuantize | GroupShift) -> Iterator[str]:
+    if graph.result(op).code_type.bits > WIDEST_OPERAND:
+        yield f"result has more than {WIDEST_OPERAND} bits"
+
+
 def _is_plain_unsigned(graph: IntGraph, name: TensorId, bits: int) -> Iterator[str]:
     tensor = graph.tensors[name]
     if tensor.code_type.signed or tensor.zero_point or tensor.code_type.bits > bits:
@@ -222,13 +228,13 @@ def _quantize_rules(graph: IntGraph, op: GroupQuantize) -> Iterator[str]:
     yield from _is_plain_unsigned(graph, op.maximum, WIDEST_OPERAND)
     yield from within("bits", op.bits, 2, WIDEST_OPERAND)
     yield from within("reciprocal_bits", op.reciprocal_bits, 0, LARGEST_SHIFT - op.bits)
+    yield from _is_narrow(graph, op)
 
 
 def _shift_rules(graph: IntGraph, op: GroupShift) -> Iterator[str]:
     yield from _operand_rules(graph, op)
     yield from _is_plain_unsigned(graph, op.exponent, WIDEST_EXPONENT)
-    if graph.result(op).code_type.bits > WIDEST_OPERAND:
-        yield f"result has more than {WIDEST_OPERAND} bits"
+    yield from _is_narrow(graph, op)
 
 
 def _magnitudes(graph: IntGraph, name: TensorId) -> Interval:

@@ -75,6 +75,7 @@ REFUSED = [
     (of_two(GroupQuantize, bits=17), "bits 17: must be 2..16"),
     (of_two(GroupQuantize, reciprocal_bits=59), "reciprocal_bits 59: must be 0..58"),
     (of_two(GroupQuantize, bits=16, reciprocal_bits=46), "an intermediate may need"),
+    (of_two(GroupQuantize, type=S17), "result has more than 16 bits"),
     (of_two(GroupQuantize, shift=63), "shift 63: must be 0..62"),
     (of_two(GroupShift, scales=IntType(bits=6, signed=False)), "of at most 5 bits without one"),
     (of_two(GroupShift, (3, 4, 1)), "s has shape (3, 4, 1), wanted (3, 4)"),
