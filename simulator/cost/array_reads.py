@@ -11,7 +11,7 @@ stay, the other way round.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -104,8 +104,13 @@ def split_cycles(
     Each piece has a fill and a drain of its own; the last is as long as what remains.
     """
     of_product: int = getattr(product, extent)
+
+    def cut(size: int) -> GemmExtents:
+        changes: dict[str, Any] = {extent: size}
+        return replace(product, **changes)
+
     whole, rest = divmod(of_product, piece)
-    cycles = whole * heads_cycles(replace(product, **{extent: piece}), engine)
+    cycles = whole * heads_cycles(cut(piece), engine)
     if rest:
-        cycles += heads_cycles(replace(product, **{extent: rest}), engine)
+        cycles += heads_cycles(cut(rest), engine)
     return cycles - heads_cycles(product, engine)
