@@ -71,7 +71,8 @@ class AocqOptions:
         how many times an ordinary token the class token counts
     narrow_sums
         on chips whose sums have few bits: scales of weights ``observed`` to be large enough for the
-        sums of calibration images, ``proven`` for any input, or overflow is only ``counted``
+        sums of calibration images (but not of weights that are rounded to ``nearest``), or overflow
+        is only ``counted``; on any chip, weights ``proven`` to overflow on no input
     rotate_stream
         whether the residual stream is rotated, which the layers around it take in: ``unbalanced``,
         on chips that have no factors for its channels
