@@ -228,6 +228,20 @@ class Preset:
     images: int
 
 
+# What some options are of: another one, and which of its values make use of them.
+_LEARNING = ("rounding", ("reconstruct", "adaround"))
+_RECONSTRUCTION = ("rounding", ("reconstruct",))
+USED_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "reconstruction_steps": _RECONSTRUCTION,
+        "reconstruction_batch": _RECONSTRUCTION,
+        "drop_probability": _RECONSTRUCTION,
+        "held_out_share": _RECONSTRUCTION,
+        "look_ahead": _LEARNING,
+        "hadamard_block": ("hadamard", ("fc2", "all")),
+    }
+)
+
 PRESETS: Mapping[PresetName, Preset] = MappingProxyType(
     {
         "fast": Preset(options=AocqOptions(scale_passes=0, search_images=16), images=64),
