@@ -171,10 +171,7 @@ def files(title: str, rows: Sequence[ElementRow]) -> dict[str, str]:
 
 
 def text_cells(rows: Sequence[ElementRow]) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows of the table as text; columns that no row has a figure of are left out.
-
-    MACs, drop and latency say in other words what other columns do: their differences are left out.
-    """
+    """Return head and rows of the table as text; columns without any figure are left out."""
     names = [name for name in COLUMNS if any(row.figures.get(name) is not None for row in rows)]
     head = ["row", "element", *(COLUMNS[name].heading for name in names), "dB/%"]
     body = []
@@ -203,7 +200,8 @@ def _price(changes: Mapping[str, float | None]) -> str:
     gain, cycles = changes["sqnr_db"], changes["cycles"]
     if gain is None or cycles is None or gain <= 0:
         return MISSING
-    return FREE if cycles <= 0 else f"{gain / cycles:.2f}"
+    price = decibels_per_percent(changes)
+    return FREE if price is None else f"{price:.2f}"
 
 
 def _ending(name: str) -> str:

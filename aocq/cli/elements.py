@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aocq.jobs.request import VerifyRequest
     from reports.element_table import ElementRow
     from reports.rows import TableRow
+    from simulator.profile import NpuProfile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +51,21 @@ def run_elements(template: VerifyRequest, title: str, options: ElementOptions) -
     Raises
     ------
     BadParameter
-        If an element is named that the profile does not have.
+        If an element is named that the profile does not have, or its rotations' order is asked for.
+    InputError
+        If the profile cannot hold the full recipe.
     """
     from aocq.jobs.elements import END_BITS, cells_of, elements_of, variations
-    from reports.element_table import files
+    from aocq.jobs.sweep import advice_for_sweeps, impossible_for
+    from aocq.records.publishing import refuse_blocked
+    from reports.element_table import FILES, files
+    from simulator.errors import InputError
     from simulator.profile import load_profile
 
     profile = load_profile(template.profile)
     asked = template.calibration
+    _check_block(profile, options.hadamard_block)
+    refuse_blocked(template.out, FILES)
     rotated = replace(asked.recipe.aocq, hadamard_block=options.hadamard_block)
     template = replace(
         template, calibration=replace(asked, recipe=replace(asked.recipe, aocq=rotated))
@@ -71,12 +79,24 @@ def run_elements(template: VerifyRequest, title: str, options: ElementOptions) -
     def beside(found: Sequence[TableRow]) -> dict[str, str]:
         return files(title, _element_rows(rows, found, template.out, known))
 
+    (full,) = cells_of(template, profile, rows[:1])
+    problem = impossible_for(full.request, profile)
+    if problem is not None:  # of every row, then
+        raise InputError(advice_for_sweeps(problem))
     cells = cells_of(template, profile, rows)
     table = sweeps.run_table(
         cells, "ablate", title, template.out, skip_impossible=True, beside=beside
     )
     print(f"gains and costs: {template.out / 'elements.md'}", file=sys.stderr)
     return table
+
+
+def _check_block(profile: NpuProfile, block: int) -> None:
+    """Check that rotations of an order are some of the profile's; a usage error otherwise."""
+    largest = profile.hadamard.largest_order if profile.hadamard else 0
+    if block > largest:
+        has = f"hadamard.largest_order is {largest}" if largest else "has no table [hadamard]"
+        raise typer.BadParameter(f"--hadamard-block {block}: profile {profile.name}: {has}")
 
 
 def _wanted(elements: Sequence[Element], text: str | None) -> set[str]:

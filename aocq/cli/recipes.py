@@ -12,7 +12,7 @@ import typer
 
 from aocq.cli.groups import OptionGroup
 from aocq.cli.options import finite, one_of
-from aocq.recipes.aocq_options import PRESETS, PresetName
+from aocq.recipes.aocq_options import PRESETS, USED_WITH, AocqOptions, PresetName
 from aocq.recipes.fields import FieldSpec, field_specs
 from aocq.recipes.methods import DEFAULT_METHOD, METHOD_SPECS
 from aocq.recipes.recipe import Recipe
@@ -175,6 +175,11 @@ class RecipeOptions(OptionGroup):
         """Return the recipe of a preset and the given options.
 
         Those of other methods, which the method ignores, are noted on stderr.
+
+        Raises
+        ------
+        BadParameter
+            If one was given of which another option's value makes no use.
         """
         from aocq import progress
 
@@ -185,4 +190,22 @@ class RecipeOptions(OptionGroup):
                 named = ", ".join(option_name(described[n], value) for n, value in given.items())
                 progress.note(f"method {method} ignores {named}: options of method {owner}")
             plain = replace(plain, **{owner: replace(getattr(plain, owner), **given)})
+        if method == "aocq":
+            _check_used(plain.aocq, self.own.given.get(method, {}))
         return plain
+
+
+def _check_used(options: AocqOptions, given: Iterable[str]) -> None:
+    """Check that what was given counts; a usage error where another option leaves it without use.
+
+    A long calibration would not tell.
+    """
+    described = field_specs(AocqOptions)
+    for name in given:
+        other, values = USED_WITH.get(name, ("", ()))
+        if other and getattr(options, other) not in values:
+            wanted = option_name(described[other])
+            raise typer.BadParameter(
+                f"{option_name(described[name])}: only with {wanted} {' or '.join(values)}; "
+                f"{wanted} is {getattr(options, other)}"
+            )

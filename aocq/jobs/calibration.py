@@ -22,14 +22,17 @@ from aocq.lowering.operators import operators_of
 from aocq.methods import METHODS, QuantizedModel, storage
 from aocq.methods.bias_room import with_room_for_biases
 from aocq.methods.chip_operators import ChipOperators, exact_operators
+from aocq.methods.dynamic_steps import dynamic_steps
 from aocq.methods.layernorm_parts import observe_parts
 from aocq.progress import Note, Progress, silent
+from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.limits import ChipLimits, limits_of
 from aocq.recipes.recipe import Recipe
 from aocq.records.claim import WORK
 from aocq.records.kept import keep, kept
 from aocq.records.manifest import Entry, file_digest, is_whole
 from aocq.transforms.apply import changes_network, needs_images, transformed
+from aocq.transforms.stream import stretches
 from aocq.zoo.models import LoadedModel
 from simulator import strict_json
 from simulator.errors import InputError
@@ -118,6 +121,11 @@ def prepared(
     ----------
     files
         the calibration images to use, of all in the request's folder
+
+    Raises
+    ------
+    InputError
+        If the network has nothing that the recipe asks to be rotated, or to have steps by block.
     """
     options = request.recipe.aocq
     if request.method != "aocq" or not changes_network(options, limits):
@@ -131,7 +139,26 @@ def prepared(
             )
         rotated = transformed(graph, options, limits, images)
         advance(len(few))
+    _check_found(graph, rotated, options, limits)
     return rotated
+
+
+def _check_found(
+    graph: FloatGraph, rotated: FloatGraph, options: AocqOptions, limits: ChipLimits
+) -> None:
+    """Check that a network had what was asked for by name, before hours go into calibrating it."""
+    if options.rotate_stream == "always" and not stretches(graph):
+        raise InputError(
+            f"{graph.name}: --rotate-stream always: no linear layers alone write its residual "
+            "stream, or not LayerNorms alone read it; choose --rotate-stream unbalanced or never"
+        )
+    steps = dynamic_steps(rotated, options, limits).values()
+    in_blocks = {(found.group, found.form) for found in steps}
+    if options.block_steps and (limits.block, "power_of_two") not in in_blocks:
+        raise InputError(
+            f"{graph.name}: --block-steps: no function hands a layer rows of whole blocks of "
+            f"{limits.block} channels (dynamic.block); choose --no-block-steps"
+        )
 
 
 def calibrate(

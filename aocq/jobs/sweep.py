@@ -66,7 +66,7 @@ def run_cells(
         if found is not None and not skip_impossible:
             raise found
         if found is not None:
-            impossible[cell.name] = InputError(_advice_for_sweeps(found))
+            impossible[cell.name] = InputError(advice_for_sweeps(found))
     opened, unavailable = _opened(
         [cell for cell in cells if cell.name not in impossible], skip=size_without_weights
     )
@@ -159,7 +159,7 @@ def impossible_for(request: VerifyRequest, profile: NpuProfile) -> InputError | 
     return None
 
 
-def _advice_for_sweeps(error: InputError) -> str:
+def advice_for_sweeps(error: InputError) -> str:
     """Return an error's text, with advice that a command over many profiles has options for."""
     if not isinstance(error, CannotHoldError):
         return str(error)

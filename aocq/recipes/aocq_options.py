@@ -71,7 +71,8 @@ class AocqOptions:
         how many times an ordinary token the class token counts
     narrow_sums
         on chips whose sums have few bits: scales of weights ``observed`` to be large enough for the
-        sums of calibration images, ``proven`` for any input, or overflow is only ``counted``
+        sums of calibration images (but not of weights that are rounded to ``nearest``), or overflow
+        is only ``counted``; on any chip, weights ``proven`` to overflow on no input
     rotate_stream
         whether the residual stream is rotated, which the layers around it take in: ``unbalanced``,
         on chips that have no factors for its channels
@@ -226,6 +227,20 @@ class Preset:
     options: AocqOptions
     images: int
 
+
+# What some options are of: another one, and which of its values make use of them.
+_LEARNING = ("rounding", ("reconstruct", "adaround"))
+_RECONSTRUCTION = ("rounding", ("reconstruct",))
+USED_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "reconstruction_steps": _RECONSTRUCTION,
+        "reconstruction_batch": _RECONSTRUCTION,
+        "drop_probability": _RECONSTRUCTION,
+        "held_out_share": _RECONSTRUCTION,
+        "look_ahead": _LEARNING,
+        "hadamard_block": ("hadamard", ("fc2", "all")),
+    }
+)
 
 PRESETS: Mapping[PresetName, Preset] = MappingProxyType(
     {

@@ -68,7 +68,8 @@ class ChipLimits:
         otherwise enough that whole numbers of codes serve softmax's constants. None: scores may
         have any scale
     sum_bits
-        of a layer's sums, where these are narrow; None: they hold whatever occurs
+        of a layer's sums, where these are narrow or are to be proven; None: they hold whatever
+        occurs
     row_scale
         of operands of products, whether each row's step is found as the chip runs, and its form
     block
@@ -135,7 +136,7 @@ _APPROXIMATE = frozenset({"ibert_poly", "shiftmax", "ita_shift", "log2"})
 # scores reach 6.3 octaves to either side, and a whole number is within 2.5 % of ln 2.
 _WHOLE_OCTAVES = frozenset({"ibert_poly", "shiftmax"})
 OCTAVE_CODES = 20
-# Sums of so many bits hold what 8-bit operands add up to in any network.
+# Sums of so many bits hold what 8-bit operands add up to on images.
 WIDE_SUMS = 26
 BYTE = 8
 
@@ -172,16 +173,20 @@ def limits_of(profile: NpuProfile, recipe: Recipe) -> ChipLimits:
         layernorm_part_bits=norm.part_bits if isinstance(norm, GraphLayerNorm) else None,
         approximate_probabilities=profile.softmax.algorithm in _APPROXIMATE,
         octave_codes=_octave_codes(profile),
-        sum_bits=_narrow_sum_bits(profile),
+        sum_bits=_narrow_sum_bits(profile, recipe),
         hadamard_order=profile.hadamard.largest_order if profile.hadamard else 0,
         row_scale=(profile.dynamic and profile.dynamic.row_scale) or "none",
         block=profile.dynamic.block if profile.dynamic else 0,
     )
 
 
-def _narrow_sum_bits(profile: NpuProfile) -> int | None:
+def _narrow_sum_bits(profile: NpuProfile, recipe: Recipe) -> int | None:
+    """Return the width of sums where a recipe has to heed it: of any, where a proof is asked for.
+
+    Rows of 4,096 products of bytes do pass 26 bits.
+    """
     bits = profile.accumulator_of("linear").levels[-1].bits
-    return bits if bits < WIDE_SUMS else None
+    return bits if bits < WIDE_SUMS or recipe.aocq.narrow_sums == "proven" else None
 
 
 def _octave_codes(profile: NpuProfile) -> int | None:

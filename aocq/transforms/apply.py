@@ -9,6 +9,7 @@ from types import MappingProxyType
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatOp
+from aocq.capture.parts import one_thread
 from aocq.recipes.aocq_options import AocqOptions, Hadamard
 from aocq.recipes.limits import ChipLimits
 from aocq.transforms.attention import align_scores, centre_values
@@ -56,7 +57,7 @@ def _balances(options: AocqOptions) -> bool:
 def transformed(
     graph: FloatGraph, options: AocqOptions, limits: ChipLimits, images: Tensor | None
 ) -> FloatGraph:
-    """Return the same network in the form that a recipe quantizes.
+    """Return the same network in the form that a recipe quantizes; whatever torch's threads.
 
     Parameters
     ----------
@@ -64,6 +65,13 @@ def transformed(
         some of the calibration images, of which balanced channels get their factors; preprocessed,
         [count, channels, height, width]; none where :func:`needs_images` says so
     """
+    with one_thread():  # a sum depends on how many threads share it
+        return _passed(graph, options, limits, images)
+
+
+def _passed(
+    graph: FloatGraph, options: AocqOptions, limits: ChipLimits, images: Tensor | None
+) -> FloatGraph:
     done: frozenset[str] = frozenset()  # LayerNorms of a rotated stream yield rotated values
     if _whole_stream(options, limits):
         done = frozenset(norm.name for part in stretches(graph) for norm, _ in part.norms)

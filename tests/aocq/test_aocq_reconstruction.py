@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from aocq.capture import FloatGraph, run
 from aocq.methods.aocq import learned_weights, reconstruction
 from aocq.methods.aocq.blocks import blocks
+from aocq.methods.aocq.initial_scales import octave_scores
 from aocq.methods.aocq.learned_weights import SoftWeight, StraightThroughWeight
 from aocq.methods.aocq.reconstruction import Judge, reconstruct
 from aocq.methods.aocq.rounding import RoundedBlock, Streams, linear_nodes
@@ -24,6 +25,7 @@ from aocq.methods.aocq.token_norm import BlockLoss, block_loss
 from aocq.methods.quantizers import ActivationQuantizer, LevelQuantizer
 from aocq.methods.scale_form import ScaleForm
 from aocq.recipes.aocq_options import AocqOptions
+from aocq.recipes.limits import ANY_CHIP
 from aocq.recipes.recipe import Recipe
 from simulator.numerics.integer_type import IntType
 
@@ -316,6 +318,17 @@ def test_scales_that_a_chip_restricts_are_not_learned(
         for name, after in found.layers.items()
     ]
     assert all(same) == any(same) == (weights == "power_of_two")
+
+
+def test_an_octave_of_scores_keeps_its_number_of_codes(nano: Captured) -> None:
+    """A softmax that shifts by whole octaves would have to be handed other codes otherwise."""
+    network = Network(nano("class_token")[1], 32)
+    options = replace(STRAIGHT, reconstruction_steps=20)
+    (scores, *_) = octave_scores(network.graph, replace(ANY_CHIP, octave_codes=8))
+    _, free = learn(network, options)
+    assert scores in free.quantizers
+    _, held = learn(network, options, octave_codes=8)
+    assert held.quantizers.keys() == free.quantizers.keys() - {scores}
 
 
 def test_scales_of_files_in_float32_stay_such_numbers(nano: Captured) -> None:

@@ -16,20 +16,33 @@ from aocq.jobs.calibration import calibrated
 from aocq.methods import QuantizedModel
 from aocq.methods.aocq.narrow_sums import Register, projected, smallest_scales
 from aocq.methods.quantizers import ActivationQuantizer
-from aocq.recipes.aocq_options import AocqOptions, NarrowSums
-from aocq.recipes.limits import ANY_CHIP, limits_of
+from aocq.recipes.aocq_options import AocqOptions, NarrowSums, Rounding
+from aocq.recipes.limits import ANY_CHIP, ChipLimits, limits_of
 from aocq.recipes.recipe import Recipe
 from simulator.numerics.integer_type import IntType
 from simulator.profile import load_profile
 
 BITS = 14  # 8-bit weights of 8 channels reach 17
+ONE_SCALE = replace(ANY_CHIP, weight_granularity="per_tensor", weight_scale="power_of_two")
 
 
-def quantized(wanted: NarrowSums, bits: int | None = BITS) -> QuantizedModel:
-    options = AocqOptions(scale_passes=0, search_images=4, narrow_sums=wanted)
-    limits = replace(ANY_CHIP, sum_bits=bits)
+def quantized(
+    wanted: NarrowSums,
+    bits: int | None = BITS,
+    rounding: Rounding = "gptq",
+    limits: ChipLimits = ANY_CHIP,
+) -> QuantizedModel:
+    options = AocqOptions(
+        scale_passes=0,
+        search_images=4,
+        narrow_sums=wanted,
+        rounding=rounding,
+        adaround_steps=20,
+        reconstruction_steps=20,
+    )
     pixels = images(64, input_size(TINY))
-    return calibrated("aocq", tiny_graph(), pixels, Recipe(aocq=options), limits)
+    recipe = Recipe(aocq=options)
+    return calibrated("aocq", tiny_graph(), pixels, recipe, replace(limits, sum_bits=bits))
 
 
 def largest_sums(model: QuantizedModel) -> dict[str, int]:
@@ -47,12 +60,15 @@ def largest_sums(model: QuantizedModel) -> dict[str, int]:
     return found
 
 
-def test_proven_sums_fit_whatever_the_input_is() -> None:
+@pytest.mark.parametrize("rounding", ["nearest", "gptq", "adaround", "reconstruct"])
+@pytest.mark.parametrize("limits", [ANY_CHIP, ONE_SCALE], ids=["by row", "one power of two"])
+def test_proven_sums_fit_whatever_the_input_is(rounding: Rounding, limits: ChipLimits) -> None:
+    """Also where codes, scales and biases move after the closed form."""
     high = (1 << (BITS - 1)) - 1
-    sums = largest_sums(quantized("proven"))
+    sums = largest_sums(quantized("proven", BITS, rounding, limits))
     assert max(sums.values()) <= high
-    assert max(largest_sums(quantized("counted")).values()) > high
-    assert max(sums.values()) > high // 4  # no more is given away than has to be
+    assert max(largest_sums(quantized("counted", BITS, rounding, limits)).values()) > high
+    assert min(sums.values()) > high // 4  # no more is given away than has to be
 
 
 def test_observed_sums_have_larger_scales_only_where_images_need_them() -> None:
@@ -112,3 +128,10 @@ def test_profiles_tell_which_sums_are_narrow() -> None:
         "ita_26b": None,
         "gemmini_20b": None,
     }
+
+
+def test_a_proof_is_of_any_register() -> None:
+    """26 bits hold the sums of images, but not whatever 4,096 products of bytes add up to."""
+    asked = Recipe(aocq=AocqOptions(narrow_sums="proven"))
+    bits = [limits_of(load_profile(name), asked).sum_bits for name in ("ita_26b", "edge_npu_int8")]
+    assert bits == [26, 32]

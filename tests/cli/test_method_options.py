@@ -12,6 +12,8 @@ import torch
 from command_line import Demo, Finished, record
 
 from aocq.methods import METHODS
+from aocq.recipes.aocq_options import USED_WITH, AocqOptions
+from aocq.recipes.fields import field_specs
 from simulator.profile import profile_paths
 
 Run = Callable[..., Finished]
@@ -57,6 +59,33 @@ def test_options_of_a_method_take_only_what_they_name(
     assert "Usage:" in warm(*demo.verify, *option, code=2).err
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("--reconstruction-steps", 9), "--reconstruction-steps: only with --rounding reconstruct"),
+        (("--reconstruction-batch", 4), "only with --rounding reconstruct; --rounding is gptq"),
+        (("--drop-probability", 0.1, "--rounding", "adaround"), "--rounding is adaround"),
+        (("--held-out-share", 0.5, "--preset", "paper"), "--rounding is adaround"),
+        (("--look-ahead", 1), "--look-ahead: only with --rounding reconstruct or adaround"),
+        (("--hadamard-block", 16), "--hadamard-block: only with --hadamard fc2 or all"),
+    ],
+    ids=str,
+)
+def test_what_another_option_leaves_without_use_is_a_usage_error(
+    warm: Run, demo: Demo, given: tuple[object, ...], said: str
+) -> None:
+    done = warm(*demo.verify, *given, code=2)
+    assert said in " ".join(done.err.replace("│", " ").split())
+
+
+def test_every_option_that_others_make_use_of_is_one_of_its_own() -> None:
+    described = field_specs(AocqOptions)
+    for name, (other, values) in USED_WITH.items():
+        assert described[name].option is not None
+        for value in values:
+            assert described[other].problem(value) is None
+
+
 def test_the_recipe_on_record_is_the_preset_with_what_was_given(
     warm: Run, demo: Demo, tmp_path: Path
 ) -> None:
@@ -90,6 +119,7 @@ def test_the_recipe_on_record_is_the_preset_with_what_was_given(
         "norm_exponent": 1.0,
         "loss_channels": "gamma",
         "class_token_weight": 2.5,
+        "narrow_sums": "observed",
         "rotate_stream": "unbalanced",
         "rotate_heads": False,
         "hadamard": "none",

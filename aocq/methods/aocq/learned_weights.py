@@ -9,14 +9,17 @@ correction is kept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from aocq.methods.aocq.rounding import LayerResult
+from aocq.capture import FloatNode
+from aocq.methods.aocq.narrow_sums import register_of, within
+from aocq.methods.aocq.rounding import FakeQuantizedNetwork, LayerResult, RoundedBlock
 from aocq.methods.quantizers import QuantizedWeight
 from aocq.methods.scale_form import ScaleForm
 from simulator.numerics.integer_type import IntType
@@ -223,3 +226,24 @@ class SoftWeight:
             alpha=before.weight.alpha,
         )
         return LayerResult(weight, before.bias, before.sought)
+
+
+def within_registers(
+    network: FakeQuantizedNetwork, nodes: Iterable[FloatNode], found: RoundedBlock
+) -> RoundedBlock:
+    """Return what was learned of the layers ``nodes`` with codes whose sums cannot overflow.
+
+    Those of a whole layer are what they were wherever they fit.
+    """
+    graph, quantizers = network.graph, {**network.quantizers, **found.quantizers}
+    layers = dict(found.layers)
+    for node in nodes:
+        register = register_of(graph, node, quantizers, network.limits.sum_bits)
+        if register is None:
+            continue
+        result, name = layers[node.name], node.attributes["bias"]
+        bias = result.bias
+        if bias is None:
+            bias = graph.parameters[name].cpu() if name else torch.zeros(node.shape[-1])
+        layers[node.name] = replace(result, weight=within(register, result.weight, bias))
+    return replace(found, layers=layers)

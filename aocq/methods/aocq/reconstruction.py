@@ -21,8 +21,13 @@ from torch import Tensor
 from aocq.capture import FloatGraph, FloatNode, run
 from aocq.capture.parts import Item, Result, in_threads, one_thread, parts_of
 from aocq.methods.aocq.blocks import Block, within
-from aocq.methods.aocq.initial_scales import without_codes
-from aocq.methods.aocq.learned_weights import LearnedWeight, SoftWeight, StraightThroughWeight
+from aocq.methods.aocq.initial_scales import octave_scores, without_codes
+from aocq.methods.aocq.learned_weights import (
+    LearnedWeight,
+    SoftWeight,
+    StraightThroughWeight,
+    within_registers,
+)
 from aocq.methods.aocq.rounding import (
     FakeQuantizedNetwork,
     LayerResult,
@@ -89,13 +94,23 @@ def reconstruct(
     on_step
         called after every step of back-propagation
     """
+
+    def held(found: RoundedBlock) -> RoundedBlock:
+        if recipe.aocq.narrow_sums != "proven":
+            return found
+        return within_registers(network, linear_nodes(network.graph, block), found)
+
     with one_thread() as threads:
         state = _BlockLearning.of(network, block, judge, streams, start.layers, recipe, threads)
-        return _learn(state, start, recipe, on_step)
+        return _learn(state, start, recipe, on_step, held)
 
 
 def _learn(
-    state: _BlockLearning, start: RoundedBlock, recipe: Recipe, on_step: Callable[[], None]
+    state: _BlockLearning,
+    start: RoundedBlock,
+    recipe: Recipe,
+    on_step: Callable[[], None],
+    held: Callable[[RoundedBlock], RoundedBlock],
 ) -> RoundedBlock:
     options = recipe.aocq
     soft = options.rounding == "adaround"
@@ -119,7 +134,7 @@ def _learn(
         rate.step()
         on_step()
         if step + 1 == steps or (step + 1 in judged and not soft):
-            found = state.learned()
+            found = held(state.learned())
             loss = state.loss_of(found, judging)
             if loss < least:  # never, where it is not a number
                 least, kept = loss, found
@@ -217,7 +232,10 @@ class _BlockLearning:
                 for weight, node in nodes.items()
             }
             if not activation_form(network.limits).power_of_two:
-                names = searched(network.graph, block, without_codes(network.graph, network.limits))
+                # An octave of scores keeps its number of codes.
+                kept_scales = without_codes(network.graph, network.limits)
+                kept_scales |= octave_scores(network.graph, network.limits).keys()
+                names = searched(network.graph, block, kept_scales)
                 growth = {
                     name: torch.zeros((), device=device, requires_grad=True)
                     for name in names

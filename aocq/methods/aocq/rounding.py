@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -21,7 +21,7 @@ from aocq.capture import FloatGraph, FloatNode, FloatOp, run_in_parts
 from aocq.capture.float_graph import LAYOUT
 from aocq.capture.parts import in_threads
 from aocq.capture.passes import keeps_channels
-from aocq.capture.residual_stream import arithmetic_source, factor_between, stream_terms
+from aocq.capture.residual_stream import arithmetic_source, stream_terms
 from aocq.methods.aocq.blocks import Block, segments
 from aocq.methods.aocq.closed_form import (
     Moments,
@@ -33,7 +33,12 @@ from aocq.methods.aocq.closed_form import (
     row_scales,
 )
 from aocq.methods.aocq.float_stream import MOST_KEPT, computed_from
-from aocq.methods.aocq.narrow_sums import Register, projected, smallest_scales
+from aocq.methods.aocq.narrow_sums import (
+    projected,
+    register_of,
+    rounded_within,
+    smallest_scales,
+)
 from aocq.methods.aocq.token_norm import token_weights
 from aocq.methods.aocq.tokens import token_importance
 from aocq.methods.chip_operators import ChipOperators, exact_operators, operator_of
@@ -235,6 +240,9 @@ def round_layer(
     bits = weight_widths(graph, recipe)[node.attributes["weight"]]
     alpha = _input_factors(network, node)
     columns = weight.cpu().double() * torch.tensor(alpha or (1.0,), dtype=torch.float64)
+    register = register_of(graph, node, network.quantizers, limits.sum_bits)
+    wanted = recipe.aocq.narrow_sums
+    real_bias = graph.parameters[bias_name].cpu() if bias_name else torch.zeros(len(columns))
     if recipe.aocq.rounding == "nearest":
         nearest = quantize_weight(
             columns,
@@ -243,8 +251,11 @@ def round_layer(
             recipe.weight_range,
             weight_form(limits),
         )
-        codes = torch.from_numpy(nearest.codes.astype(np.float64))
-        return LayerResult(_weight(codes, nearest.scale, bits, limits, alpha), None, codes)
+        nearest = replace(nearest, alpha=alpha)
+        if register is not None and wanted == "proven":
+            form = weight_form(limits)
+            nearest = rounded_within(register, columns, nearest, real_bias, form)
+        return LayerResult(nearest, None, torch.from_numpy(nearest.codes.astype(np.float64)))
     moments = _moments(network, feeds, node, targets, recipe, alpha)
     if network.approximates_input(node):
         columns = columns / _gains(network, feeds, node, targets)
@@ -256,8 +267,6 @@ def round_layer(
     form = weight_form(limits)
     # A power of two cannot follow the codes: the next one is twice as far as any fit goes.
     refits = limits.weight_granularity == "per_channel" and not form.power_of_two
-    register, wanted = _register(network, node), recipe.aocq.narrow_sums
-    real_bias = graph.parameters[bias_name].cpu() if bias_name else torch.zeros(len(columns))
     smallest = torch.zeros(len(columns), dtype=torch.float64)
     if register is not None:
         smallest = smallest_scales(register, wanted, columns, real_bias, moments.reach)
@@ -275,16 +284,6 @@ def round_layer(
     if register is not None and wanted == "proven":
         codes = projected(register, codes, scales, real_bias if fitted is None else fitted)
     return LayerResult(_weight(codes, scales.numpy(), bits, limits, alpha), fitted, sought)
-
-
-def _register(network: FakeQuantizedNetwork, node: FloatNode) -> Register | None:
-    """Return where a layer's sums have to fit; None where they do anyway."""
-    source = arithmetic_source(network.graph, node.inputs[0])
-    quantizer = network.quantizers.get(source.name)
-    if network.limits.sum_bits is None or not isinstance(quantizer, ActivationQuantizer):
-        return None
-    factor = factor_between(network.graph, source.name, node.inputs[0])
-    return Register.of(network.limits.sum_bits, quantizer, factor)
 
 
 def _gains(

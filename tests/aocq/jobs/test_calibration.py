@@ -12,13 +12,14 @@ import torch
 from PIL import Image
 
 from aocq import progress
-from aocq.capture import capture
+from aocq.capture import FloatOp, capture
 from aocq.data.image_folder import LabelledImage
 from aocq.jobs import calibration, inputs
 from aocq.jobs.keys import calibration_key
 from aocq.jobs.request import CalibrationRequest
 from aocq.methods import METHODS
 from aocq.methods.chip_operators import exact_operators
+from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.limits import ANY_CHIP, ChipLimits
 from aocq.recipes.methods import METHOD_SPECS
 from aocq.recipes.recipe import Recipe
@@ -142,3 +143,30 @@ def test_what_a_method_cannot_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(EnvironmentProblem, match="leave --device out"):
         inputs.check_method("base_ptq", Recipe(), profile, "cuda")
+
+
+@pytest.mark.parametrize(
+    ("options", "block", "said"),
+    [
+        (AocqOptions(rotate_stream="always"), 16, "--rotate-stream always: no linear layers"),
+        (AocqOptions(block_steps=True), 48, "no function hands a layer rows of whole blocks of 48"),
+    ],
+    ids=["stream", "blocks"],
+)
+def test_what_a_network_has_nothing_of_is_refused_before_it_is_calibrated(
+    options: AocqOptions, block: int, said: str, files: list[LabelledImage]
+) -> None:
+    loaded = load_model("vit_nano_digits")
+    graph = capture(loaded.network, "vit_nano_digits", loaded.input_size)
+    norm = next(node for node in graph.nodes if node.op is FloatOp.LAYERNORM)
+    if options.rotate_stream == "always":  # something else reads its stream
+        read = replace(norm, name="read", op=FloatOp.UNARY, attributes={"function": "relu"})
+        nodes = [(node, read) if node.name == norm.name else (node,) for node in graph.nodes]
+        graph = replace(graph, nodes=tuple(each for both in nodes for each in both))
+    request = asked_of("aocq", recipe=Recipe(aocq=options))
+    limits = replace(ANY_CHIP, block=block)
+    with pytest.raises(InputError, match=f"^vit_nano_digits: .*{said}"):
+        calibration.prepared(request, limits, graph, loaded, files, progress.silent)
+    fitting = replace(limits, block=16)
+    plain = asked_of("aocq", recipe=Recipe(aocq=AocqOptions(block_steps=True)))
+    assert calibration.prepared(plain, fitting, graph, loaded, files, progress.silent) is not graph

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_models import images as random_images
+from tiny_models import with_random_parameters
 from torch import Tensor
 
-from aocq.capture import FloatGraph, FloatOp, run
+from aocq.capture import FloatGraph, FloatOp, capture, run
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.limits import ChipLimits, limits_of
 from aocq.recipes.recipe import Recipe
 from aocq.transforms.apply import changes_network, needs_images, transformed
 from aocq.transforms.attention import align_scores, centre_values
+from aocq.zoo.models import timm
 from simulator.profile import load_profile
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "golden"))
@@ -102,3 +105,21 @@ def test_they_are_chosen_where_a_chip_approximates_softmax() -> None:
         assert needs_images(options, limits)
         found = transformed(graph, options, limits, images)
         assert _changed(graph, found) == _changed(graph, wanted)
+
+
+def test_they_do_not_depend_on_how_many_threads_there_are() -> None:
+    """Not in one bit: products of this size are shared out among threads."""
+    built = timm.create_model("deit_tiny_patch16_224", pretrained=False, depth=1, img_size=64)
+    graph = capture(with_random_parameters(built), "deit", (3, 64, 64))
+    images = random_images(4, (3, 64, 64), seed=0)
+    limits = ChipLimits(approximate_probabilities=True, octave_codes=32)
+    threads, found = torch.get_num_threads(), []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(transformed(graph, AocqOptions(), limits, images))
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    assert _changed(graph, found[0])
+    assert not _changed(found[0], found[1])
