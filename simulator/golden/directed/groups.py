@@ -30,6 +30,7 @@ from simulator.numerics.integer_type import IntArray, IntType
 
 ONE_IN_A_ROW = "rows with one value: all codes, or ends and powers of two; constant ones, at random"
 MOST_CODES = 1 << 9
+MOST_ZEROS = 16
 
 
 def hadamard(base: OneOp, name: str) -> Iterator[Stimulus]:
@@ -63,17 +64,37 @@ def scales(base: OneOp, name: str) -> Iterator[Stimulus]:
     assert isinstance(op, GroupMaximum | GroupExponent)
     zero = base.graph.tensors[op.a].zero_point
     one = remade(base, f"{name}.codes", Changes(shapes={"a": (1, op.group)}))
-    rows = _one_in_a_row(kind_of(base, "a"), op.group, op.group, zero)
+    kind = kind_of(base, "a")
+    rows = _one_in_a_row(kind, op.group, op.group, zero)
+    if isinstance(op, GroupExponent) and op.trim:
+        rows = np.concatenate([rows, _beside_powers(kind, op.group, op.trim, zero)])
     yield stimulus(one, ONE_IN_A_ROW, a=rows)
 
 
+def _beside_powers(kind: IntType, length: int, trim: int, zero: int) -> IntArray:
+    """Return rows with one magnitude of which a power of two is left, or just less than one."""
+    parts = (1 << trim) - 1
+    least = {-(-(1 << places << trim) // parts) for places in range(kind.bits + 1)}
+    near = {one + step for one in least for step in (-2, -1, 0, 1)}
+    codes = sorted({zero + one for one in near} | {zero - one for one in near})
+    rows = np.full((len(codes), length), zero)
+    rows[:, 0] = codes
+    return rows[(rows[:, 0] >= kind.low) & (rows[:, 0] <= kind.high)].astype(kind.dtype)
+
+
 def group_quantize(base: OneOp, name: str) -> Iterator[Stimulus]:
-    """Yield all codes with maxima whose reciprocals are powers of two, and other maxima."""
+    """Yield all codes with maxima whose reciprocals end in most zeros, and other maxima.
+
+    Only these have codes halfway between two others: powers of two, or what is next to them.
+    """
     op = base.op
     assert isinstance(op, GroupQuantize)
     kind = kind_of(base, "maximum")
-    largest_code = (1 << op.bits - 1) - 1
-    maxima = {largest_code << places for places in range(kind.bits)}
+    reciprocals = op.numerator // np.arange(1, kind.high + 1, dtype=np.int64)
+    zeros = reciprocals & -reciprocals
+    maxima = {*(1 + np.argsort(-zeros, kind="stable")[:MOST_ZEROS]).tolist()}
+    odd = op.numerator // (op.numerator & -op.numerator)
+    maxima |= {odd << places for places in range(kind.bits)}
     maxima |= {0, 1, 2, 3, 5, 11, 100, kind.high - 1, kind.high}
     maxima |= {*np.random.default_rng(18).integers(1, kind.high, 12, endpoint=True).tolist()}
     chosen = np.array(sorted(one for one in maxima if one <= kind.high))
