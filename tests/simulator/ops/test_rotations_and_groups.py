@@ -14,6 +14,7 @@ from simulator.executor import Executor
 from simulator.graph import verify
 from simulator.graph.bounds import intermediates
 from simulator.graph.ops import GroupExponent, GroupMaximum, GroupQuantize, GroupShift, Hadamard
+from simulator.graph.ops.groups import exponent_of
 from simulator.numerics.hadamard import hadamard_matrix
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import Rounding
@@ -93,6 +94,7 @@ def test_trimmed_exponents_are_the_least_that_hold_what_is_left(trim, bits):
         left = magnitude - magnitude // 2**trim if trim else magnitude
         assert left < 2 ** (exponent + bits - 1)
         assert exponent == 0 or left >= 2 ** (exponent + bits - 2)
+        assert exponent_of(draft.ops[0], magnitude) == exponent  # of reference and bounds
     graph = draft.graph()
     bounds = {one.name: one.interval for one in intermediates(graph, graph.ops[0])}
     assert bounds["rounded"] == (found.min(), found.max())
