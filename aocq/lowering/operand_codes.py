@@ -111,8 +111,7 @@ def _narrow_codes(builder: Builder, node: FloatNode, quantizer: DynamicQuantizer
             a=a,
             maximum=maximum,
             group=quantizer.group,
-            bits=quantizer.bits,
-            reciprocal_bits=quantizer.reciprocal_bits,
+            numerator=quantizer.type.high << quantizer.reciprocal_bits,
             shift=quantizer.reciprocal_bits,
             rounding=Rounding.HALF_UP,
             overflow=overflow,
@@ -123,7 +122,7 @@ def _narrow_codes(builder: Builder, node: FloatNode, quantizer: DynamicQuantizer
         width = IntType(bits=max(widest.bit_length(), 1), signed=False)
         builder.graph.declare(exponent, groups, width)
         builder.graph.append(
-            GroupExponent(name=exponent, a=a, group=quantizer.group, bits=quantizer.bits)
+            GroupExponent(name=exponent, a=a, group=quantizer.group, bits=quantizer.bits, trim=0)
         )
         codes = GroupShift(
             name=node.name,

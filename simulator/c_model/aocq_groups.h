@@ -62,6 +62,7 @@ typedef struct {
     size_t groups; /* of all rows */
     size_t length; /* channels of each */
     int bits;      /* width of codes that an exponent is for; 0: the maximum itself */
+    int trim;      /* of an exponent: m - (m >> trim) instead of m; 0: m */
 } aocq_group_scale_op;
 
 /* GroupMaximum and GroupExponent: y has one code for each group, and holds it. */
@@ -71,29 +72,28 @@ static inline void aocq_group_scale(const aocq_group_scale_op *op, const aocq_te
     size_t group;
     for (group = 0; group < op->groups; group++) {
         const int64_t largest = aocq_largest_of_group(a, group, op->length);
+        const int64_t trimmed = op->trim == 0 ? largest : largest - (largest >> op->trim);
         if (op->bits == 0)
             aocq_put(y, group, aocq_max(largest, 1));
         else
-            aocq_put(y, group, aocq_max(aocq_bit_length(largest) - (op->bits - 1), 0));
+            aocq_put(y, group, aocq_max(aocq_bit_length(trimmed) - (op->bits - 1), 0));
     }
 }
 
 typedef struct {
     size_t groups;
     size_t length;
-    int bits;
-    int reciprocal_bits;
+    int64_t numerator;
     aocq_output_stage stage;
 } aocq_group_quantize_op;
 
 static inline uint64_t aocq_group_quantize(const aocq_group_quantize_op *op, const aocq_tensor *a,
                                            const aocq_tensor *maximum, const aocq_result *y)
 {
-    const int64_t numerator = aocq_shift_up(aocq_highest(op->bits, 1), op->reciprocal_bits);
     uint64_t misfits = 0;
     size_t group, c;
     for (group = 0; group < op->groups; group++) {
-        const int64_t reciprocal = numerator / aocq_max(aocq_at(maximum, group), 1);
+        const int64_t reciprocal = op->numerator / aocq_max(aocq_at(maximum, group), 1);
         for (c = group * op->length; c < (group + 1) * op->length; c++)
             misfits +=
                 aocq_finish(&op->stage, (aocq_at(a, c) - a->zero_point) * reciprocal, y, c);

@@ -37,8 +37,8 @@ def _groups(site: Site, a: str, length: int) -> dict[str, Value]:
 
 
 def _group_scale(op: GroupMaximum | GroupExponent, site: Site) -> Call:
-    bits = op.bits if isinstance(op, GroupExponent) else 0
-    fields: dict[str, Value] = {**_groups(site, op.a, op.group), "bits": bits}
+    bits, trim = (op.bits, op.trim) if isinstance(op, GroupExponent) else (0, 0)
+    fields: dict[str, Value] = {**_groups(site, op.a, op.group), "bits": bits, "trim": trim}
     struct, function = "aocq_group_scale_op", "aocq_group_scale"
     return Call((), struct, fields, function, (op.a,), counts=False)
 
@@ -46,7 +46,7 @@ def _group_scale(op: GroupMaximum | GroupExponent, site: Site) -> Call:
 def _group_quantize(op: GroupQuantize, site: Site) -> Call:
     fields: dict[str, Value] = {
         **_groups(site, op.a, op.group),
-        **numbers_of(op, "bits", "reciprocal_bits"),
+        **numbers_of(op, "numerator"),
         "stage": stage(op),
     }
     struct, function = "aocq_group_quantize_op", "aocq_group_quantize"

@@ -10,7 +10,6 @@ import numpy as np
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import GroupQuantize
-from simulator.graph.ops.groups import numerator
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
 from simulator.numerics.output_stage import output_stage_kernel
@@ -26,7 +25,7 @@ def reference(op: GroupQuantize, graph: IntGraph, operands: Sequence[IntArray]) 
     saturated = 0
     groups = operands[0].reshape(-1, op.group).tolist()
     for group, maximum in zip(groups, operands[1].reshape(-1).tolist(), strict=True):
-        inverse = numerator(op) // max(maximum, 1)
+        inverse = op.numerator // max(maximum, 1)
         for value in group:
             code, misfit = stage((value - zero_point) * inverse)
             codes.append(code)
@@ -43,7 +42,7 @@ def build(op: GroupQuantize, graph: IntGraph, _: Gemm) -> Kernel:
         groups = np.ascontiguousarray(operands[0]).reshape(-1, op.group)
         maxima = np.ascontiguousarray(operands[1]).reshape(-1)
         out = np.empty(groups.shape, result.type.dtype)
-        saturated = quantize_groups(groups, maxima, zero_point, numerator(op), stage, out)
+        saturated = quantize_groups(groups, maxima, zero_point, op.numerator, stage, out)
         return OpResult(out.reshape(operands[0].shape), int(saturated))
 
     return kernel

@@ -13,6 +13,7 @@ import numpy as np
 from simulator.gemm import Gemm
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import GroupExponent, GroupMaximum
+from simulator.graph.ops.groups import exponent_of
 from simulator.numerics.integer_type import IntArray
 from simulator.numerics.jit import kernel as compiled
 from simulator.ops.behaviour import Behaviour, Kernel, OpResult
@@ -39,40 +40,37 @@ def exponent_reference(
     op: GroupExponent, graph: IntGraph, operands: Sequence[IntArray]
 ) -> OpResult:
     """One image in plain Python integers."""
-    kept = op.bits - 1
-    return _of_each_group(
-        op, graph, operands[0], lambda largest: max(0, largest.bit_length() - kept)
-    )
+    return _of_each_group(op, graph, operands[0], lambda largest: exponent_of(op, largest))
 
 
 def build_maximum(op: GroupMaximum, graph: IntGraph, _: Gemm) -> Kernel:
     """Kernel for batches."""
-    return _build(op, graph, 0)
+    return _build(op, graph, 0, 0)
 
 
 def build_exponent(op: GroupExponent, graph: IntGraph, _: Gemm) -> Kernel:
     """Kernel for batches."""
-    return _build(op, graph, op.bits)
+    return _build(op, graph, op.bits, op.trim)
 
 
-def _build(op: AnyScale, graph: IntGraph, bits: int) -> Kernel:
+def _build(op: AnyScale, graph: IntGraph, bits: int, trim: int) -> Kernel:
     zero_point, dtype = graph.tensors[op.a].zero_point, graph.result(op).type.dtype
 
     def kernel(operands: Sequence[IntArray]) -> OpResult:
         codes = np.ascontiguousarray(operands[0])
         groups = codes.reshape(-1, op.group)
         out = np.empty(len(groups), dtype)
-        group_scales(groups, zero_point, bits, out)
+        group_scales(groups, zero_point, bits, trim, out)
         return OpResult(out.reshape(*codes.shape[:-1], codes.shape[-1] // op.group))
 
     return kernel
 
 
 @compiled
-def group_scales(groups, zero_point, bits, out):  # type: ignore[no-untyped-def]
+def group_scales(groups, zero_point, bits, trim, out):  # type: ignore[no-untyped-def]
     """Write what each of ``groups`` [groups, channels] asks for: its maximum, or its exponent.
 
-    ``bits`` is the width of codes that the exponent is for, 0 for the maximum.
+    ``bits`` is the width of codes that the exponent is for, 0 for the maximum; ``trim`` its own.
     """
     zero = np.int32(zero_point)
     for i in range(groups.shape[0]):
@@ -83,6 +81,8 @@ def group_scales(groups, zero_point, bits, out):  # type: ignore[no-untyped-def]
         if bits == 0:
             out[i] = max(largest, 1)
         else:
+            if trim > 0:
+                largest -= largest >> trim
             exponent = 0
             while largest >> (exponent + bits - 1) > 0:
                 exponent += 1

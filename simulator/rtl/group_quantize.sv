@@ -10,7 +10,7 @@ module group_quantize #(
     parameter integer A_SIGNED = 1,
     parameter integer A_ZERO_POINT = 0,
     parameter integer MAXIMUM_BITS = 8,
-    parameter [63:0] NUMERATOR = 64'd117440512,  // (2^(bits - 1) - 1) * 2^reciprocal_bits
+    parameter [63:0] NUMERATOR = 64'd117440512,  // 7 * 2^SHIFT fills four bits
     parameter integer RECIPROCAL_WIDTH = 27,  // bits of the numerator
     parameter integer SHIFT = 24,
     parameter integer SCALED_WIDTH = 64,

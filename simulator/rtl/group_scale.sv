@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // GroupMaximum and GroupExponent: one scale for each group of codes, whose last one has in_last.
 // One clock after the last code: the largest magnitude, at least 1, or the exponent that makes
-// codes of BITS bits, by the place of the leading one.
+// codes of BITS bits, by the place of the leading one, of m - (m >> TRIM) where TRIM is not 0.
 `timescale 1ns / 1ps
 `default_nettype none
 
@@ -10,6 +10,7 @@ module group_scale #(
     parameter integer IN_SIGNED = 1,
     parameter integer IN_ZERO_POINT = 0,
     parameter integer BITS = 0,  // 0: the maximum
+    parameter integer TRIM = 0,  // of an exponent
     parameter integer OUT_BITS = 8
 ) (
     input wire clock,
@@ -44,12 +45,13 @@ module group_scale #(
     if (BITS == 0) begin : maximum
       assign code = chosen == '0 ? OUT_BITS'(1) : OUT_BITS'(chosen);
     end else begin : exponent
+      wire [IN_BITS-1:0] trimmed = TRIM == 0 ? chosen : chosen - (chosen >> TRIM);
       reg [LENGTH_BITS-1:0] length;
       integer place;
       always @* begin
         length = '0;
         for (place = 0; place < IN_BITS; place = place + 1) begin
-          if (chosen[place]) length = LENGTH_BITS'(place + 1);
+          if (trimmed[place]) length = LENGTH_BITS'(place + 1);
         end
       end
       assign code = 32'(length) > KEPT_BITS ? OUT_BITS'(32'(length) - KEPT_BITS) : '0;

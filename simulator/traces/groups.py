@@ -41,7 +41,8 @@ def group_exponent(
     u = centred(operands[0], graph.tensors[op.a])
     largest = _largest(u, op.group)
     # The exponent of float64's own form, 0.5 <= mantissa < 1, is the bit length: exact.
-    lengths = wide(np.frexp(largest.astype(np.float64))[1])
+    trimmed = largest - (largest >> op.trim) if op.trim else largest
+    lengths = wide(np.frexp(trimmed.astype(np.float64))[1])
     exponents = np.maximum(lengths - (op.bits - 1), 0)
     return _unsigned({"centred": u, "largest": largest}, exponents, op, graph)
 
@@ -51,8 +52,7 @@ def group_quantize(
 ) -> dict[str, Array]:
     """Return every value of the formula: reciprocals with one element for each group."""
     u, result = centred(operands[0], graph.tensors[op.a]), graph.result(op)
-    numerator = np.int64((1 << op.bits - 1) - 1) << np.int64(op.reciprocal_bits)
-    reciprocals = numerator // np.maximum(wide(operands[1]), 1)
+    reciprocals = np.int64(op.numerator) // np.maximum(wide(operands[1]), 1)
     scaled = u * np.repeat(reciprocals, op.group, axis=-1)
     return {
         "centred": u,

@@ -70,35 +70,42 @@ def _scaled_codes(random: np.random.Generator, images: int) -> Array:
 def scales() -> Family:
     """Return GroupMaximum, and GroupExponent of several widths."""
     graphs = {}
-    for bits in (0, 2, 4, 9):
+    for bits, trim in ((0, 0), (2, 0), (4, 0), (9, 0), (2, 7), (4, 2), (4, 1)):
         builder = _groups()
         if bits:
             kind = IntType(bits=4, signed=False)
-            builder.op(GroupExponent, "y", "a", group=8, bits=bits, type=kind)
+            builder.op(GroupExponent, "y", "a", group=8, bits=bits, trim=trim, type=kind)
         else:
             builder.op(GroupMaximum, "y", "a", group=8, type=U8)
-        graphs[f"exponent for {bits} bits" if bits else "maximum"] = builder.build()
+        trimmed = f", trim {trim}" if trim else ""
+        graphs[f"exponent for {bits} bits{trimmed}" if bits else "maximum"] = builder.build()
     wrong = {
         "reads_unsigned": (0, ".IN_SIGNED(1)", ".IN_SIGNED(0)"),
         "zero_point": (2, ".IN_ZERO_POINT(5)", ".IN_ZERO_POINT(4)"),
+        "not_trimmed": (5, ".TRIM(2)", ".TRIM(0)"),
+        "trimmed_less": (6, ".TRIM(1)", ".TRIM(2)"),
     }
     return Family(graphs, CHANNELS // 8, _scaled_codes, wrong)
 
 
 def by_reciprocals() -> Family:
-    """Return GroupQuantize in every mode, where codes are half as large as they may be."""
+    """Return GroupQuantize in every mode of codes twice as large as fit, and a little too large."""
+    modes = {
+        f"{rounding} {overflow}": (7 << 12, rounding, overflow) for rounding, overflow in ENDINGS
+    }
+    modes["clipped"] = ((7 << 11) * 20 // 17, Rounding.HALF_UP, Overflow.SATURATE)
     graphs = {}
-    for rounding, overflow in ENDINGS:
+    for name, (numerator, rounding, overflow) in modes.items():
         builder = _groups()
         builder.op(GroupMaximum, "maximum", "a", group=8, type=U8)
-        fields = {"bits": 4, "reciprocal_bits": 12, "shift": 11, "rounding": rounding}
         builder.op(
-            GroupQuantize, "y", "a", "maximum", group=8, overflow=overflow, zero_point=1,
-            type=IntType(bits=4), **fields,
+            GroupQuantize, "y", "a", "maximum", group=8, numerator=numerator, shift=11,
+            rounding=rounding, overflow=overflow, zero_point=1, type=IntType(bits=4),
         )  # fmt: skip
-        graphs[f"{rounding} {overflow}"] = builder.build()
+        graphs[name] = builder.build()
     wrong = {
         "numerator": (0, ".NUMERATOR(28672)", ".NUMERATOR(28671)"),
+        "not_clipped": (len(graphs) - 1, ".NUMERATOR(16865)", ".NUMERATOR(14336)"),
         "zero_point": (0, ".A_ZERO_POINT(5)", ".A_ZERO_POINT(6)"),
     }
     return Family(graphs, CHANNELS, _scaled_codes, wrong)
@@ -110,7 +117,7 @@ def by_shifts() -> Family:
     for rounding, overflow in ENDINGS:
         builder = _groups()
         kind = IntType(bits=3, signed=False)
-        builder.op(GroupExponent, "exponent", "a", group=8, bits=4, type=kind)
+        builder.op(GroupExponent, "exponent", "a", group=8, bits=4, trim=0, type=kind)
         builder.op(
             GroupShift, "y", "a", "exponent", group=8, rounding=rounding, overflow=overflow,
             zero_point=-3, type=IntType(bits=4),

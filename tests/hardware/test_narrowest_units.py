@@ -27,12 +27,11 @@ from simulator.numerics.integer_type import IntType
 S1, S2, U1 = IntType(bits=1), IntType(bits=2), IntType(bits=1, signed=False)
 
 
-def _quantize(d, maxima=U1, bits=2, reciprocal_bits=0):
-    """A reciprocal of one bit where h is 1 and has no fraction bits."""
+def _quantize(d, maxima=U1, shift=0):
+    """A reciprocal of one bit where the numerator is 1."""
     d.input("a", (2, 4), S1)
     d.operand("m", (2, 2), maxima)
-    fields = {"bits": bits, "reciprocal_bits": reciprocal_bits, "shift": reciprocal_bits}
-    d.op(GroupQuantize, "y", "a", "m", group=2, **fields)
+    d.op(GroupQuantize, "y", "a", "m", group=2, numerator=1 << shift, shift=shift)
 
 
 def _shift(d):
@@ -60,12 +59,14 @@ def _one(op, kind, shape=(2, 4), zero_point=0, **given):
 CASES = {
     "a reciprocal of one bit": _quantize,
     "a reciprocal of one bit, wide maxima": lambda d: _quantize(d, U8),
-    "a reciprocal of two bits": lambda d: _quantize(d, reciprocal_bits=1),
+    "a reciprocal of two bits": lambda d: _quantize(d, shift=1),
     "a shift": _shift,
     "one level": lambda d: _levels(d, 1, 0),
     "levels": lambda d: _levels(d, 3, 1),
     "a maximum": _one(GroupMaximum, S2, zero_point=1, group=2),
     "an exponent": _one(GroupExponent, S2, group=1, bits=2),
+    "a trimmed exponent": _one(GroupExponent, S2, zero_point=1, group=1, bits=2, trim=1),
+    "a trim of more bits than there are": _one(GroupExponent, S2, group=1, bits=2, trim=7),
     "a logarithm": _one(DeferredSoftmax, S1, (3, 2), shift=0, type=U1),
     "a rotation of one": _one(Hadamard, S1, order=1, shift=(0,)),
     "a rotation of twelve": _one(Hadamard, S1, (2, 12), -1, order=12),

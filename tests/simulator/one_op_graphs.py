@@ -72,6 +72,7 @@ from simulator.ops import BEHAVIOURS, Kernel, OpResult
 from simulator.ops.behaviour import SumCounts
 
 IMAGES = 3
+CLIPPING = (7 << 24) * 20 // 17  # a code of 7 is worth 0.85 of a group's largest magnitude
 SPREAD = np.random.default_rng(5)
 WEIGHTS = SPREAD.integers(-9, 10, (7, 4)).tolist()  # [K, N]
 WEIGHTS_4 = SPREAD.integers(-8, 8, (4, 7)).tolist()  # [N, K]
@@ -453,6 +454,9 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "16 bits": partial(_scales, GroupExponent, source=S16, group=3),
         "unsigned, for 2 bits": partial(_scales, GroupExponent, source=U8, group=33, bits=2),
         "nothing to shift": partial(_scales, GroupExponent, source=S4, bits=6),
+        "trimmed": partial(_scales, GroupExponent, trim=2),
+        "trimmed by half": partial(_scales, GroupExponent, source=U8, group=3, trim=1),
+        "16 bits, trimmed least": partial(_scales, GroupExponent, source=S16, group=3, trim=7),
         "16 bits, for 2 bits": partial(
             _scales, GroupExponent, source=S16, bits=2, type=IntType(bits=5, signed=False)
         ),
@@ -460,13 +464,23 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
     GroupQuantize: {
         "8 bits": partial(_by_group, GroupQuantize),
         "16 bits": partial(
-            _by_group, GroupQuantize, source=S16, scales=U16, group=33, bits=8, shift=23, type=S8
+            *(_by_group, GroupQuantize),
+            **{"source": S16, "scales": U16, "group": 33},
+            **{"numerator": 127 << 24, "shift": 23, "type": S8},
         ),
         "coarse reciprocal": partial(
-            _by_group, GroupQuantize, scales=U4, reciprocal_bits=3, shift=3, zero_point=2
+            _by_group, GroupQuantize, scales=U4, numerator=7 << 3, shift=3, zero_point=2
         ),
         "no fraction bits": partial(
-            _by_group, GroupQuantize, source=U8, scales=U4, reciprocal_bits=0, shift=1, type=U4
+            _by_group, GroupQuantize, source=U8, scales=U4, numerator=7, shift=1, type=U4
+        ),
+        "clipped": partial(_by_group, GroupQuantize, numerator=CLIPPING),
+        "16 bits, clipped": partial(
+            *(_by_group, GroupQuantize),
+            **{"source": S16, "scales": U16, "group": 33, "numerator": CLIPPING},
+        ),
+        "clipped, wrapping": partial(
+            _by_group, GroupQuantize, numerator=CLIPPING, zero_point=-3, overflow=WRAP
         ),
     },
     GroupShift: {

@@ -24,7 +24,6 @@ from simulator.export.rtl.instances import (
 from simulator.export.rtl.vectors import OpVectors
 from simulator.graph.bounds import intermediates
 from simulator.graph.ops import GroupExponent, GroupMaximum, GroupQuantize, GroupShift, Hadamard
-from simulator.graph.ops.groups import numerator
 from simulator.graph.ranges import signed_bits
 from simulator.numerics.hadamard import factors, subtracted_pairs
 from simulator.numerics.integer_type import IntType
@@ -77,10 +76,12 @@ def group_scale(bench: Bench, vectors: OpVectors) -> Wrapper:
     """Return GroupMaximum or GroupExponent: one result for each group."""
     op = vectors.op
     assert isinstance(op, GroupMaximum | GroupExponent)
+    bits, trim = (op.bits, op.trim) if isinstance(op, GroupExponent) else (0, 0)
     parameters = {
         **typed("IN", stream(bench, "a").kind),
         "IN_ZERO_POINT": zero_point(vectors, op.a),
-        "BITS": op.bits if isinstance(op, GroupExponent) else 0,
+        "BITS": bits,
+        "TRIM": trim,
         "OUT_BITS": bench.result_kind.bits,
     }
     ports = {**CLOCK, **INPUT, "in_last": "in_last", "in_code": "in_a", **OUTPUT}
@@ -109,8 +110,8 @@ def group_codes(bench: Bench, vectors: OpVectors) -> Wrapper:
         unit, scale = "group_quantize", "maximum"
         parameters |= {
             "MAXIMUM_BITS": stream(bench, scale).kind.bits,
-            "NUMERATOR": numerator(op),
-            "RECIPROCAL_WIDTH": numerator(op).bit_length(),
+            "NUMERATOR": op.numerator,
+            "RECIPROCAL_WIDTH": op.numerator.bit_length(),
             "SHIFT": op.shift,
             "SCALED_WIDTH": SCALED_WIDTH,
         }

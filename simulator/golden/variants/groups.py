@@ -15,7 +15,7 @@ from simulator.golden.variants.trial import Trial, finished
 from simulator.golden.variants.variant import Family, Variant, unit_variant
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import GroupExponent, GroupMaximum, GroupQuantize, Hadamard
-from simulator.graph.ops.groups import numerator
+from simulator.graph.ops.groups import LARGEST_TRIM
 from simulator.numerics.float_type import Array
 from simulator.numerics.hadamard import factors, hadamard_matrix
 
@@ -32,6 +32,8 @@ def variants(unit: IntGraph) -> Iterator[Variant]:
             sentence="takes the largest value of a group, not the largest magnitude",
             codes=_largest_value,
         )
+        if isinstance(op, GroupExponent) and op.trim:
+            yield from _of_trim(unit, op)
     elif isinstance(op, GroupQuantize):
         for name, sentence, half, step in (
             ("reciprocal=rounded", "rounds the reciprocal to the nearest whole number", 1, 0),
@@ -44,6 +46,23 @@ def variants(unit: IntGraph) -> Iterator[Variant]:
                 sentence=sentence,
                 codes=partial(_with_reciprocal, half=half, step=step),
             )
+
+
+def _of_trim(unit: IntGraph, op: GroupExponent) -> Iterator[Variant]:
+    """Yield exponents of less, of more, or of a part that is rounded up."""
+    for trim in {0, op.trim - 1, op.trim + 1} & {*range(LARGEST_TRIM + 1)}:
+        yield unit_variant(
+            f"trim={trim}",
+            Family.FIELD,
+            f"takes m >> {trim} off the largest magnitude m" if trim else "takes nothing off m",
+            with_op(unit, trim=trim),
+        )
+    yield Variant(
+        name="trim=up",
+        family=Family.FIELD,
+        sentence="rounds what it takes off the largest magnitude up",
+        codes=_trimmed_up,
+    )
 
 
 def _of_hadamard(unit: IntGraph, op: Hadamard) -> Iterator[Variant]:
@@ -75,17 +94,31 @@ def _reordered(trial: Trial, rows: NDArray[np.intp]) -> Array:
     return finished(trial.unit, sums, trial.operands)
 
 
+def _trimmed_up(trial: Trial) -> Array:
+    op = trial.op
+    assert isinstance(op, GroupExponent)
+    values = trial.operands[0].astype(np.int64) - trial.unit.tensors[op.a].zero_point
+    largest = np.abs(values).reshape(*values.shape[:-1], -1, op.group).max(axis=-1)
+    return _exponents(trial, largest + (-largest >> op.trim))
+
+
+def _exponents(trial: Trial, trimmed: NDArray[np.int64]) -> Array:
+    op = trial.op
+    assert isinstance(op, GroupExponent)
+    lengths = np.frexp(trimmed.astype(np.float64))[1]
+    found: Array = np.maximum(lengths - (op.bits - 1), 0).astype(trial.result.type.dtype)
+    return found
+
+
 def _largest_value(trial: Trial) -> Array:
     op, result = trial.op, trial.result
     assert isinstance(op, GroupMaximum | GroupExponent)
     values = trial.operands[0].astype(np.int64) - trial.unit.tensors[op.a].zero_point
     largest = values.reshape(*values.shape[:-1], -1, op.group).max(axis=-1)
-    if isinstance(op, GroupMaximum):
-        codes = np.maximum(largest, 1)
-    else:
-        lengths = np.frexp(np.maximum(largest, 0).astype(np.float64))[1]
-        codes = np.maximum(lengths - (op.bits - 1), 0)
-    found: Array = codes.astype(result.type.dtype)
+    if isinstance(op, GroupExponent):
+        largest = np.maximum(largest, 0)
+        return _exponents(trial, largest - (largest >> op.trim) if op.trim else largest)
+    found: Array = np.maximum(largest, 1).astype(result.type.dtype)
     return found
 
 
@@ -94,6 +127,6 @@ def _with_reciprocal(trial: Trial, half: int, step: int) -> Array:
     assert isinstance(op, GroupQuantize)
     values = trial.operands[0].astype(np.int64) - trial.unit.tensors[op.a].zero_point
     divisor = np.maximum(trial.operands[1].astype(np.int64), 1)
-    inverse = (numerator(op) + half * (divisor // 2)) // divisor + step
+    inverse = (op.numerator + half * (divisor // 2)) // divisor + step
     products = values * np.repeat(inverse, op.group, axis=-1)
     return stored_codes(trial, shifted(products, trial.shifts, rule_of(op)))

@@ -35,6 +35,8 @@ from simulator.numerics.rounding import Rounding, shift_right
 
 WIDEST_OPERAND = 16
 WIDEST_EXPONENT = 5
+LARGEST_TRIM = 7
+LARGEST_NUMERATOR = (1 << LARGEST_SHIFT) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +66,13 @@ class GroupExponent(Op):
     ::
 
         m    = max(|a[c] - z_a| for c in group g)
-        y[g] = max(0, bit_length(m) - (bits - 1))          the place of the leading one: no division
+        m'   = m - (m >> trim), or m where trim is 0
+        y[g] = max(0, bit_length(m') - (bits - 1))         the place of the leading one: no division
 
     y is unsigned, of at most 5 bits, and has no zero point: the exponent of a group's scale, as in
-    the microscaling formats.
+    the microscaling formats. No magnitude of the group is as large as 2^(bits - 1 + y), or, with a
+    trim of t, as that times 2^t / (2^t - 1): an op that makes the codes clips what its type does
+    not hold.
 
     Source: OCP Microscaling Formats (MX) Specification 1.0, a power of two for each block.
 
@@ -77,38 +82,40 @@ class GroupExponent(Op):
         channels of a group, a divisor of their number; y has C / group channels
     bits
         the width of signed codes that are to be made, at least 2
+    trim
+        0..7: how far a group's largest magnitudes may lie beyond its codes; with 2, a third
     """
 
     a: TensorId
     group: int
     bits: int
+    trim: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupQuantize(Op):
     """Codes at the scale that a group's largest magnitude asks for, by one reciprocal per group.
 
-    rb is ``reciprocal_bits``, h is ``2^(bits - 1) - 1`` (7 of four bits); for channel c of group
-    g::
+    For channel c of group g::
 
-        r[g] = floor(h * 2^rb / max(maximum[g], 1))
+        r[g] = floor(numerator / max(maximum[g], 1))
         y[c] = fit(round((a[c] - z_a) * r[g] >> shift) + z_y)
 
-    Where ``shift`` is rb, one unit of y is worth maximum[g] / h units of a: a row factor of the
-    product that reads y. With a group's own maximum no code lies beyond ±h. Like a, y has at most
-    16 bits.
+    One unit of y is worth maximum[g] * 2^shift / numerator units of a: maximum[g] is a row factor
+    of the product that reads y. With a group's own maximum no rounded number lies beyond
+    ±numerator / 2^shift, rounded: a numerator of 7 * 2^shift fills four bits, and of a larger one
+    fit clips the largest magnitudes. Like a, y has at most 16 bits.
 
     Attributes
     ----------
     maximum
         unsigned, of C / group channels: GroupMaximum of a
-    bits
-        the width of signed codes that the largest magnitude fills, at least 2
-    reciprocal_bits
-        fraction bits of the reciprocal, which is too small by less than 2^-rb: with two bits more
-        than a has, a code is off by less than a quarter before it is rounded
+    numerator
+        of the reciprocals, 1 to 2^62 - 1: the code of a group's largest magnitude before it is
+        rounded, in units of 2^-shift
     shift
-        places to the right, rb where scales are as above
+        places to the right. The reciprocal is too small by less than 1, a code by less than
+        2^-shift for each unit of a: with two more than a has bits, by less than a quarter
     rounding
         of the shift; half_up is a constant and an arithmetic shift
     """
@@ -118,8 +125,7 @@ class GroupQuantize(Op):
     a: TensorId
     maximum: TensorId
     group: int
-    bits: int
-    reciprocal_bits: int
+    numerator: int
     shift: int
     rounding: Rounding
     overflow: Overflow
@@ -211,23 +217,29 @@ def _maximum_rules(graph: IntGraph, op: GroupMaximum) -> Iterator[str]:
     yield from _holds(graph, op, max(largest_magnitude(graph, op.a), 1))
 
 
+def exponent_of(op: GroupExponent, largest: int) -> int:
+    """Return the exponent of a group by its largest magnitude; it never falls as that grows."""
+    trimmed = largest - (largest >> op.trim) if op.trim else largest
+    return max(0, trimmed.bit_length() - (op.bits - 1))
+
+
 def largest_exponent(graph: IntGraph, op: GroupExponent) -> int:
     """Return the largest exponent that a group may have."""
-    return max(0, largest_magnitude(graph, op.a).bit_length() - (op.bits - 1))
+    return exponent_of(op, largest_magnitude(graph, op.a))
 
 
 def _exponent_rules(graph: IntGraph, op: GroupExponent) -> Iterator[str]:
     yield from _operand_rules(graph, op)
     yield from within("bits", op.bits, 2, WIDEST_OPERAND)
     yield from _is_plain_unsigned(graph, op.name, WIDEST_EXPONENT)
-    yield from _holds(graph, op, largest_exponent(graph, op))
+    trims = [*within("trim", op.trim, 0, LARGEST_TRIM)]
+    yield from trims or _holds(graph, op, largest_exponent(graph, op))
 
 
 def _quantize_rules(graph: IntGraph, op: GroupQuantize) -> Iterator[str]:
     yield from _operand_rules(graph, op)
     yield from _is_plain_unsigned(graph, op.maximum, WIDEST_OPERAND)
-    yield from within("bits", op.bits, 2, WIDEST_OPERAND)
-    yield from within("reciprocal_bits", op.reciprocal_bits, 0, LARGEST_SHIFT - op.bits)
+    yield from within("numerator", op.numerator, 1, LARGEST_NUMERATOR)
     yield from _is_narrow(graph, op)
 
 
@@ -253,13 +265,7 @@ def _exponent_intermediates(graph: IntGraph, op: GroupExponent) -> Iterator[Inte
     yield Intermediate("centred", centred_range(graph, op.a))
     low, high = _magnitudes(graph, op.a)
     yield Intermediate("largest", (low, high))
-    ends = (max(0, end.bit_length() - (op.bits - 1)) for end in (low, high))
-    yield Intermediate("rounded", (next(ends), next(ends)))
-
-
-def numerator(op: GroupQuantize) -> int:
-    """Return what the largest magnitude of a group divides."""
-    return (1 << op.bits - 1) - 1 << op.reciprocal_bits
+    yield Intermediate("rounded", (exponent_of(op, low), exponent_of(op, high)))
 
 
 def _codes_and_reciprocals(graph: IntGraph, op: GroupQuantize) -> int:
@@ -271,7 +277,7 @@ def _quantize_intermediates(graph: IntGraph, op: GroupQuantize) -> Iterator[Inte
     centred = centred_range(graph, op.a)
     yield Intermediate("centred", centred)
     low, high = code_range(graph, op.maximum)
-    most = numerator(op)
+    most = op.numerator
     inverse = most // max(high, 1), most // max(low, 1)
     yield Intermediate("reciprocal", inverse, (0, most))
     product = times(centred, inverse)
@@ -303,13 +309,14 @@ def _maximum_text(_: IntGraph, op: GroupMaximum) -> str:
 
 
 def _exponent_text(_: IntGraph, op: GroupExponent) -> str:
-    return f"{op.a}   groups of {op.group}, for {op.bits} bits"
+    trim = f", less m >> {op.trim}" if op.trim else ""
+    return f"{op.a}   groups of {op.group}, for {op.bits} bits{trim}"
 
 
 def _quantize_text(_: IntGraph, op: GroupQuantize) -> str:
     return (
-        f"{op.a} / {op.maximum}   groups of {op.group}, {op.bits} bits, reciprocal "
-        f"2^-{op.reciprocal_bits} >> {op.shift} {op.rounding} {op.overflow}"
+        f"{op.a} / {op.maximum}   groups of {op.group}, times {op.numerator} >> {op.shift} "
+        f"{op.rounding} {op.overflow}"
     )
 
 

@@ -52,7 +52,7 @@ def test_no_rotation_and_no_scales_of_groups():
     s = Sketch()
     x = s.op(Hadamard, "turned", s.input("x", 8, 16), order=16, multiplier=1, shift=1)
     s.op(GroupMaximum, "maximum", x, group=16)
-    fields = {"bits": 4, "reciprocal_bits": 20, "shift": 20}
+    fields = {"numerator": 7 << 20, "shift": 20}
     s.op(GroupQuantize, "codes", x, "maximum", group=16, **fields)
     profile = profile_with(
         compute__float16={"mac_speed": 1.0, "vector_speed": 1.0}, memory__dram_bytes_per_cycle=1e6

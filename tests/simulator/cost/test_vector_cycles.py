@@ -78,7 +78,7 @@ def test_a_rotation_takes_its_additions_and_one_requantization(order, additions)
 def test_scales_of_groups_take_their_operands_and_codes_their_results():
     sketch = Sketch()
     x = sketch.input("x", 4, 48)
-    sketch.op(GroupExponent, "y", x, group=16, bits=4)
+    sketch.op(GroupExponent, "y", x, group=16, bits=4, trim=0)
     assert last_cost(sketch, unit(group=0.75)) == 4 * 48 * 0.75
     sketch.op(GroupShift, "z", x, "y", group=16)
     assert last_cost(sketch, unit(group=0.75)) == 4 * 48 * 0.75
@@ -89,7 +89,7 @@ def test_codes_by_a_reciprocal_take_one_element_more_for_each_group():
     sketch = Sketch()
     x = sketch.input("x", 4, 48)
     sketch.op(GroupMaximum, "maximum", x, group=16)
-    fields = {"bits": 4, "reciprocal_bits": 20, "shift": 20}
+    fields = {"numerator": 7 << 20, "shift": 20}
     sketch.op(GroupQuantize, "y", x, "maximum", group=16, **fields)
     assert last_cost(sketch, unit(group=0.75)) == (4 * 48 + 4 * 3) * 0.75
 

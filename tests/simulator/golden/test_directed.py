@@ -11,7 +11,7 @@ import pytest
 from one_op_graphs import CASES
 from small_graphs import Draft, encoder_block
 
-from simulator.golden.coverage.of_op import unit_coverage
+from simulator.golden.coverage.of_op import Verdict, unit_coverage
 from simulator.golden.directed import STIMULI, stimuli
 from simulator.golden.directed.of_graph import units_of_graph
 from simulator.golden.directed.of_profile import units_of_profile
@@ -50,6 +50,31 @@ def test_directed_vectors_of_rotations_and_groups_leave_nothing_open(
     base = of_op(graph.ops[-1], graph)
     coverage = unit_coverage("unit", [made.trial for made in stimuli(base, "unit")])
     assert [row.variant for row in coverage.missing] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "case"),
+    [
+        (GroupExponent, "trimmed"),
+        (GroupExponent, "trimmed by half"),
+        (GroupExponent, "16 bits, trimmed least"),
+        (GroupQuantize, "clipped"),
+        (GroupQuantize, "16 bits, clipped"),
+    ],
+)
+def test_directed_vectors_of_clipped_groups_leave_nothing_open(kind: type[Op], case: str) -> None:
+    draft = Draft()
+    CASES[kind][case](draft)
+    graph = draft.graph()
+    base = of_op(graph.ops[-1], graph)
+    found = list(stimuli(base, "unit"))
+    coverage = unit_coverage("unit", [made.trial for made in found])
+    not_told = coverage.of(Verdict.NOT_TOLD) if kind is GroupExponent else coverage.missing
+    assert [row.variant for row in not_told] == []
+    for made in found:
+        codes = run_kernel(made.one, made.operands).codes
+        assert np.array_equal(run_trace(made.one, made.operands)["result"], codes)
+        assert np.array_equal(run_reference(made.one, dict(made.operands)).codes, codes)
 
 
 def test_units_of_a_graph_have_its_modes_and_widths() -> None:

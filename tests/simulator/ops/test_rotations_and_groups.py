@@ -14,6 +14,7 @@ from simulator.executor import Executor
 from simulator.graph import verify
 from simulator.graph.bounds import intermediates
 from simulator.graph.ops import GroupExponent, GroupMaximum, GroupQuantize, GroupShift, Hadamard
+from simulator.graph.ops.groups import exponent_of
 from simulator.numerics.hadamard import hadamard_matrix
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import Rounding
@@ -79,13 +80,74 @@ def test_exponents_are_the_places_of_the_leading_one():
     assert found.ravel().tolist() == wanted
 
 
+@pytest.mark.parametrize("trim", range(8))
+@pytest.mark.parametrize("bits", [2, 4, 16])
+def test_trimmed_exponents_are_the_least_that_hold_what_is_left(trim, bits):
+    """Of every magnitude up to 2^16 - 1, which a zero point at an end makes."""
+    draft = Draft()
+    draft.input("a", (1 << 16, 1), S16, -(1 << 15))
+    draft.op(
+        GroupExponent, "y", "a", group=1, bits=bits, trim=trim, type=IntType(bits=5, signed=False)
+    )
+    found = run(draft, np.arange(-(1 << 15), 1 << 15, dtype=np.int16)[:, None])["y"].ravel()
+    for magnitude, exponent in enumerate(found.tolist()):
+        left = magnitude - magnitude // 2**trim if trim else magnitude
+        assert left < 2 ** (exponent + bits - 1)
+        assert exponent == 0 or left >= 2 ** (exponent + bits - 2)
+        assert exponent_of(draft.ops[0], magnitude) == exponent  # of reference and bounds
+    graph = draft.graph()
+    bounds = {one.name: one.interval for one in intermediates(graph, graph.ops[0])}
+    assert bounds["rounded"] == (found.min(), found.max())
+
+
+def test_a_trim_of_two_lets_magnitudes_a_third_too_large_be_clipped():
+    """Of four bits: up to 9 at a step of 1, where 8 already takes a step of 2 without a trim."""
+    draft = Draft()
+    draft.input("a", (6, 2), S8)
+    draft.op(GroupExponent, "exponent", "a", group=2, bits=4, trim=2)
+    draft.op(GroupShift, "y", "a", "exponent", group=2)
+    found = run(draft, np.array([[7, 1], [8, 1], [-9, 1], [10, 1], [20, 1], [21, 1]], np.int8))
+    assert found["exponent"].ravel().tolist() == [0, 0, 0, 1, 1, 2]
+    wanted = [[7, 1], [7, 1], [-8, 1], [5, 1], [7, 1], [5, 0]]
+    assert found["y"].reshape(6, 2).tolist() == wanted
+
+
+def test_a_larger_numerator_clips_the_largest_magnitudes():
+    """Codes of 100 and less, where 7 is worth 0.85 of the maximum: 85 of 100."""
+    draft = Draft()
+    draft.input("a", (1, 8), S8)
+    draft.op(GroupMaximum, "maximum", "a", group=8)
+    draft.op(GroupQuantize, "y", "a", "maximum", group=8, numerator=(7 << 24) * 20 // 17)
+    found = run(draft, np.array([[100, -100, 91, -92, 78, 72, 6, 7]], np.int8))
+    assert found["y"].ravel().tolist() == [7, -8, 7, -8, 6, 6, 0, 1]
+    graph = draft.graph("y")
+    bounds = {one.name: one.interval for one in intermediates(graph, graph.ops[1])}
+    assert bounds["rounded"] == (-8, 8)
+
+
+@pytest.mark.parametrize("overflow", Overflow)
+def test_the_largest_products_of_codes_and_reciprocals(overflow):
+    """With a maximum of 0 the reciprocal is the numerator: what 64 bits just hold, and verify."""
+    numerator = (1 << 62) // ((1 << 16) - 1) - 1
+    for end in (S16.low, S16.high):
+        draft = Draft(overflow=overflow)
+        draft.input("a", (2, 3), S16, end)
+        draft.operand("m", (2, 1), U16)
+        fields = {"numerator": numerator, "shift": 31, "type": S16}
+        draft.op(GroupQuantize, "y", "a", "m", group=3, **fields)
+        graph = draft.graph()
+        assert verify(graph) == []
+        codes = np.array([[[S16.low, S16.high, 0]] * 2], np.int16)
+        assert_kernel_equals_reference(graph, {"a": codes, "m": np.array([[[0], [65535]]], "u2")})
+
+
 @pytest.mark.parametrize(("kind", "maxima", "bits"), [(S8, U8, 4), (S16, U16, 4), (S16, U16, 8)])
 def test_by_its_own_maximum_no_code_leaves_its_ends(kind, maxima, bits):
     draft = Draft()
     draft.input("a", (40, 64), kind, 5)
     narrow = IntType(bits=bits)
     draft.op(GroupMaximum, "maximum", "a", group=32, type=maxima)
-    fields = {"bits": bits, "reciprocal_bits": 24, "shift": 24, "type": narrow}
+    fields = {"numerator": narrow.high << 24, "shift": 24, "type": narrow}
     draft.op(GroupQuantize, "y", "a", "maximum", group=32, **fields)
     graph = draft.graph()
     found = {one.name: one.interval for one in intermediates(graph, graph.ops[1])}
