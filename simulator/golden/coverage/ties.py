@@ -12,9 +12,9 @@ from simulator.golden.variants.trial import requantization_of
 from simulator.graph.bounds import intermediates
 from simulator.graph.graph import IntGraph
 from simulator.graph.op import accumulator_of
-from simulator.graph.ops import AnyMatMul, Hadamard, Rescale
+from simulator.graph.ops import AnyMatMul, GroupQuantize, Hadamard, Rescale
 from simulator.graph.ops.onto_residual import residual_factors
-from simulator.graph.ranges import Interval, centred_range
+from simulator.graph.ranges import Interval, centred_range, code_range
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.rescaling import LeftShift, ZeroPointStage
 
@@ -44,6 +44,8 @@ def possible_ties(unit: IntGraph) -> Ties:
     sums between the bounds count as possible.
     """
     (op,) = unit.ops
+    if isinstance(op, GroupQuantize):
+        return _of_reciprocals(unit, op)
     parameters = requantization_of(op)
     if parameters is None or parameters.shift is None:
         return Ties(negative=True, positive=True)
@@ -59,6 +61,18 @@ def possible_ties(unit: IntGraph) -> Ties:
         terms = _residual_codes(unit) * factor + (zero_point << shift)
         found = _joined(found, _of_channel(multiplier, shift, terms.tolist(), sums))
     return found
+
+
+def _of_reciprocals(unit: IntGraph, op: GroupQuantize) -> Ties:
+    """Try the reciprocal of every maximum; few end in so many zeros that a code makes a tie."""
+    codes = centred_range(unit, op.a)
+    low, high = code_range(unit, op.maximum)
+    found = np.unique(op.numerator // np.maximum(np.arange(low, high + 1, dtype=np.int64), 1))
+    fewest = max(op.shift - 1 - max(map(abs, codes)).bit_length(), 0)
+    ties = Ties(negative=False, positive=False)
+    for reciprocal in found[found & ((1 << fewest) - 1) == 0].tolist():
+        ties = _joined(ties, _of_channel(reciprocal, op.shift, [0], codes))
+    return ties
 
 
 def sums_interval(unit: IntGraph) -> Interval | None:

@@ -98,21 +98,36 @@ def group_quantize(base: OneOp, name: str) -> Iterator[Stimulus]:
     maxima |= {0, 1, 2, 3, 5, 11, 100, kind.high - 1, kind.high}
     maxima |= {*np.random.default_rng(18).integers(1, kind.high, 12, endpoint=True).tolist()}
     chosen = np.array(sorted(one for one in maxima if one <= kind.high))
-    yield _all_codes_with(base, name, "maximum", chosen)
+    yield _all_codes_with(base, name, "maximum", chosen, _ties(base, chosen))
+
+
+def _ties(base: OneOp, maxima: IntArray) -> IntArray:
+    """Return codes of which the product with a maximum's reciprocal is an odd half of 2^shift."""
+    op = base.op
+    assert isinstance(op, GroupQuantize)
+    kind, zero = kind_of(base, "a"), base.graph.tensors[op.a].zero_point
+    reciprocals = (op.numerator // max(one, 1) for one in maxima.tolist())
+    places = {op.shift - (one & -one).bit_length() for one in reciprocals if one}
+    found = {zero + (odd << place) for place in places if place >= 0 for odd in (-3, -1, 1, 3)}
+    return np.array(sorted(one for one in found if kind.low <= one <= kind.high), kind.dtype)
 
 
 def group_shift(base: OneOp, name: str) -> Iterator[Stimulus]:
     """Yield all codes with all exponents."""
     assert isinstance(base.op, GroupShift)
     kind = kind_of(base, "exponent")
-    yield _all_codes_with(base, name, "exponent", np.arange(kind.high + 1))
+    more = np.empty(0, np.int64)
+    yield _all_codes_with(base, name, "exponent", np.arange(kind.high + 1), more)
 
 
-def _all_codes_with(base: OneOp, name: str, field: str, scales: IntArray) -> Stimulus:
-    """Every code, or a choice, with each of some scales of its group."""
+def _all_codes_with(
+    base: OneOp, name: str, field: str, scales: IntArray, more: IntArray
+) -> Stimulus:
+    """Every code, or a choice and ``more``, with each of some scales of its group."""
     op = base.op
     assert isinstance(op, GroupQuantize | GroupShift)
-    codes = every_code(kind_of(base, "a"), MOST_CODES)
+    kind = kind_of(base, "a")
+    codes = np.union1d(every_code(kind, MOST_CODES), more).astype(kind.dtype)
     groups = np.resize(codes, (-(-len(codes) // op.group), op.group))
     shapes = {"a": (1, op.group), field: (1, 1)}
     one = remade(base, f"{name}.codes", Changes(shapes=shapes))

@@ -52,6 +52,30 @@ def test_directed_vectors_of_rotations_and_groups_leave_nothing_open(
     assert [row.variant for row in coverage.missing] == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "case"),
+    [
+        (GroupExponent, "trimmed"),
+        (GroupExponent, "trimmed by half"),
+        (GroupExponent, "16 bits, trimmed least"),
+        (GroupQuantize, "clipped"),
+        (GroupQuantize, "16 bits, clipped"),
+    ],
+)
+def test_directed_vectors_of_clipped_groups_leave_nothing_open(kind: type[Op], case: str) -> None:
+    draft = Draft()
+    CASES[kind][case](draft)
+    graph = draft.graph()
+    base = of_op(graph.ops[-1], graph)
+    found = list(stimuli(base, "unit"))
+    coverage = unit_coverage("unit", [made.trial for made in found])
+    assert [row.variant for row in coverage.missing] == []
+    for made in found:
+        codes = run_kernel(made.one, made.operands).codes
+        assert np.array_equal(run_trace(made.one, made.operands)["result"], codes)
+        assert np.array_equal(run_reference(made.one, dict(made.operands)).codes, codes)
+
+
 def test_units_of_a_graph_have_its_modes_and_widths() -> None:
     graph = encoder_block()
     units = [*units_of_graph(graph)]

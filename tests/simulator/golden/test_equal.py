@@ -16,7 +16,14 @@ from trials import CHOSEN, one_layer, trial_of
 from simulator.golden.coverage.equal import proven_equal
 from simulator.golden.coverage.ties import possible_ties, sums_interval
 from simulator.golden.variants.all_of import Family, Trial, Variant, unit_of, variants
-from simulator.graph.ops import AddShifted, MatMul, Op, Rescale, SquaredDifference
+from simulator.graph.ops import (
+    AddShifted,
+    GroupQuantize,
+    MatMul,
+    Op,
+    Rescale,
+    SquaredDifference,
+)
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import DoubleRounding
@@ -233,3 +240,25 @@ def test_a_sum_onto_a_residual_has_one_left_shift_and_one_zero_point_stage() -> 
     families = {variant.family for variant in variants(trial.unit)}
     assert not families & {Family.LEFT_SHIFT, Family.ZERO_POINT_STAGE}
     assert {Family.ROUNDING, Family.OVERFLOW, Family.DOUBLE_ROUNDING} <= families
+
+
+@pytest.mark.parametrize("zero_point", [0, -8])
+def test_ties_of_reciprocals_are_possible_just_where_a_maximum_and_a_code_make_one(
+    zero_point: int,
+) -> None:
+    seen = set()
+    for numerator, shift in product((1, 7, 12, 29, 7 << 8, 2108, 1 << 12), (0, 1, 2, 3, 8, 11, 12)):
+        draft = Draft()
+        draft.input("a", (1,), IntType(bits=4), zero_point)
+        draft.operand("m", (1,), IntType(bits=4, signed=False))
+        draft.op(GroupQuantize, "y", "a", "m", group=1, numerator=numerator, shift=shift)
+        unit = unit_of(draft.graph(), draft.ops[-1])
+        products = [
+            (code - zero_point) * (numerator // max(maximum, 1))
+            for code, maximum in product(range(-8, 8), range(16))
+        ]
+        ties = [one for one in products if shift and one % (1 << shift) == 1 << (shift - 1)]
+        wanted = any(tie < 0 for tie in ties), any(tie >= 0 for tie in ties)
+        assert possible_ties(unit) == wanted, (numerator, shift)
+        seen.add(wanted)
+    assert len(seen) > 1
