@@ -102,14 +102,17 @@ def _limits_used(model: QuantizedModel) -> ChipLimits:
 
 def _steps_used(model: QuantizedModel) -> dict[str, Any]:
     """Return the limits on dynamic steps: none where no operand has such steps."""
-    dynamic = [
-        quantizer.group == model.graph.node(name).shape[-1]
+    dynamic = {
+        name: quantizer
         for name, quantizer in model.activations.items()
         if isinstance(quantizer, DynamicQuantizer)
-    ]
+    }
+    rows = {q.group == model.graph.node(name).shape[-1] for name, q in dynamic.items()}
+    powers = any(quantizer.form == "power_of_two" for quantizer in dynamic.values())
     return {
-        "row_scale": model.limits.row_scale if True in dynamic else "none",
-        "block": model.limits.block if False in dynamic else 0,
+        "row_scale": model.limits.row_scale if True in rows else "none",
+        "block": model.limits.block if False in rows else 0,
+        "block_trim": model.limits.block_trim if powers else 0,
     }
 
 

@@ -28,7 +28,7 @@ from simulator.graph.ops import (
     Rescale,
 )
 from simulator.numerics.fixed_point import LARGEST_SHIFT
-from simulator.numerics.integer_type import IntType
+from simulator.numerics.integer_type import IntType, Overflow
 from simulator.numerics.rounding import Rounding
 
 # Of a scaled sum times its multiplier.
@@ -97,10 +97,13 @@ def _wide_codes(builder: Builder, node: FloatNode, name: str) -> None:
 
 
 def _narrow_codes(builder: Builder, node: FloatNode, quantizer: DynamicQuantizer, a: str) -> None:
-    """Add the ops that find the groups' steps, and make the codes of wide codes ``a``."""
+    """Add the ops that find the groups' steps, and make the codes of wide codes ``a``.
+
+    Codes beyond their type saturate on any chip: a wrapped one would turn its group's largest
+    value into one of the other sign.
+    """
     groups = (*node.shape[:-1], node.shape[-1] // quantizer.group)
     largest = max(-quantizer.base.span[0], quantizer.base.span[1])
-    overflow = builder.overflow("rescale")
     if quantizer.form == "multiplier":
         maximum = f"{node.name}.maximum"
         width = IntType(bits=largest.bit_length(), signed=False)
@@ -111,18 +114,25 @@ def _narrow_codes(builder: Builder, node: FloatNode, quantizer: DynamicQuantizer
             a=a,
             maximum=maximum,
             group=quantizer.group,
-            numerator=quantizer.type.high << quantizer.reciprocal_bits,
+            numerator=quantizer.numerator,
             shift=quantizer.reciprocal_bits,
             rounding=Rounding.HALF_UP,
-            overflow=overflow,
+            overflow=Overflow.SATURATE,
         )
     else:
         exponent = f"{node.name}.exponent"
-        widest = max(largest.bit_length() - (quantizer.bits - 1), 0)
+        trimmed = largest - (largest >> quantizer.trim) if quantizer.trim else largest
+        widest = max(trimmed.bit_length() - (quantizer.bits - 1), 0)
         width = IntType(bits=max(widest.bit_length(), 1), signed=False)
         builder.graph.declare(exponent, groups, width)
         builder.graph.append(
-            GroupExponent(name=exponent, a=a, group=quantizer.group, bits=quantizer.bits, trim=0)
+            GroupExponent(
+                name=exponent,
+                a=a,
+                group=quantizer.group,
+                bits=quantizer.bits,
+                trim=quantizer.trim,
+            )
         )
         codes = GroupShift(
             name=node.name,
@@ -130,7 +140,7 @@ def _narrow_codes(builder: Builder, node: FloatNode, quantizer: DynamicQuantizer
             exponent=exponent,
             group=quantizer.group,
             rounding=builder.rounding("rescale"),
-            overflow=overflow,
+            overflow=Overflow.SATURATE,
         )
     builder.graph.declare(node.name, node.shape, quantizer.type)
     builder.graph.append(codes)

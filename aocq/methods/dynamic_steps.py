@@ -10,12 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import readers_of
 from aocq.capture.residual_stream import arithmetic_source
-from aocq.methods.quantizers import ActivationQuantizer, DynamicQuantizer, Quantizer, StepForm
+from aocq.methods.quantizers import (
+    ActivationQuantizer,
+    DynamicQuantizer,
+    Quantizer,
+    StepForm,
+    step_numerator,
+)
 from aocq.methods.scale_form import ScaleForm, activation_form
 from aocq.methods.scales import Scales, compressed, scales_of
 from aocq.recipes.aocq_options import AocqOptions, RowSteps
@@ -34,10 +40,28 @@ _ROW_STEPS: Mapping[str, frozenset[RowSteps]] = {
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """How an operand's steps are found: for each ``group`` of its last dimension, in a form."""
+    """How an operand's steps are found: for each ``group`` of its last dimension, in a form.
+
+    ``share`` is that of a group's largest magnitude that a multiplier's largest code stands for,
+    ``trim`` that of powers of two.
+    """
 
     group: int
     form: StepForm
+    share: float = 1.0
+    trim: int = 0
+
+    def on(self, base: ActivationQuantizer, bits: int) -> DynamicQuantizer:
+        """Return the quantizer with these steps that makes codes of ``bits`` bits of ``base``."""
+        powers = self.form == "power_of_two"
+        return DynamicQuantizer(
+            base=base,
+            bits=bits,
+            group=self.group,
+            form=self.form,
+            numerator=0 if powers else step_numerator(base.type, bits, self.share),
+            trim=self.trim if powers else 0,
+        )
 
 
 def dynamic_steps(graph: FloatGraph, options: AocqOptions, limits: ChipLimits) -> dict[str, Steps]:
@@ -57,10 +81,10 @@ def _steps(
     kind, channels = _kind(graph, node), node.shape[-1]
     in_blocks = options.block_steps and kind == "function" and limits.block
     if in_blocks and channels % limits.block == 0 and not _beside_scores(graph, node):
-        return Steps(limits.block, "power_of_two")
+        return Steps(limits.block, "power_of_two", trim=limits.block_trim)
     wanted = options.row_steps in _ROW_STEPS.get(kind, _ROW_STEPS["layer"])
     if wanted and limits.row_scale != "none":
-        return Steps(channels, limits.row_scale)
+        return Steps(channels, limits.row_scale, options.row_clipping, limits.block_trim)
     return None
 
 
@@ -113,6 +137,8 @@ def problems_of(
             f'group {quantizer.group} of form "{quantizer.form}": limits.block is {limits.block}, '
             "and blocks have powers of two"
         )
+    elif quantizer.form == "power_of_two" and quantizer.trim != limits.block_trim:
+        yield f"trim {quantizer.trim}: limits.block_trim is {limits.block_trim}"
 
 
 # --- wide codes -----------------------------------------------------------------------------------
@@ -162,4 +188,4 @@ def with_exact_base(
     base = exact_base(node, quantizers[source], scales, activation_form(limits))
     if base is None or base.type.bits < quantizer.bits:
         return None
-    return replace(quantizer, base=base)
+    return quantizer.on(base)

@@ -23,11 +23,13 @@ from aocq.methods.quantizers import (
     DynamicQuantizer,
     LevelQuantizer,
     Quantizer,
+    step_numerator,
 )
 from simulator.numerics.integer_type import IntType
 from simulator.numerics.softmax_constants import LEVEL_BITS
 
 LARGEST_GROUP = 1 << 28  # elements of a tensor
+LARGEST_TRIM = 7
 WIDEST = 16  # bits of a code, and of a level: operands of a product have no more
 # Of scales, and of ratios of scales: all that float32 values can ask for in 16 bits; products of a
 # few of them are still numbers that float64 holds.
@@ -121,6 +123,8 @@ class DynamicEntry(Entry):
     bits: Annotated[int, Field(ge=2, le=8)]
     group: Annotated[int, Field(ge=1, le=LARGEST_GROUP)]
     form: Literal["multiplier", "power_of_two"]
+    numerator: Annotated[int, Field(ge=0)]
+    trim: Annotated[int, Field(ge=0, le=LARGEST_TRIM)]
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
@@ -129,12 +133,26 @@ class DynamicEntry(Entry):
             raise ValueError("base: has one scale, and neither zero_point nor alpha nor axis")
         if not base.type.signed or base.type.bits < self.bits:
             raise ValueError(f"base: wanted signed codes of {self.bits} bits or more")
+        if self.form == "power_of_two":
+            if self.numerator:
+                raise ValueError("numerator: wanted 0, powers of two have none")
+            return self
+        if self.trim:
+            raise ValueError("trim: wanted 0, only powers of two have one")
+        least = step_numerator(base.type, self.bits)
+        if not least <= self.numerator <= 2 * least:
+            raise ValueError(f"numerator: wanted {least} to {2 * least}")
         return self
 
     def quantizer(self) -> DynamicQuantizer:
         """Return the quantizer of the entry."""
         return DynamicQuantizer(
-            base=self.base.quantizer(), bits=self.bits, group=self.group, form=self.form
+            base=self.base.quantizer(),
+            bits=self.bits,
+            group=self.group,
+            form=self.form,
+            numerator=self.numerator,
+            trim=self.trim,
         )
 
 
@@ -210,6 +228,8 @@ def quantizer_to_plain(quantizer: Quantizer) -> dict[str, Any]:
             "bits": quantizer.bits,
             "group": quantizer.group,
             "form": quantizer.form,
+            "numerator": quantizer.numerator,
+            "trim": quantizer.trim,
         }
     return {
         "type": str(quantizer.type),

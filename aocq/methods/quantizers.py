@@ -6,7 +6,7 @@ Methods quantize torch's tensors with them, the lowering numpy's arrays, which n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -186,6 +186,22 @@ class LevelQuantizer:
 
 
 StepForm = Literal["multiplier", "power_of_two"]
+SPARE_BITS = 8  # of reciprocals: the code's error is at most 2^-8 before it is rounded
+
+
+def step_numerator(base: IntType, bits: int, share: float = 1.0) -> int:
+    """Return what a group's largest magnitude divides: ``floor(q 2^S / share)``.
+
+    q = 2^(bits-1) - 1 is the largest narrow code, S the bits of ``base`` and :data:`SPARE_BITS`.
+
+    Parameters
+    ----------
+    base
+        of the wide codes
+    share
+        of the largest magnitude that the largest code stands for, more than 0.5 and at most 1
+    """
+    return int((IntType(bits=bits).high << base.bits + SPARE_BITS) / share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,14 +211,17 @@ class DynamicQuantizer:
     The tensor gets wide codes b of ``base``; in each ``group`` of the last dimension their
     largest magnitude m, at least 1, decides about the step, in steps of ``base``::
 
-        multiplier:    m / q with q = 2^(bits-1) - 1; r = floor(q 2^S / m)
+        multiplier:    m 2^S / numerator; r = floor(numerator / m)
                        code = floor(b r / 2^S + 1/2)
-        power_of_two:  2^e with e = max(0, bit_length(m) - (bits - 1))
+        power_of_two:  2^e with e = max(0, bit_length(m') - (bits - 1)),
+                       m' = m - (m >> trim), or m where trim is 0
                        code = floor(b / 2^e + 1/2)
 
-    and the code is fitted to ``bits``. A group of a whole row of a product's operand is a step per
-    token (ZeroQuant, arXiv 2206.01861), groups with powers of two are blocks with a shared
-    exponent (OCP Microscaling Formats v1.0).
+    and the code is fitted to ``bits``. A numerator of q 2^S, q = 2^(bits-1) - 1, gives the largest
+    magnitude the largest code; a greater one, or a trim, clips it and makes the step smaller.
+
+    A group of a whole row of a product's operand is a step per token (ZeroQuant, arXiv 2206.01861),
+    groups with powers of two are blocks with a shared exponent (OCP Microscaling Formats v1.0).
 
     Attributes
     ----------
@@ -212,12 +231,19 @@ class DynamicQuantizer:
         of the narrow codes, which are signed
     group
         elements of the last dimension that share a step; divides it
+    numerator
+        of a multiplier's reciprocal, q 2^S to 2 q 2^S: see :func:`step_numerator`; 0 for powers
+        of two
+    trim
+        of powers of two: how many places m is shifted before it is taken off, 1 to 7, or 0
     """
 
     base: ActivationQuantizer
     bits: int
     group: int
     form: StepForm
+    numerator: int = 0
+    trim: int = 0
 
     @property
     def type(self) -> IntType:
@@ -231,13 +257,24 @@ class DynamicQuantizer:
 
     @property
     def reciprocal_bits(self) -> int:
-        """S, fraction bits of the reciprocal: the code's error is at most 2^-8 before rounding."""
-        return self.base.type.bits + 8
+        """S, places that a code times its reciprocal is shifted to the right."""
+        return self.base.type.bits + SPARE_BITS
 
     @property
     def scale(self) -> float:
         """The real value of code 1 in a group whose factor (see :meth:`split`) is 1."""
-        return self.base.scale / (self.type.high if self.form == "multiplier" else 1)
+        if self.form == "power_of_two":
+            return self.base.scale
+        return self.base.scale * 2.0**self.reciprocal_bits / self.numerator
+
+    def on(self, base: ActivationQuantizer) -> DynamicQuantizer:
+        """Return the quantizer on other wide codes, with the same share of the largest magnitude.
+
+        On fewer bits its numerator is exactly that of :func:`step_numerator`.
+        """
+        longer = base.type.bits - self.base.type.bits
+        numerator = self.numerator << longer if longer > 0 else self.numerator >> -longer
+        return replace(self, base=base, numerator=numerator)
 
     def split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return codes [..., K] and the factor of each group [..., K / group], float64.
@@ -249,11 +286,11 @@ class DynamicQuantizer:
         wide = self.base.steps(x).double().unflatten(-1, (-1, self.group))
         largest = wide.abs().amax(-1, keepdim=True).clamp_(min=1)
         if self.form == "multiplier":
-            one = 2.0**self.reciprocal_bits
-            reciprocal = torch.floor(self.type.high * one / largest)
-            codes, factors = wide.mul_(reciprocal).div_(one), largest
+            reciprocal = torch.floor(self.numerator / largest)
+            codes, factors = wide.mul_(reciprocal).div_(2.0**self.reciprocal_bits), largest
         else:
-            exponents = (torch.frexp(largest).exponent - (self.bits - 1)).clamp_(min=0)
+            trimmed = largest - (largest / (1 << self.trim)).floor_() if self.trim else largest
+            exponents = (torch.frexp(trimmed).exponent - (self.bits - 1)).clamp_(min=0)
             factors = torch.ldexp(torch.ones_like(largest), exponents)
             codes = wide.div_(factors)
         codes = codes.add_(0.5).floor_().clamp_(self.type.low, self.type.high)

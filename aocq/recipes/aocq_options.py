@@ -91,6 +91,9 @@ class AocqOptions:
         keys (``scores``), the input of attention's projection (``projection``), both
         (``attention``), or also what LayerNorm and functions hand to layers (``all``). They are
         the results of rotations and requantizations in front of products
+    row_clipping
+        of steps by row that are any number: the share of the row's largest magnitude that the
+        largest code stands for. What lies beyond is clipped, so that the others have a smaller step
     block_steps
         whether what a function hands to a layer (fc2's input) has a power of two for each block of
         the sum, found as the chip runs
@@ -205,6 +208,14 @@ class AocqOptions:
             "projection's input, both, or the inputs of the other layers too"
         ),
     ] = "none"
+    row_clipping: Annotated[
+        float,
+        Interval(gt=0.5, le=1),
+        Option(
+            "share of a row's largest magnitude that the largest code stands for",
+            bounds=Interval(ge=0.51, le=1),
+        ),
+    ] = 0.85
     block_steps: Annotated[
         bool, Option("a power of two for each block of fc2's input, found as the chip runs")
     ] = False
@@ -239,6 +250,7 @@ USED_WITH: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
         "held_out_share": _RECONSTRUCTION,
         "look_ahead": _LEARNING,
         "hadamard_block": ("hadamard", ("fc2", "all")),
+        "row_clipping": ("row_steps", ("scores", "projection", "attention", "all")),
     }
 )
 

@@ -75,6 +75,9 @@ class ChipLimits:
     block
         terms of a product's sum that share a step, a power of two found as the chip runs: their
         sum is shifted; 0: it has none
+    block_trim
+        of a step that is a power of two, of a block or a row: the largest magnitude m counts as
+        m - (m >> block_trim), so that codes of the largest may be clipped; 0: as m
 
     Raises
     ------
@@ -105,6 +108,7 @@ class ChipLimits:
     sum_bits: Annotated[int | None, Interval(ge=8, le=64)] = None
     row_scale: RowScale = "none"
     block: Annotated[int, Interval(ge=0, le=1 << 16)] = 0
+    block_trim: Annotated[int, Interval(ge=0, le=7)] = 0
 
     def __post_init__(self) -> None:
         """Refuse what no field can be."""
@@ -177,6 +181,7 @@ def limits_of(profile: NpuProfile, recipe: Recipe) -> ChipLimits:
         hadamard_order=profile.hadamard.largest_order if profile.hadamard else 0,
         row_scale=(profile.dynamic and profile.dynamic.row_scale) or "none",
         block=profile.dynamic.block if profile.dynamic else 0,
+        block_trim=profile.dynamic.block_trim if profile.dynamic else 0,
     )
 
 
@@ -238,6 +243,11 @@ def _are_float32(limits: ChipLimits) -> bool:
     """Whether all scales are float32 numbers; powers of two are."""
     powers = (limits.weight_scale, limits.activation_scale) == ("power_of_two", "power_of_two")
     return limits.float32_scales or powers
+
+
+def _has_powers(limits: ChipLimits) -> bool:
+    """Whether steps that are found as the chip runs may be powers of two."""
+    return bool(limits.block_trim or limits.block) or limits.row_scale == "power_of_two"
 
 
 # A bias's width and that of parts of LayerNorm need no rule: lowering sees whether they fit.
@@ -306,6 +316,11 @@ _RULES = (
     _Rule(
         lambda model, chip: model.block in {0, chip.block},
         "dynamic.block = {chip.block}, the model has steps for blocks of {model.block} terms",
+    ),
+    _Rule(
+        lambda model, chip: model.block_trim == chip.block_trim or not _has_powers(model),
+        "dynamic.block_trim = {chip.block_trim}, the model's powers of two are found with "
+        "{model.block_trim}",
     ),
 )
 

@@ -66,15 +66,27 @@ class DynamicSection(Section):
 
     ``row_scale``: one for each row (token, or token and head), applied to the sums. ``block``:
     a power of two for each so many terms of a sum, whose partial sum is shifted; 0: there are none.
+    ``block_trim``: powers of two, of blocks and of rows, are made of a largest magnitude m as
+    ``m - (m >> block_trim)``; 0: of m itself.
     """
 
     row_scale: Literal["power_of_two", "multiplier"] | None = None
     block: Annotated[int, Field(ge=0, le=1 << 16)] = 0
+    block_trim: Annotated[int, Field(ge=0, le=7)] = 0
 
     @model_validator(mode="after")
     def _blocks_are_powers_of_two(self) -> Self:
         if self.block and (self.block < 8 or self.block & (self.block - 1)):
             raise ValueError(f"block = {self.block}: must be 0 or a power of two of 8 to 2^16")
+        return self
+
+    @model_validator(mode="after")
+    def _only_powers_of_two_are_trimmed(self) -> Self:
+        if self.block_trim and not self.block and self.row_scale != "power_of_two":
+            raise ValueError(
+                f"block_trim = {self.block_trim}: has no effect without block or "
+                'row_scale = "power_of_two"'
+            )
         return self
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from aocq.methods import fake_quantization as module
 from aocq.methods.fake_quantization import FakeQuantization
 from aocq.methods.quantizers import DynamicQuantizer
 from simulator.boundary import quantize
+from simulator.errors import InputError
 from simulator.executor import Executor, run_reference
 from simulator.graph import IntGraph
 from simulator.graph.ops import (
@@ -38,6 +39,7 @@ from simulator.graph.ops import (
     Lookup,
     ScaledMatMul,
 )
+from simulator.numerics.integer_type import Overflow
 from simulator.profile import NpuProfile
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
@@ -56,18 +58,18 @@ PREPROCESSING = {
 MODELS: dict[tuple[str, str, Any], QuantizedModel] = {}
 
 
-def chip(form: str, name: str = "edge_npu_int8") -> NpuProfile:
-    return with_dynamic_steps(name, row_scale=form, block=8)
+def chip(form: str, name: str = "edge_npu_int8", trim: int = 0) -> NpuProfile:
+    return with_dynamic_steps(name, row_scale=form, block=8, block_trim=trim)
 
 
 @pytest.fixture
 def quantized(nano: Captured) -> Callable[..., QuantizedModel]:
     """By form and profile, the smallest network with steps in all places."""
 
-    def of(form: str, name: str = "edge_npu_int8", **options: Any) -> QuantizedModel:
-        key = (form, name, tuple(options.items()))
+    def of(form: str, name: str = "edge_npu_int8", trim: int = 0, **options: Any) -> QuantizedModel:
+        key = (form, name, (trim, *options.items()))
         if key not in MODELS:
-            profile = chip(form, name)
+            profile = chip(form, name, trim)
             aocq = {"scale_passes": 1, "search_images": 4, "row_steps": "all", "block_steps": True}
             bits = {"weight_bits": 4, "activation_bits": profile.activation.bits}
             asked = for_chip(profile, **bits, aocq={**aocq, **options})
@@ -94,11 +96,24 @@ def ops_of(graph: IntGraph, kind: type) -> list[Any]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", ["edge_npu_int8", "edge_npu_a4"])
+@pytest.mark.parametrize(
+    ("name", "trim", "clipping"),
+    [
+        ("edge_npu_int8", 0, 1.0),
+        ("edge_npu_a4", 0, 1.0),
+        ("edge_npu_int8", 2, 0.85),
+        ("edge_npu_a4", 1, 0.51),
+    ],
+)
 def test_the_emulator_is_exact_and_what_fake_quantization_is(
-    name: str, form: str, quantized: Callable[..., QuantizedModel], data: ImageBatches
+    name: str,
+    trim: int,
+    clipping: float,
+    form: str,
+    quantized: Callable[..., QuantizedModel],
+    data: ImageBatches,
 ) -> None:
-    model, profile = quantized(form, name), chip(form, name)
+    model, profile = quantized(form, name, trim, row_clipping=clipping), chip(form, name, trim)
     graph = lower(model, profile)
     assert graph.float_ops == 0
     executor = Executor(graph, gemm="numba", threads=1)
@@ -113,6 +128,43 @@ def test_the_emulator_is_exact_and_what_fake_quantization_is(
     assert dynamic < found.keys()
     exact = {name for name in found if kinds[name] in EXACT} | dynamic
     assert {name: found[name] for name in exact if found[name]} == {}
+    clips = [beyond(graph, name, taps) for name in dynamic]
+    assert any(clips) == (clipping < 1)
+
+
+def beyond(graph: IntGraph, name: str, taps: Mapping[str, Any]) -> bool:
+    """Whether some magnitude is beyond the largest narrow code by more than a rounding."""
+    op: Any = graph.makers[name]
+    high = graph.tensors[name].code_type.high
+    a, found = (taps[part] for part in op.operands)
+    groups = a.astype(np.int64).reshape(*found.shape, op.group)
+    steps = found.astype(np.int64)[..., None]
+    if isinstance(op, GroupShift):
+        return bool((abs(groups) >> steps > high).any())
+    return bool((abs(groups) * (op.numerator // np.maximum(steps, 1)) >> op.shift > high).any())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_clipped_saturates_whatever_the_chip_does_elsewhere(
+    form: str, quantized: Callable[..., QuantizedModel]
+) -> None:
+    """A wrapped code would have the other sign."""
+    profile = chip(form, trim=2)
+    wrapping = profile.rescale.model_copy(update={"overflow": Overflow.WRAP})
+    graph = lower(quantized(form, trim=2), profile.model_copy(update={"rescale": wrapping}))
+    ops = [*ops_of(graph, GroupQuantize), *ops_of(graph, GroupShift)]
+    assert len(ops) == 6
+    assert {op.overflow for op in ops} == {Overflow.SATURATE}
+    assert any(op.overflow is Overflow.WRAP for op in graph.ops if hasattr(op, "overflow"))
+
+
+def test_a_chip_with_another_trim_is_refused(quantized: Callable[..., QuantizedModel]) -> None:
+    for form in FORMS:
+        with pytest.raises(InputError, match=r"dynamic.block_trim = 0, the model's .* with 2"):
+            lower(quantized(form, trim=2), chip(form))
+    # A multiplier's clipping is in the model's integers: it has no powers of two here.
+    rows = {"block_steps": False, "row_clipping": 0.85}
+    lower(quantized("multiplier", trim=2, **rows), chip("multiplier"))
 
 
 @pytest.mark.parametrize("form", FORMS)

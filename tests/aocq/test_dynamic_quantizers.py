@@ -22,7 +22,7 @@ from torch import nn
 from aocq.capture import FloatGraph, FloatOp
 from aocq.lowering import check_recipe
 from aocq.methods import METHODS, QuantizedModel
-from aocq.methods.dynamic_steps import dynamic_steps, exact_base
+from aocq.methods.dynamic_steps import Steps, dynamic_steps, exact_base
 from aocq.methods.quantizers import ActivationQuantizer, DynamicQuantizer
 from aocq.methods.scale_form import ANY_SCALE
 from aocq.methods.storage import load, quantizer_from_plain, quantizer_to_plain, save
@@ -37,9 +37,11 @@ Captured = Callable[[str], tuple[nn.Module, FloatGraph]]
 LAYERS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 
 
-def of_width(base: int, bits: int, group: int, form: Any, scale: float = 1.0) -> DynamicQuantizer:
+def of_width(
+    base: int, bits: int, group: int, form: Any, scale: float = 1.0, **clipping: Any
+) -> DynamicQuantizer:
     wide = ActivationQuantizer(type=IntType(bits=base), scale=scale, zero_point=0)
-    return DynamicQuantizer(base=wide, bits=bits, group=group, form=form)
+    return Steps(group, form, **clipping).on(wide, bits)
 
 
 def defined(codes: list[int], quantizer: DynamicQuantizer) -> tuple[list[int], int]:
@@ -47,11 +49,12 @@ def defined(codes: list[int], quantizer: DynamicQuantizer) -> tuple[list[int], i
     largest, high = max(1, *map(abs, codes)), quantizer.type.high
     if quantizer.form == "multiplier":
         shift = quantizer.reciprocal_bits
-        reciprocal = (high << shift) // largest
+        reciprocal = quantizer.numerator // largest
         narrow = [code * reciprocal + (1 << (shift - 1)) >> shift for code in codes]
         factor = largest
     else:
-        exponent = max(0, largest.bit_length() - (quantizer.bits - 1))
+        trimmed = largest - (largest >> quantizer.trim) if quantizer.trim else largest
+        exponent = max(0, trimmed.bit_length() - (quantizer.bits - 1))
         half = 1 << exponent >> 1
         narrow = [code + half >> exponent for code in codes]
         factor = 1 << exponent
@@ -68,7 +71,9 @@ def groups(draw: st.DrawFn) -> tuple[DynamicQuantizer, list[list[int]]]:
         -(1 << (base - 1)), (1 << (base - 1)) - 1
     )
     rows = draw(st.lists(st.lists(codes, min_size=size, max_size=size), min_size=1, max_size=4))
-    return of_width(base, bits, size, form, draw(st.sampled_from([1.0, 0.25, 0.3]))), rows
+    clipping = {"share": draw(st.sampled_from([1.0, 0.85, 0.51])), "trim": draw(st.integers(0, 7))}
+    scale = draw(st.sampled_from([1.0, 0.25, 0.3]))
+    return of_width(base, bits, size, form, scale, **clipping), rows
 
 
 @given(groups(), st.sampled_from([torch.float32, torch.float64]))
@@ -96,10 +101,64 @@ def test_a_step_of_its_own_leaves_no_row_without_codes() -> None:
         assert float(((found - x) / x).abs().max()) < 0.15
 
 
-@pytest.mark.parametrize("form", ["multiplier", "power_of_two"])
-def test_it_is_the_same_behind_a_file(form: Any) -> None:
-    quantizer = of_width(16, 4, 64, form, 0.01)
-    assert quantizer_from_plain(quantizer_to_plain(quantizer)) == quantizer
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_a_share_of_one_gives_the_largest_magnitude_the_largest_code(bits: int) -> None:
+    """Its step is a whole one of the wide codes where the factor is that code."""
+    found = of_width(12, bits, 3, "multiplier", 0.3)
+    high = found.type.high
+    assert found.numerator == high << found.reciprocal_bits
+    assert found.scale == 0.3 / high
+    assert found(torch.tensor([[0.3 * high, -0.3 * high, 0.0]]).double()).tolist() == [
+        [pytest.approx(0.3 * high), pytest.approx(-0.3 * high), 0.0]
+    ]
+
+
+def test_a_smaller_share_clips_the_largest_magnitude_and_nothing_else() -> None:
+    """Of 4 bits, 0.45 of the largest is 3.15 steps of a seventh, 3.71 with a share of 0.85."""
+    x = torch.tensor([[1.0, -1.0, 0.45, 0.84]], dtype=torch.float64)
+    plain, clipped = (
+        of_width(16, 4, 4, "multiplier", 2**-15, share=share) for share in (1.0, 0.85)
+    )
+    assert plain.codes(x).tolist() == [[7, -7, 3, 6]]
+    assert clipped.codes(x).tolist() == [[7, -8, 4, 7]]
+    assert clipped.scale == pytest.approx(0.85 * plain.scale, rel=1e-6)
+    assert clipped(x)[0].tolist() == pytest.approx([0.85, -0.85 * 8 / 7, 0.85 * 4 / 7, 0.85], 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("trim", "largest_of_a_step"), [(0, 15), (1, 30), (2, 20), (3, 17), (4, 16), (7, 15)]
+)
+def test_a_trim_keeps_the_smaller_step_for_larger_magnitudes(
+    trim: int, largest_of_a_step: int
+) -> None:
+    """Of 4 bits, a step of 2 reaches 15: ``m - (m >> trim)`` is below 16 for some beyond."""
+    quantizer = of_width(16, 4, 1, "power_of_two", trim=trim)
+    magnitudes = torch.arange(8, 64, dtype=torch.float64)[None]
+    codes, factors = quantizer.split(magnitudes)
+    of_two = magnitudes[0][factors[0] == 2]
+    assert float(of_two.max()) == largest_of_a_step
+    assert float(codes.max()) == 7
+
+
+@given(st.integers(4, 16), st.integers(2, 4), st.floats(0.5, 1, exclude_min=True))
+def test_fewer_wide_bits_have_the_numerator_of_their_own(
+    base: int, bits: int, share: float
+) -> None:
+    wide, narrow = (of_width(b, bits, 2, "multiplier", share=share) for b in (16, base))
+    assert wide.on(narrow.base) == narrow
+    again = narrow.on(wide.base)
+    assert again.scale == pytest.approx(narrow.scale, rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("form", "clipping"),
+    [("multiplier", {"share": 0.85}), ("power_of_two", {"trim": 2})],
+    ids=["multiplier", "power_of_two"],
+)
+def test_it_is_the_same_behind_a_file(form: Any, clipping: dict[str, Any]) -> None:
+    for given_ in ({}, clipping):
+        quantizer = of_width(16, 4, 64, form, 0.01, **given_)
+        assert quantizer_from_plain(quantizer_to_plain(quantizer)) == quantizer
 
 
 @pytest.mark.parametrize(
@@ -112,6 +171,13 @@ def test_it_is_the_same_behind_a_file(form: Any) -> None:
         ({"bits": 1}, "bits"),
         ({"group": 0}, "group"),
         ({"form": "any"}, "form"),
+        ({"numerator": 7 * 2**16 - 1}, "numerator: wanted 458752 to 917504"),
+        ({"numerator": 14 * 2**16 + 1}, "numerator: wanted 458752 to 917504"),
+        ({"numerator": -1}, "numerator"),
+        ({"trim": 1}, "trim: wanted 0"),
+        ({"trim": 8}, "trim"),
+        ({"form": "power_of_two"}, "numerator: wanted 0"),
+        ({"form": "power_of_two", "numerator": 0, "trim": -1}, "trim"),
     ],
     ids=str,
 )
@@ -170,6 +236,23 @@ def test_the_recipe_says_which_operands_have_steps_of_their_own(
         block = kinds(graph, {name}) == {"mlp.fc2"} and options.block_steps
         group = 8 if block else graph.node(name).shape[-1]
         assert (steps.group, steps.form) == (group, "power_of_two" if block else "multiplier")
+
+
+@pytest.mark.parametrize("form", ["multiplier", "power_of_two"])
+def test_the_recipe_clips_multipliers_and_the_chip_powers_of_two(
+    form: str, graph: FloatGraph
+) -> None:
+    chip = with_dynamic_steps(row_scale=form, block=8, block_trim=3)
+    options = AocqOptions(row_steps="all", block_steps=True, row_clipping=0.75)
+    base = ActivationQuantizer(type=IntType(bits=16), scale=1.0, zero_point=0)
+    found = {
+        steps.on(base, 4)
+        for steps in dynamic_steps(graph, options, limits_of(chip, recipe_of())).values()
+    }
+    assert {(q.form, q.numerator, q.trim) for q in found} == {
+        (form, *((int((7 << 24) / 0.75), 0) if form == "multiplier" else (0, 3))),
+        ("power_of_two", 0, 3),
+    }
 
 
 def test_a_chip_without_them_has_none(graph: FloatGraph) -> None:
@@ -272,12 +355,14 @@ def test_groups_and_forms_are_the_chip_s(model: QuantizedModel) -> None:
         )
         for form in ("multiplier", "power_of_two")
     )
-    verify(changed(model, rows, form="power_of_two"))  # a multiplier can be one
+    # A multiplier can be one.
+    verify(changed(model, rows, form="power_of_two", numerator=0))
     for name, fields, message in (
         (rows, {"group": 5}, "group 5: does not divide"),
         (rows, {"group": 4}, "limits.block is 8"),
         (blocks, {"group": 16}, "limits.block is 8"),
         (blocks, {"form": "multiplier"}, "blocks have powers of two"),
+        (blocks, {"trim": 2}, "trim 2: limits.block_trim is 0"),
         (rows, {"bits": 8}, "has 8 bits, the recipe 4"),
     ):
         with pytest.raises(InputError, match=message):

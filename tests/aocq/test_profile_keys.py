@@ -188,7 +188,10 @@ OF_RECIPES: Mapping[str, Any] = {
     "hadamard.largest_order": 64,
     "dynamic.row_scale": "multiplier",
     "dynamic.block": 64,
+    "dynamic.block_trim": 2,
 }
+# What a key wants beside it.
+WANTED: Mapping[str, Changes] = {"dynamic.block_trim": {"dynamic.block": 64}}
 ONE_VALUE = {"accumulator.order"}
 # Tables of a chip's own, which test_lowering_onto_tables.py lowers onto.
 IN_FILES = {
@@ -230,7 +233,8 @@ def test_another_value_of_a_key_is_another_graph(path: str) -> None:
 
 @pytest.mark.parametrize("path", OF_RECIPES)
 def test_what_a_method_may_use_is_in_its_limits(path: str) -> None:
-    assert recipe_for(chip({path: OF_RECIPES[path]})) != recipe_for(chip({}))
+    base = WANTED.get(path, {})
+    assert recipe_for(chip({**base, path: OF_RECIPES[path]})) != recipe_for(chip(base))
 
 
 # --- keys of [rescale], by the kind of op ---------------------------------------------------------

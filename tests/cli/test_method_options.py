@@ -68,6 +68,7 @@ def test_options_of_a_method_take_only_what_they_name(
         (("--held-out-share", 0.5, "--preset", "paper"), "--rounding is adaround"),
         (("--look-ahead", 1), "--look-ahead: only with --rounding reconstruct or adaround"),
         (("--hadamard-block", 16), "--hadamard-block: only with --hadamard fc2 or all"),
+        (("--row-clipping", 0.9), "--row-clipping: only with --row-steps scores or projection"),
     ],
     ids=str,
 )
@@ -125,6 +126,7 @@ def test_the_recipe_on_record_is_the_preset_with_what_was_given(
         "hadamard": "none",
         "hadamard_block": 0,
         "row_steps": "none",
+        "row_clipping": 0.85,
         "block_steps": False,
     }
 

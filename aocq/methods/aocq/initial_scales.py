@@ -340,16 +340,12 @@ class InitialScales:
         return least_squares_quantizer(seen, bits, zero_point, activation_form(self.limits))
 
     def _dynamic(self, name: str, steps: Steps) -> DynamicQuantizer:
-        """Return dynamic steps on wide codes of the whole range: nothing is clipped."""
+        """Return dynamic steps on wide codes of the whole range, which clip nothing themselves."""
         base = IntType(bits=WIDEST_BASE)
         form = activation_form(self.limits)
         scale = form.nearest(float(self.seen[name].magnitude.max()) / base.high)
-        return DynamicQuantizer(
-            base=ActivationQuantizer(type=base, scale=scale, zero_point=0),
-            bits=self.widths[name],
-            group=steps.group,
-            form=steps.form,
-        )
+        wide = ActivationQuantizer(type=base, scale=scale, zero_point=0)
+        return steps.on(wide, self.widths[name])
 
     def _operands(self, node: FloatNode, values: Tensor | None) -> ActivationQuantizer:
         """One scale each for queries, keys and values: rows of one layer, so it costs nothing.

@@ -26,6 +26,8 @@ from simulator.profile import load_profile, profile_paths
         *({"softmax_bits": 0}, {"residual_bits": 64}, {"channel_factor_bits": 1}, {"seed": -1}),
         *({"weight_range": "max"}, {"layernorm_part_bits": 4}, {"zero_point": None}),
         {"aocq": {"norm_exponent": float("nan")}},
+        *({"aocq": {"row_clipping": share}} for share in (0.5, 1.01, float("nan"))),
+        *({"block_trim": -1}, {"block_trim": 8}),
     ],
     ids=str,
 )
@@ -61,6 +63,7 @@ STRICT = ChipLimits(
     hadamard_order=0,
     row_scale="none",
     block=0,
+    block_trim=0,
 )
 
 
@@ -73,6 +76,7 @@ def test_every_limit_is_compared(name: str) -> None:
         hadamard_order=64,
         row_scale="multiplier",
         block=64,
+        block_trim=2,
         softmax_levels_per_octave=2,
     )
     chip = replace(model, **{name: getattr(STRICT, name)})
@@ -84,6 +88,24 @@ def test_a_chip_allows_what_was_decided_for_it_and_the_strictest_for_all(name: s
     limits = limits_of(load_profile(name), Recipe())
     assert exceeded(limits, limits) == []
     assert exceeded(STRICT, limits) == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "fits"),
+    [
+        ({}, True),
+        ({"row_scale": "multiplier"}, True),
+        ({"row_scale": "power_of_two"}, False),
+        ({"block": 32}, False),
+    ],
+    ids=str,
+)
+def test_only_powers_of_two_are_of_a_trim(steps: dict[str, Any], fits: bool) -> None:
+    """Found without a trim, they are not what a chip with one finds."""
+    model = replace(ANY_CHIP, **steps)
+    chip = replace(ANY_CHIP, row_scale="multiplier", block=32, block_trim=2)
+    wanted = "dynamic.block_trim = 2, the model's powers of two are found with 0"
+    assert exceeded(model, chip) == ([] if fits else [wanted])
 
 
 def test_images_are_as_published_or_the_presets() -> None:

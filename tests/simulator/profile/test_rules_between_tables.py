@@ -46,6 +46,24 @@ def test_ops_other_than_products_may_shift_on_any_chip():
     assert found.startswith('rescale.kind = "power_of_two" (of matmul): needs')
 
 
+@pytest.mark.parametrize("form", [None, "multiplier", "power_of_two"])
+@pytest.mark.parametrize("block", [0, 16])
+def test_only_powers_of_two_have_a_trim(form, block):
+    steps = {"block": block, **({"row_scale": form} if form else {})}
+    changed({"dynamic": {**steps, "block_trim": 0}})
+    if block or form == "power_of_two":
+        assert changed({"dynamic": {**steps, "block_trim": 7}}).dynamic.block_trim == 7
+        return
+    (found,) = mistakes({"dynamic": {**steps, "block_trim": 2}})
+    assert "block_trim = 2: has no effect without block" in found
+
+
+@pytest.mark.parametrize("trim", [-1, 8, 1.0])
+def test_a_trim_is_0_to_7(trim):
+    (found,) = mistakes({"dynamic": {"block": 16, "block_trim": trim}})
+    assert "dynamic.block_trim" in found
+
+
 def test_float32_factors_come_from_float32_scales():
     assert not changed({}).float32_scales
     assert changed({"rescale.scale_type": "float32"}).float32_scales
