@@ -127,9 +127,14 @@ class AocqOptions:
     reconstruction_steps: Annotated[
         int,
         Interval(ge=1),
-        Option("steps of back-propagation per block, with --rounding reconstruct"),
+        Option(
+            "steps of back-propagation per block, with --rounding reconstruct",
+            bounds=Interval(ge=1, le=100_000),
+        ),
     ] = 200
-    reconstruction_batch: Annotated[int, Interval(ge=1), Option("images of each of them")] = 8
+    reconstruction_batch: Annotated[
+        int, Interval(ge=1), Option("images of each of them", bounds=Interval(ge=1, le=1024))
+    ] = 8
     look_ahead: Annotated[
         int,
         Interval(ge=0),
