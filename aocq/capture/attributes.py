@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from aocq.capture.float_graph import FloatOp
 from aocq.capture.interpreter import UNARY_FUNCTIONS
-from simulator.numerics.hadamard import LARGEST_ORDER, factors
+from simulator.numerics.hadamard import factors
+from simulator.numerics.hadamard_orders import LARGEST_ORDER
 
 MOST_DIMENSIONS = 16
 LARGEST_TENSOR = 1 << 28  # elements: the attention of 16 heads over 4,096 tokens

@@ -236,7 +236,11 @@ def _folder(request: VerifyRequest, inputs: Inputs, name: str = "quantized") -> 
 
 
 def _shared_limits(request: VerifyRequest, inputs: Inputs) -> ChipLimits:
-    return replace(limits_of(inputs.profile, request.calibration.recipe), bias_bits=None)
+    """Return the limits without those that the method does not look at."""
+    limits = replace(limits_of(inputs.profile, request.calibration.recipe), bias_bits=None)
+    if request.calibration.method == "aocq":
+        return limits
+    return replace(limits, sum_bits=None, approximate_probabilities=False, octave_codes=None)
 
 
 def _kept_or_new(

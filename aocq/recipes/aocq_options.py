@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Interval
 
 from aocq.recipes.fields import STRICT, Option, check_fields
-from simulator.numerics.hadamard import LARGEST_ORDER
+from simulator.numerics.hadamard_orders import LARGEST_ORDER
 
 Alpha = Literal["none", "pot3", "pot5", "pot7", "free"]
 Rounding = Literal["nearest", "gptq", "adaround", "reconstruct"]

@@ -11,7 +11,7 @@ from annotated_types import Interval
 
 from aocq.recipes.fields import STRICT, check_fields
 from aocq.recipes.recipe import Recipe
-from simulator.numerics.hadamard import LARGEST_ORDER
+from simulator.numerics.hadamard_orders import LARGEST_ORDER
 from simulator.numerics.softmax_constants import LEVEL_BITS
 from simulator.profile import DeferredLog2Softmax, GraphLayerNorm, NpuProfile
 from simulator.profile.algorithms import ItaSoftmax

@@ -8,7 +8,8 @@ import math
 import torch
 from torch import Tensor
 
-from simulator.numerics.hadamard import LARGEST_ORDER, factors, hadamard_matrix
+from simulator.numerics.hadamard import factors, hadamard_matrix
+from simulator.numerics.hadamard_orders import LARGEST_ORDER
 
 
 def largest_order(width: int, most: int = LARGEST_ORDER) -> int:

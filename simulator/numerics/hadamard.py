@@ -21,7 +21,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST_ORDER = 8192
+from simulator.numerics.hadamard_orders import LARGEST_ORDER
+
 _SYLVESTER = np.array([[1, 1], [1, -1]], np.int8)
 # Elements of GF(5), and of GF(9) as a + b i with i² = -1, over GF(3): tuples of their digits.
 _FIELDS: Mapping[int, tuple[int, Sequence[tuple[int, ...]]]] = MappingProxyType(

@@ -14,7 +14,7 @@ from simulator.numerics.accumulator import (
     OverflowPolicy,
 )
 from simulator.numerics.fixed_point import LARGEST_SHIFT
-from simulator.numerics.hadamard import LARGEST_ORDER
+from simulator.numerics.hadamard_orders import LARGEST_ORDER
 from simulator.numerics.integer_type import Overflow
 from simulator.numerics.rescaling import Arithmetic, LeftShift, RescaleRule, ZeroPointStage
 from simulator.numerics.rounding import DoubleRounding, Rounding

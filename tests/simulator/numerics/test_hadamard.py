@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from simulator.numerics.hadamard import (
-    LARGEST_ORDER,
     additions,
     factors,
     hadamard_matrix,
     subtracted_pairs,
 )
+from simulator.numerics.hadamard_orders import LARGEST_ORDER
 
 ORDERS = (
     1,
