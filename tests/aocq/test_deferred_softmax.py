@@ -230,23 +230,28 @@ def test_the_array_reads_codes_and_the_vector_unit_divides() -> None:
 
 
 def test_probabilities_of_8_bits_take_a_4_bit_array_two_passes() -> None:
-    wide = chip(
-        softmax={
-            "algorithm": "exp_table",
-            "table_bits": 30,
-            "reciprocal_bits": 60,
-            "output_bits": 8,
-        }
-    )
-    recipe = for_chip(wide, weight_bits=4, activation_bits=4)
-    model = calibrated("base_ptq", tiny_graph(), images(4, input_size(TINY)), *recipe)
-    graph = lower(model, wide)
-    name = next(node.name for node in model.graph.nodes if node.name.endswith("probabilities"))
-    (product,) = [op for op in graph.ops if name in op.operands]
-    assert [str(graph.tensors[one].type) for one in product.operands] == ["u8", "s4"]
-    _, deferred = lowered("base_ptq")
-    cycles = [
-        {one.name: one for one in estimate(each, wide).ops}[product.name].compute
-        for each in (graph, deferred)
-    ]
-    assert cycles[0] == 2 * cycles[1]
+    """As half octaves do, whose levels are numbers of 8 bits; 4-bit probabilities take one."""
+
+    def plain(bits: int) -> NpuProfile:
+        return chip(
+            softmax={
+                "algorithm": "exp_table",
+                "table_bits": 30,
+                "reciprocal_bits": 60,
+                "output_bits": bits,
+            }
+        )
+
+    def product(profile: NpuProfile) -> tuple[list[str], int]:
+        recipe = for_chip(profile, weight_bits=4, activation_bits=4)
+        model = calibrated("base_ptq", tiny_graph(), images(4, input_size(TINY)), *recipe)
+        graph = lower(model, profile)
+        name = next(node.name for node in model.graph.nodes if node.name.endswith("probabilities"))
+        (op,) = [op for op in graph.ops if name in op.operands]
+        found = next(one for one in estimate(graph, profile).ops if one.name == op.name)
+        return [str(graph.tensors[one].type) for one in op.operands], found.compute
+
+    (wide, two_passes), (narrow, one_pass) = product(plain(8)), product(plain(4))
+    assert (wide, narrow) == (["u8", "s4"], ["u4", "s4"])
+    assert two_passes == 2 * one_pass
+    assert product(chip())[1] == two_passes

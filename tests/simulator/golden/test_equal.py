@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from one_op_graphs import CASES
 from random_ops import MAKERS, random_trial
-from small_graphs import S8, S32, SATURATE, U8, WRAP, Draft, accumulator
+from small_graphs import S8, S32, SATURATE, U4, U8, WRAP, Draft, accumulator
 from trials import CHOSEN, one_layer, trial_of
 
 from simulator.golden.coverage.equal import proven_equal
@@ -18,6 +18,7 @@ from simulator.golden.coverage.ties import possible_ties, sums_interval
 from simulator.golden.variants.all_of import Family, Trial, Variant, unit_of, variants
 from simulator.graph.ops import (
     AddShifted,
+    DeferredSoftmax,
     GroupQuantize,
     MatMul,
     Op,
@@ -262,3 +263,17 @@ def test_ties_of_reciprocals_are_possible_just_where_a_maximum_and_a_code_make_o
         assert possible_ties(unit) == wanted, (numerator, shift)
         seen.add(wanted)
     assert len(seen) > 1
+
+
+@pytest.mark.parametrize(("shift", "proven"), [(5, True), (4, False)])
+def test_logarithms_above_the_highest_code_are_proven_absent(shift: int, *, proven: bool) -> None:
+    """Scores of signed bytes are up to 255 apart: logarithms of up to 8 and of 16."""
+    draft = Draft()
+    draft.input("a", (1, 2), S8)
+    draft.op(DeferredSoftmax, "y", "a", type=U4, multiplier=1, shift=shift)
+    unit = unit_of(draft.graph(), draft.ops[-1])
+    codes = np.array([[[127, code]] for code in range(-128, 128)], np.int8)
+    trial = Trial.of(unit, {"a": codes})
+    wrapped = found(trial, "logarithm=wrap")
+    assert (proven_equal(trial, wrapped) is not None) is proven
+    assert np.array_equal(wrapped.codes(trial), trial.truth) is proven

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from simulator.golden.coverage.equal import enumeration, last_step, rounding, sums
+from simulator.golden.coverage.equal import enumeration, last_step, logarithms, rounding, sums
 from simulator.golden.variants.trial import Trial
 from simulator.golden.variants.variant import Variant
 
@@ -20,6 +20,7 @@ PROOFS: tuple[Proof, ...] = (
     *last_step.PROOFS,
     *rounding.PROOFS,
     *sums.PROOFS,
+    *logarithms.PROOFS,
     *enumeration.PROOFS,
 )
 
