@@ -280,13 +280,28 @@ def test_a_recipe_that_asks_for_what_a_chip_lacks_is_refused(
 # --- in a quantized network -----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def model(graph: FloatGraph) -> QuantizedModel:
+def quantized(graph: FloatGraph, **options: Any) -> QuantizedModel:
     chip = with_dynamic_steps("edge_npu_a4", row_scale="multiplier", block=8)
-    aocq = {"scale_passes": 1, "search_images": 4, "row_steps": "all", "block_steps": True}
+    aocq = {"search_images": 4, "row_steps": "all", "block_steps": True, **options}
     asked = for_chip(chip, activation_bits=4, weight_bits=4, aocq=aocq)
     found = METHODS["aocq"](graph, images(8, input_size(NANO)), *asked)
     return replace(found, meta=meta_of(graph))
+
+
+@pytest.fixture(scope="module")
+def model(graph: FloatGraph) -> QuantizedModel:
+    return quantized(graph, scale_passes=1)
+
+
+@pytest.fixture(scope="module")
+def reconstructed(graph: FloatGraph) -> QuantizedModel:
+    return quantized(
+        graph,
+        scale_passes=0,
+        rounding="reconstruct",
+        reconstruction_steps=10,
+        held_out_share=0.0,
+    )
 
 
 def test_saved_ones_come_back(model: QuantizedModel, tmp_path: Path) -> None:
@@ -294,8 +309,15 @@ def test_saved_ones_come_back(model: QuantizedModel, tmp_path: Path) -> None:
     assert load(tmp_path).activations == model.activations
 
 
-def test_wide_codes_are_what_the_input_has_already(model: QuantizedModel) -> None:
+@pytest.mark.parametrize("quantized_by", ["model", "reconstructed"])
+def test_wide_codes_are_what_the_input_has_already(
+    quantized_by: str, request: pytest.FixtureRequest
+) -> None:
     """A rotation's are its exact sums, a requantization's its input's codes."""
+    model: QuantizedModel = request.getfixturevalue(quantized_by)
+    if quantized_by == "reconstructed":
+        learned = [entry for entry in model.log if entry["stage"] == "learning"]
+        assert any(entry["after"] < entry["before"] for entry in learned)
     dynamic = {n: q for n, q in model.activations.items() if isinstance(q, DynamicQuantizer)}
     assert len(dynamic) == 6
     for name, quantizer in dynamic.items():

@@ -38,9 +38,11 @@ from aocq.methods.aocq.rounding import (
 from aocq.methods.aocq.scale_refinement import searched
 from aocq.methods.aocq.straight_through import Drop, StraightThrough, with_factor
 from aocq.methods.aocq.token_norm import BlockLoss, block_loss
+from aocq.methods.dynamic_steps import with_exact_base
 from aocq.methods.masks import quantizing
-from aocq.methods.quantizers import ActivationQuantizer, Quantizer
-from aocq.methods.scale_form import ScaleForm, activation_form, weight_form
+from aocq.methods.quantizers import ActivationQuantizer, DynamicQuantizer, Quantizer
+from aocq.methods.scale_form import activation_form, weight_form
+from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
 
 # AdaRound's rate, published for 20,000 steps; fewer steps need longer ones.
@@ -186,7 +188,7 @@ class _BlockLearning:
     layers: dict[str, LearnedWeight]
     biases: dict[str, Tensor]
     growth: dict[str, Tensor]
-    form: ScaleForm
+    limits: ChipLimits
     kept: Tensor | None
     threads: int
 
@@ -261,7 +263,7 @@ class _BlockLearning:
             layers,
             biases,
             growth,
-            activation_form(network.limits),
+            network.limits,
             kept,
             threads,
         )
@@ -310,11 +312,21 @@ class _BlockLearning:
         """Return the block in integers, as it is now."""
         layers = {self.nodes[name].name: layer.result() for name, layer in self.layers.items()}
         quantizers: dict[str, Quantizer] = {}
+        form = activation_form(self.limits)
         for name, growth in self.growth.items():
             quantizer = self.quantizers[name]
             assert isinstance(quantizer, ActivationQuantizer)  # others have no factor to learn
-            quantizers[name] = with_factor(quantizer, float(growth.detach().exp()), self.form)
-        return RoundedBlock(layers, quantizers)
+            quantizers[name] = with_factor(quantizer, float(growth.detach().exp()), form)
+        return RoundedBlock(layers, quantizers | self._exact_bases(quantizers))
+
+    def _exact_bases(self, learned: Mapping[str, Quantizer]) -> dict[str, Quantizer]:
+        """Return dynamic operands on the codes that their inputs have with learned steps."""
+        quantizers = {**self.quantizers, **learned}
+        dynamic = (n for n, found in quantizers.items() if isinstance(found, DynamicQuantizer))
+        exact = {
+            name: with_exact_base(self.graph, name, quantizers, self.limits) for name in dynamic
+        }
+        return {name: found for name, found in exact.items() if found is not None}
 
     def loss_of(self, learned: RoundedBlock, images: Tensor) -> float:
         """Return the loss of integers on some images."""
