@@ -11,12 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from simulator.golden.directed.making import kind_of
 from simulator.golden.one_op import OneOp
+from simulator.graph.op import residual_of
 from simulator.numerics.fixed_point import LARGEST_SHIFT
 from simulator.numerics.float_requantization import FLOAT_DTYPES
 from simulator.numerics.rescaling import Arithmetic, LeftShift
 from simulator.numerics.rounding import FIRST_STEP
 
 HALVINGS = 7  # factors 1, 1/2, … 1/2^6
+_WITH_RESIDUAL = (
+    56  # places of a residual's code and of its shift, so that the sum stays in 64 bits
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,16 @@ def least_shift(base: OneOp) -> int:
     (parameters,) = base.op.requantizations
     assert parameters.shift is not None
     return min(2, int(base.graph.constants[parameters.shift].min()))
+
+
+def longest_shift(base: OneOp) -> int:
+    """Return the largest shift that directed vectors have: the chip's, within 64 bits.
+
+    The code of a residual is shifted to the left as far as the sum behind it to the right.
+    """
+    longest = min(kind_of(base, "shift").high, LARGEST_SHIFT)
+    residual = residual_of(base.op) is not None
+    return min(longest, _WITH_RESIDUAL - kind_of(base, "residual").bits) if residual else longest
 
 
 def _real_factors(arithmetic: Arithmetic, halvings: int, first: int) -> Factors:

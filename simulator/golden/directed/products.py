@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.golden.directed.factors import Factors, factors
+from simulator.golden.directed.factors import Factors, factors, longest_shift
 from simulator.golden.directed.making import (
     Changes,
     Stimulus,
@@ -82,7 +82,7 @@ def _onto_a_residual(base: OneOp, name: str) -> Stimulus:
     largest = max(-a.low, a.high) * max(-b.low, b.high) + 2
     chosen = factors(base).within(largest)
     assert chosen.shift is not None
-    long = (chosen.shift >= fraction_bits) & (chosen.shift <= 56 - residual.bits)
+    long = (chosen.shift >= fraction_bits) & (chosen.shift <= longest_shift(base))
     chosen = Factors(chosen.multiplier[long], chosen.shift[long])
     weights = [1, -1, b.high, b.low]
     parts = np.resize([1, 2, 3, 4, 7, min(multiplier, 9)], chosen.count)
@@ -218,13 +218,12 @@ def _next_to_ties(base: OneOp) -> tuple[list[int], Factors | None]:
     op: Any = base.op
     if op.requantize.shift is None:
         return [], None
-    widest, longest = kind_of(base, "multiplier").high, kind_of(base, "shift").high
-    limit = min(longest, 48 if op.residual is not None else 62)
+    widest, longest = kind_of(base, "multiplier").high, longest_shift(base)
     largest = min(op.accumulator.levels[-1].kind.high, kind_of(base, "bias").high if op.bias else 0)
     found = [
         (total, multiplier, shift)
         for total, multiplier, shift in NEXT_TO_TIES
-        if total <= largest and multiplier <= widest and shift <= limit
+        if total <= largest and multiplier <= widest and shift <= longest
     ]
     if not found:
         return [], None

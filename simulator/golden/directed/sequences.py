@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simulator.golden.directed.factors import Factors, factors, least_shift
+from simulator.golden.directed.factors import Factors, factors, least_shift, longest_shift
 from simulator.golden.directed.making import kind_of
 from simulator.golden.one_op import OneOp
 from simulator.graph.op import accumulator_of
@@ -109,9 +109,8 @@ def coarse_factors(base: OneOp, largest_sum: int | None, largest: int) -> Factor
         pairs += [(multiplier, shift) for _, multiplier, shift in NEXT_TO_TIES]
     if longest < accumulator.levels[-1].bits:
         pairs += [(63, longest)]
-    limit = min(longest, 48 if getattr(base.op, "residual", None) is not None else 62)
-    least = least_shift(base)
-    kept = dict.fromkeys(pair for pair in pairs if pair[0] <= widest and least <= pair[1] <= limit)
+    least, most = least_shift(base), longest_shift(base)
+    kept = dict.fromkeys(pair for pair in pairs if pair[0] <= widest and least <= pair[1] <= most)
     multipliers, shifts = np.array(list(kept), np.int64).T
     outer = accumulator.levels[-1].kind.high
     return Factors(multipliers, shifts).within(
