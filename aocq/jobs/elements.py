@@ -222,8 +222,31 @@ def _steps(profile: NpuProfile) -> Iterator[Element]:
     if profile.dynamic.block:
         yield _option("block_steps", "steps of blocks of fc2's input", "block_steps", True, False)
     if profile.dynamic.row_scale is not None:
-        title = "steps of rows of queries, keys, proj's input"
-        yield _option("row_steps", title, "row_steps", "attention", "none")
+        title = "steps of rows of all layers' inputs, queries, keys"
+        yield _option("row_steps", title, "row_steps", "all", "none")
+        yield Element(
+            key="row_steps_attention",
+            title="steps of rows of queries, keys, proj's input only",
+            place="row_steps",
+            present=Setting(options={"row_steps": "attention"}),
+            role="other",
+        )
+    yield _clipping(profile.dynamic.block_trim)
+
+
+def _clipping(trim: int) -> Element:
+    """Clipped steps; by the recipe where they are multipliers, by the chip if powers of two."""
+    absent = Setting(options={"row_clipping": 1.0})
+    if trim:
+        absent = replace(absent, chip={"dynamic.block_trim": 0}, chip_name="trim0")
+    return Element(
+        key="clipping",
+        title="largest values clipped by steps found at run time",
+        place="clipping",
+        present=Setting(),
+        absent=absent,
+        role="convention",
+    )
 
 
 def _scales() -> Iterator[Element]:

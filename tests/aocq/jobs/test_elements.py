@@ -88,6 +88,8 @@ def test_elements_are_those_that_a_chip_has(name: str) -> None:
     assert ({"hadamard", "hadamard_fc2"} <= found) == (profile.hadamard is not None)
     assert ("row_steps" in found) == (limits_of(profile, Recipe()).row_scale != "none")
     assert ("block_steps" in found) == (limits_of(profile, Recipe()).block > 0)
+    assert ("row_steps_attention" in found) == ("row_steps" in found)
+    assert ("clipping" in found) == (profile.dynamic is not None)
     assert ("softmax" in found) == (profile.softmax.algorithm == "deferred_log2")
     assert ("vector" in found) == (profile.activation.operand_width < profile.activation.bits)
     assert ("stream16" in found) == (profile.activation.residual_bits < 16)
@@ -110,6 +112,11 @@ def test_varied_chips_are_profiles_with_that_value_and_others_stay(tmp_path: Pat
     assert chips["instead", "probabilities8"].softmax.output_bits == 8
     assert chips["instead", "stream16"].activation.residual_bits == 16
     assert chips["without", "vector"].activation.bits == 4
+    assert shipped.dynamic is not None
+    assert shipped.dynamic.block_trim
+    assert chips["without", "clipping"].dynamic == shipped.dynamic.model_copy(
+        update={"block_trim": 0}
+    )
     assert chips["alone", "stream16"].softmax == chips["bare", "all"].softmax
     for chip in chips.values():
         same = {"compute": shipped.compute, "memory": shipped.memory, "weight": shipped.weight}
@@ -133,7 +140,7 @@ def test_recipes_are_the_templates_but_for_what_elements_set(tmp_path: Path) -> 
     full, bare = recipes["full", "all"], recipes["bare", "all"]
     assert (full.end_bits, bare.end_bits, recipes["without", "ends"].end_bits) == (8, 8, None)
     assert (full.aocq.hadamard, full.aocq.row_steps, full.aocq.block_steps) == (
-        *("all", "attention"),
+        *("all", "all"),
         True,
     )
     assert (bare.aocq.hadamard, bare.aocq.row_steps, bare.aocq.block_steps) == (
@@ -143,5 +150,8 @@ def test_recipes_are_the_templates_but_for_what_elements_set(tmp_path: Path) -> 
     assert recipes["instead", "hadamard_fc2"] == replace(
         full, aocq=replace(full.aocq, hadamard="fc2")
     )
+    assert recipes["without", "clipping"].aocq == replace(full.aocq, row_clipping=1.0)
+    attention = recipes["instead", "row_steps_attention"].aocq
+    assert attention == replace(full.aocq, row_steps="attention")
     assert recipes["instead", "reconstruct"].aocq.rounding == "reconstruct"
     assert recipes["alone", "gptq"] == replace(bare, aocq=replace(bare.aocq, rounding="gptq"))
