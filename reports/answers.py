@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from aocq.records.accuracy_gates import counted, drop_interval, in_percent
 from aocq.records.intervals import share_interval
 from aocq.records.layers import LayerRow
-from aocq.records.run import RunResult, TopK
+from aocq.records.run import Accuracy, RunResult
 from reports.attribution import attribution_sentence
-from reports.format import count, decibel, kib, percent, plural, share, signed
+from reports.format import MISSING, count, decibel, kib, percent, plural, share, signed
 from reports.gates import interval
 from reports.limits import (
     ENERGY_PARTS,
@@ -78,18 +78,21 @@ def _speed(result: RunResult) -> str:
 def cost_sentence(result: RunResult) -> str:
     """Return what quantization did to top-1 and to the logits."""
     accuracy = result.accuracy
-    low, high = drop_interval(accuracy)
-    change = signed(accuracy.integer.top1 - accuracy.float.top1)
+    found = drop_interval(accuracy)
+    exact = "" if found is None else f", 95 %: {interval(-found.high, -found.low)}"
     return (
-        f"{change} points of top-1 ({percent(accuracy.integer.top1)}, float "
-        f"{percent(accuracy.float.top1)}, 95 %: {interval(-high, -low)}). "
+        f"{signed(-accuracy.drop)} points of {accuracy.main.title} "
+        f"({percent(accuracy.score('integer'))}, float {percent(accuracy.score('float'))}{exact}). "
         f"{attribution_sentence(accuracy)}"
     )
 
 
-def top1_interval(found: TopK, images: int) -> str:
-    """Return the exact 95 % interval of an accuracy in percent: ``81.60 to 88.90``."""
-    return interval(*in_percent(share_interval(counted(found.top1, images), images)))
+def score_interval(accuracy: Accuracy, found: float) -> str:
+    """Return the exact 95 % interval of a score: ``81.60 to 88.90``; a dash where there is none."""
+    if not accuracy.by_image:
+        return MISSING
+    images = accuracy.images
+    return interval(*in_percent(share_interval(counted(found, images), images)))
 
 
 def where_sentence(rows: Sequence[LayerRow]) -> str:

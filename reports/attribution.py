@@ -64,7 +64,7 @@ def sources_of_noise(accuracy: Accuracy) -> tuple[Source, Source, Source]:
             sqnr_db=sqnr_db,
             noise=noise,
             share=noise / whole if whole else None,
-            points=getattr(accuracy, second).top1 - getattr(accuracy, first).top1,
+            points=_score(accuracy, second) - _score(accuracy, first),
             interval=_change(accuracy, pair),
         )
 
@@ -78,6 +78,11 @@ def sources_of_noise(accuracy: Accuracy) -> tuple[Source, Source, Source]:
         ),
         source("both: the integer network", sqnr.integer_float, whole, "float_integer"),
     )
+
+
+def _score(accuracy: Accuracy, engine: str) -> float:
+    scores: dict[str, float] = getattr(accuracy, engine)
+    return scores[accuracy.main.key]
 
 
 def _change(accuracy: Accuracy, pair: Pair) -> tuple[float, float] | None:

@@ -140,14 +140,14 @@ def _verdict(results: Sequence[RunResult]) -> list[Line]:
 
 def _accuracy(results: Sequence[RunResult]) -> list[Line]:
     found = [result.accuracy for result in results]
+    alike = " or ".join(dict.fromkeys(a.alike for a in found))
+    score = " or ".join(dict.fromkeys(a.main.title for a in found))
     return [
-        Line("float top-1", [percent(a.float.top1) for a in found]),
-        Line("fake-quantized top-1", [percent(a.simulated.top1) for a in found]),
-        Line("integer top-1", [percent(a.integer.top1) for a in found]),
-        Line(
-            "integer against float, points", [signed(a.integer.top1 - a.float.top1) for a in found]
-        ),
-        Line("same class as float", [percent(a.agreement.integer_float) for a in found]),
+        Line(f"float {score}", [percent(a.score("float")) for a in found]),
+        Line(f"fake-quantized {score}", [percent(a.score("simulated")) for a in found]),
+        Line(f"integer {score}", [percent(a.score("integer")) for a in found]),
+        Line("integer against float, points", [signed(-a.drop) for a in found]),
+        Line(f"{alike} as float", [percent(a.agreement.integer_float) for a in found]),
         Line("logit SQNR", [decibel(a.logit_sqnr_db.integer_float, NO_NOISE) for a in found]),
     ]
 

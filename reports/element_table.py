@@ -92,8 +92,8 @@ def figures_of(result: RunResult, work: Work) -> dict[str, float | None]:
     """Return the figures of a run, by the names of :data:`COLUMNS`."""
     accuracy, energy = result.accuracy, result.energy_record
     return {
-        "top1": accuracy.integer.top1,
-        "drop": accuracy.float.top1 - accuracy.integer.top1,
+        "top1": accuracy.score("integer"),
+        "drop": accuracy.drop,
         "agreement": accuracy.agreement.integer_float,
         "sqnr_db": accuracy.logit_sqnr_db.integer_float,
         "narrow_macs": work.narrow_macs,

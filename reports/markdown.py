@@ -96,26 +96,26 @@ def _verdict(result: RunResult, ops: Sequence[LayerRow]) -> str:
 
 def _accuracy(result: RunResult) -> str:
     accuracy = result.accuracy
-    base = accuracy.float
     networks = [
-        ("float", base),
+        ("float", accuracy.float),
         ("fake-quantized", accuracy.simulated),
         ("integer", accuracy.integer),
     ]
     accuracies = table(
-        ["network", "top-1", "against float", "top-5", "against float"],
+        ["network", *(cell for s in accuracy.scores for cell in (s.title, "against float"))],
         [
             (
                 name,
-                percent(k.top1),
-                signed(k.top1 - base.top1),
-                percent(k.top5),
-                signed(k.top5 - base.top5),
+                *(
+                    cell
+                    for key, value in scores.items()
+                    for cell in (percent(value), signed(value - accuracy.float[key]))
+                ),
             )
-            for name, k in networks
+            for name, scores in networks
         ],
     )
-    compared = table(["pair", "same class", "logit SQNR"], [row[:3] for row in pairs(result)])
+    compared = table(["pair", accuracy.alike, "logit SQNR"], [row[:3] for row in pairs(result)])
     sources_of_noise = table(ATTRIBUTION_HEAD, attribution_rows(accuracy))
     return "\n\n".join([accuracies, compared, attribution_sentence(accuracy), sources_of_noise])
 

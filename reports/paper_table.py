@@ -100,7 +100,7 @@ def printed_row(model: str, method: str | None, w_bits: int, a_bits: int) -> Pap
 def differences(result: RunResult, paper: PaperRow, base: PaperRow) -> list[str]:
     """Return why a run and a row of the paper cannot be compared as they are, a phrase each."""
     found = []
-    images, float_top1 = result.accuracy.images, result.accuracy.float.top1
+    images, float_top1 = result.accuracy.images, result.accuracy.score("float")
     if images != PAPER_IMAGES:
         found.append(f"{count(images)} images, the paper's {count(PAPER_IMAGES)}")
     apart = float_top1 - base.top1

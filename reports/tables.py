@@ -114,12 +114,12 @@ def _data_rows(result: RunResult) -> list[tuple[str, str]]:
 
 def _accuracy_rows(result: RunResult) -> list[tuple[str, str]]:
     accuracy = result.accuracy
-    drop = accuracy.integer.top1 - accuracy.float.top1
+    score, change = accuracy.main.title, signed(-accuracy.drop)
     return [
         ("images", images(result)),
-        ("float top-1", percent(accuracy.float.top1)),
-        ("fake-quantized top-1", percent(accuracy.simulated.top1)),
-        ("integer top-1", f"{percent(accuracy.integer.top1)} ({signed(drop)} points)"),
+        (f"float {score}", percent(accuracy.score("float"))),
+        (f"fake-quantized {score}", percent(accuracy.score("simulated"))),
+        (f"integer {score}", f"{percent(accuracy.score('integer'))} ({change} points)"),
         ("agreement with float", percent(accuracy.agreement.integer_float)),
         ("agreement with fake-quantized", percent(accuracy.agreement.integer_simulated)),
         ("logit SQNR", decibel(accuracy.logit_sqnr_db.integer_float, NO_NOISE)),

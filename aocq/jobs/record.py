@@ -37,7 +37,6 @@ from aocq.records.run import (
     ProductRecord,
     ProofRecord,
     RunResult,
-    TopK,
 )
 from aocq.records.verdict import UNJUDGED
 from simulator.cost import CostEstimate
@@ -214,7 +213,7 @@ def data_record(folder: Path, images: Sequence[LabelledImage], classes: int) -> 
 def _accuracy(evaluation: Evaluation, sampled: Sampled) -> Accuracy:
     logits, labels = evaluation.logits, evaluation.labels
     engines: dict[str, Any] = {
-        name: TopK(top1=top_k(values, labels, 1), top5=top_k(values, labels, 5))
+        name: {"top1": top_k(values, labels, 1), "top5": top_k(values, labels, 5)}
         for name, values in logits.items()
     }
     return Accuracy(

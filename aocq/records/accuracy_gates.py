@@ -27,7 +27,7 @@ class Sampled:
     Attributes
     ----------
     value, limit, interval
-        in points or percent
+        in points or percent; no interval of a figure that is not a share of images
     holds_below
         whether values up to the limit pass; else those from the limit on
     decided
@@ -36,20 +36,20 @@ class Sampled:
 
     value: float
     limit: float
-    interval: Interval
+    interval: Interval | None
     holds_below: bool
     images: int
     decided: Callable[[int], bool] | None
 
 
 def drop_result(limit: float, accuracy: Accuracy | None, by: By) -> GateResult:
-    """Hold what the integer network loses against float, in points of top-1, to its most.
+    """Hold what the integer network loses of its main score, in points, to its most.
 
     None: no images were run.
     """
     if accuracy is None:
         return missing("max_drop", limit, "points", NO_IMAGES)
-    drop = accuracy.float.top1 - accuracy.integer.top1
+    drop, score = accuracy.drop, accuracy.main.title
     pair = None if accuracy.paired is None else accuracy.paired.float_integer
     sampled = Sampled(
         value=drop,
@@ -60,12 +60,13 @@ def drop_result(limit: float, accuracy: Accuracy | None, by: By) -> GateResult:
         decided=None if pair is None else lambda images: _decides_drop(limit, pair, images),
     )
     few = f" (one of {accuracy.images} images is {100 / accuracy.images:.2f} points)"
+    few *= accuracy.by_image
     return _result(
         sampled,
         by,
         name="max_drop",
         unit="points",
-        said=f"{_compared(drop)}{_told(sampled)}, allowed {limit:g}",
+        said=f"{_compared(drop, score)}{_told(sampled)}, allowed {limit:g}",
         few=few * (accuracy.images < FEW_IMAGES),
     )
 
@@ -82,12 +83,12 @@ def agreement_result(limit: float, accuracy: Accuracy | None, by: By) -> GateRes
     sampled = Sampled(
         value=agreed,
         limit=limit,
-        interval=in_percent(share_interval(same, images)),
+        interval=in_percent(share_interval(same, images)) if accuracy.by_image else None,
         holds_below=False,
         images=images,
         decided=lambda more: _decides_share(limit, same / images, more),
     )
-    said = f"integer agrees with float on {agreed:.2f} % of images{_told(sampled)}"
+    said = f"integer agrees with float on {agreed:.2f} % of {accuracy.shares_of}{_told(sampled)}"
     return _result(
         sampled,
         by,
@@ -98,16 +99,20 @@ def agreement_result(limit: float, accuracy: Accuracy | None, by: By) -> GateRes
     )
 
 
-def drop_interval(accuracy: Accuracy) -> Interval:
-    """Return the exact interval of float minus integer top-1, in points.
+def drop_interval(accuracy: Accuracy) -> Interval | None:
+    """Return the exact interval of float minus integer accuracy, in points.
+
+    None where it is not a share of images.
 
     Older records do not pair the images: theirs is wider, see
     :func:`~aocq.records.intervals.unpaired_interval`.
     """
+    if not accuracy.by_image:
+        return None
     if accuracy.paired is not None:
         return paired_interval(accuracy.paired.float_integer)
     images = accuracy.images
-    first, second = counted(accuracy.float.top1, images), counted(accuracy.integer.top1, images)
+    first, second = (counted(accuracy.score(each), images) for each in ("float", "integer"))
     return in_percent(unpaired_interval(first, second, images))
 
 
@@ -127,19 +132,22 @@ def in_percent(interval: Interval) -> Interval:
     return Interval(100 * interval.low, 100 * interval.high)
 
 
-def _compared(drop: float) -> str:
-    """Return how integer top-1 stands to float; an interval that follows is of the drop."""
+def _compared(drop: float, score: str) -> str:
+    """Return how an integer score stands to float; an interval that follows is of the drop."""
     if drop < 0:
-        return f"integer top-1 is {-drop:.2f} points above float, a drop of {drop:.2f}"
-    return f"integer top-1 is {drop:.2f} points below float"
+        return f"integer {score} is {-drop:.2f} points above float, a drop of {drop:.2f}"
+    return f"integer {score} is {drop:.2f} points below float"
 
 
 def _told(sampled: Sampled) -> str:
+    if sampled.interval is None:
+        return ""
     low, high = sampled.interval
     return f" (95 %: {low:.2f} to {high:.2f})"
 
 
 def _result(sampled: Sampled, by: By, *, name: str, unit: str, said: str, few: str) -> GateResult:
+    by = "point" if sampled.interval is None else by
     outcome = _outcome(sampled, by)
     needed = images_to_decide(sampled) if outcome == "undecided" else None
     if outcome == "undecided":
@@ -164,7 +172,8 @@ def _result(sampled: Sampled, by: By, *, name: str, unit: str, said: str, few: s
 
 def _outcome(sampled: Sampled, by: By) -> Outcome:
     """Return how a figure stands to its limit: all of its interval, or its value alone."""
-    low, high = sampled.interval if by == "interval" else (sampled.value, sampled.value)
+    exact = sampled.interval if by == "interval" else None
+    low, high = exact or (sampled.value, sampled.value)
     if not sampled.holds_below:
         low, high = -high, -low
     limit = sampled.limit if sampled.holds_below else -sampled.limit
@@ -181,6 +190,8 @@ def images_to_decide(sampled: Sampled) -> int | None:
     """
     gap = abs(sampled.value - sampled.limit)
     if gap <= ROUNDING or sampled.decided is None or sampled.images >= MOST_IMAGES:
+        return None
+    if sampled.interval is None:
         return None
     low, high = sampled.interval
     reach = high - sampled.value if sampled.limit > sampled.value else sampled.value - low

@@ -158,15 +158,23 @@ class DataRecord(Record):
     digest: Name
 
 
-class TopK(Record):
-    """Accuracy in percent."""
+class Score(Record):
+    """A figure by which a task judges a network, in percent.
 
-    top1: Percent
-    top5: Percent
+    key : of it in the scores of each engine
+    title : in words, ``top-1``
+    """
+
+    key: Name
+    title: Name
+
+
+IMAGES = "images"
+TOP1, TOP5 = Score(key="top1", title="top-1"), Score(key="top5", title="top-5")
 
 
 class Agreement(Record):
-    """Share of images, in percent, on which two engines predict the same class."""
+    """Share in percent of what two engines predict alike: the same class of an image, say."""
 
     integer_float: Percent
     integer_simulated: Percent
@@ -200,7 +208,12 @@ class PairedOutcomes(Record):
 class Accuracy(Record):
     """Float, fake-quantized (``simulated``) and integer networks on the same images.
 
-    paired : None in older records
+    task : what the network does, by name
+    scores : what the task judges by; the first is what gates and tables hold
+    alike, shares_of : what agreement means, in words, and what it is the share of. Shares of
+        images have exact intervals
+    float, simulated, integer : each score in percent, by its key
+    paired : None in older records, and of tasks that do not judge image by image
     sqnr_images, differing_images : on how many of them SQNR and mismatches of single ops were
         found; None in older records
     """
@@ -209,12 +222,44 @@ class Accuracy(Record):
     skipped_images: list[str]
     sqnr_images: Count | None = None
     differing_images: Count | None = None
-    float: TopK
-    simulated: TopK
-    integer: TopK
+    task: Name = "classification"
+    scores: Annotated[list[Score], Field(min_length=1)] = Field(default=[TOP1, TOP5])
+    alike: Name = "same class"
+    shares_of: Name = IMAGES
+    float: dict[Name, Percent]
+    simulated: dict[Name, Percent]
+    integer: dict[Name, Percent]
     agreement: Agreement
     logit_sqnr_db: LogitSqnr
     paired: PairedOutcomes | None = None
+
+    @property
+    def main(self) -> Score:
+        """The score that gates and tables hold."""
+        return self.scores[0]
+
+    def score(self, engine: Literal["float", "simulated", "integer"]) -> Real:
+        """Return an engine's main score, in percent."""
+        found: dict[str, Real] = getattr(self, engine)
+        return found[self.main.key]
+
+    @property
+    def by_image(self) -> bool:
+        """Whether scores and agreement are shares of images."""
+        return self.shares_of == IMAGES
+
+    @property
+    def drop(self) -> Real:
+        """Main score of float less that of the integer network, in points."""
+        return self.score("float") - self.score("integer")
+
+    @model_validator(mode="after")
+    def _engines_have_the_same_scores(self) -> Self:
+        wanted = {score.key for score in self.scores}
+        for engine in ("float", "simulated", "integer"):
+            if getattr(self, engine).keys() != wanted:
+                raise ValueError(f"{engine}: wanted the scores {', '.join(sorted(wanted))}")
+        return self
 
     @model_validator(mode="after")
     def _counts_are_of_all_images(self) -> Self:

@@ -93,7 +93,7 @@ def _compared(runs: int) -> str:
     found = []
     for number in range(runs):
         data = result.data and result.data.model_copy(update={"digest": "ab" * 32})
-        top1 = result.accuracy.integer.model_copy(update={"top1": 60.0 + number % 7})
+        top1 = {**result.accuracy.integer, "top1": 60.0 + number % 7}
         parts: dict[str, Any] = {
             "latency_ms": 1.5 + number,
             "accuracy": result.accuracy.model_copy(update={"integer": top1}),

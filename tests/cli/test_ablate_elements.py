@@ -56,7 +56,7 @@ def test_rows_are_of_the_elements_that_are_asked_for(ablation: Ablation) -> None
     assert [(line["row"], line["element"]) for line in lines] == ROWS
     for line in lines:
         result, _ = load_run(ablation.folder / line["run"])
-        assert float(line["top1"]) == result.accuracy.integer.top1
+        assert float(line["top1"]) == result.accuracy.score("integer")
         assert float(line["sqnr_db"]) == result.accuracy.logit_sqnr_db.integer_float
         assert float(line["cycles"]) == result.cycles.total
         assert line["note"] == ""

@@ -53,8 +53,8 @@ def test_the_record_of_the_demo_is_complete(demo: Demo) -> None:
     assert result.accuracy.images == 360
     assert result.accuracy.skipped_images == []
     assert (result.accuracy.sqnr_images, result.accuracy.differing_images) == (32, 4)
-    assert result.accuracy.float.top1 >= 97
-    assert abs(result.accuracy.float.top1 - result.accuracy.integer.top1) <= 1
+    assert result.accuracy.score("float") >= 97
+    assert abs(result.accuracy.drop) <= 1
     assert result.verdict.feasible
     assert result.verdict.failed == []
     paired = result.accuracy.paired

@@ -89,8 +89,8 @@ def test_simulating_images_gives_the_accuracy_of_the_main_job(warm: Run, demo: D
     done = warm("simulate", demo.folder, "--data", demo.folder / "data" / "val", "--json")
     found = json.loads(done.out)
     result, _ = load_run(demo.folder)
-    assert found["top1"] == pytest.approx(result.accuracy.integer.top1, abs=1e-4)
-    assert found["top5"] == pytest.approx(result.accuracy.integer.top5, abs=1e-4)
+    assert found["top1"] == pytest.approx(result.accuracy.score("integer"), abs=1e-4)
+    assert found["top5"] == pytest.approx(result.accuracy.integer["top5"], abs=1e-4)
     assert found["images"] == 360
     assert (found["network"], found["profile"]) == ("vit_nano_digits", "edge_npu_int8")
     assert (found["data"], found["inputs"]) == (str(demo.folder / "data" / "val"), None)

@@ -61,8 +61,8 @@ def test_every_cell_is_an_ordinary_run_and_a_row_with_its_figures(table: Table) 
         result, _ = load_run(table.folder / row["run"])
         assert (table.folder / row["run"] / "report.html").exists()
         assert result.verdict.gates == {}
-        assert float(row["integer_top1"]) == result.accuracy.integer.top1
-        assert float(row["delta"]) == result.accuracy.integer.top1 - result.accuracy.float.top1
+        assert float(row["integer_top1"]) == result.accuracy.score("integer")
+        assert float(row["delta"]) == -result.accuracy.drop
         assert int(row["float_ops"]) == result.graph.float_ops
         assert (row["method"], int(row["w_bits"])) == (
             result.method.name,

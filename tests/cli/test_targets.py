@@ -81,7 +81,7 @@ def test_every_chip_is_a_row_with_the_figures_of_its_run(targets: Targets) -> No
         assert row["run"] == f"{MODEL}/base_ptq-w8a8-{name}"
         result, _ = load_run(targets.folder / row["run"])
         assert result.profile.name == name
-        assert float(row["integer_top1"]) == result.accuracy.integer.top1
+        assert float(row["integer_top1"]) == result.accuracy.score("integer")
         assert int(row["persistent"]) == result.overflow.persistent
         assert int(row["transient"]) == result.overflow.transient
         assert int(row["overflowed"]) == result.overflow.events

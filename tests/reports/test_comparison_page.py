@@ -94,7 +94,7 @@ def test_the_table_has_a_row_for_every_run_with_the_records_figures(runs: list[C
     assert [cells[head.index("Method")] for cells in body] == ["minmax W8A8"] * 2 + ["minmax W4A8"]
     assert "Profile" not in head, "the same in all: said above the table"
     assert "profile edge_npu_int8; judged on 400 images of cifar10, 10 classes." in page.text
-    integers = [run.result.accuracy.integer.top1 for run in runs]
+    integers = [run.result.accuracy.score("integer") for run in runs]
     assert [float(cells[head.index("Integer")]) for cells in body] == integers
     assert str(runs[0].result.latency_ms) in page.exact["runs"]
 

@@ -133,7 +133,7 @@ def test_figures_are_those_of_the_record(costed: Run) -> None:
     work = Work(macs=10, narrow_macs=40, rotation_additions=7, vector_elements=5)
     found = figures_of(result, work)
     assert found.keys() == COLUMNS.keys()
-    assert found["drop"] == result.accuracy.float.top1 - result.accuracy.integer.top1
+    assert found["drop"] == result.accuracy.drop
     assert found["sqnr_db"] == result.accuracy.logit_sqnr_db.integer_float
     assert (found["narrow_macs"], found["rotation_additions"], found["vector_elements"]) == (
         *(40, 7),

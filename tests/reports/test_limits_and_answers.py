@@ -10,7 +10,7 @@ from parsed_page import ParsedPage
 
 from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult
-from reports.answers import against_float16, answers, energy_sentence, ports, top1_interval
+from reports.answers import against_float16, answers, energy_sentence, ports, score_interval
 from reports.limits import (
     fit_sentence,
     lift_rows,
@@ -209,4 +209,4 @@ def test_every_question_is_answered_and_leads_to_a_section(costed: Run, run: Run
 
 def test_accuracies_have_exact_intervals(costed: Run) -> None:
     """That of 331 of 400 by Clopper and Pearson, as SciPy's binomtest gives it."""
-    assert top1_interval(costed[0].accuracy.float, 400) == "78.68 to 86.32"
+    assert score_interval(costed[0].accuracy, costed[0].accuracy.score("float")) == "78.68 to 86.32"
