@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from aocq.cli import network_checks, options
+from aocq.tasks.names import CLASSIFICATION
 
 Parameters = Mapping[str, Any]
 Check = Callable[[Any, Parameters], None]
@@ -77,17 +78,29 @@ def _profile(name: str, parameters: Parameters) -> None:
         raise InputError(f"profile {profile.name}: {told}; or choose another profile")
 
 
-def _calibration(folder: Path, parameters: Parameters) -> None:
-    from aocq.data.first_look import check_image_folder
+def _images(folder: Path, option: str, parameters: Parameters) -> list[Path]:
+    """Check a folder of images of the command's task; return them where it is not too large."""
+    classes, name = network_checks.classes(parameters), parameters.get("task", CLASSIFICATION)
+    if name == CLASSIFICATION:
+        from aocq.data.first_look import check_image_folder
 
+        return check_image_folder(folder, option, classes)
+    from aocq.tasks.task import task_of
+
+    if classes is None:  # then the folder is read when the network is known
+        return []
+    return [image.path for image in task_of(name).read(folder, classes, lambda _: None).images]
+
+
+def _calibration(folder: Path, parameters: Parameters) -> None:
     if parameters.get("data", folder) is not None:  # else it is a wrong usage, as the command says
-        check_image_folder(folder, "--calib-data", network_checks.classes(parameters))
+        _images(folder, "--calib-data", parameters)
 
 
 def _data(folder: Path, parameters: Parameters) -> None:
-    from aocq.data.first_look import check_image_folder, check_whole
+    from aocq.data.first_look import check_whole
 
-    images = check_image_folder(folder, "--data", network_checks.classes(parameters))
+    images = _images(folder, "--data", parameters)
     if not parameters.get("skip_bad_images"):
         check_whole(images, parameters.get("limit"))
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from aocq.recipes.aocq_options import PresetName
+from aocq.tasks.names import MODULES
 from aocq.zoo.options import parse_settings
 
 # Bounds that no sensible job reaches; what is beyond them is a slip of the hand.
@@ -170,6 +171,15 @@ def one_of(names: Sequence[str], unknown: str) -> Callable[[str], str]:
     return known
 
 
+Task = Annotated[
+    str,
+    typer.Option(
+        "--task",
+        callback=one_of(tuple(MODULES), "{text}: choose {names}"),
+        help="what the network does: classification, or detection by a dense head on patch tokens, "
+        "with COCO annotations in --data/annotations.json",
+    ),
+]
 Gemm = Annotated[
     str,
     typer.Option(

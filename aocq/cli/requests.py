@@ -12,6 +12,7 @@ from aocq.cli import options
 from aocq.cli.groups import OptionGroup
 from aocq.recipes.methods import calibration_images
 from aocq.recipes.recipe import Recipe
+from aocq.tasks.names import CLASSIFICATION
 
 if TYPE_CHECKING:
     from aocq.jobs.request import (
@@ -131,6 +132,7 @@ class EmulationOptions(OptionGroup):
 class RunOptions(OptionGroup):
     """Options of the commands that do the main job, once or for many cells."""
 
+    task: options.Task = CLASSIFICATION
     calibration: options.OptionalCalibrationData = None
     calibrating: CalibrationOptions = field(default_factory=CalibrationOptions)
     evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
@@ -177,4 +179,5 @@ class RunOptions(OptionGroup):
             gates=gates or Gates(),
             out=out,
             command=("aocq", *sys.argv[1:]),
+            task=self.task,
         )

@@ -253,8 +253,8 @@ def _simulate_images(
 
     from aocq import progress
     from aocq.data.loader import ImageBatches, evenly
-    from aocq.jobs.metrics import top_k
     from aocq.jobs.run_images import run_images
+    from aocq.tasks.metrics import top_k
     from simulator.errors import InputError
 
     preprocessing = _judged_by(executor.graph).preprocessing

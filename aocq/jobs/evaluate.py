@@ -23,12 +23,12 @@ from torch import Tensor, nn
 
 from aocq.capture.parts import in_threads, parts_of
 from aocq.data.loader import BadImageError, Group, ImageBatches
-from aocq.jobs.metrics import Logits
 from aocq.jobs.run_images import run_batch
 from aocq.methods.chip_operators import ChipOperators, exact_operators
 from aocq.methods.fake_quantization import FakeQuantization
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.records.kept import keep, kept
+from aocq.tasks.metrics import Logits
 from simulator.counts import OpCounts, summed
 from simulator.errors import AccumulatorOverflow, EnvironmentProblem, InputError
 from simulator.executor import Executor

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from aocq import progress
 from aocq.capture import FloatGraph
-from aocq.data.image_folder import LabelledImage, read_image_folder
+from aocq.data.image_folder import LabelledImage
 from aocq.jobs.request import CalibrationRequest, ModelRequest, VerifyRequest
 from aocq.lowering import check_recipe
 from aocq.lowering.normalization import check_l2_normalizations
@@ -21,6 +22,7 @@ from aocq.recipes.methods import METHOD_SPECS, leaves_floats
 from aocq.recipes.recipe import Recipe
 from aocq.records.publishing import refuse_blocked
 from aocq.records.run_folder import LAYERS_NAME, REPORT_NAMES, RUN_NAME
+from aocq.tasks.task import Dataset, Task, task_of
 from aocq.zoo.models import LoadedModel, class_count, load_model
 from aocq.zoo.options import channels_averaged, crop_kept
 from simulator.errors import EnvironmentProblem, InputError
@@ -44,8 +46,14 @@ class Inputs:
 
     profile: NpuProfile
     model: LoadedModel
-    calibration: list[LabelledImage]
-    images: list[LabelledImage]
+    task: Task
+    calibration: Sequence[LabelledImage]
+    dataset: Dataset
+
+    @property
+    def images(self) -> Sequence[LabelledImage]:
+        """Those to evaluate."""
+        return self.dataset.images
 
 
 def load_requested(request: ModelRequest) -> LoadedModel:
@@ -67,23 +75,25 @@ def open_inputs(request: VerifyRequest) -> Inputs:
     check_method(asked.method, asked.recipe, profile, asked.device)
     check_backend(request.emulation.gemm)
     # Before weights are fetched: a wrong folder must not come to light after that.
+    task = task_of(request.task)
     expected = request.model.classes or class_count(request.model.name)
-    listed = _listed(request, expected) if expected else None
-    model = load_requested(request.model)
+    listed = _listed(request, task, expected) if expected else None
+    preprocessing = {**task.preprocessing, **request.model.preprocessing}
+    model = load_requested(replace(request.model, preprocessing=preprocessing))
     if listed is None or model.classes != expected:
-        listed = _listed(request, model.classes)
-    calibration, images = listed
-    return Inputs(profile=profile, model=model, calibration=calibration, images=images)
+        listed = _listed(request, task, model.classes)
+    calibration, dataset = listed
+    return Inputs(profile=profile, model=model, task=task, calibration=calibration, dataset=dataset)
 
 
 def _listed(
-    request: VerifyRequest, classes: int
-) -> tuple[list[LabelledImage], list[LabelledImage]]:
+    request: VerifyRequest, task: Task, classes: int
+) -> tuple[Sequence[LabelledImage], Dataset]:
     """Return the images to calibrate with and those to evaluate; one folder is read once."""
-    images = read_image_folder(request.evaluation.folder, classes)
+    dataset = task.read(request.evaluation.folder, classes, progress.note)
     if request.calibration.folder == request.evaluation.folder:
-        return images, images
-    return read_image_folder(request.calibration.folder, classes), images
+        return dataset.images, dataset
+    return task.read(request.calibration.folder, classes, progress.note).images, dataset
 
 
 def note_missing_images(wanted: int, found: Sequence[LabelledImage], note: Note) -> None:

@@ -57,7 +57,10 @@ def request_key(request: VerifyRequest, inputs: Inputs) -> str:
         inputs.profile,
     )
     images = _listing(evenly(inputs.images, request.evaluation.limit))
-    return _digest(calibration, inputs.profile.sha256(), images, str(request.evaluation.batch))
+    return _digest(
+        *(calibration, inputs.profile.sha256(), images, str(request.evaluation.batch)),
+        *(request.task, inputs.dataset.digest),
+    )
 
 
 def sweep_key(graph: IntGraph, images: Sequence[LabelledImage]) -> str:

@@ -14,10 +14,10 @@ from aocq.capture.float_graph import ARITHMETIC
 from aocq.capture.parts import in_threads
 from aocq.data.loader import ImageBatches
 from aocq.jobs.distributions import Distribution
-from aocq.jobs.metrics import decibel
 from aocq.jobs.run_images import IntegerRun, run_images
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.records.run import DistributionRecord
+from aocq.tasks.metrics import decibel
 from simulator.executor import Executor
 from simulator.graph import IntGraph
 

@@ -8,7 +8,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from aocq.capture.float_graph import FloatGraph
 from aocq.capture.residual_stream import residual_stream
@@ -19,7 +18,6 @@ from aocq.jobs.cost_record import CostRecords, graph_record, profile_record
 from aocq.jobs.evaluate import Evaluation
 from aocq.jobs.inputs import Inputs
 from aocq.jobs.method_record import method_record
-from aocq.jobs.metrics import agreement, paired_counts, sqnr_db, top_k
 from aocq.jobs.model_record import model_record
 from aocq.jobs.request import VerifyRequest
 from aocq.records.gates import judged
@@ -27,13 +25,10 @@ from aocq.records.layers import SUMS, LayerRow
 from aocq.records.provenance import package_versions
 from aocq.records.run import (
     Accuracy,
-    Agreement,
     DataRecord,
     Emulation,
-    LogitSqnr,
     OverflowOfOp,
     OverflowRecord,
-    PairedOutcomes,
     ProductRecord,
     ProofRecord,
     RunResult,
@@ -129,7 +124,7 @@ def run_record(
 ) -> RunResult:
     """Return the whole record of a run."""
     graph, model = executor.graph, calibrated.model
-    accuracy = _accuracy(evaluation, sampled)
+    accuracy = _accuracy(inputs, evaluation, sampled)
     emulation_seconds = evaluation.seconds["integer"]
     result = RunResult(
         command=[readable(part) for part in request.command],
@@ -151,7 +146,7 @@ def run_record(
         data=data_record(
             request.evaluation.folder,
             evenly(inputs.images, request.evaluation.limit),
-            inputs.model.classes,
+            inputs.dataset.classes,
         ),
         method=method_record(model, calibrated.seconds),
         profile=profile_record(inputs.profile),
@@ -210,32 +205,24 @@ def data_record(folder: Path, images: Sequence[LabelledImage], classes: int) -> 
     )
 
 
-def _accuracy(evaluation: Evaluation, sampled: Sampled) -> Accuracy:
-    logits, labels = evaluation.logits, evaluation.labels
-    engines: dict[str, Any] = {
-        name: {"top1": top_k(values, labels, 1), "top5": top_k(values, labels, 5)}
-        for name, values in logits.items()
-    }
+def _accuracy(inputs: Inputs, evaluation: Evaluation, sampled: Sampled) -> Accuracy:
+    task, labels = inputs.task, evaluation.labels
+    found = task.judge(evaluation.logits, labels, inputs.dataset)
     return Accuracy(
         images=len(labels),
+        task=task.name,
+        scores=list(task.scores),
+        alike=task.alike,
+        shares_of=task.shares_of,
         skipped_images=[readable(name) for name in evaluation.skipped],
         sqnr_images=sampled.sqnr,
         differing_images=sampled.mismatches,
-        agreement=Agreement(
-            integer_float=agreement(logits["integer"], logits["float"]),
-            integer_simulated=agreement(logits["integer"], logits["simulated"]),
-        ),
-        logit_sqnr_db=LogitSqnr(
-            integer_float=sqnr_db(logits["float"], logits["integer"]),
-            simulated_float=sqnr_db(logits["float"], logits["simulated"]),
-            integer_simulated=sqnr_db(logits["simulated"], logits["integer"]),
-        ),
-        paired=PairedOutcomes(
-            float_integer=paired_counts(logits["float"], logits["integer"], labels),
-            float_simulated=paired_counts(logits["float"], logits["simulated"], labels),
-            simulated_integer=paired_counts(logits["simulated"], logits["integer"], labels),
-        ),
-        **engines,
+        float=dict(found.scores["float"]),
+        simulated=dict(found.scores["simulated"]),
+        integer=dict(found.scores["integer"]),
+        agreement=found.agreement,
+        logit_sqnr_db=found.sqnr,
+        paired=found.paired,
     )
 
 

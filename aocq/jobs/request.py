@@ -10,6 +10,7 @@ from typing import Any
 
 from aocq.recipes.recipe import Recipe
 from aocq.records.gates import Gates
+from aocq.tasks.names import CLASSIFICATION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,15 @@ class EmulationRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyRequest:
-    """Everything that the main job is asked for; ``command`` is the line that asked for it."""
+    """Everything that the main job is asked for.
+
+    Attributes
+    ----------
+    task
+        what the network does, one of :data:`aocq.tasks.names.MODULES`
+    command
+        the line that asked for it
+    """
 
     model: ModelRequest
     profile: str
@@ -87,3 +96,4 @@ class VerifyRequest:
     gates: Gates
     out: Path
     command: tuple[str, ...]
+    task: str = CLASSIFICATION

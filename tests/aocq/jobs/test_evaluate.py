@@ -21,7 +21,7 @@ from aocq.data import loader
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import BadImageError, ImageBatches
 from aocq.jobs.evaluate import Evaluation, _as_row, _from_row, evaluate
-from aocq.jobs.metrics import agreement, decibel, paired_counts, sqnr_db, top_k
+from aocq.tasks.metrics import agreement, decibel, paired_counts, sqnr_db, top_k
 from aocq.jobs.op_sqnr import sqnr_per_op
 from aocq.lowering import lower
 from aocq.methods import METHODS, QuantizedModel

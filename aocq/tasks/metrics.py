@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics of logits: top-k accuracy, agreement, paired outcomes, SQNR."""
+"""Metrics of outputs: top-k accuracy, agreement, paired outcomes, SQNR."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aocq.records.run import PairedCounts
+from aocq.records.run import LogitSqnr, PairedCounts
 
 Logits = NDArray[np.float64]
 
@@ -49,3 +51,12 @@ def decibel(signal: float, noise: float) -> float | None:
     """Return a power ratio in dB; None where there is no noise or no signal to compare with."""
     ratio = signal / noise if noise > 0 and signal > 0 else 0.0
     return 10 * float(np.log10(ratio)) if 0 < ratio < np.inf else None
+
+
+def sqnr_of_pairs(outputs: Mapping[str, Logits]) -> LogitSqnr:
+    """Return the SQNR of every two engines."""
+    return LogitSqnr(
+        integer_float=sqnr_db(outputs["float"], outputs["integer"]),
+        simulated_float=sqnr_db(outputs["float"], outputs["simulated"]),
+        integer_simulated=sqnr_db(outputs["simulated"], outputs["integer"]),
+    )

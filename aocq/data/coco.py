@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of images with boxes in COCO's form: ``annotations.json`` and the images it names."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from aocq.data.image_folder import LabelledImage
+from simulator.errors import InputError
+from simulator.strict_json import loads
+
+ANNOTATIONS = "annotations.json"
+IMAGES = "images"  # a folder of them beside it; without, the images stand beside it themselves
+
+
+class _Part(BaseModel):
+    """What COCO's files have more of is left alone."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class CocoImage(_Part):
+    """An image; sizes in pixels."""
+
+    id: int
+    file_name: str = Field(min_length=1)
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+
+
+class CocoBox(_Part):
+    """A box in an image: left, top, width and height in pixels."""
+
+    id: int
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    area: float = Field(ge=0)
+    iscrowd: int = 0
+
+
+class CocoCategory(_Part):
+    """A class."""
+
+    id: int
+    name: str
+
+
+class CocoFile(_Part):
+    """The annotations of a folder."""
+
+    images: list[CocoImage]
+    annotations: list[CocoBox]
+    categories: list[CocoCategory] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CocoFolder:
+    """Images and boxes; class numbers are places in ``categories``, in order of their ids.
+
+    ``digest`` is the sha256 of the annotations.
+    """
+
+    images: list[LabelledImage]
+    truth: CocoFile
+    digest: str
+
+    @property
+    def categories(self) -> list[CocoCategory]:
+        """The classes in the order of their numbers."""
+        return sorted(self.truth.categories, key=lambda found: found.id)
+
+
+def read_coco_folder(folder: Path) -> CocoFolder:
+    """Read the annotations of a folder; the label of an image is its id.
+
+    Raises
+    ------
+    InputError
+        If there are none, they are not COCO's, or they name an image that is elsewhere.
+    """
+    path = folder / ANNOTATIONS
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: has no {ANNOTATIONS}; --task detection wants COCO annotations there, and "
+            f"the images in a folder {IMAGES} or beside them"
+        )
+    try:
+        content = path.read_bytes()
+        truth = CocoFile.model_validate(loads(content))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"{path}: {where}: {first['msg']}") from error
+    except ValueError as error:
+        raise InputError(f"{path}: is no JSON: {error}") from error
+    _check(path, truth)
+    place = folder / IMAGES if (folder / IMAGES).is_dir() else folder
+    images = [
+        LabelledImage(path=place / image.file_name, label=image.id)
+        for image in sorted(truth.images, key=lambda found: found.id)
+    ]
+    _check_inside(path, place, images)
+    return CocoFolder(images=images, truth=truth, digest=hashlib.sha256(content).hexdigest())
+
+
+def _check(path: Path, truth: CocoFile) -> None:
+    if not truth.images:
+        raise InputError(f"{path}: names no images")
+    for kind, found in (("image", truth.images), ("category", truth.categories)):
+        _check_unique(path, kind, [each.id for each in found])
+    known, classes = ({each.id for each in found} for found in (truth.images, truth.categories))
+    for box in truth.annotations:
+        if box.image_id not in known:
+            raise InputError(f"{path}: annotation {box.id}: no image has the id {box.image_id}")
+        if box.category_id not in classes:
+            raise InputError(f"{path}: annotation {box.id}: no category has id {box.category_id}")
+
+
+def _check_unique(path: Path, kind: str, ids: list[int]) -> None:
+    for found, times in Counter(ids).items():
+        if times > 1:
+            raise InputError(f"{path}: {kind} id {found} is there {times} times")
+
+
+def _check_inside(path: Path, place: Path, images: list[LabelledImage]) -> None:
+    for image in images:
+        name = image.path.relative_to(place)
+        if name.is_absolute() or ".." in name.parts:
+            raise InputError(f"{path}: {name}: names an image outside of {place}")

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detection by a dense head: classes, centerness and a box of every patch token, judged by AP."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aocq.data.coco import CocoFolder, read_coco_folder
+from aocq.records.run import Agreement, Score
+from aocq.tasks.boxes import BOX_VALUES, Detections, detections, matched
+from aocq.tasks.coco_scores import average_precision
+from aocq.tasks.metrics import sqnr_of_pairs
+from aocq.tasks.task import Dataset, Judgement, Note, Outputs, Task
+from simulator.errors import InputError
+
+# Detections that count where two networks are compared: what a picture would show.
+SHOWN_SCORE = 0.3
+SAME_BOX = 0.9  # intersection over union, at least, of what counts as the same box
+MOST_PREFIX = 64  # class and register tokens in front of the patches
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Where patches stand in a network's output: ``side`` x ``side`` behind ``prefix`` tokens."""
+
+    prefix: int
+    side: int
+
+
+def _read(folder: Path, outputs: int, note: Note) -> Dataset:
+    """List the images of COCO's annotations; the label of each is its id."""
+    del note
+    found = read_coco_folder(folder)
+    classes = len(found.truth.categories)
+    if outputs != classes + BOX_VALUES:
+        raise InputError(
+            f"{folder}: has {classes} categories, for which a dense head yields "
+            f"{classes + BOX_VALUES} values a token (classes, centerness, four distances), but the "
+            f"network yields {outputs}; pass --num-classes {classes + BOX_VALUES}"
+        )
+    return Dataset(images=found.images, classes=classes, truth=found, digest=found.digest)
+
+
+def grid_of(shape: tuple[int, ...]) -> Grid | None:
+    """Return where the patches are in an output of tokens; None where it is none of a square."""
+    if len(shape) == 3:
+        return Grid(0, shape[0]) if shape[0] == shape[1] else None
+    if len(shape) != 2:
+        return None
+    side = math.isqrt(shape[0])
+    prefix = shape[0] - side * side
+    return Grid(prefix, side) if prefix <= MOST_PREFIX else None
+
+
+def _check(name: str, shape: tuple[int, ...]) -> None:
+    if grid_of(shape) is None or shape[-1] <= BOX_VALUES:
+        raise InputError(
+            f"{name}: yields {' x '.join(map(str, shape))} values for an image, but detection "
+            "wants classes, centerness and four distances of every patch of a square: "
+            "--model-kwargs global_pool= with --num-classes CLASSES+5"
+        )
+
+
+def patch_values(outputs: Outputs) -> Outputs:
+    """Return the values of patch tokens, [images, side, side, classes + 5]."""
+    grid = grid_of(outputs.shape[1:])
+    assert grid is not None  # the network was checked
+    shape = (len(outputs), grid.side, grid.side, outputs.shape[-1])
+    return outputs.reshape(len(outputs), -1, outputs.shape[-1])[:, grid.prefix :].reshape(shape)
+
+
+def _judge(
+    outputs: Mapping[str, Outputs], labels: NDArray[np.int64], dataset: Dataset
+) -> Judgement:
+    folder: CocoFolder = dataset.truth
+    values = {engine: patch_values(found) for engine, found in outputs.items()}
+    found = {engine: found_in(each, labels) for engine, each in values.items()}
+    pixels = next(iter(values.values())).shape[1] * PATCH
+    return Judgement(
+        scores={
+            engine: average_precision(each, (pixels, pixels), folder)
+            for engine, each in found.items()
+        },
+        agreement=Agreement(
+            integer_float=share_matched(found["float"], found["integer"]),
+            integer_simulated=share_matched(found["simulated"], found["integer"]),
+        ),
+        sqnr=sqnr_of_pairs(values),
+    )
+
+
+# The unit of lengths: AP and overlaps are those of any other.
+PATCH = 16
+
+
+def found_in(values: Outputs, labels: NDArray[np.int64]) -> dict[int, Detections]:
+    """Return the detections of each image, by its id."""
+    return {
+        int(label): detections(image, PATCH) for label, image in zip(labels, values, strict=True)
+    }
+
+
+def share_matched(reference: Mapping[int, Detections], other: Mapping[int, Detections]) -> float:
+    """Return how much of the shown reference detections the other network has, in percent."""
+    total = same = 0
+    for label, found in reference.items():
+        shown = shown_of(found)
+        total += len(shown.scores)
+        same += matched(shown, other[label], SAME_BOX)
+    return 100 * same / total if total else 100.0
+
+
+def shown_of(found: Detections) -> Detections:
+    """Return the detections with a score that a picture would show."""
+    kept = found.scores >= SHOWN_SCORE
+    return Detections(
+        *(getattr(found, name)[kept] for name in ("boxes", "scores", "classes", "tokens"))
+    )
+
+
+TASK = Task(
+    name="detection",
+    title="classes and boxes by a dense head on patch tokens",
+    scores=(
+        Score(key="ap", title="AP"),
+        Score(key="ap50", title="AP50"),
+        Score(key="ap75", title="AP75"),
+    ),
+    alike="same detections",
+    shares_of="detections",
+    read=_read,
+    check=_check,
+    judge=_judge,
+    # The whole image: boxes are in its coordinates.
+    preprocessing={"crop_pct": 1.0, "crop_mode": "squash"},
+)

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A task: the row that tells all other code what a network is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aocq.data.image_folder import LabelledImage
+from aocq.records.run import Agreement, LogitSqnr, PairedOutcomes, Score
+from aocq.tasks.names import MODULES
+
+Outputs = NDArray[np.float64]  # [images, ...], real values
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """The images of a folder and what is true of them.
+
+    Attributes
+    ----------
+    images
+        the label of each says what is true of it, as the task defines it
+    classes
+        how many there are
+    truth
+        more that the task knows of the images; None: the labels are all
+    digest
+        of ``truth``
+    """
+
+    images: Sequence[LabelledImage]
+    classes: int
+    truth: Any = None
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """How good three networks are, and how alike: parts of :class:`aocq.records.run.Accuracy`.
+
+    Attributes
+    ----------
+    scores
+        of each engine, in percent by key
+    paired
+        None where images are not judged one by one
+    """
+
+    scores: Mapping[str, Mapping[str, float]]
+    agreement: Agreement
+    sqnr: LogitSqnr
+    paired: PairedOutcomes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a network does.
+
+    Attributes
+    ----------
+    name, title
+        of the option, and in words
+    scores
+        by which networks are judged; the first is what gates and tables hold
+    alike, shares_of
+        what agreement of two networks means, and what it is the share of
+    read
+        from a folder, the size of the last dimension of a network's output and where to send
+        remarks, to images; InputError where the folder has none of the task
+    check
+        from the shape of a network's output [...], without images, to nothing; InputError where
+        the task cannot read it
+    judge
+        from outputs by engine, labels int64 [images] and the dataset
+    preprocessing
+        of images, where neither the network's own nor the command line's is right
+    """
+
+    name: str
+    title: str
+    scores: tuple[Score, ...]
+    alike: str
+    shares_of: str
+    read: Callable[[Path, int, Note], Dataset]
+    check: Callable[[str, tuple[int, ...]], None]
+    judge: Callable[[Mapping[str, Outputs], NDArray[np.int64], Dataset], Judgement]
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+
+
+def task_of(name: str) -> Task:
+    """Return a task by its name, one of :data:`aocq.tasks.names.MODULES`."""
+    found: Task = import_module(MODULES[name]).TASK
+    return found
