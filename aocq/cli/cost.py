@@ -84,7 +84,8 @@ def command(
 
     A MODEL needs neither weights nor images: random ones take their place. It is quantized by
     base_ptq, whose graph does not depend on them. That of aocq, which verify takes, does, and may
-    need half as much SRAM again: to know, quantize and lower the network, and give the graph. A
+    need half as much SRAM again, and with rotations and steps found at run time twice the cycles:
+    to know, quantize and lower the network, and give the graph. A
     captured network is kept, so that another profile or width takes a second or two.
 
     With a gate or --junit the estimate is judged, whether activations fit the SRAM included: exit
@@ -288,6 +289,7 @@ def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
         print_columns(PLAN_HEAD, plan_rows(found["plan"]))
     if method:
         print(
-            "note: other methods make other graphs; aocq's may need up to half as much SRAM again",
+            "note: other methods make other graphs: aocq's may need up to half as much SRAM again, "
+            "and twice the cycles with rotations and steps found at run time; verify tells",
             file=sys.stderr,
         )

@@ -37,7 +37,14 @@ def command(
     with claimed(target, progress.note):
         refuse_run_folder(target)
         refuse_blocked(target, (JSON_NAME, TENSORS_NAME))
-        graph = lower(model, load_profile(profile))
+        chip = load_profile(profile)
+        graph = lower(model, chip)
+        held, possible = model.limits.residual_bits, chip.activation.residual_bits
+        if held < possible:
+            progress.note(
+                f"the residual stream has {held} bits, as the network was quantized; profile "
+                f"{chip.name} has room for {possible}: quantize for it to use them"
+            )
         sha256 = save(graph, staging(target))
         publish(target, "lower", sha256)
     print(sha256)

@@ -231,12 +231,12 @@ def _steps(profile: NpuProfile) -> Iterator[Element]:
             present=Setting(options={"row_steps": "attention"}),
             role="other",
         )
-    yield _clipping(profile.dynamic.block_trim)
+    yield _clipping(profile.dynamic.row_scale, profile.dynamic.block_trim)
 
 
-def _clipping(trim: int) -> Element:
+def _clipping(row_scale: str | None, trim: int) -> Element:
     """Clipped steps; by the recipe where they are multipliers, by the chip if powers of two."""
-    absent = Setting(options={"row_clipping": 1.0})
+    absent = Setting(options={"row_clipping": 1.0} if row_scale == "multiplier" else {})
     if trim:
         absent = replace(absent, chip={"dynamic.block_trim": 0}, chip_name="trim0")
     return Element(

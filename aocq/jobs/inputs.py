@@ -129,7 +129,8 @@ def check_method(method: str, recipe: Recipe, profile: NpuProfile, device: str) 
     if method not in METHOD_SPECS:
         raise InputError(f"method {method}: choose one of {', '.join(METHOD_SPECS)}")
     in_float = leaves_floats(method, recipe.float_ops)
-    check_recipe(recipe, limits_of(profile, recipe), profile, leaves_floats=in_float)
+    limits = limits_of(profile, recipe)
+    check_recipe(recipe, limits, profile, leaves_floats=in_float, method=method)
     if device == "cuda" and not torch.cuda.is_available():
         raise EnvironmentProblem(
             "device cuda: torch finds no usable GPU here (a CPU build of torch, or no driver); "

@@ -18,12 +18,12 @@ from aocq.lowering.rules import RULES
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer, DynamicQuantizer, Quantizer
 from aocq.recipes.limits import ChipLimits, exceeded, limits_of
-from aocq.recipes.recipe import Recipe
+from aocq.recipes.recipe import DEFAULTS, Recipe
 from aocq.recipes.widths import missing_widths
 from simulator.errors import InputError
 from simulator.graph import IntGraph, verify
 from simulator.graph.ops import Reshape
-from simulator.profile import NpuProfile
+from simulator.profile import NpuProfile, advice_to_choose
 
 
 def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
@@ -39,7 +39,13 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
         the network leaves an operation in float that has no float operator.
     """
     leaves_floats = model.leaves_floats  # walks the whole graph
-    check_recipe(model.recipe, _limits_used(model), profile, leaves_floats=leaves_floats)
+    check_recipe(
+        model.recipe,
+        _limits_used(model),
+        profile,
+        leaves_floats=leaves_floats,
+        method=model.method,
+    )
     builder = Builder(model=model, profile=profile)
     mixed = MixedLowering(builder)
     for node in model.graph.nodes:
@@ -132,9 +138,14 @@ class CannotHoldError(InputError):
 
 
 def check_recipe(
-    recipe: Recipe, limits: ChipLimits, profile: NpuProfile, *, leaves_floats: bool = False
+    recipe: Recipe,
+    limits: ChipLimits,
+    profile: NpuProfile,
+    *,
+    leaves_floats: bool = False,
+    method: str = "aocq",
 ) -> None:
-    """Check that a profile can hold models of a recipe within limits.
+    """Check that a profile can hold models of a recipe within limits, as a method makes them.
 
     Raises
     ------
@@ -164,8 +175,11 @@ def check_recipe(
             f"softmax.output_bits = {profile.softmax.output_bits}, the model's probabilities have "
             f"{probability_bits}"
         )
-    problems += _missing_rotations(recipe, profile)
-    problems += _missing_steps(recipe, profile)
+    missing: dict[str, str] = {}
+    if method == "aocq":  # others ignore its options
+        missing = _missing_rotations(recipe, profile) | _missing_steps(recipe, profile)
+    advice |= missing
+    problems += [*missing]
     problems += exceeded(limits, limits_of(profile, recipe))
     if problems:
         advised = [problem + advice.get(problem, "") for problem in problems]
@@ -177,35 +191,46 @@ def check_recipe(
         )
 
 
-def _missing_rotations(recipe: Recipe, profile: NpuProfile) -> list[str]:
-    """Return which rotations a recipe asks for that a profile does not have."""
+def _missing_rotations(recipe: Recipe, profile: NpuProfile) -> dict[str, str]:
+    """Return which rotations a recipe asks for that a profile lacks, and what to choose instead."""
     options, largest = recipe.aocq, limits_of(profile, recipe).hadamard_order
     if options.hadamard == "none":
-        return []
+        return {}
     if not largest:
-        return [
+        problem = (
             f"hadamard: the chip has no rotations (no table [hadamard]), aocq.hadamard is "
-            f'"{options.hadamard}" (choose --hadamard none)'
-        ]
+            f'"{options.hadamard}"'
+        )
+        others = advice_to_choose(lambda chip: chip.hadamard is not None)
+        return {problem: f" (choose --hadamard none{others})"}
     if options.hadamard_block > largest:
-        return [
+        problem = (
             f"hadamard.largest_order = {largest}, aocq.hadamard_block is {options.hadamard_block}"
-        ]
-    return []
+        )
+        return {problem: f" (choose --hadamard-block {largest} or less)"}
+    return {}
 
 
-def _missing_steps(recipe: Recipe, profile: NpuProfile) -> list[str]:
-    """Return which dynamic steps a recipe asks for that a profile does not have."""
-    options, chip = recipe.aocq, limits_of(profile, recipe)
-    problems = []
-    if options.row_steps != "none" and chip.row_scale == "none":
-        problems.append(
+def _missing_steps(recipe: Recipe, profile: NpuProfile) -> dict[str, str]:
+    """Return which dynamic steps a recipe asks for that a profile lacks, and what to choose."""
+    options, limits = recipe.aocq, limits_of(profile, recipe)
+    found = {}
+    if options.row_steps != "none" and limits.row_scale == "none":
+        problem = (
             f"dynamic.row_scale: the chip has no steps by row, aocq.row_steps is "
-            f'"{options.row_steps}" (choose --row-steps none)'
+            f'"{options.row_steps}"'
         )
-    if options.block_steps and not chip.block:
-        problems.append(
-            "dynamic.block: the chip has no steps by block, aocq.block_steps is true (choose "
-            "--no-block-steps)"
+        others = advice_to_choose(lambda chip: limits_of(chip, recipe).row_scale != "none")
+        found[problem] = f" (choose --row-steps none{others})"
+    clipped = options.row_steps != "none" and options.row_clipping != DEFAULTS.row_clipping
+    if clipped and limits.row_scale == "power_of_two":
+        problem = (
+            'dynamic.row_scale = "power_of_two": such steps are clipped by dynamic.block_trim, '
+            f"aocq.row_clipping is {options.row_clipping:g}"
         )
-    return problems
+        found[problem] = " (leave --row-clipping out)"
+    if options.block_steps and not limits.block:
+        problem = "dynamic.block: the chip has no steps by block, aocq.block_steps is true"
+        others = advice_to_choose(lambda chip: limits_of(chip, recipe).block > 0)
+        found[problem] = f" (choose --no-block-steps{others})"
+    return found

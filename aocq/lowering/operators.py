@@ -13,9 +13,11 @@ import numpy as np
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import GELUS, PARAMETER_ATTRIBUTES
+from aocq.capture.interpreter import apply
 from aocq.lowering.lower import lower
 from aocq.methods.chip_operators import ChipOperators, Operator, exact_operators
 from aocq.methods.layernorm_parts import PARTS, part_name
+from aocq.methods.logarithmic_rows import LogarithmicQuantizer
 from aocq.methods.masks import scores_of
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer, Quantizer
@@ -24,7 +26,7 @@ from aocq.recipes.limits import limits_of
 from aocq.recipes.recipe import Recipe
 from simulator.boundary import dequantize
 from simulator.executor import Executor
-from simulator.profile import GraphLayerNorm, NpuProfile
+from simulator.profile import DeferredLog2Softmax, GraphLayerNorm, NpuProfile
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,13 +43,15 @@ def operators_of(profile: NpuProfile, recipe: Recipe, *, parts: bool = False) ->
     Parameters
     ----------
     parts
-        whether a LayerNorm that is a graph of operators is one of them, too: where the quantizers
-        of its parts are known. While a network is calibrated they are not, and it is taken as
-        exact, which it nearly is once the stream is rotated
+        whether those that nearly are exact are among them, too: a LayerNorm that is a graph of
+        operators, where the quantizers of its parts are known, which they are not while a network
+        is calibrated; and division by the reciprocals of rows' sums
     """
     kinds = approximate(profile)
     if parts and isinstance(profile.layernorm, GraphLayerNorm):
         kinds |= {FloatOp.LAYERNORM}
+    if parts and isinstance(profile.softmax, DeferredLog2Softmax):
+        kinds |= {FloatOp.MATMUL}
     return _Lowered(profile, recipe, kinds) if kinds else exact_operators
 
 
@@ -76,6 +80,8 @@ class _Lowered:
     ) -> Operator | None:
         if node.op not in self.kinds or node.name not in quantizers:
             return None
+        if node.op is FloatOp.MATMUL:
+            return self._divided(node, quantizers.get(node.inputs[0]))
         if node.op is FloatOp.UNARY and node.attributes["function"] not in GELUS:
             return None
         name, factor = scores_of(graph, graph.node(node.inputs[0]))
@@ -90,6 +96,24 @@ class _Lowered:
             if key not in self.made:
                 self.made[key] = self._lowered(graph, node, source, result, parts)
             return self.made[key]
+
+    def _divided(self, node: FloatNode, rows: Quantizer | None) -> Operator | None:
+        """Return a product of a softmax's rows as the chip divides it, by rounded reciprocals."""
+        section = self.profile.softmax
+        if not isinstance(rows, LogarithmicQuantizer):
+            return None
+        assert isinstance(section, DeferredLog2Softmax)
+        largest, one = rows.levels[0], 2.0**section.reciprocal_bits
+
+        def product(inputs: Sequence[Tensor]) -> Tensor:
+            probabilities, values = inputs
+            levels = probabilities / probabilities.amax(-1, keepdim=True)
+            levels = levels.mul_(largest).round_()  # each row has the largest one
+            sums = levels.sum(-1, keepdim=True)
+            reciprocals = ((one + (sums / 2).floor_()) / sums).floor_()
+            return apply(node, [levels, values], {}, len(levels)).mul_(reciprocals / one)
+
+        return product
 
     def _lowered(
         self,

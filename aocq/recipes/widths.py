@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from simulator.profile import NpuProfile
+from simulator.profile import NpuProfile, advice_to_choose
 
 # Of pixels, which every array reads, and of logits, whose order few codes could not tell.
 LEAST_END_BITS = 8
@@ -39,9 +39,14 @@ def missing_widths(
     if leaves_floats and activation_bits > bits:
         found[problem] = f" (choose --a-bits {bits})"
     if not leaves_floats and activation_bits != bits:
+        others = advice_to_choose(
+            lambda chip: (
+                chip.activation.operand_width == activation_bits and weight_bits in chip.weight.bits
+            )
+        )
         found[problem] = (
-            f" (choose --a-bits {bits}; other widths take a method that leaves operators in float, "
-            "with --float-ops declared)"
+            f" (choose --a-bits {bits}{others}; or a method that leaves operators in float, with "
+            "--float-ops declared)"
         )
     ends = {bits, max(profile.activation.bits, LEAST_END_BITS)}
     if end_bits is not None and not leaves_floats and end_bits not in ends:

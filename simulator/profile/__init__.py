@@ -24,7 +24,7 @@ from simulator.profile.cost import (
     SystolicEngine,
     VectorSection,
 )
-from simulator.profile.loading import load_profile
+from simulator.profile.loading import advice_to_choose, load_profile
 from simulator.profile.profile import CONFIDENCE, NpuProfile, OpKind, flat_values
 from simulator.profile_names import profile_paths
 
@@ -48,6 +48,7 @@ __all__ = [
     "SoftmaxSection",
     "SystolicEngine",
     "VectorSection",
+    "advice_to_choose",
     "flat_values",
     "load_profile",
     "profile_paths",

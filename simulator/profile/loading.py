@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from simulator.profile.chip_tables import table_uses, with_entries
 from simulator.profile.problems import problems
 from simulator.profile.profile import NpuProfile
 from simulator.profile.table_files import read_entries
-from simulator.profile_names import profile_file
+from simulator.profile_names import profile_file, profile_paths
 from simulator.reading import read_bytes
 
 # Far beyond any profile: reading a key of a hundred thousand parts takes minutes.
@@ -41,6 +43,17 @@ def load_profile(name_or_path: str) -> NpuProfile:
         return _with_tables(NpuProfile.model_validate(parsed), path)
     except ValidationError as error:
         raise _refused(path, problems(error)) from error
+
+
+@cache
+def _shipped() -> tuple[NpuProfile, ...]:
+    return tuple(map(load_profile, profile_paths()))
+
+
+def advice_to_choose(suits: Callable[[NpuProfile], bool]) -> str:
+    """Return ``, or --profile A, B`` with the shipped profiles that ``suits``; empty if none do."""
+    names = [profile.name for profile in _shipped() if suits(profile)]
+    return f", or --profile {', '.join(names)}" if names else ""
 
 
 def _refused(path: Path, found: list[str]) -> InputError:

@@ -16,8 +16,10 @@ from tiny_models import images, input_size, with_random_parameters
 from tiny_quantized import TINY, tiny, tiny_graph
 
 from aocq.capture import FloatOp, capture, run
+from aocq.capture.interpreter import apply
 from aocq.jobs.calibration import calibrated
 from aocq.lowering import lower
+from aocq.lowering.operators import operators_of
 from aocq.methods.fake_quantization import FakeQuantization
 from aocq.methods.logarithmic_rows import LogarithmicQuantizer
 from aocq.methods.quantized_model import QuantizedModel
@@ -129,6 +131,32 @@ def test_every_product_of_probabilities_is_that_of_fake_quantization(method: str
     values = values.transpose(-1, -2) if product.transpose_b else values
     context = model.activations[product.name].codes(quantizer.real(logarithms) @ values)
     assert np.array_equal(context.numpy(), taps[product.name])
+
+
+def test_fake_quantization_divides_as_the_chip_does() -> None:
+    """By a reciprocal of few bits, which an exact division differs from."""
+    softmax = load_profile(CHIP).softmax.model_dump() | {"reciprocal_bits": 16}
+    model, coarse = tiny("base_ptq", CHIP), chip(softmax=softmax)
+    graph = lower(model, coarse)
+    (product,) = (op for op in graph.ops if isinstance(op, NormalizedMatMul))
+    pixels = images(24, input_size(TINY), seed=3)
+    codes = quantize(pixels.numpy(), graph.tensors[graph.inputs[0]])
+    taps = Executor(graph, threads=1).run(codes, taps=[product.a, product.b, product.name]).taps
+    node = model.graph.node(product.name)
+    values = torch.from_numpy(dequantize(taps[product.b], graph.tensors[product.b]))
+    rows = HALVES.real(torch.from_numpy(taps[product.a]).double())
+    operator = operators_of(coarse, model.recipe, parts=True)(model.graph, node, model.activations)
+    assert operator is not None
+    found, exact = operator([rows, values]), apply(node, [rows, values], {}, len(rows))
+    quantizer = model.activations[node.name]
+    assert np.array_equal(quantizer.codes(found).numpy(), taps[product.name])
+    assert not np.array_equal(quantizer.codes(exact).numpy(), taps[product.name])
+    scores = next(n for n in model.graph.nodes if n.op is FloatOp.MATMUL and n is not node)
+    of_scores = operators_of(coarse, model.recipe, parts=True)(
+        model.graph, scores, model.activations
+    )
+    assert of_scores is None
+    assert operators_of(coarse, model.recipe)(model.graph, node, model.activations) is None
 
 
 def test_both_forms_of_fake_quantization_agree() -> None:

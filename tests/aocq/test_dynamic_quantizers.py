@@ -277,6 +277,17 @@ def test_a_recipe_that_asks_for_what_a_chip_lacks_is_refused(
         check_recipe(*for_chip(plain, aocq=asked), plain)
 
 
+def test_steps_that_are_powers_of_two_are_clipped_by_the_chip_alone() -> None:
+    powers, numbers = (
+        with_dynamic_steps(row_scale=form, block=32) for form in ("power_of_two", "multiplier")
+    )
+    asked = {"row_steps": "scores", "row_clipping": 0.9}
+    check_recipe(*for_chip(numbers, aocq=asked), numbers)
+    with pytest.raises(InputError, match="leave --row-clipping out"):
+        check_recipe(*for_chip(powers, aocq=asked), powers)
+    check_recipe(*for_chip(powers, aocq={"row_clipping": 0.9}), powers)  # there are no steps
+
+
 # --- in a quantized network -----------------------------------------------------------------------
 
 

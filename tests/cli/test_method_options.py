@@ -168,6 +168,22 @@ def test_a_preset_has_its_number_of_images_and_missing_ones_are_noted(
     assert record(tmp_path / "own")["method"]["calibration_images"] == 7
 
 
+def test_what_a_chip_lacks_counts_only_for_methods_that_would_use_it(
+    warm: Run, demo: Demo, tmp_path: Path
+) -> None:
+    job = (*demo.verify, *SHORT, "--calib", 8, "--max-drop", 100)
+    asked = ("--hadamard", "all", "--row-steps", "all")
+    done = warm(*job, "--method", "base_ptq", *asked, "--out", tmp_path / "run")
+    assert "method base_ptq ignores --hadamard, --row-steps" in done.err
+    assert record(tmp_path / "run")["method"]["name"] == "base_ptq"
+    done = warm(*job, *asked, "--out", tmp_path / "other", code=3)
+    for key, others in (
+        ("hadamard", "edge_npu_w4a4, edge_npu_w4a4_dynamic, edge_npu_w4a4_shifts, edge_npu_w4a8"),
+        ("row-steps", "edge_npu_w4a4_dynamic, edge_npu_w4a4_shifts"),
+    ):
+        assert f"(choose --{key} none, or --profile {others})" in done.err
+
+
 def test_narrow_activations_take_a_method_that_leaves_operators_in_float(
     warm: Run, demo: Demo, earlier_run: Path, tmp_path: Path
 ) -> None:
@@ -179,7 +195,10 @@ def test_narrow_activations_take_a_method_that_leaves_operators_in_float(
         ("--method", "base_ptq_paper", "--float-ops", "integer"),
     ):
         done = warm(*job, *other, "--out", earlier_run, code=3)
-        assert "activation.bits = 8, the model has 5 (choose --a-bits 8; other widths" in done.err
+        assert (
+            "activation.bits = 8, the model has 5 (choose --a-bits 8; or a method that leaves"
+            in done.err
+        )
         assert "quantize with" not in done.err
 
 

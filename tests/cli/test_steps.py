@@ -21,6 +21,7 @@ from aocq.records.run_folder import load_run
 from simulator.boundary import quantize
 from simulator.graph import load
 from simulator.product_choice.classes import usual_classes
+from simulator.profile import profile_paths
 
 Run = Callable[..., Finished]
 
@@ -99,6 +100,15 @@ def test_simulating_images_gives_the_accuracy_of_the_main_job(warm: Run, demo: D
     assert found["overflowed"] == result.overflow.events
     assert found["skipped_images"] == 0
     assert "simulate: 360/360" in done.err
+
+
+def test_a_stream_that_could_be_wider_is_told(warm: Run, steps: Steps, tmp_path: Path) -> None:
+    text = profile_paths()["edge_npu_int8"].read_text(encoding="utf-8")
+    wide = tmp_path / "wide.toml"
+    wide.write_text(text.replace("residual_bits = 8", "residual_bits = 16"), encoding="utf-8")
+    done = warm("lower", steps.folder, "--profile", wide, "--out", tmp_path / "out")
+    assert "the residual stream has 8 bits, as the network was quantized" in done.err
+    assert "residual stream" not in steps.lower.err
 
 
 def test_codes_are_the_same_with_and_without_torch(
