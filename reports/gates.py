@@ -63,7 +63,8 @@ def _row(result: GateResult) -> tuple[str, str, str, str, str]:
     if result.images_needed is not None:
         outcome += f" (about {plural(result.images_needed, 'image')} would decide)"
     low_high = MISSING if result.interval is None else interval(*result.interval)
-    return gate_name(result.name), f"{sign} {limit}", value, low_high, outcome
+    name = f"drop of {result.score}" if result.score else gate_name(result.name)
+    return name, f"{sign} {limit}", value, low_high, outcome
 
 
 def interval(low: float, high: float) -> str:

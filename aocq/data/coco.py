@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -102,12 +102,12 @@ def read_coco_folder(folder: Path) -> CocoFolder:
     except ValueError as error:
         raise InputError(f"{path}: is no JSON: {error}") from error
     _check(path, truth)
+    _check_names(path, truth)
     place = folder / IMAGES if (folder / IMAGES).is_dir() else folder
     images = [
         LabelledImage(path=place / image.file_name, label=image.id)
         for image in sorted(truth.images, key=lambda found: found.id)
     ]
-    _check_inside(path, place, images)
     return CocoFolder(images=images, truth=truth, digest=hashlib.sha256(content).hexdigest())
 
 
@@ -130,8 +130,8 @@ def _check_unique(path: Path, kind: str, ids: list[int]) -> None:
             raise InputError(f"{path}: {kind} id {found} is there {times} times")
 
 
-def _check_inside(path: Path, place: Path, images: list[LabelledImage]) -> None:
-    for image in images:
-        name = image.path.relative_to(place)
+def _check_names(path: Path, truth: CocoFile) -> None:
+    for image in truth.images:
+        name = PurePath(image.file_name)
         if name.is_absolute() or ".." in name.parts:
-            raise InputError(f"{path}: {name}: names an image outside of {place}")
+            raise InputError(f"{path}: {image.file_name}: is an image outside of its folder")

@@ -61,7 +61,7 @@ def drop_result(limit: float, accuracy: Accuracy | None, by: By) -> GateResult:
     )
     few = f" (one of {accuracy.images} images is {100 / accuracy.images:.2f} points)"
     few *= accuracy.by_image
-    return _result(
+    found = _result(
         sampled,
         by,
         name="max_drop",
@@ -69,6 +69,7 @@ def drop_result(limit: float, accuracy: Accuracy | None, by: By) -> GateResult:
         said=f"{_compared(drop, score)}{_told(sampled)}, allowed {limit:g}",
         few=few * (accuracy.images < FEW_IMAGES),
     )
+    return found.model_copy(update={"score": score})
 
 
 def agreement_result(limit: float, accuracy: Accuracy | None, by: By) -> GateResult:

@@ -30,6 +30,7 @@ class GateResult(Record):
     reason : a sentence with value and limit
     interval : exact 95 % interval of the value; None of a figure that images do not sample
     by : what an accuracy was held to the limit by, its ``interval`` or the ``point`` estimate
+    score : what an accuracy's drop is of, in words; None of other gates, and in older records
     images_needed : an estimate of how many images would decide at the observed rates; None where
         the outcome is another, or no number within reach would
     """
@@ -43,6 +44,7 @@ class GateResult(Record):
     interval: tuple[Figure, Figure] | None = None
     by: Literal["interval", "point"] | None = None
     images_needed: Count | None = None
+    score: Name | None = None
 
 
 class Verdict(Record):

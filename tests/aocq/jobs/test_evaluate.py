@@ -21,11 +21,11 @@ from aocq.data import loader
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import BadImageError, ImageBatches
 from aocq.jobs.evaluate import Evaluation, _as_row, _from_row, evaluate
-from aocq.tasks.metrics import agreement, decibel, paired_counts, sqnr_db, top_k
 from aocq.jobs.op_sqnr import sqnr_per_op
 from aocq.lowering import lower
 from aocq.methods import METHODS, QuantizedModel
 from aocq.recipes.recipe import Recipe
+from aocq.tasks.metrics import agreement, decibel, paired_counts, sqnr_db, top_k
 from simulator.counts import OpCounts
 from simulator.errors import InputError
 from simulator.executor import Executor
