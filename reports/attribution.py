@@ -16,7 +16,12 @@ from reports.format import MISSING, NO_NOISE, decibel, percent, signed
 from reports.gates import interval
 
 Pair = Literal["float_simulated", "simulated_integer", "float_integer"]
-HEAD = ("source of noise in the logits", "SQNR", "share of the noise", "top-1", "95 % interval")
+
+
+def head(accuracy: Accuracy) -> tuple[str, ...]:
+    """Return the head of the table of :func:`attribution_rows`."""
+    source = "source of noise in the logits"
+    return (source, "SQNR", "share of the noise", accuracy.main.title, "95 % interval")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +105,7 @@ def _power(sqnr_db: float | None) -> float:
 
 
 def attribution_rows(accuracy: Accuracy) -> list[tuple[str, str, str, str, str]]:
-    """Return the sources of noise as cells below :data:`HEAD`.
+    """Return the sources of noise as cells below :func:`head`.
 
     The SQNR is that of all sources down to the row.
     """

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult
 from reports.answers import answers
-from reports.attribution import HEAD as ATTRIBUTION_HEAD
 from reports.attribution import attribution_rows, attribution_sentence
+from reports.attribution import head as attribution_head
 from reports.format import classes, count, decibel, percent, plural, share, signed
 from reports.gates import GATE_HEAD, against, gate_rows
 from reports.markdown_costs import costs
@@ -116,7 +116,7 @@ def _accuracy(result: RunResult) -> str:
         ],
     )
     compared = table(["pair", accuracy.alike, "logit SQNR"], [row[:3] for row in pairs(result)])
-    sources_of_noise = table(ATTRIBUTION_HEAD, attribution_rows(accuracy))
+    sources_of_noise = table(attribution_head(accuracy), attribution_rows(accuracy))
     return "\n\n".join([accuracies, compared, attribution_sentence(accuracy), sources_of_noise])
 
 

@@ -223,19 +223,20 @@ def sampled(number: int | None) -> str:
 def mismatch_sentence(result: RunResult, rows: Sequence[LayerRow]) -> str:
     """Return agreement and mismatches of integers with fake quantization, and the ops with most."""
     agreed = result.accuracy.agreement.integer_simulated
+    of_what = result.accuracy.shares_of
     ops = most_mismatches(rows, NAMED)
     where = sampled(result.accuracy.differing_images)
     if not ops:
         return (
-            f"Integer and fake-quantized networks agree on {percent(agreed)} of the images; "
+            f"Integer and fake-quantized networks agree on {percent(agreed)} of the {of_what}; "
             f"on equal inputs no op has a mismatch{where}."
         )
     names = ", ".join(f"{row.op} ({row.differing_codes:,.2f})" for row in ops)
     verb = "Responsible are" if agreed < ENOUGH_AGREEMENT else "Most of them come from"
     total = sum(row.differing_codes or 0.0 for row in rows)
     return (
-        f"Integer and fake-quantized networks agree on {percent(agreed)} of the images. On equal "
-        f"inputs there are {total:,.2f} mismatches per image{where}. {verb} {names}."
+        f"Integer and fake-quantized networks agree on {percent(agreed)} of the {of_what}. On "
+        f"equal inputs there are {total:,.2f} mismatches per image{where}. {verb} {names}."
     )
 
 

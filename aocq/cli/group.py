@@ -8,7 +8,7 @@ a pipe is closed. 1 is a verdict here.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from typer.core import TyperGroup
@@ -26,7 +26,8 @@ def _as_they_are() -> Iterator[None]:
     except Exception as error:
         message = getattr(error, "message", None)
         if isinstance(message, str):  # of wrong usage: it names arguments, which may be files
-            error.message = escaped(message)  # type: ignore[attr-defined]
+            with suppress(AttributeError):  # of some, it is no field but made of others
+                error.message = escaped(message)  # type: ignore[attr-defined]
         raise
 
 

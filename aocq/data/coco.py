@@ -7,6 +7,7 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,30 +25,35 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
+Id = Annotated[int, Field(ge=0, le=2**53)]
+Length = Annotated[float, Field(ge=0, le=1e9)]
+Place = Annotated[float, Field(ge=-1e9, le=1e9)]
+
+
 class CocoImage(_Part):
     """An image; sizes in pixels."""
 
-    id: int
+    id: Id
     file_name: str = Field(min_length=1)
-    width: int = Field(ge=1)
-    height: int = Field(ge=1)
+    width: int = Field(ge=1, le=10**6)
+    height: int = Field(ge=1, le=10**6)
 
 
 class CocoBox(_Part):
     """A box in an image: left, top, width and height in pixels."""
 
-    id: int
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, float, float]
-    area: float = Field(ge=0)
+    id: Id
+    image_id: Id
+    category_id: Id
+    bbox: tuple[Place, Place, Length, Length]
+    area: Length
     iscrowd: int = 0
 
 
 class CocoCategory(_Part):
     """A class."""
 
-    id: int
+    id: Id
     name: str
 
 

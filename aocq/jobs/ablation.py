@@ -10,15 +10,15 @@ from types import MappingProxyType
 from typing import Any
 
 from aocq.capture import capture
-from aocq.data.image_folder import read_image_folder
 from aocq.data.loader import evenly, load_calibration_images
-from aocq.jobs.inputs import load_requested
+from aocq.jobs.inputs import load_requested, with_preprocessing_of
 from aocq.jobs.request import VerifyRequest
 from aocq.methods import storage
 from aocq.methods.aocq.conditioning import block_conditions
-from aocq.progress import Progress
+from aocq.progress import Progress, note
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.fields import field_specs
+from aocq.tasks.task import task_of
 
 CONDITION_IMAGES = 32  # 6304 tokens of a DeiT, several times its widest stream
 _OPTIONS = field_specs(AocqOptions)
@@ -73,9 +73,10 @@ def named(chosen: AocqOptions) -> dict[str, str]:
 
 def conditions(request: VerifyRequest, progress: Progress) -> list[tuple[str, float, float]]:
     """Return every block's condition numbers, on calibration images, with a finished run's α."""
-    loaded = load_requested(request.model)
-    asked = request.calibration
-    files = evenly(read_image_folder(asked.folder, loaded.classes), CONDITION_IMAGES)
+    task, asked = task_of(request.task), request.calibration
+    loaded = load_requested(with_preprocessing_of(task, request.model))
+    listed = task.read(asked.folder, loaded.classes, note).images
+    files = evenly(listed, CONDITION_IMAGES)
     images, _ = load_calibration_images(files, loaded.preprocessing, skip_bad=asked.skip_bad_images)
     graph = capture(loaded.network, request.model.name, loaded.input_size)
     with progress("condition numbers", 1) as advance:

@@ -231,7 +231,9 @@ def _steps(profile: NpuProfile) -> Iterator[Element]:
             present=Setting(options={"row_steps": "attention"}),
             role="other",
         )
-    yield _clipping(profile.dynamic.row_scale, profile.dynamic.block_trim)
+    clipping = _clipping(profile.dynamic.row_scale, profile.dynamic.block_trim)
+    if clipping.present != clipping.absent:
+        yield clipping
 
 
 def _clipping(row_scale: str | None, trim: int) -> Element:

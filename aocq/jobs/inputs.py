@@ -67,6 +67,11 @@ def load_requested(request: ModelRequest) -> LoadedModel:
     )
 
 
+def with_preprocessing_of(task: Task, request: ModelRequest) -> ModelRequest:
+    """Return the request of a network with a task's preprocessing where it says nothing else."""
+    return replace(request, preprocessing={**task.preprocessing, **request.preprocessing})
+
+
 def open_inputs(request: VerifyRequest) -> Inputs:
     """Check the output folder and read profile, model and image lists."""
     refuse_blocked(request.out, RUN_FILES)
@@ -78,8 +83,7 @@ def open_inputs(request: VerifyRequest) -> Inputs:
     task = task_of(request.task)
     expected = request.model.classes or class_count(request.model.name)
     listed = _listed(request, task, expected) if expected else None
-    preprocessing = {**task.preprocessing, **request.model.preprocessing}
-    model = load_requested(replace(request.model, preprocessing=preprocessing))
+    model = load_requested(with_preprocessing_of(task, request.model))
     if listed is None or model.classes != expected:
         listed = _listed(request, task, model.classes)
     calibration, dataset = listed

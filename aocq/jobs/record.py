@@ -147,6 +147,7 @@ def run_record(
             request.evaluation.folder,
             evenly(inputs.images, request.evaluation.limit),
             inputs.dataset.classes,
+            inputs.dataset.digest,
         ),
         method=method_record(model, calibrated.seconds),
         profile=profile_record(inputs.profile),
@@ -187,12 +188,15 @@ def readable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def data_record(folder: Path, images: Sequence[LabelledImage], classes: int) -> DataRecord:
+def data_record(
+    folder: Path, images: Sequence[LabelledImage], classes: int, truth: str = ""
+) -> DataRecord:
     """Return what a record says of the evaluated images; the same ones elsewhere have its digest.
 
-    A file that cannot be looked at counts as empty: decoding reports it.
+    ``truth`` is a digest of what else is true of them. A file that cannot be looked at counts as
+    empty: decoding reports it.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(truth.encode())
     for image in images:
         place = Path(os.path.relpath(image.path, folder)).as_posix()
         size = image.path.stat().st_size if image.path.exists() else 0

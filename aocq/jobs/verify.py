@@ -96,7 +96,7 @@ def verify(
         float_graph = capture(inputs.model.network, request.model.name, inputs.model.input_size)
         advance(1)
     check_operations(request.calibration, float_graph, inputs.profile)
-    inputs.task.check(request.model.name, float_graph.output.shape)
+    inputs.task.check(request.model.name, float_graph.output.shape, inputs.model.preprocessing)
     float_graph = prepared_for_run(request, inputs, float_graph, progress)
     calibrated = calibrated_once(request, inputs, float_graph, progress, note)
     model = calibrated.model

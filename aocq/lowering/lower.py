@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -191,6 +192,16 @@ def check_recipe(
         )
 
 
+def _chips(recipe: Recipe, suits: Callable[[NpuProfile], bool]) -> str:
+    """Return advice with the shipped profiles that have what is asked for, and the widths."""
+
+    def both(chip: NpuProfile) -> bool:
+        widths = (recipe.weight_bits, recipe.activation_bits, recipe.end_bits)
+        return suits(chip) and not missing_widths(chip, *widths, leaves_floats=False)
+
+    return advice_to_choose(both)
+
+
 def _missing_rotations(recipe: Recipe, profile: NpuProfile) -> dict[str, str]:
     """Return which rotations a recipe asks for that a profile lacks, and what to choose instead."""
     options, largest = recipe.aocq, limits_of(profile, recipe).hadamard_order
@@ -201,7 +212,7 @@ def _missing_rotations(recipe: Recipe, profile: NpuProfile) -> dict[str, str]:
             f"hadamard: the chip has no rotations (no table [hadamard]), aocq.hadamard is "
             f'"{options.hadamard}"'
         )
-        others = advice_to_choose(lambda chip: chip.hadamard is not None)
+        others = _chips(recipe, lambda chip: chip.hadamard is not None)
         return {problem: f" (choose --hadamard none{others})"}
     if options.hadamard_block > largest:
         problem = (
@@ -220,7 +231,7 @@ def _missing_steps(recipe: Recipe, profile: NpuProfile) -> dict[str, str]:
             f"dynamic.row_scale: the chip has no steps by row, aocq.row_steps is "
             f'"{options.row_steps}"'
         )
-        others = advice_to_choose(lambda chip: limits_of(chip, recipe).row_scale != "none")
+        others = _chips(recipe, lambda chip: limits_of(chip, recipe).row_scale != "none")
         found[problem] = f" (choose --row-steps none{others})"
     clipped = options.row_steps != "none" and options.row_clipping != DEFAULTS.row_clipping
     if clipped and limits.row_scale == "power_of_two":
@@ -231,6 +242,6 @@ def _missing_steps(recipe: Recipe, profile: NpuProfile) -> dict[str, str]:
         found[problem] = " (leave --row-clipping out)"
     if options.block_steps and not limits.block:
         problem = "dynamic.block: the chip has no steps by block, aocq.block_steps is true"
-        others = advice_to_choose(lambda chip: limits_of(chip, recipe).block > 0)
+        others = _chips(recipe, lambda chip: limits_of(chip, recipe).block > 0)
         found[problem] = f" (choose --no-block-steps{others})"
     return found

@@ -69,19 +69,19 @@ def detections(values: Real, patch: int) -> Detections:
     return Detections(boxes[kept], scores.ravel()[order][kept], numbers[kept], tokens[kept])
 
 
-def _each(function: str, values: Real) -> Real:
-    """Apply one of Python's own functions: numpy's differ in the last bit from CPU to CPU."""
-    found = [getattr(math, function)(value) for value in values.ravel().tolist()]
+def _exp(values: Real) -> Real:
+    """Return Python's own exponentials: numpy's differ in the last bit from CPU to CPU."""
+    found = [math.exp(value) for value in values.ravel().tolist()]
     return np.array(found, np.float64).reshape(values.shape)
 
 
 def _sigmoid(logits: Real) -> Real:
-    # Beyond 700 exp leaves float64; the sigmoid is 0 or 1 long before.
-    return 1 / (1 + _each("exp", np.clip(-logits, -700, 700)))
+    # Beyond 700 exp leaves float64; no head's order depends on such logits.
+    return 1 / (1 + _exp(np.clip(-logits, -700, 700)))
 
 
 def _boxes(logarithms: Real, tokens: Int, side: int, patch: int) -> Real:
-    distances = patch * _each("exp", np.clip(logarithms, *LOG_DISTANCES))
+    distances = patch * _exp(np.clip(logarithms, *LOG_DISTANCES))
     across = (tokens % side + 0.5) * patch
     down = (tokens // side + 0.5) * patch
     corners = np.stack([across, down, across, down], axis=1) + distances * [-1, -1, 1, 1]

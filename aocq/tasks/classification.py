@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ def _read(folder: Path, outputs: int, note: Note) -> Dataset:
     return Dataset(images=read_image_folder(folder, outputs, note), classes=outputs)
 
 
-def _check(name: str, shape: tuple[int, ...]) -> None:
+def _check(name: str, shape: tuple[int, ...], _: Mapping[str, Any]) -> None:
     if len(shape) != 1:
         raise InputError(
             f"{name}: yields {' x '.join(map(str, shape))} values for an image, but classification "

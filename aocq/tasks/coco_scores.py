@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from aocq.data.coco import CocoFolder
@@ -28,24 +29,16 @@ def average_precision(
     size
         height and width in pixels of what the network saw: the whole image, squeezed
 
-    Raises
-    ------
-    EnvironmentProblem
-        If pycocotools is not installed.
     """
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError as error:
-        raise EnvironmentProblem(
-            "AP is computed by pycocotools, which is not installed: pip install 'aocq[detection]'"
-        ) from error
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
     results = coco_results(found, size, folder)
     if not results:
         return dict.fromkeys(SUMMARY, 0.0)
     with contextlib.redirect_stdout(io.StringIO()):  # it prints tables
         truth = COCO()
-        truth.dataset = folder.truth.model_dump(mode="json")
+        truth.dataset = _numbered(folder)
         truth.createIndex()
         evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
         evaluation.params.imgIds = sorted(found)
@@ -54,6 +47,31 @@ def average_precision(
         evaluation.summarize()
     # -1 where there is nothing to find.
     return {key: max(100 * float(evaluation.stats[place]), 0.0) for key, place in SUMMARY.items()}
+
+
+def check_installed() -> None:
+    """Check that the metric can be computed.
+
+    Raises
+    ------
+    EnvironmentProblem
+        If pycocotools is not installed.
+    """
+    if find_spec("pycocotools") is None:
+        raise EnvironmentProblem(
+            "AP is computed by pycocotools, which is not installed: pip install 'aocq[detection]'"
+        )
+
+
+def _numbered(folder: CocoFolder) -> dict[str, Any]:
+    """Return the annotations as pycocotools takes them.
+
+    It takes a match with the annotation of id 0 for none, and those of one id for one.
+    """
+    plain = folder.truth.model_dump(mode="json")
+    for number, box in enumerate(plain["annotations"], start=1):
+        box["id"] = number
+    return plain
 
 
 def coco_results(

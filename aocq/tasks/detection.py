@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from aocq.data.coco import CocoFolder, read_coco_folder
 from aocq.records.run import Agreement, Score
 from aocq.tasks.boxes import BOX_VALUES, Detections, detections, matched
-from aocq.tasks.coco_scores import average_precision
+from aocq.tasks.coco_scores import average_precision, check_installed
 from aocq.tasks.metrics import sqnr_of_pairs
 from aocq.tasks.task import Dataset, Judgement, Note, Outputs, Task
 from simulator.errors import InputError
@@ -22,7 +24,10 @@ from simulator.errors import InputError
 # Detections that count where two networks are compared: what a picture would show.
 SHOWN_SCORE = 0.3
 SAME_BOX = 0.9  # intersection over union, at least, of what counts as the same box
-MOST_PREFIX = 64  # class and register tokens in front of the patches
+WHOLE_IMAGE: Mapping[str, Any] = MappingProxyType({"crop_pct": 1.0, "crop_mode": "squash"})
+MOST_PREFIX = 16  # class and register tokens in front of the patches
+# What a detection of one network is looked for among in the other: it may be a little less sure.
+NEARLY_SHOWN_SCORE = SHOWN_SCORE / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class Grid:
 def _read(folder: Path, outputs: int, note: Note) -> Dataset:
     """List the images of COCO's annotations; the label of each is its id."""
     del note
+    check_installed()
     found = read_coco_folder(folder)
     classes = len(found.truth.categories)
     if outputs != classes + BOX_VALUES:
@@ -58,13 +64,26 @@ def grid_of(shape: tuple[int, ...]) -> Grid | None:
     return Grid(prefix, side) if prefix <= MOST_PREFIX else None
 
 
-def _check(name: str, shape: tuple[int, ...]) -> None:
-    if grid_of(shape) is None or shape[-1] <= BOX_VALUES:
+def _check(name: str, shape: tuple[int, ...], preprocessing: Mapping[str, Any]) -> None:
+    _, height, width = preprocessing["input_size"]
+    grid = grid_of(shape)
+    square = grid is not None and height == width and height % grid.side == 0
+    if not square or shape[-1] <= BOX_VALUES:
         raise InputError(
             f"{name}: yields {' x '.join(map(str, shape))} values for an image, but detection "
             "wants classes, centerness and four distances of every patch of a square: "
             "--model-kwargs global_pool= with --num-classes CLASSES+5"
         )
+    _check_whole(name, preprocessing)
+
+
+def _check_whole(name: str, preprocessing: Mapping[str, Any]) -> None:
+    for key, wanted in WHOLE_IMAGE.items():
+        if preprocessing[key] != wanted:
+            raise InputError(
+                f"{name}: --preprocessing {key}={preprocessing[key]}: boxes are in coordinates of "
+                f"the whole image, squeezed to the network's size; leave {key} out"
+            )
 
 
 def patch_values(outputs: Outputs) -> Outputs:
@@ -79,6 +98,8 @@ def _judge(
     outputs: Mapping[str, Outputs], labels: NDArray[np.int64], dataset: Dataset
 ) -> Judgement:
     folder: CocoFolder = dataset.truth
+    if not {box.image_id for box in folder.truth.annotations} & set(labels.tolist()):
+        raise InputError(f"none of the {len(labels)} images has a box: there is nothing to find")
     values = {engine: patch_values(found) for engine, found in outputs.items()}
     found = {engine: found_in(each, labels) for engine, each in values.items()}
     pixels = next(iter(values.values())).shape[1] * PATCH
@@ -107,18 +128,22 @@ def found_in(values: Outputs, labels: NDArray[np.int64]) -> dict[int, Detections
 
 
 def share_matched(reference: Mapping[int, Detections], other: Mapping[int, Detections]) -> float:
-    """Return how much of the shown reference detections the other network has, in percent."""
-    total = same = 0
+    """Return how much of the shown reference detections the other network has, in percent.
+
+    If none is shown, it has all of them where it shows none either.
+    """
+    total = same = others = 0
     for label, found in reference.items():
-        shown = shown_of(found)
+        shown, nearly = above(found, SHOWN_SCORE), above(other[label], NEARLY_SHOWN_SCORE)
         total += len(shown.scores)
-        same += matched(shown, other[label], SAME_BOX)
-    return 100 * same / total if total else 100.0
+        same += matched(shown, nearly, SAME_BOX)
+        others += len(above(other[label], SHOWN_SCORE).scores)
+    return 100 * same / total if total else 100.0 * (not others)
 
 
-def shown_of(found: Detections) -> Detections:
-    """Return the detections with a score that a picture would show."""
-    kept = found.scores >= SHOWN_SCORE
+def above(found: Detections, score: float) -> Detections:
+    """Return the detections with at least a score."""
+    kept = found.scores >= score
     return Detections(
         *(getattr(found, name)[kept] for name in ("boxes", "scores", "classes", "tokens"))
     )
@@ -137,6 +162,5 @@ TASK = Task(
     read=_read,
     check=_check,
     judge=_judge,
-    # The whole image: boxes are in its coordinates.
-    preprocessing={"crop_pct": 1.0, "crop_mode": "squash"},
+    preprocessing=WHOLE_IMAGE,
 )

@@ -76,8 +76,8 @@ class Task:
         from a folder, the size of the last dimension of a network's output and where to send
         remarks, to images; InputError where the folder has none of the task
     check
-        from the shape of a network's output [...], without images, to nothing; InputError where
-        the task cannot read it
+        from a network's name, the shape of its output [...], without images, and its preprocessing
+        to nothing; InputError where the task cannot read it
     judge
         from outputs by engine, labels int64 [images] and the dataset
     preprocessing
@@ -90,7 +90,7 @@ class Task:
     alike: str
     shares_of: str
     read: Callable[[Path, int, Note], Dataset]
-    check: Callable[[str, tuple[int, ...]], None]
+    check: Callable[[str, tuple[int, ...], Mapping[str, Any]], None]
     judge: Callable[[Mapping[str, Outputs], NDArray[np.int64], Dataset], Judgement]
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
 

@@ -177,11 +177,13 @@ def test_what_a_chip_lacks_counts_only_for_methods_that_would_use_it(
     assert "method base_ptq ignores --hadamard, --row-steps" in done.err
     assert record(tmp_path / "run")["method"]["name"] == "base_ptq"
     done = warm(*job, *asked, "--out", tmp_path / "other", code=3)
-    for key, others in (
-        ("hadamard", "edge_npu_w4a4, edge_npu_w4a4_dynamic, edge_npu_w4a4_shifts, edge_npu_w4a8"),
-        ("row-steps", "edge_npu_w4a4_dynamic, edge_npu_w4a4_shifts"),
-    ):
-        assert f"(choose --{key} none, or --profile {others})" in done.err
+    assert "(choose --hadamard none, or --profile edge_npu_w4a8)" in done.err
+    assert "(choose --row-steps none);" in done.err  # no chip has them and operands of 8 bits
+    narrow = ("--w-bits", 4, "--a-bits", 4, "--profile", "edge_npu_a4")
+    done = warm(*job, *asked, *narrow, "--out", tmp_path / "other", code=3)
+    steps = "edge_npu_w4a4_dynamic, edge_npu_w4a4_shifts"
+    assert f"(choose --hadamard none, or --profile edge_npu_w4a4, {steps})" in done.err
+    assert f"(choose --row-steps none, or --profile {steps})" in done.err
 
 
 def test_narrow_activations_take_a_method_that_leaves_operators_in_float(

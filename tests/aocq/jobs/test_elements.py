@@ -89,7 +89,9 @@ def test_elements_are_those_that_a_chip_has(name: str) -> None:
     assert ("row_steps" in found) == (limits_of(profile, Recipe()).row_scale != "none")
     assert ("block_steps" in found) == (limits_of(profile, Recipe()).block > 0)
     assert ("row_steps_attention" in found) == ("row_steps" in found)
-    assert ("clipping" in found) == (profile.dynamic is not None)
+    dynamic = profile.dynamic
+    clips = dynamic is not None and (dynamic.row_scale == "multiplier" or dynamic.block_trim > 0)
+    assert ("clipping" in found) == clips
     assert ("softmax" in found) == (profile.softmax.algorithm == "deferred_log2")
     assert ("vector" in found) == (profile.activation.operand_width < profile.activation.bits)
     assert ("stream16" in found) == (profile.activation.residual_bits < 16)

@@ -22,6 +22,7 @@ from simulator.errors import InputError
 
 SIDE, PATCH = 4, detection.PATCH
 PIXELS = SIDE * PATCH
+WHOLE = {"input_size": (3, 224, 224), "crop_pct": 1.0, "crop_mode": "squash"}
 
 
 def coco(images: int = 3) -> dict[str, Any]:
@@ -130,6 +131,8 @@ def changed(change: Callable[[dict[str, Any]], Any]) -> Any:
         (lambda plain: plain["annotations"][0].update(image_id=1), "no image has the id 1"),
         (lambda plain: plain["annotations"][0].update(category_id=9), "no category has id 9"),
         (lambda plain: plain["annotations"][0].update(bbox=[1, 2]), r"annotations.0.bbox.2"),
+        (lambda plain: plain["annotations"][0].update(bbox=[1, 2, -3, 4]), r"annotations.0.bbox.2"),
+        (lambda plain: plain["images"][0].update(id=2**63), "images.0.id"),
         (lambda plain: plain["images"][0].update(width=0), "images.0.width"),
         (lambda plain: plain["images"][0].update(file_name="../x.png"), "outside of its folder"),
         (lambda plain: plain["images"][0].update(file_name="/x.png"), "outside of its folder"),
@@ -167,7 +170,7 @@ def test_a_folder_without_annotations_and_a_head_of_another_size_are_refused(
 def test_patches_are_behind_the_prefix_tokens(
     shape: tuple[int, ...], prefix: int, side: int
 ) -> None:
-    detection.TASK.check("net", shape)
+    detection.TASK.check("net", shape, WHOLE)
     assert detection.grid_of(shape) == detection.Grid(prefix, side)
     outputs = np.arange(2 * np.prod(shape), dtype=np.float64).reshape(2, *shape)
     found = detection.patch_values(outputs)
@@ -179,13 +182,29 @@ def test_patches_are_behind_the_prefix_tokens(
 @pytest.mark.parametrize("shape", [(1000,), (197, 5), (7, 6, 17), (2, 7, 7, 17)])
 def test_outputs_of_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="detection"):
-        detection.TASK.check("net", shape)
+        detection.TASK.check("net", shape, WHOLE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"input_size": (3, 224, 320)}, {"input_size": (3, 230, 230)}],
+)
+def test_patches_that_are_no_square_of_whole_ones_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="every patch of a square"):
+        detection.TASK.check("net", (197, 17), {**WHOLE, **changes})
+
+
+@pytest.mark.parametrize("changes", [{"crop_pct": 0.9}, {"crop_mode": "center"}])
+def test_parts_of_images_are_refused(changes: dict[str, Any]) -> None:
+    (key,) = changes
+    with pytest.raises(InputError, match=f"leave {key} out"):
+        detection.TASK.check("net", (197, 17), {**WHOLE, **changes})
 
 
 def test_classification_refuses_a_dense_head() -> None:
-    task_of("classification").check("net", (1000,))
+    task_of("classification").check("net", (1000,), WHOLE)
     with pytest.raises(InputError, match="choose another --task"):
-        task_of("classification").check("net", (197, 17))
+        task_of("classification").check("net", (197, 17), WHOLE)
 
 
 # --- judgement ------------------------------------------------------------------------------------
@@ -246,10 +265,57 @@ def test_ap_is_that_of_pycocotools_on_a_file_of_the_same_detections(
     assert 1 < wanted["ap"] < 100
 
 
-def test_without_a_detection_or_a_box_ap_is_0(folder: Path) -> None:
-    none = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), np.zeros(0, int))
+NONE = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), np.zeros(0, int))
+
+
+def test_without_a_detection_ap_is_0(folder: Path) -> None:
     truth = read_coco_folder(folder)
-    assert set(average_precision({7: none}, (PIXELS, PIXELS), truth).values()) == {0.0}
+    assert set(average_precision({7: NONE}, (PIXELS, PIXELS), truth).values()) == {0.0}
+
+
+def test_images_without_a_box_are_no_evidence(folder: Path) -> None:
+    dataset = read(folder)
+    outputs, _ = perfect(dataset)
+    engines = dict.fromkeys(("float", "simulated", "integer"), outputs[:1])
+    with pytest.raises(InputError, match="none of the 1 images has a box"):
+        detection.TASK.judge(engines, np.array([99]), dataset)
+
+
+@pytest.mark.parametrize("ids", [(0, 1, 2), (5, 5, 5)])
+def test_ids_of_annotations_change_nothing(ids: tuple[int, ...], tmp_path: Path) -> None:
+    """pycocotools takes id 0 for no match."""
+    plain = coco()
+    for number, box in zip(ids, plain["annotations"], strict=True):
+        box["id"] = number
+    dataset = read(folder_with(plain, tmp_path / "data"))
+    outputs, labels = perfect(dataset)
+    found = detection.TASK.judge(
+        dict.fromkeys(("float", "simulated", "integer"), outputs), labels, dataset
+    )
+    assert found.scores["float"]["ap"] == pytest.approx(100)
+
+
+def of_score(*scores: float) -> Detections:
+    count = len(scores)
+    boxes = np.array([[0.0, 0.0, 9.0, 9.0]] * count) + 10 * np.arange(count)[:, None]
+    return Detections(boxes, np.array(scores), np.zeros(count, int), np.arange(count))
+
+
+@pytest.mark.parametrize(
+    ("reference", "other", "share"),
+    [
+        (of_score(0.9, 0.4), of_score(0.9, 0.2), 100.0),  # a little less sure is the same
+        (of_score(0.9, 0.4), of_score(0.9, 0.1), 50.0),
+        (of_score(0.9, 0.2), of_score(0.9), 100.0),  # what nobody sees is not missed
+        (of_score(0.2), of_score(0.2), 100.0),
+        (of_score(0.2), of_score(0.5), 0.0),  # nothing to find, and something is found
+        (NONE, NONE, 100.0),
+    ],
+)
+def test_detections_that_a_picture_shows_are_looked_for(
+    reference: Detections, other: Detections, share: float
+) -> None:
+    assert detection.share_matched({1: reference}, {1: other}) == share
 
 
 def test_boxes_come_back_to_the_pixels_of_the_image(folder: Path) -> None:
