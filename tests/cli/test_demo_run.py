@@ -62,7 +62,7 @@ def test_the_record_of_the_demo_is_complete(demo: Demo) -> None:
     for first in ("float", "simulated"):
         counts = paired.float_integer if first == "float" else paired.simulated_integer
         right = 100 * (counts.both_right + counts.only_first_right) / 360
-        assert right == getattr(result.accuracy, first).top1
+        assert right == getattr(result.accuracy, first)["top1"]
     assert {"aocq", "torch", "timm", "numpy", "numba", "python"} <= set(result.versions)
     assert result.method.calibration_images == 128
     assert (result.method.weight_bits, result.method.activation_bits) == (4, 8)
