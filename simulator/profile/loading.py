@@ -22,6 +22,7 @@ from simulator.reading import read_bytes
 # Far beyond any profile: reading a key of a hundred thousand parts takes minutes.
 LARGEST_FILE = 1 << 16
 LONGEST_KEY = 500
+MOST_NAMED = 5  # profiles in a line of advice
 
 
 def load_profile(name_or_path: str) -> NpuProfile:
@@ -51,9 +52,12 @@ def _shipped() -> tuple[NpuProfile, ...]:
 
 
 def advice_to_choose(suits: Callable[[NpuProfile], bool]) -> str:
-    """Return ``, or --profile A, B`` with the shipped profiles that ``suits``; empty if none do."""
+    """Return ``, or --profile A, B`` with the shipped profiles that ``suits`` accepts.
+
+    Empty if there are none, or more than :data:`MOST_NAMED`: then any other one may do.
+    """
     names = [profile.name for profile in _shipped() if suits(profile)]
-    return f", or --profile {', '.join(names)}" if names else ""
+    return f", or --profile {', '.join(names)}" if 0 < len(names) <= MOST_NAMED else ""
 
 
 def _refused(path: Path, found: list[str]) -> InputError:
