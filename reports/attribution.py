@@ -69,7 +69,7 @@ def sources_of_noise(accuracy: Accuracy) -> tuple[Source, Source, Source]:
             sqnr_db=sqnr_db,
             noise=noise,
             share=noise / whole if whole else None,
-            points=_score(accuracy, second) - _score(accuracy, first),
+            points=accuracy.score(second) - accuracy.score(first),
             interval=_change(accuracy, pair),
         )
 
@@ -83,11 +83,6 @@ def sources_of_noise(accuracy: Accuracy) -> tuple[Source, Source, Source]:
         ),
         source("both: the integer network", sqnr.integer_float, whole, "float_integer"),
     )
-
-
-def _score(accuracy: Accuracy, engine: str) -> float:
-    scores: dict[str, float] = getattr(accuracy, engine)
-    return scores[accuracy.main.key]
 
 
 def _change(accuracy: Accuracy, pair: Pair) -> tuple[float, float] | None:

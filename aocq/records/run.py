@@ -238,8 +238,8 @@ class Accuracy(Record):
         """The score that gates and tables hold."""
         return self.scores[0]
 
-    def score(self, engine: Literal["float", "simulated", "integer"]) -> Real:
-        """Return an engine's main score, in percent."""
+    def score(self, engine: str) -> Real:
+        """Return an engine's main score, in percent: of float, simulated or integer."""
         found: dict[str, Real] = getattr(self, engine)
         return found[self.main.key]
 

@@ -54,7 +54,6 @@ def _judge(
 
 TASK = Task(
     name="classification",
-    title="one class for each image",
     scores=(TOP1, TOP5),
     alike="same class",
     shares_of=IMAGES,

@@ -24,6 +24,7 @@ from simulator.errors import InputError
 # Detections that count where two networks are compared: what a picture would show.
 SHOWN_SCORE = 0.3
 SAME_BOX = 0.9  # intersection over union, at least, of what counts as the same box
+PATCH = 16  # the unit of lengths: AP and overlaps are those of any other
 WHOLE_IMAGE: Mapping[str, Any] = MappingProxyType({"crop_pct": 1.0, "crop_mode": "squash"})
 MOST_PREFIX = 16  # class and register tokens in front of the patches
 # What a detection of one network is looked for among in the other: it may be a little less sure.
@@ -116,10 +117,6 @@ def _judge(
     )
 
 
-# The unit of lengths: AP and overlaps are those of any other.
-PATCH = 16
-
-
 def found_in(values: Outputs, labels: NDArray[np.int64]) -> dict[int, Detections]:
     """Return the detections of each image, by its id."""
     return {
@@ -151,7 +148,6 @@ def above(found: Detections, score: float) -> Detections:
 
 TASK = Task(
     name="detection",
-    title="classes and boxes by a dense head on patch tokens",
     scores=(
         Score(key="ap", title="AP"),
         Score(key="ap50", title="AP50"),

@@ -66,8 +66,8 @@ class Task:
 
     Attributes
     ----------
-    name, title
-        of the option, and in words
+    name
+        of the option
     scores
         by which networks are judged; the first is what gates and tables hold
     alike, shares_of
@@ -85,7 +85,6 @@ class Task:
     """
 
     name: str
-    title: str
     scores: tuple[Score, ...]
     alike: str
     shares_of: str
