@@ -39,18 +39,25 @@ class ObservedRange:
         self.low = min(self.low, float(x.min()))
         self.high = max(self.high, float(x.max()))
 
-    def count(self, x: Tensor) -> None:
+    def count(self, x: Tensor, weights: Tensor | None = None) -> None:
         """Add ``x`` to the histogram over the final range; every value counts, none is sampled.
 
         A sparse sample misses the rare large values; a scale that clips those ruins the network.
+        With ``weights``, of the shape of ``x`` or with one channel, a value counts so often. Values
+        beyond the range count where it ends.
         """
         import torch
 
         if self.histogram is None:
             self.histogram = np.zeros(BINS)
-        width = max(self.high - self.low, 1e-30)
-        counted = torch.histc(x.double(), BINS, self.low, self.low + width)
-        self.histogram += counted.numpy()
+        ends = (self.low, self.low + max(self.high - self.low, 1e-30))
+        if weights is None:
+            self.histogram += torch.histc(x.double(), BINS, *ends).numpy()
+            return
+        # numpy's sums do not depend on the number of threads.
+        values = x.double().clamp(*ends).flatten().numpy()
+        often = weights.double().expand_as(x).flatten().numpy()
+        self.histogram += np.histogram(values, BINS, ends, weights=often)[0]
 
 
 def activation_quantizer(

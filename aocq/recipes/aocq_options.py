@@ -35,7 +35,7 @@ class AocqOptions:
         2^5 or 2^7, or a ``free`` multiplier
     alpha_choice
         α from the channels' ``range``, or the ``mse`` choice: the clipping of least squared error,
-        every token weighted by the inverse of its norm
+        every token weighted by the inverse of its norm. Without α, the same for the one scale
     alpha_sharing
         one α per ``node`` of the stream, or from the ranges of a ``stage`` (nodes of one width)
     balance_inputs

@@ -25,7 +25,8 @@ from aocq.methods.aocq.scale_refinement import (
     refine,
     searched,
 )
-from aocq.methods.aocq.token_norm import BlockLoss, block_loss
+from aocq.methods.aocq.token_norm import BlockLoss, block_loss, token_weights
+from aocq.methods.aocq.tokens import token_importance
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.limits import ChipLimits
@@ -296,6 +297,42 @@ def test_the_stream_is_balanced_and_the_rest_is_not(alpha_choice: str, nano: Cap
         assert bool((alpha >= relative * (1 - 1e-6)).all())
     else:
         assert bool((alpha < relative).any())
+
+
+def test_one_scale_for_the_stream_is_that_of_least_error_of_tokens_by_their_norm(
+    nano: Captured,
+) -> None:
+    graph = nano("class_token")[1]
+    node = graph.node("blocks.0.add")
+    # One token is larger than the others, as in trained networks.
+    values = torch.randn(64, *node.shape, generator=torch.Generator().manual_seed(3))
+    values[0, 0] *= 3
+    rows = values.flatten(0, -2).double()
+    seen = ChannelRange(rows.amin(0), rows.amax(0))
+
+    def chosen(options: AocqOptions) -> ActivationQuantizer:
+        initial = InitialScales(graph, {node.name: seen}, replace(RECIPE, aocq=options), LIMITS)
+        assert initial.needs_values(node) == (options.alpha_choice == "mse")
+        found = initial.choose(node, {node.name: values} if initial.needs_values(node) else {})
+        assert isinstance(found, ActivationQuantizer)
+        assert found.alpha == ()
+        return found
+
+    by_norm = chosen(AocqOptions(alpha="none"))
+    alike = chosen(AocqOptions(alpha="none", loss="mse"))
+    whole = chosen(AocqOptions(alpha="none", alpha_choice="range"))
+    assert whole.scale == float(seen.high.max() - seen.low.min()) / 31
+    assert by_norm.scale < alike.scale < whole.scale
+    # No other scale of the neighbourhood is better.
+    importance = token_importance(graph, AocqOptions())[node.name]
+    weights = token_weights(values, AocqOptions(), importance)
+
+    def error(scale: float) -> float:
+        return float((weights * (replace(by_norm, scale=scale)(values) - values) ** 2).sum())
+
+    assert all(
+        error(by_norm.scale) < error(by_norm.scale * factor) for factor in (0.8, 0.9, 1.1, 1.25)
+    )
 
 
 def test_queries_keys_and_values_have_a_scale_each(nano: Captured) -> None:
