@@ -253,11 +253,8 @@ class InitialScales:
         if node.op is FloatOp.SOFTMAX or name in self.scores:
             return self._at_a_softmax(node)
         if name in self.stream or name in self.joins:
-            if self.balanced:
-                return self._on_the_stream(node, values)
-            if name in values:
-                return self._clipped_stream(node, values)
-            return self._plain(name, self.limits.residual_bits)
+            chosen = self._on_the_stream if self.balanced else self._with_one_scale
+            return chosen(node, values)
         if name in self.columns:
             return self.input_quantizer(node, EXPONENT)
         if node.op in OPERANDS:
@@ -308,15 +305,15 @@ class InitialScales:
             )
         return stream_quantizer(magnitude, self.recipe, self.limits)
 
-    def _clipped_stream(
-        self, node: FloatNode, values: Mapping[str, Tensor]
-    ) -> ActivationQuantizer:
-        """Return one scale for all channels, of least error where tokens count by their norm.
+    def _with_one_scale(self, node: FloatNode, values: Mapping[str, Tensor]) -> ActivationQuantizer:
+        """Return the stream's quantizer of least error where tokens count by their norm.
 
         Few tokens are far larger than all others: DeiT-Tiny on a chip with one scale for a tensor
         clips a quarter to a half of the range.
         """
         name = node.name
+        if name not in values:
+            return self._plain(name, self.limits.residual_bits)
         seen = self.seen[name]
         observed = ObservedRange(float(seen.low.min()), float(seen.high.max()))
         observed.count(values[name].cpu(), self._token_weights(name, values).cpu())
