@@ -45,18 +45,16 @@ class ObservedRange:
         A sparse sample misses the rare large values; a scale that clips those ruins the network.
         With ``weights``, of the shape of ``x`` or with one channel, a value counts so often. Values
         beyond the range count where it ends.
-        """
-        import torch
 
+        Rounded to float32, so that values which differ in the last bits of float64 from CPU to CPU
+        are in one bin.
+        """
         if self.histogram is None:
             self.histogram = np.zeros(BINS)
-        ends = (self.low, self.low + max(self.high - self.low, 1e-30))
-        if weights is None:
-            self.histogram += torch.histc(x.double(), BINS, *ends).numpy()
-            return
-        # numpy's sums do not depend on the number of threads.
-        values = x.double().clamp(*ends).flatten().numpy()
-        often = weights.double().expand_as(x).flatten().numpy()
+        low = float(np.float32(self.low))
+        ends = (low, low + max(float(np.float32(self.high)) - low, 1e-30))
+        values = x.float().double().clamp(*ends).flatten().numpy()
+        often = None if weights is None else weights.double().expand_as(x).flatten().numpy()
         self.histogram += np.histogram(values, BINS, ends, weights=often)[0]
 
 
