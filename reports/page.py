@@ -75,6 +75,7 @@ def sections(result: RunResult) -> list[tuple[str, str]]:
     return [
         ("verdict", "Verdict"),
         ("accuracy", "Accuracy"),
+        *([("pictures", "Pictures")] if result.shown is not None else []),
         ("lost", "Where it is lost"),
         ("mismatches", "Mismatches"),
         ("time", "Latency"),

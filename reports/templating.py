@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from reports import answers, attribution, costs, gates, limits, sources, tables
+from reports import answers, attribution, boxes, costs, gates, limits, pictures, sources, tables
 from reports import format as written
 
 
@@ -39,7 +39,7 @@ def _environment() -> Environment:
     names: dict[str, Any] = {
         **{"tables": tables, "costs": costs, "legend": written, "limits": limits},
         **{"sources": sources, "answer_rows": answers},
-        **{"attribution": attribution, "gates": gates},
+        **{"attribution": attribution, "gates": gates, "boxes": boxes, "pictures": pictures},
         **{"share": written.share, "plural": written.plural},
     }
     names |= {"policy_note": written.policy_note, "zip": zip}

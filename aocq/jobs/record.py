@@ -20,6 +20,7 @@ from aocq.jobs.inputs import Inputs
 from aocq.jobs.method_record import method_record
 from aocq.jobs.model_record import model_record
 from aocq.jobs.request import VerifyRequest
+from aocq.jobs.shown_images import shown_images
 from aocq.records.gates import judged
 from aocq.records.layers import SUMS, LayerRow
 from aocq.records.provenance import package_versions
@@ -34,6 +35,7 @@ from aocq.records.run import (
     RunResult,
 )
 from aocq.records.verdict import UNJUDGED
+from aocq.tasks.task import Judgement, Task
 from simulator.cost import CostEstimate
 from simulator.counts import sums_of
 from simulator.executor import Executor
@@ -124,7 +126,9 @@ def run_record(
 ) -> RunResult:
     """Return the whole record of a run."""
     graph, model = executor.graph, calibrated.model
-    accuracy = _accuracy(inputs, evaluation, sampled)
+    size = inputs.model.input_size[-2:]
+    found = inputs.task.judge(evaluation.logits, evaluation.labels, inputs.dataset, size)
+    accuracy = _accuracy(inputs.task, found, evaluation, sampled)
     emulation_seconds = evaluation.seconds["integer"]
     result = RunResult(
         command=[readable(part) for part in request.command],
@@ -155,6 +159,9 @@ def run_record(
         accuracy=accuracy,
         overflow=overflow_record(graph, rows),
         proof=proof,
+        shown=shown_images(
+            found.chosen, inputs.images, inputs.model.preprocessing, len(evaluation.labels)
+        ),
         verdict=UNJUDGED,
         **costs.fields(),
     )
@@ -209,11 +216,9 @@ def data_record(
     )
 
 
-def _accuracy(inputs: Inputs, evaluation: Evaluation, sampled: Sampled) -> Accuracy:
-    task, labels = inputs.task, evaluation.labels
-    found = task.judge(evaluation.logits, labels, inputs.dataset)
+def _accuracy(task: Task, found: Judgement, evaluation: Evaluation, sampled: Sampled) -> Accuracy:
     return Accuracy(
-        images=len(labels),
+        images=len(evaluation.labels),
         task=task.name,
         scores=list(task.scores),
         alike=task.alike,

@@ -23,6 +23,7 @@ from aocq.records.fields import (
     Real,
     Record,
 )
+from aocq.records.shown_images import ShownImages
 from aocq.records.verdict import Verdict
 from simulator import strict_json
 
@@ -521,6 +522,7 @@ class RunResult(Record):
     distributions : of the tensors that have an SQNR, in order; empty in older records
     notes : what a reader should know beside the figures, a sentence each, e.g. which of a
         checkpoint's weights were taken
+    shown : images with boxes, of detectors; None of other tasks and in older records
     """
 
     format: Literal[1] = 1
@@ -551,6 +553,7 @@ class RunResult(Record):
     distributions: list[DistributionRecord] = Field(default_factory=list)
     verdict: Verdict
     notes: list[str] = Field(default_factory=list)
+    shown: ShownImages | None = None
 
     def to_json(self) -> str:
         """Return the text of ``run.json``."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aocq.data.image_folder import read_image_folder
 from aocq.records.run import IMAGES, TOP1, TOP5, Agreement, PairedOutcomes
 from aocq.tasks.metrics import agreement, paired_counts, sqnr_of_pairs, top_k
-from aocq.tasks.task import Dataset, Judgement, Note, Outputs, Task
+from aocq.tasks.task import Dataset, Judgement, Note, Outputs, Size, Task
 from simulator.errors import InputError
 
 
@@ -31,9 +31,9 @@ def _check(name: str, shape: tuple[int, ...], _: Mapping[str, Any]) -> None:
 
 
 def _judge(
-    outputs: Mapping[str, Outputs], labels: NDArray[np.int64], dataset: Dataset
+    outputs: Mapping[str, Outputs], labels: NDArray[np.int64], dataset: Dataset, size: Size
 ) -> Judgement:
-    del dataset  # the labels are all that is true
+    del dataset, size  # the labels are all that is true
     real, rounded, integer = outputs["float"], outputs["simulated"], outputs["integer"]
     return Judgement(
         scores={

@@ -18,13 +18,13 @@ from aocq.records.run import Agreement, Score
 from aocq.tasks.boxes import BOX_VALUES, Detections, detections, matched
 from aocq.tasks.coco_scores import average_precision, check_installed
 from aocq.tasks.metrics import sqnr_of_pairs
-from aocq.tasks.task import Dataset, Judgement, Note, Outputs, Task
+from aocq.tasks.shown_boxes import chosen_images
+from aocq.tasks.task import Chosen, Dataset, Judgement, Note, Outputs, Size, Task
 from simulator.errors import InputError
 
 # Detections that count where two networks are compared: what a picture would show.
 SHOWN_SCORE = 0.3
 SAME_BOX = 0.9  # intersection over union, at least, of what counts as the same box
-PATCH = 16  # the unit of lengths: AP and overlaps are those of any other
 WHOLE_IMAGE: Mapping[str, Any] = MappingProxyType({"crop_pct": 1.0, "crop_mode": "squash"})
 MOST_PREFIX = 16  # class and register tokens in front of the patches
 # What a detection of one network is looked for among in the other: it may be a little less sure.
@@ -96,31 +96,47 @@ def patch_values(outputs: Outputs) -> Outputs:
 
 
 def _judge(
-    outputs: Mapping[str, Outputs], labels: NDArray[np.int64], dataset: Dataset
+    outputs: Mapping[str, Outputs], labels: NDArray[np.int64], dataset: Dataset, size: Size
 ) -> Judgement:
     folder: CocoFolder = dataset.truth
     if not {box.image_id for box in folder.truth.annotations} & set(labels.tolist()):
         raise InputError(f"none of the {len(labels)} images has a box: there is nothing to find")
     values = {engine: patch_values(found) for engine, found in outputs.items()}
-    found = {engine: found_in(each, labels) for engine, each in values.items()}
-    pixels = next(iter(values.values())).shape[1] * PATCH
+    patch = patch_of(values["float"], size)
+    found = {engine: found_in(each, labels, patch) for engine, each in values.items()}
     return Judgement(
-        scores={
-            engine: average_precision(each, (pixels, pixels), folder)
-            for engine, each in found.items()
-        },
+        scores={engine: average_precision(each, size, folder) for engine, each in found.items()},
         agreement=Agreement(
             integer_float=share_matched(found["float"], found["integer"]),
             integer_simulated=share_matched(found["simulated"], found["integer"]),
         ),
         sqnr=sqnr_of_pairs(values),
+        chosen=_chosen(found, folder, size),
     )
 
 
-def found_in(values: Outputs, labels: NDArray[np.int64]) -> dict[int, Detections]:
-    """Return the detections of each image, by its id."""
+def _chosen(
+    found: Mapping[str, Mapping[int, Detections]], folder: CocoFolder, size: Size
+) -> Chosen:
+    """Return the images to show, with the boxes that count where networks are compared."""
+    real, integer = (
+        {label: above(each, SHOWN_SCORE) for label, each in found[engine].items()}
+        for engine in ("float", "integer")
+    )
+    images = chosen_images(real, integer, folder, size)
+    return Chosen(images=images, least_score=SHOWN_SCORE)
+
+
+def patch_of(values: Outputs, size: Size) -> int:
+    """Return pixels along a side of a patch: of an image's size, by the number of patches."""
+    side: int = values.shape[1]
+    return size[0] // side
+
+
+def found_in(values: Outputs, labels: NDArray[np.int64], patch: int) -> dict[int, Detections]:
+    """Return the detections of each image, by its id; see :func:`aocq.tasks.boxes.detections`."""
     return {
-        int(label): detections(image, PATCH) for label, image in zip(labels, values, strict=True)
+        int(label): detections(image, patch) for label, image in zip(labels, values, strict=True)
     }
 
 

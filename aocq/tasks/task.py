@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from aocq.data.image_folder import LabelledImage
 from aocq.records.run import Agreement, LogitSqnr, PairedOutcomes, Score
+from aocq.records.shown_images import ShownBox
 from aocq.tasks.names import MODULES
 
 Outputs = NDArray[np.float64]  # [images, ...], real values
 Note = Callable[[str], None]
+Size = tuple[int, int]  # height, width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,33 @@ class Dataset:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenImage:
+    """An image that a report is to show, with boxes in pixels of what the network sees.
+
+    Attributes
+    ----------
+    label
+        of the image, which no other has
+    differs
+        whether it was chosen because float and integer networks differ in it
+    boxes
+        by ``true``, ``float``, ``integer``
+    """
+
+    label: int
+    differs: bool
+    boxes: Mapping[str, Sequence[ShownBox]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """Images that a report is to show; ``least_score`` is that of the boxes in them."""
+
+    images: Sequence[ChosenImage]
+    least_score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
     """How good three networks are, and how alike: parts of :class:`aocq.records.run.Accuracy`.
 
@@ -52,12 +81,15 @@ class Judgement:
         of each engine, in percent by key
     paired
         None where images are not judged one by one
+    chosen
+        images to show; None: the report has no pictures
     """
 
     scores: Mapping[str, Mapping[str, float]]
     agreement: Agreement
     sqnr: LogitSqnr
     paired: PairedOutcomes | None = None
+    chosen: Chosen | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +111,8 @@ class Task:
         from a network's name, the shape of its output [...], without images, and its preprocessing
         to nothing; InputError where the task cannot read it
     judge
-        from outputs by engine, labels int64 [images] and the dataset
+        from outputs by engine, labels int64 [images], the dataset, and height and width in pixels
+        of what the network sees
     preprocessing
         of images, where neither the network's own nor the command line's is right
     """
@@ -90,7 +123,7 @@ class Task:
     shares_of: str
     read: Callable[[Path, int, Note], Dataset]
     check: Callable[[str, tuple[int, ...], Mapping[str, Any]], None]
-    judge: Callable[[Mapping[str, Outputs], NDArray[np.int64], Dataset], Judgement]
+    judge: Callable[[Mapping[str, Outputs], NDArray[np.int64], Dataset, Size], Judgement]
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
 

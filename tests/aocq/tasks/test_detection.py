@@ -20,8 +20,9 @@ from aocq.tasks.coco_scores import average_precision, coco_results
 from aocq.tasks.task import Dataset, task_of
 from simulator.errors import InputError
 
-SIDE, PATCH = 4, detection.PATCH
+SIDE, PATCH = 4, 16
 PIXELS = SIDE * PATCH
+SIZE = (PIXELS, PIXELS)
 WHOLE = {"input_size": (3, 224, 224), "crop_pct": 1.0, "crop_mode": "squash"}
 
 
@@ -207,6 +208,11 @@ def test_classification_refuses_a_dense_head() -> None:
         task_of("classification").check("net", (197, 17), WHOLE)
 
 
+def test_a_patch_is_what_size_and_grid_say() -> None:
+    values = np.zeros((1, 8, 8, 7))
+    assert [detection.patch_of(values, size) for size in ((64, 64), (128, 128))] == [8, 16]
+
+
 # --- judgement ------------------------------------------------------------------------------------
 
 
@@ -215,14 +221,14 @@ def test_a_network_that_finds_every_box_has_an_ap_of_100(folder: Path) -> None:
     outputs, labels = perfect(dataset)
     blind = np.full_like(outputs, -9.0)
     found = detection.TASK.judge(
-        {"float": outputs, "simulated": outputs, "integer": blind}, labels, dataset
+        {"float": outputs, "simulated": outputs, "integer": blind}, labels, dataset, SIZE
     )
     assert found.scores["float"] == pytest.approx({"ap": 100, "ap50": 100, "ap75": 100})
     assert found.scores["integer"]["ap50"] < 1
     assert (found.agreement.integer_float, found.paired) == (0.0, None)
     assert found.sqnr.simulated_float is None
     same = detection.TASK.judge(
-        {"float": outputs, "simulated": outputs, "integer": outputs}, labels, dataset
+        {"float": outputs, "simulated": outputs, "integer": outputs}, labels, dataset, SIZE
     )
     assert same.agreement.integer_float == 100
 
@@ -233,7 +239,7 @@ def test_what_the_class_token_yields_counts_for_nothing(folder: Path) -> None:
     noisy = outputs.copy()
     noisy[:, 0] += 100
     found = detection.TASK.judge(
-        {"float": outputs, "simulated": outputs, "integer": noisy}, labels, dataset
+        {"float": outputs, "simulated": outputs, "integer": noisy}, labels, dataset, SIZE
     )
     assert found.sqnr.integer_float is None
     assert found.scores["integer"] == found.scores["float"]
@@ -278,7 +284,7 @@ def test_images_without_a_box_are_no_evidence(folder: Path) -> None:
     outputs, _ = perfect(dataset)
     engines = dict.fromkeys(("float", "simulated", "integer"), outputs[:1])
     with pytest.raises(InputError, match="none of the 1 images has a box"):
-        detection.TASK.judge(engines, np.array([99]), dataset)
+        detection.TASK.judge(engines, np.array([99]), dataset, SIZE)
 
 
 @pytest.mark.parametrize("ids", [(0, 1, 2), (5, 5, 5)])
@@ -290,7 +296,7 @@ def test_ids_of_annotations_change_nothing(ids: tuple[int, ...], tmp_path: Path)
     dataset = read(folder_with(plain, tmp_path / "data"))
     outputs, labels = perfect(dataset)
     found = detection.TASK.judge(
-        dict.fromkeys(("float", "simulated", "integer"), outputs), labels, dataset
+        dict.fromkeys(("float", "simulated", "integer"), outputs), labels, dataset, SIZE
     )
     assert found.scores["float"]["ap"] == pytest.approx(100)
 
