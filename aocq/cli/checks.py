@@ -221,9 +221,11 @@ def _out_file(path: Path, parameters: Parameters) -> None:
     _out_folder(path.parent, parameters)
 
 
-def _demo(folder: Path, parameters: Parameters) -> None:
+def _demo(task: str, parameters: Parameters) -> None:
+    from aocq.cli.demo import folder_of
+
     _threads(None, parameters)
-    _out_folder(folder, parameters)
+    _out_folder(folder_of(task, parameters.get("out")), parameters)
 
 
 def _lowered(folder: Path, parameters: Parameters) -> None:
@@ -253,7 +255,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "accumulators.out": _out_beside_no_run,
         "compare.html": _out_file,
         "cost.network": _graph_or_name,
-        "demo.out": _demo,
+        "demo.task": _demo,
         "export.model-explorer.out": _out_file,
         "export.onnx.out": _out_file,
         "export.tflite.out": _out_file,

@@ -51,11 +51,12 @@ def command(
 
 
 def _known(pattern: str) -> list[str]:
+    from aocq.demo import NETWORKS
     from aocq.zoo.families import known_networks
     from aocq.zoo.published import networks
 
     names = known_networks(networks().of_module)
-    return [name for name in ["vit_nano_digits", *names] if fnmatch(name, pattern)]
+    return [name for name in [*NETWORKS.values(), *names] if fnmatch(name, pattern)]
 
 
 def _nothing(pattern: str) -> Exception:

@@ -176,8 +176,9 @@ Task = Annotated[
     typer.Option(
         "--task",
         callback=one_of(tuple(MODULES), "{text}: choose {names}"),
-        help="what the network does: classification, or detection by a dense head on patch tokens, "
-        "with COCO annotations in --data/annotations.json",
+        help="what the network does: classification; detection by a dense head on patch tokens, "
+        "with COCO annotations in --data/annotations.json; or segmentation, a class per patch, "
+        "with masks in --data/masks",
     ),
 ]
 Gemm = Annotated[

@@ -11,7 +11,6 @@ of the images it was trained on. :mod:`aocq.demo.train` draws both.
 
 from __future__ import annotations
 
-import tempfile
 from importlib import resources
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -19,6 +18,8 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from aocq.demo.whole_folder import write_whole_folder
 
 SplitName = Literal["calib", "val"]
 SPLIT_NAMES: tuple[SplitName, ...] = get_args(SplitName)
@@ -96,10 +97,8 @@ def gray_levels(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def write_image_folder(folder: Path) -> None:
     """Write the bundled digits as ``folder/{calib,val}/<digit>/<index>.png``.
 
-    The files are 8-bit grayscale PNGs, numbered by their place in the selection. They are written
-    beside ``folder`` and renamed into place together, so that ``folder`` never holds a part of
-    them, even where two processes write it at once. Where all files are there already, nothing is
-    touched.
+    The files are 8-bit grayscale PNGs, numbered by their place in the selection; see
+    :func:`aocq.demo.whole_folder.write_whole_folder` for what becomes of a folder that is there.
 
     Parameters
     ----------
@@ -109,30 +108,15 @@ def write_image_folder(folder: Path) -> None:
     Raises
     ------
     FileExistsError
-        If ``folder`` is a file, or holds something else than all of the images: it is the
-        caller's, and is left as it is.
+        If ``folder`` is a file, or holds something else than all of the images.
     """
-    if _is_complete(folder):
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as staging:
-        # One level down, since the temporary folder itself is readable by its owner alone.
-        written = Path(staging) / "images"
+
+    def write(written: Path) -> None:
         for name in SPLIT_NAMES:
             _write_split(written, name)
-        try:
-            written.rename(folder)
-        except OSError as error:
-            if not _is_complete(folder):  # else another process was quicker, which is as good
-                message = f"{folder} exists and is not the complete set of bundled digits"
-                raise FileExistsError(message) from error
 
-
-def _is_complete(folder: Path) -> bool:
-    """Whether every image of both selections has its file in ``folder``."""
-    return all(
-        (folder / relative).is_file() for name in SPLIT_NAMES for relative in _image_paths(name)
-    )
+    files = [relative for name in SPLIT_NAMES for relative in _image_paths(name)]
+    write_whole_folder(folder, files, write, "bundled digits")
 
 
 def _image_paths(name: SplitName) -> list[Path]:

@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +15,7 @@ from aocq.records.run import Agreement, Score
 from aocq.tasks.boxes import BOX_VALUES, Detections, detections, matched
 from aocq.tasks.coco_scores import average_precision, check_installed
 from aocq.tasks.metrics import sqnr_of_pairs
+from aocq.tasks.patch_grid import WHOLE_IMAGE, check_whole_image, is_dense, patch_values
 from aocq.tasks.shown_boxes import chosen_images
 from aocq.tasks.task import Chosen, Dataset, Judgement, Note, Outputs, Size, Task
 from simulator.errors import InputError
@@ -25,18 +23,8 @@ from simulator.errors import InputError
 # Detections that count where two networks are compared: what a picture would show.
 SHOWN_SCORE = 0.3
 SAME_BOX = 0.9  # intersection over union, at least, of what counts as the same box
-WHOLE_IMAGE: Mapping[str, Any] = MappingProxyType({"crop_pct": 1.0, "crop_mode": "squash"})
-MOST_PREFIX = 16  # class and register tokens in front of the patches
 # What a detection of one network is looked for among in the other: it may be a little less sure.
 NEARLY_SHOWN_SCORE = SHOWN_SCORE / 2
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """Where patches stand in a network's output: ``side`` x ``side`` behind ``prefix`` tokens."""
-
-    prefix: int
-    side: int
 
 
 def _read(folder: Path, outputs: int, note: Note) -> Dataset:
@@ -54,45 +42,14 @@ def _read(folder: Path, outputs: int, note: Note) -> Dataset:
     return Dataset(images=found.images, classes=classes, truth=found, digest=found.digest)
 
 
-def grid_of(shape: tuple[int, ...]) -> Grid | None:
-    """Return where the patches are in an output of tokens; None where it is none of a square."""
-    if len(shape) == 3:
-        return Grid(0, shape[0]) if shape[0] == shape[1] else None
-    if len(shape) != 2:
-        return None
-    side = math.isqrt(shape[0])
-    prefix = shape[0] - side * side
-    return Grid(prefix, side) if prefix <= MOST_PREFIX else None
-
-
 def _check(name: str, shape: tuple[int, ...], preprocessing: Mapping[str, Any]) -> None:
-    _, height, width = preprocessing["input_size"]
-    grid = grid_of(shape)
-    square = grid is not None and height == width and height % grid.side == 0
-    if not square or shape[-1] <= BOX_VALUES:
+    if not is_dense(shape, preprocessing) or shape[-1] <= BOX_VALUES:
         raise InputError(
             f"{name}: yields {' x '.join(map(str, shape))} values for an image, but detection "
             "wants classes, centerness and four distances of every patch of a square: "
             "--model-kwargs global_pool= with --num-classes CLASSES+5"
         )
-    _check_whole(name, preprocessing)
-
-
-def _check_whole(name: str, preprocessing: Mapping[str, Any]) -> None:
-    for key, wanted in WHOLE_IMAGE.items():
-        if preprocessing[key] != wanted:
-            raise InputError(
-                f"{name}: --preprocessing {key}={preprocessing[key]}: boxes are in coordinates of "
-                f"the whole image, squeezed to the network's size; leave {key} out"
-            )
-
-
-def patch_values(outputs: Outputs) -> Outputs:
-    """Return the values of patch tokens, [images, side, side, classes + 5]."""
-    grid = grid_of(outputs.shape[1:])
-    assert grid is not None  # the network was checked
-    shape = (len(outputs), grid.side, grid.side, outputs.shape[-1])
-    return outputs.reshape(len(outputs), -1, outputs.shape[-1])[:, grid.prefix :].reshape(shape)
+    check_whole_image(name, preprocessing, "boxes")
 
 
 def _judge(

@@ -9,5 +9,9 @@ from types import MappingProxyType
 CLASSIFICATION = "classification"
 # A task is a module with a ``TASK``, which is imported when it is asked for.
 MODULES: Mapping[str, str] = MappingProxyType(
-    {CLASSIFICATION: "aocq.tasks.classification", "detection": "aocq.tasks.detection"}
+    {
+        CLASSIFICATION: "aocq.tasks.classification",
+        "detection": "aocq.tasks.detection",
+        "segmentation": "aocq.tasks.segmentation",
+    }
 )

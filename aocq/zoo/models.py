@@ -29,7 +29,8 @@ import timm  # noqa: E402  (cannot be imported before the operators are declared
 from timm.data import resolve_model_data_config  # noqa: E402
 from timm.models import get_pretrained_cfg  # noqa: E402
 
-import aocq.demo.model  # noqa: E402, F401  (registers vit_nano_digits)
+import aocq.demo.dense_model  # noqa: E402  (registers the demo's networks)
+import aocq.demo.model  # noqa: E402, F401
 from aocq import checkpoint  # noqa: E402
 from aocq.checkpoint import advice  # noqa: E402
 

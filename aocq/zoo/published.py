@@ -152,7 +152,7 @@ def keep_for_later() -> None:
 
 
 def networks_of_timm() -> TimmNetworks:
-    """Read timm's registry, with the demo network."""
+    """Read timm's registry, with the demo networks."""
     from aocq.zoo.torchvision_compat import declare_missing_operators
 
     declare_missing_operators()  # must come before timm, whose import may fail without it
@@ -160,7 +160,8 @@ def networks_of_timm() -> TimmNetworks:
     from timm.models import _registry as registry
     from timm.models import get_pretrained_cfg
 
-    import aocq.demo.model  # noqa: F401  (registers vit_nano_digits)
+    import aocq.demo.dense_model  # (registers the demo's networks)
+    import aocq.demo.model  # noqa: F401
 
     names = timm.list_models()
     tags: dict[str, dict[str, Weights]] = {name: {} for name in names}

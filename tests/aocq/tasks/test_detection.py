@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aocq.data.coco import read_coco_folder
-from aocq.tasks import detection
+from aocq.tasks import detection, patch_grid
 from aocq.tasks.boxes import BOX_VALUES, Detections, detections
 from aocq.tasks.coco_scores import average_precision, coco_results
 from aocq.tasks.task import Dataset, task_of
@@ -172,9 +172,9 @@ def test_patches_are_behind_the_prefix_tokens(
     shape: tuple[int, ...], prefix: int, side: int
 ) -> None:
     detection.TASK.check("net", shape, WHOLE)
-    assert detection.grid_of(shape) == detection.Grid(prefix, side)
+    assert patch_grid.grid_of(shape) == patch_grid.Grid(prefix, side)
     outputs = np.arange(2 * np.prod(shape), dtype=np.float64).reshape(2, *shape)
-    found = detection.patch_values(outputs)
+    found = patch_grid.patch_values(outputs)
     assert found.shape == (2, side, side, 17)
     assert (found[0, 0, 0] == outputs[0].reshape(-1, 17)[prefix]).all()
     assert (found[1, -1, -1] == outputs[1].reshape(-1, 17)[-1]).all()
@@ -255,7 +255,7 @@ def test_ap_is_that_of_pycocotools_on_a_file_of_the_same_detections(
     dataset = read(folder)
     outputs, labels = perfect(dataset)
     outputs += np.random.default_rng(3).normal(0, 0.2, outputs.shape)
-    values = detection.patch_values(outputs)[:2]
+    values = patch_grid.patch_values(outputs)[:2]
     found = {int(i): detections(v, PATCH) for i, v in zip(labels, values, strict=False)}
     size = (PIXELS, PIXELS)
     results = tmp_path / "results.json"
