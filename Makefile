@@ -19,6 +19,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: $(VENV)/.installed
 	$(BIN)/aocq demo --out runs/demo
+	$(BIN)/aocq demo --task detection --out runs/demo-detection
 
 test: $(VENV)/.installed
 	$(BIN)/python tests/compile_kernels.py $(WORKERS)

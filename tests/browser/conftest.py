@@ -63,8 +63,9 @@ def _older() -> str:
 
 def _hostile() -> str:
     """Return the report of a run whose every name is markup, and too long for a phone."""
-    from built_run import build_with_costs
+    from built_run import build_with_costs, shown_image
 
+    from aocq.records.shown_images import ShownImages
     from reports.page import html
 
     result, rows = build_with_costs(2)
@@ -79,6 +80,9 @@ def _hostile() -> str:
         ),
         "verdict": result.verdict.model_copy(update={"failed": [HOSTILE]}),
         "caveats": [caveat.model_copy(update={"text": HOSTILE}) for caveat in result.caveats],
+        "shown": ShownImages.model_validate(
+            {"least_score": 0.3, "among": 9, "images": [shown_image(name=HOSTILE)]}
+        ),
     }
     return html(result.model_copy(update=parts), rows)
 

@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections import Counter
 from typing import Any
+
+from PIL import Image
 
 from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult
@@ -235,8 +239,28 @@ def _buffers(rows: list[LayerRow]) -> list[dict[str, Any]]:
     return found
 
 
+def shown_image(**changes: Any) -> dict[str, Any]:
+    """Return the record of a gray image of 32 x 16 pixels, in which boxes were found."""
+    buffer = io.BytesIO()
+    Image.new("L", (32, 16), 90).save(buffer, "PNG")
+
+    def box(name: str, left: float, score: float | None = None) -> dict[str, Any]:
+        place = {"left": left, "top": 4.0, "right": left + 10, "bottom": 14.0}
+        return {"name": name, **place, "score": score}
+
+    fields = {
+        **{"name": "0007.png", "differs": True, "width": 32, "height": 16},
+        "media_type": "image/png",
+        "content": base64.b64encode(buffer.getvalue()).decode(),
+        "true_boxes": [box("bolt", 2.0)],
+        "float_boxes": [box("bolt", 2.0, 0.93), box("wire", 20.0, 0.4)],
+        "integer_boxes": [box("bolt", 3.0, 0.91)],
+    }
+    return fields | changes
+
+
 def build_with_costs(blocks: int = 2) -> Run:
-    """Return a run with ports, memory plan, energy, float16, lifts and caveats."""
+    """Return a run with ports, memory plan, energy, float16, lifts, caveats and pictures."""
     result, rows = build(blocks)
     plain = result.model_dump()
     total = plain["cycles"]["total"]
@@ -297,4 +321,6 @@ def build_with_costs(blocks: int = 2) -> Run:
         {"about": "accuracy", "text": "The order of sums is assumed."},
         {"about": "latency", "text": "Nobody measured this chip."},
     ]
+    images = [shown_image(name=f"{place:04d}.png", differs=place > 1) for place in range(3)]
+    plain["shown"] = {"least_score": 0.3, "among": 400, "images": images}
     return RunResult.model_validate(plain), rows

@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 from typing import Any
 from xml.etree import ElementTree
 
+import built_run
 import pytest
 from parsed_page import ParsedPage
-from PIL import Image
 from pydantic import ValidationError
 
 from aocq.records.run import RunResult
@@ -29,20 +27,7 @@ def box(name: str, left: float, score: float | None = None, side: float = 10) ->
 
 
 def shown_image(**changes: Any) -> ShownImage:
-    buffer = io.BytesIO()
-    Image.new("L", (32, 16), 90).save(buffer, "PNG")
-    fields = {
-        "name": "0007.png",
-        "differs": True,
-        "width": 32,
-        "height": 16,
-        "media_type": "image/png",
-        "content": base64.b64encode(buffer.getvalue()).decode(),
-        "true_boxes": [box("bolt", 2)],
-        "float_boxes": [box("bolt", 2, 0.93), box("wire", 20, 0.4)],
-        "integer_boxes": [box("bolt", 3, 0.91)],
-    }
-    return ShownImage(**(fields | changes))
+    return ShownImage(**built_run.shown_image(**changes))
 
 
 def with_pictures(result: RunResult, *images: ShownImage) -> RunResult:
