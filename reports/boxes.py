@@ -51,12 +51,10 @@ def panels_svg(image: ShownImage, panels: Sequence[Panel], name: str) -> str:
     height = image.height * scale
     width = len(panels) * (PANEL + GAP) - GAP
     colors = class_colors(image)
-    pixelated = ' style="image-rendering:pixelated"' if scale > LARGE_PIXELS else ""
     parts = [
         f'<svg class="boxes" role="img" aria-label="{escape(in_words(image, panels))}" '
         f'viewBox="0 0 {width:g} {height + HEAD:g}" xmlns="http://www.w3.org/2000/svg">',
-        f'<defs><image id="{name}-image" width="{PANEL:g}" height="{height:.2f}"{pixelated} '
-        f'href="data:{image.media_type};base64,{image.content}"/></defs>',
+        picture_definition(image, f"{name}-image"),
     ]
     for place, panel in enumerate(panels):
         parts += [
@@ -70,6 +68,16 @@ def panels_svg(image: ShownImage, panels: Sequence[Panel], name: str) -> str:
             "</g>",
         ]
     return "\n".join([*parts, "</svg>"])
+
+
+def picture_definition(image: ShownImage, name: str) -> str:
+    """Return the picture as an element of SVG that ``<use>`` refers to by its name."""
+    scale = PANEL / image.width
+    pixelated = ' style="image-rendering:pixelated"' if scale > LARGE_PIXELS else ""
+    return (
+        f'<defs><image id="{name}" width="{PANEL:g}" height="{image.height * scale:.2f}"{pixelated}'
+        f' href="data:{image.media_type};base64,{image.content}"/></defs>'
+    )
 
 
 def class_colors(image: ShownImage) -> dict[str, str]:

@@ -1,21 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The section of a run's page that shows images with boxes."""
+"""The section of a run's page that shows images with boxes, or with classes of patches."""
 
 from __future__ import annotations
 
 from markupsafe import Markup
 
 from aocq.records.shown_images import ShownImage, ShownImages
-from reports.boxes import figure_of
+from reports import boxes, class_maps
 from reports.format import plural
 
 
 def drawn(shown: ShownImages) -> list[tuple[ShownImage, Markup]]:
     """Return each image and its figure; texts of the record are escaped in it already."""
     return [
-        (image, Markup(figure_of(image, f"picture-{number}")))
+        (image, Markup(_figure(image, f"picture-{number}")))
         for number, image in enumerate(shown.images, start=1)
     ]
+
+
+def _figure(image: ShownImage, name: str) -> str:
+    if image.true_classes:
+        return class_maps.figure_of(image, name)
+    return boxes.figure_of(image, name)
 
 
 def chosen_sentence(shown: ShownImages) -> str:

@@ -9,7 +9,18 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from reports import answers, attribution, boxes, costs, gates, limits, pictures, sources, tables
+from reports import (
+    answers,
+    attribution,
+    boxes,
+    class_maps,
+    costs,
+    gates,
+    limits,
+    pictures,
+    sources,
+    tables,
+)
 from reports import format as written
 
 
@@ -40,6 +51,7 @@ def _environment() -> Environment:
         **{"tables": tables, "costs": costs, "legend": written, "limits": limits},
         **{"sources": sources, "answer_rows": answers},
         **{"attribution": attribution, "gates": gates, "boxes": boxes, "pictures": pictures},
+        "class_maps": class_maps,
         **{"share": written.share, "plural": written.plural},
     }
     names |= {"policy_note": written.policy_note, "zip": zip}

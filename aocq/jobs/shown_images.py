@@ -60,9 +60,11 @@ def shown_images(
                 height=picture.height,
                 media_type=media_type,
                 content=base64.b64encode(content).decode("ascii"),
-                true_boxes=list(each.boxes["true"]),
-                float_boxes=list(each.boxes["float"]),
-                integer_boxes=list(each.boxes["integer"]),
+                **{f"{name}_boxes": list(found) for name, found in each.boxes.items()},
+                **{
+                    f"{name}_classes": list(map(list, found))
+                    for name, found in each.classes.items()
+                },
             )
         )
     return ShownImages(least_score=chosen.least_score, among=among, images=shown)

@@ -522,7 +522,7 @@ class RunResult(Record):
     distributions : of the tensors that have an SQNR, in order; empty in older records
     notes : what a reader should know beside the figures, a sentence each, e.g. which of a
         checkpoint's weights were taken
-    shown : images with boxes, of detectors; None of other tasks and in older records
+    shown : images with boxes or classes of patches; None of other tasks and in older records
     """
 
     format: Literal[1] = 1

@@ -15,9 +15,10 @@ from PIL import Image
 from aocq.data.entries import entries
 from aocq.data.image_folder import SUFFIXES, LabelledImage
 from aocq.records.run import Agreement, Score
+from aocq.tasks.chosen import spread_and_different
 from aocq.tasks.metrics import sqnr_of_pairs
 from aocq.tasks.patch_grid import WHOLE_IMAGE, check_whole_image, is_dense, patch_values
-from aocq.tasks.task import Dataset, Judgement, Note, Outputs, Size, Task
+from aocq.tasks.task import Chosen, ChosenImage, Dataset, Judgement, Note, Outputs, Size, Task
 from simulator.errors import InputError
 
 IMAGES, MASKS = "images", "masks"  # folders; a mask has its image's name, as PNG
@@ -112,7 +113,45 @@ def _judge(
             integer_simulated=share_alike(classes["integer"], classes["simulated"]),
         ),
         sqnr=sqnr_of_pairs(values),
+        chosen=_chosen(labels.tolist(), classes["float"], classes["integer"], dataset),
     )
+
+
+def _chosen(labels: Sequence[int], real: Classes, integer: Classes, dataset: Dataset) -> Chosen:
+    """Return the images to show; how much two networks differ is counted in patches."""
+    place_of = {label: place for place, label in enumerate(labels)}
+    apart = (real != integer).sum(axis=(1, 2)).tolist()
+    spread, most = spread_and_different(dict(zip(labels, apart, strict=True)))
+    return Chosen(
+        images=[
+            ChosenImage(
+                label=label,
+                differs=label in most,
+                classes={
+                    "true": commonest(
+                        read_mask(dataset.truth[label]), real.shape[1], dataset.classes
+                    ).tolist(),
+                    "float": real[place_of[label]].tolist(),
+                    "integer": integer[place_of[label]].tolist(),
+                },
+            )
+            for label in (*spread, *most)
+        ]
+    )
+
+
+def commonest(mask: NDArray[np.uint8], side: int, classes: int) -> Classes:
+    """Return the class of most pixels of each patch, [side, side]: the lowest of several.
+
+    Ignored pixels count nowhere; a patch without others has class 0.
+    """
+    rows, columns = (np.arange(extent) * side // extent for extent in mask.shape)
+    patch = rows[:, None] * side + columns[None, :]
+    kept = mask != IGNORED
+    pairs = patch[kept] * classes + mask[kept]
+    counts = np.bincount(pairs, minlength=side * side * classes).reshape(side, side, classes)
+    found: Classes = counts.argmax(axis=-1)
+    return found
 
 
 def confusion(found: Classes, masks: Sequence[Path], classes: int) -> Classes:

@@ -9,12 +9,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from aocq.data.coco import CocoFolder
-from aocq.data.image_folder import evenly
 from aocq.records.shown_images import ShownBox
 from aocq.tasks.boxes import Detections, overlaps
+from aocq.tasks.chosen import spread_and_different
 from aocq.tasks.task import ChosenImage, Size
-
-SPREAD, DIFFERENT = 4, 4  # images of each kind
 
 
 def chosen_images(
@@ -34,10 +32,9 @@ def chosen_images(
     size
         height and width in pixels of what the network sees
     """
-    spread = evenly(list(real), SPREAD)
-    apart = {label: difference(found, integer[label]) for label, found in real.items()}
-    rest = [label for label in real if label not in spread and apart[label] > 0]
-    most = sorted(rest, key=lambda label: (-apart[label], label))[:DIFFERENT]
+    spread, most = spread_and_different(
+        {label: difference(found, integer[label]) for label, found in real.items()}
+    )
     names = [_printable(found.name, found.id) for found in folder.categories]
     return [
         ChosenImage(

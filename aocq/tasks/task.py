@@ -46,7 +46,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenImage:
-    """An image that a report is to show, with boxes in pixels of what the network sees.
+    """An image that a report is to show.
 
     Attributes
     ----------
@@ -55,20 +55,23 @@ class ChosenImage:
     differs
         whether it was chosen because float and integer networks differ in it
     boxes
-        by ``true``, ``float``, ``integer``
+        by ``true``, ``float``, ``integer``, in pixels of what the network sees; empty: it has none
+    classes
+        of patches, row by row, by the same names; empty: it has none
     """
 
     label: int
     differs: bool
-    boxes: Mapping[str, Sequence[ShownBox]]
+    boxes: Mapping[str, Sequence[ShownBox]] = field(default_factory=dict)
+    classes: Mapping[str, Sequence[Sequence[int]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """Images that a report is to show; ``least_score`` is that of the boxes in them."""
+    """Images that a report is to show; ``least_score`` is that of the boxes in them, if any."""
 
     images: Sequence[ChosenImage]
-    least_score: float
+    least_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

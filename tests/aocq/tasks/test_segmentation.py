@@ -112,7 +112,11 @@ def test_the_right_classes_have_an_miou_of_100(tmp_path: Path) -> None:
     found = judged(dict.fromkeys(("float", "simulated", "integer"), outputs), dataset)
     assert found.scores["float"] == {"miou": 100.0, "pixel_accuracy": 100.0}
     assert found.agreement.integer_float == 100
-    assert (found.sqnr.integer_float, found.paired, found.chosen) == (None, None, None)
+    assert (found.sqnr.integer_float, found.paired) == (None, None)
+    assert [image.label for image in found.chosen.images] == [0, 1]
+    for image, wanted in zip(found.chosen.images, patches.tolist(), strict=True):
+        assert image.classes == {"true": wanted, "float": wanted, "integer": wanted}
+        assert not image.differs
 
 
 def test_of_equal_values_the_lowest_class_counts_and_class_tokens_do_not(folder: Path) -> None:
@@ -132,6 +136,44 @@ def test_classes_that_no_pixel_has_or_got_do_not_count() -> None:
     }
     nothing = np.zeros((4, 4), np.int64)
     assert segmentation.scores(nothing) == {"miou": 0.0, "pixel_accuracy": 0.0}
+
+
+def test_images_are_shown_in_which_most_patches_differ(tmp_path: Path) -> None:
+    count, height = 14, 8
+    masks = [np.full((height, height), number % CLASSES, np.uint8) for number in range(count)]
+    dataset = read(written(tmp_path / "data", masks))
+    real = np.zeros((count, SIDE, SIDE), np.int64)
+    integer = real.copy()
+    for label, differing in {1: 2, 2: 5, 8: 1, 11: 9, 13: 3}.items():
+        integer[label].flat[:differing] = 1
+    # Files are in the order of their names: 0, 1, 10, 11, 12, 13, 2, ...; some were not evaluated.
+    labels = np.array([0, 1, 2, 4, 5, 7, 8, 9, 10, 11, 12, 13])
+    engines = {"float": real[labels], "simulated": real[labels], "integer": integer[labels]}
+    chosen = segmentation.TASK.judge(
+        {engine: outputs_of(found) for engine, found in engines.items()}, labels, dataset, SIZE
+    ).chosen
+    assert [image.label for image in chosen.images] == [0, 4, 8, 11, 2, 13, 1]
+    assert [image.differs for image in chosen.images] == [False] * 4 + [True] * 3
+    for image in chosen.images:
+        number = int(dataset.truth[image.label].stem)
+        assert image.classes["true"] == [[number % CLASSES] * SIDE] * SIDE
+        assert image.classes["integer"] == integer[image.label].tolist()
+
+
+def test_a_patch_has_the_class_of_most_pixels_that_count(masks: list[NDArray[np.uint8]]) -> None:
+    for mask in masks:
+        found = segmentation.commonest(mask, SIDE, CLASSES)
+        height, width = mask.shape
+        for row in range(SIDE):
+            for column in range(SIDE):
+                pixels = [
+                    int(mask[y, x])
+                    for y in range(height)
+                    for x in range(width)
+                    if y * SIDE // height == row and x * SIDE // width == column
+                ]
+                wanted = min(range(CLASSES), key=lambda n: (-pixels.count(n), n))
+                assert found[row, column] == wanted
 
 
 # --- folders --------------------------------------------------------------------------------------

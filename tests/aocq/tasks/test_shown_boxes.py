@@ -12,7 +12,8 @@ import pytest
 
 from aocq.data.coco import CocoFolder, read_coco_folder
 from aocq.tasks.boxes import Detections
-from aocq.tasks.shown_boxes import DIFFERENT, SPREAD, chosen_images, difference
+from aocq.tasks.chosen import DIFFERENT, SPREAD
+from aocq.tasks.shown_boxes import chosen_images, difference
 
 IMAGES = 20
 SIZE = (32, 32)
