@@ -2,8 +2,9 @@
 """Train the dense demo networks again: ``python -m aocq.demo.train_dense``.
 
 One network with two heads side by side learns boxes and classes of patches at once; the networks of
-:mod:`aocq.demo.dense_model` take one head each. Needs scikit-learn, and about 20 minutes of a core.
-Only the handwriting of the training digits is seen; the canvases to judge on have other digits.
+:mod:`aocq.demo.dense_model` take one head each. Needs scikit-learn, and 10 to 20 minutes of a core.
+Only the handwriting of the training digits is seen; the canvases to judge on have other digits, and
+had no say in the settings below, which are the first that were tried.
 """
 
 from __future__ import annotations
