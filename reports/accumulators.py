@@ -18,17 +18,13 @@ from aocq.records.accumulator_widths import SWEEP_NAME, SweepRecord, SweepRow, s
 from reports import palette
 from reports.figures import WIDTH
 from reports.format import CHANGED, MISSING, PERSISTENT, TRANSIENT, evaluated, named, percent, share
+from reports.limits import capital
 from reports.picture import Picture, picture
 from reports.svg import INK, house_style, title
 from simulator.files import write_text
 
-HEAD = (
-    *("bits", "rule", "top-1", "agreement", "persistent", "transient", "changed", "overflowing"),
-    *("headroom", "run"),
-)
 FILES = tuple(f"accumulators.{ending}" for ending in ("md", "csv", "png", "svg", "json"))
-LEGEND = (
-    "Top-1 in percent; agreement: images on which the same class is predicted as with exact sums. "
+_LEGEND = (
     f"Persistent: {PERSISTENT}; transient: {TRANSIENT}; changed: {CHANGED}; all as shares of the "
     "results of all ops with an accumulator. Overflowing: ops with any of these. Headroom: "
     "register bits that no completed sum used, in the op with the fewest."
@@ -43,8 +39,22 @@ def network(record: SweepRecord) -> str:
     return named(record.model, record.arguments)
 
 
+def head(record: SweepRecord) -> tuple[str, ...]:
+    """Return the table's headings; the third is the score's title."""
+    return (
+        *("bits", "rule", record.score.title, "agreement", "persistent", "transient", "changed"),
+        *("overflowing", "headroom", "run"),
+    )
+
+
+def legend(record: SweepRecord) -> str:
+    """Return what the columns mean."""
+    agreed = f"{record.shares_of} with the {record.alike} as with exact sums"
+    return f"{capital(record.score.title)} in percent; agreement: {agreed}. {_LEGEND}"
+
+
 def lines(record: SweepRecord, *, proven: bool = True) -> list[list[str]]:
-    """Return the rows of the table as text, in the order of :data:`HEAD`.
+    """Return the rows of the table as text, in the order of :func:`head`.
 
     ``proven``: also those that were not run, because a narrower register proves them.
     """
@@ -79,8 +89,8 @@ def summary(record: SweepRecord) -> str:
     text = (
         f"{network(record)}, {record.method} W{record.weight_bits}A{record.activation_bits}, "
         f"lowered for {record.profile} with the outermost register of every accumulator replaced; "
-        f"{evaluated(record.images, record.data)}{skipped}. Exact sums: top-1 "
-        f"{percent(record.exact_top1)}."
+        f"{evaluated(record.images, record.data)}{skipped}. Exact sums: "
+        f"{record.score.title} {percent(record.exact_top1)}."
     )
     if record.exact_from is None:
         return f"{text} Every width that was run overflows."
@@ -92,21 +102,28 @@ def summary(record: SweepRecord) -> str:
 
 def markdown(record: SweepRecord) -> str:
     """Return the table as Markdown."""
-    rows = [list(HEAD), ["---:", "---", *["---:"] * (len(HEAD) - 3), "---"], *lines(record)]
+    names = head(record)
+    rows = [list(names), ["---:", "---", *["---:"] * (len(names) - 3), "---"], *lines(record)]
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return f"# Accumulator widths\n\n{summary(record)}\n\n{table}\n\n{LEGEND}\n"
+    return f"# Accumulator widths\n\n{summary(record)}\n\n{table}\n\n{legend(record)}\n"
 
 
 def csv_text(record: SweepRecord) -> str:
-    """Return the rows as CSV with full precision; ``exact`` is yes or no."""
+    """Return the rows as CSV with full precision; ``exact`` is yes or no.
+
+    The column of the score bears its key.
+    """
     names = [*SweepRow.model_fields, "exact"]
+    names[names.index("top1")] = record.score.key
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     for row in record.rows:
         same_as = "" if row.same_as is None else f"{row.same_as[0]} {row.same_as[1]}"
         exact = "yes" if row.exact else "no"
-        writer.writerow({**row.model_dump(), "same_as": same_as, "exact": exact})
+        plain = row.model_dump()
+        plain[record.score.key] = plain.pop("top1")
+        writer.writerow({**plain, "same_as": same_as, "exact": exact})
     return text.getvalue()
 
 
@@ -120,7 +137,7 @@ def write_sweep(record: SweepRecord, folder: Path) -> None:
 
 
 def figure(record: SweepRecord) -> Picture:
-    """Draw top-1 over the width, by rule; below it the share of outputs that overflow."""
+    """Draw the score over the width, by rule; below it the share of outputs that overflow."""
     with house_style():
         drawing = Figure(figsize=(WIDTH, 7.0), layout="constrained")
         accuracy, overflow = drawing.subplots(2, 1, sharex=True)
@@ -141,7 +158,7 @@ def figure(record: SweepRecord) -> Picture:
                 values = [_positive(getattr(row, what), row.outputs) for row in rows]
                 shares += [value for value in values if not math.isnan(value)]
                 overflow.plot(bits, values, linestyle=line, label=f"{rule}, {what}", **style)
-        accuracy.set(ylabel="integer top-1 (%)", ylim=(-3, 103))
+        accuracy.set(ylabel=f"integer {record.score.title} (%)", ylim=(-3, 103))
         accuracy.set_title(
             title(
                 f"{network(record)}, {record.method} "

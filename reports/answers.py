@@ -14,6 +14,7 @@ from aocq.records.intervals import share_interval
 from aocq.records.layers import LayerRow
 from aocq.records.run import Accuracy, RunResult
 from reports.attribution import attribution_sentence
+from reports.costs import host_sentence
 from reports.format import MISSING, count, decibel, kib, percent, plural, share, signed
 from reports.gates import interval
 from reports.limits import (
@@ -70,9 +71,9 @@ def _fits(result: RunResult) -> str:
 def _speed(result: RunResult) -> str:
     text = f"{result.latency_ms:,.3f} ms, {result.fps:,.2f} images/s"
     half = result.float16
-    if half is None or not half.latency_ms or not result.latency_ms:
-        return f"{text}."
-    return f"{text}; {times(half.latency_ms, result.latency_ms)} as fast as in float16."
+    if half is not None and half.latency_ms and result.latency_ms:
+        text += f"; {times(half.latency_ms, result.latency_ms)} as fast as in float16"
+    return f"{text}. {host_sentence(result.cycles)}".rstrip()
 
 
 def cost_sentence(result: RunResult) -> str:

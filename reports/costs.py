@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aocq.records.cost_gates import without_host
 from aocq.records.run import BufferRecord, CyclesRecord, GraphRecord, MemoryRecord, PeakRecord
 from reports.format import count, kib, share
 from reports.limits import ENERGY_PARTS, RESOURCES, limiting, times
@@ -43,6 +44,42 @@ def cycle_rows(cycles: CyclesRecord) -> list[tuple[str, str, str]]:
         (kind, count(number), share(number, cycles.total))
         for kind, number in [*kinds, ("total", cycles.total)]
     ]
+
+
+HOST_HEAD = (
+    *("host's step", "operations", "functions", "bytes taken over", "handover, cycles"),
+    *("cycles", "share of all"),
+)
+
+
+def host_rows(cycles: CyclesRecord) -> list[tuple[str, ...]]:
+    """Return what the host does behind the graph, as cells below :data:`HOST_HEAD`."""
+    return [
+        (
+            step.name,
+            count(step.operations),
+            count(step.functions),
+            count(step.bytes),
+            count(step.handover),
+            count(step.cycles),
+            share(step.cycles, cycles.total),
+        )
+        for step in cycles.host_steps
+    ]
+
+
+def host_sentence(cycles: CyclesRecord) -> str:
+    """Return what stands behind the graph on the host, or that it is in no figure; else nothing."""
+    if cycles.left_out:
+        return f"All figures are {without_host(cycles.left_out)}."
+    if not cycles.host_steps:
+        return ""
+    spent = sum(step.cycles for step in cycles.host_steps)
+    names = " and ".join(step.name for step in cycles.host_steps)
+    return (
+        f"Behind the graph the host takes {share(spent, cycles.total)} of the cycles to {names}, "
+        "in the worst case."
+    )
 
 
 def largest_first(numbers: dict[str, int]) -> list[tuple[str, int]]:
@@ -103,7 +140,7 @@ def estimate_rows(
 
 
 def more_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return energy, float16 and ops without a place, of the keys of ``run.json``.
+    """Return energy, float16, the host's steps and ops without a place, of ``run.json``'s keys.
 
     What a profile does not say is left out.
     """
@@ -126,11 +163,24 @@ def more_rows(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         peak, sram = half["peak_sram_bytes"], found["memory"]["sram_bytes"]
         fits = "fits" if peak <= sram else f"NO, {kib(peak - sram)} too many"
         rows.append(("in float16, peak SRAM", kib(peak), fits))
+    cycles = CyclesRecord(**found["cycles"])
+    for name, operations, functions, moved, _, spent, part in host_rows(cycles):
+        rows.append((f"host: {name}", f"{spent} cycles", part))
+        rows.append(("  operations", operations, f"{functions} functions"))
+        rows += [("  bytes taken over", moved, "")] * (moved != "0")
+    if cycles.left_out:
+        rows.append(
+            ("host's steps, in no figure above", count(len(cycles.left_out)), _no_host(cycles))
+        )
     unplaced = found["cycles"]["unplaced"]
     if unplaced:
         named = ", ".join(unplaced[:_NAMED]) + ", …" * (len(unplaced) > _NAMED)
         rows.append(("ops without a place, in no figure above", count(len(unplaced)), named))
     return rows
+
+
+def _no_host(cycles: CyclesRecord) -> str:
+    return f"{', '.join(cycles.left_out)}: the profile has no [compute.host]"
 
 
 def _peak(

@@ -17,10 +17,12 @@ from matplotlib.transforms import Bbox, BboxBase
 from numpy.typing import NDArray
 
 from aocq.records.layers import LayerRow
+from aocq.records.run import HostStepRecord
 from reports import palette
 from reports.format import decibel, share
 from reports.looks import kind_group, looks
 from reports.ops import (
+    HOST,
     Measured,
     block_of,
     by_block,
@@ -74,15 +76,19 @@ def sqnr_along_depth(rows: Sequence[LayerRow]) -> str | None:
         return svg_text(figure, "depth", _depth_in_words(rows, ops), tips)
 
 
-def cycles_by_block(rows: Sequence[LayerRow]) -> str | None:
-    """Draw the estimated cycles of every block, stacked by kind; None if there are none."""
-    blocks = by_block(rows)
+def cycles_by_block(rows: Sequence[LayerRow], host: Sequence[HostStepRecord] = ()) -> str | None:
+    """Draw the estimated cycles of every block, stacked by kind; None if there are none.
+
+    The host's steps behind the graph are bars of their own.
+    """
+    blocks = by_block(rows, host)
     if not any(block.cycles for block in blocks):
         return None
     with house_style():
         figure, axes = _axes(1.1 + 0.27 * len(blocks))
         start = [0] * len(blocks)
-        for group, look in looks(row.kind for row in rows).items():
+        kinds = [*(row.kind for row in rows), *(HOST for _ in host)]
+        for group, look in looks(kinds).items():
             widths = [
                 sum(n for kind, n in block.cycles_by_kind.items() if kind_group(kind) == group)
                 for block in blocks

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import cycle, product
 
 from reports import palette
+from reports.ops import HOST
 
 LAYOUT_KINDS = ("concat", "slice", "reshape", "transpose")
 LAYOUT = "layout"
@@ -25,6 +26,7 @@ _PREFERRED = {
     "mean": palette.OCHRE,
     LAYOUT: palette.GRAY,
     FLOAT: palette.RED,
+    HOST: palette.BROWN,
 }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from aocq.records.run import RunResult
 from reports.answers import against_float16, energy_sentence, ports
-from reports.costs import cycle_rows, memory_rows
+from reports.costs import HOST_HEAD, cycle_rows, host_rows, host_sentence, memory_rows
 from reports.format import MISSING, count, kib, percent
 from reports.limits import (
     ENERGY_PARTS,
@@ -32,6 +32,8 @@ def costs(result: RunResult) -> Iterator[str]:
     yield NOT_MEASURED
     yield from caveats(result, _OF_LATENCY)
     yield plain(f"{limit_sentence(result)} {lift_sentence(result)}")
+    if host_sentence(result.cycles):
+        yield plain(host_sentence(result.cycles))
     *kinds, total = cycle_rows(result.cycles)
     yield table(
         ["cycles of one image", "count", "share"],
@@ -57,9 +59,10 @@ def caveats(result: RunResult, about: tuple[str, ...]) -> Iterator[str]:
 
 
 def _more(result: RunResult) -> Iterator[str]:
-    """Yield ports, lifts and float16; nothing of older records."""
+    """Yield the host's steps, ports, lifts and float16; nothing of older records."""
     heads = ("port", "KiB of one image", "cycles", "share of all", "bytes per cycle", "burst")
     for head, rows in (
+        (HOST_HEAD, host_rows(result.cycles)),
         ((*heads, "latency"), ports(result)),
         (LIFT_HEAD, lift_rows(result.lifts, result.profile.clock_mhz, result.latency_ms)),
         (("one image", "integers", "float16", "float16 takes"), against_float16(result)),

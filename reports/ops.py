@@ -10,7 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from aocq.records.layers import SUMS, LayerRow
+from aocq.records.run import HostStepRecord
 
+HOST = "host"  # in place of a kind of op, of what stands behind the graph
 _COUNTED = re.compile(r"[^.]+\.\d+(\.(blocks|layers)\.\d+)?(?=\.|$)")  # and blocks of a stage
 _SOFTMAX = re.compile("softmax|shiftmax")
 THRESHOLDS_DB = (20.0, 10.0, 0.0)  # good, poor, noise as strong as the signal
@@ -115,8 +117,8 @@ def _may_be_on_stream(row: LayerRow, rows: Sequence[LayerRow]) -> bool:
     return not _SOFTMAX.search(next((other.kind for other in later), ""))
 
 
-def by_block(rows: Sequence[LayerRow]) -> list[BlockTotal]:
-    """Return the sums of every block, in order of first appearance."""
+def by_block(rows: Sequence[LayerRow], host: Sequence[HostStepRecord] = ()) -> list[BlockTotal]:
+    """Return the sums of every block, in order of first appearance, and the host's steps last."""
     blocks: dict[str, BlockTotal] = {}
     for row in rows:
         name = block_of(row.op)
@@ -126,4 +128,8 @@ def by_block(rows: Sequence[LayerRow]) -> list[BlockTotal]:
         block.weight_bytes += row.weight_bytes
         block.cycles += row.cycles
         block.cycles_by_kind[row.kind] += row.cycles
-    return list(blocks.values())
+    behind = [
+        BlockTotal(step.name, cycles=step.cycles, cycles_by_kind=Counter({HOST: step.cycles}))
+        for step in host
+    ]
+    return [*blocks.values(), *behind]

@@ -17,6 +17,7 @@ from reports.format import percent
 from reports.looks import kind_group, looks
 from reports.memory_figure import memory_timeline
 from reports.ops import (
+    HOST,
     by_block,
     first_below,
     measured,
@@ -39,7 +40,8 @@ def html(result: RunResult, rows: Sequence[LayerRow]) -> str:
     rows
         its ops, in graph order
     """
-    of_kind = looks(row.kind for row in rows)
+    host = result.cycles.host_steps
+    of_kind = looks([*(row.kind for row in rows), *(HOST for _ in host)])
     return template("run.html.j2").render(
         result=result,
         rows=rows,
@@ -48,10 +50,13 @@ def html(result: RunResult, rows: Sequence[LayerRow]) -> str:
         columns=columns(rows),
         cell=cell,
         kinds=sorted({row.kind for row in rows}),
-        colors={row.kind: of_kind[kind_group(row.kind)].color for row in rows},
+        colors={
+            **{row.kind: of_kind[kind_group(row.kind)].color for row in rows},
+            **{step.name: of_kind[HOST].color for step in host},
+        },
         recipe=json.dumps(result.method.recipe, indent=2, ensure_ascii=False),
         command=shlex.join(result.command),
-        blocks=by_block(rows),
+        blocks=by_block(rows, host),
         measured=measured(rows),
         worst=worst_ops(rows),
         mismatches=most_mismatches(rows),
@@ -61,7 +66,7 @@ def html(result: RunResult, rows: Sequence[LayerRow]) -> str:
         steepest_fall=steepest_fall(rows),
         figures={
             "depth": inline(sqnr_along_depth(rows)),
-            "cycles": inline(cycles_by_block(rows)),
+            "cycles": inline(cycles_by_block(rows, host)),
             "saturation": inline(saturation(rows)),
             "roofline": inline(roofline(result, rows)),
             "distributions": inline(distributions(result, rows)),

@@ -9,6 +9,7 @@ from aocq.records import verdict
 from aocq.records.layers import LayerRow
 from aocq.records.run import FEW_IMAGES, Emulation, ProofRecord, RunResult
 from reports import gates
+from reports.costs import host_sentence
 from reports.format import (
     MISSING,
     NO_NOISE,
@@ -135,10 +136,17 @@ def _cost_rows(result: RunResult) -> list[tuple[str, str]]:
         (f"peak SRAM {ESTIMATED}", f"{kib(memory.peak_sram_bytes)} ({available})"),
         (f"cycles {ESTIMATED}", count(result.cycles.total)),
         (f"latency {ESTIMATED}", f"{result.latency_ms:,.3f} ms"),
+        *_host_rows(result),
         (f"fps {ESTIMATED}", f"{result.fps:,.2f}"),
         (f"limit {ESTIMATED}", limit_sentence(result)),
         *_energy_rows(result),
     ]
+
+
+def _host_rows(result: RunResult) -> list[tuple[str, str]]:
+    """Return what the host does behind the graph; no row where it does nothing."""
+    text = host_sentence(result.cycles)
+    return [(f"host {ESTIMATED}", text)] if text else []
 
 
 def _energy_rows(result: RunResult) -> list[tuple[str, str]]:

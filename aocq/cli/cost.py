@@ -15,12 +15,15 @@ import typer
 from aocq.cli import gates, options, recipes
 from aocq.cli.console import print_columns
 from aocq.cli.groups import OptionGroup, grouped
+from aocq.cli.tasks import task_named
 from aocq.recipes.fields import field_specs
 from aocq.recipes.recipe import Recipe
+from aocq.tasks.names import CLASSIFICATION
 
 if TYPE_CHECKING:
     from aocq.records.run import LiftRecord, MemoryRecord
     from aocq.records.verdict import Verdict
+    from simulator.cost.host_work import HostWork
     from simulator.graph import IntGraph
     from simulator.profile import NpuProfile
 
@@ -67,6 +70,7 @@ def command(
         ),
     ] = None,
     widths: ModelWidths,
+    task: options.TaskOfRun = None,
     classes: options.Classes = None,
     model_kwargs: options.ModelKwargs = None,
     judging: gates.CostGateOptions,
@@ -88,6 +92,9 @@ def command(
     to know, quantize and lower the network, and give the graph. A
     captured network is kept, so that another profile or width takes a second or two.
 
+    What the host does with the results in a --task, such as decoding of boxes, is in all figures
+    where the profile describes a host, and is said to be missing where it does not.
+
     With a gate or --junit the estimate is judged, whether activations fit the SRAM included: exit
     code 1 where the verdict is NO or UNDECIDED. Without, the code is 0 and the table says it.
 
@@ -101,7 +108,7 @@ def command(
                 f"{network} is a graph: --w-bits, --a-bits, --end-bits, --num-classes and "
                 "--model-kwargs are for a MODEL"
             )
-        of = _of_graph(Path(network), profile, judging)
+        of = _of_graph(Path(network), profile, judging, task)
     else:
         if judging.require_proven:
             raise typer.BadParameter(
@@ -115,13 +122,14 @@ def command(
             classes,
             model_kwargs or [],
             judging,
+            task or CLASSIFICATION,
         )
     verdict = _judged(of.found, judging)
     lifts: list[LiftRecord] = []
     if verdict is not None:
         from aocq.jobs.lifting import lift_records
 
-        lifts = lift_records(of.graph, of.chip, verdict)
+        lifts = lift_records(of.graph, of.chip, verdict, of.host_work)
         of.found["verdict"] = verdict.model_dump(mode="json")
         of.found["lifts"] = [each.model_dump(mode="json") for each in lifts]
     if plan:
@@ -147,6 +155,7 @@ class _Estimated:
     chip_name: str
     graph: IntGraph
     chip: NpuProfile
+    host_work: Sequence[HostWork]
     found: dict[str, Any]
 
 
@@ -155,7 +164,8 @@ def _plan(of: _Estimated, judging: gates.CostGateOptions) -> dict[str, Any]:
     from aocq.jobs.plan_record import plan_record
     from simulator.cost import estimate
 
-    return plan_record(estimate(of.graph, of.chip, allow_unplaced=judging.allow_unplaced))
+    costs = estimate(of.graph, of.chip, of.host_work, allow_unplaced=judging.allow_unplaced)
+    return plan_record(costs)
 
 
 def _judged(found: dict[str, Any], judging: gates.CostGateOptions) -> Verdict | None:
@@ -193,12 +203,15 @@ def named(network: str, settings: Sequence[str]) -> str:
     return f"{network} ({' '.join(settings)})" if settings else network
 
 
-def _of_graph(path: Path, profile: str | None, judging: gates.CostGateOptions) -> _Estimated:
+def _of_graph(
+    path: Path, profile: str | None, judging: gates.CostGateOptions, task: str | None
+) -> _Estimated:
     """Return what a graph says of its network, whose parameters' size it does not know.
 
     Where a gate asks for it, also what is proven of its values, which takes a while.
     """
     from aocq.jobs.cost_record import cost_records, graph_record, plain_costs, proof_record
+    from aocq.tasks.task import host_work_of
     from simulator.errors import InputError
     from simulator.graph import load
     from simulator.graph.meta import graph_meta
@@ -213,7 +226,10 @@ def _of_graph(path: Path, profile: str | None, judging: gates.CostGateOptions) -
         )
     name = profile or loaded.profile
     chip = load_profile(name)
-    costs = plain_costs(cost_records(loaded, chip, 0, 0, allow_unplaced=judging.allow_unplaced))
+    work = host_work_of(task_named(task, path), loaded)
+    costs = plain_costs(
+        cost_records(loaded, chip, 0, 0, work, allow_unplaced=judging.allow_unplaced)
+    )
     # A graph does not say what the network's parameters were.
     del costs["memory"]["model_size_bytes"]
     found = {"graph": graph_record(loaded).model_dump(), **costs}
@@ -222,7 +238,9 @@ def _of_graph(path: Path, profile: str | None, judging: gates.CostGateOptions) -
     meta = graph_meta(loaded)
     arguments = typed(meta.model_arguments) if meta else ""
     title = f"{named(loaded.name, arguments.split())} in {path}"
-    return _Estimated(title=title, chip_name=name, graph=loaded, chip=chip, found=found)
+    return _Estimated(
+        title=title, chip_name=name, graph=loaded, chip=chip, host_work=work, found=found
+    )
 
 
 def _of_model(
@@ -232,6 +250,7 @@ def _of_model(
     classes: int | None,
     settings: list[str],
     judging: gates.CostGateOptions,
+    task: str,
 ) -> _Estimated:
     """Return what a run's record says that needs neither weights nor images."""
     from simulator.profile import load_profile
@@ -249,16 +268,19 @@ def _of_model(
     from aocq.jobs.captured import captured_network
     from aocq.jobs.request import ModelRequest
     from aocq.jobs.without_weights import lowered_without_weights, sized_record
+    from aocq.tasks.task import host_work_of
 
     request = ModelRequest(name=name, classes=classes, arguments=arguments)
     captured = captured_network(request, progress.show, progress.note)
     sized = lowered_without_weights(captured, recipe, chip)
+    work = host_work_of(task, sized.graph)
     return _Estimated(
         title=named(name, [*settings, *([] if classes is None else [f"num_classes={classes}"])]),
         chip_name=profile,
         graph=sized.graph,
         chip=chip,
-        found=sized_record(sized, allow_unplaced=judging.allow_unplaced),
+        host_work=work,
+        found=sized_record(sized, work, allow_unplaced=judging.allow_unplaced),
     )
 
 

@@ -171,15 +171,25 @@ def one_of(names: Sequence[str], unknown: str) -> Callable[[str], str]:
     return known
 
 
-Task = Annotated[
-    str,
-    typer.Option(
+def known_task(text: str | None) -> str | None:
+    """Return the name of a task, checked, or None of an option that is left out."""
+    return None if text is None else one_of(tuple(MODULES), "{text}: choose {names}")(text)
+
+
+def _task(default: str = "") -> Any:
+    return typer.Option(
         "--task",
-        callback=one_of(tuple(MODULES), "{text}: choose {names}"),
+        callback=known_task,
         help="what the network does: classification; detection by a dense head on patch tokens, "
-        "with COCO annotations in --data/annotations.json; or segmentation, a class per patch, "
-        "with masks in --data/masks",
-    ),
+        "with COCO's annotations.json beside the images; or segmentation, a class per patch, with "
+        "masks beside the images" + default,
+    )
+
+
+Task = Annotated[str, _task()]
+TaskOfRun = Annotated[
+    str | None,
+    _task(" (default: what the run's run.json says, or classification where there is none)"),
 ]
 Gemm = Annotated[
     str,

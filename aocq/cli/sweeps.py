@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aocq.cli.console import print_columns
+from aocq.tasks.names import CLASSIFICATION
 
 if TYPE_CHECKING:
     from aocq.jobs.cells import Cell
@@ -113,6 +114,7 @@ def table_of_sizes(
     out: Path,
     *,
     end_bits: int | None = None,
+    task: str = CLASSIFICATION,
 ) -> list[TableRow]:
     """Size every network up, write the table after each, print it at the end.
 
@@ -127,7 +129,7 @@ def table_of_sizes(
     rows: list[TableRow] = []
     for model in models:
         show, note = progress.show, progress.note
-        found = sizes_or_reason(model, profile, widths, show, note, end_bits=end_bits)
+        found = sizes_or_reason(model, profile, widths, show, note, end_bits=end_bits, task=task)
         rows += rows_of_sizes(found)
         publish_table(name, title, rows, out)
     print_table(rows)

@@ -103,7 +103,14 @@ def command(
         with sweeps.claimed_table(out, "table2"):
             ends = recipe.values["end_bits"]
             rows = sweeps.table_of_sizes(
-                unrun, profile, widths, "table2", title(profile), out, end_bits=ends
+                unrun,
+                profile,
+                widths,
+                "table2",
+                title(profile),
+                out,
+                end_bits=ends,
+                task=run.task,
             )
         sweeps.exit_if_cells_failed(rows)
         return

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from aocq.records.run import (
     EnergyRecord,
     Float16Record,
     GraphRecord,
+    HostStepRecord,
     LiftRecord,
     MemoryRecord,
     PeakRecord,
@@ -26,6 +28,7 @@ from aocq.records.run import (
 from simulator.cost import CostEstimate, estimate
 from simulator.cost.energy import EnergyEstimate
 from simulator.cost.float16 import float16_estimate
+from simulator.cost.host_work import HostWork
 from simulator.cost.lifts import Lift, amount
 from simulator.cost.ports import dram_port
 from simulator.graph import IntGraph, sha256
@@ -88,17 +91,20 @@ def cost_records(
     profile: NpuProfile,
     parameters: int,
     weight_bits: int,
+    host_work: Sequence[HostWork] = (),
     *,
     allow_unplaced: bool = False,
 ) -> CostRecords:
     """Return what a record says of a graph's cost, for parameters at the width of the weights.
+
+    ``host_work`` is what the network's task does with the graph's results.
 
     Raises
     ------
     UnplacedOpError
         If the chip has no place for an op, unless that is allowed.
     """
-    costs = estimate(graph, profile, allow_unplaced=allow_unplaced)
+    costs = estimate(graph, profile, host_work, allow_unplaced=allow_unplaced)
     return CostRecords(
         costs=costs,
         memory=memory_record(costs, parameters, weight_bits),
@@ -107,7 +113,7 @@ def cost_records(
         buffers=buffer_records(graph, costs),
         peak=peak_record(costs),
         energy=energy_record(costs.energy, profile),
-        float16=float16_record(graph, profile, allow_unplaced=allow_unplaced),
+        float16=float16_record(graph, profile, host_work, allow_unplaced=allow_unplaced),
         caveats=[CaveatRecord(about=each.about, text=each.text) for each in profile.caveats],
     )
 
@@ -143,9 +149,11 @@ def energy_record(energy: EnergyEstimate | None, profile: NpuProfile) -> EnergyR
     )
 
 
-def float16_record(graph: IntGraph, profile: NpuProfile, *, allow_unplaced: bool) -> Float16Record:
+def float16_record(
+    graph: IntGraph, profile: NpuProfile, host_work: Sequence[HostWork], *, allow_unplaced: bool
+) -> Float16Record:
     """Return estimated costs of the same network in float16."""
-    found = float16_estimate(graph, profile, allow_unplaced=allow_unplaced)
+    found = float16_estimate(graph, profile, host_work, allow_unplaced=allow_unplaced)
     return Float16Record(
         weight_bytes=found.weight_bytes,
         peak_sram_bytes=found.peak_sram_bytes,
@@ -183,6 +191,18 @@ def cycles_record(costs: CostEstimate) -> CyclesRecord:
         sram=costs.sram_cycles,
         by_block=costs.by_block,
         unplaced=list(costs.unplaced),
+        host_steps=[
+            HostStepRecord(
+                name=step.work.name,
+                operations=step.work.operations,
+                functions=step.work.functions,
+                bytes=step.bytes,
+                handover=step.handover,
+                cycles=step.total,
+            )
+            for step in costs.host_steps
+        ],
+        left_out=list(costs.left_out),
     )
 
 

@@ -3,20 +3,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aocq.jobs.cost_record import lift_record
 from aocq.records.run import LiftRecord, RunResult
 from aocq.records.verdict import FITS_SRAM, GateResult, Verdict
+from aocq.tasks.task import host_work_of
 from simulator.cost import CostEstimate
+from simulator.cost.host_work import HostWork
 from simulator.cost.lifts import Condition, doubled, enough_sram, lifts
 from simulator.errors import AocqError
 from simulator.graph import IntGraph, load
 from simulator.profile import NpuProfile, load_profile
 
 
-def lift_records(graph: IntGraph, profile: NpuProfile, verdict: Verdict) -> list[LiftRecord]:
+def lift_records(
+    graph: IntGraph, profile: NpuProfile, verdict: Verdict, host_work: Sequence[HostWork] = ()
+) -> list[LiftRecord]:
     """Return what would meet the gates that failed, or what makes the network faster.
 
     Gates on accuracy, overflow and energy are not met by more of a resource. Where no other gate
@@ -27,10 +31,10 @@ def lift_records(graph: IntGraph, profile: NpuProfile, verdict: Verdict) -> list
     conditions = {result.name: met for result in failed if (met := _condition(result))}
     found = []
     for gate, met in conditions.items():
-        found += [lift_record(lift, gate) for lift in lifts(graph, profile, met)]
+        found += [lift_record(lift, gate) for lift in lifts(graph, profile, met, host_work)]
     if any(result.name == FITS_SRAM for result in failed):
-        found.append(lift_record(enough_sram(graph, profile), FITS_SRAM))
-    return found or [lift_record(lift, None) for lift in doubled(graph, profile)]
+        found.append(lift_record(enough_sram(graph, profile, host_work), FITS_SRAM))
+    return found or [lift_record(lift, None) for lift in doubled(graph, profile, host_work)]
 
 
 def lifted_again(result: RunResult, folder: Path) -> RunResult:
@@ -48,7 +52,8 @@ def _of_folder(result: RunResult, folder: Path) -> Iterator[LiftRecord]:
     except (AocqError, OSError):
         return
     if profile.sha256() == result.profile.sha256:
-        yield from lift_records(graph, profile, result.verdict)
+        work = host_work_of(result.accuracy.task, graph)
+        yield from lift_records(graph, profile, result.verdict, work)
 
 
 def _condition(gate: GateResult) -> Condition | None:

@@ -85,7 +85,13 @@ def run_cells(
                 model, profile = cell.request.model, cell.request.profile
                 ends = cell.request.calibration.recipe.end_bits
                 sizes = sizes_or_reason(
-                    model, profile, [cell.widths], progress, note, end_bits=ends
+                    model,
+                    profile,
+                    [cell.widths],
+                    progress,
+                    note,
+                    end_bits=ends,
+                    task=cell.request.task,
                 )
                 yield cell, UnrunSizes(reason=str(reason), found=sizes)
             continue

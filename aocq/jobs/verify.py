@@ -44,6 +44,7 @@ from aocq.records.gates import judged
 from aocq.records.publishing import publish, staging
 from aocq.records.run import DistributionRecord, RunResult
 from aocq.records.run_folder import save_run
+from aocq.tasks.task import host_work_of
 from simulator.executor import Executor
 from simulator.graph import save as save_graph
 from simulator.product_choice import AUTO
@@ -101,12 +102,14 @@ def verify(
     calibrated = calibrated_once(request, inputs, float_graph, progress, note)
     model = calibrated.model
     graph = lower(model, inputs.profile)
+    host_work = host_work_of(request.task, graph)
     # Before the images: an op without a place is told at once.
     costs = cost_records(
         graph,
         inputs.profile,
         inputs.model.parameters,
         model.recipe.weight_bits,
+        host_work,
         allow_unplaced=request.gates.allow_unplaced,
     )
     proof = proof_record(graph, inputs.profile)
@@ -134,7 +137,7 @@ def verify(
     result = run_record(
         request, inputs, calibrated, executor, evaluation, costs, proof, rows, sampled
     )
-    lifts = lift_records(graph, inputs.profile, result.verdict)
+    lifts = lift_records(graph, inputs.profile, result.verdict, host_work)
     result = result.model_copy(update={"lifts": lifts, "distributions": distributions})
     complete = staging(request.out)
     quantized_storage.save(model, complete)

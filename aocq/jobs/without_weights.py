@@ -27,7 +27,10 @@ from aocq.progress import Note, Progress
 from aocq.recipes.limits import limits_of
 from aocq.recipes.recipe import Recipe
 from aocq.records.run import CyclesRecord, GraphRecord, MemoryRecord, ModelRecord
+from aocq.tasks.names import CLASSIFICATION
+from aocq.tasks.task import host_work_of
 from simulator.cost import estimate
+from simulator.cost.host_work import HostWork
 from simulator.errors import AocqError
 from simulator.graph import IntGraph
 from simulator.profile import NpuProfile, load_profile
@@ -108,13 +111,14 @@ def sizes_or_reason(
     note: Note,
     *,
     end_bits: int | None = None,
+    task: str = CLASSIFICATION,
 ) -> NetworkSizes:
     """Return sizes and costs of a network without weights, or what stood against them.
 
     A network that cannot be sized does not stop others.
     """
     try:
-        return sizes_of(request, profile, widths, progress, note, end_bits=end_bits)
+        return sizes_of(request, profile, widths, progress, note, end_bits=end_bits, task=task)
     except AocqError as error:
         reason = str(error)
     except (ArithmeticError, MemoryError, RuntimeError, ValueError) as error:
@@ -131,8 +135,9 @@ def sizes_of(
     note: Note,
     *,
     end_bits: int | None = None,
+    task: str = CLASSIFICATION,
 ) -> NetworkSizes:
-    """Return sizes and costs of a network without weights.
+    """Return sizes and costs of a network without weights, which does a task.
 
     Raises
     ------
@@ -148,7 +153,7 @@ def sizes_of(
                 weight_bits=weight_bits, activation_bits=activation_bits, end_bits=end_bits
             )
             graph = lowered_without_weights(captured, recipe, chip).graph
-            costs = estimate(graph, chip)
+            costs = estimate(graph, chip, host_work_of(task, graph))
             found.append(
                 SizesAtWidths(
                     weight_bits=weight_bits,
@@ -163,8 +168,15 @@ def sizes_of(
     return NetworkSizes(request=request, widths=widths, model=model, sizes=found)
 
 
-def sized_record(sized: LoweredWithoutWeights, *, allow_unplaced: bool = False) -> dict[str, Any]:
+def sized_record(
+    sized: LoweredWithoutWeights,
+    host_work: Sequence[HostWork] = (),
+    *,
+    allow_unplaced: bool = False,
+) -> dict[str, Any]:
     """Return the keys of ``run.json`` that need neither weights nor images.
+
+    ``host_work`` is what the network's task does with its results.
 
     Raises
     ------
@@ -189,6 +201,7 @@ def sized_record(sized: LoweredWithoutWeights, *, allow_unplaced: bool = False) 
                 sized.profile,
                 sized.model.parameters,
                 recipe.weight_bits,
+                host_work,
                 allow_unplaced=allow_unplaced,
             )
         ),

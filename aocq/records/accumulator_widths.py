@@ -10,7 +10,7 @@ from pydantic import Field
 
 from aocq.records.fields import Amount, Bits, Count, Headroom, Name, Percent, Record
 from aocq.records.manifest import is_whole, load_manifest
-from aocq.records.run import DataRecord
+from aocq.records.run import IMAGES, SAME_CLASS, TOP1, DataRecord, Score
 from simulator import strict_json
 from simulator.errors import InputError
 from simulator.files import write_text
@@ -32,8 +32,10 @@ class SweepRow(Record):
         of the graph that was run; None where nothing was run
     same_as
         bits and rule of the run that proves this row's figures; None where the row is a run
-    top1, agreement
-        percent of the images: right, and predicted as exact integers predict them
+    top1
+        main score, in percent: of classification the share of images that are right
+    agreement
+        percent of what exact integers predict that is predicted alike
     outputs
         sums that were completed
     persistent, transient, changed
@@ -88,8 +90,14 @@ class SweepRecord(Record):
         the images; None in older records
     accumulators
         ops with an accumulator
-    exact_top1, exact_classes
-        of exact sums: percent, and the class predicted for each image, in order
+    score, shares_of, alike
+        what ``top1`` is, and what agreement is the share of and means: as of
+        :class:`aocq.records.run.Accuracy`
+    exact_top1
+        of exact sums, in percent
+    exact_classes
+        of exact sums: the class predicted for each image, in order; empty of tasks that do not
+        judge image by image
     rows
         by rising width, ``wrap`` before ``saturate``
     """
@@ -109,7 +117,10 @@ class SweepRecord(Record):
     images: Annotated[int, Field(ge=1)]
     skipped_images: Count
     exact_top1: Percent
-    exact_classes: list[Count]
+    exact_classes: list[Count] = Field(default_factory=list)
+    score: Score = TOP1
+    shares_of: Name = IMAGES
+    alike: Name = SAME_CLASS
     rows: list[SweepRow]
 
     @property

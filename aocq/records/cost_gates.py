@@ -35,10 +35,17 @@ _COSTS: Mapping[str, _Cost] = MappingProxyType(
         "max_energy_mj": _Cost(unit="mJ", begins="ESTIMATED energy of one image is"),
     }
 )
+_OF_TIME = ("max_latency_ms", "min_fps")
 NO_ENERGY = (
     "energy of one image is not known: the profile has no table of energies that holds for the "
     "network ([energy], docs/profiles.md), or the record is older"
 )
+
+
+def without_host(left_out: Sequence[str]) -> str:
+    """Return that steps of the host are in no estimate, and why."""
+    steps = " and ".join(left_out)
+    return f"without the host's work ({steps}): the profile has no [compute.host]"
 
 
 def fits_sram(memory: MemoryRecord) -> GateResult:
@@ -64,12 +71,19 @@ def placed(unplaced: Sequence[str]) -> GateResult:
     return held(PLACED, number, 0, "ops", reason)
 
 
-def cost_result(name: str, limit: float, value: float | None) -> GateResult:
-    """Hold an estimate to the limit of a gate, by the gate's name; None: there is no estimate."""
+def cost_result(
+    name: str, limit: float, value: float | None, left_out: Sequence[str] = ()
+) -> GateResult:
+    """Hold an estimate to the limit of a gate, by the gate's name; None: there is no estimate.
+
+    ``left_out`` names steps of the host that are in no estimate of time.
+    """
     cost = _COSTS[name]
     if value is None:
         return missing(name, limit, cost.unit, NO_ENERGY)
     written, allowed = compared(value, limit, cost.unit)
     word = "wanted" if cost.at_least else "allowed"
     reason = f"{cost.begins} {written}, {word} {allowed}"
+    if left_out and name in _OF_TIME:
+        reason += f"; {without_host(left_out)}"
     return held(name, value, limit, cost.unit, reason, at_least=cost.at_least)

@@ -181,7 +181,7 @@ def _of_costs(gates: Gates, figures: Figures) -> list[GateResult]:
     }
     limits = {name: getattr(gates, name) for name in values}
     return [
-        cost_result(name, limit, values[name])
+        cost_result(name, limit, values[name], figures.cycles.left_out)
         for name, limit in limits.items()
         if limit is not None
     ]

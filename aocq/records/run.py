@@ -170,7 +170,7 @@ class Score(Record):
     title: Name
 
 
-IMAGES = "images"
+IMAGES, SAME_CLASS = "images", "same class"
 TOP1, TOP5 = Score(key="top1", title="top-1"), Score(key="top5", title="top-5")
 
 
@@ -225,7 +225,7 @@ class Accuracy(Record):
     differing_images: Count | None = None
     task: Name = "classification"
     scores: Annotated[list[Score], Field(min_length=1)] = Field(default=[TOP1, TOP5])
-    alike: Name = "same class"
+    alike: Name = SAME_CLASS
     shares_of: Name = IMAGES
     float: dict[Name, Percent]
     simulated: dict[Name, Percent]
@@ -363,6 +363,23 @@ class MemoryRecord(Record):
     greedy_peak_sram_bytes: Count | None = None
 
 
+class HostStepRecord(Record):
+    """A step of the host behind the graph, for one image, ESTIMATED.
+
+    operations, functions : as in :class:`simulator.cost.host_work.HostWork`
+    bytes : of the graph's results that it takes over
+    handover : cycles at the border between chip and host
+    cycles : of all of it, handover and copying included
+    """
+
+    name: Name
+    operations: Count
+    functions: Count
+    bytes: Count
+    handover: Count
+    cycles: Count
+
+
 class CyclesRecord(Record):
     """ESTIMATED cycles of one image.
 
@@ -373,6 +390,8 @@ class CyclesRecord(Record):
     by_kind, by_block : totals by kind of op, and by block of the network
     bound_by : totals of the ops that each resource limits
     unplaced : ops that the chip has no place for, whose cycles are not in the total
+    host_steps : what the host does with the graph's results, in order; in all of the above
+    left_out : such steps that are not, because the profile describes no host
     """
 
     total: Count
@@ -387,6 +406,8 @@ class CyclesRecord(Record):
     sram: Count = 0
     by_block: dict[str, Count] = Field(default_factory=dict)
     unplaced: list[Name] = Field(default_factory=list)
+    host_steps: list[HostStepRecord] = Field(default_factory=list)
+    left_out: list[Name] = Field(default_factory=list)
 
 
 class PortRecord(Record):

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from aocq.tasks.boxes import BOX_VALUES, CANDIDATES, LOG_DISTANCES, OVERLAP
 
@@ -15,19 +16,34 @@ Found = tuple[Box, float, int, int]  # box, score, class, token
 def detections(values: Sequence[Sequence[float]], patch: int) -> list[Found]:
     """Return the boxes of one image, best first; ``values`` of each patch token, row by row."""
     side, classes = math.isqrt(len(values)), len(values[0]) - BOX_VALUES
-    scored = [
-        (math.sqrt(sigmoid(row[number]) * sigmoid(row[classes])), token, number)
-        for token, row in enumerate(values)
-        for number in range(classes)
-    ]
-    scored.sort(key=lambda found: (-found[0], found[1], found[2]))
     kept: list[Found] = []
-    for score, token, number in scored[:CANDIDATES]:
+    for score, place in best(scores_of(values, classes), CANDIDATES):
+        token, number = divmod(place, classes)
         box = box_of(values[token][classes + 1 :], token, side, patch)
         same = (better for better, _, other, _ in kept if other == number)
         if all(overlap(better, box) <= OVERLAP for better in same):
             kept.append((box, score, number, token))
     return kept
+
+
+def scores_of(values: Sequence[Sequence[float]], classes: int) -> Iterator[float]:
+    """Yield the score of every token and class, class by class of each token."""
+    for row in values:
+        centerness = sigmoid(row[classes])
+        for logit in row[:classes]:
+            yield math.sqrt(sigmoid(logit) * centerness)
+
+
+def best(scores: Iterable[float], count: int) -> list[tuple[float, int]]:
+    """Return the largest scores and their places, best first; of equal ones the earlier first."""
+    kept: list[tuple[float, int]] = []  # a heap: the worst is in front
+    for place, score in enumerate(scores):
+        if len(kept) < count:
+            heapq.heappush(kept, (score, -place))
+        else:
+            heapq.heappushpop(kept, (score, -place))
+    rising = [heapq.heappop(kept) for _ in range(len(kept))]
+    return [(score, -place) for score, place in reversed(rising)]
 
 
 def sigmoid(logit: float) -> float:

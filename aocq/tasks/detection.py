@@ -12,12 +12,20 @@ from numpy.typing import NDArray
 
 from aocq.data.coco import CocoFolder, read_coco_folder
 from aocq.records.run import Agreement, Score
+from aocq.tasks.box_work import box_work
 from aocq.tasks.boxes import BOX_VALUES, Detections, detections, matched
 from aocq.tasks.coco_scores import average_precision, check_installed
 from aocq.tasks.metrics import sqnr_of_pairs
-from aocq.tasks.patch_grid import WHOLE_IMAGE, check_whole_image, is_dense, patch_values
+from aocq.tasks.patch_grid import (
+    WHOLE_IMAGE,
+    check_whole_image,
+    grid_of,
+    is_dense,
+    patch_values,
+)
 from aocq.tasks.shown_boxes import chosen_images
 from aocq.tasks.task import Chosen, Dataset, Judgement, Note, Outputs, Size, Task
+from simulator.cost.host_work import HostWork
 from simulator.errors import InputError
 
 # Detections that count where two networks are compared: what a picture would show.
@@ -44,12 +52,16 @@ def _read(folder: Path, outputs: int, note: Note) -> Dataset:
 
 def _check(name: str, shape: tuple[int, ...], preprocessing: Mapping[str, Any]) -> None:
     if not is_dense(shape, preprocessing) or shape[-1] <= BOX_VALUES:
-        raise InputError(
-            f"{name}: yields {' x '.join(map(str, shape))} values for an image, but detection "
-            "wants classes, centerness and four distances of every patch of a square: "
-            "--model-kwargs global_pool= with --num-classes CLASSES+5"
-        )
+        raise InputError(f"{name}: {_no_dense_head(shape)}")
     check_whole_image(name, preprocessing, "boxes")
+
+
+def _no_dense_head(shape: tuple[int, ...]) -> str:
+    return (
+        f"yields {' x '.join(map(str, shape))} values for an image, but detection wants classes, "
+        "centerness and four distances of every patch of a square: --model-kwargs global_pool= "
+        "with --num-classes CLASSES+5"
+    )
 
 
 def _judge(
@@ -88,6 +100,13 @@ def patch_of(values: Outputs, size: Size) -> int:
     """Return pixels along a side of a patch: of an image's size, by the number of patches."""
     side: int = values.shape[1]
     return size[0] // side
+
+
+def _host_work(shape: tuple[int, ...]) -> tuple[HostWork, ...]:
+    grid = grid_of(shape)
+    if grid is None or shape[-1] <= BOX_VALUES:
+        raise InputError(f"the network {_no_dense_head(shape)}")
+    return box_work(grid.side * grid.side, shape[-1] - BOX_VALUES)
 
 
 def found_in(values: Outputs, labels: NDArray[np.int64], patch: int) -> dict[int, Detections]:
@@ -132,4 +151,5 @@ TASK = Task(
     check=_check,
     judge=_judge,
     preprocessing=WHOLE_IMAGE,
+    host_work=_host_work,
 )

@@ -16,6 +16,9 @@ from aocq.data.image_folder import LabelledImage
 from aocq.records.run import Agreement, LogitSqnr, PairedOutcomes, Score
 from aocq.records.shown_images import ShownBox
 from aocq.tasks.names import MODULES
+from simulator.cost.host_work import HostWork
+from simulator.errors import InputError
+from simulator.graph import IntGraph
 
 Outputs = NDArray[np.float64]  # [images, ...], real values
 Note = Callable[[str], None]
@@ -118,6 +121,9 @@ class Task:
         of what the network sees
     preprocessing
         of images, where neither the network's own nor the command line's is right
+    host_work
+        from the shape of an output that ``check`` accepts to what the host does with it before it
+        is a result, in steps, of which costs are estimated; none where the output is the result
     """
 
     name: str
@@ -128,9 +134,23 @@ class Task:
     check: Callable[[str, tuple[int, ...], Mapping[str, Any]], None]
     judge: Callable[[Mapping[str, Outputs], NDArray[np.int64], Dataset, Size], Judgement]
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    host_work: Callable[[tuple[int, ...]], tuple[HostWork, ...]] = lambda shape: ()
 
 
 def task_of(name: str) -> Task:
-    """Return a task by its name, one of :data:`aocq.tasks.names.MODULES`."""
+    """Return a task by its name, one of :data:`aocq.tasks.names.MODULES`.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name.
+    """
+    if name not in MODULES:
+        raise InputError(f"task {name}: choose one of {', '.join(MODULES)}")
     found: Task = import_module(MODULES[name]).TASK
     return found
+
+
+def host_work_of(name: str, graph: IntGraph) -> tuple[HostWork, ...]:
+    """Return what the host does with a graph's result in a task, by the task's name."""
+    return task_of(name).host_work(graph.tensors[graph.outputs[0]].shape)

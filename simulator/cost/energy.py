@@ -52,13 +52,18 @@ def mac_energy(table: EnergySection, a_bits: int, b_bits: int) -> Fraction | Non
 
 
 def energy_of(
-    graph: IntGraph, costs: Sequence[StepCost], table: EnergySection, *, float16: bool = False
+    graph: IntGraph,
+    costs: Sequence[StepCost],
+    table: EnergySection,
+    *,
+    float16: bool = False,
+    more_cycles: int = 0,
 ) -> EnergyEstimate | None:
     """Return the energy of a graph whose steps cost ``costs``.
 
     A pass of the array that is no product counts as a multiply-accumulate for each element, at the
     widths of the op's operands. With ``float16``, multiply-accumulates cost what the table says of
-    that format.
+    that format. The chip leaks for ``more_cycles`` besides, while it waits for its host.
 
     Returns
     -------
@@ -71,7 +76,7 @@ def energy_of(
         ("mac", "vector", "sram", "dram"), Fraction(0)
     )
     if table.leakage_per_cycle is not None:
-        cycles = sum(cost.total for cost in costs)
+        cycles = more_cycles + sum(cost.total for cost in costs)
         spent["leakage"] = cycles * as_written(table.leakage_per_cycle)
     for cost in costs:
         step = cost.step

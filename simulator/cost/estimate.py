@@ -15,6 +15,7 @@ from typing import Literal
 
 from simulator.cost.constants import weight_bytes
 from simulator.cost.energy import EnergyEstimate, energy_of
+from simulator.cost.host_work import HostCost, HostWork, host_costs
 from simulator.cost.memory import MemoryPlan, plan_memory
 from simulator.cost.placement import kind_of
 from simulator.cost.plan import TrafficPlan, traffic_plan
@@ -122,6 +123,10 @@ class CostEstimate:
         in order of execution
     unplaced
         ops that the chip has no place for: their cycles are not in the total
+    host_steps
+        what the host does with the graph's results, in order, behind all ops
+    left_out
+        such steps whose cycles are not in the total, because the profile describes no host
     energy
         None where the profile has no table of energies, or none for these widths or these ops
     plan
@@ -147,11 +152,13 @@ class CostEstimate:
     dram_bytes: int
     clock_mhz: float
     sram_bytes: int
+    host_steps: tuple[HostCost, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def total_cycles(self) -> int:
-        """Cycles of the whole graph."""
-        return sum(op.total for op in self.ops)
+        """Cycles of the whole graph, and of the host behind it."""
+        return sum(op.total for op in self.ops) + sum(step.total for step in self.host_steps)
 
     @property
     def compute_cycles(self) -> int:
@@ -166,12 +173,13 @@ class CostEstimate:
     @property
     def host_cycles(self) -> int:
         """Cycles in which the host works."""
-        return sum(op.host for op in self.ops)
+        return sum(op.host for op in self.ops) + sum(step.host for step in self.host_steps)
 
     @property
     def issue_cycles(self) -> int:
         """Cycles before steps start."""
-        return sum(op.issue for op in self.ops)
+        handovers = sum(step.handover for step in self.host_steps)
+        return sum(op.issue for op in self.ops) + handovers
 
     @property
     def sram_cycles(self) -> int:
@@ -190,11 +198,11 @@ class CostEstimate:
 
     @property
     def by_kind(self) -> dict[str, int]:
-        """Total cycles of each kind of op, in order of first appearance."""
+        """Total cycles of each kind of op, in order of first appearance, and of host's steps."""
         cycles = {op.kind: 0 for op in self.ops}
         for op in self.ops:
             cycles[op.kind] += op.total
-        return cycles
+        return cycles | self._host_totals
 
     @property
     def by_block(self) -> dict[str, int]:
@@ -202,7 +210,11 @@ class CostEstimate:
         cycles = {block_of(op.name): 0 for op in self.ops}
         for op in self.ops:
             cycles[block_of(op.name)] += op.total
-        return cycles
+        return cycles | self._host_totals
+
+    @property
+    def _host_totals(self) -> dict[str, int]:
+        return {step.work.name: step.total for step in self.host_steps}
 
     @property
     def bound_by(self) -> dict[Resource, int]:
@@ -210,6 +222,7 @@ class CostEstimate:
         cycles = dict.fromkeys(RESOURCES, 0)
         for op in self.ops:
             cycles[op.bound_by] += op.total
+        cycles["host"] += sum(step.total for step in self.host_steps)
         return cycles
 
     @property
@@ -260,13 +273,25 @@ def block_of(name: TensorId) -> str:
 
 
 def estimate(
-    graph: IntGraph, profile: NpuProfile, *, float16: bool = False, allow_unplaced: bool = False
+    graph: IntGraph,
+    profile: NpuProfile,
+    host_work: Sequence[HostWork] = (),
+    *,
+    float16: bool = False,
+    allow_unplaced: bool = False,
 ) -> CostEstimate:
     """Return the ESTIMATED cost of a verified graph on ``profile``, for one image.
 
-    With ``float16``, energy is counted as of that format; ``simulator.cost.float16`` makes the
-    graph and the profile that belong to it. With ``allow_unplaced``, ops that the chip has no place
-    for are left out of every figure and named.
+    Parameters
+    ----------
+    host_work
+        what the host does with the graph's results; left out and named where the profile describes
+        no host
+    float16
+        energy is counted as of that format; ``simulator.cost.float16`` makes the graph and the
+        profile that belong to it
+    allow_unplaced
+        ops that the chip has no place for are left out of every figure and named
 
     Raises
     ------
@@ -285,9 +310,17 @@ def estimate(
     memory_plan = plan_memory(graph, program)
     traffic = traffic_plan(graph, program, memory_plan, profile)
     step_costs = scheduled(program, traffic)
+    host, ends = profile.compute.host, program.steps[-1:]
+    host_steps = host_costs(graph, host_work, host, on_host=any(s.unit == "host" for s in ends))
     energy = None
     if profile.energy is not None and not program.unplaced:
-        energy = energy_of(graph, step_costs, profile.energy, float16=float16)
+        energy = energy_of(
+            graph,
+            step_costs,
+            profile.energy,
+            float16=float16,
+            more_cycles=sum(step.total for step in host_steps),
+        )
     return CostEstimate(
         ops=_op_costs(graph, step_costs),
         steps=step_costs,
@@ -299,6 +332,8 @@ def estimate(
         dram_bytes=sum(cost.dram_bytes for cost in step_costs),
         clock_mhz=profile.compute.clock_mhz,
         sram_bytes=profile.memory.sram_bytes,
+        host_steps=host_steps,
+        left_out=() if host else tuple(work.name for work in host_work),
     )
 
 

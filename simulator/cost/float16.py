@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from simulator.cost.energy import EnergyEstimate
 from simulator.cost.engine import width_speed
 from simulator.cost.estimate import estimate
+from simulator.cost.host_work import HostWork
 from simulator.graph.graph import IntGraph
 from simulator.graph.ops import (
     GroupExponent,
@@ -61,13 +62,17 @@ class Float16Estimate:
 
 
 def float16_estimate(
-    graph: IntGraph, profile: NpuProfile, *, allow_unplaced: bool = False
+    graph: IntGraph,
+    profile: NpuProfile,
+    host_work: Sequence[HostWork] = (),
+    *,
+    allow_unplaced: bool = False,
 ) -> Float16Estimate:
-    """Return the cost of a graph's network in float16 on the same profile."""
+    """Return the cost of a graph's network in float16 on the same profile and its host."""
     speeds = profile.compute.float16
     chip = profile if speeds is None else float16_profile(profile, speeds)
     halves = float16_graph(graph)
-    found = estimate(halves, chip, float16=True, allow_unplaced=allow_unplaced)
+    found = estimate(halves, chip, host_work, float16=True, allow_unplaced=allow_unplaced)
     return Float16Estimate(
         weight_bytes=found.weight_bytes,
         peak_sram_bytes=found.peak_sram_bytes,

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from simulator.cost.estimate import CostEstimate, estimate
 from simulator.cost.exact import ceil_div
+from simulator.cost.host_work import HostWork
 from simulator.graph.graph import IntGraph
 from simulator.profile import NpuProfile
 from simulator.profile.cost import DotEngine, HostSection
@@ -28,6 +29,7 @@ LiftedResource = Literal[
 STEP = 2
 MOST_STEPS = 6
 Condition = Callable[[CostEstimate], bool]
+_Estimator = Callable[[NpuProfile], CostEstimate]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +48,12 @@ class Lift:
     costs: CostEstimate
 
 
-def lifts(graph: IntGraph, profile: NpuProfile, condition: Condition) -> Iterator[Lift]:
+def lifts(
+    graph: IntGraph,
+    profile: NpuProfile,
+    condition: Condition,
+    host_work: Sequence[HostWork] = (),
+) -> Iterator[Lift]:
     """Yield, for each resource, the least power-of-two multiple that meets a condition.
 
     A resource that meets it with none of the multiples up to 64 is left out: it is not what the
@@ -56,36 +63,42 @@ def lifts(graph: IntGraph, profile: NpuProfile, condition: Condition) -> Iterato
     ----------
     condition
         of an estimate, one that more of any resource cannot undo, as a limit of latency is
+    host_work
+        what the host does with the graph's results
     """
-    base = _estimated(graph, profile)
+    cost_on = _estimator(graph, host_work)
+    base = cost_on(profile)
     for resource in _RULES:
-        found = _least(graph, profile, resource, condition, base)
+        found = _least(cost_on, profile, resource, condition, base)
         if found is not None:
             yield found
 
 
-def enough_sram(graph: IntGraph, profile: NpuProfile) -> Lift:
+def enough_sram(graph: IntGraph, profile: NpuProfile, host_work: Sequence[HostWork] = ()) -> Lift:
     """Return the chip with as much SRAM as the network's peak, to the next KiB."""
-    have = profile.memory.sram_bytes
-    need = ceil_div(_estimated(graph, profile).peak_sram_bytes, 1024) * 1024
-    costs = _estimated(graph, _changed(profile, memory={"sram_bytes": need}))
+    cost_on, have = _estimator(graph, host_work), profile.memory.sram_bytes
+    need = ceil_div(cost_on(profile).peak_sram_bytes, 1024) * 1024
+    costs = cost_on(_changed(profile, memory={"sram_bytes": need}))
     return Lift(resource="sram_bytes", have=have, need=need, costs=costs)
 
 
-def doubled(graph: IntGraph, profile: NpuProfile) -> Iterator[Lift]:
+def doubled(
+    graph: IntGraph, profile: NpuProfile, host_work: Sequence[HostWork] = ()
+) -> Iterator[Lift]:
     """Yield what twice as much of each resource gives, where it gives anything."""
-    base = _estimated(graph, profile)
+    cost_on = _estimator(graph, host_work)
+    base = cost_on(profile)
     for resource in _RULES:
         have = amount(profile, resource)
         if have is None:
             continue
-        costs = _estimated(graph, with_more(profile, resource, STEP))
+        costs = cost_on(with_more(profile, resource, STEP))
         if costs.latency_ms < base.latency_ms:
             yield Lift(resource=resource, have=have, need=have * STEP, costs=costs)
 
 
 def _least(
-    graph: IntGraph,
+    cost_on: _Estimator,
     profile: NpuProfile,
     resource: LiftedResource,
     condition: Condition,
@@ -97,7 +110,7 @@ def _least(
     before = base
     for step in range(1, MOST_STEPS + 1):
         times = STEP**step
-        costs = _estimated(graph, with_more(profile, resource, times))
+        costs = cost_on(with_more(profile, resource, times))
         if condition(costs):
             return Lift(resource=resource, have=have, need=have * times, costs=costs)
         if _same(costs, before):
@@ -106,8 +119,8 @@ def _least(
     return None
 
 
-def _estimated(graph: IntGraph, profile: NpuProfile) -> CostEstimate:
-    return estimate(graph, profile, allow_unplaced=True)
+def _estimator(graph: IntGraph, host_work: Sequence[HostWork]) -> _Estimator:
+    return lambda profile: estimate(graph, profile, host_work, allow_unplaced=True)
 
 
 def _same(costs: CostEstimate, before: CostEstimate) -> bool:
@@ -206,10 +219,8 @@ def _slower_host(profile: NpuProfile, times: float) -> HostSection | None:
 
 
 def _host(profile: NpuProfile) -> float | None:
-    """Return 1 for a chip with ops on a host, which is the unit that its speed is lifted in."""
-    compute = profile.compute
-    placed = compute.placement is not None and "host" in compute.placement.units()
-    return 1 if placed and compute.host is not None else None
+    """Return 1 for a chip with a host, which is the unit that its speed is lifted in."""
+    return None if profile.compute.host is None else 1
 
 
 def _faster_host(profile: NpuProfile, times: int) -> NpuProfile:
