@@ -14,6 +14,7 @@ from aocq.cli import options, requests
 from aocq.cli.console import print_columns
 from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
+from aocq.cli.tasks import chosen_task
 
 if TYPE_CHECKING:
     from aocq.records.accumulator_widths import Rule, SweepRecord
@@ -83,6 +84,7 @@ def command(
         Path, typer.Argument(help="quantized model: a folder that aocq quantize or verify wrote")
     ],
     data: options.Data,
+    task: options.TaskOfRun = None,
     bits: Annotated[
         str,
         typer.Option("--bits", help="register widths, 8 to 64: ranges and numbers with commas"),
@@ -123,7 +125,6 @@ def command(
     chosen = parse_rules(rules)
 
     from aocq import progress
-    from aocq.data.image_folder import read_image_folder
     from aocq.data.loader import evenly
     from aocq.jobs.accumulator_widths import SweepRequest, sweep
     from aocq.methods import storage
@@ -142,13 +143,18 @@ def command(
         meta = meta_of(model.meta, str(folder))
         if meta is None:
             raise InputError(f"{folder}: does not say how images are preprocessed; quantize again")
+        does = chosen_task(task, folder)
+        does.check(str(folder), model.graph.output.shape, meta.preprocessing)
+        dataset = does.read(data, meta.classes, progress.note)
         request = SweepRequest(
             model=model,
+            task=does,
+            dataset=dataset,
             profile=load_profile(profile if profile is not None else profile_of(folder)),
             bits=widths,
             rules=chosen,
             data=data,
-            images=evenly(read_image_folder(data, meta.classes), evaluation.limit),
+            images=evenly(dataset.images, evaluation.limit),
             preprocessing=meta.preprocessing,
             batch=evaluation.batch,
             skip_bad_images=evaluation.skip_bad_images,
@@ -167,8 +173,8 @@ def command(
 
 def print_sweep(record: SweepRecord) -> None:
     """Print the rows that were run on stdout; the sentence above them has the others."""
-    from reports.accumulators import HEAD, LEGEND, lines, summary
+    from reports.accumulators import head, legend, lines, summary
 
     print(summary(record))
-    print_columns(HEAD, lines(record, proven=False))
-    print(LEGEND)
+    print_columns(head(record), lines(record, proven=False))
+    print(legend(record))

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from aocq.cli import network_checks, options
+from aocq.cli.tasks import task_of_parameters
 from aocq.tasks.names import CLASSIFICATION
 
 Parameters = Mapping[str, Any]
@@ -80,7 +81,7 @@ def _profile(name: str, parameters: Parameters) -> None:
 
 def _images(folder: Path, option: str, parameters: Parameters) -> list[Path]:
     """Check a folder of images of the command's task; return them where it is not too large."""
-    classes, name = network_checks.classes(parameters), parameters.get("task", CLASSIFICATION)
+    classes, name = network_checks.classes(parameters), task_of_parameters(parameters)
     if name == CLASSIFICATION:
         from aocq.data.first_look import check_image_folder
 

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aocq.cli import options
+from aocq.cli.tasks import chosen_task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from aocq.methods import QuantizedModel
+    from aocq.tasks.task import Task
 
 
 def command(
@@ -23,6 +25,7 @@ def command(
         list[Path], typer.Argument(help="one or two folders that aocq verify or quantize wrote")
     ],
     data: options.Data,
+    task: options.TaskOfRun = None,
     images: Annotated[int, typer.Option("--images", min=1, max=64, help="how many images")] = 8,
     tensor: Annotated[
         str | None,
@@ -59,7 +62,8 @@ def command(
         activations = []
         judged_on: list[str] = []
         for number, (folder, model) in enumerate(zip(runs, models, strict=True), 1):
-            pixels, said = _pixels(folder, model, data, images)
+            does = chosen_task(task, folder)
+            pixels, said = _pixels(folder, model, data, images, does)
             judged_on.append(said)
             stream = stream_along_depth(model.graph)
             names = [node.name for node in model.graph.nodes]
@@ -100,9 +104,11 @@ def command(
             print(out / f"{name}.svg")
 
 
-def _pixels(folder: Path, model: QuantizedModel, data: Path, images: int) -> tuple[Tensor, str]:
+def _pixels(
+    folder: Path, model: QuantizedModel, data: Path, images: int, task: Task
+) -> tuple[Tensor, str]:
     """Return images of a folder as a quantized model takes them, and what to call them."""
-    from aocq.data.image_folder import read_image_folder
+    from aocq import progress
     from aocq.data.loader import evenly, load_calibration_images
     from aocq.jobs.record import data_record
     from reports.format import evaluated
@@ -112,8 +118,9 @@ def _pixels(folder: Path, model: QuantizedModel, data: Path, images: int) -> tup
     meta = meta_of(model.meta, str(folder))
     if meta is None:
         raise InputError(f"{folder}: does not say how images are preprocessed; quantize again")
-    files = evenly(read_image_folder(data, meta.classes), images)
-    said = evaluated(len(files), data_record(data, files, meta.classes))
+    dataset = task.read(data, meta.classes, progress.note)
+    files = evenly(dataset.images, images)
+    said = evaluated(len(files), data_record(data, files, dataset.classes))
     return load_calibration_images(files, meta.preprocessing)[0], said
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from aocq.cli import options, recipes, requests
 from aocq.cli.groups import grouped
+from aocq.tasks.names import CLASSIFICATION
 
 
 @grouped
 def command(
     *,
+    task: options.Task = CLASSIFICATION,
     calibration: options.CalibrationData,
     profile: options.Profile = "edge_npu_int8",
     method: recipes.Method = recipes.LEFT_OUT,
@@ -36,13 +38,13 @@ def command(
     with claimed(out, progress.note):
         refuse_run_folder(out)
         from aocq.capture import capture
-        from aocq.data.image_folder import read_image_folder
         from aocq.data.loader import evenly
         from aocq.jobs import inputs
         from aocq.jobs.calibration import BLOCKS, calibrate, prepared
         from aocq.jobs.keys import calibration_key
         from aocq.methods import storage
         from aocq.recipes.limits import limits_of
+        from aocq.tasks.task import task_of
         from simulator.profile import load_profile
 
         refuse_blocked(out, (storage.JSON_NAME, storage.TENSORS_NAME))
@@ -55,8 +57,9 @@ def command(
         )
         limits = limits_of(chip, asked.recipe)
         inputs.check_method(method, asked.recipe, chip, asked.device)
-        loaded = inputs.load_requested(network)
-        images = read_image_folder(calibration, loaded.classes)
+        does = task_of(task)
+        loaded = inputs.load_requested(inputs.with_preprocessing_of(does, network))
+        images = does.read(calibration, loaded.classes, progress.note).images
         inputs.note_missing_images(asked.images, images, progress.note)
         inputs.note_crop(loaded, network.preprocessing, progress.note)
         inputs.note_weights(loaded, progress.note)
@@ -65,6 +68,7 @@ def command(
         blocks = out / WORK / f"{BLOCKS}-{key}"
         graph = capture(loaded.network, network.name, loaded.input_size)
         inputs.check_operations(asked, graph, chip)
+        does.check(network.name, graph.output.shape, loaded.preprocessing)
         graph = prepared(asked, limits, graph, loaded, files, progress.show)
         quantized = calibrate(asked, limits, graph, loaded, files, progress.show, blocks, chip)
         storage.save(quantized, staging(out))

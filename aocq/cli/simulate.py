@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,13 +17,13 @@ from aocq.cli import options, requests
 from aocq.cli.console import print_columns
 from aocq.cli.groups import grouped
 from aocq.cli.simulate_op import path_of, print_result, simulate_op
+from aocq.cli.tasks import chosen_task
 
 if TYPE_CHECKING:
-    from aocq.data.image_folder import LabelledImage
+    from aocq.tasks.task import Dataset, Task
     from simulator.counts import OpCounts
     from simulator.executor import Executor, RunOutput
     from simulator.graph import IntGraph
-    from simulator.graph.meta import GraphMeta
 
 OPS_SHOWN = 10  # as text; the JSON has all
 LABELS = {"walked": "accumulated_in_order"}  # as text, where it is not the key of the JSON
@@ -33,8 +34,9 @@ def command(
     *,
     graph: Annotated[Path, typer.Argument(help="graph.json, or the folder that holds it")],
     data: Annotated[
-        Path | None, typer.Option("--data", help="folder of images, one subfolder per class")
+        Path | None, typer.Option("--data", help="folder of images, as the task has them")
     ] = None,
+    task: options.TaskOfRun = None,
     inputs: Annotated[
         list[str] | None,
         typer.Option(
@@ -96,7 +98,7 @@ def command(
     loaded = load(graph)
     tapped = tensors_named(loaded, taps or ())
     # A wrong folder is told before torch is imported.
-    images = [] if data is None else _labelled(loaded, data)
+    judged = None if data is None else _judged_images(loaded, chosen_task(task, graph), data)
     codes = None if not inputs else path_of(inputs[0])
     executor = Executor(
         loaded,
@@ -105,10 +107,11 @@ def command(
         threads=emulation.threads,
     )
     with _published(out, executor, codes or data, limit, tapped) as place:
-        if codes is not None:
-            result = _simulate_codes(executor, codes, limit, tapped, place)
+        if judged is not None:
+            result = _simulate_images(executor, judged, limit, skip_bad_images, tapped, place)
         else:
-            result = _simulate_images(executor, images, limit, skip_bad_images, tapped, place)
+            assert codes is not None  # one of both is given
+            result = _simulate_codes(executor, codes, limit, tapped, place)
         written = len([*place.glob("*.npy")]) if place else 0
     if out is not None:
         print(f"codes: {out}, {written} files: TENSOR.BATCH.npy", file=sys.stderr)
@@ -169,8 +172,18 @@ def _as_text(about: Mapping[str, Any]) -> dict[str, str]:
     return {key: "" if value is None else escaped(str(value)) for key, value in told.items()}
 
 
-def _judged_by(graph: IntGraph) -> GraphMeta:
-    """Return the preprocessing and classes of a graph whose output is one score for each class."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _JudgedImages:
+    """A folder's images, how they become pixels, and the task that judges what comes of them."""
+
+    task: Task
+    dataset: Dataset
+    preprocessing: Mapping[str, Any]
+
+
+def _judged_images(graph: IntGraph, task: Task, data: Path) -> _JudgedImages:
+    """Return a folder's images for a graph whose output the task can read."""
+    from aocq import progress
     from simulator.errors import InputError
     from simulator.graph.meta import graph_meta
 
@@ -180,19 +193,14 @@ def _judged_by(graph: IntGraph) -> GraphMeta:
             f"graph {graph.name}: does not say how images are preprocessed; give --inputs instead"
         )
     target = graph.tensors[graph.outputs[0]]
-    if target.shape != (meta.classes,):
+    if target.shape[-1:] != (meta.classes,):
         raise InputError(
-            f"graph {graph.name}: output {target.name} has shape {target.shape}, not one score for "
-            "each class, so there is no accuracy; give --inputs instead"
+            f"graph {graph.name}: output {target.name} has shape {target.shape}, but the network "
+            f"has {meta.classes} classes, so there is no accuracy; give --inputs instead"
         )
-    return meta
-
-
-def _labelled(graph: IntGraph, data: Path) -> list[LabelledImage]:
-    """Return a folder's images, with the numbers of the graph's classes."""
-    from aocq.data.image_folder import read_image_folder
-
-    return read_image_folder(data, _judged_by(graph).classes)
+    task.check(f"graph {graph.name}", target.shape, meta.preprocessing)
+    dataset = task.read(data, meta.classes, progress.note)
+    return _JudgedImages(task=task, dataset=dataset, preprocessing=meta.preprocessing)
 
 
 @contextmanager
@@ -243,7 +251,7 @@ def _simulate_codes(
 
 def _simulate_images(
     executor: Executor,
-    images: Sequence[LabelledImage],
+    judged: _JudgedImages,
     limit: int | None,
     skip_bad: bool,
     taps: list[str],
@@ -254,11 +262,10 @@ def _simulate_images(
     from aocq import progress
     from aocq.data.loader import ImageBatches, evenly
     from aocq.jobs.run_images import run_images
-    from aocq.tasks.metrics import top_k
     from simulator.errors import InputError
 
-    preprocessing = _judged_by(executor.graph).preprocessing
-    batches = ImageBatches(evenly(images, limit), preprocessing, skip_bad=skip_bad)
+    images = judged.dataset.images
+    batches = ImageBatches(evenly(images, limit), judged.preprocessing, skip_bad=skip_bad)
     counts, logits, labels = [], [], []  # not the outputs: with taps they would fill the memory
     with progress.show("simulate", len(batches.images)) as advance:
         runs = run_images(executor, batches, taps=taps, on_progress=advance)
@@ -271,10 +278,12 @@ def _simulate_images(
         raise InputError(f"{images[0].path.parent.parent}: none of the images can be decoded")
     for path in batches.skipped:
         print(f"skipped: {path} cannot be decoded", file=sys.stderr)
-    scores, truth = np.concatenate(logits), np.concatenate(labels)
+    outputs, truth = np.concatenate(logits), np.concatenate(labels)
+    # A task judges three networks; here is one.
+    engines = dict.fromkeys(("float", "simulated", "integer"), outputs)
+    scores = judged.task.judge(engines, truth, judged.dataset).scores["integer"]
     return {
-        "top1": round(top_k(scores, truth, 1), 4),
-        "top5": round(top_k(scores, truth, 5), 4),
+        **{key: round(score, 4) for key, score in scores.items()},
         **_counts(executor, counts, len(truth)),
         "skipped_images": len(batches.skipped),
     }

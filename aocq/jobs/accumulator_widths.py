@@ -22,6 +22,8 @@ from aocq.lowering import lower
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.progress import Note, Progress
 from aocq.records.accumulator_widths import Rule, SweepRecord, SweepRow
+from aocq.records.run import IMAGES
+from aocq.tasks.task import Dataset, Outputs, Task
 from simulator.counts import summed
 from simulator.errors import InputError
 from simulator.executor import Executor
@@ -40,11 +42,13 @@ EXACT_BITS = 64  # as wide as registers get; sums that need more are refused whe
 class SweepRequest:
     """The request of a sweep.
 
-    ``images`` are files and labels, of the folder ``data``; ``batch`` is how many are decoded at a
-    time.
+    ``images`` are those of ``dataset`` that are run, from the folder ``data``; ``batch`` is how
+    many are decoded at a time.
     """
 
     model: QuantizedModel
+    task: Task
+    dataset: Dataset
     profile: NpuProfile
     bits: Sequence[int]
     rules: Sequence[Rule]
@@ -96,13 +100,14 @@ def sweep(
     exact = lower(
         request.model, with_register(request.profile, EXACT_BITS, "wrap", OverflowPolicy.REPORT)
     )
-    key = sweep_key(exact, request.images)
+    key = sweep_key(exact, request.images, f"{request.task.name} {request.dataset.digest}")
+    reference: Outputs | None = None
     if before is None or before.key != key:
         if before is not None:
             note("accumulators.json is of another network, other images or other code: not used")
-        before = _start(request, exact, key, progress)
+        ran = _exact(request, exact, progress)
+        reference, before = ran.outputs, _started(request, exact, key, ran)
     record = before.model_copy(update={"command": list(request.command)})
-    exact_classes = np.array(record.exact_classes)
     for bits in sorted(set(request.bits)):
         for rule in request.rules:
             if any((row.bits, row.overflow) == (bits, rule) for row in record.rows):
@@ -112,25 +117,34 @@ def sweep(
             if proof is not None:
                 record = _with(record, _copied(proof, bits, rule))
                 continue
+            if reference is None:
+                reference = _predicted(record, request.dataset.classes)
+            if reference is None:
+                reference = _exact(request, exact, progress).outputs
             graph = lower(request.model, with_register(request.profile, bits, rule))
             with progress(f"{bits} bits, {rule}", len(request.images)) as advance:
-                record = _with(record, _row(request, graph, bits, rule, exact_classes, advance))
+                record = _with(record, _row(request, graph, bits, rule, reference, advance))
             _rules_agree_at_the_first_op(record, bits)
             yield record
     yield record
 
 
-def _start(request: SweepRequest, exact: IntGraph, key: str, progress: Progress) -> SweepRecord:
-    """Return a record with the results of exact sums, which all widths are compared with."""
+def _exact(request: SweepRequest, exact: IntGraph, progress: Progress) -> _Run:
+    """Return the results of exact sums, which all widths are compared with."""
     with progress("exact integers", len(request.images)) as advance:
-        ran = _run(request, exact, advance)
+        return _run(request, exact, advance)
+
+
+def _started(request: SweepRequest, exact: IntGraph, key: str, ran: _Run) -> SweepRecord:
+    """Return a record without a row, of the results of exact sums."""
     recipe, meta = request.model.recipe, read_meta(request.model.meta)
+    by_image = request.task.shares_of == IMAGES
     return SweepRecord(
         command=[readable(part) for part in request.command],
         key=key,
         model=request.model.graph.name,
         arguments=dict(meta.model_arguments),
-        data=data_record(request.data, request.images, meta.classes),
+        data=data_record(request.data, request.images, request.dataset.classes),
         method=request.model.method,
         weight_bits=recipe.weight_bits,
         activation_bits=recipe.activation_bits,
@@ -139,20 +153,31 @@ def _start(request: SweepRequest, exact: IntGraph, key: str, progress: Progress)
         accumulators=len(ran.sums),
         images=len(ran.labels),
         skipped_images=len(ran.skipped),
-        exact_top1=100 * float((ran.classes == ran.labels).mean()),
-        exact_classes=ran.classes.tolist(),
+        score=request.task.scores[0],
+        shares_of=request.task.shares_of,
+        alike=request.task.alike,
+        exact_top1=_judged(request, ran.outputs, ran)[0],
+        exact_classes=ran.outputs.argmax(axis=1).tolist() if by_image else [],
         rows=[],
     )
 
 
+def _predicted(record: SweepRecord, classes: int) -> Outputs | None:
+    """Return outputs of which the recorded class is the largest; None where none are recorded.
+
+    Tasks that judge image by image compare nothing else.
+    """
+    return np.eye(classes)[record.exact_classes] if record.exact_classes else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """Predicted classes and labels, int64 [images]; counts of the ops with sums, in their order."""
+    """Outputs, float64 [images, ...], and labels; counts of the ops with sums, in their order."""
 
-    classes: NDArray[np.int64]
+    outputs: Outputs
     labels: NDArray[np.int64]
     sums: Sequence[SumCounts]
-    outputs: int
+    elements: int
     skipped: Sequence[Path]
 
 
@@ -165,21 +190,29 @@ def _run(request: SweepRequest, graph: IntGraph, advance: Callable[[int], None])
         batch=request.batch,
         skip_bad=request.skip_bad_images,
     )
-    classes, labels, counts = [], [], []
+    outputs, labels, counts = [], [], []
     for _, numbers, run in run_images(executor, batches, on_progress=advance):
-        classes.append(run.logits().argmax(axis=1))
+        outputs.append(run.logits())
         labels.append(numbers)
         counts.append(run.output.counts)
-    if not classes:
+    if not outputs:
         raise InputError(f"{batches.skipped[0]}: none of the images can be decoded")
     found = summed(counts).values()
     return _Run(
-        classes=np.concatenate(classes),
+        outputs=np.concatenate(outputs),
         labels=np.concatenate(labels),
         sums=[of_op.sums for of_op in found if of_op.sums is not None],
-        outputs=sum(of_op.elements for of_op in found if of_op.sums is not None),
+        elements=sum(of_op.elements for of_op in found if of_op.sums is not None),
         skipped=batches.skipped,
     )
+
+
+def _judged(request: SweepRequest, exact: Outputs, ran: _Run) -> tuple[float, float]:
+    """Return the task's main score of a run, and in percent how alike it is to exact sums."""
+    engines = {"float": exact, "simulated": exact, "integer": ran.outputs}
+    found = request.task.judge(engines, ran.labels, request.dataset)
+    score = found.scores["integer"][request.task.scores[0].key]
+    return score, found.agreement.integer_float
 
 
 def _row(
@@ -187,19 +220,20 @@ def _row(
     graph: IntGraph,
     bits: int,
     rule: Rule,
-    exact_classes: NDArray[np.int64],
+    exact: Outputs,
     advance: Callable[[int], None],
 ) -> SweepRow:
     start = time.perf_counter()
     ran = _run(request, graph, advance)
     total = reduce(SumCounts.merged, ran.sums)
+    score, alike = _judged(request, exact, ran)
     return SweepRow(
         bits=bits,
         overflow=rule,
         graph_sha256=sha256(graph),
-        top1=100 * float((ran.classes == ran.labels).mean()),
-        agreement=100 * float((ran.classes == exact_classes).mean()),
-        outputs=ran.outputs,
+        top1=score,
+        agreement=alike,
+        outputs=ran.elements,
         persistent=total.persistent,
         transient=total.transient,
         changed=total.changed,

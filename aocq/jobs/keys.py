@@ -63,9 +63,13 @@ def request_key(request: VerifyRequest, inputs: Inputs) -> str:
     )
 
 
-def sweep_key(graph: IntGraph, images: Sequence[LabelledImage]) -> str:
-    """Return a digest of everything that a graph's figures on some images depend on."""
-    return _digest(code_digest(), *package_versions().values(), sha256(graph), _listing(images))
+def sweep_key(graph: IntGraph, images: Sequence[LabelledImage], judged_by: str = "") -> str:
+    """Return a digest of everything that a graph's figures on some images depend on.
+
+    ``judged_by`` says by what: a task, and what it knows of the images.
+    """
+    versions = package_versions().values()
+    return _digest(code_digest(), *versions, sha256(graph), _listing(images), judged_by)
 
 
 def model_meta(model: LoadedModel) -> dict[str, str]:

@@ -13,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from aocq.records.accumulator_widths import SweepRecord, SweepRow, load_sweep, save_sweep
-from reports.accumulators import HEAD, csv_text, figure, lines, markdown, summary, write_sweep
+from reports.accumulators import csv_text, figure, head, lines, markdown, summary, write_sweep
 from reports.picture import Picture, picture
 
 OUTPUTS = 1_000_000
@@ -88,7 +88,7 @@ def test_a_width_is_exact_only_without_any_event(found: SweepRecord) -> None:
 
 
 def test_the_table_has_shares_and_says_what_was_not_run(found: SweepRecord) -> None:
-    table = [dict(zip(HEAD, line, strict=True)) for line in lines(found)]
+    table = [dict(zip(head(found), line, strict=True)) for line in lines(found)]
     assert table[0]["persistent"] == "25.00 %"
     assert table[0]["transient"] == "< 0.01 %"
     assert table[1]["changed"] == "26.00 %"

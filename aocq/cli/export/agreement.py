@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import typer
 
+from aocq.cli.tasks import chosen_task
 from simulator.control_characters import escaped
 
 if TYPE_CHECKING:
@@ -26,13 +27,15 @@ Run = Callable[["Array"], "Array"]  # codes [images, ...] to the graph's codes o
 class Comparison:
     """What two engines are compared on.
 
-    ``inputs`` is a file of codes, ``data`` a folder of images; without either, codes are random,
-    each as likely as any other.
+    ``inputs`` is a file of codes, ``data`` a folder of images, of ``task`` or of the run in
+    ``graph``; without either, codes are random, each as likely as any other.
     """
 
     count: int | None
     inputs: Path | None
     data: Path | None
+    task: str | None
+    graph: Path
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself."""
@@ -50,7 +53,7 @@ class Comparison:
 def print_agreement(
     graph: IntGraph, engine: str, batch: int, comparison: Comparison, run: Run
 ) -> None:
-    """Print shares of codes that are equal, and within one, and of images with the same class.
+    """Print shares of codes that are equal, and within one; of classes, of images with the same.
 
     Parameters
     ----------
@@ -74,13 +77,14 @@ def print_agreement(
             advance(batch)
     ours, theirs = ran.astype(np.float64), np.concatenate(parts).astype(np.float64)
     apart = np.abs(ours - theirs)
-    same = (ours.argmax(-1) == theirs.argmax(-1)).mean()
     print(f"{'images':32} {whole} ({escaped(comparison.source)})")
     print(f"{'engine':32} {engine}")
     print(f"{'equal codes':32} {100 * (apart == 0).mean():.2f} %")
     print(f"{'codes that differ by 1 at most':32} {100 * (apart <= 1).mean():.2f} %")
     print(f"{'largest difference':32} {apart.max():g} codes")
-    print(f"{'same top-1':32} {100 * same:.2f} %")
+    if ours.ndim == 2:  # a value for each class
+        same = (ours.argmax(-1) == theirs.argmax(-1)).mean()
+        print(f"{'same top-1':32} {100 * same:.2f} %")
     if whole < len(codes):
         print(f"note: {len(codes) - whole} images make no whole batch", file=sys.stderr)
 
@@ -91,7 +95,7 @@ def _codes(graph: IntGraph, comparison: Comparison) -> Array:
 
     tensor, count = graph.tensors[graph.inputs[0]], comparison.count or 1
     if comparison.data is not None:
-        return _codes_of_images(graph, comparison.data, count)
+        return _codes_of_images(graph, comparison.data, comparison, count)
     if comparison.inputs is not None:
         return read_codes(comparison.inputs, tensor, count)
     if tensor.is_float:
@@ -102,8 +106,8 @@ def _codes(graph: IntGraph, comparison: Comparison) -> Array:
     return found.astype(kind.dtype)
 
 
-def _codes_of_images(graph: IntGraph, folder: Path, count: int) -> Array:
-    from aocq.data.image_folder import read_image_folder
+def _codes_of_images(graph: IntGraph, folder: Path, comparison: Comparison, count: int) -> Array:
+    from aocq import progress
     from aocq.data.loader import ImageBatches, evenly
     from simulator.boundary import quantize
     from simulator.errors import InputError
@@ -114,7 +118,8 @@ def _codes_of_images(graph: IntGraph, folder: Path, count: int) -> Array:
         raise InputError(
             f"graph {graph.name}: does not say how images are preprocessed; give --inputs instead"
         )
-    images = evenly(read_image_folder(folder, meta.classes), count)
+    task = chosen_task(comparison.task, comparison.graph)
+    images = evenly(task.read(folder, meta.classes, progress.note).images, count)
     source = graph.tensors[graph.inputs[0]]
     batches = ImageBatches(images, meta.preprocessing)
     return np.concatenate([quantize(batch.numpy(), source) for batch, _ in batches])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from aocq.cli import options
 from aocq.cli.export import shared
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def command(
     compare: shared.Compare = None,
     inputs: shared.Inputs = None,
     data: shared.Data = None,
+    task: options.TaskOfRun = None,
 ) -> None:
     """Write a graph as ONNX: operators between DequantizeLinear and QuantizeLinear.
 
@@ -40,7 +42,7 @@ def command(
     from simulator.export.onnx_graph import describe, ends
     from simulator.graph import load, sha256
 
-    comparison = Comparison(count=compare, inputs=inputs, data=data)
+    comparison = Comparison(count=compare, inputs=inputs, data=data, task=task, graph=graph)
     loaded = load(graph)
     file = describe(loaded, batch)
     described = ends(file)

@@ -45,7 +45,7 @@ Inputs = Annotated[
 Data = Annotated[
     Path | None,
     typer.Option(
-        "--data", help="with --compare: folder of images, one subfolder per class; needs torch"
+        "--data", help="with --compare: folder of images, as the task has them; needs torch"
     ),
 ]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from aocq.cli import options
 from aocq.cli.export import shared
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def command(
     compare: shared.Compare = None,
     inputs: shared.Inputs = None,
     data: shared.Data = None,
+    task: options.TaskOfRun = None,
 ) -> None:
     """Write a graph of a tflm_ or litert_ profile as a .tflite file.
 
@@ -43,7 +45,7 @@ def command(
     from simulator.export.tflite_graph import translated
     from simulator.graph import load
 
-    comparison = Comparison(count=compare, inputs=inputs, data=data)
+    comparison = Comparison(count=compare, inputs=inputs, data=data, task=task, graph=graph)
     loaded = load(graph)
     file = translated(loaded, batch).file
     with shared.needs("ai-edge-litert"):

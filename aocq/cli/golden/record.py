@@ -13,9 +13,11 @@ import typer
 
 from aocq.cli import options, requests
 from aocq.cli.groups import OptionGroup, grouped
+from aocq.cli.tasks import chosen_task
 
 if TYPE_CHECKING:
     from aocq.data.image_folder import LabelledImage
+    from aocq.tasks.task import Task
     from simulator.golden.formats import Format
     from simulator.graph import IntGraph
     from simulator.numerics.float_type import Array
@@ -55,8 +57,9 @@ class InputOptions(OptionGroup):
         ),
     ] = 4
     data: Annotated[
-        Path | None, typer.Option("--data", help="folder of images, one subfolder per class")
+        Path | None, typer.Option("--data", help="folder of images, as the task has them")
     ] = None
+    task: options.TaskOfRun = None
     inputs: Annotated[
         Path | None,
         typer.Option(
@@ -195,7 +198,8 @@ def _operands(graph: IntGraph, place: Path, asked: InputOptions) -> Operands:
             source=f"random codes, seed {asked.seed}",
             codes=random_codes(tensor, asked.limit, asked.seed),
         )
-    return _of_images(graph, asked.data or _own_images(place), asked.limit)
+    data = asked.data or _own_images(place)
+    return _of_images(graph, data, asked.limit, chosen_task(asked.task, place))
 
 
 def _own_images(graph: Path) -> Path:
@@ -206,8 +210,9 @@ def _own_images(graph: Path) -> Path:
     return own
 
 
-def _of_images(graph: IntGraph, data: Path, images: int) -> Operands:
-    from aocq.data.image_folder import evenly, read_image_folder
+def _of_images(graph: IntGraph, data: Path, images: int, task: Task) -> Operands:
+    from aocq import progress
+    from aocq.data.image_folder import evenly
     from simulator.errors import InputError
     from simulator.graph.meta import graph_meta
 
@@ -217,7 +222,7 @@ def _of_images(graph: IntGraph, data: Path, images: int) -> Operands:
             f"graph {graph.name}: does not say how images are preprocessed; give --inputs or "
             "--random instead"
         )
-    chosen = evenly(read_image_folder(data, meta.classes), images)
+    chosen = evenly(task.read(data, meta.classes, progress.note).images, images)
     names = ", ".join(image.path.relative_to(data).as_posix() for image in chosen)
     return Operands(
         images=len(chosen),
