@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.format import MISSING, classes, count, plural
-from reports.rows import TableRow
+from reports.rows import TableRow, judgings
 
 # Of the network; of the images that a run was judged on. In the order of the columns.
 BUILT_WITH, WEIGHTS = "built with", "weights"
@@ -20,9 +20,11 @@ NETWORK_COLUMNS = (BUILT_WITH, WEIGHTS)
 WIDTHS = "widths"
 CLASSES = "classes"
 DATA_COLUMNS = ("data", CLASSES, "images")
+SCORE = "score"  # of runs of different tasks
 # The beginnings of the warnings.
 DIFFERENT_DATA = "These runs were judged on different images"
 DIFFERENT_NETWORKS = "These rows are of different networks"
+DIFFERENT_SCORES = "These runs are judged by different scores"
 DIFFERENT_WEIGHTS = "These runs of one network have different weights"
 UNKNOWN_DATA = "not known on which images"
 _NAMED = 4  # networks or sets of images in a sentence
@@ -61,6 +63,7 @@ def cells(row: TableRow, rows: Sequence[TableRow]) -> dict[str, str]:
         BUILT_WITH: row.arguments,
         WIDTHS: row.widths,
         WEIGHTS: row.checkpoint[:_DIGITS] or MISSING,
+        SCORE: row.judged_by.score.title,
         "data": f"{row.data}{digest}" or MISSING,
         CLASSES: MISSING if row.classes is None else count(row.classes),
         "images": MISSING if row.images is None else count(row.images),
@@ -99,7 +102,7 @@ def warnings(rows: Sequence[TableRow]) -> list[str]:
 
     Nothing where all rows are of one network with the same weights, judged on the same images.
     """
-    found = [_of_data(rows), _of_networks(rows), _of_weights(rows)]
+    found = [_of_data(rows), _of_scores(rows), _of_networks(rows), _of_weights(rows)]
     return [warning for warning in found if warning]
 
 
@@ -122,6 +125,11 @@ def _of_data(rows: Sequence[TableRow]) -> str:
         of = f"{count(unknown)} of {count(sum(map(len, groups)))} runs"
         found += f"{' ' * bool(found)}Of {of} it is {UNKNOWN_DATA}: their records are older."
     return found
+
+
+def _of_scores(rows: Sequence[TableRow]) -> str:
+    titles = [each.score.title for each in judgings(rows)]
+    return f"{DIFFERENT_SCORES}: {_listed(titles)}." if len(titles) > 1 else ""
 
 
 def _of_networks(rows: Sequence[TableRow]) -> str:

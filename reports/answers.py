@@ -77,7 +77,7 @@ def _speed(result: RunResult) -> str:
 
 
 def cost_sentence(result: RunResult) -> str:
-    """Return what quantization did to top-1 and to the logits."""
+    """Return what quantization did to the main score and to the logits."""
     accuracy = result.accuracy
     found = drop_interval(accuracy)
     exact = "" if found is None else f", 95 %: {interval(-found.high, -found.low)}"

@@ -39,7 +39,7 @@ class Source:
     share
         the same as a part of all of the integer network's noise; None where there is none
     points
-        change of top-1 that it makes, in points; below 0 where images are lost
+        change of the main score that it makes, in points; below 0 where images are lost
     interval
         exact 95 % interval of ``points``, of the same images in pairs; None in older records
     """

@@ -14,21 +14,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from aocq.records.run import IMAGES
 from reports import palette
 from reports.alike import judged_on, network
 from reports.figures import WIDTH
 from reports.format import kib
 from reports.picture import Picture, picture
-from reports.rows import TableRow
+from reports.rows import TableRow, judgings, score_titles
 from reports.svg import INK, house_style, printable, title
 
-TOP1, AGREEMENT, LATENCY, SRAM = palette.BLUE, palette.GREEN, palette.PURPLE, palette.TEAL
+SCORE, AGREEMENT, LATENCY, SRAM = palette.BLUE, palette.GREEN, palette.PURPLE, palette.TEAL
 LIMIT = palette.RED[0]  # of lines that a mark must not cross
 NO_GATES: Mapping[str, float] = MappingProxyType({})
 
 
 def chips(rows: Sequence[TableRow], gates: Mapping[str, float] = NO_GATES) -> Picture | None:
-    """Draw integer top-1, agreement, ESTIMATED latency and peak SRAM of every chip.
+    """Draw the integer score, agreement, ESTIMATED latency and peak SRAM of every chip.
 
     The marks of chips on which the network is not feasible are hollow. A chip without a run has
     none.
@@ -43,7 +44,7 @@ def chips(rows: Sequence[TableRow], gates: Mapping[str, float] = NO_GATES) -> Pi
     Picture | None
         None if no chip was run
     """
-    ran = [(place, row) for place, row in enumerate(rows) if row.integer_top1 is not None]
+    ran = [(place, row) for place, row in enumerate(rows) if row.integer_score is not None]
     if not ran:
         return None
     with house_style():
@@ -63,17 +64,19 @@ def chips(rows: Sequence[TableRow], gates: Mapping[str, float] = NO_GATES) -> Pi
         figure.legend(handles, labels, loc="outside lower left", ncols=5)
         figure.suptitle(title(_title([row for _, row in ran])), fontsize=10)
         feasible = sum(bool(row.feasible) for _, row in ran)
-        best = max(ran, key=lambda item: item[1].integer_top1 or 0.0)[1]
+        best = max(ran, key=lambda item: item[1].integer_score or 0.0)[1]
         words = (
             f"{len(rows)} chips, {len(ran)} of them run, feasible on {feasible}. Highest integer "
-            f"top-1: {printable(_name(best))}, {best.integer_top1:.2f} percent."
+            f"{score_titles(rows)}: {printable(_name(best))}, {best.integer_score:.2f} percent."
         )
         return picture(figure, "targets", words)
 
 
 def _accuracy(axes: Axes, ran: Sequence[tuple[int, TableRow]], gates: Mapping[str, float]) -> None:
     places = [place for place, _ in ran]
-    top1 = [row.integer_top1 or 0.0 for _, row in ran]
+    scores = [row.integer_score or 0.0 for _, row in ran]
+    of = [row for _, row in ran]
+    score = score_titles(of)
     agreement = [row.agreement or 0.0 for _, row in ran]
     color, marker = AGREEMENT
     # Hollow and larger: equal figures stay both in sight.
@@ -86,23 +89,33 @@ def _accuracy(axes: Axes, ran: Sequence[tuple[int, TableRow]], gates: Mapping[st
         edgecolors=color,
         label="agreement with float",
     )
-    color, marker = TOP1
+    color, marker = SCORE
     axes.scatter(
-        top1, places, s=26, marker=marker, c=color, linewidths=0, label="integer top-1", zorder=3
+        scores,
+        places,
+        s=26,
+        marker=marker,
+        c=color,
+        linewidths=0,
+        label=f"integer {score}",
+        zorder=3,
     )
-    floats = {row.float_top1 for _, row in ran if row.float_top1 is not None}
+    floats = {row.float_score for _, row in ran if row.float_score is not None}
     for value in floats if len(floats) == 1 else ():
-        axes.axvline(value, color=INK, linewidth=1, linestyle="--", label="float top-1")
+        axes.axvline(value, color=INK, linewidth=1, linestyle="--", label=f"float {score}")
     limits = []
     if "max_drop" in gates and len(floats) == 1:
-        limits.append((next(iter(floats)) - gates["max_drop"], "least top-1", "--"))
+        limits.append((next(iter(floats)) - gates["max_drop"], f"least {score}", "--"))
     if "min_agreement" in gates:
         limits.append((gates["min_agreement"], "least agreement", ":"))
     for value, label, line in limits:
         axes.axvline(value, color=LIMIT, linewidth=1.4, linestyle=line, label=label)
-    least = min([*top1, *agreement, *floats, *(value for value, _, _ in limits)])
+    least = min([*scores, *agreement, *floats, *(value for value, _, _ in limits)])
     margin = 0.05 * (100 - least) + 0.5
-    axes.set(xlim=(least - margin, 100 + margin), xlabel="percent of the images")
+    images = all(each.shares_of == IMAGES for each in judgings(of))
+    axes.set(
+        xlim=(least - margin, 100 + margin), xlabel="percent of the images" if images else "percent"
+    )
 
 
 def _latency(axes: Axes, ran: Sequence[tuple[int, TableRow]], gates: Mapping[str, float]) -> None:
@@ -198,4 +211,4 @@ def _title(ran: Sequence[TableRow]) -> str:
 
 def _name(row: TableRow) -> str:
     name = printable(row.variant.get("profile", row.model))
-    return name if row.integer_top1 is not None else f"{name} (no run)"
+    return name if row.integer_score is not None else f"{name} (no run)"

@@ -3,21 +3,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from reports.format import MISSING, PERSISTENT, TRANSIENT, brief
-from reports.rows import TableRow
+from reports.limits import capital
+from reports.rows import TableRow, score_titles
 
 CHIP_COLUMNS = (
     *("float", "integer", "Δ", "agreement", "float ops"),
     *("persistent", "transient", "headroom", "cycles", "ms", "SRAM KiB", "mJ", "feasible"),
 )
 SIZE_COLUMNS = ("cycles", "ms", "SRAM KiB")
-CHIP_LEGEND = (
-    "Top-1 in percent, Δ: integer minus float, in points; float ops: of all ops of the graph; "
-    f"persistent: {PERSISTENT}; transient: {TRANSIENT}; headroom: register bits that no completed "
-    "sum used, in the op with the fewest. Cycles, ms, peak SRAM (of what the chip has) and energy "
-    "are ESTIMATED, for one image. Feasible: activations fit the SRAM, gates passed if any were "
-    "set, and overflow is not merely reported."
-)
+
+
+def scores_in_words(rows: Sequence[TableRow]) -> str:
+    """Return what the columns of scores have, to begin a legend."""
+    return f"{capital(score_titles(rows))} in percent, Δ: integer minus float, in points"
+
+
+def chip_legend(rows: Sequence[TableRow]) -> str:
+    """Return what the columns mean."""
+    return (
+        f"{scores_in_words(rows)}; float ops: of all ops of the graph; persistent: {PERSISTENT}; "
+        f"transient: {TRANSIENT}; headroom: register bits that no completed sum used, in the op "
+        "with the fewest. Cycles, ms, peak SRAM (of what the chip has) and energy are ESTIMATED, "
+        "for one image. Feasible: activations fit the SRAM, gates passed if any were set, and "
+        "overflow is not merely reported."
+    )
 
 
 def chip_cells(row: TableRow) -> dict[str, str]:

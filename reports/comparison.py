@@ -22,7 +22,7 @@ from reports.format import (
 )
 from reports.limits import RESOURCES, limiting
 from reports.pareto import pareto
-from reports.rows import TableRow, run_row
+from reports.rows import TableRow, judgings, run_row, score_titles
 from reports.tables import ESTIMATED, answer, images, reason, scheme
 from reports.templating import inline, template
 from simulator.settings import typed
@@ -68,6 +68,8 @@ def html(runs: Sequence[Compared]) -> str:
         rows=rows,
         title=title(rows),
         warnings=warnings(rows),
+        scores=score_titles(rows),
+        agreed=" or ".join(dict.fromkeys(each.alike for each in judgings(rows))),
         plots=plots,
         columns=columns(rows),
         sections=sections([run.result for run in runs]) if len(runs) <= SIDE_BY_SIDE else [],

@@ -12,18 +12,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from aocq.records.run import RunResult
+from aocq.records.run import TOP1, RunResult, Score
 from reports.format import MISSING
+from reports.limits import capital
 from reports.templating import template
 from simulator.cost.work import Work
 
 NAME = "elements"
 FILES = tuple(f"{NAME}.{ending}" for ending in ("md", "csv", "html"))
 FREE = "free"
-LEGEND = (
+SCORE = "score"  # in files by its key, in tables by its title
+_LEGEND = (
     "Rows: full and bare recipe; an element alone beside the bare one; the full one without it; "
     "the full one with another form instead of its own, or added. In brackets, the difference that "
-    "the element makes: with it less without it. Top-1 and agreement with the float network in "
+    "the element makes: with it less without it. {score} and agreement with the float network in "
     "percent, drop in points, SQNR of the logits in dB. ESTIMATED, for one image: MACs on "
     "multipliers of 4 x 4 bits, which take wider operands in parts; additions of rotations; other "
     "elements that the vector unit takes time for; peak SRAM, cycles, latency, energy. dB/%: "
@@ -43,6 +45,8 @@ class ElementRow:
         the role of the row that it is compared with; None of full and bare
     figures
         by the names of :data:`COLUMNS`; None where there is no such figure; empty without a run
+    score
+        which one ``figures`` has as :data:`SCORE`
     run
         the folder of the run, relative to the table's; empty without a run
     note
@@ -54,6 +58,7 @@ class ElementRow:
     title: str
     against: str | None
     figures: Mapping[str, float | None]
+    score: Score = TOP1
     run: str = ""
     note: str = ""
 
@@ -73,7 +78,7 @@ def _decimals(digits: int, unit: float = 1) -> Callable[[float], str]:
 
 COLUMNS: Mapping[str, Column] = MappingProxyType(
     {
-        "top1": Column("top-1", _decimals(1)),
+        SCORE: Column("score", _decimals(1)),
         "drop": Column("drop", _decimals(1)),
         "agreement": Column("agreement", _decimals(1)),
         "sqnr_db": Column("SQNR dB", _decimals(2)),
@@ -92,7 +97,7 @@ def figures_of(result: RunResult, work: Work) -> dict[str, float | None]:
     """Return the figures of a run, by the names of :data:`COLUMNS`."""
     accuracy, energy = result.accuracy, result.energy_record
     return {
-        "top1": accuracy.score("integer"),
+        SCORE: accuracy.score("integer"),
         "drop": accuracy.drop,
         "agreement": accuracy.agreement.integer_float,
         "sqnr_db": accuracy.logit_sqnr_db.integer_float,
@@ -137,21 +142,23 @@ def markdown(title: str, rows: Sequence[ElementRow]) -> str:
     lines = [head, ["---", "---", *["---:"] * (len(head) - 2)], *body]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     notes = [f"- {row.role} {row.title}: {row.note}" for row in rows if row.note]
-    return "\n\n".join([f"# {title}", table, LEGEND, *(["\n".join(notes)] if notes else [])]) + "\n"
+    parts = [f"# {title}", table, legend(rows), *(["\n".join(notes)] if notes else [])]
+    return "\n\n".join(parts) + "\n"
 
 
 def html(title: str, rows: Sequence[ElementRow]) -> str:
     """Return the table as one self-contained page, with links to the runs' own."""
     head, body = text_cells(rows)
     return template("elements.html.j2").render(
-        title=title, head=head, lines=list(zip(rows, body, strict=True)), explained=LEGEND
+        title=title, head=head, lines=list(zip(rows, body, strict=True)), explained=legend(rows)
     )
 
 
 def csv_text(rows: Sequence[ElementRow]) -> str:
     """Return the table as CSV with full precision; an empty cell means None."""
     text = io.StringIO()
-    names = [part for name in COLUMNS for part in (name, f"{name}_{_ending(name)}")]
+    called = {name: name for name in COLUMNS} | {SCORE: _score(rows).key}
+    names = [part for name in COLUMNS for part in (called[name], _changed(called[name], name))]
     head = ["row", "element", "title", "against", *names, "db_per_percent_of_cycles", "run", "note"]
     writer = csv.DictWriter(text, head, lineterminator="\n")
     writer.writeheader()
@@ -160,7 +167,8 @@ def csv_text(rows: Sequence[ElementRow]) -> str:
         line: dict[str, object] = {"row": row.role, "element": row.element, "title": row.title}
         line |= {"against": row.against, "run": row.run, "note": row.note}
         for name in COLUMNS:
-            line |= {name: row.figures.get(name), f"{name}_{_ending(name)}": changes[name]}
+            line[called[name]] = row.figures.get(name)
+            line[_changed(called[name], name)] = changes[name]
         writer.writerow({**line, "db_per_percent_of_cycles": decibels_per_percent(changes)})
     return text.getvalue()
 
@@ -173,7 +181,8 @@ def files(title: str, rows: Sequence[ElementRow]) -> dict[str, str]:
 def text_cells(rows: Sequence[ElementRow]) -> tuple[list[str], list[list[str]]]:
     """Return head and rows of the table as text; columns without any figure are left out."""
     names = [name for name in COLUMNS if any(row.figures.get(name) is not None for row in rows)]
-    head = ["row", "element", *(COLUMNS[name].heading for name in names), "dB/%"]
+    headings = {name: COLUMNS[name].heading for name in names} | {SCORE: _score(rows).title}
+    head = ["row", "element", *(headings[name] for name in names), "dB/%"]
     body = []
     for row in rows:
         changes = differences(row, rows)
@@ -204,5 +213,16 @@ def _price(changes: Mapping[str, float | None]) -> str:
     return FREE if price is None else f"{price:.2f}"
 
 
-def _ending(name: str) -> str:
-    return "percent_more" if COLUMNS[name].relative else "difference"
+def _changed(written: str, name: str) -> str:
+    """Return the column of what an element changes of a figure, from what that is called."""
+    return f"{written}_{'percent_more' if COLUMNS[name].relative else 'difference'}"
+
+
+def _score(rows: Sequence[ElementRow]) -> Score:
+    """Return the score that the rows have: one ablation is of one task."""
+    return next((row.score for row in rows if row.figures), TOP1)
+
+
+def legend(rows: Sequence[ElementRow]) -> str:
+    """Return what the columns mean."""
+    return _LEGEND.replace("{score}", capital(_score(rows).title))

@@ -25,7 +25,7 @@ _CALLED: Mapping[str, str] = MappingProxyType(
         FITS_SRAM: "activations fit the SRAM, ESTIMATED",
         PLACED: "ops without a place",
         REPORTED_OVERFLOW: "overflow that is only reported",
-        "max_drop": "drop of top-1",
+        "max_drop": "drop of top-1",  # of older records, which do not say of which score
         "min_agreement": "agreement with float",
         "max_latency_ms": "latency, ESTIMATED",
         "min_fps": "throughput, ESTIMATED",

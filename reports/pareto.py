@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from reports import palette
 from reports.alike import judged_on, network
 from reports.figures import WIDTH
-from reports.rows import TableRow
+from reports.rows import TableRow, score_titles
 from reports.svg import INK, house_style, lay_out, printable, svg_text, title
 
 HEIGHT = 4.6  # inches
@@ -49,21 +49,21 @@ def front(rows: Sequence[TableRow], cost: Cost) -> list[int]:
     both. Rows without a figure, or with a cost of zero, are left out.
     """
     found = sorted(
-        ((value, -(row.integer_top1 or 0.0), place) for place, row, value in _placed(rows, cost)),
+        ((value, -(row.integer_score or 0.0), place) for place, row, value in _placed(rows, cost)),
     )
     best: list[int] = []
     for value, accuracy, place in found:
         if best:
             last = rows[best[-1]]
-            same = (value, -accuracy) == (cost.of(last), last.integer_top1)
-            if not same and -accuracy <= (last.integer_top1 or 0.0):
+            same = (value, -accuracy) == (cost.of(last), last.integer_score)
+            if not same and -accuracy <= (last.integer_score or 0.0):
                 continue
         best.append(place)
     return best
 
 
 def pareto(rows: Sequence[TableRow], name: str, numbers: Sequence[int]) -> str | None:
-    """Draw integer top-1 against each cost that at least two rows have; None if there is none.
+    """Draw the integer score against each cost that at least two rows have; None if there is none.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def pareto(rows: Sequence[TableRow], name: str, numbers: Sequence[int]) -> str |
         panels = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
         for panel, cost in zip(panels, costs, strict=True):
             _panel(panel, rows, cost, numbers)
-        panels[0].set_ylabel("integer top-1 (%)")
+        panels[0].set_ylabel(f"integer {score_titles(rows)} (%)")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower left", ncols=4)
         figure.suptitle(title(_of(rows)), fontsize=9)
@@ -90,7 +90,7 @@ def pareto(rows: Sequence[TableRow], name: str, numbers: Sequence[int]) -> str |
         for panel, cost in zip(panels, costs, strict=True):
             _number(panel, _placed(rows, cost), numbers)
         tips = {
-            number: f"{number}: {_label(row)}, {row.integer_top1 or 0.0:.2f} %"
+            number: f"{number}: {_label(row)}, {row.integer_score or 0.0:.2f} %"
             for number, row in zip(numbers, rows, strict=True)
         }
         return svg_text(figure, name, _in_words(rows, costs, numbers), tips)
@@ -114,7 +114,7 @@ def _panel(axes: Axes, rows: Sequence[TableRow], cost: Cost, numbers: Sequence[i
                 continue
             mark = axes.scatter(
                 [value],
-                [row.integer_top1 or 0.0],
+                [row.integer_score or 0.0],
                 s=46,
                 marker=marker,
                 facecolors=color if row.feasible else "none",
@@ -127,7 +127,7 @@ def _panel(axes: Axes, rows: Sequence[TableRow], cost: Cost, numbers: Sequence[i
     best = front(rows, cost)
     axes.step(
         [cost.of(rows[place]) or 0.0 for place in best],
-        [rows[place].integer_top1 or 0.0 for place in best],
+        [rows[place].integer_score or 0.0 for place in best],
         where="post",
         color=INK,
         linewidth=1,
@@ -152,7 +152,7 @@ def _number(
     """Write the rows' numbers beside their marks, those of marks that touch together."""
     groups: list[tuple[NDArray[np.float64], list[int]]] = []
     for place, row, value in placed:
-        at = np.asarray(axes.transData.transform((value, row.integer_top1 or 0.0)))
+        at = np.asarray(axes.transData.transform((value, row.integer_score or 0.0)))
         near = next((g for g in groups if np.all(np.abs(g[0] - at) < TOUCHING)), None)
         if near is None:
             groups.append((at, [numbers[place]]))
@@ -185,7 +185,7 @@ def _placed(rows: Sequence[TableRow], cost: Cost) -> list[tuple[int, TableRow, f
     return [
         (place, row, value)
         for place, row in enumerate(rows)
-        if row.integer_top1 is not None and (value := cost.of(row))
+        if row.integer_score is not None and (value := cost.of(row))
     ]
 
 
@@ -206,4 +206,5 @@ def _in_words(rows: Sequence[TableRow], costs: Sequence[Cost], numbers: Sequence
         f"{cost.name}: {', '.join(str(numbers[place]) for place in front(rows, cost))}"
         for cost in costs
     ]
-    return f"Integer top-1 against costs, {_of(rows)}. Runs that none beats, by {'; '.join(best)}."
+    against = f"Integer {score_titles(rows)} against costs, {_of(rows)}."
+    return f"{against} Runs that none beats, by {'; '.join(best)}."

@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from aocq.records.run import (
+    IMAGES,
+    SAME_CLASS,
+    TOP1,
     CyclesRecord,
     GraphRecord,
     MemoryRecord,
     MethodRecord,
     ModelRecord,
     RunResult,
+    Score,
 )
 from aocq.records.verdict import answer
 from reports.format import convention
@@ -29,6 +33,16 @@ from simulator.settings import typed
 
 SIZES_ONLY = "sizes only"  # in place of a method, as is
 FLOAT = "float"
+SCORES = ("float_score", "simulated_score", "integer_score")
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedBy:
+    """By what a network is judged: as of :class:`aocq.records.run.Accuracy`."""
+
+    score: Score = TOP1
+    alike: str = SAME_CLASS
+    shares_of: str = IMAGES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +71,11 @@ class TableRow:
         of overflow, see there
     least_headroom_bits
         register bits that no sum used, in the op with the fewest; below 0 where one did not fit
-    simulated_top1
-        of the fake-quantized network
+    float_score, simulated_score, integer_score
+        of the float, the fake-quantized and the integer network
+    judged_by
+        which score that is, and what agreement means; no column, but in the names of columns: see
+        :func:`written_row`
     cycles, latency_ms, peak_sram_bytes, sram_bytes, energy_mj
         ESTIMATED, of one image; sram_bytes is what the profile has; energy is None where a profile
         has no table of it
@@ -82,9 +99,10 @@ class TableRow:
     classes: int | None = None
     data_digest: str = ""
     images: int | None = None
-    float_top1: float | None = None
-    simulated_top1: float | None = None
-    integer_top1: float | None = None
+    judged_by: JudgedBy = JudgedBy()
+    float_score: float | None = None
+    simulated_score: float | None = None
+    integer_score: float | None = None
     delta: float | None = None
     agreement: float | None = None
     logit_sqnr_db: float | None = None
@@ -131,9 +149,10 @@ def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> Table
         classes=data.classes if data else None,
         data_digest=data.digest if data else "",
         images=accuracy.images,
-        float_top1=accuracy.score("float"),
-        simulated_top1=accuracy.score("simulated"),
-        integer_top1=accuracy.score("integer"),
+        judged_by=JudgedBy(accuracy.main, accuracy.alike, accuracy.shares_of),
+        float_score=accuracy.score("float"),
+        simulated_score=accuracy.score("simulated"),
+        integer_score=accuracy.score("integer"),
         delta=-accuracy.drop,
         agreement=accuracy.agreement.integer_float,
         logit_sqnr_db=accuracy.logit_sqnr_db.integer_float,
@@ -157,6 +176,36 @@ def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> Table
         paper_size_mb=paper.size_mb,
         note="; ".join(differences(result, paper, base)),
     )
+
+
+def judgings(rows: Sequence[TableRow]) -> list[JudgedBy]:
+    """Return by what the rows are judged, each once; without a run as classification is."""
+    found = dict.fromkeys(row.judged_by for row in rows if row.integer_score is not None)
+    return [*found] or [JudgedBy()]
+
+
+def score_titles(rows: Sequence[TableRow]) -> str:
+    """Return which score the rows have: ``top-1``, or ``top-1 or AP`` where they differ."""
+    return " or ".join(dict.fromkeys(each.score.title for each in judgings(rows)))
+
+
+def written_row(row: TableRow, rows: Sequence[TableRow]) -> dict[str, Any]:
+    """Return a row as files of a table have it: values by the names of columns.
+
+    Columns of scores bear its key, ``float_top1`` or ``float_ap``. Where rows of a table have
+    different ones they are ``float_score`` and so on, and a column ``score`` says which it is.
+    """
+    keys = {each.score.key for each in judgings(rows)}
+    found: dict[str, Any] = {}
+    for field_ in fields(row):
+        name, value = field_.name, getattr(row, field_.name)
+        if name == "judged_by":
+            found |= {} if len(keys) == 1 else {"score": value.score.title}
+        elif name in SCORES and len(keys) == 1:
+            found[name.replace("score", next(iter(keys)))] = value
+        else:
+            found[name] = value
+    return found
 
 
 def _own_widths(method: MethodRecord) -> str:

@@ -7,12 +7,12 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from reports.alike import (
     DATA_COLUMNS,
     NETWORK_COLUMNS,
+    SCORE,
     WIDTHS,
     alike,
     apart,
@@ -20,9 +20,9 @@ from reports.alike import (
     network,
     warnings,
 )
-from reports.chips import CHIP_COLUMNS, CHIP_LEGEND, SIZE_COLUMNS, chip_cells
+from reports.chips import CHIP_COLUMNS, SIZE_COLUMNS, chip_cells, chip_legend, scores_in_words
 from reports.format import MISSING, NO_NOISE, decibel, percent, policy_note, signed
-from reports.rows import FLOAT, SIZES_ONLY, TableRow
+from reports.rows import FLOAT, SIZES_ONLY, TableRow, written_row
 from simulator import strict_json
 from simulator.files import write_text
 
@@ -38,7 +38,7 @@ def markdown(title: str, rows: Sequence[TableRow], blocks: Sequence[Block] = ())
     lines = [list(columns), ["---", *["---:"] * (len(columns) - 1)]]
     lines += [list(_written(row, columns, rows).values()) for row in rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    legend = CHIP_LEGEND if differ_in_profile(rows) else LEGEND
+    legend = chip_legend(rows) if differ_in_profile(rows) else _legend(rows)
     notes = [f"- {note}" for note in notes_on(rows)]
     common = said(alike(rows))
     above = [*warnings(rows), f"In all rows: {common}." if common else ""]
@@ -52,11 +52,12 @@ def markdown(title: str, rows: Sequence[TableRow], blocks: Sequence[Block] = ())
     return "\n\n".join(parts) + "\n"
 
 
-LEGEND = (
-    "Top-1 in percent, Δ: integer minus float, in points; float ops: of all ops of the graph; MB: "
-    "of 1,024,000 bytes, a checkpoint at the weights' width, as the paper counts; s: calibration. "
-    "Cycles, ms and peak SRAM (of what the chip has), where shown, are ESTIMATED, for one image."
-)
+def _legend(rows: Sequence[TableRow]) -> str:
+    return (
+        f"{scores_in_words(rows)}; float ops: of all ops of the graph; MB: of 1,024,000 bytes, a "
+        "checkpoint at the weights' width, as the paper counts; s: calibration. Cycles, ms and "
+        "peak SRAM (of what the chip has), where shown, are ESTIMATED, for one image."
+    )
 
 
 def terminal(rows: Sequence[TableRow]) -> tuple[list[str], list[list[str]]]:
@@ -121,8 +122,9 @@ def notes_on(rows: Sequence[TableRow]) -> list[str]:
 def csv_text(rows: Sequence[TableRow]) -> str:
     """Return the table as CSV with full precision; an empty cell means None."""
     variants = _variants(rows)
-    plain = [asdict(row) for row in rows]
-    names = [name for name in TableRow.__dataclass_fields__ if name != "variant"]
+    plain = [written_row(row, rows) for row in rows]
+    bare = TableRow(model="", method="", w_bits=0, a_bits=0)
+    names = [name for name in written_row(bare, rows) if name != "variant"]
     text = io.StringIO()
     writer = csv.DictWriter(text, [*names[:4], *variants, *names[4:]], lineterminator="\n")
     writer.writeheader()
@@ -145,7 +147,7 @@ def write_table(
     """
     if blocks:
         write_text(folder / "conditioning.csv", conditioning_csv(blocks))
-    plain = {"title": title, "rows": [asdict(row) for row in rows]}
+    plain = {"title": title, "rows": [written_row(row, rows) for row in rows]}
     write_text(folder / f"{name}.md", markdown(title, rows, blocks))
     write_text(folder / f"{name}.csv", csv_text(rows))
     write_text(
@@ -170,7 +172,7 @@ def _columns(rows: Sequence[TableRow]) -> list[str]:
     What networks are built with, and the images, have columns where rows differ in them.
     """
     names = ["model", *apart(rows, NETWORK_COLUMNS), "method", "W/A", *apart(rows, (WIDTHS,))]
-    names += [*_variants(rows), *apart(rows, DATA_COLUMNS)]
+    names += [*_variants(rows), *apart(rows, (*DATA_COLUMNS, SCORE))]
     if differ_in_profile(rows):
         energies = any(row.energy_mj is not None for row in rows)
         return [*names, *(name for name in CHIP_COLUMNS if name != "mJ" or energies)]
@@ -190,7 +192,7 @@ def _columns(rows: Sequence[TableRow]) -> list[str]:
 
 
 def _written(row: TableRow, columns: Sequence[str], rows: Sequence[TableRow]) -> dict[str, str]:
-    def top1(value: float | None) -> str:
+    def score(value: float | None) -> str:
         return MISSING if value is None else f"{value:.2f}"
 
     lowered = row.ops is not None
@@ -200,17 +202,17 @@ def _written(row: TableRow, columns: Sequence[str], rows: Sequence[TableRow]) ->
         "model": row.model,
         "method": row.method,
         "W/A": f"{row.w_bits}/{row.a_bits}",
-        "float": top1(row.float_top1),
-        "fake-quantized": top1(row.simulated_top1),
-        "integer": top1(row.integer_top1),
+        "float": score(row.float_score),
+        "fake-quantized": score(row.simulated_score),
+        "integer": score(row.integer_score),
         "Δ": signed(row.delta),
         "agreement": MISSING if row.agreement is None else percent(row.agreement),
-        "SQNR": decibel(row.logit_sqnr_db, NO_NOISE if row.integer_top1 is not None else MISSING),
+        "SQNR": decibel(row.logit_sqnr_db, NO_NOISE if row.integer_score is not None else MISSING),
         "float ops": f"{row.float_ops}/{row.ops}" if lowered else MISSING,
         "MB": MISSING if row.size_mb is None else f"{row.size_mb:.3g}",
         "s": MISSING if row.calibration_seconds is None else f"{row.calibration_seconds:.0f}",
         **chip_cells(row),
-        "paper": top1(row.paper_top1),
+        "paper": score(row.paper_top1),
         "paper Δ": signed(row.paper_delta),
         "paper MB": MISSING if row.paper_size_mb is None else f"{row.paper_size_mb:g}",
     }

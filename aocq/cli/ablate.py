@@ -108,7 +108,7 @@ def run_levels(templates: Sequence[VerifyRequest], of_what: str, *, whole: bool)
     title = f"{of_what}: first the whole method, then {how}"
     out = templates[0].out
     rows = sweeps.run_table(cells, "ablate", title, out)
-    if rows[0].integer_top1 is not None:
+    if rows[0].integer_score is not None:
         # Both lists begin with the whole method.
         sweeps.publish_table(
             "ablate", title, rows, out, conditions(cells[0].request, progress.show)

@@ -131,6 +131,7 @@ def _element_rows(
                 title=row.element.title if row.element else "",
                 against=row.against,
                 figures=known.get(of_run.run, {}),
+                score=of_run.judged_by.score,
                 run=of_run.run,
                 note="" if of_run.run else of_run.note,
             )

@@ -70,8 +70,8 @@ MaxDrop = Annotated[
     float | None,
     _at_most(
         "--max-drop",
-        "integer top-1 at most this many points below float. verify applies 5 where it is left "
-        "out, by the point estimate; 100: off",
+        "the integer network's score (top-1, or the task's first one) at most this many points "
+        "below float. verify applies 5 where it is left out, by the point estimate; 100: off",
         most=LARGEST_DROP,
         least=-LARGEST_DROP,
     ),
@@ -80,7 +80,7 @@ MinAgreement = Annotated[
     float | None,
     _at_most(
         "--min-agreement",
-        "integer and float agree on at least this percentage of images",
+        "integer and float agree on at least this percentage of images, or of detections",
         most=100,
     ),
 ]
@@ -93,7 +93,7 @@ Decide = Annotated[
         "--decide",
         help="hold accuracies to their gates by the exact 95 % interval, UNDECIDED where it has "
         "the limit inside, or by the point estimate (default: by the interval, but a gate that "
-        "nobody asked for)",
+        "nobody asked for); a score that is no share of images has no interval",
     ),
 ]
 AllowUnplaced = Annotated[

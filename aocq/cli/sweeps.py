@@ -236,13 +236,13 @@ def exit_if_cells_failed(rows: Sequence[TableRow]) -> None:
 def print_table(rows: Sequence[TableRow]) -> None:
     """Print the table on stdout, and below it what must be said of single chips."""
     from reports.alike import warnings
-    from reports.chips import CHIP_LEGEND
+    from reports.chips import chip_legend
     from reports.sweep_table import differ_in_profile, in_common, notes_on, said, terminal
 
     for line in filter(None, (*warnings(rows), said(in_common(rows)))):
         print(line)
     print_columns(*terminal(rows))
     if differ_in_profile(rows):
-        print(CHIP_LEGEND)
+        print(chip_legend(rows))
         for note in notes_on(rows):
             print(note)

@@ -26,6 +26,8 @@ class Sampled:
 
     Attributes
     ----------
+    no_interval
+        what is said where there is none
     value, limit, interval
         in points or percent; no interval of a figure that is not a share of images
     holds_below
@@ -34,6 +36,7 @@ class Sampled:
         whether so many images would decide, at the observed rates
     """
 
+    no_interval: str
     value: float
     limit: float
     interval: Interval | None
@@ -52,6 +55,7 @@ def drop_result(limit: float, accuracy: Accuracy | None, by: By) -> GateResult:
     drop, score = accuracy.drop, accuracy.main.title
     pair = None if accuracy.paired is None else accuracy.paired.float_integer
     sampled = Sampled(
+        no_interval=f"{score} has no exact interval",
         value=drop,
         limit=limit,
         interval=drop_interval(accuracy),
@@ -82,6 +86,7 @@ def agreement_result(limit: float, accuracy: Accuracy | None, by: By) -> GateRes
     agreed, images = accuracy.agreement.integer_float, accuracy.images
     same = counted(agreed, images)
     sampled = Sampled(
+        no_interval=f"shares of {accuracy.shares_of} have no exact interval",
         value=agreed,
         limit=limit,
         interval=in_percent(share_interval(same, images)) if accuracy.by_image else None,
@@ -148,7 +153,8 @@ def _told(sampled: Sampled) -> str:
 
 
 def _result(sampled: Sampled, by: By, *, name: str, unit: str, said: str, few: str) -> GateResult:
-    by = "point" if sampled.interval is None else by
+    if sampled.interval is None and by == "interval":
+        by, said = "point", f"{said}, by the point estimate: {sampled.no_interval}"
     outcome = _outcome(sampled, by)
     needed = images_to_decide(sampled) if outcome == "undecided" else None
     if outcome == "undecided":

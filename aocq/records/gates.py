@@ -42,7 +42,7 @@ RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
 class Gates:
     """Conditions that turn a run into a yes or a no; None leaves one out.
 
-    max_drop : float top-1 minus integer top-1, in points
+    max_drop : main score of float minus that of the integer network, in points
     min_agreement : integer against float, in percent
     max_latency_ms, max_energy_mj : ESTIMATED, of one image
     min_fps : ESTIMATED images per second

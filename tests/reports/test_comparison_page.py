@@ -39,8 +39,8 @@ def runs(run: Run) -> list[Compared]:
     ]
 
 
-def row(top1: float | None, latency: float | None, **more: Any) -> TableRow:
-    cost = {"latency_ms": latency, "integer_top1": top1, "images": 4}
+def row(score: float | None, latency: float | None, **more: Any) -> TableRow:
+    cost = {"latency_ms": latency, "integer_score": score, "images": 4}
     return TableRow(model="m", method="aocq", w_bits=8, a_bits=8, **{**cost, **more})
 
 

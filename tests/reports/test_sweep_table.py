@@ -93,7 +93,7 @@ def test_methods_and_networks_find_the_papers_row() -> None:
 
 def test_a_row_holds_the_figures_of_its_run_and_the_papers(run: Run) -> None:
     row = run_row(deit(run), {"alpha": "free"}, "deit/aocq-w4a8")
-    assert (row.float_top1, row.simulated_top1, row.integer_top1) == (82.75, 0.5, 0.25)
+    assert (row.float_score, row.simulated_score, row.integer_score) == (82.75, 0.5, 0.25)
     assert row.delta == -82.5
     assert (row.agreement, row.logit_sqnr_db) == (0.25, -0.6171875)
     assert (row.float_ops, row.ops) == (0, 39)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps of the host behind a graph: their cycles, where they count, and what is said without one."""
+"""Steps of the host behind a graph: their cycles, where they count, and a chip without a host."""
 
 from __future__ import annotations
 
