@@ -24,6 +24,7 @@ SCORE = "score"  # of runs of different tasks
 # The beginnings of the warnings.
 DIFFERENT_DATA = "These runs were judged on different images"
 DIFFERENT_NETWORKS = "These rows are of different networks"
+DIFFERENT_PROCESSES = "These energies are of different processes"
 DIFFERENT_SCORES = "These runs are judged by different scores"
 DIFFERENT_WEIGHTS = "These runs of one network have different weights"
 UNKNOWN_DATA = "not known on which images"
@@ -100,9 +101,16 @@ def groups_of_data(rows: Sequence[TableRow]) -> list[list[int]]:
 def warnings(rows: Sequence[TableRow]) -> list[str]:
     """Return what must be said above a table: in what its rows are not alike, a sentence each.
 
-    Nothing where all rows are of one network with the same weights, judged on the same images.
+    Nothing where all rows are of one network with the same weights, judged on the same images by
+    the same score, and energies are of one process.
     """
-    found = [_of_data(rows), _of_scores(rows), _of_networks(rows), _of_weights(rows)]
+    found = [
+        _of_data(rows),
+        _of_scores(rows),
+        _of_networks(rows),
+        _of_weights(rows),
+        _of_energies(rows),
+    ]
     return [warning for warning in found if warning]
 
 
@@ -130,6 +138,14 @@ def _of_data(rows: Sequence[TableRow]) -> str:
 def _of_scores(rows: Sequence[TableRow]) -> str:
     titles = [each.score.title for each in judgings(rows)]
     return f"{DIFFERENT_SCORES}: {_listed(titles)}." if len(titles) > 1 else ""
+
+
+def _of_energies(rows: Sequence[TableRow]) -> str:
+    nodes = sorted({row.energy_nm for row in rows if row.energy_nm is not None})
+    if len(nodes) < 2:
+        return ""
+    named = _listed([f"{node:g} nm" for node in nodes])
+    return f"{DIFFERENT_PROCESSES}: {named}. What separates two of them is not the chip alone."
 
 
 def _of_networks(rows: Sequence[TableRow]) -> str:

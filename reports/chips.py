@@ -32,6 +32,14 @@ def chip_legend(rows: Sequence[TableRow]) -> str:
     )
 
 
+def energy_cell(row: TableRow) -> str:
+    """Return the energy of an image and the process that it is of: ``0.72 at 7 nm``."""
+    if row.energy_mj is None:
+        return MISSING
+    process = "" if row.energy_nm is None else f" at {row.energy_nm:g} nm"
+    return f"{row.energy_mj:,.3g}{process}"
+
+
 def chip_cells(row: TableRow) -> dict[str, str]:
     """Return the cells of the columns of chips."""
     cells = {
@@ -42,7 +50,7 @@ def chip_cells(row: TableRow) -> dict[str, str]:
         "ms": MISSING if row.latency_ms is None else f"{row.latency_ms:,.3f}",
         "feasible": MISSING if row.feasible is None else row.answer.lower(),
         "SRAM KiB": MISSING,
-        "mJ": MISSING if row.energy_mj is None else f"{row.energy_mj:,.3g}",
+        "mJ": energy_cell(row),
     }
     if row.peak_sram_bytes is not None and row.sram_bytes is not None:
         cells["SRAM KiB"] = f"{row.peak_sram_bytes / 1024:,.1f} of {row.sram_bytes / 1024:,.0f}"

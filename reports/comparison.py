@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from aocq.records.run import CyclesRecord, EnergyRecord, RunResult
 from reports.alike import groups_of_data, judged_on, network, warnings
+from reports.chips import energy_cell
 from reports.format import (
     MISSING,
     NO_NOISE,
@@ -68,6 +69,7 @@ def html(runs: Sequence[Compared]) -> str:
         rows=rows,
         title=title(rows),
         warnings=warnings(rows),
+        energy_cell=energy_cell,
         scores=score_titles(rows),
         agreed=" or ".join(dict.fromkeys(each.alike for each in judgings(rows))),
         plots=plots,

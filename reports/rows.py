@@ -79,6 +79,8 @@ class TableRow:
     cycles, latency_ms, peak_sram_bytes, sram_bytes, energy_mj
         ESTIMATED, of one image; sram_bytes is what the profile has; energy is None where a profile
         has no table of it
+    energy_nm
+        of the process that the energy is of, in nanometres: those of two are not comparable
     feasible, answer, reason
         whether the verdict is YES, its word, and the first reason against it
     paper_top1, paper_delta, paper_float_top1, paper_size_mb
@@ -122,6 +124,7 @@ class TableRow:
     peak_sram_bytes: int | None = None
     sram_bytes: int | None = None
     energy_mj: float | None = None
+    energy_nm: float | None = None
     feasible: bool | None = None
     answer: str = ""
     reason: str = ""
@@ -234,6 +237,7 @@ def _chip_figures(result: RunResult) -> dict[str, Any]:
         "peak_sram_bytes": memory.peak_sram_bytes,
         "sram_bytes": memory.sram_bytes,
         "energy_mj": result.energy_record.total_mj if result.energy_record else None,
+        "energy_nm": result.energy_record.node_nm if result.energy_record else None,
         "feasible": result.verdict.feasible,
         "answer": answer(result.verdict),
         "reason": reasons[0] if reasons else "",

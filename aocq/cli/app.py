@@ -16,7 +16,7 @@ import typer
 
 import aocq
 from aocq.cli.checks import checked_first
-from aocq.cli.group import Commands
+from aocq.cli.group import Commands, markup
 from aocq.cli.interruption import RESUMES
 
 
@@ -87,6 +87,7 @@ def app_of(words: Sequence[str] = ()) -> typer.Typer:
         "4 environment, 70 a mistake of aocq's own, 130 interrupted, 141 the output's pipe was "
         "closed.",
         no_args_is_help=True,
+        rich_markup_mode=markup(),
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -122,7 +123,7 @@ def options(
 
 def _group(name: str, commands: Mapping[str, Callable[..., None]], about: str) -> typer.Typer:
     """Return the commands ``aocq NAME COMMAND`` as one group."""
-    group = typer.Typer(name=name, help=about, no_args_is_help=True)
+    group = typer.Typer(name=name, help=about, no_args_is_help=True, rich_markup_mode=markup())
     group.callback()(lambda: None)
     for command, function in commands.items():
         group.command(command)(checked_first(f"{name}.{command}", function))

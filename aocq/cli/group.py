@@ -9,12 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from shutil import get_terminal_size
+from typing import Any, Literal
 
 from typer.core import TyperGroup
 
 from aocq.cli.ending import Passing
 from simulator.control_characters import escaped
+
+NARROW = 100  # columns: in fewer, panels of rich cut names of options
+
+
+def markup() -> Literal["rich"] | None:
+    """Return how help is set: in panels, or plain where the terminal is too narrow for them."""
+    return "rich" if get_terminal_size().columns >= NARROW else None
 
 
 @contextmanager

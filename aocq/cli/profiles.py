@@ -14,8 +14,13 @@ from typing import Annotated
 import typer
 
 from aocq.cli import options
+from aocq.cli.group import markup
 
-app = typer.Typer(help="Hardware profiles: list, show, new, validate.", no_args_is_help=True)
+app = typer.Typer(
+    help="Hardware profiles: list, show, new, validate.",
+    no_args_is_help=True,
+    rich_markup_mode=markup(),
+)
 
 Name = Annotated[str, typer.Argument(help="a shipped profile's name, or a TOML file")]
 

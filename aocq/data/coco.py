@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Annotated
 
@@ -97,10 +98,25 @@ def read_coco_folder(folder: Path) -> CocoFolder:
             f"the images in a folder {IMAGES} or beside them"
         )
     try:
-        content = path.read_bytes()
-        truth = CocoFile.model_validate(loads(content))
+        about = path.stat()
+        truth, digest = _read(path, (about.st_ino, about.st_size, about.st_mtime_ns))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    place = folder / IMAGES if (folder / IMAGES).is_dir() else folder
+    images = [
+        LabelledImage(path=place / image.file_name, label=image.id)
+        for image in sorted(truth.images, key=lambda found: found.id)
+    ]
+    return CocoFolder(images=images, truth=truth, digest=digest)
+
+
+@lru_cache(maxsize=2)  # a command looks at its folders before torch is imported, and then again
+def _read(path: Path, state: tuple[int, ...]) -> tuple[CocoFile, str]:
+    """Return checked annotations and their digest; ``state`` tells a file that was changed."""
+    del state
+    content = path.read_bytes()
+    try:
+        truth = CocoFile.model_validate(loads(content))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -109,12 +125,7 @@ def read_coco_folder(folder: Path) -> CocoFolder:
         raise InputError(f"{path}: is no JSON: {error}") from error
     _check(path, truth)
     _check_names(path, truth)
-    place = folder / IMAGES if (folder / IMAGES).is_dir() else folder
-    images = [
-        LabelledImage(path=place / image.file_name, label=image.id)
-        for image in sorted(truth.images, key=lambda found: found.id)
-    ]
-    return CocoFolder(images=images, truth=truth, digest=hashlib.sha256(content).hexdigest())
+    return truth, hashlib.sha256(content).hexdigest()
 
 
 def _check(path: Path, truth: CocoFile) -> None:

@@ -27,6 +27,7 @@ from aocq.methods.layernorm_parts import observe_parts
 from aocq.progress import Note, Progress, silent
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.limits import ChipLimits, limits_of
+from aocq.recipes.methods import knows_chip
 from aocq.recipes.recipe import Recipe
 from aocq.records.claim import WORK
 from aocq.records.kept import keep, kept
@@ -128,7 +129,7 @@ def prepared(
         If the network has nothing that the recipe asks to be rotated, or to have steps by block.
     """
     options = request.recipe.aocq
-    if request.method != "aocq" or not changes_network(options, limits):
+    if not knows_chip(request.method) or not changes_network(options, limits):
         return graph
     few = evenly(files, STATISTICS_IMAGES)
     images = None
@@ -238,7 +239,7 @@ def _folder(request: VerifyRequest, inputs: Inputs, name: str = "quantized") -> 
 def _shared_limits(request: VerifyRequest, inputs: Inputs) -> ChipLimits:
     """Return the limits without those that the method does not look at."""
     limits = replace(limits_of(inputs.profile, request.calibration.recipe), bias_bits=None)
-    if request.calibration.method == "aocq":
+    if knows_chip(request.calibration.method):
         return limits
     return replace(limits, sum_bits=None, approximate_probabilities=False, octave_codes=None)
 

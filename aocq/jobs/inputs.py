@@ -18,7 +18,7 @@ from aocq.lowering.normalization import check_l2_normalizations
 from aocq.methods import storage as quantized_storage
 from aocq.progress import Note
 from aocq.recipes.limits import limits_of
-from aocq.recipes.methods import METHOD_SPECS, leaves_floats
+from aocq.recipes.methods import METHOD_SPECS, knows_chip, leaves_floats
 from aocq.recipes.recipe import Recipe
 from aocq.records.publishing import refuse_blocked
 from aocq.records.run_folder import LAYERS_NAME, REPORT_NAMES, RUN_NAME
@@ -134,7 +134,7 @@ def check_method(method: str, recipe: Recipe, profile: NpuProfile, device: str) 
         raise InputError(f"method {method}: choose one of {', '.join(METHOD_SPECS)}")
     in_float = leaves_floats(method, recipe.float_ops)
     limits = limits_of(profile, recipe)
-    check_recipe(recipe, limits, profile, leaves_floats=in_float, method=method)
+    check_recipe(recipe, limits, profile, leaves_floats=in_float, knows_chip=knows_chip(method))
     if device == "cuda" and not torch.cuda.is_available():
         raise EnvironmentProblem(
             "device cuda: torch finds no usable GPU here (a CPU build of torch, or no driver); "

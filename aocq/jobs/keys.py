@@ -14,6 +14,7 @@ from aocq.jobs.inputs import Inputs
 from aocq.jobs.request import CalibrationRequest, VerifyRequest
 from aocq.lowering.operators import approximate
 from aocq.recipes.limits import ChipLimits, limits_of
+from aocq.recipes.methods import knows_chip
 from aocq.records.provenance import code_digest, package_versions
 from aocq.zoo.models import LoadedModel
 from simulator.graph import IntGraph, sha256
@@ -32,7 +33,7 @@ def calibration_key(
     ``files`` are the images that are used, of all in the request's folder. The whole ``profile``
     counts where a method heeds operators that it approximates.
     """
-    heeded = request.method == "aocq" and approximate(profile)
+    heeded = knows_chip(request.method) and approximate(profile)
     return _digest(
         *_identity(model),
         request.method,

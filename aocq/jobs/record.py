@@ -21,6 +21,8 @@ from aocq.jobs.method_record import method_record
 from aocq.jobs.model_record import model_record
 from aocq.jobs.request import VerifyRequest
 from aocq.jobs.shown_images import shown_images
+from aocq.recipes.abilities import unused_abilities
+from aocq.recipes.limits import limits_of
 from aocq.records.gates import judged
 from aocq.records.layers import SUMS, LayerRow
 from aocq.records.provenance import package_versions
@@ -146,7 +148,7 @@ def run_record(
             sums=sum(counts.elements for counts in evaluation.counts.values() if counts.sums),
         ),
         model=model_record(inputs.model),
-        notes=list(inputs.model.weights_taken),
+        notes=[*inputs.model.weights_taken, *unused_by(request, inputs)],
         data=data_record(
             request.evaluation.folder,
             evenly(inputs.images, request.evaluation.limit),
@@ -214,6 +216,13 @@ def data_record(
         images=len(images),
         digest=digest.hexdigest(),
     )
+
+
+def unused_by(request: VerifyRequest, inputs: Inputs) -> list[str]:
+    """Return what the chip of a run could do for it that nothing asks for, a sentence each."""
+    asked = request.calibration
+    limits = limits_of(inputs.profile, asked.recipe)
+    return unused_abilities(asked.method, asked.recipe, limits)
 
 
 def _accuracy(task: Task, found: Judgement, evaluation: Evaluation, sampled: Sampled) -> Accuracy:

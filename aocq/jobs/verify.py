@@ -23,7 +23,14 @@ from aocq.jobs.keys import evaluation_key, request_key
 from aocq.jobs.lifting import lift_records, lifted_again
 from aocq.jobs.mismatches import mismatches_per_image
 from aocq.jobs.op_sqnr import sqnr_per_op
-from aocq.jobs.record import Sampled, layer_rows, readable, run_record, with_sums_of_stream
+from aocq.jobs.record import (
+    Sampled,
+    layer_rows,
+    readable,
+    run_record,
+    unused_by,
+    with_sums_of_stream,
+)
 from aocq.jobs.request import EvaluationRequest, VerifyRequest
 from aocq.lowering import lower
 from aocq.lowering.operators import operators_of
@@ -93,6 +100,8 @@ def verify(
     note_missing_images(request.calibration.images, inputs.calibration, note)
     note_crop(inputs.model, request.model.preprocessing, note)
     note_weights(inputs.model, note)
+    for unused in unused_by(request, inputs):
+        note(unused)
     with progress(f"capture {request.model.name}", 1) as advance:
         float_graph = capture(inputs.model.network, request.model.name, inputs.model.input_size)
         advance(1)

@@ -19,6 +19,7 @@ from aocq.lowering.rules import RULES
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer, DynamicQuantizer, Quantizer
 from aocq.recipes.limits import ChipLimits, exceeded, limits_of
+from aocq.recipes.methods import knows_chip
 from aocq.recipes.recipe import DEFAULTS, Recipe
 from aocq.recipes.widths import missing_widths
 from simulator.errors import InputError
@@ -45,7 +46,7 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
         _limits_used(model),
         profile,
         leaves_floats=leaves_floats,
-        method=model.method,
+        knows_chip=knows_chip(model.method),
     )
     builder = Builder(model=model, profile=profile)
     mixed = MixedLowering(builder)
@@ -144,9 +145,14 @@ def check_recipe(
     profile: NpuProfile,
     *,
     leaves_floats: bool = False,
-    method: str = "aocq",
+    knows_chip: bool = True,
 ) -> None:
     """Check that a profile can hold models of a recipe within limits, as a method makes them.
+
+    Parameters
+    ----------
+    leaves_floats, knows_chip
+        of the method, see :class:`aocq.recipes.methods.MethodSpec`
 
     Raises
     ------
@@ -177,7 +183,7 @@ def check_recipe(
             f"{probability_bits}"
         )
     missing: dict[str, str] = {}
-    if method == "aocq":  # others ignore its options
+    if knows_chip:  # other methods make no use of rotations and steps
         missing = _missing_rotations(recipe, profile) | _missing_steps(recipe, profile)
     advice |= missing
     problems += [*missing]

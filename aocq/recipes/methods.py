@@ -27,11 +27,15 @@ class MethodSpec:
     options
         the class of its own options, which is a recipe's field of the method's name; None: it has
         none
+    knows_chip
+        whether it uses what a chip can do beyond its limits: rotations and steps found at run time
+        that a recipe asks for, room in narrow sums, and the chip's own approximations
     """
 
     leaves_floats: bool = False
     published_images: int | None = None
     options: type | None = None
+    knows_chip: bool = False
 
 
 # Images: PTQ4ViT (arXiv 2111.12293, also for its BasePTQ), FQ-ViT (arXiv 2111.13824).
@@ -42,7 +46,7 @@ METHOD_SPECS: Mapping[str, MethodSpec] = MappingProxyType(
         "ptq4vit_paper": MethodSpec(leaves_floats=True, published_images=32),
         "ptq4vit_released": MethodSpec(leaves_floats=True, published_images=32),
         "fq_vit": MethodSpec(leaves_floats=True, published_images=1000),
-        "aocq": MethodSpec(options=AocqOptions),
+        "aocq": MethodSpec(options=AocqOptions, knows_chip=True),
     }
 )
 DEFAULT_METHOD = "aocq"
@@ -51,6 +55,11 @@ DEFAULT_METHOD = "aocq"
 def leaves_floats(method: str, float_ops: FloatOps) -> bool:
     """Return whether a method leaves operators in float under a recipe's ``float_ops``."""
     return METHOD_SPECS[method].leaves_floats and float_ops == "declared"
+
+
+def knows_chip(method: str) -> bool:
+    """Return whether a method uses what a chip can do beyond its limits; unknown ones do not."""
+    return method in METHOD_SPECS and METHOD_SPECS[method].knows_chip
 
 
 def calibration_images(method: str, preset: PresetName) -> int:

@@ -133,6 +133,16 @@ def test_elements_of_a_detectors_recipe_change_its_score(rows: list[TableRow]) -
     assert "top-1" not in text.lower()
 
 
+def test_energies_of_two_processes_are_told_apart(rows: list[TableRow]) -> None:
+    small = replace(rows[0], energy_mj=0.7, energy_nm=7.0)
+    large = replace(rows[1], energy_mj=3.5, energy_nm=45.0)
+    text = markdown("Title", [small, large])
+    assert "These energies are of different processes: 7 nm; 45 nm." in text
+    assert "| 0.7 at 7 nm |" in text
+    assert "| 3.5 at 45 nm |" in text
+    assert "different processes" not in markdown("Title", [small, replace(large, energy_nm=7.0)])
+
+
 @pytest.mark.parametrize("by", ["interval", "point"])
 def test_a_score_without_an_interval_is_told_where_one_was_asked_for(run: Run, by: Any) -> None:
     accuracy = detecting(run[0]).accuracy

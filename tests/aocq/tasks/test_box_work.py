@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -176,6 +177,16 @@ def test_more_classes_take_no_more_than_is_said(done: Counter[str]) -> None:
     work = box_work.box_work(49, 12)
     assert done["operations"] < sum(each.operations for each in work)
     assert done["functions"] < sum(each.functions for each in work)
+
+
+def test_the_figures_of_the_documentation_are_those_of_deit_tiny() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "cost.md").read_text("utf-8")
+    decode, suppress = box_work.box_work(196, 12)
+    said = (
+        f"that is {decode.operations:,} operations and {decode.functions:,} functions to decode, "
+        f"{suppress.operations:,} and {suppress.functions:,} to suppress"
+    )
+    assert said in " ".join(page.split())
 
 
 def test_the_task_counts_patch_tokens_alone() -> None:

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from aocq.data import coco as coco_files
 from aocq.data.coco import read_coco_folder
 from aocq.tasks import detection, patch_grid
 from aocq.tasks.boxes import BOX_VALUES, Detections, detections
@@ -335,3 +336,18 @@ def test_boxes_come_back_to_the_pixels_of_the_image(folder: Path) -> None:
         "bbox": [2.0, 2.0, 20.0, 20.0],
         "score": 0.5,
     }
+
+
+def test_annotations_are_parsed_once_until_they_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[bytes] = []
+    loads = coco_files.loads
+    monkeypatch.setattr(coco_files, "loads", lambda text: parsed.append(text) or loads(text))
+    folder = folder_with(coco(), tmp_path / "data")
+    first, again = read_coco_folder(folder), read_coco_folder(folder)
+    assert (first, len(parsed)) == (again, 1)
+    path = folder / "annotations.json"
+    path.write_text(path.read_text("utf-8").replace("bolt", "bold"), encoding="utf-8")
+    assert read_coco_folder(folder).digest != first.digest
+    assert len(parsed) == 2
