@@ -31,6 +31,7 @@ _RESTS_ON = (
     ("latency: clock", "compute.clock_mhz"),
     ("latency: MAC array", "compute.engine"),
     ("latency: vector unit", "compute.vector"),
+    ("latency: host", "compute.host"),
     ("latency: DRAM port", "memory.dram_bytes_per_cycle"),
     ("SRAM", "memory.sram_bytes"),
     ("energy", "energy"),
@@ -77,6 +78,8 @@ def rests_on(result: RunResult) -> list[tuple[str, str, str]]:
     rows = []
     for what, path in _RESTS_ON:
         if what == "energy" and result.energy_record is None:
+            continue
+        if what == "latency: host" and not result.cycles.host:
             continue
         text = source_of(path, found)
         word, _, rest = text.partition(":")

@@ -82,7 +82,10 @@ Preprocessing = Annotated[
 ]
 CalibrationData = Annotated[
     Path,
-    typer.Option("--calib-data", help="folder of calibration images, one subfolder per class"),
+    typer.Option(
+        "--calib-data",
+        help="folder of calibration images, one subfolder per class, or as --task has them",
+    ),
 ]
 OptionalCalibrationData = Annotated[
     Path | None,
@@ -114,7 +117,7 @@ Data = Annotated[
     typer.Option(
         "--data",
         help="folder of images to evaluate, one subfolder per class, named by WordNet id, class "
-        "name or class number",
+        "name or class number, or as --task has them",
     ),
 ]
 Limit = Annotated[

@@ -10,6 +10,7 @@ from simulator.cost import estimate
 from simulator.cost.float16 import float16_estimate
 from simulator.cost.host_work import HostWork
 from simulator.cost.lifts import doubled, enough_sram, lifts
+from simulator.profile import load_profile
 
 RATES = {"softmax": 30, "layernorm": 30, "lookup": 2, "add": 3, "rescale": 10, "mean": 10}
 HOST = {
@@ -65,7 +66,8 @@ def test_a_memory_that_both_share_is_not_copied():
 
 
 def test_without_a_host_the_steps_are_named_and_in_no_figure():
-    graph, profile = transformer(), profile_with()
+    graph, profile = transformer(), load_profile("narrow_acc_20")
+    assert profile.compute.host is None
     bare, found = estimate(graph, profile), estimate(graph, profile, WORK)
     assert found.left_out == ("decode", "suppress")
     assert found.host_steps == ()

@@ -6,6 +6,7 @@ from cost_graphs import profile_with, transformer
 
 from simulator.cost import estimate
 from simulator.cost.lifts import amount, doubled, lifts, with_more
+from simulator.profile import load_profile
 
 DOT = {"kind": "dot", "m": 4, "n": 4, "k": 4, "cycles_per_step": 2, "pipeline_depth": 0}
 PORT = {"bytes_per_cycle": 4}
@@ -48,7 +49,7 @@ def test_a_host_is_lifted_by_itself_and_no_faster_for_the_chips_clock():
     assert faster.host_cycles - copies == (base.host_cycles - copies) // 2
     assert faster.issue_cycles == base.issue_cycles
     assert "host_speed" in {lift.resource for lift in doubled(graph, profile)}
-    assert amount(profile_with(), "host_speed") is None
+    assert amount(load_profile("narrow_acc_20"), "host_speed") is None
 
 
 def test_a_faster_clock_leaves_the_dram_as_fast_as_it_is():
