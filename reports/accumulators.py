@@ -49,7 +49,7 @@ def head(record: SweepRecord) -> tuple[str, ...]:
 
 def legend(record: SweepRecord) -> str:
     """Return what the columns mean."""
-    agreed = f"{record.shares_of} with the {record.alike} as with exact sums"
+    agreed = f"share of {record.shares_of}, {record.alike} as with exact sums"
     return f"{capital(record.score.title)} in percent; agreement: {agreed}. {_LEGEND}"
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from simulator.cost import CostEstimate
+from simulator.cost.host_work import HostCost
 from simulator.cost.schedule import StepCost
 from simulator.cost.tiles import Tiling
 
@@ -22,9 +23,10 @@ def plan_record(costs: CostEstimate) -> dict[str, Any]:
     spilled
         buffers that live in DRAM because the SRAM does not hold them
     steps
-        in order, as :func:`step_record` says
+        in order, as :func:`step_record` says; those of the host behind the graph come last
     """
     steps = [step_record(cost, costs.steps) for cost in costs.steps]
+    steps += [host_step_record(cost) for cost in costs.host_steps]
     return {
         "in_sram": dict(costs.traffic.residency.offsets),
         "spilled": list(costs.spilled),
@@ -52,6 +54,21 @@ def step_record(cost: StepCost, steps: tuple[StepCost, ...]) -> dict[str, Any]:
         "in_dram": list(cost.in_dram),
         "tiling": None if cost.tiling is None else tiling_record(cost.tiling),
         "weights_since": None if since is None else steps[since].step.name,
+    }
+
+
+def host_step_record(cost: HostCost) -> dict[str, Any]:
+    """Return a step of the host behind the graph: it moves nothing over the chip's ports."""
+    return {
+        "name": cost.work.name,
+        "op": cost.work.name,
+        "unit": "host",
+        "cycles": cost.total,
+        "unit_cycles": cost.host,
+        **dict.fromkeys(("sram_cycles", "dram_cycles", "sram_bytes", "dram_bytes"), 0),
+        "in_dram": [],
+        "tiling": None,
+        "weights_since": None,
     }
 
 

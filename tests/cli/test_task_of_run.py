@@ -81,7 +81,7 @@ def test_accumulator_widths_are_judged_by_the_task(
         ]
     text = (tmp_path / "accumulators.md").read_text("utf-8")
     assert "| bits | rule | AP |" in text
-    assert "detections with the same detections as with exact sums" in text
+    assert "share of detections, same detections as with exact sums" in text
     done = warm(*command, "--bits", "12,13,32", "--rules", "wrap")
     assert "finished before" in done.err
     assert "exact integers" in done.err, "outputs are not kept: they are made again"
@@ -146,7 +146,11 @@ def test_with_a_host_its_work_is_in_every_figure(warm: Run, job: Job, tmp_path: 
     graph = load_graph(tmp_path)
     assert result.cycles.host_steps[0].bytes == graph.tensors[graph.outputs[0]].size
     assert "Behind the graph the host takes" in (tmp_path / "report.html").read_text("utf-8")
-    found = json.loads(warm("cost", tmp_path, "--json").out)
+    found = json.loads(warm("cost", tmp_path, "--plan", "--json").out)
+    planned = found["plan"]["steps"]
+    assert [step["name"] for step in planned[-2:]] == ["decode boxes", "suppress overlaps"]
+    assert {*planned[0]} == {*planned[-1]}
+    assert sum(step["cycles"] for step in planned) == found["cycles"]["total"]
     assert found["cycles"] == json.loads(result.to_json())["cycles"]
     model = ("vit_tiny_patch16_224", "--num-classes", CLASSES + 5, "--model-kwargs", ARGUMENTS)
     named = json.loads(warm("cost", *model, "--profile", HOST, "--task", "detection", "--json").out)
