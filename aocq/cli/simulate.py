@@ -15,7 +15,7 @@ import typer
 
 from aocq.cli import options, requests
 from aocq.cli.console import print_columns
-from aocq.cli.groups import grouped
+from aocq.cli.groups import OptionGroup, grouped
 from aocq.cli.simulate_op import path_of, print_result, simulate_op
 from aocq.cli.tasks import chosen_task
 
@@ -29,14 +29,23 @@ OPS_SHOWN = 10  # as text; the JSON has all
 LABELS = {"walked": "accumulated_in_order"}  # as text, where it is not the key of the JSON
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions(OptionGroup):
+    """The images that a graph is run on, and what it does with them."""
+
+    data: Annotated[
+        Path | None, typer.Option("--data", help="folder of images, as the task has them")
+    ] = None
+    task: options.TaskOfRun = None
+    limit: options.Limit = None
+    skip_bad_images: options.SkipBadImages = False
+
+
 @grouped
 def command(
     *,
     graph: Annotated[Path, typer.Argument(help="graph.json, or the folder that holds it")],
-    data: Annotated[
-        Path | None, typer.Option("--data", help="folder of images, as the task has them")
-    ] = None,
-    task: options.TaskOfRun = None,
+    images: ImageOptions,
     inputs: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,8 +58,6 @@ def command(
         str | None,
         typer.Option("--op", help="run this op alone, on operands of your own (--inputs)"),
     ] = None,
-    limit: options.Limit = None,
-    skip_bad_images: options.SkipBadImages = False,
     emulation: requests.EmulationOptions,
     taps: Annotated[
         list[str] | None,
@@ -81,6 +88,7 @@ def command(
     Names of tensors are those that `aocq inspect` prints. With --inputs only numpy and numba are
     needed: torch is neither imported nor, with --gemm auto, used for matrix products.
     """
+    data, limit = images.data, images.limit
     if (data is None) == (not inputs):
         raise typer.BadParameter("give either --data FOLDER or --inputs CODES.npy")
     if op is not None:
@@ -98,7 +106,7 @@ def command(
     loaded = load(graph)
     tapped = tensors_named(loaded, taps or ())
     # A wrong folder is told before torch is imported.
-    judged = None if data is None else _judged_images(loaded, chosen_task(task, graph), data)
+    judged = None if data is None else _judged_images(loaded, chosen_task(images.task, graph), data)
     codes = None if not inputs else path_of(inputs[0])
     executor = Executor(
         loaded,
@@ -108,7 +116,7 @@ def command(
     )
     with _published(out, executor, codes or data, limit, tapped) as place:
         if judged is not None:
-            result = _simulate_images(executor, judged, limit, skip_bad_images, tapped, place)
+            result = _simulate_images(executor, judged, images, tapped, place)
         else:
             assert codes is not None  # one of both is given
             result = _simulate_codes(executor, codes, limit, tapped, place)
@@ -252,8 +260,7 @@ def _simulate_codes(
 def _simulate_images(
     executor: Executor,
     judged: _JudgedImages,
-    limit: int | None,
-    skip_bad: bool,
+    asked: ImageOptions,
     taps: list[str],
     out: Path | None,
 ) -> dict[str, Any]:
@@ -265,7 +272,9 @@ def _simulate_images(
     from simulator.errors import InputError
 
     images = judged.dataset.images
-    batches = ImageBatches(evenly(images, limit), judged.preprocessing, skip_bad=skip_bad)
+    batches = ImageBatches(
+        evenly(images, asked.limit), judged.preprocessing, skip_bad=asked.skip_bad_images
+    )
     counts, logits, labels = [], [], []  # not the outputs: with taps they would fill the memory
     with progress.show("simulate", len(batches.images)) as advance:
         runs = run_images(executor, batches, taps=taps, on_progress=advance)

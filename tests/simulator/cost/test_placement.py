@@ -114,7 +114,10 @@ def test_where_it_is_allowed_the_ops_are_named_and_cost_nothing():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"compute__placement": {"float": "host"}}, r"there is no \[compute.host\]"),
+        (
+            {"compute__placement": {"float": "host"}, "compute__host": None},
+            r"there is no \[compute.host\]",
+        ),
         ({"compute__placement": {"matmul": "vector"}}, r"\[compute.passes.matmul\]"),
         ({"compute__placement": {"softmax": "mac"}}, r"\[compute.passes.softmax\]"),
         ({"compute__placement": {"softmax": "gpu"}}, "'mac', 'vector', 'dma', 'host' or 'none'"),
