@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.format import MISSING, classes, count, plural
-from reports.rows import TableRow, judgings
+from reports.rows import TableRow, judgings, processes
 
 # Of the network; of the images that a run was judged on. In the order of the columns.
 BUILT_WITH, WEIGHTS = "built with", "weights"
@@ -141,10 +141,10 @@ def _of_scores(rows: Sequence[TableRow]) -> str:
 
 
 def _of_energies(rows: Sequence[TableRow]) -> str:
-    nodes = sorted({row.energy_nm for row in rows if row.energy_nm is not None})
-    if len(nodes) < 2:
+    found = processes(rows)
+    if len(found) < 2:
         return ""
-    named = _listed([f"{node:g} nm" for node in nodes])
+    named = _listed(found)
     return f"{DIFFERENT_PROCESSES}: {named}. What separates two of them is not the chip alone."
 
 

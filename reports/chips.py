@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from reports.format import MISSING, PERSISTENT, TRANSIENT, brief
 from reports.limits import capital
-from reports.rows import TableRow, score_titles
+from reports.rows import TableRow, processes, score_titles
 
 CHIP_COLUMNS = (
     *("float", "integer", "Δ", "agreement", "float ops"),
@@ -26,22 +26,31 @@ def chip_legend(rows: Sequence[TableRow]) -> str:
     return (
         f"{scores_in_words(rows)}; float ops: of all ops of the graph; persistent: {PERSISTENT}; "
         f"transient: {TRANSIENT}; headroom: register bits that no completed sum used, in the op "
-        "with the fewest. Cycles, ms, peak SRAM (of what the chip has) and energy are ESTIMATED, "
-        "for one image. Feasible: activations fit the SRAM, gates passed if any were set, and "
-        "overflow is not merely reported."
+        "with the fewest. Cycles, ms, peak SRAM (of what the chip has) and energy"
+        f"{of_process(rows)} are ESTIMATED, for one image. Feasible: activations fit the SRAM, "
+        "gates passed if any were set, and overflow is not merely reported."
     )
 
 
-def energy_cell(row: TableRow) -> str:
-    """Return the energy of an image and the process that it is of: ``0.72 at 7 nm``."""
+def energy_cell(row: TableRow, rows: Sequence[TableRow]) -> str:
+    """Return the energy of an image, with its process where rows are of several: ``0.72 at 7 nm``.
+
+    Where all rows are of one, :func:`of_process` says it once.
+    """
     if row.energy_mj is None:
         return MISSING
-    process = "" if row.energy_nm is None else f" at {row.energy_nm:g} nm"
+    process = f" at {row.energy_nm:g} nm" if len(processes(rows)) > 1 and row.energy_nm else ""
     return f"{row.energy_mj:,.3g}{process}"
 
 
-def chip_cells(row: TableRow) -> dict[str, str]:
-    """Return the cells of the columns of chips."""
+def of_process(rows: Sequence[TableRow]) -> str:
+    """Return the one process that all energies are of, to follow the word; else nothing."""
+    found = processes(rows)
+    return f" at {found[0]}" if len(found) == 1 else ""
+
+
+def chip_cells(row: TableRow, rows: Sequence[TableRow]) -> dict[str, str]:
+    """Return the cells of the columns of chips, for a row among others."""
     cells = {
         "persistent": brief(row.persistent),
         "transient": brief(row.transient),
@@ -50,7 +59,7 @@ def chip_cells(row: TableRow) -> dict[str, str]:
         "ms": MISSING if row.latency_ms is None else f"{row.latency_ms:,.3f}",
         "feasible": MISSING if row.feasible is None else row.answer.lower(),
         "SRAM KiB": MISSING,
-        "mJ": energy_cell(row),
+        "mJ": energy_cell(row, rows),
     }
     if row.peak_sram_bytes is not None and row.sram_bytes is not None:
         cells["SRAM KiB"] = f"{row.peak_sram_bytes / 1024:,.1f} of {row.sram_bytes / 1024:,.0f}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from aocq.records.run import CyclesRecord, EnergyRecord, RunResult
 from reports.alike import groups_of_data, judged_on, network, warnings
-from reports.chips import energy_cell
+from reports.chips import energy_cell, of_process
 from reports.format import (
     MISSING,
     NO_NOISE,
@@ -70,6 +70,7 @@ def html(runs: Sequence[Compared]) -> str:
         title=title(rows),
         warnings=warnings(rows),
         energy_cell=energy_cell,
+        of_process=of_process(rows),
         scores=score_titles(rows),
         agreed=" or ".join(dict.fromkeys(each.alike for each in judgings(rows))),
         plots=plots,

@@ -192,6 +192,11 @@ def score_titles(rows: Sequence[TableRow]) -> str:
     return " or ".join(dict.fromkeys(each.score.title for each in judgings(rows)))
 
 
+def processes(rows: Sequence[TableRow]) -> list[str]:
+    """Return of which processes the rows' energies are, the smallest first: ``7 nm``."""
+    return [f"{node:g} nm" for node in sorted({r.energy_nm for r in rows if r.energy_nm})]
+
+
 def written_row(row: TableRow, rows: Sequence[TableRow]) -> dict[str, Any]:
     """Return a row as files of a table have it: values by the names of columns.
 

@@ -211,7 +211,7 @@ def _written(row: TableRow, columns: Sequence[str], rows: Sequence[TableRow]) ->
         "float ops": f"{row.float_ops}/{row.ops}" if lowered else MISSING,
         "MB": MISSING if row.size_mb is None else f"{row.size_mb:.3g}",
         "s": MISSING if row.calibration_seconds is None else f"{row.calibration_seconds:.0f}",
-        **chip_cells(row),
+        **chip_cells(row, rows),
         "paper": score(row.paper_top1),
         "paper Δ": signed(row.paper_delta),
         "paper MB": MISSING if row.paper_size_mb is None else f"{row.paper_size_mb:g}",

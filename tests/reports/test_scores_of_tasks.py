@@ -140,7 +140,10 @@ def test_energies_of_two_processes_are_told_apart(rows: list[TableRow]) -> None:
     assert "These energies are of different processes: 7 nm; 45 nm." in text
     assert "| 0.7 at 7 nm |" in text
     assert "| 3.5 at 45 nm |" in text
-    assert "different processes" not in markdown("Title", [small, replace(large, energy_nm=7.0)])
+    text = markdown("Title", [small, replace(large, energy_nm=7.0)])
+    assert "different processes" not in text
+    assert "energy at 7 nm are ESTIMATED" in text
+    assert "| 0.7 |" in text
 
 
 @pytest.mark.parametrize("by", ["interval", "point"])
