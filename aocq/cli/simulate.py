@@ -290,7 +290,8 @@ def _simulate_images(
     outputs, truth = np.concatenate(logits), np.concatenate(labels)
     # A task judges three networks; here is one.
     engines = dict.fromkeys(("float", "simulated", "integer"), outputs)
-    scores = judged.task.judge(engines, truth, judged.dataset).scores["integer"]
+    _, height, width = judged.preprocessing["input_size"]
+    scores = judged.task.judge(engines, truth, judged.dataset, (height, width)).scores["integer"]
     return {
         **{key: round(score, 4) for key, score in scores.items()},
         **_counts(executor, counts, len(truth)),

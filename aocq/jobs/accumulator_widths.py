@@ -210,7 +210,8 @@ def _run(request: SweepRequest, graph: IntGraph, advance: Callable[[int], None])
 def _judged(request: SweepRequest, exact: Outputs, ran: _Run) -> tuple[float, float]:
     """Return the task's main score of a run, and in percent how alike it is to exact sums."""
     engines = {"float": exact, "simulated": exact, "integer": ran.outputs}
-    found = request.task.judge(engines, ran.labels, request.dataset)
+    _, height, width = request.preprocessing["input_size"]
+    found = request.task.judge(engines, ran.labels, request.dataset, (height, width))
     score = found.scores["integer"][request.task.scores[0].key]
     return score, found.agreement.integer_float
 

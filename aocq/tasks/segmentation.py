@@ -17,8 +17,15 @@ from aocq.data.image_folder import SUFFIXES, LabelledImage
 from aocq.records.run import Agreement, Score
 from aocq.tasks.chosen import spread_and_different
 from aocq.tasks.metrics import sqnr_of_pairs
-from aocq.tasks.patch_grid import WHOLE_IMAGE, check_whole_image, is_dense, patch_values
+from aocq.tasks.patch_grid import (
+    WHOLE_IMAGE,
+    check_whole_image,
+    grid_of,
+    is_dense,
+    patch_values,
+)
 from aocq.tasks.task import Chosen, ChosenImage, Dataset, Judgement, Note, Outputs, Size, Task
+from simulator.cost.host_work import HostWork
 from simulator.errors import InputError
 
 IMAGES, MASKS = "images", "masks"  # folders; a mask has its image's name, as PNG
@@ -89,12 +96,16 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
 
 def _check(name: str, shape: tuple[int, ...], preprocessing: Mapping[str, Any]) -> None:
     if not is_dense(shape, preprocessing) or shape[-1] < 2:
-        raise InputError(
-            f"{name}: yields {' x '.join(map(str, shape))} values for an image, but segmentation "
-            "wants one for each class of every patch of a square: --model-kwargs global_pool= "
-            "with --num-classes CLASSES"
-        )
+        raise InputError(f"{name}: {_no_classes(shape)}")
     check_whole_image(name, preprocessing, "masks")
+
+
+def _no_classes(shape: tuple[int, ...]) -> str:
+    return (
+        f"yields {' x '.join(map(str, shape))} values for an image, but segmentation wants one for "
+        "each class of every patch of a square: --model-kwargs global_pool= with --num-classes "
+        "CLASSES"
+    )
 
 
 def _judge(
@@ -204,6 +215,15 @@ def share_alike(first: Classes, second: Classes) -> float:
     return 100 * int((first == second).sum()) / first.size
 
 
+def _host_work(shape: tuple[int, ...]) -> tuple[HostWork, ...]:
+    """Return the arg-max of every patch's classes."""
+    grid = grid_of(shape)
+    if grid is None:
+        raise InputError(f"the network {_no_classes(shape)}")
+    comparisons = grid.side * grid.side * (shape[-1] - 1)
+    return (HostWork(name="choose classes", operations=comparisons),)
+
+
 TASK = Task(
     name="segmentation",
     scores=(
@@ -216,4 +236,5 @@ TASK = Task(
     check=_check,
     judge=_judge,
     preprocessing=WHOLE_IMAGE,
+    host_work=_host_work,
 )

@@ -14,6 +14,7 @@ from PIL import Image
 
 from aocq.tasks import segmentation
 from aocq.tasks.task import Dataset, task_of
+from simulator.cost.host_work import HostWork
 from simulator.errors import InputError
 
 SIDE, CLASSES = 4, 3
@@ -252,3 +253,11 @@ def test_other_outputs_are_refused(shape: tuple[int, ...]) -> None:
 def test_a_crop_is_refused() -> None:
     with pytest.raises(InputError, match="masks are in coordinates of the whole image"):
         segmentation.TASK.check("net", (196, 21), {**WHOLE, "crop_pct": 0.9})
+
+
+def test_the_host_compares_the_classes_of_every_patch() -> None:
+    work = (HostWork(name="choose classes", operations=16 * 2),)
+    assert task_of("segmentation").host_work((17, 3)) == work
+    assert task_of("segmentation").host_work((4, 4, 3)) == work
+    with pytest.raises(InputError, match="segmentation wants one for each class"):
+        task_of("segmentation").host_work((3,))
