@@ -17,6 +17,7 @@ from torch import Tensor
 from aocq.data.decoding import MODES, BadImageError, bad_image, open_image
 from aocq.data.fitting import check_fitting
 from aocq.data.image_folder import LabelledImage, evenly
+from aocq.data.views import view_of
 from aocq.zoo.torchvision_compat import declare_missing_operators
 from simulator.errors import InputError
 
@@ -65,6 +66,8 @@ class ImageBatches:
     readers
         how many batches are read at once, one thread each: more than one where nothing else is
         computed meanwhile
+    view
+        which view of every image, see :func:`aocq.data.views.view_of`
     """
 
     images: Sequence[LabelledImage]
@@ -73,6 +76,7 @@ class ImageBatches:
     skip_bad: bool = False
     skipped: list[Path] = field(default_factory=list)
     readers: int = 1
+    view: int = 0
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (images [n, channels, height, width] float32, labels [n]), ``n <= batch``.
@@ -131,6 +135,7 @@ class ImageBatches:
 
     def _open(self, path: Path) -> Image.Image:
         image = open_image(path, self.preprocessing["input_size"][0])
+        image = view_of(image, self.view, path.name)
         try:
             check_fitting(image.size, self.preprocessing)
         except ValueError as error:
@@ -165,8 +170,12 @@ def load_calibration_images(
     preprocessing: Mapping[str, Any],
     *,
     skip_bad: bool = False,
+    views: int = 1,
 ) -> tuple[Tensor, list[Path]]:
     """Return all ``images`` as one batch, and the files left out.
+
+    Of several views the first of all images come first, then the second: images that are taken
+    evenly, to judge by, are the same ones in all views if their distance divides the images.
 
     Raises
     ------
@@ -174,8 +183,10 @@ def load_calibration_images(
         If none can be decoded.
     """
     readers = torch.get_num_threads()
-    batches = ImageBatches(images, preprocessing, skip_bad=skip_bad, readers=readers)
-    tensors = [batch for batch, _ in batches]
+    tensors: list[Tensor] = []
+    for view in range(views):
+        batches = ImageBatches(images, preprocessing, skip_bad=skip_bad, readers=readers, view=view)
+        tensors += [batch for batch, _ in batches]
     if not tensors:
         raise InputError(f"{images[0].path.parent.parent}: none of the images can be decoded")
     return torch.cat(tensors), batches.skipped

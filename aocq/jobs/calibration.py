@@ -183,8 +183,9 @@ def calibrate(
     profile
         the chip whose own operators the method is to know; None: exact ones
     """
+    views = request.recipe.aocq.image_views if knows_chip(request.method) else 1
     images, skipped = load_calibration_images(
-        files, loaded.preprocessing, skip_bad=request.skip_bad_images
+        files, loaded.preprocessing, skip_bad=request.skip_bad_images, views=views
     )
     model = calibrated(
         request.method,
@@ -198,7 +199,12 @@ def calibrate(
         operators=operators_of(profile, request.recipe) if profile else exact_operators,
     )
     log = (*({"skipped": str(path)} for path in skipped), *model.log)
-    return replace(model, meta=model_meta(loaded), log=log)
+    return replace(
+        model,
+        meta=model_meta(loaded),
+        log=log,
+        calibration_images=model.calibration_images // views,
+    )
 
 
 def calibrated_once(

@@ -45,6 +45,8 @@ class AocqOptions:
         framework level, first stage: passes of scale refinement, s0 (0) to s4 (4)
     search_images
         how many images a candidate scale is judged on
+    image_views
+        how many views of each calibration image there are: itself, mirrored, and parts of both
     rounding
         framework level, second stage: ``nearest``, ``gptq`` (the closed form: one column after the
         other, the rest corrected); or, by back-propagation from the closed form on, ``adaround``
@@ -121,6 +123,14 @@ class AocqOptions:
         int, Interval(ge=0, le=4), Option("passes of scale refinement, s0 (0) to s4 (4)")
     ] = 4
     search_images: Annotated[int, Interval(ge=1)] = 32
+    image_views: Annotated[
+        int,
+        Interval(ge=1),
+        Option(
+            "views of each calibration image: itself, mirrored, and parts of both",
+            bounds=Interval(ge=1, le=64),
+        ),
+    ] = 1
     rounding: Annotated[Rounding, Option("rounding of the weights")] = "gptq"
     adaround_steps: Annotated[int, Interval(ge=1)] = 300
     adaround_batch: Annotated[int, Interval(ge=1)] = 8

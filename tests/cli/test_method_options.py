@@ -108,6 +108,7 @@ def test_the_recipe_on_record_is_the_preset_with_what_was_given(
         "balance_inputs": False,
         "scale_passes": 2,
         "search_images": 64,
+        "image_views": 1,
         "rounding": "nearest",
         "adaround_steps": 20_000,
         "adaround_batch": 32,
