@@ -128,6 +128,15 @@ def _of_runs(folders: list[Path], parameters: Parameters) -> None:
         _quantized(folder, parameters)
 
 
+def _data_of_runs(folder: Path, parameters: Parameters) -> None:
+    """Check images of the task of the first run; without a record it is of classification."""
+    from aocq.records.run_folder import RUN_NAME, load_record
+
+    run = parameters["runs"][0]
+    named = load_record(run).accuracy.task if (run / RUN_NAME).is_file() else CLASSIFICATION
+    _data(folder, {**parameters, "task": named})
+
+
 def _graph(path: Path, parameters: Parameters) -> None:
     from simulator.errors import InputError
 
@@ -260,6 +269,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "export.model-explorer.out": _out_file,
         "export.onnx.out": _out_file,
         "export.tflite.out": _out_file,
+        "figures.data": _data_of_runs,
         "figures.runs": _of_runs,
         "golden.directed.out": _golden_out,
         "golden.record.out": _golden_out,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aocq.cli import options
-from aocq.cli.tasks import chosen_task
+from aocq.cli.class_activation import CAM_IMAGES, draw_maps
+from aocq.cli.model_titles import network, title
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from aocq.methods import QuantizedModel
-    from aocq.tasks.task import Task
 
 
 def command(
@@ -25,7 +26,6 @@ def command(
         list[Path], typer.Argument(help="one or two folders that aocq verify or quantize wrote")
     ],
     data: options.Data,
-    task: options.TaskOfRun = None,
     images: Annotated[int, typer.Option("--images", min=1, max=64, help="how many images")] = 8,
     tensor: Annotated[
         str | None,
@@ -35,16 +35,66 @@ def command(
             "channels differ most in the first run)",
         ),
     ] = None,
+    cam: Annotated[
+        bool,
+        typer.Option(
+            "--cam",
+            help="draw class activation maps (Grad-CAM) and attention roll-outs of the float and "
+            "the fake-quantized network instead",
+        ),
+    ] = False,
+    cam_images: Annotated[
+        int | None,
+        typer.Option(
+            "--cam-images",
+            min=1,
+            max=options.MOST_IMAGES,
+            help=f"with --cam: on how many images the maps are compared (default: {CAM_IMAGES})",
+        ),
+    ] = None,
+    class_number: Annotated[
+        int | None,
+        typer.Option(
+            "--class",
+            min=0,
+            max=options.MOST_CLASSES,
+            help="with --cam: number of the class that maps are of (default: of every image the "
+            "float network's own)",
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights",
+            help="with --cam: checkpoint of the float network (default: the run's)",
+        ),
+    ] = None,
     out: options.Out = Path("runs/figures"),
 ) -> None:
     """Draw densities before and after quantization, outliers along depth, and scale passes.
 
     Prints the paths of the SVG files: density.svg, magnitudes-N.svg for run N, and scales-N.svg
     where the method refined its scales. Two runs of one network stand side by side in density.svg.
+
+    With --cam: class activation maps of one run's float and fake-quantized network, cam.svg and
+    cam.png, and how alike they are on many images, cam.csv and cam.json.
     """
     if len(runs) > 2:
         raise typer.BadParameter("give one run or two")
+    if cam:
+        if len(runs) > 1 or tensor:
+            raise typer.BadParameter("--cam takes one run, and no --tensor")
+        draw_maps(runs[0], weights, data, cam_images or CAM_IMAGES, class_number, out)
+        return
+    if cam_images is not None or class_number is not None or weights is not None:
+        raise typer.BadParameter("--cam-images, --class and --weights go with --cam")
+    _draw_tensors(runs, data, images, tensor, out)
 
+
+def _draw_tensors(
+    runs: Sequence[Path], data: Path, images: int, tensor: str | None, out: Path
+) -> None:
+    """Write the figures of tensors into ``out``, and print their paths."""
     from aocq import progress
     from aocq.jobs.activations import before_and_after, most_uneven, stream_along_depth
     from aocq.methods import storage
@@ -62,8 +112,7 @@ def command(
         activations = []
         judged_on: list[str] = []
         for number, (folder, model) in enumerate(zip(runs, models, strict=True), 1):
-            does = chosen_task(task, folder)
-            pixels, said = _pixels(folder, model, data, images, does)
+            pixels, said = _pixels(folder, model, data, images)
             judged_on.append(said)
             stream = stream_along_depth(model.graph)
             names = [node.name for node in model.graph.nodes]
@@ -104,38 +153,15 @@ def command(
             print(out / f"{name}.svg")
 
 
-def _pixels(
-    folder: Path, model: QuantizedModel, data: Path, images: int, task: Task
-) -> tuple[Tensor, str]:
+def _pixels(folder: Path, model: QuantizedModel, data: Path, images: int) -> tuple[Tensor, str]:
     """Return images of a folder as a quantized model takes them, and what to call them."""
-    from aocq import progress
-    from aocq.data.loader import evenly, load_calibration_images
-    from aocq.jobs.record import data_record
+    from aocq.data.loader import load_calibration_images
+    from aocq.jobs.run_sources import described, images_for
     from reports.format import evaluated
-    from simulator.errors import InputError
-    from simulator.graph.meta import meta_of
 
-    meta = meta_of(model.meta, str(folder))
-    if meta is None:
-        raise InputError(f"{folder}: does not say how images are preprocessed; quantize again")
-    dataset = task.read(data, meta.classes, progress.note)
-    files = evenly(dataset.images, images)
-    said = evaluated(len(files), data_record(data, files, dataset.classes))
-    return load_calibration_images(files, meta.preprocessing)[0], said
-
-
-def title(model: QuantizedModel) -> str:
-    """Return the method and its widths: ``aocq W4A8``."""
-    return f"{model.method} W{model.recipe.weight_bits}A{model.recipe.activation_bits}"
-
-
-def network(model: QuantizedModel) -> str:
-    """Return the network's name and what it is built with that the name does not say."""
-    from reports.format import named
-    from simulator.graph.meta import meta_of
-
-    meta = meta_of(model.meta, model.graph.name)
-    return named(model.graph.name, meta.model_arguments if meta else {})
+    meta = described(folder, model)
+    files, record = images_for(folder, data, meta, images)
+    return load_calibration_images(files, meta.preprocessing)[0], evaluated(len(files), record)
 
 
 def losses_of_passes(model: QuantizedModel) -> dict[str, dict[int, float]]:

@@ -145,6 +145,14 @@ def imagenet_class_numbers() -> Mapping[str, int]:
     )
 
 
+def class_title(number: int, classes: int) -> str:
+    """Return what to call a class: its number, and in a network of ImageNet's classes its name."""
+    if classes != IMAGENET_CLASSES:
+        return str(number)
+    return f"{number} {_imagenet_synsets()[number][1].partition(',')[0]}"
+
+
+@cache
 def _imagenet_synsets() -> list[tuple[str, str]]:
     """Return WordNet id and names of every class, in the order of the classes.
 

@@ -152,4 +152,5 @@ TASK = Task(
     judge=_judge,
     preprocessing=WHOLE_IMAGE,
     host_work=_host_work,
+    values_behind_classes=BOX_VALUES,
 )

@@ -124,6 +124,8 @@ class Task:
     host_work
         from the shape of an output that ``check`` accepts to what the host does with it before it
         is a result, in steps, of which costs are estimated; none where the output is the result
+    values_behind_classes
+        how many values of the last dimension of a network's output are none of a class
     """
 
     name: str
@@ -135,6 +137,7 @@ class Task:
     judge: Callable[[Mapping[str, Outputs], NDArray[np.int64], Dataset, Size], Judgement]
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     host_work: Callable[[tuple[int, ...]], tuple[HostWork, ...]] = lambda shape: ()
+    values_behind_classes: int = 0
 
 
 def task_of(name: str) -> Task:

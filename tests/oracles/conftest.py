@@ -12,6 +12,7 @@ from pathlib import Path
 import environments
 import pytest
 from gemmlowp_oracle import Gemmlowp
+from grad_cam_oracle import GradCam
 from lite_oracle import Engine, Lite
 from oracle_process import OracleProcess
 from presence import need
@@ -64,6 +65,14 @@ def scale_sim() -> Iterator[ScaleSim]:
     need("scale_sim")
     with OracleProcess(environments.python("scalesim"), "scale_sim_process.py") as process:
         yield ScaleSim(process)
+
+
+@pytest.fixture(scope="session")
+def grad_cam() -> Iterator[GradCam]:
+    """pytorch-grad-cam."""
+    need("grad_cam")
+    with OracleProcess(environments.python("gradcam"), "grad_cam_process.py") as process:
+        yield GradCam(process)
 
 
 @pytest.fixture(scope="session")

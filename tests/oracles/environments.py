@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the oracles are, and what is missing.
 
-Five of them are virtual environments: ``lite``, ``tosa`` and ``scalesim``, whose pins contradict
-ours and each other's, ``rtl``, which holds Verilator and cocotb, and ``vela``, Arm's compiler. They
+Six of them are virtual environments: ``lite``, ``tosa`` and ``scalesim``, whose pins contradict
+ours and each other's, ``rtl``, which holds Verilator and cocotb, ``vela``, Arm's compiler, and
+``gradcam``, which holds pytorch-grad-cam and a torch of its own. They
 are in ``.oracles/`` of the repository, or where the variable ``AOCQ_ORACLES`` says, and ``make
 oracles`` makes them (:mod:`install`). The others come from the system: Debian's ``iverilog``,
 ``yosys`` and ``chromium``, a C and a C++ compiler, and ``libgemmlowp-dev``. QNNPACK is a part of
@@ -107,6 +108,7 @@ MISSING: Mapping[str, Callable[[], str | None]] = MappingProxyType(
         "tosa": lambda: _missing_package("tosa", "tosa_reference_model", "the TOSA model"),
         "scale_sim": lambda: _missing_package("scalesim", "scalesim", "SCALE-Sim"),
         "vela": _missing_vela,
+        "grad_cam": lambda: _missing_package("gradcam", "pytorch_grad_cam", "pytorch-grad-cam"),
         "verilog": _missing_verilog,
         "iverilog": _missing_verilog,
         "verilator": _missing_verilator,

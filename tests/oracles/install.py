@@ -19,6 +19,7 @@ REQUIREMENTS = {
     "rtl": "rtl.txt",
     "scalesim": "scale_sim.txt",
     "vela": "vela.txt",
+    "gradcam": "grad_cam.txt",
 }
 # May be gone from the registry: (environment, requirements).
 OPTIONAL = {"lite": "tflite_micro.txt"}

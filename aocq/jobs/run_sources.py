@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a finished run was made of, read again: its float network, its task, its images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from aocq import progress
+from aocq.data.image_folder import LabelledImage, evenly
+from aocq.jobs.inputs import load_requested
+from aocq.jobs.record import data_record
+from aocq.jobs.request import ModelRequest
+from aocq.methods.quantized_model import QuantizedModel
+from aocq.records.run import DataRecord, RunResult
+from aocq.records.run_folder import RUN_NAME, load_record
+from aocq.tasks.names import CLASSIFICATION
+from aocq.tasks.task import Task, task_of
+from aocq.zoo.models import LoadedModel
+from simulator.errors import InputError
+from simulator.graph.meta import GraphMeta, meta_of
+
+OPTION = "--weights"
+
+
+def record_in(folder: Path) -> RunResult | None:
+    """Return the record of a run; None in a folder that ``aocq quantize`` wrote.
+
+    Raises
+    ------
+    InputError
+        If there is a record that cannot be read.
+    """
+    return load_record(folder) if os.path.lexists(folder / RUN_NAME) else None
+
+
+def described(folder: Path, model: QuantizedModel) -> GraphMeta:
+    """Return classes and preprocessing of a quantized model.
+
+    Raises
+    ------
+    InputError
+        If it has none.
+    """
+    meta = meta_of(model.meta, str(folder))
+    if meta is None:
+        raise InputError(f"{folder}: does not say how images are preprocessed; quantize again")
+    return meta
+
+
+def load_float_network(folder: Path, model: QuantizedModel, weights: Path | None) -> LoadedModel:
+    """Return the float network that a folder's quantized model was made of.
+
+    Parameters
+    ----------
+    weights
+        its checkpoint; None: the file that the run's command line names, or timm's own weights
+
+    Raises
+    ------
+    InputError
+        If the checkpoint is not there, does not fit, or is another than the run's.
+    EnvironmentProblem
+        If timm's weights are wanted and cannot be fetched.
+    """
+    record, meta = record_in(folder), described(folder, model)
+    path = weights or (_named_by(record.command) if record else None)
+    if path is not None and not path.is_file():
+        raise InputError(
+            f"{path}: not found, the checkpoint of the run in {folder}; name it with {OPTION} FILE"
+        )
+    loaded = load_requested(
+        ModelRequest(
+            name=model.graph.name,
+            weights=path,
+            classes=meta.classes,
+            arguments=meta.model_arguments,
+        )
+    )
+    wanted = record.model.checkpoint_sha256 if record else None
+    if wanted not in {None, loaded.checkpoint_sha256}:
+        raise InputError(
+            f"{path or loaded.name}: its weights (sha256 {loaded.checkpoint_sha256[:12]}…) are "
+            f"not those of the run in {folder} ({str(wanted)[:12]}…); name these with {OPTION} FILE"
+        )
+    return loaded
+
+
+def task_in(folder: Path) -> Task:
+    """Return the task of a run; a folder without a record is of classification."""
+    record = record_in(folder)
+    return task_of(record.accuracy.task if record else CLASSIFICATION)
+
+
+def images_for(
+    folder: Path, data: Path, meta: GraphMeta, count: int
+) -> tuple[Sequence[LabelledImage], DataRecord]:
+    """Return images of a folder, evenly taken, read as a run's task does, and their record.
+
+    Raises
+    ------
+    InputError
+        If there are none of the task.
+    """
+    dataset = task_in(folder).read(data, meta.classes, progress.note)
+    files = evenly(dataset.images, count)
+    return files, data_record(data, files, dataset.classes, dataset.digest)
+
+
+def _named_by(command: Sequence[str]) -> Path | None:
+    """Return the checkpoint that a recorded command line names."""
+    for place, word in enumerate(command):
+        if word == OPTION and place + 1 < len(command):
+            return Path(command[place + 1])
+        if word.startswith(f"{OPTION}="):
+            return Path(word.removeprefix(f"{OPTION}="))
+    return None
