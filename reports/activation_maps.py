@@ -41,9 +41,9 @@ class View:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """An image, 0..1 [height, width] or with three colours, what it is called, and its views."""
+    """An image, [height, width] or [height, width, 3], what it is called, and its views."""
 
-    image: Pixels
+    image: NDArray[np.uint8]
     name: str
     views: tuple[View, ...]
 
@@ -78,8 +78,8 @@ def activation_maps(rows: Sequence[Row], quantized: str, heading: str) -> Pictur
         return picture(figure, "activation-maps", words)
 
 
-def _show(axes: Axes, image: Pixels, text: str) -> None:
-    axes.imshow(image, "gray", vmin=0, vmax=1)
+def _show(axes: Axes, image: NDArray[np.uint8], text: str) -> None:
+    axes.imshow(image, "gray", vmin=0, vmax=255)
     lines = (printable(line, 44) for line in text.splitlines())
     axes.set_title("\n".join(lines), fontsize=7)
 

@@ -52,7 +52,8 @@ COMMANDS = CommandsOf(
     "aocq.cli",
     (
         *("verify", "demo", "quantize", "lower", "simulate", "cost", "inspect", "prove", "report"),
-        *("table2", "ablate", "targets", "accumulators", "compare", "figures", "models", "doctor"),
+        *("table2", "ablate", "targets", "accumulators", "compare", "figures"),
+        *("explain", "models", "doctor"),
     ),
 )
 # By the name of the group, what its commands are about.

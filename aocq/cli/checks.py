@@ -137,6 +137,35 @@ def _data_of_runs(folder: Path, parameters: Parameters) -> None:
     _data(folder, {**parameters, "task": named})
 
 
+def _run(folder: Path, parameters: Parameters) -> None:
+    from aocq.records.run_folder import load_record
+
+    load_record(folder)
+    _quantized(folder, parameters)
+    _graph(folder, parameters)
+
+
+def _explained_calibration(folder: Path, parameters: Parameters) -> None:
+    from aocq.records.run_folder import load_record
+
+    named = load_record(parameters["run"]).accuracy.task
+    _images(folder, "--calib-data", {**parameters, "task": named})
+
+
+def _image(path: Path, parameters: Parameters) -> None:
+    """Check that a file can be decoded, with as many channels as it has."""
+    from aocq.data.decoding import BadImageError, open_image
+    from simulator.errors import InputError
+
+    del parameters
+    try:
+        open_image(path)
+    except BadImageError as error:
+        raise InputError(
+            f"{path}: cannot be decoded ({error.reason}); name another image with --image"
+        ) from error
+
+
 def _graph(path: Path, parameters: Parameters) -> None:
     from simulator.errors import InputError
 
@@ -266,6 +295,10 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "compare.html": _out_file,
         "cost.network": _graph_or_name,
         "demo.task": _demo,
+        "explain.calibration": _explained_calibration,
+        "explain.image": _image,
+        "explain.out": _out_file,
+        "explain.run": _run,
         "export.model-explorer.out": _out_file,
         "export.onnx.out": _out_file,
         "export.tflite.out": _out_file,

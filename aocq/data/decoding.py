@@ -56,7 +56,11 @@ SIGNATURES = (
 
 
 class BadImageError(InputError):
-    """An image file that cannot be decoded."""
+    """An image file that cannot be decoded, and why."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 def open_image(path: Path, channels: int = 3) -> Image.Image:
@@ -80,7 +84,8 @@ def bad_image(path: Path, reason: str) -> BadImageError:
     """Return the error that names a file, why it is none, and the ways out."""
     return BadImageError(
         f"{path}: cannot be decoded ({reason}); replace it, or pass --skip-bad-images to leave "
-        "such files out and count them"
+        "such files out and count them",
+        reason,
     )
 
 

@@ -27,6 +27,7 @@ from aocq.jobs.class_activation import (
     upsampled,
 )
 from aocq.jobs.map_likeness import correlation, overlap_of_tops
+from aocq.jobs.shown_images import readable_name, seen
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.records.class_activation import ImageMaps, MapLikeness
 from aocq.tasks.task import Task
@@ -35,18 +36,23 @@ from simulator.errors import InputError
 BATCH = 4  # every probability of a batch is held twice
 
 Choose = Callable[[Tensor], Tensor]
-Pixels = NDArray[np.float64]  # [height, width], or [height, width, 3] of colours, 0..1
+Pixels = NDArray[np.float64]  # [height, width]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedMaps:
     """An image and its maps on its pixels, each of the float and of the quantized network.
 
-    ``rollout`` is None where there is none.
+    Attributes
+    ----------
+    image
+        as the networks see it, [height, width] or [height, width, 3]
+    activation, rollout
+        0..1; None: attention is not of every token to every other
     """
 
     figures: ImageMaps
-    image: Pixels
+    image: NDArray[np.uint8]
     activation: tuple[Pixels, Pixels]
     rollout: tuple[Pixels, Pixels] | None
 
@@ -64,14 +70,6 @@ class MapsOfBatch:
         """Return the maps that are compared."""
         found = rollout(maps.attention, grid)
         return cls(outputs=maps.outputs, activation=maps.activation, rollout=found)
-
-
-def as_seen(image: Tensor, preprocessing: Mapping[str, Any]) -> Pixels:
-    """Return a preprocessed image, [channels, height, width], as pixels that can be shown."""
-    mean, std = (torch.tensor(preprocessing[key])[:, None, None] for key in ("mean", "std"))
-    colours = (image * std + mean).clamp(0, 1).movedim(0, -1)
-    pixels: Pixels = colours.double().squeeze(-1).numpy()
-    return pixels
 
 
 def class_chooser(task: Task, graph: FloatGraph, number: int | None) -> Choose:
@@ -123,7 +121,7 @@ def compared_maps(
         that the images are in
     """
     real, rounded = float_network(graph), fake_quantized_network(model, graph)
-    names = iter(os.path.relpath(file.path, folder) for file in files)
+    names = iter(readable_name(os.path.relpath(file.path, folder)) for file in files)
     for images, _ in ImageBatches(files, preprocessing, batch=BATCH):
         maps = activation_maps(real, images, choose)
         chosen = maps.chosen
@@ -140,7 +138,7 @@ def compared_maps(
             )
             yield ComparedMaps(
                 figures=figures,
-                image=as_seen(image, preprocessing),
+                image=np.asarray(seen(image.numpy(), preprocessing)),
                 activation=_on_pixels(image, first.activation[place], second.activation[place]),
                 rollout=None
                 if first.rollout is None or second.rollout is None

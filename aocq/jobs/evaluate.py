@@ -227,7 +227,8 @@ def _collect(work: Path, executor: Executor, batches: ImageBatches) -> Evaluatio
                 small.append({key: arrays[key] for key in ("labels", "seconds", "counts")})
     if skipped and not batches.skip_bad:
         raise BadImageError(
-            f"{skipped[0]}: cannot be decoded; replace it, or pass --skip-bad-images"
+            f"{skipped[0]}: cannot be decoded; replace it, or pass --skip-bad-images",
+            "an earlier attempt skipped it",
         )
     if not small:
         raise InputError(f"{skipped[0]} and {len(skipped) - 1} others: no image could be decoded")

@@ -24,6 +24,12 @@ from aocq.tasks.patch_grid import (
     patch_values,
 )
 from aocq.tasks.shown_boxes import chosen_images
+from aocq.records.shown_images import ShownBox
+from aocq.tasks.boxes import BOX_VALUES, Detections, detections, matched
+from aocq.tasks.coco_scores import average_precision, check_installed
+from aocq.tasks.metrics import sqnr_of_pairs
+from aocq.tasks.patch_grid import WHOLE_IMAGE, check_whole_image, is_dense, patch_values
+from aocq.tasks.shown_boxes import chosen_images, found_boxes
 from aocq.tasks.task import Chosen, Dataset, Judgement, Note, Outputs, Size, Task
 from simulator.cost.host_work import HostWork
 from simulator.errors import InputError
@@ -96,6 +102,14 @@ def _chosen(
     return Chosen(images=images, least_score=SHOWN_SCORE)
 
 
+def _boxes(output: Outputs, size: Size) -> list[ShownBox]:
+    """Return the boxes of one image that count where networks are compared."""
+    values = patch_values(output[None])
+    (found,) = found_in(values, np.zeros(1, np.int64), patch_of(values, size)).values()
+    names = [f"class {number}" for number in range(output.shape[-1] - BOX_VALUES)]
+    return found_boxes(above(found, SHOWN_SCORE), names)
+
+
 def patch_of(values: Outputs, size: Size) -> int:
     """Return pixels along a side of a patch: of an image's size, by the number of patches."""
     side: int = values.shape[1]
@@ -153,4 +167,5 @@ TASK = Task(
     preprocessing=WHOLE_IMAGE,
     host_work=_host_work,
     values_behind_classes=BOX_VALUES,
+    boxes=_boxes,
 )

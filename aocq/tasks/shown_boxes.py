@@ -42,8 +42,8 @@ def chosen_images(
             differs=label in most,
             boxes={
                 "true": true_boxes(folder, names, label, size),
-                "float": _found_boxes(real[label], names),
-                "integer": _found_boxes(integer[label], names),
+                "float": found_boxes(real[label], names),
+                "integer": found_boxes(integer[label], names),
             },
         )
         for label in (*spread, *most)
@@ -81,7 +81,8 @@ def true_boxes(folder: CocoFolder, names: Sequence[str], label: int, size: Size)
     ]
 
 
-def _found_boxes(found: Detections, names: Sequence[str]) -> list[ShownBox]:
+def found_boxes(found: Detections, names: Sequence[str]) -> list[ShownBox]:
+    """Return detections as boxes with the names of their classes, which are by number."""
     return [
         ShownBox(name=names[number], left=left, top=top, right=right, bottom=bottom, score=score)
         for (left, top, right, bottom), score, number in zip(

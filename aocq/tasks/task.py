@@ -126,6 +126,9 @@ class Task:
         is a result, in steps, of which costs are estimated; none where the output is the result
     values_behind_classes
         how many values of the last dimension of a network's output are none of a class
+    boxes
+        from a network's output for one image, [...], and the image's size to the boxes that a
+        picture shows, with classes by number; None: there are none
     """
 
     name: str
@@ -138,6 +141,7 @@ class Task:
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     host_work: Callable[[tuple[int, ...]], tuple[HostWork, ...]] = lambda shape: ()
     values_behind_classes: int = 0
+    boxes: Callable[[Outputs, Size], Sequence[ShownBox]] | None = None
 
 
 def task_of(name: str) -> Task:

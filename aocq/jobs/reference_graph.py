@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The float network in the form that a quantized model has: rotated and balanced as that is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from aocq.capture import FloatGraph, FloatOp
+from aocq.methods.quantized_model import QuantizedModel
+from aocq.transforms.apply import changes_network, needs_images, transformed
+from simulator.errors import InputError
+
+
+def takes_images(model: QuantizedModel) -> bool:
+    """Return whether the form of a model rests on calibration images."""
+    return _changed(model) and needs_images(model.recipe.aocq, model.limits)
+
+
+def in_form_of(model: QuantizedModel, graph: FloatGraph, images: Tensor | None) -> FloatGraph:
+    """Return a captured network with the tensors that the quantized one has, in float.
+
+    Parameters
+    ----------
+    images
+        the first of the calibration images, where :func:`takes_images`
+
+    Raises
+    ------
+    InputError
+        If images are missing, or the form is another with these.
+    """
+    if takes_images(model) and images is None:
+        raise InputError(
+            f"{graph.name}: its channels were balanced on calibration images, and its tensors are "
+            "compared with float ones of the same balance; name the run's folder of them with "
+            "--calib-data"
+        )
+    if _changed(model):
+        graph = transformed(graph, model.recipe.aocq, model.limits, images)
+    if not _alike(model, graph):
+        raise InputError(
+            f"{graph.name}: is not in the form of the quantized model; take the calibration images "
+            "of the run (--calib-data), or make the run again with this version"
+        )
+    return graph
+
+
+def _changed(model: QuantizedModel) -> bool:
+    return model.method == "aocq" and changes_network(model.recipe.aocq, model.limits)
+
+
+def _alike(model: QuantizedModel, graph: FloatGraph) -> bool:
+    """Return whether nodes are the same, and the γ of their normalizations."""
+    nodes = ([(n.name, n.op, n.inputs) for n in each.nodes] for each in (model.graph, graph))
+    if next(nodes) != next(nodes):
+        return False
+    names = {
+        node.attributes["weight"]
+        for node in graph.nodes
+        if node.op is FloatOp.LAYERNORM and node.attributes["weight"]
+    }
+    return all(
+        torch.allclose(graph.parameters[name].float(), model.graph.parameters[name].float())
+        for name in names
+    )
