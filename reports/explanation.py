@@ -15,7 +15,7 @@ from reports.figures import sqnr_along_depth
 from reports.format import NO_NOISE, decibel, percent, plural, signed
 from reports.ops import Measured, steepest_fall
 from reports.templating import inline, template
-from reports.token_maps import held_picture, token_map
+from reports.token_maps import held_picture, plain_picture, token_map
 
 ERROR, SATURATED, OVERFLOWED = palette.ORANGE[0], palette.PURPLE[0], palette.RED[0]
 ENGINES = {"float": "Float", "simulated": "Fake-quantized", "integer": "Integer"}
@@ -36,11 +36,10 @@ def html(found: Explanation) -> str:
         listed=listed,
         title_of=_class,
         depth=inline(sqnr_along_depth(found.ops)),
-        last=_error_map(found, found.blocks[-1]) if found.blocks else None,
+        picture=plain_picture(found.picture),
         blocks=[(block, _error_map(found, block)) for block in found.blocks],
-        saturated=[_event_map(found, each, "saturated results") for each in found.saturated.tokens],
-        overflowed=[_event_map(found, each, "overflowed sums") for each in found.overflowed.tokens],
-        worst_token=worst_token,
+        saturated=_event_maps(found, found.saturated, SATURATED, "saturated results"),
+        overflowed=_event_maps(found, found.overflowed, OVERFLOWED, "overflowed sums"),
         events_in_words=events_in_words,
     )
 
@@ -138,6 +137,10 @@ def _error_map(found: Explanation, block: BlockErrors) -> Markup:
     return token_map(found.picture, block.grid, block.errors, ERROR, name)
 
 
-def _event_map(found: Explanation, counts: TokenCounts, name: str) -> Markup:
-    color = SATURATED if name.startswith("saturated") else OVERFLOWED
-    return token_map(found.picture, counts.grid, counts.counts, color, name, ",d")
+def _event_maps(
+    found: Explanation, events: Events, color: str, name: str
+) -> list[tuple[TokenCounts, Markup]]:
+    return [
+        (each, token_map(found.picture, each.grid, each.counts, color, name, ",d"))
+        for each in events.tokens
+    ]

@@ -31,6 +31,11 @@ def held_picture(image: ShownImage) -> Markup:
     )
 
 
+def plain_picture(image: ShownImage) -> Markup:
+    """Return the image of a page with nothing on it."""
+    return _figure(image, f"{image.name}, {image.width} x {image.height} pixels", "")
+
+
 def token_map(
     image: ShownImage, grid: Grid, values: Sequence[float], color: str, name: str, form: str = ".3f"
 ) -> Markup:
@@ -62,9 +67,14 @@ def token_map(
             f"<title>row {row + 1}, column {column + 1}: {value:{form}}</title></rect>"
         )
     words = f"{name}: {grid.rows} rows of {grid.columns} patches, largest {largest:{form}}"
+    drawn = f'<g fill="{color}" stroke="{color}" stroke-opacity=".4">{"".join(cells)}</g>'
+    return _figure(image, words, drawn)
+
+
+def _figure(image: ShownImage, words: str, drawn: str) -> Markup:
+    height = image.height * PANEL / image.width
     return Markup(
         f'<svg class="boxes" role="img" aria-label="{escape(words)}" '
         f'viewBox="0 0 {PANEL:g} {height:.2f}" xmlns="http://www.w3.org/2000/svg">'
-        f'<use href="#{PICTURE}"/><g fill="{color}" stroke="{color}" stroke-opacity=".4" '
-        f'stroke-width=".6">{"".join(cells)}</g></svg>'
+        f'<use href="#{PICTURE}"/>{drawn}</svg>'
     )

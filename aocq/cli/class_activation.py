@@ -122,6 +122,8 @@ def _row(found: ComparedMaps, classes: int) -> Row:
 
 
 def _print(record: ClassActivationRecord) -> None:
+    from reports.format import plural
+
     def shown(value: float | None) -> str:
         return "—" if value is None else f"{value:.4f}"
 
@@ -131,4 +133,4 @@ def _print(record: ClassActivationRecord) -> None:
         for key, label in FIGURES.items()
     ]
     print_columns(["float against quantized", "mean", "median"], rows)
-    print(f"{len(record.images)} images, {same} of the same class; tokens of {record.layer}")
+    print(f"{plural(len(record.images), 'image')}, {same} of the same class; at {record.layer}")

@@ -7,19 +7,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from families import EXAMPLES
 from tiny_models import SMALL, images, input_size, network
 from tiny_quantized import TINY, tiny, tiny_graph
 
 from aocq.capture import capture
-from aocq.capture.last_attention import read_by_last_attention
 from aocq.jobs.class_activation import (
-    Layer,
     activation_maps,
     fake_quantized_network,
     float_network,
     folded_offset,
     scaled,
+    upsampled,
 )
 from aocq.jobs.compared_maps import class_chooser
 from aocq.methods.fake_quantization import FakeQuantization
@@ -30,6 +28,10 @@ from simulator.errors import InputError
 
 def largest(outputs):
     return outputs.flatten(1).argmax(1)
+
+
+def first_class(outputs):
+    return torch.zeros(len(outputs), dtype=torch.int64)
 
 
 def by_hooks(model, pixels):
@@ -100,23 +102,50 @@ def test_a_logit_at_the_end_of_its_type_has_a_map():
     narrow = replace(model.activations[name], scale=model.activations[name].scale / 1000)
     saturating = replace(model, activations={**model.activations, name: narrow})
     expected, found = (
-        activation_maps(fake_quantized_network(each, tiny_graph()), pixels, lambda _: torch.zeros(4).long())
+        activation_maps(fake_quantized_network(each, tiny_graph()), pixels, first_class)
         for each in (model, saturating)
     )
     assert torch.equal(found.activation, expected.activation)
     assert found.activation.max() == 1
 
 
-@pytest.mark.parametrize(
-    ("example", "layer"),
-    [
-        ("class_token", "blocks.1.norm1"),
-        ("qk_norm", "blocks.1.norm1"),
-        ("swin_tiny_patch4_window7_224", "layers.3.blocks.1.norm1"),
-        ("beit_base_patch16_224", "blocks.1.norm1"),
-        ("cait_xxs24_224", "blocks_token_only.1.norm1"),
-    ],
-)
-def test_the_layer_is_what_the_last_attention_reads(example, layer):
-    stated = EXAMPLES[example]
-    print(stated)
+@pytest.mark.parametrize(("number", "expected"), [(None, [3, 4, 0]), (1, [1, 1, 1])])
+def test_the_class_is_the_largest_or_the_one_asked_for(number, expected):
+    choose = class_chooser(task_of("classification"), tiny_graph(), number)
+    outputs = torch.zeros(3, 10)
+    outputs[0, 3], outputs[1, 4] = 1, 1
+    outputs[2] = 2  # of equal ones the first
+    assert choose(outputs).tolist() == expected
+
+
+def test_a_class_that_is_not_there_is_told():
+    with pytest.raises(InputError, match=r"tiny: has no class 10; --class is one of 0 to 9"):
+        class_chooser(task_of("classification"), tiny_graph(), 10)
+
+
+def test_of_tokens_the_class_and_the_patch_are_found():
+    """Not the class token, nor what is no class: centerness and distances."""
+    dense = network("class_token", TINY, num_classes=8, global_pool="")
+    graph = capture(dense, "dense", input_size(TINY))
+    assert graph.output.shape == (5, 8)
+    choose = class_chooser(task_of("detection"), graph, None)
+    outputs = torch.zeros(1, 5, 8)
+    outputs[0, 0] = 9  # the class token
+    outputs[0, 2, 3:] = 8  # none of the three classes
+    outputs[0, 4, 1] = 7
+    assert choose(outputs).tolist() == [4 * 8 + 1]
+    found = activation_maps(float_network(graph), images(2, input_size(TINY)), choose)
+    assert found.activation.shape == (2, 2, 2)
+    with pytest.raises(InputError, match="0 to 2"):
+        class_chooser(task_of("detection"), graph, 3)
+
+
+def test_maps_of_nothing_stay_nothing():
+    maps = torch.tensor([[[0.0, 0.0]], [[0.5, 2.0]]])
+    assert scaled(maps).tolist() == [[[0.0, 0.0]], [[0.25, 1.0]]]
+
+
+def test_pixels_lie_between_their_patches():
+    """Pixel centres and patch centres are those of the same image."""
+    pixels = upsampled(torch.tensor([[[0.0, 1.0]]], dtype=torch.float64), (1, 4))
+    assert pixels.tolist() == [[[0.0, 0.25, 0.75, 1.0]]]
