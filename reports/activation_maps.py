@@ -21,7 +21,7 @@ from reports.svg import house_style, printable, title
 Pixels = NDArray[np.float64]
 SIDE = 2.0  # inches of an image
 COLOURS, OPACITY = "turbo", 0.55
-MISSING = "—"
+MISSING = "none"  # in ASCII, as all texts of figures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,10 +108,29 @@ def _compared(runs: int) -> str:
     return html(found)
 
 
+def _explained() -> str:
+    """Return the page of an image whose names are markup, and too long for a phone."""
+    from built_explanation import build_explanation
+
+    from reports.explanation import html
+
+    return html(build_explanation(HOSTILE))
+
+
+def _boxes() -> str:
+    from built_explanation import build_explanation_of_boxes
+
+    from reports.explanation import html
+
+    return html(build_explanation_of_boxes())
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "whole": _whole,
     "older": _older,
     "hostile": _hostile,
     "two_compared": lambda: _compared(2),
     "many_compared": lambda: _compared(20),
+    "explained": _explained,
+    "boxes": _boxes,
 }
