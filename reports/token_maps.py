@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 
 from aocq.records.explanation import Grid
 from aocq.records.shown_images import ShownImage
-from reports.boxes import LARGE_PIXELS, PANEL
+from reports.boxes import PANEL, picture_definition
 
 PICTURE = "picture"  # the id that maps refer to
 OPAQUE = 0.85  # of the cell with the largest value
@@ -20,15 +20,8 @@ OPAQUE = 0.85  # of the cell with the largest value
 
 def held_picture(image: ShownImage) -> Markup:
     """Return an element without extent that holds an image for all maps of a page."""
-    height = image.height * PANEL / image.width
-    magnified = PANEL / image.width > LARGE_PIXELS
-    style = ' style="image-rendering:pixelated"' if magnified else ""
-    return Markup(
-        '<svg class="held" width="0" height="0" aria-hidden="true"><defs>'
-        f'<image id="{PICTURE}" width="{PANEL:g}" height="{height:.2f}"{style} '
-        f'preserveAspectRatio="none" href="data:{image.media_type};base64,{image.content}"/>'
-        "</defs></svg>"
-    )
+    definition = picture_definition(image, PICTURE)
+    return Markup(f'<svg class="held" width="0" height="0" aria-hidden="true">{definition}</svg>')
 
 
 def plain_picture(image: ShownImage) -> Markup:

@@ -23,8 +23,8 @@ def read_by_last_attention(graph: FloatGraph) -> FloatNode:
     softmaxes = probabilities(graph)
     if not softmaxes:
         raise InputError(
-            f"{graph.name}: has no attention, whose input maps of activations are drawn of; choose "
-            "a vision transformer"
+            f"{graph.name}: has no attention, whose input maps of activations are drawn of; name "
+            "another tensor of tokens with --layer"
         )
     node = softmaxes[-1]
     while node.op is not FloatOp.LINEAR:

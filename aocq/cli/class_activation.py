@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
+
+from aocq.cli import options
 from aocq.cli.console import print_columns
+from aocq.cli.groups import OptionGroup
 from aocq.cli.model_titles import network, title
 
 if TYPE_CHECKING:
@@ -25,20 +30,62 @@ FIGURES = {
 }
 
 
-def draw_maps(
-    run: Path, weights: Path | None, data: Path, images: int, number: int | None, out: Path
-) -> None:
-    """Write cam.csv, cam.json, cam.svg and cam.png into ``out``; print means, medians and paths.
+@dataclass(frozen=True, kw_only=True)
+class MapOptions(OptionGroup):
+    """Which class activation maps are drawn, and whether any are."""
 
-    Parameters
-    ----------
-    weights
-        checkpoint of the float network, see :func:`aocq.jobs.run_sources.load_float_network`
-    images
-        how many of the folder are looked at, evenly taken
-    number
-        of the class; None: the float network's own
-    """
+    cam: Annotated[
+        bool,
+        typer.Option(
+            "--cam",
+            help="draw class activation maps (Grad-CAM) and attention roll-outs of the float and "
+            "the fake-quantized network instead",
+        ),
+    ] = False
+    cam_images: Annotated[
+        int | None,
+        typer.Option(
+            "--cam-images",
+            min=1,
+            max=options.MOST_IMAGES,
+            help=f"with --cam: on how many images maps are compared (default: {CAM_IMAGES})",
+        ),
+    ] = None
+    class_number: Annotated[
+        int | None,
+        typer.Option(
+            "--class",
+            min=0,
+            max=options.MOST_CLASSES,
+            help="with --cam: number of the class that maps are of (default: of every image the "
+            "float network's own)",
+        ),
+    ] = None
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            "--layer",
+            help="with --cam: tensor whose tokens are weighted (default: what the last attention "
+            "reads)",
+        ),
+    ] = None
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights",
+            help="with --cam: checkpoint of the float network (default: the run's)",
+        ),
+    ] = None
+
+    @property
+    def given(self) -> bool:
+        """Whether anything is said that only --cam makes use of."""
+        said = (self.cam_images, self.class_number, self.layer, self.weights)
+        return any(value is not None for value in said)
+
+
+def draw_maps(run: Path, data: Path, asked: MapOptions, out: Path) -> None:
+    """Write cam.csv, cam.json, cam.svg and cam.png into ``out``; print means, medians and paths."""
     from aocq import progress
     from aocq.jobs.run_sources import described
     from aocq.methods import storage
@@ -50,7 +97,7 @@ def draw_maps(
 
     with claimed(out, progress.note):
         refuse_run_folder(out)
-        record, shown, said = _compared(run, weights, data, images, number)
+        record, shown, said = _compared(run, data, asked)
         model = storage.load(run)
         classes = described(run, model).classes
         rows = [_row(found, classes) for found in shown]
@@ -67,7 +114,7 @@ def draw_maps(
 
 
 def _compared(
-    run: Path, weights: Path | None, data: Path, images: int, number: int | None
+    run: Path, data: Path, asked: MapOptions
 ) -> tuple[ClassActivationRecord, list[ComparedMaps], str]:
     """Return the record of all images, the maps of some, and what to call the images."""
     from aocq import progress
@@ -81,16 +128,18 @@ def _compared(
 
     model = storage.load(run)
     meta = described(run, model)
-    choose = class_chooser(task_in(run), model.graph, number)
-    files, of = images_for(run, data, meta, images)
-    loaded = load_float_network(run, model, weights)
+    choose = class_chooser(task_in(run), model.graph, asked.class_number)
+    files, of = images_for(run, data, meta, asked.cam_images or CAM_IMAGES)
+    loaded = load_float_network(run, model, asked.weights)
     channels, height, width = meta.preprocessing["input_size"]
     graph = capture(loaded.network, loaded.name, (channels, height, width))
     wanted = {len(files) * place // min(SHOWN, len(files)) for place in range(SHOWN)}
     rows: list[ImageMaps] = []
     shown: list[ComparedMaps] = []
     with progress.show("class activation maps", len(files)) as advance:
-        for found in compared_maps(model, graph, files, data, meta.preprocessing, choose):
+        for found in compared_maps(
+            model, graph, files, data, meta.preprocessing, choose, asked.layer
+        ):
             if len(rows) in wanted:
                 shown.append(found)
             rows.append(found.figures)
@@ -98,8 +147,10 @@ def _compared(
     record = class_activation_record(
         network=network(model),
         quantized=title(model),
-        layer=float_network(graph).layer.name,
-        of_class="the float network's own" if number is None else str(number),
+        layer=float_network(graph, asked.layer).layer.name,
+        of_class="the float network's own"
+        if asked.class_number is None
+        else str(asked.class_number),
         images=rows,
     )
     return record, shown, evaluated(len(files), of)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aocq.cli import options
-from aocq.cli.class_activation import CAM_IMAGES, draw_maps
+from aocq.cli.class_activation import MapOptions, draw_maps
+from aocq.cli.groups import grouped
 from aocq.cli.model_titles import network, title
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from aocq.methods import QuantizedModel
 
 
+@grouped
 def command(
+    *,
     runs: Annotated[
         list[Path], typer.Argument(help="one or two folders that aocq verify or quantize wrote")
     ],
@@ -35,40 +38,7 @@ def command(
             "channels differ most in the first run)",
         ),
     ] = None,
-    cam: Annotated[
-        bool,
-        typer.Option(
-            "--cam",
-            help="draw class activation maps (Grad-CAM) and attention roll-outs of the float and "
-            "the fake-quantized network instead",
-        ),
-    ] = False,
-    cam_images: Annotated[
-        int | None,
-        typer.Option(
-            "--cam-images",
-            min=1,
-            max=options.MOST_IMAGES,
-            help=f"with --cam: on how many images the maps are compared (default: {CAM_IMAGES})",
-        ),
-    ] = None,
-    class_number: Annotated[
-        int | None,
-        typer.Option(
-            "--class",
-            min=0,
-            max=options.MOST_CLASSES,
-            help="with --cam: number of the class that maps are of (default: of every image the "
-            "float network's own)",
-        ),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            "--weights",
-            help="with --cam: checkpoint of the float network (default: the run's)",
-        ),
-    ] = None,
+    maps: MapOptions,
     out: options.Out = Path("runs/figures"),
 ) -> None:
     """Draw densities before and after quantization, outliers along depth, and scale passes.
@@ -81,13 +51,13 @@ def command(
     """
     if len(runs) > 2:
         raise typer.BadParameter("give one run or two")
-    if cam:
+    if maps.cam:
         if len(runs) > 1 or tensor:
             raise typer.BadParameter("--cam takes one run, and no --tensor")
-        draw_maps(runs[0], weights, data, cam_images or CAM_IMAGES, class_number, out)
+        draw_maps(runs[0], data, maps, out)
         return
-    if cam_images is not None or class_number is not None or weights is not None:
-        raise typer.BadParameter("--cam-images, --class and --weights go with --cam")
+    if maps.given:
+        raise typer.BadParameter("--cam-images, --class, --layer and --weights go with --cam")
     _draw_tensors(runs, data, images, tensor, out)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 import torch
 from torch import Tensor
@@ -85,18 +86,25 @@ class Maps:
     attention: tuple[Tensor, ...]
 
 
-def float_network(graph: FloatGraph) -> Network:
+def float_network(graph: FloatGraph, name: str | None = None) -> Network:
     """Return the float network.
+
+    Parameters
+    ----------
+    name
+        of the tensor whose tokens are looked at; None: what the last attention reads
 
     Raises
     ------
     InputError
-        If it has no attention, or its last one reads tokens that do not cover the image.
+        If there is no such tensor, or it has no tokens that cover the image.
     """
-    return Network(graph=graph, layer=_layer(graph))
+    return Network(graph=graph, layer=_layer(graph, name))
 
 
-def fake_quantized_network(model: QuantizedModel, graph: FloatGraph) -> Network:
+def fake_quantized_network(
+    model: QuantizedModel, graph: FloatGraph, name: str | None = None
+) -> Network:
     """Return the fake-quantized network, in float64, with exact operators.
 
     Parameters
@@ -104,8 +112,10 @@ def fake_quantized_network(model: QuantizedModel, graph: FloatGraph) -> Network:
     graph
         the float network as it was captured: normalizations that a rotation of the stream took
         apart are looked at as they are there
+    name
+        see :func:`float_network`
     """
-    layer = _layer(model.graph)
+    layer = _layer(model.graph, name)
     parameters = model.fake_quantized_parameters()
     return Network(
         graph=model.graph,
@@ -188,15 +198,24 @@ def _map(tokens: Tensor, slopes: Tensor, layer: Layer) -> Tensor:
     return scaled((weights * activations).sum(-1).relu())
 
 
-def _layer(graph: FloatGraph) -> Layer:
-    node = read_by_last_attention(graph)
+def _layer(graph: FloatGraph, name: str | None) -> Layer:
+    node = read_by_last_attention(graph) if name is None else _named(graph, name)
     grid = token_grid(graph, node.name)
     if grid is None:
         raise InputError(
             f"{graph.name}: {node.name} is {' x '.join(map(str, node.shape))}, no tokens that "
-            "cover the image; maps are drawn of networks with a token for each patch"
+            "cover the image; name a tensor that has a token for each patch with --layer"
         )
     return Layer(name=node.name, grid=grid)
+
+
+def _named(graph: FloatGraph, name: str) -> FloatNode:
+    nodes = {node.name: node for node in graph.nodes}
+    if name not in nodes:
+        near = ", ".join(get_close_matches(name, nodes))
+        way = f"nearest: {near}" if near else "`aocq inspect` lists them"
+        raise InputError(f"{graph.name}: has no tensor {name}; {way}")
+    return nodes[name]
 
 
 def folded_offset(own: FloatGraph, captured: FloatGraph, layer: Layer) -> Tensor | None:

@@ -108,6 +108,7 @@ def compared_maps(
     folder: Path,
     preprocessing: Mapping[str, Any],
     choose: Choose,
+    layer: str | None = None,
 ) -> Iterator[ComparedMaps]:
     """Yield the maps of one image after the other.
 
@@ -119,8 +120,10 @@ def compared_maps(
         the float network as it was captured
     folder
         that the images are in
+    layer
+        see :func:`aocq.jobs.class_activation.float_network`
     """
-    real, rounded = float_network(graph), fake_quantized_network(model, graph)
+    real, rounded = float_network(graph, layer), fake_quantized_network(model, graph, layer)
     names = iter(readable_name(os.path.relpath(file.path, folder)) for file in files)
     for images, _ in ImageBatches(files, preprocessing, batch=BATCH):
         maps = activation_maps(real, images, choose)

@@ -32,8 +32,8 @@ def in_form_of(model: QuantizedModel, graph: FloatGraph, images: Tensor | None) 
     """
     if takes_images(model) and images is None:
         raise InputError(
-            f"{graph.name}: was brought into another form before it was quantized, by what was seen "
-            "on calibration images; name the run's folder of them with --calib-data"
+            f"{graph.name}: was brought into another form before it was quantized, by what was "
+            "seen on calibration images; name the run's folder of them with --calib-data"
         )
     if _changed(model):
         graph = transformed(graph, model.recipe.aocq, model.limits, images)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from aocq.data.coco import CocoFolder, read_coco_folder
 from aocq.records.run import Agreement, Score
+from aocq.records.shown_images import ShownBox
 from aocq.tasks.box_work import box_work
 from aocq.tasks.boxes import BOX_VALUES, Detections, detections, matched
 from aocq.tasks.coco_scores import average_precision, check_installed
@@ -23,12 +24,6 @@ from aocq.tasks.patch_grid import (
     is_dense,
     patch_values,
 )
-from aocq.tasks.shown_boxes import chosen_images
-from aocq.records.shown_images import ShownBox
-from aocq.tasks.boxes import BOX_VALUES, Detections, detections, matched
-from aocq.tasks.coco_scores import average_precision, check_installed
-from aocq.tasks.metrics import sqnr_of_pairs
-from aocq.tasks.patch_grid import WHOLE_IMAGE, check_whole_image, is_dense, patch_values
 from aocq.tasks.shown_boxes import chosen_images, found_boxes
 from aocq.tasks.task import Chosen, Dataset, Judgement, Note, Outputs, Size, Task
 from simulator.cost.host_work import HostWork

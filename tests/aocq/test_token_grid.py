@@ -8,9 +8,9 @@ from functools import cache
 import pytest
 import torch
 from families import EXAMPLES
-from tiny_models import with_random_parameters
+from tiny_models import SMALL, input_size, network, with_random_parameters
 
-from aocq.capture import FloatGraph, capture
+from aocq.capture import FloatGraph, FloatOp, capture
 from aocq.capture.last_attention import read_by_last_attention
 from aocq.capture.token_grid import TokenGrid, token_grid
 from aocq.jobs.class_activation import activation_maps, float_network
@@ -50,6 +50,14 @@ def test_tokens_of_the_layer_of_maps(name):
     assert found.activation.shape == (2, rows, columns)
     assert found.activation.isfinite().all()
     assert found.activation.max() == 1
+
+
+def test_a_slice_takes_tokens_away():
+    """Some networks pool without their class token."""
+    graph = capture(network("mean_then_norm"), "pooled", input_size(SMALL))
+    (node,) = (n for n in graph.nodes if n.op is FloatOp.SLICE and n.shape == (16, 48))
+    assert token_grid(graph, node.inputs[0]) == TokenGrid(prefix=1, rows=4, columns=4)
+    assert token_grid(graph, node.name) == TokenGrid(prefix=0, rows=4, columns=4)
 
 
 def test_a_tensor_without_tokens_has_no_grid():

@@ -134,6 +134,8 @@ def cases() -> Iterator[tuple[str, int, str]]:
     yield "accumulators @empty --data @images", 3, "empty/quantized.json: not found"
     yield "accumulators @empty --data @none", 3, "not found"
     yield "figures @empty --data @images", 3, "empty/quantized.json: not found"
+    yield "figures @empty --cam --data @images", 3, "empty/quantized.json: not found"
+    yield "explain @empty --image @weights.pth", 3, "run.json: cannot be read"
     yield "simulate @none --data @images", 3, "none: not found; a graph is the two files"
     yield "simulate @empty --data @images", 3, "empty/graph.json: not found; a graph is the two"
     for place in ("@quantized", "@quantized/quantized.json"):
