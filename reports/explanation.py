@@ -121,7 +121,8 @@ def _boxes_told(found: Explanation) -> tuple[str, str]:
 
 
 def _class(score: ClassScore) -> str:
-    return f"class {score.title}, {percent(100 * score.share)}"
+    share = percent(100 * score.share)
+    return f"class {score.title}, {share}" + (" of the patches" if score.logit is None else "")
 
 
 def _parted(row: LayerRow) -> str:

@@ -58,6 +58,23 @@ def test_equal_answers_are_told_as_such() -> None:
     assert "none: all codes are the same" in told.values()
 
 
+def test_classes_of_patches_are_told_as_such() -> None:
+    found = build_explanation()
+    answers = [
+        each.model_copy(
+            update={"classes": [c.model_copy(update={"logit": None}) for c in each.classes]}
+        )
+        for each in found.answers
+    ]
+    dense = found.model_copy(update={"answers": answers})
+    assert dict(facts(dense))["The integer network finds"].startswith(
+        "class 2, 50.00 % of the patches; the float"
+    )
+    head, first, _ = ParsedPage(html(dense)).tables["classes"]
+    assert head[1] == "Patches"
+    assert first[2] == "—"
+
+
 def test_boxes_are_drawn_where_the_task_has_them() -> None:
     found = build_explanation_of_boxes()
     page = ParsedPage(html(found))
