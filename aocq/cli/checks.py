@@ -128,28 +128,12 @@ def _of_runs(folders: list[Path], parameters: Parameters) -> None:
         _quantized(folder, parameters)
 
 
-def _data_of_runs(folder: Path, parameters: Parameters) -> None:
-    """Check images of the task of the first run; without a record it is of classification."""
-    from aocq.records.run_folder import RUN_NAME, load_record
-
-    run = parameters["runs"][0]
-    named = load_record(run).accuracy.task if (run / RUN_NAME).is_file() else CLASSIFICATION
-    _data(folder, {**parameters, "task": named})
-
-
 def _run(folder: Path, parameters: Parameters) -> None:
     from aocq.records.run_folder import load_record
 
     load_record(folder)
     _quantized(folder, parameters)
     _graph(folder, parameters)
-
-
-def _explained_calibration(folder: Path, parameters: Parameters) -> None:
-    from aocq.records.run_folder import load_record
-
-    named = load_record(parameters["run"]).accuracy.task
-    _images(folder, "--calib-data", {**parameters, "task": named})
 
 
 def _image(path: Path, parameters: Parameters) -> None:
@@ -295,14 +279,12 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "compare.html": _out_file,
         "cost.network": _graph_or_name,
         "demo.task": _demo,
-        "explain.calibration": _explained_calibration,
         "explain.image": _image,
         "explain.out": _out_file,
         "explain.run": _run,
         "export.model-explorer.out": _out_file,
         "export.onnx.out": _out_file,
         "export.tflite.out": _out_file,
-        "figures.data": _data_of_runs,
         "figures.runs": _of_runs,
         "golden.directed.out": _golden_out,
         "golden.record.out": _golden_out,

@@ -17,6 +17,7 @@ from aocq.cli.model_titles import network, title
 if TYPE_CHECKING:
     from aocq.jobs.compared_maps import ComparedMaps
     from aocq.records.class_activation import ClassActivationRecord, ImageMaps
+    from aocq.tasks.task import Task
     from reports.activation_maps import Row
 
 CAM_IMAGES = 50  # that maps are compared on, unless it is said
@@ -84,7 +85,7 @@ class MapOptions(OptionGroup):
         return any(value is not None for value in said)
 
 
-def draw_maps(run: Path, data: Path, asked: MapOptions, out: Path) -> None:
+def draw_maps(run: Path, data: Path, task: Task, asked: MapOptions, out: Path) -> None:
     """Write cam.csv, cam.json, cam.svg and cam.png into ``out``; print means, medians and paths."""
     from aocq import progress
     from aocq.jobs.run_sources import described
@@ -97,7 +98,7 @@ def draw_maps(run: Path, data: Path, asked: MapOptions, out: Path) -> None:
 
     with claimed(out, progress.note):
         refuse_run_folder(out)
-        record, shown, said = _compared(run, data, asked)
+        record, shown, said = _compared(run, data, task, asked)
         model = storage.load(run)
         classes = described(run, model).classes
         rows = [_row(found, classes) for found in shown]
@@ -114,22 +115,22 @@ def draw_maps(run: Path, data: Path, asked: MapOptions, out: Path) -> None:
 
 
 def _compared(
-    run: Path, data: Path, asked: MapOptions
+    run: Path, data: Path, task: Task, asked: MapOptions
 ) -> tuple[ClassActivationRecord, list[ComparedMaps], str]:
     """Return the record of all images, the maps of some, and what to call the images."""
     from aocq import progress
     from aocq.capture import capture
     from aocq.jobs.class_activation import float_network
     from aocq.jobs.compared_maps import class_chooser, compared_maps
-    from aocq.jobs.run_sources import described, images_for, load_float_network, task_in
+    from aocq.jobs.run_sources import described, images_for, load_float_network
     from aocq.methods import storage
     from aocq.records.class_activation import class_activation_record
     from reports.format import evaluated
 
     model = storage.load(run)
     meta = described(run, model)
-    choose = class_chooser(task_in(run), model.graph, asked.class_number)
-    files, of = images_for(run, data, meta, asked.cam_images or CAM_IMAGES)
+    choose = class_chooser(task, model.graph, asked.class_number)
+    files, of = images_for(task, data, meta, asked.cam_images or CAM_IMAGES)
     loaded = load_float_network(run, model, asked.weights)
     channels, height, width = meta.preprocessing["input_size"]
     graph = capture(loaded.network, loaded.name, (channels, height, width))

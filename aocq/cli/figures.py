@@ -15,11 +15,13 @@ from aocq.cli import options
 from aocq.cli.class_activation import MapOptions, draw_maps
 from aocq.cli.groups import grouped
 from aocq.cli.model_titles import network, title
+from aocq.cli.tasks import chosen_task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from aocq.methods import QuantizedModel
+    from aocq.tasks.task import Task
 
 
 @grouped
@@ -29,6 +31,7 @@ def command(
         list[Path], typer.Argument(help="one or two folders that aocq verify or quantize wrote")
     ],
     data: options.Data,
+    task: options.TaskOfRun = None,
     images: Annotated[int, typer.Option("--images", min=1, max=64, help="how many images")] = 8,
     tensor: Annotated[
         str | None,
@@ -54,15 +57,20 @@ def command(
     if maps.cam:
         if len(runs) > 1 or tensor:
             raise typer.BadParameter("--cam takes one run, and no --tensor")
-        draw_maps(runs[0], data, maps, out)
+        draw_maps(runs[0], data, chosen_task(task, runs[0]), maps, out)
         return
     if maps.given:
         raise typer.BadParameter("--cam-images, --class, --layer and --weights go with --cam")
-    _draw_tensors(runs, data, images, tensor, out)
+    _draw_tensors(runs, data, task, images, tensor, out)
 
 
 def _draw_tensors(
-    runs: Sequence[Path], data: Path, images: int, tensor: str | None, out: Path
+    runs: Sequence[Path],
+    data: Path,
+    task: str | None,
+    images: int,
+    tensor: str | None,
+    out: Path,
 ) -> None:
     """Write the figures of tensors into ``out``, and print their paths."""
     from aocq import progress
@@ -82,7 +90,7 @@ def _draw_tensors(
         activations = []
         judged_on: list[str] = []
         for number, (folder, model) in enumerate(zip(runs, models, strict=True), 1):
-            pixels, said = _pixels(folder, model, data, images)
+            pixels, said = _pixels(folder, model, data, images, chosen_task(task, folder))
             judged_on.append(said)
             stream = stream_along_depth(model.graph)
             names = [node.name for node in model.graph.nodes]
@@ -123,14 +131,16 @@ def _draw_tensors(
             print(out / f"{name}.svg")
 
 
-def _pixels(folder: Path, model: QuantizedModel, data: Path, images: int) -> tuple[Tensor, str]:
+def _pixels(
+    folder: Path, model: QuantizedModel, data: Path, images: int, task: Task
+) -> tuple[Tensor, str]:
     """Return images of a folder as a quantized model takes them, and what to call them."""
     from aocq.data.loader import load_calibration_images
     from aocq.jobs.run_sources import described, images_for
     from reports.format import evaluated
 
     meta = described(folder, model)
-    files, record = images_for(folder, data, meta, images)
+    files, record = images_for(task, data, meta, images)
     return load_calibration_images(files, meta.preprocessing)[0], evaluated(len(files), record)
 
 

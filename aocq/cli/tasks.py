@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aocq.tasks.task import Task
 
 # Parameters of commands that name a run, a folder in it or a file of it; the first one counts.
-_PLACES = ("graph", "folder", "runs")
+_PLACES = ("graph", "folder", "runs", "run")
 
 
 def task_named(given: str | None, place: Path) -> str:

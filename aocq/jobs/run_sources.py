@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a finished run was made of, read again: its float network, its task, its images."""
+"""What a finished run was made of, read again: its float network and its images."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from aocq.jobs.request import ModelRequest
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.records.run import DataRecord, RunResult
 from aocq.records.run_folder import RUN_NAME, load_record
-from aocq.tasks.names import CLASSIFICATION
-from aocq.tasks.task import Task, task_of
+from aocq.tasks.task import Task
 from aocq.zoo.models import LoadedModel
 from simulator.errors import InputError
 from simulator.graph.meta import GraphMeta, meta_of
@@ -87,23 +86,17 @@ def load_float_network(folder: Path, model: QuantizedModel, weights: Path | None
     return loaded
 
 
-def task_in(folder: Path) -> Task:
-    """Return the task of a run; a folder without a record is of classification."""
-    record = record_in(folder)
-    return task_of(record.accuracy.task if record else CLASSIFICATION)
-
-
 def images_for(
-    folder: Path, data: Path, meta: GraphMeta, count: int
+    task: Task, data: Path, meta: GraphMeta, count: int
 ) -> tuple[Sequence[LabelledImage], DataRecord]:
-    """Return images of a folder, evenly taken, read as a run's task does, and their record.
+    """Return images of a folder, evenly taken, read as a task does, and their record.
 
     Raises
     ------
     InputError
         If there are none of the task.
     """
-    dataset = task_in(folder).read(data, meta.classes, progress.note)
+    dataset = task.read(data, meta.classes, progress.note)
     files = evenly(dataset.images, count)
     return files, data_record(data, files, dataset.classes, dataset.digest)
 
