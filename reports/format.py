@@ -64,6 +64,7 @@ def convention(widths: WidthsRecord) -> str:
         "vector unit": widths.vector,
         "stream": widths.stream,
         "ends": widths.ends,
+        "result": widths.result,
     }
     return ", ".join(f"{name} {bits} bits" for name, bits in told.items() if bits is not None)
 

@@ -219,7 +219,9 @@ def written_row(row: TableRow, rows: Sequence[TableRow]) -> dict[str, Any]:
 def _own_widths(method: MethodRecord) -> str:
     """Return what ``A4`` means in a run, where activations do not all have that width."""
     widths = method.widths
-    if widths is None or (widths.vector == widths.operands and widths.ends is None):
+    if widths is None or (
+        widths.vector == widths.operands and widths.ends is None and widths.result is None
+    ):
         return ""
     return convention(widths)
 

@@ -20,6 +20,7 @@ def method_record(model: QuantizedModel, seconds: float) -> MethodRecord:
             vector=limits.vector_width(recipe),
             stream=limits.residual_bits,
             ends=recipe.end_bits,
+            result=limits.output_bits,
         ),
         recipe={**recipe.plain(), **limits.plain()},
         calibration_images=model.calibration_images,

@@ -25,7 +25,7 @@ def tensor_widths(graph: FloatGraph, recipe: Recipe, limits: ChipLimits) -> dict
     return {
         **{node.name: vector for node in graph.nodes if node.op in ARITHMETIC},
         **operand_widths(graph, recipe, limits),
-        **dict.fromkeys(logits(graph), max(vector, LEAST_END_BITS)),
+        **dict.fromkeys(logits(graph), limits.output_width(recipe)),
         **dict.fromkeys(residual_stream(graph), limits.residual_bits),
     }
 

@@ -11,6 +11,7 @@ from annotated_types import Interval
 
 from aocq.recipes.fields import STRICT, check_fields
 from aocq.recipes.recipe import Recipe
+from aocq.recipes.widths import LEAST_END_BITS
 from simulator.numerics.hadamard_orders import LARGEST_ORDER
 from simulator.numerics.softmax_constants import LEVEL_BITS
 from simulator.profile import DeferredLog2Softmax, GraphLayerNorm, NpuProfile
@@ -31,6 +32,8 @@ class ChipLimits:
         width of tensors that no matrix product reads; None: that of those that one reads
     residual_bits
         width of the residual stream
+    output_bits
+        width of the network's result; None: that of tensors that no product reads, 8 at least
     softmax_bits
         width of probabilities; None: that of the other activations
     softmax_levels_per_octave
@@ -89,6 +92,7 @@ class ChipLimits:
 
     vector_bits: Annotated[int | None, Interval(ge=3, le=16)] = None
     residual_bits: Annotated[int, Interval(ge=3, le=16)] = 8
+    output_bits: Annotated[int | None, Interval(ge=8, le=16)] = None
     softmax_bits: Annotated[int | None, Interval(ge=3, le=16)] = None
     softmax_levels_per_octave: Literal[1, 2] | None = None
     weight_granularity: Granularity = "per_channel"
@@ -121,6 +125,10 @@ class ChipLimits:
     def vector_width(self, recipe: Recipe) -> int:
         """Return the width of tensors that no matrix product reads."""
         return recipe.activation_bits if self.vector_bits is None else self.vector_bits
+
+    def output_width(self, recipe: Recipe) -> int:
+        """Return the width of the network's result."""
+        return self.output_bits or max(self.vector_width(recipe), LEAST_END_BITS)
 
     def probability_bits(self, recipe: Recipe) -> int:
         """Return the width of softmax's results."""
@@ -162,6 +170,7 @@ def limits_of(profile: NpuProfile, recipe: Recipe) -> ChipLimits:
     return ChipLimits(
         vector_bits=vector_bits if vector_bits != operand_bits else None,
         residual_bits=profile.activation.residual_bits,
+        output_bits=profile.activation.output_bits,
         softmax_bits=softmax_bits,
         softmax_levels_per_octave=per_octave,
         weight_granularity=profile.weight.granularity,
@@ -255,6 +264,11 @@ _RULES = (
     _Rule(
         lambda model, chip: model.residual_bits <= chip.residual_bits,
         "activation.residual_bits = {chip.residual_bits}, the model has {model.residual_bits}",
+    ),
+    _Rule(
+        lambda model, chip: (model.output_bits or 0) <= (chip.output_bits or LEAST_END_BITS),
+        "activation.output_bits: the model's result has {model.output_bits} bits, which the "
+        "profile does not have",
     ),
     _Rule(
         lambda model, chip: (

@@ -98,6 +98,7 @@ class WidthsRecord(Record):
     vector : of what the vector unit reads, such as scores and GELU's input
     stream : of the residual stream
     ends : of both operands of the first layer and of the classifier; None: as everywhere
+    result : of the network's result where the chip has a width of its own for it
     """
 
     operands: Bits
@@ -105,6 +106,7 @@ class WidthsRecord(Record):
     vector: Bits
     stream: Bits
     ends: Bits | None
+    result: Bits | None = None
 
 
 class MethodRecord(Record):

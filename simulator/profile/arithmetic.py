@@ -37,11 +37,15 @@ class ActivationSection(Section):
         reads both widths: pixels have at least 8 bits
     residual_bits
         width of the residual stream
+    output_bits
+        width of the network's result, which no other op reads; where it is absent, that of the
+        vector unit or 8, whichever is more
     """
 
     bits: Annotated[int, Field(ge=3, le=16)]
     operand_bits: Annotated[int, Field(ge=3, le=16)] | None = None
     residual_bits: Annotated[int, Field(ge=8, le=16)]
+    output_bits: Annotated[int, Field(ge=8, le=16)] | None = None
     zero_point: Literal["symmetric", "asymmetric"]
     granularity: Granularity = "per_channel"
     scale: Scales = "any"

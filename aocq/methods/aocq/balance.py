@@ -35,6 +35,12 @@ class ChannelRange:
     high: Tensor
 
     @property
+    def reach(self) -> tuple[Tensor, Tensor]:
+        """How far every channel goes below and above 0, [C] each, at least a millionth of all."""
+        least = float(self.magnitude.max()) * 1e-6
+        return (-self.low).clamp_min(least), self.high.clamp_min(least)
+
+    @property
     def magnitude(self) -> Tensor:
         """Greatest absolute value of every channel, above 0, [C]; 1 where all are 0."""
         largest = torch.maximum(self.low.abs(), self.high.abs())
@@ -108,6 +114,38 @@ def stream_quantizer(magnitude: Tensor, recipe: Recipe, limits: ChipLimits) -> A
     """Return the quantizer of a stream tensor whose channels reach ``magnitude`` [C]."""
     alpha = snap(magnitude, recipe, limits)
     return balanced_quantizer(magnitude, limits.residual_bits, alpha, activation_form(limits))
+
+
+def columns_quantizer(seen: ChannelRange, bits: int, limits: ChipLimits) -> ActivationQuantizer:
+    """Return a quantizer with a scale for each channel, which reaches exactly as far as it does.
+
+    All channels have one zero point, as a tensor of codes has: the one whose scales are least, each
+    in relation to the least that its channel could have (the sum of their squares).
+    """
+    int_type, form = IntType(bits=bits), activation_form(limits)
+    below, above = seen.reach
+    own = (below + above) / (int_type.high - int_type.low)
+
+    def scales_at(zero_point: int) -> Tensor:
+        room_below, room_above = zero_point - int_type.low, int_type.high - zero_point
+        return torch.maximum(below / room_below, above / room_above)
+
+    # Wider codes have zero points in between that change next to nothing.
+    step = 1 << max(bits - 8, 0)
+    zero_points = range(int_type.low + step, int_type.high, step)
+    if limits.zero_point == "symmetric":
+        zero_points = range(1)
+    best = min(zero_points, key=lambda each: float((scales_at(each) / own).square().sum()))
+    scales = scales_at(best)
+    if form.power_of_two:
+        scales = form.nearest(scales)
+    top = float(scales.max())
+    return ActivationQuantizer(
+        type=int_type,
+        scale=form.nearest(top),
+        zero_point=best,
+        alpha=tuple((scales / top).tolist()),
+    )
 
 
 def clipped_magnitude(x: Tensor, seen: ChannelRange, weights: Tensor, bits: int) -> Tensor:

@@ -18,6 +18,7 @@ from aocq.methods.aocq.balance import (
     ChannelRange,
     balances_inputs,
     clipped_magnitude,
+    columns_quantizer,
     form,
     linear_input_quantizer,
     stream_quantizer,
@@ -259,9 +260,23 @@ class InitialScales:
             return self.input_quantizer(node, EXPONENT)
         if node.op in OPERANDS:
             return self._narrowed(node, values)
+        if name == self.graph.output.name and self._tells_columns_apart(node):
+            return columns_quantizer(self.seen[name], self.widths[name], self.limits)
         if node.op is FloatOp.LINEAR and name in self.symmetric:
             return self._operands(node, values.get(name))
         return self._plain(name, self.widths[name])
+
+    def _tells_columns_apart(self, node: FloatNode) -> bool:
+        """Whether each column of a dense result, of many tokens, gets a scale of its own.
+
+        Its columns are different quantities: class logits, lengths. Logits of an image are
+        compared with each other, by chips too, and keep one scale.
+        """
+        return (
+            node.op is FloatOp.LINEAR
+            and len(node.shape) > 1
+            and self.limits.activation_granularity == "per_channel"
+        )
 
     def _at_a_softmax(self, node: FloatNode) -> Quantizer:
         """Return the quantizer of probabilities, or of scores whose octaves are whole codes."""
