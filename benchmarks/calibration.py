@@ -25,7 +25,8 @@ from torch.profiler import ProfilerActivity, profile
 from aocq.capture import FloatGraph, capture, run_in_parts
 from aocq.methods.aocq.block_state import BlockState
 from aocq.methods.aocq.blocks import Block, blocks
-from aocq.methods.aocq.initial_scales import InitialScales, channel_ranges
+from aocq.methods.aocq.channel_ranges import channel_ranges
+from aocq.methods.aocq.initial_scales import InitialScales
 from aocq.methods.aocq.reconstruction import Judge, reconstruct
 from aocq.methods.aocq.rounding import FakeQuantizedNetwork, RoundedBlock, Streams, round_block
 from aocq.methods.aocq.scale_refinement import choose_exponents, refine, searched

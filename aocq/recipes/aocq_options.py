@@ -21,6 +21,7 @@ RotateStream = Literal["never", "unbalanced", "always"]
 NarrowSums = Literal["counted", "observed", "proven"]
 RowSteps = Literal["none", "scores", "projection", "attention", "all"]
 Hadamard = Literal["none", "fc2", "all"]
+DenseTokens = Literal["deviation", "alike"]
 PresetName = Literal["fast", "default", "paper"]
 
 
@@ -69,6 +70,9 @@ class AocqOptions:
     loss_channels
         factor on every channel of a block's error: ``none``, the inverse of ``alpha`` (the error in
         codes), or ``gamma`` of the LayerNorm that reads the block's result
+    dense_tokens
+        of networks with a result for each token: tokens count by its ``deviation`` from the mean,
+        or all ``alike``
     class_token_weight
         how many times an ordinary token the class token counts
     narrow_sums
@@ -179,6 +183,13 @@ class AocqOptions:
             "gamma"
         ),
     ] = "none"
+    dense_tokens: Annotated[
+        DenseTokens,
+        Option(
+            "of networks with a result for each token: tokens count by how far it is from the "
+            "mean, or all alike"
+        ),
+    ] = "deviation"
     class_token_weight: Annotated[
         float,
         Interval(gt=0, lt=inf),

@@ -15,8 +15,8 @@ from torch import nn
 from aocq.capture import FloatGraph, run
 from aocq.methods.aocq import float_stream, method
 from aocq.methods.aocq.blocks import blocks, segments
+from aocq.methods.aocq.channel_ranges import channel_ranges
 from aocq.methods.aocq.float_stream import computed_from, room_for_stream
-from aocq.methods.aocq.initial_scales import channel_ranges
 from aocq.methods.quantized_model import QuantizedModel
 
 Captured = Callable[[str], tuple[nn.Module, FloatGraph]]

@@ -18,6 +18,7 @@ from aocq.lowering import lower
 from aocq.methods import QuantizedModel
 from aocq.methods.aocq.balance import ChannelRange, columns_quantizer
 from aocq.methods.aocq.token_norm import block_loss
+from aocq.methods.aocq.tokens import result_weights, token_importance, weighs_results
 from aocq.methods.fake_quantization import FakeQuantization
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.recipes.aocq_options import AocqOptions
@@ -61,7 +62,7 @@ def quantized(profile: str) -> QuantizedModel:
 def own_scales(
     low: list[float], high: list[float], bits: int
 ) -> tuple[int, list[Fraction], Fraction]:
-    """Zero point, scales and cost of 8-bit columns by definition, one zero point after the other."""
+    """Zero point, scales and cost by definition, one zero point after the other."""
     lowest, highest = -(1 << bits - 1), (1 << bits - 1) - 1
     best: tuple[Fraction, int, list[Fraction]] | None = None
     for zero_point in range(lowest + 1, highest):
@@ -132,9 +133,7 @@ def head_operands(graph: IntGraph, count: int = 3) -> list[np.ndarray]:
     return [taps[head.a], taps[head.name]]
 
 
-@pytest.mark.parametrize(
-    ("profile", "bits"), [("edge_npu_int8", 8), ("edge_npu_int8_wide", 16)]
-)
+@pytest.mark.parametrize(("profile", "bits"), [("edge_npu_int8", 8), ("edge_npu_int8_wide", 16)])
 def test_each_column_of_a_dense_result_has_a_scale(profile: str, bits: int) -> None:
     model = quantized(profile)
     graph = lower(model, load_profile(profile))
@@ -203,6 +202,75 @@ def test_a_chip_without_wide_results_refuses_them() -> None:
         lower(model, load_profile("edge_npu_int8"))
 
 
+# --- tokens of a dense result ---------------------------------------------------------------------
+
+
+def dense_values(count: int = 6) -> torch.Tensor:
+    graph = dense_graph()
+    name = graph.output.name
+    return run(graph, {"image": images(count, input_size(DENSE), seed=4)}, [name])[name]
+
+
+def test_tokens_count_by_the_definition_and_the_class_token_as_an_ordinary_one() -> None:
+    y = dense_values()
+    found = result_weights(dense_graph(), y)[..., 0].double().numpy()
+    rows = y.double().numpy().reshape(-1, COLUMNS)
+    apart = []
+    for row in rows.tolist():
+        columns = zip(row, rows.mean(0).tolist(), rows.std(0).tolist(), strict=True)
+        apart.append(max(((value - mean) / deviation) ** 2 for value, mean, deviation in columns))
+    wanted = np.array(apart).reshape(y.shape[:-1])
+    wanted[:, 0] = wanted[:, 1:].mean()
+    assert found == pytest.approx(wanted / wanted.mean(), rel=1e-4)
+    assert found.max() > 2 * found.min()
+
+
+def test_nodes_with_the_tokens_of_the_result_have_an_importance_for_each_image() -> None:
+    graph, y = dense_graph(), dense_values()
+    found = token_importance(graph, AocqOptions(), y)
+    weights = result_weights(graph, y)
+    for node in graph.nodes:
+        if node.shape[:-1] == graph.output.shape[:-1]:
+            assert torch.equal(found[node.name], weights), node.name
+        else:
+            assert found[node.name].shape == (*node.shape[:-1], 1), node.name
+    assert found["blocks.0.attn.qkv"].shape == (6, *graph.output.shape[:-1], 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "weighs"),
+    [
+        (AocqOptions(), True),
+        (AocqOptions(dense_tokens="alike"), False),
+        (AocqOptions(loss="mse"), False),
+    ],
+    ids=("deviation", "alike", "mse"),
+)
+def test_tokens_count_by_their_results_where_there_are_results_of_tokens(
+    options: AocqOptions, weighs: bool
+) -> None:
+    assert weighs_results(dense_graph(), options) is weighs
+    classes = capture(network("class_token", NANO), "classes", input_size(NANO))
+    assert not weighs_results(classes, options)
+
+
+def test_a_constant_result_weighs_all_tokens_alike() -> None:
+    y = torch.full((2, *dense_graph().output.shape), 3.0)
+    assert bool((result_weights(dense_graph(), y) == 1).all())
+
+
+def test_weights_of_tokens_change_what_is_rounded() -> None:
+    chip = load_profile("edge_npu_int8")
+    pixels = images(8, input_size(DENSE))
+    found = []
+    for dense_tokens in ("deviation", "alike"):
+        options = AocqOptions(scale_passes=0, search_images=4, dense_tokens=dense_tokens)  # type: ignore[arg-type]
+        recipe = for_chip(chip, weight_bits=4, aocq=options)
+        found.append(calibrated("aocq", dense_graph(), pixels, *recipe).weights)
+    name = "blocks.0.mlp.fc1.weight"
+    assert not np.array_equal(found[0][name].codes, found[1][name].codes)
+
+
 # --- the loss of a dense result -------------------------------------------------------------------
 
 
@@ -218,9 +286,7 @@ def test_columns_of_a_dense_result_count_alike_whatever_they_reach() -> None:
         other[..., column] += 0.1 * deviations[column]
         errors.append(float(loss(other)))
     assert errors == pytest.approx([errors[0]] * COLUMNS, rel=1e-4)
-    plain = block_loss(
-        graph, name, y, None, torch.ones(*y.shape[1:-1], 1), AocqOptions(loss="mse")
-    )
+    plain = block_loss(graph, name, y, None, torch.ones(*y.shape[1:-1], 1), AocqOptions(loss="mse"))
     assert float(plain.channels.max()) == 1
 
 

@@ -19,7 +19,8 @@ from aocq.jobs.calibration import calibrated
 from aocq.lowering import check_recipe, lower
 from aocq.lowering.lower import CannotHoldError
 from aocq.methods import QuantizedModel
-from aocq.methods.aocq.initial_scales import InitialScales, channel_ranges
+from aocq.methods.aocq.channel_ranges import channel_ranges
+from aocq.methods.aocq.initial_scales import InitialScales
 from aocq.methods.fake_quantization import FakeQuantization
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.storage import load, save

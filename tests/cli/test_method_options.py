@@ -121,6 +121,7 @@ def test_the_recipe_on_record_is_the_preset_with_what_was_given(
         "norm_exponent": 1.0,
         "loss_channels": "gamma",
         "class_token_weight": 2.5,
+        "dense_tokens": "deviation",
         "narrow_sums": "observed",
         "rotate_stream": "unbalanced",
         "rotate_heads": False,

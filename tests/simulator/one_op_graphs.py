@@ -80,6 +80,7 @@ BIAS = [-300, 7, 0, 256]
 ODD_WEIGHTS = SPREAD.integers(-128, 128, (7, 4)).tolist()
 CODES = SPREAD.integers(-128, 128, (5, 4)).tolist()
 PER_CHANNEL: dict[str, Any] = {"multiplier": (1, 3, 2, 7), "shift": (4, 6, 5, 0)}
+WIDE_RESULT: dict[str, Any] = {"multiplier": (9, 30, 11, 70), "shift": (4, 6, 5, 0)}
 LINEAR_LEVELS = {
     "wrap at 10 bits": accumulator((0, 10, WRAP)),
     "saturate at 10 bits": accumulator((0, 10, SATURATE)),
@@ -331,6 +332,7 @@ CASES: Mapping[type[Op], Mapping[str, Build]] = {
         "weights": _linear,
         "large weights": lambda d: _linear(d, weights=ODD_WEIGHTS, shift=(10,)),
         "4-bit weights, transposed, per channel": _four_bit_linear,
+        "to 16 bits, per channel": lambda d: _linear(d, type=S16, zero_point=-2000, **WIDE_RESULT),
         "no bias": lambda d: _linear(d, bias=None),
         "of a vector": _linear_of_a_vector,
         "onto a residual": _onto_a_residual,

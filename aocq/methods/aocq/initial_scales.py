@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from aocq.capture import FloatGraph, FloatNode, FloatOp, run
+from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import ARITHMETIC, LAYOUT, readers_of
-from aocq.capture.parts import in_threads, parts_of
 from aocq.capture.passes import keeps_channels
 from aocq.capture.residual_stream import fusable_layers, residual_stream, stream_terms
 from aocq.methods.aocq.balance import (
@@ -28,12 +27,11 @@ from aocq.methods.aocq.float_stream import computed_from
 from aocq.methods.aocq.token_norm import token_weights
 from aocq.methods.aocq.tokens import token_importance
 from aocq.methods.base_ptq import (
-    check_finite,
     multiplied_with_activations,
     probabilities_quantizer,
 )
 from aocq.methods.dynamic_steps import OPERANDS, WIDEST_BASE, Steps, dynamic_steps
-from aocq.methods.masks import lowest_code_wanted, scores_of
+from aocq.methods.masks import scores_of
 from aocq.methods.operands import row_blocks
 from aocq.methods.quantizers import ActivationQuantizer, DynamicQuantizer, Quantizer
 from aocq.methods.ranges import (
@@ -51,7 +49,6 @@ from simulator.numerics.softmax_constants import octave_scale
 
 # How far the factors of a linear layer's input follow the channels' ranges before that is decided.
 EXPONENT = 0.5
-BATCH = 16
 
 
 def shared_parts(graph: FloatGraph) -> dict[str, str]:
@@ -83,91 +80,6 @@ def octave_scores(graph: FloatGraph, limits: ChipLimits) -> dict[str, float]:
     return found
 
 
-def channel_ranges(
-    graph: FloatGraph,
-    images: Tensor,
-    probability_bits: int,
-    on_images: Callable[[int], None],
-    *,
-    observed: Tensor | None = None,
-    kept: Mapping[str, Tensor] = MappingProxyType({}),
-) -> dict[str, ChannelRange]:
-    """Return every arithmetic node's channel ranges over the float network's values.
-
-    Those of masked scores reach as far down as the lowest code has to, for probabilities of
-    ``probability_bits``.
-    ``on_images`` is called with the number of images observed since the last call.
-
-    Parameters
-    ----------
-    observed
-        which images count, bool [images]; None for all
-    kept
-        tensors [images, ...] by node name, which are filled with its values on all images; without
-        any, images that do not count are not run
-
-    Raises
-    ------
-    InputError
-        If a value is not finite.
-    """
-    seen: dict[str, ChannelRange] = {}
-    counts = torch.ones(len(images), dtype=torch.bool) if observed is None else observed
-    if not kept:
-        images, counts = images[counts], counts[counts]
-    device = images.device.type
-
-    def observe(part: slice) -> dict[str, ChannelRange]:
-        own = {name: values[part] for name, values in kept.items()}
-        return _observed(graph, images[part], probability_bits, counts[part], own)
-
-    parts = parts_of(len(images), device)
-    at_once = max(BATCH // (parts[0].stop - parts[0].start), 1)
-    for start in range(0, len(parts), at_once):
-        batch = parts[start : start + at_once]
-        for found in in_threads(observe, batch, device):
-            for name, own in found.items():
-                seen[name] = seen[name].widened(own) if name in seen else own
-        on_images(int(counts[batch[0].start : batch[-1].stop].sum()))
-    return seen
-
-
-def _observed(
-    graph: FloatGraph,
-    images: Tensor,
-    probability_bits: int,
-    counts: Tensor,
-    kept: Mapping[str, Tensor],
-) -> dict[str, ChannelRange]:
-    """Return the channel ranges over a few images, of which some count; fill what is kept."""
-    seen: dict[str, ChannelRange] = {}
-    some, every = bool(counts.any()), bool(counts.all())
-
-    def see(name: str, x: Tensor) -> None:
-        rows = x.reshape(-1, x.shape[-1])
-        own = ChannelRange(rows.amin(0).double().cpu(), rows.amax(0).double().cpu())
-        seen[name] = seen[name].widened(own) if name in seen else own
-
-    def note(node: FloatNode, x: Tensor) -> Tensor:
-        if node.name in kept:
-            kept[node.name][:] = x
-        if not some:
-            return x
-        own = x if every else x[counts]
-        if node.op is FloatOp.MASK:
-            name, factor = scores_of(graph, node)
-            see(name, lowest_code_wanted(own, factor, probability_bits))
-        elif node.op in ARITHMETIC:
-            see(node.name, own)
-            # Looked for in the ranges: NaN and infinities get there, and x is far larger.
-            check_finite(node, torch.stack([seen[node.name].low, seen[node.name].high]))
-        return x
-
-    note(graph.input, images)
-    run(graph, {graph.input.name: images}, [graph.output.name], transform=note)
-    return seen
-
-
 class InitialScales:
     """Chooses the first quantizer of any tensor from its channels' ranges and sampled values."""
 
@@ -177,13 +89,18 @@ class InitialScales:
         seen: Mapping[str, ChannelRange],
         recipe: Recipe,
         limits: ChipLimits,
+        result: Tensor | None = None,
     ) -> None:
-        """Take the ranges of every arithmetic node's channels over the calibration images."""
+        """Take the ranges of every arithmetic node's channels over the calibration images.
+
+        ``result`` is the float network's on the images whose values are looked at, where it has
+        one for each token; see :func:`aocq.methods.aocq.tokens.token_importance`.
+        """
         self.graph, self.seen, self.recipe, self.limits = graph, seen, recipe, limits
         self.stream = residual_stream(graph)
         self.widths = tensor_widths(graph, recipe, limits)
         self.weight_widths = weight_widths(graph, recipe)
-        self.importance = token_importance(graph, recipe.aocq)
+        self.importance = token_importance(graph, recipe.aocq, result)
         self.joins = stream_terms(graph)
         self.symmetric = multiplied_with_activations(graph)
         self.parts = shared_parts(graph)
@@ -260,20 +177,19 @@ class InitialScales:
             return self.input_quantizer(node, EXPONENT)
         if node.op in OPERANDS:
             return self._narrowed(node, values)
-        if name == self.graph.output.name and self._tells_columns_apart(node):
-            return columns_quantizer(self.seen[name], self.widths[name], self.limits)
         if node.op is FloatOp.LINEAR and name in self.symmetric:
             return self._operands(node, values.get(name))
         return self._plain(name, self.widths[name])
 
     def _tells_columns_apart(self, node: FloatNode) -> bool:
-        """Whether each column of a dense result, of many tokens, gets a scale of its own.
+        """Whether a tensor is a dense result, of many tokens, each column with its own scale.
 
         Its columns are different quantities: class logits, lengths. Logits of an image are
         compared with each other, by chips too, and keep one scale.
         """
         return (
-            node.op is FloatOp.LINEAR
+            node.name == self.graph.output.name
+            and node.op is FloatOp.LINEAR
             and len(node.shape) > 1
             and self.limits.activation_granularity == "per_channel"
         )
@@ -353,6 +269,8 @@ class InitialScales:
     def _plain(self, name: str, bits: int) -> ActivationQuantizer:
         zero_point = "symmetric" if name in self.symmetric else self.limits.zero_point
         seen = self.seen[name]
+        if self._tells_columns_apart(self.graph.node(name)):
+            return columns_quantizer(seen, bits, self.limits)
         low, high = float(seen.low.min()), float(seen.high.max())
         return activation_quantizer(low, high, bits, zero_point, activation_form(self.limits))
 

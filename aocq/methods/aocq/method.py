@@ -16,10 +16,10 @@ from aocq.methods.aocq import checkpoints
 from aocq.methods.aocq.balance import balances_inputs
 from aocq.methods.aocq.block_state import BlockState, Quantizers
 from aocq.methods.aocq.blocks import Block, blocks
+from aocq.methods.aocq.channel_ranges import channel_ranges
 from aocq.methods.aocq.float_stream import computed_from, room_for_stream
 from aocq.methods.aocq.initial_scales import (
     InitialScales,
-    channel_ranges,
     linear_readers,
     octave_scores,
     without_codes,
@@ -41,6 +41,7 @@ from aocq.methods.aocq.scale_refinement import (
     take_exact_bases,
 )
 from aocq.methods.aocq.token_norm import block_loss
+from aocq.methods.aocq.tokens import weighs_results
 from aocq.methods.chip_operators import ChipOperators, exact_operators, with_those_before
 from aocq.methods.dynamic_steps import dynamic_steps
 from aocq.methods.quantized_model import QuantizedModel
@@ -102,12 +103,16 @@ def quantize(
             observed=observed,
             kept=stream,
         )
-        initial = InitialScales(graph, seen, recipe, limits)
+        name, result = graph.output.name, None
+        if weighs_results(graph, recipe.aocq):
+            result = computed_from(graph, {graph.input.name: images, **stream}, [name])[name]
+        on_searching = None if result is None else result[searching]
+        initial = InitialScales(graph, seen, recipe, limits, on_searching)
         known = {name: values[searching] for name, values in stream.items()}
         quantizers, log = _first_stage(
             chain, initial, images[searching], known, work, steps, operators
         )
-        fake_quantized = FakeQuantizedNetwork(graph, quantizers, recipe, limits, operators)
+        fake_quantized = FakeQuantizedNetwork(graph, quantizers, recipe, limits, operators, result)
         weights, biases, learned = _second_stage(
             fake_quantized, chain, images, stream, recipe, work, steps
         )

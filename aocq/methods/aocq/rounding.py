@@ -111,11 +111,16 @@ class FakeQuantizedNetwork:
         recipe: Recipe,
         limits: ChipLimits,
         operators: ChipOperators = exact_operators,
+        result: Tensor | None = None,
     ) -> None:
-        """Start with float weights; ``quantizers`` of what is learned are replaced."""
+        """Start with float weights; ``quantizers`` of what is learned are replaced.
+
+        ``result`` is the float network's on all images, where it has one for each token; see
+        :func:`aocq.methods.aocq.tokens.token_importance`.
+        """
         self.graph, self.quantizers, self.limits = graph, quantizers, limits
         self.operators = operator_of(graph, quantizers, operators)
-        self.importance = token_importance(graph, recipe.aocq)
+        self.importance = token_importance(graph, recipe.aocq, result)
         self.parameters: dict[str, Tensor] = {}
 
     def __call__(self, feeds: Mapping[str, Tensor], fetches: list[str]) -> dict[str, Tensor]:
@@ -260,7 +265,8 @@ def round_layer(
     if network.approximates_input(node):
         columns = columns / _gains(network, feeds, node, targets)
     images = len(next(iter(feeds.values())))
-    tokens = images * float(network.importance[node.name].clamp(max=1).sum())
+    counted = network.importance[node.name].clamp(max=1)
+    tokens = float(counted.sum()) * (images if counted.ndim == len(node.shape) else 1)
     fits_bias = bool(bias_name) and tokens >= TOKENS_FOR_BIAS
     # What a bias does not take up, the weights have to.
     second = centred(moments) if fits_bias else regular(moments.inputs[:-1, :-1])

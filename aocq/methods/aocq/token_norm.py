@@ -119,12 +119,12 @@ def block_loss(
     """
     if options.loss == "token_norm" and name == graph.output.name and target.ndim > 2:
         alike = (importance / importance.mean()).to(target).expand_as(target[..., :1])
-        return BlockLoss(target, alike, 1 / _deviations(target.flatten(0, -2)))
+        return BlockLoss(target, alike, 1 / column_deviations(target.flatten(0, -2)))
     weights = token_weights(target, options, importance.to(target))
     return BlockLoss(target, weights, channel_factors(graph, name, quantizer, options).to(target))
 
 
-def _deviations(rows: Tensor) -> Tensor:
+def column_deviations(rows: Tensor) -> Tensor:
     """Return the deviation of every column of [N, C] from its mean; 1 where it is constant."""
     found = rows.std(0, correction=0)
     return torch.where(found > 0, found, torch.ones_like(found))

@@ -3,19 +3,24 @@
 
 Behind the last attention of a network that classifies by its class token, only that token's path
 leads to the logits: an error anywhere else changes nothing.
+
+A network with a dense result, one for each token, has no such token, and on most images most tokens
+say the same: nothing is there. Those count more that say something else.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import sliced
-from aocq.capture.residual_stream import residual_stream
+from aocq.capture.residual_stream import arithmetic_source, residual_stream
+from aocq.methods.aocq.token_norm import column_deviations
 from aocq.recipes.aocq_options import AocqOptions
 
 # Operations that yield each token from the same token of their inputs.
@@ -46,14 +51,30 @@ def tokens_read(graph: FloatGraph) -> dict[str, Tensor]:
     return read
 
 
-def token_importance(graph: FloatGraph, options: AocqOptions) -> dict[str, Tensor]:
+def weighs_results(graph: FloatGraph, options: AocqOptions) -> bool:
+    """Whether tokens count by what a network says of them: it has a result for each."""
+    dense = math.prod(graph.output.shape[:-1]) > 1
+    return dense and options.loss == "token_norm" and options.dense_tokens == "deviation"
+
+
+def token_importance(
+    graph: FloatGraph, options: AocqOptions, result: Tensor | None = None
+) -> dict[str, Tensor]:
     """Return for every node how much each of its tokens counts, float32 [..., tokens, 1].
 
     The shape is that of the node, with one channel.
 
     Tokens that nothing reads count less than one token, all together: enough to keep second moments
     of the rest regular. Class tokens count ``class_token_weight``.
+
+    Parameters
+    ----------
+    result
+        the float network's [images, ..., C] where :func:`weighs_results`: nodes with the same
+        tokens then have an importance for each image, [images, ..., tokens, 1], by
+        :func:`result_weights`
     """
+    own = None if result is None else result_weights(graph, result)
     read = tokens_read(graph)
     classifying = _class_tokens(graph, read)
     importance = {}
@@ -62,7 +83,47 @@ def token_importance(graph: FloatGraph, options: AocqOptions) -> dict[str, Tenso
         if len(classifying) == len(mask):
             weights[classifying] *= options.class_token_weight
         importance[name] = weights.reshape(*graph.node(name).shape[:-1], 1)
+        if own is not None and own.shape[1:] == importance[name].shape:
+            importance[name] = importance[name].to(own) * own
     return importance
+
+
+def result_weights(graph: FloatGraph, result: Tensor) -> Tensor:
+    """Return how much the tokens of a dense result count, with mean 1, [images, ..., tokens, 1].
+
+    ``w_t = max_c ((y_tc - mean_c) / deviation_c)^2``: how far a token's result is from the ordinary
+    in the column where it is furthest. Tokens that begin as constants (class and register tokens),
+    whose results nobody reads, count as an ordinary one does.
+
+    Parameters
+    ----------
+    result
+        of the float network, [images, ..., tokens, C]
+    """
+    rows = result.flatten(0, -2)
+    apart = ((rows - rows.mean(0)) / column_deviations(rows)).square().amax(-1)
+    weights = apart.reshape(*result.shape[:-1], 1)
+    constant = _constant_tokens(graph)
+    if 0 < len(constant) < weights.shape[1]:
+        others = torch.ones(weights.shape[1], dtype=torch.bool)
+        others[constant] = False
+        weights[:, constant] = weights[:, others].mean()
+    mean = float(weights.mean())
+    return weights / mean if mean else torch.ones_like(weights)
+
+
+def _constant_tokens(graph: FloatGraph) -> list[int]:
+    """Return the tokens of a result [tokens, C] that were put beside the image's as constants."""
+    for node in graph.nodes:
+        if node.op is FloatOp.CONCAT and node.shape[:-1] == graph.output.shape[:-1]:
+            ends = list(accumulate(graph.node(name).shape[0] for name in node.inputs))
+            return [
+                token
+                for name, end in zip(node.inputs, ends, strict=True)
+                if arithmetic_source(graph, name).op is FloatOp.CONSTANT
+                for token in range(end - graph.node(name).shape[0], end)
+            ]
+    return []
 
 
 def _class_tokens(graph: FloatGraph, read: Mapping[str, Tensor]) -> Tensor:

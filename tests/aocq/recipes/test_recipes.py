@@ -22,7 +22,13 @@ from simulator.profile import load_profile, profile_paths
     [
         *({"weight_bits": bits} for bits in (0, 1, 9)),
         *({"activation_bits": bits} for bits in (0, 2, 17)),
-        *({"vector_bits": 2}, {"vector_bits": 17}, {"end_bits": 2}, {"end_bits": 9}),
+        *(
+            {"vector_bits": 2},
+            {"vector_bits": 17},
+            {"output_bits": 7},
+            {"end_bits": 2},
+            {"end_bits": 9},
+        ),
         *({"softmax_bits": 0}, {"residual_bits": 64}, {"channel_factor_bits": 1}, {"seed": -1}),
         *({"weight_range": "max"}, {"layernorm_part_bits": 4}, {"zero_point": None}),
         {"aocq": {"norm_exponent": float("nan")}},
@@ -52,6 +58,7 @@ WITHOUT_A_RULE = {
 # The least that a chip can allow.
 STRICT = ChipLimits(
     residual_bits=3,
+    output_bits=None,
     weight_granularity="per_tensor",
     weight_scale="power_of_two",
     activation_granularity="per_tensor",
@@ -77,6 +84,7 @@ def test_every_limit_is_compared(name: str) -> None:
         row_scale="multiplier",
         block=64,
         block_trim=2,
+        output_bits=16,
         softmax_levels_per_octave=2,
     )
     chip = replace(model, **{name: getattr(STRICT, name)})
