@@ -127,6 +127,7 @@ KEYS: Mapping[str, tuple[Changes, Any]] = {
     "activation.bits": ({}, 7),
     "activation.operand_bits": ({}, 7),
     "activation.residual_bits": ({}, 16),
+    "activation.output_bits": ({}, 16),
     "activation.zero_point": ({}, "symmetric"),
     "activation.scale": ({}, "power_of_two"),
     "weight.bits": ({}, [4]),

@@ -182,10 +182,18 @@ def test_a_run_says_its_widths_and_an_older_record_has_none(run: Run) -> None:
         "operands 8 bits, vector unit 8 bits, stream 16 bits"
     )
     assert "widths" not in dict(summary_rows(run[0]))
-    found = {"operands": 4, "probabilities": 8, "vector": 8, "stream": 8, "ends": 8}
+    found: dict[str, int | None] = {
+        **{"operands": 4, "probabilities": 8, "vector": 8},
+        **{"stream": 8, "ends": 8},
+    }
     result = of_widths(plain, **found)
     said = "operands 4 bits, probabilities 8 bits, vector unit 8 bits, stream 8 bits, ends 8 bits"
     assert dict(summary_rows(result))["widths"] == said
+    wide = of_widths(plain, **found, result=16)
+    assert dict(summary_rows(wide))["widths"] == f"{said}, result 16 bits"
+    like: dict[str, int | None] = {**found, "operands": 8, "ends": None}
+    row = run_row(of_widths(plain, **like, result=16), {}, "a")
+    assert row.widths == "operands 8 bits, vector unit 8 bits, stream 8 bits, result 16 bits"
     assert said in report(result, run[1])
 
 
@@ -202,6 +210,6 @@ def test_rows_of_one_table_are_told_apart_by_their_widths() -> None:
     assert in_common(rows[:1])["widths"] == rows[0].widths
 
 
-def of_widths(result: RunResult, **widths: int | None) -> RunResult:
+def of_widths(result: RunResult, /, **widths: int | None) -> RunResult:
     method = result.method.model_copy(update={"widths": WidthsRecord.model_validate(widths)})
     return result.model_copy(update={"method": method})

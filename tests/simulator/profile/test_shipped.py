@@ -210,6 +210,18 @@ def test_only_what_an_oracle_was_asked_about_is_measured():
     assert measured == oracles | {"tosa_single", "tosa_double"}
 
 
+def test_the_wide_profile_differs_from_the_generic_one_in_widths_and_what_they_take():
+    wide, plain = load_profile("edge_npu_int8_wide"), load_profile("edge_npu_int8")
+    assert (wide.activation.bits, wide.activation.operand_width) == (8, 8)
+    assert (wide.activation.residual_bits, wide.activation.output_bits) == (16, 16)
+    assert (wide.softmax.output_bits, plain.softmax.output_bits) == (16, 8)
+    assert plain.activation.output_bits is None
+    speeds = [width_speed(wide.compute.engine, *bits) for bits in ((8, 4), (8, 8), (16, 8))]
+    assert speeds == [1, 1, 0.5]
+    for table in ("weight", "accumulator", "rescale", "residual", "gelu", "layernorm", "energy"):
+        assert getattr(wide, table) == getattr(plain, table), table
+
+
 FOUR_BITS = sorted(name for name in SHIPPED if "w4a4" in name)
 
 
