@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -259,16 +260,29 @@ def test_a_constant_result_weighs_all_tokens_alike() -> None:
     assert bool((result_weights(dense_graph(), y) == 1).all())
 
 
-def test_weights_of_tokens_change_what_is_rounded() -> None:
-    chip = load_profile("edge_npu_int8")
-    pixels = images(8, input_size(DENSE))
-    found = []
-    for dense_tokens in ("deviation", "alike"):
-        options = AocqOptions(scale_passes=0, search_images=4, dense_tokens=dense_tokens)  # type: ignore[arg-type]
-        recipe = for_chip(chip, weight_bits=4, aocq=options)
-        found.append(calibrated("aocq", dense_graph(), pixels, *recipe).weights)
-    name = "blocks.0.mlp.fc1.weight"
-    assert not np.array_equal(found[0][name].codes, found[1][name].codes)
+def by_weights_of_tokens(**options: Any) -> tuple[QuantizedModel, QuantizedModel]:
+    """Models whose tokens count by their results, and alike."""
+    pixels, chip = images(8, input_size(DENSE)), load_profile("edge_npu_int8")
+
+    def model(dense_tokens: str) -> QuantizedModel:
+        chosen = AocqOptions(search_images=4, dense_tokens=dense_tokens, **options)  # type: ignore[arg-type]
+        recipe = for_chip(chip, weight_bits=4, aocq=chosen)
+        return calibrated("aocq", dense_graph(), pixels, *recipe)
+
+    return model("deviation"), model("alike")
+
+
+def test_weights_of_tokens_change_how_weights_are_rounded() -> None:
+    """Scales from ranges alone are the same; what is left are the moments of layers' inputs."""
+    one, other = by_weights_of_tokens(scale_passes=0, alpha_choice="range", balance_inputs=False)
+    assert one.activations == other.activations
+    for name in ("blocks.0.attn.qkv.weight", "blocks.0.mlp.fc2.weight"):
+        assert not np.array_equal(one.weights[name].codes, other.weights[name].codes), name
+
+
+def test_weights_of_tokens_change_how_the_stream_is_clipped() -> None:
+    one, other = by_weights_of_tokens(scale_passes=0, rounding="nearest")
+    assert one.activations["blocks.0.add_1"] != other.activations["blocks.0.add_1"]
 
 
 # --- the loss of a dense result -------------------------------------------------------------------
