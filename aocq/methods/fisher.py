@@ -22,17 +22,18 @@ def sampled_label_direction(logits: Tensor, seed: int) -> Tensor:
     """Return ``p - onehot(y)`` with labels y drawn from the network's own predictions p.
 
     It is the gradient of the cross-entropy to y; its second moment is the true Fisher information
-    ``diag(p) - p pᵀ``.
+    ``diag(p) - p pᵀ``. A dense result has a prediction, and so a label, for each token.
 
     Parameters
     ----------
     logits
-        [images, classes]
+        [images, ..., classes]
     """
     generator = torch.Generator().manual_seed(seed)
-    probabilities = logits.double().softmax(-1)
+    probabilities = logits.double().softmax(-1).flatten(0, -2)
     labels = torch.multinomial(probabilities, 1, generator=generator)
-    return probabilities.scatter_add(1, labels, -torch.ones_like(probabilities)).to(logits)
+    found = probabilities.scatter_add(1, labels, -torch.ones_like(probabilities))
+    return found.reshape(logits.shape).to(logits)
 
 
 def perturbed_direction(logits: Tensor, seed: int) -> Tensor:
@@ -62,7 +63,7 @@ def gradients(
     images
         [images, channels, height, width]
     directions
-        d, [images, classes]
+        d, [images, ..., classes]
     names
         nodes that the logits depend on
 

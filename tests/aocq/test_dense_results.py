@@ -21,6 +21,7 @@ from aocq.methods.aocq.balance import ChannelRange, columns_quantizer
 from aocq.methods.aocq.token_norm import block_loss
 from aocq.methods.aocq.tokens import result_weights, token_importance, weighs_results
 from aocq.methods.fake_quantization import FakeQuantization
+from aocq.methods.fisher import sampled_label_direction
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.limits import ChipLimits
@@ -283,6 +284,31 @@ def test_weights_of_tokens_change_how_weights_are_rounded() -> None:
 def test_weights_of_tokens_change_how_the_stream_is_clipped() -> None:
     one, other = by_weights_of_tokens(scale_passes=0, rounding="nearest")
     assert one.activations["blocks.0.add_1"] != other.activations["blocks.0.add_1"]
+
+
+# --- baselines ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["base_ptq", "base_ptq_paper", "ptq4vit_paper", "fq_vit"])
+def test_baselines_quantize_networks_with_a_dense_result(method: str) -> None:
+    chip, few = load_profile("edge_npu_int8"), images(4, input_size(DENSE))
+    model = calibrated(method, dense_graph(), few, *for_chip(chip))
+    found = FakeQuantization(model).logits(few)
+    real = run(dense_graph(), {"image": few}, [dense_graph().output.name])
+    assert found.shape == (4, *dense_graph().output.shape)
+    error = (found - real[dense_graph().output.name]).square().mean() / found.square().mean()
+    assert 0 < float(error) < 0.05
+
+
+def test_every_token_of_a_dense_result_has_a_label_of_its_own() -> None:
+    logits = torch.zeros(3, 5, 4)
+    found = sampled_label_direction(logits, seed=1)
+    assert found.shape == logits.shape
+    assert torch.allclose(found.sum(-1), torch.zeros(3, 5))
+    assert bool(((found == -0.75).sum(-1) == 1).all())
+    assert len({int(token.argmin()) for token in found.flatten(0, 1)}) > 1
+    flat = sampled_label_direction(logits.flatten(0, 1), seed=1)
+    assert torch.equal(found.flatten(0, 1), flat)
 
 
 # --- the loss of a dense result -------------------------------------------------------------------
