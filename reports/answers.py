@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aocq.records.accuracy import Accuracy
 from aocq.records.accuracy_gates import counted, drop_interval, in_percent
 from aocq.records.intervals import share_interval
 from aocq.records.layers import LayerRow
-from aocq.records.run import Accuracy, RunResult
+from aocq.records.run import RunResult
 from reports.attribution import attribution_sentence
 from reports.costs import host_sentence
 from reports.format import MISSING, count, decibel, kib, percent, plural, share, signed

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from aocq.records.accuracy import Accuracy, PairedCounts
 from aocq.records.accuracy_gates import paired_interval
-from aocq.records.run import Accuracy, PairedCounts
 from reports.format import MISSING, NO_NOISE, decibel, percent, signed
 from reports.gates import interval
 

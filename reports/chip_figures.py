@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from aocq.records.run import IMAGES
+from aocq.records.accuracy import IMAGES
 from reports import palette
 from reports.alike import judged_on, network
 from reports.figures import WIDTH

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from aocq.records.run import CyclesRecord, EnergyRecord, RunResult
+from aocq.records.costs import CyclesRecord, EnergyRecord
+from aocq.records.run import RunResult
 from reports.alike import groups_of_data, judged_on, network, warnings
 from reports.chips import energy_cell, of_process
 from reports.format import (

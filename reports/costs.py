@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aocq.records.cost_gates import without_host
-from aocq.records.run import BufferRecord, CyclesRecord, GraphRecord, MemoryRecord, PeakRecord
+from aocq.records.costs import BufferRecord, CyclesRecord, MemoryRecord, PeakRecord
+from aocq.records.run import GraphRecord
 from reports.format import count, kib, share
 from reports.limits import ENERGY_PARTS, RESOURCES, limiting, times
 from reports.memory_plan import peak_rows, too_many_bytes

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from aocq.records.run import TOP1, RunResult, Score
+from aocq.records.accuracy import TOP1, Score
+from aocq.records.run import RunResult
 from reports.format import MISSING
 from reports.limits import capital
 from reports.templating import template

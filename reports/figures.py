@@ -16,8 +16,8 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from matplotlib.transforms import Bbox, BboxBase
 from numpy.typing import NDArray
 
+from aocq.records.costs import HostStepRecord
 from aocq.records.layers import LayerRow
-from aocq.records.run import HostStepRecord
 from reports import palette
 from reports.format import decibel, share
 from reports.looks import kind_group, looks

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aocq.records.run import BufferRecord, CyclesRecord, LiftRecord, RunResult
+from aocq.records.costs import BufferRecord, CyclesRecord, LiftRecord
+from aocq.records.run import RunResult
 from aocq.records.verdict import Verdict
 from reports.format import MISSING, kib, signed
 from reports.gates import gate_name

@@ -14,8 +14,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
+from aocq.records.costs import BufferRecord
 from aocq.records.layers import LayerRow
-from aocq.records.run import BufferRecord, RunResult
+from aocq.records.run import RunResult
 from reports import palette
 from reports.figures import WIDTH, name_blocks
 from reports.format import kib

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from aocq.records.run import BufferRecord, MemoryRecord, PeakRecord
+from aocq.records.costs import BufferRecord, MemoryRecord, PeakRecord
 from reports.format import count, kib, plural
 
 NAMED = 4  # buffers in a sentence

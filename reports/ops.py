@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from aocq.records.costs import HostStepRecord
 from aocq.records.layers import SUMS, LayerRow
-from aocq.records.run import HostStepRecord
 
 HOST = "host"  # in place of a kind of op, of what stands behind the graph
 _COUNTED = re.compile(r"[^.]+\.\d+(\.(blocks|layers)\.\d+)?(?=\.|$)")  # and blocks of a stage

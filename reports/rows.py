@@ -7,18 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from aocq.records.run import (
-    IMAGES,
-    SAME_CLASS,
-    TOP1,
-    CyclesRecord,
-    GraphRecord,
-    MemoryRecord,
-    MethodRecord,
-    ModelRecord,
-    RunResult,
-    Score,
-)
+from aocq.records.accuracy import IMAGES, SAME_CLASS, TOP1, Score
+from aocq.records.costs import CyclesRecord, MemoryRecord
+from aocq.records.run import GraphRecord, MethodRecord, ModelRecord, RunResult
 from aocq.records.verdict import answer
 from reports.format import convention
 from reports.gates import against
@@ -38,7 +29,7 @@ SCORES = ("float_score", "simulated_score", "integer_score")
 
 @dataclass(frozen=True, slots=True)
 class JudgedBy:
-    """By what a network is judged: as of :class:`aocq.records.run.Accuracy`."""
+    """By what a network is judged: as of :class:`aocq.records.accuracy.Accuracy`."""
 
     score: Score = TOP1
     alike: str = SAME_CLASS

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from aocq.records import verdict
+from aocq.records.accuracy import FEW_IMAGES
 from aocq.records.layers import LayerRow
-from aocq.records.run import FEW_IMAGES, Emulation, ProofRecord, RunResult
+from aocq.records.run import Emulation, ProofRecord, RunResult
 from reports import gates
 from reports.costs import host_sentence
 from reports.format import (

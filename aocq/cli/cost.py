@@ -21,7 +21,7 @@ from aocq.recipes.recipe import Recipe
 from aocq.tasks.names import CLASSIFICATION
 
 if TYPE_CHECKING:
-    from aocq.records.run import LiftRecord, MemoryRecord
+    from aocq.records.costs import LiftRecord, MemoryRecord
     from aocq.records.verdict import Verdict
     from simulator.cost.host_work import HostWork
     from simulator.graph import IntGraph
@@ -170,8 +170,9 @@ def _plan(of: _Estimated, judging: gates.CostGateOptions) -> dict[str, Any]:
 
 def _judged(found: dict[str, Any], judging: gates.CostGateOptions) -> Verdict | None:
     """Return the verdict on an estimate; None where nothing asks for one."""
+    from aocq.records.costs import CyclesRecord, EnergyRecord
     from aocq.records.gates import Figures, judge
-    from aocq.records.run import CyclesRecord, EnergyRecord, ProofRecord
+    from aocq.records.run import ProofRecord
 
     given = judging.gates()
     unplaced = found["cycles"]["unplaced"]
@@ -193,7 +194,7 @@ def _judged(found: dict[str, Any], judging: gates.CostGateOptions) -> Verdict | 
 
 def _memory(found: dict[str, Any]) -> MemoryRecord:
     """Return the sizes; a graph by itself does not say what the network's parameters were."""
-    from aocq.records.run import MemoryRecord
+    from aocq.records.costs import MemoryRecord
 
     return MemoryRecord(**{"model_size_bytes": 0, **found["memory"]})
 
@@ -285,7 +286,8 @@ def _of_model(
 
 
 def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
-    from aocq.records.run import BufferRecord, CyclesRecord, GraphRecord, PeakRecord
+    from aocq.records.costs import BufferRecord, CyclesRecord, PeakRecord
+    from aocq.records.run import GraphRecord
     from reports.costs import estimate_rows, more_rows
     from reports.plan_table import PLAN_HEAD, plan_rows
 

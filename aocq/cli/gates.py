@@ -16,8 +16,8 @@ from aocq.cli.options import finite
 from simulator.sizes import LARGEST, parse_size
 
 if TYPE_CHECKING:
+    from aocq.records.costs import LiftRecord
     from aocq.records.gates import Gates
-    from aocq.records.run import LiftRecord
     from aocq.records.verdict import Verdict
     from simulator.junit import TestCase
 

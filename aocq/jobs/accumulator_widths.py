@@ -22,7 +22,7 @@ from aocq.lowering import lower
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.progress import Note, Progress
 from aocq.records.accumulator_widths import Rule, SweepRecord, SweepRow
-from aocq.records.run import IMAGES
+from aocq.records.accuracy import IMAGES
 from aocq.tasks.task import Dataset, Outputs, Task
 from simulator.counts import summed
 from simulator.errors import InputError

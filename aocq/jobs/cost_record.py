@@ -8,23 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from aocq.jobs.memory_record import buffer_records, memory_record, peak_record
-from aocq.records.fields import Record
-from aocq.records.run import (
+from aocq.records.costs import (
     BufferRecord,
     CaveatRecord,
     CyclesRecord,
     EnergyRecord,
     Float16Record,
-    GraphRecord,
     HostStepRecord,
     LiftRecord,
     MemoryRecord,
     PeakRecord,
     PortRecord,
-    ProfileRecord,
-    ProofRecord,
-    RegisterRecord,
 )
+from aocq.records.fields import Record
+from aocq.records.run import GraphRecord, ProfileRecord, ProofRecord, RegisterRecord
 from simulator.cost import CostEstimate, estimate
 from simulator.cost.energy import EnergyEstimate
 from simulator.cost.float16 import float16_estimate

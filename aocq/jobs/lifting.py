@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aocq.jobs.cost_record import lift_record
-from aocq.records.run import LiftRecord, RunResult
+from aocq.records.costs import LiftRecord
+from aocq.records.run import RunResult
 from aocq.records.verdict import FITS_SRAM, GateResult, Verdict
 from aocq.tasks.task import host_work_of
 from simulator.cost import CostEstimate

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aocq.records.run import BufferRecord, MemoryRecord, PeakRecord
+from aocq.records.costs import BufferRecord, MemoryRecord, PeakRecord
 from simulator.cost import Buffer, CostEstimate
 from simulator.graph import IntGraph
 from simulator.graph.graph import Tensor

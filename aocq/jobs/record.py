@@ -23,11 +23,11 @@ from aocq.jobs.request import VerifyRequest
 from aocq.jobs.shown_images import shown_images
 from aocq.recipes.abilities import unused_abilities
 from aocq.recipes.limits import limits_of
+from aocq.records.accuracy import Accuracy
 from aocq.records.gates import judged
 from aocq.records.layers import SUMS, LayerRow
 from aocq.records.provenance import package_versions
 from aocq.records.run import (
-    Accuracy,
     DataRecord,
     Emulation,
     OverflowOfOp,

@@ -26,7 +26,8 @@ from aocq.methods.weightless import METHOD, quantized
 from aocq.progress import Note, Progress
 from aocq.recipes.limits import limits_of
 from aocq.recipes.recipe import Recipe
-from aocq.records.run import CyclesRecord, GraphRecord, MemoryRecord, ModelRecord
+from aocq.records.costs import CyclesRecord, MemoryRecord
+from aocq.records.run import GraphRecord, ModelRecord
 from aocq.tasks.names import CLASSIFICATION
 from aocq.tasks.task import host_work_of
 from simulator.cost import estimate

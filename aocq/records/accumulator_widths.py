@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from aocq.records.accuracy import IMAGES, SAME_CLASS, TOP1, Score
 from aocq.records.fields import Amount, Bits, Count, Headroom, Name, Percent, Record
 from aocq.records.manifest import is_whole, load_manifest
-from aocq.records.run import IMAGES, SAME_CLASS, TOP1, DataRecord, Score
+from aocq.records.run import DataRecord
 from simulator import strict_json
 from simulator.errors import InputError
 from simulator.files import write_text
@@ -92,7 +93,7 @@ class SweepRecord(Record):
         ops with an accumulator
     score, shares_of, alike
         what ``top1`` is, and what agreement is the share of and means: as of
-        :class:`aocq.records.run.Accuracy`
+        :class:`aocq.records.accuracy.Accuracy`
     exact_top1
         of exact sums, in percent
     exact_classes

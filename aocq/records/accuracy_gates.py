@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from aocq.records.accuracy import FEW_IMAGES, Accuracy, PairedCounts
 from aocq.records.intervals import Interval, share_interval, unpaired_interval
 from aocq.records.paired_intervals import difference_interval, excludes
-from aocq.records.run import FEW_IMAGES, Accuracy, PairedCounts
 from aocq.records.verdict import GateResult, Outcome, missing
 
 By = Literal["interval", "point"]

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from aocq.records.costs import MemoryRecord
 from aocq.records.quantities import compared
-from aocq.records.run import MemoryRecord
 from aocq.records.verdict import FITS_SRAM, PLACED, GateResult, held, missing
 
 _NAMED = 3  # ops in a sentence

@@ -8,17 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
 
+from aocq.records.accuracy import Accuracy
 from aocq.records.accuracy_gates import By, agreement_result, drop_result
 from aocq.records.cost_gates import cost_result, fits_sram, placed
+from aocq.records.costs import CyclesRecord, MemoryRecord
 from aocq.records.overflow_gates import no_overflow, reported_overflow, require_proven
-from aocq.records.run import (
-    Accuracy,
-    CyclesRecord,
-    MemoryRecord,
-    OverflowRecord,
-    ProofRecord,
-    RunResult,
-)
+from aocq.records.run import OverflowRecord, ProofRecord, RunResult
 from aocq.records.verdict import GateResult, Verdict
 from simulator.errors import InputError
 from simulator.sizes import LARGEST

@@ -7,19 +7,28 @@ clock, for one image unless a name says otherwise.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from aocq.records.accuracy import Accuracy
+from aocq.records.costs import (
+    BufferRecord,
+    CaveatRecord,
+    CyclesRecord,
+    EnergyRecord,
+    Float16Record,
+    LiftRecord,
+    MemoryRecord,
+    PeakRecord,
+    PortRecord,
+)
 from aocq.records.fields import (
-    MOST,
     Amount,
     Bits,
     Count,
-    Decibel,
     Headroom,
     Name,
-    Percent,
     Real,
     Record,
 )
@@ -28,7 +37,6 @@ from aocq.records.verdict import Verdict
 from simulator import strict_json
 
 QUANTILES = (0.001, 0.01, 0.25, 0.5, 0.75, 0.99, 0.999)
-FEW_IMAGES = 200  # below this many, a verdict says how much a single one weighs
 
 
 class ProductRecord(Record):
@@ -161,118 +169,6 @@ class DataRecord(Record):
     digest: Name
 
 
-class Score(Record):
-    """A figure by which a task judges a network, in percent.
-
-    key : of it in the scores of each engine
-    title : in words, ``top-1``
-    """
-
-    key: Name
-    title: Name
-
-
-IMAGES, SAME_CLASS = "images", "same class"
-TOP1, TOP5 = Score(key="top1", title="top-1"), Score(key="top5", title="top-5")
-
-
-class Agreement(Record):
-    """Share in percent of what two engines predict alike: the same class of an image, say."""
-
-    integer_float: Percent
-    integer_simulated: Percent
-
-
-class LogitSqnr(Record):
-    """Signal-to-quantization-noise ratio of the logits, in dB; None where the noise is zero."""
-
-    integer_float: Decibel | None
-    simulated_float: Decibel | None
-    integer_simulated: Decibel | None
-
-
-class PairedCounts(Record):
-    """How two networks classify the same images: four counts of images, by their first class."""
-
-    both_right: Count
-    only_first_right: Count
-    only_second_right: Count
-    both_wrong: Count
-
-
-class PairedOutcomes(Record):
-    """Every two of the three networks, in the order of their names."""
-
-    float_integer: PairedCounts
-    float_simulated: PairedCounts
-    simulated_integer: PairedCounts
-
-
-class Accuracy(Record):
-    """Float, fake-quantized (``simulated``) and integer networks on the same images.
-
-    task : what the network does, by name
-    scores : what the task judges by; the first is what gates and tables hold
-    alike, shares_of : what agreement means, in words, and what it is the share of. Shares of
-        images have exact intervals
-    float, simulated, integer : each score in percent, by its key
-    paired : None in older records, and of tasks that do not judge image by image
-    sqnr_images, differing_images : on how many of them SQNR and mismatches of single ops were
-        found; None in older records
-    """
-
-    images: Annotated[int, Field(ge=1, le=MOST)]
-    skipped_images: list[str]
-    sqnr_images: Count | None = None
-    differing_images: Count | None = None
-    task: Name = "classification"
-    scores: Annotated[list[Score], Field(min_length=1)] = Field(default=[TOP1, TOP5])
-    alike: Name = SAME_CLASS
-    shares_of: Name = IMAGES
-    float: dict[Name, Percent]
-    simulated: dict[Name, Percent]
-    integer: dict[Name, Percent]
-    agreement: Agreement
-    logit_sqnr_db: LogitSqnr
-    paired: PairedOutcomes | None = None
-
-    @property
-    def main(self) -> Score:
-        """The score that gates and tables hold."""
-        return self.scores[0]
-
-    def score(self, engine: str) -> Real:
-        """Return an engine's main score, in percent: of float, simulated or integer."""
-        found: dict[str, Real] = getattr(self, engine)
-        return found[self.main.key]
-
-    @property
-    def by_image(self) -> bool:
-        """Whether scores and agreement are shares of images."""
-        return self.shares_of == IMAGES
-
-    @property
-    def drop(self) -> Real:
-        """Main score of float less that of the integer network, in points."""
-        return self.score("float") - self.score("integer")
-
-    @model_validator(mode="after")
-    def _engines_have_the_same_scores(self) -> Self:
-        wanted = {score.key for score in self.scores}
-        for engine in ("float", "simulated", "integer"):
-            if getattr(self, engine).keys() != wanted:
-                raise ValueError(f"{engine}: wanted the scores {', '.join(sorted(wanted))}")
-        return self
-
-    @model_validator(mode="after")
-    def _counts_are_of_all_images(self) -> Self:
-        pairs = self.paired.model_dump() if self.paired else {}
-        for name, counts in pairs.items():
-            if sum(counts.values()) != self.images:
-                raise ValueError(f"paired.{name}: the counts are not of {self.images} images")
-        return self
-
-
 class OverflowOfOp(Record):
     """An op whose accumulator overflowed, or whose results left their type."""
 
@@ -345,173 +241,6 @@ class ProofRecord(Record):
     values: Count
     proven: Count
     registers: list[RegisterRecord]
-
-
-class MemoryRecord(Record):
-    """Bytes on the chip and beside it.
-
-    sram_bytes : of the profile, for activations
-    peak_sram_bytes : what the memory plan needs, gaps between its buffers included
-    greedy_peak_sram_bytes : what greedy allocation by size needs; None in older records
-    peak_lower_bound_bytes : the most bytes alive at once, which no plan can do without
-    """
-
-    sram_bytes: Count
-    weight_bytes: Count
-    model_size_bytes: Count
-    peak_sram_bytes: Count
-    peak_lower_bound_bytes: Count
-    dram_bytes: Count
-    greedy_peak_sram_bytes: Count | None = None
-
-
-class HostStepRecord(Record):
-    """A step of the host behind the graph, for one image, ESTIMATED.
-
-    operations, functions : as in :class:`simulator.cost.host_work.HostWork`
-    bytes : of the graph's results that it takes over
-    handover : cycles at the border between chip and host
-    cycles : of all of it, handover and copying included
-    """
-
-    name: Name
-    operations: Count
-    functions: Count
-    bytes: Count
-    handover: Count
-    cycles: Count
-
-
-class CyclesRecord(Record):
-    """ESTIMATED cycles of one image.
-
-    compute, vector, host : in which the MAC array, the vector unit and the host work
-    issue : before steps start
-    sram, dma : in which the ports of SRAM and DRAM work
-    stall : in which units wait for a port
-    by_kind, by_block : totals by kind of op, and by block of the network
-    bound_by : totals of the ops that each resource limits
-    unplaced : ops that the chip has no place for, whose cycles are not in the total
-    host_steps : what the host does with the graph's results, in order; in all of the above
-    left_out : such steps that are not, because the profile describes no host
-    """
-
-    total: Count
-    compute: Count
-    vector: Count
-    dma: Count
-    stall: Count
-    by_kind: dict[str, Count]
-    bound_by: dict[str, Count]
-    host: Count = 0
-    issue: Count = 0
-    sram: Count = 0
-    by_block: dict[str, Count] = Field(default_factory=dict)
-    unplaced: list[Name] = Field(default_factory=list)
-    host_steps: list[HostStepRecord] = Field(default_factory=list)
-    left_out: list[Name] = Field(default_factory=list)
-
-
-class PortRecord(Record):
-    """What a memory's port moves for one image, and the port's limits as the profile states them.
-
-    bytes_per_cycle : None where the profile does not limit the port
-    """
-
-    bytes: Count
-    cycles: Count
-    bytes_per_cycle: Amount | None
-    burst_bytes: Count
-    latency_cycles: Count
-
-
-class BufferRecord(Record):
-    """Memory of one activation, with its views, or of one temporary.
-
-    op : that writes it; the input's name for an input
-    type : of its elements, ``s8``; of a temporary ``32 bits``
-    offset : first byte in SRAM; None of a buffer that lives in DRAM
-    first, last : indexes of the first and last op during which it exists
-    first_pass, last_pass : numbers of the first and last pass of these two ops
-    storage : ``activation``, ``temporary`` (between passes of one op) or ``weights`` (tiles)
-    """
-
-    name: Name
-    op: Name
-    type: Name
-    bytes: Count
-    offset: Count | None
-    first: Count
-    last: Count
-    first_pass: Count = 0
-    last_pass: Count = 0
-    storage: Literal["activation", "temporary", "weights"]
-
-
-class PeakRecord(Record):
-    """The moment at which the most bytes are alive.
-
-    op : that runs then
-    bytes : the sum of what is alive, without gaps between
-    buffers : names of what is alive, the largest first
-    """
-
-    op: Name
-    bytes: Count
-    buffers: list[Name]
-
-
-class EnergyRecord(Record):
-    """ESTIMATED energy of one image in millijoules; None of a run whose profile has no table.
-
-    parts : by what spends it: ``mac``, ``vector``, ``sram``, ``dram``, ``leakage``
-    """
-
-    node_nm: Amount
-    total_mj: Amount
-    parts: dict[str, Amount]
-    source: str
-
-
-class Float16Record(Record):
-    """The same network in float16 on the same profile, ESTIMATED.
-
-    cycles, latency_ms : None where the profile does not say how fast the chip is in float16
-    energy_mj : None where it has no energies, or none of a multiply-accumulate in float16
-    """
-
-    weight_bytes: Count
-    peak_sram_bytes: Count
-    dram_bytes: Count
-    cycles: Count | None = None
-    latency_ms: Amount | None = None
-    energy_mj: Amount | None = None
-
-
-class LiftRecord(Record):
-    """What more of one resource would give, found by estimating again.
-
-    resource : ``sram_bytes``, ``dram_bytes_per_cycle``, ``macs_per_cycle``, ``lanes`` or
-        ``clock_mhz``
-    have, need : of the profile, and the least that meets the gate, or (where no gate failed) twice
-        as much
-    gate : the gate that it would meet; None where no gate failed
-    latency_ms, peak_sram_bytes : with it
-    """
-
-    resource: Name
-    have: Amount
-    need: Amount
-    gate: Name | None
-    latency_ms: Amount
-    peak_sram_bytes: Count
-
-
-class CaveatRecord(Record):
-    """What the profile says beside a figure."""
-
-    about: Name
-    text: str
 
 
 class DistributionRecord(Record):

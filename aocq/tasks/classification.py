@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aocq.data.image_folder import read_image_folder
-from aocq.records.run import IMAGES, SAME_CLASS, TOP1, TOP5, Agreement, PairedOutcomes
+from aocq.records.accuracy import IMAGES, SAME_CLASS, TOP1, TOP5, Agreement, PairedOutcomes
 from aocq.tasks.metrics import agreement, paired_counts, sqnr_of_pairs, top_k
 from aocq.tasks.task import Dataset, Judgement, Note, Outputs, Size, Task
 from simulator.errors import InputError

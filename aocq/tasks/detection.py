@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aocq.data.coco import CocoFolder, read_coco_folder
-from aocq.records.run import Agreement, Score
+from aocq.records.accuracy import Agreement, Score
 from aocq.records.shown_images import ShownBox
 from aocq.tasks.box_work import box_work
 from aocq.tasks.boxes import BOX_VALUES, Detections, detections, matched

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from aocq.records.run import LogitSqnr, PairedCounts
+from aocq.records.accuracy import LogitSqnr, PairedCounts
 
 Logits = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from aocq.data.entries import entries
 from aocq.data.image_folder import SUFFIXES, LabelledImage
-from aocq.records.run import Agreement, Score
+from aocq.records.accuracy import Agreement, Score
 from aocq.tasks.chosen import spread_and_different
 from aocq.tasks.metrics import sqnr_of_pairs
 from aocq.tasks.patch_grid import (

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aocq.data.image_folder import LabelledImage
-from aocq.records.run import Agreement, LogitSqnr, PairedOutcomes, Score
+from aocq.records.accuracy import Agreement, LogitSqnr, PairedOutcomes, Score
 from aocq.records.shown_images import ShownBox
 from aocq.tasks.names import MODULES
 from simulator.cost.host_work import HostWork
@@ -79,7 +79,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """How good three networks are, and how alike: parts of :class:`aocq.records.run.Accuracy`.
+    """How good three networks are, and how alike: parts of :class:`aocq.records.accuracy.Accuracy`.
 
     Attributes
     ----------

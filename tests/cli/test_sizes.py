@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import aocq.zoo.models
 from aocq.cli.app import app_of
-from aocq.records.run import CyclesRecord, MemoryRecord
+from aocq.records.costs import CyclesRecord, MemoryRecord
 from aocq.zoo.models import random_model
 
 Run = Callable[..., Finished]

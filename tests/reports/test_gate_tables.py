@@ -8,9 +8,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from aocq.records.costs import LiftRecord
 from aocq.records.gates import Gates, judged
 from aocq.records.layers import LayerRow
-from aocq.records.run import LiftRecord, RunResult
+from aocq.records.run import RunResult
 from aocq.records.verdict import GateResult, Verdict
 from aocq.records.verdict_junit import gate_cases
 from reports.attribution import attribution_rows, attribution_sentence, sources_of_noise

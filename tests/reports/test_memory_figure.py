@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from aocq.records.run import BufferRecord, PeakRecord
+from aocq.records.costs import BufferRecord, PeakRecord
 from reports.memory_figure import IN_DRAM, live_bytes, memory_timeline, spans
 
 

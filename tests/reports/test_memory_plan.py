@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from aocq.records.run import BufferRecord, MemoryRecord, PeakRecord
+from aocq.records.costs import BufferRecord, MemoryRecord, PeakRecord
 from reports.memory_plan import LISTED, fit, fullest, peak_in_words, peak_rows, too_many_bytes
 
 

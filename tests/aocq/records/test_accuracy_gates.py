@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from aocq.records.accuracy import Accuracy
 from aocq.records.accuracy_gates import (
     By,
     agreement_result,
@@ -17,7 +18,6 @@ from aocq.records.accuracy_gates import (
 )
 from aocq.records.intervals import share_interval
 from aocq.records.paired_intervals import difference_interval
-from aocq.records.run import Accuracy
 from aocq.records.verdict import GateResult
 
 PAIRS = ("float_integer", "float_simulated", "simulated_integer")

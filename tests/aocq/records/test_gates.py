@@ -9,17 +9,10 @@ from dataclasses import replace
 import pytest
 
 from aocq.cli import gates as options
+from aocq.records.accuracy import Accuracy
+from aocq.records.costs import CyclesRecord, EnergyRecord, MemoryRecord
 from aocq.records.gates import DEFAULT_MAX_DROP, RANGES, Figures, Gates, judge, judged
-from aocq.records.run import (
-    Accuracy,
-    CyclesRecord,
-    EnergyRecord,
-    MemoryRecord,
-    OverflowRecord,
-    ProofRecord,
-    RegisterRecord,
-    RunResult,
-)
+from aocq.records.run import OverflowRecord, ProofRecord, RegisterRecord, RunResult
 from aocq.records.verdict import GateResult, Verdict, answer, undecided
 from simulator.errors import InputError
 
