@@ -135,12 +135,16 @@ class ImageBatches:
 
     def _open(self, path: Path) -> Image.Image:
         image = open_image(path, self.preprocessing["input_size"][0])
-        image = view_of(image, self.view, path.name)
         try:
             check_fitting(image.size, self.preprocessing)
         except ValueError as error:
             raise bad_image(path, str(error)) from error
-        return image
+        view = view_of(image, self.view, path.name)
+        try:
+            check_fitting(view.size, self.preprocessing)
+        except ValueError:  # of an image that only just fits: all views have the same images
+            return view_of(image, self.view % 2, path.name)
+        return view
 
 
 def preprocessing_transform(preprocessing: Mapping[str, Any]) -> Callable[[Image.Image], Tensor]:
@@ -174,8 +178,7 @@ def load_calibration_images(
 ) -> tuple[Tensor, list[Path]]:
     """Return all ``images`` as one batch, and the files left out.
 
-    Of several views the first of all images come first, then the second: images that are taken
-    evenly, to judge by, are the same ones in all views if their distance divides the images.
+    Of several views the first of all images come first, then the second.
 
     Raises
     ------

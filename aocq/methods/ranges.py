@@ -52,7 +52,9 @@ class ObservedRange:
         if self.histogram is None:
             self.histogram = np.zeros(BINS)
         low = float(np.float32(self.low))
-        ends = (low, low + max(float(np.float32(self.high)) - low, 1e-30))
+        # Wide enough for as many bins as there are, of values of this size.
+        least = max(abs(low) * 1e-9, 1e-30)
+        ends = (low, low + max(float(np.float32(self.high)) - low, least))
         values = x.float().double().clamp(*ends).flatten().numpy()
         often = None if weights is None else weights.double().expand_as(x).flatten().numpy()
         self.histogram += np.histogram(values, BINS, ends, weights=often)[0]

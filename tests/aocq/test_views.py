@@ -10,9 +10,11 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+from aocq.data import fitting
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import load_calibration_images
 from aocq.data.views import view_of
+from aocq.methods.aocq.reconstruction import split
 
 SIZE = (40, 30)
 PREPROCESSING = {
@@ -72,3 +74,33 @@ def test_a_calibration_has_the_first_view_of_all_images_then_the_next(tmp_path: 
     assert not torch.equal(found[2:4], once)
     assert float((found[2:4] - once.flip(-1)).abs().mean()) < 0.2
     assert not torch.equal(found[4:], once)
+
+
+@pytest.mark.parametrize(("images", "views"), [(250, 4), (128, 4), (32, 4), (64, 2), (7, 1)])
+def test_an_image_that_is_held_out_is_held_out_in_all_views(images: int, views: int) -> None:
+    training, judging = split(images * views, 0.2, views)
+    assert sorted([*training.tolist(), *judging.tolist()]) == list(range(images * views))
+    assert len(judging) == int(0.2 * images) * views
+    assert not {*(training % images).tolist()} & {*(judging % images).tolist()}
+
+
+def test_of_too_few_images_none_is_held_out() -> None:
+    training, judging = split(4, 0.2, 2)
+    assert training.tolist() == judging.tolist() == [0, 1, 2, 3]
+
+
+def test_all_views_have_the_same_images_even_where_a_part_does_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "LARGEST_FITTED", 2**15)
+    narrow = Image.new("RGB", (3, 23))
+    path = tmp_path / "narrow.png"
+    narrow.save(path)
+    preprocessing = {**PREPROCESSING, "input_size": (3, 64, 64)}
+    fitting.check_fitting(narrow.size, preprocessing)
+    parts = [view_of(narrow, number, path.name) for number in range(2, 9)]
+    sizes = [fitting.fitted_size(part.size, preprocessing) for part in parts]
+    assert any(width * height > 2**15 for width, height in sizes)
+    files = [LabelledImage(path=path, label=0)]
+    found, _ = load_calibration_images(files, preprocessing, skip_bad=True, views=9)
+    assert len(found) == 9

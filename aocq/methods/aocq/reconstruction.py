@@ -118,7 +118,8 @@ def _learn(
     soft = options.rounding == "adaround"
     steps = options.learning_steps
     batch = options.adaround_batch if soft else options.reconstruction_batch
-    training, judging = split(state.images, 0.0 if soft else options.held_out_share)
+    share = 0.0 if soft else options.held_out_share
+    training, judging = split(state.images, share, options.image_views)
     kept = start
     first = least = state.loss_of(start, judging)
     adam = torch.optim.Adam(state.groups())
@@ -143,17 +144,19 @@ def _learn(
     return replace(kept, losses=(first, least))
 
 
-def split(images: int, share: float) -> tuple[Tensor, Tensor]:
+def split(count: int, share: float, views: int = 1) -> tuple[Tensor, Tensor]:
     """Return which images to learn from and which to judge on, evenly taken.
 
-    All of them for both, where none is held out.
+    All of them for both, where none is held out. Of several views of each image, the first of all
+    images come first; what is held out is held out in all of them.
     """
-    count = int(images * share)
-    held_out = torch.arange(count) * images // max(count, 1)
+    images = count // views
+    held_out = torch.arange(int(images * share)) * images // max(int(images * share), 1)
     training = torch.ones(images, dtype=torch.bool)
     training[held_out] = False
-    everything = torch.arange(images)
-    return everything[training], held_out if count else everything
+    held_out = (torch.arange(views)[:, None] * images + held_out).flatten()
+    everything = torch.arange(count)
+    return everything[training.repeat(views)], held_out if len(held_out) else everything
 
 
 @dataclass(slots=True)
