@@ -27,13 +27,14 @@ COMPARED = 2  # comparisons of two candidates: whether their scores are equal, a
 def box_work(tokens: int, classes: int) -> tuple[HostWork, ...]:
     """Return the steps from the codes of ``tokens`` patch tokens to boxes of ``classes`` classes.
 
-    In the worst case every score is larger than all before it, and all candidates are boxes of one
-    class of which none covers another.
+    In the worst case every score is larger than all before it, and no box covers another of its
+    class. A class has one candidate of a token at most: where one class has fewer than there are
+    candidates, several have one of each token, see :func:`pairs_of_a_class`.
     """
     scores = tokens * classes
     sigmoids = tokens * (classes + 1)
     boxes = min(CANDIDATES, scores)
-    pairs = boxes * (boxes - 1) // 2
+    pairs = pairs_of_a_class(boxes, tokens)
     return (
         HostWork(
             name="decode boxes",
@@ -52,6 +53,12 @@ def box_work(tokens: int, classes: int) -> tuple[HostWork, ...]:
             functions=OVERLAP_FUNCTIONS * pairs,
         ),
     )
+
+
+def pairs_of_a_class(boxes: int, tokens: int) -> int:
+    """Return how many pairs of boxes are of the same class, at most, if each has one of a token."""
+    full, rest = divmod(boxes, tokens)
+    return full * tokens * (tokens - 1) // 2 + rest * (rest - 1) // 2
 
 
 def selection_comparisons(candidates: int, kept: int) -> int:

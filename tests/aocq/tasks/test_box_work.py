@@ -172,6 +172,31 @@ def test_one_class_without_overlaps_takes_all_of_the_work(
     assert selecting <= allowed
 
 
+@pytest.mark.parametrize(("side", "classes"), [(2, 4), (3, 4), (3, 8), (5, 2), (5, 3), (7, 2)])
+def test_classes_of_few_tokens_take_all_of_the_work(
+    done: Counter[str], side: int, classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Class by class each token is a candidate, as long as candidates are left: the worst case."""
+    tokens = side * side
+    boxes = min(CANDIDATES, tokens * classes)
+    places = [token * classes + number for number in range(classes) for token in range(tokens)]
+    chosen = [(1.0 - place / 1000, where) for place, where in enumerate(places[:boxes])]
+    monkeypatch.setattr(boxes_reference, "best", lambda scores, count: chosen)
+    found = boxes_reference.detections(head(side, classes, rising=False), PATCH)
+    assert len(found) == boxes
+    _, suppress = box_work.box_work(tokens, classes)
+    assert done == counts(
+        suppress.operations + BOX_OPERATIONS * boxes, suppress.functions + BOX_FUNCTIONS * boxes
+    )
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=9))
+def test_no_other_classes_of_candidates_have_more_pairs(of_class: list[int]) -> None:
+    """Of 12 tokens: so many candidates of each class."""
+    pairs = sum(each * (each - 1) // 2 for each in of_class)
+    assert pairs <= box_work.pairs_of_a_class(sum(of_class), 12)
+
+
 def test_more_classes_take_no_more_than_is_said(done: Counter[str]) -> None:
     boxes_reference.detections(head(7, 12, rising=False), PATCH)
     work = box_work.box_work(49, 12)
