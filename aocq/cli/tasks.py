@@ -24,15 +24,21 @@ def task_named(given: str | None, place: Path) -> str:
     Raises
     ------
     InputError
-        If nothing is asked for and the record of the run cannot be read.
+        If nothing is asked for and the record of the run cannot be read: --task is a way out.
     """
     if given is not None:
         return given
 
     from aocq.records.run_folder import RUN_NAME, load_record
+    from simulator.errors import InputError
 
     folder = place if place.is_dir() else place.parent
-    return load_record(folder).accuracy.task if (folder / RUN_NAME).is_file() else CLASSIFICATION
+    if not (folder / RUN_NAME).is_file():
+        return CLASSIFICATION
+    try:
+        return load_record(folder).accuracy.task
+    except InputError as error:
+        raise InputError(f"{error}; or say what the network is for with --task") from error
 
 
 def chosen_task(given: str | None, place: Path) -> Task:
