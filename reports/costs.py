@@ -135,7 +135,7 @@ def estimate_rows(
         ("ops", count(graph.ops), f"{count(graph.float_ops)} float"),
         ("multiply-accumulates", count(graph.macs), ""),
         ("cycles", *total[1:]),
-        *((f"  in ops bound by {what}", count(n), share(n, cycles.total)) for what, n in bounds),
+        *((f"  bound by {what}", count(n), share(n, cycles.total)) for what, n in bounds),
         *((f"  of {kind}", number, part) for kind, number, part in kinds),
     ]
 

@@ -58,7 +58,7 @@ def reason(result: RunResult) -> str:
     number = result.accuracy.images
     few = f" (on {plural(number, 'image')}: one is {100 / number:.2f} points)"
     by_interval = any(found.by == "interval" for found in result.verdict.results)
-    passed = result.verdict.feasible and not by_interval
+    passed = result.verdict.feasible and not by_interval and result.accuracy.by_image
     return gates.why(result.verdict) + few * (passed and number < FEW_IMAGES)
 
 

@@ -218,7 +218,7 @@ class CostEstimate:
 
     @property
     def bound_by(self) -> dict[Resource, int]:
-        """Total cycles of the ops that each resource limits."""
+        """Total cycles of what each resource limits: ops, and of the host its steps behind them."""
         cycles = dict.fromkeys(RESOURCES, 0)
         for op in self.ops:
             cycles[op.bound_by] += op.total

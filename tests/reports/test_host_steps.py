@@ -9,7 +9,7 @@ from parsed_page import ParsedPage
 from aocq.records.gates import Gates, judged
 from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult
-from reports.costs import host_rows, host_sentence
+from reports.costs import estimate_rows, host_rows, host_sentence
 from reports.markdown import markdown
 from reports.ops import by_block
 from reports.page import html
@@ -32,6 +32,12 @@ def with_cycles(result: RunResult, **more: object) -> RunResult:
     plain = result.model_dump()
     plain["cycles"] |= more
     return RunResult.model_validate(plain)
+
+
+def cycles_rows(result: RunResult) -> list[tuple[str, str, str]]:
+    return estimate_rows(
+        result.graph, result.memory, 8, result.cycles, result.latency_ms, result.fps, None, []
+    )
 
 
 @pytest.fixture
@@ -61,6 +67,14 @@ def test_the_hosts_steps_stand_in_every_form_of_a_report(behind: Run) -> None:
         *("decode boxes", "66,928", "11,020", "3,332", "100", "30,000"),
     )
     assert "| decode boxes | 66,928 | 11,020 | 3,332 | 100 | 30,000 |" in text
+
+
+def test_cycles_that_the_host_bounds_are_not_called_those_of_ops(behind: Run) -> None:
+    result, _ = behind
+    bounds = {**result.cycles.bound_by, "host": 40_000}
+    rows = cycles_rows(with_cycles(result, bound_by=bounds))
+    assert ("  bound by host", "40,000") in [row[:2] for row in rows]
+    assert not any("ops bound" in what for what, *_ in rows)
 
 
 def test_blocks_and_the_host_are_all_of_the_cycles(behind: Run) -> None:

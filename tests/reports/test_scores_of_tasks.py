@@ -24,6 +24,7 @@ from reports.element_table import markdown as elements
 from reports.pareto import pareto
 from reports.rows import TableRow, run_row
 from reports.sweep_table import csv_text, markdown, write_table
+from reports.tables import reason
 
 Run = tuple[RunResult, list[LayerRow]]
 KEYS = ("ap", "ap50")
@@ -156,3 +157,13 @@ def test_a_score_without_an_interval_is_told_where_one_was_asked_for(run: Run, b
     assert (said in drop.reason) == asked
     assert ("shares of detections have no exact interval" in agreed.reason) == asked
     assert "interval" not in drop_result(5.0, run[0].accuracy, "interval").reason
+
+
+def test_only_a_share_of_images_says_how_much_one_image_is(run: Run) -> None:
+    few = run[0].model_dump()
+    few["accuracy"]["images"] = 20
+    few["verdict"] |= {"feasible": True, "failed": [], "results": []}
+    classifying = RunResult.model_validate(few)
+    said = "on 20 images: one is 5.00 points"
+    assert said in reason(classifying)
+    assert said not in reason(detecting(classifying))
