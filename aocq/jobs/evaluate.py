@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aocq.capture.parts import in_threads, parts_of
-from aocq.data.loader import BadImageError, Group, ImageBatches
+from aocq.data.decoding import bad_image
+from aocq.data.loader import Group, ImageBatches
 from aocq.jobs.run_images import run_batch
 from aocq.methods.chip_operators import ChipOperators, exact_operators
 from aocq.methods.fake_quantization import FakeQuantization
@@ -226,10 +227,7 @@ def _collect(work: Path, executor: Executor, batches: ImageBatches) -> Evaluatio
             if "labels" in arrays:
                 small.append({key: arrays[key] for key in ("labels", "seconds", "counts")})
     if skipped and not batches.skip_bad:
-        raise BadImageError(
-            f"{skipped[0]}: cannot be decoded; replace it, or pass --skip-bad-images",
-            "an earlier attempt skipped it",
-        )
+        raise bad_image(Path(skipped[0]), "an earlier attempt could not")
     if not small:
         raise InputError(f"{skipped[0]} and {len(skipped) - 1} others: no image could be decoded")
     names = [op.name for op in executor.graph.ops]

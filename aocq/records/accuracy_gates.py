@@ -21,13 +21,13 @@ MOST_IMAGES = 1_000_000  # that an estimate of how many would decide looks at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sampled:
-    """A figure that images sample, held to a limit.
+class GatedFigure:
+    """A figure that is held to a limit, with or without an interval.
 
     Attributes
     ----------
-    no_interval
-        what is said where there is none
+    why_no_interval
+        what is said where there is no interval
     value, limit, interval
         in points or percent; no interval of a figure that is not a share of images
     holds_below
@@ -36,7 +36,7 @@ class Sampled:
         whether so many images would decide, at the observed rates
     """
 
-    no_interval: str
+    why_no_interval: str
     value: float
     limit: float
     interval: Interval | None
@@ -54,8 +54,8 @@ def drop_result(limit: float, accuracy: Accuracy | None, by: By) -> GateResult:
         return missing("max_drop", limit, "points", NO_IMAGES)
     drop, score = accuracy.drop, accuracy.main.title
     pair = None if accuracy.paired is None else accuracy.paired.float_integer
-    sampled = Sampled(
-        no_interval=f"{score} has no exact interval",
+    gated = GatedFigure(
+        why_no_interval=f"{score} has no exact interval",
         value=drop,
         limit=limit,
         interval=drop_interval(accuracy),
@@ -66,11 +66,11 @@ def drop_result(limit: float, accuracy: Accuracy | None, by: By) -> GateResult:
     few = f" (one of {accuracy.images} images is {100 / accuracy.images:.2f} points)"
     few *= accuracy.by_image
     found = _result(
-        sampled,
+        gated,
         by,
         name="max_drop",
         unit="points",
-        said=f"{_compared(drop, score)}{_told(sampled)}, allowed {limit:g}",
+        said=f"{_compared(drop, score)}{_told(gated)}, allowed {limit:g}",
         few=few * (accuracy.images < FEW_IMAGES),
     )
     return found.model_copy(update={"score": score})
@@ -85,8 +85,8 @@ def agreement_result(limit: float, accuracy: Accuracy | None, by: By) -> GateRes
         return missing("min_agreement", limit, "%", NO_IMAGES)
     agreed, images = accuracy.agreement.integer_float, accuracy.images
     same = counted(agreed, images)
-    sampled = Sampled(
-        no_interval=f"shares of {accuracy.shares_of} have no exact interval",
+    gated = GatedFigure(
+        why_no_interval=f"shares of {accuracy.shares_of} have no exact interval",
         value=agreed,
         limit=limit,
         interval=in_percent(share_interval(same, images)) if accuracy.by_image else None,
@@ -94,9 +94,9 @@ def agreement_result(limit: float, accuracy: Accuracy | None, by: By) -> GateRes
         images=images,
         decided=lambda more: _decides_share(limit, same / images, more),
     )
-    said = f"integer agrees with float on {agreed:.2f} % of {accuracy.shares_of}{_told(sampled)}"
+    said = f"integer agrees with float on {agreed:.2f} % of {accuracy.shares_of}{_told(gated)}"
     return _result(
-        sampled,
+        gated,
         by,
         name="min_agreement",
         unit="%",
@@ -145,20 +145,20 @@ def _compared(drop: float, score: str) -> str:
     return f"integer {score} is {drop:.2f} points below float"
 
 
-def _told(sampled: Sampled) -> str:
-    if sampled.interval is None:
+def _told(gated: GatedFigure) -> str:
+    if gated.interval is None:
         return ""
-    low, high = sampled.interval
+    low, high = gated.interval
     return f" (95 %: {low:.2f} to {high:.2f})"
 
 
-def _result(sampled: Sampled, by: By, *, name: str, unit: str, said: str, few: str) -> GateResult:
-    if sampled.interval is None and by == "interval":
-        by, said = "point", f"{said}, by the point estimate: {sampled.no_interval}"
-    outcome = _outcome(sampled, by)
-    needed = images_to_decide(sampled) if outcome == "undecided" else None
+def _result(gated: GatedFigure, by: By, *, name: str, unit: str, said: str, few: str) -> GateResult:
+    if gated.interval is None and by == "interval":
+        by, said = "point", f"{said}, by the point estimate: {gated.why_no_interval}"
+    outcome = _outcome(gated, by)
+    needed = images_to_decide(gated) if outcome == "undecided" else None
     if outcome == "undecided":
-        said += f": {sampled.images:,} image{'s' * (sampled.images != 1)} cannot decide it; "
+        said += f": {gated.images:,} image{'s' * (gated.images != 1)} cannot decide it; "
         said += (
             f"no number of images up to {MOST_IMAGES:,} would at the observed rates (an estimate)"
             if needed is None
@@ -166,49 +166,49 @@ def _result(sampled: Sampled, by: By, *, name: str, unit: str, said: str, few: s
         )
     return GateResult(
         name=name,
-        limit=sampled.limit,
-        value=sampled.value,
+        limit=gated.limit,
+        value=gated.value,
         unit=unit,
         outcome=outcome,
         reason=said + few * (outcome == "fail" and by == "point"),
-        interval=sampled.interval,
+        interval=gated.interval,
         by=by,
         images_needed=needed,
     )
 
 
-def _outcome(sampled: Sampled, by: By) -> Outcome:
+def _outcome(gated: GatedFigure, by: By) -> Outcome:
     """Return how a figure stands to its limit: all of its interval, or its value alone."""
-    exact = sampled.interval if by == "interval" else None
-    low, high = exact or (sampled.value, sampled.value)
-    if not sampled.holds_below:
+    exact = gated.interval if by == "interval" else None
+    low, high = exact or (gated.value, gated.value)
+    if not gated.holds_below:
         low, high = -high, -low
-    limit = sampled.limit if sampled.holds_below else -sampled.limit
+    limit = gated.limit if gated.holds_below else -gated.limit
     if high <= limit + ROUNDING:
         return "pass"
     return "fail" if low > limit + ROUNDING else "undecided"
 
 
-def images_to_decide(sampled: Sampled) -> int | None:
+def images_to_decide(gated: GatedFigure) -> int | None:
     """Return an estimate of how many images would decide, were their rates the observed ones.
 
     None where no number up to :data:`MOST_IMAGES` would, or where the record does not know the
     rates. It is within a tenth of the least such number, rounded up to two digits.
     """
-    gap = abs(sampled.value - sampled.limit)
-    if gap <= ROUNDING or sampled.decided is None or sampled.images >= MOST_IMAGES:
+    gap = abs(gated.value - gated.limit)
+    if gap <= ROUNDING or gated.decided is None or gated.images >= MOST_IMAGES:
         return None
-    if sampled.interval is None:
+    if gated.interval is None:
         return None
-    low, high = sampled.interval
-    reach = high - sampled.value if sampled.limit > sampled.value else sampled.value - low
+    low, high = gated.interval
+    reach = high - gated.value if gated.limit > gated.value else gated.value - low
     # Intervals shrink with the root of the number of images, or faster.
-    enough = math.ceil(1.1 * sampled.images * (reach / gap) ** 2)
-    while not sampled.decided(enough := min(enough, MOST_IMAGES)):
+    enough = math.ceil(1.1 * gated.images * (reach / gap) ** 2)
+    while not gated.decided(enough := min(enough, MOST_IMAGES)):
         if enough == MOST_IMAGES:
             return None
         enough *= 2
-    while (fewer := int(enough / 1.1)) > sampled.images and sampled.decided(fewer):
+    while (fewer := int(enough / 1.1)) > gated.images and gated.decided(fewer):
         enough = fewer
     return _two_digits(enough)
 
