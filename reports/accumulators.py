@@ -62,7 +62,7 @@ def lines(record: SweepRecord, *, proven: bool = True) -> list[list[str]]:
         [
             str(row.bits),
             row.overflow,
-            f"{row.top1:.2f}",
+            f"{row.main_score:.2f}",
             percent(row.agreement),
             share(row.persistent, row.outputs),
             share(row.transient, row.outputs),
@@ -90,7 +90,7 @@ def summary(record: SweepRecord) -> str:
         f"{network(record)}, {record.method} W{record.weight_bits}A{record.activation_bits}, "
         f"lowered for {record.profile} with the outermost register of every accumulator replaced; "
         f"{evaluated(record.images, record.data)}{skipped}. Exact sums: "
-        f"{record.score.title} {percent(record.exact_top1)}."
+        f"{record.score.title} {percent(record.exact_score)}."
     )
     if record.exact_from is None:
         return f"{text} Every width that was run overflows."
@@ -114,7 +114,7 @@ def csv_text(record: SweepRecord) -> str:
     The column of the score bears its key.
     """
     names = [*SweepRow.model_fields, "exact"]
-    names[names.index("top1")] = record.score.key
+    names[names.index("main_score")] = record.score.key
     text = io.StringIO()
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
@@ -122,7 +122,7 @@ def csv_text(record: SweepRecord) -> str:
         same_as = "" if row.same_as is None else f"{row.same_as[0]} {row.same_as[1]}"
         exact = "yes" if row.exact else "no"
         plain = row.model_dump()
-        plain[record.score.key] = plain.pop("top1")
+        plain[record.score.key] = plain.pop("main_score")
         writer.writerow({**plain, "same_as": same_as, "exact": exact})
     return text.getvalue()
 
@@ -142,7 +142,7 @@ def figure(record: SweepRecord) -> Picture:
         drawing = Figure(figsize=(WIDTH, 7.0), layout="constrained")
         accuracy, overflow = drawing.subplots(2, 1, sharex=True)
         accuracy.axhline(
-            record.exact_top1, color=INK, linewidth=1, linestyle="--", label="exact sums"
+            record.exact_score, color=INK, linewidth=1, linestyle="--", label="exact sums"
         )
         shares: list[float] = []
         for rule, (color, marker) in LOOK_OF_RULE.items():
@@ -153,7 +153,7 @@ def figure(record: SweepRecord) -> Picture:
             # Hollow and larger below: where both rules agree, both stay in sight.
             hollow = {"markersize": 9, "fillstyle": "none"} if rule == "wrap" else {"markersize": 4}
             style: dict[str, Any] = {"color": color, "marker": marker, "linewidth": 1.4, **hollow}
-            accuracy.plot(bits, [row.top1 for row in rows], label=rule, **style)
+            accuracy.plot(bits, [row.main_score for row in rows], label=rule, **style)
             for what, line in (("persistent", "-"), ("transient", ":")):
                 values = [_positive(getattr(row, what), row.outputs) for row in rows]
                 shares += [value for value in values if not math.isnan(value)]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Classes of patches drawn on an image, as SVG that a page takes in: true, float, integer.
 
-A patch has the color of its class; those of the image's commonest class are left clear. Where the
-integer network has another class than the float one, a patch is framed in both. What a figure shows
-is in its label in words, too.
+A patch has the color of its class; those of the image's commonest class, and those whose pixels are
+all ignored, are left clear. Where the integer network has another class than the float one, a patch
+is framed in both. What a figure shows is in its label in words, too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from reports.boxes import GAP, PANEL, picture_definition
 from reports.format import count
 from reports.palette import SERIES
 
-ClassMap = Sequence[Sequence[int]]
+ClassMap = Sequence[Sequence[int | None]]  # None: no pixel of the patch has a class
 TINT = 0.5  # opacity of a class's color
 HEAD = 40.0  # above panels, for titles that are read where three panels share a phone's width
 
@@ -62,17 +62,21 @@ def maps_of(image: ShownImage) -> dict[str, ClassMap]:
 
 def class_colors(image: ShownImage) -> dict[int, str | None]:
     """Return a color for each class of an image in order; None of the commonest, left clear."""
-    counts = Counter(number for found in maps_of(image).values() for row in found for number in row)
+    counts = sum(map(_counted, maps_of(image).values()), Counter[int]())
     clear = min(counts, key=lambda number: (-counts[number], number))
     others = [number for number in sorted(counts) if number != clear]
     colors = {number: SERIES[place % len(SERIES)][0] for place, number in enumerate(others)}
     return {number: colors.get(number) for number in sorted(counts)}
 
 
+def _counted(found: ClassMap) -> Counter[int]:
+    return Counter(number for row in found for number in row if number is not None)
+
+
 def _tints(found: ClassMap, colors: dict[int, str | None], height: float) -> Iterator[str]:
     for row, numbers in enumerate(found):
         for column, number in enumerate(numbers):
-            if colors[number] is not None:
+            if number is not None and colors[number] is not None:
                 place = _patch(found, row, column, height)
                 yield f'<rect {place} fill="{colors[number]}" fill-opacity="{TINT}"/>'
 
@@ -106,8 +110,10 @@ def in_words(image: ShownImage) -> str:
     """Write what a figure shows: how many patches of which class."""
     parts = [f"{image.name}, {image.width} x {image.height} pixels"]
     for name, found in maps_of(image).items():
-        counts = Counter(number for row in found for number in row)
-        listed = (f"class {number} {patches(counts[number])}" for number in sorted(counts))
+        counts = _counted(found)
+        listed = [f"class {number} {patches(counts[number])}" for number in sorted(counts)]
+        if ignored := sum(row.count(None) for row in found):
+            listed.append(f"ignored {patches(ignored)}")
         parts.append(f"{name}: {', '.join(listed)}")
     parts.append(f"float and integer differ in {patches(len(differing(image)))}")
     return ". ".join(parts) + "."

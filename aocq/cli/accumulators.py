@@ -146,6 +146,8 @@ def command(
         does = chosen_task(task, folder)
         does.check(str(folder), model.graph.output.shape, meta.preprocessing)
         dataset = does.read(data, meta.classes, progress.note)
+        images = evenly(dataset.images, evaluation.limit)
+        does.check_images(dataset, images)
         request = SweepRequest(
             model=model,
             task=does,
@@ -154,7 +156,7 @@ def command(
             bits=widths,
             rules=chosen,
             data=data,
-            images=evenly(dataset.images, evaluation.limit),
+            images=images,
             preprocessing=meta.preprocessing,
             batch=evaluation.batch,
             skip_bad_images=evaluation.skip_bad_images,

@@ -86,11 +86,17 @@ def _images(folder: Path, option: str, parameters: Parameters) -> list[Path]:
         from aocq.data.first_look import check_image_folder
 
         return check_image_folder(folder, option, classes)
-    from aocq.tasks.task import task_of
+    from aocq.data.image_folder import evenly
+    from aocq.tasks.task import images_of, task_of
 
     if classes is None:  # then the folder is read when the network is known
         return []
-    return [image.path for image in task_of(name).read(folder, classes, lambda _: None).images]
+    task, note = task_of(name), lambda _: None
+    if option != "--data":  # nothing has to be true of images to calibrate with
+        return [image.path for image in images_of(task, folder, classes, note)]
+    dataset = task.read(folder, classes, note)
+    task.check_images(dataset, evenly(dataset.images, parameters.get("limit")))
+    return [image.path for image in dataset.images]
 
 
 def _calibration(folder: Path, parameters: Parameters) -> None:

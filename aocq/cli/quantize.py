@@ -44,7 +44,7 @@ def command(
         from aocq.jobs.keys import calibration_key
         from aocq.methods import storage
         from aocq.recipes.limits import limits_of
-        from aocq.tasks.task import task_of
+        from aocq.tasks.task import images_of, task_of
         from simulator.profile import load_profile
 
         refuse_blocked(out, (storage.JSON_NAME, storage.TENSORS_NAME))
@@ -59,7 +59,7 @@ def command(
         inputs.check_method(method, asked.recipe, chip, asked.device)
         does = task_of(task)
         loaded = inputs.load_requested(inputs.with_preprocessing_of(does, network))
-        images = does.read(calibration, loaded.classes, progress.note).images
+        images = images_of(does, calibration, loaded.classes, progress.note)
         inputs.note_missing_images(asked.images, images, progress.note)
         inputs.note_crop(loaded, network.preprocessing, progress.note)
         inputs.note_weights(loaded, progress.note)

@@ -271,10 +271,9 @@ def _simulate_images(
     from aocq.jobs.run_images import run_images
     from simulator.errors import InputError
 
-    images = judged.dataset.images
-    batches = ImageBatches(
-        evenly(images, asked.limit), judged.preprocessing, skip_bad=asked.skip_bad_images
-    )
+    images = evenly(judged.dataset.images, asked.limit)
+    judged.task.check_images(judged.dataset, images)
+    batches = ImageBatches(images, judged.preprocessing, skip_bad=asked.skip_bad_images)
     counts, logits, labels = [], [], []  # not the outputs: with taps they would fill the memory
     with progress.show("simulate", len(batches.images)) as advance:
         runs = run_images(executor, batches, taps=taps, on_progress=advance)
@@ -288,10 +287,8 @@ def _simulate_images(
     for path in batches.skipped:
         print(f"skipped: {path} cannot be decoded", file=sys.stderr)
     outputs, truth = np.concatenate(logits), np.concatenate(labels)
-    # A task judges three networks; here is one.
-    engines = dict.fromkeys(("float", "simulated", "integer"), outputs)
     _, height, width = judged.preprocessing["input_size"]
-    scores = judged.task.judge(engines, truth, judged.dataset, (height, width)).scores["integer"]
+    scores = judged.task.judge_one(outputs, truth, judged.dataset, (height, width))
     return {
         **{key: round(score, 4) for key, score in scores.items()},
         **_counts(executor, counts, len(truth)),

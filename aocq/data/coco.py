@@ -70,9 +70,10 @@ class CocoFile(_Part):
 class CocoFolder:
     """Images and boxes; class numbers are places in ``categories``, in order of their ids.
 
-    ``digest`` is the sha256 of the annotations.
+    ``path`` is the file of the annotations, ``digest`` its sha256.
     """
 
+    path: Path
     images: list[LabelledImage]
     truth: CocoFile
     digest: str
@@ -107,7 +108,7 @@ def read_coco_folder(folder: Path) -> CocoFolder:
         LabelledImage(path=place / image.file_name, label=image.id)
         for image in sorted(truth.images, key=lambda found: found.id)
     ]
-    return CocoFolder(images=images, truth=truth, digest=digest)
+    return CocoFolder(path=path, images=images, truth=truth, digest=digest)
 
 
 @lru_cache(maxsize=2)  # a command looks at its folders before torch is imported, and then again

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from aocq.data.masks import classes_of_patches
 from aocq.demo.canvases import BACKGROUND, SIDE, Canvas, label_map
 
 PATCH = 8  # pixels along a side
@@ -46,7 +47,9 @@ def dense_targets(found: Sequence[Canvas]) -> DenseTargets:
     return DenseTargets(
         np.stack([classes for classes, _ in boxes]),
         np.stack([distances for _, distances in boxes]),
-        np.stack([patch_classes(label_map(each)) for each in found]),
+        np.stack(
+            [classes_of_patches(label_map(each), PATCHES, BACKGROUND + 1).ravel() for each in found]
+        ),
     )
 
 
@@ -67,12 +70,3 @@ def _of_boxes(found: Canvas) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         np.where(any_box, found.labels[chosen], DIGITS),
         np.where(any_box[:, None], near, 1.0).astype(np.float32),
     )
-
-
-def patch_classes(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return the class of each patch of a label map: that of most of its pixels, row by row."""
-    tiles = pixels.reshape(PATCHES, PATCH, PATCHES, PATCH).swapaxes(1, 2)
-    each = tiles.reshape(PATCHES * PATCHES, PATCH * PATCH)
-    counts = (each[:, :, None] == np.arange(BACKGROUND + 1)).sum(axis=1)
-    found: NDArray[np.int64] = counts.argmax(axis=1)
-    return found

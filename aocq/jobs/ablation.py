@@ -18,7 +18,7 @@ from aocq.methods.aocq.conditioning import block_conditions
 from aocq.progress import Progress, note
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.fields import field_specs
-from aocq.tasks.task import task_of
+from aocq.tasks.task import images_of, task_of
 
 CONDITION_IMAGES = 32  # 6304 tokens of a DeiT, several times its widest stream
 _OPTIONS = field_specs(AocqOptions)
@@ -75,7 +75,7 @@ def conditions(request: VerifyRequest, progress: Progress) -> list[tuple[str, fl
     """Return every block's condition numbers, on calibration images, with a finished run's α."""
     task, asked = task_of(request.task), request.calibration
     loaded = load_requested(with_preprocessing_of(task, request.model))
-    listed = task.read(asked.folder, loaded.classes, note).images
+    listed = images_of(task, asked.folder, loaded.classes, note)
     files = evenly(listed, CONDITION_IMAGES)
     images, _ = load_calibration_images(files, loaded.preprocessing, skip_bad=asked.skip_bad_images)
     graph = capture(loaded.network, request.model.name, loaded.input_size)

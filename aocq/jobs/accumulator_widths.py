@@ -23,7 +23,8 @@ from aocq.methods.quantized_model import QuantizedModel
 from aocq.progress import Note, Progress
 from aocq.records.accumulator_widths import Rule, SweepRecord, SweepRow
 from aocq.records.accuracy import IMAGES
-from aocq.tasks.task import Dataset, Outputs, Task
+from aocq.tasks.metrics import share_equal
+from aocq.tasks.task import Dataset, Task
 from simulator.counts import summed
 from simulator.errors import InputError
 from simulator.executor import Executor
@@ -34,6 +35,8 @@ from simulator.numerics.accumulator import OverflowPolicy
 from simulator.ops.behaviour import SumCounts
 from simulator.profile import NpuProfile
 
+# Of tasks that judge by image the class of each, int64 [images]; of others outputs [images, ...].
+Results = NDArray[Any]
 RULES: tuple[Rule, ...] = ("wrap", "saturate")
 EXACT_BITS = 64  # as wide as registers get; sums that need more are refused when a graph is lowered
 
@@ -101,12 +104,12 @@ def sweep(
         request.model, with_register(request.profile, EXACT_BITS, "wrap", OverflowPolicy.REPORT)
     )
     key = sweep_key(exact, request.images, f"{request.task.name} {request.dataset.digest}")
-    reference: Outputs | None = None
+    reference: Results | None = None
     if before is None or before.key != key:
         if before is not None:
             note("accumulators.json is of another network, other images or other code: not used")
         ran = _exact(request, exact, progress)
-        reference, before = ran.outputs, _started(request, exact, key, ran)
+        reference, before = ran.results, _started(request, exact, key, ran)
     record = before.model_copy(update={"command": list(request.command)})
     for bits in sorted(set(request.bits)):
         for rule in request.rules:
@@ -118,9 +121,9 @@ def sweep(
                 record = _with(record, _copied(proof, bits, rule))
                 continue
             if reference is None:
-                reference = _predicted(record, request.dataset.classes)
+                reference = _recorded(record)
             if reference is None:
-                reference = _exact(request, exact, progress).outputs
+                reference = _exact(request, exact, progress).results
             graph = lower(request.model, with_register(request.profile, bits, rule))
             with progress(f"{bits} bits, {rule}", len(request.images)) as advance:
                 record = _with(record, _row(request, graph, bits, rule, reference, advance))
@@ -138,7 +141,6 @@ def _exact(request: SweepRequest, exact: IntGraph, progress: Progress) -> _Run:
 def _started(request: SweepRequest, exact: IntGraph, key: str, ran: _Run) -> SweepRecord:
     """Return a record without a row, of the results of exact sums."""
     recipe, meta = request.model.recipe, read_meta(request.model.meta)
-    by_image = request.task.shares_of == IMAGES
     return SweepRecord(
         command=[readable(part) for part in request.command],
         key=key,
@@ -156,25 +158,27 @@ def _started(request: SweepRequest, exact: IntGraph, key: str, ran: _Run) -> Swe
         score=request.task.scores[0],
         shares_of=request.task.shares_of,
         alike=request.task.alike,
-        exact_top1=_judged(request, ran.outputs, ran)[0],
-        exact_classes=ran.outputs.argmax(axis=1).tolist() if by_image else [],
+        exact_score=_score(request, ran),
+        exact_classes=ran.results.tolist() if _by_image(request) else [],
         rows=[],
     )
 
 
-def _predicted(record: SweepRecord, classes: int) -> Outputs | None:
-    """Return outputs of which the recorded class is the largest; None where none are recorded.
+def _recorded(record: SweepRecord) -> Results | None:
+    """Return the recorded class of each image; None where none are recorded."""
+    return np.array(record.exact_classes, np.int64) if record.exact_classes else None
 
-    Tasks that judge image by image compare nothing else.
-    """
-    return np.eye(classes)[record.exact_classes] if record.exact_classes else None
+
+def _by_image(request: SweepRequest) -> bool:
+    """Return whether a task judges by the class of each image, of which nothing else is kept."""
+    return request.task.shares_of == IMAGES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """Outputs, float64 [images, ...], and labels; counts of the ops with sums, in their order."""
+    """Results and labels; counts of the ops with sums, in their order."""
 
-    outputs: Outputs
+    results: Results
     labels: NDArray[np.int64]
     sums: Sequence[SumCounts]
     elements: int
@@ -190,16 +194,18 @@ def _run(request: SweepRequest, graph: IntGraph, advance: Callable[[int], None])
         batch=request.batch,
         skip_bad=request.skip_bad_images,
     )
-    outputs, labels, counts = [], [], []
+    by_image = _by_image(request)
+    results: list[Results] = []
+    labels, counts = [], []
     for _, numbers, run in run_images(executor, batches, on_progress=advance):
-        outputs.append(run.logits())
+        results.append(run.logits().argmax(axis=1) if by_image else run.logits())
         labels.append(numbers)
         counts.append(run.output.counts)
-    if not outputs:
+    if not results:
         raise InputError(f"{batches.skipped[0]}: none of the images can be decoded")
     found = summed(counts).values()
     return _Run(
-        outputs=np.concatenate(outputs),
+        results=np.concatenate(results),
         labels=np.concatenate(labels),
         sums=[of_op.sums for of_op in found if of_op.sums is not None],
         elements=sum(of_op.elements for of_op in found if of_op.sums is not None),
@@ -207,13 +213,24 @@ def _run(request: SweepRequest, graph: IntGraph, advance: Callable[[int], None])
     )
 
 
-def _judged(request: SweepRequest, exact: Outputs, ran: _Run) -> tuple[float, float]:
-    """Return the task's main score of a run, and in percent how alike it is to exact sums."""
-    engines = {"float": exact, "simulated": exact, "integer": ran.outputs}
+def _score(request: SweepRequest, ran: _Run) -> float:
+    """Return the task's main score of a run."""
+    if _by_image(request):
+        return share_equal(ran.results, ran.labels)
+    found = request.task.judge_one(ran.results, ran.labels, request.dataset, _size(request))
+    return found[request.task.scores[0].key]
+
+
+def _agreement(request: SweepRequest, exact: Results, results: Results) -> float:
+    """Return how alike results are to those of exact sums, in percent."""
+    if _by_image(request):
+        return share_equal(results, exact)
+    return request.task.agreement(exact, results, _size(request))
+
+
+def _size(request: SweepRequest) -> tuple[int, int]:
     _, height, width = request.preprocessing["input_size"]
-    found = request.task.judge(engines, ran.labels, request.dataset, (height, width))
-    score = found.scores["integer"][request.task.scores[0].key]
-    return score, found.agreement.integer_float
+    return height, width
 
 
 def _row(
@@ -221,19 +238,18 @@ def _row(
     graph: IntGraph,
     bits: int,
     rule: Rule,
-    exact: Outputs,
+    exact: Results,
     advance: Callable[[int], None],
 ) -> SweepRow:
     start = time.perf_counter()
     ran = _run(request, graph, advance)
     total = reduce(SumCounts.merged, ran.sums)
-    score, alike = _judged(request, exact, ran)
     return SweepRow(
         bits=bits,
         overflow=rule,
         graph_sha256=sha256(graph),
-        top1=score,
-        agreement=alike,
+        main_score=_score(request, ran),
+        agreement=_agreement(request, exact, ran.results),
         outputs=ran.elements,
         persistent=total.persistent,
         transient=total.transient,

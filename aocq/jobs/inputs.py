@@ -11,7 +11,7 @@ import torch
 
 from aocq import progress
 from aocq.capture import FloatGraph
-from aocq.data.image_folder import LabelledImage
+from aocq.data.image_folder import LabelledImage, evenly
 from aocq.jobs.request import CalibrationRequest, ModelRequest, VerifyRequest
 from aocq.lowering import check_recipe
 from aocq.lowering.normalization import check_l2_normalizations
@@ -22,7 +22,7 @@ from aocq.recipes.methods import METHOD_SPECS, knows_chip, leaves_floats
 from aocq.recipes.recipe import Recipe
 from aocq.records.publishing import refuse_blocked
 from aocq.records.run_folder import LAYERS_NAME, REPORT_NAMES, RUN_NAME
-from aocq.tasks.task import Dataset, Task, task_of
+from aocq.tasks.task import Dataset, Task, images_of, task_of
 from aocq.zoo.models import LoadedModel, class_count, load_model
 from aocq.zoo.options import channels_averaged, crop_kept
 from simulator.errors import EnvironmentProblem, InputError
@@ -95,9 +95,10 @@ def _listed(
 ) -> tuple[Sequence[LabelledImage], Dataset]:
     """Return the images to calibrate with and those to evaluate; one folder is read once."""
     dataset = task.read(request.evaluation.folder, classes, progress.note)
+    task.check_images(dataset, evenly(dataset.images, request.evaluation.limit))
     if request.calibration.folder == request.evaluation.folder:
         return dataset.images, dataset
-    return task.read(request.calibration.folder, classes, progress.note).images, dataset
+    return images_of(task, request.calibration.folder, classes, progress.note), dataset
 
 
 def note_missing_images(wanted: int, found: Sequence[LabelledImage], note: Note) -> None:

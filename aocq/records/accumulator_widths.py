@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from aocq.records.accuracy import IMAGES, SAME_CLASS, TOP1, Score
 from aocq.records.fields import Amount, Bits, Count, Headroom, Name, Percent, Record
@@ -33,8 +33,8 @@ class SweepRow(Record):
         of the graph that was run; None where nothing was run
     same_as
         bits and rule of the run that proves this row's figures; None where the row is a run
-    top1
-        main score, in percent: of classification the share of images that are right
+    main_score
+        in percent: of classification the share of images that are right; ``top1`` in older records
     agreement
         percent of what exact integers predict that is predicted alike
     outputs
@@ -55,7 +55,7 @@ class SweepRow(Record):
     overflow: Rule
     graph_sha256: Name | None
     same_as: tuple[Bits, Rule] | None = None
-    top1: Percent
+    main_score: Percent = Field(validation_alias=AliasChoices("main_score", "top1"))
     agreement: Percent
     outputs: Count
     persistent: Count
@@ -92,10 +92,10 @@ class SweepRecord(Record):
     accumulators
         ops with an accumulator
     score, shares_of, alike
-        what ``top1`` is, and what agreement is the share of and means: as of
+        what ``main_score`` is, and what agreement is the share of and means: as of
         :class:`aocq.records.accuracy.Accuracy`
-    exact_top1
-        of exact sums, in percent
+    exact_score
+        main score of exact sums, in percent; ``exact_top1`` in older records
     exact_classes
         of exact sums: the class predicted for each image, in order; empty of tasks that do not
         judge image by image
@@ -117,7 +117,7 @@ class SweepRecord(Record):
     accumulators: Count
     images: Annotated[int, Field(ge=1)]
     skipped_images: Count
-    exact_top1: Percent
+    exact_score: Percent = Field(validation_alias=AliasChoices("exact_score", "exact_top1"))
     exact_classes: list[Count] = Field(default_factory=list)
     score: Score = TOP1
     shares_of: Name = IMAGES

@@ -9,8 +9,9 @@ from pydantic import Field, StringConstraints, model_validator
 
 from aocq.records.fields import Count, Name, Record
 
-# The class of each patch, row by row.
+# The class of each patch, row by row; true is none of a patch whose pixels are all ignored.
 ClassMap = Annotated[list[list[Count]], Field(max_length=1024)]
+TrueClassMap = Annotated[list[list[Count | None]], Field(max_length=1024)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Pixels = Annotated[int, Field(ge=1, le=65_535)]
 Place = Annotated[float, Field(ge=-1e9, le=1e9)]
@@ -54,7 +55,7 @@ class ShownImage(Record):
     true_boxes: list[ShownBox] = Field(default_factory=list)
     float_boxes: list[ShownBox] = Field(default_factory=list)
     integer_boxes: list[ShownBox] = Field(default_factory=list)
-    true_classes: ClassMap = Field(default_factory=list)
+    true_classes: TrueClassMap = Field(default_factory=list)
     float_classes: ClassMap = Field(default_factory=list)
     integer_classes: ClassMap = Field(default_factory=list)
 

@@ -33,13 +33,9 @@ def _check(name: str, shape: tuple[int, ...], _: Mapping[str, Any]) -> None:
 def _judge(
     outputs: Mapping[str, Outputs], labels: NDArray[np.int64], dataset: Dataset, size: Size
 ) -> Judgement:
-    del dataset, size  # the labels are all that is true
     real, rounded, integer = outputs["float"], outputs["simulated"], outputs["integer"]
     return Judgement(
-        scores={
-            engine: {TOP1.key: top_k(found, labels, 1), TOP5.key: top_k(found, labels, 5)}
-            for engine, found in outputs.items()
-        },
+        scores={engine: _scores(found, labels, dataset, size) for engine, found in outputs.items()},
         agreement=Agreement(
             integer_float=agreement(integer, real), integer_simulated=agreement(integer, rounded)
         ),
@@ -52,6 +48,18 @@ def _judge(
     )
 
 
+def _scores(
+    outputs: Outputs, labels: NDArray[np.int64], dataset: Dataset, size: Size
+) -> dict[str, float]:
+    del dataset, size  # the labels are all that is true
+    return {TOP1.key: top_k(outputs, labels, 1), TOP5.key: top_k(outputs, labels, 5)}
+
+
+def _agreement(first: Outputs, second: Outputs, size: Size) -> float:
+    del size
+    return agreement(second, first)
+
+
 TASK = Task(
     name="classification",
     scores=(TOP1, TOP5),
@@ -60,4 +68,6 @@ TASK = Task(
     read=_read,
     check=_check,
     judge=_judge,
+    judge_one=_scores,
+    agreement=_agreement,
 )

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aocq.data.coco import CocoFolder, read_coco_folder
+from aocq.data.image_folder import LabelledImage
 from aocq.records.accuracy import Agreement, Score
 from aocq.records.shown_images import ShownBox
 from aocq.tasks.box_work import box_work
@@ -69,11 +70,9 @@ def _judge(
     outputs: Mapping[str, Outputs], labels: NDArray[np.int64], dataset: Dataset, size: Size
 ) -> Judgement:
     folder: CocoFolder = dataset.truth
-    if not {box.image_id for box in folder.truth.annotations} & set(labels.tolist()):
-        raise InputError(f"none of the {len(labels)} images has a box: there is nothing to find")
-    values = {engine: patch_values(found) for engine, found in outputs.items()}
-    patch = patch_of(values["float"], size)
-    found = {engine: found_in(each, labels, patch) for engine, each in values.items()}
+    _check_boxes(folder, labels.tolist())
+    values = {engine: patch_values(each) for engine, each in outputs.items()}
+    found = {engine: _found(each, labels, size) for engine, each in outputs.items()}
     return Judgement(
         scores={engine: average_precision(each, size, folder) for engine, each in found.items()},
         agreement=Agreement(
@@ -83,6 +82,36 @@ def _judge(
         sqnr=sqnr_of_pairs(values),
         chosen=_chosen(found, folder, size),
     )
+
+
+def _scores(
+    outputs: Outputs, labels: NDArray[np.int64], dataset: Dataset, size: Size
+) -> dict[str, float]:
+    _check_boxes(dataset.truth, labels.tolist())
+    return average_precision(_found(outputs, labels, size), size, dataset.truth)
+
+
+def _agreement(first: Outputs, second: Outputs, size: Size) -> float:
+    labels = np.arange(len(first))
+    return share_matched(*(_found(each, labels, size) for each in (first, second)))
+
+
+def _found(outputs: Outputs, labels: NDArray[np.int64], size: Size) -> dict[int, Detections]:
+    values = patch_values(outputs)
+    return found_in(values, labels, patch_of(values, size))
+
+
+def _check_images(dataset: Dataset, chosen: Sequence[LabelledImage]) -> None:
+    """Check that there is a box to judge a network by."""
+    _check_boxes(dataset.truth, [image.label for image in chosen])
+
+
+def _check_boxes(folder: CocoFolder, labels: Sequence[int]) -> None:
+    if {box.image_id for box in folder.truth.annotations}.isdisjoint(labels):
+        raise InputError(
+            f"{folder.path}: none of the {len(labels)} images to evaluate has a box, so that there "
+            "is nothing to find; raise --limit, or name another folder with --data"
+        )
 
 
 def _chosen(
@@ -157,8 +186,11 @@ TASK = Task(
     alike="same detections",
     shares_of="detections",
     read=_read,
+    check_images=_check_images,
     check=_check,
     judge=_judge,
+    judge_one=_scores,
+    agreement=_agreement,
     preprocessing=WHOLE_IMAGE,
     host_work=_host_work,
     values_behind_classes=BOX_VALUES,

@@ -25,7 +25,12 @@ def top_k(logits: Logits, labels: NDArray[np.int64], k: int) -> float:
 
 def agreement(a: Logits, b: Logits) -> float:
     """Return the share of images, in percent, for which both predict the same class."""
-    return 100 * int((a.argmax(axis=1) == b.argmax(axis=1)).sum()) / len(a)
+    return share_equal(a.argmax(axis=1), b.argmax(axis=1))
+
+
+def share_equal(first: NDArray[np.generic], second: NDArray[np.generic]) -> float:
+    """Return the share of classes, in percent, that are the same in both."""
+    return 100 * int((first == second).sum()) / first.size
 
 
 def paired_counts(first: Logits, second: Logits, labels: NDArray[np.int64]) -> PairedCounts:

@@ -26,10 +26,10 @@ class Grid:
 
 def grid_of(shape: tuple[int, ...]) -> Grid | None:
     """Return where the patches are in an output of tokens; None where it is none of a square."""
+    if len(shape) not in {2, 3} or not shape[0]:
+        return None
     if len(shape) == 3:
         return Grid(0, shape[0]) if shape[0] == shape[1] else None
-    if len(shape) != 2:
-        return None
     side = math.isqrt(shape[0])
     prefix = shape[0] - side * side
     return Grid(prefix, side) if prefix <= MOST_PREFIX else None

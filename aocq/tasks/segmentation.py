@@ -3,17 +3,25 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from aocq.data.entries import entries
 from aocq.data.image_folder import SUFFIXES, LabelledImage
+from aocq.data.masks import (
+    IGNORED,
+    IMAGES,
+    MASKS,
+    NO_CLASS,
+    Masks,
+    classes_of_patches,
+    read_mask,
+    read_masks,
+)
 from aocq.records.accuracy import Agreement, Score
 from aocq.tasks.chosen import spread_and_different
 from aocq.tasks.metrics import sqnr_of_pairs
@@ -28,75 +36,51 @@ from aocq.tasks.task import Chosen, ChosenImage, Dataset, Judgement, Note, Outpu
 from simulator.cost.host_work import HostWork
 from simulator.errors import InputError
 
-IMAGES, MASKS = "images", "masks"  # folders; a mask has its image's name, as PNG
-IGNORED = 255  # pixels of this class count for nothing
-INDEX_MODES = ("L", "P")  # of PNG files whose pixels are numbers of 8 bits: gray, palette
-
 Classes = NDArray[np.int64]
 
 
 def _read(folder: Path, outputs: int, note: Note) -> Dataset:
     """List the images that have a mask; the label of each is its place in the list."""
-    del note
-    for name in (IMAGES, MASKS):
-        if not (folder / name).is_dir():
-            raise InputError(
-                f"{folder}: has no folder {name}; --task segmentation wants images in {IMAGES} "
-                f"and, for each, a PNG of the same name in {MASKS} with a class number per pixel"
-            )
+    images = _images(folder, outputs, note)
+    masks = read_masks(folder, [image.path for image in images], outputs)
+    return Dataset(images=images, classes=outputs, truth=masks, digest=masks.digest)
+
+
+def _images(folder: Path, outputs: int, note: Note) -> list[LabelledImage]:
+    """List images, with or without masks."""
+    del outputs, note
+    if not (folder / IMAGES).is_dir():
+        raise InputError(
+            f"{folder}: has no folder {IMAGES}; --task segmentation wants images in {IMAGES} "
+            f"and, to judge a network by, for each a PNG of the same name in {MASKS}"
+        )
     found = sorted(Path(entry.path) for entry in entries(folder / IMAGES, folder))
     paths = [path for path in found if path.suffix.lower() in SUFFIXES]
     if not paths:
         raise InputError(f"{folder / IMAGES}: has no images")
-    masks = [folder / MASKS / f"{path.stem}.png" for path in paths]
-    digest = hashlib.sha256()
-    for mask in masks:
-        digest.update(hashlib.sha256(_checked(mask, outputs)).digest())
-    return Dataset(
-        images=[LabelledImage(path=path, label=place) for place, path in enumerate(paths)],
-        classes=outputs,
-        truth=masks,
-        digest=digest.hexdigest(),
-    )
+    return [LabelledImage(path=path, label=place) for place, path in enumerate(paths)]
 
 
-def _checked(path: Path, classes: int) -> bytes:
-    """Return a mask's bytes as classes of pixels; InputError where a class is none of these."""
-    pixels = read_mask(path)
-    strange = sorted({*np.unique(pixels).tolist()} - {*range(classes), IGNORED})
-    if strange:
+def _check_images(dataset: Dataset, chosen: Sequence[LabelledImage]) -> None:
+    """Check that there is a pixel to judge a network by."""
+    masks: Masks = dataset.truth
+    if masks.labelled.isdisjoint(image.label for image in chosen):
         raise InputError(
-            f"{path}: has pixels of class {strange[0]}, but the network yields {classes} values, "
-            f"classes 0 to {classes - 1} ({IGNORED}: ignored); pass --num-classes, or number the "
-            "classes from 0"
+            f"{masks.folder / MASKS}: no mask of the {len(chosen)} images to evaluate has a pixel "
+            f"of a class: all are {IGNORED}, ignored; raise --limit, or name another folder with "
+            "--data"
         )
-    return b"%d %d " % pixels.shape + pixels.tobytes()
-
-
-def read_mask(path: Path) -> NDArray[np.uint8]:
-    """Return the class of each pixel, [height, width].
-
-    Raises
-    ------
-    InputError
-        If the file is missing, no PNG, or has pixels that are no numbers of 8 bits.
-    """
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            if image.mode not in INDEX_MODES:
-                raise InputError(
-                    f"{path}: has pixels of mode {image.mode}; a mask has one number of 8 bits for "
-                    "each: a PNG in gray or with a palette"
-                )
-            return np.asarray(image)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = getattr(error, "strerror", None) or "it is no whole PNG"
-        raise InputError(f"{path}: the mask cannot be read: {reason}") from error
 
 
 def _check(name: str, shape: tuple[int, ...], preprocessing: Mapping[str, Any]) -> None:
     if not is_dense(shape, preprocessing) or shape[-1] < 2:
         raise InputError(f"{name}: {_no_classes(shape)}")
+    if shape[-1] > IGNORED:
+        raise InputError(
+            f"{name}: yields values of {shape[-1]} classes, but pixels of masks are numbers of 8 "
+            f"bits, and {IGNORED} says that a pixel is ignored: choose a network of {IGNORED} "
+            "classes or fewer"
+        )
     check_whole_image(name, preprocessing, "masks")
 
 
@@ -113,10 +97,9 @@ def _judge(
 ) -> Judgement:
     del size  # a mask may have any
     values = {engine: patch_values(found) for engine, found in outputs.items()}
-    # Of equal values the lowest class counts, as a chip's arg-max has it.
-    classes = {engine: found.argmax(axis=-1) for engine, found in values.items()}
-    masks: Sequence[Path] = [dataset.truth[label] for label in labels.tolist()]
-    tables = {engine: confusion(found, masks, dataset.classes) for engine, found in classes.items()}
+    classes = {engine: classes_of_values(found) for engine, found in values.items()}
+    masks = _masks_of(labels, dataset)
+    tables = confusions(classes, masks, dataset.classes)
     return Judgement(
         scores={engine: scores(table) for engine, table in tables.items()},
         agreement=Agreement(
@@ -126,6 +109,31 @@ def _judge(
         sqnr=sqnr_of_pairs(values),
         chosen=_chosen(labels.tolist(), classes["float"], classes["integer"], dataset),
     )
+
+
+def _scores(
+    outputs: Outputs, labels: NDArray[np.int64], dataset: Dataset, size: Size
+) -> dict[str, float]:
+    del size
+    classes = {"": classes_of_values(patch_values(outputs))}
+    return scores(confusions(classes, _masks_of(labels, dataset), dataset.classes)[""])
+
+
+def _agreement(first: Outputs, second: Outputs, size: Size) -> float:
+    del size
+    one, other = (classes_of_values(patch_values(each)) for each in (first, second))
+    return share_alike(one, other)
+
+
+def classes_of_values(values: Outputs) -> Classes:
+    """Return the class of each patch: of equal values the lowest, as a chip's arg-max has it."""
+    found: Classes = values.argmax(axis=-1)
+    return found
+
+
+def _masks_of(labels: NDArray[np.int64], dataset: Dataset) -> list[Path]:
+    masks: Masks = dataset.truth
+    return [masks.paths[label] for label in labels.tolist()]
 
 
 def _chosen(labels: Sequence[int], real: Classes, integer: Classes, dataset: Dataset) -> Chosen:
@@ -139,9 +147,7 @@ def _chosen(labels: Sequence[int], real: Classes, integer: Classes, dataset: Dat
                 label=label,
                 differs=label in most,
                 classes={
-                    "true": commonest(
-                        read_mask(dataset.truth[label]), real.shape[1], dataset.classes
-                    ).tolist(),
+                    "true": _true_classes(label, real.shape[1], dataset),
                     "float": real[place_of[label]].tolist(),
                     "integer": integer[place_of[label]].tolist(),
                 },
@@ -151,36 +157,37 @@ def _chosen(labels: Sequence[int], real: Classes, integer: Classes, dataset: Dat
     )
 
 
-def commonest(mask: NDArray[np.uint8], side: int, classes: int) -> Classes:
-    """Return the class of most pixels of each patch, [side, side]: the lowest of several.
-
-    Ignored pixels count nowhere; a patch without others has class 0.
-    """
-    rows, columns = (np.arange(extent) * side // extent for extent in mask.shape)
-    patch = rows[:, None] * side + columns[None, :]
-    kept = mask != IGNORED
-    pairs = patch[kept] * classes + mask[kept]
-    counts = np.bincount(pairs, minlength=side * side * classes).reshape(side, side, classes)
-    found: Classes = counts.argmax(axis=-1)
-    return found
+def _true_classes(label: int, side: int, dataset: Dataset) -> list[list[int | None]]:
+    """Return the true class of each patch of an image; None where all its pixels are ignored."""
+    found = classes_of_patches(read_mask(dataset.truth.paths[label]), side, dataset.classes)
+    return [[None if each == NO_CLASS else each for each in row] for row in found.tolist()]
 
 
-def confusion(found: Classes, masks: Sequence[Path], classes: int) -> Classes:
-    """Return how many pixels of a true class (row) got which class (column), [classes, classes].
+def confusions(
+    found: Mapping[str, Classes], masks: Sequence[Path], classes: int
+) -> dict[str, Classes]:
+    """Return by engine how many pixels of a true class (row) got which class (column).
 
     Parameters
     ----------
     found
         class of each patch, [images, side, side]; every pixel of a mask has that of its patch
     masks
-        of the images, in order
+        of the images, in order; each is decoded once for all engines
+
+    Returns
+    -------
+    dict
+        tables [classes, classes]
     """
-    counts = np.zeros(classes * classes, np.int64)
-    for patches, path in zip(found, masks, strict=True):
+    counts = {engine: np.zeros(classes * classes, np.int64) for engine in found}
+    for place, path in enumerate(masks):
         truth = read_mask(path).astype(np.int64)
-        pairs = truth * classes + upsampled(patches, truth.shape)
-        counts += np.bincount(pairs[truth != IGNORED], minlength=classes * classes)
-    return counts.reshape(classes, classes)
+        kept = truth != IGNORED
+        for engine, patches in found.items():
+            pairs = truth * classes + upsampled(patches[place], truth.shape)
+            counts[engine] += np.bincount(pairs[kept], minlength=classes * classes)
+    return {engine: table.reshape(classes, classes) for engine, table in counts.items()}
 
 
 def upsampled(patches: Classes, shape: tuple[int, ...]) -> Classes:
@@ -216,12 +223,18 @@ def share_alike(first: Classes, second: Classes) -> float:
 
 
 def _host_work(shape: tuple[int, ...]) -> tuple[HostWork, ...]:
-    """Return the arg-max of every patch's classes."""
+    """Return the arg-max of every patch's classes, of real values: each class has its own scale.
+
+    The counts are those of :mod:`aocq.tasks.segmentation_reference`.
+    """
     grid = grid_of(shape)
     if grid is None:
         raise InputError(f"the network {_no_classes(shape)}")
-    comparisons = grid.side * grid.side * (shape[-1] - 1)
-    return (HostWork(name="choose classes", operations=comparisons),)
+    tokens, classes = grid.side * grid.side, shape[-1]
+    work = HostWork(
+        name="choose classes", operations=tokens * (classes - 1), functions=tokens * classes
+    )
+    return (work,)
 
 
 TASK = Task(
@@ -233,8 +246,12 @@ TASK = Task(
     alike="same class",
     shares_of="patches",
     read=_read,
+    images=_images,
+    check_images=_check_images,
     check=_check,
     judge=_judge,
+    judge_one=_scores,
+    agreement=_agreement,
     preprocessing=WHOLE_IMAGE,
     host_work=_host_work,
 )

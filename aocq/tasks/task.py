@@ -60,13 +60,14 @@ class ChosenImage:
     boxes
         by ``true``, ``float``, ``integer``, in pixels of what the network sees; empty: it has none
     classes
-        of patches, row by row, by the same names; empty: it has none
+        of patches, row by row, by the same names; None where nothing is true of a patch; empty: it
+        has none
     """
 
     label: int
     differs: bool
     boxes: Mapping[str, Sequence[ShownBox]] = field(default_factory=dict)
-    classes: Mapping[str, Sequence[Sequence[int]]] = field(default_factory=dict)
+    classes: Mapping[str, Sequence[Sequence[int | None]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,12 +114,23 @@ class Task:
     read
         from a folder, the size of the last dimension of a network's output and where to send
         remarks, to images; InputError where the folder has none of the task
+    images
+        from the same to images alone, where nothing has to be true of them: to calibrate with;
+        None: those of ``read``
+    check_images
+        from a dataset and those of its images that are to be evaluated to nothing, before they are;
+        InputError where there is nothing to judge a network by
     check
         from a network's name, the shape of its output [...], without images, and its preprocessing
         to nothing; InputError where the task cannot read it
     judge
         from outputs by engine, labels int64 [images], the dataset, and height and width in pixels
         of what the network sees
+    judge_one
+        from the outputs of one network, and the rest of ``judge``'s, to its scores
+    agreement
+        from the outputs of two networks, the first the reference, and that size to how alike they
+        are, in percent
     preprocessing
         of images, where neither the network's own nor the command line's is right
     host_work
@@ -138,10 +150,21 @@ class Task:
     read: Callable[[Path, int, Note], Dataset]
     check: Callable[[str, tuple[int, ...], Mapping[str, Any]], None]
     judge: Callable[[Mapping[str, Outputs], NDArray[np.int64], Dataset, Size], Judgement]
+    judge_one: Callable[[Outputs, NDArray[np.int64], Dataset, Size], Mapping[str, float]]
+    agreement: Callable[[Outputs, Outputs, Size], float]
+    images: Callable[[Path, int, Note], Sequence[LabelledImage]] | None = None
+    check_images: Callable[[Dataset, Sequence[LabelledImage]], None] = lambda dataset, chosen: None
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
     host_work: Callable[[tuple[int, ...]], tuple[HostWork, ...]] = lambda shape: ()
     values_behind_classes: int = 0
     boxes: Callable[[Outputs, Size], Sequence[ShownBox]] | None = None
+
+
+def images_of(task: Task, folder: Path, outputs: int, note: Note) -> Sequence[LabelledImage]:
+    """Return a folder's images as a task lists them, whether or not it has what is true of them."""
+    if task.images is None:
+        return task.read(folder, outputs, note).images
+    return task.images(folder, outputs, note)
 
 
 def task_of(name: str) -> Task:

@@ -75,7 +75,7 @@ def test_a_row_has_the_figures_of_a_run_at_that_width(
     [row] = [r for r in sweep.record.rows if (r.bits, r.overflow) == (bits, rule)]
     assert row.graph_sha256 == graph
     assert {name: getattr(row, name) for name in COUNTS} == {name: found[name] for name in COUNTS}
-    assert row.top1 == pytest.approx(found["top1"], abs=1e-4)
+    assert row.main_score == pytest.approx(found["top1"], abs=1e-4)
     per_op = found["per_op"]
     assert isinstance(per_op, list)
     assert row.outputs == sum(op["outputs"] for op in per_op)
@@ -99,13 +99,13 @@ def test_the_narrowest_exact_width_proves_the_wider_ones(
     assert all(row.same_as == (narrowest, "wrap") for row in proven)
     assert len(run) + len(proven) == 2 * len(WIDTHS)
     assert all(row.exact and row.agreement == 100 for row in proven)
-    assert all(row.top1 == record.exact_top1 for row in proven)
+    assert all(row.main_score == record.exact_score for row in proven)
     assert not any(row.exact for row in run if row.bits < narrowest)
     # What is said without a run is what a run gives.
     _, found = alone(warm, demo, tmp_path, narrowest + 1, "saturate")
     [row] = [r for r in proven if (r.bits, r.overflow) == (narrowest + 1, "saturate")]
     assert {name: getattr(row, name) for name in COUNTS} == {name: found[name] for name in COUNTS}
-    assert row.top1 == pytest.approx(found["top1"], abs=1e-4)
+    assert row.main_score == pytest.approx(found["top1"], abs=1e-4)
 
 
 def test_rules_part_where_overflow_changes_what_follows(sweep: Sweep) -> None:
@@ -129,11 +129,11 @@ def test_table_and_files_are_whole(sweep: Sweep) -> None:
     ]
     for line, row in zip(found, sweep.record.rows, strict=True):
         assert int(line["persistent"]) == row.persistent
-        assert float(line["top1"]) == row.top1
+        assert float(line["top1"]) == row.main_score
         assert line["exact"] == ("yes" if row.exact else "no")
     text = (sweep.folder / "accumulators.md").read_text("utf-8")
     assert f"At {sweep.record.exact_from} bits nothing overflows" in text
-    assert f"| 24 | saturate | {sweep.record.exact_top1:.2f} |" in text
+    assert f"| 24 | saturate | {sweep.record.exact_score:.2f} |" in text
     assert "persistent" in sweep.process.out
     assert f"At {sweep.record.exact_from} bits nothing overflows" in sweep.process.out
     assert sweep.process.err.count("20/20") == 1 + sum(r.same_as is None for r in sweep.record.rows)

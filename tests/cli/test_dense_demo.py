@@ -28,7 +28,8 @@ class Dense(NamedTuple):
 
 def judged(warm: Run, task: str, folder: Path, *options: Any) -> Dense:
     data = folder / "data"
-    write_canvas_folder(data)
+    if not data.exists():
+        write_canvas_folder(data)
     done = warm(
         *("verify", NETWORKS[task], "--task", task, "--data", data / "val"),
         *("--calib-data", data / "calib", *FEW, *options, "--out", folder / "run"),
@@ -83,6 +84,8 @@ def test_pictures_are_the_pixels_of_the_files(boxes: Dense) -> None:
 
 
 def test_the_bundled_network_for_segmentation_names_the_digits(warm: Run, tmp_path: Path) -> None:
+    write_canvas_folder(tmp_path / "data")
+    shutil.rmtree(tmp_path / "data" / "calib" / "masks")  # nothing of them is judged
     run = judged(warm, "segmentation", tmp_path, "--max-drop", 5)
     found = record(run.folder)
     accuracy = found["accuracy"]
@@ -94,6 +97,23 @@ def test_the_bundled_network_for_segmentation_names_the_digits(warm: Run, tmp_pa
     assert "float mIoU" in run.done.out
     for name in ("report.html", "report.md"):
         assert "mIoU" in (run.folder / name).read_text("utf-8")
+
+
+def test_masks_without_a_labelled_pixel_are_told_before_any_work(warm: Run, tmp_path: Path) -> None:
+    from PIL import Image
+
+    data = tmp_path / "data"
+    write_canvas_folder(data)
+    masks = sorted((data / "val" / "masks").iterdir())
+    for mask in masks[:-1]:
+        Image.new("L", (64, 64), 255).save(mask)
+    command = (
+        *("verify", NETWORKS["segmentation"], "--task", "segmentation", "--data", data / "val"),
+        *("--calib-data", data / "calib", "--out", tmp_path / "run"),
+    )
+    told = " ".join(warm(*command, "--limit", 4, code=3).err.split())
+    assert "val/masks: no mask of the 4 images to evaluate has a pixel of a class" in told
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_demo_refuses_a_folder_of_other_images(warm: Run, tmp_path: Path) -> None:

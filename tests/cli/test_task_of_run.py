@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,40 @@ def test_a_graph_alone_has_to_be_told_its_task(
     assert found["ap50"] == round(record(detector)["accuracy"]["integer"]["ap50"], 4)
 
 
+def test_a_run_whose_record_is_damaged_names_the_way_out(
+    warm: Run, job: Job, detector: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(detector, tmp_path / "run")
+    (run / "run.json").write_text("{", encoding="utf-8")
+    plain = ("simulate", run / "graph.json", "--data", job.data, "--json", "--threads", 1)
+    told = " ".join(warm(*plain, code=3).err.split())
+    assert "run.json" in told
+    assert "or say what the network is for with --task" in told
+    found = simulated(warm(*plain, "--task", "detection"))
+    assert found["ap"] == round(record(detector)["accuracy"]["integer"]["ap"], 4)
+
+
+def test_images_without_a_box_are_told_before_any_is_run(
+    warm: Run, job: Job, detector: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(job.data, tmp_path / "data")
+    path = data / "annotations.json"
+    found = json.loads(path.read_text("utf-8"))
+    found["annotations"] = [box for box in found["annotations"] if box["image_id"] == 5]
+    path.write_text(json.dumps(found), encoding="utf-8")
+    again = list(job.command)
+    again[again.index("--data") + 1] = data
+    for command in (
+        (*again, "--calib-data", data, "--out", tmp_path / "run"),
+        ("simulate", detector, "--data", data),
+        ("accumulators", detector, "--data", data, "--out", tmp_path / "widths"),
+    ):
+        told = " ".join(warm(*command, "--limit", 2, code=3).err.split())
+        assert "annotations.json: none of the 2 images to evaluate has a box" in told
+        assert "--limit" in told
+        assert "2/2" not in told
+
+
 def test_accumulator_widths_are_judged_by_the_task(
     warm: Run, job: Job, detector: Path, tmp_path: Path
 ) -> None:
@@ -68,16 +103,20 @@ def test_accumulator_widths_are_judged_by_the_task(
     warm(*command, "--bits", "12,32", "--rules", "wrap")
     found = json.loads((tmp_path / "accumulators.json").read_text("utf-8"))
     integer = record(detector)["accuracy"]["integer"]["ap"]
-    assert (found["score"]["key"], found["exact_top1"]) == ("ap", pytest.approx(integer))
+    assert (found["score"]["key"], found["exact_score"]) == ("ap", pytest.approx(integer))
     assert found["exact_classes"] == []
     narrow, wide = found["rows"]
-    assert (wide["top1"], wide["agreement"], wide["persistent"]) == (found["exact_top1"], 100.0, 0)
+    assert (wide["main_score"], wide["agreement"], wide["persistent"]) == (
+        found["exact_score"],
+        100.0,
+        0,
+    )
     assert narrow["persistent"] > 0
     assert narrow["agreement"] < 100
     with (tmp_path / "accumulators.csv").open(encoding="utf-8") as file:
         assert [float(line["ap"]) for line in csv.DictReader(file)] == [
-            narrow["top1"],
-            wide["top1"],
+            narrow["main_score"],
+            wide["main_score"],
         ]
     text = (tmp_path / "accumulators.md").read_text("utf-8")
     assert "| bits | rule | AP |" in text

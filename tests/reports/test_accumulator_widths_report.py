@@ -25,7 +25,7 @@ def row(bits: int, overflow: str, persistent: int, transient: int, **more: Any) 
             "bits": bits,
             "overflow": overflow,
             "graph_sha256": "ab" * 32,
-            "top1": 50.0 + bits,
+            "main_score": 50.0 + bits,
             "agreement": 60.0 + bits,
             "outputs": OUTPUTS,
             "persistent": persistent,
@@ -54,10 +54,23 @@ def record(rows: list[SweepRow]) -> SweepRecord:
         accumulators=14,
         images=4,
         skipped_images=1,
-        exact_top1=75.0,
+        exact_score=75.0,
         exact_classes=[1, 2, 3, 4],
         rows=rows,
     )
+
+
+def test_older_records_are_read(tmp_path: Path) -> None:
+    """They name every task's score as that of classification."""
+    wanted = record([row(12, "wrap", 250_000, 40)])
+    save_sweep(wanted, tmp_path)
+    path = tmp_path / "accumulators.json"
+    text = path.read_text("utf-8")
+    assert '"top1":' not in text
+    older = text.replace('"main_score":', '"top1":').replace('"exact_score":', '"exact_top1":')
+    assert older.count("top1") == text.count("top1") + 2
+    path.write_text(older, encoding="utf-8")
+    assert load_sweep(tmp_path) == wanted
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,16 @@ def test_the_commonest_class_is_clear_and_the_others_have_colors() -> None:
     assert colors[2] != colors[3]
 
 
+def test_patches_without_a_class_are_left_clear() -> None:
+    image = shown_image(true_classes=[[7, 7, None, 7], [None, 2, 7, 7]])
+    assert [*class_colors(image)] == [2, 3, 7]
+    true = ElementTree.fromstring(figure_of(image, "picture-1")).findall(f"{SVG}g")[0]
+    assert [each.attrib["fill"] for each in true.iter(f"{SVG}rect")] == [class_colors(image)[2]]
+    assert "true: class 2 1 patch, class 7 5 patches, ignored 2 patches" in in_words(image)
+    with pytest.raises(ValidationError):
+        shown_image(float_classes=[[7, 7, None, 7], [None, 2, 7, 7]])
+
+
 def test_each_panel_has_the_image_and_its_patches() -> None:
     colors, side = class_colors(shown_image()), PANEL / 4
     found = [places(panel, "fill", str(colors[2])) for panel in panels()]

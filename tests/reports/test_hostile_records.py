@@ -234,7 +234,7 @@ def sweep():
         accumulators=14,
         images=4,
         skipped_images=1,
-        exact_top1=75.0,
+        exact_score=75.0,
         exact_classes=[1, 2, 3, 4],
         rows=rows,
     )

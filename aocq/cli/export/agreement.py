@@ -109,6 +109,7 @@ def _codes(graph: IntGraph, comparison: Comparison) -> Array:
 def _codes_of_images(graph: IntGraph, folder: Path, comparison: Comparison, count: int) -> Array:
     from aocq import progress
     from aocq.data.loader import ImageBatches, evenly
+    from aocq.tasks.task import images_of
     from simulator.boundary import quantize
     from simulator.errors import InputError
     from simulator.graph.meta import graph_meta
@@ -119,7 +120,7 @@ def _codes_of_images(graph: IntGraph, folder: Path, comparison: Comparison, coun
             f"graph {graph.name}: does not say how images are preprocessed; give --inputs instead"
         )
     task = chosen_task(comparison.task, comparison.graph)
-    images = evenly(task.read(folder, meta.classes, progress.note).images, count)
+    images = evenly(images_of(task, folder, meta.classes, progress.note), count)
     source = graph.tensors[graph.inputs[0]]
     batches = ImageBatches(images, meta.preprocessing)
     return np.concatenate([quantize(batch.numpy(), source) for batch, _ in batches])

@@ -213,6 +213,7 @@ def _own_images(graph: Path) -> Path:
 def _of_images(graph: IntGraph, data: Path, images: int, task: Task) -> Operands:
     from aocq import progress
     from aocq.data.image_folder import evenly
+    from aocq.tasks.task import images_of
     from simulator.errors import InputError
     from simulator.graph.meta import graph_meta
 
@@ -222,7 +223,7 @@ def _of_images(graph: IntGraph, data: Path, images: int, task: Task) -> Operands
             f"graph {graph.name}: does not say how images are preprocessed; give --inputs or "
             "--random instead"
         )
-    chosen = evenly(task.read(data, meta.classes, progress.note).images, images)
+    chosen = evenly(images_of(task, data, meta.classes, progress.note), images)
     names = ", ".join(image.path.relative_to(data).as_posix() for image in chosen)
     return Operands(
         images=len(chosen),

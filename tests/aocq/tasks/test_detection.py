@@ -15,6 +15,7 @@ from PIL import Image
 
 from aocq.data import coco as coco_files
 from aocq.data.coco import read_coco_folder
+from aocq.data.image_folder import LabelledImage
 from aocq.tasks import detection, patch_grid
 from aocq.tasks.boxes import BOX_VALUES, Detections, detections
 from aocq.tasks.coco_scores import average_precision, coco_results
@@ -165,6 +166,11 @@ def test_a_folder_without_annotations_and_a_head_of_another_size_are_refused(
 # --- outputs --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("shape", [(0, 17), (0, 0, 17), (163, 17), (7, 6, 17), (17,)])
+def test_other_outputs_have_no_grid(shape: tuple[int, ...]) -> None:
+    assert patch_grid.grid_of(shape) is None
+
+
 @pytest.mark.parametrize(
     ("shape", "prefix", "side"),
     [((197, 17), 1, 14), ((196, 17), 0, 14), ((200, 17), 4, 14), ((7, 7, 17), 0, 7)],
@@ -284,8 +290,28 @@ def test_images_without_a_box_are_no_evidence(folder: Path) -> None:
     dataset = read(folder)
     outputs, _ = perfect(dataset)
     engines = dict.fromkeys(("float", "simulated", "integer"), outputs[:1])
-    with pytest.raises(InputError, match="none of the 1 images has a box"):
+    with pytest.raises(InputError, match="none of the 1 images to evaluate has a box"):
         detection.TASK.judge(engines, np.array([99]), dataset, SIZE)
+
+
+def test_whether_chosen_images_have_a_box_is_known_before_they_are_run(folder: Path) -> None:
+    dataset = read(folder)
+    boxes = {box.image_id for box in dataset.truth.truth.annotations}
+    detection.TASK.check_images(dataset, [i for i in dataset.images if i.label in boxes][:1])
+    without = [LabelledImage(path=folder / "x.png", label=99)]
+    with pytest.raises(InputError, match=r"annotations\.json: none of.*--limit.*--data"):
+        detection.TASK.check_images(dataset, without)
+
+
+def test_one_network_is_judged_as_three_are(folder: Path) -> None:
+    dataset = read(folder)
+    outputs, labels = perfect(dataset)
+    worse = outputs + np.random.default_rng(3).normal(0, 2, outputs.shape)
+    engines = {"float": outputs, "simulated": outputs, "integer": worse}
+    found = detection.TASK.judge(engines, labels, dataset, SIZE)
+    assert detection.TASK.judge_one(worse, labels, dataset, SIZE) == found.scores["integer"]
+    alike = detection.TASK.agreement(outputs, worse, SIZE)
+    assert alike == found.agreement.integer_float != 100
 
 
 @pytest.mark.parametrize("ids", [(0, 1, 2), (5, 5, 5)])

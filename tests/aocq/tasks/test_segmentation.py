@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import zlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from aocq.data.masks import IGNORED, NO_CLASS, classes_of_patches, read_mask
 from aocq.tasks import segmentation
-from aocq.tasks.task import Dataset, task_of
+from aocq.tasks.task import Dataset, images_of, task_of
 from simulator.cost.host_work import HostWork
 from simulator.errors import InputError
 
@@ -156,14 +158,14 @@ def test_images_are_shown_in_which_most_patches_differ(tmp_path: Path) -> None:
     assert [image.label for image in chosen.images] == [0, 4, 8, 11, 2, 13, 1]
     assert [image.differs for image in chosen.images] == [False] * 4 + [True] * 3
     for image in chosen.images:
-        number = int(dataset.truth[image.label].stem)
+        number = int(dataset.truth.paths[image.label].stem)
         assert image.classes["true"] == [[number % CLASSES] * SIDE] * SIDE
         assert image.classes["integer"] == integer[image.label].tolist()
 
 
 def test_a_patch_has_the_class_of_most_pixels_that_count(masks: list[NDArray[np.uint8]]) -> None:
     for mask in masks:
-        found = segmentation.commonest(mask, SIDE, CLASSES)
+        found = classes_of_patches(mask, SIDE, CLASSES)
         height, width = mask.shape
         for row in range(SIDE):
             for column in range(SIDE):
@@ -174,7 +176,48 @@ def test_a_patch_has_the_class_of_most_pixels_that_count(masks: list[NDArray[np.
                     if y * SIDE // height == row and x * SIDE // width == column
                 ]
                 wanted = min(range(CLASSES), key=lambda n: (-pixels.count(n), n))
-                assert found[row, column] == wanted
+                ignored = all(pixel == IGNORED for pixel in pixels)
+                assert found[row, column] == (NO_CLASS if ignored else wanted)
+
+
+def test_patches_whose_pixels_are_all_ignored_are_shown_without_a_class(tmp_path: Path) -> None:
+    mask = np.full((8, 8), IGNORED, np.uint8)
+    mask[:3, :] = 2  # the second row of patches has one row of pixels that count
+    outputs = outputs_of(np.zeros((1, SIDE, SIDE), np.int64))
+    dataset = read(written(tmp_path / "data", [mask]))
+    found = judged(dict.fromkeys(("float", "simulated", "integer"), outputs), dataset)
+    [image] = found.chosen.images
+    assert image.classes["true"] == [[2] * SIDE] * 2 + [[None] * SIDE] * 2
+
+
+def test_each_mask_is_decoded_once_for_all_networks(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[Path] = []
+
+    def counting(path: Path) -> NDArray[np.uint8]:
+        decoded.append(path)
+        return read_mask(path)
+
+    dataset, chance = read(folder), np.random.default_rng(4)
+    monkeypatch.setattr(segmentation, "read_mask", counting)
+    tables = segmentation.confusions(
+        {engine: chance.integers(0, CLASSES, (4, SIDE, SIDE)) for engine in ("float", "integer")},
+        dataset.truth.paths,
+        CLASSES,
+    )
+    assert decoded == [*dataset.truth.paths]
+    assert tables["float"].sum() == tables["integer"].sum() > 0
+
+
+def test_one_network_is_judged_as_three_are(folder: Path) -> None:
+    dataset, chance, labels = read(folder), np.random.default_rng(5), np.arange(4)
+    one, other = (outputs_of(chance.integers(0, CLASSES, (4, SIDE, SIDE))) for _ in range(2))
+    found = judged({"float": one, "simulated": one, "integer": other}, dataset)
+    assert segmentation.TASK.judge_one(other, labels, dataset, SIZE) == found.scores["integer"]
+    alike = segmentation.TASK.agreement(one, other, SIZE)
+    assert 0 < alike < 100
+    assert alike == found.agreement.integer_float
 
 
 # --- folders --------------------------------------------------------------------------------------
@@ -221,13 +264,75 @@ def _of_mode(mode: str) -> Any:
         (lambda folder: (folder / "images").rename(folder / "x"), "has no folder images"),
         (lambda folder: [p.unlink() for p in (folder / "images").iterdir()], "has no images"),
         (_of_mode("RGB"), "pixels of mode RGB"),
-        (_of_mode("I;16"), "pixels of mode I;16"),
-        (_of_mode("1"), "pixels of mode 1"),
+        (_of_mode("LA"), "pixels of mode LA"),
+        (_of_mode("I;16"), r"8 bits a pixel \(this one has 16\)"),
+        (_of_mode("1"), r"8 bits a pixel \(this one has 1\)"),
     ],
 )
 def test_folders_that_cannot_be_read_are_refused(change: Any, said: str, folder: Path) -> None:
     change(folder)
     with pytest.raises(InputError, match=said):
+        read(folder)
+
+
+def png(gray: bool, bits: int, rows: list[bytes], width: int) -> bytes:
+    """Return a PNG of packed rows, as gray or with a palette of gray."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        checksum = zlib.crc32(name + content).to_bytes(4, "big")
+        return len(content).to_bytes(4, "big") + name + content + checksum
+
+    shape = width.to_bytes(4, "big") + len(rows).to_bytes(4, "big")
+    header = shape + bytes([bits, 0 if gray else 3, 0, 0, 0])
+    palette = b"" if gray else chunk(b"PLTE", bytes(range(9, 12)) * 2**bits)
+    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
+    ends = (chunk(b"IDAT", pixels), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + palette + b"".join(ends)
+
+
+@pytest.mark.parametrize(
+    ("gray", "bits"), [(True, 2), (True, 4), (True, 8), *((False, bits) for bits in (1, 2, 4, 8))]
+)
+def test_masks_of_fewer_bits_have_the_numbers_that_are_in_them(
+    gray: bool, bits: int, tmp_path: Path
+) -> None:
+    numbers = np.random.default_rng(bits).integers(0, 2**bits, (5, 16))
+    numbers[0, 0] = 2**bits - 1
+    spread = (numbers[:, :, None] >> np.arange(bits)[::-1]) & 1
+    packed = [row.tobytes() for row in np.packbits(spread.reshape(5, -1), axis=1)]
+    path = tmp_path / "mask.png"
+    path.write_bytes(png(gray, bits, packed, 16))
+    found = read_mask(path)
+    assert found.dtype == np.uint8
+    assert found.tolist() == numbers.tolist()
+
+
+@pytest.mark.parametrize("bits", [1, 16])
+def test_masks_in_gray_of_one_bit_or_sixteen_are_refused(bits: int, tmp_path: Path) -> None:
+    path = tmp_path / "mask.png"
+    path.write_bytes(png(True, bits, [bytes(2 * bits)] * 3, 16))
+    with pytest.raises(InputError, match=rf"mask\.png.*8 bits a pixel \(this one has {bits}\)"):
+        read_mask(path)
+
+
+def test_images_without_a_labelled_pixel_are_no_evidence(
+    masks: list[NDArray[np.uint8]], tmp_path: Path
+) -> None:
+    folder = written(tmp_path / "data", [np.full((8, 8), IGNORED, np.uint8), *masks])
+    dataset, check = read(folder), segmentation.TASK.check_images
+    check(dataset, dataset.images)
+    check(dataset, dataset.images[1:2])
+    with pytest.raises(InputError, match=r"data/masks: no mask of the 1 images.*--limit.*--data"):
+        check(dataset, dataset.images[:1])
+
+
+def test_images_to_calibrate_with_need_no_masks(folder: Path) -> None:
+    wanted = read(folder).images
+    for mask in (folder / "masks").iterdir():
+        mask.unlink()
+    (folder / "masks").rmdir()
+    assert images_of(segmentation.TASK, folder, CLASSES, lambda text: None) == wanted
+    with pytest.raises(InputError, match="has no folder masks"):
         read(folder)
 
 
@@ -250,13 +355,19 @@ def test_other_outputs_are_refused(shape: tuple[int, ...]) -> None:
         segmentation.TASK.check("net", shape, WHOLE)
 
 
+def test_more_classes_than_masks_can_number_are_refused() -> None:
+    segmentation.TASK.check("net", (196, 255), WHOLE)
+    with pytest.raises(InputError, match="255 says that a pixel is ignored"):
+        segmentation.TASK.check("net", (196, 256), WHOLE)
+
+
 def test_a_crop_is_refused() -> None:
     with pytest.raises(InputError, match="masks are in coordinates of the whole image"):
         segmentation.TASK.check("net", (196, 21), {**WHOLE, "crop_pct": 0.9})
 
 
 def test_the_host_compares_the_classes_of_every_patch() -> None:
-    work = (HostWork(name="choose classes", operations=16 * 2),)
+    work = (HostWork(name="choose classes", operations=16 * 2, functions=16 * 3),)
     assert task_of("segmentation").host_work((17, 3)) == work
     assert task_of("segmentation").host_work((4, 4, 3)) == work
     with pytest.raises(InputError, match="segmentation wants one for each class"):
