@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -59,10 +60,9 @@ def read_masks(folder: Path, images: Sequence[Path], classes: int) -> Masks:
     paths = [folder / MASKS / f"{image.stem}.png" for image in images]
     digest, labelled = hashlib.sha256(), set()
     for place, path in enumerate(paths):
-        pixels = read_mask(path)
-        there = {*np.unique(pixels).tolist()} - {IGNORED}
+        there, of_mask = _content(path, _state(path))
         _check_classes(path, there, classes)
-        digest.update(hashlib.sha256(b"%d %d " % pixels.shape + pixels.tobytes()).digest())
+        digest.update(of_mask)
         if there:
             labelled.add(place)
     return Masks(
@@ -70,7 +70,25 @@ def read_masks(folder: Path, images: Sequence[Path], classes: int) -> Masks:
     )
 
 
-def _check_classes(path: Path, there: set[int], classes: int) -> None:
+def _state(path: Path) -> tuple[int, ...]:
+    """Return what tells a file that was changed; nothing of one that reading will tell of."""
+    try:
+        about = path.stat()
+    except OSError:
+        return ()
+    return about.st_ino, about.st_size, about.st_mtime_ns
+
+
+@lru_cache(maxsize=1 << 16)  # a command looks at its folders before torch is imported, and again
+def _content(path: Path, state: tuple[int, ...]) -> tuple[frozenset[int], bytes]:
+    """Return the classes in a mask, and the digest of its pixels."""
+    del state
+    pixels = read_mask(path)
+    there = frozenset(np.unique(pixels).tolist()) - {IGNORED}
+    return there, hashlib.sha256(b"%d %d " % pixels.shape + pixels.tobytes()).digest()
+
+
+def _check_classes(path: Path, there: frozenset[int], classes: int) -> None:
     strange = sorted(there - {*range(classes)})
     if strange:
         raise InputError(

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from aocq.data import masks as mask_files
 from aocq.data.masks import IGNORED, NO_CLASS, classes_of_patches, read_mask
 from aocq.tasks import segmentation
 from aocq.tasks.task import Dataset, images_of, task_of
@@ -208,6 +209,24 @@ def test_each_mask_is_decoded_once_for_all_networks(
     )
     assert decoded == [*dataset.truth.paths]
     assert tables["float"].sum() == tables["integer"].sum() > 0
+
+
+def test_a_folder_that_is_listed_again_is_not_decoded_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+
+    def counting(path: Path) -> NDArray[np.uint8]:
+        decoded.append(path.name)
+        return read_mask(path)
+
+    monkeypatch.setattr(mask_files, "read_mask", counting)
+    first = read(folder)
+    assert read(folder).digest == first.digest
+    assert decoded == ["0.png", "1.png", "2.png", "3.png"]
+    Image.new("L", (9, 9)).save(folder / "masks" / "2.png")
+    assert read(folder).digest != first.digest
+    assert decoded[4:] == ["2.png"]
 
 
 def test_one_network_is_judged_as_three_are(folder: Path) -> None:
