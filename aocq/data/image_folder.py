@@ -9,6 +9,8 @@ with images as the network has classes, their alphabetical order.
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +42,25 @@ def evenly(images: Sequence[Item], count: int | None) -> Sequence[Item]:
     if count is None or count >= len(images):
         return images
     return [images[index * len(images) // count] for index in range(count)]
+
+
+def listing_sha256(folder: Path, images: Sequence[LabelledImage], truth: str = "") -> str:
+    """Return a digest of images' places in their folder, class numbers and sizes.
+
+    The same images elsewhere have the same one. A file that cannot be looked at counts as empty:
+    decoding reports it.
+
+    Parameters
+    ----------
+    truth
+        a digest of what else is true of the images
+    """
+    digest = hashlib.sha256(truth.encode())
+    for image in images:
+        place = Path(os.path.relpath(image.path, folder)).as_posix()
+        size = image.path.stat().st_size if image.path.exists() else 0
+        digest.update(f"{place}\0{image.label}\0{size}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from aocq.capture import FloatGraph
-from aocq.data.image_folder import LabelledImage
+from aocq.data.image_folder import LabelledImage, listing_sha256
 from aocq.data.loader import evenly, load_calibration_images
 from aocq.jobs.inputs import Inputs
 from aocq.jobs.keys import calibration_key, model_meta
@@ -24,6 +24,7 @@ from aocq.methods.bias_room import with_room_for_biases
 from aocq.methods.chip_operators import ChipOperators, exact_operators
 from aocq.methods.dynamic_steps import dynamic_steps
 from aocq.methods.layernorm_parts import observe_parts
+from aocq.methods.quantized_model import Sources
 from aocq.progress import Note, Progress, silent
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.limits import ChipLimits, limits_of
@@ -204,6 +205,10 @@ def calibrate(
         meta=model_meta(loaded),
         log=log,
         calibration_images=model.calibration_images // views,
+        sources=Sources(
+            checkpoint_sha256=loaded.checkpoint_sha256,
+            calibration_sha256=listing_sha256(request.folder, files),
+        ),
     )
 
 

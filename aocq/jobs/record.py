@@ -3,15 +3,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from aocq.capture.float_graph import FloatGraph
 from aocq.capture.residual_stream import residual_stream
-from aocq.data.image_folder import LabelledImage
+from aocq.data.image_folder import LabelledImage, listing_sha256
 from aocq.data.loader import evenly
 from aocq.jobs.calibration import Calibrated
 from aocq.jobs.cost_record import CostRecords, graph_record, profile_record
@@ -202,19 +200,13 @@ def data_record(
 ) -> DataRecord:
     """Return what a record says of the evaluated images; the same ones elsewhere have its digest.
 
-    ``truth`` is a digest of what else is true of them. A file that cannot be looked at counts as
-    empty: decoding reports it.
+    ``truth`` is a digest of what else is true of them.
     """
-    digest = hashlib.sha256(truth.encode())
-    for image in images:
-        place = Path(os.path.relpath(image.path, folder)).as_posix()
-        size = image.path.stat().st_size if image.path.exists() else 0
-        digest.update(f"{place}\0{image.label}\0{size}\n".encode("utf-8", "surrogateescape"))
     return DataRecord(
         name=readable(folder.resolve().name),
         classes=classes,
         images=len(images),
-        digest=digest.hexdigest(),
+        digest=listing_sha256(folder, images, truth),
     )
 
 

@@ -54,7 +54,8 @@ def load_float_network(folder: Path, model: QuantizedModel, weights: Path | None
     Parameters
     ----------
     weights
-        its checkpoint; None: the file that the run's command line names, or timm's own weights
+        its checkpoint; None: the file that the run's command line names, or timm's own weights.
+        Held to the sha256 in the folder; a folder of an older version without one is noted
 
     Raises
     ------
@@ -77,13 +78,25 @@ def load_float_network(folder: Path, model: QuantizedModel, weights: Path | None
             arguments=meta.model_arguments,
         )
     )
-    wanted = record.model.checkpoint_sha256 if record else None
-    if wanted not in {None, loaded.checkpoint_sha256}:
+    wanted = _checkpoint_sha256(record, model)
+    if wanted is None:
+        progress.note(
+            f"{folder}: does not say of which weights it was made; {path or loaded.name} is taken "
+            "for them, unchecked"
+        )
+    elif wanted != loaded.checkpoint_sha256:
         raise InputError(
             f"{path or loaded.name}: its weights (sha256 {loaded.checkpoint_sha256[:12]}…) are "
-            f"not those of the run in {folder} ({str(wanted)[:12]}…); name these with {OPTION} FILE"
+            f"not those of the run in {folder} ({wanted[:12]}…); name these with {OPTION} FILE"
         )
     return loaded
+
+
+def _checkpoint_sha256(record: RunResult | None, model: QuantizedModel) -> str | None:
+    """Return the digest of the weights that a model was made of; None in older folders."""
+    if record and record.model.checkpoint_sha256:
+        return record.model.checkpoint_sha256
+    return model.sources.checkpoint_sha256 if model.sources else None
 
 
 def images_for(

@@ -22,6 +22,7 @@ from pydantic import (
 
 from aocq.capture import FloatNode, FloatOp
 from aocq.capture.attributes import MOST_DIMENSIONS
+from aocq.methods.quantized_model import Sources
 from aocq.methods.quantizer_entries import (
     DYNAMIC,
     LEVELS,
@@ -151,6 +152,20 @@ def _meta_means_something(meta: dict[str, str]) -> dict[str, str]:
     return meta
 
 
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class SourcesEntry(Entry):
+    """Digests of what a network was quantized from."""
+
+    checkpoint_sha256: Sha256
+    calibration_sha256: Sha256
+
+    def sources(self) -> Sources:
+        """Return the sources of the entry."""
+        return Sources(**self.model_dump())
+
+
 class QuantizedFile(Entry):
     """The content of ``quantized.json``."""
 
@@ -166,7 +181,8 @@ class QuantizedFile(Entry):
     parts: dict[Name, UniformEntry] = Field(default_factory=dict)
     log: list[LogEntry]
     meta: Annotated[dict[str, str], AfterValidator(_meta_means_something)]
-    tensors_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sources: SourcesEntry | None = None  # older files have none
+    tensors_sha256: Sha256
 
     @field_validator("name")
     @classmethod

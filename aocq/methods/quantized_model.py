@@ -25,6 +25,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What a network was quantized from, by digests.
+
+    Attributes
+    ----------
+    checkpoint_sha256
+        of the float network's weights, see :class:`aocq.zoo.models.LoadedModel`
+    calibration_sha256
+        of the listing of the calibration images, see
+        :func:`aocq.data.image_folder.listing_sha256`
+    """
+
+    checkpoint_sha256: str
+    calibration_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QuantizedModel:
     """A quantized network: scales, integer weights and zero points that a method chose.
 
@@ -49,6 +66,8 @@ class QuantizedModel:
     layernorm_quantizers
         quantizers of tensors inside LayerNorms, by name of a part, see
         :mod:`aocq.methods.layernorm_parts`
+    sources
+        weights and images that it was made of; None where nobody noted them
     """
 
     graph: FloatGraph
@@ -61,6 +80,7 @@ class QuantizedModel:
     log: tuple[Mapping[str, Any], ...] = ()
     meta: Mapping[str, str] = field(default_factory=dict)
     layernorm_quantizers: Mapping[str, ActivationQuantizer] = field(default_factory=dict)
+    sources: Sources | None = None
 
     def parameter(self, name: str) -> NDArray[np.float64]:
         """Return the values of a parameter of the float network."""

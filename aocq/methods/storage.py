@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,9 @@ def _tensors(model: QuantizedModel) -> dict[str, Tensor]:
 
 
 def _to_plain(model: QuantizedModel, tensors_sha256: str) -> dict[str, Any]:
+    own = {"sources": asdict(model.sources)} if model.sources else {}
     return {
+        **own,
         "format": FORMAT,
         "name": model.graph.name,
         "method": model.method,
@@ -186,6 +189,7 @@ def _from_file(file: QuantizedFile, tensors: Mapping[str, Tensor]) -> QuantizedM
         log=tuple(dict(entry.__pydantic_extra__) for entry in file.log),
         meta=file.meta,
         layernorm_quantizers={name: entry.quantizer() for name, entry in file.parts.items()},
+        sources=file.sources.sources() if file.sources else None,
     )
 
 

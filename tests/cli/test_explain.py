@@ -145,6 +145,27 @@ def test_a_checkpoint_that_has_moved_is_told(
     assert "gone.pth: not found, the checkpoint of the run in" in told
 
 
+def test_maps_of_a_quantized_model_without_a_record_are_of_its_own_weights(
+    warm: Run, demo: Demo, tmp_path: Path
+) -> None:
+    """What ``aocq quantize`` writes has no run.json: the quantized model names its checkpoint."""
+    folder, other = tmp_path / "quantized", tmp_path / "other.safetensors"
+    folder.mkdir()
+    for name in ("quantized.json", "quantized.safetensors"):
+        shutil.copy(demo.folder / name, folder)
+    save_other_weights(other)
+    asked = ("figures", folder, "--data", demo.folder / "data" / "val", "--cam", "--cam-images", 1)
+    told = warm(*asked, "--weights", other, "--out", tmp_path / "maps", code=3).err
+    assert "are not those of the run in" in told
+    assert "unchecked" not in warm(*asked, "--out", tmp_path / "maps").err
+    model = json.loads((folder / "quantized.json").read_text(encoding="utf-8"))
+    del model["sources"]  # as of an older version
+    (folder / "quantized.json").write_text(json.dumps(model), encoding="utf-8")
+    told = warm(*asked, "--weights", other, "--out", tmp_path / "maps").err
+    assert "does not say of which weights it was made" in told
+    assert "other.safetensors is taken for them, unchecked" in told
+
+
 def test_maps_are_compared_on_many_images(warm: Run, demo: Demo, tmp_path: Path) -> None:
     data = demo.folder / "data" / "val"
     asked = ("figures", demo.folder, "--data", data, "--cam", "--cam-images", 20)
