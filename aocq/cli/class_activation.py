@@ -120,6 +120,7 @@ def _compared(
     """Return the record of all images, the maps of some, and what to call the images."""
     from aocq import progress
     from aocq.capture import capture
+    from aocq.data.decoding import none_left_out
     from aocq.jobs.class_activation import float_network
     from aocq.jobs.compared_maps import class_chooser, compared_maps
     from aocq.jobs.run_sources import described, images_for, load_float_network
@@ -137,7 +138,7 @@ def _compared(
     wanted = {len(files) * place // min(SHOWN, len(files)) for place in range(SHOWN)}
     rows: list[ImageMaps] = []
     shown: list[ComparedMaps] = []
-    with progress.show("class activation maps", len(files)) as advance:
+    with none_left_out(), progress.show("class activation maps", len(files)) as advance:
         for found in compared_maps(
             model, graph, files, data, meta.preprocessing, choose, asked.layer
         ):

@@ -135,13 +135,16 @@ def _pixels(
     folder: Path, model: QuantizedModel, data: Path, images: int, task: Task
 ) -> tuple[Tensor, str]:
     """Return images of a folder as a quantized model takes them, and what to call them."""
+    from aocq.data.decoding import none_left_out
     from aocq.data.loader import load_calibration_images
     from aocq.jobs.run_sources import described, images_for
     from reports.format import evaluated
 
     meta = described(folder, model)
     files, record = images_for(task, data, meta, images)
-    return load_calibration_images(files, meta.preprocessing)[0], evaluated(len(files), record)
+    with none_left_out():
+        pixels, _ = load_calibration_images(files, meta.preprocessing)
+    return pixels, evaluated(len(files), record)
 
 
 def losses_of_passes(model: QuantizedModel) -> dict[str, dict[int, float]]:

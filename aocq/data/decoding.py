@@ -11,7 +11,8 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -58,9 +59,9 @@ SIGNATURES = (
 class BadImageError(InputError):
     """An image file that cannot be decoded, and why."""
 
-    def __init__(self, text: str, reason: str) -> None:
+    def __init__(self, text: str, path: Path, reason: str) -> None:
         super().__init__(text)
-        self.reason = reason
+        self.path, self.reason = path, reason
 
 
 def open_image(path: Path, channels: int = 3) -> Image.Image:
@@ -85,8 +86,26 @@ def bad_image(path: Path, reason: str) -> BadImageError:
     return BadImageError(
         f"{path}: cannot be decoded ({reason}); replace it, or pass --skip-bad-images to leave "
         "such files out and count them",
+        path,
         reason,
     )
+
+
+@contextmanager
+def none_left_out() -> Iterator[None]:
+    """Refuse bad images as a command does that has no option to leave them out.
+
+    Raises
+    ------
+    InputError
+        In place of a :class:`BadImageError`.
+    """
+    try:
+        yield
+    except BadImageError as error:
+        raise InputError(
+            f"{error.path}: cannot be decoded ({error.reason}); replace or remove it"
+        ) from error
 
 
 def _reason(error: Exception) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -132,17 +133,40 @@ def prepared(
     options = request.recipe.aocq
     if not knows_chip(request.method) or not changes_network(options, limits):
         return graph
-    few = evenly(files, STATISTICS_IMAGES)
     images = None
-    with progress("rotate", len(few)) as advance:
+    with progress("rotate", 1) as advance:
         if needs_images(options, limits):
-            images, _ = load_calibration_images(
-                few, loaded.preprocessing, skip_bad=request.skip_bad_images
+            images = statistics_images(
+                files, loaded.preprocessing, skip_bad=request.skip_bad_images
             )
         rotated = transformed(graph, options, limits, images)
-        advance(len(few))
+        advance(1)
     _check_found(graph, rotated, options, limits)
     return rotated
+
+
+def statistics_images(
+    files: Sequence[LabelledImage], preprocessing: Mapping[str, Any], *, skip_bad: bool
+) -> Tensor:
+    """Return those calibration images that the form of a network rests on.
+
+    Parameters
+    ----------
+    files
+        the calibration images to use, those that cannot be decoded included
+
+    Returns
+    -------
+    preprocessed, float32 [count, channels, height, width]
+
+    Raises
+    ------
+    BadImageError
+        At the first undecodable image, unless ``skip_bad``.
+    """
+    few = evenly(files, STATISTICS_IMAGES)
+    images, _ = load_calibration_images(few, preprocessing, skip_bad=skip_bad)
+    return images
 
 
 def _check_found(

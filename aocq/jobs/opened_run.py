@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aocq.capture import FloatGraph, capture
-from aocq.data.loader import evenly, load_calibration_images
-from aocq.jobs.calibration import STATISTICS_IMAGES
-from aocq.jobs.reference_graph import in_form_of, takes_images
+from aocq.jobs.reference_graph import in_form_of, statistics_images_of, takes_images
 from aocq.jobs.run_sources import described, load_float_network
 from aocq.methods import storage
 from aocq.methods.quantized_model import QuantizedModel
@@ -65,9 +63,8 @@ def open_run(folder: Path, weights: Path | None, calibration: Path | None) -> Op
     task = task_of(record.accuracy.task)
     images = None
     if takes_images(model) and calibration is not None:
-        files = task.read(calibration, meta.classes, lambda text: None).images
-        few = evenly(evenly(files, model.calibration_images), STATISTICS_IMAGES)
-        images, _ = load_calibration_images(few, meta.preprocessing)
+        listed = task.read(calibration, meta.classes, lambda text: None).images
+        images = statistics_images_of(model, calibration, listed, meta.preprocessing)
     return OpenedRun(
         record=record,
         rows=rows,

@@ -3,11 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from aocq import progress
 from aocq.capture import FloatGraph, FloatOp
+from aocq.data.decoding import none_left_out
+from aocq.data.image_folder import LabelledImage, evenly, listing_sha256
+from aocq.jobs.calibration import statistics_images
 from aocq.methods.quantized_model import QuantizedModel
+from aocq.recipes.methods import knows_chip
 from aocq.transforms.apply import changes_network, needs_images, transformed
 from simulator.errors import InputError
 
@@ -45,8 +54,46 @@ def in_form_of(model: QuantizedModel, graph: FloatGraph, images: Tensor | None) 
     return graph
 
 
+def statistics_images_of(
+    model: QuantizedModel,
+    folder: Path,
+    listed: Sequence[LabelledImage],
+    preprocessing: Mapping[str, Any],
+) -> Tensor:
+    """Return the images that the form of a model rests on, left out ones as when it was made.
+
+    Parameters
+    ----------
+    listed
+        all images of ``folder``, the run's calibration images
+
+    Returns
+    -------
+    preprocessed, float32 [count, channels, height, width]
+
+    Raises
+    ------
+    InputError
+        If they are not those that the model was calibrated on, or one cannot be decoded.
+    """
+    skipped = sum("skipped" in entry for entry in model.log)
+    files = evenly(listed, model.calibration_images + skipped)
+    if model.sources is None:
+        progress.note(
+            f"{model.graph.name}: does not say on which images it was calibrated; those in "
+            f"{folder} are taken for them, unchecked"
+        )
+    elif model.sources.calibration_sha256 != listing_sha256(folder, files):
+        raise InputError(
+            f"{folder}: its images are not those that {model.graph.name} was calibrated on, by "
+            "their names, classes and sizes; name the run's folder of them with --calib-data"
+        )
+    with none_left_out():
+        return statistics_images(files, preprocessing, skip_bad=skipped > 0)
+
+
 def _changed(model: QuantizedModel) -> bool:
-    return model.method == "aocq" and changes_network(model.recipe.aocq, model.limits)
+    return knows_chip(model.method) and changes_network(model.recipe.aocq, model.limits)
 
 
 def _alike(model: QuantizedModel, graph: FloatGraph) -> bool:
