@@ -46,7 +46,8 @@ def token_grid(graph: FloatGraph, name: str) -> TokenGrid | None:
     """
     shape = graph.node(name).shape
     if len(shape) == 3:
-        return TokenGrid(prefix=0, rows=shape[0], columns=shape[1])
+        stands = _stands_on_grid(graph, graph.node(name))
+        return TokenGrid(prefix=0, rows=shape[0], columns=shape[1]) if stands else None
     if len(shape) != 2:
         return None
     prefix = _prefix(graph, name)
@@ -56,6 +57,28 @@ def token_grid(graph: FloatGraph, name: str) -> TokenGrid | None:
     if patches < 1 or patches % rows:
         return None
     return TokenGrid(prefix=prefix, rows=rows, columns=patches // rows)
+
+
+def _stands_on_grid(graph: FloatGraph, node: FloatNode) -> bool:
+    """Return whether a tensor (rows, columns, channels) has the tokens of the stream, in place.
+
+    Heads, windows and scores have three dimensions, too, and a shifted image is not in place.
+    """
+    stream, rows_and_columns = residual_stream(graph), node.shape[:2]
+    while node.name not in stream:
+        if node.op not in _BY_TOKEN | {FloatOp.ADD, FloatOp.RESHAPE}:
+            return False
+        source = graph.node(next((name for name in node.inputs if name in stream), node.inputs[0]))
+        if node.op is FloatOp.RESHAPE and node.shape[-1] != source.shape[-1]:
+            return False
+        node = source
+    if len(node.shape) == 3:
+        return node.shape[:2] == rows_and_columns
+    found = token_grid(graph, node.name)
+    return found is not None and (found.tokens, found.rows) == (
+        found.patches,
+        rows_and_columns[0],
+    )
 
 
 def _prefix(graph: FloatGraph, name: str) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from aocq.capture import run as run_float
 from aocq.capture.token_grid import TokenGrid, token_grid
+from aocq.capture.token_places import token_places
 from aocq.data.class_names import class_title
 from aocq.jobs.opened_run import OpenedRun
 from aocq.jobs.run_images import IntegerRun
@@ -73,7 +74,8 @@ def explanation(
     stream = stream_behind_blocks(run.model.graph, run.graph)
     grids = [*dict.fromkeys(each.grid for each in stream)]
     output = integer.output
-    saturated, overflowed = token_events(run.graph, output.taps, output.counts, grids)
+    places = token_places(run.model.graph)
+    saturated, overflowed = token_events(run.graph, output.taps, output.counts, places, grids)
     return Explanation(
         network=run.model.graph.name,
         quantized=f"{run.model.method} W{run.model.recipe.weight_bits}"

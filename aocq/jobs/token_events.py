@@ -8,13 +8,14 @@ told only where as many are found as were counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aocq.capture.token_grid import TokenGrid
+from aocq.capture.token_places import TokenPlaces
 from simulator.counts import OpCounts
 from simulator.graph import IntGraph
 from simulator.graph.op import Op
@@ -43,9 +44,24 @@ class TokenEvents:
     placed: dict[str, int] = field(default_factory=dict)
     elsewhere: dict[str, int] = field(default_factory=dict)
 
-    def add(self, name: str, counted: int, mask: Mask | None, grids: Iterable[TokenGrid]) -> None:
-        """Note the events of an op, [*shape of its result]; None: their places are not known."""
-        found = None if mask is None else _by_token(mask, grids)
+    def add(
+        self,
+        name: str,
+        counted: int,
+        mask: Mask | None,
+        places: TokenPlaces | None,
+        grids: Iterable[TokenGrid],
+    ) -> None:
+        """Note the events of an op, [*shape of its result].
+
+        Parameters
+        ----------
+        mask, places
+            where there are events, and the tokens of the result; None: not known
+        grids
+            that are told of; of those that fit a result's tokens the first
+        """
+        found = None if mask is None or places is None else _by_token(mask, places, grids)
         if found is None or mask is None or int(mask.sum()) != counted:
             self.elsewhere[name] = counted
             return
@@ -58,7 +74,8 @@ def token_events(
     graph: IntGraph,
     codes: Mapping[str, Array],
     counts: Mapping[str, OpCounts],
-    grids: Iterable[TokenGrid],
+    places: Mapping[str, TokenPlaces],
+    grids: Collection[TokenGrid],
 ) -> tuple[TokenEvents, TokenEvents]:
     """Return the saturated results of one image and its overflowed sums.
 
@@ -68,8 +85,10 @@ def token_events(
         of the input and of every result, [1, ...]
     counts
         of the same run
+    places
+        the tokens of results, by name
     grids
-        where tokens may stand
+        see :meth:`TokenEvents.add`
     """
     saturated, overflowed = TokenEvents(), TokenEvents()
     values = {**graph.constants, **codes}
@@ -77,9 +96,11 @@ def token_events(
         found = counts[op.name]
         if found.saturated:
             traced = trace(op, graph, [values[name] for name in op.operands])
-            saturated.add(op.name, found.saturated, _cut_off(op, graph, traced), grids)
+            mask = _cut_off(op, graph, traced)
+            saturated.add(op.name, found.saturated, mask, places.get(op.name), grids)
         if found.sums and found.sums.persistent:
-            overflowed.add(op.name, found.sums.persistent, _not_held(op, graph, values), grids)
+            mask = _not_held(op, graph, values)
+            overflowed.add(op.name, found.sums.persistent, mask, places.get(op.name), grids)
         if found.sums and found.sums.transient:  # the sums themselves fit
             before = overflowed.elsewhere.get(op.name, 0)
             overflowed.elsewhere[op.name] = before + found.sums.transient
@@ -111,16 +132,22 @@ def _not_held(op: Op, graph: IntGraph, values: Mapping[str, Array]) -> Mask | No
     return mask
 
 
-def _by_token(mask: Mask, grids: Iterable[TokenGrid]) -> tuple[TokenGrid, NDArray[np.int64]] | None:
-    """Return the events of each token, and the grid; None where a result has no tokens.
+def _by_token(
+    mask: Mask, places: TokenPlaces, grids: Iterable[TokenGrid]
+) -> tuple[TokenGrid, NDArray[np.int64]] | None:
+    """Return the events of each token, and the grid; None where one has no token of a grid.
 
-    Tokens are the last dimension but one, or the first two; of attention those that ask. There may
-    be patches alone, before a class token joins them.
+    There may be patches alone, before a class token joins them.
     """
-    for grid in grids:
-        if mask.ndim == 3 and mask.shape[:2] == (grid.rows, grid.columns) and not grid.prefix:
-            return grid, mask.sum(-1).ravel()
-        if mask.ndim > 1 and mask.shape[-2] in {grid.tokens, grid.patches}:
-            rows = np.moveaxis(mask, -2, 0).reshape(mask.shape[-2], -1).sum(1)
-            return grid, np.pad(rows, (grid.tokens - len(rows), 0))  # patches alone have none
-    return None
+    own = places.grid
+    fitting = (
+        grid
+        for grid in grids
+        if (grid.rows, grid.columns) == (own.rows, own.columns) and own.prefix in {0, grid.prefix}
+    )
+    grid = next(fitting, None)
+    numbers = places.numbers.numpy()
+    if grid is None or mask.ndim < 2 or mask.shape != numbers.shape or not numbers[mask].all():
+        return None
+    counts = np.bincount(numbers[mask] - 1, minlength=own.tokens)
+    return grid, np.pad(counts, (grid.tokens - own.tokens, 0))  # tokens in front have none

@@ -65,6 +65,30 @@ def test_a_tensor_without_tokens_has_no_grid():
     assert token_grid(graph, graph.output.name) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("vit_tiny_patch16_224", "blocks.1.attn.scores"),  # heads, tokens, tokens
+        ("vit_tiny_patch16_224", "blocks.1.attn.reshape_2"),  # heads, tokens, channels
+        ("vit_tiny_patch16_224", "image"),
+        ("swin_tiny_patch4_window7_224", "layers.0.blocks.0.attn.qkv"),  # windows
+        ("swin_tiny_patch4_window7_224", "layers.0.blocks.1.roll_1"),  # shifted
+    ],
+)
+def test_three_dimensions_alone_are_no_grid(name, tensor):
+    graph = graph_of(name)
+    assert len(graph.node(tensor).shape) == 3
+    assert token_grid(graph, tensor) is None
+    with pytest.raises(InputError, match="no tokens that cover the image; name a tensor that has"):
+        float_network(graph, tensor)
+
+
+@pytest.mark.parametrize("tensor", ["patch_embed.norm", "layers.0.blocks.1.norm1"])
+def test_three_dimensions_of_the_stream_are_a_grid(tensor):
+    graph = graph_of("swin_tiny_patch4_window7_224")
+    assert token_grid(graph, tensor) == TokenGrid(prefix=0, rows=6, columns=7)
+
+
 def test_a_network_without_attention_is_refused():
     graph = graph_of("vit_tiny_patch16_224")
     place = next(i for i, node in enumerate(graph.nodes) if node.op.value == "softmax")

@@ -204,6 +204,11 @@ def test_maps_are_compared_on_many_images(warm: Run, demo: Demo, tmp_path: Path)
             3,
             "nearest: blocks.1.norm2",
         ),
+        (
+            ("--cam", "--layer", "blocks.1.attn.scores"),
+            3,
+            "scores is 4 x 17 x 17, no tokens that cover the image; name a tensor",
+        ),
         (("--cam", "--layer", "head"), 3, "head is 10, no tokens that cover the image"),
     ],
 )

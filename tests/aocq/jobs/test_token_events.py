@@ -7,11 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from small_graphs import WRAP, accumulator
 from tiny_models import images, input_size
 from tiny_quantized import TINY, tiny
 
 from aocq.capture.token_grid import TokenGrid
+from aocq.capture.token_places import TokenPlaces, token_places
 from aocq.jobs.token_events import TokenEvents, token_events
 from aocq.lowering import lower
 from simulator.boundary import quantize
@@ -22,6 +24,7 @@ from simulator.profile import load_profile
 from simulator.taps import activations
 
 GRID = TokenGrid(prefix=1, rows=2, columns=2)
+PLACES = token_places(tiny().graph)
 LAYER, SUMS = "blocks.0.attn.qkv", "blocks.0.mlp.fc1"
 
 
@@ -62,7 +65,7 @@ def alone(graph, run, name, token):
 
 
 def test_every_token_has_the_events_of_its_own_rows(graph, run):
-    saturated, overflowed = token_events(graph, run.taps, run.counts, [GRID])
+    saturated, overflowed = token_events(graph, run.taps, run.counts, PLACES, [GRID])
     assert run.counts[LAYER].saturated > 3
     assert run.counts[SUMS].sums.persistent > 3
     assert saturated.placed[LAYER] == run.counts[LAYER].saturated
@@ -71,14 +74,14 @@ def test_every_token_has_the_events_of_its_own_rows(graph, run):
     assert overflowed.tokens[GRID].tolist() == sums
     only = {name: count for name, count in run.counts.items() if name == LAYER}
     quiet = {name: replace(count, saturated=0) for name, count in run.counts.items()} | only
-    placed, _ = token_events(graph, run.taps, quiet, [GRID])
+    placed, _ = token_events(graph, run.taps, quiet, PLACES, [GRID])
     layer = [alone(graph, run, LAYER, token).saturated for token in range(GRID.tokens)]
     assert placed.tokens[GRID].tolist() == layer
     assert len(set(layer)) > 1
 
 
 def test_nothing_is_lost_of_what_was_counted(graph, run):
-    saturated, _ = token_events(graph, run.taps, run.counts, [GRID])
+    saturated, _ = token_events(graph, run.taps, run.counts, PLACES, [GRID])
     counted = {name: each.saturated for name, each in run.counts.items() if each.saturated}
     assert {**saturated.placed, **saturated.elsewhere} == counted
     assert sum(saturated.placed.values()) == saturated.tokens[GRID].sum()
@@ -86,9 +89,9 @@ def test_nothing_is_lost_of_what_was_counted(graph, run):
 
 def test_patches_in_front_of_the_class_token_have_places():
     found = TokenEvents()
-    mask = np.zeros((4, 3), bool)
-    mask[2] = True
-    found.add("patches", 3, mask, [GRID])
+    mask = np.zeros((4, 8), bool)
+    mask[2, :3] = True
+    found.add("patches", 3, mask, PLACES["patch_embed.proj"], [GRID])
     assert found.tokens[GRID].tolist() == [0, 0, 0, 3, 0]
 
 
@@ -96,15 +99,34 @@ def test_attention_counts_at_the_token_that_asks():
     found = TokenEvents()
     mask = np.zeros((2, 5, 5), bool)
     mask[:, 3, :4] = True
-    found.add("scores", 8, mask, [GRID])
+    found.add("scores", 8, mask, PLACES["blocks.0.attn.scores"], [GRID])
     assert found.tokens[GRID].tolist() == [0, 0, 0, 8, 0]
 
 
 def test_places_that_do_not_add_up_are_not_shown():
     found = TokenEvents()
-    found.add("op", 2, np.eye(5, dtype=bool), [GRID])
-    found.add("logits", 1, np.array([True, False]), [GRID])
-    found.add("unknown", 7, None, [GRID])
+    stream = PLACES["blocks.0.add"]
+    found.add("op", 2, np.eye(5, 8, dtype=bool), stream, [GRID])
+    found.add("logits", 1, np.eye(1, 10, dtype=bool)[0], PLACES["head"], [GRID])
+    found.add("unknown", 7, None, stream, [GRID])
+    found.add("constant", 5, np.eye(5, 8, dtype=bool), None, [GRID])
+    found.add(
+        "other grid", 5, np.eye(5, 8, dtype=bool), stream, [TokenGrid(prefix=1, rows=1, columns=4)]
+    )
     assert found.tokens == {}
     assert found.placed == {}
-    assert found.elsewhere == {"op": 2, "logits": 1, "unknown": 7}
+    assert found.elsewhere == {"op": 2, "logits": 1, "unknown": 7, "constant": 5, "other grid": 5}
+
+
+def test_padding_of_windows_has_no_place():
+    """One event of an op at no token: none is shown, and none is lost."""
+    numbers = torch.tensor([[1], [2], [3], [4], [5], [0]]).expand(6, 8)
+    places = TokenPlaces(grid=GRID, numbers=numbers)
+    found = TokenEvents()
+    mask = np.zeros((6, 8), bool)
+    mask[2:4] = True
+    found.add("inside", 16, mask, places, [GRID])
+    mask[5, 0] = True
+    found.add("beside", 17, mask, places, [GRID])
+    assert found.tokens[GRID].tolist() == [0, 0, 8, 8, 0]
+    assert found.elsewhere == {"beside": 17}
