@@ -18,7 +18,7 @@ from aocq.capture import FloatGraph
 from aocq.capture.token_grid import TokenGrid, token_grid
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import ImageBatches
-from aocq.jobs.attention_rollout import rollout
+from aocq.jobs.attention_rollout import rollout, rows_read
 from aocq.jobs.class_activation import (
     Maps,
     activation_maps,
@@ -66,9 +66,9 @@ class MapsOfBatch:
     rollout: Tensor | None
 
     @classmethod
-    def of(cls, maps: Maps, grid: TokenGrid) -> MapsOfBatch:
-        """Return the maps that are compared."""
-        found = rollout(maps.attention, grid)
+    def of(cls, maps: Maps, grid: TokenGrid, rows: Tensor) -> MapsOfBatch:
+        """Return the maps that are compared; ``grid`` and ``rows`` as :func:`rollout` has them."""
+        found = rollout(maps.attention, grid, rows)
         return cls(outputs=maps.outputs, activation=maps.activation, rollout=found)
 
 
@@ -124,13 +124,15 @@ def compared_maps(
         see :func:`aocq.jobs.class_activation.float_network`
     """
     real, rounded = float_network(graph, layer), fake_quantized_network(model, graph, layer)
+    grid = real.layer.grid
+    rows = rows_read(graph, grid)
     names = iter(readable_name(os.path.relpath(file.path, folder)) for file in files)
     for images, _ in ImageBatches(files, preprocessing, batch=BATCH):
         maps = activation_maps(real, images, choose)
         chosen = maps.chosen
         others = activation_maps(rounded, images, _always(chosen))
         own = choose(others.outputs)
-        first, second = (MapsOfBatch.of(found, real.layer.grid) for found in (maps, others))
+        first, second = (MapsOfBatch.of(found, grid, rows) for found in (maps, others))
         for place, image in enumerate(images):
             figures = ImageMaps(
                 image=next(names),
