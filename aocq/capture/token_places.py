@@ -60,7 +60,9 @@ def token_places(graph: FloatGraph) -> dict[str, TokenPlaces]:
         grids = {each.grid for each in inputs if each is not None}
         if len(grids) == 1:
             shapes = [graph.node(name).shape for name in node.inputs]
-            passed = _passed_on(node, [each and each.numbers for each in inputs], shapes)
+            passed = _passed_on(
+                node, [None if each is None else each.numbers for each in inputs], shapes
+            )
             if passed is not None:
                 found[node.name] = TokenPlaces(grid=grids.pop(), numbers=passed)
     return found

@@ -105,11 +105,12 @@ def _calibration(folder: Path, parameters: Parameters) -> None:
 
 
 def _data(folder: Path, parameters: Parameters) -> None:
-    from aocq.data.decoding import none_left_out
     from aocq.data.first_look import check_whole
 
     images = _images(folder, "--data", parameters)
     if "skip_bad_images" not in parameters:
+        from aocq.data.decoding import none_left_out
+
         with none_left_out():
             check_whole(images, parameters.get("limit"))
     elif not parameters["skip_bad_images"]:

@@ -12,7 +12,7 @@ import typer
 from aocq.cli import options
 from aocq.cli.console import print_columns
 from aocq.cli.groups import OptionGroup
-from aocq.cli.model_titles import network, title
+from aocq.cli.model_titles import network
 
 if TYPE_CHECKING:
     from aocq.jobs.compared_maps import ComparedMaps
@@ -148,7 +148,7 @@ def _compared(
             advance(1)
     record = class_activation_record(
         network=network(model),
-        quantized=title(model),
+        quantized=model.title,
         layer=float_network(graph, asked.layer).layer.name,
         of_class="the float network's own"
         if asked.class_number is None

@@ -37,7 +37,7 @@ def command(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="the page (default: explain-IMAGE.html in the run's folder)"
+            "--out", "-o", help="the page (default: explain-FOLDER-IMAGE.html in the run's folder)"
         ),
     ] = None,
     as_json: options.Json = False,
@@ -48,7 +48,7 @@ def command(
     quantization's, the op at which SQNR falls most, the error of every token behind every block,
     and the tokens where results saturated or sums overflowed.
 
-    Example: aocq explain runs/demo --image runs/demo/data/val/3/0003.png
+    Example: aocq explain runs/demo --image runs/demo/data/val/3/0002.png
     """
     from aocq import progress
     from aocq.jobs.explain import explain
@@ -56,7 +56,8 @@ def command(
     from simulator.control_characters import escaped
     from simulator.files import write_text
 
-    page = out or run / f"explain-{image.stem}.html"
+    # Folders of classes hold files of the same names.
+    page = out or run / f"explain-{image.absolute().parent.name}-{image.stem}.html"
     found = explain(
         run,
         image,

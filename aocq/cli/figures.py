@@ -14,7 +14,7 @@ import typer
 from aocq.cli import options
 from aocq.cli.class_activation import MapOptions, draw_maps
 from aocq.cli.groups import grouped
-from aocq.cli.model_titles import network, title
+from aocq.cli.model_titles import network
 from aocq.cli.tasks import chosen_task
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from aocq.methods import QuantizedModel
     from aocq.tasks.task import Task
+
+IMAGES = 8  # that tensors are drawn of, unless it is said
 
 
 @grouped
@@ -32,7 +34,10 @@ def command(
     ],
     data: options.Data,
     task: options.TaskOfRun = None,
-    images: Annotated[int, typer.Option("--images", min=1, max=64, help="how many images")] = 8,
+    images: Annotated[
+        int | None,
+        typer.Option("--images", min=1, max=64, help=f"how many images (default: {IMAGES})"),
+    ] = None,
     tensor: Annotated[
         str | None,
         typer.Option(
@@ -57,11 +62,13 @@ def command(
     if maps.cam:
         if len(runs) > 1 or tensor:
             raise typer.BadParameter("--cam takes one run, and no --tensor")
+        if images is not None:
+            raise typer.BadParameter("--cam takes --cam-images in place of --images")
         draw_maps(runs[0], data, chosen_task(task, runs[0]), maps, out)
         return
     if maps.given:
         raise typer.BadParameter("--cam-images, --class, --layer and --weights go with --cam")
-    _draw_tensors(runs, data, task, images, tensor, out)
+    _draw_tensors(runs, data, task, images or IMAGES, tensor, out)
 
 
 def _draw_tensors(
@@ -99,23 +106,23 @@ def _draw_tensors(
                 way = f"nearest: {near}" if near else "`aocq inspect` lists them"
                 way = way if number == 1 else "give two runs of one network"
                 raise InputError(f"{folder}: no tensor {tensor}; {way}")
-            with progress.show(f"tensors of {title(model)}", 1) as advance:
+            with progress.show(f"tensors of {model.title}", 1) as advance:
                 pairs = before_and_after(model, pixels, {*stream, *([tensor] if tensor else [])})
                 advance(1)
             tensor = tensor or most_uneven({name: pairs[name] for name in stream})
             before, after = (x.float().flatten().numpy() for x in pairs[tensor])
             activations.append(
-                Activation(title=title(model), tensor=tensor, before=before, after=after)
+                Activation(title=model.title, tensor=tensor, before=before, after=after)
             )
             values = [pairs[name][0].float().abs() for name in stream]
             depth = Magnitudes(
-                title=f"{network(model)}, {title(model)}, {judged_on[-1]}",
+                title=f"{network(model)}, {model.title}, {judged_on[-1]}",
                 tensors=tuple(stream),
                 channels=tuple(x.reshape(-1, x.shape[-1]).amax(0).numpy() for x in values),
                 tokens=tuple(x.amax(-1).flatten().numpy() for x in values),
             )
             drawn[f"magnitudes-{number}"] = magnitudes(depth)
-            scales = scale_figure(losses_of_passes(model), f"{network(model)}, {title(model)}")
+            scales = scale_figure(losses_of_passes(model), f"{network(model)}, {model.title}")
             if scales:
                 drawn[f"scales-{number}"] = scales
             else:

@@ -9,11 +9,6 @@ if TYPE_CHECKING:
     from aocq.methods import QuantizedModel
 
 
-def title(model: QuantizedModel) -> str:
-    """Return the method and its widths: ``aocq W4A8``."""
-    return f"{model.method} W{model.recipe.weight_bits}A{model.recipe.activation_bits}"
-
-
 def network(model: QuantizedModel) -> str:
     """Return the network's name and what it is built with that the name does not say."""
     from reports.format import named

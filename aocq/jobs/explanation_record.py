@@ -34,8 +34,9 @@ from aocq.records.explanation import (
 from aocq.records.layers import LayerRow
 from aocq.records.shown_images import ShownBox, ShownImage
 from aocq.tasks.metrics import sqnr_db
-from simulator.counts import sums_of
+from simulator.counts import OpCounts, sums_of
 from simulator.graph import sha256
+from simulator.graph.op import Op
 
 ENGINES = ("float", "simulated", "integer")
 CLASSES_SHOWN = 5
@@ -78,8 +79,7 @@ def explanation(
     saturated, overflowed = token_events(run.graph, output.taps, output.counts, places, grids)
     return Explanation(
         network=run.model.graph.name,
-        quantized=f"{run.model.method} W{run.model.recipe.weight_bits}"
-        f"A{run.model.recipe.activation_bits}",
+        quantized=run.model.title,
         profile=run.graph.profile,
         graph_sha256=sha256(run.graph),
         checkpoint_sha256=run.record.model.checkpoint_sha256 or "unknown",
@@ -91,7 +91,10 @@ def explanation(
         blocks=_block_errors(run, stream, integer, pixels),
         saturated=_events(saturated),
         overflowed=_events(overflowed),
-        ops=[_row(run, row, integer, single) for row in run.rows],
+        ops=[
+            _row(row, op, output.counts[op.name], single)
+            for row, op in zip(run.rows, run.graph.ops, strict=True)
+        ],
     )
 
 
@@ -173,7 +176,7 @@ def _picture(run: OpenedRun, image: Path, pixels: Tensor, outputs: Outputs) -> S
         boxes[engine] = [*run.task.boxes(outputs[engine], (picture.height, picture.width))]
     return ShownImage(
         name=readable_name(image.name),
-        differs=boxes.get("float") != boxes.get("integer"),
+        differs=False,  # it was asked for, not chosen
         width=picture.width,
         height=picture.height,
         media_type=media_type,
@@ -184,10 +187,8 @@ def _picture(run: OpenedRun, image: Path, pixels: Tensor, outputs: Outputs) -> S
     )
 
 
-def _row(run: OpenedRun, row: LayerRow, integer: IntegerRun, single: OpFigures) -> LayerRow:
+def _row(row: LayerRow, op: Op, counts: OpCounts, single: OpFigures) -> LayerRow:
     """Return the run's row of an op with the figures of this image in place of those of all."""
-    counts = integer.output.counts[row.op]
-    op = next(each for each in run.graph.ops if each.name == row.op)
     return row.model_copy(
         update={
             "elements": counts.elements,

@@ -12,9 +12,11 @@ TOP_SHARE = 5  # one patch of so many is at the top
 
 def correlation(first: Map, second: Map) -> float | None:
     """Return Pearson's correlation over patches; None where a map is the same everywhere."""
+    if any(x.min() == x.max() for x in (first, second)):  # a mean may be off by its rounding
+        return None
     a, b = (x.ravel() - x.mean() for x in (first, second))
     power = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / power) if power > 0 else None
+    return float(a @ b / power) if power > 0 else None  # squares may be too small for float64
 
 
 def overlap_of_tops(first: Map, second: Map) -> float | None:

@@ -115,10 +115,11 @@ def images_for(
 
 
 def _named_by(command: Sequence[str]) -> Path | None:
-    """Return the checkpoint that a recorded command line names."""
+    """Return the checkpoint that a recorded command line names: the last one, as it was taken."""
+    found = None
     for place, word in enumerate(command):
         if word == OPTION and place + 1 < len(command):
-            return Path(command[place + 1])
-        if word.startswith(f"{OPTION}="):
-            return Path(word.removeprefix(f"{OPTION}="))
-    return None
+            found = command[place + 1]
+        elif word.startswith(f"{OPTION}="):
+            found = word.removeprefix(f"{OPTION}=")
+    return Path(found) if found is not None else None

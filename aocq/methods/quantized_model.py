@@ -82,6 +82,11 @@ class QuantizedModel:
     layernorm_quantizers: Mapping[str, ActivationQuantizer] = field(default_factory=dict)
     sources: Sources | None = None
 
+    @property
+    def title(self) -> str:
+        """The method and its widths: ``aocq W4A8``."""
+        return f"{self.method} W{self.recipe.weight_bits}A{self.recipe.activation_bits}"
+
     def parameter(self, name: str) -> NDArray[np.float64]:
         """Return the values of a parameter of the float network."""
         return np.asarray(self.graph.parameters[name], np.float64)

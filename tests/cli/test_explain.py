@@ -95,7 +95,7 @@ def test_the_page_goes_into_the_runs_folder_and_leaves_the_run_as_it_is(
         shutil.copy(demo.folder / name, folder)
     done = warm("explain", folder, "--image", digit)
     assert "The integer network finds: class 3" in done.out
-    assert (folder / f"explain-{digit.stem}.html").is_file()
+    assert (folder / f"explain-3-{digit.stem}.html").is_file()
     again = warm(*demo.verify, "--out", folder)
     assert "finished before" in again.err
 
@@ -139,7 +139,8 @@ def test_a_checkpoint_that_has_moved_is_told(
     for name in RUN_FILES:
         shutil.copy(demo.folder / name, folder)
     record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    record["command"] += ["--weights", str(tmp_path / "gone.pth")]
+    # Of an option that is given twice, the last one is taken.
+    record["command"] += ["--weights=first.pth", "--weights", str(tmp_path / "gone.pth")]
     (folder / "run.json").write_text(json.dumps(record), encoding="utf-8")
     told = warm("explain", folder, "--image", digit, code=3).err
     assert "gone.pth: not found, the checkpoint of the run in" in told
@@ -191,12 +192,31 @@ def test_maps_are_compared_on_many_images(warm: Run, demo: Demo, tmp_path: Path)
     assert record["layer"] == "blocks.0.norm2"
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_damaged_image_is_told_with_a_way_out_that_there_is(
+    warm: Run, demo: Demo, digit: Path, tmp_path: Path, *, whole: bool
+) -> None:
+    """``figures`` has no --skip-bad-images; files may look whole from their two ends."""
+    folder = tmp_path / "images" / "3"
+    folder.mkdir(parents=True)
+    content = bytearray(digit.read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / digit.name).write_bytes(content if whole else content[:60])
+    for more in ((), ("--cam",)):
+        asked = ("figures", demo.folder, "--data", folder.parent, "--out", tmp_path / "maps")
+        told = warm(*asked, *more, code=3).err
+        assert f"{digit.name}: cannot be decoded" in told
+        assert "replace or remove it" in told
+        assert "--skip-bad-images" not in told
+
+
 @pytest.mark.parametrize(
     ("more", "code", "told"),
     [
         (("--cam", "--class", 10), 3, "has no class 10; --class is one of 0 to 9"),
         (("--class", 1), 2, "go with --cam"),
         (("--cam-images", 5), 2, "go with --cam"),
+        (("--cam", "--images", 5), 2, "--cam takes --cam-images in place of --images"),
         (("--cam", "--tensor", "add"), 2, "--cam takes one run"),
         (("--layer", "norm"), 2, "go with --cam"),
         (

@@ -65,7 +65,7 @@ def digits():
 def test_digits(grad_cam):
     loaded = load_model("vit_nano_digits")
     found = correlations(grad_cam, loaded, NANO, digits())
-    print(f"vit_nano_digits: correlations {found.min():.6f} to {found.max():.6f}")
+    said("vit_nano_digits", found)
     assert found.min() >= LEAST
     # Another class gives another map: the bound is none that any map passes.
     assert np.median(correlations(grad_cam, loaded, NANO, digits(), shift=1)) < LEAST
@@ -77,6 +77,6 @@ def test_photographs(grad_cam):
     weights = DATA / "weights" / "deit_tiny_patch16_224.lnq8.fp16.safetensors"
     loaded = load_model("deit_tiny_patch16_224", weights)
     found = correlations(grad_cam, loaded, TINY, photographs(loaded))
-    print(f"deit_tiny_patch16_224: correlations {found.min():.6f} to {found.max():.6f}")
+    said("deit_tiny_patch16_224", found)
     assert len(found) == IMAGES
     assert found.min() >= LEAST

@@ -19,6 +19,9 @@ def test_correlation_is_pearsons():
 
 def test_a_map_that_is_the_same_everywhere_has_no_correlation():
     assert correlation(np.zeros((2, 2)), np.eye(2)) is None
+    even = np.full((7, 7), 0.1)
+    assert (even != even.mean()).all()  # the mean is rounded
+    assert correlation(even, np.eye(7)) is None
 
 
 def test_overlap_is_of_the_largest_fifth():
