@@ -77,8 +77,12 @@ def test_channels_are_no_tokens_however_many_there_are() -> None:
     assert torch.equal(places[keys].numbers, torch.arange(1, 6).expand(3, 4, 5))
 
 
-def test_a_class_token_that_asks_and_a_mean_of_all() -> None:
+def test_rows_of_one_token_and_of_several() -> None:
     places = token_places(graph_of("vit_tiny_patch16_224"))
     assert places["blocks.0.attn.context"].numbers[:, 0].unique().tolist() == [1]
+    _, stages = small_windows()
+    merged = stages["layers.1.downsample.norm"].numbers  # of four tokens' channels in a row
+    assert merged.shape[-1] == 4 * 12
+    assert not merged.any()
     pooled = token_places(graph_of("levit_128s"))
     assert not pooled["mean"].numbers.any()
