@@ -81,6 +81,18 @@ def open_image(path: Path, channels: int = 3) -> Image.Image:
         raise bad_image(path, _reason(error)) from error
 
 
+def size_of(path: Path) -> tuple[int, int] | None:
+    """Return width and height of an image file by its header; None where it has none to read."""
+    _silence_pillow()
+    if what_it_is(path) is not None:
+        return None
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return image.size
+    except Exception:  # of a damaged file Pillow raises whatever comes, and decoding will tell
+        return None
+
+
 def bad_image(path: Path, reason: str) -> BadImageError:
     """Return the error that names a file, why it is none, and the ways out."""
     return BadImageError(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aocq.data.coco import CocoFolder, read_coco_folder
+from aocq.data.decoding import size_of
 from aocq.data.image_folder import LabelledImage
 from aocq.records.accuracy import Agreement, Score
 from aocq.records.shown_images import ShownBox
@@ -102,8 +103,18 @@ def _found(outputs: Outputs, labels: NDArray[np.int64], size: Size) -> dict[int,
 
 
 def _check_images(dataset: Dataset, chosen: Sequence[LabelledImage]) -> None:
-    """Check that there is a box to judge a network by."""
+    """Check that there is a box to judge by, and that boxes are in pixels of the files."""
     _check_boxes(dataset.truth, [image.label for image in chosen])
+    said = {image.id: (image.width, image.height) for image in dataset.truth.truth.images}
+    for image in chosen:
+        size = size_of(image.path)
+        if size is not None and size != said.get(image.label, size):
+            (width, height), (own_width, own_height) = said[image.label], size
+            raise InputError(
+                f"{dataset.truth.path}: {image.path.name} is said to have {width} x {height} "
+                f"pixels, but the file has {own_width} x {own_height}; boxes are in pixels of the "
+                "file: correct width and height, and the boxes with them"
+            )
 
 
 def _check_boxes(folder: CocoFolder, labels: Sequence[int]) -> None:

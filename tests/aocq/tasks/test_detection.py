@@ -303,6 +303,22 @@ def test_whether_chosen_images_have_a_box_is_known_before_they_are_run(folder: P
         detection.TASK.check_images(dataset, without)
 
 
+def test_a_size_that_the_file_has_not_is_told_before_anything_runs(folder: Path) -> None:
+    dataset = read(folder)
+    boxes = {box.image_id for box in dataset.truth.truth.annotations}
+    image = next(each for each in dataset.images if each.label in boxes)
+    said = next(each for each in dataset.truth.truth.images if each.id == image.label)
+    image.path.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (said.width, said.height)).save(image.path)
+    detection.TASK.check_images(dataset, [image])
+    Image.new("RGB", (said.height, said.width + 1)).save(image.path)
+    wanted = f"have {said.width} x {said.height} pixels, but .* {said.height} x {said.width + 1};"
+    with pytest.raises(InputError, match=wanted):
+        detection.TASK.check_images(dataset, [image])
+    image.path.write_bytes(b"damaged")  # decoding will tell
+    detection.TASK.check_images(dataset, [image])
+
+
 def test_one_network_is_judged_as_three_are(folder: Path) -> None:
     dataset = read(folder)
     outputs, labels = perfect(dataset)
