@@ -15,7 +15,7 @@ from aocq.methods.quantized_model import QuantizedModel
 from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult
 from aocq.records.run_folder import load_run
-from aocq.tasks.task import Task, task_of
+from aocq.tasks.task import Task, images_of, task_of
 from simulator.errors import InputError
 from simulator.graph import IntGraph
 from simulator.graph import load as load_graph
@@ -63,7 +63,7 @@ def open_run(folder: Path, weights: Path | None, calibration: Path | None) -> Op
     task = task_of(record.accuracy.task)
     images = None
     if takes_images(model) and calibration is not None:
-        listed = task.read(calibration, meta.classes, lambda text: None).images
+        listed = images_of(task, calibration, meta.classes, lambda text: None)
         images = statistics_images_of(model, calibration, listed, meta.preprocessing)
     return OpenedRun(
         record=record,
