@@ -79,10 +79,8 @@ def command(
         typer.Option("--plan", help="also what lives in SRAM, tiles and traffic of every step"),
     ] = False,
     as_json: options.Json = False,
-    stream: Annotated[
-        str | None,
-        typer.Argument(metavar="[-]", help="after --json: standard output, where it goes anyway"),
-    ] = None,
+    # A ``-`` behind --json, which other commands' options take: standard output, as without it.
+    stream: Annotated[str | None, typer.Argument(hidden=True)] = None,
 ) -> None:
     """Print ESTIMATED cycles by kind of op, latency, SRAM and weight bytes of one image.
 
@@ -138,6 +136,7 @@ def command(
         print(json.dumps(of.found, indent=2, allow_nan=False))
     else:
         _print_table(of.chip_name, of.title, of.found)
+    _note_host_work(of)
     if verdict is not None:
         from aocq.records.verdict_junit import gate_cases
 
@@ -152,6 +151,7 @@ class _Estimated:
     """A network on a chip, and the keys of ``run.json`` that its estimate answers."""
 
     title: str
+    task: str
     chip_name: str
     graph: IntGraph
     chip: NpuProfile
@@ -227,7 +227,8 @@ def _of_graph(
         )
     name = profile or loaded.profile
     chip = load_profile(name)
-    work = host_work_of(task_named(task, path), loaded)
+    known_task = task_named(task, path)
+    work = host_work_of(known_task, loaded)
     costs = plain_costs(
         cost_records(loaded, chip, 0, 0, work, allow_unplaced=judging.allow_unplaced)
     )
@@ -240,7 +241,13 @@ def _of_graph(
     arguments = typed(meta.model_arguments) if meta else ""
     title = f"{named(loaded.name, arguments.split())} in {path}"
     return _Estimated(
-        title=title, chip_name=name, graph=loaded, chip=chip, host_work=work, found=found
+        title=title,
+        task=known_task,
+        chip_name=name,
+        graph=loaded,
+        chip=chip,
+        host_work=work,
+        found=found,
     )
 
 
@@ -277,6 +284,7 @@ def _of_model(
     work = host_work_of(task, sized.graph)
     return _Estimated(
         title=named(name, [*settings, *([] if classes is None else [f"num_classes={classes}"])]),
+        task=task,
         chip_name=profile,
         graph=sized.graph,
         chip=chip,
@@ -315,5 +323,16 @@ def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
         print(
             "note: other methods make other graphs: aocq's may need up to half as much SRAM again, "
             "and twice the cycles with rotations and steps found at run time; verify tells",
+            file=sys.stderr,
+        )
+
+
+def _note_host_work(of: _Estimated) -> None:
+    """Say that the host's work is missing where nothing says which task a dense network does."""
+    result = of.graph.tensors[of.graph.outputs[0]]
+    if of.task == CLASSIFICATION and len(result.shape) > 1:
+        print(
+            f"note: the network has a result per token ({'x'.join(map(str, result.shape))}), and "
+            "the host's work behind the graph is not included; --task detection counts it",
             file=sys.stderr,
         )

@@ -84,3 +84,11 @@ def test_a_network_with_a_pooled_head_detects_nothing(warm: Run, job: Job, tmp_p
     done = warm(*pooled, "--out", tmp_path / "run", code=3)
     assert "yields 7 values for an image, but detection wants" in done.err
     assert "global_pool=" in done.err
+
+
+def test_a_dense_network_without_a_task_is_told_to_lack_the_hosts_work(warm: Run) -> None:
+    network = ("cost", "vit_tiny_patch16_224", "--num-classes", 7, "--model-kwargs", ARGUMENTS)
+    said = "host's work behind the graph is not included; --task detection counts it"
+    assert said in warm(*network).err
+    assert said not in warm(*network, "--task", "detection").err
+    assert said not in warm("cost", "vit_nano_digits").err
