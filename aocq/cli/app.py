@@ -16,7 +16,7 @@ import typer
 
 import aocq
 from aocq.cli.checks import checked_first
-from aocq.cli.group import Commands, markup
+from aocq.cli.group import Command, Commands, markup
 from aocq.cli.interruption import RESUMES
 
 
@@ -95,7 +95,7 @@ def app_of(words: Sequence[str] = ()) -> typer.Typer:
     made.callback()(options)
     for name in COMMANDS:
         if not known or name == first:
-            made.command(name)(checked_first(name, COMMANDS[name]))
+            made.command(name, cls=Command)(checked_first(name, COMMANDS[name]))
     if not known or first == PROFILES:
         made.add_typer(import_module("aocq.cli.profiles").app, name=PROFILES)
     for name, (about, commands) in GROUPS.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The group of all commands, without what typer makes of some errors.
+"""The group of all commands, without what typer makes of some errors, and a single command.
 
 typer ends with 1 where a file is cut short (EOFError, which it takes for the end of a dialogue) or
 a pipe is closed. 1 is a verdict here.
@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from shutil import get_terminal_size
 from typing import Any, Literal
 
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from aocq.cli.ending import Passing
 from simulator.control_characters import escaped
@@ -37,6 +37,16 @@ def _as_they_are() -> Iterator[None]:
             with suppress(AttributeError):  # of some, it is no field but made of others
                 error.message = escaped(message)  # type: ignore[attr-defined]
         raise
+
+
+class Command(TyperCommand):
+    """typer's command, whose usage line leaves hidden arguments out, as its list of them does."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return what stands behind the command's name in its usage line."""
+        shown = (each for each in self.params if not getattr(each, "hidden", False))
+        arguments = (piece for each in shown for piece in each.get_usage_pieces(ctx))
+        return [*([self.options_metavar] if self.options_metavar else []), *arguments]
 
 
 class Commands(TyperGroup):

@@ -40,3 +40,19 @@ def test_no_name_of_an_option_is_cut(command: str, columns: int) -> None:
     wanted = {name for name in options_of(words) if name.startswith("-")}
     assert len(wanted) > 10
     assert wanted <= shown
+
+
+def test_an_argument_that_only_habit_asks_for_is_not_in_the_help() -> None:
+    """``cost --json -`` works; the usage line has the network alone."""
+    done = subprocess.run(
+        [sys.executable, "-m", "aocq", "cost", "--help"],
+        env={**os.environ, "COLUMNS": "120"},
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        timeout=60,
+    )
+    usage = next(line for line in done.stdout.splitlines() if "Usage:" in line)
+    assert usage.strip() == "Usage: python -m aocq cost [OPTIONS] {GRAPH|MODEL}"
+    assert "[-]" not in done.stdout
+    assert "stream" not in done.stdout
