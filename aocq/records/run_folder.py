@@ -64,6 +64,10 @@ def _reading(path: Path) -> Iterator[Path]:
     """Turn what can go wrong with a file of a run into an InputError that names it."""
     try:
         yield path
+    except NotADirectoryError as error:
+        raise InputError(
+            f"{path.parent}: is no folder; name the run's folder, which holds {RUN_NAME}"
+        ) from error
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read ({error.strerror}); a run folder is what `aocq verify --out` "
