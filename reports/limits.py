@@ -213,8 +213,9 @@ def peak_buffers(result: RunResult) -> list[BufferRecord]:
 
 
 def capital(text: str) -> str:
-    """Return text with a capital at its beginning."""
-    return text[:1].upper() + text[1:]
+    """Return text with a capital at its beginning; ``mIoU`` and other names with one stay."""
+    first = text.partition(" ")[0]
+    return text[:1].upper() + text[1:] if first == first.lower() else text
 
 
 def _ms(result: RunResult) -> str:
@@ -227,11 +228,16 @@ def _change(now: float, before: float) -> str:
 
 
 def _instead(lift: LiftRecord, result: RunResult) -> str:
-    """Return what there would be, and what there is: ``512 MACs per cycle instead of 256``."""
+    """Return what there would be, and what there is: ``512 MACs per cycle instead of 256``.
+
+    A host's speed has no unit: it is told as a multiple of what it is.
+    """
     name, unit = LIFTED.get(lift.resource, (lift.resource, ""))
     need, have = (
         amount(lift.resource, value, result.profile.clock_mhz) for value in (lift.need, lift.have)
     )
+    if lift.resource == "host_speed":
+        return f"{need} the {name}"
     if unit:
         return f"{need} instead of {have.removesuffix(unit)}"
     return f"{need} of {name} instead of {have}"

@@ -12,6 +12,7 @@ from aocq.records.layers import LayerRow
 from aocq.records.run import RunResult
 from reports.answers import against_float16, answers, energy_sentence, ports, score_interval
 from reports.limits import (
+    capital,
     fit_sentence,
     lift_rows,
     lift_sentence,
@@ -210,3 +211,14 @@ def test_every_question_is_answered_and_leads_to_a_section(costed: Run, run: Run
 def test_accuracies_have_exact_intervals(costed: Run) -> None:
     """That of 331 of 400 by Clopper and Pearson, as SciPy's binomtest gives it."""
     assert score_interval(costed[0].accuracy, costed[0].accuracy.score("float")) == "78.68 to 86.32"
+
+
+def test_a_faster_host_is_called_one(costed: Run) -> None:
+    host = changed(costed[0], latency_ms=4.0, lifts=[lift("host_speed", 1, 2, 3.0)])
+    assert lift_sentence(host) == "With 2 times the host speed it would take 3.000 ms (-25.00 %)."
+
+
+def test_a_name_with_capitals_of_its_own_keeps_its_first_letter() -> None:
+    names = ["mIoU", "mAP of boxes", "top-1", "pixel accuracy", "AP50", ""]
+    told = ["mIoU", "mAP of boxes", "Top-1", "Pixel accuracy", "AP50", ""]
+    assert [capital(name) for name in names] == told
