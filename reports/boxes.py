@@ -2,24 +2,26 @@
 """Boxes drawn on an image, as SVG that a page takes in: what networks found beside each other.
 
 A figure is a row of panels of the same image. Boxes have the color of their class and a dark rim,
-true ones are thin, white and dashed: both are seen on any image. What a figure shows is in its
+true ones are thin, white and dashed: both are seen on any image. Where several boxes are at one
+place, each is drawn inside of the one before it. What a figure shows is in its
 label in words, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import escape
 
 from aocq.records.shown_images import ShownBox, ShownImage
-from reports.palette import SERIES
+from reports import box_labels
+from reports.box_labels import label
 
 PANEL = 320.0  # width of a panel in the units of the SVG, of which a desk's page shows one a pixel
 GAP, HEAD = 12.0, 24.0  # between panels; above them, for their titles
 LARGE_PIXELS = 2.0  # images magnified by more are drawn pixel by pixel, not smoothed
-LETTER, LINE = 0.62, 15.0  # width of a letter and height of a line, roughly, in the page's style
+INSET = 5.0  # between boxes at one place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,27 +32,30 @@ class Panel:
     found: Sequence[ShownBox]
 
 
-def figure_of(image: ShownImage, name: str) -> str:
+def figure_of(image: ShownImage, name: str, colors: Mapping[str, str]) -> str:
     """Return an image's figure: float beside integer network, each with the true boxes.
 
     Parameters
     ----------
     name
         prefix of all ids, so that several figures share a page
+    colors
+        of all classes by name, of :func:`reports.class_colors.of_names`
     """
     panels = (
         Panel(title="Float", found=image.float_boxes),
         Panel(title="Integer", found=image.integer_boxes),
     )
-    return panels_svg(image, panels, name)
+    return panels_svg(image, panels, name, colors)
 
 
-def panels_svg(image: ShownImage, panels: Sequence[Panel], name: str) -> str:
+def panels_svg(
+    image: ShownImage, panels: Sequence[Panel], name: str, colors: Mapping[str, str]
+) -> str:
     """Return an ``<svg>`` element with the image once for every panel, and boxes on each."""
     scale = PANEL / image.width
     height = image.height * scale
     width = len(panels) * (PANEL + GAP) - GAP
-    colors = class_colors(image)
     parts = [
         f'<svg class="boxes" role="img" aria-label="{escape(in_words(image, panels))}" '
         f'viewBox="0 0 {width:g} {height + HEAD:g}" xmlns="http://www.w3.org/2000/svg">',
@@ -63,8 +68,13 @@ def panels_svg(image: ShownImage, panels: Sequence[Panel], name: str) -> str:
             f'<use href="#{name}-image"/>',
             *(true_box(box, scale) for box in image.true_boxes),
             # The best ones last, above the others.
-            *(found_box(box, scale, colors[box.name]) for box in reversed(panel.found)),
-            *labels(panel.found, scale),
+            *(
+                found_box(box, scale, colors[box.name], inset)
+                for box, inset in reversed(
+                    list(zip(panel.found, insets(panel.found, scale), strict=True))
+                )
+            ),
+            *(each.svg() for each in box_labels.placed(panel.found, scale, PANEL, height)),
             "</g>",
         ]
     return "\n".join([*parts, "</svg>"])
@@ -80,13 +90,6 @@ def picture_definition(image: ShownImage, name: str) -> str:
     )
 
 
-def class_colors(image: ShownImage) -> dict[str, str]:
-    """Return a color for each class of an image's boxes, the same in all of its panels."""
-    every = (*image.true_boxes, *image.float_boxes, *image.integer_boxes)
-    names = dict.fromkeys(box.name for box in every)
-    return {name: SERIES[place % len(SERIES)][0] for place, name in enumerate(names)}
-
-
 def true_box(box: ShownBox, scale: float) -> str:
     """Return a true box: thin, white and dashed, on a dark line."""
     place = _rectangle(box, scale)
@@ -96,56 +99,39 @@ def true_box(box: ShownBox, scale: float) -> str:
     )
 
 
-def found_box(box: ShownBox, scale: float, color: str) -> str:
+def found_box(box: ShownBox, scale: float, color: str, inset: float) -> str:
     """Return a box that a network found: in the color of its class, with a dark rim."""
-    place = _rectangle(box, scale)
+    place = _rectangle(box, scale, inset)
     return (
         f'<rect {place} fill="none" stroke="#000" stroke-opacity=".6" stroke-width="5"/>'
         f'<rect {place} fill="none" stroke="{color}" stroke-width="2.6"/>'
     )
 
 
-def labels(found: Sequence[ShownBox], scale: float) -> list[str]:
-    """Return names and scores at their boxes, the best first; none where it would cover another.
+def insets(found: Sequence[ShownBox], scale: float) -> list[float]:
+    """Return how far each box is drawn inside of itself: those at a better one's place, in turn.
 
-    A label stands above its box, or inside where the box begins at the image's top.
+    Boxes of several classes at one place would hide each other.
     """
-    placed: list[tuple[float, float, float]] = []
-    texts = []
+    found_at: list[tuple[tuple[float, ...], float]] = []
     for box in found:
-        text = label(box)
-        width = LETTER * LINE * len(text)
-        left = max(min(box.left * scale + 1, PANEL - width - 1), 0)
-        down = max(box.top * scale - 4, LINE - 2)
-        if any(
-            left < right and at < left + width and abs(down - line) < LINE
-            for at, right, line in placed
-        ):
-            continue
-        placed.append((left, left + width, down))
-        to_right = box.left * scale + 1 + width > PANEL
-        across, anchor = (PANEL - 2, "end") if to_right else (left, "start")
-        texts.append(
-            f'<text class="found" x="{across:.1f}" y="{down:.1f}" text-anchor="{anchor}">'
-            f"{escape(text)}</text>"
-        )
-    return texts
+        sides = tuple(scale * side for side in (box.left, box.top, box.right, box.bottom))
+        before = [inset for other, inset in found_at if _at_one_place(sides, other)]
+        found_at.append((sides, max(before) + INSET if before else 0.0))
+    return [inset for _, inset in found_at]
 
 
-def _rectangle(box: ShownBox, scale: float) -> str:
+def _at_one_place(sides: Sequence[float], other: Sequence[float]) -> bool:
+    return all(abs(one - two) < INSET for one, two in zip(sides, other, strict=True))
+
+
+def _rectangle(box: ShownBox, scale: float, inset: float = 0.0) -> str:
     left, top = box.left * scale, box.top * scale
     width, height = (box.right - box.left) * scale, (box.bottom - box.top) * scale
-    return f'x="{left:.1f}" y="{top:.1f}" width="{max(width, 0):.1f}" height="{max(height, 0):.1f}"'
-
-
-def label(box: ShownBox) -> str:
-    """Write a class with its score: ``bolt 0.93``."""
-    return box.name if box.score is None else f"{box.name} {box.score:.2f}"
-
-
-def listed(boxes: Iterable[ShownBox]) -> str:
-    """Write boxes as a list: ``bolt 0.93, wire 0.41``; ``none`` of no box."""
-    return ", ".join(map(label, boxes)) or "none"
+    inset = max(min(inset, 0.4 * width, 0.4 * height), 0)  # something of a small box remains
+    width, height = max(width - 2 * inset, 0), max(height - 2 * inset, 0)
+    place = f'x="{left + inset:.1f}" y="{top + inset:.1f}"'
+    return f'{place} width="{width:.1f}" height="{height:.1f}"'
 
 
 def in_words(image: ShownImage, panels: Sequence[Panel]) -> str:

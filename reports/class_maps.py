@@ -9,27 +9,28 @@ is framed in both. What a figure shows is in its label in words, too.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from markupsafe import escape
 
 from aocq.records.shown_images import ShownImage
 from reports.boxes import GAP, PANEL, picture_definition
 from reports.format import count
-from reports.palette import SERIES
 
 ClassMap = Sequence[Sequence[int | None]]  # None: no pixel of the patch has a class
 TINT = 0.5  # opacity of a class's color
 HEAD = 40.0  # above panels, for titles that are read where three panels share a phone's width
 
 
-def figure_of(image: ShownImage, name: str) -> str:
+def figure_of(image: ShownImage, name: str, colors: Mapping[int, str]) -> str:
     """Return an image's figure: true classes of patches beside those of both networks.
 
     Parameters
     ----------
     name
         prefix of all ids, so that several figures share a page
+    colors
+        of all classes by number, of :func:`reports.class_colors.of_numbers`
     """
     height = image.height * PANEL / image.width
     panels = maps_of(image)
@@ -44,7 +45,7 @@ def figure_of(image: ShownImage, name: str) -> str:
             f'<g transform="translate({place * (PANEL + GAP):g} {HEAD:g})">',
             f'<text class="panel" x="0" y="-10">{escape(title.capitalize())}</text>',
             f'<use href="#{name}-image"/>',
-            *_tints(found, class_colors(image), height),
+            *_tints(found, class_colors(image, colors), height),
             *(_frames(image, height) if title != "true" else ()),
             "</g>",
         ]
@@ -60,13 +61,11 @@ def maps_of(image: ShownImage) -> dict[str, ClassMap]:
     }
 
 
-def class_colors(image: ShownImage) -> dict[int, str | None]:
+def class_colors(image: ShownImage, colors: Mapping[int, str]) -> dict[int, str | None]:
     """Return a color for each class of an image in order; None of the commonest, left clear."""
     counts = sum(map(_counted, maps_of(image).values()), Counter[int]())
     clear = min(counts, key=lambda number: (-counts[number], number))
-    others = [number for number in sorted(counts) if number != clear]
-    colors = {number: SERIES[place % len(SERIES)][0] for place, number in enumerate(others)}
-    return {number: colors.get(number) for number in sorted(counts)}
+    return {number: None if number == clear else colors[number] for number in sorted(counts)}
 
 
 def _counted(found: ClassMap) -> Counter[int]:

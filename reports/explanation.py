@@ -9,8 +9,9 @@ from markupsafe import Markup
 
 from aocq.records.explanation import BlockErrors, ClassScore, Events, Explanation, TokenCounts
 from aocq.records.layers import LayerRow
-from reports import palette
-from reports.boxes import figure_of, listed
+from reports import class_colors, palette
+from reports.box_labels import listed, numbered
+from reports.boxes import figure_of
 from reports.figures import sqnr_along_depth
 from reports.format import NO_NOISE, decibel, percent, plural, signed
 from reports.ops import Measured, steepest_fall
@@ -25,7 +26,7 @@ def html(found: Explanation) -> str:
     """Return the page of one image."""
     boxes = None
     if not found.answers:
-        boxes = inline(figure_of(found.picture, "boxes"))
+        boxes = inline(figure_of(found.picture, "boxes", class_colors.of_names([found.picture])))
     return template("explain.html.j2").render(
         found=found,
         heading=heading(found),
@@ -33,7 +34,7 @@ def html(found: Explanation) -> str:
         engines=ENGINES,
         boxes=boxes,
         held=held_picture(found.picture),
-        listed=listed,
+        numbered=numbered,
         title_of=_class,
         depth=inline(sqnr_along_depth(found.ops)),
         picture=plain_picture(found.picture),

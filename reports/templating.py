@@ -12,7 +12,7 @@ from markupsafe import Markup
 from reports import (
     answers,
     attribution,
-    boxes,
+    box_labels,
     class_maps,
     costs,
     gates,
@@ -50,7 +50,12 @@ def _environment() -> Environment:
     names: dict[str, Any] = {
         **{"tables": tables, "costs": costs, "legend": written, "limits": limits},
         **{"sources": sources, "answer_rows": answers},
-        **{"attribution": attribution, "gates": gates, "boxes": boxes, "pictures": pictures},
+        **{
+            "attribution": attribution,
+            "gates": gates,
+            "box_labels": box_labels,
+            "pictures": pictures,
+        },
         "class_maps": class_maps,
         **{"share": written.share, "plural": written.plural},
     }

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from aocq.records.run import RunResult
 from aocq.records.shown_images import ShownImage, ShownImages
 from reports.boxes import PANEL
+from reports.class_colors import of_numbers
 from reports.class_maps import class_colors, differing, figure_of, in_words
 from reports.page import html
 
@@ -32,8 +33,11 @@ def shown_image(**changes: Any) -> ShownImage:
     return ShownImage(**built_run.shown_image(**(fields | changes)))
 
 
+COLORS = of_numbers([shown_image()])
+
+
 def panels() -> list[ElementTree.Element]:
-    return ElementTree.fromstring(figure_of(shown_image(), "picture-1")).findall(f"{SVG}g")
+    return ElementTree.fromstring(figure_of(shown_image(), "picture-1", COLORS)).findall(f"{SVG}g")
 
 
 def places(panel: ElementTree.Element, key: str, value: str) -> list[tuple[float, ...]]:
@@ -45,7 +49,7 @@ def places(panel: ElementTree.Element, key: str, value: str) -> list[tuple[float
 
 
 def test_the_commonest_class_is_clear_and_the_others_have_colors() -> None:
-    colors = class_colors(shown_image())
+    colors = class_colors(shown_image(), COLORS)
     assert [*colors] == [2, 3, 7]
     assert colors[7] is None
     assert None not in (colors[2], colors[3])
@@ -63,7 +67,7 @@ def test_patches_without_a_class_are_left_clear() -> None:
 
 
 def test_each_panel_has_the_image_and_its_patches() -> None:
-    colors, side = class_colors(shown_image()), PANEL / 4
+    colors, side = class_colors(shown_image(), COLORS), PANEL / 4
     found = [places(panel, "fill", str(colors[2])) for panel in panels()]
     assert found == [
         [(side, side, side, side)],
@@ -113,3 +117,15 @@ def test_a_page_shows_them_from_the_record(run) -> None:
 def test_maps_of_different_patches_are_no_record(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="different patches"):
         shown_image(**changes)
+
+
+def test_a_class_has_one_color_in_all_images_of_a_page() -> None:
+    other = shown_image(
+        true_classes=[[0, 0, 0, 3]] * 2,
+        float_classes=[[0, 0, 0, 3]] * 2,
+        integer_classes=[[0, 0, 0, 3]] * 2,
+    )
+    colors = of_numbers([shown_image(), other])
+    assert [*colors] == [0, 2, 3, 7]
+    assert class_colors(shown_image(), colors)[3] == class_colors(other, colors)[3] == colors[3]
+    assert class_colors(shown_image(), colors) == class_colors(shown_image(), COLORS)

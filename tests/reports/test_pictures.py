@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
 
@@ -14,8 +15,11 @@ from pydantic import ValidationError
 
 from aocq.records.run import RunResult
 from aocq.records.shown_images import ShownBox, ShownImage, ShownImages
+from reports.box_labels import ASCENT, DESCENT, LETTER, numbered, placed
 from reports.boxes import PANEL, figure_of, in_words
+from reports.class_colors import of_names
 from reports.page import html
+from reports.palette import SERIES
 from reports.pictures import chosen_sentence
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -36,7 +40,7 @@ def with_pictures(result: RunResult, *images: ShownImage) -> RunResult:
 
 
 def drawn(image: ShownImage) -> ElementTree.Element:
-    return ElementTree.fromstring(figure_of(image, "picture-1"))
+    return ElementTree.fromstring(figure_of(image, "picture-1", of_names([image])))
 
 
 def rectangles(panel: ElementTree.Element, color: str) -> list[tuple[float, ...]]:
@@ -82,11 +86,85 @@ def test_labels_stay_within_the_image() -> None:
     assert float(second.attrib["y"]) > 0
 
 
-def test_a_label_that_would_cover_a_better_one_is_left_to_the_list() -> None:
-    near = [box("nut", 2, 0.9), box("nut", 3, 0.8), box("nut", 20, 0.7)]
+def test_boxes_at_one_place_are_all_labelled_and_all_seen() -> None:
+    near = [box("nut", 10, 0.9), box("bolt", 10, 0.8), box("wire", 10, 0.7)]
     panel = drawn(shown_image(float_boxes=near)).findall(f"{SVG}g")[0]
-    assert [text.text for text in panel.iter(f"{SVG}text")] == ["Float", "nut 0.90", "nut 0.70"]
-    assert len(rectangles(panel, "#000")) == 1 + len(near)
+    texts = [text.text for text in panel.iter(f"{SVG}text")]
+    assert texts == ["Float", "nut 0.90", "bolt 0.80", "(3)"]
+    colors = of_names([shown_image(float_boxes=near)])
+    found = [rectangles(panel, colors[each.name])[0] for each in near]
+    # Each is inside of the one before it by the same on all sides.
+    for outer, inner in pairwise(found):
+        assert (inner[0] - outer[0], inner[1] - outer[1]) == (5, 5)
+        assert (outer[2] - inner[2], outer[3] - inner[3]) == (10, 10)
+
+
+def test_boxes_apart_are_drawn_where_they_are() -> None:
+    apart = [box("nut", 2, 0.9), box("bolt", 3, 0.8)]
+    panel = drawn(shown_image(float_boxes=apart)).findall(f"{SVG}g")[0]
+    colors = of_names([shown_image(float_boxes=apart)])
+    scale = PANEL / 32
+    for each in apart:
+        place = (each.left * scale, each.top * scale, 10 * scale, 10 * scale)
+        assert rectangles(panel, colors[each.name]) == [place]
+
+
+@pytest.mark.parametrize("name", ["7", "nut", "one rather long name", "W" * 200])
+def test_no_label_covers_another_or_leaves_the_picture(name: str) -> None:
+    """Many boxes at the picture's edges; all have a label or are in the list, in order."""
+    found = [
+        box(f"{name}{number}", left, 0.9 - number / 100, side=9)
+        for number, left in enumerate([0, 0, 1, 23, 24, 24, 12, 13, 30, -4])
+    ]
+    width, height = PANEL, 160.0
+    labels = placed(found, PANEL / 32, width, height)
+    assert len(labels) > 3
+    for number, label in enumerate(labels):
+        assert label.left >= 0
+        assert label.left + LETTER * len(label.text) <= width
+        assert ASCENT <= label.down <= height - DESCENT
+        assert not any(label.covers(other) for other in labels[:number])
+
+
+def test_a_label_without_room_is_a_number_of_the_list() -> None:
+    found = [box("screwdriver", 10, 0.9 - number / 100, side=6) for number in range(9)]
+    texts = [label.text for label in placed(found, PANEL / 32, PANEL, 160.0)]
+    assert texts[0] == "screwdriver 0.90"
+    numbers = [text for text in texts if text.startswith("(")]
+    assert numbers
+    listed = numbered(found)
+    for text in numbers:
+        assert f"{text} screwdriver {0.91 - int(text.strip('()')) / 100:.2f}" in listed
+
+
+def test_a_long_name_is_shortened_in_the_picture_alone() -> None:
+    image = shown_image(float_boxes=[box("adjustable spanner", 4, 0.7)])
+    tree = drawn(image)
+    assert [text.text for text in tree.findall(f"{SVG}g")[0].iter(f"{SVG}text")][1] == (
+        "adjustable sp… 0.70"
+    )
+    assert "adjustable spanner 0.70" in tree.attrib["aria-label"]
+    assert numbered(image.float_boxes) == "(1) adjustable spanner 0.70"
+
+
+def test_a_class_has_one_color_in_all_pictures_of_a_page(run) -> None:
+    first = shown_image(float_boxes=[box("bolt", 1, 0.5)], integer_boxes=[], true_boxes=[])
+    second = shown_image(
+        float_boxes=[box("nut", 1, 0.5), box("bolt", 20, 0.4)], integer_boxes=[], true_boxes=[]
+    )
+    colors = of_names([first, second])
+    assert colors["bolt"] != colors["nut"]
+    page = html(with_pictures(run[0], first, second), run[1])
+    assert page.count(f'stroke="{colors["bolt"]}"') == 2
+    assert page.count(f'stroke="{colors["nut"]}"') == 1
+
+
+def test_numbers_as_names_have_the_same_color_on_all_pages() -> None:
+    one = shown_image(float_boxes=[box("7", 1, 0.5), box("3", 1, 0.5)])
+    other = shown_image(float_boxes=[box(name, 1, 0.5) for name in ("1", "0", "7")])
+    assert of_names([one])["7"] == of_names([other])["7"] == SERIES[7][0]
+    every = [shown_image(float_boxes=[box(str(n), 1, 0.5) for n in range(30)], true_boxes=[])]
+    assert {*of_names(every).values()} == {color for color, _ in SERIES}
 
 
 def test_the_picture_is_told_in_words() -> None:
