@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
+from unicodedata import east_asian_width
 
 from markupsafe import escape
 
 from aocq.records.shown_images import ShownBox
 
 # In the units of the SVG, of the largest letters that the page's style has, those of phones.
-LETTER, ASCENT, DESCENT = 14.0, 17.0, 5.0
+LETTER, WIDE_LETTER, ASCENT, DESCENT = 14.0, 20.0, 17.0, 5.0
+WIDE = "MWmw@%…"
 EDGE, APART = 2.0, 5.0  # from the picture's edge; between a label and a side of its box
-LONGEST_NAME = 14  # letters
+LONGEST_NAME = 14 * LETTER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,14 +35,18 @@ class Label:
     @property
     def left(self) -> float:
         """Where the text begins, at most."""
-        return self.across - (LETTER * len(self.text) if self.anchor == "end" else 0)
+        return self.across - (self.width if self.anchor == "end" else 0)
+
+    @property
+    def width(self) -> float:
+        """How much the text takes, at most."""
+        return width_of(self.text)
 
     def covers(self, other: Label) -> bool:
         """Return whether two labels overlap."""
-        width, of_other = LETTER * len(self.text), LETTER * len(other.text)
         return (
-            self.left < other.left + of_other
-            and other.left < self.left + width
+            self.left < other.left + other.width
+            and other.left < self.left + self.width
             and abs(self.down - other.down) < ASCENT + DESCENT
         )
 
@@ -96,7 +102,7 @@ def _within(
     anchor: Literal["start", "end"],
 ) -> Label:
     """Return a label at a box's left or right side; at the picture's where it would leave it."""
-    room = LETTER * len(text)
+    room = width_of(text)
     across = max(box.left * scale, EDGE) if anchor == "start" else min(box.right * scale, width)
     if anchor == "start" and across + room > width - EDGE:
         across, anchor = width - EDGE, "end"
@@ -105,11 +111,22 @@ def _within(
     return Label(text=text, across=across, down=down, anchor=anchor)
 
 
+def width_of(text: str) -> float:
+    """Return how much a text takes at most, in bold letters of a usual font."""
+    return sum(
+        WIDE_LETTER if letter in WIDE or east_asian_width(letter) in "WF" else LETTER
+        for letter in text
+    )
+
+
 def short_label(box: ShownBox) -> str:
-    """Write a class with its score, a long name shortened: ``one long name… 0.70``."""
+    """Write a class with its score, a long name shortened: ``adjustable s… 0.70``."""
     name = box.name
-    if len(name) > LONGEST_NAME:
-        name = f"{name[: LONGEST_NAME - 1].rstrip()}…"
+    if width_of(name) > LONGEST_NAME:
+        fits = (
+            end for end in range(len(name), 0, -1) if width_of(name[:end] + "…") <= LONGEST_NAME
+        )
+        name = f"{name[: next(fits)].rstrip()}…"
     return name if box.score is None else f"{name} {box.score:.2f}"
 
 

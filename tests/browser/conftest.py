@@ -87,6 +87,29 @@ def _hostile() -> str:
     return html(result.model_copy(update=parts), rows)
 
 
+def _crowded() -> str:
+    """Return the report of a run with many boxes, some at one place and some with long names."""
+    from built_run import build_with_costs, shown_image
+
+    from aocq.records.shown_images import ShownImages
+    from reports.page import html
+
+    names = ("1", "one long name", "MMMMMMMMMMMM", "8", "a name that is longer than a picture")
+    boxes = [
+        {
+            **{"name": names[number % len(names)], "score": 0.9 - number / 100},
+            **{"left": left, "top": top, "right": left + 9.0, "bottom": top + 8.0},
+        }
+        for number, (left, top) in enumerate(
+            [(23.0, 0.0), (23.0, 0.0), (1.0, 1.0), (12.0, 7.0), (12.0, 7.0), (2.0, 8.0)] * 2
+        )
+    ]
+    image = shown_image(float_boxes=boxes, integer_boxes=boxes[::-1])
+    shown = ShownImages.model_validate({"least_score": 0.3, "among": 9, "images": [image]})
+    result, rows = build_with_costs(2)
+    return html(result.model_copy(update={"shown": shown}), rows)
+
+
 def _compared(runs: int) -> str:
     """Return a comparison of runs of two networks on two sets of images."""
     from built_run import build_with_costs
@@ -133,4 +156,5 @@ PAGES: dict[str, Callable[[], str]] = {
     "many_compared": lambda: _compared(20),
     "explained": _explained,
     "boxes": _boxes,
+    "crowded": _crowded,
 }

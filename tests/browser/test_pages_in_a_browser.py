@@ -68,6 +68,40 @@ def test_a_page_fits_the_window_and_no_script_complains(
     assert chromium.ask("document.querySelector('h1').innerText") != ""
 
 
+# Texts of pictures that reach beyond their figure, and pairs of one panel that overlap.
+CLIPPED = """[...document.querySelectorAll("svg.boxes .found")].filter((text) => {
+  const box = text.getBoundingClientRect();
+  const whole = text.closest("svg").getBoundingClientRect();
+  return box.left < whole.left - 1 || box.right > whole.right + 1;
+}).map((text) => text.textContent)"""
+OVERPRINTED = """[...document.querySelectorAll("svg.boxes g")].flatMap((panel) => {
+  const found = [...panel.querySelectorAll(".found")].map((text) =>
+    [text.textContent, text.getBoundingClientRect()]);
+  return found.flatMap(([name, box], place) => found.slice(place + 1).filter(([, other]) =>
+    box.left < other.right - 1 && other.left < box.right - 1 &&
+    Math.abs(box.top - other.top) < 0.8 * box.height).map(([other]) => `${name}, ${other}`));
+})"""
+
+
+@pytest.mark.parametrize("width", [DESK, PHONE])
+def test_labels_of_boxes_are_in_their_picture_and_apart(
+    chromium: Browser, page_of: Pages, width: int
+) -> None:
+    chromium.open(page_of("crowded"), width)
+    assert chromium.ask("document.querySelectorAll('.found').length") > 6
+    assert chromium.ask(CLIPPED) == []
+    assert chromium.ask(OVERPRINTED) == []
+
+
+def test_the_sections_and_the_sources_of_noise_fit_a_desk(
+    chromium: Browser, page_of: Pages
+) -> None:
+    chromium.open(page_of("crowded"), DESK)
+    wide = "((box) => box.scrollWidth - box.clientWidth)"
+    assert chromium.ask(f"{wide}(document.querySelector('nav ul'))") == 0
+    assert chromium.ask(f"{wide}(document.querySelector('#noise').parentElement)") == 0
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_tables_and_figures_scroll_in_their_own_boxes_on_a_phone(
     chromium: Browser, page_of: Pages, name: str
