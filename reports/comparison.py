@@ -23,7 +23,7 @@ from reports.format import (
     signed,
 )
 from reports.limits import RESOURCES, limiting
-from reports.pareto import pareto
+from reports.pareto import has_line, pareto
 from reports.rows import TableRow, judgings, run_row, score_titles
 from reports.tables import ESTIMATED, answer, images, reason, scheme
 from reports.templating import inline, template
@@ -63,8 +63,9 @@ def html(runs: Sequence[Compared]) -> str:
     rows = [run_row(run.result, {"profile": run.result.profile.name}, run.name) for run in runs]
     plots = []
     for number, group in enumerate(groups_of_data(rows)):
-        drawn = pareto([rows[i] for i in group], f"pareto{number}", [i + 1 for i in group])
-        plots.append((judged_on(rows[group[0]]), [i + 1 for i in group], inline(drawn)))
+        members, numbers = [rows[i] for i in group], [i + 1 for i in group]
+        drawn = inline(pareto(members, f"pareto{number}", numbers))
+        plots.append((judged_on(members[0]), numbers, drawn, has_line(members)))
     return template("compare.html.j2").render(
         runs=runs,
         rows=rows,

@@ -19,6 +19,8 @@ from reports.rows import TableRow, score_titles
 from reports.svg import INK, house_style, lay_out, printable, svg_text, title
 
 HEIGHT = 4.6  # inches
+LEAST_SPAN = 1.0  # points of a score that its axis spans at least
+TICKS = ((1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0))  # of a decade: few, or many
 TOUCHING = (28.0, 11.0)  # pixels between two marks that share a label
 
 
@@ -83,8 +85,13 @@ def pareto(rows: Sequence[TableRow], name: str, numbers: Sequence[int]) -> str |
         for panel, cost in zip(panels, costs, strict=True):
             _panel(panel, rows, cost, numbers)
         panels[0].set_ylabel(f"integer {score_titles(rows)} (%)")
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower left", ncols=4)
+        _widen(panels[0])  # all panels share its axis
+        entries = {
+            label: handle
+            for panel in panels
+            for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(entries.values(), entries.keys(), loc="outside lower left", ncols=4)
         figure.suptitle(title(_of(rows)), fontsize=9)
         lay_out(figure)
         for panel, cost in zip(panels, costs, strict=True):
@@ -124,26 +131,54 @@ def _panel(axes: Axes, rows: Sequence[TableRow], cost: Cost, numbers: Sequence[i
             mark.set_urls([f"#run-{numbers[place]}"])
         axes.scatter([], [], s=46, marker=marker, c=color, label=printable(name, 90))
     axes.set_xscale("log")
-    best = front(rows, cost)
-    axes.step(
-        [cost.of(rows[place]) or 0.0 for place in best],
-        [rows[place].integer_score or 0.0 for place in best],
-        where="post",
-        color=INK,
-        linewidth=1,
-        linestyle="--",
-        zorder=2,
-        label="no run is better in both",
-    )
+    best = _corners(rows, cost)
+    if len(best) > 1:
+        axes.step(
+            [value for value, _ in best],
+            [score for _, score in best],
+            where="post",
+            color=INK,
+            linewidth=1,
+            linestyle="--",
+            zorder=2,
+            label="no run is better in both",
+        )
     if any(not row.feasible for row in rows):
         axes.scatter([], [], s=46, facecolors="none", edgecolors=INK, label="hollow: not a YES")
     costs = [value for _, _, value in placed]
-    axes.set_xlim(min(costs) / 1.6, max(costs) * 1.6)
+    low, high = min(costs) / 1.6, max(costs) * 1.6
+    axes.set_xlim(low, high)
     axes.margins(y=0.12)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=9))
+    axes.xaxis.set_major_locator(_ticks(low, high))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(cost.label)
+
+
+def _ticks(low: float, high: float) -> LogLocator:
+    """Return ticks of a log axis from ``low`` to 2.56 times that or more: two at least."""
+    few, many = (LogLocator(subs=subs, numticks=9) for subs in TICKS)
+    enough = sum(low <= tick <= high for tick in few.tick_values(low, high)) > 1
+    return few if enough else many
+
+
+def _widen(axes: Axes) -> None:
+    """Let the axis of a score span some points, so that hundredths do not look like a cliff."""
+    low, high = axes.get_ylim()
+    if high - low < LEAST_SPAN:
+        middle = (low + high) / 2
+        axes.set_ylim(middle - LEAST_SPAN / 2, middle + LEAST_SPAN / 2)
+
+
+def _corners(rows: Sequence[TableRow], cost: Cost) -> list[tuple[float, float]]:
+    """Return costs and scores of the front, each pair once: a line from two on."""
+    found = ((cost.of(rows[at]) or 0.0, rows[at].integer_score or 0.0) for at in front(rows, cost))
+    return list(dict.fromkeys(found))
+
+
+def has_line(rows: Sequence[TableRow]) -> bool:
+    """Return whether a plot of rows has a line of those that none beats, against any cost."""
+    return any(len(_corners(rows, cost)) > 1 for cost in COSTS)
 
 
 def _number(

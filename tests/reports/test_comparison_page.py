@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -64,6 +65,41 @@ def test_a_plot_has_a_panel_for_every_cost_that_two_runs_have() -> None:
     assert "energy of one image" in whole
     assert pareto(rows[:1], "p", [1]) is None
     assert svg == pareto(rows, "p", [1, 2])
+
+
+LINE = "no run is better in both"
+
+
+def test_a_line_is_in_the_legend_where_it_is_drawn(runs: list[Compared]) -> None:
+    beaten = pareto([row(70.0, 1.0), row(60.0, 3.0)], "p", [1, 2])
+    twice = pareto([row(70.0, 1.0), row(70.0, 1.0)], "p", [1, 2])
+    line = pareto([row(70.0, 3.0), row(60.0, 1.0)], "p", [1, 2])
+    # Against the second cost alone.
+    other = [row(70.0, 1.0, energy_mj=3.0), row(60.0, 3.0, energy_mj=1.0)]
+    second = pareto(other, "p", [1, 2])
+    assert None not in (beaten, twice, line, second)
+    found = [LINE in str(svg) for svg in (beaten, twice, line, second)]
+    assert found == [False, False, True, True]
+    said = "On the dashed line"
+    assert said not in html(runs), "the second run beats the others in both"
+    accurate = [runs[0], replace(runs[2], result=runs[1].result)]
+    assert said not in html(accurate)
+
+
+def test_a_score_that_hardly_differs_is_no_cliff() -> None:
+    near = pareto([row(67.15, 1.0), row(67.14, 3.0)], "p", [1, 2])
+    ticks = [float(tick) for tick in re.findall(r">(6[0-9]\.[0-9]+)</text>", str(near))]
+    assert max(ticks) - min(ticks) >= 0.75
+    far = pareto([row(67.0, 1.0), row(47.0, 3.0)], "p", [1, 2])
+    assert ">50" in str(far)
+
+
+@pytest.mark.parametrize("latency", [0.0105, 0.103, 0.498, 1.0, 3.3, 104.0])
+def test_an_axis_of_a_cost_has_two_ticks_at_least(latency: float) -> None:
+    svg = str(pareto([row(70.0, latency), row(60.0, latency)], "p", [1, 2]))
+    first, last = svg.index('id="p-matplotlib.axis_1"'), svg.index("latency of one image")
+    numbers = re.findall(r">([0-9.,]+)</text>", svg[first:last])
+    assert len(numbers) > 1
 
 
 def test_numbers_of_marks_that_touch_stand_together() -> None:
