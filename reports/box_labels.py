@@ -75,7 +75,8 @@ def placed(found: Sequence[ShownBox], scale: float, width: float, height: float)
             for each in _at_box(text, box, scale, width, height, inside=inside)
             if not any(each.covers(other) for other in labels)
         )
-        labels += [label] if (label := next(free, None)) is not None else []
+        if (found_place := next(free, None)) is not None:
+            labels.append(found_place)
     return labels
 
 

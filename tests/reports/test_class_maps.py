@@ -58,9 +58,9 @@ def test_the_commonest_class_is_clear_and_the_others_have_colors() -> None:
 
 def test_patches_without_a_class_are_left_clear() -> None:
     image = shown_image(true_classes=[[7, 7, None, 7], [None, 2, 7, 7]])
-    assert [*class_colors(image)] == [2, 3, 7]
-    true = ElementTree.fromstring(figure_of(image, "picture-1")).findall(f"{SVG}g")[0]
-    assert [each.attrib["fill"] for each in true.iter(f"{SVG}rect")] == [class_colors(image)[2]]
+    assert [*class_colors(image, COLORS)] == [2, 3, 7]
+    true = ElementTree.fromstring(figure_of(image, "picture-1", COLORS)).findall(f"{SVG}g")[0]
+    assert [each.attrib["fill"] for each in true.iter(f"{SVG}rect")] == [COLORS[2]]
     assert "true: class 2 1 patch, class 7 5 patches, ignored 2 patches" in in_words(image)
     with pytest.raises(ValidationError):
         shown_image(float_classes=[[7, 7, None, 7], [None, 2, 7, 7]])
