@@ -18,7 +18,7 @@ from aocq.cli.groups import OptionGroup, grouped
 from aocq.cli.tasks import task_named
 from aocq.recipes.fields import field_specs
 from aocq.recipes.recipe import Recipe
-from aocq.tasks.names import CLASSIFICATION
+from aocq.tasks.names import CLASSIFICATION, MODULES
 
 if TYPE_CHECKING:
     from aocq.records.costs import LiftRecord, MemoryRecord
@@ -331,8 +331,9 @@ def _note_host_work(of: _Estimated) -> None:
     """Say that the host's work is missing where nothing says which task a dense network does."""
     result = of.graph.tensors[of.graph.outputs[0]]
     if of.task == CLASSIFICATION and len(result.shape) > 1:
+        others = " or ".join(name for name in MODULES if name != CLASSIFICATION)
         print(
             f"note: the network has a result per token ({'x'.join(map(str, result.shape))}), and "
-            "the host's work behind the graph is not included; --task detection counts it",
+            f"the host's work behind the graph is not included; --task {others} counts it",
             file=sys.stderr,
         )

@@ -88,7 +88,9 @@ def test_a_network_with_a_pooled_head_detects_nothing(warm: Run, job: Job, tmp_p
 
 def test_a_dense_network_without_a_task_is_told_to_lack_the_hosts_work(warm: Run) -> None:
     network = ("cost", "vit_tiny_patch16_224", "--num-classes", 7, "--model-kwargs", ARGUMENTS)
-    said = "host's work behind the graph is not included; --task detection counts it"
+    said = (
+        "host's work behind the graph is not included; --task detection or segmentation counts it"
+    )
     assert said in warm(*network).err
     assert said not in warm(*network, "--task", "detection").err
     assert said not in warm("cost", "vit_nano_digits").err
