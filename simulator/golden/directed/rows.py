@@ -86,7 +86,8 @@ def _table_of_ties(base: OneOp) -> tuple[IntArray, IntArray]:
 
     Row j has three scores whose exponentials are in the entries 3 j + 1 to 3 j + 3 beside entry 0,
     with a sum T and one exponential e such that ``e * i`` is an exact tie, or as near to one as an
-    e comes from below or from above.
+    e comes from below or from above. The last row has one exponential alone, which makes the
+    largest probability whatever the result's width.
     """
     op: Any = base.op
     kind, a = kind_of(base, "table"), kind_of(base, "a")
@@ -98,7 +99,7 @@ def _table_of_ties(base: OneOp) -> tuple[IntArray, IntArray]:
     random = np.random.default_rng(12)
     rows: list[list[int]] = []
     used = 1
-    while used + 3 <= len(table):
+    while used + 3 < len(table):
         goal, total = len(rows) % 4, 2 * first
         if goal:
             total += int(random.integers(1, first // 2)) if goal < 3 else 0
@@ -111,6 +112,7 @@ def _table_of_ties(base: OneOp) -> tuple[IntArray, IntArray]:
         table[used : used + 3] = (wanted, rest // 2, rest - rest // 2)
         rows.append([0, used, used + 1, used + 2])
         used += 3
+    rows.append([0, *[len(table) - 1] * 3])
     return table, np.array(rows)
 
 

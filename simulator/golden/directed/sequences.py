@@ -16,7 +16,7 @@ LONGEST = 1 << 14  # terms of a sum that is made to overflow
 BIASED = 16  # terms of one that a bias has brought near the end of its register
 # Sums, multipliers and shifts whose product is a tie less or more one unit, and needs more bits
 # than a float type has: 2^26 - 1, 2^26 + 1, 2^28 - 1, 2^25 - 1, 2^25 + 1, 2^60 - 1, 2^58 + 1,
-# 2^56 - 1.
+# 2^56 - 1 twice: 127 in the second sum is the largest weight of 8 bits.
 NEXT_TO_TIES = (
     ((1 << 13) - 1, (1 << 13) + 1, 27),
     ((1 << 13) + (1 << 7) + 1, (1 << 13) - (1 << 7) + 1, 27),
@@ -26,6 +26,7 @@ NEXT_TO_TIES = (
     ((1 << 30) - 1, (1 << 30) + 1, 61),
     ((1 << 29) + (1 << 15) + 1, (1 << 29) - (1 << 15) + 1, 59),
     (((1 << 56) - 1) // 16385, 16385, 57),
+    (127 * 15790321, ((1 << 56) - 1) // (127 * 15790321), 57),
 )
 
 
@@ -65,7 +66,7 @@ def sequences(count: int, low: int, high: int, groups: list[int]) -> IntArray:
         rows += [np.where(random.random(count) < share, up, down) for _ in range(2)]
     rows += [random.integers(low, high, count, endpoint=True) for _ in range(4)]
     rows += [np.where(place == 0, high, 0), np.where(place == count - 1, low, 0)]
-    for total in ((1 << 13) - 1, (1 << 13) + (1 << 7) + 1, 16385):
+    for total in ((1 << 13) - 1, (1 << 13) + (1 << 7) + 1, 16385, 15790321):
         if total <= high * count:
             rows.append(np.clip(total - high * place, 0, high))
     return np.array(rows)
