@@ -179,7 +179,8 @@ def test_what_a_chip_lacks_counts_only_for_methods_that_would_use_it(
     assert "method base_ptq ignores --hadamard, --row-steps" in done.err
     assert record(tmp_path / "run")["method"]["name"] == "base_ptq"
     done = warm(*job, *asked, "--out", tmp_path / "other", code=3)
-    assert "(choose --hadamard none, or --profile edge_npu_int8_wide, edge_npu_w4a8)" in done.err
+    rotating = "edge_npu_int8_wide, edge_npu_packed, edge_npu_w4a8"
+    assert f"(choose --hadamard none, or --profile {rotating})" in done.err
     assert "(choose --row-steps none);" in done.err  # no chip has them and operands of 8 bits
     narrow = ("--w-bits", 4, "--a-bits", 4, "--profile", "edge_npu_a4")
     done = warm(*job, *asked, *narrow, "--out", tmp_path / "other", code=3)

@@ -17,7 +17,7 @@ from simulator.profile import flat_values, load_profile, profile_paths
 SHIPPED = sorted(profile_paths())
 GENERIC = {
     *("edge_npu_a4", "edge_npu_int8", "edge_npu_w4a8", "narrow_acc_20"),
-    "edge_npu_int8_wide",
+    *("edge_npu_int8_wide", "edge_npu_packed"),
     *("edge_npu_w4a4", "edge_npu_w4a4_dynamic", "edge_npu_w4a4_shifts"),
 }
 VENDORS = sorted(set(SHIPPED) - GENERIC)
