@@ -188,9 +188,10 @@ def _fused(profile: NpuProfile) -> OneOp:
     builder = builder_of(profile, "linear")
     builder.input("a", (3, 24), *operand(profile))
     builder.declare("r", (3, 8), stream)
-    weights = np.random.default_rng(2).integers(-3, 4, (8, 24))
+    width = IntType(bits=bits)
+    weights = np.random.default_rng(2).integers(-3, 4, (8, 24)).clip(width.low, width.high)
     builder.op(
-        MatMul, "y", "a", builder.constant("w", weights, IntType(bits=bits)), "r",
+        MatMul, "y", "a", builder.constant("w", weights, width), "r",
         bias=np.arange(-4, 4), transpose_b=True, residual_multiplier=[3],
         residual_fraction_bits=2, type=stream, **factor(profile.rescale_of("linear")),
     )  # fmt: skip
