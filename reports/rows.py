@@ -9,7 +9,14 @@ from typing import Any
 
 from aocq.records.accuracy import IMAGES, SAME_CLASS, TOP1, Score
 from aocq.records.costs import CyclesRecord, MemoryRecord
-from aocq.records.run import GraphRecord, MethodRecord, ModelRecord, RunResult
+from aocq.records.run import (
+    GraphRecord,
+    MethodRecord,
+    ModelRecord,
+    ProofRecord,
+    RegisterRecord,
+    RunResult,
+)
 from aocq.records.verdict import answer
 from reports.format import convention
 from reports.gates import against
@@ -24,6 +31,7 @@ from simulator.settings import typed
 
 SIZES_ONLY = "sizes only"  # in place of a method, as is
 FLOAT = "float"
+SUM, PRODUCT = "accumulator", "matmul"  # of registers: the value, and in the names of kinds of ops
 SCORES = ("float_score", "simulated_score", "integer_score")
 
 
@@ -70,6 +78,11 @@ class TableRow:
     cycles, latency_ms, peak_sram_bytes, sram_bytes, energy_mj
         ESTIMATED, of one image; sram_bytes is what the profile has; energy is None where a profile
         has no table of it
+    weight_bytes
+        of the constants that the chip reads, exact
+    accumulator_bits
+        of the widest register that a product's sum ends in: :func:`outermost_register`; None in
+        older records
     energy_nm
         of the process that the energy is of, in nanometres: those of two are not comparable
     feasible, answer, reason
@@ -114,6 +127,8 @@ class TableRow:
     latency_ms: float | None = None
     peak_sram_bytes: int | None = None
     sram_bytes: int | None = None
+    weight_bytes: int | None = None
+    accumulator_bits: int | None = None
     energy_mj: float | None = None
     energy_nm: float | None = None
     feasible: bool | None = None
@@ -234,12 +249,29 @@ def _chip_figures(result: RunResult) -> dict[str, Any]:
         "latency_ms": result.latency_ms,
         "peak_sram_bytes": memory.peak_sram_bytes,
         "sram_bytes": memory.sram_bytes,
+        "weight_bytes": memory.weight_bytes,
+        "accumulator_bits": outermost_register(result.proof),
         "energy_mj": result.energy_record.total_mj if result.energy_record else None,
         "energy_nm": result.energy_record.node_nm if result.energy_record else None,
         "feasible": result.verdict.feasible,
         "answer": answer(result.verdict),
         "reason": reasons[0] if reasons else "",
     }
+
+
+def outermost_register(proof: ProofRecord | None) -> int | None:
+    """Return the bits of the widest register that a matrix product's sum ends in.
+
+    Where an accumulator has several levels, that is the outermost. None where the record does not
+    say: of older runs, and without products.
+    """
+    last: dict[str, RegisterRecord] = {}
+    for register in proof.registers if proof else ():
+        if register.value == SUM and PRODUCT in register.kind:
+            before = last.get(register.op)
+            if before is None or (register.level or 0) >= (before.level or 0):
+                last[register.op] = register
+    return max((int(register.type[1:]) for register in last.values()), default=None)
 
 
 def float_row(model: ModelRecord) -> TableRow:
@@ -282,5 +314,6 @@ def sized_row(
         latency_ms=latency_ms,
         peak_sram_bytes=memory.peak_sram_bytes,
         sram_bytes=memory.sram_bytes,
+        weight_bytes=memory.weight_bytes,
         paper_size_mb=printed.size_mb if printed else None,
     )
