@@ -8,15 +8,9 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from aocq.records.accuracy import IMAGES, SAME_CLASS, TOP1, Score
+from aocq.records.axes import outermost_register
 from aocq.records.costs import CyclesRecord, MemoryRecord
-from aocq.records.run import (
-    GraphRecord,
-    MethodRecord,
-    ModelRecord,
-    ProofRecord,
-    RegisterRecord,
-    RunResult,
-)
+from aocq.records.run import GraphRecord, MethodRecord, ModelRecord, RunResult
 from aocq.records.verdict import answer
 from reports.format import convention
 from reports.gates import against
@@ -31,7 +25,6 @@ from simulator.settings import typed
 
 SIZES_ONLY = "sizes only"  # in place of a method, as is
 FLOAT = "float"
-SUM, PRODUCT = "accumulator", "matmul"  # of registers: the value, and in the names of kinds of ops
 SCORES = ("float_score", "simulated_score", "integer_score")
 
 
@@ -81,8 +74,8 @@ class TableRow:
     weight_bytes
         of the constants that the chip reads, exact
     accumulator_bits
-        of the widest register that a product's sum ends in: :func:`outermost_register`; None in
-        older records
+        of the widest register that a product's sum ends in, see
+        :func:`aocq.records.axes.outermost_register`; None in older records
     energy_nm
         of the process that the energy is of, in nanometres: those of two are not comparable
     feasible, answer, reason
@@ -257,21 +250,6 @@ def _chip_figures(result: RunResult) -> dict[str, Any]:
         "answer": answer(result.verdict),
         "reason": reasons[0] if reasons else "",
     }
-
-
-def outermost_register(proof: ProofRecord | None) -> int | None:
-    """Return the bits of the widest register that a matrix product's sum ends in.
-
-    Where an accumulator has several levels, that is the outermost. None where the record does not
-    say: of older runs, and without products.
-    """
-    last: dict[str, RegisterRecord] = {}
-    for register in proof.registers if proof else ():
-        if register.value == SUM and PRODUCT in register.kind:
-            before = last.get(register.op)
-            if before is None or (register.level or 0) >= (before.level or 0):
-                last[register.op] = register
-    return max((int(register.type[1:]) for register in last.values()), default=None)
 
 
 def float_row(model: ModelRecord) -> TableRow:

@@ -233,6 +233,7 @@ def _accuracy(task: Task, found: Judgement, evaluation: Evaluation, sampled: Sam
         agreement=found.agreement,
         logit_sqnr_db=found.sqnr,
         paired=found.paired,
+        outcomes=found.outcomes,
     )
 
 

@@ -16,6 +16,7 @@ from aocq.records.fields import (
     Real,
     Record,
 )
+from aocq.records.image_outcomes import ImageOutcomes, outcomes_of
 
 FEW_IMAGES = 200  # below this many, a verdict says how much a single one weighs
 
@@ -77,7 +78,7 @@ class Accuracy(Record):
     alike, shares_of : what agreement means, in words, and what it is the share of. Shares of
         images have exact intervals
     float, simulated, integer : each score in percent, by its key
-    paired : None in older records, and of tasks that do not judge image by image
+    paired, outcomes : None in older records, and of tasks that do not judge image by image
     sqnr_images, differing_images : on how many of them SQNR and mismatches of single ops were
         found; None in older records
     """
@@ -96,6 +97,7 @@ class Accuracy(Record):
     agreement: Agreement
     logit_sqnr_db: LogitSqnr
     paired: PairedOutcomes | None = None
+    outcomes: ImageOutcomes | None = None
 
     @property
     def main(self) -> Score:
@@ -131,4 +133,14 @@ class Accuracy(Record):
         for name, counts in pairs.items():
             if sum(counts.values()) != self.images:
                 raise ValueError(f"paired.{name}: the counts are not of {self.images} images")
+        return self
+
+    @model_validator(mode="after")
+    def _outcomes_are_of_all_images(self) -> Self:
+        if self.outcomes is None:
+            return self
+        if self.outcomes.images != self.images:
+            raise ValueError(f"outcomes: of {self.outcomes.images} images, not of {self.images}")
+        for name in ("right", "alike"):
+            outcomes_of(getattr(self.outcomes, name), self.images)
         return self

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aocq.data.image_folder import read_image_folder
 from aocq.records.accuracy import IMAGES, SAME_CLASS, TOP1, TOP5, Agreement, PairedOutcomes
-from aocq.tasks.metrics import agreement, paired_counts, sqnr_of_pairs, top_k
+from aocq.tasks.metrics import agreement, outcomes, paired_counts, sqnr_of_pairs, top_k
 from aocq.tasks.task import Dataset, Judgement, Note, Outputs, Size, Task
 from simulator.errors import InputError
 
@@ -45,6 +45,7 @@ def _judge(
             float_simulated=paired_counts(real, rounded, labels),
             simulated_integer=paired_counts(rounded, integer, labels),
         ),
+        outcomes=outcomes(real, integer, labels),
     )
 
 

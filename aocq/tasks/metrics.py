@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aocq.records.accuracy import LogitSqnr, PairedCounts
+from aocq.records.image_outcomes import ImageOutcomes, image_outcomes
 
 Logits = NDArray[np.float64]
 
@@ -45,6 +46,12 @@ def paired_counts(first: Logits, second: Logits, labels: NDArray[np.int64]) -> P
         only_second_right=int((~one & other).sum()),
         both_wrong=int((~one & ~other).sum()),
     )
+
+
+def outcomes(real: Logits, integer: Logits, labels: NDArray[np.int64]) -> ImageOutcomes:
+    """Return on which images ``integer`` predicts the class, and on which that of ``real``."""
+    found = integer.argmax(axis=1)
+    return image_outcomes(found == labels, found == real.argmax(axis=1))
 
 
 def sqnr_db(reference: Logits, approximation: Logits) -> float | None:

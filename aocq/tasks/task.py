@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from aocq.data.image_folder import LabelledImage
 from aocq.records.accuracy import Agreement, LogitSqnr, PairedOutcomes, Score
+from aocq.records.image_outcomes import ImageOutcomes
 from aocq.records.shown_images import ShownBox
 from aocq.tasks.names import MODULES
 from simulator.cost.host_work import HostWork
@@ -86,7 +87,7 @@ class Judgement:
     ----------
     scores
         of each engine, in percent by key
-    paired
+    paired, outcomes
         None where images are not judged one by one
     chosen
         images to show; None: the report has no pictures
@@ -96,6 +97,7 @@ class Judgement:
     agreement: Agreement
     sqnr: LogitSqnr
     paired: PairedOutcomes | None = None
+    outcomes: ImageOutcomes | None = None
     chosen: Chosen | None = None
 
 

@@ -25,7 +25,8 @@ from aocq.jobs.op_sqnr import sqnr_per_op
 from aocq.lowering import lower
 from aocq.methods import METHODS, QuantizedModel
 from aocq.recipes.recipe import Recipe
-from aocq.tasks.metrics import agreement, decibel, paired_counts, sqnr_db, top_k
+from aocq.records.image_outcomes import outcomes_of
+from aocq.tasks.metrics import agreement, decibel, outcomes, paired_counts, sqnr_db, top_k
 from simulator.counts import OpCounts
 from simulator.errors import InputError
 from simulator.executor import Executor
@@ -246,6 +247,18 @@ def test_outcomes_are_counted_in_pairs_and_add_up_to_both_accuracies() -> None:
     ours = 100 * (found.both_right + found.only_first_right) / 400
     assert ours == top_k(first, labels, 1)
     assert 100 * (found.both_right + found.only_second_right) / 400 == top_k(second, labels, 1)
+
+
+def test_outcomes_of_images_add_up_to_accuracy_and_agreement() -> None:
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 3, 21)
+    real, integer = (np.round(rng.normal(size=(21, 3)), 1) for _ in range(2))
+    found = outcomes(real, integer, labels)
+    right, alike = (outcomes_of(bits, 21) for bits in (found.right, found.alike))
+    assert 100 * int(right.sum()) / 21 == top_k(integer, labels, 1)
+    assert 100 * int(alike.sum()) / 21 == agreement(integer, real)
+    assert 0 < right.sum() < 21
+    assert 0 < alike.sum() < 21
 
 
 def test_top_k_counts_hits_and_breaks_ties_by_class_number() -> None:
