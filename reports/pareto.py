@@ -149,13 +149,13 @@ def _panel(axes: Axes, rows: Sequence[TableRow], cost: Cost, numbers: Sequence[i
     low, high = min(costs) / 1.6, max(costs) * 1.6
     axes.set_xlim(low, high)
     axes.margins(y=0.12)
-    axes.xaxis.set_major_locator(_ticks(low, high))
+    axes.xaxis.set_major_locator(log_ticks(low, high))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(cost.label)
 
 
-def _ticks(low: float, high: float) -> LogLocator:
+def log_ticks(low: float, high: float) -> LogLocator:
     """Return ticks of a log axis from ``low`` to 2.56 times that or more: two at least."""
     few, many = (LogLocator(subs=subs, numticks=9) for subs in TICKS)
     enough = sum(low <= tick <= high for tick in few.tick_values(low, high)) > 1

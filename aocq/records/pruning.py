@@ -152,11 +152,11 @@ def sign_test(for_it: int, against: int) -> float:
     """
     images = for_it + against
     ways = math.comb(images, against)
-    total = 0
+    total: int = 0
     for number in range(against, images + 1):
         total += ways
         ways = ways * (images - number) // (number + 1)
-    return total / 2**images
+    return float(total / 2**images)
 
 
 def _check(candidates: Sequence[Candidate]) -> None:
