@@ -182,7 +182,7 @@ def _alike(row: TableRow, axes: Sequence[str]) -> str:
     """Return what has to be alike for rows to be compared, in words."""
     parts = []
     if any(AXES[name].of_images for name in axes):
-        digest = f" (sha256 {row.data_digest[:8]}…)" if row.data_digest else ""
+        digest = f" (sha256 {row.data_digest[:8]})" if row.data_digest else ""
         parts += [f"{judged_on(row)}{digest}, {row.judged_by.score.title}"]
     if any(AXES[name].of_process for name in axes) and row.energy_nm is not None:
         parts.append(f"{row.energy_nm:g} nm")
@@ -208,7 +208,7 @@ def _set(
             over.append(name)
     volume, share, why = None, None, ""
     if not over:
-        why = "all of them are equal on all axes"
+        why = "one design alone" if len(members) == 1 else "all are equal on all axes"
     elif not all(map(math.isfinite, (*(best[n] for n in over), *(worst[n] for n in over)))):
         why = "logits without noise have no finite SQNR"
     else:

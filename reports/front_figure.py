@@ -14,7 +14,7 @@ from aocq.records.axes import AXES
 from reports import palette
 from reports.figures import WIDTH
 from reports.front import Comparable, Front, figure
-from reports.pareto import log_ticks, series
+from reports.pareto import TOUCHING, log_ticks, ranges, series
 from reports.picture import Picture, picture
 from reports.svg import house_style, lay_out, printable, title
 
@@ -43,6 +43,9 @@ def drawn(front: Front) -> Picture | None:
         whole.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=4)
         whole.suptitle(title(front.title), fontsize=9)
         lay_out(whole)
+        for row, found in zip(panels, sets, strict=True):
+            for axes, name in zip(row, pairs, strict=True):
+                _number(axes, front, found, name)
         words = f"{front.title}. On the front: " + "; ".join(
             ", ".join(front.designs[place].name for place in found.front[:20]) for found in sets
         )
@@ -55,7 +58,6 @@ def logarithmic(values: Sequence[float]) -> bool:
 
 
 def _panel(axes: Axes, front: Front, found: Comparable, name: str) -> None:
-    numbers = {place: number for number, place in enumerate(front.order, 1)}
     rows = [front.designs[place].row for place in found.members]
     across = [figure(row, name) or 0.0 for row in rows]
     along = [figure(row, front.axes[0]) or 0.0 for row in rows]
@@ -80,14 +82,34 @@ def _panel(axes: Axes, front: Front, found: Comparable, name: str) -> None:
                 zorder=3 if filled else 2,
                 label=printable(label, 90) if filled else None,
             )
-    for place in found.front[:40]:
+    _scale(axes, name, across, front.axes[0], along)
+
+
+def _number(axes: Axes, front: Front, found: Comparable, name: str) -> None:
+    """Write the numbers of the front beside its marks, those of marks that touch together."""
+    numbers = {place: number for number, place in enumerate(front.order, 1)}
+    groups: list[tuple[tuple[float, float], list[int]]] = []
+    for place in found.front:
         row = front.designs[place].row
         at = (figure(row, name) or 0.0, figure(row, front.axes[0]) or 0.0)
-        if all(map(math.isfinite, at)):
-            axes.annotate(
-                str(numbers[place]), at, (5, 4), textcoords="offset points", fontsize=7, zorder=4
-            )
-    _scale(axes, name, across, front.axes[0], along)
+        if not all(map(math.isfinite, at)):
+            continue
+        x, y = axes.transData.transform(at)
+        for (other_x, other_y), members in groups:
+            if abs(other_x - x) < TOUCHING[0] and abs(other_y - y) < TOUCHING[1]:
+                members.append(numbers[place])
+                break
+        else:
+            groups.append(((x, y), [numbers[place]]))
+    for (x, y), members in groups:
+        axes.annotate(
+            ranges(members),
+            tuple(axes.transData.inverted().transform((x, y))),
+            (6, 5),
+            textcoords="offset points",
+            fontsize=7,
+            zorder=4,
+        )
 
 
 def _scale(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aocq.records.axes import AXES
-from reports.alike import warnings
+from reports.alike import DIFFERENT_DATA, warnings
 from reports.format import MISSING, NO_NOISE, plural
 from reports.front import Front, figure, notes_on
 from reports.markdown_text import code
@@ -43,7 +43,7 @@ def columns(front: Front) -> list[dict[str, Any]]:
         found.append(
             {
                 "design": design.name,
-                "set": None if at is None else front.sets[at].title,
+                "comparable_set": None if at is None else front.sets[at].title,
                 "rank": front.ranks[place],
                 "beaten_by": None if by is None else front.designs[by].name,
                 **{name: variant.get(name) for name in variants if name not in plain},
@@ -108,7 +108,9 @@ def _finite(figures: Any) -> dict[str, float | None]:
 def said_of(front: Front) -> list[str]:
     """Return what must be said above a front: of its sets, and in what rows are not alike."""
     rows = [design.row for design in front.designs]
-    return [*notes_on(front), *warnings(rows)]
+    told = len(front.sets) > 1 and any(AXES[name].of_images for name in front.axes)
+    others = [text for text in warnings(rows) if not (told and text.startswith(DIFFERENT_DATA))]
+    return [*notes_on(front), *others]
 
 
 def written(value: float | None, axis: str) -> str:

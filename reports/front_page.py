@@ -22,6 +22,7 @@ from reports.templating import template
 
 DESIGNS = 2000  # on a page; more of them are in front.csv
 # What points can be told apart by, and how a row says it.
+SET = "comparable set"
 TOLD_BY = ("network", "method", "bits", "profile")
 
 
@@ -55,6 +56,8 @@ def html(front: Front) -> str:
         lines=lines,
         notes=said_of(front),
         told=[key for key, number in told.items() if number > 1],
+        colored=[key for key, number in told.items() if number > 1 and key != SET],
+        heads={name: head(name) for name in names},
         volumes=[volume_in_words(front, at) for at in range(len(front.sets))],
         best=[
             {name: with_unit(found.best[name], name) for name in found.over} for found in front.sets
@@ -63,6 +66,12 @@ def html(front: Front) -> str:
         data=data(front, names, lines),
         ESTIMATED=ESTIMATED,
     )
+
+
+def head(name: str) -> str:
+    """Return the head of an axis' column: its name, with the unit where the name lacks it."""
+    unit = AXES[name].unit
+    return name if name.endswith(f"_{unit.lower()}") else f"{name}, {unit}"
 
 
 def axes_of(front: Front) -> list[str]:
@@ -82,7 +91,7 @@ def lines_of(front: Front, names: list[str]) -> list[Line]:
     found = []
     for place in front.order[:DESIGNS]:
         design, by = front.designs[place], front.beaten_by[place]
-        row = design.row
+        row, at = design.row, front.set_of[place]
         variant = {name: value for name, value in row.variant.items() if name != "profile"}
         values = [figure(row, name) for name in names]
         found.append(
@@ -97,12 +106,13 @@ def lines_of(front: Front, names: list[str]) -> list[Line]:
                     "bits": f"W{row.w_bits}A{row.a_bits}",
                     "profile": row.variant.get("profile", MISSING),
                     **{name: variant.get(name) or MISSING for name in _variants(front)},
+                    SET: MISSING if at is None else front.sets[at].title,
                 },
                 figures=[
                     (value, written(value, name)) for value, name in zip(values, names, strict=True)
                 ],
                 by=None if by is None else numbers[by],
-                set_of=front.set_of[place],
+                set_of=at,
             )
         )
     return found

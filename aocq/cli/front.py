@@ -3,19 +3,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import quote
 
 import typer
 
 from aocq.cli import options
 
 if TYPE_CHECKING:
-    from reports.front import Design
     from reports.rows import TableRow
 
 Axes = Annotated[
@@ -61,6 +58,7 @@ def command(
     """
     from aocq import progress
     from aocq.cli.console import print_columns
+    from aocq.cli.front_designs import designs_below
     from aocq.records.publishing import claimed, publish, refuse_blocked, staging
     from aocq.records.run_folder import refuse_run_folder
     from reports.front import figure, front_of
@@ -170,78 +168,3 @@ def default_axes(rows: list[TableRow]) -> tuple[str, ...]:
         lacking = ", ".join(name for name in DEFAULT_AXES if name not in found)
         progress.note(f"no design has a figure of {lacking}: axes are {', '.join(found)}")
     return found or DEFAULT_AXES
-
-
-def designs_below(folders: list[Path], out: Path) -> list[Design]:
-    """Return the runs and the rows of costs alone below folders, each once, in order of names.
-
-    Raises
-    ------
-    InputError
-        If a folder holds none, or a record or a table cannot be read.
-    """
-    from aocq import progress
-    from aocq.records.claim import WORK
-    from aocq.records.finished import note_changes
-    from aocq.records.run_folder import RUN_NAME, load_record
-    from reports.front import Design
-    from reports.rows import FLOAT, run_row
-    from reports.table_file import TABLE_NAME, read_table
-    from simulator.errors import InputError
-
-    runs: dict[Path, str] = {}
-    tables: dict[Path, str] = {}
-    for folder in folders:
-        for name, found in ((RUN_NAME, runs), (TABLE_NAME, tables)):
-            for path in sorted(folder.rglob(name)):
-                if WORK not in path.parts:
-                    found[path.parent] = str(path.parent.relative_to(folder.parent))
-        if not any(folder in (place, *place.parents) for place in (*runs, *tables)):
-            raise InputError(
-                f"{folder}: no {RUN_NAME} and no {TABLE_NAME} in it or below; name what --out named"
-            )
-    variants: dict[Path, TableRow] = {}
-    designs: list[Design] = []
-    for place, name in tables.items():
-        for number, row in enumerate(read_table(place / TABLE_NAME), 1):
-            if row.run:
-                variants[(place / row.run).absolute()] = row
-                if not (place / row.run / RUN_NAME).is_file():
-                    progress.note(f"{place / row.run}: the run of row {number} is not there")
-            elif row.method != FLOAT:
-                designs.append(Design(name=f"{name}: {_told(row)}", row=row))
-    found_runs = []
-    for place, name in runs.items():
-        result = load_record(place)
-        note_changes(place, progress.note)
-        told = variants.get(place.absolute())
-        variant = {"profile": result.profile.name, **(told.variant if told else {})}
-        row = run_row(result, variant, name)
-        found_runs.append(Design(name=name, row=row, page=_page(place, out)))
-    return _unique([*found_runs, *designs])
-
-
-def _told(row: TableRow) -> str:
-    variant = "".join(f", {name} {value}" for name, value in row.variant.items() if value)
-    return f"{row.model} W{row.w_bits}A{row.a_bits}{variant}"
-
-
-def _unique(designs: list[Design]) -> list[Design]:
-    """Return the designs with a number behind each name that came before."""
-    from dataclasses import replace
-
-    times: dict[str, int] = {}
-    found = []
-    for design in designs:
-        times[design.name] = number = times.get(design.name, 0) + 1
-        again = f"{design.name} ({number})" if number > 1 else design.name
-        found.append(replace(design, name=again))
-    return found
-
-
-def _page(folder: Path, out: Path) -> str:
-    """Return the address of a run's report, relative to ``out``; empty without one."""
-    from reports.write import PAGE_NAME
-
-    report = folder / PAGE_NAME
-    return quote(os.path.relpath(report.absolute(), out.absolute())) if report.is_file() else ""

@@ -1,9 +1,9 @@
 // A line for each design through all axes, the better end of each at the top.
 function drawParallel(box, designs, data, ranges, colorOf, named, changed) {
-  const width = Math.max(640, box.clientWidth);
   const height = 330;
   const [top, bottom] = [58, height - 24];
   const used = data.axes.map((_, at) => at).filter((at) => designs.some((d) => d.figures[at] !== null));
+  const width = Math.max(box.clientWidth, 20 + 104 * used.length);
   const gap = (width - 120) / Math.max(1, used.length - 1);
   const places = used.map((_, order) => 60 + order * gap);
   const scales = used.map((at) => {
@@ -13,6 +13,7 @@ function drawParallel(box, designs, data, ranges, colorOf, named, changed) {
   });
   box.replaceChildren();
   const svg = made(box, "svg", { viewBox: `0 0 ${width} ${height}` });
+  svg.style.minWidth = `${width}px`; // it scrolls in its box
   for (const design of [...designs].sort((a, b) => (a.rank === 1) - (b.rank === 1))) {
     let path = "";
     used.forEach((at, order) => {

@@ -29,7 +29,7 @@ function scaleOf(figures, log, from, to) {
 }
 
 function linearTicks(low, high) {
-  const rough = (high - low) / 4;
+  const rough = (high - low) / 7;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
   const ticks = [];

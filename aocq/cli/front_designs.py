@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``aocq front`` sorts: finished runs below folders, and rows of sweeps of costs alone."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from reports.front import Design
+    from reports.rows import TableRow
+
+
+def designs_below(folders: list[Path], out: Path) -> list[Design]:
+    """Return the runs and the rows of costs alone below folders, each once, in order of names.
+
+    A run that a sweep's table has is named by what differs in that table, else by its folder.
+
+    Raises
+    ------
+    InputError
+        If a folder holds none, or a record or a table cannot be read.
+    """
+    from aocq.records.run_folder import RUN_NAME
+    from reports.front import Design
+    from reports.rows import FLOAT
+    from reports.table_file import TABLE_NAME, read_table
+    from simulator.errors import InputError
+
+    runs: dict[Path, str] = {}
+    tables: dict[Path, str] = {}
+    for folder in folders:
+        of_runs, of_tables = _holders(folder, RUN_NAME), _holders(folder, TABLE_NAME)
+        if not of_runs and not of_tables:
+            raise InputError(
+                f"{folder}: no {RUN_NAME} and no {TABLE_NAME} in it or below; name what --out named"
+            )
+        runs |= of_runs
+        tables |= of_tables
+    of_table: dict[Path, tuple[str, TableRow]] = {}
+    without_runs: list[Design] = []
+    for place, name in tables.items():
+        for row in read_table(place / TABLE_NAME):
+            told = f"{name}: {_told(row)}"
+            if row.run:
+                of_table[(place / row.run).absolute()] = (told, row)
+            elif row.method != FLOAT:
+                without_runs.append(Design(name=told, row=row))
+    _note_missing(of_table)
+    found = [
+        _of_run(place, name, of_table.get(place.absolute()), out) for place, name in runs.items()
+    ]
+    return _each_named_once([*found, *without_runs])
+
+
+def _holders(folder: Path, name: str) -> dict[Path, str]:
+    """Return the folders that hold a file, at any depth, with what a table calls them."""
+    from aocq.records.claim import WORK
+
+    found = [path.parent for path in sorted(folder.rglob(name)) if WORK not in path.parts]
+    return {place: str(place.relative_to(folder.parent)) for place in found}
+
+
+def _note_missing(of_table: dict[Path, tuple[str, TableRow]]) -> None:
+    """Say which rows name a run that is not in its place."""
+    from aocq import progress
+    from aocq.records.run_folder import RUN_NAME
+
+    for place, (told, _) in of_table.items():
+        if not (place / RUN_NAME).is_file():
+            progress.note(f"{told}: left out, its run is not in {place}")
+
+
+def _of_run(place: Path, name: str, in_table: tuple[str, TableRow] | None, out: Path) -> Design:
+    """Return a finished run as a design, with what its sweep's table says of it."""
+    from aocq import progress
+    from aocq.records.finished import note_changes
+    from aocq.records.run_folder import load_record
+    from reports.front import Design
+    from reports.rows import run_row
+
+    result = load_record(place)
+    note_changes(place, progress.note)
+    variant = {"profile": result.profile.name}
+    if in_table is not None:
+        name, row = in_table
+        variant |= row.variant
+    return Design(name=name, row=run_row(result, variant, str(place)), page=_page(place, out))
+
+
+def _told(row: TableRow) -> str:
+    variant = "".join(f", {name} {value}" for name, value in row.variant.items() if value)
+    return f"{row.model} {row.method} W{row.w_bits}A{row.a_bits}{variant}"
+
+
+def _each_named_once(designs: list[Design]) -> list[Design]:
+    """Return the designs with a number behind each name that came before."""
+    times: dict[str, int] = {}
+    found = []
+    for design in designs:
+        times[design.name] = number = times.get(design.name, 0) + 1
+        again = f"{design.name} ({number})" if number > 1 else design.name
+        found.append(replace(design, name=again))
+    return found
+
+
+def _page(folder: Path, out: Path) -> str:
+    """Return the address of a run's report, relative to ``out``; empty without one."""
+    from reports.write import PAGE_NAME
+
+    report = folder / PAGE_NAME
+    return quote(os.path.relpath(report.absolute(), out.absolute())) if report.is_file() else ""
