@@ -39,18 +39,16 @@ def columns(front: Front) -> list[dict[str, Any]]:
         design, at, by = front.designs[place], front.set_of[place], front.beaten_by[place]
         plain = written_row(design.row, rows)
         variant = plain.pop("variant")
+        placed = {
+            "design": design.name,
+            "comparable_set": None if at is None else front.sets[at].title,
+            "rank": front.ranks[place],
+            "beaten_by": None if by is None else front.designs[by].name,
+        }
         drop = {"drop": figure(design.row, "drop")} if "drop" in front.axes else {}
-        found.append(
-            {
-                "design": design.name,
-                "comparable_set": None if at is None else front.sets[at].title,
-                "rank": front.ranks[place],
-                "beaten_by": None if by is None else front.designs[by].name,
-                **{name: variant.get(name) for name in variants if name not in plain},
-                **drop,
-                **plain,
-            }
-        )
+        own = {name: variant.get(name) for name in variants}
+        # The table's own columns win over one of that name of a variant, in the place of the first.
+        found.append({**placed, **own, **drop, **plain, **placed})
     return found
 
 

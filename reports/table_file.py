@@ -57,7 +57,8 @@ def _rows(plain: Any) -> Iterator[TableRow]:
         unknown = sorted(kept.keys() - _NAMES)
         if unknown:
             raise ValueError(f"row {place} has a column {unknown[0]!r} that is not known")
-        yield _ROW.validate_python(kept, strict=True)
+        # In strict mode an object of a table is read from JSON alone.
+        yield _ROW.validate_json(strict_json.dumps(kept), strict=True)
 
 
 def _is_score(name: str) -> bool:

@@ -105,11 +105,11 @@ def test_what_lacks_a_figure_has_no_rank_and_it_is_said() -> None:
 @pytest.mark.parametrize(
     ("other", "axes", "title"),
     [
-        ({"data_digest": "ab" * 32}, AXES_OF_TIME, "64 images of val, 10 classes (sha256 abababab)"),
+        ({"data_digest": "ab" * 32}, AXES_OF_TIME, "val, 10 classes (sha256 abababab)"),
         ({"judged_by": JudgedBy(score=Score(key="ap", title="AP"))}, AXES_OF_TIME, ", AP"),
         ({"energy_nm": 7.0}, ("latency_ms", "energy_mj"), "7 nm"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_compared_has_a_front_of_its_own(
     other: dict[str, object], axes: tuple[str, ...], title: str
 ) -> None:
