@@ -148,6 +148,30 @@ def _boxes() -> str:
     return html(build_explanation_of_boxes())
 
 
+def _front() -> str:
+    """Return a front of designs in two sets, some with markup in their names, some without drop."""
+    from built_front import design
+
+    from reports.front import front_of
+    from reports.front_page import html
+
+    chips = [{"profile": f"chip_{number}", "rows": str(8 << number)} for number in range(4)]
+    designs = [
+        design(
+            HOSTILE if number == 5 else f"runs/table/network/method-{number}",
+            None if number == 7 else number % 9 / 2,
+            0.5 + (number * 7 % 24) ** 2 / 10,
+            variant=chips[number % 4],
+            page=f"../runs/{number}/report.html" if number % 2 else "",
+            weight_bytes=1000 + 37 * (number * 5 % 11),
+            data_digest="ab" * 32 if number > 20 else "50ff" * 16,
+            logit_sqnr_db=None if number in (3, 7) else 30.0 - number,
+        )
+        for number in range(24)
+    ]
+    return html(front_of(designs, ("drop", "latency_ms", "weight_bytes")))
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "whole": _whole,
     "older": _older,
@@ -157,4 +181,5 @@ PAGES: dict[str, Callable[[], str]] = {
     "explained": _explained,
     "boxes": _boxes,
     "crowded": _crowded,
+    "front": _front,
 }

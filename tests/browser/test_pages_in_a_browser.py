@@ -12,7 +12,10 @@ import pytest
 from chromium import Browser
 
 Pages = Callable[[str], Path]
-PAGES = ("whole", "older", "hostile", "two_compared", "many_compared", "explained", "boxes")
+PAGES = (
+    *("whole", "older", "hostile", "two_compared", "many_compared", "explained", "boxes"),
+    "front",
+)
 DESK, PHONE, PAPER = 1280, 390, 703  # CSS pixels; A4 is 210 mm wide, without margins of 12 mm
 
 # Elements that reach beyond the window and are in no box that scrolls by itself.

@@ -158,6 +158,7 @@ def cases() -> Iterator[tuple[str, int, str]]:
     yield "models --check --out @empty", 3, "empty: is a folder; name a file"
     yield "models --check --profile edge_npu_int", 3, "nearest: edge_npu_int8"
     yield "compare @empty --out @weights.pth/table", 3, "weights.pth/table: cannot be written"
+    yield "front @empty --out @weights.pth/front", 3, "weights.pth/front: cannot be written"
     yield "report @empty --out @weights.pth", 3, "weights.pth: cannot be written"
 
 
@@ -240,7 +241,7 @@ def parameters(
 
 
 # What a command itself looks at before anything else.
-READ_AT_ONCE = {("compare", "folders"), ("report", "folder")}
+READ_AT_ONCE = {("compare", "folders"), ("front", "folders"), ("report", "folder")}
 
 
 def test_every_path_is_checked_first() -> None:

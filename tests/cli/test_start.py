@@ -29,6 +29,7 @@ SLOW = frozenset({"jinja2", "matplotlib", "numba", "numpy", "pandas", "PIL", "ti
         ("simulate", "--help"),
         ("targets", "--help"),
         ("figures", "--help"),
+        ("front", "--help"),
         ("profiles", "--help"),
     ],
     ids=" ".join,

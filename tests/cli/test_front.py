@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``aocq front``: what it finds below folders, what it writes, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from command_line import Demo, Finished, digests
+
+from aocq.records.run_folder import load_record
+from reports.rows import TableRow, run_row
+from reports.sweep_table import write_table
+
+Run = Callable[..., Finished]
+NAME = "vit_nano_digits"
+ENDINGS = ("html", "csv", "json", "parquet", "md", "png", "svg")
+COSTS = TableRow(
+    **{"model": NAME, "method": "sizes only", "w_bits": 8, "a_bits": 8, "cycles": 9},
+    **{"latency_ms": 0.001, "weight_bytes": 10, "variant": {"compute.engine.rows": "16"}},
+)
+
+
+@pytest.fixture(scope="module")
+def runs(warm: Run, demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of a table, and a folder with unfinished work that looks like a third."""
+    folder = tmp_path_factory.mktemp("runs") / "table"
+    data = demo.folder / "data"
+    small = ("--limit", 20, "--batch", 10, "--calib", 16, "--methods", "base_ptq")
+    images = ("--data", data / "val", "--calib-data", data / "calib")
+    warm("table2", NAME, *images, *small, "--out", folder)
+    (folder / ".work" / "run").mkdir(parents=True)
+    (folder / ".work" / "run" / "run.json").write_text("{}", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sweep(runs: Path) -> Path:
+    """A sweep's table of one of these runs, of costs alone, of a failure and of a lost run."""
+    place = runs.parent / "sweep"
+    shutil.copytree(runs / NAME / "base_ptq-w8a8", place / "runs" / "c0ffee")
+    result = load_record(place / "runs" / "c0ffee")
+    run = run_row(result, {"profile": "varied", "accumulator.bits": "20"}, "runs/c0ffee")
+    failed = replace(COSTS, latency_ms=None, weight_bytes=None, cycles=None, note="no run: failed")
+    lost = replace(run, run="runs/lost")
+    write_table("sweep", "A sweep", [run, COSTS, COSTS, failed, lost], place)
+    return place
+
+
+def test_every_file_is_written_and_the_page_leads_to_the_reports(
+    without_torch: Run, runs: Path, tmp_path: Path
+) -> None:
+    done = without_torch("front", runs, "--out", tmp_path / "front")
+    for ending in ENDINGS:
+        assert (tmp_path / "front" / f"front.{ending}").stat().st_size > 0
+    page = (tmp_path / "front" / "front.html").read_text("utf-8")
+    links = re.findall(r'href="([^"#]+)"', page)
+    assert len(links) == 2
+    for link in links:
+        assert (tmp_path / "front" / link).resolve().name == "report.html"
+        assert (tmp_path / "front" / link).resolve().is_file()
+    assert "2 of 2 designs on the front" in done.out
+    assert f"table/{NAME}/base_ptq-w4a8" in done.out
+    assert f"page: {tmp_path / 'front' / 'front.html'}\n" in done.err
+    frame = pd.read_parquet(tmp_path / "front" / "front.parquet")
+    records = [load_record(runs / NAME / f"base_ptq-w{bits}a8") for bits in (4, 8)]
+    assert {*frame["weight_bytes"]} == {found.memory.weight_bytes for found in records}
+    assert {*frame["accumulator_bits"]} == {32}
+
+
+def test_the_same_runs_give_the_same_bytes(without_torch: Run, runs: Path, tmp_path: Path) -> None:
+    written = []
+    for name in ("one", "two"):
+        without_torch("front", runs, "--out", tmp_path / name)
+        written.append({path.name: path.read_bytes() for path in (tmp_path / name).glob("front.*")})
+    assert written[0] == written[1]
+
+
+def test_a_sweeps_rows_name_its_runs_and_stand_for_costs_without_one(
+    without_torch: Run, sweep: Path, tmp_path: Path
+) -> None:
+    done = without_torch(
+        *("front", sweep, "--axes", "latency_ms,weight_bytes", "--out", tmp_path),
+        *("--reference", "latency_ms=10,weight_bytes=1e6"),
+    )
+    found = json.loads((tmp_path / "front.json").read_text("utf-8"))
+    by_name = {row["design"]: row for row in found["rows"]}
+    of_run = f"sweep: {NAME} base_ptq W8A8, profile varied, accumulator.bits 20"
+    of_costs = f"sweep: {NAME} sizes only W8A8, compute.engine.rows 16"
+    assert [*by_name] == [of_costs, f"{of_costs} (2)", of_run, f"{of_costs} (3)"]
+    assert by_name[of_run]["accumulator.bits"] == "20"
+    assert by_name[of_run]["rank"] == 2
+    assert by_name[of_costs]["rank"] == by_name[f"{of_costs} (2)"]["rank"] == 1
+    assert by_name[f"{of_costs} (3)"]["rank"] is None
+    assert by_name[f"{of_costs} (3)"]["note"] == "no run: failed"
+    (only,) = found["sets"]
+    assert only["reference"] == {"latency_ms": 10.0, "weight_bytes": 1e6}
+    assert only["hypervolume"] == (10 - 0.001) * (1e6 - 10)
+    assert f"left out, its run is not in {sweep / 'runs' / 'lost'}" in done.err
+    assert "1 of 4 designs without a rank: no figure of latency_ms, weight_bytes." in done.out
+
+
+def test_costs_alone_have_the_axes_that_they_have_figures_of(
+    without_torch: Run, tmp_path: Path
+) -> None:
+    write_table("sweep", "A sweep", [COSTS], tmp_path / "sweep")
+    done = without_torch("front", tmp_path / "sweep", "--out", tmp_path / "front")
+    assert "no design has a figure of drop: axes are latency_ms, weight_bytes" in done.err
+
+
+def test_runs_on_other_images_have_a_front_of_their_own(
+    without_torch: Run, runs: Path, demo: Demo, tmp_path: Path
+) -> None:
+    done = without_torch("front", runs, demo.folder, "--out", tmp_path)
+    assert "Designs of 2 sets cannot be compared with each other" in done.out
+    found = json.loads((tmp_path / "front.json").read_text("utf-8"))
+    assert [of["designs"] for of in found["sets"]] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--axes", "drop,latency"), 2, "no axis 'latency'; nearest: latency_ms"),
+        (("--axes", "drop,watts"), 2, "no axis 'watts'; choose among drop"),
+        (("--axes", "drop"), 2, "two axes or more"),
+        (("--axes", "drop,drop"), 2, "named twice"),
+        (("--reference", "drop=nan"), 2, "wanted AXIS=NUMBER"),
+        (("--reference", "drop"), 2, "wanted AXIS=NUMBER"),
+        (("--reference", "energy_mj=3"), 2, "energy_mj: is not among --axes drop"),
+    ],
+)
+def test_what_no_front_is_over_is_a_usage_error(
+    without_torch: Run, runs: Path, tmp_path: Path, words: tuple[str, ...], code: int, message: str
+) -> None:
+    done = without_torch("front", runs, *words, "--out", tmp_path / "front", code=code)
+    assert message in " ".join(done.err.replace("│", " ").split())
+    assert not (tmp_path / "front").exists()
+
+
+def test_a_folder_without_runs_or_with_a_damaged_one_is_named(
+    without_torch: Run, runs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    done = without_torch("front", runs, tmp_path / "empty", "--out", tmp_path / "front", code=3)
+    assert f"{tmp_path / 'empty'}: no run.json and no sweep.json in it or below" in done.err
+    broken = tmp_path / "broken" / "run"
+    broken.mkdir(parents=True)
+    (broken / "run.json").write_text('{"format": 1}', encoding="utf-8")
+    done = without_torch("front", broken.parent, "--out", tmp_path / "front", code=3)
+    assert f"{broken / 'run.json'}: not a run of format 1" in done.err
+    assert not (tmp_path / "front").exists()
+
+
+def test_a_finished_run_is_no_place_for_a_front(without_torch: Run, earlier_run: Path) -> None:
+    before = digests(earlier_run)
+    done = without_torch("front", earlier_run, "--out", earlier_run, code=3)
+    assert "holds a finished run" in done.err
+    assert digests(earlier_run) == before
