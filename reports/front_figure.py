@@ -18,6 +18,7 @@ from reports.pareto import TOUCHING, log_ticks, ranges, series
 from reports.picture import Picture, picture
 from reports.svg import house_style, lay_out, printable, title
 
+DESIGNS = 2000  # of a set, the best ranks first; more of them make a file of megabytes
 SETS = 3  # that are drawn; more of them are on the page
 HEIGHT = 3.4  # inches of a row of panels
 DECADE = 10.0  # between the largest and the smallest figure: then an axis is logarithmic
@@ -26,7 +27,8 @@ DECADE = 10.0  # between the largest and the smallest figure: then an axis is lo
 def drawn(front: Front) -> Picture | None:
     """Draw the designs of the largest sets; None where no set has a design.
 
-    Those on the front are filled and numbered as in the table; the others are hollow.
+    Of a large set these are the best ranks. Those on the front are filled and numbered as in the
+    table; the others are hollow.
     """
     if not front.sets:
         return None
@@ -58,7 +60,8 @@ def logarithmic(values: Sequence[float]) -> bool:
 
 
 def _panel(axes: Axes, front: Front, found: Comparable, name: str) -> None:
-    rows = [front.designs[place].row for place in found.members]
+    members = found.members[:DESIGNS]
+    rows = [front.designs[place].row for place in members]
     across = [figure(row, name) or 0.0 for row in rows]
     along = [figure(row, front.axes[0]) or 0.0 for row in rows]
     of = series(rows)
@@ -67,7 +70,7 @@ def _panel(axes: Axes, front: Front, found: Comparable, name: str) -> None:
         for filled in (False, True):
             those = [
                 i
-                for i, place in enumerate(found.members)
+                for i, place in enumerate(members)
                 if of[i] == label
                 and (front.ranks[place] == 1) == filled
                 and math.isfinite(across[i] + along[i])
@@ -89,7 +92,7 @@ def _number(axes: Axes, front: Front, found: Comparable, name: str) -> None:
     """Write the numbers of the front beside its marks, those of marks that touch together."""
     numbers = {place: number for number, place in enumerate(front.order, 1)}
     groups: list[tuple[tuple[float, float], list[int]]] = []
-    for place in found.front:
+    for place in found.front[:DESIGNS]:
         row = front.designs[place].row
         at = (figure(row, name) or 0.0, figure(row, front.axes[0]) or 0.0)
         if not all(map(math.isfinite, at)):

@@ -15,12 +15,11 @@ from reports import palette
 from reports.alike import network
 from reports.format import MISSING
 from reports.front import Front, figure
-from reports.front_figure import logarithmic
+from reports.front_figure import DESIGNS, logarithmic
 from reports.front_files import said_of, volume_in_words, with_unit, written
 from reports.tables import ESTIMATED
 from reports.templating import template
 
-DESIGNS = 2000  # on a page; more of them are in front.csv
 # What points can be told apart by, and how a row says it.
 SET = "comparable set"
 TOLD_BY = ("network", "method", "bits", "profile")

@@ -65,8 +65,10 @@ def test_every_file_is_written_and_the_page_leads_to_the_reports(
     for link in links:
         assert (tmp_path / "front" / link).resolve().name == "report.html"
         assert (tmp_path / "front" / link).resolve().is_file()
-    assert "2 of 2 designs on the front" in done.out
-    assert f"table/{NAME}/base_ptq-w4a8" in done.out
+    found = json.loads((tmp_path / "front" / "front.json").read_text("utf-8"))
+    (only,) = found["sets"]
+    assert f"{len(only['front'])} of 2 designs on the front" in done.out
+    assert only["front"][0] in done.out
     assert f"page: {tmp_path / 'front' / 'front.html'}\n" in done.err
     frame = pd.read_parquet(tmp_path / "front" / "front.parquet")
     records = [load_record(runs / NAME / f"base_ptq-w{bits}a8") for bits in (4, 8)]
