@@ -18,15 +18,20 @@ exact form: Lehmann and Romano, Testing Statistical Hypotheses (2005), section 4
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
+from aocq.records.axes import AXES, figures_of_run
 from aocq.records.image_outcomes import Outcomes, outcomes_of
 from aocq.records.intervals import CONFIDENCE, Interval, share_interval
 from aocq.records.paired_intervals import difference_interval
 from aocq.records.run import RunResult
+
+# By axis, which outcome of an image counts.
+MEASURES: Mapping[str, str] = MappingProxyType({"drop": "right", "agreement": "alike"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,29 +123,59 @@ def promising(candidates: Sequence[Candidate], confidence: float = CONFIDENCE) -
     ]
 
 
-def candidate_of_run(
-    name: str, result: RunResult, costs: tuple[float | None, ...], measure: str = "right"
-) -> Candidate:
-    """Return a finished run on few images as a candidate.
+def promising_runs(
+    few: Mapping[str, RunResult], axes: Sequence[str], confidence: float = CONFIDENCE
+) -> list[Decision]:
+    """Return which finished runs on few images are worth all images, in order.
 
     Parameters
     ----------
-    costs
-        the run's, such as those of :func:`aocq.records.axes.figures_of_run`
-    measure
-        what counts of an image: ``right``, the true class, or ``alike``, that of the float network
+    few
+        runs by name
+    axes
+        names in :data:`aocq.records.axes.AXES`: one of ``drop`` (an image counts where its class is
+        right) and ``agreement`` (where it is that of float), the others of costs
+
+    Raises
+    ------
+    ValueError
+        If the axes are others.
+    """
+    of_images = [name for name in axes if AXES[name].of_images]
+    if len(of_images) != 1 or of_images[0] not in MEASURES:
+        raise ValueError(
+            f"axes {', '.join(axes)}: few images decide on one of {', '.join(MEASURES)}, beside "
+            "axes of costs"
+        )
+    return promising(
+        [candidate_of_run(name, result, axes) for name, result in few.items()], confidence
+    )
+
+
+def candidate_of_run(name: str, result: RunResult, axes: Sequence[str]) -> Candidate:
+    """Return a finished run on few images as a candidate; ``axes`` as in :func:`promising_runs`.
+
+    Runs can be compared where network, weights, preprocessing and images are the same and, with an
+    axis of energy, the process.
     """
     model, data, accuracy = result.model, result.data, result.accuracy
+    energy = result.energy_record
     same = (
         *(model.name, model.arguments, model.checkpoint_sha256, model.preprocessing),
         *(data.digest if data else name, accuracy.skipped_images),
+        energy.node_nm if energy and any(AXES[axis].of_process for axis in axes) else None,
     )
+    figures = figures_of_run(result)
+    costs = [figures[axis] for axis in axes if not AXES[axis].of_images]
+    measure = next((MEASURES[axis] for axis in axes if axis in MEASURES), None)
     found = accuracy.outcomes
     return Candidate(
         name=name,
         compared_with=repr(same),
-        costs=costs,
-        outcomes=None if found is None else outcomes_of(getattr(found, measure), found.images),
+        costs=tuple(costs),  # of all axes of costs less is better
+        outcomes=None
+        if found is None or measure is None
+        else outcomes_of(getattr(found, measure), found.images),
     )
 
 

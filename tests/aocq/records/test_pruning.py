@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,14 @@ from built_run import build_with_costs
 from simulated_pruning import simulate
 
 from aocq.records.image_outcomes import image_outcomes
-from aocq.records.pruning import Candidate, candidate_of_run, promising, sign_test
+from aocq.records.pruning import (
+    Candidate,
+    candidate_of_run,
+    promising,
+    promising_runs,
+    sign_test,
+)
+from aocq.records.run import RunResult
 
 Bits = tuple[bool, ...]
 Costs = tuple[float | None, ...]
@@ -174,20 +182,55 @@ def test_what_cannot_be_compared_is_refused(others: list[Candidate], message: st
         promising([], 1.0)
 
 
-def test_a_run_is_a_candidate_by_the_outcomes_of_its_record() -> None:
+def run_with(right: Sequence[bool], latency: float, **parts: Any) -> RunResult:
+    """A run on 400 images, of which some are right and the others as float."""
     result, _ = build_with_costs(2)
-    older = candidate_of_run("a", result, (1.0,))
-    assert older.outcomes is None
-    right = [place % 3 == 0 for place in range(400)]
     record = image_outcomes(right, [not bit for bit in right])
     accuracy = result.accuracy.model_copy(update={"outcomes": record})
-    newer = result.model_copy(update={"accuracy": accuracy})
-    assert candidate_of_run("a", newer, (1.0,)).outcomes.tolist() == right  # type: ignore[union-attr]
-    alike = candidate_of_run("a", newer, (1.0,), "alike")
-    assert alike.outcomes.tolist() == [not bit for bit in right]  # type: ignore[union-attr]
-    model = result.model.model_copy(update={"checkpoint_sha256": "0" * 64})
-    other = candidate_of_run("b", newer.model_copy(update={"model": model}), (1.0,))
-    assert other.compared_with != alike.compared_with
+    return result.model_copy(update={"accuracy": accuracy, "latency_ms": latency, **parts})
+
+
+def test_runs_are_compared_by_the_outcomes_of_their_records() -> None:
+    good = [place % 4 > 0 for place in range(400)]
+    bad = [place % 4 > 2 for place in range(400)]
+    axes = ("latency_ms", "weight_bytes")
+    few = {"good": run_with(good, 1.0), "dearer": run_with(bad, 2.0)}
+    few |= {"cheaper": run_with(bad, 0.5), "older": build_with_costs(2)[0]}
+
+    def kept(runs: dict[str, RunResult], *axes: str) -> list[str]:
+        return [decision.name for decision in promising_runs(runs, axes) if decision.kept]
+
+    assert kept(few, "drop", *axes) == ["good", "cheaper", "older"]
+    assert kept(few, "agreement", *axes) == ["dearer", "cheaper", "older"]
+    assert candidate_of_run("a", few["good"], ("drop", *axes)).outcomes.tolist() == good  # type: ignore[union-attr]
+
+
+def test_runs_of_other_weights_images_or_processes_are_no_rivals() -> None:
+    good = run_with([True] * 400, 1.0)
+    bad = run_with([False] * 400, 2.0)
+    assert bad.data is not None
+    assert bad.energy_record is not None
+    process = {"energy_record": bad.energy_record.model_copy(update={"node_nm": 7.0})}
+    others = {
+        "weights": {"model": bad.model.model_copy(update={"checkpoint_sha256": "0" * 64})},
+        "images": {"data": bad.data.model_copy(update={"digest": "0" * 64})},
+        "process": process,
+    }
+    axes = ("drop", "latency_ms", "energy_mj")
+    assert not promising_runs({"good": good, "bad": bad}, axes)[1].kept
+    for name, parts in others.items():
+        few = {"good": good, name: bad.model_copy(update=parts)}
+        assert promising_runs(few, axes)[1].kept, name
+    of_costs = {"good": good, "bad": bad.model_copy(update=process)}
+    assert not promising_runs(of_costs, axes[:2])[1].kept, "without energies the process is nothing"
+
+
+@pytest.mark.parametrize(
+    "axes", [("latency_ms",), ("sqnr_db", "latency_ms"), ("drop", "agreement", "latency_ms")]
+)
+def test_few_images_decide_on_one_share_of_images(axes: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="few images decide on one of drop, agreement"):
+        promising_runs({}, axes)
 
 
 def test_in_a_simulation_few_images_save_most_and_lose_hardly_anything() -> None:
