@@ -160,6 +160,7 @@ def test_a_sweeps_table_is_read_back_but_for_its_scores(tmp_path: Path) -> None:
         ('{"rows": [3]}', "row 0 is no object"),
         ('{"rows": [{"model": "m"}]}', "method: Field required"),
         ('{"rows": [{"model": 3, "method": "a", "w_bits": 8, "a_bits": 8}]}', "model"),
+        ('{"rows": [{"model": "m", "method": "a", "w_bits": "8", "a_bits": 8}]}', "w_bits"),
         ('{"rows": [{"surprise": 3}]}', "'surprise' that is not known"),
         ('{"rows": ', "not a table of a sweep"),
     ],
