@@ -13,6 +13,7 @@ import typer
 from aocq.cli import options
 
 if TYPE_CHECKING:
+    from reports.front import Front
     from reports.rows import TableRow
 
 Axes = Annotated[
@@ -56,23 +57,8 @@ def command(
 
     Example: aocq front runs/sweep --axes latency_ms,peak_sram_bytes --reference latency_ms=20
     """
-    from aocq import progress
-    from aocq.cli.console import print_columns
     from aocq.cli.front_designs import designs_below
-    from aocq.records.publishing import claimed, publish, refuse_blocked, staging
-    from aocq.records.run_folder import refuse_run_folder
-    from reports.front import figure, front_of
-    from reports.front_figure import drawn
-    from reports.front_files import (
-        ENDINGS,
-        PARQUET_MISSING,
-        said_of,
-        volume_in_words,
-        write_tables,
-        written,
-    )
-    from reports.front_page import html
-    from simulator.files import write_text
+    from reports.front import front_of
 
     wanted, ends = parse_axes(axes), parse_reference(reference)
     designs = designs_below(folders, out)
@@ -81,6 +67,27 @@ def command(
     for name in ends.keys() - {*wanted}:
         raise typer.BadParameter(f"--reference {name}: is not among --axes {','.join(wanted)}")
     front = front_of(designs, wanted, ends)
+    publish_front(front, out)
+    print_front(front)
+    print(f"page: {out / 'front.html'}", file=sys.stderr)
+
+
+def publish_front(front: Front, out: Path) -> None:
+    """Let a front's files take the place of the earlier one's in ``out``.
+
+    Raises
+    ------
+    InputError
+        If another command writes there, or ``out`` cannot be written or holds a run.
+    """
+    from aocq import progress
+    from aocq.records.publishing import claimed, publish, refuse_blocked, staging
+    from aocq.records.run_folder import refuse_run_folder
+    from reports.front_figure import drawn
+    from reports.front_files import ENDINGS, PARQUET_MISSING, write_tables
+    from reports.front_page import html
+    from simulator.files import write_text
+
     with claimed(out, progress.note):
         refuse_run_folder(out)
         refuse_blocked(out, [f"front.{ending}" for ending in ENDINGS])
@@ -92,23 +99,24 @@ def command(
             picture.write(complete, "front")
         publish(out, "front", front.title)
 
+
+def print_front(front: Front) -> None:
+    """Print what must be said of a front, its hypervolumes and the designs on it."""
+    from aocq.cli.console import print_columns
+    from reports.format import plural
+    from reports.front import figure
+    from reports.front_files import said_of, volume_in_words, written
+
     for line in said_of(front):
         print(line)
     for at, found in enumerate(front.sets):
-        of = f"{len(found.front)} of {len(found.members)} designs on the front"
+        of = f"{len(found.front)} of {plural(len(found.members), 'design')} on the front"
         print(f"{found.title + ': ' if found.title else ''}{of}; {volume_in_words(front, at)}")
-    best = [place for place in front.order if front.ranks[place] == 1]
-    print_columns(
-        ["design", *wanted],
-        [
-            [
-                designs[place].name,
-                *(written(figure(designs[place].row, name), name) for name in wanted),
-            ]
-            for place in best
-        ],
-    )
-    print(f"page: {out / 'front.html'}", file=sys.stderr)
+    rows = []
+    for place in (place for found in front.sets for place in found.front):
+        design = front.designs[place]
+        rows.append([design.name, *(written(figure(design.row, a), a) for a in front.axes)])
+    print_columns(["design", *front.axes], rows)
 
 
 def parse_axes(text: str) -> tuple[str, ...]:
@@ -156,15 +164,27 @@ def _known(name: str, option: str, names: list[str]) -> None:
 
 
 def default_axes(rows: list[TableRow]) -> tuple[str, ...]:
-    """Return the default axes of which a row has a figure; say so where that is not all."""
+    """Return the default axes of which a row has a figure; say so where that is not all.
+
+    Raises
+    ------
+    InputError
+        If these are fewer than two.
+    """
     from aocq import progress
     from aocq.records.axes import DEFAULT_AXES
     from reports.front import figure
+    from simulator.errors import InputError
 
     found = tuple(
         name for name in DEFAULT_AXES if any(figure(row, name) is not None for row in rows)
     )
-    if len(found) < len(DEFAULT_AXES):
-        lacking = ", ".join(name for name in DEFAULT_AXES if name not in found)
+    lacking = ", ".join(name for name in DEFAULT_AXES if name not in found)
+    if len(found) < 2:
+        raise InputError(
+            f"no design has a figure of {lacking}: a front is over two axes or more; name others "
+            "with --axes, or folders of finished runs"
+        )
+    if lacking:
         progress.note(f"no design has a figure of {lacking}: axes are {', '.join(found)}")
-    return found or DEFAULT_AXES
+    return found

@@ -116,6 +116,14 @@ def test_costs_alone_have_the_axes_that_they_have_figures_of(
     assert "no design has a figure of drop: axes are latency_ms, weight_bytes" in done.err
 
 
+def test_rows_without_any_figure_have_no_axes(without_torch: Run, tmp_path: Path) -> None:
+    bare = replace(COSTS, weight_bytes=None)
+    write_table("sweep", "A sweep", [bare], tmp_path / "sweep")
+    done = without_torch("front", tmp_path / "sweep", "--out", tmp_path / "front", code=3)
+    assert "no design has a figure of drop, weight_bytes: a front is over two axes" in done.err
+    assert not (tmp_path / "front").exists()
+
+
 def test_runs_on_other_images_have_a_front_of_their_own(
     without_torch: Run, runs: Path, demo: Demo, tmp_path: Path
 ) -> None:
