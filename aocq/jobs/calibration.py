@@ -35,6 +35,7 @@ from aocq.records.claim import WORK
 from aocq.records.kept import keep, kept
 from aocq.records.manifest import Entry, file_digest, is_whole
 from aocq.transforms.apply import changes_network, needs_images, transformed
+from aocq.transforms.reader_widths import with_narrow_readers
 from aocq.transforms.stream import stretches
 from aocq.zoo.models import LoadedModel
 from simulator import strict_json
@@ -117,6 +118,8 @@ def prepared(
 ) -> FloatGraph:
     """Return a captured network in the form that a request's method quantizes: rotated, say.
 
+    With codes of their own for products that read a tensor at fewer bits than others.
+
     The same at every call, which takes a run of the float network on some of the images where the
     recipe asks for balanced channels, and nothing where it asks for no other form.
 
@@ -128,8 +131,21 @@ def prepared(
     Raises
     ------
     InputError
-        If the network has nothing that the recipe asks to be rotated, or to have steps by block.
+        If the network has nothing that the recipe asks to be rotated, or to have steps by block, or
+        that a rule for single layers meets.
     """
+    graph = _rotated(request, limits, graph, loaded, files, progress)
+    return with_narrow_readers(graph, request.recipe, limits)
+
+
+def _rotated(
+    request: CalibrationRequest,
+    limits: ChipLimits,
+    graph: FloatGraph,
+    loaded: LoadedModel,
+    files: Sequence[LabelledImage],
+    progress: Progress,
+) -> FloatGraph:
     options = request.recipe.aocq
     if not knows_chip(request.method) or not changes_network(options, limits):
         return graph

@@ -15,7 +15,9 @@ from aocq.data.image_folder import LabelledImage, evenly
 from aocq.jobs.request import CalibrationRequest, ModelRequest, VerifyRequest
 from aocq.lowering import check_recipe
 from aocq.lowering.normalization import check_l2_normalizations
+from aocq.lowering.product_widths import check_products
 from aocq.methods import storage as quantized_storage
+from aocq.methods.tensor_widths import check_rules
 from aocq.progress import Note
 from aocq.recipes.limits import limits_of
 from aocq.recipes.methods import METHOD_SPECS, knows_chip, leaves_floats
@@ -151,7 +153,13 @@ def check_operations(
     Raises
     ------
     InputError
-        If it has none of one, and the method leaves no operators in float.
+        If it has none of one, or does not read the operands of a product at their widths, and the
+        method leaves no operators in float; if a rule for single layers meets none of the network.
     """
-    if not leaves_floats(calibration.method, calibration.recipe.float_ops):
-        check_l2_normalizations(graph, profile)
+    recipe = calibration.recipe
+    limits = limits_of(profile, recipe)
+    if leaves_floats(calibration.method, recipe.float_ops):
+        check_rules(graph, recipe, limits)
+        return
+    check_l2_normalizations(graph, profile)
+    check_products(graph, recipe, limits, profile)

@@ -18,6 +18,7 @@ from aocq.jobs.calibration import statistics_images
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.recipes.methods import knows_chip
 from aocq.transforms.apply import changes_network, needs_images, transformed
+from aocq.transforms.reader_widths import with_narrow_readers
 from simulator.errors import InputError
 
 
@@ -46,6 +47,7 @@ def in_form_of(model: QuantizedModel, graph: FloatGraph, images: Tensor | None) 
         )
     if _changed(model):
         graph = transformed(graph, model.recipe.aocq, model.limits, images)
+    graph = with_narrow_readers(graph, model.recipe, model.limits)
     if not _alike(model, graph):
         raise InputError(
             f"{graph.name}: is not in the form of the quantized model; take the calibration images "

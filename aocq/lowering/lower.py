@@ -15,13 +15,14 @@ from aocq.lowering.builder import Builder
 from aocq.lowering.errors import LoweringError
 from aocq.lowering.float_rules import in_float, lower_in_float, lower_mixed
 from aocq.lowering.mixed_lowering import MixedLowering
+from aocq.lowering.product_widths import check_products
 from aocq.lowering.rules import RULES
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.quantizers import ActivationQuantizer, DynamicQuantizer, Quantizer
 from aocq.recipes.limits import ChipLimits, exceeded, limits_of
 from aocq.recipes.methods import knows_chip
 from aocq.recipes.recipe import DEFAULTS, Recipe
-from aocq.recipes.widths import missing_widths
+from aocq.recipes.widths import missing_layer_widths, missing_widths
 from simulator.errors import InputError
 from simulator.graph import IntGraph, verify
 from simulator.graph.ops import Reshape
@@ -48,6 +49,8 @@ def lower(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
         leaves_floats=leaves_floats,
         knows_chip=knows_chip(model.method),
     )
+    if not leaves_floats:
+        check_products(model.graph, model.recipe, model.limits, profile)
     builder = Builder(model=model, profile=profile)
     mixed = MixedLowering(builder)
     for node in model.graph.nodes:
@@ -166,6 +169,7 @@ def check_recipe(
         recipe.end_bits,
         leaves_floats=leaves_floats,
     )
+    advice |= missing_layer_widths(profile, recipe.layers, leaves_floats=leaves_floats)
     problems = list(advice)
     vector_bits, bits = limits.vector_width(recipe), profile.activation.bits
     operands_fit = recipe.activation_bits == profile.activation.operand_width

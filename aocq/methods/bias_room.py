@@ -49,6 +49,7 @@ def _excess(model: QuantizedModel, node: FloatNode, bits: int) -> Array:
     source = max(
         model.recipe.activation_bits,
         model.recipe.end_bits or 0,
+        *model.recipe.layers.values_of("a").values(),
         model.limits.residual_bits,
     )
     products = np.abs(weight.codes.astype(np.float64)).sum(axis=1) * 2.0**source

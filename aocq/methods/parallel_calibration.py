@@ -255,7 +255,7 @@ class _Calibration:
             factors=(operands[0].factor, operands[1].factor),
             left_bits=self.scales.bits(operands[0].source),
         )
-        search = self.search(self.recipe.weight_bits, self.recipe.activation_bits)
+        search = self.search(self.recipe.weight_bits, self.scales.bits(operands[1].source))
         left = self.graph.node(operands[0].source)
         is_twin = left.op is FloatOp.SOFTMAX and self.scales.bits(left.name) <= WIDEST_TWIN
         if self.settings.softmax_levels and is_twin:

@@ -26,6 +26,7 @@ from aocq.capture.float_graph import (
     FloatNode,
     FloatOp,
 )
+from aocq.capture.residual_stream import arithmetic_source, factor_between
 from aocq.methods.base_ptq import check_finite, quantizers
 from aocq.methods.bias_room import with_room_for_biases
 from aocq.methods.layernorm_parts import part_name, parts_of, parts_quantizers
@@ -38,6 +39,7 @@ from aocq.methods.scale_form import weight_form
 from aocq.methods.tensor_widths import weight_widths
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
+from aocq.transforms.reader_widths import with_narrow_readers
 from simulator.numerics.integer_type import IntType
 
 if TYPE_CHECKING:
@@ -152,8 +154,11 @@ def quantized(network: WeightlessNetwork, recipe: Recipe, limits: ChipLimits) ->
 
     Scales of weights are those of a matrix whose every row reaches its largest magnitude.
     """
-    graph = network.graph
+    graph = with_narrow_readers(network.graph, recipe, limits)
     seen = {name: replace(found) for name, found in network.ranges.items()}
+    for node in graph.nodes:
+        if node.op is FloatOp.REQUANTIZE:
+            seen.setdefault(node.name, _range_behind(graph, node, network.ranges))
     for node in graph.nodes:
         if node.op is FloatOp.MASK:
             _reach_down(seen, graph, node, network.masked[node.name], limits, recipe)
@@ -163,7 +168,7 @@ def quantized(network: WeightlessNetwork, recipe: Recipe, limits: ChipLimits) ->
         recipe=recipe,
         limits=limits,
         activations=quantizers(graph, seen, recipe, limits),
-        weights=_weights(network, recipe, limits),
+        weights=_weights(replace(network, graph=graph), recipe, limits),
         calibration_images=0,
     )
     model = with_room_for_biases(with_scales_for_functions(model))
@@ -171,6 +176,16 @@ def quantized(network: WeightlessNetwork, recipe: Recipe, limits: ChipLimits) ->
         return model
     parts = parts_quantizers(network.parts, limits, limits.layernorm_part_bits)
     return replace(model, layernorm_quantizers=parts)
+
+
+def _range_behind(
+    graph: FloatGraph, node: FloatNode, ranges: Mapping[str, ObservedRange]
+) -> ObservedRange:
+    """Return the range of what a node holds that was put behind a tensor's values."""
+    source = arithmetic_source(graph, node.inputs[0])
+    factor = factor_between(graph, source.name, node.inputs[0])
+    known = ranges[source.name]
+    return ObservedRange(low=known.low * factor, high=known.high * factor)
 
 
 def _reach_down(

@@ -197,10 +197,13 @@ def limits_of(profile: NpuProfile, recipe: Recipe) -> ChipLimits:
 def _narrow_sum_bits(profile: NpuProfile, recipe: Recipe) -> int | None:
     """Return the width of sums where a recipe has to heed it: of any, where a proof is asked for.
 
-    Rows of 4,096 products of bytes do pass 26 bits.
+    Rows of 4,096 products of bytes do pass 26 bits. Where rules have single layers read wider
+    operands than bytes, sums have as many more bits.
     """
     bits = profile.accumulator_of("linear").levels[-1].bits
-    return bits if bits < WIDE_SUMS or recipe.aocq.narrow_sums == "proven" else None
+    widest = max((BYTE, *recipe.layers.values_of("a").values()))
+    wide = WIDE_SUMS + widest - BYTE
+    return bits if bits < wide or recipe.aocq.narrow_sums == "proven" else None
 
 
 def _octave_codes(profile: NpuProfile) -> int | None:

@@ -11,6 +11,7 @@ from annotated_types import Interval
 
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.fields import STRICT, Option, check_fields
+from aocq.recipes.layer_rules import NO_RULES, LayerRules
 
 DEFAULTS = AocqOptions()
 LARGEST_SEED = 2**63 - 1  # of torch's generators
@@ -44,6 +45,9 @@ class Recipe:
         options of the method of that name; others ignore them
     seed
         of whatever a method draws at random
+    layers
+        what differs at single layers, by patterns on the names of operations; of widths these win
+        over all of the above
 
     Raises
     ------
@@ -94,11 +98,14 @@ class Recipe:
         Interval(ge=0, le=LARGEST_SEED),
         Option("seed of whatever a method draws at random"),
     ] = 0
+    layers: LayerRules = NO_RULES
 
     def __post_init__(self) -> None:
         """Refuse what no field can be."""
         check_fields(self)
 
     def plain(self) -> dict[str, Any]:
-        """Return the recipe as JSON holds it."""
-        return asdict(self)
+        """Return the recipe as JSON holds it; rules of layers only where there are any."""
+        plain = asdict(self)
+        del plain["layers"]
+        return {**plain, "layers": self.layers.plain()} if self.layers else plain

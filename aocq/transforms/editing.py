@@ -7,13 +7,14 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from aocq.capture import FloatGraph, FloatNode, FloatOp
 from aocq.capture.float_graph import PARAMETER_ATTRIBUTES
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 class Editing:
@@ -37,6 +38,8 @@ class Editing:
 
     def value(self, node: str, key: str) -> Tensor | None:
         """Return a copy of a node's parameter in float64; None where it has none."""
+        import torch
+
         name = self.nodes[node].attributes[key]
         return self.parameters[name].to(torch.float64, copy=True) if name else None
 
@@ -88,6 +91,8 @@ class Editing:
         return name
 
     def _type(self) -> torch.dtype:
+        import torch
+
         types = {value.dtype for value in self.parameters.values() if value.is_floating_point()}
         return torch.float64 if torch.float64 in types else torch.float32
 
