@@ -9,13 +9,16 @@ to light after that. :func:`checked_first` makes every command begin with the ro
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import wraps
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from aocq.cli import network_checks, options
+from aocq.cli.recipes import RecipeFields, recipe_of
 from aocq.cli.tasks import task_of_parameters
+from aocq.recipes.recipe import Recipe
 from aocq.tasks.names import CLASSIFICATION
 
 Parameters = Mapping[str, Any]
@@ -56,13 +59,15 @@ def _profile(name: str, parameters: Parameters) -> None:
     from simulator.profile import load_profile
 
     profile = load_profile(name)
+    parameters = {**parameters, **_recipe_fields(parameters)}
     weight_bits = parameters.get("weight_bits")
     activation_bits = parameters.get("activation_bits", profile.activation.operand_width)
     if weight_bits is None or activation_bits is None:
         return
 
+    from aocq.recipes.layer_rules import NO_RULES
     from aocq.recipes.methods import leaves_floats
-    from aocq.recipes.widths import missing_widths
+    from aocq.recipes.widths import missing_layer_widths, missing_widths
     from simulator.errors import InputError
 
     method, float_ops = parameters.get("method"), parameters.get("float_ops")
@@ -74,9 +79,26 @@ def _profile(name: str, parameters: Parameters) -> None:
         parameters.get("end_bits"),
         leaves_floats=in_float,
     )
+    layers = parameters.get("layers", NO_RULES)
+    missing |= missing_layer_widths(profile, layers, leaves_floats=in_float)
     if missing:
         told = "; ".join(problem + advice for problem, advice in missing.items())
         raise InputError(f"profile {profile.name}: {told}; or choose another profile")
+
+
+def _recipe_fields(parameters: Parameters) -> Parameters:
+    """Return the fields of the recipe that a command is asked for, by name; else nothing."""
+    if not set(RecipeFields.NAMES) <= parameters.keys():
+        return {}
+    plain = recipe_of(parameters.get("recipe_file"), Recipe())
+    found = {field.name: getattr(plain, field.name) for field in fields(plain)}
+    given = {name: parameters[name] for name in RecipeFields.NAMES}
+    return {**found, **{name: value for name, value in given.items() if value is not None}}
+
+
+def _recipe_file(path: Path, parameters: Parameters) -> None:
+    del parameters
+    recipe_of(path, Recipe())
 
 
 def _images(folder: Path, option: str, parameters: Parameters) -> list[Path]:
@@ -283,6 +305,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "out": _out_folder,
         "preprocessing": _settings("--preprocessing"),
         "profile": _profile,
+        "recipe_file": _recipe_file,
         "threads": _threads,
         "weights": network_checks.weights,
         "accumulators.folder": _quantized,

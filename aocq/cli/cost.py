@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,11 +44,26 @@ class ModelWidths(OptionGroup):
         ),
     ] = None
     end_bits: Annotated[int | None, recipes.option(_FIELDS["end_bits"])] = None
+    recipe_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--recipe",
+            metavar="FILE",
+            help="recipe file (TOML) with the widths of a MODEL, those of single layers included; "
+            "options that are given here win over it",
+        ),
+    ] = None
 
     def recipe(self) -> Recipe:
-        """Return the recipe of the widths."""
+        """Return the recipe of the widths.
+
+        Raises
+        ------
+        InputError
+            If the file is no recipe.
+        """
         given = {name: bits for name, bits in asdict(self).items() if bits is not None}
-        return Recipe(**given)
+        return replace(recipes.recipe_of(given.pop("recipe_file", None), Recipe()), **given)
 
 
 @grouped
@@ -97,14 +112,16 @@ def command(
     code 1 where the verdict is NO or UNDECIDED. Without, the code is 0 and the table says it.
 
     Example: aocq cost swin_tiny_patch4_window7_224 --profile edge_npu_int8 --w-bits 4
+
+    Example: aocq cost deit_tiny_patch16_224 --profile edge_npu_int8 --recipe recipe.toml
     """
     if stream not in {None, "-"}:
         raise typer.BadParameter(f"{stream}: one GRAPH or MODEL at a time")
     if Path(network).exists():
         if widths != ModelWidths() or classes or model_kwargs:
             raise typer.BadParameter(
-                f"{network} is a graph: --w-bits, --a-bits, --end-bits, --num-classes and "
-                "--model-kwargs are for a MODEL"
+                f"{network} is a graph: --w-bits, --a-bits, --end-bits, --recipe, "
+                "--num-classes and --model-kwargs are for a MODEL"
             )
         of = _of_graph(Path(network), profile, judging, task)
     else:

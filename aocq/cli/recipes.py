@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Self
 
@@ -14,10 +15,10 @@ from aocq.cli.groups import OptionGroup
 from aocq.cli.options import finite, one_of
 from aocq.recipes.aocq_options import PRESETS, USED_WITH, AocqOptions, PresetName
 from aocq.recipes.fields import FieldSpec, field_specs
+from aocq.recipes.layer_rules import OPERAND_WIDTHS
 from aocq.recipes.methods import DEFAULT_METHOD, METHOD_SPECS
 from aocq.recipes.recipe import Recipe
 
-ACTIVATION_WIDTHS = (3, 4, 5, 6, 7, 8, 16)
 _known = one_of(tuple(METHOD_SPECS), "no method {text}; choose one of {names}")
 LEFT_OUT = ""  # stands for the default method, see known_method
 
@@ -27,9 +28,9 @@ def known_method(name: str) -> str:
     return DEFAULT_METHOD if name == LEFT_OUT else _known(name)
 
 
-def known_activation_width(bits: int) -> int:
+def known_activation_width(bits: int | None) -> int | None:
     """Return ``bits``; a usage error if activations cannot have so many."""
-    if bits not in ACTIVATION_WIDTHS:
+    if bits is not None and bits not in OPERAND_WIDTHS:
         raise typer.BadParameter(f"{bits} is not in 3 to 8, and not 16")
     return bits
 
@@ -44,6 +45,15 @@ Method = Annotated[
         show_default=False,
         callback=known_method,
         help="quantization method, see docs/methods.md (default: aocq)",
+    ),
+]
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--recipe",
+        metavar="FILE",
+        help="recipe file (TOML): any of the options of a recipe, and bits of single layers, see "
+        "docs/recipes.md; options that are given here win over it",
     ),
 ]
 
@@ -89,7 +99,7 @@ def option_name(spec: FieldSpec, value: object = None) -> str:
 
 @dataclass(frozen=True)
 class RecipeFields(OptionGroup):
-    """Fields of a recipe: what was given, by name."""
+    """Fields of a recipe: what was given, by name; the others are a file's, or the defaults."""
 
     NAMES: ClassVar[tuple[str, ...]] = tuple(
         spec.name for spec in field_specs(Recipe).values() if spec.option is not None
@@ -103,8 +113,11 @@ class RecipeFields(OptionGroup):
         described = [field_specs(Recipe)[name] for name in cls.NAMES]
         return {
             spec.name: (
-                Annotated[spec.type, option(spec, callback=_CALLBACKS.get(spec.name))],
-                spec.default,
+                Annotated[
+                    spec.type | None,
+                    option(spec, _with_default(spec), callback=_CALLBACKS.get(spec.name)),
+                ],
+                None,
             )
             for spec in described
         }
@@ -112,7 +125,14 @@ class RecipeFields(OptionGroup):
     @classmethod
     def made_of(cls, values: Mapping[str, Any]) -> Self:
         """Return the group from its fields' values."""
-        return cls(dict(values))
+        return cls({name: value for name, value in values.items() if value is not None})
+
+
+def _with_default(spec: FieldSpec) -> str | None:
+    """Return what is said of a field, with its default where it has one."""
+    assert spec.option is not None
+    said = spec.option.help
+    return said if spec.default is None else f"{said} (default: {spec.default})"
 
 
 class SweepFields(RecipeFields):
@@ -168,22 +188,27 @@ def own_options() -> Iterable[tuple[str, FieldSpec]]:
 class RecipeOptions(OptionGroup):
     """Everything that a recipe can be asked for."""
 
+    recipe_file: RecipeFile = None
     fields: RecipeFields = field(default_factory=RecipeFields)
     own: MethodOptions = field(default_factory=MethodOptions)
 
     def recipe(self, method: str, preset: PresetName) -> Recipe:
-        """Return the recipe of a preset and the given options.
+        """Return the recipe of a preset, a file and the given options, of which the last wins.
 
-        Those of other methods, which the method ignores, are noted on stderr.
+        Options of other methods, which the method ignores, are noted on stderr.
 
         Raises
         ------
         BadParameter
             If one was given of which another option's value makes no use.
+        InputError
+            If the file is no recipe.
         """
         from aocq import progress
 
-        plain = Recipe(aocq=PRESETS[preset].options, **self.fields.values)
+        plain = replace(
+            recipe_of(self.recipe_file, Recipe(aocq=PRESETS[preset].options)), **self.fields.values
+        )
         for owner, given in self.own.given.items():
             if owner != method:
                 described = field_specs(type(getattr(plain, owner)))
@@ -193,6 +218,21 @@ class RecipeOptions(OptionGroup):
         if method == "aocq":
             _check_used(plain.aocq, self.own.given.get(method, {}))
         return plain
+
+
+def recipe_of(file: Path | None, plain: Recipe) -> Recipe:
+    """Return a recipe with what a recipe file says in place of its values, if there is a file.
+
+    Raises
+    ------
+    InputError
+        If the file is no recipe.
+    """
+    if file is None:
+        return plain
+    from aocq.recipes.recipe_file import read_recipe
+
+    return read_recipe(file).on(plain)
 
 
 def _check_used(options: AocqOptions, given: Iterable[str]) -> None:

@@ -101,7 +101,7 @@ def command(
                 )
         unrun = [network.request_of(name) for name, _ in networks]
         with sweeps.claimed_table(out, "table2"):
-            ends = recipe.values["end_bits"]
+            ends = recipe.values.get("end_bits")
             rows = sweeps.table_of_sizes(
                 unrun,
                 profile,

@@ -39,6 +39,8 @@ def command(
 
     Example: aocq verify deit_tiny_patch16_224 --data imagenet/val --calib-data imagenet/train
     --w-bits 8 --profile edge_npu_int8 --out runs/deit --max-drop 1
+
+    Example: aocq verify deit_tiny_patch16_224 --data imagenet/val --recipe recipe.toml
     """
     from aocq import progress
     from aocq.records.gates import DEFAULT_MAX_DROP

@@ -24,6 +24,7 @@ from simulator.errors import InputError
 
 LONGEST_PATTERN = 512  # of characters; names of operations are shorter
 NAMED = 3  # names that a message lists
+OPERAND_WIDTHS = (3, 4, 5, 6, 7, 8, 16)
 _WILDCARD = re.compile(r"\[!?\]?[^\]]*\]|[*?]")
 
 
@@ -36,8 +37,8 @@ class LayerRule:
     w
         bits of a linear layer's weights
     a
-        bits at which a matrix product reads its operands. Not of probabilities, whose width is that
-        of the chip's softmax
+        bits at which a matrix product reads its operands, 3 to 8 or 16. Not of probabilities, whose
+        width is that of the chip's softmax
 
     Raises
     ------
@@ -53,6 +54,8 @@ class LayerRule:
     def __post_init__(self) -> None:
         """Refuse what no field can be, and a rule that says nothing."""
         check_fields(self)
+        if self.a is not None and self.a not in OPERAND_WIDTHS:
+            raise ValueError(f"a = {self.a}: wanted 3 to 8, or 16")
         if not self.given():
             raise ValueError(f"says nothing: wanted one of {', '.join(KEYS)}")
 

@@ -64,6 +64,12 @@ class Places:
         text = profile_paths()["edge_npu_int8"].read_text(encoding="utf-8")
         misspelt = text.replace('rounding = "half_up"', 'roundin = "half_up"')
         (root / "misspelt.toml").write_text(misspelt, encoding="utf-8")
+        for name, rules in {
+            "wide": '[layers]\n"head" = { a = 16 }',
+            "narrow": "[recipe]\nweight_bits = 5",
+            "unknown": '[layers]\n"head" = { bits = 8 }',
+        }.items():
+            (root / f"{name}.recipe").write_text(f"format = 1\n{rules}\n", encoding="utf-8")
 
     def words(self, text: str) -> list[str]:
         return [part.replace("@", f"{self.root}/") for part in text.split()]
@@ -124,6 +130,14 @@ def cases() -> Iterator[tuple[str, int, str]]:
         yield f"{command} --w-bits 5", 3, "weight.bits = [8, 4, 3] has no 5 (choose --w-bits 8"
         yield f"{command} --a-bits 6", 3, "activation.bits = 8, the model has 6 (choose --a-bits 8"
         yield f"{command} --a-bits 2", 2, "--a-bits"
+        yield f"{command} --recipe @none.toml", 3, "none.toml: not found; --recipe wants a recipe"
+        yield f"{command} --recipe @empty", 3, "empty: is a folder"
+        yield f"{command} --recipe @misspelt.toml", 3, "misspelt.toml: 14 problem(s): name: unkn"
+        yield f"{command} --recipe @unknown.recipe", 3, 'layers."head".bits: unknown key'
+        yield f"{command} --recipe @narrow.recipe", 3, "weight.bits = [8, 4, 3] has no 5"
+        wide = f"{command} --recipe @wide.recipe"
+        yield wide, 3, "products read operands of 8 bits (activation, a_bits of compute.engine"
+        yield f"{wide} --profile edge_npu_int8_wide --w-bits 5", 3, "has no 5 (choose --w-bits 8"
     yield "table2 m=@none.pth --data @images", 3, "none.pth: no such file; --weights wants"
     yield "targets m=@none.pth --data @images", 3, "none.pth: no such file; --weights wants"
     yield "demo --profile edge_npu_int", 3, "nearest: edge_npu_int8"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -15,6 +16,7 @@ from aocq.cli.groups import OptionGroup, grouped
 from aocq.cli.recipes import MethodOptions, RecipeFields, RecipeOptions
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.fields import field_specs
+from aocq.recipes.layer_rules import LayerRule, LayerRules
 from aocq.recipes.methods import METHOD_SPECS
 from aocq.recipes.recipe import Recipe
 
@@ -73,9 +75,11 @@ def test_every_described_field_is_an_option_with_its_type_bounds_and_default() -
                 continue
             annotation, default = given[spec.name]
             (described,) = annotation.__metadata__
-            assert annotation.__origin__ == (spec.type if owner is None else spec.type | None)
-            assert default == (spec.default if owner is None else None)
-            assert described.help == spec.option.help
+            assert annotation.__origin__ == spec.type | None
+            assert default is None  # what is not given is a file's, a preset's, or the field's own
+            stated = owner is None and spec.default is not None
+            told = f" (default: {spec.default})" if stated else ""
+            assert described.help == spec.option.help + told
             assert described.rich_help_panel == (None if owner is None else f"method {owner}")
             if spec.type in {int, float}:
                 bounds = spec.option_bounds
@@ -96,6 +100,26 @@ def test_a_recipe_is_the_preset_with_what_was_given(capsys: pytest.CaptureFixtur
     assert options.recipe("fq_vit", "fast") == wanted
     told = "note: method fq_vit ignores --alpha, --no-balance-inputs: options of method aocq\n"
     assert capsys.readouterr().err == told
+
+
+def test_options_win_over_a_file_and_a_file_over_the_preset(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text(
+        "format = 1\n[recipe]\nweight_bits = 4\nseed = 3\n[recipe.aocq]\nscale_passes = 2\n"
+        'alpha = "pot5"\n[layers]\n"head" = { w = 8 }\n'
+    )
+    options = RecipeOptions(
+        recipe_file=file,
+        # The default, which is given all the same.
+        fields=RecipeFields.made_of({**dict.fromkeys(RecipeFields.NAMES), "weight_bits": 8}),
+        own=MethodOptions({"aocq": {"alpha": "none"}}),
+    )
+    assert options.recipe("aocq", "fast") == Recipe(
+        weight_bits=8,
+        seed=3,
+        layers=LayerRules.of({"head": LayerRule(w=8)}),
+        aocq=AocqOptions(scale_passes=2, search_images=16, alpha="none"),
+    )
 
 
 def test_commands_say_themselves_that_they_resume() -> None:
