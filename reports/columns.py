@@ -31,6 +31,8 @@ HEADINGS: Mapping[str, str] = MappingProxyType(
         "stall_cycles": "Stall",
         "passes": "Passes",
         "macs": "MACs",
+        "a_bits": "Bits of a",
+        "b_bits": "Bits of b",
         "weight_bytes": "Weight bytes",
         "sram_bytes": "SRAM bytes",
         "dram_bytes": "DRAM bytes",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from aocq.records.costs import CyclesRecord, EnergyRecord
 from aocq.records.run import RunResult
+from reports import layer_widths
 from reports.alike import groups_of_data, judged_on, network, warnings
 from reports.chips import energy_cell, of_process
 from reports.format import (
@@ -131,6 +132,7 @@ def _identity(results: Sequence[RunResult]) -> list[Line]:
         Line("weights", [(r.model.checkpoint_sha256 or MISSING)[:8] for r in results]),
         Line("method", [scheme(result) for result in results]),
         Line("widths", [convention(w) if (w := r.method.widths) else MISSING for r in results]),
+        Line("layers", [layer_widths.rules(r.method) or MISSING for r in results]),
         Line("profile", [result.profile.name for result in results]),
         Line("data", [_data(r) for r in results]),
         Line("classes", [count(r.data.classes) if r.data else MISSING for r in results]),

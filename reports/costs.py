@@ -16,15 +16,16 @@ from reports.memory_plan import peak_rows, too_many_bytes
 _NAMED = 3  # ops that a row names
 
 
-def memory_rows(memory: MemoryRecord, weight_bits: int | None) -> list[tuple[str, int]]:
+def memory_rows(memory: MemoryRecord, parameters_at: str | None) -> list[tuple[str, int]]:
     """Return the memory figures as (what, bytes) pairs.
 
-    ``weight_bits`` is the width at which all parameters are counted; None where that is not known.
+    ``parameters_at`` is the width at which all parameters are counted, as text; None where that is
+    not known.
     """
-    of_parameters = (f"all parameters at {weight_bits} bits", memory.model_size_bytes)
+    of_parameters = (f"all parameters at {parameters_at}", memory.model_size_bytes)
     greedy = memory.greedy_peak_sram_bytes
     return [
-        *([] if weight_bits is None else [of_parameters]),
+        *([] if parameters_at is None else [of_parameters]),
         ("constants of the graph: weights, biases, multipliers, tables", memory.weight_bytes),
         ("SRAM of the profile, for activations", memory.sram_bytes),
         ("peak SRAM", memory.peak_sram_bytes),
@@ -109,7 +110,7 @@ def resource_rows(cycles: CyclesRecord) -> list[tuple[str, int, int]]:
 def estimate_rows(
     graph: GraphRecord,
     memory: MemoryRecord,
-    weight_bits: int | None,
+    parameters_at: str | None,
     cycles: CyclesRecord,
     latency_ms: float,
     fps: float,
@@ -129,7 +130,7 @@ def estimate_rows(
         ("activations fit the SRAM", *fits),
         *(
             (what, kib(size), f"{count(size)} bytes")
-            for what, size in memory_rows(memory, weight_bits)
+            for what, size in memory_rows(memory, parameters_at)
         ),
         *_peak(memory, peak, buffers),
         ("ops", count(graph.ops), f"{count(graph.float_ops)} float"),

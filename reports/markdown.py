@@ -14,6 +14,7 @@ from reports.attribution import attribution_rows, attribution_sentence
 from reports.attribution import head as attribution_head
 from reports.format import classes, count, decibel, percent, plural, share, signed
 from reports.gates import GATE_HEAD, against, gate_rows
+from reports.layer_widths import LAYER_HEAD, layer_rows
 from reports.markdown_costs import costs
 from reports.markdown_text import code, plain, table
 from reports.ops import first_below, most_mismatches, tightest, worst_ops
@@ -234,4 +235,6 @@ def _made(result: RunResult) -> str:
     recipe = json.dumps(result.method.recipe, ensure_ascii=False)
     command = shlex.join(result.command)
     rows = [*identities(result), *facts(result), ("recipe", recipe), ("command", command)]
-    return table(["", "value"], [(plain(key), code(value)) for key, value in rows])
+    made = table(["", "value"], [(plain(key), code(value)) for key, value in rows])
+    layers = [(code(op), *bits) for op, *bits in layer_rows(result.method)]
+    return "\n\n".join([made, table(LAYER_HEAD, layers)] if layers else [made])

@@ -9,6 +9,7 @@ from aocq.records.run import RunResult
 from reports.answers import against_float16, energy_sentence, ports
 from reports.costs import HOST_HEAD, cycle_rows, host_rows, host_sentence, memory_rows
 from reports.format import MISSING, count, kib, percent
+from reports.layer_widths import parameters_at
 from reports.limits import (
     ENERGY_PARTS,
     LIFT_HEAD,
@@ -81,7 +82,7 @@ def _memory(result: RunResult) -> Iterator[str]:
                 for b in found
             ],
         )
-    sizes = memory_rows(result.memory, result.method.weight_bits)
+    sizes = memory_rows(result.memory, parameters_at(result))
     yield table(
         ["memory", "size", "bytes"], [(name, kib(size), count(size)) for name, size in sizes]
     )

@@ -52,8 +52,8 @@ class PaperRow:
     delta: float | None
 
 
-def paper_size(model: ModelRecord, bits: int) -> float:
-    """Return a network's size as the paper's MB, at a width of the weights.
+def paper_size(model: ModelRecord, bits: float) -> float:
+    """Return a network's size as the paper's MB, at a width of the weights or their average one.
 
     1000 KiB each, of a float checkpoint with its tables (indices of relative positions, masks);
     narrower ones are parts of that. DeiT-Tiny's 5,717,416 parameters make 22.3, 5.58 and 2.79 at

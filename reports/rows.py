@@ -14,6 +14,7 @@ from aocq.records.run import GraphRecord, MethodRecord, ModelRecord, RunResult
 from aocq.records.verdict import answer
 from reports.format import convention
 from reports.gates import against
+from reports.layer_widths import rules
 from reports.paper_table import (
     differences,
     paper_row,
@@ -160,14 +161,15 @@ def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> Table
         logit_sqnr_db=accuracy.logit_sqnr_db.integer_float,
         float_ops=result.graph.float_ops,
         ops=result.graph.ops,
-        size_mb=paper_size(result.model, method.weight_bits),
+        size_mb=paper_size(result.model, _bits_of_a_parameter(result)),
         calibration_images=method.calibration_images,
         calibration_seconds=method.seconds,
         run=folder,
         **_chip_figures(result),
     )
     paper = paper_row(result.model.name, method.name, method.weight_bits, method.activation_bits)
-    if paper is None or result.model.arguments:  # built otherwise than its name says
+    # Built otherwise than its name says, or with other bits in some layers.
+    if paper is None or result.model.arguments or rules(method):
         return row
     base = next(other for other in paper_table() if other.model == paper.model)
     return replace(
@@ -216,13 +218,20 @@ def written_row(row: TableRow, rows: Sequence[TableRow]) -> dict[str, Any]:
 
 
 def _own_widths(method: MethodRecord) -> str:
-    """Return what ``A4`` means in a run, where activations do not all have that width."""
-    widths = method.widths
-    if widths is None or (
+    """Return what ``W4A4`` means in a run, where not all tensors have these widths."""
+    widths, of_layers = method.widths, rules(method)
+    plain = widths is None or (
         widths.vector == widths.operands and widths.ends is None and widths.result is None
-    ):
-        return ""
-    return convention(widths)
+    )
+    own = "" if plain or widths is None else convention(widths)
+    return ", ".join(filter(None, [own, of_layers]))
+
+
+def _bits_of_a_parameter(result: RunResult) -> float:
+    """Return the width of a run's parameters, on average where layers have their own."""
+    if not result.method.layers or not result.model.parameters:
+        return result.method.weight_bits
+    return 8 * result.memory.model_size_bytes / result.model.parameters
 
 
 def _chip_figures(result: RunResult) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from aocq.records import verdict
 from aocq.records.accuracy import FEW_IMAGES
 from aocq.records.layers import LayerRow
 from aocq.records.run import Emulation, ProofRecord, RunResult
-from reports import gates
+from reports import gates, layer_widths
 from reports.costs import host_sentence
 from reports.format import (
     MISSING,
@@ -68,9 +68,8 @@ def judged_group(result: RunResult) -> str:
 
 
 def scheme(result: RunResult) -> str:
-    """Return the method and its widths: ``aocq W4A8``."""
-    method = result.method
-    return f"{method.name} W{method.weight_bits}A{method.activation_bits}"
+    """Return the method and its widths: ``aocq W4A8``, ``aocq W4A8 mixed``."""
+    return f"{result.method.name} {layer_widths.widths(result.method)}"
 
 
 def heading(result: RunResult) -> str:
@@ -104,8 +103,11 @@ def _argument_rows(result: RunResult) -> list[tuple[str, str]]:
 
 def _width_rows(result: RunResult) -> list[tuple[str, str]]:
     """Return the widths behind a scheme; no row for an older record."""
-    widths = result.method.widths
-    return [] if widths is None else [("widths", convention(widths))]
+    widths, rules = result.method.widths, layer_widths.rules(result.method)
+    return [
+        *([] if widths is None else [("widths", convention(widths))]),
+        *([("layers", rules)] if rules else []),
+    ]
 
 
 def _data_rows(result: RunResult) -> list[tuple[str, str]]:

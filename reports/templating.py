@@ -16,6 +16,7 @@ from reports import (
     class_maps,
     costs,
     gates,
+    layer_widths,
     limits,
     pictures,
     sources,
@@ -56,7 +57,7 @@ def _environment() -> Environment:
             "box_labels": box_labels,
             "pictures": pictures,
         },
-        "class_maps": class_maps,
+        **{"class_maps": class_maps, "layer_widths": layer_widths},
         **{"share": written.share, "plural": written.plural},
     }
     names |= {"policy_note": written.policy_note, "zip": zip}

@@ -246,9 +246,7 @@ def _of_graph(
     chip = load_profile(name)
     known_task = task_named(task, path)
     work = host_work_of(known_task, loaded)
-    costs = plain_costs(
-        cost_records(loaded, chip, 0, 0, work, allow_unplaced=judging.allow_unplaced)
-    )
+    costs = plain_costs(cost_records(loaded, chip, 0, work, allow_unplaced=judging.allow_unplaced))
     # A graph does not say what the network's parameters were.
     del costs["memory"]["model_size_bytes"]
     found = {"graph": graph_record(loaded).model_dump(), **costs}
@@ -319,11 +317,12 @@ def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
     method = found.get("method")
     widths = ""
     if method:
-        widths = f" {method['name']} W{method['weight_bits']}A{method['activation_bits']}"
+        mixed = " mixed" if method.get("layers") else ""
+        widths = f" {method['name']} W{method['weight_bits']}A{method['activation_bits']}{mixed}"
     rows = estimate_rows(
         GraphRecord(**found["graph"]),
         _memory(found),
-        method["weight_bits"] if method else None,
+        _parameters_at(found),
         CyclesRecord(**found["cycles"]),
         found["latency_ms"],
         found["fps"],
@@ -342,6 +341,18 @@ def _print_table(profile: str, network: str, found: dict[str, Any]) -> None:
             "and twice the cycles with rotations and steps found at run time; verify tells",
             file=sys.stderr,
         )
+
+
+def _parameters_at(found: dict[str, Any]) -> str | None:
+    """Return the width that all parameters are counted at; a graph does not know of them."""
+    from reports.layer_widths import average_bits
+
+    method = found.get("method")
+    if method is None:
+        return None
+    mixed = "layers" in method
+    parameters = found["model"]["parameters"]
+    return average_bits(method["weight_bits"], _memory(found), parameters, mixed=mixed)
 
 
 def _note_host_work(of: _Estimated) -> None:

@@ -86,15 +86,16 @@ def _plain(value: Any) -> Any:
 def cost_records(
     graph: IntGraph,
     profile: NpuProfile,
-    parameters: int,
-    weight_bits: int,
+    parameters_bits: int,
     host_work: Sequence[HostWork] = (),
     *,
     allow_unplaced: bool = False,
 ) -> CostRecords:
-    """Return what a record says of a graph's cost, for parameters at the width of the weights.
+    """Return what a record says of a graph's cost.
 
-    ``host_work`` is what the network's task does with the graph's results.
+    ``parameters_bits`` is the size of the network's parameters, see
+    :func:`aocq.jobs.memory_record.parameter_bits`; ``host_work`` is what the network's task does
+    with the graph's results.
 
     Raises
     ------
@@ -104,7 +105,7 @@ def cost_records(
     costs = estimate(graph, profile, host_work, allow_unplaced=allow_unplaced)
     return CostRecords(
         costs=costs,
-        memory=memory_record(costs, parameters, weight_bits),
+        memory=memory_record(costs, parameters_bits),
         cycles=cycles_record(costs),
         ports=port_records(costs, profile),
         buffers=buffer_records(graph, costs),

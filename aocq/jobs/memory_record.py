@@ -3,21 +3,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from aocq.methods.quantizers import QuantizedWeight
 from aocq.records.costs import BufferRecord, MemoryRecord, PeakRecord
 from simulator.cost import Buffer, CostEstimate
 from simulator.graph import IntGraph
 from simulator.graph.graph import Tensor
 
 
-def memory_record(costs: CostEstimate, parameters: int, weight_bits: int) -> MemoryRecord:
-    """Return bytes on the chip and beside it, and of all parameters at the width of the weights."""
+def parameter_bits(parameters: int, bits: int, weights: Mapping[str, QuantizedWeight]) -> int:
+    """Return the bits of a network's parameters.
+
+    Parameters
+    ----------
+    parameters
+        how many there are
+    bits
+        of the recipe's weights, which parameters that are no weights of layers count with too
+    weights
+        by parameter name, each of its own width
+    """
+    others = sum(weight.codes.size * (weight.bits - bits) for weight in weights.values())
+    return parameters * bits + others
+
+
+def memory_record(costs: CostEstimate, parameters_bits: int) -> MemoryRecord:
+    """Return bytes on the chip and beside it, and of all parameters, whose bits are given."""
     plan = costs.plan
     return MemoryRecord(
         weight_bytes=costs.weight_bytes,
-        model_size_bytes=(parameters * weight_bits + 7) // 8,
+        model_size_bytes=(parameters_bits + 7) // 8,
         peak_sram_bytes=plan.peak_sram_bytes,
         greedy_peak_sram_bytes=plan.greedy_peak_sram_bytes,
         peak_lower_bound_bytes=plan.peak_lower_bound_bytes,

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from aocq.methods.quantized_model import QuantizedModel
-from aocq.records.run import MethodRecord, WidthsRecord
+from aocq.methods.tensor_widths import product_widths
+from aocq.recipes.layer_rules import NO_RULES
+from aocq.records.run import LayerWidthsRecord, MethodRecord, WidthsRecord
 
 
 def method_record(model: QuantizedModel, seconds: float) -> MethodRecord:
@@ -22,7 +26,20 @@ def method_record(model: QuantizedModel, seconds: float) -> MethodRecord:
             ends=recipe.end_bits,
             result=limits.output_bits,
         ),
+        layers=layer_records(model),
         recipe={**recipe.plain(), **limits.plain()},
         calibration_images=model.calibration_images,
         seconds=seconds,
     )
+
+
+def layer_records(model: QuantizedModel) -> list[LayerWidthsRecord]:
+    """Return the layers and products to which rules or ``end_bits`` give other widths, in order."""
+    graph, recipe, limits = model.graph, model.recipe, model.limits
+    uniform = replace(recipe, layers=NO_RULES, end_bits=None)
+    known = product_widths(graph, uniform, limits)
+    return [
+        LayerWidthsRecord(op=name, a_bits=widths[0], b_bits=widths[1])
+        for name, widths in product_widths(graph, recipe, limits).items()
+        if widths != known[name]
+    ]

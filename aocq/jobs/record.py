@@ -42,7 +42,8 @@ from simulator.executor import Executor
 from simulator.gemm import probe_results
 from simulator.graph import IntGraph
 from simulator.graph.bounds import bounds
-from simulator.graph.op import accumulator_of, residual_of
+from simulator.graph.macs import product_macs
+from simulator.graph.op import Op, accumulator_of, residual_of
 from simulator.graph.ops import op_name
 from simulator.graph.ranges import signed_bits
 from simulator.numerics.accumulator import OverflowPolicy
@@ -96,10 +97,19 @@ def layer_rows(
                 differing_codes=mismatches.get(op.name),
                 onto_residual=residual_of(op) is not None,
                 passes=cost.passes,
+                **_factor_bits(graph, op),
                 **sums_of(op, counts),
             )
         )
     return rows
+
+
+def _factor_bits(graph: IntGraph, op: Op) -> dict[str, int]:
+    """Return the widths of both factors of a matrix product; nothing of another op."""
+    if not product_macs(graph, op):
+        return {}
+    a, b = (graph.tensors[name].type.bits for name in op.operands[:2])
+    return {"a_bits": a, "b_bits": b}
 
 
 def with_sums_of_stream(rows: list[LayerRow], graph: FloatGraph) -> list[LayerRow]:

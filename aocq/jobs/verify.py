@@ -21,6 +21,7 @@ from aocq.jobs.inputs import (
 )
 from aocq.jobs.keys import evaluation_key, request_key
 from aocq.jobs.lifting import lift_records, lifted_again
+from aocq.jobs.memory_record import parameter_bits
 from aocq.jobs.mismatches import mismatches_per_image
 from aocq.jobs.op_sqnr import sqnr_per_op
 from aocq.jobs.record import (
@@ -116,8 +117,7 @@ def verify(
     costs = cost_records(
         graph,
         inputs.profile,
-        inputs.model.parameters,
-        model.recipe.weight_bits,
+        parameter_bits(inputs.model.parameters, model.recipe.weight_bits, model.weights),
         host_work,
         allow_unplaced=request.gates.allow_unplaced,
     )

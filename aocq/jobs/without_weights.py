@@ -19,9 +19,11 @@ from aocq.jobs.cost_record import (
     plain_costs,
     profile_record,
 )
-from aocq.jobs.memory_record import memory_record
+from aocq.jobs.memory_record import memory_record, parameter_bits
+from aocq.jobs.method_record import layer_records
 from aocq.jobs.request import ModelRequest
 from aocq.lowering import check_recipe, lower
+from aocq.methods.quantized_model import QuantizedModel
 from aocq.methods.weightless import METHOD, quantized
 from aocq.progress import Note, Progress
 from aocq.recipes.limits import limits_of
@@ -39,12 +41,26 @@ from simulator.profile import NpuProfile, load_profile
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoweredWithoutWeights:
-    """A network without weights, lowered for a chip."""
+    """A network without weights, lowered for a chip.
+
+    Attributes
+    ----------
+    quantized
+        what was lowered
+    """
 
     model: ModelRecord
     recipe: Recipe
+    quantized: QuantizedModel
     profile: NpuProfile
     graph: IntGraph
+
+    @property
+    def parameters_bits(self) -> int:
+        """The size of the network's parameters in bits."""
+        return parameter_bits(
+            self.model.parameters, self.recipe.weight_bits, self.quantized.weights
+        )
 
 
 def lowered_without_weights(
@@ -59,8 +75,14 @@ def lowered_without_weights(
     """
     limits = limits_of(profile, recipe)
     check_recipe(recipe, limits, profile)
-    graph = lower(quantized(captured.network, recipe, limits), profile)
-    return LoweredWithoutWeights(model=captured.model, recipe=recipe, profile=profile, graph=graph)
+    model = quantized(captured.network, recipe, limits)
+    return LoweredWithoutWeights(
+        model=captured.model,
+        recipe=recipe,
+        quantized=model,
+        profile=profile,
+        graph=lower(model, profile),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,14 +175,15 @@ def sizes_of(
             recipe = Recipe(
                 weight_bits=weight_bits, activation_bits=activation_bits, end_bits=end_bits
             )
-            graph = lowered_without_weights(captured, recipe, chip).graph
+            sized = lowered_without_weights(captured, recipe, chip)
+            graph = sized.graph
             costs = estimate(graph, chip, host_work_of(task, graph))
             found.append(
                 SizesAtWidths(
                     weight_bits=weight_bits,
                     activation_bits=activation_bits,
                     graph=graph_record(graph),
-                    memory=memory_record(costs, model.parameters, weight_bits),
+                    memory=memory_record(costs, sized.parameters_bits),
                     cycles=cycles_record(costs),
                     latency_ms=costs.latency_ms,
                 )
@@ -193,6 +216,7 @@ def sized_record(
             "name": METHOD,
             "weight_bits": recipe.weight_bits,
             "activation_bits": recipe.activation_bits,
+            **_layers(sized),
         },
         "profile": profile_record(sized.profile).model_dump(),
         "graph": graph_record(sized.graph).model_dump(),
@@ -200,10 +224,15 @@ def sized_record(
             cost_records(
                 sized.graph,
                 sized.profile,
-                sized.model.parameters,
-                recipe.weight_bits,
+                sized.parameters_bits,
                 host_work,
                 allow_unplaced=allow_unplaced,
             )
         ),
     }
+
+
+def _layers(sized: LoweredWithoutWeights) -> dict[str, Any]:
+    """Return the layers with other widths; nothing where all have the recipe's."""
+    found = layer_records(sized.quantized)
+    return {"layers": [layer.model_dump() for layer in found]} if found else {}

@@ -84,8 +84,9 @@ class QuantizedModel:
 
     @property
     def title(self) -> str:
-        """The method and its widths: ``aocq W4A8``."""
-        return f"{self.method} W{self.recipe.weight_bits}A{self.recipe.activation_bits}"
+        """The method and its widths: ``aocq W4A8``; ``mixed`` where layers have their own."""
+        mixed = " mixed" if self.recipe.layers else ""
+        return f"{self.method} W{self.recipe.weight_bits}A{self.recipe.activation_bits}{mixed}"
 
     def parameter(self, name: str) -> NDArray[np.float64]:
         """Return the values of a parameter of the float network."""

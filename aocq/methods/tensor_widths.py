@@ -22,8 +22,6 @@ from aocq.recipes.recipe import Recipe
 from aocq.transforms.reader_widths import PRODUCTS, classifiers, image_width, reader_widths
 from simulator.errors import InputError
 
-__all__ = ["classifiers", "operand_widths", "operands", "tensor_widths", "weight_widths"]
-
 
 def tensor_widths(graph: FloatGraph, recipe: Recipe, limits: ChipLimits) -> dict[str, int]:
     """Return the bits of every arithmetic node's codes, by name."""
@@ -90,6 +88,24 @@ def _ruled_weights(
     return widths
 
 
+def product_widths(
+    graph: FloatGraph, recipe: Recipe, limits: ChipLimits
+) -> dict[str, tuple[int, int]]:
+    """Return the bits of both factors of every matrix product, by name.
+
+    Of a linear layer its input and its weights.
+    """
+    tensors, weights = tensor_widths(graph, recipe, limits), weight_widths(graph, recipe)
+    found = {}
+    for node in graph.nodes:
+        if node.op in PRODUCTS:
+            bits = [tensors[arithmetic_source(graph, name).name] for name in node.inputs]
+            if node.op is FloatOp.LINEAR:
+                bits.append(weights[node.attributes["weight"]])
+            found[node.name] = (bits[0], bits[1])
+    return found
+
+
 def check_rules(graph: FloatGraph, recipe: Recipe, limits: ChipLimits) -> None:
     """Check that all rules for single layers meet operations of a network.
 
@@ -98,8 +114,7 @@ def check_rules(graph: FloatGraph, recipe: Recipe, limits: ChipLimits) -> None:
     InputError
         If one does not, or two contradict each other.
     """
-    tensor_widths(graph, recipe, limits)
-    weight_widths(graph, recipe)
+    product_widths(graph, recipe, limits)
 
 
 def operands(graph: FloatGraph) -> frozenset[str]:

@@ -29,6 +29,8 @@ class LayerRow(Record):
     sum_bits : bits that the completed sums of the run needed
     headroom_bits : bits of the outermost register less ``sum_bits``; below 0 where it overflowed
     passes : runs of the chip's units that the op takes, 0 of a view; None in older records
+    a_bits, b_bits : of both factors of a matrix product, the right one of a layer being its
+        weights; None of other ops and in older records
     """
 
     index: Count
@@ -59,6 +61,8 @@ class LayerRow(Record):
     sum_bits: Bits | None = None
     headroom_bits: Headroom | None = None
     passes: Count | None = None
+    a_bits: Bits | None = None
+    b_bits: Bits | None = None
 
 
 def layers_csv(rows: list[LayerRow]) -> str:

@@ -117,13 +117,30 @@ class WidthsRecord(Record):
     result: Bits | None = None
 
 
+class LayerWidthsRecord(Record):
+    """A layer, or a product of two activations, whose factors have widths of their own.
+
+    a_bits : of what it reads, the left factor
+    b_bits : of its weights, or of the right factor
+    """
+
+    op: Name
+    a_bits: Bits
+    b_bits: Bits
+
+
 class MethodRecord(Record):
-    """The quantization method and what it was asked for; ``widths``: None in older records."""
+    """The quantization method and what it was asked for; ``widths``: None in older records.
+
+    layers : whose factors have other widths than the recipe says for all: by its rules for single
+        layers (``recipe["layers"]``, by pattern), or at the network's ends
+    """
 
     name: Name
     weight_bits: Bits
     activation_bits: Bits
     widths: WidthsRecord | None = None
+    layers: list[LayerWidthsRecord] = Field(default_factory=list)
     recipe: dict[str, Any]
     calibration_images: Count
     seconds: Amount

@@ -21,10 +21,11 @@ from aocq.capture.residual_stream import (
 )
 from aocq.jobs.calibration import calibrated
 from aocq.lowering import lower
-from aocq.methods.tensor_widths import classifiers, operands, tensor_widths, weight_widths
+from aocq.methods.tensor_widths import operands, tensor_widths, weight_widths
 from aocq.methods.verify_quantized import verify
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.methods import METHOD_SPECS
+from aocq.transforms.reader_widths import classifiers
 from simulator.boundary import quantize
 from simulator.errors import InputError
 from simulator.executor import Executor

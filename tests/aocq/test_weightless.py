@@ -67,7 +67,7 @@ def lowered(name: str, recipe: Recipe, chip: NpuProfile) -> IntGraph:
 
 def costs(graph: IntGraph, chip: NpuProfile) -> Mapping[str, Any]:
     """Everything that is printed of a graph's costs."""
-    return plain_costs(cost_records(graph, chip, 1, 8, allow_unplaced=True))
+    return plain_costs(cost_records(graph, chip, 8, allow_unplaced=True))
 
 
 def outcome(lowering: Callable[[], IntGraph]) -> IntGraph | str:

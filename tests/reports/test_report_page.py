@@ -16,7 +16,7 @@ from reports.tables import summary_rows
 
 LATER_COLUMNS = {
     **{"persistent": 1, "transient": 2, "changed": 3, "sum_bits": 20, "headroom_bits": -1},
-    **{"differing_codes": 1.25, "passes": 3},
+    **{"differing_codes": 1.25, "passes": 3, "a_bits": 16, "b_bits": 4},
 }
 HOSTILE = "<script>alert('1')</script>\"&$x_1$|`"
 

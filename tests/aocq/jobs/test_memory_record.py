@@ -26,7 +26,7 @@ def test_the_peak_names_the_op_and_what_is_alive():
     assert peak is not None
     # image 32, and the two operands of the lookup, 128 each
     assert (peak.op, peak.bytes, peak.buffers) == ("hidden", 288, ["wide", "hidden", "image"])
-    memory = memory_record(costs, 100, 4)
+    memory = memory_record(costs, 400)
     assert memory.peak_sram_bytes == memory.peak_lower_bound_bytes == 288 > memory.sram_bytes
     assert memory.model_size_bytes == 50
 
@@ -109,7 +109,7 @@ def test_buffers_lie_in_sram_or_in_dram(sram_bytes):
     costs = estimate(graph, profile_with(memory__sram_bytes=sram_bytes))
     buffers = buffer_records(graph, costs)
     held = [b for b in buffers if b.offset is not None]
-    fits = memory_record(costs, 0, 0).peak_sram_bytes <= sram_bytes
+    fits = memory_record(costs, 0).peak_sram_bytes <= sram_bytes
     assert (len(held) == len(buffers)) == fits
     assert held
     assert all(b.offset + b.bytes <= sram_bytes for b in held)
