@@ -17,6 +17,7 @@ from aocq.lowering import check_recipe
 from aocq.lowering.normalization import check_l2_normalizations
 from aocq.lowering.product_widths import check_products
 from aocq.methods import storage as quantized_storage
+from aocq.methods.aocq.stream_forms import stream_forms
 from aocq.methods.tensor_widths import check_rules
 from aocq.progress import Note
 from aocq.recipes.limits import limits_of
@@ -137,6 +138,11 @@ def check_method(method: str, recipe: Recipe, profile: NpuProfile, device: str) 
         raise InputError(f"method {method}: choose one of {', '.join(METHOD_SPECS)}")
     in_float = leaves_floats(method, recipe.float_ops)
     limits = limits_of(profile, recipe)
+    for pattern in () if knows_chip(method) else recipe.layers.values_of("alpha"):
+        raise InputError(
+            f'layers."{pattern}".alpha: method {method} has no factors on the residual stream; '
+            "leave it out, or choose --method aocq"
+        )
     check_recipe(recipe, limits, profile, leaves_floats=in_float, knows_chip=knows_chip(method))
     if device == "cuda" and not torch.cuda.is_available():
         raise EnvironmentProblem(
@@ -158,6 +164,8 @@ def check_operations(
     """
     recipe = calibration.recipe
     limits = limits_of(profile, recipe)
+    if knows_chip(calibration.method):
+        stream_forms(graph, recipe)
     if leaves_floats(calibration.method, recipe.float_ops):
         check_rules(graph, recipe, limits)
         return

@@ -186,9 +186,9 @@ def check_recipe(
             f"softmax.output_bits = {profile.softmax.output_bits}, the model's probabilities have "
             f"{probability_bits}"
         )
-    missing: dict[str, str] = {}
+    missing = _missing_factors(recipe, profile) if knows_chip else {}
     if knows_chip:  # other methods make no use of rotations and steps
-        missing = _missing_rotations(recipe, profile) | _missing_steps(recipe, profile)
+        missing |= _missing_rotations(recipe, profile) | _missing_steps(recipe, profile)
     advice |= missing
     problems += [*missing]
     problems += exceeded(limits, limits_of(profile, recipe))
@@ -210,6 +210,27 @@ def _chips(recipe: Recipe, suits: Callable[[NpuProfile], bool]) -> str:
         return suits(chip) and not missing_widths(chip, *widths, leaves_floats=False)
 
     return advice_to_choose(both)
+
+
+def _missing_factors(recipe: Recipe, profile: NpuProfile) -> dict[str, str]:
+    """Return which rules ask for factors of the stream that a profile has none for."""
+    limits, found = limits_of(profile, recipe), {}
+    without = [
+        key
+        for key, missing in (
+            ('layernorm.channel_factor = "none"', limits.channel_factor == "none"),
+            (
+                'activation.granularity = "per_tensor"',
+                limits.activation_granularity != "per_channel",
+            ),
+        )
+        if missing
+    ]
+    for pattern, alpha in recipe.layers.values_of("alpha").items():
+        if without and alpha != "none":
+            problem = f'{" and ".join(without)}, layers."{pattern}".alpha is "{alpha}"'
+            found[problem] = ' (choose alpha = "none")'
+    return found
 
 
 def _missing_rotations(recipe: Recipe, profile: NpuProfile) -> dict[str, str]:

@@ -19,6 +19,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from annotated_types import Interval
 
+from aocq.recipes.aocq_options import Alpha
 from aocq.recipes.fields import STRICT, check_fields
 from simulator.errors import InputError
 
@@ -39,6 +40,9 @@ class LayerRule:
     a
         bits at which a matrix product reads its operands, 3 to 8 or 16. Not of probabilities, whose
         width is that of the chip's softmax
+    alpha
+        of method ``aocq``, the form of the factors α of a tensor of the residual stream, see
+        :class:`aocq.recipes.aocq_options.AocqOptions`
 
     Raises
     ------
@@ -50,6 +54,7 @@ class LayerRule:
 
     w: Annotated[int | None, Interval(ge=2, le=8)] = None
     a: Annotated[int | None, Interval(ge=3, le=16)] = None
+    alpha: Alpha | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no field can be, and a rule that says nothing."""
@@ -70,6 +75,7 @@ KEYS = tuple(field.name for field in fields(LayerRule))
 _MEANT_FOR: Mapping[str, str] = {
     "w": "layer with weights",
     "a": "matrix product",
+    "alpha": "tensor of the residual stream",
 }
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from aocq.capture.parts import in_threads
 from aocq.methods.quantizers import ActivationQuantizer
 from aocq.methods.scale_form import ANY_SCALE, ScaleForm, activation_form
+from aocq.recipes.aocq_options import Alpha
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
 from simulator.numerics.integer_type import IntType
@@ -54,13 +55,14 @@ class ChannelRange:
         )
 
 
-def form(recipe: Recipe, limits: ChipLimits) -> str:
+def form(recipe: Recipe, limits: ChipLimits, alpha: Alpha | None = None) -> str:
     """Return the form of α that a recipe and a chip allow: none, pot<K>, or free.
 
     A chip that can only shift, or whose scales are powers of two, gets powers of two where free
-    factors were asked for; K is at most what the chip's shifts or multipliers reach.
+    factors were asked for; K is at most what the chip's shifts or multipliers reach. ``alpha`` is
+    what a rule asks for one tensor; None: what the recipe asks for all.
     """
-    asked = recipe.aocq.alpha
+    asked = alpha or recipe.aocq.alpha
     if asked == "none" or limits.channel_factor == "none":
         return "none"
     if limits.activation_granularity == "per_tensor":
@@ -81,14 +83,16 @@ def balances_inputs(recipe: Recipe, limits: ChipLimits) -> bool:
     return recipe.aocq.balance_inputs and limits.activation_granularity == "per_channel"
 
 
-def snap(magnitude: Tensor, recipe: Recipe, limits: ChipLimits) -> Tensor:
+def snap(
+    magnitude: Tensor, recipe: Recipe, limits: ChipLimits, alpha: Alpha | None = None
+) -> Tensor:
     """Return α that the chip can hold, in proportion to the channels' magnitudes or just above.
 
     Multipliers are ``m / (2^bits - 1)`` with whole m; shifts, and factors of scales that are powers
-    of two, are ``2^(k - K)``.
+    of two, are ``2^(k - K)``. ``alpha`` as in :func:`form`.
     """
     relative = (magnitude / magnitude.max()).double()
-    alpha_form = form(recipe, limits)
+    alpha_form = form(recipe, limits, alpha)
     largest = 2**limits.channel_factor_bits - 1
     if alpha_form == "free":
         factors: Tensor = torch.clamp(torch.ceil(relative * largest - 1e-9), 1, largest) / largest
@@ -110,10 +114,15 @@ def balanced_quantizer(
     )
 
 
-def stream_quantizer(magnitude: Tensor, recipe: Recipe, limits: ChipLimits) -> ActivationQuantizer:
-    """Return the quantizer of a stream tensor whose channels reach ``magnitude`` [C]."""
-    alpha = snap(magnitude, recipe, limits)
-    return balanced_quantizer(magnitude, limits.residual_bits, alpha, activation_form(limits))
+def stream_quantizer(
+    magnitude: Tensor, recipe: Recipe, limits: ChipLimits, alpha: Alpha | None = None
+) -> ActivationQuantizer:
+    """Return the quantizer of a stream tensor whose channels reach ``magnitude`` [C].
+
+    ``alpha`` is as in :func:`form`.
+    """
+    factors = snap(magnitude, recipe, limits, alpha)
+    return balanced_quantizer(magnitude, limits.residual_bits, factors, activation_form(limits))
 
 
 def columns_quantizer(seen: ChannelRange, bits: int, limits: ChipLimits) -> ActivationQuantizer:

@@ -24,6 +24,7 @@ from aocq.methods.aocq.balance import (
 )
 from aocq.methods.aocq.blocks import Block
 from aocq.methods.aocq.float_stream import computed_from
+from aocq.methods.aocq.stream_forms import stream_forms
 from aocq.methods.aocq.token_norm import token_weights
 from aocq.methods.aocq.tokens import token_importance
 from aocq.methods.base_ptq import (
@@ -42,6 +43,7 @@ from aocq.methods.ranges import (
 )
 from aocq.methods.scale_form import activation_form, weight_form
 from aocq.methods.tensor_widths import tensor_widths, weight_widths
+from aocq.recipes.aocq_options import Alpha
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.recipe import Recipe
 from simulator.numerics.integer_type import IntType
@@ -109,7 +111,7 @@ class InitialScales:
         self.dynamic = dynamic_steps(graph, recipe.aocq, limits)
         narrowed = {node.name for node in graph.nodes if node.op in OPERANDS}
         self.clipped = narrowed - self.dynamic.keys()
-        self.balanced = form(recipe, limits) != "none"
+        self.forms = stream_forms(graph, recipe)
         self.readers = linear_readers(graph) if balances_inputs(recipe, limits) else {}
         self.columns = {
             name: torch.cat([self._weight(reader) for reader in found]).cpu().double().pow(2).sum(0)
@@ -171,8 +173,8 @@ class InitialScales:
         if node.op is FloatOp.SOFTMAX or name in self.scores:
             return self._at_a_softmax(node)
         if name in self.stream or name in self.joins:
-            chosen = self._on_the_stream if self.balanced else self._with_one_scale
-            return chosen(node, values)
+            balanced = form(self.recipe, self.limits, self._form(name)) != "none"
+            return (self._on_the_stream if balanced else self._with_one_scale)(node, values)
         if name in self.columns:
             return self.input_quantizer(node, EXPONENT)
         if node.op in OPERANDS:
@@ -213,6 +215,10 @@ class InitialScales:
             through_table=node.op is FloatOp.UNARY,
         )
 
+    def _form(self, name: str) -> Alpha:
+        """Return the form of α of a tensor of the stream, or of one that only a sum there reads."""
+        return self.forms[name if name in self.stream else self.joins[name].name]
+
     def _on_the_stream(self, node: FloatNode, values: Mapping[str, Tensor]) -> ActivationQuantizer:
         name, options = node.name, self.recipe.aocq
         if options.alpha_sharing == "stage" and name in self.stream:
@@ -220,7 +226,7 @@ class InitialScales:
                 self.seen[other] for other in self.stream if self._width(other) == node.shape[-1]
             ]
             magnitude = torch.stack([found.magnitude for found in same]).amax(0).double()
-            shared = stream_quantizer(magnitude, self.recipe, self.limits)
+            shared = stream_quantizer(magnitude, self.recipe, self.limits, self._form(name))
             own = self.seen[name].magnitude.double() / torch.tensor(shared.alpha)
             scale = activation_form(self.limits).nearest(float(own.max()) / shared.type.high)
             return ActivationQuantizer(
@@ -234,7 +240,7 @@ class InitialScales:
                 self._token_weights(name, values).flatten(0, -2),
                 self.limits.residual_bits,
             )
-        return stream_quantizer(magnitude, self.recipe, self.limits)
+        return stream_quantizer(magnitude, self.recipe, self.limits, self._form(name))
 
     def _with_one_scale(self, node: FloatNode, values: Mapping[str, Tensor]) -> ActivationQuantizer:
         """Return the stream's quantizer of least error where tokens count by their norm.

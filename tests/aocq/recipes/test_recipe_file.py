@@ -32,6 +32,7 @@ RULES = st.builds(
     LayerRule,
     w=st.integers(2, 8),
     a=st.none() | st.sampled_from(OPERAND_WIDTHS),
+    alpha=st.none() | st.sampled_from(["none", "pot3", "free"]),
 )
 RECIPES = st.builds(
     Recipe,
@@ -89,7 +90,10 @@ def test_what_a_file_leaves_out_stays_as_it_was(file: Path) -> None:
         ("format = 1\n[layers]\nblocks.0 = {w = 4}", "a pattern with dots stands in quotes"),
         ('format = 1\n[layers]\n"a.b" = {w = 1}', 'layers."a.b".w = 1: input should be greater'),
         ('format = 1\n[layers]\n"a.b" = {a = 12}', 'layers."a.b": a = 12: wanted 3 to 8, or 16'),
-        ('format = 1\n[layers]\n"a.b" = {}', 'layers."a.b": says nothing: wanted one of w, a'),
+        (
+            'format = 1\n[layers]\n"a.b" = {}',
+            'layers."a.b": says nothing: wanted one of w, a, alpha',
+        ),
         ('format = 1\n[layers]\n"" = {w = 8}', "layers: '' is no pattern"),
         (
             'format = 1\n[layers]\n"a" = {w = 8}\n"a" = {w = 4}',
