@@ -83,11 +83,17 @@ def _run(row: SweepRow) -> str:
     return "exact" if row.exact else MISSING
 
 
+def _scheme(record: SweepRecord) -> str:
+    """Return the method and its widths: ``aocq W4A8``, ``aocq W4A8 mixed``."""
+    mixed = " mixed" if record.mixed else ""
+    return f"{record.method} W{record.weight_bits}A{record.activation_bits}{mixed}"
+
+
 def summary(record: SweepRecord) -> str:
     """Return network, method, images and the first width without overflow, in a few sentences."""
     skipped = f" ({record.skipped_images} skipped)" if record.skipped_images else ""
     text = (
-        f"{network(record)}, {record.method} W{record.weight_bits}A{record.activation_bits}, "
+        f"{network(record)}, {_scheme(record)}, "
         f"lowered for {record.profile} with the outermost register of every accumulator replaced; "
         f"{evaluated(record.images, record.data)}{skipped}. Exact sums: "
         f"{record.score.title} {percent(record.exact_score)}."
@@ -161,8 +167,7 @@ def figure(record: SweepRecord) -> Picture:
         accuracy.set(ylabel=f"integer {record.score.title} (%)", ylim=(-3, 103))
         accuracy.set_title(
             title(
-                f"{network(record)}, {record.method} "
-                f"W{record.weight_bits}A{record.activation_bits} on {record.profile}, "
+                f"{network(record)}, {_scheme(record)} on {record.profile}, "
                 f"{evaluated(record.images, record.data)}"
             ),
             fontsize=9,

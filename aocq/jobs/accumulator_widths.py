@@ -150,6 +150,7 @@ def _started(request: SweepRequest, exact: IntGraph, key: str, ran: _Run) -> Swe
         method=request.model.method,
         weight_bits=recipe.weight_bits,
         activation_bits=recipe.activation_bits,
+        mixed=bool(recipe.layers),
         profile=request.profile.name,
         graph_sha256=sha256(exact),
         accumulators=len(ran.sums),

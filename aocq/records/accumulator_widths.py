@@ -89,6 +89,9 @@ class SweepRecord(Record):
         of the network's constructor, where they are not those of its name
     data
         the images; None in older records
+    mixed
+        whether rules for single layers give some of them other bits than ``weight_bits`` and
+        ``activation_bits``
     accumulators
         ops with an accumulator
     score, shares_of, alike
@@ -112,6 +115,7 @@ class SweepRecord(Record):
     method: Name
     weight_bits: Bits
     activation_bits: Bits
+    mixed: bool = False
     profile: Name
     graph_sha256: Name
     accumulators: Count

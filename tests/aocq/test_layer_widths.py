@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from asked import for_chip
-from tiny_models import images, input_size
+from families import EXAMPLES
+from tiny_models import images, input_size, with_random_parameters
 from tiny_quantized import TINY, meta_of, tiny_graph
+from torch import Tensor
 
-from aocq.capture import FloatOp
+from aocq.capture import FloatGraph, FloatOp, capture
+from aocq.capture.residual_stream import arithmetic_source
 from aocq.jobs.calibration import calibrated
 from aocq.lowering import check_recipe, lower
 from aocq.lowering.product_widths import check_products
@@ -27,13 +30,15 @@ from aocq.recipes.layer_rules import LayerRule, LayerRules
 from aocq.recipes.limits import ChipLimits
 from aocq.recipes.methods import METHOD_SPECS
 from aocq.recipes.recipe import Recipe
-from aocq.transforms.reader_widths import with_narrow_readers
+from aocq.transforms.apply import transformed
+from aocq.transforms.reader_widths import PRODUCTS, with_narrow_readers
+from aocq.zoo.models import timm
 from simulator.boundary import quantize
 from simulator.cost import estimate
 from simulator.errors import InputError
 from simulator.executor import Executor
 from simulator.graph import IntGraph
-from simulator.graph.ops import MatMul, NormalizedMatMul, Rescale
+from simulator.graph.ops import MatMul, NormalizedMatMul, Rescale, ScaledMatMul
 from simulator.profile import load_profile
 
 W4A4 = load_profile("edge_npu_w4a4")
@@ -67,13 +72,13 @@ def multiplied(graph: IntGraph) -> dict[str, tuple[int, int]]:
             graph.tensors[op.operands[1]].type.bits,
         )
         for op in graph.ops
-        if isinstance(op, MatMul | NormalizedMatMul)
+        if isinstance(op, MatMul | NormalizedMatMul | ScaledMatMul)
     }
 
 
-def same_integers(graph: IntGraph) -> bool:
+def same_integers(graph: IntGraph, pixels: Tensor = PIXELS) -> bool:
     """Whether vector code and the portable kernels give the same codes of every op."""
-    codes = quantize(PIXELS.numpy(), graph.tensors[graph.inputs[0]])
+    codes = quantize(pixels.numpy(), graph.tensors[graph.inputs[0]])
     taps = [op.name for op in graph.ops]
     fast = Executor(graph, threads=1).run(codes, taps=taps).taps
     portable = Executor(graph, gemm="numba", portable=True, threads=1).run(codes, taps=taps).taps
@@ -179,6 +184,67 @@ def test_costs_without_weights_have_the_same_widths() -> None:
     model = quantized(without_matrices(tiny_graph(), PIXELS), recipe, limits)
     known = made("base_ptq", "edge_npu_w4a4", *rules.items())
     assert multiplied(lower(model, W4A4)) == multiplied(lower(known, W4A4))
+
+
+# --- all families, and what else is asked of a network --------------------------------------------
+
+
+def one_after_the_other(graph: FloatGraph, widths: tuple[int, ...]) -> dict[str, LayerRule]:
+    """Rules that give each product in turn another width: most tensors have readers that differ."""
+    products = [node.name for node in graph.nodes if node.op in PRODUCTS]
+    return {name: LayerRule(a=widths[n % len(widths)]) for n, name in enumerate(products)}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_products_of_every_family_read_the_widths_of_their_rules(name: str) -> None:
+    example = EXAMPLES[name]
+    network = timm.create_model(example.model, pretrained=False, **example.arguments)
+    graph = capture(with_random_parameters(network), name, example.input_size)
+    chip = W4A4.model_copy(update={"softmax": load_profile("edge_npu_int8").softmax})
+    rules = one_after_the_other(graph, (4, 8, 8))
+    recipe, limits = asked(chip, rules)
+    narrowed = with_narrow_readers(graph, recipe, limits)
+    assert any(node.op is FloatOp.REQUANTIZE for node in narrowed.nodes)
+    pixels = images(4, example.input_size)
+    lowered = lower(calibrated("base_ptq", narrowed, pixels, recipe, limits), chip)
+    ops = {op.name: op for op in lowered.ops}
+    read = {}
+    for layer in rules.keys() & ops.keys():
+        side = int(graph.node(layer).op is FloatOp.MATMUL)  # the left one may be probabilities
+        if arithmetic_source(graph, graph.node(layer).inputs[side]).op is not FloatOp.SOFTMAX:
+            read[layer] = lowered.tensors[ops[layer].operands[side]].type.bits
+    assert read == {layer: rules[layer].a for layer in read}
+    assert len(read) > 4
+    assert same_integers(lowered, pixels)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"row_steps": "all"},
+        {"row_steps": "attention", "hadamard": "all", "rotate_heads": True},
+        {"rounding": "reconstruct", "reconstruction_steps": 2},
+    ],
+    ids=str,
+)
+def test_rotated_and_dynamic_operands_have_the_widths_of_their_rules(
+    options: dict[str, Any],
+) -> None:
+    chip = load_profile("edge_npu_w4a4_dynamic")
+    rules = {**SCORES_AT_8, "blocks.0.mlp": LayerRule(w=8, a=8), "head": LayerRule(a=16)}
+    chosen = AocqOptions(scale_passes=0, search_images=4, **options)
+    recipe, limits = asked(chip, rules, aocq=chosen)
+    graph = transformed(tiny_graph(), recipe.aocq, limits, PIXELS)
+    graph = with_narrow_readers(graph, recipe, limits)
+    model = calibrated("aocq", graph, PIXELS, recipe, limits)
+    verify(model)
+    lowered = lower(model, chip)
+    found = multiplied(lowered)
+    assert found["blocks.0.attn.scores"] == (8, 8)
+    assert found["blocks.0.attn.context"][1] == 4
+    assert found["blocks.0.mlp.fc1"] == found["blocks.0.mlp.fc2"] == (8, 8)
+    assert found["head"] == (16, 4)
+    assert same_integers(lowered)
 
 
 # --- what a chip does not have, and what contradicts ----------------------------------------------
