@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from asked import for_chip
 from families import EXAMPLES
 from tiny_models import images, input_size, with_random_parameters
@@ -19,9 +20,11 @@ from torch import Tensor
 from aocq.capture import FloatGraph, FloatOp, capture
 from aocq.capture.residual_stream import arithmetic_source
 from aocq.jobs.calibration import calibrated
+from aocq.jobs.reference_graph import in_form_of
 from aocq.lowering import check_recipe, lower
 from aocq.lowering.product_widths import check_products
 from aocq.methods import QuantizedModel, storage
+from aocq.methods.bias_room import with_room_for_biases
 from aocq.methods.tensor_widths import tensor_widths, weight_widths
 from aocq.methods.verify_quantized import verify
 from aocq.methods.weightless import quantized, without_matrices
@@ -143,6 +146,17 @@ def test_the_narrower_reader_gets_codes_of_its_own() -> None:
     assert with_narrow_readers(graph, recipe, limits) is graph  # nothing is left to be narrowed
 
 
+def test_a_tensor_has_the_widest_of_its_readers_whether_or_not_others_are_narrowed() -> None:
+    recipe, limits = asked(W4A4, SCORES_AT_8)
+    assert tensor_widths(tiny_graph(), recipe, limits)["blocks.0.attn.qkv"] == 8
+
+
+def test_the_float_network_is_brought_into_the_same_form() -> None:
+    model = made("base_ptq", "edge_npu_w4a4", *SCORES_AT_8.items())
+    found = in_form_of(model, tiny_graph(), None)
+    assert [node.name for node in found.nodes] == [node.name for node in model.graph.nodes]
+
+
 @pytest.mark.parametrize("method", ["base_ptq", "aocq"])
 def test_codes_of_a_reader_are_rescaled_and_costed(method: str) -> None:
     model = made(method, "edge_npu_w4a4", *SCORES_AT_8.items())
@@ -176,6 +190,26 @@ def test_a_classifier_reads_16_bits_in_two_passes(method: str) -> None:
         for g in (wide, plain)
     ]
     assert cycles[0] == 2 * cycles[1]
+
+
+def test_sums_of_wide_operands_are_heeded_in_registers_that_hold_those_of_bytes() -> None:
+    assert asked(WIDE, {"head": LayerRule(a=8)})[1].sum_bits is None
+    assert asked(WIDE, {"head": LayerRule(a=16)})[1].sum_bits == 32
+
+
+def test_a_bias_that_products_of_wide_operands_exceed_keeps_its_weights() -> None:
+    """Of 8 bits they would be less than the bias, whose weights then had larger scales."""
+    model = made("base_ptq", "edge_npu_w4a4", ("head", LayerRule(a=16)))
+    head = model.graph.node("head")
+    bias = torch.from_numpy(100_000 * model.bias_scale(head)).float()
+    parameters = {**model.graph.parameters, head.attributes["bias"]: bias}
+    graph = replace(model.graph, parameters=parameters)
+    biased = replace(model, graph=graph, limits=replace(model.limits, bias_bits=16))
+    known, found = biased.weights["head.weight"], with_room_for_biases(biased).weights
+    assert np.array_equal(found["head.weight"].codes, known.codes)
+    products = np.abs(known.codes.astype(np.int64)).sum(1)
+    assert (products << 8 < 100_000).all()
+    assert (products << 16 > 100_000).all()
 
 
 def test_costs_without_weights_have_the_same_widths() -> None:
