@@ -42,9 +42,8 @@ from simulator.executor import Executor
 from simulator.gemm import probe_results
 from simulator.graph import IntGraph
 from simulator.graph.bounds import bounds
-from simulator.graph.macs import product_macs
 from simulator.graph.op import Op, accumulator_of, residual_of
-from simulator.graph.ops import op_name
+from simulator.graph.ops import AnyMatMul, NormalizedMatMul, op_name
 from simulator.graph.ranges import signed_bits
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.processor import processor_model
@@ -105,8 +104,8 @@ def layer_rows(
 
 
 def _factor_bits(graph: IntGraph, op: Op) -> dict[str, int]:
-    """Return the widths of both factors of a matrix product; nothing of another op."""
-    if not product_macs(graph, op):
+    """Return the widths of both factors of a product of codes; nothing of another op."""
+    if not isinstance(op, AnyMatMul | NormalizedMatMul):
         return {}
     a, b = (graph.tensors[name].type.bits for name in op.operands[:2])
     return {"a_bits": a, "b_bits": b}

@@ -29,7 +29,7 @@ class LayerRow(Record):
     sum_bits : bits that the completed sums of the run needed
     headroom_bits : bits of the outermost register less ``sum_bits``; below 0 where it overflowed
     passes : runs of the chip's units that the op takes, 0 of a view; None in older records
-    a_bits, b_bits : of both factors of a matrix product, the right one of a layer being its
+    a_bits, b_bits : of both factors of a product of codes, the right one of a layer being its
         weights; None of other ops and in older records
     """
 
