@@ -9,4 +9,5 @@ except KeyboardInterrupt:
     print("interrupted", file=sys.stderr)
     sys.exit(130)
 
-main()
+if __name__ == "__main__":  # a worker process of a sweep imports this module under another name
+    main()

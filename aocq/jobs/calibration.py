@@ -28,11 +28,12 @@ from aocq.methods.layernorm_parts import observe_parts
 from aocq.methods.quantized_model import Sources
 from aocq.progress import Note, Progress, silent
 from aocq.recipes.aocq_options import AocqOptions
-from aocq.recipes.limits import ChipLimits, limits_of
+from aocq.recipes.limits import ChipLimits, limits_heeded, limits_of
 from aocq.recipes.methods import knows_chip
 from aocq.recipes.recipe import Recipe
 from aocq.records.claim import WORK
 from aocq.records.kept import keep, kept
+from aocq.records.lease import leased
 from aocq.records.manifest import Entry, file_digest, is_whole
 from aocq.transforms.apply import changes_network, needs_images, transformed
 from aocq.transforms.reader_widths import with_narrow_readers
@@ -289,10 +290,8 @@ def _folder(request: VerifyRequest, inputs: Inputs, name: str = "quantized") -> 
 
 def _shared_limits(request: VerifyRequest, inputs: Inputs) -> ChipLimits:
     """Return the limits without those that the method does not look at."""
-    limits = replace(limits_of(inputs.profile, request.calibration.recipe), bias_bits=None)
-    if knows_chip(request.calibration.method):
-        return limits
-    return replace(limits, sum_bits=None, approximate_probabilities=False, octave_codes=None)
+    limits = limits_of(inputs.profile, request.calibration.recipe)
+    return limits_heeded(request.calibration.method, limits)
 
 
 def _kept_or_new(
@@ -302,6 +301,24 @@ def _kept_or_new(
     before = _kept(folder, note)
     if before is not None:
         return before
+    if request.calibration.shared_folder is None:
+        return _new(request, inputs, graph, progress, folder, blocks)
+    with leased(folder.with_name(f"{folder.name}.lease"), note):
+        made_meanwhile = _kept(folder, note)
+        if made_meanwhile is not None:
+            return made_meanwhile
+        return _new(request, inputs, graph, progress, folder, blocks)
+
+
+def _new(
+    request: VerifyRequest,
+    inputs: Inputs,
+    graph: FloatGraph,
+    progress: Progress,
+    folder: Path,
+    blocks: Path,
+) -> Calibrated:
+    """Quantize, and keep the model in ``folder``; ``blocks`` is for what is unfinished."""
     start = time.perf_counter()
     model = calibrate(
         request.calibration,

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Interval
 
 from aocq.recipes.fields import STRICT, check_fields
+from aocq.recipes.methods import knows_chip
 from aocq.recipes.recipe import Recipe
 from aocq.recipes.widths import LEAST_END_BITS
 from simulator.numerics.hadamard_orders import LARGEST_ORDER
@@ -192,6 +193,17 @@ def limits_of(profile: NpuProfile, recipe: Recipe) -> ChipLimits:
         block=profile.dynamic.block if profile.dynamic else 0,
         block_trim=profile.dynamic.block_trim if profile.dynamic else 0,
     )
+
+
+def limits_heeded(method: str, limits: ChipLimits) -> ChipLimits:
+    """Return a chip's limits without those that a method does not look at.
+
+    Chips that have the same ones share a calibration.
+    """
+    limits = replace(limits, bias_bits=None)
+    if knows_chip(method):
+        return limits
+    return replace(limits, sum_bits=None, approximate_probabilities=False, octave_codes=None)
 
 
 def _narrow_sum_bits(profile: NpuProfile, recipe: Recipe) -> int | None:

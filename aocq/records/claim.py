@@ -82,7 +82,7 @@ def _locked(folder: Path) -> int:
         if _is_still(path, descriptor):
             with suppress(OSError):  # a full disk: then nobody is told who holds it
                 os.ftruncate(descriptor, 0)
-                os.write(descriptor, f"process {os.getpid()}, {shlex.join(_command())}".encode())
+                os.write(descriptor, f"process {os.getpid()}, {running_command()}".encode())
             return descriptor
         os.close(descriptor)
 
@@ -121,10 +121,10 @@ def _holder(descriptor: int) -> str:
     return f" ({text})" if text.isprintable() and text else ""
 
 
-def _command() -> list[str]:
+def running_command() -> str:
     """Return the running command, without control characters and not endless."""
     parts = ["aocq", *sys.argv[1:3]]
-    return ["".join(x if x.isprintable() else "?" for x in part)[:60] for part in parts]
+    return shlex.join("".join(x if x.isprintable() else "?" for x in part)[:60] for part in parts)
 
 
 def _remove_empty(*folders: Path) -> None:

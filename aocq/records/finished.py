@@ -34,6 +34,20 @@ def finished_run(folder: Path, identity: str) -> Run | None:
         return None
 
 
+def whole_run(folder: Path) -> RunResult | None:
+    """Return the record of the run in ``folder``, whatever request it answers, if it is whole.
+
+    For folders that are named by all that their run depends on.
+    """
+    entry = load_manifest(folder).results.get(COMMAND)
+    if entry is None or not is_whole(folder, entry, REPORT_NAMES):
+        return None
+    try:
+        return load_record(folder)
+    except InputError:
+        return None
+
+
 def note_changes(folder: Path, note: Callable[[str], None]) -> None:
     """Say which files of a run are not what the run wrote; their figures are nobody's word."""
     entry = load_manifest(folder).results.get(COMMAND)
